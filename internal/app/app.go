@@ -1,0 +1,165 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package app is the composition root: it turns a configuration into a ledger, a
+// platform and an engine that work together. The provider and the CLI both open
+// one and use nothing else of the adapters.
+//
+//	a, err := app.Open(ctx, app.Options{DataDir: ".penstock"})
+//	if err != nil {
+//		return err
+//	}
+//	defer a.Close(ctx)
+//	state, err := a.Engine.State(ctx, "shop")
+package app
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/user"
+	"path/filepath"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/artifact"
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/ledger"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local"
+	"github.com/penstock-io/terraform-provider-penstock/internal/process"
+	"github.com/penstock-io/terraform-provider-penstock/internal/source"
+	"github.com/penstock-io/terraform-provider-penstock/internal/step"
+)
+
+// DataDirName is the data directory's name in a Terraform root module.
+const DataDirName = ".penstock"
+
+// DataDirVariable names the environment variable that says where the data directory is.
+const DataDirVariable = "PENSTOCK_DATA_DIR"
+
+// Options configure an App.
+type Options struct {
+	DataDir string // made if it does not exist
+	Logger  hclog.Logger
+}
+
+// App is one opened data directory with everything that works on it.
+type App struct {
+	Engine *engine.Engine
+	Source *source.Source
+	Dir    string // absolute
+	Owner  string // names the configuration that this process works for
+
+	ledger *ledger.SQLite
+	lock   *dirLock
+}
+
+// Open opens the data directory. Errors are CodeInvalid for a directory that can't
+// be used and CodeCorrupt for a ledger that can't be read. The caller must Close.
+func Open(ctx context.Context, o Options) (*App, error) {
+	if o.Logger == nil {
+		o.Logger = hclog.NewNullLogger()
+	}
+	dir, err := filepath.Abs(o.DataDir)
+	if err != nil {
+		return nil, pipeline.Errorf(pipeline.CodeInvalid, "open data directory", "%q: %w", o.DataDir, err)
+	}
+	lock, err := lockDir(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	a := &App{Dir: dir, Owner: owner(), lock: lock}
+	holder := holder()
+	a.ledger, err = ledger.Open(ctx, filepath.Join(dir, "ledger.db"), ledger.Options{Dead: deadOn(holder.Host)})
+	if err != nil {
+		return nil, errors.Join(err, lock.release())
+	}
+	a.Source = source.New(source.Options{Dir: filepath.Join(dir, "cache"), Logger: o.Logger.Named("source")})
+	a.Engine = engine.New(engine.Config{
+		Ledger:    a.ledger,
+		Platform:  local.New(local.Options{Dir: dir, Logger: o.Logger.Named("local")}),
+		Runner:    step.NewRunner(step.Options{Logger: o.Logger.Named("step")}),
+		Sources:   a.Source,
+		Artifacts: artifact.NewStore(filepath.Join(dir, "artifacts")),
+		Logs:      artifact.NewLogs(filepath.Join(dir, "logs")),
+		WorkDir:   filepath.Join(dir, "work"),
+		Holder:    holder,
+		Logger:    o.Logger.Named("engine"),
+	})
+	return a, nil
+}
+
+// Verify checks the hash chain of a pipeline's history (of all with "") and gives
+// the number of its events.
+func (a *App) Verify(ctx context.Context, name string) (int64, error) {
+	return a.ledger.Verify(ctx, name)
+}
+
+// Ledger gives the ledger, for listings.
+func (a *App) Ledger() pipeline.Ledger { return a.ledger }
+
+// Close closes the ledger. A data directory that holds no pipeline, and that
+// nobody else has open, is removed: a plan that was never applied, or a destroyed
+// pipeline, leaves nothing behind.
+func (a *App) Close(ctx context.Context) error {
+	names, err := a.ledger.Pipelines(ctx)
+	err = errors.Join(err, a.ledger.Close())
+	if err == nil && len(names) == 0 && a.lock.alone() {
+		err = removeDataDir(a.Dir)
+	}
+	return errors.Join(err, a.lock.release())
+}
+
+// holder says who this process is, to whoever waits for its leases.
+func holder() pipeline.Holder {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	self := process.Self()
+	return pipeline.Holder{Host: host, PID: self.PID, Started: self.Started, Actor: actor()}
+}
+
+// actor names the user of the operating system.
+func actor() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return "uid " + filepath.Base(os.Getenv("HOME"))
+}
+
+// owner names the configuration: the directory that Terraform runs in.
+func owner() string {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "unknown"
+	}
+	return dir
+}
+
+// deadOn tells that a holder on the given host, which is this one, has ended.
+func deadOn(host string) func(pipeline.Holder) bool {
+	return func(h pipeline.Holder) bool {
+		return h.Host == host && !process.Identity{PID: h.PID, Started: h.Started}.Alive()
+	}
+}
+
+// FindDataDir looks for a data directory in dir and its parents.
+func FindDataDir(dir string) (string, bool) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", false
+	}
+	for {
+		candidate := filepath.Join(dir, DataDirName)
+		if info, err := os.Stat(filepath.Join(candidate, "ledger.db")); err == nil && info.Mode().IsRegular() {
+			return candidate, true
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return "", false
+		}
+		dir = parent
+	}
+}

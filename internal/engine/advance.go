@@ -1,0 +1,165 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// AdvanceRequest asks for a stage to be defined and moved.
+type AdvanceRequest struct {
+	Stage pipeline.Stage // with its defaults filled in
+	// Candidate is the build that was planned; empty where the plan didn't know. If
+	// the gates have opened for a newer build since, the planned one still goes.
+	Candidate string
+	Secrets   StageSecrets
+}
+
+// StageSecrets are the write-only variables of a stage.
+type StageSecrets struct {
+	Environment pipeline.Secrets
+	Steps       []pipeline.Secrets // by the step's index; may be shorter
+}
+
+func (s StageSecrets) step(i int) pipeline.Secrets {
+	if i < len(s.Steps) {
+		return s.Steps[i]
+	}
+	return nil
+}
+
+// Advance records the stage's definition and does what the gates allow: nothing, a
+// run, a restored or a resized environment. When it fails the stage holds what it
+// held before. It is safe to call again after any failure, kill or cancel, and
+// beside itself: one call works, the others wait for it.
+func (e *Engine) Advance(ctx context.Context, r AdvanceRequest) (Standing, error) {
+	stage := r.Stage
+	leased, h, err := e.hold(ctx, stageKey(stage.Pipeline, stage.Name), "stage "+stage.Name)
+	if err != nil {
+		return Standing{}, err
+	}
+	defer e.release(ctx, h)
+	st, err := e.recovered(leased, h, stage.Pipeline, stage.Name)
+	if err != nil {
+		return Standing{}, err
+	}
+	if err := pipeline.CheckStage(st, stage); err != nil {
+		return Standing{}, err
+	}
+	if stage, err = e.define(leased, h, st, stage); err != nil {
+		return Standing{}, err
+	}
+	if st, err = e.State(leased, stage.Pipeline); err != nil {
+		return Standing{}, err
+	}
+	move, err := planned(st, stage, r.Candidate)
+	if err != nil {
+		return Standing{}, err
+	}
+	if err := e.act(leased, h, st, stage, move, r.Secrets); err != nil {
+		return Standing{}, lostOr(leased, err)
+	}
+	if !stage.Settled {
+		stage.Settled = true
+		if err := e.append(leased, stage.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.StageDefined, Facts: pipeline.Facts{Stage: &stage}}); err != nil {
+			return Standing{}, err
+		}
+	}
+	if st, err = e.State(leased, stage.Pipeline); err != nil {
+		return Standing{}, err
+	}
+	e.collectQuietly(leased, st, h.lease.Key)
+	return e.StandingIn(st, stage), nil
+}
+
+// recovered gives the state of a pipeline that exists, after finishing or
+// clearing away what a dead run of the stage left.
+func (e *Engine) recovered(ctx context.Context, h *held, pipelineName, stage string) (*pipeline.State, error) {
+	st, err := e.fresh(ctx, pipelineName)
+	if err != nil {
+		return nil, err
+	}
+	if !st.Exists() {
+		return nil, noPipeline(pipelineName)
+	}
+	if err := e.recover(ctx, h, st, stage); err != nil {
+		return nil, err
+	}
+	return e.fresh(ctx, pipelineName)
+}
+
+// planned decides the stage's move, to the planned candidate where there is one.
+func planned(st *pipeline.State, stage pipeline.Stage, candidate string) (pipeline.Move, error) {
+	move := pipeline.Decide(st, stage)
+	if move.Err != nil {
+		return move, move.Err
+	}
+	if candidate == "" || candidate == move.Candidate {
+		return move, nil
+	}
+	if err := st.Eligible(stage, candidate); err != nil {
+		return move, pipeline.Errorf(pipeline.CodeConflict, fmt.Sprintf("move stage %q", stage.Name),
+			"build %s was planned, and the gates have changed since: %w", candidate, err).
+			WithHint("Plan again.")
+	}
+	stage.Pin = candidate
+	return pipeline.Decide(st, stage), nil
+}
+
+// act does what the move says.
+func (e *Engine) act(ctx context.Context, h *held, st *pipeline.State, stage pipeline.Stage, move pipeline.Move, secrets StageSecrets) error {
+	switch move.Action {
+	case pipeline.ActionRun, pipeline.ActionRestore:
+		return e.run(ctx, h, st, stage, move, secrets)
+	case pipeline.ActionAdopt:
+		return e.adopt(ctx, h, st, stage, move.Candidate)
+	case pipeline.ActionResize:
+		return e.resize(ctx, h, st, stage, move.Instances)
+	default:
+		return nil
+	}
+}
+
+// adopt moves the stage to a build that passed it before. On a commit stage the
+// build becomes the newest again, so that a reverted commit flows down.
+func (e *Engine) adopt(ctx context.Context, h *held, st *pipeline.State, stage pipeline.Stage, build string) error {
+	v, _ := st.VerdictOf(stage, build)
+	event := pipeline.Event{Kind: pipeline.StageMoved, Facts: pipeline.Facts{Hold: &pipeline.Hold{Stage: stage.Name, Build: build, Run: v.ID}}}
+	if stage.Type == pipeline.TypeCommit {
+		b := st.Builds[build]
+		b.Order = 0
+		event.Facts.Build = &b
+	}
+	return e.append(ctx, stage.Pipeline, &h.lease, event)
+}
+
+func (e *Engine) resize(ctx context.Context, h *held, st *pipeline.State, stage pipeline.Stage, instances int) error {
+	env, ok := st.RunEnvironment(stage.Name, pipeline.ForStage)
+	if !ok {
+		return pipeline.Errorf(pipeline.CodeInternal, "resize stage "+stage.Name, "it has no environment")
+	}
+	if err := e.Platform.Resize(ctx, env.ID, instances); err != nil {
+		return fmt.Errorf("resize %s to %d instances: %w", env.Describe(), instances, err)
+	}
+	env.Instances, env.Spec = instances, *stage.Env
+	return e.append(ctx, stage.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &env}})
+}
+
+// lostOr gives the reason that the lease's context ended for, where it is why err
+// happened, and marks a cancel as such.
+func lostOr(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil {
+		return err
+	}
+	if cause := context.Cause(ctx); pipeline.CodeOf(cause) == pipeline.CodeLeaseLost {
+		return cause
+	}
+	if pipeline.CodeOf(err) == pipeline.CodeCancelled {
+		return err
+	}
+	return &pipeline.Error{Code: pipeline.CodeCancelled, Op: "wait", Err: err}
+}

@@ -1,0 +1,227 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// BakeRequest asks for a baked image to be defined and baked.
+type BakeRequest struct {
+	Recipe  pipeline.Recipe
+	Secrets []pipeline.Secrets // of the steps, by index; may be shorter
+}
+
+// RecipeRun is the name under which the bakes of a recipe stand in the list of runs.
+func RecipeRun(name string) string { return "image/" + name }
+
+// Bake records the recipe and gives its image: the one that exists, where an image
+// was baked from the same inputs before, else a new one. Older images stay as long
+// as they are needed.
+func (e *Engine) Bake(ctx context.Context, r BakeRequest) (pipeline.Image, error) {
+	recipe := r.Recipe
+	leased, h, err := e.hold(ctx, recipeKey(recipe.Pipeline, recipe.Name), "bake of image "+recipe.Name)
+	if err != nil {
+		return pipeline.Image{}, err
+	}
+	defer e.release(ctx, h)
+	st, err := e.recovered(leased, h, recipe.Pipeline, RecipeRun(recipe.Name))
+	if err != nil {
+		return pipeline.Image{}, err
+	}
+	recipe.ID = "k-" + randomHex(8)
+	if old, ok := st.Recipes[recipe.Name]; ok {
+		recipe.ID, recipe.Owner, recipe.Image = old.ID, old.Owner, old.Image
+	}
+	if image, ok, err := e.baked(leased, st, recipe); err != nil || ok {
+		recipe.Image = image.ID
+		return image, e.settleRecipe(leased, h, recipe, err)
+	}
+	image, err := e.bakeRun(leased, h, st, recipe, r.Secrets)
+	if err != nil {
+		return pipeline.Image{}, lostOr(leased, err)
+	}
+	if err := e.sweep(leased, h.lease.Key); err != nil {
+		e.Logger.Warn("collect garbage", "pipeline", recipe.Pipeline, "error", err)
+	}
+	return image, nil
+}
+
+func (e *Engine) settleRecipe(ctx context.Context, h *held, recipe pipeline.Recipe, err error) error {
+	if err != nil {
+		return err
+	}
+	recipe.Settled = true
+	return e.append(ctx, recipe.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.RecipeDefined, Facts: pipeline.Facts{Recipe: &recipe}})
+}
+
+// baked gives the image that the recipe's inputs yielded before, if the platform
+// still has it.
+func (e *Engine) baked(ctx context.Context, st *pipeline.State, recipe pipeline.Recipe) (pipeline.Image, bool, error) {
+	image, ok := FindBaked(st, recipe)
+	if !ok {
+		return pipeline.Image{}, false, nil
+	}
+	on, err := e.platformImages(ctx)
+	return image, err == nil && on[image.ID], err
+}
+
+// FindBaked gives the newest recorded image that was baked from the recipe's inputs.
+func FindBaked(st *pipeline.State, recipe pipeline.Recipe) (pipeline.Image, bool) {
+	var found pipeline.Image
+	key := recipe.Key()
+	for _, image := range st.Images {
+		if image.Name == recipe.Name && image.Key == key && image.Order >= found.Order {
+			found = image
+		}
+	}
+	return found, found.ID != ""
+}
+
+func (e *Engine) platformImages(ctx context.Context) (map[string]bool, error) {
+	images, err := e.Platform.Images(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list images: %w", err)
+	}
+	on := make(map[string]bool, len(images))
+	for _, image := range images {
+		on[image.ID] = true
+	}
+	return on, nil
+}
+
+// ImageExists reports whether the platform has the image.
+func (e *Engine) ImageExists(ctx context.Context, id string) (bool, error) {
+	on, err := e.platformImages(ctx)
+	return on[id], err
+}
+
+// bakeRun bakes the recipe as a run with a log of its own.
+func (e *Engine) bakeRun(ctx context.Context, h *held, st *pipeline.State, recipe pipeline.Recipe, secrets []pipeline.Secrets) (pipeline.Image, error) {
+	name := RecipeRun(recipe.Name)
+	a := &attempt{Engine: e, lease: h.lease, state: st, stage: pipeline.Stage{Pipeline: recipe.Pipeline, Name: name}}
+	a.run = pipeline.Run{
+		ID: e.newID("r-"), Pipeline: recipe.Pipeline, Stage: name, Kind: pipeline.KindBake, Digest: recipe.Key(),
+		Status: pipeline.RunRunning, Phase: pipeline.PhaseCheckout, Why: "no image was baked from these inputs yet",
+		Actor: e.Holder.Actor, StartedAt: e.Now().UTC(),
+	}
+	a.work = e.workDir(a.run.ID)
+	if err := e.append(ctx, recipe.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.RunStarted, Facts: pipeline.Facts{Run: &a.run, Recipe: &recipe}}); err != nil {
+		return pipeline.Image{}, err
+	}
+	log, err := e.Logs.Create(ctx, recipe.Pipeline, a.run.ID)
+	if err != nil {
+		return pipeline.Image{}, a.fail(ctx, err)
+	}
+	defer log.Close()
+	a.log = log
+	image, err := a.bakeRecipe(ctx, recipe, secrets)
+	if err != nil {
+		return pipeline.Image{}, a.fail(ctx, lostOr(ctx, err))
+	}
+	a.run.Image = image.ID
+	a.finish(pipeline.RunPassed)
+	recipe.Image, recipe.Settled = image.ID, true
+	err = e.append(ctx, recipe.Pipeline, &h.lease, pipeline.Event{
+		Kind: pipeline.ImageBaked, Facts: pipeline.Facts{Run: &a.run, Image: &image, Recipe: &recipe},
+	})
+	a.removeWork()
+	return image, err
+}
+
+func (a *attempt) bakeRecipe(ctx context.Context, recipe pipeline.Recipe, secrets []pipeline.Secrets) (pipeline.Image, error) {
+	if err := os.MkdirAll(a.work, 0o700); err != nil {
+		return pipeline.Image{}, pipeline.Errorf(pipeline.CodeFailed, "make work directory", "%w", err)
+	}
+	if err := a.Sources.Checkout(ctx, recipe.Source.Repository, recipe.Source.Commit, a.checkout()); err != nil {
+		return pipeline.Image{}, err
+	}
+	req := pipeline.BakeRequest{Token: a.run.ID, Name: recipe.Name, Image: recipe.From.Image, Log: a.log}
+	if recipe.From.Directory != "" {
+		req.Tree = inside(a.checkout(), recipe.From.Directory)
+		if info, err := os.Stat(req.Tree); err != nil || !info.IsDir() {
+			return pipeline.Image{}, pipeline.Errorf(pipeline.CodeInvalid, "bake image "+recipe.Name,
+				"from.directory %q is not a directory of %s at %s", recipe.From.Directory, recipe.Source.Repository, recipe.Source.Commit).
+				WithHint("Set from = { directory = … } to a directory in the repository, relative to its root.")
+		}
+	}
+	for i, step := range recipe.Steps {
+		c, err := a.bakeCommand(recipe, step)
+		if err != nil {
+			return pipeline.Image{}, err
+		}
+		if i < len(secrets) {
+			c.Secrets = secrets[i]
+		}
+		req.Commands = append(req.Commands, c)
+	}
+	if err := a.enter(ctx, pipeline.PhaseBake); err != nil {
+		return pipeline.Image{}, err
+	}
+	baked, err := a.Platform.Bake(ctx, req)
+	if err != nil {
+		return pipeline.Image{}, err
+	}
+	return pipeline.Image{
+		ID: baked.ID, Pipeline: recipe.Pipeline, Name: recipe.Name, Key: recipe.Key(), Parent: recipe.From.Image,
+		Run: a.run.ID, Commit: recipe.Source.Commit, Size: baked.Size, CreatedAt: a.Now().UTC(),
+	}, nil
+}
+
+// bakeCommand gives the command of a bake step. A script runs by itself where it
+// is executable, else by the shell.
+func (a *attempt) bakeCommand(recipe pipeline.Recipe, step pipeline.Step) (pipeline.Command, error) {
+	c := pipeline.Command{Name: step.Name, Line: step.Command, Timeout: step.Timeout, Env: map[string]string{
+		"PENSTOCK_PIPELINE": recipe.Pipeline,
+		"PENSTOCK_RUN":      a.run.ID,
+		"PENSTOCK_REVISION": recipe.Source.Commit,
+		"PENSTOCK_SOURCE":   a.checkout(),
+	}}
+	for k, v := range step.Env {
+		c.Env[k] = v
+	}
+	if step.Script == "" {
+		return c, nil
+	}
+	script := inside(a.checkout(), step.Script)
+	if info, err := os.Stat(script); err != nil || !info.Mode().IsRegular() {
+		return c, pipeline.Errorf(pipeline.CodeInvalid, "bake image "+recipe.Name,
+			"script %q of step %q is not a file of the source", step.Script, step.Name).
+			WithHint("Set script to a file in the repository, relative to its root.")
+	}
+	c.Env["PENSTOCK_SCRIPT"] = script
+	c.Line = `if [ -x "$PENSTOCK_SCRIPT" ]; then exec "$PENSTOCK_SCRIPT"; else exec /bin/sh -e "$PENSTOCK_SCRIPT"; fi`
+	return c, nil
+}
+
+// RemoveRecipe removes a baked image's definition and those of its images that
+// nothing needs. A recipe that does not exist is no error.
+func (e *Engine) RemoveRecipe(ctx context.Context, pipelineName, name string) error {
+	leased, h, err := e.hold(ctx, recipeKey(pipelineName, name), "removal of image "+name)
+	if err != nil {
+		return err
+	}
+	defer e.release(ctx, h)
+	st, err := e.fresh(leased, pipelineName)
+	if err != nil {
+		return err
+	}
+	if _, ok := st.Recipes[name]; !ok {
+		return nil
+	}
+	if err := e.recover(leased, h, st, RecipeRun(name)); err != nil {
+		return err
+	}
+	err = e.append(leased, pipelineName, &h.lease, pipeline.Event{Kind: pipeline.RecipeRemoved, Facts: pipeline.Facts{
+		Gone: []pipeline.Key{{Kind: pipeline.RecordRecipe, ID: name}, {Kind: pipeline.RecordLatest, ID: RecipeRun(name)}},
+	}})
+	if err != nil {
+		return err
+	}
+	return e.sweep(leased, h.lease.Key)
+}

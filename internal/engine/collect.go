@@ -1,0 +1,214 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// rollbackDepth is how many builds that a lasting stage ran before stay, beside
+// the one that it runs: a rollback goes one back, and sometimes that was bad too.
+const rollbackDepth = 2
+
+// Garbage is what a collection removes, or would.
+type Garbage struct {
+	Builds       []string `json:"builds"`
+	Images       []string `json:"images"`
+	Artifacts    []string `json:"artifacts"`
+	Environments []string `json:"environments"` // of failed runs that were kept, or whose process died
+	WorkDirs     []string `json:"work_dirs"`
+}
+
+// CollectRequest says what to collect.
+type CollectRequest struct {
+	Pipeline string // empty means all
+	DryRun   bool
+	Kept     bool // end environments that were kept after a failure, too
+}
+
+// Collect removes builds beyond what the pipelines retain, with their images,
+// artifacts and logs, and what dead runs left: never anything in use, nor what a
+// rollback may need. While a run is under way anywhere, files that no record
+// names are left alone, as the run may be about to record them.
+func (e *Engine) Collect(ctx context.Context, r CollectRequest) (Garbage, error) {
+	var g Garbage
+	all, err := e.Pipelines(ctx)
+	if err != nil {
+		return g, err
+	}
+	if _, ok := all[r.Pipeline]; r.Pipeline != "" && !ok {
+		return g, noPipeline(r.Pipeline)
+	}
+	for name, st := range all {
+		if r.Pipeline != "" && name != r.Pipeline {
+			continue
+		}
+		if err := e.collectBuilds(ctx, st, r.DryRun, &g); err != nil {
+			return g, err
+		}
+		if err := e.collectEnvironments(ctx, st, r, &g); err != nil {
+			return g, err
+		}
+	}
+	err = e.withNothingRunning(ctx, "", func() error {
+		var err error
+		g.Images, g.Artifacts, g.WorkDirs, err = e.orphans(ctx)
+		if err != nil || r.DryRun {
+			return err
+		}
+		return e.removeOrphans(ctx, g)
+	})
+	slices.Sort(g.Builds)
+	return g, err
+}
+
+// collectQuietly collects after a successful apply; a failure is no reason to fail it.
+// own is the key of the caller's lease.
+func (e *Engine) collectQuietly(ctx context.Context, st *pipeline.State, own string) {
+	var g Garbage
+	err := e.collectBuilds(ctx, st, false, &g)
+	if err == nil && len(g.Builds) > 0 {
+		err = e.sweep(ctx, own)
+	}
+	if err != nil {
+		e.Logger.Warn("collect garbage", "pipeline", st.Pipeline.Name, "error", err)
+	}
+}
+
+// collectBuilds removes the records of builds that are not retained, and their logs.
+func (e *Engine) collectBuilds(ctx context.Context, st *pipeline.State, dryRun bool, g *Garbage) error {
+	keep := retained(st)
+	for _, b := range st.BuildsNewestFirst() {
+		if keep[b.ID] {
+			continue
+		}
+		g.Builds = append(g.Builds, b.ID)
+		if dryRun {
+			continue
+		}
+		gone := []pipeline.Key{{Kind: pipeline.RecordBuild, ID: b.ID}}
+		for _, key := range st.Keys() {
+			if (key.Kind == pipeline.RecordVerdict || key.Kind == pipeline.RecordDecision) && strings.Contains("/"+key.ID+"/", "/"+b.ID+"/") {
+				gone = append(gone, key)
+			}
+		}
+		version := map[pipeline.Key]int64{gone[0]: st.Version(pipeline.RecordBuild, b.ID)}
+		err := e.appendExpecting(ctx, st.Pipeline.Name, nil, version, pipeline.Event{Kind: pipeline.BuildCollected, Facts: pipeline.Facts{Gone: gone}})
+		if pipeline.CodeOf(err) == pipeline.CodeConflict {
+			continue // somebody is at work on it
+		}
+		if err != nil {
+			return err
+		}
+		err = e.eachRun(ctx, st.Pipeline.Name, pipeline.RunQuery{Build: b.ID}, func(r pipeline.RunSummary) error {
+			return e.Logs.Remove(ctx, st.Pipeline.Name, r.ID)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// retained gives the builds of the pipeline that must stay: the newest ones, those
+// that are in use, wanted, or that a rollback may need.
+func retained(st *pipeline.State) map[string]bool {
+	keep := map[string]bool{}
+	for i, b := range st.BuildsNewestFirst() {
+		if i < st.Pipeline.Retained() {
+			keep[b.ID] = true
+		}
+	}
+	for _, hold := range st.Holds {
+		keep[hold.Build] = true
+	}
+	for _, s := range st.Stages {
+		keep[s.Pin] = true
+		if s.Lasting() {
+			for _, build := range lastPassed(st, s.Name, rollbackDepth+1) {
+				keep[build] = true
+			}
+		}
+	}
+	for _, p := range st.Promotions {
+		keep[p.Build] = true
+	}
+	for _, env := range st.Environments {
+		keep[env.Build] = true
+	}
+	for _, run := range st.Latest {
+		if run.Status == pipeline.RunRunning {
+			keep[run.Build] = true
+		}
+	}
+	return keep
+}
+
+// lastPassed gives the builds whose runs passed the stage last, at most n.
+func lastPassed(st *pipeline.State, stage string, n int) []string {
+	var runs []pipeline.RunSummary
+	for _, verdicts := range st.Verdicts {
+		for _, v := range verdicts {
+			if v.Stage == stage && v.Status == pipeline.RunPassed {
+				runs = append(runs, v)
+			}
+		}
+	}
+	slices.SortFunc(runs, func(a, b pipeline.RunSummary) int { return b.EndedAt.Compare(a.EndedAt) })
+	var builds []string
+	for _, r := range runs {
+		if len(builds) < n && !slices.Contains(builds, r.Build) {
+			builds = append(builds, r.Build)
+		}
+	}
+	return builds
+}
+
+// collectEnvironments ends the environments that dead runs left and, if asked,
+// those that were kept.
+func (e *Engine) collectEnvironments(ctx context.Context, st *pipeline.State, r CollectRequest, g *Garbage) error {
+	for _, env := range st.Environments {
+		left := env.Status == pipeline.EnvEnding || env.Status == pipeline.EnvLaunching
+		if !left && (!r.Kept || env.Status != pipeline.EnvKept) {
+			continue
+		}
+		key := stageKey(st.Pipeline.Name, env.Stage)
+		if env.Purpose == pipeline.ForPerson {
+			key = envKey(st.Pipeline.Name, env.Name)
+		}
+		h, err := e.tryHold(ctx, key, "collection of garbage")
+		if err != nil {
+			return err
+		}
+		if h == nil {
+			continue // its run is alive
+		}
+		g.Environments = append(g.Environments, env.ID)
+		if !r.DryRun {
+			err = e.endEnvironment(ctx, st.Pipeline.Name, &h.lease, env)
+		}
+		e.release(ctx, h)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sweep removes the files that no record names, unless a run is under way
+// elsewhere than under the lease with the key own.
+func (e *Engine) sweep(ctx context.Context, own string) error {
+	return e.withNothingRunning(ctx, own, func() error {
+		var g Garbage
+		var err error
+		if g.Images, g.Artifacts, g.WorkDirs, err = e.orphans(ctx); err != nil {
+			return err
+		}
+		return e.removeOrphans(ctx, g)
+	})
+}

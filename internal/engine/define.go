@@ -1,0 +1,208 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// CreatePipeline defines a pipeline that does not exist. One that the same
+// configuration (p.Owner) defined is adopted: its creation was interrupted. One of
+// another configuration is CodeConflict.
+func (e *Engine) CreatePipeline(ctx context.Context, p pipeline.Pipeline) (pipeline.Pipeline, error) {
+	st, err := e.fresh(ctx, p.Name)
+	if err != nil {
+		return p, err
+	}
+	p.ID = "p-" + randomHex(8)
+	if st.Exists() {
+		if st.Pipeline.Owner != p.Owner {
+			return p, ownedElsewhere("pipeline", p.Name, st.Pipeline.Owner, p.Name)
+		}
+		p.ID = st.Pipeline.ID
+	}
+	key := pipeline.Key{Kind: pipeline.RecordPipeline, ID: p.Name}
+	return p, e.appendExpecting(ctx, p.Name, nil, map[pipeline.Key]int64{key: st.Version(key.Kind, key.ID)},
+		pipeline.Event{Kind: pipeline.PipelineDefined, Facts: pipeline.Facts{Pipeline: &p}})
+}
+
+// UpdatePipeline changes the definition of a pipeline that exists.
+func (e *Engine) UpdatePipeline(ctx context.Context, p pipeline.Pipeline) (pipeline.Pipeline, error) {
+	st, err := e.existing(ctx, p.Name)
+	if err != nil {
+		return p, err
+	}
+	p.ID, p.Owner = st.Pipeline.ID, st.Pipeline.Owner
+	return p, e.append(ctx, p.Name, nil, pipeline.Event{Kind: pipeline.PipelineDefined, Facts: pipeline.Facts{Pipeline: &p}})
+}
+
+func ownedElsewhere(noun, name, owner, importID string) error {
+	return pipeline.Errorf(pipeline.CodeConflict, "create "+noun, "%s %q exists already; the configuration in %s made it", noun, name, owner).
+		WithHint("Choose another name, or take it over with `terraform import … %s`.", importID)
+}
+
+// RemovePipeline removes a pipeline with everything that belongs to it: images,
+// artifacts, logs and history. While it has environments it is refused with
+// CodeConflict unless force is set, which ends them too. A pipeline that does not
+// exist is no error.
+func (e *Engine) RemovePipeline(ctx context.Context, name string, force bool) error {
+	leased, h, err := e.hold(ctx, pipelineKey(name), "removal of the pipeline")
+	if err != nil {
+		return err
+	}
+	defer e.release(ctx, h)
+	st, err := e.fresh(leased, name)
+	if err != nil {
+		return err
+	}
+	if !st.Exists() {
+		return e.Ledger.Purge(leased, name)
+	}
+	var alive []string
+	for _, env := range st.Environments {
+		if env.Serves() {
+			alive = append(alive, env.Describe())
+		}
+	}
+	if len(alive) > 0 && !force {
+		slices.Sort(alive)
+		return pipeline.Errorf(pipeline.CodeConflict, "remove pipeline", "pipeline %q still has environments: %s", name, strings.Join(alive, ", ")).
+			WithHint("Destroy them first, or set force_destroy = true on the pipeline and apply before you destroy it.")
+	}
+	if err := e.dismantle(leased, h, st); err != nil {
+		return err
+	}
+	gone := pipeline.Facts{Gone: st.Keys()}
+	if err := e.append(leased, name, &h.lease, pipeline.Event{Kind: pipeline.PipelineRemoved, Facts: gone}); err != nil {
+		return err
+	}
+	if err := e.sweep(leased, ""); err != nil {
+		return err
+	}
+	return e.Ledger.Purge(leased, name)
+}
+
+// dismantle ends the pipeline's environments and removes the logs of its runs.
+func (e *Engine) dismantle(ctx context.Context, h *held, st *pipeline.State) error {
+	for _, env := range st.Environments {
+		if err := e.endEnvironment(ctx, st.Pipeline.Name, &h.lease, env); err != nil {
+			return err
+		}
+	}
+	return e.eachRun(ctx, st.Pipeline.Name, pipeline.RunQuery{}, func(r pipeline.RunSummary) error {
+		return e.Logs.Remove(ctx, st.Pipeline.Name, r.ID)
+	})
+}
+
+// eachRun calls f for every run that the query selects.
+func (e *Engine) eachRun(ctx context.Context, name string, q pipeline.RunQuery, f func(pipeline.RunSummary) error) error {
+	for {
+		page, err := e.Ledger.Runs(ctx, name, q)
+		if err != nil {
+			return err
+		}
+		for _, r := range page.Runs {
+			if err := f(r); err != nil {
+				return err
+			}
+		}
+		if page.Next == "" {
+			return nil
+		}
+		q.After = page.Next
+	}
+}
+
+// define records the stage's definition if it differs from the recorded one.
+func (e *Engine) define(ctx context.Context, h *held, st *pipeline.State, stage pipeline.Stage) (pipeline.Stage, error) {
+	old, exists := st.Stages[stage.Name]
+	stage.ID = "s-" + randomHex(8)
+	if exists {
+		stage.ID, stage.Owner, stage.Settled = old.ID, old.Owner, old.Settled
+	}
+	if exists && stage.Equal(old) {
+		return stage, nil
+	}
+	return stage, e.append(ctx, stage.Pipeline, &h.lease,
+		pipeline.Event{Kind: pipeline.StageDefined, Facts: pipeline.Facts{Stage: &stage}})
+}
+
+// RemoveStage removes a stage and ends its environments. Its runs stay in the
+// history. A stage that does not exist is no error.
+func (e *Engine) RemoveStage(ctx context.Context, pipelineName, name string) error {
+	leased, h, err := e.hold(ctx, stageKey(pipelineName, name), "removal of stage "+name)
+	if err != nil {
+		return err
+	}
+	defer e.release(ctx, h)
+	st, err := e.fresh(leased, pipelineName)
+	if err != nil {
+		return err
+	}
+	if _, ok := st.Stages[name]; !ok {
+		return nil
+	}
+	if err := e.recover(leased, h, st, name); err != nil {
+		return err
+	}
+	if st, err = e.fresh(leased, pipelineName); err != nil {
+		return err
+	}
+	for _, env := range st.Environments {
+		if env.Stage == name && env.Purpose != pipeline.ForPerson {
+			if err := e.endEnvironment(leased, pipelineName, &h.lease, env); err != nil {
+				return err
+			}
+		}
+	}
+	gone := []pipeline.Key{
+		{Kind: pipeline.RecordStage, ID: name}, {Kind: pipeline.RecordHold, ID: name},
+		{Kind: pipeline.RecordPromotion, ID: name}, {Kind: pipeline.RecordLatest, ID: name},
+	}
+	for _, key := range st.Keys() {
+		if (key.Kind == pipeline.RecordVerdict || key.Kind == pipeline.RecordDecision) && strings.HasPrefix(key.ID, name+"/") {
+			gone = append(gone, key)
+		}
+	}
+	return e.append(leased, pipelineName, &h.lease, pipeline.Event{Kind: pipeline.StageRemoved, Facts: pipeline.Facts{Gone: gone}})
+}
+
+// endEnvironment destroys an environment and removes its record, in that order:
+// what is recorded can be found, what is not recorded can't.
+func (e *Engine) endEnvironment(ctx context.Context, pipelineName string, fence *pipeline.Lease, env pipeline.Environment) error {
+	if env.Status != pipeline.EnvEnding {
+		env.Status = pipeline.EnvEnding
+		if err := e.append(ctx, pipelineName, fence, pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &env}}); err != nil {
+			return err
+		}
+	}
+	if err := e.Platform.Destroy(ctx, env.ID); err != nil {
+		return fmt.Errorf("end %s: %w", env.Describe(), err)
+	}
+	return e.append(ctx, pipelineName, fence, pipeline.Event{
+		Kind:  pipeline.EnvironmentEnded,
+		Facts: pipeline.Facts{Gone: []pipeline.Key{{Kind: pipeline.RecordEnvironment, ID: env.ID}}},
+	})
+}
+
+// Pipelines gives the states of all pipelines, by name.
+func (e *Engine) Pipelines(ctx context.Context) (map[string]*pipeline.State, error) {
+	names, err := e.Ledger.Pipelines(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[string]*pipeline.State, len(names))
+	for _, name := range names {
+		if all[name], err = e.State(ctx, name); err != nil {
+			return nil, err
+		}
+	}
+	return maps.Clone(all), nil
+}

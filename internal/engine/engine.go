@@ -1,0 +1,221 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package engine takes stages through runs: it asks the domain what a stage does
+// next and does it through the ports, recording each transition before and after,
+// so that a run killed anywhere is found by the next call, cleaned up, and
+// repeated or finished, never doubled.
+//
+// It holds no rule about which build may go where (package pipeline does) and
+// knows no platform, ledger or Terraform. The provider and the CLI both call it:
+//
+//	e := engine.New(engine.Config{Ledger: ledger, Platform: platform, …})
+//	standing, err := e.Advance(ctx, engine.AdvanceRequest{Stage: stage})
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// Config is what an Engine works with. All but Logger, Now and LeaseTTL are required.
+type Config struct {
+	Ledger    pipeline.Ledger
+	Platform  pipeline.Platform
+	Runner    pipeline.Runner
+	Sources   pipeline.Sources
+	Artifacts pipeline.Artifacts
+	Logs      pipeline.Logs
+	WorkDir   string          // checkouts and other files of a run, each below its run's ID
+	Holder    pipeline.Holder // who this process is
+	Logger    hclog.Logger
+	Now       func() time.Time
+	LeaseTTL  time.Duration // 0 means DefaultLeaseTTL
+}
+
+// DefaultLeaseTTL is how long a lease outlives the last sign of life of a process
+// on another host: long enough for a paused laptop's short nap or a slow ledger,
+// short enough to wait for.
+const DefaultLeaseTTL = 30 * time.Second
+
+// cleanUpLimit bounds the clean-up after a failure or a cancel, which must not
+// hang on the thing that failed.
+const cleanUpLimit = 2 * time.Minute
+
+// describeAge is how long what the platform said of environments is believed: one
+// plan asks for each stage, and gets one answer.
+const describeAge = time.Second
+
+// Engine moves stages. It is safe for concurrent use.
+type Engine struct {
+	Config
+
+	mu     sync.Mutex
+	states map[string]*cachedState // by pipeline
+}
+
+type cachedState struct {
+	mu        sync.Mutex
+	head      int64
+	recorded  *pipeline.State
+	merged    *pipeline.State
+	described time.Time
+}
+
+// New makes an engine.
+func New(c Config) *Engine {
+	if c.Logger == nil {
+		c.Logger = hclog.NewNullLogger()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.LeaseTTL == 0 {
+		c.LeaseTTL = DefaultLeaseTTL
+	}
+	return &Engine{Config: c, states: map[string]*cachedState{}}
+}
+
+// State gives the pipeline's state, with its environments as the platform sees
+// them now. The caller must not change it; Clone gives a copy to change. It is
+// read anew only when the ledger has moved. A pipeline that does not exist has an
+// empty state.
+func (e *Engine) State(ctx context.Context, name string) (*pipeline.State, error) {
+	e.mu.Lock()
+	c := e.states[name]
+	if c == nil {
+		c = &cachedState{}
+		e.states[name] = c
+	}
+	e.mu.Unlock()
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	head, err := e.Ledger.Head(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if c.recorded == nil || head != c.head {
+		if c.recorded, err = e.Ledger.State(ctx, name); err != nil {
+			return nil, err
+		}
+		c.head, c.merged = head, nil
+	}
+	if c.merged == nil || time.Since(c.described) > describeAge {
+		if c.merged, err = e.describe(ctx, c.recorded); err != nil {
+			return nil, err
+		}
+		c.described = time.Now()
+	}
+	return c.merged, nil
+}
+
+// fresh gives the state with the platform asked anew.
+func (e *Engine) fresh(ctx context.Context, name string) (*pipeline.State, error) {
+	e.mu.Lock()
+	delete(e.states, name)
+	e.mu.Unlock()
+	return e.State(ctx, name)
+}
+
+// existing gives the state of a pipeline that must exist.
+func (e *Engine) existing(ctx context.Context, name string) (*pipeline.State, error) {
+	st, err := e.State(ctx, name)
+	if err == nil && !st.Exists() {
+		return nil, noPipeline(name)
+	}
+	return st, err
+}
+
+func noPipeline(name string) error {
+	return pipeline.Errorf(pipeline.CodeNotFound, "read pipeline", "there is no pipeline %q", name).
+		WithHint("`penstock status` lists the pipelines; penstock_pipeline makes one.")
+}
+
+// describe lays what the platform says over the environments in the ledger.
+func (e *Engine) describe(ctx context.Context, recorded *pipeline.State) (*pipeline.State, error) {
+	var ids []string
+	for id, env := range recorded.Environments {
+		if env.Alive() {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) == 0 {
+		return recorded, nil
+	}
+	reports, err := e.Platform.Describe(ctx, ids...)
+	if err != nil {
+		return nil, fmt.Errorf("describe environments: %w", err)
+	}
+	st := recorded.Clone()
+	for _, id := range ids {
+		st.Environments[id] = merge(st.Environments[id], reports[id])
+	}
+	return st, nil
+}
+
+// merge lays a report over the record of an environment. The record's own status
+// stays where it says what the platform can't know.
+func merge(env pipeline.Environment, r pipeline.EnvironmentReport) pipeline.Environment {
+	switch {
+	case env.Status == pipeline.EnvLaunching, env.Status == pipeline.EnvEnding:
+		return env // somebody is at work on it, or died at work
+	case r.Status == "" || r.Status == pipeline.EnvGone:
+		env.Status = pipeline.EnvGone
+	case r.Status == pipeline.EnvExpired:
+		env.Status = pipeline.EnvExpired
+	case env.Status == pipeline.EnvKept:
+	default:
+		env.Status = r.Status
+	}
+	env.Reason = r.Reason
+	if !env.Alive() {
+		env.Endpoint = ""
+	} else if r.Endpoint != "" && env.Status != pipeline.EnvKept {
+		env.Endpoint = r.Endpoint
+	}
+	return env
+}
+
+// append records events under a lease.
+func (e *Engine) append(ctx context.Context, name string, fence *pipeline.Lease, events ...pipeline.Event) error {
+	return e.appendExpecting(ctx, name, fence, nil, events...)
+}
+
+func (e *Engine) appendExpecting(ctx context.Context, name string, fence *pipeline.Lease, expect map[pipeline.Key]int64, events ...pipeline.Event) error {
+	for i := range events {
+		events[i].Actor = e.Holder.Actor
+	}
+	_, err := e.Ledger.Append(ctx, pipeline.Batch{Pipeline: name, Events: events, Fence: fence, Expect: maps.Clone(expect)})
+	return err
+}
+
+// newID makes an ID that sorts by the time it was made: prefix, the time in
+// milliseconds as nine base-36 digits (enough until the year 5188), four random
+// hexadecimal digits.
+func (e *Engine) newID(prefix string) string {
+	stamp := strconv.FormatInt(e.Now().UnixMilli(), 36)
+	return prefix + strings.Repeat("0", max(0, 9-len(stamp))) + stamp + randomHex(2)
+}
+
+func randomHex(bytes int) string {
+	b := make([]byte, bytes)
+	_, _ = rand.Read(b) // never fails, by crypto/rand's contract
+	return hex.EncodeToString(b)
+}
+
+// cleanUpContext gives a context for cleaning up after ctx may have ended.
+func cleanUpContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), cleanUpLimit)
+}

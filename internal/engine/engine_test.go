@@ -1,0 +1,438 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// desk is a person at work: an engine in a process of its own on a world.
+type desk struct {
+	t *testing.T
+	*life
+	*engine.Engine
+	work string
+}
+
+var processes = 0
+
+// start begins a new process on the world; the one before is dead from now on.
+func start(t *testing.T, w *world, work string) *desk {
+	t.Helper()
+	processes++
+	l := &life{world: w, pid: processes}
+	return &desk{t: t, life: l, work: work, Engine: engine.New(engine.Config{
+		Ledger: memLedger{l}, Platform: memPlatform{l}, Runner: memRunner{l}, Sources: memSources{l},
+		Artifacts: memArtifacts{l}, Logs: memLogs{l}, WorkDir: work,
+		Holder: pipeline.Holder{Host: "test", PID: l.pid, Actor: "alice"}, Now: w.now,
+	})}
+}
+
+func (w *world) now() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.clock
+}
+
+func open(t *testing.T) *desk { return start(t, newWorld(), t.TempDir()) }
+
+// again continues in a new process.
+func (d *desk) again() *desk { return start(d.t, d.world, d.work) }
+
+var shop = pipeline.Pipeline{
+	Name: "shop", Owner: "here", Scale: pipeline.Scale{Instances: 3},
+	Service: pipeline.Service{Install: "install", Start: "start"},
+}
+
+func stage(kind pipeline.StageType, after ...string) pipeline.Stage {
+	s := pipeline.Stage{Pipeline: "shop", Type: kind, After: after, Owner: "here"}
+	if kind == pipeline.TypeCommit {
+		s.Artifact = "out"
+		s.Steps = []pipeline.Step{{Name: "build", Command: "make"}}
+		s.BaseImage = "img-base"
+	}
+	return s.WithDefaults(nil, nil)
+}
+
+func commit(digest string) pipeline.Stage {
+	s := stage(pipeline.TypeCommit)
+	s.Source = &pipeline.SourceRef{Repository: "repo", Commit: "c" + digest, Digest: digest}
+	return s
+}
+
+// route is the whole pipeline, in order.
+func route(digest string) []pipeline.Stage {
+	return []pipeline.Stage{
+		commit(digest), stage(pipeline.TypeAcceptance, "commit"), stage(pipeline.TypeExploratory, "acceptance"),
+		stage(pipeline.TypeCapacity, "acceptance"), stage(pipeline.TypePreProduction, "exploratory", "capacity"),
+		stage(pipeline.TypeProduction, "pre-production"),
+	}
+}
+
+// apply defines the pipeline and advances its stages in order, as Terraform does.
+func (d *desk) apply(stages []pipeline.Stage) error {
+	ctx := context.Background()
+	if _, err := d.CreatePipeline(ctx, shop); err != nil {
+		return err
+	}
+	for _, s := range stages {
+		if _, err := d.Advance(ctx, engine.AdvanceRequest{Stage: s}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *desk) mustApply(stages []pipeline.Stage) {
+	d.t.Helper()
+	if err := d.apply(stages); err != nil {
+		d.t.Fatalf("apply: %v", err)
+	}
+}
+
+func (d *desk) approve(build string) {
+	d.t.Helper()
+	if _, err := d.Judge(context.Background(), "shop", "exploratory", build, pipeline.Approved, ""); err != nil {
+		d.t.Fatalf("approve: %v", err)
+	}
+}
+
+func (d *desk) standing(stage string) engine.Standing {
+	d.t.Helper()
+	st, err := d.Standing(context.Background(), "shop", stage)
+	if err != nil {
+		d.t.Fatalf("standing of %s: %v", stage, err)
+	}
+	return st
+}
+
+func build(digest string) string { return pipeline.BuildID("shop", digest, "img-base") }
+
+func TestWholeRoute(t *testing.T) {
+	d := open(t)
+	b := build("1")
+	d.mustApply(route("1"))
+	if got := d.standing("exploratory"); got.Move.Status != pipeline.StatusWaiting || got.Move.Candidate != b {
+		t.Fatalf("exploratory is %s with candidate %q, want waiting with %s", got.Move.Status, got.Move.Candidate, b)
+	}
+	if got := d.standing("capacity"); got.Passed != b {
+		t.Errorf("capacity passed %q, want %s", got.Passed, b)
+	}
+	if got := d.standing("pre-production"); got.Passed != "" || !strings.Contains(got.Move.WaitingFor, `"exploratory"`) {
+		t.Errorf("pre-production passed %q and waits for %q", got.Passed, got.Move.WaitingFor)
+	}
+	if len(d.envs) != 0 {
+		t.Errorf("environments are left while waiting: %v", d.envs)
+	}
+
+	d.approve(b)
+	d.mustApply(route("1"))
+	if got := d.standing("pre-production"); got.Passed != b {
+		t.Errorf("pre-production passed %q after the approval, want %s", got.Passed, b)
+	}
+	if got := d.standing("production"); got.Held != "" || got.Move.Status != pipeline.StatusWaiting {
+		t.Errorf("production holds %q and is %s before a promotion", got.Held, got.Move.Status)
+	}
+
+	stages := route("1")
+	stages[5].Pin = b
+	d.mustApply(stages)
+	got := d.standing("production")
+	if got.Held != b || got.Environment == nil || got.Environment.Instances != 3 {
+		t.Fatalf("production: %+v", got)
+	}
+	before := d.calls
+	d.mustApply(stages)
+	if runs := d.prepared; runs != 4 { // acceptance, capacity, pre-production, production
+		t.Errorf("%d fleets were brought up, want 4: an apply with nothing to do ran something (%d calls)", runs, d.calls-before)
+	}
+}
+
+// whole brings build 1 to production, pinned.
+func whole(t *testing.T) *desk {
+	d := open(t)
+	d.mustApply(route("1"))
+	d.approve(build("1"))
+	stages := route("1")
+	stages[5].Pin = build("1")
+	d.mustApply(stages)
+	return d
+}
+
+func TestRollbackByPin(t *testing.T) {
+	d := whole(t)
+	one, two := build("1"), build("2")
+	stages := route("2")
+	stages[5].Pin = one
+	d.mustApply(stages)
+	d.approve(two)
+	stages[5].Pin = two
+	d.mustApply(stages)
+	endpoint := d.standing("production").Environment.Endpoint
+	if got := d.standing("production"); got.Environment.Build != two {
+		t.Fatalf("production serves %s, want %s", got.Environment.Build, two)
+	}
+	stages[5].Pin = one
+	d.mustApply(stages)
+	got := d.standing("production")
+	if got.Environment.Build != one || got.Held != one || got.Environment.Endpoint != endpoint {
+		t.Errorf("after the rollback production serves %s at %s", got.Environment.Build, got.Environment.Endpoint)
+	}
+	stages[5].Pin = ""
+	d.mustApply(stages)
+	if got := d.standing("production"); got.Environment.Build != one || got.Move.Status != pipeline.StatusWaiting {
+		t.Errorf("after the pin's removal production serves %s and is %s", got.Environment.Build, got.Move.Status)
+	}
+}
+
+func TestFailureLeavesWhatServed(t *testing.T) {
+	d := whole(t)
+	one := build("1")
+	stages := route("2")
+	stages[5].Pin = one
+	stages[1].Steps = []pipeline.Step{{Name: "journeys", Command: "fail " + build("2")}}
+	err := d.apply(stages)
+	var failed *engine.RunError
+	if !errors.As(err, &failed) || failed.Run.Stage != "acceptance" || pipeline.CodeOf(err) != pipeline.CodeFailed {
+		t.Fatalf("apply of a failing build: %v", err)
+	}
+	if got := d.standing("acceptance"); got.Held != one || got.Run.Status != pipeline.RunFailed {
+		t.Errorf("acceptance holds %s, run %s", got.Held, got.Run.Status)
+	}
+	if len(d.envs) != 1 {
+		t.Errorf("%d environments are left, want production's only", len(d.envs))
+	}
+	// A deployment that never becomes healthy leaves the old build serving.
+	d.mustApply(route("3")[:4])
+	d.approve(build("3"))
+	stages = route("3")
+	stages[5].Pin = build("3")
+	d.mustApply(stages[:5])
+	image := d.standing("acceptance").Image
+	d.unhealthy[image] = true
+	if err := d.apply(stages); err == nil {
+		t.Fatal("an unhealthy deployment passed")
+	}
+	if got := d.standing("production"); got.Environment == nil || got.Environment.Build != one {
+		t.Errorf("production does not serve build 1 after a failed deployment: %+v", got.Environment)
+	}
+	delete(d.unhealthy, image)
+	d.mustApply(stages)
+	if got := d.standing("production"); got.Environment.Build != build("3") {
+		t.Errorf("the next apply did not heal: production serves %s", got.Environment.Build)
+	}
+}
+
+func TestKeepOnFailure(t *testing.T) {
+	d := open(t)
+	stages := route("1")[:2]
+	stages[1].OnFailure = pipeline.OnFailureKeep
+	stages[1].Steps = []pipeline.Step{{Name: "journeys", Command: "fail"}}
+	var failed *engine.RunError
+	if err := d.apply(stages); !errors.As(err, &failed) || failed.Kept == nil || failed.Kept.Endpoint == "" {
+		t.Fatalf("the environment was not kept: %v", err)
+	}
+	if len(d.envs) != 1 || d.standing("acceptance").Environment.Status != pipeline.EnvKept {
+		t.Errorf("kept environment is not shown")
+	}
+	stages[1].Steps = nil
+	d.mustApply(stages)
+	if len(d.envs) != 0 {
+		t.Errorf("the kept environment outlived the stage's next run: %v", d.envs)
+	}
+}
+
+func TestVanishedEnvironmentIsRestored(t *testing.T) {
+	d := whole(t)
+	clear(d.envs)
+	d = d.again()
+	if got := d.standing("production"); got.Move.Action != pipeline.ActionRestore || got.Environment != nil {
+		t.Fatalf("action is %s, want restore", got.Move.Action)
+	}
+	stages := route("1")
+	stages[5].Pin = build("1")
+	d.mustApply(stages)
+	if got := d.standing("production"); got.Environment == nil || got.Environment.Build != build("1") {
+		t.Errorf("production was not restored: %+v", got)
+	}
+}
+
+func TestResize(t *testing.T) {
+	d := whole(t)
+	stages := route("1")
+	stages[5].Pin = build("1")
+	stages[5].Env.Instances = 5
+	before := d.prepared
+	d.mustApply(stages)
+	if got := d.standing("production"); got.Environment.Instances != 5 || d.prepared != before {
+		t.Errorf("production has %d instances after %d new fleets", got.Environment.Instances, d.prepared-before)
+	}
+}
+
+func TestRevertedCommitFlowsDownAgain(t *testing.T) {
+	d := open(t)
+	d.mustApply(route("1")[:2])
+	d.mustApply(route("2")[:2])
+	if got := d.standing("acceptance"); got.Held != build("2") {
+		t.Fatalf("acceptance holds %s, want build 2", got.Held)
+	}
+	before := d.prepared
+	d.mustApply(route("1")[:2])
+	if got := d.standing("acceptance"); got.Held != build("1") || got.Passed != build("1") || d.prepared != before {
+		t.Errorf("after the revert acceptance holds %s, passed %s, ran %d times", got.Held, got.Passed, d.prepared-before)
+	}
+}
+
+func TestCancelCleansUp(t *testing.T) {
+	d := open(t)
+	stages := route("1")[:2]
+	stages[1].Steps = []pipeline.Step{{Name: "journeys", Command: "wait"}}
+	d.mustApply(stages[:1])
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	_, err := d.Advance(ctx, engine.AdvanceRequest{Stage: stages[1]})
+	if pipeline.CodeOf(err) != pipeline.CodeCancelled {
+		t.Fatalf("cancelled run: %v", err)
+	}
+	if len(d.envs) != 0 {
+		t.Errorf("the cancelled run left %v", d.envs)
+	}
+	if got := d.standing("acceptance"); got.Run.Status != pipeline.RunCancelled {
+		t.Errorf("run is %s, want cancelled", got.Run.Status)
+	}
+}
+
+func TestSecondApplyWaitsForTheLease(t *testing.T) {
+	d := open(t)
+	d.mustApply(route("1")[:1])
+	other := start(t, d.world, d.work)
+	other.pid = d.pid // alive as well
+	key := "shop/stage/commit"
+	lease, err := (memLedger{d.life}).Acquire(context.Background(), key, pipeline.Holder{Actor: "bob", Host: "far"}, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 150*time.Millisecond)
+	defer cancel()
+	_, err = other.Advance(ctx, engine.AdvanceRequest{Stage: commit("1")})
+	if pipeline.CodeOf(err) != pipeline.CodeHeld || !strings.Contains(err.Error(), "bob") {
+		t.Fatalf("an apply beside another: %v", err)
+	}
+	if err := (memLedger{d.life}).Release(context.Background(), lease); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = other.Advance(context.Background(), engine.AdvanceRequest{Stage: commit("1")}); err != nil {
+		t.Errorf("after the release: %v", err)
+	}
+}
+
+// TestKilledAtEveryCall kills the process at its nth call that changes anything,
+// before and after the effect, for every n; the next apply must converge.
+func TestKilledAtEveryCall(t *testing.T) {
+	journeys := map[string]func(d *desk) error{
+		"first apply": func(d *desk) error { return d.apply(route("1")) },
+		"deployment": func(d *desk) error {
+			if err := d.apply(route("1")); err != nil {
+				return err
+			}
+			if _, err := d.Judge(context.Background(), "shop", "exploratory", build("1"), pipeline.Approved, ""); err != nil {
+				return err
+			}
+			stages := route("1")
+			stages[5].Pin = build("1")
+			if err := d.apply(stages); err != nil {
+				return err
+			}
+			return d.apply(stages)
+		},
+		"base image": func(d *desk) error {
+			delete(d.images, "img-base") // the only image is the one that is baked
+			if _, err := d.CreatePipeline(context.Background(), shop); err != nil {
+				return err
+			}
+			_, err := d.Bake(context.Background(), engine.BakeRequest{Recipe: recipe})
+			return err
+		},
+		"self-service": func(d *desk) error {
+			if err := d.apply(route("1")[:2]); err != nil {
+				return err
+			}
+			_, err := d.Launch(context.Background(), engine.LaunchRequest{Pipeline: "shop", Name: "alice", TTL: time.Hour, Configured: "here"})
+			return err
+		},
+	}
+	for name, journey := range journeys {
+		t.Run(name, func(t *testing.T) {
+			clean := open(t)
+			if err := journey(clean); err != nil {
+				t.Fatalf("undisturbed: %v", err)
+			}
+			want := clean.picture()
+			for n := 1; n <= clean.calls; n++ {
+				for _, after := range []bool{false, true} {
+					d := open(t)
+					d.limit, d.after = n, after
+					if err := journey(d); err == nil && !d.dead {
+						t.Fatalf("call %d was never made", n)
+					}
+					d = d.again()
+					if err := journey(d); err != nil {
+						t.Fatalf("killed at call %d (after its effect: %v): the next apply: %v", n, after, err)
+					}
+					if got := d.picture(); got != want {
+						t.Fatalf("killed at call %d (after its effect: %v):\n got %s\nwant %s", n, after, got, want)
+					}
+					if _, err := (memLedger{d.life}).Verify(context.Background(), "shop"); err != nil {
+						t.Fatalf("killed at call %d: %v", n, err)
+					}
+				}
+			}
+		})
+	}
+}
+
+var recipe = pipeline.Recipe{
+	Pipeline: "shop", Name: "base", From: pipeline.ImageFrom{Directory: "rootfs"}, Owner: "here",
+	Source: pipeline.SourceRef{Repository: "repo", Commit: "c1", Digest: "1"},
+	Steps:  []pipeline.Step{{Name: "packages", Command: "packages"}},
+}
+
+// picture says what exists in the world, without IDs that differ from run to run.
+func (d *desk) picture() string {
+	st, err := d.Engine.State(context.Background(), "shop")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	var b strings.Builder
+	for _, s := range st.StagesInOrder() {
+		at := d.StandingIn(st, s)
+		fmt.Fprintf(&b, "%s held=%s passed=%s status=%s settled=%v latest=%s\n", s.Name, at.Held, at.Passed, at.Move.Status, s.Settled, at.Run.Status)
+	}
+	for _, env := range st.Environments {
+		fmt.Fprintf(&b, "environment of %s: %s %s on platform: %v\n", env.Name, env.Status, env.Build, d.envs[env.ID] != nil)
+	}
+	pending := 0
+	for _, env := range d.envs {
+		if env.pending != "" {
+			pending++
+		}
+	}
+	work, err := os.ReadDir(d.work)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		d.t.Fatal(err)
+	}
+	leases, _ := (memLedger{d.life}).Leases(context.Background())
+	fmt.Fprintf(&b, "environments=%d pending=%d images=%d artifacts=%d work=%d leases=%d recipes=%d\n",
+		len(d.envs), pending, len(d.images), len(d.artifacts), len(work), len(leases), len(st.Recipes))
+	return b.String()
+}

@@ -1,0 +1,206 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// purpose says what the stage's environment is for.
+func purpose(s pipeline.Stage) pipeline.EnvironmentPurpose {
+	switch {
+	case s.Lasting():
+		return pipeline.ForStage
+	case s.Approval:
+		return pipeline.ForInquiry
+	default:
+		return pipeline.ForRun
+	}
+}
+
+// prepare brings up the run's fleet: in the stage's environment where it lasts,
+// else in one of its own.
+func (a *attempt) prepare(ctx context.Context) error {
+	if err := a.endKept(ctx); err != nil {
+		return err
+	}
+	what := purpose(a.stage)
+	env, exists := a.state.RunEnvironment(a.stage.Name, what)
+	if !exists || what == pipeline.ForRun {
+		env = pipeline.Environment{
+			ID: a.newID("e-"), Pipeline: a.stage.Pipeline, Name: a.stage.Name, Purpose: what, Stage: a.stage.Name,
+			Run: a.run.ID, Build: a.run.Build, Spec: *a.stage.Env, Instances: a.stage.Instances(a.state.Pipeline),
+			Owner: a.Holder.Actor, Status: pipeline.EnvLaunching, CreatedAt: a.Now().UTC(),
+		}
+	}
+	a.env = &env
+	fleet := "f-" + a.run.ID[2:]
+	a.run.Environment, a.run.Fleet = env.ID, fleet
+	recorded := pipeline.Facts{}
+	if env.Status == pipeline.EnvLaunching {
+		recorded.Environment = &env
+	}
+	if err := a.enter(ctx, pipeline.PhaseEnvironment, recorded); err != nil {
+		return err
+	}
+	launch := a.state.Launch(a.stage, a.run.Build)
+	req, err := a.fleetRequest(ctx, env, launch, a.secrets.Environment, a.log)
+	if err != nil {
+		return err
+	}
+	req.Fleet = fleet
+	req.Instances = a.stage.Instances(a.state.Pipeline)
+	req.DataFrom = a.dataFrom()
+	req.Seed = a.state.Pipeline.Service.Seed != "" && what != pipeline.ForStage && req.DataFrom == ""
+	a.logf("environment %s: %d instances of %s", env.ID, req.Instances, orDash(launch.Image))
+	a.fleet, err = a.Platform.Prepare(ctx, req)
+	if err != nil {
+		return fmt.Errorf("launch %s: %w", env.Describe(), err)
+	}
+	return nil
+}
+
+// fleetRequest fills in what every launch has in common.
+func (e *Engine) fleetRequest(ctx context.Context, env pipeline.Environment, launch pipeline.Launch, secrets pipeline.Secrets, log io.Writer) (pipeline.FleetRequest, error) {
+	st, err := e.State(ctx, env.Pipeline)
+	if err != nil {
+		return pipeline.FleetRequest{}, err
+	}
+	vars := map[string]string{}
+	for k, v := range env.Spec.Env {
+		vars[k] = v
+	}
+	vars["PENSTOCK_PIPELINE"], vars["PENSTOCK_BUILD"] = env.Pipeline, env.Build
+	if env.Stage != "" {
+		vars["PENSTOCK_STAGE"] = env.Stage
+	}
+	req := pipeline.FleetRequest{
+		Environment: env.ID, Image: launch.Image, Instances: env.Instances, InstanceType: env.Spec.InstanceType,
+		Address: env.Spec.Address, Port: env.Spec.Port, Service: st.Pipeline.Service, Env: vars, Secrets: secrets,
+		Migrate: st.Pipeline.Service.Migrate != "", ExpiresAt: env.ExpiresAt, DrainTimeout: env.Spec.DrainTimeout, Log: log,
+	}
+	if launch.Install && launch.Artifact != nil {
+		if req.Artifact, err = e.Artifacts.Get(ctx, *launch.Artifact); err != nil {
+			return req, fmt.Errorf("fetch artifact of build %s: %w", env.Build, err)
+		}
+	}
+	return req, nil
+}
+
+// dataFrom gives the environment whose data the run's new one gets a copy of: the
+// named stage's; for a pre-production stage that names none, production's.
+func (a *attempt) dataFrom() string {
+	from := a.stage.Env.DataFrom
+	for _, s := range a.state.StagesInOrder() {
+		if from == "" && a.stage.Type == pipeline.TypePreProduction && s.Type == pipeline.TypeProduction {
+			from = s.Name
+		}
+	}
+	if env, ok := a.state.RunEnvironment(from, pipeline.ForStage); ok && env.Serves() {
+		return env.ID
+	}
+	return ""
+}
+
+// endKept ends the environments of earlier failed runs of the stage that were
+// kept for a look.
+func (a *attempt) endKept(ctx context.Context) error {
+	for _, env := range a.state.Environments {
+		if env.Stage == a.stage.Name && env.Purpose == pipeline.ForRun {
+			if err := a.endEnvironment(ctx, a.stage.Pipeline, &a.lease, env); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// bake keeps the installed state of the environment as the build's image.
+func (a *attempt) bake(ctx context.Context) error {
+	if err := a.enter(ctx, pipeline.PhaseBake); err != nil {
+		return err
+	}
+	baked, err := a.Platform.Bake(ctx, pipeline.BakeRequest{Token: a.run.ID, Name: a.stage.Name, Environment: a.env.ID, Log: a.log})
+	if err != nil {
+		return fmt.Errorf("bake image: %w", err)
+	}
+	image := pipeline.Image{
+		ID: baked.ID, Pipeline: a.stage.Pipeline, Name: a.stage.Name, Parent: a.build.BaseImage, Build: a.build.ID,
+		Run: a.run.ID, Commit: a.build.Revision.Commit, Size: baked.Size, CreatedAt: a.Now().UTC(),
+	}
+	a.logf("image %s (%d bytes)", image.ID, image.Size)
+	a.run.Image, a.build.Image, a.build.BakedBy = image.ID, image.ID, a.stage.Name
+	return a.append(ctx, a.stage.Pipeline, &a.lease, pipeline.Event{Kind: pipeline.ImageBaked, Facts: pipeline.Facts{Image: &image}})
+}
+
+// settleEnvironment gives the traffic to the fleet of a lasting environment, and
+// ends one that was for the run alone. From the moment that its phase is recorded
+// the run has passed: whoever finds it dead finishes it.
+func (a *attempt) settleEnvironment(ctx context.Context) error {
+	if a.env == nil {
+		return nil
+	}
+	if a.env.Purpose == pipeline.ForRun {
+		if err := a.enter(ctx, pipeline.PhaseTearDown); err != nil {
+			return err
+		}
+		a.logf("environment %s: tear down", a.env.ID)
+		return a.endEnvironment(ctx, a.stage.Pipeline, &a.lease, *a.env)
+	}
+	if err := a.enter(ctx, pipeline.PhaseShift); err != nil {
+		return err
+	}
+	return a.shift(ctx)
+}
+
+// shift sends the traffic to the run's fleet and records what serves now.
+func (a *attempt) shift(ctx context.Context) error {
+	report, err := a.Platform.Shift(ctx, a.env.ID, a.run.Fleet)
+	if err != nil {
+		return fmt.Errorf("shift traffic of %s: %w", a.env.Describe(), err)
+	}
+	env := *a.env
+	env.Build, env.Run, env.Fleet, env.Digest = a.run.Build, a.run.ID, a.run.Fleet, a.run.Digest
+	env.Image, env.Spec = a.run.Inputs.Image, *a.stage.Env
+	env.Instances, env.Status = a.stage.Instances(a.state.Pipeline), pipeline.EnvRunning
+	env.Endpoint, env.Reason = report.Endpoint, ""
+	a.env = &env
+	a.logf("environment %s: %s serves build %s", env.ID, env.Endpoint, env.Build)
+	return a.append(ctx, a.stage.Pipeline, &a.lease, pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &env}})
+}
+
+// abandonEnvironment clears away the environment of a run that did not pass, and
+// leaves what served before. It gives the environment's new record where the run
+// failed and the stage keeps such environments.
+func (a *attempt) abandonEnvironment(ctx context.Context, status pipeline.RunStatus) (*pipeline.Environment, error) {
+	if a.env == nil {
+		return nil, nil
+	}
+	a.state, _ = a.fresh(ctx, a.stage.Pipeline)
+	env := *a.env
+	if env.Purpose == pipeline.ForRun {
+		if status == pipeline.RunFailed && a.stage.OnFailure == pipeline.OnFailureKeep && a.fleet.Endpoint != "" {
+			env.Status, env.Endpoint, env.Fleet = pipeline.EnvKept, a.fleet.Endpoint, a.fleet.ID
+			env.Reason = "kept after run " + a.run.ID + " failed"
+			a.logf("environment %s is kept at %s", env.ID, env.Endpoint)
+			return &env, nil
+		}
+		return nil, a.endEnvironment(ctx, a.stage.Pipeline, &a.lease, env)
+	}
+	if err := a.Platform.Discard(ctx, env.ID, a.run.Fleet); err != nil {
+		return nil, fmt.Errorf("discard fleet of %s: %w", env.Describe(), err)
+	}
+	if env.Status == pipeline.EnvLaunching { // it was new, so nothing serves in it
+		return nil, a.endEnvironment(ctx, a.stage.Pipeline, &a.lease, env)
+	}
+	return nil, nil
+}
+
+// inside joins a slash-separated path of a source to a directory.
+func inside(dir, name string) string { return path.Join(dir, path.Clean("/"+name)) }

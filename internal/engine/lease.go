@@ -1,0 +1,115 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
+)
+
+// Lease keys: one per thing that one process at a time may change.
+func stageKey(pipelineName, stage string) string   { return pipelineName + "/stage/" + stage }
+func recipeKey(pipelineName, recipe string) string { return pipelineName + "/image/" + recipe }
+func envKey(pipelineName, env string) string       { return pipelineName + "/environment/" + env }
+func pipelineKey(name string) string               { return name + "/pipeline" }
+
+// held is a lease that is kept alive in the background.
+type held struct {
+	lease pipeline.Lease
+	stop  func()
+}
+
+// hold takes a lease, waiting for another holder to give it up until ctx ends,
+// and gives a context that ends when the lease is lost. The caller must call
+// release.
+func (e *Engine) hold(ctx context.Context, key, purpose string) (context.Context, *held, error) {
+	holder := e.Holder
+	holder.Purpose = purpose
+	var lease pipeline.Lease
+	err := poll.Until(ctx, poll.Schedule{First: 100 * time.Millisecond, Max: 2 * time.Second, Factor: 1.5, What: "the lease " + key},
+		func(ctx context.Context) (poll.Probe, error) {
+			holder.Since = e.Now()
+			var err error
+			lease, err = e.Ledger.Acquire(ctx, key, holder, e.LeaseTTL)
+			var other *pipeline.HeldError
+			if errors.As(err, &other) {
+				return poll.Probe{State: other.Error()}, poll.Retryable(err)
+			}
+			return poll.Probe{Done: true}, err
+		})
+	if err != nil {
+		var other *pipeline.HeldError
+		if errors.As(err, &other) {
+			return nil, nil, pipeline.Errorf(pipeline.CodeHeld, "wait for "+key, "%w", other).
+				WithHint("Wait until it ends and apply again, or raise the resource's timeouts.")
+		}
+		return nil, nil, fmt.Errorf("take lease %s: %w", key, err)
+	}
+	leased, cancel := context.WithCancelCause(ctx)
+	h := &held{lease: lease}
+	var wg sync.WaitGroup
+	wg.Go(func() { e.keepAlive(leased, cancel, lease) })
+	h.stop = func() {
+		cancel(nil)
+		wg.Wait()
+	}
+	return leased, h, nil
+}
+
+// tryHold takes a lease only if nobody holds it: nil, nil when somebody does.
+func (e *Engine) tryHold(ctx context.Context, key, purpose string) (*held, error) {
+	holder := e.Holder
+	holder.Purpose, holder.Since = purpose, e.Now()
+	lease, err := e.Ledger.Acquire(ctx, key, holder, e.LeaseTTL)
+	if pipeline.CodeOf(err) == pipeline.CodeHeld {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &held{lease: lease, stop: func() {}}, nil
+}
+
+// keepAlive renews the lease three times within its life, and ends the work when
+// it is lost.
+func (e *Engine) keepAlive(ctx context.Context, lost context.CancelCauseFunc, lease pipeline.Lease) {
+	tick := time.NewTicker(e.LeaseTTL / 3)
+	defer tick.Stop()
+	renewed := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		_, err := e.Ledger.Renew(ctx, lease, e.LeaseTTL)
+		switch {
+		case err == nil:
+			renewed = time.Now()
+		case ctx.Err() != nil:
+			return
+		case pipeline.CodeOf(err) == pipeline.CodeLeaseLost || time.Since(renewed) > e.LeaseTTL:
+			lost(pipeline.Errorf(pipeline.CodeLeaseLost, "keep lease "+lease.Key, "%w", err))
+			return
+		default:
+			e.Logger.Warn("renew lease", "key", lease.Key, "error", err)
+		}
+	}
+}
+
+// release gives the lease up. It works after ctx has ended.
+func (e *Engine) release(ctx context.Context, h *held) {
+	h.stop()
+	ctx, cancel := cleanUpContext(ctx)
+	defer cancel()
+	if err := e.Ledger.Release(ctx, h.lease); err != nil {
+		e.Logger.Warn("release lease", "key", h.lease.Key, "error", err)
+	}
+}

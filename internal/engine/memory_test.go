@@ -1,0 +1,500 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package engine_test
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+var errKilled = errors.New("the process was killed")
+
+// world is everything outside the engine, in memory. It outlives the processes
+// that work on it. A process can be killed at its nth call that changes the world,
+// before or after the effect; from then on none of its calls has an effect.
+type world struct {
+	mu        sync.Mutex
+	clock     time.Time
+	events    map[string][]pipeline.Event
+	records   map[string]map[pipeline.Key]pipeline.Record
+	leases    map[string]pipeline.Lease
+	images    map[string]int64
+	envs      map[string]*memEnv
+	artifacts map[string][]byte
+	logs      map[string]*bytes.Buffer
+	prepared  int // fleets brought up
+	shifted   int
+	unhealthy map[string]bool // artifact digests whose service never becomes healthy
+	stepRuns  map[string]int  // by command
+}
+
+type memEnv struct {
+	serving, pending string
+	installed        map[string]string // image that a fleet's installed state would bake to
+	instances        int
+	port             int
+	expires          time.Time
+}
+
+func newWorld() *world {
+	return &world{
+		clock: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), events: map[string][]pipeline.Event{},
+		records: map[string]map[pipeline.Key]pipeline.Record{}, leases: map[string]pipeline.Lease{},
+		images: map[string]int64{"img-base": 1}, envs: map[string]*memEnv{}, artifacts: map[string][]byte{},
+		logs: map[string]*bytes.Buffer{}, unhealthy: map[string]bool{}, stepRuns: map[string]int{},
+	}
+}
+
+// life is one process working on the world.
+type life struct {
+	*world
+	pid   int
+	calls int // changing calls so far
+	limit int // killed at this call; 0 for never
+	after bool
+	dead  bool
+}
+
+// do makes a changing call.
+func (l *life) do(ctx context.Context, effect func() error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.dead {
+		return errKilled
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	l.calls++
+	l.clock = l.clock.Add(time.Second)
+	if l.calls != l.limit {
+		return effect()
+	}
+	l.dead = true
+	if l.after {
+		_ = effect()
+	}
+	return errKilled
+}
+
+// look makes a reading call.
+func (l *life) look(read func() error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.dead {
+		return errKilled
+	}
+	return read()
+}
+
+type memLedger struct{ *life }
+
+func (l memLedger) Append(ctx context.Context, b pipeline.Batch) (sealed []pipeline.Event, err error) {
+	return sealed, l.do(ctx, func() error {
+		if b.Fence != nil && l.leases[b.Fence.Key].Token != b.Fence.Token {
+			return pipeline.Errorf(pipeline.CodeLeaseLost, "append", "stale token")
+		}
+		rows := l.records[b.Pipeline]
+		if rows == nil {
+			rows = map[pipeline.Key]pipeline.Record{}
+			l.records[b.Pipeline] = rows
+		}
+		for key, version := range b.Expect {
+			if rows[key].Version != version {
+				return pipeline.Errorf(pipeline.CodeConflict, "append", "record %v changed", key)
+			}
+		}
+		for _, e := range b.Events {
+			chain := l.events[b.Pipeline]
+			var prev pipeline.Event
+			if len(chain) > 0 {
+				prev = chain[len(chain)-1]
+			}
+			e.Pipeline = b.Pipeline
+			if err := e.Seal(prev.Seq+1, prev.Hash, l.clock, prev.Time); err != nil {
+				return err
+			}
+			changed, err := e.Records()
+			if err != nil {
+				return err
+			}
+			for _, r := range changed {
+				rows[r.Key] = r
+			}
+			for _, key := range e.Facts.Gone {
+				delete(rows, key)
+			}
+			stored, err := copied(e)
+			if err != nil {
+				return err
+			}
+			l.events[b.Pipeline] = append(chain, stored)
+			sealed = append(sealed, e)
+		}
+		return nil
+	})
+}
+
+// copied gives the event as it comes back from storage.
+func copied(e pipeline.Event) (c pipeline.Event, err error) {
+	data, err := json.Marshal(e)
+	if err == nil {
+		err = json.Unmarshal(data, &c)
+	}
+	return c, err
+}
+
+func (l memLedger) State(_ context.Context, name string) (st *pipeline.State, err error) {
+	err = l.look(func() error {
+		var rows []pipeline.Record
+		for _, r := range l.records[name] {
+			if r.Kind != pipeline.RecordRun {
+				rows = append(rows, r)
+			}
+		}
+		st, err = pipeline.NewState(rows)
+		return err
+	})
+	return st, err
+}
+
+func (l memLedger) Head(_ context.Context, name string) (head int64, err error) {
+	return head, l.look(func() error { head = int64(len(l.events[name])); return nil })
+}
+
+func (l memLedger) Pipelines(context.Context) (names []string, err error) {
+	return names, l.look(func() error {
+		for name, rows := range l.records {
+			if _, ok := rows[pipeline.Key{Kind: pipeline.RecordPipeline, ID: name}]; ok {
+				names = append(names, name)
+			}
+		}
+		slices.Sort(names)
+		return nil
+	})
+}
+
+func (l memLedger) Run(_ context.Context, name, id string) (run pipeline.Run, err error) {
+	return run, l.look(func() error {
+		for p, chain := range l.events {
+			for _, e := range chain {
+				if e.Facts.Run != nil && e.Facts.Run.ID == id && (name == "" || p == name) {
+					run = *e.Facts.Run
+				}
+			}
+		}
+		if run.ID == "" {
+			return pipeline.Errorf(pipeline.CodeNotFound, "read run", "no run %q", id)
+		}
+		return nil
+	})
+}
+
+func (l memLedger) Runs(_ context.Context, name string, q pipeline.RunQuery) (page pipeline.RunPage, err error) {
+	return page, l.look(func() error {
+		runs := map[string]pipeline.RunSummary{}
+		for _, e := range l.events[name] {
+			if r := e.Facts.Run; r != nil && (q.Build == "" || r.Build == q.Build) && (q.Stage == "" || r.Stage == q.Stage) {
+				runs[r.ID] = r.Summary()
+			}
+		}
+		page.Runs = slices.SortedFunc(maps.Values(runs), func(a, b pipeline.RunSummary) int { return cmp.Compare(b.ID, a.ID) })
+		return nil
+	})
+}
+
+func (l memLedger) Events(_ context.Context, name string, after int64, limit int) (events []pipeline.Event, err error) {
+	return events, l.look(func() error { events = l.events[name][after:]; return nil })
+}
+
+// Acquire takes over from a holder of another process ID: the tests have one
+// living process at a time, unless they say otherwise by giving them one ID.
+func (l memLedger) Acquire(ctx context.Context, key string, h pipeline.Holder, ttl time.Duration) (lease pipeline.Lease, err error) {
+	return lease, l.do(ctx, func() error {
+		old := l.leases[key]
+		if old.Holder.PID == l.pid {
+			return &pipeline.Error{Code: pipeline.CodeHeld, Op: "acquire", Err: &pipeline.HeldError{Lease: old}}
+		}
+		h.PID = l.pid
+		lease = pipeline.Lease{Key: key, Token: old.Token + 1, Holder: h, Expires: l.clock.Add(ttl)}
+		l.leases[key] = lease
+		return nil
+	})
+}
+
+func (l memLedger) Renew(_ context.Context, lease pipeline.Lease, _ time.Duration) (pipeline.Lease, error) {
+	return lease, l.look(func() error {
+		if l.leases[lease.Key].Token != lease.Token {
+			return pipeline.Errorf(pipeline.CodeLeaseLost, "renew", "stale token")
+		}
+		return nil
+	})
+}
+
+func (l memLedger) Release(ctx context.Context, lease pipeline.Lease) error {
+	return l.do(ctx, func() error {
+		if l.leases[lease.Key].Token == lease.Token {
+			l.leases[lease.Key] = pipeline.Lease{Key: lease.Key, Token: lease.Token}
+		}
+		return nil
+	})
+}
+
+func (l memLedger) Leases(context.Context) (held []pipeline.Lease, err error) {
+	return held, l.look(func() error {
+		for _, lease := range l.leases {
+			if lease.Holder.PID != 0 {
+				held = append(held, lease)
+			}
+		}
+		return nil
+	})
+}
+
+func (l memLedger) Verify(_ context.Context, name string) (n int64, err error) {
+	return n, l.look(func() error {
+		prev := ""
+		for i, e := range l.events[name] {
+			if err := e.Check(int64(i+1), prev); err != nil {
+				return err
+			}
+			prev = e.Hash
+			n++
+		}
+		return nil
+	})
+}
+
+func (l memLedger) Purge(ctx context.Context, name string) error {
+	return l.do(ctx, func() error {
+		delete(l.events, name)
+		delete(l.records, name)
+		return nil
+	})
+}
+
+func (memLedger) Close() error { return nil }
+
+type memPlatform struct{ *life }
+
+func (p memPlatform) Bake(ctx context.Context, r pipeline.BakeRequest) (image pipeline.BakedImage, err error) {
+	return image, p.do(ctx, func() error {
+		image = pipeline.BakedImage{ID: "img-" + r.Name, Size: 1}
+		if r.Environment != "" {
+			env := p.envs[r.Environment]
+			if env == nil {
+				return pipeline.Errorf(pipeline.CodeNotFound, "bake", "no environment %s", r.Environment)
+			}
+			image.ID = env.installed[cmp.Or(env.pending, env.serving)]
+		}
+		for _, c := range r.Commands {
+			if c.Line == "fail" {
+				return pipeline.Errorf(pipeline.CodeFailed, "bake", "step %q failed", c.Name)
+			}
+			image.ID += "-" + c.Line
+		}
+		p.images[image.ID] = image.Size
+		return nil
+	})
+}
+
+func (p memPlatform) Images(context.Context) (images []pipeline.BakedImage, err error) {
+	return images, p.look(func() error {
+		for id, size := range p.images {
+			images = append(images, pipeline.BakedImage{ID: id, Size: size})
+		}
+		return nil
+	})
+}
+
+func (p memPlatform) RemoveImage(ctx context.Context, id string) error {
+	return p.do(ctx, func() error { delete(p.images, id); return nil })
+}
+
+func (p memPlatform) Prepare(ctx context.Context, r pipeline.FleetRequest) (fleet pipeline.Fleet, err error) {
+	return fleet, p.do(ctx, func() error {
+		if _, ok := p.images[r.Image]; !ok && r.Image != "" {
+			return pipeline.Errorf(pipeline.CodeNotFound, "prepare", "no image %s", r.Image)
+		}
+		if p.unhealthy[r.Artifact] || p.unhealthy[r.Image] {
+			return pipeline.Errorf(pipeline.CodeFailed, "prepare", "the service never became healthy")
+		}
+		env := p.envs[r.Environment]
+		if env == nil {
+			env = &memEnv{installed: map[string]string{}, port: 40000 + len(p.envs)}
+			p.envs[r.Environment] = env
+		}
+		env.pending, env.expires = r.Fleet, r.ExpiresAt
+		env.instances = r.Instances
+		env.installed[r.Fleet] = r.Image + "+" + r.Artifact
+		p.prepared++
+		fleet = pipeline.Fleet{ID: r.Fleet, Endpoint: "http://test/" + r.Fleet}
+		return nil
+	})
+}
+
+func (p memPlatform) Shift(ctx context.Context, id, fleet string) (report pipeline.EnvironmentReport, err error) {
+	return report, p.do(ctx, func() error {
+		env := p.envs[id]
+		switch {
+		case env == nil || env.pending != fleet && env.serving != fleet:
+			return pipeline.Errorf(pipeline.CodeNotFound, "shift", "no fleet %s in %s", fleet, id)
+		case env.pending == fleet:
+			env.serving, env.pending = fleet, ""
+			p.shifted++
+		}
+		report = p.report(id)
+		return nil
+	})
+}
+
+func (p memPlatform) report(id string) pipeline.EnvironmentReport {
+	env := p.envs[id]
+	switch {
+	case env == nil:
+		return pipeline.EnvironmentReport{ID: id, Status: pipeline.EnvGone}
+	case !env.expires.IsZero() && env.expires.Before(p.clock):
+		return pipeline.EnvironmentReport{ID: id, Status: pipeline.EnvExpired}
+	}
+	return pipeline.EnvironmentReport{
+		ID: id, Status: pipeline.EnvRunning, Endpoint: fmt.Sprintf("http://127.0.0.1:%d", env.port),
+		Serving: env.serving, Pending: env.pending, Instances: env.instances, Healthy: env.instances, ExpiresAt: env.expires,
+	}
+}
+
+func (p memPlatform) Discard(ctx context.Context, id, fleet string) error {
+	return p.do(ctx, func() error {
+		env := p.envs[id]
+		if env != nil && env.pending == fleet {
+			env.pending = ""
+			if env.serving == "" {
+				delete(p.envs, id)
+			}
+		}
+		return nil
+	})
+}
+
+func (p memPlatform) Resize(ctx context.Context, id string, n int) error {
+	return p.do(ctx, func() error { p.envs[id].instances = n; return nil })
+}
+
+func (p memPlatform) Extend(ctx context.Context, id string, at time.Time) error {
+	return p.do(ctx, func() error { p.envs[id].expires = at; return nil })
+}
+
+func (p memPlatform) Exec(ctx context.Context, id, fleet string, c pipeline.Command, log io.Writer) (exit int, err error) {
+	return exit, p.do(ctx, func() error { p.stepRuns[c.Line]++; return nil })
+}
+
+func (p memPlatform) Describe(_ context.Context, ids ...string) (reports map[string]pipeline.EnvironmentReport, err error) {
+	return reports, p.look(func() error {
+		if len(ids) == 0 {
+			ids = slices.Collect(maps.Keys(p.envs))
+		}
+		reports = map[string]pipeline.EnvironmentReport{}
+		for _, id := range ids {
+			reports[id] = p.report(id)
+		}
+		return nil
+	})
+}
+
+func (p memPlatform) Destroy(ctx context.Context, id string) error {
+	return p.do(ctx, func() error { delete(p.envs, id); return nil })
+}
+
+// memRunner runs nothing. A command "fail" fails, "fail BUILD" fails for a build,
+// and "wait" waits for the context.
+type memRunner struct{ *life }
+
+func (m memRunner) Run(ctx context.Context, r pipeline.StepRequest) (pipeline.StepResult, error) {
+	result := pipeline.StepResult{Name: r.Step.Name, Status: pipeline.RunPassed}
+	if r.Step.Command == "wait" {
+		<-ctx.Done()
+		return result, &pipeline.Error{Code: pipeline.CodeCancelled, Op: "step", Err: ctx.Err()}
+	}
+	err := m.do(ctx, func() error {
+		m.stepRuns[r.Step.Command]++
+		if r.Step.Command == "fail" || r.Step.Command == "fail "+r.Env["PENSTOCK_BUILD"] {
+			result.Status = pipeline.RunFailed
+			return pipeline.Errorf(pipeline.CodeFailed, "step", "step %q failed", r.Step.Name)
+		}
+		if r.Step.Command == "make" {
+			return os.WriteFile(r.Checkout+"/out", []byte(r.Env["PENSTOCK_REVISION"]), 0o600)
+		}
+		return nil
+	})
+	return result, err
+}
+
+type memSources struct{ *life }
+
+func (memSources) Checkout(_ context.Context, _, commit, dir string) error {
+	return errors.Join(os.Mkdir(dir, 0o700), os.Mkdir(dir+"/rootfs", 0o700), os.WriteFile(dir+"/rootfs/f", []byte(commit), 0o600))
+}
+
+func (memSources) Describe(_ context.Context, repository, commit string) (pipeline.Revision, error) {
+	return pipeline.Revision{Repository: repository, Commit: commit}, nil
+}
+
+type memArtifacts struct{ *life }
+
+func (m memArtifacts) Put(ctx context.Context, path string) (a pipeline.Artifact, err error) {
+	return a, m.do(ctx, func() error {
+		data, err := os.ReadFile(path)
+		a = pipeline.Artifact{Digest: "sha256:" + string(data), Name: "out", Size: int64(len(data))}
+		m.artifacts[a.Digest] = data
+		return err
+	})
+}
+
+func (m memArtifacts) Get(_ context.Context, a pipeline.Artifact) (string, error) {
+	return a.Digest, m.look(func() error {
+		if _, ok := m.artifacts[a.Digest]; !ok {
+			return pipeline.Errorf(pipeline.CodeNotFound, "get artifact", "%s is gone", a.Digest)
+		}
+		return nil
+	})
+}
+
+func (m memArtifacts) Remove(ctx context.Context, digest string) error {
+	return m.do(ctx, func() error { delete(m.artifacts, digest); return nil })
+}
+
+func (m memArtifacts) List(context.Context) (digests []string, err error) {
+	return digests, m.look(func() error { digests = slices.Collect(maps.Keys(m.artifacts)); return nil })
+}
+
+type memLogs struct{ *life }
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
+
+func (m memLogs) Create(_ context.Context, name, run string) (w io.WriteCloser, err error) {
+	return nopCloser{io.Discard}, m.look(func() error { m.logs[name+"/"+run] = &bytes.Buffer{}; return nil })
+}
+
+func (m memLogs) Open(_ context.Context, name, run string) (r io.ReadCloser, err error) {
+	return io.NopCloser(m.logs[name+"/"+run]), nil
+}
+
+func (memLogs) Location(name, run string) string { return name + "/" + run }
+
+func (m memLogs) Remove(ctx context.Context, name, run string) error {
+	return m.do(ctx, func() error { delete(m.logs, name+"/"+run); return nil })
+}

@@ -1,0 +1,173 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// withNothingRunning calls f while no run that makes images or artifacts is under
+// way, beside the caller's own under the lease with the key own, and none can
+// begin. It does nothing where one is.
+func (e *Engine) withNothingRunning(ctx context.Context, own string, f func() error) error {
+	all, err := e.Pipelines(ctx)
+	if err != nil {
+		return err
+	}
+	for name, st := range all {
+		for _, key := range makers(name, st) {
+			if key == own {
+				continue
+			}
+			h, err := e.tryHold(ctx, key, "collection of garbage")
+			if err != nil || h == nil {
+				return err
+			}
+			defer e.release(ctx, h)
+		}
+	}
+	return f()
+}
+
+// makers gives the lease keys of what makes images and artifacts.
+func makers(name string, st *pipeline.State) []string {
+	var keys []string
+	for _, s := range st.Stages {
+		if s.Bake || s.Artifact != "" {
+			keys = append(keys, stageKey(name, s.Name))
+		}
+	}
+	for _, r := range st.Recipes {
+		keys = append(keys, recipeKey(name, r.Name))
+	}
+	return keys
+}
+
+// orphans finds the images and artifacts that nothing needs, and the work
+// directories of runs that have ended.
+func (e *Engine) orphans(ctx context.Context) (images, artifacts, workDirs []string, err error) {
+	all, err := e.Pipelines(ctx)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	needed := map[string]bool{}
+	for _, st := range all {
+		needs(st, needed)
+	}
+	existing, err := e.Platform.Images(ctx)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("list images: %w", err)
+	}
+	for _, image := range existing {
+		if !needed[image.ID] {
+			images = append(images, image.ID)
+		}
+	}
+	stored, err := e.Artifacts.List(ctx)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("list artifacts: %w", err)
+	}
+	for _, digest := range stored {
+		if !needed[digest] {
+			artifacts = append(artifacts, digest)
+		}
+	}
+	workDirs, err = e.deadWorkDirs(ctx)
+	return images, artifacts, workDirs, err
+}
+
+// needs marks the images and artifacts that a pipeline needs: of its builds, its
+// environments, and of its recipes the newest ones.
+func needs(st *pipeline.State, needed map[string]bool) {
+	for _, b := range st.Builds {
+		needed[b.BaseImage], needed[b.Image] = true, true
+		if b.Artifact != nil {
+			needed[b.Artifact.Digest] = true
+		}
+	}
+	for _, env := range st.Environments {
+		needed[env.Image] = true
+	}
+	for _, s := range st.Stages {
+		needed[s.BaseImage] = true
+	}
+	for _, r := range st.Recipes {
+		needed[r.Image], needed[r.From.Image] = true, true
+		var baked []pipeline.Image
+		for _, image := range st.Images {
+			if image.Name == r.Name && image.Build == "" {
+				baked = append(baked, image)
+			}
+		}
+		slices.SortFunc(baked, func(a, b pipeline.Image) int { return cmp.Compare(b.Order, a.Order) })
+		for i, image := range baked {
+			if i <= r.Keep {
+				needed[image.ID] = true
+			}
+		}
+	}
+}
+
+// deadWorkDirs lists the work directories whose run has ended or is unknown.
+func (e *Engine) deadWorkDirs(ctx context.Context) ([]string, error) {
+	entries, err := os.ReadDir(e.WorkDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list work directories: %w", err)
+	}
+	var dead []string
+	for _, entry := range entries {
+		run, err := e.Ledger.Run(ctx, "", entry.Name())
+		switch {
+		case pipeline.IsNotFound(err) || err == nil && run.Status.Final():
+			dead = append(dead, entry.Name())
+		case err != nil:
+			return nil, err
+		}
+	}
+	return dead, nil
+}
+
+// removeOrphans removes the records of images first: an image without a record is
+// found again, a record without an image would promise what is gone.
+func (e *Engine) removeOrphans(ctx context.Context, g Garbage) error {
+	all, err := e.Pipelines(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range g.Images {
+		for name, st := range all {
+			if _, ok := st.Images[id]; !ok {
+				continue
+			}
+			err := e.append(ctx, name, nil, pipeline.Event{Kind: pipeline.ImageRemoved, Facts: pipeline.Facts{
+				Gone: []pipeline.Key{{Kind: pipeline.RecordImage, ID: id}},
+			}})
+			if err != nil {
+				return err
+			}
+		}
+		if err := e.Platform.RemoveImage(ctx, id); err != nil && pipeline.CodeOf(err) != pipeline.CodeConflict {
+			return fmt.Errorf("remove image %s: %w", id, err)
+		}
+	}
+	for _, digest := range g.Artifacts {
+		if err := e.Artifacts.Remove(ctx, digest); err != nil {
+			return fmt.Errorf("remove artifact %s: %w", digest, err)
+		}
+	}
+	for _, run := range g.WorkDirs {
+		if err := removeAll(e.workDir(run)); err != nil {
+			return fmt.Errorf("remove work directory of run %s: %w", run, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,130 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// Judge records a person's decision on a build at a stage. The build must have run
+// there; with build "" it is the stage's candidate. A rejection needs a reason. The
+// decision holds for the build and the run that it was taken on.
+func (e *Engine) Judge(ctx context.Context, pipelineName, stage, build string, verdict pipeline.Verdict, reason string) (pipeline.Decision, error) {
+	op := fmt.Sprintf("record decision on stage %q", stage)
+	st, err := e.existing(ctx, pipelineName)
+	if err != nil {
+		return pipeline.Decision{}, err
+	}
+	s, ok := st.Stages[stage]
+	if !ok {
+		return pipeline.Decision{}, noStage(pipelineName, stage)
+	}
+	if build == "" {
+		build = pipeline.Decide(st, s).Candidate
+	}
+	if verdict == pipeline.Rejected && strings.TrimSpace(reason) == "" {
+		return pipeline.Decision{}, pipeline.Errorf(pipeline.CodeInvalid, op, "a rejection needs a reason").
+			WithHint("Say why with --reason.")
+	}
+	b, ok := st.Builds[build]
+	if !ok {
+		return pipeline.Decision{}, pipeline.Errorf(pipeline.CodeNotFound, op, "pipeline %q has no build %q", pipelineName, build).
+			WithHint("List the builds with `penstock builds %s`.", pipelineName)
+	}
+	run, ran := st.VerdictOf(s, build)
+	if verdict == pipeline.Approved {
+		if err := approvable(st, s, build, run, ran); err != nil {
+			return pipeline.Decision{}, err
+		}
+	}
+	d := pipeline.Decision{
+		Pipeline: pipelineName, Stage: stage, Build: b.ID, Run: run.ID, Verdict: verdict,
+		Reason: reason, Actor: e.Holder.Actor, At: e.Now().UTC(),
+	}
+	key := pipeline.Key{Kind: pipeline.RecordDecision, ID: pipeline.StageBuild(stage, build)}
+	err = e.appendExpecting(ctx, pipelineName, nil, map[pipeline.Key]int64{key: st.Version(key.Kind, key.ID)},
+		pipeline.Event{Kind: pipeline.BuildDecided, Facts: pipeline.Facts{Decision: &d}})
+	if err != nil {
+		return d, err
+	}
+	return d, e.endInquiry(ctx, pipelineName, stage, build)
+}
+
+// approvable reports why a build can't be approved at a stage: nothing passed that
+// could be approved, or the stage needs no approval and the build isn't rejected.
+func approvable(st *pipeline.State, s pipeline.Stage, build string, run pipeline.RunSummary, ran bool) error {
+	op := fmt.Sprintf("approve build %s at stage %q", build, s.Name)
+	rejected := st.Decisions[pipeline.StageBuild(s.Name, build)].Verdict == pipeline.Rejected
+	switch {
+	case !s.Approval && !rejected:
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "the stage takes no decision").
+			WithHint("Only a stage of type exploratory, or one with approval = true, waits for one.")
+	case s.Approval && (!ran || run.Status != pipeline.RunPassed):
+		if err := st.Eligible(s, build); err != nil && !rejected {
+			return err
+		}
+		return pipeline.Errorf(pipeline.CodeRefused, op, "the build has not passed the steps of the stage yet").
+			WithHint("Let the stage run for it by an apply first.")
+	}
+	return nil
+}
+
+// endInquiry ends the environment that a build was tried in, once it is decided.
+func (e *Engine) endInquiry(ctx context.Context, pipelineName, stage, build string) error {
+	st, err := e.fresh(ctx, pipelineName)
+	if err != nil {
+		return err
+	}
+	env, ok := st.RunEnvironment(stage, pipeline.ForInquiry)
+	if !ok || env.Build != build {
+		return nil
+	}
+	h, err := e.tryHold(ctx, stageKey(pipelineName, stage), "end of the environment to try "+build)
+	if err != nil || h == nil {
+		return err // a run holds the stage: it replaces the environment
+	}
+	defer e.release(ctx, h)
+	return e.endEnvironment(ctx, pipelineName, &h.lease, env)
+}
+
+// Promote records a person's wish that a manual stage move to a build. The next
+// apply moves it. It is refused where a gate is closed, and where the stage is
+// pinned in the configuration, which would win.
+func (e *Engine) Promote(ctx context.Context, pipelineName, stage, build string) (pipeline.Promotion, error) {
+	op := fmt.Sprintf("promote to stage %q", stage)
+	st, err := e.existing(ctx, pipelineName)
+	if err != nil {
+		return pipeline.Promotion{}, err
+	}
+	s, ok := st.Stages[stage]
+	switch {
+	case !ok:
+		return pipeline.Promotion{}, noStage(pipelineName, stage)
+	case s.Pin != "":
+		return pipeline.Promotion{}, pipeline.Errorf(pipeline.CodeRefused, op, "the stage is pinned to build %s by its configuration", s.Pin).
+			WithHint("Change build = %q to build = %q in the penstock_stage and apply.", s.Pin, orDash(build))
+	case s.Trigger != pipeline.TriggerManual:
+		return pipeline.Promotion{}, pipeline.Errorf(pipeline.CodeRefused, op, "the stage moves by itself to the newest build that passed").
+			WithHint("Set trigger = \"manual\" on the stage to promote by hand, or pin it with build = \"…\".")
+	}
+	if build == "" {
+		held := st.Builds[st.Holds[s.Name].Build].Order
+		if build, ok = st.NewestEligible(s, held); !ok {
+			return pipeline.Promotion{}, pipeline.Errorf(pipeline.CodeRefused, op, "no build newer than the one it holds has passed what is before it").
+				WithHint("`penstock status %s` shows what the stages wait for.", pipelineName)
+		}
+	}
+	if !pipeline.ValidBuildID(build) {
+		return pipeline.Promotion{}, s.PinError(build)
+	}
+	if err := st.Eligible(s, build); err != nil {
+		return pipeline.Promotion{}, err
+	}
+	p := pipeline.Promotion{Pipeline: pipelineName, Stage: stage, Build: build, Actor: e.Holder.Actor, At: e.Now().UTC()}
+	return p, e.append(ctx, pipelineName, nil, pipeline.Event{Kind: pipeline.BuildPromoted, Facts: pipeline.Facts{Promotion: &p}})
+}

@@ -1,0 +1,302 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package engine_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+func TestJudge(t *testing.T) {
+	one := build("1")
+	tests := map[string]struct {
+		stage, build string
+		verdict      pipeline.Verdict
+		reason       string
+		code         pipeline.Code
+		says         string
+	}{
+		"approve what waits":             {stage: "exploratory", build: one, verdict: pipeline.Approved},
+		"approve the one on offer":       {stage: "exploratory", verdict: pipeline.Approved},
+		"reject with a reason":           {stage: "exploratory", build: one, verdict: pipeline.Rejected, reason: "ugly"},
+		"reject at a stage of machines":  {stage: "capacity", build: one, verdict: pipeline.Rejected, reason: "slow"},
+		"reject without a reason":        {stage: "exploratory", build: one, verdict: pipeline.Rejected, code: pipeline.CodeInvalid, says: "reason"},
+		"approve where nobody asks":      {stage: "capacity", build: one, verdict: pipeline.Approved, code: pipeline.CodeInvalid, says: "takes no decision"},
+		"approve an unknown build":       {stage: "exploratory", build: "b-0000000000", verdict: pipeline.Approved, code: pipeline.CodeNotFound, says: "no build"},
+		"approve at an unknown stage":    {stage: "exploration", build: one, verdict: pipeline.Approved, code: pipeline.CodeNotFound, says: "no stage"},
+		"approve what has not run there": {stage: "exploratory", build: build("2"), verdict: pipeline.Approved, code: pipeline.CodeRefused, says: "has not passed"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			d := open(t)
+			d.mustApply(route("1"))
+			d.mustApply(route("2")[:1])
+			d2, err := d.Judge(context.Background(), "shop", tt.stage, tt.build, tt.verdict, tt.reason)
+			if pipeline.CodeOf(err) != tt.code {
+				t.Fatalf("error %v has code %q, want %q", err, pipeline.CodeOf(err), tt.code)
+			}
+			if err != nil {
+				if !strings.Contains(err.Error(), tt.says) || pipeline.HintOf(err) == "" {
+					t.Errorf("error %q with hint %q, want one that says %q", err, pipeline.HintOf(err), tt.says)
+				}
+				return
+			}
+			if d2.Build != one || d2.Actor != "alice" || d2.Run == "" {
+				t.Errorf("decision %+v", d2)
+			}
+		})
+	}
+}
+
+func TestRejectedBuildStopsAndTheNextOneFlows(t *testing.T) {
+	d := open(t)
+	d.mustApply(route("1"))
+	if _, err := d.Judge(context.Background(), "shop", "exploratory", "", pipeline.Rejected, "no"); err != nil {
+		t.Fatal(err)
+	}
+	d.mustApply(route("1"))
+	if got := d.standing("exploratory"); got.Move.Status != pipeline.StatusRejected {
+		t.Errorf("exploratory is %s, want rejected", got.Move.Status)
+	}
+	d.mustApply(route("2"))
+	d.approve(build("2"))
+	d.mustApply(route("2"))
+	if got := d.standing("pre-production"); got.Passed != build("2") {
+		t.Errorf("pre-production passed %q, want build 2", got.Passed)
+	}
+}
+
+func TestPromote(t *testing.T) {
+	ctx := context.Background()
+	d := open(t)
+	d.mustApply(route("1"))
+	if _, err := d.Promote(ctx, "shop", "production", build("1")); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(pipeline.HintOf(err), "penstock") {
+		t.Fatalf("promotion of a build that skipped a stage: %v (%s)", err, pipeline.HintOf(err))
+	}
+	d.approve(build("1"))
+	d.mustApply(route("1"))
+	if _, err := d.Promote(ctx, "shop", "acceptance", build("1")); pipeline.CodeOf(err) != pipeline.CodeRefused {
+		t.Errorf("promotion to an automatic stage: %v", err)
+	}
+	if _, err := d.Promote(ctx, "shop", "production", "latest"); pipeline.CodeOf(err) != pipeline.CodeInvalid {
+		t.Errorf("promotion of no build ID: %v", err)
+	}
+	p, err := d.Promote(ctx, "shop", "production", "")
+	if err != nil || p.Build != build("1") {
+		t.Fatalf("promotion of the newest: %+v, %v", p, err)
+	}
+	d.mustApply(route("1"))
+	if got := d.standing("production"); got.Held != build("1") {
+		t.Errorf("production holds %q after the promotion", got.Held)
+	}
+	pinned := route("1")
+	pinned[5].Pin = build("1")
+	d.mustApply(pinned)
+	if _, err := d.Promote(ctx, "shop", "production", build("1")); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(pipeline.HintOf(err), "build =") {
+		t.Errorf("promotion of a pinned stage: %v", err)
+	}
+}
+
+func TestExploratoryEnvironmentEndsWithTheDecision(t *testing.T) {
+	d := open(t)
+	stages := route("1")[:3]
+	stages[2].Env = &pipeline.EnvironmentSpec{Instances: 1}
+	d.mustApply(stages)
+	if got := d.standing("exploratory"); got.Environment == nil || got.Environment.Endpoint == "" {
+		t.Fatalf("there is nothing to try: %+v", got)
+	}
+	d.approve(build("1"))
+	if len(d.envs) != 0 {
+		t.Errorf("the environment outlived the decision")
+	}
+	before := d.prepared
+	d.mustApply(stages)
+	if d.prepared != before {
+		t.Errorf("an apply after the decision launched an environment")
+	}
+}
+
+func TestSelfService(t *testing.T) {
+	ctx := context.Background()
+	d := open(t)
+	d.mustApply(route("1")[:2])
+	r := engine.LaunchRequest{Pipeline: "shop", Name: "alice", TTL: time.Hour, Create: true, Configured: "here"}
+	env, err := d.Launch(ctx, r)
+	if err != nil || env.Build != build("1") || env.Endpoint == "" || !env.ExpiresAt.Equal(env.CreatedAt.Add(time.Hour)) {
+		t.Fatalf("launch: %+v, %v", env, err)
+	}
+	same, err := d.Launch(ctx, r)
+	if err != nil || same.ID != env.ID || d.prepared != 2 {
+		t.Errorf("a repeated launch made another environment: %+v, %v", same, err)
+	}
+	r.Configured = "elsewhere"
+	if _, err := d.Launch(ctx, r); pipeline.CodeOf(err) != pipeline.CodeConflict {
+		t.Errorf("a second environment of one name: %v", err)
+	}
+	r.Configured, r.Create, r.TTL = "here", false, 2*time.Hour
+	longer, err := d.Launch(ctx, r)
+	if err != nil || !longer.ExpiresAt.Equal(env.CreatedAt.Add(2*time.Hour)) {
+		t.Errorf("longer TTL: %+v, %v", longer, err)
+	}
+	d.mustApply(route("2")[:2])
+	r.Build = build("2")
+	moved, err := d.Launch(ctx, r)
+	if err != nil || moved.Build != build("2") || moved.ID != env.ID || moved.Endpoint != env.Endpoint {
+		t.Errorf("another build: %+v, %v", moved, err)
+	}
+	d.world.mu.Lock()
+	d.clock = d.clock.Add(3 * time.Hour)
+	d.world.mu.Unlock()
+	d = d.again()
+	st, err := d.Engine.State(ctx, "shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if expired, _ := st.PersonEnvironment("alice"); expired.Status != pipeline.EnvExpired {
+		t.Errorf("status is %s after the TTL", expired.Status)
+	}
+	r.Renew = true
+	renewed, err := d.Launch(ctx, r)
+	if err != nil || renewed.Status != pipeline.EnvRunning || !renewed.ExpiresAt.After(d.now()) {
+		t.Errorf("renewed: %+v, %v", renewed, err)
+	}
+	d.unhealthy["sha256:c3"], d.unhealthy["img-base+sha256:c3"] = true, false
+	if err := d.EndEnvironment(ctx, "shop", "alice"); err != nil || len(d.envs) != 0 {
+		t.Errorf("end: %v, left %v", err, d.envs)
+	}
+	if err := d.EndEnvironment(ctx, "shop", "alice"); err != nil {
+		t.Errorf("a second end: %v", err)
+	}
+}
+
+func TestFailedLaunchLeavesNothing(t *testing.T) {
+	d := open(t)
+	d.mustApply(route("1")[:2])
+	d.unhealthy[d.standing("acceptance").Image] = true
+	_, err := d.Launch(context.Background(), engine.LaunchRequest{Pipeline: "shop", Name: "alice", TTL: time.Hour})
+	if pipeline.CodeOf(err) != pipeline.CodeFailed || len(d.envs) != 0 {
+		t.Errorf("launch: %v, left %v", err, d.envs)
+	}
+}
+
+func TestRetention(t *testing.T) {
+	ctx := context.Background()
+	d := whole(t) // production holds build 1
+	small := shop
+	small.Keep = 2
+	for _, digest := range []string{"2", "3", "4", "5"} {
+		if _, err := d.UpdatePipeline(ctx, small); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range route(digest)[:2] {
+			if _, err := d.Advance(ctx, engine.AdvanceRequest{Stage: s}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	st, err := d.Engine.State(ctx, "shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var builds []string
+	for _, b := range st.BuildsNewestFirst() {
+		builds = append(builds, b.ID)
+	}
+	want := []string{build("5"), build("4"), build("1")} // two newest, and production's
+	if !slices.Equal(builds, want) {
+		t.Errorf("retained %v, want %v", builds, want)
+	}
+	if len(d.artifacts) != 3 {
+		t.Errorf("%d artifacts are left, want those of the retained builds: %v", len(d.artifacts), d.artifacts)
+	}
+	if _, ok := d.images[st.Builds[build("1")].Image]; !ok {
+		t.Errorf("production's image was removed: %v", d.images)
+	}
+	if len(d.images) != 4 { // three application images and the base image
+		t.Errorf("%d images are left: %v", len(d.images), d.images)
+	}
+	g, err := d.Collect(ctx, engine.CollectRequest{DryRun: true})
+	if err != nil || len(g.Builds)+len(g.Images)+len(g.Artifacts) != 0 {
+		t.Errorf("a collection right after one would remove %+v, %v", g, err)
+	}
+}
+
+func TestRemovePipeline(t *testing.T) {
+	ctx := context.Background()
+	d := whole(t)
+	if err := d.RemovePipeline(ctx, "shop", false); pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(err.Error(), "production") {
+		t.Fatalf("removal of a pipeline that serves: %v", err)
+	}
+	if err := d.RemoveStage(ctx, "shop", "production"); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.RemovePipeline(ctx, "shop", false); err != nil {
+		t.Fatal(err)
+	}
+	if len(d.envs)+len(d.images)+len(d.artifacts)+len(d.logs)+len(d.events["shop"]) != 0 {
+		t.Errorf("the removed pipeline left %d environments, images %v, artifacts %v, logs %d", len(d.envs), d.images, d.artifacts, len(d.logs))
+	}
+	if err := d.RemovePipeline(ctx, "shop", false); err != nil {
+		t.Errorf("a second removal: %v", err)
+	}
+}
+
+func TestPipelineOfAnotherConfiguration(t *testing.T) {
+	d := whole(t)
+	other := shop
+	other.Owner = "elsewhere"
+	if _, err := d.CreatePipeline(context.Background(), other); pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(pipeline.HintOf(err), "import") {
+		t.Errorf("second pipeline of one name: %v (%s)", err, pipeline.HintOf(err))
+	}
+}
+
+func TestBake(t *testing.T) {
+	ctx := context.Background()
+	d := open(t)
+	if _, err := d.CreatePipeline(ctx, shop); err != nil {
+		t.Fatal(err)
+	}
+	bake := func(digest, command string) (pipeline.Image, error) {
+		r := recipe
+		r.Source.Digest, r.Source.Commit, r.Keep = digest, "c"+digest, 1
+		r.Steps = []pipeline.Step{{Name: "packages", Command: command}}
+		return d.Bake(ctx, engine.BakeRequest{Recipe: r})
+	}
+	one, err := bake("1", "one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls := d.calls
+	if same, err := bake("1", "one"); err != nil || same.ID != one.ID {
+		t.Errorf("same inputs gave %s, %v", same.ID, err)
+	}
+	if d.calls-calls > 4 { // lease, adoption of the pipeline's record, release
+		t.Errorf("a bake with nothing to do made %d changing calls", d.calls-calls)
+	}
+	two, err := bake("2", "two")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bake("3", "fail"); pipeline.CodeOf(err) != pipeline.CodeFailed {
+		t.Errorf("failing bake: %v", err)
+	}
+	if back, err := bake("1", "one"); err != nil || back.ID != one.ID {
+		t.Errorf("inputs of before gave %s, %v; want the image that exists", back.ID, err)
+	}
+	if _, err := bake("4", "four"); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := d.images[two.ID]; !ok {
+		t.Errorf("the image before was removed with keep = 1: %v", d.images)
+	}
+	if err := d.RemoveRecipe(ctx, "shop", "base"); err != nil || len(d.images) != 0 {
+		t.Errorf("removal: %v, left %v", err, d.images)
+	}
+}

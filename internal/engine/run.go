@@ -1,0 +1,335 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// attempt is one run of a stage under its lease.
+type attempt struct {
+	*Engine
+	lease   pipeline.Lease
+	state   *pipeline.State
+	stage   pipeline.Stage
+	build   pipeline.Build // zero for a bootstrap stage
+	secrets StageSecrets
+	run     pipeline.Run
+	env     *pipeline.Environment // nil until one is recorded
+	fleet   pipeline.Fleet
+	work    string // directory of the run, removed when it ends
+	log     io.Writer
+}
+
+// run executes the stage for the move's candidate and records how it ended.
+func (e *Engine) run(ctx context.Context, h *held, st *pipeline.State, stage pipeline.Stage, move pipeline.Move, secrets StageSecrets) (err error) {
+	a := &attempt{Engine: e, lease: h.lease, state: st, stage: stage, secrets: secrets}
+	a.run = pipeline.Run{
+		ID: e.newID("r-"), Pipeline: stage.Pipeline, Stage: stage.Name, Kind: pipeline.KindStage,
+		Build: move.Candidate, Digest: stage.Digest(st.Pipeline), Status: pipeline.RunRunning,
+		Phase: pipeline.PhaseCheckout, Why: move.Why, Actor: e.Holder.Actor, StartedAt: e.Now().UTC(),
+	}
+	a.work = e.workDir(a.run.ID)
+	if err := a.start(ctx, move.Candidate); err != nil {
+		return err
+	}
+	log, err := e.Logs.Create(ctx, stage.Pipeline, a.run.ID)
+	if err != nil {
+		return a.fail(ctx, err)
+	}
+	defer log.Close()
+	a.log = log
+	a.logf("run %s of stage %q for build %s: %s", a.run.ID, stage.Name, orDash(a.run.Build), move.Why)
+	if err := a.phases(ctx); err != nil {
+		return a.fail(ctx, lostOr(ctx, err))
+	}
+	return a.pass(ctx)
+}
+
+// workDir is where a run keeps its checkout; a run that died is cleaned up by it.
+func (e *Engine) workDir(run string) string { return filepath.Join(e.WorkDir, run) }
+
+func (a *attempt) checkout() string { return filepath.Join(a.work, "checkout") }
+
+// start records the run, and on a commit stage the build that it makes.
+func (a *attempt) start(ctx context.Context, build string) error {
+	event := pipeline.Event{Kind: pipeline.RunStarted, Facts: pipeline.Facts{Run: &a.run}}
+	b, exists := a.state.Builds[build]
+	if a.stage.Type == pipeline.TypeCommit {
+		revision, err := a.Sources.Describe(ctx, a.stage.Source.Repository, a.stage.Source.Commit)
+		if err != nil {
+			return fmt.Errorf("read commit %s: %w", a.stage.Source.Commit, err)
+		}
+		if !exists {
+			b = pipeline.Build{
+				ID: build, Pipeline: a.stage.Pipeline, Stage: a.stage.Name, Digest: a.stage.Source.Digest,
+				BaseImage: a.stage.BaseImage, CreatedAt: a.Now().UTC(), CreatedBy: a.Holder.Actor,
+			}
+		}
+		b.Revision = revision
+		if a.state.Holds[a.stage.Name].Build != build {
+			b.Order = 0 // it becomes the newest
+		}
+		event.Facts.Build = &b
+	}
+	a.build = b
+	a.run.Inputs = a.state.Inputs(a.stage, build)
+	if err := a.append(ctx, a.stage.Pipeline, &a.lease, event); err != nil {
+		return err
+	}
+	if a.stage.Type == pipeline.TypeCommit { // the ledger chose its order
+		st, err := a.State(ctx, a.stage.Pipeline)
+		if err != nil {
+			return err
+		}
+		a.state, a.build = st, st.Builds[build]
+	}
+	return nil
+}
+
+// phases takes the run from checkout to the point where only the end has to be recorded.
+func (a *attempt) phases(ctx context.Context) error {
+	if err := a.takeCheckout(ctx); err != nil {
+		return err
+	}
+	if a.stage.Env != nil {
+		if err := a.enter(ctx, pipeline.PhaseEnvironment); err != nil {
+			return err
+		}
+		if err := a.prepare(ctx); err != nil {
+			return err
+		}
+	}
+	if err := a.enter(ctx, pipeline.PhaseSteps); err != nil {
+		return err
+	}
+	if err := a.steps(ctx); err != nil {
+		return err
+	}
+	if a.stage.Artifact != "" {
+		if err := a.store(ctx); err != nil {
+			return err
+		}
+	}
+	if a.stage.Bake && a.env != nil {
+		if err := a.bake(ctx); err != nil {
+			return err
+		}
+	}
+	return a.settleEnvironment(ctx)
+}
+
+// enter records that a phase begins.
+func (a *attempt) enter(ctx context.Context, phase pipeline.Phase, more ...pipeline.Facts) error {
+	a.run.Phase = phase
+	run := a.run
+	event := pipeline.Event{Kind: pipeline.RunProgressed, Facts: pipeline.Facts{Run: &run}}
+	for _, f := range more {
+		f.Run = &run
+		event.Facts = f
+	}
+	return a.append(ctx, a.stage.Pipeline, &a.lease, event)
+}
+
+// takeCheckout makes the work tree that the steps run in.
+func (a *attempt) takeCheckout(ctx context.Context) error {
+	if err := os.MkdirAll(a.work, 0o700); err != nil {
+		return pipeline.Errorf(pipeline.CodeFailed, "make work directory", "%w", err)
+	}
+	var repository, commit string
+	switch {
+	case a.stage.Source != nil:
+		repository, commit = a.stage.Source.Repository, a.stage.Source.Commit
+	case a.build.ID != "":
+		repository, commit = a.build.Revision.Repository, a.build.Revision.Commit
+	}
+	if repository == "" || !a.needsCheckout() {
+		return os.Mkdir(a.checkout(), 0o700)
+	}
+	a.logf("checkout of %s at %s", repository, commit)
+	return a.Sources.Checkout(ctx, repository, commit, a.checkout())
+}
+
+func (a *attempt) needsCheckout() bool {
+	for _, s := range a.stage.Steps {
+		if s.Command != "" && s.On == pipeline.OnRunner {
+			return true
+		}
+	}
+	return a.stage.Artifact != ""
+}
+
+// steps executes the stage's steps in order and stops at the first that fails.
+func (a *attempt) steps(ctx context.Context) error {
+	env, err := a.variables(ctx)
+	if err != nil {
+		return err
+	}
+	for i, step := range a.stage.Steps {
+		req := pipeline.StepRequest{
+			Step: step, Checkout: a.checkout(), Env: env, Secrets: a.secrets.step(i),
+			Endpoint: a.fleet.Endpoint, Log: a.log,
+		}
+		if a.env != nil {
+			req.Exec = func(ctx context.Context, c pipeline.Command, log io.Writer) (int, error) {
+				return a.Platform.Exec(ctx, a.env.ID, a.fleet.ID, c, log)
+			}
+		}
+		result, err := a.Runner.Run(ctx, req)
+		a.run.Steps = append(a.run.Steps, result)
+		if err != nil {
+			return err
+		}
+		if err := a.enter(ctx, pipeline.PhaseSteps); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// variables gives what every step sees.
+func (a *attempt) variables(ctx context.Context) (map[string]string, error) {
+	env := map[string]string{
+		"PENSTOCK_PIPELINE": a.stage.Pipeline,
+		"PENSTOCK_STAGE":    a.stage.Name,
+		"PENSTOCK_BUILD":    a.build.ID,
+		"PENSTOCK_RUN":      a.run.ID,
+		"PENSTOCK_REVISION": a.build.Revision.Commit,
+		"PENSTOCK_ENDPOINT": a.fleet.Endpoint,
+		"PENSTOCK_ROOT":     a.checkout(),
+	}
+	if a.stage.Source != nil {
+		env["PENSTOCK_REVISION"] = a.stage.Source.Commit
+	}
+	if a.build.Artifact != nil && a.stage.Type != pipeline.TypeCommit {
+		path, err := a.Artifacts.Get(ctx, *a.build.Artifact)
+		if err != nil {
+			return nil, fmt.Errorf("fetch artifact of build %s: %w", a.build.ID, err)
+		}
+		env["PENSTOCK_ARTIFACT"] = path
+	}
+	return env, nil
+}
+
+// store keeps the artifact that the steps made.
+func (a *attempt) store(ctx context.Context) error {
+	if err := a.enter(ctx, pipeline.PhaseArtifact); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(a.checkout())
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if _, err := root.Stat(a.stage.Artifact); err != nil {
+		return pipeline.Errorf(pipeline.CodeFailed, "store artifact", "artifact %q: %w", a.stage.Artifact, err).
+			WithHint("The steps of stage %q passed, and left no such file in the checkout. Set artifact to the path that they write, relative to the repository's root.", a.stage.Name)
+	}
+	artifact, err := a.Artifacts.Put(ctx, filepath.Join(a.checkout(), filepath.FromSlash(a.stage.Artifact)))
+	if err != nil {
+		return fmt.Errorf("store artifact: %w", err)
+	}
+	a.logf("artifact %s (%d bytes) is %s", artifact.Name, artifact.Size, artifact.Digest)
+	a.run.Artifact, a.build.Artifact = &artifact, &artifact
+	return nil
+}
+
+// pass records that the run passed, and the stage holds its build.
+func (a *attempt) pass(ctx context.Context) error {
+	a.finish(pipeline.RunPassed)
+	facts := pipeline.Facts{Run: &a.run, Hold: &pipeline.Hold{Stage: a.stage.Name, Build: a.run.Build, Run: a.run.ID}}
+	if a.run.Artifact != nil || a.run.Image != "" {
+		facts.Build = &a.build
+	}
+	if err := a.append(ctx, a.stage.Pipeline, &a.lease, pipeline.Event{Kind: pipeline.RunEnded, Facts: facts}); err != nil {
+		return lostOr(ctx, err)
+	}
+	a.logf("passed")
+	a.removeWork()
+	return nil
+}
+
+// fail records that the run failed or was cancelled, after it cleaned up.
+func (a *attempt) fail(ctx context.Context, cause error) error {
+	ctx, cancel := cleanUpContext(ctx)
+	defer cancel()
+	status := pipeline.RunFailed
+	if code := pipeline.CodeOf(cause); code == pipeline.CodeCancelled || code == pipeline.CodeLeaseLost || errors.Is(cause, context.Canceled) {
+		status = pipeline.RunCancelled
+	}
+	a.logf("%s: %v", status, cause)
+	kept, err := a.abandonEnvironment(ctx, status)
+	if err != nil {
+		cause = errors.Join(cause, err)
+	}
+	a.run.Error = cause.Error()
+	a.finish(status)
+	if err := a.append(ctx, a.stage.Pipeline, &a.lease, pipeline.Event{Kind: pipeline.RunEnded, Facts: pipeline.Facts{Run: &a.run, Environment: kept}}); err != nil {
+		cause = errors.Join(cause, err)
+	}
+	a.removeWork()
+	return &RunError{Run: a.run, Log: a.Logs.Location(a.stage.Pipeline, a.run.ID), Kept: kept, Err: cause}
+}
+
+func (a *attempt) finish(status pipeline.RunStatus) {
+	a.run.Status, a.run.Phase, a.run.EndedAt = status, pipeline.PhaseDone, a.Now().UTC()
+}
+
+// removeWork removes the run's files. Steps may have left directories that their
+// owner can't write, so those are opened up first.
+func (a *attempt) removeWork() {
+	if err := removeAll(a.work); err != nil {
+		a.Logger.Warn("remove work directory", "run", a.run.ID, "error", err)
+	}
+}
+
+func removeAll(dir string) error {
+	if os.RemoveAll(dir) == nil {
+		return nil
+	}
+	_ = filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			_ = os.Chmod(path, 0o700)
+		}
+		return nil
+	})
+	return os.RemoveAll(dir)
+}
+
+func (a *attempt) logf(format string, args ...any) {
+	if a.log == nil {
+		return
+	}
+	fmt.Fprintf(a.log, "%s %s\n", a.Now().UTC().Format("2006-01-02T15:04:05.000Z"), fmt.Sprintf(format, args...))
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// RunError says that a run failed or was cancelled, and where to look.
+type RunError struct {
+	Run  pipeline.Run
+	Log  string
+	Kept *pipeline.Environment // the environment that was kept for a look; nil for none
+	Err  error
+}
+
+// Error names the run and the cause.
+func (e *RunError) Error() string {
+	return fmt.Sprintf("run %s of stage %q %s: %v", e.Run.ID, e.Run.Stage, e.Run.Status, e.Err)
+}
+
+// Unwrap gives the cause.
+func (e *RunError) Unwrap() error { return e.Err }

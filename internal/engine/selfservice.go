@@ -1,0 +1,234 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// LaunchRequest asks for a person's environment.
+type LaunchRequest struct {
+	Pipeline string
+	Name     string
+	Owner    string   // empty means whoever asks
+	Build    string   // empty means the newest that passed the stages in After
+	After    []string // empty means the pipeline's acceptance stages
+	TTL      time.Duration
+	Spec     pipeline.EnvironmentSpec
+	Secrets  pipeline.Secrets
+	Create   bool // the caller knows of no such environment yet
+	// Renew starts the TTL anew; otherwise it counts from the launch.
+	Renew      bool
+	Configured string // the configuration that asks, for telling two apart
+}
+
+// asStage gives the gate that the request's build has to pass.
+func (r LaunchRequest) asStage(st *pipeline.State) pipeline.Stage {
+	s := pipeline.Stage{Pipeline: r.Pipeline, After: r.After, Type: pipeline.TypeCustom, Trigger: pipeline.TriggerAutomatic}
+	if len(s.After) == 0 {
+		for _, stage := range st.StagesInOrder() {
+			if stage.Type == pipeline.TypeAcceptance {
+				s.After = append(s.After, stage.Name)
+			}
+		}
+	}
+	return s
+}
+
+// ChooseBuild gives the build that an environment gets: the one that is asked for,
+// if it may be launched, else the newest that may.
+func ChooseBuild(st *pipeline.State, r LaunchRequest) (string, error) {
+	gate := r.asStage(st)
+	if r.Build != "" {
+		if !pipeline.ValidBuildID(r.Build) {
+			return "", gate.PinError(r.Build)
+		}
+		return r.Build, st.Eligible(gate, r.Build)
+	}
+	build, ok := st.NewestEligible(gate, 0)
+	if !ok {
+		return "", pipeline.Errorf(pipeline.CodeRefused, fmt.Sprintf("launch environment %q", r.Name), "no build has passed %v", gate.After).
+			WithHint("Let a build pass first; `penstock status %s` shows what the stages wait for.", r.Pipeline)
+	}
+	return build, nil
+}
+
+// Launch gives a person an environment: it launches one, or changes the one of
+// that name to the wanted build, size and time to live, without failing a request.
+func (e *Engine) Launch(ctx context.Context, r LaunchRequest) (pipeline.Environment, error) {
+	leased, h, err := e.hold(ctx, envKey(r.Pipeline, r.Name), "launch of self-service environment "+r.Name)
+	if err != nil {
+		return pipeline.Environment{}, err
+	}
+	defer e.release(ctx, h)
+	st, err := e.fresh(leased, r.Pipeline)
+	if err != nil {
+		return pipeline.Environment{}, err
+	}
+	if !st.Exists() {
+		return pipeline.Environment{}, noPipeline(r.Pipeline)
+	}
+	if st.Pipeline.Service.Start == "" {
+		return pipeline.Environment{}, pipeline.Errorf(pipeline.CodeInvalid, "launch environment", "pipeline %q has no service.start", r.Pipeline).
+			WithHint("Set service = { start = \"…\" } on the pipeline.")
+	}
+	env, exists := st.PersonEnvironment(r.Name)
+	if exists && r.Create && env.Status != pipeline.EnvLaunching && env.Configured != r.Configured {
+		return pipeline.Environment{}, ownedElsewhere("environment", r.Name, env.Configured, r.Pipeline+"/"+r.Name)
+	}
+	build, err := ChooseBuild(st, r)
+	if err != nil {
+		return pipeline.Environment{}, err
+	}
+	if !exists {
+		env = e.newPersonEnvironment(r)
+	}
+	if exists && env.Serves() && env.Build == build && env.Digest == specDigest(r.Spec) {
+		env, err = e.adjust(leased, h, env, r)
+	} else {
+		env, err = e.relaunch(leased, h, st, env, build, r)
+	}
+	return env, lostOr(leased, err)
+}
+
+func (e *Engine) newPersonEnvironment(r LaunchRequest) pipeline.Environment {
+	owner := r.Owner
+	if owner == "" {
+		owner = e.Holder.Actor
+	}
+	return pipeline.Environment{
+		ID: e.newID("e-"), Pipeline: r.Pipeline, Name: r.Name, Purpose: pipeline.ForPerson, Owner: owner,
+		Configured: r.Configured, Status: pipeline.EnvLaunching, CreatedAt: e.Now().UTC(),
+	}
+}
+
+// specDigest tells environments apart whose service would run differently.
+func specDigest(spec pipeline.EnvironmentSpec) string {
+	return pipeline.Stage{Type: pipeline.TypeCustom, Env: &spec}.Digest(pipeline.Pipeline{})
+}
+
+// adjust changes size and time to live of an environment that runs the right build.
+func (e *Engine) adjust(ctx context.Context, h *held, env pipeline.Environment, r LaunchRequest) (pipeline.Environment, error) {
+	instances := max(r.Spec.Instances, 1)
+	if env.Instances != instances {
+		if err := e.Platform.Resize(ctx, env.ID, instances); err != nil {
+			return env, fmt.Errorf("resize %s: %w", env.Describe(), err)
+		}
+		env.Instances = instances
+	}
+	env.Spec, env.TTL = r.Spec, r.TTL
+	expires := e.expiry(env, r)
+	if !expires.Equal(env.ExpiresAt) {
+		env.ExpiresAt = expires
+		if err := e.Platform.Extend(ctx, env.ID, expires); err != nil {
+			return env, fmt.Errorf("extend %s: %w", env.Describe(), err)
+		}
+	}
+	return env, e.recordEnvironment(ctx, h, env)
+}
+
+// expiry gives when the environment ends: its TTL after its launch, or after now
+// when it is renewed. Zero means never.
+func (e *Engine) expiry(env pipeline.Environment, r LaunchRequest) time.Time {
+	switch {
+	case r.TTL == 0:
+		return time.Time{}
+	case r.Renew:
+		return e.Now().UTC().Add(r.TTL)
+	default:
+		return env.CreatedAt.Add(r.TTL)
+	}
+}
+
+// relaunch brings up a fleet of the build and sends the environment's traffic to
+// it. When that fails, what served before serves on; a new environment is removed.
+func (e *Engine) relaunch(ctx context.Context, h *held, st *pipeline.State, env pipeline.Environment, build string, r LaunchRequest) (_ pipeline.Environment, err error) {
+	fresh := !env.Serves()
+	if fresh {
+		env.CreatedAt = e.Now().UTC()
+	}
+	env.Build, env.Spec, env.TTL, env.Instances = build, r.Spec, r.TTL, max(r.Spec.Instances, 1)
+	env.ExpiresAt = e.expiry(env, r)
+	if fresh {
+		env.Status, env.Endpoint, env.Reason = pipeline.EnvLaunching, "", ""
+		if err := e.Platform.Destroy(ctx, env.ID); err != nil {
+			return env, fmt.Errorf("clear %s: %w", env.Describe(), err)
+		}
+		if err := e.recordEnvironment(ctx, h, env); err != nil {
+			return env, err
+		}
+	}
+	log, err := e.Logs.Create(ctx, r.Pipeline, env.ID)
+	if err != nil {
+		return env, err
+	}
+	defer log.Close()
+	launch := st.Launch(pipeline.Stage{}, build)
+	req, err := e.fleetRequest(ctx, env, launch, r.Secrets, log)
+	if err != nil {
+		return env, e.abandonLaunch(ctx, h, env, "", fresh, err)
+	}
+	req.Fleet, req.Seed = e.newID("f-"), fresh && st.Pipeline.Service.Seed != ""
+	if _, err := e.Platform.Prepare(ctx, req); err != nil {
+		return env, e.abandonLaunch(ctx, h, env, req.Fleet, fresh, err)
+	}
+	report, err := e.Platform.Shift(ctx, env.ID, req.Fleet)
+	if err != nil {
+		return env, e.abandonLaunch(ctx, h, env, req.Fleet, fresh, err)
+	}
+	if !fresh {
+		if err := e.Platform.Extend(ctx, env.ID, env.ExpiresAt); err != nil {
+			return env, err
+		}
+	}
+	env.Status, env.Endpoint, env.Fleet, env.Image = pipeline.EnvRunning, report.Endpoint, req.Fleet, launch.Image
+	env.Digest = specDigest(r.Spec)
+	return env, e.recordEnvironment(ctx, h, env)
+}
+
+// abandonLaunch clears away a launch that failed and gives the cause.
+func (e *Engine) abandonLaunch(ctx context.Context, h *held, env pipeline.Environment, fleet string, fresh bool, cause error) error {
+	ctx, cancel := cleanUpContext(ctx)
+	defer cancel()
+	var err error
+	switch {
+	case fresh:
+		err = e.endEnvironment(ctx, env.Pipeline, &h.lease, env)
+	case fleet != "":
+		err = e.Platform.Discard(ctx, env.ID, fleet)
+	}
+	if err != nil {
+		e.Logger.Warn("clear away failed launch", "environment", env.ID, "error", err)
+	}
+	return fmt.Errorf("launch %s: %w", env.Describe(), cause)
+}
+
+func (e *Engine) recordEnvironment(ctx context.Context, h *held, env pipeline.Environment) error {
+	return e.append(ctx, env.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &env}})
+}
+
+// EndEnvironment destroys a person's environment. One that does not exist is no error.
+func (e *Engine) EndEnvironment(ctx context.Context, pipelineName, name string) error {
+	leased, h, err := e.hold(ctx, envKey(pipelineName, name), "end of self-service environment "+name)
+	if err != nil {
+		return err
+	}
+	defer e.release(ctx, h)
+	st, err := e.fresh(leased, pipelineName)
+	if err != nil {
+		return err
+	}
+	env, ok := st.PersonEnvironment(name)
+	if !ok {
+		return nil
+	}
+	if err := e.endEnvironment(leased, pipelineName, &h.lease, env); err != nil {
+		return err
+	}
+	return e.Logs.Remove(leased, pipelineName, env.ID)
+}

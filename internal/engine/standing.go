@@ -1,0 +1,75 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"io"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// Standing is where a stage stands: what the provider exports and the CLI shows.
+type Standing struct {
+	Stage       pipeline.Stage
+	Move        pipeline.Move // what an apply would do next, and the status
+	Passed      string        // the newest build that passed; empty for none
+	Held        string        // the build that the stage has moved to
+	Run         pipeline.RunSummary
+	Image       string // the image that the held build runs from, or that the stage baked for it
+	Artifact    *pipeline.Artifact
+	Environment *pipeline.Environment // that the stage has now; nil for none
+	Log         string                // where the log of Run is; empty without a run
+}
+
+// Standing gives where a stage stands; CodeNotFound for one that does not exist.
+func (e *Engine) Standing(ctx context.Context, pipelineName, stage string) (Standing, error) {
+	st, err := e.existing(ctx, pipelineName)
+	if err != nil {
+		return Standing{}, err
+	}
+	s, ok := st.Stages[stage]
+	if !ok {
+		return Standing{}, noStage(pipelineName, stage)
+	}
+	return e.StandingIn(st, s), nil
+}
+
+// StandingIn gives where a stage stands in a state.
+func (e *Engine) StandingIn(st *pipeline.State, s pipeline.Stage) Standing {
+	out := Standing{
+		Stage: s, Move: pipeline.Decide(st, s), Passed: st.NewestPassed(s.Name),
+		Held: st.Holds[s.Name].Build, Run: st.Latest[s.Name],
+	}
+	if out.Run.ID != "" {
+		out.Log = e.Logs.Location(s.Pipeline, out.Run.ID)
+	}
+	if b, ok := st.Builds[out.Held]; ok {
+		out.Artifact = b.Artifact
+		switch {
+		case s.Bake:
+			out.Image = b.Image
+		case s.Type == pipeline.TypeCommit:
+			out.Image = b.BaseImage
+		default:
+			out.Image = st.Launch(s, b.ID).Image
+		}
+	}
+	for _, purpose := range []pipeline.EnvironmentPurpose{pipeline.ForStage, pipeline.ForInquiry, pipeline.ForRun} {
+		if env, ok := st.RunEnvironment(s.Name, purpose); ok && out.Environment == nil && env.Serves() {
+			out.Environment = &env
+		}
+	}
+	return out
+}
+
+func noStage(pipelineName, stage string) error {
+	return pipeline.Errorf(pipeline.CodeNotFound, "read stage", "pipeline %q has no stage %q", pipelineName, stage).
+		WithHint("`penstock status %s` lists its stages.", pipelineName)
+}
+
+// Log opens the log of a run.
+func (e *Engine) Log(ctx context.Context, pipelineName, run string) (io.ReadCloser, error) {
+	return e.Logs.Open(ctx, pipelineName, run)
+}

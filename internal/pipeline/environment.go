@@ -1,0 +1,119 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package pipeline
+
+import (
+	"fmt"
+	"time"
+)
+
+// EnvironmentStatus is where an environment stands.
+type EnvironmentStatus string
+
+// The statuses of an environment.
+const (
+	EnvLaunching EnvironmentStatus = "launching" // recorded, being created
+	EnvRunning   EnvironmentStatus = "running"
+	EnvDegraded  EnvironmentStatus = "degraded" // some instances are not healthy
+	EnvKept      EnvironmentStatus = "kept"     // of a failed run, kept for a look
+	EnvExpired   EnvironmentStatus = "expired"  // ended at its TTL
+	EnvGone      EnvironmentStatus = "gone"     // the platform no longer has it
+	EnvEnding    EnvironmentStatus = "ending"   // recorded, being destroyed
+)
+
+// EnvironmentPurpose says what an environment is for.
+type EnvironmentPurpose string
+
+// The purposes.
+const (
+	ForRun     EnvironmentPurpose = "run"          // ends with its run
+	ForStage   EnvironmentPurpose = "stage"        // lasting: serves the stage's build
+	ForPerson  EnvironmentPurpose = "self-service" // a person's own, with a TTL
+	ForInquiry EnvironmentPurpose = "exploratory"  // until the stage's build is decided
+)
+
+// Environment is running instances of an image behind one stable endpoint.
+type Environment struct {
+	ID         string             `json:"id"`
+	Pipeline   string             `json:"pipeline"`
+	Name       string             `json:"name"` // the stage's name, or the person's choice
+	Purpose    EnvironmentPurpose `json:"purpose"`
+	Stage      string             `json:"stage,omitempty"`
+	Owner      string             `json:"owner,omitempty"`
+	Configured string             `json:"configured,omitempty"` // the configuration that made it
+	Build      string             `json:"build,omitempty"`
+	Image      string             `json:"image,omitempty"`
+	Run        string             `json:"run,omitempty"`
+	Fleet      string             `json:"fleet,omitempty"`  // the one that serves
+	Digest     string             `json:"digest,omitempty"` // definition digest that it was deployed with
+	Spec       EnvironmentSpec    `json:"spec"`
+	Instances  int                `json:"instances"` // wanted
+	Status     EnvironmentStatus  `json:"status"`
+	Endpoint   string             `json:"endpoint,omitempty"`
+	Reason     string             `json:"reason,omitempty"` // of a status that needs one
+	CreatedAt  time.Time          `json:"created_at"`
+	TTL        time.Duration      `json:"ttl,omitempty"`
+	ExpiresAt  time.Time          `json:"expires_at,omitzero"`
+}
+
+// Alive reports whether the environment exists or may come to exist.
+func (e Environment) Alive() bool { return e.Status != EnvExpired && e.Status != EnvGone }
+
+// Serves reports whether the environment answers at its endpoint.
+func (e Environment) Serves() bool {
+	return e.Status == EnvRunning || e.Status == EnvDegraded || e.Status == EnvKept
+}
+
+// Image is what a bake yields.
+type Image struct {
+	ID        string    `json:"id"`
+	Pipeline  string    `json:"pipeline"`
+	Name      string    `json:"name"`             // of the baked image or of the stage that baked it
+	Key       string    `json:"key"`              // digest of the inputs: the same key gives the same image
+	Parent    string    `json:"parent,omitempty"` // the image that it was baked from
+	Build     string    `json:"build,omitempty"`  // of an application image
+	Run       string    `json:"run,omitempty"`
+	Commit    string    `json:"commit,omitempty"`
+	Size      int64     `json:"size"` // bytes
+	Order     int64     `json:"order"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// Recipe is the definition of a baked image.
+type Recipe struct {
+	ID       string    `json:"id"`
+	Pipeline string    `json:"pipeline"`
+	Name     string    `json:"name"`
+	From     ImageFrom `json:"from"`
+	Source   SourceRef `json:"source"`
+	Steps    []Step    `json:"steps,omitempty"`
+	Keep     int       `json:"keep"` // older images retained besides those in use
+	Image    string    `json:"image,omitempty"`
+	Settled  bool      `json:"settled"`
+	Owner    string    `json:"owner"`
+}
+
+// ImageFrom says what a bake starts from: a directory of the source, or another image.
+type ImageFrom struct {
+	Directory string `json:"directory,omitempty"`
+	Image     string `json:"image,omitempty"`
+}
+
+// Key gives the digest of a bake's inputs. A bake with the same key yields the
+// image that exists already.
+func (r Recipe) Key() string {
+	return "k-" + hashJSON(struct {
+		From   ImageFrom
+		Digest string
+		Steps  []Step
+	}{r.From, r.Source.Digest, r.Steps})[:16]
+}
+
+// Describe says in words what the environment is: for messages.
+func (e Environment) Describe() string {
+	if e.Purpose == ForPerson {
+		return fmt.Sprintf("self-service environment %q", e.Name)
+	}
+	return fmt.Sprintf("environment %s of stage %q", e.ID, e.Stage)
+}

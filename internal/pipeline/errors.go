@@ -1,0 +1,93 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package pipeline
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Code classifies an error by what can be done about it. Every front end renders
+// codes from one table: the provider as diagnostics, the CLI as exit statuses.
+type Code string
+
+// The codes.
+const (
+	CodeInvalid   Code = "invalid"   // the input is wrong; change it
+	CodeNotFound  Code = "not_found" // the named thing does not exist
+	CodeConflict  Code = "conflict"  // somebody else changed or owns it
+	CodeHeld      Code = "held"      // another run holds the lease
+	CodeLeaseLost Code = "lease_lost"
+	CodeRefused   Code = "refused" // a gate refuses it
+	CodeFailed    Code = "failed"  // a step, check or deployment failed
+	CodeCorrupt   Code = "corrupt" // stored data is not what was recorded
+	CodeCancelled Code = "cancelled"
+	CodeInternal  Code = "internal"
+)
+
+// Error is an error with a code and, where there is one, a remedy.
+type Error struct {
+	Code Code
+	Op   string // what was being done, lower case: "promote build"
+	Err  error  // the cause
+	Hint string // what to do now: a command or an edit; may be empty
+}
+
+// Error renders the operation and the cause. The hint is left to the front ends.
+func (e *Error) Error() string {
+	switch {
+	case e.Err == nil:
+		return e.Op
+	case e.Op == "":
+		return e.Err.Error()
+	default:
+		return e.Op + ": " + e.Err.Error()
+	}
+}
+
+// Unwrap gives the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Errorf makes an Error with the given code, operation and formatted cause.
+func Errorf(code Code, op, format string, args ...any) *Error {
+	return &Error{Code: code, Op: op, Err: fmt.Errorf(format, args...)}
+}
+
+// WithHint sets the remedy and returns e.
+func (e *Error) WithHint(format string, args ...any) *Error {
+	e.Hint = fmt.Sprintf(format, args...)
+	return e
+}
+
+// CodeOf gives the code of the outermost Error in err's chain, or CodeInternal.
+// It is empty for a nil error.
+func CodeOf(err error) Code {
+	if err == nil {
+		return ""
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return CodeInternal
+}
+
+// HintOf gives the innermost hint in err's chain, or "".
+func HintOf(err error) string {
+	hint := ""
+	for err != nil {
+		var e *Error
+		if !errors.As(err, &e) {
+			break
+		}
+		if e.Hint != "" {
+			hint = e.Hint
+		}
+		err = e.Err
+	}
+	return hint
+}
+
+// IsNotFound reports whether err says that the named thing does not exist.
+func IsNotFound(err error) bool { return CodeOf(err) == CodeNotFound }

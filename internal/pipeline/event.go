@@ -1,0 +1,204 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package pipeline
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// EventKind names what happened.
+type EventKind string
+
+// The kinds of event.
+const (
+	PipelineDefined    EventKind = "pipeline.defined"
+	PipelineRemoved    EventKind = "pipeline.removed"
+	StageDefined       EventKind = "stage.defined"
+	StageMoved         EventKind = "stage.moved" // to a build that needs no run
+	StageRemoved       EventKind = "stage.removed"
+	RecipeDefined      EventKind = "recipe.defined"
+	RecipeRemoved      EventKind = "recipe.removed"
+	BuildOffered       EventKind = "build.offered" // it becomes the newest build
+	BuildCollected     EventKind = "build.collected"
+	RunStarted         EventKind = "run.started"
+	RunProgressed      EventKind = "run.progressed"
+	RunEnded           EventKind = "run.ended"
+	BuildDecided       EventKind = "build.decided"
+	BuildPromoted      EventKind = "build.promoted"
+	ImageBaked         EventKind = "image.baked"
+	ImageRemoved       EventKind = "image.removed"
+	EnvironmentChanged EventKind = "environment.changed"
+	EnvironmentEnded   EventKind = "environment.ended"
+)
+
+// Event is one entry of a pipeline's ledger: what happened and the facts that
+// hold since. Events are never changed; each carries the hash of the one before.
+type Event struct {
+	Seq      int64     `json:"seq"` // 1, 2, 3, … in the pipeline
+	Pipeline string    `json:"pipeline"`
+	Time     time.Time `json:"time"` // UTC; never before the time of the event before
+	Kind     EventKind `json:"kind"`
+	Actor    string    `json:"actor"`
+	Facts    Facts     `json:"facts"`
+	Prev     string    `json:"prev"` // hash of the event before; empty for the first
+	Hash     string    `json:"hash"`
+}
+
+// Facts are the records that an event sets or removes.
+type Facts struct {
+	Pipeline    *Pipeline    `json:"pipeline,omitempty"`
+	Stage       *Stage       `json:"stage,omitempty"`
+	Recipe      *Recipe      `json:"recipe,omitempty"`
+	Build       *Build       `json:"build,omitempty"`
+	Run         *Run         `json:"run,omitempty"`
+	Hold        *Hold        `json:"hold,omitempty"`
+	Decision    *Decision    `json:"decision,omitempty"`
+	Promotion   *Promotion   `json:"promotion,omitempty"`
+	Image       *Image       `json:"image,omitempty"`
+	Environment *Environment `json:"environment,omitempty"`
+	Gone        []Key        `json:"gone,omitempty"`
+}
+
+// RecordKind names a kind of record in the current-state view.
+type RecordKind string
+
+// The kinds of record. All but runs belong to the state, which is read as a
+// whole; runs are history, which is paged.
+const (
+	RecordPipeline    RecordKind = "pipeline"
+	RecordStage       RecordKind = "stage"       // by name
+	RecordRecipe      RecordKind = "recipe"      // by name
+	RecordBuild       RecordKind = "build"       // by ID
+	RecordRun         RecordKind = "run"         // by ID
+	RecordLatest      RecordKind = "latest"      // summary of a stage's latest run, by stage
+	RecordVerdict     RecordKind = "verdict"     // summary of the run that judged, by stage/build/digest
+	RecordHold        RecordKind = "hold"        // by stage
+	RecordDecision    RecordKind = "decision"    // by stage/build
+	RecordPromotion   RecordKind = "promotion"   // by stage
+	RecordImage       RecordKind = "image"       // by ID
+	RecordEnvironment RecordKind = "environment" // by ID
+)
+
+// Key identifies a record within a pipeline.
+type Key struct {
+	Kind RecordKind `json:"kind"`
+	ID   string     `json:"id"`
+}
+
+// StageBuild makes the record ID of something about a build at a stage.
+func StageBuild(stage, build string) string { return stage + "/" + build }
+
+// Record is one row of the current-state view. Its version is the sequence number
+// of the event that wrote it last.
+type Record struct {
+	Key
+	Version int64           `json:"version"`
+	Doc     json.RawMessage `json:"doc"`
+}
+
+// Seal completes an event as number seq after the event with hash prev: it sets
+// the sequence number, the time (now, or last if the clock has gone backwards),
+// the order of a build or image that has none, and the hash.
+func (e *Event) Seal(seq int64, prev string, now, last time.Time) error {
+	now = now.UTC().Round(0)
+	if now.Before(last) {
+		now = last
+	}
+	e.Seq, e.Prev, e.Time = seq, prev, now
+	if b := e.Facts.Build; b != nil && b.Order == 0 {
+		build := *b
+		build.Order = seq
+		e.Facts.Build = &build
+	}
+	if i := e.Facts.Image; i != nil && i.Order == 0 {
+		image := *i
+		image.Order = seq
+		e.Facts.Image = &image
+	}
+	hash, err := e.hash()
+	if err != nil {
+		return fmt.Errorf("seal event: %w", err)
+	}
+	e.Hash = hash
+	return nil
+}
+
+// Check reports whether the event is the one that was sealed after prev.
+func (e Event) Check(seq int64, prev string) error {
+	hash, err := e.hash()
+	switch {
+	case err != nil:
+		return Errorf(CodeCorrupt, "verify event", "event %d: %w", e.Seq, err)
+	case e.Seq != seq:
+		return Errorf(CodeCorrupt, "verify event", "event %d stands where event %d should be", e.Seq, seq)
+	case e.Prev != prev:
+		return Errorf(CodeCorrupt, "verify event", "event %d does not follow the event before it", e.Seq)
+	case e.Hash != hash:
+		return Errorf(CodeCorrupt, "verify event", "event %d was changed after it was written", e.Seq)
+	}
+	return nil
+}
+
+func (e Event) hash() (string, error) {
+	e.Hash = ""
+	data, err := json.Marshal(e)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// Records gives the rows that the event writes to the current-state view.
+func (e Event) Records() ([]Record, error) {
+	var rows []Record
+	var firstErr error
+	put := func(kind RecordKind, id string, v any) {
+		doc, err := json.Marshal(v)
+		if err != nil && firstErr == nil {
+			firstErr = fmt.Errorf("encode %s %s: %w", kind, id, err)
+		}
+		rows = append(rows, Record{Key: Key{kind, id}, Version: e.Seq, Doc: doc})
+	}
+	f := e.Facts
+	if f.Pipeline != nil {
+		put(RecordPipeline, f.Pipeline.Name, f.Pipeline)
+	}
+	if f.Stage != nil {
+		put(RecordStage, f.Stage.Name, f.Stage)
+	}
+	if f.Recipe != nil {
+		put(RecordRecipe, f.Recipe.Name, f.Recipe)
+	}
+	if f.Build != nil {
+		put(RecordBuild, f.Build.ID, f.Build)
+	}
+	if f.Run != nil {
+		put(RecordRun, f.Run.ID, f.Run)
+		put(RecordLatest, f.Run.Stage, f.Run.Summary())
+		if f.Run.Status.Verdict() && f.Run.Kind == KindStage {
+			put(RecordVerdict, StageBuild(f.Run.Stage, f.Run.Build)+"/"+f.Run.Digest, f.Run.Summary())
+		}
+	}
+	if f.Hold != nil {
+		put(RecordHold, f.Hold.Stage, f.Hold)
+	}
+	if f.Decision != nil {
+		put(RecordDecision, StageBuild(f.Decision.Stage, f.Decision.Build), f.Decision)
+	}
+	if f.Promotion != nil {
+		put(RecordPromotion, f.Promotion.Stage, f.Promotion)
+	}
+	if f.Image != nil {
+		put(RecordImage, f.Image.ID, f.Image)
+	}
+	if f.Environment != nil {
+		put(RecordEnvironment, f.Environment.ID, f.Environment)
+	}
+	return rows, firstErr
+}

@@ -1,0 +1,453 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package pipeline
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Status is where a stage stands, as people see it.
+type Status string
+
+// The statuses of a stage.
+const (
+	StatusIdle     Status = "idle"     // there is nothing for it to do
+	StatusWaiting  Status = "waiting"  // for a person or for a stage above
+	StatusPassed   Status = "passed"   // its candidate passed
+	StatusRejected Status = "rejected" // its candidate was rejected
+)
+
+// Action is what an apply will do to a stage.
+type Action string
+
+// The actions.
+const (
+	ActionNone    Action = "none"
+	ActionRun     Action = "run"     // run the stage for the candidate
+	ActionAdopt   Action = "adopt"   // the candidate has passed already; only the stage moves to it
+	ActionRestore Action = "restore" // the held build's environment is gone; bring it up again
+	ActionResize  Action = "resize"  // the environment has another number of instances
+)
+
+// Move is what a stage does next, and why.
+type Move struct {
+	Candidate  string // build ID; empty for none, and for a bootstrap stage
+	Action     Action
+	Why        string // of a run, in words
+	Status     Status
+	WaitingFor string // in words; empty when it waits for nothing
+	Instances  int    // wanted in the environment; 0 without one
+	Err        error  // a gate refuses the pin, with CodeRefused, CodeNotFound or CodeInvalid
+}
+
+// Launch says what a stage's environment is made from.
+type Launch struct {
+	Image    string // image ID; empty for an empty root
+	Install  bool   // install the artifact on it
+	Artifact *Artifact
+}
+
+// Decide applies the gate rules to a stage: which build is its candidate, and
+// what has to be done. The stage need not be the one in the state, so that a
+// changed definition can be tried before it is recorded. It changes nothing.
+func Decide(s *State, stage Stage) Move {
+	m := Move{Action: ActionNone, Instances: stage.Instances(s.Pipeline)}
+	if !stage.TakesBuild() {
+		return s.decideBootstrap(stage, m)
+	}
+	held := s.Holds[stage.Name].Build
+	m.Candidate, m.Err = s.candidate(stage, held)
+	if m.Err != nil {
+		m.Status = StatusWaiting
+		return m
+	}
+	if m.Candidate != "" {
+		m.Action, m.Why = s.action(stage, m.Candidate, held)
+	}
+	m.Status, m.WaitingFor = s.standing(stage, m)
+	return m
+}
+
+func (s *State) decideBootstrap(stage Stage, m Move) Move {
+	v, ok := s.VerdictOf(stage, "")
+	switch {
+	case s.missing(stage, "") != nil:
+		m.Status, m.WaitingFor = StatusWaiting, waitForStages(s.missing(stage, ""), "")
+	case !ok || v.Digest != stage.Digest(s.Pipeline):
+		m.Action, m.Why, m.Status = ActionRun, "its definition has not run yet", StatusIdle
+	case v.Status != RunPassed:
+		m.Action, m.Why, m.Status = ActionRun, "its last run failed", StatusIdle
+	default:
+		m.Status = StatusPassed
+	}
+	return m
+}
+
+// candidate gives the build that the stage should hold: rules 1 to 5.
+func (s *State) candidate(stage Stage, held string) (string, error) {
+	switch {
+	case stage.Pin != "":
+		return stage.Pin, s.CheckPin(stage, stage.Pin)
+	case stage.Type == TypeCommit:
+		return s.commitCandidate(stage), nil
+	case stage.Trigger == TriggerManual:
+		promoted, ok := s.Promotions[stage.Name]
+		newer := s.Version(RecordPromotion, stage.Name) > s.Version(RecordHold, stage.Name)
+		if ok && newer && s.Eligible(stage, promoted.Build) == nil {
+			return promoted.Build, nil
+		}
+	default:
+		if newest, ok := s.NewestEligible(stage, s.Builds[held].Order); ok {
+			return newest, nil
+		}
+	}
+	if held != "" && s.rejectedAt(stage, held) != "" {
+		return "", nil
+	}
+	return held, nil
+}
+
+func (s *State) commitCandidate(stage Stage) string {
+	if stage.Source == nil {
+		return ""
+	}
+	id := BuildID(stage.Pipeline, stage.Source.Digest, stage.BaseImage)
+	if s.rejectedAt(stage, id) != "" || len(s.missing(stage, id)) > 0 {
+		return ""
+	}
+	return id
+}
+
+// NewestEligible gives the newest build above the given order that may enter the stage.
+func (s *State) NewestEligible(stage Stage, above int64) (string, bool) {
+	for _, b := range s.BuildsNewestFirst() {
+		if b.Order <= above {
+			break
+		}
+		if s.Eligible(stage, b.ID) == nil {
+			return b.ID, true
+		}
+	}
+	return "", false
+}
+
+// Eligible reports why a build may not enter a stage: nil when it may.
+func (s *State) Eligible(stage Stage, build string) error {
+	op := fmt.Sprintf("enter build %s into stage %q", build, stage.Name)
+	b, ok := s.Builds[build]
+	if !ok {
+		return Errorf(CodeNotFound, op, "pipeline %q has no build %s", stage.Pipeline, build).
+			WithHint("List the builds with `penstock builds %s`.", stage.Pipeline)
+	}
+	if at := s.rejectedAt(stage, build); at != "" {
+		d := s.Decisions[StageBuild(at, build)]
+		return Errorf(CodeRefused, op, "build %s was rejected at stage %q by %s: %s", build, at, d.Actor, d.Reason).
+			WithHint("Choose another build, or lift the rejection with `penstock approve %s %s %s`.", stage.Pipeline, at, build)
+	}
+	if missing := s.missing(stage, build); len(missing) > 0 {
+		return Errorf(CodeRefused, op, "build %s has not passed stage %s", build, quoteList(missing)).
+			WithHint("%s", s.remedy(missing[0], build))
+	}
+	if len(stage.Upstream()) == 0 && b.Stage != stage.Name && !s.Passed(b.Stage, build) {
+		return Errorf(CodeRefused, op, "build %s has not passed stage %q, which makes it", build, b.Stage).
+			WithHint("%s", s.remedy(b.Stage, build))
+	}
+	return nil
+}
+
+// CheckPin reports why a stage may not be pinned to a build. A pin to what the
+// stage holds already opens no gate, so it needs only not to be rejected.
+func (s *State) CheckPin(stage Stage, build string) error {
+	if !ValidBuildID(build) {
+		return stage.PinError(build)
+	}
+	if s.Holds[stage.Name].Build == build && s.rejectedAt(stage, build) == "" {
+		return nil
+	}
+	return s.Eligible(stage, build)
+}
+
+// PinError is the error for a string that is no build ID.
+func (s Stage) PinError(build string) error {
+	return Errorf(CodeInvalid, fmt.Sprintf("move stage %q", s.Name), "%q is not a build ID", build).
+		WithHint("A build ID is \"b-\" and ten hexadecimal digits; list them with `penstock builds %s`.", s.Pipeline)
+}
+
+// remedy says how to open a gate for a build.
+func (s *State) remedy(stage, build string) string {
+	up, ok := s.Stages[stage]
+	v, ran := s.VerdictOf(up, build)
+	switch {
+	case !ok:
+		return fmt.Sprintf("Stage %q is not part of the pipeline; apply it first.", stage)
+	case up.Approval && ran && v.Status == RunPassed:
+		return fmt.Sprintf("Approve it with `penstock approve %s %s %s`.", up.Pipeline, stage, build)
+	case ran && v.Status == RunFailed:
+		return fmt.Sprintf("It failed there; see `penstock logs %s`. Choose another build, or mend the cause and apply again.", v.ID)
+	case up.Trigger == TriggerManual:
+		return fmt.Sprintf("Move it there with `penstock promote %s %s %s`, or by setting build = %q on that stage, and apply.", up.Pipeline, stage, build, build)
+	default:
+		return fmt.Sprintf("Let stage %q run for it by an apply, or choose a build that passed; `penstock builds %s` shows them.", stage, up.Pipeline)
+	}
+}
+
+// Passed reports whether a build passed a stage: its run under the stage's present
+// definition, or its latest where it has none, passed; it is not rejected there
+// or above; and where the stage needs approval, that run was approved.
+func (s *State) Passed(stage, build string) bool {
+	up, ok := s.Stages[stage]
+	if !ok {
+		return false
+	}
+	if !up.TakesBuild() {
+		build = ""
+	}
+	v, ok := s.VerdictOf(up, build)
+	if !ok || v.Status != RunPassed {
+		return false
+	}
+	if build != "" && s.rejectedAt(up, build) != "" {
+		return false
+	}
+	if up.Approval && build != "" {
+		d := s.Decisions[StageBuild(stage, build)]
+		return d.Verdict == Approved && d.Run == v.ID
+	}
+	return true
+}
+
+// NewestPassed gives the newest build that passed the stage, or "".
+func (s *State) NewestPassed(stage string) string {
+	if !s.Stages[stage].TakesBuild() {
+		return ""
+	}
+	for _, b := range s.BuildsNewestFirst() {
+		if s.Passed(stage, b.ID) {
+			return b.ID
+		}
+	}
+	return ""
+}
+
+// VerdictOf gives the run that judges the build at the stage.
+func (s *State) VerdictOf(stage Stage, build string) (RunSummary, bool) {
+	all := s.Verdicts[StageBuild(stage.Name, build)]
+	if len(all) == 0 {
+		return RunSummary{}, false
+	}
+	if len(all) == 1 {
+		return all[0], true
+	}
+	digest := stage.Digest(s.Pipeline)
+	for _, v := range all {
+		if v.Digest == digest {
+			return v, true
+		}
+	}
+	return all[len(all)-1], true
+}
+
+// missing lists the stages upstream that the build has not passed.
+func (s *State) missing(stage Stage, build string) []string {
+	var names []string
+	for _, up := range stage.Upstream() {
+		if !s.Passed(up, build) {
+			names = append(names, up)
+		}
+	}
+	return names
+}
+
+// rejectedAt gives the stage, the given one or one above it, at which the build
+// stands rejected, or "".
+func (s *State) rejectedAt(stage Stage, build string) string {
+	if s.Decisions[StageBuild(stage.Name, build)].Verdict == Rejected {
+		return stage.Name
+	}
+	for _, name := range s.Ancestors(stage.After) {
+		if s.Decisions[StageBuild(name, build)].Verdict == Rejected {
+			return name
+		}
+	}
+	return ""
+}
+
+// action says what has to be done for the stage to hold the candidate: rule 6.
+func (s *State) action(stage Stage, candidate, held string) (Action, string) {
+	v, ok := s.VerdictOf(stage, candidate)
+	digest := stage.Digest(s.Pipeline)
+	switch {
+	case !ok:
+		return ActionRun, "build " + candidate + " has not run here"
+	case v.Digest != digest:
+		return ActionRun, "the stage's definition changed"
+	case v.Status != RunPassed:
+		return ActionRun, "its last run failed"
+	}
+	if stage.Trigger == TriggerAutomatic && stage.Type != TypeCommit && v.Inputs != s.Inputs(stage, candidate) {
+		return ActionRun, "the artifact or image of build " + candidate + " changed"
+	}
+	if action, why := s.environmentAction(stage, candidate, digest); action != ActionNone {
+		return action, why
+	}
+	if held != candidate {
+		return ActionAdopt, "build " + candidate + " passed before"
+	}
+	return ActionNone, ""
+}
+
+// environmentAction says what has to be done to the environment of a stage whose
+// candidate has passed.
+func (s *State) environmentAction(stage Stage, candidate, digest string) (Action, string) {
+	switch {
+	case stage.Lasting():
+		env, ok := s.RunEnvironment(stage.Name, ForStage)
+		switch {
+		case !ok || !env.Serves():
+			return ActionRestore, "its environment is gone"
+		case env.Build != candidate:
+			return ActionRun, "its environment runs another build"
+		case env.Digest != digest:
+			return ActionRun, "its environment runs another definition"
+		case env.Instances != stage.Instances(s.Pipeline):
+			return ActionResize, fmt.Sprintf("its environment has %d instances, not %d", env.Instances, stage.Instances(s.Pipeline))
+		}
+	case stage.Approval && stage.Env != nil && s.Decisions[StageBuild(stage.Name, candidate)].Verdict == "":
+		if env, ok := s.RunEnvironment(stage.Name, ForInquiry); !ok || !env.Serves() || env.Build != candidate {
+			return ActionRestore, "the environment to try it in is gone"
+		}
+	}
+	return ActionNone, ""
+}
+
+// Launch says what an environment of the stage is made from for a build: the
+// application image that a stage above baked, else the base image with the
+// artifact installed on it. The zero Stage asks on behalf of a person.
+func (s *State) Launch(stage Stage, build string) Launch {
+	b := s.Builds[build]
+	above := stage.Name == "" || slices.Contains(s.Ancestors(stage.After), b.BakedBy)
+	if b.Image != "" && !stage.Bake && above {
+		return Launch{Image: b.Image}
+	}
+	return Launch{Image: b.BaseImage, Install: b.Artifact != nil && s.Pipeline.Service.Install != "", Artifact: b.Artifact}
+}
+
+// Inputs gives what a run of the stage for the build consumes.
+func (s *State) Inputs(stage Stage, build string) Inputs {
+	var in Inputs
+	if a := s.Builds[build].Artifact; a != nil && stage.Type != TypeCommit {
+		in.Artifact = a.Digest
+	}
+	if stage.Env != nil {
+		in.Image = s.Launch(stage, build).Image
+	}
+	return in
+}
+
+// standing gives the stage's status and, in words, what it waits for.
+func (s *State) standing(stage Stage, m Move) (Status, string) {
+	c := m.Candidate
+	if c == "" {
+		return s.standingWithout(stage)
+	}
+	if m.Action == ActionRun || m.Action == ActionRestore {
+		return StatusIdle, ""
+	}
+	d := s.Decisions[StageBuild(stage.Name, c)]
+	v, _ := s.VerdictOf(stage, c)
+	if stage.Approval && (d.Verdict == "" || d.Run != v.ID) {
+		return StatusWaiting, fmt.Sprintf("a decision on %s: `penstock approve %s %s %s` or `penstock reject …`", c, stage.Pipeline, stage.Name, c)
+	}
+	if status, what := s.waitsForNewer(stage, c); what != "" {
+		return status, what
+	}
+	return StatusPassed, ""
+}
+
+// standingWithout is the standing of a stage that has no candidate.
+func (s *State) standingWithout(stage Stage) (Status, string) {
+	for _, b := range s.BuildsNewestFirst() {
+		if at := s.rejectedAt(stage, b.ID); at != "" {
+			return StatusRejected, fmt.Sprintf("a build newer than %s, which was rejected at stage %q", b.ID, at)
+		}
+		break
+	}
+	if status, what := s.waitsForNewer(stage, ""); what != "" {
+		return status, what
+	}
+	if len(stage.Upstream()) > 0 {
+		return StatusWaiting, "a build that passed " + quoteList(stage.Upstream())
+	}
+	return StatusIdle, ""
+}
+
+// waitsForNewer says what keeps the newest build from the stage.
+func (s *State) waitsForNewer(stage Stage, current string) (Status, string) {
+	if stage.Pin != "" || stage.Type == TypeCommit {
+		return StatusPassed, ""
+	}
+	above := s.Builds[current].Order
+	if stage.Trigger == TriggerManual {
+		if b, ok := s.NewestEligible(stage, above); ok {
+			return StatusWaiting, fmt.Sprintf("a promotion of %s: `penstock promote %s %s %s`, or build = %q", b, stage.Pipeline, stage.Name, b, b)
+		}
+	}
+	for _, b := range s.BuildsNewestFirst() {
+		if b.Order <= above {
+			break
+		}
+		if s.rejectedAt(stage, b.ID) == "" {
+			if missing := s.missing(stage, b.ID); len(missing) > 0 {
+				return StatusWaiting, waitForStages(missing, b.ID)
+			}
+		}
+	}
+	return StatusPassed, ""
+}
+
+// CheckStage reports why a stage's place in the pipeline is impossible: a stage
+// upstream that does not exist, a cycle, or an environment without a service to
+// start. The stage need not be in the state.
+func CheckStage(s *State, stage Stage) error {
+	op := fmt.Sprintf("place stage %q", stage.Name)
+	if stage.Env != nil && s.Pipeline.Service.Start == "" {
+		return Errorf(CodeInvalid, op, "a stage of type %s has an environment, and pipeline %q has no service.start to start in it", stage.Type, stage.Pipeline).
+			WithHint("Set service = { start = \"…\" } on the pipeline, or use a stage of type custom without environment.")
+	}
+	for _, up := range stage.Upstream() {
+		if up == stage.Name {
+			return Errorf(CodeInvalid, op, "the stage comes after itself").
+				WithHint("Remove %q from its after.", up)
+		}
+		if _, ok := s.Stages[up]; !ok {
+			return Errorf(CodeInvalid, op, "pipeline %q has no stage %q to come after", stage.Pipeline, up).
+				WithHint("Refer to the resource, as in penstock_stage.%s.passed, so that it is applied first.", strings.ReplaceAll(up, "-", "_"))
+		}
+		if slices.Contains(s.Ancestors([]string{up}), stage.Name) {
+			return Errorf(CodeInvalid, op, "stages %q and %q come after each other", stage.Name, up).
+				WithHint("Remove one of the two from the other's after.")
+		}
+	}
+	return nil
+}
+
+func waitForStages(missing []string, build string) string {
+	if build == "" {
+		return quoteList(missing) + " to pass"
+	}
+	return fmt.Sprintf("%s to pass %s", build, quoteList(missing))
+}
+
+func quoteList(names []string) string {
+	quoted := make([]string, len(names))
+	for i, n := range names {
+		quoted[i] = fmt.Sprintf("%q", n)
+	}
+	if len(quoted) < 2 {
+		return strings.Join(quoted, "")
+	}
+	return strings.Join(quoted[:len(quoted)-1], ", ") + " and " + quoted[len(quoted)-1]
+}

@@ -1,0 +1,67 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package pipeline
+
+import (
+	"time"
+)
+
+// DefaultKeep is the number of builds that a pipeline retains when Keep is zero.
+// Fifty is a few weeks of a busy team's commits.
+const DefaultKeep = 50
+
+// Pipeline is one application's way from commit to production.
+type Pipeline struct {
+	ID      string  `json:"id"` // random, chosen when it is first defined
+	Name    string  `json:"name"`
+	Service Service `json:"service"`
+	Scale   Scale   `json:"scale"`
+	Keep    int     `json:"keep"`  // builds retained besides those in use
+	Owner   string  `json:"owner"` // the configuration that defined it, for telling two apart
+}
+
+// Service says how the application is installed, started and checked, on every
+// platform alike. Each command runs in a shell in the root of the instance.
+type Service struct {
+	Install     string       `json:"install,omitempty"` // PENSTOCK_ARTIFACT names the artifact's file
+	Start       string       `json:"start,omitempty"`   // PORT is the port to listen on
+	Migrate     string       `json:"migrate,omitempty"` // once per deployment, before traffic
+	Seed        string       `json:"seed,omitempty"`    // once per new environment that is not lasting
+	Port        int          `json:"port,omitempty"`    // where the platform doesn't choose one
+	HealthCheck *HealthCheck `json:"health_check,omitempty"`
+}
+
+// HealthCheck says when an instance is healthy: an HTTP GET of Path answers with
+// Status. With no HealthCheck an instance is healthy when it accepts a connection.
+type HealthCheck struct {
+	Path         string        `json:"path"`
+	Status       int           `json:"status"`        // 0 means any 2xx
+	Interval     time.Duration `json:"interval"`      // 0 means DefaultHealthInterval
+	Timeout      time.Duration `json:"timeout"`       // of one check; 0 means DefaultHealthTimeout
+	StartTimeout time.Duration `json:"start_timeout"` // until healthy for the first time; 0 means DefaultStartTimeout
+}
+
+// Defaults of a health check. A local service answers within milliseconds, so a
+// short interval costs nothing and lets environments start quickly; the start
+// time-out leaves room for a JVM or a cold cache.
+const (
+	DefaultHealthInterval = 2 * time.Second
+	DefaultHealthTimeout  = 2 * time.Second
+	DefaultStartTimeout   = 60 * time.Second
+	DefaultDrainTimeout   = 30 * time.Second
+)
+
+// Scale is production's size.
+type Scale struct {
+	Instances    int    `json:"instances"`
+	InstanceType string `json:"instance_type,omitempty"` // used by platforms that have types
+}
+
+// Retained gives the number of builds to retain.
+func (p Pipeline) Retained() int {
+	if p.Keep > 0 {
+		return p.Keep
+	}
+	return DefaultKeep
+}

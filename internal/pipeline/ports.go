@@ -1,0 +1,274 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package pipeline
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// Secrets are values by variable name that must reach a command and nothing
+// else: neither state, plan, ledger nor log.
+type Secrets map[string]Secret
+
+// Secret is a value that renders as "(secret)" wherever it is printed or encoded.
+type Secret string
+
+const redacted = "(secret)"
+
+// String hides the value.
+func (Secret) String() string { return redacted }
+
+// GoString hides the value from %#v.
+func (Secret) GoString() string { return redacted }
+
+// MarshalText hides the value from encoders.
+func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// Reveal gives the value, for the environment of a command.
+func (s Secret) Reveal() string { return string(s) }
+
+// Batch is a set of events that are appended together or not at all.
+type Batch struct {
+	Pipeline string
+	Events   []Event       // Kind, Actor and Facts are set; the ledger seals them
+	Fence    *Lease        // refused with CodeLeaseLost unless this lease is the current one
+	Expect   map[Key]int64 // refused with CodeConflict unless each record has this version; 0: does not exist
+}
+
+// RunQuery selects runs, newest first. Zero fields select all.
+type RunQuery struct {
+	Stage  string
+	Build  string
+	Status RunStatus
+	Limit  int    // at most; 0 means 100
+	After  string // the Next of the page before
+}
+
+// RunPage is a page of runs.
+type RunPage struct {
+	Runs []RunSummary
+	Next string // empty on the last page
+}
+
+// Holder says who holds a lease.
+type Holder struct {
+	Host    string    `json:"host"`
+	PID     int       `json:"pid"`
+	Started string    `json:"started"` // of the process, so that a reused PID is told apart
+	Actor   string    `json:"actor"`
+	Purpose string    `json:"purpose"` // "run of stage acceptance for b-…"
+	Since   time.Time `json:"since"`
+}
+
+// Lease is the right to change something, held by one process at a time.
+type Lease struct {
+	Key     string    `json:"key"`
+	Token   int64     `json:"token"` // grows with every acquisition of the key
+	Holder  Holder    `json:"holder"`
+	Expires time.Time `json:"expires"`
+}
+
+// HeldError says that a lease is held by another. It has CodeHeld.
+type HeldError struct{ Lease Lease }
+
+// Error names the holder.
+func (e *HeldError) Error() string {
+	h := e.Lease.Holder
+	return h.Actor + " on " + h.Host + " holds " + e.Lease.Key + " since " + h.Since.UTC().Format(time.RFC3339) + " (" + h.Purpose + ")"
+}
+
+// Ledger is the durable record. All methods may be called concurrently, from
+// several processes. A method that is cancelled either had its whole effect or
+// none. Errors carry a Code.
+type Ledger interface {
+	// Append seals and stores the batch's events and updates the view in one
+	// transaction, and gives the sealed events. A repeated Append appends again:
+	// a caller that must not repeat itself sets Expect.
+	Append(ctx context.Context, b Batch) ([]Event, error)
+	// State reads the pipeline's state, consistently with every Append that has
+	// returned. A pipeline without events has an empty state, which is no error.
+	State(ctx context.Context, pipeline string) (*State, error)
+	// Pipelines lists the names of the pipelines that are defined, sorted.
+	Pipelines(ctx context.Context) ([]string, error)
+	// Run gives one run; CodeNotFound where there is none. pipeline may be empty
+	// to look in all.
+	Run(ctx context.Context, pipeline, id string) (Run, error)
+	// Runs lists runs.
+	Runs(ctx context.Context, pipeline string, q RunQuery) (RunPage, error)
+	// Events gives at most limit events with a sequence number above after, oldest first.
+	Events(ctx context.Context, pipeline string, after int64, limit int) ([]Event, error)
+
+	// Acquire takes the lease for ttl. Where another holds it and it has not
+	// expired, the error is a *HeldError wrapped with CodeHeld.
+	Acquire(ctx context.Context, key string, h Holder, ttl time.Duration) (Lease, error)
+	// Renew extends a lease to ttl from now; CodeLeaseLost where it is no longer current.
+	Renew(ctx context.Context, l Lease, ttl time.Duration) (Lease, error)
+	// Head gives the sequence number of the pipeline's newest event; 0 for none.
+	Head(ctx context.Context, pipeline string) (int64, error)
+
+	// Release gives the lease up. Releasing one that is no longer held is no error.
+	Release(ctx context.Context, l Lease) error
+	// Leases lists the leases that are held, expired ones included.
+	Leases(ctx context.Context) ([]Lease, error)
+
+	// Verify reads the whole chain of a pipeline (of all with "") and reports the
+	// number of events; CodeCorrupt names the first that is wrong.
+	Verify(ctx context.Context, pipeline string) (int64, error)
+	// Purge removes a pipeline that is no longer defined, with its history.
+	Purge(ctx context.Context, pipeline string) error
+	Close() error
+}
+
+// Command is one command line with its variables.
+type Command struct {
+	Name    string // of the step that it belongs to, for messages; may be empty
+	Line    string // run by a shell
+	Dir     string // empty means the natural one: the checkout, or the instance's root
+	Env     map[string]string
+	Secrets Secrets
+	Timeout time.Duration // 0 means DefaultStepTimeout
+}
+
+// BakeRequest asks for an image. Exactly one of Tree, Image and Environment says
+// what it is made from.
+type BakeRequest struct {
+	Token       string // the run's ID: a repeated bake with it is harmless
+	Name        string
+	Tree        string    // a directory on this machine
+	Image       string    // an image of the platform
+	Environment string    // an environment that Prepare installed on: its installed state
+	Commands    []Command // run in the root of the tree, in order
+	Log         io.Writer
+}
+
+// BakedImage is what the platform says of an image.
+type BakedImage struct {
+	ID   string
+	Size int64 // bytes
+}
+
+// FleetRequest asks for instances of an image in an environment. The environment
+// is created when it does not exist. The fleet serves nothing until Shift.
+type FleetRequest struct {
+	Environment  string // ID
+	Fleet        string // ID; a repeated Prepare with it is harmless
+	Image        string // empty means an empty root
+	Instances    int
+	InstanceType string
+	Address      string // of the endpoint
+	Port         int    // of the endpoint; 0 means any free one, the same for the environment's life
+	Service      Service
+	Env          map[string]string
+	Secrets      Secrets
+	Artifact     string // path on this machine of the file to install; with it Install runs
+	Migrate      bool
+	Seed         bool
+	DataFrom     string // environment whose data is copied before Migrate; only into a new environment
+	ExpiresAt    time.Time
+	DrainTimeout time.Duration
+	Log          io.Writer
+}
+
+// Fleet is a group of instances that is ready.
+type Fleet struct {
+	ID       string
+	Endpoint string // where this fleet answers before it gets the traffic
+}
+
+// EnvironmentReport is what the platform says of an environment.
+type EnvironmentReport struct {
+	ID        string
+	Status    EnvironmentStatus // running, degraded, expired or gone
+	Endpoint  string
+	Serving   string // fleet ID; empty before the first Shift
+	Pending   string // fleet ID that is prepared and not shifted to
+	Instances int    // of the serving fleet
+	Healthy   int
+	ExpiresAt time.Time
+	Reason    string // of a status that needs one, with the last lines of the log
+}
+
+// Platform is where images and environments live. Every method may be called
+// again after a crash or a lost answer with the same IDs and tokens, and then
+// completes what was begun. A thing that does not exist is not an error to
+// remove. Errors carry a Code: CodeInvalid, CodeNotFound, CodeFailed, CodeCorrupt.
+type Platform interface {
+	// Bake makes an image.
+	Bake(ctx context.Context, r BakeRequest) (BakedImage, error)
+	// Images lists the images that exist.
+	Images(ctx context.Context) ([]BakedImage, error)
+	// RemoveImage removes an image, never one that an instance was made from and still needs.
+	RemoveImage(ctx context.Context, id string) error
+
+	// Prepare brings up a fleet and waits until every instance is healthy. When it
+	// fails or is cancelled, the fleet is removed and what served before serves on.
+	Prepare(ctx context.Context, r FleetRequest) (Fleet, error)
+	// Shift sends the endpoint's traffic to the prepared fleet without failing a
+	// request, drains the one before and removes it.
+	Shift(ctx context.Context, environment, fleet string) (EnvironmentReport, error)
+	// Discard removes a prepared fleet that got no traffic. A new environment that
+	// has no other fleet goes with it.
+	Discard(ctx context.Context, environment, fleet string) error
+	// Resize changes the number of instances that serve, and waits for health.
+	Resize(ctx context.Context, environment string, instances int) error
+	// Extend sets when the environment ends by itself; zero means never.
+	Extend(ctx context.Context, environment string, at time.Time) error
+	// Exec runs a command in one instance and streams its output to log.
+	Exec(ctx context.Context, environment, fleet string, c Command, log io.Writer) (exit int, err error)
+	// Describe reports on the named environments in one call; one that the platform
+	// doesn't have is reported as gone. With no IDs it reports all that exist.
+	Describe(ctx context.Context, ids ...string) (map[string]EnvironmentReport, error)
+	// Destroy ends an environment with its data, and removes every trace of it.
+	Destroy(ctx context.Context, environment string) error
+}
+
+// StepRequest asks a Runner for one step.
+type StepRequest struct {
+	Step     Step
+	Checkout string            // directory of the work tree; empty for a run without a source
+	Env      map[string]string // the PENSTOCK_ variables
+	Secrets  Secrets
+	Endpoint string // of the environment; empty without one
+	// Exec runs a command inside the run's environment; nil without one.
+	Exec func(ctx context.Context, c Command, log io.Writer) (exit int, err error)
+	Log  io.Writer // gets whole lines
+}
+
+// Runner executes steps. A step that fails is reported in the result, with an
+// error of CodeFailed; cancellation ends everything that the step started.
+type Runner interface {
+	Run(ctx context.Context, r StepRequest) (StepResult, error)
+}
+
+// Sources gives work trees of revisions.
+type Sources interface {
+	// Checkout puts the files of a commit into dir, which does not exist yet.
+	Checkout(ctx context.Context, repository, commit, dir string) error
+	// Describe gives author, time and message of a commit.
+	Describe(ctx context.Context, repository, commit string) (Revision, error)
+}
+
+// Artifacts stores distributions by the digest of their content.
+type Artifacts interface {
+	// Put stores the file, or a directory as a gzipped tar, and gives its record.
+	Put(ctx context.Context, path string) (Artifact, error)
+	// Get gives the path of a verified copy on this machine; CodeCorrupt where the
+	// content is not what was recorded, CodeNotFound where it is gone.
+	Get(ctx context.Context, a Artifact) (path string, err error)
+	Remove(ctx context.Context, digest string) error
+	List(ctx context.Context) ([]string, error)
+}
+
+// Logs keeps the logs of runs.
+type Logs interface {
+	// Create opens the log of a run for appending.
+	Create(ctx context.Context, pipeline, run string) (io.WriteCloser, error)
+	// Open reads the log; CodeNotFound where it was collected.
+	Open(ctx context.Context, pipeline, run string) (io.ReadCloser, error)
+	// Location says where the log is: a path or a URL.
+	Location(pipeline, run string) string
+	Remove(ctx context.Context, pipeline, run string) error
+}

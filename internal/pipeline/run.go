@@ -1,0 +1,157 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package pipeline
+
+import (
+	"time"
+)
+
+// RunStatus is where a run stands.
+type RunStatus string
+
+// The statuses of a run. Passed and failed are verdicts on the build; a cancelled
+// run says nothing about it.
+const (
+	RunRunning   RunStatus = "running"
+	RunPassed    RunStatus = "passed"
+	RunFailed    RunStatus = "failed"
+	RunCancelled RunStatus = "cancelled" // by a person, or found dead by a later run
+)
+
+// Final reports whether the run has ended.
+func (s RunStatus) Final() bool { return s != RunRunning }
+
+// Verdict reports whether the status judges the build.
+func (s RunStatus) Verdict() bool { return s == RunPassed || s == RunFailed }
+
+// Phase is the part of a run that is under way. The order is that of a run.
+type Phase string
+
+// The phases.
+const (
+	PhaseCheckout    Phase = "checkout"
+	PhaseEnvironment Phase = "environment" // includes install, migrate and seed
+	PhaseSteps       Phase = "steps"
+	PhaseArtifact    Phase = "artifact"
+	PhaseBake        Phase = "bake"
+	PhaseShift       Phase = "shift" // traffic goes to the new fleet
+	PhaseTearDown    Phase = "tear-down"
+	PhaseDone        Phase = "done"
+)
+
+// Run is one execution of a stage for a build, or of a bake.
+type Run struct {
+	ID          string       `json:"id"` // "r-" + time-ordered; sorts by start
+	Pipeline    string       `json:"pipeline"`
+	Stage       string       `json:"stage"`           // or the baked image's name
+	Kind        RunKind      `json:"kind"`            //
+	Build       string       `json:"build,omitempty"` // empty for bootstrap and bakes
+	Digest      string       `json:"digest"`          // definition digest
+	Inputs      Inputs       `json:"inputs"`
+	Status      RunStatus    `json:"status"`
+	Phase       Phase        `json:"phase"`
+	Why         string       `json:"why,omitempty"`         // why it ran, in words
+	Environment string       `json:"environment,omitempty"` // environment ID
+	Fleet       string       `json:"fleet,omitempty"`       // the fleet that the run brought up there
+	Image       string       `json:"image,omitempty"`       // image that the run baked
+	Artifact    *Artifact    `json:"artifact,omitempty"`    // artifact that the run stored
+	Steps       []StepResult `json:"steps,omitempty"`
+	Error       string       `json:"error,omitempty"`
+	Actor       string       `json:"actor"`
+	StartedAt   time.Time    `json:"started_at"`
+	EndedAt     time.Time    `json:"ended_at,omitzero"`
+}
+
+// RunKind tells what a run executes.
+type RunKind string
+
+// The kinds of run.
+const (
+	KindStage RunKind = "stage"
+	KindBake  RunKind = "bake"
+)
+
+// Inputs are what a run consumed beside the build's source.
+type Inputs struct {
+	Artifact string `json:"artifact,omitempty"` // digest
+	Image    string `json:"image,omitempty"`
+}
+
+// StepResult is the outcome of one step.
+type StepResult struct {
+	Name      string        `json:"name"`
+	Status    RunStatus     `json:"status"`
+	StartedAt time.Time     `json:"started_at"`
+	Duration  time.Duration `json:"duration"`
+	Attempts  int           `json:"attempts"`
+	ExitCode  int           `json:"exit_code,omitempty"`
+	Error     string        `json:"error,omitempty"`
+	Tests     *TestCounts   `json:"tests,omitempty"`
+	Load      *LoadReport   `json:"load,omitempty"`
+}
+
+// TestCounts is what a JUnit report adds up to.
+type TestCounts struct {
+	Total    int           `json:"total"`
+	Failed   int           `json:"failed"` // failures and errors
+	Skipped  int           `json:"skipped"`
+	Duration time.Duration `json:"duration"`
+	Failures []TestFailure `json:"failures,omitempty"` // the first few
+}
+
+// TestFailure names one failed test.
+type TestFailure struct {
+	Name    string `json:"name"`
+	Message string `json:"message,omitempty"`
+}
+
+// LoadReport is what a load profile measured.
+type LoadReport struct {
+	Requests   int64            `json:"requests"`
+	Errors     int64            `json:"errors"`
+	Rate       float64          `json:"rate"`       // requests per second that were sent
+	Throughput float64          `json:"throughput"` // successful requests per second
+	Duration   time.Duration    `json:"duration"`
+	ErrorRate  float64          `json:"error_rate"`
+	Mean       time.Duration    `json:"mean"`
+	P50        time.Duration    `json:"p50"`
+	P95        time.Duration    `json:"p95"`
+	P99        time.Duration    `json:"p99"`
+	Max        time.Duration    `json:"max"`
+	Histogram  []LatencyBucket  `json:"histogram"`
+	Statuses   map[string]int64 `json:"statuses,omitempty"` // by HTTP status, "0" for no answer
+	Faults     []string         `json:"faults,omitempty"`   // distinct error texts, the first few
+}
+
+// LatencyBucket counts the answers that took at most UpTo, and longer than the
+// bucket before.
+type LatencyBucket struct {
+	UpTo  time.Duration `json:"up_to"`
+	Count int64         `json:"count"`
+}
+
+// RunSummary is the part of a run that gates and listings need.
+type RunSummary struct {
+	ID        string    `json:"id"`
+	Stage     string    `json:"stage"`
+	Kind      RunKind   `json:"kind"`
+	Build     string    `json:"build,omitempty"`
+	Digest    string    `json:"digest"`
+	Inputs    Inputs    `json:"inputs"`
+	Status    RunStatus `json:"status"`
+	Phase     Phase     `json:"phase"`
+	Error     string    `json:"error,omitempty"`
+	Actor     string    `json:"actor"`
+	StartedAt time.Time `json:"started_at"`
+	EndedAt   time.Time `json:"ended_at,omitzero"`
+}
+
+// Summary gives the part of r that gates and listings need.
+func (r Run) Summary() RunSummary {
+	return RunSummary{
+		ID: r.ID, Stage: r.Stage, Kind: r.Kind, Build: r.Build, Digest: r.Digest, Inputs: r.Inputs,
+		Status: r.Status, Phase: r.Phase, Error: r.Error, Actor: r.Actor,
+		StartedAt: r.StartedAt, EndedAt: r.EndedAt,
+	}
+}

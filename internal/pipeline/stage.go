@@ -1,0 +1,271 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package pipeline
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// StageType selects a stage's defaults.
+type StageType string
+
+// The stage types that a penstock_stage can have. Baked images and self-service
+// environments are resources of their own.
+const (
+	TypeBootstrap     StageType = "bootstrap"
+	TypeCommit        StageType = "commit"
+	TypeAcceptance    StageType = "acceptance"
+	TypeExploratory   StageType = "exploratory"
+	TypeCapacity      StageType = "capacity"
+	TypePreProduction StageType = "pre-production"
+	TypeProduction    StageType = "production"
+	TypeCustom        StageType = "custom"
+)
+
+// StageTypes lists the types in the order of a pipeline.
+var StageTypes = []StageType{
+	TypeBootstrap, TypeCommit, TypeAcceptance, TypeExploratory,
+	TypeCapacity, TypePreProduction, TypeProduction, TypeCustom,
+}
+
+// Trigger says what moves a stage to a new build.
+type Trigger string
+
+// The triggers.
+const (
+	TriggerAutomatic Trigger = "automatic"
+	TriggerManual    Trigger = "manual" // only a pin or a promotion moves it
+)
+
+// OnFailure says what becomes of a run's environment when the run fails.
+type OnFailure string
+
+// The values of OnFailure.
+const (
+	OnFailureDestroy OnFailure = "destroy"
+	OnFailureKeep    OnFailure = "keep"
+)
+
+// Stage is the definition of a named gate.
+type Stage struct {
+	ID        string           `json:"id"` // random, chosen when it is first defined
+	Pipeline  string           `json:"pipeline"`
+	Name      string           `json:"name"`
+	Type      StageType        `json:"type"`
+	After     []string         `json:"after,omitempty"` // names of the stages upstream
+	Pin       string           `json:"pin,omitempty"`   // a build ID; promotion by attribute
+	Trigger   Trigger          `json:"trigger"`
+	Source    *SourceRef       `json:"source,omitempty"`     // commit and bootstrap stages only
+	BaseImage string           `json:"base_image,omitempty"` // commit stages only: an image ID
+	Steps     []Step           `json:"steps,omitempty"`
+	Artifact  string           `json:"artifact,omitempty"` // commit stages only: path in the checkout
+	Env       *EnvironmentSpec `json:"environment,omitempty"`
+	Approval  bool             `json:"approval"` // a build passes only with a person's approval
+	Bake      bool             `json:"bake"`     // a passed run yields the build's application image
+	OnFailure OnFailure        `json:"on_failure"`
+	Settled   bool             `json:"settled"` // its first apply has ended well at least once
+	Owner     string           `json:"owner"`
+}
+
+// SourceRef is the revision that a commit stage builds.
+type SourceRef struct {
+	Repository string `json:"repository"`
+	Commit     string `json:"commit"`
+	Digest     string `json:"digest"` // of the files of the components that concern the stage
+}
+
+// EnvironmentSpec says what environment a stage gives to its steps.
+type EnvironmentSpec struct {
+	Instances      int               `json:"instances"` // 0 means the pipeline's scale
+	Env            map[string]string `json:"env,omitempty"`
+	SecretsVersion int64             `json:"secrets_version,omitempty"`
+	Keep           bool              `json:"keep"`                // lasting: it serves until the next build replaces it
+	Address        string            `json:"address,omitempty"`   // to listen on; empty means loopback
+	Port           int               `json:"port,omitempty"`      // of the endpoint; 0 means any free one, kept
+	DataFrom       string            `json:"data_from,omitempty"` // the stage whose environment's data is copied
+	DrainTimeout   time.Duration     `json:"drain_timeout"`       // 0 means DefaultDrainTimeout
+	InstanceType   string            `json:"instance_type,omitempty"`
+}
+
+// Step is one command, HTTP check or load profile of a run. Exactly one of
+// Command, Script, HTTP and Load is set.
+type Step struct {
+	Name           string            `json:"name"`
+	Command        string            `json:"command,omitempty"` // run by a shell
+	Script         string            `json:"script,omitempty"`  // a file of the source, for baked images
+	On             StepPlace         `json:"on,omitempty"`
+	Directory      string            `json:"directory,omitempty"` // relative to the checkout
+	Env            map[string]string `json:"env,omitempty"`
+	SecretsVersion int64             `json:"secrets_version,omitempty"`
+	Timeout        time.Duration     `json:"timeout,omitempty"` // 0 means DefaultStepTimeout
+	Retries        int               `json:"retries,omitempty"` // further tries after a failure
+	Report         string            `json:"report,omitempty"`  // JUnit XML, a path or a pattern in the checkout
+	HTTP           *HTTPCheck        `json:"http,omitempty"`
+	Load           *Load             `json:"load,omitempty"`
+}
+
+// StepPlace says where a command runs.
+type StepPlace string
+
+// The places.
+const (
+	OnRunner      StepPlace = "" // beside the checkout
+	OnEnvironment StepPlace = "environment"
+)
+
+// DefaultStepTimeout bounds a step that sets no time-out of its own: an hour is
+// longer than a healthy test suite and shorter than a lost night.
+const DefaultStepTimeout = time.Hour
+
+// HTTPCheck requests a URL and checks the answer.
+type HTTPCheck struct {
+	URL      string            `json:"url,omitempty"`  // absolute
+	Path     string            `json:"path,omitempty"` // on the environment's endpoint
+	Method   string            `json:"method,omitempty"`
+	Headers  map[string]string `json:"headers,omitempty"`
+	Body     string            `json:"body,omitempty"`
+	Status   int               `json:"status,omitempty"`   // 0 means 200
+	Contains string            `json:"contains,omitempty"` // a regular expression that the body matches
+}
+
+// Load is a constant rate of requests and the thresholds that it must meet. A
+// threshold of zero is not checked, but for ErrorRate, whose zero allows no error.
+type Load struct {
+	Rate          float64           `json:"rate"` // requests per second
+	Duration      time.Duration     `json:"duration"`
+	URL           string            `json:"url,omitempty"`
+	Path          string            `json:"path,omitempty"`
+	Method        string            `json:"method,omitempty"`
+	Headers       map[string]string `json:"headers,omitempty"`
+	Body          string            `json:"body,omitempty"`
+	P50           time.Duration     `json:"p50,omitempty"`
+	P95           time.Duration     `json:"p95,omitempty"`
+	P99           time.Duration     `json:"p99,omitempty"`
+	Max           time.Duration     `json:"max,omitempty"`
+	ErrorRate     float64           `json:"error_rate"`               // share of requests, 0 to 1
+	MinThroughput float64           `json:"min_throughput,omitempty"` // successful requests per second
+}
+
+// TakesBuild reports whether the stage runs for builds; a bootstrap stage runs
+// for the platform itself.
+func (s Stage) TakesBuild() bool { return s.Type != TypeBootstrap }
+
+// Lasting reports whether the stage's environment outlives its run.
+func (s Stage) Lasting() bool { return s.Env != nil && s.Env.Keep }
+
+// Upstream gives the names in After once each, in order.
+func (s Stage) Upstream() []string {
+	seen := make(map[string]bool, len(s.After))
+	var names []string
+	for _, name := range s.After {
+		if !seen[name] {
+			seen[name] = true
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Instances gives the number of instances of the stage's environment: its own,
+// else the pipeline's scale, else one. It is zero without an environment.
+func (s Stage) Instances(p Pipeline) int {
+	switch {
+	case s.Env == nil:
+		return 0
+	case s.Env.Instances > 0:
+		return s.Env.Instances
+	default:
+		return max(p.Scale.Instances, 1)
+	}
+}
+
+// WithDefaults fills in what the stage's type decides and the user left open:
+// the name, the trigger, the environment, approval and bake. It is given whether
+// the user set approval and bake, as false is a choice there.
+func (s Stage) WithDefaults(approval, bake *bool) Stage {
+	if s.Name == "" {
+		s.Name = string(s.Type)
+	}
+	if s.Trigger == "" {
+		s.Trigger = TriggerAutomatic
+		if s.Type == TypeProduction {
+			s.Trigger = TriggerManual
+		}
+	}
+	if s.OnFailure == "" {
+		s.OnFailure = OnFailureDestroy
+	}
+	s.Approval, s.Bake = s.Type == TypeExploratory, s.Type == TypeAcceptance
+	if approval != nil {
+		s.Approval = *approval
+	}
+	if bake != nil {
+		s.Bake = *bake
+	}
+	var env EnvironmentSpec
+	if s.Env != nil {
+		env = *s.Env
+	}
+	switch s.Type {
+	case TypeAcceptance:
+		if env.Instances == 0 {
+			env.Instances = 1
+		}
+	case TypeCapacity, TypePreProduction:
+	case TypeProduction:
+		env.Keep = true
+	default:
+		if s.Env == nil {
+			return s
+		}
+		if env.Instances == 0 {
+			env.Instances = 1
+		}
+	}
+	s.Env = &env
+	return s
+}
+
+// Digest gives the definition digest: a hash of all that decides what a run of
+// the stage does, so that a passed run with the same digest need not be repeated.
+// Names, gates, the pin and the number of instances are no part of it.
+func (s Stage) Digest(p Pipeline) string {
+	def := struct {
+		Type     StageType
+		Steps    []Step
+		Artifact string
+		Bake     bool
+		Env      *EnvironmentSpec
+		Service  *Service
+		Approval bool
+		Source   string
+	}{Type: s.Type, Steps: s.Steps, Artifact: s.Artifact, Bake: s.Bake, Approval: s.Approval}
+	if !s.TakesBuild() && s.Source != nil {
+		def.Source = s.Source.Digest
+	}
+	if s.Env != nil {
+		env := *s.Env
+		env.Instances = 0
+		def.Env, def.Service = &env, &p.Service
+	}
+	return "d-" + hashJSON(def)[:16]
+}
+
+// Equal reports whether two stages have the same definition, source and gates.
+func (s Stage) Equal(t Stage) bool { return hashJSON(s) == hashJSON(t) }
+
+// hashJSON gives the hex SHA-256 of v's JSON. Maps are encoded in key order, so
+// equal values give equal digests on every machine.
+func hashJSON(v any) string {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("pipeline: encode definition: %v", err)) // only plain values are passed
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}

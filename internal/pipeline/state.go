@@ -1,0 +1,189 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package pipeline
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// State is everything about a pipeline that the gates and the listings look at:
+// the records of the current-state view, decoded. It holds retained builds only.
+type State struct {
+	Pipeline     Pipeline
+	Stages       map[string]Stage        // by name
+	Recipes      map[string]Recipe       // by name
+	Builds       map[string]Build        // by ID
+	Latest       map[string]RunSummary   // a stage's latest run
+	Verdicts     map[string][]RunSummary // by StageBuild, the latest last
+	Holds        map[string]Hold         // by stage
+	Decisions    map[string]Decision     // by StageBuild
+	Promotions   map[string]Promotion    // by stage
+	Images       map[string]Image        // by ID
+	Environments map[string]Environment  // by ID
+
+	versions map[Key]int64
+}
+
+// NewState decodes the records of one pipeline's state. Without a pipeline record
+// the state says so by an empty Pipeline.Name.
+func NewState(records []Record) (*State, error) {
+	s := &State{
+		Stages: map[string]Stage{}, Recipes: map[string]Recipe{}, Builds: map[string]Build{},
+		Latest: map[string]RunSummary{}, Verdicts: map[string][]RunSummary{}, Holds: map[string]Hold{},
+		Decisions: map[string]Decision{}, Promotions: map[string]Promotion{},
+		Images: map[string]Image{}, Environments: map[string]Environment{},
+		versions: make(map[Key]int64, len(records)),
+	}
+	records = slices.SortedFunc(slices.Values(records), func(a, b Record) int { return int(a.Version - b.Version) })
+	for _, r := range records {
+		s.versions[r.Key] = r.Version
+		var err error
+		switch r.Kind {
+		case RecordPipeline:
+			err = json.Unmarshal(r.Doc, &s.Pipeline)
+		case RecordStage:
+			err = decodeInto(s.Stages, r)
+		case RecordRecipe:
+			err = decodeInto(s.Recipes, r)
+		case RecordBuild:
+			err = decodeInto(s.Builds, r)
+		case RecordLatest:
+			err = decodeInto(s.Latest, r)
+		case RecordVerdict:
+			var v RunSummary
+			if err = json.Unmarshal(r.Doc, &v); err == nil {
+				id := StageBuild(v.Stage, v.Build)
+				s.Verdicts[id] = append(s.Verdicts[id], v)
+			}
+		case RecordHold:
+			err = decodeInto(s.Holds, r)
+		case RecordDecision:
+			err = decodeInto(s.Decisions, r)
+		case RecordPromotion:
+			err = decodeInto(s.Promotions, r)
+		case RecordImage:
+			err = decodeInto(s.Images, r)
+		case RecordEnvironment:
+			err = decodeInto(s.Environments, r)
+		default:
+			err = fmt.Errorf("unknown kind of record")
+		}
+		if err != nil {
+			return nil, Errorf(CodeCorrupt, "read ledger", "record %s %q: %w", r.Kind, r.ID, err)
+		}
+	}
+	return s, nil
+}
+
+func decodeInto[T any](m map[string]T, r Record) error {
+	var v T
+	if err := json.Unmarshal(r.Doc, &v); err != nil {
+		return err
+	}
+	m[r.ID] = v
+	return nil
+}
+
+// Exists reports whether the pipeline is defined.
+func (s *State) Exists() bool { return s.Pipeline.Name != "" }
+
+// Version gives the version of a record for use in Batch.Expect: zero for one
+// that does not exist.
+func (s *State) Version(kind RecordKind, id string) int64 { return s.versions[Key{kind, id}] }
+
+// Keys lists the keys of all records of the state.
+func (s *State) Keys() []Key {
+	return slices.SortedFunc(maps.Keys(s.versions), func(a, b Key) int {
+		return strings.Compare(string(a.Kind)+a.ID, string(b.Kind)+b.ID)
+	})
+}
+
+// Clone copies the state so that a caller can lay planned definitions over it.
+func (s *State) Clone() *State {
+	c := *s
+	c.Stages, c.Recipes, c.Environments = maps.Clone(s.Stages), maps.Clone(s.Recipes), maps.Clone(s.Environments)
+	return &c
+}
+
+// BuildsNewestFirst lists the retained builds, the newest first.
+func (s *State) BuildsNewestFirst() []Build {
+	return slices.SortedFunc(maps.Values(s.Builds), func(a, b Build) int {
+		if a.Order != b.Order {
+			return int(b.Order - a.Order)
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+}
+
+// StagesInOrder lists the stages so that each stands behind those it comes after,
+// and otherwise by type and name.
+func (s *State) StagesInOrder() []Stage {
+	depth := map[string]int{}
+	var measure func(name string, seen []string) int
+	measure = func(name string, seen []string) int {
+		if d, ok := depth[name]; ok {
+			return d
+		}
+		stage, ok := s.Stages[name]
+		if !ok || slices.Contains(seen, name) {
+			return 0
+		}
+		d := 0
+		for _, up := range stage.After {
+			d = max(d, measure(up, append(seen, name))+1)
+		}
+		depth[name] = d
+		return d
+	}
+	return slices.SortedFunc(maps.Values(s.Stages), func(a, b Stage) int {
+		if d := measure(a.Name, nil) - measure(b.Name, nil); d != 0 {
+			return d
+		}
+		if d := slices.Index(StageTypes, a.Type) - slices.Index(StageTypes, b.Type); d != 0 {
+			return d
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+}
+
+// Ancestors gives the names of every stage above the named one, directly or not,
+// in no particular order. It ends on cycles.
+func (s *State) Ancestors(after []string) []string {
+	seen := map[string]bool{}
+	var visit func([]string)
+	visit = func(names []string) {
+		for _, name := range names {
+			if !seen[name] {
+				seen[name] = true
+				visit(s.Stages[name].After)
+			}
+		}
+	}
+	visit(after)
+	return slices.Sorted(maps.Keys(seen))
+}
+
+// RunEnvironment gives the living environment with the given purpose of a stage.
+func (s *State) RunEnvironment(stage string, purpose EnvironmentPurpose) (Environment, bool) {
+	for _, e := range s.Environments {
+		if e.Stage == stage && e.Purpose == purpose {
+			return e, true
+		}
+	}
+	return Environment{}, false
+}
+
+// PersonEnvironment gives the self-service environment with the given name.
+func (s *State) PersonEnvironment(name string) (Environment, bool) {
+	for _, e := range s.Environments {
+		if e.Purpose == ForPerson && e.Name == name {
+			return e, true
+		}
+	}
+	return Environment{}, false
+}
