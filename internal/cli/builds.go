@@ -1,0 +1,204 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package cli
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+type buildsOptions struct {
+	*factory
+	pipeline string
+	limit    int
+}
+
+func newBuilds(f *factory, runF func(context.Context, *buildsOptions) error) *cobra.Command {
+	o := &buildsOptions{factory: f}
+	if runF == nil {
+		runF = runBuilds
+	}
+	c := &cobra.Command{
+		Use:   "builds PIPELINE",
+		Short: "List builds, the newest first, with the stages that each passed",
+		Long: "List the builds that the pipeline retains, the newest first.\n\n" +
+			"Marks: + passed, x failed, ! rejected, ? waits for a decision, . not run.",
+		Args: args(1, 1),
+		RunE: func(c *cobra.Command, given []string) error {
+			o.pipeline = given[0]
+			return runF(c.Context(), o)
+		},
+	}
+	c.Flags().IntVar(&o.limit, "limit", 20, "how many to list at most")
+	return c
+}
+
+// buildRow is the JSON shape of one build.
+type buildRow struct {
+	Build      string            `json:"build"`
+	Commit     string            `json:"commit"`
+	Repository string            `json:"repository"`
+	Author     string            `json:"author,omitempty"`
+	Message    string            `json:"message,omitempty"`
+	Created    time.Time         `json:"created"`
+	Artifact   string            `json:"artifact,omitempty"` // digest
+	Image      string            `json:"image,omitempty"`
+	BaseImage  string            `json:"base_image,omitempty"`
+	Stages     map[string]string `json:"stages"` // passed, failed, rejected, waiting; absent where it did not run
+}
+
+func runBuilds(ctx context.Context, o *buildsOptions) error {
+	if o.limit < 1 {
+		return pipeline.Errorf(pipeline.CodeInvalid, "list builds", "--limit %d is not positive", o.limit).WithHint("Give a number from 1.")
+	}
+	return o.with(ctx, func(a *app.App) error {
+		states, err := selectPipelines(ctx, a, o.pipeline)
+		if err != nil {
+			return err
+		}
+		st := states[o.pipeline]
+		builds := st.BuildsNewestFirst()
+		rows := []buildRow{}
+		for _, b := range builds[:min(len(builds), o.limit)] {
+			rows = append(rows, describeBuild(st, b))
+		}
+		if o.json {
+			return o.printJSON(rows)
+		}
+		heading := []string{"BUILD", "COMMIT", "CREATED"}
+		stages := st.StagesInOrder()
+		for _, s := range stages {
+			if s.TakesBuild() {
+				heading = append(heading, s.Name)
+			}
+		}
+		t := newTable(o.Out, append(heading, "AUTHOR", "MESSAGE")...)
+		for _, r := range rows {
+			cells := []string{r.Build, short(r.Commit), ago(o.now(), r.Created)}
+			for _, s := range stages {
+				if s.TakesBuild() {
+					cells = append(cells, mark(r.Stages[s.Name]))
+				}
+			}
+			t.row(append(cells, r.Author, cut(r.Message, 50))...)
+		}
+		return t.flush()
+	})
+}
+
+func describeBuild(st *pipeline.State, b pipeline.Build) buildRow {
+	row := buildRow{
+		Build: b.ID, Commit: b.Revision.Commit, Repository: b.Revision.Repository, Author: b.Revision.Author,
+		Message: pipeline.FirstLine(b.Revision.Message), Created: b.CreatedAt, Image: b.Image, BaseImage: b.BaseImage,
+		Stages: map[string]string{},
+	}
+	if b.Artifact != nil {
+		row.Artifact = b.Artifact.Digest
+	}
+	for name, s := range st.Stages {
+		if v, ok := st.VerdictOf(s, b.ID); ok && s.TakesBuild() {
+			row.Stages[name] = outcome(st, s, b.ID, v)
+		}
+	}
+	return row
+}
+
+// outcome says in a word how a build fared at a stage where it ran.
+func outcome(st *pipeline.State, s pipeline.Stage, build string, v pipeline.RunSummary) string {
+	switch {
+	case st.Decisions[pipeline.StageBuild(s.Name, build)].Verdict == pipeline.Rejected:
+		return "rejected"
+	case v.Status == pipeline.RunFailed:
+		return "failed"
+	case st.Passed(s.Name, build):
+		return "passed"
+	case s.Approval:
+		return "waiting"
+	default:
+		return "rejected" // at a stage above
+	}
+}
+
+func mark(outcome string) string {
+	return map[string]string{"passed": "+", "failed": "x", "rejected": "!", "waiting": "?", "": "."}[outcome]
+}
+
+type runsOptions struct {
+	*factory
+	pipeline string
+	query    pipeline.RunQuery
+	status   string
+}
+
+func newRuns(f *factory, runF func(context.Context, *runsOptions) error) *cobra.Command {
+	o := &runsOptions{factory: f}
+	if runF == nil {
+		runF = runRuns
+	}
+	c := &cobra.Command{
+		Use:   "runs PIPELINE",
+		Short: "List runs, the newest first",
+		Long:  "List the runs of a pipeline's stages and the bakes of its images, the newest first.",
+		Args:  args(1, 1),
+		RunE: func(c *cobra.Command, given []string) error {
+			o.pipeline, o.query.Status = given[0], pipeline.RunStatus(o.status)
+			return runF(c.Context(), o)
+		},
+	}
+	c.Flags().StringVar(&o.query.Stage, "stage", "", "only runs of this stage (image/NAME for the bakes of an image)")
+	c.Flags().StringVar(&o.query.Build, "build", "", "only runs for this build")
+	c.Flags().StringVar(&o.status, "status", "", "only runs that are running, passed, failed or cancelled")
+	c.Flags().IntVar(&o.query.Limit, "limit", 20, "how many to list at most")
+	c.Flags().StringVar(&o.query.After, "after", "", "continue after this run, the last one of a list before")
+	return c
+}
+
+func runRuns(ctx context.Context, o *runsOptions) error {
+	known := []string{"", "running", "passed", "failed", "cancelled"}
+	if !contains(known, o.status) {
+		return pipeline.Errorf(pipeline.CodeInvalid, "list runs", "--status %q is no status", o.status).WithHint("Use %s.", strings.Join(known[1:], ", "))
+	}
+	if o.query.Limit < 1 {
+		return pipeline.Errorf(pipeline.CodeInvalid, "list runs", "--limit %d is not positive", o.query.Limit).WithHint("Give a number from 1.")
+	}
+	return o.with(ctx, func(a *app.App) error {
+		if _, err := selectPipelines(ctx, a, o.pipeline); err != nil {
+			return err
+		}
+		page, err := a.Ledger().Runs(ctx, o.pipeline, o.query)
+		if err != nil {
+			return err
+		}
+		if o.json {
+			if page.Runs == nil {
+				page.Runs = []pipeline.RunSummary{}
+			}
+			return o.printJSON(page)
+		}
+		t := newTable(o.Out, "RUN", "STAGE", "BUILD", "STATUS", "STARTED", "TOOK", "")
+		for _, r := range page.Runs {
+			took := ""
+			if !r.EndedAt.IsZero() {
+				took = r.EndedAt.Sub(r.StartedAt).Round(100 * time.Millisecond).String()
+			}
+			t.row(r.ID, r.Stage, r.Build, string(r.Status), ago(o.now(), r.StartedAt), took, cut(pipeline.FirstLine(r.Error), 80))
+		}
+		return t.flush()
+	})
+}
+
+func contains(list []string, s string) bool {
+	for _, v := range list {
+		if v == s {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,205 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package cli is the command face of Penstock: it parses arguments, calls the
+// engine, and prints. It decides nothing that the engine doesn't.
+//
+// Each command has an options struct, a constructor that fills it from flags, and
+// a run function that a test can replace:
+//
+//	os.Exit(cli.Main(ctx, os.Args[1:], cli.System(), version))
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// Streams are the command's standard streams.
+type Streams struct {
+	In  io.Reader
+	Out io.Writer // data
+	Err io.Writer // talk
+}
+
+// System gives the process's own streams.
+func System() Streams { return Streams{os.Stdin, os.Stdout, os.Stderr} }
+
+// The exit statuses. Every help text shows them.
+const (
+	exitDone      = 0
+	exitFailed    = 1
+	exitUsage     = 2
+	exitRefused   = 3
+	exitNotFound  = 5
+	exitWaiting   = 6
+	exitCancelled = 130
+)
+
+const exitHelp = `Exit status:
+  0 done   1 failed   2 usage or invalid input   3 refused by a gate
+  5 not found   6 another run is under way   130 cancelled`
+
+// exitStatus renders an error's code as an exit status: the one table.
+func exitStatus(err error) int {
+	var usage *usageError
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.Is(err, context.Canceled):
+		return exitCancelled
+	}
+	switch pipeline.CodeOf(err) {
+	case pipeline.CodeInvalid:
+		return exitUsage
+	case pipeline.CodeRefused:
+		return exitRefused
+	case pipeline.CodeNotFound:
+		return exitNotFound
+	case pipeline.CodeHeld:
+		return exitWaiting
+	case pipeline.CodeCancelled:
+		return exitCancelled
+	default:
+		return exitFailed
+	}
+}
+
+// usageError is a wrong command line.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+// factory gives commands what they have in common.
+type factory struct {
+	Streams
+	version string
+	dataDir string
+	json    bool
+	now     func() time.Time
+}
+
+// open opens the data directory: the flag's, the environment's, or .penstock in
+// this directory or one above it.
+func (f *factory) open(ctx context.Context) (*app.App, error) {
+	dir := f.dataDir
+	if dir == "" {
+		dir = os.Getenv(app.DataDirVariable)
+	}
+	if dir == "" {
+		var ok bool
+		if dir, ok = app.FindDataDir("."); !ok {
+			return nil, pipeline.Errorf(pipeline.CodeNotFound, "find data directory", "there is no %s in this directory or one above it", app.DataDirName).
+				WithHint("Run the command where Terraform was applied, or say where with --data-dir or %s.", app.DataDirVariable)
+		}
+	}
+	if _, err := os.Stat(dir); err != nil {
+		return nil, pipeline.Errorf(pipeline.CodeNotFound, "open data directory", "%w", err).
+			WithHint("--data-dir and %s name the directory that the provider's data_dir does.", app.DataDirVariable)
+	}
+	return app.Open(ctx, app.Options{DataDir: dir})
+}
+
+// with opens the data directory for the time of a call.
+func (f *factory) with(ctx context.Context, call func(*app.App) error) error {
+	a, err := f.open(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(call(a), a.Close(context.WithoutCancel(ctx)))
+}
+
+// Main runs the command line and gives the exit status.
+func Main(ctx context.Context, args []string, s Streams, version string) int {
+	f := &factory{Streams: s, version: version, now: time.Now}
+	root := newRoot(f)
+	root.SetArgs(args)
+	root.SetIn(s.In)
+	root.SetOut(s.Out)
+	root.SetErr(s.Err)
+	err := root.ExecuteContext(ctx)
+	if err != nil {
+		f.complain(err)
+	}
+	return exitStatus(err)
+}
+
+func newRoot(f *factory) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "penstock",
+		Short: "See and steer deployment pipelines that Terraform applies",
+		Long: "See and steer deployment pipelines that Terraform applies.\n\n" +
+			"Terraform defines the pipelines and moves them. This command shows where builds\n" +
+			"are, and takes the decisions that are people's.\n\n" + exitHelp,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.PersistentFlags().StringVar(&f.dataDir, "data-dir", "", "the data directory (default: $"+app.DataDirVariable+", else "+app.DataDirName+" here or above)")
+	root.PersistentFlags().BoolVar(&f.json, "json", false, "print JSON")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(
+		newStatus(f, nil), newBuilds(f, nil), newRuns(f, nil), newLogs(f, nil),
+		newJudge(f, pipeline.Approved, nil), newJudge(f, pipeline.Rejected, nil), newPromote(f, nil),
+		newGC(f, nil), newLedger(f), newVersion(f),
+	)
+	for _, c := range root.Commands() {
+		c.Long = strings.TrimSpace(c.Long) + "\n\n" + exitHelp
+	}
+	return root
+}
+
+// complain prints an error with its remedy.
+func (f *factory) complain(err error) {
+	if f.json {
+		_ = f.printJSON(map[string]any{"error": map[string]string{
+			"code": string(pipeline.CodeOf(err)), "message": err.Error(), "hint": pipeline.HintOf(err),
+		}})
+		return
+	}
+	fmt.Fprintf(f.Err, "penstock: %v\n", err)
+	if hint := pipeline.HintOf(err); hint != "" {
+		fmt.Fprintln(f.Err, hint)
+	}
+}
+
+// args checks the number of arguments and says what is expected.
+func args(low, high int) cobra.PositionalArgs {
+	return func(c *cobra.Command, given []string) error {
+		if len(given) < low || len(given) > high {
+			return &usageError{fmt.Errorf("%s takes %s; usage: %s", c.Name(), count(low, high), c.UseLine())}
+		}
+		return nil
+	}
+}
+
+func count(low, high int) string {
+	switch {
+	case low == high && low == 0:
+		return "no arguments"
+	case low == high:
+		return fmt.Sprintf("%d argument(s)", low)
+	default:
+		return fmt.Sprintf("%d to %d arguments", low, high)
+	}
+}
+
+func arg(given []string, i int) string {
+	if i < len(given) {
+		return given[i]
+	}
+	return ""
+}

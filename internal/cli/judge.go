@@ -1,0 +1,97 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+type judgeOptions struct {
+	*factory
+	verdict                        pipeline.Verdict
+	pipeline, stage, build, reason string
+}
+
+func newJudge(f *factory, verdict pipeline.Verdict, runF func(context.Context, *judgeOptions) error) *cobra.Command {
+	o := &judgeOptions{factory: f, verdict: verdict}
+	if runF == nil {
+		runF = runJudge
+	}
+	c := &cobra.Command{
+		Args: args(2, 3),
+		RunE: func(c *cobra.Command, given []string) error {
+			o.pipeline, o.stage, o.build = given[0], given[1], arg(given, 2)
+			return runF(c.Context(), o)
+		},
+	}
+	if verdict == pipeline.Approved {
+		c.Use, c.Short = "approve PIPELINE STAGE [BUILD]", "Approve a build at a stage that waits for a decision"
+		c.Long = "Approve a build at a stage that waits for a decision; without BUILD the one on offer.\n" +
+			"The next apply moves what the approval opens. An approval of a rejected build lifts the rejection."
+		c.Flags().StringVar(&o.reason, "reason", "", "why")
+	} else {
+		c.Use, c.Short = "reject PIPELINE STAGE [BUILD] --reason WHY", "Reject a build at a stage"
+		c.Long = "Reject a build at a stage; without BUILD the one on offer. It goes no further, at that stage and below,\n" +
+			"until somebody approves it there. What runs already stays."
+		c.Flags().StringVar(&o.reason, "reason", "", "why (required)")
+	}
+	return c
+}
+
+func runJudge(ctx context.Context, o *judgeOptions) error {
+	return o.with(ctx, func(a *app.App) error {
+		d, err := a.Engine.Judge(ctx, o.pipeline, o.stage, o.build, o.verdict, o.reason)
+		if err != nil {
+			return err
+		}
+		if o.json {
+			return o.printJSON(d)
+		}
+		fmt.Fprintf(o.Out, "%s is %s at stage %s by %s.\n", d.Build, d.Verdict, d.Stage, d.Actor)
+		return nil
+	})
+}
+
+type promoteOptions struct {
+	*factory
+	pipeline, stage, build string
+}
+
+func newPromote(f *factory, runF func(context.Context, *promoteOptions) error) *cobra.Command {
+	o := &promoteOptions{factory: f}
+	if runF == nil {
+		runF = runPromote
+	}
+	return &cobra.Command{
+		Use:   "promote PIPELINE STAGE [BUILD]",
+		Short: "Let a stage with a manual trigger move to a build",
+		Long: "Let a stage with a manual trigger, such as production, move to a build; without BUILD the newest\n" +
+			"that passed what is before it. The next apply deploys it. An older build that passed is a rollback.",
+		Args: args(2, 3),
+		RunE: func(c *cobra.Command, given []string) error {
+			o.pipeline, o.stage, o.build = given[0], given[1], arg(given, 2)
+			return runF(c.Context(), o)
+		},
+	}
+}
+
+func runPromote(ctx context.Context, o *promoteOptions) error {
+	return o.with(ctx, func(a *app.App) error {
+		p, err := a.Engine.Promote(ctx, o.pipeline, o.stage, o.build)
+		if err != nil {
+			return err
+		}
+		if o.json {
+			return o.printJSON(p)
+		}
+		fmt.Fprintf(o.Out, "%s is promoted to stage %s by %s. The next apply deploys it.\n", p.Build, p.Stage, p.Actor)
+		return nil
+	})
+}
