@@ -1,0 +1,103 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package e2e_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// repository is the root of this repository.
+func repository(t testing.TB) string {
+	t.Helper()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+// TestQuickstart runs the show that the README is written around.
+func TestQuickstart(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the show takes a minute; `make test` runs it")
+	}
+	cmd := exec.Command(filepath.Join(repository(t), "examples/quickstart/run"), binary, terraform)
+	cmd.Env = append(cleanEnviron(), "TMPDIR="+t.TempDir())
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("quickstart: %v\n%s", err, out)
+	}
+	for _, want := range []string{
+		"No changes.", "a broken commit was stopped at acceptance", "production is back on b-",
+		"the chain is whole", "destroyed: no process, no port, no file",
+	} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("the show does not say %q:\n%s", want, out)
+		}
+	}
+}
+
+// TestSelf applies the pipeline of this very repository to its newest commit.
+func TestSelf(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it builds and tests the repository; `make test` runs it")
+	}
+	config, err := os.ReadFile(filepath.Join(repository(t), "examples/self/main.tf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(t, string(config))
+	s.apply("-var", "repository="+repository(t))
+	build := s.output("build")
+	if out := s.penstock("status", "penstock"); !strings.Contains(out, build) {
+		t.Errorf("status does not show build %s:\n%s", build, out)
+	}
+	s.destroy()
+}
+
+// TestExamplesAreValid validates every configuration below examples/.
+func TestExamplesAreValid(t *testing.T) {
+	root := filepath.Join(repository(t), "examples")
+	dirs := map[string]bool{}
+	err := filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, ".tf") {
+			dirs[filepath.Dir(path)] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(dirs) < 2 {
+		t.Fatalf("found only %v", dirs)
+	}
+	for dir := range dirs {
+		t.Run(strings.TrimPrefix(dir, root+"/"), func(t *testing.T) {
+			s := newSite(t, "")
+			files, err := filepath.Glob(filepath.Join(dir, "*.tf"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.must(os.Remove(filepath.Join(s.dir, "main.tf")))
+			required := "terraform {\n  required_providers {\n    penstock = { source = \"penstock-io/penstock\" }\n  }\n}\n"
+			for _, f := range files {
+				data, err := os.ReadFile(f)
+				s.must(err)
+				if strings.Contains(string(data), "required_providers") {
+					required = ""
+				}
+				s.write(filepath.Join(s.dir, filepath.Base(f)), string(data))
+			}
+			if required != "" {
+				s.write(filepath.Join(s.dir, "required.tf"), required)
+			}
+			s.run(s.dir, terraform, "init", "-no-color", "-input=false")
+			s.run(s.dir, terraform, "validate", "-no-color")
+		})
+	}
+}

@@ -1,0 +1,225 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package e2e_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// faultConfig is a short pipeline whose every apply bakes, builds, launches and
+// deploys: production follows by itself.
+func faultConfig() string {
+	self, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	return strings.ReplaceAll(`
+terraform {
+  required_providers {
+    penstock = { source = "penstock-io/penstock" }
+  }
+}
+provider "penstock" {}
+data "penstock_source" "s" {
+  repository     = "../repo"
+  ref            = "main"
+  infrastructure = ["image/**"]
+}
+resource "penstock_pipeline" "p" {
+  name = "p"
+  keep = 3
+  service = {
+    install      = "tar -xzf \"$PENSTOCK_ARTIFACT\""
+    start        = "exec SELF e2e-service"
+    migrate      = "date > \"$PENSTOCK_DATA/migrated\""
+    health_check = { path = "/", interval = "50ms" }
+  }
+  scale = { instances = 2 }
+}
+resource "penstock_baked_image" "base" {
+  pipeline = penstock_pipeline.p.name
+  name     = "base"
+  from     = { directory = "image/rootfs" }
+  source   = data.penstock_source.s.image_revision
+  steps    = [{ name = "stamp", command = "cp \"$PENSTOCK_SOURCE/image/rootfs/etc/motd\" etc/stamp" }]
+}
+resource "penstock_stage" "commit" {
+  pipeline   = penstock_pipeline.p.name
+  type       = "commit"
+  source     = data.penstock_source.s.revision
+  base_image = penstock_baked_image.base.image_id
+  steps      = [{ name = "build", command = "tar -czf dist.tar.gz version" }]
+  artifact   = "dist.tar.gz"
+}
+resource "penstock_stage" "acceptance" {
+  pipeline = penstock_pipeline.p.name
+  type     = "acceptance"
+  after    = [penstock_stage.commit.passed]
+  steps    = [{ name = "answers", http = { path = "/" } }]
+}
+resource "penstock_stage" "production" {
+  pipeline = penstock_pipeline.p.name
+  type     = "production"
+  trigger  = "automatic"
+  after    = [penstock_stage.acceptance.passed]
+}
+output "production" { value = penstock_stage.production.endpoint }
+`, "SELF", self)
+}
+
+// TestKilledAtRandom ends Terraform, the provider or a supervisor with SIGKILL at
+// a random instant of an apply, then applies again: everything converges, and
+// nothing is left over. PENSTOCK_SOAK sets the number of kills.
+func TestKilledAtRandom(t *testing.T) {
+	kills := 30
+	if testing.Short() {
+		kills = 5
+	}
+	if n, err := strconv.Atoi(os.Getenv("PENSTOCK_SOAK")); err == nil {
+		kills = n
+	}
+	s := newSite(t, faultConfig())
+	s.apply()
+	s.commit("2")
+	began := time.Now()
+	s.apply()
+	usual := time.Since(began)
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("an apply takes %s; seed %d", usual.Round(time.Millisecond), seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	for i := range kills {
+		version := fmt.Sprint(i + 3)
+		s.commit(version)
+		if i%5 == 0 {
+			s.write(filepath.Join(s.repo, "image/rootfs/etc/motd"), version)
+			s.commit(version + " with another base")
+			version += " with another base"
+		}
+		victim := []string{"terraform", "provider", "supervisor"}[i%3]
+		at := time.Duration(random.Int64N(int64(usual)))
+		said := s.applyAndKill(victim, at)
+		out, err := s.try(s.dir, terraform, "apply", "-auto-approve", "-no-color", "-input=false")
+		if err != nil {
+			t.Fatalf("kill %d of %s after %s: the next apply: %v\n%s\nthe killed one had said:\n%s", i, victim, at, err, out, said)
+		}
+		s.checkWhole(fmt.Sprintf("kill %d of %s after %s", i, victim, at), version)
+	}
+	s.destroy()
+	if left, err := os.ReadDir(filepath.Join(s.dir, ".penstock")); err == nil {
+		t.Errorf("destroy left %v", left)
+	}
+}
+
+// applyAndKill begins an apply, kills the victim some time after, and waits for
+// the apply's end.
+func (s *site) applyAndKill(victim string, after time.Duration) string {
+	s.t.Helper()
+	var said strings.Builder
+	cmd := s.command(s.dir, terraform, "apply", "-auto-approve", "-no-color", "-input=false")
+	cmd.Stdout, cmd.Stderr = &said, &said
+	cmd.WaitDelay = 10 * time.Second
+	s.must(cmd.Start())
+	time.Sleep(after)
+	pid := cmd.Process.Pid
+	for p, line := range s.processes() {
+		if victim == "supervisor" && strings.Contains(line, "__supervise") ||
+			victim == "provider" && strings.Contains(line, "terraform-provider-penstock") && !strings.Contains(line, " __") {
+			pid = p
+		}
+	}
+	_ = syscall.Kill(pid, syscall.SIGKILL)
+	_ = cmd.Wait()
+	return said.String()
+}
+
+// checkWhole asserts that the last apply reached what the configuration says, and
+// that nothing else exists.
+func (s *site) checkWhole(when, version string) {
+	s.t.Helper()
+	if code, out := s.planned(); code != 0 {
+		s.t.Fatalf("%s: a plan after the next apply is not empty:\n%s", when, out)
+	}
+	if got := s.answer(s.output("production")); got != version {
+		s.t.Fatalf("%s: production answers %q, want %q", when, got, version)
+	}
+	s.penstock("ledger", "verify")
+	if g := s.garbage(); len(g) > 0 {
+		s.t.Fatalf("%s: left over: %v", when, g)
+	}
+	supervisors, instances, others := 0, 0, []string{}
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		supervisors, instances, others = 0, 0, others[:0]
+		for _, line := range s.processes() {
+			switch {
+			case strings.Contains(line, "__supervise"):
+				supervisors++
+			case strings.HasSuffix(line, serviceArg) && !strings.Contains(line, "__guard"):
+				instances++
+			case strings.Contains(line, "__guard"):
+			default:
+				others = append(others, line)
+			}
+		}
+		if supervisors == 1 && instances == 2 && len(others) == 0 || time.Now().After(deadline) {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if supervisors != 1 || instances != 2 || len(others) > 0 {
+		s.t.Fatalf("%s: %d supervisors, %d instances, and %v; want 1, 2 and nothing", when, supervisors, instances, others)
+	}
+	if left, _ := os.ReadDir(filepath.Join(s.dir, ".penstock", "work")); len(left) > 0 {
+		s.t.Fatalf("%s: work directories are left: %v", when, left)
+	}
+	if envs, _ := os.ReadDir(filepath.Join(s.dir, ".penstock", "environments")); len(envs) != 1 {
+		s.t.Fatalf("%s: environments %v, want one", when, envs)
+	}
+}
+
+// TestTwoAppliesAtOnce applies one configuration from two copies of the state:
+// each stage runs once, and both end well.
+func TestTwoAppliesAtOnce(t *testing.T) {
+	s := newSite(t, strings.Replace(faultConfig(), `provider "penstock" {}`, `provider "penstock" { data_dir = "../data" }`, 1))
+	s.apply()
+	copyOf := filepath.Join(s.root, "deploy2")
+	s.run(s.root, "cp", "-a", s.dir, copyOf)
+	s.commit("2")
+	type result struct {
+		out string
+		err error
+	}
+	results := make(chan result, 2)
+	for _, dir := range []string{s.dir, copyOf} {
+		go func() {
+			out, err := s.try(dir, terraform, "apply", "-auto-approve", "-no-color", "-input=false")
+			results <- result{out, err}
+		}()
+	}
+	for range 2 {
+		if r := <-results; r.err != nil {
+			t.Errorf("apply: %v\n%s", r.err, r.out)
+		}
+	}
+	for _, stage := range []string{"commit", "acceptance", "production"} {
+		out := s.run(s.root, binary, "--data-dir", filepath.Join(s.root, "data"), "runs", "p", "--stage", stage, "--json")
+		if n := strings.Count(out, `"status": "passed"`); n != 2 {
+			t.Errorf("stage %s has %d passed runs, want one for each of two builds:\n%s", stage, n, out)
+		}
+	}
+	for _, dir := range []string{s.dir, copyOf} {
+		if out, err := s.try(dir, terraform, "plan", "-detailed-exitcode", "-no-color", "-input=false"); err != nil {
+			t.Errorf("plan in %s is not empty: %v\n%s", filepath.Base(dir), err, out)
+		}
+	}
+	s.destroy()
+}
