@@ -89,7 +89,7 @@ resource "penstock_stage" "acceptance" {
   after    = [penstock_stage.commit.passed]
   steps = [
     { name = "version", http = { path = "/version", status = 200 } },
-    { name = "journeys", command = "make acceptance" },
+    { name = "journeys", command = "make acceptance", report = "acceptance.xml" },
   ]
 }
 

@@ -369,11 +369,10 @@ func (s *State) standing(stage Stage, m Move) (Status, string) {
 
 // standingWithout is the standing of a stage that has no candidate.
 func (s *State) standingWithout(stage Stage) (Status, string) {
-	for _, b := range s.BuildsNewestFirst() {
-		if at := s.rejectedAt(stage, b.ID); at != "" {
-			return StatusRejected, fmt.Sprintf("a build newer than %s, which was rejected at stage %q", b.ID, at)
+	if newest := s.BuildsNewestFirst(); len(newest) > 0 {
+		if at := s.rejectedAt(stage, newest[0].ID); at != "" {
+			return StatusRejected, fmt.Sprintf("a build newer than %s, which was rejected at stage %q", newest[0].ID, at)
 		}
-		break
 	}
 	if status, what := s.waitsForNewer(stage, ""); what != "" {
 		return status, what

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"regexp"
 )
 
 // Config is what can be set without a new program.
@@ -32,8 +33,8 @@ func loadConfig(path string) (Config, error) {
 	switch {
 	case c.Name == "":
 		return c, fmt.Errorf("read settings: %s: name is empty", path)
-	case len(c.Currency) != 3:
-		return c, fmt.Errorf("read settings: %s: currency %q is not a code of three letters", path, c.Currency)
+	case !regexp.MustCompile(`^[A-Z]{3}$`).MatchString(c.Currency):
+		return c, fmt.Errorf("read settings: %s: currency %q is not a code of three capitals", path, c.Currency)
 	case c.MaxQuantity < 1:
 		return c, fmt.Errorf("read settings: %s: max_quantity %d is less than 1", path, c.MaxQuantity)
 	}

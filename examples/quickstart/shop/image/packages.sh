@@ -15,14 +15,5 @@ mkdir -p etc
 cp "$source/config/shop.json" etc/shop.json
 chmod 0644 etc/shop.json
 
-cat > etc/shop.env <<'ENV'
-# Variables of the shop, for whatever starts it.
-SHOP_CONFIG=etc/shop.json
-ENV
-
-rm -f etc/image.manifest
-find . -type f | sort | while IFS= read -r file; do
-  cksum "$file"
-done > /tmp/manifest.$$ 
-mv /tmp/manifest.$$ etc/image.manifest
+find . -type f ! -path ./etc/image.manifest -exec cksum {} + | sort -k 3 > etc/image.manifest
 echo "baked $(wc -l < etc/image.manifest | tr -d ' ') files"

@@ -1,0 +1,176 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+func testFactory() (*factory, *bytes.Buffer, *bytes.Buffer) {
+	var out, talk bytes.Buffer
+	return &factory{Streams: Streams{strings.NewReader(""), &out, &talk}, version: "1.2.3", now: time.Now}, &out, &talk
+}
+
+// parse runs a command with its run function replaced by one that keeps the options.
+func parse[O any](t *testing.T, make func(*factory, func(context.Context, *O) error) *cobra.Command, given ...string) (O, error) {
+	t.Helper()
+	f, _, _ := testFactory()
+	var got O
+	c := make(f, func(_ context.Context, o *O) error {
+		got = *o
+		return nil
+	})
+	c.SetArgs(given)
+	c.SetOut(io.Discard)
+	c.SetErr(io.Discard)
+	c.SilenceErrors, c.SilenceUsage = true, true
+	return got, c.Execute()
+}
+
+func TestArguments(t *testing.T) {
+	judge := func(v pipeline.Verdict) func(*factory, func(context.Context, *judgeOptions) error) *cobra.Command {
+		return func(f *factory, runF func(context.Context, *judgeOptions) error) *cobra.Command {
+			return newJudge(f, v, runF)
+		}
+	}
+	tests := map[string]struct {
+		parse func() (any, error)
+		want  any
+		usage bool
+	}{
+		"status of all": {
+			parse: func() (any, error) { o, err := parse(t, newStatus); return o.pipeline, err }, want: "",
+		},
+		"status of one": {
+			parse: func() (any, error) { o, err := parse(t, newStatus, "shop"); return o.pipeline, err }, want: "shop",
+		},
+		"status of two": {
+			parse: func() (any, error) { o, err := parse(t, newStatus, "a", "b"); return o.pipeline, err }, usage: true,
+		},
+		"builds": {
+			parse: func() (any, error) {
+				o, err := parse(t, newBuilds, "shop", "--limit", "3")
+				return []any{o.pipeline, o.limit}, err
+			}, want: []any{"shop", 3},
+		},
+		"builds of nothing": {
+			parse: func() (any, error) { o, err := parse(t, newBuilds); return o, err }, usage: true,
+		},
+		"runs": {
+			parse: func() (any, error) {
+				o, err := parse(t, newRuns, "shop", "--stage", "commit", "--build", "b-1", "--status", "failed", "--limit", "5", "--after", "r-1")
+				return o.query, err
+			}, want: pipeline.RunQuery{Stage: "commit", Build: "b-1", Status: pipeline.RunFailed, Limit: 5, After: "r-1"},
+		},
+		"logs": {
+			parse: func() (any, error) { o, err := parse(t, newLogs, "r-1"); return o.run, err }, want: "r-1",
+		},
+		"approve the candidate": {
+			parse: func() (any, error) {
+				o, err := parse(t, judge(pipeline.Approved), "shop", "qa", "--reason", "fine")
+				return []any{o.verdict, o.pipeline, o.stage, o.build, o.reason}, err
+			}, want: []any{pipeline.Approved, "shop", "qa", "", "fine"},
+		},
+		"reject a build": {
+			parse: func() (any, error) {
+				o, err := parse(t, judge(pipeline.Rejected), "shop", "qa", "b-1", "--reason", "bad")
+				return []any{o.verdict, o.build, o.reason}, err
+			}, want: []any{pipeline.Rejected, "b-1", "bad"},
+		},
+		"reject what": {
+			parse: func() (any, error) { o, err := parse(t, judge(pipeline.Rejected), "shop"); return o, err }, usage: true,
+		},
+		"promote": {
+			parse: func() (any, error) {
+				o, err := parse(t, newPromote, "shop", "production", "b-1")
+				return []string{o.pipeline, o.stage, o.build}, err
+			}, want: []string{"shop", "production", "b-1"},
+		},
+		"gc": {
+			parse: func() (any, error) { o, err := parse(t, newGC, "shop", "--dry-run", "--kept"); return o.request, err },
+			want:  engine.CollectRequest{Pipeline: "shop", DryRun: true, Kept: true},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := tt.parse()
+			var usage *usageError
+			if tt.usage != errors.As(err, &usage) {
+				t.Fatalf("error %v, want a usage error: %v", err, tt.usage)
+			}
+			if !tt.usage && !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("got %#v, want %#v", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestExitStatus(t *testing.T) {
+	tests := map[int]error{
+		exitDone:      nil,
+		exitFailed:    pipeline.Errorf(pipeline.CodeFailed, "x", "y"),
+		exitUsage:     pipeline.Errorf(pipeline.CodeInvalid, "x", "y"),
+		exitRefused:   fmt.Errorf("wrapped: %w", pipeline.Errorf(pipeline.CodeRefused, "x", "y")),
+		exitNotFound:  pipeline.Errorf(pipeline.CodeNotFound, "x", "y"),
+		exitWaiting:   pipeline.Errorf(pipeline.CodeHeld, "x", "y"),
+		exitCancelled: context.Canceled,
+	}
+	for want, err := range tests {
+		if got := exitStatus(err); got != want {
+			t.Errorf("%v gives exit status %d, want %d", err, got, want)
+		}
+	}
+}
+
+func TestUnknownCommandAndFlag(t *testing.T) {
+	for _, given := range [][]string{{"status", "--nonsense"}, {"approve", "shop"}} {
+		var out, talk bytes.Buffer
+		if got := Main(context.Background(), given, Streams{strings.NewReader(""), &out, &talk}, "dev"); got != exitUsage || talk.Len() == 0 || out.Len() != 0 {
+			t.Errorf("%v: exit status %d, out %q, talk %q", given, got, out.String(), talk.String())
+		}
+	}
+}
+
+func TestEveryHelpShowsTheExitStatuses(t *testing.T) {
+	f, _, _ := testFactory()
+	var visit func(c *cobra.Command)
+	visit = func(c *cobra.Command) {
+		if !strings.Contains(c.Long, "Exit status:") {
+			t.Errorf("%s: its help does not show the exit statuses", c.CommandPath())
+		}
+		for _, sub := range c.Commands() {
+			visit(sub)
+		}
+	}
+	visit(newRoot(f))
+}
+
+func TestPlain(t *testing.T) {
+	if got := plain("a\tb\nc\x1b[31md\u202e\x7fé"); got != "a b c[31mdé" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestSpan(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		-time.Second: "0s", 1400 * time.Millisecond: "1s", 61 * time.Second: "1m", 3 * time.Hour: "3h", 72 * time.Hour: "3d",
+	} {
+		if got := span(d); got != want {
+			t.Errorf("%s is %q, want %q", d, got, want)
+		}
+	}
+}
