@@ -29,6 +29,10 @@ func TestMain(m *testing.M) {
 		serve()
 		return
 	}
+	if len(os.Args) == 5 && os.Args[1] == "e2e-load" {
+		makeLoad(os.Args[2], os.Args[3], os.Args[4])
+		return
+	}
 	os.Exit(setUp(m))
 }
 
