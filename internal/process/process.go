@@ -110,26 +110,6 @@ func Shell(line string) []string { return []string{"/bin/sh", "-e", "-c", line} 
 // ErrUnsupported is the error of Start and Detach on other systems than Linux and macOS.
 var ErrUnsupported = fmt.Errorf("start command: Penstock runs commands on Linux and macOS only; on Windows use WSL (%w)", errors.ErrUnsupported)
 
-// output carries one output of the command from a pipe to its writer.
-type output struct {
-	pipe *os.File
-	to   io.Writer
-	done chan error
-}
-
-// copy moves everything to the writer. Where that fails it reads on, as a full
-// pipe would block the command.
-func (o *output) copy() {
-	_, err := io.Copy(o.to, o.pipe)
-	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-		_, _ = io.Copy(io.Discard, o.pipe)
-	} else {
-		err = nil
-	}
-	_ = o.pipe.Close()
-	o.done <- err
-}
-
 // lookUp finds the program of args. One with a slash is left to the system, which
 // takes it relative to the working directory.
 func lookUp(args []string) (string, error) {

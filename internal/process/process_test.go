@@ -24,6 +24,9 @@ import (
 // parentVariable makes the test binary play the program that starts a command.
 const parentVariable = "PROCESS_TEST_PARENT"
 
+// scriptVariable gives it another command than treeScript.
+const scriptVariable = "PROCESS_TEST_SCRIPT"
+
 func TestMain(m *testing.M) {
 	Guard()
 	if dir := os.Getenv(parentVariable); dir != "" {
@@ -34,10 +37,17 @@ func TestMain(m *testing.M) {
 
 // playParent starts a tree that notes its process IDs in dir, and lives until killed.
 func playParent(dir string) {
+	script := treeScript
+	if other := os.Getenv(scriptVariable); other != "" {
+		script = other
+	}
 	p, err := Start(context.Background(), Spec{
-		Args: Shell(treeScript), Dir: dir, Env: os.Environ(), Grace: 100 * time.Millisecond,
+		Args: Shell(script), Dir: dir, Env: os.Environ(), Grace: 100 * time.Millisecond,
 	})
 	if err != nil {
+		panic(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "guard"), []byte(strconv.Itoa(p.PID())), 0o600); err != nil {
 		panic(err)
 	}
 	_, err = p.Wait()
@@ -100,21 +110,26 @@ func noted(t *testing.T, dir string) map[string]Identity {
 	awaitFile(t, filepath.Join(dir, "ready"))
 	ids := map[string]Identity{}
 	for _, name := range []string{"self", "child", "deaf", "daemon"} {
-		data, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		id, ok := Identify(pid)
+		id, ok := Identify(notedPID(t, filepath.Join(dir, name)))
 		if !ok {
 			t.Fatalf("process %q does not run", name)
 		}
 		ids[name] = id
 	}
 	return ids
+}
+
+func notedPID(t *testing.T, path string) int {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
 }
 
 func TestWait(t *testing.T) {
@@ -282,12 +297,7 @@ func TestDaemonLeftBehind(t *testing.T) {
 	if err != nil || exit.Code != 0 || out.String() != "done\n" {
 		t.Errorf("got %v, %v, %q", exit, err, &out)
 	}
-	data, _ := os.ReadFile(filepath.Join(dir, "daemon"))
-	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, ok := Identify(pid); ok {
+	if _, ok := Identify(notedPID(t, filepath.Join(dir, "daemon"))); ok {
 		t.Error("the daemon is alive after Wait")
 	}
 }
@@ -346,6 +356,25 @@ func TestFlood(t *testing.T) {
 	}
 }
 
+// All output arrives, however slowly it is taken after the command has ended.
+func TestSlowWriter(t *testing.T) {
+	t.Parallel()
+	const size = 60 << 10 // fits in a pipe, so the command ends at once
+	out := &slowWriter{}
+	p := start(t, Spec{Args: Shell(fmt.Sprintf("head -c %d /dev/zero", size)), Stdout: out})
+	if exit, err := p.Wait(); exit.Code != 0 || err != nil || out.n != size {
+		t.Errorf("got %v, %v, %d bytes", exit, err, out.n)
+	}
+}
+
+type slowWriter struct{ n int }
+
+func (s *slowWriter) Write(b []byte) (int, error) {
+	<-time.After(drainTime + 500*time.Millisecond)
+	s.n += len(b)
+	return len(b), nil
+}
+
 func TestFloodIsStopped(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
@@ -361,8 +390,7 @@ func TestOwnSession(t *testing.T) {
 	dir := t.TempDir()
 	p := start(t, Spec{Args: Shell("echo $$ > pid.tmp; mv pid.tmp pid; sleep 300"), Dir: dir})
 	awaitFile(t, filepath.Join(dir, "pid"))
-	data, _ := os.ReadFile(filepath.Join(dir, "pid"))
-	command, _ := strconv.Atoi(strings.TrimSpace(string(data)))
+	command := notedPID(t, filepath.Join(dir, "pid"))
 	mine := syscall.Getpgrp()
 	for _, pid := range []int{p.PID(), command} {
 		group, err := syscall.Getpgid(pid)

@@ -18,10 +18,6 @@ import (
 	"time"
 )
 
-// drainTime bounds how long output is awaited from a descendant that could not
-// be ended.
-const drainTime = 2 * time.Second
-
 // Start starts a command. When ctx ends, the whole tree is ended as by Stop.
 // The caller need not call Wait for that.
 func Start(ctx context.Context, s Spec) (*Process, error) {
@@ -120,25 +116,16 @@ func (p *Process) launch(s Spec) (err error) {
 	return nil
 }
 
-// same reports whether two writers are one; those that can't be compared are not.
-func same(a, b io.Writer) bool {
-	defer func() { _ = recover() }()
-	return a == b
-}
-
 // watch follows the guard to its end.
 func (p *Process) watch() {
 	last, heard := p.listen()
 	_ = p.guard.Wait() // the report says how the command ended
-	clean := heard && len(last.Left) == 0
 	if !heard {
 		endStrays(p.mark, last.Session)
 	}
 	var failed error
 	for _, o := range p.outputs {
-		if !clean {
-			_ = o.pipe.SetReadDeadline(time.Now().Add(drainTime))
-		}
+		o.end()
 		failed = errors.Join(failed, <-o.done)
 	}
 	p.exit = last.Exit

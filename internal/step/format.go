@@ -1,0 +1,103 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package step
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// In a log, a step stands between two lines of these forms:
+//
+//	== step "unit tests": make test
+//	== step "unit tests" passed in 1.2s
+//
+// All lines between them begin with a time, so nothing that a step prints can be
+// taken for one of them.
+const mark = "== step "
+
+// timeForm is RFC 3339 with milliseconds.
+const timeForm = "2006-01-02T15:04:05.000Z07:00"
+
+// Header gives the beginning of the line that opens a step's part of a log.
+func Header(name string) string { return mark + strconv.Quote(name) + ": " }
+
+// Footer gives the beginning of the line that closes a step's part of a log.
+func Footer(name string) string { return mark + strconv.Quote(name) + " " }
+
+// Opens reports whether line opens the part of the named step.
+func Opens(line, name string) bool { return strings.HasPrefix(line, Header(name)) }
+
+// Closes reports whether line closes the part of the named step.
+func Closes(line, name string) bool { return strings.HasPrefix(line, Footer(name)) }
+
+// title says in one line what a step does.
+func title(s pipeline.Step) string {
+	switch {
+	case s.HTTP != nil:
+		return method(s.HTTP.Method) + " " + firstOf(s.HTTP.URL, s.HTTP.Path, "/")
+	case s.Load != nil:
+		return fmt.Sprintf("%s %s, %s/s for %v", method(s.Load.Method), firstOf(s.Load.URL, s.Load.Path, "/"),
+			strconv.FormatFloat(s.Load.Rate, 'g', -1, 64), s.Load.Duration)
+	}
+	line := pipeline.FirstLine(s.Command)
+	if line != strings.TrimSpace(s.Command) {
+		line += " …"
+	}
+	if s.On == pipeline.OnEnvironment {
+		line += " (in the environment)"
+	}
+	return line
+}
+
+// summary says in one line how a step ended.
+func summary(r pipeline.StepResult) string {
+	text := string(r.Status) + " in " + brief(r.Duration)
+	if r.Attempts > 1 {
+		text += fmt.Sprintf(" after %d tries", r.Attempts)
+	}
+	if t := r.Tests; t != nil {
+		text += fmt.Sprintf(" (%d tests, %d failed, %d skipped)", t.Total, t.Failed, t.Skipped)
+	}
+	if reason := pipeline.FirstLine(r.Error); reason != "" {
+		text += ": " + reason
+	}
+	return text
+}
+
+func firstOf(texts ...string) string {
+	for _, t := range texts {
+		if t != "" {
+			return t
+		}
+	}
+	return ""
+}
+
+// brief renders a duration with three significant digits or so.
+func brief(d time.Duration) string {
+	for unit := 100 * time.Second; unit >= time.Microsecond; unit /= 10 {
+		if d >= unit {
+			return d.Round(unit / 100).String()
+		}
+	}
+	return d.String()
+}
+
+// shorten cuts s to at most n bytes, at the end of a character.
+func shorten(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n], "") + "…"
+}
+
+// indent sets every line of s in by two spaces.
+func indent(s string) string {
+	return "  " + strings.ReplaceAll(strings.TrimRight(s, "\n"), "\n", "\n  ")
+}

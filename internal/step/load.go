@@ -1,0 +1,163 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package step
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"net/url"
+	"time"
+
+	vegeta "github.com/tsenart/vegeta/v12/lib"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// maxWorkers bounds the requests, and so the connections, that are under way at
+// once. It is below the usual limit of 1,024 descriptors; a service that needs
+// more of them for its rate takes seconds to answer, and misses its thresholds.
+const maxWorkers = 900
+
+// maxRate is beyond what one machine can send.
+const maxRate = 100_000
+
+// prepareLoad prepares a load profile. The step's time-out bounds the whole
+// profile; each request is bounded by itself.
+func prepareLoad(req pipeline.StepRequest) (attempt, error) {
+	l := *req.Step.Load
+	l.Method = method(l.Method)
+	u, err := target(l.Method, req.Endpoint, l.URL, l.Path)
+	if err != nil {
+		return nil, err
+	}
+	switch timeout := req.Step.Timeout; {
+	case !(l.Rate > 0 && l.Rate <= maxRate):
+		return nil, invalid("rate %v is not a number of requests per second", l.Rate).WithHint("Set rate above 0, and at most %d.", maxRate)
+	case l.Duration <= 0:
+		return nil, invalid("duration %v is not positive", l.Duration).WithHint("Set duration to 30s, for example.")
+	case timeout > 0 && timeout < l.Duration:
+		return nil, invalid("timeout %v is shorter than the load, which takes %v", timeout, l.Duration).WithHint("Raise timeout, or leave it out.")
+	}
+	bound := limit(req.Step, l.Duration+2*requestTimeout)
+	return func(ctx context.Context, _ int, log *log) outcome {
+		bounded, cancel := context.WithTimeoutCause(ctx, bound, errTimedOut)
+		defer cancel()
+		report := attack(bounded, l, u, log)
+		out := outcome{load: report}
+		switch {
+		case context.Cause(bounded) == errTimedOut:
+			out.err = failed("timed out after %v", bound).WithHint("Raise timeout, or leave it out.")
+		case bounded.Err() != nil:
+			out.err = bounded.Err()
+		default:
+			out.err = missed(l, report)
+		}
+		return out
+	}, nil
+}
+
+// attack sends the requests and measures the answers, until all are in or ctx ends.
+func attack(ctx context.Context, l pipeline.Load, u *url.URL, log *log) *pipeline.LoadReport {
+	header := http.Header{}
+	for name, value := range l.Headers {
+		header.Set(name, value)
+	}
+	tally := newTally(l)
+	transport := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true,
+		MaxIdleConns: maxWorkers, MaxIdleConnsPerHost: maxWorkers, MaxConnsPerHost: maxWorkers,
+	}
+	defer transport.CloseIdleConnections()
+	attacker := vegeta.NewAttacker(
+		vegeta.Client(&http.Client{Transport: bounded{ctx, transport}}),
+		vegeta.MaxWorkers(maxWorkers), vegeta.MaxBody(0),
+	)
+	targeter := vegeta.NewStaticTargeter(vegeta.Target{Method: l.Method, URL: u.String(), Body: []byte(l.Body), Header: header})
+	results := attacker.Attack(targeter, pacer{ctx: ctx, rate: l.Rate, hits: hits(l)}, l.Duration, "")
+
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
+	for {
+		select {
+		case result, more := <-results:
+			if !more {
+				report := tally.report()
+				log.note("%s", describe(report))
+				if want := int64(hits(l)); report.Requests < want && ctx.Err() == nil {
+					log.note("only %d of %d requests could be sent in time, as answers took too long", report.Requests, want)
+				}
+				return report
+			}
+			tally.add(result)
+		case <-second.C:
+			log.note("%s", tally.progress())
+		}
+	}
+}
+
+// hits gives the number of requests of a profile: at least one.
+func hits(l pipeline.Load) uint64 {
+	return max(1, uint64(math.Round(l.Rate*l.Duration.Seconds())))
+}
+
+// pacer sends request n at n/rate seconds, so that any rate works, also one of a
+// few per minute. It waits itself, as the attacker would not notice ctx meanwhile.
+type pacer struct {
+	ctx  context.Context
+	rate float64 // requests per second
+	hits uint64
+}
+
+var _ vegeta.Pacer = pacer{}
+
+// Pace waits until the next request is due, or says that there is none.
+func (p pacer) Pace(elapsed time.Duration, sent uint64) (time.Duration, bool) {
+	if sent >= p.hits || p.ctx.Err() != nil {
+		return 0, true
+	}
+	due := time.Duration(float64(sent) / p.rate * float64(time.Second))
+	if due <= elapsed {
+		return 0, false
+	}
+	return 0, pause(p.ctx, due-elapsed) != nil
+}
+
+// Rate gives the rate, which is constant.
+func (p pacer) Rate(time.Duration) float64 { return p.rate }
+
+// bounded makes requests that end with ctx, and after requestTimeout.
+type bounded struct {
+	ctx  context.Context
+	base http.RoundTripper
+}
+
+// RoundTrip sends one request.
+func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithTimeoutCause(b.ctx, requestTimeout, errTimedOut)
+	resp, err := b.base.RoundTrip(req.WithContext(ctx))
+	if err != nil {
+		if context.Cause(ctx) == errTimedOut && b.ctx.Err() == nil {
+			err = fmt.Errorf("no answer within %v", requestTimeout)
+		}
+		cancel()
+		return nil, err
+	}
+	resp.Body = releasing{resp.Body, cancel}
+	return resp, nil
+}
+
+// releasing is a body that frees its request's context when it is closed.
+type releasing struct {
+	io.ReadCloser
+	release context.CancelFunc
+}
+
+// Close closes the body.
+func (r releasing) Close() error {
+	defer r.release()
+	return r.ReadCloser.Close()
+}
