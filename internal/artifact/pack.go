@@ -1,0 +1,115 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package artifact
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// Pack writes the tree below dir to w as a gzipped tar. The same names, contents,
+// permissions and symbolic links give the same bytes (of one version of Penstock):
+// entries are sorted, owners and times are left out, and a hard link is packed as
+// a file of its own. The directory itself is no entry. Symbolic links are packed
+// as links and never followed. CodeInvalid names a file that no archive can hold:
+// a socket, a device, a pipe.
+func Pack(ctx context.Context, dir string, w io.Writer) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	zip := gzip.NewWriter(w)
+	archive := tar.NewWriter(zip)
+	if err := packDir(ctx, archive, root, "."); err != nil {
+		return fmt.Errorf("pack %s: %w", dir, err)
+	}
+	return errors.Join(archive.Close(), zip.Close())
+}
+
+// packDir packs what is in a directory.
+func packDir(ctx context.Context, archive *tar.Writer, root *os.Root, dir string) error {
+	file, err := root.Open(dir)
+	if err != nil {
+		return err
+	}
+	names, err := file.Readdirnames(-1)
+	if err := errors.Join(err, file.Close(), ctx.Err()); err != nil {
+		return err
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if err := packEntry(ctx, archive, root, path.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func packEntry(ctx context.Context, archive *tar.Writer, root *os.Root, name string) error {
+	info, err := root.Lstat(name)
+	if err != nil {
+		return err
+	}
+	header := &tar.Header{Name: name, Mode: int64(info.Mode().Perm()), ModTime: time.Unix(0, 0)}
+	switch info.Mode().Type() {
+	case 0:
+		return packFile(ctx, archive, root, header)
+	case fs.ModeDir:
+		header.Typeflag, header.Name = tar.TypeDir, name+"/"
+		return errors.Join(archive.WriteHeader(header), packDir(ctx, archive, root, name))
+	case fs.ModeSymlink:
+		header.Typeflag = tar.TypeSymlink
+		if header.Linkname, err = root.Readlink(name); err != nil {
+			return err
+		}
+	default:
+		return pipeline.Errorf(pipeline.CodeInvalid, "pack directory", "%q is a %s, which an archive can't hold", name, kind(info.Mode())).
+			WithHint("Remove it in the step that makes the directory, or name a directory without it.")
+	}
+	return archive.WriteHeader(header)
+}
+
+func packFile(ctx context.Context, archive *tar.Writer, root *os.Root, header *tar.Header) error {
+	file, err := root.Open(header.Name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	header.Typeflag, header.Size = tar.TypeReg, info.Size()
+	if err := archive.WriteHeader(header); err != nil {
+		return err
+	}
+	// A file that grows meanwhile is refused by the archive, one that shrinks by its next header.
+	return copyContent(ctx, archive, file)
+}
+
+// kind names the type of a special file.
+func kind(mode fs.FileMode) string {
+	switch {
+	case mode&fs.ModeSocket != 0:
+		return "socket"
+	case mode&fs.ModeNamedPipe != 0:
+		return "named pipe"
+	case mode&fs.ModeDevice != 0:
+		return "device"
+	default:
+		return "special file"
+	}
+}

@@ -1,0 +1,177 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package local
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/process"
+)
+
+const (
+	opBake = "bake image"
+
+	// bakesDir is where trees are while commands change them. Each has a lock, which
+	// its baker holds, so that those of dead ones are told apart.
+	bakesDir = "bakes"
+)
+
+// Bake makes an image. The commands run as processes of this machine in the root
+// of a copy of the tree.
+func (p *Platform) Bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.BakedImage, error) {
+	if err := checkID(opBake, "run", r.Token); err != nil {
+		return pipeline.BakedImage{}, err
+	}
+	image, err := p.bake(ctx, r)
+	return image, coded(ctx, opBake, err)
+}
+
+func (p *Platform) bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.BakedImage, error) {
+	tree, image, err := p.origin(ctx, r)
+	if err != nil {
+		return pipeline.BakedImage{}, err
+	}
+	if len(r.Commands) == 0 && tree == "" && image != "" { // nothing changes
+		known, err := p.store.Image(ctx, image)
+		return pipeline.BakedImage{ID: known.ID, Size: known.Size}, err
+	}
+	if len(r.Commands) == 0 && tree != "" {
+		return p.ingest(ctx, tree)
+	}
+	p.sweepBakes()
+	dir := filepath.Join(p.Dir, imagesDir, bakesDir, r.Token)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return pipeline.BakedImage{}, err
+	}
+	lock, err := tryLock(filepath.Join(dir, lockFile))
+	if err != nil {
+		return pipeline.BakedImage{}, err
+	}
+	if lock == nil {
+		return pipeline.BakedImage{}, pipeline.Errorf(pipeline.CodeConflict, opBake, "run %s is baking it already", r.Token)
+	}
+	defer func() {
+		_ = removeTree(dir)
+		_ = os.Remove(filepath.Dir(dir)) // stays where there are others
+		_ = lock.Close()
+	}()
+	work := filepath.Join(dir, instanceRoot)
+	if err := removeTree(work); err != nil {
+		return pipeline.BakedImage{}, err
+	}
+	if tree != "" {
+		err = copyTree(ctx, tree, work)
+	} else {
+		err = makeTree(ctx, p.store, image, work)
+	}
+	if err != nil {
+		return pipeline.BakedImage{}, err
+	}
+	for i, c := range r.Commands {
+		if err := bakeCommand(c, i, work).must(ctx, r.Log); err != nil {
+			return pipeline.BakedImage{}, err
+		}
+	}
+	return p.ingest(ctx, work)
+}
+
+// bakeCommand gives the command of a bake's step.
+func bakeCommand(c pipeline.Command, i int, root string) command {
+	v := variables{Env: process.Environ(nil)}.with(c.Env, c.Secrets)
+	return command{
+		what: "step " + cmp.Or(c.Name, fmt.Sprint(i+1)), line: c.Line, dir: filepath.Join(root, c.Dir),
+		env: append(v.Env, "PENSTOCK_ROOT="+root), secrets: v.Secrets, timeout: c.Timeout,
+	}
+}
+
+func (p *Platform) ingest(ctx context.Context, tree string) (pipeline.BakedImage, error) {
+	image, err := p.store.Ingest(ctx, tree)
+	return pipeline.BakedImage{ID: image.ID, Size: image.Size}, err
+}
+
+// origin gives the tree or the image that a bake starts from.
+func (p *Platform) origin(ctx context.Context, r pipeline.BakeRequest) (tree, image string, err error) {
+	given := 0
+	for _, s := range []string{r.Tree, r.Image, r.Environment} {
+		if s != "" {
+			given++
+		}
+	}
+	if given != 1 {
+		return "", "", pipeline.Errorf(pipeline.CodeInvalid, opBake, "it is made from exactly one of a tree, an image and an environment, not %d", given)
+	}
+	if r.Environment == "" {
+		return r.Tree, r.Image, nil
+	}
+	var s status
+	if err := p.ask(ctx, r.Environment, opBake, "GET", pathStatus, nil, &s); err != nil {
+		return "", "", err
+	}
+	fleet := cmp.Or(s.Report.Pending, s.Report.Serving)
+	rec, err := readFleet(p.dir(r.Environment), fleet)
+	if err != nil {
+		return "", "", fmt.Errorf("read fleet of environment %s: %w", r.Environment, err)
+	}
+	if rec.Installed {
+		return filepath.Join(fleetPath(p.dir(r.Environment), fleet), installedDir), "", nil
+	}
+	return "", rec.Image, nil
+}
+
+// sweepBakes removes the trees of bakers that have died.
+func (p *Platform) sweepBakes() {
+	dir := filepath.Join(p.Dir, imagesDir, bakesDir)
+	tokens, _ := names(dir)
+	for _, token := range tokens {
+		path := filepath.Join(dir, token)
+		if lock, err := tryLock(filepath.Join(path, lockFile)); err == nil && lock != nil {
+			if err := removeTree(path); err != nil {
+				p.Logger.Warn("remove tree of a dead bake", "run", token, "error", err)
+			}
+			_ = lock.Close()
+		}
+	}
+	_ = os.Remove(dir)
+}
+
+// Images lists the images.
+func (p *Platform) Images(ctx context.Context) ([]pipeline.BakedImage, error) {
+	list, err := p.store.List(ctx)
+	if err != nil {
+		return nil, coded(ctx, "list images", err)
+	}
+	images := make([]pipeline.BakedImage, len(list))
+	for i, image := range list {
+		images[i] = pipeline.BakedImage{ID: image.ID, Size: image.Size}
+	}
+	return images, nil
+}
+
+// RemoveImage removes an image that no fleet was made from.
+func (p *Platform) RemoveImage(ctx context.Context, id string) error {
+	const op = "remove image"
+	p.sweepBakes()
+	environments, err := names(p.environments())
+	if err != nil {
+		return coded(ctx, op, err)
+	}
+	for _, environment := range environments {
+		fleets, err := names(filepath.Join(p.dir(environment), fleetsDir))
+		if err != nil {
+			return coded(ctx, op, err)
+		}
+		for _, fleet := range fleets {
+			if rec, err := readFleet(p.dir(environment), fleet); err == nil && rec.Image == id {
+				return pipeline.Errorf(pipeline.CodeConflict, op, "environment %s was made from image %s", environment, id).
+					WithHint("Destroy the environment, or move it to another build, first.")
+			}
+		}
+	}
+	return coded(ctx, op, p.store.Remove(ctx, id))
+}

@@ -1,0 +1,190 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	stdlog "log"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// Sane limits of a server that faces people: slow headers tie up nothing for
+	// long, and a browser's idle connection outlives its user's reading of a page.
+	headerTimeout     = 10 * time.Second
+	clientIdleTimeout = 2 * time.Minute
+
+	// Idle connections to an instance end before the instance ends them: Node.js
+	// does so after five seconds.
+	backendIdleTimeout = 3 * time.Second
+	backendIdleConns   = 64
+
+	dialTimeout = 2 * time.Second
+
+	copyBuffer = 32 << 10
+)
+
+// balancer sends each request to one of a fleet's instances.
+type balancer struct {
+	fleet func() *fleet // the one that serves now; nil for none
+	proxy *httputil.ReverseProxy
+}
+
+// newBalancer gives a balancer over the fleet that the function gives at the time
+// of each request.
+func newBalancer(serving func() *fleet, log *stdlog.Logger) *balancer {
+	b := &balancer{fleet: serving}
+	b.proxy = &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.Out.URL.RawQuery = r.In.URL.RawQuery // as it came
+			r.Out.Header["X-Forwarded-For"] = r.In.Header["X-Forwarded-For"]
+			r.SetXForwarded()
+		},
+		Transport:     rider{},
+		FlushInterval: -1, // streams are passed on as they come
+		ErrorLog:      log,
+		BufferPool:    newBuffers(),
+		ErrorHandler:  refuse,
+	}
+	return b
+}
+
+// ServeHTTP passes a request to an instance. It counts as one of that instance's
+// until it has ended, upgraded connections included.
+func (b *balancer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	for {
+		f := b.fleet()
+		if f == nil {
+			refuse(w, r, errNoneHealthy)
+			return
+		}
+		ride, err := f.board()
+		if errors.Is(err, errClosed) && b.fleet() != f {
+			continue // traffic was shifted meanwhile
+		}
+		if err != nil {
+			refuse(w, r, err)
+			return
+		}
+		defer ride.leave()
+		// A service may answer while it is still being sent to.
+		_ = http.NewResponseController(w).EnableFullDuplex()
+		b.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), rideKey{}, ride)))
+		return
+	}
+}
+
+// refuse answers a request that no instance answers.
+func refuse(w http.ResponseWriter, r *http.Request, err error) {
+	switch {
+	case r.Context().Err() != nil: // nobody listens any more
+		w.WriteHeader(http.StatusBadGateway)
+	case errors.Is(err, errNoneHealthy), errors.Is(err, errClosed):
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "penstock: no instance of the service is healthy", http.StatusServiceUnavailable)
+	default:
+		http.Error(w, "penstock: the instance did not answer", http.StatusBadGateway)
+	}
+}
+
+var (
+	errNoneHealthy = errors.New("no instance is healthy")
+	errClosed      = errors.New("the fleet takes no more requests")
+)
+
+// ride is a request that is under way to an instance.
+type ride struct {
+	fleet *fleet
+	on    *instance
+	tried []*instance
+}
+
+type rideKey struct{}
+
+// leave ends the ride.
+func (r *ride) leave() { r.fleet.leave(r.on) }
+
+// rider is the transport of all balancers: the request says where it goes.
+type rider struct{}
+
+// RoundTrip sends the request to the instance of its ride. If that doesn't take
+// the connection the request was not sent, and goes to another one.
+func (rider) RoundTrip(req *http.Request) (*http.Response, error) {
+	r := req.Context().Value(rideKey{}).(*ride)
+	body := req.Body
+	for {
+		out := req.WithContext(req.Context())
+		if body != nil && body != http.NoBody {
+			out.Body = io.NopCloser(body) // the transport closes it, and a second try needs it
+		}
+		to := *req.URL
+		to.Scheme, to.Host = "http", r.on.address()
+		out.URL = &to
+		resp, err := r.fleet.transport(out).RoundTrip(out)
+		var dial *net.OpError
+		if err == nil || !errors.As(err, &dial) || dial.Op != "dial" || req.Context().Err() != nil {
+			return resp, err
+		}
+		if err := r.change(); err != nil {
+			return nil, fmt.Errorf("%w: %w", err, dial)
+		}
+	}
+}
+
+// change moves the ride to an instance that it was not on.
+func (r *ride) change() error {
+	r.tried = append(r.tried, r.on)
+	next, err := r.fleet.take(func(i *instance) bool { return !slices.Contains(r.tried, i) })
+	if err != nil {
+		return err
+	}
+	r.fleet.leave(r.on)
+	r.on = next
+	return nil
+}
+
+// newTransport makes a fleet's connections to its instances.
+func newTransport(keepAlive bool) *http.Transport {
+	return &http.Transport{
+		DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		DisableCompression:  true,
+		DisableKeepAlives:   !keepAlive,
+		MaxIdleConnsPerHost: backendIdleConns,
+		IdleConnTimeout:     backendIdleTimeout,
+	}
+}
+
+// replayable reports whether the transport sends the request again by itself when
+// a kept connection turns out to have been closed by the instance. Others get a
+// connection of their own, as they could be lost that way.
+func replayable(r *http.Request) bool {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return r.Body == nil || r.Body == http.NoBody
+	}
+	return false
+}
+
+// newServer makes the server of an endpoint.
+func newServer(h http.Handler, log *stdlog.Logger) *http.Server {
+	return &http.Server{Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: clientIdleTimeout, ErrorLog: log}
+}
+
+// buffers are reused between responses.
+type buffers struct{ pool sync.Pool }
+
+func newBuffers() *buffers {
+	return &buffers{sync.Pool{New: func() any { return new([copyBuffer]byte) }}}
+}
+
+func (b *buffers) Get() []byte  { return b.pool.Get().(*[copyBuffer]byte)[:] }
+func (b *buffers) Put(p []byte) { b.pool.Put((*[copyBuffer]byte)(p)) }

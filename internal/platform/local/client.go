@@ -1,0 +1,215 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package local
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
+	"github.com/penstock-io/terraform-provider-penstock/internal/process"
+)
+
+const (
+	// answerTime bounds a look at an environment: a supervisor answers within
+	// milliseconds, or hangs.
+	answerTime = 2 * time.Second
+
+	// beginTime bounds the start of a supervisor on a busy machine.
+	beginTime = 20 * time.Second
+
+	// endTime bounds the end of one: a service has process.DefaultGrace after
+	// SIGTERM, and the kernel needs a moment after SIGKILL.
+	endTime = 30 * time.Second
+
+	// logLines is how much of its log says why a supervisor is gone.
+	describeLines = 5
+)
+
+// supervisorClient asks the supervisor of one environment.
+type supervisorClient struct {
+	dir  string
+	http *http.Client
+}
+
+func newClient(dir string) *supervisorClient {
+	return &supervisorClient{dir: dir, http: &http.Client{Transport: &http.Transport{
+		DialContext: dialer(filepath.Join(dir, controlSocket)), DisableKeepAlives: true,
+	}}}
+}
+
+// errNoSupervisor says that none is there, or that it doesn't take a request.
+var errNoSupervisor = errors.New("no supervisor answers")
+
+// ask sends a request and decodes the answer. An error that is no pipeline.Error
+// is of the connection.
+func (c *supervisorClient) ask(ctx context.Context, method, path string, message, reply any) error {
+	var body io.Reader = http.NoBody
+	if message != nil {
+		data, err := json.Marshal(message)
+		if err != nil {
+			return fmt.Errorf("encode request to supervisor: %w", err)
+		}
+		body = bytes.NewReader(data)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://supervisor"+path, body)
+	if err != nil {
+		return err
+	}
+	resp, err := c.http.Do(req)
+	var sent *url.Error
+	if errors.As(err, &sent) {
+		return fmt.Errorf("%w: %w", errNoSupervisor, sent.Err)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNoSupervisor, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	switch d := json.NewDecoder(resp.Body); resp.StatusCode {
+	case http.StatusOK:
+		if reply == nil {
+			return nil
+		}
+		if err := d.Decode(reply); err != nil {
+			return fmt.Errorf("%w: %w", errNoSupervisor, err)
+		}
+		return nil
+	case http.StatusConflict:
+		var r refusal
+		if err := d.Decode(&r); err != nil {
+			return fmt.Errorf("%w: %w", errNoSupervisor, err)
+		}
+		return r.error()
+	}
+	return pipeline.Errorf(pipeline.CodeInternal, "ask supervisor", "%s %s: %s", method, path, resp.Status).
+		WithHint("The environment was launched by another version of Penstock. Destroy and launch it again.")
+}
+
+// status asks what the environment is at. It takes at most answerTime.
+func (c *supervisorClient) status(ctx context.Context) (status, error) {
+	bounded, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	var s status
+	err := c.ask(bounded, http.MethodGet, pathStatus, nil, &s)
+	return s, err
+}
+
+// alive reports whether the environment has a supervisor, whether it answers or not.
+func (c *supervisorClient) alive() bool { return locked(filepath.Join(c.dir, superviseLock)) }
+
+// begin starts a supervisor and waits until it answers.
+func (c *supervisorClient) begin(ctx context.Context, executable []string) error {
+	log := filepath.Join(c.dir, superviseLog)
+	args := append(executable[:len(executable):len(executable)], c.dir)
+	pid, err := process.Detach(args, c.dir, process.Environ(nil), log)
+	if err != nil {
+		return err
+	}
+	id, known := process.Identify(pid)
+	err = poll.Until(ctx, poll.Schedule{First: 2 * time.Millisecond, Max: 50 * time.Millisecond, Factor: 1.5, Limit: beginTime, What: "the supervisor to begin"},
+		func(ctx context.Context) (poll.Probe, error) {
+			if _, err := c.status(ctx); err == nil {
+				return poll.Probe{Done: true}, nil
+			}
+			if !known || !id.Alive() {
+				return poll.Probe{}, errors.New("it ended at once")
+			}
+			return poll.Probe{}, nil
+		})
+	if err != nil {
+		return errors.New(saying(fmt.Sprintf("start supervisor: %v", err), lastLines(log, describeLines)))
+	}
+	return nil
+}
+
+// end ends the supervisor, and returns when it and all that it started are gone.
+func (c *supervisorClient) end(ctx context.Context) error {
+	if c.alive() {
+		bounded, cancel := context.WithTimeout(ctx, answerTime)
+		err := c.ask(bounded, http.MethodPost, pathEnd, nil, nil)
+		cancel()
+		if err != nil && ctx.Err() == nil && c.alive() {
+			if err := c.killSupervisor(); err != nil {
+				return err
+			}
+		}
+		if err := c.awaitEnd(ctx); err != nil {
+			return err
+		}
+	}
+	return c.endStrays(ctx)
+}
+
+func (c *supervisorClient) awaitEnd(ctx context.Context) error {
+	schedule := poll.Schedule{First: 2 * time.Millisecond, Max: 50 * time.Millisecond, Factor: 1.5, Limit: endTime, What: "the supervisor to end"}
+	ended := func(context.Context) (poll.Probe, error) { return poll.Probe{Done: !c.alive()}, nil }
+	err := poll.Until(ctx, schedule, ended)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	if err := c.killSupervisor(); err != nil {
+		return err
+	}
+	return poll.Until(ctx, schedule, ended)
+}
+
+// killSupervisor kills the process that holds the lock; what it started ends with it.
+func (c *supervisorClient) killSupervisor() error {
+	var id process.Identity
+	if err := readJSON(filepath.Join(c.dir, superviseLock), &id); err != nil {
+		return err
+	}
+	return id.Kill()
+}
+
+// endStrays waits for the guards of instances whose supervisor was killed. Each
+// ends its service by itself; one that doesn't in time is killed, and the service
+// with it.
+func (c *supervisorClient) endStrays(ctx context.Context) error {
+	records, err := filepath.Glob(filepath.Join(escape(c.dir), fleetsDir, "*", "*", instanceRecord))
+	if err != nil {
+		return err
+	}
+	for _, path := range records {
+		var id process.Identity
+		if readJSON(path, &id) != nil {
+			continue // it was being written; there is nothing to wait for
+		}
+		err := poll.Until(ctx, poll.Schedule{
+			First: 2 * time.Millisecond, Max: 50 * time.Millisecond, Factor: 1.5,
+			Limit: 2 * process.DefaultGrace, What: "an instance to end",
+		}, func(context.Context) (poll.Probe, error) { return poll.Probe{Done: !id.Alive()}, nil })
+		if err != nil && ctx.Err() != nil {
+			return err
+		}
+		if err := id.Kill(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// escape makes a path a pattern that matches only it.
+func escape(path string) string {
+	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
+}
+
+// longestSocket is the longest path of a socket that every system takes.
+const longestSocket = 100
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}

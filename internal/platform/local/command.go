@@ -1,0 +1,119 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package local
+
+import (
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"path/filepath"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/process"
+)
+
+// errTimedOut is the cause of a command's context when its time is over.
+var errTimedOut = errors.New("timed out")
+
+// command is a shell command of the platform: of a bake, a launch or a person.
+type command struct {
+	what    string // for messages: "service.install"
+	line    string
+	dir     string
+	env     []string // full
+	secrets []string // values to hide
+	timeout time.Duration
+}
+
+// run runs the command with its output in log, and gives how it ended. The error
+// says that it did not run to its end. tail is the end of its output.
+func (c command) run(ctx context.Context, log io.Writer) (exit process.Exit, tail []string, err error) {
+	if c.timeout <= 0 {
+		c.timeout = pipeline.DefaultStepTimeout
+	}
+	bounded, cancel := context.WithTimeoutCause(ctx, c.timeout, errTimedOut)
+	defer cancel()
+	out := newLines(log, newMasker(c.secrets))
+	p, err := process.Start(bounded, process.Spec{Args: process.Shell(c.line), Dir: c.dir, Env: c.env, Stdout: out, Stderr: out})
+	if err == nil {
+		exit, err = p.Wait()
+	}
+	tail = out.tail()
+	switch {
+	case err == nil:
+		return exit, tail, nil
+	case ctx.Err() != nil:
+		return exit, tail, &pipeline.Error{Code: pipeline.CodeCancelled, Op: "run " + c.what, Err: err}
+	case context.Cause(bounded) == errTimedOut:
+		return exit, tail, pipeline.Errorf(pipeline.CodeFailed, "run "+c.what, "%s", saying("timed out after "+c.timeout.String(), tail)).
+			WithHint("Look at its last lines for where it hangs.")
+	}
+	return exit, tail, pipeline.Errorf(pipeline.CodeFailed, "run "+c.what, "%w", err)
+}
+
+// must runs the command, and fails where it does.
+func (c command) must(ctx context.Context, log io.Writer) error {
+	exit, tail, err := c.run(ctx, log)
+	if err != nil || exit == (process.Exit{}) {
+		return err
+	}
+	failed := pipeline.Errorf(pipeline.CodeFailed, "run "+c.what, "%s", saying(exit.String(), tail))
+	if exit.Code == 127 {
+		return failed.WithHint("The shell found no such command; it must be on the PATH of this machine, or in the tree.")
+	}
+	return failed.WithHint("Correct the command or what it works on; its output is in the log.")
+}
+
+// with gives a command's own variables laid over those of its surroundings, and
+// all values to hide.
+func (v variables) with(env map[string]string, secrets pipeline.Secrets) variables {
+	own := maps.Clone(env)
+	if own == nil {
+		own = map[string]string{}
+	}
+	hide := v.Secrets
+	for k, s := range secrets {
+		own[k] = s.Reveal()
+		hide = append(hide[:len(hide):len(hide)], s.Reveal())
+	}
+	all := v.Env[:len(v.Env):len(v.Env)]
+	for k, value := range own {
+		all = append(all, k+"="+value)
+	}
+	return variables{Env: all, Secrets: hide}
+}
+
+// Exec runs a command in the tree of one instance, with the variables of its
+// service. The exit status is -1 for a command that a signal ended. The command is
+// a child of this process, and ends with it.
+func (p *Platform) Exec(ctx context.Context, environment, fleet string, c pipeline.Command, log io.Writer) (int, error) {
+	const op = "run command"
+	if err := checkID(op, "environment", environment); err != nil {
+		return -1, err
+	}
+	if fleet == "" {
+		fleet = servingFleet
+	}
+	var at place
+	if err := p.ask(ctx, environment, op, "GET", pathFleets+fleet+"/place", nil, &at); err != nil {
+		return -1, err
+	}
+	dir := at.Root
+	if c.Dir != "" {
+		if !filepath.IsLocal(c.Dir) {
+			return -1, pipeline.Errorf(pipeline.CodeInvalid, op, "directory %q leads out of the instance", c.Dir).
+				WithHint("Name a directory relative to the instance's root.")
+		}
+		dir = filepath.Join(dir, c.Dir)
+	}
+	v := at.Variables.with(c.Env, c.Secrets)
+	what := "command"
+	if c.Name != "" {
+		what = "step " + c.Name
+	}
+	exit, _, err := command{what: what, line: c.Line, dir: dir, env: v.Env, secrets: v.Secrets, timeout: c.Timeout}.run(ctx, log)
+	return exit.Code, err
+}

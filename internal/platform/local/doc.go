@@ -1,0 +1,41 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package local is the platform of one machine: images are file trees, and an
+// environment is some processes of the service behind one endpoint. Nothing of it
+// needs root, a container or a network.
+//
+// Each environment has a supervisor, a process of this same binary that outlives
+// the one that launched it. It listens at the endpoint, balances over the healthy
+// instances, restarts those that end, swaps fleets without failing a request, and
+// ends the environment at its time. Everything that it started ends with it,
+// however it ends. What an environment is made of lies in its directory:
+//
+//	environments/e-1/
+//	  environment.json       where it listens, what serves, when it ends
+//	  lock                   held while a Platform changes the environment
+//	  supervisor.lock        held by the supervisor, and says which process it is
+//	  supervisor.log         what happened to fleets and instances
+//	  control.sock           where the supervisor takes requests
+//	  data/                  PENSTOCK_DATA, shared by the instances, kept by swaps
+//	  fleets/f-1/fleet.json  the fleet without its secrets
+//	  fleets/f-1/installed/  the image with the artifact installed
+//	  fleets/f-1/i-0/root/   the copy that an instance works in; log beside it
+//
+// Variables, secrets among them, go to the supervisor over its socket and are
+// kept in its memory only. So a supervisor that died isn't started again by
+// itself: Describe reports its environment as gone, and the next Prepare restores
+// it with its data and at its port.
+//
+// The package knows nothing of stages, runs and gates, and isolates nothing: the
+// services are processes of the user.
+//
+//	func main() {
+//		process.Guard()
+//		local.Supervise() // does not return in a supervisor
+//		platform := local.New(local.Options{Dir: ".penstock"})
+//		fleet, err := platform.Prepare(ctx, pipeline.FleetRequest{Environment: "e-1", Fleet: "f-1", …})
+//		…
+//		report, err := platform.Shift(ctx, "e-1", fleet.ID)
+//	}
+package local

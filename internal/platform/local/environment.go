@@ -1,0 +1,185 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
+)
+
+// cleanLimit bounds what is cleared away after a failure or a cancel: every
+// instance gets its grace.
+const cleanLimit = time.Minute
+
+// environment is one whose lock is held: nobody else changes its files.
+type environment struct {
+	*Platform
+	id     string
+	dir    string
+	lock   *os.File
+	client *supervisorClient
+}
+
+// hold takes the lock of an environment, and waits for it as long as ctx allows.
+// It makes the directory, or else fails where there is none.
+func (p *Platform) hold(ctx context.Context, id string, make bool) (*environment, error) {
+	e := &environment{Platform: p, id: id, dir: p.dir(id)}
+	e.client = newClient(e.dir)
+	schedule := poll.Schedule{First: 5 * time.Millisecond, Max: 200 * time.Millisecond, Factor: 1.5, What: "environment " + id + " to be free"}
+	err := poll.Until(ctx, schedule, func(context.Context) (poll.Probe, error) {
+		if make {
+			if err := os.MkdirAll(e.dir, 0o700); errors.Is(err, fs.ErrNotExist) {
+				return poll.Probe{}, nil // somebody removed its parent just now
+			} else if err != nil {
+				return poll.Probe{}, err
+			}
+		}
+		lock, err := tryLock(filepath.Join(e.dir, lockFile))
+		if make && errors.Is(err, fs.ErrNotExist) {
+			return poll.Probe{}, nil
+		}
+		e.lock = lock
+		return poll.Probe{Done: lock != nil, State: "another process changes it"}, err
+	})
+	return e, err
+}
+
+func (e *environment) release() { _ = e.lock.Close() }
+
+// remove ends the environment and removes every trace of it.
+func (e *environment) remove(ctx context.Context) error {
+	if err := e.client.end(ctx); err != nil {
+		return err
+	}
+	err := poll.Until(ctx, poll.Schedule{First: 5 * time.Millisecond, Max: 200 * time.Millisecond, Factor: 2, Limit: 5 * time.Second, What: "the removal of " + e.dir},
+		func(context.Context) (poll.Probe, error) {
+			err := removeTree(e.dir)
+			return poll.Probe{Done: err == nil}, poll.Retryable(err) // a command of Exec may write there yet
+		})
+	if err == nil {
+		_ = os.Remove(e.environments()) // stays where there are others
+	}
+	return err
+}
+
+// drop removes a fleet that serves nothing. An environment that never served and
+// has no other fleet goes with it; of one that served, the data stays to be restored.
+func (e *environment) drop(ctx context.Context, fleet string) error {
+	if e.client.alive() {
+		var s status
+		err := e.client.ask(ctx, "DELETE", pathFleets+fleet, nil, &s)
+		if err != nil && !errors.Is(err, errNoSupervisor) {
+			return err
+		}
+		if _, there := s.Fleets[fleet]; err == nil && len(s.Fleets) > 0 {
+			if there { // it serves
+				return nil
+			}
+			return removeTree(fleetPath(e.dir, fleet))
+		}
+		if err := e.client.end(ctx); err != nil {
+			return err
+		}
+	}
+	if rec, err := readRecord(e.dir); err == nil && rec.served() {
+		return errors.Join(e.client.endStrays(ctx), removeTree(filepath.Join(e.dir, fleetsDir)))
+	}
+	return e.remove(ctx)
+}
+
+// ask sends a request to the supervisor of an environment.
+func (p *Platform) ask(ctx context.Context, id, op, method, path string, message, reply any) error {
+	c := newClient(p.dir(id))
+	err := c.ask(ctx, method, path, message, reply)
+	switch {
+	case err == nil || !errors.Is(err, errNoSupervisor) || ctx.Err() != nil:
+		return coded(ctx, op, err)
+	case !exists(c.dir):
+		return noEnvironment(op, id)
+	case c.alive():
+		return pipeline.Errorf(pipeline.CodeFailed, op, "the supervisor of environment %s does not answer: %w", id, err).
+			WithHint("Look into %s.", filepath.Join(c.dir, superviseLog))
+	}
+	return pipeline.Errorf(pipeline.CodeNotFound, op, "environment %s is gone: its supervisor has ended", id).
+		WithHint("Apply again, which restores it.")
+}
+
+// Shift sends the traffic to a prepared fleet and returns when the one before has
+// answered its last request, at the latest after the drain time-out, and is gone.
+func (p *Platform) Shift(ctx context.Context, environment, fleet string) (pipeline.EnvironmentReport, error) {
+	const op = "shift traffic"
+	if err := errors.Join(checkID(op, "environment", environment), checkID(op, "fleet", fleet)); err != nil {
+		return pipeline.EnvironmentReport{}, err
+	}
+	var s status
+	err := p.ask(ctx, environment, op, "POST", pathFleets+fleet+"/shift", nil, &s)
+	return s.Report, err
+}
+
+// Discard removes a fleet that got no traffic.
+func (p *Platform) Discard(ctx context.Context, environment, fleet string) error {
+	const op = "discard fleet"
+	if err := errors.Join(checkID(op, "environment", environment), checkID(op, "fleet", fleet)); err != nil {
+		return err
+	}
+	e, err := p.hold(ctx, environment, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return coded(ctx, op, err)
+	}
+	defer e.release()
+	return coded(ctx, op, e.drop(ctx, fleet))
+}
+
+// Resize changes the number of instances that serve.
+func (p *Platform) Resize(ctx context.Context, environment string, instances int) error {
+	const op = "resize environment"
+	if err := checkID(op, "environment", environment); err != nil {
+		return err
+	}
+	if instances < 1 {
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "instances %d is less than 1", instances).WithHint("Set instances to 1 or more.")
+	}
+	return p.ask(ctx, environment, op, "PUT", pathInstances, resizeMessage{instances}, nil)
+}
+
+// Extend sets when the environment ends by itself.
+func (p *Platform) Extend(ctx context.Context, environment string, at time.Time) error {
+	const op = "extend environment"
+	if err := checkID(op, "environment", environment); err != nil {
+		return err
+	}
+	return p.ask(ctx, environment, op, "PUT", pathExpiry, expiryMessage{at}, nil)
+}
+
+// Destroy ends an environment and removes it with its data.
+func (p *Platform) Destroy(ctx context.Context, environment string) error {
+	const op = "destroy environment"
+	if err := checkID(op, "environment", environment); err != nil {
+		return err
+	}
+	e, err := p.hold(ctx, environment, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		_ = os.Remove(p.environments())
+		return nil
+	}
+	if err != nil {
+		return coded(ctx, op, err)
+	}
+	defer e.release()
+	if err := e.remove(ctx); err != nil {
+		return coded(ctx, op, fmt.Errorf("environment %s: %w", environment, err))
+	}
+	return nil
+}

@@ -1,0 +1,305 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	stdlog "log"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/store"
+)
+
+// fleet is a group of instances in a supervisor.
+type fleet struct {
+	rec      fleetRecord
+	dir      string // absolute
+	env      []string
+	secrets  []string // values
+	hide     masker
+	check    *checker
+	images   *store.Store
+	log      *stdlog.Logger
+	kept     *http.Transport // keeps connections
+	single   *http.Transport // one connection for each request
+	test     *http.Server
+	endpoint string // of the test server
+
+	life  context.Context // ends when the fleet does
+	kill  context.CancelFunc
+	began chan struct{} // closed when all instances were healthy once
+	over  sync.Once     // guards the end
+	gone  chan struct{} // closed when nothing is left of it
+
+	mu        sync.Mutex
+	instances []*instance // that serve, or would if they were healthy
+	all       []*instance // also those that start or end
+	next      int         // round robin
+	closed    bool        // takes no more requests
+}
+
+func newFleet(life context.Context, dir string, rec fleetRecord, v variables, images *store.Store, log *stdlog.Logger) *fleet {
+	f := &fleet{
+		rec: rec, dir: dir, env: v.Env, secrets: v.Secrets, hide: newMasker(v.Secrets), check: newChecker(rec.Service.HealthCheck),
+		images: images, log: log, kept: newTransport(true), single: newTransport(false),
+		began: make(chan struct{}), gone: make(chan struct{}),
+	}
+	f.life, f.kill = context.WithCancel(life)
+	return f
+}
+
+// start brings up the instances and the test endpoint, and waits until all are healthy.
+func (f *fleet) start(ctx context.Context) error {
+	l, err := listenFree(loopback)
+	if err != nil {
+		return pipeline.Errorf(pipeline.CodeFailed, "start fleet", "%w", err)
+	}
+	f.endpoint = endpointURL(loopback, portOf(l))
+	f.test = newServer(newBalancer(func() *fleet { return f }, f.log), f.log)
+	go func() { _ = f.test.Serve(l) }()
+	if err := f.grow(ctx, f.rec.Instances); err != nil {
+		return err
+	}
+	close(f.began)
+	return nil
+}
+
+// grow adds n instances. They get requests when all of them are healthy; if one
+// fails to become so, all of them are ended.
+func (f *fleet) grow(ctx context.Context, n int) error {
+	added := f.add(n)
+	var failed error
+	for _, i := range added {
+		if failed != nil {
+			break
+		}
+		select {
+		case failed = <-i.outcome:
+		case <-f.life.Done():
+			failed = pipeline.Errorf(pipeline.CodeFailed, "start fleet", "the fleet was ended while it started")
+		case <-ctx.Done():
+			failed = ctx.Err()
+		}
+	}
+	if failed != nil {
+		f.end(added)
+		return failed
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.instances = append(f.instances, added...)
+	return nil
+}
+
+// add starts n instances under the lowest numbers that are free.
+func (f *fleet) add(n int) []*instance {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var added []*instance
+	for number := 0; len(added) < n; number++ {
+		id := fmt.Sprintf("i-%d", number)
+		if !slices.ContainsFunc(f.all, func(i *instance) bool { return i.name == id }) {
+			i := newInstance(f, id)
+			f.all, added = append(f.all, i), append(added, i)
+			go i.run()
+		}
+	}
+	return added
+}
+
+// shrink ends the last n instances after the requests that they are answering.
+func (f *fleet) shrink(n int) error {
+	f.mu.Lock()
+	n = min(n, len(f.instances))
+	last := slices.Clone(f.instances[len(f.instances)-n:])
+	f.instances = f.instances[:len(f.instances)-n]
+	f.mu.Unlock()
+	f.drain(last, f.rec.DrainTimeout)
+	return f.end(last)
+}
+
+// end ends instances and removes their trees.
+func (f *fleet) end(which []*instance) error {
+	for _, i := range which {
+		i.kill()
+	}
+	var err error
+	for _, i := range which {
+		<-i.gone
+		err = errors.Join(err, removeTree(i.dir))
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.all = slices.DeleteFunc(f.all, func(i *instance) bool { return slices.Contains(which, i) })
+	return err
+}
+
+// close makes the fleet take no more requests.
+func (f *fleet) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed = true
+}
+
+// retire ends the fleet after the requests that it is answering, and removes its
+// files.
+func (f *fleet) retire(drain time.Duration) error {
+	f.mu.Lock()
+	f.closed = true
+	serving := slices.Clone(f.instances)
+	f.mu.Unlock()
+	if drain > 0 {
+		f.drain(serving, drain)
+	}
+	f.kill()
+	if f.test != nil {
+		_ = f.test.Close()
+	}
+	f.mu.Lock()
+	all := slices.Clone(f.all)
+	f.mu.Unlock()
+	for _, i := range all {
+		<-i.gone
+	}
+	f.kept.CloseIdleConnections()
+	return removeTree(f.dir)
+}
+
+// drain waits until the instances answer no request, but not longer than limit.
+func (f *fleet) drain(which []*instance, limit time.Duration) {
+	over := time.NewTimer(limit)
+	defer over.Stop()
+	for _, i := range which {
+		select {
+		case <-f.idle(i):
+		case <-over.C:
+			f.log.Printf("fleet %s: requests are still under way after %v; they are cut", f.rec.ID, limit)
+			return
+		case <-f.life.Done():
+			return
+		}
+	}
+}
+
+// idle gives a channel that is closed when the instance answers no request.
+func (f *fleet) idle(i *instance) <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if i.idle != nil {
+		return i.idle
+	}
+	idle := make(chan struct{})
+	if i.riders == 0 {
+		close(idle)
+	} else {
+		i.idle = idle
+	}
+	return idle
+}
+
+// board finds an instance for a new request.
+func (f *fleet) board() (*ride, error) {
+	f.mu.Lock()
+	closed := f.closed
+	f.mu.Unlock()
+	if closed {
+		return nil, errClosed
+	}
+	i, err := f.take(func(*instance) bool { return true })
+	if err != nil {
+		return nil, err
+	}
+	return &ride{fleet: f, on: i}, nil
+}
+
+// take finds a healthy instance in turn and counts a request as its.
+func (f *fleet) take(wanted func(*instance) bool) (*instance, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for range f.instances {
+		f.next = (f.next + 1) % len(f.instances)
+		if i := f.instances[f.next]; i.healthy.Load() && wanted(i) {
+			i.riders++
+			return i, nil
+		}
+	}
+	return nil, errNoneHealthy
+}
+
+// leave takes a request off an instance.
+func (f *fleet) leave(i *instance) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i.riders--
+	if i.riders == 0 && i.idle != nil {
+		close(i.idle)
+		i.idle = nil
+	}
+}
+
+func (f *fleet) isReady() bool {
+	select {
+	case <-f.began:
+		return true
+	default:
+		return false
+	}
+}
+
+func (f *fleet) isClosed() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.closed
+}
+
+// at gives the fleet's own endpoint; empty before it is ready.
+func (f *fleet) at() string {
+	if f == nil || !f.isReady() {
+		return ""
+	}
+	return f.endpoint
+}
+
+func (f *fleet) transport(r *http.Request) *http.Transport {
+	if replayable(r) {
+		return f.kept
+	}
+	return f.single
+}
+
+// count gives the number of instances and how many of them are healthy.
+func (f *fleet) count() (instances, healthy int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, i := range f.instances {
+		if i.healthy.Load() {
+			healthy++
+		}
+	}
+	return len(f.instances), healthy
+}
+
+// place gives an instance to run a command in, a healthy one if there is one.
+func (f *fleet) place() (*instance, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, i := range f.instances {
+		if i.healthy.Load() {
+			return i, true
+		}
+	}
+	if len(f.instances) == 0 {
+		return nil, false
+	}
+	return f.instances[0], true
+}
+
+func instanceDir(fleetDir, name string) string { return filepath.Join(fleetDir, name) }

@@ -1,0 +1,267 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/store"
+	"github.com/penstock-io/terraform-provider-penstock/internal/process"
+)
+
+const (
+	// A service that ends is started again after a pause, which doubles as long as
+	// it does not stay up.
+	firstPause = 200 * time.Millisecond
+	maxPause   = 30 * time.Second
+	stayedUp   = 30 * time.Second
+
+	// startTries is how often another port is tried where somebody took the one
+	// that was chosen before the service listened on it.
+	startTries = 3
+)
+
+// instance is one process of the service, started again when it ends.
+type instance struct {
+	fleet   *fleet
+	name    string
+	dir     string
+	port    atomic.Int64
+	healthy atomic.Bool
+	outcome chan error // gets the outcome of the first start: nil when it became healthy
+
+	life context.Context
+	kill context.CancelFunc
+	gone chan struct{} // closed when it has ended for good
+
+	riders int           // requests under way; guarded by the fleet's mutex
+	idle   chan struct{} // closed when there are none, if somebody waits for it; likewise
+}
+
+func newInstance(f *fleet, name string) *instance {
+	i := &instance{fleet: f, name: name, dir: instanceDir(f.dir, name), outcome: make(chan error, 1), gone: make(chan struct{})}
+	i.life, i.kill = context.WithCancel(f.life)
+	return i
+}
+
+func (i *instance) address() string {
+	return net.JoinHostPort(loopback, strconv.FormatInt(i.port.Load(), 10))
+}
+
+func (i *instance) logf(format string, args ...any) {
+	i.fleet.log.Printf("fleet %s instance %s: %s", i.fleet.rec.ID, i.name, fmt.Sprintf(format, args...))
+}
+
+// run keeps the instance up until its life ends. When the first start fails it
+// says so and gives up: whoever started it decides.
+func (i *instance) run() {
+	defer close(i.gone)
+	defer i.healthy.Store(false)
+	root, err := makeRoot(i.life, i.fleet.images, i.fleet.dir, i.fleet.rec, i.name)
+	if err != nil {
+		i.outcome <- err
+		return
+	}
+	file, err := openLog(filepath.Join(i.dir, instanceLog))
+	if err != nil {
+		i.outcome <- fmt.Errorf("open log of instance: %w", err)
+		return
+	}
+	defer func() { _ = file.Close() }()
+	was, tries, pause := false, 0, firstPause
+	for {
+		began := time.Now()
+		healthy, err := i.live(root, newLines(file, i.fleet.hide))
+		i.healthy.Store(false)
+		was = was || healthy
+		tries++
+		switch {
+		case i.life.Err() != nil:
+			return
+		case !was && errors.Is(err, errPortTaken) && tries < startTries:
+			continue
+		case !was:
+			i.outcome <- err
+			return
+		case time.Since(began) > stayedUp:
+			pause = firstPause
+		}
+		i.logf("%v; it is started again in %v", err, pause)
+		select {
+		case <-i.life.Done():
+			return
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, maxPause)
+	}
+}
+
+// live starts the service once and watches it to its end. It gives whether it was
+// ever healthy, and why it ended.
+func (i *instance) live(root string, out *lines) (was bool, err error) {
+	port, err := freePort()
+	if err != nil {
+		return false, err
+	}
+	i.port.Store(int64(port))
+	alive, ended := context.WithCancelCause(i.life)
+	defer ended(nil)
+	p, err := process.Start(i.life, process.Spec{
+		Args: process.Shell(i.fleet.rec.Service.Start), Dir: root, Env: i.environ(), Stdout: out, Stderr: out,
+	})
+	if err != nil {
+		return false, pipeline.Errorf(pipeline.CodeFailed, "start service", "%w", err)
+	}
+	defer p.Stop()
+	i.remember(p.PID())
+	go func() {
+		exit, err := p.Wait()
+		ended(&stopped{exit: exit, err: err})
+	}()
+	was, err = i.watch(alive, p.PID())
+	var end *stopped
+	switch {
+	case i.life.Err() != nil:
+		return was, i.life.Err()
+	case errors.As(context.Cause(alive), &end):
+		return was, i.exited(end, was, port, out)
+	case !was:
+		p.Stop() // for its last words
+		return was, neverHealthy(i.name, port, i.fleet.check, err, out.tail())
+	}
+	return was, err
+}
+
+// watch checks the instance until it ends, fails for good, or never gets healthy.
+func (i *instance) watch(alive context.Context, pid int) (was bool, err error) {
+	c := i.fleet.check
+	began, pause, fails := time.Now(), firstCheck, 0
+	for {
+		err = c.check(alive, i.address())
+		switch {
+		case alive.Err() != nil:
+			return was, alive.Err()
+		case err == nil:
+			if !i.healthy.Swap(true) {
+				i.logf("healthy on port %d after %v", i.port.Load(), time.Since(began).Round(time.Millisecond))
+			}
+			if !was {
+				was = true
+				select {
+				case i.outcome <- nil:
+				default: // an earlier start was healthy
+				}
+			}
+			fails, pause = 0, c.interval
+		case !was && time.Since(began) >= c.start:
+			return was, elsewhere(err, pid)
+		case !was:
+			pause = min(time.Duration(startGrowth*float64(pause)), startChecks, c.interval)
+		default:
+			fails++
+			if fails == failsToLeave {
+				i.healthy.Store(false)
+				i.logf("unhealthy: %v", err)
+			}
+			if fails >= failsToEnd {
+				return was, fmt.Errorf("failed %d checks in a row, the last with: %w", fails, err)
+			}
+		}
+		select {
+		case <-alive.Done():
+			return was, alive.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// environ gives the variables of the instance's commands.
+func (i *instance) environ() []string {
+	return append(i.fleet.env[:len(i.fleet.env):len(i.fleet.env)],
+		"HOST="+loopback, "PORT="+strconv.FormatInt(i.port.Load(), 10),
+		"PENSTOCK_INSTANCE="+i.name, "PENSTOCK_ROOT="+filepath.Join(i.dir, instanceRoot))
+}
+
+// remember writes down which process guards the service, so that whoever cleans up
+// after a killed supervisor can wait for its end.
+func (i *instance) remember(pid int) {
+	if id, ok := process.Identify(pid); ok {
+		if err := writeJSON(filepath.Join(i.dir, instanceRecord), id); err != nil {
+			i.logf("remember process: %v", err)
+		}
+	}
+}
+
+// stopped is how a service ended by itself.
+type stopped struct {
+	exit process.Exit
+	err  error
+}
+
+func (s *stopped) Error() string {
+	if s.err != nil {
+		return s.err.Error()
+	}
+	return s.exit.String()
+}
+
+var errPortTaken = errors.New("somebody else listens on the port that was chosen for it")
+
+// exited explains the end of a service.
+func (i *instance) exited(end *stopped, was bool, port int, out *lines) error {
+	if was {
+		return errors.New(saying("the service ended with "+end.Error(), out.tail()[max(0, len(out.tail())-3):]))
+	}
+	err := exitedAtOnce(i.name, end, out.tail())
+	if errors.Is(available(loopback, port), syscall.EADDRINUSE) {
+		return fmt.Errorf("%w: %w", errPortTaken, err)
+	}
+	return err
+}
+
+// makeRoot makes the tree that an instance works in, a copy of the fleet's, unless
+// it is there.
+func makeRoot(ctx context.Context, images *store.Store, fleetDir string, rec fleetRecord, name string) (string, error) {
+	root := filepath.Join(instanceDir(fleetDir, name), instanceRoot)
+	if _, err := os.Lstat(root); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return root, err
+	}
+	next := root + ".tmp"
+	if err := removeTree(next); err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(filepath.Dir(next), 0o700); err != nil {
+		return "", err
+	}
+	var err error
+	switch {
+	case rec.Installed:
+		err = copyTree(ctx, filepath.Join(fleetDir, installedDir), next)
+	default:
+		err = makeTree(ctx, images, rec.Image, next)
+	}
+	if err != nil {
+		return "", errors.Join(err, removeTree(next))
+	}
+	return root, os.Rename(next, root)
+}
+
+// makeTree makes a tree of an image, or an empty one.
+func makeTree(ctx context.Context, images *store.Store, image, dest string) error {
+	if image == "" {
+		return os.Mkdir(dest, 0o755)
+	}
+	return images.Materialize(ctx, image, dest, store.Options{})
+}

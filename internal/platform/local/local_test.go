@@ -1,0 +1,50 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package local
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/platformtest"
+	"github.com/penstock-io/terraform-provider-penstock/internal/process"
+)
+
+func TestMain(m *testing.M) {
+	process.Guard()
+	Supervise()
+	platformtest.Serve()
+	os.Exit(m.Run())
+}
+
+func TestPlatform(t *testing.T) {
+	platformtest.Run(t, func(t *testing.T) platformtest.Subject {
+		return platformtest.Subject{Platform: open(t), Start: platformtest.Start()}
+	})
+}
+
+// open gives a platform in a directory of the test, and asserts at its end that no
+// process and no file of an environment is left.
+func open(t *testing.T) *Platform { return openAt(t, t.TempDir()) }
+
+func openAt(t *testing.T, dir string) *Platform {
+	t.Helper()
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := New(Options{Dir: dir})
+	t.Cleanup(func() {
+		for _, line := range processesOf(t, dir) {
+			t.Errorf("a process is left: %s", line)
+		}
+		for _, name := range []string{environmentsDir, filepath.Join(imagesDir, bakesDir)} {
+			if exists(filepath.Join(dir, name)) {
+				t.Errorf("%s is left", name)
+			}
+		}
+	})
+	return p
+}

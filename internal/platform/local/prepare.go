@@ -1,0 +1,301 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
+	"github.com/penstock-io/terraform-provider-penstock/internal/process"
+)
+
+const opPrepare = "prepare fleet"
+
+// patience is how long a supervisor that does not answer is asked again before
+// the launch fails.
+const patience = 10 * time.Second
+
+// Prepare brings up a fleet. Its trees are made, and install, migrate and seed run,
+// in this process; then the supervisor starts the instances.
+func (p *Platform) Prepare(ctx context.Context, r pipeline.FleetRequest) (pipeline.Fleet, error) {
+	r, err := completed(r)
+	if err != nil {
+		return pipeline.Fleet{}, err
+	}
+	e, err := p.hold(ctx, r.Environment, true)
+	if err != nil {
+		return pipeline.Fleet{}, coded(ctx, opPrepare, err)
+	}
+	defer e.release()
+	endpoint, err := e.prepare(ctx, r)
+	if err != nil {
+		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanLimit)
+		defer cancel()
+		if err := e.drop(clean, r.Fleet); err != nil {
+			p.Logger.Warn("clear away failed fleet", "environment", r.Environment, "fleet", r.Fleet, "error", err)
+		}
+		return pipeline.Fleet{}, coded(ctx, opPrepare, err)
+	}
+	return pipeline.Fleet{ID: r.Fleet, Endpoint: endpoint}, nil
+}
+
+// completed checks a request and fills in what it leaves open.
+func completed(r pipeline.FleetRequest) (pipeline.FleetRequest, error) {
+	if err := errors.Join(checkID(opPrepare, "environment", r.Environment), checkID(opPrepare, "fleet", r.Fleet)); err != nil {
+		return r, err
+	}
+	if r.Address == "" {
+		r.Address = loopback
+	}
+	if r.DrainTimeout <= 0 {
+		r.DrainTimeout = pipeline.DefaultDrainTimeout
+	}
+	invalid := func(hint, format string, args ...any) error {
+		return pipeline.Errorf(pipeline.CodeInvalid, opPrepare, format, args...).WithHint("%s", hint)
+	}
+	switch {
+	case r.Instances < 1:
+		return r, invalid("Set instances to 1 or more.", "instances %d is less than 1", r.Instances)
+	case r.Port < 0 || r.Port > 65535:
+		return r, invalid("Set port to a number from 1 to 65535, or leave it out for any free one.", "port %d is none", r.Port)
+	case net.ParseIP(r.Address) == nil && r.Address != "localhost":
+		return r, invalid("Set address to one of this machine's, or leave it out for loopback.", "address %q is not an IP address", r.Address)
+	case r.Service.Start == "":
+		return r, invalid("Set service = { start = \"…\" } on the pipeline.", "service.start is not set, so there is nothing to launch")
+	}
+	return r, nil
+}
+
+// prepare gives the endpoint of the fleet that it brought up.
+func (e *environment) prepare(ctx context.Context, r pipeline.FleetRequest) (endpoint string, err error) {
+	now, alive, err := e.look(ctx)
+	if err != nil {
+		return "", err
+	}
+	if f := now.Fleets[r.Fleet]; f.Ready {
+		return f.Endpoint, nil
+	}
+	if alive {
+		err = e.discardOthers(ctx, now)
+	} else {
+		err = e.clear(ctx)
+	}
+	if err != nil {
+		return "", err
+	}
+	rec, err := readRecord(e.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	if err := checkPort(rec, alive, r); err != nil {
+		return "", err
+	}
+	if !alive {
+		rec.ID, rec.ExpiresAt, rec.Serving = e.id, r.ExpiresAt, ""
+		if err := writeRecord(e.dir, rec); err != nil {
+			return "", err
+		}
+	}
+	v := variables{Env: process.Environ(nil)}.with(r.Env, r.Secrets)
+	v.Env = append(v.Env, "PENSTOCK_ENVIRONMENT="+e.id, "PENSTOCK_DATA="+filepath.Join(e.dir, dataDir))
+	if err := e.build(ctx, r, v, rec); err != nil {
+		return "", err
+	}
+	return e.launch(ctx, r, v, alive)
+}
+
+// launch has the supervisor start the fleet.
+func (e *environment) launch(ctx context.Context, r pipeline.FleetRequest, v variables, alive bool) (endpoint string, err error) {
+	if !alive {
+		if err := e.client.begin(ctx, e.Executable); err != nil {
+			return "", err
+		}
+	}
+	var f fleetStatus
+	err = e.client.ask(ctx, "PUT", pathFleets+r.Fleet, v, &f)
+	if errors.Is(err, errNoSupervisor) && ctx.Err() == nil {
+		return "", pipeline.Errorf(pipeline.CodeFailed, opPrepare, "%s",
+			saying(fmt.Sprintf("the supervisor ended while the fleet started (%v)", err), lastLines(filepath.Join(e.dir, superviseLog), describeLines))).
+			WithHint("Apply again.")
+	}
+	return f.Endpoint, err
+}
+
+// look finds out whether the environment has a supervisor, and what it says. One
+// that ends is awaited.
+func (e *environment) look(ctx context.Context) (s status, alive bool, err error) {
+	err = poll.Until(ctx, poll.Schedule{First: 10 * time.Millisecond, Max: time.Second, Factor: 2, Limit: patience, What: "an answer of the supervisor of environment " + e.id},
+		func(ctx context.Context) (poll.Probe, error) {
+			if alive = e.client.alive(); !alive {
+				return poll.Probe{Done: true}, nil
+			}
+			s, err = e.client.status(ctx)
+			switch {
+			case errors.Is(err, errNoSupervisor):
+				return poll.Probe{}, poll.Retryable(err)
+			case err != nil:
+				return poll.Probe{}, err
+			}
+			return poll.Probe{Done: s.Report.Status != pipeline.EnvExpired, State: "it ends"}, nil
+		})
+	if !alive {
+		s = status{}
+	}
+	return s, alive, err
+}
+
+// discardOthers removes the fleets of launches that nobody finished.
+func (e *environment) discardOthers(ctx context.Context, now status) error {
+	for id := range now.Fleets {
+		if id != now.Report.Serving {
+			if err := e.client.ask(ctx, "DELETE", pathFleets+id, nil, nil); err != nil {
+				return err
+			}
+		}
+	}
+	left, err := names(filepath.Join(e.dir, fleetsDir))
+	for _, id := range left {
+		if id != now.Report.Serving {
+			err = errors.Join(err, removeTree(fleetPath(e.dir, id)))
+		}
+	}
+	return err
+}
+
+// clear removes what a supervisor that is gone left: all of it, but for the record
+// and the data of an environment that has any and whose time is not over.
+func (e *environment) clear(ctx context.Context) error {
+	if err := e.client.endStrays(ctx); err != nil {
+		return err
+	}
+	rec, err := readRecord(e.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	err = removeTree(filepath.Join(e.dir, fleetsDir))
+	if !rec.Populated || e.over(rec) {
+		err = errors.Join(err, removeTree(filepath.Join(e.dir, dataDir)), os.RemoveAll(filepath.Join(e.dir, recordFile)))
+	}
+	return err
+}
+
+// over reports whether the environment's time is over.
+func (p *Platform) over(r record) bool {
+	return r.Expired || !r.ExpiresAt.IsZero() && !p.Now().Before(r.ExpiresAt)
+}
+
+// checkPort finds out early whether the endpoint will be able to listen.
+func checkPort(rec record, alive bool, r pipeline.FleetRequest) error {
+	port := r.Port
+	if port == 0 {
+		port = rec.Port
+	}
+	if port == 0 || alive && rec.Port == port && rec.Address == r.Address {
+		return nil
+	}
+	if err := available(r.Address, port); err != nil {
+		return portError(pipeline.CodeInvalid, opPrepare, r.Address, port, r.Port != 0, err)
+	}
+	return nil
+}
+
+// build makes the fleet's trees and the environment's data.
+func (e *environment) build(ctx context.Context, r pipeline.FleetRequest, v variables, rec record) error {
+	fleet := fleetRecord{
+		ID: r.Fleet, Image: r.Image, Installed: r.Artifact != "" && r.Service.Install != "", Instances: r.Instances,
+		Address: r.Address, Port: r.Port, Service: r.Service, DrainTimeout: r.DrainTimeout,
+	}
+	dir := fleetPath(e.dir, r.Fleet)
+	if err := removeTree(dir); err != nil {
+		return err
+	}
+	if err := writeFleet(e.dir, fleet); err != nil { // from here on the image is in use
+		return err
+	}
+	if fleet.Installed {
+		if err := e.install(ctx, r, v, filepath.Join(dir, installedDir)); err != nil {
+			return err
+		}
+	}
+	fresh := !rec.Populated
+	if fresh {
+		if err := e.makeData(ctx, r.DataFrom); err != nil {
+			return err
+		}
+	}
+	migrate, seed := r.Migrate && r.Service.Migrate != "", r.Seed && fresh && r.Service.Seed != ""
+	if migrate || seed {
+		root, err := makeRoot(ctx, e.store, dir, fleet, "i-0")
+		if err != nil {
+			return err
+		}
+		do := command{dir: root, env: append(v.Env[:len(v.Env):len(v.Env)], "PENSTOCK_ROOT="+root), secrets: v.Secrets}
+		if err := do.once(ctx, migrate, "service.migrate", r.Service.Migrate, r.Log); err != nil {
+			return err
+		}
+		if err := do.once(ctx, seed, "service.seed", r.Service.Seed, r.Log); err != nil {
+			return err
+		}
+	}
+	if fresh {
+		rec.Populated = true
+		return writeRecord(e.dir, rec)
+	}
+	return nil
+}
+
+func (c command) once(ctx context.Context, wanted bool, what, line string, log io.Writer) error {
+	if !wanted {
+		return nil
+	}
+	c.what, c.line = what, line
+	return c.must(ctx, log)
+}
+
+// install makes the tree that all instances of the fleet are copied from, and
+// that an image of the environment holds.
+func (e *environment) install(ctx context.Context, r pipeline.FleetRequest, v variables, tree string) error {
+	if _, err := os.Stat(r.Artifact); err != nil {
+		return pipeline.Errorf(pipeline.CodeNotFound, "install artifact", "%w", err).
+			WithHint("Run the commit stage again, which makes the artifact anew.")
+	}
+	if err := makeTree(ctx, e.store, r.Image, tree); err != nil {
+		return err
+	}
+	return command{
+		what: "service.install", line: r.Service.Install, dir: tree, secrets: v.Secrets,
+		env: append(v.Env[:len(v.Env):len(v.Env)], "PENSTOCK_ARTIFACT="+r.Artifact, "PENSTOCK_ROOT="+tree),
+	}.must(ctx, r.Log)
+}
+
+// makeData makes the data of a new environment, a copy of another's where one is
+// named. The other goes on while its data is copied, so the copy is as good as
+// what a crash would have left it with.
+func (e *environment) makeData(ctx context.Context, from string) error {
+	data := filepath.Join(e.dir, dataDir)
+	if err := removeTree(data); err != nil {
+		return err
+	}
+	if from == "" {
+		return os.Mkdir(data, 0o700)
+	}
+	if err := checkID(opPrepare, "environment", from); err != nil {
+		return err
+	}
+	source := filepath.Join(e.Platform.dir(from), dataDir)
+	if !exists(source) {
+		return pipeline.Errorf(pipeline.CodeNotFound, "copy data", "environment %s has none on this machine", from).
+			WithHint("Restore that environment first, or change data_from.")
+	}
+	return copyTree(ctx, source, data)
+}

@@ -1,0 +1,77 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package source
+
+import (
+	"context"
+	"sync"
+)
+
+// flights runs each named piece of work once, however many ask for it, at the same
+// time or later; all get its outcome. The work ends early only when everybody who
+// waited for it has gone, and is then done anew for whoever comes next.
+type flights struct {
+	mu    sync.Mutex
+	known map[string]*flight
+}
+
+type flight struct {
+	waiting int
+	cancel  context.CancelFunc
+	done    chan struct{}
+	value   string // with err, set once done is closed
+	err     error
+}
+
+func (f *flights) do(ctx context.Context, name string, work func(context.Context) (string, error)) (string, error) {
+	fl := f.join(ctx, name, work)
+	select {
+	case <-fl.done:
+		return fl.value, fl.err
+	case <-ctx.Done():
+	}
+	f.mu.Lock()
+	fl.waiting--
+	last := fl.waiting == 0
+	if last && f.known[name] == fl && !fl.landed() {
+		delete(f.known, name)
+	}
+	f.mu.Unlock()
+	if last {
+		fl.cancel()
+		<-fl.done // so that nothing of it is left when the caller goes on
+	}
+	return "", context.Cause(ctx)
+}
+
+func (f *flights) join(ctx context.Context, name string, work func(context.Context) (string, error)) *flight {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if fl := f.known[name]; fl != nil {
+		fl.waiting++
+		return fl
+	}
+	// One caller's cancel must not fail the others.
+	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	fl := &flight{waiting: 1, cancel: cancel, done: make(chan struct{})}
+	if f.known == nil {
+		f.known = map[string]*flight{}
+	}
+	f.known[name] = fl
+	go func() {
+		defer cancel()
+		defer close(fl.done)
+		fl.value, fl.err = work(own)
+	}()
+	return fl
+}
+
+func (fl *flight) landed() bool {
+	select {
+	case <-fl.done:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,91 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package source
+
+import (
+	"strings"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// Query asks for a snapshot: which commit, and which of its files belong to which
+// component.
+//
+// A file belongs to the first component that has a pattern for it, in the order
+// ignore, infrastructure, configuration, data; what matches none is application.
+// Patterns are case-sensitive and relative to the repository's root:
+//
+//   - "*" and "?" match within a path element, "[a-z]" and "{a,b}" as in a shell,
+//     and an element "**" matches any number of elements: "image/**", "**/test/**".
+//   - A pattern without "/" matches at any depth, as in .gitignore: "*.md". One
+//     that begins with "/" matches from the root on: "/*.md".
+//   - A pattern without wildcards names a file or a whole directory: "db/seed"; one
+//     that ends with "/", a directory.
+type Query struct {
+	Repository     string // a URL, user@host:path, or a path on this machine
+	Ref            string // branch, tag, full ref ("refs/…") or whole commit ID; empty means the repository's HEAD
+	Infrastructure []string
+	Configuration  []string
+	Data           []string
+	Ignore         []string
+}
+
+// Validate checks every field for what would be refused. Its errors are CodeInvalid.
+func (q Query) Validate() error {
+	if err := ValidateRepository(q.Repository); err != nil {
+		return err
+	}
+	if err := ValidateRef(q.Ref); err != nil {
+		return err
+	}
+	for _, patterns := range [][]string{q.Ignore, q.Infrastructure, q.Configuration, q.Data} {
+		for _, pattern := range patterns {
+			if err := ValidateGlob(pattern); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// ValidateRef checks the form of a ref by the rules of git-check-ref-format. The
+// empty ref is valid, and means HEAD.
+func ValidateRef(ref string) error {
+	reason := refFault(ref)
+	if reason == "" {
+		return nil
+	}
+	return pipeline.Errorf(pipeline.CodeInvalid, "check ref", "ref %q %s", clip(ref), reason).
+		WithHint("Set ref to a branch, a tag, a full ref (refs/…) or a whole commit ID, or leave it out for the repository's HEAD.")
+}
+
+// maxRef is the longest ref, in bytes, that every file system can hold as a path.
+const maxRef = 1000
+
+func refFault(ref string) string {
+	switch {
+	case ref == "":
+		return ""
+	case unprintable(ref):
+		return "has a control character or is not UTF-8"
+	case strings.HasPrefix(ref, "-"):
+		return "begins with \"-\", which git takes for an option"
+	case len(ref) > maxRef:
+		return "is too long"
+	case strings.Contains(ref, ".."):
+		return "has \"..\" in it: a range is no commit"
+	case strings.ContainsAny(ref, " ~^:?*[\\"):
+		return "has a character that no ref can have: a space or one of ~ ^ : ? * [ \\"
+	case strings.Contains(ref, "@{") || ref == "@":
+		return "has \"@\" in a place where git gives it a meaning"
+	case strings.HasSuffix(ref, "."):
+		return "ends with \".\""
+	}
+	for part := range strings.SplitSeq(ref, "/") {
+		if part == "" || strings.HasPrefix(part, ".") || strings.HasSuffix(part, ".lock") {
+			return "has an element that is empty, begins with \".\" or ends with \".lock\""
+		}
+	}
+	return ""
+}

@@ -1,0 +1,73 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package source
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// logFormat makes `git log` print what parseLog reads: commit, author's name and
+// address, the committer's time and the whole message, each ended by a NUL.
+const logFormat = "--format=tformat:%H%x00%an%x00%ae%x00%ct%x00%B%x00"
+
+// parseLog reads the record of one commit. The end of a long message may be missing.
+// What people wrote is made fit to print: valid UTF-8 without control characters.
+func parseLog(text string) (pipeline.Revision, error) {
+	fields := strings.SplitN(text, "\x00", 5)
+	if len(fields) < 5 || !validCommit(fields[0]) {
+		return pipeline.Revision{}, fmt.Errorf("commit record is %q", clip(text))
+	}
+	author := printable(fields[1])
+	if email := printable(fields[2]); email != "" {
+		author = strings.TrimSpace(author + " <" + email + ">")
+	}
+	message, _, _ := strings.Cut(fields[4], "\x00")
+	return pipeline.Revision{
+		Commit:  fields[0],
+		Author:  author,
+		Time:    parseTime(fields[3]),
+		Message: printable(pipeline.FirstLine(message)),
+	}, nil
+}
+
+// parseTime reads seconds since 1970. A commit may claim any time at all; one that
+// no calendar holds is taken for the beginning of 1970, as git itself does.
+func parseTime(seconds string) time.Time {
+	const lastOfCalendar = 253402300799 // the end of the year 9999, beyond which no format goes
+	n, err := strconv.ParseInt(strings.TrimSpace(seconds), 10, 64)
+	if err != nil || n < 0 || n > lastOfCalendar {
+		n = 0
+	}
+	return time.Unix(n, 0).UTC()
+}
+
+// printable gives s without what must not reach a terminal.
+func printable(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, string(utf8.RuneError)))
+	return strings.TrimSpace(s)
+}
+
+// unprintable reports whether s has a control character or is not UTF-8.
+func unprintable(s string) bool {
+	return !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl)
+}
+
+func validCommit(id string) bool {
+	if len(id) != 40 && len(id) != 64 {
+		return false
+	}
+	return strings.Trim(id, "0123456789abcdef") == ""
+}

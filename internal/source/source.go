@@ -1,0 +1,199 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package source
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// Options configure a Source.
+type Options struct {
+	Dir    string // the cache; made when it is needed, and may be removed when nobody has it in use
+	Base   string // what relative repository paths are relative to; empty means the working directory
+	Logger hclog.Logger
+}
+
+// Source reads repositories. It may be used concurrently, and beside other
+// processes with the same cache. It fetches each repository once, when it is first
+// asked for it, and answers from that ever after: make one for each plan.
+type Source struct {
+	dir, base string
+	log       hclog.Logger
+	flights   flights
+
+	mu    sync.Mutex
+	known map[string]location // those with credentials, by key
+}
+
+var _ pipeline.Sources = (*Source)(nil)
+
+// New gives a Source. It does nothing yet.
+func New(o Options) *Source {
+	if o.Logger == nil {
+		o.Logger = hclog.NewNullLogger()
+	}
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		dir = o.Dir // there is no working directory; git will say so
+	}
+	return &Source{dir: dir, base: o.Base, log: o.Logger, known: map[string]location{}}
+}
+
+// Snapshot is one commit with what it means to a pipeline.
+type Snapshot struct {
+	pipeline.Revision
+	Components Components
+	Source     pipeline.SourceRef // application, configuration and data: what commit stages take
+	Image      pipeline.SourceRef // infrastructure and configuration: what baked images take
+}
+
+// Snapshot gives the commit that the query's ref names now, with the digests of its
+// components. The repository is fetched first, once for the life of s. CodeInvalid
+// refuses a query; CodeNotFound says that the repository, the ref or any commit is
+// missing; CodeFailed, with what git said, that the repository can't be reached.
+func (s *Source) Snapshot(ctx context.Context, q Query) (Snapshot, error) {
+	const op = "read repository"
+	if err := q.Validate(); err != nil {
+		return Snapshot{}, err
+	}
+	at, err := s.open(ctx, q.Repository)
+	if err != nil {
+		return Snapshot{}, failed(ctx, op, err)
+	}
+	if err := s.ensure(ctx, at); err != nil {
+		return Snapshot{}, failed(ctx, op, err)
+	}
+	var snapshot Snapshot
+	err = s.mend(ctx, at, func() (err error) {
+		snapshot, err = s.snapshot(ctx, at, q)
+		return err
+	})
+	if err != nil {
+		return Snapshot{}, failed(ctx, op, err)
+	}
+	return snapshot, nil
+}
+
+func (s *Source) snapshot(ctx context.Context, at location, q Query) (Snapshot, error) {
+	commit, err := s.resolve(ctx, at, q.Ref)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	revision, err := s.describe(ctx, at, commit)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	revision.Ref = q.Ref
+	sums, classify := newDigests(), newClassifier(q)
+	err = s.tree(ctx, at, commit, func(e entry) error {
+		sums.add(classify.of(e.path), e)
+		return nil
+	})
+	if err != nil {
+		return Snapshot{}, err
+	}
+	c := sums.components()
+	return Snapshot{
+		Revision:   revision,
+		Components: c,
+		Source:     pipeline.SourceRef{Repository: at.name, Commit: commit, Digest: c.source()},
+		Image:      pipeline.SourceRef{Repository: at.name, Commit: commit, Digest: c.image()},
+	}, nil
+}
+
+// Describe gives author, time and message of a commit, which is fetched if the
+// cache lacks it. CodeNotFound where it is nowhere.
+func (s *Source) Describe(ctx context.Context, repository, commit string) (pipeline.Revision, error) {
+	var revision pipeline.Revision
+	err := s.at(ctx, repository, commit, func(at location) (err error) {
+		revision, err = s.describe(ctx, at, commit)
+		return err
+	})
+	return revision, failed(ctx, "describe commit", err)
+}
+
+// at does something with a commit that the cache has, or gets.
+func (s *Source) at(ctx context.Context, repository, commit string, f func(location) error) error {
+	if !validCommit(commit) {
+		return pipeline.Errorf(pipeline.CodeInvalid, "read commit", "%q is not a whole commit ID", clip(commit)).
+			WithHint("A commit ID is 40 or 64 hexadecimal digits in lower case, as `git rev-parse HEAD` prints it.")
+	}
+	at, err := s.open(ctx, repository)
+	if err != nil {
+		return err
+	}
+	return s.mend(ctx, at, func() error {
+		if err := s.obtain(ctx, at, commit); err != nil {
+			return err
+		}
+		return f(at)
+	})
+}
+
+// open checks a repository argument, and that git can be run for it.
+func (s *Source) open(ctx context.Context, repository string) (location, error) {
+	at, err := locate(repository, s.base)
+	if err != nil {
+		return location{}, err
+	}
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return location{}, pipeline.Errorf(pipeline.CodeInvalid, "make cache of repositories", "%w", err).
+			WithHint("Let the data directory be one that this user may write to.")
+	}
+	if _, err := s.flights.do(ctx, "version", s.checkVersion); err != nil {
+		return location{}, err
+	}
+	// Records name a repository without its credentials. Whoever asks by such a
+	// record gets those that came with the configuration.
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at.private() {
+		s.known[at.key] = at
+	} else if known, ok := s.known[at.key]; ok {
+		at = known
+	}
+	return at, nil
+}
+
+// describe reads a commit that the cache has.
+func (s *Source) describe(ctx context.Context, at location, commit string) (pipeline.Revision, error) {
+	text, err := s.output(ctx, s.local(at, "log", "-1", "-s", "--no-show-signature", "--no-color", "--no-notes", "--encoding=UTF-8", logFormat, commit, "--"))
+	if err != nil {
+		return pipeline.Revision{}, err
+	}
+	revision, err := parseLog(text)
+	revision.Repository = at.name
+	return revision, err
+}
+
+// tree reads the list of files of a commit that the cache has.
+func (s *Source) tree(ctx context.Context, at location, commit string, f func(entry) error) error {
+	c := s.local(at, "ls-tree", "-r", "-z", "--full-tree", commit, "--")
+	c.read = func(r io.Reader) error { return readTree(r, f) }
+	return s.git(ctx, c)
+}
+
+// failed gives an error its code, where it has none yet.
+func failed(ctx context.Context, op string, err error) error {
+	var known *pipeline.Error
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return pipeline.Errorf(pipeline.CodeCancelled, op, "%w", context.Cause(ctx))
+	case errors.As(err, &known):
+		return err
+	default:
+		return pipeline.Errorf(pipeline.CodeFailed, op, "%w", err)
+	}
+}
