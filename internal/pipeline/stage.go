@@ -269,3 +269,6 @@ func hashJSON(v any) string {
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:])
 }
+
+// Equal reports whether two environments are defined alike.
+func (e EnvironmentSpec) Equal(f EnvironmentSpec) bool { return hashJSON(e) == hashJSON(f) }

@@ -1,0 +1,337 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
+	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64default"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// defaultKeepImages is how many older images a baked image retains: enough to go
+// back over a bad one.
+const defaultKeepImages = 2
+
+// bakedImageResource is penstock_baked_image.
+type bakedImageResource struct{ base }
+
+var (
+	_ resource.ResourceWithConfigure      = (*bakedImageResource)(nil)
+	_ resource.ResourceWithModifyPlan     = (*bakedImageResource)(nil)
+	_ resource.ResourceWithImportState    = (*bakedImageResource)(nil)
+	_ resource.ResourceWithValidateConfig = (*bakedImageResource)(nil)
+)
+
+func newBakedImageResource() resource.Resource { return &bakedImageResource{base{kind: "baked_image"}} }
+
+type bakedImageModel struct {
+	ID       types.String   `tfsdk:"id"`
+	Pipeline types.String   `tfsdk:"pipeline"`
+	Name     types.String   `tfsdk:"name"`
+	From     types.Object   `tfsdk:"from"`
+	Source   types.Object   `tfsdk:"source"`
+	Steps    types.List     `tfsdk:"steps"`
+	Keep     types.Int64    `tfsdk:"keep"`
+	Timeouts timeouts.Value `tfsdk:"timeouts"`
+	ImageID  types.String   `tfsdk:"image_id"`
+	Size     types.Int64    `tfsdk:"size"`
+	Run      types.String   `tfsdk:"run"`
+	Log      types.String   `tfsdk:"log"`
+}
+
+type fromModel struct {
+	Directory types.String `tfsdk:"directory"`
+	Image     types.String `tfsdk:"image"`
+}
+
+type bakeStepModel struct {
+	Name       types.String `tfsdk:"name"`
+	Script     types.String `tfsdk:"script"`
+	Command    types.String `tfsdk:"command"`
+	Env        types.Map    `tfsdk:"env"`
+	EnvWO      types.Map    `tfsdk:"env_wo"`
+	EnvVersion types.Int64  `tfsdk:"env_wo_version"`
+	Timeout    types.String `tfsdk:"timeout"`
+}
+
+// Schema implements resource.Resource.
+func (r *bakedImageResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
+	steps := envAttributes("the step's command")
+	maps.Copy(steps, map[string]schema.Attribute{
+		"name":    required("Name of the step, unique in the image.", stringvalidator.LengthBetween(1, 100)),
+		"script":  optional("File of the source to run in the root of the image, by itself where it is executable, else by `/bin/sh -e`. `$PENSTOCK_SOURCE` is the checkout. Exactly one of `script` and `command` is set.", isInside()),
+		"command": optional("Command line for `/bin/sh -e`, run in the root of the image.", stringvalidator.LengthAtLeast(1)),
+		"timeout": optional("How long the step may take. Default: `1h`.", isDuration()),
+	})
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "A base image that is baked from the source whenever its infrastructure or configuration changes. A new bake gives a new `image_id`; older images stay as long as a build, an environment or `keep` needs them.",
+		Attributes: map[string]schema.Attribute{
+			"id":       idAttribute(),
+			"pipeline": replace(required("Name of the pipeline. A change replaces the image.", isName())),
+			"name":     replace(required("Name of the image, unique in the pipeline. A change replaces the image.", isName())),
+			"from": schema.SingleNestedAttribute{
+				Required: true, MarkdownDescription: "What the bake starts from: exactly one of `directory` and `image`.",
+				Attributes: map[string]schema.Attribute{
+					"directory": optional("Directory of the source whose tree becomes the image's root.", isInside()),
+					"image":     optional("Another image: `image_id` of a `penstock_baked_image`."),
+				},
+			},
+			"source": sourceAttribute("Revision to bake from: `image_revision` of a `penstock_source`.", true),
+			"steps": schema.ListNestedAttribute{
+				Optional: true, MarkdownDescription: "What to do to the tree, in order.",
+				NestedObject: schema.NestedAttributeObject{Attributes: steps},
+			},
+			"keep": schema.Int64Attribute{
+				Optional: true, Computed: true, Default: int64default.StaticInt64(defaultKeepImages), Validators: []validator.Int64{int64validator.AtLeast(0)},
+				MarkdownDescription: "Number of older images to retain besides those in use. Default: 2.",
+			},
+			"timeouts": timeouts.Attributes(ctx, timeouts.Opts{Create: true, Update: true, Delete: true}),
+			"image_id": computed("ID of the newest image."),
+			"size":     schema.Int64Attribute{Computed: true, MarkdownDescription: "Size of the newest image in bytes."},
+			"run":      computed("ID of the run that baked it."),
+			"log":      computed("Where the log of that run is."),
+		},
+	}
+}
+
+// ValidateConfig implements resource.ResourceWithValidateConfig.
+func (r *bakedImageResource) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
+	var m bakedImageModel
+	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	if !m.From.IsUnknown() {
+		resp.Diagnostics.Append(exactlyOne(path.Root("from"), m.From, "argument from", "directory", "image")...)
+	}
+	resp.Diagnostics.Append(validateSteps(m.Steps, false, "script", "command")...)
+}
+
+func expandRecipe(ctx context.Context, m bakedImageModel, owner string, diags *diag.Diagnostics) pipeline.Recipe {
+	var from fromModel
+	diags.Append(m.From.As(ctx, &from, basetypes.ObjectAsOptions{})...)
+	r := pipeline.Recipe{
+		Pipeline: m.Pipeline.ValueString(), Name: m.Name.ValueString(), Keep: int(m.Keep.ValueInt64()), Owner: owner,
+		From: pipeline.ImageFrom{Directory: from.Directory.ValueString(), Image: from.Image.ValueString()},
+	}
+	if src := expandSource(ctx, m.Source, diags); src != nil {
+		r.Source = *src
+	}
+	var steps []bakeStepModel
+	if !m.Steps.IsNull() {
+		diags.Append(m.Steps.ElementsAs(ctx, &steps, false)...)
+	}
+	for _, s := range steps {
+		r.Steps = append(r.Steps, pipeline.Step{
+			Name: s.Name.ValueString(), Script: s.Script.ValueString(), Command: s.Command.ValueString(),
+			Env: expandStrings(ctx, s.Env, diags), SecretsVersion: s.EnvVersion.ValueInt64(), Timeout: expandDuration(s.Timeout),
+		})
+	}
+	return r
+}
+
+// flattenRecipe fills in the arguments of an imported image.
+func flattenRecipe(ctx context.Context, r pipeline.Recipe, sch schema.Schema, m *bakedImageModel, diags *diag.Diagnostics) {
+	var d diag.Diagnostics
+	m.Keep, m.Source = types.Int64Value(int64(r.Keep)), flattenSource(&r.Source)
+	fromTypes := sch.Attributes["from"].GetType().(types.ObjectType).AttrTypes
+	m.From, d = types.ObjectValueFrom(ctx, fromTypes, fromModel{Directory: orNull(r.From.Directory), Image: orNull(r.From.Image)})
+	diags.Append(d...)
+	stepType := sch.Attributes["steps"].GetType().(types.ListType).ElemType
+	m.Steps = types.ListNull(stepType)
+	var steps []bakeStepModel
+	for _, s := range r.Steps {
+		steps = append(steps, bakeStepModel{
+			Name: types.StringValue(s.Name), Script: orNull(s.Script), Command: orNull(s.Command), Env: flattenStrings(s.Env),
+			EnvWO: types.MapNull(types.StringType), EnvVersion: intOrNull(s.SecretsVersion), Timeout: flattenDuration(s.Timeout),
+		})
+	}
+	if len(steps) > 0 {
+		m.Steps, d = types.ListValueFrom(ctx, stepType, steps)
+		diags.Append(d...)
+	}
+}
+
+// export fills in what the resource exports of an image; the zero image for none.
+func (r *bakedImageResource) export(recipe pipeline.Recipe, image pipeline.Image, m *bakedImageModel) {
+	m.ID, m.ImageID, m.Run = types.StringValue(recipe.ID), orNull(image.ID), orNull(image.Run)
+	m.Size, m.Log = types.Int64Null(), types.StringNull()
+	if image.ID != "" {
+		m.Size = types.Int64Value(image.Size)
+		m.Log = types.StringValue(r.session.Engine.Logs.Location(recipe.Pipeline, image.Run))
+	}
+}
+
+// ModifyPlan implements resource.ResourceWithModifyPlan: inputs of which an image
+// exists show that image, others an unknown one.
+func (r *bakedImageResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	if r.session == nil || req.Plan.Raw.IsNull() {
+		return
+	}
+	var m bakedImageModel
+	var state *bakedImageModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
+	if !req.State.Raw.IsNull() {
+		resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	}
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	if state != nil && sameSource(ctx, m.Source, state.Source) {
+		m.Source = state.Source
+	}
+	m.ImageID, m.Size, m.Run, m.Log = types.StringUnknown(), types.Int64Unknown(), types.StringUnknown(), types.StringUnknown()
+	if known(ctx, m.Pipeline, m.Name, m.From, m.Source, m.Steps) {
+		if err := r.plan(ctx, &m, state, resp); err != nil {
+			addError(&resp.Diagnostics, "plan image", m.Name.ValueString(), err)
+			return
+		}
+	}
+	resp.Diagnostics.Append(resp.Plan.Set(ctx, m)...)
+}
+
+func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel, resp *resource.ModifyPlanResponse) error {
+	recipe := expandRecipe(ctx, *m, r.session.Owner, &resp.Diagnostics)
+	var image pipeline.Image
+	var found bool
+	err := r.session.overlay.view(ctx, recipe.Pipeline, func(st *pipeline.State, _ bool) error {
+		image, found = engine.FindBaked(st, recipe)
+		if state != nil {
+			return nil
+		}
+		old, exists := st.Recipes[recipe.Name]
+		if err := r.session.claim("image", recipe.Pipeline, recipe.Name, recipe.Pipeline+"/"+recipe.Name, exists, old.Settled, old.Owner); err != nil {
+			addAttributeError(&resp.Diagnostics, path.Root("name"), "create image", recipe.Name, err)
+		}
+		return nil
+	})
+	if err != nil || !found {
+		return err
+	}
+	if exists, err := r.session.Engine.ImageExists(ctx, image.ID); err != nil || !exists {
+		return err
+	}
+	recipe.ID = m.ID.ValueString()
+	id := m.ID
+	r.export(recipe, image, m)
+	m.ID = id
+	return nil
+}
+
+// Create implements resource.Resource. A failed bake leaves nothing.
+func (r *bakedImageResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
+	r.apply(ctx, req.Plan, req.Config, &resp.State, &resp.Diagnostics, func(m bakedImageModel) (time.Duration, diag.Diagnostics) {
+		return m.Timeouts.Create(ctx, defaultTimeout)
+	})
+}
+
+// Update implements resource.Resource. When the bake fails, the state stays as it was.
+func (r *bakedImageResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
+	r.apply(ctx, req.Plan, req.Config, &resp.State, &resp.Diagnostics, func(m bakedImageModel) (time.Duration, diag.Diagnostics) {
+		return m.Timeouts.Update(ctx, defaultTimeout)
+	})
+}
+
+func (r *bakedImageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk.Config, state *tfsdk.State, diags *diag.Diagnostics, timeout func(bakedImageModel) (time.Duration, diag.Diagnostics)) {
+	var m, secret bakedImageModel
+	diags.Append(plan.Get(ctx, &m)...)
+	diags.Append(config.Get(ctx, &secret)...)
+	if diags.HasError() {
+		return
+	}
+	limit, d := timeout(m)
+	diags.Append(d...)
+	recipe := expandRecipe(ctx, m, r.session.Owner, diags)
+	secrets := expandStepSecrets(ctx, secret.Steps, diags)
+	if diags.HasError() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	image, err := r.session.Engine.Bake(ctx, engine.BakeRequest{Recipe: recipe, Secrets: secrets})
+	if err != nil {
+		addError(diags, fmt.Sprintf("bake in pipeline %q the image", recipe.Pipeline), recipe.Name, err)
+		return
+	}
+	st, err := r.session.Engine.State(ctx, recipe.Pipeline)
+	if err != nil {
+		addError(diags, "read image", recipe.Name, err)
+		return
+	}
+	r.export(st.Recipes[recipe.Name], image, &m)
+	diags.Append(state.Set(ctx, m)...)
+}
+
+// Read implements resource.Resource. An image that the platform has lost reads as
+// null, so that the next apply bakes it again.
+func (r *bakedImageResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
+	var m bakedImageModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	name := m.Name.ValueString()
+	st, err := r.session.Engine.State(ctx, m.Pipeline.ValueString())
+	if err != nil {
+		addError(&resp.Diagnostics, "read image", name, err)
+		return
+	}
+	recipe, ok := st.Recipes[name]
+	if !ok {
+		resp.State.RemoveResource(ctx)
+		return
+	}
+	if m.From.IsNull() { // imported
+		flattenRecipe(ctx, recipe, schemaOf(ctx, r), &m, &resp.Diagnostics)
+	}
+	image := st.Images[recipe.Image]
+	exists, err := r.session.Engine.ImageExists(ctx, recipe.Image)
+	if err != nil {
+		addError(&resp.Diagnostics, "read image", name, err)
+		return
+	}
+	if !exists {
+		image = pipeline.Image{}
+	}
+	r.export(recipe, image, &m)
+	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
+}
+
+// Delete implements resource.Resource.
+func (r *bakedImageResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
+	var m bakedImageModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
+	limit, d := m.Timeouts.Delete(ctx, defaultTimeout)
+	resp.Diagnostics.Append(d...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if err := r.session.Engine.RemoveRecipe(ctx, m.Pipeline.ValueString(), m.Name.ValueString()); err != nil {
+		addError(&resp.Diagnostics, "remove image", m.Name.ValueString(), err)
+	}
+}
+
+// ImportState implements resource.ResourceWithImportState: the ID is PIPELINE/NAME.
+func (r *bakedImageResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
+	importPair(ctx, req, resp, "name")
+}

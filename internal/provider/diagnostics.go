@@ -1,0 +1,68 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// summaries renders an error's code as a diagnostic's summary: the one table.
+var summaries = map[pipeline.Code]string{
+	pipeline.CodeInvalid:   "Invalid value",
+	pipeline.CodeNotFound:  "Not found",
+	pipeline.CodeConflict:  "Conflict",
+	pipeline.CodeHeld:      "Another run is under way",
+	pipeline.CodeLeaseLost: "The right to change was lost",
+	pipeline.CodeRefused:   "Refused by a gate",
+	pipeline.CodeFailed:    "Failed",
+	pipeline.CodeCorrupt:   "Stored data is damaged",
+	pipeline.CodeCancelled: "Cancelled",
+	pipeline.CodeInternal:  "Unexpected error",
+}
+
+func summary(err error) string {
+	var run *engine.RunError
+	if errors.As(err, &run) && run.Run.Status == pipeline.RunFailed {
+		if run.Run.Kind == pipeline.KindBake {
+			return "Bake failed"
+		}
+		return "Stage failed"
+	}
+	return summaries[pipeline.CodeOf(err)]
+}
+
+// addError adds the diagnostic of an error that happened while doing something
+// with a thing of a name.
+func addError(diags *diag.Diagnostics, doing, name string, err error) {
+	diags.AddError(summary(err), detail(doing, name, err))
+}
+
+// addAttributeError is addError for what a user wrote in an argument.
+func addAttributeError(diags *diag.Diagnostics, at path.Path, doing, name string, err error) {
+	diags.AddAttributeError(at, summary(err), detail(doing, name, err))
+}
+
+// detail says what was being done with what, what to do now, and the cause.
+func detail(doing, name string, err error) string {
+	parts := []string{fmt.Sprintf("Could not %s %q.", doing, name)}
+	if hint := pipeline.HintOf(err); hint != "" {
+		parts = append(parts, hint)
+	}
+	var run *engine.RunError
+	if errors.As(err, &run) {
+		parts = append(parts, fmt.Sprintf("The log is printed by `penstock logs %s`; it is %s.", run.Run.ID, run.Log))
+		if kept := run.Kept; kept != nil {
+			parts = append(parts, fmt.Sprintf("Its environment is kept and answers at %s. It ends with the stage's next run, or with `penstock gc --kept`.", kept.Endpoint))
+		}
+	}
+	return strings.Join(append(parts, err.Error()), "\n\n")
+}

@@ -1,0 +1,130 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// overlay holds the definitions that have been planned in one walk of Terraform.
+// A stage's plan depends on its pipeline and on the stages above, of which the
+// ledger knows only what was applied; Terraform plans them first, so their planned
+// definitions are here by then.
+type overlay struct {
+	engine *engine.Engine
+
+	mu        sync.Mutex
+	pipelines map[string]*planned
+
+	created sync.Map // names that a resource is to be created with
+}
+
+// planned is a pipeline with what has been planned laid over its state.
+type planned struct {
+	recorded *pipeline.State // that the rest was laid over
+	state    *pipeline.State // nil when something was planned since
+	pipeline *pipeline.Pipeline
+	unknown  bool // the planned definition of the pipeline is not known yet
+	stages   map[string]pipeline.Stage
+}
+
+func newOverlay(e *engine.Engine) *overlay {
+	return &overlay{engine: e, pipelines: map[string]*planned{}}
+}
+
+func (o *overlay) of(name string) *planned {
+	p := o.pipelines[name]
+	if p == nil {
+		p = &planned{stages: map[string]pipeline.Stage{}}
+		o.pipelines[name] = p
+	}
+	return p
+}
+
+// create notes that a resource is to be created with a name, and reports false
+// when another one is too.
+func (o *overlay) create(kind, pipelineName, name string) bool {
+	_, taken := o.created.LoadOrStore(kind+"/"+pipelineName+"/"+name, true)
+	return !taken
+}
+
+// planPipeline notes a planned pipeline; nil for one that is not known yet.
+func (o *overlay) planPipeline(name string, p *pipeline.Pipeline) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	at := o.of(name)
+	at.pipeline, at.unknown, at.state = p, p == nil, nil
+}
+
+// planStage notes a planned stage.
+func (o *overlay) planStage(s pipeline.Stage) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	at := o.of(s.Pipeline)
+	at.stages[s.Name] = s
+	if at.state != nil {
+		at.state.Stages[s.Name] = s
+	}
+}
+
+// planUndecided notes that a stage will exist whose definition is not known yet:
+// enough for others to come after it.
+func (o *overlay) planUndecided(ctx context.Context, s pipeline.Stage) error {
+	recorded, err := o.engine.State(ctx, s.Pipeline)
+	if err != nil {
+		return err
+	}
+	if _, exists := recorded.Stages[s.Name]; !exists {
+		o.planStage(s)
+	}
+	return nil
+}
+
+// view calls f with the pipeline's state as it is planned. known is false while
+// the pipeline's own definition is not known yet. f must not keep the
+// state, and must not call the overlay for anything but create.
+func (o *overlay) view(ctx context.Context, name string, f func(st *pipeline.State, known bool) error) error {
+	recorded, err := o.engine.State(ctx, name)
+	if err != nil {
+		return err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	at := o.of(name)
+	if at.state == nil || at.recorded != recorded {
+		at.recorded, at.state = recorded, recorded.Clone()
+		if at.pipeline != nil {
+			at.state.Pipeline = *at.pipeline
+		}
+		for stageName, s := range at.stages {
+			at.state.Stages[stageName] = s
+		}
+	}
+	if !at.state.Exists() && !at.unknown {
+		return pipeline.Errorf(pipeline.CodeNotFound, "find pipeline", "there is no pipeline %q", name).
+			WithHint("Refer to the resource, as in penstock_pipeline.%s.name, so that it is made first.", name)
+	}
+	return f(at.state, !at.unknown)
+}
+
+// claim checks that a resource may be created under a name: no other resource of
+// this configuration has it, and nothing of another configuration is recorded
+// under it. owner is the recorded owner, settled whether its creation had ended.
+func (s *session) claim(kind, pipelineName, name, importID string, exists, settled bool, owner string) error {
+	op := fmt.Sprintf("create %s", kind)
+	if !s.overlay.create(kind, pipelineName, name) {
+		return pipeline.Errorf(pipeline.CodeConflict, op, "two resources of this configuration are named %q", name).
+			WithHint("Give each its own name.")
+	}
+	if exists && settled && owner != s.Owner {
+		return pipeline.Errorf(pipeline.CodeConflict, op, "%s %q exists already; the configuration in %s made it", kind, name, owner).
+			WithHint("Choose another name, or take it over with `terraform import ADDRESS %s`.", importID)
+	}
+	return nil
+}

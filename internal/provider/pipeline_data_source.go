@@ -1,0 +1,115 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider
+
+import (
+	"context"
+
+	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/datasource"
+	"github.com/hashicorp/terraform-plugin-framework/datasource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// pipelineDataSource is data penstock_pipeline.
+type pipelineDataSource struct{ dataBase }
+
+var _ datasource.DataSourceWithConfigure = (*pipelineDataSource)(nil)
+
+func newPipelineDataSource() datasource.DataSource {
+	return &pipelineDataSource{dataBase{kind: "pipeline"}}
+}
+
+type pipelineDataModel struct {
+	ID     types.String                `tfsdk:"id"`
+	Name   types.String                `tfsdk:"name"`
+	Stages map[string]pipelineDataItem `tfsdk:"stages"`
+}
+
+type pipelineDataItem struct {
+	Type       types.String `tfsdk:"type"`
+	After      types.List   `tfsdk:"after"`
+	Held       types.String `tfsdk:"held"`
+	Candidate  types.String `tfsdk:"candidate"`
+	Passed     types.Object `tfsdk:"passed"`
+	Status     types.String `tfsdk:"status"`
+	WaitingFor types.String `tfsdk:"waiting_for"`
+	Run        types.String `tfsdk:"run"`
+	Endpoint   types.String `tfsdk:"endpoint"`
+}
+
+// Schema implements datasource.DataSource.
+func (d *pipelineDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, resp *datasource.SchemaResponse) {
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "A pipeline with where each of its stages stands.",
+		Attributes: map[string]schema.Attribute{
+			"id": export("Identifier of the pipeline."),
+			"name": schema.StringAttribute{
+				Required: true, MarkdownDescription: "Name of the pipeline.", Validators: []validator.String{isName()},
+			},
+			"stages": schema.MapNestedAttribute{
+				Computed: true, MarkdownDescription: "The stages, by name.",
+				NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
+					"type":      export("Type of the stage."),
+					"after":     schema.ListAttribute{Computed: true, ElementType: types.StringType, MarkdownDescription: "Names of the stages that it comes after."},
+					"held":      export("Build that the stage has moved to; null before the first."),
+					"candidate": export("Build that the next apply moves it to, or that it holds."),
+					"passed": schema.SingleNestedAttribute{
+						Computed: true, MarkdownDescription: "The newest build that passed, for use in `after`.",
+						Attributes: map[string]schema.Attribute{"stage": export("Name of the stage."), "build": export("Build ID; null when none passed yet.")},
+					},
+					"status":      export("`idle`, `waiting`, `passed` or `rejected`."),
+					"waiting_for": export("What the stage waits for, in words; null when for nothing."),
+					"run":         export("ID of its latest run."),
+					"endpoint":    export("URL at which its environment answers; null when it has none."),
+				}},
+			},
+		},
+	}
+}
+
+// Read implements datasource.DataSource.
+func (d *pipelineDataSource) Read(ctx context.Context, req datasource.ReadRequest, resp *datasource.ReadResponse) {
+	var m pipelineDataModel
+	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	st, err := existing(ctx, d.session, m.Name.ValueString())
+	if err != nil {
+		addError(&resp.Diagnostics, "read pipeline", m.Name.ValueString(), err)
+		return
+	}
+	m.ID, m.Stages = types.StringValue(st.Pipeline.ID), map[string]pipelineDataItem{}
+	for name, s := range st.Stages {
+		at := d.session.Engine.StandingIn(st, s)
+		after := []attr.Value{}
+		for _, up := range s.After {
+			after = append(after, types.StringValue(up))
+		}
+		item := pipelineDataItem{
+			Type: types.StringValue(string(s.Type)), After: types.ListValueMust(types.StringType, after), Held: orNull(at.Held),
+			Candidate: orNull(at.Move.Candidate), Passed: gate(name, orNull(at.Passed)), Status: types.StringValue(string(at.Move.Status)),
+			WaitingFor: orNull(at.Move.WaitingFor), Run: orNull(at.Run.ID), Endpoint: types.StringNull(),
+		}
+		if at.Environment != nil {
+			item.Endpoint = orNull(at.Environment.Endpoint)
+		}
+		m.Stages[name] = item
+	}
+	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
+}
+
+// existing gives the state of a pipeline that must exist.
+func existing(ctx context.Context, s *session, name string) (*pipeline.State, error) {
+	st, err := s.Engine.State(ctx, name)
+	if err == nil && !st.Exists() {
+		return nil, pipeline.Errorf(pipeline.CodeNotFound, "read pipeline", "there is no pipeline %q", name).
+			WithHint("`penstock status` lists the pipelines of the data directory.")
+	}
+	return st, err
+}

@@ -1,0 +1,286 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider
+
+import (
+	"context"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
+	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
+	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64default"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// pipelineResource is penstock_pipeline.
+type pipelineResource struct{ base }
+
+var (
+	_ resource.ResourceWithConfigure   = (*pipelineResource)(nil)
+	_ resource.ResourceWithModifyPlan  = (*pipelineResource)(nil)
+	_ resource.ResourceWithImportState = (*pipelineResource)(nil)
+)
+
+func newPipelineResource() resource.Resource { return &pipelineResource{base{kind: "pipeline"}} }
+
+type pipelineModel struct {
+	ID           types.String   `tfsdk:"id"`
+	Name         types.String   `tfsdk:"name"`
+	Service      types.Object   `tfsdk:"service"`
+	Scale        types.Object   `tfsdk:"scale"`
+	Keep         types.Int64    `tfsdk:"keep"`
+	ForceDestroy types.Bool     `tfsdk:"force_destroy"`
+	Timeouts     timeouts.Value `tfsdk:"timeouts"`
+}
+
+type serviceModel struct {
+	Install     types.String `tfsdk:"install"`
+	Start       types.String `tfsdk:"start"`
+	Migrate     types.String `tfsdk:"migrate"`
+	Seed        types.String `tfsdk:"seed"`
+	Port        types.Int64  `tfsdk:"port"`
+	HealthCheck *healthModel `tfsdk:"health_check"`
+}
+
+type healthModel struct {
+	Path         types.String `tfsdk:"path"`
+	Status       types.Int64  `tfsdk:"status"`
+	Interval     types.String `tfsdk:"interval"`
+	Timeout      types.String `tfsdk:"timeout"`
+	StartTimeout types.String `tfsdk:"start_timeout"`
+}
+
+type scaleModel struct {
+	Instances    types.Int64  `tfsdk:"instances"`
+	InstanceType types.String `tfsdk:"instance_type"`
+}
+
+// Schema implements resource.Resource.
+func (r *pipelineResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
+	command := func(text string) schema.StringAttribute { return optional(text, stringvalidator.LengthAtLeast(1)) }
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "A pipeline: one application's way from commit to production. It says how the application is installed, started and checked; its stages are resources of their own.",
+		Attributes: map[string]schema.Attribute{
+			"id":   idAttribute(),
+			"name": replace(required("Name of the pipeline, unique in the data directory. A change replaces the pipeline.", isName())),
+			"service": schema.SingleNestedAttribute{
+				Optional: true, MarkdownDescription: "How the application runs. Commands run by `/bin/sh -e` in the root of an instance. Needed as soon as a stage has an environment.",
+				Attributes: map[string]schema.Attribute{
+					"install": command("Installs the artifact, the file `$PENSTOCK_ARTIFACT`, on the base image."),
+					"start":   command("Starts the service, which must listen on `$PORT` and stay in the foreground. Files that must outlive an instance go to `$PENSTOCK_DATA`."),
+					"migrate": command("Migrates the data, once for each deployment, before the new build gets traffic."),
+					"seed":    command("Fills a new environment that does not last with sample data, after `migrate`."),
+					"port": schema.Int64Attribute{
+						Optional: true, Validators: []validator.Int64{int64validator.Between(1, 65535)},
+						MarkdownDescription: "Port of the service where the platform does not choose one. The local platform chooses, and sets `$PORT`.",
+					},
+					"health_check": schema.SingleNestedAttribute{
+						Optional: true, MarkdownDescription: "When an instance is healthy: an HTTP GET gets the expected status. Without it, when it accepts a connection.",
+						Attributes: map[string]schema.Attribute{
+							"path": required("Path to request.", isHTTPPath()),
+							"status": schema.Int64Attribute{
+								Optional: true, Validators: []validator.Int64{int64validator.Between(100, 599)},
+								MarkdownDescription: "Status that is expected. Default: any from 200 to 299.",
+							},
+							"interval":      optional("Time between two checks. Default: `2s`.", isDuration()),
+							"timeout":       optional("How long one check may take. Default: `2s`.", isDuration()),
+							"start_timeout": optional("How long an instance may take to become healthy. Default: `1m`.", isDuration()),
+						},
+					},
+				},
+			},
+			"scale": schema.SingleNestedAttribute{
+				Optional: true, MarkdownDescription: "Production's size. Capacity, pre-production and production stages run at it. Default: one instance.",
+				Attributes: map[string]schema.Attribute{
+					"instances": schema.Int64Attribute{
+						Required: true, Validators: []validator.Int64{int64validator.Between(1, 1000)}, MarkdownDescription: "Number of instances.",
+					},
+					"instance_type": optional("Type of the instances, where the platform has types."),
+				},
+			},
+			"keep": schema.Int64Attribute{
+				Optional: true, Computed: true, Default: int64default.StaticInt64(pipeline.DefaultKeep), Validators: []validator.Int64{int64validator.AtLeast(1)},
+				MarkdownDescription: "Number of builds to retain, with their images, artifacts and logs. Those in use, and those that a rollback may need, are retained besides. Default: 50.",
+			},
+			"force_destroy": schema.BoolAttribute{
+				Optional: true, Computed: true, Default: booldefault.StaticBool(false),
+				MarkdownDescription: "Whether a destroy ends the environments that are left, too. Default: false, which refuses to destroy a pipeline that has any.",
+			},
+			"timeouts": timeouts.Attributes(ctx, timeouts.Opts{Delete: true}),
+		},
+	}
+}
+
+func expandPipeline(ctx context.Context, m pipelineModel, owner string, diags *diag.Diagnostics) pipeline.Pipeline {
+	p := pipeline.Pipeline{Name: m.Name.ValueString(), Keep: int(m.Keep.ValueInt64()), Owner: owner}
+	if !m.Service.IsNull() {
+		var s serviceModel
+		diags.Append(m.Service.As(ctx, &s, basetypes.ObjectAsOptions{})...)
+		p.Service = pipeline.Service{
+			Install: s.Install.ValueString(), Start: s.Start.ValueString(), Migrate: s.Migrate.ValueString(),
+			Seed: s.Seed.ValueString(), Port: int(s.Port.ValueInt64()),
+		}
+		if h := s.HealthCheck; h != nil {
+			p.Service.HealthCheck = &pipeline.HealthCheck{
+				Path: h.Path.ValueString(), Status: int(h.Status.ValueInt64()), Interval: expandDuration(h.Interval),
+				Timeout: expandDuration(h.Timeout), StartTimeout: expandDuration(h.StartTimeout),
+			}
+		}
+	}
+	if !m.Scale.IsNull() {
+		var s scaleModel
+		diags.Append(m.Scale.As(ctx, &s, basetypes.ObjectAsOptions{})...)
+		p.Scale = pipeline.Scale{Instances: int(s.Instances.ValueInt64()), InstanceType: s.InstanceType.ValueString()}
+	}
+	return p
+}
+
+// flattenPipeline fills in the arguments of an imported pipeline.
+func flattenPipeline(ctx context.Context, p pipeline.Pipeline, sch schema.Schema, m *pipelineModel, diags *diag.Diagnostics) {
+	attrTypes := func(name string) map[string]attr.Type {
+		return sch.Attributes[name].GetType().(types.ObjectType).AttrTypes
+	}
+	m.Keep, m.ForceDestroy = types.Int64Value(int64(p.Retained())), types.BoolValue(false)
+	m.Service, m.Scale = types.ObjectNull(attrTypes("service")), types.ObjectNull(attrTypes("scale"))
+	if p.Service != (pipeline.Service{}) {
+		s := serviceModel{
+			Install: orNull(p.Service.Install), Start: orNull(p.Service.Start), Migrate: orNull(p.Service.Migrate),
+			Seed: orNull(p.Service.Seed), Port: intOrNull(p.Service.Port),
+		}
+		if h := p.Service.HealthCheck; h != nil {
+			s.HealthCheck = &healthModel{
+				Path: types.StringValue(h.Path), Status: intOrNull(h.Status), Interval: flattenDuration(h.Interval),
+				Timeout: flattenDuration(h.Timeout), StartTimeout: flattenDuration(h.StartTimeout),
+			}
+		}
+		var d diag.Diagnostics
+		m.Service, d = types.ObjectValueFrom(ctx, attrTypes("service"), s)
+		diags.Append(d...)
+	}
+	if p.Scale.Instances > 0 {
+		var d diag.Diagnostics
+		m.Scale, d = types.ObjectValueFrom(ctx, attrTypes("scale"), scaleModel{Instances: intOrNull(p.Scale.Instances), InstanceType: orNull(p.Scale.InstanceType)})
+		diags.Append(d...)
+	}
+}
+
+// ModifyPlan implements resource.ResourceWithModifyPlan: it makes the planned
+// definition known to the plans of the stages.
+func (r *pipelineResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	if r.session == nil || req.Plan.Raw.IsNull() {
+		return
+	}
+	var m pipelineModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() || m.Name.IsUnknown() {
+		return
+	}
+	name := m.Name.ValueString()
+	st, err := r.session.Engine.State(ctx, name)
+	if err != nil {
+		addError(&resp.Diagnostics, "plan pipeline", name, err)
+		return
+	}
+	if req.State.Raw.IsNull() {
+		if err := r.session.claim("pipeline", name, "", name, st.Exists(), true, st.Pipeline.Owner); err != nil {
+			addAttributeError(&resp.Diagnostics, path.Root("name"), "create pipeline", name, err)
+			return
+		}
+	}
+	if !known(ctx, m.Service, m.Scale, m.Keep) {
+		r.session.overlay.planPipeline(name, nil)
+		return
+	}
+	p := expandPipeline(ctx, m, r.session.Owner, &resp.Diagnostics)
+	r.session.overlay.planPipeline(name, &p)
+}
+
+// Create implements resource.Resource.
+func (r *pipelineResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
+	var m pipelineModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
+	p := expandPipeline(ctx, m, r.session.Owner, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	p, err := r.session.Engine.CreatePipeline(ctx, p)
+	if err != nil {
+		addError(&resp.Diagnostics, "create pipeline", p.Name, err)
+		return
+	}
+	m.ID = types.StringValue(p.ID)
+	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
+}
+
+// Update implements resource.Resource.
+func (r *pipelineResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
+	var m pipelineModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
+	p := expandPipeline(ctx, m, r.session.Owner, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	p, err := r.session.Engine.UpdatePipeline(ctx, p)
+	if err != nil {
+		addError(&resp.Diagnostics, "change pipeline", p.Name, err)
+		return
+	}
+	m.ID = types.StringValue(p.ID)
+	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
+}
+
+// Read implements resource.Resource.
+func (r *pipelineResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
+	var m pipelineModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	st, err := r.session.Engine.State(ctx, m.Name.ValueString())
+	if err != nil {
+		addError(&resp.Diagnostics, "read pipeline", m.Name.ValueString(), err)
+		return
+	}
+	if !st.Exists() {
+		resp.State.RemoveResource(ctx)
+		return
+	}
+	if m.ID.IsNull() { // imported
+		flattenPipeline(ctx, st.Pipeline, schemaOf(ctx, r), &m, &resp.Diagnostics)
+	}
+	m.ID = types.StringValue(st.Pipeline.ID)
+	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
+}
+
+// Delete implements resource.Resource.
+func (r *pipelineResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
+	var m pipelineModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
+	limit, d := m.Timeouts.Delete(ctx, 10*time.Minute)
+	resp.Diagnostics.Append(d...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if err := r.session.Engine.RemovePipeline(ctx, m.Name.ValueString(), m.ForceDestroy.ValueBool()); err != nil {
+		addError(&resp.Diagnostics, "remove pipeline", m.Name.ValueString(), err)
+	}
+}
+
+// ImportState implements resource.ResourceWithImportState: the ID is the name.
+func (r *pipelineResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
+	resource.ImportStatePassthroughID(ctx, path.Root("name"), req, resp)
+}

@@ -1,0 +1,119 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package provider is the Terraform face of Penstock: it turns configuration into
+// definitions, asks the domain what an apply would do, and calls the engine to do
+// it. It holds no rule of its own about builds and gates.
+//
+//	p := provider.New("1.2.3")
+//	err := providerserver.Serve(ctx, func() provider.Provider { return p }, opts)
+//	p.Close(ctx)
+package provider
+
+import (
+	"context"
+	"os"
+	"sync"
+
+	"github.com/hashicorp/terraform-plugin-framework/datasource"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/provider"
+	"github.com/hashicorp/terraform-plugin-framework/provider/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+)
+
+// Provider is the provider "penstock".
+type Provider struct {
+	version string
+
+	mu   sync.Mutex
+	apps []*app.App // that Configure opened
+}
+
+var _ provider.Provider = (*Provider)(nil)
+
+// New makes the provider of a version.
+func New(version string) *Provider { return &Provider{version: version} }
+
+// Close closes what Configure opened. Call it when nothing is being served any more.
+func (p *Provider) Close(ctx context.Context) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, a := range p.apps {
+		_ = a.Close(ctx) // there is nobody left to tell
+	}
+	p.apps = nil
+}
+
+// Metadata implements provider.Provider.
+func (p *Provider) Metadata(_ context.Context, _ provider.MetadataRequest, resp *provider.MetadataResponse) {
+	resp.TypeName, resp.Version = "penstock", p.version
+}
+
+type providerModel struct {
+	DataDir types.String `tfsdk:"data_dir"`
+}
+
+// Schema implements provider.Provider.
+func (p *Provider) Schema(_ context.Context, _ provider.SchemaRequest, resp *provider.SchemaResponse) {
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "Penstock makes a deployment pipeline a set of resources: an apply builds, bakes, tests and promotes machine images through gated stages.",
+		Attributes: map[string]schema.Attribute{
+			"data_dir": schema.StringAttribute{
+				Optional: true,
+				MarkdownDescription: "Directory of the ledger, the images and the environments of the local platform. Default: the environment variable `" +
+					app.DataDirVariable + "`, else `" + app.DataDirName + "` in the directory that Terraform runs in.",
+			},
+		},
+	}
+}
+
+// session is what Configure gives to resources: one for each walk of Terraform.
+type session struct {
+	*app.App
+	overlay *overlay
+}
+
+// Configure implements provider.Provider.
+func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest, resp *provider.ConfigureResponse) {
+	var m providerModel
+	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	if m.DataDir.IsUnknown() {
+		resp.Diagnostics.AddAttributeError(path.Root("data_dir"), "Unknown data directory",
+			"data_dir must be known when Terraform plans, as the plan reads the ledger there. Use a literal value or a variable.")
+		return
+	}
+	dir := m.DataDir.ValueString()
+	if dir == "" {
+		dir = os.Getenv(app.DataDirVariable)
+	}
+	if dir == "" {
+		dir = app.DataDirName
+	}
+	a, err := app.Open(ctx, app.Options{DataDir: dir, Logger: newLogger(ctx)})
+	if err != nil {
+		addError(&resp.Diagnostics, "open data directory", dir, err)
+		return
+	}
+	p.mu.Lock()
+	p.apps = append(p.apps, a)
+	p.mu.Unlock()
+	s := &session{App: a, overlay: newOverlay(a.Engine)}
+	resp.ResourceData, resp.DataSourceData = s, s
+}
+
+// Resources implements provider.Provider.
+func (p *Provider) Resources(context.Context) []func() resource.Resource {
+	return []func() resource.Resource{newPipelineResource, newBakedImageResource, newStageResource, newSelfServiceEnvResource}
+}
+
+// DataSources implements provider.Provider.
+func (p *Provider) DataSources(context.Context) []func() datasource.DataSource {
+	return []func() datasource.DataSource{newSourceDataSource, newPipelineDataSource, newBuildDataSource, newImageDataSource}
+}

@@ -1,0 +1,360 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
+	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64default"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// selfServiceEnvResource is penstock_self_service_env.
+type selfServiceEnvResource struct{ base }
+
+var (
+	_ resource.ResourceWithConfigure      = (*selfServiceEnvResource)(nil)
+	_ resource.ResourceWithModifyPlan     = (*selfServiceEnvResource)(nil)
+	_ resource.ResourceWithImportState    = (*selfServiceEnvResource)(nil)
+	_ resource.ResourceWithValidateConfig = (*selfServiceEnvResource)(nil)
+)
+
+func newSelfServiceEnvResource() resource.Resource {
+	return &selfServiceEnvResource{base{kind: "self_service_env"}}
+}
+
+type selfServiceEnvModel struct {
+	ID         types.String   `tfsdk:"id"`
+	Pipeline   types.String   `tfsdk:"pipeline"`
+	Name       types.String   `tfsdk:"name"`
+	After      types.List     `tfsdk:"after"`
+	Build      types.String   `tfsdk:"build"`
+	Follow     types.Bool     `tfsdk:"follow"`
+	TTL        types.String   `tfsdk:"ttl"`
+	Instances  types.Int64    `tfsdk:"instances"`
+	Owner      types.String   `tfsdk:"owner"`
+	Env        types.Map      `tfsdk:"env"`
+	EnvWO      types.Map      `tfsdk:"env_wo"`
+	EnvVersion types.Int64    `tfsdk:"env_wo_version"`
+	Address    types.String   `tfsdk:"address"`
+	Port       types.Int64    `tfsdk:"port"`
+	Timeouts   timeouts.Value `tfsdk:"timeouts"`
+	Status     types.String   `tfsdk:"status"`
+	Endpoint   types.String   `tfsdk:"endpoint"`
+	ExpiresAt  types.String   `tfsdk:"expires_at"`
+	ImageID    types.String   `tfsdk:"image_id"`
+}
+
+// Schema implements resource.Resource.
+func (r *selfServiceEnvResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
+	attributes := envAttributes("the service")
+	maps.Copy(attributes, map[string]schema.Attribute{
+		"id":       idAttribute(),
+		"pipeline": replace(required("Name of the pipeline. A change replaces the environment.", isName())),
+		"name":     replace(required("Name of the environment, unique in the pipeline. A change replaces the environment.", isName())),
+		"after":    afterAttribute("Stages that the build must have passed: the `passed` of stages. Default: the pipeline's acceptance stages."),
+		"build": schema.StringAttribute{
+			Optional: true, Computed: true, Validators: []validator.String{isBuildID()},
+			MarkdownDescription: "Build to run. Default: the newest that passed when the environment was launched, which it then keeps.",
+		},
+		"follow": schema.BoolAttribute{
+			Optional: true, Computed: true, Default: booldefault.StaticBool(false),
+			MarkdownDescription: "Whether the environment moves along to the newest build that passed. Not together with `build`. Default: false.",
+		},
+		"ttl": schema.StringAttribute{
+			Optional: true, Computed: true, Default: stringdefault.StaticString("8h"), Validators: []validator.String{isDuration()},
+			MarkdownDescription: "Time to live, from the launch. The environment ends by itself when it is over, and stays ended: a longer `ttl`, or another build, renews it. Default: `8h`.",
+		},
+		"instances": schema.Int64Attribute{
+			Optional: true, Computed: true, Default: int64default.StaticInt64(1), Validators: []validator.Int64{int64validator.Between(1, 100)},
+			MarkdownDescription: "Number of instances. Default: 1.",
+		},
+		"owner": schema.StringAttribute{
+			Optional: true, Computed: true, Validators: []validator.String{stringvalidator.LengthAtLeast(1)},
+			MarkdownDescription: "Whose environment it is. Default: whoever applies. A change replaces the environment.",
+			PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown(), stringplanmodifier.RequiresReplace()},
+		},
+		"address": optional("Address that the endpoint listens on. Default: loopback.", stringvalidator.LengthAtLeast(1)),
+		"port": schema.Int64Attribute{
+			Optional: true, Validators: []validator.Int64{int64validator.Between(1, 65535)},
+			MarkdownDescription: "Port of the endpoint. Default: any free one, which stays the same for the environment's life.",
+		},
+		"timeouts":   timeouts.Attributes(ctx, timeouts.Opts{Create: true, Update: true, Delete: true}),
+		"status":     computed("`running`, `degraded`, `expired` or `gone`."),
+		"endpoint":   computed("URL at which the environment answers; null when it has ended."),
+		"expires_at": computed("When it ends by itself, in RFC 3339."),
+		"image_id":   computed("Image that it runs from; null for a build without one."),
+	})
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "A scaled-down environment of one's own, from a build that passed acceptance, until its time to live is over.",
+		Attributes:          attributes,
+	}
+}
+
+// ValidateConfig implements resource.ResourceWithValidateConfig.
+func (r *selfServiceEnvResource) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
+	var m selfServiceEnvModel
+	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	resp.Diagnostics.Append(validateGates(m.After)...)
+	if !m.Build.IsNull() && !m.After.IsNull() {
+		resp.Diagnostics.AddAttributeError(path.Root("after"), "Conflicting arguments",
+			"build names the build, so after has nothing to choose. Remove one of the two.")
+	}
+	if !m.Build.IsNull() && m.Follow.ValueBool() {
+		resp.Diagnostics.AddAttributeError(path.Root("follow"), "Conflicting arguments",
+			"build pins the environment, so it can't follow newer builds. Remove one of the two.")
+	}
+	if !m.EnvWO.IsNull() && m.EnvVersion.IsNull() {
+		resp.Diagnostics.AddAttributeError(path.Root("env_wo_version"), "Missing version of secrets",
+			"env_wo is set without env_wo_version. Set env_wo_version = 1, and a higher number whenever the secrets change.")
+	}
+}
+
+// ModifyPlan implements resource.ResourceWithModifyPlan.
+func (r *selfServiceEnvResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	if r.session == nil || req.Plan.Raw.IsNull() {
+		return
+	}
+	var m, config selfServiceEnvModel
+	var state *selfServiceEnvModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
+	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
+	if !req.State.Raw.IsNull() {
+		resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	}
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	m.Build = config.Build
+	if known(ctx, m.Pipeline, m.Name) {
+		r.planBuild(ctx, &m, state, resp)
+	} else if config.Build.IsNull() {
+		m.Build = types.StringUnknown()
+	}
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	if state == nil {
+		m.unknownExports()
+		resp.Diagnostics.Append(resp.Plan.Set(ctx, m)...)
+		return
+	}
+	m.Status, m.Endpoint, m.ExpiresAt, m.ImageID = state.Status, state.Endpoint, state.ExpiresAt, state.ImageID
+	if state.Status.ValueString() == string(pipeline.EnvGone) {
+		m.unknownExports()
+	}
+	resp.Diagnostics.Append(resp.Plan.Set(ctx, m)...)
+	if !resp.Plan.Raw.Equal(req.State.Raw) {
+		m.unknownExports()
+		resp.Diagnostics.Append(resp.Plan.Set(ctx, m)...)
+	}
+}
+
+func (m *selfServiceEnvModel) unknownExports() {
+	m.Status, m.Endpoint, m.ExpiresAt, m.ImageID = types.StringUnknown(), types.StringUnknown(), types.StringUnknown(), types.StringUnknown()
+}
+
+// planBuild chooses the build: the pin, the one that runs, or the newest that passed.
+func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfServiceEnvModel, resp *resource.ModifyPlanResponse) {
+	name := m.Name.ValueString()
+	g := expandGates(m.After)
+	pinned := !m.Build.IsNull()
+	keeps := state != nil && !pinned && !m.Follow.ValueBool()
+	if keeps {
+		m.Build = state.Build
+		if !g.unknown {
+			m.After = afterOrState(m.After, state.After)
+		}
+	}
+	err := r.session.overlay.view(ctx, m.Pipeline.ValueString(), func(st *pipeline.State, _ bool) error {
+		if env, exists := st.PersonEnvironment(name); state == nil {
+			err := r.session.claim("environment", m.Pipeline.ValueString(), name, m.Pipeline.ValueString()+"/"+name, exists, env.Status != pipeline.EnvLaunching, env.Configured)
+			if err != nil {
+				addAttributeError(&resp.Diagnostics, path.Root("name"), "create environment", name, err)
+				return nil
+			}
+		}
+		if keeps || m.Build.IsUnknown() {
+			return nil
+		}
+		if !g.open() {
+			if !pinned {
+				m.Build = types.StringUnknown()
+			}
+			return nil
+		}
+		for _, up := range g.stages {
+			if _, ok := st.Stages[up]; !ok {
+				addAttributeError(&resp.Diagnostics, path.Root("after"), "launch environment", name,
+					pipeline.Errorf(pipeline.CodeInvalid, "launch environment", "pipeline %q has no stage %q to come after", m.Pipeline.ValueString(), up).
+						WithHint("Refer to the resource, as in penstock_stage.acceptance.passed."))
+				return nil
+			}
+		}
+		if pinned && state != nil && m.Build.Equal(state.Build) {
+			return nil
+		}
+		build, err := engine.ChooseBuild(st, r.request(*m, nil))
+		if err != nil {
+			at := path.Root("after")
+			if pinned {
+				at = path.Root("build")
+			}
+			addAttributeError(&resp.Diagnostics, at, "launch environment", name, err)
+			return nil
+		}
+		m.Build = types.StringValue(build)
+		if state != nil && build == state.Build.ValueString() {
+			m.After = afterOrState(m.After, state.After)
+		}
+		return nil
+	})
+	if err != nil {
+		addAttributeError(&resp.Diagnostics, path.Root("pipeline"), "plan environment", name, err)
+	}
+}
+
+// afterOrState gives the state's list where both name the same stages: a newer
+// build that passed them changes nothing.
+func afterOrState(plan, state types.List) types.List {
+	if sameStages(plan, state) {
+		return state
+	}
+	return plan
+}
+
+func (r *selfServiceEnvResource) request(m selfServiceEnvModel, env map[string]string) engine.LaunchRequest {
+	return engine.LaunchRequest{
+		Pipeline: m.Pipeline.ValueString(), Name: m.Name.ValueString(), Owner: m.Owner.ValueString(), Build: m.Build.ValueString(),
+		After: expandGates(m.After).stages, TTL: expandDuration(m.TTL), Configured: r.session.Owner,
+		Spec: pipeline.EnvironmentSpec{
+			Instances: int(m.Instances.ValueInt64()), Env: env, SecretsVersion: m.EnvVersion.ValueInt64(),
+			Address: m.Address.ValueString(), Port: int(m.Port.ValueInt64()),
+		},
+	}
+}
+
+// Create implements resource.Resource. A failed launch leaves nothing.
+func (r *selfServiceEnvResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
+	r.apply(ctx, req.Plan, req.Config, nil, &resp.State, &resp.Diagnostics, func(m selfServiceEnvModel) (time.Duration, diag.Diagnostics) {
+		return m.Timeouts.Create(ctx, defaultTimeout)
+	})
+}
+
+// Update implements resource.Resource. When it fails, what ran runs on.
+func (r *selfServiceEnvResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
+	r.apply(ctx, req.Plan, req.Config, &req.State, &resp.State, &resp.Diagnostics, func(m selfServiceEnvModel) (time.Duration, diag.Diagnostics) {
+		return m.Timeouts.Update(ctx, defaultTimeout)
+	})
+}
+
+func (r *selfServiceEnvResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk.Config, prior, state *tfsdk.State, diags *diag.Diagnostics, timeout func(selfServiceEnvModel) (time.Duration, diag.Diagnostics)) {
+	var m, secret selfServiceEnvModel
+	diags.Append(plan.Get(ctx, &m)...)
+	diags.Append(config.Get(ctx, &secret)...)
+	if diags.HasError() {
+		return
+	}
+	limit, d := timeout(m)
+	diags.Append(d...)
+	req := r.request(m, expandStrings(ctx, m.Env, diags))
+	req.Secrets, req.Create = expandSecrets(ctx, secret.EnvWO, diags), prior == nil
+	if prior != nil {
+		var was selfServiceEnvModel
+		diags.Append(prior.Get(ctx, &was)...)
+		req.Renew = was.Status.ValueString() == string(pipeline.EnvExpired)
+	}
+	if diags.HasError() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	env, err := r.session.Engine.Launch(ctx, req)
+	if err != nil {
+		addError(diags, fmt.Sprintf("launch from pipeline %q the environment", req.Pipeline), req.Name, err)
+		return
+	}
+	exportEnvironment(env, &m)
+	diags.Append(state.Set(ctx, m)...)
+}
+
+func exportEnvironment(env pipeline.Environment, m *selfServiceEnvModel) {
+	m.ID, m.Build, m.Owner = types.StringValue(env.ID), orNull(env.Build), types.StringValue(env.Owner)
+	m.Status, m.Endpoint, m.ImageID = types.StringValue(string(env.Status)), orNull(env.Endpoint), orNull(env.Image)
+	m.ExpiresAt = types.StringNull()
+	if !env.ExpiresAt.IsZero() {
+		m.ExpiresAt = types.StringValue(env.ExpiresAt.UTC().Format(time.RFC3339))
+	}
+}
+
+// Read implements resource.Resource. An environment whose time is over stays in
+// the state as expired.
+func (r *selfServiceEnvResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
+	var m selfServiceEnvModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	st, err := r.session.Engine.State(ctx, m.Pipeline.ValueString())
+	if err != nil {
+		addError(&resp.Diagnostics, "read environment", m.Name.ValueString(), err)
+		return
+	}
+	env, ok := st.PersonEnvironment(m.Name.ValueString())
+	if !ok {
+		resp.State.RemoveResource(ctx)
+		return
+	}
+	if m.ID.IsNull() { // imported
+		m.Follow, m.TTL = types.BoolValue(false), flattenDuration(env.TTL)
+		m.After, m.Instances = types.ListNull(gateType), types.Int64Value(int64(env.Instances))
+		m.Env, m.EnvWO, m.EnvVersion = flattenStrings(env.Spec.Env), types.MapNull(types.StringType), intOrNull(env.Spec.SecretsVersion)
+		m.Address, m.Port = orNull(env.Spec.Address), intOrNull(env.Spec.Port)
+	}
+	exportEnvironment(env, &m)
+	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
+}
+
+// Delete implements resource.Resource.
+func (r *selfServiceEnvResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
+	var m selfServiceEnvModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
+	limit, d := m.Timeouts.Delete(ctx, defaultTimeout)
+	resp.Diagnostics.Append(d...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if err := r.session.Engine.EndEnvironment(ctx, m.Pipeline.ValueString(), m.Name.ValueString()); err != nil {
+		addError(&resp.Diagnostics, "end environment", m.Name.ValueString(), err)
+	}
+}
+
+// ImportState implements resource.ResourceWithImportState: the ID is PIPELINE/NAME.
+func (r *selfServiceEnvResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
+	importPair(ctx, req, resp, "name")
+}

@@ -1,0 +1,179 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider
+
+import (
+	"context"
+
+	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
+	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// stageModel is a penstock_stage.
+type stageModel struct {
+	ID          types.String   `tfsdk:"id"`
+	Pipeline    types.String   `tfsdk:"pipeline"`
+	Type        types.String   `tfsdk:"type"`
+	Name        types.String   `tfsdk:"name"`
+	After       types.List     `tfsdk:"after"`
+	Build       types.String   `tfsdk:"build"`
+	Trigger     types.String   `tfsdk:"trigger"`
+	Source      types.Object   `tfsdk:"source"`
+	BaseImage   types.String   `tfsdk:"base_image"`
+	Artifact    types.String   `tfsdk:"artifact"`
+	Steps       types.List     `tfsdk:"steps"`
+	Environment types.Object   `tfsdk:"environment"`
+	Approval    types.Bool     `tfsdk:"approval"`
+	Bake        types.Bool     `tfsdk:"bake"`
+	OnFailure   types.String   `tfsdk:"on_failure"`
+	Timeouts    timeouts.Value `tfsdk:"timeouts"`
+
+	Candidate      types.String `tfsdk:"candidate"`
+	Passed         types.Object `tfsdk:"passed"`
+	Status         types.String `tfsdk:"status"`
+	WaitingFor     types.String `tfsdk:"waiting_for"`
+	Run            types.String `tfsdk:"run"`
+	ImageID        types.String `tfsdk:"image_id"`
+	ArtifactDigest types.String `tfsdk:"artifact_digest"`
+	Endpoint       types.String `tfsdk:"endpoint"`
+	Log            types.String `tfsdk:"log"`
+	Instances      types.Int64  `tfsdk:"instances"`
+}
+
+// environmentModel is a stage's environment.
+type environmentModel struct {
+	Instances    types.Int64  `tfsdk:"instances"`
+	Env          types.Map    `tfsdk:"env"`
+	EnvWO        types.Map    `tfsdk:"env_wo"`
+	EnvVersion   types.Int64  `tfsdk:"env_wo_version"`
+	Keep         types.Bool   `tfsdk:"keep"`
+	Address      types.String `tfsdk:"address"`
+	Port         types.Int64  `tfsdk:"port"`
+	DataFrom     types.String `tfsdk:"data_from"`
+	DrainTimeout types.String `tfsdk:"drain_timeout"`
+	InstanceType types.String `tfsdk:"instance_type"`
+}
+
+// decided reports whether everything that decides what a stage is and does is
+// known. The builds of after need not be.
+func (m stageModel) decided(ctx context.Context) bool {
+	return known(ctx, m.Pipeline, m.Type, m.Build, m.Trigger, m.Source, m.BaseImage, m.Artifact,
+		m.Steps, m.Environment, m.Approval, m.Bake, m.OnFailure) && !expandGates(m.After).unknown
+}
+
+// expandStage reads a stage that is decided, with the defaults of its type.
+func expandStage(ctx context.Context, m stageModel, owner string, diags *diag.Diagnostics) pipeline.Stage {
+	s := pipeline.Stage{
+		Pipeline: m.Pipeline.ValueString(), Name: m.Name.ValueString(), Type: pipeline.StageType(m.Type.ValueString()),
+		After: expandGates(m.After).stages, Pin: m.Build.ValueString(), Trigger: pipeline.Trigger(m.Trigger.ValueString()),
+		Source: expandSource(ctx, m.Source, diags), BaseImage: m.BaseImage.ValueString(), Artifact: m.Artifact.ValueString(),
+		Steps: expandSteps(ctx, m.Steps, diags), OnFailure: pipeline.OnFailure(m.OnFailure.ValueString()), Owner: owner,
+	}
+	if !m.Environment.IsNull() {
+		var e environmentModel
+		diags.Append(m.Environment.As(ctx, &e, basetypes.ObjectAsOptions{})...)
+		s.Env = &pipeline.EnvironmentSpec{
+			Instances: int(e.Instances.ValueInt64()), Env: expandStrings(ctx, e.Env, diags), SecretsVersion: e.EnvVersion.ValueInt64(),
+			Keep: e.Keep.ValueBool(), Address: e.Address.ValueString(), Port: int(e.Port.ValueInt64()), DataFrom: e.DataFrom.ValueString(),
+			DrainTimeout: expandDuration(e.DrainTimeout), InstanceType: e.InstanceType.ValueString(),
+		}
+	}
+	return s.WithDefaults(m.Approval.ValueBoolPointer(), m.Bake.ValueBoolPointer())
+}
+
+// flattenStage fills in the arguments of an imported stage.
+func flattenStage(ctx context.Context, st *pipeline.State, s pipeline.Stage, sch schema.Schema, m *stageModel, diags *diag.Diagnostics) {
+	def := pipeline.Stage{Type: s.Type}.WithDefaults(nil, nil)
+	m.Type, m.Build, m.Source = types.StringValue(string(s.Type)), orNull(s.Pin), flattenSource(s.Source)
+	m.BaseImage, m.Artifact = orNull(s.BaseImage), orNull(s.Artifact)
+	if s.Trigger != def.Trigger {
+		m.Trigger = orNull(string(s.Trigger))
+	}
+	if s.OnFailure != def.OnFailure {
+		m.OnFailure = orNull(string(s.OnFailure))
+	}
+	if s.Approval != def.Approval {
+		m.Approval = types.BoolValue(s.Approval)
+	}
+	if s.Bake != def.Bake {
+		m.Bake = types.BoolValue(s.Bake)
+	}
+	m.After = types.ListNull(gateType)
+	if len(s.After) > 0 {
+		var after []attr.Value
+		for _, up := range s.After {
+			after = append(after, gate(up, orNull(st.NewestPassed(up))))
+		}
+		m.After = types.ListValueMust(gateType, after)
+	}
+	stepType := sch.Attributes["steps"].GetType().(types.ListType).ElemType
+	m.Steps = types.ListNull(stepType)
+	if len(s.Steps) > 0 {
+		var d diag.Diagnostics
+		m.Steps, d = types.ListValueFrom(ctx, stepType, flattenSteps(s.Steps))
+		diags.Append(d...)
+	}
+	envTypes := sch.Attributes["environment"].GetType().(types.ObjectType).AttrTypes
+	m.Environment = flattenEnvironment(ctx, s.Env, def.Env, envTypes, diags)
+}
+
+// flattenEnvironment gives null for the environment that the type has by default.
+func flattenEnvironment(ctx context.Context, e, def *pipeline.EnvironmentSpec, envTypes map[string]attr.Type, diags *diag.Diagnostics) types.Object {
+	if e == nil || def != nil && e.Equal(*def) {
+		return types.ObjectNull(envTypes)
+	}
+	m := environmentModel{
+		Instances: intOrNull(e.Instances), Env: flattenStrings(e.Env), EnvWO: types.MapNull(types.StringType), EnvVersion: intOrNull(e.SecretsVersion),
+		Address: orNull(e.Address), Port: intOrNull(e.Port), DataFrom: orNull(e.DataFrom), DrainTimeout: flattenDuration(e.DrainTimeout),
+		InstanceType: orNull(e.InstanceType),
+	}
+	if def == nil || e.Keep != def.Keep {
+		m.Keep = types.BoolValue(e.Keep)
+	}
+	if def != nil && e.Instances == def.Instances || def == nil && e.Instances == 1 {
+		m.Instances = types.Int64Null()
+	}
+	o, d := types.ObjectValueFrom(ctx, envTypes, m)
+	diags.Append(d...)
+	return o
+}
+
+// flattenStanding fills in what a stage exports.
+func flattenStanding(st engine.Standing, p pipeline.Pipeline, m *stageModel) {
+	m.ID, m.Name = types.StringValue(st.Stage.ID), types.StringValue(st.Stage.Name)
+	m.Candidate, m.Status = orNull(st.Move.Candidate), types.StringValue(string(st.Move.Status))
+	m.WaitingFor = orNull(st.Move.WaitingFor)
+	m.Passed = gate(st.Stage.Name, orNull(st.Passed))
+	m.Run, m.Log, m.ImageID = orNull(st.Run.ID), orNull(st.Log), orNull(st.Image)
+	m.ArtifactDigest, m.Endpoint = types.StringNull(), types.StringNull()
+	if st.Artifact != nil {
+		m.ArtifactDigest = types.StringValue(st.Artifact.Digest)
+	}
+	m.Instances = intOrNull(st.Stage.Instances(p))
+	if env := st.Environment; env != nil {
+		m.Endpoint = orNull(env.Endpoint)
+		if env.Purpose == pipeline.ForStage {
+			m.Instances = intOrNull(env.Instances)
+		}
+	}
+}
+
+// undecide makes everything that the stage exports unknown, but what can't change.
+func (m *stageModel) undecide(name types.String) {
+	for _, v := range []*types.String{&m.Candidate, &m.Status, &m.WaitingFor, &m.Run, &m.ImageID, &m.ArtifactDigest, &m.Endpoint, &m.Log} {
+		*v = types.StringUnknown()
+	}
+	m.Passed = types.ObjectUnknown(gateTypes)
+	if !name.IsUnknown() {
+		m.Passed = gate(name.ValueString(), types.StringUnknown())
+	}
+	m.Instances = types.Int64Unknown()
+}

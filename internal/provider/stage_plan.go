@@ -1,0 +1,187 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider
+
+import (
+	"context"
+	"slices"
+
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// ModifyPlan implements resource.ResourceWithModifyPlan: it says in the plan what
+// an apply would do to the stage, as far as that can be known. What runs exports
+// unknown values, so that the stages below are planned as well; what does not move
+// shows no change.
+func (r *stageResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	if r.session == nil || req.Plan.Raw.IsNull() {
+		return
+	}
+	var plan, config stageModel
+	var state *stageModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
+	if !req.State.Raw.IsNull() {
+		resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	}
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	plan.Name = config.Name
+	if config.Name.IsNull() {
+		plan.Name = config.Type
+	}
+	if state != nil && sameSource(ctx, plan.Source, state.Source) {
+		plan.Source = state.Source
+	}
+	if plan.decided(ctx) && !plan.Name.IsUnknown() {
+		r.plan(ctx, &plan, state, resp)
+	} else {
+		plan.undecide(plan.Name)
+		if known(ctx, plan.Pipeline, plan.Type, plan.Name) {
+			r.planUndecided(ctx, plan, resp)
+		}
+	}
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	resp.Diagnostics.Append(resp.Plan.Set(ctx, plan)...)
+	if state != nil && resp.Plan.Raw.Equal(req.State.Raw) {
+		return
+	}
+	// Something is updated: what follows from it in words is only known then.
+	plan.Status, plan.WaitingFor = types.StringUnknown(), types.StringUnknown()
+	resp.Diagnostics.Append(resp.Plan.Set(ctx, plan)...)
+}
+
+// planUndecided lets other stages come after one that is not decided yet.
+func (r *stageResource) planUndecided(ctx context.Context, plan stageModel, resp *resource.ModifyPlanResponse) {
+	stage := pipeline.Stage{
+		Pipeline: plan.Pipeline.ValueString(), Name: plan.Name.ValueString(), Type: pipeline.StageType(plan.Type.ValueString()),
+		After: expandGates(plan.After).stages, Owner: r.session.Owner,
+	}.WithDefaults(nil, nil)
+	if err := r.session.overlay.planUndecided(ctx, stage); err != nil {
+		addError(&resp.Diagnostics, "plan stage", stage.Name, err)
+	}
+}
+
+// plan decides the stage's move and writes it into the plan.
+func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, resp *resource.ModifyPlanResponse) {
+	stage := expandStage(ctx, *plan, r.session.Owner, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	err := r.session.overlay.view(ctx, stage.Pipeline, func(st *pipeline.State, known bool) error {
+		if !known && stage.Env != nil {
+			plan.undecide(plan.Name)
+			return nil
+		}
+		if err := r.place(st, stage, state == nil, resp); err != nil || resp.Diagnostics.HasError() {
+			return err
+		}
+		r.move(st, stage, plan, state, resp)
+		return nil
+	})
+	if err != nil {
+		addAttributeError(&resp.Diagnostics, path.Root("pipeline"), "plan stage", stage.Name, err)
+		return
+	}
+	r.session.overlay.planStage(stage)
+}
+
+// place checks that the stage can be where it is: its name, and what it comes after.
+func (r *stageResource) place(st *pipeline.State, stage pipeline.Stage, create bool, resp *resource.ModifyPlanResponse) error {
+	if create {
+		old, exists := st.Stages[stage.Name]
+		if err := r.session.claim("stage", stage.Pipeline, stage.Name, stage.Pipeline+"/"+stage.Name, exists, old.Settled, old.Owner); err != nil {
+			addAttributeError(&resp.Diagnostics, path.Root("name"), "create stage", stage.Name, err)
+			return nil
+		}
+	}
+	if err := pipeline.CheckStage(st, stage); err != nil {
+		at := path.Root("after")
+		if stage.Env != nil && st.Pipeline.Service.Start == "" {
+			at = path.Root("type")
+		}
+		addAttributeError(&resp.Diagnostics, at, "plan stage", stage.Name, err)
+	}
+	return nil
+}
+
+// move plans what the gates allow.
+func (r *stageResource) move(st *pipeline.State, stage pipeline.Stage, plan, state *stageModel, resp *resource.ModifyPlanResponse) {
+	gates := expandGates(plan.After)
+	held := st.Holds[stage.Name].Build
+	settled := gates.open() || stage.Trigger == pipeline.TriggerManual && stage.Pin == "" || stage.Pin != "" && stage.Pin == held
+	if !settled {
+		r.moveLater(st, stage, gates, plan, resp)
+		return
+	}
+	move := pipeline.Decide(st, stage)
+	if move.Err != nil {
+		addAttributeError(&resp.Diagnostics, path.Root("build"), "move stage", stage.Name, move.Err)
+		return
+	}
+	switch {
+	case state == nil:
+		plan.undecide(plan.Name)
+		plan.Candidate = orUnknown(move.Candidate)
+		plan.Instances = intOrNull(stage.Instances(st.Pipeline))
+		return
+	case move.Action == pipeline.ActionRun || move.Action == pipeline.ActionAdopt:
+		plan.undecide(plan.Name)
+		plan.Candidate = orNull(move.Candidate)
+	default:
+		keepExports(plan, state)
+		if sameStages(plan.After, state.After) {
+			plan.After = state.After
+		}
+		if move.Action == pipeline.ActionRestore {
+			plan.Run, plan.Log, plan.Endpoint = types.StringUnknown(), types.StringUnknown(), types.StringUnknown()
+		}
+	}
+	plan.Instances = intOrNull(stage.Instances(st.Pipeline))
+}
+
+// moveLater plans a stage that may move once the stages above have run. A pin is
+// checked against those that will not run.
+func (r *stageResource) moveLater(st *pipeline.State, stage pipeline.Stage, g gates, plan *stageModel, resp *resource.ModifyPlanResponse) {
+	plan.undecide(plan.Name)
+	plan.Instances = intOrNull(stage.Instances(st.Pipeline))
+	switch {
+	case stage.Pin != "":
+		plan.Candidate = types.StringValue(stage.Pin)
+		settled := stage
+		settled.After = slices.DeleteFunc(slices.Clone(stage.Upstream()), func(up string) bool { return g.pending[up] })
+		if len(settled.After) == 0 {
+			return
+		}
+		if _, exists := st.Builds[stage.Pin]; !exists {
+			return // this apply may make it
+		}
+		if err := st.CheckPin(settled, stage.Pin); err != nil {
+			addAttributeError(&resp.Diagnostics, path.Root("build"), "move stage", stage.Name, err)
+		}
+	case stage.Type == pipeline.TypeCommit:
+		plan.Candidate = types.StringValue(pipeline.BuildID(stage.Pipeline, stage.Source.Digest, stage.BaseImage))
+	}
+}
+
+// keepExports plans that everything exported stays as it is.
+func keepExports(plan, state *stageModel) {
+	plan.Candidate, plan.Passed, plan.Status, plan.WaitingFor = state.Candidate, state.Passed, state.Status, state.WaitingFor
+	plan.Run, plan.ImageID, plan.ArtifactDigest = state.Run, state.ImageID, state.ArtifactDigest
+	plan.Endpoint, plan.Log = state.Endpoint, state.Log
+}
+
+func orUnknown(s string) types.String {
+	if s == "" {
+		return types.StringUnknown()
+	}
+	return types.StringValue(s)
+}

@@ -1,0 +1,228 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// defaultTimeout bounds an apply of one resource that sets no timeouts: longer than
+// a patient acceptance suite.
+const defaultTimeout = time.Hour
+
+// base is what the resources have in common.
+type base struct {
+	kind    string
+	session *session // nil while only the configuration is validated
+}
+
+// Metadata implements resource.Resource.
+func (b *base) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
+	resp.TypeName = req.ProviderTypeName + "_" + b.kind
+}
+
+// Configure implements resource.ResourceWithConfigure.
+func (b *base) Configure(_ context.Context, req resource.ConfigureRequest, _ *resource.ConfigureResponse) {
+	if s, ok := req.ProviderData.(*session); ok {
+		b.session = s
+	}
+}
+
+// stageResource is penstock_stage.
+type stageResource struct{ base }
+
+var (
+	_ resource.ResourceWithConfigure      = (*stageResource)(nil)
+	_ resource.ResourceWithModifyPlan     = (*stageResource)(nil)
+	_ resource.ResourceWithImportState    = (*stageResource)(nil)
+	_ resource.ResourceWithValidateConfig = (*stageResource)(nil)
+)
+
+func newStageResource() resource.Resource { return &stageResource{base{kind: "stage"}} }
+
+// ValidateConfig implements resource.ResourceWithValidateConfig: it finds the
+// mistakes between arguments.
+func (r *stageResource) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
+	var m stageModel
+	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() || m.Type.IsUnknown() {
+		return
+	}
+	resp.Diagnostics.Append(validateGates(m.After)...)
+	kind := pipeline.StageType(m.Type.ValueString())
+	var def pipeline.Stage
+	def.Type = kind
+	environment := def.WithDefaults(nil, nil).Env != nil || !m.Environment.IsNull()
+	resp.Diagnostics.Append(validateSteps(m.Steps, environment, "command", "http", "load")...)
+	if !m.Environment.IsNull() && !m.Environment.IsUnknown() {
+		resp.Diagnostics.Append(needsVersion(path.Root("environment"), m.Environment)...)
+		if keep, ok := m.Environment.Attributes()["keep"].(types.Bool); ok && kind == pipeline.TypeProduction && !keep.IsUnknown() && !keep.IsNull() && !keep.ValueBool() {
+			resp.Diagnostics.AddAttributeError(path.Root("environment").AtName("keep"), "Production lasts",
+				"The environment of a production stage always lasts. Remove keep, or use type = \"pre-production\" for one that ends with its run.")
+		}
+	}
+	r.validateByType(kind, m, environment, &resp.Diagnostics)
+}
+
+// validateByType finds arguments that the stage's type lacks or does not have.
+func (r *stageResource) validateByType(kind pipeline.StageType, m stageModel, environment bool, diags *diag.Diagnostics) {
+	forbid := func(name string, set bool, why string) {
+		if set {
+			diags.AddAttributeError(path.Root(name), "Argument of another type of stage",
+				fmt.Sprintf("A stage of type %q has no %s: %s. Remove it.", kind, name, why))
+		}
+	}
+	commit, bootstrap := kind == pipeline.TypeCommit, kind == pipeline.TypeBootstrap
+	if commit && m.Source.IsNull() {
+		diags.AddAttributeError(path.Root("source"), "Missing source",
+			"A stage of type \"commit\" needs a source. Set source = data.penstock_source.NAME.revision.")
+	}
+	forbid("source", !commit && !bootstrap && !m.Source.IsNull(), "it takes the builds of the commit stage")
+	forbid("base_image", !commit && !m.BaseImage.IsNull(), "the commit stage chooses it")
+	forbid("artifact", !commit && !m.Artifact.IsNull(), "the commit stage makes it")
+	forbid("build", (commit || bootstrap) && !m.Build.IsNull(), "only stages that take builds can be pinned")
+	forbid("trigger", (commit || bootstrap) && !m.Trigger.IsNull(), "it runs when its source or definition changes")
+	forbid("environment", bootstrap && !m.Environment.IsNull(), "there is no build to launch yet")
+	forbid("approval", bootstrap && m.Approval.ValueBool(), "there is no build to approve")
+	forbid("bake", m.Bake.ValueBool() && !environment, "it has no environment to bake from; set environment = {}")
+	if m.Name.IsNull() {
+		m.Name = m.Type
+	}
+	seen := map[string]bool{}
+	for i, up := range expandGates(m.After).stages {
+		at := path.Root("after").AtListIndex(i)
+		if !m.Name.IsUnknown() && up == m.Name.ValueString() {
+			diags.AddAttributeError(at, "Stage after itself", fmt.Sprintf("Stage %q can't come after itself. Remove it from after.", up))
+		}
+		if seen[up] {
+			diags.AddAttributeError(at, "Stage twice", fmt.Sprintf("Stage %q stands in after twice. Remove one.", up))
+		}
+		seen[up] = true
+	}
+}
+
+// Create implements resource.Resource. When the stage's first run fails, nothing
+// is kept in Terraform's state: the next apply goes on from the ledger.
+func (r *stageResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
+	r.apply(ctx, req.Plan, req.Config, &resp.State, &resp.Diagnostics, func(m stageModel) (time.Duration, diag.Diagnostics) {
+		return m.Timeouts.Create(ctx, defaultTimeout)
+	})
+}
+
+// Update implements resource.Resource. When it fails, the state stays as it was.
+func (r *stageResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
+	r.apply(ctx, req.Plan, req.Config, &resp.State, &resp.Diagnostics, func(m stageModel) (time.Duration, diag.Diagnostics) {
+		return m.Timeouts.Update(ctx, defaultTimeout)
+	})
+}
+
+func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk.Config, state *tfsdk.State, diags *diag.Diagnostics, timeout func(stageModel) (time.Duration, diag.Diagnostics)) {
+	var m, secret stageModel
+	diags.Append(plan.Get(ctx, &m)...)
+	diags.Append(config.Get(ctx, &secret)...)
+	if diags.HasError() {
+		return
+	}
+	limit, d := timeout(m)
+	diags.Append(d...)
+	stage := expandStage(ctx, m, r.session.Owner, diags)
+	request := engine.AdvanceRequest{Stage: stage, Candidate: m.Candidate.ValueString()}
+	request.Secrets.Steps = expandStepSecrets(ctx, secret.Steps, diags)
+	if wo, ok := secret.Environment.Attributes()["env_wo"].(types.Map); ok {
+		request.Secrets.Environment = expandSecrets(ctx, wo, diags)
+	}
+	if diags.HasError() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	standing, err := r.session.Engine.Advance(ctx, request)
+	if err != nil {
+		addError(diags, fmt.Sprintf("move pipeline %q through stage", stage.Pipeline), stage.Name, err)
+		return
+	}
+	st, err := r.session.Engine.State(ctx, stage.Pipeline)
+	if err != nil {
+		addError(diags, "read stage", stage.Name, err)
+		return
+	}
+	flattenStanding(standing, st.Pipeline, &m)
+	diags.Append(state.Set(ctx, m)...)
+}
+
+// Read implements resource.Resource.
+func (r *stageResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
+	var m stageModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	st, err := r.session.Engine.State(ctx, m.Pipeline.ValueString())
+	if err != nil {
+		addError(&resp.Diagnostics, "read stage", m.Name.ValueString(), err)
+		return
+	}
+	stage, ok := st.Stages[m.Name.ValueString()]
+	if !ok {
+		resp.State.RemoveResource(ctx)
+		return
+	}
+	if m.Type.IsNull() { // imported
+		flattenStage(ctx, st, stage, schemaOf(ctx, r), &m, &resp.Diagnostics)
+	}
+	flattenStanding(r.session.Engine.StandingIn(st, stage), st.Pipeline, &m)
+	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
+}
+
+// Delete implements resource.Resource.
+func (r *stageResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
+	var m stageModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
+	limit, d := m.Timeouts.Delete(ctx, defaultTimeout)
+	resp.Diagnostics.Append(d...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if err := r.session.Engine.RemoveStage(ctx, m.Pipeline.ValueString(), m.Name.ValueString()); err != nil {
+		addError(&resp.Diagnostics, "remove stage", m.Name.ValueString(), err)
+	}
+}
+
+// ImportState implements resource.ResourceWithImportState: the ID is PIPELINE/STAGE.
+func (r *stageResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
+	importPair(ctx, req, resp, "stage")
+}
+
+// importPair takes an import ID of the form PIPELINE/NAME apart.
+func importPair(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse, noun string) {
+	pipelineName, name, ok := strings.Cut(req.ID, "/")
+	if !ok || pipelineName == "" || name == "" || strings.Contains(name, "/") {
+		resp.Diagnostics.AddError("Invalid import ID", fmt.Sprintf("%q is not of the form PIPELINE/%s, as in shop/%s.", req.ID, strings.ToUpper(noun), noun))
+		return
+	}
+	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("pipeline"), pipelineName)...)
+	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("name"), name)...)
+}
+
+// schemaOf gives a resource's schema.
+func schemaOf(ctx context.Context, r resource.Resource) schema.Schema {
+	var s resource.SchemaResponse
+	r.Schema(ctx, resource.SchemaRequest{}, &s)
+	return s.Schema
+}

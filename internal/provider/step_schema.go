@@ -1,0 +1,313 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/hashicorp/terraform-plugin-framework-validators/float64validator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// stepModel is one step of a stage.
+type stepModel struct {
+	Name       types.String `tfsdk:"name"`
+	Command    types.String `tfsdk:"command"`
+	On         types.String `tfsdk:"on"`
+	Directory  types.String `tfsdk:"directory"`
+	Env        types.Map    `tfsdk:"env"`
+	EnvWO      types.Map    `tfsdk:"env_wo"`
+	EnvVersion types.Int64  `tfsdk:"env_wo_version"`
+	Timeout    types.String `tfsdk:"timeout"`
+	Retries    types.Int64  `tfsdk:"retries"`
+	Report     types.String `tfsdk:"report"`
+	HTTP       *httpModel   `tfsdk:"http"`
+	Load       *loadModel   `tfsdk:"load"`
+}
+
+type httpModel struct {
+	URL      types.String `tfsdk:"url"`
+	Path     types.String `tfsdk:"path"`
+	Method   types.String `tfsdk:"method"`
+	Headers  types.Map    `tfsdk:"headers"`
+	Body     types.String `tfsdk:"body"`
+	Status   types.Int64  `tfsdk:"status"`
+	Contains types.String `tfsdk:"contains"`
+}
+
+type loadModel struct {
+	Rate          types.Float64 `tfsdk:"rate"`
+	Duration      types.String  `tfsdk:"duration"`
+	URL           types.String  `tfsdk:"url"`
+	Path          types.String  `tfsdk:"path"`
+	Method        types.String  `tfsdk:"method"`
+	Headers       types.Map     `tfsdk:"headers"`
+	Body          types.String  `tfsdk:"body"`
+	P50           types.String  `tfsdk:"p50"`
+	P95           types.String  `tfsdk:"p95"`
+	P99           types.String  `tfsdk:"p99"`
+	Max           types.String  `tfsdk:"max"`
+	ErrorRate     types.Float64 `tfsdk:"error_rate"`
+	MinThroughput types.Float64 `tfsdk:"min_throughput"`
+}
+
+// optional makes an optional string attribute.
+func optional(text string, v ...validator.String) schema.StringAttribute {
+	return schema.StringAttribute{Optional: true, MarkdownDescription: text, Validators: v}
+}
+
+func required(text string, v ...validator.String) schema.StringAttribute {
+	return schema.StringAttribute{Required: true, MarkdownDescription: text, Validators: v}
+}
+
+func computed(text string) schema.StringAttribute {
+	return schema.StringAttribute{Computed: true, MarkdownDescription: text}
+}
+
+// envAttributes are the three arguments that set a command's environment.
+func envAttributes(of string) map[string]schema.Attribute {
+	return map[string]schema.Attribute{
+		"env": schema.MapAttribute{Optional: true, ElementType: types.StringType, MarkdownDescription: "Environment variables of " + of + ", by name."},
+		"env_wo": schema.MapAttribute{
+			Optional: true, WriteOnly: true, ElementType: types.StringType,
+			MarkdownDescription: "Secret environment variables of " + of + ", by name. Write-only: they reach neither state, plan, ledger nor log. Needs Terraform 1.11 or newer, and `env_wo_version`.",
+		},
+		"env_wo_version": schema.Int64Attribute{
+			Optional: true, Validators: []validator.Int64{int64validator.AtLeast(1)},
+			MarkdownDescription: "Version of `env_wo`. Terraform can't see a write-only value change; a new number here says that it did.",
+		},
+	}
+}
+
+func stepsAttribute() schema.ListNestedAttribute {
+	attributes := envAttributes("the step's command")
+	for name, a := range map[string]schema.Attribute{
+		"name":      required("Name of the step, unique in the stage.", stringvalidator.LengthBetween(1, 100)),
+		"command":   optional("Command line for `/bin/sh -e`, run in a clean checkout of the build's source. Exactly one of `command`, `http` and `load` is set.", stringvalidator.LengthAtLeast(1)),
+		"on":        optional("`environment` runs the command inside the stage's environment, in the root of an instance, instead of in the checkout.", stringvalidator.OneOf(string(pipeline.OnEnvironment))),
+		"directory": optional("Directory of the checkout to run the command in. Default: its root.", isInside()),
+		"timeout":   optional("How long one try may take. Default: `1h` for a command, `30s` for an HTTP check.", isDuration()),
+		"retries": schema.Int64Attribute{
+			Optional: true, Validators: []validator.Int64{int64validator.Between(0, 1000)},
+			MarkdownDescription: "Further tries after a failure. Default: 0.",
+		},
+		"report": optional("JUnit XML that the command writes: a path or pattern in the checkout. Its tests are counted, and a failed one fails the step.", stringvalidator.LengthAtLeast(1)),
+		"http": schema.SingleNestedAttribute{
+			Optional: true, MarkdownDescription: "An HTTP request and the answer that it must get.",
+			Attributes: map[string]schema.Attribute{
+				"url":     optional("Absolute URL. Exactly one of `url` and `path` is set.", isHTTPURL()),
+				"path":    optional("Path on the endpoint of the stage's environment.", isHTTPPath()),
+				"method":  optional("Default: `GET`.", isMethod()),
+				"headers": schema.MapAttribute{Optional: true, ElementType: types.StringType, MarkdownDescription: "Request headers, by name."},
+				"body":    optional("Body of the request."),
+				"status": schema.Int64Attribute{
+					Optional: true, Validators: []validator.Int64{int64validator.Between(100, 599)},
+					MarkdownDescription: "Status that is expected. Default: 200.",
+				},
+				"contains": optional("Regular expression (RE2) that the body must match.", isRegexp()),
+			},
+		},
+		"load": loadAttribute(),
+	} {
+		attributes[name] = a
+	}
+	return schema.ListNestedAttribute{
+		Optional: true, NestedObject: schema.NestedAttributeObject{Attributes: attributes},
+		MarkdownDescription: "What a run does, in order: commands, HTTP checks and load profiles. The first that fails fails the run.",
+	}
+}
+
+func loadAttribute() schema.SingleNestedAttribute {
+	rate := func(text string) schema.Float64Attribute {
+		return schema.Float64Attribute{Optional: true, MarkdownDescription: text, Validators: []validator.Float64{float64validator.AtLeast(0)}}
+	}
+	return schema.SingleNestedAttribute{
+		Optional: true, MarkdownDescription: "A constant rate of requests and the thresholds that it must meet.",
+		Attributes: map[string]schema.Attribute{
+			"rate": schema.Float64Attribute{
+				Required: true, MarkdownDescription: "Requests per second, more than 0.",
+				Validators: []validator.Float64{float64validator.Between(0.001, 100_000)},
+			},
+			"duration": required("How long to make requests.", isDuration()),
+			"url":      optional("Absolute URL. Exactly one of `url` and `path` is set.", isHTTPURL()),
+			"path":     optional("Path on the endpoint of the stage's environment.", isHTTPPath()),
+			"method":   optional("Default: `GET`.", isMethod()),
+			"headers":  schema.MapAttribute{Optional: true, ElementType: types.StringType, MarkdownDescription: "Request headers, by name."},
+			"body":     optional("Body of each request."),
+			"p50":      optional("Longest median latency that passes.", isDuration()),
+			"p95":      optional("Longest 95th percentile of latency that passes.", isDuration()),
+			"p99":      optional("Longest 99th percentile of latency that passes.", isDuration()),
+			"max":      optional("Longest latency that passes.", isDuration()),
+			"error_rate": schema.Float64Attribute{
+				Optional: true, Validators: []validator.Float64{float64validator.Between(0, 1)},
+				MarkdownDescription: "Largest share of failed requests that passes, from 0 to 1. Default: 0.",
+			},
+			"min_throughput": rate("Fewest successful requests per second that pass."),
+		},
+	}
+}
+
+// validateSteps finds the mistakes between the arguments of steps. environment
+// reports whether the stage has one; choices are the arguments of which each step
+// must set exactly one.
+func validateSteps(steps types.List, environment bool, choices ...string) diag.Diagnostics {
+	var diags diag.Diagnostics
+	names := map[string]bool{}
+	for i, element := range steps.Elements() {
+		o, ok := element.(types.Object)
+		if !ok || o.IsUnknown() || o.IsNull() {
+			continue
+		}
+		at, a := path.Root("steps").AtListIndex(i), o.Attributes()
+		name, _ := a["name"].(types.String)
+		if !name.IsUnknown() && names[name.ValueString()] {
+			diags.AddAttributeError(at.AtName("name"), "Duplicate step name", fmt.Sprintf("Two steps are named %q. Give each its own name.", name.ValueString()))
+		}
+		names[name.ValueString()] = true
+		diags.Append(exactlyOne(at, o, fmt.Sprintf("step %q", name.ValueString()), choices...)...)
+		for _, only := range []string{"on", "directory", "report", "env", "env_wo"} {
+			if v, ok := a[only]; ok && !v.IsNull() && a["http"] != nil && a["command"].IsNull() && !v.IsUnknown() {
+				diags.AddAttributeError(at.AtName(only), "Argument of a command", fmt.Sprintf("Step %q sets %s, which only a step with a command has. Remove it.", name.ValueString(), only))
+			}
+		}
+		diags.Append(needsVersion(at, o)...)
+		for _, kind := range []string{"http", "load"} {
+			if sub, ok := a[kind].(types.Object); ok && !sub.IsNull() && !sub.IsUnknown() {
+				diags.Append(exactlyOne(at.AtName(kind), sub, fmt.Sprintf("%s of step %q", kind, name.ValueString()), "url", "path")...)
+				if p := sub.Attributes()["path"]; !p.IsNull() && !environment {
+					diags.Append(needsEnvironment(at.AtName(kind).AtName("path"), name.ValueString()))
+				}
+			}
+		}
+		if on, ok := a["on"]; ok && !on.IsNull() && !environment {
+			diags.Append(needsEnvironment(at.AtName("on"), name.ValueString()))
+		}
+	}
+	return diags
+}
+
+func needsEnvironment(at path.Path, step string) diag.Diagnostic {
+	return diag.NewAttributeErrorDiagnostic(at, "No environment",
+		fmt.Sprintf("Step %q needs the stage's environment, and the stage has none. Set environment = {} on the stage, or a url on the step.", step))
+}
+
+// needsVersion reports secrets without the version that says when they change.
+func needsVersion(at path.Path, o types.Object) diag.Diagnostics {
+	var diags diag.Diagnostics
+	if wo, version := o.Attributes()["env_wo"], o.Attributes()["env_wo_version"]; wo != nil && !wo.IsNull() && version.IsNull() {
+		diags.AddAttributeError(at.AtName("env_wo_version"), "Missing version of secrets",
+			"env_wo is set without env_wo_version. Set env_wo_version = 1, and a higher number whenever the secrets change.")
+	}
+	return diags
+}
+
+// exactlyOne reports when not exactly one of the named attributes is set.
+func exactlyOne(at path.Path, o types.Object, what string, names ...string) diag.Diagnostics {
+	var diags diag.Diagnostics
+	var set []string
+	for _, name := range names {
+		if v := o.Attributes()[name]; v != nil && !v.IsNull() {
+			set = append(set, name)
+		}
+	}
+	if len(set) != 1 {
+		got := "none is"
+		if len(set) > 1 {
+			got = fmt.Sprintf("%v are", set)
+		}
+		diags.AddAttributeError(at, "Exactly one is needed", fmt.Sprintf("Exactly one of %v must be set in the %s; %s set.", names, what, got))
+	}
+	return diags
+}
+
+// expandSteps reads steps that are wholly known.
+func expandSteps(ctx context.Context, list types.List, diags *diag.Diagnostics) []pipeline.Step {
+	var models []stepModel
+	if list.IsNull() {
+		return nil
+	}
+	diags.Append(list.ElementsAs(ctx, &models, false)...)
+	var steps []pipeline.Step
+	for _, m := range models {
+		s := pipeline.Step{
+			Name: m.Name.ValueString(), Command: m.Command.ValueString(), On: pipeline.StepPlace(m.On.ValueString()),
+			Directory: m.Directory.ValueString(), Env: expandStrings(ctx, m.Env, diags), SecretsVersion: m.EnvVersion.ValueInt64(),
+			Timeout: expandDuration(m.Timeout), Retries: int(m.Retries.ValueInt64()), Report: m.Report.ValueString(),
+		}
+		if h := m.HTTP; h != nil {
+			s.HTTP = &pipeline.HTTPCheck{
+				URL: h.URL.ValueString(), Path: h.Path.ValueString(), Method: h.Method.ValueString(), Headers: expandStrings(ctx, h.Headers, diags),
+				Body: h.Body.ValueString(), Status: int(h.Status.ValueInt64()), Contains: h.Contains.ValueString(),
+			}
+		}
+		if l := m.Load; l != nil {
+			s.Load = &pipeline.Load{
+				Rate: l.Rate.ValueFloat64(), Duration: expandDuration(l.Duration), URL: l.URL.ValueString(), Path: l.Path.ValueString(),
+				Method: l.Method.ValueString(), Headers: expandStrings(ctx, l.Headers, diags), Body: l.Body.ValueString(),
+				P50: expandDuration(l.P50), P95: expandDuration(l.P95), P99: expandDuration(l.P99), Max: expandDuration(l.Max),
+				ErrorRate: l.ErrorRate.ValueFloat64(), MinThroughput: l.MinThroughput.ValueFloat64(),
+			}
+		}
+		steps = append(steps, s)
+	}
+	return steps
+}
+
+// expandStepSecrets reads the write-only variables of steps from the configuration.
+func expandStepSecrets(ctx context.Context, list types.List, diags *diag.Diagnostics) []pipeline.Secrets {
+	var all []pipeline.Secrets
+	for _, element := range list.Elements() {
+		var secrets pipeline.Secrets
+		if o, ok := element.(types.Object); ok {
+			if wo, ok := o.Attributes()["env_wo"].(types.Map); ok {
+				secrets = expandSecrets(ctx, wo, diags)
+			}
+		}
+		all = append(all, secrets)
+	}
+	return all
+}
+
+func flattenSteps(steps []pipeline.Step) []stepModel {
+	var models []stepModel
+	for _, s := range steps {
+		m := stepModel{
+			Name: types.StringValue(s.Name), Command: orNull(s.Command), On: orNull(string(s.On)), Directory: orNull(s.Directory),
+			Env: flattenStrings(s.Env), EnvWO: types.MapNull(types.StringType), EnvVersion: intOrNull(s.SecretsVersion),
+			Timeout: flattenDuration(s.Timeout), Retries: intOrNull(s.Retries), Report: orNull(s.Report),
+		}
+		if h := s.HTTP; h != nil {
+			m.HTTP = &httpModel{
+				URL: orNull(h.URL), Path: orNull(h.Path), Method: orNull(h.Method), Headers: flattenStrings(h.Headers),
+				Body: orNull(h.Body), Status: intOrNull(h.Status), Contains: orNull(h.Contains),
+			}
+		}
+		if l := s.Load; l != nil {
+			m.Load = &loadModel{
+				Rate: types.Float64Value(l.Rate), Duration: flattenDuration(l.Duration), URL: orNull(l.URL), Path: orNull(l.Path),
+				Method: orNull(l.Method), Headers: flattenStrings(l.Headers), Body: orNull(l.Body), P50: flattenDuration(l.P50),
+				P95: flattenDuration(l.P95), P99: flattenDuration(l.P99), Max: flattenDuration(l.Max),
+				ErrorRate: floatOrNull(l.ErrorRate), MinThroughput: floatOrNull(l.MinThroughput),
+			}
+		}
+		models = append(models, m)
+	}
+	return models
+}
+
+func floatOrNull(f float64) types.Float64 {
+	if f == 0 {
+		return types.Float64Null()
+	}
+	return types.Float64Value(f)
+}

@@ -1,0 +1,109 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/source"
+)
+
+// check is a string validator made of a function that gives what is wrong.
+type check struct {
+	what string
+	f    func(string) error
+}
+
+func (c check) Description(context.Context) string         { return c.what }
+func (c check) MarkdownDescription(context.Context) string { return c.what }
+
+func (c check) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	if req.ConfigValue.IsNull() || req.ConfigValue.IsUnknown() {
+		return
+	}
+	if err := c.f(req.ConfigValue.ValueString()); err != nil {
+		text := fmt.Sprintf("%s = %q: %v.", req.Path, req.ConfigValue.ValueString(), err)
+		if hint := pipeline.HintOf(err); hint != "" {
+			text += " " + hint
+		}
+		resp.Diagnostics.AddAttributeError(req.Path, "Invalid value", text)
+	}
+}
+
+var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
+
+// isName accepts the names of pipelines, stages, images and environments.
+func isName() validator.String {
+	return stringvalidator.RegexMatches(validName,
+		"must be 1 to 63 lower-case letters, digits, dots, dashes and underscores, and begin with a letter or digit")
+}
+
+// isDuration accepts positive durations such as "90s" or "1h30m".
+func isDuration() validator.String {
+	return check{"a positive duration, such as \"30s\" or \"1h30m\"", func(s string) error {
+		d, err := time.ParseDuration(s)
+		if err != nil {
+			return fmt.Errorf("it is not a duration; write a number and a unit (ms, s, m, h), as in \"30s\"")
+		}
+		if d <= 0 {
+			return fmt.Errorf("it must be more than zero")
+		}
+		return nil
+	}}
+}
+
+// isInside accepts slash-separated paths that stay in the source.
+func isInside() validator.String {
+	return check{"a path in the source, relative to its root", func(s string) error {
+		if s == "" || path.IsAbs(s) || s != path.Clean(s) && s != path.Clean(s)+"/" || path.Clean(s) == ".." || strings.HasPrefix(path.Clean(s), "../") {
+			return fmt.Errorf("it must be a plain path relative to the repository's root, without \"..\"")
+		}
+		return nil
+	}}
+}
+
+func isRegexp() validator.String {
+	return check{"a regular expression (RE2)", func(s string) error {
+		_, err := regexp.Compile(s)
+		return err
+	}}
+}
+
+func isHTTPPath() validator.String {
+	return stringvalidator.RegexMatches(regexp.MustCompile(`^/`), "must begin with \"/\"")
+}
+
+func isHTTPURL() validator.String {
+	return stringvalidator.RegexMatches(regexp.MustCompile(`^https?://[^/]+`), "must be an absolute http or https URL")
+}
+
+func isMethod() validator.String {
+	return stringvalidator.OneOf("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+}
+
+func isBuildID() validator.String {
+	return check{"a build ID", func(s string) error {
+		if !pipeline.ValidBuildID(s) {
+			return fmt.Errorf("a build ID is \"b-\" and ten hexadecimal digits; `penstock builds PIPELINE` lists them")
+		}
+		return nil
+	}}
+}
+
+func isRepository() validator.String {
+	return check{"a git repository: a URL or a path", source.ValidateRepository}
+}
+
+func isRef() validator.String { return check{"a git ref", source.ValidateRef} }
+
+func isGlob() validator.String { return check{"a pattern of paths", source.ValidateGlob} }

@@ -1,0 +1,207 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// known reports whether values, with everything inside them, are known.
+func known(ctx context.Context, values ...attr.Value) bool {
+	for _, v := range values {
+		raw, err := v.ToTerraformValue(ctx)
+		if err != nil || !raw.IsFullyKnown() {
+			return false
+		}
+	}
+	return true
+}
+
+// orNull gives a null string for an empty one.
+func orNull(s string) types.String {
+	if s == "" {
+		return types.StringNull()
+	}
+	return types.StringValue(s)
+}
+
+func intOrNull[T int | int64](n T) types.Int64 {
+	if n == 0 {
+		return types.Int64Null()
+	}
+	return types.Int64Value(int64(n))
+}
+
+// expandDuration reads a duration that a validator has accepted; zero for null.
+func expandDuration(s types.String) time.Duration {
+	d, _ := time.ParseDuration(s.ValueString())
+	return d
+}
+
+// flattenDuration writes a duration as people do: "8h", not "8h0m0s".
+func flattenDuration(d time.Duration) types.String {
+	if d == 0 {
+		return types.StringNull()
+	}
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return types.StringValue(s)
+}
+
+// expandStrings reads a map of strings; nil for null.
+func expandStrings(ctx context.Context, m types.Map, diags *diag.Diagnostics) map[string]string {
+	if m.IsNull() || m.IsUnknown() {
+		return nil
+	}
+	var out map[string]string
+	diags.Append(m.ElementsAs(ctx, &out, false)...)
+	return out
+}
+
+func flattenStrings(m map[string]string) types.Map {
+	if len(m) == 0 {
+		return types.MapNull(types.StringType)
+	}
+	values := make(map[string]attr.Value, len(m))
+	for k, v := range m {
+		values[k] = types.StringValue(v)
+	}
+	return types.MapValueMust(types.StringType, values)
+}
+
+// expandSecrets reads a write-only map.
+func expandSecrets(ctx context.Context, m types.Map, diags *diag.Diagnostics) pipeline.Secrets {
+	plain := expandStrings(ctx, m, diags)
+	if plain == nil {
+		return nil
+	}
+	secrets := make(pipeline.Secrets, len(plain))
+	for k, v := range plain {
+		secrets[k] = pipeline.Secret(v)
+	}
+	return secrets
+}
+
+// sourceModel is a revision: { repository, commit, digest }.
+type sourceModel struct {
+	Repository types.String `tfsdk:"repository"`
+	Commit     types.String `tfsdk:"commit"`
+	Digest     types.String `tfsdk:"digest"`
+}
+
+var sourceTypes = map[string]attr.Type{"repository": types.StringType, "commit": types.StringType, "digest": types.StringType}
+
+func expandSource(ctx context.Context, o types.Object, diags *diag.Diagnostics) *pipeline.SourceRef {
+	if o.IsNull() || o.IsUnknown() {
+		return nil
+	}
+	var m sourceModel
+	diags.Append(o.As(ctx, &m, basetypes.ObjectAsOptions{})...)
+	return &pipeline.SourceRef{Repository: m.Repository.ValueString(), Commit: m.Commit.ValueString(), Digest: m.Digest.ValueString()}
+}
+
+func flattenSource(s *pipeline.SourceRef) types.Object {
+	if s == nil {
+		return types.ObjectNull(sourceTypes)
+	}
+	return types.ObjectValueMust(sourceTypes, map[string]attr.Value{
+		"repository": types.StringValue(s.Repository), "commit": types.StringValue(s.Commit), "digest": types.StringValue(s.Digest),
+	})
+}
+
+// sameSource reports whether two revisions have the same repository and the same
+// files that matter: then a move from one to the other moves nothing (rule 8).
+func sameSource(ctx context.Context, a, b types.Object) bool {
+	if !known(ctx, a, b) || a.IsNull() || b.IsNull() {
+		return false
+	}
+	var diags diag.Diagnostics
+	x, y := expandSource(ctx, a, &diags), expandSource(ctx, b, &diags)
+	return !diags.HasError() && x.Repository == y.Repository && x.Digest == y.Digest
+}
+
+// gateTypes are those of { stage, build }: what a stage exports as passed, and
+// what the next one takes in after.
+var gateTypes = map[string]attr.Type{"stage": types.StringType, "build": types.StringType}
+
+var gateType = types.ObjectType{AttrTypes: gateTypes}
+
+func gate(stage string, build types.String) types.Object {
+	return types.ObjectValueMust(gateTypes, map[string]attr.Value{"stage": types.StringValue(stage), "build": build})
+}
+
+// gates is what is known of an after list.
+type gates struct {
+	stages  []string        // names, in order
+	pending map[string]bool // stages whose newest passed build is not known yet
+	unknown bool            // not even the stages are known
+}
+
+func expandGates(after types.List) gates {
+	g := gates{pending: map[string]bool{}}
+	if after.IsUnknown() {
+		g.unknown = true
+	}
+	for _, element := range after.Elements() {
+		o, ok := element.(types.Object)
+		if !ok || o.IsUnknown() || o.IsNull() {
+			g.unknown = true
+			continue
+		}
+		stage, _ := o.Attributes()["stage"].(types.String)
+		if stage.IsUnknown() {
+			g.unknown = true
+			continue
+		}
+		g.stages = append(g.stages, stage.ValueString())
+		if o.Attributes()["build"].IsUnknown() {
+			g.pending[stage.ValueString()] = true
+		}
+	}
+	return g
+}
+
+// validateGates reports entries without a stage.
+func validateGates(after types.List) diag.Diagnostics {
+	var diags diag.Diagnostics
+	for i, element := range after.Elements() {
+		if o, ok := element.(types.Object); ok && !o.IsUnknown() && o.Attributes()["stage"].IsNull() {
+			diags.AddAttributeError(path.Root("after").AtListIndex(i), "Missing stage",
+				"An entry of after names no stage. Use the passed of another stage, as in penstock_stage.acceptance.passed.")
+		}
+	}
+	return diags
+}
+
+// open reports whether all builds are known.
+func (g gates) open() bool { return !g.unknown && len(g.pending) == 0 }
+
+// sameStages reports whether two after lists name the same stages in one order.
+func sameStages(a, b types.List) bool {
+	x, y := expandGates(a), expandGates(b)
+	if x.unknown || y.unknown || len(x.stages) != len(y.stages) || a.IsNull() != b.IsNull() {
+		return false
+	}
+	for i := range x.stages {
+		if x.stages[i] != y.stages[i] {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,77 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+// Command terraform-provider-penstock is Penstock: it serves Terraform's plugin
+// protocol when Terraform starts it, and is the penstock command when a person does.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+	"time"
+
+	tfprovider "github.com/hashicorp/terraform-plugin-framework/provider"
+	"github.com/hashicorp/terraform-plugin-framework/providerserver"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/cli"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local"
+	"github.com/penstock-io/terraform-provider-penstock/internal/process"
+	"github.com/penstock-io/terraform-provider-penstock/internal/provider"
+)
+
+// version is set when a release is built.
+var version = "dev"
+
+// address is where the provider is published.
+const address = "registry.terraform.io/penstock-io/penstock"
+
+func main() {
+	process.Guard()
+	local.Supervise()
+	debug := slices.Contains(os.Args[1:], "-debug")
+	if os.Getenv("TF_PLUGIN_MAGIC_COOKIE") != "" || debug {
+		os.Exit(serve(debug))
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := cli.Main(ctx, os.Args[1:], cli.System(), version)
+	stop()
+	os.Exit(code)
+}
+
+// serve serves the provider until Terraform ends it.
+func serve(debug bool) int {
+	p := provider.New(version)
+	if !debug {
+		go endWithParent()
+	}
+	ctx := context.Background()
+	err := providerserver.Serve(ctx, func() tfprovider.Provider { return p }, providerserver.ServeOpts{
+		Address: address, Debug: debug, ProtocolVersion: 6,
+	})
+	p.Close(ctx)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// orphanGrace is what a provider whose Terraform was killed has left to clean up:
+// the requests under way are cancelled, and remove what they were making.
+const orphanGrace = 10 * time.Second
+
+// endWithParent ends the process some time after its parent has ended. A Terraform
+// that is killed does not tell its plugins.
+func endWithParent() {
+	parent := os.Getppid()
+	for range time.Tick(time.Second) {
+		if os.Getppid() != parent {
+			break
+		}
+	}
+	time.AfterFunc(orphanGrace, func() { os.Exit(1) })
+}
