@@ -62,13 +62,13 @@ func serve(debug bool) int {
 
 // orphanGrace is what a provider whose Terraform was killed has left to clean up:
 // the requests under way are cancelled, and remove what they were making.
-const orphanGrace = 10 * time.Second
+const orphanGrace = 5 * time.Second
 
 // endWithParent ends the process some time after its parent has ended. A Terraform
 // that is killed does not tell its plugins.
 func endWithParent() {
 	parent := os.Getppid()
-	for range time.Tick(time.Second) {
+	for range time.Tick(200 * time.Millisecond) {
 		if os.Getppid() != parent {
 			break
 		}

@@ -156,7 +156,7 @@ func (s *site) checkWhole(when, version string) {
 		s.t.Fatalf("%s: left over: %v", when, g)
 	}
 	supervisors, instances, others := 0, 0, []string{}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(20 * time.Second) // an orphaned provider cleans up for some seconds
 	for {
 		supervisors, instances, others = 0, 0, others[:0]
 		for _, line := range s.processes() {

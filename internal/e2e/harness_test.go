@@ -109,8 +109,15 @@ func newSite(t testing.TB, config string) *site {
 	s.commit("1")
 	s.run(s.dir, terraform, "init", "-no-color", "-input=false")
 	t.Cleanup(func() {
-		if left := s.processes(); len(left) > 0 {
-			t.Errorf("processes are left behind: %v", left)
+		if t.Failed() {
+			_, _ = s.try(s.dir, terraform, "destroy", "-auto-approve", "-no-color", "-input=false")
+		}
+		left := s.processes()
+		for pid, line := range left {
+			t.Errorf("process %d is left behind: %s", pid, line)
+			if p, err := os.FindProcess(pid); err == nil {
+				_ = p.Kill()
+			}
 		}
 	})
 	return s

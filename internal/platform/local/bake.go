@@ -6,11 +6,15 @@ package local
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 )
 
@@ -46,15 +50,9 @@ func (p *Platform) bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.B
 	}
 	p.sweepBakes()
 	dir := filepath.Join(p.Dir, imagesDir, bakesDir, r.Token)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return pipeline.BakedImage{}, err
-	}
-	lock, err := tryLock(filepath.Join(dir, lockFile))
+	lock, err := lockBake(ctx, dir)
 	if err != nil {
 		return pipeline.BakedImage{}, err
-	}
-	if lock == nil {
-		return pipeline.BakedImage{}, pipeline.Errorf(pipeline.CodeConflict, opBake, "run %s is baking it already", r.Token)
 	}
 	defer func() {
 		_ = removeTree(dir)
@@ -74,20 +72,45 @@ func (p *Platform) bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.B
 		return pipeline.BakedImage{}, err
 	}
 	for i, c := range r.Commands {
-		if err := bakeCommand(c, i, work).must(ctx, r.Log); err != nil {
+		do, err := bakeCommand(c, i, work)
+		if err == nil {
+			err = do.must(ctx, r.Log)
+		}
+		if err != nil {
 			return pipeline.BakedImage{}, err
 		}
 	}
 	return p.ingest(ctx, work)
 }
 
+// lockBake makes the directory of a bake and takes its lock. A sweep may hold that
+// for an instant, and remove the directory.
+func lockBake(ctx context.Context, dir string) (lock *os.File, err error) {
+	schedule := poll.Schedule{First: time.Millisecond, Max: 50 * time.Millisecond, Factor: 2, Limit: time.Second, What: "the lock of the bake"}
+	err = poll.Until(ctx, schedule, func(context.Context) (poll.Probe, error) {
+		err := os.MkdirAll(dir, 0o700)
+		if err == nil {
+			lock, err = tryLock(filepath.Join(dir, lockFile))
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			err = poll.Retryable(err)
+		}
+		return poll.Probe{Done: lock != nil, State: "it is held"}, err
+	})
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return nil, pipeline.Errorf(pipeline.CodeConflict, opBake, "run %s is baking it already", filepath.Base(dir))
+	}
+	return lock, err
+}
+
 // bakeCommand gives the command of a bake's step.
-func bakeCommand(c pipeline.Command, i int, root string) command {
+func bakeCommand(c pipeline.Command, i int, root string) (command, error) {
+	dir, err := inside(root, c.Dir)
 	v := variables{Env: process.Environ(nil)}.with(c.Env, c.Secrets)
 	return command{
-		what: "step " + cmp.Or(c.Name, fmt.Sprint(i+1)), line: c.Line, dir: filepath.Join(root, c.Dir),
+		what: "step " + cmp.Or(c.Name, fmt.Sprint(i+1)), line: c.Line, dir: dir,
 		env: append(v.Env, "PENSTOCK_ROOT="+root), secrets: v.Secrets, timeout: c.Timeout,
-	}
+	}, err
 }
 
 func (p *Platform) ingest(ctx context.Context, tree string) (pipeline.BakedImage, error) {

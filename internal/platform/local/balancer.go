@@ -11,8 +11,8 @@ import (
 	stdlog "log"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/http/httputil"
-	"slices"
 	"sync"
 	"time"
 )
@@ -24,8 +24,8 @@ const (
 	clientIdleTimeout = 2 * time.Minute
 
 	// Idle connections to an instance end before the instance ends them: Node.js
-	// does so after five seconds.
-	backendIdleTimeout = 3 * time.Second
+	// does so after five seconds, Gunicorn after two.
+	backendIdleTimeout = time.Second
 	backendIdleConns   = 64
 
 	dialTimeout = 2 * time.Second
@@ -75,7 +75,7 @@ func (b *balancer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			refuse(w, r, err)
 			return
 		}
-		defer ride.leave()
+		defer f.leave(ride)
 		// A service may answer while it is still being sent to.
 		_ = http.NewResponseController(w).EnableFullDuplex()
 		b.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), rideKey{}, ride)))
@@ -96,23 +96,6 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 	}
 }
 
-var (
-	errNoneHealthy = errors.New("no instance is healthy")
-	errClosed      = errors.New("the fleet takes no more requests")
-)
-
-// ride is a request that is under way to an instance.
-type ride struct {
-	fleet *fleet
-	on    *instance
-	tried []*instance
-}
-
-type rideKey struct{}
-
-// leave ends the ride.
-func (r *ride) leave() { r.fleet.leave(r.on) }
-
 // rider is the transport of all balancers: the request says where it goes.
 type rider struct{}
 
@@ -120,36 +103,54 @@ type rider struct{}
 // the connection the request was not sent, and goes to another one.
 func (rider) RoundTrip(req *http.Request) (*http.Response, error) {
 	r := req.Context().Value(rideKey{}).(*ride)
-	body := req.Body
 	for {
-		out := req.WithContext(req.Context())
-		if body != nil && body != http.NoBody {
-			out.Body = io.NopCloser(body) // the transport closes it, and a second try needs it
-		}
-		to := *req.URL
-		to.Scheme, to.Host = "http", r.on.address()
-		out.URL = &to
-		resp, err := r.fleet.transport(out).RoundTrip(out)
+		resp, err := r.send(req)
 		var dial *net.OpError
 		if err == nil || !errors.As(err, &dial) || dial.Op != "dial" || req.Context().Err() != nil {
 			return resp, err
 		}
-		if err := r.change(); err != nil {
+		if err := r.fleet.change(r); err != nil {
 			return nil, fmt.Errorf("%w: %w", err, dial)
 		}
 	}
 }
 
-// change moves the ride to an instance that it was not on.
-func (r *ride) change() error {
-	r.tried = append(r.tried, r.on)
-	next, err := r.fleet.take(func(i *instance) bool { return !slices.Contains(r.tried, i) })
-	if err != nil {
-		return err
+// send sends the request over a kept connection, if it may be sent again by a new
+// one: an instance may close a kept one at the very moment that it is used.
+func (r *ride) send(req *http.Request) (*http.Response, error) {
+	if !replayable(req) {
+		return r.fleet.single.RoundTrip(r.addressed(req.Context(), req))
 	}
-	r.fleet.leave(r.on)
-	r.on = next
-	return nil
+	reused := false
+	traced := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
+		GotConn: func(c httptrace.GotConnInfo) { reused = c.Reused },
+	})
+	resp, err := r.fleet.kept.RoundTrip(r.addressed(traced, req))
+	if err != nil && reused && req.Context().Err() == nil {
+		resp, err = r.fleet.single.RoundTrip(r.addressed(req.Context(), req))
+	}
+	return resp, err
+}
+
+// addressed gives a copy of the request that goes to the ride's instance.
+func (r *ride) addressed(ctx context.Context, req *http.Request) *http.Request {
+	out := req.WithContext(ctx)
+	if req.Body != nil && req.Body != http.NoBody {
+		out.Body = io.NopCloser(req.Body) // the transport closes it, and a second try needs it
+	}
+	to := *req.URL
+	to.Scheme, to.Host = "http", r.on.address()
+	out.URL = &to
+	return out
+}
+
+// replayable reports whether a request may be sent twice (RFC 9110, 9.2.2).
+func replayable(r *http.Request) bool {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return r.Body == nil || r.Body == http.NoBody
+	}
+	return false
 }
 
 // newTransport makes a fleet's connections to its instances.
@@ -161,17 +162,6 @@ func newTransport(keepAlive bool) *http.Transport {
 		MaxIdleConnsPerHost: backendIdleConns,
 		IdleConnTimeout:     backendIdleTimeout,
 	}
-}
-
-// replayable reports whether the transport sends the request again by itself when
-// a kept connection turns out to have been closed by the instance. Others get a
-// connection of their own, as they could be lost that way.
-func replayable(r *http.Request) bool {
-	switch r.Method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
-		return r.Body == nil || r.Body == http.NoBody
-	}
-	return false
 }
 
 // newServer makes the server of an endpoint.

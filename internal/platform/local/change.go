@@ -6,11 +6,8 @@ package local
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -97,9 +94,13 @@ func (s *supervisor) swap(id string) error {
 	case !next.isReady():
 		return pipeline.Errorf(pipeline.CodeConflict, "shift traffic", "fleet %s is not healthy yet", id)
 	}
+	if _, healthy := next.count(); healthy == 0 {
+		return pipeline.Errorf(pipeline.CodeFailed, "shift traffic", "%s",
+			saying(fmt.Sprintf("no instance of fleet %s is healthy any more", id), lastLines(superviseLog, describeLines)))
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	opened, l, err := s.open(next.rec)
+	opened, err := s.open(next.rec)
 	if err != nil {
 		return err
 	}
@@ -109,8 +110,8 @@ func (s *supervisor) swap(id string) error {
 		rec.Address, rec.Port = opened.address, opened.port
 	}
 	if err := writeRecord(s.dir, rec); err != nil {
-		if l != nil {
-			_ = l.Close()
+		if opened != nil {
+			_ = opened.listener.Close()
 		}
 		return fmt.Errorf("record shift: %w", err)
 	}
@@ -118,76 +119,13 @@ func (s *supervisor) swap(id string) error {
 	old := s.serving.Swap(next)
 	s.log.Printf("fleet %s: serves", id)
 	if opened != nil {
-		s.replaceFront(opened, l, next.rec.DrainTimeout)
+		s.replaceFront(opened, next.rec.DrainTimeout)
 	}
 	if old != nil {
 		old.close()
 		go s.retire(old, next.rec.DrainTimeout)
 	}
 	return nil
-}
-
-// open listens where the fleet's endpoint is to be. It gives nil where the
-// environment listens there.
-func (s *supervisor) open(want fleetRecord) (*front, net.Listener, error) {
-	if s.front != nil && s.front.address == want.Address && (want.Port == 0 || want.Port == s.front.port) {
-		return nil, nil, nil
-	}
-	var l net.Listener
-	var err error
-	port := want.Port
-	if port == 0 {
-		port = s.rec.Port
-	}
-	if port == 0 {
-		l, err = listenFree(want.Address)
-	} else {
-		l, err = listen(want.Address, port)
-	}
-	if err != nil {
-		return nil, nil, portError(pipeline.CodeFailed, "open endpoint", want.Address, port, want.Port != 0, err)
-	}
-	f := &front{address: want.Address, port: portOf(l)}
-	f.server = newServer(newBalancer(s.serving.Load, s.log), s.log)
-	return f, l, nil
-}
-
-// replaceFront serves at the new address, and ends the old one after the requests
-// that came in there.
-func (s *supervisor) replaceFront(next *front, l net.Listener, drain time.Duration) {
-	old := s.front
-	s.front = next
-	s.log.Printf("endpoint: %s", endpointURL(next.address, next.port))
-	go func() { _ = next.server.Serve(l) }()
-	if old == nil {
-		return
-	}
-	go func() {
-		bounded, cancel := context.WithTimeout(s.life, drain)
-		defer cancel()
-		if old.server.Shutdown(bounded) != nil {
-			_ = old.server.Close()
-		}
-	}()
-}
-
-// portError explains why one can't listen at an address.
-func portError(code pipeline.Code, op, address string, port int, chosen bool, err error) error {
-	e := pipeline.Errorf(code, op, "port %d: %w", port, err)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE) && chosen:
-		return pipeline.Errorf(code, op, "port %d of %s is in use by another program", port, address).
-			WithHint("End what listens there, set port to another one, or leave port out for any free one.")
-	case errors.Is(err, syscall.EADDRINUSE):
-		return pipeline.Errorf(code, op, "port %d of %s, where the environment answered before, is in use by another program", port, address).
-			WithHint("End what listens there, or set port to another one.")
-	case errors.Is(err, syscall.EACCES):
-		return e.WithHint("Set port to one that this user may listen on, as a rule 1024 or above.")
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return pipeline.Errorf(code, op, "address %q is none of this machine's", address).
-			WithHint("Set address to one of this machine's addresses, or leave it out for loopback.")
-	}
-	return e.WithHint("Check address and port.")
 }
 
 // retiring lists the fleets that end.
@@ -282,7 +220,7 @@ func (s *supervisor) place(id string) (place, error) {
 func (s *supervisor) status() status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := status{Fleets: map[string]fleetStatus{}}
+	out := status{Fleets: map[string]fleetStatus{}, Ending: s.rec.Expired || s.life.Err() != nil}
 	out.Report = pipeline.EnvironmentReport{ID: s.rec.ID, Status: pipeline.EnvRunning, ExpiresAt: s.rec.ExpiresAt}
 	r := &out.Report
 	if s.front != nil {
@@ -308,6 +246,7 @@ func (s *supervisor) status() status {
 	switch {
 	case s.rec.Expired:
 		r.Status, r.Endpoint, r.Serving, r.Instances, r.Healthy = pipeline.EnvExpired, "", "", 0, 0
+		r.Reason = reasonExpired
 	case r.Status == pipeline.EnvDegraded:
 		r.Reason = saying(r.Reason, lastLines(superviseLog, describeLines))
 	}

@@ -106,6 +106,27 @@ func (c *supervisorClient) status(ctx context.Context) (status, error) {
 	return s, err
 }
 
+// look asks a supervisor that may be about to begin or to end, until it answers or
+// is gone.
+func (c *supervisorClient) look(ctx context.Context, limit time.Duration) (s status, alive bool, err error) {
+	schedule := poll.Schedule{First: 5 * time.Millisecond, Max: 200 * time.Millisecond, Factor: 2, Limit: limit, What: "an answer"}
+	err = poll.Until(ctx, schedule, func(ctx context.Context) (poll.Probe, error) {
+		var err error
+		if s, err = c.status(ctx); err == nil {
+			alive = true
+			return poll.Probe{Done: true}, nil
+		}
+		if alive = c.alive(); !alive {
+			return poll.Probe{Done: true}, nil
+		}
+		if errors.Is(err, errNoSupervisor) {
+			err = poll.Retryable(err)
+		}
+		return poll.Probe{}, err
+	})
+	return s, alive, err
+}
+
 // alive reports whether the environment has a supervisor, whether it answers or not.
 func (c *supervisorClient) alive() bool { return locked(filepath.Join(c.dir, superviseLock)) }
 

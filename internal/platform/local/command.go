@@ -86,6 +86,15 @@ func (v variables) with(env map[string]string, secrets pipeline.Secrets) variabl
 	return variables{Env: all, Secrets: hide}
 }
 
+// inside gives a directory of a tree by its path relative to the root.
+func inside(root, dir string) (string, error) {
+	if dir != "" && !filepath.IsLocal(dir) {
+		return "", pipeline.Errorf(pipeline.CodeInvalid, "run command", "directory %q leads out of the tree", dir).
+			WithHint("Name a directory relative to the root of the tree.")
+	}
+	return filepath.Join(root, dir), nil
+}
+
 // Exec runs a command in the tree of one instance, with the variables of its
 // service. The exit status is -1 for a command that a signal ended. The command is
 // a child of this process, and ends with it.
@@ -101,13 +110,9 @@ func (p *Platform) Exec(ctx context.Context, environment, fleet string, c pipeli
 	if err := p.ask(ctx, environment, op, "GET", pathFleets+fleet+"/place", nil, &at); err != nil {
 		return -1, err
 	}
-	dir := at.Root
-	if c.Dir != "" {
-		if !filepath.IsLocal(c.Dir) {
-			return -1, pipeline.Errorf(pipeline.CodeInvalid, op, "directory %q leads out of the instance", c.Dir).
-				WithHint("Name a directory relative to the instance's root.")
-		}
-		dir = filepath.Join(dir, c.Dir)
+	dir, err := inside(at.Root, c.Dir)
+	if err != nil {
+		return -1, err
 	}
 	v := at.Variables.with(c.Env, c.Secrets)
 	what := "command"

@@ -4,6 +4,7 @@
 package local
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -35,6 +36,7 @@ type variables struct {
 type status struct {
 	Report pipeline.EnvironmentReport `json:"report"`
 	Fleets map[string]fleetStatus     `json:"fleets"`
+	Ending bool                       `json:"ending,omitempty"`
 }
 
 type fleetStatus struct {
@@ -106,7 +108,7 @@ func answering[T any](f func(*http.Request, T) (any, error)) http.HandlerFunc {
 		reply, err := f(r, message)
 		code := http.StatusOK
 		if err != nil {
-			code, reply = http.StatusConflict, refusalOf(err)
+			code, reply = http.StatusConflict, refusalOf(r.Context(), err)
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(code)
@@ -114,14 +116,12 @@ func answering[T any](f func(*http.Request, T) (any, error)) http.HandlerFunc {
 	}
 }
 
-func refusalOf(err error) refusal {
-	r := refusal{Code: pipeline.CodeFailed, Message: err.Error(), Hint: pipeline.HintOf(err)}
+func refusalOf(ctx context.Context, err error) refusal {
+	err = coded(ctx, "", err)
+	r := refusal{Code: pipeline.CodeOf(err), Message: err.Error(), Hint: pipeline.HintOf(err)}
 	var own *pipeline.Error
-	if errors.As(err, &own) {
-		r.Code, r.Op = own.Code, own.Op
-		if own.Err != nil {
-			r.Message = own.Err.Error()
-		}
+	if errors.As(err, &own) && own.Err != nil {
+		r.Op, r.Message = own.Op, own.Err.Error()
 	}
 	return r
 }

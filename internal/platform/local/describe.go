@@ -16,6 +16,8 @@ import (
 // describeAtOnce bounds how many environments are asked at a time.
 const describeAtOnce = 32
 
+const reasonExpired = "its time is over"
+
 // Describe reports on environments. Each takes at most two seconds, and they are
 // asked side by side. It changes nothing.
 func (p *Platform) Describe(ctx context.Context, ids ...string) (map[string]pipeline.EnvironmentReport, error) {
@@ -54,17 +56,17 @@ func (p *Platform) describe(ctx context.Context, id string) pipeline.Environment
 		return gone
 	}
 	c := newClient(p.dir(id))
-	s, err := c.status(ctx)
-	if err == nil {
+	s, alive, err := c.look(ctx, answerTime)
+	switch {
+	case alive && err == nil:
 		return s.Report
-	}
-	if c.alive() {
+	case alive:
 		return pipeline.EnvironmentReport{ID: id, Status: pipeline.EnvDegraded, Reason: fmt.Sprintf("its supervisor does not answer: %v", err)}
 	}
 	rec, err := readRecord(c.dir)
 	switch {
 	case err == nil && p.over(rec):
-		return pipeline.EnvironmentReport{ID: id, Status: pipeline.EnvExpired, ExpiresAt: rec.ExpiresAt, Reason: "its time is over"}
+		return pipeline.EnvironmentReport{ID: id, Status: pipeline.EnvExpired, ExpiresAt: rec.ExpiresAt, Reason: reasonExpired}
 	case pipeline.CodeOf(err) == pipeline.CodeCorrupt:
 		gone.Reason = errors.Unwrap(err).Error()
 		return gone

@@ -36,19 +36,17 @@ func (p *Platform) hold(ctx context.Context, id string, make bool) (*environment
 	e.client = newClient(e.dir)
 	schedule := poll.Schedule{First: 5 * time.Millisecond, Max: 200 * time.Millisecond, Factor: 1.5, What: "environment " + id + " to be free"}
 	err := poll.Until(ctx, schedule, func(context.Context) (poll.Probe, error) {
+		var err error
 		if make {
-			if err := os.MkdirAll(e.dir, 0o700); errors.Is(err, fs.ErrNotExist) {
-				return poll.Probe{}, nil // somebody removed its parent just now
-			} else if err != nil {
-				return poll.Probe{}, err
-			}
+			err = os.MkdirAll(e.dir, 0o700)
 		}
-		lock, err := tryLock(filepath.Join(e.dir, lockFile))
+		if err == nil {
+			e.lock, err = tryLock(filepath.Join(e.dir, lockFile))
+		}
 		if make && errors.Is(err, fs.ErrNotExist) {
-			return poll.Probe{}, nil
+			err = poll.Retryable(err) // somebody removed it just now
 		}
-		e.lock = lock
-		return poll.Probe{Done: lock != nil, State: "another process changes it"}, err
+		return poll.Probe{Done: e.lock != nil, State: "another process changes it"}, err
 	})
 	return e, err
 }
@@ -77,8 +75,8 @@ func (e *environment) drop(ctx context.Context, fleet string) error {
 	if e.client.alive() {
 		var s status
 		err := e.client.ask(ctx, "DELETE", pathFleets+fleet, nil, &s)
-		if err != nil && !errors.Is(err, errNoSupervisor) {
-			return err
+		if err != nil && e.client.alive() {
+			return err // whatever ails it, what serves must not suffer
 		}
 		if _, there := s.Fleets[fleet]; err == nil && len(s.Fleets) > 0 {
 			if there { // it serves
@@ -90,10 +88,14 @@ func (e *environment) drop(ctx context.Context, fleet string) error {
 			return err
 		}
 	}
-	if rec, err := readRecord(e.dir); err == nil && rec.served() {
-		return errors.Join(e.client.endStrays(ctx), removeTree(filepath.Join(e.dir, fleetsDir)))
+	rec, err := readRecord(e.dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || err == nil && !rec.served():
+		return e.remove(ctx)
+	case err != nil:
+		return err
 	}
-	return e.remove(ctx)
+	return errors.Join(e.client.endStrays(ctx), removeTree(filepath.Join(e.dir, fleetsDir)))
 }
 
 // ask sends a request to the supervisor of an environment.

@@ -62,9 +62,11 @@ func (f *fleet) start(ctx context.Context) error {
 	if err != nil {
 		return pipeline.Errorf(pipeline.CodeFailed, "start fleet", "%w", err)
 	}
-	f.endpoint = endpointURL(loopback, portOf(l))
-	f.test = newServer(newBalancer(func() *fleet { return f }, f.log), f.log)
-	go func() { _ = f.test.Serve(l) }()
+	server := newServer(newBalancer(func() *fleet { return f }, f.log), f.log)
+	f.mu.Lock()
+	f.test, f.endpoint = server, endpointURL(loopback, portOf(l))
+	f.mu.Unlock()
+	go func() { _ = server.Serve(l) }()
 	if err := f.grow(ctx, f.rec.Instances); err != nil {
 		return err
 	}
@@ -90,7 +92,9 @@ func (f *fleet) grow(ctx context.Context, n int) error {
 		}
 	}
 	if failed != nil {
-		f.end(added)
+		if err := f.end(added); err != nil {
+			f.log.Printf("fleet %s: remove instances: %v", f.rec.ID, err)
+		}
 		return failed
 	}
 	f.mu.Lock()
@@ -160,89 +164,17 @@ func (f *fleet) retire(drain time.Duration) error {
 		f.drain(serving, drain)
 	}
 	f.kill()
+	f.mu.Lock()
+	all := slices.Clone(f.all)
 	if f.test != nil {
 		_ = f.test.Close()
 	}
-	f.mu.Lock()
-	all := slices.Clone(f.all)
 	f.mu.Unlock()
 	for _, i := range all {
 		<-i.gone
 	}
 	f.kept.CloseIdleConnections()
 	return removeTree(f.dir)
-}
-
-// drain waits until the instances answer no request, but not longer than limit.
-func (f *fleet) drain(which []*instance, limit time.Duration) {
-	over := time.NewTimer(limit)
-	defer over.Stop()
-	for _, i := range which {
-		select {
-		case <-f.idle(i):
-		case <-over.C:
-			f.log.Printf("fleet %s: requests are still under way after %v; they are cut", f.rec.ID, limit)
-			return
-		case <-f.life.Done():
-			return
-		}
-	}
-}
-
-// idle gives a channel that is closed when the instance answers no request.
-func (f *fleet) idle(i *instance) <-chan struct{} {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if i.idle != nil {
-		return i.idle
-	}
-	idle := make(chan struct{})
-	if i.riders == 0 {
-		close(idle)
-	} else {
-		i.idle = idle
-	}
-	return idle
-}
-
-// board finds an instance for a new request.
-func (f *fleet) board() (*ride, error) {
-	f.mu.Lock()
-	closed := f.closed
-	f.mu.Unlock()
-	if closed {
-		return nil, errClosed
-	}
-	i, err := f.take(func(*instance) bool { return true })
-	if err != nil {
-		return nil, err
-	}
-	return &ride{fleet: f, on: i}, nil
-}
-
-// take finds a healthy instance in turn and counts a request as its.
-func (f *fleet) take(wanted func(*instance) bool) (*instance, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for range f.instances {
-		f.next = (f.next + 1) % len(f.instances)
-		if i := f.instances[f.next]; i.healthy.Load() && wanted(i) {
-			i.riders++
-			return i, nil
-		}
-	}
-	return nil, errNoneHealthy
-}
-
-// leave takes a request off an instance.
-func (f *fleet) leave(i *instance) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	i.riders--
-	if i.riders == 0 && i.idle != nil {
-		close(i.idle)
-		i.idle = nil
-	}
 }
 
 func (f *fleet) isReady() bool {
@@ -266,13 +198,6 @@ func (f *fleet) at() string {
 		return ""
 	}
 	return f.endpoint
-}
-
-func (f *fleet) transport(r *http.Request) *http.Transport {
-	if replayable(r) {
-		return f.kept
-	}
-	return f.single
 }
 
 // count gives the number of instances and how many of them are healthy.

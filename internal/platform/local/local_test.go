@@ -16,6 +16,12 @@ func TestMain(m *testing.M) {
 	process.Guard()
 	Supervise()
 	platformtest.Serve()
+	// A program with the race detector else sleeps for a second when it ends, and
+	// these tests end many.
+	if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil {
+		panic(err)
+	}
+	playCaller()
 	os.Exit(m.Run())
 }
 
@@ -27,9 +33,9 @@ func TestPlatform(t *testing.T) {
 
 // open gives a platform in a directory of the test, and asserts at its end that no
 // process and no file of an environment is left.
-func open(t *testing.T) *Platform { return openAt(t, t.TempDir()) }
+func open(t testing.TB) *Platform { return openAt(t, t.TempDir()) }
 
-func openAt(t *testing.T, dir string) *Platform {
+func openAt(t testing.TB, dir string) *Platform {
 	t.Helper()
 	dir, err := filepath.EvalSymlinks(dir)
 	if err != nil {

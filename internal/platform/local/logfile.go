@@ -63,9 +63,17 @@ func (l *logFile) Close() error {
 	return l.file.Close()
 }
 
-// lastLines gives the end of a log, at most n lines. It is empty for one that
-// can't be read.
+// lastLines gives the end of a log, at most n lines, also from before it was begun
+// anew. It is empty for one that can't be read.
 func lastLines(path string, n int) []string {
+	lines := endOf(path)
+	if len(lines) < n {
+		lines = append(endOf(path+".1"), lines...)
+	}
+	return lines[max(0, len(lines)-n):]
+}
+
+func endOf(path string) []string {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil
@@ -80,6 +88,5 @@ func lastLines(path string, n int) []string {
 	if text == "" {
 		return nil
 	}
-	lines := strings.Split(text, "\n")
-	return lines[max(0, len(lines)-n):]
+	return strings.Split(text, "\n")
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -96,8 +97,11 @@ func coded(ctx context.Context, op string, err error) error {
 		return &pipeline.Error{Code: pipeline.CodeCancelled, Op: op, Err: err}
 	}
 	failed := pipeline.Errorf(pipeline.CodeFailed, op, "%w", err)
-	if errors.Is(err, fs.ErrPermission) {
+	switch {
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		return failed.WithHint("Give this user the right to write there, or set data_dir to another directory.")
+	case errors.Is(err, syscall.ENOSPC):
+		return failed.WithHint("The disk is full. Free some room, for example with `penstock gc`, and try again.")
 	}
 	return failed
 }

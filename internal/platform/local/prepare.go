@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 )
 
@@ -100,26 +99,33 @@ func (e *environment) prepare(ctx context.Context, r pipeline.FleetRequest) (end
 	if err := checkPort(rec, alive, r); err != nil {
 		return "", err
 	}
-	if !alive {
+	switch err = nil; {
+	case !alive:
 		rec.ID, rec.ExpiresAt, rec.Serving = e.id, r.ExpiresAt, ""
-		if err := writeRecord(e.dir, rec); err != nil {
-			return "", err
-		}
+		err = writeRecord(e.dir, rec)
+	case now.Report.Serving == "": // of a launch that nobody finished
+		err = e.client.ask(ctx, "PUT", pathExpiry, expiryMessage{r.ExpiresAt}, nil)
+	}
+	if err != nil {
+		return "", err
 	}
 	v := variables{Env: process.Environ(nil)}.with(r.Env, r.Secrets)
 	v.Env = append(v.Env, "PENSTOCK_ENVIRONMENT="+e.id, "PENSTOCK_DATA="+filepath.Join(e.dir, dataDir))
 	if err := e.build(ctx, r, v, rec); err != nil {
 		return "", err
 	}
-	return e.launch(ctx, r, v, alive)
+	return e.launch(ctx, r, v)
 }
 
-// launch has the supervisor start the fleet.
-func (e *environment) launch(ctx context.Context, r pipeline.FleetRequest, v variables, alive bool) (endpoint string, err error) {
-	if !alive {
-		if err := e.client.begin(ctx, e.Executable); err != nil {
-			return "", err
-		}
+// launch has the supervisor start the fleet. It is looked for again, as one without
+// a fleet may have ended during a long installation.
+func (e *environment) launch(ctx context.Context, r pipeline.FleetRequest, v variables) (endpoint string, err error) {
+	_, alive, err := e.look(ctx)
+	if err == nil && !alive {
+		err = e.client.begin(ctx, e.Executable)
+	}
+	if err != nil {
+		return "", err
 	}
 	var f fleetStatus
 	err = e.client.ask(ctx, "PUT", pathFleets+r.Fleet, v, &f)
@@ -134,24 +140,11 @@ func (e *environment) launch(ctx context.Context, r pipeline.FleetRequest, v var
 // look finds out whether the environment has a supervisor, and what it says. One
 // that ends is awaited.
 func (e *environment) look(ctx context.Context) (s status, alive bool, err error) {
-	err = poll.Until(ctx, poll.Schedule{First: 10 * time.Millisecond, Max: time.Second, Factor: 2, Limit: patience, What: "an answer of the supervisor of environment " + e.id},
-		func(ctx context.Context) (poll.Probe, error) {
-			if alive = e.client.alive(); !alive {
-				return poll.Probe{Done: true}, nil
-			}
-			s, err = e.client.status(ctx)
-			switch {
-			case errors.Is(err, errNoSupervisor):
-				return poll.Probe{}, poll.Retryable(err)
-			case err != nil:
-				return poll.Probe{}, err
-			}
-			return poll.Probe{Done: s.Report.Status != pipeline.EnvExpired, State: "it ends"}, nil
-		})
-	if !alive {
-		s = status{}
+	s, alive, err = e.client.look(ctx, patience)
+	if err != nil || !s.Ending {
+		return s, alive, err
 	}
-	return s, alive, err
+	return status{}, false, e.client.awaitEnd(ctx)
 }
 
 // discardOthers removes the fleets of launches that nobody finished.
@@ -200,7 +193,7 @@ func checkPort(rec record, alive bool, r pipeline.FleetRequest) error {
 	if port == 0 {
 		port = rec.Port
 	}
-	if port == 0 || alive && rec.Port == port && rec.Address == r.Address {
+	if port == 0 || alive && rec.Port == port {
 		return nil
 	}
 	if err := available(r.Address, port); err != nil {

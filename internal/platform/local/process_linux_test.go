@@ -13,7 +13,7 @@ import (
 
 // processesOf lists the processes that have the directory in their arguments or
 // variables.
-func processesOf(t *testing.T, dir string) []string {
+func processesOf(t testing.TB, dir string) []string {
 	t.Helper()
 	var found []string
 	all, err := filepath.Glob("/proc/[0-9]*")

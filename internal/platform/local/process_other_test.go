@@ -13,7 +13,7 @@ import (
 
 // processesOf lists the processes that have the directory in their arguments or
 // variables.
-func processesOf(t *testing.T, dir string) []string {
+func processesOf(t testing.TB, dir string) []string {
 	t.Helper()
 	out, err := exec.Command("ps", "-axEww", "-o", "pid=,command=").Output()
 	if err != nil {

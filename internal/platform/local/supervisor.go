@@ -10,10 +10,10 @@ import (
 	"fmt"
 	stdlog "log"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -86,7 +86,7 @@ func supervise(dir string) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = lock.Close() }()
+	defer runtime.KeepAlive(lock) // it ends with the process, not a moment before
 	file, err := openLog(superviseLog)
 	if err != nil {
 		return err
@@ -169,7 +169,7 @@ func (s *supervisor) watch() {
 	}
 }
 
-var errExpired = errors.New("its time is over")
+var errExpired = errors.New(reasonExpired)
 
 func (s *supervisor) reasonToEnd() error {
 	if _, err := os.Stat(filepath.Join(s.dir, recordFile)); errors.Is(err, os.ErrNotExist) {
@@ -221,13 +221,6 @@ func (s *supervisor) retire(f *fleet, drain time.Duration) {
 		s.log.Printf("fleet %s: ended", f.rec.ID)
 		close(f.gone)
 	})
-}
-
-// front is the server of the environment's endpoint.
-type front struct {
-	address string
-	port    int
-	server  *http.Server
 }
 
 // lookUp gives a fleet.

@@ -11,7 +11,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
 )
+
+// copiers is how many files are copied at a time: enough to keep a fast disk busy.
+const copiers = 4
 
 // copyTree copies the tree from to the directory to, which does not exist yet or
 // is empty: regular files, directories and symbolic links, with their modes. Where
@@ -23,9 +28,11 @@ func copyTree(ctx context.Context, from, to string) error {
 		mode fs.FileMode
 	}
 	var dirs []made // their modes are set last, as they may not allow to write
+	files, copying := errgroup.WithContext(ctx)
+	files.SetLimit(copiers)
 	err := filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
-		if ctx.Err() != nil {
-			return ctx.Err()
+		if copying.Err() != nil {
+			return copying.Err()
 		}
 		if path != from && errors.Is(err, fs.ErrNotExist) {
 			return nil
@@ -49,10 +56,13 @@ func copyTree(ctx context.Context, from, to string) error {
 		case info.Mode()&fs.ModeSymlink != 0:
 			return ifThere(copyLink(path, target))
 		case info.Mode().IsRegular():
-			return ifThere(copyFile(path, target, info.Mode().Perm()))
+			files.Go(func() error { return ifThere(copyFile(path, target, info.Mode().Perm())) })
 		}
 		return nil
 	})
+	if failed := files.Wait(); failed != nil { // the cause of err, if there is one
+		err = failed
+	}
 	if err != nil {
 		return fmt.Errorf("copy %s: %w", from, err)
 	}

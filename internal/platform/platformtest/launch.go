@@ -222,16 +222,23 @@ func (s *suite) cancelled(r pipeline.FleetRequest, word string) {
 func testRepeat(s *suite) {
 	r := s.request("e-1", "f-1", "one,")
 	r.Migrate, r.Seed = true, true
-	first := s.prepare(r)
-	if again := s.prepare(r); again != first {
+	var first, again pipeline.Fleet
+	var firstErr, againErr error
+	var both sync.WaitGroup // at the same time
+	both.Go(func() { first, firstErr = s.Platform.Prepare(s.Context(), r) })
+	both.Go(func() { again, againErr = s.Platform.Prepare(s.Context(), r) })
+	both.Wait()
+	s.must(firstErr)
+	s.must(againErr)
+	if again != first {
 		s.Errorf("a second Prepare gives %+v, want %+v", again, first)
 	}
 	report, err := s.Platform.Shift(s.Context(), "e-1", "f-1")
 	s.must(err)
-	again, err := s.Platform.Shift(s.Context(), "e-1", "f-1")
+	repeated, err := s.Platform.Shift(s.Context(), "e-1", "f-1")
 	s.must(err)
-	if again != report {
-		s.Errorf("a second Shift gives %+v, want %+v", again, report)
+	if repeated != report {
+		s.Errorf("a second Shift gives %+v, want %+v", repeated, report)
 	}
 	if third := s.prepare(r); third.ID != "f-1" {
 		s.Errorf("a third Prepare gives %+v", third)

@@ -1,0 +1,157 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package local
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/platformtest"
+)
+
+const (
+	benchRate  = 300 // requests per second
+	benchSwaps = 20
+	benchCalm  = 6 * time.Second
+
+	// benchStay is how long a fleet serves before the next swap: enough that a p99
+	// is not that of a handful of requests.
+	benchStay = 250 * time.Millisecond
+)
+
+// steady sends requests at a constant rate, whether they are answered or not.
+type steady struct {
+	mu      sync.Mutex
+	took    []time.Duration
+	failed  int
+	failure error
+}
+
+// during sends requests to the endpoint while f runs.
+func (b *bed) during(endpoint string, f func()) *steady {
+	s := &steady{}
+	ctx, cancel := context.WithCancel(b.Context())
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100}}
+	defer client.CloseIdleConnections()
+	var all sync.WaitGroup
+	all.Go(func() {
+		tick := time.NewTicker(time.Second / benchRate)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				all.Go(func() { s.send(client, endpoint) })
+			}
+		}
+	})
+	f()
+	cancel()
+	all.Wait()
+	return s
+}
+
+func (s *steady) send(client *http.Client, endpoint string) {
+	began := time.Now()
+	resp, err := client.Get(versionAt(endpoint))
+	if err == nil {
+		err = resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			err = fmt.Errorf("answered with %s", resp.Status)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.took = append(s.took, time.Since(began))
+	if err != nil {
+		s.failed, s.failure = s.failed+1, err
+	}
+}
+
+func (s *steady) p99() time.Duration {
+	slices.Sort(s.took)
+	return s.took[len(s.took)*99/100]
+}
+
+// BenchmarkSwaps swaps fleets in a row under a constant rate of requests, one of
+// them for a build that never becomes healthy. No request may fail; p99-ratio is
+// the 99th percentile of the latency with swaps to that without.
+func BenchmarkSwaps(b *testing.B) {
+	bed := newBed(b)
+	r := bed.request("f-0")
+	r.Instances = 2
+	r.Service.HealthCheck.Interval = 200 * time.Millisecond
+	endpoint := bed.serve(r)
+	var requests, failed int
+	var ratio, p99 float64
+	for b.Loop() {
+		calm := bed.during(endpoint, func() { <-time.After(benchCalm) })
+		swapped := bed.during(endpoint, func() {
+			for i := range benchSwaps {
+				r := r
+				r.Fleet = fmt.Sprintf("f-%d-%d", b.N, i)
+				r.Env = map[string]string{"VERSION": r.Fleet}
+				if i == benchSwaps/2 {
+					bed.failToSwap(r)
+					continue
+				}
+				bed.serve(r)
+				<-time.After(benchStay)
+			}
+		})
+		requests += len(swapped.took)
+		failed += swapped.failed + calm.failed
+		if swapped.failure != nil {
+			b.Errorf("%d requests failed: %v", swapped.failed, swapped.failure)
+		}
+		p99 = float64(swapped.p99()) / float64(time.Millisecond)
+		ratio = float64(swapped.p99()) / float64(calm.p99())
+	}
+	b.ReportMetric(ratio, "p99-ratio")
+	b.ReportMetric(p99, "p99-ms")
+	b.ReportMetric(float64(failed), "failed")
+	b.ReportMetric(float64(requests), "requests")
+}
+
+// failToSwap tries to bring up a fleet that never becomes healthy.
+func (b *bed) failToSwap(r pipeline.FleetRequest) {
+	b.Helper()
+	check := *r.Service.HealthCheck
+	check.StartTimeout = time.Second
+	r.Service.HealthCheck = &check
+	r.Env = map[string]string{platformtest.Mode: platformtest.ModeSick}
+	_, err := b.Prepare(b.Context(), r)
+	b.wantError(err, pipeline.CodeFailed, "")
+}
+
+// BenchmarkLaunch launches an environment of one instance from an image, and ends
+// it: launch-ms is the time until it is healthy and has the traffic.
+func BenchmarkLaunch(b *testing.B) {
+	bed := newBed(b)
+	tree := b.TempDir()
+	for i := range 100 {
+		bed.must(os.WriteFile(filepath.Join(tree, fmt.Sprint(i)), []byte(fmt.Sprint(i)), 0o600))
+	}
+	image, err := bed.Bake(b.Context(), pipeline.BakeRequest{Token: "r-1", Tree: tree})
+	bed.must(err)
+	var launch time.Duration
+	for b.Loop() {
+		r := bed.request("f-1")
+		r.Image = image.ID
+		began := time.Now()
+		bed.serve(r)
+		launch += time.Since(began)
+		bed.must(bed.Destroy(b.Context(), "e-1"))
+	}
+	b.ReportMetric(float64(launch.Milliseconds())/float64(b.N), "launch-ms")
+}
