@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -136,7 +135,9 @@ func (s *site) applyAndKill(victim string, after time.Duration) string {
 			pid = p
 		}
 	}
-	_ = syscall.Kill(pid, syscall.SIGKILL)
+	if p, err := os.FindProcess(pid); err == nil {
+		_ = p.Kill() // it may have ended just now
+	}
 	_ = cmd.Wait()
 	return said.String()
 }

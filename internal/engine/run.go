@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -230,6 +231,9 @@ func (a *attempt) store(ctx context.Context) error {
 	}
 	defer root.Close()
 	if _, err := root.Stat(a.stage.Artifact); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = errors.New("it does not exist")
+		}
 		return pipeline.Errorf(pipeline.CodeFailed, "store artifact", "artifact %q: %w", a.stage.Artifact, err).
 			WithHint("The steps of stage %q passed, and left no such file in the checkout. Set artifact to the path that they write, relative to the repository's root.", a.stage.Name)
 	}

@@ -211,7 +211,7 @@ func TestAccMissingArtifact(t *testing.T) {
 	b := newBench(t)
 	run(t, resource.TestStep{
 		Config:      b.config(map[string]string{"BUILD": "true"}),
-		ExpectError: regexp.MustCompile(`(?s)Stage failed.*artifact "dist.tar.gz"`),
+		ExpectError: regexp.MustCompile(`(?s)Stage failed.*"dist.tar.gz"`),
 	})
 }
 

@@ -218,6 +218,10 @@ func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfSe
 			return nil
 		}
 		build, err := engine.ChooseBuild(st, r.request(*m, nil))
+		if err != nil && !pinned && len(g.stages) == 0 {
+			m.Build = types.StringUnknown() // the acceptance stages may run in this apply
+			return nil
+		}
 		if err != nil {
 			at := path.Root("after")
 			if pinned {

@@ -12,11 +12,11 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 )
 
 func TestCheckoutIsTheCommitAndNothingElse(t *testing.T) {
@@ -316,5 +316,6 @@ func waitFor(t *testing.T, what func() bool) {
 // alive reports whether the process with the printed ID runs.
 func alive(t *testing.T, text string) bool {
 	t.Helper()
-	return syscall.Kill(atoi(t, text), 0) == nil
+	_, ok := process.Identify(atoi(t, text))
+	return ok
 }

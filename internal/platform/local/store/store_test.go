@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -242,17 +241,6 @@ func TestRemoveKeepsWhatOthersShare(t *testing.T) {
 	})
 	if empty, err := s.Empty(ctx); !empty || err != nil {
 		t.Errorf("empty: %v, %v", empty, err)
-	}
-}
-
-func TestRefusesWhatNoImageHolds(t *testing.T) {
-	tree := plant(t, sample)
-	if err := syscall.Mkfifo(filepath.Join(tree, "pipe"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	_, err := Open(t.TempDir()).Ingest(ctx, tree)
-	if pipeline.CodeOf(err) != pipeline.CodeInvalid || !strings.Contains(err.Error(), "pipe") {
-		t.Errorf("a pipe: %v", err)
 	}
 }
 

@@ -1,0 +1,2 @@
+# By name
+terraform import penstock_pipeline.shop shop
