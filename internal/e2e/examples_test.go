@@ -57,7 +57,7 @@ func TestSelf(t *testing.T) {
 	if out := s.penstock("status", "penstock"); !strings.Contains(out, build) {
 		t.Errorf("status does not show build %s:\n%s", build, out)
 	}
-	s.destroy()
+	s.destroy("-var", "repository="+repository(t))
 }
 
 // TestExamplesAreValid validates every configuration below examples/.

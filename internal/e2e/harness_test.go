@@ -182,9 +182,9 @@ func (s *site) apply(args ...string) string {
 	return s.run(s.dir, terraform, append([]string{"apply", "-auto-approve", "-no-color", "-input=false"}, args...)...)
 }
 
-func (s *site) destroy() {
+func (s *site) destroy(args ...string) {
 	s.t.Helper()
-	s.run(s.dir, terraform, "destroy", "-auto-approve", "-no-color", "-input=false")
+	s.run(s.dir, terraform, append([]string{"destroy", "-auto-approve", "-no-color", "-input=false"}, args...)...)
 }
 
 // planned gives the plan's exit code with -detailed-exitcode: 0 for no changes, 2 for changes.

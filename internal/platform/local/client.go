@@ -173,6 +173,13 @@ func (c *supervisorClient) end(ctx context.Context) error {
 	return c.endStrays(ctx)
 }
 
+// staysAlive reports whether a supervisor that did not answer lives on. One that
+// was just killed holds its lock until the system has cleared it away.
+func (c *supervisorClient) staysAlive(ctx context.Context) bool {
+	schedule := poll.Schedule{First: 2 * time.Millisecond, Max: 50 * time.Millisecond, Factor: 1.5, Limit: time.Second, What: "the supervisor to end"}
+	return poll.Until(ctx, schedule, func(context.Context) (poll.Probe, error) { return poll.Probe{Done: !c.alive()}, nil }) != nil
+}
+
 func (c *supervisorClient) awaitEnd(ctx context.Context) error {
 	schedule := poll.Schedule{First: 2 * time.Millisecond, Max: 50 * time.Millisecond, Factor: 1.5, Limit: endTime, What: "the supervisor to end"}
 	ended := func(context.Context) (poll.Probe, error) { return poll.Probe{Done: !c.alive()}, nil }

@@ -75,7 +75,7 @@ func (e *environment) drop(ctx context.Context, fleet string) error {
 	if e.client.alive() {
 		var s status
 		err := e.client.ask(ctx, "DELETE", pathFleets+fleet, nil, &s)
-		if err != nil && e.client.alive() {
+		if err != nil && e.client.staysAlive(ctx) {
 			return err // whatever ails it, what serves must not suffer
 		}
 		if _, there := s.Fleets[fleet]; err == nil && len(s.Fleets) > 0 {
