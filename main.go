@@ -10,7 +10,9 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -32,9 +34,9 @@ const address = "registry.terraform.io/penstock-io/penstock"
 func main() {
 	process.Guard()
 	local.Supervise()
-	debug := slices.Contains(os.Args[1:], "-debug")
-	if os.Getenv("TF_PLUGIN_MAGIC_COOKIE") != "" || debug {
-		os.Exit(serve(debug))
+	attached := slices.Contains(os.Args[1:], "-debug")
+	if os.Getenv("TF_PLUGIN_MAGIC_COOKIE") != "" || attached {
+		os.Exit(serve(attached))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := cli.Main(ctx, os.Args[1:], cli.System(), version)
@@ -42,15 +44,17 @@ func main() {
 	os.Exit(code)
 }
 
-// serve serves the provider until Terraform ends it.
-func serve(debug bool) int {
+// serve serves the provider until Terraform ends it. One that is attached to
+// with TF_REATTACH_PROVIDERS goes on without a parent.
+func serve(attached bool) int {
 	p := provider.New(version)
-	if !debug {
+	if !attached {
 		go endWithParent()
 	}
+	tune()
 	ctx := context.Background()
 	err := providerserver.Serve(ctx, func() tfprovider.Provider { return p }, providerserver.ServeOpts{
-		Address: address, Debug: debug, ProtocolVersion: 6,
+		Address: address, Debug: attached, ProtocolVersion: 6,
 	})
 	p.Close(ctx)
 	if err != nil {
@@ -58,6 +62,21 @@ func serve(debug bool) int {
 		return 1
 	}
 	return 0
+}
+
+// tune makes large plans faster, unless the environment says otherwise. Terraform's
+// libraries trace every call in the log even where nobody reads it, and a plan's
+// memory is mostly garbage: each costs about a quarter of a plan's time.
+func tune() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
+	}
+	if logged := slices.ContainsFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "TF_LOG") }); logged {
+		return
+	}
+	for _, name := range []string{"TF_LOG_SDK", "TF_LOG_SDK_PROTO", "TF_LOG_SDK_FRAMEWORK"} {
+		_ = os.Setenv(name, "off")
+	}
 }
 
 // orphanGrace is what a provider whose Terraform was killed has left to clean up:

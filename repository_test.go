@@ -1,0 +1,274 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The rules of this repository's layout, kept by tests. Each rule is a function
+// over plain values, and a table shows that it finds what it is there for.
+
+const module = "github.com/penstock-io/terraform-provider-penstock"
+
+// layers says which of the module's packages each package may import. A package
+// that is not listed may import none. Those in testOnly import as they like, and
+// only tests import them.
+var layers = map[string][]string{
+	"":                              {"internal/cli", "internal/platform/local", "internal/process", "internal/provider"},
+	"internal/pipeline":             {},
+	"internal/poll":                 {},
+	"internal/process":              {},
+	"internal/engine":               {"internal/pipeline", "internal/poll"},
+	"internal/ledger":               {"internal/pipeline", "internal/poll"},
+	"internal/artifact":             {"internal/pipeline", "internal/poll"},
+	"internal/source":               {"internal/pipeline", "internal/poll", "internal/process"},
+	"internal/step":                 {"internal/pipeline", "internal/poll", "internal/process"},
+	"internal/platform/local/store": {"internal/pipeline", "internal/poll"},
+	"internal/platform/local":       {"internal/pipeline", "internal/poll", "internal/process", "internal/platform/local/store"},
+	"internal/app": {
+		"internal/artifact", "internal/engine", "internal/ledger", "internal/pipeline", "internal/platform/local",
+		"internal/poll", "internal/process", "internal/source", "internal/step",
+	},
+	"internal/cli":      {"internal/app", "internal/engine", "internal/pipeline"},
+	"internal/provider": {"internal/app", "internal/engine", "internal/pipeline", "internal/source"},
+}
+
+// testOnly are the packages that only tests use.
+var testOnly = []string{"internal/e2e", "internal/ledger/ledgertest", "internal/platform/platformtest"}
+
+// confined says which packages alone may import modules with a prefix.
+var confined = map[string][]string{
+	"github.com/hashicorp/terraform-plugin-": {"", "internal/provider"},
+	"github.com/spf13/cobra":                 {"internal/cli"},
+	"modernc.org/sqlite":                     {"internal/ledger"},
+	"github.com/aws/aws-sdk-go-v2":           {},
+}
+
+// topLevel is what may lie at the top, beside dotfiles.
+var topLevel = []string{
+	"CHANGELOG.md", "GNUmakefile", "LICENSE", "README.md", "docs", "examples", "go.mod", "go.sum", "internal", "main.go",
+	"repository_test.go", "terraform-registry-manifest.json", "tools",
+}
+
+const maxLines = 800
+
+func checkImports(pkg string, imports []string) []string {
+	if slices.Contains(testOnly, pkg) {
+		return nil
+	}
+	allowed, known := layers[pkg]
+	if !known {
+		return []string{fmt.Sprintf("package %s is in no layer: add it to layers", pkg)}
+	}
+	var wrong []string
+	for _, imported := range imports {
+		if own, ok := strings.CutPrefix(imported, module+"/"); ok {
+			if !slices.Contains(allowed, own) {
+				wrong = append(wrong, fmt.Sprintf("%s imports %s", pkg, own))
+			}
+			continue
+		}
+		if pkg == "internal/pipeline" && strings.Contains(strings.Split(imported, "/")[0], ".") {
+			wrong = append(wrong, fmt.Sprintf("%s imports %s, but only the standard library is allowed", pkg, imported))
+		}
+		for prefix, holders := range confined {
+			if strings.HasPrefix(imported, prefix) && !slices.Contains(holders, pkg) {
+				wrong = append(wrong, fmt.Sprintf("%s imports %s, which is for %q", pkg, imported, holders))
+			}
+		}
+	}
+	return wrong
+}
+
+func checkHeader(name, text string) []string {
+	first, _, _ := strings.Cut(strings.TrimPrefix(text, "#!/usr/bin/env bash\n"), "\n")
+	if !strings.Contains(first, "Copyright (c) Penstock contributors") || !strings.Contains(text, "SPDX-License-Identifier: MPL-2.0") {
+		return []string{name + " lacks the licence header"}
+	}
+	return nil
+}
+
+// checkSource checks a Go file that is no test for what is kept out of them.
+func checkSource(name, text string) []string {
+	fset := token.NewFileSet()
+	file, err := parser.ParseFile(fset, name, text, 0)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	var wrong []string
+	if n := strings.Count(text, "\n"); n > maxLines {
+		wrong = append(wrong, fmt.Sprintf("%s has %d lines: split it", name, n))
+	}
+	for _, d := range file.Decls {
+		if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && f.Name.Name == "init" {
+			wrong = append(wrong, name+" has an init function")
+		}
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		if s, ok := n.(*ast.SelectorExpr); ok && s.Sel.Name == "Sleep" {
+			if x, ok := s.X.(*ast.Ident); ok && x.Name == "time" {
+				wrong = append(wrong, fmt.Sprintf("%s calls time.Sleep: wait with poll.Until or a timer and the context", fset.Position(n.Pos())))
+			}
+		}
+		return true
+	})
+	return wrong
+}
+
+// checkDocs checks that exactly one of a package's files has the package's doc.
+func checkDocs(pkg string, docs []string) []string {
+	var said []string
+	for _, d := range docs {
+		if strings.TrimSpace(d) != "" {
+			said = append(said, d)
+		}
+	}
+	switch {
+	case len(said) != 1:
+		return []string{fmt.Sprintf("package %s has %d package docs, not one", pkg, len(said))}
+	case !strings.HasPrefix(said[0], "Package ") && !strings.HasPrefix(said[0], "Command "):
+		return []string{fmt.Sprintf("the doc of package %s begins %q", pkg, strings.SplitN(said[0], "\n", 2)[0])}
+	}
+	return nil
+}
+
+func checkTopLevel(names []string) []string {
+	var wrong []string
+	for _, name := range names {
+		if !strings.HasPrefix(name, ".") && !slices.Contains(topLevel, name) {
+			wrong = append(wrong, name+" does not belong to the top level")
+		}
+	}
+	return wrong
+}
+
+func TestRules(t *testing.T) {
+	const header = "// Copyright (c) Penstock contributors\n// SPDX-License-Identifier: MPL-2.0\n\n"
+	tests := map[string]struct {
+		got  []string
+		want string
+	}{
+		"a domain with a library":    {checkImports("internal/pipeline", []string{"time", "github.com/spf13/cobra"}), "standard library"},
+		"an adapter with an adapter": {checkImports("internal/step", []string{module + "/internal/ledger"}), "imports internal/ledger"},
+		"a front end with the other": {checkImports("internal/cli", []string{module + "/internal/provider"}), "imports internal/provider"},
+		"cobra in the engine":        {checkImports("internal/engine", []string{"github.com/spf13/cobra"}), "which is for"},
+		"a package in no layer":      {checkImports("internal/util", nil), "in no layer"},
+		"an import as it should be":  {checkImports("internal/engine", []string{"context", module + "/internal/pipeline"}), ""},
+		"no header":                  {checkHeader("a.go", "package a\n"), "licence"},
+		"a script's header":          {checkHeader("run", "#!/usr/bin/env bash\n# Copyright (c) Penstock contributors\n# SPDX-License-Identifier: MPL-2.0\n"), ""},
+		"an init":                    {checkSource("a.go", header+"package a\nfunc init() {}\n"), "init function"},
+		"a method called init":       {checkSource("a.go", header+"package a\ntype t int\nfunc (t) init() {}\n"), ""},
+		"a sleep":                    {checkSource("a.go", header+"package a\nimport \"time\"\nfunc f() { time.Sleep(1) }\n"), "a.go:6"},
+		"a long file":                {checkSource("a.go", header+"package a\n"+strings.Repeat("\n", maxLines)), "split"},
+		"two docs":                   {checkDocs("a", []string{"Package a is.", "", "Package a is too."}), "2 package docs"},
+		"no doc":                     {checkDocs("a", []string{"", ""}), "0 package docs"},
+		"another doc":                {checkDocs("a", []string{"This is a."}), "begins"},
+		"a doc":                      {checkDocs("a", []string{"", "Package a is."}), ""},
+		"a stray at the top":         {checkTopLevel([]string{"main.go", ".ci", "scripts"}), "scripts"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			all := strings.Join(test.got, "\n")
+			if (test.want == "") != (all == "") || !strings.Contains(all, test.want) {
+				t.Errorf("got %q, want %q", all, test.want)
+			}
+		})
+	}
+}
+
+// report fails a test once for each violation.
+func report(t *testing.T, wrong []string) {
+	t.Helper()
+	for _, w := range wrong {
+		t.Error(w)
+	}
+}
+
+func TestImports(t *testing.T) {
+	// Every system's files count: the imports of each are joined.
+	for _, system := range []string{"linux", "darwin", "windows"} {
+		cmd := exec.Command("go", "list", "-json=ImportPath,Imports", "./...")
+		cmd.Env = append(os.Environ(), "GOOS="+system, "CGO_ENABLED=0")
+		cmd.Stderr = os.Stderr
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("go list: %v", err)
+		}
+		packages := 0
+		for d := json.NewDecoder(bytes.NewReader(out)); ; packages++ {
+			var p struct {
+				ImportPath string
+				Imports    []string
+			}
+			if err := d.Decode(&p); errors.Is(err, io.EOF) {
+				break
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			report(t, checkImports(strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/"), p.Imports))
+		}
+		if packages < len(layers) {
+			t.Errorf("go list for %s gives %d packages; layers has %d", system, packages, len(layers))
+		}
+	}
+}
+
+func TestFiles(t *testing.T) {
+	docs := map[string][]string{}
+	tracked, err := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard").Output()
+	if err != nil {
+		t.Fatalf("git ls-files: %v", err)
+	}
+	for name := range strings.SplitSeq(strings.TrimRight(string(tracked), "\x00"), "\x00") {
+		report(t, checkTopLevel([]string{strings.SplitN(name, "/", 2)[0]}))
+		if path.Ext(name) != ".go" && name != ".ci/run" && name != "examples/quickstart/run" {
+			continue
+		}
+		text, err := os.ReadFile(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // deleted, not committed yet
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		// What the quickstart's service brings is the reader's to copy.
+		if !strings.HasPrefix(name, "examples/quickstart/shop/") && !strings.HasPrefix(name, "examples/quickstart/commits/") {
+			report(t, checkHeader(name, string(text)))
+		}
+		if path.Ext(name) != ".go" || strings.HasSuffix(name, "_test.go") || !strings.HasPrefix(name, "internal/") && name != "main.go" {
+			continue
+		}
+		if !slices.Contains(testOnly, path.Dir(name)) {
+			report(t, checkSource(name, string(text)))
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, text, parser.ParseComments|parser.PackageClauseOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := filepath.Dir(name)
+		docs[dir] = append(docs[dir], file.Doc.Text())
+	}
+	if len(docs) < len(layers) {
+		t.Errorf("%d packages found", len(docs))
+	}
+	for pkg, d := range docs {
+		report(t, checkDocs(pkg, d))
+	}
+}
