@@ -37,7 +37,7 @@ var layers = map[string][]string{
 	"internal/process":              {},
 	"internal/engine":               {"internal/pipeline", "internal/poll"},
 	"internal/ledger":               {"internal/pipeline", "internal/poll"},
-	"internal/artifact":             {"internal/pipeline", "internal/poll"},
+	"internal/artifact":             {"internal/pipeline", "internal/poll", "internal/process"},
 	"internal/source":               {"internal/pipeline", "internal/poll", "internal/process"},
 	"internal/step":                 {"internal/pipeline", "internal/poll", "internal/process"},
 	"internal/platform/local/store": {"internal/pipeline", "internal/poll"},

@@ -1,0 +1,162 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package cli_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	_ "modernc.org/sqlite" // the driver of the scripts' sqlite
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/cli"
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local"
+	"github.com/penstock-io/terraform-provider-penstock/internal/process"
+	"github.com/penstock-io/terraform-provider-penstock/internal/source"
+)
+
+// The scripts have three programs: penstock; apply, which does to the pipeline of the
+// script what Terraform would; and sqlite FILE STATEMENT.
+func TestMain(m *testing.M) {
+	process.Guard()
+	local.Supervise()
+	testscript.Main(m, map[string]func(){
+		"penstock": func() { os.Exit(cli.Main(context.Background(), os.Args[1:], cli.System(), "1.2.3")) },
+		"apply":    func() { exit(apply(context.Background(), os.Args[1:])) },
+		"sqlite":   func() { exit(sqlite(os.Args[1], os.Args[2])) },
+	})
+}
+
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func sqlite(file, statement string) error {
+	db, err := sql.Open("sqlite", file)
+	if err != nil {
+		return err
+	}
+	_, err = db.Exec(statement)
+	return errors.Join(err, db.Close())
+}
+
+// apply moves the pipeline shop, made from the repository repo, one step further:
+//
+//	apply [-pin BUILD] [-service] [-destroy]
+//
+// Its stages are commit, exploratory, and production, which moves by hand. With
+// -service production has an environment, else it has none.
+func apply(ctx context.Context, args []string) (err error) {
+	flags := flag.NewFlagSet("apply", flag.ContinueOnError)
+	pin := flags.String("pin", "", "the build of production")
+	service := flags.Bool("service", false, "production has an environment")
+	destroy := flags.Bool("destroy", false, "remove the pipeline")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	a, err := app.Open(ctx, app.Options{DataDir: app.DataDirName})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if closed := a.Close(ctx); err == nil {
+			err = closed
+		}
+	}()
+	if *destroy {
+		return a.Engine.RemovePipeline(ctx, "shop", true)
+	}
+	p := pipeline.Pipeline{Name: "shop", Owner: a.Owner, Scale: pipeline.Scale{Instances: 1}}
+	production := pipeline.Stage{Type: pipeline.TypeCustom, Trigger: pipeline.TriggerManual}
+	if *service {
+		p.Service = pipeline.Service{Install: `tar -xzf "$PENSTOCK_ARTIFACT"`, Start: `exec python3 -m http.server --bind "$HOST" "$PORT"`}
+		production = pipeline.Stage{Type: pipeline.TypeProduction}
+	}
+	production.Name, production.After, production.Pin = "production", []string{"exploratory"}, *pin
+	if st, err := a.Engine.State(ctx, "shop"); err != nil {
+		return err
+	} else if !st.Exists() {
+		if _, err := a.Engine.CreatePipeline(ctx, p); err != nil {
+			return err
+		}
+	}
+	snapshot, err := a.Source.Snapshot(ctx, source.Query{Repository: "repo", Ref: "main", Ignore: []string{"*.md"}})
+	if err != nil {
+		return err
+	}
+	for _, s := range []pipeline.Stage{
+		{Type: pipeline.TypeCommit, Source: &snapshot.Source, Artifact: "dist.tar.gz", Steps: []pipeline.Step{
+			{Name: "build", Command: "tar -czf dist.tar.gz version"},
+			{Name: "unit tests", Command: "cat version; ! grep -q bad version"},
+		}},
+		{Type: pipeline.TypeExploratory, After: []string{"commit"}},
+		production,
+	} {
+		s.Pipeline, s.Owner = "shop", a.Owner
+		if _, err := a.Engine.Advance(ctx, engine.AdvanceRequest{Stage: s.WithDefaults(nil, nil)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("testdata", "script"),
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("GIT_AUTHOR_NAME", "Ada")
+			e.Setenv("GIT_AUTHOR_EMAIL", "ada@example.com")
+			e.Setenv("GIT_COMMITTER_NAME", "Ada")
+			e.Setenv("GIT_COMMITTER_EMAIL", "ada@example.com")
+			e.Setenv("GIT_CONFIG_NOSYSTEM", "1")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status, "capture": capture},
+	})
+}
+
+// status runs penstock and expects an exit status: status 3 penstock promote …
+func status(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status N PROGRAM [ARGUMENT…]")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	got := "0"
+	if err != nil {
+		got = strings.TrimPrefix(err.Error(), "exit status ")
+	}
+	if got != args[0] {
+		ts.Fatalf("%s ended with status %s, not %s", strings.Join(args[1:], " "), got, args[0])
+	}
+}
+
+// capture sets a variable to the first match of a pattern in the last output:
+// capture NAME PREFIX takes the word that begins with PREFIX.
+func capture(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: capture NAME PREFIX")
+	}
+	for _, word := range strings.FieldsFunc(ts.ReadFile("stdout"), func(r rune) bool { return strings.ContainsRune(" \t\n\",:", r) }) {
+		if strings.HasPrefix(word, args[1]) {
+			ts.Setenv(args[0], word)
+			return
+		}
+	}
+	ts.Fatalf("no word begins with %s", args[1])
+}
