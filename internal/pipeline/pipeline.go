@@ -24,12 +24,15 @@ type Pipeline struct {
 // Service says how the application is installed, started and checked, on every
 // platform alike. Each command runs in a shell in the root of the instance.
 type Service struct {
-	Install     string       `json:"install,omitempty"` // PENSTOCK_ARTIFACT names the artifact's file
-	Start       string       `json:"start,omitempty"`   // PORT is the port to listen on
-	Migrate     string       `json:"migrate,omitempty"` // once per deployment, before traffic
-	Seed        string       `json:"seed,omitempty"`    // once per new environment that is not lasting
-	Port        int          `json:"port,omitempty"`    // where the platform doesn't choose one
-	HealthCheck *HealthCheck `json:"health_check,omitempty"`
+	Install string `json:"install,omitempty"` // PENSTOCK_ARTIFACT names the artifact's file
+	Start   string `json:"start,omitempty"`   // PORT is the port to listen on
+	Migrate string `json:"migrate,omitempty"` // once per deployment, before traffic
+	Seed    string `json:"seed,omitempty"`    // once per new environment that is not lasting
+	Port    int    `json:"port,omitempty"`    // where the platform doesn't choose one
+	// ReadOnlyRoot promises that the service writes to no file of its image, which
+	// instances may then share.
+	ReadOnlyRoot bool         `json:"read_only_root,omitempty"`
+	HealthCheck  *HealthCheck `json:"health_check,omitempty"`
 }
 
 // HealthCheck says when an instance is healthy: an HTTP GET of Path answers with

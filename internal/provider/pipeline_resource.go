@@ -46,12 +46,13 @@ type pipelineModel struct {
 }
 
 type serviceModel struct {
-	Install     types.String `tfsdk:"install"`
-	Start       types.String `tfsdk:"start"`
-	Migrate     types.String `tfsdk:"migrate"`
-	Seed        types.String `tfsdk:"seed"`
-	Port        types.Int64  `tfsdk:"port"`
-	HealthCheck *healthModel `tfsdk:"health_check"`
+	Install      types.String `tfsdk:"install"`
+	Start        types.String `tfsdk:"start"`
+	Migrate      types.String `tfsdk:"migrate"`
+	ReadOnlyRoot types.Bool   `tfsdk:"read_only_root"`
+	Seed         types.String `tfsdk:"seed"`
+	Port         types.Int64  `tfsdk:"port"`
+	HealthCheck  *healthModel `tfsdk:"health_check"`
 }
 
 type healthModel struct {
@@ -85,6 +86,10 @@ func (r *pipelineResource) Schema(ctx context.Context, _ resource.SchemaRequest,
 					"port": schema.Int64Attribute{
 						Optional: true, Validators: []validator.Int64{int64validator.Between(1, 65535)},
 						MarkdownDescription: "Port of the service where the platform does not choose one. The local platform chooses, and sets `$PORT`.",
+					},
+					"read_only_root": schema.BoolAttribute{
+						Optional:            true,
+						MarkdownDescription: "Whether the service writes to no file of its image. Instances then share those files where the platform can, and start at once from large images. What it writes goes to `$PENSTOCK_DATA`. Default: false.",
 					},
 					"health_check": schema.SingleNestedAttribute{
 						Optional: true, MarkdownDescription: "When an instance is healthy: an HTTP GET gets the expected status. Without it, when it accepts a connection.",
@@ -129,7 +134,7 @@ func expandPipeline(ctx context.Context, m pipelineModel, owner string, diags *d
 		var s serviceModel
 		diags.Append(m.Service.As(ctx, &s, basetypes.ObjectAsOptions{})...)
 		p.Service = pipeline.Service{
-			Install: s.Install.ValueString(), Start: s.Start.ValueString(), Migrate: s.Migrate.ValueString(),
+			Install: s.Install.ValueString(), Start: s.Start.ValueString(), Migrate: s.Migrate.ValueString(), ReadOnlyRoot: s.ReadOnlyRoot.ValueBool(),
 			Seed: s.Seed.ValueString(), Port: int(s.Port.ValueInt64()),
 		}
 		if h := s.HealthCheck; h != nil {
@@ -157,7 +162,7 @@ func flattenPipeline(ctx context.Context, p pipeline.Pipeline, sch schema.Schema
 	if p.Service != (pipeline.Service{}) {
 		s := serviceModel{
 			Install: orNull(p.Service.Install), Start: orNull(p.Service.Start), Migrate: orNull(p.Service.Migrate),
-			Seed: orNull(p.Service.Seed), Port: intOrNull(p.Service.Port),
+			Seed: orNull(p.Service.Seed), Port: intOrNull(p.Service.Port), ReadOnlyRoot: trueOrNull(p.Service.ReadOnlyRoot),
 		}
 		if h := p.Service.HealthCheck; h != nil {
 			s.HealthCheck = &healthModel{
@@ -194,7 +199,7 @@ func (r *pipelineResource) ModifyPlan(ctx context.Context, req resource.ModifyPl
 		return
 	}
 	if req.State.Raw.IsNull() {
-		if err := r.session.claim("pipeline", name, "", name, st.Exists(), true, st.Pipeline.Owner); err != nil {
+		if err := r.session.claim("pipeline", "", name, name, st.Exists(), true, st.Pipeline.Owner); err != nil {
 			addAttributeError(&resp.Diagnostics, path.Root("name"), "create pipeline", name, err)
 			return
 		}

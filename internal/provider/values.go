@@ -36,6 +36,15 @@ func orNull(s string) types.String {
 	return types.StringValue(s)
 }
 
+// trueOrNull gives a null bool for false.
+func trueOrNull(b bool) types.Bool {
+	if !b {
+		return types.BoolNull()
+	}
+	return types.BoolValue(true)
+}
+
+// intOrNull gives a null number for zero.
 func intOrNull[T int | int64](n T) types.Int64 {
 	if n == 0 {
 		return types.Int64Null()

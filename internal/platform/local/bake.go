@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/store"
 	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 )
@@ -66,7 +67,7 @@ func (p *Platform) bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.B
 	if tree != "" {
 		err = copyTree(ctx, tree, work)
 	} else {
-		err = makeTree(ctx, p.store, image, work)
+		err = makeTree(ctx, p.store, image, work, store.Options{})
 	}
 	if err != nil {
 		return pipeline.BakedImage{}, err

@@ -250,7 +250,7 @@ func makeRoot(ctx context.Context, images *store.Store, fleetDir string, rec fle
 	case rec.Installed:
 		err = copyTree(ctx, filepath.Join(fleetDir, installedDir), next)
 	default:
-		err = makeTree(ctx, images, rec.Image, next)
+		err = makeTree(ctx, images, rec.Image, next, store.Options{ReadOnly: rec.Service.ReadOnlyRoot})
 	}
 	if err != nil {
 		return "", errors.Join(err, removeTree(next))
@@ -259,9 +259,9 @@ func makeRoot(ctx context.Context, images *store.Store, fleetDir string, rec fle
 }
 
 // makeTree makes a tree of an image, or an empty one.
-func makeTree(ctx context.Context, images *store.Store, image, dest string) error {
+func makeTree(ctx context.Context, images *store.Store, image, dest string, o store.Options) error {
 	if image == "" {
 		return os.Mkdir(dest, 0o755)
 	}
-	return images.Materialize(ctx, image, dest, store.Options{})
+	return images.Materialize(ctx, image, dest, o)
 }

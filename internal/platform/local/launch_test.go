@@ -174,3 +174,27 @@ func TestCorruptImage(t *testing.T) {
 		t.Error("a failed launch left a directory")
 	}
 }
+
+// Instances of a service that writes to no file of its image share those files;
+// those of another have copies.
+func TestReadOnlyRoot(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	tree := t.TempDir()
+	b.must(os.WriteFile(filepath.Join(tree, "f"), []byte("shared"), 0o644))
+	image, err := b.Bake(t.Context(), pipeline.BakeRequest{Token: "r-1", Tree: tree})
+	b.must(err)
+	file := func(fleet string, instance string) os.FileInfo {
+		info, err := os.Stat(filepath.Join(fleetPath(b.dir("e-1"), fleet), instance, instanceRoot, "f"))
+		b.must(err)
+		return info
+	}
+	for fleet, readOnly := range map[string]bool{"f-1": true, "f-2": false} {
+		r := b.request(fleet)
+		r.Image, r.Service.Install, r.Service.ReadOnlyRoot, r.Instances = image.ID, "", readOnly, 2
+		b.prepare(r)
+		if os.SameFile(file(fleet, "i-0"), file(fleet, "i-1")) != readOnly {
+			t.Errorf("read-only %v: the files of two instances are shared or copied against it", readOnly)
+		}
+	}
+}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/store"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 )
 
@@ -262,7 +263,7 @@ func (e *environment) install(ctx context.Context, r pipeline.FleetRequest, v va
 		return pipeline.Errorf(pipeline.CodeNotFound, "install artifact", "%w", err).
 			WithHint("Run the commit stage again, which makes the artifact anew.")
 	}
-	if err := makeTree(ctx, e.store, r.Image, tree); err != nil {
+	if err := makeTree(ctx, e.store, r.Image, tree, store.Options{}); err != nil {
 		return err
 	}
 	return command{
