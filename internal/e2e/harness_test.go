@@ -42,6 +42,10 @@ func setUp(m *testing.M) int {
 		panic(err)
 	}
 	defer os.RemoveAll(dir)
+	// What programs that are killed leave among the temporary files goes, too.
+	if err := os.Setenv("TMPDIR", dir); err != nil {
+		panic(err)
+	}
 	binary = filepath.Join(dir, "penstock")
 	build := exec.Command("go", "build", "-o", binary, "github.com/penstock-io/terraform-provider-penstock")
 	if out, err := build.CombinedOutput(); err != nil {
