@@ -99,9 +99,11 @@ func newSite(t testing.TB, config string) *site {
 		t.Fatal(err)
 	}
 	s := &site{t: t, root: root, repo: filepath.Join(root, "repo"), dir: filepath.Join(root, "deploy")}
-	mirror := filepath.Join(root, "mirror", "registry.terraform.io", "penstock-io", "penstock", "0.1.0", runtime.GOOS+"_"+runtime.GOARCH)
-	s.must(os.MkdirAll(mirror, 0o755), os.MkdirAll(s.repo, 0o755), os.MkdirAll(s.dir, 0o755))
-	s.must(os.Symlink(binary, filepath.Join(mirror, "terraform-provider-penstock_v0.1.0")))
+	s.must(os.MkdirAll(s.repo, 0o755), os.MkdirAll(s.dir, 0o755))
+	for _, registry := range []string{"registry.terraform.io", "registry.opentofu.org"} {
+		mirror := filepath.Join(root, "mirror", registry, "penstock-io", "penstock", "0.1.0", runtime.GOOS+"_"+runtime.GOARCH)
+		s.must(os.MkdirAll(mirror, 0o755), os.Symlink(binary, filepath.Join(mirror, "terraform-provider-penstock_v0.1.0")))
+	}
 	rc := filepath.Join(root, "terraform.rc")
 	s.write(rc, fmt.Sprintf("provider_installation {\n  filesystem_mirror { path = %q }\n}\n", filepath.Join(root, "mirror")))
 	s.env = append(cleanEnviron(), "TF_CLI_CONFIG_FILE="+rc, "CHECKPOINT_DISABLE=1", "TF_IN_AUTOMATION=1", "E2E_SITE="+root,
