@@ -42,6 +42,7 @@ var layers = map[string][]string{
 	"internal/step":                 {"internal/pipeline", "internal/poll", "internal/process"},
 	"internal/platform/local/store": {"internal/pipeline", "internal/poll"},
 	"internal/platform/local":       {"internal/pipeline", "internal/poll", "internal/process", "internal/platform/local/store"},
+	"internal/cloud": {"internal/pipeline"},
 	"internal/app": {
 		"internal/artifact", "internal/engine", "internal/ledger", "internal/pipeline", "internal/platform/local",
 		"internal/poll", "internal/process", "internal/source", "internal/step",
@@ -51,14 +52,14 @@ var layers = map[string][]string{
 }
 
 // testOnly are the packages that only tests use.
-var testOnly = []string{"internal/e2e", "internal/ledger/ledgertest", "internal/platform/platformtest"}
+var testOnly = []string{"internal/cloud/cloudtest", "internal/e2e", "internal/ledger/ledgertest", "internal/platform/platformtest"}
 
 // confined says which packages alone may import modules with a prefix.
 var confined = map[string][]string{
 	"github.com/hashicorp/terraform-plugin-": {"", "internal/provider"},
 	"github.com/spf13/cobra":                 {"internal/cli"},
 	"modernc.org/sqlite":                     {"internal/ledger"},
-	"github.com/aws/aws-sdk-go-v2":           {},
+	"github.com/aws/aws-sdk-go-v2":           {"internal/cloud", "internal/platform/aws", "internal/ledger", "internal/artifact", "internal/bootstrap"},
 }
 
 // topLevel is what may lie at the top, beside dotfiles.

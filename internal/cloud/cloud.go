@@ -1,0 +1,109 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package cloud is the way to AWS: it loads credentials as other Terraform providers
+// do, and says in the project's own error codes what AWS refused. It knows no
+// resource; packages that do take its configuration.
+//
+//	c, err := cloud.Load(ctx, cloud.Options{Region: "eu-west-1"})
+//	if err != nil {
+//		return err
+//	}
+//	ec2.NewFromConfig(c.Config)
+package cloud
+
+import (
+	"context"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// maxAttempts is how often the SDK tries a request that was throttled or lost.
+// With its back-off of up to 20 s that bridges more than a minute.
+const maxAttempts = 8
+
+// identityTimeout bounds the one request that checks the credentials. The chain may
+// ask an instance's metadata service first, which does not answer everywhere.
+const identityTimeout = 30 * time.Second
+
+// Options say how to reach AWS. Zero fields take what the environment and the
+// shared configuration say, AWS_ENDPOINT_URL and its kin included.
+type Options struct {
+	Region      string
+	Profile     string
+	AssumeRoles []Role // one after another, each with the credentials of the one before
+	MaxAttempts int    // 0 means 8
+}
+
+// Role is a role to assume.
+type Role struct {
+	ARN         string
+	SessionName string // empty means "penstock"
+	ExternalID  string
+	Duration    time.Duration // 0 means an hour
+}
+
+// Cloud is a checked way to an account in a region.
+type Cloud struct {
+	Config  aws.Config
+	Account string // its ID, 12 digits
+	ARN     string // of the caller
+}
+
+// Load finds credentials and checks them with one request. Errors are CodeInvalid
+// for a configuration that can't work, CodeRefused for credentials that AWS refuses.
+func Load(ctx context.Context, o Options) (*Cloud, error) {
+	const op = "configure AWS"
+	if o.MaxAttempts == 0 {
+		o.MaxAttempts = maxAttempts
+	}
+	load := []func(*config.LoadOptions) error{
+		config.WithRetryMode(aws.RetryModeAdaptive), config.WithRetryMaxAttempts(o.MaxAttempts),
+	}
+	if o.Region != "" {
+		load = append(load, config.WithRegion(o.Region))
+	}
+	if o.Profile != "" {
+		load = append(load, config.WithSharedConfigProfile(o.Profile))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, load...)
+	if err != nil {
+		return nil, pipeline.Errorf(pipeline.CodeInvalid, op, "%w", err).
+			WithHint("Correct profile in the aws block, or AWS_PROFILE and the shared configuration files.")
+	}
+	if cfg.Region == "" {
+		return nil, pipeline.Errorf(pipeline.CodeInvalid, op, "no region is set").
+			WithHint("Set region in the aws block, or AWS_REGION.")
+	}
+	for _, r := range o.AssumeRoles {
+		cfg.Credentials = aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), r.ARN, r.options))
+	}
+	ctx, cancel := context.WithTimeout(ctx, identityTimeout)
+	defer cancel()
+	who, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil {
+		return nil, pipeline.Errorf(pipeline.CodeRefused, op, "check the credentials: %w", err).
+			WithHint("`aws sts get-caller-identity` with the same profile and region shows what AWS sees. Log in again if a session has ended.")
+	}
+	return &Cloud{Config: cfg, Account: aws.ToString(who.Account), ARN: aws.ToString(who.Arn)}, nil
+}
+
+func (r Role) options(o *stscreds.AssumeRoleOptions) {
+	o.RoleSessionName = "penstock"
+	if r.SessionName != "" {
+		o.RoleSessionName = r.SessionName
+	}
+	if r.ExternalID != "" {
+		o.ExternalID = aws.String(r.ExternalID)
+	}
+	o.Duration = time.Hour
+	if r.Duration != 0 {
+		o.Duration = r.Duration
+	}
+}

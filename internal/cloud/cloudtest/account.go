@@ -1,0 +1,111 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package cloudtest
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// account is what the proxy knows of an account beside what moto does.
+type account struct {
+	cloud  *Cloud
+	server *server
+	dir    string
+	ctx    context.Context // of the account's processes
+	cancel context.CancelFunc
+
+	mu        sync.Mutex
+	launches  map[string]launch    // by client token
+	instances map[string]*instance // by ID
+	images    map[string]image     // by ID
+	commands  map[string]*command  // by ID, then instance
+	templates map[string]template  // launch templates by ID and by name
+	groups    map[string]template  // of Auto Scaling groups by name
+	members   map[string][]string  // instances of Auto Scaling groups by name
+	targets   map[string]target    // target groups by ARN
+	balancers map[string]*balancer // by ARN
+	listeners map[string]*listener // by ARN
+}
+
+type launch struct {
+	digest string // of the request
+	answer answer
+}
+
+type image struct {
+	name      string
+	available time.Time
+}
+
+// add makes the proxy's side of an account.
+func (s *server) add(c *Cloud) {
+	ctx, cancel := context.WithCancel(context.Background())
+	a := &account{
+		cloud: c, server: s, dir: filepath.Join(s.dir, c.ID), ctx: ctx, cancel: cancel,
+		launches: map[string]launch{}, instances: map[string]*instance{}, images: map[string]image{}, commands: map[string]*command{},
+		templates: map[string]template{}, groups: map[string]template{}, members: map[string][]string{},
+		targets: map[string]target{}, balancers: map[string]*balancer{}, listeners: map[string]*listener{},
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.accounts[c.ID] = a
+}
+
+// remove ends an account with everything that runs in it.
+func (s *server) remove(c *Cloud) {
+	s.mu.Lock()
+	a := s.accounts[c.ID]
+	delete(s.accounts, c.ID)
+	s.mu.Unlock()
+	if a != nil {
+		a.end()
+	}
+}
+
+func (a *account) end() {
+	a.cancel()
+	a.mu.Lock()
+	var waits []func()
+	for _, i := range a.instances {
+		waits = append(waits, i.wait)
+	}
+	for _, l := range a.listeners {
+		l.close()
+	}
+	a.mu.Unlock()
+	for _, wait := range waits {
+		wait()
+	}
+	_ = os.RemoveAll(a.dir)
+}
+
+// Running gives the IDs of the instances that exist in the account, and have not
+// been terminated.
+func (c *Cloud) Running() []string {
+	a := c.account()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var ids []string
+	for id, i := range a.instances {
+		if !i.terminated {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// Root gives the directory that stands for the root of an instance's file system.
+func (c *Cloud) Root(instance string) string {
+	return filepath.Join(c.account().dir, "instances", instance)
+}
+
+func (c *Cloud) account() *account {
+	c.server.mu.Lock()
+	defer c.server.mu.Unlock()
+	return c.server.accounts[c.ID]
+}

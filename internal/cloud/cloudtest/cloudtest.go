@@ -1,0 +1,215 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package cloudtest is the AWS of the tests: one moto_server for each test binary,
+// behind a proxy that mends what moto gets wrong, adds what it lacks, injects
+// faults, and counts requests. Each test has an account of its own.
+//
+//	func TestMain(m *testing.M) { os.Exit(cloudtest.Main(m)) }
+//
+//	func TestSomething(t *testing.T) {
+//		c := cloudtest.New(t)
+//		client := dynamodb.NewFromConfig(c.Config())
+//	}
+//
+// What the proxy answers or changes by itself, as AWS documents it:
+//
+//	SSM   SendCommand, GetCommandInvocation, CancelCommand and
+//	      DescribeInstanceInformation: commands run, each instance in a directory
+//	EC2   RunInstances: client tokens, registration of the agent, boot of the image
+//	      StopInstances, StartInstances, TerminateInstances: the directory's processes
+//	      CreateImage: copies the directory; names are unique; pending for a time
+//	      EnableImageDeprecation, EnableImageDeregistrationProtection: recorded
+//	      addresses: an instance has a loopback address, where its service listens
+//	ELB   load balancers forward to the healthy targets that their rules name
+//	DynamoDB  no write is lost while a transaction runs
+//	all   what moto does not have is a clear error, not a page of HTML
+package cloudtest
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/process"
+)
+
+// Region is the region of every account's configuration.
+const Region = "eu-west-1"
+
+// shared is the simulator of this test binary. Its start takes seconds, so the
+// tests share it; it ends with Main.
+var shared struct {
+	sync.Mutex
+	server   *server
+	accounts int
+}
+
+// Main runs the tests of a package that uses the test cloud, and ends the cloud.
+func Main(m *testing.M) int {
+	process.Guard()
+	code := m.Run()
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.server != nil {
+		if err := shared.server.close(); err != nil {
+			fmt.Fprintln(os.Stderr, "end the test cloud:", err)
+			return 1
+		}
+	}
+	return code
+}
+
+// Cloud is an AWS account of a test's own.
+type Cloud struct {
+	ID  string // 12 digits
+	URL string // of the proxy
+
+	t      testing.TB
+	server *server
+	mu     sync.Mutex
+	calls  []Call
+	faults []*Fault
+	pace   Pace
+}
+
+// Call is a request that the account got.
+type Call struct {
+	Service string // as in a credential scope: "ec2", "dynamodb"
+	Action  string // "RunInstances"; for S3 the method, as in "PUT"
+	At      time.Time
+}
+
+// Pace is how long changes take. Zero is at once.
+type Pace struct {
+	Boot  time.Duration // from RunInstances until an instance is running
+	Agent time.Duration // from then until the agent has registered
+	Image time.Duration // from CreateImage until an image is available
+}
+
+// Fault makes requests fail. It is used up when it has struck Times times.
+type Fault struct {
+	Service string // empty means any
+	Action  string // empty means any
+	Nth     int    // the first matching request that it strikes, from 1; 0 means the first
+	Times   int    // 0 means once
+	Code    string // of the error; empty drops the connection
+	Message string
+	Status  int  // 0 means 400
+	After   bool // the request takes effect, and its answer is lost
+
+	seen, struck int
+}
+
+// New gives the test an account in the test cloud.
+func New(t testing.TB) *Cloud {
+	t.Helper()
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.server == nil {
+		s, err := start()
+		if err != nil {
+			t.Fatalf("start the test cloud: %v", err)
+		}
+		shared.server = s
+	}
+	shared.accounts++
+	c := &Cloud{ID: fmt.Sprintf("%012d", 100000000000+shared.accounts), URL: shared.server.url, t: t, server: shared.server}
+	c.server.add(c)
+	t.Cleanup(func() { c.server.remove(c) })
+	return c
+}
+
+// Config gives the account's configuration.
+func (c *Cloud) Config() aws.Config {
+	return aws.Config{
+		Region: Region, BaseEndpoint: aws.String(c.URL), HTTPClient: &http.Client{Timeout: time.Minute},
+		Credentials:      credentials.NewStaticCredentialsProvider(c.AccessKey(), "secret", ""),
+		RetryMaxAttempts: 3,
+	}
+}
+
+// AccessKey gives the ID of the account's access key.
+func (c *Cloud) AccessKey() string { return "AKIA" + c.ID }
+
+// Environ gives the variables by which a program finds the account.
+func (c *Cloud) Environ() []string {
+	return []string{"AWS_ENDPOINT_URL=" + c.URL, "AWS_REGION=" + Region, "AWS_ACCESS_KEY_ID=" + c.AccessKey(), "AWS_SECRET_ACCESS_KEY=secret",
+		"AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null"}
+}
+
+// SetPace sets how long changes take from now on.
+func (c *Cloud) SetPace(p Pace) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pace = p
+}
+
+// Calls gives the requests since the account was made, or since ResetCalls.
+func (c *Cloud) Calls() []Call {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append([]Call(nil), c.calls...)
+}
+
+// ResetCalls forgets the requests so far.
+func (c *Cloud) ResetCalls() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.calls = nil
+}
+
+// Count gives the number of requests by action.
+func (c *Cloud) Count() map[string]int {
+	n := map[string]int{}
+	for _, call := range c.Calls() {
+		n[call.Action]++
+	}
+	return n
+}
+
+// Fail makes requests fail from now on.
+func (c *Cloud) Fail(f Fault) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.faults = append(c.faults, &f)
+}
+
+// Mend forgets all faults.
+func (c *Cloud) Mend() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.faults = nil
+}
+
+// called records a request and gives the fault that strikes it.
+func (c *Cloud) called(call Call) *Fault {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.calls = append(c.calls, call)
+	for _, f := range c.faults {
+		if f.Service != "" && f.Service != call.Service || f.Action != "" && f.Action != call.Action {
+			continue
+		}
+		f.seen++
+		if f.seen >= max(f.Nth, 1) && f.struck < max(f.Times, 1) {
+			f.struck++
+			return f
+		}
+	}
+	return nil
+}
+
+// logf writes to the log of the test, for as long as it runs.
+func (c *Cloud) logf(format string, args ...any) {
+	if context.Cause(c.t.Context()) == nil {
+		c.t.Logf(format, args...)
+	}
+}

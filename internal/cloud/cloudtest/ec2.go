@@ -1,0 +1,242 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package cloudtest
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+var (
+	instanceID   = regexp.MustCompile(`<instanceId>(i-[0-9a-f]+)</instanceId>`)
+	stateElement = regexp.MustCompile(`(?s)<instanceState>.*?</instanceState>`)
+	privateIP    = regexp.MustCompile(`<privateIpAddress>[^<]*</privateIpAddress>`)
+	publicIP     = regexp.MustCompile(`<ipAddress>[^<]*</ipAddress>`)
+	imageIDs     = regexp.MustCompile(`<imageId>(ami-[0-9a-f]+)</imageId>`)
+	imageStates  = regexp.MustCompile(`(?s)<imageId>(ami-[0-9a-f]+)</imageId>.*?<imageState>[a-z]+</imageState>`)
+	snapshotIDs  = regexp.MustCompile(`<snapshotId>(snap-[0-9a-f]+)</snapshotId>`)
+)
+
+// runInstances honours client tokens, which moto does not, and makes the bodies.
+func (a *account) runInstances(r *request) answer {
+	token := r.form.Get("ClientToken")
+	digest := fmt.Sprintf("%x", sha256.Sum256([]byte(r.form.Encode())))
+	a.mu.Lock()
+	before, repeated := a.launches[token]
+	a.mu.Unlock()
+	if repeated && token != "" {
+		if before.digest != digest {
+			return r.fail(http.StatusBadRequest, "IdempotentParameterMismatch", "The request uses the same client token as a previous, but non-identical request.")
+		}
+		return before.answer
+	}
+	got := a.server.forward(r)
+	if got.status != http.StatusOK {
+		return got
+	}
+	for _, m := range instanceID.FindAllSubmatch(got.body, -1) {
+		a.launched(string(m[1]), r.form.Get("ImageId"), r.form.Get("UserData"))
+	}
+	got.body = a.mendInstances(got.body)
+	if token != "" {
+		a.mu.Lock()
+		a.launches[token] = launch{digest, got}
+		a.mu.Unlock()
+	}
+	return got
+}
+
+func (a *account) describeInstances(r *request) answer {
+	got := a.server.forward(r)
+	if got.status == http.StatusOK {
+		got.body = a.mendInstances(got.body)
+	}
+	return got
+}
+
+// mendInstances puts the states and addresses of the bodies into an answer.
+func (a *account) mendInstances(body []byte) []byte {
+	var out strings.Builder
+	rest := string(body)
+	for {
+		at := instanceID.FindStringSubmatchIndex(rest)
+		if at == nil {
+			break
+		}
+		item := rest[at[0]:]
+		if next := instanceID.FindStringIndex(item[len("<instanceId>"):]); next != nil {
+			item = item[:next[0]+len("<instanceId>")]
+		}
+		out.WriteString(rest[:at[0]])
+		rest = rest[at[0]+len(item):]
+		if i := a.instance(instanceID.FindStringSubmatch(item)[1]); i != nil {
+			if state := i.state(); state != "" {
+				item = stateElement.ReplaceAllString(item, "<instanceState><code>0</code><name>"+state+"</name></instanceState>")
+			}
+			item = privateIP.ReplaceAllString(item, "<privateIpAddress>"+i.address+"</privateIpAddress>")
+			item = publicIP.ReplaceAllString(item, "<ipAddress>"+i.address+"</ipAddress>")
+		}
+		out.WriteString(item)
+	}
+	return []byte(out.String() + rest)
+}
+
+func (a *account) named(r *request) []*instance {
+	var found []*instance
+	for n := 1; ; n++ {
+		id := r.form.Get(fmt.Sprintf("InstanceId.%d", n))
+		if id == "" {
+			return found
+		}
+		if i := a.instance(id); i != nil {
+			found = append(found, i)
+		}
+	}
+}
+
+func (a *account) stopInstances(r *request) answer {
+	for _, i := range a.named(r) {
+		i.mu.Lock()
+		gone := i.terminated
+		i.mu.Unlock()
+		if gone {
+			return r.fail(http.StatusBadRequest, "IncorrectInstanceState", "The instance '"+i.id+"' is not in a state from which it can be stopped.")
+		}
+	}
+	got := a.server.forward(r)
+	if got.status == http.StatusOK {
+		for _, i := range a.named(r) {
+			i.halt(false)
+		}
+	}
+	return got
+}
+
+func (a *account) startInstances(r *request) answer {
+	got := a.server.forward(r)
+	if got.status == http.StatusOK {
+		pace := a.cloud.paced()
+		for _, i := range a.named(r) {
+			i.mu.Lock()
+			i.stopped = false
+			i.running = time.Now().Add(pace.Boot)
+			i.registered = i.running.Add(pace.Agent)
+			i.mu.Unlock()
+			i.active.Go(func() { i.boot(a.ctx) })
+		}
+	}
+	return got
+}
+
+func (a *account) terminateInstances(r *request) answer {
+	got := a.server.forward(r)
+	if got.status == http.StatusOK {
+		for _, i := range a.named(r) {
+			i.halt(true)
+		}
+	}
+	return got
+}
+
+// Terminate ends an instance as a failing host would.
+func (c *Cloud) Terminate(ids ...string) {
+	a := c.account()
+	values := url.Values{}
+	for n, id := range ids {
+		values.Set(fmt.Sprintf("InstanceId.%d", n+1), id)
+	}
+	hr, err := http.NewRequest(http.MethodPost, c.URL, nil)
+	if err != nil {
+		panic(err) // the URL is the proxy's
+	}
+	hr.Header.Set("Authorization", "Credential="+c.AccessKey()+"/20260101/"+Region+"/ec2/aws4_request")
+	a.query(&request{Request: hr, service: "ec2", region: Region, account: a}, "ec2", "TerminateInstances", values)
+	for _, id := range ids {
+		if i := a.instance(id); i != nil {
+			i.halt(true)
+		}
+	}
+}
+
+// createImage keeps names unique, tags the snapshots, which moto can't, and copies
+// the instance's files.
+func (a *account) createImage(r *request) answer {
+	name := r.form.Get("Name")
+	i := a.instance(r.form.Get("InstanceId"))
+	a.mu.Lock()
+	for id, other := range a.images {
+		if other.name == name {
+			a.mu.Unlock()
+			return r.fail(http.StatusBadRequest, "InvalidAMIName.Duplicate", "AMI name "+name+" is already in use by AMI "+id)
+		}
+	}
+	a.mu.Unlock()
+	form, tags := withoutSnapshotTags(r.form)
+	got := a.query(r, "ec2", "CreateImage", form)
+	m := imageIDs.FindSubmatch(got.body)
+	if got.status != http.StatusOK || m == nil {
+		return got
+	}
+	id := string(m[1])
+	if i != nil {
+		dir := filepath.Join(a.dir, "images", id)
+		if err := os.CopyFS(dir, os.DirFS(i.root)); err != nil {
+			a.cloud.logf("copy the files of instance %s: %v", i.id, err)
+		}
+		_ = os.RemoveAll(filepath.Join(dir, ".bin"))
+	}
+	a.mu.Lock()
+	a.images[id] = image{name: name, available: time.Now().Add(a.cloud.paced().Image)}
+	a.mu.Unlock()
+	if len(tags) > 0 {
+		described := a.query(r, "ec2", "DescribeImages", url.Values{"ImageId.1": {id}})
+		for _, s := range snapshotIDs.FindAllSubmatch(described.body, -1) {
+			tags.Set("ResourceId.1", string(s[1]))
+			a.query(r, "ec2", "CreateTags", tags)
+		}
+	}
+	return got
+}
+
+// withoutSnapshotTags takes the tags of snapshots out of a form.
+func withoutSnapshotTags(form url.Values) (rest, tags url.Values) {
+	rest, tags = url.Values{}, url.Values{}
+	for k, v := range form {
+		if parts := strings.SplitN(k, ".", 3); parts[0] == "TagSpecification" && form.Get("TagSpecification."+parts[1]+".ResourceType") == "snapshot" {
+			if strings.HasPrefix(parts[2], "Tag.") {
+				tags[parts[2]] = v
+			}
+			continue
+		}
+		rest[k] = v
+	}
+	return rest, tags
+}
+
+// describeImages shows images that are not available yet.
+func (a *account) describeImages(r *request) answer {
+	got := a.server.forward(r)
+	got.body = imageStates.ReplaceAllFunc(got.body, func(item []byte) []byte {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		known, ok := a.images[string(imageIDs.FindSubmatch(item)[1])]
+		if ok && time.Now().Before(known.available) {
+			return regexp.MustCompile(`<imageState>[a-z]+`).ReplaceAll(item, []byte("<imageState>pending"))
+		}
+		return item
+	})
+	return got
+}
+
+// acknowledge answers a call that moto lacks, of which AWS only says that it is done.
+func (a *account) acknowledge(r *request) answer {
+	return xml(http.StatusOK, fmt.Sprintf(`<%sResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>test</requestId><return>true</return></%[1]sResponse>`, r.action))
+}

@@ -1,0 +1,328 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package cloudtest
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"regexp"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// template is a launch template, or what an Auto Scaling group launches from.
+type template struct{ image, userData string }
+
+// target is a target group.
+type target struct {
+	port   int
+	path   string
+	expect string
+}
+
+// balancer is a load balancer: a loopback address.
+type balancer struct{ address string }
+
+// listener forwards what it gets to its target groups.
+type listener struct {
+	account *account
+	server  *http.Server
+
+	mu      sync.Mutex
+	weights map[string]int // by target group
+}
+
+var (
+	arns      = regexp.MustCompile(`<(TargetGroupArn|LoadBalancerArn|ListenerArn)>([^<]+)</`)
+	dnsName   = regexp.MustCompile(`<DNSName>[^<]*</DNSName>`)
+	templates = regexp.MustCompile(`<launchTemplateId>(lt-[0-9a-f]+)</launchTemplateId>`)
+	member    = regexp.MustCompile(`<InstanceId>(i-[0-9a-f]+)</InstanceId>`)
+	health    = regexp.MustCompile(`(?s)<TargetHealthDescriptions>.*</TargetHealthDescriptions>`)
+	targetID  = regexp.MustCompile(`<Id>(i-[0-9a-f]+)</Id>`)
+)
+
+func arn(body []byte, kind string) string {
+	for _, m := range arns.FindAllSubmatch(body, -1) {
+		if string(m[1]) == kind {
+			return string(m[2])
+		}
+	}
+	return ""
+}
+
+func (a *account) createLaunchTemplate(r *request) answer {
+	got := a.server.forward(r)
+	if m := templates.FindSubmatch(got.body); got.status == http.StatusOK && m != nil {
+		t := template{r.form.Get("LaunchTemplateData.ImageId"), r.form.Get("LaunchTemplateData.UserData")}
+		a.mu.Lock()
+		a.templates[string(m[1])], a.templates[r.form.Get("LaunchTemplateName")] = t, t
+		a.mu.Unlock()
+	}
+	return got
+}
+
+// changeGroup makes the bodies of the instances that a change of an Auto Scaling
+// group launches, and ends those that it terminates.
+func (a *account) changeGroup(r *request) answer {
+	name := r.form.Get("AutoScalingGroupName")
+	a.mu.Lock()
+	for _, by := range []string{"LaunchTemplate.LaunchTemplateId", "LaunchTemplate.LaunchTemplateName"} {
+		if t, ok := a.templates[r.form.Get(by)]; ok {
+			a.groups[name] = t
+		}
+	}
+	a.mu.Unlock()
+	got := a.server.forward(r)
+	if got.status != http.StatusOK {
+		return got
+	}
+	described := a.query(r, "autoscaling", "DescribeAutoScalingGroups", url.Values{"AutoScalingGroupNames.member.1": {name}})
+	alive := map[string]bool{}
+	for _, m := range member.FindAllSubmatch(described.body, -1) {
+		alive[string(m[1])] = true
+	}
+	a.mu.Lock()
+	from, before := a.groups[name], a.members[name]
+	a.members[name] = nil
+	for id := range alive {
+		a.members[name] = append(a.members[name], id)
+	}
+	a.mu.Unlock()
+	for _, id := range before {
+		if i := a.instance(id); i != nil && !alive[id] {
+			i.halt(true)
+		}
+	}
+	for id := range alive {
+		if a.instance(id) == nil {
+			a.launched(id, from.image, from.userData)
+		}
+	}
+	return got
+}
+
+func (a *account) createTargetGroup(r *request) answer {
+	got := a.server.forward(r)
+	if id := arn(got.body, "TargetGroupArn"); got.status == http.StatusOK {
+		t := target{path: r.form.Get("HealthCheckPath"), expect: r.form.Get("Matcher.HttpCode")}
+		t.port, _ = strconv.Atoi(r.form.Get("Port"))
+		a.mu.Lock()
+		a.targets[id] = t
+		a.mu.Unlock()
+	}
+	return got
+}
+
+// describeTargetHealth says what the targets themselves answer.
+func (a *account) describeTargetHealth(r *request) answer {
+	got := a.server.forward(r)
+	if got.status != http.StatusOK {
+		return got
+	}
+	group := r.form.Get("TargetGroupArn")
+	list := ""
+	for _, m := range targetID.FindAllSubmatch(got.body, -1) {
+		state, reason := "unhealthy", "<Reason>Target.FailedHealthChecks</Reason>"
+		if a.healthy(r.Context(), group, string(m[1])) {
+			state, reason = "healthy", ""
+		}
+		list += fmt.Sprintf("<member><Target><Id>%s</Id><Port>%d</Port></Target><TargetHealth><State>%s</State>%s</TargetHealth></member>", m[1], a.target(group).port, state, reason)
+	}
+	got.body = health.ReplaceAll(got.body, []byte("<TargetHealthDescriptions>"+list+"</TargetHealthDescriptions>"))
+	return got
+}
+
+func (a *account) target(arn string) target {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.targets[arn]
+}
+
+func (a *account) healthy(ctx context.Context, group, id string) bool {
+	i, t := a.instance(id), a.target(group)
+	if i == nil || i.state() != "" {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(i.address, strconv.Itoa(t.port))+t.path, nil)
+	if err != nil {
+		return false
+	}
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		return false
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode < 300 || t.expect == "200-499" && resp.StatusCode < 500
+}
+
+func (a *account) createLoadBalancer(r *request) answer {
+	got := a.server.forward(r)
+	if id := arn(got.body, "LoadBalancerArn"); got.status == http.StatusOK {
+		h := fnv.New32a()
+		_, _ = h.Write([]byte(id))
+		n := h.Sum32()
+		a.mu.Lock()
+		if a.balancers[id] == nil {
+			a.balancers[id] = &balancer{fmt.Sprintf("127.%d.%d.%d", 120+n%100, n>>8%250, 1+n>>16%250)}
+		}
+		a.mu.Unlock()
+	}
+	return a.mendBalancers(got)
+}
+
+func (a *account) describeLoadBalancers(r *request) answer {
+	return a.mendBalancers(a.server.forward(r))
+}
+
+// mendBalancers puts the addresses of the load balancers in place of their names.
+func (a *account) mendBalancers(got answer) answer {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	item := regexp.MustCompile(`(?s)<member>\s*<LoadBalancerArn>.*?</DNSName>|<LoadBalancerArn>.*?</DNSName>`)
+	got.body = item.ReplaceAllFunc(got.body, func(b []byte) []byte {
+		if known := a.balancers[arn(b, "LoadBalancerArn")]; known != nil {
+			return dnsName.ReplaceAll(b, []byte("<DNSName>"+known.address+"</DNSName>"))
+		}
+		return b
+	})
+	return got
+}
+
+func (a *account) deleteLoadBalancer(r *request) answer {
+	got := a.server.forward(r)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.balancers, r.form.Get("LoadBalancerArn"))
+	return got
+}
+
+// forwardWeights reads the weights of a listener's default action.
+func forwardWeights(form url.Values) map[string]int {
+	weights := map[string]int{}
+	if one := form.Get("DefaultActions.member.1.TargetGroupArn"); one != "" {
+		weights[one] = 1
+	}
+	for n := 1; ; n++ {
+		at := fmt.Sprintf("DefaultActions.member.1.ForwardConfig.TargetGroups.member.%d.", n)
+		group := form.Get(at + "TargetGroupArn")
+		if group == "" {
+			return weights
+		}
+		w, err := strconv.Atoi(form.Get(at + "Weight"))
+		if err != nil {
+			w = 1
+		}
+		weights[group] = w
+	}
+}
+
+func (a *account) createListener(r *request) answer {
+	a.mu.Lock()
+	b := a.balancers[r.form.Get("LoadBalancerArn")]
+	a.mu.Unlock()
+	if b == nil {
+		return a.server.forward(r)
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort(b.address, r.form.Get("Port")))
+	if err != nil {
+		return r.fail(http.StatusBadRequest, "DuplicateListener", err.Error())
+	}
+	got := a.server.forward(r)
+	if got.status != http.StatusOK {
+		_ = l.Close()
+		return got
+	}
+	own := &listener{account: a, weights: forwardWeights(r.form)}
+	own.server = &http.Server{Handler: own, ReadHeaderTimeout: time.Minute}
+	go func() { _ = own.server.Serve(l) }()
+	a.mu.Lock()
+	a.listeners[arn(got.body, "ListenerArn")] = own
+	a.mu.Unlock()
+	return got
+}
+
+func (a *account) modifyListener(r *request) answer {
+	got := a.server.forward(r)
+	a.mu.Lock()
+	l := a.listeners[r.form.Get("ListenerArn")]
+	a.mu.Unlock()
+	if weights := forwardWeights(r.form); got.status == http.StatusOK && l != nil && len(weights) > 0 {
+		l.mu.Lock()
+		l.weights = weights
+		l.mu.Unlock()
+	}
+	return got
+}
+
+func (a *account) deleteListener(r *request) answer {
+	got := a.server.forward(r)
+	a.mu.Lock()
+	l := a.listeners[r.form.Get("ListenerArn")]
+	delete(a.listeners, r.form.Get("ListenerArn"))
+	a.mu.Unlock()
+	if l != nil {
+		l.close()
+	}
+	return got
+}
+
+func (l *listener) close() { _ = l.server.Close() }
+
+// ServeHTTP forwards a request to a healthy target of a target group, chosen by weight.
+func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	group := l.choose()
+	var healthy []string
+	for _, id := range l.account.registered(r, group) {
+		if i := l.account.instance(id); i != nil && l.account.healthy(r.Context(), group, id) {
+			healthy = append(healthy, net.JoinHostPort(i.address, strconv.Itoa(l.account.target(group).port)))
+		}
+	}
+	if len(healthy) == 0 {
+		http.Error(w, "no healthy target", http.StatusServiceUnavailable)
+		return
+	}
+	to := &url.URL{Scheme: "http", Host: healthy[rand.IntN(len(healthy))]}
+	(&httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) { p.SetURL(to) }}).ServeHTTP(w, r)
+}
+
+func (l *listener) choose() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	total := 0
+	for _, n := range l.weights {
+		total += n
+	}
+	if total == 0 {
+		return ""
+	}
+	at := rand.IntN(total)
+	for group, n := range l.weights {
+		if at < n {
+			return group
+		}
+		at -= n
+	}
+	return ""
+}
+
+// registered asks moto for the targets of a group.
+func (a *account) registered(r *http.Request, group string) []string {
+	hr := r.Clone(r.Context())
+	hr.Header = http.Header{"Authorization": {"Credential=" + a.cloud.AccessKey() + "/20260101/" + Region + "/elasticloadbalancing/aws4_request"}}
+	got := a.query(&request{Request: hr, service: "elasticloadbalancing", region: Region, account: a}, "elasticloadbalancing", "DescribeTargetHealth", url.Values{"TargetGroupArn": {group}})
+	var ids []string
+	for _, m := range targetID.FindAllSubmatch(got.body, -1) {
+		ids = append(ids, string(m[1]))
+	}
+	return ids
+}

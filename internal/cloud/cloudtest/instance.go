@@ -1,0 +1,293 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package cloudtest
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/process"
+)
+
+// instance is the body of an EC2 instance: a directory that stands for the root of
+// its file system, and processes.
+type instance struct {
+	account  *account
+	id       string
+	root     string
+	address  string // on loopback
+	userData string
+
+	mu         sync.Mutex
+	running    time.Time // from when on it is running
+	registered time.Time // from when on its agent answers
+	stopped    bool
+	terminated bool
+	booted     bool
+	services   map[string]context.CancelFunc
+	active     sync.WaitGroup
+}
+
+// shim is systemctl on an instance: the test cloud does what it says, as a service
+// outlives the command that starts it.
+const shim = `#!/bin/sh
+exec curl -fsS -X POST --data-urlencode "args=$*" "$CLOUDTEST_SYSTEMCTL"
+`
+
+const systemctlPath = "/cloudtest/systemctl/"
+
+// launched makes the body of a new instance. Its files come from its image.
+func (a *account) launched(id, imageID, userData string) *instance {
+	pace := a.cloud.paced()
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(id))
+	n := h.Sum32()
+	i := &instance{
+		account: a, id: id, root: filepath.Join(a.dir, "instances", id), services: map[string]context.CancelFunc{},
+		address: fmt.Sprintf("127.%d.%d.%d", 16+n%100, n>>8%250, 1+n>>16%250),
+		running: time.Now().Add(pace.Boot), registered: time.Now().Add(pace.Boot + pace.Agent),
+	}
+	if text, err := base64.StdEncoding.DecodeString(userData); err == nil {
+		i.userData = string(text)
+	}
+	a.mu.Lock()
+	a.instances[id] = i
+	a.mu.Unlock()
+	if err := i.install(filepath.Join(a.dir, "images", imageID)); err != nil {
+		a.cloud.logf("make the files of instance %s: %v", id, err)
+	}
+	i.active.Go(func() { i.boot(a.ctx) })
+	return i
+}
+
+func (c *Cloud) paced() Pace {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.pace
+}
+
+// install copies the files of the image, if it has any, and adds the shims.
+func (i *instance) install(image string) error {
+	if _, err := os.Stat(image); err == nil {
+		if err := os.CopyFS(i.root, os.DirFS(image)); err != nil {
+			return err
+		}
+	}
+	bin := filepath.Join(i.root, ".bin")
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(bin, "systemctl"), []byte(shim), 0o755); err != nil {
+		return err
+	}
+	for _, name := range []string{"shutdown", "cloud-init"} {
+		if err := os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\nexit 0\n"), 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// boot does what happens when an instance starts: enabled services start, and the
+// first time the user data runs.
+func (i *instance) boot(ctx context.Context) {
+	i.mu.Lock()
+	wait, first := time.Until(i.running), !i.booted
+	i.booted = true
+	i.mu.Unlock()
+	select {
+	case <-ctx.Done():
+		return
+	case <-time.After(wait):
+	}
+	if first && strings.HasPrefix(i.userData, "#!") {
+		script := filepath.Join(i.root, ".bin", "user-data")
+		log, err := os.Create(filepath.Join(i.root, ".bin", "user-data.log"))
+		if err != nil || os.WriteFile(script, []byte(i.userData), 0o755) != nil {
+			return
+		}
+		defer log.Close()
+		if p, err := process.Start(ctx, process.Spec{Args: []string{script}, Dir: i.root, Env: i.environ(), Stdout: log, Stderr: log}); err == nil {
+			_, _ = p.Wait()
+		}
+	}
+	enabled, _ := os.ReadDir(filepath.Join(i.root, "etc/systemd/system/multi-user.target.wants"))
+	for _, unit := range enabled {
+		i.start(strings.TrimSuffix(unit.Name(), ".service"))
+	}
+}
+
+func (i *instance) environ() []string {
+	return []string{
+		"PATH=" + filepath.Join(i.root, ".bin") + ":" + os.Getenv("PATH"), "HOME=" + i.root, "LANG=C.UTF-8", "PENSTOCK_SYSROOT=" + i.root,
+		"PENSTOCK_HOST=" + i.address, "CLOUDTEST_SYSTEMCTL=" + i.account.server.url + systemctlPath + i.account.cloud.ID + "/" + i.id,
+	}
+}
+
+// systemctl serves the shim.
+func (s *server) systemctl(w http.ResponseWriter, r *http.Request) {
+	id := strings.Split(strings.TrimPrefix(r.URL.Path, systemctlPath), "/")
+	s.mu.Lock()
+	a := s.accounts[id[0]]
+	s.mu.Unlock()
+	var i *instance
+	if a != nil && len(id) == 2 {
+		i = a.instance(id[1])
+	}
+	args := strings.Fields(r.FormValue("args"))
+	if i == nil || len(args) == 0 {
+		http.Error(w, "no such instance", http.StatusNotFound)
+		return
+	}
+	if err := i.control(args[0], args[1:]); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	_, _ = io.WriteString(w, "")
+}
+
+// control is the part of systemctl that the tests need.
+func (i *instance) control(verb string, args []string) error {
+	now := false
+	var units []string
+	for _, arg := range args {
+		switch {
+		case arg == "--now":
+			now = true
+		case !strings.HasPrefix(arg, "-"):
+			units = append(units, strings.TrimSuffix(arg, ".service"))
+		}
+	}
+	wants := filepath.Join(i.root, "etc/systemd/system/multi-user.target.wants")
+	for _, unit := range units {
+		link := filepath.Join(wants, unit+".service")
+		switch verb {
+		case "enable":
+			if err := os.MkdirAll(wants, 0o755); err != nil {
+				return err
+			}
+			if err := os.WriteFile(link, nil, 0o644); err != nil {
+				return err
+			}
+			if now {
+				i.start(unit)
+			}
+		case "disable":
+			_ = os.Remove(link)
+			if now {
+				i.stop(unit)
+			}
+		case "start":
+			i.start(unit)
+		case "restart":
+			i.stop(unit)
+			i.start(unit)
+		case "stop":
+			i.stop(unit)
+		default:
+			return fmt.Errorf("the test cloud's systemctl has no %s", verb)
+		}
+	}
+	return nil
+}
+
+// start starts a service from the ExecStart of its unit, and again when it ends.
+func (i *instance) start(unit string) {
+	text, err := os.ReadFile(filepath.Join(i.root, "etc/systemd/system", unit+".service"))
+	if err != nil {
+		return
+	}
+	var line string
+	for l := range strings.Lines(string(text)) {
+		if command, ok := strings.CutPrefix(strings.TrimSpace(l), "ExecStart="); ok {
+			line = strings.ReplaceAll(command, "${PENSTOCK_SYSROOT}", i.root)
+		}
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if _, runs := i.services[unit]; runs || line == "" || i.terminated || i.stopped {
+		return
+	}
+	ctx, cancel := context.WithCancel(i.account.ctx)
+	i.services[unit] = cancel
+	i.active.Go(func() {
+		for ctx.Err() == nil {
+			i.serve(ctx, unit, line)
+			select {
+			case <-ctx.Done():
+			case <-time.After(200 * time.Millisecond):
+			}
+		}
+	})
+}
+
+func (i *instance) serve(ctx context.Context, unit, line string) {
+	log, err := os.OpenFile(filepath.Join(i.root, ".bin", unit+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return
+	}
+	defer log.Close()
+	p, err := process.Start(ctx, process.Spec{Args: strings.Fields(line), Dir: i.root, Env: i.environ(), Stdout: log, Stderr: log, Grace: time.Second})
+	if err == nil {
+		_, _ = p.Wait()
+	}
+}
+
+func (i *instance) stop(unit string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if cancel, ok := i.services[unit]; ok {
+		cancel()
+		delete(i.services, unit)
+	}
+}
+
+// halt ends the instance's processes; with for ever its files go, too.
+func (i *instance) halt(forever bool) {
+	i.mu.Lock()
+	i.stopped, i.terminated = true, i.terminated || forever
+	for unit, cancel := range i.services {
+		cancel()
+		delete(i.services, unit)
+	}
+	i.mu.Unlock()
+	i.wait()
+	if forever {
+		_ = os.RemoveAll(i.root)
+	}
+}
+
+func (i *instance) wait() { i.active.Wait() }
+
+// state gives the name of the instance's state while it starts; empty where moto is right.
+func (i *instance) state() string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if !i.terminated && !i.stopped && time.Now().Before(i.running) {
+		return "pending"
+	}
+	return ""
+}
+
+// answers reports whether the instance's agent takes commands.
+func (i *instance) answers() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return !i.terminated && !i.stopped && !time.Now().Before(i.registered)
+}
+
+func (a *account) instance(id string) *instance {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.instances[id]
+}

@@ -1,0 +1,263 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package cloudtest
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// request is a request to AWS, taken apart.
+type request struct {
+	*http.Request
+	body    []byte
+	service string // of the credential scope
+	region  string
+	action  string
+	form    url.Values // of the query protocols
+	account *account   // nil for credentials that no test has
+}
+
+// answer is what the client gets.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+var (
+	scope   = regexp.MustCompile(`Credential=([A-Za-z0-9]+)/[0-9]+/([^/]+)/([^/]+)/aws4_request`)
+	testKey = regexp.MustCompile(`^AKIA([0-9]{12})$`)
+)
+
+// ServeHTTP implements http.Handler: it is the endpoint of all services.
+func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
+	if strings.HasPrefix(hr.URL.Path, systemctlPath) {
+		s.systemctl(w, hr)
+		return
+	}
+	r, err := s.parse(hr)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	var f *Fault
+	if r.account != nil {
+		f = r.account.cloud.called(Call{Service: r.service, Action: r.action, At: time.Now()})
+	}
+	if f != nil && !f.After {
+		f.strike(w, r)
+		return
+	}
+	a := s.answer(r)
+	if f != nil {
+		f.strike(w, r)
+		return
+	}
+	for k, v := range a.header {
+		w.Header()[k] = v
+	}
+	w.WriteHeader(a.status)
+	_, _ = w.Write(a.body)
+}
+
+func (s *server) parse(hr *http.Request) (*request, error) {
+	body, err := io.ReadAll(hr.Body)
+	if err != nil {
+		return nil, err
+	}
+	r := &request{Request: hr, body: body}
+	credential := hr.Header.Get("Authorization")
+	if signed := hr.URL.Query().Get("X-Amz-Credential"); signed != "" {
+		credential = "Credential=" + signed
+	}
+	if m := scope.FindStringSubmatch(credential); m != nil {
+		r.region, r.service = m[2], m[3]
+		if id := testKey.FindStringSubmatch(m[1]); id != nil {
+			s.mu.Lock()
+			r.account = s.accounts[id[1]]
+			s.mu.Unlock()
+		}
+	}
+	switch target := hr.Header.Get("X-Amz-Target"); {
+	case target != "":
+		r.action = target[strings.LastIndex(target, ".")+1:]
+	case strings.HasPrefix(hr.Header.Get("Content-Type"), "application/x-www-form-urlencoded"):
+		if r.form, err = url.ParseQuery(string(body)); err != nil {
+			return nil, err
+		}
+		r.action = r.form.Get("Action")
+	default:
+		r.action = hr.Method
+	}
+	return r, nil
+}
+
+// answer answers a request: by itself, or by moto, mended.
+func (s *server) answer(r *request) answer {
+	if r.account == nil {
+		return s.forward(r)
+	}
+	handlers := map[string]func(*account, *request) answer{
+		"ssm/SendCommand": (*account).sendCommand, "ssm/GetCommandInvocation": (*account).getCommandInvocation,
+		"ssm/CancelCommand": (*account).cancelCommand, "ssm/DescribeInstanceInformation": (*account).describeInstanceInformation,
+		"ec2/RunInstances": (*account).runInstances, "ec2/DescribeInstances": (*account).describeInstances,
+		"ec2/StopInstances": (*account).stopInstances, "ec2/StartInstances": (*account).startInstances,
+		"ec2/TerminateInstances": (*account).terminateInstances,
+		"ec2/CreateImage":        (*account).createImage, "ec2/DescribeImages": (*account).describeImages,
+		"ec2/EnableImageDeprecation": (*account).acknowledge, "ec2/EnableImageDeregistrationProtection": (*account).acknowledge,
+		"ec2/DisableImageDeregistrationProtection":   (*account).acknowledge,
+		"ec2/CreateLaunchTemplate":                   (*account).createLaunchTemplate,
+		"autoscaling/CreateAutoScalingGroup":         (*account).changeGroup,
+		"autoscaling/UpdateAutoScalingGroup":         (*account).changeGroup,
+		"autoscaling/SetDesiredCapacity":             (*account).changeGroup,
+		"autoscaling/DeleteAutoScalingGroup":         (*account).changeGroup,
+		"elasticloadbalancing/CreateTargetGroup":     (*account).createTargetGroup,
+		"elasticloadbalancing/DescribeTargetHealth":  (*account).describeTargetHealth,
+		"elasticloadbalancing/CreateLoadBalancer":    (*account).createLoadBalancer,
+		"elasticloadbalancing/DescribeLoadBalancers": (*account).describeLoadBalancers,
+		"elasticloadbalancing/DeleteLoadBalancer":    (*account).deleteLoadBalancer,
+		"elasticloadbalancing/CreateListener":        (*account).createListener,
+		"elasticloadbalancing/ModifyListener":        (*account).modifyListener,
+		"elasticloadbalancing/DeleteListener":        (*account).deleteListener,
+		"dynamodb/TransactWriteItems":                (*account).transact,
+	}
+	if h, ok := handlers[r.service+"/"+r.action]; ok {
+		return h(r.account, r)
+	}
+	if r.service == "dynamodb" && writes[r.action] {
+		s.tables.RLock()
+		defer s.tables.RUnlock()
+	}
+	return s.forward(r)
+}
+
+// writes are the DynamoDB calls that moto loses while a transaction is cancelled.
+var writes = map[string]bool{"PutItem": true, "UpdateItem": true, "DeleteItem": true, "BatchWriteItem": true}
+
+func (a *account) transact(r *request) answer {
+	a.server.tables.Lock()
+	defer a.server.tables.Unlock()
+	return a.server.forward(r)
+}
+
+// forward sends a request to moto.
+func (s *server) forward(r *request) answer {
+	u := *r.URL
+	u.Scheme, u.Host = s.moto.Scheme, s.moto.Host
+	req, err := http.NewRequestWithContext(r.Context(), r.Method, u.String(), bytes.NewReader(r.body))
+	if err != nil {
+		return r.fail(http.StatusBadRequest, "ProxyError", err.Error())
+	}
+	req.Header, req.Host = r.Header.Clone(), r.Host
+	req.Header.Del("Accept-Encoding")
+	if r.account != nil {
+		req.Header.Set("x-moto-account-id", r.account.cloud.ID)
+	}
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		return r.fail(http.StatusServiceUnavailable, "ServiceUnavailable", err.Error())
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return r.fail(http.StatusServiceUnavailable, "ServiceUnavailable", err.Error())
+	}
+	if resp.StatusCode == http.StatusInternalServerError && r.service != "s3" {
+		if r.account != nil {
+			r.account.cloud.logf("moto can't do %s %s: %s\n%s", r.service, r.action, r.body, s.cause())
+		}
+		return r.fail(http.StatusBadRequest, "UnsupportedOperation", "the simulator can't do "+r.action)
+	}
+	h := resp.Header.Clone()
+	h.Del("Connection")
+	if r.Method != http.MethodHead { // where the length is of a body that is not sent
+		h.Del("Content-Length")
+	}
+	return answer{status: resp.StatusCode, header: h, body: body}
+}
+
+// cause gives the last error that moto logged.
+func (s *server) cause() string {
+	data, err := os.ReadFile(filepath.Join(s.dir, "moto.log"))
+	if err != nil {
+		return ""
+	}
+	lines := strings.Split(string(data), "\n")
+	for _, line := range slices.Backward(lines) {
+		if strings.Contains(line, "Error") && !strings.Contains(line, "HTTP/1.1") {
+			return line
+		}
+	}
+	return ""
+}
+
+// query sends a query request of the proxy's own to moto, for the account.
+func (a *account) query(r *request, service, action string, values url.Values) answer {
+	values.Set("Action", action)
+	values.Set("Version", map[string]string{"ec2": "2016-11-15", "autoscaling": "2011-01-01", "elasticloadbalancing": "2015-12-01"}[service])
+	own := &request{Request: r.Clone(r.Context()), body: []byte(values.Encode()), service: service, region: r.region, action: action, form: values, account: a}
+	own.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), "/"+r.service+"/", "/"+service+"/", 1))
+	own.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
+	own.Header.Del("X-Amz-Target")
+	own.URL = &url.URL{Path: "/"}
+	own.Method = http.MethodPost
+	return a.server.forward(own)
+}
+
+// fail gives an error in the shape of the request's protocol.
+func (r *request) fail(status int, code, message string) answer {
+	switch r.service {
+	case "ec2":
+		return xml(status, fmt.Sprintf("<Response><Errors><Error><Code>%s</Code><Message>%s</Message></Error></Errors><RequestID>test</RequestID></Response>", code, escape(message)))
+	case "s3":
+		return xml(status, fmt.Sprintf("<Error><Code>%s</Code><Message>%s</Message><RequestId>test</RequestId></Error>", code, escape(message)))
+	case "autoscaling", "elasticloadbalancing", "sts", "cloudformation", "iam", "sns":
+		return xml(status, fmt.Sprintf("<ErrorResponse><Error><Type>Sender</Type><Code>%s</Code><Message>%s</Message></Error><RequestId>test</RequestId></ErrorResponse>", code, escape(message)))
+	default:
+		return reply(status, map[string]string{"__type": code, "message": message})
+	}
+}
+
+func (f *Fault) strike(w http.ResponseWriter, r *request) {
+	if f.Code == "" {
+		panic(http.ErrAbortHandler) // drops the connection
+	}
+	status := f.Status
+	if status == 0 {
+		status = http.StatusBadRequest
+	}
+	a := r.fail(status, f.Code, f.Message)
+	for k, v := range a.header {
+		w.Header()[k] = v
+	}
+	w.WriteHeader(a.status)
+	_, _ = w.Write(a.body)
+}
+
+func xml(status int, body string) answer {
+	return answer{status: status, header: http.Header{"Content-Type": {"text/xml"}}, body: []byte(`<?xml version="1.0" encoding="UTF-8"?>` + body)}
+}
+
+func reply(status int, v any) answer {
+	body, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // only plain values are given
+	}
+	return answer{status: status, header: http.Header{"Content-Type": {"application/x-amz-json-1.1"}}, body: body}
+}
+
+func escape(s string) string {
+	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(s)
+}

@@ -1,0 +1,118 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package cloud
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/aws/smithy-go"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// fault is what an error code of AWS means here.
+type fault struct {
+	code pipeline.Code
+	hint string
+}
+
+const (
+	hintDenied   = "Give the caller the permission that the message names; the guide to IAM lists them all."
+	hintExpired  = "The session has ended. Log in again."
+	hintQuota    = "Ask AWS for a higher quota in this region, or end what is no longer needed."
+	hintCapacity = "AWS has no such capacity at the moment. Try again, or choose another instance type or other subnets."
+	hintThrottle = "The account's rate of requests is exhausted. Try again later, or with a lower -parallelism."
+)
+
+// faults is the one table of AWS's error codes. What is not in it has failed. The
+// codes are those of the API references, in EC2's case of its page "Error codes".
+var faults = map[string]fault{
+	"AccessDenied":                                {pipeline.CodeRefused, hintDenied},
+	"AccessDeniedException":                       {pipeline.CodeRefused, hintDenied},
+	"UnauthorizedOperation":                       {pipeline.CodeRefused, hintDenied},
+	"AuthFailure":                                 {pipeline.CodeRefused, hintDenied},
+	"ExpiredToken":                                {pipeline.CodeRefused, hintExpired},
+	"ExpiredTokenException":                       {pipeline.CodeRefused, hintExpired},
+	"RequestExpired":                              {pipeline.CodeRefused, hintExpired},
+	"InsufficientInstanceCapacity":                {pipeline.CodeFailed, hintCapacity},
+	"InstanceLimitExceeded":                       {pipeline.CodeFailed, hintQuota},
+	"VcpuLimitExceeded":                           {pipeline.CodeFailed, hintQuota},
+	"SnapshotLimitExceeded":                       {pipeline.CodeFailed, hintQuota},
+	"ResourceLimitExceeded":                       {pipeline.CodeFailed, hintQuota},
+	"MaxSpotInstanceCountExceeded":                {pipeline.CodeFailed, hintQuota},
+	"RequestLimitExceeded":                        {pipeline.CodeFailed, hintThrottle},
+	"Throttling":                                  {pipeline.CodeFailed, hintThrottle},
+	"ThrottlingException":                         {pipeline.CodeFailed, hintThrottle},
+	"InvalidInstanceID.NotFound":                  {pipeline.CodeNotFound, ""},
+	"InvalidAMIID.NotFound":                       {pipeline.CodeNotFound, ""},
+	"InvalidAMIID.Unavailable":                    {pipeline.CodeNotFound, ""},
+	"InvalidSnapshot.NotFound":                    {pipeline.CodeNotFound, ""},
+	"InvalidLaunchTemplateId.NotFound":            {pipeline.CodeNotFound, ""},
+	"InvalidLaunchTemplateName.NotFoundException": {pipeline.CodeNotFound, ""},
+	"LoadBalancerNotFound":                        {pipeline.CodeNotFound, ""},
+	"TargetGroupNotFound":                         {pipeline.CodeNotFound, ""},
+	"ListenerNotFound":                            {pipeline.CodeNotFound, ""},
+	"RuleNotFound":                                {pipeline.CodeNotFound, ""},
+	"ResourceNotFoundException":                   {pipeline.CodeNotFound, ""},
+	"ParameterNotFound":                           {pipeline.CodeNotFound, ""},
+	"NoSuchKey":                                   {pipeline.CodeNotFound, ""},
+	"NotFound":                                    {pipeline.CodeNotFound, ""},
+	"NoSuchBucket":                                {pipeline.CodeNotFound, ""},
+	"InvalidInstanceType.NotFound":                {pipeline.CodeInvalid, ""},
+	"InvalidParameterValue":                       {pipeline.CodeInvalid, ""},
+	"InvalidSnapshot.InUse":                       {pipeline.CodeConflict, ""},
+	"DependencyViolation":                         {pipeline.CodeConflict, ""},
+	"ResourceInUse":                               {pipeline.CodeConflict, ""},
+	"PreconditionFailed":                          {pipeline.CodeConflict, ""},
+	"ConditionalRequestConflict":                  {pipeline.CodeConflict, ""},
+}
+
+// Code gives AWS's error code of an error; empty where AWS did not answer.
+func Code(err error) string {
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		return api.ErrorCode()
+	}
+	return ""
+}
+
+// Is reports whether an error has one of AWS's error codes.
+func Is(err error, codes ...string) bool {
+	code := Code(err)
+	for _, c := range codes {
+		if code == c && code != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// IsNotFound reports whether AWS does not have what was asked for.
+func IsNotFound(err error) bool {
+	return pipeline.CodeOf(err) == pipeline.CodeNotFound || faults[Code(err)].code == pipeline.CodeNotFound
+}
+
+// Fault gives err, which may be nil, the code and the remedy of what AWS answered.
+// An error that has a code already keeps it.
+func Fault(ctx context.Context, op string, err error) error {
+	var own *pipeline.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &own):
+		return err
+	case ctx.Err() != nil:
+		return &pipeline.Error{Code: pipeline.CodeCancelled, Op: op, Err: err}
+	}
+	f, ok := faults[Code(err)]
+	if !ok {
+		f = fault{code: pipeline.CodeFailed}
+		if strings.HasSuffix(Code(err), ".Malformed") {
+			f.code = pipeline.CodeInvalid
+		}
+	}
+	return &pipeline.Error{Code: f.code, Op: op, Err: err, Hint: f.hint}
+}
