@@ -42,7 +42,7 @@ var layers = map[string][]string{
 	"internal/step":                 {"internal/pipeline", "internal/poll", "internal/process"},
 	"internal/platform/local/store": {"internal/pipeline", "internal/poll"},
 	"internal/platform/local":       {"internal/pipeline", "internal/poll", "internal/process", "internal/platform/local/store"},
-	"internal/cloud": {"internal/pipeline"},
+	"internal/cloud":                {"internal/pipeline"},
 	"internal/app": {
 		"internal/artifact", "internal/engine", "internal/ledger", "internal/pipeline", "internal/platform/local",
 		"internal/poll", "internal/process", "internal/source", "internal/step",
