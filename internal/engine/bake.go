@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -37,6 +38,9 @@ func (e *Engine) Bake(ctx context.Context, r BakeRequest) (pipeline.Image, error
 	recipe.ID = "k-" + randomHex(8)
 	if old, ok := st.Recipes[recipe.Name]; ok {
 		recipe.ID, recipe.Owner, recipe.Image = old.ID, old.Owner, old.Image
+	}
+	if recipe, err = e.Rebased(leased, st, recipe); err != nil {
+		return pipeline.Image{}, err
 	}
 	if image, ok, err := e.baked(leased, st, recipe); err != nil || ok {
 		recipe.Image = image.ID
@@ -69,6 +73,21 @@ func (e *Engine) baked(ctx context.Context, st *pipeline.State, recipe pipeline.
 	}
 	on, err := e.platformImages(ctx)
 	return image, err == nil && on[image.ID], err
+}
+
+// Rebased gives the recipe with the image that its bake starts from. Where the
+// inputs are those of an image that exists, and the recipe does not follow its
+// origin, that is the one of before.
+func (e *Engine) Rebased(ctx context.Context, st *pipeline.State, recipe pipeline.Recipe) (pipeline.Recipe, error) {
+	if old, ok := st.Recipes[recipe.Name]; ok && !recipe.Follow {
+		recipe.Base = old.Base
+		if _, baked := FindBaked(st, recipe); baked {
+			return recipe, nil
+		}
+	}
+	base, err := e.Platform.Resolve(ctx, recipe.From)
+	recipe.Base = base
+	return recipe, err
 }
 
 // FindBaked gives the newest recorded image that was baked from the recipe's inputs.
@@ -141,7 +160,9 @@ func (a *attempt) bakeRecipe(ctx context.Context, recipe pipeline.Recipe, secret
 	if err := a.Sources.Checkout(ctx, recipe.Source.Repository, recipe.Source.Commit, a.checkout()); err != nil {
 		return pipeline.Image{}, err
 	}
-	req := pipeline.BakeRequest{Token: a.run.ID, Name: recipe.Name, Image: recipe.From.Image, Log: a.log}
+	req := pipeline.BakeRequest{
+		Token: a.run.ID, Key: recipe.Key(), Name: recipe.Name, Labels: a.labels(), Image: recipe.Base, Source: a.checkout(), Log: a.log,
+	}
 	if recipe.From.Directory != "" {
 		req.Tree = inside(a.checkout(), recipe.From.Directory)
 		if info, err := os.Stat(req.Tree); err != nil || !info.IsDir() {
@@ -168,19 +189,17 @@ func (a *attempt) bakeRecipe(ctx context.Context, recipe pipeline.Recipe, secret
 		return pipeline.Image{}, err
 	}
 	return pipeline.Image{
-		ID: baked.ID, Pipeline: recipe.Pipeline, Name: recipe.Name, Key: recipe.Key(), Parent: recipe.From.Image,
+		ID: baked.ID, Pipeline: recipe.Pipeline, Name: recipe.Name, Key: recipe.Key(), Parent: recipe.Base,
 		Run: a.run.ID, Commit: recipe.Source.Commit, Size: baked.Size, CreatedAt: a.Now().UTC(),
 	}, nil
 }
 
-// bakeCommand gives the command of a bake step. A script runs by itself where it
-// is executable, else by the shell.
+// bakeCommand gives the command of a bake step.
 func (a *attempt) bakeCommand(recipe pipeline.Recipe, step pipeline.Step) (pipeline.Command, error) {
 	c := pipeline.Command{Name: step.Name, Line: step.Command, Timeout: step.Timeout, Env: map[string]string{
 		"PENSTOCK_PIPELINE": recipe.Pipeline,
 		"PENSTOCK_RUN":      a.run.ID,
 		"PENSTOCK_REVISION": recipe.Source.Commit,
-		"PENSTOCK_SOURCE":   a.checkout(),
 	}}
 	for k, v := range step.Env {
 		c.Env[k] = v
@@ -194,8 +213,7 @@ func (a *attempt) bakeCommand(recipe pipeline.Recipe, step pipeline.Step) (pipel
 			"script %q of step %q is not a file of the source", step.Script, step.Name).
 			WithHint("Set script to a file in the repository, relative to its root.")
 	}
-	c.Env["PENSTOCK_SCRIPT"] = script
-	c.Line = `if [ -x "$PENSTOCK_SCRIPT" ]; then exec "$PENSTOCK_SCRIPT"; else exec /bin/sh -e "$PENSTOCK_SCRIPT"; fi`
+	c.Script = path.Clean(step.Script)
 	return c, nil
 }
 

@@ -160,21 +160,22 @@ func (e *Engine) describe(ctx context.Context, recorded *pipeline.State) (*pipel
 	}
 	st := recorded.Clone()
 	for _, id := range ids {
-		st.Environments[id] = merge(st.Environments[id], reports[id])
+		st.Environments[id] = merge(st.Environments[id], reports[id], e.Now())
 	}
 	return st, nil
 }
 
 // merge lays a report over the record of an environment. The record's own status
 // stays where it says what the platform can't know.
-func merge(env pipeline.Environment, r pipeline.EnvironmentReport) pipeline.Environment {
+func merge(env pipeline.Environment, r pipeline.EnvironmentReport, now time.Time) pipeline.Environment {
+	gone := r.Status == "" || r.Status == pipeline.EnvGone
 	switch {
 	case env.Status == pipeline.EnvLaunching, env.Status == pipeline.EnvEnding:
 		return env // somebody is at work on it, or died at work
-	case r.Status == "" || r.Status == pipeline.EnvGone:
-		env.Status = pipeline.EnvGone
-	case r.Status == pipeline.EnvExpired:
+	case r.Status == pipeline.EnvExpired, gone && !env.ExpiresAt.IsZero() && !now.Before(env.ExpiresAt):
 		env.Status = pipeline.EnvExpired
+	case gone:
+		env.Status = pipeline.EnvGone
 	case env.Status == pipeline.EnvKept:
 	default:
 		env.Status = r.Status

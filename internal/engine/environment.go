@@ -81,7 +81,8 @@ func (e *Engine) fleetRequest(ctx context.Context, env pipeline.Environment, lau
 		vars["PENSTOCK_STAGE"] = env.Stage
 	}
 	req := pipeline.FleetRequest{
-		Environment: env.ID, Image: launch.Image, Instances: env.Instances, InstanceType: env.Spec.InstanceType,
+		Environment: env.ID, Labels: pipeline.Labels{Pipeline: env.Pipeline, Stage: env.Stage, Build: env.Build, Run: env.Run},
+		Lasting: env.Purpose == pipeline.ForStage, Image: launch.Image, Instances: env.Instances, InstanceType: env.Spec.InstanceType,
 		Address: env.Spec.Address, Port: env.Spec.Port, Service: st.Pipeline.Service, Env: vars, Secrets: secrets,
 		Migrate: st.Pipeline.Service.Migrate != "", ExpiresAt: env.ExpiresAt, DrainTimeout: env.Spec.DrainTimeout, Log: log,
 	}
@@ -126,7 +127,9 @@ func (a *attempt) bake(ctx context.Context) error {
 	if err := a.enter(ctx, pipeline.PhaseBake); err != nil {
 		return err
 	}
-	baked, err := a.Platform.Bake(ctx, pipeline.BakeRequest{Token: a.run.ID, Name: a.stage.Name, Environment: a.env.ID, Log: a.log})
+	baked, err := a.Platform.Bake(ctx, pipeline.BakeRequest{
+		Token: a.run.ID, Key: a.run.ID, Name: a.stage.Name, Labels: a.labels(), Environment: a.env.ID, Log: a.log,
+	})
 	if err != nil {
 		return fmt.Errorf("bake image: %w", err)
 	}

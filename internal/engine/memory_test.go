@@ -311,6 +311,14 @@ func (p memPlatform) Bake(ctx context.Context, r pipeline.BakeRequest) (image pi
 	})
 }
 
+func (p memPlatform) Resolve(_ context.Context, from pipeline.ImageFrom) (string, error) {
+	return from.Image, nil
+}
+
+func (p memPlatform) Abandon(ctx context.Context, _ string) error {
+	return p.do(ctx, func() error { return nil })
+}
+
 func (p memPlatform) Images(context.Context) (images []pipeline.BakedImage, err error) {
 	return images, p.look(func() error {
 		for id, size := range p.images {

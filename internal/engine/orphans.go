@@ -101,7 +101,7 @@ func needs(st *pipeline.State, needed map[string]bool) {
 		needed[s.BaseImage] = true
 	}
 	for _, r := range st.Recipes {
-		needed[r.Image], needed[r.From.Image] = true, true
+		needed[r.Image], needed[r.Base] = true, true
 		var baked []pipeline.Image
 		for _, image := range st.Images {
 			if image.Name == r.Name && image.Build == "" {

@@ -83,6 +83,9 @@ func (a *attempt) clearInterrupted(ctx context.Context) error {
 	if _, err := a.abandonEnvironment(ctx, pipeline.RunCancelled); err != nil {
 		return err
 	}
+	if err := a.Platform.Abandon(ctx, a.run.ID); err != nil {
+		return fmt.Errorf("clear the bake of run %s: %w", a.run.ID, err)
+	}
 	a.run.Error = "the process that ran it ended while it was in phase " + string(a.run.Phase)
 	a.finish(pipeline.RunCancelled)
 	if err := a.append(ctx, a.run.Pipeline, &a.lease, pipeline.Event{Kind: pipeline.RunEnded, Facts: pipeline.Facts{Run: &a.run}}); err != nil {

@@ -159,6 +159,11 @@ func (a *attempt) takeCheckout(ctx context.Context) error {
 	return a.Sources.Checkout(ctx, repository, commit, a.checkout())
 }
 
+// labels say what the run is, on what it makes.
+func (a *attempt) labels() pipeline.Labels {
+	return pipeline.Labels{Pipeline: a.run.Pipeline, Stage: a.run.Stage, Build: a.run.Build, Run: a.run.ID}
+}
+
 func (a *attempt) needsCheckout() bool {
 	for _, s := range a.stage.Steps {
 		if s.Command != "" && s.On == pipeline.OnRunner {

@@ -88,16 +88,28 @@ type Recipe struct {
 	From     ImageFrom `json:"from"`
 	Source   SourceRef `json:"source"`
 	Steps    []Step    `json:"steps,omitempty"`
-	Keep     int       `json:"keep"` // older images retained besides those in use
+	Base     string    `json:"base,omitempty"`   // the image that From resolved to; empty for a directory
+	Follow   bool      `json:"follow,omitempty"` // bake anew when From resolves to another image
+	Keep     int       `json:"keep"`             // older images retained besides those in use
 	Image    string    `json:"image,omitempty"`
 	Settled  bool      `json:"settled"`
 	Owner    string    `json:"owner"`
 }
 
-// ImageFrom says what a bake starts from: a directory of the source, or another image.
+// ImageFrom says what a bake starts from. Exactly one of the fields is set.
 type ImageFrom struct {
-	Directory string `json:"directory,omitempty"`
-	Image     string `json:"image,omitempty"`
+	Directory    string       `json:"directory,omitempty"` // of the source
+	Image        string       `json:"image,omitempty"`     // another image of the pipeline
+	AMI          string       `json:"ami,omitempty"`
+	SSMParameter string       `json:"ssm_parameter,omitempty"`
+	Filter       *ImageFilter `json:"filter,omitempty"`
+}
+
+// ImageFilter selects the newest image of the given owners whose name matches.
+type ImageFilter struct {
+	Name         string   `json:"name"` // with * and ?
+	Owners       []string `json:"owners"`
+	Architecture string   `json:"architecture,omitempty"`
 }
 
 // Key gives the digest of a bake's inputs. A bake with the same key yields the
@@ -105,9 +117,10 @@ type ImageFrom struct {
 func (r Recipe) Key() string {
 	return "k-" + hashJSON(struct {
 		From   ImageFrom
+		Base   string `json:",omitempty"`
 		Digest string
 		Steps  []Step
-	}{r.From, r.Source.Digest, r.Steps})[:16]
+	}{r.From, r.Base, r.Source.Digest, r.Steps})[:16]
 }
 
 // Describe says in words what the environment is: for messages.

@@ -126,6 +126,7 @@ type Ledger interface {
 type Command struct {
 	Name    string // of the step that it belongs to, for messages; may be empty
 	Line    string // run by a shell
+	Script  string // instead of Line: a file of the bake's Source, relative to it
 	Dir     string // empty means the natural one: the checkout, or the instance's root
 	Env     map[string]string
 	Secrets Secrets
@@ -136,10 +137,13 @@ type Command struct {
 // what it is made from.
 type BakeRequest struct {
 	Token       string // the run's ID: a repeated bake with it is harmless
+	Key         string // digest of the inputs; an image of it that another run left unfinished is finished
 	Name        string
+	Labels      Labels
 	Tree        string    // a directory on this machine
 	Image       string    // an image of the platform
 	Environment string    // an environment that Prepare installed on: its installed state
+	Source      string    // a directory on this machine whose files the commands find at PENSTOCK_SOURCE; may be empty
 	Commands    []Command // run in the root of the tree, in order
 	Log         io.Writer
 }
@@ -150,11 +154,16 @@ type BakedImage struct {
 	Size int64 // bytes
 }
 
+// Labels say what a thing on a platform is for, where the platform can show it.
+type Labels struct{ Pipeline, Stage, Build, Run string }
+
 // FleetRequest asks for instances of an image in an environment. The environment
 // is created when it does not exist. The fleet serves nothing until Shift.
 type FleetRequest struct {
 	Environment  string // ID
 	Fleet        string // ID; a repeated Prepare with it is harmless
+	Labels       Labels
+	Lasting      bool   // it serves until the next fleet replaces it, which no request may notice
 	Image        string // empty means an empty root
 	Instances    int
 	InstanceType string
@@ -196,8 +205,14 @@ type EnvironmentReport struct {
 // completes what was begun. A thing that does not exist is not an error to
 // remove. Errors carry a Code: CodeInvalid, CodeNotFound, CodeFailed, CodeCorrupt.
 type Platform interface {
+	// Resolve gives the image that a bake starts from; empty for a directory.
+	// CodeInvalid for a kind that the platform does not have.
+	Resolve(ctx context.Context, from ImageFrom) (image string, err error)
 	// Bake makes an image.
 	Bake(ctx context.Context, r BakeRequest) (BakedImage, error)
+	// Abandon removes what a Bake whose process died left, but an image that may
+	// still become complete: the next Bake of its Key finishes that.
+	Abandon(ctx context.Context, token string) error
 	// Images lists the images that exist.
 	Images(ctx context.Context) ([]BakedImage, error)
 	// RemoveImage removes an image, never one that an instance was made from and still needs.

@@ -11,11 +11,13 @@ import (
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/listvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64default"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
@@ -51,6 +53,8 @@ type bakedImageModel struct {
 	Steps    types.List     `tfsdk:"steps"`
 	Keep     types.Int64    `tfsdk:"keep"`
 	Timeouts timeouts.Value `tfsdk:"timeouts"`
+	Follow   types.Bool     `tfsdk:"follow_source"`
+	Base     types.String   `tfsdk:"source_image_id"`
 	ImageID  types.String   `tfsdk:"image_id"`
 	Size     types.Int64    `tfsdk:"size"`
 	Run      types.String   `tfsdk:"run"`
@@ -58,9 +62,21 @@ type bakedImageModel struct {
 }
 
 type fromModel struct {
-	Directory types.String `tfsdk:"directory"`
-	Image     types.String `tfsdk:"image"`
+	Directory    types.String      `tfsdk:"directory"`
+	Image        types.String      `tfsdk:"image"`
+	AMI          types.String      `tfsdk:"ami"`
+	SSMParameter types.String      `tfsdk:"ssm_parameter"`
+	Filter       *imageFilterModel `tfsdk:"filter"`
 }
+
+type imageFilterModel struct {
+	Name         types.String `tfsdk:"name"`
+	Owners       types.List   `tfsdk:"owners"`
+	Architecture types.String `tfsdk:"architecture"`
+}
+
+// origins are the kinds of from.
+var origins = []string{"directory", "image", "ami", "ssm_parameter", "filter"}
 
 type bakeStepModel struct {
 	Name       types.String `tfsdk:"name"`
@@ -88,10 +104,23 @@ func (r *bakedImageResource) Schema(ctx context.Context, _ resource.SchemaReques
 			"pipeline": replace(required("Name of the pipeline. A change replaces the image.", isName())),
 			"name":     replace(required("Name of the image, unique in the pipeline. A change replaces the image.", isName())),
 			"from": schema.SingleNestedAttribute{
-				Required: true, MarkdownDescription: "What the bake starts from: exactly one of `directory` and `image`.",
+				Required: true, MarkdownDescription: "What the bake starts from: exactly one of `directory` (on the local platform), `image`, `ami`, `ssm_parameter` and `filter` (on AWS).",
 				Attributes: map[string]schema.Attribute{
-					"directory": optional("Directory of the source whose tree becomes the image's root.", isInside()),
-					"image":     optional("Another image: `image_id` of a `penstock_baked_image`."),
+					"directory":     optional("Directory of the source whose tree becomes the image's root.", isInside()),
+					"image":         optional("Another image: `image_id` of a `penstock_baked_image`."),
+					"ami":           optional("ID of an AMI.", isAMI()),
+					"ssm_parameter": optional("Name of an SSM parameter that holds the ID of an AMI, such as `/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64`.", stringvalidator.LengthAtLeast(1)),
+					"filter": schema.SingleNestedAttribute{
+						Optional: true, MarkdownDescription: "The newest AMI with a matching name.",
+						Attributes: map[string]schema.Attribute{
+							"name": required("Name, with `*` and `?` as wildcards.", stringvalidator.LengthAtLeast(1)),
+							"owners": schema.ListAttribute{
+								Required: true, ElementType: types.StringType, Validators: []validator.List{listvalidator.SizeAtLeast(1)},
+								MarkdownDescription: "Account IDs, `self` or `amazon`. Without an owner, whoever publishes an image of that name would be booted.",
+							},
+							"architecture": optional("Architecture.", stringvalidator.OneOf("x86_64", "arm64")),
+						},
+					},
 				},
 			},
 			"source": sourceAttribute("Revision to bake from: `image_revision` of a `penstock_source`.", true),
@@ -103,11 +132,16 @@ func (r *bakedImageResource) Schema(ctx context.Context, _ resource.SchemaReques
 				Optional: true, Computed: true, Default: int64default.StaticInt64(defaultKeepImages), Validators: []validator.Int64{int64validator.AtLeast(0)},
 				MarkdownDescription: "Number of older images to retain besides those in use. Default: 2.",
 			},
-			"timeouts": timeouts.Attributes(ctx, timeouts.Opts{Create: true, Update: true, Delete: true}),
-			"image_id": computed("ID of the newest image."),
-			"size":     schema.Int64Attribute{Computed: true, MarkdownDescription: "Size of the newest image in bytes."},
-			"run":      computed("ID of the run that baked it."),
-			"log":      computed("Where the log of that run is."),
+			"follow_source": schema.BoolAttribute{
+				Optional: true, Computed: true, Default: booldefault.StaticBool(false),
+				MarkdownDescription: "Whether to bake anew when `from` resolves to a newer image. Default: false, which takes that up with the next bake for another reason.",
+			},
+			"timeouts":        timeouts.Attributes(ctx, timeouts.Opts{Create: true, Update: true, Delete: true}),
+			"source_image_id": computed("ID of the image that the newest one was baked from; null for a directory."),
+			"image_id":        computed("ID of the newest image."),
+			"size":            schema.Int64Attribute{Computed: true, MarkdownDescription: "Size of the newest image in bytes."},
+			"run":             computed("ID of the run that baked it."),
+			"log":             computed("Where the log of that run is."),
 		},
 	}
 }
@@ -120,7 +154,7 @@ func (r *bakedImageResource) ValidateConfig(ctx context.Context, req resource.Va
 		return
 	}
 	if !m.From.IsUnknown() {
-		resp.Diagnostics.Append(exactlyOne(path.Root("from"), m.From, "argument from", "directory", "image")...)
+		resp.Diagnostics.Append(exactlyOne(path.Root("from"), m.From, "argument from", origins...)...)
 	}
 	resp.Diagnostics.Append(validateSteps(m.Steps, false, "script", "command")...)
 }
@@ -130,7 +164,14 @@ func expandRecipe(ctx context.Context, m bakedImageModel, owner string, diags *d
 	diags.Append(m.From.As(ctx, &from, basetypes.ObjectAsOptions{})...)
 	r := pipeline.Recipe{
 		Pipeline: m.Pipeline.ValueString(), Name: m.Name.ValueString(), Keep: int(m.Keep.ValueInt64()), Owner: owner,
-		From: pipeline.ImageFrom{Directory: from.Directory.ValueString(), Image: from.Image.ValueString()},
+		Follow: m.Follow.ValueBool(),
+		From: pipeline.ImageFrom{
+			Directory: from.Directory.ValueString(), Image: from.Image.ValueString(), AMI: from.AMI.ValueString(), SSMParameter: from.SSMParameter.ValueString(),
+		},
+	}
+	if f := from.Filter; f != nil {
+		r.From.Filter = &pipeline.ImageFilter{Name: f.Name.ValueString(), Architecture: f.Architecture.ValueString()}
+		diags.Append(f.Owners.ElementsAs(ctx, &r.From.Filter.Owners, false)...)
 	}
 	if src := expandSource(ctx, m.Source, diags); src != nil {
 		r.Source = *src
@@ -153,7 +194,14 @@ func flattenRecipe(ctx context.Context, r pipeline.Recipe, sch schema.Schema, m 
 	var d diag.Diagnostics
 	m.Keep, m.Source = types.Int64Value(int64(r.Keep)), flattenSource(&r.Source)
 	fromTypes := sch.Attributes["from"].GetType().(types.ObjectType).AttrTypes
-	m.From, d = types.ObjectValueFrom(ctx, fromTypes, fromModel{Directory: orNull(r.From.Directory), Image: orNull(r.From.Image)})
+	m.Follow = types.BoolValue(r.Follow)
+	from := fromModel{Directory: orNull(r.From.Directory), Image: orNull(r.From.Image), AMI: orNull(r.From.AMI), SSMParameter: orNull(r.From.SSMParameter)}
+	if f := r.From.Filter; f != nil {
+		from.Filter = &imageFilterModel{Name: orNull(f.Name), Architecture: orNull(f.Architecture)}
+		from.Filter.Owners, d = types.ListValueFrom(ctx, types.StringType, f.Owners)
+		diags.Append(d...)
+	}
+	m.From, d = types.ObjectValueFrom(ctx, fromTypes, from)
 	diags.Append(d...)
 	stepType := sch.Attributes["steps"].GetType().(types.ListType).ElemType
 	m.Steps = types.ListNull(stepType)
@@ -173,7 +221,7 @@ func flattenRecipe(ctx context.Context, r pipeline.Recipe, sch schema.Schema, m 
 // export fills in what the resource exports of an image; the zero image for none.
 func (r *bakedImageResource) export(recipe pipeline.Recipe, image pipeline.Image, m *bakedImageModel) {
 	m.ID, m.ImageID, m.Run = types.StringValue(recipe.ID), orNull(image.ID), orNull(image.Run)
-	m.Size, m.Log = types.Int64Null(), types.StringNull()
+	m.Size, m.Log, m.Base = types.Int64Null(), types.StringNull(), orNull(recipe.Base)
 	if image.ID != "" {
 		m.Size = types.Int64Value(image.Size)
 		m.Log = types.StringValue(r.session.Engine.Logs.Location(recipe.Pipeline, image.Run))
@@ -199,6 +247,7 @@ func (r *bakedImageResource) ModifyPlan(ctx context.Context, req resource.Modify
 		m.Source = state.Source
 	}
 	m.ImageID, m.Size, m.Run, m.Log = types.StringUnknown(), types.Int64Unknown(), types.StringUnknown(), types.StringUnknown()
+	m.Base = types.StringUnknown()
 	if known(ctx, m.Pipeline, m.Name, m.From, m.Source, m.Steps) {
 		if err := r.plan(ctx, &m, state, resp); err != nil {
 			addError(&resp.Diagnostics, "plan image", m.Name.ValueString(), err)
@@ -212,7 +261,11 @@ func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel
 	recipe := expandRecipe(ctx, *m, r.session.Owner, &resp.Diagnostics)
 	var image pipeline.Image
 	var found bool
-	err := r.session.overlay.view(ctx, recipe.Pipeline, func(st *pipeline.State, _ bool) error {
+	err := r.session.overlay.view(ctx, recipe.Pipeline, func(st *pipeline.State, _ bool) (err error) {
+		if recipe, err = r.session.Engine.Rebased(ctx, st, recipe); err != nil {
+			return err
+		}
+		m.Base = orNull(recipe.Base)
 		image, found = engine.FindBaked(st, recipe)
 		if state != nil {
 			return nil

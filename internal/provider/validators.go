@@ -83,6 +83,10 @@ func isHTTPPath() validator.String {
 	return stringvalidator.RegexMatches(regexp.MustCompile(`^/`), "must begin with \"/\"")
 }
 
+func isAMI() validator.String {
+	return stringvalidator.RegexMatches(regexp.MustCompile(`^ami-[0-9a-f]{8,17}$`), `must be the ID of an AMI, such as "ami-0123456789abcdef0"`)
+}
+
 func isHTTPURL() validator.String {
 	return stringvalidator.RegexMatches(regexp.MustCompile(`^https?://[^/]+`), "must be an absolute http or https URL")
 }

@@ -27,6 +27,21 @@ const (
 	bakesDir = "bakes"
 )
 
+// Resolve gives the image that a bake starts from. This platform has no AMIs.
+func (p *Platform) Resolve(_ context.Context, from pipeline.ImageFrom) (string, error) {
+	if from.AMI != "" || from.SSMParameter != "" || from.Filter != nil {
+		return "", pipeline.Errorf(pipeline.CodeInvalid, opBake, "the local platform has no AMIs: from can't be ami, ssm_parameter or filter").
+			WithHint("Set from = { directory = … } or { image = … }; or give the provider an aws block.")
+	}
+	return from.Image, nil
+}
+
+// Abandon removes the tree of a bake whose process died.
+func (p *Platform) Abandon(context.Context, string) error {
+	p.sweepBakes()
+	return nil
+}
+
 // Bake makes an image. The commands run as processes of this machine in the root
 // of a copy of the tree.
 func (p *Platform) Bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.BakedImage, error) {
@@ -73,7 +88,7 @@ func (p *Platform) bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.B
 		return pipeline.BakedImage{}, err
 	}
 	for i, c := range r.Commands {
-		do, err := bakeCommand(c, i, work)
+		do, err := bakeCommand(c, i, work, r.Source)
 		if err == nil {
 			err = do.must(ctx, r.Log)
 		}
@@ -104,13 +119,22 @@ func lockBake(ctx context.Context, dir string) (lock *os.File, err error) {
 	return lock, err
 }
 
+// runScript runs a script by itself where it is executable, else by the shell.
+const runScript = `if [ -x "$PENSTOCK_SCRIPT" ]; then exec "$PENSTOCK_SCRIPT"; else exec /bin/sh -e "$PENSTOCK_SCRIPT"; fi`
+
 // bakeCommand gives the command of a bake's step.
-func bakeCommand(c pipeline.Command, i int, root string) (command, error) {
+func bakeCommand(c pipeline.Command, i int, root, source string) (command, error) {
 	dir, err := inside(root, c.Dir)
+	own := []string{"PENSTOCK_ROOT=" + root, "PENSTOCK_SOURCE=" + source}
+	if c.Script != "" {
+		script, outside := inside(source, c.Script)
+		err = errors.Join(err, outside)
+		own, c.Line = append(own, "PENSTOCK_SCRIPT="+script), runScript
+	}
 	v := variables{Env: process.Environ(nil)}.with(c.Env, c.Secrets)
 	return command{
 		what: "step " + cmp.Or(c.Name, fmt.Sprint(i+1)), line: c.Line, dir: dir,
-		env: append(v.Env, "PENSTOCK_ROOT="+root), secrets: v.Secrets, timeout: c.Timeout,
+		env: append(v.Env, own...), secrets: v.Secrets, timeout: c.Timeout,
 	}, err
 }
 
