@@ -157,13 +157,18 @@ func (c *Cloud) Terminate(ids ...string) {
 	if err != nil {
 		panic(err) // the URL is the proxy's
 	}
-	hr.Header.Set("Authorization", "Credential="+c.AccessKey()+"/20260101/"+Region+"/ec2/aws4_request")
+	hr.Header.Set("Authorization", c.authorization("ec2"))
 	a.query(&request{Request: hr, service: "ec2", region: Region, account: a}, "ec2", "TerminateInstances", values)
 	for _, id := range ids {
 		if i := a.instance(id); i != nil {
 			i.halt(true)
 		}
 	}
+}
+
+// authorization is the header of a request of the proxy's own.
+func (c *Cloud) authorization(service string) string {
+	return "AWS4-HMAC-SHA256 Credential=" + c.AccessKey() + "/20260101/" + Region + "/" + service + "/aws4_request, SignedHeaders=host, Signature=none"
 }
 
 // createImage keeps names unique, tags the snapshots, which moto can't, and copies

@@ -318,7 +318,7 @@ func (l *listener) choose() string {
 // registered asks moto for the targets of a group.
 func (a *account) registered(r *http.Request, group string) []string {
 	hr := r.Clone(r.Context())
-	hr.Header = http.Header{"Authorization": {"Credential=" + a.cloud.AccessKey() + "/20260101/" + Region + "/elasticloadbalancing/aws4_request"}}
+	hr.Header = http.Header{"Authorization": {a.cloud.authorization("elasticloadbalancing")}}
 	got := a.query(&request{Request: hr, service: "elasticloadbalancing", region: Region, account: a}, "elasticloadbalancing", "DescribeTargetHealth", url.Values{"TargetGroupArn": {group}})
 	var ids []string
 	for _, m := range targetID.FindAllSubmatch(got.body, -1) {

@@ -90,6 +90,10 @@ func (i *instance) install(image string) error {
 	if err := os.WriteFile(filepath.Join(bin, "systemctl"), []byte(shim), 0o755); err != nil {
 		return err
 	}
+	journal := "#!/bin/sh\ntail -n 20 \"$PENSTOCK_SYSROOT/.bin/$2.log\"\n"
+	if err := os.WriteFile(filepath.Join(bin, "journalctl"), []byte(journal), 0o755); err != nil {
+		return err
+	}
 	for _, name := range []string{"shutdown", "cloud-init"} {
 		if err := os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\nexit 0\n"), 0o755); err != nil {
 			return err

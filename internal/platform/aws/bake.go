@@ -1,0 +1,389 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package aws
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
+)
+
+const opBake = "bake image"
+
+const (
+	// builderLife is when a builder powers off by itself, whatever happened to
+	// whoever started it. It is longer than any apply's own time limit by default.
+	builderLife = 4 * time.Hour
+
+	// imageLimit is how long AWS may take to make an image: large volumes take long,
+	// and there is nothing to gain by giving up early.
+	imageLimit = 2 * time.Hour
+)
+
+// Resolve gives the AMI that a bake starts from.
+func (p *Platform) Resolve(ctx context.Context, from pipeline.ImageFrom) (string, error) {
+	const op = "resolve source image"
+	switch {
+	case from.Directory != "":
+		return "", pipeline.Errorf(pipeline.CodeInvalid, op, "on AWS an image can't be made from a directory").
+			WithHint("Set from = { ami = … }, { ssm_parameter = … } or { filter = … }, and copy the directory in a step: $PENSTOCK_SOURCE is the checkout.")
+	case from.SSMParameter != "":
+		out, err := p.ssm.GetParameter(ctx, &ssm.GetParameterInput{Name: aws.String(from.SSMParameter)})
+		if err != nil {
+			return "", cloud.Fault(ctx, op+" of SSM parameter "+from.SSMParameter, err)
+		}
+		return aws.ToString(out.Parameter.Value), nil
+	case from.Filter != nil:
+		return p.newest(ctx, *from.Filter)
+	}
+	return cmp.Or(from.AMI, from.Image), nil
+}
+
+// newest gives the newest image that a filter selects.
+func (p *Platform) newest(ctx context.Context, f pipeline.ImageFilter) (string, error) {
+	const op = "resolve source image"
+	filters := []types.Filter{filter("name", f.Name), filter("state", "available")}
+	if f.Architecture != "" {
+		filters = append(filters, filter("architecture", f.Architecture))
+	}
+	list, err := p.findImages(ctx, f.Owners, filters...)
+	if err != nil {
+		return "", cloud.Fault(ctx, op, err)
+	}
+	if len(list) == 0 {
+		return "", pipeline.Errorf(pipeline.CodeNotFound, op, "no image of %v in region %s has a name like %q", f.Owners, p.Config.Region, f.Name).
+			WithHint("Correct from.filter.")
+	}
+	newest := slices.MaxFunc(list, func(a, b types.Image) int {
+		return cmp.Compare(aws.ToString(a.CreationDate), aws.ToString(b.CreationDate))
+	})
+	return aws.ToString(newest.ImageId), nil
+}
+
+func (p *Platform) findImages(ctx context.Context, owners []string, filters ...types.Filter) ([]types.Image, error) {
+	var list []types.Image
+	pages := ec2.NewDescribeImagesPaginator(p.ec2, &ec2.DescribeImagesInput{Owners: owners, Filters: filters})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, cloud.Fault(ctx, "list images", err)
+		}
+		list = append(list, page.Images...)
+	}
+	return list, nil
+}
+
+// inState selects images by state.
+func inState(list []types.Image, states ...types.ImageState) []types.Image {
+	var found []types.Image
+	for _, i := range list {
+		if slices.Contains(states, i.State) {
+			found = append(found, i)
+		}
+	}
+	return found
+}
+
+// fetchImages reads images by ID; those that don't exist are left out.
+func (p *Platform) fetchImages(ctx context.Context, ids []string) (map[string]types.Image, error) {
+	list, err := p.findImages(ctx, nil, filter("image-id", ids...))
+	found := map[string]types.Image{}
+	for _, i := range list {
+		found[aws.ToString(i.ImageId)] = i
+	}
+	return found, err
+}
+
+// Bake makes an AMI: from an image by commands on a builder, or of the first
+// instance of an environment. The AMI is recorded by its tags from the request that
+// creates it; one that an earlier bake of the key left unfinished is finished.
+func (p *Platform) Bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.BakedImage, error) {
+	switch {
+	case r.Tree != "":
+		_, err := p.Resolve(ctx, pipeline.ImageFrom{Directory: r.Tree})
+		return pipeline.BakedImage{}, err
+	case r.Environment != "":
+		return p.bakeEnvironment(ctx, r)
+	case r.Image == "":
+		return pipeline.BakedImage{}, pipeline.Errorf(pipeline.CodeInvalid, opBake, "nothing says what it is made from")
+	}
+	mine := []types.Filter{filter("tag:"+tagStack, p.Settings.Stack), filter("tag:"+tagKey, r.Key)}
+	found, err := p.findImages(ctx, []string{"self"}, mine...)
+	if err != nil {
+		return pipeline.BakedImage{}, err
+	}
+	if found = inState(found, types.ImageStateAvailable, types.ImageStatePending); len(found) > 0 {
+		return p.finishImage(ctx, r, found[0])
+	}
+	return p.bakeAnew(ctx, r)
+}
+
+// finishImage waits for an image that another process began, and ends its builder.
+func (p *Platform) finishImage(ctx context.Context, r pipeline.BakeRequest, image types.Image) (pipeline.BakedImage, error) {
+	id := aws.ToString(image.ImageId)
+	logf(r.Log, "image %s of these inputs was begun before", id)
+	baked, err := p.awaitImage(ctx, id)
+	if err != nil {
+		return baked, err
+	}
+	left, err := p.list(ctx, filter("tag:"+tagStack, p.Settings.Stack), filter("tag:"+tagKey, r.Key), filter("tag:"+tagRole, roleBuilder), alive)
+	if err != nil {
+		return baked, err
+	}
+	return baked, p.terminate(ctx, idsOf(left)...)
+}
+
+// bakeAnew makes an image on a builder. The builder ends with the bake, however
+// that ends; where this process dies, Abandon ends it, or at last its own deadline.
+func (p *Platform) bakeAnew(ctx context.Context, r pipeline.BakeRequest) (_ pipeline.BakedImage, err error) {
+	tags := p.tags(r.Labels, map[string]string{tagKey: r.Key, tagRole: roleBuilder, "Name": "penstock builder of " + r.Name})
+	builders, err := p.run(ctx, launch{token: r.Token, image: r.Image, count: 1, userData: userData(builderLife, nil, 0, false), tags: tags})
+	if err != nil {
+		return pipeline.BakedImage{}, err
+	}
+	builder := aws.ToString(builders[0].InstanceId)
+	defer func() {
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		if failed := p.terminate(end, builder); failed != nil && err == nil {
+			err = failed
+		}
+	}()
+	logf(r.Log, "builder %s of image %s", builder, r.Image)
+	if err := p.commands(ctx, builder, r); err != nil {
+		return pipeline.BakedImage{}, err
+	}
+	if err := p.must(ctx, builder, command{what: "cleaning", script: cleanScript(nil), timeout: 10 * time.Minute, log: r.Log}); err != nil {
+		return pipeline.BakedImage{}, err
+	}
+	return p.capture(ctx, builder, r)
+}
+
+// commands runs the bake's commands on the builder, each in the root of its file
+// system, with the source beside it.
+func (p *Platform) commands(ctx context.Context, builder string, r pipeline.BakeRequest) error {
+	if len(r.Commands) == 0 {
+		return nil
+	}
+	source := ""
+	if r.Source != "" {
+		s, err := p.sendDir(ctx, r.Source)
+		if err != nil {
+			return err
+		}
+		defer p.remove(ctx, s)
+		unpack := preamble + fetch("packed", s.url, s.digest, "source.tar.gz") + "mkdir -p \"$root/var/tmp/penstock-source\"\ntar -xzf \"$packed\" -C \"$root/var/tmp/penstock-source\"\nrm -rf \"$(dirname \"$packed\")\"\n"
+		if err := p.must(ctx, builder, command{what: "copying the source", script: unpack, timeout: 10 * time.Minute, log: r.Log}); err != nil {
+			return err
+		}
+		source = `export PENSTOCK_SOURCE="$root/var/tmp/penstock-source"` + "\n"
+	}
+	for i, c := range r.Commands {
+		what := "step " + cmp.Or(c.Name, fmt.Sprint(i+1))
+		logf(r.Log, "%s", what)
+		script := preamble + exports(c.Env) + source + "export PENSTOCK_ROOT=\"$root/\"\ncd \"$root/\"\n" + c.Line
+		if c.Script != "" {
+			script += fmt.Sprintf("\nscript=\"$PENSTOCK_SOURCE\"/%s\nif [ -x \"$script\" ]; then \"$script\"; else /bin/sh -e \"$script\"; fi\n", quote(c.Script))
+		}
+		if err := p.must(ctx, builder, command{what: what, script: script, timeout: c.Timeout, secrets: c.Secrets, log: r.Log}); err != nil {
+			return err
+		}
+	}
+	return p.must(ctx, builder, command{what: "removing the source", script: preamble + "rm -rf \"$root/var/tmp/penstock-source\"\n", timeout: 10 * time.Minute, log: r.Log})
+}
+
+// capture stops an instance and makes its image.
+func (p *Platform) capture(ctx context.Context, instance string, r pipeline.BakeRequest) (pipeline.BakedImage, error) {
+	if _, err := p.ec2.StopInstances(ctx, &ec2.StopInstancesInput{InstanceIds: []string{instance}}); err != nil {
+		return pipeline.BakedImage{}, cloud.Fault(ctx, "stop instance "+instance, err)
+	}
+	if _, err := p.awaitState(ctx, instance, types.InstanceStateNameStopped, stopLimit); err != nil {
+		return pipeline.BakedImage{}, err
+	}
+	id, err := p.createImage(ctx, instance, r)
+	if err != nil {
+		return pipeline.BakedImage{}, err
+	}
+	logf(r.Log, "image %s is being made", id)
+	return p.awaitImage(ctx, id)
+}
+
+var notInName = regexp.MustCompile(`[^A-Za-z0-9 ()./_-]`)
+
+// createImage asks for the image. Its name follows from the run, and is unique in
+// the account: a request whose answer was lost is found again by it.
+func (p *Platform) createImage(ctx context.Context, instance string, r pipeline.BakeRequest) (string, error) {
+	name := cut(notInName.ReplaceAllString(fmt.Sprintf("%s %s/%s %s", p.Settings.Stack, r.Labels.Pipeline, r.Name, r.Token), "-"), 128)
+	tags := p.tags(r.Labels, map[string]string{tagKey: r.Key, "Name": r.Labels.Pipeline + " " + r.Name})
+	out, err := p.ec2.CreateImage(ctx, &ec2.CreateImageInput{
+		InstanceId: aws.String(instance), Name: aws.String(name), Description: aws.String("made by Penstock in run " + r.Token),
+		TagSpecifications: []types.TagSpecification{{ResourceType: types.ResourceTypeImage, Tags: tags}, {ResourceType: types.ResourceTypeSnapshot, Tags: tags}},
+	})
+	if err == nil {
+		return aws.ToString(out.ImageId), nil
+	}
+	if cloud.Is(err, "InvalidAMIName.Duplicate") {
+		found, listed := p.findImages(ctx, []string{"self"}, filter("name", name))
+		if listed == nil && len(found) == 1 {
+			return aws.ToString(found[0].ImageId), nil
+		}
+	}
+	return "", cloud.Fault(ctx, opBake, err)
+}
+
+// awaitImage waits until an image can be used.
+func (p *Platform) awaitImage(ctx context.Context, id string) (baked pipeline.BakedImage, err error) {
+	err = p.wait(ctx, "image "+id, imageLimit, func(ctx context.Context) (poll.Probe, error) {
+		i, ok, err := p.images.Get(ctx, id)
+		if err != nil || !ok { // AWS may not list a new image at once
+			return poll.Probe{State: "not listed yet"}, err
+		}
+		switch i.State {
+		case types.ImageStateAvailable:
+			baked = describeImage(i)
+			return poll.Probe{Done: true}, nil
+		case types.ImageStatePending:
+			return poll.Probe{State: "pending"}, nil
+		}
+		why := "AWS gives no reason"
+		if i.StateReason != nil {
+			why = aws.ToString(i.StateReason.Message)
+		}
+		return poll.Probe{}, pipeline.Errorf(pipeline.CodeFailed, opBake, "image %s is %s: %s", id, i.State, why)
+	})
+	return baked, cloud.Fault(ctx, opBake, err)
+}
+
+func describeImage(i types.Image) pipeline.BakedImage {
+	b := pipeline.BakedImage{ID: aws.ToString(i.ImageId)}
+	for _, d := range i.BlockDeviceMappings {
+		if d.Ebs != nil {
+			b.Size += int64(aws.ToInt32(d.Ebs.VolumeSize)) << 30
+		}
+	}
+	return b
+}
+
+// bakeEnvironment makes the image of an environment's first instance, as its
+// install left it, or gives the image that the instances were launched from, where
+// nothing was installed. The environment does not serve afterwards.
+func (p *Platform) bakeEnvironment(ctx context.Context, r pipeline.BakeRequest) (pipeline.BakedImage, error) {
+	list, err := p.list(ctx, filter("tag:"+tagStack, p.Settings.Stack), filter("tag:"+tagEnvironment, r.Environment), alive)
+	if err != nil {
+		return pipeline.BakedImage{}, err
+	}
+	if len(list) == 0 {
+		return pipeline.BakedImage{}, pipeline.Errorf(pipeline.CodeNotFound, opBake, "environment %s has no instance", r.Environment)
+	}
+	if tag(list[0].Tags, tagInstalled) != "true" {
+		image, _, err := p.images.Get(ctx, aws.ToString(list[0].ImageId))
+		return describeImage(image), err
+	}
+	instance := aws.ToString(list[0].InstanceId)
+	if err := p.must(ctx, instance, command{what: "cleaning", script: cleanScript(nil), timeout: 10 * time.Minute, log: r.Log}); err != nil {
+		return pipeline.BakedImage{}, err
+	}
+	return p.capture(ctx, instance, r)
+}
+
+// Abandon ends the builder of a bake whose process died, unless an image is being
+// made of it: the next bake of the key finishes that, and ends the builder.
+func (p *Platform) Abandon(ctx context.Context, token string) error {
+	left, err := p.list(ctx, filter("tag:"+tagStack, p.Settings.Stack), filter("tag:"+tagRun, token), filter("tag:"+tagRole, roleBuilder), alive)
+	if err != nil || len(left) == 0 {
+		return err
+	}
+	pending, err := p.findImages(ctx, []string{"self"}, filter("tag:"+tagStack, p.Settings.Stack), filter("tag:"+tagRun, token))
+	if err != nil || len(inState(pending, types.ImageStatePending)) > 0 {
+		return err
+	}
+	return p.terminate(ctx, idsOf(left)...)
+}
+
+// Images lists the images of this installation, also those that are being made.
+func (p *Platform) Images(ctx context.Context) ([]pipeline.BakedImage, error) {
+	list, err := p.findImages(ctx, []string{"self"}, filter("tag:"+tagStack, p.Settings.Stack))
+	if err != nil {
+		return nil, err
+	}
+	images := make([]pipeline.BakedImage, len(list))
+	for i, image := range list {
+		images[i] = describeImage(image)
+	}
+	return images, nil
+}
+
+// RemoveImage deregisters an image and deletes its snapshots, in this order: while
+// it is registered AWS keeps the snapshots, and a snapshot without its image is
+// found again by its tags. One that instances run from is CodeConflict.
+func (p *Platform) RemoveImage(ctx context.Context, id string) error {
+	op := "remove image " + id
+	using, err := p.list(ctx, filter("image-id", id), alive)
+	if err != nil {
+		return err
+	}
+	if len(using) > 0 {
+		return pipeline.Errorf(pipeline.CodeConflict, op, "instances %v were launched from it", idsOf(using)).
+			WithHint("Destroy the environment, or move it to another build, first.")
+	}
+	found, err := p.findImages(ctx, []string{"self"}, filter("image-id", id))
+	if err != nil {
+		return err
+	}
+	snapshots := map[string]bool{}
+	for _, image := range found {
+		for _, d := range image.BlockDeviceMappings {
+			if d.Ebs != nil && aws.ToString(d.Ebs.SnapshotId) != "" {
+				snapshots[aws.ToString(d.Ebs.SnapshotId)] = true
+			}
+		}
+		// Marks them, in case this process dies between the two requests.
+		if err := p.mark(ctx, sortedKeys(snapshots), id); err != nil {
+			return err
+		}
+		_, err := p.ec2.DeregisterImage(ctx, &ec2.DeregisterImageInput{ImageId: aws.String(id)})
+		if err != nil && !cloud.IsNotFound(err) {
+			return cloud.Fault(ctx, op, err)
+		}
+	}
+	if len(found) == 0 {
+		marked, err := p.ec2.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{Filters: []types.Filter{filter("tag:"+tagOf, id)}})
+		if err != nil {
+			return cloud.Fault(ctx, op, err)
+		}
+		for _, s := range marked.Snapshots {
+			snapshots[aws.ToString(s.SnapshotId)] = true
+		}
+	}
+	for _, s := range sortedKeys(snapshots) {
+		_, err := p.ec2.DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: aws.String(s)})
+		if err != nil && !cloud.IsNotFound(err) {
+			return cloud.Fault(ctx, op, err)
+		}
+	}
+	return nil
+}
+
+// tagOf names the image that a snapshot is deleted with.
+const tagOf = "penstock:image"
+
+func (p *Platform) mark(ctx context.Context, snapshots []string, image string) error {
+	if len(snapshots) == 0 {
+		return nil
+	}
+	_, err := p.ec2.CreateTags(ctx, &ec2.CreateTagsInput{Resources: snapshots, Tags: []types.Tag{{Key: aws.String(tagOf), Value: aws.String(image)}}})
+	return cloud.Fault(ctx, "remove image "+image, err)
+}

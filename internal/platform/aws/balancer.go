@@ -1,0 +1,380 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package aws
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	groups "github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
+	balancers "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+const (
+	// defaultListenerPort is where a load balancer listens when environment.port does
+	// not say. The port above it is the test listener's, which reaches the new fleet
+	// before it gets the traffic.
+	defaultListenerPort = 80
+
+	// balancerLimit is how long AWS may take to make a load balancer.
+	balancerLimit = 10 * time.Minute
+)
+
+// balancer is the load balancer of an environment.
+type balancer struct {
+	arn, dns           string
+	live, test         string // ARNs of the listeners
+	livePort, testPort int
+	targets            []string // target groups of the live listener
+}
+
+func balancerName(environment string) string { return "penstock-" + environment }
+
+func (b balancer) endpoint(port int) string {
+	if port == 80 {
+		return "http://" + b.dns
+	}
+	return fmt.Sprintf("http://%s:%d", b.dns, port)
+}
+
+// balancer finds an environment's load balancer; nil for none.
+func (p *Platform) balancer(ctx context.Context, environment string) (*balancer, error) {
+	op := "read load balancer of environment " + environment
+	out, err := p.balancers.DescribeLoadBalancers(ctx, &elb.DescribeLoadBalancersInput{Names: []string{balancerName(environment)}})
+	if cloud.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, cloud.Fault(ctx, op, err)
+	}
+	if len(out.LoadBalancers) == 0 {
+		return nil, nil
+	}
+	b := &balancer{arn: aws.ToString(out.LoadBalancers[0].LoadBalancerArn), dns: aws.ToString(out.LoadBalancers[0].DNSName)}
+	listeners, err := p.balancers.DescribeListeners(ctx, &elb.DescribeListenersInput{LoadBalancerArn: aws.String(b.arn)})
+	if err != nil {
+		return nil, cloud.Fault(ctx, op, err)
+	}
+	list := listeners.Listeners
+	slices.SortFunc(list, func(a, b balancers.Listener) int { return cmp.Compare(aws.ToInt32(a.Port), aws.ToInt32(b.Port)) })
+	for n, l := range list {
+		if n == 0 {
+			b.live, b.livePort, b.targets = aws.ToString(l.ListenerArn), int(aws.ToInt32(l.Port)), forwards(l)
+		} else {
+			b.test, b.testPort = aws.ToString(l.ListenerArn), int(aws.ToInt32(l.Port))
+		}
+	}
+	return b, nil
+}
+
+// forwards lists the target groups that a listener sends requests to.
+func forwards(l balancers.Listener) []string {
+	var arns []string
+	for _, a := range l.DefaultActions {
+		if a.ForwardConfig != nil {
+			for _, t := range a.ForwardConfig.TargetGroups {
+				arns = append(arns, aws.ToString(t.TargetGroupArn))
+			}
+		} else if a.TargetGroupArn != nil {
+			arns = append(arns, aws.ToString(a.TargetGroupArn))
+		}
+	}
+	return arns
+}
+
+// ensureBalancer makes the environment's load balancer with its two listeners, as
+// far as they are not there. They answer 503 until they are pointed at a fleet.
+func (p *Platform) ensureBalancer(ctx context.Context, r pipeline.FleetRequest) (*balancer, error) {
+	op := "make load balancer"
+	port := cmp.Or(r.Port, defaultListenerPort)
+	tags := p.elbTags(r)
+	in := &elb.CreateLoadBalancerInput{
+		Name: aws.String(balancerName(r.Environment)), Type: balancers.LoadBalancerTypeEnumApplication, Subnets: p.Settings.PublicSubnets,
+		SecurityGroups: []string{p.Settings.LoadBalancerGroup}, Tags: tags, Scheme: balancers.LoadBalancerSchemeEnumInternetFacing,
+	}
+	if p.Settings.InternalLoadBalancer {
+		in.Scheme, in.Subnets = balancers.LoadBalancerSchemeEnumInternal, p.Settings.PrivateSubnets
+	}
+	b, err := p.balancer(ctx, r.Environment)
+	if err != nil {
+		return nil, err
+	}
+	if b == nil {
+		out, err := p.balancers.CreateLoadBalancer(ctx, in)
+		if err != nil {
+			return nil, cloud.Fault(ctx, op, err)
+		}
+		b = &balancer{arn: aws.ToString(out.LoadBalancers[0].LoadBalancerArn), dns: aws.ToString(out.LoadBalancers[0].DNSName)}
+		logf(r.Log, "load balancer %s", b.dns)
+	}
+	for _, l := range []struct {
+		arn  *string
+		at   *int
+		port int
+	}{{&b.live, &b.livePort, port}, {&b.test, &b.testPort, port + 1}} {
+		if *l.arn != "" {
+			continue
+		}
+		out, err := p.balancers.CreateListener(ctx, &elb.CreateListenerInput{
+			LoadBalancerArn: aws.String(b.arn), Port: aws.Int32(int32(l.port)), Protocol: balancers.ProtocolEnumHttp, DefaultActions: nobody(), Tags: tags,
+		})
+		if err != nil {
+			return nil, cloud.Fault(ctx, op, err)
+		}
+		*l.arn, *l.at = aws.ToString(out.Listeners[0].ListenerArn), l.port
+	}
+	waiter := elb.NewLoadBalancerAvailableWaiter(p.balancers, func(o *elb.LoadBalancerAvailableWaiterOptions) { o.MinDelay, o.MaxDelay = p.Pause, 5*p.Pause })
+	return b, cloud.Fault(ctx, op, waiter.Wait(ctx, &elb.DescribeLoadBalancersInput{LoadBalancerArns: []string{b.arn}}, balancerLimit))
+}
+
+func (p *Platform) elbTags(r pipeline.FleetRequest) []balancers.Tag {
+	var tags []balancers.Tag
+	for _, t := range p.tags(r.Labels, map[string]string{tagEnvironment: r.Environment}) {
+		tags = append(tags, balancers.Tag{Key: t.Key, Value: t.Value})
+	}
+	return tags
+}
+
+// nobody is the action of a listener that has no fleet.
+func nobody() []balancers.Action {
+	return []balancers.Action{{Type: balancers.ActionTypeEnumFixedResponse, FixedResponseConfig: &balancers.FixedResponseActionConfig{
+		StatusCode: aws.String("503"), ContentType: aws.String("text/plain"), MessageBody: aws.String("No build serves here yet."),
+	}}}
+}
+
+func forward(target string) []balancers.Action {
+	return []balancers.Action{{Type: balancers.ActionTypeEnumForward, TargetGroupArn: aws.String(target)}}
+}
+
+func (p *Platform) createTargetGroup(ctx context.Context, r pipeline.FleetRequest) (string, error) {
+	in := &elb.CreateTargetGroupInput{
+		Name: aws.String(groupName(r.Fleet)), VpcId: aws.String(p.Settings.VPC), Port: aws.Int32(int32(port(r.Service))), Protocol: balancers.ProtocolEnumHttp,
+		TargetType: balancers.TargetTypeEnumInstance, Tags: p.elbTags(r), HealthCheckPath: aws.String("/"), HealthCheckIntervalSeconds: aws.Int32(10),
+		HealthCheckTimeoutSeconds: aws.Int32(5), HealthyThresholdCount: aws.Int32(2), UnhealthyThresholdCount: aws.Int32(3),
+		Matcher: &balancers.Matcher{HttpCode: aws.String("200-499")}, // without a health_check, any answer is one
+	}
+	if c := r.Service.HealthCheck; c != nil {
+		in.HealthCheckPath, in.Matcher.HttpCode = aws.String(c.Path), aws.String("200-299")
+		if c.Status != 0 {
+			in.Matcher.HttpCode = aws.String(fmt.Sprint(c.Status))
+		}
+		in.HealthCheckTimeoutSeconds = aws.Int32(int32(min(max(cmp.Or(c.Timeout, pipeline.DefaultHealthTimeout)/time.Second, 2), 120)))
+		in.HealthCheckIntervalSeconds = aws.Int32(min(max(int32(c.Interval/time.Second), aws.ToInt32(in.HealthCheckTimeoutSeconds)+1, 5), 300))
+	}
+	out, err := p.balancers.CreateTargetGroup(ctx, in)
+	if cloud.Is(err, "DuplicateTargetGroupName") {
+		return p.targetGroup(ctx, r.Fleet)
+	}
+	if err != nil {
+		return "", cloud.Fault(ctx, opPrepare, err)
+	}
+	target := aws.ToString(out.TargetGroups[0].TargetGroupArn)
+	drain := int(cmp.Or(r.DrainTimeout, pipeline.DefaultDrainTimeout) / time.Second)
+	_, err = p.balancers.ModifyTargetGroupAttributes(ctx, &elb.ModifyTargetGroupAttributesInput{TargetGroupArn: aws.String(target), Attributes: []balancers.TargetGroupAttribute{
+		{Key: aws.String(drainAttribute), Value: aws.String(fmt.Sprint(min(drain, 3600)))},
+	}})
+	return target, cloud.Fault(ctx, opPrepare, err)
+}
+
+const drainAttribute = "deregistration_delay.timeout_seconds"
+
+// targetGroup finds a fleet's target group; empty for none.
+func (p *Platform) targetGroup(ctx context.Context, fleet string) (string, error) {
+	out, err := p.balancers.DescribeTargetGroups(ctx, &elb.DescribeTargetGroupsInput{Names: []string{groupName(fleet)}})
+	if cloud.IsNotFound(err) || err == nil && len(out.TargetGroups) == 0 {
+		return "", nil
+	}
+	if err != nil {
+		return "", cloud.Fault(ctx, "read target group", err)
+	}
+	return aws.ToString(out.TargetGroups[0].TargetGroupArn), nil
+}
+
+func (p *Platform) deleteTargetGroup(ctx context.Context, fleet string) error {
+	target, err := p.targetGroup(ctx, fleet)
+	if err != nil || target == "" {
+		return err
+	}
+	_, err = p.balancers.DeleteTargetGroup(ctx, &elb.DeleteTargetGroupInput{TargetGroupArn: aws.String(target)})
+	if err != nil && !cloud.IsNotFound(err) {
+		return cloud.Fault(ctx, "remove target group of fleet "+fleet, err)
+	}
+	return nil
+}
+
+// point sends a listener's requests to a target group.
+func (p *Platform) point(ctx context.Context, listener, target string) error {
+	_, err := p.balancers.ModifyListener(ctx, &elb.ModifyListenerInput{ListenerArn: aws.String(listener), DefaultActions: forward(target)})
+	return cloud.Fault(ctx, "point listener", err)
+}
+
+// unpoint takes a listener off a fleet, if it has it.
+func (p *Platform) unpoint(ctx context.Context, listener, fleet string) error {
+	target, err := p.targetGroup(ctx, fleet)
+	if err != nil || target == "" || listener == "" {
+		return err
+	}
+	_, err = p.balancers.ModifyListener(ctx, &elb.ModifyListenerInput{ListenerArn: aws.String(listener), DefaultActions: nobody()})
+	return cloud.Fault(ctx, "point listener", err)
+}
+
+// shiftGroup points the live listener at the fleet, watches it while the old one
+// drains, and then removes the old one. When the new targets become unhealthy, the
+// traffic goes back.
+func (p *Platform) shiftGroup(ctx context.Context, lb balancer, environment, fleet string) error {
+	const op = "shift traffic"
+	target, err := p.targetGroup(ctx, fleet)
+	if err != nil {
+		return err
+	}
+	if target == "" {
+		return noFleet(op, environment, fleet)
+	}
+	if healthy, state, err := p.health(ctx, target); err != nil || healthy == 0 {
+		return cmp.Or(cloud.Fault(ctx, op, err), error(pipeline.Errorf(pipeline.CodeFailed, op, "no instance of fleet %s is healthy: %s", fleet, state)))
+	}
+	if err := p.point(ctx, lb.live, target); err != nil {
+		return err
+	}
+	if err := p.markServing(ctx, environment, fleet, lb.endpoint(lb.livePort)); err != nil {
+		return err
+	}
+	if slices.Contains(lb.targets, target) && len(lb.targets) == 1 { // the traffic was there already
+		return p.removeOthers(ctx, lb, environment, fleet)
+	}
+	if len(lb.targets) > 0 {
+		if err := p.drain(ctx, lb, target); err != nil {
+			return err
+		}
+	}
+	return p.removeOthers(ctx, lb, environment, fleet)
+}
+
+// drain waits until requests that the old targets have begun must have ended, and
+// looks at the new ones meanwhile.
+func (p *Platform) drain(ctx context.Context, lb balancer, target string) error {
+	const op = "shift traffic"
+	out, err := p.balancers.DescribeTargetGroupAttributes(ctx, &elb.DescribeTargetGroupAttributesInput{TargetGroupArn: aws.String(target)})
+	if err != nil {
+		return cloud.Fault(ctx, op, err)
+	}
+	delay := pipeline.DefaultDrainTimeout
+	for _, a := range out.Attributes {
+		if aws.ToString(a.Key) == drainAttribute {
+			delay = time.Duration(atoi(aws.ToString(a.Value))) * time.Second
+		}
+	}
+	for until := p.Now().Add(delay); p.Now().Before(until); {
+		healthy, state, err := p.health(ctx, target)
+		if err == nil && healthy == 0 {
+			back := p.point(context.WithoutCancel(ctx), lb.live, lb.targets[0])
+			return cmp.Or(back, error(pipeline.Errorf(pipeline.CodeFailed, op, "the new instances became unhealthy under traffic, which went back: %s", state)))
+		}
+		select {
+		case <-ctx.Done(): // the traffic is where it belongs; the old fleet goes next time
+			return cloud.Fault(ctx, op, context.Cause(ctx))
+		case <-time.After(min(p.Pause, max(until.Sub(p.Now()), time.Millisecond))):
+		}
+	}
+	return nil
+}
+
+// markServing marks a fleet's instances, and those that its group launches later.
+func (p *Platform) markServing(ctx context.Context, environment, fleet, endpoint string) error {
+	list, err := p.ofEnvironment(ctx, environment, filter("tag:"+tagFleet, fleet))
+	if err != nil {
+		return err
+	}
+	if err := p.serve(ctx, idsOf(list), endpoint); err != nil {
+		return err
+	}
+	name := groupName(fleet)
+	tag := func(k, v string) groups.Tag {
+		return groups.Tag{Key: aws.String(k), Value: aws.String(v), PropagateAtLaunch: aws.Bool(true), ResourceId: aws.String(name), ResourceType: aws.String("auto-scaling-group")}
+	}
+	_, err = p.groups.CreateOrUpdateTags(ctx, &autoscaling.CreateOrUpdateTagsInput{Tags: []groups.Tag{tag(tagServing, "true"), tag(tagEndpoint, endpoint)}})
+	return cloud.Fault(ctx, "shift traffic", err)
+}
+
+// removeOthers removes all fleets of an environment but one.
+func (p *Platform) removeOthers(ctx context.Context, lb balancer, environment, fleet string) error {
+	list, err := p.groupsOf(ctx, environment)
+	if err != nil {
+		return err
+	}
+	for _, g := range list {
+		if g.fleet != fleet {
+			if err := p.deleteGroup(ctx, g.fleet); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// destroyGroups removes everything of an environment that is behind a load balancer.
+func (p *Platform) destroyGroups(ctx context.Context, environment string) error {
+	op := "destroy environment " + environment
+	lb, err := p.balancer(ctx, environment)
+	if err != nil {
+		return err
+	}
+	if lb != nil {
+		for _, listener := range []string{lb.live, lb.test} {
+			if listener == "" {
+				continue
+			}
+			if _, err := p.balancers.DeleteListener(ctx, &elb.DeleteListenerInput{ListenerArn: aws.String(listener)}); err != nil && !cloud.IsNotFound(err) {
+				return cloud.Fault(ctx, op, err)
+			}
+		}
+	}
+	fleets, err := p.fleetsOf(ctx, environment)
+	if err != nil {
+		return err
+	}
+	for _, fleet := range fleets {
+		if err := p.deleteGroup(ctx, fleet); err != nil {
+			return err
+		}
+	}
+	if lb == nil {
+		return nil
+	}
+	_, err = p.balancers.DeleteLoadBalancer(ctx, &elb.DeleteLoadBalancerInput{LoadBalancerArn: aws.String(lb.arn)})
+	return cloud.Fault(ctx, op, err)
+}
+
+// fleetsOf lists the fleets of which an environment has a group or a template: the
+// template is made before the group, so that it finds also what a crash left.
+func (p *Platform) fleetsOf(ctx context.Context, environment string) ([]string, error) {
+	found := map[string]bool{}
+	list, err := p.groupsOf(ctx, environment)
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range list {
+		found[g.fleet] = true
+	}
+	out, err := p.ec2.DescribeLaunchTemplates(ctx, &ec2.DescribeLaunchTemplatesInput{Filters: []types.Filter{filter("tag:"+tagEnvironment, environment)}})
+	if err != nil {
+		return nil, cloud.Fault(ctx, "list launch templates", err)
+	}
+	for _, t := range out.LaunchTemplates {
+		found[strings.TrimPrefix(aws.ToString(t.LaunchTemplateName), groupName(""))] = true
+	}
+	return sortedKeys(found), nil
+}

@@ -1,0 +1,316 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package aws
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+const (
+	opPrepare = "prepare fleet"
+
+	// defaultPort is where the service listens when service.port does not say.
+	defaultPort = 8080
+
+	// cleanUpTimeout bounds what is done after a failure or a cancel.
+	cleanUpTimeout = 5 * time.Minute
+)
+
+// Prepare brings up a fleet: one instance by itself, several or lasting ones as an
+// Auto Scaling group behind a load balancer.
+func (p *Platform) Prepare(ctx context.Context, r pipeline.FleetRequest) (f pipeline.Fleet, err error) {
+	if err := p.check(r); err != nil {
+		return f, err
+	}
+	defer func() {
+		if err == nil {
+			return
+		}
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTimeout)
+		defer cancel()
+		if failed := p.Discard(undo, r.Environment, r.Fleet); failed != nil {
+			err = fmt.Errorf("%w; and then: %w", err, failed)
+		}
+	}()
+	if balanced(r) {
+		return p.prepareGroup(ctx, r)
+	}
+	return p.prepareInstance(ctx, r)
+}
+
+// balanced reports whether the fleet needs a load balancer.
+func balanced(r pipeline.FleetRequest) bool { return r.Lasting || r.Instances > 1 }
+
+// check refuses what can't be done on AWS.
+func (p *Platform) check(r pipeline.FleetRequest) error {
+	invalid := func(hint, format string, args ...any) error {
+		return pipeline.Errorf(pipeline.CodeInvalid, opPrepare, format, args...).WithHint("%s", hint)
+	}
+	switch {
+	case r.Instances < 1:
+		return invalid("Set instances to 1 or more.", "a fleet of %d instances", r.Instances)
+	case r.Service.Start == "":
+		return invalid("Set service = { start = … } on the pipeline.", "the service has no start command")
+	case r.Image == "":
+		return invalid("Set base_image on the commit stage to the image_id of a penstock_baked_image.", "there is no image to launch; on AWS an environment needs one")
+	case len(r.Secrets) > 0:
+		return invalid("Let the service read them from AWS Secrets Manager or SSM, with the instance profile's role.",
+			"environment.env_wo can't be used on AWS: instances that start later would not have the values")
+	case r.Address != "":
+		return invalid("Remove it.", "environment.address %q has no meaning on AWS", r.Address)
+	case balanced(r) && r.Artifact != "":
+		return invalid("Let a stage before this one bake the application image, as acceptance does.",
+			"%d instances of a lasting or balanced fleet can't be made from an artifact", r.Instances)
+	}
+	return nil
+}
+
+func port(s pipeline.Service) int { return cmp.Or(s.Port, defaultPort) }
+
+// serviceEnv gives the service's variables.
+func serviceEnv(r pipeline.FleetRequest) map[string]string {
+	env := maps.Clone(r.Env)
+	if env == nil {
+		env = map[string]string{}
+	}
+	env["PENSTOCK_ENVIRONMENT"] = r.Environment
+	return env
+}
+
+// fleetTags are the tags of a fleet's instances.
+func (p *Platform) fleetTags(r pipeline.FleetRequest) map[string]string {
+	tags := map[string]string{
+		tagRole: roleInstance, tagEnvironment: r.Environment, tagFleet: r.Fleet, tagPort: fmt.Sprint(port(r.Service)),
+		"Name": cmp.Or(r.Labels.Pipeline, "penstock") + " " + cmp.Or(r.Labels.Stage, r.Environment),
+	}
+	if r.Artifact != "" {
+		tags[tagInstalled] = "true"
+	}
+	if !r.ExpiresAt.IsZero() {
+		tags[tagExpires] = r.ExpiresAt.UTC().Format(time.RFC3339)
+	}
+	return tags
+}
+
+// prepareInstance brings up a fleet of one instance.
+func (p *Platform) prepareInstance(ctx context.Context, r pipeline.FleetRequest) (pipeline.Fleet, error) {
+	first := r.Artifact != "" || r.DataFrom != "" || r.Migrate || r.Seed // something has to run before the service
+	env := serviceEnv(r)
+	start := userData(p.untilExpiry(r.ExpiresAt), env, port(r.Service), !first)
+	list, err := p.run(ctx, launch{
+		token: r.Fleet, image: r.Image, instanceType: r.InstanceType, count: 1, userData: start, tags: p.tags(r.Labels, p.fleetTags(r)),
+	})
+	if err != nil {
+		return pipeline.Fleet{}, err
+	}
+	id := aws.ToString(list[0].InstanceId)
+	logf(r.Log, "instance %s of image %s", id, r.Image)
+	if err := p.scheduleEnd(ctx, r.Environment, r.ExpiresAt, []string{id}, false); err != nil {
+		return pipeline.Fleet{}, err
+	}
+	i, err := p.awaitState(ctx, id, types.InstanceStateNameRunning, startLimit)
+	if err != nil {
+		return pipeline.Fleet{}, err
+	}
+	if first {
+		if err := p.ready(ctx, id, r); err != nil {
+			return pipeline.Fleet{}, err
+		}
+	}
+	f := pipeline.Fleet{ID: r.Fleet, Endpoint: p.endpoint(i, port(r.Service))}
+	return f, p.awaitHealthy(ctx, id, f.Endpoint, r.Service.HealthCheck)
+}
+
+// ready does on an instance what comes before the service serves, and starts it.
+func (p *Platform) ready(ctx context.Context, id string, r pipeline.FleetRequest) error {
+	if r.Artifact != "" {
+		if err := p.install(ctx, id, r); err != nil {
+			return err
+		}
+	}
+	if r.DataFrom != "" {
+		if err := p.copyData(ctx, r.DataFrom, id, r.Log); err != nil {
+			return err
+		}
+	}
+	own := func(what, line string) error {
+		logf(r.Log, "%s on instance %s", what, id)
+		return p.must(ctx, id, command{what: what, script: preamble + variables() + line, timeout: time.Hour, log: r.Log})
+	}
+	if r.Migrate && r.Service.Migrate != "" {
+		if err := own("service.migrate", r.Service.Migrate); err != nil {
+			return err
+		}
+	}
+	if r.Seed && r.Service.Seed != "" {
+		if err := own("service.seed", r.Service.Seed); err != nil {
+			return err
+		}
+	}
+	return p.must(ctx, id, command{what: "the start of the service", script: preamble + "systemctl start penstock\n", timeout: 5 * time.Minute, log: r.Log})
+}
+
+// endpoint gives where an instance's service answers.
+func (p *Platform) endpoint(i types.Instance, port int) string {
+	host := aws.ToString(i.PrivateIpAddress)
+	if p.Settings.PublicAddresses {
+		host = cmp.Or(aws.ToString(i.PublicIpAddress), host)
+	}
+	return fmt.Sprintf("http://%s:%d", host, port)
+}
+
+// ofEnvironment lists an environment's instances, by ID.
+func (p *Platform) ofEnvironment(ctx context.Context, environment string, more ...types.Filter) ([]types.Instance, error) {
+	filters := append([]types.Filter{filter("tag:"+tagStack, p.Settings.Stack), filter("tag:"+tagEnvironment, environment), alive}, more...)
+	list, err := p.list(ctx, filters...)
+	slices.SortFunc(list, func(a, b types.Instance) int {
+		return cmp.Compare(aws.ToString(a.InstanceId), aws.ToString(b.InstanceId))
+	})
+	return list, err
+}
+
+// Shift sends the traffic to the prepared fleet, and ends the one before.
+func (p *Platform) Shift(ctx context.Context, environment, fleet string) (pipeline.EnvironmentReport, error) {
+	if lb, err := p.balancer(ctx, environment); err != nil {
+		return pipeline.EnvironmentReport{}, err
+	} else if lb != nil {
+		if err := p.shiftGroup(ctx, *lb, environment, fleet); err != nil {
+			return pipeline.EnvironmentReport{}, err
+		}
+	} else if err := p.shiftInstance(ctx, environment, fleet); err != nil {
+		return pipeline.EnvironmentReport{}, err
+	}
+	reports, err := p.Describe(ctx, environment)
+	return reports[environment], err
+}
+
+func (p *Platform) shiftInstance(ctx context.Context, environment, fleet string) error {
+	list, err := p.ofEnvironment(ctx, environment)
+	if err != nil {
+		return err
+	}
+	var old []string
+	found := false
+	for _, i := range list {
+		if tag(i.Tags, tagFleet) != fleet {
+			old = append(old, aws.ToString(i.InstanceId))
+			continue
+		}
+		found = true
+		at := p.endpoint(i, atoi(tag(i.Tags, tagPort)))
+		if err := p.serve(ctx, []string{aws.ToString(i.InstanceId)}, at); err != nil {
+			return err
+		}
+	}
+	if !found {
+		return noFleet("shift traffic", environment, fleet)
+	}
+	return p.terminate(ctx, old...)
+}
+
+// serve marks the instances that serve an environment.
+func (p *Platform) serve(ctx context.Context, ids []string, endpoint string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	_, err := p.ec2.CreateTags(ctx, &ec2.CreateTagsInput{Resources: ids, Tags: []types.Tag{
+		{Key: aws.String(tagServing), Value: aws.String("true")}, {Key: aws.String(tagEndpoint), Value: aws.String(endpoint)},
+	}})
+	return cloud.Fault(ctx, "shift traffic", err)
+}
+
+func noFleet(op, environment, fleet string) error {
+	return pipeline.Errorf(pipeline.CodeNotFound, op, "environment %s has no fleet %s", environment, fleet)
+}
+
+// Discard removes a prepared fleet, and an environment that has no other.
+func (p *Platform) Discard(ctx context.Context, environment, fleet string) error {
+	list, err := p.ofEnvironment(ctx, environment)
+	if err != nil {
+		return err
+	}
+	serves := false
+	var own []string
+	for _, i := range list {
+		mine := tag(i.Tags, tagFleet) == fleet
+		if tag(i.Tags, tagServing) == "true" {
+			if mine {
+				return nil // it got the traffic
+			}
+			serves = true
+		}
+		if mine {
+			own = append(own, aws.ToString(i.InstanceId))
+		}
+	}
+	if !serves {
+		return p.Destroy(ctx, environment)
+	}
+	if err := p.removeGroup(ctx, environment, fleet); err != nil {
+		return err
+	}
+	return p.terminate(ctx, own...)
+}
+
+// Resize changes the number of instances that serve.
+func (p *Platform) Resize(ctx context.Context, environment string, instances int) error {
+	const op = "resize environment"
+	lb, err := p.balancer(ctx, environment)
+	switch {
+	case err != nil:
+		return err
+	case lb != nil:
+		return p.resizeGroup(ctx, environment, instances)
+	case instances != 1:
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "environment %s has no load balancer, and can't have %d instances", environment, instances).
+			WithHint("Destroy it and launch it anew with that number.")
+	}
+	return nil
+}
+
+// Exec runs a command in the root of the service on the fleet's first instance.
+func (p *Platform) Exec(ctx context.Context, environment, fleet string, c pipeline.Command, log io.Writer) (int, error) {
+	list, err := p.ofEnvironment(ctx, environment, filter("tag:"+tagFleet, fleet))
+	if err != nil {
+		return 0, err
+	}
+	if len(list) == 0 {
+		return 0, noFleet("run command", environment, fleet)
+	}
+	script := preamble + variables() + exports(c.Env)
+	if c.Dir != "" {
+		script += "cd " + quote(c.Dir) + "\n"
+	}
+	what := "step " + cmp.Or(c.Name, "command")
+	exit, _, err := p.execute(ctx, aws.ToString(list[0].InstanceId), command{what: what, script: script + c.Line, timeout: c.Timeout, secrets: c.Secrets, log: log})
+	return exit, err
+}
+
+// Destroy ends an environment: groups, instances, load balancer, schedules.
+func (p *Platform) Destroy(ctx context.Context, environment string) error {
+	if err := p.removeSchedules(ctx, environment); err != nil {
+		return err
+	}
+	if err := p.destroyGroups(ctx, environment); err != nil {
+		return err
+	}
+	list, err := p.ofEnvironment(ctx, environment)
+	if err != nil {
+		return err
+	}
+	return p.terminate(ctx, idsOf(list)...)
+}

@@ -1,0 +1,294 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package aws
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	groups "github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
+	balancers "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
+)
+
+// groupName names a fleet's launch template, Auto Scaling group and target group.
+func groupName(fleet string) string { return "penstock-" + fleet }
+
+// group is a fleet as an Auto Scaling group.
+type group struct {
+	name    string
+	fleet   string
+	targets []string // ARNs of target groups
+	ids     []string // of instances
+}
+
+// prepareGroup brings up a fleet as an Auto Scaling group whose targets get requests
+// of the test listener only.
+func (p *Platform) prepareGroup(ctx context.Context, r pipeline.FleetRequest) (pipeline.Fleet, error) {
+	lb, err := p.ensureBalancer(ctx, r)
+	if err != nil {
+		return pipeline.Fleet{}, err
+	}
+	template, err := p.createTemplate(ctx, r) // first: Destroy finds a fleet by it
+	if err != nil {
+		return pipeline.Fleet{}, err
+	}
+	target, err := p.createTargetGroup(ctx, r)
+	if err != nil {
+		return pipeline.Fleet{}, err
+	}
+	if err := p.createGroup(ctx, r, template, target); err != nil {
+		return pipeline.Fleet{}, err
+	}
+	logf(r.Log, "Auto Scaling group %s of %d instances of image %s", groupName(r.Fleet), r.Instances, r.Image)
+	if err := p.point(ctx, lb.test, target); err != nil {
+		return pipeline.Fleet{}, err
+	}
+	if !r.ExpiresAt.IsZero() {
+		if err := p.scheduleEnd(ctx, r.Environment, r.ExpiresAt, nil, true); err != nil {
+			return pipeline.Fleet{}, err
+		}
+	}
+	if err := p.readyGroup(ctx, r); err != nil {
+		return pipeline.Fleet{}, err
+	}
+	if err := p.awaitTargets(ctx, r, target); err != nil {
+		return pipeline.Fleet{}, err
+	}
+	return pipeline.Fleet{ID: r.Fleet, Endpoint: lb.endpoint(lb.testPort)}, nil
+}
+
+// readyGroup does on one instance what is done once for a deployment.
+func (p *Platform) readyGroup(ctx context.Context, r pipeline.FleetRequest) error {
+	migrate, seed := r.Migrate && r.Service.Migrate != "", r.Seed && r.Service.Seed != ""
+	if !migrate && !seed && r.DataFrom == "" {
+		return nil
+	}
+	var first string
+	err := p.wait(ctx, "the first instance of "+groupName(r.Fleet), startLimit, func(ctx context.Context) (poll.Probe, error) {
+		list, err := p.ofEnvironment(ctx, r.Environment, filter("tag:"+tagFleet, r.Fleet))
+		if err != nil || len(list) == 0 {
+			return poll.Probe{State: "no instance yet"}, errors.Join(err, p.failedActivity(ctx, r.Fleet))
+		}
+		first = aws.ToString(list[0].InstanceId)
+		return poll.Probe{Done: true}, nil
+	})
+	if err != nil {
+		return cloud.Fault(ctx, opPrepare, err)
+	}
+	return p.ready(ctx, first, r)
+}
+
+func (p *Platform) createTemplate(ctx context.Context, r pipeline.FleetRequest) (string, error) {
+	root, err := p.rootVolume(ctx, r.Image)
+	if err != nil {
+		return "", err
+	}
+	tags := p.tags(r.Labels, p.fleetTags(r))
+	data := userData(0, serviceEnv(r), port(r.Service), true)
+	out, err := p.ec2.CreateLaunchTemplate(ctx, &ec2.CreateLaunchTemplateInput{
+		ClientToken: aws.String(r.Fleet), LaunchTemplateName: aws.String(groupName(r.Fleet)),
+		TagSpecifications: []types.TagSpecification{{ResourceType: types.ResourceTypeLaunchTemplate, Tags: tags}},
+		LaunchTemplateData: &types.RequestLaunchTemplateData{
+			ImageId: aws.String(r.Image), InstanceType: types.InstanceType(cmp.Or(r.InstanceType, p.Settings.InstanceType)), UserData: aws.String(base64.StdEncoding.EncodeToString([]byte(data))),
+			IamInstanceProfile: &types.LaunchTemplateIamInstanceProfileSpecificationRequest{Name: aws.String(p.Settings.InstanceProfile)},
+			MetadataOptions:    &types.LaunchTemplateInstanceMetadataOptionsRequest{HttpTokens: types.LaunchTemplateHttpTokensStateRequired, HttpEndpoint: types.LaunchTemplateInstanceMetadataEndpointStateEnabled, HttpPutResponseHopLimit: aws.Int32(1)},
+			SecurityGroupIds:   []string{p.Settings.InstanceGroup},
+			BlockDeviceMappings: []types.LaunchTemplateBlockDeviceMappingRequest{{
+				DeviceName: aws.String(root.device), Ebs: &types.LaunchTemplateEbsBlockDeviceRequest{Encrypted: aws.Bool(true), DeleteOnTermination: aws.Bool(true), VolumeSize: root.size},
+			}},
+			TagSpecifications: []types.LaunchTemplateTagSpecificationRequest{{ResourceType: types.ResourceTypeInstance, Tags: tags}, {ResourceType: types.ResourceTypeVolume, Tags: tags}},
+		},
+	})
+	if cloud.Is(err, "InvalidLaunchTemplateName.AlreadyExistsException") {
+		found, err := p.ec2.DescribeLaunchTemplates(ctx, &ec2.DescribeLaunchTemplatesInput{LaunchTemplateNames: []string{groupName(r.Fleet)}})
+		if err != nil || len(found.LaunchTemplates) == 0 {
+			return "", cloud.Fault(ctx, opPrepare, errors.Join(err, errors.New("the launch template "+groupName(r.Fleet)+" exists, and is not listed")))
+		}
+		return aws.ToString(found.LaunchTemplates[0].LaunchTemplateId), nil
+	}
+	if err != nil {
+		return "", cloud.Fault(ctx, opPrepare, err)
+	}
+	return aws.ToString(out.LaunchTemplate.LaunchTemplateId), nil
+}
+
+// createGroup makes the Auto Scaling group. Its number of instances may be changed
+// by scaling policies: ours is the minimum and the start.
+func (p *Platform) createGroup(ctx context.Context, r pipeline.FleetRequest, template, target string) error {
+	name := groupName(r.Fleet)
+	tags := []groups.Tag{}
+	for _, t := range p.tags(r.Labels, p.fleetTags(r)) {
+		tags = append(tags, groups.Tag{Key: t.Key, Value: t.Value, PropagateAtLaunch: aws.Bool(true), ResourceId: aws.String(name), ResourceType: aws.String("auto-scaling-group")})
+	}
+	n := int32(r.Instances)
+	_, err := p.groups.CreateAutoScalingGroup(ctx, &autoscaling.CreateAutoScalingGroupInput{
+		AutoScalingGroupName: aws.String(name), MinSize: aws.Int32(n), MaxSize: aws.Int32(2 * n), DesiredCapacity: aws.Int32(n),
+		LaunchTemplate:    &groups.LaunchTemplateSpecification{LaunchTemplateId: aws.String(template), Version: aws.String("1")},
+		VPCZoneIdentifier: aws.String(strings.Join(p.Settings.PrivateSubnets, ",")), TargetGroupARNs: []string{target},
+		HealthCheckType: aws.String("ELB"), HealthCheckGracePeriod: aws.Int32(int32((startTimeout(r.Service) + p.boot()) / time.Second)), Tags: tags,
+	})
+	if cloud.Is(err, "AlreadyExists") {
+		return nil
+	}
+	return cloud.Fault(ctx, opPrepare, err)
+}
+
+func startTimeout(s pipeline.Service) time.Duration {
+	if s.HealthCheck == nil {
+		return pipeline.DefaultStartTimeout
+	}
+	return cmp.Or(s.HealthCheck.StartTimeout, pipeline.DefaultStartTimeout)
+}
+
+// awaitTargets waits until as many targets as wanted are healthy.
+func (p *Platform) awaitTargets(ctx context.Context, r pipeline.FleetRequest, target string) error {
+	err := p.wait(ctx, fmt.Sprintf("%d healthy instances of %s", r.Instances, groupName(r.Fleet)), startTimeout(r.Service)+2*p.boot(), func(ctx context.Context) (poll.Probe, error) {
+		healthy, state, err := p.health(ctx, target)
+		if err != nil || healthy >= r.Instances {
+			return poll.Probe{Done: err == nil}, err
+		}
+		return poll.Probe{State: fmt.Sprintf("%d healthy; %s", healthy, state)}, p.failedActivity(ctx, r.Fleet)
+	})
+	if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+		return cloud.Fault(ctx, opPrepare, err)
+	}
+	tail := "no instance"
+	if list, listed := p.ofEnvironment(ctx, r.Environment, filter("tag:"+tagFleet, r.Fleet)); listed == nil && len(list) > 0 {
+		_, tail, listed = p.execute(ctx, aws.ToString(list[0].InstanceId), command{what: "reading the service's log", script: preamble + "journalctl -u penstock --no-pager -n 20\n", timeout: time.Minute})
+		if listed != nil {
+			tail = listed.Error()
+		}
+	}
+	return pipeline.Errorf(pipeline.CodeFailed, opPrepare, "%w%s", err, lastLines(tail)).
+		WithHint("Let the service listen on $HOST:$PORT, or correct health_check or raise its start_timeout.")
+}
+
+// health gives the number of healthy targets, and in words what the others are.
+func (p *Platform) health(ctx context.Context, target string) (int, string, error) {
+	out, err := p.balancers.DescribeTargetHealth(ctx, &elb.DescribeTargetHealthInput{TargetGroupArn: aws.String(target)})
+	if err != nil {
+		return 0, "", err
+	}
+	healthy, state := 0, "no targets yet"
+	for _, t := range out.TargetHealthDescriptions {
+		if t.TargetHealth.State == balancers.TargetHealthStateEnumHealthy {
+			healthy++
+			continue
+		}
+		state = fmt.Sprintf("%s is %s (%s)", aws.ToString(t.Target.Id), t.TargetHealth.State, cmp.Or(aws.ToString(t.TargetHealth.Description), string(t.TargetHealth.Reason)))
+	}
+	return healthy, state, nil
+}
+
+// failedActivity gives why a group can't launch instances, if so.
+func (p *Platform) failedActivity(ctx context.Context, fleet string) error {
+	out, err := p.groups.DescribeScalingActivities(ctx, &autoscaling.DescribeScalingActivitiesInput{AutoScalingGroupName: aws.String(groupName(fleet)), MaxRecords: aws.Int32(5)})
+	if err != nil {
+		return nil // it only tells why; the wait goes on
+	}
+	for _, a := range out.Activities {
+		if a.StatusCode == groups.ScalingActivityStatusCodeFailed {
+			return pipeline.Errorf(pipeline.CodeFailed, opPrepare, "Auto Scaling can't launch an instance: %s", aws.ToString(a.StatusMessage)).
+				WithHint("Correct what AWS names; for capacity, choose another instance_type or more subnets.")
+		}
+	}
+	return nil
+}
+
+// groupsOf lists the Auto Scaling groups of an environment.
+func (p *Platform) groupsOf(ctx context.Context, environment string) ([]group, error) {
+	var list []group
+	pages := autoscaling.NewDescribeAutoScalingGroupsPaginator(p.groups, &autoscaling.DescribeAutoScalingGroupsInput{Filters: []groups.Filter{
+		{Name: aws.String("tag:" + tagEnvironment), Values: []string{environment}}, {Name: aws.String("tag:" + tagStack), Values: []string{p.Settings.Stack}},
+	}})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, cloud.Fault(ctx, "list Auto Scaling groups", err)
+		}
+		for _, g := range page.AutoScalingGroups {
+			one := group{name: aws.ToString(g.AutoScalingGroupName), targets: g.TargetGroupARNs}
+			one.fleet = strings.TrimPrefix(one.name, groupName(""))
+			for _, i := range g.Instances {
+				one.ids = append(one.ids, aws.ToString(i.InstanceId))
+			}
+			list = append(list, one)
+		}
+	}
+	return list, nil
+}
+
+// resizeGroup changes the size of the group that serves.
+func (p *Platform) resizeGroup(ctx context.Context, environment string, instances int) error {
+	list, err := p.groupsOf(ctx, environment)
+	if err != nil {
+		return err
+	}
+	reports, err := p.Describe(ctx, environment)
+	if err != nil {
+		return err
+	}
+	for _, g := range list {
+		if g.fleet != reports[environment].Serving {
+			continue
+		}
+		n := int32(instances)
+		_, err := p.groups.UpdateAutoScalingGroup(ctx, &autoscaling.UpdateAutoScalingGroupInput{
+			AutoScalingGroupName: aws.String(g.name), MinSize: aws.Int32(n), MaxSize: aws.Int32(2 * n), DesiredCapacity: aws.Int32(n),
+		})
+		if err != nil {
+			return cloud.Fault(ctx, "resize environment "+environment, err)
+		}
+		return p.awaitTargets(ctx, pipeline.FleetRequest{Environment: environment, Fleet: g.fleet, Instances: instances}, g.targets[0])
+	}
+	return noFleet("resize environment", environment, reports[environment].Serving)
+}
+
+// removeGroup removes a fleet that serves nothing: group, target group, template.
+func (p *Platform) removeGroup(ctx context.Context, environment, fleet string) error {
+	lb, err := p.balancer(ctx, environment)
+	if err != nil {
+		return err
+	}
+	if lb != nil {
+		if err := p.unpoint(ctx, lb.test, fleet); err != nil {
+			return err
+		}
+	}
+	return p.deleteGroup(ctx, fleet)
+}
+
+func (p *Platform) deleteGroup(ctx context.Context, fleet string) error {
+	op, name := "remove fleet "+fleet, groupName(fleet)
+	_, err := p.groups.DeleteAutoScalingGroup(ctx, &autoscaling.DeleteAutoScalingGroupInput{AutoScalingGroupName: aws.String(name), ForceDelete: aws.Bool(true)})
+	if err != nil && !absent(err) {
+		return cloud.Fault(ctx, op, err)
+	}
+	if err := p.deleteTargetGroup(ctx, fleet); err != nil {
+		return err
+	}
+	_, err = p.ec2.DeleteLaunchTemplate(ctx, &ec2.DeleteLaunchTemplateInput{LaunchTemplateName: aws.String(name)})
+	if err != nil && !cloud.IsNotFound(err) {
+		return cloud.Fault(ctx, op, err)
+	}
+	return nil
+}
+
+// absent reports whether Auto Scaling does not have the group. It has no code of its
+// own for that: the name is all that a deletion could be wrong about.
+func absent(err error) bool { return cloud.Is(err, "ValidationError") }

@@ -1,0 +1,129 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package aws
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Where things are on an instance. Below $PENSTOCK_SYSROOT, which is not set on a
+// real one.
+const (
+	serviceDir = "/srv/penstock"     // the service's tree, and the working directory of its commands
+	dataDir    = "/var/lib/penstock" // what must outlive a deployment to the instance
+	envFile    = "/etc/penstock/service.env"
+	startFile  = "/etc/penstock/start"
+	unitFile   = "/etc/systemd/system/penstock.service"
+)
+
+// preamble begins every script of Penstock's on an instance.
+const preamble = `#!/bin/sh
+set -eu
+root="${PENSTOCK_SYSROOT-}"
+`
+
+// quote quotes a word for a shell.
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// exports gives shell lines that export variables.
+func exports(env map[string]string) string {
+	var b strings.Builder
+	for _, k := range sortedKeys(env) {
+		fmt.Fprintf(&b, "export %s=%s\n", k, quote(env[k]))
+	}
+	return b.String()
+}
+
+// userData gives the user data of an instance: it powers off at the deadline, which
+// terminates it, and starts the service of its image with its variables.
+func userData(deadline time.Duration, env map[string]string, port int, start bool) string {
+	var b strings.Builder
+	b.WriteString(preamble)
+	if deadline > 0 {
+		fmt.Fprintf(&b, "shutdown -P +%d >/dev/null 2>&1 || true\n", max(int(deadline/time.Minute), 1))
+	}
+	if env != nil {
+		fmt.Fprintf(&b, "mkdir -p \"$root/etc/penstock\"\ncat > \"$root%s.new\" <<'PENSTOCK-END'\n%sexport PORT=%d\nPENSTOCK-END\n", envFile, exports(env), port)
+		fmt.Fprintf(&b, "chmod 0600 \"$root%s.new\" && mv \"$root%[1]s.new\" \"$root%[1]s\"\n", envFile)
+		if start {
+			fmt.Fprintf(&b, "if [ -e \"$root%s\" ]; then systemctl start penstock; fi\n", unitFile)
+		} else { // it is enabled, and would start when the machine has
+			fmt.Fprintf(&b, "systemctl stop penstock >/dev/null 2>&1 || true\n")
+		}
+	}
+	return b.String()
+}
+
+// variables gives the shell lines that a command of the service begins with.
+func variables() string {
+	return fmt.Sprintf(`export PENSTOCK_ROOT="$root%s" PENSTOCK_DATA="$root%s" HOST="${PENSTOCK_HOST-0.0.0.0}"
+if [ -e "$root%s" ]; then . "$root%[3]s"; fi
+mkdir -p "$PENSTOCK_ROOT" "$PENSTOCK_DATA"
+cd "$PENSTOCK_ROOT"
+`, serviceDir, dataDir, envFile)
+}
+
+// fetch gives shell lines that put a file at a URL into the variable's path.
+func fetch(variable, url, digest, name string) string {
+	return fmt.Sprintf(`%[1]s="$(mktemp -d)/"%[2]s
+curl -fsS --retry 5 --retry-connrefused -o "$%[1]s" %[3]s
+echo %[4]s"  $%[1]s" | sha256sum -c - >/dev/null
+export %[1]s
+`, variable, quote(name), quote(url), digest)
+}
+
+// installScript installs an artifact and leaves the unit that starts the service on
+// every instance of the image.
+func installScript(artifact, install, start string) string {
+	return preamble + variables() + artifact + "(\nset -e\n" + install + "\n)\n" + fmt.Sprintf(`rm -rf "$(dirname "$PENSTOCK_ARTIFACT")"
+mkdir -p "$root/etc/penstock" "$root/etc/systemd/system"
+cat > "$root%s" <<'PENSTOCK-END'
+root="${PENSTOCK_SYSROOT-}"
+[ -e "$root%s" ] || { echo "no environment was given to this instance yet"; exit 1; }
+%s%s
+PENSTOCK-END
+cat > "$root%s" <<'PENSTOCK-END'
+[Unit]
+Description=the service that Penstock deployed
+After=network-online.target
+Wants=network-online.target
+ConditionPathExists=%[2]s
+
+[Service]
+ExecStart=/bin/sh -e ${PENSTOCK_SYSROOT}%[1]s
+Restart=always
+RestartSec=2
+
+[Install]
+WantedBy=multi-user.target
+PENSTOCK-END
+systemctl daemon-reload
+systemctl enable penstock
+`, startFile, envFile, variables(), start, unitFile)
+}
+
+// cleanScript removes what must not be in an image: what is one machine's own, and
+// what its commands left behind.
+func cleanScript(more []string) string {
+	var b strings.Builder
+	b.WriteString(preamble)
+	b.WriteString(`systemctl stop penstock >/dev/null 2>&1 || true
+rm -rf "$root/etc/penstock/service.env" "$root/var/lib/penstock"
+rm -f "$root"/etc/ssh/ssh_host_*_key "$root"/etc/ssh/ssh_host_*_key.pub
+if [ -e "$root/etc/machine-id" ]; then : > "$root/etc/machine-id"; fi
+rm -f "$root/var/lib/dbus/machine-id"
+cloud-init clean --logs >/dev/null 2>&1 || true
+rm -rf "$root"/var/lib/amazon/ssm/Vault "$root"/var/lib/amazon/ssm/i-* "$root"/var/log/amazon/ssm/*
+rm -f "$root"/root/.bash_history "$root"/home/*/.bash_history "$root"/root/.ssh/authorized_keys "$root"/home/*/.ssh/authorized_keys
+find "$root/var/log" -type f -exec truncate -s 0 {} + 2>/dev/null || true
+rm -rf "$root"/tmp/* "$root"/var/tmp/* 2>/dev/null || true
+`)
+	for _, line := range more {
+		b.WriteString(line + "\n")
+	}
+	b.WriteString("sync\n")
+	return b.String()
+}
