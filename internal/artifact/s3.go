@@ -1,0 +1,149 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package artifact
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"io"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/feature/s3/manager"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// artifactsPrefix is where artifacts are in a bucket: by digest, as in the store.
+const artifactsPrefix = "artifacts/"
+
+// singlePut is the size up to which an object is put in one request, which S3
+// checks against the SHA-256. Larger ones go in parts, each checked by itself.
+const singlePut = 64 << 20
+
+// S3Store keeps files in a bucket by the digest of their content, with a Store on
+// this machine as its cache. It may be used concurrently, from several machines.
+type S3Store struct {
+	client *s3.Client
+	bucket string
+	cache  *Store
+}
+
+var _ pipeline.Artifacts = (*S3Store)(nil)
+
+// NewS3Store gives the store in a bucket. dir is the cache's.
+func NewS3Store(client *s3.Client, bucket, dir string) *S3Store {
+	return &S3Store{client, bucket, NewStore(dir)}
+}
+
+func (s *S3Store) key(digest string) string {
+	return artifactsPrefix + strings.Replace(digest, ":", "/", 1)
+}
+
+// Put stores a file or directory as Store.Put does, and uploads it unless the bucket
+// has it.
+func (s *S3Store) Put(ctx context.Context, file string) (pipeline.Artifact, error) {
+	const op = "store artifact"
+	record, err := s.cache.Put(ctx, file)
+	if err != nil {
+		return record, err
+	}
+	held, err := s.cache.Get(ctx, record)
+	if err != nil {
+		return record, err
+	}
+	body, err := os.Open(held)
+	if err != nil {
+		return record, pipeline.Errorf(pipeline.CodeFailed, op, "%w", err)
+	}
+	defer body.Close()
+	return record, cloud.Fault(ctx, op+" in s3://"+s.bucket, s.upload(ctx, record, body))
+}
+
+// upload puts the object where there is none. Objects are never changed: their key
+// says what they hold.
+func (s *S3Store) upload(ctx context.Context, a pipeline.Artifact, body *os.File) error {
+	at := &s3.PutObjectInput{Bucket: aws.String(s.bucket), Key: aws.String(s.key(a.Digest)), Body: body, IfNoneMatch: aws.String("*")}
+	if a.Size > singlePut {
+		head, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: at.Bucket, Key: at.Key})
+		if err == nil && aws.ToInt64(head.ContentLength) == a.Size {
+			return nil
+		}
+		at.IfNoneMatch = nil
+		_, err = manager.NewUploader(s.client, func(u *manager.Uploader) { u.PartSize = singlePut }).Upload(ctx, at)
+		return err
+	}
+	sum, err := hex.DecodeString(strings.TrimPrefix(a.Digest, algorithm+":"))
+	if err != nil {
+		return err
+	}
+	at.ChecksumSHA256 = aws.String(base64.StdEncoding.EncodeToString(sum))
+	_, err = s.client.PutObject(ctx, at)
+	if cloud.Is(err, "PreconditionFailed") {
+		return nil // it is there
+	}
+	return err
+}
+
+// Get gives a verified copy on this machine, downloaded where the cache lacks it or
+// holds a damaged one.
+func (s *S3Store) Get(ctx context.Context, a pipeline.Artifact) (string, error) {
+	if held, err := s.cache.Get(ctx, a); err == nil || pipeline.CodeOf(err) == pipeline.CodeInvalid {
+		return held, err
+	}
+	op := "read artifact"
+	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String(s.bucket), Key: aws.String(s.key(a.Digest))})
+	if cloud.IsNotFound(err) {
+		return "", pipeline.Errorf(pipeline.CodeNotFound, op, "artifact %q (%s) is not in s3://%s", a.Name, a.Digest, s.bucket).
+			WithHint("It was collected. Its commit stage makes it anew when it runs again: on a new commit, or when its `steps` change.")
+	}
+	if err != nil {
+		return "", cloud.Fault(ctx, op, err)
+	}
+	defer out.Body.Close()
+	got, err := s.cache.put(func(w io.Writer) error {
+		_, err := io.Copy(w, out.Body)
+		return err
+	})
+	if err != nil {
+		return "", s.cache.failed(ctx, op, err)
+	}
+	if got.Digest != a.Digest {
+		err := pipeline.Errorf(pipeline.CodeCorrupt, op, "s3://%s/%s has the digest %s", s.bucket, s.key(a.Digest), got.Digest).
+			WithHint("Don't deploy it. Find out who changed the object; the bucket keeps its versions.")
+		return "", errors.Join(err, s.cache.Remove(ctx, got.Digest))
+	}
+	return s.cache.Get(ctx, a)
+}
+
+// Remove removes the object and the cached copy. One that is not there is no error.
+func (s *S3Store) Remove(ctx context.Context, digest string) error {
+	if err := s.cache.Remove(ctx, digest); err != nil {
+		return err
+	}
+	_, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: aws.String(s.bucket), Key: aws.String(s.key(digest))})
+	return cloud.Fault(ctx, "remove artifact "+digest, err)
+}
+
+// List lists the digests of the bucket's artifacts.
+func (s *S3Store) List(ctx context.Context) ([]string, error) {
+	var digests []string
+	pages := s3.NewListObjectsV2Paginator(s.client, &s3.ListObjectsV2Input{Bucket: aws.String(s.bucket), Prefix: aws.String(artifactsPrefix + algorithm + "/")})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, cloud.Fault(ctx, "list artifacts", err)
+		}
+		for _, o := range page.Contents {
+			digests = append(digests, algorithm+":"+path.Base(aws.ToString(o.Key)))
+		}
+	}
+	return digests, nil
+}

@@ -1,0 +1,161 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package artifact
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+func TestMain(m *testing.M) { os.Exit(cloudtest.Main(m)) }
+
+func newBucket(t *testing.T) (*cloudtest.Cloud, *s3.Client, string) {
+	t.Helper()
+	c := cloudtest.New(t)
+	client := s3.NewFromConfig(c.Config(), func(o *s3.Options) { o.UsePathStyle = true })
+	bucket := "artifacts-" + c.ID
+	_, err := client.CreateBucket(t.Context(), &s3.CreateBucketInput{
+		Bucket: aws.String(bucket), CreateBucketConfiguration: &types.CreateBucketConfiguration{LocationConstraint: cloudtest.Region},
+	})
+	check(t, err)
+	return c, client, bucket
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestS3Store(t *testing.T) {
+	t.Parallel()
+	c, client, bucket := newBucket(t)
+	here, there := NewS3Store(client, bucket, t.TempDir()), NewS3Store(client, bucket, t.TempDir())
+	file := filepath.Join(t.TempDir(), "dist.tar.gz")
+	check(t, os.WriteFile(file, []byte("the artifact"), 0o600))
+	record, err := here.Put(t.Context(), file)
+	check(t, err)
+	again, err := there.Put(t.Context(), file)
+	check(t, err)
+	if again != record || record.Name != "dist.tar.gz" {
+		t.Errorf("stored as %+v, and again as %+v", record, again)
+	}
+	far := NewS3Store(client, bucket, t.TempDir())
+	at, err := far.Get(t.Context(), record)
+	check(t, err)
+	if got, err := os.ReadFile(at); err != nil || string(got) != "the artifact" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	c.ResetCalls()
+	if _, err := far.Get(t.Context(), record); err != nil || len(c.Calls()) > 0 {
+		t.Errorf("a cached artifact took %v, %v", c.Calls(), err)
+	}
+	// A damaged copy is fetched anew; a changed object is refused.
+	check(t, os.Chmod(at, 0o600))
+	check(t, os.WriteFile(at, []byte("something"), 0o600))
+	at, err = far.Get(t.Context(), record)
+	check(t, err)
+	if got, _ := os.ReadFile(at); string(got) != "the artifact" {
+		t.Errorf("after damage got %q", got)
+	}
+	_, err = client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(bucket), Key: aws.String(far.key(record.Digest)), Body: strings.NewReader("forged")})
+	check(t, err)
+	if _, err := NewS3Store(client, bucket, t.TempDir()).Get(t.Context(), record); pipeline.CodeOf(err) != pipeline.CodeCorrupt {
+		t.Errorf("a changed object: %v", err)
+	}
+	digests, err := far.List(t.Context())
+	check(t, err)
+	if len(digests) != 1 || digests[0] != record.Digest {
+		t.Errorf("there are %v", digests)
+	}
+	check(t, far.Remove(t.Context(), record.Digest))
+	check(t, far.Remove(t.Context(), record.Digest))
+	if _, err := far.Get(t.Context(), record); pipeline.CodeOf(err) != pipeline.CodeNotFound {
+		t.Errorf("after Remove: %v", err)
+	}
+}
+
+// A file of more than one part arrives whole.
+func TestS3StoreLarge(t *testing.T) {
+	t.Parallel()
+	_, client, bucket := newBucket(t)
+	file := filepath.Join(t.TempDir(), "large")
+	check(t, os.WriteFile(file, bytes.Repeat([]byte("0123456789abcdef"), (singlePut+1<<20)/16), 0o600))
+	s := NewS3Store(client, bucket, t.TempDir())
+	for range 2 {
+		if _, err := s.Put(t.Context(), file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	record, err := s.Put(t.Context(), file)
+	check(t, err)
+	if _, err := NewS3Store(client, bucket, t.TempDir()).Get(t.Context(), record); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestS3Logs(t *testing.T) {
+	t.Parallel()
+	c, client, bucket := newBucket(t)
+	logs := func() *S3Logs { return NewS3Logs(client, bucket, t.TempDir(), hclog.NewNullLogger()) }
+	read := func(l *S3Logs) string {
+		t.Helper()
+		r, err := l.Open(t.Context(), "shop", "r-1")
+		check(t, err)
+		defer r.Close()
+		data, err := io.ReadAll(r)
+		check(t, err)
+		return string(data)
+	}
+	here := logs()
+	w, err := here.Create(t.Context(), "shop", "r-1")
+	check(t, err)
+	_, err = io.WriteString(w, "one\n")
+	check(t, err)
+	if got := read(here); got != "one\n" {
+		t.Errorf("while it is written the log is %q", got)
+	}
+	check(t, w.Close())
+	there := logs() // another machine goes on with it
+	w, err = there.Create(t.Context(), "shop", "r-1")
+	check(t, err)
+	_, err = io.WriteString(w, "two\n")
+	check(t, err)
+	check(t, w.Close())
+	for name, l := range map[string]*S3Logs{"the first machine": here, "the second": there, "a third": logs()} {
+		if got := read(l); got != "one\ntwo\n" {
+			t.Errorf("%s reads %q", name, got)
+		}
+	}
+	if want := "s3://" + bucket + "/logs/shop/r-1.log"; here.Location("shop", "r-1") != want {
+		t.Errorf("it is at %s, want %s", here.Location("shop", "r-1"), want)
+	}
+	// An upload that fails does not fail the run, and the log stays.
+	c.Fail(cloudtest.Fault{Action: "PUT", Times: 9, Code: "AccessDenied", Status: 403})
+	w, err = here.Create(t.Context(), "shop", "r-2")
+	check(t, err)
+	_, err = io.WriteString(w, "kept\n")
+	check(t, err)
+	check(t, w.Close())
+	r, err := here.Open(t.Context(), "shop", "r-2")
+	check(t, err)
+	check(t, r.Close())
+	check(t, there.Remove(t.Context(), "shop", "r-1"))
+	if _, err := logs().Open(t.Context(), "shop", "r-1"); pipeline.CodeOf(err) != pipeline.CodeNotFound {
+		t.Errorf("after Remove: %v", err)
+	}
+}
