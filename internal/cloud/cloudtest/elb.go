@@ -69,6 +69,19 @@ func (a *account) createLaunchTemplate(r *request) answer {
 	return got
 }
 
+// deleteLaunchTemplate says which template does not exist; moto says something else.
+func (a *account) deleteLaunchTemplate(r *request) answer {
+	name := r.form.Get("LaunchTemplateName")
+	a.mu.Lock()
+	_, known := a.templates[name]
+	delete(a.templates, name)
+	a.mu.Unlock()
+	if name != "" && !known {
+		return r.fail(http.StatusBadRequest, "InvalidLaunchTemplateName.NotFoundException", "At least one of the launch templates specified in the request does not exist.")
+	}
+	return a.server.forward(r)
+}
+
 // changeGroup makes the bodies of the instances that a change of an Auto Scaling
 // group launches, and ends those that it terminates.
 func (a *account) changeGroup(r *request) answer {

@@ -119,6 +119,7 @@ func (s *server) answer(r *request) answer {
 		"ec2/EnableImageDeprecation": (*account).acknowledge, "ec2/EnableImageDeregistrationProtection": (*account).acknowledge,
 		"ec2/DisableImageDeregistrationProtection":   (*account).acknowledge,
 		"ec2/CreateLaunchTemplate":                   (*account).createLaunchTemplate,
+		"ec2/DeleteLaunchTemplate":                   (*account).deleteLaunchTemplate,
 		"autoscaling/CreateAutoScalingGroup":         (*account).changeGroup,
 		"autoscaling/UpdateAutoScalingGroup":         (*account).changeGroup,
 		"autoscaling/SetDesiredCapacity":             (*account).changeGroup,

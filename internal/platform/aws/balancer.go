@@ -6,6 +6,7 @@ package aws
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -106,7 +107,7 @@ func (p *Platform) ensureBalancer(ctx context.Context, r pipeline.FleetRequest) 
 		SecurityGroups: []string{p.Settings.LoadBalancerGroup}, Tags: tags, Scheme: balancers.LoadBalancerSchemeEnumInternetFacing,
 	}
 	if p.Settings.InternalLoadBalancer {
-		in.Scheme, in.Subnets = balancers.LoadBalancerSchemeEnumInternal, p.Settings.PrivateSubnets
+		in.Scheme, in.Subnets = balancers.LoadBalancerSchemeEnumInternal, p.Settings.Subnets
 	}
 	b, err := p.balancer(ctx, r.Environment)
 	if err != nil {
@@ -221,16 +222,6 @@ func (p *Platform) point(ctx context.Context, listener, target string) error {
 	return cloud.Fault(ctx, "point listener", err)
 }
 
-// unpoint takes a listener off a fleet, if it has it.
-func (p *Platform) unpoint(ctx context.Context, listener, fleet string) error {
-	target, err := p.targetGroup(ctx, fleet)
-	if err != nil || target == "" || listener == "" {
-		return err
-	}
-	_, err = p.balancers.ModifyListener(ctx, &elb.ModifyListenerInput{ListenerArn: aws.String(listener), DefaultActions: nobody()})
-	return cloud.Fault(ctx, "point listener", err)
-}
-
 // shiftGroup points the live listener at the fleet, watches it while the old one
 // drains, and then removes the old one. When the new targets become unhealthy, the
 // traffic goes back.
@@ -246,11 +237,12 @@ func (p *Platform) shiftGroup(ctx context.Context, lb balancer, environment, fle
 	if healthy, state, err := p.health(ctx, target); err != nil || healthy == 0 {
 		return cmp.Or(cloud.Fault(ctx, op, err), error(pipeline.Errorf(pipeline.CodeFailed, op, "no instance of fleet %s is healthy: %s", fleet, state)))
 	}
-	if err := p.point(ctx, lb.live, target); err != nil {
-		return err
+	err = p.point(ctx, lb.live, target)
+	if err == nil {
+		err = p.markServing(ctx, environment, fleet, lb.endpoint(lb.livePort))
 	}
-	if err := p.markServing(ctx, environment, fleet, lb.endpoint(lb.livePort)); err != nil {
-		return err
+	if err != nil { // also where only the answer was lost
+		return errors.Join(err, p.restore(ctx, lb))
 	}
 	if slices.Contains(lb.targets, target) && len(lb.targets) == 1 { // the traffic was there already
 		return p.removeOthers(ctx, lb, environment, fleet)
@@ -261,6 +253,18 @@ func (p *Platform) shiftGroup(ctx context.Context, lb balancer, environment, fle
 		}
 	}
 	return p.removeOthers(ctx, lb, environment, fleet)
+}
+
+// restore gives the traffic back to what had it.
+func (p *Platform) restore(ctx context.Context, lb balancer) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTimeout)
+	defer cancel()
+	actions := nobody()
+	if len(lb.targets) > 0 {
+		actions = forward(lb.targets[0])
+	}
+	_, err := p.balancers.ModifyListener(ctx, &elb.ModifyListenerInput{ListenerArn: aws.String(lb.live), DefaultActions: actions})
+	return cloud.Fault(ctx, "give the traffic back", err)
 }
 
 // drain waits until requests that the old targets have begun must have ended, and
@@ -280,8 +284,8 @@ func (p *Platform) drain(ctx context.Context, lb balancer, target string) error 
 	for until := p.Now().Add(delay); p.Now().Before(until); {
 		healthy, state, err := p.health(ctx, target)
 		if err == nil && healthy == 0 {
-			back := p.point(context.WithoutCancel(ctx), lb.live, lb.targets[0])
-			return cmp.Or(back, error(pipeline.Errorf(pipeline.CodeFailed, op, "the new instances became unhealthy under traffic, which went back: %s", state)))
+			failed := pipeline.Errorf(pipeline.CodeFailed, op, "the new instances became unhealthy under traffic, which went back: %s", state)
+			return errors.Join(failed, p.restore(ctx, lb))
 		}
 		select {
 		case <-ctx.Done(): // the traffic is where it belongs; the old fleet goes next time

@@ -167,7 +167,7 @@ func (p *Platform) ready(ctx context.Context, id string, r pipeline.FleetRequest
 // endpoint gives where an instance's service answers.
 func (p *Platform) endpoint(i types.Instance, port int) string {
 	host := aws.ToString(i.PrivateIpAddress)
-	if p.Settings.PublicAddresses {
+	if p.Settings.PublicEndpoints {
 		host = cmp.Or(aws.ToString(i.PublicIpAddress), host)
 	}
 	return fmt.Sprintf("http://%s:%d", host, port)
@@ -260,7 +260,7 @@ func (p *Platform) Discard(ctx context.Context, environment, fleet string) error
 	if !serves {
 		return p.Destroy(ctx, environment)
 	}
-	if err := p.removeGroup(ctx, environment, fleet); err != nil {
+	if removed, err := p.removeGroup(ctx, environment, fleet); err != nil || !removed {
 		return err
 	}
 	return p.terminate(ctx, own...)

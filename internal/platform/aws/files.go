@@ -18,7 +18,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -51,7 +50,7 @@ func (p *Platform) sendFile(ctx context.Context, file *os.File) (sent, error) {
 func (p *Platform) put(ctx context.Context, body io.ReadSeeker, digest string) (sent, error) {
 	const op = "send file"
 	s := sent{digest: digest, key: filesPrefix + rand.Text()}
-	at := &s3.PutObjectInput{Bucket: aws.String(p.Settings.Bucket), Key: aws.String(s.key), Body: body, ServerSideEncryption: types.ServerSideEncryptionAes256}
+	at := &s3.PutObjectInput{Bucket: aws.String(p.Settings.Bucket), Key: aws.String(s.key), Body: body}
 	if _, err := p.s3.PutObject(ctx, at); err != nil {
 		return sent{}, cloud.Fault(ctx, op, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -107,7 +108,9 @@ func (p *Platform) createTemplate(ctx context.Context, r pipeline.FleetRequest) 
 			ImageId: aws.String(r.Image), InstanceType: types.InstanceType(cmp.Or(r.InstanceType, p.Settings.InstanceType)), UserData: aws.String(base64.StdEncoding.EncodeToString([]byte(data))),
 			IamInstanceProfile: &types.LaunchTemplateIamInstanceProfileSpecificationRequest{Name: aws.String(p.Settings.InstanceProfile)},
 			MetadataOptions:    &types.LaunchTemplateInstanceMetadataOptionsRequest{HttpTokens: types.LaunchTemplateHttpTokensStateRequired, HttpEndpoint: types.LaunchTemplateInstanceMetadataEndpointStateEnabled, HttpPutResponseHopLimit: aws.Int32(1)},
-			SecurityGroupIds:   []string{p.Settings.InstanceGroup},
+			NetworkInterfaces: []types.LaunchTemplateInstanceNetworkInterfaceSpecificationRequest{{
+				DeviceIndex: aws.Int32(0), Groups: []string{p.Settings.InstanceGroup}, AssociatePublicIpAddress: aws.Bool(p.Settings.AssignPublicAddress), DeleteOnTermination: aws.Bool(true),
+			}},
 			BlockDeviceMappings: []types.LaunchTemplateBlockDeviceMappingRequest{{
 				DeviceName: aws.String(root.device), Ebs: &types.LaunchTemplateEbsBlockDeviceRequest{Encrypted: aws.Bool(true), DeleteOnTermination: aws.Bool(true), VolumeSize: root.size},
 			}},
@@ -139,7 +142,7 @@ func (p *Platform) createGroup(ctx context.Context, r pipeline.FleetRequest, tem
 	_, err := p.groups.CreateAutoScalingGroup(ctx, &autoscaling.CreateAutoScalingGroupInput{
 		AutoScalingGroupName: aws.String(name), MinSize: aws.Int32(n), MaxSize: aws.Int32(2 * n), DesiredCapacity: aws.Int32(n),
 		LaunchTemplate:    &groups.LaunchTemplateSpecification{LaunchTemplateId: aws.String(template), Version: aws.String("1")},
-		VPCZoneIdentifier: aws.String(strings.Join(p.Settings.PrivateSubnets, ",")), TargetGroupARNs: []string{target},
+		VPCZoneIdentifier: aws.String(strings.Join(p.Settings.Subnets, ",")), TargetGroupARNs: []string{target},
 		HealthCheckType: aws.String("ELB"), HealthCheckGracePeriod: aws.Int32(int32((startTimeout(r.Service) + p.boot()) / time.Second)), Tags: tags,
 	})
 	if cloud.Is(err, "AlreadyExists") {
@@ -259,18 +262,25 @@ func (p *Platform) resizeGroup(ctx context.Context, environment string, instance
 	return noFleet("resize environment", environment, reports[environment].Serving)
 }
 
-// removeGroup removes a fleet that serves nothing: group, target group, template.
-func (p *Platform) removeGroup(ctx context.Context, environment, fleet string) error {
+// removeGroup removes a fleet, group, target group and template, unless it has the
+// traffic, which the listener alone says for sure.
+func (p *Platform) removeGroup(ctx context.Context, environment, fleet string) (removed bool, err error) {
 	lb, err := p.balancer(ctx, environment)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if lb != nil {
-		if err := p.unpoint(ctx, lb.test, fleet); err != nil {
-			return err
+		target, err := p.targetGroup(ctx, fleet)
+		if err != nil || target != "" && slices.Contains(lb.targets, target) {
+			return false, err
+		}
+		if target != "" && lb.test != "" {
+			if _, err := p.balancers.ModifyListener(ctx, &elb.ModifyListenerInput{ListenerArn: aws.String(lb.test), DefaultActions: nobody()}); err != nil {
+				return false, cloud.Fault(ctx, "point listener", err)
+			}
 		}
 	}
-	return p.deleteGroup(ctx, fleet)
+	return true, p.deleteGroup(ctx, fleet)
 }
 
 func (p *Platform) deleteGroup(ctx context.Context, fleet string) error {

@@ -79,6 +79,7 @@ func (b *bed) settings() Settings {
 		s.VPC = aws.ToString(n.VpcId)
 		s.PublicSubnets = append(s.PublicSubnets, aws.ToString(n.SubnetId))
 	}
+	s.Subnets = s.PublicSubnets
 	group, err := machines.DescribeSecurityGroups(ctx, &ec2.DescribeSecurityGroupsInput{Filters: []types.Filter{filter("vpc-id", s.VPC)}})
 	b.must(err)
 	s.InstanceGroup = aws.ToString(group.SecurityGroups[0].GroupId)

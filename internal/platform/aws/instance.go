@@ -58,7 +58,7 @@ func (p *Platform) run(ctx context.Context, l launch) ([]types.Instance, error) 
 		BlockDeviceMappings:               []types.BlockDeviceMapping{{DeviceName: aws.String(root.device), Ebs: &types.EbsBlockDevice{Encrypted: aws.Bool(true), DeleteOnTermination: aws.Bool(true), VolumeSize: root.size}}},
 		NetworkInterfaces: []types.InstanceNetworkInterfaceSpecification{{
 			DeviceIndex: aws.Int32(0), SubnetId: aws.String(p.subnet(l.token)), Groups: []string{p.Settings.InstanceGroup},
-			AssociatePublicIpAddress: aws.Bool(p.Settings.PublicAddresses), DeleteOnTermination: aws.Bool(true),
+			AssociatePublicIpAddress: aws.Bool(p.Settings.AssignPublicAddress), DeleteOnTermination: aws.Bool(true),
 		}},
 		TagSpecifications: []types.TagSpecification{
 			{ResourceType: types.ResourceTypeInstance, Tags: l.tags}, {ResourceType: types.ResourceTypeVolume, Tags: l.tags},
@@ -77,7 +77,7 @@ func (p *Platform) subnet(token string) string {
 	for _, c := range token {
 		sum += int(c)
 	}
-	return p.Settings.PrivateSubnets[sum%len(p.Settings.PrivateSubnets)]
+	return p.Settings.Subnets[sum%len(p.Settings.Subnets)]
 }
 
 // rootVolume is the root volume of an image.

@@ -40,15 +40,16 @@ var _ pipeline.Platform = (*Platform)(nil)
 type Settings struct {
 	Stack                string // name: tells the things of several installations in one account apart
 	VPC                  string
-	PrivateSubnets       []string // of the instances; the public ones where there are none
-	PublicSubnets        []string // of load balancers, in two zones at least
+	Subnets              []string // of instances
+	PublicSubnets        []string // of load balancers that the Internet reaches, in two zones at least
 	Bucket               string
 	InstanceProfile      string // name
 	InstanceGroup        string // security group
 	LoadBalancerGroup    string // security group
 	SchedulerRole        string // ARN; that ends environments at their TTL
 	InstanceType         string // where nothing else is said; empty means DefaultInstanceType
-	PublicAddresses      bool   // the endpoints of instances are their public addresses
+	AssignPublicAddress  bool   // to instances: the way to Systems Manager from a public subnet
+	PublicEndpoints      bool   // the endpoint of an instance is its public address
 	InternalLoadBalancer bool
 }
 
@@ -95,9 +96,6 @@ func New(o Options) *Platform {
 	}
 	if o.Settings.InstanceType == "" {
 		o.Settings.InstanceType = DefaultInstanceType
-	}
-	if len(o.Settings.PrivateSubnets) == 0 || o.Settings.PublicAddresses {
-		o.Settings.PrivateSubnets = o.Settings.PublicSubnets
 	}
 	objects := s3.NewFromConfig(o.Config, func(s *s3.Options) { s.UsePathStyle = o.Config.BaseEndpoint != nil })
 	p := &Platform{
