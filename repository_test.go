@@ -36,19 +36,20 @@ var layers = map[string][]string{
 	"internal/poll":                 {},
 	"internal/process":              {},
 	"internal/engine":               {"internal/pipeline", "internal/poll"},
-	"internal/ledger":               {"internal/pipeline", "internal/poll"},
-	"internal/artifact":             {"internal/pipeline", "internal/poll", "internal/process"},
+	"internal/ledger":               {"internal/cloud", "internal/pipeline", "internal/poll"},
+	"internal/artifact":             {"internal/cloud", "internal/pipeline", "internal/poll", "internal/process"},
 	"internal/source":               {"internal/pipeline", "internal/poll", "internal/process"},
 	"internal/step":                 {"internal/pipeline", "internal/poll", "internal/process"},
 	"internal/platform/local/store": {"internal/pipeline", "internal/poll"},
 	"internal/platform/local":       {"internal/pipeline", "internal/poll", "internal/process", "internal/platform/local/store"},
 	"internal/cloud":                {"internal/pipeline"},
 	"internal/app": {
-		"internal/artifact", "internal/engine", "internal/ledger", "internal/pipeline", "internal/platform/local",
+		"internal/artifact", "internal/bootstrap", "internal/cloud", "internal/engine", "internal/ledger", "internal/pipeline",
+		"internal/platform/aws", "internal/platform/local",
 		"internal/poll", "internal/process", "internal/source", "internal/step",
 	},
-	"internal/cli":      {"internal/app", "internal/engine", "internal/pipeline"},
-	"internal/provider": {"internal/app", "internal/engine", "internal/pipeline", "internal/source"},
+	"internal/cli":      {"internal/app", "internal/bootstrap", "internal/cloud", "internal/engine", "internal/pipeline"},
+	"internal/provider": {"internal/app", "internal/cloud", "internal/engine", "internal/pipeline", "internal/source"},
 }
 
 // testOnly are the packages that only tests use.
@@ -59,7 +60,7 @@ var confined = map[string][]string{
 	"github.com/hashicorp/terraform-plugin-": {"", "internal/provider"},
 	"github.com/spf13/cobra":                 {"internal/cli"},
 	"modernc.org/sqlite":                     {"internal/ledger"},
-	"github.com/aws/aws-sdk-go-v2":           {"internal/cloud", "internal/platform/aws", "internal/ledger", "internal/artifact", "internal/bootstrap"},
+	"github.com/aws/aws-sdk-go-v2":           {"internal/app", "internal/cloud", "internal/platform/aws", "internal/ledger", "internal/artifact", "internal/bootstrap"},
 }
 
 // topLevel is what may lie at the top, beside dotfiles.

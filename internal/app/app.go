@@ -41,6 +41,7 @@ const DataDirVariable = "PENSTOCK_DATA_DIR"
 // Options configure an App.
 type Options struct {
 	DataDir string // made if it does not exist
+	AWS     *AWS   // nil: everything is in the data directory
 	Logger  hclog.Logger
 }
 
@@ -51,7 +52,8 @@ type App struct {
 	Dir    string // absolute
 	Owner  string // names the configuration that this process works for
 
-	ledger *ledger.SQLite
+	ledger pipeline.Ledger
+	holder pipeline.Holder
 	lock   *dirLock
 }
 
@@ -69,25 +71,32 @@ func Open(ctx context.Context, o Options) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &App{Dir: dir, Owner: owner(), lock: lock}
-	holder := holder()
-	a.ledger, err = ledger.Open(ctx, filepath.Join(dir, "ledger.db"), ledger.Options{Dead: deadOn(holder.Host)})
+	a := &App{Dir: dir, Owner: owner(), holder: holder(), lock: lock}
+	open := openLocal
+	if o.AWS != nil {
+		open = openAWS
+	}
+	record, config, err := open(ctx, a, o)
 	if err != nil {
 		return nil, errors.Join(err, lock.release())
 	}
+	a.ledger = record
 	a.Source = source.New(source.Options{Dir: filepath.Join(dir, "cache"), Logger: o.Logger.Named("source")})
-	a.Engine = engine.New(engine.Config{
-		Ledger:    a.ledger,
-		Platform:  local.New(local.Options{Dir: dir, Logger: o.Logger.Named("local")}),
-		Runner:    step.NewRunner(step.Options{Logger: o.Logger.Named("step")}),
-		Sources:   a.Source,
-		Artifacts: artifact.NewStore(filepath.Join(dir, "artifacts")),
-		Logs:      artifact.NewLogs(filepath.Join(dir, "logs")),
-		WorkDir:   filepath.Join(dir, "work"),
-		Holder:    holder,
-		Logger:    o.Logger.Named("engine"),
-	})
+	config.Ledger, config.Sources, config.Holder = record, a.Source, a.holder
+	config.Runner = step.NewRunner(step.Options{Logger: o.Logger.Named("step")})
+	config.WorkDir, config.Logger = filepath.Join(dir, "work"), o.Logger.Named("engine")
+	a.Engine = engine.New(config)
 	return a, nil
+}
+
+// openLocal opens what is in the data directory.
+func openLocal(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.Config, error) {
+	record, err := ledger.Open(ctx, filepath.Join(a.Dir, "ledger.db"), ledger.Options{Dead: deadOn(a.holder.Host)})
+	return record, engine.Config{
+		Platform:  local.New(local.Options{Dir: a.Dir, Logger: o.Logger.Named("local")}),
+		Artifacts: artifact.NewStore(filepath.Join(a.Dir, "artifacts")),
+		Logs:      artifact.NewLogs(filepath.Join(a.Dir, "logs")),
+	}, err
 }
 
 // Verify checks the hash chain of a pipeline's history (of all with "") and gives
@@ -153,8 +162,10 @@ func FindDataDir(dir string) (string, bool) {
 	}
 	for {
 		candidate := filepath.Join(dir, DataDirName)
-		if info, err := os.Stat(filepath.Join(candidate, "ledger.db")); err == nil && info.Mode().IsRegular() {
-			return candidate, true
+		for _, name := range []string{"ledger.db", contextFile} {
+			if info, err := os.Stat(filepath.Join(candidate, name)); err == nil && info.Mode().IsRegular() {
+				return candidate, true
+			}
 		}
 		parent := filepath.Dir(dir)
 		if parent == dir {

@@ -36,7 +36,7 @@ func dirError(dir string, err error) error {
 // contents are the entries of a data directory that may be removed whole when it
 // holds no pipeline. Environments are not among them: if one is there, somebody
 // still needs it, and the directory stays.
-var contents = []string{"ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.db.new", "cache", "artifacts", "logs", "work", "images", ".gitignore", lockName}
+var contents = []string{"ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.db.new", "cache", "artifacts", "logs", "work", "images", contextFile, ".gitignore", lockName}
 
 // removeDataDir removes a data directory that holds no pipeline.
 func removeDataDir(dir string) error {

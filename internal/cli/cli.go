@@ -110,7 +110,11 @@ func (f *factory) open(ctx context.Context) (*app.App, error) {
 		return nil, pipeline.Errorf(pipeline.CodeNotFound, "open data directory", "%w", err).
 			WithHint("--data-dir and %s name the directory that the provider's data_dir does.", app.DataDirVariable)
 	}
-	return app.Open(ctx, app.Options{DataDir: dir})
+	at, err := app.ReadContext(dir)
+	if err != nil {
+		return nil, err
+	}
+	return app.Open(ctx, app.Options{DataDir: dir, AWS: at})
 }
 
 // with opens the data directory for the time of a call.
@@ -154,7 +158,7 @@ func newRoot(f *factory) *cobra.Command {
 	root.AddCommand(
 		newStatus(f, nil), newBuilds(f, nil), newRuns(f, nil), newLogs(f, nil),
 		newJudge(f, pipeline.Approved, nil), newJudge(f, pipeline.Rejected, nil), newPromote(f, nil),
-		newGC(f, nil), newLedger(f), newVersion(f),
+		newGC(f, nil), newLedger(f), newBootstrap(f, nil), newVersion(f),
 	)
 	for _, c := range root.Commands() {
 		c.Long = strings.TrimSpace(c.Long) + "\n\n" + exitHelp

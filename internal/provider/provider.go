@@ -55,6 +55,7 @@ func (p *Provider) Metadata(_ context.Context, _ provider.MetadataRequest, resp 
 
 type providerModel struct {
 	DataDir types.String `tfsdk:"data_dir"`
+	AWS     types.Object `tfsdk:"aws"`
 }
 
 // Schema implements provider.Provider.
@@ -64,9 +65,10 @@ func (p *Provider) Schema(_ context.Context, _ provider.SchemaRequest, resp *pro
 		Attributes: map[string]schema.Attribute{
 			"data_dir": schema.StringAttribute{
 				Optional: true,
-				MarkdownDescription: "Directory of the ledger, the images and the environments of the local platform. Default: the environment variable `" +
+				MarkdownDescription: "Directory of the ledger, the images and the environments of the local platform; on AWS, of what this machine keeps of them for a while. Default: the environment variable `" +
 					app.DataDirVariable + "`, else `" + app.DataDirName + "` in the directory that Terraform runs in.",
 			},
+			"aws": awsAttribute(),
 		},
 	}
 }
@@ -89,6 +91,10 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 			"data_dir must be known when Terraform plans, as the plan reads the ledger there. Use a literal value or a variable.")
 		return
 	}
+	at := expandAWS(ctx, m.AWS, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
 	dir := m.DataDir.ValueString()
 	if dir == "" {
 		dir = os.Getenv(app.DataDirVariable)
@@ -96,8 +102,12 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 	if dir == "" {
 		dir = app.DataDirName
 	}
-	a, err := app.Open(ctx, app.Options{DataDir: dir, Logger: newLogger(ctx)})
-	if err != nil {
+	a, err := app.Open(ctx, app.Options{DataDir: dir, AWS: at, Logger: newLogger(ctx)})
+	switch {
+	case err != nil && at != nil:
+		addAttributeError(&resp.Diagnostics, path.Root("aws"), "open the installation in AWS for data directory", dir, err)
+		return
+	case err != nil:
 		addError(&resp.Diagnostics, "open data directory", dir, err)
 		return
 	}

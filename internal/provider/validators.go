@@ -87,6 +87,10 @@ func isAMI() validator.String {
 	return stringvalidator.RegexMatches(regexp.MustCompile(`^ami-[0-9a-f]{8,17}$`), `must be the ID of an AMI, such as "ami-0123456789abcdef0"`)
 }
 
+func isRoleARN() validator.String {
+	return stringvalidator.RegexMatches(regexp.MustCompile(`^arn:[a-z-]+:iam::[0-9]{12}:role/.+$`), `must be the ARN of a role, such as "arn:aws:iam::123456789012:role/deployer"`)
+}
+
 func isHTTPURL() validator.String {
 	return stringvalidator.RegexMatches(regexp.MustCompile(`^https?://[^/]+`), "must be an absolute http or https URL")
 }

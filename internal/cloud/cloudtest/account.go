@@ -19,6 +19,8 @@ type account struct {
 	ctx    context.Context // of the account's processes
 	cancel context.CancelFunc
 
+	tables sync.RWMutex // held for writing while a DynamoDB transaction runs
+
 	mu        sync.Mutex
 	launches  map[string]launch    // by client token
 	instances map[string]*instance // by ID

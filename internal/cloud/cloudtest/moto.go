@@ -42,7 +42,6 @@ type server struct {
 
 	mu       sync.Mutex
 	accounts map[string]*account // by ID
-	tables   sync.RWMutex        // held for writing while a DynamoDB transaction runs
 }
 
 // start starts moto and the proxy.

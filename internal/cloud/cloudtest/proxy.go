@@ -137,19 +137,22 @@ func (s *server) answer(r *request) answer {
 	if h, ok := handlers[r.service+"/"+r.action]; ok {
 		return h(r.account, r)
 	}
-	if r.service == "dynamodb" && writes[r.action] {
-		s.tables.RLock()
-		defer s.tables.RUnlock()
+	if r.service == "dynamodb" && apart[r.action] {
+		r.account.tables.RLock()
+		defer r.account.tables.RUnlock()
 	}
 	return s.forward(r)
 }
 
-// writes are the DynamoDB calls that moto loses while a transaction is cancelled.
-var writes = map[string]bool{"PutItem": true, "UpdateItem": true, "DeleteItem": true, "BatchWriteItem": true}
+// apart are the DynamoDB calls that moto does not keep apart from transactions: it
+// loses writes while one is cancelled, and shows reads what is then taken back.
+var apart = map[string]bool{
+	"PutItem": true, "UpdateItem": true, "DeleteItem": true, "BatchWriteItem": true, "GetItem": true, "Query": true, "Scan": true, "BatchGetItem": true,
+}
 
 func (a *account) transact(r *request) answer {
-	a.server.tables.Lock()
-	defer a.server.tables.Unlock()
+	a.tables.Lock()
+	defer a.tables.Unlock()
 	return a.server.forward(r)
 }
 

@@ -39,6 +39,7 @@ type Opener func(t testing.TB, o Options) (pipeline.Ledger, error)
 type Backend struct {
 	New      func(t testing.TB) Opener // makes an empty store, which goes with the test
 	MaxBatch int                       // events that one Append takes at least; 0 means 20
+	MaxRuns  int                       // runs that the store bears in a test; 0 means 100,000 or, with -short, fewer
 }
 
 // Run tests an implementation.
@@ -61,7 +62,7 @@ func Run(t *testing.T, b Backend) {
 			for name, test := range group.tests {
 				t.Run(name, func(t *testing.T) {
 					t.Parallel()
-					test(t, &suite{open: b.New(t), maxBatch: b.MaxBatch, clock: newClock()})
+					test(t, &suite{open: b.New(t), maxBatch: b.MaxBatch, maxRuns: b.MaxRuns, clock: newClock()})
 				})
 			}
 		})
@@ -72,6 +73,7 @@ func Run(t *testing.T, b Backend) {
 type suite struct {
 	open     Opener
 	maxBatch int
+	maxRuns  int // 0 means any number
 	clock    *clock
 }
 

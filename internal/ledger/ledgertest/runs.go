@@ -72,6 +72,9 @@ func manyRuns() int {
 // testManyRuns pages through many runs with every filter.
 func testManyRuns(t *testing.T, s *suite) {
 	n := manyRuns()
+	if s.maxRuns > 0 {
+		n = min(n, s.maxRuns)
+	}
 	l := s.ledger(t)
 	runs := Fill(t, l, "shop", n, s.maxBatch)
 	for _, q := range []pipeline.RunQuery{

@@ -1,0 +1,157 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/artifact"
+	"github.com/penstock-io/terraform-provider-penstock/internal/bootstrap"
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/ledger"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws"
+)
+
+// AWS says where in AWS the ledger, the images and the environments are.
+type AWS struct {
+	Region               string            `json:"region,omitempty"`
+	Profile              string            `json:"profile,omitempty"`
+	Stack                string            `json:"stack,omitempty"` // that `penstock bootstrap` made; empty means "penstock"
+	AssumeRoles          []cloud.Role      `json:"assume_roles,omitempty"`
+	InstanceType         string            `json:"instance_type,omitempty"`
+	PublicEndpoints      bool              `json:"public_endpoints,omitempty"`
+	InternalLoadBalancer bool              `json:"internal_load_balancer,omitempty"`
+	Tags                 map[string]string `json:"tags,omitempty"`
+	Pause                time.Duration     `json:"-"` // between looks at what is waited for; 0 means the default
+}
+
+// pauseVariable shortens the pauses between looks at what is waited for, where AWS
+// is not AWS: in tests.
+const pauseVariable = "PENSTOCK_AWS_PAUSE"
+
+// contextFile is in the data directory of a pipeline on AWS. It lets the command
+// find the pipeline where the provider was configured with it.
+const contextFile = "context.json"
+
+// openAWS opens the ledger and everything else that is in AWS. What is on this
+// machine is copies and work in progress.
+func openAWS(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.Config, error) {
+	at := *o.AWS
+	if at.Stack == "" {
+		at.Stack = bootstrap.DefaultName
+	}
+	if text := os.Getenv(pauseVariable); text != "" {
+		pause, err := time.ParseDuration(text)
+		if err != nil {
+			return nil, engine.Config{}, pipeline.Errorf(pipeline.CodeInvalid, "configure AWS", "%s: %w", pauseVariable, err)
+		}
+		at.Pause = pause
+	}
+	c, err := cloud.Load(ctx, cloud.Options{Region: at.Region, Profile: at.Profile, AssumeRoles: at.AssumeRoles})
+	if err != nil {
+		return nil, engine.Config{}, err
+	}
+	made, err := bootstrap.Find(ctx, cloudformation.NewFromConfig(c.Config), at.Stack)
+	if err != nil {
+		return nil, engine.Config{}, err
+	}
+	objects := s3.NewFromConfig(c.Config, func(s *s3.Options) {
+		s.UsePathStyle = c.Config.BaseEndpoint != nil || os.Getenv("AWS_ENDPOINT_URL") != ""
+	})
+	record, err := ledger.OpenDynamo(ctx, ledger.DynamoOptions{
+		Client: dynamodb.NewFromConfig(c.Config), Table: made.Table, Dead: deadOn(a.holder.Host), Blobs: artifact.NewBlobs(objects, made.Bucket),
+	})
+	if err != nil {
+		return nil, engine.Config{}, err
+	}
+	a.Owner = sharedOwner(a.Owner)
+	a.holder.Actor = callerName(c.ARN)
+	return record, engine.Config{
+		Platform:  aws.New(aws.Options{Config: c.Config, Settings: settings(at, made), Tags: at.Tags, Logger: o.Logger.Named("aws"), Pause: at.Pause}),
+		Artifacts: artifact.NewS3Store(objects, made.Bucket, filepath.Join(a.Dir, "artifacts")),
+		Logs:      artifact.NewS3Logs(objects, made.Bucket, filepath.Join(a.Dir, "logs"), o.Logger.Named("logs")),
+	}, writeContext(a.Dir, at)
+}
+
+func settings(at AWS, made bootstrap.Resources) aws.Settings {
+	return aws.Settings{
+		Stack: made.Stack, VPC: made.VPC, Subnets: made.InstanceSubnets(), PublicSubnets: made.PublicSubnets, Bucket: made.Bucket,
+		InstanceProfile: made.InstanceProfile, InstanceGroup: made.InstanceSecurityGroup, LoadBalancerGroup: made.LoadBalancerSecurityGroup,
+		SchedulerRole: made.SchedulerRole, InstanceType: at.InstanceType, AssignPublicAddress: !made.PrivateAccess,
+		PublicEndpoints: at.PublicEndpoints, InternalLoadBalancer: at.InternalLoadBalancer,
+	}
+}
+
+// callerName gives what names a caller among people: the part of its ARN after the
+// account, as in "user/ada" or "assumed-role/deployer/ada".
+func callerName(arn string) string {
+	parts := strings.SplitN(arn, ":", 6)
+	return parts[len(parts)-1]
+}
+
+// sharedOwner names the configuration in the same way on every machine of a team: by
+// its repository and its directory there; a configuration that is in no repository
+// with a remote, by its directory.
+func sharedOwner(dir string) string {
+	remote, err := exec.Command("git", "-C", dir, "config", "--get", "remote.origin.url").Output()
+	if err != nil {
+		return dir
+	}
+	prefix, err := exec.Command("git", "-C", dir, "rev-parse", "--show-prefix").Output()
+	if err != nil {
+		return dir
+	}
+	return strings.TrimSpace(string(remote)) + "//" + strings.Trim(strings.TrimSpace(string(prefix)), "/")
+}
+
+// writeContext keeps where the pipelines of this directory are.
+func writeContext(dir string, at AWS) error {
+	data, err := json.MarshalIndent(at, "", "  ")
+	if err != nil {
+		return pipeline.Errorf(pipeline.CodeInternal, "write context", "%w", err)
+	}
+	path := filepath.Join(dir, contextFile)
+	if before, err := os.ReadFile(path); err == nil && string(before) == string(data) {
+		return nil
+	}
+	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
+		return pipeline.Errorf(pipeline.CodeFailed, "write context", "%w", err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return pipeline.Errorf(pipeline.CodeFailed, "write context", "%w", err)
+	}
+	return nil
+}
+
+// ReadContext gives where in AWS the pipelines of a data directory are; nil for
+// those that are in the directory itself.
+func ReadContext(dir string) (*AWS, error) {
+	data, err := os.ReadFile(filepath.Join(dir, contextFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var at AWS
+	if err == nil {
+		err = json.Unmarshal(data, &at)
+	}
+	if err != nil {
+		return nil, pipeline.Errorf(pipeline.CodeInvalid, "read context", "%s: %w", filepath.Join(dir, contextFile), err).
+			WithHint("Remove the file; the next plan or apply writes it anew.")
+	}
+	return &at, nil
+}

@@ -1,0 +1,135 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package bootstrap deploys what Penstock needs in an AWS account and region: one
+// CloudFormation stack, through a change set that can be looked at first. It finds
+// what the stack made, and removes it. It knows nothing of pipelines.
+//
+//	s := bootstrap.New(cfg, "penstock")
+//	changes, err := s.Plan(ctx, bootstrap.Parameters{})
+//	if err != nil {
+//		return err
+//	}
+//	if err := changes.Apply(ctx, func(e bootstrap.Event) { log.Println(e) }); err != nil {
+//		return err
+//	}
+//	resources, err := s.Find(ctx)
+package bootstrap
+
+import (
+	"context"
+	_ "embed"
+	"regexp"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
+)
+
+// DefaultName is the stack's name where none is given.
+const DefaultName = "penstock"
+
+// TemplateVersion is the version of the template that this program brings. It equals
+// the template's output of that name.
+const TemplateVersion = 1
+
+// minimumVersion is the oldest template that this program works with.
+const minimumVersion = 1
+
+// tagStack is the tag of the stack and of all that is made by it, and later in it.
+const tagStack = "penstock:stack"
+
+// deployLimit is for the slowest change, a NAT gateway with all that waits for it,
+// several times over.
+const deployLimit = 45 * time.Minute
+
+//go:embed template.yaml
+var template string
+
+// Client is what the package calls of CloudFormation.
+type Client interface {
+	Options() cloudformation.Options
+	DescribeStacks(context.Context, *cloudformation.DescribeStacksInput, ...func(*cloudformation.Options)) (*cloudformation.DescribeStacksOutput, error)
+	DescribeStackEvents(context.Context, *cloudformation.DescribeStackEventsInput, ...func(*cloudformation.Options)) (*cloudformation.DescribeStackEventsOutput, error)
+	DeleteStack(context.Context, *cloudformation.DeleteStackInput, ...func(*cloudformation.Options)) (*cloudformation.DeleteStackOutput, error)
+	CreateChangeSet(context.Context, *cloudformation.CreateChangeSetInput, ...func(*cloudformation.Options)) (*cloudformation.CreateChangeSetOutput, error)
+	DescribeChangeSet(context.Context, *cloudformation.DescribeChangeSetInput, ...func(*cloudformation.Options)) (*cloudformation.DescribeChangeSetOutput, error)
+	ListChangeSets(context.Context, *cloudformation.ListChangeSetsInput, ...func(*cloudformation.Options)) (*cloudformation.ListChangeSetsOutput, error)
+	ExecuteChangeSet(context.Context, *cloudformation.ExecuteChangeSetInput, ...func(*cloudformation.Options)) (*cloudformation.ExecuteChangeSetOutput, error)
+	DeleteChangeSet(context.Context, *cloudformation.DeleteChangeSetInput, ...func(*cloudformation.Options)) (*cloudformation.DeleteChangeSetOutput, error)
+}
+
+var _ Client = (*cloudformation.Client)(nil)
+
+// pause is the shortest pause between two looks at what is waited for.
+const pause = 2 * time.Second
+
+// Stack is the stack of one installation, whether it exists or not.
+type Stack struct {
+	name   string
+	client Client
+	pause  time.Duration
+}
+
+// New gives the stack of a name, in the account and region of a configuration.
+func New(cfg aws.Config, name string) *Stack {
+	return NewWith(cloudformation.NewFromConfig(cfg), name, pause)
+}
+
+// NewWith is New with a client of the caller's, and the shortest pause between two
+// looks at what is waited for.
+func NewWith(client Client, name string, pause time.Duration) *Stack {
+	return &Stack{name: name, client: client, pause: pause}
+}
+
+// command gives the bootstrap command for the stack, for hints.
+func (s *Stack) command(flags string) string {
+	text := "penstock bootstrap --region " + s.client.Options().Region
+	if s.name != DefaultName {
+		text += " --stack " + s.name
+	}
+	return text + flags
+}
+
+// Template gives the template, for a deployment by other means.
+func Template() string { return template }
+
+// stackName is CloudFormation's rule for names.
+var stackName = regexp.MustCompile(`^[a-zA-Z][-a-zA-Z0-9]{0,127}$`)
+
+// describe gives the stack of a name or ID; nil where there is none.
+func (s *Stack) describe(ctx context.Context, name string) (*types.Stack, error) {
+	out, err := s.client.DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: aws.String(name)})
+	switch {
+	case cloud.Is(err, "ValidationError"):
+		// CloudFormation has no code of its own for a stack that does not exist. With
+		// a name that is well formed, there is no other reason for this one.
+		return nil, nil
+	case err != nil:
+		return nil, cloud.Fault(ctx, s.op("find"), err)
+	case len(out.Stacks) == 0:
+		return nil, nil
+	}
+	return &out.Stacks[0], nil
+}
+
+// op names an operation on the stack for errors.
+func (s *Stack) op(verb string) string { return verb + " stack " + s.name }
+
+func (s *Stack) check() error {
+	if !stackName.MatchString(s.name) {
+		return pipeline.Errorf(pipeline.CodeInvalid, "name stack", "%q is no name of a stack", s.name).
+			WithHint("Use letters, digits and hyphens, at most 128, with a letter first.")
+	}
+	return nil
+}
+
+func (s *Stack) wait(ctx context.Context, what string, probe func(context.Context) (poll.Probe, error)) error {
+	err := poll.Until(ctx, poll.Schedule{First: s.pause, Max: 3 * s.pause, Factor: 1.2, Limit: deployLimit, What: what}, probe)
+	return cloud.Fault(ctx, s.op("wait for"), err)
+}

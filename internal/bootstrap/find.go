@@ -1,0 +1,121 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package bootstrap
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// Resources are what the stack made, or was given. Those of a part that was not made
+// are empty.
+type Resources struct {
+	Stack                     string   `json:"stack"` // name
+	TemplateVersion           int      `json:"template_version"`
+	VPC                       string   `json:"vpc,omitempty"`
+	PublicSubnets             []string `json:"public_subnets,omitempty"`
+	PrivateSubnets            []string `json:"private_subnets,omitempty"`
+	PrivateAccess             bool     `json:"private_access"` // the private subnets reach Systems Manager
+	Bucket                    string   `json:"bucket,omitempty"`
+	Table                     string   `json:"table,omitempty"`
+	Topic                     string   `json:"topic,omitempty"`            // ARN
+	InstanceProfile           string   `json:"instance_profile,omitempty"` // name
+	InstanceRole              string   `json:"instance_role,omitempty"`    // ARN, as all roles
+	InstanceSecurityGroup     string   `json:"instance_security_group,omitempty"`
+	LoadBalancerSecurityGroup string   `json:"load_balancer_security_group,omitempty"`
+	SchedulerRole             string   `json:"scheduler_role,omitempty"`
+	ApproverRole              string   `json:"approver_role,omitempty"`
+	DeployerRole              string   `json:"deployer_role,omitempty"`
+	LauncherRole              string   `json:"launcher_role,omitempty"`
+	RunnerRole                string   `json:"runner_role,omitempty"`
+}
+
+// InstanceSubnets gives the subnets where instances reach Systems Manager: the private
+// ones where they can, else the public ones.
+func (r Resources) InstanceSubnets() []string {
+	if r.PrivateAccess {
+		return r.PrivateSubnets
+	}
+	return r.PublicSubnets
+}
+
+// Find gives what the stack of a name made. Errors are CodeNotFound where there is
+// none, CodeConflict for a stack that is not Penstock's, and CodeInvalid for one that
+// is too old for this program or unfinished.
+func Find(ctx context.Context, client Client, stack string) (Resources, error) {
+	return (&Stack{name: stack, client: client}).Find(ctx)
+}
+
+// Find is the function Find, for the stack.
+func (s *Stack) Find(ctx context.Context) (Resources, error) {
+	if err := s.check(); err != nil {
+		return Resources{}, err
+	}
+	op := s.op("find")
+	found, err := s.describe(ctx, s.name)
+	switch {
+	case err != nil:
+		return Resources{}, err
+	case found == nil || found.StackStatus == types.StackStatusReviewInProgress:
+		return Resources{}, pipeline.Errorf(pipeline.CodeNotFound, op, "there is no such stack in region %s", s.client.Options().Region).
+			WithHint("Make it with `%s`, or correct the name and the region.", s.command(""))
+	case broken(found.StackStatus):
+		return Resources{}, pipeline.Errorf(pipeline.CodeInvalid, op, "it is what is left of a failed attempt (%s)", found.StackStatus).
+			WithHint("Remove it with `%s`, and make it again.", s.command(" --destroy"))
+	case found.StackStatus == types.StackStatusCreateInProgress || found.StackStatus == types.StackStatusRollbackInProgress || found.StackStatus == types.StackStatusDeleteInProgress:
+		return Resources{}, pipeline.Errorf(pipeline.CodeInvalid, op, "it is unfinished (%s)", found.StackStatus).WithHint("Wait until AWS has ended the change, and try again.")
+	}
+	version, err := s.version(found)
+	if err != nil {
+		return Resources{}, err
+	}
+	if version < minimumVersion {
+		return Resources{}, pipeline.Errorf(pipeline.CodeInvalid, op, "it was made from version %d of the template, and version %d is needed", version, minimumVersion).
+			WithHint("Bring it up to date with `%s`.", s.command(""))
+	}
+	return s.resources(found, version), nil
+}
+
+// version gives the version of the template that a stack was made from.
+func (s *Stack) version(found *types.Stack) (int, error) {
+	version, err := strconv.Atoi(outputs(found)["TemplateVersion"])
+	if err != nil {
+		return 0, pipeline.Errorf(pipeline.CodeConflict, s.op("find"), "the stack of this name is not Penstock's").WithHint("Choose another name with --stack.")
+	}
+	return version, nil
+}
+
+func (s *Stack) resources(found *types.Stack, version int) Resources {
+	o := outputs(found)
+	return Resources{
+		Stack: s.name, TemplateVersion: version,
+		VPC: o["VpcId"], PublicSubnets: split(o["PublicSubnets"]), PrivateSubnets: split(o["PrivateSubnets"]), PrivateAccess: o["PrivateAccess"] == "yes",
+		Bucket: o["Bucket"], Table: o["Table"], Topic: o["Topic"],
+		InstanceProfile: o["InstanceProfile"], InstanceRole: o["InstanceRole"],
+		InstanceSecurityGroup: o["InstanceSecurityGroup"], LoadBalancerSecurityGroup: o["LoadBalancerSecurityGroup"],
+		SchedulerRole: o["SchedulerRole"], ApproverRole: o["ApproverRole"], DeployerRole: o["DeployerRole"],
+		LauncherRole: o["LauncherRole"], RunnerRole: o["RunnerRole"],
+	}
+}
+
+func outputs(found *types.Stack) map[string]string {
+	values := map[string]string{}
+	for _, o := range found.Outputs {
+		values[aws.ToString(o.OutputKey)] = aws.ToString(o.OutputValue)
+	}
+	return values
+}
+
+func split(list string) []string {
+	if list == "" {
+		return nil
+	}
+	return strings.Split(list, ",")
+}

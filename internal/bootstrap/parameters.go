@@ -1,0 +1,135 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package bootstrap
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// Part is a part of the stack that can be made without the others.
+type Part string
+
+// The parts.
+const (
+	PartNetwork Part = "network" // VPC, subnets, gateways
+	PartSupport Part = "support" // bucket, table, topic, security groups, roles
+)
+
+// Parameters say what the stack is to have. A zero field keeps what the stack has,
+// or takes the default where there is no stack.
+type Parameters struct {
+	Parts          []Part // to add; none means all
+	Zones          int    // 2 or 3; default 2
+	NAT            *bool  // whether the private subnets reach the internet; default no
+	Addresses      string // first two numbers of the VPC's addresses; default "10.97"
+	VPC            string // a VPC that is there already; default: one is made
+	PublicSubnets  []string
+	PrivateSubnets []string
+	Bucket         string // a bucket that is there already; default: one is made
+	Table          string // a table that is there already; default: one is made
+	ServicePort    int    // of services on their instances; default 8080
+	Clients        string // CIDR block that may reach the load balancers; default anywhere
+}
+
+// Validate checks what can be checked without AWS. Errors are CodeInvalid.
+func (p Parameters) Validate() error {
+	const op = "check parameters"
+	for _, part := range p.Parts {
+		if part != PartNetwork && part != PartSupport {
+			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is no part of the stack", part).WithHint("Use %s or %s, or neither for both.", PartNetwork, PartSupport)
+		}
+	}
+	if p.Zones != 0 && p.Zones != 2 && p.Zones != 3 {
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "%d zones", p.Zones).WithHint("Use 2 or 3 zones.")
+	}
+	subnets := len(p.PublicSubnets) + len(p.PrivateSubnets)
+	switch {
+	case p.VPC == "" && subnets > 0:
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "subnets are given without their VPC").WithHint("Give the VPC of the subnets, too.")
+	case p.VPC != "" && (len(p.PublicSubnets) == 0 || len(p.PrivateSubnets) == 0):
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "VPC %s is given without its subnets", p.VPC).
+			WithHint("Give subnets of it in two zones at least.")
+	case p.VPC != "" && (p.Zones != 0 || p.NAT != nil || p.Addresses != ""):
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "zones, NAT gateway and addresses are for a VPC that is made, but VPC %s is given", p.VPC).
+			WithHint("Leave them out, or the VPC.")
+	}
+	if p.Addresses != "" {
+		if a, err := netip.ParseAddr(p.Addresses + ".0.0"); err != nil || !a.Is4() || !a.IsPrivate() {
+			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q does not begin private addresses", p.Addresses).WithHint("Give their first two numbers, as in 10.97.")
+		}
+	}
+	if p.Clients != "" {
+		if c, err := netip.ParsePrefix(p.Clients); err != nil || !c.Addr().Is4() || c != c.Masked() {
+			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is no block of IPv4 addresses", p.Clients).WithHint("Write it as in 203.0.113.0/24.")
+		}
+	}
+	if p.ServicePort < 0 || p.ServicePort > 65535 {
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "%d is no port", p.ServicePort).WithHint("Use a port from 1 to 65535.")
+	}
+	return nil
+}
+
+// expand gives the parameters for the template: what is asked for, else what the
+// stack has, else the template's defaults. A part that the stack has is never lost
+// because another was asked for.
+func (p Parameters) expand(stack *types.Stack) []types.Parameter {
+	values := map[string]string{"Network": "no", "Support": "no"}
+	if stack != nil {
+		for _, had := range stack.Parameters {
+			values[aws.ToString(had.ParameterKey)] = aws.ToString(had.ParameterValue)
+		}
+	}
+	parts := p.Parts
+	if len(parts) == 0 {
+		parts = []Part{PartNetwork, PartSupport}
+	}
+	for _, part := range parts {
+		values[map[Part]string{PartNetwork: "Network", PartSupport: "Support"}[part]] = "yes"
+	}
+	set := func(name, value string) {
+		if value != "" {
+			values[name] = value
+		}
+	}
+	number := func(n int) string {
+		if n == 0 {
+			return ""
+		}
+		return strconv.Itoa(n)
+	}
+	set("Zones", number(p.Zones))
+	set("AddressPrefix", p.Addresses)
+	if p.NAT != nil {
+		set("NatGateway", map[bool]string{true: "yes", false: "no"}[*p.NAT])
+	}
+	set("VpcId", p.VPC)
+	set("PublicSubnets", strings.Join(p.PublicSubnets, ","))
+	set("PrivateSubnets", strings.Join(p.PrivateSubnets, ","))
+	set("BucketName", p.Bucket)
+	set("TableName", p.Table)
+	set("ServicePort", number(p.ServicePort))
+	set("ClientCidr", p.Clients)
+	list := make([]types.Parameter, 0, len(values))
+	for _, name := range sortedKeys(values) {
+		list = append(list, types.Parameter{ParameterKey: aws.String(name), ParameterValue: aws.String(values[name])})
+	}
+	return list
+}
+
+// render gives the parameters as text, the same for the same parameters.
+func render(list []types.Parameter) string {
+	var b strings.Builder
+	for _, p := range list {
+		fmt.Fprintf(&b, "%s=%q\n", aws.ToString(p.ParameterKey), aws.ToString(p.ParameterValue))
+	}
+	return b.String()
+}

@@ -1,0 +1,177 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package bootstrap_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+const (
+	own      = "arn:aws:dynamodb:eu-west-1:123456789012:table/Table"
+	instance = "arn:aws:ec2:eu-west-1:123456789012:instance/i-1"
+	image    = "arn:aws:ec2:eu-west-1::image/ami-1"
+	bucket   = "arn:aws:s3:::Bucket"
+	theStack = "arn:aws:cloudformation:eu-west-1:123456789012:stack/penstock/1"
+)
+
+// The choice of keys that the policies enforce. The ledger writes
+//
+//	decisions#PIPELINE     approvals, rejections and promotions, as items of their own that
+//	                       only approvers write: whoever moves the pipeline takes them into
+//	                       the chain of events, and does not make them
+//	environments#PIPELINE  environments that people start by themselves
+//	lease                  leases
+//
+// and everything else with other keys. A transaction is allowed when each of its items is.
+func keys(k ...string) map[string][]string { return map[string][]string{"dynamodb:LeadingKeys": k} }
+
+func tagged(more ...string) map[string][]string {
+	c := map[string][]string{"aws:ResourceTag/penstock:stack": {"penstock"}}
+	for i := 0; i < len(more); i += 2 {
+		c[more[i]] = []string{more[i+1]}
+	}
+	return c
+}
+
+func asking(more ...string) map[string][]string {
+	c := tagged(more...)
+	delete(c, "aws:ResourceTag/penstock:stack")
+	c["aws:RequestTag/penstock:stack"] = []string{"penstock"}
+	return c
+}
+
+// TestRoles says what each role may do: those that are named may, and the others may not.
+func TestRoles(t *testing.T) {
+	t.Parallel()
+	d := deploy(t, nil)
+	const approver, deployer, launcher, runner, scheduler, instances = "ApproverRole", "DeployerRole", "LauncherRole", "RunnerRole", "SchedulerRole", "InstanceRole"
+	all := []string{approver, deployer, launcher, runner, scheduler, instances}
+	for name, tt := range map[string]struct {
+		request
+		may string // roles, by their first letters
+	}{
+		"read the record":                 {request{"dynamodb:Query", own, keys("state#shop")}, "A D L R"},
+		"read another table":              {request{"dynamodb:Query", own + "2", keys("state#shop")}, ""},
+		"scan the record":                 {request{"dynamodb:Scan", own, nil}, ""},
+		"decide":                          {request{"dynamodb:PutItem", own, keys("decisions#shop")}, "A"},
+		"change a decision":               {request{"dynamodb:UpdateItem", own, keys("decisions#shop")}, "A"},
+		"remove a decision":               {request{"dynamodb:DeleteItem", own, keys("decisions#shop")}, ""},
+		"decide, and more at once":        {request{"dynamodb:PutItem", own, keys("decisions#shop", "state#shop")}, ""},
+		"decide in a batch":               {request{"dynamodb:BatchWriteItem", own, keys("decisions#shop", "state#shop")}, ""},
+		"write without a key":             {request{"dynamodb:PutItem", own, nil}, ""},
+		"write the state":                 {request{"dynamodb:PutItem", own, keys("state#shop")}, "D"},
+		"write what only looks like one":  {request{"dynamodb:PutItem", own, keys("x#decisions#shop")}, "D"},
+		"write an environment":            {request{"dynamodb:PutItem", own, keys("environments#shop")}, "D L"},
+		"take a lease":                    {request{"dynamodb:UpdateItem", own, keys("lease")}, "D L"},
+		"start an environment":            {request{"dynamodb:PutItem", own, keys("environments#shop", "lease")}, "D L"},
+		"delete the table":                {request{"dynamodb:DeleteTable", own, nil}, ""},
+		"write by a query language":       {request{"dynamodb:PartiQLUpdate", own, keys("state#shop")}, ""},
+		"launch":                          {request{"ec2:RunInstances", instance, asking("ec2:MetadataHttpTokens", "required")}, "D L"},
+		"launch with the old metadata":    {request{"ec2:RunInstances", instance, asking("ec2:MetadataHttpTokens", "optional")}, ""},
+		"launch without the tag":          {request{"ec2:RunInstances", instance, map[string][]string{"ec2:MetadataHttpTokens": {"required"}}}, ""},
+		"launch from an image":            {request{"ec2:RunInstances", image, nil}, "D L"},
+		"terminate the stack's":           {request{"ec2:TerminateInstances", instance, tagged()}, "D L"},
+		"terminate what expires":          {request{"ec2:TerminateInstances", instance, tagged("aws:ResourceTag/penstock:expires", "2030-01-01T00:00:00Z")}, "D L S"},
+		"terminate another's":             {request{"ec2:TerminateInstances", instance, nil}, ""},
+		"delete an environment":           {request{"autoscaling:DeleteAutoScalingGroup", "g", tagged("aws:ResourceTag/penstock:environment", "e-1")}, "D L S"},
+		"delete another's group":          {request{"autoscaling:DeleteAutoScalingGroup", "g", nil}, ""},
+		"take over with a tag":            {request{"ec2:CreateTags", instance, asking()}, ""},
+		"hand over with a tag":            {request{"ec2:CreateTags", instance, tagged("aws:RequestTag/penstock:stack", "other")}, ""},
+		"label the stack's":               {request{"ec2:CreateTags", instance, tagged("aws:RequestTag/penstock:serving", "true")}, "D L"},
+		"tag at creation":                 {request{"ec2:CreateTags", instance, asking("ec2:CreateAction", "RunInstances")}, "D L"},
+		"run a command":                   {request{"ssm:SendCommand", instance, tagged()}, "D L"},
+		"run a command on another's":      {request{"ssm:SendCommand", instance, nil}, ""},
+		"run another document":            {request{"ssm:SendCommand", "arn:aws:ssm:eu-west-1::document/AWS-RunPowerShellScript", nil}, ""},
+		"bake an instance":                {request{"ec2:CreateImage", instance, tagged()}, "D"},
+		"bake another's instance":         {request{"ec2:CreateImage", instance, nil}, ""},
+		"make an image":                   {request{"ec2:CreateImage", image, asking()}, "D"},
+		"remove an image":                 {request{"ec2:DeregisterImage", image, tagged()}, "D"},
+		"remove another's image":          {request{"ec2:DeregisterImage", image, nil}, ""},
+		"read an artifact":                {request{"s3:GetObject", bucket + "/artifacts/a", nil}, "D L I"},
+		"write an artifact":               {request{"s3:PutObject", bucket + "/artifacts/a", nil}, "D"},
+		"read output":                     {request{"s3:GetObject", bucket + "/output/a", nil}, "D L"},
+		"write output":                    {request{"s3:PutObject", bucket + "/output/a", nil}, "I"},
+		"send files":                      {request{"s3:PutObject", bucket + "/transfer/a", nil}, "D L"},
+		"read a log":                      {request{"s3:GetObject", bucket + "/logs/a", nil}, "A D L R"},
+		"list the bucket":                 {request{"s3:ListBucket", bucket, nil}, "A D L R"},
+		"find a public base image":        {request{"ssm:GetParameter", "arn:aws:ssm:eu-west-1::parameter/aws/service/ami-amazon-linux-latest/al2023", nil}, "D"},
+		"read a parameter of the account": {request{"ssm:GetParameter", "arn:aws:ssm:eu-west-1:123456789012:parameter/password", nil}, ""},
+		"write another bucket":            {request{"s3:PutObject", bucket + "2/artifacts/a", nil}, ""},
+		"change the bucket's policy":      {request{"s3:PutBucketPolicy", bucket, nil}, ""},
+		"tell":                            {request{"sns:Publish", "Topic", nil}, "D"},
+		"schedule an end":                 {request{"scheduler:CreateSchedule", "arn:aws:scheduler:eu-west-1:123456789012:schedule/default/penstock-e-1", nil}, "D L"},
+		"touch another's schedule":        {request{"scheduler:DeleteSchedule", "arn:aws:scheduler:eu-west-1:123456789012:schedule/default/backup", nil}, ""},
+		"give instances their role":       {request{"iam:PassRole", "InstanceRole.Arn", map[string][]string{"iam:PassedToService": {"ec2.amazonaws.com"}}}, "D L"},
+		"give instances the deployer's":   {request{"iam:PassRole", "DeployerRole.Arn", map[string][]string{"iam:PassedToService": {"ec2.amazonaws.com"}}}, ""},
+		"give a function their role":      {request{"iam:PassRole", "InstanceRole.Arn", map[string][]string{"iam:PassedToService": {"lambda.amazonaws.com"}}}, ""},
+		"give the scheduler its role":     {request{"iam:PassRole", "SchedulerRole.Arn", map[string][]string{"iam:PassedToService": {"scheduler.amazonaws.com"}}}, "D L"},
+		"become the deployer":             {request{"sts:AssumeRole", "DeployerRole.Arn", nil}, "R"},
+		"become the approver":             {request{"sts:AssumeRole", "ApproverRole.Arn", nil}, ""},
+		"write a policy":                  {request{"iam:PutRolePolicy", "ApproverRole.Arn", nil}, ""},
+		"change the stack":                {request{"cloudformation:UpdateStack", theStack, nil}, ""},
+		"find the stack":                  {request{"cloudformation:DescribeStacks", theStack, nil}, "A D L R"},
+		"write the log of a run":          {request{"logs:PutLogEvents", "arn:aws:logs:eu-west-1:123456789012:log-group:/aws/codebuild/penstock:log-stream:a", nil}, "R"},
+	} {
+		var got []string
+		for _, role := range all {
+			if d.policyOf(role).allows(t, tt.request) {
+				got = append(got, role[:1])
+			}
+		}
+		if strings.Join(got, " ") != tt.may {
+			t.Errorf("%s: %v may, want %s", name, got, tt.may)
+		}
+	}
+}
+
+func TestRolesTrust(t *testing.T) {
+	t.Parallel()
+	d := deploy(t, nil)
+	const account = "arn:aws:iam::123456789012:root"
+	trusted := map[string]string{
+		"ApproverRole": account, "DeployerRole": account, "LauncherRole": account, "RunnerRole": account,
+		"InstanceRole": "ec2.amazonaws.com", "SchedulerRole": "scheduler.amazonaws.com",
+	}
+	for name, r := range d.resources {
+		if r["Type"] != "AWS::IAM::Role" {
+			continue
+		}
+		for _, s := range at(r, "Properties", "AssumeRolePolicyDocument", "Statement").([]any) {
+			principal := s.(map[string]any)["Principal"].(map[string]any)
+			if len(principal) != 1 || principal["AWS"] != trusted[name] && principal["Service"] != trusted[name] {
+				t.Errorf("%s trusts %v", name, principal)
+			}
+		}
+	}
+	trust := statements(t, d.properties("SchedulerRole")["AssumeRolePolicyDocument"])
+	if trust[0].applies(t, request{context: map[string][]string{"aws:SourceAccount": {"999999999999"}}}) {
+		t.Error("another account's schedules may use the role")
+	}
+}
+
+// No policy allows all of a service, and what it allows on everything is to look, or
+// has a condition.
+func TestPoliciesAreNarrow(t *testing.T) {
+	t.Parallel()
+	d := deploy(t, nil)
+	for name, r := range d.resources {
+		if r["Type"] != "AWS::IAM::Role" {
+			continue
+		}
+		for _, s := range d.policyOf(name) {
+			for _, action := range s.actions {
+				_, verb, _ := strings.Cut(action, ":")
+				looks := strings.HasPrefix(verb, "Describe") || strings.HasPrefix(verb, "Get") || action == "ssm:CancelCommand" // which takes no resource
+				switch {
+				case strings.Contains(action, "*"):
+					t.Errorf("%s allows %s in %s", name, action, s.sid)
+				case slices.Contains(s.resources, "*") && len(s.conditions) == 0 && !looks:
+					t.Errorf("%s allows %s on everything in %s", name, action, s.sid)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,197 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package bootstrap_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/bootstrap"
+)
+
+// maxTemplate is CloudFormation's limit for a template in a request, in bytes.
+const maxTemplate = 51200
+
+func TestTemplateLint(t *testing.T) {
+	t.Parallel()
+	if n := len(bootstrap.Template()); n > maxTemplate {
+		t.Errorf("the template has %d bytes; CloudFormation takes %d", n, maxTemplate)
+	}
+	program, err := findLint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), program[0], append(program[1:], "--regions", "eu-west-1", "us-east-1", "--", "template.yaml")...).CombinedOutput()
+	if err != nil {
+		t.Errorf("cfn-lint: %v\n%s", err, out)
+	}
+}
+
+// findLint finds cfn-lint: on PATH, beside moto_server, which brings it, or as a module
+// of the Python there or on PATH.
+func findLint() ([]string, error) {
+	moto := os.Getenv("MOTO_SERVER")
+	if moto == "" {
+		moto, _ = exec.LookPath("moto_server")
+	}
+	candidates := [][]string{{"cfn-lint"}}
+	if moto != "" {
+		dir := filepath.Dir(moto)
+		candidates = append(candidates, []string{filepath.Join(dir, "cfn-lint")}, []string{filepath.Join(dir, "python"), "-m", "cfnlint"})
+	}
+	candidates = append(candidates, []string{"python3", "-m", "cfnlint"})
+	for _, c := range candidates {
+		if exec.Command(c[0], append(c[1:], "--version")...).Run() == nil {
+			return c, nil
+		}
+	}
+	return nil, errors.New("there is no cfn-lint: run the tests with `make test`, which finds or installs a moto_server that brings it, or `pip install cfn-lint`")
+}
+
+// at gives what a path of keys leads to.
+func at(v any, path ...string) any {
+	for _, key := range path {
+		m, ok := v.(map[string]any)
+		if !ok {
+			return nil
+		}
+		v = m[key]
+	}
+	return v
+}
+
+// The simulator drops or ignores these, so that nothing else would notice.
+func TestTemplateHasWhatTheSimulatorSkips(t *testing.T) {
+	t.Parallel()
+	d := deploy(t, nil)
+	for _, want := range []struct {
+		resource string
+		path     string
+		value    any
+	}{
+		{"Bucket", "VersioningConfiguration.Status", "Enabled"},
+		{"Bucket", "PublicAccessBlockConfiguration.BlockPublicAcls", "true"},
+		{"Bucket", "PublicAccessBlockConfiguration.BlockPublicPolicy", "true"},
+		{"Bucket", "PublicAccessBlockConfiguration.IgnorePublicAcls", "true"},
+		{"Bucket", "PublicAccessBlockConfiguration.RestrictPublicBuckets", "true"},
+		{"Bucket", "OwnershipControls.Rules", []any{map[string]any{"ObjectOwnership": "BucketOwnerEnforced"}}},
+		{"Bucket", "BucketEncryption.ServerSideEncryptionConfiguration", []any{map[string]any{"ServerSideEncryptionByDefault": map[string]any{"SSEAlgorithm": "AES256"}}}},
+		{"Table", "PointInTimeRecoverySpecification.PointInTimeRecoveryEnabled", "true"},
+		{"Table", "DeletionProtectionEnabled", "true"},
+		{"Table", "BillingMode", "PAY_PER_REQUEST"},
+		{"Vpc", "EnableDnsHostnames", "true"},
+		{"PublicSubnet1", "MapPublicIpOnLaunch", "true"},
+		{"PrivateSubnet1", "MapPublicIpOnLaunch", nil},
+		{"PublicRoutes2", "RouteTableId", "PublicRoutes"},
+		{"PrivateRoutes2", "RouteTableId", "PrivateRoutes"},
+		{"S3Endpoint", "VpcEndpointType", "Gateway"},
+		{"DynamoEndpoint", "RouteTableIds", []any{"PublicRoutes", "PrivateRoutes"}},
+		{"InstanceRole", "ManagedPolicyArns", []any{"arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"}},
+		{"InstanceProfile", "Roles", []any{"InstanceRole"}},
+	} {
+		if got := at(d.properties(want.resource), strings.Split(want.path, ".")...); !reflect.DeepEqual(got, want.value) {
+			t.Errorf("%s of %s is %v, want %v", want.path, want.resource, got, want.value)
+		}
+	}
+	for _, resource := range []string{"Bucket", "BucketPolicy", "Table"} {
+		if d.resources[resource]["DeletionPolicy"] != "Retain" || d.resources[resource]["UpdateReplacePolicy"] != "Retain" {
+			t.Errorf("%s is not retained", resource)
+		}
+	}
+	rules := fmt.Sprint(at(d.properties("Bucket"), "LifecycleConfiguration", "Rules"))
+	if !strings.Contains(rules, "AbortIncompleteMultipartUpload:map[DaysAfterInitiation:7]") {
+		t.Errorf("incomplete uploads stay: %s", rules)
+	}
+	if got := d.outputs["TemplateVersion"]; got != strconv.Itoa(bootstrap.TemplateVersion) {
+		t.Errorf("the template's version is %s, the program's %d", got, bootstrap.TemplateVersion)
+	}
+}
+
+func TestBucketTakesTLSOnly(t *testing.T) {
+	t.Parallel()
+	d := deploy(t, nil)
+	if got := d.properties("BucketPolicy")["Bucket"]; got != "Bucket" {
+		t.Fatalf("the policy is that of %v", got)
+	}
+	policy := statements(t, at(d.properties("BucketPolicy"), "PolicyDocument"))
+	for _, resource := range []string{"Bucket.Arn", "Bucket.Arn/artifacts/a"} {
+		plain := request{action: "s3:GetObject", resource: resource, context: map[string][]string{"aws:SecureTransport": {"false"}}}
+		if !policy.denies(t, plain) {
+			t.Errorf("%s can be read without TLS", resource)
+		}
+		plain.context["aws:SecureTransport"] = []string{"true"}
+		if policy.denies(t, plain) {
+			t.Errorf("%s can't be read with TLS", resource)
+		}
+	}
+}
+
+// rules gives a security group's inbound rules, inline and apart.
+func (d *deployed) rules(group string) []any {
+	list, _ := d.properties(group)["SecurityGroupIngress"].([]any)
+	for _, r := range d.resources {
+		if r["Type"] == "AWS::EC2::SecurityGroupIngress" {
+			list = append(list, r["Properties"])
+		}
+	}
+	return list
+}
+
+func TestInstancesTakeTheServicePortFromLoadBalancersAlone(t *testing.T) {
+	t.Parallel()
+	d := deploy(t, map[string]string{"ServicePort": "9000"})
+	want := []any{map[string]any{"IpProtocol": "tcp", "FromPort": "9000", "ToPort": "9000",
+		"SourceSecurityGroupId": "LoadBalancerSecurityGroup.GroupId", "Description": "The service, for load balancers"}}
+	if got := d.rules("InstanceSecurityGroup"); !reflect.DeepEqual(got, want) {
+		t.Errorf("inbound rules of instances are %v", got)
+	}
+	for _, rule := range d.rules("LoadBalancerSecurityGroup") {
+		if port := rule.(map[string]any)["FromPort"]; port != "80" && port != "443" {
+			t.Errorf("load balancers take port %v", port)
+		}
+	}
+}
+
+// Every combination of what can be made and given must hold together: each reference
+// leads to something that exists.
+func TestTemplateWithAllChoices(t *testing.T) {
+	t.Parallel()
+	for i := range 1 << 6 {
+		bit := func(n int, yes, no string) string {
+			if i>>n&1 == 1 {
+				return yes
+			}
+			return no
+		}
+		given := map[string]string{
+			"Network": bit(0, "yes", "no"), "Support": bit(1, "yes", "no"), "Zones": bit(2, "3", "2"), "NatGateway": bit(3, "yes", "no"),
+			"VpcId": bit(4, "vpc-1", ""), "PublicSubnets": bit(4, "subnet-1,subnet-2", ""), "PrivateSubnets": bit(4, "subnet-3", ""),
+			"BucketName": bit(5, "b", ""), "TableName": bit(5, "t", ""),
+		}
+		d := deploy(t, given)
+		made := given["Network"] == "yes" && given["VpcId"] == ""
+		for resource, want := range map[string]bool{
+			"Vpc": made, "PrivateSubnet3": made && given["Zones"] == "3", "NatGatewayOfZone1": made && given["NatGateway"] == "yes",
+			"Bucket": given["Support"] == "yes" && given["BucketName"] == "", "Table": given["Support"] == "yes" && given["TableName"] == "",
+			"InstanceSecurityGroup": given["Support"] == "yes" && (made || given["VpcId"] != ""), "ApproverRole": given["Support"] == "yes",
+		} {
+			if _, got := d.resources[resource]; got != want {
+				t.Errorf("%v: %s is made: %v", given, resource, got)
+			}
+		}
+		if given["VpcId"] != "" && (d.outputs["VpcId"] != "vpc-1" || d.outputs["PublicSubnets"] != "subnet-1,subnet-2" || d.outputs["PrivateAccess"] != "yes") {
+			t.Errorf("%v: outputs %v", given, d.outputs)
+		}
+		if made && strings.Count(d.outputs["PrivateSubnets"], ",")+1 != len(given["Zones"])*int(given["Zones"][0]-'0') {
+			t.Errorf("%v: outputs %v", given, d.outputs)
+		}
+	}
+}

@@ -1,0 +1,273 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/mattn/go-isatty"
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/bootstrap"
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+type bootstrapOptions struct {
+	*factory
+	region, profile, stack string
+	parameters             bootstrap.Parameters
+	yes, dryRun, destroy   bool
+
+	terminal func() bool     // whether somebody can be asked
+	inUse    bootstrap.InUse // what --destroy asks first
+}
+
+func newBootstrap(f *factory, runF func(context.Context, *bootstrapOptions) error) *cobra.Command {
+	o := &bootstrapOptions{factory: f}
+	o.terminal = func() bool {
+		in, ok := f.In.(*os.File)
+		return ok && isatty.IsTerminal(in.Fd())
+	}
+	o.inUse = o.pipelines
+	if runF == nil {
+		runF = runBootstrap
+	}
+	c := &cobra.Command{
+		Use:   "bootstrap [network|support]",
+		Short: "Make in an AWS account what pipelines need there",
+		Long: "Make in an AWS account and region what pipelines need there, in one CloudFormation stack: the network\n" +
+			"(VPC, subnets, gateways) and the support (bucket, table, topic, security groups, roles), or one of them.\n" +
+			"The changes are shown first. Repeated, it brings the stack up to date; what no flag says stays as it is.\n\n" +
+			"With --destroy it removes the stack, unless a pipeline uses it. Bucket and table stay.",
+		Args: args(0, 1),
+		RunE: func(c *cobra.Command, given []string) error {
+			if part := arg(given, 0); part != "" {
+				o.parameters.Parts = []bootstrap.Part{bootstrap.Part(part)}
+			}
+			if err := o.complete(c); err != nil {
+				return err
+			}
+			return runF(c.Context(), o)
+		},
+	}
+	o.flags(c)
+	return c
+}
+
+func (o *bootstrapOptions) flags(c *cobra.Command) {
+	flags, p := c.Flags(), &o.parameters
+	flags.StringVar(&o.region, "region", "", "the region (default: $AWS_REGION, or the profile's)")
+	flags.StringVar(&o.profile, "profile", "", "the profile of the shared AWS configuration (default: $AWS_PROFILE)")
+	flags.StringVar(&o.stack, "stack", bootstrap.DefaultName, "the stack's name")
+	flags.IntVar(&p.Zones, "zones", 0, "over how many availability zones the VPC extends, 2 or 3 (default 2)")
+	flags.Bool("nat", false, "let private subnets reach the internet, through a NAT gateway, which costs money every hour")
+	flags.StringVar(&p.Addresses, "addresses", "", "the first two numbers of the VPC's addresses (default 10.97)")
+	flags.StringVar(&p.VPC, "vpc", "", "a VPC that is there already, instead of a new one; with --subnets")
+	flags.StringSliceVar(&p.PrivateSubnets, "subnets", nil, "its subnets for instances, in two zones at least; they must reach Systems Manager")
+	flags.StringSliceVar(&p.PublicSubnets, "public-subnets", nil, "its subnets for load balancers (default: those of --subnets)")
+	flags.StringVar(&p.Bucket, "bucket", "", "a bucket that is there already, instead of a new one")
+	flags.StringVar(&p.Table, "table", "", "a table that is there already, instead of a new one")
+	flags.IntVar(&p.ServicePort, "port", 0, "the port that services listen on, on their instances (default 8080)")
+	flags.StringVar(&p.Clients, "clients", "", "the block of addresses that may reach the load balancers (default 0.0.0.0/0)")
+	flags.BoolVar(&o.yes, "yes", false, "don't ask")
+	flags.BoolVar(&o.dryRun, "dry-run", false, "only show the changes")
+	flags.BoolVar(&o.destroy, "destroy", false, "remove the stack")
+}
+
+// complete takes what flags say together, and refuses what they can't.
+func (o *bootstrapOptions) complete(c *cobra.Command) error {
+	flags, p := c.Flags(), &o.parameters
+	if flags.Changed("nat") {
+		nat, err := flags.GetBool("nat")
+		if err != nil {
+			return &usageError{err}
+		}
+		p.NAT = &nat
+	}
+	if len(p.PublicSubnets) == 0 {
+		p.PublicSubnets = p.PrivateSubnets
+	}
+	if o.destroy {
+		for _, name := range []string{"zones", "nat", "addresses", "vpc", "subnets", "public-subnets", "bucket", "table", "port", "clients", "dry-run"} {
+			if flags.Changed(name) {
+				return &usageError{fmt.Errorf("--destroy removes the whole stack: --%s has no meaning with it", name)}
+			}
+		}
+		if len(p.Parts) > 0 {
+			return &usageError{fmt.Errorf("--destroy removes the whole stack, not %s alone", p.Parts[0])}
+		}
+	}
+	return p.Validate()
+}
+
+func runBootstrap(ctx context.Context, o *bootstrapOptions) error {
+	if !o.yes && !o.dryRun && !o.terminal() {
+		return pipeline.Errorf(pipeline.CodeInvalid, "bootstrap", "there is no terminal to ask at").
+			WithHint("Say --yes to go ahead, or --dry-run to see the changes.")
+	}
+	c, err := cloud.Load(ctx, cloud.Options{Region: o.region, Profile: o.profile})
+	if err != nil {
+		return err
+	}
+	s := bootstrap.New(c.Config, o.stack)
+	where := fmt.Sprintf("stack %s in %s of account %s", o.stack, c.Config.Region, c.Account)
+	if o.destroy {
+		return o.remove(ctx, s, where)
+	}
+	return o.deploy(ctx, s, where)
+}
+
+// bootstrapResult is the JSON shape of what was planned, and of what is there.
+type bootstrapResult struct {
+	Changes   []bootstrap.Change   `json:"changes"`
+	Resources *bootstrap.Resources `json:"resources,omitempty"` // absent after --dry-run
+}
+
+func (o *bootstrapOptions) deploy(ctx context.Context, s *bootstrap.Stack, where string) error {
+	changes, err := s.Plan(ctx, o.parameters)
+	if err != nil {
+		return err
+	}
+	planned := bootstrapResult{Changes: append([]bootstrap.Change{}, changes.List...)}
+	none := changes.None()
+	if err := o.show(changes, where); err != nil {
+		return err
+	}
+	if o.dryRun {
+		if err := changes.Discard(ctx); err != nil || !o.json {
+			return err
+		}
+		return o.printJSON(planned)
+	}
+	if !none {
+		if err := o.ask(ctx, "Make these changes"); err != nil {
+			return errors.Join(err, changes.Discard(context.WithoutCancel(ctx)))
+		}
+		if err := changes.Apply(ctx, o.progress); err != nil {
+			return err
+		}
+	}
+	r, err := s.Find(ctx)
+	if err != nil {
+		return err
+	}
+	if o.json {
+		planned.Resources = &r
+		return o.printJSON(planned)
+	}
+	return o.print(r)
+}
+
+// show prints the changes as a table: as data where they are what was asked for, else
+// as talk.
+func (o *bootstrapOptions) show(changes *bootstrap.Changes, where string) error {
+	switch {
+	case changes.None():
+		fmt.Fprintf(o.Err, "Nothing changes in %s.\n", where)
+		return nil
+	case changes.New:
+		fmt.Fprintf(o.Err, "Changes of the new %s:\n", where)
+	default:
+		fmt.Fprintf(o.Err, "Changes of %s:\n", where)
+	}
+	if len(changes.List) == 0 {
+		fmt.Fprintln(o.Err, "Only outputs change.")
+		return nil
+	}
+	out := o.Err
+	if o.dryRun && !o.json {
+		out = o.Out
+	}
+	t := newTable(out, "ACTION", "RESOURCE", "TYPE", "REPLACED")
+	for _, c := range changes.List {
+		t.row(strings.ToLower(c.Action), c.Resource, c.Type, map[string]string{"True": "yes", "Conditional": "perhaps"}[c.Replacement])
+	}
+	return t.flush()
+}
+
+// print prints the resources as a table.
+func (o *bootstrapOptions) print(r bootstrap.Resources) error {
+	t := newTable(o.Out, "RESOURCE", "NAME")
+	for _, row := range [][2]string{
+		{"vpc", r.VPC}, {"public subnets", strings.Join(r.PublicSubnets, " ")}, {"private subnets", strings.Join(r.PrivateSubnets, " ")},
+		{"bucket", r.Bucket}, {"table", r.Table}, {"topic", r.Topic}, {"instance profile", r.InstanceProfile},
+		{"instance security group", r.InstanceSecurityGroup}, {"load balancer security group", r.LoadBalancerSecurityGroup},
+		{"approver role", r.ApproverRole}, {"deployer role", r.DeployerRole}, {"launcher role", r.LauncherRole}, {"runner role", r.RunnerRole},
+		{"scheduler role", r.SchedulerRole},
+	} {
+		if row[1] != "" {
+			t.row(row[0], row[1])
+		}
+	}
+	return t.flush()
+}
+
+// pipelines gives the pipelines of the stack's ledger.
+func (o *bootstrapOptions) pipelines(ctx context.Context, _ string) (_ []string, err error) {
+	dir, err := os.MkdirTemp("", "penstock-bootstrap")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	a, err := app.Open(ctx, app.Options{DataDir: dir, AWS: &app.AWS{Region: o.region, Profile: o.profile, Stack: o.stack}})
+	if err != nil {
+		return nil, err
+	}
+	names, err := a.Ledger().Pipelines(ctx)
+	return names, errors.Join(err, a.Close(context.WithoutCancel(ctx)))
+}
+
+func (o *bootstrapOptions) remove(ctx context.Context, s *bootstrap.Stack, where string) error {
+	if err := o.ask(ctx, "Remove "+where); err != nil {
+		return err
+	}
+	kept, err := s.Delete(ctx, o.inUse, o.progress)
+	if err != nil {
+		return err
+	}
+	if o.json {
+		return o.printJSON(map[string]bootstrap.Kept{"kept": kept})
+	}
+	fmt.Fprintf(o.Err, "There is no %s any more.\n", where)
+	for _, k := range [][2]string{{"bucket", kept.Bucket}, {"table", kept.Table}} {
+		if k[1] != "" {
+			fmt.Fprintf(o.Out, "kept %s %s\n", k[0], k[1])
+		}
+	}
+	return nil
+}
+
+// ask asks for consent; an answer other than yes is CodeCancelled.
+func (o *bootstrapOptions) ask(ctx context.Context, question string) error {
+	if o.yes {
+		return nil
+	}
+	fmt.Fprintf(o.Err, "%s? [y/N] ", question)
+	answers := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(o.In).ReadString('\n') // what ends without an answer is a no
+		answers <- strings.ToLower(strings.TrimSpace(line))
+	}()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case answer := <-answers:
+		if answer == "y" || answer == "yes" {
+			return nil
+		}
+	}
+	return pipeline.Errorf(pipeline.CodeCancelled, "bootstrap", "nothing was changed, as you did not say yes")
+}
+
+// progress tells of an event.
+func (o *bootstrapOptions) progress(e bootstrap.Event) {
+	fmt.Fprintf(o.Err, "%s  %s\n", e.Time.Local().Format("15:04:05"), plain(e.String()))
+}

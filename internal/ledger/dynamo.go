@@ -1,0 +1,230 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// tableSchema is the version of the layout below.
+const tableSchema = 1
+
+// The layout of the table. Everything has a partition key pk and a sort key sk.
+//
+//	pk           sk                 is
+//	meta         schema             the version of the layout
+//	pipelines    NAME               a pipeline that has a history: whether it is defined, who purges it
+//	lease        KEY                a lease, for ever, so that its tokens grow
+//	view#NAME    #head              number, hash and time of the newest event
+//	view#NAME    KIND#ID            a record of the state
+//	events#NAME  16-digit number    an event
+//	runs#NAME    ID                 a run's summary; copies are in
+//	runs#NAME#stage#STAGE and runs#NAME#build#BUILD
+//
+// A state is thus one query. Names of pipelines have no '#'.
+const (
+	pkMeta      = "meta"
+	pkPipelines = "pipelines"
+	pkLease     = "lease"
+	skSchema    = "schema"
+	skHead      = "#head"
+)
+
+func pkView(name string) string   { return "view#" + name }
+func pkEvents(name string) string { return "events#" + name }
+func pkRuns(name string) string   { return "runs#" + name }
+
+func pkRunsOfStage(name, stage string) string { return pkRuns(name) + "#stage#" + stage }
+func pkRunsOfBuild(name, build string) string { return pkRuns(name) + "#build#" + build }
+
+func skEvent(seq int64) string         { return fmt.Sprintf("%016d", seq) }
+func skRecord(key pipeline.Key) string { return string(key.Kind) + "#" + key.ID }
+func blobKey(name string, seq int64, part string) string {
+	return name + "/" + skEvent(seq) + "/" + part
+}
+
+// maxInline is the size of a document that is kept in its item: DynamoDB takes
+// 400 KB for an item with all its names.
+const maxInline = 350_000
+
+// Blobs keeps documents that are too large for the table, by key.
+type Blobs interface {
+	Put(ctx context.Context, key string, data []byte) error
+	Get(ctx context.Context, key string) ([]byte, error)
+	Delete(ctx context.Context, key string) error
+}
+
+// DynamoOptions configure a Dynamo.
+type DynamoOptions struct {
+	Client *dynamodb.Client
+	Table  string
+	Blobs  Blobs
+	Now    func() time.Time           // nil means time.Now
+	Dead   func(pipeline.Holder) bool // tells that a lease's holder has ended; nil: never
+}
+
+// Dynamo is the ledger of a team, in a DynamoDB table.
+type Dynamo struct{ DynamoOptions }
+
+var _ pipeline.Ledger = (*Dynamo)(nil)
+
+// OpenDynamo opens the ledger in a table. CodeNotFound where there is no such table,
+// CodeInvalid for a layout that this program does not know.
+func OpenDynamo(ctx context.Context, o DynamoOptions) (*Dynamo, error) {
+	const op = "open ledger"
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Dead == nil {
+		o.Dead = func(pipeline.Holder) bool { return false }
+	}
+	d := &Dynamo{o}
+	_, err := d.Client.PutItem(ctx, &dynamodb.PutItemInput{
+		TableName: aws.String(d.Table), ConditionExpression: aws.String("attribute_not_exists(pk)"),
+		Item: item{"version": number(tableSchema)}.at(pkMeta, skSchema),
+	})
+	if err == nil || !cloud.Is(err, "ConditionalCheckFailedException") {
+		return d, d.fault(ctx, op, err)
+	}
+	meta, err := d.get(ctx, pkMeta, skSchema)
+	if err != nil {
+		return nil, d.fault(ctx, op, err)
+	}
+	if v := meta.int("version"); v > tableSchema {
+		return nil, pipeline.Errorf(pipeline.CodeInvalid, op, "table %s has schema version %d, and this version of Penstock knows up to %d", d.Table, v, tableSchema).
+			WithHint("A newer Penstock has used this ledger. Upgrade this one to the same version or a later one.")
+	}
+	return d, nil
+}
+
+// Close implements pipeline.Ledger. There is nothing to close.
+func (d *Dynamo) Close() error { return nil }
+
+// item is an item of the table.
+type item map[string]types.AttributeValue
+
+func text(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
+
+func number(n int64) types.AttributeValue {
+	return &types.AttributeValueMemberN{Value: strconv.FormatInt(n, 10)}
+}
+
+func boolean(b bool) types.AttributeValue { return &types.AttributeValueMemberBOOL{Value: b} }
+
+func (i item) at(pk, sk string) item {
+	i["pk"], i["sk"] = text(pk), text(sk)
+	return i
+}
+
+func (i item) text(name string) string {
+	if s, ok := i[name].(*types.AttributeValueMemberS); ok {
+		return s.Value
+	}
+	return ""
+}
+
+func (i item) int(name string) int64 {
+	if n, ok := i[name].(*types.AttributeValueMemberN); ok {
+		v, _ := strconv.ParseInt(n.Value, 10, 64)
+		return v
+	}
+	return 0
+}
+
+func (i item) bool(name string) bool {
+	b, ok := i[name].(*types.AttributeValueMemberBOOL)
+	return ok && b.Value
+}
+
+func keyOf(pk, sk string) item { return item{}.at(pk, sk) }
+
+// get reads an item, consistently; nil for none.
+func (d *Dynamo) get(ctx context.Context, pk, sk string) (item, error) {
+	out, err := d.Client.GetItem(ctx, &dynamodb.GetItemInput{TableName: aws.String(d.Table), Key: keyOf(pk, sk), ConsistentRead: aws.Bool(true)})
+	if err != nil {
+		return nil, err
+	}
+	return out.Item, nil
+}
+
+// query is a range of a partition.
+type query struct {
+	pk       string
+	after    string // sort keys above it; before, below it. At most one of them
+	before   string
+	backward bool
+	limit    int // items to read at once; 0 means as many as fit
+	filter   string
+	names    map[string]string
+	values   item
+}
+
+// each calls f for the items of a range, until it gives false.
+func (d *Dynamo) each(ctx context.Context, q query, f func(item) (bool, error)) error {
+	in := &dynamodb.QueryInput{
+		TableName: aws.String(d.Table), ConsistentRead: aws.Bool(true), ScanIndexForward: aws.Bool(!q.backward),
+		KeyConditionExpression: aws.String("pk = :pk"), ExpressionAttributeValues: item{":pk": text(q.pk)},
+	}
+	switch {
+	case q.after != "":
+		in.KeyConditionExpression, in.ExpressionAttributeValues[":sk"] = aws.String("pk = :pk AND sk > :sk"), text(q.after)
+	case q.before != "":
+		in.KeyConditionExpression, in.ExpressionAttributeValues[":sk"] = aws.String("pk = :pk AND sk < :sk"), text(q.before)
+	}
+	if q.filter != "" {
+		in.FilterExpression, in.ExpressionAttributeNames = aws.String(q.filter), q.names
+		for k, v := range q.values {
+			in.ExpressionAttributeValues[k] = v
+		}
+	}
+	if q.limit > 0 {
+		in.Limit = aws.Int32(int32(q.limit))
+	}
+	pages := dynamodb.NewQueryPaginator(d.Client, in)
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return err
+		}
+		for _, i := range page.Items {
+			if more, err := f(i); err != nil || !more {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// doc gives the document of an item: its own, or that in the blob it names.
+func (d *Dynamo) doc(ctx context.Context, i item) ([]byte, error) {
+	if blob := i.text("blob"); blob != "" {
+		return d.Blobs.Get(ctx, blob)
+	}
+	return []byte(i.text("doc")), nil
+}
+
+// fault gives an error a code and a remedy.
+func (d *Dynamo) fault(ctx context.Context, op string, err error) error {
+	if cloud.Is(err, "ResourceNotFoundException") {
+		return pipeline.Errorf(pipeline.CodeNotFound, op, "there is no table %s: %w", d.Table, err).
+			WithHint("`penstock bootstrap` makes it. If it was there, restore it from its point-in-time backup.")
+	}
+	return cloud.Fault(ctx, op, err)
+}
+
+// damaged makes the error of stored data that is not what was written.
+func (d *Dynamo) damaged(op, format string, args ...any) error {
+	return pipeline.Errorf(pipeline.CodeCorrupt, op, format, args...).
+		WithHint("Restore table %s from its point-in-time backup.", d.Table)
+}

@@ -1,0 +1,366 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ledger
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
+)
+
+// maxItems is how many items DynamoDB takes in one transaction.
+const maxItems = 100
+
+// contention is how an append waits for others that append to the same pipeline.
+var contention = poll.Schedule{First: 5 * time.Millisecond, Max: 500 * time.Millisecond, Factor: 1.6, Limit: 2 * time.Minute, What: "other writers of the pipeline"}
+
+// Append implements pipeline.Ledger. It is one transaction, on the condition that
+// the head is the one that the events were sealed after. Where another writer was
+// first, the events are sealed anew.
+func (d *Dynamo) Append(ctx context.Context, b pipeline.Batch) (sealed []pipeline.Event, err error) {
+	if b.Pipeline == "" {
+		return nil, pipeline.Errorf(pipeline.CodeInvalid, opAppend, "the batch names no pipeline")
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, &pipeline.Error{Code: pipeline.CodeCancelled, Op: opAppend, Err: err}
+	}
+	// Cancelled in the middle, nobody could tell whether it took effect.
+	whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), contention.Limit)
+	defer cancel()
+	err = poll.Until(whole, contention, func(whole context.Context) (poll.Probe, error) {
+		if err := ctx.Err(); err != nil { // nothing was written yet
+			return poll.Probe{}, &pipeline.Error{Code: pipeline.CodeCancelled, Op: opAppend, Err: err}
+		}
+		t, err := d.prepare(whole, b)
+		if err != nil || t == nil {
+			return poll.Probe{State: "its history is being purged"}, err
+		}
+		done, err := d.commit(whole, t)
+		sealed = t.sealed
+		return poll.Probe{Done: done, State: "another was first"}, err
+	})
+	if err != nil {
+		return nil, d.fault(whole, opAppend, err)
+	}
+	return sealed, nil
+}
+
+// transaction is an append that is about to be made.
+type transaction struct {
+	id     string // tells its events from equal ones of another writer
+	batch  pipeline.Batch
+	writes []types.TransactWriteItem
+	fence  int                  // index of the lease's check; -1 for none
+	expect map[int]pipeline.Key // what the checks of versions are of
+	sealed []pipeline.Event
+	blobs  []string // that were stored for it
+}
+
+// write is what becomes of one item.
+type write struct {
+	item      item // nil: none is put
+	gone      bool // the item is deleted
+	key       item
+	condition string
+	values    item
+}
+
+// prepare seals the events after the present head, and says what changes; nil while
+// an earlier history of the name is being purged.
+func (d *Dynamo) prepare(ctx context.Context, b pipeline.Batch) (*transaction, error) {
+	head, err := d.get(ctx, pkView(b.Pipeline), skHead)
+	if err != nil {
+		return nil, err
+	}
+	if head == nil {
+		if done, err := d.finishPurge(ctx, b.Pipeline); err != nil || !done {
+			return nil, err
+		}
+	}
+	t := &transaction{id: rand.Text(), batch: b, fence: -1, expect: map[int]pipeline.Key{}}
+	writes, order := map[[2]string]*write{}, [][2]string{}
+	at := func(pk, sk string) *write {
+		k := [2]string{pk, sk}
+		if writes[k] == nil {
+			writes[k] = &write{key: keyOf(pk, sk)}
+			order = append(order, k)
+		}
+		return writes[k]
+	}
+	if err := d.seal(ctx, t, head, at); err != nil {
+		return nil, err
+	}
+	expected := map[[2]string]pipeline.Key{}
+	for _, k := range slices.SortedFunc(maps.Keys(b.Expect), func(x, y pipeline.Key) int { return cmp.Or(cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.ID, y.ID)) }) {
+		pk, sk := location(b.Pipeline, k)
+		w := at(pk, sk)
+		expected[[2]string{pk, sk}] = k
+		w.condition, w.values = "version = :expected", item{":expected": number(b.Expect[k])}
+		if b.Expect[k] == 0 {
+			w.condition, w.values = "attribute_not_exists(pk)", nil
+		}
+	}
+	for _, k := range order {
+		w := writes[k]
+		if want, ok := expected[k]; ok {
+			t.expect[len(t.writes)] = want
+		}
+		t.writes = append(t.writes, w.transact(d.Table))
+	}
+	if b.Fence != nil {
+		t.fence = len(t.writes)
+		t.writes = append(t.writes, types.TransactWriteItem{ConditionCheck: &types.ConditionCheck{
+			TableName: aws.String(d.Table), Key: keyOf(pkLease, b.Fence.Key), ConditionExpression: aws.String("held = :true AND lease_token = :token"),
+			ExpressionAttributeValues: item{":true": boolean(true), ":token": number(b.Fence.Token)},
+		}})
+	}
+	if len(t.writes) > maxItems {
+		return nil, pipeline.Errorf(pipeline.CodeInvalid, opAppend, "%d events change %d items, and DynamoDB takes %d at once", len(b.Events), len(t.writes), maxItems)
+	}
+	return t, nil
+}
+
+// transact gives the write as DynamoDB takes it. A condition alone is a check.
+func (w *write) transact(table string) types.TransactWriteItem {
+	var condition *string
+	if w.condition != "" {
+		condition = aws.String(w.condition)
+	}
+	switch {
+	case w.item != nil:
+		return types.TransactWriteItem{Put: &types.Put{TableName: aws.String(table), Item: w.item, ConditionExpression: condition, ExpressionAttributeValues: w.values}}
+	case w.gone:
+		return types.TransactWriteItem{Delete: &types.Delete{TableName: aws.String(table), Key: w.key, ConditionExpression: condition, ExpressionAttributeValues: w.values}}
+	default:
+		return types.TransactWriteItem{ConditionCheck: &types.ConditionCheck{TableName: aws.String(table), Key: w.key, ConditionExpression: condition, ExpressionAttributeValues: w.values}}
+	}
+}
+
+// location gives where a record is.
+func location(name string, k pipeline.Key) (pk, sk string) {
+	if k.Kind == pipeline.RecordRun {
+		return pkRuns(name), k.ID
+	}
+	return pkView(name), skRecord(k)
+}
+
+// seal seals the batch's events and writes them, their records and the new head.
+func (d *Dynamo) seal(ctx context.Context, t *transaction, head item, at func(pk, sk string) *write) error {
+	name := t.batch.Pipeline
+	last := pipeline.Event{Seq: head.int("seq"), Hash: head.text("hash")}
+	if head != nil {
+		var err error
+		if last.Time, err = time.Parse(time.RFC3339Nano, head.text("time")); err != nil {
+			return d.damaged(opAppend, "the head of %q: %w", name, err)
+		}
+	}
+	w := at(pkView(name), skHead)
+	w.condition = "attribute_not_exists(pk)"
+	if head != nil {
+		w.condition, w.values = "seq = :seq", item{":seq": number(last.Seq)}
+	}
+	now, defined := d.Now(), (*bool)(nil)
+	for _, e := range t.batch.Events {
+		e.Pipeline = name
+		body, err := seal(&e, last, now)
+		if err != nil {
+			return err
+		}
+		stored, err := d.store(ctx, t, name, e.Seq, "event", body)
+		if err != nil {
+			return err
+		}
+		stored["hash"], stored["tx"] = text(e.Hash), text(t.id)
+		event := at(pkEvents(name), skEvent(e.Seq))
+		event.item, event.condition = stored.at(pkEvents(name), skEvent(e.Seq)), "attribute_not_exists(pk)"
+		if err := d.change(ctx, t, e, at); err != nil {
+			return err
+		}
+		if e.Facts.Pipeline != nil {
+			defined = aws.Bool(true)
+		}
+		for _, k := range e.Facts.Gone {
+			if k.Kind == pipeline.RecordPipeline {
+				defined = aws.Bool(false)
+			}
+		}
+		t.sealed = append(t.sealed, e)
+		last = e
+	}
+	w.item = item{"seq": number(last.Seq), "hash": text(last.Hash), "time": text(last.Time.Format(time.RFC3339Nano))}.at(pkView(name), skHead)
+	if len(t.sealed) == 0 { // only the conditions count
+		w.item = nil
+	}
+	if defined == nil && head == nil && len(t.sealed) > 0 {
+		defined = aws.Bool(false)
+	}
+	if defined != nil {
+		at(pkPipelines, name).item = item{"defined": boolean(*defined)}.at(pkPipelines, name)
+	}
+	return nil
+}
+
+// change writes what an event changes in the view and in the runs.
+func (d *Dynamo) change(ctx context.Context, t *transaction, e pipeline.Event, at func(pk, sk string) *write) error {
+	name := t.batch.Pipeline
+	records, err := e.Records()
+	if err != nil {
+		return pipeline.Errorf(pipeline.CodeInvalid, opAppend, "event %q: %w", e.Kind, err)
+	}
+	for _, r := range records {
+		if r.Kind == pipeline.RecordRun {
+			s := e.Facts.Run.Summary()
+			summary, err := json.Marshal(s)
+			if err != nil {
+				return pipeline.Errorf(pipeline.CodeInvalid, opAppend, "event %q: %w", e.Kind, err)
+			}
+			for _, pk := range runPartitions(name, s) {
+				at(pk, s.ID).item = item{
+					"version": number(r.Version), "stage": text(s.Stage), "build": text(s.Build), "run_status": text(string(s.Status)), "doc": text(string(summary)),
+				}.at(pk, s.ID)
+			}
+			continue
+		}
+		stored, err := d.store(ctx, t, name, e.Seq, skRecord(r.Key), r.Doc)
+		if err != nil {
+			return err
+		}
+		stored["version"], stored["kind"], stored["id"] = number(r.Version), text(string(r.Kind)), text(r.ID)
+		at(pkView(name), skRecord(r.Key)).item = stored.at(pkView(name), skRecord(r.Key))
+	}
+	for _, k := range e.Facts.Gone {
+		if err := d.remove(ctx, name, k, at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remove removes a record; a run also from where its copies are.
+func (d *Dynamo) remove(ctx context.Context, name string, k pipeline.Key, at func(pk, sk string) *write) error {
+	pk, sk := location(name, k)
+	partitions := []string{pk}
+	if k.Kind == pipeline.RecordRun {
+		run, err := d.get(ctx, pk, sk)
+		if err != nil {
+			return err
+		}
+		if w := at(pk, sk); w.item != nil { // written by an event before in the batch
+			run = w.item
+		}
+		partitions = runPartitions(name, pipeline.RunSummary{ID: k.ID, Stage: run.text("stage"), Build: run.text("build")})
+	}
+	for _, pk := range partitions {
+		w := at(pk, sk)
+		w.item, w.gone = nil, true
+	}
+	return nil
+}
+
+// runPartitions are the partitions that list a run.
+func runPartitions(name string, s pipeline.RunSummary) []string {
+	list := []string{pkRuns(name), pkRunsOfStage(name, s.Stage)}
+	if s.Build != "" {
+		list = append(list, pkRunsOfBuild(name, s.Build))
+	}
+	return list
+}
+
+// store gives an item with a document, or with the name of the blob that has it.
+func (d *Dynamo) store(ctx context.Context, t *transaction, name string, seq int64, part string, doc []byte) (item, error) {
+	if len(doc) <= maxInline {
+		return item{"doc": text(string(doc))}, nil
+	}
+	if d.Blobs == nil {
+		return nil, pipeline.Errorf(pipeline.CodeInvalid, opAppend, "%s of %d bytes is too large", part, len(doc))
+	}
+	blob := blobKey(name, seq, digest(doc))
+	if err := d.Blobs.Put(ctx, blob, doc); err != nil {
+		return nil, err
+	}
+	t.blobs = append(t.blobs, blob)
+	return item{"blob": text(blob)}, nil
+}
+
+// commit makes the transaction. It gives false where another writer was first.
+func (d *Dynamo) commit(ctx context.Context, t *transaction) (bool, error) {
+	_, err := d.Client.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: t.writes})
+	if err == nil {
+		return true, nil
+	}
+	// The request may have been made more than once, and its answers lost: then our
+	// events are there.
+	if len(t.sealed) > 0 {
+		first := t.sealed[0]
+		there, read := d.get(ctx, pkEvents(t.batch.Pipeline), skEvent(first.Seq))
+		if read == nil && there.text("tx") == t.id {
+			return true, nil
+		}
+	}
+	d.discard(ctx, t)
+	var cancelled *types.TransactionCanceledException
+	if !errors.As(err, &cancelled) {
+		if cloud.Is(err, "TransactionInProgressException", "ThrottlingException", "ProvisionedThroughputExceededException", "RequestLimitExceeded") {
+			return false, nil
+		}
+		return false, err
+	}
+	return false, d.judge(ctx, t, cancelled)
+}
+
+// judge says why a transaction was cancelled; nil where it is worth another try.
+func (d *Dynamo) judge(ctx context.Context, t *transaction, cancelled *types.TransactionCanceledException) error {
+	failed := func(n int) bool {
+		return n >= 0 && n < len(cancelled.CancellationReasons) && aws.ToString(cancelled.CancellationReasons[n].Code) == "ConditionalCheckFailed"
+	}
+	if failed(t.fence) {
+		row, err := d.readLease(ctx, t.batch.Fence.Key)
+		if err != nil {
+			return err
+		}
+		return leaseLost(opAppend, *t.batch.Fence, row)
+	}
+	for _, n := range slices.Sorted(maps.Keys(t.expect)) {
+		if !failed(n) {
+			continue
+		}
+		k := t.expect[n]
+		pk, sk := location(t.batch.Pipeline, k)
+		found, err := d.get(ctx, pk, sk)
+		if err != nil {
+			return err
+		}
+		if version := found.int("version"); version != t.batch.Expect[k] {
+			return conflict(k, t.batch.Expect[k], version)
+		}
+	}
+	for _, r := range cancelled.CancellationReasons {
+		switch aws.ToString(r.Code) {
+		case "", "None", "ConditionalCheckFailed", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded":
+		default:
+			return pipeline.Errorf(pipeline.CodeFailed, opAppend, "DynamoDB refuses an item: %s: %s", aws.ToString(r.Code), aws.ToString(r.Message))
+		}
+	}
+	return nil
+}
+
+// discard removes the blobs of a transaction that was not made.
+func (d *Dynamo) discard(ctx context.Context, t *transaction) {
+	for _, blob := range t.blobs {
+		_ = d.Blobs.Delete(ctx, blob) // what stays costs a little, and is never read
+	}
+}

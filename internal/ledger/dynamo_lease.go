@@ -1,0 +1,174 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
+)
+
+// Acquire implements pipeline.Ledger, by the rules of SQLite.Acquire. What was read
+// is the condition of the write.
+func (d *Dynamo) Acquire(ctx context.Context, key string, h pipeline.Holder, ttl time.Duration) (pipeline.Lease, error) {
+	const op = "take lease"
+	if key == "" || ttl <= 0 {
+		return pipeline.Lease{}, pipeline.Errorf(pipeline.CodeInvalid, op, "key %q with a time to live of %s: both must be set", key, ttl)
+	}
+	now := d.Now().UTC().Round(0)
+	if h.Since.IsZero() {
+		h.Since = now
+	}
+	var taken pipeline.Lease
+	err := poll.Until(ctx, contention, func(ctx context.Context) (poll.Probe, error) {
+		row, err := d.readLease(ctx, key)
+		if err != nil {
+			return poll.Probe{}, err
+		}
+		if row.held && row.Holder == h && row.Token == taken.Token && row.Expires.Equal(taken.Expires) {
+			return poll.Probe{Done: true}, nil // our own write, whose answer was lost
+		}
+		if row.held && now.Before(row.Expires) && !d.Dead(row.Holder) {
+			return d.refuse(ctx, op, row, now)
+		}
+		taken = pipeline.Lease{Key: key, Token: row.Token + 1, Holder: h, Expires: now.Add(ttl)}
+		done, err := d.writeLease(ctx, taken, ttl, row)
+		return poll.Probe{Done: done, State: "another was first"}, err
+	})
+	if err != nil {
+		return pipeline.Lease{}, d.fault(ctx, op, err)
+	}
+	return taken, nil
+}
+
+// refuse says who holds the lease. One that would last for longer than anyone asked
+// for, by this clock, is brought forward first.
+func (d *Dynamo) refuse(ctx context.Context, op string, row leaseRow, now time.Time) (poll.Probe, error) {
+	if latest := now.Add(row.ttl); row.Expires.After(latest) {
+		before := row
+		row.Expires = latest
+		if done, err := d.writeLease(ctx, row.Lease, row.ttl, before); err != nil || !done {
+			return poll.Probe{}, err
+		}
+	}
+	return poll.Probe{}, pipeline.Errorf(pipeline.CodeHeld, op, "%w", &pipeline.HeldError{Lease: row.Lease})
+}
+
+// readLease gives the row of a key; the zero row, not held, where there is none.
+func (d *Dynamo) readLease(ctx context.Context, key string) (leaseRow, error) {
+	i, err := d.get(ctx, pkLease, key)
+	if err != nil || i == nil {
+		return leaseRow{Lease: pipeline.Lease{Key: key}}, err
+	}
+	return d.decodeLease(i)
+}
+
+func (d *Dynamo) decodeLease(i item) (leaseRow, error) {
+	row := leaseRow{Lease: pipeline.Lease{Key: i.text("sk"), Token: i.int("lease_token")}, held: i.bool("held"), ttl: time.Duration(i.int("lease_ttl"))}
+	if !row.held {
+		return row, nil
+	}
+	row.Expires = time.Unix(0, i.int("expires")).UTC()
+	if err := json.Unmarshal([]byte(i.text("holder")), &row.Holder); err != nil {
+		return row, d.damaged("read lease", "table %s: lease %q: %w", d.Table, row.Key, err)
+	}
+	return row, nil
+}
+
+// writeLease writes a row in place of the one that was read. It gives false where
+// that is no longer there.
+func (d *Dynamo) writeLease(ctx context.Context, lease pipeline.Lease, ttl time.Duration, before leaseRow) (bool, error) {
+	holder, err := json.Marshal(lease.Holder)
+	if err != nil {
+		return false, pipeline.Errorf(pipeline.CodeInternal, "write lease", "%w", err)
+	}
+	in := &dynamodb.PutItemInput{
+		TableName: aws.String(d.Table), ConditionExpression: aws.String("attribute_not_exists(pk)"),
+		Item: item{
+			"lease_token": number(lease.Token), "held": boolean(true), "holder": text(string(holder)), "expires": number(lease.Expires.UnixNano()), "lease_ttl": number(int64(ttl)),
+		}.at(pkLease, lease.Key),
+	}
+	if before.Token > 0 {
+		in.ConditionExpression = aws.String("lease_token = :token AND held = :held AND expires = :expires")
+		expires := int64(0)
+		if before.held {
+			expires = before.Expires.UnixNano()
+		} else {
+			in.ConditionExpression = aws.String("lease_token = :token AND held = :held")
+		}
+		in.ExpressionAttributeValues = item{":token": number(before.Token), ":held": boolean(before.held)}
+		if before.held {
+			in.ExpressionAttributeValues[":expires"] = number(expires)
+		}
+	}
+	_, err = d.Client.PutItem(ctx, in)
+	if cloud.Is(err, "ConditionalCheckFailedException") {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Renew implements pipeline.Ledger.
+func (d *Dynamo) Renew(ctx context.Context, lease pipeline.Lease, ttl time.Duration) (pipeline.Lease, error) {
+	const op = "renew lease"
+	if ttl <= 0 {
+		return pipeline.Lease{}, pipeline.Errorf(pipeline.CodeInvalid, op, "a time to live of %s must be positive", ttl)
+	}
+	row, err := d.readLease(ctx, lease.Key)
+	if err != nil {
+		return pipeline.Lease{}, d.fault(ctx, op, err)
+	}
+	if !row.held || row.Token != lease.Token {
+		return pipeline.Lease{}, leaseLost(op, lease, row)
+	}
+	expires := d.Now().UTC().Round(0).Add(ttl)
+	_, err = d.Client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
+		TableName: aws.String(d.Table), Key: keyOf(pkLease, lease.Key), ConditionExpression: aws.String("lease_token = :token AND held = :true"),
+		UpdateExpression:          aws.String("SET expires = :expires, lease_ttl = :ttl"),
+		ExpressionAttributeValues: item{":token": number(lease.Token), ":true": boolean(true), ":expires": number(expires.UnixNano()), ":ttl": number(int64(ttl))},
+	})
+	if cloud.Is(err, "ConditionalCheckFailedException") {
+		if row, err = d.readLease(ctx, lease.Key); err == nil {
+			return pipeline.Lease{}, leaseLost(op, lease, row)
+		}
+	}
+	if err != nil {
+		return pipeline.Lease{}, d.fault(ctx, op, err)
+	}
+	row.Expires = expires
+	return row.Lease, nil
+}
+
+// Release implements pipeline.Ledger.
+func (d *Dynamo) Release(ctx context.Context, lease pipeline.Lease) error {
+	_, err := d.Client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
+		TableName: aws.String(d.Table), Key: keyOf(pkLease, lease.Key), ConditionExpression: aws.String("lease_token = :token"),
+		UpdateExpression:          aws.String("SET held = :false REMOVE holder, expires, lease_ttl"),
+		ExpressionAttributeValues: item{":token": number(lease.Token), ":false": boolean(false)},
+	})
+	if cloud.Is(err, "ConditionalCheckFailedException") {
+		return nil
+	}
+	return d.fault(ctx, "release lease", err)
+}
+
+// Leases implements pipeline.Ledger.
+func (d *Dynamo) Leases(ctx context.Context) ([]pipeline.Lease, error) {
+	var leases []pipeline.Lease
+	err := d.each(ctx, query{pk: pkLease}, func(i item) (bool, error) {
+		row, err := d.decodeLease(i)
+		if row.held {
+			leases = append(leases, row.Lease)
+		}
+		return true, err
+	})
+	return leases, d.fault(ctx, "list leases", err)
+}
