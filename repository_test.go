@@ -43,6 +43,8 @@ var layers = map[string][]string{
 	"internal/platform/local/store": {"internal/pipeline", "internal/poll"},
 	"internal/platform/local":       {"internal/pipeline", "internal/poll", "internal/process", "internal/platform/local/store"},
 	"internal/cloud":                {"internal/pipeline"},
+	"internal/platform/aws":         {"internal/cloud", "internal/pipeline", "internal/poll"},
+	"internal/bootstrap":            {"internal/cloud", "internal/pipeline", "internal/poll"},
 	"internal/app": {
 		"internal/artifact", "internal/bootstrap", "internal/cloud", "internal/engine", "internal/ledger", "internal/pipeline",
 		"internal/platform/aws", "internal/platform/local",

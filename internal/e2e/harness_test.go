@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,6 +17,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
+	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 )
 
 // serviceArg makes the test binary act as the service that the tests deploy.
@@ -25,6 +29,7 @@ const serviceArg = "e2e-service"
 var binary, terraform string
 
 func TestMain(m *testing.M) {
+	process.Guard()
 	if len(os.Args) > 1 && os.Args[1] == serviceArg {
 		serve()
 		return
@@ -60,7 +65,7 @@ func setUp(m *testing.M) int {
 			return 1
 		}
 	}
-	return m.Run()
+	return cloudtest.Main(m)
 }
 
 // serve is a service that answers with its version: the first argument's file, as
@@ -77,7 +82,7 @@ func serve() {
 		os.Exit(1)
 	}
 	http.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, text) })
-	fmt.Fprintln(os.Stderr, http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), nil))
+	fmt.Fprintln(os.Stderr, http.ListenAndServe(net.JoinHostPort(os.Getenv("HOST"), os.Getenv("PORT")), nil))
 	os.Exit(1)
 }
 

@@ -21,7 +21,7 @@ import (
 )
 
 // BaseImage is the AMI that every account and region has.
-const BaseImage = "ami-0base0000000000001"
+const BaseImage = "ami-0ba5e000000000001"
 
 // images is moto's list of images, in place of the thousand that it brings.
 const images = `[{
