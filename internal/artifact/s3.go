@@ -12,9 +12,10 @@ import (
 	"os"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/feature/s3/manager"
+	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
@@ -27,6 +28,9 @@ const artifactsPrefix = "artifacts/"
 // singlePut is the size up to which an object is put in one request, which S3
 // checks against the SHA-256. Larger ones go in parts, each checked by itself.
 const singlePut = 64 << 20
+
+// abortTimeout bounds the removal of the parts of an upload that failed.
+const abortTimeout = 30 * time.Second
 
 // S3Store keeps files in a bucket by the digest of their content, with a Store on
 // this machine as its cache. It may be used concurrently, from several machines.
@@ -76,8 +80,8 @@ func (s *S3Store) upload(ctx context.Context, a pipeline.Artifact, body *os.File
 		if err == nil && aws.ToInt64(head.ContentLength) == a.Size {
 			return nil
 		}
-		at.IfNoneMatch = nil
-		_, err = manager.NewUploader(s.client, func(u *manager.Uploader) { u.PartSize = singlePut }).Upload(ctx, at)
+		parts := transfermanager.New(s.client, func(o *transfermanager.Options) { o.PartSizeBytes, o.FailTimeout = singlePut, abortTimeout })
+		_, err = parts.UploadObject(ctx, &transfermanager.UploadObjectInput{Bucket: at.Bucket, Key: at.Key, Body: body})
 		return err
 	}
 	sum, err := hex.DecodeString(strings.TrimPrefix(a.Digest, algorithm+":"))

@@ -63,18 +63,21 @@ func Until(ctx context.Context, s Schedule, probe func(context.Context) (Probe, 
 		ctx, cancel = context.WithTimeout(ctx, s.Limit)
 		defer cancel()
 	}
-	pause := s.First
+	pause, state := s.First, ""
 	for {
 		found, err := probe(ctx)
 		var again retryable
 		switch {
+		case err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):
+			return &tooSoon{what: s.What, state: state, ended: ctx.Err()}
 		case err != nil && !errors.As(err, &again):
 			return err
 		case err == nil && found.Done:
 			return nil
 		}
+		state = found.State
 		if waitErr := wait(ctx, pause); waitErr != nil {
-			return &tooSoon{what: s.What, state: found.State, last: again.error, ended: waitErr}
+			return &tooSoon{what: s.What, state: state, last: again.error, ended: waitErr}
 		}
 		pause = min(max(s.Max, s.First), time.Duration(float64(pause)*max(s.Factor, 1)))
 	}

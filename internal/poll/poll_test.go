@@ -6,6 +6,7 @@ package poll_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -55,6 +56,17 @@ func TestErrors(t *testing.T) {
 			limit: 2500 * time.Millisecond,
 			probe: func(int) (poll.Probe, error) { return poll.Probe{State: "lukewarm"}, poll.Retryable(broken) }, probes: 2,
 			want: []error{broken, context.DeadlineExceeded}, says: []string{"the kettle to boil", "lukewarm", "broken"},
+		},
+		"a limit in the middle of a probe": {
+			limit: 1500 * time.Millisecond,
+			probe: func(n int) (poll.Probe, error) {
+				if n == 1 {
+					return poll.Probe{State: "cold"}, nil
+				}
+				time.Sleep(time.Second)
+				return poll.Probe{}, fmt.Errorf("look: %w", context.DeadlineExceeded)
+			}, probes: 2,
+			want: []error{context.DeadlineExceeded}, says: []string{"the kettle to boil", "cold"},
 		},
 		"a limit without an error": {
 			limit: 1500 * time.Millisecond, probe: func(int) (poll.Probe, error) { return poll.Probe{State: "cold"}, nil }, probes: 2,

@@ -110,16 +110,16 @@ func healthOf(ctx context.Context, endpoint string, check *pipeline.HealthCheck,
 	return ""
 }
 
-// copyData copies the data directory of another environment's first instance, as a
-// crash would have left it.
+// copyData copies the data directory of an environment's first instance that serves, as
+// a crash would have left it.
 func (p *Platform) copyData(ctx context.Context, environment, to string, log io.Writer) error {
 	what := "copying the data of environment " + environment
-	list, err := p.ofEnvironment(ctx, environment)
+	list, err := p.ofEnvironment(ctx, environment, filter("tag:"+tagServing, "true"))
 	if err != nil {
 		return err
 	}
 	if len(list) == 0 {
-		return pipeline.Errorf(pipeline.CodeNotFound, opPrepare, "environment %s, whose data is to be copied, has no instance", environment).
+		return pipeline.Errorf(pipeline.CodeNotFound, opPrepare, "environment %s, whose data is to be copied, has no instance that serves", environment).
 			WithHint("Restore it with an apply first, or set environment.data_from to another stage.")
 	}
 	s, err := p.put(ctx, bytes.NewReader(nil), "")
