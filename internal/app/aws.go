@@ -44,6 +44,10 @@ type AWS struct {
 // is not AWS: in tests.
 const pauseVariable = "PENSTOCK_AWS_PAUSE"
 
+// headAge spares a plan of many stages one request for each. Whoever decides in the
+// same seconds is seen by the next.
+const headAge = 3 * time.Second
+
 // contextFile is in the data directory of a pipeline on AWS. It lets the command
 // find the pipeline where the provider was configured with it.
 const contextFile = "context.json"
@@ -82,6 +86,7 @@ func openAWS(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.Co
 	a.Owner = sharedOwner(a.Owner)
 	a.holder.Actor = callerName(c.ARN)
 	return record, engine.Config{
+		HeadAge:   headAge,
 		Platform:  aws.New(aws.Options{Config: c.Config, Settings: settings(at, made), Tags: at.Tags, Logger: o.Logger.Named("aws"), Pause: at.Pause}),
 		Artifacts: artifact.NewS3Store(objects, made.Bucket, filepath.Join(a.Dir, "artifacts")),
 		Logs:      artifact.NewS3Logs(objects, made.Bucket, filepath.Join(a.Dir, "logs"), o.Logger.Named("logs")),

@@ -84,6 +84,7 @@ func TestRouteOnAWS(t *testing.T) {
 }`, `after    = [penstock_stage.acceptance.passed]
   environment = { port = 8000, drain_timeout = "1s" }
 }`,
+		`interval = "50ms"`, `interval = "50ms", start_timeout = "5s"`,
 	).Replace(faultConfig()) + `
 resource "penstock_self_service_env" "alice" {
   pipeline = penstock_pipeline.p.name

@@ -42,6 +42,11 @@ type Config struct {
 	Logger    hclog.Logger
 	Now       func() time.Time
 	LeaseTTL  time.Duration // 0 means DefaultLeaseTTL
+	// HeadAge is how long a pipeline's state is believed before the ledger is asked
+	// whether it has moved: one plan of many stages then asks a remote ledger once.
+	// What this engine records itself, and all that is decided under a lease, is read
+	// anew. 0 means that it is asked each time.
+	HeadAge time.Duration
 }
 
 // DefaultLeaseTTL is how long a lease outlives the last sign of life of a process
@@ -68,6 +73,7 @@ type Engine struct {
 type cachedState struct {
 	mu        sync.Mutex
 	head      int64
+	asked     time.Time // when the ledger gave head
 	recorded  *pipeline.State
 	merged    *pipeline.State
 	described time.Time
@@ -92,33 +98,52 @@ func New(c Config) *Engine {
 // read anew only when the ledger has moved. A pipeline that does not exist has an
 // empty state.
 func (e *Engine) State(ctx context.Context, name string) (*pipeline.State, error) {
+	c := e.cached(name)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := e.refresh(ctx, name, c); err != nil {
+		return nil, err
+	}
+	if c.merged == nil || time.Since(c.described) > describeAge {
+		merged, err := e.describe(ctx, c.recorded)
+		if err != nil {
+			return nil, err
+		}
+		c.merged, c.described = merged, time.Now()
+	}
+	return c.merged, nil
+}
+
+func (e *Engine) cached(name string) *cachedState {
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	c := e.states[name]
 	if c == nil {
 		c = &cachedState{}
 		e.states[name] = c
 	}
-	e.mu.Unlock()
+	return c
+}
 
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// refresh reads what the ledger has of the pipeline, if it may have moved.
+func (e *Engine) refresh(ctx context.Context, name string, c *cachedState) error {
+	if c.recorded != nil && time.Since(c.asked) < e.HeadAge {
+		return nil
+	}
+	asked := time.Now()
 	head, err := e.Ledger.Head(ctx, name)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if c.recorded == nil || head != c.head {
-		if c.recorded, err = e.Ledger.State(ctx, name); err != nil {
-			return nil, err
+		recorded, err := e.Ledger.State(ctx, name)
+		if err != nil {
+			return err
 		}
-		c.head, c.merged = head, nil
+		c.recorded, c.head, c.merged = recorded, head, nil
 	}
-	if c.merged == nil || time.Since(c.described) > describeAge {
-		if c.merged, err = e.describe(ctx, c.recorded); err != nil {
-			return nil, err
-		}
-		c.described = time.Now()
-	}
-	return c.merged, nil
+	c.asked = asked
+	return nil
 }
 
 // fresh gives the state with the platform asked anew.
@@ -199,6 +224,10 @@ func (e *Engine) appendExpecting(ctx context.Context, name string, fence *pipeli
 		events[i].Actor = e.Holder.Actor
 	}
 	_, err := e.Ledger.Append(ctx, pipeline.Batch{Pipeline: name, Events: events, Fence: fence, Expect: maps.Clone(expect)})
+	c := e.cached(name)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked = time.Time{} // also after an error: the answer alone may be lost
 	return err
 }
 
