@@ -119,6 +119,9 @@ func (e *Engine) act(ctx context.Context, h *held, st *pipeline.State, stage pip
 		return e.adopt(ctx, h, st, stage, move.Candidate)
 	case pipeline.ActionResize:
 		return e.resize(ctx, h, st, stage, move.Instances)
+	case pipeline.ActionEnd:
+		env, _ := st.Decided(stage)
+		return e.endEnvironment(ctx, stage.Pipeline, &h.lease, env)
 	default:
 		return nil
 	}

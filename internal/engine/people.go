@@ -52,7 +52,10 @@ func (e *Engine) Judge(ctx context.Context, pipelineName, stage, build string, v
 	if err != nil {
 		return d, err
 	}
-	return d, e.endInquiry(ctx, pipelineName, stage, build)
+	if err := e.endInquiry(ctx, pipelineName, stage, build); err != nil { // who may decide need not be allowed to
+		e.Logger.Warn("the environment in which the build was tried ends with the next apply", "stage", stage, "build", build, "error", err)
+	}
+	return d, nil
 }
 
 // approvable reports why a build can't be approved at a stage: nothing passed that

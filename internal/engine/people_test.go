@@ -123,6 +123,32 @@ func TestExploratoryEnvironmentEndsWithTheDecision(t *testing.T) {
 	}
 }
 
+// Who decides may lack the right to end the environment, or be killed before it: the
+// next apply ends it.
+func TestDecidedEnvironmentEnds(t *testing.T) {
+	for _, verdict := range []pipeline.Verdict{pipeline.Approved, pipeline.Rejected} {
+		t.Run(string(verdict), func(t *testing.T) {
+			d := open(t)
+			stages := route("1")[:3]
+			stages[2].Env = &pipeline.EnvironmentSpec{Instances: 1}
+			d.mustApply(stages)
+			killed := d.again()
+			killed.limit = 2
+			if _, err := killed.Judge(t.Context(), "shop", "exploratory", "", verdict, "because"); err != nil || len(d.envs) != 1 {
+				t.Fatalf("%v; environments %v", err, d.envs)
+			}
+			d = d.again()
+			if move := d.standing("exploratory").Move; move.Action != pipeline.ActionEnd {
+				t.Errorf("after the decision the stage is to %s", move.Action)
+			}
+			d.mustApply(stages)
+			if move := d.standing("exploratory").Move; move.Action != pipeline.ActionNone || len(d.envs) != 0 {
+				t.Errorf("after the apply it is to %s; environments %v", move.Action, d.envs)
+			}
+		})
+	}
+}
+
 func TestSelfService(t *testing.T) {
 	ctx := context.Background()
 	d := open(t)

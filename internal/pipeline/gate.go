@@ -30,6 +30,7 @@ const (
 	ActionAdopt   Action = "adopt"   // the candidate has passed already; only the stage moves to it
 	ActionRestore Action = "restore" // the held build's environment is gone; bring it up again
 	ActionResize  Action = "resize"  // the environment has another number of instances
+	ActionEnd     Action = "end"     // the build that was tried in the environment is decided
 )
 
 // Move is what a stage does next, and why.
@@ -66,6 +67,9 @@ func Decide(s *State, stage Stage) Move {
 	}
 	if m.Candidate != "" {
 		m.Action, m.Why = s.action(stage, m.Candidate, held)
+	}
+	if _, ok := s.Decided(stage); ok && m.Action == ActionNone {
+		m.Action, m.Why = ActionEnd, "the build in its environment is decided"
 	}
 	m.Status, m.WaitingFor = s.standing(stage, m)
 	return m
@@ -321,6 +325,14 @@ func (s *State) environmentAction(stage Stage, candidate, digest string) (Action
 		}
 	}
 	return ActionNone, ""
+}
+
+// Decided gives the environment in which a stage's build was tried that has been
+// decided since.
+func (s *State) Decided(stage Stage) (Environment, bool) {
+	env, ok := s.RunEnvironment(stage.Name, ForInquiry)
+	d := s.Decisions[StageBuild(stage.Name, env.Build)]
+	return env, ok && env.Serves() && d.Verdict != "" && d.Run == env.Run
 }
 
 // Launch says what an environment of the stage is made from for a build: the

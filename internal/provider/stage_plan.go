@@ -141,8 +141,11 @@ func (r *stageResource) move(st *pipeline.State, stage pipeline.Stage, plan, sta
 		if sameStages(plan.After, state.After) {
 			plan.After = state.After
 		}
-		if move.Action == pipeline.ActionRestore {
+		switch move.Action {
+		case pipeline.ActionRestore:
 			plan.Run, plan.Log, plan.Endpoint = types.StringUnknown(), types.StringUnknown(), types.StringUnknown()
+		case pipeline.ActionEnd:
+			plan.Endpoint = types.StringNull()
 		}
 	}
 	plan.Instances = intOrNull(stage.Instances(st.Pipeline))
