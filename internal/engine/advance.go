@@ -47,7 +47,7 @@ func (e *Engine) Advance(ctx context.Context, r AdvanceRequest) (Standing, error
 	if err != nil {
 		return Standing{}, err
 	}
-	if err := pipeline.CheckStage(st, stage); err != nil {
+	if err := e.CheckStage(st, stage); err != nil {
 		return Standing{}, err
 	}
 	if stage, err = e.define(leased, h, st, stage); err != nil {
@@ -74,6 +74,15 @@ func (e *Engine) Advance(ctx context.Context, r AdvanceRequest) (Standing, error
 	}
 	e.collectQuietly(leased, st, h.lease.Key)
 	return e.StandingIn(st, stage), nil
+}
+
+// CheckStage refuses a stage that can't be where it is, or whose environment the
+// platform can't give.
+func (e *Engine) CheckStage(st *pipeline.State, stage pipeline.Stage) error {
+	if err := pipeline.CheckStage(st, stage); err != nil || stage.Env == nil {
+		return err
+	}
+	return e.Platform.Check(*stage.Env)
 }
 
 // recovered gives the state of a pipeline that exists, after finishing or

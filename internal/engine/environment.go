@@ -50,7 +50,9 @@ func (a *attempt) prepare(ctx context.Context) error {
 		return err
 	}
 	launch := a.state.Launch(a.stage, a.run.Build)
-	req, err := a.fleetRequest(ctx, env, launch, a.secrets.Environment, a.log)
+	next := env // what serves stays recorded until the traffic has gone over
+	next.Build, next.Run, next.Spec = a.run.Build, a.run.ID, *a.stage.Env
+	req, err := a.fleetRequest(ctx, next, launch, a.secrets.Environment, a.log)
 	if err != nil {
 		return err
 	}
@@ -63,6 +65,7 @@ func (a *attempt) prepare(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("launch %s: %w", env.Describe(), err)
 	}
+	a.run.Fleet = a.fleet.ID // a kept one, perhaps
 	return nil
 }
 
@@ -84,7 +87,7 @@ func (e *Engine) fleetRequest(ctx context.Context, env pipeline.Environment, lau
 		Environment: env.ID, Labels: pipeline.Labels{Pipeline: env.Pipeline, Stage: env.Stage, Build: env.Build, Run: env.Run},
 		Lasting: env.Purpose == pipeline.ForStage, Image: launch.Image, Instances: env.Instances, InstanceType: env.Spec.InstanceType,
 		Address: env.Spec.Address, Port: env.Spec.Port, Service: st.Pipeline.Service, Env: vars, Secrets: secrets,
-		Migrate: st.Pipeline.Service.Migrate != "", ExpiresAt: env.ExpiresAt, DrainTimeout: env.Spec.DrainTimeout, Log: log,
+		Migrate: st.Pipeline.Service.Migrate != "", ExpiresAt: env.ExpiresAt, DrainTimeout: env.Spec.DrainTimeout, Alarms: env.Spec.Alarms, Log: log,
 	}
 	if launch.Install && launch.Artifact != nil {
 		if req.Artifact, err = e.Artifacts.Get(ctx, *launch.Artifact); err != nil {
@@ -164,7 +167,9 @@ func (a *attempt) settleEnvironment(ctx context.Context) error {
 
 // shift sends the traffic to the run's fleet and records what serves now.
 func (a *attempt) shift(ctx context.Context) error {
-	report, err := a.Platform.Shift(ctx, a.env.ID, a.run.Fleet)
+	traffic := a.stage.Env.Traffic()
+	traffic.Log = a.log
+	report, err := a.Platform.Shift(ctx, a.env.ID, a.run.Fleet, traffic)
 	if err != nil {
 		return fmt.Errorf("shift traffic of %s: %w", a.env.Describe(), err)
 	}

@@ -354,7 +354,14 @@ func (p memPlatform) Prepare(ctx context.Context, r pipeline.FleetRequest) (flee
 	})
 }
 
-func (p memPlatform) Shift(ctx context.Context, id, fleet string) (report pipeline.EnvironmentReport, err error) {
+func (p memPlatform) Check(e pipeline.EnvironmentSpec) error {
+	if e.Address == "refused" {
+		return pipeline.Errorf(pipeline.CodeInvalid, "check", "this platform has no such address")
+	}
+	return nil
+}
+
+func (p memPlatform) Shift(ctx context.Context, id, fleet string, t pipeline.Traffic) (report pipeline.EnvironmentReport, err error) {
 	return report, p.do(ctx, func() error {
 		env := p.envs[id]
 		switch {

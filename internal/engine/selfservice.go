@@ -177,7 +177,7 @@ func (e *Engine) relaunch(ctx context.Context, h *held, st *pipeline.State, env 
 	if _, err := e.Platform.Prepare(ctx, req); err != nil {
 		return env, e.abandonLaunch(ctx, h, env, req.Fleet, fresh, err)
 	}
-	report, err := e.Platform.Shift(ctx, env.ID, req.Fleet)
+	report, err := e.Platform.Shift(ctx, env.ID, req.Fleet, pipeline.Traffic{})
 	if err != nil {
 		return env, e.abandonLaunch(ctx, h, env, req.Fleet, fresh, err)
 	}

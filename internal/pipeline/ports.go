@@ -178,12 +178,21 @@ type FleetRequest struct {
 	DataFrom     string // environment whose data is copied before Migrate; only into a new environment
 	ExpiresAt    time.Time
 	DrainTimeout time.Duration
+	Alarms       []string // that Shift will look at
+	Log          io.Writer
+}
+
+// Traffic says how the traffic of a lasting environment goes over to another fleet.
+type Traffic struct {
+	Steps        []ShiftStep   // before all of it goes; empty: all at once
+	Alarms       []string      // names; one that goes off sends the traffic back
+	KeepPrevious time.Duration // how long the fleet before is kept, so that it can be taken again
 	Log          io.Writer
 }
 
 // Fleet is a group of instances that is ready.
 type Fleet struct {
-	ID       string
+	ID       string // that was asked for, or that of a kept fleet of the same things
 	Endpoint string // where this fleet answers before it gets the traffic
 }
 
@@ -221,9 +230,13 @@ type Platform interface {
 	// Prepare brings up a fleet and waits until every instance is healthy. When it
 	// fails or is cancelled, the fleet is removed and what served before serves on.
 	Prepare(ctx context.Context, r FleetRequest) (Fleet, error)
+	// Check refuses an environment that the platform can't give, before anything is
+	// made: CodeInvalid, with the argument and its value.
+	Check(e EnvironmentSpec) error
 	// Shift sends the endpoint's traffic to the prepared fleet without failing a
-	// request, drains the one before and removes it.
-	Shift(ctx context.Context, environment, fleet string) (EnvironmentReport, error)
+	// request, drains the one before and removes it. When it fails or is cancelled,
+	// what served before serves on.
+	Shift(ctx context.Context, environment, fleet string, t Traffic) (EnvironmentReport, error)
 	// Discard removes a prepared fleet that got no traffic. A new environment that
 	// has no other fleet goes with it.
 	Discard(ctx context.Context, environment, fleet string) error

@@ -90,6 +90,20 @@ type EnvironmentSpec struct {
 	DataFrom       string            `json:"data_from,omitempty"` // the stage whose environment's data is copied
 	DrainTimeout   time.Duration     `json:"drain_timeout"`       // 0 means DefaultDrainTimeout
 	InstanceType   string            `json:"instance_type,omitempty"`
+	Shift          []ShiftStep       `json:"shift,omitempty"`  // of a lasting environment; empty: all at once
+	Alarms         []string          `json:"alarms,omitempty"` // that send its traffic back
+	KeepPrevious   time.Duration     `json:"keep_previous,omitempty"`
+}
+
+// ShiftStep sends a share of the traffic to a new fleet, and holds there for a look.
+type ShiftStep struct {
+	Percent int           `json:"percent"` // 1 to 99
+	Hold    time.Duration `json:"hold"`
+}
+
+// Traffic gives how the traffic of the environment goes over to a new fleet.
+func (e EnvironmentSpec) Traffic() Traffic {
+	return Traffic{Steps: e.Shift, Alarms: e.Alarms, KeepPrevious: e.KeepPrevious}
 }
 
 // Step is one command, HTTP check or load profile of a run. Exactly one of
@@ -233,7 +247,8 @@ func (s Stage) WithDefaults(approval, bake *bool) Stage {
 
 // Digest gives the definition digest: a hash of all that decides what a run of
 // the stage does, so that a passed run with the same digest need not be repeated.
-// Names, gates, the pin and the number of instances are no part of it.
+// Names, gates, the pin, the number of instances and how the traffic gets to them are
+// no part of it.
 func (s Stage) Digest(p Pipeline) string {
 	def := struct {
 		Type     StageType
@@ -250,7 +265,7 @@ func (s Stage) Digest(p Pipeline) string {
 	}
 	if s.Env != nil {
 		env := *s.Env
-		env.Instances = 0
+		env.Instances, env.Shift, env.Alarms, env.KeepPrevious = 0, nil, nil, 0
 		def.Env, def.Service = &env, &p.Service
 	}
 	return "d-" + hashJSON(def)[:16]

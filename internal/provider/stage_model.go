@@ -60,6 +60,15 @@ type environmentModel struct {
 	DataFrom     types.String `tfsdk:"data_from"`
 	DrainTimeout types.String `tfsdk:"drain_timeout"`
 	InstanceType types.String `tfsdk:"instance_type"`
+	Shift        types.List   `tfsdk:"shift"`
+	Alarms       types.List   `tfsdk:"alarms"`
+	KeepPrevious types.String `tfsdk:"keep_previous"`
+}
+
+// shiftModel is a step of a shift of traffic.
+type shiftModel struct {
+	Percent types.Int64  `tfsdk:"percent"`
+	Hold    types.String `tfsdk:"hold"`
 }
 
 // decided reports whether everything that decides what a stage is and does is
@@ -84,9 +93,21 @@ func expandStage(ctx context.Context, m stageModel, owner string, diags *diag.Di
 			Instances: int(e.Instances.ValueInt64()), Env: expandStrings(ctx, e.Env, diags), SecretsVersion: e.EnvVersion.ValueInt64(),
 			Keep: e.Keep.ValueBool(), Address: e.Address.ValueString(), Port: int(e.Port.ValueInt64()), DataFrom: e.DataFrom.ValueString(),
 			DrainTimeout: expandDuration(e.DrainTimeout), InstanceType: e.InstanceType.ValueString(),
+			Shift: expandShift(ctx, e.Shift, diags), KeepPrevious: expandDuration(e.KeepPrevious),
 		}
+		diags.Append(e.Alarms.ElementsAs(ctx, &s.Env.Alarms, false)...)
 	}
 	return s.WithDefaults(m.Approval.ValueBoolPointer(), m.Bake.ValueBoolPointer())
+}
+
+func expandShift(ctx context.Context, list types.List, diags *diag.Diagnostics) []pipeline.ShiftStep {
+	var models []shiftModel
+	diags.Append(list.ElementsAs(ctx, &models, false)...)
+	var steps []pipeline.ShiftStep
+	for _, m := range models {
+		steps = append(steps, pipeline.ShiftStep{Percent: int(m.Percent.ValueInt64()), Hold: expandDuration(m.Hold)})
+	}
+	return steps
 }
 
 // flattenStage fills in the arguments of an imported stage.
@@ -133,7 +154,21 @@ func flattenEnvironment(ctx context.Context, e, def *pipeline.EnvironmentSpec, e
 	m := environmentModel{
 		Instances: intOrNull(e.Instances), Env: flattenStrings(e.Env), EnvWO: types.MapNull(types.StringType), EnvVersion: intOrNull(e.SecretsVersion),
 		Address: orNull(e.Address), Port: intOrNull(e.Port), DataFrom: orNull(e.DataFrom), DrainTimeout: flattenDuration(e.DrainTimeout),
-		InstanceType: orNull(e.InstanceType),
+		InstanceType: orNull(e.InstanceType), Shift: types.ListNull(envTypes["shift"].(types.ListType).ElemType), Alarms: types.ListNull(types.StringType),
+		KeepPrevious: flattenDuration(e.KeepPrevious),
+	}
+	var d diag.Diagnostics
+	if len(e.Alarms) > 0 {
+		m.Alarms, d = types.ListValueFrom(ctx, types.StringType, e.Alarms)
+		diags.Append(d...)
+	}
+	if len(e.Shift) > 0 {
+		var steps []shiftModel
+		for _, s := range e.Shift {
+			steps = append(steps, shiftModel{types.Int64Value(int64(s.Percent)), flattenDuration(s.Hold)})
+		}
+		m.Shift, d = types.ListValueFrom(ctx, m.Shift.ElementType(ctx), steps)
+		diags.Append(d...)
 	}
 	if def == nil || e.Keep != def.Keep {
 		m.Keep = types.BoolValue(e.Keep)

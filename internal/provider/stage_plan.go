@@ -103,9 +103,12 @@ func (r *stageResource) place(st *pipeline.State, stage pipeline.Stage, create b
 			return nil
 		}
 	}
-	if err := pipeline.CheckStage(st, stage); err != nil {
+	if err := r.session.Engine.CheckStage(st, stage); err != nil {
 		at := path.Root("after")
-		if stage.Env != nil && st.Pipeline.Service.Start == "" {
+		switch {
+		case pipeline.CheckStage(st, stage) == nil:
+			at = path.Root("environment")
+		case stage.Env != nil && st.Pipeline.Service.Start == "":
 			at = path.Root("type")
 		}
 		addAttributeError(&resp.Diagnostics, at, "plan stage", stage.Name, err)

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
 	"github.com/hashicorp/terraform-plugin-framework/types"
+	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -76,6 +77,45 @@ func (r *stageResource) ValidateConfig(ctx context.Context, req resource.Validat
 		}
 	}
 	r.validateByType(kind, m, environment, &resp.Diagnostics)
+	resp.Diagnostics.Append(validateTraffic(ctx, kind, m.Environment)...)
+}
+
+// validateTraffic finds steps of a shift that don't grow, and arguments that only a
+// lasting environment has.
+func validateTraffic(ctx context.Context, kind pipeline.StageType, o types.Object) (diags diag.Diagnostics) {
+	if o.IsNull() || o.IsUnknown() {
+		return nil
+	}
+	var e environmentModel
+	diags.Append(o.As(ctx, &e, basetypes.ObjectAsOptions{UnhandledUnknownAsEmpty: true})...)
+	at := path.Root("environment")
+	lasting := kind == pipeline.TypeProduction || e.Keep.ValueBool() || e.Keep.IsUnknown()
+	for _, name := range []string{"shift", "alarms", "keep_previous"} {
+		if !lasting && !o.Attributes()[name].IsNull() {
+			diags.AddAttributeError(at.AtName(name), "Environment does not last",
+				fmt.Sprintf("Only a lasting environment is deployed to, and has %s. Set keep = true, or remove it.", name))
+		}
+	}
+	if e.Shift.IsUnknown() {
+		return diags
+	}
+	before := int64(0)
+	for i, v := range e.Shift.Elements() {
+		step, ok := v.(types.Object)
+		if !ok || step.IsUnknown() {
+			continue
+		}
+		percent, ok := step.Attributes()["percent"].(types.Int64)
+		if !ok || percent.IsUnknown() {
+			continue
+		}
+		if percent.ValueInt64() <= before {
+			diags.AddAttributeError(at.AtName("shift").AtListIndex(i).AtName("percent"), "Shift does not grow",
+				fmt.Sprintf("This step has %d %% of the traffic, and the one before %d %%. Give each step more than the one before.", percent.ValueInt64(), before))
+		}
+		before = percent.ValueInt64()
+	}
+	return diags
 }
 
 // validateByType finds arguments that the stage's type lacks or does not have.

@@ -9,12 +9,14 @@ import (
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/listvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -84,6 +86,19 @@ func environmentAttribute() schema.SingleNestedAttribute {
 		"data_from":     optional("Name of the stage whose lasting environment's data is copied into a new environment, before `migrate`. Default: the production stage for a pre-production stage, else none.", isName()),
 		"drain_timeout": optional("How long requests under way may take to end when a new build takes over. Default: `30s`.", isDuration()),
 		"instance_type": optional("Type of the instances, where the platform has types. Default: the pipeline's `scale`."),
+		"shift": schema.ListNestedAttribute{
+			Optional: true, Validators: []validator.List{listvalidator.SizeAtLeast(1)},
+			MarkdownDescription: "Steps in which the traffic of a lasting environment goes over to a new build, each with more of it than the one before; after the last all of it does. Default: all at once. On AWS.",
+			NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
+				"percent": schema.Int64Attribute{Required: true, Validators: []validator.Int64{int64validator.Between(1, 99)}, MarkdownDescription: "Percentage of the requests that the new build gets."},
+				"hold":    required("How long to watch the health of its instances, and `alarms`, before the next step. Should they fail, all of the traffic goes back and the apply fails.", isDuration()),
+			}},
+		},
+		"alarms": schema.ListAttribute{
+			Optional: true, ElementType: types.StringType, Validators: []validator.List{listvalidator.SizeAtLeast(1), listvalidator.UniqueValues(), listvalidator.ValueStringsAre(stringvalidator.LengthBetween(1, 255))},
+			MarkdownDescription: "Names of CloudWatch alarms. One that goes off while the traffic of a lasting environment goes over, or drains, sends it back. One that was in alarm before counts once it was quiet. On AWS.",
+		},
+		"keep_previous": optional("How long the instances of the build before are kept after a deployment to a lasting environment: a rollback within that time is one shift of the traffic. Default: not at all. On AWS.", isDuration()),
 	})
 	return schema.SingleNestedAttribute{
 		Optional: true, Attributes: attributes,

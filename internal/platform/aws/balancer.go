@@ -6,15 +6,12 @@ package aws
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
-	groups "github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
@@ -39,7 +36,7 @@ type balancer struct {
 	arn, dns           string
 	live, test         string // ARNs of the listeners
 	livePort, testPort int
-	targets            []string // target groups of the live listener
+	weights            map[string]int32 // shares of the live listener's requests, by target group
 }
 
 func balancerName(environment string) string { return "penstock-" + environment }
@@ -73,7 +70,7 @@ func (p *Platform) balancer(ctx context.Context, environment string) (*balancer,
 	slices.SortFunc(list, func(a, b balancers.Listener) int { return cmp.Compare(aws.ToInt32(a.Port), aws.ToInt32(b.Port)) })
 	for n, l := range list {
 		if n == 0 {
-			b.live, b.livePort, b.targets = aws.ToString(l.ListenerArn), int(aws.ToInt32(l.Port)), forwards(l)
+			b.live, b.livePort, b.weights = aws.ToString(l.ListenerArn), int(aws.ToInt32(l.Port)), weights(l)
 		} else {
 			b.test, b.testPort = aws.ToString(l.ListenerArn), int(aws.ToInt32(l.Port))
 		}
@@ -81,19 +78,22 @@ func (p *Platform) balancer(ctx context.Context, environment string) (*balancer,
 	return b, nil
 }
 
-// forwards lists the target groups that a listener sends requests to.
-func forwards(l balancers.Listener) []string {
-	var arns []string
+// weights gives the target groups that a listener sends requests to, with their shares.
+func weights(l balancers.Listener) map[string]int32 {
+	shares := map[string]int32{}
 	for _, a := range l.DefaultActions {
-		if a.ForwardConfig != nil {
+		switch {
+		case a.ForwardConfig != nil:
 			for _, t := range a.ForwardConfig.TargetGroups {
-				arns = append(arns, aws.ToString(t.TargetGroupArn))
+				if w := aws.ToInt32(t.Weight); w > 0 || t.Weight == nil {
+					shares[aws.ToString(t.TargetGroupArn)] = max(w, 1)
+				}
 			}
-		} else if a.TargetGroupArn != nil {
-			arns = append(arns, aws.ToString(a.TargetGroupArn))
+		case a.TargetGroupArn != nil:
+			shares[aws.ToString(a.TargetGroupArn)] = 1
 		}
 	}
-	return arns
+	return shares
 }
 
 // ensureBalancer makes the environment's load balancer with its two listeners, as
@@ -156,8 +156,22 @@ func nobody() []balancers.Action {
 	}}}
 }
 
-func forward(target string) []balancers.Action {
-	return []balancers.Action{{Type: balancers.ActionTypeEnumForward, TargetGroupArn: aws.String(target)}}
+// forward is the action of a listener that sends requests to target groups, by shares.
+func forward(shares map[string]int32) []balancers.Action {
+	if len(shares) == 0 {
+		return nobody()
+	}
+	var to []balancers.TargetGroupTuple
+	for _, target := range sortedKeys(shares) {
+		to = append(to, balancers.TargetGroupTuple{TargetGroupArn: aws.String(target), Weight: aws.Int32(shares[target])})
+	}
+	return []balancers.Action{{Type: balancers.ActionTypeEnumForward, ForwardConfig: &balancers.ForwardActionConfig{TargetGroups: to}}}
+}
+
+// point sends a listener's requests to target groups, by shares.
+func (p *Platform) point(ctx context.Context, listener string, shares map[string]int32) error {
+	_, err := p.balancers.ModifyListener(ctx, &elb.ModifyListenerInput{ListenerArn: aws.String(listener), DefaultActions: forward(shares)})
+	return cloud.Fault(ctx, "point listener", err)
 }
 
 func (p *Platform) createTargetGroup(ctx context.Context, r pipeline.FleetRequest) (string, error) {
@@ -212,119 +226,6 @@ func (p *Platform) deleteTargetGroup(ctx context.Context, fleet string) error {
 	_, err = p.balancers.DeleteTargetGroup(ctx, &elb.DeleteTargetGroupInput{TargetGroupArn: aws.String(target)})
 	if err != nil && !cloud.IsNotFound(err) {
 		return cloud.Fault(ctx, "remove target group of fleet "+fleet, err)
-	}
-	return nil
-}
-
-// point sends a listener's requests to a target group.
-func (p *Platform) point(ctx context.Context, listener, target string) error {
-	_, err := p.balancers.ModifyListener(ctx, &elb.ModifyListenerInput{ListenerArn: aws.String(listener), DefaultActions: forward(target)})
-	return cloud.Fault(ctx, "point listener", err)
-}
-
-// shiftGroup points the live listener at the fleet, watches it while the old one
-// drains, and then removes the old one. When the new targets become unhealthy, the
-// traffic goes back.
-func (p *Platform) shiftGroup(ctx context.Context, lb balancer, environment, fleet string) error {
-	const op = "shift traffic"
-	target, err := p.targetGroup(ctx, fleet)
-	if err != nil {
-		return err
-	}
-	if target == "" {
-		return noFleet(op, environment, fleet)
-	}
-	if healthy, state, err := p.health(ctx, target); err != nil || healthy == 0 {
-		return cmp.Or(cloud.Fault(ctx, op, err), error(pipeline.Errorf(pipeline.CodeFailed, op, "no instance of fleet %s is healthy: %s", fleet, state)))
-	}
-	err = p.point(ctx, lb.live, target)
-	if err == nil {
-		err = p.markServing(ctx, environment, fleet, lb.endpoint(lb.livePort))
-	}
-	if err != nil { // also where only the answer was lost
-		return errors.Join(err, p.restore(ctx, lb))
-	}
-	if slices.Contains(lb.targets, target) && len(lb.targets) == 1 { // the traffic was there already
-		return p.removeOthers(ctx, lb, environment, fleet)
-	}
-	if len(lb.targets) > 0 {
-		if err := p.drain(ctx, lb, target); err != nil {
-			return err
-		}
-	}
-	return p.removeOthers(ctx, lb, environment, fleet)
-}
-
-// restore gives the traffic back to what had it.
-func (p *Platform) restore(ctx context.Context, lb balancer) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTimeout)
-	defer cancel()
-	actions := nobody()
-	if len(lb.targets) > 0 {
-		actions = forward(lb.targets[0])
-	}
-	_, err := p.balancers.ModifyListener(ctx, &elb.ModifyListenerInput{ListenerArn: aws.String(lb.live), DefaultActions: actions})
-	return cloud.Fault(ctx, "give the traffic back", err)
-}
-
-// drain waits until requests that the old targets have begun must have ended, and
-// looks at the new ones meanwhile.
-func (p *Platform) drain(ctx context.Context, lb balancer, target string) error {
-	const op = "shift traffic"
-	out, err := p.balancers.DescribeTargetGroupAttributes(ctx, &elb.DescribeTargetGroupAttributesInput{TargetGroupArn: aws.String(target)})
-	if err != nil {
-		return cloud.Fault(ctx, op, err)
-	}
-	delay := pipeline.DefaultDrainTimeout
-	for _, a := range out.Attributes {
-		if aws.ToString(a.Key) == drainAttribute {
-			delay = time.Duration(atoi(aws.ToString(a.Value))) * time.Second
-		}
-	}
-	for until := p.Now().Add(delay); p.Now().Before(until); {
-		healthy, state, err := p.health(ctx, target)
-		if err == nil && healthy == 0 {
-			failed := pipeline.Errorf(pipeline.CodeFailed, op, "the new instances became unhealthy under traffic, which went back: %s", state)
-			return errors.Join(failed, p.restore(ctx, lb))
-		}
-		select {
-		case <-ctx.Done(): // the traffic is where it belongs; the old fleet goes next time
-			return cloud.Fault(ctx, op, context.Cause(ctx))
-		case <-time.After(min(p.Pause, max(until.Sub(p.Now()), time.Millisecond))):
-		}
-	}
-	return nil
-}
-
-// markServing marks a fleet's instances, and those that its group launches later.
-func (p *Platform) markServing(ctx context.Context, environment, fleet, endpoint string) error {
-	list, err := p.ofEnvironment(ctx, environment, filter("tag:"+tagFleet, fleet))
-	if err != nil {
-		return err
-	}
-	if err := p.serve(ctx, idsOf(list), endpoint); err != nil {
-		return err
-	}
-	name := groupName(fleet)
-	tag := func(k, v string) groups.Tag {
-		return groups.Tag{Key: aws.String(k), Value: aws.String(v), PropagateAtLaunch: aws.Bool(true), ResourceId: aws.String(name), ResourceType: aws.String("auto-scaling-group")}
-	}
-	_, err = p.groups.CreateOrUpdateTags(ctx, &autoscaling.CreateOrUpdateTagsInput{Tags: []groups.Tag{tag(tagServing, "true"), tag(tagEndpoint, endpoint)}})
-	return cloud.Fault(ctx, "shift traffic", err)
-}
-
-// removeOthers removes all fleets of an environment but one.
-func (p *Platform) removeOthers(ctx context.Context, lb balancer, environment, fleet string) error {
-	list, err := p.groupsOf(ctx, environment)
-	if err != nil {
-		return err
-	}
-	for _, g := range list {
-		if g.fleet != fleet {
-			if err := p.deleteGroup(ctx, g.fleet); err != nil {
-				return err
-			}
-		}
 	}
 	return nil
 }

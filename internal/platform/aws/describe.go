@@ -57,8 +57,10 @@ func report(list []types.Instance, reports map[string]pipeline.EnvironmentReport
 			if i.State.Name == types.InstanceStateNameRunning {
 				r.Healthy++
 			}
-		} else {
+		} else if tag(i.Tags, tagKept) == "" {
 			r.Pending = fleet
+		} else {
+			continue
 		}
 		if at, err := time.Parse(time.RFC3339, tag(i.Tags, tagExpires)); err == nil {
 			r.ExpiresAt = at

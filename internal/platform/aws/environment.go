@@ -33,7 +33,7 @@ const (
 // Prepare brings up a fleet: one instance by itself, several or lasting ones as an
 // Auto Scaling group behind a load balancer.
 func (p *Platform) Prepare(ctx context.Context, r pipeline.FleetRequest) (f pipeline.Fleet, err error) {
-	if err := p.check(r); err != nil {
+	if err := p.checkRequest(r); err != nil {
 		return f, err
 	}
 	defer func() {
@@ -55,11 +55,24 @@ func (p *Platform) Prepare(ctx context.Context, r pipeline.FleetRequest) (f pipe
 // balanced reports whether the fleet needs a load balancer.
 func balanced(r pipeline.FleetRequest) bool { return r.Lasting || r.Instances > 1 }
 
-// check refuses what can't be done on AWS.
-func (p *Platform) check(r pipeline.FleetRequest) error {
-	invalid := func(hint, format string, args ...any) error {
-		return pipeline.Errorf(pipeline.CodeInvalid, opPrepare, format, args...).WithHint("%s", hint)
+// Check implements pipeline.Platform.
+func (p *Platform) Check(e pipeline.EnvironmentSpec) error {
+	switch {
+	case e.SecretsVersion > 0:
+		return invalid("Let the service read them from AWS Secrets Manager or SSM, with the instance profile's role.",
+			"environment.env_wo can't be used on AWS: instances that start later would not have the values")
+	case e.Address != "":
+		return invalid("Remove it.", "environment.address %q has no meaning on AWS", e.Address)
 	}
+	return nil
+}
+
+func invalid(hint, format string, args ...any) error {
+	return pipeline.Errorf(pipeline.CodeInvalid, opPrepare, format, args...).WithHint("%s", hint)
+}
+
+// checkRequest refuses what can't be launched.
+func (p *Platform) checkRequest(r pipeline.FleetRequest) error {
 	switch {
 	case r.Instances < 1:
 		return invalid("Set instances to 1 or more.", "a fleet of %d instances", r.Instances)
@@ -67,16 +80,11 @@ func (p *Platform) check(r pipeline.FleetRequest) error {
 		return invalid("Set service = { start = … } on the pipeline.", "the service has no start command")
 	case r.Image == "":
 		return invalid("Set base_image on the commit stage to the image_id of a penstock_baked_image.", "there is no image to launch; on AWS an environment needs one")
-	case len(r.Secrets) > 0:
-		return invalid("Let the service read them from AWS Secrets Manager or SSM, with the instance profile's role.",
-			"environment.env_wo can't be used on AWS: instances that start later would not have the values")
-	case r.Address != "":
-		return invalid("Remove it.", "environment.address %q has no meaning on AWS", r.Address)
 	case balanced(r) && r.Artifact != "":
 		return invalid("Let a stage before this one bake the application image, as acceptance does.",
 			"%d instances of a lasting or balanced fleet can't be made from an artifact", r.Instances)
 	}
-	return nil
+	return p.Check(pipeline.EnvironmentSpec{Address: r.Address, SecretsVersion: int64(len(r.Secrets))})
 }
 
 func port(s pipeline.Service) int { return cmp.Or(s.Port, defaultPort) }
@@ -184,11 +192,11 @@ func (p *Platform) ofEnvironment(ctx context.Context, environment string, more .
 }
 
 // Shift sends the traffic to the prepared fleet, and ends the one before.
-func (p *Platform) Shift(ctx context.Context, environment, fleet string) (pipeline.EnvironmentReport, error) {
+func (p *Platform) Shift(ctx context.Context, environment, fleet string, t pipeline.Traffic) (pipeline.EnvironmentReport, error) {
 	if lb, err := p.balancer(ctx, environment); err != nil {
 		return pipeline.EnvironmentReport{}, err
 	} else if lb != nil {
-		if err := p.shiftGroup(ctx, *lb, environment, fleet); err != nil {
+		if err := p.shiftGroup(ctx, *lb, environment, fleet, t); err != nil {
 			return pipeline.EnvironmentReport{}, err
 		}
 	} else if err := p.shiftInstance(ctx, environment, fleet); err != nil {
@@ -239,6 +247,13 @@ func noFleet(op, environment, fleet string) error {
 
 // Discard removes a prepared fleet, and an environment that has no other.
 func (p *Platform) Discard(ctx context.Context, environment, fleet string) error {
+	lb, err := p.balancer(ctx, environment)
+	if err != nil {
+		return err
+	}
+	if lb != nil {
+		return p.discardGroup(ctx, *lb, environment, fleet)
+	}
 	list, err := p.ofEnvironment(ctx, environment)
 	if err != nil {
 		return err
@@ -259,9 +274,6 @@ func (p *Platform) Discard(ctx context.Context, environment, fleet string) error
 	}
 	if !serves {
 		return p.Destroy(ctx, environment)
-	}
-	if removed, err := p.removeGroup(ctx, environment, fleet); err != nil || !removed {
-		return err
 	}
 	return p.terminate(ctx, own...)
 }

@@ -57,7 +57,7 @@ func TestInstance(t *testing.T) {
 	if got := reports["e-gone"]; got.Status != pipeline.EnvGone {
 		t.Errorf("what never was: %+v", got)
 	}
-	report, err := b.Shift(t.Context(), "e-1", "f-1")
+	report, err := b.Shift(t.Context(), "e-1", "f-1", pipeline.Traffic{})
 	b.must(err)
 	if report.Endpoint != fleet.Endpoint || report.Serving != "f-1" || report.Healthy != 1 {
 		t.Errorf("after the shift: %+v", report)
@@ -67,7 +67,7 @@ func TestInstance(t *testing.T) {
 	next.Artifact, next.Service.Install, next.DataFrom = r.Artifact, r.Service.Install, "e-1"
 	_, err = b.Prepare(t.Context(), next)
 	b.must(err)
-	report, err = b.Shift(t.Context(), "e-1", "f-2")
+	report, err = b.Shift(t.Context(), "e-1", "f-2", pipeline.Traffic{})
 	b.must(err)
 	if got := b.get(report.Endpoint + "/data/migrations"); got != "migrated\nseeded\n" {
 		t.Errorf("the copied data is %q", got)
@@ -97,7 +97,7 @@ func TestGroup(t *testing.T) {
 	if got := b.get(one.Endpoint + "/env/VERSION"); got != "f-1" {
 		t.Errorf("the test listener reaches %q", got)
 	}
-	report, err := b.Shift(t.Context(), "e-2", "f-1")
+	report, err := b.Shift(t.Context(), "e-2", "f-1", pipeline.Traffic{})
 	b.must(err)
 	if report.Serving != "f-1" || report.Healthy != 2 || b.get(report.Endpoint+"/file/version") != "the artifact" {
 		t.Errorf("after the first deployment: %+v", report)
@@ -128,7 +128,7 @@ func TestGroup(t *testing.T) {
 	if got := b.get(report.Endpoint + "/env/VERSION"); got != "f-1" {
 		t.Errorf("before the shift %q serves", got)
 	}
-	report, err = b.Shift(t.Context(), "e-2", "f-2")
+	report, err = b.Shift(t.Context(), "e-2", "f-2", pipeline.Traffic{})
 	b.must(err)
 	if got := b.get(report.Endpoint + "/env/VERSION"); got != "f-2" || report.Instances != 2 {
 		t.Errorf("after the shift %q serves: %+v", got, report)
@@ -204,7 +204,7 @@ func TestExpiry(t *testing.T) {
 	r.ExpiresAt = time.Now().Add(time.Hour).Truncate(time.Second)
 	_, err := b.Prepare(t.Context(), r)
 	b.must(err)
-	_, err = b.Shift(t.Context(), "e-1", "f-1")
+	_, err = b.Shift(t.Context(), "e-1", "f-1", pipeline.Traffic{})
 	b.must(err)
 	later := r.ExpiresAt.Add(time.Hour)
 	b.must(b.Extend(t.Context(), "e-1", later))

@@ -19,7 +19,7 @@ func (b *bed) deploy(r pipeline.FleetRequest) error {
 	if _, err := b.Prepare(b.Context(), r); err != nil {
 		return err
 	}
-	_, err := b.Shift(b.Context(), r.Environment, r.Fleet)
+	_, err := b.Shift(b.Context(), r.Environment, r.Fleet, pipeline.Traffic{})
 	return err
 }
 

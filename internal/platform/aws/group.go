@@ -6,10 +6,12 @@ package aws
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -34,7 +36,10 @@ type group struct {
 	name    string
 	fleet   string
 	targets []string // ARNs of target groups
-	ids     []string // of instances
+	desired int      // number of instances
+	key     string   // of what it was made from
+	serving bool
+	ending  bool
 }
 
 // prepareGroup brings up a fleet as an Auto Scaling group whose targets get requests
@@ -44,19 +49,25 @@ func (p *Platform) prepareGroup(ctx context.Context, r pipeline.FleetRequest) (p
 	if err != nil {
 		return pipeline.Fleet{}, err
 	}
-	template, err := p.createTemplate(ctx, r) // first: Destroy finds a fleet by it
+	if _, err := p.alarmStates(ctx, r.Alarms); err != nil { // before an hour's deployment fails on a name
+		return pipeline.Fleet{}, err
+	}
+	there, err := p.groupsOf(ctx, r.Environment)
 	if err != nil {
 		return pipeline.Fleet{}, err
 	}
-	target, err := p.createTargetGroup(ctx, r)
+	size := r.Instances
+	for _, g := range there {
+		if g.serving { // it may have grown since
+			size = max(size, g.desired)
+		}
+	}
+	target, err := p.bringUp(ctx, &r, size, there)
 	if err != nil {
 		return pipeline.Fleet{}, err
 	}
-	if err := p.createGroup(ctx, r, template, target); err != nil {
-		return pipeline.Fleet{}, err
-	}
-	logf(r.Log, "Auto Scaling group %s of %d instances of image %s", groupName(r.Fleet), r.Instances, r.Image)
-	if err := p.point(ctx, lb.test, target); err != nil {
+	logf(r.Log, "Auto Scaling group %s of %d instances of image %s", groupName(r.Fleet), size, r.Image)
+	if err := p.point(ctx, lb.test, map[string]int32{target: 1}); err != nil {
 		return pipeline.Fleet{}, err
 	}
 	if !r.ExpiresAt.IsZero() {
@@ -67,10 +78,49 @@ func (p *Platform) prepareGroup(ctx context.Context, r pipeline.FleetRequest) (p
 	if err := p.readyGroup(ctx, r); err != nil {
 		return pipeline.Fleet{}, err
 	}
-	if err := p.awaitTargets(ctx, r, target); err != nil {
+	if err := p.awaitTargets(ctx, r, size, target); err != nil {
 		return pipeline.Fleet{}, err
 	}
 	return pipeline.Fleet{ID: r.Fleet, Endpoint: lb.endpoint(lb.testPort)}, nil
+}
+
+// bringUp makes the fleet's group and gives its target group. A fleet of the same
+// things that serves no more, which was kept for that, is taken instead: then r gets
+// its ID.
+func (p *Platform) bringUp(ctx context.Context, r *pipeline.FleetRequest, size int, there []group) (target string, err error) {
+	for _, g := range there {
+		if g.serving || g.ending || g.key != fleetKey(*r) || len(g.targets) != 1 {
+			continue
+		}
+		logf(r.Log, "fleet %s of the same build is still there", g.fleet)
+		r.Fleet = g.fleet
+		// Should this process die now, it is ended all the same.
+		if err := p.endGroupAt(ctx, g.fleet, p.Now().Add(reuseLimit)); err != nil {
+			return "", err
+		}
+		if err := p.label(ctx, r.Environment, g.fleet, map[string]string{tagKept: ""}); err != nil {
+			return "", err
+		}
+		return g.targets[0], p.setSize(ctx, g.fleet, r.Instances, size)
+	}
+	template, err := p.createTemplate(ctx, *r) // first: Destroy finds a fleet by it
+	if err != nil {
+		return "", err
+	}
+	if target, err = p.createTargetGroup(ctx, *r); err != nil {
+		return "", err
+	}
+	return target, p.createGroup(ctx, *r, size, template, target)
+}
+
+// reuseLimit is how long a deployment to a fleet that is taken again may take.
+const reuseLimit = 24 * time.Hour
+
+// fleetKey tells fleets apart that were made from different things.
+func fleetKey(r pipeline.FleetRequest) string {
+	text, _ := json.Marshal([]any{r.Image, r.InstanceType, serviceEnv(r), port(r.Service), r.Service.HealthCheck}) // plain values
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8])
 }
 
 // readyGroup does on one instance what is done once for a deployment.
@@ -132,15 +182,16 @@ func (p *Platform) createTemplate(ctx context.Context, r pipeline.FleetRequest) 
 
 // createGroup makes the Auto Scaling group. Its number of instances may be changed
 // by scaling policies: ours is the minimum and the start.
-func (p *Platform) createGroup(ctx context.Context, r pipeline.FleetRequest, template, target string) error {
+func (p *Platform) createGroup(ctx context.Context, r pipeline.FleetRequest, size int, template, target string) error {
 	name := groupName(r.Fleet)
 	tags := []groups.Tag{}
-	for _, t := range p.tags(r.Labels, p.fleetTags(r)) {
+	own := p.fleetTags(r)
+	own[tagKey] = fleetKey(r)
+	for _, t := range p.tags(r.Labels, own) {
 		tags = append(tags, groups.Tag{Key: t.Key, Value: t.Value, PropagateAtLaunch: aws.Bool(true), ResourceId: aws.String(name), ResourceType: aws.String("auto-scaling-group")})
 	}
-	n := int32(r.Instances)
 	_, err := p.groups.CreateAutoScalingGroup(ctx, &autoscaling.CreateAutoScalingGroupInput{
-		AutoScalingGroupName: aws.String(name), MinSize: aws.Int32(n), MaxSize: aws.Int32(2 * n), DesiredCapacity: aws.Int32(n),
+		AutoScalingGroupName: aws.String(name), MinSize: aws.Int32(int32(r.Instances)), MaxSize: aws.Int32(maxSize(r.Instances, size)), DesiredCapacity: aws.Int32(int32(size)),
 		LaunchTemplate:    &groups.LaunchTemplateSpecification{LaunchTemplateId: aws.String(template), Version: aws.String("1")},
 		VPCZoneIdentifier: aws.String(strings.Join(p.Settings.Subnets, ",")), TargetGroupARNs: []string{target},
 		HealthCheckType: aws.String("ELB"), HealthCheckGracePeriod: aws.Int32(int32((startTimeout(r.Service) + p.boot()) / time.Second)), Tags: tags,
@@ -151,6 +202,9 @@ func (p *Platform) createGroup(ctx context.Context, r pipeline.FleetRequest, tem
 	return cloud.Fault(ctx, opPrepare, err)
 }
 
+// maxSize is how far scaling policies may let a group of so many instances grow.
+func maxSize(instances, size int) int32 { return int32(max(2*instances, size)) }
+
 func startTimeout(s pipeline.Service) time.Duration {
 	if s.HealthCheck == nil {
 		return pipeline.DefaultStartTimeout
@@ -159,10 +213,10 @@ func startTimeout(s pipeline.Service) time.Duration {
 }
 
 // awaitTargets waits until as many targets as wanted are healthy.
-func (p *Platform) awaitTargets(ctx context.Context, r pipeline.FleetRequest, target string) error {
-	err := p.wait(ctx, fmt.Sprintf("%d healthy instances of %s", r.Instances, groupName(r.Fleet)), startTimeout(r.Service)+2*p.boot(), func(ctx context.Context) (poll.Probe, error) {
-		healthy, state, err := p.health(ctx, target)
-		if err != nil || healthy >= r.Instances {
+func (p *Platform) awaitTargets(ctx context.Context, r pipeline.FleetRequest, size int, target string) error {
+	err := p.wait(ctx, fmt.Sprintf("%d healthy instances of %s", size, groupName(r.Fleet)), startTimeout(r.Service)+2*p.boot(), func(ctx context.Context) (poll.Probe, error) {
+		healthy, _, state, err := p.health(ctx, target)
+		if err != nil || healthy >= size {
 			return poll.Probe{Done: err == nil}, err
 		}
 		return poll.Probe{State: fmt.Sprintf("%d healthy; %s", healthy, state)}, p.failedActivity(ctx, r.Fleet)
@@ -181,13 +235,14 @@ func (p *Platform) awaitTargets(ctx context.Context, r pipeline.FleetRequest, ta
 		WithHint("Let the service listen on $HOST:$PORT, or correct health_check or raise its start_timeout.")
 }
 
-// health gives the number of healthy targets, and in words what the others are.
-func (p *Platform) health(ctx context.Context, target string) (int, string, error) {
+// health gives the numbers of healthy and of all targets, and in words what one of
+// the others is.
+func (p *Platform) health(ctx context.Context, target string) (healthy, all int, state string, err error) {
 	out, err := p.balancers.DescribeTargetHealth(ctx, &elb.DescribeTargetHealthInput{TargetGroupArn: aws.String(target)})
 	if err != nil {
-		return 0, "", err
+		return 0, 0, "", err
 	}
-	healthy, state := 0, "no targets yet"
+	state = "no targets yet"
 	for _, t := range out.TargetHealthDescriptions {
 		if t.TargetHealth.State == balancers.TargetHealthStateEnumHealthy {
 			healthy++
@@ -195,7 +250,7 @@ func (p *Platform) health(ctx context.Context, target string) (int, string, erro
 		}
 		state = fmt.Sprintf("%s is %s (%s)", aws.ToString(t.Target.Id), t.TargetHealth.State, cmp.Or(aws.ToString(t.TargetHealth.Description), string(t.TargetHealth.Reason)))
 	}
-	return healthy, state, nil
+	return healthy, len(out.TargetHealthDescriptions), state, nil
 }
 
 // failedActivity gives why a group can't launch instances, if so.
@@ -227,13 +282,28 @@ func (p *Platform) groupsOf(ctx context.Context, environment string) ([]group, e
 		for _, g := range page.AutoScalingGroups {
 			one := group{name: aws.ToString(g.AutoScalingGroupName), targets: g.TargetGroupARNs}
 			one.fleet = strings.TrimPrefix(one.name, groupName(""))
-			for _, i := range g.Instances {
-				one.ids = append(one.ids, aws.ToString(i.InstanceId))
+			one.ending = aws.ToString(g.Status) != "" // Auto Scaling gives one only to what is being deleted
+			one.desired = int(aws.ToInt32(g.DesiredCapacity))
+			for _, t := range g.Tags {
+				switch aws.ToString(t.Key) {
+				case tagKey:
+					one.key = aws.ToString(t.Value)
+				case tagServing:
+					one.serving = aws.ToString(t.Value) == "true"
+				}
 			}
 			list = append(list, one)
 		}
 	}
 	return list, nil
+}
+
+// setSize sets the least number of instances of a group, and the present one.
+func (p *Platform) setSize(ctx context.Context, fleet string, instances, size int) error {
+	_, err := p.groups.UpdateAutoScalingGroup(ctx, &autoscaling.UpdateAutoScalingGroupInput{
+		AutoScalingGroupName: aws.String(groupName(fleet)), MinSize: aws.Int32(int32(instances)), MaxSize: aws.Int32(maxSize(instances, size)), DesiredCapacity: aws.Int32(int32(size)),
+	})
+	return cloud.Fault(ctx, "resize fleet "+fleet, err)
 }
 
 // resizeGroup changes the size of the group that serves.
@@ -250,41 +320,37 @@ func (p *Platform) resizeGroup(ctx context.Context, environment string, instance
 		if g.fleet != reports[environment].Serving {
 			continue
 		}
-		n := int32(instances)
-		_, err := p.groups.UpdateAutoScalingGroup(ctx, &autoscaling.UpdateAutoScalingGroupInput{
-			AutoScalingGroupName: aws.String(g.name), MinSize: aws.Int32(n), MaxSize: aws.Int32(2 * n), DesiredCapacity: aws.Int32(n),
-		})
-		if err != nil {
-			return cloud.Fault(ctx, "resize environment "+environment, err)
+		if err := p.setSize(ctx, g.fleet, instances, instances); err != nil {
+			return err
 		}
-		return p.awaitTargets(ctx, pipeline.FleetRequest{Environment: environment, Fleet: g.fleet, Instances: instances}, g.targets[0])
+		return p.awaitTargets(ctx, pipeline.FleetRequest{Environment: environment, Fleet: g.fleet}, instances, g.targets[0])
 	}
 	return noFleet("resize environment", environment, reports[environment].Serving)
 }
 
-// removeGroup removes a fleet, group, target group and template, unless it has the
-// traffic, which the listener alone says for sure.
-func (p *Platform) removeGroup(ctx context.Context, environment, fleet string) (removed bool, err error) {
-	lb, err := p.balancer(ctx, environment)
-	if err != nil {
-		return false, err
+// discardGroup removes a fleet, unless it has traffic, which the listener alone says
+// for sure. An environment in which nothing has goes with it.
+func (p *Platform) discardGroup(ctx context.Context, lb balancer, environment, fleet string) error {
+	if len(lb.weights) == 0 {
+		return p.Destroy(ctx, environment)
 	}
-	if lb != nil {
-		target, err := p.targetGroup(ctx, fleet)
-		if err != nil || target != "" && slices.Contains(lb.targets, target) {
-			return false, err
-		}
-		if target != "" && lb.test != "" {
-			if _, err := p.balancers.ModifyListener(ctx, &elb.ModifyListenerInput{ListenerArn: aws.String(lb.test), DefaultActions: nobody()}); err != nil {
-				return false, cloud.Fault(ctx, "point listener", err)
-			}
+	target, err := p.targetGroup(ctx, fleet)
+	if err != nil || lb.weights[target] > 0 {
+		return err
+	}
+	if target != "" && lb.test != "" {
+		if err := p.point(ctx, lb.test, nil); err != nil {
+			return err
 		}
 	}
-	return true, p.deleteGroup(ctx, fleet)
+	return p.deleteGroup(ctx, fleet)
 }
 
 func (p *Platform) deleteGroup(ctx context.Context, fleet string) error {
 	op, name := "remove fleet "+fleet, groupName(fleet)
+	if err := p.removeSchedule(ctx, fleet, kindKept); err != nil {
+		return err
+	}
 	_, err := p.groups.DeleteAutoScalingGroup(ctx, &autoscaling.DeleteAutoScalingGroupInput{AutoScalingGroupName: aws.String(name), ForceDelete: aws.Bool(true)})
 	if err != nil && !absent(err) {
 		return cloud.Fault(ctx, op, err)

@@ -21,6 +21,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
@@ -71,13 +72,14 @@ type Options struct {
 // Platform keeps images and environments in an account and region.
 type Platform struct {
 	Options
-	ec2       *ec2.Client
-	ssm       *ssm.Client
-	s3        *s3.Client
-	presign   *s3.PresignClient
-	groups    *autoscaling.Client
-	balancers *elb.Client
-	scheduler *scheduler.Client
+	ec2        *ec2.Client
+	ssm        *ssm.Client
+	s3         *s3.Client
+	presign    *s3.PresignClient
+	groups     *autoscaling.Client
+	balancers  *elb.Client
+	scheduler  *scheduler.Client
+	cloudwatch *cloudwatch.Client
 
 	instances *cloud.Batcher[string, types.Instance] // by ID
 	images    *cloud.Batcher[string, types.Image]    // by ID
@@ -101,6 +103,7 @@ func New(o Options) *Platform {
 	p := &Platform{
 		Options: o, ec2: ec2.NewFromConfig(o.Config), ssm: ssm.NewFromConfig(o.Config), s3: objects, presign: s3.NewPresignClient(objects),
 		groups: autoscaling.NewFromConfig(o.Config), balancers: elb.NewFromConfig(o.Config), scheduler: scheduler.NewFromConfig(o.Config),
+		cloudwatch: cloudwatch.NewFromConfig(o.Config),
 	}
 	p.instances = cloud.NewBatcher(p.fetchInstances)
 	p.images = cloud.NewBatcher(p.fetchImages)
@@ -122,6 +125,7 @@ const (
 	tagEndpoint    = "penstock:endpoint"    // of the environment
 	tagExpires     = "penstock:expires"     // RFC 3339
 	tagPort        = "penstock:port"        // that the service listens on
+	tagKept        = "penstock:kept"        // RFC 3339: until when a fleet is kept for a rollback; empty where it is not
 	tagInstalled   = "penstock:installed"   // true on an instance on which an artifact was installed
 
 	roleBuilder  = "builder"

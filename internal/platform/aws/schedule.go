@@ -70,13 +70,18 @@ func (p *Platform) scheduleEnd(ctx context.Context, environment string, at time.
 	return nil
 }
 
+// kindKept is the suffix of the schedule that ends a fleet that is kept for a while.
+const kindKept = "kept"
+
 // scheduleKinds are the suffixes of an environment's schedules.
 var scheduleKinds = []string{"instances", "group", "balancer"}
 
-func scheduleName(environment, kind string) string { return "penstock-" + environment + "-" + kind }
+// scheduleName names a schedule of an environment or of a fleet.
+func scheduleName(id, kind string) string { return "penstock-" + id + "-" + kind }
 
-func (p *Platform) schedule(ctx context.Context, environment string, at time.Time, e ending) error {
-	op := "schedule the end of environment " + environment
+// schedule makes or moves a schedule of an environment or a fleet.
+func (p *Platform) schedule(ctx context.Context, id string, at time.Time, e ending) error {
+	op := "schedule the end of " + id
 	input, err := json.Marshal(e.input)
 	if err != nil {
 		return pipeline.Errorf(pipeline.CodeInternal, op, "%w", err)
@@ -87,9 +92,9 @@ func (p *Platform) schedule(ctx context.Context, environment string, at time.Tim
 	}
 	expression := aws.String(fmt.Sprintf("at(%s)", at.UTC().Format("2006-01-02T15:04:05")))
 	window := &schedulertypes.FlexibleTimeWindow{Mode: schedulertypes.FlexibleTimeWindowModeOff}
-	name := aws.String(scheduleName(environment, e.name))
+	name := aws.String(scheduleName(id, e.name))
 	_, err = p.scheduler.CreateSchedule(ctx, &scheduler.CreateScheduleInput{
-		Name: name, ClientToken: aws.String(cut(environment+"-"+e.name+"-"+fmt.Sprint(at.Unix()), 64)), ScheduleExpression: expression,
+		Name: name, ClientToken: aws.String(cut(id+"-"+e.name+"-"+fmt.Sprint(at.Unix()), 64)), ScheduleExpression: expression,
 		Target: target, FlexibleTimeWindow: window, ActionAfterCompletion: schedulertypes.ActionAfterCompletionDelete,
 	})
 	if cloud.Is(err, "ConflictException") {
@@ -112,12 +117,19 @@ func partition(region string) string {
 
 func (p *Platform) removeSchedules(ctx context.Context, environment string) error {
 	for _, kind := range scheduleKinds {
-		_, err := p.scheduler.DeleteSchedule(ctx, &scheduler.DeleteScheduleInput{Name: aws.String(scheduleName(environment, kind))})
-		if err != nil && !cloud.IsNotFound(err) {
-			return cloud.Fault(ctx, "remove the schedules of environment "+environment, err)
+		if err := p.removeSchedule(ctx, environment, kind); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func (p *Platform) removeSchedule(ctx context.Context, id, kind string) error {
+	_, err := p.scheduler.DeleteSchedule(ctx, &scheduler.DeleteScheduleInput{Name: aws.String(scheduleName(id, kind))})
+	if cloud.IsNotFound(err) {
+		return nil
+	}
+	return cloud.Fault(ctx, "remove the schedules of "+id, err)
 }
 
 // Extend sets when the environment ends by itself: in the schedule, in the tags, and

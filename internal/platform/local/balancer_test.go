@@ -150,7 +150,7 @@ func TestDrainTimeout(t *testing.T) {
 	r.DrainTimeout = 300 * time.Millisecond
 	b.prepare(r)
 	began := time.Now()
-	_, err = b.Shift(t.Context(), "e-1", "f-2")
+	_, err = b.Shift(t.Context(), "e-1", "f-2", pipeline.Traffic{})
 	b.must(err)
 	if took := time.Since(began); took < r.DrainTimeout || took > 5*time.Second {
 		t.Errorf("the shift took %v, want a little more than %v", took, r.DrainTimeout)

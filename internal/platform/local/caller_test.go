@@ -43,7 +43,7 @@ func playCaller() {
 		panic(err)
 	}
 	fmt.Println("prepared")
-	if _, err := p.Shift(context.Background(), c.Request.Environment, c.Request.Fleet); err != nil {
+	if _, err := p.Shift(context.Background(), c.Request.Environment, c.Request.Fleet, pipeline.Traffic{}); err != nil {
 		panic(err)
 	}
 	fmt.Println("shifted")

@@ -36,6 +36,6 @@
 //		platform := local.New(local.Options{Dir: ".penstock"})
 //		fleet, err := platform.Prepare(ctx, pipeline.FleetRequest{Environment: "e-1", Fleet: "f-1", …})
 //		…
-//		report, err := platform.Shift(ctx, "e-1", fleet.ID)
+//		report, err := platform.Shift(ctx, "e-1", fleet.ID, pipeline.Traffic{})
 //	}
 package local

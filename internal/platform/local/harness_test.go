@@ -66,7 +66,7 @@ func (b *bed) prepare(r pipeline.FleetRequest) pipeline.Fleet {
 func (b *bed) serve(r pipeline.FleetRequest) string {
 	b.Helper()
 	b.prepare(r)
-	report, err := b.Shift(b.Context(), "e-1", r.Fleet)
+	report, err := b.Shift(b.Context(), "e-1", r.Fleet, pipeline.Traffic{})
 	b.must(err)
 	return report.Endpoint
 }

@@ -107,7 +107,7 @@ func TestPort(t *testing.T) {
 	r.Fleet, r.Address = "f-3b", "192.0.2.1"
 	_, err = b.Prepare(b.Context(), r)
 	b.must(err)
-	_, err = b.Shift(b.Context(), "e-1", "f-3b")
+	_, err = b.Shift(b.Context(), "e-1", "f-3b", pipeline.Traffic{})
 	b.wantError(err, pipeline.CodeFailed, "Set address", "192.0.2.1")
 	b.wantGet(endpointURL(loopback, next)+"/env/PENSTOCK_ENVIRONMENT", "e-1")
 	r.Address = ""
@@ -118,7 +118,7 @@ func TestPort(t *testing.T) {
 	b.prepare(r)
 	l, err := net.Listen("tcp", net.JoinHostPort(loopback, strings.TrimPrefix(endpointURL("", late), "http://127.0.0.1:")))
 	b.must(err)
-	_, err = b.Shift(b.Context(), "e-1", "f-4")
+	_, err = b.Shift(b.Context(), "e-1", "f-4", pipeline.Traffic{})
 	b.wantError(err, pipeline.CodeFailed, "set port", "in use")
 	b.must(l.Close())
 	b.wantGet(endpointURL(loopback, next)+"/env/PENSTOCK_ENVIRONMENT", "e-1")

@@ -32,7 +32,7 @@ func TestSupervisorKilled(t *testing.T) {
 	if d := b.report(); d.Status != pipeline.EnvGone || !strings.Contains(d.Reason, "healthy on port") {
 		t.Errorf("after the kill: %+v", d)
 	}
-	_, err = b.Shift(b.Context(), "e-1", "f-1")
+	_, err = b.Shift(b.Context(), "e-1", "f-1", pipeline.Traffic{})
 	b.wantError(err, pipeline.CodeNotFound, "Apply again", "e-1 is gone")
 
 	// A restore that fails does not cost the data.
@@ -82,7 +82,7 @@ func TestShiftToUnhealthy(t *testing.T) {
 	b.prepare(b.request("f-2"))
 	b.must(os.WriteFile(filepath.Join(fleetPath(b.dir("e-1"), "f-2"), "i-0", instanceRoot, "sick"), nil, 0o600))
 	b.await("the instance to be unhealthy", func() bool { return strings.Contains(b.log(), "unhealthy: GET /healthz") })
-	_, err := b.Shift(t.Context(), "e-1", "f-2")
+	_, err := b.Shift(t.Context(), "e-1", "f-2", pipeline.Traffic{})
 	b.wantError(err, pipeline.CodeFailed, "", "no instance of fleet f-2 is healthy any more")
 	b.wantGet(versionAt(endpoint), "f-1")
 }
@@ -149,7 +149,7 @@ func TestSupervisorEndsMeanwhile(t *testing.T) {
 	b.await("the supervisor to end", func() bool { return !newClient(b.dir("e-1")).alive() })
 	b.must(os.WriteFile(filepath.Join(filepath.Dir(tree), "go"), nil, 0o600))
 	b.must(<-ended)
-	report, err := b.Shift(t.Context(), "e-1", "f-2")
+	report, err := b.Shift(t.Context(), "e-1", "f-2", pipeline.Traffic{})
 	b.must(err)
 	if report.Endpoint != endpoint || report.Serving != "f-2" {
 		t.Errorf("restored as %+v, was at %s", report, endpoint)

@@ -25,7 +25,7 @@ func testLaunch(s *suite) {
 	if d := s.describe("e-1"); d.Status != pipeline.EnvRunning || d.Pending != "f-1" || d.Serving != "" || d.Endpoint != "" {
 		s.Errorf("before the shift: %+v", d)
 	}
-	report, err := s.Platform.Shift(s.Context(), "e-1", "f-1")
+	report, err := s.Platform.Shift(s.Context(), "e-1", "f-1", pipeline.Traffic{})
 	s.must(err)
 	s.wantGet(report.Endpoint+"/file/version", "one")
 	want := pipeline.EnvironmentReport{ID: "e-1", Status: pipeline.EnvRunning, Endpoint: report.Endpoint, Serving: "f-1", Instances: 2, Healthy: 2}
@@ -168,7 +168,7 @@ func testFailedFleet(s *suite) {
 			s.Errorf("after a failed launch: %+v, want %+v", d, before)
 		}
 	}
-	_, err = s.Platform.Shift(s.Context(), "e-1", "f-3")
+	_, err = s.Platform.Shift(s.Context(), "e-1", "f-3", pipeline.Traffic{})
 	s.wantCode(err, pipeline.CodeNotFound)
 }
 
@@ -233,9 +233,9 @@ func testRepeat(s *suite) {
 	if again != first {
 		s.Errorf("a second Prepare gives %+v, want %+v", again, first)
 	}
-	report, err := s.Platform.Shift(s.Context(), "e-1", "f-1")
+	report, err := s.Platform.Shift(s.Context(), "e-1", "f-1", pipeline.Traffic{})
 	s.must(err)
-	repeated, err := s.Platform.Shift(s.Context(), "e-1", "f-1")
+	repeated, err := s.Platform.Shift(s.Context(), "e-1", "f-1", pipeline.Traffic{})
 	s.must(err)
 	if repeated != report {
 		s.Errorf("a second Shift gives %+v, want %+v", repeated, report)
@@ -262,7 +262,7 @@ func testConcurrent(s *suite) {
 	for i, r := range requests {
 		all.Go(func() {
 			if _, errs[i] = s.Platform.Prepare(s.Context(), r); errs[i] == nil {
-				_, errs[i] = s.Platform.Shift(s.Context(), r.Environment, r.Fleet)
+				_, errs[i] = s.Platform.Shift(s.Context(), r.Environment, r.Fleet, pipeline.Traffic{})
 			}
 		})
 	}

@@ -165,7 +165,7 @@ func (s *suite) prepare(r pipeline.FleetRequest) pipeline.Fleet {
 func (s *suite) serve(r pipeline.FleetRequest) string {
 	s.Helper()
 	s.prepare(r)
-	report, err := s.Platform.Shift(s.Context(), r.Environment, r.Fleet)
+	report, err := s.Platform.Shift(s.Context(), r.Environment, r.Fleet, pipeline.Traffic{})
 	s.must(err)
 	return report.Endpoint
 }

@@ -50,7 +50,7 @@ func testDrain(s *suite) {
 	resp, err := http.Get(endpoint + "/slow/1s")
 	s.must(err)
 	defer func() { _ = resp.Body.Close() }()
-	_, err = s.Platform.Shift(s.Context(), "e-1", "f-2")
+	_, err = s.Platform.Shift(s.Context(), "e-1", "f-2", pipeline.Traffic{})
 	s.must(err)
 	body, err := io.ReadAll(resp.Body)
 	s.must(err)
@@ -191,6 +191,6 @@ func testUnknown(s *suite) {
 			s.Errorf("after Destroy: %+v", d)
 		}
 	}
-	_, err = s.Platform.Shift(s.Context(), "e-1", "f-1")
+	_, err = s.Platform.Shift(s.Context(), "e-1", "f-1", pipeline.Traffic{})
 	s.wantCode(err, pipeline.CodeNotFound)
 }
