@@ -176,10 +176,12 @@ func (c *Cloud) Count() map[string]int {
 }
 
 // Fail makes requests fail from now on.
-func (c *Cloud) Fail(f Fault) {
+func (c *Cloud) Fail(faults ...Fault) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.faults = append(c.faults, &f)
+	for _, f := range faults {
+		c.faults = append(c.faults, &f)
+	}
 }
 
 // Mend forgets all faults.

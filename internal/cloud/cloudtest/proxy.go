@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/aws/smithy-go/encoding/cbor"
 )
 
 // request is a request to AWS, taken apart.
@@ -98,6 +100,8 @@ func (s *server) parse(hr *http.Request) (*request, error) {
 			return nil, err
 		}
 		r.action = r.form.Get("Action")
+	case operation.MatchString(hr.URL.Path):
+		r.action = operation.FindStringSubmatch(hr.URL.Path)[1]
 	default:
 		r.action = hr.Method
 	}
@@ -133,6 +137,7 @@ func (s *server) answer(r *request) answer {
 		"elasticloadbalancing/ModifyListener":        (*account).modifyListener,
 		"elasticloadbalancing/DeleteListener":        (*account).deleteListener,
 		"dynamodb/TransactWriteItems":                (*account).transact,
+		"monitoring/DescribeAlarms":                  (*account).describeAlarms,
 	}
 	if h, ok := handlers[r.service+"/"+r.action]; ok {
 		return h(r.account, r)
@@ -229,6 +234,9 @@ func (r *request) fail(status int, code, message string) answer {
 		return xml(status, fmt.Sprintf("<Error><Code>%s</Code><Message>%s</Message><RequestId>test</RequestId></Error>", code, escape(message)))
 	case "autoscaling", "elasticloadbalancing", "sts", "cloudformation", "iam", "sns":
 		return xml(status, fmt.Sprintf("<ErrorResponse><Error><Type>Sender</Type><Code>%s</Code><Message>%s</Message></Error><RequestId>test</RequestId></ErrorResponse>", code, escape(message)))
+	case "monitoring":
+		body := cbor.Encode(cbor.Map{"__type": cbor.String(code), "message": cbor.String(message)})
+		return answer{status: status, header: http.Header{"Content-Type": {"application/cbor"}, "Smithy-Protocol": {"rpc-v2-cbor"}}, body: body}
 	default:
 		return reply(status, map[string]string{"__type": code, "message": message})
 	}

@@ -156,11 +156,11 @@ func TestBakeIsFinished(t *testing.T) {
 // image, and nothing else is left.
 func TestBakeFaults(t *testing.T) {
 	t.Parallel()
-	for _, after := range []bool{false, true} {
+	for name, fault := range faults {
 		for k := 1; ; k++ {
 			b := newBed(t)
 			b.Platform = New(Options{Config: b.noRetry(), Settings: b.Settings, Pause: 10 * time.Millisecond})
-			b.cloud.Fail(cloudtest.Fault{Nth: k, Code: "InternalFailure", Status: 400, After: after})
+			b.cloud.Fail(fault(k)...)
 			_, err := b.Bake(t.Context(), b.bakeRequest("r-1"))
 			b.cloud.Mend()
 			if err == nil && len(b.cloud.Calls()) < k {
@@ -172,7 +172,7 @@ func TestBakeFaults(t *testing.T) {
 			images, err := b.Images(t.Context())
 			b.must(err)
 			if len(images) != 1 || images[0].ID != image.ID {
-				t.Errorf("request %d (after %v) fails: there are images %v, and the bake gave %s", k, after, images, image.ID)
+				t.Errorf("%s (request %d): there are images %v, and the bake gave %s", name, k, images, image.ID)
 			}
 			b.wantNothing()
 		}

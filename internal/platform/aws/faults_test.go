@@ -5,6 +5,7 @@ package aws
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"testing"
@@ -19,8 +20,23 @@ func (b *bed) deploy(r pipeline.FleetRequest) error {
 	if _, err := b.Prepare(b.Context(), r); err != nil {
 		return err
 	}
-	_, err := b.Shift(b.Context(), r.Environment, r.Fleet, pipeline.Traffic{})
+	_, err := b.Shift(b.Context(), r.Environment, r.Fleet, pipeline.Traffic{Steps: []pipeline.ShiftStep{{Percent: 50, Hold: time.Millisecond}}})
 	return err
+}
+
+// faults are the ways in which the kth request of some work can go wrong. A process
+// that was killed makes no more requests.
+var faults = map[string]func(k int) []cloudtest.Fault{
+	"the request fails": func(k int) []cloudtest.Fault { return []cloudtest.Fault{{Nth: k, Code: "InternalFailure"}} },
+	"the answer is lost": func(k int) []cloudtest.Fault {
+		return []cloudtest.Fault{{Nth: k, Code: "InternalFailure", After: true}}
+	},
+	"killed before it": func(k int) []cloudtest.Fault {
+		return []cloudtest.Fault{{Nth: k, Code: "InternalFailure", Times: math.MaxInt}}
+	},
+	"killed after it": func(k int) []cloudtest.Fault {
+		return []cloudtest.Fault{{Nth: k, Code: "InternalFailure", After: true}, {Nth: k, Code: "InternalFailure", Times: math.MaxInt}}
+	},
 }
 
 // Whichever request of a deployment fails or loses its answer: what served before
@@ -28,12 +44,12 @@ func (b *bed) deploy(r pipeline.FleetRequest) error {
 // environment's end nothing is left.
 func TestDeploymentFaults(t *testing.T) {
 	t.Parallel()
-	every := 5 // all of them take minutes
+	every := 10 // all of them take minutes
 	if os.Getenv("PENSTOCK_SOAK") != "" {
 		every = 1
 	}
-	for _, after := range []bool{false, true} {
-		t.Run(fmt.Sprintf("after %v", after), func(t *testing.T) {
+	for name, fault := range faults {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newBed(t)
 			image := b.app()
@@ -46,7 +62,7 @@ func TestDeploymentFaults(t *testing.T) {
 			b.must(b.deploy(request("f-0")))
 			for k := 1 + rand.IntN(every); ; k += every {
 				b.cloud.ResetCalls()
-				b.cloud.Fail(cloudtest.Fault{Nth: k, Code: "InternalFailure", Status: 400, After: after})
+				b.cloud.Fail(fault(k)...)
 				failed := b.deploy(request(fmt.Sprintf("f-%d-a", k)))
 				calls := len(b.cloud.Calls())
 				b.cloud.Mend()
