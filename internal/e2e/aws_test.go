@@ -82,7 +82,7 @@ func TestRouteOnAWS(t *testing.T) {
 		`command = "cp \"$PENSTOCK_SOURCE/image/rootfs/etc/motd\" etc/stamp"`, `command = "mkdir -p etc; cp \"$PENSTOCK_SOURCE/image/rootfs/etc/motd\" etc/stamp"`,
 		`after    = [penstock_stage.acceptance.passed]
 }`, `after    = [penstock_stage.acceptance.passed]
-  environment = { port = 8000, drain_timeout = "1s" }
+  environment = { port = 8000, drain_timeout = "1s", shift = [{ percent = 50, hold = "1s" }], alarms = ["errors"], keep_previous = "1h" }
 }`,
 		`interval = "50ms"`, `interval = "50ms", start_timeout = "5s"`,
 	).Replace(faultConfig()) + `
@@ -94,6 +94,7 @@ resource "penstock_self_service_env" "alice" {
 }
 output "alice" { value = penstock_self_service_env.alice.endpoint }
 `
+	c.SetAlarm("errors", "OK")
 	s := newSite(t, config)
 	s.env = append(append(s.env, c.Environ()...), "PENSTOCK_AWS_PAUSE=20ms")
 	s.apply()

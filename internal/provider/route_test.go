@@ -53,7 +53,6 @@ func plan(checks ...plancheck.PlanCheck) resource.ConfigPlanChecks {
 func TestAccRoute(t *testing.T) {
 	b := newBench(t)
 	none := knownvalue.Null()
-	var one, two string
 	run(t,
 		resource.TestStep{ // up to the first decision; the plan after it is empty
 			Config: b.config(nil),
@@ -73,8 +72,6 @@ func TestAccRoute(t *testing.T) {
 			},
 		},
 	)
-	_ = one
-	_ = two
 }
 
 // TestAccPromotion promotes, changes, fails and rolls back.

@@ -1,0 +1,52 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider_test
+
+import (
+	"fmt"
+	"regexp"
+	"testing"
+
+	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
+)
+
+// What is wrong in a stage is said of the argument, by validate or by plan.
+func TestAccInvalidStage(t *testing.T) {
+	tests := map[string]struct {
+		kind, arguments, want string
+	}{
+		"a shift that does not grow": {
+			"production", `environment = { shift = [{ percent = 50, hold = "1m" }, { percent = 20, hold = "1m" }] }`,
+			`Shift does not grow.*20 % of the traffic, and the one before 50 %`,
+		},
+		"a share of nothing":       {"production", `environment = { shift = [{ percent = 0, hold = "1m" }] }`, `percent.*between 1\s+and 99`},
+		"a hold that is no time":   {"production", `environment = { shift = [{ percent = 10, hold = "soon" }] }`, `soon`},
+		"alarms of what ends":      {"capacity", `environment = { alarms = ["errors"] }`, `Environment does not last.*alarms`},
+		"an alarm twice":           {"production", `environment = { alarms = ["errors", "errors"] }`, `(?i)duplicate`},
+		"a shift without AWS":      {"production", `environment = { shift = [{ percent = 10, hold = "1m" }] }`, `environment.shift has no\s+meaning on\s+the\s+local\s+platform`},
+		"a kept fleet without AWS": {"production", `environment = { keep_previous = "1h" }`, `environment.keep_previous has no\s+meaning`},
+		"production that ends":     {"production", `environment = { keep = false }`, `Production lasts`},
+		"a pinned commit stage":    {"commit", `build = "b-0123456789"`, `no build`},
+		"a source of another type": {"acceptance", `base_image = "img-1"`, `no\s+base_image`},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run(t, resource.TestStep{
+				Config: fmt.Sprintf(`
+provider "penstock" { data_dir = %q }
+resource "penstock_pipeline" "p" {
+  name    = "p"
+  service = { start = "exec sleep 60" }
+}
+resource "penstock_stage" "s" {
+  pipeline = penstock_pipeline.p.name
+  type     = %q
+  %s
+}`, t.TempDir(), tt.kind, tt.arguments),
+				ExpectError: regexp.MustCompile(`(?s)` + tt.want),
+			})
+		})
+	}
+}
