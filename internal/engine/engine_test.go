@@ -436,3 +436,28 @@ func (d *desk) picture() string {
 		len(d.envs), pending, len(d.images), len(d.artifacts), len(work), len(leases), len(st.Recipes))
 	return b.String()
 }
+
+// The fleet that replaces another is launched with its own build and definition, and
+// the record tells of the one that serves until the traffic has gone over.
+func TestNextFleet(t *testing.T) {
+	d := open(t)
+	prod := stage(pipeline.TypeProduction, "acceptance")
+	prod.Trigger = pipeline.TriggerAutomatic
+	route := func(digest string) []pipeline.Stage {
+		return []pipeline.Stage{commit(digest), stage(pipeline.TypeAcceptance, "commit"), prod}
+	}
+	d.mustApply(route("1"))
+	env := *prod.Env
+	env.Env, env.Alarms = map[string]string{"COLOUR": "blue"}, []string{"errors"}
+	prod.Env = &env
+	d.mustApply(route("2"))
+	st, err := d.State(context.Background(), "shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, _ := st.RunEnvironment("production", pipeline.ForStage)
+	r := d.envs[e.ID].requests[d.envs[e.ID].serving]
+	if r.Env["PENSTOCK_BUILD"] != build("2") || r.Env["COLOUR"] != "blue" || len(r.Alarms) != 1 || r.Labels.Build != build("2") {
+		t.Errorf("the second fleet was launched with %v, alarms %v, labels %+v", r.Env, r.Alarms, r.Labels)
+	}
+}

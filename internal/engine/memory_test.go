@@ -43,6 +43,7 @@ type world struct {
 
 type memEnv struct {
 	serving, pending string
+	requests         map[string]pipeline.FleetRequest
 	installed        map[string]string // image that a fleet's installed state would bake to
 	instances        int
 	port             int
@@ -342,12 +343,12 @@ func (p memPlatform) Prepare(ctx context.Context, r pipeline.FleetRequest) (flee
 		}
 		env := p.envs[r.Environment]
 		if env == nil {
-			env = &memEnv{installed: map[string]string{}, port: 40000 + len(p.envs)}
+			env = &memEnv{installed: map[string]string{}, requests: map[string]pipeline.FleetRequest{}, port: 40000 + len(p.envs)}
 			p.envs[r.Environment] = env
 		}
 		env.pending, env.expires = r.Fleet, r.ExpiresAt
 		env.instances = r.Instances
-		env.installed[r.Fleet] = r.Image + "+" + r.Artifact
+		env.installed[r.Fleet], env.requests[r.Fleet] = r.Image+"+"+r.Artifact, r
 		p.prepared++
 		fleet = pipeline.Fleet{ID: r.Fleet, Endpoint: "http://test/" + r.Fleet}
 		return nil
