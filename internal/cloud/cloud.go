@@ -63,9 +63,8 @@ func Load(ctx context.Context, o Options) (*Cloud, error) {
 	if o.MaxAttempts == 0 {
 		o.MaxAttempts = maxAttempts
 	}
-	load := []func(*config.LoadOptions) error{
-		config.WithRetryMode(aws.RetryModeAdaptive), config.WithRetryMaxAttempts(o.MaxAttempts),
-	}
+	limits := newRetryer(o.MaxAttempts) // of all clients together
+	load := []func(*config.LoadOptions) error{config.WithRetryer(func() aws.Retryer { return limits })}
 	if o.Region != "" {
 		load = append(load, config.WithRegion(o.Region))
 	}
