@@ -25,8 +25,9 @@ import (
 // Schedule says how often to ask and for how long.
 type Schedule struct {
 	First  time.Duration // pause after the first probe
-	Max    time.Duration // longest pause; 0 means First
+	Max    time.Duration // longest pause that Factor gives; 0 means First
 	Factor float64       // by which the pause grows; less than 1 means 1
+	Share  float64       // of the time waited so far that a pause may have instead, where that is more: what takes long may be noticed later
 	Limit  time.Duration // of the whole wait; 0 means until the context ends
 	What   string        // what is waited for, as in "environment e-1 to be healthy"
 }
@@ -63,7 +64,7 @@ func Until(ctx context.Context, s Schedule, probe func(context.Context) (Probe, 
 		ctx, cancel = context.WithTimeout(ctx, s.Limit)
 		defer cancel()
 	}
-	pause, state := s.First, ""
+	began, pause, state := time.Now(), s.First, ""
 	for {
 		found, err := probe(ctx)
 		var again retryable
@@ -76,7 +77,7 @@ func Until(ctx context.Context, s Schedule, probe func(context.Context) (Probe, 
 			return nil
 		}
 		state = found.State
-		if waitErr := wait(ctx, pause); waitErr != nil {
+		if waitErr := wait(ctx, max(pause, time.Duration(s.Share*float64(time.Since(began))))); waitErr != nil {
 			return &tooSoon{what: s.What, state: state, last: again.error, ended: waitErr}
 		}
 		pause = min(max(s.Max, s.First), time.Duration(float64(pause)*max(s.Factor, 1)))

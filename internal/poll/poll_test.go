@@ -115,3 +115,20 @@ func TestCancel(t *testing.T) {
 		t.Error("no error became one")
 	}
 }
+
+func TestShare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began, last := time.Now(), time.Now()
+		err := poll.Until(t.Context(), poll.Schedule{First: time.Second, Share: 0.1, What: "the tide"}, func(context.Context) (poll.Probe, error) {
+			waited, paused := time.Since(began), time.Since(last)
+			last = time.Now()
+			if most := max(time.Second, (waited-paused)/10) * 6 / 5; paused > most+time.Millisecond {
+				t.Errorf("after %s it paused for %s", waited, paused)
+			}
+			return poll.Probe{Done: waited > 10*time.Minute}, nil
+		})
+		if err != nil || time.Since(last) > 0 {
+			t.Error(err)
+		}
+	})
+}

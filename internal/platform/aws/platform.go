@@ -65,7 +65,7 @@ type Options struct {
 	Logger   hclog.Logger      // nil discards
 	Now      func() time.Time  // nil means time.Now
 	// Pause is the shortest pause between two looks at what is waited for; 0 means
-	// two seconds. Tests shorten it.
+	// DefaultPause. Tests shorten it.
 	Pause time.Duration
 }
 
@@ -94,7 +94,7 @@ func New(o Options) *Platform {
 		o.Now = time.Now
 	}
 	if o.Pause == 0 {
-		o.Pause = 2 * time.Second
+		o.Pause = DefaultPause
 	}
 	if o.Settings.InstanceType == "" {
 		o.Settings.InstanceType = DefaultInstanceType
@@ -168,8 +168,14 @@ func filter(name string, values ...string) types.Filter {
 	return types.Filter{Name: aws.String(name), Values: values}
 }
 
-// wait polls until done, at a pace that fits what takes between seconds and half an
-// hour.
+// What takes T is known at most three seconds or a fiftieth of T later, whichever is
+// more, with poll's jitter of a fifth.
+const (
+	DefaultPause = 2500 * time.Millisecond
+	pauseShare   = 0.0165
+)
+
+// wait polls until done, at a pace that fits what takes between seconds and an hour.
 func (p *Platform) wait(ctx context.Context, what string, limit time.Duration, probe func(context.Context) (poll.Probe, error)) error {
-	return poll.Until(ctx, poll.Schedule{First: p.Pause, Max: 5 * p.Pause, Factor: 1.3, Limit: limit, What: what}, probe)
+	return poll.Until(ctx, poll.Schedule{First: p.Pause, Share: pauseShare, Limit: limit, What: what}, probe)
 }

@@ -77,7 +77,7 @@ func (p *Platform) awaitHealthy(ctx context.Context, id, endpoint string, check 
 }
 
 // boot is the allowance for a boot. It shrinks with the pauses of tests.
-func (p *Platform) boot() time.Duration { return bootAllowance * p.Pause / (2 * time.Second) }
+func (p *Platform) boot() time.Duration { return bootAllowance * p.Pause / DefaultPause }
 
 // healthOf gives what is wrong with a service; empty when it is healthy.
 func healthOf(ctx context.Context, endpoint string, check *pipeline.HealthCheck, timeout time.Duration) string {
