@@ -37,18 +37,19 @@ func System() Streams { return Streams{os.Stdin, os.Stdout, os.Stderr} }
 
 // The exit statuses. Every help text shows them.
 const (
-	exitDone      = 0
-	exitFailed    = 1
-	exitUsage     = 2
-	exitRefused   = 3
-	exitNotFound  = 5
-	exitWaiting   = 6
-	exitCancelled = 130
+	exitDone       = 0
+	exitFailed     = 1
+	exitUsage      = 2
+	exitRefused    = 3
+	exitNotAllowed = 4
+	exitNotFound   = 5
+	exitWaiting    = 6
+	exitCancelled  = 130
 )
 
 const exitHelp = `Exit status:
   0 done   1 failed   2 usage or invalid input   3 refused by a gate
-  5 not found   6 another run is under way   130 cancelled`
+  4 not allowed   5 not found   6 another run is under way   130 cancelled`
 
 // exitStatus renders an error's code as an exit status: the one table.
 func exitStatus(err error) int {
@@ -66,6 +67,8 @@ func exitStatus(err error) int {
 		return exitUsage
 	case pipeline.CodeRefused:
 		return exitRefused
+	case pipeline.CodeNotAllowed:
+		return exitNotAllowed
 	case pipeline.CodeNotFound:
 		return exitNotFound
 	case pipeline.CodeHeld:

@@ -57,7 +57,7 @@ type Cloud struct {
 }
 
 // Load finds credentials and checks them with one request. Errors are CodeInvalid
-// for a configuration that can't work, CodeRefused for credentials that AWS refuses.
+// for a configuration that can't work, CodeNotAllowed for credentials that AWS refuses.
 func Load(ctx context.Context, o Options) (*Cloud, error) {
 	const op = "configure AWS"
 	if o.MaxAttempts == 0 {
@@ -87,7 +87,7 @@ func Load(ctx context.Context, o Options) (*Cloud, error) {
 	defer cancel()
 	who, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
-		return nil, pipeline.Errorf(pipeline.CodeRefused, op, "check the credentials: %w", err).
+		return nil, pipeline.Errorf(pipeline.CodeNotAllowed, op, "check the credentials: %w", err).
 			WithHint("`aws sts get-caller-identity` with the same profile and region shows what AWS sees. Log in again if a session has ended.")
 	}
 	return &Cloud{Config: cfg, Account: aws.ToString(who.Account), ARN: aws.ToString(who.Arn)}, nil

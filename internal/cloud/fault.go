@@ -30,13 +30,13 @@ const (
 // faults is the one table of AWS's error codes. What is not in it has failed. The
 // codes are those of the API references, in EC2's case of its page "Error codes".
 var faults = map[string]fault{
-	"AccessDenied":                                {pipeline.CodeRefused, hintDenied},
-	"AccessDeniedException":                       {pipeline.CodeRefused, hintDenied},
-	"UnauthorizedOperation":                       {pipeline.CodeRefused, hintDenied},
-	"AuthFailure":                                 {pipeline.CodeRefused, hintDenied},
-	"ExpiredToken":                                {pipeline.CodeRefused, hintExpired},
-	"ExpiredTokenException":                       {pipeline.CodeRefused, hintExpired},
-	"RequestExpired":                              {pipeline.CodeRefused, hintExpired},
+	"AccessDenied":                                {pipeline.CodeNotAllowed, hintDenied},
+	"AccessDeniedException":                       {pipeline.CodeNotAllowed, hintDenied},
+	"UnauthorizedOperation":                       {pipeline.CodeNotAllowed, hintDenied},
+	"AuthFailure":                                 {pipeline.CodeNotAllowed, hintDenied},
+	"ExpiredToken":                                {pipeline.CodeNotAllowed, hintExpired},
+	"ExpiredTokenException":                       {pipeline.CodeNotAllowed, hintExpired},
+	"RequestExpired":                              {pipeline.CodeNotAllowed, hintExpired},
 	"InsufficientInstanceCapacity":                {pipeline.CodeFailed, hintCapacity},
 	"InstanceLimitExceeded":                       {pipeline.CodeFailed, hintQuota},
 	"VcpuLimitExceeded":                           {pipeline.CodeFailed, hintQuota},

@@ -28,11 +28,12 @@ const tableSchema = 1
 //	lease        KEY                a lease, for ever, so that its tokens grow
 //	view#NAME    #head              number, hash and time of the newest event
 //	view#NAME    KIND#ID            a record of the state
+//	decisions#NAME                  decisions; see dynamo_decision.go
 //	events#NAME  16-digit number    an event
 //	runs#NAME    ID                 a run's summary; copies are in
 //	runs#NAME#stage#STAGE and runs#NAME#build#BUILD
 //
-// A state is thus one query. Names of pipelines have no '#'.
+// A state is thus two queries. Names of pipelines have no '#'.
 const (
 	pkMeta      = "meta"
 	pkPipelines = "pipelines"
@@ -90,14 +91,16 @@ func OpenDynamo(ctx context.Context, o DynamoOptions) (*Dynamo, error) {
 		o.Dead = func(pipeline.Holder) bool { return false }
 	}
 	d := &Dynamo{o}
-	_, err := d.Client.PutItem(ctx, &dynamodb.PutItemInput{
-		TableName: aws.String(d.Table), ConditionExpression: aws.String("attribute_not_exists(pk)"),
-		Item: item{"version": number(tableSchema)}.at(pkMeta, skSchema),
-	})
-	if err == nil || !cloud.Is(err, "ConditionalCheckFailedException") {
-		return d, d.fault(ctx, op, err)
-	}
 	meta, err := d.get(ctx, pkMeta, skSchema)
+	if err == nil && meta == nil {
+		_, err = d.Client.PutItem(ctx, &dynamodb.PutItemInput{
+			TableName: aws.String(d.Table), ConditionExpression: aws.String("attribute_not_exists(pk)"),
+			Item: item{"version": number(tableSchema)}.at(pkMeta, skSchema),
+		})
+		if cloud.Is(err, "ConditionalCheckFailedException") || denied(err) { // another was first; or a reader finds an empty ledger
+			meta, err = d.get(ctx, pkMeta, skSchema)
+		}
+	}
 	if err != nil {
 		return nil, d.fault(ctx, op, err)
 	}

@@ -30,7 +30,8 @@ var contention = poll.Schedule{First: 5 * time.Millisecond, Max: 500 * time.Mill
 
 // Append implements pipeline.Ledger. It is one transaction, on the condition that
 // the head is the one that the events were sealed after. Where another writer was
-// first, the events are sealed anew.
+// first, the events are sealed anew. A decision of one who may write nothing else is
+// left as pending, and no event is given for it yet.
 func (d *Dynamo) Append(ctx context.Context, b pipeline.Batch) (sealed []pipeline.Event, err error) {
 	if b.Pipeline == "" {
 		return nil, pipeline.Errorf(pipeline.CodeInvalid, opAppend, "the batch names no pipeline")
@@ -53,6 +54,9 @@ func (d *Dynamo) Append(ctx context.Context, b pipeline.Batch) (sealed []pipelin
 		sealed = t.sealed
 		return poll.Probe{Done: done, State: "another was first"}, err
 	})
+	if r, ok := decision(b); ok && denied(err) {
+		return nil, d.fault(whole, opDecide, d.decide(whole, b, r))
+	}
 	if err != nil {
 		return nil, d.fault(whole, opAppend, err)
 	}
@@ -68,6 +72,9 @@ type transaction struct {
 	expect map[int]pipeline.Key // what the checks of versions are of
 	sealed []pipeline.Event
 	blobs  []string // that were stored for it
+	// absorbing: its events are those of pending decisions, whose items are there.
+	absorbing bool
+	absorbs   int64 // how many more pending decisions the history has with it
 }
 
 // write is what becomes of one item.
@@ -79,11 +86,42 @@ type write struct {
 	values    item
 }
 
+// writes are the writes of a transaction, in the order in which they are begun.
+type writes struct {
+	byKey map[[2]string]*write
+	order [][2]string
+}
+
+func newWrites() *writes { return &writes{byKey: map[[2]string]*write{}} }
+
+// at gives the write of an item.
+func (w *writes) at(pk, sk string) *write {
+	k := [2]string{pk, sk}
+	if w.byKey[k] == nil {
+		w.byKey[k] = &write{key: keyOf(pk, sk)}
+		w.order = append(w.order, k)
+	}
+	return w.byKey[k]
+}
+
+// transact gives the writes as DynamoDB takes them.
+func (w *writes) transact(table string) []types.TransactWriteItem {
+	var list []types.TransactWriteItem
+	for _, k := range w.order {
+		list = append(list, w.byKey[k].transact(table))
+	}
+	return list
+}
+
 // prepare seals the events after the present head, and says what changes; nil while
-// an earlier history of the name is being purged.
+// an earlier history of the name is being purged, or pending decisions were first.
 func (d *Dynamo) prepare(ctx context.Context, b pipeline.Batch) (*transaction, error) {
-	head, err := d.get(ctx, pkView(b.Pipeline), skHead)
+	head, pending, err := d.heads(ctx, b.Pipeline)
 	if err != nil {
+		return nil, err
+	}
+	if pending > 0 {
+		_, err := d.absorb(ctx, b.Pipeline, head, pending)
 		return nil, err
 	}
 	if head == nil {
@@ -92,35 +130,26 @@ func (d *Dynamo) prepare(ctx context.Context, b pipeline.Batch) (*transaction, e
 		}
 	}
 	t := &transaction{id: rand.Text(), batch: b, fence: -1, expect: map[int]pipeline.Key{}}
-	writes, order := map[[2]string]*write{}, [][2]string{}
-	at := func(pk, sk string) *write {
-		k := [2]string{pk, sk}
-		if writes[k] == nil {
-			writes[k] = &write{key: keyOf(pk, sk)}
-			order = append(order, k)
-		}
-		return writes[k]
-	}
-	if err := d.seal(ctx, t, head, at); err != nil {
+	writes := newWrites()
+	if err := d.seal(ctx, t, head, writes); err != nil {
 		return nil, err
 	}
 	expected := map[[2]string]pipeline.Key{}
 	for _, k := range slices.SortedFunc(maps.Keys(b.Expect), func(x, y pipeline.Key) int { return cmp.Or(cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.ID, y.ID)) }) {
 		pk, sk := location(b.Pipeline, k)
-		w := at(pk, sk)
+		w := writes.at(pk, sk)
 		expected[[2]string{pk, sk}] = k
 		w.condition, w.values = "version = :expected", item{":expected": number(b.Expect[k])}
 		if b.Expect[k] == 0 {
 			w.condition, w.values = "attribute_not_exists(pk)", nil
 		}
 	}
-	for _, k := range order {
-		w := writes[k]
+	for n, k := range writes.order {
 		if want, ok := expected[k]; ok {
-			t.expect[len(t.writes)] = want
+			t.expect[n] = want
 		}
-		t.writes = append(t.writes, w.transact(d.Table))
 	}
+	t.writes = writes.transact(d.Table)
 	if b.Fence != nil {
 		t.fence = len(t.writes)
 		t.writes = append(t.writes, types.TransactWriteItem{ConditionCheck: &types.ConditionCheck{
@@ -152,14 +181,18 @@ func (w *write) transact(table string) types.TransactWriteItem {
 
 // location gives where a record is.
 func location(name string, k pipeline.Key) (pk, sk string) {
-	if k.Kind == pipeline.RecordRun {
+	switch k.Kind {
+	case pipeline.RecordRun:
 		return pkRuns(name), k.ID
+	case pipeline.RecordDecision:
+		return pkDecisions(name), skRecord(k)
+	default:
+		return pkView(name), skRecord(k)
 	}
-	return pkView(name), skRecord(k)
 }
 
 // seal seals the batch's events and writes them, their records and the new head.
-func (d *Dynamo) seal(ctx context.Context, t *transaction, head item, at func(pk, sk string) *write) error {
+func (d *Dynamo) seal(ctx context.Context, t *transaction, head item, writes *writes) error {
 	name := t.batch.Pipeline
 	last := pipeline.Event{Seq: head.int("seq"), Hash: head.text("hash")}
 	if head != nil {
@@ -168,7 +201,7 @@ func (d *Dynamo) seal(ctx context.Context, t *transaction, head item, at func(pk
 			return d.damaged(opAppend, "the head of %q: %w", name, err)
 		}
 	}
-	w := at(pkView(name), skHead)
+	w := writes.at(pkView(name), skHead)
 	w.condition = "attribute_not_exists(pk)"
 	if head != nil {
 		w.condition, w.values = "seq = :seq", item{":seq": number(last.Seq)}
@@ -185,9 +218,9 @@ func (d *Dynamo) seal(ctx context.Context, t *transaction, head item, at func(pk
 			return err
 		}
 		stored["hash"], stored["tx"] = text(e.Hash), text(t.id)
-		event := at(pkEvents(name), skEvent(e.Seq))
+		event := writes.at(pkEvents(name), skEvent(e.Seq))
 		event.item, event.condition = stored.at(pkEvents(name), skEvent(e.Seq)), "attribute_not_exists(pk)"
-		if err := d.change(ctx, t, e, at); err != nil {
+		if err := d.change(ctx, t, e, writes); err != nil {
 			return err
 		}
 		if e.Facts.Pipeline != nil {
@@ -201,21 +234,23 @@ func (d *Dynamo) seal(ctx context.Context, t *transaction, head item, at func(pk
 		t.sealed = append(t.sealed, e)
 		last = e
 	}
-	w.item = item{"seq": number(last.Seq), "hash": text(last.Hash), "time": text(last.Time.Format(time.RFC3339Nano))}.at(pkView(name), skHead)
-	if len(t.sealed) == 0 { // only the conditions count
+	w.item = item{
+		"seq": number(last.Seq), "hash": text(last.Hash), "time": text(last.Time.Format(time.RFC3339Nano)), "absorbed": number(head.int("absorbed") + t.absorbs),
+	}.at(pkView(name), skHead)
+	if len(t.sealed) == 0 && t.absorbs == 0 { // only the conditions count
 		w.item = nil
 	}
 	if defined == nil && head == nil && len(t.sealed) > 0 {
 		defined = aws.Bool(false)
 	}
 	if defined != nil {
-		at(pkPipelines, name).item = item{"defined": boolean(*defined)}.at(pkPipelines, name)
+		writes.at(pkPipelines, name).item = item{"defined": boolean(*defined)}.at(pkPipelines, name)
 	}
 	return nil
 }
 
 // change writes what an event changes in the view and in the runs.
-func (d *Dynamo) change(ctx context.Context, t *transaction, e pipeline.Event, at func(pk, sk string) *write) error {
+func (d *Dynamo) change(ctx context.Context, t *transaction, e pipeline.Event, writes *writes) error {
 	name := t.batch.Pipeline
 	records, err := e.Records()
 	if err != nil {
@@ -229,7 +264,7 @@ func (d *Dynamo) change(ctx context.Context, t *transaction, e pipeline.Event, a
 				return pipeline.Errorf(pipeline.CodeInvalid, opAppend, "event %q: %w", e.Kind, err)
 			}
 			for _, pk := range runPartitions(name, s) {
-				at(pk, s.ID).item = item{
+				writes.at(pk, s.ID).item = item{
 					"version": number(r.Version), "stage": text(s.Stage), "build": text(s.Build), "run_status": text(string(s.Status)), "doc": text(string(summary)),
 				}.at(pk, s.ID)
 			}
@@ -240,10 +275,12 @@ func (d *Dynamo) change(ctx context.Context, t *transaction, e pipeline.Event, a
 			return err
 		}
 		stored["version"], stored["kind"], stored["id"] = number(r.Version), text(string(r.Kind)), text(r.ID)
-		at(pkView(name), skRecord(r.Key)).item = stored.at(pkView(name), skRecord(r.Key))
+		for _, pk := range recordPartitions(name, r.Key, t.absorbing) {
+			writes.at(pk, skRecord(r.Key)).item = maps.Clone(stored).at(pk, skRecord(r.Key))
+		}
 	}
 	for _, k := range e.Facts.Gone {
-		if err := d.remove(ctx, name, k, at); err != nil {
+		if err := d.remove(ctx, name, k, writes); err != nil {
 			return err
 		}
 	}
@@ -251,24 +288,33 @@ func (d *Dynamo) change(ctx context.Context, t *transaction, e pipeline.Event, a
 }
 
 // remove removes a record; a run also from where its copies are.
-func (d *Dynamo) remove(ctx context.Context, name string, k pipeline.Key, at func(pk, sk string) *write) error {
+func (d *Dynamo) remove(ctx context.Context, name string, k pipeline.Key, writes *writes) error {
 	pk, sk := location(name, k)
-	partitions := []string{pk}
+	partitions := recordPartitions(name, k, false)
 	if k.Kind == pipeline.RecordRun {
 		run, err := d.get(ctx, pk, sk)
 		if err != nil {
 			return err
 		}
-		if w := at(pk, sk); w.item != nil { // written by an event before in the batch
+		if w := writes.at(pk, sk); w.item != nil { // written by an event before in the batch
 			run = w.item
 		}
 		partitions = runPartitions(name, pipeline.RunSummary{ID: k.ID, Stage: run.text("stage"), Build: run.text("build")})
 	}
 	for _, pk := range partitions {
-		w := at(pk, sk)
+		w := writes.at(pk, sk)
 		w.item, w.gone = nil, true
 	}
 	return nil
+}
+
+// recordPartitions are those that have a record; only the copy of a decision that is
+// absorbed.
+func recordPartitions(name string, k pipeline.Key, absorbed bool) []string {
+	if k.Kind == pipeline.RecordDecision && !absorbed {
+		return []string{pkDecisions(name), pkView(name)}
+	}
+	return []string{pkView(name)}
 }
 
 // runPartitions are the partitions that list a run.

@@ -101,6 +101,9 @@ func (d *Dynamo) purge(ctx context.Context, name, token string) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := d.forgetDecisions(ctx, name); err != nil {
+		return err
+	}
 	for pk := range partitions {
 		if err := d.empty(ctx, name, token, pk); err != nil {
 			return err
@@ -116,6 +119,15 @@ func (d *Dynamo) purge(ctx context.Context, name, token string) (err error) {
 		return nil // done, and its answer was lost; or another went on from here
 	}
 	return err
+}
+
+// forgetDecisions removes decisions one by one: who may remove them may not write
+// them, which is the same right where many are written at once.
+func (d *Dynamo) forgetDecisions(ctx context.Context, name string) error {
+	return d.each(ctx, query{pk: pkDecisions(name)}, func(i item) (bool, error) {
+		_, err := d.Client.DeleteItem(ctx, &dynamodb.DeleteItemInput{TableName: aws.String(d.Table), Key: keyOf(pkDecisions(name), i.text("sk"))})
+		return true, err
+	})
 }
 
 // maxDeletes is how many items DynamoDB deletes in one request.

@@ -11,7 +11,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// State implements pipeline.Ledger: one consistent query, and one more for each
+// State implements pipeline.Ledger: two consistent queries, and one more for each
 // megabyte.
 func (d *Dynamo) State(ctx context.Context, name string) (*pipeline.State, error) {
 	const op = "read state"
@@ -19,10 +19,14 @@ func (d *Dynamo) State(ctx context.Context, name string) (*pipeline.State, error
 	if err != nil {
 		return nil, d.fault(ctx, op, err)
 	}
-	if head == nil { // what is left of a history that is being purged
-		records = nil
+	decisions, err := d.decisions(ctx, name)
+	if err != nil {
+		return nil, d.fault(ctx, op, err)
 	}
-	state, err := pipeline.NewState(records)
+	if head == nil { // what is left of a history that is being purged
+		records, decisions = nil, nil
+	}
+	state, err := pipeline.NewState(deciding(records, decisions))
 	if err != nil {
 		return nil, d.damaged(op, "table %s: %w", d.Table, err)
 	}
@@ -62,10 +66,11 @@ func (d *Dynamo) histories(ctx context.Context, defined bool) (names []string, e
 	return names, err
 }
 
-// Head implements pipeline.Ledger.
+// Head implements pipeline.Ledger. A pending decision counts as the event that it
+// will be.
 func (d *Dynamo) Head(ctx context.Context, name string) (int64, error) {
-	head, err := d.get(ctx, pkView(name), skHead)
-	return head.int("seq"), d.fault(ctx, "read head", err)
+	head, pending, err := d.heads(ctx, name)
+	return head.int("seq") + pending, d.fault(ctx, "read head", err)
 }
 
 // Run implements pipeline.Ledger.

@@ -72,7 +72,10 @@ func (d *Dynamo) verify(ctx context.Context, name string) (n int64, err error) {
 	if n != head.int("seq") || prev != head.text("hash") {
 		return n, d.damaged(opVerify, "%q: event %d is missing", name, n+1)
 	}
-	return n, d.verifyView(ctx, name, records, bodies, versions)
+	if err := d.verifyView(ctx, name, records, bodies, versions); err != nil {
+		return n, err
+	}
+	return n, d.verifyDecisions(ctx, name, records)
 }
 
 // verifyEvent checks that an item is event number want, sealed after prev.

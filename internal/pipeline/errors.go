@@ -14,16 +14,17 @@ type Code string
 
 // The codes.
 const (
-	CodeInvalid   Code = "invalid"   // the input is wrong; change it
-	CodeNotFound  Code = "not_found" // the named thing does not exist
-	CodeConflict  Code = "conflict"  // somebody else changed or owns it
-	CodeHeld      Code = "held"      // another run holds the lease
-	CodeLeaseLost Code = "lease_lost"
-	CodeRefused   Code = "refused" // a gate refuses it
-	CodeFailed    Code = "failed"  // a step, check or deployment failed
-	CodeCorrupt   Code = "corrupt" // stored data is not what was recorded
-	CodeCancelled Code = "cancelled"
-	CodeInternal  Code = "internal"
+	CodeInvalid    Code = "invalid"   // the input is wrong; change it
+	CodeNotFound   Code = "not_found" // the named thing does not exist
+	CodeConflict   Code = "conflict"  // somebody else changed or owns it
+	CodeHeld       Code = "held"      // another run holds the lease
+	CodeLeaseLost  Code = "lease_lost"
+	CodeRefused    Code = "refused"     // a gate refuses it
+	CodeNotAllowed Code = "not_allowed" // who asks lacks the right
+	CodeFailed     Code = "failed"      // a step, check or deployment failed
+	CodeCorrupt    Code = "corrupt"     // stored data is not what was recorded
+	CodeCancelled  Code = "cancelled"
+	CodeInternal   Code = "internal"
 )
 
 // Error is an error with a code and, where there is one, a remedy.

@@ -17,16 +17,17 @@ import (
 
 // summaries renders an error's code as a diagnostic's summary: the one table.
 var summaries = map[pipeline.Code]string{
-	pipeline.CodeInvalid:   "Invalid value",
-	pipeline.CodeNotFound:  "Not found",
-	pipeline.CodeConflict:  "Conflict",
-	pipeline.CodeHeld:      "Another run is under way",
-	pipeline.CodeLeaseLost: "The right to change was lost",
-	pipeline.CodeRefused:   "Refused by a gate",
-	pipeline.CodeFailed:    "Failed",
-	pipeline.CodeCorrupt:   "Stored data is damaged",
-	pipeline.CodeCancelled: "Cancelled",
-	pipeline.CodeInternal:  "Unexpected error",
+	pipeline.CodeInvalid:    "Invalid value",
+	pipeline.CodeNotFound:   "Not found",
+	pipeline.CodeConflict:   "Conflict",
+	pipeline.CodeHeld:       "Another run is under way",
+	pipeline.CodeLeaseLost:  "The right to change was lost",
+	pipeline.CodeRefused:    "Refused by a gate",
+	pipeline.CodeNotAllowed: "Not allowed",
+	pipeline.CodeFailed:     "Failed",
+	pipeline.CodeCorrupt:    "Stored data is damaged",
+	pipeline.CodeCancelled:  "Cancelled",
+	pipeline.CodeInternal:   "Unexpected error",
 }
 
 func summary(err error) string {

@@ -1,0 +1,215 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ledger_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/middleware"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
+	"github.com/penstock-io/terraform-provider-penstock/internal/ledger"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// as gives the options of a caller to whom AWS allows writes by the partition key, as
+// the policies of the roles do.
+func as(c *cloudtest.Cloud, o ledger.DynamoOptions, put, remove func(pk string) bool) ledger.DynamoOptions {
+	key := func(item map[string]types.AttributeValue) string {
+		pk, _ := item["pk"].(*types.AttributeValueMemberS)
+		return pk.Value
+	}
+	check := func(in any) bool {
+		switch in := in.(type) {
+		case *dynamodb.PutItemInput:
+			return put(key(in.Item))
+		case *dynamodb.UpdateItemInput:
+			return put(key(in.Key))
+		case *dynamodb.DeleteItemInput:
+			return remove(key(in.Key))
+		case *dynamodb.BatchWriteItemInput:
+			for _, w := range in.RequestItems[o.Table] {
+				if !put(key(w.DeleteRequest.Key)) {
+					return false
+				}
+			}
+		case *dynamodb.TransactWriteItemsInput:
+			for _, w := range in.TransactItems {
+				if w.Put != nil && !put(key(w.Put.Item)) || w.Update != nil && !put(key(w.Update.Key)) || w.Delete != nil && !remove(key(w.Delete.Key)) {
+					return false
+				}
+			}
+		}
+		return true
+	}
+	guard := middleware.InitializeMiddlewareFunc("Guard", func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
+		if !check(in.Parameters) {
+			return middleware.InitializeOutput{}, middleware.Metadata{}, &smithy.GenericAPIError{Code: "AccessDeniedException", Message: "the role is not authorized"}
+		}
+		return next.HandleInitialize(ctx, in)
+	})
+	cfg := c.Config()
+	cfg.APIOptions = append(cfg.APIOptions, func(s *middleware.Stack) error { return s.Initialize.Add(guard, middleware.After) })
+	o.Client = dynamodb.NewFromConfig(cfg)
+	return o
+}
+
+func decisions(pk string) bool { return strings.HasPrefix(pk, "decisions#") }
+func all(string) bool          { return true }
+func none(string) bool         { return false }
+
+func other(pk string) bool { return !decisions(pk) }
+
+func decides(build string, verdict pipeline.Verdict, who string) pipeline.Event {
+	return pipeline.Event{Kind: pipeline.BuildDecided, Actor: who, Facts: pipeline.Facts{Decision: &pipeline.Decision{
+		Pipeline: "shop", Stage: "exploratory", Build: build, Verdict: verdict, Actor: who,
+	}}}
+}
+
+// Who may only decide decides, and it counts at once; who may write all else puts it
+// into the history, and can't decide.
+func TestRolesOfTheLedger(t *testing.T) {
+	t.Parallel()
+	c, o := newTable(t)
+	approver, deployer := openTable(t, as(c, o, decisions, none)), openTable(t, as(c, o, other, all)) // on a table that nobody has used
+	write := func(l *ledger.Dynamo, expect map[pipeline.Key]int64, events ...pipeline.Event) error {
+		_, err := l.Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: events, Expect: expect})
+		return err
+	}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("%v (%s)", err, pipeline.HintOf(err))
+		}
+	}
+	verdict := func(build string) pipeline.Verdict {
+		t.Helper()
+		st, err := deployer.State(t.Context(), "shop")
+		must(err)
+		return st.Decisions[pipeline.StageBuild("exploratory", build)].Verdict
+	}
+	head := func() int64 {
+		t.Helper()
+		n, err := approver.Head(t.Context(), "shop")
+		must(err)
+		return n
+	}
+	key := func(build string) pipeline.Key {
+		return pipeline.Key{Kind: pipeline.RecordDecision, ID: pipeline.StageBuild("exploratory", build)}
+	}
+	must(write(deployer, nil, build("b-1"), build("b-2")))
+	if err := write(deployer, nil, decides("b-1", pipeline.Approved, "dora")); pipeline.CodeOf(err) != pipeline.CodeNotAllowed || !strings.Contains(pipeline.HintOf(err), "ApproverRole") {
+		t.Errorf("a deployer decides: %v (%s)", err, pipeline.HintOf(err))
+	}
+	if err := write(approver, nil, build("b-3")); pipeline.CodeOf(err) != pipeline.CodeNotAllowed {
+		t.Errorf("an approver offers a build: %v", err)
+	}
+	if verdict("b-1") != "" || head() != 2 {
+		t.Errorf("after refused writes b-1 is %q, the head %d", verdict("b-1"), head())
+	}
+	must(write(approver, map[pipeline.Key]int64{key("b-1"): 0}, decides("b-1", pipeline.Approved, "ada")))
+	if verdict("b-1") != pipeline.Approved || head() != 3 {
+		t.Errorf("pending, b-1 is %q, the head %d", verdict("b-1"), head())
+	}
+	if err := write(approver, map[pipeline.Key]int64{key("b-1"): 0}, decides("b-1", pipeline.Rejected, "eve")); pipeline.CodeOf(err) != pipeline.CodeConflict {
+		t.Errorf("a decision on what somebody else has decided meanwhile: %v", err)
+	}
+	if n, err := deployer.Verify(t.Context(), "shop"); err != nil || n != 2 {
+		t.Errorf("with a pending decision %d events are fine, %v", n, err)
+	}
+	must(write(deployer, nil, build("b-4")))
+	events, err := deployer.Events(t.Context(), "shop", 0, 10)
+	must(err)
+	if len(events) != 4 || events[2].Facts.Decision == nil || events[2].Actor != "ada" || events[3].Facts.Build == nil || head() != 4 {
+		t.Errorf("the history is %+v, the head %d", events, head())
+	}
+	// Changed before it is absorbed, and again after.
+	must(write(approver, nil, decides("b-2", pipeline.Approved, "ada")))
+	must(write(approver, nil, decides("b-2", pipeline.Rejected, "ada")))
+	must(write(deployer, nil, build("b-5")))
+	st, err := deployer.State(t.Context(), "shop")
+	must(err)
+	must(write(approver, map[pipeline.Key]int64{key("b-2"): st.Version(key("b-2").Kind, key("b-2").ID)}, decides("b-2", pipeline.Approved, "ada")))
+	if verdict("b-2") != pipeline.Approved {
+		t.Errorf("b-2 is %q", verdict("b-2"))
+	}
+	must(write(deployer, nil, build("b-6")))
+	if n, err := deployer.Verify(t.Context(), "shop"); err != nil || n != head() {
+		t.Errorf("%d of %d events are fine, %v", n, head(), err)
+	}
+
+	// One who may write the history forges a decision in it: it does not count.
+	_, err = openTable(t, o).Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{decides("b-6", pipeline.Approved, "eve")}})
+	must(err)
+	remove := func(pk string) {
+		t.Helper()
+		_, err := o.Client.DeleteItem(t.Context(), &dynamodb.DeleteItemInput{TableName: &o.Table, Key: map[string]types.AttributeValue{
+			"pk": &types.AttributeValueMemberS{Value: pk}, "sk": &types.AttributeValueMemberS{Value: "decision#" + pipeline.StageBuild("exploratory", "b-6")},
+		}})
+		must(err)
+	}
+	remove("decisions#shop")
+	if verdict("b-6") != "" {
+		t.Error("a decision counts that is only in the history")
+	}
+	if _, err := deployer.Verify(t.Context(), "shop"); pipeline.CodeOf(err) != pipeline.CodeCorrupt || !strings.Contains(err.Error(), "b-6") {
+		t.Errorf("a forged decision is verified: %v", err)
+	}
+	must(deployer.Purge(t.Context(), "shop"))
+	if n := head(); n != 0 {
+		t.Errorf("after a purge the head is %d", n)
+	}
+	must(write(deployer, nil, build("b-1")))
+	if verdict("b-1") != "" || verdict("b-2") != "" {
+		t.Error("decisions outlive their pipeline")
+	}
+}
+
+// Several approvers decide beside a deployer who writes: nothing is lost, and the
+// history is whole.
+func TestPendingDecisionsConcurrently(t *testing.T) {
+	t.Parallel()
+	c, o := newTable(t)
+	deployer := openTable(t, as(c, o, other, all))
+	if _, err := deployer.Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{build("b-0")}}); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	const each = 12
+	for a := range 4 {
+		wg.Go(func() {
+			approver := openTable(t, as(c, o, decisions, none))
+			for n := range each {
+				if _, err := approver.Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{decides(fmt.Sprintf("b-%d-%d", a, n), pipeline.Approved, "ada")}}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Go(func() {
+		for n := range each {
+			if _, err := deployer.Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{build(fmt.Sprintf("b-%d", n+1))}}); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	wg.Wait()
+	if _, err := deployer.Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{build("b-last")}}); err != nil {
+		t.Fatal(err)
+	}
+	st, err := deployer.State(t.Context(), "shop")
+	if err != nil || len(st.Decisions) != 4*each {
+		t.Errorf("%d decisions count, %v", len(st.Decisions), err)
+	}
+	if n, err := deployer.Verify(t.Context(), "shop"); err != nil || n != 1+4*each+each+1 {
+		t.Errorf("the history has %d events, %v", n, err)
+	}
+}
