@@ -140,7 +140,7 @@ func TestFindOfAnUnfinishedStack(t *testing.T) {
 	f := newFake(t, types.StackStatusCreateComplete)
 	f.errs["DescribeStacks"] = fault("AccessDenied")
 	_, err = bootstrap.Find(t.Context(), f, "penstock")
-	check(t, err, pipeline.CodeRefused, "AccessDenied", "permission")
+	check(t, err, pipeline.CodeNotAllowed, "AccessDenied", "permission")
 	_, err = bootstrap.Find(t.Context(), f, "no name!")
 	check(t, err, pipeline.CodeInvalid, "no name!", "letters")
 }

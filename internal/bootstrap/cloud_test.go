@@ -4,7 +4,6 @@
 package bootstrap_test
 
 import (
-	"context"
 	"os"
 	"strings"
 	"testing"
@@ -30,44 +29,9 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// mended is a client of the simulator. That knows no outputs of a stack that a change
-// set made until the stack is updated, takes a default that is given for a change, and
-// writes lists as Python does.
-type mended struct{ *cloudformation.Client }
-
-func (m mended) ExecuteChangeSet(ctx context.Context, in *cloudformation.ExecuteChangeSetInput, opts ...func(*cloudformation.Options)) (*cloudformation.ExecuteChangeSetOutput, error) {
-	set, err := m.DescribeChangeSet(ctx, &cloudformation.DescribeChangeSetInput{ChangeSetName: in.ChangeSetName})
-	if err != nil {
-		return nil, err
-	}
-	out, err := m.Client.ExecuteChangeSet(ctx, in, opts...)
-	if err != nil {
-		return nil, err
-	}
-	stacks, err := m.DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: set.StackId})
-	if err != nil {
-		return nil, err
-	}
-	_, err = m.UpdateStack(ctx, &cloudformation.UpdateStackInput{StackName: set.StackId, TemplateBody: aws.String(bootstrap.Template()), Parameters: stacks.Stacks[0].Parameters})
-	return out, err
-}
-
-func (m mended) DescribeStacks(ctx context.Context, in *cloudformation.DescribeStacksInput, opts ...func(*cloudformation.Options)) (*cloudformation.DescribeStacksOutput, error) {
-	out, err := m.Client.DescribeStacks(ctx, in, opts...)
-	if err != nil {
-		return nil, err
-	}
-	for _, stack := range out.Stacks {
-		for i, p := range stack.Parameters {
-			stack.Parameters[i].ParameterValue = aws.String(strings.NewReplacer("['", "", "', '", ",", "']", "").Replace(aws.ToString(p.ParameterValue)))
-		}
-	}
-	return out, nil
-}
-
 // simulated gives a stack in the test cloud.
 func simulated(c *cloudtest.Cloud, name string) *bootstrap.Stack {
-	return bootstrap.NewWith(mended{cloudformation.NewFromConfig(c.Config())}, name, 5*time.Millisecond)
+	return bootstrap.NewWith(cloudformation.NewFromConfig(c.Config()), name, 5*time.Millisecond)
 }
 
 func apply(t *testing.T, s *bootstrap.Stack, p bootstrap.Parameters) *bootstrap.Changes {

@@ -63,6 +63,11 @@ func (d *deployed) policyOf(role string) policy {
 			p = append(p, statements(d.t, d.properties(name.(string))["PolicyDocument"])...)
 		}
 	}
+	for _, r := range d.resources { // those that name their roles themselves
+		if attached, ok := at(r, "Properties", "Roles").([]any); ok && r["Type"] == "AWS::IAM::ManagedPolicy" && slices.Contains(stringsOf(attached), role) {
+			p = append(p, statements(d.t, at(r, "Properties", "PolicyDocument"))...)
+		}
+	}
 	return p
 }
 

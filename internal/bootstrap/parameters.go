@@ -38,6 +38,9 @@ type Parameters struct {
 	Table          string // a table that is there already; default: one is made
 	ServicePort    int    // of services on their instances; default 8080
 	Clients        string // CIDR block that may reach the load balancers; default anywhere
+	Listeners      string // ports of load balancers, first and last; default "80-89"
+	PublicService  *bool  // whether clients may reach the service on single instances; default no
+	OwnKey         *bool  // whether bucket, table and topic have a key of the account's own; default no
 }
 
 // Validate checks what can be checked without AWS. Errors are CodeInvalid.
@@ -72,10 +75,28 @@ func (p Parameters) Validate() error {
 			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is no block of IPv4 addresses", p.Clients).WithHint("Write it as in 203.0.113.0/24.")
 		}
 	}
+	if _, _, err := p.listeners(); err != nil {
+		return err
+	}
 	if p.ServicePort < 0 || p.ServicePort > 65535 {
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "%d is no port", p.ServicePort).WithHint("Use a port from 1 to 65535.")
 	}
 	return nil
+}
+
+// listeners gives the first and the last port of load balancers; empty for the default.
+func (p Parameters) listeners() (first, last string, err error) {
+	if p.Listeners == "" {
+		return "", "", nil
+	}
+	first, last, ok := strings.Cut(p.Listeners, "-")
+	from, err1 := strconv.ParseUint(first, 10, 16)
+	to, err2 := strconv.ParseUint(last, 10, 16)
+	if !ok || err1 != nil || err2 != nil || from == 0 || to <= from {
+		return "", "", pipeline.Errorf(pipeline.CodeInvalid, "check parameters", "%q is no range of ports", p.Listeners).
+			WithHint("Write it as in 80-89. Each environment with a load balancer takes two ports, one above the other.")
+	}
+	return first, last, nil
 }
 
 // expand gives the parameters for the template: what is asked for, else what the
@@ -108,8 +129,17 @@ func (p Parameters) expand(stack *types.Stack) []types.Parameter {
 	}
 	set("Zones", number(p.Zones))
 	set("AddressPrefix", p.Addresses)
-	if p.NAT != nil {
-		set("NatGateway", map[bool]string{true: "yes", false: "no"}[*p.NAT])
+	choose := func(name string, choice *bool) {
+		if choice != nil {
+			values[name] = map[bool]string{true: "yes", false: "no"}[*choice]
+		}
+	}
+	choose("NatGateway", p.NAT)
+	choose("PublicInstances", p.PublicService)
+	choose("OwnKey", p.OwnKey)
+	if first, last, err := p.listeners(); err == nil { // it was validated
+		set("ListenerFrom", first)
+		set("ListenerTo", last)
 	}
 	set("VpcId", p.VPC)
 	set("PublicSubnets", strings.Join(p.PublicSubnets, ","))

@@ -83,7 +83,7 @@ func TestTemplateHasWhatTheSimulatorSkips(t *testing.T) {
 		{"Bucket", "PublicAccessBlockConfiguration.IgnorePublicAcls", "true"},
 		{"Bucket", "PublicAccessBlockConfiguration.RestrictPublicBuckets", "true"},
 		{"Bucket", "OwnershipControls.Rules", []any{map[string]any{"ObjectOwnership": "BucketOwnerEnforced"}}},
-		{"Bucket", "BucketEncryption.ServerSideEncryptionConfiguration", []any{map[string]any{"ServerSideEncryptionByDefault": map[string]any{"SSEAlgorithm": "AES256"}}}},
+		{"Bucket", "BucketEncryption.ServerSideEncryptionConfiguration", []any{map[string]any{"BucketKeyEnabled": "false", "ServerSideEncryptionByDefault": map[string]any{"SSEAlgorithm": "AES256"}}}},
 		{"Table", "PointInTimeRecoverySpecification.PointInTimeRecoveryEnabled", "true"},
 		{"Table", "DeletionProtectionEnabled", "true"},
 		{"Table", "BillingMode", "PAY_PER_REQUEST"},
@@ -107,8 +107,8 @@ func TestTemplateHasWhatTheSimulatorSkips(t *testing.T) {
 		}
 	}
 	rules := fmt.Sprint(at(d.properties("Bucket"), "LifecycleConfiguration", "Rules"))
-	if !strings.Contains(rules, "AbortIncompleteMultipartUpload:map[DaysAfterInitiation:7]") {
-		t.Errorf("incomplete uploads stay: %s", rules)
+	if !strings.Contains(rules, "AbortIncompleteMultipartUpload:map[DaysAfterInitiation:7]") || !strings.Contains(rules, "Prefix:transfer/") || !strings.Contains(rules, "Prefix:output/") {
+		t.Errorf("what nobody needs stays: %s", rules)
 	}
 	if got := d.outputs["TemplateVersion"]; got != strconv.Itoa(bootstrap.TemplateVersion) {
 		t.Errorf("the template's version is %s, the program's %d", got, bootstrap.TemplateVersion)
@@ -154,9 +154,37 @@ func TestInstancesTakeTheServicePortFromLoadBalancersAlone(t *testing.T) {
 		t.Errorf("inbound rules of instances are %v", got)
 	}
 	for _, rule := range d.rules("LoadBalancerSecurityGroup") {
-		if port := rule.(map[string]any)["FromPort"]; port != "80" && port != "443" {
-			t.Errorf("load balancers take port %v", port)
+		if r := rule.(map[string]any); r["FromPort"] != "80" || r["ToPort"] != "89" {
+			t.Errorf("load balancers take ports %v to %v", r["FromPort"], r["ToPort"])
 		}
+	}
+	open := deploy(t, map[string]string{"PublicInstances": "yes", "ClientCidr": "203.0.113.0/24"})
+	if got := open.rules("InstanceSecurityGroup"); len(got) != 2 || at(got[1], "CidrIp") != "203.0.113.0/24" || at(got[1], "FromPort") != "8080" {
+		t.Errorf("inbound rules of public instances are %v", got)
+	}
+}
+
+// With a key of its own, all that holds data uses it, and all that reads data may.
+func TestOwnKey(t *testing.T) {
+	t.Parallel()
+	d := deploy(t, map[string]string{"OwnKey": "yes"})
+	for _, want := range []struct{ resource, path, value string }{
+		{"Table", "SSESpecification.KMSMasterKeyId", "Key.Arn"}, {"Topic", "KmsMasterKeyId", "Key.Arn"},
+	} {
+		if got := at(d.properties(want.resource), strings.Split(want.path, ".")...); got != want.value {
+			t.Errorf("%s of %s is %v", want.path, want.resource, got)
+		}
+	}
+	if rules := fmt.Sprint(at(d.properties("Bucket"), "BucketEncryption")); !strings.Contains(rules, "aws:kms") || !strings.Contains(rules, "Key.Arn") {
+		t.Errorf("the bucket is encrypted with %s", rules)
+	}
+	for _, role := range []string{"ApproverRole", "DeployerRole", "LauncherRole", "RunnerRole", "InstanceRole"} {
+		if !d.policyOf(role).allows(t, request{action: "kms:Decrypt", resource: "Key.Arn"}) {
+			t.Errorf("%s can't read what the key encrypts", role)
+		}
+	}
+	if _, made := deploy(t, nil).resources["Key"]; made {
+		t.Error("a key is made that nobody asked for")
 	}
 }
 

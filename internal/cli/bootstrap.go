@@ -77,6 +77,9 @@ func (o *bootstrapOptions) flags(c *cobra.Command) {
 	flags.StringVar(&p.Table, "table", "", "a table that is there already, instead of a new one")
 	flags.IntVar(&p.ServicePort, "port", 0, "the port that services listen on, on their instances (default 8080)")
 	flags.StringVar(&p.Clients, "clients", "", "the block of addresses that may reach the load balancers (default 0.0.0.0/0)")
+	flags.StringVar(&p.Listeners, "listener-ports", "", "the ports of load balancers, as in 80-89, of which an environment takes two (default 80-89)")
+	flags.Bool("public-instances", false, "let clients reach the service on single instances, too, for `public_endpoints`")
+	flags.Bool("own-key", false, "encrypt bucket, table and topic with a KMS key of the account's own, which costs money every month")
 	flags.BoolVar(&o.yes, "yes", false, "don't ask")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "only show the changes")
 	flags.BoolVar(&o.destroy, "destroy", false, "remove the stack")
@@ -85,18 +88,21 @@ func (o *bootstrapOptions) flags(c *cobra.Command) {
 // complete takes what flags say together, and refuses what they can't.
 func (o *bootstrapOptions) complete(c *cobra.Command) error {
 	flags, p := c.Flags(), &o.parameters
-	if flags.Changed("nat") {
-		nat, err := flags.GetBool("nat")
+	for name, choice := range map[string]**bool{"nat": &p.NAT, "public-instances": &p.PublicService, "own-key": &p.OwnKey} {
+		if !flags.Changed(name) {
+			continue
+		}
+		chosen, err := flags.GetBool(name)
 		if err != nil {
 			return &usageError{err}
 		}
-		p.NAT = &nat
+		*choice = &chosen
 	}
 	if len(p.PublicSubnets) == 0 {
 		p.PublicSubnets = p.PrivateSubnets
 	}
 	if o.destroy {
-		for _, name := range []string{"zones", "nat", "addresses", "vpc", "subnets", "public-subnets", "bucket", "table", "port", "clients", "dry-run"} {
+		for _, name := range []string{"zones", "nat", "addresses", "vpc", "subnets", "public-subnets", "bucket", "table", "port", "clients", "listener-ports", "public-instances", "own-key", "dry-run"} {
 			if flags.Changed(name) {
 				return &usageError{fmt.Errorf("--destroy removes the whole stack: --%s has no meaning with it", name)}
 			}

@@ -32,6 +32,7 @@ type account struct {
 	targets   map[string]target    // target groups by ARN
 	balancers map[string]*balancer // by ARN
 	alarms    map[string]string    // states, by name
+	stacks    map[string]string    // templates, by stack ID
 	listeners map[string]*listener // by ARN
 }
 
@@ -52,7 +53,7 @@ func (s *server) add(c *Cloud) {
 		cloud: c, server: s, dir: filepath.Join(s.dir, c.ID), ctx: ctx, cancel: cancel,
 		launches: map[string]launch{}, instances: map[string]*instance{}, images: map[string]image{}, commands: map[string]*command{},
 		templates: map[string]template{}, groups: map[string]template{}, members: map[string][]string{},
-		targets: map[string]target{}, balancers: map[string]*balancer{}, alarms: map[string]string{}, listeners: map[string]*listener{},
+		targets: map[string]target{}, balancers: map[string]*balancer{}, alarms: map[string]string{}, stacks: map[string]string{}, listeners: map[string]*listener{},
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

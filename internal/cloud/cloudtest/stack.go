@@ -1,0 +1,61 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package cloudtest
+
+import (
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+var (
+	stackID        = regexp.MustCompile(`<StackId>([^<]+)</StackId>`)
+	parameterValue = regexp.MustCompile(`(<ParameterValue>)([^<]*)(</ParameterValue>)`)
+	pythonList     = strings.NewReplacer("['", "", "', '", ",", "']", "", "[&#39;", "", "&#39;, &#39;", ",", "&#39;]", "")
+	stackParameter = regexp.MustCompile(`(?s)<ParameterKey>([^<]*)</ParameterKey>\s*<ParameterValue(?:/>|>([^<]*)</)`)
+)
+
+// createChangeSet remembers the template, which a stack does not tell.
+func (a *account) createChangeSet(r *request) answer {
+	got := a.server.forward(r)
+	if id := stackID.FindSubmatch(got.body); got.status == http.StatusOK && id != nil {
+		a.mu.Lock()
+		a.stacks[string(id[1])] = r.form.Get("TemplateBody")
+		a.mu.Unlock()
+	}
+	return got
+}
+
+// executeChangeSet gives the stack its outputs, which moto does only when a stack is
+// updated.
+func (a *account) executeChangeSet(r *request) answer {
+	set := a.query(r, "cloudformation", "DescribeChangeSet", url.Values{"ChangeSetName": {r.form.Get("ChangeSetName")}, "StackName": {r.form.Get("StackName")}})
+	got := a.server.forward(r)
+	id := stackID.FindSubmatch(set.body)
+	if got.status != http.StatusOK || id == nil {
+		return got
+	}
+	a.mu.Lock()
+	template := a.stacks[string(id[1])]
+	a.mu.Unlock()
+	update := url.Values{"StackName": {string(id[1])}, "TemplateBody": {template}}
+	described := mendParameters(a.query(r, "cloudformation", "DescribeStacks", url.Values{"StackName": {string(id[1])}}))
+	for n, m := range stackParameter.FindAllSubmatch(described.body, -1) {
+		at := "Parameters.member." + strconv.Itoa(n+1)
+		update.Set(at+".ParameterKey", string(m[1]))
+		update.Set(at+".ParameterValue", string(m[2]))
+	}
+	a.query(r, "cloudformation", "UpdateStack", update)
+	return got
+}
+
+func (a *account) describeStacks(r *request) answer { return mendParameters(a.server.forward(r)) }
+
+// mendParameters writes lists as AWS does; moto writes them as Python does.
+func mendParameters(got answer) answer {
+	got.body = parameterValue.ReplaceAllFunc(got.body, func(b []byte) []byte { return []byte(pythonList.Replace(string(b))) })
+	return got
+}
