@@ -64,7 +64,10 @@ func Load(ctx context.Context, o Options) (*Cloud, error) {
 		o.MaxAttempts = maxAttempts
 	}
 	limits := newRetryer(o.MaxAttempts) // of all clients together
-	load := []func(*config.LoadOptions) error{config.WithRetryer(func() aws.Retryer { return limits })}
+	load := []func(*config.LoadOptions) error{
+		config.WithRetryer(func() aws.Retryer { return limits }),
+		config.WithAppID("penstock"), // CloudTrail shows it
+	}
 	if o.Region != "" {
 		load = append(load, config.WithRegion(o.Region))
 	}

@@ -4,8 +4,10 @@
 package e2e_test
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -43,6 +45,18 @@ output "alice" { value = penstock_self_service_env.alice.endpoint }
 	if out := s.penstock("bootstrap", "--region", cloudtest.Region, "--yes"); !strings.Contains(out, "Table") {
 		t.Errorf("bootstrap says:\n%s", out)
 	}
+	made := map[string]bool{}
+	note := func() {
+		for _, call := range c.Calls() {
+			for _, action := range call.Actions {
+				if call.App == "penstock" {
+					made[action] = true
+				}
+			}
+		}
+		c.ResetCalls()
+	}
+	c.ResetCalls()
 	s.apply()
 	if got := s.answer(s.output("production")); got != "1" {
 		t.Errorf("production answers %q", got)
@@ -50,7 +64,7 @@ output "alice" { value = penstock_self_service_env.alice.endpoint }
 	if got := s.answer(s.output("alice")); got != "1" {
 		t.Errorf("alice's environment answers %q", got)
 	}
-	c.ResetCalls()
+	note()
 	if code, out := s.planned(); code != 0 {
 		t.Errorf("the plan after an apply is not empty:\n%s", out)
 	}
@@ -77,6 +91,8 @@ output "alice" { value = penstock_self_service_env.alice.endpoint }
 		t.Errorf("there is garbage: %v", left)
 	}
 	s.destroy()
+	note()
+	checkCalls(t, made)
 	if left := c.Running(); len(left) > 0 {
 		t.Errorf("instances are left: %v", left)
 	}
@@ -86,5 +102,27 @@ output "alice" { value = penstock_self_service_env.alice.endpoint }
 	}
 	if _, err := os.Stat(filepath.Join(s.dir, ".penstock")); !os.IsNotExist(err) {
 		t.Errorf("the data directory is left: %v", err)
+	}
+}
+
+// checkCalls compares what was called with the list that the policies of the roles are
+// tested against. With PENSTOCK_UPDATE it is written.
+func checkCalls(t *testing.T, made map[string]bool) {
+	t.Helper()
+	path := filepath.Join(repository(t), "internal/bootstrap/testdata/calls.txt")
+	text := strings.Join(slices.Sorted(maps.Keys(made)), "\n") + "\n"
+	if os.Getenv("PENSTOCK_UPDATE") != "" {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	known, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for action := range made {
+		if !strings.Contains("\n"+string(known), "\n"+action+"\n") {
+			t.Errorf("%s was called, and is not in %s: run this test with PENSTOCK_UPDATE=1", action, path)
+		}
 	}
 }

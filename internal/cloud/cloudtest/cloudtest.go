@@ -82,8 +82,11 @@ type Cloud struct {
 
 // Call is a request that the account got.
 type Call struct {
-	Service string // as in a credential scope: "ec2", "dynamodb"
-	Action  string // "RunInstances"; for S3 the method, as in "PUT"
+	Service string   // as in a credential scope: "ec2", "dynamodb"
+	Action  string   // "RunInstances"; for S3 the method, as in "PUT"
+	Path    string   // of the URL
+	App     string   // that the client says it is
+	Actions []string // of IAM, that the caller needs to be allowed
 	At      time.Time
 }
 

@@ -56,7 +56,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	}
 	var f *Fault
 	if r.account != nil {
-		f = r.account.cloud.called(Call{Service: r.service, Action: r.action, At: time.Now()})
+		f = r.account.cloud.called(Call{Service: r.service, Action: r.action, Path: r.URL.Path, App: r.app(), Actions: r.permissions(), At: time.Now()})
 	}
 	if f != nil && !f.After {
 		f.strike(w, r)
