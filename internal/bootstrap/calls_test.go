@@ -28,8 +28,12 @@ var rarer = map[string]string{
 	"ec2:EnableImageDeregistrationProtection":  "protection",
 	"ec2:DisableImageDeregistrationProtection": "protection",
 	"elasticloadbalancing:AddTags":             "tags at creation",
-	"kms:Decrypt":                              "a key of one's own",
-	"kms:GenerateDataKey":                      "a key of one's own",
+	"ec2:CopyImage":                            "publish.regions", "ec2:DisableImageDeprecation": "publish", "ec2:ModifyImageAttribute": "publish.share_with", "ec2:ModifySnapshotAttribute": "publish.share_with",
+	"ec2:DescribeImageAttribute": "publish", "ssm:AddTagsToResource": "publish.ssm_parameter", "ssm:DeleteParameter": "publish.ssm_parameter", "ssm:ListTagsForResource": "publish.ssm_parameter",
+	"ssm:PutParameter": "publish.ssm_parameter", "kms:CreateGrant": "publish.share_with", "kms:DescribeKey": "copies with a key", "kms:GenerateDataKeyWithoutPlaintext": "copies with a key",
+	"kms:ReEncryptFrom": "copies with a key", "kms:ReEncryptTo": "copies with a key",
+	"kms:Decrypt":         "a key of one's own",
+	"kms:GenerateDataKey": "a key of one's own",
 }
 
 // What the program calls, a deployer may; and what a deployer or launcher may, the

@@ -42,9 +42,15 @@ func (e *Engine) Bake(ctx context.Context, r BakeRequest) (pipeline.Image, error
 	if recipe, err = e.Rebased(leased, st, recipe); err != nil {
 		return pipeline.Image{}, err
 	}
+	if err := e.Platform.CheckRecipe(recipe); err != nil {
+		return pipeline.Image{}, err
+	}
 	if image, ok, err := e.baked(leased, st, recipe); err != nil || ok {
 		recipe.Image = image.ID
-		return image, e.settleRecipe(leased, h, recipe, err)
+		if err := e.settleRecipe(leased, h, recipe, err); err != nil {
+			return image, err
+		}
+		return e.publish(leased, h, recipe, image)
 	}
 	image, err := e.bakeRun(leased, h, st, recipe, r.Secrets)
 	if err != nil {
@@ -53,7 +59,30 @@ func (e *Engine) Bake(ctx context.Context, r BakeRequest) (pipeline.Image, error
 	if err := e.sweep(leased, h.lease.Key); err != nil {
 		e.Logger.Warn("collect garbage", "pipeline", recipe.Pipeline, "error", err)
 	}
-	return image, nil
+	return e.publish(leased, h, recipe, image)
+}
+
+// publish puts an image where its recipe says, as far as it is not there. When it
+// fails, the image stays, and the next call goes on.
+func (e *Engine) publish(ctx context.Context, h *held, recipe pipeline.Recipe, image pipeline.Image) (pipeline.Image, error) {
+	want := recipe.Publish.Digest()
+	if image.Published == want {
+		return image, nil
+	}
+	r := pipeline.PublishRequest{Image: image.ID, Labels: pipeline.Labels{Pipeline: recipe.Pipeline, Stage: RecipeRun(recipe.Name), Run: image.Run}}
+	if recipe.Publish != nil {
+		r.Publication = *recipe.Publish
+	}
+	if log, err := e.Logs.Create(ctx, recipe.Pipeline, image.Run); err == nil {
+		defer log.Close()
+		r.Log = log
+	}
+	copies, err := e.Platform.Publish(ctx, r)
+	if err != nil {
+		return image, lostOr(ctx, fmt.Errorf("publish image %s: %w", image.ID, err))
+	}
+	image.Published, image.Copies = want, copies
+	return image, e.append(ctx, recipe.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.ImagePublished, Facts: pipeline.Facts{Image: &image}})
 }
 
 func (e *Engine) settleRecipe(ctx context.Context, h *held, recipe pipeline.Recipe, err error) error {
@@ -161,7 +190,8 @@ func (a *attempt) bakeRecipe(ctx context.Context, recipe pipeline.Recipe, secret
 		return pipeline.Image{}, err
 	}
 	req := pipeline.BakeRequest{
-		Token: a.run.ID, Key: recipe.Key(), Name: recipe.Name, Labels: a.labels(), Image: recipe.Base, Source: a.checkout(), Log: a.log,
+		Token: a.run.ID, Key: recipe.Key(), Name: recipe.Name, Labels: a.labels(), Image: recipe.Base, Source: a.checkout(),
+		Cleanup: recipe.Cleanup, KMSKey: recipe.KMSKey, Log: a.log,
 	}
 	if recipe.From.Directory != "" {
 		req.Tree = inside(a.checkout(), recipe.From.Directory)

@@ -35,7 +35,8 @@ type world struct {
 	envs      map[string]*memEnv
 	artifacts map[string][]byte
 	logs      map[string]*bytes.Buffer
-	prepared  int // fleets brought up
+	published map[string]pipeline.Publication // by image
+	prepared  int                             // fleets brought up
 	shifted   int
 	unhealthy map[string]bool // artifact digests whose service never becomes healthy
 	stepRuns  map[string]int  // by command
@@ -55,7 +56,7 @@ func newWorld() *world {
 		clock: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), events: map[string][]pipeline.Event{},
 		records: map[string]map[pipeline.Key]pipeline.Record{}, leases: map[string]pipeline.Lease{},
 		images: map[string]int64{"img-base": 1}, envs: map[string]*memEnv{}, artifacts: map[string][]byte{},
-		logs: map[string]*bytes.Buffer{}, unhealthy: map[string]bool{}, stepRuns: map[string]int{},
+		logs: map[string]*bytes.Buffer{}, published: map[string]pipeline.Publication{}, unhealthy: map[string]bool{}, stepRuns: map[string]int{},
 	}
 }
 
@@ -308,6 +309,21 @@ func (p memPlatform) Bake(ctx context.Context, r pipeline.BakeRequest) (image pi
 			image.ID += "-" + c.Line
 		}
 		p.images[image.ID] = image.Size
+		return nil
+	})
+}
+
+func (p memPlatform) CheckRecipe(r pipeline.Recipe) error {
+	if r.KMSKey != "" {
+		return pipeline.Errorf(pipeline.CodeInvalid, "check", "this platform has no kms_key")
+	}
+	return nil
+}
+
+func (p memPlatform) Publish(ctx context.Context, r pipeline.PublishRequest) (copies map[string]string, err error) {
+	return copies, p.do(ctx, func() error {
+		p.published[r.Image] = r.Publication
+		copies = map[string]string{"here": r.Image}
 		return nil
 	})
 }

@@ -326,3 +326,45 @@ func TestBake(t *testing.T) {
 		t.Errorf("removal: %v, left %v", err, d.images)
 	}
 }
+
+// A change of the publication publishes the image that exists, and bakes none; one that
+// failed is gone on with.
+func TestPublish(t *testing.T) {
+	ctx := t.Context()
+	d := open(t)
+	if _, err := d.CreatePipeline(ctx, shop); err != nil {
+		t.Fatal(err)
+	}
+	bake := func(p *pipeline.Publication, key string) (pipeline.Image, error) {
+		return d.Bake(ctx, engine.BakeRequest{Recipe: pipeline.Recipe{
+			Pipeline: "shop", Name: "base", From: pipeline.ImageFrom{Image: "img-base"}, Source: pipeline.SourceRef{Repository: "repo", Commit: "c1", Digest: "1"}, Owner: "here", Publish: p, KMSKey: key,
+		}})
+	}
+	one, err := bake(nil, "")
+	if err != nil || len(d.published) != 0 {
+		t.Fatalf("%+v, %v; published %v", one, err, d.published)
+	}
+	regions := &pipeline.Publication{Regions: []string{"there"}}
+	killed := d.again()
+	for killed.limit = 1; ; killed.limit++ {
+		if _, err := killed.Bake(ctx, engine.BakeRequest{Recipe: pipeline.Recipe{
+			Pipeline: "shop", Name: "base", From: pipeline.ImageFrom{Image: "img-base"}, Source: pipeline.SourceRef{Repository: "repo", Commit: "c1", Digest: "1"}, Owner: "here", Publish: regions,
+		}}); err == nil {
+			break
+		}
+		limit := killed.limit
+		killed = killed.again()
+		killed.limit = limit
+	}
+	d = killed.again()
+	two, err := bake(regions, "")
+	if err != nil || two.ID != one.ID || len(two.Copies) != 1 || len(d.published[one.ID].Regions) != 1 || len(d.images) != 1 {
+		t.Errorf("%+v, %v; published %v, images %v", two, err, d.published, d.images)
+	}
+	if three, err := bake(nil, ""); err != nil || three.Published != "" || len(d.published[one.ID].Regions) != 0 {
+		t.Errorf("taken back: %+v, %v; published %v", three, err, d.published)
+	}
+	if _, err := bake(nil, "key"); pipeline.CodeOf(err) != pipeline.CodeInvalid {
+		t.Errorf("what the platform can't do: %v", err)
+	}
+}

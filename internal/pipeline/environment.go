@@ -67,33 +67,38 @@ func (e Environment) Serves() bool {
 
 // Image is what a bake yields.
 type Image struct {
-	ID        string    `json:"id"`
-	Pipeline  string    `json:"pipeline"`
-	Name      string    `json:"name"`             // of the baked image or of the stage that baked it
-	Key       string    `json:"key"`              // digest of the inputs: the same key gives the same image
-	Parent    string    `json:"parent,omitempty"` // the image that it was baked from
-	Build     string    `json:"build,omitempty"`  // of an application image
-	Run       string    `json:"run,omitempty"`
-	Commit    string    `json:"commit,omitempty"`
-	Size      int64     `json:"size"` // bytes
-	Order     int64     `json:"order"`
-	CreatedAt time.Time `json:"created_at"`
+	ID        string            `json:"id"`
+	Pipeline  string            `json:"pipeline"`
+	Name      string            `json:"name"`             // of the baked image or of the stage that baked it
+	Key       string            `json:"key"`              // digest of the inputs: the same key gives the same image
+	Parent    string            `json:"parent,omitempty"` // the image that it was baked from
+	Build     string            `json:"build,omitempty"`  // of an application image
+	Run       string            `json:"run,omitempty"`
+	Commit    string            `json:"commit,omitempty"`
+	Size      int64             `json:"size"` // bytes
+	Order     int64             `json:"order"`
+	Published string            `json:"published,omitempty"` // digest of its publication
+	Copies    map[string]string `json:"copies,omitempty"`    // IDs by region, its own included
+	CreatedAt time.Time         `json:"created_at"`
 }
 
 // Recipe is the definition of a baked image.
 type Recipe struct {
-	ID       string    `json:"id"`
-	Pipeline string    `json:"pipeline"`
-	Name     string    `json:"name"`
-	From     ImageFrom `json:"from"`
-	Source   SourceRef `json:"source"`
-	Steps    []Step    `json:"steps,omitempty"`
-	Base     string    `json:"base,omitempty"`   // the image that From resolved to; empty for a directory
-	Follow   bool      `json:"follow,omitempty"` // bake anew when From resolves to another image
-	Keep     int       `json:"keep"`             // older images retained besides those in use
-	Image    string    `json:"image,omitempty"`
-	Settled  bool      `json:"settled"`
-	Owner    string    `json:"owner"`
+	ID       string       `json:"id"`
+	Pipeline string       `json:"pipeline"`
+	Name     string       `json:"name"`
+	From     ImageFrom    `json:"from"`
+	Source   SourceRef    `json:"source"`
+	Steps    []Step       `json:"steps,omitempty"`
+	Base     string       `json:"base,omitempty"`    // the image that From resolved to; empty for a directory
+	Follow   bool         `json:"follow,omitempty"`  // bake anew when From resolves to another image
+	Cleanup  []string     `json:"cleanup,omitempty"` // shell lines before the image is taken
+	KMSKey   string       `json:"kms_key,omitempty"` // that encrypts it; empty: the platform's own
+	Publish  *Publication `json:"publish,omitempty"`
+	Keep     int          `json:"keep"` // older images retained besides those in use
+	Image    string       `json:"image,omitempty"`
+	Settled  bool         `json:"settled"`
+	Owner    string       `json:"owner"`
 }
 
 // ImageFrom says what a bake starts from. Exactly one of the fields is set.
@@ -116,11 +121,40 @@ type ImageFilter struct {
 // image that exists already.
 func (r Recipe) Key() string {
 	return "k-" + hashJSON(struct {
-		From   ImageFrom
-		Base   string `json:",omitempty"`
-		Digest string
-		Steps  []Step
-	}{r.From, r.Base, r.Source.Digest, r.Steps})[:16]
+		From    ImageFrom
+		Base    string `json:",omitempty"`
+		Digest  string
+		Steps   []Step
+		Cleanup []string `json:",omitempty"`
+		KMSKey  string   `json:",omitempty"`
+	}{r.From, r.Base, r.Source.Digest, r.Steps, r.Cleanup, r.KMSKey})[:16]
+}
+
+// Publication says where and to whom an image is given. A change of it does not bake
+// anew.
+type Publication struct {
+	Regions        []string          `json:"regions,omitempty"`  // that get a copy
+	KMSKeys        map[string]string `json:"kms_keys,omitempty"` // of the copies, by region
+	Accounts       []string          `json:"accounts,omitempty"` // that may launch it
+	Organizations  []string          `json:"organizations,omitempty"`
+	Units          []string          `json:"organizational_units,omitempty"`
+	Parameter      string            `json:"ssm_parameter,omitempty"` // that holds its ID, in each region
+	DeprecateAfter time.Duration     `json:"deprecate_after,omitempty"`
+	Protected      bool              `json:"deregistration_protection,omitempty"`
+	KeepShared     bool              `json:"keep_shared,omitempty"` // not removed while others may launch it
+}
+
+// Digest tells publications apart; empty for none.
+func (p *Publication) Digest() string {
+	if p == nil {
+		return ""
+	}
+	return hashJSON(p)[:16]
+}
+
+// Shared reports whether others may launch the image.
+func (p *Publication) Shared() bool {
+	return p != nil && len(p.Accounts)+len(p.Organizations)+len(p.Units) > 0
 }
 
 // Describe says in words what the environment is: for messages.

@@ -31,6 +31,7 @@ const (
 	BuildDecided       EventKind = "build.decided"
 	BuildPromoted      EventKind = "build.promoted"
 	ImageBaked         EventKind = "image.baked"
+	ImagePublished     EventKind = "image.published"
 	ImageRemoved       EventKind = "image.removed"
 	EnvironmentChanged EventKind = "environment.changed"
 	EnvironmentEnded   EventKind = "environment.ended"

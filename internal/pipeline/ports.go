@@ -145,6 +145,16 @@ type BakeRequest struct {
 	Environment string    // an environment that Prepare installed on: its installed state
 	Source      string    // a directory on this machine whose files the commands find at PENSTOCK_SOURCE; may be empty
 	Commands    []Command // run in the root of the tree, in order
+	Cleanup     []string  // shell lines that run there at last
+	KMSKey      string    // that encrypts the image; empty: the platform's own
+	Log         io.Writer
+}
+
+// PublishRequest asks for an image to be where a publication says, and nowhere else.
+type PublishRequest struct {
+	Image       string
+	Publication Publication
+	Labels      Labels
 	Log         io.Writer
 }
 
@@ -224,7 +234,14 @@ type Platform interface {
 	Abandon(ctx context.Context, token string) error
 	// Images lists the images that exist.
 	Images(ctx context.Context) ([]BakedImage, error)
-	// RemoveImage removes an image, never one that an instance was made from and still needs.
+	// CheckRecipe refuses a baked image that the platform can't make or publish:
+	// CodeInvalid, with the argument and its value.
+	CheckRecipe(r Recipe) error
+	// Publish copies and shares an image, and takes back what an earlier publication
+	// did and this one does not. It gives the IDs by region, the image's own included.
+	Publish(ctx context.Context, r PublishRequest) (copies map[string]string, err error)
+	// RemoveImage removes an image with its copies: CodeConflict for one that is used,
+	// by an instance or what launches instances.
 	RemoveImage(ctx context.Context, id string) error
 
 	// Prepare brings up a fleet and waits until every instance is healthy. When it

@@ -54,6 +54,10 @@ type bakedImageModel struct {
 	Keep     types.Int64    `tfsdk:"keep"`
 	Timeouts timeouts.Value `tfsdk:"timeouts"`
 	Follow   types.Bool     `tfsdk:"follow_source"`
+	Cleanup  types.List     `tfsdk:"cleanup"`
+	KMSKey   types.String   `tfsdk:"kms_key"`
+	Publish  types.Object   `tfsdk:"publish"`
+	ImageIDs types.Map      `tfsdk:"image_ids"`
 	Base     types.String   `tfsdk:"source_image_id"`
 	ImageID  types.String   `tfsdk:"image_id"`
 	Size     types.Int64    `tfsdk:"size"`
@@ -136,6 +140,13 @@ func (r *bakedImageResource) Schema(ctx context.Context, _ resource.SchemaReques
 				Optional: true, Computed: true, Default: booldefault.StaticBool(false),
 				MarkdownDescription: "Whether to bake anew when `from` resolves to a newer image. Default: false, which takes that up with the next bake for another reason.",
 			},
+			"cleanup": schema.ListAttribute{
+				Optional: true, ElementType: types.StringType, Validators: []validator.List{listvalidator.ValueStringsAre(stringvalidator.LengthAtLeast(1))},
+				MarkdownDescription: "Shell lines that run in the root of the image after the steps. On AWS what is one machine's own is removed before them: host keys, machine ID, logs, histories, the state of cloud-init and of the SSM agent.",
+			},
+			"kms_key":         optional("KMS key that encrypts the image, by ID or ARN. Default: the account's default key for EBS, which can't be shared. On AWS.", stringvalidator.LengthAtLeast(1)),
+			"publish":         publishAttribute(),
+			"image_ids":       schema.MapAttribute{Computed: true, ElementType: types.StringType, MarkdownDescription: "ID of the newest image by region; null where it is not published."},
 			"timeouts":        timeouts.Attributes(ctx, timeouts.Opts{Create: true, Update: true, Delete: true}),
 			"source_image_id": computed("ID of the image that the newest one was baked from; null for a directory."),
 			"image_id":        computed("ID of the newest image."),
@@ -157,6 +168,7 @@ func (r *bakedImageResource) ValidateConfig(ctx context.Context, req resource.Va
 		resp.Diagnostics.Append(exactlyOne(path.Root("from"), m.From, "argument from", origins...)...)
 	}
 	resp.Diagnostics.Append(validateSteps(m.Steps, false, "script", "command")...)
+	resp.Diagnostics.Append(validatePublish(ctx, m.Publish)...)
 }
 
 func expandRecipe(ctx context.Context, m bakedImageModel, owner string, diags *diag.Diagnostics) pipeline.Recipe {
@@ -164,7 +176,7 @@ func expandRecipe(ctx context.Context, m bakedImageModel, owner string, diags *d
 	diags.Append(m.From.As(ctx, &from, basetypes.ObjectAsOptions{})...)
 	r := pipeline.Recipe{
 		Pipeline: m.Pipeline.ValueString(), Name: m.Name.ValueString(), Keep: int(m.Keep.ValueInt64()), Owner: owner,
-		Follow: m.Follow.ValueBool(),
+		Follow: m.Follow.ValueBool(), KMSKey: m.KMSKey.ValueString(), Publish: expandPublish(ctx, m.Publish, diags),
 		From: pipeline.ImageFrom{
 			Directory: from.Directory.ValueString(), Image: from.Image.ValueString(), AMI: from.AMI.ValueString(), SSMParameter: from.SSMParameter.ValueString(),
 		},
@@ -176,6 +188,7 @@ func expandRecipe(ctx context.Context, m bakedImageModel, owner string, diags *d
 	if src := expandSource(ctx, m.Source, diags); src != nil {
 		r.Source = *src
 	}
+	diags.Append(m.Cleanup.ElementsAs(ctx, &r.Cleanup, false)...)
 	var steps []bakeStepModel
 	if !m.Steps.IsNull() {
 		diags.Append(m.Steps.ElementsAs(ctx, &steps, false)...)
@@ -194,7 +207,8 @@ func flattenRecipe(ctx context.Context, r pipeline.Recipe, sch schema.Schema, m 
 	var d diag.Diagnostics
 	m.Keep, m.Source = types.Int64Value(int64(r.Keep)), flattenSource(&r.Source)
 	fromTypes := sch.Attributes["from"].GetType().(types.ObjectType).AttrTypes
-	m.Follow = types.BoolValue(r.Follow)
+	m.Follow, m.KMSKey, m.Cleanup = types.BoolValue(r.Follow), orNull(r.KMSKey), stringList(ctx, r.Cleanup, diags)
+	m.Publish = flattenPublish(ctx, r.Publish, sch.Attributes["publish"].GetType().(types.ObjectType).AttrTypes, diags)
 	from := fromModel{Directory: orNull(r.From.Directory), Image: orNull(r.From.Image), AMI: orNull(r.From.AMI), SSMParameter: orNull(r.From.SSMParameter)}
 	if f := r.From.Filter; f != nil {
 		from.Filter = &imageFilterModel{Name: orNull(f.Name), Architecture: orNull(f.Architecture)}
@@ -222,6 +236,7 @@ func flattenRecipe(ctx context.Context, r pipeline.Recipe, sch schema.Schema, m 
 func (r *bakedImageResource) export(recipe pipeline.Recipe, image pipeline.Image, m *bakedImageModel) {
 	m.ID, m.ImageID, m.Run = types.StringValue(recipe.ID), orNull(image.ID), orNull(image.Run)
 	m.Size, m.Log, m.Base = types.Int64Null(), types.StringNull(), orNull(recipe.Base)
+	m.ImageIDs = flattenStrings(image.Copies)
 	if image.ID != "" {
 		m.Size = types.Int64Value(image.Size)
 		m.Log = types.StringValue(r.session.Engine.Logs.Location(recipe.Pipeline, image.Run))
@@ -247,8 +262,8 @@ func (r *bakedImageResource) ModifyPlan(ctx context.Context, req resource.Modify
 		m.Source = state.Source
 	}
 	m.ImageID, m.Size, m.Run, m.Log = types.StringUnknown(), types.Int64Unknown(), types.StringUnknown(), types.StringUnknown()
-	m.Base = types.StringUnknown()
-	if known(ctx, m.Pipeline, m.Name, m.From, m.Source, m.Steps) {
+	m.Base, m.ImageIDs = types.StringUnknown(), types.MapUnknown(types.StringType)
+	if known(ctx, m.Pipeline, m.Name, m.From, m.Source, m.Steps, m.Cleanup, m.KMSKey, m.Publish) {
 		if err := r.plan(ctx, &m, state, resp); err != nil {
 			addError(&resp.Diagnostics, "plan image", m.Name.ValueString(), err)
 			return
@@ -259,6 +274,9 @@ func (r *bakedImageResource) ModifyPlan(ctx context.Context, req resource.Modify
 
 func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel, resp *resource.ModifyPlanResponse) error {
 	recipe := expandRecipe(ctx, *m, r.session.Owner, &resp.Diagnostics)
+	if err := r.session.Engine.Platform.CheckRecipe(recipe); err != nil {
+		return err
+	}
 	var image pipeline.Image
 	var found bool
 	err := r.session.overlay.view(ctx, recipe.Pipeline, func(st *pipeline.State, _ bool) (err error) {
@@ -286,6 +304,9 @@ func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel
 	id := m.ID
 	r.export(recipe, image, m)
 	m.ID = id
+	if image.Published != recipe.Publish.Digest() {
+		m.ImageIDs = types.MapUnknown(types.StringType)
+	}
 	return nil
 }
 

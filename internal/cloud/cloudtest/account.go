@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"time"
 )
 
 // account is what the proxy knows of an account beside what moto does.
@@ -22,28 +21,26 @@ type account struct {
 	tables sync.RWMutex // held for writing while a DynamoDB transaction runs
 
 	mu        sync.Mutex
-	launches  map[string]launch    // by client token
-	instances map[string]*instance // by ID
-	images    map[string]image     // by ID
-	commands  map[string]*command  // by ID, then instance
-	templates map[string]template  // launch templates by ID and by name
-	groups    map[string]template  // of Auto Scaling groups by name
-	members   map[string][]string  // instances of Auto Scaling groups by name
-	targets   map[string]target    // target groups by ARN
-	balancers map[string]*balancer // by ARN
-	alarms    map[string]string    // states, by name
-	stacks    map[string]string    // templates, by stack ID
+	launches  map[string]launch          // by client token
+	instances map[string]*instance       // by ID
+	images    map[string]image           // by ID
+	commands  map[string]*command        // by ID, then instance
+	templates map[string]template        // launch templates by ID and by name
+	groups    map[string]template        // of Auto Scaling groups by name
+	members   map[string][]string        // instances of Auto Scaling groups by name
+	targets   map[string]target          // target groups by ARN
+	balancers map[string]*balancer       // by ARN
+	alarms    map[string]string          // states, by name
+	stacks    map[string]string          // templates, by stack ID
+	keys      map[string]string          // of KMS, by snapshot
+	snapshots map[string]map[string]bool // accounts that may use them, by snapshot
+	copying   sync.Mutex
 	listeners map[string]*listener // by ARN
 }
 
 type launch struct {
 	digest string // of the request
 	answer answer
-}
-
-type image struct {
-	name      string
-	available time.Time
 }
 
 // add makes the proxy's side of an account.
@@ -53,7 +50,7 @@ func (s *server) add(c *Cloud) {
 		cloud: c, server: s, dir: filepath.Join(s.dir, c.ID), ctx: ctx, cancel: cancel,
 		launches: map[string]launch{}, instances: map[string]*instance{}, images: map[string]image{}, commands: map[string]*command{},
 		templates: map[string]template{}, groups: map[string]template{}, members: map[string][]string{},
-		targets: map[string]target{}, balancers: map[string]*balancer{}, alarms: map[string]string{}, stacks: map[string]string{}, listeners: map[string]*listener{},
+		targets: map[string]target{}, balancers: map[string]*balancer{}, alarms: map[string]string{}, stacks: map[string]string{}, keys: map[string]string{}, snapshots: map[string]map[string]bool{}, listeners: map[string]*listener{},
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -21,7 +21,6 @@ var (
 	privateIP    = regexp.MustCompile(`<privateIpAddress>[^<]*</privateIpAddress>`)
 	publicIP     = regexp.MustCompile(`<ipAddress>[^<]*</ipAddress>`)
 	imageIDs     = regexp.MustCompile(`<imageId>(ami-[0-9a-f]+)</imageId>`)
-	imageStates  = regexp.MustCompile(`(?s)<imageId>(ami-[0-9a-f]+)</imageId>.*?<imageState>[a-z]+</imageState>`)
 	snapshotIDs  = regexp.MustCompile(`<snapshotId>(snap-[0-9a-f]+)</snapshotId>`)
 )
 
@@ -44,6 +43,9 @@ func (a *account) runInstances(r *request) answer {
 	}
 	for _, m := range instanceID.FindAllSubmatch(got.body, -1) {
 		a.launched(string(m[1]), r.form.Get("ImageId"), r.form.Get("UserData"))
+		if i := a.instance(string(m[1])); i != nil {
+			i.key = r.form.Get("BlockDeviceMapping.1.Ebs.KmsKeyId")
+		}
 	}
 	got.body = a.mendInstances(got.body)
 	if token != "" {
@@ -206,6 +208,9 @@ func (a *account) createImage(r *request) answer {
 		for _, s := range snapshotIDs.FindAllSubmatch(described.body, -1) {
 			tags.Set("ResourceId.1", string(s[1]))
 			a.query(r, "ec2", "CreateTags", tags)
+			if i != nil {
+				a.encrypt(string(s[1]), i.key)
+			}
 		}
 	}
 	return got
@@ -224,24 +229,4 @@ func withoutSnapshotTags(form url.Values) (rest, tags url.Values) {
 		rest[k] = v
 	}
 	return rest, tags
-}
-
-// describeImages shows images that are not available yet.
-func (a *account) describeImages(r *request) answer {
-	got := a.server.forward(r)
-	got.body = imageStates.ReplaceAllFunc(got.body, func(item []byte) []byte {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		known, ok := a.images[string(imageIDs.FindSubmatch(item)[1])]
-		if ok && time.Now().Before(known.available) {
-			return regexp.MustCompile(`<imageState>[a-z]+`).ReplaceAll(item, []byte("<imageState>pending"))
-		}
-		return item
-	})
-	return got
-}
-
-// acknowledge answers a call that moto lacks, of which AWS only says that it is done.
-func (a *account) acknowledge(r *request) answer {
-	return xml(http.StatusOK, fmt.Sprintf(`<%sResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>test</requestId><return>true</return></%[1]sResponse>`, r.action))
 }

@@ -22,6 +22,7 @@ import (
 // instance is the body of an EC2 instance: a directory that stands for the root of
 // its file system, and processes.
 type instance struct {
+	key      string // of KMS, that encrypts its root volume
 	account  *account
 	id       string
 	root     string

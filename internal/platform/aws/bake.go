@@ -150,7 +150,7 @@ func (p *Platform) finishImage(ctx context.Context, r pipeline.BakeRequest, imag
 // that ends; where this process dies, Abandon ends it, or at last its own deadline.
 func (p *Platform) bakeAnew(ctx context.Context, r pipeline.BakeRequest) (_ pipeline.BakedImage, err error) {
 	tags := p.tags(r.Labels, map[string]string{tagKey: r.Key, tagRole: roleBuilder, "Name": "penstock builder of " + r.Name})
-	builders, err := p.run(ctx, launch{token: r.Token, image: r.Image, count: 1, userData: userData(builderLife, nil, 0, false), tags: tags})
+	builders, err := p.run(ctx, launch{token: r.Token, image: r.Image, count: 1, userData: userData(builderLife, nil, 0, false), tags: tags, key: r.KMSKey})
 	if err != nil {
 		return pipeline.BakedImage{}, err
 	}
@@ -166,7 +166,7 @@ func (p *Platform) bakeAnew(ctx context.Context, r pipeline.BakeRequest) (_ pipe
 	if err := p.commands(ctx, builder, r); err != nil {
 		return pipeline.BakedImage{}, err
 	}
-	if err := p.must(ctx, builder, command{what: "cleaning", script: cleanScript(nil), timeout: 10 * time.Minute, log: r.Log}); err != nil {
+	if err := p.must(ctx, builder, command{what: "cleaning", script: cleanScript(r.Cleanup), timeout: 10 * time.Minute, log: r.Log}); err != nil {
 		return pipeline.BakedImage{}, err
 	}
 	return p.capture(ctx, builder, r)
@@ -293,7 +293,7 @@ func (p *Platform) bakeEnvironment(ctx context.Context, r pipeline.BakeRequest) 
 		return describeImage(image), err
 	}
 	instance := aws.ToString(list[0].InstanceId)
-	if err := p.must(ctx, instance, command{what: "cleaning", script: cleanScript(nil), timeout: 10 * time.Minute, log: r.Log}); err != nil {
+	if err := p.must(ctx, instance, command{what: "cleaning", script: cleanScript(r.Cleanup), timeout: 10 * time.Minute, log: r.Log}); err != nil {
 		return pipeline.BakedImage{}, err
 	}
 	return p.capture(ctx, instance, r)
@@ -324,66 +324,4 @@ func (p *Platform) Images(ctx context.Context) ([]pipeline.BakedImage, error) {
 		images[i] = describeImage(image)
 	}
 	return images, nil
-}
-
-// RemoveImage deregisters an image and deletes its snapshots, in this order: while
-// it is registered AWS keeps the snapshots, and a snapshot without its image is
-// found again by its tags. One that instances run from is CodeConflict.
-func (p *Platform) RemoveImage(ctx context.Context, id string) error {
-	op := "remove image " + id
-	using, err := p.list(ctx, filter("image-id", id), alive)
-	if err != nil {
-		return err
-	}
-	if len(using) > 0 {
-		return pipeline.Errorf(pipeline.CodeConflict, op, "instances %v were launched from it", idsOf(using)).
-			WithHint("Destroy the environment, or move it to another build, first.")
-	}
-	found, err := p.findImages(ctx, []string{"self"}, filter("image-id", id))
-	if err != nil {
-		return err
-	}
-	snapshots := map[string]bool{}
-	for _, image := range found {
-		for _, d := range image.BlockDeviceMappings {
-			if d.Ebs != nil && aws.ToString(d.Ebs.SnapshotId) != "" {
-				snapshots[aws.ToString(d.Ebs.SnapshotId)] = true
-			}
-		}
-		// Marks them, in case this process dies between the two requests.
-		if err := p.mark(ctx, sortedKeys(snapshots), id); err != nil {
-			return err
-		}
-		_, err := p.ec2.DeregisterImage(ctx, &ec2.DeregisterImageInput{ImageId: aws.String(id)})
-		if err != nil && !cloud.IsNotFound(err) {
-			return cloud.Fault(ctx, op, err)
-		}
-	}
-	if len(found) == 0 {
-		marked, err := p.ec2.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{Filters: []types.Filter{filter("tag:"+tagOf, id)}})
-		if err != nil {
-			return cloud.Fault(ctx, op, err)
-		}
-		for _, s := range marked.Snapshots {
-			snapshots[aws.ToString(s.SnapshotId)] = true
-		}
-	}
-	for _, s := range sortedKeys(snapshots) {
-		_, err := p.ec2.DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: aws.String(s)})
-		if err != nil && !cloud.IsNotFound(err) {
-			return cloud.Fault(ctx, op, err)
-		}
-	}
-	return nil
-}
-
-// tagOf names the image that a snapshot is deleted with.
-const tagOf = "penstock:image"
-
-func (p *Platform) mark(ctx context.Context, snapshots []string, image string) error {
-	if len(snapshots) == 0 {
-		return nil
-	}
-	_, err := p.ec2.CreateTags(ctx, &ec2.CreateTagsInput{Resources: snapshots, Tags: []types.Tag{{Key: aws.String(tagOf), Value: aws.String(image)}}})
-	return cloud.Fault(ctx, "remove image "+image, err)
 }

@@ -39,6 +39,7 @@ type launch struct {
 	count        int
 	userData     string
 	tags         []types.Tag
+	key          string // of KMS, for the root volume; empty: the account's default
 }
 
 // run launches instances. Their root volume is encrypted and goes with them, they
@@ -63,6 +64,9 @@ func (p *Platform) run(ctx context.Context, l launch) ([]types.Instance, error) 
 		TagSpecifications: []types.TagSpecification{
 			{ResourceType: types.ResourceTypeInstance, Tags: l.tags}, {ResourceType: types.ResourceTypeVolume, Tags: l.tags},
 		},
+	}
+	if l.key != "" {
+		in.BlockDeviceMappings[0].Ebs.KmsKeyId = aws.String(l.key)
 	}
 	out, err := p.ec2.RunInstances(ctx, in)
 	if err != nil {

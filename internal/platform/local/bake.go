@@ -11,6 +11,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -53,6 +55,9 @@ func (p *Platform) Bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.B
 }
 
 func (p *Platform) bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.BakedImage, error) {
+	if len(r.Cleanup) > 0 {
+		r.Commands = append(slices.Clone(r.Commands), pipeline.Command{Name: "cleanup", Line: strings.Join(r.Cleanup, "\n")})
+	}
 	tree, image, err := p.origin(ctx, r)
 	if err != nil {
 		return pipeline.BakedImage{}, err
@@ -199,6 +204,24 @@ func (p *Platform) Images(ctx context.Context) ([]pipeline.BakedImage, error) {
 		images[i] = pipeline.BakedImage{ID: image.ID, Size: image.Size}
 	}
 	return images, nil
+}
+
+// CheckRecipe implements pipeline.Platform.
+func (p *Platform) CheckRecipe(r pipeline.Recipe) error {
+	for name, set := range map[string]bool{"kms_key": r.KMSKey != "", "publish": r.Publish != nil} {
+		if set {
+			return pipeline.Errorf(pipeline.CodeInvalid, "check image "+r.Name, "%s has no meaning on the local platform", name).
+				WithHint("Remove it, or use the AWS platform: provider \"penstock\" { aws = { … } }.")
+		}
+	}
+	return nil
+}
+
+// Publish implements pipeline.Platform: there is nowhere else, so that there is only
+// nothing to take back.
+func (p *Platform) Publish(_ context.Context, r pipeline.PublishRequest) (map[string]string, error) {
+	want := r.Publication
+	return nil, p.CheckRecipe(pipeline.Recipe{Name: r.Image, Publish: map[bool]*pipeline.Publication{true: &want}[want.Digest() != (&pipeline.Publication{}).Digest()]})
 }
 
 // RemoveImage removes an image that no fleet was made from.

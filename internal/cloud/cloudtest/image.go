@@ -1,0 +1,255 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package cloudtest
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// image is what moto does not know of an image.
+type image struct {
+	name      string // empty for a copy: its name is unique in its own region
+	available time.Time
+	protected bool
+	deprecate string
+	shared    map[string]bool // accounts that may launch it
+}
+
+var imageItem = regexp.MustCompile(`(?s)<imageId>(ami-[0-9a-f]+)</imageId>.*?</imageState>`)
+
+// changeImage changes what is known of an image.
+func (a *account) changeImage(id string, change func(*image)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	i := a.images[id]
+	change(&i)
+	a.images[id] = i
+}
+
+// copyImage honours client tokens and tags, which moto does not.
+func (a *account) copyImage(r *request) answer {
+	a.copying.Lock() // so that equal tokens meet
+	defer a.copying.Unlock()
+	token := r.form.Get("ClientToken") + " " + r.region
+	a.mu.Lock()
+	before, repeated := a.launches[token]
+	a.mu.Unlock()
+	if repeated {
+		return before.answer
+	}
+	form, tags := url.Values{}, map[string]url.Values{"image": {}, "snapshot": {}}
+	for k, v := range r.form {
+		parts := strings.SplitN(k, ".", 3)
+		if parts[0] != "TagSpecification" {
+			form[k] = v
+		} else if kind := r.form.Get("TagSpecification." + parts[1] + ".ResourceType"); strings.HasPrefix(parts[2], "Tag.") {
+			tags[kind][parts[2]] = v
+		}
+	}
+	got := a.query(r, "ec2", "CopyImage", form)
+	m := imageIDs.FindSubmatch(got.body)
+	if got.status != http.StatusOK || m == nil {
+		return got
+	}
+	id := string(m[1])
+	if err := os.CopyFS(filepath.Join(a.dir, "images", id), os.DirFS(filepath.Join(a.dir, "images", r.form.Get("SourceImageId")))); err != nil {
+		a.cloud.logf("copy the files of image %s: %v", id, err)
+	}
+	a.changeImage(id, func(i *image) { i.available = time.Now().Add(a.cloud.paced().Image) })
+	tags["image"].Set("ResourceId.1", id)
+	a.query(r, "ec2", "CreateTags", tags["image"])
+	described := a.query(r, "ec2", "DescribeImages", url.Values{"ImageId.1": {id}})
+	for _, s := range snapshotIDs.FindAllSubmatch(described.body, -1) {
+		tags["snapshot"].Set("ResourceId.1", string(s[1]))
+		a.query(r, "ec2", "CreateTags", tags["snapshot"])
+		a.encrypt(string(s[1]), r.form.Get("KmsKeyId"))
+	}
+	a.mu.Lock()
+	a.launches[token] = launch{answer: got}
+	a.mu.Unlock()
+	return got
+}
+
+// describeImages shows images that are not available yet, what moto does not know of
+// them, and those of other accounts that are shared with this one.
+func (a *account) describeImages(r *request) answer {
+	got := a.server.forward(r)
+	got.body = a.mendImages(got.body)
+	for id := range asked(r.form) {
+		for _, other := range a.server.others(a) {
+			other.mu.Lock()
+			shared := other.images[id].shared[a.cloud.ID]
+			other.mu.Unlock()
+			if !shared || strings.Contains(string(got.body), "<imageId>"+id+"</imageId>") {
+				continue
+			}
+			theirs := other.query(r, "ec2", "DescribeImages", url.Values{"ImageId.1": {id}})
+			_, items, ok := strings.Cut(string(other.mendImages(theirs.body)), "<imagesSet>")
+			items, _, _ = strings.Cut(items, "</imagesSet>")
+			if ok {
+				body := strings.Replace(string(got.body), "<imagesSet/>", "<imagesSet></imagesSet>", 1)
+				got.body = []byte(strings.Replace(body, "</imagesSet>", items+"</imagesSet>", 1))
+			}
+		}
+	}
+	return got
+}
+
+// asked gives the images that a request names.
+func asked(form url.Values) map[string]bool {
+	ids := map[string]bool{}
+	for k, v := range form {
+		if strings.HasPrefix(k, "ImageId.") || strings.HasPrefix(k, "Filter.") && strings.HasPrefix(v[0], "ami-") {
+			ids[v[0]] = true
+		}
+	}
+	return ids
+}
+
+// others gives the other tests' accounts.
+func (s *server) others(a *account) (list []*account) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, other := range s.accounts {
+		if other != a {
+			list = append(list, other)
+		}
+	}
+	return list
+}
+
+func (a *account) mendImages(body []byte) []byte {
+	return imageItem.ReplaceAllFunc(body, func(item []byte) []byte {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		known := a.images[string(imageIDs.FindSubmatch(item)[1])]
+		if time.Now().Before(known.available) {
+			item = regexp.MustCompile(`<imageState>[a-z]+`).ReplaceAll(item, []byte("<imageState>pending"))
+		}
+		protection := map[bool]string{true: "enabled-without-cooldown", false: "disabled"}[known.protected]
+		more := "<deregistrationProtection>" + protection + "</deregistrationProtection>"
+		if known.deprecate != "" {
+			more += "<deprecationTime>" + known.deprecate + "</deprecationTime>"
+		}
+		return append(bytes.Clone(item), more...)
+	})
+}
+
+// guardImage answers the calls for deprecation and protection.
+func (a *account) guardImage(r *request) answer {
+	a.changeImage(r.form.Get("ImageId"), func(i *image) {
+		switch r.action {
+		case "EnableImageDeprecation":
+			i.deprecate = r.form.Get("DeprecateAt")
+		case "DisableImageDeprecation":
+			i.deprecate = ""
+		case "EnableImageDeregistrationProtection":
+			i.protected = true
+		case "DisableImageDeregistrationProtection":
+			i.protected = false
+		}
+	})
+	return xml(http.StatusOK, fmt.Sprintf(`<%sResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>test</requestId><return>true</return></%[1]sResponse>`, r.action))
+}
+
+func (a *account) deregisterImage(r *request) answer {
+	a.mu.Lock()
+	protected := a.images[r.form.Get("ImageId")].protected
+	a.mu.Unlock()
+	if protected {
+		return r.fail(http.StatusBadRequest, "OperationNotPermitted", "The image is protected against deregistration.")
+	}
+	return a.server.forward(r)
+}
+
+// modifyImageAttribute remembers with whom an image is shared.
+func (a *account) modifyImageAttribute(r *request) answer {
+	got := a.server.forward(r)
+	if got.status != http.StatusOK {
+		return got
+	}
+	a.changeImage(r.form.Get("ImageId"), func(i *image) {
+		shared := map[string]bool{}
+		for account := range i.shared {
+			shared[account] = true
+		}
+		for n := 1; n < 100; n++ {
+			if account := r.form.Get(fmt.Sprintf("LaunchPermission.Add.%d.UserId", n)); account != "" {
+				shared[account] = true
+			}
+			delete(shared, r.form.Get(fmt.Sprintf("LaunchPermission.Remove.%d.UserId", n)))
+		}
+		i.shared = shared
+	})
+	return got
+}
+
+// encrypt remembers the key of a snapshot.
+func (a *account) encrypt(snapshot, key string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.keys[snapshot] = key
+}
+
+// describeSnapshots tells the keys, which moto forgets.
+func (a *account) describeSnapshots(r *request) answer {
+	got := a.server.forward(r)
+	got.body = snapshotIDs.ReplaceAllFunc(got.body, func(b []byte) []byte {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if key := a.keys[string(snapshotIDs.FindSubmatch(b)[1])]; key != "" {
+			return append(bytes.Clone(b), "<kmsKeyId>"+key+"</kmsKeyId>"...)
+		}
+		return b
+	})
+	return got
+}
+
+// snapshotAttribute changes and tells who may use a snapshot, which moto mixes up.
+func (a *account) snapshotAttribute(r *request) answer {
+	id := r.form.Get("SnapshotId")
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if r.action == "ModifySnapshotAttribute" {
+		with := maps.Clone(a.snapshots[id])
+		if with == nil {
+			with = map[string]bool{}
+		}
+		for n := 1; n < 100; n++ {
+			if account := r.form.Get(fmt.Sprintf("CreateVolumePermission.Add.%d.UserId", n)); account != "" {
+				with[account] = true
+			}
+			delete(with, r.form.Get(fmt.Sprintf("CreateVolumePermission.Remove.%d.UserId", n)))
+		}
+		a.snapshots[id] = with
+		return xml(http.StatusOK, `<ModifySnapshotAttributeResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>test</requestId><return>true</return></ModifySnapshotAttributeResponse>`)
+	}
+	var b strings.Builder
+	for account := range a.snapshots[id] {
+		fmt.Fprintf(&b, "<item><userId>%s</userId></item>", account)
+	}
+	return xml(http.StatusOK, `<DescribeSnapshotAttributeResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>test</requestId><snapshotId>`+id+`</snapshotId><createVolumePermission>`+b.String()+`</createVolumePermission></DescribeSnapshotAttributeResponse>`)
+}
+
+// describeLaunchTemplateVersions finds templates by their image, which moto can't.
+func (a *account) describeLaunchTemplateVersions(r *request) answer {
+	var b strings.Builder
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for name, t := range a.templates {
+		if !strings.HasPrefix(name, "lt-") && t.image == r.form.Get("Filter.1.Value.1") {
+			fmt.Fprintf(&b, "<item><launchTemplateName>%s</launchTemplateName><versionNumber>1</versionNumber></item>", escape(name))
+		}
+	}
+	return xml(http.StatusOK, `<DescribeLaunchTemplateVersionsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>test</requestId><launchTemplateVersionSet>`+b.String()+`</launchTemplateVersionSet></DescribeLaunchTemplateVersionsResponse>`)
+}

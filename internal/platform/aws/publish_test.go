@@ -1,0 +1,285 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package aws
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+var elsewhere = []string{"eu-west-2", "us-east-1"}
+
+// registered lists the images of the account in a region, but for the simulator's own.
+func (b *bed) registered(region string) []types.Image {
+	b.Helper()
+	out, err := b.in(region).ec2.DescribeImages(b.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: []types.Filter{filter("tag:"+tagStack, "penstock")}})
+	b.must(err)
+	return out.Images
+}
+
+// leftOf gives what there is of images anywhere.
+func (b *bed) leftOf() (left []string) {
+	b.Helper()
+	for _, region := range append([]string{cloudtest.Region}, elsewhere...) {
+		for _, i := range b.registered(region) {
+			left = append(left, region+" "+aws.ToString(i.ImageId))
+		}
+		snapshots, err := b.in(region).ec2.DescribeSnapshots(b.Context(), &ec2.DescribeSnapshotsInput{Filters: []types.Filter{filter("tag:"+tagStack, "penstock")}})
+		b.must(err)
+		for _, s := range snapshots.Snapshots {
+			left = append(left, region+" "+aws.ToString(s.SnapshotId))
+		}
+		parameters, err := b.in(region).ssm.DescribeParameters(b.Context(), &ssm.DescribeParametersInput{ParameterFilters: []ssmtypes.ParameterStringFilter{{Key: aws.String("Name"), Option: aws.String("BeginsWith"), Values: []string{"/penstock"}}}})
+		b.must(err)
+		for _, p := range parameters.Parameters {
+			left = append(left, region+" "+aws.ToString(p.Name))
+		}
+	}
+	return left
+}
+
+func (b *bed) publishRequest(image string) pipeline.PublishRequest {
+	return pipeline.PublishRequest{
+		Image: image, Labels: pipeline.Labels{Pipeline: "shop", Stage: "image/base", Run: "r-1"}, Log: b.log,
+		Publication: pipeline.Publication{
+			Regions: elsewhere, Accounts: []string{"999999999999"}, Parameter: "/penstock/shop/base", DeprecateAfter: 24 * time.Hour, Protected: true,
+		},
+	}
+}
+
+func (b *bed) parameterIn(region string) string {
+	b.Helper()
+	out, err := b.in(region).ssm.GetParameter(b.Context(), &ssm.GetParameterInput{Name: aws.String("/penstock/shop/base")})
+	b.must(err)
+	return aws.ToString(out.Parameter.Value)
+}
+
+// An image is copied, shared, named, deprecated and protected in three regions; what
+// the next publication does not say is taken back; the end leaves nothing.
+func TestPublish(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	id := b.base()
+	r := b.publishRequest(id)
+	copies, err := b.Publish(t.Context(), r)
+	b.must(err)
+	again, err := b.Publish(t.Context(), r)
+	b.must(err)
+	if len(copies) != 3 || copies[cloudtest.Region] != id || fmt.Sprint(copies) != fmt.Sprint(again) {
+		t.Errorf("published as %v, and then as %v", copies, again)
+	}
+	for region, copied := range copies {
+		list := b.registered(region)
+		if len(list) != 1 || aws.ToString(list[0].ImageId) != copied || !protected(list[0]) || aws.ToString(list[0].DeprecationTime) == "" || tag(list[0].Tags, tagPipeline) != "shop" {
+			t.Errorf("in %s there are %+v", region, list)
+		}
+		with, err := b.in(region).permissions(t.Context(), copied)
+		b.must(err)
+		if len(with) != 1 || !with["999999999999"] || b.parameterIn(region) != copied {
+			t.Errorf("in %s it may be launched by %v, and the parameter is %s", region, with, b.parameterIn(region))
+		}
+		snapshots, err := b.in(region).ec2.DescribeSnapshotAttribute(t.Context(), &ec2.DescribeSnapshotAttributeInput{SnapshotId: aws.String(snapshotsOf(list[0])[0]), Attribute: types.SnapshotAttributeNameCreateVolumePermission})
+		b.must(err)
+		if len(snapshots.CreateVolumePermissions) != 1 {
+			t.Errorf("in %s the snapshot is shared with %v", region, snapshots.CreateVolumePermissions)
+		}
+	}
+	r.Publication = pipeline.Publication{Regions: elsewhere[:1]}
+	copies, err = b.Publish(t.Context(), r)
+	b.must(err)
+	if left := b.leftOf(); len(copies) != 2 || len(left) != 4 { // two images with a snapshot each
+		t.Errorf("published as %v, there are %v", copies, left)
+	}
+	for region, copied := range copies {
+		with, err := b.in(region).permissions(t.Context(), copied)
+		b.must(err)
+		if list := b.registered(region); len(with) > 0 || protected(list[0]) || aws.ToString(list[0].DeprecationTime) != "" {
+			t.Errorf("in %s it may be launched by %v: %+v", region, with, list)
+		}
+	}
+	b.must(b.RemoveImage(t.Context(), id))
+	b.must(b.RemoveImage(t.Context(), id))
+	if left := b.leftOf(); len(left) > 0 {
+		t.Errorf("after the removal there are %v", left)
+	}
+}
+
+// The next image takes the parameter over; another's parameter is left alone.
+func TestParameter(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	one := b.base()
+	next := b.bakeRequest("r-2")
+	next.Key = "k-2"
+	two, err := b.Bake(t.Context(), next)
+	b.must(err)
+	for _, id := range []string{one, two.ID} {
+		r := b.publishRequest(id)
+		r.Publication = pipeline.Publication{Parameter: "/penstock/shop/base"}
+		_, err := b.Publish(t.Context(), r)
+		b.must(err)
+		if got := b.parameterIn(cloudtest.Region); got != id {
+			t.Errorf("the parameter is %s, want %s", got, id)
+		}
+	}
+	b.must(b.RemoveImage(t.Context(), one))
+	if got := b.parameterIn(cloudtest.Region); got != two.ID {
+		t.Errorf("after the removal of the older image the parameter is %s", got)
+	}
+	_, err = b.ssm.PutParameter(t.Context(), &ssm.PutParameterInput{Name: aws.String("/penstock/other"), Value: aws.String("ami-1"), Type: ssmtypes.ParameterTypeString})
+	b.must(err)
+	r := b.publishRequest(two.ID)
+	r.Publication = pipeline.Publication{Parameter: "/penstock/other"}
+	_, err = b.Publish(t.Context(), r)
+	b.wantError(err, pipeline.CodeConflict, "/penstock/other", "publish.ssm_parameter")
+	b.must(b.RemoveImage(t.Context(), two.ID))
+	if left := b.leftOf(); len(left) != 1 || !strings.Contains(left[0], "other") {
+		t.Errorf("there are %v", left)
+	}
+}
+
+// What is used, or shared on purpose, stays.
+func TestImageInUse(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	id := b.app()
+	r := b.lasting("f-1", id)
+	_, err := b.Prepare(t.Context(), r)
+	b.must(err)
+	b.wantError(b.RemoveImage(t.Context(), id), pipeline.CodeConflict, "i-", groupName("f-1"))
+	b.must(b.Destroy(t.Context(), "e-1"))
+	q := b.publishRequest(id)
+	q.Publication.KeepShared = true
+	_, err = b.Publish(t.Context(), q)
+	b.must(err)
+	b.wantError(b.RemoveImage(t.Context(), id), pipeline.CodeConflict, "999999999999", "keep_shared")
+	q.Publication = pipeline.Publication{}
+	_, err = b.Publish(t.Context(), q)
+	b.must(err)
+	b.must(b.RemoveImage(t.Context(), id))
+}
+
+// An image that is shared is seen in the other account, by its ID.
+func TestSharedAccount(t *testing.T) {
+	t.Parallel()
+	b, other := newBed(t), newBed(t)
+	id := b.base()
+	if _, ok, err := other.images.Get(t.Context(), id); err != nil || ok {
+		t.Errorf("before, the other account sees it: %v, %v", ok, err)
+	}
+	r := b.publishRequest(id)
+	r.Publication = pipeline.Publication{Accounts: []string{other.cloud.ID}}
+	_, err := b.Publish(t.Context(), r)
+	b.must(err)
+	if i, ok, err := other.images.Get(t.Context(), id); err != nil || !ok || i.State != types.ImageStateAvailable {
+		t.Errorf("after, the other account sees %+v, %v, %v", i.ImageId, ok, err)
+	}
+	if got, err := other.Resolve(t.Context(), pipeline.ImageFrom{AMI: id}); err != nil || got != id {
+		t.Errorf("it resolves to %s, %v", got, err)
+	}
+	b.must(b.RemoveImage(t.Context(), id))
+}
+
+// The key of an image is that which was asked for, and others are granted its use.
+func TestKey(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	key, err := kms.NewFromConfig(b.Config).CreateKey(t.Context(), &kms.CreateKeyInput{})
+	b.must(err)
+	r := b.bakeRequest("r-1")
+	r.KMSKey = aws.ToString(key.KeyMetadata.Arn)
+	baked, err := b.Bake(t.Context(), r)
+	b.must(err)
+	for name, tt := range map[string]pipeline.Recipe{
+		"own region":         {Publish: &pipeline.Publication{Regions: []string{cloudtest.Region}}},
+		"publish.share_with": {Publish: &pipeline.Publication{Accounts: []string{"999999999999"}}},
+		"publish.kms_keys":   {KMSKey: r.KMSKey, Publish: &pipeline.Publication{Accounts: []string{"999999999999"}, Regions: elsewhere}},
+	} {
+		b.wantError(b.CheckRecipe(tt), pipeline.CodeInvalid, name)
+	}
+	q := b.publishRequest(baked.ID)
+	q.Publication = pipeline.Publication{Accounts: []string{"999999999999"}}
+	_, err = b.Publish(t.Context(), q)
+	b.must(err)
+	grants, err := kms.NewFromConfig(b.Config).ListGrants(t.Context(), &kms.ListGrantsInput{KeyId: key.KeyMetadata.KeyId})
+	b.must(err)
+	if len(grants.Grants) != 1 || !strings.Contains(aws.ToString(grants.Grants[0].GranteePrincipal), "999999999999") {
+		t.Errorf("the grants are %+v", grants.Grants)
+	}
+}
+
+// Two publish the same image at the same time: there is one copy in each region.
+func TestPublishTogether(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	b.cloud.SetPace(cloudtest.Pace{Image: 200 * time.Millisecond})
+	id := b.base()
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			if _, err := b.Publish(t.Context(), b.publishRequest(id)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, region := range elsewhere {
+		if list := b.registered(region); len(list) != 1 {
+			t.Errorf("in %s there are %d copies", region, len(list))
+		}
+	}
+	b.must(b.RemoveImage(t.Context(), id))
+	if left := b.leftOf(); len(left) > 0 {
+		t.Errorf("after the removal there are %v", left)
+	}
+}
+
+// Whichever request of a publication or a removal goes wrong, the next one completes
+// it, and nothing else is there.
+func TestPublishFaults(t *testing.T) {
+	t.Parallel()
+	for name, fault := range faults {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t)
+			b.Platform = New(Options{Config: b.noRetry(), Settings: b.Settings, Pause: 10 * time.Millisecond})
+			for k, done := 1+rand.IntN(3), false; !done; k += 3 {
+				baked, err := b.Bake(t.Context(), b.bakeRequest(fmt.Sprintf("r-%d", k)))
+				b.must(err)
+				id := baked.ID
+				b.cloud.ResetCalls()
+				b.cloud.Fail(fault(k)...)
+				_, err = b.Publish(t.Context(), b.publishRequest(id))
+				done = err == nil && len(b.cloud.Calls()) < k
+				b.cloud.Mend()
+				copies, err := b.Publish(t.Context(), b.publishRequest(id))
+				b.must(err)
+				if left := b.leftOf(); len(copies) != 3 || len(left) != 9 { // image, snapshot and parameter in three regions
+					t.Errorf("request %d: published as %v, there are %v", k, copies, left)
+				}
+				b.cloud.Fail(fault(k)...)
+				_ = b.RemoveImage(t.Context(), id)
+				b.cloud.Mend()
+				b.must(b.RemoveImage(t.Context(), id))
+				if left := b.leftOf(); len(left) > 0 {
+					t.Errorf("request %d: after the removal there are %v", k, left)
+				}
+			}
+		})
+	}
+}
