@@ -23,7 +23,8 @@ func TestRouteOnAWS(t *testing.T) {
 	c := cloudtest.New(t)
 	config := strings.NewReplacer(
 		`provider "penstock" {}`, `provider "penstock" { aws = { region = "`+cloudtest.Region+`" } }`,
-		`from     = { directory = "image/rootfs" }`, `from     = { ami = "`+cloudtest.BaseImage+`" }`,
+		`from     = { directory = "image/rootfs" }`, `from     = { ami = "`+cloudtest.BaseImage+`" }
+  publish  = { regions = ["us-east-1"], ssm_parameter = "/penstock/p/base", deregistration_protection = true }`,
 		`command = "cp \"$PENSTOCK_SOURCE/image/rootfs/etc/motd\" etc/stamp"`, `command = "mkdir -p etc; cp \"$PENSTOCK_SOURCE/image/rootfs/etc/motd\" etc/stamp"`,
 		`after    = [penstock_stage.acceptance.passed]
 }`, `after    = [penstock_stage.acceptance.passed]
@@ -96,9 +97,12 @@ output "alice" { value = penstock_self_service_env.alice.endpoint }
 	if left := c.Running(); len(left) > 0 {
 		t.Errorf("instances are left: %v", left)
 	}
-	images, err := ec2.NewFromConfig(c.Config()).DescribeImages(t.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}})
-	if err != nil || len(images.Images) > 0 {
-		t.Errorf("images are left: %v, %v", images.Images, err)
+	for _, region := range []string{cloudtest.Region, "us-east-1"} {
+		there := ec2.NewFromConfig(c.Config(), func(o *ec2.Options) { o.Region = region })
+		images, err := there.DescribeImages(t.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}})
+		if err != nil || len(images.Images) > 0 {
+			t.Errorf("images are left in %s: %v, %v", region, images.Images, err)
+		}
 	}
 	if _, err := os.Stat(filepath.Join(s.dir, ".penstock")); !os.IsNotExist(err) {
 		t.Errorf("the data directory is left: %v", err)
