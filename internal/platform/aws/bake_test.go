@@ -26,7 +26,7 @@ func TestBake(t *testing.T) {
 	source := t.TempDir()
 	b.must(os.WriteFile(filepath.Join(source, "packages.sh"), []byte("test -e \"$PENSTOCK_SOURCE/packages.sh\"\necho from-script > \"$PENSTOCK_ROOT/script\"\n"), 0o644))
 	r := b.bakeRequest("r-1")
-	r.Source = source
+	r.Source, r.Cleanup = source, []string{"mv script cleaned", `test "$PENSTOCK_ROOT" != ""`}
 	r.Commands = append(r.Commands,
 		pipeline.Command{Name: "script", Script: "packages.sh", Env: map[string]string{"A": "it's"}},
 		pipeline.Command{Name: "secret", Line: `test "$TOKEN" = "hush" && echo "the token is $TOKEN"`, Secrets: pipeline.Secrets{"TOKEN": "hush"}},
@@ -40,6 +40,14 @@ func TestBake(t *testing.T) {
 		t.Errorf("the log is:\n%s", log)
 	}
 	b.wantNothing()
+	look, err := b.run(t.Context(), launch{token: "look", image: image.ID, count: 1, tags: b.tags(pipeline.Labels{}, nil)})
+	b.must(err)
+	for name, want := range map[string]bool{"baked": true, "script": false, "cleaned": true, "var/tmp/penstock-source": false} {
+		if _, err := os.Stat(filepath.Join(b.cloud.Root(aws.ToString(look[0].InstanceId)), name)); (err == nil) != want {
+			t.Errorf("the image has %s: %v", name, err)
+		}
+	}
+	b.must(b.terminate(t.Context(), idsOf(look)...))
 	found, err := b.findImages(t.Context(), []string{"self"}, filter("image-id", image.ID))
 	b.must(err)
 	for key, want := range map[string]string{tagStack: "penstock", tagPipeline: "shop", tagRun: "r-1", tagKey: "k-1"} {

@@ -121,8 +121,8 @@ rm -f "$root"/root/.bash_history "$root"/home/*/.bash_history "$root"/root/.ssh/
 find "$root/var/log" -type f -exec truncate -s 0 {} + 2>/dev/null || true
 rm -rf "$root"/tmp/* "$root"/var/tmp/* 2>/dev/null || true
 `)
-	for _, line := range more {
-		b.WriteString(line + "\n")
+	if len(more) > 0 {
+		b.WriteString("export PENSTOCK_ROOT=\"$root/\"\ncd \"$root/\"\n" + strings.Join(more, "\n") + "\n")
 	}
 	b.WriteString("sync\n")
 	return b.String()
