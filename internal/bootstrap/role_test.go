@@ -73,6 +73,7 @@ func TestRoles(t *testing.T) {
 		"launch with the old metadata":    {request{"ec2:RunInstances", instance, asking("ec2:MetadataHttpTokens", "optional")}, ""},
 		"launch without the tag":          {request{"ec2:RunInstances", instance, map[string][]string{"ec2:MetadataHttpTokens": {"required"}}}, ""},
 		"launch from an image":            {request{"ec2:RunInstances", image, nil}, "D L"},
+		"launch from a stage's image":     {request{"ec2:RunInstances", image, tagged("aws:ResourceTag/penstock:stage", "acceptance")}, "D L"},
 		"terminate the stack's":           {request{"ec2:TerminateInstances", instance, tagged()}, "D L"},
 		"terminate what expires":          {request{"ec2:TerminateInstances", instance, tagged("aws:ResourceTag/penstock:expires", "2030-01-01T00:00:00Z")}, "D L S"},
 		"terminate another's":             {request{"ec2:TerminateInstances", instance, nil}, ""},
