@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -143,9 +144,19 @@ func (e *Engine) platformImages(ctx context.Context) (map[string]bool, error) {
 	return on, nil
 }
 
-// ImageExists reports whether the platform has the image.
+// ImageExists reports whether the platform has the image. One plan asks for each
+// image, and gets one answer.
 func (e *Engine) ImageExists(ctx context.Context, id string) (bool, error) {
+	e.images.mu.Lock()
+	defer e.images.mu.Unlock()
+	if e.images.on[id] && time.Since(e.images.asked) < e.believed() {
+		return true, nil
+	}
+	asked := time.Now()
 	on, err := e.platformImages(ctx)
+	if err == nil {
+		e.images.on, e.images.asked = on, asked
+	}
 	return on[id], err
 }
 

@@ -68,7 +68,15 @@ type Engine struct {
 
 	mu     sync.Mutex
 	states map[string]*cachedState // by pipeline
+	images struct {
+		mu    sync.Mutex
+		on    map[string]bool // what the platform has
+		asked time.Time
+	}
 }
+
+// believed is how long what the platform said is believed.
+func (e *Engine) believed() time.Duration { return max(describeAge, e.HeadAge) }
 
 type cachedState struct {
 	mu        sync.Mutex
@@ -104,7 +112,7 @@ func (e *Engine) State(ctx context.Context, name string) (*pipeline.State, error
 	if err := e.refresh(ctx, name, c); err != nil {
 		return nil, err
 	}
-	if c.merged == nil || time.Since(c.described) > describeAge {
+	if c.merged == nil || time.Since(c.described) > e.believed() {
 		merged, err := e.describe(ctx, c.recorded)
 		if err != nil {
 			return nil, err
