@@ -18,6 +18,7 @@ var rarer = map[string]string{
 	"iam:PassRole":                       "RunInstances, CreateSchedule",
 	"scheduler:UpdateSchedule":           "extend",
 	"ssm:CancelCommand":                  "cancel",
+	"ssm:GetParameters":                  "from.ssm_parameter",
 	"sns:Publish":                        "notices",
 	"ec2:EnableImageDeprecation":         "deprecation",
 	"elasticloadbalancing:AddTags":       "tags at creation",

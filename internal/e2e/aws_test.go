@@ -11,7 +11,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 )
@@ -23,7 +26,7 @@ func TestRouteOnAWS(t *testing.T) {
 	c := cloudtest.New(t)
 	config := strings.NewReplacer(
 		`provider "penstock" {}`, `provider "penstock" { aws = { region = "`+cloudtest.Region+`" } }`,
-		`from     = { directory = "image/rootfs" }`, `from     = { ami = "`+cloudtest.BaseImage+`" }
+		`from     = { directory = "image/rootfs" }`, `from     = { ssm_parameter = "/penstock/team/base" }
   publish  = { regions = ["us-east-1"], ssm_parameter = "/penstock/p/base", deregistration_protection = true }`,
 		`command = "cp \"$PENSTOCK_SOURCE/image/rootfs/etc/motd\" etc/stamp"`, `command = "mkdir -p etc; cp \"$PENSTOCK_SOURCE/image/rootfs/etc/motd\" etc/stamp"`,
 		`after    = [penstock_stage.acceptance.passed]
@@ -38,9 +41,18 @@ resource "penstock_self_service_env" "alice" {
   after    = [penstock_stage.acceptance.passed]
   ttl      = "1h"
 }
+output "base" { value = "${penstock_baked_image.base.source_image_id} ${penstock_baked_image.base.latest_source_image_id}" }
 output "alice" { value = penstock_self_service_env.alice.endpoint }
 `
 	c.SetAlarm("errors", "OK")
+	origin := func(id string) {
+		t.Helper()
+		_, err := ssm.NewFromConfig(c.Config()).PutParameter(t.Context(), &ssm.PutParameterInput{Name: aws.String("/penstock/team/base"), Value: aws.String(id), Type: ssmtypes.ParameterTypeString, Overwrite: aws.Bool(true)})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	origin(cloudtest.BaseImage)
 	s := newSite(t, config)
 	s.env = append(append(s.env, c.Environ()...), "PENSTOCK_AWS_PAUSE=20ms")
 	if out := s.penstock("bootstrap", "--region", cloudtest.Region, "--yes"); !strings.Contains(out, "Table") {
@@ -72,8 +84,16 @@ output "alice" { value = penstock_self_service_env.alice.endpoint }
 	if calls := c.Calls(); len(calls) > 12 {
 		t.Errorf("a plan took %d requests: %v", len(calls), c.Count())
 	}
+	const newer = "ami-0ba5e000000000002"
+	origin(newer)
+	if code, out := s.planned(); code != 0 { // it is taken up with the next bake
+		t.Errorf("a newer origin changes the plan:\n%s", out)
+	}
 	s.commit("2")
 	s.apply()
+	if got := s.output("base"); got != cloudtest.BaseImage+" "+newer {
+		t.Errorf("the base image was baked from, and could be from, %s", got)
+	}
 	if got := s.answer(s.output("production")); got != "2" {
 		t.Errorf("after a commit production answers %q", got)
 	}

@@ -59,6 +59,7 @@ type bakedImageModel struct {
 	Publish  types.Object   `tfsdk:"publish"`
 	ImageIDs types.Map      `tfsdk:"image_ids"`
 	Base     types.String   `tfsdk:"source_image_id"`
+	Latest   types.String   `tfsdk:"latest_source_image_id"`
 	ImageID  types.String   `tfsdk:"image_id"`
 	Size     types.Int64    `tfsdk:"size"`
 	Run      types.String   `tfsdk:"run"`
@@ -144,15 +145,16 @@ func (r *bakedImageResource) Schema(ctx context.Context, _ resource.SchemaReques
 				Optional: true, ElementType: types.StringType, Validators: []validator.List{listvalidator.ValueStringsAre(stringvalidator.LengthAtLeast(1))},
 				MarkdownDescription: "Shell lines that run in the root of the image after the steps. On AWS what is one machine's own is removed before them: host keys, machine ID, logs, histories, the state of cloud-init and of the SSM agent.",
 			},
-			"kms_key":         optional("KMS key that encrypts the image, by ID or ARN. Default: the account's default key for EBS, which can't be shared. On AWS.", stringvalidator.LengthAtLeast(1)),
-			"publish":         publishAttribute(),
-			"image_ids":       schema.MapAttribute{Computed: true, ElementType: types.StringType, MarkdownDescription: "ID of the newest image by region; null where it is not published."},
-			"timeouts":        timeouts.Attributes(ctx, timeouts.Opts{Create: true, Update: true, Delete: true}),
-			"source_image_id": computed("ID of the image that the newest one was baked from; null for a directory."),
-			"image_id":        computed("ID of the newest image."),
-			"size":            schema.Int64Attribute{Computed: true, MarkdownDescription: "Size of the newest image in bytes."},
-			"run":             computed("ID of the run that baked it."),
-			"log":             computed("Where the log of that run is."),
+			"kms_key":                optional("KMS key that encrypts the image, by ID or ARN. Default: the account's default key for EBS, which can't be shared. On AWS.", stringvalidator.LengthAtLeast(1)),
+			"publish":                publishAttribute(),
+			"image_ids":              schema.MapAttribute{Computed: true, ElementType: types.StringType, MarkdownDescription: "ID of the newest image by region; null where it is not published."},
+			"timeouts":               timeouts.Attributes(ctx, timeouts.Opts{Create: true, Update: true, Delete: true}),
+			"source_image_id":        computed("ID of the image that the newest one was baked from; null for a directory."),
+			"latest_source_image_id": computed("ID of the image that `from` leads to now. Where it is another than `source_image_id`, that one is newer: the next bake takes it up, and with `follow_source` the next apply bakes. Null for a directory."),
+			"image_id":               computed("ID of the newest image."),
+			"size":                   schema.Int64Attribute{Computed: true, MarkdownDescription: "Size of the newest image in bytes."},
+			"run":                    computed("ID of the run that baked it."),
+			"log":                    computed("Where the log of that run is."),
 		},
 	}
 }
@@ -262,7 +264,7 @@ func (r *bakedImageResource) ModifyPlan(ctx context.Context, req resource.Modify
 		m.Source = state.Source
 	}
 	m.ImageID, m.Size, m.Run, m.Log = types.StringUnknown(), types.Int64Unknown(), types.StringUnknown(), types.StringUnknown()
-	m.Base, m.ImageIDs = types.StringUnknown(), types.MapUnknown(types.StringType)
+	m.Base, m.Latest, m.ImageIDs = types.StringUnknown(), types.StringUnknown(), types.MapUnknown(types.StringType)
 	if known(ctx, m.Pipeline, m.Name, m.From, m.Source, m.Steps, m.Cleanup, m.KMSKey, m.Publish) {
 		if err := r.plan(ctx, &m, state, resp); err != nil {
 			addError(&resp.Diagnostics, "plan image", m.Name.ValueString(), err)
@@ -302,6 +304,9 @@ func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel
 	}
 	recipe.ID = m.ID.ValueString()
 	id := m.ID
+	if state != nil {
+		m.Latest = state.Latest
+	}
 	r.export(recipe, image, m)
 	m.ID = id
 	if image.Published != recipe.Publish.Digest() {
@@ -351,6 +356,9 @@ func (r *bakedImageResource) apply(ctx context.Context, plan tfsdk.Plan, config 
 		return
 	}
 	r.export(st.Recipes[recipe.Name], image, &m)
+	if m.Latest.IsUnknown() {
+		m.Latest = r.latest(ctx, recipe.From)
+	}
 	diags.Append(state.Set(ctx, m)...)
 }
 
@@ -386,7 +394,18 @@ func (r *bakedImageResource) Read(ctx context.Context, req resource.ReadRequest,
 		image = pipeline.Image{}
 	}
 	r.export(recipe, image, &m)
+	m.Latest = r.latest(ctx, recipe.From)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
+}
+
+// latest gives the image that an origin leads to now; null for a directory, and where
+// it leads nowhere, which is no matter before the next bake.
+func (r *bakedImageResource) latest(ctx context.Context, from pipeline.ImageFrom) types.String {
+	id, err := r.session.Engine.Platform.Resolve(ctx, from)
+	if err != nil {
+		return types.StringNull()
+	}
+	return orNull(id)
 }
 
 // Delete implements resource.Resource.

@@ -41,15 +41,33 @@ func (p *Platform) Resolve(ctx context.Context, from pipeline.ImageFrom) (string
 		return "", pipeline.Errorf(pipeline.CodeInvalid, op, "on AWS an image can't be made from a directory").
 			WithHint("Set from = { ami = … }, { ssm_parameter = … } or { filter = … }, and copy the directory in a step: $PENSTOCK_SOURCE is the checkout.")
 	case from.SSMParameter != "":
-		out, err := p.ssm.GetParameter(ctx, &ssm.GetParameterInput{Name: aws.String(from.SSMParameter)})
-		if err != nil {
-			return "", cloud.Fault(ctx, op+" of SSM parameter "+from.SSMParameter, err)
+		id, ok, err := p.parameters.Get(ctx, from.SSMParameter)
+		if err == nil && !ok {
+			err = pipeline.Errorf(pipeline.CodeNotFound, op, "there is no SSM parameter %s in region %s", from.SSMParameter, p.Config.Region).WithHint("Correct from.ssm_parameter.")
 		}
-		return aws.ToString(out.Parameter.Value), nil
+		return id, err
 	case from.Filter != nil:
 		return p.newest(ctx, *from.Filter)
 	}
 	return cmp.Or(from.AMI, from.Image), nil
+}
+
+// maxParameters is how many parameters SSM gives in one request.
+const maxParameters = 10
+
+// fetchParameters reads parameters by name; those that don't exist are left out.
+func (p *Platform) fetchParameters(ctx context.Context, names []string) (map[string]string, error) {
+	found := map[string]string{}
+	for chunk := range slices.Chunk(names, maxParameters) {
+		out, err := p.ssm.GetParameters(ctx, &ssm.GetParametersInput{Names: chunk})
+		if err != nil {
+			return nil, cloud.Fault(ctx, "read SSM parameters", err)
+		}
+		for _, v := range out.Parameters {
+			found[aws.ToString(v.Name)] = aws.ToString(v.Value)
+		}
+	}
+	return found, nil
 }
 
 // newest gives the newest image that a filter selects.

@@ -81,8 +81,9 @@ type Platform struct {
 	scheduler  *scheduler.Client
 	cloudwatch *cloudwatch.Client
 
-	instances *cloud.Batcher[string, types.Instance] // by ID
-	images    *cloud.Batcher[string, types.Image]    // by ID
+	instances  *cloud.Batcher[string, types.Instance] // by ID
+	images     *cloud.Batcher[string, types.Image]    // by ID
+	parameters *cloud.Batcher[string, string]         // by name
 }
 
 // New gives the platform of an account and region.
@@ -107,6 +108,7 @@ func New(o Options) *Platform {
 	}
 	p.instances = cloud.NewBatcher(p.fetchInstances)
 	p.images = cloud.NewBatcher(p.fetchImages)
+	p.parameters = cloud.NewBatcher(p.fetchParameters)
 	return p
 }
 
