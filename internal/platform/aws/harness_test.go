@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 
 // bed is a platform in an account of its own, with what the bootstrap stack makes.
 type bed struct {
-	*testing.T
+	testing.TB
 	*Platform
 	cloud *cloudtest.Cloud
 	log   *syncBuffer
@@ -58,10 +58,10 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-func newBed(t *testing.T) *bed {
+func newBed(t testing.TB) *bed {
 	t.Helper()
 	c := cloudtest.New(t)
-	b := &bed{T: t, cloud: c, log: &syncBuffer{}}
+	b := &bed{TB: t, cloud: c, log: &syncBuffer{}}
 	b.Platform = New(Options{Config: c.Config(), Settings: b.settings(), Pause: 20 * time.Millisecond})
 	c.ResetCalls()
 	return b

@@ -1,0 +1,44 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package aws
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// The requests of a bake without steps, where the cloud answers at once.
+func BenchmarkBake(b *testing.B) {
+	d := newBed(b)
+	requests := 0
+	for n := range b.N {
+		r := d.bakeRequest(fmt.Sprint("r-", n))
+		r.Key, r.Commands, r.Source = fmt.Sprint("k-", n), nil, ""
+		d.cloud.ResetCalls()
+		_, err := d.Bake(b.Context(), r)
+		d.must(err)
+		requests += len(d.cloud.Calls())
+	}
+	b.ReportMetric(float64(requests)/float64(b.N), "requests/op")
+}
+
+// The requests of a deployment of two instances to an environment that serves.
+func BenchmarkDeployment(b *testing.B) {
+	d := newBed(b)
+	image := d.app()
+	d.must(d.deploy(d.lasting("f-first", image)))
+	requests := 0
+	for n := range b.N {
+		d.cloud.ResetCalls()
+		f, err := d.Prepare(b.Context(), d.lasting(fmt.Sprint("f-", n), image))
+		d.must(err)
+		_, err = d.Shift(b.Context(), "e-1", f.ID, pipeline.Traffic{})
+		d.must(err)
+		requests += len(d.cloud.Calls())
+	}
+	b.ReportMetric(float64(requests)/float64(b.N), "requests/op")
+	d.must(d.Destroy(b.Context(), "e-1"))
+}
