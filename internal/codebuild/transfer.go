@@ -198,7 +198,7 @@ func (w *Worker) fetch(ctx context.Context, t *transfer, tree string) (status st
 	defer func() { _ = os.RemoveAll(dir) }()
 	result := filepath.Join(dir, "result")
 	if err := w.Unpack(ctx, out.Body, result); err != nil {
-		return "", cloud.Fault(ctx, op, err)
+		return "", unpackError(ctx, op, err)
 	}
 	text, err := os.ReadFile(filepath.Join(result, exitFile))
 	if err == nil {
@@ -208,6 +208,15 @@ func (w *Worker) fetch(ctx context.Context, t *transfer, tree string) (status st
 		return "", pipeline.Errorf(pipeline.CodeFailed, op, "%w", err)
 	}
 	return strings.TrimSpace(string(text)), nil
+}
+
+// unpackError is no mistake in what was asked for, whatever the unpacker says.
+func unpackError(ctx context.Context, op string, err error) error {
+	if ctx.Err() != nil || pipeline.CodeOf(err) != pipeline.CodeInvalid {
+		return cloud.Fault(ctx, op, err)
+	}
+	return pipeline.Errorf(pipeline.CodeFailed, op, "%v", err).
+		WithHint("Let the step leave nothing but files, directories and links in its work tree.")
 }
 
 // replace puts a directory in place of another, which goes to aside.
