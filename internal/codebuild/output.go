@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	"github.com/aws/aws-sdk-go-v2/service/codebuild/types"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -59,11 +60,11 @@ func (w *Worker) read(ctx context.Context, b *build) error {
 	}
 }
 
-// drain reads on until the end of the output has come. A log whose end does not come
-// is no reason to fail the command.
+// drain reads on until the end of the output has come, where the job said it. A log
+// whose end does not come is no reason to fail the command.
 func (w *Worker) drain(ctx context.Context, b *build) error {
-	if !b.output.begun || b.output.ended {
-		return nil
+	if !b.output.begun || b.output.ended || b.BuildStatus != types.StatusTypeSucceeded && b.BuildStatus != types.StatusTypeFailed {
+		return w.read(ctx, b)
 	}
 	limited, cancel := context.WithTimeout(ctx, drainLimit)
 	defer cancel()

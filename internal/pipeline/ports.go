@@ -295,12 +295,12 @@ type Runner interface {
 
 // Work is a command for another machine than this one.
 type Work struct {
-	Command                 // Dir is relative to Tree; a variable that is Tree is the copy's path there
-	Token string            // names the work: asked for again within minutes, what runs already is followed
-	Tree  string            // a directory here: the command runs in a copy of it, and what it leaves there replaces the directory
-	Files map[string]string // by variable: files here, of which the command finds a copy at the variable
-	Mask  []string          // what must not be in any log there
-	Log   io.Writer         // gets whole lines of output, while the command runs
+	Command                   // Dir is relative to Tree; a variable that is Tree is the copy's path there
+	Token   string            // names the work: asked for again within minutes, what runs already is followed
+	Tree    string            // a directory here: the command runs in a copy of it, and what it leaves there replaces the directory
+	Files   map[string]string // by variable: files here, of which the command finds a copy at the variable
+	Mask    []string          // what must not be in any log there
+	Log     io.Writer         // gets whole lines of output, while the command runs
 }
 
 // ErrTimedOut is the error of work that was ended at its time-out. Its tree was

@@ -131,6 +131,7 @@ func (r *stageResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 			"approval":    schema.BoolAttribute{Optional: true, MarkdownDescription: "Whether a build passes only when a person approves it, after the steps. Default: true for exploratory, else false."},
 			"bake":        schema.BoolAttribute{Optional: true, MarkdownDescription: "Whether a passed run keeps the environment's image, with the artifact installed, as the build's. Default: true for acceptance, else false."},
 			"on_failure":  optional("`keep` leaves the environment of a failed run for a look, until the stage's next run; `destroy` ends it. A lasting environment keeps serving what it served either way. Default: `destroy`.", stringvalidator.OneOf(string(pipeline.OnFailureDestroy), string(pipeline.OnFailureKeep))),
+			"runner":      optional("Where the steps run, but for HTTP checks and for those on the environment. `local`: on the machine that runs Terraform. `codebuild`: each command in a build of AWS CodeBuild, in a copy of the checkout, whose state comes back; a load shared by several builds where one can't make its rate. That needs the provider's `aws`, and the CodeBuild project that `penstock bootstrap ci` makes. Default: `local`.", stringvalidator.OneOf(localRunner, string(pipeline.RunnerCodeBuild))),
 			"timeouts":    timeouts.Attributes(ctx, timeouts.Opts{Create: true, Update: true, Delete: true}),
 
 			"candidate": computed("Build that the stage moves to, or has moved to. Null when there is none."),
