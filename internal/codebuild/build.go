@@ -37,8 +37,9 @@ const (
 	// maxTimeout is what of that a command can have.
 	maxTimeout = maxBuild - overhead
 
-	// lostAfter is how long a build may be unknown to the API that has just made it.
-	lostAfter = time.Minute
+	// lostLooks is how many looks in a row may not find a build: for a minute, it may
+	// be unknown to an API that has just made it.
+	lostLooks = int(time.Minute / DefaultPause)
 
 	// drainLimit is how long the end of the output may take to arrive in the log when
 	// the build has ended.
@@ -97,27 +98,28 @@ func (w *Worker) follow(ctx context.Context, b *build, work pipeline.Work, g *ga
 	}()
 	looking, cancel := context.WithTimeoutCause(ctx, queueLimit+work.Timeout+2*overhead, errOverdue)
 	defer cancel()
-	passed, seen := g == nil, time.Now()
+	passed, missed := g == nil, 0
 	err = poll.Until(looking, poll.Schedule{First: w.Pause, Share: pauseShare, What: "build " + b.id}, func(ctx context.Context) (poll.Probe, error) {
 		now, ok, err := w.builds.Get(ctx, b.id)
 		switch {
 		case err != nil:
 			return poll.Probe{}, err
-		case !ok && time.Since(seen) > lostAfter:
+		case !ok && missed >= lostLooks:
 			return poll.Probe{}, pipeline.Errorf(pipeline.CodeFailed, "follow build", "build %s of CodeBuild is gone", b.id).
 				WithHint("Somebody deleted it. Apply again.")
 		case !ok:
+			missed++
 			return poll.Probe{State: "not known yet"}, nil
 		}
-		b.Build, seen = now, time.Now()
-		if !passed && reached(now, types.BuildPhaseTypeBuild) {
+		b.Build, missed = now, 0
+		if err := w.read(ctx, b); err != nil {
+			return poll.Probe{}, err
+		}
+		if !passed && b.isReady() {
 			passed = true
 			if err := w.pass(ctx, g); err != nil {
 				return poll.Probe{}, err
 			}
-		}
-		if err := w.read(ctx, b); err != nil {
-			return poll.Probe{}, err
 		}
 		return poll.Probe{Done: now.BuildComplete, State: strings.ToLower(aws.ToString(now.CurrentPhase))}, nil
 	})
@@ -132,14 +134,13 @@ func (w *Worker) follow(ctx context.Context, b *build, work pipeline.Work, g *ga
 
 var errOverdue = errors.New("overdue")
 
-// reached reports whether a build is in a phase or beyond it.
-func reached(b types.Build, phase types.BuildPhaseType) bool {
-	for _, p := range b.Phases {
-		if p.PhaseType == phase {
-			return true
-		}
+// isReady reports whether the command could begin: the job says so in the log, if
+// there is one.
+func (b *build) isReady() bool {
+	if b.logged() {
+		return b.output.ready
 	}
-	return b.BuildComplete
+	return aws.ToString(b.CurrentPhase) == string(types.BuildPhaseTypeBuild)
 }
 
 // stop stops a build that is not followed any more.

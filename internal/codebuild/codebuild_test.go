@@ -390,6 +390,9 @@ func TestBuildFails(t *testing.T) {
 				b.cloud.Fail(cloudtest.Fault{Action: "StartBuild", Code: "AccountLimitExceededException", Message: "Cannot have more than 1 builds in queue for the account"})
 			}, pipeline.CodeFailed, []string{"Cannot have more than 1 builds", "higher quota"},
 		},
+		"a lost build": {
+			func(b *bed) { b.cloud.SetProject("penstock", cloudtest.Project{Lost: true}) }, pipeline.CodeFailed, []string{"is gone", "Somebody deleted it"},
+		},
 		"a project that is gone": {
 			func(b *bed) { b.runner = b.with(b.cloud.Config(), "other") }, pipeline.CodeInvalid, []string{`no CodeBuild project "other"`, "penstock bootstrap ci"},
 		},
@@ -413,6 +416,7 @@ func TestBuildFails(t *testing.T) {
 				t.Error("the tree was changed")
 			}
 			b.cloud.Mend()
+			b.settled()
 			b.wantNothing()
 		})
 	}

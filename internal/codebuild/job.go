@@ -111,7 +111,7 @@ func checkNames(work pipeline.Work) error {
 var validName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // special are the characters with a meaning in a pattern of sed.
-var special = strings.NewReplacer(`\`, `\\`, `/`, `\/`, `.`, `\.`, `*`, `\*`, `[`, `\[`, `]`, `\]`, `^`, `\^`, `$`, `\$`)
+var special = strings.NewReplacer(`\`, `\\`, `/`, `\/`, `.`, `\.`, `*`, `\*`, `[`, `\[`, `^`, `\^`, `$`, `\$`)
 
 // maskScript gives the sed script that masks texts in lines, the longest first, so
 // that one that is part of another leaves nothing of that.

@@ -22,6 +22,7 @@ fetch_file() { # variable url digest program
 files
 
 if [ -n "$job_start_url" ]; then # with others, once all are here
+  echo "penstock $job_id ready"
   until curl -fs -o "$job_work/start" "$job_start_url"; do sleep 0.5; done
   PENSTOCK_START=$(cat "$job_work/start")
   export PENSTOCK_START

@@ -28,14 +28,20 @@ type output struct {
 	log  io.Writer
 	next *string // token of the next page
 
-	begun, ended bool
-	own          []string // the last lines of CodeBuild's
+	ready, begun, ended bool
+	own                 []string // the last lines of CodeBuild's
+}
+
+// logged reports whether the build has a log: not before it has a machine, nor ever
+// where its project keeps none.
+func (b *build) logged() bool {
+	return b.Logs != nil && aws.ToString(b.Logs.GroupName) != "" && aws.ToString(b.Logs.StreamName) != ""
 }
 
 // read hands on what has come into the log since the last time.
 func (w *Worker) read(ctx context.Context, b *build) error {
-	if b.Logs == nil || aws.ToString(b.Logs.GroupName) == "" || aws.ToString(b.Logs.StreamName) == "" {
-		return nil // the build has no machine yet, or its project keeps no log
+	if !b.logged() {
+		return nil
 	}
 	for {
 		page, err := w.logs.GetLogEvents(ctx, &cloudwatchlogs.GetLogEventsInput{
@@ -93,6 +99,8 @@ func (o *output) take(message string) error {
 				}
 			}
 			out.WriteString(line + "\n")
+		case line == o.mark("ready"):
+			o.ready = true
 		case line == o.mark("begins"):
 			o.begun = true
 		default:

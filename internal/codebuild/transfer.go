@@ -243,23 +243,23 @@ func exitOf(status string) (int, error) {
 	return exit, nil
 }
 
-// settle is from the moment at which all builds run until their commands begin: they
-// fetch what they need meanwhile.
-const settle = 15 * time.Second
+// settle is from the moment at which all builds are ready until their commands begin:
+// they look for that time twice a second. Where tests shorten the pauses, it is 40.
+const settle = 5 * time.Second
 
 // gate lets the commands of several builds begin at the same time.
 type gate struct {
 	key string // of the object that says when
 
 	mu      sync.Mutex
-	missing int // builds that do not run yet
+	missing int // builds that are not ready yet
 }
 
 func newGate(builds int) *gate {
 	return &gate{key: filesPrefix + rand.Text() + "/start", missing: builds}
 }
 
-// pass tells that one more build runs. The last opens the gate.
+// pass tells that one more build is ready. The last opens the gate.
 func (w *Worker) pass(ctx context.Context, g *gate) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
