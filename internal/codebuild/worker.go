@@ -95,7 +95,7 @@ func (w *Worker) Check() error {
 		return nil
 	}
 	return pipeline.Errorf(pipeline.CodeInvalid, "find runner", "stack %q has no CodeBuild project", w.Stack).
-		WithHint("Make it with `penstock bootstrap ci`, or remove runner = \"codebuild\".")
+		WithHint("Make it with `penstock bootstrap ci --stack %s`, or remove runner = \"codebuild\".", w.Stack)
 }
 
 // systems says what programs an environment of CodeBuild runs.
@@ -132,7 +132,7 @@ func (w *Worker) System(ctx context.Context) (system, arch string, err error) {
 
 func (w *Worker) noProject(op string) error {
 	return pipeline.Errorf(pipeline.CodeInvalid, op, "there is no CodeBuild project %q", w.Project).
-		WithHint("Make it with `penstock bootstrap ci`.")
+		WithHint("Make it with `penstock bootstrap ci --stack %s`.", w.Stack)
 }
 
 // Work implements pipeline.Worker. The error of one command ends the others.
