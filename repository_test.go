@@ -44,9 +44,10 @@ var layers = map[string][]string{
 	"internal/platform/local":       {"internal/pipeline", "internal/poll", "internal/process", "internal/platform/local/store"},
 	"internal/cloud":                {"internal/pipeline"},
 	"internal/platform/aws":         {"internal/cloud", "internal/pipeline", "internal/poll"},
+	"internal/codebuild":            {"internal/cloud", "internal/pipeline", "internal/poll"},
 	"internal/bootstrap":            {"internal/cloud", "internal/pipeline", "internal/poll"},
 	"internal/app": {
-		"internal/artifact", "internal/bootstrap", "internal/cloud", "internal/engine", "internal/ledger", "internal/pipeline",
+		"internal/artifact", "internal/bootstrap", "internal/cloud", "internal/codebuild", "internal/engine", "internal/ledger", "internal/pipeline",
 		"internal/platform/aws", "internal/platform/local",
 		"internal/poll", "internal/process", "internal/source", "internal/step",
 	},
@@ -62,7 +63,7 @@ var confined = map[string][]string{
 	"github.com/hashicorp/terraform-plugin-": {"", "internal/provider"},
 	"github.com/spf13/cobra":                 {"internal/cli"},
 	"modernc.org/sqlite":                     {"internal/ledger"},
-	"github.com/aws/aws-sdk-go-v2":           {"internal/app", "internal/cloud", "internal/platform/aws", "internal/ledger", "internal/artifact", "internal/bootstrap"},
+	"github.com/aws/aws-sdk-go-v2":           {"internal/app", "internal/cloud", "internal/codebuild", "internal/platform/aws", "internal/ledger", "internal/artifact", "internal/bootstrap"},
 }
 
 // topLevel is what may lie at the top, beside dotfiles.

@@ -16,6 +16,7 @@ package app
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -53,6 +54,7 @@ type App struct {
 	Owner  string // names the configuration that this process works for
 
 	ledger pipeline.Ledger
+	worker pipeline.Worker // nil where there is none
 	holder pipeline.Holder
 	lock   *dirLock
 }
@@ -83,7 +85,7 @@ func Open(ctx context.Context, o Options) (*App, error) {
 	a.ledger = record
 	a.Source = source.New(source.Options{Dir: filepath.Join(dir, "cache"), Logger: o.Logger.Named("source")})
 	config.Ledger, config.Sources, config.Holder = record, a.Source, a.holder
-	config.Runner = step.NewRunner(step.Options{Logger: o.Logger.Named("step")})
+	config.Runner = step.NewRunner(step.Options{Logger: o.Logger.Named("step"), Worker: a.worker})
 	config.WorkDir, config.Logger = filepath.Join(dir, "work"), o.Logger.Named("engine")
 	a.Engine = engine.New(config)
 	return a, nil
@@ -103,6 +105,12 @@ func openLocal(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.
 // the number of its events.
 func (a *App) Verify(ctx context.Context, name string) (int64, error) {
 	return a.ledger.Verify(ctx, name)
+}
+
+// MakeLoad makes this machine's share of a load, which is read from in, and writes
+// what it measured to out. The machines of a runner that is not local do it.
+func MakeLoad(ctx context.Context, in io.Reader, out, progress io.Writer) error {
+	return step.MakeShare(ctx, os.Getenv(pipeline.StartVariable), in, out, progress)
 }
 
 // Ledger gives the ledger, for listings.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -21,6 +22,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/artifact"
 	"github.com/penstock-io/terraform-provider-penstock/internal/bootstrap"
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
+	"github.com/penstock-io/terraform-provider-penstock/internal/codebuild"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/ledger"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -85,12 +87,20 @@ func openAWS(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.Co
 	}
 	a.Owner = sharedOwner(a.Owner)
 	a.holder.Actor = callerName(c.ARN)
+	a.worker = codebuild.New(codebuild.Options{
+		Config: c.Config, Project: made.RunnerProject, Stack: made.Stack, Bucket: made.Bucket, Pack: artifact.Pack, Unpack: unpack,
+		Logger: o.Logger.Named("codebuild"), Pause: at.Pause,
+	})
 	return record, engine.Config{
 		HeadAge:   headAge,
 		Platform:  aws.New(aws.Options{Config: c.Config, Settings: settings(at, made), Tags: at.Tags, Logger: o.Logger.Named("aws"), Pause: at.Pause}),
 		Artifacts: artifact.NewS3Store(objects, made.Bucket, filepath.Join(a.Dir, "artifacts")),
 		Logs:      artifact.NewS3Logs(objects, made.Bucket, filepath.Join(a.Dir, "logs"), o.Logger.Named("logs")),
 	}, writeContext(a.Dir, at)
+}
+
+func unpack(ctx context.Context, r io.Reader, dir string) error {
+	return artifact.Unpack(ctx, r, dir)
 }
 
 func settings(at AWS, made bootstrap.Resources) aws.Settings {

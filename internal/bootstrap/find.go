@@ -35,6 +35,7 @@ type Resources struct {
 	DeployerRole              string   `json:"deployer_role,omitempty"`
 	LauncherRole              string   `json:"launcher_role,omitempty"`
 	RunnerRole                string   `json:"runner_role,omitempty"`
+	RunnerProject             string   `json:"runner_project,omitempty"` // name, of CodeBuild
 }
 
 // InstanceSubnets gives the subnets where instances reach Systems Manager: the private
@@ -102,6 +103,7 @@ func (s *Stack) resources(found *types.Stack, version int) Resources {
 		InstanceSecurityGroup: o["InstanceSecurityGroup"], LoadBalancerSecurityGroup: o["LoadBalancerSecurityGroup"],
 		SchedulerRole: o["SchedulerRole"], ApproverRole: o["ApproverRole"], DeployerRole: o["DeployerRole"],
 		LauncherRole: o["LauncherRole"], RunnerRole: o["RunnerRole"],
+		RunnerProject: o["RunnerProject"],
 	}
 }
 

@@ -161,7 +161,7 @@ func newRoot(f *factory) *cobra.Command {
 	root.AddCommand(
 		newStatus(f, nil), newBuilds(f, nil), newRuns(f, nil), newLogs(f, nil),
 		newJudge(f, pipeline.Approved, nil), newJudge(f, pipeline.Rejected, nil), newPromote(f, nil),
-		newGC(f, nil), newLedger(f), newBootstrap(f, nil), newVersion(f),
+		newGC(f, nil), newLedger(f), newBootstrap(f, nil), newLoad(f), newVersion(f),
 	)
 	for _, c := range root.Commands() {
 		c.Long = strings.TrimSpace(c.Long) + "\n\n" + exitHelp

@@ -43,6 +43,7 @@ var faults = map[string]fault{
 	"SnapshotLimitExceeded":                       {pipeline.CodeFailed, hintQuota},
 	"ResourceLimitExceeded":                       {pipeline.CodeFailed, hintQuota},
 	"MaxSpotInstanceCountExceeded":                {pipeline.CodeFailed, hintQuota},
+	"AccountLimitExceededException":               {pipeline.CodeFailed, hintQuota},
 	"RequestLimitExceeded":                        {pipeline.CodeFailed, hintThrottle},
 	"Throttling":                                  {pipeline.CodeFailed, hintThrottle},
 	"ThrottlingException":                         {pipeline.CodeFailed, hintThrottle},

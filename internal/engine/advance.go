@@ -76,10 +76,13 @@ func (e *Engine) Advance(ctx context.Context, r AdvanceRequest) (Standing, error
 	return e.StandingIn(st, stage), nil
 }
 
-// CheckStage refuses a stage that can't be where it is, or whose environment the
-// platform can't give.
+// CheckStage refuses a stage that can't be where it is, whose environment the
+// platform can't give, or whose runner there is none of.
 func (e *Engine) CheckStage(st *pipeline.State, stage pipeline.Stage) error {
-	if err := pipeline.CheckStage(st, stage); err != nil || stage.Env == nil {
+	if err := pipeline.CheckStage(st, stage); err != nil {
+		return err
+	}
+	if err := e.Runner.Check(stage.Runner); err != nil || stage.Env == nil {
 		return err
 	}
 	return e.Platform.Check(*stage.Env)

@@ -453,6 +453,8 @@ func (p memPlatform) Destroy(ctx context.Context, id string) error {
 // and "wait" waits for the context.
 type memRunner struct{ *life }
 
+func (memRunner) Check(pipeline.RunnerKind) error { return nil }
+
 func (m memRunner) Run(ctx context.Context, r pipeline.StepRequest) (pipeline.StepResult, error) {
 	result := pipeline.StepResult{Name: r.Step.Name, Status: pipeline.RunPassed}
 	if r.Step.Command == "wait" {

@@ -181,7 +181,7 @@ func (a *attempt) steps(ctx context.Context) error {
 	}
 	for i, step := range a.stage.Steps {
 		req := pipeline.StepRequest{
-			Step: step, Checkout: a.checkout(), Env: env, Secrets: a.secrets.step(i),
+			Step: step, Run: a.run.ID, Runner: a.stage.Runner, Checkout: a.checkout(), Env: env, Secrets: a.secrets.step(i),
 			Endpoint: a.fleet.Endpoint, Log: a.log,
 		}
 		if a.env != nil {

@@ -264,6 +264,8 @@ func TestDerivedIDs(t *testing.T) {
 		"step":        func(s *Stage, _ *Pipeline) { s.Steps = []Step{{Name: "x"}} },
 		"environment": func(s *Stage, _ *Pipeline) { s.Env = &EnvironmentSpec{Env: map[string]string{"A": "b"}} },
 		"service":     func(_ *Stage, p *Pipeline) { p.Service.Start = "other" },
+		"runner":      func(s *Stage, _ *Pipeline) { s.Runner = RunnerCodeBuild },
+		"machines":    func(s *Stage, _ *Pipeline) { s.Steps = []Step{{Load: &Load{Machines: 2}}} },
 		"secrets":     func(s *Stage, _ *Pipeline) { s.Env = &EnvironmentSpec{SecretsVersion: 2} },
 	} {
 		changed, p := s, Pipeline{}

@@ -5,6 +5,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
 )
@@ -273,6 +274,8 @@ type Platform interface {
 // StepRequest asks a Runner for one step.
 type StepRequest struct {
 	Step     Step
+	Run      string            // ID; with the step's name and the number of the try it names what a Worker is asked for
+	Runner   RunnerKind        // where commands and loads run
 	Checkout string            // directory of the work tree; empty for a run without a source
 	Env      map[string]string // the PENSTOCK_ variables
 	Secrets  Secrets
@@ -286,6 +289,39 @@ type StepRequest struct {
 // error of CodeFailed; cancellation ends everything that the step started.
 type Runner interface {
 	Run(ctx context.Context, r StepRequest) (StepResult, error)
+	// Check refuses a kind of runner that there is none of: CodeInvalid.
+	Check(kind RunnerKind) error
+}
+
+// Work is a command for another machine than this one.
+type Work struct {
+	Command                   // Dir is relative to Tree; a variable that is Tree is the copy's path there
+	Token   string            // names the work: asked for again within minutes, what runs already is followed
+	Tree    string            // a directory here: the command runs in a copy of it, and what it leaves there replaces the directory
+	Files   map[string]string // by variable: files here, of which the command finds a copy at the variable
+	Mask    []string          // what must not be in any log there
+	Log     io.Writer         // gets whole lines of output, while the command runs
+}
+
+// ErrTimedOut is the error of work that was ended at its time-out. Its tree was
+// brought back.
+var ErrTimedOut = errors.New("timed out")
+
+// StartVariable is the variable of works that begin together: the time at which
+// they do, as RFC 3339 with nanoseconds.
+const StartVariable = "PENSTOCK_START"
+
+// Worker runs commands on machines of their own. It may be used concurrently.
+type Worker interface {
+	// Check says why no command can run there: CodeInvalid, with the remedy.
+	Check() error
+	// System gives what the machines run programs of, as in "linux" and "amd64".
+	System(ctx context.Context) (system, arch string, err error)
+	// Work runs commands, each on a machine of its own, and gives their exit
+	// statuses. A command that fails is no error. Where there are several, none
+	// begins before all can, StartVariable tells when, and an error ends them all.
+	// Cancellation ends everything that was started.
+	Work(ctx context.Context, works ...Work) (exits []int, err error)
 }
 
 // Sources gives work trees of revisions.

@@ -51,6 +51,15 @@ const (
 	OnFailureKeep    OnFailure = "keep"
 )
 
+// RunnerKind says which machine runs a stage's steps, but for those on the environment.
+type RunnerKind string
+
+// The kinds of runner.
+const (
+	RunnerLocal     RunnerKind = "" // the machine that runs Terraform
+	RunnerCodeBuild RunnerKind = "codebuild"
+)
+
 // Stage is the definition of a named gate.
 type Stage struct {
 	ID        string           `json:"id"` // random, chosen when it is first defined
@@ -68,6 +77,7 @@ type Stage struct {
 	Approval  bool             `json:"approval"` // a build passes only with a person's approval
 	Bake      bool             `json:"bake"`     // a passed run yields the build's application image
 	OnFailure OnFailure        `json:"on_failure"`
+	Runner    RunnerKind       `json:"runner,omitempty"`
 	Settled   bool             `json:"settled"` // its first apply has ended well at least once
 	Owner     string           `json:"owner"`
 }
@@ -163,6 +173,7 @@ type Load struct {
 	Max           time.Duration     `json:"max,omitempty"`
 	ErrorRate     float64           `json:"error_rate"`               // share of requests, 0 to 1
 	MinThroughput float64           `json:"min_throughput,omitempty"` // successful requests per second
+	Machines      int               `json:"machines,omitempty"`       // that share the rate, where the runner has several; 0 means as many as the rate needs
 }
 
 // TakesBuild reports whether the stage runs for builds; a bootstrap stage runs
@@ -259,7 +270,8 @@ func (s Stage) Digest(p Pipeline) string {
 		Service  *Service
 		Approval bool
 		Source   string
-	}{Type: s.Type, Steps: s.Steps, Artifact: s.Artifact, Bake: s.Bake, Approval: s.Approval}
+		Runner   RunnerKind `json:",omitempty"` // what ran before there was a choice has its digest still
+	}{Type: s.Type, Steps: s.Steps, Artifact: s.Artifact, Bake: s.Bake, Approval: s.Approval, Runner: s.Runner}
 	if !s.TakesBuild() && s.Source != nil {
 		def.Source = s.Source.Digest
 	}

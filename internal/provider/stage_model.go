@@ -34,6 +34,7 @@ type stageModel struct {
 	Approval    types.Bool     `tfsdk:"approval"`
 	Bake        types.Bool     `tfsdk:"bake"`
 	OnFailure   types.String   `tfsdk:"on_failure"`
+	Runner      types.String   `tfsdk:"runner"`
 	Timeouts    timeouts.Value `tfsdk:"timeouts"`
 
 	Candidate      types.String `tfsdk:"candidate"`
@@ -75,7 +76,7 @@ type shiftModel struct {
 // known. The builds of after need not be.
 func (m stageModel) decided(ctx context.Context) bool {
 	return known(ctx, m.Pipeline, m.Type, m.Build, m.Trigger, m.Source, m.BaseImage, m.Artifact,
-		m.Steps, m.Environment, m.Approval, m.Bake, m.OnFailure) && !expandGates(m.After).unknown
+		m.Steps, m.Environment, m.Approval, m.Bake, m.OnFailure, m.Runner) && !expandGates(m.After).unknown
 }
 
 // expandStage reads a stage that is decided, with the defaults of its type.
@@ -85,6 +86,7 @@ func expandStage(ctx context.Context, m stageModel, owner string, diags *diag.Di
 		After: expandGates(m.After).stages, Pin: m.Build.ValueString(), Trigger: pipeline.Trigger(m.Trigger.ValueString()),
 		Source: expandSource(ctx, m.Source, diags), BaseImage: m.BaseImage.ValueString(), Artifact: m.Artifact.ValueString(),
 		Steps: expandSteps(ctx, m.Steps, diags), OnFailure: pipeline.OnFailure(m.OnFailure.ValueString()), Owner: owner,
+		Runner: expandRunner(m.Runner),
 	}
 	if !m.Environment.IsNull() {
 		var e environmentModel
@@ -98,6 +100,16 @@ func expandStage(ctx context.Context, m stageModel, owner string, diags *diag.Di
 		diags.Append(e.Alarms.ElementsAs(ctx, &s.Env.Alarms, false)...)
 	}
 	return s.WithDefaults(m.Approval.ValueBoolPointer(), m.Bake.ValueBoolPointer())
+}
+
+// localRunner is what a configuration calls the runner that has no name elsewhere.
+const localRunner = "local"
+
+func expandRunner(v types.String) pipeline.RunnerKind {
+	if v.ValueString() == localRunner {
+		return pipeline.RunnerLocal
+	}
+	return pipeline.RunnerKind(v.ValueString())
 }
 
 func expandShift(ctx context.Context, list types.List, diags *diag.Diagnostics) []pipeline.ShiftStep {
@@ -121,6 +133,7 @@ func flattenStage(ctx context.Context, st *pipeline.State, s pipeline.Stage, sch
 	if s.OnFailure != def.OnFailure {
 		m.OnFailure = orNull(string(s.OnFailure))
 	}
+	m.Runner = orNull(string(s.Runner))
 	if s.Approval != def.Approval {
 		m.Approval = types.BoolValue(s.Approval)
 	}

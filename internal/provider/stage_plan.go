@@ -76,6 +76,10 @@ func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, resp 
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	if err := r.session.Engine.Runner.Check(stage.Runner); err != nil {
+		addAttributeError(&resp.Diagnostics, path.Root("runner"), "plan stage", stage.Name, err)
+		return
+	}
 	err := r.session.overlay.view(ctx, stage.Pipeline, func(st *pipeline.State, known bool) error {
 		if !known && stage.Env != nil {
 			plan.undecide(plan.Name)

@@ -77,7 +77,26 @@ func (r *stageResource) ValidateConfig(ctx context.Context, req resource.Validat
 		}
 	}
 	r.validateByType(kind, m, environment, &resp.Diagnostics)
+	resp.Diagnostics.Append(validateRunner(m.Runner, m.Steps)...)
 	resp.Diagnostics.Append(validateTraffic(ctx, kind, m.Environment)...)
+}
+
+// validateRunner finds loads that several machines are to make where there is one.
+func validateRunner(runner types.String, steps types.List) (diags diag.Diagnostics) {
+	if runner.IsUnknown() || expandRunner(runner) != pipeline.RunnerLocal {
+		return nil
+	}
+	for i, element := range steps.Elements() {
+		step, ok := element.(types.Object)
+		if !ok {
+			continue
+		}
+		if load, ok := step.Attributes()["load"].(types.Object); ok && load.Attributes()["machines"] != nil && !load.Attributes()["machines"].IsNull() {
+			diags.AddAttributeError(path.Root("steps").AtListIndex(i).AtName("load").AtName("machines"), "One machine",
+				"The steps run on the machine that runs Terraform, so there are no others to share a load. Set runner = \"codebuild\" on the stage, or remove machines.")
+		}
+	}
+	return diags
 }
 
 // validateTraffic finds steps of a shift that don't grow, and arguments that only a

@@ -59,6 +59,7 @@ type loadModel struct {
 	Max           types.String  `tfsdk:"max"`
 	ErrorRate     types.Float64 `tfsdk:"error_rate"`
 	MinThroughput types.Float64 `tfsdk:"min_throughput"`
+	Machines      types.Int64   `tfsdk:"machines"`
 }
 
 // optional makes an optional string attribute.
@@ -153,6 +154,10 @@ func loadAttribute() schema.SingleNestedAttribute {
 				MarkdownDescription: "Largest share of failed requests that passes, from 0 to 1. Default: 0.",
 			},
 			"min_throughput": rate("Fewest successful requests per second that pass."),
+			"machines": schema.Int64Attribute{
+				Optional: true, Validators: []validator.Int64{int64validator.Between(1, 100)},
+				MarkdownDescription: "Number of builds that share the rate, in a stage with `runner = \"codebuild\"`. They begin at the same time, and what they measure is judged as one. Default: one for each 500 requests per second.",
+			},
 		},
 	}
 }
@@ -255,7 +260,7 @@ func expandSteps(ctx context.Context, list types.List, diags *diag.Diagnostics) 
 				Rate: l.Rate.ValueFloat64(), Duration: expandDuration(l.Duration), URL: l.URL.ValueString(), Path: l.Path.ValueString(),
 				Method: l.Method.ValueString(), Headers: expandStrings(ctx, l.Headers, diags), Body: l.Body.ValueString(),
 				P50: expandDuration(l.P50), P95: expandDuration(l.P95), P99: expandDuration(l.P99), Max: expandDuration(l.Max),
-				ErrorRate: l.ErrorRate.ValueFloat64(), MinThroughput: l.MinThroughput.ValueFloat64(),
+				ErrorRate: l.ErrorRate.ValueFloat64(), MinThroughput: l.MinThroughput.ValueFloat64(), Machines: int(l.Machines.ValueInt64()),
 			}
 		}
 		steps = append(steps, s)
@@ -297,7 +302,7 @@ func flattenSteps(steps []pipeline.Step) []stepModel {
 				Rate: types.Float64Value(l.Rate), Duration: flattenDuration(l.Duration), URL: orNull(l.URL), Path: orNull(l.Path),
 				Method: orNull(l.Method), Headers: flattenStrings(l.Headers), Body: orNull(l.Body), P50: flattenDuration(l.P50),
 				P95: flattenDuration(l.P95), P99: flattenDuration(l.P99), Max: flattenDuration(l.Max),
-				ErrorRate: floatOrNull(l.ErrorRate), MinThroughput: floatOrNull(l.MinThroughput),
+				ErrorRate: floatOrNull(l.ErrorRate), MinThroughput: floatOrNull(l.MinThroughput), Machines: intOrNull(l.Machines),
 			}
 		}
 		models = append(models, m)

@@ -17,15 +17,20 @@ import (
 )
 
 // errTimedOut is the cause of a try's context when the step's time-out is over.
-var errTimedOut = errors.New("timed out")
+var errTimedOut = pipeline.ErrTimedOut
 
-// prepareLocal prepares a command that runs beside the checkout.
-func prepareLocal(req pipeline.StepRequest) (attempt, error) {
+// prepareCommand prepares a command that runs beside the checkout, or in a copy of
+// it on a machine of the worker's.
+func (r *Runner) prepareCommand(req pipeline.StepRequest) (attempt, error) {
+	run := r.runAway
+	if req.Runner == pipeline.RunnerLocal {
+		run = runLocal
+	}
 	if err := checkDirectory(req.Checkout, req.Step.Directory); err != nil {
 		return nil, err
 	}
 	if req.Step.Report == "" {
-		return func(ctx context.Context, _ int, log *log) outcome { return runLocal(ctx, req, log) }, nil
+		return func(ctx context.Context, try int, log *log) outcome { return run(ctx, req, try, log) }, nil
 	}
 	tests, err := newReports(req.Checkout, req.Step.Report)
 	if err != nil {
@@ -35,7 +40,7 @@ func prepareLocal(req pipeline.StepRequest) (attempt, error) {
 		if try > 1 {
 			tests.remove() // of the try before
 		}
-		out := runLocal(ctx, req, log)
+		out := run(ctx, req, try, log)
 		if ctx.Err() == nil {
 			tests.read(&out)
 		}
@@ -67,7 +72,7 @@ func checkDirectory(checkout, directory string) error {
 	return nil
 }
 
-func runLocal(ctx context.Context, req pipeline.StepRequest, log *log) outcome {
+func runLocal(ctx context.Context, req pipeline.StepRequest, _ int, log *log) outcome {
 	dir := filepath.Join(req.Checkout, req.Step.Directory)
 	if req.Checkout == "" { // a run without a source
 		empty, err := os.MkdirTemp("", "penstock-step-")
@@ -130,7 +135,7 @@ func prepareRemote(req pipeline.StepRequest) (attempt, error) {
 func judgeCommand(ctx context.Context, bound time.Duration, exit process.Exit, err error, log *log) outcome {
 	out := outcome{exit: exit.Code}
 	switch {
-	case err != nil && context.Cause(ctx) == errTimedOut:
+	case err != nil && (context.Cause(ctx) == errTimedOut || errors.Is(err, errTimedOut)):
 		out.err = failed("timed out after %v", bound).
 			WithHint("Set timeout on the step if it needs more, and look at the last lines for where it hangs.")
 	case err != nil:

@@ -5,6 +5,7 @@ package step
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -25,48 +26,79 @@ const maxWorkers = 900
 // maxRate is beyond what one machine can send.
 const maxRate = 100_000
 
+// attack makes a load once. It gives what was measured until it ended.
+type attack func(ctx context.Context, try int, log *log) (*tally, error)
+
 // prepareLoad prepares a load profile. The step's time-out bounds the whole
 // profile; each request is bounded by itself.
-func prepareLoad(req pipeline.StepRequest) (attempt, error) {
-	l := *req.Step.Load
-	l.Method = method(l.Method)
-	u, err := target(l.Method, req.Endpoint, l.URL, l.Path)
+func (r *Runner) prepareLoad(req pipeline.StepRequest) (attempt, error) {
+	l, u, err := checkLoad(req)
 	if err != nil {
 		return nil, err
 	}
-	switch timeout := req.Step.Timeout; {
-	case !(l.Rate > 0 && l.Rate <= maxRate):
-		return nil, invalid("rate %v is not a number of requests per second", l.Rate).WithHint("Set rate above 0, and at most %d.", maxRate)
-	case l.Duration <= 0:
-		return nil, invalid("duration %v is not positive", l.Duration).WithHint("Set duration to 30s, for example.")
-	case timeout > 0 && timeout < l.Duration:
-		return nil, invalid("timeout %v is shorter than the load, which takes %v", timeout, l.Duration).WithHint("Raise timeout, or leave it out.")
-	}
 	bound := limit(req.Step, l.Duration+2*requestTimeout)
-	return func(ctx context.Context, _ int, log *log) outcome {
-		bounded, cancel := context.WithTimeoutCause(ctx, bound, errTimedOut)
-		defer cancel()
-		report := attack(bounded, l, u, log)
-		out := outcome{load: report}
+	attack := attackFromHere(l, u, bound)
+	if req.Runner != pipeline.RunnerLocal {
+		attack = r.attackFromAway(req, l, u, bound)
+	}
+	return func(ctx context.Context, try int, log *log) outcome {
+		tally, err := attack(ctx, try, log)
+		var out outcome
+		if tally != nil {
+			out.load = tally.report()
+			log.note("%s", describe(out.load))
+			if want := int64(hits(l)); out.load.Requests < want && err == nil {
+				log.note("only %d of %d requests could be sent in time, as answers took too long", out.load.Requests, want)
+			}
+		}
 		switch {
-		case context.Cause(bounded) == errTimedOut:
+		case errors.Is(err, errTimedOut):
 			out.err = failed("timed out after %v", bound).WithHint("Raise timeout, or leave it out.")
-		case bounded.Err() != nil:
-			out.err = bounded.Err()
+		case err != nil:
+			out.err, out.tail = err, log.tail()
 		default:
-			out.err = missed(l, report)
+			out.err = missed(l, out.load)
 		}
 		return out
 	}, nil
 }
 
-// attack sends the requests and measures the answers, until all are in or ctx ends.
-func attack(ctx context.Context, l pipeline.Load, u *url.URL, log *log) *pipeline.LoadReport {
+// checkLoad gives the profile and its URL, or what is wrong with it.
+func checkLoad(req pipeline.StepRequest) (pipeline.Load, *url.URL, error) {
+	l := *req.Step.Load
+	l.Method = method(l.Method)
+	u, err := target(l.Method, req.Endpoint, l.URL, l.Path)
+	if err != nil {
+		return l, nil, err
+	}
+	switch timeout := req.Step.Timeout; {
+	case !(l.Rate > 0 && l.Rate <= maxRate):
+		return l, nil, invalid("rate %v is not a number of requests per second", l.Rate).WithHint("Set rate above 0, and at most %d.", maxRate)
+	case l.Duration <= 0:
+		return l, nil, invalid("duration %v is not positive", l.Duration).WithHint("Set duration to 30s, for example.")
+	case timeout > 0 && timeout < l.Duration:
+		return l, nil, invalid("timeout %v is shorter than the load, which takes %v", timeout, l.Duration).WithHint("Raise timeout, or leave it out.")
+	}
+	return l, u, nil
+}
+
+// attackFromHere makes the load on this machine.
+func attackFromHere(l pipeline.Load, u *url.URL, bound time.Duration) attack {
+	return func(ctx context.Context, _ int, log *log) (*tally, error) {
+		bounded, cancel := context.WithTimeoutCause(ctx, bound, errTimedOut)
+		defer cancel()
+		tally := send(bounded, l, u, hits(l), log.note)
+		return tally, context.Cause(bounded)
+	}
+}
+
+// send sends the requests and measures the answers, until all are in or ctx ends.
+func send(ctx context.Context, l pipeline.Load, u *url.URL, hits uint64, say func(string, ...any)) *tally {
 	header := http.Header{}
 	for name, value := range l.Headers {
 		header.Set(name, value)
 	}
-	tally := newTally(l)
+	tally := newTally(l.Duration)
 	transport := &http.Transport{
 		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true,
 		MaxIdleConns: maxWorkers, MaxIdleConnsPerHost: maxWorkers, MaxConnsPerHost: maxWorkers,
@@ -77,7 +109,7 @@ func attack(ctx context.Context, l pipeline.Load, u *url.URL, log *log) *pipelin
 		vegeta.MaxWorkers(maxWorkers), vegeta.MaxBody(0),
 	)
 	targeter := vegeta.NewStaticTargeter(vegeta.Target{Method: l.Method, URL: u.String(), Body: []byte(l.Body), Header: header})
-	results := attacker.Attack(targeter, pacer{ctx: ctx, rate: l.Rate, hits: hits(l)}, l.Duration, "")
+	results := attacker.Attack(targeter, pacer{ctx: ctx, rate: l.Rate, hits: hits}, l.Duration, "")
 
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
@@ -85,16 +117,11 @@ func attack(ctx context.Context, l pipeline.Load, u *url.URL, log *log) *pipelin
 		select {
 		case result, more := <-results:
 			if !more {
-				report := tally.report()
-				log.note("%s", describe(report))
-				if want := int64(hits(l)); report.Requests < want && ctx.Err() == nil {
-					log.note("only %d of %d requests could be sent in time, as answers took too long", report.Requests, want)
-				}
-				return report
+				return tally
 			}
 			tally.add(result)
 		case <-second.C:
-			log.note("%s", tally.progress())
+			say("%s", tally.progress())
 		}
 	}
 }

@@ -243,7 +243,7 @@ func TestWorkersAreBounded(t *testing.T) {
 
 func TestTally(t *testing.T) {
 	t.Parallel()
-	y := newTally(pipeline.Load{Duration: time.Second})
+	y := newTally(time.Second)
 	begun := noon
 	for i, latency := range []time.Duration{time.Nanosecond, 100 * time.Microsecond, 101 * time.Microsecond, 7 * time.Millisecond, time.Hour} {
 		y.add(&vegeta.Result{Timestamp: begun, Latency: latency, Code: 200, Error: []string{"", `Get "http://x/": read tcp 127.0.0.1:` + fmt.Sprint(i) + `->127.0.0.1:80: reset`}[min(i/3, 1)]})

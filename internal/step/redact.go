@@ -41,6 +41,15 @@ func newRedactor(secrets pipeline.Secrets) *redactor {
 	return r
 }
 
+// masked gives what is masked.
+func masked(secrets pipeline.Secrets) []string {
+	var all []string
+	for _, piece := range newRedactor(secrets).pieces {
+		all = append(all, string(piece))
+	}
+	return all
+}
+
 func pieces(secret string) []string {
 	var lines []string
 	for line := range strings.FieldsFuncSeq(secret, func(c rune) bool { return c == '\n' || c == '\r' }) {

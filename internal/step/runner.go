@@ -36,15 +36,19 @@ const (
 
 // Options are what a Runner needs of its surroundings. The zero value is usable.
 type Options struct {
-	Now    func() time.Time // nil means time.Now
-	Logger hclog.Logger     // nil logs nothing
+	Now     func() time.Time // nil means time.Now
+	Logger  hclog.Logger     // nil logs nothing
+	Worker  pipeline.Worker  // runs the steps of stages whose runner is not this machine; nil for none
+	Program string           // path of Penstock, for the Worker's machines; empty means that of this process
 }
 
 // Runner executes steps. It may be used concurrently.
 type Runner struct {
-	now    func() time.Time
-	logger hclog.Logger
-	pause  func(context.Context, time.Duration) error
+	now     func() time.Time
+	logger  hclog.Logger
+	worker  pipeline.Worker
+	program string
+	pause   func(context.Context, time.Duration) error
 }
 
 var _ pipeline.Runner = (*Runner)(nil)
@@ -57,7 +61,21 @@ func NewRunner(o Options) *Runner {
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
 	}
-	return &Runner{now: o.Now, logger: o.Logger, pause: pause}
+	return &Runner{now: o.Now, logger: o.Logger, worker: o.Worker, program: o.Program, pause: pause}
+}
+
+// Check implements pipeline.Runner.
+func (r *Runner) Check(kind pipeline.RunnerKind) error {
+	switch {
+	case kind == pipeline.RunnerLocal:
+		return nil
+	case kind != pipeline.RunnerCodeBuild:
+		return invalid("%q is no runner", kind).WithHint("Set runner to local or codebuild.")
+	case r.worker == nil:
+		return invalid("runner = %q needs the provider's aws argument: without it everything is on this machine", kind).
+			WithHint("Configure the provider with aws = { … }, or remove runner.")
+	}
+	return r.worker.Check()
 }
 
 // outcome is what one try of a step came to.
@@ -126,6 +144,9 @@ func (r *Runner) tries(ctx context.Context, req pipeline.StepRequest, log *log, 
 // prepare checks the step's definition and gives what one try of it does.
 func (r *Runner) prepare(req pipeline.StepRequest) (attempt, error) {
 	s := req.Step
+	if err := r.Check(req.Runner); err != nil {
+		return nil, err
+	}
 	kinds := 0
 	for _, set := range []bool{s.Command != "", s.Script != "", s.HTTP != nil, s.Load != nil} {
 		if set {
@@ -140,11 +161,11 @@ func (r *Runner) prepare(req pipeline.StepRequest) (attempt, error) {
 	case s.HTTP != nil:
 		return prepareHTTP(req)
 	case s.Load != nil:
-		return prepareLoad(req)
+		return r.prepareLoad(req)
 	case s.On == pipeline.OnEnvironment:
 		return prepareRemote(req)
 	case s.On == pipeline.OnRunner:
-		return prepareLocal(req)
+		return r.prepareCommand(req)
 	default:
 		return nil, invalid("on = %q is no place to run a command", s.On).WithHint("Use on = %q, or leave it out.", pipeline.OnEnvironment)
 	}

@@ -20,20 +20,22 @@ import (
 // maxFaults is how many distinct faults a report names.
 const maxFaults = 10
 
-// tally adds up the answers to a load, in memory that does not grow with their number.
+// tally adds up the answers to a load, in memory that does not grow with their
+// number. Those of several machines add up to what one would have counted.
 type tally struct {
-	load      pipeline.Load
-	begun     time.Time // of the first request
-	end       time.Time // of the last answer
-	latencies vegeta.LatencyMetrics
-	good      int64
-	counts    pipeline.LoadReport // requests, errors, histogram, statuses, faults
+	Planned   time.Duration       `json:"planned"` // of the load
+	Begun     time.Time           `json:"begun"`   // of the first request
+	End       time.Time           `json:"end"`     // of the last answer
+	Good      int64               `json:"good"`
+	Total     time.Duration       `json:"total"` // of all latencies
+	Latencies spread              `json:"latencies"`
+	Counts    pipeline.LoadReport `json:"counts"` // requests, errors, max, histogram, statuses, faults
 }
 
-func newTally(l pipeline.Load) *tally {
-	t := &tally{load: l, counts: pipeline.LoadReport{Statuses: map[string]int64{}}}
+func newTally(planned time.Duration) *tally {
+	t := &tally{Planned: planned, Latencies: spread{}, Counts: pipeline.LoadReport{Statuses: map[string]int64{}}}
 	for _, bound := range bounds() {
-		t.counts.Histogram = append(t.counts.Histogram, pipeline.LatencyBucket{UpTo: bound})
+		t.Counts.Histogram = append(t.Counts.Histogram, pipeline.LatencyBucket{UpTo: bound})
 	}
 	return t
 }
@@ -51,26 +53,62 @@ func bounds() []time.Duration {
 
 // add counts one answer. It is good with a status of 200 to 399.
 func (t *tally) add(r *vegeta.Result) {
-	c := &t.counts
+	c := &t.Counts
 	c.Requests++
 	c.Statuses[strconv.Itoa(int(r.Code))]++
-	t.latencies.Add(r.Latency)
+	c.Max = max(c.Max, r.Latency)
+	t.Total += r.Latency
+	t.Latencies.add(r.Latency)
 	i, _ := slices.BinarySearchFunc(c.Histogram, r.Latency, func(b pipeline.LatencyBucket, d time.Duration) int {
 		return cmp.Compare(b.UpTo, d)
 	})
 	c.Histogram[min(i, len(c.Histogram)-1)].Count++
-	if t.begun.IsZero() || r.Timestamp.Before(t.begun) {
-		t.begun = r.Timestamp
-	}
-	if r.End().After(t.end) {
-		t.end = r.End()
-	}
+	t.stretch(r.Timestamp, r.End())
 	if r.Error == "" {
-		t.good++
+		t.Good++
 		return
 	}
 	c.Errors++
-	if text := fault(r.Error); len(c.Faults) < maxFaults && !slices.Contains(c.Faults, text) {
+	t.fault(fault(r.Error))
+}
+
+// merge adds what another machine counted.
+func (t *tally) merge(o *tally) {
+	c := &t.Counts
+	c.Requests += o.Counts.Requests
+	c.Errors += o.Counts.Errors
+	c.Max = max(c.Max, o.Counts.Max)
+	t.Good += o.Good
+	t.Total += o.Total
+	for slot, n := range o.Latencies {
+		t.Latencies[slot] += n
+	}
+	for status, n := range o.Counts.Statuses {
+		c.Statuses[status] += n
+	}
+	for i, b := range o.Counts.Histogram {
+		c.Histogram[i].Count += b.Count
+	}
+	for _, text := range o.Counts.Faults {
+		t.fault(text)
+	}
+	if o.Counts.Requests > 0 {
+		t.stretch(o.Begun, o.End)
+	}
+}
+
+// stretch takes in the time of an answer.
+func (t *tally) stretch(begun, end time.Time) {
+	if t.Begun.IsZero() || begun.Before(t.Begun) {
+		t.Begun = begun
+	}
+	if end.After(t.End) {
+		t.End = end
+	}
+}
+
+func (t *tally) fault(text string) {
+	if c := &t.Counts; len(c.Faults) < maxFaults && !slices.Contains(c.Faults, text) {
 		c.Faults = append(c.Faults, text)
 	}
 }
@@ -89,33 +127,32 @@ func fault(text string) string {
 
 // elapsed is how long the load took: as long as it was to, or longer where
 // answers were late.
-func (t *tally) elapsed() time.Duration { return max(t.load.Duration, t.end.Sub(t.begun)) }
+func (t *tally) elapsed() time.Duration { return max(t.Planned, t.End.Sub(t.Begun)) }
 
 func (t *tally) report() *pipeline.LoadReport {
-	r := t.counts
+	r := t.Counts
 	if r.Requests == 0 {
 		return &r
 	}
 	r.Duration = t.elapsed()
-	r.Rate = float64(r.Requests) / t.load.Duration.Seconds()
-	r.Throughput = float64(t.good) / r.Duration.Seconds()
+	r.Rate = float64(r.Requests) / t.Planned.Seconds()
+	r.Throughput = float64(t.Good) / r.Duration.Seconds()
 	r.ErrorRate = float64(r.Errors) / float64(r.Requests)
-	r.Mean = t.latencies.Total / time.Duration(r.Requests)
-	r.Max = t.latencies.Max
+	r.Mean = t.Total / time.Duration(r.Requests)
 	r.P50, r.P95, r.P99 = t.quantile(0.50), t.quantile(0.95), t.quantile(0.99)
 	return &r
 }
 
 func (t *tally) quantile(q float64) time.Duration {
-	return min(t.latencies.Quantile(q), t.latencies.Max)
+	return min(t.Latencies.quantile(q), t.Counts.Max)
 }
 
 func (t *tally) progress() string {
-	c := t.counts
+	c := t.Counts
 	if c.Requests == 0 {
 		return "no answers yet"
 	}
-	past := max(t.end.Sub(t.begun), time.Second)
+	past := max(t.End.Sub(t.Begun), time.Second)
 	return fmt.Sprintf("%d answers, %.1f/s, %d errors, p99 %s", c.Requests, float64(c.Requests)/past.Seconds(), c.Errors, brief(t.quantile(0.99)))
 }
 

@@ -36,6 +36,9 @@ type account struct {
 	snapshots map[string]map[string]bool // accounts that may use them, by snapshot
 	copying   sync.Mutex
 	listeners map[string]*listener // by ARN
+	projects  map[string]Project   // of CodeBuild, by name
+	builds    map[string]*build    // by ID
+	started   map[string]started   // builds by their idempotency token
 }
 
 type launch struct {
@@ -51,6 +54,7 @@ func (s *server) add(c *Cloud) {
 		launches: map[string]launch{}, instances: map[string]*instance{}, images: map[string]image{}, commands: map[string]*command{},
 		templates: map[string]template{}, groups: map[string]template{}, members: map[string][]string{},
 		targets: map[string]target{}, balancers: map[string]*balancer{}, alarms: map[string]string{}, stacks: map[string]string{}, keys: map[string]string{}, snapshots: map[string]map[string]bool{}, listeners: map[string]*listener{},
+		projects: map[string]Project{}, builds: map[string]*build{}, started: map[string]started{},
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -74,6 +78,9 @@ func (a *account) end() {
 	var waits []func()
 	for _, i := range a.instances {
 		waits = append(waits, i.wait)
+	}
+	for _, b := range a.builds {
+		waits = append(waits, b.wait)
 	}
 	for _, l := range a.listeners {
 		l.close()

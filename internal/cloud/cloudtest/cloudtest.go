@@ -22,6 +22,9 @@
 //	      EnableImageDeprecation, EnableImageDeregistrationProtection: recorded
 //	      addresses: an instance has a loopback address, where its service listens
 //	ELB   load balancers forward to the healthy targets that their rules name
+//	CodeBuild  BatchGetProjects, StartBuild, BatchGetBuilds and StopBuild: builds run
+//	      their buildspec, each in a directory, in phases that take time
+//	Logs  GetLogEvents: what builds print
 //	DynamoDB  no write is lost while a transaction runs
 //	all   what moto does not have is a clear error, not a page of HTML
 package cloudtest
@@ -92,9 +95,11 @@ type Call struct {
 
 // Pace is how long changes take. Zero is at once.
 type Pace struct {
-	Boot  time.Duration // from RunInstances until an instance is running
-	Agent time.Duration // from then until the agent has registered
-	Image time.Duration // from CreateImage until an image is available
+	Boot   time.Duration // from RunInstances until an instance is running
+	Agent  time.Duration // from then until the agent has registered
+	Image  time.Duration // from CreateImage until an image is available
+	Build  time.Duration // from StartBuild until a build has its machine
+	Minute time.Duration // of the time limits of builds; 0 is a minute
 }
 
 // Fault makes requests fail. It is used up when it has struck Times times.

@@ -147,6 +147,11 @@ func (s *server) answer(r *request) answer {
 		"cloudformation/CreateChangeSet":             (*account).createChangeSet,
 		"cloudformation/ExecuteChangeSet":            (*account).executeChangeSet,
 		"cloudformation/DescribeStacks":              (*account).describeStacks,
+		"codebuild/BatchGetProjects":                 (*account).batchGetProjects,
+		"codebuild/StartBuild":                       (*account).startBuild,
+		"codebuild/BatchGetBuilds":                   (*account).batchGetBuilds,
+		"codebuild/StopBuild":                        (*account).stopBuild,
+		"logs/GetLogEvents":                          (*account).getLogEvents,
 	}
 	if h, ok := handlers[r.service+"/"+r.action]; ok {
 		return h(r.account, r)

@@ -1,0 +1,131 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package codebuild
+
+import (
+	"cmp"
+	_ "embed"
+	"fmt"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// jobVariable is the build's variable with the URL of its job.
+const jobVariable = "PENSTOCK_JOB"
+
+// buildspec is what every build does. CodeBuild logs the commands, so nothing that is
+// one build's own is in them.
+const buildspec = `version: 0.2
+phases:
+  build:
+    commands:
+      - curl -fsS --retry 5 --retry-connrefused -o "${TMPDIR:-/tmp}/penstock-job" "$PENSTOCK_JOB" && unset PENSTOCK_JOB && sh "${TMPDIR:-/tmp}/penstock-job"
+`
+
+// What is in the archive that comes back.
+const (
+	exitFile = "exit"
+	treeDir  = "tree"
+
+	// timedOut stands in exitFile where the command was ended at its time-out.
+	timedOut = "timed out"
+)
+
+// grace is between SIGTERM and SIGKILL, as of a local command.
+const grace = 5 * time.Second
+
+// sentFile is a file that the job fetches.
+type sentFile struct {
+	variable, url, digest string
+	program               bool
+}
+
+// job is the script that a build runs.
+type job struct {
+	id   string
+	work pipeline.Work
+
+	self, tree, result string // URLs
+	start              string // URL of the time at which to begin; empty: at once
+	files              []sentFile
+}
+
+//go:embed job.sh
+var body string
+
+// script gives the whole job: a list of variables, and job.sh, which does the rest.
+func (j job) script() string {
+	var b strings.Builder
+	set := func(name, value string) { fmt.Fprintf(&b, "%s=%s\n", name, quote(value)) }
+	set("job_id", j.id)
+	set("job_self_url", j.self)
+	set("job_tree_url", j.tree)
+	set("job_result_url", j.result)
+	set("job_start_url", j.start)
+	set("job_directory", path.Clean(cmp.Or(strings.ReplaceAll(j.work.Dir, `\`, "/"), ".")))
+	set("job_seconds", fmt.Sprint(int64((j.work.Timeout+time.Second-1)/time.Second)))
+	set("job_grace", fmt.Sprint(int64(grace/time.Second)))
+	set("job_line", j.work.Line)
+	set("job_mask", maskScript(j.work.Mask))
+	b.WriteString("variables() {\n:\n")
+	for _, name := range sortedKeys(j.work.Env) {
+		if j.work.Files[name] != "" {
+			continue
+		}
+		value := quote(j.work.Env[name])
+		if j.work.Env[name] == j.work.Tree {
+			value = `"$job_tree"`
+		}
+		fmt.Fprintf(&b, "export %s=%s\n", name, value)
+	}
+	for _, name := range sortedKeys(j.work.Secrets) {
+		fmt.Fprintf(&b, "export %s=%s\n", name, quote(j.work.Secrets[name].Reveal()))
+	}
+	b.WriteString("}\nfiles() {\n:\n")
+	for _, f := range j.files {
+		fmt.Fprintf(&b, "fetch_file %s %s %s %t\n", f.variable, quote(f.url), f.digest, f.program)
+	}
+	b.WriteString("}\n")
+	b.WriteString(body)
+	return b.String()
+}
+
+// checkNames refuses variables that a shell can't export.
+func checkNames(work pipeline.Work) error {
+	for _, name := range append(sortedKeys(work.Env), sortedKeys(work.Secrets)...) {
+		if !validName.MatchString(name) {
+			return pipeline.Errorf(pipeline.CodeInvalid, "run in CodeBuild", "%q is no name of a variable that a shell could export", name).
+				WithHint("Name it with letters, digits and underscores.")
+		}
+	}
+	return nil
+}
+
+var validName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// special are the characters with a meaning in a pattern of sed.
+var special = strings.NewReplacer(`\`, `\\`, `/`, `\/`, `.`, `\.`, `*`, `\*`, `[`, `\[`, `^`, `\^`, `$`, `\$`)
+
+// maskScript gives the sed script that masks texts in lines, the longest first, so
+// that one that is part of another leaves nothing of that.
+func maskScript(texts []string) string {
+	texts = slices.Clone(texts)
+	slices.SortFunc(texts, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
+	var b strings.Builder
+	for _, text := range texts {
+		fmt.Fprintf(&b, "s/%s/***/g\n", special.Replace(text))
+	}
+	return b.String()
+}
+
+// quote quotes a word for a shell.
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

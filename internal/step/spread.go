@@ -1,0 +1,48 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package step
+
+import (
+	"maps"
+	"math"
+	"math/bits"
+	"slices"
+	"time"
+)
+
+// spread counts latencies by slots that are at most a 512th of their latency wide,
+// from a nanosecond to hours. Two of them add up without loss, which an estimate of
+// quantiles that adapts to its samples would not.
+type spread map[int]int64
+
+// slotBits is the number of leading bits by which latencies are told apart.
+const slotBits = 10
+
+func (s spread) add(d time.Duration) {
+	v := uint64(max(d, 0))
+	shift := max(bits.Len64(v)-slotBits, 0)
+	s[shift<<slotBits+int(v>>shift)]++
+}
+
+// middle gives the latency in the middle of a slot.
+func middle(slot int) time.Duration {
+	shift := slot >> slotBits
+	low := int64(slot&(1<<slotBits-1)) << shift
+	return time.Duration(low + (int64(1)<<shift)/2)
+}
+
+// quantile gives the latency that a share of q of all do not exceed, to a 1,024th.
+func (s spread) quantile(q float64) time.Duration {
+	var all int64
+	for _, n := range s {
+		all += n
+	}
+	rank := int64(math.Ceil(q * float64(all)))
+	for _, slot := range slices.Sorted(maps.Keys(s)) {
+		if rank -= s[slot]; rank <= 0 {
+			return middle(slot)
+		}
+	}
+	return 0
+}
