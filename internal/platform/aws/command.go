@@ -43,6 +43,7 @@ type command struct {
 	timeout time.Duration
 	secrets pipeline.Secrets
 	log     io.Writer
+	live    bool // its output goes to the log while it runs, at the price of a request more for each look
 }
 
 // must runs a command and gives an error when it does not end well.
@@ -63,8 +64,8 @@ func lastLines(text string) string {
 	return "\nThe last lines of its output:\n  " + strings.Join(lines[max(0, len(lines)-12):], "\n  ")
 }
 
-// execute runs a script through Run Command, writes its output to the log, and gives
-// its exit status and output. A cancelled context cancels the command. Secrets go
+// execute runs a script through Run Command, writes its output to the log, where it is
+// live as it comes, and gives its exit status and output. A cancelled context cancels the command. Secrets go
 // by an object that is removed afterwards: parameters of commands are kept by SSM.
 func (p *Platform) execute(ctx context.Context, instance string, c command) (exit int, output string, err error) {
 	if c.timeout <= 0 {
@@ -78,11 +79,23 @@ func (p *Platform) execute(ctx context.Context, instance string, c command) (exi
 		}
 		defer remove()
 	}
+	told := &live{log: io.Discard, mask: masking(c.secrets)}
+	if c.log != nil {
+		told.log = c.log
+	}
+	var watched *live
+	if c.live && c.log != nil {
+		if script, watched, err = p.watchOutput(ctx, script, c); err != nil {
+			return 0, "", err
+		}
+		told = watched
+		defer p.remove(ctx, sent{key: watched.key})
+	}
 	id, err := p.send(ctx, instance, script, c)
 	if err != nil {
 		return 0, "", err
 	}
-	result, err := p.follow(ctx, instance, id, c)
+	result, err := p.follow(ctx, instance, id, c, watched)
 	if err != nil {
 		return 0, "", err
 	}
@@ -90,16 +103,8 @@ func (p *Platform) execute(ctx context.Context, instance string, c command) (exi
 	if err != nil {
 		return 0, "", err
 	}
-	for _, s := range c.secrets {
-		if s.Reveal() != "" {
-			output = strings.ReplaceAll(output, s.Reveal(), "***")
-		}
-	}
-	if c.log != nil && output != "" {
-		if _, err := io.WriteString(c.log, strings.TrimRight(output, "\n")+"\n"); err != nil {
-			return 0, "", pipeline.Errorf(pipeline.CodeFailed, c.what, "write log: %w", err)
-		}
-	}
+	told.rest(output)
+	output = told.mask.Replace(output)
 	switch result.Status {
 	case types.CommandInvocationStatusSuccess, types.CommandInvocationStatusFailed:
 		return int(result.ResponseCode), output, nil
@@ -143,7 +148,7 @@ func (p *Platform) send(ctx context.Context, instance, script string, c command)
 
 // follow waits for the end of a command. An instance that ends meanwhile is an
 // error, as SSM would only tell after a long time.
-func (p *Platform) follow(ctx context.Context, instance, id string, c command) (result *ssm.GetCommandInvocationOutput, err error) {
+func (p *Platform) follow(ctx context.Context, instance, id string, c command, watched *live) (result *ssm.GetCommandInvocationOutput, err error) {
 	select { // no command has ended when it was just sent
 	case <-ctx.Done():
 	case <-time.After(p.Pause / 2):
@@ -163,6 +168,7 @@ func (p *Platform) follow(ctx context.Context, instance, id string, c command) (
 			result = out
 			return poll.Probe{Done: true}, nil
 		}
+		watched.next(ctx)
 		if looks++; looks%4 == 0 {
 			if i, ok, err := p.instances.Get(ctx, instance); err != nil || ok && ended(i) != nil {
 				return poll.Probe{}, errors.Join(err, ended(i))

@@ -157,7 +157,7 @@ func (p *Platform) ready(ctx context.Context, id string, r pipeline.FleetRequest
 	}
 	own := func(what, line string) error {
 		logf(r.Log, "%s on instance %s", what, id)
-		return p.must(ctx, id, command{what: what, script: preamble + variables() + line, timeout: time.Hour, log: r.Log})
+		return p.must(ctx, id, command{what: what, script: preamble + variables() + line, timeout: time.Hour, log: r.Log, live: true})
 	}
 	if r.Migrate && r.Service.Migrate != "" {
 		if err := own("service.migrate", r.Service.Migrate); err != nil {
@@ -308,7 +308,7 @@ func (p *Platform) Exec(ctx context.Context, environment, fleet string, c pipeli
 		script += "cd " + quote(c.Dir) + "\n"
 	}
 	what := "step " + cmp.Or(c.Name, "command")
-	exit, _, err := p.execute(ctx, aws.ToString(list[0].InstanceId), command{what: what, script: script + c.Line, timeout: c.Timeout, secrets: c.Secrets, log: log})
+	exit, _, err := p.execute(ctx, aws.ToString(list[0].InstanceId), command{what: what, script: script + c.Line, timeout: c.Timeout, secrets: c.Secrets, log: log, live: true})
 	return exit, err
 }
 

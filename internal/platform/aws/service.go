@@ -46,7 +46,7 @@ func (p *Platform) install(ctx context.Context, id string, r pipeline.FleetReque
 	defer p.remove(ctx, s)
 	logf(r.Log, "%s on instance %s", what, id)
 	script := installScript(fetch("PENSTOCK_ARTIFACT", s.url, s.digest, filepath.Base(r.Artifact)), cmp.Or(r.Service.Install, ":"), r.Service.Start)
-	return p.must(ctx, id, command{what: what, script: script, timeout: time.Hour, log: r.Log})
+	return p.must(ctx, id, command{what: what, script: script, timeout: time.Hour, log: r.Log, live: true})
 }
 
 // awaitHealthy waits until an instance's service is healthy, as seen from here.

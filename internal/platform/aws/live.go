@@ -1,0 +1,125 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package aws
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// live is the output of a command while it runs. SSM gives none before the end, so
+// the instance puts what there is into the bucket now and then, and it is read from
+// there.
+type live struct {
+	*Platform
+	key  string
+	log  io.Writer
+	mask *strings.Replacer
+	read int64 // bytes of the output that are in the log, whole lines
+}
+
+// livePause is how often an instance tells what a command printed.
+const livePause = 5 * time.Second
+
+// watchOutput gives the script that tells what another prints, and that from which it
+// is read.
+func (p *Platform) watchOutput(ctx context.Context, script string, c command) (string, *live, error) {
+	l := &live{Platform: p, key: filesPrefix + rand.Text(), log: c.log, mask: masking(c.secrets)}
+	up, err := p.presign.PresignPutObject(ctx, &s3.PutObjectInput{Bucket: aws.String(p.Settings.Bucket), Key: aws.String(l.key)}, s3.WithPresignExpires(max(c.timeout, urlLife)))
+	if err != nil {
+		return "", nil, cloud.Fault(ctx, c.what, err)
+	}
+	headers := ""
+	for _, name := range slices.Sorted(maps.Keys(up.SignedHeader)) {
+		if name != "Host" {
+			headers += " -H " + quote(name+": "+strings.Join(up.SignedHeader[name], ","))
+		}
+	}
+	pause := max(p.Pause*2, 10*time.Millisecond)
+	if p.Pause >= DefaultPause {
+		pause = livePause
+	}
+	return fmt.Sprintf(`live=$(mktemp -d)
+cat > "$live/script" <<'PENSTOCK-LIVE'
+%s
+PENSTOCK-LIVE
+: > "$live/output"
+( sent=0
+while kill -0 $$ 2>/dev/null; do
+  sleep %.2f
+  size=$(wc -c < "$live/output" 2>/dev/null) || exit 0
+  if [ "$size" -gt "$sent" ] && curl -fs -o /dev/null -T "$live/output"%s %s; then sent=$size; fi
+done ) >/dev/null 2>&1 &
+telling=$!
+{ status=0; /bin/sh "$live/script" || status=$?; echo "$status" > "$live/status"; } 2>&1 | tee "$live/output"
+kill "$telling" 2>/dev/null || true
+status=$(cat "$live/status")
+rm -rf "$live"
+exit "$status"
+`, script, pause.Seconds(), headers, quote(up.URL)), l, nil
+}
+
+// next writes to the log what has come. It is for people who wait: what can't be read
+// now is read at the end.
+func (l *live) next(ctx context.Context) {
+	if l == nil {
+		return
+	}
+	out, err := l.s3.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String(l.Settings.Bucket), Key: aws.String(l.key), Range: aws.String(fmt.Sprintf("bytes=%d-", l.read))})
+	if err != nil { // nothing yet, or nothing new
+		return
+	}
+	defer out.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(out.Body, maxLive))
+	if end := bytes.LastIndexByte(data, '\n'); err == nil && end >= 0 {
+		l.write(string(data[:end+1]))
+		l.read += int64(end + 1)
+	}
+}
+
+// maxLive is how much output is read at once.
+const maxLive = 1 << 20
+
+// rest writes what of the whole output is not in the log yet.
+func (l *live) rest(output string) {
+	if l.read < int64(len(output)) {
+		l.write(output[l.read:])
+	}
+}
+
+func (l *live) write(text string) {
+	if text = l.mask.Replace(text); text != "" {
+		_, _ = io.WriteString(l.log, strings.TrimRight(text, "\n")+"\n") // a log that can't be written to has said so itself
+	}
+}
+
+// masking replaces secrets, and each line of those that have several.
+func masking(secrets pipeline.Secrets) *strings.Replacer {
+	var texts []string
+	for _, s := range secrets {
+		texts = append(texts, s.Reveal())
+		texts = append(texts, strings.Split(s.Reveal(), "\n")...)
+	}
+	slices.SortFunc(texts, func(a, b string) int { return len(b) - len(a) }) // a part of another is not replaced first
+	var pairs []string
+	for _, text := range slices.Compact(texts) {
+		if strings.TrimSpace(text) != "" {
+			pairs = append(pairs, text, "***")
+		}
+	}
+	return strings.NewReplacer(pairs...)
+}
