@@ -132,6 +132,8 @@ type Command struct {
 	Env     map[string]string
 	Secrets Secrets
 	Timeout time.Duration // 0 means DefaultStepTimeout
+	// Everywhere: in each instance, one after another, until one fails. Else in one.
+	Everywhere bool
 }
 
 // BakeRequest asks for an image. Exactly one of Tree, Image and Environment says
@@ -262,7 +264,7 @@ type Platform interface {
 	Resize(ctx context.Context, environment string, instances int) error
 	// Extend sets when the environment ends by itself; zero means never.
 	Extend(ctx context.Context, environment string, at time.Time) error
-	// Exec runs a command in one instance and streams its output to log.
+	// Exec runs a command in one instance, or in each, and streams its output to log.
 	Exec(ctx context.Context, environment, fleet string, c Command, log io.Writer) (exit int, err error)
 	// Describe reports on the named environments in one call; one that the platform
 	// doesn't have is reported as gone. With no IDs it reports all that exist.

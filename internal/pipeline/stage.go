@@ -138,8 +138,9 @@ type StepPlace string
 
 // The places.
 const (
-	OnRunner      StepPlace = "" // beside the checkout
-	OnEnvironment StepPlace = "environment"
+	OnRunner      StepPlace = ""            // beside the checkout
+	OnEnvironment StepPlace = "environment" // in one instance of the environment
+	OnInstances   StepPlace = "instances"   // in each instance of it
 )
 
 // DefaultStepTimeout bounds a step that sets no time-out of its own: an hour is

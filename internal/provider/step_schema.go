@@ -95,7 +95,7 @@ func stepsAttribute() schema.ListNestedAttribute {
 	for name, a := range map[string]schema.Attribute{
 		"name":      required("Name of the step, unique in the stage.", stringvalidator.LengthBetween(1, 100)),
 		"command":   optional("Command line for `/bin/sh -e`, run in a clean checkout of the build's source. Exactly one of `command`, `http` and `load` is set.", stringvalidator.LengthAtLeast(1)),
-		"on":        optional("`environment` runs the command inside the stage's environment, in the root of an instance, instead of in the checkout.", stringvalidator.OneOf(string(pipeline.OnEnvironment))),
+		"on":        optional("`environment` runs the command inside the stage's environment, in the root of an instance, instead of in the checkout; `instances` in each instance, one after another, until one fails.", stringvalidator.OneOf(string(pipeline.OnEnvironment), string(pipeline.OnInstances))),
 		"directory": optional("Directory of the checkout to run the command in. Default: its root.", isInside()),
 		"timeout":   optional("How long one try may take. Default: `1h` for a command, `30s` for an HTTP check.", isDuration()),
 		"retries": schema.Int64Attribute{

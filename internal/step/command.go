@@ -112,16 +112,16 @@ func prepareRemote(req pipeline.StepRequest) (attempt, error) {
 	switch {
 	case req.Exec == nil:
 		return nil, invalid("the command runs on the environment, and the stage has none").
-			WithHint("Give the stage environment = { instances = 1 }, or leave out on = %q.", pipeline.OnEnvironment)
+			WithHint("Give the stage environment = { instances = 1 }, or leave out on = %q.", req.Step.On)
 	case req.Step.Report != "":
 		return nil, invalid("the report %q is looked for in the checkout, and the command runs on the environment", req.Step.Report).
-			WithHint("Leave out report, or on = %q.", pipeline.OnEnvironment)
+			WithHint("Leave out report, or on = %q.", req.Step.On)
 	}
 	env := variables(req)
 	bound := limit(req.Step, pipeline.DefaultStepTimeout)
 	command := pipeline.Command{
 		Name: req.Step.Name, Line: req.Step.Command, Dir: req.Step.Directory,
-		Env: env, Secrets: req.Secrets, Timeout: bound,
+		Env: env, Secrets: req.Secrets, Timeout: bound, Everywhere: req.Step.On == pipeline.OnInstances,
 	}
 	return func(ctx context.Context, _ int, log *log) outcome {
 		bounded, cancel := context.WithTimeoutCause(ctx, bound, errTimedOut)

@@ -49,8 +49,11 @@ func title(s pipeline.Step) string {
 	if line != strings.TrimSpace(s.Command) {
 		line += " …"
 	}
-	if s.On == pipeline.OnEnvironment {
+	switch s.On {
+	case pipeline.OnEnvironment:
 		line += " (in the environment)"
+	case pipeline.OnInstances:
+		line += " (in each instance)"
 	}
 	return line
 }

@@ -162,12 +162,12 @@ func (r *Runner) prepare(req pipeline.StepRequest) (attempt, error) {
 		return prepareHTTP(req)
 	case s.Load != nil:
 		return r.prepareLoad(req)
-	case s.On == pipeline.OnEnvironment:
+	case s.On == pipeline.OnEnvironment, s.On == pipeline.OnInstances:
 		return prepareRemote(req)
 	case s.On == pipeline.OnRunner:
 		return r.prepareCommand(req)
 	default:
-		return nil, invalid("on = %q is no place to run a command", s.On).WithHint("Use on = %q, or leave it out.", pipeline.OnEnvironment)
+		return nil, invalid("on = %q is no place to run a command", s.On).WithHint("Use on = %q or %q, or leave it out.", pipeline.OnEnvironment, pipeline.OnInstances)
 	}
 }
 

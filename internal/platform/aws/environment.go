@@ -294,7 +294,8 @@ func (p *Platform) Resize(ctx context.Context, environment string, instances int
 	return nil
 }
 
-// Exec runs a command in the root of the service on the fleet's first instance.
+// Exec runs a command in the root of the service on the fleet's first instance, or on
+// each.
 func (p *Platform) Exec(ctx context.Context, environment, fleet string, c pipeline.Command, log io.Writer) (int, error) {
 	list, err := p.ofEnvironment(ctx, environment, filter("tag:"+tagFleet, fleet))
 	if err != nil {
@@ -307,9 +308,17 @@ func (p *Platform) Exec(ctx context.Context, environment, fleet string, c pipeli
 	if c.Dir != "" {
 		script += "cd " + quote(c.Dir) + "\n"
 	}
+	if !c.Everywhere {
+		list = list[:1]
+	}
 	what := "step " + cmp.Or(c.Name, "command")
-	exit, _, err := p.execute(ctx, aws.ToString(list[0].InstanceId), command{what: what, script: script + c.Line, timeout: c.Timeout, secrets: c.Secrets, log: log, live: true})
-	return exit, err
+	for _, id := range idsOf(list) {
+		exit, _, err := p.execute(ctx, id, command{what: what, script: script + c.Line, timeout: c.Timeout, secrets: c.Secrets, log: log, live: true})
+		if err != nil || exit != 0 {
+			return exit, err
+		}
+	}
+	return 0, nil
 }
 
 // Destroy ends an environment: groups, instances, load balancer, schedules.

@@ -53,6 +53,10 @@ echo "the secrets are $ONE and $TWO"; printf unfinished; until [ -e go ]; do sle
 	if !strings.Contains(log, "unfinished and finished\n") || strings.Contains(log, "hush") || strings.Contains(log, "second\n") {
 		t.Errorf("the log ends with:\n%s", log[len(log)-200:])
 	}
+	exit, err = b.Exec(t.Context(), "e-1", "f-1", pipeline.Command{Line: "echo every instance", Everywhere: true}, b.log)
+	if got := strings.Count(b.log.String(), "every instance\n"); err != nil || exit != 0 || got != 2 {
+		t.Errorf("on every instance: %d lines, %d, %v", got, exit, err)
+	}
 	b.must(b.Destroy(t.Context(), "e-1"))
 	b.wantNothing()
 }

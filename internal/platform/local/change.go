@@ -198,22 +198,24 @@ func (s *supervisor) extend(at time.Time) (status, error) {
 	return status{}, nil
 }
 
-// place gives an instance of a fleet to run a command in.
-func (s *supervisor) place(id string) (place, error) {
+// places gives the instances of a fleet to run commands in: one at least.
+func (s *supervisor) places(id string) ([]place, error) {
 	if id == servingFleet {
 		report := s.status().Report
 		id = cmp.Or(report.Serving, report.Pending)
 	}
 	f := s.lookUp(id)
 	if f == nil {
-		return place{}, pipeline.Errorf(pipeline.CodeNotFound, "run command", "environment %s has no such fleet", s.rec.ID)
+		return nil, pipeline.Errorf(pipeline.CodeNotFound, "run command", "environment %s has no such fleet", s.rec.ID)
 	}
-	i, ok := f.place()
-	if !ok {
-		return place{}, pipeline.Errorf(pipeline.CodeFailed, "run command", "fleet %s has no instance", f.rec.ID)
+	var list []place
+	for _, i := range f.places() {
+		list = append(list, place{Root: filepath.Join(i.dir, instanceRoot), Variables: variables{Env: i.environ(), Secrets: f.secrets}})
 	}
-	root := filepath.Join(i.dir, instanceRoot)
-	return place{Root: root, Variables: variables{Env: i.environ(), Secrets: f.secrets}}, nil
+	if len(list) == 0 {
+		return nil, pipeline.Errorf(pipeline.CodeFailed, "run command", "fleet %s has no instance", f.rec.ID)
+	}
+	return list, nil
 }
 
 // status reports on the environment.

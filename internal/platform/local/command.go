@@ -106,10 +106,23 @@ func (p *Platform) Exec(ctx context.Context, environment, fleet string, c pipeli
 	if fleet == "" {
 		fleet = servingFleet
 	}
-	var at place
-	if err := p.ask(ctx, environment, op, "GET", pathFleets+fleet+"/place", nil, &at); err != nil {
+	var list []place
+	if err := p.ask(ctx, environment, op, "GET", pathFleets+fleet+"/places", nil, &list); err != nil {
 		return -1, err
 	}
+	if !c.Everywhere {
+		list = list[:1]
+	}
+	for _, at := range list {
+		if exit, err := execAt(ctx, at, c, log); err != nil || exit != 0 {
+			return exit, err
+		}
+	}
+	return 0, nil
+}
+
+// execAt runs a command in one instance.
+func execAt(ctx context.Context, at place, c pipeline.Command, log io.Writer) (int, error) {
 	dir, err := inside(at.Root, c.Dir)
 	if err != nil {
 		return -1, err

@@ -78,8 +78,8 @@ func (s *supervisor) routes() http.Handler {
 	mux.HandleFunc("POST "+pathFleets+"{fleet}/shift", answering(func(r *http.Request, _ struct{}) (any, error) {
 		return s.shift(r.Context(), r.PathValue("fleet"))
 	}))
-	mux.HandleFunc("GET "+pathFleets+"{fleet}/place", answering(func(r *http.Request, _ struct{}) (any, error) {
-		return s.place(r.PathValue("fleet"))
+	mux.HandleFunc("GET "+pathFleets+"{fleet}/places", answering(func(r *http.Request, _ struct{}) (any, error) {
+		return s.places(r.PathValue("fleet"))
 	}))
 	mux.HandleFunc("PUT "+pathInstances, answering(func(r *http.Request, m resizeMessage) (any, error) {
 		return s.resize(r.Context(), m.Instances)

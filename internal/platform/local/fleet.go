@@ -212,19 +212,14 @@ func (f *fleet) count() (instances, healthy int) {
 	return len(f.instances), healthy
 }
 
-// place gives an instance to run a command in, a healthy one if there is one.
-func (f *fleet) place() (*instance, bool) {
+// places gives the instances to run commands in, healthy ones first.
+func (f *fleet) places() []*instance {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, i := range f.instances {
-		if i.healthy.Load() {
-			return i, true
-		}
-	}
-	if len(f.instances) == 0 {
-		return nil, false
-	}
-	return f.instances[0], true
+	list := slices.Clone(f.instances)
+	rank := map[bool]int{false: 1}
+	slices.SortStableFunc(list, func(a, b *instance) int { return rank[a.healthy.Load()] - rank[b.healthy.Load()] })
+	return list
 }
 
 func instanceDir(fleetDir, name string) string { return filepath.Join(fleetDir, name) }

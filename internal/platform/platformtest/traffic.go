@@ -131,6 +131,18 @@ func testExec(s *suite) {
 			s.Errorf("Exec of %q in %q: exit %d and %q, want %d and %q", test.line, test.fleet, exit, got, test.exit, test.want)
 		}
 	}
+	var out bytes.Buffer
+	three := s.request("e-1", "f-3", "three")
+	three.Instances = 3
+	s.prepare(three)
+	for line, want := range map[string]int{"cat version": 3, "echo three; exit 4": 1} {
+		out.Reset()
+		exit, err := s.Platform.Exec(s.Context(), "e-1", "f-3", pipeline.Command{Line: line, Everywhere: true}, &out)
+		s.must(err)
+		if got := strings.Count(out.String(), "three"); got != want || (exit == 0) != (want == 3) {
+			s.Errorf("Exec of %q everywhere ran %d times and gave %d", line, got, exit)
+		}
+	}
 	_, err := s.Platform.Exec(s.Context(), "e-1", "", pipeline.Command{Line: "sleep 300", Timeout: 200 * time.Millisecond}, io.Discard)
 	s.wantCode(err, pipeline.CodeFailed)
 	ctx, cancel := context.WithTimeout(s.Context(), 200*time.Millisecond)
