@@ -35,6 +35,7 @@ type account struct {
 	keys      map[string]string          // of KMS, by snapshot
 	snapshots map[string]map[string]bool // accounts that may use them, by snapshot
 	copying   sync.Mutex
+	schedules map[string]schedule  // by name
 	listeners map[string]*listener // by ARN
 	projects  map[string]Project   // of CodeBuild, by name
 	builds    map[string]*build    // by ID
@@ -53,7 +54,7 @@ func (s *server) add(c *Cloud) {
 		cloud: c, server: s, dir: filepath.Join(s.dir, c.ID), ctx: ctx, cancel: cancel,
 		launches: map[string]launch{}, instances: map[string]*instance{}, images: map[string]image{}, commands: map[string]*command{},
 		templates: map[string]template{}, groups: map[string]template{}, members: map[string][]string{},
-		targets: map[string]target{}, balancers: map[string]*balancer{}, alarms: map[string]string{}, stacks: map[string]string{}, keys: map[string]string{}, snapshots: map[string]map[string]bool{}, listeners: map[string]*listener{},
+		targets: map[string]target{}, balancers: map[string]*balancer{}, alarms: map[string]string{}, stacks: map[string]string{}, keys: map[string]string{}, schedules: map[string]schedule{}, snapshots: map[string]map[string]bool{}, listeners: map[string]*listener{},
 		projects: map[string]Project{}, builds: map[string]*build{}, started: map[string]started{},
 	}
 	s.mu.Lock()

@@ -18,13 +18,20 @@
 //	      DescribeInstanceInformation: commands run, each instance in a directory
 //	EC2   RunInstances: client tokens, registration of the agent, boot of the image
 //	      StopInstances, StartInstances, TerminateInstances: the directory's processes
-//	      CreateImage: copies the directory; names are unique; pending for a time
-//	      EnableImageDeprecation, EnableImageDeregistrationProtection: recorded
+//	      CreateImage, CopyImage: copy the directory; names are unique; pending for a time;
+//	      tags of snapshots, client tokens, keys
+//	      DescribeImages: deprecation, protection, and what other accounts share
+//	      DeregisterImage: not of a protected image
+//	      Modify- and DescribeSnapshotAttribute; DescribeLaunchTemplateVersions by image
 //	      addresses: an instance has a loopback address, where its service listens
 //	ELB   load balancers forward to the healthy targets that their rules name
 //	CodeBuild  BatchGetProjects, StartBuild, BatchGetBuilds and StopBuild: builds run
 //	      their buildspec, each in a directory, in phases that take time
 //	Logs  GetLogEvents: what builds print
+//	Auto Scaling  a group's instances have bodies, which come and go with it
+//	Scheduler  schedules are carried out when a test says that they are due
+//	CloudWatch  DescribeAlarms, of alarms that a test sets
+//	CloudFormation  outputs of a stack that a change set made; lists in parameters
 //	DynamoDB  no write is lost while a transaction runs
 //	all   what moto does not have is a clear error, not a page of HTML
 package cloudtest

@@ -156,6 +156,9 @@ func (s *server) answer(r *request) answer {
 	if h, ok := handlers[r.service+"/"+r.action]; ok {
 		return h(r.account, r)
 	}
+	if r.service == "scheduler" {
+		return r.account.keepSchedule(r)
+	}
 	if r.service == "dynamodb" && apart[r.action] {
 		r.account.tables.RLock()
 		defer r.account.tables.RUnlock()
@@ -226,10 +229,13 @@ func (s *server) cause() string {
 	return ""
 }
 
+// versions of the query APIs.
+var versions = map[string]string{"ec2": "2016-11-15", "autoscaling": "2011-01-01", "elasticloadbalancing": "2015-12-01", "cloudformation": "2010-05-15"}
+
 // query sends a query request of the proxy's own to moto, for the account.
 func (a *account) query(r *request, service, action string, values url.Values) answer {
 	values.Set("Action", action)
-	values.Set("Version", map[string]string{"ec2": "2016-11-15", "autoscaling": "2011-01-01", "elasticloadbalancing": "2015-12-01", "cloudformation": "2010-05-15"}[service])
+	values.Set("Version", versions[service])
 	own := &request{Request: r.Clone(r.Context()), body: []byte(values.Encode()), service: service, region: r.region, action: action, form: values, account: a}
 	own.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), "/"+r.service+"/", "/"+service+"/", 1))
 	own.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")

@@ -213,7 +213,12 @@ func TestExpiry(t *testing.T) {
 	if got := reports["e-1"].ExpiresAt; !got.Equal(later) {
 		t.Errorf("it expires at %s, want %s", got, later)
 	}
-	b.cloud.Terminate(b.cloud.Running()...) // as the schedule does
+	if ran := b.cloud.RunSchedules(r.ExpiresAt); len(ran) > 0 {
+		t.Errorf("before the later end these schedules run: %v", ran)
+	}
+	if ran := b.cloud.RunSchedules(later); len(ran) != 1 || len(b.cloud.Running()) != 0 {
+		t.Errorf("at the end these schedules run: %v; instances %v", ran, b.cloud.Running())
+	}
 	reports, err = b.Describe(t.Context(), "e-1")
 	b.must(err)
 	if got := reports["e-1"].Status; got != pipeline.EnvGone {
@@ -222,4 +227,23 @@ func TestExpiry(t *testing.T) {
 	b.must(b.Destroy(t.Context(), "e-1"))
 	b.wantNothing()
 	b.wantError(b.Extend(t.Context(), "e-1", later), pipeline.CodeNotFound, "gone")
+}
+
+// An environment with a load balancer ends at its time, with all that costs.
+func TestGroupExpires(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	r := b.request("e-1", "f-1", b.app())
+	r.Instances, r.Service.HealthCheck.StartTimeout = 2, 20*time.Second
+	r.ExpiresAt = time.Now().Add(time.Hour).Truncate(time.Second)
+	b.must(b.deploy(r))
+	if ran := b.cloud.RunSchedules(r.ExpiresAt); len(ran) != 2 || len(b.cloud.Running()) != 0 {
+		t.Errorf("at the end these schedules run: %v; instances %v", ran, b.cloud.Running())
+	}
+	lb, err := b.balancer(t.Context(), "e-1")
+	if err != nil || lb != nil {
+		t.Errorf("the load balancer is left: %+v, %v", lb, err)
+	}
+	b.must(b.Destroy(t.Context(), "e-1"))
+	b.wantNothing()
 }
