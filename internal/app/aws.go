@@ -34,7 +34,7 @@ type AWS struct {
 	Region               string            `json:"region,omitempty"`
 	Profile              string            `json:"profile,omitempty"`
 	Stack                string            `json:"stack,omitempty"` // that `penstock bootstrap` made; empty means "penstock"
-	AssumeRoles          []cloud.Role      `json:"assume_roles,omitempty"`
+	AssumeRoles          []cloud.Role      `json:"-"`
 	InstanceType         string            `json:"instance_type,omitempty"`
 	PublicEndpoints      bool              `json:"public_endpoints,omitempty"`
 	InternalLoadBalancer bool              `json:"internal_load_balancer,omitempty"`
@@ -51,7 +51,8 @@ const pauseVariable = "PENSTOCK_AWS_PAUSE"
 const headAge = 3 * time.Second
 
 // contextFile is in the data directory of a pipeline on AWS. It lets the command
-// find the pipeline where the provider was configured with it.
+// find the pipeline where the provider was configured with it. Roles are no part of it:
+// who calls the command need not be allowed what Terraform is.
 const contextFile = "context.json"
 
 // openAWS opens the ledger and everything else that is in AWS. What is on this
@@ -167,6 +168,11 @@ func ReadContext(dir string) (*AWS, error) {
 	if err != nil {
 		return nil, pipeline.Errorf(pipeline.CodeInvalid, "read context", "%s: %w", filepath.Join(dir, contextFile), err).
 			WithHint("Remove the file; the next plan or apply writes it anew.")
+	}
+	for _, own := range []string{"AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE"} {
+		if os.Getenv(own) != "" { // the caller has credentials of another origin
+			at.Profile = ""
+		}
 	}
 	return &at, nil
 }

@@ -11,11 +11,13 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -80,6 +82,9 @@ func exitStatus(err error) int {
 	}
 }
 
+// stackVariable names the stack on AWS that the command works with.
+const stackVariable = "PENSTOCK_STACK"
+
 // usageError is a wrong command line.
 type usageError struct{ err error }
 
@@ -91,16 +96,30 @@ type factory struct {
 	Streams
 	version string
 	dataDir string
+	aws     app.AWS // what flags say of it
 	json    bool
 	now     func() time.Time
 }
 
-// open opens the data directory: the flag's, the environment's, or .penstock in
-// this directory or one above it.
+// open opens the stack on AWS that a flag or the environment names, else the data
+// directory: the flag's, the environment's, or .penstock in this directory or one
+// above it.
 func (f *factory) open(ctx context.Context) (*app.App, error) {
 	dir := f.dataDir
 	if dir == "" {
 		dir = os.Getenv(app.DataDirVariable)
+	}
+	if stack := cmp.Or(f.aws.Stack, os.Getenv(stackVariable)); stack != "" {
+		at := f.aws
+		at.Stack = stack
+		if dir == "" {
+			cache, err := os.UserCacheDir()
+			if err != nil {
+				return nil, pipeline.Errorf(pipeline.CodeFailed, "find cache directory", "%w", err).WithHint("Say with --data-dir where copies of logs and artifacts can be.")
+			}
+			dir = filepath.Join(cache, "penstock", stack)
+		}
+		return app.Open(ctx, app.Options{DataDir: dir, AWS: &at})
 	}
 	if dir == "" {
 		var ok bool
@@ -116,6 +135,10 @@ func (f *factory) open(ctx context.Context) (*app.App, error) {
 	at, err := app.ReadContext(dir)
 	if err != nil {
 		return nil, err
+	}
+	if at != nil {
+		at.Region = cmp.Or(f.aws.Region, at.Region)
+		at.Profile = cmp.Or(f.aws.Profile, at.Profile)
 	}
 	return app.Open(ctx, app.Options{DataDir: dir, AWS: at})
 }
@@ -155,6 +178,9 @@ func newRoot(f *factory) *cobra.Command {
 		SilenceUsage:  true,
 	}
 	root.PersistentFlags().StringVar(&f.dataDir, "data-dir", "", "the data directory (default: $"+app.DataDirVariable+", else "+app.DataDirName+" here or above)")
+	root.PersistentFlags().StringVar(&f.aws.Stack, "stack", "", "a stack on AWS, where no data directory is at hand that leads there (default: $"+stackVariable+")")
+	root.PersistentFlags().StringVar(&f.aws.Region, "region", "", "its region (default: $AWS_REGION, or the profile's)")
+	root.PersistentFlags().StringVar(&f.aws.Profile, "profile", "", "the profile of the shared AWS configuration (default: $AWS_PROFILE)")
 	root.PersistentFlags().BoolVar(&f.json, "json", false, "print JSON")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.CompletionOptions.HiddenDefaultCmd = true

@@ -101,6 +101,11 @@ output "alice" { value = penstock_self_service_env.alice.endpoint }
 		t.Errorf("status says:\n%s", out)
 	}
 	s.penstock("ledger", "verify")
+	elsewhere := t.TempDir()
+	s.env = append(s.env, "XDG_CACHE_HOME="+elsewhere)
+	if out := s.run(elsewhere, binary, "status", "--stack", "penstock", "--region", cloudtest.Region); !strings.Contains(out, "production") {
+		t.Errorf("from elsewhere status says:\n%s", out)
+	}
 	s.commit("3 broken")
 	if out, err := s.try(s.dir, terraform, "apply", "-auto-approve", "-no-color", "-input=false"); err == nil || !strings.Contains(out, "this version does not start") {
 		t.Errorf("a broken commit: %v\n%s", err, out)
