@@ -266,6 +266,7 @@ func (i *instance) halt(forever bool) {
 		delete(i.services, unit)
 	}
 	i.mu.Unlock()
+	i.account.interrupt(i.id)
 	i.wait()
 	if forever {
 		_ = os.RemoveAll(i.root)

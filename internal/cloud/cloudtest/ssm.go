@@ -122,7 +122,20 @@ func (a *account) execute(ctx context.Context, r *request, i *instance, c *comma
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.status, c.code, c.out, c.err = status, code, out, errOut
+	if i.answers() { // else nobody tells how it ended
+		c.status, c.code, c.out, c.err = status, code, out, errOut
+	}
+}
+
+// interrupt ends the commands of an instance that goes down.
+func (a *account) interrupt(instance string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, c := range a.commands {
+		if c.instance == instance {
+			c.cancel()
+		}
+	}
 }
 
 // putObject stores an object as the instance's agent would.

@@ -216,3 +216,24 @@ func TestResolve(t *testing.T) {
 	_, err = b.Resolve(t.Context(), pipeline.ImageFrom{Filter: &pipeline.ImageFilter{Name: "nothing-*", Owners: []string{"self"}}})
 	b.wantError(err, pipeline.CodeNotFound, "nothing-*")
 }
+
+// A builder that AWS takes away in the middle of a step is an error that says so, long
+// before SSM would; the next bake succeeds.
+func TestBuilderDies(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	r := b.bakeRequest("r-1")
+	r.Commands = []pipeline.Command{{Name: "long", Line: "echo begun; sleep 300"}}
+	done := make(chan error, 1)
+	go func() {
+		_, err := b.Bake(t.Context(), r)
+		done <- err
+	}()
+	b.eventually("the step runs", func() bool { return strings.Contains(b.log.String(), "begun") })
+	b.cloud.Terminate(b.cloud.Running()...)
+	b.wantError(<-done, pipeline.CodeFailed, "terminated")
+	b.wantNothing()
+	r = b.bakeRequest("r-2")
+	_, err := b.Bake(t.Context(), r)
+	b.must(err)
+}
