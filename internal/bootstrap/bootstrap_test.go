@@ -258,21 +258,52 @@ func TestParametersAreKept(t *testing.T) {
 func TestParametersThatCannotBe(t *testing.T) {
 	yes := true
 	for text, p := range map[string]bootstrap.Parameters{
-		"no part":       {Parts: []bootstrap.Part{"ci"}},
-		"4 zones":       {Zones: 4},
-		"without their": {PublicSubnets: []string{"subnet-1"}},
-		"without its":   {VPC: "vpc-1", PublicSubnets: []string{"subnet-1"}},
-		"is made":       {VPC: "vpc-1", PublicSubnets: []string{"subnet-1"}, PrivateSubnets: []string{"subnet-1"}, NAT: &yes},
-		"8.8":           {Addresses: "8.8"},
-		"10.1.2":        {Addresses: "10.1.2"},
-		"10.0.0.1/8":    {Clients: "10.0.0.1/8"},
-		"70000":         {ServicePort: 70000},
+		"no part":          {Parts: []bootstrap.Part{"cd"}},
+		"without the part": {Parts: []bootstrap.Part{bootstrap.PartSupport}, Repository: "https://example.com/a.git"},
+		"by HTTPS":         {Repository: "git@example.com:a.git"},
+		"https://me:":      {Repository: "https://me:secret@example.com/a.git"},
+		"not in the":       {Repository: "https://example.com/a.git", Directory: "../b"},
+		"with a path":      {Repository: "https://example.com/a.git", Token: "token"},
+		"version":          {Repository: "https://example.com/a.git", Terraform: "1.14"},
+		"every 1":          {Repository: "https://example.com/a.git", Every: 1},
+		"4 zones":          {Zones: 4},
+		"without their":    {PublicSubnets: []string{"subnet-1"}},
+		"without its":      {VPC: "vpc-1", PublicSubnets: []string{"subnet-1"}},
+		"is made":          {VPC: "vpc-1", PublicSubnets: []string{"subnet-1"}, PrivateSubnets: []string{"subnet-1"}, NAT: &yes},
+		"8.8":              {Addresses: "8.8"},
+		"10.1.2":           {Addresses: "10.1.2"},
+		"10.0.0.1/8":       {Clients: "10.0.0.1/8"},
+		"70000":            {ServicePort: 70000},
 	} {
 		f := newFake(t, "")
 		_, err := f.stackOf().Plan(t.Context(), p)
 		check(t, err, pipeline.CodeInvalid, text, "")
 		if pipeline.HintOf(err) == "" || len(f.calls) != 0 {
 			t.Errorf("%s: remedy %q, calls %v", text, pipeline.HintOf(err), f.calls)
+		}
+	}
+}
+
+// How a configuration is applied can be said again without it, but not before it.
+func TestParametersOfAConfiguration(t *testing.T) {
+	f := newFake(t, types.StackStatusCreateComplete)
+	_, err := f.stackOf().Plan(t.Context(), bootstrap.Parameters{Every: 10})
+	check(t, err, pipeline.CodeInvalid, "but not which", "repository")
+	_, err = f.stackOf().Plan(t.Context(), bootstrap.Parameters{Parts: []bootstrap.Part{bootstrap.PartCI}, Repository: "https://example.com/a.git", Ref: "live", Directory: "d", Token: "/t", Terraform: "1.14.0", Every: 10})
+	must(t, err)
+	f.stack.Parameters = f.made[0].Parameters
+	_, err = f.stackOf().Plan(t.Context(), bootstrap.Parameters{Every: 20})
+	must(t, err)
+	for n, want := range []map[string]string{
+		{"Ci": "yes", "Support": "yes", "Network": "no", "Repository": "https://example.com/a.git", "RepositoryRef": "live", "RepositoryDirectory": "d", "RepositoryToken": "/t", "TerraformVersion": "1.14.0", "ApplyMinutes": "10"},
+		{"Ci": "yes", "Support": "yes", "Network": "yes", "Repository": "https://example.com/a.git", "RepositoryRef": "live", "RepositoryDirectory": "d", "RepositoryToken": "/t", "TerraformVersion": "1.14.0", "ApplyMinutes": "20"},
+	} {
+		got := map[string]string{}
+		for _, p := range f.made[n].Parameters {
+			got[aws.ToString(p.ParameterKey)] = aws.ToString(p.ParameterValue)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("parameters %v, want %v", got, want)
 		}
 	}
 }

@@ -13,6 +13,11 @@ import (
 // rarer are actions that the way of a commit to production on AWS, which wrote
 // testdata/calls.txt, has no use for, with what has.
 var rarer = map[string]string{
+	"codebuild:BatchGetBuilds":           `runner = "codebuild"`,
+	"codebuild:BatchGetProjects":         `runner = "codebuild"`,
+	"codebuild:StartBuild":               `runner = "codebuild"`,
+	"codebuild:StopBuild":                `runner = "codebuild"`,
+	"logs:GetLogEvents":                  `runner = "codebuild"`,
 	"autoscaling:UpdateAutoScalingGroup": "resize",
 	"iam:CreateServiceLinkedRole":        "the first group or load balancer of an account",
 	"iam:PassRole":                       "RunInstances, CreateSchedule",

@@ -120,7 +120,9 @@ func (d *deployed) value(v any) any {
 	case []any:
 		list := make([]any, 0, len(v))
 		for _, e := range v {
-			list = append(list, d.value(e))
+			if e = d.value(e); e != nil { // not AWS::NoValue
+				list = append(list, e)
+			}
 		}
 		return list
 	case map[string]any:

@@ -35,7 +35,10 @@ type Resources struct {
 	DeployerRole              string   `json:"deployer_role,omitempty"`
 	LauncherRole              string   `json:"launcher_role,omitempty"`
 	RunnerRole                string   `json:"runner_role,omitempty"`
-	RunnerProject             string   `json:"runner_project,omitempty"` // name, of CodeBuild
+	RunnerProject             string   `json:"runner_project,omitempty"` // of CodeBuild, that runs steps; name
+	StepRole                  string   `json:"step_role,omitempty"`      // of those steps
+	ApplyProject              string   `json:"apply_project,omitempty"`  // of CodeBuild, that applies the configuration; name
+	CILogGroup                string   `json:"ci_log_group,omitempty"`   // of both projects; name
 }
 
 // InstanceSubnets gives the subnets where instances reach Systems Manager: the private
@@ -103,7 +106,7 @@ func (s *Stack) resources(found *types.Stack, version int) Resources {
 		InstanceSecurityGroup: o["InstanceSecurityGroup"], LoadBalancerSecurityGroup: o["LoadBalancerSecurityGroup"],
 		SchedulerRole: o["SchedulerRole"], ApproverRole: o["ApproverRole"], DeployerRole: o["DeployerRole"],
 		LauncherRole: o["LauncherRole"], RunnerRole: o["RunnerRole"],
-		RunnerProject: o["RunnerProject"],
+		RunnerProject: o["RunnerProject"], StepRole: o["StepRole"], ApplyProject: o["ApplyProject"], CILogGroup: o["CiLogGroup"],
 	}
 }
 

@@ -6,6 +6,9 @@ package bootstrap
 import (
 	"fmt"
 	"net/netip"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,7 +25,11 @@ type Part string
 const (
 	PartNetwork Part = "network" // VPC, subnets, gateways
 	PartSupport Part = "support" // bucket, table, topic, security groups, roles
+	PartCI      Part = "ci"      // CodeBuild projects, and what starts them; with the support, which they need
 )
+
+// made names the template's parameters that make a part.
+var made = map[Part][]string{PartNetwork: {"Network"}, PartSupport: {"Support"}, PartCI: {"Ci", "Support"}}
 
 // Parameters say what the stack is to have. A zero field keeps what the stack has,
 // or takes the default where there is no stack.
@@ -41,14 +48,20 @@ type Parameters struct {
 	Listeners      string // ports of load balancers, first and last; default "80-89"
 	PublicService  *bool  // whether clients may reach the service on single instances; default no
 	OwnKey         *bool  // whether bucket, table and topic have a key of the account's own; default no
+	Repository     string // git repository, by HTTPS, of the configuration that AWS applies by itself; default none
+	Ref            string // branch or tag of it; default "main"
+	Directory      string // of the configuration in it; default its top
+	Token          string // SSM parameter with a token for it; default none
+	Terraform      string // version of Terraform that applies it; default the template's
+	Every          int    // minutes between two times that it is applied; default 5
 }
 
 // Validate checks what can be checked without AWS. Errors are CodeInvalid.
 func (p Parameters) Validate() error {
 	const op = "check parameters"
 	for _, part := range p.Parts {
-		if part != PartNetwork && part != PartSupport {
-			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is no part of the stack", part).WithHint("Use %s or %s, or neither for both.", PartNetwork, PartSupport)
+		if made[part] == nil {
+			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is no part of the stack", part).WithHint("Use %s, %s or %s, or none of them for all.", PartNetwork, PartSupport, PartCI)
 		}
 	}
 	if p.Zones != 0 && p.Zones != 2 && p.Zones != 3 {
@@ -81,6 +94,35 @@ func (p Parameters) Validate() error {
 	if p.ServicePort < 0 || p.ServicePort > 65535 {
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "%d is no port", p.ServicePort).WithHint("Use a port from 1 to 65535.")
 	}
+	return p.validateCI()
+}
+
+// What the template takes, so that it is said before AWS is asked.
+var (
+	repository = regexp.MustCompile(`^https://[^\s@]+$`)
+	token      = regexp.MustCompile(`^(/[a-zA-Z0-9_.-]+)+$`)
+	terraform  = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+(-[a-z0-9]+)?$`)
+)
+
+func (p Parameters) validateCI() error {
+	const op = "check parameters"
+	ci := len(p.Parts) == 0 || slices.Contains(p.Parts, PartCI)
+	switch {
+	case !ci && (p.Repository != "" || p.saysHow()):
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "what is applied by itself is said, but without the part that does it").WithHint("Leave it out, or make the part %s.", PartCI)
+	case p.Repository != "" && !repository.MatchString(p.Repository):
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is no repository that can be cloned by HTTPS", p.Repository).
+			WithHint("Write it as in https://example.com/acme/pipeline.git, without a user or a token.")
+	case p.Directory != "" && !filepath.IsLocal(filepath.FromSlash(p.Directory)):
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "directory %q is not in the repository", p.Directory).WithHint("Give it from the repository's top on.")
+	case p.Token != "" && !token.MatchString(p.Token):
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is no name of an SSM parameter with a path", p.Token).
+			WithHint("Keep the token in a parameter with a name as in /penstock/repository-token, and give its name.")
+	case p.Terraform != "" && !terraform.MatchString(p.Terraform):
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is no version of Terraform", p.Terraform).WithHint("Write it in full, as in 1.14.0.")
+	case p.Every != 0 && (p.Every < 2 || p.Every > 24*60):
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "every %d minutes", p.Every).WithHint("Use 2 minutes to 1440, which are a day.")
+	}
 	return nil
 }
 
@@ -111,10 +153,12 @@ func (p Parameters) expand(stack *types.Stack) []types.Parameter {
 	}
 	parts := p.Parts
 	if len(parts) == 0 {
-		parts = []Part{PartNetwork, PartSupport}
+		parts = []Part{PartNetwork, PartSupport, PartCI}
 	}
 	for _, part := range parts {
-		values[map[Part]string{PartNetwork: "Network", PartSupport: "Support"}[part]] = "yes"
+		for _, name := range made[part] {
+			values[name] = "yes"
+		}
 	}
 	set := func(name, value string) {
 		if value != "" {
@@ -148,11 +192,32 @@ func (p Parameters) expand(stack *types.Stack) []types.Parameter {
 	set("TableName", p.Table)
 	set("ServicePort", number(p.ServicePort))
 	set("ClientCidr", p.Clients)
+	set("Repository", p.Repository)
+	set("RepositoryRef", p.Ref)
+	set("RepositoryDirectory", p.Directory)
+	set("RepositoryToken", p.Token)
+	set("TerraformVersion", p.Terraform)
+	set("ApplyMinutes", number(p.Every))
 	list := make([]types.Parameter, 0, len(values))
 	for _, name := range sortedKeys(values) {
 		list = append(list, types.Parameter{ParameterKey: aws.String(name), ParameterValue: aws.String(values[name])})
 	}
 	return list
+}
+
+// applies refuses to say how a configuration is applied where none is.
+func (p Parameters) applies(list []types.Parameter) error {
+	if p.Repository != "" || !p.saysHow() || slices.ContainsFunc(list, func(had types.Parameter) bool {
+		return aws.ToString(had.ParameterKey) == "Repository" && aws.ToString(had.ParameterValue) != ""
+	}) {
+		return nil
+	}
+	return pipeline.Errorf(pipeline.CodeInvalid, "check parameters", "it is said how AWS applies a configuration, but not which").WithHint("Give its repository.")
+}
+
+// saysHow reports whether the parameters say how a configuration is applied.
+func (p Parameters) saysHow() bool {
+	return p.Ref != "" || p.Directory != "" || p.Token != "" || p.Terraform != "" || p.Every != 0
 }
 
 // render gives the parameters as text, the same for the same parameters.

@@ -77,6 +77,9 @@ func (s *Stack) Plan(ctx context.Context, p Parameters) (*Changes, error) {
 		input.ChangeSetType = types.ChangeSetTypeCreate
 	}
 	input.Parameters = p.expand(found)
+	if err := p.applies(input.Parameters); err != nil {
+		return nil, err
+	}
 	c.token = digest(s.name, template, render(input.Parameters), state(found))
 	input.ClientToken, input.ChangeSetName = aws.String(c.token), aws.String("penstock-"+c.token)
 	if err := s.create(ctx, input, c); err != nil {

@@ -139,11 +139,12 @@ func TestRoles(t *testing.T) {
 
 func TestRolesTrust(t *testing.T) {
 	t.Parallel()
-	d := deploy(t, nil)
+	d := withCI(t, nil)
 	const account = "arn:aws:iam::123456789012:root"
 	trusted := map[string]string{
-		"ApproverRole": account, "DeployerRole": account, "LauncherRole": account, "RunnerRole": account,
-		"InstanceRole": "ec2.amazonaws.com", "SchedulerRole": "scheduler.amazonaws.com",
+		"ApproverRole": account, "DeployerRole": account, "LauncherRole": account,
+		"InstanceRole": "ec2.amazonaws.com", "SchedulerRole": "scheduler.amazonaws.com", "RunnerRole": "codebuild.amazonaws.com",
+		"StepRole": "codebuild.amazonaws.com", "ApplyTriggerRole": "events.amazonaws.com", "PipeRole": "pipes.amazonaws.com",
 	}
 	for name, r := range d.resources {
 		if r["Type"] != "AWS::IAM::Role" {
@@ -156,9 +157,11 @@ func TestRolesTrust(t *testing.T) {
 			}
 		}
 	}
-	trust := statements(t, d.properties("SchedulerRole")["AssumeRolePolicyDocument"])
-	if trust[0].applies(t, request{context: map[string][]string{"aws:SourceAccount": {"999999999999"}}}) {
-		t.Error("another account's schedules may use the role")
+	for _, role := range []string{"SchedulerRole", "RunnerRole", "StepRole", "ApplyTriggerRole", "PipeRole"} {
+		trust := statements(t, d.properties(role)["AssumeRolePolicyDocument"])
+		if trust[0].applies(t, request{context: map[string][]string{"aws:SourceAccount": {"999999999999"}}}) {
+			t.Errorf("another account's services may use %s", role)
+		}
 	}
 }
 
@@ -166,7 +169,7 @@ func TestRolesTrust(t *testing.T) {
 // has a condition.
 func TestPoliciesAreNarrow(t *testing.T) {
 	t.Parallel()
-	d := deploy(t, nil)
+	d := withCI(t, map[string]string{"RepositoryToken": "/penstock/token"})
 	for name, r := range d.resources {
 		if r["Type"] != "AWS::IAM::Role" {
 			continue

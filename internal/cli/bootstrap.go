@@ -41,10 +41,15 @@ func newBootstrap(f *factory, runF func(context.Context, *bootstrapOptions) erro
 		runF = runBootstrap
 	}
 	c := &cobra.Command{
-		Use:   "bootstrap [network|support]",
+		Use:   "bootstrap [network|support|ci]",
 		Short: "Make in an AWS account what pipelines need there",
 		Long: "Make in an AWS account and region what pipelines need there, in one CloudFormation stack: the network\n" +
-			"(VPC, subnets, gateways) and the support (bucket, table, topic, security groups, roles), or one of them.\n" +
+			"(VPC, subnets, gateways), the support (bucket, table, topic, security groups, roles) and CI (CodeBuild), or\n" +
+			"one of them; CI comes with the support.\n\n" +
+			"CI is a CodeBuild project for steps of stages with runner = \"codebuild\". With --repository it is also one that\n" +
+			"applies the Terraform configuration there: every few minutes, and when somebody approves, rejects or promotes.\n" +
+			"So AWS itself moves the pipelines. The configuration must have a backend for its state; the s3 backend can keep\n" +
+			"it in the stack's bucket, under state/.\n\n" +
 			"The changes are shown first. Repeated, it brings the stack up to date; what no flag says stays as it is.\n\n" +
 			"With --destroy it removes the stack, unless a pipeline uses it. Bucket and table stay.",
 		Args: args(0, 1),
@@ -80,6 +85,12 @@ func (o *bootstrapOptions) flags(c *cobra.Command) {
 	flags.StringVar(&p.Listeners, "listener-ports", "", "the ports of load balancers, as in 80-89, of which an environment takes two (default 80-89)")
 	flags.Bool("public-instances", false, "let clients reach the service on single instances, too, for `public_endpoints`")
 	flags.Bool("own-key", false, "encrypt bucket, table and topic with a KMS key of the account's own, which costs money every month")
+	flags.StringVar(&p.Repository, "repository", "", "the git repository of a Terraform configuration that AWS is to apply by itself, as in https://example.com/acme/pipeline.git")
+	flags.StringVar(&p.Ref, "ref", "", "the branch or tag of it (default main)")
+	flags.StringVar(&p.Directory, "directory", "", "the directory of the configuration in it (default its top)")
+	flags.StringVar(&p.Token, "repository-token", "", "the name of an SSM parameter with a token for it, as in /penstock/repository-token")
+	flags.StringVar(&p.Terraform, "terraform", "", "the version of Terraform that applies it (default 1.14.0)")
+	flags.IntVar(&p.Every, "every", 0, "minutes between two times that it is applied (default 5)")
 	flags.BoolVar(&o.yes, "yes", false, "don't ask")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "only show the changes")
 	flags.BoolVar(&o.destroy, "destroy", false, "remove the stack")
@@ -102,7 +113,8 @@ func (o *bootstrapOptions) complete(c *cobra.Command) error {
 		p.PublicSubnets = p.PrivateSubnets
 	}
 	if o.destroy {
-		for _, name := range []string{"zones", "nat", "addresses", "vpc", "subnets", "public-subnets", "bucket", "table", "port", "clients", "listener-ports", "public-instances", "own-key", "dry-run"} {
+		for _, name := range []string{"zones", "nat", "addresses", "vpc", "subnets", "public-subnets", "bucket", "table", "port", "clients", "listener-ports", "public-instances", "own-key",
+			"repository", "ref", "directory", "repository-token", "terraform", "every", "dry-run"} {
 			if flags.Changed(name) {
 				return &usageError{fmt.Errorf("--destroy removes the whole stack: --%s has no meaning with it", name)}
 			}
@@ -207,7 +219,7 @@ func (o *bootstrapOptions) print(r bootstrap.Resources) error {
 		{"bucket", r.Bucket}, {"table", r.Table}, {"topic", r.Topic}, {"instance profile", r.InstanceProfile},
 		{"instance security group", r.InstanceSecurityGroup}, {"load balancer security group", r.LoadBalancerSecurityGroup},
 		{"approver role", r.ApproverRole}, {"deployer role", r.DeployerRole}, {"launcher role", r.LauncherRole}, {"runner role", r.RunnerRole},
-		{"scheduler role", r.SchedulerRole},
+		{"scheduler role", r.SchedulerRole}, {"step role", r.StepRole}, {"runner project", r.RunnerProject}, {"apply project", r.ApplyProject}, {"ci log group", r.CILogGroup},
 	} {
 		if row[1] != "" {
 			t.row(row[0], row[1])

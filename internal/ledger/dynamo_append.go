@@ -54,8 +54,8 @@ func (d *Dynamo) Append(ctx context.Context, b pipeline.Batch) (sealed []pipelin
 		sealed = t.sealed
 		return poll.Probe{Done: done, State: "another was first"}, err
 	})
-	if r, ok := decision(b); ok && denied(err) {
-		return nil, d.fault(whole, opDecide, d.decide(whole, b, r))
+	if denied(err) && isDecision(b) {
+		return nil, d.fault(whole, opDecide, d.decide(whole, b))
 	}
 	if err != nil {
 		return nil, d.fault(whole, opAppend, err)

@@ -36,16 +36,34 @@ func pkDecisions(name string) string { return "decisions#" + name }
 
 const opDecide = "record decision"
 
-// decision gives the decision of a batch that is nothing else.
-func decision(b pipeline.Batch) (pipeline.Record, bool) {
+// isDecision tells whether a batch is one decision and nothing else.
+func isDecision(b pipeline.Batch) bool {
 	if len(b.Events) != 1 || b.Fence != nil {
-		return pipeline.Record{}, false
+		return false
 	}
-	records, err := b.Events[0].Records()
-	if err != nil || len(records) != 1 || records[0].Kind != pipeline.RecordDecision {
+	_, ok := soleDecision(b.Events[0])
+	return ok
+}
+
+// soleDecision gives the decision of an event that changes nothing else.
+func soleDecision(e pipeline.Event) (pipeline.Record, bool) {
+	records, err := e.Records()
+	if err != nil || len(records) != 1 || records[0].Kind != pipeline.RecordDecision || len(e.Facts.Gone) > 0 {
 		return pipeline.Record{}, false
 	}
 	return records[0], true
+}
+
+// pendingEvent gives the event of a pending decision. It is false for one that is not
+// that decision and nothing else: who may decide could leave any event there, and the
+// history must not take it.
+func pendingEvent(name string, i item) (pipeline.Event, bool) {
+	var e pipeline.Event
+	if err := json.Unmarshal([]byte(i.text("event")), &e); err != nil || e.Pipeline != name || e.Kind != pipeline.BuildDecided {
+		return pipeline.Event{}, false
+	}
+	r, ok := soleDecision(e)
+	return e, ok && skRecord(r.Key) == i.text("sk") && string(r.Doc) == i.text("doc")
 }
 
 func denied(err error) bool {
@@ -53,12 +71,20 @@ func denied(err error) bool {
 }
 
 // decide leaves a decision as pending.
-func (d *Dynamo) decide(ctx context.Context, b pipeline.Batch, r pipeline.Record) error {
+func (d *Dynamo) decide(ctx context.Context, b pipeline.Batch) error {
 	e := b.Events[0]
 	e.Pipeline = b.Pipeline
 	body, err := json.Marshal(e)
+	if err == nil {
+		e = pipeline.Event{}
+		err = json.Unmarshal(body, &e) // what is not UTF-8 is replaced, as when it will be read
+	}
 	if err != nil {
 		return pipeline.Errorf(pipeline.CodeInvalid, opDecide, "%w", err)
+	}
+	r, ok := soleDecision(e)
+	if !ok {
+		return pipeline.Errorf(pipeline.CodeInvalid, opDecide, "event %q is no decision", e.Kind)
 	}
 	id, pk, sk := rand.Text(), pkDecisions(b.Pipeline), skRecord(r.Key)
 	put := &types.Put{TableName: aws.String(d.Table), Item: item{
@@ -155,11 +181,9 @@ func (d *Dynamo) absorb(ctx context.Context, name string, head item, pending int
 			t.absorbs = 0 // there are more
 			break
 		}
-		var e pipeline.Event
-		if err := json.Unmarshal([]byte(i.text("event")), &e); err != nil {
-			return false, d.damaged(opAppend, "the decision %q of %q: %w", key.ID, name, err)
+		if e, ok := pendingEvent(name, i); ok { // Verify names what is none
+			t.batch.Events = append(t.batch.Events, e)
 		}
-		t.batch.Events = append(t.batch.Events, e)
 	}
 	w := newWrites()
 	if err := d.seal(ctx, t, head, w); err != nil {
@@ -198,7 +222,7 @@ func (d *Dynamo) verifyDecisions(ctx context.Context, name string, view []pipeli
 	}
 	for _, i := range list {
 		doc, ok := known[i.text("id")]
-		if doc != i.text("doc") && i.text("event") == "" {
+		if _, pending := pendingEvent(name, i); doc != i.text("doc") && !pending {
 			return d.damaged(opVerify, "%q: the decision on %q is not what the events say", name, i.text("id"))
 		}
 		if ok {

@@ -5,6 +5,7 @@ package ledger_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"sync"
@@ -170,6 +171,86 @@ func TestRolesOfTheLedger(t *testing.T) {
 	must(write(deployer, nil, build("b-1")))
 	if verdict("b-1") != "" || verdict("b-2") != "" {
 		t.Error("decisions outlive their pipeline")
+	}
+}
+
+// Who may write decisions alone leaves by hand what is more than a decision: nothing
+// but the decision counts, nothing of it gets into the history, and no writer is kept
+// from his work.
+func TestOnlyDecisionsArePending(t *testing.T) {
+	t.Parallel()
+	more := decides("b-1", pipeline.Approved, "eve")
+	more.Pipeline, more.Facts.Build = "shop", &pipeline.Build{ID: "b-evil", Pipeline: "shop"}
+	gone := decides("b-1", pipeline.Approved, "eve")
+	gone.Pipeline, gone.Facts.Gone = "shop", []pipeline.Key{{Kind: pipeline.RecordBuild, ID: "b-1"}}
+	another := decides("b-2", pipeline.Approved, "eve")
+	another.Pipeline = "shop"
+	elsewhere := decides("b-1", pipeline.Approved, "eve")
+	elsewhere.Pipeline = "till"
+	for name, event := range map[string]any{"a decision and a build": more, "a decision and a removal": gone, "another decision": another, "one of another pipeline": elsewhere, "no event": 7} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, o := newTable(t)
+			deployer := openTable(t, o)
+			write := func(id string) {
+				t.Helper()
+				if _, err := deployer.Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{build(id)}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write("b-1")
+			key := pipeline.StageBuild("exploratory", "b-1")
+			doc, err := json.Marshal(decides("b-1", pipeline.Approved, "eve").Facts.Decision)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := json.Marshal(event)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, item := range []map[string]types.AttributeValue{
+				{"sk": &types.AttributeValueMemberS{Value: "#head"}, "n": &types.AttributeValueMemberN{Value: "1"}},
+				{"sk": &types.AttributeValueMemberS{Value: "decision#" + key}, "kind": &types.AttributeValueMemberS{Value: "decision"}, "id": &types.AttributeValueMemberS{Value: key},
+					"version": &types.AttributeValueMemberN{Value: "1"}, "doc": &types.AttributeValueMemberS{Value: string(doc)}, "event": &types.AttributeValueMemberS{Value: string(body)}},
+			} {
+				item["pk"] = &types.AttributeValueMemberS{Value: "decisions#shop"}
+				if _, err := o.Client.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: &o.Table, Item: item}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write("b-2")
+			write("b-3")
+			st, err := deployer.State(t.Context(), "shop")
+			if err != nil || len(st.Builds) != 3 || st.Builds["b-evil"].ID != "" || st.Decisions[key].Verdict != pipeline.Approved {
+				t.Errorf("the state is %+v, %v", st, err)
+			}
+			if n, err := deployer.Head(t.Context(), "shop"); err != nil || n != 3 {
+				t.Errorf("the head is %d, %v", n, err)
+			}
+			if _, err := deployer.Verify(t.Context(), "shop"); pipeline.CodeOf(err) != pipeline.CodeCorrupt || !strings.Contains(err.Error(), "b-1") {
+				t.Errorf("it is verified: %v", err)
+			}
+		})
+	}
+}
+
+// A reason that is no text is kept as one, and a pending decision absorbed all the same.
+func TestPendingDecisionThatIsNotUTF8(t *testing.T) {
+	t.Parallel()
+	c, o := newTable(t)
+	approver, deployer := openTable(t, as(c, o, decisions, none)), openTable(t, as(c, o, other, all))
+	e := decides("b-1", pipeline.Rejected, "ada")
+	e.Facts.Decision.Reason = "slow \xff"
+	for _, w := range []struct {
+		l *ledger.Dynamo
+		e pipeline.Event
+	}{{deployer, build("b-1")}, {approver, e}, {deployer, build("b-2")}} {
+		if _, err := w.l.Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{w.e}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := deployer.Verify(t.Context(), "shop"); err != nil || n != 3 {
+		t.Errorf("%d events are fine, %v", n, err)
 	}
 }
 

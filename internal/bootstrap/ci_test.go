@@ -1,0 +1,331 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package bootstrap_test
+
+import (
+	"archive/zip"
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"net/http"
+	"net/http/cgi"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/config"
+	"gopkg.in/yaml.v3"
+)
+
+// withCI deploys with a repository to apply.
+func withCI(t testing.TB, more map[string]string) *deployed {
+	given := map[string]string{"Ci": "yes", "Repository": "https://example.com/acme/pipeline.git"}
+	for k, v := range more {
+		given[k] = v
+	}
+	return deploy(t, given)
+}
+
+// project is what a build of a project is given.
+func (d *deployed) project(name string) (commands string, variables map[string]string) {
+	d.t.Helper()
+	var spec struct {
+		Version string
+		Phases  map[string]struct{ Commands []string }
+	}
+	if err := yaml.Unmarshal([]byte(at(d.properties(name), "Source", "BuildSpec").(string)), &spec); err != nil {
+		d.t.Fatal(err)
+	}
+	if spec.Version != "0.2" || len(spec.Phases) != 1 || len(spec.Phases["build"].Commands) != 1 {
+		d.t.Fatalf("the buildspec is %+v", spec)
+	}
+	variables = map[string]string{}
+	list, _ := at(d.properties(name), "Environment", "EnvironmentVariables").([]any)
+	for _, v := range list {
+		variables[at(v, "Name").(string)] = at(v, "Value").(string)
+	}
+	return spec.Phases["build"].Commands[0], variables
+}
+
+func TestCI(t *testing.T) {
+	t.Parallel()
+	const project = "arn:aws:codebuild:eu-west-1:123456789012:project/penstock-"
+	d := withCI(t, map[string]string{"ApplyMinutes": "7", "RepositoryToken": "/penstock/token"})
+	for _, want := range []struct {
+		resource, path string
+		value          any
+	}{
+		{"ApplyProject", "Name", "penstock-apply"},
+		{"ApplyProject", "ConcurrentBuildLimit", "1"},
+		{"ApplyProject", "ServiceRole", "RunnerRole.Arn"},
+		{"RunnerProject", "Name", d.outputs["RunnerProject"]},
+		{"RunnerProject", "ServiceRole", "StepRole.Arn"},
+		{"RunnerProject", "ConcurrentBuildLimit", nil}, // the builds of one load run at the same time
+		{"RunnerProject", "LogsConfig.CloudWatchLogs.GroupName", "/aws/codebuild/penstock"},
+		{"CiLog", "LogGroupName", d.outputs["CiLogGroup"]},
+		{"ApplySchedule", "ScheduleExpression", "rate(7 minutes)"},
+		{"ApplyOnDecision", "EventPattern.source", []any{at(d.properties("DecisionPipe"), "TargetParameters", "EventBridgeEventBusParameters", "Source")}},
+		{"ApplyOnDecision", "EventPattern.detail.eventSourceARN", []any{"Table.StreamArn"}},
+		{"DecisionPipe", "Source", "Table.StreamArn"},
+		{"DecisionPipe", "RoleArn", "PipeRole.Arn"},
+		{"Table", "StreamSpecification.StreamViewType", "KEYS_ONLY"},
+	} {
+		if got := at(d.properties(want.resource), strings.Split(want.path, ".")...); !reflect.DeepEqual(got, want.value) {
+			t.Errorf("%s of %s is %v, want %v", want.path, want.resource, got, want.value)
+		}
+	}
+	for _, rule := range []string{"ApplySchedule", "ApplyOnDecision"} {
+		target := d.properties(rule)["Targets"].([]any)[0]
+		if at(target, "Arn") != project+"apply" || at(target, "RoleArn") != "ApplyTriggerRole.Arn" {
+			t.Errorf("%s starts %v", rule, target)
+		}
+	}
+	log := "arn:aws:logs:eu-west-1:123456789012:log-group:/aws/codebuild/penstock:log-stream:a"
+	for name, tt := range map[string]struct {
+		request
+		may string // roles, by their names
+	}{
+		"run a step":               {request{"codebuild:StartBuild", project + "runner", nil}, "DeployerRole"},
+		"move the pipelines":       {request{"codebuild:StartBuild", project + "apply", nil}, "ApplyTriggerRole"},
+		"write the log":            {request{"logs:PutLogEvents", log, nil}, "RunnerRole StepRole"},
+		"read the log":             {request{"logs:GetLogEvents", log, nil}, "DeployerRole"},
+		"become a deployer":        {request{"sts:AssumeRole", "DeployerRole.Arn", nil}, "RunnerRole"},
+		"read the token":           {request{"ssm:GetParameters", "arn:aws:ssm:eu-west-1:123456789012:parameter/penstock/token", nil}, "RunnerRole"},
+		"read another parameter":   {request{"ssm:GetParameters", "arn:aws:ssm:eu-west-1:123456789012:parameter/password", nil}, ""},
+		"read what was decided":    {request{"dynamodb:GetRecords", "Table.StreamArn", nil}, "PipeRole"},
+		"tell of it":               {request{"events:PutEvents", "arn:aws:events:eu-west-1:123456789012:event-bus/default", nil}, "PipeRole"},
+		"keep the state":           {request{"s3:PutObject", bucket + "/state/shop", nil}, "DeployerRole"},
+		"read the state":           {request{"s3:GetObject", bucket + "/state/shop", nil}, "DeployerRole"},
+		"fetch a step's work tree": {request{"s3:GetObject", bucket + "/transfer/a", nil}, "DeployerRole LauncherRole"},
+	} {
+		var got []string
+		for _, role := range []string{"ApplyTriggerRole", "ApproverRole", "DeployerRole", "InstanceRole", "LauncherRole", "PipeRole", "RunnerRole", "SchedulerRole", "StepRole"} {
+			if d.policyOf(role).allows(t, tt.request) {
+				got = append(got, role)
+			}
+		}
+		if strings.Join(got, " ") != tt.may {
+			t.Errorf("%s: %v may, want %s", name, got, tt.may)
+		}
+	}
+}
+
+// What is made of CI depends on what is there for it.
+func TestCIWithAllChoices(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		given                map[string]string
+		runner, apply, pipes bool
+	}{
+		"without":            {map[string]string{"Repository": "https://example.com/a.git"}, false, false, false},
+		"without support":    {map[string]string{"Ci": "yes", "Support": "no", "Repository": "https://example.com/a.git"}, false, false, false},
+		"steps":              {map[string]string{"Ci": "yes"}, true, false, false},
+		"all":                {map[string]string{"Ci": "yes", "Repository": "https://example.com/a.git", "OwnKey": "yes"}, true, true, true},
+		"with another table": {map[string]string{"Ci": "yes", "Repository": "https://example.com/a.git", "TableName": "t"}, true, true, false},
+	} {
+		d := deploy(t, tt.given)
+		for _, want := range []struct {
+			made      bool
+			resources []string
+		}{
+			{tt.runner, []string{"RunnerProject", "StepRole", "CiLog"}}, {tt.apply, []string{"ApplyProject", "ApplyTriggerRole", "ApplySchedule"}},
+			{tt.pipes, []string{"DecisionPipe", "PipeRole", "ApplyOnDecision"}},
+		} {
+			for _, resource := range want.resources {
+				if _, made := d.resources[resource]; made != want.made {
+					t.Errorf("%s: %s is made: %v", name, resource, made)
+				}
+			}
+		}
+		if (d.outputs["RunnerProject"] != "") != tt.runner || (d.outputs["ApplyProject"] != "") != tt.apply {
+			t.Errorf("%s: outputs %v", name, d.outputs)
+		}
+		if table, made := d.resources["Table"]; made && (at(table, "Properties", "StreamSpecification") != nil) != tt.pipes {
+			t.Errorf("%s: the table is %v", name, table)
+		}
+		if tt.pipes && !d.policyOf("PipeRole").allows(t, request{action: "kms:Decrypt", resource: "Key.Arn"}) {
+			t.Errorf("%s: the pipe can't read what the key encrypts", name)
+		}
+	}
+}
+
+// outside is what a build finds outside of its container: the releases of Terraform, a
+// repository that asks for a token, the credentials of the project's role, and STS.
+type outside struct {
+	*httptest.Server
+	dir string
+}
+
+func newOutside(t *testing.T, configuration string) *outside {
+	t.Helper()
+	o := &outside{dir: t.TempDir()}
+	program := os.Getenv("TF_ACC_TERRAFORM_PATH")
+	if program == "" {
+		var err error
+		if program, err = exec.LookPath("terraform"); err != nil {
+			t.Skip("there is no terraform: set TF_ACC_TERRAFORM_PATH")
+		}
+	}
+	for _, tool := range []string{"git", "curl", "unzip", "sha256sum"} { // which the image of CodeBuild has
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("there is no %s", tool)
+		}
+	}
+	binary, err := os.ReadFile(program)
+	must(t, err)
+	var archive bytes.Buffer
+	z := zip.NewWriter(&archive)
+	for name, data := range map[string][]byte{"LICENSE.txt": nil, "terraform": binary} {
+		h := &zip.FileHeader{Name: name}
+		h.SetMode(0o755)
+		w, err := z.CreateHeader(h)
+		must(t, err)
+		_, err = w.Write(data)
+		must(t, err)
+	}
+	must(t, z.Close())
+	sums := fmt.Sprintf("%064d  terraform_1.2.3_darwin_arm64.zip\n%x  terraform_1.2.3_linux_amd64.zip\n", 0, sha256.Sum256(archive.Bytes()))
+
+	o.git(t, "init", "-q", "-b", "main", "work")
+	must(t, os.MkdirAll(filepath.Join(o.dir, "work/live"), 0o755))
+	must(t, os.WriteFile(filepath.Join(o.dir, "work/live/main.tf"), []byte(configuration), 0o644))
+	o.git(t, "-C", "work", "add", ".")
+	o.git(t, "-C", "work", "-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-q", "-m", "configuration")
+	o.git(t, "clone", "-q", "--bare", "work", "acme/pipeline.git")
+	core, err := exec.Command("git", "--exec-path").Output()
+	must(t, err)
+	backend := &cgi.Handler{Path: filepath.Join(strings.TrimSpace(string(core)), "git-http-backend"), Root: "/", Env: []string{"GIT_PROJECT_ROOT=" + o.dir, "GIT_HTTP_EXPORT_ALL=1"}}
+
+	m := http.NewServeMux()
+	m.HandleFunc("/1.2.3/terraform_1.2.3_linux_amd64.zip", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(archive.Bytes()) })
+	m.HandleFunc("/1.2.3/terraform_1.2.3_SHA256SUMS", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, sums) })
+	m.HandleFunc("/acme/", func(w http.ResponseWriter, r *http.Request) {
+		if _, password, _ := r.BasicAuth(); password != "the-token" {
+			w.Header().Set("WWW-Authenticate", "Basic")
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		backend.ServeHTTP(w, r)
+	})
+	m.HandleFunc("/credentials", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"AccessKeyId":"PROJECT","SecretAccessKey":"test","Token":"t","Expiration":"2099-01-01T00:00:00Z"}`)
+	})
+	m.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { // of STS
+		_, by, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=")
+		by, _, _ = strings.Cut(by, "/")
+		if r.FormValue("Action") != "AssumeRole" || r.FormValue("RoleSessionName") != "penstock-apply" {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		fmt.Fprintf(w, "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>OF %s BY %s</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>"+
+			"<Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>", r.FormValue("RoleArn"), by)
+	})
+	o.Server = httptest.NewServer(m)
+	t.Cleanup(o.Close)
+	return o
+}
+
+func (o *outside) git(t *testing.T, args ...string) {
+	t.Helper()
+	cmd := exec.Command("git", args...)
+	cmd.Dir = o.dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("git %v: %v\n%s", args, err, out)
+	}
+}
+
+// build runs what the project runs, as CodeBuild does: with the project's variables, by
+// a shell. changes are variables that differ.
+func (o *outside) build(t *testing.T, home string, changes map[string]string) (string, error) {
+	t.Helper()
+	commands, variables := withCI(t, map[string]string{"RepositoryDirectory": "live", "TerraformVersion": "1.2.3", "RepositoryToken": "/penstock/token"}).project("ApplyProject")
+	if variables["TERRAFORM_RELEASES"] != "https://releases.hashicorp.com/terraform" || variables["REPOSITORY"] != "https://example.com/acme/pipeline.git" {
+		t.Errorf("the variables are %v", variables)
+	}
+	variables["TERRAFORM_RELEASES"], variables["REPOSITORY"], variables["REPOSITORY_TOKEN"] = o.URL, o.URL+"/acme/pipeline.git", "the-token"
+	variables["DEPLOYER_ROLE"] = "arn:aws:iam::123456789012:role/deployer"
+	for k, v := range changes {
+		variables[k] = v
+	}
+	cmd := exec.CommandContext(t.Context(), "/bin/sh", "-c", commands)
+	cmd.Dir = t.TempDir()
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TMPDIR=" + t.TempDir(), "CHECKPOINT_DISABLE=1", "GIT_CONFIG_NOSYSTEM=1"}
+	for k, v := range variables {
+		cmd.Env = append(cmd.Env, k+"="+v)
+	}
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// The project's commands do what they should, with a real Terraform and a real git: the
+// state is where the backend keeps it, and the next build finds it there.
+func TestApplyProject(t *testing.T) {
+	t.Parallel()
+	state := filepath.Join(t.TempDir(), "state")
+	o := newOutside(t, fmt.Sprintf("terraform {\n  backend \"local\" { path = %q }\n}\nresource \"terraform_data\" \"moved\" {}\n", state))
+	for _, want := range []string{"1 added", "0 added"} {
+		out, err := o.build(t, t.TempDir(), nil)
+		if err != nil || !strings.Contains(out, "Apply complete! Resources: "+want) || strings.Contains(out, "the-token") {
+			t.Fatalf("want %s: %v\n%s", want, err, out)
+		}
+	}
+	if _, err := os.Stat(state); err != nil {
+		t.Error(err)
+	}
+}
+
+// The profile that a build leaves for Terraform makes a deployer of the project's role.
+func TestApplyProjectIsADeployer(t *testing.T) {
+	o := newOutside(t, "")
+	home := t.TempDir()
+	if out, err := o.build(t, home, nil); err == nil || !strings.Contains(out, "has no backend") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for k, v := range map[string]string{ // as CodeBuild has them
+		"AWS_CONTAINER_CREDENTIALS_FULL_URI": o.URL + "/credentials", "AWS_REGION": "eu-west-1",
+		"AWS_CONFIG_FILE": filepath.Join(home, ".aws/config"), "AWS_SHARED_CREDENTIALS_FILE": filepath.Join(home, "none"),
+		"AWS_CA_BUNDLE": "", "AWS_PROFILE": "", "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_SESSION_TOKEN": "",
+	} {
+		t.Setenv(k, v)
+	}
+	cfg, err := config.LoadDefaultConfig(t.Context(), config.WithHTTPClient(doer(func(r *http.Request) (*http.Response, error) {
+		r.URL.Scheme, r.URL.Host = "http", o.Listener.Addr().String() // STS, too
+		return http.DefaultClient.Do(r)
+	})))
+	must(t, err)
+	got, err := cfg.Credentials.Retrieve(t.Context())
+	must(t, err)
+	if got.AccessKeyID != "OF arn:aws:iam::123456789012:role/deployer BY PROJECT" {
+		t.Errorf("Terraform has the key %q", got.AccessKeyID)
+	}
+}
+
+type doer func(*http.Request) (*http.Response, error)
+
+func (f doer) Do(r *http.Request) (*http.Response, error) { return f(r) }
+
+func TestApplyProjectRefuses(t *testing.T) {
+	t.Parallel()
+	o := newOutside(t, "resource \"terraform_data\" \"lost\" {}\n")
+	for name, tt := range map[string]struct {
+		changes map[string]string
+		want    string
+	}{
+		"no backend":           {nil, "has no backend"},
+		"a wrong token":        {map[string]string{"REPOSITORY_TOKEN": "wrong"}, "Authentication failed"},
+		"no such version":      {map[string]string{"TERRAFORM_VERSION": "9.9.9"}, "404"},
+		"no such branch":       {map[string]string{"REPOSITORY_REF": "gone"}, "gone not found"},
+		"no such directory":    {map[string]string{"REPOSITORY_DIRECTORY": "gone"}, "gone"},
+		"a token, and a space": {map[string]string{"REPOSITORY_TOKEN": "the-token x"}, "Authentication failed"},
+	} {
+		out, err := o.build(t, t.TempDir(), tt.changes)
+		if err == nil || !strings.Contains(out, tt.want) || strings.Contains(out, "Apply complete") {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+	}
+}
