@@ -55,7 +55,7 @@ func (d *deployed) project(name string) (commands string, variables map[string]s
 func TestCI(t *testing.T) {
 	t.Parallel()
 	const project = "arn:aws:codebuild:eu-west-1:123456789012:project/penstock-"
-	d := withCI(t, map[string]string{"ApplyMinutes": "7", "RepositoryToken": "/penstock/token"})
+	d := withCI(t, map[string]string{"ApplyMinutes": "7", "RepositoryToken": "/ci/token"})
 	for _, want := range []struct {
 		resource, path string
 		value          any
@@ -95,7 +95,7 @@ func TestCI(t *testing.T) {
 		"write the log":            {request{"logs:PutLogEvents", log, nil}, "RunnerRole StepRole"},
 		"read the log":             {request{"logs:GetLogEvents", log, nil}, "DeployerRole"},
 		"become a deployer":        {request{"sts:AssumeRole", "DeployerRole.Arn", nil}, "RunnerRole"},
-		"read the token":           {request{"ssm:GetParameters", "arn:aws:ssm:eu-west-1:123456789012:parameter/penstock/token", nil}, "RunnerRole"},
+		"read the token":           {request{"ssm:GetParameters", "arn:aws:ssm:eu-west-1:123456789012:parameter/ci/token", nil}, "RunnerRole"},
 		"read another parameter":   {request{"ssm:GetParameters", "arn:aws:ssm:eu-west-1:123456789012:parameter/password", nil}, ""},
 		"read what was decided":    {request{"dynamodb:GetRecords", "Table.StreamArn", nil}, "PipeRole"},
 		"tell of it":               {request{"events:PutEvents", "arn:aws:events:eu-west-1:123456789012:event-bus/default", nil}, "PipeRole"},
@@ -243,7 +243,7 @@ func (o *outside) git(t *testing.T, args ...string) {
 // a shell. changes are variables that differ.
 func (o *outside) build(t *testing.T, home string, changes map[string]string) (string, error) {
 	t.Helper()
-	commands, variables := withCI(t, map[string]string{"RepositoryDirectory": "live", "TerraformVersion": "1.2.3", "RepositoryToken": "/penstock/token"}).project("ApplyProject")
+	commands, variables := withCI(t, map[string]string{"RepositoryDirectory": "live", "TerraformVersion": "1.2.3", "RepositoryToken": "/ci/token"}).project("ApplyProject")
 	if variables["TERRAFORM_RELEASES"] != "https://releases.hashicorp.com/terraform" || variables["REPOSITORY"] != "https://example.com/acme/pipeline.git" {
 		t.Errorf("the variables are %v", variables)
 	}

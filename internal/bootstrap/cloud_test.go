@@ -111,15 +111,15 @@ func checkGroup(t *testing.T, c *cloudtest.Cloud, r bootstrap.Resources) {
 	}
 }
 
-// CI brings the support, and is found by the names of its projects.
+// CI is found by the names of its projects.
 func TestCIIsFound(t *testing.T) {
 	t.Parallel()
 	c := cloudtest.New(t)
 	s := simulated(c, "moving")
-	apply(t, s, bootstrap.Parameters{Parts: []bootstrap.Part{bootstrap.PartCI}, Repository: "https://example.com/acme/pipeline.git", Every: 10})
+	apply(t, s, bootstrap.Parameters{Repository: "https://example.com/acme/pipeline.git", Every: 10})
 	r, err := s.Find(t.Context())
 	must(t, err)
-	if r.RunnerProject != "moving-runner" || r.ApplyProject != "moving-apply" || r.CILogGroup != "/aws/codebuild/moving" || r.StepRole == "" || r.VPC != "" {
+	if r.RunnerProject != "moving-runner" || r.ApplyProject != "moving-apply" || r.CILogGroup != "/aws/codebuild/moving" || r.StepRole == "" {
 		t.Errorf("with CI found %+v", r)
 	}
 }

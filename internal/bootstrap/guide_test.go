@@ -16,9 +16,9 @@ const guide = "../../tools/templates/guides/iam.md.tmpl"
 // The guide to IAM lists what the policies say. With PENSTOCK_UPDATE it is written.
 func TestGuideToIAM(t *testing.T) {
 	t.Parallel()
-	d := deploy(t, nil)
+	d := withCI(t, map[string]string{"RepositoryToken": "/ci/token"})
 	var b strings.Builder
-	for _, role := range []string{"ApproverRole", "LauncherRole", "DeployerRole", "RunnerRole", "InstanceRole", "SchedulerRole"} {
+	for _, role := range []string{"ApproverRole", "LauncherRole", "DeployerRole", "RunnerRole", "StepRole", "InstanceRole", "SchedulerRole", "ApplyTriggerRole", "PipeRole"} {
 		fmt.Fprintf(&b, "### %s\n\n| statement | effect | actions |\n| --- | --- | --- |\n", role)
 		for _, s := range d.policyOf(role) {
 			actions := slices.Sorted(slices.Values(s.actions))

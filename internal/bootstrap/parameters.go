@@ -117,7 +117,7 @@ func (p Parameters) validateCI() error {
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "directory %q is not in the repository", p.Directory).WithHint("Give it from the repository's top on.")
 	case p.Token != "" && !token.MatchString(p.Token):
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is no name of an SSM parameter with a path", p.Token).
-			WithHint("Keep the token in a parameter with a name as in /penstock/repository-token, and give its name.")
+			WithHint("Keep the token in a parameter with a name as in /ci/repository-token, and give its name.")
 	case p.Terraform != "" && !terraform.MatchString(p.Terraform):
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is no version of Terraform", p.Terraform).WithHint("Write it in full, as in 1.14.0.")
 	case p.Every != 0 && (p.Every < 2 || p.Every > 24*60):

@@ -169,7 +169,7 @@ func TestRolesTrust(t *testing.T) {
 // has a condition.
 func TestPoliciesAreNarrow(t *testing.T) {
 	t.Parallel()
-	d := withCI(t, map[string]string{"RepositoryToken": "/penstock/token"})
+	d := withCI(t, map[string]string{"RepositoryToken": "/ci/token"})
 	for name, r := range d.resources {
 		if r["Type"] != "AWS::IAM::Role" {
 			continue

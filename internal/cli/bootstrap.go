@@ -88,7 +88,7 @@ func (o *bootstrapOptions) flags(c *cobra.Command) {
 	flags.StringVar(&p.Repository, "repository", "", "the git repository of a Terraform configuration that AWS is to apply by itself, as in https://example.com/acme/pipeline.git")
 	flags.StringVar(&p.Ref, "ref", "", "the branch or tag of it (default main)")
 	flags.StringVar(&p.Directory, "directory", "", "the directory of the configuration in it (default its top)")
-	flags.StringVar(&p.Token, "repository-token", "", "the name of an SSM parameter with a token for it, as in /penstock/repository-token")
+	flags.StringVar(&p.Token, "repository-token", "", "the name of an SSM parameter with a token for it, as in /ci/repository-token")
 	flags.StringVar(&p.Terraform, "terraform", "", "the version of Terraform that applies it (default 1.14.0)")
 	flags.IntVar(&p.Every, "every", 0, "minutes between two times that it is applied (default 5)")
 	flags.BoolVar(&o.yes, "yes", false, "don't ask")
