@@ -43,6 +43,7 @@ resource "penstock_self_service_env" "alice" {
 }
 output "base" { value = "${penstock_baked_image.base.source_image_id} ${penstock_baked_image.base.latest_source_image_id}" }
 output "alice" { value = penstock_self_service_env.alice.endpoint }
+output "accepted" { value = penstock_stage.acceptance.passed.build }
 `
 	c.SetAlarm("errors", "OK")
 	origin := func(id string) {
@@ -59,16 +60,7 @@ output "alice" { value = penstock_self_service_env.alice.endpoint }
 		t.Errorf("bootstrap says:\n%s", out)
 	}
 	made := map[string]bool{}
-	note := func() {
-		for _, call := range c.Calls() {
-			for _, action := range call.Actions {
-				if call.App == "penstock" {
-					made[action] = true
-				}
-			}
-		}
-		c.ResetCalls()
-	}
+	note := func() { noteCalls(c, made) }
 	c.ResetCalls()
 	s.apply()
 	if got := s.answer(s.output("production")); got != "1" {
@@ -97,6 +89,8 @@ output "alice" { value = penstock_self_service_env.alice.endpoint }
 	if got := s.answer(s.output("production")); got != "2" {
 		t.Errorf("after a commit production answers %q", got)
 	}
+	note()
+	launch(t, s, c)
 	if out := s.penstock("status"); !strings.Contains(out, "production") || !strings.Contains(out, "running") {
 		t.Errorf("status says:\n%s", out)
 	}
@@ -118,7 +112,7 @@ output "alice" { value = penstock_self_service_env.alice.endpoint }
 	}
 	s.destroy()
 	note()
-	checkCalls(t, made)
+	checkCalls(t, "calls.txt", made)
 	if left := c.Running(); len(left) > 0 {
 		t.Errorf("instances are left: %v", left)
 	}
@@ -134,11 +128,56 @@ output "alice" { value = penstock_self_service_env.alice.endpoint }
 	}
 }
 
-// checkCalls compares what was called with the list that the policies of the roles are
-// tested against. With PENSTOCK_UPDATE it is added to: not every run needs every call.
-func checkCalls(t *testing.T, made map[string]bool) {
+// launch launches and ends an environment by a configuration that has nothing else, as
+// people with the launcher's role do.
+func launch(t *testing.T, s *site, c *cloudtest.Cloud) {
 	t.Helper()
-	path := filepath.Join(repository(t), "internal/bootstrap/testdata/calls.txt")
+	build, dir := s.output("accepted"), filepath.Join(s.root, "bob")
+	s.must(os.Mkdir(dir, 0o755))
+	s.write(filepath.Join(dir, "main.tf"), `
+terraform {
+  required_providers {
+    penstock = { source = "penstock-io/penstock" }
+  }
+}
+provider "penstock" { aws = { region = "`+cloudtest.Region+`" } }
+resource "penstock_self_service_env" "bob" {
+  pipeline = "p"
+  name     = "bob"
+  build    = "`+build+`"
+  ttl      = "1h"
+}
+output "bob" { value = penstock_self_service_env.bob.endpoint }
+`)
+	s.run(dir, terraform, "init", "-no-color", "-input=false")
+	c.ResetCalls()
+	s.run(dir, terraform, "apply", "-auto-approve", "-no-color", "-input=false")
+	if got := s.answer(strings.TrimSpace(s.run(dir, terraform, "output", "-raw", "bob"))); got != "2" {
+		t.Errorf("bob's environment answers %q", got)
+	}
+	s.run(dir, terraform, "destroy", "-auto-approve", "-no-color", "-input=false")
+	made := map[string]bool{}
+	noteCalls(c, made)
+	checkCalls(t, "calls_launcher.txt", made)
+}
+
+// noteCalls notes what the program called since the last time.
+func noteCalls(c *cloudtest.Cloud, made map[string]bool) {
+	for _, call := range c.Calls() {
+		for _, action := range call.Actions {
+			if call.App == "penstock" {
+				made[action] = true
+			}
+		}
+	}
+	c.ResetCalls()
+}
+
+// checkCalls compares what was called with a list that the policies of the roles are
+// tested against. With PENSTOCK_UPDATE it is added to: not every run needs every call.
+func checkCalls(t *testing.T, list string, made map[string]bool) {
+	t.Helper()
+	path := filepath.Join(repository(t), "internal/bootstrap/testdata", list)
 	known, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

@@ -11,51 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	dynamodbtypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
-	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
-
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 )
-
-// install makes in the account what stages whose steps run in CodeBuild need, and a
-// stack that says where it is.
-func install(t *testing.T, c *cloudtest.Cloud) {
-	t.Helper()
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	ctx, cfg := t.Context(), c.Config()
-	bucket := "penstock-" + c.ID
-	_, err := s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true }).CreateBucket(ctx, &s3.CreateBucketInput{
-		Bucket: aws.String(bucket), CreateBucketConfiguration: &s3types.CreateBucketConfiguration{LocationConstraint: cloudtest.Region},
-	})
-	must(err)
-	attribute := func(name string) dynamodbtypes.AttributeDefinition {
-		return dynamodbtypes.AttributeDefinition{AttributeName: aws.String(name), AttributeType: dynamodbtypes.ScalarAttributeTypeS}
-	}
-	_, err = dynamodb.NewFromConfig(cfg).CreateTable(ctx, &dynamodb.CreateTableInput{
-		TableName: aws.String("penstock"), BillingMode: dynamodbtypes.BillingModePayPerRequest, AttributeDefinitions: []dynamodbtypes.AttributeDefinition{attribute("pk"), attribute("sk")},
-		KeySchema: []dynamodbtypes.KeySchemaElement{{AttributeName: aws.String("pk"), KeyType: dynamodbtypes.KeyTypeHash}, {AttributeName: aws.String("sk"), KeyType: dynamodbtypes.KeyTypeRange}},
-	})
-	must(err)
-	c.SetProject("runner", cloudtest.Project{})
-	_, err = cloudformation.NewFromConfig(cfg).CreateStack(ctx, &cloudformation.CreateStackInput{StackName: aws.String("penstock"), TemplateBody: aws.String(fmt.Sprintf(`
-Resources: {Topic: {Type: "AWS::SNS::Topic"}}
-Outputs:
-  TemplateVersion: {Value: "1"}
-  Bucket: {Value: %q}
-  Table: {Value: penstock}
-  RunnerProject: {Value: runner}
-`, bucket))})
-	must(err)
-}
 
 // TestRunnerOnAWS takes a build through stages whose steps run in CodeBuild: the
 // artifact that a build there makes is stored, the next stage finds it, and a load is
@@ -65,7 +22,6 @@ func TestRunnerOnAWS(t *testing.T) {
 	service := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { requests.Add(1) }))
 	defer service.Close()
 	c := cloudtest.New(t)
-	install(t, c)
 	s := newSite(t, fmt.Sprintf(`
 terraform {
   required_providers {
@@ -105,11 +61,13 @@ resource "penstock_stage" "load" {
 output "run" { value = penstock_stage.commit.run }
 `, cloudtest.Region, service.URL))
 	s.env = append(append(s.env, c.Environ()...), "PENSTOCK_AWS_PAUSE=20ms")
+	s.penstock("bootstrap", "--region", cloudtest.Region, "--yes")
+	c.ResetCalls()
 	s.apply()
 	if n := len(c.Builds()); n != 2+1+2 || requests.Load() != 40 {
 		t.Errorf("%d builds, %d requests: %v", n, requests.Load(), c.Builds())
 	}
-	if out := s.penstock("logs", s.output("run")); !strings.Contains(out, "made by runner:") || !strings.Contains(out, "(1 tests, 0 failed, 0 skipped)") {
+	if out := s.penstock("logs", s.output("run")); !strings.Contains(out, "made by penstock-runner:") || !strings.Contains(out, "(1 tests, 0 failed, 0 skipped)") {
 		t.Errorf("the log of the commit stage says:\n%s", out)
 	}
 	if code, out := s.planned(); code != 0 {
@@ -127,4 +85,7 @@ output "run" { value = penstock_stage.commit.run }
 	s.commit("3")
 	s.apply()
 	s.destroy()
+	made := map[string]bool{}
+	noteCalls(c, made)
+	checkCalls(t, "calls.txt", made)
 }

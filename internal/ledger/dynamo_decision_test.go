@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
@@ -251,6 +252,45 @@ func TestPendingDecisionThatIsNotUTF8(t *testing.T) {
 	}
 	if n, err := deployer.Verify(t.Context(), "shop"); err != nil || n != 3 {
 		t.Errorf("%d events are fine, %v", n, err)
+	}
+}
+
+// Who may write what the launcher's role may launches, under a lease, and neither decides
+// nor defines a pipeline.
+func TestLauncherOfTheLedger(t *testing.T) {
+	t.Parallel()
+	c, o := newTable(t)
+	launches := func(pk string) bool {
+		return pk == "lease" || strings.HasPrefix(pk, "view#") || strings.HasPrefix(pk, "events#") || strings.HasPrefix(pk, "runs#")
+	}
+	deployer, launcher := openTable(t, as(c, o, other, all)), openTable(t, as(c, o, launches, launches))
+	write := func(l *ledger.Dynamo, fence *pipeline.Lease, e pipeline.Event) error {
+		_, err := l.Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{e}, Fence: fence})
+		return err
+	}
+	if err := write(launcher, nil, build("b-1")); pipeline.CodeOf(err) != pipeline.CodeNotAllowed {
+		t.Errorf("a launcher begins a history: %v", err)
+	}
+	if err := write(deployer, nil, build("b-1")); err != nil {
+		t.Fatal(err)
+	}
+	lease, err := launcher.Acquire(t.Context(), "shop/env/bob", pipeline.Holder{Actor: "bob"}, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	launched := pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &pipeline.Environment{ID: "e-1", Pipeline: "shop"}}}
+	if err := write(launcher, &lease, launched); err != nil {
+		t.Error(err)
+	}
+	if err := launcher.Release(t.Context(), lease); err != nil {
+		t.Error(err)
+	}
+	if err := write(launcher, nil, decides("b-1", pipeline.Approved, "bob")); pipeline.CodeOf(err) != pipeline.CodeNotAllowed {
+		t.Errorf("a launcher decides: %v", err)
+	}
+	st, err := deployer.State(t.Context(), "shop")
+	if err != nil || len(st.Environments) != 1 || len(st.Decisions) != 0 {
+		t.Errorf("the state is %+v, %v", st, err)
 	}
 }
 

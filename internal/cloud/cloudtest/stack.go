@@ -15,6 +15,7 @@ var (
 	stackID        = regexp.MustCompile(`<StackId>([^<]+)</StackId>`)
 	parameterValue = regexp.MustCompile(`(<ParameterValue>)([^<]*)(</ParameterValue>)`)
 	pythonList     = strings.NewReplacer("['", "", "', '", ",", "']", "", "[&#39;", "", "&#39;, &#39;", ",", "&#39;]", "")
+	projectOutput  = regexp.MustCompile(`<OutputKey>\w*Project</OutputKey>\s*<OutputValue>([^<]+)</OutputValue>`)
 	stackParameter = regexp.MustCompile(`(?s)<ParameterKey>([^<]*)</ParameterKey>\s*<ParameterValue(?:/>|>([^<]*)</)`)
 )
 
@@ -49,7 +50,16 @@ func (a *account) executeChangeSet(r *request) answer {
 		update.Set(at+".ParameterValue", string(m[2]))
 	}
 	a.query(r, "cloudformation", "UpdateStack", update)
+	a.makeProjects(a.query(r, "cloudformation", "DescribeStacks", url.Values{"StackName": {string(id[1])}}))
 	return got
+}
+
+// makeProjects makes the projects of CodeBuild that a stack's outputs name: moto's
+// CloudFormation has none.
+func (a *account) makeProjects(stack answer) {
+	for _, m := range projectOutput.FindAllSubmatch(stack.body, -1) {
+		a.cloud.SetProject(string(m[1]), Project{})
+	}
 }
 
 func (a *account) describeStacks(r *request) answer { return mendParameters(a.server.forward(r)) }
