@@ -360,10 +360,7 @@ func (d *Dynamo) commit(ctx context.Context, t *transaction) (bool, error) {
 	d.discard(ctx, t)
 	var cancelled *types.TransactionCanceledException
 	if !errors.As(err, &cancelled) {
-		if cloud.Is(err, "TransactionInProgressException", "ThrottlingException", "ProvisionedThroughputExceededException", "RequestLimitExceeded") {
-			return false, nil
-		}
-		return false, err
+		return false, unlessBusy(err)
 	}
 	return false, d.judge(ctx, t, cancelled)
 }
@@ -394,6 +391,11 @@ func (d *Dynamo) judge(ctx context.Context, t *transaction, cancelled *types.Tra
 			return conflict(k, t.batch.Expect[k], version)
 		}
 	}
+	return refused(cancelled)
+}
+
+// refused says what DynamoDB has against a transaction; nil where it is worth another try.
+func refused(cancelled *types.TransactionCanceledException) error {
 	for _, r := range cancelled.CancellationReasons {
 		switch aws.ToString(r.Code) {
 		case "", "None", "ConditionalCheckFailed", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded":
@@ -402,6 +404,14 @@ func (d *Dynamo) judge(ctx context.Context, t *transaction, cancelled *types.Tra
 		}
 	}
 	return nil
+}
+
+// unlessBusy gives the error, but for those that are worth another try.
+func unlessBusy(err error) error {
+	if cloud.Is(err, "TransactionInProgressException", "ThrottlingException", "ProvisionedThroughputExceededException", "RequestLimitExceeded") {
+		return nil
+	}
+	return err
 }
 
 // discard removes the blobs of a transaction that was not made.

@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 )
 
 // Decisions have a partition of their own, so that AWS can say who may decide: a
@@ -26,11 +28,14 @@ import (
 //
 // Who may write nothing else leaves a decision there with its event. It is pending,
 // and counts at once. The next append of somebody who may write the history puts the
-// event there first.
+// events there first, all of them, in the order in which they were left.
 //
-//	decisions#NAME  #head        n: how many decisions were left as pending, ever
-//	decisions#NAME  decision#ID  a decision; of a pending one, event: its event
+//	decisions#NAME  #head        n: how many events were left, ever
+//	decisions#NAME  decision#ID  a decision, as it was taken last
+//	decisions#NAME  pending#N    the event that was left as number N
 const skPending = skHead
+
+func skLeft(n int64) string { return fmt.Sprintf("pending#%016d", n) }
 
 func pkDecisions(name string) string { return "decisions#" + name }
 
@@ -54,16 +59,16 @@ func soleDecision(e pipeline.Event) (pipeline.Record, bool) {
 	return records[0], true
 }
 
-// pendingEvent gives the event of a pending decision. It is false for one that is not
-// that decision and nothing else: who may decide could leave any event there, and the
-// history must not take it.
-func pendingEvent(name string, i item) (pipeline.Event, bool) {
+// leftEvent gives the event that was left with a pending decision. It is false for one
+// that is not a decision and nothing else: who may decide could leave any event there,
+// and the history must not take it.
+func leftEvent(name string, i item) (pipeline.Event, pipeline.Record, bool) {
 	var e pipeline.Event
 	if err := json.Unmarshal([]byte(i.text("event")), &e); err != nil || e.Pipeline != name || e.Kind != pipeline.BuildDecided {
-		return pipeline.Event{}, false
+		return pipeline.Event{}, pipeline.Record{}, false
 	}
 	r, ok := soleDecision(e)
-	return e, ok && skRecord(r.Key) == i.text("sk") && string(r.Doc) == i.text("doc")
+	return e, r, ok
 }
 
 func denied(err error) bool {
@@ -86,41 +91,58 @@ func (d *Dynamo) decide(ctx context.Context, b pipeline.Batch) error {
 	if !ok {
 		return pipeline.Errorf(pipeline.CodeInvalid, opDecide, "event %q is no decision", e.Kind)
 	}
-	id, pk, sk := rand.Text(), pkDecisions(b.Pipeline), skRecord(r.Key)
-	put := &types.Put{TableName: aws.String(d.Table), Item: item{
-		"doc": text(string(r.Doc)), "version": number(d.Now().UnixNano()), "kind": text(string(r.Kind)), "id": text(r.ID), "event": text(string(body)), "tx": text(id),
-	}.at(pk, sk)}
-	if want, ok := b.Expect[r.Key]; ok {
-		put.ConditionExpression, put.ExpressionAttributeValues = aws.String("version = :expected"), item{":expected": number(want)}
+	id := rand.Text()
+	return poll.Until(ctx, contention, func(ctx context.Context) (poll.Probe, error) {
+		head, err := d.get(ctx, pkDecisions(b.Pipeline), skPending)
+		if err != nil {
+			return poll.Probe{}, err
+		}
+		done, err := d.leave(ctx, b, r, body, head.int("n"), id)
+		return poll.Probe{Done: done, State: "another was first"}, err
+	})
+}
+
+// leave writes a decision and its event, after n others. It gives false where another
+// was first. The ID tells it from one of another writer.
+func (d *Dynamo) leave(ctx context.Context, b pipeline.Batch, r pipeline.Record, event []byte, n int64, id string) (bool, error) {
+	pk, sk, w := pkDecisions(b.Pipeline), skRecord(r.Key), newWrites()
+	left := w.at(pk, skLeft(n+1))
+	left.item, left.condition = item{"event": text(string(event)), "tx": text(id)}.at(pk, skLeft(n+1)), "attribute_not_exists(pk)"
+	taken := w.at(pk, sk)
+	taken.item = item{"doc": text(string(r.Doc)), "version": number(d.Now().UnixNano()), "kind": text(string(r.Kind)), "id": text(r.ID)}.at(pk, sk)
+	want, expected := b.Expect[r.Key]
+	if expected {
+		taken.condition, taken.values = "version = :expected", item{":expected": number(want)}
 		if want == 0 {
-			put.ConditionExpression, put.ExpressionAttributeValues = aws.String("attribute_not_exists(pk)"), nil
+			taken.condition, taken.values = "attribute_not_exists(pk)", nil
 		}
 	}
-	_, err = d.Client.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: []types.TransactWriteItem{
-		{Put: put},
-		{Update: &types.Update{TableName: aws.String(d.Table), Key: keyOf(pk, skPending), UpdateExpression: aws.String("ADD n :one"), ExpressionAttributeValues: item{":one": number(1)}}},
-	}})
-	if err == nil {
-		return nil
-	}
-	if denied(err) {
-		return pipeline.Errorf(pipeline.CodeNotAllowed, opDecide, "AWS does not let you decide: %w", err).
+	// Its condition is that of the event, whose number no other can have.
+	w.at(pk, skPending).item = item{"n": number(n + 1)}.at(pk, skPending)
+	_, err := d.Client.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: w.transact(d.Table)})
+	var cancelled *types.TransactionCanceledException
+	switch {
+	case err == nil:
+		return true, nil
+	case denied(err):
+		return false, pipeline.Errorf(pipeline.CodeNotAllowed, opDecide, "AWS does not let you decide: %w", err).
 			WithHint("Take the role that may: the output ApproverRole of the stack that `penstock bootstrap` made.")
 	}
-	found, read := d.get(ctx, pk, sk)
-	if read == nil && found.text("tx") == id { // the answer alone was lost
-		return nil
+	if there, read := d.get(ctx, pk, skLeft(n+1)); read == nil && there.text("tx") == id { // the answer alone was lost
+		return true, nil
 	}
-	var cancelled *types.TransactionCanceledException
-	if want := b.Expect[r.Key]; read == nil && errors.As(err, &cancelled) && found.int("version") != want {
-		return conflict(r.Key, want, found.int("version"))
+	if !errors.As(err, &cancelled) {
+		return false, unlessBusy(err)
 	}
-	return err
+	if found, read := d.get(ctx, pk, sk); expected && read == nil && found.int("version") != want {
+		return false, conflict(r.Key, want, found.int("version"))
+	}
+	return false, refused(cancelled)
 }
 
 // decisions reads a pipeline's decisions, in the order of their versions.
 func (d *Dynamo) decisions(ctx context.Context, name string) (list []item, err error) {
-	err = d.each(ctx, query{pk: pkDecisions(name)}, func(i item) (bool, error) {
+	err = d.each(ctx, query{pk: pkDecisions(name), before: skLeft(0)}, func(i item) (bool, error) {
 		if i.text("sk") != skPending {
 			list = append(list, i)
 		}
@@ -159,31 +181,19 @@ func (d *Dynamo) heads(ctx context.Context, name string) (head item, pending int
 // absorb puts the events of pending decisions into the history. It gives false where
 // another writer was first.
 func (d *Dynamo) absorb(ctx context.Context, name string, head item, pending int64) (bool, error) {
-	list, err := d.decisions(ctx, name)
-	if err != nil {
-		return false, err
-	}
-	view, _, err := d.view(ctx, name)
-	if err != nil {
-		return false, err
-	}
-	known := map[pipeline.Key]string{}
-	for _, r := range view {
-		known[r.Key] = string(r.Doc)
-	}
-	t := &transaction{id: rand.Text(), batch: pipeline.Batch{Pipeline: name}, fence: -1, absorbing: true, absorbs: pending}
-	for _, i := range list {
-		key := pipeline.Key{Kind: pipeline.RecordKind(i.text("kind")), ID: i.text("id")}
-		if i.text("event") == "" || known[key] == i.text("doc") {
-			continue
-		}
-		if len(t.batch.Events) == maxAbsorbed {
-			t.absorbs = 0 // there are more
-			break
-		}
-		if e, ok := pendingEvent(name, i); ok { // Verify names what is none
+	t := &transaction{id: rand.Text(), batch: pipeline.Batch{Pipeline: name}, fence: -1, absorbing: true}
+	err := d.each(ctx, query{pk: pkDecisions(name), after: skLeft(head.int("absorbed"))}, func(i item) (bool, error) {
+		if e, _, ok := leftEvent(name, i); ok { // Verify names what is none
 			t.batch.Events = append(t.batch.Events, e)
 		}
+		t.absorbs++
+		return t.absorbs < maxAbsorbed, nil
+	})
+	if err != nil {
+		return false, err
+	}
+	if t.absorbs == 0 { // counted, and not there
+		t.absorbs = pending
 	}
 	w := newWrites()
 	if err := d.seal(ctx, t, head, w); err != nil {
@@ -209,27 +219,37 @@ func deciding(view []pipeline.Record, decisions []item) []pipeline.Record {
 
 // verifyDecisions checks that the history has the decisions that count, but for
 // pending ones, and no other.
-func (d *Dynamo) verifyDecisions(ctx context.Context, name string, view []pipeline.Record) error {
+func (d *Dynamo) verifyDecisions(ctx context.Context, name string, view []pipeline.Record, head item) error {
 	list, err := d.decisions(ctx, name)
 	if err != nil {
 		return err
 	}
-	known := map[string]string{}
+	said := map[string]string{} // what the events say, and those that are pending
 	for _, r := range view {
 		if r.Kind == pipeline.RecordDecision {
-			known[r.ID] = string(r.Doc)
+			said[r.ID] = string(r.Doc)
 		}
+	}
+	err = d.each(ctx, query{pk: pkDecisions(name), after: skLeft(0)}, func(i item) (bool, error) {
+		_, r, ok := leftEvent(name, i)
+		if !ok {
+			return false, d.damaged(opVerify, "%q: %s was left as a decision, and is none", name, i.text("sk"))
+		}
+		if i.text("sk") > skLeft(head.int("absorbed")) {
+			said[r.ID] = string(r.Doc)
+		}
+		return true, nil
+	})
+	if err != nil {
+		return err
 	}
 	for _, i := range list {
-		doc, ok := known[i.text("id")]
-		if _, pending := pendingEvent(name, i); doc != i.text("doc") && !pending {
-			return d.damaged(opVerify, "%q: the decision on %q is not what the events say", name, i.text("id"))
+		if id := i.text("id"); said[id] != i.text("doc") {
+			return d.damaged(opVerify, "%q: the decision on %q is not what the events say", name, id)
 		}
-		if ok {
-			delete(known, i.text("id"))
-		}
+		delete(said, i.text("id"))
 	}
-	for id := range known {
+	for id := range said {
 		return d.damaged(opVerify, "%q: the events have a decision on %q that nobody took who may decide", name, id)
 	}
 	return nil

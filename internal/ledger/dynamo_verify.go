@@ -75,7 +75,7 @@ func (d *Dynamo) verify(ctx context.Context, name string) (n int64, err error) {
 	if err := d.verifyView(ctx, name, records, bodies, versions); err != nil {
 		return n, err
 	}
-	return n, d.verifyDecisions(ctx, name, records)
+	return n, d.verifyDecisions(ctx, name, records, head)
 }
 
 // verifyEvent checks that an item is event number want, sealed after prev.
