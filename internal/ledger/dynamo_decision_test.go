@@ -260,6 +260,43 @@ func TestPendingDecisionThatIsNotUTF8(t *testing.T) {
 	}
 }
 
+// Whatever request fails, before or after it took effect: the decision is there once or
+// not at all, and what comes after is whole.
+func TestFaultsOfDecisions(t *testing.T) {
+	t.Parallel()
+	for _, after := range []bool{false, true} {
+		for k := 1; k <= 6; k++ {
+			t.Run(fmt.Sprintf("request %d after %v", k, after), func(t *testing.T) {
+				t.Parallel()
+				c, o := newTable(t)
+				approver, deployer := openTable(t, as(c, o, decisions, none)), openTable(t, as(c, o, other, all))
+				if _, err := deployer.Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{build("b-1")}}); err != nil {
+					t.Fatal(err)
+				}
+				c.Fail(cloudtest.Fault{Service: "dynamodb", Nth: k, Code: "InternalServerError", Status: 500, After: after})
+				_, decided := approver.Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{decides("b-1", pipeline.Approved, "ada")}})
+				_, built := deployer.Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{build("b-2")}})
+				c.Mend()
+				want := int64(1)
+				for _, err := range []error{decided, built} {
+					if err == nil {
+						want++
+					}
+				}
+				if _, err := deployer.Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{build("b-3")}}); err != nil {
+					t.Fatal(err)
+				}
+				n, err := deployer.Verify(t.Context(), "shop")
+				head, _ := deployer.Head(t.Context(), "shop")
+				st, _ := deployer.State(t.Context(), "shop")
+				if err != nil || n != want+1 || head != n || (len(st.Decisions) == 1) != (decided == nil) {
+					t.Errorf("decided: %v, built: %v: %d events, the head %d, %d decisions, %v", decided, built, n, head, len(st.Decisions), err)
+				}
+			})
+		}
+	}
+}
+
 // Who may write what the launcher's role may launches, under a lease, and neither decides
 // nor defines a pipeline.
 func TestLauncherOfTheLedger(t *testing.T) {
