@@ -74,7 +74,7 @@ func must(t *testing.T, err error) {
 func TestBakedFiles(t *testing.T) {
 	t.Parallel()
 	c := cloudtest.New(t)
-	c.SetPace(cloudtest.Pace{Boot: 100 * time.Millisecond, Agent: 100 * time.Millisecond, Image: 100 * time.Millisecond})
+	c.SetPace(cloudtest.Pace{Boot: 3 * time.Second, Agent: 100 * time.Millisecond, Image: 100 * time.Millisecond})
 	machines, agent := ec2.NewFromConfig(c.Config()), ssm.NewFromConfig(c.Config())
 	first := run(t, machines, cloudtest.BaseImage, "one")
 	if again := run(t, machines, cloudtest.BaseImage, "one"); again != first {
