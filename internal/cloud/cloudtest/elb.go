@@ -4,9 +4,11 @@
 package cloudtest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"hash/fnv"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -87,6 +89,10 @@ func (a *account) deleteLaunchTemplate(r *request) answer {
 func (a *account) changeGroup(r *request) answer {
 	name := r.form.Get("AutoScalingGroupName")
 	a.mu.Lock()
+	if _, exists := a.groups[name]; exists && r.action == "CreateAutoScalingGroup" { // moto would replace it
+		a.mu.Unlock()
+		return r.fail(http.StatusBadRequest, "AlreadyExists", "AutoScalingGroup by this name already exists - A group with the name "+name+" already exists")
+	}
 	for _, by := range []string{"LaunchTemplate.LaunchTemplateId", "LaunchTemplate.LaunchTemplateName"} {
 		if t, ok := a.templates[r.form.Get(by)]; ok {
 			a.groups[name] = t
@@ -104,6 +110,9 @@ func (a *account) changeGroup(r *request) answer {
 	}
 	a.mu.Lock()
 	from, before := a.groups[name], a.members[name]
+	if r.action == "DeleteAutoScalingGroup" {
+		delete(a.groups, name)
+	}
 	a.members[name] = nil
 	for id := range alive {
 		a.members[name] = append(a.members[name], id)
@@ -111,6 +120,7 @@ func (a *account) changeGroup(r *request) answer {
 	a.mu.Unlock()
 	for _, id := range before {
 		if i := a.instance(id); i != nil && !alive[id] {
+			i.drain() // as AWS does with what is behind a load balancer
 			i.halt(true)
 		}
 	}
@@ -161,7 +171,7 @@ func (a *account) target(arn string) target {
 
 func (a *account) healthy(ctx context.Context, group, id string) bool {
 	i, t := a.instance(id), a.target(group)
-	if i == nil || i.state() != "" {
+	if i == nil || i.state() != "" || i.drains() {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
@@ -293,6 +303,13 @@ func (l *listener) close() { _ = l.server.Close() }
 
 // ServeHTTP forwards a request to a healthy target of a target group, chosen by weight.
 func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// The whole request is taken first: a service may answer before it has read it.
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	group := l.choose()
 	var healthy []string
 	for _, id := range l.account.registered(r, group) {

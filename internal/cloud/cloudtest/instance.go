@@ -33,6 +33,7 @@ type instance struct {
 	running    time.Time // from when on it is running
 	registered time.Time // from when on its agent answers
 	stopped    bool
+	draining   bool
 	terminated bool
 	booted     bool
 	services   map[string]context.CancelFunc
@@ -271,6 +272,28 @@ func (i *instance) halt(forever bool) {
 	if forever {
 		_ = os.RemoveAll(i.root)
 	}
+}
+
+// drain takes the instance from the load balancers, and gives what it has begun a
+// moment to end.
+func (i *instance) drain() {
+	i.mu.Lock()
+	i.draining = true
+	i.mu.Unlock()
+	select {
+	case <-i.account.ctx.Done():
+	case <-time.After(drainTime):
+	}
+}
+
+// drainTime is how long an instance that is taken from its load balancers may still
+// answer what it has begun.
+const drainTime = 300 * time.Millisecond
+
+func (i *instance) drains() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.draining
 }
 
 func (i *instance) wait() { i.active.Wait() }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
 	"time"
 
@@ -71,9 +72,16 @@ func invalid(hint, format string, args ...any) error {
 	return pipeline.Errorf(pipeline.CodeInvalid, opPrepare, format, args...).WithHint("%s", hint)
 }
 
+// validID is what names load balancers, target groups and schedules.
+var validID = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,22}[A-Za-z0-9])?$`)
+
 // checkRequest refuses what can't be launched.
 func (p *Platform) checkRequest(r pipeline.FleetRequest) error {
 	switch {
+	case !validID.MatchString(r.Environment) || !validID.MatchString(r.Fleet):
+		return invalid("This is a mistake in Penstock: please report it.", "the IDs %q and %q of environment and fleet can't name things on AWS", r.Environment, r.Fleet)
+	case r.Port < 0 || r.Port >= 65535:
+		return invalid("Set environment.port to a port from 1 to 65534: the one above it is needed, too.", "environment.port %d", r.Port)
 	case r.Instances < 1:
 		return invalid("Set instances to 1 or more.", "a fleet of %d instances", r.Instances)
 	case r.Service.Start == "":
@@ -135,7 +143,7 @@ func (p *Platform) prepareInstance(ctx context.Context, r pipeline.FleetRequest)
 		return pipeline.Fleet{}, err
 	}
 	if first {
-		if err := p.ready(ctx, id, r); err != nil {
+		if err := p.ready(ctx, i, r); err != nil {
 			return pipeline.Fleet{}, err
 		}
 	}
@@ -143,8 +151,18 @@ func (p *Platform) prepareInstance(ctx context.Context, r pipeline.FleetRequest)
 	return f, p.awaitHealthy(ctx, id, f.Endpoint, r.Service.HealthCheck)
 }
 
-// ready does on an instance what comes before the service serves, and starts it.
-func (p *Platform) ready(ctx context.Context, id string, r pipeline.FleetRequest) error {
+// ready does on an instance what comes before the service serves, once, and starts it.
+func (p *Platform) ready(ctx context.Context, i types.Instance, r pipeline.FleetRequest) error {
+	if tag(i.Tags, tagReady) == "true" {
+		return nil
+	}
+	if err := p.readyOnce(ctx, aws.ToString(i.InstanceId), r); err != nil {
+		return err
+	}
+	return p.home().tag(ctx, opPrepare, idsOf([]types.Instance{i}), map[string]string{tagReady: "true"})
+}
+
+func (p *Platform) readyOnce(ctx context.Context, id string, r pipeline.FleetRequest) error {
 	if r.Artifact != "" {
 		if err := p.install(ctx, id, r); err != nil {
 			return err
@@ -281,12 +299,22 @@ func (p *Platform) Discard(ctx context.Context, environment, fleet string) error
 // Resize changes the number of instances that serve.
 func (p *Platform) Resize(ctx context.Context, environment string, instances int) error {
 	const op = "resize environment"
+	if instances < 1 {
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "instances %d is less than 1", instances).WithHint("Set instances to 1 or more.")
+	}
 	lb, err := p.balancer(ctx, environment)
 	switch {
 	case err != nil:
 		return err
 	case lb != nil:
 		return p.resizeGroup(ctx, environment, instances)
+	}
+	list, err := p.ofEnvironment(ctx, environment)
+	switch {
+	case err != nil:
+		return err
+	case len(list) == 0:
+		return pipeline.Errorf(pipeline.CodeNotFound, op, "environment %s is gone", environment).WithHint("Apply again, which restores it.")
 	case instances != 1:
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "environment %s has no load balancer, and can't have %d instances", environment, instances).
 			WithHint("Destroy it and launch it anew with that number.")

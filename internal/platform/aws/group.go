@@ -129,13 +129,13 @@ func (p *Platform) readyGroup(ctx context.Context, r pipeline.FleetRequest) erro
 	if !migrate && !seed && r.DataFrom == "" {
 		return nil
 	}
-	var first string
+	var first types.Instance
 	err := p.wait(ctx, "the first instance of "+groupName(r.Fleet), startLimit, func(ctx context.Context) (poll.Probe, error) {
 		list, err := p.ofEnvironment(ctx, r.Environment, filter("tag:"+tagFleet, r.Fleet))
 		if err != nil || len(list) == 0 {
 			return poll.Probe{State: "no instance yet"}, errors.Join(err, p.failedActivity(ctx, r.Fleet))
 		}
-		first = aws.ToString(list[0].InstanceId)
+		first = list[0]
 		return poll.Probe{Done: true}, nil
 	})
 	if err != nil {

@@ -5,6 +5,7 @@ package aws
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net/http"
 	"os"
@@ -162,22 +163,23 @@ func (b *bed) request(environment, fleet, image string) pipeline.FleetRequest {
 
 // wantNothing asserts that of an environment nothing is left.
 func (b *bed) wantNothing() {
+	ctx := context.WithoutCancel(b.Context()) // also from a cleanup
 	b.Helper()
 	if left := b.cloud.Running(); len(left) > 0 {
 		b.Errorf("instances are left: %v", left)
 	}
-	templates, err := b.ec2.DescribeLaunchTemplates(b.Context(), &ec2.DescribeLaunchTemplatesInput{})
+	templates, err := b.ec2.DescribeLaunchTemplates(ctx, &ec2.DescribeLaunchTemplatesInput{})
 	b.must(err)
-	lbs, err := b.balancers.DescribeLoadBalancers(b.Context(), &elb.DescribeLoadBalancersInput{})
+	lbs, err := b.balancers.DescribeLoadBalancers(ctx, &elb.DescribeLoadBalancersInput{})
 	b.must(err)
-	targets, err := b.balancers.DescribeTargetGroups(b.Context(), &elb.DescribeTargetGroupsInput{})
+	targets, err := b.balancers.DescribeTargetGroups(ctx, &elb.DescribeTargetGroupsInput{})
 	b.must(err)
-	schedules, err := b.scheduler.ListSchedules(b.Context(), &scheduler.ListSchedulesInput{})
+	schedules, err := b.scheduler.ListSchedules(ctx, &scheduler.ListSchedulesInput{})
 	b.must(err)
 	if n := len(templates.LaunchTemplates) + len(lbs.LoadBalancers) + len(targets.TargetGroups) + len(schedules.Schedules); n > 0 {
 		b.Errorf("left: templates %v, load balancers %v, target groups %v, schedules %v", templates.LaunchTemplates, lbs.LoadBalancers, targets.TargetGroups, schedules.Schedules)
 	}
-	objects, err := b.s3.ListObjectsV2(b.Context(), &s3.ListObjectsV2Input{Bucket: aws.String(b.Settings.Bucket)})
+	objects, err := b.s3.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: aws.String(b.Settings.Bucket)})
 	b.must(err)
 	for _, o := range objects.Contents {
 		if strings.HasPrefix(aws.ToString(o.Key), filesPrefix) {

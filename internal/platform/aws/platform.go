@@ -128,6 +128,7 @@ const (
 	tagExpires     = "penstock:expires"     // RFC 3339
 	tagPort        = "penstock:port"        // that the service listens on
 	tagKept        = "penstock:kept"        // RFC 3339: until when a fleet is kept for a rollback; empty where it is not
+	tagReady       = "penstock:ready"       // true on an instance on which what comes before the service has been done
 	tagInstalled   = "penstock:installed"   // true on an instance on which an artifact was installed
 
 	roleBuilder  = "builder"

@@ -59,7 +59,7 @@ func userData(deadline time.Duration, env map[string]string, port int, start boo
 
 // variables gives the shell lines that a command of the service begins with.
 func variables() string {
-	return fmt.Sprintf(`export PENSTOCK_ROOT="$root%s" PENSTOCK_DATA="$root%s" HOST="${PENSTOCK_HOST-0.0.0.0}"
+	return fmt.Sprintf(`export PENSTOCK_ROOT="$root%s" PENSTOCK_DATA="$root%s" HOST="${PENSTOCK_HOST-0.0.0.0}" PENSTOCK_INSTANCE="${PENSTOCK_HOST-$(hostname)}"
 if [ -e "$root%s" ]; then . "$root%[3]s"; fi
 mkdir -p "$PENSTOCK_ROOT" "$PENSTOCK_DATA"
 cd "$PENSTOCK_ROOT"

@@ -255,7 +255,7 @@ func testConcurrent(s *suite) {
 	const n = 4
 	requests := make([]pipeline.FleetRequest, n)
 	for i := range n {
-		requests[i] = s.request(fmt.Sprintf("e-%d", i), "f-1", fmt.Sprint(i))
+		requests[i] = s.request(fmt.Sprintf("e-%d", i), fmt.Sprintf("f-%d", i), fmt.Sprint(i))
 	}
 	errs := make([]error, n)
 	var all sync.WaitGroup

@@ -38,6 +38,9 @@ import (
 type Subject struct {
 	Platform pipeline.Platform
 	Start    string // the command line that makes an instance run Serve
+	Base     string // image that instances are made from; empty: an empty root
+	// Lacks names the tests of what the platform does not have, with the reason.
+	Lacks map[string]string
 }
 
 // Run tests a platform. open gives a new one for each test, and checks in a cleanup
@@ -56,6 +59,9 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			s := &suite{T: t, Subject: open(t)}
+			if why := s.Lacks[test.name]; why != "" {
+				t.Skip(why)
+			}
 			t.Cleanup(s.endAll)
 			test.run(s)
 		})
@@ -143,7 +149,7 @@ func (s *suite) file(text string) string {
 func (s *suite) request(environment, fleet, version string) pipeline.FleetRequest {
 	s.Helper()
 	return pipeline.FleetRequest{
-		Environment: environment, Fleet: fleet, Instances: 1, Artifact: s.file(version),
+		Environment: environment, Fleet: fleet, Image: s.Base, Instances: 1, Artifact: s.file(version),
 		Service: pipeline.Service{
 			Install: `cp "$PENSTOCK_ARTIFACT" version`, Start: s.Start, Port: 8080,
 			Migrate:     `cat version >>"$PENSTOCK_DATA/migrations"`,

@@ -1,0 +1,96 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package aws
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/platformtest"
+)
+
+// lasting is the platform as a pipeline has it that goes to production: what is to be
+// installed is baked first, and every fleet is one of a lasting environment.
+type lasting struct {
+	*bed
+	mu     sync.Mutex
+	images map[string]string      // by what was installed
+	leases map[string]*sync.Mutex // by environment: the engine lets one at a time work on one
+}
+
+// Prepare implements pipeline.Platform.
+func (l *lasting) Prepare(ctx context.Context, r pipeline.FleetRequest) (pipeline.Fleet, error) {
+	if r.Lasting = true; r.Artifact != "" && r.Service.Start != "" {
+		image, err := l.baked(ctx, r)
+		if err != nil {
+			return pipeline.Fleet{}, err
+		}
+		r.Image, r.Artifact = image, ""
+	}
+	l.mu.Lock()
+	lease := l.leases[r.Environment]
+	if lease == nil {
+		lease = &sync.Mutex{}
+		l.leases[r.Environment] = lease
+	}
+	l.mu.Unlock()
+	lease.Lock()
+	defer lease.Unlock()
+	return l.Platform.Prepare(ctx, r)
+}
+
+func (l *lasting) baked(ctx context.Context, r pipeline.FleetRequest) (string, error) {
+	artifact, err := os.ReadFile(r.Artifact)
+	if err != nil {
+		return "", err
+	}
+	key := fmt.Sprintf("%x", sha256.Sum256([]byte(string(artifact)+r.Service.Install+r.Image)))[:16]
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.images[key] != "" {
+		return l.images[key], nil
+	}
+	b := pipeline.FleetRequest{
+		Environment: "e-bake-" + key, Fleet: "f-bake-" + key, Image: r.Image, Instances: 1, Artifact: r.Artifact, Log: r.Log,
+		Service: pipeline.Service{Install: r.Service.Install, Start: platformtest.Start(), Port: 8080},
+	}
+	if _, err := l.Platform.Prepare(ctx, b); err != nil {
+		return "", err
+	}
+	image, err := l.Platform.Bake(ctx, pipeline.BakeRequest{Token: "r-" + key, Key: "r-" + key, Name: key, Environment: b.Environment, Log: r.Log})
+	if err != nil {
+		return "", err
+	}
+	l.images[key] = image.ID
+	return image.ID, l.Platform.Destroy(ctx, b.Environment)
+}
+
+const (
+	noSecrets     = "instances that start later would not have them"
+	noData        = "data on instances goes with them"
+	noDirectories = "an AMI is not made from a directory"
+)
+
+// TestPlatform takes lasting environments through what every platform promises. What
+// single instances promise is tested beside them: they have no endpoint that stays.
+func TestPlatform(t *testing.T) {
+	platformtest.Run(t, func(t *testing.T) platformtest.Subject {
+		b := newBed(t)
+		t.Cleanup(b.wantNothing)
+		return platformtest.Subject{
+			Platform: &lasting{bed: b, images: map[string]string{}, leases: map[string]*sync.Mutex{}}, Start: platformtest.Start(), Base: b.base(),
+			Lacks: map[string]string{
+				"Variables": noSecrets, "Exec": noSecrets, "Data": noData, "DataFrom": noData,
+				"BakeTree": noDirectories, "BakeEnvironment": noDirectories, "BakeFails": noDirectories, "Images": noDirectories,
+				"FailedCommand": "nothing is installed on a lasting fleet", "Cancel": "nothing is installed on a lasting fleet",
+				"Expire": "AWS forgets what has ended: the engine knows by the time that it did",
+			},
+		}
+	})
+}
