@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"regexp"
 	"slices"
 	"time"
@@ -72,6 +73,11 @@ func invalid(hint, format string, args ...any) error {
 	return pipeline.Errorf(pipeline.CodeInvalid, opPrepare, format, args...).WithHint("%s", hint)
 }
 
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
 // validID is what names load balancers, target groups and schedules.
 var validID = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,22}[A-Za-z0-9])?$`)
 
@@ -82,6 +88,8 @@ func (p *Platform) checkRequest(r pipeline.FleetRequest) error {
 		return invalid("This is a mistake in Penstock: please report it.", "the IDs %q and %q of environment and fleet can't name things on AWS", r.Environment, r.Fleet)
 	case r.Port < 0 || r.Port >= 65535:
 		return invalid("Set environment.port to a port from 1 to 65534: the one above it is needed, too.", "environment.port %d", r.Port)
+	case r.Artifact != "" && !exists(r.Artifact):
+		return pipeline.Errorf(pipeline.CodeNotFound, opPrepare, "there is no artifact %s", r.Artifact).WithHint("Apply again, which fetches it.")
 	case r.Instances < 1:
 		return invalid("Set instances to 1 or more.", "a fleet of %d instances", r.Instances)
 	case r.Service.Start == "":

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestPlatform(t *testing.T) {
-	platformtest.Run(t, func(t *testing.T) platformtest.Subject {
+	platformtest.Run(t, nil, func(t *testing.T) platformtest.Subject {
 		return platformtest.Subject{Platform: open(t), Start: platformtest.Start()}
 	})
 }

@@ -119,7 +119,7 @@ func testFailedCommand(s *suite) {
 		"service.migrate": func(v *pipeline.Service) { v.Migrate = "echo oops; exit 7" },
 		"service.seed":    func(v *pipeline.Service) { v.Seed = "echo oops; exit 7" },
 	} {
-		r := s.request("e-1", "f-1", "one")
+		r := s.request("e-1", "f-"+what[len("service."):], "one")
 		r.Migrate, r.Seed = true, true
 		change(&r.Service)
 		_, err := s.Platform.Prepare(s.Context(), r)
@@ -133,11 +133,11 @@ func testFailedCommand(s *suite) {
 			s.Errorf("after a failed launch: %+v", d)
 		}
 	}
-	r := s.request("e-1", "f-1", "one")
+	r := s.request("e-1", "f-2", "one")
 	r.Artifact += ".none"
 	_, err := s.Platform.Prepare(s.Context(), r)
 	s.wantCode(err, pipeline.CodeNotFound)
-	r = s.request("e-1", "f-1", "one")
+	r = s.request("e-1", "f-3", "one")
 	r.Image = "img-0000000000000000"
 	_, err = s.Platform.Prepare(s.Context(), r)
 	s.wantCode(err, pipeline.CodeNotFound)
@@ -175,7 +175,7 @@ func testFailedFleet(s *suite) {
 // A cancelled Prepare leaves nothing, and leaves what served.
 func testCancel(s *suite) {
 	for _, begun := range []string{"installing", "starting"} {
-		r := s.request("e-1", "f-1", "one")
+		r := s.request("e-1", "f-"+begun, "one")
 		if begun == "installing" {
 			r.Service.Install = "echo installing; sleep 300"
 		} else {
