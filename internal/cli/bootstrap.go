@@ -4,20 +4,17 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
 
-	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/bootstrap"
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
-	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
 type bootstrapOptions struct {
@@ -26,16 +23,11 @@ type bootstrapOptions struct {
 	parameters             bootstrap.Parameters
 	yes, dryRun, destroy   bool
 
-	terminal func() bool     // whether somebody can be asked
-	inUse    bootstrap.InUse // what --destroy asks first
+	inUse bootstrap.InUse // what --destroy asks first
 }
 
 func newBootstrap(f *factory, runF func(context.Context, *bootstrapOptions) error) *cobra.Command {
 	o := &bootstrapOptions{factory: f}
-	o.terminal = func() bool {
-		in, ok := f.In.(*os.File)
-		return ok && isatty.IsTerminal(in.Fd())
-	}
 	o.inUse = o.pipelines
 	if runF == nil {
 		runF = runBootstrap
@@ -127,9 +119,10 @@ func (o *bootstrapOptions) complete(c *cobra.Command) error {
 }
 
 func runBootstrap(ctx context.Context, o *bootstrapOptions) error {
-	if !o.yes && !o.dryRun && !o.terminal() {
-		return pipeline.Errorf(pipeline.CodeInvalid, "bootstrap", "there is no terminal to ask at").
-			WithHint("Say --yes to go ahead, or --dry-run to see the changes.")
+	if !o.dryRun {
+		if err := o.canAsk("bootstrap", o.yes); err != nil {
+			return err
+		}
 	}
 	c, err := cloud.Load(ctx, cloud.Options{Region: o.region, Profile: o.profile})
 	if err != nil {
@@ -166,7 +159,7 @@ func (o *bootstrapOptions) deploy(ctx context.Context, s *bootstrap.Stack, where
 		return o.printJSON(planned)
 	}
 	if !none {
-		if err := o.ask(ctx, "Make these changes"); err != nil {
+		if err := o.ask(ctx, "bootstrap", o.yes, "Make these changes"); err != nil {
 			return errors.Join(err, changes.Discard(context.WithoutCancel(ctx)))
 		}
 		if err := changes.Apply(ctx, o.progress); err != nil {
@@ -244,7 +237,7 @@ func (o *bootstrapOptions) pipelines(ctx context.Context, _ string) (_ []string,
 }
 
 func (o *bootstrapOptions) remove(ctx context.Context, s *bootstrap.Stack, where string) error {
-	if err := o.ask(ctx, "Remove "+where); err != nil {
+	if err := o.ask(ctx, "bootstrap", o.yes, "Remove "+where); err != nil {
 		return err
 	}
 	kept, err := s.Delete(ctx, o.inUse, o.progress)
@@ -261,28 +254,6 @@ func (o *bootstrapOptions) remove(ctx context.Context, s *bootstrap.Stack, where
 		}
 	}
 	return nil
-}
-
-// ask asks for consent; an answer other than yes is CodeCancelled.
-func (o *bootstrapOptions) ask(ctx context.Context, question string) error {
-	if o.yes {
-		return nil
-	}
-	fmt.Fprintf(o.Err, "%s? [y/N] ", question)
-	answers := make(chan string, 1)
-	go func() {
-		line, _ := bufio.NewReader(o.In).ReadString('\n') // what ends without an answer is a no
-		answers <- strings.ToLower(strings.TrimSpace(line))
-	}()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case answer := <-answers:
-		if answer == "y" || answer == "yes" {
-			return nil
-		}
-	}
-	return pipeline.Errorf(pipeline.CodeCancelled, "bootstrap", "nothing was changed, as you did not say yes")
 }
 
 // progress tells of an event.

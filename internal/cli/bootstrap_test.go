@@ -117,7 +117,7 @@ func runBootstrapTest(typed string, inUse []string, given ...string) (status int
 	f, _, _ := testFactory()
 	f.Streams = Streams{strings.NewReader(typed), &o, &e}
 	c := newBootstrap(f, func(ctx context.Context, o *bootstrapOptions) error {
-		o.terminal = func() bool { return typed != "" }
+		o.factory.terminal = func() bool { return typed != "" }
 		o.inUse = func(context.Context, string) ([]string, error) { return inUse, nil }
 		return runBootstrap(ctx, o)
 	})

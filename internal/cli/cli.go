@@ -99,6 +99,8 @@ type factory struct {
 	aws     app.AWS // what flags say of it
 	json    bool
 	now     func() time.Time
+	// terminal tells whether somebody can be asked; nil looks at In.
+	terminal func() bool
 }
 
 // open opens the stack on AWS that a flag or the environment names, else the data
@@ -187,7 +189,7 @@ func newRoot(f *factory) *cobra.Command {
 	root.AddCommand(
 		newStatus(f, nil), newBuilds(f, nil), newRuns(f, nil), newLogs(f, nil),
 		newJudge(f, pipeline.Approved, nil), newJudge(f, pipeline.Rejected, nil), newPromote(f, nil),
-		newGC(f, nil), newLedger(f), newBootstrap(f, nil), newLoad(f), newVersion(f),
+		newEnv(f), newGC(f, nil), newLedger(f), newBootstrap(f, nil), newLoad(f), newVersion(f),
 	)
 	for _, c := range root.Commands() {
 		c.Long = strings.TrimSpace(c.Long) + "\n\n" + exitHelp

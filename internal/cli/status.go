@@ -147,12 +147,24 @@ func describeStatus(e *engine.Engine, st *pipeline.State) statusPipeline {
 		p.Images = append(p.Images, statusImage{Name: r.Name, Image: r.Image, Baked: st.Images[r.Image].CreatedAt})
 	}
 	for _, env := range slices.SortedFunc(maps.Values(st.Environments), func(a, b pipeline.Environment) int { return cmp.Compare(a.ID, b.ID) }) {
-		p.Environments = append(p.Environments, statusEnvironment{
-			ID: env.ID, Name: env.Name, Purpose: env.Purpose, Owner: env.Owner, Build: env.Build,
-			Status: env.Status, Reason: env.Reason, Endpoint: env.Endpoint, Expires: env.ExpiresAt,
-		})
+		p.Environments = append(p.Environments, describeEnvironment(env))
 	}
 	return p
+}
+
+func describeEnvironment(env pipeline.Environment) statusEnvironment {
+	return statusEnvironment{
+		ID: env.ID, Name: env.Name, Purpose: env.Purpose, Owner: env.Owner, Build: env.Build,
+		Status: env.Status, Reason: env.Reason, Endpoint: env.Endpoint, Expires: env.ExpiresAt,
+	}
+}
+
+// ends says when an environment ends; empty where it does not, or has.
+func (f *factory) ends(env statusEnvironment) string {
+	if env.Expires.IsZero() || env.Status == pipeline.EnvExpired {
+		return ""
+	}
+	return "in " + span(env.Expires.Sub(f.now()))
 }
 
 func (o *statusOptions) printStatus(p statusPipeline) error {
@@ -171,15 +183,11 @@ func (o *statusOptions) printStatus(p statusPipeline) error {
 	fmt.Fprintln(o.Out)
 	t = newTable(o.Out, "ENVIRONMENT", "STATUS", "BUILD", "OWNER", "ENDS", "ENDPOINT")
 	for _, env := range p.Environments {
-		ends := ""
-		if !env.Expires.IsZero() && env.Status != pipeline.EnvExpired {
-			ends = "in " + span(env.Expires.Sub(o.now()))
-		}
 		where := env.Endpoint
 		if env.Status == pipeline.EnvKept {
 			where += "  kept after a failure; ends with the stage's next run, or `penstock gc --kept`"
 		}
-		t.row(env.Name, string(env.Status), env.Build, env.Owner, ends, where)
+		t.row(env.Name, string(env.Status), env.Build, env.Owner, o.ends(env), where)
 	}
 	return t.flush()
 }

@@ -5,6 +5,7 @@ package pipeline
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -266,12 +267,17 @@ func (s *State) missing(stage Stage, build string) []string {
 }
 
 // rejectedAt gives the stage, the given one or one above it, at which the build
-// stands rejected, or "".
+// stands rejected, or "". A person, who asks for a stage without a name, gets no build
+// that was rejected anywhere.
 func (s *State) rejectedAt(stage Stage, build string) string {
 	if s.Decisions[StageBuild(stage.Name, build)].Verdict == Rejected {
 		return stage.Name
 	}
-	for _, name := range s.Ancestors(stage.After) {
+	where := s.Ancestors(stage.After)
+	if stage.Name == "" {
+		where = slices.Sorted(maps.Keys(s.Stages))
+	}
+	for _, name := range where {
 		if s.Decisions[StageBuild(name, build)].Verdict == Rejected {
 			return name
 		}

@@ -1,0 +1,53 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package cli
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/mattn/go-isatty"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// canAsk refuses a command that has to ask and can't.
+func (f *factory) canAsk(op string, yes bool) error {
+	terminal := f.terminal
+	if terminal == nil {
+		terminal = func() bool {
+			in, ok := f.In.(*os.File)
+			return ok && isatty.IsTerminal(in.Fd())
+		}
+	}
+	if yes || terminal() {
+		return nil
+	}
+	return pipeline.Errorf(pipeline.CodeInvalid, op, "there is no terminal to ask at").WithHint("Say --yes to go ahead.")
+}
+
+// ask asks whether to go ahead, unless that was said already. A no is CodeCancelled.
+func (f *factory) ask(ctx context.Context, op string, yes bool, question string) error {
+	if yes {
+		return nil
+	}
+	fmt.Fprintf(f.Err, "%s? [y/N] ", question)
+	answers := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(f.In).ReadString('\n') // what ends without an answer is a no
+		answers <- strings.ToLower(strings.TrimSpace(line))
+	}()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case answer := <-answers:
+		if answer == "y" || answer == "yes" {
+			return nil
+		}
+	}
+	return pipeline.Errorf(pipeline.CodeCancelled, op, "nothing was changed, as you did not say yes")
+}

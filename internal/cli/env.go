@@ -1,0 +1,259 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package cli
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+const (
+	// configuredHere marks environments that the command launched: a configuration that
+	// wants one of the name has to import it.
+	configuredHere = "penstock env"
+
+	defaultTTL = 8 * time.Hour
+)
+
+type envOptions struct {
+	*factory
+	pipeline, name, build, instanceType string
+	ttl                                 time.Duration
+	yes                                 bool
+}
+
+func newEnv(f *factory) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "env",
+		Short: "Launch, list, extend and end self-service environments",
+		Long: "Launch, list, extend and end self-service environments: scaled down, each somebody's own, and ended by\n" +
+			"itself when its time is over. They are the same that penstock_self_service_env makes.",
+		Args: args(0, 0),
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(newEnvLaunch(f, nil), newEnvList(f, nil), newEnvExtend(f, nil), newEnvDestroy(f, nil))
+	for _, sub := range c.Commands() {
+		sub.Long = strings.TrimSpace(sub.Long) + "\n\n" + exitHelp
+	}
+	return c
+}
+
+func newEnvLaunch(f *factory, runF func(context.Context, *envOptions) error) *cobra.Command {
+	o := &envOptions{factory: f}
+	if runF == nil {
+		runF = runEnvLaunch
+	}
+	c := &cobra.Command{
+		Use:   "launch PIPELINE [NAME]",
+		Short: "Launch an environment of one's own",
+		Long: "Launch an environment with one instance of a build that passed acceptance; without --build the newest.\n" +
+			"Without NAME it has yours. One of that name is moved to the build, or launched again if it has ended.",
+		Args: args(1, 2),
+		RunE: func(c *cobra.Command, given []string) error {
+			o.pipeline, o.name = given[0], arg(given, 1)
+			return runF(c.Context(), o)
+		},
+	}
+	c.Flags().StringVar(&o.build, "build", "", "the build")
+	c.Flags().DurationVar(&o.ttl, "ttl", defaultTTL, "how long it lives")
+	c.Flags().StringVar(&o.instanceType, "instance-type", "", "the type of its instance, where the platform has types")
+	return c
+}
+
+func newEnvList(f *factory, runF func(context.Context, *envOptions) error) *cobra.Command {
+	o := &envOptions{factory: f}
+	if runF == nil {
+		runF = runEnvList
+	}
+	return &cobra.Command{
+		Use:   "list [PIPELINE]",
+		Short: "List self-service environments",
+		Long:  "List the self-service environments of a pipeline, or of all.",
+		Args:  args(0, 1),
+		RunE: func(c *cobra.Command, given []string) error {
+			o.pipeline = arg(given, 0)
+			return runF(c.Context(), o)
+		},
+	}
+}
+
+func newEnvExtend(f *factory, runF func(context.Context, *envOptions) error) *cobra.Command {
+	o := &envOptions{factory: f}
+	if runF == nil {
+		runF = runEnvExtend
+	}
+	c := &cobra.Command{
+		Use:   "extend PIPELINE NAME",
+		Short: "Let an environment live longer, or shorter",
+		Long:  "Set the time that an environment lives from now on. One that has ended is launched again.",
+		Args:  args(2, 2),
+		RunE: func(c *cobra.Command, given []string) error {
+			o.pipeline, o.name = given[0], given[1]
+			return runF(c.Context(), o)
+		},
+	}
+	c.Flags().DurationVar(&o.ttl, "ttl", defaultTTL, "how long it lives from now on")
+	return c
+}
+
+func newEnvDestroy(f *factory, runF func(context.Context, *envOptions) error) *cobra.Command {
+	o := &envOptions{factory: f}
+	if runF == nil {
+		runF = runEnvDestroy
+	}
+	c := &cobra.Command{
+		Use:   "destroy PIPELINE NAME",
+		Short: "End an environment with its data",
+		Long:  "End an environment with its data, after asking.",
+		Args:  args(2, 2),
+		RunE: func(c *cobra.Command, given []string) error {
+			o.pipeline, o.name = given[0], given[1]
+			return runF(c.Context(), o)
+		},
+	}
+	c.Flags().BoolVar(&o.yes, "yes", false, "don't ask")
+	return c
+}
+
+// ownName makes the name of an environment from that of its owner, as in
+// "assumed-role/launcher/ada".
+func ownName(actor string) string {
+	name := actor[strings.LastIndexAny(actor, `/\`)+1:]
+	name = strings.Trim(regexp.MustCompile(`[^a-z0-9]+`).ReplaceAllString(strings.ToLower(name), "-"), "-")
+	if name == "" || name[0] < 'a' {
+		name = "env-" + name
+	}
+	return strings.Trim(name[:min(len(name), 40)], "-")
+}
+
+// checkTTL refuses times that end nothing, or never.
+func (o *envOptions) checkTTL() error {
+	if o.ttl < time.Minute {
+		return &usageError{fmt.Errorf("--ttl %s is less than a minute", o.ttl)}
+	}
+	return nil
+}
+
+func runEnvLaunch(ctx context.Context, o *envOptions) error {
+	if err := o.checkTTL(); err != nil {
+		return err
+	}
+	return o.with(ctx, func(a *app.App) error {
+		if o.name == "" {
+			o.name = ownName(a.Engine.Holder.Actor)
+		}
+		fmt.Fprintf(o.Err, "Launching environment %s …\n", o.name)
+		return o.launch(ctx, a, engine.LaunchRequest{
+			Build: o.build, Spec: pipeline.EnvironmentSpec{Instances: 1, InstanceType: o.instanceType}, Create: true, Configured: configuredHere,
+		})
+	})
+}
+
+func runEnvExtend(ctx context.Context, o *envOptions) error {
+	if err := o.checkTTL(); err != nil {
+		return err
+	}
+	return o.with(ctx, func(a *app.App) error {
+		env, err := o.existing(ctx, a)
+		if err != nil {
+			return err
+		}
+		return o.launch(ctx, a, engine.LaunchRequest{Build: env.Build, Spec: env.Spec, Configured: env.Configured})
+	})
+}
+
+// launch launches or changes the environment, which lives for the TTL from now.
+func (o *envOptions) launch(ctx context.Context, a *app.App, r engine.LaunchRequest) error {
+	r.Pipeline, r.Name, r.TTL, r.Renew = o.pipeline, o.name, o.ttl, true
+	env, err := a.Engine.Launch(ctx, r)
+	if err != nil {
+		return err
+	}
+	if o.json {
+		return o.printJSON(describeEnvironment(env))
+	}
+	fmt.Fprintf(o.Out, "%s\n", env.Endpoint)
+	fmt.Fprintf(o.Err, "Environment %s runs build %s until %s.\n", env.Name, env.Build, env.ExpiresAt.Local().Format(time.DateTime))
+	return nil
+}
+
+// existing gives the environment that the command is about.
+func (o *envOptions) existing(ctx context.Context, a *app.App) (pipeline.Environment, error) {
+	states, err := selectPipelines(ctx, a, o.pipeline)
+	if err != nil {
+		return pipeline.Environment{}, err
+	}
+	env, ok := states[o.pipeline].PersonEnvironment(o.name)
+	if !ok {
+		return env, pipeline.Errorf(pipeline.CodeNotFound, "find environment", "pipeline %q has no self-service environment %q", o.pipeline, o.name).
+			WithHint("`penstock env list %s` lists them.", o.pipeline)
+	}
+	return env, nil
+}
+
+func runEnvDestroy(ctx context.Context, o *envOptions) error {
+	if err := o.canAsk("destroy environment", o.yes); err != nil {
+		return err
+	}
+	return o.with(ctx, func(a *app.App) error {
+		env, err := o.existing(ctx, a)
+		if err != nil {
+			return err
+		}
+		question := fmt.Sprintf("End environment %s of %s (build %s, %s) with its data", env.Name, env.Owner, env.Build, env.Status)
+		if err := o.ask(ctx, "destroy environment", o.yes, question); err != nil {
+			return err
+		}
+		if err := a.Engine.EndEnvironment(ctx, o.pipeline, o.name); err != nil {
+			return err
+		}
+		if o.json {
+			return o.printJSON(describeEnvironment(env))
+		}
+		fmt.Fprintf(o.Out, "Environment %s has ended.\n", env.Name)
+		return nil
+	})
+}
+
+// envRow is a self-service environment of a list.
+type envRow struct {
+	Pipeline string `json:"pipeline"`
+	statusEnvironment
+}
+
+func runEnvList(ctx context.Context, o *envOptions) error {
+	return o.with(ctx, func(a *app.App) error {
+		states, err := selectPipelines(ctx, a, o.pipeline)
+		if err != nil {
+			return err
+		}
+		rows := []envRow{}
+		for name, st := range states {
+			for _, env := range st.Environments {
+				if env.Purpose == pipeline.ForPerson {
+					rows = append(rows, envRow{name, describeEnvironment(env)})
+				}
+			}
+		}
+		slices.SortFunc(rows, func(a, b envRow) int { return strings.Compare(a.Pipeline+"/"+a.Name, b.Pipeline+"/"+b.Name) })
+		if o.json {
+			return o.printJSON(rows)
+		}
+		t := newTable(o.Out, "PIPELINE", "ENVIRONMENT", "STATUS", "BUILD", "OWNER", "ENDS", "ENDPOINT")
+		for _, r := range rows {
+			t.row(r.Pipeline, r.Name, string(r.Status), r.Build, r.Owner, o.ends(r.statusEnvironment), r.Endpoint)
+		}
+		return t.flush()
+	})
+}
