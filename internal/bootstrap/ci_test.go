@@ -168,12 +168,12 @@ func newOutside(t *testing.T, configuration string) *outside {
 	if program == "" {
 		var err error
 		if program, err = exec.LookPath("terraform"); err != nil {
-			t.Skip("there is no terraform: set TF_ACC_TERRAFORM_PATH")
+			t.Fatal("there is no terraform: run the tests with `make test`, which finds or installs one")
 		}
 	}
 	for _, tool := range []string{"git", "curl", "unzip", "sha256sum"} { // which the image of CodeBuild has
 		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("there is no %s", tool)
+			t.Fatalf("there is no %s: install it", tool)
 		}
 	}
 	binary, err := os.ReadFile(program)
