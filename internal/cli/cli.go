@@ -188,7 +188,7 @@ func newRoot(f *factory) *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		newStatus(f, nil), newBuilds(f, nil), newRuns(f, nil), newLogs(f, nil),
-		newJudge(f, pipeline.Approved, nil), newJudge(f, pipeline.Rejected, nil), newPromote(f, nil),
+		newJudge(f, pipeline.Approved, nil), newJudge(f, pipeline.Rejected, nil), newPromote(f, nil), newRollback(f, nil),
 		newEnv(f), newGC(f, nil), newLedger(f), newBootstrap(f, nil), newLoad(f), newVersion(f),
 	)
 	for _, c := range root.Commands() {

@@ -62,6 +62,25 @@ func runJudge(ctx context.Context, o *judgeOptions) error {
 type promoteOptions struct {
 	*factory
 	pipeline, stage, build string
+	back                   bool
+}
+
+func newRollback(f *factory, runF func(context.Context, *promoteOptions) error) *cobra.Command {
+	o := &promoteOptions{factory: f, back: true}
+	if runF == nil {
+		runF = runPromote
+	}
+	return &cobra.Command{
+		Use:   "rollback PIPELINE STAGE [BUILD]",
+		Short: "Let a stage with a manual trigger move back to an older build",
+		Long: "Let a stage with a manual trigger, such as production, move back to an older build; without BUILD the\n" +
+			"one that passed it last before the one that it holds. The next apply deploys it.",
+		Args: args(2, 3),
+		RunE: func(c *cobra.Command, given []string) error {
+			o.pipeline, o.stage, o.build = given[0], given[1], arg(given, 2)
+			return runF(c.Context(), o)
+		},
+	}
 }
 
 func newPromote(f *factory, runF func(context.Context, *promoteOptions) error) *cobra.Command {
@@ -84,7 +103,11 @@ func newPromote(f *factory, runF func(context.Context, *promoteOptions) error) *
 
 func runPromote(ctx context.Context, o *promoteOptions) error {
 	return o.with(ctx, func(a *app.App) error {
-		p, err := a.Engine.Promote(ctx, o.pipeline, o.stage, o.build)
+		move := a.Engine.Promote
+		if o.back {
+			move = a.Engine.Rollback
+		}
+		p, err := move(ctx, o.pipeline, o.stage, o.build)
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,46 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// Rollback promotes a manual stage to the build that passed it before the one that it
+// holds, or to a named older one. It is a promotion: the next apply moves the stage.
+func (e *Engine) Rollback(ctx context.Context, pipelineName, stage, build string) (pipeline.Promotion, error) {
+	op := fmt.Sprintf("roll back stage %q", stage)
+	st, err := e.existing(ctx, pipelineName)
+	if err != nil {
+		return pipeline.Promotion{}, err
+	}
+	s, ok := st.Stages[stage]
+	if !ok {
+		return pipeline.Promotion{}, noStage(pipelineName, stage)
+	}
+	held := st.Builds[st.Holds[stage].Build]
+	if held.ID == "" {
+		return pipeline.Promotion{}, pipeline.Errorf(pipeline.CodeRefused, op, "it holds no build yet").WithHint("There is nothing to go back from.")
+	}
+	if build == "" {
+		for _, b := range lastPassed(st, stage, len(st.Builds)) {
+			if st.Builds[b].Order < held.Order && st.Eligible(s, b) == nil {
+				build = b
+				break
+			}
+		}
+	}
+	switch b, known := st.Builds[build]; {
+	case build == "":
+		return pipeline.Promotion{}, pipeline.Errorf(pipeline.CodeRefused, op, "no older build that may be there has passed it").
+			WithHint("`penstock builds %s` lists the builds with the stages that they passed.", pipelineName)
+	case known && b.Order >= held.Order:
+		return pipeline.Promotion{}, pipeline.Errorf(pipeline.CodeRefused, op, "build %s is not older than %s, which it holds", build, held.ID).
+			WithHint("To go forward use `penstock promote %s %s %s`.", pipelineName, stage, build)
+	}
+	return e.Promote(ctx, pipelineName, stage, build)
+}
