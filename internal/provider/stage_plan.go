@@ -140,7 +140,9 @@ func (r *stageResource) move(st *pipeline.State, stage pipeline.Stage, plan, sta
 		plan.Candidate = orUnknown(move.Candidate)
 		plan.Instances = intOrNull(stage.Instances(st.Pipeline))
 		return
-	case move.Action == pipeline.ActionRun || move.Action == pipeline.ActionAdopt:
+	case move.Action == pipeline.ActionRun || move.Action == pipeline.ActionAdopt, state.Candidate.ValueString() != move.Candidate:
+		// The last also where another apply has moved the stage since the refresh:
+		// Terraform plans again in the middle of an apply, with the state from before.
 		plan.undecide(plan.Name)
 		plan.Candidate = orNull(move.Candidate)
 	default:
