@@ -99,8 +99,15 @@ func (w *Worker) send(ctx context.Context, t *transfer, work pipeline.Work, shar
 	return cloud.Fault(ctx, "send job", w.put(ctx, t.job(), strings.NewReader(j.script())))
 }
 
+// put puts an object. Once it has begun, its answer is waited for even when the context
+// ends: an object that came after its own removal would stay.
 func (w *Worker) put(ctx context.Context, key string, body io.Reader) error {
-	_, err := w.s3.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String(w.Bucket), Key: aws.String(key), Body: body})
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	answered, cancel := outliving(ctx)
+	defer cancel()
+	_, err := w.s3.PutObject(answered, &s3.PutObjectInput{Bucket: aws.String(w.Bucket), Key: aws.String(key), Body: body})
 	return err
 }
 
