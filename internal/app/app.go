@@ -56,6 +56,7 @@ type App struct {
 	ledger pipeline.Ledger
 	worker pipeline.Worker // nil where there is none
 	holder pipeline.Holder
+	person pipeline.Person
 	lock   *dirLock
 }
 
@@ -73,7 +74,7 @@ func Open(ctx context.Context, o Options) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &App{Dir: dir, Owner: owner(), holder: holder(), lock: lock}
+	a := &App{Dir: dir, Owner: owner(), holder: holder(), person: localPerson(), lock: lock}
 	open := openLocal
 	if o.AWS != nil {
 		open = openAWS
@@ -84,7 +85,7 @@ func Open(ctx context.Context, o Options) (*App, error) {
 	}
 	a.ledger = record
 	a.Source = source.New(source.Options{Dir: filepath.Join(dir, "cache"), Logger: o.Logger.Named("source")})
-	config.Ledger, config.Sources, config.Holder = record, a.Source, a.holder
+	config.Ledger, config.Sources, config.Holder, config.Person = record, a.Source, a.holder, a.person
 	config.Runner = step.NewRunner(step.Options{Logger: o.Logger.Named("step"), Worker: a.worker})
 	config.WorkDir, config.Logger = filepath.Join(dir, "work"), o.Logger.Named("engine")
 	a.Engine = engine.New(config)
@@ -135,15 +136,24 @@ func holder() pipeline.Holder {
 		host = "localhost"
 	}
 	self := process.Self()
-	return pipeline.Holder{Host: host, PID: self.PID, Started: self.Started, Actor: actor()}
+	return pipeline.Holder{Host: host, PID: self.PID, Started: self.Started}
 }
 
-// actor names the user of the operating system.
-func actor() string {
-	if u, err := user.Current(); err == nil {
-		return u.Username
+// localPerson is the user of the operating system, with the groups that it knows. What
+// it can't tell is left out.
+func localPerson() pipeline.Person {
+	u, err := user.Current()
+	if err != nil {
+		return pipeline.Person{Name: "uid " + filepath.Base(os.Getenv("HOME"))}
 	}
-	return "uid " + filepath.Base(os.Getenv("HOME"))
+	who := pipeline.Person{Name: u.Username}
+	ids, _ := u.GroupIds()
+	for _, id := range ids {
+		if group, err := user.LookupGroupId(id); err == nil {
+			who.Groups = append(who.Groups, group.Name)
+		}
+	}
+	return who
 }
 
 // owner names the configuration: the directory that Terraform runs in.

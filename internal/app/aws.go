@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -87,7 +88,7 @@ func openAWS(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.Co
 		return nil, engine.Config{}, err
 	}
 	a.Owner = sharedOwner(a.Owner)
-	a.holder.Actor = callerName(c.ARN)
+	a.person = caller(c.ARN)
 	a.worker = codebuild.New(codebuild.Options{
 		Config: c.Config, Project: made.RunnerProject, Stack: made.Stack, Bucket: made.Bucket, Pack: artifact.Pack, Unpack: unpack,
 		Logger: o.Logger.Named("codebuild"), Pause: at.Pause,
@@ -113,11 +114,26 @@ func settings(at AWS, made bootstrap.Resources) aws.Settings {
 	}
 }
 
-// callerName gives what names a caller among people: the part of its ARN after the
-// account, as in "user/ada" or "assumed-role/deployer/ada".
-func callerName(arn string) string {
+// caller is who an ARN stands for: named by the part after the account, as in
+// "user/ada" or "assumed-role/deployer/ada", and also by the ARN; a user by the user's
+// name, and who has assumed a role by the ARN of the role, which shows no path. The name
+// of a session is no name of a person, as who assumes a role may choose it.
+func caller(arn string) pipeline.Person {
 	parts := strings.SplitN(arn, ":", 6)
-	return parts[len(parts)-1]
+	name := parts[len(parts)-1]
+	who := pipeline.Person{Name: name, Names: []string{arn}}
+	if len(parts) < 6 {
+		return who
+	}
+	kind, rest, _ := strings.Cut(name, "/")
+	switch kind {
+	case "user":
+		who.Names = append(who.Names, rest[strings.LastIndex(rest, "/")+1:])
+	case "assumed-role":
+		role, _, _ := strings.Cut(rest, "/")
+		who.Names = append(who.Names, fmt.Sprintf("arn:%s:iam::%s:role/%s", parts[1], parts[4], role))
+	}
+	return who
 }
 
 // sharedOwner names the configuration in the same way on every machine of a team: by

@@ -29,7 +29,7 @@ func newBuilds(f *factory, runF func(context.Context, *buildsOptions) error) *co
 		Use:   "builds PIPELINE",
 		Short: "List builds, the newest first, with the stages that each passed",
 		Long: "List the builds that the pipeline retains, the newest first.\n\n" +
-			"Marks: + passed, x failed, ! rejected, ? waits for a decision, . not run.",
+			"Marks: + passed, x failed, ! rejected, ? waits for a decision, o overridden, . not run.",
 		Args: args(1, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline = given[0]
@@ -42,16 +42,16 @@ func newBuilds(f *factory, runF func(context.Context, *buildsOptions) error) *co
 
 // buildRow is the JSON shape of one build.
 type buildRow struct {
-	Build      string            `json:"build"`
-	Commit     string            `json:"commit"`
-	Repository string            `json:"repository"`
-	Author     string            `json:"author,omitempty"`
-	Message    string            `json:"message,omitempty"`
-	Created    time.Time         `json:"created"`
-	Artifact   string            `json:"artifact,omitempty"` // digest
-	Image      string            `json:"image,omitempty"`
-	BaseImage  string            `json:"base_image,omitempty"`
-	Stages     map[string]string `json:"stages"` // passed, failed, rejected, waiting; absent where it did not run
+	Build      string                      `json:"build"`
+	Commit     string                      `json:"commit"`
+	Repository string                      `json:"repository"`
+	Author     string                      `json:"author,omitempty"`
+	Message    string                      `json:"message,omitempty"`
+	Created    time.Time                   `json:"created"`
+	Artifact   string                      `json:"artifact,omitempty"` // digest
+	Image      string                      `json:"image,omitempty"`
+	BaseImage  string                      `json:"base_image,omitempty"`
+	Stages     map[string]pipeline.Outcome `json:"stages"` // absent where it did not run
 }
 
 func runBuilds(ctx context.Context, o *buildsOptions) error {
@@ -84,7 +84,7 @@ func runBuilds(ctx context.Context, o *buildsOptions) error {
 			cells := []string{r.Build, short(r.Commit), ago(o.now(), r.Created)}
 			for _, s := range stages {
 				if s.TakesBuild() {
-					cells = append(cells, mark(r.Stages[s.Name]))
+					cells = append(cells, marks[r.Stages[s.Name]])
 				}
 			}
 			t.row(append(cells, r.Author, cut(r.Message, 50))...)
@@ -97,37 +97,23 @@ func describeBuild(st *pipeline.State, b pipeline.Build) buildRow {
 	row := buildRow{
 		Build: b.ID, Commit: b.Revision.Commit, Repository: b.Revision.Repository, Author: b.Revision.Author,
 		Message: pipeline.FirstLine(b.Revision.Message), Created: b.CreatedAt, Image: b.Image, BaseImage: b.BaseImage,
-		Stages: map[string]string{},
+		Stages: map[string]pipeline.Outcome{},
 	}
 	if b.Artifact != nil {
 		row.Artifact = b.Artifact.Digest
 	}
 	for name, s := range st.Stages {
-		if v, ok := st.VerdictOf(s, b.ID); ok && s.TakesBuild() {
-			row.Stages[name] = outcome(st, s, b.ID, v)
+		if outcome := st.Outcome(s, b.ID); outcome != "" && s.TakesBuild() {
+			row.Stages[name] = outcome
 		}
 	}
 	return row
 }
 
-// outcome says in a word how a build fared at a stage where it ran.
-func outcome(st *pipeline.State, s pipeline.Stage, build string, v pipeline.RunSummary) string {
-	switch {
-	case st.Decisions[pipeline.StageBuild(s.Name, build)].Verdict == pipeline.Rejected:
-		return "rejected"
-	case v.Status == pipeline.RunFailed:
-		return "failed"
-	case st.Passed(s.Name, build):
-		return "passed"
-	case s.Approval:
-		return "waiting"
-	default:
-		return "rejected" // at a stage above
-	}
-}
-
-func mark(outcome string) string {
-	return map[string]string{"passed": "+", "failed": "x", "rejected": "!", "waiting": "?", "": "."}[outcome]
+// marks stand for outcomes in a table.
+var marks = map[pipeline.Outcome]string{
+	pipeline.OutcomePassed: "+", pipeline.OutcomeFailed: "x", pipeline.OutcomeRejected: "!",
+	pipeline.OutcomeWaiting: "?", pipeline.OutcomeOverridden: "o", "": ".",
 }
 
 type runsOptions struct {

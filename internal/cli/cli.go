@@ -189,6 +189,7 @@ func newRoot(f *factory) *cobra.Command {
 	root.AddCommand(
 		newStatus(f, nil), newBuilds(f, nil), newRuns(f, nil), newLogs(f, nil),
 		newJudge(f, pipeline.Approved, nil), newJudge(f, pipeline.Rejected, nil), newPromote(f, nil), newRollback(f, nil),
+		newOverride(f, nil), newHold(f, nil), newRelease(f, nil), newRetry(f, nil),
 		newEnv(f), newGC(f, nil), newLedger(f), newBootstrap(f, nil), newLoad(f), newVersion(f),
 	)
 	for _, c := range root.Commands() {

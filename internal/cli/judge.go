@@ -48,13 +48,20 @@ func newJudge(f *factory, verdict pipeline.Verdict, runF func(context.Context, *
 func runJudge(ctx context.Context, o *judgeOptions) error {
 	return o.with(ctx, func(a *app.App) error {
 		d, err := a.Engine.Judge(ctx, o.pipeline, o.stage, o.build, o.verdict, o.reason)
+		if err != nil || o.json {
+			return o.tell(err, d, "")
+		}
+		fmt.Fprintf(o.Out, "%s is %s at stage %s by %s.\n", d.Build, d.Verdict, d.Stage, d.Actor)
+		if o.verdict != pipeline.Approved {
+			return nil
+		}
+		st, err := a.Engine.State(ctx, o.pipeline)
 		if err != nil {
 			return err
 		}
-		if o.json {
-			return o.printJSON(d)
+		if missing := st.MissingApprovals(st.Stages[o.stage], d.Build); missing > 0 && st.Stages[o.stage].Approval {
+			fmt.Fprintf(o.Out, "It takes %d more.\n", missing)
 		}
-		fmt.Fprintf(o.Out, "%s is %s at stage %s by %s.\n", d.Build, d.Verdict, d.Stage, d.Actor)
 		return nil
 	})
 }
@@ -108,13 +115,6 @@ func runPromote(ctx context.Context, o *promoteOptions) error {
 			move = a.Engine.Rollback
 		}
 		p, err := move(ctx, o.pipeline, o.stage, o.build)
-		if err != nil {
-			return err
-		}
-		if o.json {
-			return o.printJSON(p)
-		}
-		fmt.Fprintf(o.Out, "%s is promoted to stage %s by %s. The next apply deploys it.\n", p.Build, p.Stage, p.Actor)
-		return nil
+		return o.tell(err, p, "%s is promoted to stage %s by %s. The next apply deploys it.", p.Build, p.Stage, p.Actor)
 	})
 }

@@ -57,6 +57,9 @@ func (e *Engine) Advance(ctx context.Context, r AdvanceRequest) (Standing, error
 		return Standing{}, err
 	}
 	move, err := planned(st, stage, r.Candidate)
+	if err == nil {
+		err = st.AuthorizePin(stage, e.Person)
+	}
 	if err != nil {
 		return Standing{}, err
 	}
@@ -119,7 +122,8 @@ func planned(st *pipeline.State, stage pipeline.Stage, candidate string) (pipeli
 			WithHint("Plan again.")
 	}
 	stage.Pin = candidate
-	return pipeline.Decide(st, stage), nil
+	move = pipeline.Decide(st, stage)
+	return move, move.Err
 }
 
 // act does what the move says.

@@ -93,7 +93,7 @@ func (e *Engine) collectBuilds(ctx context.Context, st *pipeline.State, dryRun b
 		}
 		gone := []pipeline.Key{{Kind: pipeline.RecordBuild, ID: b.ID}}
 		for _, key := range st.Keys() {
-			if (key.Kind == pipeline.RecordVerdict || key.Kind == pipeline.RecordDecision) && strings.Contains("/"+key.ID+"/", "/"+b.ID+"/") {
+			if key.OfStageAndBuild() && strings.Contains("/"+key.ID+"/", "/"+b.ID+"/") {
 				gone = append(gone, key)
 			}
 		}

@@ -165,9 +165,10 @@ func (e *Engine) RemoveStage(ctx context.Context, pipelineName, name string) err
 	gone := []pipeline.Key{
 		{Kind: pipeline.RecordStage, ID: name}, {Kind: pipeline.RecordHold, ID: name},
 		{Kind: pipeline.RecordPromotion, ID: name}, {Kind: pipeline.RecordLatest, ID: name},
+		{Kind: pipeline.RecordFreeze, ID: name}, {Kind: pipeline.RecordRetry, ID: name},
 	}
 	for _, key := range st.Keys() {
-		if (key.Kind == pipeline.RecordVerdict || key.Kind == pipeline.RecordDecision) && strings.HasPrefix(key.ID, name+"/") {
+		if key.OfStageAndBuild() && strings.HasPrefix(key.ID, name+"/") {
 			gone = append(gone, key)
 		}
 	}

@@ -38,7 +38,8 @@ type Config struct {
 	Artifacts pipeline.Artifacts
 	Logs      pipeline.Logs
 	WorkDir   string          // checkouts and other files of a run, each below its run's ID
-	Holder    pipeline.Holder // who this process is
+	Holder    pipeline.Holder // what this process is
+	Person    pipeline.Person // who it works for; without a name the holder's actor
 	Logger    hclog.Logger
 	Now       func() time.Time
 	LeaseTTL  time.Duration // 0 means DefaultLeaseTTL
@@ -65,7 +66,11 @@ const describeAge = time.Second
 // Engine moves stages. It is safe for concurrent use.
 type Engine struct {
 	Config
+	*cache
+}
 
+// cache is what is believed for a while.
+type cache struct {
 	mu     sync.Mutex
 	states map[string]*cachedState // by pipeline
 	images struct {
@@ -98,7 +103,18 @@ func New(c Config) *Engine {
 	if c.LeaseTTL == 0 {
 		c.LeaseTTL = DefaultLeaseTTL
 	}
-	return &Engine{Config: c, states: map[string]*cachedState{}}
+	if c.Person.Name == "" {
+		c.Person.Name = c.Holder.Actor
+	}
+	c.Holder.Actor = c.Person.Name
+	return &Engine{Config: c, cache: &cache{states: map[string]*cachedState{}}}
+}
+
+// As gives an engine that works for another person, and shares everything else with e.
+func (e *Engine) As(who pipeline.Person) *Engine {
+	as := *e
+	as.Person, as.Holder.Actor = who, who.Name
+	return &as
 }
 
 // State gives the pipeline's state, with its environments as the platform sees

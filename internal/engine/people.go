@@ -6,23 +6,21 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// Judge records a person's decision on a build at a stage. The build must have run
-// there; with build "" it is the stage's candidate. A rejection needs a reason. The
-// decision holds for the build and the run that it was taken on.
+// Judge records a person's decision on a build at a stage; with build "" on the stage's
+// candidate. An approval needs a run that passed there, and is one of as many as the
+// pipeline wants; a rejection needs a reason. CodeNotAllowed refuses who has no right.
+// To approve again what one approved already changes nothing.
 func (e *Engine) Judge(ctx context.Context, pipelineName, stage, build string, verdict pipeline.Verdict, reason string) (pipeline.Decision, error) {
 	op := fmt.Sprintf("record decision on stage %q", stage)
-	st, err := e.existing(ctx, pipelineName)
+	st, s, err := e.stage(ctx, pipelineName, stage)
 	if err != nil {
 		return pipeline.Decision{}, err
-	}
-	s, ok := st.Stages[stage]
-	if !ok {
-		return pipeline.Decision{}, noStage(pipelineName, stage)
 	}
 	if build == "" {
 		build = pipeline.Decide(st, s).Candidate
@@ -31,20 +29,15 @@ func (e *Engine) Judge(ctx context.Context, pipelineName, stage, build string, v
 		return pipeline.Decision{}, pipeline.Errorf(pipeline.CodeInvalid, op, "a rejection needs a reason").
 			WithHint("Say why with --reason.")
 	}
-	b, ok := st.Builds[build]
-	if !ok {
-		return pipeline.Decision{}, pipeline.Errorf(pipeline.CodeNotFound, op, "pipeline %q has no build %q", pipelineName, build).
-			WithHint("List the builds with `penstock builds %s`.", pipelineName)
+	if _, ok := st.Builds[build]; !ok {
+		return pipeline.Decision{}, noBuild(op, pipelineName, build)
 	}
-	run, ran := st.VerdictOf(s, build)
-	if verdict == pipeline.Approved {
-		if err := approvable(st, s, build, run, ran); err != nil {
-			return pipeline.Decision{}, err
-		}
+	if err := e.mayJudge(st, s, build, verdict); err != nil {
+		return pipeline.Decision{}, err
 	}
-	d := pipeline.Decision{
-		Pipeline: pipelineName, Stage: stage, Build: b.ID, Run: run.ID, Verdict: verdict,
-		Reason: reason, Actor: e.Holder.Actor, At: e.Now().UTC(),
+	d := e.decision(st, s, build, verdict, reason)
+	if verdict == pipeline.Approved && len(d.Approvals) == 0 {
+		return st.Decisions[pipeline.StageBuild(stage, build)], nil
 	}
 	key := pipeline.Key{Kind: pipeline.RecordDecision, ID: pipeline.StageBuild(stage, build)}
 	err = e.appendExpecting(ctx, pipelineName, nil, map[pipeline.Key]int64{key: st.Version(key.Kind, key.ID)},
@@ -56,6 +49,64 @@ func (e *Engine) Judge(ctx context.Context, pipelineName, stage, build string, v
 		e.Logger.Warn("the environment in which the build was tried ends with the next apply", "stage", stage, "build", build, "error", err)
 	}
 	return d, nil
+}
+
+// stage gives a stage that must exist, with the state of its pipeline.
+func (e *Engine) stage(ctx context.Context, pipelineName, stage string) (*pipeline.State, pipeline.Stage, error) {
+	st, err := e.existing(ctx, pipelineName)
+	if err != nil {
+		return nil, pipeline.Stage{}, err
+	}
+	s, ok := st.Stages[stage]
+	if !ok {
+		return nil, s, noStage(pipelineName, stage)
+	}
+	return st, s, nil
+}
+
+func noBuild(op, pipelineName, build string) error {
+	return pipeline.Errorf(pipeline.CodeNotFound, op, "pipeline %q has no build %q", pipelineName, build).
+		WithHint("List the builds with `penstock builds %s`.", pipelineName)
+}
+
+// mayJudge reports why this person can't take a decision: there is nothing to decide,
+// no right to, or the person wrote what would be approved.
+func (e *Engine) mayJudge(st *pipeline.State, s pipeline.Stage, build string, verdict pipeline.Verdict) error {
+	if verdict == pipeline.Rejected {
+		return st.Pipeline.Authorize(pipeline.RightReject, e.Person, fmt.Sprintf("reject build %s at stage %q", build, s.Name))
+	}
+	op := fmt.Sprintf("approve build %s at stage %q", build, s.Name)
+	if err := st.Pipeline.Authorize(pipeline.RightApprove, e.Person, op); err != nil {
+		return err
+	}
+	run, ran := st.VerdictOf(s, build)
+	if err := approvable(st, s, build, run, ran); err != nil {
+		return err
+	}
+	return st.Pipeline.RefuseAuthor(e.Person, st.Authors(s, build), op)
+}
+
+// decision makes the record of a decision. Approvals that still hold stay beside the
+// new one; one that is there already is not made again, which gives none at all.
+func (e *Engine) decision(st *pipeline.State, s pipeline.Stage, build string, verdict pipeline.Verdict, reason string) pipeline.Decision {
+	run, _ := st.VerdictOf(s, build)
+	now := e.Now().UTC()
+	d := pipeline.Decision{
+		Pipeline: s.Pipeline, Stage: s.Name, Build: build, Run: run.ID, Inputs: st.Inputs(s, build),
+		Verdict: verdict, Reason: reason, Actor: e.Person.Name, At: now,
+	}
+	if verdict == pipeline.Rejected {
+		return d
+	}
+	mine := pipeline.Approval{Person: st.Pipeline.Authorization.Person(e.Person), Actor: e.Person.Name, Reason: reason, At: now}
+	if before := st.Decisions[pipeline.StageBuild(s.Name, build)]; before.Verdict == pipeline.Approved && before.Run == d.Run && before.Inputs == d.Inputs {
+		if slices.ContainsFunc(before.Approvals, func(a pipeline.Approval) bool { return a.Person == mine.Person }) {
+			return d
+		}
+		d.Approvals = slices.Clone(before.Approvals)
+	}
+	d.Approvals = append(d.Approvals, mine)
+	return d
 }
 
 // approvable reports why a build can't be approved at a stage: nothing passed that
@@ -84,7 +135,7 @@ func (e *Engine) endInquiry(ctx context.Context, pipelineName, stage, build stri
 		return err
 	}
 	env, ok := st.RunEnvironment(stage, pipeline.ForInquiry)
-	if !ok || env.Build != build {
+	if !ok || env.Build != build || !st.Settled(st.Stages[stage], build) {
 		return nil
 	}
 	h, err := e.tryHold(ctx, stageKey(pipelineName, stage), "end of the environment to try "+build)
@@ -100,14 +151,13 @@ func (e *Engine) endInquiry(ctx context.Context, pipelineName, stage, build stri
 // pinned in the configuration, which would win.
 func (e *Engine) Promote(ctx context.Context, pipelineName, stage, build string) (pipeline.Promotion, error) {
 	op := fmt.Sprintf("promote to stage %q", stage)
-	st, err := e.existing(ctx, pipelineName)
-	if err != nil {
-		return pipeline.Promotion{}, err
+	st, s, err := e.stage(ctx, pipelineName, stage)
+	if err == nil {
+		err = st.Pipeline.Authorize(pipeline.RightDeploy, e.Person, op)
 	}
-	s, ok := st.Stages[stage]
 	switch {
-	case !ok:
-		return pipeline.Promotion{}, noStage(pipelineName, stage)
+	case err != nil:
+		return pipeline.Promotion{}, err
 	case s.Pin != "":
 		return pipeline.Promotion{}, pipeline.Errorf(pipeline.CodeRefused, op, "the stage is pinned to build %s by its configuration", s.Pin).
 			WithHint("Change build = %q to build = %q in the penstock_stage and apply.", s.Pin, orDash(build))
@@ -115,7 +165,11 @@ func (e *Engine) Promote(ctx context.Context, pipelineName, stage, build string)
 		return pipeline.Promotion{}, pipeline.Errorf(pipeline.CodeRefused, op, "the stage moves by itself to the newest build that passed").
 			WithHint("Set trigger = \"manual\" on the stage to promote by hand, or pin it with build = \"…\".")
 	}
+	if err := st.RefuseHeld(s, op); err != nil {
+		return pipeline.Promotion{}, err
+	}
 	if build == "" {
+		var ok bool
 		held := st.Builds[st.Holds[s.Name].Build].Order
 		if build, ok = st.NewestEligible(s, held); !ok {
 			return pipeline.Promotion{}, pipeline.Errorf(pipeline.CodeRefused, op, "no build newer than the one it holds has passed what is before it").
@@ -128,6 +182,6 @@ func (e *Engine) Promote(ctx context.Context, pipelineName, stage, build string)
 	if err := st.Eligible(s, build); err != nil {
 		return pipeline.Promotion{}, err
 	}
-	p := pipeline.Promotion{Pipeline: pipelineName, Stage: stage, Build: build, Actor: e.Holder.Actor, At: e.Now().UTC()}
+	p := pipeline.Promotion{Pipeline: pipelineName, Stage: stage, Build: build, Actor: e.Person.Name, At: e.Now().UTC()}
 	return p, e.append(ctx, pipelineName, nil, pipeline.Event{Kind: pipeline.BuildPromoted, Facts: pipeline.Facts{Promotion: &p}})
 }

@@ -14,13 +14,9 @@ import (
 // holds, or to a named older one. It is a promotion: the next apply moves the stage.
 func (e *Engine) Rollback(ctx context.Context, pipelineName, stage, build string) (pipeline.Promotion, error) {
 	op := fmt.Sprintf("roll back stage %q", stage)
-	st, err := e.existing(ctx, pipelineName)
+	st, s, err := e.stage(ctx, pipelineName, stage)
 	if err != nil {
 		return pipeline.Promotion{}, err
-	}
-	s, ok := st.Stages[stage]
-	if !ok {
-		return pipeline.Promotion{}, noStage(pipelineName, stage)
 	}
 	held := st.Builds[st.Holds[stage].Build]
 	if held.ID == "" {

@@ -4,8 +4,11 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -58,6 +61,37 @@ func ChooseBuild(st *pipeline.State, r LaunchRequest) (string, error) {
 	return build, nil
 }
 
+// CheckLaunch refuses an environment that the person may not have: CodeNotAllowed
+// without the right to launch, CodeRefused beyond what the pipeline allows to each.
+func (e *Engine) CheckLaunch(st *pipeline.State, r LaunchRequest) error {
+	op := fmt.Sprintf("launch environment %q", r.Name)
+	if err := st.Pipeline.Authorize(pipeline.RightLaunch, e.Person, op); err != nil {
+		return err
+	}
+	limits := st.Pipeline.SelfService
+	if longest := limits.MaxTTL; longest > 0 && (r.TTL == 0 || r.TTL > longest) {
+		what := "it would never end"
+		if r.TTL > 0 {
+			what = fmt.Sprintf("a time to live of %s is too long", r.TTL)
+		}
+		return pipeline.Errorf(pipeline.CodeRefused, op, "%s: pipeline %q allows at most %s", what, r.Pipeline, longest).
+			WithHint("Ask for a ttl of %s or less; it can be extended.", longest)
+	}
+	owner := cmp.Or(r.Owner, e.Person.Name)
+	var theirs []string
+	for _, env := range st.Environments {
+		if env.Purpose == pipeline.ForPerson && env.Owner == owner && env.Name != r.Name && env.Alive() {
+			theirs = append(theirs, env.Name)
+		}
+	}
+	if most := limits.MaxPerOwner; most > 0 && len(theirs) >= most {
+		slices.Sort(theirs)
+		return pipeline.Errorf(pipeline.CodeRefused, op, "%s has %d already (%s), and pipeline %q allows %d to each", owner, len(theirs), strings.Join(theirs, ", "), r.Pipeline, most).
+			WithHint("End one with `penstock env destroy %s %s`.", r.Pipeline, theirs[0])
+	}
+	return nil
+}
+
 // Launch gives a person an environment: it launches one, or changes the one of
 // that name to the wanted build, size and time to live, without failing a request.
 func (e *Engine) Launch(ctx context.Context, r LaunchRequest) (pipeline.Environment, error) {
@@ -81,6 +115,12 @@ func (e *Engine) Launch(ctx context.Context, r LaunchRequest) (pipeline.Environm
 	if exists && r.Create && env.Status != pipeline.EnvLaunching && env.Configured != r.Configured {
 		return pipeline.Environment{}, ownedElsewhere("environment", r.Name, env.Configured, r.Pipeline+"/"+r.Name)
 	}
+	if exists {
+		r.Owner = env.Owner
+	}
+	if err := e.CheckLaunch(st, r); err != nil {
+		return pipeline.Environment{}, err
+	}
 	build, err := ChooseBuild(st, r)
 	if err != nil {
 		return pipeline.Environment{}, err
@@ -97,12 +137,8 @@ func (e *Engine) Launch(ctx context.Context, r LaunchRequest) (pipeline.Environm
 }
 
 func (e *Engine) newPersonEnvironment(r LaunchRequest) pipeline.Environment {
-	owner := r.Owner
-	if owner == "" {
-		owner = e.Holder.Actor
-	}
 	return pipeline.Environment{
-		ID: e.newID("e-"), Pipeline: r.Pipeline, Name: r.Name, Purpose: pipeline.ForPerson, Owner: owner,
+		ID: e.newID("e-"), Pipeline: r.Pipeline, Name: r.Name, Purpose: pipeline.ForPerson, Owner: cmp.Or(r.Owner, e.Person.Name),
 		Configured: r.Configured, Status: pipeline.EnvLaunching, CreatedAt: e.Now().UTC(),
 	}
 }
@@ -226,6 +262,11 @@ func (e *Engine) EndEnvironment(ctx context.Context, pipelineName, name string) 
 	env, ok := st.PersonEnvironment(name)
 	if !ok {
 		return nil
+	}
+	if env.Owner != e.Person.Name {
+		if err := st.Pipeline.Authorize(pipeline.RightLaunch, e.Person, fmt.Sprintf("end environment %q of %s", name, env.Owner)); err != nil {
+			return err
+		}
 	}
 	if err := e.endEnvironment(leased, pipelineName, &h.lease, env); err != nil {
 		return err

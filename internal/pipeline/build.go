@@ -30,6 +30,7 @@ type Build struct {
 	Order     int64     `json:"order"` // higher is newer; set by the ledger where it is zero
 	Digest    string    `json:"digest"`
 	Revision  Revision  `json:"revision"`
+	Authors   []string  `json:"authors,omitempty"` // of the commits since the build before
 	BaseImage string    `json:"base_image,omitempty"`
 	Artifact  *Artifact `json:"artifact,omitempty"` // once the commit stage passed
 	Image     string    `json:"image,omitempty"`    // application image, once a stage baked it

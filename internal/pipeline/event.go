@@ -30,6 +30,10 @@ const (
 	RunEnded           EventKind = "run.ended"
 	BuildDecided       EventKind = "build.decided"
 	BuildPromoted      EventKind = "build.promoted"
+	GateOverridden     EventKind = "gate.overridden"
+	StageHeld          EventKind = "stage.held"
+	StageReleased      EventKind = "stage.released"
+	RetryAsked         EventKind = "stage.retried"
 	ImageBaked         EventKind = "image.baked"
 	ImagePublished     EventKind = "image.published"
 	ImageRemoved       EventKind = "image.removed"
@@ -60,6 +64,9 @@ type Facts struct {
 	Hold        *Hold        `json:"hold,omitempty"`
 	Decision    *Decision    `json:"decision,omitempty"`
 	Promotion   *Promotion   `json:"promotion,omitempty"`
+	Override    *Override    `json:"override,omitempty"`
+	Freeze      *Freeze      `json:"freeze,omitempty"`
+	Retry       *Retry       `json:"retry,omitempty"`
 	Image       *Image       `json:"image,omitempty"`
 	Environment *Environment `json:"environment,omitempty"`
 	Gone        []Key        `json:"gone,omitempty"`
@@ -81,6 +88,9 @@ const (
 	RecordHold        RecordKind = "hold"        // by stage
 	RecordDecision    RecordKind = "decision"    // by stage/build
 	RecordPromotion   RecordKind = "promotion"   // by stage
+	RecordOverride    RecordKind = "override"    // by stage/build
+	RecordFreeze      RecordKind = "freeze"      // by stage
+	RecordRetry       RecordKind = "retry"       // by stage
 	RecordImage       RecordKind = "image"       // by ID
 	RecordEnvironment RecordKind = "environment" // by ID
 )
@@ -89,6 +99,12 @@ const (
 type Key struct {
 	Kind RecordKind `json:"kind"`
 	ID   string     `json:"id"`
+}
+
+// OfStageAndBuild reports whether the record is about a build at a stage: its ID begins
+// with what StageBuild gives.
+func (k Key) OfStageAndBuild() bool {
+	return k.Kind == RecordVerdict || k.Kind == RecordDecision || k.Kind == RecordOverride
 }
 
 // StageBuild makes the record ID of something about a build at a stage.
@@ -194,6 +210,15 @@ func (e Event) Records() ([]Record, error) {
 	}
 	if f.Promotion != nil {
 		put(RecordPromotion, f.Promotion.Stage, f.Promotion)
+	}
+	if f.Override != nil {
+		put(RecordOverride, StageBuild(f.Override.Stage, f.Override.Build), f.Override)
+	}
+	if f.Freeze != nil {
+		put(RecordFreeze, f.Freeze.Stage, f.Freeze)
+	}
+	if f.Retry != nil {
+		put(RecordRetry, f.Retry.Stage, f.Retry)
 	}
 	if f.Image != nil {
 		put(RecordImage, f.Image.ID, f.Image)

@@ -5,7 +5,6 @@ package pipeline
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 )
@@ -57,10 +56,13 @@ type Launch struct {
 // changed definition can be tried before it is recorded. It changes nothing.
 func Decide(s *State, stage Stage) Move {
 	m := Move{Action: ActionNone, Instances: stage.Instances(s.Pipeline)}
+	held := s.Holds[stage.Name].Build
+	if f, ok := s.Freezes[stage.Name]; ok {
+		return s.decideFrozen(stage, m, f, held)
+	}
 	if !stage.TakesBuild() {
 		return s.decideBootstrap(stage, m)
 	}
-	held := s.Holds[stage.Name].Build
 	m.Candidate, m.Err = s.candidate(stage, held)
 	if m.Err != nil {
 		m.Status = StatusWaiting
@@ -85,6 +87,8 @@ func (s *State) decideBootstrap(stage Stage, m Move) Move {
 		m.Action, m.Why, m.Status = ActionRun, "its definition has not run yet", StatusIdle
 	case v.Status != RunPassed:
 		m.Action, m.Why, m.Status = ActionRun, "its last run failed", StatusIdle
+	case s.retried(stage, v) != "":
+		m.Action, m.Why, m.Status = ActionRun, s.retried(stage, v), StatusIdle
 	default:
 		m.Status = StatusPassed
 	}
@@ -147,7 +151,7 @@ func (s *State) Eligible(stage Stage, build string) error {
 		return Errorf(CodeNotFound, op, "pipeline %q has no build %s", stage.Pipeline, build).
 			WithHint("List the builds with `penstock builds %s`.", stage.Pipeline)
 	}
-	if at := s.rejectedAt(stage, build); at != "" {
+	if at := s.RejectedAt(build); at != "" {
 		d := s.Decisions[StageBuild(at, build)]
 		return Errorf(CodeRefused, op, "build %s was rejected at stage %q by %s: %s", build, at, d.Actor, d.Reason).
 			WithHint("Choose another build, or lift the rejection with `penstock approve %s %s %s`.", stage.Pipeline, at, build)
@@ -173,6 +177,15 @@ func (s *State) CheckPin(stage Stage, build string) error {
 		return nil
 	}
 	return s.Eligible(stage, build)
+}
+
+// AuthorizePin refuses, with CodeNotAllowed, a pin that moves a guarded stage for who
+// may not deploy. One that leaves the stage where it is needs no right.
+func (s *State) AuthorizePin(stage Stage, who Person) error {
+	if stage.Pin == "" || !stage.Guarded() || s.Holds[stage.Name].Build == stage.Pin {
+		return nil
+	}
+	return s.Pipeline.Authorize(RightDeploy, who, fmt.Sprintf("move stage %q to build %s", stage.Name, stage.Pin))
 }
 
 // PinError is the error for a string that is no build ID.
@@ -211,15 +224,15 @@ func (s *State) Passed(stage, build string) bool {
 		build = ""
 	}
 	v, ok := s.VerdictOf(up, build)
-	if !ok || v.Status != RunPassed {
+	switch {
+	case build != "" && s.rejectedAt(up, build) != "":
 		return false
-	}
-	if build != "" && s.rejectedAt(up, build) != "" {
+	case s.overridden(up, build, v):
+		return true
+	case !ok || v.Status != RunPassed:
 		return false
-	}
-	if up.Approval && build != "" {
-		d := s.Decisions[StageBuild(stage, build)]
-		return d.Verdict == Approved && d.Run == v.ID
+	case up.Approval && build != "":
+		return s.decided(up, build) == Approved
 	}
 	return true
 }
@@ -266,29 +279,16 @@ func (s *State) missing(stage Stage, build string) []string {
 	return names
 }
 
-// rejectedAt gives the stage, the given one or one above it, at which the build
-// stands rejected, or "". A person, who asks for a stage without a name, gets no build
-// that was rejected anywhere.
-func (s *State) rejectedAt(stage Stage, build string) string {
-	if s.Decisions[StageBuild(stage.Name, build)].Verdict == Rejected {
-		return stage.Name
-	}
-	where := s.Ancestors(stage.After)
-	if stage.Name == "" {
-		where = slices.Sorted(maps.Keys(s.Stages))
-	}
-	for _, name := range where {
-		if s.Decisions[StageBuild(name, build)].Verdict == Rejected {
-			return name
-		}
-	}
-	return ""
-}
-
 // action says what has to be done for the stage to hold the candidate: rule 6.
 func (s *State) action(stage Stage, candidate, held string) (Action, string) {
 	v, ok := s.VerdictOf(stage, candidate)
 	digest := stage.Digest(s.Pipeline)
+	if s.overridden(stage, candidate, v) && s.Overrides[StageBuild(stage.Name, candidate)].Digest == digest {
+		if held != candidate {
+			return ActionAdopt, "build " + candidate + " was let through"
+		}
+		return ActionNone, ""
+	}
 	switch {
 	case !ok:
 		return ActionRun, "build " + candidate + " has not run here"
@@ -296,6 +296,8 @@ func (s *State) action(stage Stage, candidate, held string) (Action, string) {
 		return ActionRun, "the stage's definition changed"
 	case v.Status != RunPassed:
 		return ActionRun, "its last run failed"
+	case s.retried(stage, v) != "":
+		return ActionRun, s.retried(stage, v)
 	}
 	if stage.Trigger == TriggerAutomatic && stage.Type != TypeCommit && v.Inputs != s.Inputs(stage, candidate) {
 		return ActionRun, "the artifact or image of build " + candidate + " changed"
@@ -325,20 +327,12 @@ func (s *State) environmentAction(stage Stage, candidate, digest string) (Action
 		case env.Instances != stage.Instances(s.Pipeline):
 			return ActionResize, fmt.Sprintf("its environment has %d instances, not %d", env.Instances, stage.Instances(s.Pipeline))
 		}
-	case stage.Approval && stage.Env != nil && s.Decisions[StageBuild(stage.Name, candidate)].Verdict == "":
+	case stage.Approval && stage.Env != nil && s.decided(stage, candidate) == "":
 		if env, ok := s.RunEnvironment(stage.Name, ForInquiry); !ok || !env.Serves() || env.Build != candidate {
 			return ActionRestore, "the environment to try it in is gone"
 		}
 	}
 	return ActionNone, ""
-}
-
-// Decided gives the environment in which a stage's build was tried that has been
-// decided since.
-func (s *State) Decided(stage Stage) (Environment, bool) {
-	env, ok := s.RunEnvironment(stage.Name, ForInquiry)
-	d := s.Decisions[StageBuild(stage.Name, env.Build)]
-	return env, ok && env.Serves() && d.Verdict != "" && d.Run == env.Run
 }
 
 // Launch says what an environment of the stage is made from for a build: the
@@ -374,10 +368,8 @@ func (s *State) standing(stage Stage, m Move) (Status, string) {
 	if m.Action == ActionRun || m.Action == ActionRestore {
 		return StatusIdle, ""
 	}
-	d := s.Decisions[StageBuild(stage.Name, c)]
-	v, _ := s.VerdictOf(stage, c)
-	if stage.Approval && (d.Verdict == "" || d.Run != v.ID) {
-		return StatusWaiting, fmt.Sprintf("a decision on %s: `penstock approve %s %s %s` or `penstock reject …`", c, stage.Pipeline, stage.Name, c)
+	if stage.Approval && !s.Passed(stage.Name, c) {
+		return StatusWaiting, s.waitsForDecision(stage, c)
 	}
 	if status, what := s.waitsForNewer(stage, c); what != "" {
 		return status, what
@@ -388,7 +380,7 @@ func (s *State) standing(stage Stage, m Move) (Status, string) {
 // standingWithout is the standing of a stage that has no candidate.
 func (s *State) standingWithout(stage Stage) (Status, string) {
 	if newest := s.BuildsNewestFirst(); len(newest) > 0 {
-		if at := s.rejectedAt(stage, newest[0].ID); at != "" {
+		if at := s.RejectedAt(newest[0].ID); at != "" {
 			return StatusRejected, fmt.Sprintf("a build newer than %s, which was rejected at stage %q", newest[0].ID, at)
 		}
 	}
@@ -416,7 +408,7 @@ func (s *State) waitsForNewer(stage Stage, current string) (Status, string) {
 		if b.Order <= above {
 			break
 		}
-		if s.rejectedAt(stage, b.ID) == "" {
+		if s.RejectedAt(b.ID) == "" {
 			if missing := s.missing(stage, b.ID); len(missing) > 0 {
 				return StatusWaiting, waitForStages(missing, b.ID)
 			}

@@ -14,17 +14,60 @@ const (
 	Rejected Verdict = "rejected"
 )
 
-// Decision is a person's approve or reject of a build at a stage. It holds for
-// the build and the run that it was taken on.
+// Decision is what people decided on a build at a stage. An approval holds for the
+// content of the build and for the run, the evidence, that it was taken on; a rejection
+// holds until it is lifted by an approval.
 type Decision struct {
+	Pipeline  string     `json:"pipeline"`
+	Stage     string     `json:"stage"`
+	Build     string     `json:"build"`
+	Run       string     `json:"run,omitempty"`
+	Inputs    Inputs     `json:"inputs,omitzero"` // the content that the run had
+	Verdict   Verdict    `json:"verdict"`
+	Approvals []Approval `json:"approvals,omitempty"` // of an approval: everybody's, in order
+	Reason    string     `json:"reason,omitempty"`    // of the one who decided last, as the rest
+	Actor     string     `json:"actor"`
+	At        time.Time  `json:"at"`
+}
+
+// Approval is one person's part in an approval.
+type Approval struct {
+	Person string    `json:"person"` // as the pipeline's authorization calls who it is
+	Actor  string    `json:"actor"`
+	Reason string    `json:"reason,omitempty"`
+	At     time.Time `json:"at"`
+}
+
+// Override lets a build pass a gate that it has not passed: the stage counts as passed
+// for the content of the build and the evidence that there was, until there is other.
+// Its record stays as long as that of the build.
+type Override struct {
 	Pipeline string    `json:"pipeline"`
 	Stage    string    `json:"stage"`
 	Build    string    `json:"build"`
-	Run      string    `json:"run,omitempty"` // the evidence
-	Verdict  Verdict   `json:"verdict"`
-	Reason   string    `json:"reason,omitempty"`
+	Run      string    `json:"run,omitempty"` // the run that had judged the build; empty where none had
+	Inputs   Inputs    `json:"inputs,omitzero"`
+	Digest   string    `json:"digest"` // of the stage's definition
+	Reason   string    `json:"reason"`
 	Actor    string    `json:"actor"`
 	At       time.Time `json:"at"`
+}
+
+// Freeze holds a stage where it is: no build enters it until it is released.
+type Freeze struct {
+	Stage  string    `json:"stage"`
+	Reason string    `json:"reason,omitempty"`
+	Actor  string    `json:"actor"`
+	At     time.Time `json:"at"`
+}
+
+// Retry is a person's wish that a stage run once more for the build that it ran for.
+type Retry struct {
+	Stage string    `json:"stage"`
+	Build string    `json:"build,omitempty"` // empty on a bootstrap stage
+	Run   string    `json:"run"`             // the run that is to be followed by another
+	Actor string    `json:"actor"`
+	At    time.Time `json:"at"`
 }
 
 // Promotion is a person's wish that a stage move to a build.

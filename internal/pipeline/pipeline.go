@@ -19,6 +19,15 @@ type Pipeline struct {
 	Scale   Scale   `json:"scale"`
 	Keep    int     `json:"keep"`  // builds retained besides those in use
 	Owner   string  `json:"owner"` // the configuration that defined it, for telling two apart
+
+	Authorization *Authorization `json:"authorize,omitempty"`
+	SelfService   SelfService    `json:"self_service,omitzero"`
+}
+
+// SelfService bounds self-service environments. Zero bounds nothing.
+type SelfService struct {
+	MaxTTL      time.Duration `json:"max_ttl,omitempty"`       // from the launch, or from when it is extended
+	MaxPerOwner int           `json:"max_per_owner,omitempty"` // that one person has at a time
 }
 
 // Service says how the application is installed, started and checked, on every

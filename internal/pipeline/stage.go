@@ -181,6 +181,10 @@ type Load struct {
 // for the platform itself.
 func (s Stage) TakesBuild() bool { return s.Type != TypeBootstrap }
 
+// Guarded reports whether only who may deploy moves the stage: a person does, or it is
+// of type production.
+func (s Stage) Guarded() bool { return s.Trigger == TriggerManual || s.Type == TypeProduction }
+
 // Lasting reports whether the stage's environment outlives its run.
 func (s Stage) Lasting() bool { return s.Env != nil && s.Env.Keep }
 

@@ -23,6 +23,9 @@ type State struct {
 	Holds        map[string]Hold         // by stage
 	Decisions    map[string]Decision     // by StageBuild
 	Promotions   map[string]Promotion    // by stage
+	Overrides    map[string]Override     // by StageBuild
+	Freezes      map[string]Freeze       // by stage
+	Retries      map[string]Retry        // by stage
 	Images       map[string]Image        // by ID
 	Environments map[string]Environment  // by ID
 
@@ -36,6 +39,7 @@ func NewState(records []Record) (*State, error) {
 		Stages: map[string]Stage{}, Recipes: map[string]Recipe{}, Builds: map[string]Build{},
 		Latest: map[string]RunSummary{}, Verdicts: map[string][]RunSummary{}, Holds: map[string]Hold{},
 		Decisions: map[string]Decision{}, Promotions: map[string]Promotion{},
+		Overrides: map[string]Override{}, Freezes: map[string]Freeze{}, Retries: map[string]Retry{},
 		Images: map[string]Image{}, Environments: map[string]Environment{},
 		versions: make(map[Key]int64, len(records)),
 	}
@@ -66,6 +70,12 @@ func NewState(records []Record) (*State, error) {
 			err = decodeInto(s.Decisions, r)
 		case RecordPromotion:
 			err = decodeInto(s.Promotions, r)
+		case RecordOverride:
+			err = decodeInto(s.Overrides, r)
+		case RecordFreeze:
+			err = decodeInto(s.Freezes, r)
+		case RecordRetry:
+			err = decodeInto(s.Retries, r)
 		case RecordImage:
 			err = decodeInto(s.Images, r)
 		case RecordEnvironment:
@@ -167,6 +177,9 @@ func (s *State) Ancestors(after []string) []string {
 	visit(after)
 	return slices.Sorted(maps.Keys(seen))
 }
+
+// RunsNow reports whether a run of the stage is under way.
+func (s *State) RunsNow(stage string) bool { return s.Latest[stage].Status == RunRunning }
 
 // RunEnvironment gives the living environment with the given purpose of a stage.
 func (s *State) RunEnvironment(stage string, purpose EnvironmentPurpose) (Environment, bool) {

@@ -1,0 +1,116 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+)
+
+// steerOptions are those of the commands that steer a stage without a decision on a
+// build: override, hold, release and retry.
+type steerOptions struct {
+	*factory
+	pipeline, stage, build, reason string
+}
+
+// steer makes a command whose arguments are a pipeline, a stage and maybe a build.
+func (f *factory) steer(most int, c *cobra.Command, runF, run func(context.Context, *steerOptions) error) (*cobra.Command, *steerOptions) {
+	o := &steerOptions{factory: f}
+	if runF == nil {
+		runF = run
+	}
+	c.Args = args(most, most)
+	c.RunE = func(c *cobra.Command, given []string) error {
+		o.pipeline, o.stage, o.build = given[0], given[1], arg(given, 2)
+		return runF(c.Context(), o)
+	}
+	return c, o
+}
+
+func newOverride(f *factory, runF func(context.Context, *steerOptions) error) *cobra.Command {
+	c, o := f.steer(3, &cobra.Command{
+		Use:   "override PIPELINE STAGE BUILD --reason WHY",
+		Short: "Let a build pass a stage that it has not passed",
+		Long: "Let a build pass a stage that it has not passed: one that failed, did not run, or lacks approvals. The stages\n" +
+			"above it the build must have passed, and a rejection stays one. Only those may whom authorize.override names.\n" +
+			"The mark of it stays with the build.",
+	}, runF, runOverride)
+	c.Flags().StringVar(&o.reason, "reason", "", "why (required)")
+	return c
+}
+
+func runOverride(ctx context.Context, o *steerOptions) error {
+	return o.with(ctx, func(a *app.App) error {
+		done, err := a.Engine.Override(ctx, o.pipeline, o.stage, o.build, o.reason)
+		return o.tell(err, done, "%s passes stage %s by an override of %s. The next apply moves what that opens.", done.Build, done.Stage, done.Actor)
+	})
+}
+
+func newHold(f *factory, runF func(context.Context, *steerOptions) error) *cobra.Command {
+	c, o := f.steer(2, &cobra.Command{
+		Use:   "hold PIPELINE STAGE",
+		Short: "Keep a stage where it is: no build enters it",
+		Long: "Keep a stage where it is until it is released: no build enters it, and what it runs runs on. The stages\n" +
+			"below it go on with what has passed it.",
+	}, runF, runHold)
+	c.Flags().StringVar(&o.reason, "reason", "", "why")
+	return c
+}
+
+func runHold(ctx context.Context, o *steerOptions) error {
+	return o.with(ctx, func(a *app.App) error {
+		done, err := a.Engine.Hold(ctx, o.pipeline, o.stage, o.reason)
+		return o.tell(err, done, "Stage %s is held by %s.", done.Stage, done.Actor)
+	})
+}
+
+func newRelease(f *factory, runF func(context.Context, *steerOptions) error) *cobra.Command {
+	c, _ := f.steer(2, &cobra.Command{
+		Use:   "release PIPELINE STAGE",
+		Short: "Let a held stage go on",
+		Long:  "Let a stage go on that is held. The next apply moves it.",
+	}, runF, runRelease)
+	return c
+}
+
+func runRelease(ctx context.Context, o *steerOptions) error {
+	return o.with(ctx, func(a *app.App) error {
+		was, err := a.Engine.Release(ctx, o.pipeline, o.stage)
+		return o.tell(err, was, "Stage %s goes on with the next apply.", o.stage)
+	})
+}
+
+func newRetry(f *factory, runF func(context.Context, *steerOptions) error) *cobra.Command {
+	c, _ := f.steer(2, &cobra.Command{
+		Use:   "retry PIPELINE STAGE",
+		Short: "Let a stage run once more for the build that it ran for",
+		Long: "Let a stage run once more, with the next apply, for the build that it ran for, whether that passed or\n" +
+			"failed. A decision on the run before does not count for the new one.",
+	}, runF, runRetry)
+	return c
+}
+
+func runRetry(ctx context.Context, o *steerOptions) error {
+	return o.with(ctx, func(a *app.App) error {
+		asked, err := a.Engine.Retry(ctx, o.pipeline, o.stage)
+		return o.tell(err, asked, "Stage %s runs again with the next apply.", asked.Stage)
+	})
+}
+
+// tell prints what was done, as JSON or in words; or gives the error.
+func (f *factory) tell(err error, done any, format string, args ...any) error {
+	switch {
+	case err != nil:
+		return err
+	case f.json:
+		return f.printJSON(done)
+	}
+	_, err = fmt.Fprintf(f.Out, format+"\n", args...)
+	return err
+}

@@ -1,0 +1,140 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package pipeline
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// overridden reports whether the stage counts as passed for the build by an override
+// that still holds; v is the run that judges it.
+func (s *State) overridden(stage Stage, build string, v RunSummary) bool {
+	o, ok := s.Overrides[StageBuild(stage.Name, build)]
+	return ok && o.Run == v.ID && o.Inputs == s.Inputs(stage, build)
+}
+
+// decided gives the decision on a build at a stage as far as it holds: an approval
+// when it was taken on the run that judges the build, on the content that the build
+// has, and by as many people as must.
+func (s *State) decided(stage Stage, build string) Verdict {
+	d := s.Decisions[StageBuild(stage.Name, build)]
+	if d.Verdict == Approved && s.MissingApprovals(stage, build) > 0 {
+		return ""
+	}
+	return d.Verdict
+}
+
+// Settled reports whether a build is approved, by as many as must, or rejected at a stage.
+func (s *State) Settled(stage Stage, build string) bool { return s.decided(stage, build) != "" }
+
+// MissingApprovals gives how many more people must approve a build at a stage.
+func (s *State) MissingApprovals(stage Stage, build string) int {
+	d := s.Decisions[StageBuild(stage.Name, build)]
+	v, _ := s.VerdictOf(stage, build)
+	needed := s.Pipeline.Authorization.needed()
+	if d.Verdict != Approved || d.Run != v.ID || d.Inputs != s.Inputs(stage, build) {
+		return needed
+	}
+	people := map[string]bool{}
+	for _, a := range d.Approvals {
+		people[a.Person] = true
+	}
+	return max(needed-len(people), 0)
+}
+
+// Outcome says how a build fared at a stage.
+type Outcome string
+
+// The outcomes. A build that did not run at a stage has none there.
+const (
+	OutcomePassed     Outcome = "passed"
+	OutcomeFailed     Outcome = "failed"
+	OutcomeRejected   Outcome = "rejected"   // there or above
+	OutcomeWaiting    Outcome = "waiting"    // for a decision
+	OutcomeOverridden Outcome = "overridden" // somebody let it pass the gate
+)
+
+// Outcome gives how a build fared at a stage; empty where it did not run.
+func (s *State) Outcome(stage Stage, build string) Outcome {
+	v, ok := s.VerdictOf(stage, build)
+	_, marked := s.Overrides[StageBuild(stage.Name, build)]
+	switch {
+	case s.Decisions[StageBuild(stage.Name, build)].Verdict == Rejected:
+		return OutcomeRejected
+	case marked:
+		return OutcomeOverridden
+	case !ok:
+		return ""
+	case v.Status == RunFailed:
+		return OutcomeFailed
+	case s.Passed(stage.Name, build):
+		return OutcomePassed
+	case stage.Approval && s.rejectedAt(stage, build) == "":
+		return OutcomeWaiting
+	default:
+		return OutcomeRejected
+	}
+}
+
+// rejectedAt gives the stage, the given one or one above it, at which the build
+// stands rejected, or "".
+func (s *State) rejectedAt(stage Stage, build string) string {
+	return s.rejectedAmong(append([]string{stage.Name}, s.Ancestors(stage.After)...), build)
+}
+
+// RejectedAt gives the stage at which the build stands rejected, or "": no stage that
+// it has not entered takes it, and no person gets it.
+func (s *State) RejectedAt(build string) string {
+	return s.rejectedAmong(slices.Sorted(maps.Keys(s.Stages)), build)
+}
+
+func (s *State) rejectedAmong(stages []string, build string) string {
+	for _, name := range stages {
+		if s.Decisions[StageBuild(name, build)].Verdict == Rejected {
+			return name
+		}
+	}
+	return ""
+}
+
+// Authors gives who wrote what a build would bring past a stage: the authors of its
+// commits and of those of the builds before it, back to the newest that passed.
+func (s *State) Authors(stage Stage, build string) []string {
+	seen := map[string]bool{}
+	for _, b := range s.BuildsNewestFirst() {
+		if b.Order > s.Builds[build].Order {
+			continue
+		}
+		if b.ID != build && s.Passed(stage.Name, b.ID) {
+			break
+		}
+		for _, author := range append(slices.Clone(b.Authors), b.Revision.Author) {
+			seen[author] = true
+		}
+	}
+	delete(seen, "")
+	return slices.Sorted(maps.Keys(seen))
+}
+
+// waitsForDecision says what a stage that takes decisions waits for.
+func (s *State) waitsForDecision(stage Stage, build string) string {
+	missing, needed := s.MissingApprovals(stage, build), s.Pipeline.Authorization.needed()
+	what := fmt.Sprintf("a decision on %s", build)
+	switch {
+	case missing < needed:
+		what = fmt.Sprintf("%d more of %d approvals of %s", missing, needed, build)
+	case needed > 1:
+		what += fmt.Sprintf(" by %d people", needed)
+	}
+	return what + fmt.Sprintf(": `penstock approve %s %s %s` or `penstock reject …`", stage.Pipeline, stage.Name, build)
+}
+
+// Decided gives the environment in which a stage's build was tried that has been
+// decided since.
+func (s *State) Decided(stage Stage) (Environment, bool) {
+	env, ok := s.RunEnvironment(stage.Name, ForInquiry)
+	return env, ok && env.Serves() && s.decided(stage, env.Build) != "" && s.Decisions[StageBuild(stage.Name, env.Build)].Run == env.Run
+}

@@ -1,0 +1,51 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package pipeline
+
+import (
+	"fmt"
+)
+
+// decideFrozen keeps a held stage where it is. What it runs is kept running.
+func (s *State) decideFrozen(stage Stage, m Move, f Freeze, held string) Move {
+	m.Status, m.WaitingFor = StatusWaiting, f.describe(stage)
+	if stage.Pin != "" && stage.Pin != held {
+		m.Candidate, m.Err = stage.Pin, s.RefuseHeld(stage, fmt.Sprintf("move stage %q to build %s", stage.Name, stage.Pin))
+		return m
+	}
+	if m.Candidate = held; held != "" {
+		switch action, why := s.action(stage, held, held); action {
+		case ActionRestore, ActionResize:
+			m.Action, m.Why = action, why
+		}
+	}
+	return m
+}
+
+// RefuseHeld refuses, with CodeRefused, what would move a stage that is held.
+func (s *State) RefuseHeld(stage Stage, op string) error {
+	f, ok := s.Freezes[stage.Name]
+	if !ok {
+		return nil
+	}
+	return Errorf(CodeRefused, op, "the stage waits for %s", f.describe(stage)).
+		WithHint("Release it with `penstock release %s %s`.", stage.Pipeline, stage.Name)
+}
+
+func (f Freeze) describe(stage Stage) string {
+	text := fmt.Sprintf("its release: %s holds it since %s", f.Actor, f.At.UTC().Format("2006-01-02 15:04 UTC"))
+	if f.Reason != "" {
+		text += ", as " + f.Reason
+	}
+	return text + fmt.Sprintf("; `penstock release %s %s`", stage.Pipeline, stage.Name)
+}
+
+// retried says who asked for another run after the one that judged; empty for nobody.
+func (s *State) retried(stage Stage, judged RunSummary) string {
+	r, ok := s.Retries[stage.Name]
+	if !ok || r.Build != judged.Build || r.Run != judged.ID {
+		return ""
+	}
+	return r.Actor + " asked for another run"
+}
