@@ -22,6 +22,7 @@ type desk struct {
 	*life
 	*engine.Engine
 	work string
+	shop pipeline.Pipeline // as apply defines it
 }
 
 var processes = 0
@@ -31,7 +32,7 @@ func start(t *testing.T, w *world, work string) *desk {
 	t.Helper()
 	processes++
 	l := &life{world: w, pid: processes}
-	return &desk{t: t, life: l, work: work, Engine: engine.New(engine.Config{
+	return &desk{t: t, life: l, work: work, shop: shop, Engine: engine.New(engine.Config{
 		Ledger: memLedger{l}, Platform: memPlatform{l}, Runner: memRunner{l}, Sources: memSources{l},
 		Artifacts: memArtifacts{l}, Logs: memLogs{l}, WorkDir: work,
 		Holder: pipeline.Holder{Host: "test", PID: l.pid, Actor: "alice"}, Now: w.now,
@@ -82,7 +83,7 @@ func route(digest string) []pipeline.Stage {
 // apply defines the pipeline and advances its stages in order, as Terraform does.
 func (d *desk) apply(stages []pipeline.Stage) error {
 	ctx := context.Background()
-	if _, err := d.CreatePipeline(ctx, shop); err != nil {
+	if _, err := d.CreatePipeline(ctx, d.shop); err != nil {
 		return err
 	}
 	for _, s := range stages {

@@ -482,7 +482,7 @@ func (memSources) Checkout(_ context.Context, _, commit, dir string) error {
 }
 
 func (memSources) Describe(_ context.Context, repository, commit string) (pipeline.Revision, error) {
-	return pipeline.Revision{Repository: repository, Commit: commit}, nil
+	return pipeline.Revision{Repository: repository, Commit: commit, Author: "Ada <ada@example.com>"}, nil
 }
 
 type memArtifacts struct{ *life }

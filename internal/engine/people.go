@@ -23,7 +23,10 @@ func (e *Engine) Judge(ctx context.Context, pipelineName, stage, build string, v
 		return pipeline.Decision{}, err
 	}
 	if build == "" {
-		build = pipeline.Decide(st, s).Candidate
+		if build = pipeline.Decide(st, s).Candidate; build == "" {
+			return pipeline.Decision{}, pipeline.Errorf(pipeline.CodeRefused, op, "no build is on offer there").
+				WithHint("Name one that was; `penstock builds %s` lists them.", pipelineName)
+		}
 	}
 	if verdict == pipeline.Rejected && strings.TrimSpace(reason) == "" {
 		return pipeline.Decision{}, pipeline.Errorf(pipeline.CodeInvalid, op, "a rejection needs a reason").

@@ -117,7 +117,35 @@ func (s *story) passed(stage string, builds ...string) *story {
 func (s *story) decided(stage, build string, v Verdict) *story {
 	st := s.state()
 	run, _ := st.VerdictOf(st.Stages[stage], id(build))
-	return s.event(BuildDecided, Facts{Decision: &Decision{Pipeline: "shop", Stage: stage, Build: id(build), Run: run.ID, Verdict: v, Reason: "because", Actor: "bob"}})
+	d := Decision{
+		Pipeline: "shop", Stage: stage, Build: id(build), Run: run.ID, Inputs: st.Inputs(st.Stages[stage], id(build)),
+		Verdict: v, Reason: "because", Actor: "bob",
+	}
+	if v == Approved {
+		d.Approvals = []Approval{{Person: "bob", Actor: "bob"}}
+	}
+	return s.event(BuildDecided, Facts{Decision: &d})
+}
+
+// overridden records an override with the evidence that there is now.
+func (s *story) overridden(stage, build string) *story {
+	st := s.state()
+	def := st.Stages[stage]
+	run, _ := st.VerdictOf(def, id(build))
+	return s.event(GateOverridden, Facts{Override: &Override{
+		Pipeline: "shop", Stage: stage, Build: id(build), Run: run.ID, Inputs: st.Inputs(def, id(build)), Digest: def.Digest(st.Pipeline), Reason: "because", Actor: "bob",
+	}})
+}
+
+func (s *story) held(stage string) *story {
+	return s.event(StageHeld, Facts{Freeze: &Freeze{Stage: stage, Reason: "it is Friday", Actor: "bob", At: s.now}})
+}
+
+// retried records a wish for another run after the one that judges the build now.
+func (s *story) retried(stage, build string) *story {
+	st := s.state()
+	run, _ := st.VerdictOf(st.Stages[stage], id(build))
+	return s.event(RetryAsked, Facts{Retry: &Retry{Stage: stage, Build: id(build), Run: run.ID, Actor: "bob"}})
 }
 
 func (s *story) promoted(stage, build string) *story {

@@ -28,9 +28,10 @@ import (
 type pipelineResource struct{ base }
 
 var (
-	_ resource.ResourceWithConfigure   = (*pipelineResource)(nil)
-	_ resource.ResourceWithModifyPlan  = (*pipelineResource)(nil)
-	_ resource.ResourceWithImportState = (*pipelineResource)(nil)
+	_ resource.ResourceWithConfigure      = (*pipelineResource)(nil)
+	_ resource.ResourceWithValidateConfig = (*pipelineResource)(nil)
+	_ resource.ResourceWithModifyPlan     = (*pipelineResource)(nil)
+	_ resource.ResourceWithImportState    = (*pipelineResource)(nil)
 )
 
 func newPipelineResource() resource.Resource { return &pipelineResource{base{kind: "pipeline"}} }
@@ -40,6 +41,8 @@ type pipelineModel struct {
 	Name         types.String   `tfsdk:"name"`
 	Service      types.Object   `tfsdk:"service"`
 	Scale        types.Object   `tfsdk:"scale"`
+	Authorize    types.Object   `tfsdk:"authorize"`
+	SelfService  types.Object   `tfsdk:"self_service"`
 	Keep         types.Int64    `tfsdk:"keep"`
 	ForceDestroy types.Bool     `tfsdk:"force_destroy"`
 	Timeouts     timeouts.Value `tfsdk:"timeouts"`
@@ -115,6 +118,8 @@ func (r *pipelineResource) Schema(ctx context.Context, _ resource.SchemaRequest,
 					"instance_type": optional("Type of the instances, where the platform has types."),
 				},
 			},
+			"authorize":    authorizeAttribute(),
+			"self_service": selfServiceAttribute(),
 			"keep": schema.Int64Attribute{
 				Optional: true, Computed: true, Default: int64default.StaticInt64(pipeline.DefaultKeep), Validators: []validator.Int64{int64validator.AtLeast(1)},
 				MarkdownDescription: "Number of builds to retain, with their images, artifacts and logs. Those in use, and those that a rollback may need, are retained besides. Default: 50.",
@@ -149,6 +154,7 @@ func expandPipeline(ctx context.Context, m pipelineModel, owner string, diags *d
 		diags.Append(m.Scale.As(ctx, &s, basetypes.ObjectAsOptions{})...)
 		p.Scale = pipeline.Scale{Instances: int(s.Instances.ValueInt64()), InstanceType: s.InstanceType.ValueString()}
 	}
+	p.Authorization, p.SelfService = expandAuthorization(ctx, m.Authorize, diags), expandSelfService(ctx, m.SelfService, diags)
 	return p
 }
 
@@ -159,6 +165,8 @@ func flattenPipeline(ctx context.Context, p pipeline.Pipeline, sch schema.Schema
 	}
 	m.Keep, m.ForceDestroy = types.Int64Value(int64(p.Retained())), types.BoolValue(false)
 	m.Service, m.Scale = types.ObjectNull(attrTypes("service")), types.ObjectNull(attrTypes("scale"))
+	m.Authorize = flattenAuthorization(ctx, p.Authorization, attrTypes("authorize"), diags)
+	m.SelfService = flattenSelfService(ctx, p.SelfService, attrTypes("self_service"), diags)
 	if p.Service != (pipeline.Service{}) {
 		s := serviceModel{
 			Install: orNull(p.Service.Install), Start: orNull(p.Service.Start), Migrate: orNull(p.Service.Migrate),
@@ -178,6 +186,18 @@ func flattenPipeline(ctx context.Context, p pipeline.Pipeline, sch schema.Schema
 		var d diag.Diagnostics
 		m.Scale, d = types.ObjectValueFrom(ctx, attrTypes("scale"), scaleModel{Instances: intOrNull(p.Scale.Instances), InstanceType: orNull(p.Scale.InstanceType)})
 		diags.Append(d...)
+	}
+}
+
+// ValidateConfig implements resource.ResourceWithValidateConfig.
+func (r *pipelineResource) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
+	var m pipelineModel
+	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() || !known(ctx, m.Authorize) {
+		return
+	}
+	if err := expandAuthorization(ctx, m.Authorize, &resp.Diagnostics).Check(); err != nil {
+		addAttributeError(&resp.Diagnostics, path.Root("authorize").AtName("approvals"), "define pipeline", m.Name.ValueString(), err)
 	}
 }
 
@@ -204,7 +224,7 @@ func (r *pipelineResource) ModifyPlan(ctx context.Context, req resource.ModifyPl
 			return
 		}
 	}
-	if !known(ctx, m.Service, m.Scale, m.Keep) {
+	if !known(ctx, m.Service, m.Scale, m.Authorize, m.SelfService, m.Keep) {
 		r.session.overlay.planPipeline(name, nil)
 		return
 	}

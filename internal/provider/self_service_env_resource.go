@@ -150,7 +150,7 @@ func (r *selfServiceEnvResource) ModifyPlan(ctx context.Context, req resource.Mo
 	}
 	m.Build = config.Build
 	if known(ctx, m.Pipeline, m.Name) {
-		r.planBuild(ctx, &m, state, resp)
+		r.planBuild(ctx, &m, state, known(ctx, config.TTL, config.Owner), resp)
 	} else if config.Build.IsNull() {
 		m.Build = types.StringUnknown()
 	}
@@ -178,7 +178,9 @@ func (m *selfServiceEnvModel) unknownExports() {
 }
 
 // planBuild chooses the build: the pin, the one that runs, or the newest that passed.
-func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfServiceEnvModel, resp *resource.ModifyPlanResponse) {
+// Where it is decided how long a new one lives, and whose it is, it is checked whether
+// that is allowed.
+func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfServiceEnvModel, decided bool, resp *resource.ModifyPlanResponse) {
 	name := m.Name.ValueString()
 	g := expandGates(m.After)
 	pinned := !m.Build.IsNull()
@@ -194,6 +196,10 @@ func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfSe
 			err := r.session.claim("environment", m.Pipeline.ValueString(), name, m.Pipeline.ValueString()+"/"+name, exists, env.Status != pipeline.EnvLaunching, env.Configured)
 			if err != nil {
 				addAttributeError(&resp.Diagnostics, path.Root("name"), "create environment", name, err)
+				return nil
+			}
+			if err := r.session.Engine.CheckLaunch(st, r.request(*m, nil)); decided && err != nil {
+				addAttributeError(&resp.Diagnostics, path.Root("pipeline"), "launch environment", name, err)
 				return nil
 			}
 		}

@@ -122,6 +122,10 @@ func (r *stageResource) place(st *pipeline.State, stage pipeline.Stage, create b
 
 // move plans what the gates allow.
 func (r *stageResource) move(st *pipeline.State, stage pipeline.Stage, plan, state *stageModel, resp *resource.ModifyPlanResponse) {
+	if err := st.AuthorizePin(stage, r.session.Engine.Person); err != nil {
+		addAttributeError(&resp.Diagnostics, path.Root("build"), "move stage", stage.Name, err)
+		return
+	}
 	gates := expandGates(plan.After)
 	held := st.Holds[stage.Name].Build
 	settled := gates.open() || stage.Trigger == pipeline.TriggerManual && stage.Pin == "" || stage.Pin != "" && stage.Pin == held

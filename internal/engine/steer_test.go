@@ -1,0 +1,336 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package engine_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// authorize changes who may do what.
+func (d *desk) authorize(change func(*pipeline.Pipeline)) {
+	d.t.Helper()
+	d.shop.Authorization = &pipeline.Authorization{}
+	change(&d.shop)
+	if _, err := d.UpdatePipeline(context.Background(), d.shop); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+func mine() engine.LaunchRequest {
+	return engine.LaunchRequest{Pipeline: "shop", Name: "mine", TTL: time.Hour, Configured: "here"}
+}
+
+// as gives the desk of another person.
+func (d *desk) as(name string) *desk {
+	other := *d
+	other.Engine = d.As(pipeline.Person{Name: name})
+	return &other
+}
+
+func TestWhoMay(t *testing.T) {
+	ctx := context.Background()
+	calls := map[pipeline.Right]map[string]func(*desk) error{
+		pipeline.RightApprove: {"approve": func(d *desk) error {
+			_, err := d.Judge(ctx, "shop", "exploratory", "", pipeline.Approved, "")
+			return err
+		}},
+		pipeline.RightReject: {"reject": func(d *desk) error {
+			_, err := d.Judge(ctx, "shop", "exploratory", "", pipeline.Rejected, "ugly")
+			return err
+		}},
+		pipeline.RightDeploy: {
+			"promote": func(d *desk) error { _, err := d.Promote(ctx, "shop", "production", ""); return err },
+			"hold":    func(d *desk) error { _, err := d.Hold(ctx, "shop", "capacity", ""); return err },
+			"release": func(d *desk) error { _, err := d.Release(ctx, "shop", "acceptance"); return err },
+			"retry":   func(d *desk) error { _, err := d.Retry(ctx, "shop", "production"); return err },
+			"pin": func(d *desk) error {
+				stages := route("2")
+				stages[5].Pin = build("1")
+				return d.apply(stages)
+			},
+		},
+		pipeline.RightLaunch: {
+			"launch":        func(d *desk) error { _, err := d.Launch(ctx, mine()); return err },
+			"end another's": func(d *desk) error { return d.EndEnvironment(ctx, "shop", "carols") },
+			"change another's": func(d *desk) error {
+				r := mine()
+				r.Name, r.TTL = "carols", 2*time.Hour
+				_, err := d.Launch(ctx, r)
+				return err
+			},
+		},
+		pipeline.RightOverride: {"override": func(d *desk) error {
+			_, err := d.Override(ctx, "shop", "exploratory", build("2"), "it is urgent")
+			return err
+		}},
+	}
+	for right, named := range calls {
+		for name, call := range named {
+			for who, allowed := range map[string]bool{"carol": true, "bob": false} {
+				t.Run(name+" by "+who, func(t *testing.T) {
+					d := open(t)
+					d.mustApply(route("1"))
+					d.approve(build("1"))
+					d.mustApply(route("1"))
+					if name == "retry" { // it needs a run
+						if _, err := d.Promote(ctx, "shop", "production", ""); err != nil {
+							t.Fatal(err)
+						}
+					}
+					d.mustApply(route("2"))
+					r := mine()
+					r.Name, r.Owner = "carols", "carol"
+					if _, err := d.Launch(ctx, r); err != nil {
+						t.Fatal(err)
+					}
+					if _, err := d.Hold(ctx, "shop", "acceptance", "look"); err != nil {
+						t.Fatal(err)
+					}
+					d.authorize(func(p *pipeline.Pipeline) {
+						carol, a := []string{"carol"}, p.Authorization
+						switch right {
+						case pipeline.RightApprove:
+							a.Approve = carol
+						case pipeline.RightReject:
+							a.Reject = carol
+						case pipeline.RightDeploy:
+							a.Deploy = carol
+						case pipeline.RightLaunch:
+							a.Launch = carol
+						case pipeline.RightOverride:
+							a.Override = carol
+						}
+					})
+					before := d.head()
+					err := call(d.as(who))
+					if allowed != (err == nil) || err != nil && pipeline.CodeOf(err) != pipeline.CodeNotAllowed {
+						t.Fatalf("error %v", err)
+					}
+					if err != nil && name != "pin" && d.head() != before { // the definition of the stage is recorded before it moves
+						t.Error("what was refused was recorded")
+					}
+					if err != nil && !strings.Contains(pipeline.HintOf(err), "carol") {
+						t.Errorf("hint %q", pipeline.HintOf(err))
+					}
+					if name == "pin" {
+						if held := d.standing("production").Held; (held == build("1")) != allowed {
+							t.Errorf("production holds %q", held)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+func (d *desk) head() int64 {
+	d.t.Helper()
+	n, err := d.Ledger.Head(context.Background(), "shop")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return n
+}
+
+func TestApprovalsOfSeveral(t *testing.T) {
+	ctx := context.Background()
+	d := open(t)
+	d.mustApply(route("1"))
+	d.authorize(func(p *pipeline.Pipeline) {
+		p.Authorization.Approvals = 2
+		p.Authorization.People = map[string][]string{"bob": {"robert"}}
+	})
+	approve := func(who string) pipeline.Decision {
+		t.Helper()
+		decision, err := d.as(who).Judge(ctx, "shop", "exploratory", "", pipeline.Approved, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return decision
+	}
+	approve("bob")
+	before := d.head()
+	approve("bob")
+	approve("robert")
+	if d.head() != before {
+		t.Error("a second approval of one person was recorded")
+	}
+	d.mustApply(route("1"))
+	if got := d.standing("exploratory"); got.Passed != "" || !strings.Contains(got.Move.WaitingFor, "1 more") {
+		t.Errorf("after one: %+v", got.Move)
+	}
+	if got := approve("carol"); len(got.Approvals) != 2 || got.Approvals[0].Person != "bob" {
+		t.Errorf("approvals %+v", got.Approvals)
+	}
+	d.mustApply(route("1"))
+	if got := d.standing("pre-production"); got.Passed != build("1") {
+		t.Errorf("pre-production passed %q", got.Passed)
+	}
+}
+
+func TestAuthorMayNotApprove(t *testing.T) {
+	ctx := context.Background()
+	d := open(t)
+	d.mustApply(route("1"))
+	d.authorize(func(p *pipeline.Pipeline) { p.Authorization.NotAuthor = true })
+	if _, err := d.as("ada").Judge(ctx, "shop", "exploratory", "", pipeline.Approved, ""); pipeline.CodeOf(err) != pipeline.CodeNotAllowed || !strings.Contains(err.Error(), "Ada <ada@example.com>") {
+		t.Errorf("the author approved: %v", err)
+	}
+	if _, err := d.as("ada").Judge(ctx, "shop", "exploratory", "", pipeline.Rejected, "a mistake"); err != nil {
+		t.Errorf("the author can't reject: %v", err)
+	}
+	if _, err := d.as("somebody else").Judge(ctx, "shop", "exploratory", build("1"), pipeline.Approved, ""); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestOverrides(t *testing.T) {
+	ctx := context.Background()
+	tests := map[string]struct {
+		stage, build, reason string
+		code                 pipeline.Code
+		says                 string
+	}{
+		"a failed stage":           {"capacity", build("2"), "the generator broke", "", ""},
+		"a stage that wants a yes": {"exploratory", build("2"), "nobody is here", "", ""},
+		"no reason":                {"capacity", build("2"), " ", pipeline.CodeInvalid, "reason"},
+		"what is above is missing": {"pre-production", build("2"), "hurry", pipeline.CodeRefused, "has not passed"},
+		"it has passed":            {"acceptance", build("2"), "hurry", pipeline.CodeRefused, "has passed it"},
+		"a lasting stage":          {"production", build("2"), "hurry", pipeline.CodeInvalid, "what it runs"},
+		"a commit stage":           {"commit", build("2"), "hurry", pipeline.CodeInvalid, "commit"},
+		"no such build":            {"capacity", "b-0000000000", "hurry", pipeline.CodeNotFound, "no build"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			d := open(t)
+			d.mustApply(route("1"))
+			stages := route("2")
+			stages[3].Steps = []pipeline.Step{{Name: "load", Command: "fail"}}
+			if d.apply(stages) == nil {
+				t.Fatal("capacity did not fail")
+			}
+			d.authorize(func(p *pipeline.Pipeline) { p.Authorization.Override = []string{"*"} })
+			o, err := d.Override(ctx, "shop", tt.stage, tt.build, tt.reason)
+			if pipeline.CodeOf(err) != tt.code {
+				t.Fatalf("error %v", err)
+			}
+			if err != nil {
+				if !strings.Contains(err.Error(), tt.says) || pipeline.HintOf(err) == "" {
+					t.Errorf("error %q with hint %q", err, pipeline.HintOf(err))
+				}
+				return
+			}
+			if o.Actor != "alice" || o.Run == "" && tt.stage == "capacity" {
+				t.Errorf("override %+v", o)
+			}
+			err = d.apply(stages)
+			if failed := tt.stage != "capacity"; failed != (err != nil) {
+				t.Errorf("the next apply: %v", err)
+			}
+			if got := d.standing(tt.stage); got.Passed != build("2") || got.Held != build("2") || got.Move.Status != pipeline.StatusPassed {
+				t.Errorf("%s: %+v", tt.stage, got)
+			}
+		})
+	}
+}
+
+func TestHoldAndRelease(t *testing.T) {
+	ctx := context.Background()
+	d := open(t)
+	d.mustApply(route("1"))
+	if _, err := d.Release(ctx, "shop", "acceptance"); pipeline.CodeOf(err) != pipeline.CodeRefused {
+		t.Errorf("release of what nobody holds: %v", err)
+	}
+	if _, err := d.Hold(ctx, "shop", "acceptance", "a look at the database"); err != nil {
+		t.Fatal(err)
+	}
+	d.mustApply(route("2"))
+	if got := d.standing("acceptance"); got.Held != build("1") || !strings.Contains(got.Move.WaitingFor, "a look at the database") {
+		t.Errorf("held: %+v", got)
+	}
+	if _, err := d.Retry(ctx, "shop", "acceptance"); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(pipeline.HintOf(err), "penstock release") {
+		t.Errorf("retry of a held stage: %v", err)
+	}
+	if _, err := d.Hold(ctx, "shop", "production", "it is Friday"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Promote(ctx, "shop", "production", ""); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(err.Error(), "it is Friday") {
+		t.Errorf("promotion to a held stage: %v", err)
+	}
+	if _, err := d.Release(ctx, "shop", "acceptance"); err != nil {
+		t.Fatal(err)
+	}
+	d.mustApply(route("2"))
+	if got := d.standing("acceptance"); got.Held != build("2") {
+		t.Errorf("released, it holds %q", got.Held)
+	}
+}
+
+func TestRetryRunsAgain(t *testing.T) {
+	ctx := context.Background()
+	d := open(t)
+	d.mustApply(route("1"))
+	d.approve(build("1"))
+	d.mustApply(route("1"))
+	first := d.standing("exploratory").Run.ID
+	if _, err := d.Retry(ctx, "shop", "exploratory"); err != nil {
+		t.Fatal(err)
+	}
+	d.mustApply(route("1"))
+	again := d.standing("exploratory")
+	if again.Run.ID == first || again.Passed != "" || again.Move.Status != pipeline.StatusWaiting {
+		t.Errorf("run %s after %s, %+v: the approval was of the run before", again.Run.ID, first, again.Move)
+	}
+	d.mustApply(route("1"))
+	if got := d.standing("exploratory").Run.ID; got != again.Run.ID {
+		t.Errorf("it ran a third time: %s", got)
+	}
+	if _, err := d.Retry(ctx, "shop", "production"); pipeline.CodeOf(err) != pipeline.CodeRefused {
+		t.Errorf("retry without a build: %v", err)
+	}
+}
+
+func TestLimitsOfSelfService(t *testing.T) {
+	ctx := context.Background()
+	d := open(t)
+	d.mustApply(route("1"))
+	d.authorize(func(p *pipeline.Pipeline) {
+		p.SelfService = pipeline.SelfService{MaxTTL: 4 * time.Hour, MaxPerOwner: 1}
+	})
+	launch := func(name, owner string, ttl time.Duration) error {
+		r := mine()
+		r.Name, r.Owner, r.TTL = name, owner, ttl
+		_, err := d.Launch(ctx, r)
+		return err
+	}
+	for name, ttl := range map[string]time.Duration{"too long": 5 * time.Hour, "would never end": 0} {
+		if err := launch("one", "", ttl); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(err.Error(), name) || !strings.Contains(pipeline.HintOf(err), "4h") {
+			t.Errorf("%s: %v", ttl, err)
+		}
+	}
+	if err := launch("one", "", 4*time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if err := launch("two", "", time.Hour); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(err.Error(), "one") || !strings.Contains(pipeline.HintOf(err), "env destroy shop one") {
+		t.Errorf("a second one: %v", err)
+	}
+	if err := launch("two", "bob", time.Hour); err != nil {
+		t.Errorf("one of somebody else: %v", err)
+	}
+	if err := launch("one", "", time.Hour); err != nil {
+		t.Errorf("a change of the first: %v", err)
+	}
+	if err := d.EndEnvironment(ctx, "shop", "one"); err != nil {
+		t.Fatal(err)
+	}
+	if err := launch("two and a half", "", time.Hour); err != nil {
+		t.Errorf("after the first ended: %v", err)
+	}
+}

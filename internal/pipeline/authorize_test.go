@@ -1,0 +1,161 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package pipeline
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+func TestAllows(t *testing.T) {
+	ada := Person{Name: "ada", Groups: []string{"staff"}}
+	session := Person{Name: "assumed-role/deployer/ada", Names: []string{
+		"arn:aws:sts::123456789012:assumed-role/deployer/ada", "arn:aws:iam::123456789012:role/deployer",
+	}}
+	tests := map[string]struct {
+		is    *Authorization
+		right Right
+		who   Person
+		want  bool
+	}{
+		"nothing said":                  {nil, RightDeploy, ada, true},
+		"nothing said, but override":    {nil, RightOverride, ada, false},
+		"a right without a list":        {&Authorization{Approve: []string{"bob"}}, RightDeploy, ada, true},
+		"an override without a list":    {&Authorization{}, RightOverride, ada, false},
+		"a list of nobody":              {&Authorization{Deploy: []string{}}, RightDeploy, ada, false},
+		"named":                         {&Authorization{Deploy: []string{"bob", "ada"}}, RightDeploy, ada, true},
+		"not named":                     {&Authorization{Deploy: []string{"bob"}}, RightDeploy, ada, false},
+		"part of a name":                {&Authorization{Deploy: []string{"ad"}}, RightDeploy, ada, false},
+		"a longer name":                 {&Authorization{Deploy: []string{"adam"}}, RightDeploy, ada, false},
+		"another case":                  {&Authorization{Deploy: []string{"Ada"}}, RightDeploy, ada, false},
+		"everybody":                     {&Authorization{Deploy: []string{"*"}}, RightDeploy, ada, true},
+		"who approves may reject":       {&Authorization{Approve: []string{"ada"}}, RightReject, ada, true},
+		"who doesn't approve may not":   {&Authorization{Approve: []string{"bob"}}, RightReject, ada, false},
+		"but where it is said":          {&Authorization{Approve: []string{"bob"}, Reject: []string{"ada"}}, RightReject, ada, true},
+		"a group":                       {&Authorization{Launch: []string{"@qa"}, Groups: map[string][]string{"qa": {"bob", "ada"}}}, RightLaunch, ada, true},
+		"a group of others":             {&Authorization{Launch: []string{"@qa"}, Groups: map[string][]string{"qa": {"bob"}}}, RightLaunch, ada, false},
+		"a group of the system":         {&Authorization{Launch: []string{"@staff"}}, RightLaunch, ada, true},
+		"a group that nobody knows":     {&Authorization{Launch: []string{"@qa"}}, RightLaunch, ada, false},
+		"a group is no name":            {&Authorization{Launch: []string{"staff"}}, RightLaunch, ada, false},
+		"a group has no group in it":    {&Authorization{Launch: []string{"@a"}, Groups: map[string][]string{"a": {"@a", "@staff"}}}, RightLaunch, ada, false},
+		"a session":                     {&Authorization{Deploy: []string{"assumed-role/deployer/*"}}, RightDeploy, session, true},
+		"a session of another role":     {&Authorization{Deploy: []string{"assumed-role/launcher/*"}}, RightDeploy, session, false},
+		"an ARN":                        {&Authorization{Deploy: []string{"arn:aws:sts::*:assumed-role/deployer/ada"}}, RightDeploy, session, true},
+		"a role":                        {&Authorization{Deploy: []string{"arn:aws:iam::123456789012:role/deployer"}}, RightDeploy, session, true},
+		"a role of another account":     {&Authorization{Deploy: []string{"arn:aws:iam::210987654321:role/*"}}, RightDeploy, session, false},
+		"a session's name is no person": {&Authorization{Deploy: []string{"ada"}}, RightDeploy, session, false},
+		"unless it is said":             {&Authorization{Deploy: []string{"ada"}, People: map[string][]string{"ada": {"assumed-role/deployer/ada"}}}, RightDeploy, session, true},
+		"a person in a group":           {&Authorization{Deploy: []string{"@ops"}, Groups: map[string][]string{"ops": {"ada"}}, People: map[string][]string{"ada": {"*/deployer/ada"}}}, RightDeploy, session, true},
+		"a character":                   {&Authorization{Override: []string{"a?a"}}, RightOverride, ada, true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			// A list of nobody must be one after it was stored.
+			data, err := json.Marshal(Pipeline{Name: "shop", Authorization: tt.is})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var p Pipeline
+			if err := json.Unmarshal(data, &p); err != nil {
+				t.Fatal(err)
+			}
+			if got := p.Authorization.Allows(tt.right, tt.who); got != tt.want {
+				t.Errorf("%s may %s: %v, want %v", tt.who.Name, tt.right, got, tt.want)
+			}
+			err = p.Authorize(tt.right, tt.who, "do it")
+			if (err == nil) != tt.want || err != nil && (CodeOf(err) != CodeNotAllowed || HintOf(err) == "") {
+				t.Errorf("error %v with hint %q", err, HintOf(err))
+			}
+		})
+	}
+}
+
+// A refusal says who asks, what was needed, and who may.
+func TestRefusalSaysWhoMay(t *testing.T) {
+	p := Pipeline{Name: "shop", Authorization: &Authorization{
+		Deploy: []string{"carol", "@ops"}, Launch: []string{}, Groups: map[string][]string{"ops": {"dave", "erin"}},
+	}}
+	who := Person{Name: "user/ada", Names: []string{"arn:aws:iam::123456789012:user/ada"}}
+	err := p.Authorize(RightDeploy, who, "promote")
+	for _, want := range []string{"user/ada", "arn:aws:iam::123456789012:user/ada", "deploy", `"shop"`} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q does not say %s", err, want)
+		}
+	}
+	for _, want := range []string{"carol", "@ops (dave, erin)", "authorize.deploy"} {
+		if !strings.Contains(HintOf(err), want) {
+			t.Errorf("hint %q does not say %s", HintOf(err), want)
+		}
+	}
+	if hint := HintOf(p.Authorize(RightLaunch, who, "launch")); !strings.Contains(hint, "Nobody may") {
+		t.Errorf("hint %q", hint)
+	}
+}
+
+func TestWrote(t *testing.T) {
+	a := &Authorization{People: map[string][]string{"ada": {"al", "ada.l@example.com"}}}
+	tests := map[string]struct {
+		who    Person
+		author string
+		want   bool
+	}{
+		"by name":                     {Person{Name: "ada"}, "Ada <a@example.com>", true},
+		"by the address":              {Person{Name: "a@example.com"}, "Ada Lovelace <A@example.com>", true},
+		"by what is before the @":     {Person{Name: "ada"}, "A. Lovelace <ada@example.com>", true},
+		"a session":                   {Person{Name: "assumed-role/approver/ada"}, "A. Lovelace <ada@example.com>", true},
+		"an account of Windows":       {Person{Name: `ACME\ada`}, "Ada <x@example.com>", true},
+		"by what people says":         {Person{Name: "al"}, "Countess <ada.l@example.com>", true},
+		"somebody else":               {Person{Name: "bob"}, "Ada <ada@example.com>", false},
+		"somebody else's other name":  {Person{Name: "bob"}, "Countess <ada.l@example.com>", false},
+		"an author without a name":    {Person{Name: "ada"}, "<>", false},
+		"an author without address":   {Person{Name: "ada"}, "ada", true},
+		"part of the author's name":   {Person{Name: "ada"}, "Ada Lovelace <x@example.com>", false},
+		"nobody is nobody's namesake": {Person{}, "<>", false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := a.Wrote(tt.author, tt.who); got != tt.want {
+				t.Errorf("%q wrote what %q did: %v, want %v", tt.who.Name, tt.author, got, tt.want)
+			}
+		})
+	}
+}
+
+func TestMatches(t *testing.T) {
+	for _, tt := range []struct {
+		pattern, s string
+		want       bool
+	}{
+		{"", "", true}, {"*", "", true}, {"*", "a/b", true}, {"a*", "a", true}, {"a*b*c", "aXbYc", true}, {"a*b*c", "aXbY", false},
+		{"*a*b", "aab", true}, {"?", "", false}, {"?", "é", true}, {"a?c", "abc", true}, {"[a]", "a", false}, {"a", "ab", false}, {"**", "x", true},
+		{"*b", "ababab", true}, {"*abc", "ababc", true},
+	} {
+		if got := Matches(tt.pattern, tt.s); got != tt.want {
+			t.Errorf("%q matches %q: %v, want %v", tt.pattern, tt.s, got, tt.want)
+		}
+	}
+}
+
+func TestCheckAuthorization(t *testing.T) {
+	for name, tt := range map[string]struct {
+		is   *Authorization
+		says string
+	}{
+		"nothing":               {nil, ""},
+		"everybody":             {&Authorization{Approvals: 3}, ""},
+		"enough":                {&Authorization{Approve: []string{"a", "b"}, Approvals: 2}, ""},
+		"too few":               {&Authorization{Approve: []string{"a", "b", "a"}, Approvals: 3}, "only 2 may approve: a, b"},
+		"too few in a group":    {&Authorization{Approve: []string{"@qa", "a"}, Groups: map[string][]string{"qa": {"a"}}, Approvals: 2}, "only 1"},
+		"a pattern":             {&Authorization{Approve: []string{"a*"}, Approvals: 2}, ""},
+		"a group of the system": {&Authorization{Approve: []string{"@staff"}, Approvals: 2}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := tt.is.Check()
+			if (err == nil) != (tt.says == "") || err != nil && !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("error %v, want one that says %q", err, tt.says)
+			}
+		})
+	}
+}
