@@ -100,6 +100,30 @@ func TestArguments(t *testing.T) {
 				return []string{o.pipeline, o.stage, o.build}, err
 			}, want: []string{"shop", "production", "b-1"},
 		},
+		"override": {
+			parse: func() (any, error) {
+				o, err := parse(t, newOverride, "shop", "qa", "b-1", "--reason", "it is urgent")
+				return []string{o.pipeline, o.stage, o.build, o.reason}, err
+			}, want: []string{"shop", "qa", "b-1", "it is urgent"},
+		},
+		"override of no build": {
+			parse: func() (any, error) { o, err := parse(t, newOverride, "shop", "qa"); return o, err }, usage: true,
+		},
+		"hold": {
+			parse: func() (any, error) {
+				o, err := parse(t, newHold, "shop", "qa", "--reason", "Friday")
+				return []string{o.pipeline, o.stage, o.reason}, err
+			}, want: []string{"shop", "qa", "Friday"},
+		},
+		"hold of a build": {
+			parse: func() (any, error) { o, err := parse(t, newHold, "shop", "qa", "b-1"); return o, err }, usage: true,
+		},
+		"release": {
+			parse: func() (any, error) { o, err := parse(t, newRelease, "shop", "qa"); return o.stage, err }, want: "qa",
+		},
+		"retry": {
+			parse: func() (any, error) { o, err := parse(t, newRetry, "shop", "qa"); return o.stage, err }, want: "qa",
+		},
 		"gc": {
 			parse: func() (any, error) { o, err := parse(t, newGC, "shop", "--dry-run", "--kept"); return o.request, err },
 			want:  engine.CollectRequest{Pipeline: "shop", DryRun: true, Kept: true},

@@ -6,6 +6,7 @@ package cli_test
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -56,7 +57,7 @@ func sqlite(file, statement string) error {
 
 // apply moves the pipeline shop, made from the repository repo, one step further:
 //
-//	apply [-pin BUILD] [-service] [-destroy]
+//	apply [-pin BUILD] [-service] [-authorize JSON] [-max-ttl TIME] [-destroy]
 //
 // Its stages are commit, exploratory, and production, which moves by hand. With
 // -service production has an environment, else it has none.
@@ -64,6 +65,8 @@ func apply(ctx context.Context, args []string) (err error) {
 	flags := flag.NewFlagSet("apply", flag.ContinueOnError)
 	pin := flags.String("pin", "", "the build of production")
 	service := flags.Bool("service", false, "production has an environment")
+	authorize := flags.String("authorize", "", "who may do what, as in the ledger")
+	longest := flags.Duration("max-ttl", 0, "how long self-service environments may live")
 	destroy := flags.Bool("destroy", false, "remove the pipeline")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -86,13 +89,15 @@ func apply(ctx context.Context, args []string) (err error) {
 		p.Service = pipeline.Service{Install: `tar -xzf "$PENSTOCK_ARTIFACT"`, Start: `exec python3 -m http.server --bind "$HOST" "$PORT"`}
 		production = pipeline.Stage{Type: pipeline.TypeProduction}
 	}
-	production.Name, production.After, production.Pin = "production", []string{"exploratory"}, *pin
-	if st, err := a.Engine.State(ctx, "shop"); err != nil {
-		return err
-	} else if !st.Exists() {
-		if _, err := a.Engine.CreatePipeline(ctx, p); err != nil {
+	p.SelfService.MaxTTL = *longest
+	if *authorize != "" {
+		if err := json.Unmarshal([]byte(*authorize), &p.Authorization); err != nil {
 			return err
 		}
+	}
+	production.Name, production.After, production.Pin = "production", []string{"exploratory"}, *pin
+	if _, err := a.Engine.CreatePipeline(ctx, p); err != nil { // what is there already is changed
+		return err
 	}
 	snapshot, err := a.Source.Snapshot(ctx, source.Query{Repository: "repo", Ref: "main", Ignore: []string{"*.md"}})
 	if err != nil {

@@ -157,6 +157,9 @@ func (p Pipeline) RefuseAuthor(who Person, authors []string, op string) error {
 // whoMay says who has a right, and where that is said.
 func (p Pipeline) whoMay(right Right) string {
 	who, everybody := p.Authorization.list(right)
+	if right == RightReject && p.Authorization != nil && p.Authorization.Reject == nil {
+		right = RightApprove
+	}
 	setting := fmt.Sprintf("authorize.%s of penstock_pipeline %q", right, p.Name)
 	switch {
 	case everybody:

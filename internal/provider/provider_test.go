@@ -142,7 +142,7 @@ func (b *bench) config(parts map[string]string) string {
 		b.t.Fatal(err)
 	}
 	all := map[string]string{
-		"DATA": b.dir, "REPO": b.repo, "SELF": self, "INSTANCES": "2", "PIN": "null", "JOURNEYS": "true", "BUILD": "tar -czf dist.tar.gz version", "MORE": "",
+		"DATA": b.dir, "REPO": b.repo, "SELF": self, "INSTANCES": "2", "PIN": "null", "JOURNEYS": "true", "BUILD": "tar -czf dist.tar.gz version", "MORE": "", "PIPELINE": "",
 	}
 	for k, v := range parts {
 		all[k] = v
@@ -170,6 +170,7 @@ resource "penstock_pipeline" "shop" {
     health_check = { path = "/", interval = "50ms" }
   }
   scale = { instances = <INSTANCES> }
+  <PIPELINE>
 }
 resource "penstock_baked_image" "base" {
   pipeline = penstock_pipeline.shop.name

@@ -1,0 +1,174 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
+	"github.com/hashicorp/terraform-plugin-testing/knownvalue"
+	"github.com/hashicorp/terraform-plugin-testing/plancheck"
+	"github.com/hashicorp/terraform-plugin-testing/statecheck"
+	"github.com/hashicorp/terraform-plugin-testing/tfjsonpath"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// does makes a PreConfig of a call of the engine, as the command line makes it.
+func (b *bench) does(call func(context.Context, *engine.Engine) error) func() {
+	return func() {
+		b.t.Helper()
+		b.open(func(a *app.App) error { return call(context.Background(), a.Engine) })
+	}
+}
+
+// TestAccPeople does what people do, and asserts after each that the next plan shows what
+// it opened and nothing else.
+func TestAccPeople(t *testing.T) {
+	b := newBench(t)
+	config := b.config(map[string]string{"PIPELINE": `authorize = { override = ["*"] }`})
+	empty := plan(plancheck.ExpectEmptyPlan())
+	run(t,
+		resource.TestStep{Config: config},
+		resource.TestStep{ // a held stage plans clean
+			PreConfig: b.does(func(ctx context.Context, e *engine.Engine) error {
+				_, err := e.Hold(ctx, "shop", "production", "it is Friday")
+				return err
+			}),
+			Config: config, ConfigPlanChecks: empty,
+			ConfigStateChecks: []statecheck.StateCheck{
+				export("production", "status", exact("waiting")), export("production", "waiting_for", knownvalue.StringRegexp(regexp.MustCompile("it is Friday"))),
+			},
+		},
+		resource.TestStep{ // and moves nothing when the others do
+			PreConfig: b.judge("exploratory", pipeline.Approved),
+			Config:    config, ConfigPlanChecks: plan(updates("pre_production")...),
+		},
+		resource.TestStep{
+			PreConfig: b.does(func(ctx context.Context, e *engine.Engine) error {
+				_, err := e.Release(ctx, "shop", "production")
+				return err
+			}),
+			Config: config, ConfigPlanChecks: empty,
+		},
+		resource.TestStep{
+			PreConfig: b.does(func(ctx context.Context, e *engine.Engine) error {
+				_, err := e.Promote(ctx, "shop", "production", "")
+				return err
+			}),
+			Config: config, ConfigPlanChecks: plan(updates("production")...), Check: answers("production", "one"),
+		},
+		resource.TestStep{ // another run shows with what is below it; it changes nothing there, but takes the approval away
+			PreConfig: b.does(func(ctx context.Context, e *engine.Engine) error {
+				_, err := e.Retry(ctx, "shop", "exploratory")
+				return err
+			}),
+			Config: config, ConfigPlanChecks: plan(updates("exploratory", "pre_production")...),
+			ConfigStateChecks: []statecheck.StateCheck{export("exploratory", "status", exact("waiting")), export("production", "status", exact("passed"))},
+		},
+		resource.TestStep{ // an override opens what it stands before
+			PreConfig: func() {
+				b.commit("two")
+			},
+			Config: config,
+		},
+		resource.TestStep{
+			PreConfig: b.does(func(ctx context.Context, e *engine.Engine) error {
+				at, err := e.Standing(ctx, "shop", "exploratory")
+				if err == nil {
+					_, err = e.Override(ctx, "shop", "exploratory", at.Move.Candidate, "nobody is here")
+				}
+				return err
+			}),
+			Config: config, ConfigPlanChecks: plan(updates("pre_production")...), Check: answers("production", "one"),
+		},
+		resource.TestStep{ // a rejection moves nothing
+			PreConfig: b.does(func(ctx context.Context, e *engine.Engine) error {
+				_, err := e.Judge(ctx, "shop", "pre-production", "", pipeline.Rejected, "it leaks")
+				return err
+			}),
+			Config: config, ConfigPlanChecks: empty, Check: answers("production", "one"),
+		},
+	)
+}
+
+// TestAccWhoMay asks for what only others may, in Terraform.
+func TestAccWhoMay(t *testing.T) {
+	b := newBench(t)
+	const onlyCarol = `authorize = { deploy = ["carol"], launch = [] }`
+	pin := filepath.Join(t.TempDir(), "pin")
+	set := func(value string) {
+		if err := os.WriteFile(pin, []byte(value), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("")
+	config := func(authorize, more string) string {
+		return b.config(map[string]string{
+			"PIPELINE": authorize, "MORE": more, "PIN": fmt.Sprintf("trimspace(file(%q)) == \"\" ? null : trimspace(file(%q))", pin, pin),
+		})
+	}
+	mine := `
+resource "penstock_self_service_env" "mine" {
+  pipeline   = penstock_pipeline.shop.name
+  name       = "mine"
+  depends_on = [penstock_stage.acceptance]
+}`
+	fails := func(want string) *regexp.Regexp {
+		return regexp.MustCompile(`(?s)` + strings.ReplaceAll(want, " ", `\s+`))
+	}
+	run(t,
+		resource.TestStep{Config: config(onlyCarol, "")},
+		resource.TestStep{PreConfig: b.judge("exploratory", pipeline.Approved), Config: config(onlyCarol, "")},
+		resource.TestStep{
+			PreConfig:   func() { set(b.passed("pre-production")) },
+			Config:      config(onlyCarol, ""),
+			ExpectError: fails(`Not allowed.*no right to deploy.*`),
+		},
+		resource.TestStep{Config: config(`authorize = { deploy = ["*"] }`, ""), ConfigPlanChecks: plan(updates("production")...), Check: answers("production", "one")},
+		resource.TestStep{Config: config(onlyCarol, ""), ConfigPlanChecks: plan(updates()...)}, // it is there already
+		resource.TestStep{Config: config(onlyCarol, mine), ExpectError: fails(`Not allowed.*Nobody may`)},
+		resource.TestStep{Config: config(`self_service = { max_ttl = "1h" }`, mine), ExpectError: fails(`Refused by a gate.*8h0m0s is too long.*at most 1h`)},
+		resource.TestStep{
+			Config: config(`
+  self_service = { max_ttl = "8h", max_per_owner = 1 }
+  authorize = {
+    approve = ["@qa"], reject = [], launch = ["*"], groups = { qa = ["alice", "bob"] }
+    people = { alice = ["al"] }, approvals = 2, not_author = true
+  }`, mine),
+			ConfigStateChecks: []statecheck.StateCheck{statecheck.ExpectKnownValue("penstock_self_service_env.mine", tfjsonpath.New("status"), exact("running"))},
+		},
+		resource.TestStep{ResourceName: "penstock_pipeline.shop", ImportState: true, ImportStateId: "shop", ImportStateVerify: true, ImportStateVerifyIgnore: []string{"force_destroy"}},
+	)
+}
+
+// What is wrong in a pipeline is said of the argument.
+func TestAccInvalidPipeline(t *testing.T) {
+	for name, tt := range map[string]struct{ arguments, want string }{
+		"more approvals than people": {`authorize = { approve = ["a", "b"], approvals = 3 }`, `approvals = 3, and only 2 may approve: a, b`},
+		"no approvals":               {`authorize = { approvals = 0 }`, `between 1 and 20`},
+		"nobody's name":              {`authorize = { deploy = [""] }`, `must be a name`},
+		"a group without a name":     {`authorize = { deploy = ["@"] }`, `no name of a group`},
+		"a group in a group":         {`authorize = { groups = { qa = ["@ops"] } }`, `no group`},
+		"an empty group":             {`authorize = { groups = { qa = [] } }`, `at least 1`},
+		"a time that is none":        {`self_service = { max_ttl = "a day" }`, `a day`},
+		"none for each":              {`self_service = { max_per_owner = 0 }`, `at least 1`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run(t, resource.TestStep{
+				Config:      fmt.Sprintf("provider \"penstock\" { data_dir = %q }\nresource \"penstock_pipeline\" \"p\" {\n  name = \"p\"\n  %s\n}", t.TempDir(), tt.arguments),
+				ExpectError: regexp.MustCompile(`(?s)` + strings.ReplaceAll(tt.want, " ", `\s+`)),
+			})
+		})
+	}
+}
