@@ -97,6 +97,12 @@ func checkFact(t *testing.T, l pipeline.Ledger, f pipeline.Facts) {
 		got, want = st.Decisions[pipeline.StageBuild(f.Decision.Stage, f.Decision.Build)], *f.Decision
 	case f.Promotion != nil:
 		got, want = st.Promotions[f.Promotion.Stage], *f.Promotion
+	case f.Override != nil:
+		got, want = st.Overrides[pipeline.StageBuild(f.Override.Stage, f.Override.Build)], *f.Override
+	case f.Freeze != nil:
+		got, want = st.Freezes[f.Freeze.Stage], *f.Freeze
+	case f.Retry != nil:
+		got, want = st.Retries[f.Retry.Stage], *f.Retry
 	case f.Image != nil:
 		got, want = st.Images[f.Image.ID], *f.Image
 	case f.Environment != nil:

@@ -100,6 +100,12 @@ func kindOf(f pipeline.Facts) pipeline.EventKind {
 		return pipeline.BuildDecided
 	case f.Promotion != nil:
 		return pipeline.BuildPromoted
+	case f.Override != nil:
+		return pipeline.GateOverridden
+	case f.Freeze != nil:
+		return pipeline.StageHeld
+	case f.Retry != nil:
+		return pipeline.RetryAsked
 	case f.Image != nil:
 		return pipeline.ImageBaked
 	case f.Environment != nil:
