@@ -38,9 +38,9 @@ func (e *Engine) Judge(ctx context.Context, pipelineName, stage, build string, v
 	if err := e.mayJudge(st, s, build, verdict); err != nil {
 		return pipeline.Decision{}, err
 	}
-	d := e.decision(st, s, build, verdict, reason)
-	if verdict == pipeline.Approved && len(d.Approvals) == 0 {
-		return st.Decisions[pipeline.StageBuild(stage, build)], nil
+	d, news := e.decision(st, s, build, verdict, reason)
+	if !news {
+		return d, nil
 	}
 	key := pipeline.Key{Kind: pipeline.RecordDecision, ID: pipeline.StageBuild(stage, build)}
 	err = e.appendExpecting(ctx, pipelineName, nil, map[pipeline.Key]int64{key: st.Version(key.Kind, key.ID)},
@@ -89,27 +89,28 @@ func (e *Engine) mayJudge(st *pipeline.State, s pipeline.Stage, build string, ve
 	return st.Pipeline.RefuseAuthor(e.Person, st.Authors(s, build), op)
 }
 
-// decision makes the record of a decision. Approvals that still hold stay beside the
-// new one; one that is there already is not made again, which gives none at all.
-func (e *Engine) decision(st *pipeline.State, s pipeline.Stage, build string, verdict pipeline.Verdict, reason string) pipeline.Decision {
+// decision makes the record of a decision, beside the approvals that still hold. It is
+// no news, and the one that there is, where this person has approved the same already.
+func (e *Engine) decision(st *pipeline.State, s pipeline.Stage, build string, verdict pipeline.Verdict, reason string) (d pipeline.Decision, news bool) {
 	run, _ := st.VerdictOf(s, build)
 	now := e.Now().UTC()
-	d := pipeline.Decision{
+	d = pipeline.Decision{
 		Pipeline: s.Pipeline, Stage: s.Name, Build: build, Run: run.ID, Inputs: st.Inputs(s, build),
 		Verdict: verdict, Reason: reason, Actor: e.Person.Name, At: now,
 	}
 	if verdict == pipeline.Rejected {
-		return d
+		return d, true
 	}
 	mine := pipeline.Approval{Person: st.Pipeline.Authorization.Person(e.Person), Actor: e.Person.Name, Reason: reason, At: now}
-	if before := st.Decisions[pipeline.StageBuild(s.Name, build)]; before.Verdict == pipeline.Approved && before.Run == d.Run && before.Inputs == d.Inputs {
+	before := st.Decisions[pipeline.StageBuild(s.Name, build)]
+	if before.Verdict == pipeline.Approved && before.Run == d.Run && before.Inputs == d.Inputs {
 		if slices.ContainsFunc(before.Approvals, func(a pipeline.Approval) bool { return a.Person == mine.Person }) {
-			return d
+			return before, false
 		}
 		d.Approvals = slices.Clone(before.Approvals)
 	}
 	d.Approvals = append(d.Approvals, mine)
-	return d
+	return d, true
 }
 
 // approvable reports why a build can't be approved at a stage: nothing passed that
