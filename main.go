@@ -38,10 +38,10 @@ func main() {
 	if os.Getenv("TF_PLUGIN_MAGIC_COOKIE") != "" || attached {
 		os.Exit(serve(attached))
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := cli.Main(ctx, os.Args[1:], cli.System(), version)
-	stop()
-	os.Exit(code)
+	streams, signals := cli.System(), make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	streams.Signals = signals
+	os.Exit(cli.Main(context.Background(), os.Args[1:], streams, version))
 }
 
 // serve serves the provider until Terraform ends it. One that is attached to

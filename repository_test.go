@@ -51,7 +51,8 @@ var layers = map[string][]string{
 		"internal/platform/aws", "internal/platform/local",
 		"internal/poll", "internal/process", "internal/source", "internal/step",
 	},
-	"internal/cli":      {"internal/app", "internal/bootstrap", "internal/cloud", "internal/engine", "internal/pipeline"},
+	"internal/watch":    {"internal/app", "internal/engine", "internal/pipeline", "internal/source"},
+	"internal/cli":      {"internal/app", "internal/bootstrap", "internal/cloud", "internal/engine", "internal/pipeline", "internal/watch"},
 	"internal/provider": {"internal/app", "internal/cloud", "internal/engine", "internal/pipeline", "internal/source"},
 }
 
@@ -62,6 +63,7 @@ var testOnly = []string{"internal/cloud/cloudtest", "internal/e2e", "internal/le
 var confined = map[string][]string{
 	"github.com/hashicorp/terraform-plugin-": {"", "internal/provider"},
 	"github.com/spf13/cobra":                 {"internal/cli"},
+	"github.com/hashicorp/terraform-exec":    {"internal/watch"},
 	"modernc.org/sqlite":                     {"internal/ledger"},
 	"github.com/aws/aws-sdk-go-v2":           {"internal/app", "internal/cloud", "internal/codebuild", "internal/platform/aws", "internal/ledger", "internal/artifact", "internal/bootstrap"},
 }

@@ -58,6 +58,7 @@ type App struct {
 	holder pipeline.Holder
 	person pipeline.Person
 	lock   *dirLock
+	logger hclog.Logger
 }
 
 // Open opens the data directory. Errors are CodeInvalid for a directory that can't
@@ -84,7 +85,8 @@ func Open(ctx context.Context, o Options) (*App, error) {
 		return nil, errors.Join(err, lock.release())
 	}
 	a.ledger = record
-	a.Source = source.New(source.Options{Dir: filepath.Join(dir, "cache"), Logger: o.Logger.Named("source")})
+	a.logger = o.Logger
+	a.Source = a.NewSource("")
 	config.Ledger, config.Sources, config.Holder, config.Person = record, a.Source, a.holder, a.person
 	config.Runner = step.NewRunner(step.Options{Logger: o.Logger.Named("step"), Worker: a.worker})
 	config.WorkDir, config.Logger = filepath.Join(dir, "work"), o.Logger.Named("engine")
@@ -100,6 +102,12 @@ func openLocal(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.
 		Artifacts: artifact.NewStore(filepath.Join(a.Dir, "artifacts")),
 		Logs:      artifact.NewLogs(filepath.Join(a.Dir, "logs")),
 	}, err
+}
+
+// NewSource gives a Source that has not asked any repository yet. Relative repositories
+// are relative to base, which is the working directory if it is empty.
+func (a *App) NewSource(base string) *source.Source {
+	return source.New(source.Options{Dir: filepath.Join(a.Dir, "cache"), Base: base, Logger: a.logger.Named("source")})
 }
 
 // Verify checks the hash chain of a pipeline's history (of all with "") and gives

@@ -115,7 +115,7 @@ func (f *formation) answer(action string) string {
 func runBootstrapTest(typed string, inUse []string, given ...string) (status int, out, talk string) {
 	var o, e bytes.Buffer
 	f, _, _ := testFactory()
-	f.Streams = Streams{strings.NewReader(typed), &o, &e}
+	f.Streams = Streams{In: strings.NewReader(typed), Out: &o, Err: &e}
 	c := newBootstrap(f, func(ctx context.Context, o *bootstrapOptions) error {
 		o.factory.terminal = func() bool { return typed != "" }
 		o.inUse = func(context.Context, string) ([]string, error) { return inUse, nil }

@@ -27,15 +27,16 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// Streams are the command's standard streams.
+// Streams are the command's standard streams, and the signals that ask it to end.
 type Streams struct {
-	In  io.Reader
-	Out io.Writer // data
-	Err io.Writer // talk
+	In      io.Reader
+	Out     io.Writer // data
+	Err     io.Writer // talk
+	Signals <-chan os.Signal
 }
 
 // System gives the process's own streams.
-func System() Streams { return Streams{os.Stdin, os.Stdout, os.Stderr} }
+func System() Streams { return Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr} }
 
 // The exit statuses. Every help text shows them.
 const (
@@ -101,12 +102,16 @@ type factory struct {
 	now     func() time.Time
 	// terminal tells whether somebody can be asked; nil looks at In.
 	terminal func() bool
+	stop     stopper
 }
 
 // open opens the stack on AWS that a flag or the environment names, else the data
 // directory: the flag's, the environment's, or .penstock in this directory or one
 // above it.
-func (f *factory) open(ctx context.Context) (*app.App, error) {
+func (f *factory) open(ctx context.Context) (*app.App, error) { return f.openIn(ctx, ".") }
+
+// openIn is open for another directory than this.
+func (f *factory) openIn(ctx context.Context, here string) (*app.App, error) {
 	dir := f.dataDir
 	if dir == "" {
 		dir = os.Getenv(app.DataDirVariable)
@@ -125,7 +130,7 @@ func (f *factory) open(ctx context.Context) (*app.App, error) {
 	}
 	if dir == "" {
 		var ok bool
-		if dir, ok = app.FindDataDir("."); !ok {
+		if dir, ok = app.FindDataDir(here); !ok {
 			return nil, pipeline.Errorf(pipeline.CodeNotFound, "find data directory", "there is no %s in this directory or one above it", app.DataDirName).
 				WithHint("Run the command where Terraform was applied, or say where with --data-dir or %s.", app.DataDirVariable)
 		}
@@ -154,7 +159,9 @@ func (f *factory) with(ctx context.Context, call func(*app.App) error) error {
 	return errors.Join(call(a), a.Close(context.WithoutCancel(ctx)))
 }
 
-// Main runs the command line and gives the exit status.
+// Main runs the command line and gives the exit status. The first signal cancels the
+// command, or lets one that asked for that finish what it has in hand; another one
+// ends it at once, where the command had been cancelled.
 func Main(ctx context.Context, args []string, s Streams, version string) int {
 	f := &factory{Streams: s, version: version, now: time.Now}
 	root := newRoot(f)
@@ -162,11 +169,23 @@ func Main(ctx context.Context, args []string, s Streams, version string) int {
 	root.SetIn(s.In)
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
-	err := root.ExecuteContext(ctx)
-	if err != nil {
-		f.complain(err)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- root.ExecuteContext(ctx) }()
+	for {
+		select {
+		case err := <-ended:
+			if err != nil && !said(err) {
+				f.complain(err)
+			}
+			return exitStatus(err)
+		case <-s.Signals:
+			if !f.interrupted(cancel) {
+				return exitCancelled
+			}
+		}
 	}
-	return exitStatus(err)
 }
 
 func newRoot(f *factory) *cobra.Command {
@@ -190,7 +209,7 @@ func newRoot(f *factory) *cobra.Command {
 		newStatus(f, nil), newBuilds(f, nil), newRuns(f, nil), newLogs(f, nil),
 		newJudge(f, pipeline.Approved, nil), newJudge(f, pipeline.Rejected, nil), newPromote(f, nil), newRollback(f, nil),
 		newOverride(f, nil), newHold(f, nil), newRelease(f, nil), newRetry(f, nil),
-		newEnv(f), newGC(f, nil), newLedger(f), newBootstrap(f, nil), newLoad(f), newVersion(f),
+		newEnv(f), newWatch(f, nil), newGC(f, nil), newLedger(f), newBootstrap(f, nil), newLoad(f), newVersion(f),
 	)
 	for _, c := range root.Commands() {
 		c.Long = strings.TrimSpace(c.Long) + "\n\n" + exitHelp

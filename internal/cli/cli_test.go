@@ -22,7 +22,7 @@ import (
 
 func testFactory() (*factory, *bytes.Buffer, *bytes.Buffer) {
 	var out, talk bytes.Buffer
-	return &factory{Streams: Streams{strings.NewReader(""), &out, &talk}, version: "1.2.3", now: time.Now}, &out, &talk
+	return &factory{Streams: Streams{In: strings.NewReader(""), Out: &out, Err: &talk}, version: "1.2.3", now: time.Now}, &out, &talk
 }
 
 // parse runs a command with its run function replaced by one that keeps the options.
@@ -163,7 +163,7 @@ func TestExitStatus(t *testing.T) {
 func TestUnknownCommandAndFlag(t *testing.T) {
 	for _, given := range [][]string{{"status", "--nonsense"}, {"approve", "shop"}} {
 		var out, talk bytes.Buffer
-		if got := Main(context.Background(), given, Streams{strings.NewReader(""), &out, &talk}, "dev"); got != exitUsage || talk.Len() == 0 || out.Len() != 0 {
+		if got := Main(context.Background(), given, Streams{In: strings.NewReader(""), Out: &out, Err: &talk}, "dev"); got != exitUsage || talk.Len() == 0 || out.Len() != 0 {
 			t.Errorf("%v: exit status %d, out %q, talk %q", given, got, out.String(), talk.String())
 		}
 	}

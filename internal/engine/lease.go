@@ -52,15 +52,33 @@ func (e *Engine) hold(ctx context.Context, key, purpose string) (context.Context
 		}
 		return nil, nil, fmt.Errorf("take lease %s: %w", key, err)
 	}
+	leased, h := e.keep(ctx, lease)
+	return leased, h, nil
+}
+
+// keep keeps a lease alive in the background, until it is released or lost.
+func (e *Engine) keep(ctx context.Context, lease pipeline.Lease) (context.Context, *held) {
 	leased, cancel := context.WithCancelCause(ctx)
-	h := &held{lease: lease}
 	var wg sync.WaitGroup
 	wg.Go(func() { e.keepAlive(leased, cancel, lease) })
-	h.stop = func() {
+	return leased, &held{lease: lease, stop: func() {
 		cancel(nil)
 		wg.Wait()
+	}}
+}
+
+// Exclusive makes the caller the only one who does something with a pipeline, until it
+// calls release, and gives a context that ends when another has taken over. It does
+// not wait: CodeHeld says who does it already.
+func (e *Engine) Exclusive(ctx context.Context, pipelineName, what, purpose string) (context.Context, func(), error) {
+	holder := e.Holder
+	holder.Purpose, holder.Since = purpose, e.Now()
+	lease, err := e.Ledger.Acquire(ctx, pipelineName+"/"+what, holder, e.LeaseTTL)
+	if err != nil {
+		return nil, nil, err
 	}
-	return leased, h, nil
+	leased, h := e.keep(ctx, lease)
+	return leased, func() { e.release(ctx, h) }, nil
 }
 
 // tryHold takes a lease only if nobody holds it: nil, nil when somebody does.

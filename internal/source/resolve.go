@@ -109,6 +109,31 @@ func (s *Source) head(ctx context.Context, at location) (string, error) {
 	})
 }
 
+// tip asks the repository what a ref stands for.
+func (s *Source) tip(ctx context.Context, at location, ref string) (string, error) {
+	if validCommit(ref) {
+		return ref, nil
+	}
+	if _, err := os.Stat(s.cache(at)); err != nil {
+		return "", nil // nobody has asked for it yet
+	}
+	names := []string{"HEAD"}
+	switch {
+	case strings.HasPrefix(ref, "refs/"):
+		names = []string{ref}
+	case ref != "" && ref != "HEAD":
+		names = []string{"refs/heads/" + ref, "refs/tags/" + ref}
+	}
+	c := s.local(at, append([]string{"ls-remote", "--quiet", "--", at.address}, names...)...)
+	c.far = true
+	text, err := s.output(ctx, c)
+	var said *gitError
+	if errors.As(err, &said) {
+		return "", unreachable(at, err)
+	}
+	return text, err
+}
+
 // missing says that a ref was not found, and what there is instead.
 func (s *Source) missing(ctx context.Context, at location, ref string) error {
 	text, err := s.output(ctx, s.local(at, "for-each-ref", "--count=6", "--sort=-committerdate", "--format=%(refname)", "refs/heads", "refs/tags"))

@@ -84,6 +84,23 @@ func (s *Source) Snapshot(ctx context.Context, q Query) (Snapshot, error) {
 	return snapshot, nil
 }
 
+// Tip gives what the query's ref stands for now, as text to compare with what it was:
+// no Snapshot is another one while it is the same. It asks the repository for no more
+// than that. It is empty for a ref that does not exist, and where the repository was
+// never read. Errors are those of Snapshot.
+func (s *Source) Tip(ctx context.Context, q Query) (string, error) {
+	const op = "read repository"
+	if err := q.Validate(); err != nil {
+		return "", err
+	}
+	at, err := s.open(ctx, q.Repository)
+	if err != nil {
+		return "", failed(ctx, op, err)
+	}
+	text, err := s.tip(ctx, at, q.Ref)
+	return text, failed(ctx, op, err)
+}
+
 func (s *Source) snapshot(ctx context.Context, at location, q Query) (Snapshot, error) {
 	commit, err := s.resolve(ctx, at, q.Ref)
 	if err != nil {

@@ -1,0 +1,141 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/watch"
+)
+
+type watchOptions struct {
+	*factory
+	dir, terraform     string
+	interval           time.Duration
+	planOnly, once     bool
+	verbose            bool
+	vars, varFiles     []string
+	lines              *json.Encoder
+	firstBack, maxBack time.Duration
+}
+
+func newWatch(f *factory, runF func(context.Context, *watchOptions) error) *cobra.Command {
+	o := &watchOptions{factory: f}
+	if runF == nil {
+		runF = runWatch
+	}
+	c := &cobra.Command{
+		Use:   "watch [DIR]",
+		Short: "Apply a configuration whenever something in its pipelines can move",
+		Long: "Apply the Terraform configuration in DIR, this directory if left out, when and only when something in its\n" +
+			"pipelines can move: a commit touches a component, somebody approved, promoted, released or asked for another\n" +
+			"run, an environment has ended. It looks at the repositories and at the ledger, one line for each thing that it\n" +
+			"does and why.\n\n" +
+			"One watcher is at work at a time; others of the same pipelines stand by. What failed is tried again after a\n" +
+			"minute, then two, up to an hour, or at once when there is something new.\n\n" +
+			"The first interrupt lets an apply in hand finish, the second cancels it.",
+		Args: args(0, 1),
+		RunE: func(c *cobra.Command, given []string) error {
+			if o.dir = arg(given, 0); o.dir == "" {
+				o.dir = "."
+			}
+			if o.interval < time.Second {
+				return &usageError{fmt.Errorf("--interval %s is less than a second", o.interval)}
+			}
+			return runF(c.Context(), o)
+		},
+	}
+	c.Flags().DurationVar(&o.interval, "interval", watch.DefaultInterval, "how often to look")
+	c.Flags().BoolVar(&o.once, "once", false, "look once, apply if need be, and end")
+	c.Flags().BoolVar(&o.planOnly, "plan-only", false, "plan instead of applying")
+	c.Flags().StringVar(&o.terraform, "terraform", "", "the program (default: terraform, else tofu, on PATH)")
+	c.Flags().StringArrayVar(&o.vars, "var", nil, "a variable, NAME=VALUE; may be repeated")
+	c.Flags().StringArrayVar(&o.varFiles, "var-file", nil, "a file of variables; may be repeated")
+	c.Flags().BoolVar(&o.verbose, "verbose", false, "print what Terraform prints, too")
+	return c
+}
+
+func runWatch(ctx context.Context, o *watchOptions) error {
+	var out io.Writer
+	if o.verbose {
+		out = o.Err
+	}
+	tf, err := watch.NewCLI(o.dir, o.terraform, out)
+	if err != nil {
+		return err
+	}
+	tf.Vars, tf.VarFiles = o.vars, o.varFiles
+	o.lines = json.NewEncoder(o.Out)
+	w := watch.New(watch.Options{
+		Terraform: tf, Dir: o.dir, Interval: o.interval, PlanOnly: o.planOnly, Once: o.once,
+		Open:   func(ctx context.Context) (*app.App, error) { return o.openIn(ctx, o.dir) },
+		Report: o.report, FirstBackOff: o.firstBack, MaxBackOff: o.maxBack,
+	})
+	err = w.Run(ctx, o.finishing())
+	if o.once && err != nil && ctx.Err() == nil {
+		return &saidError{err}
+	}
+	return err
+}
+
+// saidError is an error whose text was printed already.
+type saidError struct{ error }
+
+func (e *saidError) Unwrap() error { return e.error }
+
+func said(err error) bool {
+	var e *saidError
+	return errors.As(err, &e)
+}
+
+// report prints an event as a line.
+func (o *watchOptions) report(e watch.Event) {
+	if o.json {
+		_ = o.lines.Encode(e)
+		return
+	}
+	fmt.Fprintf(o.Out, "%s %s\n", e.Time.Local().Format(time.TimeOnly), plain(describeEvent(e)))
+	if e.Kind == watch.KindFailed {
+		for line := range strings.Lines(e.Error) {
+			fmt.Fprintf(o.Err, "  %s\n", plain(strings.TrimRight(line, "\n")))
+		}
+	}
+}
+
+func describeEvent(e watch.Event) string {
+	why := strings.Join(e.Reasons, "; ")
+	took := e.Took.Round(time.Second)
+	switch e.Kind {
+	case watch.KindWatching:
+		return "watching: nothing can move"
+	case watch.KindStandby:
+		return "standing by: " + e.Text
+	case watch.KindApply:
+		return "apply: " + why
+	case watch.KindApplied:
+		return fmt.Sprintf("applied in %s: %s", took, e.Text)
+	case watch.KindPlanned:
+		return fmt.Sprintf("planned: %s: %s", why, e.Text)
+	case watch.KindFailed:
+		if e.Next.IsZero() {
+			return fmt.Sprintf("failed after %s", took)
+		}
+		return fmt.Sprintf("failed after %s; tried again at %s, or when there is something new", took, e.Next.Local().Format(time.TimeOnly))
+	case watch.KindUnreachable:
+		return "can't look: " + e.Error
+	case watch.KindReachable:
+		return "can look again"
+	default:
+		return string(e.Kind)
+	}
+}

@@ -1,0 +1,220 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package watch
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/source"
+)
+
+// looker looks at repositories and at the ledger.
+type looker struct {
+	open func(context.Context) (*app.App, error)
+	dir  string
+	app  *app.App // nil before the first apply has made what it opens
+	tips map[string]tip
+	held map[string]func() // releases, by pipeline
+	only context.Context   // ends when a hold is lost
+	lost context.CancelCauseFunc
+}
+
+// tip is what a ref stood for when a source was last looked at, and what that meant.
+type tip struct {
+	text     string
+	snapshot source.Snapshot
+}
+
+// Hold implements eyes.
+func (l *looker) Hold(ctx context.Context, pipelines []string) (context.Context, error) {
+	if len(pipelines) == 0 {
+		return ctx, nil // Terraform's own lock is all that there is
+	}
+	if err := l.ready(ctx); err != nil || l.app == nil {
+		return ctx, err
+	}
+	if l.only == nil || l.only.Err() != nil {
+		l.release()
+		l.only, l.lost = context.WithCancelCause(ctx)
+		l.held = map[string]func(){}
+	}
+	for _, name := range slices.Sorted(slices.Values(pipelines)) {
+		if l.held[name] != nil {
+			continue
+		}
+		leased, release, err := l.app.Engine.Exclusive(ctx, name, "watch", "watch of "+l.dir)
+		if err != nil {
+			l.release()
+			return nil, err
+		}
+		lost := l.lost
+		context.AfterFunc(leased, func() { lost(context.Cause(leased)) })
+		l.held[name] = release
+	}
+	return l.only, nil
+}
+
+func (l *looker) release() {
+	for _, name := range slices.Sorted(maps.Keys(l.held)) {
+		l.held[name]()
+	}
+	l.held = nil
+	if l.lost != nil {
+		l.lost(nil)
+	}
+	l.only, l.lost = nil, nil
+}
+
+// ready opens the ledger where there is one.
+func (l *looker) ready(ctx context.Context) error {
+	if l.app != nil {
+		return nil
+	}
+	a, err := l.open(ctx)
+	if pipeline.IsNotFound(err) {
+		return nil
+	}
+	l.app = a
+	return err
+}
+
+// Close implements eyes.
+func (l *looker) Close(ctx context.Context) error {
+	l.release()
+	if l.app == nil {
+		return nil
+	}
+	return l.app.Close(ctx)
+}
+
+// Look implements eyes.
+func (l *looker) Look(ctx context.Context, seen *State) ([]Reason, error) {
+	if seen.Empty() {
+		return []Reason{{Key: "first", Text: "nothing has been applied yet"}}, nil
+	}
+	if err := l.ready(ctx); err != nil {
+		return nil, err
+	}
+	if l.app == nil {
+		return []Reason{{Key: "ledger", Text: "the ledger is gone"}}, nil
+	}
+	var reasons []Reason
+	for _, s := range seen.Sources {
+		found, err := l.source(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		reasons = append(reasons, found...)
+	}
+	for _, name := range seen.Pipelines {
+		st, err := l.app.Engine.State(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		if !st.Exists() {
+			reasons = append(reasons, Reason{Key: "pipeline " + name, Text: fmt.Sprintf("pipeline %q is gone", name)})
+			continue
+		}
+		reasons = append(reasons, stages(st)...)
+		reasons = append(reasons, environments(st, seen.Environments)...)
+	}
+	return reasons, nil
+}
+
+// source asks a repository whether there is a commit that touches a component.
+func (l *looker) source(ctx context.Context, s Source) ([]Reason, error) {
+	from := l.app.NewSource(l.dir)
+	text, err := from.Tip(ctx, s.Query)
+	if err != nil {
+		return nil, err
+	}
+	last, ok := l.tips[s.Address]
+	if !ok || text == "" || last.text != text {
+		snapshot, err := from.Snapshot(ctx, s.Query)
+		if err != nil {
+			return nil, err
+		}
+		if l.tips == nil {
+			l.tips = map[string]tip{}
+		}
+		last = tip{text, snapshot}
+		l.tips[s.Address] = last
+	}
+	touched := touched(s.Components, last.snapshot.Components)
+	if len(touched) == 0 {
+		return nil, nil
+	}
+	return []Reason{{
+		Key:  fmt.Sprintf("source %s %s", s.Address, last.snapshot.Components),
+		Text: fmt.Sprintf("commit %s by %s touches %s", last.snapshot.Commit[:10], last.snapshot.Author, strings.Join(touched, " and ")),
+	}}, nil
+}
+
+// touched names the components that are others now.
+func touched(was, is source.Components) []string {
+	var names []string
+	for _, part := range []struct{ name, was, is string }{
+		{"application", was.Application, is.Application}, {"configuration", was.Configuration, is.Configuration},
+		{"infrastructure", was.Infrastructure, is.Infrastructure}, {"data", was.Data, is.Data},
+	} {
+		if part.was != part.is {
+			names = append(names, part.name)
+		}
+	}
+	return names
+}
+
+// stages gives the stages that an apply would do something to. One whose pin is refused
+// is none: its configuration has to change.
+func stages(st *pipeline.State) []Reason {
+	var reasons []Reason
+	for _, s := range st.StagesInOrder() {
+		move := pipeline.Decide(st, s)
+		if move.Err != nil || move.Action == pipeline.ActionNone {
+			continue
+		}
+		key := fmt.Sprintf("stage %s/%s %s %s", s.Pipeline, s.Name, move.Action, move.Candidate)
+		text := fmt.Sprintf("stage %q can move", s.Name)
+		if move.Why != "" {
+			text = fmt.Sprintf("stage %q: %s", s.Name, move.Why)
+		}
+		if p, ok := st.Promotions[s.Name]; ok && p.Build == move.Candidate && s.Pin == "" {
+			key += fmt.Sprintf(" promoted %d", st.Version(pipeline.RecordPromotion, s.Name))
+			text = fmt.Sprintf("stage %q: %s promoted %s", s.Name, p.Actor, p.Build)
+		}
+		if r, ok := st.Retries[s.Name]; ok && r.Build == move.Candidate {
+			key += fmt.Sprintf(" asked %d", st.Version(pipeline.RecordRetry, s.Name))
+		}
+		reasons = append(reasons, Reason{key, text})
+	}
+	return reasons
+}
+
+// environments gives the self-service environments of the configuration that have
+// ended since.
+func environments(st *pipeline.State, seen []Environment) []Reason {
+	var reasons []Reason
+	for _, e := range seen {
+		if e.Pipeline != st.Pipeline.Name || !(pipeline.Environment{Status: e.Status}).Alive() {
+			continue
+		}
+		now, ok := st.PersonEnvironment(e.Name)
+		if !ok {
+			now.Status = pipeline.EnvGone
+		}
+		if !now.Alive() {
+			reasons = append(reasons, Reason{
+				Key:  fmt.Sprintf("environment %s/%s %s", e.Pipeline, e.Name, now.Status),
+				Text: fmt.Sprintf("self-service environment %q is %s", e.Name, now.Status),
+			})
+		}
+	}
+	return reasons
+}

@@ -1,0 +1,218 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package watch
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/process"
+	"github.com/penstock-io/terraform-provider-penstock/internal/source"
+)
+
+func TestMain(m *testing.M) {
+	process.Guard()
+	os.Exit(m.Run())
+}
+
+// place is a repository, and a pipeline that has built its commit.
+type place struct {
+	*testing.T
+	repo  string
+	app   *app.App
+	query source.Query
+}
+
+func newPlace(t *testing.T) *place {
+	t.Helper()
+	p := &place{T: t, repo: t.TempDir()}
+	p.git("init", "-q", "-b", "main")
+	p.commit("version", "1")
+	a, err := app.Open(t.Context(), app.Options{DataDir: filepath.Join(t.TempDir(), "data")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = a.Close(context.Background()) })
+	p.app, p.query = a, source.Query{Repository: p.repo, Ref: "main", Data: []string{"db/**"}, Ignore: []string{"*.md"}}
+	if _, err := a.Engine.CreatePipeline(t.Context(), pipeline.Pipeline{Name: "shop", Owner: "here"}); err != nil {
+		t.Fatal(err)
+	}
+	p.build(nil)
+	return p
+}
+
+func (p *place) git(args ...string) {
+	p.Helper()
+	cmd := exec.Command("git", append([]string{"-C", p.repo, "-c", "user.name=Ada", "-c", "user.email=ada@example.com"}, args...)...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		p.Fatalf("git %v: %v\n%s", args, err, out)
+	}
+}
+
+func (p *place) commit(name, content string) {
+	p.Helper()
+	file := filepath.Join(p.repo, name)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(content), 0o644)); err != nil {
+		p.Fatal(err)
+	}
+	p.git("add", "-A")
+	p.git("commit", "-q", "-m", "change "+name)
+}
+
+// build does what an apply would, and gives what Terraform's state says then.
+func (p *place) build(environments []Environment) *State {
+	p.Helper()
+	snapshot, err := p.app.NewSource("").Snapshot(p.Context(), p.query)
+	if err != nil {
+		p.Fatal(err)
+	}
+	for _, s := range []pipeline.Stage{
+		{Type: pipeline.TypeCommit, Source: &snapshot.Source},
+		{Type: pipeline.TypeCustom, Name: "live", After: []string{"commit"}, Trigger: pipeline.TriggerManual},
+	} {
+		s.Pipeline, s.Owner = "shop", "here"
+		if _, err := p.app.Engine.Advance(p.Context(), engine.AdvanceRequest{Stage: s.WithDefaults(nil, nil)}); err != nil {
+			p.Fatal(err)
+		}
+	}
+	return &State{
+		Sources:   []Source{{Address: "data.penstock_source.s", Query: p.query, Components: snapshot.Components}},
+		Pipelines: []string{"shop"}, Environments: environments, resources: 3,
+	}
+}
+
+func (p *place) looker() *looker {
+	return &looker{dir: p.repo, open: func(context.Context) (*app.App, error) { return p.app, nil }, app: p.app}
+}
+
+func TestLook(t *testing.T) {
+	p := newPlace(t)
+	l, seen := p.looker(), p.build(nil)
+	look := func(want ...string) {
+		t.Helper()
+		reasons, err := l.Look(t.Context(), seen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, r := range reasons {
+			got = append(got, r.Text)
+		}
+		if len(got) != len(want) {
+			t.Fatalf("reasons %q, want %q", got, want)
+		}
+		for i := range want {
+			if !strings.Contains(got[i], want[i]) {
+				t.Errorf("reason %q, want %q", got[i], want[i])
+			}
+		}
+	}
+	look()
+	p.commit("README.md", "words")
+	look()
+	p.commit("db/1.sql", "create")
+	look("touches data")
+	p.commit("version", "2")
+	look("touches application and data")
+	seen = p.build(nil)
+	look()
+	if _, err := p.app.Engine.Promote(t.Context(), "shop", "live", ""); err != nil {
+		t.Fatal(err)
+	}
+	look("promoted b-")
+	seen = p.build(nil)
+	look()
+	if _, err := p.app.Engine.Retry(t.Context(), "shop", "commit"); err != nil {
+		t.Fatal(err)
+	}
+	look("asked for another run")
+	seen = p.build([]Environment{
+		{"shop", "running", pipeline.EnvRunning}, {"shop", "ended", pipeline.EnvExpired}, {"other", "running", pipeline.EnvRunning},
+	})
+	look(`self-service environment "running" is gone`)
+	seen = &State{}
+	look("nothing has been applied yet")
+}
+
+// Keys tell a second wish from the first, and the same one from none.
+func TestKeys(t *testing.T) {
+	p := newPlace(t)
+	l, seen := p.looker(), p.build(nil)
+	key := func() string {
+		t.Helper()
+		reasons, err := l.Look(t.Context(), seen)
+		if err != nil || len(reasons) != 1 {
+			t.Fatalf("%v, %v", reasons, err)
+		}
+		return reasons[0].Key
+	}
+	retry := func() {
+		t.Helper()
+		if _, err := p.app.Engine.Retry(t.Context(), "shop", "commit"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	retry()
+	first := key()
+	if key() != first {
+		t.Error("the key of one wish changes")
+	}
+	if retry(); key() == first {
+		t.Error("two wishes have one key")
+	}
+}
+
+func TestHold(t *testing.T) {
+	p := newPlace(t)
+	first, second := p.looker(), p.looker()
+	held, err := first.Hold(t.Context(), []string{"shop"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := first.Hold(t.Context(), []string{"shop"}); err != nil || again != held {
+		t.Errorf("a second hold by the same: %v", err)
+	}
+	if _, err := second.Hold(t.Context(), []string{"shop"}); pipeline.CodeOf(err) != pipeline.CodeHeld {
+		t.Errorf("a hold beside the first: %v", err)
+	}
+	first.release()
+	if held.Err() == nil {
+		t.Error("what was released is still held")
+	}
+	if _, err := second.Hold(t.Context(), []string{"shop"}); err != nil {
+		t.Errorf("a hold after the first: %v", err)
+	}
+	second.release()
+}
+
+// Hundreds of looks at what does not move leave nothing in memory.
+func TestIdleMemory(t *testing.T) {
+	p := newPlace(t)
+	l, seen := p.looker(), p.build(nil)
+	looks := func(n int) uint64 {
+		t.Helper()
+		for range n {
+			if reasons, err := l.Look(t.Context(), seen); err != nil || len(reasons) > 0 {
+				t.Fatalf("%v, %v", reasons, err)
+			}
+		}
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := looks(60) // the first hour
+	if after := looks(120); after > before+256<<10 {
+		t.Errorf("%d bytes after an hour of looks, %d after three", before, after)
+	}
+}

@@ -1,0 +1,304 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package watch
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/terraform-exec/tfexec"
+	tfjson "github.com/hashicorp/terraform-json"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/source"
+)
+
+// Terraform is what a watcher needs of it.
+type Terraform interface {
+	// State reads what the last apply left. It initialises the directory if need be.
+	State(ctx context.Context) (*State, error)
+	// Plan reports whether there are changes.
+	Plan(ctx context.Context) (bool, error)
+	Apply(ctx context.Context) error
+	// Summary is the line that sums up the last plan or apply; empty for none.
+	Summary() string
+}
+
+// State is the part of Terraform's state that a watcher looks at.
+type State struct {
+	Sources      []Source
+	Pipelines    []string // names
+	Environments []Environment
+	resources    int
+}
+
+// Empty reports whether nothing has been applied yet.
+func (s *State) Empty() bool { return s.resources == 0 }
+
+// Source is a penstock_source as the last apply saw it.
+type Source struct {
+	Address    string
+	Query      source.Query
+	Components source.Components
+}
+
+// Environment is a penstock_self_service_env as the last apply left it.
+type Environment struct {
+	Pipeline, Name string
+	Status         pipeline.EnvironmentStatus
+}
+
+// lockTimeout is how long a plan or an apply waits for another one of the same
+// configuration, by a person, to give up Terraform's lock.
+const lockTimeout = "10m"
+
+// cancelGrace is how long a cancelled Terraform has for its clean-up: that of a run
+// may take two minutes, and several may be under way.
+const cancelGrace = 10 * time.Minute
+
+// CLI is Terraform or OpenTofu, as a program.
+type CLI struct {
+	Vars     []string // NAME=VALUE
+	VarFiles []string
+
+	tf   *tfexec.Terraform
+	dir  string
+	said *summary
+}
+
+// NewCLI finds the program, which is terraform or else tofu where path is empty. What
+// it prints goes to out, too.
+func NewCLI(dir, path string, out io.Writer) (*CLI, error) {
+	const op = "find Terraform"
+	if path == "" {
+		for _, name := range []string{"terraform", "tofu"} {
+			if found, err := exec.LookPath(name); err == nil {
+				path = found
+				break
+			}
+		}
+	}
+	if path == "" {
+		return nil, pipeline.Errorf(pipeline.CodeNotFound, op, "there is neither terraform nor tofu on PATH").WithHint("Install one of them, or name it with --terraform.")
+	}
+	if name := os.Getenv("TF_WORKSPACE"); name != "" {
+		return nil, pipeline.Errorf(pipeline.CodeInvalid, op, "TF_WORKSPACE is %q, which can't be handed on", name).
+			WithHint("Unset it, and select the workspace with `terraform workspace select %s`.", name)
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, pipeline.Errorf(pipeline.CodeInvalid, op, "%w", err)
+	}
+	tf, err := tfexec.NewTerraform(dir, path)
+	if err != nil {
+		return nil, pipeline.Errorf(pipeline.CodeInvalid, op, "%w", err).WithHint("Name the directory of a Terraform configuration.")
+	}
+	c := &CLI{tf: tf, dir: dir, said: &summary{out: out}}
+	tf.SetStdout(c.said)
+	if out != nil {
+		tf.SetStderr(out)
+	}
+	_ = tf.SetWaitDelay(cancelGrace) // not on Windows, which has no signal to cancel with
+	return c, nil
+}
+
+// Summary implements Terraform.
+func (c *CLI) Summary() string { return c.said.line() }
+
+// State implements Terraform.
+func (c *CLI) State(ctx context.Context) (*State, error) {
+	data := os.Getenv("TF_DATA_DIR")
+	if data == "" {
+		data = ".terraform"
+	}
+	if !filepath.IsAbs(data) {
+		data = filepath.Join(c.dir, data)
+	}
+	if _, err := os.Stat(data); err != nil {
+		if err := c.tf.Init(ctx); err != nil {
+			return nil, failed(ctx, "initialise configuration", err)
+		}
+	}
+	c.said.mute(true) // the state may hold what must not be shown
+	defer c.said.mute(false)
+	state, err := c.tf.Show(ctx)
+	if err != nil {
+		return nil, failed(ctx, "read state", err)
+	}
+	s := &State{}
+	if state.Values != nil && state.Values.RootModule != nil {
+		s.read(state.Values.RootModule)
+	}
+	return s, nil
+}
+
+// Plan implements Terraform.
+func (c *CLI) Plan(ctx context.Context) (bool, error) {
+	c.said.reset()
+	options := []tfexec.PlanOption{tfexec.LockTimeout(lockTimeout)}
+	for _, v := range c.Vars {
+		options = append(options, tfexec.Var(v))
+	}
+	for _, f := range c.VarFiles {
+		options = append(options, tfexec.VarFile(f))
+	}
+	changes, err := c.tf.Plan(ctx, options...)
+	return changes, failed(ctx, "plan", err)
+}
+
+// Apply implements Terraform.
+func (c *CLI) Apply(ctx context.Context) error {
+	c.said.reset()
+	options := []tfexec.ApplyOption{tfexec.LockTimeout(lockTimeout)}
+	for _, v := range c.Vars {
+		options = append(options, tfexec.Var(v))
+	}
+	for _, f := range c.VarFiles {
+		options = append(options, tfexec.VarFile(f))
+	}
+	return failed(ctx, "apply", c.tf.Apply(ctx, options...))
+}
+
+// failed gives Terraform's error with the lines that matter, or the reason that the
+// context ended for.
+func failed(ctx context.Context, op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return &pipeline.Error{Code: pipeline.CodeCancelled, Op: op, Err: context.Cause(ctx)}
+	}
+	return pipeline.Errorf(pipeline.CodeFailed, op, "%s", plain(err.Error()))
+}
+
+// longest is how much of what Terraform said an error keeps: the last of it.
+const longest = 4000
+
+var frame = regexp.MustCompile(`(?m)^[│╷╵]?[ \t]*`)
+
+// plain takes the frames off Terraform's errors.
+func plain(text string) string {
+	text = strings.TrimSpace(regexp.MustCompile(`\n{3,}`).ReplaceAllString(frame.ReplaceAllString(text, ""), "\n\n"))
+	if len(text) > longest {
+		text = "…" + strings.ToValidUTF8(text[len(text)-longest:], "")
+	}
+	return text
+}
+
+// read takes from a module, and those in it, what a watcher looks at.
+func (s *State) read(m *tfjson.StateModule) {
+	for _, r := range m.Resources {
+		s.resources++
+		switch {
+		case r.Mode == tfjson.DataResourceMode && r.Type == "penstock_source":
+			s.Sources = append(s.Sources, readSource(r))
+		case r.Mode == tfjson.ManagedResourceMode && r.Type == "penstock_pipeline":
+			s.Pipelines = append(s.Pipelines, text(r.AttributeValues["name"]))
+		case r.Mode == tfjson.ManagedResourceMode && r.Type == "penstock_self_service_env":
+			s.Environments = append(s.Environments, Environment{
+				Pipeline: text(r.AttributeValues["pipeline"]), Name: text(r.AttributeValues["name"]),
+				Status: pipeline.EnvironmentStatus(text(r.AttributeValues["status"])),
+			})
+		}
+	}
+	for _, child := range m.ChildModules {
+		s.read(child)
+	}
+}
+
+func readSource(r *tfjson.StateResource) Source {
+	v := r.AttributeValues
+	digests, _ := v["components"].(map[string]any)
+	return Source{
+		Address: r.Address,
+		Query: source.Query{
+			Repository: text(v["repository"]), Ref: text(v["ref"]), Infrastructure: texts(v["infrastructure"]),
+			Configuration: texts(v["configuration"]), Data: texts(v["data"]), Ignore: texts(v["ignore"]),
+		},
+		Components: source.Components{
+			Application: text(digests["application"]), Configuration: text(digests["configuration"]),
+			Infrastructure: text(digests["infrastructure"]), Data: text(digests["data"]),
+		},
+	}
+}
+
+func text(v any) string {
+	s, _ := v.(string)
+	return s
+}
+
+func texts(v any) []string {
+	list, _ := v.([]any)
+	var all []string
+	for _, item := range list {
+		all = append(all, text(item))
+	}
+	return all
+}
+
+// summary passes on what Terraform prints, and keeps the line that sums it up.
+type summary struct {
+	out io.Writer // may be nil
+
+	mu    sync.Mutex
+	muted bool
+	rest  []byte
+	found string
+}
+
+var sums = regexp.MustCompile(`^(Apply complete!|Plan:|No changes\.|Destroy complete!)`)
+
+// Write implements io.Writer.
+func (s *summary) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.muted {
+		return len(p), nil
+	}
+	for s.rest = append(s.rest, p...); ; {
+		line, rest, whole := bytes.Cut(s.rest, []byte("\n"))
+		if !whole {
+			break
+		}
+		if sums.Match(line) {
+			s.found = string(line)
+		}
+		s.rest = append([]byte(nil), rest...)
+	}
+	if s.out == nil {
+		return len(p), nil
+	}
+	n, err := s.out.Write(p)
+	if err != nil {
+		return n, fmt.Errorf("pass on Terraform's output: %w", err)
+	}
+	return n, nil
+}
+
+func (s *summary) mute(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.muted = on
+}
+
+func (s *summary) reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rest, s.found = nil, ""
+}
+
+func (s *summary) line() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.found
+}

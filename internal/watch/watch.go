@@ -1,0 +1,345 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package watch applies a Terraform configuration when, and only when, something in
+// its pipelines can move: a commit touches a component, somebody decided, promoted or
+// asked for another run, an environment is gone. Between applies it looks at the
+// repositories and at the ledger, which costs little.
+//
+// It moves nothing itself: Terraform does, with the provider, as if a person had
+// applied.
+//
+//	w := watch.New(watch.Options{Dir: ".", Open: open, Report: print})
+//	err := w.Run(ctx, stop)
+package watch
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// Defaults of Options.
+const (
+	DefaultInterval     = time.Minute
+	DefaultFirstBackOff = time.Minute
+	DefaultMaxBackOff   = time.Hour
+)
+
+// Options say what to watch and how.
+type Options struct {
+	Terraform Terraform
+	// Open opens what the configuration's pipelines are in; CodeNotFound as long as
+	// there is none. It is called again after that.
+	Open     func(context.Context) (*app.App, error)
+	Dir      string // of the configuration; relative repositories are relative to it
+	Interval time.Duration
+	PlanOnly bool // plan instead of applying
+	Once     bool // one round
+	// After an apply that failed, the same reasons are a reason again only after this
+	// time, which doubles with every failure.
+	FirstBackOff, MaxBackOff time.Duration
+	Report                   func(Event) // called from Run
+	Now                      func() time.Time
+}
+
+// Kind says what an event is about.
+type Kind string
+
+// The kinds of event.
+const (
+	KindWatching    Kind = "watching"    // the first look is over, and nothing can move
+	KindStandby     Kind = "standby"     // another watcher is at work
+	KindApply       Kind = "apply"       // an apply begins
+	KindApplied     Kind = "applied"     // it ended well
+	KindPlanned     Kind = "planned"     // instead of an apply
+	KindFailed      Kind = "failed"      // an apply or a plan failed
+	KindUnreachable Kind = "unreachable" // a repository or the ledger can't be read
+	KindReachable   Kind = "reachable"   // it can again
+	KindStopped     Kind = "stopped"
+)
+
+// Event is what the watcher did or found, and why.
+type Event struct {
+	Time    time.Time     `json:"time"`
+	Kind    Kind          `json:"event"`
+	Reasons []string      `json:"reasons,omitempty"` // of an apply or a plan
+	Text    string        `json:"text,omitempty"`    // Terraform's summary, or who is at work
+	Changes bool          `json:"changes,omitempty"` // of a plan: whether it has any
+	Took    time.Duration `json:"took,omitempty"`
+	Error   string        `json:"error,omitempty"`
+	Next    time.Time     `json:"next,omitzero"` // after a failure: when the same is tried again
+}
+
+// Reason is why an apply may move something. Two with one key are the same.
+type Reason struct{ Key, Text string }
+
+// Watcher is a loop over one configuration.
+type Watcher struct {
+	Options
+	eyes      eyes
+	seen      *State // what Terraform's state says; nil before it was read
+	failed    failure
+	troubled  int    // looks in a row that could not look
+	standby   string // who is at work instead
+	announced bool
+}
+
+// failure is what is remembered of an apply that failed.
+type failure struct {
+	reasons map[string]string // by key
+	times   int
+	next    time.Time
+}
+
+// eyes finds what could move.
+type eyes interface {
+	// Hold makes this the only watcher of the pipelines, as long as the context lives
+	// that it gives; CodeHeld where there is another.
+	Hold(ctx context.Context, pipelines []string) (context.Context, error)
+	// Look gives the reasons for an apply since Terraform's state was as seen.
+	Look(ctx context.Context, seen *State) ([]Reason, error)
+	Close(ctx context.Context) error
+}
+
+// New makes a watcher. It does nothing yet.
+func New(o Options) *Watcher {
+	if o.Interval == 0 {
+		o.Interval = DefaultInterval
+	}
+	if o.FirstBackOff == 0 {
+		o.FirstBackOff = DefaultFirstBackOff
+	}
+	if o.MaxBackOff == 0 {
+		o.MaxBackOff = DefaultMaxBackOff
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Watcher{Options: o, eyes: &looker{open: o.Open, dir: o.Dir}}
+}
+
+// Run watches until stop is closed, which lets an apply in hand finish, or ctx ends,
+// which cancels it. With Once it gives the error of the round.
+func (w *Watcher) Run(ctx context.Context, stop <-chan struct{}) error {
+	defer func() {
+		_ = w.eyes.Close(context.WithoutCancel(ctx)) // what it held expires by itself
+	}()
+	for {
+		err := w.round(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case w.Once:
+			return err
+		}
+		pause := time.NewTimer(w.pause())
+		select {
+		case <-stop:
+			pause.Stop()
+			w.report(Event{Kind: KindStopped})
+			return nil
+		case <-ctx.Done():
+			pause.Stop()
+			return context.Cause(ctx)
+		case <-pause.C:
+		}
+	}
+}
+
+// pause is how long to wait for the next look: less than the interval by a little, so
+// that many watchers don't look together; more when it could not look.
+func (w *Watcher) pause() time.Duration {
+	interval := w.Interval << min(w.troubled, 4)
+	return interval - time.Duration(rand.Float64()*0.2*float64(interval))
+}
+
+// round looks once, and applies where that can move something.
+func (w *Watcher) round(ctx context.Context) error {
+	first := w.seen == nil
+	if first {
+		seen, err := w.Terraform.State(ctx)
+		if err != nil {
+			return w.trouble(ctx, err)
+		}
+		w.seen = seen
+	}
+	held, err := w.eyes.Hold(ctx, w.seen.Pipelines)
+	if pipeline.CodeOf(err) == pipeline.CodeHeld {
+		return w.stand(err)
+	}
+	if err != nil {
+		return w.trouble(ctx, err)
+	}
+	w.standby = ""
+	reasons, err := w.eyes.Look(held, w.seen)
+	if err != nil {
+		return w.trouble(ctx, err)
+	}
+	w.recover()
+	if len(reasons) == 0 && first {
+		if reasons, err = w.differs(held); err != nil {
+			return err
+		}
+	}
+	reasons = w.failed.with(reasons)
+	if len(reasons) == 0 {
+		w.failed = failure{}
+		w.announce()
+		return nil
+	}
+	if !w.failed.due(reasons, w.Now()) {
+		return nil
+	}
+	w.announced = true
+	return w.act(held, reasons)
+}
+
+// announce says once that there is nothing to do.
+func (w *Watcher) announce() {
+	if !w.announced {
+		w.announced = true
+		w.report(Event{Kind: KindWatching})
+	}
+}
+
+// differs gives a reason where the configuration is not what was applied last, which
+// it is looked at for once, at the start.
+func (w *Watcher) differs(ctx context.Context) ([]Reason, error) {
+	reason := []Reason{{Key: "configuration", Text: "the configuration is not what was applied last"}}
+	if w.PlanOnly {
+		return reason, nil // it is planned anyway
+	}
+	began := w.Now()
+	changes, err := w.Terraform.Plan(ctx)
+	if err != nil {
+		return nil, w.fail(ctx, reason, err, began)
+	}
+	if !changes {
+		return nil, nil
+	}
+	return reason, nil
+}
+
+// act applies, or plans, and remembers how that ended.
+func (w *Watcher) act(ctx context.Context, reasons []Reason) error {
+	texts, began := []string{}, w.Now()
+	for _, r := range reasons {
+		texts = append(texts, r.Text)
+	}
+	if w.PlanOnly {
+		changes, err := w.Terraform.Plan(ctx)
+		if err != nil {
+			return w.fail(ctx, reasons, err, began)
+		}
+		w.report(Event{Kind: KindPlanned, Reasons: texts, Changes: changes, Text: w.Terraform.Summary(), Took: w.Now().Sub(began)})
+		w.failed.remember(reasons) // the same is not planned again
+		w.failed.next = w.Now().Add(w.MaxBackOff)
+		return nil
+	}
+	w.report(Event{Kind: KindApply, Reasons: texts})
+	err := w.Terraform.Apply(ctx)
+	seen, stateErr := w.Terraform.State(context.WithoutCancel(ctx)) // also after a failure: part of it is done
+	if stateErr == nil {
+		w.seen = seen
+	}
+	if err = errors.Join(err, stateErr); err != nil {
+		return w.fail(ctx, reasons, err, began)
+	}
+	w.failed = failure{}
+	w.report(Event{Kind: KindApplied, Text: w.Terraform.Summary(), Took: w.Now().Sub(began)})
+	return nil
+}
+
+// fail reports a failure and says when the same is tried again.
+func (w *Watcher) fail(ctx context.Context, reasons []Reason, err error, began time.Time) error {
+	w.failed.remember(reasons)
+	w.failed.times++
+	wait := min(w.FirstBackOff<<min(w.failed.times-1, 20), w.MaxBackOff)
+	wait += time.Duration((rand.Float64()*2 - 1) * 0.2 * float64(wait))
+	w.failed.next = w.Now().Add(wait)
+	event := Event{Kind: KindFailed, Error: err.Error(), Took: w.Now().Sub(began)}
+	if !w.Once && ctx.Err() == nil {
+		event.Next = w.failed.next
+	}
+	w.report(event)
+	return err
+}
+
+// remember makes the reasons those that failed; the count starts anew where there is
+// one among them that had not.
+func (f *failure) remember(reasons []Reason) {
+	known := f.reasons
+	f.reasons = map[string]string{}
+	for _, r := range reasons {
+		if _, again := known[r.Key]; !again {
+			f.times = 0
+		}
+		f.reasons[r.Key] = r.Text
+	}
+}
+
+// with adds what failed before: Terraform may have taken note of what it then could
+// not do, as of a commit whose bake failed.
+func (f *failure) with(reasons []Reason) []Reason {
+	have := map[string]bool{}
+	for _, r := range reasons {
+		have[r.Key] = true
+	}
+	for key, text := range f.reasons {
+		if !have[key] && f.times > 0 {
+			reasons = append(reasons, Reason{key, text})
+		}
+	}
+	return reasons
+}
+
+// due reports whether there is a new reason, or it is time to try the old ones again.
+func (f *failure) due(reasons []Reason, now time.Time) bool {
+	for _, r := range reasons {
+		if _, known := f.reasons[r.Key]; !known {
+			return true
+		}
+	}
+	return !now.Before(f.next)
+}
+
+// stand reports who is at work instead, once.
+func (w *Watcher) stand(err error) error {
+	w.seen = nil // it will have moved on
+	if w.standby != err.Error() {
+		w.standby = err.Error()
+		w.report(Event{Kind: KindStandby, Text: err.Error()})
+	}
+	return err
+}
+
+// trouble reports, once, that there is no looking.
+func (w *Watcher) trouble(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if w.troubled++; w.troubled == 1 {
+		w.report(Event{Kind: KindUnreachable, Error: err.Error()})
+	}
+	return err
+}
+
+// recover reports that there is looking again.
+func (w *Watcher) recover() {
+	if w.troubled > 0 {
+		w.troubled = 0
+		w.report(Event{Kind: KindReachable})
+	}
+}
+
+func (w *Watcher) report(e Event) {
+	e.Time = w.Now().UTC()
+	if w.Report != nil {
+		w.Report(e)
+	}
+}

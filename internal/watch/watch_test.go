@@ -1,0 +1,293 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package watch
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// fake is a Terraform and what can be seen, in one.
+type fake struct {
+	state   State
+	changes bool // of the first plan
+	reasons []Reason
+	looks   int
+	blind   error // of a look
+	holder  error // of a hold
+	fails   func() error
+	applies []time.Time
+	plans   int
+	during  func() // an apply
+	closed  bool
+	alone   context.CancelFunc // ends the hold
+}
+
+func (f *fake) State(context.Context) (*State, error) { s := f.state; return &s, nil }
+func (f *fake) Summary() string                       { return "Apply complete!" }
+
+func (f *fake) Plan(context.Context) (bool, error) {
+	f.plans++
+	return f.changes, nil
+}
+
+func (f *fake) Apply(ctx context.Context) error {
+	f.applies = append(f.applies, time.Now())
+	if f.during != nil {
+		f.during()
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if f.fails != nil {
+		return f.fails()
+	}
+	f.reasons, f.changes, f.state.resources = nil, false, 1
+	return nil
+}
+
+func (f *fake) Hold(ctx context.Context, _ []string) (context.Context, error) {
+	if f.holder != nil {
+		return nil, f.holder
+	}
+	held, cancel := context.WithCancel(ctx)
+	f.alone = cancel
+	return held, nil
+}
+
+func (f *fake) Look(context.Context, *State) ([]Reason, error) {
+	f.looks++
+	return f.reasons, f.blind
+}
+
+func (f *fake) Close(context.Context) error { f.closed = true; return nil }
+
+// watched runs a watcher in a bubble of its own time, and gives the kinds of its events.
+func watched(t *testing.T, f *fake, o Options, during func(stop func())) []Event {
+	t.Helper()
+	var events []Event
+	synctest.Test(t, func(t *testing.T) {
+		o.Terraform, o.Report = f, func(e Event) { events = append(events, e) }
+		w := New(o)
+		w.eyes = f
+		stop, done := make(chan struct{}), make(chan error, 1)
+		go func() { done <- w.Run(t.Context(), stop) }()
+		synctest.Wait()
+		stopped := false
+		during(func() { stopped = true; close(stop) })
+		if !stopped {
+			close(stop)
+		}
+		if err := <-done; err != nil && !o.Once {
+			t.Errorf("the watcher ended with %v", err)
+		}
+		if !f.closed {
+			t.Error("the watcher did not let go")
+		}
+	})
+	return events
+}
+
+func kinds(events []Event) string {
+	var all []string
+	for _, e := range events {
+		all = append(all, string(e.Kind))
+	}
+	return strings.Join(all, " ")
+}
+
+func reason(key string) []Reason { return []Reason{{key, "because of " + key}} }
+
+// later waits in the bubble.
+func later(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func TestIdleHour(t *testing.T) {
+	f := &fake{state: State{resources: 1}}
+	events := watched(t, f, Options{}, func(func()) { later(time.Hour) })
+	if len(f.applies) != 0 || f.plans != 1 || f.looks < 60 || f.looks > 80 {
+		t.Errorf("%d applies, %d plans, %d looks", len(f.applies), f.plans, f.looks)
+	}
+	if kinds(events) != "watching stopped" {
+		t.Errorf("events %s", kinds(events))
+	}
+}
+
+// An apply begins at most one interval after its reason, and one for each.
+func TestReasons(t *testing.T) {
+	f := &fake{state: State{resources: 1}}
+	events := watched(t, f, Options{}, func(func()) {
+		for range 5 {
+			later(10 * time.Minute)
+			f.reasons = reason("a commit")
+			came := time.Now()
+			later(time.Minute)
+			if len(f.applies) == 0 || f.applies[len(f.applies)-1].Before(came) {
+				t.Error("no apply within the interval")
+			}
+		}
+	})
+	if len(f.applies) != 5 || !strings.HasPrefix(kinds(events), "watching apply applied apply applied") || events[1].Reasons[0] != "because of a commit" {
+		t.Errorf("%d applies: %s", len(f.applies), kinds(events))
+	}
+}
+
+func TestFirstRound(t *testing.T) {
+	for name, tt := range map[string]struct {
+		f    *fake
+		o    Options
+		want string
+	}{
+		"nothing to do":                     {&fake{state: State{resources: 1}}, Options{}, "watching"},
+		"a configuration that differs":      {&fake{state: State{resources: 1}, changes: true}, Options{}, "apply applied"},
+		"a reason":                          {&fake{reasons: reason("first")}, Options{}, "apply applied"},
+		"planned only":                      {&fake{reasons: reason("first")}, Options{PlanOnly: true}, "planned"},
+		"a configuration, planned only":     {&fake{changes: true}, Options{PlanOnly: true}, "planned"},
+		"a failure":                         {&fake{reasons: reason("first"), fails: func() error { return errors.New("no") }}, Options{}, "apply failed"},
+		"what can't be looked at":           {&fake{blind: errors.New("no such host"), changes: true}, Options{}, "unreachable"},
+		"somebody else is at work":          {&fake{holder: pipeline.Errorf(pipeline.CodeHeld, "hold", "bob")}, Options{}, "standby"},
+		"somebody else, planned only":       {&fake{holder: pipeline.Errorf(pipeline.CodeHeld, "hold", "bob")}, Options{PlanOnly: true}, "standby"},
+		"a ledger that can't be opened":     {&fake{holder: errors.New("no access")}, Options{}, "unreachable"},
+		"a configuration that can't be had": {&fake{reasons: reason("first"), fails: func() error { return errors.New("no") }}, Options{Once: true}, "apply failed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			events := watched(t, tt.f, tt.o, func(func()) {})
+			if got := strings.TrimSuffix(kinds(events), " stopped"); got != tt.want {
+				t.Errorf("events %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// The same failure is tried again after a time that grows up to the longest; something
+// new at once.
+func TestBackOff(t *testing.T) {
+	f := &fake{state: State{resources: 1}, fails: func() error { return errors.New("the tests fail") }}
+	events := watched(t, f, Options{MaxBackOff: 30 * time.Minute}, func(func()) {
+		f.reasons = reason("commit 1")
+		later(24 * time.Hour)
+		if n := len(f.applies); n < 40 || n > 75 {
+			t.Errorf("%d applies in a day", n)
+		}
+		for i, at := range f.applies[1:] {
+			pause := at.Sub(f.applies[i])
+			if low, high := min(time.Minute<<min(i, 10), 30*time.Minute)*79/100, 37*time.Minute+time.Minute; pause < low || pause > high {
+				t.Errorf("pause %d is %s", i, pause)
+			}
+		}
+		before := len(f.applies)
+		f.reasons = reason("commit 2")
+		later(time.Minute)
+		if len(f.applies) != before+1 {
+			t.Errorf("%d applies within a minute of something new", len(f.applies)-before)
+		}
+		later(3 * time.Minute)
+		if len(f.applies) < before+2 {
+			t.Error("the new one is not tried again soon")
+		}
+		f.fails = nil
+		later(time.Hour)
+		before = len(f.applies)
+		later(time.Hour)
+		if len(f.applies) != before {
+			t.Error("it goes on after a success")
+		}
+	})
+	if failed := events[slices.IndexFunc(events, func(e Event) bool { return e.Kind == KindFailed })]; failed.Error != "the tests fail" || failed.Next.IsZero() {
+		t.Errorf("event %+v", failed)
+	}
+}
+
+// What failed is tried again although Terraform has taken note of its reason.
+func TestForgottenReason(t *testing.T) {
+	f := &fake{state: State{resources: 1}}
+	f.fails = func() error { f.reasons = nil; return errors.New("the bake fails") }
+	watched(t, f, Options{}, func(func()) {
+		f.reasons = reason("commit 1")
+		later(10 * time.Minute)
+	})
+	if len(f.applies) < 3 {
+		t.Errorf("%d applies", len(f.applies))
+	}
+}
+
+// A remote that comes and goes is said once each time, and moves nothing.
+func TestFlappingRemote(t *testing.T) {
+	f := &fake{state: State{resources: 1}}
+	events := watched(t, f, Options{}, func(func()) {
+		for range 3 {
+			f.blind = errors.New("no route to host")
+			later(time.Hour)
+			f.blind = nil
+			later(time.Hour)
+		}
+	})
+	if len(f.applies) > 0 {
+		t.Errorf("%d applies", len(f.applies))
+	}
+	if got := kinds(events); got != "watching"+strings.Repeat(" unreachable reachable", 3)+" stopped" {
+		t.Errorf("events %s", got)
+	}
+}
+
+// Two watchers: the second waits, and takes over with a fresh look.
+func TestStandby(t *testing.T) {
+	f := &fake{state: State{resources: 1}, holder: pipeline.Errorf(pipeline.CodeHeld, "hold", "bob watches"), changes: true}
+	events := watched(t, f, Options{}, func(func()) {
+		later(time.Hour)
+		if len(f.applies)+f.plans+f.looks > 0 {
+			t.Error("it works beside the other")
+		}
+		f.holder = nil
+		later(2 * time.Minute)
+	})
+	if got := kinds(events); got != "standby apply applied watching stopped" && got != "standby apply applied stopped" {
+		t.Errorf("events %s", got)
+	}
+}
+
+// A stop lets the apply in hand finish; a lost hold cancels it.
+func TestStopDuringApply(t *testing.T) {
+	f := &fake{reasons: reason("first")}
+	f.during = func() { later(10 * time.Minute) }
+	events := watched(t, f, Options{}, func(stop func()) {
+		time.Sleep(time.Minute)
+		stop()
+	})
+	if got := kinds(events); got != "apply applied stopped" {
+		t.Errorf("events %s", got)
+	}
+}
+
+func TestLostHold(t *testing.T) {
+	f := &fake{reasons: reason("first")}
+	f.during = func() {
+		if len(f.applies) == 1 {
+			f.alone()
+		}
+	}
+	events := watched(t, f, Options{}, func(func()) { later(5 * time.Minute) })
+	if got := kinds(events); !strings.HasPrefix(got, "apply failed apply applied") {
+		t.Errorf("events %s", got)
+	}
+}
+
+func TestPlain(t *testing.T) {
+	in := "exit status 1\n\n╷\n│ Error: Stage failed\n│ \n│   with penstock_stage.commit,\n│ \n│ Could not move stage \"commit\".\n╵\n"
+	if got := plain(in); strings.ContainsAny(got, "│╷╵") || !strings.Contains(got, "Error: Stage failed\n\nwith penstock_stage.commit,") {
+		t.Errorf("%q", got)
+	}
+	if got := plain(strings.Repeat("é", longest)); len(got) > longest+3 || strings.ContainsRune(got, '\uFFFD') {
+		t.Errorf("%d bytes", len(got))
+	}
+}
