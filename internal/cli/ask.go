@@ -7,10 +7,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"os"
 	"strings"
-
-	"github.com/mattn/go-isatty"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -19,10 +16,7 @@ import (
 func (f *factory) canAsk(op string, yes bool) error {
 	terminal := f.terminal
 	if terminal == nil {
-		terminal = func() bool {
-			in, ok := f.In.(*os.File)
-			return ok && isatty.IsTerminal(in.Fd())
-		}
+		terminal = func() bool { return isTerminal(f.In) }
 	}
 	if yes || terminal() {
 		return nil

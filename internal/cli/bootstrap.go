@@ -197,7 +197,7 @@ func (o *bootstrapOptions) show(changes *bootstrap.Changes, where string) error 
 	if o.dryRun && !o.json {
 		out = o.Out
 	}
-	t := newTable(out, "ACTION", "RESOURCE", "TYPE", "REPLACED")
+	t := newTable(screenOf(out), "ACTION", "RESOURCE", "TYPE", "REPLACED")
 	for _, c := range changes.List {
 		t.row(strings.ToLower(c.Action), c.Resource, c.Type, map[string]string{"True": "yes", "Conditional": "perhaps"}[c.Replacement])
 	}
@@ -206,7 +206,7 @@ func (o *bootstrapOptions) show(changes *bootstrap.Changes, where string) error 
 
 // print prints the resources as a table.
 func (o *bootstrapOptions) print(r bootstrap.Resources) error {
-	t := newTable(o.Out, "RESOURCE", "NAME")
+	t := o.newTable("RESOURCE", "NAME")
 	for _, row := range [][2]string{
 		{"vpc", r.VPC}, {"public subnets", strings.Join(r.PublicSubnets, " ")}, {"private subnets", strings.Join(r.PrivateSubnets, " ")},
 		{"bucket", r.Bucket}, {"table", r.Table}, {"topic", r.Topic}, {"instance profile", r.InstanceProfile},

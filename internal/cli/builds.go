@@ -79,7 +79,10 @@ func runBuilds(ctx context.Context, o *buildsOptions) error {
 				heading = append(heading, s.Name)
 			}
 		}
-		t := newTable(o.Out, append(heading, "AUTHOR", "MESSAGE")...)
+		t := o.newTable(append(heading, "AUTHOR", "MESSAGE")...)
+		for i := 3; i < len(heading); i++ {
+			t.painted[i] = true
+		}
 		for _, r := range rows {
 			cells := []string{r.Build, short(r.Commit), ago(o.now(), r.Created)}
 			for _, s := range stages {
@@ -87,7 +90,7 @@ func runBuilds(ctx context.Context, o *buildsOptions) error {
 					cells = append(cells, marks[r.Stages[s.Name]])
 				}
 			}
-			t.row(append(cells, r.Author, cut(r.Message, 50))...)
+			t.row(append(cells, r.Author, r.Message)...)
 		}
 		return t.flush()
 	})
@@ -168,13 +171,13 @@ func runRuns(ctx context.Context, o *runsOptions) error {
 			}
 			return o.printJSON(page)
 		}
-		t := newTable(o.Out, "RUN", "STAGE", "BUILD", "STATUS", "STARTED", "TOOK", "")
+		t := o.newTable("RUN", "STAGE", "BUILD", "STATUS", "STARTED", "TOOK", "")
 		for _, r := range page.Runs {
 			took := ""
 			if !r.EndedAt.IsZero() {
 				took = r.EndedAt.Sub(r.StartedAt).Round(100 * time.Millisecond).String()
 			}
-			t.row(r.ID, r.Stage, r.Build, string(r.Status), ago(o.now(), r.StartedAt), took, cut(pipeline.FirstLine(r.Error), 80))
+			t.row(r.ID, r.Stage, r.Build, string(r.Status), ago(o.now(), r.StartedAt), took, pipeline.FirstLine(r.Error))
 		}
 		return t.flush()
 	})

@@ -250,7 +250,7 @@ func runEnvList(ctx context.Context, o *envOptions) error {
 		if o.json {
 			return o.printJSON(rows)
 		}
-		t := newTable(o.Out, "PIPELINE", "ENVIRONMENT", "STATUS", "BUILD", "OWNER", "ENDS", "ENDPOINT")
+		t := o.newTable("PIPELINE", "ENVIRONMENT", "STATUS", "BUILD", "OWNER", "ENDS", "ENDPOINT")
 		for _, r := range rows {
 			t.row(r.Pipeline, r.Name, string(r.Status), r.Build, r.Owner, o.ends(r.statusEnvironment), r.Endpoint)
 		}

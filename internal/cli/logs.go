@@ -4,7 +4,9 @@
 package cli
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -16,7 +18,10 @@ import (
 
 type logsOptions struct {
 	*factory
-	run string
+	run             string
+	pipeline, stage string // instead of run: the latest there
+	follow          bool
+	step            string
 }
 
 func newLogs(f *factory, runF func(context.Context, *logsOptions) error) *cobra.Command {
@@ -24,43 +29,118 @@ func newLogs(f *factory, runF func(context.Context, *logsOptions) error) *cobra.
 	if runF == nil {
 		runF = runLogs
 	}
-	return &cobra.Command{
-		Use:   "logs RUN",
+	c := &cobra.Command{
+		Use:   "logs RUN | PIPELINE STAGE",
 		Short: "Print the log of a run",
-		Long:  "Print the log of a run. With --json, print the run itself: its steps, their results and reports.",
-		Args:  args(1, 1),
+		Long: "Print the log of a run, or of the latest of a stage; image/NAME stands for the bakes of an image.\n" +
+			"With --json, print the run itself: its steps, their results and reports.",
+		Args: args(1, 2),
 		RunE: func(c *cobra.Command, given []string) error {
-			o.run = given[0]
+			if len(given) == 1 {
+				o.run = given[0]
+			} else {
+				o.pipeline, o.stage = given[0], given[1]
+			}
+			if o.json && (o.follow || o.step != "") {
+				return &usageError{errors.New("--json prints the run and not its log, so it does not go with --follow and --step")}
+			}
 			return runF(c.Context(), o)
 		},
 	}
+	c.Flags().BoolVarP(&o.follow, "follow", "f", false, "stay until the run has ended, and print what is added")
+	c.Flags().StringVar(&o.step, "step", "", "only the part of this step")
+	return c
 }
 
 func runLogs(ctx context.Context, o *logsOptions) error {
 	return o.with(ctx, func(a *app.App) error {
-		run, err := a.Ledger().Run(ctx, "", o.run)
-		if pipeline.IsNotFound(err) {
-			return pipeline.Errorf(pipeline.CodeNotFound, "read log", "there is no run %q", o.run).
-				WithHint("`penstock runs PIPELINE` lists them.")
-		}
+		run, err := o.find(ctx, a)
 		if err != nil {
 			return err
 		}
 		if o.json {
 			return o.printJSON(run)
 		}
-		log, err := a.Engine.Log(ctx, run.Pipeline, run.ID)
+		part := &stepPart{out: o.Out, step: o.step}
+		if o.follow {
+			err = a.Engine.Follow(ctx, run.Pipeline, run.ID, part)
+		} else {
+			err = o.copy(ctx, a, run, part)
+		}
 		if pipeline.IsNotFound(err) {
-			return pipeline.Errorf(pipeline.CodeNotFound, "read log", "the log of run %s was collected with its build", run.ID).
+			return pipeline.Errorf(pipeline.CodeNotFound, "read log", "the log of run %s was collected with its build, or has not begun", run.ID).
 				WithHint("A pipeline's keep says how many builds it retains.")
 		}
-		if err != nil {
-			return err
+		if err == nil && o.step != "" && !part.found {
+			return pipeline.Errorf(pipeline.CodeNotFound, "read log", "run %s has no step %q in its log", run.ID, o.step).
+				WithHint("`penstock logs %s --json` lists its steps.", run.ID)
 		}
-		defer log.Close()
-		if _, err := io.Copy(o.Out, log); err != nil {
-			return fmt.Errorf("read log of run %s: %w", run.ID, err)
-		}
-		return nil
+		return err
 	})
+}
+
+// find gives the run that was asked for.
+func (o *logsOptions) find(ctx context.Context, a *app.App) (pipeline.Run, error) {
+	if o.run == "" {
+		st, err := a.Engine.State(ctx, o.pipeline)
+		if err != nil {
+			return pipeline.Run{}, err
+		}
+		if o.run = st.Latest[o.stage].ID; o.run == "" {
+			return pipeline.Run{}, pipeline.Errorf(pipeline.CodeNotFound, "read log", "pipeline %q has no run of stage %q", o.pipeline, o.stage).
+				WithHint("`penstock runs %s` lists them.", o.pipeline)
+		}
+	}
+	run, err := a.Ledger().Run(ctx, o.pipeline, o.run)
+	if pipeline.IsNotFound(err) {
+		return run, pipeline.Errorf(pipeline.CodeNotFound, "read log", "there is no run %q", o.run).
+			WithHint("`penstock runs PIPELINE` lists them.")
+	}
+	return run, err
+}
+
+func (o *logsOptions) copy(ctx context.Context, a *app.App, run pipeline.Run, to io.Writer) error {
+	log, err := a.Engine.Log(ctx, run.Pipeline, run.ID)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	if _, err := io.Copy(to, log); err != nil {
+		return fmt.Errorf("read log of run %s: %w", run.ID, err)
+	}
+	return nil
+}
+
+// stepPart lets the part of one step through, or everything where none is named.
+type stepPart struct {
+	out    io.Writer
+	step   string
+	line   []byte // that has not ended yet
+	inside bool
+	found  bool
+}
+
+// Write implements io.Writer.
+func (s *stepPart) Write(p []byte) (int, error) {
+	if s.step == "" {
+		return s.out.Write(p)
+	}
+	for s.line = append(s.line, p...); ; {
+		line, rest, whole := bytes.Cut(s.line, []byte("\n"))
+		if !whole {
+			return len(p), nil
+		}
+		s.line = append([]byte(nil), rest...)
+		if !s.inside && pipeline.OpensStep(string(line), s.step) {
+			s.inside, s.found = true, true
+		}
+		if s.inside {
+			if _, err := fmt.Fprintf(s.out, "%s\n", line); err != nil {
+				return 0, err
+			}
+		}
+		if pipeline.ClosesStep(string(line), s.step) && !pipeline.OpensStep(string(line), s.step) {
+			s.inside = false
+		}
+	}
 }

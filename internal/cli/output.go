@@ -6,9 +6,7 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 )
 
@@ -19,31 +17,6 @@ func (f *factory) printJSON(v any) error {
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
 }
-
-// table prints rows in aligned columns below a heading. Cells never break a line
-// or carry control characters, whatever a commit message or a log holds.
-type table struct {
-	w    *tabwriter.Writer
-	cols int
-}
-
-func newTable(out io.Writer, heading ...string) *table {
-	t := &table{w: tabwriter.NewWriter(out, 0, 4, 3, ' ', 0), cols: len(heading)}
-	t.row(heading...)
-	return t
-}
-
-func (t *table) row(cells ...string) {
-	for i, c := range cells {
-		cells[i] = plain(c)
-		if cells[i] == "" && i < len(cells)-1 {
-			cells[i] = "-"
-		}
-	}
-	fmt.Fprintln(t.w, strings.TrimRight(strings.Join(cells, "\t"), "\t"))
-}
-
-func (t *table) flush() error { return t.w.Flush() }
 
 // plain gives s on one line without control characters.
 func plain(s string) string {
@@ -83,12 +56,4 @@ func span(d time.Duration) string {
 // short gives the first characters of a commit ID.
 func short(commit string) string {
 	return commit[:min(len(commit), 10)]
-}
-
-// cut shortens s to n characters.
-func cut(s string, n int) string {
-	if r := []rune(s); len(r) > n {
-		return string(r[:n-1]) + "…"
-	}
-	return s
 }

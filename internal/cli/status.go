@@ -7,8 +7,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,6 +23,8 @@ import (
 type statusOptions struct {
 	*factory
 	pipeline string
+	watch    bool
+	interval time.Duration
 }
 
 func newStatus(f *factory, runF func(context.Context, *statusOptions) error) *cobra.Command {
@@ -28,17 +32,25 @@ func newStatus(f *factory, runF func(context.Context, *statusOptions) error) *co
 	if runF == nil {
 		runF = runStatus
 	}
-	return &cobra.Command{
+	c := &cobra.Command{
 		Use:   "status [PIPELINE]",
 		Short: "Show where every stage stands and what it waits for",
 		Long: "Show where every stage of the pipelines stands: the build that it holds, when it ran last,\n" +
-			"what it waits for, and the environments that exist.",
+			"what it waits for, and the environments that exist.\n\n" +
+			"With --watch it stays, and shows what changes: on a terminal in place, else a line for each change.\n" +
+			"An interrupt ends it.",
 		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline = arg(given, 0)
+			if o.interval < 100*time.Millisecond {
+				return &usageError{fmt.Errorf("--interval %s is less than 100ms", o.interval)}
+			}
 			return runF(c.Context(), o)
 		},
 	}
+	c.Flags().BoolVar(&o.watch, "watch", false, "stay, and show what changes")
+	c.Flags().DurationVar(&o.interval, "interval", time.Second, "how often to look, with --watch")
+	return c
 }
 
 // statusPipeline is the JSON shape of one pipeline's status.
@@ -61,9 +73,20 @@ type statusStage struct {
 	Run        string             `json:"run,omitempty"`
 	RunStatus  pipeline.RunStatus `json:"run_status,omitempty"`
 	RunError   string             `json:"run_error,omitempty"`
+	RunStarted time.Time          `json:"run_started,omitzero"`
 	RunEnded   time.Time          `json:"run_ended,omitzero"`
+	Progress   *statusProgress    `json:"progress,omitempty"` // of the run, while it is under way
 	Endpoint   string             `json:"endpoint,omitempty"`
 	Log        string             `json:"log,omitempty"`
+}
+
+type statusProgress struct {
+	Phase  pipeline.Phase `json:"phase"`
+	Step   string         `json:"step,omitempty"`
+	Number int            `json:"number,omitempty"` // of the step
+	Of     int            `json:"of,omitempty"`
+	Line   string         `json:"line,omitempty"` // the last of the log
+	Dead   bool           `json:"dead,omitempty"` // its process is gone
 }
 
 type statusImage struct {
@@ -86,30 +109,42 @@ type statusEnvironment struct {
 
 func runStatus(ctx context.Context, o *statusOptions) error {
 	return o.with(ctx, func(a *app.App) error {
-		states, err := selectPipelines(ctx, a, o.pipeline)
-		if err != nil {
-			return err
+		if o.watch {
+			return o.follow(ctx, a)
 		}
-		var all []statusPipeline
-		for _, name := range slices.Sorted(maps.Keys(states)) {
-			all = append(all, describeStatus(a.Engine, states[name]))
-		}
-		if o.json {
-			return o.printJSON(all)
-		}
-		for i, p := range all {
-			if i > 0 {
-				fmt.Fprintln(o.Out)
-			}
-			if err := o.printStatus(p); err != nil {
-				return err
-			}
+		all, err := o.look(ctx, a)
+		if err != nil || o.json {
+			return o.tell(err, all, "")
 		}
 		if len(all) == 0 {
 			fmt.Fprintln(o.Err, "There are no pipelines yet; `terraform apply` of a penstock_pipeline makes one.")
 		}
-		return nil
+		_, err = io.WriteString(o.Out, o.board(screenOf(o.Out), all))
+		return err
 	})
+}
+
+// look describes the pipelines that were asked for.
+func (o *statusOptions) look(ctx context.Context, a *app.App) ([]statusPipeline, error) {
+	states, err := selectPipelines(ctx, a, o.pipeline)
+	if err != nil {
+		return nil, err
+	}
+	all := []statusPipeline{}
+	for _, name := range slices.Sorted(maps.Keys(states)) {
+		p := describeStatus(a.Engine, states[name])
+		for i, row := range p.Stages {
+			at, err := a.Engine.Progress(ctx, states[name], row.Stage)
+			if err != nil {
+				return nil, err
+			}
+			if at != nil {
+				p.Stages[i].Progress = &statusProgress{at.Run.Phase, at.Step, at.Number, at.Of, plain(at.Line), at.Dead}
+			}
+		}
+		all = append(all, p)
+	}
+	return all, nil
 }
 
 // selectPipelines gives the state of the named pipeline, or of all.
@@ -133,7 +168,7 @@ func describeStatus(e *engine.Engine, st *pipeline.State) statusPipeline {
 		row := statusStage{
 			Stage: s.Name, Type: s.Type, Status: at.Move.Status, Held: at.Held, Candidate: at.Move.Candidate,
 			Passed: at.Passed, WaitingFor: at.Move.WaitingFor, NextAction: at.Move.Action, Run: at.Run.ID,
-			RunStatus: at.Run.Status, RunError: at.Run.Error, RunEnded: at.Run.EndedAt, Log: at.Log,
+			RunStatus: at.Run.Status, RunError: at.Run.Error, RunStarted: at.Run.StartedAt, RunEnded: at.Run.EndedAt, Log: at.Log,
 		}
 		if at.Environment != nil {
 			row.Endpoint = at.Environment.Endpoint
@@ -167,34 +202,44 @@ func (f *factory) ends(env statusEnvironment) string {
 	return "in " + span(env.Expires.Sub(f.now()))
 }
 
-func (o *statusOptions) printStatus(p statusPipeline) error {
-	fmt.Fprintf(o.Out, "Pipeline %s\n\n", p.Pipeline)
-	t := newTable(o.Out, "STAGE", "STATUS", "BUILD", "LAST RUN", "")
-	for _, img := range p.Images {
-		t.row(img.Name, "baked", img.Image, ago(o.now(), img.Baked), "")
-	}
-	for _, s := range p.Stages {
-		status, note := stageNote(s)
-		t.row(s.Stage, status, s.Held, ago(o.now(), s.RunEnded), cut(note, 110))
-	}
-	if err := t.flush(); err != nil || len(p.Environments) == 0 {
-		return err
-	}
-	fmt.Fprintln(o.Out)
-	t = newTable(o.Out, "ENVIRONMENT", "STATUS", "BUILD", "OWNER", "ENDS", "ENDPOINT")
-	for _, env := range p.Environments {
-		where := env.Endpoint
-		if env.Status == pipeline.EnvKept {
-			where += "  kept after a failure; ends with the stage's next run, or `penstock gc --kept`"
+// board renders the pipelines for people.
+func (o *statusOptions) board(on screen, all []statusPipeline) string {
+	var b strings.Builder
+	for i, p := range all {
+		if i > 0 {
+			b.WriteByte('\n')
 		}
-		t.row(env.Name, string(env.Status), env.Build, env.Owner, o.ends(env), where)
+		fmt.Fprintf(&b, "Pipeline %s\n\n", on.paint(p.Pipeline, bold))
+		t := newTable(on, "STAGE", "STATUS", "BUILD", "LAST RUN", "")
+		for _, img := range p.Images {
+			t.row(img.Name, "baked", img.Image, ago(o.now(), img.Baked), "")
+		}
+		for _, s := range p.Stages {
+			status, note := o.note(s)
+			t.row(s.Stage, status, s.Held, ago(o.now(), s.RunEnded), note)
+		}
+		b.WriteString(t.text())
+		if len(p.Environments) == 0 {
+			continue
+		}
+		t = newTable(on, "ENVIRONMENT", "STATUS", "BUILD", "OWNER", "ENDS", "ENDPOINT")
+		for _, env := range p.Environments {
+			where := env.Endpoint
+			if env.Status == pipeline.EnvKept {
+				where += "  kept after a failure; ends with the stage's next run, or `penstock gc --kept`"
+			}
+			t.row(env.Name, string(env.Status), env.Build, env.Owner, o.ends(env), where)
+		}
+		b.WriteString("\n" + t.text())
 	}
-	return t.flush()
+	return b.String()
 }
 
-// stageNote gives the word for a stage's status and what is worth saying of it.
-func stageNote(s statusStage) (status, note string) {
+// note gives the word for a stage's status and what is worth saying of it.
+func (o *statusOptions) note(s statusStage) (status, note string) {
 	switch {
+	case s.Progress != nil:
+		return s.Progress.describe(span(o.now().Sub(s.RunStarted)), s.Run)
 	case s.RunStatus == pipeline.RunRunning:
 		return "running", "run " + s.Run
 	case s.RunStatus == pipeline.RunFailed:
@@ -206,4 +251,19 @@ func stageNote(s statusStage) (status, note string) {
 	default:
 		return string(s.Status), s.Endpoint
 	}
+}
+
+// describe says where a run stands: for how long, in which step, with which last line.
+func (p statusProgress) describe(since, run string) (status, note string) {
+	if p.Dead {
+		return "dead", fmt.Sprintf("the process of run %s is gone; the next apply clears it away", run)
+	}
+	note = fmt.Sprintf("run %s, %s, %s", run, since, p.Phase)
+	if p.Step != "" {
+		note += fmt.Sprintf(" %d of %d, %s", p.Number, p.Of, p.Step)
+	}
+	if p.Line != "" {
+		note += ": " + p.Line
+	}
+	return "running", note
 }

@@ -172,7 +172,7 @@ func TestCommandIsCancelled(t *testing.T) {
 			if pipeline.CodeOf(err) != pipeline.CodeCancelled || !errors.Is(err, context.Canceled) || result.Status != pipeline.RunCancelled || result.Attempts != 1 {
 				t.Errorf("got %+v, %v", result, err)
 			}
-			if !strings.Contains(log.String(), Footer("s")+"cancelled in ") {
+			if !strings.Contains(log.String(), pipeline.StepFooter("s")+"cancelled in ") {
 				t.Errorf("log has no footer")
 			}
 			mustBeGone(t, filepath.Join(dir, "pid"))

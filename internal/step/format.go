@@ -12,29 +12,8 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// In a log, a step stands between two lines of these forms:
-//
-//	== step "unit tests": make test
-//	== step "unit tests" passed in 1.2s
-//
-// All lines between them begin with a time, so nothing that a step prints can be
-// taken for one of them.
-const mark = "== step "
-
 // timeForm is RFC 3339 with milliseconds.
 const timeForm = "2006-01-02T15:04:05.000Z07:00"
-
-// Header gives the beginning of the line that opens a step's part of a log.
-func Header(name string) string { return mark + strconv.Quote(name) + ": " }
-
-// Footer gives the beginning of the line that closes a step's part of a log.
-func Footer(name string) string { return mark + strconv.Quote(name) + " " }
-
-// Opens reports whether line opens the part of the named step.
-func Opens(line, name string) bool { return strings.HasPrefix(line, Header(name)) }
-
-// Closes reports whether line closes the part of the named step.
-func Closes(line, name string) bool { return strings.HasPrefix(line, Footer(name)) }
 
 // title says in one line what a step does.
 func title(s pipeline.Step) string {

@@ -102,7 +102,7 @@ func (r *Runner) Run(ctx context.Context, req pipeline.StepRequest) (pipeline.St
 	log := newLog(req.Log, hide, r.now)
 	result := pipeline.StepResult{Name: req.Step.Name, StartedAt: r.now()}
 	begun := time.Now()
-	log.own(Header(req.Step.Name), title(req.Step))
+	log.own(pipeline.StepHeader(req.Step.Name), title(req.Step))
 
 	out := r.tries(ctx, req, log, &result)
 	if err := log.finish(); err != nil && out.err == nil {
@@ -111,7 +111,7 @@ func (r *Runner) Run(ctx context.Context, req pipeline.StepRequest) (pipeline.St
 	result.Duration = time.Since(begun)
 	result.ExitCode, result.Tests, result.Load = out.exit, hide.tests(out.tests), hide.load(out.load)
 	err := r.judge(ctx, &result, out, hide)
-	log.own(Footer(result.Name), summary(result))
+	log.own(pipeline.StepFooter(result.Name), summary(result))
 	_ = log.finish()
 	r.logger.Debug("step ended", "step", result.Name, "status", result.Status, "duration", result.Duration, "attempts", result.Attempts)
 	return result, err

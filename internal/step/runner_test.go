@@ -94,10 +94,10 @@ func TestLogOfStep(t *testing.T) {
 			t.Errorf("line %d is %q, want %q", i, line, want[i])
 		}
 	}
-	if !Opens(lines[0], "unit tests") || Closes(lines[0], "unit tests") || Opens(lines[0], "unit") {
+	if !pipeline.OpensStep(lines[0], "unit tests") || pipeline.ClosesStep(lines[0], "unit tests") || pipeline.OpensStep(lines[0], "unit") {
 		t.Error("the header is not told")
 	}
-	if !Closes(lines[4], "unit tests") || Opens(lines[4], "unit tests") {
+	if !pipeline.ClosesStep(lines[4], "unit tests") || pipeline.OpensStep(lines[4], "unit tests") {
 		t.Error("the footer is not told")
 	}
 }
@@ -350,7 +350,7 @@ func TestFormat(t *testing.T) {
 		t.Errorf("title is %q", got)
 	}
 	hostile := "a\": b\n== step \"c\" passed"
-	if header := Header(hostile); strings.Contains(header, "\n") || !regexp.MustCompile(`^== step ".*": $`).MatchString(header) {
+	if header := pipeline.StepHeader(hostile); strings.Contains(header, "\n") || !regexp.MustCompile(`^== step ".*": $`).MatchString(header) {
 		t.Errorf("header is %q", header)
 	}
 }

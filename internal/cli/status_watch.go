@@ -1,0 +1,132 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+)
+
+// follow shows the pipelines until it is interrupted: in place on a terminal, as lines
+// of what changes in a pipe, as JSON objects with --json.
+func (o *statusOptions) follow(ctx context.Context, a *app.App) error {
+	stop := o.finishing()
+	tick := time.NewTicker(o.interval)
+	defer tick.Stop()
+	on := screenOf(o.Out)
+	show := o.changes()
+	switch {
+	case o.json:
+		show = o.objects()
+	case on.terminal:
+		fmt.Fprint(o.Out, enterScreen)
+		defer fmt.Fprint(o.Out, leaveScreen)
+		show = func(all []statusPipeline) error { return o.redraw(on, all) }
+	}
+	for {
+		all, err := o.look(ctx, a)
+		if err == nil {
+			err = show(all)
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case <-stop:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+// What a terminal is told: the other screen without a cursor, and back.
+const (
+	enterScreen = "\x1b[?1049h\x1b[?25l"
+	leaveScreen = "\x1b[?25h\x1b[?1049l"
+	topLeft     = "\x1b[H"
+	restOfLine  = "\x1b[K"
+	restBelow   = "\x1b[J"
+)
+
+// redraw writes the board over what is there, in one piece, as far as it fits.
+func (o *statusOptions) redraw(on screen, all []statusPipeline) error {
+	_, height := on.size()
+	text := on.paint(o.now().Format(time.TimeOnly)+"   interrupt to leave", faint) + "\n\n" + o.board(on, all)
+	if len(all) == 0 {
+		text += "There are no pipelines yet.\n"
+	}
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	if height > 0 && len(lines) > height {
+		lines = append(lines[:height-1], fmt.Sprintf("… %d more lines", len(lines)-height+1))
+	}
+	_, err := io.WriteString(o.Out, topLeft+strings.Join(lines, restOfLine+"\r\n")+restOfLine+restBelow)
+	return err
+}
+
+// changes gives a function that prints a line for each stage and environment that is
+// not as it was printed last.
+func (o *statusOptions) changes() func([]statusPipeline) error {
+	last := map[string]string{}
+	return func(all []statusPipeline) error {
+		now, order := map[string]string{}, []string{}
+		put := func(key, line string) { now[key], order = line, append(order, key) }
+		for _, p := range all {
+			for _, s := range p.Stages {
+				s.RunStarted = time.Time{} // how long it has been running is no change
+				if s.Progress != nil {
+					quiet := *s.Progress
+					quiet.Line, s.Progress = "", &quiet
+				}
+				status, note := o.note(s)
+				put(p.Pipeline+"/"+s.Stage, strings.TrimSpace(fmt.Sprintf("%s %s %s", status, s.Held, note)))
+			}
+			for _, e := range p.Environments {
+				put(p.Pipeline+"/environment "+e.Name, strings.TrimSpace(fmt.Sprintf("%s %s %s", e.Status, e.Build, e.Endpoint)))
+			}
+		}
+		for key := range last {
+			if _, there := now[key]; !there {
+				put(key, "is gone")
+			}
+		}
+		for _, key := range order {
+			if now[key] == last[key] {
+				continue
+			}
+			if _, err := fmt.Fprintf(o.Out, "%s %s: %s\n", o.now().Format(time.TimeOnly), plain(key), plain(now[key])); err != nil {
+				return err
+			}
+		}
+		for key, line := range now {
+			if line == "is gone" {
+				delete(now, key)
+			}
+		}
+		last = now
+		return nil
+	}
+}
+
+// objects gives a function that prints the whole as one line whenever it has changed.
+func (o *statusOptions) objects() func([]statusPipeline) error {
+	var last []byte
+	return func(all []statusPipeline) error {
+		data, err := json.Marshal(all)
+		if err != nil || bytes.Equal(data, last) {
+			return err
+		}
+		last = data
+		_, err = fmt.Fprintf(o.Out, "%s\n", data)
+		return err
+	}
+}
