@@ -211,10 +211,16 @@ func newRoot(f *factory) *cobra.Command {
 		newOverride(f, nil), newHold(f, nil), newRelease(f, nil), newRetry(f, nil),
 		newEnv(f), newWatch(f, nil), newGC(f, nil), newLedger(f), newBootstrap(f, nil), newLoad(f), newVersion(f),
 	)
-	for _, c := range root.Commands() {
-		c.Long = strings.TrimSpace(c.Long) + "\n\n" + exitHelp
-	}
+	explain(root.Commands())
 	return root
+}
+
+// explain adds the exit statuses to the help of commands and of those below them.
+func explain(commands []*cobra.Command) {
+	for _, c := range commands {
+		c.Long = strings.TrimSpace(c.Long) + "\n\n" + exitHelp
+		explain(c.Commands())
+	}
 }
 
 // complain prints an error with its remedy.

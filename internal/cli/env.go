@@ -30,6 +30,7 @@ type envOptions struct {
 	*factory
 	pipeline, name, build, instanceType string
 	ttl                                 time.Duration
+	ttlGiven                            bool
 	yes                                 bool
 }
 
@@ -43,9 +44,6 @@ func newEnv(f *factory) *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(newEnvLaunch(f, nil), newEnvList(f, nil), newEnvExtend(f, nil), newEnvDestroy(f, nil))
-	for _, sub := range c.Commands() {
-		sub.Long = strings.TrimSpace(sub.Long) + "\n\n" + exitHelp
-	}
 	return c
 }
 
@@ -61,7 +59,7 @@ func newEnvLaunch(f *factory, runF func(context.Context, *envOptions) error) *co
 			"Without NAME it has yours. One of that name is moved to the build, or launched again if it has ended.",
 		Args: args(1, 2),
 		RunE: func(c *cobra.Command, given []string) error {
-			o.pipeline, o.name = given[0], arg(given, 1)
+			o.pipeline, o.name, o.ttlGiven = given[0], arg(given, 1), c.Flags().Changed("ttl")
 			return runF(c.Context(), o)
 		},
 	}
@@ -99,7 +97,7 @@ func newEnvExtend(f *factory, runF func(context.Context, *envOptions) error) *co
 		Long:  "Set the time that an environment lives from now on. One that has ended is launched again.",
 		Args:  args(2, 2),
 		RunE: func(c *cobra.Command, given []string) error {
-			o.pipeline, o.name = given[0], given[1]
+			o.pipeline, o.name, o.ttlGiven = given[0], given[1], c.Flags().Changed("ttl")
 			return runF(c.Context(), o)
 		},
 	}
@@ -153,7 +151,6 @@ func runEnvLaunch(ctx context.Context, o *envOptions) error {
 		if o.name == "" {
 			o.name = ownName(a.Engine.Holder.Actor)
 		}
-		fmt.Fprintf(o.Err, "Launching environment %s …\n", o.name)
 		return o.launch(ctx, a, engine.LaunchRequest{
 			Build: o.build, Spec: pipeline.EnvironmentSpec{Instances: 1, InstanceType: o.instanceType}, Create: true, Configured: configuredHere,
 		})
@@ -175,8 +172,17 @@ func runEnvExtend(ctx context.Context, o *envOptions) error {
 
 // launch launches or changes the environment, which lives for the TTL from now.
 func (o *envOptions) launch(ctx context.Context, a *app.App, r engine.LaunchRequest) error {
+	st, err := a.Engine.State(ctx, o.pipeline)
+	if err != nil {
+		return err
+	}
+	if longest := st.Pipeline.SelfService.MaxTTL; longest > 0 && !o.ttlGiven {
+		o.ttl = min(o.ttl, longest)
+	}
 	r.Pipeline, r.Name, r.TTL, r.Renew = o.pipeline, o.name, o.ttl, true
+	done := o.working(a, "Launching environment "+o.name)
 	env, err := a.Engine.Launch(ctx, r)
+	done()
 	if err != nil {
 		return err
 	}

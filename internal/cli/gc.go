@@ -87,7 +87,7 @@ func newLedgerVerify(o *ledgerVerifyOptions, runF func(context.Context, *ledgerV
 	return &cobra.Command{
 		Use:   "verify [PIPELINE]",
 		Short: "Check that no entry of the record was changed, removed or added afterwards",
-		Long:  "Check the chain of hashes through the record: no entry was changed, removed or put in afterwards.\n\n" + exitHelp,
+		Long:  "Check the chain of hashes through the record: no entry was changed, removed or put in afterwards.",
 		Args:  args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline = arg(given, 0)

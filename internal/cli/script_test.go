@@ -11,8 +11,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -33,10 +35,18 @@ func TestMain(m *testing.M) {
 	process.Guard()
 	local.Supervise()
 	testscript.Main(m, map[string]func(){
-		"penstock": func() { os.Exit(cli.Main(context.Background(), os.Args[1:], cli.System(), "1.2.3")) },
+		"penstock": penstock,
 		"apply":    func() { exit(apply(context.Background(), os.Args[1:])) },
 		"sqlite":   func() { exit(sqlite(os.Args[1], os.Args[2])) },
 	})
+}
+
+// penstock is what main makes of the command line.
+func penstock() {
+	streams, signals := cli.System(), make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	streams.Signals = signals
+	os.Exit(cli.Main(context.Background(), os.Args[1:], streams, "1.2.3"))
 }
 
 func exit(err error) {
@@ -57,14 +67,16 @@ func sqlite(file, statement string) error {
 
 // apply moves the pipeline shop, made from the repository repo, one step further:
 //
-//	apply [-pin BUILD] [-service] [-authorize JSON] [-max-ttl TIME] [-destroy]
+//	apply [-pin BUILD] [-service] [-slow] [-authorize JSON] [-max-ttl TIME] [-destroy]
 //
 // Its stages are commit, exploratory, and production, which moves by hand. With
-// -service production has an environment, else it has none.
+// -service production has an environment, else it has none; with -slow it takes a
+// minute to start.
 func apply(ctx context.Context, args []string) (err error) {
 	flags := flag.NewFlagSet("apply", flag.ContinueOnError)
 	pin := flags.String("pin", "", "the build of production")
 	service := flags.Bool("service", false, "production has an environment")
+	slow := flags.Bool("slow", false, "the service takes a minute to start")
 	authorize := flags.String("authorize", "", "who may do what, as in the ledger")
 	longest := flags.Duration("max-ttl", 0, "how long self-service environments may live")
 	destroy := flags.Bool("destroy", false, "remove the pipeline")
@@ -87,6 +99,9 @@ func apply(ctx context.Context, args []string) (err error) {
 	production := pipeline.Stage{Type: pipeline.TypeCustom, Trigger: pipeline.TriggerManual}
 	if *service {
 		p.Service = pipeline.Service{Install: `tar -xzf "$PENSTOCK_ARTIFACT"`, Start: `exec python3 -m http.server --bind "$HOST" "$PORT"`}
+		if *slow {
+			p.Service.Start = "sleep 60; " + p.Service.Start
+		}
 		production = pipeline.Stage{Type: pipeline.TypeProduction}
 	}
 	p.SelfService.MaxTTL = *longest

@@ -173,7 +173,7 @@ func (e *Engine) bakeRun(ctx context.Context, h *held, st *pipeline.State, recip
 	if err := e.append(ctx, recipe.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.RunStarted, Facts: pipeline.Facts{Run: &a.run, Recipe: &recipe}}); err != nil {
 		return pipeline.Image{}, err
 	}
-	log, err := e.Logs.Create(ctx, recipe.Pipeline, a.run.ID)
+	log, err := e.createLog(ctx, recipe.Pipeline, a.run.ID)
 	if err != nil {
 		return pipeline.Image{}, a.fail(ctx, err)
 	}

@@ -18,6 +18,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"maps"
 	"strconv"
 	"strings"
@@ -48,6 +49,9 @@ type Config struct {
 	// What this engine records itself, and all that is decided under a lease, is read
 	// anew. 0 means that it is asked each time.
 	HeadAge time.Duration
+	// Echo gets what this engine writes to the logs of runs, bakes and launches, in
+	// whole lines, as it writes it. nil: nobody looks on.
+	Echo io.Writer
 }
 
 // DefaultLeaseTTL is how long a lease outlives the last sign of life of a process

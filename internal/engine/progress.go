@@ -51,6 +51,18 @@ func (e *Engine) Progress(ctx context.Context, st *pipeline.State, stage string)
 	return p, err
 }
 
+// createLog opens the log of a run, which is echoed to who looks on.
+func (e *Engine) createLog(ctx context.Context, pipelineName, run string) (io.WriteCloser, error) {
+	log, err := e.Logs.Create(ctx, pipelineName, run)
+	if err != nil || e.Echo == nil {
+		return log, err
+	}
+	return struct {
+		io.Writer
+		io.Closer
+	}{io.MultiWriter(log, e.Echo), log}, nil
+}
+
 // tailSize is how much of the end of a log is read for its last line.
 const tailSize = 8 << 10
 

@@ -42,7 +42,7 @@ func (e *Engine) run(ctx context.Context, h *held, st *pipeline.State, stage pip
 	if err := a.start(ctx, move.Candidate); err != nil {
 		return err
 	}
-	log, err := e.Logs.Create(ctx, stage.Pipeline, a.run.ID)
+	log, err := e.createLog(ctx, stage.Pipeline, a.run.ID)
 	if err != nil {
 		return a.fail(ctx, err)
 	}
@@ -317,7 +317,12 @@ func (a *attempt) logf(format string, args ...any) {
 	if a.log == nil {
 		return
 	}
-	fmt.Fprintf(a.log, "%s %s\n", a.Now().UTC().Format("2006-01-02T15:04:05.000Z"), fmt.Sprintf(format, args...))
+	a.note(a.log, format, args...)
+}
+
+// note writes a line to a log, with its time.
+func (e *Engine) note(log io.Writer, format string, args ...any) {
+	fmt.Fprintf(log, "%s %s\n", e.Now().UTC().Format("2006-01-02T15:04:05.000Z"), fmt.Sprintf(format, args...))
 }
 
 func orDash(s string) string {

@@ -199,12 +199,13 @@ func (e *Engine) relaunch(ctx context.Context, h *held, st *pipeline.State, env 
 			return env, err
 		}
 	}
-	log, err := e.Logs.Create(ctx, r.Pipeline, env.ID)
+	log, err := e.createLog(ctx, r.Pipeline, env.ID)
 	if err != nil {
 		return env, err
 	}
 	defer log.Close()
 	launch := st.Launch(pipeline.Stage{}, build)
+	e.note(log, "launch of %s with build %s", env.Describe(), build)
 	req, err := e.fleetRequest(ctx, env, launch, r.Secrets, log)
 	if err != nil {
 		return env, e.abandonLaunch(ctx, h, env, "", fresh, err)
@@ -213,6 +214,7 @@ func (e *Engine) relaunch(ctx context.Context, h *held, st *pipeline.State, env 
 	if _, err := e.Platform.Prepare(ctx, req); err != nil {
 		return env, e.abandonLaunch(ctx, h, env, req.Fleet, fresh, err)
 	}
+	e.note(log, "the instances are healthy; they get the traffic")
 	report, err := e.Platform.Shift(ctx, env.ID, req.Fleet, pipeline.Traffic{})
 	if err != nil {
 		return env, e.abandonLaunch(ctx, h, env, req.Fleet, fresh, err)
