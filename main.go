@@ -38,6 +38,7 @@ func main() {
 	if os.Getenv("TF_PLUGIN_MAGIC_COOKIE") != "" || attached {
 		os.Exit(serve(attached))
 	}
+	loosenMemory()
 	streams, signals := cli.System(), make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	streams.Signals = signals
@@ -65,17 +66,23 @@ func serve(attached bool) int {
 }
 
 // tune makes large plans faster, unless the environment says otherwise. Terraform's
-// libraries trace every call in the log even where nobody reads it, and a plan's
-// memory is mostly garbage: each costs about a quarter of a plan's time.
+// libraries trace every call in the log even where nobody reads it, which costs about
+// a quarter of a plan's time.
 func tune() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(400)
-	}
+	loosenMemory()
 	if logged := slices.ContainsFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "TF_LOG") }); logged {
 		return
 	}
 	for _, name := range []string{"TF_LOG_SDK", "TF_LOG_SDK_PROTO", "TF_LOG_SDK_FRAMEWORK"} {
 		_ = os.Setenv(name, "off")
+	}
+}
+
+// loosenMemory lets the memory grow further before it is tidied: most of what a plan
+// or a listing takes is garbage soon.
+func loosenMemory() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
 	}
 }
 
