@@ -46,8 +46,9 @@ var layers = map[string][]string{
 	"internal/platform/aws":         {"internal/cloud", "internal/pipeline", "internal/poll"},
 	"internal/codebuild":            {"internal/cloud", "internal/pipeline", "internal/poll"},
 	"internal/bootstrap":            {"internal/cloud", "internal/pipeline", "internal/poll"},
+	"internal/notice":               {"internal/cloud", "internal/pipeline", "internal/process"},
 	"internal/app": {
-		"internal/artifact", "internal/bootstrap", "internal/cloud", "internal/codebuild", "internal/engine", "internal/ledger", "internal/pipeline",
+		"internal/artifact", "internal/bootstrap", "internal/cloud", "internal/codebuild", "internal/engine", "internal/ledger", "internal/notice", "internal/pipeline",
 		"internal/platform/aws", "internal/platform/local",
 		"internal/poll", "internal/process", "internal/source", "internal/step",
 	},
@@ -65,7 +66,7 @@ var confined = map[string][]string{
 	"github.com/spf13/cobra":                 {"internal/cli"},
 	"github.com/hashicorp/terraform-exec":    {"internal/watch"},
 	"modernc.org/sqlite":                     {"internal/ledger"},
-	"github.com/aws/aws-sdk-go-v2":           {"internal/app", "internal/cloud", "internal/codebuild", "internal/platform/aws", "internal/ledger", "internal/artifact", "internal/bootstrap"},
+	"github.com/aws/aws-sdk-go-v2":           {"internal/app", "internal/cloud", "internal/codebuild", "internal/platform/aws", "internal/ledger", "internal/artifact", "internal/bootstrap", "internal/notice"},
 }
 
 // topLevel is what may lie at the top, beside dotfiles.

@@ -26,6 +26,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/artifact"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/ledger"
+	"github.com/penstock-io/terraform-provider-penstock/internal/notice"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
@@ -59,6 +60,9 @@ type App struct {
 	person pipeline.Person
 	lock   *dirLock
 	logger hclog.Logger
+	teller *teller
+	topics notice.Publisher // nil where there is no SNS
+	buses  notice.Publisher // nil where there is no EventBridge
 }
 
 // Open opens the data directory. Errors are CodeInvalid for a directory that can't
@@ -90,6 +94,10 @@ func Open(ctx context.Context, o Options) (*App, error) {
 	config.Ledger, config.Sources, config.Holder, config.Person = record, a.Source, a.holder, a.person
 	config.Runner = step.NewRunner(step.Options{Logger: o.Logger.Named("step"), Worker: a.worker})
 	config.WorkDir, config.Logger = filepath.Join(dir, "work"), o.Logger.Named("engine")
+	a.teller = newTeller(a, notice.New(notice.Options{
+		Ledger: record, State: record.State, Holder: config.Holder, Topics: a.topics, Buses: a.buses, Logger: o.Logger.Named("notice"),
+	}))
+	config.Appended = a.teller.nudge
 	a.Engine = engine.New(config)
 	return a, nil
 }
@@ -129,6 +137,7 @@ func (a *App) Ledger() pipeline.Ledger { return a.ledger }
 // nobody else has open, is removed: a plan that was never applied, or a destroyed
 // pipeline, leaves nothing behind.
 func (a *App) Close(ctx context.Context) error {
+	a.teller.close()
 	names, err := a.ledger.Pipelines(ctx)
 	err = errors.Join(err, a.ledger.Close())
 	if err == nil && len(names) == 0 && a.lock.alone() {

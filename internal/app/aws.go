@@ -18,7 +18,9 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/artifact"
 	"github.com/penstock-io/terraform-provider-penstock/internal/bootstrap"
@@ -26,6 +28,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/codebuild"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/ledger"
+	"github.com/penstock-io/terraform-provider-penstock/internal/notice"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws"
 )
@@ -89,6 +92,7 @@ func openAWS(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.Co
 	}
 	a.Owner = sharedOwner(a.Owner)
 	a.person = caller(c.ARN)
+	a.topics, a.buses = notice.Topics{Client: sns.NewFromConfig(c.Config)}, notice.Buses{Client: eventbridge.NewFromConfig(c.Config)}
 	a.worker = codebuild.New(codebuild.Options{
 		Config: c.Config, Project: made.RunnerProject, Stack: made.Stack, Bucket: made.Bucket, Pack: artifact.Pack, Unpack: unpack,
 		Logger: o.Logger.Named("codebuild"), Pause: at.Pause,

@@ -187,10 +187,12 @@ func (e *Engine) endEnvironment(ctx context.Context, pipelineName string, fence 
 	if err := e.Platform.Destroy(ctx, env.ID); err != nil {
 		return fmt.Errorf("end %s: %w", env.Describe(), err)
 	}
-	return e.append(ctx, pipelineName, fence, pipeline.Event{
-		Kind:  pipeline.EnvironmentEnded,
-		Facts: pipeline.Facts{Gone: []pipeline.Key{{Kind: pipeline.RecordEnvironment, ID: env.ID}}},
-	})
+	st, err := e.State(ctx, pipelineName)
+	if err != nil {
+		return err
+	}
+	gone := append(raisedOf(st, env.ID), pipeline.Key{Kind: pipeline.RecordEnvironment, ID: env.ID})
+	return e.append(ctx, pipelineName, fence, pipeline.Event{Kind: pipeline.EnvironmentEnded, Facts: pipeline.Facts{Gone: gone}})
 }
 
 // Pipelines gives the states of all pipelines, by name.

@@ -49,6 +49,9 @@ type Config struct {
 	// What this engine records itself, and all that is decided under a lease, is read
 	// anew. 0 means that it is asked each time.
 	HeadAge time.Duration
+	// Appended is called after events were recorded of a pipeline that has targets to be
+	// notified. It must not wait.
+	Appended func(pipeline string)
 	// Echo gets what this engine writes to the logs of runs, bakes and launches, in
 	// whole lines, as it writes it. nil: nobody looks on.
 	Echo io.Writer
@@ -256,7 +259,20 @@ func (e *Engine) appendExpecting(ctx context.Context, name string, fence *pipeli
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.asked = time.Time{} // also after an error: the answer alone may be lost
+	if e.Appended != nil && notifies(c.recorded, events) {
+		e.Appended(name)
+	}
 	return err
+}
+
+// notifies reports whether somebody is to be told of events, as far as is known.
+func notifies(st *pipeline.State, events []pipeline.Event) bool {
+	for _, event := range events {
+		if p := event.Facts.Pipeline; p != nil && len(p.Notify) > 0 {
+			return true
+		}
+	}
+	return st != nil && len(st.Pipeline.Notify) > 0
 }
 
 // newID makes an ID that sorts by the time it was made: prefix, the time in

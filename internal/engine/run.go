@@ -254,7 +254,7 @@ func (a *attempt) store(ctx context.Context) error {
 // pass records that the run passed, and the stage holds its build.
 func (a *attempt) pass(ctx context.Context) error {
 	a.finish(pipeline.RunPassed)
-	facts := pipeline.Facts{Run: &a.run, Hold: &pipeline.Hold{Stage: a.stage.Name, Build: a.run.Build, Run: a.run.ID}}
+	facts := pipeline.Facts{Run: &a.run, Hold: &pipeline.Hold{Stage: a.stage.Name, Build: a.run.Build, Run: a.run.ID, Previous: a.state.Holds[a.stage.Name].Build}}
 	if a.run.Artifact != nil || a.run.Image != "" {
 		facts.Build = &a.build
 	}

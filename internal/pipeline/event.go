@@ -39,6 +39,8 @@ const (
 	ImageRemoved       EventKind = "image.removed"
 	EnvironmentChanged EventKind = "environment.changed"
 	EnvironmentEnded   EventKind = "environment.ended"
+	EnvironmentNoticed EventKind = "environment.noticed"
+	NoticesDelivered   EventKind = "notices.delivered"
 )
 
 // Event is one entry of a pipeline's ledger: what happened and the facts that
@@ -67,6 +69,8 @@ type Facts struct {
 	Override    *Override    `json:"override,omitempty"`
 	Freeze      *Freeze      `json:"freeze,omitempty"`
 	Retry       *Retry       `json:"retry,omitempty"`
+	Raised      *Raised      `json:"raised,omitempty"`
+	Delivery    *Delivery    `json:"delivery,omitempty"`
 	Image       *Image       `json:"image,omitempty"`
 	Environment *Environment `json:"environment,omitempty"`
 	Gone        []Key        `json:"gone,omitempty"`
@@ -91,6 +95,8 @@ const (
 	RecordOverride    RecordKind = "override"    // by stage/build
 	RecordFreeze      RecordKind = "freeze"      // by stage
 	RecordRetry       RecordKind = "retry"       // by stage
+	RecordRaised      RecordKind = "raised"      // by RaisedID
+	RecordDelivery    RecordKind = "delivery"    // by the target's key
 	RecordImage       RecordKind = "image"       // by ID
 	RecordEnvironment RecordKind = "environment" // by ID
 )
@@ -219,6 +225,12 @@ func (e Event) Records() ([]Record, error) {
 	}
 	if f.Retry != nil {
 		put(RecordRetry, f.Retry.Stage, f.Retry)
+	}
+	if f.Raised != nil {
+		put(RecordRaised, f.Raised.ID, f.Raised)
+	}
+	if f.Delivery != nil {
+		put(RecordDelivery, f.Delivery.Target, f.Delivery)
 	}
 	if f.Image != nil {
 		put(RecordImage, f.Image.ID, f.Image)

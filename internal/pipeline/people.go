@@ -85,4 +85,6 @@ type Hold struct {
 	Stage string `json:"stage"`
 	Build string `json:"build"`
 	Run   string `json:"run,omitempty"`
+	// Previous is the build that it held before; empty for none.
+	Previous string `json:"previous,omitempty"`
 }

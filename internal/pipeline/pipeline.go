@@ -22,6 +22,7 @@ type Pipeline struct {
 
 	Authorization *Authorization `json:"authorize,omitempty"`
 	SelfService   SelfService    `json:"self_service,omitzero"`
+	Notify        []NotifyTarget `json:"notify,omitempty"`
 }
 
 // SelfService bounds self-service environments. Zero bounds nothing.

@@ -26,6 +26,8 @@ type State struct {
 	Overrides    map[string]Override     // by StageBuild
 	Freezes      map[string]Freeze       // by stage
 	Retries      map[string]Retry        // by stage
+	Raised       map[string]Raised       // by RaisedID
+	Deliveries   map[string]Delivery     // by the target's key
 	Images       map[string]Image        // by ID
 	Environments map[string]Environment  // by ID
 
@@ -40,6 +42,7 @@ func NewState(records []Record) (*State, error) {
 		Latest: map[string]RunSummary{}, Verdicts: map[string][]RunSummary{}, Holds: map[string]Hold{},
 		Decisions: map[string]Decision{}, Promotions: map[string]Promotion{},
 		Overrides: map[string]Override{}, Freezes: map[string]Freeze{}, Retries: map[string]Retry{},
+		Raised: map[string]Raised{}, Deliveries: map[string]Delivery{},
 		Images: map[string]Image{}, Environments: map[string]Environment{},
 		versions: make(map[Key]int64, len(records)),
 	}
@@ -76,6 +79,10 @@ func NewState(records []Record) (*State, error) {
 			err = decodeInto(s.Freezes, r)
 		case RecordRetry:
 			err = decodeInto(s.Retries, r)
+		case RecordRaised:
+			err = decodeInto(s.Raised, r)
+		case RecordDelivery:
+			err = decodeInto(s.Deliveries, r)
 		case RecordImage:
 			err = decodeInto(s.Images, r)
 		case RecordEnvironment:

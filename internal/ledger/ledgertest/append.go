@@ -103,6 +103,10 @@ func checkFact(t *testing.T, l pipeline.Ledger, f pipeline.Facts) {
 		got, want = st.Freezes[f.Freeze.Stage], *f.Freeze
 	case f.Retry != nil:
 		got, want = st.Retries[f.Retry.Stage], *f.Retry
+	case f.Raised != nil:
+		got, want = st.Raised[f.Raised.ID], *f.Raised
+	case f.Delivery != nil:
+		got, want = st.Deliveries[f.Delivery.Target], *f.Delivery
 	case f.Image != nil:
 		got, want = st.Images[f.Image.ID], *f.Image
 	case f.Environment != nil:

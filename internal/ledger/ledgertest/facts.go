@@ -106,6 +106,10 @@ func kindOf(f pipeline.Facts) pipeline.EventKind {
 		return pipeline.StageHeld
 	case f.Retry != nil:
 		return pipeline.RetryAsked
+	case f.Raised != nil:
+		return pipeline.EnvironmentNoticed
+	case f.Delivery != nil:
+		return pipeline.NoticesDelivered
 	case f.Image != nil:
 		return pipeline.ImageBaked
 	case f.Environment != nil:

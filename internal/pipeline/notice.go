@@ -1,0 +1,297 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package pipeline
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// NoticeKind says what a notice is about.
+type NoticeKind string
+
+// The kinds of notice.
+const (
+	NoticeWaiting    NoticeKind = "waiting"     // a stage waits for a person
+	NoticeReady      NoticeKind = "ready"       // a stage may begin: all above it have passed the same build
+	NoticePassed     NoticeKind = "passed"      // a build passed a stage
+	NoticeFailed     NoticeKind = "failed"      // a run or a bake failed
+	NoticeRejected   NoticeKind = "rejected"    // somebody rejected a build
+	NoticeOverridden NoticeKind = "overridden"  // somebody let a build pass a gate
+	NoticeDeployed   NoticeKind = "deployed"    // a lasting environment runs a newer build
+	NoticeRolledBack NoticeKind = "rolled_back" // or an older one
+	NoticeExpiring   NoticeKind = "expiring"    // an environment is about to end
+	NoticeExpired    NoticeKind = "expired"     // it has ended
+	NoticeDrift      NoticeKind = "drift"       // an environment is not as it was left
+	NoticeBaked      NoticeKind = "baked"       // there is a new image
+)
+
+// NoticeKinds lists the kinds.
+var NoticeKinds = []NoticeKind{
+	NoticeWaiting, NoticeReady, NoticePassed, NoticeFailed, NoticeRejected, NoticeOverridden, NoticeDeployed, NoticeRolledBack,
+	NoticeExpiring, NoticeExpired, NoticeDrift, NoticeBaked,
+}
+
+// Notice is what receivers are told. The same event gives the same notices with the
+// same IDs, whenever they are made.
+type Notice struct {
+	ID          string     `json:"id"`
+	Kind        NoticeKind `json:"kind"`
+	Pipeline    string     `json:"pipeline"`
+	Stage       string     `json:"stage,omitempty"` // or the baked image's name
+	Build       string     `json:"build,omitempty"`
+	Commit      string     `json:"commit,omitempty"`
+	Author      string     `json:"author,omitempty"`
+	Message     string     `json:"message,omitempty"` // the first line of the commit's
+	Run         string     `json:"run,omitempty"`
+	Image       string     `json:"image,omitempty"`
+	Environment string     `json:"environment,omitempty"` // its name
+	Endpoint    string     `json:"endpoint,omitempty"`
+	Actor       string     `json:"actor,omitempty"`  // who did it
+	Reason      string     `json:"reason,omitempty"` // that was given
+	Text        string     `json:"text"`             // in a sentence or two
+	Time        time.Time  `json:"time"`
+}
+
+// NotifyTarget is where notices of a pipeline go. Exactly one of Webhook, Slack, Topic,
+// EventBus and Command is set. A URL or a secret that is "$NAME" is the value of that
+// variable where notices are sent.
+type NotifyTarget struct {
+	On       []NoticeKind `json:"on,omitempty"` // empty: all
+	Webhook  string       `json:"webhook_url,omitempty"`
+	Secret   string       `json:"secret,omitempty"` // a variable; it signs what a webhook gets
+	Slack    string       `json:"slack_url,omitempty"`
+	Topic    string       `json:"sns_topic,omitempty"`
+	EventBus string       `json:"event_bus,omitempty"`
+	Command  string       `json:"command,omitempty"`
+}
+
+// Key tells targets apart, whatever they want to be told of.
+func (t NotifyTarget) Key() string {
+	t.On = nil
+	return hashJSON(t)[:16]
+}
+
+// Wants reports whether the target is to be told of a kind.
+func (t NotifyTarget) Wants(kind NoticeKind) bool {
+	return len(t.On) == 0 || slices.Contains(t.On, kind)
+}
+
+// Describe names the target for people, without what may be secret in a URL.
+func (t NotifyTarget) Describe() string {
+	host := func(url string) string {
+		if strings.HasPrefix(url, "$") {
+			return url
+		}
+		_, rest, _ := strings.Cut(url, "//")
+		if i := strings.LastIndex(strings.SplitN(rest, "/", 2)[0], "@"); i >= 0 {
+			rest = rest[i+1:]
+		}
+		return strings.SplitN(rest, "/", 2)[0]
+	}
+	switch {
+	case t.Webhook != "":
+		return "webhook " + host(t.Webhook)
+	case t.Slack != "":
+		return "slack " + host(t.Slack)
+	case t.Topic != "":
+		return "topic " + t.Topic
+	case t.EventBus != "":
+		return "event bus " + t.EventBus
+	default:
+		return "command " + FirstLine(t.Command)
+	}
+}
+
+// Delivery is how far a target has been told.
+type Delivery struct {
+	Target  string    `json:"target"`            // key
+	Seq     int64     `json:"seq"`               // of the last event that it has been told of
+	Skipped int       `json:"skipped,omitempty"` // notices that it refused for good
+	Error   string    `json:"error,omitempty"`   // of the last try; empty after one that went well
+	Tries   int       `json:"tries,omitempty"`   // that failed in a row
+	Next    time.Time `json:"next,omitzero"`     // not tried again before
+}
+
+// Raised is something that only a look at an environment can tell, recorded once.
+type Raised struct {
+	ID          string      `json:"id"` // RaisedID
+	Kind        NoticeKind  `json:"kind"`
+	Environment Environment `json:"environment"` // as it was seen
+}
+
+// RaisedID makes the ID of what is raised of an environment: once for each state of it.
+func RaisedID(env Environment, kind NoticeKind) string {
+	return fmt.Sprintf("%s/%s/%s/%s", env.ID, kind, env.Fleet, env.ExpiresAt.UTC().Format(time.RFC3339))
+}
+
+// Notices gives what receivers are told of an event. What it says of other stages was so
+// when the event was recorded.
+func (s *State) Notices(e Event) []Notice {
+	then := s.asOf(e)
+	var all []Notice
+	say := func(n Notice) { all = append(all, n) }
+	f := e.Facts
+	switch {
+	case e.Kind == RunEnded && f.Run != nil:
+		then.noticesOfRun(*f.Run, f.Hold, say)
+	case e.Kind == BuildDecided && f.Decision != nil:
+		then.noticesOfDecision(*f.Decision, say)
+	case e.Kind == GateOverridden && f.Override != nil:
+		o := *f.Override
+		say(Notice{Kind: NoticeOverridden, Stage: o.Stage, Build: o.Build, Run: o.Run, Reason: o.Reason,
+			Text: fmt.Sprintf("%s let %s pass %s, which it had not passed: %s.", e.Actor, o.Build, o.Stage, o.Reason)})
+		then.opens(o.Stage, o.Build, say)
+	case e.Kind == EnvironmentNoticed && f.Raised != nil:
+		say(f.Raised.notice())
+	}
+	for i := range all {
+		n := &all[i]
+		b := s.Builds[n.Build]
+		n.ID, n.Pipeline, n.Time = fmt.Sprintf("%s-%d-%d", e.Pipeline, e.Seq, i), e.Pipeline, e.Time
+		n.Commit, n.Author, n.Message = b.Revision.Commit, b.Revision.Author, b.Revision.Message
+		if n.Actor == "" {
+			n.Actor = e.Actor
+		}
+	}
+	return all
+}
+
+// asOf gives the state without what was recorded after an event. A decision may have
+// been taken before it and have come into the history later, so its time counts.
+func (s *State) asOf(e Event) *State {
+	then := *s
+	then.Verdicts = map[string][]RunSummary{}
+	for id, runs := range s.Verdicts {
+		for _, r := range runs {
+			if s.versions[Key{RecordVerdict, id + "/" + r.Digest}] <= e.Seq {
+				then.Verdicts[id] = append(then.Verdicts[id], r)
+			}
+		}
+	}
+	then.Decisions = maps.Clone(s.Decisions)
+	maps.DeleteFunc(then.Decisions, func(_ string, d Decision) bool { return d.At.After(e.Time) })
+	if d := e.Facts.Decision; d != nil {
+		then.Decisions[StageBuild(d.Stage, d.Build)] = *d
+	}
+	then.Overrides = maps.Clone(s.Overrides)
+	maps.DeleteFunc(then.Overrides, func(id string, _ Override) bool { return s.versions[Key{RecordOverride, id}] > e.Seq })
+	return &then
+}
+
+func (s *State) noticesOfRun(r Run, hold *Hold, say func(Notice)) {
+	n := Notice{Stage: r.Stage, Build: r.Build, Run: r.ID, Image: r.Image, Actor: r.Actor}
+	stage := s.Stages[r.Stage]
+	what := r.Build
+	if what == "" {
+		what = r.Stage
+	}
+	switch {
+	case r.Status == RunFailed && r.Kind == KindBake:
+		n.Kind, n.Reason, n.Text = NoticeFailed, FirstLine(r.Error), fmt.Sprintf("The bake of %s failed: %s", r.Stage, FirstLine(r.Error))
+	case r.Status == RunFailed:
+		n.Kind, n.Reason, n.Text = NoticeFailed, FirstLine(r.Error), fmt.Sprintf("%s failed for %s: %s", r.Stage, what, FirstLine(r.Error))
+		if held := s.Holds[r.Stage].Build; stage.Lasting() && held != "" {
+			n.Text += fmt.Sprintf(". It still runs %s.", held)
+		}
+	case r.Status != RunPassed:
+		return
+	case r.Kind == KindBake:
+		n.Kind, n.Text = NoticeBaked, fmt.Sprintf("Image %s of %s is baked.", r.Image, r.Stage)
+	case stage.Lasting():
+		n.Kind, n.Text = NoticeDeployed, fmt.Sprintf("%s runs %s.", r.Stage, r.Build)
+		if hold != nil && s.Builds[hold.Previous].Order > s.Builds[r.Build].Order {
+			n.Kind, n.Text = NoticeRolledBack, fmt.Sprintf("%s is back at %s, from %s.", r.Stage, r.Build, hold.Previous)
+		}
+		if env, ok := s.RunEnvironment(r.Stage, ForStage); ok {
+			n.Endpoint = env.Endpoint
+		}
+	case stage.Approval && !s.Passed(r.Stage, r.Build):
+		n.Kind, n.Text = NoticeWaiting, fmt.Sprintf("%s waits for %s.", r.Stage, s.waitsForDecision(stage, r.Build))
+		if env, ok := s.RunEnvironment(r.Stage, ForInquiry); ok {
+			n.Endpoint = env.Endpoint
+		}
+		say(n)
+		return
+	default:
+		n.Kind, n.Text = NoticePassed, fmt.Sprintf("%s passed %s.", what, r.Stage)
+	}
+	if r.Status == RunPassed && r.Kind == KindStage && r.Build != "" {
+		n.Text += s.stillMissing(r.Stage, r.Build)
+	}
+	say(n)
+	if r.Status == RunPassed && r.Kind == KindStage && r.Build != "" {
+		s.opens(r.Stage, r.Build, say)
+	}
+}
+
+func (s *State) noticesOfDecision(d Decision, say func(Notice)) {
+	n := Notice{Stage: d.Stage, Build: d.Build, Run: d.Run, Reason: d.Reason, Actor: d.Actor}
+	stage := s.Stages[d.Stage]
+	switch {
+	case d.Verdict == Rejected:
+		n.Kind, n.Text = NoticeRejected, fmt.Sprintf("%s rejected %s at %s: %s", d.Actor, d.Build, d.Stage, d.Reason)
+		say(n)
+	case stage.Approval && s.Passed(d.Stage, d.Build):
+		n.Kind, n.Text = NoticePassed, fmt.Sprintf("%s approved %s at %s.", d.Actor, d.Build, d.Stage)+s.stillMissing(d.Stage, d.Build)
+		say(n)
+		s.opens(d.Stage, d.Build, say)
+	case stage.Approval:
+		n.Kind, n.Text = NoticeWaiting, fmt.Sprintf("%s approved %s at %s, which waits for %s.", d.Actor, d.Build, d.Stage, s.waitsForDecision(stage, d.Build))
+		say(n)
+	}
+}
+
+// below gives the stages that come after one, in the pipeline's order.
+func (s *State) below(stage string) []Stage {
+	return slices.DeleteFunc(s.StagesInOrder(), func(b Stage) bool { return !slices.Contains(b.After, stage) })
+}
+
+// stillMissing says which stages below wait for others to pass the build, too.
+func (s *State) stillMissing(stage, build string) string {
+	var text strings.Builder
+	for _, b := range s.below(stage) {
+		if missing := s.missing(b, build); len(missing) > 0 {
+			fmt.Fprintf(&text, " %s still waits for %s to pass it.", b.Name, strings.Join(missing, " and "))
+		}
+	}
+	return text.String()
+}
+
+// opens says which stages below may begin with the build, now that this one passed it.
+func (s *State) opens(stage, build string, say func(Notice)) {
+	for _, b := range s.below(stage) {
+		if s.Eligible(b, build) != nil || s.Passed(b.Name, build) {
+			continue
+		}
+		n := Notice{Kind: NoticeReady, Stage: b.Name, Build: build, Text: fmt.Sprintf("%s may begin with %s.", b.Name, build)}
+		if f, held := s.Freezes[b.Name]; held {
+			n.Kind, n.Text = NoticeWaiting, fmt.Sprintf("%s could begin with %s, and waits for %s.", b.Name, build, f.describe(b))
+		} else if b.Trigger == TriggerManual && b.Pin == "" {
+			n.Kind, n.Text = NoticeWaiting, fmt.Sprintf("%s waits for a promotion of %s: `penstock promote %s %s %s`.", b.Name, build, b.Pipeline, b.Name, build)
+		}
+		say(n)
+	}
+}
+
+func (r Raised) notice() Notice {
+	env := r.Environment
+	n := Notice{Kind: r.Kind, Stage: env.Stage, Build: env.Build, Environment: env.Name, Endpoint: env.Endpoint, Reason: env.Reason, Actor: env.Owner}
+	what := env.Describe()
+	switch r.Kind {
+	case NoticeExpiring:
+		n.Text = fmt.Sprintf("The %s of %s ends at %s. `penstock env extend %s %s` lets it live longer.", what, env.Owner, env.ExpiresAt.UTC().Format("15:04 UTC"), env.Pipeline, env.Name)
+	case NoticeExpired:
+		n.Text = fmt.Sprintf("The %s of %s has ended.", what, env.Owner)
+	default:
+		n.Text = fmt.Sprintf("The %s is %s.", what, env.Status)
+		if env.Reason != "" {
+			n.Text = strings.TrimSuffix(n.Text, ".") + ": " + FirstLine(env.Reason)
+		}
+	}
+	return n
+}
