@@ -104,6 +104,26 @@ func (a *App) Tell(ctx context.Context, pipelineName string) error {
 	return a.teller.tell(ctx, pipelineName)
 }
 
+// Told gives how far a target has been told, and how many notices it has still to get.
+func (a *App) Told(ctx context.Context, st *pipeline.State, t pipeline.NotifyTarget) (pipeline.Delivery, int64, error) {
+	return a.teller.sender.Told(ctx, st, t)
+}
+
+// CheckTarget refuses a target that can't be told here: CodeInvalid.
+func (a *App) CheckTarget(t pipeline.NotifyTarget) error {
+	argument := ""
+	switch {
+	case t.Topic != "" && a.topics == nil:
+		argument = "sns_topic"
+	case t.EventBus != "" && a.buses == nil:
+		argument = "event_bus"
+	default:
+		return nil
+	}
+	return pipeline.Errorf(pipeline.CodeInvalid, "check notify", "%s has no meaning on the local platform", argument).
+		WithHint("Use webhook_url, slack_url or command, or set aws on the provider.")
+}
+
 // TestNotice sends a notice to a target that says no more than that it was sent.
 func (a *App) TestNotice(ctx context.Context, pipelineName string, t pipeline.NotifyTarget) error {
 	return a.teller.sender.Send(ctx, t, pipeline.Notice{

@@ -112,6 +112,8 @@ func TestRoles(t *testing.T) {
 		"write another bucket":            {request{"s3:PutObject", bucket + "2/artifacts/a", nil}, ""},
 		"change the bucket's policy":      {request{"s3:PutBucketPolicy", bucket, nil}, ""},
 		"tell":                            {request{"sns:Publish", "Topic", nil}, "D"},
+		"tell on the bus":                 {request{"events:PutEvents", "arn:aws:events:eu-west-1:123456789012:event-bus/default", map[string][]string{"events:source": {"penstock"}}}, "D"},
+		"tell for another":                {request{"events:PutEvents", "arn:aws:events:eu-west-1:123456789012:event-bus/default", map[string][]string{"events:source": {"aws.ec2"}}}, ""},
 		"schedule an end":                 {request{"scheduler:CreateSchedule", "arn:aws:scheduler:eu-west-1:123456789012:schedule/default/penstock-e-1", nil}, "D L"},
 		"touch another's schedule":        {request{"scheduler:DeleteSchedule", "arn:aws:scheduler:eu-west-1:123456789012:schedule/default/backup", nil}, ""},
 		"give instances their role":       {request{"iam:PassRole", "InstanceRole.Arn", map[string][]string{"iam:PassedToService": {"ec2.amazonaws.com"}}}, "D L"},

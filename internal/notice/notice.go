@@ -142,7 +142,12 @@ func (s *Sender) flush(ctx context.Context, st *pipeline.State, t pipeline.Notif
 
 // pending gives the events of which a target has to be told something: at most a page.
 func (s *Sender) pending(ctx context.Context, st *pipeline.State, t pipeline.NotifyTarget) ([]pipeline.Event, error) {
-	for after := since(st, t).Seq; ; {
+	return s.wanted(ctx, st, t, since(st, t).Seq)
+}
+
+// wanted gives the next events after one of which a target has to be told something.
+func (s *Sender) wanted(ctx context.Context, st *pipeline.State, t pipeline.NotifyTarget, after int64) ([]pipeline.Event, error) {
+	for {
 		events, err := s.Ledger.Events(ctx, st.Pipeline.Name, after, pageSize)
 		if err != nil || len(events) == 0 {
 			return nil, err
@@ -157,6 +162,21 @@ func (s *Sender) pending(ctx context.Context, st *pipeline.State, t pipeline.Not
 			return wanted, nil
 		}
 		after = events[len(events)-1].Seq
+	}
+}
+
+// Told gives how far a target has been told, and how many notices it has still to get.
+func (s *Sender) Told(ctx context.Context, st *pipeline.State, t pipeline.NotifyTarget) (pipeline.Delivery, int64, error) {
+	told, pending := since(st, t), int64(0)
+	for after := told.Seq; ; {
+		events, err := s.wanted(ctx, st, t, after)
+		if err != nil || len(events) == 0 {
+			return told, pending, err
+		}
+		for _, e := range events {
+			pending += int64(len(noticesFor(st, t, e)))
+			after = e.Seq
+		}
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/ledger"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
@@ -28,7 +29,7 @@ import (
 
 func TestMain(m *testing.M) {
 	process.Guard()
-	os.Exit(m.Run())
+	os.Exit(cloudtest.Main(m))
 }
 
 // receiver is a webhook that does what it is told with each request.

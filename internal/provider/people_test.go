@@ -144,7 +144,10 @@ resource "penstock_self_service_env" "mine" {
   authorize = {
     approve = ["@qa"], reject = [], launch = ["*"], groups = { qa = ["alice", "bob"] }
     people = { alice = ["al"] }, approvals = 2, not_author = true
-  }`, mine),
+  }
+  notify = [
+    { on = ["failed", "waiting"], webhook_url = "http://127.0.0.1:9/", secret = "$SHOP_SECRET" }, { slack_url = "$SHOP_SLACK" }, { command = "cat" }
+  ]`, mine),
 			ConfigStateChecks: []statecheck.StateCheck{statecheck.ExpectKnownValue("penstock_self_service_env.mine", tfjsonpath.New("status"), exact("running"))},
 		},
 		resource.TestStep{ResourceName: "penstock_pipeline.shop", ImportState: true, ImportStateId: "shop", ImportStateVerify: true, ImportStateVerifyIgnore: []string{"force_destroy"}},
@@ -161,6 +164,15 @@ func TestAccInvalidPipeline(t *testing.T) {
 		"a group in a group":         {`authorize = { groups = { qa = ["@ops"] } }`, `no group`},
 		"an empty group":             {`authorize = { groups = { qa = [] } }`, `at least 1`},
 		"a time that is none":        {`self_service = { max_ttl = "a day" }`, `a day`},
+		"a target that is none":      {`notify = [{ on = ["failed"] }]`, `sets 0 of webhook_url`},
+		"two targets in one":         {`notify = [{ command = "cat", slack_url = "https://example.com" }]`, `sets 2 of webhook_url`},
+		"no kind of notice":          {`notify = [{ on = ["exploded"], command = "cat" }]`, `exploded`},
+		"a secret in the state":      {`notify = [{ webhook_url = "https://example.com", secret = "s3cret" }]`, `must be \$ and the name of a variable`},
+		"a secret for nobody":        {`notify = [{ command = "cat", secret = "$S" }]`, `webhook_url`},
+		"no URL":                     {`notify = [{ webhook_url = "example.com" }]`, `must be an http or https URL`},
+		"a topic without AWS":        {`notify = [{ sns_topic = "arn:aws:sns:eu-west-1:123456789012:shop" }]`, `sns_topic has no meaning on the local platform`},
+		"a topic that is none":       {`notify = [{ sns_topic = "shop" }]`, `must be the ARN of a topic`},
+		"a bus without AWS":          {`notify = [{ event_bus = "default" }]`, `event_bus has no meaning on the local platform`},
 		"none for each":              {`self_service = { max_per_owner = 0 }`, `at least 1`},
 	} {
 		t.Run(name, func(t *testing.T) {

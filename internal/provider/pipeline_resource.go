@@ -43,6 +43,7 @@ type pipelineModel struct {
 	Scale        types.Object   `tfsdk:"scale"`
 	Authorize    types.Object   `tfsdk:"authorize"`
 	SelfService  types.Object   `tfsdk:"self_service"`
+	Notify       types.List     `tfsdk:"notify"`
 	Keep         types.Int64    `tfsdk:"keep"`
 	ForceDestroy types.Bool     `tfsdk:"force_destroy"`
 	Timeouts     timeouts.Value `tfsdk:"timeouts"`
@@ -120,6 +121,7 @@ func (r *pipelineResource) Schema(ctx context.Context, _ resource.SchemaRequest,
 			},
 			"authorize":    authorizeAttribute(),
 			"self_service": selfServiceAttribute(),
+			"notify":       notifyAttribute(),
 			"keep": schema.Int64Attribute{
 				Optional: true, Computed: true, Default: int64default.StaticInt64(pipeline.DefaultKeep), Validators: []validator.Int64{int64validator.AtLeast(1)},
 				MarkdownDescription: "Number of builds to retain, with their images, artifacts and logs. Those in use, and those that a rollback may need, are retained besides. Default: 50.",
@@ -155,6 +157,7 @@ func expandPipeline(ctx context.Context, m pipelineModel, owner string, diags *d
 		p.Scale = pipeline.Scale{Instances: int(s.Instances.ValueInt64()), InstanceType: s.InstanceType.ValueString()}
 	}
 	p.Authorization, p.SelfService = expandAuthorization(ctx, m.Authorize, diags), expandSelfService(ctx, m.SelfService, diags)
+	p.Notify = expandNotify(ctx, m.Notify, diags)
 	return p
 }
 
@@ -167,6 +170,7 @@ func flattenPipeline(ctx context.Context, p pipeline.Pipeline, sch schema.Schema
 	m.Service, m.Scale = types.ObjectNull(attrTypes("service")), types.ObjectNull(attrTypes("scale"))
 	m.Authorize = flattenAuthorization(ctx, p.Authorization, attrTypes("authorize"), diags)
 	m.SelfService = flattenSelfService(ctx, p.SelfService, attrTypes("self_service"), diags)
+	m.Notify = flattenNotify(ctx, p.Notify, sch.Attributes["notify"].GetType(), diags)
 	if p.Service != (pipeline.Service{}) {
 		s := serviceModel{
 			Install: orNull(p.Service.Install), Start: orNull(p.Service.Start), Migrate: orNull(p.Service.Migrate),
@@ -193,6 +197,7 @@ func flattenPipeline(ctx context.Context, p pipeline.Pipeline, sch schema.Schema
 func (r *pipelineResource) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
 	var m pipelineModel
 	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
+	validateNotify(ctx, m.Notify, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() || !known(ctx, m.Authorize) {
 		return
 	}
@@ -224,11 +229,16 @@ func (r *pipelineResource) ModifyPlan(ctx context.Context, req resource.ModifyPl
 			return
 		}
 	}
-	if !known(ctx, m.Service, m.Scale, m.Authorize, m.SelfService, m.Keep) {
+	if !known(ctx, m.Service, m.Scale, m.Authorize, m.SelfService, m.Notify, m.Keep) {
 		r.session.overlay.planPipeline(name, nil)
 		return
 	}
 	p := expandPipeline(ctx, m, r.session.Owner, &resp.Diagnostics)
+	for i, t := range p.Notify {
+		if err := r.session.CheckTarget(t); err != nil {
+			addAttributeError(&resp.Diagnostics, path.Root("notify").AtListIndex(i), "define pipeline", name, err)
+		}
+	}
 	r.session.overlay.planPipeline(name, &p)
 }
 
