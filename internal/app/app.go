@@ -124,6 +124,23 @@ func (a *App) Verify(ctx context.Context, name string) (int64, error) {
 	return a.ledger.Verify(ctx, name)
 }
 
+// Export writes the history of pipelines, of all where none is named.
+func (a *App) Export(ctx context.Context, w io.Writer, name string) error {
+	names := []string{name}
+	if name == "" {
+		var err error
+		if names, err = a.ledger.Pipelines(ctx); err != nil {
+			return err
+		}
+	}
+	return ledger.Export(ctx, a.ledger, w, names...)
+}
+
+// Import reads what Export wrote.
+func (a *App) Import(ctx context.Context, r io.Reader) ([]ledger.Imported, error) {
+	return ledger.Import(ctx, a.ledger, r)
+}
+
 // MakeLoad makes this machine's share of a load, which is read from in, and writes
 // what it measured to out. The machines of a runner that is not local do it.
 func MakeLoad(ctx context.Context, in io.Reader, out, progress io.Writer) error {

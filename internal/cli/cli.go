@@ -150,6 +150,19 @@ func (f *factory) openIn(ctx context.Context, here string) (*app.App, error) {
 	return app.Open(ctx, app.Options{DataDir: dir, AWS: at})
 }
 
+// create is with for a data directory that need not exist.
+func (f *factory) create(ctx context.Context, dir string, call func(*app.App) error) error {
+	at, err := app.ReadContext(dir)
+	if err != nil {
+		return err
+	}
+	a, err := app.Open(ctx, app.Options{DataDir: dir, AWS: at})
+	if err != nil {
+		return err
+	}
+	return errors.Join(call(a), a.Close(context.WithoutCancel(ctx)))
+}
+
 // with opens the data directory for the time of a call.
 func (f *factory) with(ctx context.Context, call func(*app.App) error) error {
 	a, err := f.open(ctx)

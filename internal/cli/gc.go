@@ -68,48 +68,6 @@ func runGC(ctx context.Context, o *gcOptions) error {
 	})
 }
 
-func newLedger(f *factory) *cobra.Command {
-	c := &cobra.Command{Use: "ledger", Short: "Look after the record", Long: "Look after the record of builds, runs, decisions and environments."}
-	verify := &ledgerVerifyOptions{factory: f}
-	c.AddCommand(newLedgerVerify(verify, nil))
-	return c
-}
-
-type ledgerVerifyOptions struct {
-	*factory
-	pipeline string
-}
-
-func newLedgerVerify(o *ledgerVerifyOptions, runF func(context.Context, *ledgerVerifyOptions) error) *cobra.Command {
-	if runF == nil {
-		runF = runLedgerVerify
-	}
-	return &cobra.Command{
-		Use:   "verify [PIPELINE]",
-		Short: "Check that no entry of the record was changed, removed or added afterwards",
-		Long:  "Check the chain of hashes through the record: no entry was changed, removed or put in afterwards.",
-		Args:  args(0, 1),
-		RunE: func(c *cobra.Command, given []string) error {
-			o.pipeline = arg(given, 0)
-			return runF(c.Context(), o)
-		},
-	}
-}
-
-func runLedgerVerify(ctx context.Context, o *ledgerVerifyOptions) error {
-	return o.with(ctx, func(a *app.App) error {
-		n, err := a.Verify(ctx, o.pipeline)
-		if err != nil {
-			return err
-		}
-		if o.json {
-			return o.printJSON(map[string]int64{"events": n})
-		}
-		fmt.Fprintf(o.Out, "%d events, the chain is whole.\n", n)
-		return nil
-	})
-}
-
 func newVersion(f *factory) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",

@@ -108,7 +108,7 @@ func (l *SQLite) appendEvents(ctx context.Context, tx *sql.Tx, b pipeline.Batch)
 	sealed := make([]pipeline.Event, 0, len(b.Events))
 	for _, e := range b.Events {
 		e.Pipeline = b.Pipeline
-		body, err := seal(&e, last, now)
+		body, err := seal(&e, last, now, b.Sealed)
 		if err != nil {
 			return nil, err
 		}
@@ -136,8 +136,19 @@ func (l *SQLite) readHead(ctx context.Context, tx *sql.Tx, name string) (pipelin
 	return l.decodeEvent(opAppend, seq, hash, body)
 }
 
-// seal completes e as the event after last, and gives the JSON that its hash is of.
-func seal(e *pipeline.Event, last pipeline.Event, now time.Time) ([]byte, error) {
+// seal completes e as the event after last, or checks that it is that already, and
+// gives the JSON that its hash is of.
+func seal(e *pipeline.Event, last pipeline.Event, now time.Time, sealed bool) ([]byte, error) {
+	if sealed {
+		if e.Seq != last.Seq+1 || e.Prev != last.Hash {
+			return nil, pipeline.Errorf(pipeline.CodeConflict, opAppend, "event %d does not follow event %d, the newest", e.Seq, last.Seq).
+				WithHint("Look at the present state and try again.")
+		}
+		if err := e.Check(e.Seq, e.Prev); err != nil {
+			return nil, err
+		}
+		return bodyOf(*e)
+	}
 	body, err := sealOnce(e, last, now)
 	if err != nil || !bytes.Contains(body, []byte(`\ufffd`)) {
 		return body, err
@@ -156,9 +167,13 @@ func sealOnce(e *pipeline.Event, last pipeline.Event, now time.Time) ([]byte, er
 	if err := e.Seal(last.Seq+1, last.Hash, now, last.Time); err != nil {
 		return nil, pipeline.Errorf(pipeline.CodeInvalid, opAppend, "event %q: %w", e.Kind, err)
 	}
-	hashed := *e
-	hashed.Hash = ""
-	return json.Marshal(hashed)
+	return bodyOf(*e)
+}
+
+// bodyOf gives the JSON that the hash of an event is of.
+func bodyOf(e pipeline.Event) ([]byte, error) {
+	e.Hash = ""
+	return json.Marshal(e)
 }
 
 // writer stores sealed events and what they change in the view.

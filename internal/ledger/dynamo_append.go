@@ -54,7 +54,7 @@ func (d *Dynamo) Append(ctx context.Context, b pipeline.Batch) (sealed []pipelin
 		sealed = t.sealed
 		return poll.Probe{Done: done, State: "another was first"}, err
 	})
-	if denied(err) && isDecision(b) {
+	if denied(err) && isDecision(b) && !b.Sealed {
 		return nil, d.fault(whole, opDecide, d.decide(whole, b))
 	}
 	if err != nil {
@@ -209,7 +209,7 @@ func (d *Dynamo) seal(ctx context.Context, t *transaction, head item, writes *wr
 	now, defined := d.Now(), (*bool)(nil)
 	for _, e := range t.batch.Events {
 		e.Pipeline = name
-		body, err := seal(&e, last, now)
+		body, err := seal(&e, last, now, t.batch.Sealed)
 		if err != nil {
 			return err
 		}

@@ -15,7 +15,7 @@ import (
 // value that can be used, never a panic.
 func FuzzRows(f *testing.F) {
 	build := pipeline.Event{Pipeline: "shop", Kind: pipeline.BuildOffered, Facts: pipeline.Facts{Build: &pipeline.Build{ID: "b-1"}}}
-	body, err := seal(&build, pipeline.Event{}, time.Unix(1, 0))
+	body, err := seal(&build, pipeline.Event{}, time.Unix(1, 0), false)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func FuzzRows(f *testing.F) {
 			t.Errorf("an event that was decoded can't be encoded: %v", err)
 		}
 		// What was read can be sealed again, and then stays as it is.
-		body, err = seal(&e, pipeline.Event{}, time.Unix(1, 0))
+		body, err = seal(&e, pipeline.Event{}, time.Unix(1, 0), false)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -37,6 +37,10 @@ type Batch struct {
 	Events   []Event       // Kind, Actor and Facts are set; the ledger seals them
 	Fence    *Lease        // refused with CodeLeaseLost unless this lease is the current one
 	Expect   map[Key]int64 // refused with CodeConflict unless each record has this version; 0: does not exist
+	// Sealed: the events are those of another ledger and are stored as they are. Refused
+	// with CodeConflict unless they follow the newest event, with CodeCorrupt unless each
+	// is as it was sealed.
+	Sealed bool
 }
 
 // RunQuery selects runs, newest first. Zero fields select all.

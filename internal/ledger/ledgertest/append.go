@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -28,6 +29,7 @@ func appendTests() map[string]func(*testing.T, *suite) {
 		"purge":                testPurge,
 		"no pipeline":          testNoPipeline,
 		"batch without events": testNoEvents,
+		"sealed elsewhere":     testSealed,
 	}
 }
 
@@ -164,6 +166,47 @@ func testGone(t *testing.T, s *suite) {
 	if v := mustState(t, l, "shop").Version(pipeline.RecordBuild, "b-1"); v != int64(len(facts)+3) {
 		t.Errorf("the record that came back has version %d", v)
 	}
+}
+
+// testSealed appends events that another ledger sealed.
+func testSealed(t *testing.T, s *suite) {
+	var sealed []pipeline.Event
+	last := pipeline.Event{}
+	for _, f := range everyFact(t) {
+		e := pipeline.Event{Pipeline: "shop", Kind: kindOf(f), Actor: "bob", Facts: f}
+		must(t, e.Seal(last.Seq+1, last.Hash, s.clock.Now().Add(-time.Hour), last.Time))
+		sealed, last = append(sealed, e), e
+	}
+	l := s.ledger(t)
+	put := func(events ...pipeline.Event) error {
+		got, err := l.Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: events, Sealed: true})
+		if err == nil {
+			wantSame(t, "sealed events", got, events)
+		}
+		return err
+	}
+	changed := sealed[0]
+	changed.Actor = "eve"
+	wantCode(t, put(changed), pipeline.CodeCorrupt)
+	wantCode(t, put(sealed[1]), pipeline.CodeConflict)
+	if head, err := l.Head(t.Context(), "shop"); err != nil || head != 0 {
+		t.Fatalf("what was refused is there: %d, %v", head, err)
+	}
+	for _, e := range sealed {
+		must(t, put(e))
+	}
+	wantCode(t, put(sealed[len(sealed)-1]), pipeline.CodeConflict)
+	for _, l := range []pipeline.Ledger{l, s.ledger(t)} {
+		events, err := l.Events(t.Context(), "shop", 0, 100)
+		must(t, err)
+		wantSame(t, "events", events, sealed)
+		for _, e := range sealed {
+			checkFact(t, l, e.Facts)
+		}
+		mustVerify(t, l, "shop", int64(len(sealed)))
+	}
+	appendFacts(t, l, "shop", buildFact("b-next"))
+	mustVerify(t, l, "shop", int64(len(sealed)+1))
 }
 
 func testOrder(t *testing.T, s *suite) {

@@ -1,0 +1,164 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package ledger
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// exportFormat is the number of the format that Export writes: a header, and then the
+// events of a pipeline, each in a line of JSON with its hash; and so on for the others.
+const exportFormat = 1
+
+type exportHeader struct {
+	Format   int    `json:"penstock_ledger"`
+	Pipeline string `json:"pipeline"`
+	Events   int64  `json:"events"`
+	Hash     string `json:"hash"` // of the last event
+}
+
+const (
+	// exportPage is how many events are read at a time.
+	exportPage = 500
+	// importBatch is how many are appended at a time: DynamoDB takes a hundred items in
+	// one transaction, and an event changes a few.
+	importBatch = 15
+)
+
+// Export writes the whole history of pipelines as they are, which Import reads. It reads
+// what is there when it begins.
+func Export(ctx context.Context, l pipeline.Ledger, w io.Writer, names ...string) error {
+	out := bufio.NewWriter(w)
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	for _, name := range names {
+		if _, err := l.Verify(ctx, name); err != nil {
+			return err
+		}
+		head, err := l.Head(ctx, name)
+		if err != nil {
+			return err
+		}
+		last, err := l.Events(ctx, name, head-1, 1)
+		if err != nil {
+			return err
+		}
+		if len(last) == 0 {
+			return pipeline.Errorf(pipeline.CodeNotFound, "export ledger", "pipeline %q has no history", name)
+		}
+		if err := enc.Encode(exportHeader{exportFormat, name, last[0].Seq, last[0].Hash}); err != nil {
+			return err
+		}
+		for after := int64(0); after < last[0].Seq; {
+			events, err := l.Events(ctx, name, after, int(min(exportPage, last[0].Seq-after)))
+			if err != nil {
+				return err
+			}
+			for _, e := range events {
+				if err := enc.Encode(e); err != nil {
+					return err
+				}
+				after = e.Seq
+			}
+		}
+	}
+	return out.Flush()
+}
+
+// Imported says what an import brought.
+type Imported struct {
+	Pipeline string `json:"pipeline"`
+	Events   int64  `json:"events"`
+	Had      int64  `json:"had"` // of them, before: an import that was interrupted goes on
+}
+
+// Import reads what Export wrote into a ledger, which has no other history of those
+// pipelines: CodeConflict where it has. Each event is checked before it is written;
+// CodeCorrupt names the first that is wrong. An import that was interrupted is
+// repeated: it goes on where it was.
+func Import(ctx context.Context, l pipeline.Ledger, r io.Reader) ([]Imported, error) {
+	const op = "import ledger"
+	in := json.NewDecoder(bufio.NewReader(r))
+	var all []Imported
+	for {
+		var h exportHeader
+		err := in.Decode(&h)
+		switch {
+		case errors.Is(err, io.EOF):
+			return all, nil
+		case err != nil:
+			return all, pipeline.Errorf(pipeline.CodeInvalid, op, "%w", err).WithHint("Give a file that `penstock ledger export` wrote.")
+		case h.Format != exportFormat || h.Pipeline == "":
+			return all, pipeline.Errorf(pipeline.CodeInvalid, op, "it is no export of a ledger, or one of another version (%d)", h.Format).
+				WithHint("Give a file that `penstock ledger export` of this version wrote.")
+		}
+		done, err := importOne(ctx, l, in, h)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, done)
+	}
+}
+
+func importOne(ctx context.Context, l pipeline.Ledger, in *json.Decoder, h exportHeader) (Imported, error) {
+	const op = "import ledger"
+	done := Imported{Pipeline: h.Pipeline, Events: h.Events}
+	had, err := l.Head(ctx, h.Pipeline)
+	if err != nil {
+		return done, err
+	}
+	done.Had = had
+	batch := pipeline.Batch{Pipeline: h.Pipeline, Sealed: true}
+	var last pipeline.Event
+	for seq := int64(1); seq <= h.Events; seq++ {
+		var e pipeline.Event
+		if err := in.Decode(&e); err != nil {
+			return done, pipeline.Errorf(pipeline.CodeCorrupt, op, "event %d of pipeline %q: %w", seq, h.Pipeline, err)
+		}
+		if e.Pipeline != h.Pipeline {
+			return done, pipeline.Errorf(pipeline.CodeCorrupt, op, "event %d is of pipeline %q, not %q", e.Seq, e.Pipeline, h.Pipeline)
+		}
+		if err := e.Check(seq, last.Hash); err != nil {
+			return done, err
+		}
+		if seq <= had {
+			if err := sameEvent(ctx, l, e); err != nil {
+				return done, err
+			}
+		} else {
+			batch.Events = append(batch.Events, e)
+		}
+		last = e
+		if len(batch.Events) == importBatch || seq == h.Events && len(batch.Events) > 0 {
+			if _, err := l.Append(ctx, batch); err != nil {
+				return done, err
+			}
+			batch.Events = nil
+		}
+	}
+	if last.Hash != h.Hash || had > h.Events {
+		return done, foreign(h.Pipeline)
+	}
+	return done, nil
+}
+
+// sameEvent refuses an event of which the ledger has another with its number.
+func sameEvent(ctx context.Context, l pipeline.Ledger, e pipeline.Event) error {
+	there, err := l.Events(ctx, e.Pipeline, e.Seq-1, 1)
+	if err == nil && (len(there) == 0 || there[0].Hash != e.Hash) {
+		return foreign(e.Pipeline)
+	}
+	return err
+}
+
+func foreign(name string) error {
+	return pipeline.Errorf(pipeline.CodeConflict, "import ledger", "there is another history of pipeline %q", name).
+		WithHint("Import into a ledger that has no pipeline %q, or destroy that first.", name)
+}
