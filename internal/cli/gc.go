@@ -6,6 +6,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -16,6 +17,7 @@ import (
 type gcOptions struct {
 	*factory
 	request engine.CollectRequest
+	yes     bool
 }
 
 func newGC(f *factory, runF func(context.Context, *gcOptions) error) *cobra.Command {
@@ -27,7 +29,8 @@ func newGC(f *factory, runF func(context.Context, *gcOptions) error) *cobra.Comm
 		Use:   "gc [PIPELINE]",
 		Short: "Remove what nothing needs any more",
 		Long: "Remove builds beyond what the pipelines retain, with their images, artifacts and logs, and what runs\n" +
-			"that died left behind. Nothing that is in use, or that a rollback may need, is ever removed.\n" +
+			"that died left behind, after asking. Nothing that is in use, or that a rollback may need, is ever removed;\n" +
+			"`penstock images` says what keeps an image.\n" +
 			"An apply does the same by itself; this is for after a crash, and for a look with --dry-run.",
 		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
@@ -37,49 +40,68 @@ func newGC(f *factory, runF func(context.Context, *gcOptions) error) *cobra.Comm
 	}
 	c.Flags().BoolVar(&o.request.DryRun, "dry-run", false, "only say what would be removed")
 	c.Flags().BoolVar(&o.request.Kept, "kept", false, "end environments that were kept after a failure, too")
+	c.Flags().BoolVar(&o.yes, "yes", false, "don't ask")
 	return c
 }
 
 func runGC(ctx context.Context, o *gcOptions) error {
+	const op = "remove garbage"
+	if !o.request.DryRun {
+		if err := o.canAsk(op, o.yes); err != nil {
+			return err
+		}
+	}
 	return o.with(ctx, func(a *app.App) error {
-		g, err := a.Engine.Collect(ctx, o.request)
+		look := o.request
+		look.DryRun = true
+		g, err := a.Engine.Collect(ctx, look)
 		if err != nil {
 			return err
 		}
-		if o.json {
-			return o.printJSON(g)
-		}
-		verb := "removed"
 		if o.request.DryRun {
-			verb = "would remove"
+			return o.list("would remove", g)
 		}
-		for _, part := range []struct {
-			noun string
-			ids  []string
-		}{
-			{"build", g.Builds}, {"image", g.Images}, {"artifact", g.Artifacts},
-			{"environment", g.Environments}, {"work directory", g.WorkDirs},
-		} {
-			for _, id := range part.ids {
-				fmt.Fprintf(o.Out, "%s %s %s\n", verb, part.noun, id)
+		if things := listGarbage("remove", g); len(things) > 0 {
+			if !o.yes {
+				fmt.Fprintln(o.Err, strings.Join(things, "\n"))
+			}
+			if err := o.ask(ctx, op, o.yes, "Go ahead"); err != nil {
+				return err
 			}
 		}
-		return nil
+		if g, err = a.Engine.Collect(ctx, o.request); err != nil {
+			return err
+		}
+		return o.list("removed", g)
 	})
 }
 
-func newVersion(f *factory) *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Long:  "Print the version.",
-		Args:  args(0, 0),
-		RunE: func(*cobra.Command, []string) error {
-			if f.json {
-				return f.printJSON(map[string]string{"version": f.version})
-			}
-			fmt.Fprintln(f.Out, "penstock "+f.version)
-			return nil
-		},
+func (o *gcOptions) list(verb string, g engine.Garbage) error {
+	if o.json {
+		return o.printJSON(g)
 	}
+	for _, line := range listGarbage(verb, g) {
+		fmt.Fprintln(o.Out, line)
+	}
+	return nil
+}
+
+// listGarbage gives a line for each thing, with why it goes.
+func listGarbage(verb string, g engine.Garbage) []string {
+	var lines []string
+	for _, part := range []struct {
+		noun, why string
+		ids       []string
+	}{
+		{"build", "it is older than those that are kept, and nothing runs it", g.Builds},
+		{"image", "nothing needs it", g.Images},
+		{"artifact", "no build has it", g.Artifacts},
+		{"environment", "what made it has ended", g.Environments},
+		{"work directory", "its run has ended", g.WorkDirs},
+	} {
+		for _, id := range part.ids {
+			lines = append(lines, fmt.Sprintf("%s %s %s: %s", verb, part.noun, id, part.why))
+		}
+	}
+	return lines
 }

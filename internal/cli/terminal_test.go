@@ -267,7 +267,7 @@ func TestInterrupts(t *testing.T) {
 	c.wait(`Cancelling, and cleaning up`)
 	c.write(interrupt)
 	c.end(130)
-	program(t, dir, "penstock", "gc")
+	program(t, dir, "penstock", "gc", "--yes")
 	if out := program(t, dir, "penstock", "env", "list", "shop"); strings.Contains(out, "mine") {
 		t.Errorf("after gc: %s", out)
 	}

@@ -111,7 +111,7 @@ func TestKilledAtRandom(t *testing.T) {
 			t.Fatalf("kill %d of %s after %s: the next apply: %v\n%s\nthe killed one had said:\n%s", i, victim, at, err, out, said)
 		}
 		if strings.Contains(out, "No changes") { // it was killed when all was done but the collection of garbage
-			s.penstock("gc")
+			s.penstock("gc", "--yes")
 		}
 		s.checkWhole(fmt.Sprintf("kill %d of %s after %s", i, victim, at), version)
 	}

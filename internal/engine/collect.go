@@ -5,6 +5,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -20,7 +21,7 @@ type Garbage struct {
 	Builds       []string `json:"builds"`
 	Images       []string `json:"images"`
 	Artifacts    []string `json:"artifacts"`
-	Environments []string `json:"environments"` // of failed runs that were kept, or whose process died
+	Environments []string `json:"environments"` // of failed runs that were kept, whose process died, or that no record names
 	WorkDirs     []string `json:"work_dirs"`
 }
 
@@ -52,6 +53,11 @@ func (e *Engine) Collect(ctx context.Context, r CollectRequest) (Garbage, error)
 			return g, err
 		}
 		if err := e.collectEnvironments(ctx, st, r, &g); err != nil {
+			return g, err
+		}
+	}
+	if r.Pipeline == "" {
+		if err := e.collectStrays(ctx, r.DryRun, &g); err != nil {
 			return g, err
 		}
 	}
@@ -195,6 +201,24 @@ func (e *Engine) collectEnvironments(ctx context.Context, st *pipeline.State, r 
 		e.release(ctx, h)
 		if err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// collectStrays ends the environments that no record names.
+func (e *Engine) collectStrays(ctx context.Context, dryRun bool, g *Garbage) error {
+	strays, err := e.strays(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range strays {
+		g.Environments = append(g.Environments, id)
+		if dryRun {
+			continue
+		}
+		if err := e.Platform.Destroy(ctx, id); err != nil {
+			return fmt.Errorf("end environment %s: %w", id, err)
 		}
 	}
 	return nil

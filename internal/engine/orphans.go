@@ -4,11 +4,11 @@
 package engine
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 
@@ -59,16 +59,13 @@ func (e *Engine) orphans(ctx context.Context) (images, artifacts, workDirs []str
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	needed := map[string]bool{}
-	for _, st := range all {
-		needs(st, needed)
-	}
+	uses := needed(all)
 	existing, err := e.Platform.Images(ctx)
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("list images: %w", err)
 	}
 	for _, image := range existing {
-		if !needed[image.ID] {
+		if len(uses[image.ID]) == 0 {
 			images = append(images, image.ID)
 		}
 	}
@@ -77,44 +74,12 @@ func (e *Engine) orphans(ctx context.Context) (images, artifacts, workDirs []str
 		return nil, nil, nil, fmt.Errorf("list artifacts: %w", err)
 	}
 	for _, digest := range stored {
-		if !needed[digest] {
+		if len(uses[digest]) == 0 {
 			artifacts = append(artifacts, digest)
 		}
 	}
 	workDirs, err = e.deadWorkDirs(ctx)
 	return images, artifacts, workDirs, err
-}
-
-// needs marks the images and artifacts that a pipeline needs: of its builds, its
-// environments, and of its recipes the newest ones.
-func needs(st *pipeline.State, needed map[string]bool) {
-	for _, b := range st.Builds {
-		needed[b.BaseImage], needed[b.Image] = true, true
-		if b.Artifact != nil {
-			needed[b.Artifact.Digest] = true
-		}
-	}
-	for _, env := range st.Environments {
-		needed[env.Image] = true
-	}
-	for _, s := range st.Stages {
-		needed[s.BaseImage] = true
-	}
-	for _, r := range st.Recipes {
-		needed[r.Image], needed[r.Base] = true, true
-		var baked []pipeline.Image
-		for _, image := range st.Images {
-			if image.Name == r.Name && image.Build == "" {
-				baked = append(baked, image)
-			}
-		}
-		slices.SortFunc(baked, func(a, b pipeline.Image) int { return cmp.Compare(b.Order, a.Order) })
-		for i, image := range baked {
-			if i <= r.Keep {
-				needed[image.ID] = true
-			}
-		}
-	}
 }
 
 // deadWorkDirs lists the work directories whose run has ended or is unknown.
@@ -170,4 +135,23 @@ func (e *Engine) removeOrphans(ctx context.Context, g Garbage) error {
 		}
 	}
 	return nil
+}
+
+// strays gives the environments of the platform that no pipeline has a record of. As
+// the record comes first, nobody is about to write one.
+func (e *Engine) strays(ctx context.Context) ([]string, error) {
+	reports, err := e.Platform.Describe(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("describe environments: %w", err)
+	}
+	all, err := e.Pipelines(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, st := range all {
+		for id := range st.Environments {
+			delete(reports, id)
+		}
+	}
+	return slices.Sorted(maps.Keys(reports)), nil
 }

@@ -1,0 +1,79 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+)
+
+type imagesOptions struct {
+	*factory
+	pipeline string
+}
+
+func newImages(f *factory, runF func(context.Context, *imagesOptions) error) *cobra.Command {
+	o := &imagesOptions{factory: f}
+	if runF == nil {
+		runF = runImages
+	}
+	return &cobra.Command{
+		Use:   "images [PIPELINE]",
+		Short: "List images, what they were baked from, and what uses them",
+		Long: "List the images of a pipeline, or of all: what they were baked from, and what keeps them. What nothing keeps\n" +
+			"`penstock gc` removes. Without PIPELINE also images that no record names.",
+		Args: args(0, 1),
+		RunE: func(c *cobra.Command, given []string) error {
+			o.pipeline = arg(given, 0)
+			return runF(c.Context(), o)
+		},
+	}
+}
+
+func runImages(ctx context.Context, o *imagesOptions) error {
+	return o.with(ctx, func(a *app.App) error {
+		images, err := a.Engine.Images(ctx, o.pipeline)
+		if err != nil || o.json {
+			return o.tell(err, images, "")
+		}
+		t := o.newTable("PIPELINE", "NAME", "IMAGE", "FROM", "BUILD", "SIZE", "BAKED", "USED BY")
+		for _, i := range images {
+			t.row(i.Pipeline, i.Name, i.ID, i.Parent, i.Build, size(i.Size), ago(o.now(), i.CreatedAt), usedBy(i))
+		}
+		return t.flush()
+	})
+}
+
+func usedBy(i engine.ImageUse) string {
+	text := strings.Join(i.Uses, ", ")
+	switch {
+	case !i.There && text != "":
+		return "it is gone, and needed by " + text
+	case !i.There:
+		return "it is gone"
+	case text == "":
+		return "nothing: `penstock gc` removes it"
+	}
+	return text
+}
+
+// size says a number of bytes in the unit that suits it.
+func size(n int64) string {
+	switch {
+	case n >= 10<<30:
+		return fmt.Sprintf("%d GiB", n>>30)
+	case n >= 10<<20:
+		return fmt.Sprintf("%d MiB", n>>20)
+	case n >= 10<<10:
+		return fmt.Sprintf("%d KiB", n>>10)
+	default:
+		return fmt.Sprintf("%d B", n)
+	}
+}
