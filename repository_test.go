@@ -52,8 +52,9 @@ var layers = map[string][]string{
 		"internal/platform/aws", "internal/platform/local",
 		"internal/poll", "internal/process", "internal/source", "internal/step",
 	},
+	"internal/graph":    {"internal/pipeline"},
 	"internal/watch":    {"internal/app", "internal/engine", "internal/pipeline", "internal/source"},
-	"internal/cli":      {"internal/app", "internal/bootstrap", "internal/cloud", "internal/engine", "internal/pipeline", "internal/watch"},
+	"internal/cli":      {"internal/app", "internal/bootstrap", "internal/cloud", "internal/engine", "internal/graph", "internal/pipeline", "internal/watch"},
 	"internal/provider": {"internal/app", "internal/cloud", "internal/engine", "internal/pipeline", "internal/source"},
 }
 

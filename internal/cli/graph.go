@@ -1,0 +1,68 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/graph"
+)
+
+type graphOptions struct {
+	*factory
+	pipeline, format, file string
+}
+
+func newGraph(f *factory, runF func(context.Context, *graphOptions) error) *cobra.Command {
+	o := &graphOptions{factory: f}
+	if runF == nil {
+		runF = runGraph
+	}
+	c := &cobra.Command{
+		Use:   "graph PIPELINE",
+		Short: "Draw a pipeline with where its stages stand",
+		Long:  "Draw a pipeline with where its stages stand: as an SVG, or as text for Mermaid or Graphviz (DOT).",
+		Args:  args(1, 1),
+		RunE: func(c *cobra.Command, given []string) error {
+			o.pipeline = given[0]
+			if formats[o.format] == nil {
+				return &usageError{fmt.Errorf("--format %q is none of svg, mermaid and dot", o.format)}
+			}
+			return runF(c.Context(), o)
+		},
+	}
+	c.Flags().StringVar(&o.format, "format", "svg", "svg, mermaid or dot")
+	c.Flags().StringVarP(&o.file, "output", "o", "", "a new file to write (default: standard output)")
+	return c
+}
+
+// formats are how a graph can be written.
+var formats = map[string]func(graph.Graph) string{
+	"svg":     func(g graph.Graph) string { return g.SVG(true) },
+	"mermaid": graph.Graph.Mermaid,
+	"dot":     graph.Graph.DOT,
+}
+
+func runGraph(ctx context.Context, o *graphOptions) error {
+	return o.with(ctx, func(a *app.App) error {
+		states, err := selectPipelines(ctx, a, o.pipeline)
+		if err != nil {
+			return err
+		}
+		text := formats[o.format](graph.Of(states[o.pipeline]))
+		if o.json {
+			return o.printJSON(map[string]string{"pipeline": o.pipeline, "format": o.format, "graph": text})
+		}
+		return o.write(o.file, func(w io.Writer) error {
+			_, err := io.Copy(w, strings.NewReader(text))
+			return err
+		})
+	})
+}

@@ -1,0 +1,157 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package graph draws a pipeline with where its stages stand: as SVG, and as text for
+// Mermaid and Graphviz. It decides nothing; package pipeline does.
+//
+//	svg := graph.Of(state).SVG(true)
+package graph
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// Node is a stage or a baked image.
+type Node struct {
+	Name   string
+	Kind   string   // the stage's type, or "image"
+	Status string   // one of Statuses
+	Build  string   // that it holds; an image's ID
+	Note   string   // what it waits for, or why it failed; may be empty
+	After  []string // names of the nodes before it
+
+	column, row int
+}
+
+// Statuses are what a node's status may be, in the order of the legend.
+var Statuses = []string{"passed", "running", "ready", "waiting", "failed", "rejected", "idle"}
+
+// Graph is a pipeline to be drawn.
+type Graph struct {
+	Title string
+	Nodes []Node // each behind those it comes after
+}
+
+// Of gives the graph of a pipeline: its baked images, and its stages as they are wired.
+func Of(st *pipeline.State) Graph {
+	g := Graph{Title: st.Pipeline.Name}
+	bases := map[string]string{} // image nodes by image
+	for _, r := range slices.SortedFunc(maps.Values(st.Recipes), func(a, b pipeline.Recipe) int { return cmp.Compare(a.Name, b.Name) }) {
+		n := Node{Name: "image/" + r.Name, Kind: "image", Status: "passed", Build: r.Image}
+		if run := st.Latest[n.Name]; run.Status == pipeline.RunFailed {
+			n.Status, n.Note = "failed", pipeline.FirstLine(run.Error)
+		} else if run.Status == pipeline.RunRunning {
+			n.Status = "running"
+		} else if r.Image == "" {
+			n.Status = "idle"
+		}
+		bases[r.Image] = n.Name
+		g.Nodes = append(g.Nodes, n)
+	}
+	for _, s := range st.StagesInOrder() {
+		n := Node{Name: s.Name, Kind: string(s.Type), Build: st.Holds[s.Name].Build, After: s.Upstream()}
+		n.Status, n.Note = standing(st, s)
+		if base := bases[s.BaseImage]; base != "" && s.BaseImage != "" {
+			n.After = append(n.After, base)
+		}
+		g.Nodes = append(g.Nodes, n)
+	}
+	g.place()
+	return g
+}
+
+// standing gives the word for where a stage stands, and what is worth saying of it.
+func standing(st *pipeline.State, s pipeline.Stage) (status, note string) {
+	move, run := pipeline.Decide(st, s), st.Latest[s.Name]
+	switch {
+	case run.Status == pipeline.RunRunning:
+		return "running", ""
+	case run.Status == pipeline.RunFailed && move.Action == pipeline.ActionRun:
+		return "failed", pipeline.FirstLine(run.Error)
+	case move.Err != nil:
+		return "waiting", move.Err.Error()
+	case move.WaitingFor != "":
+		return string(move.Status), move.WaitingFor
+	case move.Action != pipeline.ActionNone:
+		return "ready", move.Why
+	default:
+		return string(move.Status), ""
+	}
+}
+
+// place gives each node a column, right of all that it comes after, and a row in it
+// near those.
+func (g *Graph) place() {
+	at := map[string]*Node{}
+	rows := map[int]int{}
+	for i := range g.Nodes {
+		n := &g.Nodes[i]
+		at[n.Name] = n
+		for _, up := range n.After {
+			if u := at[up]; u != nil {
+				n.column = max(n.column, u.column+1)
+			}
+		}
+		n.row = rows[n.column]
+		rows[n.column]++
+	}
+	for column := range len(rows) { // from the left, as what is before decides
+		var nodes []*Node
+		for i := range g.Nodes {
+			if g.Nodes[i].column == column {
+				nodes = append(nodes, &g.Nodes[i])
+			}
+		}
+		middle := func(n *Node) float64 { // of those before it
+			sum, count := 0.0, 0.0
+			for _, up := range n.After {
+				if u := at[up]; u != nil {
+					sum, count = sum+float64(u.row), count+1
+				}
+			}
+			return sum / max(count, 1)
+		}
+		slices.SortStableFunc(nodes, func(a, b *Node) int { return cmp.Compare(middle(a), middle(b)) })
+		for i, n := range nodes {
+			n.row = i
+		}
+	}
+}
+
+// size gives the number of columns and of rows.
+func (g Graph) size() (columns, rows int) {
+	for _, n := range g.Nodes {
+		columns, rows = max(columns, n.column+1), max(rows, n.row+1)
+	}
+	return columns, rows
+}
+
+// inColumn gives how many nodes a column has.
+func (g Graph) inColumn(column int) int {
+	count := 0
+	for _, n := range g.Nodes {
+		if n.column == column {
+			count++
+		}
+	}
+	return count
+}
+
+// edges calls f for each pair of nodes of which the second comes after the first.
+func (g Graph) edges(f func(from, to int)) {
+	index := map[string]int{}
+	for i, n := range g.Nodes {
+		index[n.Name] = i
+	}
+	for to, n := range g.Nodes {
+		for _, up := range n.After {
+			if from, ok := index[up]; ok {
+				f(from, to)
+			}
+		}
+	}
+}

@@ -1,0 +1,68 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package graph
+
+import (
+	"fmt"
+	"strings"
+)
+
+// colours of the statuses in text formats: what is behind dark text.
+var colours = map[string]string{
+	"passed": "#aceebb", "running": "#b6e3ff", "ready": "#ddf4ff", "waiting": "#fae17d", "failed": "#ffcecb", "rejected": "#ecd8ff", "idle": "#eaeef2",
+}
+
+// Mermaid gives the graph as a flowchart of Mermaid.
+func (g Graph) Mermaid() string {
+	var b strings.Builder
+	b.WriteString("flowchart LR\n")
+	for i, n := range g.Nodes {
+		fmt.Fprintf(&b, "  n%d[\"%s\"]:::%s\n", i, strings.Join(n.lines(mermaidText), "<br>"), n.Status)
+	}
+	g.edges(func(from, to int) { fmt.Fprintf(&b, "  n%d --> n%d\n", from, to) })
+	for _, status := range Statuses {
+		fmt.Fprintf(&b, "  classDef %s fill:%s,stroke:#57606a,color:#1f2328\n", status, colours[status])
+	}
+	return b.String()
+}
+
+// mermaidText writes everything but letters, digits and plain marks as character codes,
+// which Mermaid has instead of a way to quote.
+func mermaidText(text string) string {
+	var b strings.Builder
+	for _, r := range clean(text) {
+		if r == ' ' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || strings.ContainsRune("-_./,:", r) || r > 0x7f {
+			b.WriteRune(r)
+		} else {
+			fmt.Fprintf(&b, "#%d;", r)
+		}
+	}
+	return b.String()
+}
+
+// DOT gives the graph in the language of Graphviz.
+func (g Graph) DOT() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "digraph %s {\n  rankdir=LR\n  node [shape=box, style=\"rounded,filled\", fontname=\"Helvetica\"]\n", dotText(g.Title))
+	for i, n := range g.Nodes {
+		label := strings.Join(n.lines(func(text string) string { return dotEscape(clean(text)) }), `\n`)
+		fmt.Fprintf(&b, "  n%d [label=\"%s\", fillcolor=%q, tooltip=%s]\n", i, label, colours[n.Status], dotText(n.words()))
+	}
+	g.edges(func(from, to int) { fmt.Fprintf(&b, "  n%d -> n%d\n", from, to) })
+	b.WriteString("}\n")
+	return b.String()
+}
+
+func dotEscape(text string) string { return strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) }
+
+func dotText(text string) string { return `"` + dotEscape(clean(text)) + `"` }
+
+// lines gives what is written into a node.
+func (n Node) lines(write func(string) string) []string {
+	lines := []string{write(n.Name), write(n.Status)}
+	if n.Build != "" {
+		lines = append(lines, write(n.Build))
+	}
+	return lines
+}
