@@ -57,9 +57,12 @@ const exitHelp = `Exit status:
 // exitStatus renders an error's code as an exit status: the one table.
 func exitStatus(err error) int {
 	var usage *usageError
+	var ended commandStatus
 	switch {
 	case err == nil:
 		return exitDone
+	case errors.As(err, &ended):
+		return int(ended)
 	case errors.As(err, &usage):
 		return exitUsage
 	case errors.Is(err, context.Canceled):
@@ -222,7 +225,7 @@ func newRoot(f *factory) *cobra.Command {
 		newStatus(f, nil), newBuilds(f, nil), newRuns(f, nil), newLogs(f, nil),
 		newJudge(f, pipeline.Approved, nil), newJudge(f, pipeline.Rejected, nil), newPromote(f, nil), newRollback(f, nil),
 		newOverride(f, nil), newHold(f, nil), newRelease(f, nil), newRetry(f, nil),
-		newEnv(f), newWatch(f, nil), newNotify(f, nil), newGraph(f, nil), newImages(f, nil), newGC(f, nil), newLedger(f), newBootstrap(f, nil), newLoad(f), newVersion(f),
+		newEnv(f), newTry(f, nil), newWatch(f, nil), newNotify(f, nil), newGraph(f, nil), newImages(f, nil), newGC(f, nil), newLedger(f), newBootstrap(f, nil), newLoad(f), newVersion(f),
 	)
 	explain(root.Commands())
 	return root

@@ -28,6 +28,7 @@ const (
 
 type envOptions struct {
 	*factory
+	all                                 bool // of all purposes
 	pipeline, name, build, instanceType string
 	ttl                                 time.Duration
 	ttlGiven                            bool
@@ -37,13 +38,16 @@ type envOptions struct {
 func newEnv(f *factory) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "env",
-		Short: "Launch, list, extend and end self-service environments",
-		Long: "Launch, list, extend and end self-service environments: scaled down, each somebody's own, and ended by\n" +
+		Short: "Launch, use, extend and end self-service environments",
+		Long: "Launch, list, use, extend and end self-service environments: scaled down, each somebody's own, and ended by\n" +
 			"itself when its time is over. They are the same that penstock_self_service_env makes.",
 		Args: args(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newEnvLaunch(f, nil), newEnvList(f, nil), newEnvExtend(f, nil), newEnvDestroy(f, nil))
+	c.AddCommand(
+		newEnvLaunch(f, nil), newEnvList(f, nil), newEnvShow(f, nil), newEnvOpen(f, nil), newEnvLogs(f, nil), newEnvExec(f, nil),
+		newEnvExtend(f, nil), newEnvDestroy(f, nil),
+	)
 	return c
 }
 
@@ -74,16 +78,18 @@ func newEnvList(f *factory, runF func(context.Context, *envOptions) error) *cobr
 	if runF == nil {
 		runF = runEnvList
 	}
-	return &cobra.Command{
+	c := &cobra.Command{
 		Use:   "list [PIPELINE]",
 		Short: "List self-service environments",
-		Long:  "List the self-service environments of a pipeline, or of all.",
+		Long:  "List the self-service environments of a pipeline, or of all pipelines; with --all also those of stages.",
 		Args:  args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline = arg(given, 0)
 			return runF(c.Context(), o)
 		},
 	}
+	c.Flags().BoolVar(&o.all, "all", false, "those of stages, too")
+	return c
 }
 
 func newEnvExtend(f *factory, runF func(context.Context, *envOptions) error) *cobra.Command {
@@ -196,16 +202,7 @@ func (o *envOptions) launch(ctx context.Context, a *app.App, r engine.LaunchRequ
 
 // existing gives the environment that the command is about.
 func (o *envOptions) existing(ctx context.Context, a *app.App) (pipeline.Environment, error) {
-	states, err := selectPipelines(ctx, a, o.pipeline)
-	if err != nil {
-		return pipeline.Environment{}, err
-	}
-	env, ok := states[o.pipeline].PersonEnvironment(o.name)
-	if !ok {
-		return env, pipeline.Errorf(pipeline.CodeNotFound, "find environment", "pipeline %q has no self-service environment %q", o.pipeline, o.name).
-			WithHint("`penstock env list %s` lists them.", o.pipeline)
-	}
-	return env, nil
+	return a.Engine.Find(ctx, engine.EnvironmentRef{Pipeline: o.pipeline, Name: o.name})
 }
 
 func runEnvDestroy(ctx context.Context, o *envOptions) error {
@@ -247,7 +244,7 @@ func runEnvList(ctx context.Context, o *envOptions) error {
 		rows := []envRow{}
 		for name, st := range states {
 			for _, env := range st.Environments {
-				if env.Purpose == pipeline.ForPerson {
+				if o.all || env.Purpose == pipeline.ForPerson {
 					rows = append(rows, envRow{name, describeEnvironment(env)})
 				}
 			}

@@ -301,3 +301,40 @@ func (b *syncBuffer) wait(t *testing.T, pattern string) {
 		}
 	}
 }
+
+// A person tries a build and decides.
+func TestTry(t *testing.T) {
+	t.Parallel()
+	dir := workplace(t, "-service")
+	c := onTerminal(t, dir, "try", "shop")
+	c.wait(`Stage exploratory offers build b-`)
+	c.wait(`\[a\]pprove, \[r\]eject, or \[l\]ater`)
+	c.write("later\r")
+	c.wait(`the environment stays`)
+	c.end(0)
+	c = onTerminal(t, dir, "try", "shop")
+	c.wait(`or \[l\]ater\?`)
+	c.write("no idea\r")
+	c.write("r\r")
+	c.wait(`Why\?`)
+	c.write("it is slow\r")
+	c.wait(`is rejected at stage exploratory`)
+	c.end(0)
+	if out := program(t, dir, "penstock", "env", "list"); strings.Contains(out, "try-") {
+		t.Errorf("the environment outlives the decision: %s", out)
+	}
+}
+
+// The log of a service is followed until an interrupt.
+func TestFollowService(t *testing.T) {
+	t.Parallel()
+	dir := workplace(t, "-service")
+	program(t, dir, "penstock", "env", "launch", "shop", "mine")
+	c := onTerminal(t, dir, "env", "logs", "-f", "shop", "mine")
+	c.wait(`GET /|Serving HTTP`)
+	program(t, dir, "penstock", "env", "exec", "shop", "mine", "--", `python3 -c "import urllib.request, os; urllib.request.urlopen('http://127.0.0.1:' + os.environ['PORT'] + '/version')"`)
+	c.wait(`GET /version`)
+	c.write(interrupt)
+	c.end(0)
+	program(t, dir, "penstock", "env", "destroy", "shop", "mine", "--yes")
+}

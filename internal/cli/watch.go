@@ -6,7 +6,6 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -86,16 +85,6 @@ func runWatch(ctx context.Context, o *watchOptions) error {
 		return &saidError{err}
 	}
 	return err
-}
-
-// saidError is an error whose text was printed already.
-type saidError struct{ error }
-
-func (e *saidError) Unwrap() error { return e.error }
-
-func said(err error) bool {
-	var e *saidError
-	return errors.As(err, &e)
 }
 
 // report prints an event as a line.

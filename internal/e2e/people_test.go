@@ -14,7 +14,7 @@ import (
 
 // peopleConfig is a pipeline in which people decide and deploy.
 func peopleConfig() string {
-	config := strings.Replace(faultConfig(), "  scale = { instances = 2 }\n", "  scale = { instances = 1 }\n  authorize = { override = [\"*\"] }\n", 1)
+	config := strings.Replace(faultConfig(), "  scale = { instances = 2 }\n", "  scale = { instances = 1 }\n  force_destroy = true\n  authorize = { override = [\"*\"] }\n", 1)
 	from := strings.Index(config, `resource "penstock_stage" "production"`)
 	return config[:from] + `
 resource "penstock_stage" "exploratory" {
@@ -82,6 +82,7 @@ func TestPeople(t *testing.T) {
 		answers string // production, after the apply
 	}{
 		{command: "promote p production", refused: 3},
+		{command: "try p"},
 		{command: "approve p exploratory --reason fine", changes: []string{"pre_production"}},
 		{command: "approve p exploratory"},
 		{command: "hold p production --reason Friday"},
@@ -101,6 +102,7 @@ func TestPeople(t *testing.T) {
 		{command: "env launch p mine --build NEWEST", refused: 3},
 		{command: "approve p pre-production NEWEST"},
 		{command: "promote p production NEWEST", changes: []string{"production"}, answers: "2"},
+		{command: "gc --yes"},
 	} {
 		ids := builds()
 		line := strings.NewReplacer("NEWEST", ids[0], "OLDEST", ids[len(ids)-1]).Replace(step.command)

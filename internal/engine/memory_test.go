@@ -371,6 +371,8 @@ func (p memPlatform) Prepare(ctx context.Context, r pipeline.FleetRequest) (flee
 	})
 }
 
+func (p memPlatform) LogCommand(lines int, follow bool) string { return fmt.Sprint("log ", lines, follow) }
+
 func (p memPlatform) Check(e pipeline.EnvironmentSpec) error {
 	if e.Address == "refused" {
 		return pipeline.Errorf(pipeline.CodeInvalid, "check", "this platform has no such address")

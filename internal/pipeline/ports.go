@@ -270,6 +270,9 @@ type Platform interface {
 	Extend(ctx context.Context, environment string, at time.Time) error
 	// Exec runs a command in one instance, or in each, and streams its output to log.
 	Exec(ctx context.Context, environment, fleet string, c Command, log io.Writer) (exit int, err error)
+	// LogCommand gives the shell line that, run by Exec, prints the last lines of what the
+	// service in an instance has printed, and with follow also what it goes on to print.
+	LogCommand(lines int, follow bool) string
 	// Describe reports on the named environments in one call; one that the platform
 	// doesn't have is reported as gone. With no IDs it reports all that exist.
 	Describe(ctx context.Context, ids ...string) (map[string]EnvironmentReport, error)

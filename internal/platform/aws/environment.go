@@ -357,6 +357,15 @@ func (p *Platform) Exec(ctx context.Context, environment, fleet string, c pipeli
 	return 0, nil
 }
 
+// LogCommand implements pipeline.Platform.
+func (p *Platform) LogCommand(lines int, follow bool) string {
+	line := fmt.Sprintf("exec journalctl -u penstock --no-pager -o cat -n %d", lines)
+	if follow {
+		line += " -f"
+	}
+	return line
+}
+
 // Destroy ends an environment: groups, instances, load balancer, schedules.
 func (p *Platform) Destroy(ctx context.Context, environment string) error {
 	if err := p.removeSchedules(ctx, environment); err != nil {

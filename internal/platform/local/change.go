@@ -210,7 +210,8 @@ func (s *supervisor) places(id string) ([]place, error) {
 	}
 	var list []place
 	for _, i := range f.places() {
-		list = append(list, place{Root: filepath.Join(i.dir, instanceRoot), Variables: variables{Env: i.environ(), Secrets: f.secrets}})
+		env := append(i.environ(), logVariable+"="+filepath.Join(i.dir, instanceLog))
+		list = append(list, place{Root: filepath.Join(i.dir, instanceRoot), Variables: variables{Env: env, Secrets: f.secrets}})
 	}
 	if len(list) == 0 {
 		return nil, pipeline.Errorf(pipeline.CodeFailed, "run command", "fleet %s has no instance", f.rec.ID)

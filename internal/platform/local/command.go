@@ -5,6 +5,7 @@ package local
 
 import (
 	"context"
+	"fmt"
 	"errors"
 	"io"
 	"maps"
@@ -119,6 +120,18 @@ func (p *Platform) Exec(ctx context.Context, environment, fleet string, c pipeli
 		}
 	}
 	return 0, nil
+}
+
+// logVariable is where a command in an instance finds the log of the service.
+const logVariable = "PENSTOCK_LOG"
+
+// LogCommand implements pipeline.Platform.
+func (p *Platform) LogCommand(lines int, follow bool) string {
+	flags := fmt.Sprintf("-n %d", lines)
+	if follow {
+		flags += " -f"
+	}
+	return fmt.Sprintf("exec tail %s \"$%s\"", flags, logVariable)
 }
 
 // execAt runs a command in one instance.

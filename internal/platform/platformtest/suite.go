@@ -275,15 +275,28 @@ func (tr *traffic) count(got string, err error) {
 	}
 }
 
+// enough is how many requests say something. A change may be over before they were sent.
+const enough = 20
+
+func (tr *traffic) soFar() int {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	return tr.sent
+}
+
 // end ends the traffic, and asserts that no request failed.
 func (tr *traffic) end(s *suite) {
 	s.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for late := time.Now().Add(10 * time.Second); tr.soFar() < enough && time.Now().Before(late); <-tick.C {
+	}
 	tr.stop()
 	tr.clients.Wait()
 	if len(tr.failures) > 0 {
 		s.Errorf("of %d requests some failed: %s", tr.sent, strings.Join(tr.failures, "\n"))
 	}
-	if tr.sent < 20 {
+	if tr.sent < enough {
 		s.Errorf("only %d requests were sent", tr.sent)
 	}
 }

@@ -1,0 +1,214 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/cli/browser"
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// useOptions are those of the commands that use an environment.
+type useOptions struct {
+	*factory
+	at         engine.EnvironmentRef
+	line       []string
+	everywhere bool
+	follow     bool
+	lines      int
+}
+
+// use makes a command whose arguments are a pipeline and an environment, which --stage can
+// name instead.
+func (f *factory) use(c *cobra.Command, runF, run func(context.Context, *useOptions) error) (*cobra.Command, *useOptions) {
+	o := &useOptions{factory: f}
+	if runF == nil {
+		runF = run
+	}
+	c.RunE = func(c *cobra.Command, given []string) error {
+		if dash := c.ArgsLenAtDash(); dash >= 0 {
+			given, o.line = given[:dash], given[dash:]
+		}
+		switch {
+		case len(given) == 2 && o.at.Stage == "":
+			o.at.Pipeline, o.at.Name = given[0], given[1]
+		case len(given) == 1 && o.at.Stage != "":
+			o.at.Pipeline = given[0]
+		default:
+			return &usageError{fmt.Errorf("%s takes a pipeline and the name of an environment, or --stage; usage: %s", c.Name(), c.UseLine())}
+		}
+		return runF(c.Context(), o)
+	}
+	c.Flags().StringVar(&o.at.Stage, "stage", "", "the environment of this stage, instead of a person's")
+	return c, o
+}
+
+func newEnvShow(f *factory, runF func(context.Context, *useOptions) error) *cobra.Command {
+	c, _ := f.use(&cobra.Command{
+		Use:   "show PIPELINE NAME",
+		Short: "Show all about an environment",
+		Long:  "Show all about an environment, and how a Terraform configuration takes it over.",
+	}, runF, runEnvShow)
+	return c
+}
+
+// envShown is the JSON shape of one environment with all about it.
+type envShown struct {
+	Pipeline string `json:"pipeline"`
+	statusEnvironment
+	Stage     string `json:"stage,omitempty"`
+	Commit    string `json:"commit,omitempty"`
+	Author    string `json:"author,omitempty"`
+	Message   string `json:"message,omitempty"`
+	Image     string `json:"image,omitempty"`
+	Instances int    `json:"instances"`
+	Created   string `json:"created"`
+	Import    string `json:"import,omitempty"` // the ID for `terraform import`
+}
+
+func runEnvShow(ctx context.Context, o *useOptions) error {
+	return o.with(ctx, func(a *app.App) error {
+		env, err := a.Engine.Find(ctx, o.at)
+		if err != nil {
+			return err
+		}
+		st, err := a.Engine.State(ctx, o.at.Pipeline)
+		if err != nil {
+			return err
+		}
+		b := st.Builds[env.Build]
+		shown := envShown{
+			Pipeline: env.Pipeline, statusEnvironment: describeEnvironment(env), Stage: env.Stage, Commit: b.Revision.Commit, Author: b.Revision.Author,
+			Message: b.Revision.Message, Image: env.Image, Instances: env.Instances, Created: env.CreatedAt.Format("2006-01-02T15:04:05Z07:00"),
+		}
+		if env.Purpose == pipeline.ForPerson {
+			shown.Import = env.Pipeline + "/" + env.Name
+		}
+		if o.json {
+			return o.printJSON(shown)
+		}
+		t := o.newTable("ENVIRONMENT", env.Name)
+		for _, row := range [][2]string{
+			{"status", string(env.Status)}, {"reason", env.Reason}, {"endpoint", env.Endpoint}, {"owner", env.Owner}, {"stage", env.Stage},
+			{"build", env.Build}, {"commit", strings.TrimSpace(short(b.Revision.Commit) + " " + b.Revision.Author + " " + b.Revision.Message)},
+			{"image", env.Image}, {"instances", fmt.Sprint(env.Instances)}, {"launched", ago(o.now(), env.CreatedAt)}, {"ends", o.ends(shown.statusEnvironment)},
+		} {
+			if strings.TrimSpace(row[1]) != "" {
+				t.row(row[0], row[1])
+			}
+		}
+		if err := t.flush(); err != nil || shown.Import == "" {
+			return err
+		}
+		fmt.Fprintf(o.Err, "Terraform takes it over with `terraform import penstock_self_service_env.NAME %s`.\n", shown.Import)
+		return nil
+	})
+}
+
+func newEnvOpen(f *factory, runF func(context.Context, *useOptions) error) *cobra.Command {
+	c, _ := f.use(&cobra.Command{
+		Use:   "open PIPELINE NAME",
+		Short: "Open an environment in a browser",
+		Long:  "Open the endpoint of an environment in a browser. Without a terminal it is printed.",
+	}, runF, runEnvOpen)
+	return c
+}
+
+func runEnvOpen(ctx context.Context, o *useOptions) error {
+	return o.with(ctx, func(a *app.App) error {
+		env, err := a.Engine.Find(ctx, o.at)
+		if err != nil {
+			return err
+		}
+		if env.Endpoint == "" {
+			return pipeline.Errorf(pipeline.CodeRefused, "open "+env.Describe(), "it is %s, and has no endpoint", env.Status).
+				WithHint("`penstock env show %s %s` says more.", o.at.Pipeline, o.at.Name)
+		}
+		if !o.json && isTerminal(o.Out) {
+			browser.Stdout, browser.Stderr = o.Err, o.Err
+			if err := browser.OpenURL(env.Endpoint); err == nil {
+				fmt.Fprintf(o.Err, "Opened %s.\n", env.Endpoint)
+				return nil
+			}
+		}
+		return o.tell(nil, map[string]string{"endpoint": env.Endpoint}, "%s", env.Endpoint)
+	})
+}
+
+func newEnvLogs(f *factory, runF func(context.Context, *useOptions) error) *cobra.Command {
+	c, o := f.use(&cobra.Command{
+		Use:   "logs PIPELINE NAME",
+		Short: "Print what the service in an environment prints",
+		Long:  "Print the last lines of what the service in one instance of an environment has printed.",
+	}, runF, runEnvLogs)
+	c.Flags().BoolVarP(&o.follow, "follow", "f", false, "stay, and print what it goes on to print, until an interrupt")
+	c.Flags().IntVar(&o.lines, "lines", 100, "how many")
+	return c
+}
+
+func runEnvLogs(ctx context.Context, o *useOptions) error {
+	if o.lines < 0 {
+		return &usageError{fmt.Errorf("--lines %d is less than none", o.lines)}
+	}
+	return o.with(ctx, func(a *app.App) error {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		if o.follow { // an interrupt ends it, and is no failure
+			stop := o.finishing()
+			go func() {
+				select {
+				case <-stop:
+					cancel()
+				case <-ctx.Done():
+				}
+			}()
+		}
+		err := a.Engine.ServiceLog(ctx, o.at, o.lines, o.follow, o.Out)
+		if o.follow && errors.Is(err, context.Canceled) {
+			return nil
+		}
+		return err
+	})
+}
+
+func newEnvExec(f *factory, runF func(context.Context, *useOptions) error) *cobra.Command {
+	c, o := f.use(&cobra.Command{
+		Use:   "exec PIPELINE NAME -- COMMAND [ARGUMENT…]",
+		Short: "Run a command in an instance of an environment",
+		Long: "Run a command in the root of an instance of an environment, with the variables that its service has. A single\n" +
+			"COMMAND is a line for the shell. What it prints is printed, and its exit status is that of penstock;\n" +
+			"so here a status of 1 to 6 can be the command's, too.",
+	}, runF, runEnvExec)
+	c.Flags().BoolVar(&o.everywhere, "everywhere", false, "in each instance, one after another, until one fails")
+	return c
+}
+
+func runEnvExec(ctx context.Context, o *useOptions) error {
+	if len(o.line) == 0 {
+		return &usageError{errors.New("exec needs a command after --, as in: penstock env exec shop alice -- ls -l")}
+	}
+	line := o.line[0]
+	if len(o.line) > 1 {
+		quoted := make([]string, len(o.line))
+		for i, word := range o.line {
+			quoted[i] = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+		}
+		line = strings.Join(quoted, " ")
+	}
+	return o.with(ctx, func(a *app.App) error {
+		status, err := a.Engine.Exec(ctx, o.at, line, o.everywhere, o.Out)
+		if err == nil && status != 0 {
+			return commandStatus(status)
+		}
+		return err
+	})
+}

@@ -1,0 +1,193 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package cli
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+type tryOptions struct {
+	*factory
+	pipeline, stage string
+	ttl             time.Duration
+	keep            bool
+}
+
+func newTry(f *factory, runF func(context.Context, *tryOptions) error) *cobra.Command {
+	o := &tryOptions{factory: f}
+	if runF == nil {
+		runF = runTry
+	}
+	c := &cobra.Command{
+		Use:   "try PIPELINE [STAGE]",
+		Short: "Launch the build that waits for a decision, try it, decide",
+		Long: "Show the build that waits for a decision at a stage, launch an environment with it or show the one that the\n" +
+			"stage has, and ask for the decision: approve, reject, or later. An environment that was launched for it ends\n" +
+			"with the decision. Without STAGE it is the one that waits. Without a terminal the environment stays, and the\n" +
+			"commands for the decision are printed.",
+		Args: args(1, 2),
+		RunE: func(c *cobra.Command, given []string) error {
+			o.pipeline, o.stage = given[0], arg(given, 1)
+			return runF(c.Context(), o)
+		},
+	}
+	c.Flags().DurationVar(&o.ttl, "ttl", 2*time.Hour, "how long the environment lives at most")
+	c.Flags().BoolVar(&o.keep, "keep", false, "keep the environment after the decision")
+	return c
+}
+
+// tried is the JSON shape of what there is to try.
+type tried struct {
+	Pipeline    string `json:"pipeline"`
+	Stage       string `json:"stage"`
+	Build       string `json:"build"`
+	Commit      string `json:"commit"`
+	Author      string `json:"author,omitempty"`
+	Message     string `json:"message,omitempty"`
+	Environment string `json:"environment,omitempty"` // that was launched; empty where the stage has one
+	Endpoint    string `json:"endpoint,omitempty"`
+}
+
+func runTry(ctx context.Context, o *tryOptions) error {
+	return o.with(ctx, func(a *app.App) error {
+		what, err := o.offer(ctx, a)
+		if err != nil {
+			return err
+		}
+		if err := o.launch(ctx, a, &what); err != nil {
+			return err
+		}
+		if o.json {
+			return o.printJSON(what)
+		}
+		fmt.Fprintf(o.Out, "%s\n", what.Endpoint)
+		if o.canAsk("decide", false) != nil {
+			fmt.Fprintf(o.Err, "Try it, and decide:\n  penstock approve %s %s %s\n  penstock reject %s %s %s --reason WHY\n",
+				what.Pipeline, what.Stage, what.Build, what.Pipeline, what.Stage, what.Build)
+			return nil
+		}
+		return o.decide(ctx, a, what)
+	})
+}
+
+// offer finds the stage that waits and the build that it offers.
+func (o *tryOptions) offer(ctx context.Context, a *app.App) (tried, error) {
+	const op = "try a build"
+	states, err := selectPipelines(ctx, a, o.pipeline)
+	if err != nil {
+		return tried{}, err
+	}
+	st := states[o.pipeline]
+	for _, s := range st.StagesInOrder() {
+		move := pipeline.Decide(st, s)
+		if !s.Approval || o.stage != "" && s.Name != o.stage || move.Candidate == "" || st.Outcome(s, move.Candidate) != pipeline.OutcomeWaiting {
+			continue
+		}
+		b := st.Builds[move.Candidate]
+		fmt.Fprintf(o.Err, "Stage %s offers build %s: commit %s by %s, %s.\n", s.Name, b.ID, short(b.Revision.Commit), plain(b.Revision.Author), plain(b.Revision.Message))
+		what := tried{Pipeline: o.pipeline, Stage: s.Name, Build: b.ID, Commit: b.Revision.Commit, Author: b.Revision.Author, Message: b.Revision.Message}
+		if env, ok := st.RunEnvironment(s.Name, pipeline.ForInquiry); ok && env.Serves() && env.Build == b.ID {
+			what.Endpoint = env.Endpoint
+		}
+		return what, nil
+	}
+	where := "no stage of pipeline " + o.pipeline
+	if o.stage != "" {
+		where = "stage " + o.stage
+	}
+	return tried{}, pipeline.Errorf(pipeline.CodeRefused, op, "%s waits for a decision, or there is none", where).
+		WithHint("`penstock status %s` shows what the stages wait for.", o.pipeline)
+}
+
+// launch launches an environment with the build, unless the stage has one.
+func (o *tryOptions) launch(ctx context.Context, a *app.App, what *tried) error {
+	if what.Endpoint != "" {
+		return nil
+	}
+	st, err := a.Engine.State(ctx, o.pipeline)
+	if err != nil {
+		return err
+	}
+	ttl := o.ttl
+	if longest := st.Pipeline.SelfService.MaxTTL; longest > 0 {
+		ttl = min(ttl, longest)
+	}
+	name := "try-" + ownName(a.Engine.Person.Name)
+	done := o.working(a, "Launching environment "+name)
+	env, err := a.Engine.Launch(ctx, engine.LaunchRequest{
+		Pipeline: o.pipeline, Name: name, Build: what.Build, TTL: ttl, Renew: true, Create: true, Configured: configuredHere,
+		Spec: pipeline.EnvironmentSpec{Instances: 1},
+	})
+	done()
+	what.Environment, what.Endpoint = env.Name, env.Endpoint
+	return err
+}
+
+// decide asks for the decision and takes it.
+func (o *tryOptions) decide(ctx context.Context, a *app.App, what tried) error {
+	answers := lines(o.factory)
+	for {
+		fmt.Fprint(o.Err, "Decide: [a]pprove, [r]eject, or [l]ater? ")
+		answer, err := next(ctx, answers)
+		if err != nil {
+			return err
+		}
+		verdict, reason := pipeline.Approved, ""
+		switch {
+		case strings.HasPrefix("approve", answer) && answer != "":
+		case strings.HasPrefix("reject", answer) && answer != "":
+			verdict = pipeline.Rejected
+			fmt.Fprint(o.Err, "Why? ")
+			if reason, err = next(ctx, answers); err != nil {
+				return err
+			}
+		case answer == "" || strings.HasPrefix("later", answer):
+			fmt.Fprintln(o.Err, "Nothing was decided, and the environment stays.")
+			return nil
+		default:
+			continue
+		}
+		d, err := a.Engine.Judge(ctx, what.Pipeline, what.Stage, what.Build, verdict, reason)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(o.Out, "%s is %s at stage %s by %s.\n", d.Build, d.Verdict, d.Stage, d.Actor)
+		if o.keep || what.Environment == "" {
+			return nil
+		}
+		return a.Engine.EndEnvironment(ctx, what.Pipeline, what.Environment)
+	}
+}
+
+// lines gives what is typed, line by line.
+func lines(f *factory) <-chan string {
+	typed := make(chan string)
+	go func() {
+		for scan := bufio.NewScanner(f.In); scan.Scan(); {
+			typed <- strings.TrimSpace(scan.Text())
+		}
+		close(typed)
+	}()
+	return typed
+}
+
+// next waits for a line. The end of what is typed is an empty one.
+func next(ctx context.Context, typed <-chan string) (string, error) {
+	select {
+	case <-ctx.Done():
+		return "", ctx.Err()
+	case line := <-typed:
+		return line, nil
+	}
+}
