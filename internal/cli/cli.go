@@ -11,13 +11,11 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -86,9 +84,6 @@ func exitStatus(err error) int {
 	}
 }
 
-// stackVariable names the stack on AWS that the command works with.
-const stackVariable = "PENSTOCK_STACK"
-
 // usageError is a wrong command line.
 type usageError struct{ err error }
 
@@ -101,78 +96,12 @@ type factory struct {
 	version string
 	dataDir string
 	aws     app.AWS // what flags say of it
+	context string  // that a flag names
 	json    bool
 	now     func() time.Time
 	// terminal tells whether somebody can be asked; nil looks at In.
 	terminal func() bool
 	stop     stopper
-}
-
-// open opens the stack on AWS that a flag or the environment names, else the data
-// directory: the flag's, the environment's, or .penstock in this directory or one
-// above it.
-func (f *factory) open(ctx context.Context) (*app.App, error) { return f.openIn(ctx, ".") }
-
-// openIn is open for another directory than this.
-func (f *factory) openIn(ctx context.Context, here string) (*app.App, error) {
-	dir := f.dataDir
-	if dir == "" {
-		dir = os.Getenv(app.DataDirVariable)
-	}
-	if stack := cmp.Or(f.aws.Stack, os.Getenv(stackVariable)); stack != "" {
-		at := f.aws
-		at.Stack = stack
-		if dir == "" {
-			cache, err := os.UserCacheDir()
-			if err != nil {
-				return nil, pipeline.Errorf(pipeline.CodeFailed, "find cache directory", "%w", err).WithHint("Say with --data-dir where copies of logs and artifacts can be.")
-			}
-			dir = filepath.Join(cache, "penstock", stack)
-		}
-		return app.Open(ctx, app.Options{DataDir: dir, AWS: &at})
-	}
-	if dir == "" {
-		var ok bool
-		if dir, ok = app.FindDataDir(here); !ok {
-			return nil, pipeline.Errorf(pipeline.CodeNotFound, "find data directory", "there is no %s in this directory or one above it", app.DataDirName).
-				WithHint("Run the command where Terraform was applied, or say where with --data-dir or %s.", app.DataDirVariable)
-		}
-	}
-	if _, err := os.Stat(dir); err != nil {
-		return nil, pipeline.Errorf(pipeline.CodeNotFound, "open data directory", "%w", err).
-			WithHint("--data-dir and %s name the directory that the provider's data_dir does.", app.DataDirVariable)
-	}
-	at, err := app.ReadContext(dir)
-	if err != nil {
-		return nil, err
-	}
-	if at != nil {
-		at.Region = cmp.Or(f.aws.Region, at.Region)
-		at.Profile = cmp.Or(f.aws.Profile, at.Profile)
-	}
-	return app.Open(ctx, app.Options{DataDir: dir, AWS: at})
-}
-
-// create is with for a data directory that need not exist.
-func (f *factory) create(ctx context.Context, dir string, call func(*app.App) error) error {
-	at, err := app.ReadContext(dir)
-	if err != nil {
-		return err
-	}
-	a, err := app.Open(ctx, app.Options{DataDir: dir, AWS: at})
-	if err != nil {
-		return err
-	}
-	return errors.Join(call(a), a.Close(context.WithoutCancel(ctx)))
-}
-
-// with opens the data directory for the time of a call.
-func (f *factory) with(ctx context.Context, call func(*app.App) error) error {
-	a, err := f.open(ctx)
-	if err != nil {
-		return err
-	}
-	return errors.Join(call(a), a.Close(context.WithoutCancel(ctx)))
 }
 
 // Main runs the command line and gives the exit status. The first signal cancels the
@@ -218,16 +147,18 @@ func newRoot(f *factory) *cobra.Command {
 	root.PersistentFlags().StringVar(&f.aws.Stack, "stack", "", "a stack on AWS, where no data directory is at hand that leads there (default: $"+stackVariable+")")
 	root.PersistentFlags().StringVar(&f.aws.Region, "region", "", "its region (default: $AWS_REGION, or the profile's)")
 	root.PersistentFlags().StringVar(&f.aws.Profile, "profile", "", "the profile of the shared AWS configuration (default: $AWS_PROFILE)")
+	root.PersistentFlags().StringVar(&f.context, "context", "", "a named place, see `penstock context` (default: $"+contextVariable+")")
 	root.PersistentFlags().BoolVar(&f.json, "json", false, "print JSON")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		newStatus(f, nil), newBuilds(f, nil), newRuns(f, nil), newLogs(f, nil),
 		newJudge(f, pipeline.Approved, nil), newJudge(f, pipeline.Rejected, nil), newPromote(f, nil), newRollback(f, nil),
 		newOverride(f, nil), newHold(f, nil), newRelease(f, nil), newRetry(f, nil),
-		newEnv(f), newTry(f, nil), newWatch(f, nil), newNotify(f, nil), newGraph(f, nil), newImages(f, nil), newGC(f, nil), newLedger(f), newBootstrap(f, nil), newLoad(f), newVersion(f),
+		newEnv(f), newTry(f, nil), newWatch(f, nil), newNotify(f, nil), newGraph(f, nil), newImages(f, nil), newGC(f, nil), newLedger(f), newBootstrap(f, nil), newLoad(f), newContext(f), newVersion(f),
 	)
+	root.InitDefaultCompletionCmd()
 	explain(root.Commands())
+	f.complete(root)
 	return root
 }
 

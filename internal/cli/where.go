@@ -1,0 +1,134 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// The variables that say where the pipelines are, beside app.DataDirVariable.
+const (
+	stackVariable   = "PENSTOCK_STACK"
+	contextVariable = "PENSTOCK_CONTEXT"
+)
+
+// place is where pipelines are: a data directory, or a stack on AWS with a directory for
+// copies of logs and artifacts.
+type place struct {
+	DataDir string `json:"data_dir,omitempty"`
+	Stack   string `json:"stack,omitempty"`
+	Region  string `json:"region,omitempty"`
+	Profile string `json:"profile,omitempty"`
+	From    string `json:"from,omitempty"` // what said so
+}
+
+// where finds where the command has to look: what flags say, else the environment, else
+// a data directory here or above, else the context in use. The first that says anything
+// decides.
+func (f *factory) where(here string) (place, error) {
+	for _, said := range []struct{ dir, stack, context, from string }{
+		{f.dataDir, f.aws.Stack, f.context, "flags"},
+		{os.Getenv(app.DataDirVariable), os.Getenv(stackVariable), os.Getenv(contextVariable), "the environment"},
+	} {
+		switch {
+		case said.context != "" && said.dir+said.stack != "":
+			return place{}, &usageError{fmt.Errorf("%s name the context %q, and also a data directory or a stack: say one of them", said.from, said.context)}
+		case said.context != "":
+			return named(said.context, said.from)
+		case said.dir+said.stack != "":
+			return place{DataDir: said.dir, Stack: said.stack, From: said.from}, nil
+		}
+	}
+	if dir, ok := app.FindDataDir(here); ok {
+		return place{DataDir: dir, From: "a directory here or above"}, nil
+	}
+	contexts, err := readContexts()
+	if err != nil {
+		return place{}, err
+	}
+	if contexts.Current != "" {
+		return named(contexts.Current, "the context in use")
+	}
+	return place{}, pipeline.Errorf(pipeline.CodeNotFound, "find data directory", "there is no %s in this directory or one above it", app.DataDirName).
+		WithHint("Run the command where Terraform was applied, or say where with --data-dir or %s, or with `penstock context`.", app.DataDirVariable)
+}
+
+// named gives what a context says.
+func named(name, from string) (place, error) {
+	contexts, err := readContexts()
+	if err != nil {
+		return place{}, err
+	}
+	p, ok := contexts.Contexts[name]
+	if !ok {
+		return p, pipeline.Errorf(pipeline.CodeNotFound, "find context", "there is no context %q, which %s name", name, from).
+			WithHint("`penstock context` lists them.")
+	}
+	p.From = fmt.Sprintf("context %q", name)
+	return p, nil
+}
+
+// open opens what where finds.
+func (f *factory) open(ctx context.Context) (*app.App, error) { return f.openIn(ctx, ".") }
+
+// openIn is open for another directory than this.
+func (f *factory) openIn(ctx context.Context, here string) (*app.App, error) {
+	at, err := f.where(here)
+	if err != nil {
+		return nil, err
+	}
+	aws := &app.AWS{Stack: at.Stack, Region: cmp.Or(f.aws.Region, at.Region), Profile: cmp.Or(f.aws.Profile, at.Profile)}
+	if at.Stack != "" {
+		if at.DataDir == "" {
+			cache, err := os.UserCacheDir()
+			if err != nil {
+				return nil, pipeline.Errorf(pipeline.CodeFailed, "find cache directory", "%w", err).WithHint("Say with --data-dir where copies of logs and artifacts can be.")
+			}
+			at.DataDir = filepath.Join(cache, "penstock", at.Stack)
+		}
+		return app.Open(ctx, app.Options{DataDir: at.DataDir, AWS: aws})
+	}
+	if _, err := os.Stat(at.DataDir); err != nil {
+		return nil, pipeline.Errorf(pipeline.CodeNotFound, "open data directory", "%w (%s)", err, at.From).
+			WithHint("--data-dir and %s name the directory that the provider's data_dir does.", app.DataDirVariable)
+	}
+	found, err := app.ReadContext(at.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	if found != nil {
+		found.Region, found.Profile = cmp.Or(aws.Region, found.Region), cmp.Or(aws.Profile, found.Profile)
+	}
+	return app.Open(ctx, app.Options{DataDir: at.DataDir, AWS: found})
+}
+
+// create is with for a data directory that need not exist.
+func (f *factory) create(ctx context.Context, dir string, call func(*app.App) error) error {
+	at, err := app.ReadContext(dir)
+	if err != nil {
+		return err
+	}
+	a, err := app.Open(ctx, app.Options{DataDir: dir, AWS: at})
+	if err != nil {
+		return err
+	}
+	return errors.Join(call(a), a.Close(context.WithoutCancel(ctx)))
+}
+
+// with opens what where finds for the time of a call.
+func (f *factory) with(ctx context.Context, call func(*app.App) error) error {
+	a, err := f.open(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(call(a), a.Close(context.WithoutCancel(ctx)))
+}
