@@ -16,6 +16,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/user"
@@ -24,6 +25,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/artifact"
+	"github.com/penstock-io/terraform-provider-penstock/internal/bootstrap"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/ledger"
 	"github.com/penstock-io/terraform-provider-penstock/internal/notice"
@@ -58,6 +60,7 @@ type App struct {
 	worker pipeline.Worker // nil where there is none
 	holder pipeline.Holder
 	person pipeline.Person
+	stack  *bootstrap.Resources // nil on the local platform
 	lock   *dirLock
 	logger hclog.Logger
 	teller *teller
@@ -116,6 +119,27 @@ func openLocal(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.
 // are relative to base, which is the working directory if it is empty.
 func (a *App) NewSource(base string) *source.Source {
 	return source.New(source.Options{Dir: filepath.Join(a.Dir, "cache"), Base: base, Logger: a.logger.Named("source")})
+}
+
+// Where says in words where the pipelines are.
+func (a *App) Where() string {
+	if a.stack == nil {
+		return "data directory " + a.Dir
+	}
+	return fmt.Sprintf("stack %q on AWS", a.stack.Stack)
+}
+
+// Person is who this process works for.
+func (a *App) Person() pipeline.Person { return a.person }
+
+// Outdated says that the stack on AWS is of another version than this program brings,
+// and what to do; empty where it is not.
+func (a *App) Outdated() (text, remedy string) {
+	if a.stack == nil || a.stack.TemplateVersion == bootstrap.TemplateVersion {
+		return "", ""
+	}
+	return fmt.Sprintf("it was made from version %d of the template, and this program brings version %d", a.stack.TemplateVersion, bootstrap.TemplateVersion),
+		fmt.Sprintf("Bring it up to date with `penstock bootstrap --stack %s`, or use the program of its version.", a.stack.Stack)
 }
 
 // Verify checks the hash chain of a pipeline's history (of all with "") and gives

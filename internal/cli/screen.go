@@ -69,6 +69,7 @@ const (
 var colourOf = map[string]colour{
 	"passed": green, "running": blue, "failed": red, "rejected": magenta, "overridden": magenta, "waiting": yellow,
 	"ready": blue, "cancelled": faint, "idle": faint, "baked": green, "degraded": yellow, "launching": blue, "ending": blue,
+	"ok": green, "warning": yellow, "problem": red,
 	"expired": faint, "gone": red, "kept": yellow, "dead": red,
 	"+": green, "x": red, "!": magenta, "?": yellow, "o": magenta, ".": faint,
 }

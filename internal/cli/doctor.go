@@ -1,0 +1,64 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/doctor"
+)
+
+type doctorOptions struct {
+	*factory
+	deep bool
+}
+
+func newDoctor(f *factory, runF func(context.Context, *doctorOptions) error) *cobra.Command {
+	o := &doctorOptions{factory: f}
+	if runF == nil {
+		runF = runDoctor
+	}
+	c := &cobra.Command{
+		Use:   "doctor",
+		Short: "Look for what keeps pipelines from working, and say what to do",
+		Long: "Look for what keeps pipelines from working, and say what to do about it: git, Terraform, the data directory or\n" +
+			"the stack on AWS, the ledger, clocks, leases and runs of processes that are gone, environments, notices, and\n" +
+			"what is left over. It changes nothing. Problems give status 1, warnings do not.",
+		Args: args(0, 0),
+		RunE: func(c *cobra.Command, _ []string) error { return runF(c.Context(), o) },
+	}
+	c.Flags().BoolVar(&o.deep, "deep", false, "check every entry of the ledger, too")
+	return c
+}
+
+func runDoctor(ctx context.Context, o *doctorOptions) error {
+	findings := doctor.Examine(ctx, doctor.Options{Open: o.open, Deep: o.deep, Now: o.now})
+	if o.json {
+		if err := o.printJSON(findings); err != nil {
+			return err
+		}
+	} else {
+		t := o.newTable("STATUS", "CHECK", "")
+		for _, f := range findings {
+			t.row(string(f.Status), f.Check, f.Text)
+			if f.Remedy != "" {
+				t.row(" ", " ", "  "+f.Remedy)
+			}
+		}
+		if err := t.flush(); err != nil {
+			return err
+		}
+	}
+	if !doctor.Healthy(findings) {
+		return &saidError{errors.New("there are problems")}
+	}
+	if !o.json {
+		fmt.Fprintln(o.Err, "There are no problems.")
+	}
+	return nil
+}

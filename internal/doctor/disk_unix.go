@@ -1,0 +1,17 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build unix
+
+package doctor
+
+import "golang.org/x/sys/unix"
+
+// freeBytes gives the room that is left on the file system of a directory.
+func freeBytes(dir string) (int64, bool) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return 0, false
+	}
+	return int64(s.Bavail) * int64(s.Bsize), true
+}

@@ -1,0 +1,330 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package doctor looks for what keeps pipelines from working, and says what to do about
+// it. It changes nothing.
+//
+//	findings := doctor.Examine(ctx, doctor.Options{Open: open})
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// Status says how bad a finding is.
+type Status string
+
+// The statuses.
+const (
+	OK      Status = "ok"
+	Warning Status = "warning" // it works, but look at it
+	Problem Status = "problem" // something will not work
+)
+
+// Finding is what one check found.
+type Finding struct {
+	Check  string `json:"check"`
+	Status Status `json:"status"`
+	Text   string `json:"text"`
+	Remedy string `json:"remedy,omitempty"`
+}
+
+// Options say what to examine.
+type Options struct {
+	// Open opens what the command would; its error is a finding.
+	Open func(context.Context) (*app.App, error)
+	Deep bool // verify the whole ledger
+	Now  func() time.Time
+}
+
+// patient is what is examined.
+type patient struct {
+	Options
+	app      *app.App
+	states   map[string]*pipeline.State
+	findings []Finding
+}
+
+// Examine makes all checks, and gives what they found in the order of the checks.
+func Examine(ctx context.Context, o Options) []Finding {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	p := &patient{Options: o}
+	p.git(ctx)
+	p.terraform(ctx)
+	if !p.open(ctx) {
+		return p.findings
+	}
+	defer func() { _ = p.app.Close(context.WithoutCancel(ctx)) }()
+	p.directory()
+	if !p.ledger(ctx) {
+		return p.findings
+	}
+	p.clock(ctx)
+	p.leases(ctx)
+	p.runs(ctx)
+	p.environments()
+	p.notices()
+	p.leftovers(ctx)
+	return p.findings
+}
+
+func (p *patient) found(check string, status Status, remedy, format string, args ...any) {
+	p.findings = append(p.findings, Finding{Check: check, Status: status, Text: fmt.Sprintf(format, args...), Remedy: remedy})
+}
+
+// failed is a problem with its own remedy.
+func (p *patient) failed(check string, err error) {
+	p.found(check, Problem, pipeline.HintOf(err), "%v", err)
+}
+
+// oldestGit is what reading repositories takes.
+const oldestGitMajor, oldestGitMinor = 2, 20
+
+// oldestTerraform is what the provider takes, and writeOnly what secrets take.
+const oldestTerraformMinor, writeOnlyMinor = 8, 11
+
+var version = regexp.MustCompile(`(\d+)\.(\d+)(?:\.\d+)?`)
+
+func (p *patient) git(ctx context.Context) {
+	major, minor, text, err := versionOf(ctx, "git", "--version")
+	switch {
+	case err != nil:
+		p.found("git", Problem, "Install git 2.20 or later.", "git: %v", err)
+	case major < oldestGitMajor || major == oldestGitMajor && minor < oldestGitMinor:
+		p.found("git", Problem, "Install git 2.20 or later.", "git is version %s", text)
+	default:
+		p.found("git", OK, "", "git %s", text)
+	}
+}
+
+func (p *patient) terraform(ctx context.Context) {
+	const remedy = "Install Terraform or OpenTofu 1.8 or later."
+	for _, name := range []string{"terraform", "tofu"} {
+		major, minor, text, err := versionOf(ctx, name, "version")
+		switch {
+		case errors.Is(err, exec.ErrNotFound):
+			continue
+		case err != nil:
+			p.found("terraform", Problem, remedy, "%s: %v", name, err)
+		case major == 1 && minor < oldestTerraformMinor || major < 1:
+			p.found("terraform", Problem, remedy, "%s is version %s", name, text)
+		case major == 1 && minor < writeOnlyMinor:
+			p.found("terraform", Warning, "For secrets that are in no state (env_wo) install 1.11 or later.", "%s is version %s", name, text)
+		default:
+			p.found("terraform", OK, "", "%s %s", name, text)
+		}
+		return
+	}
+	p.found("terraform", Problem, remedy, "there is neither terraform nor tofu on PATH")
+}
+
+// versionOf gives the version that a program says it has.
+func versionOf(ctx context.Context, name string, args ...string) (major, minor int, text string, err error) {
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return 0, 0, "", exec.ErrNotFound
+	}
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, path, args...).CombinedOutput()
+	found := version.FindStringSubmatch(string(out))
+	if err != nil || found == nil {
+		return 0, 0, "", fmt.Errorf("it does not say its version: %s", pipeline.FirstLine(string(out)))
+	}
+	major, _ = strconv.Atoi(found[1])
+	minor, _ = strconv.Atoi(found[2])
+	return major, minor, found[0], nil
+}
+
+func (p *patient) open(ctx context.Context) bool {
+	a, err := p.Open(ctx)
+	switch {
+	case pipeline.IsNotFound(err):
+		p.found("place", Warning, pipeline.HintOf(err), "%v", err)
+	case err != nil:
+		p.failed("place", err)
+	default:
+		p.app = a
+		p.found("place", OK, "", "%s, as %s", a.Where(), a.Person().Name)
+		if text, remedy := a.Outdated(); text != "" {
+			p.found("stack", Warning, remedy, "%s", text)
+		}
+	}
+	return err == nil
+}
+
+// leastFree is the room on a disk below which a bake or a build is likely to fail.
+const leastFree = 1 << 30
+
+func (p *patient) directory() {
+	dir := p.app.Dir
+	probe, err := os.CreateTemp(dir, ".doctor-")
+	if err != nil {
+		p.found("directory", Problem, "Give yourself the right to write there, or choose another data directory.", "%v", err)
+		return
+	}
+	_ = probe.Close()
+	_ = os.Remove(probe.Name())
+	if info, err := os.Stat(dir); err == nil && info.Mode().Perm()&0o022 != 0 {
+		p.found("directory", Warning, fmt.Sprintf("Run `chmod go-w %s`.", dir), "others may write in %s", dir)
+	}
+	if free, ok := freeBytes(dir); ok && free < leastFree {
+		p.found("directory", Warning, "Free some room, for example with `penstock gc`.", "%d MiB are free on the disk of %s", free>>20, dir)
+		return
+	}
+	p.found("directory", OK, "", "%s", filepath.Clean(dir))
+}
+
+func (p *patient) ledger(ctx context.Context) bool {
+	states, err := p.app.Engine.Pipelines(ctx)
+	if err != nil {
+		p.failed("ledger", err)
+		return false
+	}
+	p.states = states
+	if p.Deep {
+		n, err := p.app.Verify(ctx, "")
+		if err != nil {
+			p.failed("ledger", err)
+			return false
+		}
+		p.found("ledger", OK, "", "%d pipelines; %d events, the chain is whole", len(states), n)
+		return true
+	}
+	p.found("ledger", OK, "", "%d pipelines", len(states))
+	return true
+}
+
+// skew is how far clocks may be apart before it matters to leases and times to live.
+const skew = time.Minute
+
+func (p *patient) clock(ctx context.Context) {
+	for name := range p.states {
+		head, err := p.app.Ledger().Head(ctx, name)
+		if err != nil {
+			p.failed("clock", err)
+			return
+		}
+		last, err := p.app.Ledger().Events(ctx, name, head-1, 1)
+		if err == nil && len(last) > 0 && last[0].Time.Sub(p.Now()) > skew {
+			p.found("clock", Problem, "Set the clock of this machine, or of the one that wrote it, by NTP.",
+				"the last event of pipeline %q is %s ahead of this machine's clock", name, last[0].Time.Sub(p.Now()).Round(time.Second))
+			return
+		}
+	}
+	p.found("clock", OK, "", "no event is in the future")
+}
+
+// longHeld is how long most runs take at most.
+const longHeld = 6 * time.Hour
+
+func (p *patient) leases(ctx context.Context) {
+	leases, err := p.app.Ledger().Leases(ctx)
+	if err != nil {
+		p.failed("leases", err)
+		return
+	}
+	count := 0
+	for _, l := range leases {
+		h := l.Holder
+		switch held := p.Now().Sub(h.Since); {
+		case p.Now().After(l.Expires):
+			p.found("leases", Warning, "The next apply takes over and cleans up.", "%s on %s, which held %s for the %s, is gone", h.Actor, h.Host, l.Key, h.Purpose)
+		case held > longHeld && !strings.HasSuffix(l.Key, "/watch"):
+			p.found("leases", Warning, fmt.Sprintf("See whether process %d on %s is still at work.", h.PID, h.Host), "%s on %s holds %s for %s (%s)", h.Actor, h.Host, l.Key, held.Round(time.Minute), h.Purpose)
+		default:
+			count++
+		}
+	}
+	p.found("leases", OK, "", "%d are held by who is at work", count)
+}
+
+func (p *patient) runs(ctx context.Context) {
+	for name, st := range p.states {
+		for _, s := range st.StagesInOrder() {
+			at, err := p.app.Engine.Progress(ctx, st, s.Name)
+			switch {
+			case err != nil:
+				p.failed("runs", err)
+			case at != nil && at.Dead:
+				p.found("runs", Warning, "The next apply clears it away and runs the stage again.", "the process of run %s of stage %q of pipeline %q is gone", at.Run.ID, s.Name, name)
+			}
+			if move := pipeline.Decide(st, s); move.Err != nil {
+				p.found("pins", Problem, pipeline.HintOf(move.Err), "%v", move.Err)
+			}
+		}
+	}
+}
+
+func (p *patient) environments() {
+	count := 0
+	for name, st := range p.states {
+		for _, env := range st.Environments {
+			what := fmt.Sprintf("%s of pipeline %q", env.Describe(), name)
+			switch env.Status {
+			case pipeline.EnvGone:
+				p.found("environments", Problem, "The next apply brings that of a stage up again; launch one of your own again.", "%s is gone", what)
+			case pipeline.EnvDegraded:
+				p.found("environments", Warning, "See its log with `penstock env logs`.", "%s is degraded: %s", what, pipeline.FirstLine(env.Reason))
+			case pipeline.EnvKept:
+				p.found("environments", Warning, "End it with `penstock gc --kept` when you have looked at it.", "%s is kept after a failure", what)
+			default:
+				count++
+			}
+		}
+	}
+	p.found("environments", OK, "", "%d are as they should be", count)
+}
+
+func (p *patient) notices() {
+	for name, st := range p.states {
+		for _, t := range st.Pipeline.Notify {
+			if d := st.Deliveries[t.Key()]; d.Error != "" {
+				p.found("notices", Warning, fmt.Sprintf("See `penstock notify %s`; `penstock notify %s --test` tries it.", name, name), "%s of pipeline %q: %s", t.Describe(), name, d.Error)
+			}
+		}
+	}
+}
+
+func (p *patient) leftovers(ctx context.Context) {
+	g, err := p.app.Engine.Collect(ctx, engine.CollectRequest{DryRun: true})
+	if err != nil {
+		p.failed("leftovers", err)
+		return
+	}
+	var parts []string
+	for _, part := range []struct {
+		noun string
+		ids  []string
+	}{{"environments", g.Environments}, {"images", g.Images}, {"artifacts", g.Artifacts}, {"work directories", g.WorkDirs}, {"builds", g.Builds}} {
+		if len(part.ids) > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", len(part.ids), part.noun))
+		}
+	}
+	if len(parts) > 0 {
+		p.found("leftovers", Warning, "Look with `penstock gc --dry-run`, and remove them with `penstock gc`.", "nothing needs %s", strings.Join(parts, ", "))
+		return
+	}
+	p.found("leftovers", OK, "", "there is nothing to remove")
+}
+
+// Healthy reports whether no finding is a problem.
+func Healthy(findings []Finding) bool {
+	return !slices.ContainsFunc(findings, func(f Finding) bool { return f.Status == Problem })
+}
