@@ -151,7 +151,7 @@ func newRoot(f *factory) *cobra.Command {
 	root.PersistentFlags().BoolVar(&f.json, "json", false, "print JSON")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.AddCommand(
-		newStatus(f, nil), newBuilds(f, nil), newRuns(f, nil), newLogs(f, nil),
+		newInit(f, nil), newStatus(f, nil), newBuilds(f, nil), newRuns(f, nil), newLogs(f, nil),
 		newJudge(f, pipeline.Approved, nil), newJudge(f, pipeline.Rejected, nil), newPromote(f, nil), newRollback(f, nil),
 		newOverride(f, nil), newHold(f, nil), newRelease(f, nil), newRetry(f, nil),
 		newEnv(f), newTry(f, nil), newWatch(f, nil), newNotify(f, nil), newGraph(f, nil), newImages(f, nil), newGC(f, nil), newLedger(f), newBootstrap(f, nil), newLoad(f), newDoctor(f, nil), newContext(f), newVersion(f),

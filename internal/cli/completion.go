@@ -47,8 +47,9 @@ var flags = map[string]kind{"stage": stages, "build": builds, "context": context
 
 // words are the values of flags that have a few.
 var words = map[string][]string{
-	"format": {"svg", "mermaid", "dot"},
-	"status": {"running", "passed", "failed", "cancelled"},
+	"format":   {"svg", "mermaid", "dot"},
+	"platform": {"local", "aws"},
+	"status":   {"running", "passed", "failed", "cancelled"},
 }
 
 // completeIn is how long a completion may take. Who presses a key does not wait longer.

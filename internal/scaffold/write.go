@@ -1,0 +1,178 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package scaffold
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Platform is where the pipeline is to run.
+type Platform string
+
+// The platforms.
+const (
+	Local Platform = "local"
+	AWS   Platform = "aws"
+)
+
+// Write gives a configuration for the project, as `terraform fmt` writes it, and what
+// there is to do by hand.
+func Write(p Project, on Platform) (text string, notes []string) {
+	w := &writer{}
+	w.head(p, on)
+	w.source(p)
+	w.pipeline(p)
+	if on == AWS {
+		w.image(p)
+	}
+	w.stages(p, on)
+	switch {
+	case p.Language == "":
+		notes = append(notes, "No build file was recognised: fill in the steps of the commit stage.")
+	case p.Start == "":
+		notes = append(notes, "How the service starts could not be told: fill in service.start, and uncomment the stages.")
+	case !p.OwnPort:
+		notes = append(notes, "The service has to listen on $PORT, and on $HOST where that is set; nothing in the repository mentions it.")
+	}
+	if on == AWS {
+		notes = append(notes, "Make what is needed in AWS with `penstock bootstrap --region eu-west-1`, and set the region.")
+	}
+	return w.String(), notes
+}
+
+type writer struct{ strings.Builder }
+
+func (w *writer) line(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
+
+// quote writes a string as HCL does.
+func quote(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "${", "$${", "%{", "%%{", "\n", `\n`).Replace(s) + `"`
+}
+
+func list(items []string) string {
+	quoted := make([]string, len(items))
+	for i, item := range items {
+		quoted[i] = quote(item)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
+}
+
+func (w *writer) head(p Project, on Platform) {
+	what := p.Language
+	if what == "" {
+		what = "a service"
+	}
+	w.line("# A deployment pipeline for %s (%s).", p.Name, what)
+	w.line("#\n#   terraform init\n#   terraform apply       # build, test, and wait for a decision\n#   penstock status\n#   penstock try %s       # try it, decide\n#   penstock watch        # apply by itself from now on\n", p.Name)
+	w.line("terraform {\n  required_providers {\n    penstock = { source = \"penstock-io/penstock\" }\n  }\n}\n")
+	if on == AWS {
+		w.line("provider \"penstock\" {\n  aws = { region = \"eu-west-1\", stack = \"penstock\" }\n}\n")
+		return
+	}
+	w.line("# Everything runs on this machine, and is kept in .penstock/ here.\nprovider \"penstock\" {}\n")
+}
+
+func (w *writer) source(p Project) {
+	w.line("# What a commit touches decides what it moves. Whatever matches no list is application.")
+	w.line("data \"penstock_source\" %s {", quote(p.Name))
+	rows := [][2]string{{"repository", `".."`}}
+	for _, part := range []struct {
+		name     string
+		patterns []string
+	}{{"infrastructure", p.Infrastructure}, {"configuration", p.Configuration}, {"data", p.Data}, {"ignore", p.Ignore}} {
+		if len(part.patterns) > 0 {
+			rows = append(rows, [2]string{part.name, list(part.patterns)})
+		}
+	}
+	w.rows("  ", rows)
+	w.line("}\n")
+}
+
+// rows writes arguments with their equals signs below one another.
+func (w *writer) rows(indent string, rows [][2]string) {
+	widest := 0
+	for _, r := range rows {
+		widest = max(widest, len(r[0]))
+	}
+	for _, r := range rows {
+		w.line("%s%-*s = %s", indent, widest, r[0], r[1])
+	}
+}
+
+func (w *writer) pipeline(p Project) {
+	w.line("resource \"penstock_pipeline\" %s {\n  name = %s", quote(p.Name), quote(p.Name))
+	if p.Start == "" {
+		w.line("\n  # How the service is installed and started. It has to listen on $PORT.\n  # service = {\n  #   install = %s\n  #   start   = \"exec ./service\"\n  # }", quote(unpack))
+	} else {
+		w.line("\n  # How the service is installed and started. It has to listen on $PORT.\n  service = {")
+		w.rows("    ", [][2]string{{"install", quote(p.Install)}, {"start", quote(p.Start)}, {"health_check", fmt.Sprintf("{ path = %s }", quote(p.Health))}})
+		w.line("  }\n\n  # Production's size.\n  scale = { instances = 2 }")
+	}
+	w.line("\n  # Who may approve, deploy, launch and override; left out it is everybody.\n  # authorize = { approve = [\"alice\"], deploy = [\"alice\", \"bob\"] }")
+	w.line("\n  # Who is told what happens.\n  # notify = [{ on = [\"failed\", \"waiting\", \"deployed\"], slack_url = \"$SLACK_URL\" }]\n}\n")
+}
+
+func (w *writer) image(p Project) {
+	w.line("# The image that instances start from. A commit that touches infrastructure or configuration bakes it anew.")
+	w.line("resource \"penstock_baked_image\" \"base\" {")
+	w.rows("  ", [][2]string{
+		{"pipeline", fmt.Sprintf("penstock_pipeline.%s.name", p.Name)}, {"name", quote(p.Name + "-base")},
+		{"from", `{ ssm_parameter = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64" }`},
+		{"source", fmt.Sprintf("data.penstock_source.%s.image_revision", p.Name)},
+		{"steps", `[{ name = "packages", command = "dnf -y update" }]`},
+	})
+	w.line("}\n")
+}
+
+func (w *writer) stages(p Project, on Platform) {
+	pipeline := fmt.Sprintf("penstock_pipeline.%s.name", p.Name)
+	w.line("# Builds, tests and stores every commit that touches application, configuration or data.")
+	w.line("resource \"penstock_stage\" \"commit\" {")
+	rows := [][2]string{{"pipeline", pipeline}, {"type", `"commit"`}, {"source", fmt.Sprintf("data.penstock_source.%s.revision", p.Name)}}
+	if on == AWS {
+		rows = append(rows, [2]string{"base_image", "penstock_baked_image.base.image_id"})
+	}
+	w.rows("  ", rows)
+	w.line("  steps = [")
+	for _, s := range p.Build {
+		w.line("    { name = %s, command = %s },", quote(s.Name), quote(s.Command))
+	}
+	w.line("  ]")
+	if p.Start != "" {
+		w.line("  artifact = %s", quote(p.Artifact))
+	}
+	w.line("}\n")
+	begin := w.Len()
+	w.stage(p, "acceptance", "acceptance", "Launches an environment with the build, and tests it.", "commit")
+	w.line("  steps = [\n    { name = \"answers\", http = { path = %s } },\n    # { name = \"journeys\", command = \"make acceptance\" }, # at $PENSTOCK_ENDPOINT\n  ]\n}\n", quote(p.Health))
+	w.stage(p, "exploratory", "exploratory", "A person tries the build and decides: `penstock try "+p.Name+"`.", "acceptance")
+	w.line("}\n")
+	w.stage(p, "capacity", "capacity", "Expected and peak load, beside exploratory.", "acceptance")
+	w.line("  steps = [\n    { name = \"expected\", load = { rate = 20, duration = \"10s\", path = %s, p99 = \"500ms\", error_rate = 0.001 } },\n    { name = \"peak\", load = { rate = 60, duration = \"10s\", path = %s, p99 = \"1s\", error_rate = 0.01 } },\n  ]\n}\n", quote(p.Health), quote(p.Health))
+	w.stage(p, "pre_production", "pre-production", "Production's size, when both have passed the same build.", "exploratory", "capacity")
+	w.line("}\n")
+	w.stage(p, "production", "production", "A person deploys: `penstock promote "+p.Name+" production`, or build = \"b-…\" here.", "pre_production")
+	w.line("}\n\noutput \"production\" {\n  value = penstock_stage.production.endpoint\n}")
+	if p.Start != "" {
+		return
+	}
+	// Without a service to start there is nothing that they could do.
+	rest := w.String()
+	w.Reset()
+	w.WriteString(rest[:begin])
+	for line := range strings.Lines(rest[begin:]) {
+		w.WriteString(strings.TrimRight("# "+line, " \n") + "\n")
+	}
+}
+
+// stage opens a stage that comes after others.
+func (w *writer) stage(p Project, name, kind, why string, after ...string) {
+	passed := make([]string, len(after))
+	for i, up := range after {
+		passed[i] = fmt.Sprintf("penstock_stage.%s.passed", up)
+	}
+	w.line("# %s\nresource \"penstock_stage\" %s {", why, quote(name))
+	w.rows("  ", [][2]string{{"pipeline", fmt.Sprintf("penstock_pipeline.%s.name", p.Name)}, {"type", quote(kind)}, {"after", "[" + strings.Join(passed, ", ") + "]"}})
+}
