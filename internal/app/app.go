@@ -129,6 +129,9 @@ func (a *App) Where() string {
 	return fmt.Sprintf("stack %q on AWS", a.stack.Stack)
 }
 
+// OnAWS reports whether the pipelines are on AWS.
+func (a *App) OnAWS() bool { return a.stack != nil }
+
 // Person is who this process works for.
 func (a *App) Person() pipeline.Person { return a.person }
 

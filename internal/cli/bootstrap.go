@@ -56,6 +56,7 @@ func newBootstrap(f *factory, runF func(context.Context, *bootstrapOptions) erro
 		},
 	}
 	o.flags(c)
+	c.AddCommand(newBootstrapLocal(f, nil))
 	return c
 }
 

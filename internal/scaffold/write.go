@@ -65,7 +65,7 @@ func (w *writer) head(p Project, on Platform) {
 		what = "a service"
 	}
 	w.line("# A deployment pipeline for %s (%s).", p.Name, what)
-	w.line("#\n#   terraform init\n#   terraform apply       # build, test, and wait for a decision\n#   penstock status\n#   penstock try %s       # try it, decide\n#   penstock watch        # apply by itself from now on\n", p.Name)
+	w.line("#\n#   terraform init\n#   terraform apply       # build, test, and wait for a decision\n#   penstock status\n#   penstock try %s\n#   penstock watch        # apply by itself from now on\n", p.Name)
 	w.line("terraform {\n  required_providers {\n    penstock = { source = \"penstock-io/penstock\" }\n  }\n}\n")
 	if on == AWS {
 		w.line("provider \"penstock\" {\n  aws = { region = \"eu-west-1\", stack = \"penstock\" }\n}\n")

@@ -1,0 +1,189 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/develop"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// localDataDir is where a service runs whose pipeline is not on the local platform.
+const localDataDir = ".penstock-dev"
+
+type localOptions struct {
+	*factory
+	pipeline, dir                  string
+	build, artifact, start, health string
+	tests, once, keep, verbose     bool
+	ttl                            time.Duration
+}
+
+func newBootstrapLocal(f *factory, runF func(context.Context, *localOptions) error) *cobra.Command {
+	o := &localOptions{factory: f}
+	if runF == nil {
+		runF = runBootstrapLocal
+	}
+	c := &cobra.Command{
+		Use:   "local [PIPELINE] [DIR]",
+		Short: "Run the service from the working tree, and swap it in anew on every change",
+		Long: "Run the service of a pipeline from the working tree in DIR, this directory if left out, with what is not\n" +
+			"committed: built by the steps of its commit stage and run on this machine. On every change it is built anew and\n" +
+			"swapped in without a failed request; what fails leaves what ran before. An interrupt ends it.\n\n" +
+			"It takes the service and the steps from the pipeline, which may be on AWS, too: then it runs here all the same,\n" +
+			"with its data in " + localDataDir + ". Without a pipeline say how it is built and started with --build,\n" +
+			"--artifact and --start, or write one with `penstock init`.",
+		Args: args(0, 2),
+		RunE: func(c *cobra.Command, given []string) error {
+			o.pipeline, o.dir = arg(given, 0), arg(given, 1)
+			if o.dir == "" {
+				o.dir = "."
+			}
+			if o.start == "" && o.build+o.artifact+o.health != "" {
+				return &usageError{errors.New("--build, --artifact and --health go with --start")}
+			}
+			return runF(c.Context(), o)
+		},
+	}
+	c.Flags().StringVar(&o.build, "build", "", "how it is built, where there is no pipeline")
+	c.Flags().StringVar(&o.artifact, "artifact", "", "the file that is made, a gzipped tar, which is unpacked where the service starts")
+	c.Flags().StringVar(&o.start, "start", "", "how it is started, where there is no pipeline; it has to listen on $PORT")
+	c.Flags().StringVar(&o.health, "health", "", "a path at which it says that it is well")
+	c.Flags().BoolVar(&o.tests, "tests", false, "run all steps of the commit stage, and not only those up to the artifact")
+	c.Flags().BoolVar(&o.once, "once", false, "build and launch once, and leave it running")
+	c.Flags().BoolVar(&o.keep, "keep", false, "leave it running after an interrupt")
+	c.Flags().BoolVar(&o.verbose, "verbose", false, "print what the steps print")
+	c.Flags().DurationVar(&o.ttl, "ttl", 12*time.Hour, "how long it lives at most after the last change")
+	return c
+}
+
+// recipe is what a service is made from.
+type recipe struct {
+	pipeline pipeline.Pipeline
+	commit   pipeline.Stage
+}
+
+func runBootstrapLocal(ctx context.Context, o *localOptions) error {
+	if o.start != "" {
+		return o.run(ctx, o.fromFlags(), "")
+	}
+	a, err := o.openIn(ctx, o.dir)
+	if pipeline.IsNotFound(err) {
+		return pipeline.Errorf(pipeline.CodeNotFound, "run service", "there is no pipeline here to take the service from").
+			WithHint("Write one with `penstock init` and apply it, or say --build, --artifact and --start.")
+	}
+	if err != nil {
+		return err
+	}
+	found, err := o.fromPipeline(ctx, a)
+	local := a.Dir
+	if a.OnAWS() {
+		local = ""
+	}
+	if err := errors.Join(err, a.Close(ctx)); err != nil {
+		return err
+	}
+	return o.run(ctx, found, local)
+}
+
+// fromFlags makes the recipe that the flags say.
+func (o *localOptions) fromFlags() recipe {
+	r := recipe{pipeline: pipeline.Pipeline{Name: o.pipeline, Service: pipeline.Service{Start: o.start}}, commit: pipeline.Stage{Artifact: o.artifact}}
+	if r.pipeline.Name == "" {
+		r.pipeline.Name = "local"
+	}
+	if o.build != "" {
+		r.commit.Steps = []pipeline.Step{{Name: "build", Command: o.build}}
+	}
+	if o.artifact != "" {
+		r.pipeline.Service.Install = `tar -xzf "$PENSTOCK_ARTIFACT"`
+	}
+	if o.health != "" {
+		r.pipeline.Service.HealthCheck = &pipeline.HealthCheck{Path: o.health}
+	}
+	return r
+}
+
+// fromPipeline reads the recipe from the ledger: from the named pipeline, or the only one.
+func (o *localOptions) fromPipeline(ctx context.Context, a *app.App) (recipe, error) {
+	const op = "run service"
+	states, err := selectPipelines(ctx, a, o.pipeline)
+	if err != nil {
+		return recipe{}, err
+	}
+	if len(states) != 1 {
+		return recipe{}, pipeline.Errorf(pipeline.CodeInvalid, op, "there are %d pipelines", len(states)).WithHint("Name one; `penstock status` lists them.")
+	}
+	for _, st := range states {
+		for _, s := range st.StagesInOrder() {
+			if s.Type == pipeline.TypeCommit {
+				return recipe{st.Pipeline, s}, nil
+			}
+		}
+		return recipe{}, pipeline.Errorf(pipeline.CodeInvalid, op, "pipeline %q has no commit stage, whose steps build the service", st.Pipeline.Name).
+			WithHint("Say --build, --artifact and --start.")
+	}
+	return recipe{}, nil
+}
+
+// run runs the recipe in a data directory; with "" in one of its own.
+func (o *localOptions) run(ctx context.Context, r recipe, dataDir string) error {
+	own := dataDir == ""
+	if own {
+		dataDir = filepath.Join(o.dir, localDataDir)
+		r.commit.BaseImage = "" // it is not here
+		r.pipeline.Owner, r.pipeline.Authorization, r.pipeline.Notify = develop.Configured, nil, nil
+	}
+	a, err := app.Open(ctx, app.Options{DataDir: dataDir})
+	if err != nil {
+		return err
+	}
+	err = func() error {
+		if own {
+			if _, err := a.Engine.CreatePipeline(ctx, r.pipeline); err != nil {
+				return err
+			}
+		}
+		log := io.Discard
+		if o.verbose {
+			log = o.Err
+		}
+		err := develop.Run(ctx, o.finishing(), develop.Options{
+			Engine: a.Engine, Pipeline: r.pipeline.Name, Name: "local", Dir: o.dir, Work: filepath.Join(a.Dir, "develop"),
+			Steps: r.commit.Steps, Artifact: r.commit.Artifact, Image: r.commit.BaseImage, TTL: o.ttl,
+			Tests: o.tests, Once: o.once, Keep: o.keep, Say: o.say, Log: log,
+		})
+		if own && !o.once && !o.keep {
+			return errors.Join(err, a.Engine.RemovePipeline(context.WithoutCancel(ctx), r.pipeline.Name, true))
+		}
+		return err
+	}()
+	if err == nil && o.once {
+		err = o.shown(ctx, a, r.pipeline.Name)
+	}
+	return errors.Join(err, a.Close(context.WithoutCancel(ctx)))
+}
+
+// shown prints where the environment answers.
+func (o *localOptions) shown(ctx context.Context, a *app.App, pipelineName string) error {
+	st, err := a.Engine.State(ctx, pipelineName)
+	env, _ := st.PersonEnvironment("local")
+	return o.tell(err, describeEnvironment(env), "%s", env.Endpoint)
+}
+
+// say prints a line for each thing that happens.
+func (o *localOptions) say(format string, args ...any) {
+	if !o.json {
+		fmt.Fprintf(o.Err, "%s %s\n", o.now().Format(time.TimeOnly), plain(fmt.Sprintf(format, args...)))
+	}
+}

@@ -1,0 +1,147 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package develop
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// tree is a working tree and the copy of it that is built. The copy keeps what builds
+// leave in it, so that the next one is quick.
+type tree struct {
+	dir, copy string
+	had       map[string]string // what the copy has of the tree: stamps, by path
+}
+
+// files gives the stamps of the files in the tree: of those that git knows, and of others
+// that it does not ignore.
+func (t *tree) files(ctx context.Context) (map[string]string, error) {
+	cmd := exec.CommandContext(ctx, "git", "-C", t.dir, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, pipeline.Errorf(pipeline.CodeInvalid, "read working tree", "%s: %s", t.dir, pipeline.FirstLine(said.String())).
+			WithHint("Name a directory of a git repository.")
+	}
+	files := map[string]string{}
+	for name := range strings.SplitSeq(string(out), "\x00") {
+		if name == "" {
+			continue
+		}
+		info, err := os.Lstat(filepath.Join(t.dir, filepath.FromSlash(name)))
+		if err != nil || info.IsDir() {
+			continue // deleted and not committed, or a submodule
+		}
+		files[name] = fmt.Sprint(info.Mode(), info.Size(), info.ModTime().UnixNano())
+	}
+	return files, nil
+}
+
+// state gives a text that is another one whenever the tree is.
+func (t *tree) state(ctx context.Context) (string, error) {
+	files, err := t.files(ctx)
+	if err != nil {
+		return "", err
+	}
+	lines := make([]string, 0, len(files))
+	for name, stamp := range files {
+		lines = append(lines, name+"\x00"+stamp)
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n"), nil
+}
+
+// sync makes the copy what the tree is now, and says in words what has changed.
+func (t *tree) sync(ctx context.Context) (string, error) {
+	files, err := t.files(ctx)
+	if err != nil {
+		return "", err
+	}
+	if t.had == nil { // what an earlier process left may be anything
+		if err := os.RemoveAll(t.copy); err != nil {
+			return "", pipeline.Errorf(pipeline.CodeFailed, "copy working tree", "%w", err)
+		}
+		t.had = map[string]string{}
+	}
+	if err := os.MkdirAll(t.copy, 0o700); err != nil {
+		return "", pipeline.Errorf(pipeline.CodeFailed, "copy working tree", "%w", err)
+	}
+	var changed []string
+	for name := range t.had {
+		if _, there := files[name]; !there {
+			changed = append(changed, name)
+			if err := os.Remove(filepath.Join(t.copy, filepath.FromSlash(name))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return "", pipeline.Errorf(pipeline.CodeFailed, "copy working tree", "%w", err)
+			}
+			delete(t.had, name)
+		}
+	}
+	for name, stamp := range files {
+		if t.had[name] == stamp {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return "", err
+		}
+		changed = append(changed, name)
+		if err := t.take(name); err != nil {
+			return "", pipeline.Errorf(pipeline.CodeFailed, "copy working tree", "%s: %w", name, err)
+		}
+		t.had[name] = stamp
+	}
+	slices.Sort(changed)
+	if len(changed) > 3 {
+		return fmt.Sprintf("%d files", len(changed)), nil
+	}
+	return strings.Join(changed, ", "), nil
+}
+
+// take copies one file, or a link as it is. Times stay, so that tools see what is new.
+func (t *tree) take(name string) error {
+	from, to := filepath.Join(t.dir, filepath.FromSlash(name)), filepath.Join(t.copy, filepath.FromSlash(name))
+	info, err := os.Lstat(from)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(to); err != nil {
+		return err
+	}
+	if info.Mode()&fs.ModeSymlink != 0 {
+		target, err := os.Readlink(from)
+		if err != nil {
+			return err
+		}
+		return os.Symlink(target, to)
+	}
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, info.Mode().Perm()|0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	if err := errors.Join(err, out.Close()); err != nil {
+		return err
+	}
+	return os.Chtimes(to, info.ModTime(), info.ModTime())
+}
