@@ -178,13 +178,37 @@ func (a *account) transact(r *request) answer {
 	return a.server.forward(r)
 }
 
-// forward sends a request to moto.
+// looks begin the names of requests that change nothing.
+var looks = regexp.MustCompile(`^(Describe|Get|List|Filter|Query)`)
+
+// forward sends a request to moto. Among many at once moto stumbles over itself now and
+// then, so that what only looks is asked again.
 func (s *server) forward(r *request) answer {
+	for try := 1; ; try++ {
+		got, stumbled := s.ask(r)
+		if !stumbled {
+			return got
+		}
+		if try == 4 || !looks.MatchString(r.action) {
+			if r.account != nil {
+				r.account.cloud.logf("moto can't do %s %s: %s\n%s", r.service, r.action, r.body, s.cause())
+			}
+			return r.fail(http.StatusBadRequest, "UnsupportedOperation", "the simulator can't do "+r.action)
+		}
+		select {
+		case <-r.Context().Done():
+		case <-time.After(time.Duration(try) * 50 * time.Millisecond):
+		}
+	}
+}
+
+// ask sends a request to moto once, and reports whether it failed at it.
+func (s *server) ask(r *request) (got answer, stumbled bool) {
 	u := *r.URL
 	u.Scheme, u.Host = s.moto.Scheme, s.moto.Host
 	req, err := http.NewRequestWithContext(r.Context(), r.Method, u.String(), bytes.NewReader(r.body))
 	if err != nil {
-		return r.fail(http.StatusBadRequest, "ProxyError", err.Error())
+		return r.fail(http.StatusBadRequest, "ProxyError", err.Error()), false
 	}
 	req.Header, req.Host = r.Header.Clone(), r.Host
 	req.Header.Del("Accept-Encoding")
@@ -193,25 +217,22 @@ func (s *server) forward(r *request) answer {
 	}
 	resp, err := http.DefaultTransport.RoundTrip(req)
 	if err != nil {
-		return r.fail(http.StatusServiceUnavailable, "ServiceUnavailable", err.Error())
+		return r.fail(http.StatusServiceUnavailable, "ServiceUnavailable", err.Error()), false
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return r.fail(http.StatusServiceUnavailable, "ServiceUnavailable", err.Error())
+		return r.fail(http.StatusServiceUnavailable, "ServiceUnavailable", err.Error()), false
 	}
 	if resp.StatusCode == http.StatusInternalServerError && r.service != "s3" {
-		if r.account != nil {
-			r.account.cloud.logf("moto can't do %s %s: %s\n%s", r.service, r.action, r.body, s.cause())
-		}
-		return r.fail(http.StatusBadRequest, "UnsupportedOperation", "the simulator can't do "+r.action)
+		return answer{}, true
 	}
 	h := resp.Header.Clone()
 	h.Del("Connection")
 	if r.Method != http.MethodHead { // where the length is of a body that is not sent
 		h.Del("Content-Length")
 	}
-	return answer{status: resp.StatusCode, header: h, body: body}
+	return answer{status: resp.StatusCode, header: h, body: body}, false
 }
 
 // cause gives the last error that moto logged.
