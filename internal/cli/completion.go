@@ -31,7 +31,7 @@ const (
 // arguments says what the arguments of commands name, in order: a new command needs a
 // line here.
 var arguments = map[string][]kind{
-	"status": {pipelines}, "builds": {pipelines}, "runs": {pipelines}, "logs": {pipelines, stages}, "graph": {pipelines}, "images": {pipelines},
+	"status": {pipelines}, "builds": {pipelines}, "runs": {pipelines}, "logs": {pipelines, stages}, "graph": {pipelines}, "diff": {pipelines, builds, builds}, "images": {pipelines},
 	"gc": {pipelines}, "notify": {pipelines}, "try": {pipelines, stages},
 	"approve": {pipelines, stages, builds}, "reject": {pipelines, stages, builds}, "promote": {pipelines, stages, builds},
 	"rollback": {pipelines, stages, builds}, "override": {pipelines, stages, builds},

@@ -122,6 +122,7 @@ func apply(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	snapshot.Source.Paths = &pipeline.Paths{Ignore: []string{"*.md"}, Data: []string{"db/**"}}
 	for _, s := range []pipeline.Stage{
 		{Type: pipeline.TypeCommit, Source: &snapshot.Source, Artifact: "dist.tar.gz", Steps: []pipeline.Step{
 			{Name: "build", Command: "tar -czf dist.tar.gz version"},

@@ -371,7 +371,9 @@ func (p memPlatform) Prepare(ctx context.Context, r pipeline.FleetRequest) (flee
 	})
 }
 
-func (p memPlatform) LogCommand(lines int, follow bool) string { return fmt.Sprint("log ", lines, follow) }
+func (p memPlatform) LogCommand(lines int, follow bool) string {
+	return fmt.Sprint("log ", lines, follow)
+}
 
 func (p memPlatform) Check(e pipeline.EnvironmentSpec) error {
 	if e.Address == "refused" {
@@ -485,6 +487,10 @@ func (memSources) Checkout(_ context.Context, _, commit, dir string) error {
 
 func (memSources) Describe(_ context.Context, repository, commit string) (pipeline.Revision, error) {
 	return pipeline.Revision{Repository: repository, Commit: commit, Author: "Ada <ada@example.com>"}, nil
+}
+
+func (memSources) Compare(_ context.Context, _, from, to string, _ *pipeline.Paths) (pipeline.Comparison, error) {
+	return pipeline.Comparison{Ahead: []pipeline.Revision{{Commit: to, Author: "Ada <ada@example.com>"}, {Commit: from + "+", Author: "Eve <eve@example.com>"}}}, nil
 }
 
 type memArtifacts struct{ *life }

@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -72,7 +74,7 @@ func (a *attempt) start(ctx context.Context, build string) error {
 		if !exists {
 			b = pipeline.Build{
 				ID: build, Pipeline: a.stage.Pipeline, Stage: a.stage.Name, Digest: a.stage.Source.Digest,
-				BaseImage: a.stage.BaseImage, CreatedAt: a.Now().UTC(), CreatedBy: a.Holder.Actor,
+				BaseImage: a.stage.BaseImage, CreatedAt: a.Now().UTC(), CreatedBy: a.Holder.Actor, Authors: a.authors(ctx),
 			}
 		}
 		b.Revision = revision
@@ -94,6 +96,26 @@ func (a *attempt) start(ctx context.Context, build string) error {
 		a.state, a.build = st, st.Builds[build]
 	}
 	return nil
+}
+
+// authors gives who wrote the commits since the build before. Where that can't be told,
+// as after a forced push, it is the author of the one commit.
+func (a *attempt) authors(ctx context.Context) []string {
+	before := a.state.Builds[a.state.Holds[a.stage.Name].Build].Revision
+	if before.Commit == "" || before.Commit == a.stage.Source.Commit {
+		return nil
+	}
+	c, err := a.Sources.Compare(ctx, a.stage.Source.Repository, before.Commit, a.stage.Source.Commit, nil)
+	if err != nil {
+		a.Logger.Warn("find the authors of the build", "build", a.run.Build, "error", err)
+		return nil
+	}
+	seen := map[string]bool{}
+	for _, r := range c.Ahead {
+		seen[r.Author] = true
+	}
+	delete(seen, "")
+	return slices.Sorted(maps.Keys(seen))
 }
 
 // phases takes the run from checkout to the point where only the end has to be recorded.

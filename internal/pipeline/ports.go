@@ -339,6 +339,9 @@ type Sources interface {
 	Checkout(ctx context.Context, repository, commit, dir string) error
 	// Describe gives author, time and message of a commit.
 	Describe(ctx context.Context, repository, commit string) (Revision, error)
+	// Compare gives what lies between two commits, with the components of files where
+	// paths are given; CodeNotFound where a commit is nowhere any more.
+	Compare(ctx context.Context, repository, from, to string, paths *Paths) (Comparison, error)
 }
 
 // Artifacts stores distributions by the digest of their content.

@@ -87,6 +87,7 @@ type SourceRef struct {
 	Repository string `json:"repository"`
 	Commit     string `json:"commit"`
 	Digest     string `json:"digest"` // of the files of the components that concern the stage
+	Paths      *Paths `json:"paths,omitempty"`
 }
 
 // EnvironmentSpec says what environment a stage gives to its steps.

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
 )
 
@@ -83,6 +84,7 @@ func (d *sourceDataSource) Schema(_ context.Context, _ datasource.SchemaRequest,
 			"repository": export("Repository."),
 			"commit":     export("Full ID of the commit."),
 			"digest":     export("Digest of the files."),
+			"paths":      schema.MapAttribute{Computed: true, ElementType: pathsType.ElemType, MarkdownDescription: "The patterns above, by component."},
 		}}
 	}
 	resp.Schema = schema.Schema{
@@ -144,6 +146,8 @@ func (d *sourceDataSource) Read(ctx context.Context, req datasource.ReadRequest,
 		"application": types.StringValue(snap.Components.Application), "configuration": types.StringValue(snap.Components.Configuration),
 		"infrastructure": types.StringValue(snap.Components.Infrastructure), "data": types.StringValue(snap.Components.Data),
 	})
+	paths := &pipeline.Paths{Infrastructure: q.Infrastructure, Configuration: q.Configuration, Data: q.Data, Ignore: q.Ignore}
+	snap.Source.Paths, snap.Image.Paths = paths, paths
 	m.Revision, m.ImageRevision = flattenSource(&snap.Source), flattenSource(&snap.Image)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }

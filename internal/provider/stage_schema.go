@@ -52,6 +52,10 @@ func sourceAttribute(text string, required bool) schema.SingleNestedAttribute {
 			"repository": field("Repository: a URL or a path."),
 			"commit":     field("Full ID of the commit."),
 			"digest":     field("Digest of the files that matter. While it stays, a new commit moves nothing."),
+			"paths": schema.MapAttribute{
+				Optional: true, ElementType: pathsType.ElemType,
+				MarkdownDescription: "Patterns of `infrastructure`, `configuration`, `data` and `ignore`, by which `penstock diff` tells files apart.",
+			},
 		},
 	}
 }

@@ -107,14 +107,45 @@ func expandSecrets(ctx context.Context, m types.Map, diags *diag.Diagnostics) pi
 	return secrets
 }
 
-// sourceModel is a revision: { repository, commit, digest }.
+// sourceModel is a revision: { repository, commit, digest, paths }.
 type sourceModel struct {
 	Repository types.String `tfsdk:"repository"`
 	Commit     types.String `tfsdk:"commit"`
 	Digest     types.String `tfsdk:"digest"`
+	Paths      types.Map    `tfsdk:"paths"`
 }
 
-var sourceTypes = map[string]attr.Type{"repository": types.StringType, "commit": types.StringType, "digest": types.StringType}
+// pathsType is that of patterns by component.
+var pathsType = types.MapType{ElemType: types.ListType{ElemType: types.StringType}}
+
+var sourceTypes = map[string]attr.Type{"repository": types.StringType, "commit": types.StringType, "digest": types.StringType, "paths": pathsType}
+
+// expandPaths reads patterns by component; nil for null.
+func expandPaths(ctx context.Context, m types.Map, diags *diag.Diagnostics) *pipeline.Paths {
+	if m.IsNull() || m.IsUnknown() {
+		return nil
+	}
+	var lists map[string][]string
+	diags.Append(m.ElementsAs(ctx, &lists, false)...)
+	return &pipeline.Paths{Infrastructure: lists["infrastructure"], Configuration: lists["configuration"], Data: lists["data"], Ignore: lists["ignore"]}
+}
+
+func flattenPaths(p *pipeline.Paths) types.Map {
+	if p == nil {
+		return types.MapNull(pathsType.ElemType)
+	}
+	lists := map[string]attr.Value{}
+	for name, patterns := range map[string][]string{"infrastructure": p.Infrastructure, "configuration": p.Configuration, "data": p.Data, "ignore": p.Ignore} {
+		values := []attr.Value{}
+		for _, pattern := range patterns {
+			values = append(values, types.StringValue(pattern))
+		}
+		if len(values) > 0 {
+			lists[name] = types.ListValueMust(types.StringType, values)
+		}
+	}
+	return types.MapValueMust(pathsType.ElemType, lists)
+}
 
 func expandSource(ctx context.Context, o types.Object, diags *diag.Diagnostics) *pipeline.SourceRef {
 	if o.IsNull() || o.IsUnknown() {
@@ -122,7 +153,9 @@ func expandSource(ctx context.Context, o types.Object, diags *diag.Diagnostics) 
 	}
 	var m sourceModel
 	diags.Append(o.As(ctx, &m, basetypes.ObjectAsOptions{})...)
-	return &pipeline.SourceRef{Repository: m.Repository.ValueString(), Commit: m.Commit.ValueString(), Digest: m.Digest.ValueString()}
+	return &pipeline.SourceRef{
+		Repository: m.Repository.ValueString(), Commit: m.Commit.ValueString(), Digest: m.Digest.ValueString(), Paths: expandPaths(ctx, m.Paths, diags),
+	}
 }
 
 func flattenSource(s *pipeline.SourceRef) types.Object {
@@ -131,6 +164,7 @@ func flattenSource(s *pipeline.SourceRef) types.Object {
 	}
 	return types.ObjectValueMust(sourceTypes, map[string]attr.Value{
 		"repository": types.StringValue(s.Repository), "commit": types.StringValue(s.Commit), "digest": types.StringValue(s.Digest),
+		"paths": flattenPaths(s.Paths),
 	})
 }
 

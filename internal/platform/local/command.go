@@ -5,8 +5,8 @@ package local
 
 import (
 	"context"
-	"fmt"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"path/filepath"

@@ -1,0 +1,115 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+type diffOptions struct {
+	*factory
+	pipeline, from, to string
+}
+
+func newDiff(f *factory, runF func(context.Context, *diffOptions) error) *cobra.Command {
+	o := &diffOptions{factory: f}
+	if runF == nil {
+		runF = runDiff
+	}
+	return &cobra.Command{
+		Use:   "diff PIPELINE [BUILD [BUILD]]",
+		Short: "Show what a promotion would release",
+		Long: "Show what differs between two builds: commits, files by component, artifact and images. With one BUILD it is\n" +
+			"compared with the one that production, or the last stage that lasts, holds; without any the newest that\n" +
+			"may enter there is.",
+		Args: args(1, 3),
+		RunE: func(c *cobra.Command, given []string) error {
+			o.pipeline = given[0]
+			if o.from, o.to = arg(given, 1), arg(given, 2); len(given) == 2 {
+				o.from, o.to = "", given[1]
+			}
+			return runF(c.Context(), o)
+		},
+	}
+}
+
+func runDiff(ctx context.Context, o *diffOptions) error {
+	return o.with(ctx, func(a *app.App) error {
+		d, err := a.Engine.Diff(ctx, o.pipeline, o.from, o.to)
+		if err != nil || o.json {
+			return o.tell(err, d, "")
+		}
+		holds := ""
+		if d.Stage != "" {
+			holds = ", which stage " + d.Stage + " holds,"
+		}
+		fmt.Fprintf(o.Out, "From %s%s to %s\n", d.From, holds, d.To)
+		if d.Unknown != "" {
+			fmt.Fprintf(o.Err, "Commits and files are not known: %s\n", plain(d.Unknown))
+		}
+		for _, side := range []struct {
+			title   string
+			commits []pipeline.Revision
+		}{{"Commits that it brings", d.Ahead}, {"Commits that it takes back", d.Behind}} {
+			if err := o.commits(side.title, side.commits); err != nil {
+				return err
+			}
+		}
+		return cmp.Or(o.files(d), o.parts(d))
+	})
+}
+
+func (o *diffOptions) commits(title string, commits []pipeline.Revision) error {
+	if len(commits) == 0 {
+		return nil
+	}
+	fmt.Fprintf(o.Out, "\n%s\n", title)
+	t := o.newTable("COMMIT", "AUTHOR", "WHEN", "MESSAGE")
+	for _, r := range commits {
+		t.row(short(r.Commit), r.Author, ago(o.now(), r.Time), r.Message)
+	}
+	return t.flush()
+}
+
+func (o *diffOptions) files(d engine.Diff) error {
+	if len(d.Files) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(d.Files, func(a, b pipeline.FileChange) int { return strings.Compare(a.Component, b.Component) })
+	fmt.Fprintln(o.Out)
+	t := o.newTable("COMPONENT", "FILE", "ADDED", "REMOVED")
+	for _, f := range d.Files {
+		t.row(f.Component, f.Path, fmt.Sprint(f.Added), fmt.Sprint(f.Removed))
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	if d.Cut {
+		fmt.Fprintln(o.Err, "There are more commits or files than these.")
+	}
+	return nil
+}
+
+func (o *diffOptions) parts(d engine.Diff) error {
+	fmt.Fprintln(o.Out)
+	if len(d.Parts) == 0 {
+		fmt.Fprintln(o.Out, "The artifact and the images are the same.")
+		return nil
+	}
+	t := o.newTable("PART", "FROM", "TO")
+	for _, p := range d.Parts {
+		t.row(p.Name, dash(p.From), dash(p.To))
+	}
+	return t.flush()
+}

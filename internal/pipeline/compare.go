@@ -1,0 +1,29 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package pipeline
+
+// Comparison is what lies between two commits.
+type Comparison struct {
+	Ahead  []Revision   `json:"ahead"`         // commits that the second has and the first has not, the newest first
+	Behind []Revision   `json:"behind"`        // the other way round: what a rollback takes back
+	Files  []FileChange `json:"files"`         // that differ, by path
+	Cut    bool         `json:"cut,omitempty"` // there are more commits or files than are listed
+}
+
+// FileChange is a file that differs between two commits.
+type FileChange struct {
+	Path      string `json:"path"`
+	Component string `json:"component,omitempty"` // or "ignored"; empty where it is not known which paths belong to which
+	Added     int    `json:"added"`               // lines; both are zero for a file that is no text
+	Removed   int    `json:"removed"`
+}
+
+// Paths says which paths belong to which component, as patterns; what matches none is
+// application.
+type Paths struct {
+	Infrastructure []string `json:"infrastructure,omitempty"`
+	Configuration  []string `json:"configuration,omitempty"`
+	Data           []string `json:"data,omitempty"`
+	Ignore         []string `json:"ignore,omitempty"`
+}
