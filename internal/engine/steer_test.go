@@ -189,6 +189,11 @@ func TestAuthorMayNotApprove(t *testing.T) {
 	if _, err := d.as("somebody else").Judge(ctx, "shop", "exploratory", build("1"), pipeline.Approved, ""); err != nil {
 		t.Error(err)
 	}
+	// A build has the authors of all its commits.
+	d.mustApply(route("2"))
+	if _, err := d.as("eve").Judge(ctx, "shop", "exploratory", build("2"), pipeline.Approved, ""); pipeline.CodeOf(err) != pipeline.CodeNotAllowed || !strings.Contains(err.Error(), "Eve <eve@example.com>") {
+		t.Errorf("who wrote a commit before the last approved: %v", err)
+	}
 }
 
 func TestOverrides(t *testing.T) {

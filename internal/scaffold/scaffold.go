@@ -170,8 +170,9 @@ func lookGo(r *repository, p *Project) bool {
 // unpack installs an artifact that is a tar file.
 const unpack = `tar -xzf "$PENSTOCK_ARTIFACT"`
 
-// packAll packs the checkout as it is.
-const packAll = "tar -czf dist.tar.gz --exclude=./dist.tar.gz --exclude=./.git ."
+// packAll packs the checkout as it is. The file is made beside it: tar fails where what
+// it packs changes meanwhile.
+const packAll = "tar -czf ../dist.tar.gz --exclude=./dist.tar.gz --exclude=./.git . && mv ../dist.tar.gz ."
 
 func lookNode(r *repository, p *Project) bool {
 	if !r.has("package.json") {
@@ -280,7 +281,7 @@ func lookStatic(r *repository, p *Project) bool {
 		return false
 	}
 	p.Language, p.Install, p.OwnPort = "static pages", unpack, true
-	p.Build = []Step{{"pack", "tar -czf dist.tar.gz --exclude=./dist.tar.gz --exclude=./.git -C " + root + " ."}}
+	p.Build = []Step{{"pack", strings.Replace(packAll, " . &&", " -C "+root+" . &&", 1)}}
 	p.Start = `exec python3 -m http.server --bind "$HOST" "$PORT"`
 	return true
 }
