@@ -30,9 +30,9 @@ func newDiff(f *factory, runF func(context.Context, *diffOptions) error) *cobra.
 	return &cobra.Command{
 		Use:   "diff PIPELINE [BUILD [BUILD]]",
 		Short: "Show what a promotion would release",
-		Long: "Show what differs between two builds: commits, files by component, artifact and images. With one BUILD it is\n" +
-			"compared with the one that production, or the last stage that lasts, holds; without any the newest that\n" +
-			"may enter there is.",
+		Long: "Show what differs between two builds: commits, files by component, artifact, images and their packages.\n" +
+			"With one BUILD it is compared with the one that production, or the last stage that lasts, holds; without\n" +
+			"any the newest is that may enter there.",
 		Args: args(1, 3),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline = given[0]
@@ -109,6 +109,14 @@ func (o *diffOptions) parts(d engine.Diff) error {
 	}
 	t := o.newTable("PART", "FROM", "TO")
 	for _, p := range d.Parts {
+		t.row(p.Name, dash(p.From), dash(p.To))
+	}
+	if err := t.flush(); err != nil || len(d.Packages) == 0 {
+		return err
+	}
+	fmt.Fprintln(o.Out)
+	t = o.newTable("PACKAGE", "FROM", "TO")
+	for _, p := range d.Packages {
 		t.row(p.Name, dash(p.From), dash(p.To))
 	}
 	return t.flush()

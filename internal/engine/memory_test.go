@@ -528,11 +528,37 @@ type nopCloser struct{ io.Writer }
 func (nopCloser) Close() error { return nil }
 
 func (m memLogs) Create(_ context.Context, name, run string) (w io.WriteCloser, err error) {
-	return nopCloser{io.Discard}, m.look(func() error { m.logs[name+"/"+run] = &bytes.Buffer{}; return nil })
+	return nopCloser{memLog{m, name + "/" + run}}, m.look(func() error {
+		if m.logs[name+"/"+run] == nil {
+			m.logs[name+"/"+run] = &bytes.Buffer{}
+		}
+		return nil
+	})
 }
 
 func (m memLogs) Open(_ context.Context, name, run string) (r io.ReadCloser, err error) {
-	return io.NopCloser(m.logs[name+"/"+run]), nil
+	m.world.mu.Lock()
+	defer m.world.mu.Unlock()
+	log := m.logs[name+"/"+run]
+	if log == nil {
+		return nil, pipeline.Errorf(pipeline.CodeNotFound, "read log", "there is none")
+	}
+	return io.NopCloser(bytes.NewReader(bytes.Clone(log.Bytes()))), nil
+}
+
+// memLog writes to a log.
+type memLog struct {
+	memLogs
+	key string
+}
+
+func (l memLog) Write(p []byte) (int, error) {
+	l.world.mu.Lock()
+	defer l.world.mu.Unlock()
+	if log := l.logs[l.key]; log != nil {
+		return log.Write(p)
+	}
+	return len(p), nil
 }
 
 func (memLogs) Location(name, run string) string { return name + "/" + run }

@@ -29,6 +29,7 @@ func TestBake(t *testing.T) {
 	r.Source, r.Cleanup = source, []string{"mv script cleaned", `test "$PENSTOCK_ROOT" != ""`}
 	r.Commands = append(r.Commands,
 		pipeline.Command{Name: "script", Script: "packages.sh", Env: map[string]string{"A": "it's"}},
+		pipeline.Command{Name: "dpkg", Line: `mkdir -p "$PENSTOCK_ROOT/var/lib/dpkg" && printf 'Package: %s\nStatus: install ok installed\nArchitecture: all\nMaintainer: m\nVersion: 1:%s\nDescription: d\n\n' shop-base 2.0 libshop 3.1 > "$PENSTOCK_ROOT/var/lib/dpkg/status"`},
 		pipeline.Command{Name: "secret", Line: `test "$TOKEN" = "hush" && echo "the token is $TOKEN"`, Secrets: pipeline.Secrets{"TOKEN": "hush"}},
 	)
 	image, err := b.Bake(t.Context(), r)
@@ -38,6 +39,15 @@ func TestBake(t *testing.T) {
 	}
 	if log := b.log.String(); !strings.Contains(log, "installing") || strings.Contains(log, "hush") || !strings.Contains(log, "the token is ***") {
 		t.Errorf("the log is:\n%s", log)
+	}
+	packages := map[string]string{}
+	for line := range strings.Lines(b.log.String()) {
+		if name, version, ok := pipeline.ParsePackage(line); ok {
+			packages[name] = version
+		}
+	}
+	if len(packages) != 2 || packages["libshop"] != "1:3.1" || packages["shop-base"] != "1:2.0" {
+		t.Errorf("the log lists the packages %v", packages)
 	}
 	b.wantNothing()
 	look, err := b.run(t.Context(), launch{token: "look", image: image.ID, count: 1, tags: b.tags(pipeline.Labels{}, nil)})

@@ -67,6 +67,7 @@ func (p *Platform) bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.B
 		return pipeline.BakedImage{ID: known.ID, Size: known.Size}, err
 	}
 	if len(r.Commands) == 0 && tree != "" {
+		listPackages(tree, r.Log)
 		return p.ingest(ctx, tree)
 	}
 	p.sweepBakes()
@@ -101,6 +102,7 @@ func (p *Platform) bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.B
 			return pipeline.BakedImage{}, err
 		}
 	}
+	listPackages(work, r.Log)
 	return p.ingest(ctx, work)
 }
 
