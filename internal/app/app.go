@@ -21,6 +21,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -61,6 +62,7 @@ type App struct {
 	holder pipeline.Holder
 	person pipeline.Person
 	stack  *bootstrap.Resources // nil on the local platform
+	skew   time.Duration        // by which AWS's clock is ahead
 	lock   *dirLock
 	logger hclog.Logger
 	teller *teller
@@ -143,6 +145,28 @@ func (a *App) Outdated() (text, remedy string) {
 	}
 	return fmt.Sprintf("it was made from version %d of the template, and this program brings version %d", a.stack.TemplateVersion, bootstrap.TemplateVersion),
 		fmt.Sprintf("Bring it up to date with `penstock bootstrap --stack %s`, or use the program of its version.", a.stack.Stack)
+}
+
+// Skew is by how much AWS's clock is ahead of this machine's; 0 on the local platform.
+func (a *App) Skew() time.Duration { return a.skew }
+
+// Rights are what the place lets the caller write, whatever a pipeline says.
+type Rights struct {
+	Record bool // history: run stages, launch environments
+	Decide bool // approve, reject, promote, override
+}
+
+// Rights asks the place. On the local platform whoever can open it may do both.
+func (a *App) Rights(ctx context.Context) (r Rights, err error) {
+	table, ok := a.ledger.(*ledger.Dynamo)
+	if !ok {
+		return Rights{Record: true, Decide: true}, nil
+	}
+	if r.Record, err = table.MayRecord(ctx); err != nil {
+		return r, err
+	}
+	r.Decide, err = table.MayDecide(ctx)
+	return r, err
 }
 
 // Verify checks the hash chain of a pipeline's history (of all with "") and gives

@@ -92,6 +92,7 @@ func openAWS(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.Co
 	}
 	a.Owner = sharedOwner(a.Owner)
 	a.person, a.stack = caller(c.ARN), &made
+	a.skew = c.Skew
 	a.topics, a.buses = notice.Topics{Client: sns.NewFromConfig(c.Config)}, notice.Buses{Client: eventbridge.NewFromConfig(c.Config)}
 	a.worker = codebuild.New(codebuild.Options{
 		Config: c.Config, Project: made.RunnerProject, Stack: made.Stack, Bucket: made.Bucket, Pack: artifact.Pack, Unpack: unpack,

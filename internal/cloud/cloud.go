@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -52,8 +53,9 @@ type Role struct {
 // Cloud is a checked way to an account in a region.
 type Cloud struct {
 	Config  aws.Config
-	Account string // its ID, 12 digits
-	ARN     string // of the caller
+	Account string        // its ID, 12 digits
+	ARN     string        // of the caller
+	Skew    time.Duration // by which AWS's clock is ahead of this machine's; about a second is not known
 }
 
 // Load finds credentials and checks them with one request. Errors are CodeInvalid
@@ -93,7 +95,8 @@ func Load(ctx context.Context, o Options) (*Cloud, error) {
 		return nil, pipeline.Errorf(pipeline.CodeNotAllowed, op, "check the credentials: %w", err).
 			WithHint("`aws sts get-caller-identity` with the same profile and region shows what AWS sees. Log in again if a session has ended.")
 	}
-	return &Cloud{Config: cfg, Account: aws.ToString(who.Account), ARN: aws.ToString(who.Arn)}, nil
+	skew, _ := awsmiddleware.GetAttemptSkew(who.ResultMetadata)
+	return &Cloud{Config: cfg, Account: aws.ToString(who.Account), ARN: aws.ToString(who.Arn), Skew: skew}, nil
 }
 
 func (r Role) options(o *stscreds.AssumeRoleOptions) {

@@ -72,6 +72,7 @@ func Examine(ctx context.Context, o Options) []Finding {
 	}
 	defer func() { _ = p.app.Close(context.WithoutCancel(ctx)) }()
 	p.directory()
+	p.rights(ctx)
 	if !p.ledger(ctx) {
 		return p.findings
 	}
@@ -211,10 +212,35 @@ func (p *patient) ledger(ctx context.Context) bool {
 	return true
 }
 
+// rights says what AWS lets the caller do. Nobody needs all of it.
+func (p *patient) rights(ctx context.Context) {
+	if !p.app.OnAWS() {
+		return
+	}
+	r, err := p.app.Rights(ctx)
+	switch {
+	case err != nil:
+		p.failed("rights", err)
+	case r.Record && r.Decide:
+		p.found("rights", OK, "", "you may run stages, launch environments, and decide")
+	case r.Record:
+		p.found("rights", OK, "", "you may run stages or launch environments; to approve, reject or promote takes the role of the approver")
+	case r.Decide:
+		p.found("rights", OK, "", "you may approve, reject and promote; to run stages takes the role of the deployer, and to launch environments that of the launcher")
+	default:
+		p.found("rights", Warning, "Assume one of the roles that `penstock bootstrap` made: the deployer's, the launcher's or the approver's.",
+			"you may look, and write nothing")
+	}
+}
+
 // skew is how far clocks may be apart before it matters to leases and times to live.
 const skew = time.Minute
 
 func (p *patient) clock(ctx context.Context) {
+	if d := p.app.Skew(); d.Abs() > skew {
+		p.found("clock", Problem, "Set this machine's clock by NTP.", "this machine's clock is %s off AWS's", d.Abs().Round(time.Second))
+		return
+	}
 	for name := range p.states {
 		head, err := p.app.Ledger().Head(ctx, name)
 		if err != nil {

@@ -12,13 +12,14 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 )
 
 func TestMain(m *testing.M) {
 	process.Guard()
-	os.Exit(m.Run())
+	os.Exit(cloudtest.Main(m))
 }
 
 // body is a data directory with a pipeline.

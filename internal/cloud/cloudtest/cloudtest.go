@@ -88,6 +88,7 @@ type Cloud struct {
 	calls  []Call
 	faults []*Fault
 	pace   Pace
+	ahead  time.Duration
 }
 
 // Call is a request that the account got.
@@ -165,6 +166,20 @@ func (c *Cloud) SetPace(p Pace) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.pace = p
+}
+
+// SetClock makes the account's clock run ahead of this machine's, from now on.
+func (c *Cloud) SetClock(ahead time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ahead = ahead
+}
+
+// date is what the account's answers say as theirs.
+func (c *Cloud) date() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now().Add(c.ahead).UTC().Format(http.TimeFormat)
 }
 
 // Calls gives the requests since the account was made, or since ResetCalls.

@@ -70,6 +70,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	for k, v := range a.header {
 		w.Header()[k] = v
 	}
+	if r.account != nil {
+		w.Header().Set("Date", r.account.cloud.date())
+	}
 	w.WriteHeader(a.status)
 	_, _ = w.Write(a.body)
 }

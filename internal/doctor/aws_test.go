@@ -1,0 +1,65 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package doctor
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/bootstrap"
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
+)
+
+// On AWS it says what the caller may do, and whether the clocks agree.
+func TestOnAWS(t *testing.T) {
+	c := cloudtest.New(t)
+	for _, variable := range c.Environ() {
+		name, value, _ := strings.Cut(variable, "=")
+		t.Setenv(name, value)
+	}
+	open := func(ctx context.Context) (*app.App, error) {
+		return app.Open(ctx, app.Options{DataDir: t.TempDir(), AWS: &app.AWS{Region: cloudtest.Region, Stack: bootstrap.DefaultName}})
+	}
+	examine := func() []Finding { return Examine(t.Context(), Options{Open: open}) }
+	expect := func(check string, status Status, says string) {
+		t.Helper()
+		findings := examine()
+		if !slices.ContainsFunc(findings, func(f Finding) bool {
+			return f.Check == check && f.Status == status && strings.Contains(f.Text, says) && (f.Status == OK) == (f.Remedy == "")
+		}) {
+			t.Errorf("no %s of %s says %q: %+v", status, check, says, findings)
+		}
+	}
+	expect("place", Warning, "stack")
+	changes, err := bootstrap.New(c.Config(), bootstrap.DefaultName).Plan(t.Context(), bootstrap.Parameters{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := changes.Apply(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	expect("place", OK, "on AWS")
+	expect("rights", OK, "and decide")
+	expect("clock", OK, "")
+
+	refuse := cloudtest.Fault{Service: "dynamodb", Action: "PutItem", Code: "AccessDeniedException"}
+	c.Fail(refuse)
+	expect("rights", OK, "approve, reject and promote; to run stages takes")
+	refuse.Nth = 2
+	c.Fail(refuse)
+	expect("rights", OK, "run stages or launch environments; to approve")
+	refuse.Nth, refuse.Times = 1, 2
+	c.Fail(refuse)
+	expect("rights", Warning, "you may look")
+	c.Mend()
+
+	c.SetClock(2 * time.Minute)
+	expect("clock", Problem, "off AWS's")
+	c.SetClock(-2 * time.Minute)
+	expect("clock", Problem, "off AWS's")
+}
