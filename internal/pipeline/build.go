@@ -63,8 +63,13 @@ func BuildID(pipeline, sourceDigest, baseImage string) string {
 	return "b-" + hex.EncodeToString(h.Sum(nil))[:10]
 }
 
-// FirstLine gives the first line of s without surrounding space.
+// FirstLine gives the first line of s without surrounding space, and the second with it
+// where the first ends with a colon.
 func FirstLine(s string) string {
-	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
-	return strings.TrimSpace(line)
+	line, rest, _ := strings.Cut(strings.TrimSpace(s), "\n")
+	if line = strings.TrimSpace(line); strings.HasSuffix(line, ":") {
+		next, _, _ := strings.Cut(rest, "\n")
+		return strings.TrimSpace(line + " " + strings.TrimSpace(next))
+	}
+	return line
 }

@@ -46,6 +46,7 @@ func Look(dir string) Project {
 	}
 	r.targets(&p)
 	r.components(&p)
+	r.pack(&p)
 	return p
 }
 
@@ -333,4 +334,28 @@ func (r *repository) components(p *Project) {
 	p.Ignore = []string{"deploy/**", "*.md"}
 	add(&p.Ignore, "docs/**", r.below("docs"))
 	add(&p.Ignore, ".github/**", r.below(".github"))
+}
+
+// pack adds what a service reads when it runs to an artifact that is only what was built:
+// configuration, data, and files that it serves.
+func (r *repository) pack(p *Project) {
+	var dirs string
+	for _, pattern := range slices.Concat(p.Configuration, p.Data) {
+		dirs += " " + strings.TrimSuffix(pattern, "/**")
+	}
+	for _, dir := range []string{"assets", "public", "resources", "static", "templates", "views", "web", "www"} {
+		if r.below(dir) {
+			dirs += " " + dir
+		}
+	}
+	for i, step := range p.Build {
+		_, packed, ok := strings.Cut(step.Command, "tar -czf dist.tar.gz ")
+		if !ok || dirs == "" {
+			continue
+		}
+		if strings.HasPrefix(packed, "-C target/release ") {
+			p.Build[i].Command += " -C ../.."
+		}
+		p.Build[i].Command += dirs
+	}
 }
