@@ -100,17 +100,26 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 type rider struct{}
 
 // RoundTrip sends the request to the instance of its ride. If that doesn't take
-// the connection the request was not sent, and goes to another one.
+// the connection the request was not sent, and goes to another one. If that ends before
+// it answers, another one is tried once, where the request may be sent twice.
 func (rider) RoundTrip(req *http.Request) (*http.Response, error) {
 	r := req.Context().Value(rideKey{}).(*ride)
-	for {
+	for again := replayable(req); ; {
 		resp, err := r.send(req)
-		var dial *net.OpError
-		if err == nil || !errors.As(err, &dial) || dial.Op != "dial" || req.Context().Err() != nil {
+		var network *net.OpError
+		if err == nil || req.Context().Err() != nil {
 			return resp, err
 		}
-		if err := r.fleet.change(r); err != nil {
-			return nil, fmt.Errorf("%w: %w", err, dial)
+		unsent := errors.As(err, &network) && network.Op == "dial"
+		if !unsent && !again {
+			return nil, err
+		}
+		again = again && unsent
+		switch other := r.fleet.change(r); {
+		case other != nil && unsent:
+			return nil, fmt.Errorf("%w: %w", other, err)
+		case other != nil:
+			return nil, err
 		}
 	}
 }

@@ -79,6 +79,7 @@ func TestInstanceEnds(t *testing.T) {
 	for range 20 {
 		b.wantGet(versionAt(endpoint), "f-1")
 	}
+	b.await("the end to be noticed", func() bool { return strings.Contains(b.log(), "it is started again") })
 	b.await("the instance to be back", func() bool { return b.report().Healthy == 2 })
 	log := b.log()
 	for _, want := range []string{"the service ended with exit status 4", "it is started again in 200ms"} {

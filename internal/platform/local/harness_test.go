@@ -96,7 +96,7 @@ func (b *bed) signal(id process.Identity, s os.Signal) {
 
 func (b *bed) await(what string, ok func() bool) {
 	b.Helper()
-	b.must(poll.Until(b.Context(), poll.Schedule{First: 5 * time.Millisecond, Max: 100 * time.Millisecond, Factor: 1.5, Limit: 20 * time.Second, What: what},
+	b.must(poll.Until(b.Context(), poll.Schedule{First: 5 * time.Millisecond, Max: 100 * time.Millisecond, Factor: 1.5, Limit: time.Minute, What: what},
 		func(context.Context) (poll.Probe, error) { return poll.Probe{Done: ok()}, nil }))
 }
 
