@@ -6,7 +6,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -16,14 +15,6 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-)
-
-const (
-	// configuredHere marks environments that the command launched: a configuration that
-	// wants one of the name has to import it.
-	configuredHere = "penstock env"
-
-	defaultTTL = 8 * time.Hour
 )
 
 type envOptions struct {
@@ -68,7 +59,7 @@ func newEnvLaunch(f *factory, runF func(context.Context, *envOptions) error) *co
 		},
 	}
 	c.Flags().StringVar(&o.build, "build", "", "the build")
-	c.Flags().DurationVar(&o.ttl, "ttl", defaultTTL, "how long it lives")
+	c.Flags().DurationVar(&o.ttl, "ttl", engine.DefaultTTL, "how long it lives")
 	c.Flags().StringVar(&o.instanceType, "instance-type", "", "the type of its instance, where the platform has types")
 	return c
 }
@@ -107,7 +98,7 @@ func newEnvExtend(f *factory, runF func(context.Context, *envOptions) error) *co
 			return runF(c.Context(), o)
 		},
 	}
-	c.Flags().DurationVar(&o.ttl, "ttl", defaultTTL, "how long it lives from now on")
+	c.Flags().DurationVar(&o.ttl, "ttl", engine.DefaultTTL, "how long it lives from now on")
 	return c
 }
 
@@ -130,17 +121,6 @@ func newEnvDestroy(f *factory, runF func(context.Context, *envOptions) error) *c
 	return c
 }
 
-// ownName makes the name of an environment from that of its owner, as in
-// "assumed-role/launcher/ada".
-func ownName(actor string) string {
-	name := actor[strings.LastIndexAny(actor, `/\`)+1:]
-	name = strings.Trim(regexp.MustCompile(`[^a-z0-9]+`).ReplaceAllString(strings.ToLower(name), "-"), "-")
-	if name == "" || name[0] < 'a' {
-		name = "env-" + name
-	}
-	return strings.Trim(name[:min(len(name), 40)], "-")
-}
-
 // checkTTL refuses times that end nothing, or never.
 func (o *envOptions) checkTTL() error {
 	if o.ttl < time.Minute {
@@ -155,10 +135,10 @@ func runEnvLaunch(ctx context.Context, o *envOptions) error {
 	}
 	return o.with(ctx, func(a *app.App) error {
 		if o.name == "" {
-			o.name = ownName(a.Engine.Holder.Actor)
+			o.name = engine.OwnName(a.Engine.Holder.Actor)
 		}
 		return o.launch(ctx, a, engine.LaunchRequest{
-			Build: o.build, Spec: pipeline.EnvironmentSpec{Instances: 1, InstanceType: o.instanceType}, Create: true, Configured: configuredHere,
+			Build: o.build, Spec: pipeline.EnvironmentSpec{Instances: 1, InstanceType: o.instanceType}, Create: true, Configured: engine.LaunchedByHand,
 		})
 	})
 }

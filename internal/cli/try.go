@@ -123,10 +123,10 @@ func (o *tryOptions) launch(ctx context.Context, a *app.App, what *tried) error 
 	if longest := st.Pipeline.SelfService.MaxTTL; longest > 0 {
 		ttl = min(ttl, longest)
 	}
-	name := "try-" + ownName(a.Engine.Person.Name)
+	name := "try-" + engine.OwnName(a.Engine.Person.Name)
 	done := o.working(a, "Launching environment "+name)
 	env, err := a.Engine.Launch(ctx, engine.LaunchRequest{
-		Pipeline: o.pipeline, Name: name, Build: what.Build, TTL: ttl, Renew: true, Create: true, Configured: configuredHere,
+		Pipeline: o.pipeline, Name: name, Build: what.Build, TTL: ttl, Renew: true, Create: true, Configured: engine.LaunchedByHand,
 		Spec: pipeline.EnvironmentSpec{Instances: 1},
 	})
 	done()

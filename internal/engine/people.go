@@ -17,6 +17,16 @@ import (
 // pipeline wants; a rejection needs a reason. CodeNotAllowed refuses who has no right.
 // To approve again what one approved already changes nothing.
 func (e *Engine) Judge(ctx context.Context, pipelineName, stage, build string, verdict pipeline.Verdict, reason string) (pipeline.Decision, error) {
+	return e.judge(ctx, pipelineName, stage, build, nil, verdict, reason)
+}
+
+// JudgeOn is Judge by somebody who looked at a certain run of the stage for the build, ""
+// for none. It is refused with CodeConflict where another one judges the build by now.
+func (e *Engine) JudgeOn(ctx context.Context, pipelineName, stage, build, run string, verdict pipeline.Verdict, reason string) (pipeline.Decision, error) {
+	return e.judge(ctx, pipelineName, stage, build, &run, verdict, reason)
+}
+
+func (e *Engine) judge(ctx context.Context, pipelineName, stage, build string, looked *string, verdict pipeline.Verdict, reason string) (pipeline.Decision, error) {
 	op := fmt.Sprintf("record decision on stage %q", stage)
 	st, s, err := e.stage(ctx, pipelineName, stage)
 	if err != nil {
@@ -34,6 +44,10 @@ func (e *Engine) Judge(ctx context.Context, pipelineName, stage, build string, v
 	}
 	if _, ok := st.Builds[build]; !ok {
 		return pipeline.Decision{}, noBuild(op, pipelineName, build)
+	}
+	if now, _ := st.VerdictOf(s, build); looked != nil && *looked != now.ID {
+		return pipeline.Decision{}, pipeline.Errorf(pipeline.CodeConflict, op, "build %s has run there again since you looked, as run %s", build, now.ID).
+			WithHint("Look at that run, then decide.")
 	}
 	if err := e.mayJudge(st, s, build, verdict); err != nil {
 		return pipeline.Decision{}, err
@@ -154,22 +168,12 @@ func (e *Engine) endInquiry(ctx context.Context, pipelineName, stage, build stri
 // apply moves it. It is refused where a gate is closed, and where the stage is
 // pinned in the configuration, which would win.
 func (e *Engine) Promote(ctx context.Context, pipelineName, stage, build string) (pipeline.Promotion, error) {
-	op := fmt.Sprintf("promote to stage %q", stage)
+	op := promotionTo(stage)
 	st, s, err := e.stage(ctx, pipelineName, stage)
 	if err == nil {
-		err = st.Pipeline.Authorize(pipeline.RightDeploy, e.Person, op)
+		err = e.CheckPromote(st, s, build)
 	}
-	switch {
-	case err != nil:
-		return pipeline.Promotion{}, err
-	case s.Pin != "":
-		return pipeline.Promotion{}, pipeline.Errorf(pipeline.CodeRefused, op, "the stage is pinned to build %s by its configuration", s.Pin).
-			WithHint("Change build = %q to build = %q in the penstock_stage and apply.", s.Pin, orDash(build))
-	case s.Trigger != pipeline.TriggerManual:
-		return pipeline.Promotion{}, pipeline.Errorf(pipeline.CodeRefused, op, "the stage moves by itself to the newest build that passed").
-			WithHint("Set trigger = \"manual\" on the stage to promote by hand, or pin it with build = \"…\".")
-	}
-	if err := st.RefuseHeld(s, op); err != nil {
+	if err != nil {
 		return pipeline.Promotion{}, err
 	}
 	if build == "" {
@@ -188,4 +192,24 @@ func (e *Engine) Promote(ctx context.Context, pipelineName, stage, build string)
 	}
 	p := pipeline.Promotion{Pipeline: pipelineName, Stage: stage, Build: build, Actor: e.Person.Name, At: e.Now().UTC()}
 	return p, e.append(ctx, pipelineName, nil, pipeline.Event{Kind: pipeline.BuildPromoted, Facts: pipeline.Facts{Promotion: &p}})
+}
+
+func promotionTo(stage string) string { return fmt.Sprintf("promote to stage %q", stage) }
+
+// CheckPromote refuses a promotion that this person may not make, or that the stage does
+// not take, whatever the build.
+func (e *Engine) CheckPromote(st *pipeline.State, s pipeline.Stage, build string) error {
+	op := promotionTo(s.Name)
+	if err := st.Pipeline.Authorize(pipeline.RightDeploy, e.Person, op); err != nil {
+		return err
+	}
+	switch {
+	case s.Pin != "":
+		return pipeline.Errorf(pipeline.CodeRefused, op, "the stage is pinned to build %s by its configuration", s.Pin).
+			WithHint("Change build = %q to build = %q in the penstock_stage and apply.", s.Pin, orDash(build))
+	case s.Trigger != pipeline.TriggerManual:
+		return pipeline.Errorf(pipeline.CodeRefused, op, "the stage moves by itself to the newest build that passed").
+			WithHint("Set trigger = \"manual\" on the stage to promote by hand, or pin it with build = \"…\".")
+	}
+	return st.RefuseHeld(s, op)
 }

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -274,4 +275,25 @@ func (e *Engine) EndEnvironment(ctx context.Context, pipelineName, name string) 
 		return err
 	}
 	return e.Logs.Remove(leased, pipelineName, env.ID)
+}
+
+const (
+	// LaunchedByHand marks environments that no configuration launched: one that wants one
+	// of the name has to import it.
+	LaunchedByHand = "penstock env"
+	// DefaultTTL is how long they live where nobody says.
+	DefaultTTL = 8 * time.Hour
+)
+
+var notInName = regexp.MustCompile(`[^a-z0-9]+`)
+
+// OwnName makes the name of an environment from that of its owner, as in
+// "assumed-role/launcher/ada".
+func OwnName(actor string) string {
+	name := actor[strings.LastIndexAny(actor, `/\`)+1:]
+	name = strings.Trim(notInName.ReplaceAllString(strings.ToLower(name), "-"), "-")
+	if name == "" || name[0] < 'a' {
+		name = "env-" + name
+	}
+	return strings.Trim(name[:min(len(name), 40)], "-")
 }

@@ -24,7 +24,7 @@ type Node struct {
 	Note   string   // what it waits for, or why it failed; may be empty
 	After  []string // names of the nodes before it
 
-	column, row int
+	Column, Row int // where it is drawn, from the left and from the top of its column
 }
 
 // Statuses are what a node's status may be, in the order of the legend.
@@ -93,16 +93,16 @@ func (g *Graph) place() {
 		at[n.Name] = n
 		for _, up := range n.After {
 			if u := at[up]; u != nil {
-				n.column = max(n.column, u.column+1)
+				n.Column = max(n.Column, u.Column+1)
 			}
 		}
-		n.row = rows[n.column]
-		rows[n.column]++
+		n.Row = rows[n.Column]
+		rows[n.Column]++
 	}
 	for column := range len(rows) { // from the left, as what is before decides
 		var nodes []*Node
 		for i := range g.Nodes {
-			if g.Nodes[i].column == column {
+			if g.Nodes[i].Column == column {
 				nodes = append(nodes, &g.Nodes[i])
 			}
 		}
@@ -110,39 +110,39 @@ func (g *Graph) place() {
 			sum, count := 0.0, 0.0
 			for _, up := range n.After {
 				if u := at[up]; u != nil {
-					sum, count = sum+float64(u.row), count+1
+					sum, count = sum+float64(u.Row), count+1
 				}
 			}
 			return sum / max(count, 1)
 		}
 		slices.SortStableFunc(nodes, func(a, b *Node) int { return cmp.Compare(middle(a), middle(b)) })
 		for i, n := range nodes {
-			n.row = i
+			n.Row = i
 		}
 	}
 }
 
-// size gives the number of columns and of rows.
-func (g Graph) size() (columns, rows int) {
+// Size gives the number of columns and of rows.
+func (g Graph) Size() (columns, rows int) {
 	for _, n := range g.Nodes {
-		columns, rows = max(columns, n.column+1), max(rows, n.row+1)
+		columns, rows = max(columns, n.Column+1), max(rows, n.Row+1)
 	}
 	return columns, rows
 }
 
-// inColumn gives how many nodes a column has.
-func (g Graph) inColumn(column int) int {
+// InColumn gives how many nodes a column has.
+func (g Graph) InColumn(column int) int {
 	count := 0
 	for _, n := range g.Nodes {
-		if n.column == column {
+		if n.Column == column {
 			count++
 		}
 	}
 	return count
 }
 
-// edges calls f for each pair of nodes of which the second comes after the first.
-func (g Graph) edges(f func(from, to int)) {
+// Edges calls f for each pair of nodes of which the second comes after the first.
+func (g Graph) Edges(f func(from, to int)) {
 	index := map[string]int{}
 	for i, n := range g.Nodes {
 		index[n.Name] = i

@@ -64,16 +64,16 @@ func TestOf(t *testing.T) {
 	g := Of(shop(t))
 	var got []string
 	for _, n := range g.Nodes {
-		got = append(got, fmt.Sprintf("%s %s %d/%d", n.Name, n.Status, n.column, n.row))
+		got = append(got, fmt.Sprintf("%s %s %d/%d", n.Name, n.Status, n.Column, n.Row))
 	}
 	want := "image/base passed 0/0|commit passed 1/0|acceptance passed 2/0|exploratory waiting 3/0|capacity failed 3/1|pre-production waiting 4/0|production waiting 5/0"
 	if strings.Join(got, "|") != want {
 		t.Errorf("nodes %s\nwant  %s", strings.Join(got, "|"), want)
 	}
 	edges := 0
-	g.edges(func(from, to int) {
+	g.Edges(func(from, to int) {
 		edges++
-		if g.Nodes[from].column >= g.Nodes[to].column {
+		if g.Nodes[from].Column >= g.Nodes[to].Column {
 			t.Errorf("%s is not left of %s", g.Nodes[from].Name, g.Nodes[to].Name)
 		}
 	})
@@ -88,7 +88,7 @@ func TestLayout(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			taken := map[[2]int]string{}
 			for _, n := range g.Nodes {
-				at := [2]int{n.column, n.row}
+				at := [2]int{n.Column, n.Row}
 				if taken[at] != "" {
 					t.Errorf("%s lies over %s", n.Name, taken[at])
 				}

@@ -42,7 +42,7 @@ func Style() string { return style }
 // SVG draws the graph, the stages from left to right. A picture that stands alone brings
 // its style.
 func (g Graph) SVG(alone bool) string {
-	columns, rows := g.size()
+	columns, rows := g.Size()
 	width := max(2*margin+columns*boxWidth+max(columns-1, 0)*columnGap, minWidth)
 	body := rows*boxHeight + max(rows-1, 0)*rowGap
 	height := titleHeight + margin + body + legendHeight
@@ -54,11 +54,11 @@ func (g Graph) SVG(alone bool) string {
 	}
 	fmt.Fprintf(&b, `<rect class="ground" width="%d" height="%d"/><text class="title" x="%d" y="28">%s</text>`+"\n", width, height, margin, escape(g.Title, 60))
 	place := func(n Node) (x, y int) {
-		count := g.inColumn(n.column)
+		count := g.InColumn(n.Column)
 		top := titleHeight + (body-count*boxHeight-(count-1)*rowGap)/2
-		return margin + n.column*(boxWidth+columnGap), top + n.row*(boxHeight+rowGap)
+		return margin + n.Column*(boxWidth+columnGap), top + n.Row*(boxHeight+rowGap)
 	}
-	g.edges(func(from, to int) {
+	g.Edges(func(from, to int) {
 		x1, y1 := place(g.Nodes[from])
 		x2, y2 := place(g.Nodes[to])
 		x1, y1, y2 = x1+boxWidth, y1+boxHeight/2, y2+boxHeight/2

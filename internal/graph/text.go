@@ -20,7 +20,7 @@ func (g Graph) Mermaid() string {
 	for i, n := range g.Nodes {
 		fmt.Fprintf(&b, "  n%d[\"%s\"]:::%s\n", i, strings.Join(n.lines(mermaidText), "<br>"), n.Status)
 	}
-	g.edges(func(from, to int) { fmt.Fprintf(&b, "  n%d --> n%d\n", from, to) })
+	g.Edges(func(from, to int) { fmt.Fprintf(&b, "  n%d --> n%d\n", from, to) })
 	for _, status := range Statuses {
 		fmt.Fprintf(&b, "  classDef %s fill:%s,stroke:#57606a,color:#1f2328\n", status, colours[status])
 	}
@@ -49,7 +49,7 @@ func (g Graph) DOT() string {
 		label := strings.Join(n.lines(func(text string) string { return dotEscape(clean(text)) }), `\n`)
 		fmt.Fprintf(&b, "  n%d [label=\"%s\", fillcolor=%q, tooltip=%s]\n", i, label, colours[n.Status], dotText(n.words()))
 	}
-	g.edges(func(from, to int) { fmt.Fprintf(&b, "  n%d -> n%d\n", from, to) })
+	g.Edges(func(from, to int) { fmt.Fprintf(&b, "  n%d -> n%d\n", from, to) })
 	b.WriteString("}\n")
 	return b.String()
 }

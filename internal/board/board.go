@@ -1,0 +1,177 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package board is the page on which people see pipelines and press their buttons. It
+// shows what the engine knows and calls what the command calls, for the person who has
+// signed in: it decides nothing itself.
+//
+// Pages are made on the server and can be read without JavaScript. A little of it makes
+// them live: the server says when something changed, and the page is asked for again.
+//
+//	b := board.New(board.Options{Engine: engine, Access: access, Hosts: []string{"127.0.0.1:8080"}})
+//	defer b.Close()
+//	http.Serve(listener, b)
+package board
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// Options configure a Board. Engine, Access and Hosts are required.
+type Options struct {
+	Engine *engine.Engine
+	Access Access
+	// Hosts are the values of the Host header that the board answers to, with the port
+	// where a browser sends one.
+	Hosts   []string
+	Secure  bool   // browsers reach it through TLS
+	Where   string // the place of the pipelines, in words
+	Version string
+	// MetricsToken is what a scraper of /metrics says as its bearer token; empty: only who
+	// has signed in sees the metrics.
+	MetricsToken string
+	Interval     time.Duration // how often to look for what is new; 0 means a second
+	Now          func() time.Time
+	Logger       hclog.Logger
+}
+
+// Board is an http.Handler. It is safe for concurrent use.
+type Board struct {
+	Options
+	pages    *pages
+	sessions *sessions
+	hub      *hub
+	work     *work
+	diffs    *diffs
+	handler  http.Handler
+	cancel   context.CancelFunc
+}
+
+// New makes a board. The caller must Close it.
+func New(o Options) *Board {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = hclog.NewNullLogger()
+	}
+	if o.Interval == 0 {
+		o.Interval = time.Second
+	}
+	o.Interval = max(o.Interval, o.Engine.HeadAge)
+	ctx, cancel := context.WithCancel(context.Background())
+	b := &Board{Options: o, pages: newPages(o.Now), sessions: newSessions(o.Now), diffs: newDiffs(), cancel: cancel}
+	b.hub, b.work = newHub(ctx, b.fingerprint, o.Interval, o.Logger), newWork(ctx)
+	b.handler = b.routes()
+	return b
+}
+
+// Close ends the streams, cancels launches that are under way, and waits until they have
+// cleaned up.
+func (b *Board) Close() {
+	b.cancel()
+	b.work.wait()
+}
+
+// ServeHTTP implements http.Handler.
+func (b *Board) ServeHTTP(w http.ResponseWriter, r *http.Request) { b.handler.ServeHTTP(w, r) }
+
+// routes says which page is where.
+func (b *Board) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /static/", b.pages.static())
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /sign-in", b.signIn)
+	mux.HandleFunc("GET /sign-in/callback", b.signIn)
+	mux.HandleFunc("POST /sign-out", b.signOut)
+	for pattern, h := range map[string]page{
+		"GET /{$}":                            b.home,
+		"GET /p/{pipeline}":                   b.overview,
+		"GET /p/{pipeline}/events":            b.events,
+		"GET /p/{pipeline}/builds/{build}":    b.build,
+		"GET /p/{pipeline}/runs":              b.runs,
+		"GET /p/{pipeline}/runs/{run}":        b.run,
+		"GET /p/{pipeline}/runs/{run}/log":    b.log,
+		"GET /p/{pipeline}/runs/{run}/follow": b.follow,
+		"GET /p/{pipeline}/environments":      b.environments,
+		"GET /p/{pipeline}/images":            b.images,
+		"GET /p/{pipeline}/do/{action}":       b.confirm,
+		"POST /p/{pipeline}/do/{action}":      b.act,
+	} {
+		mux.Handle(pattern, b.signedIn(h))
+	}
+	return b.guard(mux)
+}
+
+// page answers somebody who has signed in. An error is shown as a page of its own.
+type page func(w http.ResponseWriter, r *http.Request, s *session) error
+
+// existing gives the state of the pipeline that the address names.
+func (b *Board) existing(r *http.Request) (*pipeline.State, error) {
+	name := r.PathValue("pipeline")
+	st, err := b.Engine.State(r.Context(), name)
+	if err == nil && !st.Exists() {
+		return nil, pipeline.Errorf(pipeline.CodeNotFound, "find pipeline", "there is no pipeline %q", name).WithHint("The first page lists them.")
+	}
+	return st, err
+}
+
+// work is what goes on after its request was answered: launches take minutes.
+type work struct {
+	ctx context.Context
+	sync.WaitGroup
+	mu     sync.Mutex
+	failed map[string]failure // by pipeline and environment
+}
+
+// failure says what became of a launch that failed.
+type failure struct {
+	What string
+	Err  error
+	At   time.Time
+}
+
+// keptFailures is how many failures are kept for a pipeline's page at most.
+const keptFailures = 50
+
+func newWork(ctx context.Context) *work { return &work{ctx: ctx, failed: map[string]failure{}} }
+
+// begin calls do in the background. What fails is kept under the key until the next try.
+func (w *work) begin(key, what string, now func() time.Time, do func(context.Context) error) {
+	w.mu.Lock()
+	delete(w.failed, key)
+	w.mu.Unlock()
+	w.Go(func() {
+		err := do(w.ctx)
+		if err == nil {
+			return
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if len(w.failed) >= keptFailures {
+			clear(w.failed)
+		}
+		w.failed[key] = failure{what, err, now()}
+	})
+}
+
+// failures gives what failed, by key.
+func (w *work) failures() map[string]failure {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	copied := make(map[string]failure, len(w.failed))
+	for k, f := range w.failed {
+		copied[k] = f
+	}
+	return copied
+}
+
+func (w *work) wait() { w.Wait() }

@@ -1,0 +1,237 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package board
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// buildPage is everything about a build.
+type buildPage struct {
+	buildRow
+	Stages    []stageOfBuild
+	Runs      []pipeline.RunSummary
+	Lineage   []pipeline.Image // the build's image, what it was baked from, and so on
+	BaseImage string           // where no record has it
+	Diff      *engine.Diff     // to what the last stage that lasts holds
+	NoDiff    string
+	Buttons   []button
+	Rejected  string // the stage at which it stands rejected
+}
+
+// stageOfBuild is how a build fared at a stage, and who decided what.
+type stageOfBuild struct {
+	cell
+	Verdict  *pipeline.RunSummary
+	Decision *pipeline.Decision
+	Missing  int // approvals
+	Override *pipeline.Override
+	Buttons  []button
+}
+
+// build shows a build.
+func (b *Board) build(w http.ResponseWriter, r *http.Request, s *session) error {
+	st, err := b.existing(r)
+	if err != nil {
+		return err
+	}
+	id := r.PathValue("build")
+	build, ok := st.Builds[id]
+	if !ok {
+		return pipeline.Errorf(pipeline.CodeNotFound, "find build", "pipeline %q has no build %q", st.Pipeline.Name, id).
+			WithHint("It may have been collected: `keep` of the pipeline says how many it retains.")
+	}
+	var stages []pipeline.Stage
+	for _, stage := range st.StagesInOrder() {
+		if stage.TakesBuild() {
+			stages = append(stages, stage)
+		}
+	}
+	page := buildPage{buildRow: rowOf(st, stages, build), Rejected: st.RejectedAt(id)}
+	for i, stage := range stages {
+		page.Stages = append(page.Stages, stageOf(st, stage, page.Cells[i], build.ID, s.person))
+	}
+	runs, err := b.Engine.Ledger.Runs(r.Context(), st.Pipeline.Name, pipeline.RunQuery{Build: id})
+	if err != nil {
+		return err
+	}
+	page.Runs, page.Lineage = runs.Runs, lineage(st, build)
+	if _, known := st.Images[build.BaseImage]; !known {
+		page.BaseImage = build.BaseImage
+	}
+	if st.Pipeline.Service.Start != "" && page.Rejected == "" && st.Pipeline.Authorization.Allows(pipeline.RightLaunch, s.person) {
+		page.Buttons = append(page.Buttons, button{Action: "launch", Label: "Launch an environment", Build: id})
+	}
+	if held := lastHeld(st); held != "" && held != id {
+		diff, err := b.diffs.get(r.Context(), b.Engine, st.Pipeline.Name, held, id)
+		if page.Diff = &diff; err != nil {
+			page.Diff, page.NoDiff = nil, err.Error()
+		}
+	}
+	b.show(w, s, http.StatusOK, "build", view{Title: id + " · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "board", Body: page})
+	return nil
+}
+
+// stageOf says how a build stands at a stage.
+func stageOf(st *pipeline.State, stage pipeline.Stage, c cell, build string, who pipeline.Person) stageOfBuild {
+	at, id := stageOfBuild{cell: c}, pipeline.StageBuild(stage.Name, build)
+	if v, ok := st.VerdictOf(stage, build); ok {
+		at.Verdict = &v
+	}
+	if d, ok := st.Decisions[id]; ok {
+		at.Decision = &d
+		at.Missing = st.MissingApprovals(stage, build)
+	}
+	if o, ok := st.Overrides[id]; ok {
+		at.Override = &o
+	}
+	add := func(name string) {
+		if st.Pipeline.Authorization.Allows(actions[name].Right(stage), who) {
+			at.Buttons = append(at.Buttons, newButton(name, stage, build))
+		}
+	}
+	held := st.Builds[st.Holds[stage.Name].Build]
+	switch {
+	case c.Outcome == pipeline.OutcomeWaiting:
+		add("approve")
+		add("reject")
+	case at.Decision != nil && at.Decision.Verdict == pipeline.Rejected:
+		add("approve")
+	case stage.Trigger == pipeline.TriggerManual && held.ID != build && st.Eligible(stage, build) == nil:
+		if st.Builds[build].Order < held.Order {
+			add("rollback")
+		} else {
+			add("promote")
+		}
+	case overridable(stage) && !c.Running && !st.Passed(stage.Name, build) && st.Eligible(stage, build) == nil:
+		add("override")
+	}
+	if c.Outcome == pipeline.OutcomePassed && stage.Approval {
+		add("reject")
+	}
+	return at
+}
+
+// lineage gives a build's image, what that was baked from, and so on, as far as the record
+// knows them.
+func lineage(st *pipeline.State, build pipeline.Build) (list []pipeline.Image) {
+	id := build.Image
+	if id == "" {
+		id = build.BaseImage
+	}
+	for range len(st.Images) {
+		image, ok := st.Images[id]
+		if !ok {
+			break
+		}
+		list = append(list, image)
+		id = image.Parent
+	}
+	return list
+}
+
+// lastHeld gives the build that the last stage holds whose environment lasts, or that
+// people move: production's.
+func lastHeld(st *pipeline.State) string {
+	held := ""
+	for _, s := range st.StagesInOrder() {
+		if build := st.Holds[s.Name].Build; build != "" && (s.Lasting() || s.Guarded()) {
+			held = build
+		}
+	}
+	return held
+}
+
+// runs lists runs, the newest first.
+func (b *Board) runs(w http.ResponseWriter, r *http.Request, s *session) error {
+	st, err := b.existing(r)
+	if err != nil {
+		return err
+	}
+	q := r.URL.Query()
+	query := pipeline.RunQuery{Stage: q.Get("stage"), Build: q.Get("build"), Status: pipeline.RunStatus(q.Get("status")), After: q.Get("after"), Limit: rowsPerPage}
+	found, err := b.Engine.Ledger.Runs(r.Context(), st.Pipeline.Name, query)
+	if err != nil {
+		return err
+	}
+	seen, err := b.fingerprint(r.Context(), st.Pipeline.Name)
+	if err != nil {
+		return err
+	}
+	body := struct {
+		Query    pipeline.RunQuery
+		Page     pipeline.RunPage
+		Stages   []string
+		Statuses []pipeline.RunStatus
+		Older    string
+	}{Query: query, Page: found, Statuses: []pipeline.RunStatus{pipeline.RunRunning, pipeline.RunPassed, pipeline.RunFailed, pipeline.RunCancelled}}
+	for _, recipe := range st.Recipes {
+		body.Stages = append(body.Stages, engine.RecipeRun(recipe.Name))
+	}
+	for _, stage := range st.StagesInOrder() {
+		body.Stages = append(body.Stages, stage.Name)
+	}
+	if found.Next != "" {
+		q.Set("after", found.Next)
+		body.Older = "?" + q.Encode()
+	}
+	b.show(w, s, http.StatusOK, "runs", view{Title: "Runs · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "runs", Live: query.After == "", Seen: seen, Body: body})
+	return nil
+}
+
+// runPage is everything about a run.
+type runPage struct {
+	pipeline.Run
+	Steps []pipeline.Step // of the stage, by which the ones to come are known
+	Of    pipeline.Build
+	Log   logPage
+}
+
+// Took says how long the run took so far.
+func (p runPage) Took(now time.Time) time.Duration {
+	if p.EndedAt.IsZero() {
+		return now.Sub(p.StartedAt)
+	}
+	return p.EndedAt.Sub(p.StartedAt)
+}
+
+// run shows a run.
+func (b *Board) run(w http.ResponseWriter, r *http.Request, s *session) error {
+	st, err := b.existing(r)
+	if err != nil {
+		return err
+	}
+	run, err := b.Engine.Ledger.Run(r.Context(), st.Pipeline.Name, r.PathValue("run"))
+	if err != nil {
+		return err
+	}
+	page := runPage{Run: run, Of: st.Builds[run.Build]}
+	if page.Log, err = b.readLog(r, run); err != nil {
+		return err
+	}
+	seen, err := b.fingerprint(r.Context(), st.Pipeline.Name)
+	if err != nil {
+		return err
+	}
+	b.show(w, s, http.StatusOK, "run", view{
+		Title: run.ID + " · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "runs", Live: !run.Status.Final(), Seen: seen, Body: page,
+	})
+	return nil
+}
+
+func afterSlash(s string) string { return s[strings.IndexByte(s, '/')+1:] }
+
+// pathOf makes an address of the board.
+func pathOf(parts ...string) string {
+	for i, p := range parts {
+		parts[i] = url.PathEscape(p)
+	}
+	return "/p/" + strings.Join(parts, "/")
+}

@@ -1,0 +1,204 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package board
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// confirmation asks whether to do something, and says what will happen.
+type confirmation struct {
+	Key     string // of the action
+	Act     action
+	Ask     asked
+	Explain []string
+	Of      pipeline.Build
+	Ticket  string
+	Diff    *engine.Diff
+	NoDiff  string   // why there is none
+	Refused *trouble // it would be refused: there is nothing to press
+	Times   []time.Duration
+	Choice  []pipeline.Build
+	Back    string
+}
+
+// about ties a form to what it was made for.
+func (a asked) about(name string) string {
+	return strings.Join([]string{name, a.Pipeline, a.Stage, a.Build, a.Name, a.Run}, "\x00")
+}
+
+// read gives what an address or a form asks for.
+func read(r *http.Request) (string, action, asked, error) {
+	name := r.PathValue("action")
+	a, known := actions[name]
+	if !known {
+		a, known = environmentActions[name]
+	}
+	if !known {
+		return "", action{}, asked{}, pipeline.Errorf(pipeline.CodeNotFound, "find action", "there is no action %q", name)
+	}
+	if err := r.ParseForm(); err != nil {
+		return "", action{}, asked{}, pipeline.Errorf(pipeline.CodeInvalid, "read form", "%w", err)
+	}
+	q := asked{
+		Pipeline: r.PathValue("pipeline"), Stage: r.FormValue("stage"), Build: r.FormValue("build"), Name: r.FormValue("name"),
+		Run: r.FormValue("run"), Reason: strings.TrimSpace(plain(strings.ReplaceAll(r.FormValue("reason"), "\n", " "))),
+	}
+	if text := r.FormValue("ttl"); text != "" {
+		ttl, err := time.ParseDuration(text)
+		if err != nil || ttl < time.Minute {
+			return "", action{}, asked{}, pipeline.Errorf(pipeline.CodeInvalid, "read form", "a time to live of %q", text).WithHint("Give a minute or more, such as 8h.")
+		}
+		q.TTL = ttl
+	}
+	return name, a, q, nil
+}
+
+// confirm shows the page that asks.
+func (b *Board) confirm(w http.ResponseWriter, r *http.Request, s *session) error {
+	name, a, q, err := read(r)
+	if err != nil {
+		return err
+	}
+	st, err := b.existing(r)
+	if err != nil {
+		return err
+	}
+	c := confirmation{Act: a, Key: name, Back: "/p/" + url.PathEscape(q.Pipeline)}
+	if _, ok := environmentActions[name]; ok {
+		err = b.prepareEnvironment(st, s.person, &q, &c)
+	} else {
+		err = b.prepareStage(r.Context(), st, s.person, &q, &c)
+	}
+	if err != nil {
+		return err
+	}
+	c.Ask, c.Explain, c.Of = q, a.Explain(st, q), st.Builds[q.Build]
+	c.Ticket = s.issue(q.about(name), b.Now())
+	b.show(w, s, http.StatusOK, "confirm", view{Title: a.Label + " · " + q.Pipeline, Pipeline: q.Pipeline, Tab: "board", Body: c})
+	return nil
+}
+
+// prepareStage finds out what an action on a stage is about.
+func (b *Board) prepareStage(ctx context.Context, st *pipeline.State, who pipeline.Person, q *asked, c *confirmation) error {
+	stage, ok := st.Stages[q.Stage]
+	if !ok {
+		return pipeline.Errorf(pipeline.CodeNotFound, "find stage", "pipeline %q has no stage %q", q.Pipeline, q.Stage).WithHint("The board shows its stages.")
+	}
+	if _, ok := st.Builds[q.Build]; !ok && c.Act.Build {
+		return pipeline.Errorf(pipeline.CodeNotFound, "find build", "pipeline %q has no build %q", q.Pipeline, q.Build).WithHint("The board lists its builds.")
+	}
+	v, _ := st.VerdictOf(stage, q.Build)
+	q.Run = v.ID
+	if right := c.Act.Right(stage); right != "" {
+		c.refuse(st.Pipeline.Authorize(right, who, strings.ToLower(c.Act.Label)))
+	}
+	moves := c.Key == "promote" || c.Key == "rollback"
+	if moves {
+		c.refuse(b.Engine.As(who).CheckPromote(st, stage, q.Build))
+	}
+	if held := st.Holds[stage.Name].Build; moves && held != "" && held != q.Build {
+		diff, err := b.diffs.get(ctx, b.Engine, q.Pipeline, held, q.Build)
+		if err != nil {
+			c.NoDiff = err.Error()
+			return nil
+		}
+		c.Diff = &diff
+	} else if moves {
+		c.NoDiff = "The stage holds no other build yet."
+	}
+	return nil
+}
+
+// act does what a form asks for. A form counts once, and only for what it was made for.
+func (b *Board) act(w http.ResponseWriter, r *http.Request, s *session) error {
+	if !s.limit.Allow() {
+		w.Header().Set("Retry-After", "5")
+		b.show(w, s, http.StatusTooManyRequests, "error", view{Title: "Too fast", Pipeline: r.PathValue("pipeline"),
+			Body: trouble{"You have sent many forms in a short time.", "Wait a few seconds, and send it again."}})
+		return nil
+	}
+	name, a, q, err := read(r)
+	if err != nil {
+		return err
+	}
+	about := q
+	if name == "launch" { // the form lets people choose these
+		about.Build, about.Name = "", ""
+	}
+	if !s.redeem(r.PostFormValue("ticket"), about.about(name)) {
+		return pipeline.Errorf(pipeline.CodeConflict, "send form", "this form was sent already, or is not of this browser").
+			WithHint("Go back to the board, see where things are, and press the button again if need be.")
+	}
+	if a.Reason == reasonRequired && q.Reason == "" {
+		return pipeline.Errorf(pipeline.CodeInvalid, strings.ToLower(a.Label), "a reason is needed").WithHint("Go back, and say why.")
+	}
+	e, said := b.Engine.As(s.person), ""
+	if _, ok := environmentActions[name]; ok {
+		said, err = b.onEnvironment(r.Context(), e, name, q)
+	} else {
+		said, err = a.Do(r.Context(), e, q)
+	}
+	if err != nil {
+		return err
+	}
+	b.Logger.Info("action", "action", name, "person", s.person.Name, "pipeline", q.Pipeline, "stage", q.Stage, "build", q.Build, "name", q.Name)
+	s.say(said)
+	http.Redirect(w, r, "/p/"+url.PathEscape(q.Pipeline)+backTo(name), http.StatusSeeOther)
+	return nil
+}
+
+// backTo gives the page that shows what an action did.
+func backTo(name string) string {
+	if _, ok := environmentActions[name]; ok {
+		return "/environments"
+	}
+	return ""
+}
+
+// diffs keeps comparisons of builds, which may take a look into a repository. What two
+// builds differ in stays.
+type diffs struct {
+	mu  sync.Mutex
+	all map[string]engine.Diff
+}
+
+const (
+	keptDiffs = 200
+	diffLimit = 20 * time.Second
+)
+
+func newDiffs() *diffs { return &diffs{all: map[string]engine.Diff{}} }
+
+func (d *diffs) get(ctx context.Context, e *engine.Engine, pipelineName, from, to string) (engine.Diff, error) {
+	key := fmt.Sprintf("%s/%s/%s", pipelineName, from, to)
+	d.mu.Lock()
+	known, ok := d.all[key]
+	d.mu.Unlock()
+	if ok {
+		return known, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, diffLimit)
+	defer cancel()
+	diff, err := e.Diff(ctx, pipelineName, from, to)
+	if err != nil || diff.Unknown != "" {
+		return diff, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.all) >= keptDiffs {
+		clear(d.all)
+	}
+	d.all[key] = diff
+	return diff, nil
+}

@@ -1,0 +1,132 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package board
+
+import (
+	"crypto/subtle"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// maxBody is the size of a form at most, in bytes.
+const maxBody = 64 << 10
+
+// policy lets a page have what the board itself serves, and nothing else: no script or
+// style in a page, no frame around it, no form to elsewhere.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; " +
+	"form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+
+// guard is before all else: it answers only to the hosts that the board has, refuses what
+// another site's page sends, and says to browsers what a page may do.
+func (b *Board) guard(next http.Handler) http.Handler {
+	origins := http.NewCrossOriginProtection()
+	origins.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b.refuse(w, r, http.StatusForbidden, pipeline.Errorf(pipeline.CodeNotAllowed, "send form", "the form was sent by a page of another site").
+			WithHint("Press the button on the board itself."))
+	}))
+	checked := origins.Handler(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", policy)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Referrer-Policy", "same-origin")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Cache-Control", "no-store")
+		if b.Secure {
+			h.Set("Strict-Transport-Security", "max-age=31536000")
+		}
+		if r.URL.Path != "/healthz" && !slices.ContainsFunc(b.Hosts, func(host string) bool { return strings.EqualFold(host, r.Host) }) {
+			// A name that somebody else pointed here: another site would read the answers.
+			http.Error(w, "this board does not answer to that host name", http.StatusMisdirectedRequest)
+			return
+		}
+		if r.Method != http.MethodGet && r.Method != http.MethodHead && !b.sameOrigin(r) {
+			b.refuse(w, r, http.StatusForbidden, pipeline.Errorf(pipeline.CodeNotAllowed, "send form", "the form comes from %q", r.Header.Get("Origin")).
+				WithHint("Press the button on the board itself."))
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		checked.ServeHTTP(w, r)
+	})
+}
+
+// sameOrigin reports whether the Origin of a request, where it has one, is the board.
+func (b *Board) sameOrigin(r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return true
+	}
+	at, err := url.Parse(origin)
+	return err == nil && strings.EqualFold(at.Host, r.Host)
+}
+
+// signedIn lets only those in who are somebody, and sends the others to sign in.
+func (b *Board) signedIn(h page) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s, err := b.session(w, r)
+		switch {
+		case err != nil:
+			b.refuse(w, r, http.StatusForbidden, err)
+		case s == nil && r.Method == http.MethodGet && r.Header.Get("Hx-Request") == "" && r.Header.Get("Accept") != "text/event-stream":
+			http.Redirect(w, r, "/sign-in?to="+url.QueryEscape(r.URL.RequestURI()), http.StatusSeeOther)
+		case s == nil:
+			b.refuse(w, r, http.StatusUnauthorized, pipeline.Errorf(pipeline.CodeNotAllowed, "open page", "you have not signed in, or not for a long time").
+				WithHint("Load the page again."))
+		default:
+			if err := h(w, r, s); err != nil {
+				b.fail(w, r, s, err)
+			}
+		}
+	})
+}
+
+// statusOf renders an error's code as a status of HTTP.
+func statusOf(err error) int {
+	switch pipeline.CodeOf(err) {
+	case pipeline.CodeInvalid:
+		return http.StatusBadRequest
+	case pipeline.CodeNotFound:
+		return http.StatusNotFound
+	case pipeline.CodeConflict, pipeline.CodeHeld, pipeline.CodeLeaseLost, pipeline.CodeRefused:
+		return http.StatusConflict
+	case pipeline.CodeNotAllowed:
+		return http.StatusForbidden
+	default:
+		return http.StatusInternalServerError
+	}
+}
+
+// fail shows an error to somebody who has signed in.
+func (b *Board) fail(w http.ResponseWriter, r *http.Request, s *session, err error) {
+	if r.Context().Err() != nil {
+		return // who asked has gone
+	}
+	status := statusOf(err)
+	if status == http.StatusInternalServerError {
+		b.Logger.Error("page", "path", r.URL.Path, "error", err)
+	}
+	b.show(w, s, status, "error", view{Title: http.StatusText(status), Pipeline: r.PathValue("pipeline"), Body: problem(err)})
+}
+
+// refuse shows an error to somebody who may not be anybody.
+func (b *Board) refuse(w http.ResponseWriter, _ *http.Request, status int, err error) {
+	b.show(w, nil, status, "error", view{Title: http.StatusText(status), Body: problem(err)})
+}
+
+// trouble is an error as a page shows it.
+type trouble struct{ Text, Hint string }
+
+func problem(err error) trouble { return trouble{err.Error(), pipeline.HintOf(err)} }
+
+// hasToken reports whether a request carries the bearer token.
+func hasToken(r *http.Request, token string) bool {
+	given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	return ok && token != "" && subtle.ConstantTimeCompare([]byte(given), []byte(token)) == 1
+}

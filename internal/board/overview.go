@@ -1,0 +1,348 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package board
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/graph"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// home lists the pipelines.
+func (b *Board) home(w http.ResponseWriter, r *http.Request, s *session) error {
+	states, err := b.Engine.Pipelines(r.Context())
+	if err != nil {
+		return err
+	}
+	type row struct {
+		Name     string
+		Stages   []graph.Node
+		Waits    int // for people
+		Produces string
+	}
+	rows := []row{}
+	for _, name := range slices.Sorted(maps.Keys(states)) {
+		st := states[name]
+		at := row{Name: name, Waits: len(waits(st, s.person))}
+		for _, n := range graph.Of(st).Nodes {
+			at.Stages = append(at.Stages, n)
+			if st.Stages[n.Name].Lasting() {
+				at.Produces = n.Build
+			}
+		}
+		rows = append(rows, at)
+	}
+	b.show(w, s, http.StatusOK, "home", view{Title: "Pipelines", Body: rows})
+	return nil
+}
+
+// overview is the first page of a pipeline.
+type overview struct {
+	Map          valueStream
+	Waits        []wait
+	Applies      applies
+	Builds       buildTable
+	Environments []environment
+	Held         []pipeline.Freeze
+}
+
+func (b *Board) overview(w http.ResponseWriter, r *http.Request, s *session) error {
+	st, err := b.existing(r)
+	if err != nil {
+		return err
+	}
+	seen, err := b.fingerprint(r.Context(), st.Pipeline.Name)
+	if err != nil {
+		return err
+	}
+	body := overview{Waits: waits(st, s.person), Builds: builds(st, r.URL.Query()), Environments: b.serving(st, s.person)}
+	if body.Map, err = b.valueStream(r.Context(), st, s.person); err != nil {
+		return err
+	}
+	if body.Applies, err = b.applies(r.Context(), st.Pipeline.Name); err != nil {
+		return err
+	}
+	body.Held = slices.SortedFunc(maps.Values(st.Freezes), func(a, c pipeline.Freeze) int { return strings.Compare(a.Stage, c.Stage) })
+	b.show(w, s, http.StatusOK, "overview", view{Title: st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "board", Live: true, Seen: seen, Body: body})
+	return nil
+}
+
+// fingerprint is another text when something changed that pages of the pipeline show.
+func (b *Board) fingerprint(ctx context.Context, name string) (string, error) {
+	st, err := b.Engine.State(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	head, err := b.Engine.Ledger.Head(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	fmt.Fprintln(h, head)
+	for _, id := range slices.Sorted(maps.Keys(st.Environments)) { // a platform ends them by itself
+		fmt.Fprintln(h, id, st.Environments[id].Status)
+	}
+	for _, stage := range slices.Sorted(maps.Keys(st.Stages)) {
+		at, err := b.Engine.Progress(ctx, st, stage)
+		if err != nil {
+			return "", err
+		}
+		if at != nil {
+			fmt.Fprintln(h, at.Run.ID, at.Run.Phase, at.Number, at.Line, at.Dead)
+		}
+	}
+	at, err := b.applies(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	fmt.Fprintln(h, at.Watched, len(at.UnderWay), len(b.work.failures()))
+	return hex.EncodeToString(h.Sum(nil)[:8]), nil
+}
+
+// applies says who applies the pipeline's configuration.
+type applies struct {
+	Watched  bool
+	Watcher  pipeline.Holder
+	UnderWay []pipeline.Holder // what is being done
+}
+
+func (b *Board) applies(ctx context.Context, name string) (a applies, err error) {
+	leases, err := b.Engine.Ledger.Leases(ctx)
+	if err != nil {
+		return a, err
+	}
+	for _, l := range leases {
+		key, ok := strings.CutPrefix(l.Key, name+"/")
+		switch {
+		case !ok || b.Now().After(l.Expires):
+		case key == "watch":
+			a.Watched, a.Watcher = true, l.Holder
+		case strings.HasPrefix(key, "notices"):
+		default:
+			a.UnderWay = append(a.UnderWay, l.Holder)
+		}
+	}
+	slices.SortFunc(a.UnderWay, func(x, y pipeline.Holder) int {
+		return cmp.Or(x.Since.Compare(y.Since), strings.Compare(x.Purpose, y.Purpose))
+	})
+	return a, nil
+}
+
+// valueStream is the map: a card for each image and stage, from left to right as the
+// pipeline wires them.
+type valueStream struct {
+	Cards         []card
+	Edges         []string // paths of SVG
+	Width, Height int
+}
+
+// card is a stage, or an image, of the map.
+type card struct {
+	graph.Node
+	Column, Row int // in the grid, from 1; a card is two rows high
+	Build       pipeline.Build
+	Run         pipeline.RunSummary
+	Progress    *engine.Progress
+	Endpoint    string
+	Pin         string
+	Buttons     []button // what waits for somebody
+	More        []button // what else can be done
+}
+
+// Measures of the map, in pixels: those of the style sheet.
+const (
+	cardWidth, cardHeight = 204, 148
+	columnGap, rowGap     = 36, 18
+)
+
+func (b *Board) valueStream(ctx context.Context, st *pipeline.State, who pipeline.Person) (valueStream, error) {
+	g := graph.Of(st)
+	columns, rows := g.Size()
+	m := valueStream{
+		Width:  columns*cardWidth + max(columns-1, 0)*columnGap,
+		Height: rows*cardHeight + max(rows-1, 0)*rowGap,
+	}
+	middle := func(n graph.Node) (x, y int) {
+		row := rows - g.InColumn(n.Column) + 2*n.Row // in half rows
+		return n.Column * (cardWidth + columnGap), row*(cardHeight+rowGap)/2 + cardHeight/2
+	}
+	g.Edges(func(from, to int) {
+		x1, y1 := middle(g.Nodes[from])
+		x2, y2 := middle(g.Nodes[to])
+		x1 += cardWidth
+		m.Edges = append(m.Edges, fmt.Sprintf("M%d %dC%d %d %d %d %d %d", x1, y1, x1+columnGap/2, y1, x2-columnGap/2, y2, x2-7, y2),
+			fmt.Sprintf("M%d %dl-8 -4v8z", x2, y2))
+	})
+	for _, n := range g.Nodes {
+		c := card{Node: n, Column: n.Column + 1, Row: rows - g.InColumn(n.Column) + 2*n.Row + 1, Build: st.Builds[n.Build], Run: st.Latest[n.Name]}
+		if s, ok := st.Stages[n.Name]; ok {
+			at := b.Engine.StandingIn(st, s)
+			if at.Environment != nil {
+				c.Endpoint = at.Environment.Endpoint
+			}
+			if at.Move.Candidate != "" && n.Build == "" {
+				c.Build = st.Builds[at.Move.Candidate]
+			}
+			var err error
+			if c.Progress, err = b.Engine.Progress(ctx, st, s.Name); err != nil {
+				return m, err
+			}
+			c.Pin = s.Pin
+			c.Buttons, c.More = buttons(st, s, who)
+		}
+		m.Cards = append(m.Cards, c)
+	}
+	return m, nil
+}
+
+// Took says how long the latest run of a card took.
+func (c card) Took() time.Duration { return c.Run.EndedAt.Sub(c.Run.StartedAt) }
+
+// environment is one of a list.
+type environment struct {
+	pipeline.Environment
+	Mine    bool // may be extended and ended
+	Failure *failure
+}
+
+// serving lists the environments of a pipeline: those of stages, then people's.
+func (b *Board) serving(st *pipeline.State, who pipeline.Person) []environment {
+	failures, rows := b.work.failures(), []environment{}
+	for _, env := range st.Environments {
+		row := environment{Environment: env}
+		if env.Purpose == pipeline.ForPerson {
+			row.Mine = env.Owner == who.Name || st.Pipeline.Authorization.Allows(pipeline.RightLaunch, who)
+			if f, ok := failures[workKey(st.Pipeline.Name, env.Name)]; ok {
+				row.Failure = &f
+			}
+		}
+		rows = append(rows, row)
+	}
+	slices.SortFunc(rows, func(x, y environment) int {
+		mine := func(e environment) int {
+			if e.Purpose == pipeline.ForPerson {
+				return 1
+			}
+			return 0
+		}
+		return cmp.Or(cmp.Compare(mine(x), mine(y)), strings.Compare(x.Name, y.Name), strings.Compare(x.ID, y.ID))
+	})
+	return rows
+}
+
+// buildTable is a page of a pipeline's builds.
+type buildTable struct {
+	Stages          []string
+	Rows            []buildRow
+	Search, Outcome string
+	Outcomes        []pipeline.Outcome // to choose from
+	Page, Pages     int
+	Found, All      int
+	Newer, Older    int // pages; 0 for none
+	From, To        int
+}
+
+// buildRow is a build with how it fared.
+type buildRow struct {
+	pipeline.Build
+	Cells  []cell
+	Serves []string // stages that hold it and last
+}
+
+type cell struct {
+	Stage   string
+	Outcome pipeline.Outcome
+	Run     string
+	Running bool
+}
+
+// rowsPerPage is how many builds a page lists.
+const rowsPerPage = 50
+
+// builds lists the builds that a query of the page asks for.
+func builds(st *pipeline.State, q map[string][]string) buildTable {
+	first := func(name string) string { return strings.TrimSpace(strings.Join(q[name], " ")) }
+	t := buildTable{
+		Search: first("q"), Outcome: first("outcome"), All: len(st.Builds),
+		Outcomes: []pipeline.Outcome{pipeline.OutcomeWaiting, pipeline.OutcomePassed, pipeline.OutcomeFailed, pipeline.OutcomeRejected, pipeline.OutcomeOverridden},
+	}
+	var stages []pipeline.Stage
+	for _, s := range st.StagesInOrder() {
+		if s.TakesBuild() {
+			stages = append(stages, s)
+			t.Stages = append(t.Stages, s.Name)
+		}
+	}
+	var found []pipeline.Build
+	for _, build := range st.BuildsNewestFirst() {
+		if matches(build, t.Search) && fared(st, stages, build.ID, pipeline.Outcome(t.Outcome)) {
+			found = append(found, build)
+		}
+	}
+	t.Found, t.Pages = len(found), max((len(found)+rowsPerPage-1)/rowsPerPage, 1)
+	page, _ := strconv.Atoi(first("page"))
+	t.Page = min(max(page, 1), t.Pages)
+	if t.Page > 1 {
+		t.Newer = t.Page - 1
+	}
+	if t.Page < t.Pages {
+		t.Older = t.Page + 1
+	}
+	from := (t.Page - 1) * rowsPerPage
+	to := min(from+rowsPerPage, len(found))
+	t.From, t.To = min(from+1, to), to
+	for _, build := range found[from:to] {
+		t.Rows = append(t.Rows, rowOf(st, stages, build))
+	}
+	return t
+}
+
+func rowOf(st *pipeline.State, stages []pipeline.Stage, build pipeline.Build) buildRow {
+	row := buildRow{Build: build}
+	for _, s := range stages {
+		c := cell{Stage: s.Name, Outcome: st.Outcome(s, build.ID)}
+		if v, ok := st.VerdictOf(s, build.ID); ok {
+			c.Run = v.ID
+		}
+		if latest := st.Latest[s.Name]; latest.Status == pipeline.RunRunning && latest.Build == build.ID {
+			c.Running, c.Run = true, latest.ID
+		}
+		if s.Lasting() && st.Holds[s.Name].Build == build.ID {
+			row.Serves = append(row.Serves, s.Name)
+		}
+		row.Cells = append(row.Cells, c)
+	}
+	return row
+}
+
+// matches reports whether a build is one that a search means: by its ID, commit, author,
+// message or artifact, in any case.
+func matches(b pipeline.Build, search string) bool {
+	for word := range strings.FieldsSeq(strings.ToLower(search)) {
+		hit := slices.ContainsFunc([]string{b.ID, b.Revision.Commit, b.Revision.Author, b.Revision.Message, b.Revision.Ref}, func(s string) bool {
+			return strings.Contains(strings.ToLower(s), word)
+		})
+		if !hit {
+			return false
+		}
+	}
+	return true
+}
+
+// fared reports whether a build has an outcome at some stage; any does for "".
+func fared(st *pipeline.State, stages []pipeline.Stage, build string, outcome pipeline.Outcome) bool {
+	return outcome == "" || slices.ContainsFunc(stages, func(s pipeline.Stage) bool { return st.Outcome(s, build) == outcome })
+}

@@ -1,0 +1,228 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package board
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/graph"
+)
+
+//go:embed templates/*.html
+var templateFiles embed.FS
+
+//go:embed static
+var staticFiles embed.FS
+
+// view is what every page is made from.
+type view struct {
+	Title    string
+	Pipeline string // empty on pages of none
+	Tab      string // of the pipeline's pages, the one that is open
+	Live     bool   // the page is asked for again when the pipeline changed
+	Seen     string // the fingerprint that the page shows
+	Body     any
+
+	// set by show
+	Person, Where, Version, Flash, Path string
+}
+
+// pages are the templates, and what they need.
+type pages struct {
+	byName map[string]*template.Template
+	files  map[string]string // addresses of static files, with a digest, by name
+	now    func() time.Time
+}
+
+func newPages(now func() time.Time) *pages {
+	p := &pages{byName: map[string]*template.Template{}, files: map[string]string{}, now: now}
+	static, err := fs.Sub(staticFiles, "static")
+	must(err)
+	must(fs.WalkDir(static, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := fs.ReadFile(static, name)
+		sum := sha256.Sum256(data)
+		p.files[name] = "/static/" + name + "?v=" + hex.EncodeToString(sum[:6])
+		return err
+	}))
+	sum := sha256.Sum256([]byte(graph.Style()))
+	p.files["graph.css"] = "/static/graph.css?v=" + hex.EncodeToString(sum[:6])
+	files, err := fs.Glob(templateFiles, "templates/*.html")
+	must(err)
+	for _, file := range files {
+		name := strings.TrimSuffix(path.Base(file), ".html")
+		if name == "layout" || name == "parts" {
+			continue
+		}
+		p.byName[name] = template.Must(template.New("layout.html").Funcs(p.functions()).
+			ParseFS(templateFiles, "templates/layout.html", "templates/parts.html", file))
+	}
+	return p
+}
+
+// must is for what is in the program and can't fail.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+func (p *pages) functions() template.FuncMap {
+	return template.FuncMap{
+		"static": func(name string) (string, error) {
+			if at, ok := p.files[name]; ok {
+				return at, nil
+			}
+			return "", fmt.Errorf("there is no static file %q", name)
+		},
+		"short": func(commit string) string { return commit[:min(len(commit), 10)] },
+		"ago":   func(t time.Time) string { return span(p.now().Sub(t)) + " ago" },
+		"until": func(t time.Time) string { return span(t.Sub(p.now())) },
+		"since": func(t time.Time) string { return span(p.now().Sub(t)) },
+		"span":  span,
+		"stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"plain": plain,
+		"size":  size,
+		"query": func(pairs ...string) template.URL {
+			q := url.Values{}
+			for i := 0; i+1 < len(pairs); i += 2 {
+				if pairs[i+1] != "" {
+					q.Set(pairs[i], pairs[i+1])
+				}
+			}
+			return template.URL(q.Encode()) // encoded already
+		},
+		"web": func(address string) bool {
+			return strings.HasPrefix(address, "http://") || strings.HasPrefix(address, "https://")
+		},
+		"percent": func(f float64) string { return fmt.Sprintf("%.2f %%", 100*f) },
+		"ms":      func(d time.Duration) string { return fmt.Sprintf("%.4g ms", float64(d)/float64(time.Millisecond)) },
+		"join":    strings.Join,
+		"lines":   lines,
+		"dict":    dict,
+		"author":  author,
+		"brief":   brief,
+	}
+}
+
+// show sends a page.
+func (b *Board) show(w http.ResponseWriter, s *session, status int, name string, v view) {
+	v.Where, v.Version = b.Where, b.Version
+	if s != nil {
+		v.Person = s.person.Name
+		v.Flash = s.said()
+	}
+	var page bytes.Buffer
+	if err := b.pages.byName[name].Execute(&page, v); err != nil {
+		b.Logger.Error("make page", "page", name, "error", err)
+		http.Error(w, "the page could not be made", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write(page.Bytes())
+}
+
+// static serves the files that pages need. Their addresses have a digest, so that a
+// browser keeps them.
+func (p *pages) static() http.Handler {
+	files, err := fs.Sub(staticFiles, "static")
+	must(err)
+	serve := http.StripPrefix("/static/", http.FileServerFS(files))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+		if r.URL.Path == "/static/graph.css" {
+			w.Header().Set("Content-Type", "text/css; charset=utf-8")
+			_, _ = w.Write([]byte(graph.Style()))
+			return
+		}
+		serve.ServeHTTP(w, r)
+	})
+}
+
+// span says a duration in its largest unit.
+func span(d time.Duration) string {
+	switch d = d.Round(time.Second); {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", max(0, int(d/time.Second)))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", d/time.Minute)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", d/time.Hour)
+	default:
+		return fmt.Sprintf("%dd", d/(24*time.Hour))
+	}
+}
+
+// size says a number of bytes.
+func size(n int64) string {
+	for _, unit := range []string{"B", "KiB", "MiB", "GiB"} {
+		if n < 10*1024 || unit == "GiB" {
+			return fmt.Sprintf("%d %s", n, unit)
+		}
+		n /= 1024
+	}
+	return ""
+}
+
+// dict makes what a template is called with.
+func dict(pairs ...any) map[string]any {
+	m := map[string]any{}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		m[pairs[i].(string)] = pairs[i+1]
+	}
+	return m
+}
+
+// author gives the name of who wrote a commit, without the address.
+func author(s string) string {
+	name, _, _ := strings.Cut(plain(s), "<")
+	if name = strings.TrimSpace(name); name == "" {
+		return plain(s)
+	}
+	return name
+}
+
+// brief gives what a stage waits for without the commands: the board has buttons.
+func brief(s string) string {
+	text, _, _ := strings.Cut(plain(s), ": `")
+	return text
+}
+
+// lines is plain for text of several lines.
+func lines(s string) string {
+	var list []string
+	for line := range strings.SplitSeq(s, "\n") {
+		list = append(list, plain(line))
+	}
+	return strings.Join(list, "\n")
+}
+
+// plain gives text without control characters and what turns its direction. Templates
+// escape the rest.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\t':
+			return ' '
+		case unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r):
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\uFFFD"))
+}

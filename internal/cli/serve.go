@@ -1,0 +1,270 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/cli/browser"
+	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/board"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// clientSecretVariable holds the secret that the OpenID provider knows the board by.
+const clientSecretVariable = "PENSTOCK_OIDC_CLIENT_SECRET"
+
+// defaultListen is where the board is if nobody says: on this machine only.
+const defaultListen = "127.0.0.1:7436"
+
+type serveOptions struct {
+	*factory
+	listen, url      string
+	cert, key        string
+	open             bool
+	oidc             board.OIDCOptions
+	secretFile       string
+	proxy            board.Proxy
+	trusted          []string
+	metricsTokenFile string
+	logLevel         string
+	started          func(address string) // for tests
+}
+
+func newServe(f *factory, runF func(context.Context, *serveOptions) error) *cobra.Command {
+	o := &serveOptions{factory: f}
+	if runF == nil {
+		runF = runServe
+	}
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Show pipelines in a browser, and press their buttons there",
+		Long: "Serve a page on which people see the pipelines and take their decisions. On this machine, as it is without\n" +
+			"flags, it lets in one browser: by the address that is printed, as you.\n\n" +
+			"For more people they sign in to an OpenID provider (--oidc-issuer), or a reverse proxy that has signed them in\n" +
+			"names them (--proxy-header). What each may is what authorize of the pipeline says.",
+		Args: args(0, 0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := o.check(); err != nil {
+				return err
+			}
+			return runF(c.Context(), o)
+		},
+	}
+	flags := c.Flags()
+	flags.StringVar(&o.listen, "listen", defaultListen, "the address to listen on; port 0 takes a free one")
+	flags.StringVar(&o.url, "url", "", "where browsers reach it, as in https://board.example.com (default: the address)")
+	flags.StringVar(&o.cert, "tls-cert", "", "a file with a certificate, and its chain")
+	flags.StringVar(&o.key, "tls-key", "", "a file with the key of it")
+	flags.BoolVar(&o.open, "open", false, "open it in a browser")
+	flags.StringVar(&o.oidc.Issuer, "oidc-issuer", "", "the OpenID provider's URL")
+	flags.StringVar(&o.oidc.ClientID, "oidc-client-id", "", "what it knows the board by")
+	flags.StringVar(&o.secretFile, "oidc-client-secret-file", "", "a file with the secret for that (default: $"+clientSecretVariable+")")
+	flags.StringSliceVar(&o.oidc.Scopes, "oidc-scopes", nil, "what to ask for beside openid (default profile,email)")
+	flags.StringVar(&o.oidc.NameClaim, "oidc-name-claim", "", "the claim that names people (default: a verified email, else preferred_username, else sub)")
+	flags.StringVar(&o.oidc.GroupsClaim, "oidc-groups-claim", "", "the claim that lists their groups (default groups)")
+	flags.StringVar(&o.proxy.Header, "proxy-header", "", "the header in which a reverse proxy names people, as in X-Forwarded-User")
+	flags.StringVar(&o.proxy.Groups, "proxy-groups-header", "", "the header in which it lists their groups, separated by commas")
+	flags.StringSliceVar(&o.trusted, "trusted-proxy", nil, "the proxy's address or network, as in 10.0.0.0/24; may be repeated")
+	flags.StringVar(&o.metricsTokenFile, "metrics-token-file", "", "a file with the bearer token that opens /metrics to a scraper")
+	flags.StringVar(&o.logLevel, "log-level", "info", "how much to say: trace, debug, info, warn or error")
+	return c
+}
+
+// check refuses what would let in nobody, or anybody.
+func (o *serveOptions) check() error {
+	usage := func(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
+	host, _, err := net.SplitHostPort(o.listen)
+	if err != nil {
+		return usage("--listen %q is no address with a port, such as %s: %v", o.listen, defaultListen, err)
+	}
+	oidc, proxy := o.oidc.Issuer != "", o.proxy.Header != ""
+	at, err := url.Parse(o.url)
+	if err != nil || o.url != "" && (at.Scheme != "http" && at.Scheme != "https" || at.Host == "" || strings.Trim(at.Path, "/") != "") {
+		return usage("--url %q is no address of a host, such as https://board.example.com", o.url)
+	}
+	for _, cidr := range o.trusted {
+		network, err := netip.ParsePrefix(cidr)
+		if address, single := netip.ParseAddr(cidr); err != nil && single == nil {
+			network, err = netip.PrefixFrom(address, address.BitLen()), nil
+		}
+		if err != nil {
+			return usage("--trusted-proxy %q is neither an address nor a network: %v", cidr, err)
+		}
+		o.proxy.Trusted = append(o.proxy.Trusted, network.Masked())
+	}
+	switch {
+	case (o.cert == "") != (o.key == ""):
+		return usage("--tls-cert and --tls-key go together")
+	case oidc && proxy:
+		return usage("--oidc-issuer and --proxy-header are two ways to know people: choose one")
+	case oidc && o.oidc.ClientID == "":
+		return usage("--oidc-issuer needs --oidc-client-id")
+	case !oidc && (o.oidc.ClientID != "" || o.secretFile != ""):
+		return usage("--oidc-client-id and --oidc-client-secret-file need --oidc-issuer")
+	case proxy && len(o.trusted) == 0:
+		return usage("--proxy-header needs --trusted-proxy: whoever reaches the board could say to be anybody")
+	case proxy && o.url == "":
+		return usage("--proxy-header needs --url, where browsers reach the proxy")
+	case !proxy && (len(o.trusted) > 0 || o.proxy.Groups != ""):
+		return usage("--trusted-proxy and --proxy-groups-header need --proxy-header")
+	case !loopback(host) && !oidc && !proxy:
+		return usage("--listen %s is reached from other machines: say with --oidc-issuer or --proxy-header who people are", o.listen)
+	case oidc && !loopback(host) && (o.url == "" || at.Scheme != "https"):
+		return usage("people who sign in from other machines need TLS: give --url https://…, and --tls-cert unless a proxy has it")
+	}
+	if hclog.LevelFromString(o.logLevel) == hclog.NoLevel {
+		return usage("--log-level %q is none of trace, debug, info, warn, error", o.logLevel)
+	}
+	return nil
+}
+
+// loopback reports whether only this machine reaches a host.
+func loopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	address, err := netip.ParseAddr(host)
+	return err == nil && address.IsLoopback()
+}
+
+func runServe(ctx context.Context, o *serveOptions) error {
+	return o.with(ctx, func(a *app.App) error {
+		listener, err := net.Listen("tcp", o.listen)
+		if err != nil {
+			return pipeline.Errorf(pipeline.CodeInvalid, "listen", "--listen %s: %w", o.listen, err).
+				WithHint("Another `penstock serve` may be there already; --listen 127.0.0.1:0 takes a free port.")
+		}
+		defer func() { _ = listener.Close() }()
+		address := listener.Addr().(*net.TCPAddr)
+		scheme := "http"
+		if o.cert != "" {
+			scheme = "https"
+		}
+		at := cmp.Or(strings.TrimRight(o.url, "/"), fmt.Sprintf("%s://%s", scheme, address))
+		access, path, err := o.access(ctx, a, at)
+		if err != nil {
+			return err
+		}
+		token, err := secretFrom(o.metricsTokenFile, "", "--metrics-token-file")
+		if err != nil {
+			return err
+		}
+		logger := hclog.New(&hclog.LoggerOptions{Name: "board", Output: o.Err, Level: hclog.LevelFromString(o.logLevel), JSONFormat: o.json})
+		b := board.New(board.Options{
+			Engine: a.Engine, Access: access, Hosts: hosts(at, address), Secure: strings.HasPrefix(at, "https:"), Where: a.Where(), Version: o.version,
+			MetricsToken: token.Reveal(), Logger: logger,
+		})
+		return o.serve(ctx, b, listener, at+path)
+	})
+}
+
+// serve answers until the command is interrupted.
+func (o *serveOptions) serve(ctx context.Context, b *board.Board, listener net.Listener, at string) error {
+	server := &http.Server{
+		Handler: b, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
+		MaxHeaderBytes: 64 << 10,
+	}
+	ended := make(chan error, 1)
+	go func() {
+		if o.cert != "" {
+			ended <- server.ServeTLS(listener, o.cert, o.key)
+			return
+		}
+		ended <- server.Serve(listener)
+	}()
+	if o.json {
+		if err := o.printJSON(map[string]string{"url": at}); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(o.Out, "%s\n", at)
+		fmt.Fprintln(o.Err, "An interrupt ends the board.")
+	}
+	if o.open {
+		browser.Stdout, browser.Stderr = o.Err, o.Err
+		if err := browser.OpenURL(at); err != nil {
+			fmt.Fprintf(o.Err, "It can't be opened from here: %v\n", err)
+		}
+	}
+	select {
+	case err := <-ended:
+		b.Close()
+		return err
+	case <-ctx.Done():
+	case <-o.finishing():
+	}
+	b.Close() // streams end, and launches are cleaned up
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := server.Shutdown(stop); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return server.Close()
+}
+
+// access says how people get in, and what the address has behind the host that lets them.
+func (o *serveOptions) access(ctx context.Context, a *app.App, at string) (board.Access, string, error) {
+	switch {
+	case o.oidc.Issuer != "":
+		secret, err := secretFrom(o.secretFile, clientSecretVariable, "--oidc-client-secret-file")
+		if err != nil {
+			return nil, "", err
+		}
+		o.oidc.URL, o.oidc.ClientSecret = at, secret
+		access, err := board.NewOIDC(ctx, o.oidc)
+		return access, "/", err
+	case o.proxy.Header != "":
+		return &o.proxy, "/", nil
+	default:
+		token := board.NewToken(a.Person())
+		return token, token.Path(), nil
+	}
+}
+
+// secretFrom reads a secret from a file, else from a variable; empty where neither is named.
+func secretFrom(file, variable, flag string) (pipeline.Secret, error) {
+	if file == "" {
+		if variable == "" {
+			return "", nil
+		}
+		return pipeline.Secret(os.Getenv(variable)), nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return "", pipeline.Errorf(pipeline.CodeInvalid, "read secret", "%s: %w", flag, err)
+	}
+	secret := strings.TrimSpace(string(data))
+	if secret == "" {
+		return "", pipeline.Errorf(pipeline.CodeInvalid, "read secret", "%s: %s is empty", flag, file)
+	}
+	return pipeline.Secret(secret), nil
+}
+
+// hosts gives the Host headers that belong to a board.
+func hosts(at string, address *net.TCPAddr) []string {
+	list := []string{}
+	if u, err := url.Parse(at); err == nil {
+		list = append(list, u.Host)
+	}
+	if address.IP.IsLoopback() {
+		for _, name := range []string{address.String(), net.JoinHostPort("localhost", fmt.Sprint(address.Port))} {
+			list = append(list, name)
+		}
+	}
+	return list
+}
