@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -23,6 +25,7 @@ type overlay struct {
 	pipelines map[string]*planned
 
 	created sync.Map // names that a resource is to be created with
+	learned sync.Map // stages whose passed build this apply has found out
 }
 
 // planned is a pipeline with what has been planned laid over its state.
@@ -52,6 +55,29 @@ func (o *overlay) of(name string) *planned {
 func (o *overlay) create(kind, pipelineName, name string) bool {
 	_, taken := o.created.LoadOrStore(kind+"/"+pipelineName+"/"+name, true)
 	return !taken
+}
+
+// learn notes that an apply has found out what build passed a stage, which its plan did
+// not know.
+func (o *overlay) learn(pipelineName, stage string) {
+	o.learned.Store(pipelineName+"/"+stage, true)
+}
+
+// afterOrState gives the state's list where both name the same stages: a build that passed
+// them since changes nothing of a stage, or an environment, that stays where it is. Where
+// the plan did not know all of the list, it stays as it was planned: Terraform plans once
+// more in the middle of an apply, when it is known, and takes no other answer then.
+func (o *overlay) afterOrState(pipelineName string, plan, state types.List) types.List {
+	g := expandGates(plan)
+	for _, up := range g.stages {
+		if _, late := o.learned.Load(pipelineName + "/" + up); late {
+			return plan
+		}
+	}
+	if sameStages(plan, state) {
+		return state
+	}
+	return plan
 }
 
 // planPipeline notes a planned pipeline; nil for one that is not known yet.

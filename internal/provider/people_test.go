@@ -75,6 +75,15 @@ func TestAccPeople(t *testing.T) {
 			Config: config, ConfigPlanChecks: plan(updates("exploratory", "pre_production")...),
 			ConfigStateChecks: []statecheck.StateCheck{export("exploratory", "status", exact("waiting")), export("production", "status", exact("passed"))},
 		},
+		resource.TestStep{ // while one of two gates is closed again, the other one's stage runs again
+			PreConfig: b.does(func(ctx context.Context, e *engine.Engine) error {
+				_, err := e.Retry(ctx, "shop", "capacity")
+				return err
+			}),
+			Config: config, ConfigPlanChecks: plan(updates("capacity", "pre_production")...),
+			ConfigStateChecks: []statecheck.StateCheck{export("capacity", "status", exact("passed")), export("exploratory", "status", exact("waiting"))},
+		},
+		resource.TestStep{Config: config, ConfigPlanChecks: empty},
 		resource.TestStep{ // an override opens what it stands before
 			PreConfig: func() {
 				b.commit("two")

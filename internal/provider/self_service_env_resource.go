@@ -188,7 +188,9 @@ func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfSe
 	if keeps {
 		m.Build = state.Build
 		if !g.unknown {
-			m.After = afterOrState(m.After, state.After)
+			if sameStages(m.After, state.After) {
+				m.After = state.After
+			}
 		}
 	}
 	err := r.session.overlay.view(ctx, m.Pipeline.ValueString(), func(st *pipeline.State, _ bool) error {
@@ -238,22 +240,13 @@ func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfSe
 		}
 		m.Build = types.StringValue(build)
 		if state != nil && build == state.Build.ValueString() {
-			m.After = afterOrState(m.After, state.After)
+			m.After = r.session.overlay.afterOrState(m.Pipeline.ValueString(), m.After, state.After)
 		}
 		return nil
 	})
 	if err != nil {
 		addAttributeError(&resp.Diagnostics, path.Root("pipeline"), "plan environment", name, err)
 	}
-}
-
-// afterOrState gives the state's list where both name the same stages: a newer
-// build that passed them changes nothing.
-func afterOrState(plan, state types.List) types.List {
-	if sameStages(plan, state) {
-		return state
-	}
-	return plan
 }
 
 func (r *selfServiceEnvResource) request(m selfServiceEnvModel, env map[string]string) engine.LaunchRequest {

@@ -151,9 +151,7 @@ func (r *stageResource) move(st *pipeline.State, stage pipeline.Stage, plan, sta
 		plan.Candidate = orNull(move.Candidate)
 	default:
 		keepExports(plan, state)
-		if sameStages(plan.After, state.After) {
-			plan.After = state.After
-		}
+		plan.After = r.session.overlay.afterOrState(stage.Pipeline, plan.After, state.After)
 		switch move.Action {
 		case pipeline.ActionRestore:
 			plan.Run, plan.Log, plan.Endpoint = types.StringUnknown(), types.StringUnknown(), types.StringUnknown()

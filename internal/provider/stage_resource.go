@@ -219,6 +219,9 @@ func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk
 		addError(diags, "read stage", stage.Name, err)
 		return
 	}
+	if !known(ctx, m.Passed) {
+		r.session.overlay.learn(stage.Pipeline, stage.Name)
+	}
 	flattenStanding(standing, st.Pipeline, &m)
 	diags.Append(state.Set(ctx, m)...)
 }
