@@ -4,13 +4,13 @@
 package board
 
 import (
+	"context"
+	"html/template"
 	"net/http"
-	"net/url"
-	"strings"
-	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/plot"
 )
 
 // buildPage is everything about a build.
@@ -189,17 +189,58 @@ func (b *Board) runs(w http.ResponseWriter, r *http.Request, s *session) error {
 // runPage is everything about a run.
 type runPage struct {
 	pipeline.Run
-	Steps []pipeline.Step // of the stage, by which the ones to come are known
 	Of    pipeline.Build
+	Loads []load // those of the run, then those of the run for the build before
 	Log   logPage
 }
 
-// Took says how long the run took so far.
-func (p runPage) Took(now time.Time) time.Duration {
-	if p.EndedAt.IsZero() {
-		return now.Sub(p.StartedAt)
+// load is what a load step measured, with its pictures.
+type load struct {
+	Step, Run, Build string
+	*pipeline.LoadReport
+	Pictures []template.HTML
+}
+
+// loads gives the loads of a run, and of the one for another build before it, as far as
+// they are of the same steps.
+func (b *Board) loads(ctx context.Context, run pipeline.Run) ([]load, error) {
+	collect := func(r pipeline.Run, all []load) []load {
+		for _, step := range r.Steps {
+			if step.Load != nil {
+				all = append(all, load{Step: step.Name, Run: r.ID, Build: r.Build, LoadReport: step.Load})
+			}
+		}
+		return all
 	}
-	return p.EndedAt.Sub(p.StartedAt)
+	all := collect(run, nil)
+	if len(all) == 0 {
+		return nil, nil
+	}
+	page, err := b.Engine.Ledger.Runs(ctx, run.Pipeline, pipeline.RunQuery{Stage: run.Stage, After: run.ID, Limit: rowsPerPage})
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range page.Runs {
+		if r.Build == run.Build || !r.Status.Verdict() {
+			continue
+		}
+		before, err := b.Engine.Ledger.Run(ctx, run.Pipeline, r.ID)
+		if err != nil {
+			return nil, err
+		}
+		all = collect(before, all)
+		break
+	}
+	var reports []pipeline.LoadReport
+	for _, l := range all {
+		reports = append(reports, *l.LoadReport)
+	}
+	for i, pictures := range plot.Loads(reports...) {
+		for _, svg := range pictures {
+			all[i].Pictures = append(all[i].Pictures, template.HTML(svg)) // which escapes what is in it
+		}
+	}
+	return all, nil
 }
 
 // run shows a run.
@@ -213,6 +254,9 @@ func (b *Board) run(w http.ResponseWriter, r *http.Request, s *session) error {
 		return err
 	}
 	page := runPage{Run: run, Of: st.Builds[run.Build]}
+	if page.Loads, err = b.loads(r.Context(), run); err != nil {
+		return err
+	}
 	if page.Log, err = b.readLog(r, run); err != nil {
 		return err
 	}
@@ -224,14 +268,4 @@ func (b *Board) run(w http.ResponseWriter, r *http.Request, s *session) error {
 		Title: run.ID + " · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "runs", Live: !run.Status.Final(), Seen: seen, Body: page,
 	})
 	return nil
-}
-
-func afterSlash(s string) string { return s[strings.IndexByte(s, '/')+1:] }
-
-// pathOf makes an address of the board.
-func pathOf(parts ...string) string {
-	for i, p := range parts {
-		parts[i] = url.PathEscape(p)
-	}
-	return "/p/" + strings.Join(parts, "/")
 }

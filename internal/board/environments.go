@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
@@ -100,6 +101,8 @@ func (c *confirmation) refuse(err error) {
 }
 
 func workKey(pipelineName, env string) string { return pipelineName + "/" + env }
+
+func afterSlash(s string) string { return s[strings.IndexByte(s, '/')+1:] }
 
 // onEnvironment begins what a form asks for; what can be refused at once is.
 func (b *Board) onEnvironment(ctx context.Context, e *engine.Engine, name string, q asked) (string, error) {

@@ -18,7 +18,7 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/graph"
+	"github.com/penstock-io/terraform-provider-penstock/internal/plot"
 )
 
 //go:embed templates/*.html
@@ -60,8 +60,8 @@ func newPages(now func() time.Time) *pages {
 		p.files[name] = "/static/" + name + "?v=" + hex.EncodeToString(sum[:6])
 		return err
 	}))
-	sum := sha256.Sum256([]byte(graph.Style()))
-	p.files["graph.css"] = "/static/graph.css?v=" + hex.EncodeToString(sum[:6])
+	sum := sha256.Sum256([]byte(plot.Style()))
+	p.files["plot.css"] = "/static/plot.css?v=" + hex.EncodeToString(sum[:6])
 	files, err := fs.Glob(templateFiles, "templates/*.html")
 	must(err)
 	for _, file := range files {
@@ -146,9 +146,9 @@ func (p *pages) static() http.Handler {
 	serve := http.StripPrefix("/static/", http.FileServerFS(files))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
-		if r.URL.Path == "/static/graph.css" {
+		if r.URL.Path == "/static/plot.css" {
 			w.Header().Set("Content-Type", "text/css; charset=utf-8")
-			_, _ = w.Write([]byte(graph.Style()))
+			_, _ = w.Write([]byte(plot.Style()))
 			return
 		}
 		serve.ServeHTTP(w, r)

@@ -122,6 +122,30 @@ type LoadReport struct {
 	Histogram  []LatencyBucket  `json:"histogram"`
 	Statuses   map[string]int64 `json:"statuses,omitempty"` // by HTTP status, "0" for no answer
 	Faults     []string         `json:"faults,omitempty"`   // distinct error texts, the first few
+	Every      time.Duration    `json:"every,omitempty"`    // that Series has a point for
+	Series     []LoadPoint      `json:"series,omitempty"`   // how it went over time; at most 60
+	Limits     *LoadLimits      `json:"limits,omitempty"`   // what it was to meet
+}
+
+// LoadPoint is part of a load's time: of the requests that were sent in it.
+type LoadPoint struct {
+	Requests int64         `json:"requests"`
+	Errors   int64         `json:"errors,omitempty"`
+	P50      time.Duration `json:"p50,omitempty"`
+	P95      time.Duration `json:"p95,omitempty"`
+	P99      time.Duration `json:"p99,omitempty"`
+}
+
+// LoadLimits are the rate that was asked for, and the thresholds of the profile; zero is
+// none, but for ErrorRate.
+type LoadLimits struct {
+	Rate          float64       `json:"rate"`
+	P50           time.Duration `json:"p50,omitempty"`
+	P95           time.Duration `json:"p95,omitempty"`
+	P99           time.Duration `json:"p99,omitempty"`
+	Max           time.Duration `json:"max,omitempty"`
+	ErrorRate     float64       `json:"error_rate"`
+	MinThroughput float64       `json:"min_throughput,omitempty"`
 }
 
 // LatencyBucket counts the answers that took at most UpTo, and longer than the

@@ -170,8 +170,8 @@ func gather(l pipeline.Load, works []pipeline.Work, exits []int) (*tally, error)
 		if err == nil {
 			err = json.Unmarshal(data, part)
 		}
-		if err == nil && len(part.Counts.Histogram) != len(all.Counts.Histogram) {
-			err = errors.New("its histogram is of another version of Penstock")
+		if err == nil && (len(part.Counts.Histogram) != len(all.Counts.Histogram) || len(part.Windows) != len(all.Windows)) {
+			err = errors.New("it is of another version of Penstock")
 		}
 		if err != nil {
 			return nil, failed("read what machine %d of %d measured: %w", i+1, len(works), err)

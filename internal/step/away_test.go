@@ -32,6 +32,9 @@ func TestMerge(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
 	one, parts := newTally(time.Minute), []*tally{newTally(time.Minute), newTally(time.Minute), newTally(time.Minute)}
+	for _, t := range append(parts, one) {
+		t.Start = noon // they begin together
+	}
 	for i := range 10_000 {
 		r := &vegeta.Result{Timestamp: noon.Add(time.Duration(i) * time.Millisecond), Latency: time.Duration(random.ExpFloat64() * 1e7), Code: 200}
 		if i%100 == 0 {

@@ -46,6 +46,7 @@ func (r *Runner) prepareLoad(req pipeline.StepRequest) (attempt, error) {
 		var out outcome
 		if tally != nil {
 			out.load = tally.report()
+			out.load.Limits = limitsOf(l)
 			log.note("%s", describe(out.load))
 			if want := int64(hits(l)); out.load.Requests < want && err == nil {
 				log.note("only %d of %d requests could be sent in time, as answers took too long", out.load.Requests, want)
@@ -109,6 +110,7 @@ func send(ctx context.Context, l pipeline.Load, u *url.URL, hits uint64, say fun
 		vegeta.MaxWorkers(maxWorkers), vegeta.MaxBody(0),
 	)
 	targeter := vegeta.NewStaticTargeter(vegeta.Target{Method: l.Method, URL: u.String(), Body: []byte(l.Body), Header: header})
+	tally.Start = time.Now()
 	results := attacker.Attack(targeter, pacer{ctx: ctx, rate: l.Rate, hits: hits}, l.Duration, "")
 
 	second := time.NewTicker(time.Second)

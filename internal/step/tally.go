@@ -29,11 +29,13 @@ type tally struct {
 	Good      int64               `json:"good"`
 	Total     time.Duration       `json:"total"` // of all latencies
 	Latencies spread              `json:"latencies"`
-	Counts    pipeline.LoadReport `json:"counts"` // requests, errors, max, histogram, statuses, faults
+	Start     time.Time           `json:"start"`   // of the load; zero: the first answer's request
+	Windows   []window            `json:"windows"` // of the load's time
+	Counts    pipeline.LoadReport `json:"counts"`  // requests, errors, max, histogram, statuses, faults
 }
 
 func newTally(planned time.Duration) *tally {
-	t := &tally{Planned: planned, Latencies: spread{}, Counts: pipeline.LoadReport{Statuses: map[string]int64{}}}
+	t := &tally{Planned: planned, Latencies: spread{}, Windows: newWindows(planned), Counts: pipeline.LoadReport{Statuses: map[string]int64{}}}
 	for _, bound := range bounds() {
 		t.Counts.Histogram = append(t.Counts.Histogram, pipeline.LatencyBucket{UpTo: bound})
 	}
@@ -59,6 +61,7 @@ func (t *tally) add(r *vegeta.Result) {
 	c.Max = max(c.Max, r.Latency)
 	t.Total += r.Latency
 	t.Latencies.add(r.Latency)
+	t.window(r).add(r)
 	i, _ := slices.BinarySearchFunc(c.Histogram, r.Latency, func(b pipeline.LatencyBucket, d time.Duration) int {
 		return cmp.Compare(b.UpTo, d)
 	})
@@ -82,6 +85,9 @@ func (t *tally) merge(o *tally) {
 	t.Total += o.Total
 	for slot, n := range o.Latencies {
 		t.Latencies[slot] += n
+	}
+	for i, w := range o.Windows {
+		t.Windows[i].merge(w)
 	}
 	for status, n := range o.Counts.Statuses {
 		c.Statuses[status] += n
@@ -140,6 +146,7 @@ func (t *tally) report() *pipeline.LoadReport {
 	r.ErrorRate = float64(r.Errors) / float64(r.Requests)
 	r.Mean = t.Total / time.Duration(r.Requests)
 	r.P50, r.P95, r.P99 = t.quantile(0.50), t.quantile(0.95), t.quantile(0.99)
+	r.Every, r.Series = t.series()
 	return &r
 }
 
