@@ -22,6 +22,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/metric"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -92,6 +93,7 @@ func (b *Board) routes() http.Handler {
 	mux.HandleFunc("GET /sign-in", b.signIn)
 	mux.HandleFunc("GET /sign-in/callback", b.signIn)
 	mux.HandleFunc("POST /sign-out", b.signOut)
+	mux.Handle("GET /metrics", b.scraped(metric.Handler(b.Engine, b.Now)))
 	for pattern, h := range map[string]page{
 		"GET /{$}":                            b.home,
 		"GET /p/{pipeline}":                   b.overview,
@@ -103,6 +105,7 @@ func (b *Board) routes() http.Handler {
 		"GET /p/{pipeline}/runs/{run}/follow": b.follow,
 		"GET /p/{pipeline}/environments":      b.environments,
 		"GET /p/{pipeline}/images":            b.images,
+		"GET /p/{pipeline}/figures":           b.figures,
 		"GET /p/{pipeline}/do/{action}":       b.confirm,
 		"POST /p/{pipeline}/do/{action}":      b.act,
 	} {

@@ -87,6 +87,21 @@ func (b *Board) signedIn(h page) http.Handler {
 	})
 }
 
+// scraped lets in who has signed in, and a scraper with the token.
+func (b *Board) scraped(h http.Handler) http.Handler {
+	people := b.signedIn(func(w http.ResponseWriter, r *http.Request, _ *session) error {
+		h.ServeHTTP(w, r)
+		return nil
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if hasToken(r, b.MetricsToken) {
+			h.ServeHTTP(w, r)
+			return
+		}
+		people.ServeHTTP(w, r)
+	})
+}
+
 // statusOf renders an error's code as a status of HTTP.
 func statusOf(err error) int {
 	switch pipeline.CodeOf(err) {

@@ -117,6 +117,7 @@ func (p *pages) functions() template.FuncMap {
 		"dict":    dict,
 		"author":  author,
 		"brief":   brief,
+		"times":   func(a, b float64) float64 { return a * b },
 	}
 }
 

@@ -59,6 +59,7 @@ type Run struct {
 	Steps       []StepResult `json:"steps,omitempty"`
 	Error       string       `json:"error,omitempty"`
 	Actor       string       `json:"actor"`
+	Committed   time.Time    `json:"committed,omitzero"` // when the build's commit was made
 	StartedAt   time.Time    `json:"started_at"`
 	EndedAt     time.Time    `json:"ended_at,omitzero"`
 }
@@ -167,6 +168,7 @@ type RunSummary struct {
 	Phase     Phase     `json:"phase"`
 	Error     string    `json:"error,omitempty"`
 	Actor     string    `json:"actor"`
+	Committed time.Time `json:"committed,omitzero"`
 	StartedAt time.Time `json:"started_at"`
 	EndedAt   time.Time `json:"ended_at,omitzero"`
 }
@@ -175,7 +177,7 @@ type RunSummary struct {
 func (r Run) Summary() RunSummary {
 	return RunSummary{
 		ID: r.ID, Stage: r.Stage, Kind: r.Kind, Build: r.Build, Digest: r.Digest, Inputs: r.Inputs,
-		Status: r.Status, Phase: r.Phase, Error: r.Error, Actor: r.Actor,
+		Status: r.Status, Phase: r.Phase, Error: r.Error, Actor: r.Actor, Committed: r.Committed,
 		StartedAt: r.StartedAt, EndedAt: r.EndedAt,
 	}
 }

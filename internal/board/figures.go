@@ -1,0 +1,77 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package board
+
+import (
+	"html/template"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/plot"
+)
+
+// figuresPage shows how well a pipeline delivers.
+type figuresPage struct {
+	pipeline.Figures
+	Pictures []template.HTML
+	Stages   []string // that can be chosen
+	Days     int
+	Choices  []int
+	Longest  []pipeline.StageWait // where builds wait, the longest first
+}
+
+// figuresDays are how far back the page can look.
+var figuresDays = []int{14, 30, 90, 365}
+
+const defaultDays = 90
+
+// figures shows a pipeline's delivery figures.
+func (b *Board) figures(w http.ResponseWriter, r *http.Request, s *session) error {
+	st, err := b.existing(r)
+	if err != nil {
+		return err
+	}
+	page := figuresPage{Days: defaultDays, Choices: figuresDays}
+	if n, err := strconv.Atoi(r.URL.Query().Get("days")); err == nil && slices.Contains(figuresDays, n) {
+		page.Days = n
+	}
+	for _, stage := range st.StagesInOrder() {
+		if stage.Lasting() || stage.Guarded() {
+			page.Stages = append(page.Stages, stage.Name)
+		}
+	}
+	if page.Figures, err = b.Engine.Figures(r.Context(), st.Pipeline.Name, r.URL.Query().Get("stage"), b.Now().UTC().AddDate(0, 0, -page.Days)); err != nil {
+		return err
+	}
+	page.Pictures = drawn(page.Figures)
+	longest := func(w pipeline.StageWait) time.Duration { return max(w.Start.Median, w.Decision.Median) }
+	page.Longest = slices.SortedStableFunc(slices.Values(page.Waits), func(x, y pipeline.StageWait) int { return int(longest(y) - longest(x)) })
+	b.show(w, s, http.StatusOK, "figures", view{Title: "Figures · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "figures", Body: page})
+	return nil
+}
+
+// drawn gives the pictures of the four figures over time.
+func drawn(f pipeline.Figures) (all []template.HTML) {
+	for _, p := range []struct {
+		title string
+		unit  plot.Unit
+		value func(pipeline.FiguresPeriod) float64
+		bad   bool
+	}{
+		{"Deployments per " + f.Every, plot.Number, func(p pipeline.FiguresPeriod) float64 { return float64(p.Deployments) }, false},
+		{"Lead time, median", plot.Seconds, func(p pipeline.FiguresPeriod) float64 { return p.LeadTime.Seconds() }, false},
+		{"Changes that failed", plot.Percent, func(p pipeline.FiguresPeriod) float64 { return float64(p.Failures) / float64(max(p.Changes, 1)) }, true},
+		{"Time to restore, median", plot.Seconds, func(p pipeline.FiguresPeriod) float64 { return p.Restore.Seconds() }, true},
+	} {
+		bars := plot.Bars{Title: p.title, Unit: p.unit}
+		for _, period := range f.Periods {
+			bars.Bars = append(bars.Bars, plot.Bar{Name: period.Start.Format("2 Jan"), Value: p.value(period), Bad: p.bad})
+		}
+		all = append(all, template.HTML(bars.SVG())) // which escapes what is in it
+	}
+	return all
+}

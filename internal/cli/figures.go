@@ -1,0 +1,93 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package cli
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+type figuresOptions struct {
+	*factory
+	pipeline, stage string
+	since           time.Duration
+}
+
+func newFigures(f *factory, runF func(context.Context, *figuresOptions) error) *cobra.Command {
+	o := &figuresOptions{factory: f}
+	if runF == nil {
+		runF = runFigures
+	}
+	var since string
+	c := &cobra.Command{
+		Use:   "figures PIPELINE",
+		Short: "Show how well changes get to production",
+		Long: "Show how often the pipeline deploys, how long a commit takes to production, how many changes fail there, how\n" +
+			"long it takes to restore what failed, and where builds wait.",
+		Args: args(1, 1),
+		RunE: func(c *cobra.Command, given []string) error {
+			o.pipeline = given[0]
+			var ok bool
+			if o.since, ok = days(since); !ok {
+				return &usageError{fmt.Errorf("--since %q is no time such as 90d or 12h", since)}
+			}
+			return runF(c.Context(), o)
+		},
+	}
+	c.Flags().StringVar(&o.stage, "stage", "", "the stage that deploys (default: the last whose environment lasts, or that people move)")
+	c.Flags().StringVar(&since, "since", "90d", "how far to look back")
+	return c
+}
+
+var dayCount = regexp.MustCompile(`^([1-9][0-9]{0,3})d$`)
+
+// days reads a duration that may be a number of days.
+func days(text string) (time.Duration, bool) {
+	if m := dayCount.FindStringSubmatch(text); m != nil {
+		n, err := strconv.Atoi(m[1])
+		return time.Duration(n) * 24 * time.Hour, err == nil
+	}
+	d, err := time.ParseDuration(text)
+	return d, err == nil && d > 0
+}
+
+func runFigures(ctx context.Context, o *figuresOptions) error {
+	return o.with(ctx, func(a *app.App) error {
+		f, err := a.Engine.Figures(ctx, o.pipeline, o.stage, o.now().Add(-o.since).UTC())
+		if err != nil || o.json {
+			return o.tell(err, f, "")
+		}
+		t := o.newTable("FIGURE", "", "")
+		t.row("deployments", strconv.Itoa(f.Deployments), fmt.Sprintf("%.2f a day", f.PerDay))
+		t.row("lead time", describeSpread(f.LeadTime), "from the commit to the end of the deployment")
+		t.row("change failure rate", fmt.Sprintf("%.0f %%", 100*f.FailureRate), fmt.Sprintf("%d of %d changes failed or were taken back", f.Failures, f.Changes))
+		t.row("time to restore", describeSpread(f.Restore), "from a failure to the next deployment that passed")
+		fmt.Fprintf(o.Out, "Stage %s of pipeline %s, since %s\n\n", f.Stage, f.Pipeline, f.Since.Local().Format(time.DateOnly))
+		if err := t.flush(); err != nil {
+			return err
+		}
+		fmt.Fprintln(o.Out)
+		t = o.newTable("WAITS AT", "TO RUN", "FOR A DECISION")
+		for _, w := range f.Waits {
+			t.row(w.Stage, describeSpread(w.Start), describeSpread(w.Decision))
+		}
+		return t.flush()
+	})
+}
+
+// describeSpread says a spread of durations.
+func describeSpread(s pipeline.Spread) string {
+	if s.Count == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("median %s, 90%% within %s", span(s.Median), span(s.P90))
+}

@@ -1,0 +1,69 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// figuresPage is how many runs are read at a time.
+const figuresPage = 1000
+
+// figuresBefore is how long before the time that is asked for runs are read: what was
+// deployed then tells a rollback, and a failure may last from then.
+const figuresBefore = 30 * 24 * time.Hour
+
+// Figures works out how well a stage delivers, since a time; "" is the last stage whose
+// environment lasts or that people move. CodeNotFound where there is none.
+func (e *Engine) Figures(ctx context.Context, pipelineName, stage string, since time.Time) (pipeline.Figures, error) {
+	st, err := e.existing(ctx, pipelineName)
+	if err != nil {
+		return pipeline.Figures{}, err
+	}
+	if stage == "" {
+		for _, s := range st.StagesInOrder() {
+			if s.Lasting() || s.Guarded() {
+				stage = s.Name
+			}
+		}
+		if stage == "" {
+			return pipeline.Figures{}, pipeline.Errorf(pipeline.CodeNotFound, "work out figures", "pipeline %q has no stage whose environment lasts, or that people move", pipelineName).
+				WithHint("Name a stage.")
+		}
+	}
+	if _, ok := st.Stages[stage]; !ok {
+		return pipeline.Figures{}, noStage(pipelineName, stage)
+	}
+	runs, err := e.pastRuns(ctx, pipelineName, stage, since.Add(-figuresBefore))
+	if err != nil {
+		return pipeline.Figures{}, fmt.Errorf("work out figures: %w", err)
+	}
+	f := pipeline.FiguresOf(runs, since, e.Now().UTC(), func(build string) time.Time { return st.Builds[build].Revision.Time })
+	f.Pipeline, f.Stage, f.Waits = pipelineName, stage, st.Waits(since)
+	return f, nil
+}
+
+// pastRuns gives the runs of a stage that began since a time, the newest first.
+func (e *Engine) pastRuns(ctx context.Context, pipelineName, stage string, since time.Time) (runs []pipeline.RunSummary, err error) {
+	for query := (pipeline.RunQuery{Stage: stage, Limit: figuresPage}); ; {
+		page, err := e.Ledger.Runs(ctx, pipelineName, query)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range page.Runs {
+			if r.StartedAt.Before(since) {
+				return runs, nil
+			}
+			runs = append(runs, r)
+		}
+		if page.Next == "" {
+			return runs, nil
+		}
+		query.After = page.Next
+	}
+}

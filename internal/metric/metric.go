@@ -1,0 +1,139 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package metric says where pipelines stand to Prometheus. Everything is read from the
+// ledger when it is asked for; builds and people are no labels, so that there are as many
+// series as stages.
+//
+//	http.Handle("/metrics", metric.Handler(engine, time.Now))
+package metric
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/graph"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// scrapeLimit bounds what one scrape may take.
+const scrapeLimit = 30 * time.Second
+
+// Handler serves the metrics of all pipelines, and of this process.
+func Handler(e *engine.Engine, now func() time.Time) http.Handler {
+	r := prometheus.NewRegistry()
+	r.MustRegister(New(e, now), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return promhttp.HandlerFor(r, promhttp.HandlerOpts{MaxRequestsInFlight: 2, Timeout: scrapeLimit})
+}
+
+// Collector is a prometheus.Collector of the pipelines.
+type Collector struct {
+	engine *engine.Engine
+	now    func() time.Time
+}
+
+// New makes a collector.
+func New(e *engine.Engine, now func() time.Time) *Collector { return &Collector{e, now} }
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("penstock_"+name, help, append([]string{"pipeline"}, labels...), nil)
+}
+
+var (
+	up           = prometheus.NewDesc("penstock_up", "Whether the ledger could be read.", nil, nil)
+	builds       = desc("builds", "Builds that are retained.")
+	images       = desc("images", "Images that the record has.")
+	stageStatus  = desc("stage_status", "1 for the status that a stage has, 0 for the others.", "stage", "status")
+	stageRun     = desc("stage_last_run_timestamp_seconds", "When the latest run of a stage ended.", "stage", "status")
+	stageTook    = desc("stage_last_run_duration_seconds", "How long the latest run of a stage took.", "stage")
+	stageRunning = desc("stage_running_seconds", "How long the run of a stage that is under way has taken so far.", "stage")
+	stageHeld    = desc("stage_held", "Whether somebody holds a stage.", "stage")
+	undecided    = desc("stage_undecided_seconds", "For how long a build has waited for a decision.", "stage")
+	environments = desc("environments", "Environments by what they are for and how they are.", "purpose", "status")
+	leadTime     = desc("deployment_lead_time_seconds", "From the commit of the build that a stage deployed last to the end of that.", "stage")
+)
+
+// Describe implements prometheus.Collector.
+func (c *Collector) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{up, builds, images, stageStatus, stageRun, stageTook, stageRunning, stageHeld, undecided, environments, leadTime} {
+		to <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *Collector) Collect(to chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeLimit)
+	defer cancel()
+	states, err := c.engine.Pipelines(ctx)
+	is := 1.0
+	if err != nil {
+		is = 0
+	}
+	to <- prometheus.MustNewConstMetric(up, prometheus.GaugeValue, is)
+	for _, st := range states {
+		c.pipeline(st, func(d *prometheus.Desc, value float64, labels ...string) {
+			to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, append([]string{st.Pipeline.Name}, labels...)...)
+		})
+	}
+}
+
+// pipeline gives the metrics of one.
+func (c *Collector) pipeline(st *pipeline.State, gauge func(d *prometheus.Desc, value float64, labels ...string)) {
+	gauge(builds, float64(len(st.Builds)))
+	gauge(images, float64(len(st.Images)))
+	for _, n := range graph.Of(st).Nodes {
+		for _, status := range graph.Statuses {
+			is := 0.0
+			if status == n.Status {
+				is = 1
+			}
+			gauge(stageStatus, is, n.Name, status)
+		}
+		run := st.Latest[n.Name]
+		switch {
+		case run.ID == "":
+		case run.Status == pipeline.RunRunning:
+			gauge(stageRunning, c.now().Sub(run.StartedAt).Seconds(), n.Name)
+		default:
+			gauge(stageRun, seconds(run.EndedAt), n.Name, string(run.Status))
+			gauge(stageTook, run.EndedAt.Sub(run.StartedAt).Seconds(), n.Name)
+		}
+	}
+	for _, s := range st.StagesInOrder() {
+		_, held := st.Freezes[s.Name]
+		gauge(stageHeld, truth(held), s.Name)
+		if build := pipeline.Decide(st, s).Candidate; s.Approval && build != "" && st.Outcome(s, build) == pipeline.OutcomeWaiting {
+			if v, ok := st.VerdictOf(s, build); ok {
+				gauge(undecided, c.now().Sub(v.EndedAt).Seconds(), s.Name)
+			}
+		}
+		last := st.Latest[s.Name]
+		made := cmp.Or(last.Committed, st.Builds[last.Build].Revision.Time)
+		if s.Lasting() && last.Status == pipeline.RunPassed && !made.IsZero() {
+			gauge(leadTime, last.EndedAt.Sub(made).Seconds(), s.Name)
+		}
+	}
+	count := map[[2]string]int{}
+	for _, env := range st.Environments {
+		count[[2]string{string(env.Purpose), string(env.Status)}]++
+	}
+	for key, n := range count {
+		gauge(environments, float64(n), key[0], key[1])
+	}
+}
+
+func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

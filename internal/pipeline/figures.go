@@ -1,0 +1,246 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package pipeline
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"time"
+)
+
+// Figures say how well changes get to where they are used: the figures that the
+// research programme DORA found to tell teams apart, and where builds wait.
+type Figures struct {
+	Pipeline string    `json:"pipeline"`
+	Stage    string    `json:"stage"` // that deploys
+	Since    time.Time `json:"since"`
+	Until    time.Time `json:"until"`
+	// Deployments are the runs of the stage that passed. PerDay is their frequency.
+	Deployments int     `json:"deployments"`
+	PerDay      float64 `json:"per_day"`
+	// LeadTime is from a build's commit to the end of the deployment that first brought it.
+	LeadTime Spread `json:"lead_time"`
+	// Changes are deployments that were tried, without those that went back. Failures are
+	// those of them that failed, or from which the next deployment went back.
+	Changes     int     `json:"changes"`
+	Failures    int     `json:"failures"`
+	FailureRate float64 `json:"change_failure_rate"` // of Changes
+	// Restore is from a failure to the end of the next deployment that passed.
+	Restore Spread          `json:"time_to_restore"`
+	Every   string          `json:"every"` // "day" or "week", which begins on Monday, in UTC
+	Periods []FiguresPeriod `json:"periods"`
+	Waits   []StageWait     `json:"waits"`
+}
+
+// FiguresPeriod are the figures of a day or a week.
+type FiguresPeriod struct {
+	Start       time.Time     `json:"start"`
+	Deployments int           `json:"deployments"`
+	Changes     int           `json:"changes"`
+	Failures    int           `json:"failures"`
+	LeadTime    time.Duration `json:"lead_time"`       // median; 0 for none
+	Restore     time.Duration `json:"time_to_restore"` // median; 0 for none
+}
+
+// Spread is how durations are spread.
+type Spread struct {
+	Count  int           `json:"count"`
+	Median time.Duration `json:"median"`
+	P90    time.Duration `json:"p90"`
+}
+
+// StageWait is how long builds waited at a stage, of those that are retained: until they
+// ran there when they could, and for a decision when they had run.
+type StageWait struct {
+	Stage    string `json:"stage"`
+	Start    Spread `json:"start"`
+	Decision Spread `json:"decision"`
+}
+
+// daily is the longest time that is shown by days.
+const daily = 31 * 24 * time.Hour
+
+// FiguresOf works the figures out from the runs of the stage that deploys, in any order.
+// committed gives when a build's commit was made, for runs that don't say; zero where it
+// is not known.
+func FiguresOf(runs []RunSummary, since, until time.Time, committed func(build string) time.Time) Figures {
+	d := Figures{Since: since, Until: until, Every: "week", Periods: []FiguresPeriod{}, Waits: []StageWait{}}
+	if until.Sub(since) <= daily {
+		d.Every = "day"
+	}
+	runs = slices.DeleteFunc(slices.Clone(runs), func(r RunSummary) bool { return !r.Status.Verdict() || r.Build == "" })
+	slices.SortFunc(runs, func(a, b RunSummary) int { return cmp.Or(a.EndedAt.Compare(b.EndedAt), cmp.Compare(a.ID, b.ID)) })
+	times := map[time.Time]*periodTimes{}
+	at := func(t time.Time) *periodTimes {
+		start := d.periodOf(t)
+		if times[start] == nil {
+			times[start] = &periodTimes{}
+		}
+		return times[start]
+	}
+	var lead, restore []time.Duration
+	var broken time.Time      // since when a failure lasts; zero: none does
+	var last RunSummary       // the deployment before
+	first := map[string]int{} // builds that were deployed, by when they first were
+	fail := func(r RunSummary) {
+		if broken.IsZero() {
+			broken = r.EndedAt
+		}
+		if d.counts(r) {
+			d.Failures++
+			at(r.EndedAt).Failures++
+		}
+	}
+	for _, r := range runs {
+		order, again := first[r.Build]
+		back := again && order < first[last.Build]
+		if d.counts(r) && !back {
+			d.Changes++
+			at(r.EndedAt).Changes++
+		}
+		if r.Status == RunFailed {
+			if !back {
+				fail(r)
+			}
+			continue
+		}
+		if back {
+			fail(last)
+		}
+		if !broken.IsZero() {
+			if took := r.EndedAt.Sub(broken); d.counts(r) && took >= 0 {
+				restore = append(restore, took)
+				at(r.EndedAt).restore = append(at(r.EndedAt).restore, took)
+			}
+			broken = time.Time{}
+		}
+		if d.counts(r) {
+			d.Deployments++
+			at(r.EndedAt).Deployments++
+			made := r.Committed
+			if made.IsZero() {
+				made = committed(r.Build)
+			}
+			if took := r.EndedAt.Sub(made); !made.IsZero() && took >= 0 && !again {
+				lead = append(lead, took)
+				at(r.EndedAt).lead = append(at(r.EndedAt).lead, took)
+			}
+		}
+		if last = r; !again {
+			first[r.Build] = len(first)
+		}
+	}
+	d.LeadTime, d.Restore = spreadOf(lead), spreadOf(restore)
+	if days := until.Sub(since).Hours() / 24; days > 0 {
+		d.PerDay = float64(d.Deployments) / days
+	}
+	if d.Changes > 0 {
+		d.FailureRate = float64(d.Failures) / float64(d.Changes)
+	}
+	for start := d.periodOf(since); start.Before(until); start = d.next(start) {
+		p := FiguresPeriod{}
+		if t := times[start]; t != nil {
+			p = t.FiguresPeriod
+			p.LeadTime, p.Restore = spreadOf(t.lead).Median, spreadOf(t.restore).Median
+		}
+		p.Start = start
+		d.Periods = append(d.Periods, p)
+	}
+	return d
+}
+
+// periodTimes is a period with what its medians are made from.
+type periodTimes struct {
+	FiguresPeriod
+	lead, restore []time.Duration
+}
+
+// counts reports whether a run ended in the time that the figures are of.
+func (d *Figures) counts(r RunSummary) bool {
+	return !r.EndedAt.Before(d.Since) && r.EndedAt.Before(d.Until)
+}
+
+// periodOf gives the beginning of the day or the week of a time.
+func (d *Figures) periodOf(t time.Time) time.Time {
+	t = t.UTC()
+	day := time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC)
+	if d.Every == "week" {
+		day = day.AddDate(0, 0, -(int(day.Weekday())+6)%7)
+	}
+	return day
+}
+
+func (d *Figures) next(start time.Time) time.Time {
+	if d.Every == "week" {
+		return start.AddDate(0, 0, 7)
+	}
+	return start.AddDate(0, 0, 1)
+}
+
+// spreadOf gives the median and the 90th percentile: the smallest that at least that share
+// does not exceed.
+func spreadOf(all []time.Duration) Spread {
+	if len(all) == 0 {
+		return Spread{}
+	}
+	slices.Sort(all)
+	rank := func(q float64) time.Duration { return all[max(int(math.Ceil(q*float64(len(all))))-1, 0)] }
+	return Spread{Count: len(all), Median: rank(0.5), P90: rank(0.9)}
+}
+
+// Waits gives how long the retained builds waited at each stage, for runs that began in
+// the time.
+func (s *State) Waits(since time.Time) []StageWait {
+	list := []StageWait{}
+	for _, stage := range s.StagesInOrder() {
+		if !stage.TakesBuild() {
+			continue
+		}
+		var start, decision []time.Duration
+		for build := range s.Builds {
+			v, ok := s.VerdictOf(stage, build)
+			if !ok || v.StartedAt.Before(since) {
+				continue
+			}
+			if ready, ok := s.readyAt(stage, build); ok && v.StartedAt.After(ready) {
+				start = append(start, v.StartedAt.Sub(ready))
+			}
+			d := s.Decisions[StageBuild(stage.Name, build)]
+			if stage.Approval && d.Run == v.ID && d.At.After(v.EndedAt) && s.Settled(stage, build) {
+				decision = append(decision, d.At.Sub(v.EndedAt))
+			}
+		}
+		list = append(list, StageWait{stage.Name, spreadOf(start), spreadOf(decision)})
+	}
+	return list
+}
+
+// readyAt gives when a build could enter a stage: when it had passed all before it, and a
+// person had moved it where one must; false where that is not known.
+func (s *State) readyAt(stage Stage, build string) (at time.Time, ok bool) {
+	later := func(t time.Time) {
+		if t.After(at) {
+			at = t
+		}
+	}
+	for _, up := range stage.Upstream() {
+		above := s.Stages[up]
+		if !above.TakesBuild() {
+			continue
+		}
+		v, ran := s.VerdictOf(above, build)
+		if !ran || v.Status != RunPassed {
+			return at, false
+		}
+		later(v.EndedAt)
+		if d := s.Decisions[StageBuild(up, build)]; above.Approval && d.Verdict == Approved {
+			later(d.At)
+		}
+	}
+	if p := s.Promotions[stage.Name]; p.Build == build {
+		later(p.At)
+	}
+	return at, !at.IsZero()
+}
