@@ -32,8 +32,12 @@ type confirmation struct {
 	Back    string
 }
 
-// about ties a form to what it was made for.
+// about ties a form to what it was made for. That of a launch lets people choose the name
+// and the build.
 func (a asked) about(name string) string {
+	if name == "launch" {
+		a.Name, a.Build = "", ""
+	}
 	return strings.Join([]string{name, a.Pipeline, a.Stage, a.Build, a.Name, a.Run}, "\x00")
 }
 
@@ -132,11 +136,7 @@ func (b *Board) act(w http.ResponseWriter, r *http.Request, s *session) error {
 	if err != nil {
 		return err
 	}
-	about := q
-	if name == "launch" { // the form lets people choose these
-		about.Build, about.Name = "", ""
-	}
-	if !s.redeem(r.PostFormValue("ticket"), about.about(name)) {
+	if !s.redeem(r.PostFormValue("ticket"), q.about(name)) {
 		return pipeline.Errorf(pipeline.CodeConflict, "send form", "this form was sent already, or is not of this browser").
 			WithHint("Go back to the board, see where things are, and press the button again if need be.")
 	}

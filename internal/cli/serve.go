@@ -42,7 +42,6 @@ type serveOptions struct {
 	trusted          []string
 	metricsTokenFile string
 	logLevel         string
-	started          func(address string) // for tests
 }
 
 func newServe(f *factory, runF func(context.Context, *serveOptions) error) *cobra.Command {
@@ -262,9 +261,7 @@ func hosts(at string, address *net.TCPAddr) []string {
 		list = append(list, u.Host)
 	}
 	if address.IP.IsLoopback() {
-		for _, name := range []string{address.String(), net.JoinHostPort("localhost", fmt.Sprint(address.Port))} {
-			list = append(list, name)
-		}
+		list = append(list, address.String(), net.JoinHostPort("localhost", fmt.Sprint(address.Port)))
 	}
 	return list
 }

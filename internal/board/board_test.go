@@ -1,0 +1,185 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package board_test
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// A build goes from the commit to production by the board's forms alone, as a browser
+// without JavaScript sends them. Every page can be read.
+func TestJourney(t *testing.T) {
+	b := newBed(t)
+	b.serve(nil)
+	b.get("/", "There are no pipelines yet")
+	b.apply()
+	one := b.newest()
+	b.get("/", "shop", "1 waiting for people")
+	b.get("/p/shop", "exploratory</strong> waits for a decision on", one, "Begin", "Nobody watches")
+	b.press(b.client, "approve", stageBuild("exploratory", one), url.Values{"reason": {"tried it"}}, http.StatusOK, "Build "+one+" is approved at stage exploratory.")
+	b.get("/p/shop", "production</strong> can be promoted to", one)
+	b.press(b.client, "promote", stageBuild("production", one), nil, http.StatusOK, "is promoted to stage production")
+	b.apply()
+	b.get("/p/shop", "Endpoint", "http://127.0.0.1:")
+	b.get("/p/shop/builds/"+one, "approved by", "tried it", "Runs in", "production")
+
+	b.commit("2", "Make it better")
+	b.apply()
+	two := b.newest()
+	b.press(b.client, "approve", stageBuild("exploratory", two), nil, http.StatusOK)
+	page := b.get("/p/shop/do/promote?stage=production&build="+two, "What differs from what runs now", "Make it better", "version")
+	b.want(b.client, http.MethodPost, "/p/shop/do/promote", form(page), http.StatusOK, "is promoted")
+	b.apply()
+	if held := b.state().Holds["production"].Build; held != two {
+		t.Fatalf("production holds %s", held)
+	}
+	b.press(b.client, "rollback", stageBuild("production", one), nil, http.StatusOK, "goes back to build "+one)
+	b.apply()
+	b.get("/p/shop/builds/"+two, "Compared with what production holds", "Commits that it brings")
+	b.press(b.client, "hold", stageBuild("production", ""), url.Values{"reason": {"it is Friday"}}, http.StatusOK, "production</strong> is held by", "it is Friday")
+	b.press(b.client, "release", stageBuild("production", ""), nil, http.StatusOK, "goes on")
+	b.press(b.client, "retry", stageBuild("capacity", ""), nil, http.StatusOK, "runs again with the next apply")
+	b.press(b.client, "reject", stageBuild("exploratory", two), url.Values{"reason": {"  "}}, http.StatusBadRequest, "a reason is needed")
+	b.press(b.client, "reject", stageBuild("exploratory", two), url.Values{"reason": {"it leaks"}}, http.StatusOK, "is rejected")
+	b.get("/p/shop/builds/"+two, "Rejected at stage exploratory", "it leaks")
+
+	run := b.state().Latest["capacity"].ID
+	b.get("/p/shop/runs?stage=capacity", run)
+	b.get("/p/shop/runs/"+run, "Latency over time", "at most 5000 ms", "the build before", "expected")
+	b.get("/p/shop/runs/"+run+"/log", `step "expected"`)
+	b.get("/p/shop/images", "acceptance", "build "+one)
+	b.get("/p/shop/figures", "Change failure rate", "50 %", "1 of 2 changes")
+	b.get("/metrics", `penstock_builds{pipeline="shop"} 2`)
+	b.want(b.client, http.MethodGet, "/p/none", nil, http.StatusNotFound, `there is no pipeline "none"`)
+	b.want(b.client, http.MethodGet, "/p/shop/builds/b-0000000000", nil, http.StatusNotFound)
+	b.want(b.client, http.MethodGet, "/p/shop/runs/r-none", nil, http.StatusNotFound)
+	b.want(b.client, http.MethodGet, "/p/shop/do/dance", nil, http.StatusNotFound)
+	b.want(b.client, http.MethodGet, "/p/shop/do/approve?stage=none", nil, http.StatusNotFound)
+}
+
+// Environments are launched, extended and ended, and what fails says so.
+func TestEnvironments(t *testing.T) {
+	b := newBed(t)
+	b.serve(nil)
+	b.apply()
+	one := b.newest()
+	b.get("/p/shop/environments", "There is no environment")
+	b.press(b.client, "launch", nil, url.Values{"name": {"mine"}, "build": {one}, "ttl": {"2h"}}, http.StatusOK, "is being launched")
+	b.await("the environment", func() bool {
+		env, ok := b.state().PersonEnvironment("mine")
+		return ok && env.Status == pipeline.EnvRunning
+	})
+	b.get("/p/shop/environments", "mine", "http://127.0.0.1:", "Extend")
+	b.press(b.client, "extend", url.Values{"name": {"mine"}}, url.Values{"ttl": {"24h"}}, http.StatusOK, "lives for 24h")
+	b.await("the extension", func() bool {
+		env, _ := b.state().PersonEnvironment("mine")
+		return env.TTL.Hours() == 24
+	})
+	b.press(b.client, "destroy", url.Values{"name": {"mine"}}, nil, http.StatusOK, "is being ended")
+	b.await("the end", func() bool { _, ok := b.state().PersonEnvironment("mine"); return !ok })
+
+	b.press(b.client, "launch", nil, url.Values{"name": {"No Name"}, "build": {one}}, http.StatusBadRequest, "is no name for it")
+	b.press(b.client, "launch", nil, url.Values{"name": {"x"}, "build": {one}, "ttl": {"1s"}}, http.StatusBadRequest, "a time to live")
+	b.press(b.client, "launch", nil, url.Values{"name": {"x"}, "build": {"b-0000000000"}}, http.StatusNotFound)
+	b.want(b.client, http.MethodGet, "/p/shop/do/destroy?name=nothing", nil, http.StatusNotFound)
+}
+
+// Rights are those of the command; a refusal says who you are, what was needed, and who may.
+func TestRights(t *testing.T) {
+	b := newBed(t)
+	b.authorize = &pipeline.Authorization{Approve: []string{"carol"}, Deploy: []string{"carol"}, Launch: []string{"carol"}, Override: []string{"carol"}}
+	b.serve(nil)
+	b.apply()
+	one := b.newest()
+	page := b.get("/p/shop", "Ask one of carol; authorize.approve of penstock_pipeline")
+	if strings.Contains(page, "do/approve") || strings.Contains(page, "do/hold") {
+		t.Error("there are buttons for what is not allowed")
+	}
+	for action, q := range map[string]url.Values{
+		"approve": stageBuild("exploratory", one), "reject": stageBuild("exploratory", one), "promote": stageBuild("production", one),
+		"hold": stageBuild("production", ""), "override": stageBuild("exploratory", one), "launch": {},
+	} {
+		page := b.want(b.client, http.MethodGet, "/p/shop/do/"+action+"?"+q.Encode(), nil, http.StatusOK, "has no right to", "Ask one of carol")
+		if len(form(page)) > 0 {
+			t.Errorf("%s asks for what is not allowed", action)
+		}
+	}
+	// The engine refuses, too, when the rights change after the page was made.
+	b.authorize = nil
+	b.apply()
+	page = b.get("/p/shop/do/approve?" + stageBuild("exploratory", one).Encode())
+	b.authorize = &pipeline.Authorization{Approve: []string{"carol"}}
+	b.apply()
+	b.want(b.client, http.MethodPost, "/p/shop/do/approve", form(page), http.StatusForbidden, "has no right to approve", "Ask one of carol")
+	if got := b.outcome("exploratory", one); got != pipeline.OutcomeWaiting {
+		t.Errorf("exploratory is %q", got)
+	}
+}
+
+// A stage that the configuration pins is moved there, and the board says how.
+func TestPinned(t *testing.T) {
+	b := newBed(t)
+	b.serve(nil)
+	b.apply()
+	one := b.newest()
+	b.press(b.client, "approve", stageBuild("exploratory", one), nil, http.StatusOK)
+	b.pin = one
+	b.apply()
+	b.commit("2", "Next")
+	b.apply()
+	two := b.newest()
+	b.press(b.client, "approve", stageBuild("exploratory", two), nil, http.StatusOK)
+	b.get("/p/shop", "is pinned to "+one+" by the configuration")
+	b.get("/p/shop/do/promote?stage=production&build="+two, `Change build = "`+one+`" to build = "`+two+`" in the penstock_stage and apply.`)
+}
+
+// A form counts once, and only for what it was made for.
+func TestForms(t *testing.T) {
+	b := newBed(t)
+	b.serve(nil)
+	b.apply()
+	one := b.newest()
+	page := b.get("/p/shop/do/reject?" + stageBuild("exploratory", one).Encode())
+	send := func(change func(url.Values), action string, status int, text string) {
+		t.Helper()
+		values := form(page)
+		values.Set("reason", "no")
+		change(values)
+		b.want(b.client, http.MethodPost, "/p/shop/do/"+action, values, status, text)
+	}
+	same := func(url.Values) {}
+	send(func(v url.Values) { v.Del("ticket") }, "reject", http.StatusConflict, "this form was sent already")
+	send(func(v url.Values) { v.Set("ticket", "made up") }, "reject", http.StatusConflict, "this form was sent already")
+	send(func(v url.Values) { v.Set("build", "b-0000000000") }, "reject", http.StatusConflict, "this form was sent already")
+	send(same, "reject", http.StatusConflict, "this form was sent already") // the one before has used it up
+	if b.outcome("exploratory", one) != pipeline.OutcomeWaiting {
+		t.Fatal("a form that was refused had its effect")
+	}
+	page = b.get("/p/shop/do/reject?" + stageBuild("exploratory", one).Encode())
+	send(same, "approve", http.StatusConflict, "this form was sent already")
+	page = b.get("/p/shop/do/reject?" + stageBuild("exploratory", one).Encode())
+	send(same, "reject", http.StatusOK, "is rejected")
+	send(same, "reject", http.StatusConflict, "this form was sent already")
+
+	// The evidence that was looked at is not what there is any more.
+	page = b.get("/p/shop/do/approve?" + stageBuild("exploratory", one).Encode())
+	b.press(b.client, "approve", stageBuild("exploratory", one), nil, http.StatusOK)
+	b.press(b.client, "retry", stageBuild("exploratory", ""), nil, http.StatusOK)
+	b.apply()
+	b.want(b.client, http.MethodPost, "/p/shop/do/approve", form(page), http.StatusConflict, "has run there again since you looked")
+	if got := b.outcome("exploratory", one); got != pipeline.OutcomeWaiting {
+		t.Errorf("exploratory is %q", got)
+	}
+	for range 30 {
+		if status, _ := b.send(b.client, http.MethodPost, "/p/shop/do/approve", url.Values{}); status == http.StatusTooManyRequests {
+			return
+		}
+	}
+	t.Error("any number of forms is taken at once")
+}

@@ -1,0 +1,275 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package board_test
+
+import (
+	"context"
+	"html"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/board"
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local"
+	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
+	"github.com/penstock-io/terraform-provider-penstock/internal/process"
+	"github.com/penstock-io/terraform-provider-penstock/internal/source"
+)
+
+func TestMain(m *testing.M) {
+	process.Guard()
+	local.Supervise()
+	os.Exit(m.Run())
+}
+
+// bed is a pipeline on the local platform with its board.
+type bed struct {
+	*testing.T
+	app       *app.App
+	repo      string
+	authorize *pipeline.Authorization
+	pin       string // of production
+	slow      string // a command of the commit stage's, before the others
+	server    *httptest.Server
+	token     *board.Token
+	client    *http.Client // of a browser that has signed in
+}
+
+// newBed makes a pipeline that has seen no apply yet.
+func newBed(t *testing.T) *bed {
+	t.Helper()
+	b := &bed{T: t, repo: filepath.Join(t.TempDir(), "repo")}
+	a, err := app.Open(t.Context(), app.Options{DataDir: filepath.Join(t.TempDir(), "data")})
+	b.must(err)
+	b.app = a
+	t.Cleanup(func() {
+		ctx := context.WithoutCancel(t.Context())
+		_ = a.Engine.RemovePipeline(ctx, "shop", true)
+		if err := a.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	b.git("init", "-q", "-b", "main", b.repo)
+	b.commit("1", "Begin")
+	return b
+}
+
+func (b *bed) must(err error) {
+	b.Helper()
+	if err != nil {
+		b.Fatalf("%v (%s)", err, pipeline.HintOf(err))
+	}
+}
+
+func (b *bed) git(args ...string) {
+	b.Helper()
+	cmd := exec.Command("git", args...)
+	cmd.Env = append(os.Environ(), "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null")
+	for _, who := range []string{"AUTHOR", "COMMITTER"} {
+		cmd.Env = append(cmd.Env, "GIT_"+who+"_NAME=Ada", "GIT_"+who+"_EMAIL=ada@example.com")
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		b.Fatalf("git %v: %v\n%s", args, err, out)
+	}
+}
+
+// commit makes a version of the service; "bad" fails its tests.
+func (b *bed) commit(version, message string) {
+	b.Helper()
+	b.must(os.WriteFile(filepath.Join(b.repo, "version"), []byte(version+"\n"), 0o600))
+	b.git("-C", b.repo, "add", "-A")
+	b.git("-C", b.repo, "commit", "-q", "-m", message)
+}
+
+// apply does what an apply of the configuration would.
+func (b *bed) apply() {
+	b.Helper()
+	b.must(b.tryApply())
+}
+
+func (b *bed) tryApply() error {
+	ctx, e := b.Context(), b.app.Engine
+	p := pipeline.Pipeline{
+		Name: "shop", Owner: b.app.Owner, Scale: pipeline.Scale{Instances: 1}, Authorization: b.authorize,
+		Service: pipeline.Service{Install: `tar -xzf "$PENSTOCK_ARTIFACT"`, Start: `exec python3 -m http.server --bind "$HOST" "$PORT"`},
+	}
+	if _, err := e.CreatePipeline(ctx, p); err != nil {
+		return err
+	}
+	snapshot, err := b.app.NewSource("").Snapshot(ctx, source.Query{Repository: b.repo, Ref: "main"})
+	if err != nil {
+		return err
+	}
+	steps := []pipeline.Step{
+		{Name: "build", Command: "tar -czf dist.tar.gz version"}, {Name: "unit tests", Command: "cat version; ! grep -q bad version"},
+	}
+	if b.slow != "" {
+		steps = append([]pipeline.Step{{Name: "slow", Command: b.slow}}, steps...)
+	}
+	load := pipeline.Load{Rate: 20, Duration: 500 * time.Millisecond, Path: "/version", P99: 5 * time.Second}
+	for _, s := range []pipeline.Stage{
+		{Type: pipeline.TypeCommit, Source: &snapshot.Source, Artifact: "dist.tar.gz", Steps: steps},
+		{Type: pipeline.TypeAcceptance, After: []string{"commit"}, Steps: []pipeline.Step{{Name: "answers", HTTP: &pipeline.HTTPCheck{Path: "/version"}}}},
+		{Type: pipeline.TypeExploratory, After: []string{"acceptance"}},
+		{Type: pipeline.TypeCapacity, After: []string{"acceptance"}, Steps: []pipeline.Step{{Name: "expected", Load: &load}}},
+		{Type: pipeline.TypeProduction, After: []string{"exploratory", "capacity"}, Pin: b.pin},
+	} {
+		s.Pipeline, s.Owner = "shop", b.app.Owner
+		if _, err := e.Advance(ctx, engine.AdvanceRequest{Stage: s.WithDefaults(nil, nil)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// state gives where the pipeline is.
+func (b *bed) state() *pipeline.State {
+	b.Helper()
+	st, err := b.app.Engine.State(b.Context(), "shop")
+	b.must(err)
+	return st
+}
+
+// newest gives the newest build.
+func (b *bed) newest() string { return b.state().BuildsNewestFirst()[0].ID }
+
+// serve starts the board. With access nil it is that of one person, who has signed in.
+func (b *bed) serve(access board.Access, change ...func(*board.Options)) {
+	b.Helper()
+	b.server = httptest.NewUnstartedServer(nil)
+	o := board.Options{
+		Engine: b.app.Engine, Access: access, Hosts: []string{b.server.Listener.Addr().String()}, Where: b.app.Where(), Version: "test",
+		Interval: 50 * time.Millisecond,
+	}
+	if access == nil {
+		b.token = board.NewToken(b.app.Person())
+		o.Access = b.token
+	}
+	for _, c := range change {
+		c(&o)
+	}
+	page := board.New(o)
+	b.server.Config.Handler = page
+	b.server.Start()
+	b.Cleanup(func() {
+		page.Close()
+		b.server.CloseClientConnections()
+		b.server.Close()
+	})
+	b.client = b.browser()
+	if access == nil {
+		b.want(b.client, http.MethodGet, b.token.Path(), nil, http.StatusOK, "Pipelines")
+	}
+}
+
+// browser gives a browser that has not been here.
+func (b *bed) browser() *http.Client {
+	jar, err := cookiejar.New(nil)
+	b.must(err)
+	return &http.Client{Jar: jar, Timeout: 30 * time.Second}
+}
+
+// send sends a request, and gives the status and the page.
+func (b *bed) send(c *http.Client, method, path string, form url.Values, header ...string) (int, string) {
+	b.Helper()
+	var body io.Reader
+	if form != nil {
+		body = strings.NewReader(form.Encode())
+	}
+	r, err := http.NewRequestWithContext(b.Context(), method, b.server.URL+path, body)
+	b.must(err)
+	if form != nil {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		if r.Header.Set(header[i], header[i+1]); header[i] == "Host" {
+			r.Host = header[i+1]
+		}
+	}
+	resp, err := c.Do(r)
+	b.must(err)
+	defer resp.Body.Close()
+	page, err := io.ReadAll(resp.Body)
+	b.must(err)
+	return resp.StatusCode, string(page)
+}
+
+// want sends a request and expects a status and texts in the answer.
+func (b *bed) want(c *http.Client, method, path string, form url.Values, status int, texts ...string) string {
+	b.Helper()
+	got, page := b.send(c, method, path, form)
+	if got != status {
+		b.Fatalf("%s %s answers %d, not %d:\n%s", method, path, got, status, words(page))
+	}
+	for _, text := range texts {
+		if !strings.Contains(html.UnescapeString(page), text) {
+			b.Fatalf("%s %s does not say %q:\n%s", method, path, text, words(page))
+		}
+	}
+	return page
+}
+
+var tags = regexp.MustCompile(`(?s)<head>.*</head>|<[^>]*>`)
+
+// words gives what a page says.
+func words(page string) string {
+	return strings.Join(strings.Fields(html.UnescapeString(tags.ReplaceAllString(page, " "))), " ")
+}
+
+// get gives a page to who has signed in.
+func (b *bed) get(path string, texts ...string) string {
+	b.Helper()
+	return b.want(b.client, http.MethodGet, path, nil, http.StatusOK, texts...)
+}
+
+var hidden = regexp.MustCompile(`<input type="hidden" name="([a-z]+)" value="([^"]*)">`)
+
+// form reads the form of a page that asks.
+func form(page string) url.Values {
+	values := url.Values{}
+	for _, m := range hidden.FindAllStringSubmatch(page, -1) {
+		values.Set(m[1], html.UnescapeString(m[2]))
+	}
+	return values
+}
+
+// press opens the page that asks, and sends its form.
+func (b *bed) press(c *http.Client, action string, q url.Values, fill url.Values, status int, texts ...string) {
+	b.Helper()
+	page := b.want(c, http.MethodGet, "/p/shop/do/"+action+"?"+q.Encode(), nil, http.StatusOK)
+	values := form(page)
+	for name, v := range fill {
+		values[name] = v
+	}
+	b.want(c, http.MethodPost, "/p/shop/do/"+action, values, status, texts...)
+}
+
+// await waits until something is so.
+func (b *bed) await(what string, ok func() bool) {
+	b.Helper()
+	b.must(poll.Until(b.Context(), poll.Schedule{First: 10 * time.Millisecond, Max: 200 * time.Millisecond, Factor: 1.5, Limit: time.Minute, What: what},
+		func(ctx context.Context) (poll.Probe, error) { return poll.Probe{Done: ok()}, nil }))
+}
+
+// outcome gives how a build fared at a stage.
+func (b *bed) outcome(stage, build string) pipeline.Outcome {
+	st := b.state()
+	return st.Outcome(st.Stages[stage], build)
+}
+
+func stageBuild(stage, build string) url.Values {
+	return url.Values{"stage": {stage}, "build": {build}}
+}
