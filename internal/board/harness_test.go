@@ -44,6 +44,7 @@ type bed struct {
 	pin       string // of production
 	slow      string // a command of the commit stage's, before the others
 	server    *httptest.Server
+	page      *board.Board
 	token     *board.Token
 	client    *http.Client // of a browser that has signed in
 }
@@ -162,7 +163,7 @@ func (b *bed) serve(access board.Access, change ...func(*board.Options)) {
 		c(&o)
 	}
 	page := board.New(o)
-	b.server.Config.Handler = page
+	b.page, b.server.Config.Handler = page, page
 	b.server.Start()
 	b.Cleanup(func() {
 		page.Close()
