@@ -77,7 +77,7 @@ func (b *Board) prepareEnvironment(st *pipeline.State, who pipeline.Person, q *a
 		err = pipeline.Errorf(pipeline.CodeInvalid, "launch environment", "pipeline %q has no service.start", q.Pipeline).WithHint("Set service = { start = \"…\" } on the pipeline.")
 	}
 	c.refuse(err)
-	for _, build := range st.BuildsNewestFirst() {
+	for build := range st.NewestBuilds() {
 		if len(c.Choice) >= offeredBuilds {
 			break
 		}

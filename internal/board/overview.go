@@ -287,7 +287,7 @@ func builds(st *pipeline.State, q map[string][]string) buildTable {
 		}
 	}
 	var found []pipeline.Build
-	for _, build := range st.BuildsNewestFirst() {
+	for build := range st.NewestBuilds() {
 		if matches(build, t.Search) && fared(st, stages, build.ID, pipeline.Outcome(t.Outcome)) {
 			found = append(found, build)
 		}

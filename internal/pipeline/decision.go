@@ -104,7 +104,7 @@ func (s *State) rejectedAmong(stages []string, build string) string {
 // commits and of those of the builds before it, back to the newest that passed.
 func (s *State) Authors(stage Stage, build string) []string {
 	seen := map[string]bool{}
-	for _, b := range s.BuildsNewestFirst() {
+	for b := range s.NewestBuilds() {
 		if b.Order > s.Builds[build].Order {
 			continue
 		}

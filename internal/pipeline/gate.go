@@ -132,7 +132,7 @@ func (s *State) commitCandidate(stage Stage) string {
 
 // NewestEligible gives the newest build above the given order that may enter the stage.
 func (s *State) NewestEligible(stage Stage, above int64) (string, bool) {
-	for _, b := range s.BuildsNewestFirst() {
+	for b := range s.NewestBuilds() {
 		if b.Order <= above {
 			break
 		}
@@ -242,7 +242,7 @@ func (s *State) NewestPassed(stage string) string {
 	if !s.Stages[stage].TakesBuild() {
 		return ""
 	}
-	for _, b := range s.BuildsNewestFirst() {
+	for b := range s.NewestBuilds() {
 		if s.Passed(stage, b.ID) {
 			return b.ID
 		}
@@ -379,10 +379,11 @@ func (s *State) standing(stage Stage, m Move) (Status, string) {
 
 // standingWithout is the standing of a stage that has no candidate.
 func (s *State) standingWithout(stage Stage) (Status, string) {
-	if newest := s.BuildsNewestFirst(); len(newest) > 0 {
-		if at := s.RejectedAt(newest[0].ID); at != "" {
-			return StatusRejected, fmt.Sprintf("a build newer than %s, which was rejected at stage %q", newest[0].ID, at)
+	for newest := range s.NewestBuilds() {
+		if at := s.RejectedAt(newest.ID); at != "" {
+			return StatusRejected, fmt.Sprintf("a build newer than %s, which was rejected at stage %q", newest.ID, at)
 		}
+		break
 	}
 	if status, what := s.waitsForNewer(stage, ""); what != "" {
 		return status, what
@@ -404,7 +405,7 @@ func (s *State) waitsForNewer(stage Stage, current string) (Status, string) {
 			return StatusWaiting, fmt.Sprintf("a promotion of %s: `penstock promote %s %s %s`, or build = %q", b, stage.Pipeline, stage.Name, b, b)
 		}
 	}
-	for _, b := range s.BuildsNewestFirst() {
+	for b := range s.NewestBuilds() {
 		if b.Order <= above {
 			break
 		}
