@@ -8,6 +8,7 @@ tool (
 )
 
 require (
+	github.com/andybalholm/brotli v1.2.8
 	github.com/hashicorp/go-version v1.9.0
 	github.com/hashicorp/hc-install v0.10.0
 )
