@@ -1,0 +1,325 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package board_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/board"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// tab is one of a real browser.
+type tab struct {
+	*bed
+	ctx      context.Context
+	pictures *int
+}
+
+// chromium finds the browser: what CHROMIUM names, else one on PATH.
+func chromium(t testing.TB) string {
+	t.Helper()
+	if path := os.Getenv("CHROMIUM"); path != "" {
+		return path
+	}
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	t.Fatal("there is no Chromium: run the tests with `make test`, which finds or installs it, or set CHROMIUM")
+	return ""
+}
+
+// browse starts the board of one person, and a browser that has signed in there.
+func (b *bed) browse() *tab {
+	b.Helper()
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chromium(b)), chromedp.NoSandbox, chromedp.WindowSize(1280, 900))
+	ctx, end := chromedp.NewContext(b.Context(), chromedp.WithAllocatorOptions(options...))
+	access := board.NewToken(b.app.Person())
+	b.serve(access)
+	t := &tab{bed: b, ctx: ctx, pictures: new(int)}
+	t.must(chromedp.Do(ctx)) // starts it
+	messages, heard := chromedp.Console(ctx), make(chan struct{})
+	var faults []string // of scripts, and what the policy of the board's pages forbids
+	go func() {
+		defer close(heard)
+		for m, err := range messages {
+			if err != nil {
+				return
+			}
+			if m.IsException() || m.Type == "error" && !strings.Contains(m.Text, "404 (Not Found)") {
+				faults = append(faults, m.String())
+			}
+		}
+	}()
+	b.Cleanup(func() {
+		_ = chromedp.Cancel(ctx) // and waits until it has ended
+		end()
+		<-heard
+		if len(faults) > 0 {
+			b.Errorf("the browser complains of %q", faults)
+		}
+	})
+	t.visit(access.Path())
+	return t
+}
+
+// another opens another tab.
+func (t *tab) another() *tab {
+	t.Helper()
+	ctx, end := chromedp.NewContext(t.ctx)
+	t.Cleanup(end)
+	other := &tab{bed: t.bed, ctx: ctx, pictures: t.pictures}
+	t.must(chromedp.Do(ctx))
+	return other
+}
+
+// do does actions, within the time that a patient person gives them.
+func (t *tab) do(actions ...chromedp.Action[chromedp.Void]) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.ctx, 30*time.Second)
+	defer cancel()
+	if err := chromedp.Do(ctx, actions...); err != nil {
+		text, _ := chromedp.Run(t.ctx, chromedp.Evaluate[string](`location.href + "\n" + document.body.innerText`))
+		t.Fatalf("%v\non %s", err, text)
+	}
+}
+
+func (t *tab) visit(path string) { t.Helper(); t.do(chromedp.Navigate(t.server.URL + path)) }
+
+// button is the button or the link of a text, in a part of the page.
+func button(part, text string) string {
+	return fmt.Sprintf(`//%s//*[self::a or self::button][starts-with(normalize-space(.), %q)]`, part, text)
+}
+
+// press presses a button or a link.
+func (t *tab) click(part, text string) {
+	t.Helper()
+	t.do(chromedp.Click(button(part, text)))
+}
+
+// sees waits until the page says a text, however it comes there.
+func (t *tab) sees(texts ...string) {
+	t.Helper()
+	for _, text := range texts {
+		ctx, cancel := context.WithTimeout(t.ctx, 30*time.Second)
+		_, err := chromedp.Run(ctx, chromedp.Poll[bool](fmt.Sprintf("document.body.innerText.includes(%q) || null", text), chromedp.WithPollingInterval(50*time.Millisecond)))
+		cancel()
+		if err != nil {
+			page, _ := chromedp.Run(t.ctx, chromedp.Evaluate[string](`location.href + "\n" + document.body.innerText`))
+			t.Fatalf("%q is not to be seen (%v) on %s", text, err, page)
+		}
+	}
+}
+
+// eval gives what a script gives.
+func eval[T any](t *tab, script string) T {
+	t.Helper()
+	v, err := chromedp.Run(t.ctx, chromedp.Evaluate[T](script))
+	t.must(err)
+	return v
+}
+
+// picture keeps what the browser shows.
+func (t *tab) picture(name string) {
+	t.Helper()
+	png, err := chromedp.Run(t.ctx, chromedp.FullScreenshot(100))
+	t.must(err)
+	*t.pictures++
+	t.must(os.WriteFile(filepath.Join(t.ArtifactDir(), fmt.Sprintf("%s-%02d-%s.png", t.Name(), *t.pictures, name)), png, 0o600))
+}
+
+// accessible fails for what makes a page hard to use for some: what axe finds serious or
+// worse, in light and in dark.
+func (t *tab) accessible(where string) {
+	t.Helper()
+	axe, err := os.ReadFile("testdata/axe.min.js")
+	t.must(err)
+	for _, scheme := range []string{"light", "dark"} {
+		_, err = chromedp.Call(t.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+		})
+		t.must(err)
+		t.do(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+			_, err := chromedp.Evaluate[any](string(axe)+"; 0")(ctx, target)
+			return err
+		}))
+		type finding struct {
+			ID, Impact, Help string
+			Nodes            []struct{ HTML string }
+		}
+		found, err := chromedp.Run(t.ctx, chromedp.Evaluate[[]finding](`axe.run().then(r => r.violations)`, chromedp.EvalAwaitPromise))
+		t.must(err)
+		for _, f := range found {
+			if f.Impact == "serious" || f.Impact == "critical" {
+				t.Errorf("%s, %s: %s (%s) at %+v", where, scheme, f.Help, f.ID, f.Nodes)
+			}
+		}
+	}
+}
+
+// A person takes a build from its commit to production by buttons alone. What changes is
+// shown in each tab at once, without loading the page again.
+func TestBrowser(t *testing.T) {
+	b := newBed(t)
+	me := b.browse()
+	me.sees("There are no pipelines yet")
+	b.apply()
+	one := b.newest()
+	me.visit("/")
+	me.click("main", "shop")
+	me.sees("Waits for people", "waits for a decision on", one, "Begin", "Ada", "Nobody watches")
+	me.picture("waits")
+	me.accessible("the board")
+	other := me.another()
+	other.visit("/p/shop")
+	eval[bool](other, "window.same = true")
+
+	me.click("main", "Try it")
+	me.sees("An environment of your own")
+	me.picture("launch")
+	me.accessible("a launch")
+	me.click("form[@class='ask']", "Launch")
+	me.sees("is being launched", "running", "http://127.0.0.1:")
+	me.picture("environments")
+	me.accessible("the environments")
+	me.click("nav[@class='tabs']", "Board")
+
+	me.click("main", "Approve")
+	me.sees("passes stage exploratory", "It may then enter production")
+	me.do(chromedp.SendKeys(chromedp.CSS(`textarea[name=reason]`), "tried it"))
+	me.picture("approve")
+	me.accessible("an approval")
+	me.click("form[@class='ask']", "Approve")
+	me.sees("is approved at stage exploratory")
+	other.sees("can be promoted to")
+
+	me.click("main", "Promote")
+	me.sees("Stage production moves to build "+one, "The stage holds no other build yet")
+	me.click("form[@class='ask']", "Promote")
+	me.sees("is promoted to stage production")
+	b.apply()
+	other.sees("http://127.0.0.1:")
+	if !eval[bool](other, "window.same === true") {
+		t.Error("the other tab was loaded again")
+	}
+	me.picture("production")
+	if got := b.state().Holds["production"].Build; got != one {
+		t.Fatalf("production holds %q", got)
+	}
+
+	// The next one shows what it would change, and goes back again.
+	b.commit("2", "Make it better")
+	gate := filepath.Join(t.TempDir(), "gate")
+	b.slow = fmt.Sprintf(`echo it takes a while; while ! [ -e %q ]; do sleep 0.05; done; echo gone on`, gate)
+	applied := make(chan error, 1)
+	go func() { applied <- b.tryApply() }()
+	other.sees("Make it better", "1/3 slow", "it takes a while")
+	other.picture("running")
+	me.visit("/p/shop/runs/" + b.state().Latest["commit"].ID)
+	me.sees("it takes a while")
+	b.must(os.WriteFile(gate, nil, 0o600))
+	me.sees("gone on", "unit tests")
+	b.must(<-applied)
+	me.sees("passed")
+	two := b.newest()
+	me.visit("/p/shop")
+	me.click("main", "Approve")
+	me.click("form[@class='ask']", "Approve")
+	me.click("main", "Promote")
+	me.sees("What differs from what runs now", "Make it better", "version")
+	me.picture("promote")
+	me.accessible("a promotion")
+	me.click("form[@class='ask']", "Promote")
+	me.sees("is promoted")
+	b.apply()
+	me.sees("Nothing waits for people")
+	me.visit("/p/shop/builds/" + one)
+	me.click("main", "Roll back")
+	me.sees("goes back from build " + two + " to build " + one)
+	me.picture("rollback")
+	me.click("form[@class='ask']", "Roll back")
+	b.apply()
+	if got := b.state().Holds["production"].Build; got != one {
+		t.Fatalf("production holds %q after the roll back", got)
+	}
+
+	for name, path := range map[string]string{
+		"a build": "/p/shop/builds/" + two, "runs": "/p/shop/runs", "a load": "/p/shop/runs/" + b.state().Latest["capacity"].ID,
+		"images": "/p/shop/images", "figures": "/p/shop/figures", "the pipelines": "/", "an error": "/p/none",
+	} {
+		me.visit(path)
+		me.picture(strings.ReplaceAll(name, " ", "-"))
+		me.accessible(name)
+	}
+}
+
+// Without JavaScript every page can be read and every form sent.
+func TestBrowserWithoutScripts(t *testing.T) {
+	b := newBed(t)
+	b.apply()
+	one := b.newest()
+	me := b.browse()
+	_, err := chromedp.Call(me.ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+	b.must(err)
+	has := func(texts ...string) {
+		t.Helper()
+		page, err := chromedp.Run(me.ctx, chromedp.OuterHTML(chromedp.CSS("body")))
+		b.must(err)
+		for _, text := range texts {
+			if !strings.Contains(words(page), text) {
+				t.Fatalf("there is no %q on the page: %s", text, words(page))
+			}
+		}
+	}
+	me.visit("/p/shop")
+	has("Waits for people", one, "Begin")
+	me.visit("/p/shop/runs/" + b.state().Latest["commit"].ID)
+	has("unit tests", `== step "build" passed`)
+	me.visit("/p/shop?q=begin")
+	has("1 of 1 builds")
+	me.do(chromedp.Focus(chromedp.CSS(`a[href*="do/approve"]`)), chromedp.KeyEvent(kb.Enter))
+	b.await("the page that asks", func() bool {
+		at, err := chromedp.Run(me.ctx, chromedp.Location())
+		return err == nil && strings.Contains(at, "/do/approve")
+	})
+	has("passes stage exploratory")
+	me.do(chromedp.Focus(chromedp.CSS(`form.ask button`)), chromedp.KeyEvent(kb.Enter))
+	b.await("the approval", func() bool { return b.outcome("exploratory", one) == pipeline.OutcomePassed })
+}
+
+// What a commit says does nothing in a browser but be read; on a phone nothing is cut off.
+func TestBrowserHostile(t *testing.T) {
+	b := newBed(t)
+	b.commit("1.1", `<script>window.hacked=1</script><img src=x onerror="window.hacked=2"> <svg onload="window.hacked=3"> {{constructor.constructor('window.hacked=4')()}} hx-on:load="window.hacked=5"`)
+	b.slow = `printf '%s\n' '</span><script>window.hacked=6</script><img src=x onerror=window.hacked=7>'`
+	b.apply()
+	me := b.browse()
+	me.do(chromedp.EmulateViewport(390, 844, chromedp.EmulateMobile))
+	for _, path := range []string{"/p/shop", "/p/shop/builds/" + b.newest(), "/p/shop/runs/" + b.state().Latest["commit"].ID, "/p/shop/runs", "/p/shop/figures", "/p/shop/do/launch", "/"} {
+		me.visit(path)
+		if strings.HasPrefix(path, "/p/shop/builds") || strings.HasPrefix(path, "/p/shop/runs/") {
+			me.sees("window.hacked")
+		}
+		if got := eval[string](me, "String(window.hacked)"); got != "undefined" {
+			t.Errorf("%s ran what a commit or a log said: %s", path, got)
+		}
+		if wide := eval[float64](me, "document.documentElement.scrollWidth - innerWidth"); wide > 0 {
+			t.Errorf("%s is %g pixels wider than a phone", path, wide)
+		}
+		me.picture("phone")
+	}
+}
