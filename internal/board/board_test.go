@@ -76,7 +76,7 @@ func TestEnvironments(t *testing.T) {
 		return ok && env.Status == pipeline.EnvRunning
 	})
 	b.get("/p/shop/environments", "mine", "http://127.0.0.1:", "Extend")
-	b.press(b.client, "extend", url.Values{"name": {"mine"}}, url.Values{"ttl": {"24h"}}, http.StatusOK, "lives for 24h")
+	b.press(b.client, "extend", url.Values{"name": {"mine"}}, url.Values{"ttl": {"24h"}}, http.StatusOK, "lives for 1d")
 	b.await("the extension", func() bool {
 		env, _ := b.state().PersonEnvironment("mine")
 		return env.TTL.Hours() == 24

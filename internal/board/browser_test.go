@@ -296,7 +296,7 @@ func TestBrowserWithoutScripts(t *testing.T) {
 	me.visit("/p/shop/runs/" + b.state().Latest["commit"].ID)
 	has("unit tests", `== step "build" passed`)
 	me.visit("/p/shop?q=begin")
-	has("1 of 1 builds")
+	has("1 of 1 build ")
 	me.do(chromedp.Focus(chromedp.CSS(`a[href*="do/approve"]`)), chromedp.KeyEvent(kb.Enter))
 	b.await("the page that asks", func() bool {
 		at, err := chromedp.Run(me.ctx, chromedp.Location())

@@ -164,7 +164,7 @@ type card struct {
 
 // Measures of the map, in pixels: those of the style sheet.
 const (
-	cardWidth, cardHeight = 204, 148
+	cardWidth, cardHeight = 204, 192
 	columnGap, rowGap     = 36, 18
 )
 
@@ -193,7 +193,10 @@ func (b *Board) valueStream(ctx context.Context, st *pipeline.State, who pipelin
 			if at.Environment != nil {
 				c.Endpoint = at.Environment.Endpoint
 			}
-			if at.Move.Candidate != "" && n.Build == "" {
+			switch {
+			case c.Run.Status == pipeline.RunRunning:
+				c.Build = st.Builds[c.Run.Build]
+			case at.Move.Candidate != "" && n.Build == "":
 				c.Build = st.Builds[at.Move.Candidate]
 			}
 			var err error

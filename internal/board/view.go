@@ -95,6 +95,7 @@ func (p *pages) functions() template.FuncMap {
 		"until": func(t time.Time) string { return span(t.Sub(p.now())) },
 		"since": func(t time.Time) string { return span(p.now().Sub(t)) },
 		"span":  span,
+		"count": count,
 		"stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"plain": plain,
 		"size":  size,
@@ -156,18 +157,32 @@ func (p *pages) static() http.Handler {
 	})
 }
 
-// span says a duration in its largest unit.
+// span says a duration in its largest unit, and in the next where that is worth saying.
 func span(d time.Duration) string {
-	switch d = d.Round(time.Second); {
-	case d < time.Minute:
-		return fmt.Sprintf("%ds", max(0, int(d/time.Second)))
-	case d < time.Hour:
-		return fmt.Sprintf("%dm", d/time.Minute)
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%dh", d/time.Hour)
-	default:
-		return fmt.Sprintf("%dd", d/(24*time.Hour))
+	d = max(d.Round(time.Second), 0)
+	units := []struct {
+		name string
+		size time.Duration
+	}{{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}}
+	for i, u := range units[:len(units)-1] {
+		n, rest := d/u.size, d%u.size/units[i+1].size
+		switch {
+		case n == 0:
+		case n < 10 && rest > 0:
+			return fmt.Sprintf("%d%s %d%s", n, u.name, rest, units[i+1].name)
+		default:
+			return fmt.Sprintf("%d%s", n, u.name)
+		}
 	}
+	return fmt.Sprintf("%ds", d/time.Second)
+}
+
+// count says how many there are of something.
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // size says a number of bytes.

@@ -2,13 +2,16 @@
 // SPDX-License-Identifier: MPL-2.0
 "use strict";
 
-// Times go on by themselves: "3m ago", "for 12s", "in 2h".
+// Times go on by themselves: "3m 5s ago", "for 12s", "in 7h 59m".
+const units = [["d", 86400], ["h", 3600], ["m", 60], ["s", 1]];
 const span = (seconds) => {
   seconds = Math.max(0, Math.round(seconds));
-  if (seconds < 60) return seconds + "s";
-  if (seconds < 3600) return Math.floor(seconds / 60) + "m";
-  if (seconds < 48 * 3600) return Math.floor(seconds / 3600) + "h";
-  return Math.floor(seconds / 86400) + "d";
+  for (let i = 0; i < 3; i++) {
+    const [name, size] = units[i], [smaller, part] = units[i + 1];
+    const n = Math.floor(seconds / size), rest = Math.floor((seconds % size) / part);
+    if (n > 0) return n + name + (n < 10 && rest > 0 ? " " + rest + smaller : "");
+  }
+  return seconds + "s";
 };
 
 const tick = () => {
