@@ -105,9 +105,21 @@ func button(part, text string) string {
 	return fmt.Sprintf(`//%s//*[self::a or self::button][starts-with(normalize-space(.), %q)]`, part, text)
 }
 
-// press presses a button or a link.
+// click presses a button or a link. One that the page has just put in place of another is
+// looked for again.
 func (t *tab) click(part, text string) {
 	t.Helper()
+	for range 10 {
+		ctx, cancel := context.WithTimeout(t.ctx, 10*time.Second)
+		err := chromedp.Do(ctx, chromedp.Click(button(part, text)))
+		cancel()
+		if err == nil {
+			return
+		}
+		if !strings.Contains(err.Error(), "node") {
+			break
+		}
+	}
 	t.do(chromedp.Click(button(part, text)))
 }
 
