@@ -275,13 +275,13 @@ func TestBrowser(t *testing.T) {
 		t.Fatalf("production holds %q after the roll back", got)
 	}
 
-	for name, path := range map[string]string{
-		"a build": "/p/shop/builds/" + two, "runs": "/p/shop/runs", "a load": "/p/shop/runs/" + b.state().Latest["capacity"].ID,
-		"images": "/p/shop/images", "figures": "/p/shop/figures", "the pipelines": "/", "an error": "/p/none",
+	for _, page := range []struct{ name, path string }{
+		{"build", "/p/shop/builds/" + two}, {"runs", "/p/shop/runs"}, {"load", "/p/shop/runs/" + b.state().Latest["capacity"].ID},
+		{"images", "/p/shop/images"}, {"figures", "/p/shop/figures"}, {"pipelines", "/"}, {"error", "/p/none"},
 	} {
-		me.visit(path)
-		me.picture(strings.ReplaceAll(name, " ", "-"))
-		me.accessible(name)
+		me.visit(page.path)
+		me.picture(page.name)
+		me.accessible(page.name)
 	}
 }
 
