@@ -1,0 +1,62 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package cli
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+// A board that would let in anybody, or nobody, does not start; what it says names the flag.
+func TestServeFlags(t *testing.T) {
+	oidc := []string{"--oidc-issuer", "https://id.example.com", "--oidc-client-id", "board"}
+	proxy := []string{"--proxy-header", "X-User", "--trusted-proxy", "10.0.0.1", "--url", "https://board.example.com"}
+	with := func(base []string, more ...string) []string { return append(append([]string{}, base...), more...) }
+	for name, c := range map[string]struct {
+		args []string
+		says string // empty: it starts
+	}{
+		"on this machine":                  {nil, ""},
+		"a free port":                      {[]string{"--listen", "localhost:0"}, ""},
+		"version 6 of this machine":        {[]string{"--listen", "[::1]:80"}, ""},
+		"no port":                          {[]string{"--listen", "127.0.0.1"}, `--listen "127.0.0.1"`},
+		"everybody, without a name":        {[]string{"--listen", ":80"}, "--oidc-issuer or --proxy-header"},
+		"another machine, without a name":  {[]string{"--listen", "10.0.0.5:80"}, "--oidc-issuer or --proxy-header"},
+		"a provider":                       {with(oidc), ""},
+		"a provider for others":            {with(oidc, "--listen", ":443", "--url", "https://board.example.com"), ""},
+		"a provider for others, in clear":  {with(oidc, "--listen", ":80", "--url", "http://board.example.com"), "need TLS"},
+		"a provider for others, somewhere": {with(oidc, "--listen", ":443"), "need TLS"},
+		"a provider that knows no board":   {[]string{"--oidc-issuer", "https://id.example.com"}, "--oidc-client-id"},
+		"a board that no provider knows":   {[]string{"--oidc-client-id", "board"}, "--oidc-issuer"},
+		"a proxy":                          {with(proxy, "--listen", ":80", "--proxy-groups-header", "X-Groups", "--trusted-proxy", "10.1.0.0/16"), ""},
+		"a proxy and a provider":           {append(with(oidc), proxy...), "choose one"},
+		"any proxy":                        {[]string{"--proxy-header", "X-User", "--url", "https://b.example.com"}, "--trusted-proxy"},
+		"a proxy somewhere":                {[]string{"--proxy-header", "X-User", "--trusted-proxy", "10.0.0.1"}, "--url"},
+		"a proxy that is no address":       {with(proxy, "--trusted-proxy", "proxy.example.com"), `"proxy.example.com" is neither an address nor a network`},
+		"an address of no proxy":           {[]string{"--trusted-proxy", "10.0.0.1"}, "--proxy-header"},
+		"half of a certificate":            {[]string{"--tls-cert", "a.pem"}, "go together"},
+		"a path for a host":                {[]string{"--url", "https://example.com/board"}, "no address of a host"},
+		"a script for a host":              {[]string{"--url", "javascript:alert(1)"}, "no address of a host"},
+		"an unknown level of what is said": {[]string{"--log-level", "loud"}, `"loud"`},
+		"a pipeline":                       {[]string{"shop"}, "serve"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := parse(t, newServe, c.args...)
+			var usage *usageError
+			switch {
+			case c.says == "":
+				if err != nil {
+					t.Error(err)
+				}
+			case !errors.As(err, &usage) || !strings.Contains(err.Error(), c.says):
+				t.Errorf("it says %v; want %q", err, c.says)
+			}
+		})
+	}
+	o, err := parse(t, newServe, with(proxy, "--trusted-proxy", "10.1.2.3/16,fd00::/8")...)
+	if err != nil || len(o.proxy.Trusted) != 3 || o.proxy.Trusted[0].String() != "10.0.0.1/32" || o.proxy.Trusted[1].String() != "10.1.0.0/16" {
+		t.Errorf("it trusts %v, %v", o.proxy.Trusted, err)
+	}
+}
