@@ -152,8 +152,8 @@ func (a *App) Skew() time.Duration { return a.skew }
 
 // Rights are what the place lets the caller write, whatever a pipeline says.
 type Rights struct {
-	Record bool // history: run stages, launch environments
-	Decide bool // approve, reject, promote, override
+	Record bool // history: run stages, launch environments, promote, override, hold
+	Decide bool // approve, reject
 }
 
 // Rights asks the place. On the local platform whoever can open it may do both.

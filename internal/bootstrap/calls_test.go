@@ -26,17 +26,19 @@ var rarer = map[string]string{
 	"ssm:AddTagsToResource": "publish.ssm_parameter", "ssm:ListTagsForResource": "publish.ssm_parameter",
 	"kms:CreateGrant": "publish.share_with", "kms:DescribeKey": "copies with a key", "kms:GenerateDataKeyWithoutPlaintext": "copies with a key",
 	"kms:ReEncryptFrom": "copies with a key", "kms:ReEncryptTo": "copies with a key",
-	"kms:Decrypt":         "a key of one's own",
+	"kms:Decrypt":     "a key of one's own",
+	"s3:PutObjectAcl": "output of commands, by the agent", "s3:GetEncryptionConfiguration": "output of commands, by the agent",
 	"kms:GenerateDataKey": "a key of one's own",
 }
 
 // What the program calls, a deployer may, and what it calls for an environment of one's
-// own, a launcher; and what a role may, the program calls.
+// own, a launcher, and to look and to decide, an approver; and what a role may, the program
+// calls.
 func TestPoliciesFitTheCalls(t *testing.T) {
 	t.Parallel()
 	d := withCI(t, nil)
 	calls := readCalls(t, "calls.txt")
-	for role, needed := range map[string][]string{"DeployerRole": calls, "LauncherRole": readCalls(t, "calls_launcher.txt")} {
+	for role, needed := range map[string][]string{"DeployerRole": calls, "LauncherRole": readCalls(t, "calls_launcher.txt"), "ApproverRole": readCalls(t, "calls_approver.txt")} {
 		allowed := d.policyOf(role).allowed()
 		for _, action := range needed {
 			if !slices.Contains(allowed, action) {

@@ -44,15 +44,15 @@ func TestOnAWS(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect("place", OK, "on AWS")
-	expect("rights", OK, "and decide")
+	expect("rights", OK, "and approve and reject")
 	expect("clock", OK, "")
 
 	refuse := cloudtest.Fault{Service: "dynamodb", Action: "PutItem", Code: "AccessDeniedException"}
 	c.Fail(refuse)
-	expect("rights", OK, "approve, reject and promote; to run stages takes")
+	expect("rights", OK, "you may approve and reject; to run stages and promote takes")
 	refuse.Nth = 2
 	c.Fail(refuse)
-	expect("rights", OK, "run stages or launch environments; to approve")
+	expect("rights", OK, "run stages or launch environments, and promote; to approve or reject")
 	refuse.Nth, refuse.Times = 1, 2
 	c.Fail(refuse)
 	expect("rights", Warning, "you may look")

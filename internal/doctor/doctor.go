@@ -222,11 +222,11 @@ func (p *patient) rights(ctx context.Context) {
 	case err != nil:
 		p.failed("rights", err)
 	case r.Record && r.Decide:
-		p.found("rights", OK, "", "you may run stages, launch environments, and decide")
+		p.found("rights", OK, "", "you may run stages, launch environments and promote, and approve and reject")
 	case r.Record:
-		p.found("rights", OK, "", "you may run stages or launch environments; to approve, reject or promote takes the role of the approver")
+		p.found("rights", OK, "", "you may run stages or launch environments, and promote; to approve or reject takes the role of the approver")
 	case r.Decide:
-		p.found("rights", OK, "", "you may approve, reject and promote; to run stages takes the role of the deployer, and to launch environments that of the launcher")
+		p.found("rights", OK, "", "you may approve and reject; to run stages and promote takes the role of the deployer, and to launch environments that of the launcher")
 	default:
 		p.found("rights", Warning, "Assume one of the roles that `penstock bootstrap` made: the deployer's, the launcher's or the approver's.",
 			"you may look, and write nothing")

@@ -91,6 +91,7 @@ output "accepted" { value = penstock_stage.acceptance.passed.build }
 	}
 	note()
 	launch(t, s, c)
+	judge(t, s, c)
 	if out := s.penstock("status"); !strings.Contains(out, "production") || !strings.Contains(out, "running") {
 		t.Errorf("status says:\n%s", out)
 	}
@@ -159,6 +160,23 @@ output "bob" { value = penstock_self_service_env.bob.endpoint }
 	made := map[string]bool{}
 	noteCalls(c, made)
 	checkCalls(t, "calls_launcher.txt", made)
+}
+
+// judge looks, and decides, as people with the approver's role do while environments run.
+func judge(t *testing.T, s *site, c *cloudtest.Cloud) {
+	t.Helper()
+	build := s.output("accepted")
+	c.ResetCalls()
+	for _, args := range [][]string{
+		{"status"}, {"builds", "p"}, {"env", "list", "p"}, {"images"},
+		{"reject", "p", "acceptance", build, "--reason", "it is slow"},
+		{"approve", "p", "acceptance", build},
+	} {
+		s.penstock(args...)
+	}
+	made := map[string]bool{}
+	noteCalls(c, made)
+	checkCalls(t, "calls_approver.txt", made)
 }
 
 // noteCalls notes what the program called since the last time.

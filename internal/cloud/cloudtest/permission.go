@@ -14,6 +14,13 @@ var (
 	write = regexp.MustCompile(`"(Put|Update|Delete|ConditionCheck)"\s*:`)
 )
 
+// dependent is what of EC2 a caller must be able to describe, by action of Elastic Load
+// Balancing, as its user guide has it.
+var dependent = map[string][]string{
+	"CreateLoadBalancer": {"AccountAttributes", "Addresses", "InternetGateways", "SecurityGroups", "Subnets", "Vpcs"},
+	"CreateTargetGroup":  {"InternetGateways", "Vpcs"},
+}
+
 // app gives what the client says it is.
 func (r *request) app() string {
 	if m := appID.FindStringSubmatch(r.Header.Get("User-Agent")); m != nil {
@@ -42,6 +49,12 @@ func (r *request) permissions() []string {
 		return []string{"s3:" + r.objectAction()}
 	case "scheduler":
 		return []string{"scheduler:" + map[string]string{http.MethodPost: "Create", http.MethodPut: "Update", http.MethodDelete: "Delete", http.MethodGet: "Get"}[r.Method] + "Schedule"}
+	case "elasticloadbalancing":
+		list := []string{r.service + ":" + r.action}
+		for _, what := range dependent[r.action] {
+			list = append(list, "ec2:Describe"+what)
+		}
+		return list
 	case "monitoring":
 		return []string{"cloudwatch:" + r.action}
 	case "":
