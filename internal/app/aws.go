@@ -81,9 +81,7 @@ func openAWS(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.Co
 	if err != nil {
 		return nil, engine.Config{}, err
 	}
-	objects := s3.NewFromConfig(c.Config, func(s *s3.Options) {
-		s.UsePathStyle = c.Config.BaseEndpoint != nil || os.Getenv("AWS_ENDPOINT_URL") != ""
-	})
+	objects := s3.NewFromConfig(c.Config, cloud.PathStyle)
 	record, err := ledger.OpenDynamo(ctx, ledger.DynamoOptions{
 		Client: dynamodb.NewFromConfig(c.Config), Table: made.Table, Dead: deadOn(a.holder.Host), Blobs: artifact.NewBlobs(objects, made.Bucket),
 	})

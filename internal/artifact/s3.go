@@ -16,10 +16,12 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
+	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 )
 
 // artifactsPrefix is where artifacts are in a bucket: by digest, as in the store.
@@ -31,6 +33,10 @@ const singlePut = 64 << 20
 
 // abortTimeout bounds the removal of the parts of an upload that failed.
 const abortTimeout = 30 * time.Second
+
+// rivalry is how an upload waits for another of the same object: an object has
+// one's whole content soon.
+var rivalry = poll.Schedule{First: 200 * time.Millisecond, Max: 5 * time.Second, Factor: 2, Limit: 2 * time.Minute, What: "another upload of the artifact"}
 
 // S3Store keeps files in a bucket by the digest of their content, with a Store on
 // this machine as its cache. It may be used concurrently, from several machines.
@@ -72,27 +78,50 @@ func (s *S3Store) Put(ctx context.Context, file string) (pipeline.Artifact, erro
 }
 
 // upload puts the object where there is none. Objects are never changed: their key
-// says what they hold.
+// says what they hold. While another puts the same one, S3 asks to try again.
 func (s *S3Store) upload(ctx context.Context, a pipeline.Artifact, body *os.File) error {
-	at := &s3.PutObjectInput{Bucket: aws.String(s.bucket), Key: aws.String(s.key(a.Digest)), Body: body, IfNoneMatch: aws.String("*")}
-	if a.Size > singlePut {
-		head, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: at.Bucket, Key: at.Key})
-		if err == nil && aws.ToInt64(head.ContentLength) == a.Size {
-			return nil
+	return poll.Until(ctx, rivalry, func(ctx context.Context) (poll.Probe, error) {
+		if _, err := body.Seek(0, io.SeekStart); err != nil {
+			return poll.Probe{}, err
 		}
-		parts := transfermanager.New(s.client, func(o *transfermanager.Options) { o.PartSizeBytes, o.FailTimeout = singlePut, abortTimeout })
-		_, err = parts.UploadObject(ctx, &transfermanager.UploadObjectInput{Bucket: at.Bucket, Key: at.Key, Body: body})
-		return err
-	}
+		put := s.putWhole
+		if a.Size > singlePut {
+			put = s.putParts
+		}
+		err := put(ctx, a, body)
+		switch {
+		case cloud.Is(err, "PreconditionFailed"): // it is there
+			err = nil
+		case cloud.Is(err, "ConditionalRequestConflict"):
+			return poll.Probe{State: "another uploads it"}, poll.Retryable(err)
+		}
+		return poll.Probe{Done: true}, err
+	})
+}
+
+func (s *S3Store) putWhole(ctx context.Context, a pipeline.Artifact, body *os.File) error {
 	sum, err := hex.DecodeString(strings.TrimPrefix(a.Digest, algorithm+":"))
 	if err != nil {
 		return err
 	}
-	at.ChecksumSHA256 = aws.String(base64.StdEncoding.EncodeToString(sum))
-	_, err = s.client.PutObject(ctx, at)
-	if cloud.Is(err, "PreconditionFailed") {
-		return nil // it is there
+	_, err = s.client.PutObject(ctx, &s3.PutObjectInput{
+		Bucket: aws.String(s.bucket), Key: aws.String(s.key(a.Digest)), Body: body,
+		IfNoneMatch: aws.String("*"), ChecksumSHA256: aws.String(base64.StdEncoding.EncodeToString(sum)),
+	})
+	return err
+}
+
+// putParts asks first, as the condition is looked at when all parts are there.
+func (s *S3Store) putParts(ctx context.Context, a pipeline.Artifact, body *os.File) error {
+	bucket, key := aws.String(s.bucket), aws.String(s.key(a.Digest))
+	head, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: bucket, Key: key})
+	if err == nil && aws.ToInt64(head.ContentLength) == a.Size {
+		return nil
 	}
+	parts := transfermanager.New(s.client, func(o *transfermanager.Options) { o.PartSizeBytes, o.FailTimeout = singlePut, abortTimeout })
+	_, err = parts.UploadObject(ctx, &transfermanager.UploadObjectInput{
+		Bucket: bucket, Key: key, Body: body, IfNoneMatch: aws.String("*"), ChecksumAlgorithm: types.ChecksumAlgorithmSha256,
+	})
 	return err
 }
 

@@ -89,7 +89,23 @@ func TestS3Store(t *testing.T) {
 	}
 }
 
-// A file of more than one part arrives whole.
+// While another uploads the same artifact, S3 asks to try again.
+func TestS3StoreRivals(t *testing.T) {
+	t.Parallel()
+	c, client, bucket := newBucket(t)
+	s := NewS3Store(client, bucket, t.TempDir())
+	file := filepath.Join(t.TempDir(), "dist")
+	check(t, os.WriteFile(file, []byte("the artifact"), 0o600))
+	c.Fail(cloudtest.Fault{Service: "s3", Action: "PutObject", Code: "ConditionalRequestConflict", Times: 2})
+	record, err := s.Put(t.Context(), file)
+	check(t, err)
+	if _, err := NewS3Store(client, bucket, t.TempDir()).Get(t.Context(), record); err != nil {
+		t.Error(err)
+	}
+}
+
+// A file of more than one part arrives whole, each part checked by its SHA-256, and only
+// where there is none.
 func TestS3StoreLarge(t *testing.T) {
 	t.Parallel()
 	_, client, bucket := newBucket(t)
@@ -105,6 +121,11 @@ func TestS3StoreLarge(t *testing.T) {
 	check(t, err)
 	if _, err := NewS3Store(client, bucket, t.TempDir()).Get(t.Context(), record); err != nil {
 		t.Error(err)
+	}
+	head, err := client.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: aws.String(bucket), Key: aws.String(s.key(record.Digest)), ChecksumMode: types.ChecksumModeEnabled})
+	check(t, err)
+	if aws.ToString(head.ChecksumSHA256) == "" {
+		t.Error("the parts were not checked by their SHA-256")
 	}
 }
 

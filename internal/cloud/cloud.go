@@ -20,6 +20,7 @@ import (
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -98,6 +99,10 @@ func Load(ctx context.Context, o Options) (*Cloud, error) {
 	skew, _ := awsmiddleware.GetAttemptSkew(who.ResultMetadata)
 	return &Cloud{Config: cfg, Account: aws.ToString(who.Account), ARN: aws.ToString(who.Arn), Skew: skew}, nil
 }
+
+// PathStyle makes a client of S3 name buckets in the path, not in the host, where its
+// endpoint is not AWS's own: few others have a name for each bucket.
+func PathStyle(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil }
 
 func (r Role) options(o *stscreds.AssumeRoleOptions) {
 	o.RoleSessionName = "penstock"

@@ -24,11 +24,13 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
 	sdk "github.com/aws/aws-sdk-go-v2/service/codebuild"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/artifact"
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/codebuild"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -44,7 +46,30 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if len(os.Args) > 1 && os.Args[1] == "copy" {
+		if err := putObject(os.Args[len(os.Args)-2], os.Args[len(os.Args)-1]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	os.Exit(cloudtest.Main(m))
+}
+
+// putObject does what "aws s3 cp" does of a file.
+func putObject(file, to string) error {
+	ctx := context.Background()
+	c, err := config.LoadDefaultConfig(ctx)
+	if err != nil {
+		return err
+	}
+	body, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	bucket, key, _ := strings.Cut(strings.TrimPrefix(to, "s3://"), "/")
+	_, err = s3.NewFromConfig(c, cloud.PathStyle).PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String(bucket), Key: aws.String(key), Body: body})
+	return err
 }
 
 const arm = runtime.GOARCH == "arm64"
@@ -324,6 +349,31 @@ func (b *bed) settled() {
 			return
 		}
 	}
+}
+
+// What a step left comes back by the build's own role where the session that signed the
+// URL for it has ended.
+func TestSessionEnds(t *testing.T) {
+	b := newBed(t)
+	dir := t.TempDir()
+	program, err := os.Executable()
+	b.must(err)
+	cli := "#!/bin/sh\n"
+	for _, v := range b.cloud.Environ() {
+		cli += "export " + v + "\n"
+	}
+	b.must(os.WriteFile(filepath.Join(dir, "aws"), []byte(cli+`exec "`+program+`" copy "$@"`+"\n"), 0o755))
+	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	b.cloud.Fail(cloudtest.Fault{Service: "s3", Action: "PutObject", Nth: 3, Code: "ExpiredToken"}) // after tree and job
+	_, err = b.runner.Run(t.Context(), b.request("echo made > made"))
+	b.must(err)
+	if got := b.read("made"); got != "made\n" {
+		t.Errorf("the step left %q", got)
+	}
+	if !strings.Contains(b.cloud.BuildLogs(), "curl") {
+		t.Errorf("the URL was valid, so this shows nothing:\n%s", b.cloud.BuildLogs())
+	}
+	b.wantNothing()
 }
 
 // A secret reaches the command, and nothing that anybody can look at: neither what

@@ -53,6 +53,7 @@ type job struct {
 	work pipeline.Work
 
 	self, tree, result string // URLs
+	object             string // s3:// address of the result
 	start              string // URL of the time at which to begin; empty: at once
 	files              []sentFile
 }
@@ -68,6 +69,7 @@ func (j job) script() string {
 	set("job_self_url", j.self)
 	set("job_tree_url", j.tree)
 	set("job_result_url", j.result)
+	set("job_result_object", j.object)
 	set("job_start_url", j.start)
 	set("job_directory", path.Clean(cmp.Or(strings.ReplaceAll(j.work.Dir, `\`, "/"), ".")))
 	set("job_seconds", fmt.Sprint(int64((j.work.Timeout+time.Second-1)/time.Second)))

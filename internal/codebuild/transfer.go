@@ -70,7 +70,7 @@ func (w *Worker) send(ctx context.Context, t *transfer, work pipeline.Work, shar
 	if err := w.put(ctx, t.tree(), packed); err != nil {
 		return cloud.Fault(ctx, op, err)
 	}
-	j := job{id: t.id, work: work}
+	j := job{id: t.id, work: work, object: "s3://" + w.Bucket + "/" + t.result()}
 	for _, file := range sortedKeys(work.Files) {
 		url, err := w.urlOf(ctx, get, shared[work.Files[file]], t.life)
 		if err != nil {

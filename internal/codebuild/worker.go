@@ -77,8 +77,7 @@ func New(o Options) *Worker {
 	if o.Pause == 0 {
 		o.Pause = DefaultPause
 	}
-	objects := s3.NewFromConfig(o.Config, func(s *s3.Options) {
-		s.UsePathStyle = o.Config.BaseEndpoint != nil
+	objects := s3.NewFromConfig(o.Config, cloud.PathStyle, func(s *s3.Options) {
 		s.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired // a URL is signed before there is a body
 	})
 	w := &Worker{

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -76,7 +77,10 @@ type DynamoOptions struct {
 }
 
 // Dynamo is the ledger of a team, in a DynamoDB table.
-type Dynamo struct{ DynamoOptions }
+type Dynamo struct {
+	DynamoOptions
+	turns sync.Map // by pipeline: a chan struct{} that its appending caller has put something into
+}
 
 var _ pipeline.Ledger = (*Dynamo)(nil)
 
@@ -90,7 +94,7 @@ func OpenDynamo(ctx context.Context, o DynamoOptions) (*Dynamo, error) {
 	if o.Dead == nil {
 		o.Dead = func(pipeline.Holder) bool { return false }
 	}
-	d := &Dynamo{o}
+	d := &Dynamo{DynamoOptions: o}
 	meta, err := d.get(ctx, pkMeta, skSchema)
 	if err == nil && meta == nil {
 		_, err = d.Client.PutItem(ctx, &dynamodb.PutItemInput{

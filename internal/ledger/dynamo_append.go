@@ -39,6 +39,11 @@ func (d *Dynamo) Append(ctx context.Context, b pipeline.Batch) (sealed []pipelin
 	if err := ctx.Err(); err != nil {
 		return nil, &pipeline.Error{Code: pipeline.CodeCancelled, Op: opAppend, Err: err}
 	}
+	done, err := d.turn(ctx, b.Pipeline)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	// Cancelled in the middle, nobody could tell whether it took effect.
 	whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), contention.Limit)
 	defer cancel()
@@ -61,6 +66,19 @@ func (d *Dynamo) Append(ctx context.Context, b pipeline.Batch) (sealed []pipelin
 		return nil, d.fault(whole, opAppend, err)
 	}
 	return sealed, nil
+}
+
+// turn waits until no other caller of this process appends to the pipeline: they would only
+// be in each other's way. The caller must call done.
+func (d *Dynamo) turn(ctx context.Context, name string) (done func(), err error) {
+	v, _ := d.turns.LoadOrStore(name, make(chan struct{}, 1))
+	turn := v.(chan struct{})
+	select {
+	case turn <- struct{}{}:
+		return func() { <-turn }, nil
+	case <-ctx.Done():
+		return nil, &pipeline.Error{Code: pipeline.CodeCancelled, Op: opAppend, Err: ctx.Err()}
+	}
 }
 
 // transaction is an append that is about to be made.

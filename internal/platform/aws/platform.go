@@ -100,7 +100,7 @@ func New(o Options) *Platform {
 	if o.Settings.InstanceType == "" {
 		o.Settings.InstanceType = DefaultInstanceType
 	}
-	objects := s3.NewFromConfig(o.Config, func(s *s3.Options) { s.UsePathStyle = o.Config.BaseEndpoint != nil })
+	objects := s3.NewFromConfig(o.Config, cloud.PathStyle)
 	p := &Platform{
 		Options: o, ec2: ec2.NewFromConfig(o.Config), ssm: ssm.NewFromConfig(o.Config), s3: objects, presign: s3.NewPresignClient(objects),
 		groups: autoscaling.NewFromConfig(o.Config), balancers: elb.NewFromConfig(o.Config), scheduler: scheduler.NewFromConfig(o.Config),
