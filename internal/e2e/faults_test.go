@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 )
 
 // faultConfig is a short pipeline whose every apply bakes, builds, launches and
@@ -194,6 +196,26 @@ func (s *site) checkWhole(when, version string) {
 // each stage runs once, and both end well.
 func TestTwoAppliesAtOnce(t *testing.T) {
 	s := newSite(t, strings.Replace(faultConfig(), `provider "penstock" {}`, `provider "penstock" { data_dir = "../data" }`, 1))
+	s.applyTwice("--data-dir", filepath.Join(s.root, "data"))
+	s.destroy()
+}
+
+// TestTwoAppliesAtOnceOnAWS does so where the ledger and the platform are AWS's.
+func TestTwoAppliesAtOnceOnAWS(t *testing.T) {
+	s, c := newAWSSite(t, awsFaultConfig())
+	s.applyTwice("--stack", "penstock", "--region", cloudtest.Region)
+	if running := c.Running(); len(running) != 2 {
+		t.Errorf("%d instances run, want production's 2", len(running))
+	}
+	s.destroy()
+	s.wantNothingOnAWS(c)
+}
+
+// applyTwice applies a commit from two copies of the state at once. place says where the
+// ledger is.
+func (s *site) applyTwice(place ...string) {
+	t := s.t
+	t.Helper()
 	s.apply()
 	copyOf := filepath.Join(s.root, "deploy2")
 	s.run(s.root, "cp", "-a", s.dir, copyOf)
@@ -215,7 +237,7 @@ func TestTwoAppliesAtOnce(t *testing.T) {
 		}
 	}
 	for _, stage := range []string{"commit", "acceptance", "production"} {
-		out := s.run(s.root, binary, "--data-dir", filepath.Join(s.root, "data"), "runs", "p", "--stage", stage, "--json")
+		out := s.run(s.root, binary, append(place, "runs", "p", "--stage", stage, "--json")...)
 		if n := strings.Count(out, `"status": "passed"`); n != 2 {
 			t.Errorf("stage %s has %d passed runs, want one for each of two builds:\n%s", stage, n, out)
 		}
@@ -225,5 +247,4 @@ func TestTwoAppliesAtOnce(t *testing.T) {
 			t.Errorf("plan in %s is not empty: %v\n%s", filepath.Base(dir), err, out)
 		}
 	}
-	s.destroy()
 }

@@ -118,8 +118,9 @@ type Fault struct {
 	Times   int    // 0 means once
 	Code    string // of the error; empty drops the connection
 	Message string
-	Status  int  // 0 means 400
-	After   bool // the request takes effect, and its answer is lost
+	Status  int    // 0 means 400
+	After   bool   // the request takes effect, and its answer is lost
+	Do      func() // what happens then, before the error or the drop; nil: nothing
 
 	seen, struck int
 }

@@ -287,6 +287,9 @@ func (r *request) fail(status int, code, message string) answer {
 }
 
 func (f *Fault) strike(w http.ResponseWriter, r *request) {
+	if f.Do != nil {
+		f.Do()
+	}
 	if f.Code == "" {
 		panic(http.ErrAbortHandler) // drops the connection
 	}
