@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 )
 
 // account is what the proxy knows of an account beside what moto does.
@@ -40,6 +41,7 @@ type account struct {
 	projects  map[string]Project   // of CodeBuild, by name
 	builds    map[string]*build    // by ID
 	started   map[string]started   // builds by their idempotency token
+	made      map[string]time.Time // when what was made is seen, by ID
 }
 
 type launch struct {
@@ -55,7 +57,7 @@ func (s *server) add(c *Cloud) {
 		launches: map[string]launch{}, instances: map[string]*instance{}, images: map[string]image{}, commands: map[string]*command{},
 		templates: map[string]template{}, groups: map[string]template{}, members: map[string][]string{},
 		targets: map[string]target{}, balancers: map[string]*balancer{}, alarms: map[string]string{}, stacks: map[string]string{}, keys: map[string]string{}, schedules: map[string]schedule{}, snapshots: map[string]map[string]bool{}, listeners: map[string]*listener{},
-		projects: map[string]Project{}, builds: map[string]*build{}, started: map[string]started{},
+		projects: map[string]Project{}, builds: map[string]*build{}, started: map[string]started{}, made: map[string]time.Time{},
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -23,6 +23,7 @@
 //	      DescribeImages: deprecation, protection, and what other accounts share
 //	      DeregisterImage: not of a protected image
 //	      Modify- and DescribeSnapshotAttribute; DescribeLaunchTemplateVersions by image
+//	      for a time after it was made nothing is found
 //	      addresses: an instance has a loopback address, where its service listens
 //	ELB   load balancers forward to the healthy targets that their rules name
 //	CodeBuild  BatchGetProjects, StartBuild, BatchGetBuilds and StopBuild: builds run
@@ -108,6 +109,9 @@ type Pace struct {
 	Image  time.Duration // from CreateImage until an image is available
 	Build  time.Duration // from StartBuild until a build has its machine
 	Minute time.Duration // of the time limits of builds; 0 is a minute
+	// Visible is how long instances and images are not found, and not listed, once they
+	// were made.
+	Visible time.Duration
 }
 
 // Fault makes requests fail. It is used up when it has struck Times times.

@@ -62,7 +62,12 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		f.strike(w, r)
 		return
 	}
-	a := s.answer(r)
+	var a answer
+	if r.account == nil {
+		a = s.forward(r)
+	} else {
+		a = r.account.eventually(r, func() answer { return s.answer(r) })
+	}
 	if f != nil {
 		f.strike(w, r)
 		return
@@ -111,11 +116,8 @@ func (s *server) parse(hr *http.Request) (*request, error) {
 	return r, nil
 }
 
-// answer answers a request: by itself, or by moto, mended.
+// answer answers a request of an account: by itself, or by moto, mended.
 func (s *server) answer(r *request) answer {
-	if r.account == nil {
-		return s.forward(r)
-	}
 	handlers := map[string]func(*account, *request) answer{
 		"ssm/SendCommand": (*account).sendCommand, "ssm/GetCommandInvocation": (*account).getCommandInvocation,
 		"ssm/CancelCommand": (*account).cancelCommand, "ssm/DescribeInstanceInformation": (*account).describeInstanceInformation,

@@ -1,0 +1,29 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package aws
+
+import (
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
+)
+
+// What EC2 made it may not find for a while. A bake and a launch wait for it.
+func TestEventualConsistency(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	b.cloud.SetPace(cloudtest.Pace{Visible: 400 * time.Millisecond})
+	baked, err := b.Bake(t.Context(), b.bakeRequest("r-1"))
+	b.must(err)
+	if _, err := b.ec2.DescribeImages(t.Context(), &ec2.DescribeImagesInput{ImageIds: []string{baked.ID}}); err != nil {
+		t.Errorf("the image that was baked: %v", err)
+	}
+	r := b.request("e-1", "f-1", b.app())
+	b.must(b.deploy(r))
+	b.must(b.Destroy(t.Context(), "e-1"))
+	b.must(b.RemoveImage(t.Context(), baked.ID))
+}
