@@ -191,8 +191,10 @@ func TestAuthorMayNotApprove(t *testing.T) {
 	}
 	// A build has the authors of all its commits.
 	d.mustApply(route("2"))
-	if _, err := d.as("eve").Judge(ctx, "shop", "exploratory", build("2"), pipeline.Approved, ""); pipeline.CodeOf(err) != pipeline.CodeNotAllowed || !strings.Contains(err.Error(), "Eve <eve@example.com>") {
-		t.Errorf("who wrote a commit before the last approved: %v", err)
+	for who, says := range map[string]string{"eve": "Eve <eve@example.com>", "mallory": "Mallory <mallory@example.com>"} {
+		if _, err := d.as(who).Judge(ctx, "shop", "exploratory", build("2"), pipeline.Approved, ""); pipeline.CodeOf(err) != pipeline.CodeNotAllowed || !strings.Contains(err.Error(), says) {
+			t.Errorf("who wrote or made a commit before the last approved: %v", err)
+		}
 	}
 }
 
@@ -299,6 +301,35 @@ func TestRetryRunsAgain(t *testing.T) {
 	}
 	if _, err := d.Retry(ctx, "shop", "production"); pipeline.CodeOf(err) != pipeline.CodeRefused {
 		t.Errorf("retry without a build: %v", err)
+	}
+}
+
+// A retry of what somebody let pass runs it: then the run decides.
+func TestRetryOfAnOverride(t *testing.T) {
+	ctx := context.Background()
+	d := open(t)
+	stages := route("1")
+	stages[3].Steps = []pipeline.Step{{Name: "load", Command: "fail"}}
+	if d.apply(stages) == nil {
+		t.Fatal("capacity did not fail")
+	}
+	d.authorize(func(p *pipeline.Pipeline) { p.Authorization.Override = []string{"*"} })
+	if _, err := d.Override(ctx, "shop", "capacity", build("1"), "it is urgent"); err != nil {
+		t.Fatal(err)
+	}
+	d.mustApply(stages)
+	if _, err := d.Retry(ctx, "shop", "capacity"); err != nil {
+		t.Fatal(err)
+	}
+	first := d.standing("capacity")
+	if first.Passed != build("1") {
+		t.Errorf("the wish for another run ended the override: %+v", first)
+	}
+	if d.apply(stages) == nil {
+		t.Error("capacity did not run again")
+	}
+	if got := d.standing("capacity"); got.Run.ID == first.Run.ID || got.Passed != "" {
+		t.Errorf("run %s after %s, passed %q", got.Run.ID, first.Run.ID, got.Passed)
 	}
 }
 
