@@ -285,10 +285,13 @@ func (r *selfServiceEnvResource) apply(ctx context.Context, plan tfsdk.Plan, con
 	diags.Append(d...)
 	req := r.request(m, expandStrings(ctx, m.Env, diags))
 	req.Secrets, req.Create = expandSecrets(ctx, secret.EnvWO, diags), prior == nil
+	if req.Secrets == nil {
+		req.Secrets = pipeline.Secrets{} // the configuration has none
+	}
 	if prior != nil {
 		var was selfServiceEnvModel
 		diags.Append(prior.Get(ctx, &was)...)
-		req.Renew = was.Status.ValueString() == string(pipeline.EnvExpired)
+		req.Renew, req.SameTTL = was.Status.ValueString() == string(pipeline.EnvExpired), was.TTL.Equal(m.TTL)
 	}
 	if diags.HasError() {
 		return
