@@ -98,6 +98,8 @@ type usageError struct{ err error }
 func (e *usageError) Error() string { return e.err.Error() }
 func (e *usageError) Unwrap() error { return e.err }
 
+func wrongFlag(_ *cobra.Command, err error) error { return &usageError{err} }
+
 // factory gives commands what they have in common.
 type factory struct {
 	Streams
@@ -180,7 +182,7 @@ func newRoot(f *factory) *cobra.Command {
 	}
 	f.places(root.PersistentFlags())
 	root.PersistentFlags().BoolVar(&f.json, "json", false, "print JSON")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.SetFlagErrorFunc(wrongFlag)
 	root.AddCommand(
 		newInit(f, nil), newStatus(f, nil), newBuilds(f, nil), newRuns(f, nil), newLogs(f, nil),
 		newJudge(f, pipeline.Approved, nil), newJudge(f, pipeline.Rejected, nil), newPromote(f, nil), newRollback(f, nil),

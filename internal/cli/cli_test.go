@@ -39,6 +39,7 @@ func parse[O any](t *testing.T, make func(*factory, func(context.Context, *O) er
 	c.SetOut(io.Discard)
 	c.SetErr(io.Discard)
 	c.SilenceErrors, c.SilenceUsage = true, true
+	c.SetFlagErrorFunc(wrongFlag)
 	return got, c.Execute()
 }
 
@@ -188,7 +189,9 @@ func TestWrongCommandLines(t *testing.T) {
 				t.Errorf("exit status %d, out %q, talk %q", status, out, talk)
 			}
 			for _, args := range [][]string{append(words, "--json"), append([]string{"--json=true"}, words...)} {
-				var got struct{ Error struct{ Code, Message string } }
+				var got struct {
+					Error struct{ Code, Message string }
+				}
 				status, out, talk := run(args...)
 				if err := json.Unmarshal([]byte(out), &got); err != nil || status != exitUsage || talk != "" || got.Error.Code != "invalid" || got.Error.Message == "" {
 					t.Errorf("%v: exit status %d, out %q, talk %q, %v", args, status, out, talk, err)
