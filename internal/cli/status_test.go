@@ -20,10 +20,12 @@ func TestNote(t *testing.T) {
 		change       func(*statusStage)
 		status, note string
 	}{
-		"failed":                    {func(s *statusStage) { s.NextAction, s.Status = pipeline.ActionRun, pipeline.StatusIdle }, "failed", "run r-1: step failed"},
-		"overridden":                {func(s *statusStage) { s.NextAction, s.Status = pipeline.ActionNone, pipeline.StatusPassed }, "passed", ""},
-		"overridden, and moves":     {func(s *statusStage) { s.NextAction, s.Status = pipeline.ActionAdopt, pipeline.StatusPassed }, "ready", "the next apply moves it: adopt"},
-		"rejected after its run":    {func(s *statusStage) { s.NextAction, s.Status, s.WaitingFor = pipeline.ActionNone, pipeline.StatusRejected, "another" }, "rejected", "waits for another"},
+		"failed":                {func(s *statusStage) { s.NextAction, s.Status = pipeline.ActionRun, pipeline.StatusIdle }, "failed", "run r-1: step failed"},
+		"overridden":            {func(s *statusStage) { s.NextAction, s.Status = pipeline.ActionNone, pipeline.StatusPassed }, "passed", ""},
+		"overridden, and moves": {func(s *statusStage) { s.NextAction, s.Status = pipeline.ActionAdopt, pipeline.StatusPassed }, "ready", "the next apply moves it: adopt"},
+		"rejected after its run": {func(s *statusStage) {
+			s.NextAction, s.Status, s.WaitingFor = pipeline.ActionNone, pipeline.StatusRejected, "another"
+		}, "rejected", "waits for another"},
 		"running after its failure": {func(s *statusStage) { s.RunStatus = pipeline.RunRunning }, "running", "run r-1"},
 	} {
 		t.Run(name, func(t *testing.T) {
