@@ -4,6 +4,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,9 +20,8 @@ import (
 
 type bootstrapOptions struct {
 	*factory
-	region, profile, stack string
-	parameters             bootstrap.Parameters
-	yes, dryRun, destroy   bool
+	parameters           bootstrap.Parameters
+	yes, dryRun, destroy bool
 
 	inUse bootstrap.InUse // what --destroy asks first
 }
@@ -35,7 +35,8 @@ func newBootstrap(f *factory, runF func(context.Context, *bootstrapOptions) erro
 	c := &cobra.Command{
 		Use:   "bootstrap [network|support|ci]",
 		Short: "Make in an AWS account what pipelines need there",
-		Long: "Make in an AWS account and region what pipelines need there, in one CloudFormation stack: the network\n" +
+		Long: "Make in an AWS account and region what pipelines need there, in one CloudFormation stack: that of --stack, or\n" +
+			"where other commands would look, else \"" + bootstrap.DefaultName + "\". It has the network\n" +
 			"(VPC, subnets, gateways), the support (bucket, table, topic, security groups, roles) and CI (CodeBuild), or\n" +
 			"one of them; CI comes with the support.\n\n" +
 			"CI is a CodeBuild project for steps of stages with runner = \"codebuild\". With --repository it is also one that\n" +
@@ -62,9 +63,6 @@ func newBootstrap(f *factory, runF func(context.Context, *bootstrapOptions) erro
 
 func (o *bootstrapOptions) flags(c *cobra.Command) {
 	flags, p := c.Flags(), &o.parameters
-	flags.StringVar(&o.region, "region", "", "the region (default: $AWS_REGION, or the profile's)")
-	flags.StringVar(&o.profile, "profile", "", "the profile of the shared AWS configuration (default: $AWS_PROFILE)")
-	flags.StringVar(&o.stack, "stack", bootstrap.DefaultName, "the stack's name")
 	flags.IntVar(&p.Zones, "zones", 0, "over how many availability zones the VPC extends, 2 or 3 (default 2)")
 	flags.Bool("nat", false, "let private subnets reach the internet, through a NAT gateway, which costs money every hour")
 	flags.StringVar(&p.Addresses, "addresses", "", "the first two numbers of the VPC's addresses (default 10.97)")
@@ -125,16 +123,41 @@ func runBootstrap(ctx context.Context, o *bootstrapOptions) error {
 			return err
 		}
 	}
-	c, err := cloud.Load(ctx, cloud.Options{Region: o.region, Profile: o.profile})
+	at, err := o.target()
 	if err != nil {
 		return err
 	}
-	s := bootstrap.New(c.Config, o.stack)
-	where := fmt.Sprintf("stack %s in %s of account %s", o.stack, c.Config.Region, c.Account)
+	c, err := cloud.Load(ctx, cloud.Options{Region: at.Region, Profile: at.Profile})
+	if err != nil {
+		return err
+	}
+	s := bootstrap.New(c.Config, at.Stack)
+	where := fmt.Sprintf("stack %s in %s of account %s", at.Stack, c.Config.Region, c.Account)
 	if o.destroy {
 		return o.remove(ctx, s, where)
 	}
 	return o.deploy(ctx, s, where)
+}
+
+// target gives the stack that the command is about: where others would look for pipelines,
+// and the default where there is none on AWS yet.
+func (o *bootstrapOptions) target() (app.AWS, error) {
+	at, err := o.find(".")
+	if err != nil {
+		return app.AWS{}, err
+	}
+	target := &app.AWS{Region: o.aws.Region, Profile: o.aws.Profile}
+	if at != nil {
+		found, err := o.onAWS(*at)
+		if err != nil {
+			return app.AWS{}, err
+		}
+		if found != nil {
+			target = found
+		}
+	}
+	target.Stack = cmp.Or(target.Stack, bootstrap.DefaultName)
+	return *target, nil
 }
 
 // bootstrapResult is the JSON shape of what was planned, and of what is there.
@@ -224,12 +247,16 @@ func (o *bootstrapOptions) print(r bootstrap.Resources) error {
 
 // pipelines gives the pipelines of the stack's ledger.
 func (o *bootstrapOptions) pipelines(ctx context.Context, _ string) (_ []string, err error) {
+	at, err := o.target()
+	if err != nil {
+		return nil, err
+	}
 	dir, err := os.MkdirTemp("", "penstock-bootstrap")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	a, err := app.Open(ctx, app.Options{DataDir: dir, AWS: &app.AWS{Region: o.region, Profile: o.profile, Stack: o.stack}})
+	a, err := app.Open(ctx, app.Options{DataDir: dir, AWS: &at})
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -38,10 +40,12 @@ func (f *formation) serve(t *testing.T) {
 	t.Cleanup(s.Close)
 	for k, v := range map[string]string{
 		"AWS_ENDPOINT_URL": s.URL, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "", "AWS_DEFAULT_REGION": "", "AWS_PROFILE": "",
+		"PENSTOCK_DATA_DIR": "", "PENSTOCK_STACK": "", "PENSTOCK_CONTEXT": "", "HOME": t.TempDir(), "XDG_CONFIG_HOME": t.TempDir(),
 		"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": t.TempDir() + "/none", "AWS_SHARED_CREDENTIALS_FILE": t.TempDir() + "/none",
 	} {
 		t.Setenv(k, v)
 	}
+	t.Chdir(t.TempDir())
 }
 
 func (f *formation) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -122,7 +126,8 @@ func runBootstrapTest(typed string, inUse []string, given ...string) (status int
 		return runBootstrap(ctx, o)
 	})
 	c.Flags().BoolVar(&f.json, "json", false, "")
-	c.SetArgs(append([]string{"--region", "eu-west-1"}, given...))
+	f.places(c.Flags())
+	c.SetArgs(given)
 	c.SilenceErrors, c.SilenceUsage = true, true
 	err := c.ExecuteContext(context.Background())
 	if err != nil {
@@ -166,7 +171,7 @@ func TestBootstrap(t *testing.T) {
 				f.happen("penstock", tt.stack, "")
 			}
 			f.serve(t)
-			status, out, talk := runBootstrapTest(tt.typed, tt.inUse, tt.given...)
+			status, out, talk := runBootstrapTest(tt.typed, tt.inUse, append([]string{"--region", "eu-west-1"}, tt.given...)...)
 			if status != tt.status {
 				t.Errorf("exit status %d, want %d", status, tt.status)
 			}
@@ -191,7 +196,7 @@ func TestBootstrapJSON(t *testing.T) {
 	f := &formation{}
 	f.serve(t)
 	for _, flag := range []string{"--dry-run", "--yes"} {
-		status, out, _ := runBootstrapTest("", nil, "--json", flag)
+		status, out, _ := runBootstrapTest("", nil, "--json", "--region", "eu-west-1", flag)
 		var got bootstrapResult
 		if err := json.Unmarshal([]byte(out), &got); err != nil || status != exitDone {
 			t.Fatalf("%s: exit status %d, %v in %s", flag, status, err, out)
@@ -203,6 +208,66 @@ func TestBootstrapJSON(t *testing.T) {
 			t.Errorf("resources %+v", got.Resources)
 		}
 		f.status, f.events = "", nil
+	}
+}
+
+// The stack that is made or removed is the one that other commands would look at.
+func TestBootstrapTarget(t *testing.T) {
+	tests := map[string]struct {
+		env   map[string]string
+		there string // what a data directory here says
+		team  place  // the context of that name
+		use   bool
+		given []string
+		want  string // empty where it is refused
+	}{
+		"nothing says":             {given: []string{"--region", "eu-west-1"}, want: "stack penstock in eu-west-1"},
+		"a flag":                   {given: []string{"--stack", "mine", "--region", "eu-west-1"}, env: map[string]string{"PENSTOCK_STACK": "other"}, want: "stack mine in eu-west-1"},
+		"a variable":               {given: []string{"--region", "eu-west-1"}, env: map[string]string{"PENSTOCK_STACK": "other"}, want: "stack other in eu-west-1"},
+		"a data directory":         {there: `{"stack": "ours", "region": "eu-west-2"}`, want: "stack ours in eu-west-2"},
+		"and another region":       {there: `{"stack": "ours", "region": "eu-west-2"}`, given: []string{"--region", "eu-west-3"}, want: "stack ours in eu-west-3"},
+		"of the default stack":     {there: `{"region": "eu-west-2"}`, want: "stack penstock in eu-west-2"},
+		"a local pipeline":         {there: "-", given: []string{"--region", "eu-west-1"}, want: "stack penstock in eu-west-1"},
+		"a context by a flag":      {team: place{Stack: "theirs", Region: "eu-west-2"}, given: []string{"--context", "team"}, want: "stack theirs in eu-west-2"},
+		"a context by a variable":  {team: place{Stack: "theirs", Region: "eu-west-2"}, env: map[string]string{"PENSTOCK_CONTEXT": "team"}, want: "stack theirs in eu-west-2"},
+		"the context in use":       {team: place{Stack: "theirs", Region: "eu-west-2"}, use: true, want: "stack theirs in eu-west-2"},
+		"a context that is not":    {given: []string{"--context", "team", "--region", "eu-west-1"}},
+		"a context, and the stack": {team: place{Stack: "theirs"}, given: []string{"--context", "team", "--stack", "mine", "--region", "eu-west-1"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := &formation{}
+			f.serve(t)
+			for k, v := range tt.env {
+				t.Setenv(k, v)
+			}
+			if tt.team.Stack != "" {
+				c := contextFile{Contexts: map[string]place{"team": tt.team}}
+				if tt.use {
+					c.Current = "team"
+				}
+				if err := writeContexts(c); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if tt.there != "" {
+				if err := os.Mkdir(".penstock", 0o700); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if strings.HasPrefix(tt.there, "{") {
+				if err := os.WriteFile(filepath.Join(".penstock", "context.json"), []byte(tt.there), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			status, out, talk := runBootstrapTest("", nil, append(tt.given, "--dry-run")...)
+			if (status == exitDone) != (tt.want != "") || !strings.Contains(talk, tt.want) {
+				t.Errorf("exit status %d, %s%s", status, out, talk)
+			}
+			if tt.want == "" && len(f.calls) > 0 {
+				t.Errorf("it called %v", f.calls)
+			}
+		})
 	}
 }
 

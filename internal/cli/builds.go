@@ -29,7 +29,8 @@ func newBuilds(f *factory, runF func(context.Context, *buildsOptions) error) *co
 		Use:   "builds PIPELINE",
 		Short: "List builds, the newest first, with the stages that each passed",
 		Long: "List the builds that the pipeline retains, the newest first.\n\n" +
-			"Marks: + passed, x failed, ! rejected, ? waits for a decision, o overridden, . not run.",
+			"Marks: + passed, x failed, ! rejected, ? waits for a decision, o let pass by an override, . not run.\n" +
+			"An o behind another mark is an override that counts no more.",
 		Args: args(1, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline = given[0]
@@ -51,7 +52,8 @@ type buildRow struct {
 	Artifact   string                      `json:"artifact,omitempty"` // digest
 	Image      string                      `json:"image,omitempty"`
 	BaseImage  string                      `json:"base_image,omitempty"`
-	Stages     map[string]pipeline.Outcome `json:"stages"` // absent where it did not run
+	Stages     map[string]pipeline.Outcome `json:"stages"`              // absent where it did not run
+	Overrides  map[string]statusOverride   `json:"overrides,omitempty"` // by stage, also those that count no more
 }
 
 func runBuilds(ctx context.Context, o *buildsOptions) error {
@@ -87,7 +89,7 @@ func runBuilds(ctx context.Context, o *buildsOptions) error {
 			cells := []string{r.Build, short(r.Commit), ago(o.now(), r.Created)}
 			for _, s := range stages {
 				if s.TakesBuild() {
-					cells = append(cells, marks[r.Stages[s.Name]])
+					cells = append(cells, r.mark(s.Name))
 				}
 			}
 			t.row(append(cells, r.Author, r.Message)...)
@@ -96,11 +98,20 @@ func runBuilds(ctx context.Context, o *buildsOptions) error {
 	})
 }
 
+// mark gives the mark of a build at a stage.
+func (r buildRow) mark(stage string) string {
+	outcome := r.Stages[stage]
+	if _, ok := r.Overrides[stage]; ok && outcome != pipeline.OutcomeOverridden {
+		return marks[outcome] + marks[pipeline.OutcomeOverridden]
+	}
+	return marks[outcome]
+}
+
 func describeBuild(st *pipeline.State, b pipeline.Build) buildRow {
 	row := buildRow{
 		Build: b.ID, Commit: b.Revision.Commit, Repository: b.Revision.Repository, Author: b.Revision.Author,
 		Message: pipeline.FirstLine(b.Revision.Message), Created: b.CreatedAt, Image: b.Image, BaseImage: b.BaseImage,
-		Stages: map[string]pipeline.Outcome{},
+		Stages: map[string]pipeline.Outcome{}, Overrides: map[string]statusOverride{},
 	}
 	if b.Artifact != nil {
 		row.Artifact = b.Artifact.Digest
@@ -108,6 +119,9 @@ func describeBuild(st *pipeline.State, b pipeline.Build) buildRow {
 	for name, s := range st.Stages {
 		if outcome := st.Outcome(s, b.ID); outcome != "" && s.TakesBuild() {
 			row.Stages[name] = outcome
+		}
+		if o := overrideOf(st, name, b.ID); o != nil {
+			row.Overrides[name] = *o
 		}
 	}
 	return row

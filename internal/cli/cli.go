@@ -16,6 +16,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -52,21 +54,27 @@ const exitHelp = `Exit status:
   0 done   1 failed   2 usage or invalid input   3 refused by a gate
   4 not allowed   5 not found   6 another run is under way   130 cancelled`
 
+// codeOf gives an error's code: a wrong command line and a cancelled wait have one, too.
+func codeOf(err error) pipeline.Code {
+	var usage *usageError
+	switch {
+	case errors.As(err, &usage):
+		return pipeline.CodeInvalid
+	case errors.Is(err, context.Canceled):
+		return pipeline.CodeCancelled
+	}
+	return pipeline.CodeOf(err)
+}
+
 // exitStatus renders an error's code as an exit status: the one table.
 func exitStatus(err error) int {
-	var usage *usageError
 	var ended commandStatus
-	switch {
-	case err == nil:
-		return exitDone
-	case errors.As(err, &ended):
+	if errors.As(err, &ended) {
 		return int(ended)
-	case errors.As(err, &usage):
-		return exitUsage
-	case errors.Is(err, context.Canceled):
-		return exitCancelled
 	}
-	switch pipeline.CodeOf(err) {
+	switch codeOf(err) {
+	case "":
+		return exitDone
 	case pipeline.CodeInvalid:
 		return exitUsage
 	case pipeline.CodeRefused:
@@ -90,6 +98,8 @@ type usageError struct{ err error }
 func (e *usageError) Error() string { return e.err.Error() }
 func (e *usageError) Unwrap() error { return e.err }
 
+func wrongFlag(_ *cobra.Command, err error) error { return &usageError{err} }
+
 // factory gives commands what they have in common.
 type factory struct {
 	Streams
@@ -102,6 +112,7 @@ type factory struct {
 	// terminal tells whether somebody can be asked; nil looks at In.
 	terminal func() bool
 	stop     stopper
+	begun    bool // the command line was understood, and its command runs
 }
 
 // Main runs the command line and gives the exit status. The first signal cancels the
@@ -117,7 +128,7 @@ func Main(ctx context.Context, args []string, s Streams, version string) int {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ended := make(chan error, 1)
-	go func() { ended <- root.ExecuteContext(ctx) }()
+	go func() { ended <- f.execute(ctx, root, args) }()
 	for {
 		select {
 		case err := <-ended:
@@ -133,6 +144,32 @@ func Main(ctx context.Context, args []string, s Streams, version string) int {
 	}
 }
 
+// execute runs the command line. What fails before a command has begun is a wrong command
+// line, of which all flags may not have been read yet.
+func (f *factory) execute(ctx context.Context, root *cobra.Command, args []string) error {
+	root.PersistentPreRun = func(*cobra.Command, []string) { f.begun = true }
+	err := root.ExecuteContext(ctx)
+	if err == nil || f.begun {
+		return err
+	}
+	f.json = f.json || wantsJSON(args)
+	if codeOf(err) == pipeline.CodeInternal {
+		err = &usageError{err}
+	}
+	return err
+}
+
+// wantsJSON looks for --json in a command line that was not understood.
+func wantsJSON(args []string) bool {
+	if end := slices.Index(args, "--"); end >= 0 {
+		args = args[:end]
+	}
+	return slices.ContainsFunc(args, func(arg string) bool {
+		wanted, err := strconv.ParseBool(strings.TrimPrefix(arg, "--json="))
+		return arg == "--json" || strings.HasPrefix(arg, "--json=") && err == nil && wanted
+	})
+}
+
 func newRoot(f *factory) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "penstock",
@@ -143,20 +180,19 @@ func newRoot(f *factory) *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.PersistentFlags().StringVar(&f.dataDir, "data-dir", "", "the data directory (default: $"+app.DataDirVariable+", else "+app.DataDirName+" here or above)")
-	root.PersistentFlags().StringVar(&f.aws.Stack, "stack", "", "a stack on AWS, where no data directory is at hand that leads there (default: $"+stackVariable+")")
-	root.PersistentFlags().StringVar(&f.aws.Region, "region", "", "its region (default: $AWS_REGION, or the profile's)")
-	root.PersistentFlags().StringVar(&f.aws.Profile, "profile", "", "the profile of the shared AWS configuration (default: $AWS_PROFILE)")
-	root.PersistentFlags().StringVar(&f.context, "context", "", "a named place, see `penstock context` (default: $"+contextVariable+")")
+	f.places(root.PersistentFlags())
 	root.PersistentFlags().BoolVar(&f.json, "json", false, "print JSON")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.SetFlagErrorFunc(wrongFlag)
 	root.AddCommand(
 		newInit(f, nil), newStatus(f, nil), newBuilds(f, nil), newRuns(f, nil), newLogs(f, nil),
 		newJudge(f, pipeline.Approved, nil), newJudge(f, pipeline.Rejected, nil), newPromote(f, nil), newRollback(f, nil),
 		newOverride(f, nil), newHold(f, nil), newRelease(f, nil), newRetry(f, nil),
-		newEnv(f), newTry(f, nil), newWatch(f, nil), newServe(f, nil), newNotify(f, nil), newDiff(f, nil), newFigures(f, nil), newGraph(f, nil), newImages(f, nil), newGC(f, nil), newLedger(f), newBootstrap(f, nil), newLoad(f), newDoctor(f, nil), newContext(f), newVersion(f),
+		newEnv(f), newTry(f, nil), newWatch(f, nil), newServe(f, nil), newNotify(f, nil), newDiff(f, nil), newFigures(f, nil), newGraph(f, nil), newImages(f, nil), newGC(f, nil), newLedger(f), newBootstrap(f, nil), newLoad(f), newDoctor(f, nil), newContext(f, nil), newVersion(f),
 	)
 	root.InitDefaultCompletionCmd()
+	if c, _, err := root.Find([]string{"completion"}); err == nil { // cobra's own takes any word for its help
+		c.Args, c.RunE = args(0, 0), func(c *cobra.Command, _ []string) error { return c.Help() }
+	}
 	explain(root.Commands())
 	f.complete(root)
 	return root
@@ -174,7 +210,7 @@ func explain(commands []*cobra.Command) {
 func (f *factory) complain(err error) {
 	if f.json {
 		_ = f.printJSON(map[string]any{"error": map[string]string{
-			"code": string(pipeline.CodeOf(err)), "message": err.Error(), "hint": pipeline.HintOf(err),
+			"code": string(codeOf(err)), "message": err.Error(), "hint": pipeline.HintOf(err),
 		}})
 		return
 	}

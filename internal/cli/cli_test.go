@@ -6,6 +6,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -38,6 +39,7 @@ func parse[O any](t *testing.T, make func(*factory, func(context.Context, *O) er
 	c.SetOut(io.Discard)
 	c.SetErr(io.Discard)
 	c.SilenceErrors, c.SilenceUsage = true, true
+	c.SetFlagErrorFunc(wrongFlag)
 	return got, c.Execute()
 }
 
@@ -144,28 +146,61 @@ func TestArguments(t *testing.T) {
 }
 
 func TestExitStatus(t *testing.T) {
-	tests := map[int]error{
-		exitDone:      nil,
-		exitFailed:    pipeline.Errorf(pipeline.CodeFailed, "x", "y"),
-		exitUsage:     pipeline.Errorf(pipeline.CodeInvalid, "x", "y"),
-		exitRefused:   fmt.Errorf("wrapped: %w", pipeline.Errorf(pipeline.CodeRefused, "x", "y")),
-		exitNotFound:  pipeline.Errorf(pipeline.CodeNotFound, "x", "y"),
-		exitWaiting:   pipeline.Errorf(pipeline.CodeHeld, "x", "y"),
-		exitCancelled: context.Canceled,
+	tests := []struct {
+		err  error
+		want int
+		code pipeline.Code
+	}{
+		{nil, exitDone, ""},
+		{pipeline.Errorf(pipeline.CodeFailed, "x", "y"), exitFailed, "failed"},
+		{pipeline.Errorf(pipeline.CodeConflict, "x", "y"), exitFailed, "conflict"},
+		{errors.New("x"), exitFailed, "internal"},
+		{pipeline.Errorf(pipeline.CodeInvalid, "x", "y"), exitUsage, "invalid"},
+		{fmt.Errorf("wrapped: %w", &usageError{errors.New("x")}), exitUsage, "invalid"},
+		{fmt.Errorf("wrapped: %w", pipeline.Errorf(pipeline.CodeRefused, "x", "y")), exitRefused, "refused"},
+		{pipeline.Errorf(pipeline.CodeNotAllowed, "x", "y"), exitNotAllowed, "not_allowed"},
+		{pipeline.Errorf(pipeline.CodeNotFound, "x", "y"), exitNotFound, "not_found"},
+		{pipeline.Errorf(pipeline.CodeHeld, "x", "y"), exitWaiting, "held"},
+		{context.Canceled, exitCancelled, "cancelled"},
+		{fmt.Errorf("wait: %w", context.Canceled), exitCancelled, "cancelled"},
+		{pipeline.Errorf(pipeline.CodeCancelled, "x", "y"), exitCancelled, "cancelled"},
+		{commandStatus(7), 7, "internal"},
 	}
-	for want, err := range tests {
-		if got := exitStatus(err); got != want {
-			t.Errorf("%v gives exit status %d, want %d", err, got, want)
+	for _, tt := range tests {
+		if got, code := exitStatus(tt.err), codeOf(tt.err); got != tt.want || code != tt.code {
+			t.Errorf("%v gives exit status %d and code %q, want %d and %q", tt.err, got, code, tt.want, tt.code)
 		}
 	}
 }
 
-func TestUnknownCommandAndFlag(t *testing.T) {
-	for _, given := range [][]string{{"status", "--nonsense"}, {"approve", "shop"}} {
-		var out, talk bytes.Buffer
-		if got := Main(context.Background(), given, Streams{In: strings.NewReader(""), Out: &out, Err: &talk}, "dev"); got != exitUsage || talk.Len() == 0 || out.Len() != 0 {
-			t.Errorf("%v: exit status %d, out %q, talk %q", given, got, out.String(), talk.String())
-		}
+// What is wrong with a command line is usage, in JSON where that is asked for at all.
+func TestWrongCommandLines(t *testing.T) {
+	for _, given := range []string{
+		"status --nonsense", "approve shop", "nonsense", "statsu", "env nonsense", "ledger nonsense", "context nonsense", "completion nonsense", "status --interval soon", "figures shop --since ever",
+	} {
+		t.Run(given, func(t *testing.T) {
+			run := func(args ...string) (status int, out, talk string) {
+				var o, e bytes.Buffer
+				status = Main(context.Background(), args, Streams{In: strings.NewReader(""), Out: &o, Err: &e}, "dev")
+				return status, o.String(), e.String()
+			}
+			words := strings.Fields(given)
+			if status, out, talk := run(words...); status != exitUsage || talk == "" || out != "" {
+				t.Errorf("exit status %d, out %q, talk %q", status, out, talk)
+			}
+			for _, args := range [][]string{append(words, "--json"), append([]string{"--json=true"}, words...)} {
+				var got struct {
+					Error struct{ Code, Message string }
+				}
+				status, out, talk := run(args...)
+				if err := json.Unmarshal([]byte(out), &got); err != nil || status != exitUsage || talk != "" || got.Error.Code != "invalid" || got.Error.Message == "" {
+					t.Errorf("%v: exit status %d, out %q, talk %q, %v", args, status, out, talk, err)
+				}
+			}
+			if status, out, talk := run(append(words, "--json=false")...); status != exitUsage || talk == "" || out != "" {
+				t.Errorf("without JSON: exit status %d, out %q, talk %q", status, out, talk)
+			}
+		})
 	}
 }
 

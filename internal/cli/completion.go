@@ -26,19 +26,20 @@ const (
 	builds
 	environments
 	contexts
+	directories
 )
 
 // arguments says what the arguments of commands name, in order: a new command needs a
 // line here.
 var arguments = map[string][]kind{
-	"status": {pipelines}, "builds": {pipelines}, "runs": {pipelines}, "logs": {pipelines, stages}, "graph": {pipelines}, "diff": {pipelines, builds, builds}, "images": {pipelines},
+	"status": {pipelines}, "builds": {pipelines}, "runs": {pipelines}, "logs": {pipelines, stages}, "graph": {pipelines}, "figures": {pipelines}, "diff": {pipelines, builds, builds}, "images": {pipelines},
 	"gc": {pipelines}, "notify": {pipelines}, "try": {pipelines, stages},
 	"approve": {pipelines, stages, builds}, "reject": {pipelines, stages, builds}, "promote": {pipelines, stages, builds},
 	"rollback": {pipelines, stages, builds}, "override": {pipelines, stages, builds},
 	"hold": {pipelines, stages}, "release": {pipelines, stages}, "retry": {pipelines, stages},
 	"env launch": {pipelines, environments}, "env list": {pipelines}, "env show": {pipelines, environments}, "env open": {pipelines, environments},
 	"env logs": {pipelines, environments}, "env exec": {pipelines, environments}, "env extend": {pipelines, environments}, "env destroy": {pipelines, environments},
-	"bootstrap local": {pipelines}, "ledger verify": {pipelines}, "ledger export": {pipelines},
+	"init": {directories}, "watch": {directories}, "bootstrap local": {pipelines, directories}, "ledger verify": {pipelines}, "ledger export": {pipelines},
 	"context use": {contexts}, "context remove": {contexts},
 }
 
@@ -63,6 +64,9 @@ func (f *factory) complete(root *cobra.Command) {
 			c.ValidArgsFunction = func(_ *cobra.Command, given []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 				if len(given) >= len(kinds) {
 					return nil, cobra.ShellCompDirectiveNoFileComp
+				}
+				if kinds[len(given)] == directories {
+					return nil, cobra.ShellCompDirectiveFilterDirs
 				}
 				return f.suggest(kinds[len(given)], given), cobra.ShellCompDirectiveNoFileComp
 			}

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -87,24 +88,29 @@ func writeContexts(c contextFile) error {
 
 type contextOptions struct {
 	*factory
-	name string
+	verb, name string
 }
 
-func newContext(f *factory) *cobra.Command {
+func newContext(f *factory, runF func(context.Context, *contextOptions) error) *cobra.Command {
+	runs := func(verb string, run func(context.Context, *contextOptions) error) func(*cobra.Command, []string) error {
+		if runF != nil {
+			run = runF
+		}
+		return func(c *cobra.Command, given []string) error {
+			return run(c.Context(), &contextOptions{factory: f, verb: verb, name: arg(given, 0)})
+		}
+	}
 	c := &cobra.Command{
 		Use:   "context",
 		Short: "Name the places where pipelines are",
 		Long: "Name the places where pipelines are, and choose the one to use where no flag, no variable and no data\n" +
 			"directory here or above says another. The names are in the user's configuration.",
 		Args: args(0, 0),
-		RunE: func(c *cobra.Command, _ []string) error {
-			return runContextList(c.Context(), &contextOptions{factory: f})
-		},
+		RunE: runs("list", runContextList),
 	}
 	sub := func(use, short, long string, count int, run func(context.Context, *contextOptions) error) *cobra.Command {
-		return &cobra.Command{Use: use, Short: short, Long: long, Args: args(count, count), RunE: func(c *cobra.Command, given []string) error {
-			return run(c.Context(), &contextOptions{factory: f, name: arg(given, 0)})
-		}}
+		verb, _, _ := strings.Cut(use, " ")
+		return &cobra.Command{Use: use, Short: short, Long: long, Args: args(count, count), RunE: runs(verb, run)}
 	}
 	c.AddCommand(
 		sub("list", "List the contexts", "List the contexts; a star marks the one in use.", 0, runContextList),

@@ -156,6 +156,9 @@ func newEnvLogs(f *factory, runF func(context.Context, *useOptions) error) *cobr
 }
 
 func runEnvLogs(ctx context.Context, o *useOptions) error {
+	if o.json {
+		return &usageError{errors.New("--json has no meaning here: what is printed is what the service prints")}
+	}
 	if o.lines < 0 {
 		return &usageError{fmt.Errorf("--lines %d is less than none", o.lines)}
 	}
@@ -193,6 +196,9 @@ func newEnvExec(f *factory, runF func(context.Context, *useOptions) error) *cobr
 }
 
 func runEnvExec(ctx context.Context, o *useOptions) error {
+	if o.json {
+		return &usageError{errors.New("--json has no meaning here: what is printed is what the command prints")}
+	}
 	if len(o.line) == 0 {
 		return &usageError{errors.New("exec needs a command after --, as in: penstock env exec shop alice -- ls -l")}
 	}

@@ -17,6 +17,8 @@ type judgeOptions struct {
 	*factory
 	verdict                        pipeline.Verdict
 	pipeline, stage, build, reason string
+	run                            string
+	runGiven                       bool // what was looked at, which may be no run
 }
 
 func newJudge(f *factory, verdict pipeline.Verdict, runF func(context.Context, *judgeOptions) error) *cobra.Command {
@@ -28,9 +30,11 @@ func newJudge(f *factory, verdict pipeline.Verdict, runF func(context.Context, *
 		Args: args(2, 3),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline, o.stage, o.build = given[0], given[1], arg(given, 2)
+			o.runGiven = c.Flags().Changed("run")
 			return runF(c.Context(), o)
 		},
 	}
+	c.Flags().StringVar(&o.run, "run", "", "the run that was looked at: refused where the stage has run again since")
 	if verdict == pipeline.Approved {
 		c.Use, c.Short = "approve PIPELINE STAGE [BUILD]", "Approve a build at a stage that waits for a decision"
 		c.Long = "Approve a build at a stage that waits for a decision; without BUILD the one on offer.\n" +
@@ -47,11 +51,17 @@ func newJudge(f *factory, verdict pipeline.Verdict, runF func(context.Context, *
 
 func runJudge(ctx context.Context, o *judgeOptions) error {
 	return o.with(ctx, func(a *app.App) error {
-		d, err := a.Engine.Judge(ctx, o.pipeline, o.stage, o.build, o.verdict, o.reason)
+		var d pipeline.Decision
+		var err error
+		if o.runGiven {
+			d, err = a.Engine.JudgeOn(ctx, o.pipeline, o.stage, o.build, o.run, o.verdict, o.reason)
+		} else {
+			d, err = a.Engine.Judge(ctx, o.pipeline, o.stage, o.build, o.verdict, o.reason)
+		}
 		if err != nil || o.json {
 			return o.tell(err, d, "")
 		}
-		fmt.Fprintf(o.Out, "%s is %s at stage %s by %s.\n", d.Build, d.Verdict, d.Stage, d.Actor)
+		fmt.Fprintln(o.Out, judged(d))
 		if o.verdict != pipeline.Approved {
 			return nil
 		}
@@ -64,6 +74,15 @@ func runJudge(ctx context.Context, o *judgeOptions) error {
 		}
 		return nil
 	})
+}
+
+// judged says what was decided, and on which run.
+func judged(d pipeline.Decision) string {
+	text := fmt.Sprintf("%s is %s at stage %s by %s", d.Build, d.Verdict, d.Stage, d.Actor)
+	if d.Run != "" {
+		text += ", on run " + d.Run
+	}
+	return text + "."
 }
 
 type promoteOptions struct {

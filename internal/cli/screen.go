@@ -72,6 +72,7 @@ var colourOf = map[string]colour{
 	"ok": green, "warning": yellow, "problem": red,
 	"expired": faint, "gone": red, "kept": yellow, "dead": red,
 	"+": green, "x": red, "!": magenta, "?": yellow, "o": magenta, ".": faint,
+	"+o": green, "xo": red, "!o": magenta, "?o": yellow, ".o": faint,
 }
 
 func (s screen) paint(text string, c colour) string {

@@ -76,8 +76,34 @@ type statusStage struct {
 	RunStarted time.Time          `json:"run_started,omitzero"`
 	RunEnded   time.Time          `json:"run_ended,omitzero"`
 	Progress   *statusProgress    `json:"progress,omitempty"` // of the run, while it is under way
+	Override   *statusOverride    `json:"override,omitempty"` // of the candidate, else of the build that it holds
 	Endpoint   string             `json:"endpoint,omitempty"`
 	Log        string             `json:"log,omitempty"`
+}
+
+// statusOverride is the mark that somebody let a build pass.
+type statusOverride struct {
+	Build  string    `json:"build"`
+	Actor  string    `json:"actor"`
+	Reason string    `json:"reason"`
+	At     time.Time `json:"at"`
+}
+
+// describe says who let a build pass, after what else there is to say of its stage.
+func (s *statusOverride) describe() string {
+	if s == nil {
+		return ""
+	}
+	return fmt.Sprintf("  %s overridden by %s: %s", s.Build, s.Actor, s.Reason)
+}
+
+// overrideOf gives the mark of a build at a stage; nil for none.
+func overrideOf(st *pipeline.State, stage, build string) *statusOverride {
+	o, ok := st.Overrides[pipeline.StageBuild(stage, build)]
+	if !ok {
+		return nil
+	}
+	return &statusOverride{o.Build, o.Actor, o.Reason, o.At}
 }
 
 type statusProgress struct {
@@ -109,10 +135,11 @@ type statusEnvironment struct {
 
 func runStatus(ctx context.Context, o *statusOptions) error {
 	return o.with(ctx, func(a *app.App) error {
+		look := func(ctx context.Context) ([]statusPipeline, error) { return o.look(ctx, a) }
 		if o.watch {
-			return o.follow(ctx, a)
+			return o.follow(ctx, look)
 		}
-		all, err := o.look(ctx, a)
+		all, err := look(ctx)
 		if err != nil || o.json {
 			return o.tell(err, all, "")
 		}
@@ -169,6 +196,7 @@ func describeStatus(e *engine.Engine, st *pipeline.State) statusPipeline {
 			Stage: s.Name, Type: s.Type, Status: at.Move.Status, Held: at.Held, Candidate: at.Move.Candidate,
 			Passed: at.Passed, WaitingFor: at.Move.WaitingFor, NextAction: at.Move.Action, Run: at.Run.ID,
 			RunStatus: at.Run.Status, RunError: at.Run.Error, RunStarted: at.Run.StartedAt, RunEnded: at.Run.EndedAt, Log: at.Log,
+			Override: cmp.Or(overrideOf(st, s.Name, at.Move.Candidate), overrideOf(st, s.Name, at.Held)),
 		}
 		if at.Environment != nil {
 			row.Endpoint = at.Environment.Endpoint
@@ -216,7 +244,7 @@ func (o *statusOptions) board(on screen, all []statusPipeline) string {
 		}
 		for _, s := range p.Stages {
 			status, note := o.note(s)
-			t.row(s.Stage, status, s.Held, ago(o.now(), s.RunEnded), note)
+			t.row(s.Stage, status, s.Held, ago(o.now(), s.RunEnded), strings.TrimSpace(note+s.Override.describe()))
 		}
 		b.WriteString(t.text())
 		if len(p.Environments) == 0 {
@@ -242,7 +270,7 @@ func (o *statusOptions) note(s statusStage) (status, note string) {
 		return s.Progress.describe(span(o.now().Sub(s.RunStarted)), s.Run)
 	case s.RunStatus == pipeline.RunRunning:
 		return "running", "run " + s.Run
-	case s.RunStatus == pipeline.RunFailed:
+	case s.RunStatus == pipeline.RunFailed && s.NextAction == pipeline.ActionRun:
 		return "failed", fmt.Sprintf("run %s: %s", s.Run, pipeline.FirstLine(s.RunError))
 	case s.WaitingFor != "":
 		return string(s.Status), "waits for " + s.WaitingFor

@@ -12,29 +12,45 @@ import (
 	"strings"
 	"time"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/mattn/go-runewidth"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
 // follow shows the pipelines until it is interrupted: in place on a terminal, as lines
-// of what changes in a pipe, as JSON objects with --json.
-func (o *statusOptions) follow(ctx context.Context, a *app.App) error {
+// of what changes in a pipe, as JSON objects with --json. A look that fails is told, and
+// the next one goes on, unless there was none before or what is looked at is gone.
+func (o *statusOptions) follow(ctx context.Context, look func(context.Context) ([]statusPipeline, error)) error {
 	stop := o.finishing()
 	tick := time.NewTicker(o.interval)
 	defer tick.Stop()
 	on := screenOf(o.Out)
 	show := o.changes()
+	told := "" // of what went wrong
+	complain := func(_ []statusPipeline, trouble error) (err error) {
+		if trouble.Error() != told {
+			told = trouble.Error()
+			_, err = fmt.Fprintf(o.Err, "%s %s\n", o.now().Format(time.TimeOnly), plain(told))
+		}
+		return err
+	}
 	switch {
 	case o.json:
 		show = o.objects()
 	case on.terminal:
 		fmt.Fprint(o.Out, enterScreen)
 		defer fmt.Fprint(o.Out, leaveScreen)
-		show = func(all []statusPipeline) error { return o.redraw(on, all) }
+		show = func(all []statusPipeline) error { return o.redraw(on, all, nil) }
+		complain = func(last []statusPipeline, trouble error) error { return o.redraw(on, last, trouble) }
 	}
+	var last []statusPipeline
 	for {
-		all, err := o.look(ctx, a)
-		if err == nil {
-			err = show(all)
+		all, err := look(ctx)
+		switch {
+		case err == nil:
+			told, last, err = "", all, show(all)
+		case last != nil && !pipeline.IsNotFound(err) && ctx.Err() == nil:
+			err = complain(last, err)
 		}
 		if err != nil {
 			return err
@@ -58,10 +74,15 @@ const (
 	restBelow   = "\x1b[J"
 )
 
-// redraw writes the board over what is there, in one piece, as far as it fits.
-func (o *statusOptions) redraw(on screen, all []statusPipeline) error {
-	_, height := on.size()
-	text := on.paint(o.now().Format(time.TimeOnly)+"   interrupt to leave", faint) + "\n\n" + o.board(on, all)
+// redraw writes the board over what is there, in one piece, as far as it fits; with what
+// went wrong where it is that of before.
+func (o *statusOptions) redraw(on screen, all []statusPipeline, trouble error) error {
+	width, height := on.size()
+	text := on.paint(o.now().Format(time.TimeOnly)+"   interrupt to leave", faint) + "\n\n"
+	if trouble != nil {
+		text += on.paint(runewidth.Truncate(plain(trouble.Error()), max(width, 1), "…"), red) + "\n\n"
+	}
+	text += o.board(on, all)
 	if len(all) == 0 {
 		text += "There are no pipelines yet.\n"
 	}
@@ -88,6 +109,7 @@ func (o *statusOptions) changes() func([]statusPipeline) error {
 					quiet.Line, s.Progress = "", &quiet
 				}
 				status, note := o.note(s)
+				note += s.Override.describe()
 				put(p.Pipeline+"/"+s.Stage, strings.TrimSpace(fmt.Sprintf("%s %s %s", status, s.Held, note)))
 			}
 			for _, e := range p.Environments {

@@ -7,6 +7,7 @@ package cli_test
 
 import (
 	"bytes"
+	"database/sql"
 	"io"
 	"os"
 	"os/exec"
@@ -248,7 +249,29 @@ func TestStatusWatchInAPipe(t *testing.T) {
 	}
 }
 
-// The first interrupt cancels and cleans up, the second ends at once.
+// busy keeps everybody else from writing to the ledger, until it is called off.
+func busy(t *testing.T, dir string) (release func()) {
+	t.Helper()
+	db, err := sql.Open("sqlite", filepath.Join(dir, ".penstock", "ledger.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.SetMaxOpenConns(1)
+	if _, err := db.Exec("PRAGMA busy_timeout = 20000; BEGIN IMMEDIATE"); err != nil {
+		t.Fatal(err)
+	}
+	return sync.OnceFunc(func() {
+		if _, err := db.Exec("ROLLBACK"); err != nil {
+			t.Error(err)
+		}
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// The first interrupt cancels and cleans up, and says what was cancelled; the second ends at
+// once, while the clean-up waits for the ledger, and leaves what is there.
 func TestInterrupts(t *testing.T) {
 	t.Parallel()
 	dir := workplace(t, "-service", "-slow")
@@ -258,15 +281,27 @@ func TestInterrupts(t *testing.T) {
 	c.write(interrupt)
 	c.wait(`Cancelling, and cleaning up`)
 	c.end(130)
+	if !strings.Contains(c.screen(), "penstock: launch self-service environment") {
+		t.Errorf("it does not say what was cancelled: %q", c.screen())
+	}
 	if out := program(t, dir, "penstock", "env", "list", "shop"); strings.Contains(out, "mine") {
 		t.Errorf("after a cancel: %s", out)
 	}
 	c = onTerminal(t, dir, "env", "launch", "shop", "mine")
 	c.wait(`launch of self-service environment`)
+	release := busy(t, dir)
+	defer release()
 	c.write(interrupt)
 	c.wait(`Cancelling, and cleaning up`)
 	c.write(interrupt)
 	c.end(130)
+	release()
+	if strings.Contains(c.screen(), "penstock: ") {
+		t.Errorf("it came to its end: %q", c.screen())
+	}
+	if out := program(t, dir, "penstock", "env", "list", "shop"); !strings.Contains(out, "mine") {
+		t.Errorf("it cleaned up: %s", out)
+	}
 	program(t, dir, "penstock", "gc", "--yes")
 	if out := program(t, dir, "penstock", "env", "list", "shop"); strings.Contains(out, "mine") {
 		t.Errorf("after gc: %s", out)

@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/spf13/pflag"
+
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -31,50 +33,82 @@ type place struct {
 	From    string `json:"from,omitempty"` // what said so
 }
 
-// where finds where the command has to look: what flags say, else the environment, else
-// a data directory here or above, else the context in use. The first that says anything
-// decides.
+// places adds the flags that say where to look.
+func (f *factory) places(flags *pflag.FlagSet) {
+	flags.StringVar(&f.dataDir, "data-dir", "", "the data directory (default: $"+app.DataDirVariable+", else "+app.DataDirName+" here or above)")
+	flags.StringVar(&f.aws.Stack, "stack", "", "a stack on AWS, where no data directory is at hand that leads there (default: $"+stackVariable+")")
+	flags.StringVar(&f.aws.Region, "region", "", "its region (default: $AWS_REGION, or the profile's)")
+	flags.StringVar(&f.aws.Profile, "profile", "", "the profile of the shared AWS configuration (default: $AWS_PROFILE)")
+	flags.StringVar(&f.context, "context", "", "a named place, see `penstock context` (default: $"+contextVariable+")")
+}
+
+// where finds where the command has to look; CodeNotFound where nothing says so.
 func (f *factory) where(here string) (place, error) {
+	at, err := f.find(here)
+	if err == nil && at == nil {
+		return place{}, pipeline.Errorf(pipeline.CodeNotFound, "find data directory", "there is no %s in this directory or one above it", app.DataDirName).
+			WithHint("Run the command where Terraform was applied, or say where with --data-dir or %s, or with `penstock context`.", app.DataDirVariable)
+	}
+	if err != nil {
+		return place{}, err
+	}
+	return *at, nil
+}
+
+// find finds where the command has to look: what flags say, else the environment, else
+// a data directory here or above, else the context in use. The first that says anything
+// decides; nil where nothing does.
+func (f *factory) find(here string) (*place, error) {
 	for _, said := range []struct{ dir, stack, context, from string }{
 		{f.dataDir, f.aws.Stack, f.context, "flags"},
 		{os.Getenv(app.DataDirVariable), os.Getenv(stackVariable), os.Getenv(contextVariable), "the environment"},
 	} {
 		switch {
 		case said.context != "" && said.dir+said.stack != "":
-			return place{}, &usageError{fmt.Errorf("%s name the context %q, and also a data directory or a stack: say one of them", said.from, said.context)}
+			return nil, &usageError{fmt.Errorf("%s name the context %q, and also a data directory or a stack: say one of them", said.from, said.context)}
 		case said.context != "":
 			return named(said.context, said.from)
 		case said.dir+said.stack != "":
-			return place{DataDir: said.dir, Stack: said.stack, From: said.from}, nil
+			return &place{DataDir: said.dir, Stack: said.stack, From: said.from}, nil
 		}
 	}
 	if dir, ok := app.FindDataDir(here); ok {
-		return place{DataDir: dir, From: "a directory here or above"}, nil
+		return &place{DataDir: dir, From: "a directory here or above"}, nil
 	}
 	contexts, err := readContexts()
-	if err != nil {
-		return place{}, err
+	if err != nil || contexts.Current == "" {
+		return nil, err
 	}
-	if contexts.Current != "" {
-		return named(contexts.Current, "the context in use")
-	}
-	return place{}, pipeline.Errorf(pipeline.CodeNotFound, "find data directory", "there is no %s in this directory or one above it", app.DataDirName).
-		WithHint("Run the command where Terraform was applied, or say where with --data-dir or %s, or with `penstock context`.", app.DataDirVariable)
+	return named(contexts.Current, "the context in use")
 }
 
 // named gives what a context says.
-func named(name, from string) (place, error) {
+func named(name, from string) (*place, error) {
 	contexts, err := readContexts()
 	if err != nil {
-		return place{}, err
+		return nil, err
 	}
 	p, ok := contexts.Contexts[name]
 	if !ok {
-		return p, pipeline.Errorf(pipeline.CodeNotFound, "find context", "there is no context %q, which %s name", name, from).
+		return nil, pipeline.Errorf(pipeline.CodeNotFound, "find context", "there is no context %q, which %s name", name, from).
 			WithHint("`penstock context` lists them.")
 	}
 	p.From = fmt.Sprintf("context %q", name)
-	return p, nil
+	return &p, nil
+}
+
+// onAWS gives the stack of a place, which may be that of its data directory; nil where it
+// is none.
+func (f *factory) onAWS(at place) (*app.AWS, error) {
+	found := &app.AWS{Stack: at.Stack, Region: at.Region, Profile: at.Profile}
+	if at.Stack == "" {
+		var err error
+		if found, err = app.ReadContext(at.DataDir); err != nil || found == nil {
+			return nil, err
+		}
+	}
+	found.Region, found.Profile = cmp.Or(f.aws.Region, found.Region), cmp.Or(f.aws.Profile, found.Profile)
+	return found, nil
 }
 
 // open opens what where finds.
@@ -86,29 +120,23 @@ func (f *factory) openIn(ctx context.Context, here string) (*app.App, error) {
 	if err != nil {
 		return nil, err
 	}
-	aws := &app.AWS{Stack: at.Stack, Region: cmp.Or(f.aws.Region, at.Region), Profile: cmp.Or(f.aws.Profile, at.Profile)}
-	if at.Stack != "" {
-		if at.DataDir == "" {
-			cache, err := os.UserCacheDir()
-			if err != nil {
-				return nil, pipeline.Errorf(pipeline.CodeFailed, "find cache directory", "%w", err).WithHint("Say with --data-dir where copies of logs and artifacts can be.")
-			}
-			at.DataDir = filepath.Join(cache, "penstock", at.Stack)
+	if at.Stack == "" {
+		if _, err := os.Stat(at.DataDir); err != nil {
+			return nil, pipeline.Errorf(pipeline.CodeNotFound, "open data directory", "%w (%s)", err, at.From).
+				WithHint("--data-dir and %s name the directory that the provider's data_dir does.", app.DataDirVariable)
 		}
-		return app.Open(ctx, app.Options{DataDir: at.DataDir, AWS: aws})
+	} else if at.DataDir == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return nil, pipeline.Errorf(pipeline.CodeFailed, "find cache directory", "%w", err).WithHint("Say with --data-dir where copies of logs and artifacts can be.")
+		}
+		at.DataDir = filepath.Join(cache, "penstock", at.Stack)
 	}
-	if _, err := os.Stat(at.DataDir); err != nil {
-		return nil, pipeline.Errorf(pipeline.CodeNotFound, "open data directory", "%w (%s)", err, at.From).
-			WithHint("--data-dir and %s name the directory that the provider's data_dir does.", app.DataDirVariable)
-	}
-	found, err := app.ReadContext(at.DataDir)
+	aws, err := f.onAWS(at)
 	if err != nil {
 		return nil, err
 	}
-	if found != nil {
-		found.Region, found.Profile = cmp.Or(aws.Region, found.Region), cmp.Or(aws.Profile, found.Profile)
-	}
-	return app.Open(ctx, app.Options{DataDir: at.DataDir, AWS: found})
+	return app.Open(ctx, app.Options{DataDir: at.DataDir, AWS: aws})
 }
 
 // create is with for a data directory that need not exist.

@@ -33,6 +33,12 @@ var projects = map[string]struct {
 		"requirements.txt": "",
 		"test_app.py":      "import unittest\n\nclass T(unittest.TestCase):\n    def test(self):\n        self.assertTrue(True)\n",
 	}, "python3", "hello from python"},
+	"container": {map[string]string{
+		"pyproject.toml": "[project]\nname = \"hello\"\nversion = \"1\"\n",
+		"serve/run.py":   "import http.server, os\n\nclass H(http.server.BaseHTTPRequestHandler):\n    def do_GET(self):\n        self.send_response(200)\n        self.end_headers()\n        self.wfile.write(b'hello from a container')\n\nhttp.server.HTTPServer((os.environ['HOST'], int(os.environ.get('PORT', '5000'))), H).serve_forever()\n",
+		"Dockerfile":     "FROM python:3\nWORKDIR /app\nCOPY . .\nEXPOSE 5000\nCMD [\"python\", \"/app/serve/run.py\"]\n",
+	}, "python3", "hello from a container"},
+	"program":        {map[string]string{"Dockerfile": "FROM scratch\nEXPOSE 80\nENTRYPOINT [\"/bin/program\", \"--name\", \"${it} \\\"is\\\"\"]\n"}, "", ""},
 	"7-static-pages": {map[string]string{"index.html": "hello from a page\n", "docs/a.md": "words"}, "python3", "hello from a page"},
 	"rust":           {map[string]string{"Cargo.toml": "[package]\nname = \"hello\"\n", "src/main.rs": "fn main() {}\n"}, "", ""},
 	"java":           {map[string]string{"pom.xml": "<project/>", "config/a.yml": "a: 1\n"}, "", ""},

@@ -38,6 +38,7 @@ type CollectRequest struct {
 // names are left alone, as the run may be about to record them.
 func (e *Engine) Collect(ctx context.Context, r CollectRequest) (Garbage, error) {
 	var g Garbage
+	e.askAgain()
 	all, err := e.Pipelines(ctx)
 	if err != nil {
 		return g, err
@@ -61,9 +62,9 @@ func (e *Engine) Collect(ctx context.Context, r CollectRequest) (Garbage, error)
 			return g, err
 		}
 	}
-	err = e.withNothingRunning(ctx, "", func() error {
+	err = e.withNothingRunning(ctx, "", func(held map[string]bool) error {
 		var err error
-		g.Images, g.Artifacts, g.WorkDirs, err = e.orphans(ctx)
+		g.Images, g.Artifacts, g.WorkDirs, err = e.orphans(ctx, held)
 		if err != nil || r.DryRun {
 			return err
 		}
@@ -178,9 +179,11 @@ func lastPassed(st *pipeline.State, stage string, n int) []string {
 // collectEnvironments ends the environments that dead runs left and, if asked,
 // those that were kept.
 func (e *Engine) collectEnvironments(ctx context.Context, st *pipeline.State, r CollectRequest, g *Garbage) error {
+	left := func(env pipeline.Environment) bool {
+		return env.Status == pipeline.EnvEnding || env.Status == pipeline.EnvLaunching || r.Kept && env.Status == pipeline.EnvKept
+	}
 	for _, env := range st.Environments {
-		left := env.Status == pipeline.EnvEnding || env.Status == pipeline.EnvLaunching
-		if !left && (!r.Kept || env.Status != pipeline.EnvKept) {
+		if !left(env) {
 			continue
 		}
 		key := stageKey(st.Pipeline.Name, env.Stage)
@@ -194,9 +197,12 @@ func (e *Engine) collectEnvironments(ctx context.Context, st *pipeline.State, r 
 		if h == nil {
 			continue // its run is alive
 		}
-		g.Environments = append(g.Environments, env.ID)
-		if !r.DryRun {
-			err = e.endEnvironment(ctx, st.Pipeline.Name, &h.lease, env)
+		now, err := e.fresh(ctx, st.Pipeline.Name)
+		if err == nil && left(now.Environments[env.ID]) { // and has not been finished meanwhile
+			g.Environments = append(g.Environments, env.ID)
+			if !r.DryRun {
+				err = e.endEnvironment(ctx, st.Pipeline.Name, &h.lease, now.Environments[env.ID])
+			}
 		}
 		e.release(ctx, h)
 		if err != nil {
@@ -227,10 +233,10 @@ func (e *Engine) collectStrays(ctx context.Context, dryRun bool, g *Garbage) err
 // sweep removes the files that no record names, unless a run is under way
 // elsewhere than under the lease with the key own.
 func (e *Engine) sweep(ctx context.Context, own string) error {
-	return e.withNothingRunning(ctx, own, func() error {
+	return e.withNothingRunning(ctx, own, func(held map[string]bool) error {
 		var g Garbage
 		var err error
-		if g.Images, g.Artifacts, g.WorkDirs, err = e.orphans(ctx); err != nil {
+		if g.Images, g.Artifacts, g.WorkDirs, err = e.orphans(ctx, held); err != nil {
 			return err
 		}
 		return e.removeOrphans(ctx, g)

@@ -53,11 +53,11 @@ func (e *Engine) Develop(ctx context.Context, r DevelopRequest) (_ pipeline.Envi
 	case !exists:
 		env = e.newPersonEnvironment(launch)
 	}
-	env, err = e.develop(leased, h, env, r)
+	env, err = e.develop(leased, h, st, env, r, launch)
 	return env, lostOr(leased, err)
 }
 
-func (e *Engine) develop(ctx context.Context, h *held, env pipeline.Environment, r DevelopRequest) (pipeline.Environment, error) {
+func (e *Engine) develop(ctx context.Context, h *held, st *pipeline.State, env pipeline.Environment, r DevelopRequest, launch LaunchRequest) (pipeline.Environment, error) {
 	fresh := !env.Serves()
 	env.TTL, env.Instances, env.Image = r.TTL, 1, r.Image
 	env.Spec = pipeline.EnvironmentSpec{Instances: 1}
@@ -70,7 +70,7 @@ func (e *Engine) develop(ctx context.Context, h *held, env pipeline.Environment,
 		if err := e.Platform.Destroy(ctx, env.ID); err != nil {
 			return env, fmt.Errorf("clear %s: %w", env.Describe(), err)
 		}
-		if err := e.recordEnvironment(ctx, h, env); err != nil {
+		if err := e.reserve(ctx, h, st, env, launch); err != nil {
 			return env, err
 		}
 	}

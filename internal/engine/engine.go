@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -183,6 +184,19 @@ func (e *Engine) fresh(ctx context.Context, name string) (*pipeline.State, error
 	delete(e.states, name)
 	e.mu.Unlock()
 	return e.State(ctx, name)
+}
+
+// askAgain makes the next look at each pipeline ask the ledger, however young its last
+// answer is.
+func (e *Engine) askAgain() {
+	e.mu.Lock()
+	states := slices.Collect(maps.Values(e.states))
+	e.mu.Unlock()
+	for _, c := range states {
+		c.mu.Lock()
+		c.asked = time.Time{}
+		c.mu.Unlock()
+	}
 }
 
 // existing gives the state of a pipeline that must exist.

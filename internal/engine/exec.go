@@ -54,8 +54,8 @@ func (e *Engine) running(ctx context.Context, r EnvironmentRef) (pipeline.Enviro
 }
 
 // Exec runs a shell line in an instance of an environment, or in each, and gives its exit
-// status. In somebody's own it needs the right to launch, in that of a stage that people
-// move the right to deploy.
+// status. It needs the right to launch; in somebody else's, and in that of a stage that
+// people move, the right to deploy.
 func (e *Engine) Exec(ctx context.Context, r EnvironmentRef, line string, everywhere bool, out io.Writer) (int, error) {
 	env, err := e.running(ctx, r)
 	if err != nil {
@@ -66,7 +66,8 @@ func (e *Engine) Exec(ctx context.Context, r EnvironmentRef, line string, everyw
 		return 0, err
 	}
 	right := pipeline.RightLaunch
-	if st.Stages[env.Stage].Guarded() {
+	others := env.Purpose == pipeline.ForPerson && !st.Pipeline.Authorization.Owns(env.Owner, e.Person)
+	if others || st.Stages[env.Stage].Guarded() {
 		right = pipeline.RightDeploy
 	}
 	if err := st.Pipeline.Authorize(right, e.Person, "run a command in "+env.Describe()); err != nil {

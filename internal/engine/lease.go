@@ -18,6 +18,7 @@ import (
 func stageKey(pipelineName, stage string) string   { return pipelineName + "/stage/" + stage }
 func recipeKey(pipelineName, recipe string) string { return pipelineName + "/image/" + recipe }
 func envKey(pipelineName, env string) string       { return pipelineName + "/environment/" + env }
+func ownerKey(pipelineName, who string) string     { return pipelineName + "/owner/" + who }
 func pipelineKey(name string) string               { return name + "/pipeline" }
 
 // held is a lease that is kept alive in the background.

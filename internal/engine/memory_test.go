@@ -490,7 +490,7 @@ func (memSources) Describe(_ context.Context, repository, commit string) (pipeli
 }
 
 func (memSources) Compare(_ context.Context, _, from, to string, _ *pipeline.Paths) (pipeline.Comparison, error) {
-	return pipeline.Comparison{Ahead: []pipeline.Revision{{Commit: to, Author: "Ada <ada@example.com>"}, {Commit: from + "+", Author: "Eve <eve@example.com>"}}}, nil
+	return pipeline.Comparison{Ahead: []pipeline.Revision{{Commit: to, Author: "Ada <ada@example.com>"}, {Commit: from + "+", Author: "Eve <eve@example.com>", Committer: "Mallory <mallory@example.com>"}}}, nil
 }
 
 type memArtifacts struct{ *life }

@@ -17,15 +17,17 @@ import (
 
 // withNothingRunning calls f while no run that makes images or artifacts is under
 // way, beside the caller's own under the lease with the key own, and none can
-// begin. It does nothing where one is.
-func (e *Engine) withNothingRunning(ctx context.Context, own string, f func() error) error {
+// begin but under a key that is not among those that f gets. It does nothing where
+// one is.
+func (e *Engine) withNothingRunning(ctx context.Context, own string, f func(held map[string]bool) error) error {
 	all, err := e.Pipelines(ctx)
 	if err != nil {
 		return err
 	}
+	held := map[string]bool{own: true}
 	for name, st := range all {
 		for _, key := range makers(name, st) {
-			if key == own {
+			if held[key] {
 				continue
 			}
 			h, err := e.tryHold(ctx, key, "collection of garbage")
@@ -33,9 +35,10 @@ func (e *Engine) withNothingRunning(ctx context.Context, own string, f func() er
 				return err
 			}
 			defer e.release(ctx, h)
+			held[key] = true
 		}
 	}
-	return f()
+	return f(held)
 }
 
 // makers gives the lease keys of what makes images and artifacts.
@@ -53,25 +56,32 @@ func makers(name string, st *pipeline.State) []string {
 }
 
 // orphans finds the images and artifacts that nothing needs, and the work
-// directories of runs that have ended.
-func (e *Engine) orphans(ctx context.Context) (images, artifacts, workDirs []string, err error) {
-	all, err := e.Pipelines(ctx)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	uses := needed(all)
+// directories of runs that have ended: nothing where a maker has come that is not held.
+// As makers are recorded before they make anything, what is there is listed first.
+func (e *Engine) orphans(ctx context.Context, held map[string]bool) (images, artifacts, workDirs []string, err error) {
 	existing, err := e.Platform.Images(ctx)
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("list images: %w", err)
 	}
+	stored, err := e.Artifacts.List(ctx)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("list artifacts: %w", err)
+	}
+	e.askAgain()
+	all, err := e.Pipelines(ctx)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	for name, st := range all {
+		if slices.ContainsFunc(makers(name, st), func(key string) bool { return !held[key] }) {
+			return nil, nil, nil, nil
+		}
+	}
+	uses := needed(all)
 	for _, image := range existing {
 		if len(uses[image.ID]) == 0 {
 			images = append(images, image.ID)
 		}
-	}
-	stored, err := e.Artifacts.List(ctx)
-	if err != nil {
-		return nil, nil, nil, fmt.Errorf("list artifacts: %w", err)
 	}
 	for _, digest := range stored {
 		if len(uses[digest]) == 0 {
@@ -144,6 +154,7 @@ func (e *Engine) strays(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("describe environments: %w", err)
 	}
+	e.askAgain()
 	all, err := e.Pipelines(ctx)
 	if err != nil {
 		return nil, err

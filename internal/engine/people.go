@@ -13,8 +13,9 @@ import (
 )
 
 // Judge records a person's decision on a build at a stage; with build "" on the stage's
-// candidate. An approval needs a run that passed there, and is one of as many as the
-// pipeline wants; a rejection needs a reason. CodeNotAllowed refuses who has no right.
+// candidate. An approval needs a run that passed there, or a rejection there that it
+// lifts, and is one of as many as the pipeline wants; a rejection needs a reason.
+// CodeNotAllowed refuses who has no right.
 // To approve again what one approved already changes nothing.
 func (e *Engine) Judge(ctx context.Context, pipelineName, stage, build string, verdict pipeline.Verdict, reason string) (pipeline.Decision, error) {
 	return e.judge(ctx, pipelineName, stage, build, nil, verdict, reason)
@@ -131,13 +132,14 @@ func (e *Engine) decision(st *pipeline.State, s pipeline.Stage, build string, ve
 // could be approved, or the stage needs no approval and the build isn't rejected.
 func approvable(st *pipeline.State, s pipeline.Stage, build string, run pipeline.RunSummary, ran bool) error {
 	op := fmt.Sprintf("approve build %s at stage %q", build, s.Name)
-	rejected := st.Decisions[pipeline.StageBuild(s.Name, build)].Verdict == pipeline.Rejected
 	switch {
-	case !s.Approval && !rejected:
+	case st.Decisions[pipeline.StageBuild(s.Name, build)].Verdict == pipeline.Rejected:
+		return nil // it lifts the rejection, and approves nothing but a run that passed
+	case !s.Approval:
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "the stage takes no decision").
 			WithHint("Only a stage of type exploratory, or one with approval = true, waits for one.")
-	case s.Approval && (!ran || run.Status != pipeline.RunPassed):
-		if err := st.Eligible(s, build); err != nil && !rejected {
+	case !ran || run.Status != pipeline.RunPassed:
+		if err := st.Eligible(s, build); err != nil {
 			return err
 		}
 		return pipeline.Errorf(pipeline.CodeRefused, op, "the build has not passed the steps of the stage yet").

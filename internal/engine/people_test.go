@@ -73,6 +73,55 @@ func TestRejectedBuildStopsAndTheNextOneFlows(t *testing.T) {
 	}
 }
 
+// A build that is rejected gets no run, so an approval lifts the rejection without one that
+// passed. It approves nothing: the run that follows waits for a decision.
+func TestApprovalLiftsARejection(t *testing.T) {
+	ctx := context.Background()
+	two := build("2")
+	for name, runs := range map[string]bool{"before it ran there": false, "after it failed there": true} {
+		t.Run(name, func(t *testing.T) {
+			d := open(t)
+			d.mustApply(route("1"))
+			stages := route("2")
+			if runs {
+				stages[2].Steps = []pipeline.Step{{Name: "look", Command: "fail " + two}}
+				if d.apply(stages) == nil {
+					t.Fatal("exploratory did not fail")
+				}
+			} else {
+				d.mustApply(stages[:1])
+			}
+			judge := func(v pipeline.Verdict) error {
+				_, err := d.Judge(ctx, "shop", "exploratory", two, v, "because")
+				return err
+			}
+			if err := judge(pipeline.Rejected); err != nil {
+				t.Fatal(err)
+			}
+			d.mustApply(stages)
+			if got := d.standing("exploratory"); got.Held == two || got.Move.Candidate == two {
+				t.Fatalf("rejected: %+v", got)
+			}
+			if err := judge(pipeline.Approved); err != nil {
+				t.Fatal(err)
+			}
+			if err := judge(pipeline.Approved); pipeline.CodeOf(err) != pipeline.CodeRefused {
+				t.Errorf("an approval of no run: %v", err)
+			}
+			d.mustApply(route("2"))
+			if got := d.standing("exploratory"); got.Move.Candidate != two || got.Move.Status != pipeline.StatusWaiting || got.Passed == two {
+				t.Errorf("lifted: %+v", got)
+			}
+			if err := judge(pipeline.Approved); err != nil {
+				t.Error(err)
+			}
+			if got := d.standing("exploratory"); got.Passed != two {
+				t.Errorf("approved: %+v", got)
+			}
+		})
+	}
+}
+
 func TestPromote(t *testing.T) {
 	ctx := context.Background()
 	d := open(t)

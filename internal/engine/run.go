@@ -99,8 +99,8 @@ func (a *attempt) start(ctx context.Context, build string) error {
 	return nil
 }
 
-// authors gives who wrote the commits since the build before. Where that can't be told,
-// as after a forced push, it is the author of the one commit.
+// authors gives who wrote and who committed the commits since the build before. Where that
+// can't be told, as after a forced push, it is those of the one commit.
 func (a *attempt) authors(ctx context.Context) []string {
 	before := a.state.Builds[a.state.Holds[a.stage.Name].Build].Revision
 	if before.Commit == "" || before.Commit == a.stage.Source.Commit {
@@ -113,7 +113,7 @@ func (a *attempt) authors(ctx context.Context) []string {
 	}
 	seen := map[string]bool{}
 	for _, r := range c.Ahead {
-		seen[r.Author] = true
+		seen[r.Author], seen[r.Committer] = true, true
 	}
 	delete(seen, "")
 	return slices.Sorted(maps.Keys(seen))

@@ -24,10 +24,13 @@ type LaunchRequest struct {
 	After    []string // empty means the pipeline's acceptance stages
 	TTL      time.Duration
 	Spec     pipeline.EnvironmentSpec
-	Secrets  pipeline.Secrets
+	Secrets  pipeline.Secrets // nil: who asks does not know them
 	Create   bool // the caller knows of no such environment yet
 	// Renew starts the TTL anew; otherwise it counts from the launch.
-	Renew      bool
+	Renew bool
+	// SameTTL says that the configuration has not changed the TTL: an environment that
+	// somebody extended stays so.
+	SameTTL    bool
 	Configured string // the configuration that asks, for telling two apart
 }
 
@@ -63,11 +66,19 @@ func ChooseBuild(st *pipeline.State, r LaunchRequest) (string, error) {
 }
 
 // CheckLaunch refuses an environment that the person may not have: CodeNotAllowed
-// without the right to launch, CodeRefused beyond what the pipeline allows to each.
+// without the right to launch, or for somebody else without the right to deploy, and
+// CodeRefused beyond what the pipeline allows to each.
 func (e *Engine) CheckLaunch(st *pipeline.State, r LaunchRequest) error {
 	op := fmt.Sprintf("launch environment %q", r.Name)
 	if err := st.Pipeline.Authorize(pipeline.RightLaunch, e.Person, op); err != nil {
 		return err
+	}
+	who := st.Pipeline.Authorization
+	owner := cmp.Or(r.Owner, e.Person.Name)
+	if env, _ := st.PersonEnvironment(r.Name); env.Owner != owner && !who.Owns(owner, e.Person) {
+		if err := st.Pipeline.Authorize(pipeline.RightDeploy, e.Person, op+" for "+owner); err != nil {
+			return err
+		}
 	}
 	limits := st.Pipeline.SelfService
 	if longest := limits.MaxTTL; longest > 0 && (r.TTL == 0 || r.TTL > longest) {
@@ -78,10 +89,9 @@ func (e *Engine) CheckLaunch(st *pipeline.State, r LaunchRequest) error {
 		return pipeline.Errorf(pipeline.CodeRefused, op, "%s: pipeline %q allows at most %s", what, r.Pipeline, longest).
 			WithHint("Ask for a ttl of %s or less; it can be extended.", longest)
 	}
-	owner := cmp.Or(r.Owner, e.Person.Name)
 	var theirs []string
 	for _, env := range st.Environments {
-		if env.Purpose == pipeline.ForPerson && env.Owner == owner && env.Name != r.Name && env.Alive() {
+		if env.Purpose == pipeline.ForPerson && who.Owns(env.Owner, pipeline.Person{Name: owner}) && env.Name != r.Name && env.Alive() {
 			theirs = append(theirs, env.Name)
 		}
 	}
@@ -113,11 +123,10 @@ func (e *Engine) Launch(ctx context.Context, r LaunchRequest) (pipeline.Environm
 			WithHint("Set service = { start = \"…\" } on the pipeline.")
 	}
 	env, exists := st.PersonEnvironment(r.Name)
-	if exists && r.Create && env.Status != pipeline.EnvLaunching && env.Configured != r.Configured {
-		return pipeline.Environment{}, ownedElsewhere("environment", r.Name, env.Configured, r.Pipeline+"/"+r.Name)
-	}
 	if exists {
-		r.Owner = env.Owner
+		if r.Owner, err = e.takeOver(st, &env, r); err != nil {
+			return pipeline.Environment{}, err
+		}
 	}
 	if err := e.CheckLaunch(st, r); err != nil {
 		return pipeline.Environment{}, err
@@ -135,6 +144,25 @@ func (e *Engine) Launch(ctx context.Context, r LaunchRequest) (pipeline.Environm
 		env, err = e.relaunch(leased, h, st, env, build, r)
 	}
 	return env, lostOr(leased, err)
+}
+
+// takeOver refuses to change an environment into another one, and gives whose it is. What
+// a launch left that died is whose asks for it.
+func (e *Engine) takeOver(st *pipeline.State, env *pipeline.Environment, r LaunchRequest) (owner string, err error) {
+	op := fmt.Sprintf("launch environment %q", r.Name)
+	switch {
+	case r.Create && env.Status == pipeline.EnvLaunching:
+		env.Owner, env.Configured = cmp.Or(r.Owner, e.Person.Name), r.Configured
+	case r.Create && env.Configured != r.Configured:
+		return "", ownedElsewhere("environment", r.Name, env.Configured, r.Pipeline+"/"+r.Name)
+	case r.Create && r.Configured == LaunchedByHand && !st.Pipeline.Authorization.Owns(env.Owner, e.Person):
+		return "", pipeline.Errorf(pipeline.CodeConflict, op, "there is one of that name, which is %s's", env.Owner).
+			WithHint("Choose another name; `penstock env list %s` lists those that there are.", r.Pipeline)
+	case env.Build == "" && r.Build == "":
+		return "", pipeline.Errorf(pipeline.CodeRefused, op, "it runs a working tree and no build: `penstock bootstrap local` keeps it up").
+			WithHint("Run `penstock bootstrap local` again, or choose another name.")
+	}
+	return env.Owner, nil
 }
 
 func (e *Engine) newPersonEnvironment(r LaunchRequest) pipeline.Environment {
@@ -170,21 +198,28 @@ func (e *Engine) adjust(ctx context.Context, h *held, env pipeline.Environment, 
 }
 
 // expiry gives when the environment ends: its TTL after its launch, or after now
-// when it is renewed. Zero means never.
+// when it is renewed, or later where it was extended since. Zero means never.
 func (e *Engine) expiry(env pipeline.Environment, r LaunchRequest) time.Time {
+	configured := env.CreatedAt.Add(r.TTL)
 	switch {
 	case r.TTL == 0:
 		return time.Time{}
 	case r.Renew:
 		return e.Now().UTC().Add(r.TTL)
+	case r.SameTTL && env.ExpiresAt.After(configured):
+		return env.ExpiresAt
 	default:
-		return env.CreatedAt.Add(r.TTL)
+		return configured
 	}
 }
 
 // relaunch brings up a fleet of the build and sends the environment's traffic to
 // it. When that fails, what served before serves on; a new environment is removed.
 func (e *Engine) relaunch(ctx context.Context, h *held, st *pipeline.State, env pipeline.Environment, build string, r LaunchRequest) (_ pipeline.Environment, err error) {
+	if r.Spec.SecretsVersion > 0 && r.Secrets == nil {
+		return env, pipeline.Errorf(pipeline.CodeRefused, "launch "+env.Describe(), "it is %s, and the secrets that its configuration gives it are recorded nowhere", env.Status).
+			WithHint("Apply the configuration in %s with a longer ttl.", env.Configured)
+	}
 	fresh := !env.Serves()
 	if fresh {
 		env.CreatedAt = e.Now().UTC()
@@ -196,7 +231,7 @@ func (e *Engine) relaunch(ctx context.Context, h *held, st *pipeline.State, env 
 		if err := e.Platform.Destroy(ctx, env.ID); err != nil {
 			return env, fmt.Errorf("clear %s: %w", env.Describe(), err)
 		}
-		if err := e.recordEnvironment(ctx, h, env); err != nil {
+		if err := e.reserve(ctx, h, st, env, r); err != nil {
 			return env, err
 		}
 	}
@@ -247,6 +282,28 @@ func (e *Engine) abandonLaunch(ctx context.Context, h *held, env pipeline.Enviro
 	return fmt.Errorf("launch %s: %w", env.Describe(), cause)
 }
 
+// reserve records an environment that is about to be launched. Where the pipeline limits
+// how many each may have, the launches of one person count and record one after the
+// other, whatever the names and the machines.
+func (e *Engine) reserve(ctx context.Context, h *held, st *pipeline.State, env pipeline.Environment, r LaunchRequest) error {
+	if st.Pipeline.SelfService.MaxPerOwner == 0 {
+		return e.recordEnvironment(ctx, h, env)
+	}
+	person := st.Pipeline.Authorization.Person(pipeline.Person{Name: env.Owner})
+	leased, own, err := e.hold(ctx, ownerKey(env.Pipeline, person), "launch of self-service environment "+env.Name)
+	if err != nil {
+		return err
+	}
+	defer e.release(ctx, own)
+	if st, err = e.fresh(leased, env.Pipeline); err != nil {
+		return err
+	}
+	if err = e.CheckLaunch(st, r); err == nil {
+		err = e.recordEnvironment(leased, h, env)
+	}
+	return lostOr(leased, err)
+}
+
 func (e *Engine) recordEnvironment(ctx context.Context, h *held, env pipeline.Environment) error {
 	return e.append(ctx, env.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &env}})
 }
@@ -266,7 +323,7 @@ func (e *Engine) EndEnvironment(ctx context.Context, pipelineName, name string) 
 	if !ok {
 		return nil
 	}
-	if env.Owner != e.Person.Name {
+	if !st.Pipeline.Authorization.Owns(env.Owner, e.Person) {
 		if err := st.Pipeline.Authorize(pipeline.RightLaunch, e.Person, fmt.Sprintf("end environment %q of %s", name, env.Owner)); err != nil {
 			return err
 		}

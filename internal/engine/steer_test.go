@@ -5,7 +5,11 @@ package engine_test
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,6 +54,16 @@ func TestWhoMay(t *testing.T) {
 			"hold":    func(d *desk) error { _, err := d.Hold(ctx, "shop", "capacity", ""); return err },
 			"release": func(d *desk) error { _, err := d.Release(ctx, "shop", "acceptance"); return err },
 			"retry":   func(d *desk) error { _, err := d.Retry(ctx, "shop", "production"); return err },
+			"use another's": func(d *desk) error {
+				_, err := d.Exec(ctx, engine.EnvironmentRef{Pipeline: "shop", Name: "daves"}, "true", false, io.Discard)
+				return err
+			},
+			"launch for another": func(d *desk) error {
+				r := mine()
+				r.Owner = "dave"
+				_, err := d.Launch(ctx, r)
+				return err
+			},
 			"pin": func(d *desk) error {
 				stages := route("2")
 				stages[5].Pin = build("1")
@@ -59,6 +73,10 @@ func TestWhoMay(t *testing.T) {
 		pipeline.RightLaunch: {
 			"launch":        func(d *desk) error { _, err := d.Launch(ctx, mine()); return err },
 			"end another's": func(d *desk) error { return d.EndEnvironment(ctx, "shop", "carols") },
+			"use one's own": func(d *desk) error {
+				_, err := d.Exec(ctx, engine.EnvironmentRef{Pipeline: "shop", Name: d.Person.Name + "s"}, "true", false, io.Discard)
+				return err
+			},
 			"change another's": func(d *desk) error {
 				r := mine()
 				r.Name, r.TTL = "carols", 2*time.Hour
@@ -85,10 +103,12 @@ func TestWhoMay(t *testing.T) {
 						}
 					}
 					d.mustApply(route("2"))
-					r := mine()
-					r.Name, r.Owner = "carols", "carol"
-					if _, err := d.Launch(ctx, r); err != nil {
-						t.Fatal(err)
+					for _, owner := range []string{"carol", "bob", "dave"} {
+						r := mine()
+						r.Name, r.Owner = owner+"s", owner
+						if _, err := d.Launch(ctx, r); err != nil {
+							t.Fatal(err)
+						}
 					}
 					if _, err := d.Hold(ctx, "shop", "acceptance", "look"); err != nil {
 						t.Fatal(err)
@@ -191,8 +211,10 @@ func TestAuthorMayNotApprove(t *testing.T) {
 	}
 	// A build has the authors of all its commits.
 	d.mustApply(route("2"))
-	if _, err := d.as("eve").Judge(ctx, "shop", "exploratory", build("2"), pipeline.Approved, ""); pipeline.CodeOf(err) != pipeline.CodeNotAllowed || !strings.Contains(err.Error(), "Eve <eve@example.com>") {
-		t.Errorf("who wrote a commit before the last approved: %v", err)
+	for who, says := range map[string]string{"eve": "Eve <eve@example.com>", "mallory": "Mallory <mallory@example.com>"} {
+		if _, err := d.as(who).Judge(ctx, "shop", "exploratory", build("2"), pipeline.Approved, ""); pipeline.CodeOf(err) != pipeline.CodeNotAllowed || !strings.Contains(err.Error(), says) {
+			t.Errorf("who wrote or made a commit before the last approved: %v", err)
+		}
 	}
 }
 
@@ -302,6 +324,35 @@ func TestRetryRunsAgain(t *testing.T) {
 	}
 }
 
+// A retry of what somebody let pass runs it: then the run decides.
+func TestRetryOfAnOverride(t *testing.T) {
+	ctx := context.Background()
+	d := open(t)
+	stages := route("1")
+	stages[3].Steps = []pipeline.Step{{Name: "load", Command: "fail"}}
+	if d.apply(stages) == nil {
+		t.Fatal("capacity did not fail")
+	}
+	d.authorize(func(p *pipeline.Pipeline) { p.Authorization.Override = []string{"*"} })
+	if _, err := d.Override(ctx, "shop", "capacity", build("1"), "it is urgent"); err != nil {
+		t.Fatal(err)
+	}
+	d.mustApply(stages)
+	if _, err := d.Retry(ctx, "shop", "capacity"); err != nil {
+		t.Fatal(err)
+	}
+	first := d.standing("capacity")
+	if first.Passed != build("1") {
+		t.Errorf("the wish for another run ended the override: %+v", first)
+	}
+	if d.apply(stages) == nil {
+		t.Error("capacity did not run again")
+	}
+	if got := d.standing("capacity"); got.Run.ID == first.Run.ID || got.Passed != "" {
+		t.Errorf("run %s after %s, passed %q", got.Run.ID, first.Run.ID, got.Passed)
+	}
+}
+
 func TestLimitsOfSelfService(t *testing.T) {
 	ctx := context.Background()
 	d := open(t)
@@ -337,5 +388,154 @@ func TestLimitsOfSelfService(t *testing.T) {
 	}
 	if err := launch("two and a half", "", time.Hour); err != nil {
 		t.Errorf("after the first ended: %v", err)
+	}
+}
+
+// However many somebody launches at the same time, and under whatever name of theirs, there
+// are no more than are allowed.
+func TestLimitOfLaunchesAtOnce(t *testing.T) {
+	d := open(t)
+	d.mustApply(route("1"))
+	d.authorize(func(p *pipeline.Pipeline) {
+		p.SelfService.MaxPerOwner = 2
+		p.Authorization.People = map[string][]string{"ada": {"ada-*"}}
+	})
+	var launched atomic.Int32
+	var wg sync.WaitGroup
+	for i := range 6 {
+		wg.Go(func() {
+			r := mine()
+			r.Name = fmt.Sprintf("mine-%d", i)
+			_, err := d.As(pipeline.Person{Name: fmt.Sprintf("ada-%d", i)}).Launch(context.Background(), r)
+			switch pipeline.CodeOf(err) {
+			case "":
+				launched.Add(1)
+			case pipeline.CodeRefused:
+			default:
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := launched.Load(); n != 2 || len(d.envs) != 2 {
+		t.Errorf("%d were launched, there are %d", n, len(d.envs))
+	}
+}
+
+// A name that two people come to is the first one's.
+func TestSameNameOfTwo(t *testing.T) {
+	ctx := context.Background()
+	d := open(t)
+	d.mustApply(route("1"))
+	d.authorize(func(p *pipeline.Pipeline) { p.Authorization.People = map[string][]string{"ada": {"role/approver/ada"}} })
+	r := mine()
+	r.Create, r.Configured = true, engine.LaunchedByHand
+	killed := d.again()
+	killed.limit = 4
+	if _, err := killed.as("eve").Launch(ctx, r); err == nil {
+		t.Fatal("it was not killed")
+	}
+	d = killed.again()
+	env, err := d.as("ada").Launch(ctx, r)
+	if err != nil || env.Owner != "ada" {
+		t.Fatalf("what a launch that died left: %+v, %v", env, err)
+	}
+	if again, err := d.as("role/approver/ada").Launch(ctx, r); err != nil || again.ID != env.ID || again.Owner != "ada" {
+		t.Errorf("by another name: %+v, %v", again, err)
+	}
+	if _, err := d.as("bob").Launch(ctx, r); pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(err.Error(), "ada's") || !strings.Contains(pipeline.HintOf(err), "another name") {
+		t.Errorf("by somebody else: %v (%s)", err, pipeline.HintOf(err))
+	}
+	r.Create, r.Configured = false, "a configuration that imported it"
+	if got, err := d.as("bob").Launch(ctx, r); err != nil || got.Owner != "ada" {
+		t.Errorf("by the configuration that took it over: %+v, %v", got, err)
+	}
+}
+
+// What somebody extended by hand stays so, until the configuration changes the TTL.
+func TestExtensionStays(t *testing.T) {
+	ctx := context.Background()
+	for name, build2 := range map[string]bool{"the same build": false, "another build": true} {
+		t.Run(name, func(t *testing.T) {
+			d := open(t)
+			d.mustApply(route("1")[:2])
+			d.mustApply(route("2")[:2])
+			r := mine()
+			r.Build = build("1")
+			launch := func(change func(*engine.LaunchRequest)) pipeline.Environment {
+				t.Helper()
+				asked := r
+				change(&asked)
+				env, err := d.Launch(ctx, asked)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return env
+			}
+			launch(func(r *engine.LaunchRequest) { r.Create = true })
+			extended := launch(func(r *engine.LaunchRequest) { r.TTL, r.Renew = 5*time.Hour, true }).ExpiresAt
+			update := func(ttl time.Duration, same bool) pipeline.Environment {
+				t.Helper()
+				return launch(func(r *engine.LaunchRequest) {
+					if r.TTL, r.SameTTL, r.Spec.Instances = ttl, same, 2; build2 {
+						r.Build = build("2")
+					}
+				})
+			}
+			if got := update(time.Hour, true); !got.ExpiresAt.Equal(extended) {
+				t.Errorf("an update with the TTL as it was: it ends at %s, and was extended to %s", got.ExpiresAt, extended)
+			}
+			if got := update(2*time.Hour, false); !got.ExpiresAt.Equal(got.CreatedAt.Add(2 * time.Hour)) {
+				t.Errorf("another TTL: it ends at %s", got.ExpiresAt)
+			}
+			if got := update(9*time.Hour, true); !got.ExpiresAt.Equal(got.CreatedAt.Add(9 * time.Hour)) {
+				t.Errorf("a longer one: it ends at %s", got.ExpiresAt)
+			}
+		})
+	}
+}
+
+// What only a configuration or a working tree can give, an extension does not make up.
+func TestExtensionIsRefused(t *testing.T) {
+	ctx := context.Background()
+	d := open(t)
+	d.mustApply(route("1"))
+	r := mine()
+	r.Spec.SecretsVersion, r.Secrets = 1, pipeline.Secrets{"TOKEN": "secret"}
+	if _, err := d.Launch(ctx, r); err != nil {
+		t.Fatal(err)
+	}
+	extend := func(name string) error {
+		t.Helper()
+		env, err := d.Find(ctx, engine.EnvironmentRef{Pipeline: "shop", Name: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = d.Launch(ctx, engine.LaunchRequest{Pipeline: "shop", Name: name, Build: env.Build, Spec: env.Spec, Configured: env.Configured, TTL: time.Hour, Renew: true})
+		return err
+	}
+	if err := extend("mine"); err != nil {
+		t.Errorf("while it runs: %v", err)
+	}
+	d.world.mu.Lock()
+	d.clock = d.clock.Add(3 * time.Hour)
+	d.world.mu.Unlock()
+	d = d.again()
+	if err := extend("mine"); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(pipeline.HintOf(err), "Apply the configuration in here") {
+		t.Errorf("expired, with secrets: %v (%s)", err, pipeline.HintOf(err))
+	}
+	r.Renew = true
+	if env, err := d.Launch(ctx, r); err != nil || env.Status != pipeline.EnvRunning || d.envs[env.ID].requests[env.Fleet].Secrets["TOKEN"] != "secret" {
+		t.Errorf("by its configuration: %+v, %v", env, err)
+	}
+	local, err := d.Develop(ctx, engine.DevelopRequest{Pipeline: "shop", Name: "local", TTL: time.Hour, Configured: "penstock bootstrap local"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := extend("local"); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(err.Error(), "working tree") {
+		t.Errorf("a working tree: %v", err)
+	}
+	if now, err := d.Find(ctx, engine.EnvironmentRef{Pipeline: "shop", Name: "local"}); err != nil || now.Build != "" || now.Fleet != local.Fleet {
+		t.Errorf("it runs %+v, %v", now, err)
 	}
 }

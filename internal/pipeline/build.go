@@ -18,6 +18,7 @@ type Revision struct {
 	Ref        string    `json:"ref,omitempty"`
 	Commit     string    `json:"commit"`
 	Author     string    `json:"author,omitempty"`
+	Committer  string    `json:"committer,omitempty"` // who made the commit of it; unknown in old records
 	Time       time.Time `json:"time,omitzero"`
 	Message    string    `json:"message,omitempty"` // the first line
 }
@@ -30,7 +31,7 @@ type Build struct {
 	Order     int64     `json:"order"` // higher is newer; set by the ledger where it is zero
 	Digest    string    `json:"digest"`
 	Revision  Revision  `json:"revision"`
-	Authors   []string  `json:"authors,omitempty"` // of the commits since the build before
+	Authors   []string  `json:"authors,omitempty"` // and committers of the commits since the build before
 	BaseImage string    `json:"base_image,omitempty"`
 	Artifact  *Artifact `json:"artifact,omitempty"` // once the commit stage passed
 	Image     string    `json:"image,omitempty"`    // application image, once a stage baked it

@@ -30,12 +30,13 @@ func (s *State) decided(stage Stage, build string) Verdict {
 // Settled reports whether a build is approved, by as many as must, or rejected at a stage.
 func (s *State) Settled(stage Stage, build string) bool { return s.decided(stage, build) != "" }
 
-// MissingApprovals gives how many more people must approve a build at a stage.
+// MissingApprovals gives how many more people must approve a build at a stage. What was
+// said of a run that did not pass, which lifts a rejection, is no approval.
 func (s *State) MissingApprovals(stage Stage, build string) int {
 	d := s.Decisions[StageBuild(stage.Name, build)]
 	v, _ := s.VerdictOf(stage, build)
 	needed := s.Pipeline.Authorization.needed()
-	if d.Verdict != Approved || d.Run != v.ID || d.Inputs != s.Inputs(stage, build) {
+	if d.Verdict != Approved || v.Status != RunPassed || d.Run != v.ID || d.Inputs != s.Inputs(stage, build) {
 		return needed
 	}
 	people := map[string]bool{}
@@ -54,17 +55,18 @@ const (
 	OutcomeFailed     Outcome = "failed"
 	OutcomeRejected   Outcome = "rejected"   // there or above
 	OutcomeWaiting    Outcome = "waiting"    // for a decision
-	OutcomeOverridden Outcome = "overridden" // somebody let it pass the gate
+	OutcomeOverridden Outcome = "overridden" // somebody let it pass the gate, and it has not run since
 )
 
-// Outcome gives how a build fared at a stage; empty where it did not run.
+// Outcome gives how a build fared at a stage; empty where it did not run. An override
+// counts while it holds; that there was one the state's Overrides tell for ever.
 func (s *State) Outcome(stage Stage, build string) Outcome {
 	v, ok := s.VerdictOf(stage, build)
-	_, marked := s.Overrides[StageBuild(stage.Name, build)]
+	rejected := s.rejectedAt(stage, build)
 	switch {
-	case s.Decisions[StageBuild(stage.Name, build)].Verdict == Rejected:
+	case rejected == stage.Name:
 		return OutcomeRejected
-	case marked:
+	case rejected == "" && s.overridden(stage, build, v):
 		return OutcomeOverridden
 	case !ok:
 		return ""
@@ -72,7 +74,7 @@ func (s *State) Outcome(stage Stage, build string) Outcome {
 		return OutcomeFailed
 	case s.Passed(stage.Name, build):
 		return OutcomePassed
-	case stage.Approval && s.rejectedAt(stage, build) == "":
+	case stage.Approval && rejected == "":
 		return OutcomeWaiting
 	default:
 		return OutcomeRejected
@@ -100,8 +102,9 @@ func (s *State) rejectedAmong(stages []string, build string) string {
 	return ""
 }
 
-// Authors gives who wrote what a build would bring past a stage: the authors of its
-// commits and of those of the builds before it, back to the newest that passed.
+// Authors gives who wrote what a build would bring past a stage: the authors and the
+// committers of its commits and of those of the builds before it, back to the newest
+// that passed.
 func (s *State) Authors(stage Stage, build string) []string {
 	seen := map[string]bool{}
 	for b := range s.NewestBuilds() {
@@ -111,7 +114,7 @@ func (s *State) Authors(stage Stage, build string) []string {
 		if b.ID != build && s.Passed(stage.Name, b.ID) {
 			break
 		}
-		for _, author := range append(slices.Clone(b.Authors), b.Revision.Author) {
+		for _, author := range append(slices.Clone(b.Authors), b.Revision.Author, b.Revision.Committer) {
 			seen[author] = true
 		}
 	}

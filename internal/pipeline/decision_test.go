@@ -34,12 +34,21 @@ func TestApprovalHolds(t *testing.T) {
 		"rejected afterwards":            {approved().decided("exploratory", "x", Rejected), false},
 		"rejected, then approved":        {approved().decided("exploratory", "x", Rejected).decided("exploratory", "x", Approved), true},
 		"a rejection outlives the run":   {approved().decided("exploratory", "x", Rejected).passed("exploratory", "x"), false},
+		"a rejection lifted without a run": {tell(t).route().offered("x").passed("acceptance", "x").decided("exploratory", "x", Rejected).
+			decided("exploratory", "x", Approved), false},
+		"lifted, and run then": {tell(t).route().offered("x").passed("acceptance", "x").decided("exploratory", "x", Rejected).
+			decided("exploratory", "x", Approved).passed("exploratory", "x"), false},
 		"a failed run after an approval": {approved().ran("exploratory", "x", RunFailed), false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := tt.story.state().Passed("exploratory", id("x")); got != tt.want {
+			st := tt.story.state()
+			if got := st.Passed("exploratory", id("x")); got != tt.want {
 				t.Errorf("passed: %v, want %v", got, tt.want)
+			}
+			rejected := st.Decisions[StageBuild("exploratory", id("x"))].Verdict == Rejected
+			if got := st.Settled(st.Stages["exploratory"], id("x")); got != (tt.want || rejected) {
+				t.Errorf("settled: %v", got)
 			}
 		})
 	}
@@ -102,8 +111,10 @@ func TestOverride(t *testing.T) {
 		"after a failure":             {failed().overridden("capacity", "x"), true, ActionAdopt, OutcomeOverridden, ActionRun},
 		"before any run":              {tell(t).route().offered("x").passed("acceptance", "x").passed("exploratory", "x").decided("exploratory", "x", Approved).overridden("capacity", "x"), true, ActionAdopt, OutcomeOverridden, ActionRun},
 		"the stage changed":           {failed().overridden("capacity", "x").stages(changed), true, ActionRun, OutcomeOverridden, ActionRun},
-		"it failed once more":         {failed().overridden("capacity", "x").ran("capacity", "x", RunFailed), false, ActionRun, OutcomeOverridden, ActionNone},
-		"it passed later":             {failed().overridden("capacity", "x").passed("capacity", "x"), true, ActionNone, OutcomeOverridden, ActionRun},
+		"it failed once more":         {failed().overridden("capacity", "x").ran("capacity", "x", RunFailed), false, ActionRun, OutcomeFailed, ActionNone},
+		"it passed later":             {failed().overridden("capacity", "x").passed("capacity", "x"), true, ActionNone, OutcomePassed, ActionRun},
+		"another run is asked for":    {failed().overridden("capacity", "x").retried("capacity", "x"), true, ActionRun, OutcomeOverridden, ActionRun},
+		"rejected above":              {failed().overridden("capacity", "x").decided("acceptance", "x", Rejected), false, ActionNone, OutcomeFailed, ActionNone},
 		"a rejection is not lifted":   {failed().overridden("capacity", "x").decided("capacity", "x", Rejected), false, ActionNone, OutcomeRejected, ActionNone},
 		"nor one at another stage":    {failed().decided("exploratory", "x", Rejected).overridden("capacity", "x"), true, ActionNone, OutcomeOverridden, ActionNone},
 		"of a stage that wants a yes": {tell(t).route().offered("x").passed("acceptance", "x").passed("capacity", "x").passed("exploratory", "x").overridden("exploratory", "x"), true, ActionNone, OutcomePassed, ActionRun},
@@ -119,6 +130,9 @@ func TestOverride(t *testing.T) {
 			}
 			if got := st.Outcome(st.Stages["capacity"], id("x")); got != tt.outcome {
 				t.Errorf("outcome %q, want %q", got, tt.outcome)
+			}
+			if _, marked := st.Overrides[StageBuild("capacity", id("x"))]; marked != (name != "without" && name != "of a stage that wants a yes") {
+				t.Errorf("marked as overridden: %v", marked)
 			}
 			if got := Decide(st, st.Stages["pre-production"]); got.Action != tt.below {
 				t.Errorf("pre-production: %+v, want %s", got, tt.below)
@@ -194,13 +208,17 @@ func TestAuthors(t *testing.T) {
 	for _, b := range []struct {
 		name    string
 		authors []string
-	}{{"v", []string{"eve"}}, {"x", []string{"ada", "bob"}}, {"y", []string{"carol"}}, {"z", []string{"dave"}}} {
-		s.event(BuildOffered, Facts{Build: &Build{ID: id(b.name), Pipeline: "shop", Stage: "commit", Digest: b.name, Authors: b.authors}})
+	}{{"v", []string{"eve"}}, {"x", []string{"ada", "bob"}}, {"y", nil}, {"z", []string{"dave"}}} {
+		revision := Revision{}
+		if b.name == "y" {
+			revision = Revision{Author: "carol", Committer: "mallory"}
+		}
+		s.event(BuildOffered, Facts{Build: &Build{ID: id(b.name), Pipeline: "shop", Stage: "commit", Digest: b.name, Authors: b.authors, Revision: revision}})
 		s.ran("commit", b.name, RunPassed)
 	}
 	s.passed("acceptance", "v", "x", "y").passed("exploratory", "v", "x", "y").decided("exploratory", "v", Approved)
 	st := s.state()
-	if got := st.Authors(st.Stages["exploratory"], id("y")); !slices.Equal(got, []string{"ada", "bob", "carol"}) {
+	if got := st.Authors(st.Stages["exploratory"], id("y")); !slices.Equal(got, []string{"ada", "bob", "carol", "mallory"}) {
 		t.Errorf("authors %q", got)
 	}
 	if got := st.Authors(st.Stages["exploratory"], id("v")); !slices.Equal(got, []string{"eve"}) {

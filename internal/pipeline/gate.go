@@ -283,7 +283,8 @@ func (s *State) missing(stage Stage, build string) []string {
 func (s *State) action(stage Stage, candidate, held string) (Action, string) {
 	v, ok := s.VerdictOf(stage, candidate)
 	digest := stage.Digest(s.Pipeline)
-	if s.overridden(stage, candidate, v) && s.Overrides[StageBuild(stage.Name, candidate)].Digest == digest {
+	asked := s.retried(stage, v)
+	if asked == "" && s.overridden(stage, candidate, v) && s.Overrides[StageBuild(stage.Name, candidate)].Digest == digest {
 		if held != candidate {
 			return ActionAdopt, "build " + candidate + " was let through"
 		}
@@ -294,10 +295,10 @@ func (s *State) action(stage Stage, candidate, held string) (Action, string) {
 		return ActionRun, "build " + candidate + " has not run here"
 	case v.Digest != digest:
 		return ActionRun, "the stage's definition changed"
+	case asked != "":
+		return ActionRun, asked
 	case v.Status != RunPassed:
 		return ActionRun, "its last run failed"
-	case s.retried(stage, v) != "":
-		return ActionRun, s.retried(stage, v)
 	}
 	if stage.Trigger == TriggerAutomatic && stage.Type != TypeCommit && v.Inputs != s.Inputs(stage, candidate) {
 		return ActionRun, "the artifact or image of build " + candidate + " changed"

@@ -3,7 +3,10 @@
 
 package pipeline
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Verdict is what a person decided.
 type Verdict string
@@ -87,4 +90,10 @@ type Hold struct {
 	Run   string `json:"run,omitempty"`
 	// Previous is the build that it held before; empty for none.
 	Previous string `json:"previous,omitempty"`
+}
+
+// Owns reports whether what belongs to the named owner is a person's, who may go by
+// several names.
+func (a *Authorization) Owns(owner string, who Person) bool {
+	return owner == who.Name || slices.Contains(who.Names, owner) || a.Person(Person{Name: owner}) == a.Person(who)
 }

@@ -96,7 +96,7 @@ func authorizeAttribute() schema.Attribute {
 			},
 			"not_author": schema.BoolAttribute{
 				Optional:            true,
-				MarkdownDescription: "Whether nobody may approve a build who wrote a commit that it would bring past the stage. Default: false.",
+				MarkdownDescription: "Whether nobody may approve a build who wrote or committed what it would bring past the stage. Default: false.",
 			},
 		},
 	}

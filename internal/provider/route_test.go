@@ -4,6 +4,7 @@
 package provider_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
 	"github.com/hashicorp/terraform-plugin-testing/knownvalue"
@@ -21,6 +23,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/tfjsonpath"
 	"github.com/hashicorp/terraform-plugin-testing/tfversion"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -314,6 +317,25 @@ resource "penstock_self_service_env" "alice" {
 			ConfigStateChecks: []statecheck.StateCheck{running},
 		},
 		resource.TestStep{Config: b.config(env(after + "ttl = \"2h\"\nfollow = true")), ConfigPlanChecks: action(plancheck.ResourceActionUpdate)},
+		resource.TestStep{ // an extension by hand is no change, and an update leaves it
+			PreConfig: b.does(func(ctx context.Context, e *engine.Engine) error {
+				env, err := e.Find(ctx, engine.EnvironmentRef{Pipeline: "shop", Name: "alice"})
+				if err == nil {
+					_, err = e.Launch(ctx, engine.LaunchRequest{Pipeline: "shop", Name: "alice", Build: env.Build, Spec: env.Spec, Configured: env.Configured, TTL: 9 * time.Hour, Renew: true})
+				}
+				return err
+			}),
+			Config: b.config(env(after + "ttl = \"2h\"\nfollow = true")), ConfigPlanChecks: action(plancheck.ResourceActionNoop),
+		},
+		resource.TestStep{
+			Config: b.config(env(after + "ttl = \"2h\"\nfollow = true\ninstances = 2")), ConfigPlanChecks: action(plancheck.ResourceActionUpdate),
+			Check: resource.TestCheckResourceAttrWith(address, "expires_at", func(at string) error {
+				if end, err := time.Parse(time.RFC3339, at); err != nil || time.Until(end) < 7*time.Hour {
+					return fmt.Errorf("it ends at %s: %w", at, err)
+				}
+				return nil
+			}),
+		},
 		resource.TestStep{ResourceName: address, ImportState: true, ImportStateId: "shop/alice", ImportStateVerify: true, ImportStateVerifyIgnore: []string{"after", "follow"}},
 	)
 }

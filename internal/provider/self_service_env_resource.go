@@ -83,7 +83,7 @@ func (r *selfServiceEnvResource) Schema(ctx context.Context, _ resource.SchemaRe
 		},
 		"ttl": schema.StringAttribute{
 			Optional: true, Computed: true, Default: stringdefault.StaticString("8h"), Validators: []validator.String{isDuration()},
-			MarkdownDescription: "Time to live, from the launch. The environment ends by itself when it is over, and stays ended: a longer `ttl`, or another build, renews it. Default: `8h`.",
+			MarkdownDescription: "Time to live, from the launch. The environment ends by itself when it is over, and stays ended: a longer `ttl`, or another build, renews it. What somebody extended with `penstock env extend` lives as long, until `ttl` changes. Default: `8h`.",
 		},
 		"instances": schema.Int64Attribute{
 			Optional: true, Computed: true, Default: int64default.StaticInt64(1), Validators: []validator.Int64{int64validator.Between(1, 100)},
@@ -91,7 +91,7 @@ func (r *selfServiceEnvResource) Schema(ctx context.Context, _ resource.SchemaRe
 		},
 		"owner": schema.StringAttribute{
 			Optional: true, Computed: true, Validators: []validator.String{stringvalidator.LengthAtLeast(1)},
-			MarkdownDescription: "Whose environment it is. Default: whoever applies. A change replaces the environment.",
+			MarkdownDescription: "Whose environment it is. Default: whoever applies; to name somebody else takes the right to deploy. A change replaces the environment.",
 			PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown(), stringplanmodifier.RequiresReplace()},
 		},
 		"address": optional("Address that the endpoint listens on. Default: loopback.", stringvalidator.LengthAtLeast(1)),
@@ -285,10 +285,13 @@ func (r *selfServiceEnvResource) apply(ctx context.Context, plan tfsdk.Plan, con
 	diags.Append(d...)
 	req := r.request(m, expandStrings(ctx, m.Env, diags))
 	req.Secrets, req.Create = expandSecrets(ctx, secret.EnvWO, diags), prior == nil
+	if req.Secrets == nil {
+		req.Secrets = pipeline.Secrets{} // the configuration has none
+	}
 	if prior != nil {
 		var was selfServiceEnvModel
 		diags.Append(prior.Get(ctx, &was)...)
-		req.Renew = was.Status.ValueString() == string(pipeline.EnvExpired)
+		req.Renew, req.SameTTL = was.Status.ValueString() == string(pipeline.EnvExpired), was.TTL.Equal(m.TTL)
 	}
 	if diags.HasError() {
 		return

@@ -27,6 +27,9 @@ type Project struct {
 	Start    string // empty where it can't be told
 	Health   string // a path that the service knows
 	OwnPort  bool   // the service takes its port from $PORT
+	Port     int    // at which it listens where nobody says another; 0 where it can't be told
+
+	Container string // how its Dockerfile starts it; empty where it does not say
 
 	Infrastructure, Configuration, Data, Ignore []string // patterns
 }
@@ -44,6 +47,7 @@ func Look(dir string) Project {
 			break
 		}
 	}
+	r.container(&p)
 	r.targets(&p)
 	r.components(&p)
 	r.pack(&p)
@@ -285,6 +289,19 @@ func lookStatic(r *repository, p *Project) bool {
 	p.Build = []Step{{"pack", strings.Replace(packAll, " . &&", " -C "+root+" . &&", 1)}}
 	p.Start = `exec python3 -m http.server --bind "$HOST" "$PORT"`
 	return true
+}
+
+// container takes from a Dockerfile, and from the sources, what else there is to know of
+// the service.
+func (r *repository) container(p *Project) {
+	c := readDockerfile(r.found["Dockerfile"])
+	p.Container = c.run.line()
+	if p.Port = c.port; p.Port == 0 {
+		p.Port = r.listensAt()
+	}
+	if p.Start == "" && p.Install != "" {
+		p.Start = c.start(r)
+	}
 }
 
 var target = regexp.MustCompile(`(?m)^([a-z][a-z-]*):`)

@@ -5,6 +5,7 @@ package scaffold
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -33,11 +34,17 @@ func Write(p Project, on Platform) (text string, notes []string) {
 		notes = append(notes, "No build file was recognised: fill in the steps of the commit stage.")
 	case p.Start == "":
 		notes = append(notes, "How the service starts could not be told: fill in service.start, and uncomment the stages.")
+	case !p.OwnPort && p.Port != 0:
+		notes = append(notes, fmt.Sprintf("The service listens on port %d: it has to listen on $PORT instead, and on $HOST where that is set; nothing in the repository mentions it.", p.Port))
 	case !p.OwnPort:
 		notes = append(notes, "The service has to listen on $PORT, and on $HOST where that is set; nothing in the repository mentions it.")
 	}
 	if on == AWS {
-		notes = append(notes, "Make what is needed in AWS with `penstock bootstrap --region eu-west-1`, and set the region.")
+		port := ""
+		if p.Start != "" && p.Port != 0 {
+			port = fmt.Sprintf(" --port %d", p.Port)
+		}
+		notes = append(notes, "Make what is needed in AWS with `penstock bootstrap --region eu-west-1"+port+"`, and set the region.")
 	}
 	return w.String(), notes
 }
@@ -103,11 +110,23 @@ func (w *writer) rows(indent string, rows [][2]string) {
 
 func (w *writer) pipeline(p Project) {
 	w.line("resource \"penstock_pipeline\" %s {\n  name = %s", quote(p.Name), quote(p.Name))
+	w.line("\n  # How the service is installed and started. It has to listen on $PORT.")
 	if p.Start == "" {
-		w.line("\n  # How the service is installed and started. It has to listen on $PORT.\n  # service = {\n  #   install = %s\n  #   start   = \"exec ./service\"\n  # }", quote(unpack))
+		start := "exec ./service"
+		if p.Container != "" {
+			start = p.Container
+		}
+		w.line("  # service = {\n  #   install = %s\n  #   start   = %s\n  # }", quote(unpack), quote(start))
 	} else {
-		w.line("\n  # How the service is installed and started. It has to listen on $PORT.\n  service = {")
-		w.rows("    ", [][2]string{{"install", quote(p.Install)}, {"start", quote(p.Start)}, {"health_check", fmt.Sprintf("{ path = %s }", quote(p.Health))}})
+		if p.Container != "" && p.Start != p.Container && p.Start != "exec "+p.Container {
+			w.line("  # Its Dockerfile starts it with: %s", p.Container)
+		}
+		w.line("  service = {")
+		rows := [][2]string{{"install", quote(p.Install)}, {"start", quote(p.Start)}}
+		if p.Port != 0 {
+			rows = append(rows, [2]string{"port", strconv.Itoa(p.Port)})
+		}
+		w.rows("    ", append(rows, [2]string{"health_check", fmt.Sprintf("{ path = %s }", quote(p.Health))}))
 		w.line("  }\n\n  # Production's size.\n  scale = { instances = 2 }")
 	}
 	w.line("\n  # Who may approve, deploy, launch and override; left out it is everybody.\n  # authorize = { approve = [\"alice\"], deploy = [\"alice\", \"bob\"] }")

@@ -76,16 +76,16 @@ func (s *Source) compare(ctx context.Context, at location, from, to string, path
 func parseLogs(text string) ([]pipeline.Revision, error) {
 	fields := strings.Split(text, "\x00")
 	var all []pipeline.Revision
-	for len(fields) > 5 {
+	for len(fields) > logFields {
 		if fields[0] == "" {
 			fields = fields[1:]
 			continue
 		}
-		r, err := parseLog(strings.Join(fields[:5], "\x00") + "\x00")
+		r, err := parseLog(strings.Join(fields[:logFields], "\x00") + "\x00")
 		if err != nil {
 			return nil, err
 		}
-		all, fields = append(all, r), fields[5:]
+		all, fields = append(all, r), fields[logFields:]
 	}
 	return all, nil
 }

@@ -32,11 +32,11 @@ func TestParseChanges(t *testing.T) {
 
 func TestParseLogs(t *testing.T) {
 	record := func(n, message string) string {
-		return strings.Join([]string{strings.Repeat(n, 40), "Ada", "ada@example.com", "1700000000", message}, "\x00") + "\x00"
+		return strings.Join([]string{strings.Repeat(n, 40), "Ada", "ada@example.com", "Bob", "bob@example.com", "1700000000", message}, "\x00") + "\x00"
 	}
 	for name, text := range map[string]string{"one NUL": record("a", "first\n\nmore") + record("b", ""), "two NULs": record("a", "first") + "\x00" + record("b", "") + "\x00"} {
 		all, err := parseLogs(text)
-		if err != nil || len(all) != 2 || all[0].Message != "first" || all[1].Commit != strings.Repeat("b", 40) {
+		if err != nil || len(all) != 2 || all[0].Message != "first" || all[0].Author != "Ada <ada@example.com>" || all[0].Committer != "Bob <bob@example.com>" || all[1].Commit != strings.Repeat("b", 40) {
 			t.Errorf("%s: %+v, %v", name, all, err)
 		}
 	}

@@ -289,15 +289,15 @@ func FuzzGlob(f *testing.F) {
 
 func FuzzParseLog(f *testing.F) {
 	id := strings.Repeat("0a", 20)
-	f.Add(id + "\x00Ann\x00ann@example.com\x001700000000\x00first\n\nbody\n\x00\n")
-	f.Add(id + "\x00\x00\x00-1\x00\x00")
-	f.Add(id + "\x00\x1b[31m\xff\x00<>\x0099999999999999999999\x00\r\n\x07x")
+	f.Add(id + "\x00Ann\x00ann@example.com\x00Bo\x00bo@example.com\x001700000000\x00first\n\nbody\n\x00\n")
+	f.Add(id + "\x00\x00\x00\x00\x00-1\x00\x00")
+	f.Add(id + "\x00\x1b[31m\xff\x00<>\x00\xff\x00\x1b\x0099999999999999999999\x00\r\n\x07x")
 	f.Fuzz(func(t *testing.T, text string) {
 		revision, err := parseLog(text)
 		if err != nil {
 			return
 		}
-		if !validCommit(revision.Commit) || unprintable(revision.Author) || unprintable(revision.Message) {
+		if !validCommit(revision.Commit) || unprintable(revision.Author) || unprintable(revision.Committer) || unprintable(revision.Message) {
 			t.Errorf("%q gives %+v", text, revision)
 		}
 		if _, err := json.Marshal(revision); err != nil {

@@ -15,27 +15,35 @@ import (
 )
 
 // logFormat makes `git log` print what parseLog reads: commit, author's name and
-// address, the committer's time and the whole message, each ended by a NUL.
-const logFormat = "--format=tformat:%H%x00%an%x00%ae%x00%ct%x00%B%x00"
+// address, the committer's, and time, and the whole message, each ended by a NUL.
+const logFormat = "--format=tformat:%H%x00%an%x00%ae%x00%cn%x00%ce%x00%ct%x00%B%x00"
+
+// logFields is how many fields that are.
+const logFields = 7
 
 // parseLog reads the record of one commit. The end of a long message may be missing.
 // What people wrote is made fit to print: valid UTF-8 without control characters.
 func parseLog(text string) (pipeline.Revision, error) {
-	fields := strings.SplitN(text, "\x00", 5)
-	if len(fields) < 5 || !validCommit(fields[0]) {
+	fields := strings.SplitN(text, "\x00", logFields)
+	if len(fields) < logFields || !validCommit(fields[0]) {
 		return pipeline.Revision{}, fmt.Errorf("commit record is %q", clip(text))
 	}
-	author := printable(fields[1])
-	if email := printable(fields[2]); email != "" {
-		author = strings.TrimSpace(author + " <" + email + ">")
-	}
-	message, _, _ := strings.Cut(fields[4], "\x00")
+	message, _, _ := strings.Cut(fields[6], "\x00")
 	return pipeline.Revision{
-		Commit:  fields[0],
-		Author:  author,
-		Time:    parseTime(fields[3]),
-		Message: printable(pipeline.FirstLine(message)),
+		Commit:    fields[0],
+		Author:    signature(fields[1], fields[2]),
+		Committer: signature(fields[3], fields[4]),
+		Time:      parseTime(fields[5]),
+		Message:   printable(pipeline.FirstLine(message)),
 	}, nil
+}
+
+// signature gives somebody's name and address as git shows them.
+func signature(name, address string) string {
+	if name, address = printable(name), printable(address); address == "" {
+		return name
+	}
+	return strings.TrimSpace(name + " <" + address + ">")
 }
 
 // parseTime reads seconds since 1970. A commit may claim any time at all; one that

@@ -1,0 +1,161 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+)
+
+// line is a command line of a command with options O, and what these hold then.
+func line[O any](make func(*factory, func(context.Context, *O) error) *cobra.Command, holds func(O) any, given ...string) func(*testing.T) (any, error) {
+	return func(t *testing.T) (any, error) {
+		o, err := parse(t, make, given...)
+		return holds(o), err
+	}
+}
+
+// Each command gives its arguments and flags to what it runs, and refuses what it does not
+// know before it runs anything.
+func TestFlags(t *testing.T) {
+	type list = []any
+	promote := func(o promoteOptions) any { return list{o.pipeline, o.stage, o.build, o.back} }
+	judge := func(o judgeOptions) any { return list{o.build, o.run, o.runGiven} }
+	env := func(o envOptions) any {
+		return list{o.pipeline, o.name, o.build, o.instanceType, o.ttl, o.ttlGiven, o.all, o.yes}
+	}
+	use := func(o useOptions) any { return list{o.at, o.line, o.everywhere, o.follow, o.lines} }
+	try := func(o tryOptions) any { return list{o.pipeline, o.stage, o.ttl, o.keep} }
+	watch := func(o watchOptions) any {
+		return list{o.dir, o.terraform, o.interval, o.planOnly, o.once, o.verbose, o.vars, o.varFiles}
+	}
+	notify := func(o notifyOptions) any { return list{o.pipeline, o.flush, o.test} }
+	diff := func(o diffOptions) any { return list{o.pipeline, o.from, o.to} }
+	figures := func(o figuresOptions) any { return list{o.pipeline, o.stage, o.since} }
+	graph := func(o graphOptions) any { return list{o.pipeline, o.format, o.file} }
+	images := func(o imagesOptions) any { return o.pipeline }
+	start := func(o initOptions) any { return list{o.dir, o.platform} }
+	doctor := func(o doctorOptions) any { return o.deep }
+	local := func(o localOptions) any {
+		return list{o.pipeline, o.dir, o.build, o.artifact, o.start, o.health, o.tests, o.once, o.keep, o.verbose, o.ttl}
+	}
+	ledger := func(o ledgerOptions) any { return list{o.pipeline, o.file} }
+	contexts := func(o contextOptions) any { return list{o.verb, o.name} }
+	status := func(o statusOptions) any { return list{o.pipeline, o.watch, o.interval} }
+	logs := func(o logsOptions) any { return list{o.run, o.pipeline, o.stage, o.follow, o.step} }
+	approve := func(f *factory, runF func(context.Context, *judgeOptions) error) *cobra.Command {
+		return newJudge(f, "approved", runF)
+	}
+	noVars := []string(nil)
+	for name, tt := range map[string]struct {
+		line func(*testing.T) (any, error)
+		want any // nil: it is refused as usage
+	}{
+		"approve a run":            {line(approve, judge, "shop", "qa", "b-1", "--run", "r-1"), list{"b-1", "r-1", true}},
+		"approve without a run":    {line(approve, judge, "shop", "qa", "--run", ""), list{"", "", true}},
+		"approve whatever the run": {line(approve, judge, "shop", "qa"), list{"", "", false}},
+		"rollback":                 {line(newRollback, promote, "shop", "production"), list{"shop", "production", "", true}},
+		"rollback to a build":      {line(newRollback, promote, "shop", "production", "b-1"), list{"shop", "production", "b-1", true}},
+		"rollback of what":         {line(newRollback, promote, "shop"), nil},
+		"promote of what":          {line(newPromote, promote, "shop"), nil},
+
+		"env launch":              {line(newEnvLaunch, env, "shop"), list{"shop", "", "", "", 8 * time.Hour, false, false, false}},
+		"env launch with all":     {line(newEnvLaunch, env, "shop", "alice", "--build", "b-1", "--ttl", "2h", "--instance-type", "t4g.small"), list{"shop", "alice", "b-1", "t4g.small", 2 * time.Hour, true, false, false}},
+		"env launch nowhere":      {line(newEnvLaunch, env), nil},
+		"env launch for ever":     {line(newEnvLaunch, env, "shop", "--ttl", "ever"), nil},
+		"env list":                {line(newEnvList, env), list{"", "", "", "", time.Duration(0), false, false, false}},
+		"env list of one":         {line(newEnvList, env, "shop", "--all"), list{"shop", "", "", "", time.Duration(0), false, true, false}},
+		"env list of two":         {line(newEnvList, env, "shop", "till"), nil},
+		"env extend":              {line(newEnvExtend, env, "shop", "alice"), list{"shop", "alice", "", "", 8 * time.Hour, false, false, false}},
+		"env extend by":           {line(newEnvExtend, env, "shop", "alice", "--ttl", "8h"), list{"shop", "alice", "", "", 8 * time.Hour, true, false, false}},
+		"env extend of what":      {line(newEnvExtend, env, "shop"), nil},
+		"env destroy":             {line(newEnvDestroy, env, "shop", "alice", "--yes"), list{"shop", "alice", "", "", time.Duration(0), false, false, true}},
+		"env destroy of what":     {line(newEnvDestroy, env, "shop", "--yes"), nil},
+		"env show":                {line(newEnvShow, use, "shop", "alice"), list{engine.EnvironmentRef{Pipeline: "shop", Name: "alice"}, noVars, false, false, 0}},
+		"env show of a stage":     {line(newEnvShow, use, "shop", "--stage", "production"), list{engine.EnvironmentRef{Pipeline: "shop", Stage: "production"}, noVars, false, false, 0}},
+		"env show of what":        {line(newEnvShow, use, "shop"), nil},
+		"env show of both":        {line(newEnvShow, use, "shop", "alice", "--stage", "production"), nil},
+		"env open":                {line(newEnvOpen, use, "shop", "alice"), list{engine.EnvironmentRef{Pipeline: "shop", Name: "alice"}, noVars, false, false, 0}},
+		"env open of what":        {line(newEnvOpen, use), nil},
+		"env logs":                {line(newEnvLogs, use, "shop", "alice"), list{engine.EnvironmentRef{Pipeline: "shop", Name: "alice"}, noVars, false, false, 100}},
+		"env logs that go on":     {line(newEnvLogs, use, "shop", "alice", "-f", "--lines", "5"), list{engine.EnvironmentRef{Pipeline: "shop", Name: "alice"}, noVars, false, true, 5}},
+		"env exec":                {line(newEnvExec, use, "shop", "alice", "--", "ls", "-l"), list{engine.EnvironmentRef{Pipeline: "shop", Name: "alice"}, []string{"ls", "-l"}, false, false, 0}},
+		"env exec everywhere":     {line(newEnvExec, use, "shop", "--stage", "production", "--everywhere", "--", "df"), list{engine.EnvironmentRef{Pipeline: "shop", Stage: "production"}, []string{"df"}, true, false, 0}},
+		"env exec without a dash": {line(newEnvExec, use, "shop", "alice", "ls"), nil},
+
+		"try":                   {line(newTry, try, "shop"), list{"shop", "", 2 * time.Hour, false}},
+		"try with all":          {line(newTry, try, "shop", "qa", "--ttl", "1h", "--keep"), list{"shop", "qa", time.Hour, true}},
+		"try nothing":           {line(newTry, try), nil},
+		"watch":                 {line(newWatch, watch), list{".", "", time.Minute, false, false, false, noVars, noVars}},
+		"watch with all":        {line(newWatch, watch, "deploy", "--terraform", "tofu", "--interval", "5s", "--plan-only", "--once", "--verbose", "--var", "a=b,c", "--var", "d=e", "--var-file", "f"), list{"deploy", "tofu", 5 * time.Second, true, true, true, []string{"a=b,c", "d=e"}, []string{"f"}}},
+		"watch all the time":    {line(newWatch, watch, "--interval", "1ms"), nil},
+		"watch two":             {line(newWatch, watch, "a", "b"), nil},
+		"notify":                {line(newNotify, notify), list{"", false, false}},
+		"notify of one":         {line(newNotify, notify, "shop", "--flush"), list{"shop", true, false}},
+		"notify as a test":      {line(newNotify, notify, "shop", "--test"), list{"shop", false, true}},
+		"notify all as a test":  {line(newNotify, notify, "--test"), nil},
+		"diff":                  {line(newDiff, diff, "shop"), list{"shop", "", ""}},
+		"diff of one":           {line(newDiff, diff, "shop", "b-1"), list{"shop", "", "b-1"}},
+		"diff of two":           {line(newDiff, diff, "shop", "b-1", "b-2"), list{"shop", "b-1", "b-2"}},
+		"diff of three":         {line(newDiff, diff, "shop", "b-1", "b-2", "b-3"), nil},
+		"figures":               {line(newFigures, figures, "shop"), list{"shop", "", 90 * 24 * time.Hour}},
+		"figures with all":      {line(newFigures, figures, "shop", "--stage", "production", "--since", "12h"), list{"shop", "production", 12 * time.Hour}},
+		"figures since never":   {line(newFigures, figures, "shop", "--since", "0d"), nil},
+		"figures of all":        {line(newFigures, figures), nil},
+		"graph":                 {line(newGraph, graph, "shop"), list{"shop", "svg", ""}},
+		"graph with all":        {line(newGraph, graph, "shop", "--format", "dot", "-o", "shop.dot"), list{"shop", "dot", "shop.dot"}},
+		"graph as a photograph": {line(newGraph, graph, "shop", "--format", "jpeg"), nil},
+		"images":                {line(newImages, images), ""},
+		"images of one":         {line(newImages, images, "shop"), "shop"},
+		"images of two":         {line(newImages, images, "shop", "till"), nil},
+		"init":                  {line(newInit, start), list{".", "local"}},
+		"init with all":         {line(newInit, start, "repo", "--platform", "aws"), list{"repo", "aws"}},
+		"init elsewhere":        {line(newInit, start, "--platform", "mars"), nil},
+		"doctor":                {line(newDoctor, doctor), false},
+		"doctor of all":         {line(newDoctor, doctor, "--deep"), true},
+		"doctor of one":         {line(newDoctor, doctor, "shop"), nil},
+
+		"bootstrap local":           {line(newBootstrapLocal, local), list{"", ".", "", "", "", "", false, false, false, false, 12 * time.Hour}},
+		"bootstrap local, pipeline": {line(newBootstrapLocal, local, "shop", "tree", "--tests", "--once", "--keep", "--verbose", "--ttl", "1h"), list{"shop", "tree", "", "", "", "", true, true, true, true, time.Hour}},
+		"bootstrap local, commands": {line(newBootstrapLocal, local, "--build", "make", "--artifact", "a.tar.gz", "--start", "./a", "--health", "/up"), list{"", ".", "make", "a.tar.gz", "./a", "/up", false, false, false, false, 12 * time.Hour}},
+		"bootstrap local, half":     {line(newBootstrapLocal, local, "--build", "make"), nil},
+		"ledger verify":             {line(newLedgerVerify, ledger), list{"", ""}},
+		"ledger verify one":         {line(newLedgerVerify, ledger, "shop"), list{"shop", ""}},
+		"ledger verify two":         {line(newLedgerVerify, ledger, "shop", "till"), nil},
+		"ledger export":             {line(newLedgerExport, ledger, "shop", "-o", "file"), list{"shop", "file"}},
+		"ledger export two":         {line(newLedgerExport, ledger, "shop", "till"), nil},
+		"ledger import":             {line(newLedgerImport, ledger, "-"), list{"", "-"}},
+		"ledger import nothing":     {line(newLedgerImport, ledger), nil},
+		"context":                   {line(newContext, contexts), list{"list", ""}},
+		"context list":              {line(newContext, contexts, "list"), list{"list", ""}},
+		"context show":              {line(newContext, contexts, "show"), list{"show", ""}},
+		"context set":               {line(newContext, contexts, "set", "team"), list{"set", "team"}},
+		"context use":               {line(newContext, contexts, "use", "-"), list{"use", "-"}},
+		"context remove":            {line(newContext, contexts, "remove", "team"), list{"remove", "team"}},
+		"context set what":          {line(newContext, contexts, "set"), nil},
+		"context of a name":         {line(newContext, contexts, "team"), nil},
+		"status that stays":         {line(newStatus, status, "shop", "--watch", "--interval", "5s"), list{"shop", true, 5 * time.Second}},
+		"status all the time":       {line(newStatus, status, "--interval", "1ms"), nil},
+		"logs of a stage":           {line(newLogs, logs, "shop", "commit", "-f", "--step", "build"), list{"", "shop", "commit", true, "build"}},
+		"logs of what":              {line(newLogs, logs), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := tt.line(t)
+			var usage *usageError
+			if (tt.want == nil) != errors.As(err, &usage) || tt.want != nil && err != nil {
+				t.Fatalf("error %v, want a usage error: %v", err, tt.want == nil)
+			}
+			if tt.want != nil && !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("got %#v, want %#v", got, tt.want)
+			}
+		})
+	}
+}

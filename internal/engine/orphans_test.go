@@ -1,0 +1,139 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package engine_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// meddler lets something happen once, in the middle of what an engine does.
+type meddler struct{ acquired, described, listed func() }
+
+func once(f *func()) {
+	if call := *f; call != nil {
+		*f = nil
+		call()
+	}
+}
+
+type meddledLedger struct {
+	memLedger
+	m *meddler
+}
+
+func (l meddledLedger) Acquire(ctx context.Context, key string, h pipeline.Holder, ttl time.Duration) (pipeline.Lease, error) {
+	once(&l.m.acquired)
+	return l.memLedger.Acquire(ctx, key, h, ttl)
+}
+
+type meddledPlatform struct {
+	memPlatform
+	m *meddler
+}
+
+func (p meddledPlatform) Describe(ctx context.Context, ids ...string) (map[string]pipeline.EnvironmentReport, error) {
+	if len(ids) == 0 {
+		once(&p.m.described)
+	}
+	return p.memPlatform.Describe(ctx, ids...)
+}
+
+func (p meddledPlatform) Images(ctx context.Context) ([]pipeline.BakedImage, error) {
+	once(&p.m.listed)
+	return p.memPlatform.Images(ctx)
+}
+
+// A collection that believes what it read of the ledger a while ago removes nothing that
+// another process recorded since.
+func TestCollectBesideOthers(t *testing.T) {
+	ctx := context.Background()
+	another := shop
+	another.Name = "till"
+	for name, meddle := range map[string]func(*desk, *meddler){
+		"a build": func(d *desk, m *meddler) { m.acquired = func() { d.mustApply(route("2")[:2]) } },
+		"an environment": func(d *desk, m *meddler) {
+			m.described = func() {
+				if _, err := d.Launch(ctx, mine()); err != nil {
+					d.t.Error(err)
+				}
+			}
+		},
+		"a pipeline that bakes": func(d *desk, m *meddler) {
+			m.listed = func() {
+				defer func() {
+					d.world.mu.Lock()
+					d.images["img-baked"] = 1 // and not recorded yet
+					d.world.mu.Unlock()
+				}()
+				if _, err := d.CreatePipeline(ctx, another); err != nil {
+					d.t.Error(err)
+				}
+				for _, s := range route("3")[:2] {
+					s.Pipeline = another.Name
+					if _, err := d.Advance(ctx, engine.AdvanceRequest{Stage: s}); err != nil {
+						d.t.Error(err)
+					}
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := open(t)
+			d.mustApply(route("1"))
+			m := &meddler{}
+			e := engine.New(engine.Config{
+				Ledger: meddledLedger{memLedger{d.life}, m}, Platform: meddledPlatform{memPlatform{d.life}, m}, Runner: memRunner{d.life},
+				Sources: memSources{d.life}, Artifacts: memArtifacts{d.life}, Logs: memLogs{d.life}, WorkDir: t.TempDir(),
+				Holder: pipeline.Holder{Host: "test", PID: d.pid, Actor: "bob"}, Now: d.world.now, HeadAge: time.Hour,
+			})
+			if _, err := e.Pipelines(ctx); err != nil {
+				t.Fatal(err)
+			}
+			meddle(d, m)
+			if g, err := e.Collect(ctx, engine.CollectRequest{}); err != nil || len(g.Images)+len(g.Artifacts)+len(g.Environments) != 0 {
+				t.Errorf("it removed %+v, %v", g, err)
+			}
+			if m.acquired != nil || m.described != nil || m.listed != nil {
+				t.Error("nothing happened meanwhile")
+			}
+		})
+	}
+}
+
+// A launch that ends while a collection looks at it is no garbage.
+func TestCollectOfALaunch(t *testing.T) {
+	ctx := context.Background()
+	d := open(t)
+	d.mustApply(route("1")[:2])
+	killed := d.again()
+	killed.limit = 4
+	if _, err := killed.Launch(ctx, mine()); err == nil {
+		t.Fatal("it was not killed")
+	}
+	d = killed.again()
+	m := &meddler{acquired: func() {
+		if _, err := d.Launch(ctx, mine()); err != nil {
+			t.Error(err)
+		}
+	}}
+	e := engine.New(engine.Config{
+		Ledger: meddledLedger{memLedger{d.life}, m}, Platform: memPlatform{d.life}, Runner: memRunner{d.life}, Sources: memSources{d.life},
+		Artifacts: memArtifacts{d.life}, Logs: memLogs{d.life}, WorkDir: t.TempDir(), Holder: pipeline.Holder{Host: "test", PID: d.pid, Actor: "bob"}, Now: d.world.now,
+	})
+	before, err := e.State(ctx, "shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if env, ok := before.PersonEnvironment("mine"); !ok || env.Status != pipeline.EnvLaunching {
+		t.Fatalf("the launch left %+v", env)
+	}
+	if g, err := e.Collect(ctx, engine.CollectRequest{}); err != nil || len(g.Environments) != 0 || len(d.envs) != 1 {
+		t.Errorf("it removed %+v, %v; left %v", g, err, d.envs)
+	}
+}
