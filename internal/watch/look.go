@@ -122,9 +122,7 @@ func (l *looker) Look(ctx context.Context, seen *State) ([]Reason, error) {
 			reasons = append(reasons, Reason{Key: "pipeline " + name, Text: fmt.Sprintf("pipeline %q is gone", name)})
 			continue
 		}
-		if err := l.app.Tell(ctx, name); err != nil {
-			return nil, err
-		}
+		l.app.Attend(st)
 		reasons = append(reasons, stages(st)...)
 		reasons = append(reasons, environments(st, seen.Environments)...)
 	}
