@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
 )
@@ -91,7 +92,30 @@ func (l *looker) Close(ctx context.Context) error {
 	if l.app == nil {
 		return nil
 	}
-	return l.app.Close(ctx)
+	a := l.app
+	l.app, l.tips = nil, nil
+	return a.Close(ctx)
+}
+
+// UnderWay implements eyes. Before the first apply has ended it is whatever is under way
+// on the local platform.
+func (l *looker) UnderWay(ctx context.Context, pipelines []string) (all []engine.Progress, err error) {
+	if err := l.ready(ctx); err != nil || l.app == nil {
+		return nil, err
+	}
+	if len(pipelines) == 0 && !l.app.OnAWS() {
+		if pipelines, err = l.app.Ledger().Pipelines(ctx); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range pipelines {
+		runs, err := l.app.Engine.UnderWay(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, runs...)
+	}
+	return all, nil
 }
 
 // Look implements eyes.

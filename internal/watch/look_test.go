@@ -6,6 +6,9 @@ package watch
 import (
 	"context"
 	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,7 +36,7 @@ type place struct {
 	query source.Query
 }
 
-func newPlace(t *testing.T) *place {
+func newPlace(t *testing.T, targets ...pipeline.NotifyTarget) *place {
 	t.Helper()
 	p := &place{T: t, repo: t.TempDir()}
 	p.git("init", "-q", "-b", "main")
@@ -44,7 +47,7 @@ func newPlace(t *testing.T) *place {
 	}
 	t.Cleanup(func() { _ = a.Close(context.Background()) })
 	p.app, p.query = a, source.Query{Repository: p.repo, Ref: "main", Data: []string{"db/**"}, Ignore: []string{"*.md"}}
-	if _, err := a.Engine.CreatePipeline(t.Context(), pipeline.Pipeline{Name: "shop", Owner: "here"}); err != nil {
+	if _, err := a.Engine.CreatePipeline(t.Context(), pipeline.Pipeline{Name: "shop", Owner: "here", Notify: targets}); err != nil {
 		t.Fatal(err)
 	}
 	p.build(nil)
@@ -195,13 +198,56 @@ func TestHold(t *testing.T) {
 	second.release()
 }
 
-// Hundreds of looks at what does not move leave nothing in memory.
-func TestIdleMemory(t *testing.T) {
-	p := newPlace(t)
+// A receiver that hangs delays no look.
+func TestLookPastHungReceiver(t *testing.T) {
+	asked, over := make(chan struct{}, 10), make(chan struct{})
+	r := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if body, _ := io.ReadAll(r.Body); !strings.Contains(string(body), "it hangs") {
+			return
+		}
+		asked <- struct{}{}
+		select {
+		case <-over:
+		case <-r.Context().Done():
+			t.Error("it was given up before the looks were over")
+		}
+	}))
+	defer r.Close()
+	p := newPlace(t, pipeline.NotifyTarget{Webhook: r.URL})
 	l, seen := p.looker(), p.build(nil)
+	look := func() {
+		t.Helper()
+		if _, err := l.Look(t.Context(), seen); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := p.app.Ledger().Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{{Kind: pipeline.RunEnded, Actor: "here", Facts: pipeline.Facts{
+		Run: &pipeline.Run{ID: "r-1", Pipeline: "shop", Stage: "image/base", Kind: pipeline.KindBake, Status: pipeline.RunFailed, Error: "it hangs"},
+	}}}}); err != nil {
+		t.Fatal(err)
+	}
+	look()
+	<-asked
+	look()
+	close(over)
+}
+
+// Hundreds of looks at what does not move leave nothing in memory, and little in the
+// ledger, while things happen of which nobody is told.
+func TestIdleMemory(t *testing.T) {
+	p := newPlace(t, pipeline.NotifyTarget{Command: "exit 1", On: []pipeline.NoticeKind{pipeline.NoticeDrift}}, pipeline.NotifyTarget{Command: "exit 2", On: []pipeline.NoticeKind{pipeline.NoticeRejected}})
+	l, seen := p.looker(), p.build(nil)
+	quiet := make([]pipeline.Event, 10)
+	for i := range quiet {
+		quiet[i] = pipeline.Event{Kind: pipeline.BuildCollected, Actor: "here"}
+	}
+	ledger := p.app.Ledger()
 	looks := func(n int) uint64 {
 		t.Helper()
 		for range n {
+			if _, err := ledger.Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: quiet}); err != nil {
+				t.Fatal(err)
+			}
 			if reasons, err := l.Look(t.Context(), seen); err != nil || len(reasons) > 0 {
 				t.Fatalf("%v, %v", reasons, err)
 			}
@@ -214,5 +260,18 @@ func TestIdleMemory(t *testing.T) {
 	before := looks(60) // the first hour
 	if after := looks(120); after > before+256<<10 {
 		t.Errorf("%d bytes after an hour of looks, %d after three", before, after)
+	}
+	events, err := ledger.Events(t.Context(), "shop", 0, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	records := 0
+	for _, e := range events {
+		if e.Kind == pipeline.NoticesDelivered {
+			records++
+		}
+	}
+	if records > len(events)/50 {
+		t.Errorf("%d of %d events say how far somebody was told", records, len(events))
 	}
 }
