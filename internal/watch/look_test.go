@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
@@ -172,6 +173,49 @@ func TestKeys(t *testing.T) {
 	}
 	if retry(); key() == first {
 		t.Error("two wishes have one key")
+	}
+}
+
+// What is under way is told as long as its process lives, of bakes as well.
+func TestUnderWay(t *testing.T) {
+	p := newPlace(t)
+	l := p.looker()
+	ledger := p.app.Ledger()
+	under := func() string {
+		t.Helper()
+		var all []string
+		for _, pipelines := range [][]string{nil, {"shop"}} {
+			runs, err := l.UnderWay(t.Context(), pipelines)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for _, r := range runs {
+				names = append(names, r.Run.Stage)
+			}
+			all = append(all, strings.Join(names, " "))
+		}
+		if all[0] != all[1] {
+			t.Errorf("before the first apply it is %q, then %q", all[0], all[1])
+		}
+		return all[0]
+	}
+	if got := under(); got != "" {
+		t.Errorf("under way is %q", got)
+	}
+	for _, r := range []pipeline.Run{{ID: "r-1", Stage: "image/base", Kind: pipeline.KindBake}, {ID: "r-2", Stage: "live", Kind: pipeline.KindStage}, {ID: "r-3", Stage: "commit", Kind: pipeline.KindStage}} {
+		r.Pipeline, r.Status, r.Phase = "shop", pipeline.RunRunning, pipeline.PhaseSteps
+		if _, err := ledger.Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{{Kind: pipeline.RunStarted, Actor: "here", Facts: pipeline.Facts{Run: &r}}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, key := range []string{"shop/image/base", "shop/stage/live"} {
+		if _, err := ledger.Acquire(t.Context(), key, p.app.Engine.Holder, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := under(); got != "image/base live" {
+		t.Errorf("under way is %q", got)
 	}
 }
 

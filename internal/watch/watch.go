@@ -37,7 +37,7 @@ const (
 // pipelines that are to be looked at, too.
 const stateAge = 10 * time.Minute
 
-// progressEvery is how often an apply is asked what it is at.
+// progressEvery is how often an apply is asked what it is at; more often where looks are.
 const progressEvery = 5 * time.Second
 
 // Options say what to watch and how.
@@ -323,7 +323,7 @@ func (w *Watcher) accompany(ctx context.Context) (ended func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var telling sync.WaitGroup
 	telling.Go(func() {
-		tick := time.NewTicker(progressEvery)
+		tick := time.NewTicker(min(progressEvery, w.Interval))
 		defer tick.Stop()
 		for {
 			select {
