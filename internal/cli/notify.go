@@ -34,7 +34,7 @@ func newNotify(f *factory, runF func(context.Context, *notifyOptions) error) *co
 		Short: "Show who is told what happens, and whether that works",
 		Long: "Show the targets of a pipeline's notices, or of all pipelines': whether they have been told everything, and\n" +
 			"what went wrong last. Notices are sent by whatever process made them; what it could not send, the next sends,\n" +
-			"and `penstock watch` sends all the time.",
+			"and `penstock watch` and `penstock serve` send all the time.",
 		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline = arg(given, 0)
