@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
@@ -150,7 +151,27 @@ func (l *looker) Look(ctx context.Context, seen *State) ([]Reason, error) {
 		reasons = append(reasons, stages(st)...)
 		reasons = append(reasons, environments(st, seen.Environments)...)
 	}
-	return reasons, nil
+	if len(reasons) == 0 {
+		return nil, nil
+	}
+	return reasons, l.others(ctx, seen.Pipelines)
+}
+
+// others says who else applies. What is to be done after that, or undone by it, nobody
+// knows before; an apply that waited for Terraform's lock would undo a destroy.
+func (l *looker) others(ctx context.Context, pipelines []string) error {
+	leases, err := l.app.Ledger().Leases(ctx)
+	if err != nil {
+		return err
+	}
+	for _, lease := range leases {
+		name, what, _ := strings.Cut(lease.Key, "/")
+		what, _, _ = strings.Cut(what, "/")
+		if slices.Contains(pipelines, name) && slices.Contains([]string{"stage", "image", "pipeline"}, what) && time.Now().Before(lease.Expires) {
+			return &pipeline.Error{Code: pipeline.CodeHeld, Op: "look", Err: &pipeline.HeldError{Lease: lease}}
+		}
+	}
+	return nil
 }
 
 // source asks a repository whether there is a commit that touches a component.

@@ -176,6 +176,35 @@ func TestKeys(t *testing.T) {
 	}
 }
 
+// Where there is a reason and somebody else applies, or destroys, that comes first.
+func TestOthersAtWork(t *testing.T) {
+	p := newPlace(t)
+	l, seen := p.looker(), p.build(nil)
+	ledger := p.app.Ledger()
+	lease, err := ledger.Acquire(t.Context(), "shop/stage/commit", p.app.Engine.Holder, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if reasons, err := l.Look(t.Context(), seen); err != nil || len(reasons) > 0 {
+		t.Errorf("without a reason: %v, %v", reasons, err)
+	}
+	if _, err := p.app.Engine.Promote(t.Context(), "shop", "live", ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Look(t.Context(), seen); pipeline.CodeOf(err) != pipeline.CodeHeld {
+		t.Errorf("beside another: %v", err)
+	}
+	if err := ledger.Release(t.Context(), lease); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ledger.Acquire(t.Context(), "shop/environment/alice", p.app.Engine.Holder, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if reasons, err := l.Look(t.Context(), seen); err != nil || len(reasons) != 1 {
+		t.Errorf("beside a launch: %v, %v", reasons, err)
+	}
+}
+
 // What is under way is told as long as its process lives, of bakes as well.
 func TestUnderWay(t *testing.T) {
 	p := newPlace(t)

@@ -66,7 +66,7 @@ type Kind string
 // The kinds of event.
 const (
 	KindWatching    Kind = "watching"    // the first look is over, and nothing can move
-	KindStandby     Kind = "standby"     // another watcher is at work
+	KindStandby     Kind = "standby"     // another watcher, or somebody who applies, is at work
 	KindApply       Kind = "apply"       // an apply begins
 	KindApplied     Kind = "applied"     // it ended well
 	KindPlanned     Kind = "planned"     // instead of an apply
@@ -118,7 +118,8 @@ type eyes interface {
 	// Hold makes this the only watcher of the pipelines, as long as the context lives
 	// that it gives; CodeHeld where there is another.
 	Hold(ctx context.Context, pipelines []string) (context.Context, error)
-	// Look gives the reasons for an apply since Terraform's state was as seen.
+	// Look gives the reasons for an apply since Terraform's state was as seen; CodeHeld
+	// where there are some, and somebody else applies.
 	Look(ctx context.Context, seen *State) ([]Reason, error)
 	// UnderWay gives what the pipelines are at.
 	UnderWay(ctx context.Context, pipelines []string) ([]engine.Progress, error)
@@ -192,16 +193,20 @@ func (w *Watcher) round(ctx context.Context) error {
 	}
 	held, err := w.eyes.Hold(ctx, w.seen.Pipelines)
 	if pipeline.CodeOf(err) == pipeline.CodeHeld {
+		w.compared = false
+		return w.stand(err)
+	}
+	if err != nil {
+		return w.trouble(ctx, err)
+	}
+	reasons, err := w.eyes.Look(held, w.seen)
+	if pipeline.CodeOf(err) == pipeline.CodeHeld {
 		return w.stand(err)
 	}
 	if err != nil {
 		return w.trouble(ctx, err)
 	}
 	w.standby = ""
-	reasons, err := w.eyes.Look(held, w.seen)
-	if err != nil {
-		return w.trouble(ctx, err)
-	}
 	w.recover()
 	first := !w.compared
 	w.compared = true
@@ -397,7 +402,7 @@ func (f *failure) due(reasons []Reason, now time.Time) bool {
 
 // stand reports who is at work instead, once.
 func (w *Watcher) stand(err error) error {
-	w.read, w.compared = time.Time{}, false // it will have moved on
+	w.read = time.Time{} // it will have moved on
 	if w.standby != err.Error() {
 		w.standby = err.Error()
 		w.report(Event{Kind: KindStandby, Text: err.Error()})

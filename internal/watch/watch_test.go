@@ -362,6 +362,22 @@ func TestDestroyedMeanwhile(t *testing.T) {
 	}
 }
 
+// While somebody else applies, or destroys, nothing is applied; afterwards Terraform's
+// state counts.
+func TestOthersApply(t *testing.T) {
+	f := &fake{state: State{resources: 1}}
+	events := watched(t, f, Options{}, func(func()) {
+		later(5 * time.Minute)
+		f.reasons, f.blind = reason("stage commit: its environment is gone"), pipeline.Errorf(pipeline.CodeHeld, "look", "bob removes stage commit")
+		later(5 * time.Minute)
+		f.state.resources, f.blind = 0, nil
+		later(time.Hour)
+	})
+	if got := kinds(events); got != "watching standby empty stopped" {
+		t.Errorf("events %s", got)
+	}
+}
+
 // An apply that leaves nothing is not repeated.
 func TestNothingToApply(t *testing.T) {
 	f := &fake{reasons: reason("nothing has been applied yet")}
