@@ -100,9 +100,9 @@ func Open(ctx context.Context, o Options) (*App, error) {
 	config.Runner = step.NewRunner(step.Options{Logger: o.Logger.Named("step"), Worker: a.worker})
 	config.WorkDir, config.Logger = filepath.Join(dir, "work"), o.Logger.Named("engine")
 	a.teller = newTeller(a, notice.New(notice.Options{
-		Ledger: record, State: record.State, Holder: config.Holder, Topics: a.topics, Buses: a.buses, Logger: o.Logger.Named("notice"),
+		Ledger: record, Holder: config.Holder, Topics: a.topics, Buses: a.buses, Logger: o.Logger.Named("notice"),
 	}))
-	config.Appended = a.teller.nudge
+	config.Appended = func(name string) { a.teller.nudge(name, false) }
 	a.Engine = engine.New(config)
 	return a, nil
 }

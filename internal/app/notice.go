@@ -5,6 +5,7 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
 	"sync"
 	"time"
 
@@ -16,78 +17,132 @@ import (
 // next process tells the rest.
 const lastCall = 5 * time.Second
 
-// teller tells in the background what was recorded, pipeline by pipeline.
+// attention is how often a process that stays looks at the environments of pipelines.
+const attention = time.Minute
+
+// teller tells in the background what was recorded, each pipeline by itself.
 type teller struct {
 	app    *App
 	sender *notice.Sender
 
 	mu      sync.Mutex
-	wanted  map[string]bool
-	busy    bool
-	closed  bool
+	wanted  map[string]bool // pipelines that were nudged; true: their environments are to be looked at
+	busy    map[string]bool // pipelines that are being told
+	timers  map[string]*time.Timer
+	closed  chan struct{}
 	working sync.WaitGroup
 	life    context.Context
 	end     context.CancelFunc
 }
 
 func newTeller(a *App, s *notice.Sender) *teller {
-	t := &teller{app: a, sender: s, wanted: map[string]bool{}}
+	t := &teller{app: a, sender: s, wanted: map[string]bool{}, busy: map[string]bool{}, timers: map[string]*time.Timer{}, closed: make(chan struct{})}
 	t.life, t.end = context.WithCancel(context.Background())
 	return t
 }
 
-// nudge has the targets of a pipeline told soon what they have not been told yet.
-func (t *teller) nudge(pipelineName string) {
+// over reports whether the process ends. The caller holds the lock.
+func (t *teller) over() bool {
+	select {
+	case <-t.closed:
+		return true
+	default:
+		return false
+	}
+}
+
+// nudge has the targets of a pipeline told soon what they have not been told yet, after
+// a look at its environments where that is wanted. It does not wait.
+func (t *teller) nudge(pipelineName string, look bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed {
+	if t.over() {
 		return
 	}
-	t.wanted[pipelineName] = true
-	if !t.busy {
-		t.busy = true
-		t.working.Go(t.work)
+	t.wanted[pipelineName] = t.wanted[pipelineName] || look
+	if !t.busy[pipelineName] {
+		t.busy[pipelineName] = true
+		t.working.Go(func() { t.work(pipelineName) })
 	}
 }
 
-// next takes a pipeline that was nudged; false when there is none, or no time left.
-func (t *teller) next() (string, bool) {
+// next reports whether a pipeline was nudged again, and there is time left.
+func (t *teller) next(name string) (look, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for name := range t.wanted {
-		delete(t.wanted, name)
-		return name, t.life.Err() == nil
+	look, ok = t.wanted[name]
+	delete(t.wanted, name)
+	if ok = ok && t.life.Err() == nil; !ok {
+		delete(t.busy, name)
 	}
-	t.busy = false
-	return "", false
+	return look, ok
 }
 
-func (t *teller) work() {
+func (t *teller) work(name string) {
 	for {
-		name, ok := t.next()
+		look, ok := t.next(name)
 		if !ok {
 			return
 		}
-		if err := t.tell(t.life, name); err != nil && t.life.Err() == nil {
+		again, err := t.tell(t.life, name, look)
+		if err != nil && t.life.Err() == nil {
 			t.app.logger.Warn("tell what happened", "pipeline", name, "error", err)
 		}
+		t.later(name, again)
 	}
 }
 
-// tell tells the targets of a pipeline what they have not been told yet. It is quick
-// where there are no targets.
-func (t *teller) tell(ctx context.Context, name string) error {
-	st, err := t.app.ledger.State(ctx, name)
-	if err != nil || len(st.Pipeline.Notify) == 0 {
-		return err
+// later nudges a pipeline at a time; zero for never.
+func (t *teller) later(name string, at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if timer := t.timers[name]; timer != nil {
+		timer.Stop()
+		delete(t.timers, name)
+	}
+	if !at.IsZero() && !t.over() {
+		t.timers[name] = time.AfterFunc(time.Until(at), func() { t.nudge(name, false) })
+	}
+}
+
+// tell tells the targets of a pipeline what they have not been told yet, and gives when
+// one is to be tried again.
+func (t *teller) tell(ctx context.Context, name string, look bool) (time.Time, error) {
+	if look {
+		if err := t.app.Engine.Notice(ctx, name); err != nil {
+			return time.Time{}, err
+		}
 	}
 	return t.sender.Flush(ctx, name)
+}
+
+// stay looks at all pipelines now and then, until the process ends.
+func (t *teller) stay() {
+	tick := time.NewTicker(attention)
+	defer tick.Stop()
+	for {
+		names, err := t.app.ledger.Pipelines(t.life)
+		if err != nil && t.life.Err() == nil {
+			t.app.logger.Warn("look for what to tell", "error", err)
+		}
+		for _, name := range names {
+			t.nudge(name, true)
+		}
+		select {
+		case <-t.closed:
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // close waits a while for what is under way.
 func (t *teller) close() {
 	t.mu.Lock()
-	t.closed = true
+	close(t.closed)
+	for _, timer := range t.timers {
+		timer.Stop()
+	}
 	t.mu.Unlock()
 	late := time.AfterFunc(lastCall, t.end)
 	t.working.Wait()
@@ -96,18 +151,31 @@ func (t *teller) close() {
 }
 
 // Tell notices what there is to notice in the environments of a pipeline, and tells its
-// targets what they have not been told yet. What can't be told is recorded there.
+// targets what they have not been told yet. What can't be told is recorded there; what
+// this process has not the means to tell is CodeNotAllowed.
 func (a *App) Tell(ctx context.Context, pipelineName string) error {
-	if err := a.Engine.Notice(ctx, pipelineName); err != nil {
-		return err
-	}
-	return a.teller.tell(ctx, pipelineName)
+	_, err := a.teller.tell(ctx, pipelineName, true)
+	return err
 }
 
-// Told gives how far a target has been told, and how many notices it has still to get.
-func (a *App) Told(ctx context.Context, st *pipeline.State, t pipeline.NotifyTarget) (pipeline.Delivery, int64, error) {
-	return a.teller.sender.Told(ctx, st, t)
+// Attend does what Tell does, in the background, where the pipeline has targets.
+func (a *App) Attend(st *pipeline.State) {
+	if len(st.Pipeline.Notify) > 0 {
+		a.teller.nudge(st.Pipeline.Name, true)
+	}
 }
+
+// Stay attends to all pipelines from now on, every minute, until Close: for a process
+// that lives long.
+func (a *App) Stay() { a.teller.working.Go(a.teller.stay) }
+
+// Told gives how far a target has been told, and how many notices it has still to get.
+func (a *App) Told(ctx context.Context, pipelineName string, t pipeline.NotifyTarget) (pipeline.Delivery, int64, error) {
+	return a.teller.sender.Told(ctx, pipelineName, t)
+}
+
+// CanTell reports, with CodeNotAllowed, what this process lacks to reach a target.
+func (a *App) CanTell(t pipeline.NotifyTarget) error { return a.teller.sender.Able(t) }
 
 // CheckTarget refuses a target that can't be told here: CodeInvalid.
 func (a *App) CheckTarget(t pipeline.NotifyTarget) error {
@@ -124,10 +192,11 @@ func (a *App) CheckTarget(t pipeline.NotifyTarget) error {
 		WithHint("Use webhook_url, slack_url or command, or set aws on the provider.")
 }
 
-// TestNotice sends a notice to a target that says no more than that it was sent.
+// TestNotice sends a notice to a target that says no more than that it was sent. Each
+// has an ID of its own, as receivers drop repeats.
 func (a *App) TestNotice(ctx context.Context, pipelineName string, t pipeline.NotifyTarget) error {
 	return a.teller.sender.Send(ctx, t, pipeline.Notice{
-		ID: "test-" + pipelineName, Kind: pipeline.NoticeWaiting, Pipeline: pipelineName, Actor: a.person.Name, Time: time.Now().UTC(),
+		ID: "test-" + pipelineName + "-" + rand.Text()[:10], Kind: pipeline.NoticeWaiting, Pipeline: pipelineName, Actor: a.person.Name, Time: time.Now().UTC(),
 		Text: "This is a test by " + a.person.Name + ".",
 	})
 }

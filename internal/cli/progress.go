@@ -36,18 +36,28 @@ func (f *factory) working(a *app.App, what string) (done func()) {
 	if f.json {
 		return func() {}
 	}
-	p := &progress{on: screenOf(f.Err), what: what, since: f.now(), now: f.now, stop: make(chan struct{})}
+	p := f.begin(what)
 	a.Engine.Echo = p
+	return func() {
+		a.Engine.Echo = nil
+		p.end()
+	}
+}
+
+// begin begins to tell what long work is at, which is written to what it gives.
+func (f *factory) begin(what string) *progress {
+	p := &progress{on: screenOf(f.Err), what: what, since: f.now(), now: f.now, stop: make(chan struct{})}
 	if p.on.terminal {
 		p.ended.Go(p.refresh)
 	} else {
 		fmt.Fprintln(f.Err, what+" …")
 	}
-	return func() {
-		a.Engine.Echo = nil
-		close(p.stop)
-		p.ended.Wait()
-	}
+	return p
+}
+
+func (p *progress) end() {
+	close(p.stop)
+	p.ended.Wait()
 }
 
 // refresh keeps the line on the terminal up to date, and takes it away at the end.

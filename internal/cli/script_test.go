@@ -67,7 +67,7 @@ func sqlite(file, statement string) error {
 
 // apply moves the pipeline shop, made from the repository repo, one step further:
 //
-//	apply [-pin BUILD] [-service] [-slow] [-authorize JSON] [-max-ttl TIME] [-notify COMMAND] [-destroy]
+//	apply [-pin BUILD] [-service] [-slow] [-authorize JSON] [-max-ttl TIME] [-notify COMMAND|$URL] [-destroy]
 //
 // Its stages are commit, exploratory, and production, which moves by hand. With
 // -service production has an environment, else it has none; with -slow it takes a
@@ -79,7 +79,7 @@ func apply(ctx context.Context, args []string) (err error) {
 	slow := flags.Bool("slow", false, "the service takes a minute to start")
 	authorize := flags.String("authorize", "", "who may do what, as in the ledger")
 	longest := flags.Duration("max-ttl", 0, "how long self-service environments may live")
-	notify := flags.String("notify", "", "a command that gets notices")
+	notify := flags.String("notify", "", "a command that gets notices, or $ and the variable of a URL")
 	destroy := flags.Bool("destroy", false, "remove the pipeline")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -108,6 +108,9 @@ func apply(ctx context.Context, args []string) (err error) {
 	p.SelfService.MaxTTL = *longest
 	if *notify != "" {
 		p.Notify = []pipeline.NotifyTarget{{Command: *notify}}
+		if strings.HasPrefix(*notify, "$") {
+			p.Notify = []pipeline.NotifyTarget{{Webhook: *notify}}
+		}
 	}
 	if *authorize != "" {
 		if err := json.Unmarshal([]byte(*authorize), &p.Authorization); err != nil {

@@ -163,6 +163,7 @@ func runServe(ctx context.Context, o *serveOptions) error {
 		if err != nil {
 			return err
 		}
+		a.Stay()
 		logger := hclog.New(&hclog.LoggerOptions{Name: "board", Output: o.Err, Level: hclog.LevelFromString(o.logLevel), JSONFormat: o.json})
 		b := board.New(board.Options{
 			Engine: a.Engine, Access: access, Hosts: hosts(at, address), Secure: strings.HasPrefix(at, "https:"), Where: a.Where(), Version: o.version,

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/watch"
 )
 
@@ -25,6 +26,8 @@ type watchOptions struct {
 	verbose            bool
 	vars, varFiles     []string
 	lines              *json.Encoder
+	apply              *progress         // of the one under way
+	told               map[string]string // by run: the step that was told
 	firstBack, maxBack time.Duration
 }
 
@@ -75,12 +78,15 @@ func runWatch(ctx context.Context, o *watchOptions) error {
 	}
 	tf.Vars, tf.VarFiles = o.vars, o.varFiles
 	o.lines = json.NewEncoder(o.Out)
-	w := watch.New(watch.Options{
+	options := watch.Options{
 		Terraform: tf, Dir: o.dir, Interval: o.interval, PlanOnly: o.planOnly, Once: o.once,
 		Open:   func(ctx context.Context) (*app.App, error) { return o.openIn(ctx, o.dir) },
 		Report: o.report, FirstBackOff: o.firstBack, MaxBackOff: o.maxBack,
-	})
-	err = w.Run(ctx, o.finishing())
+	}
+	if !o.json && !o.verbose { // else nobody looks on, or Terraform tells
+		options.Progress = o.progress
+	}
+	err = watch.New(options).Run(ctx, o.finishing())
 	if o.once && err != nil && ctx.Err() == nil {
 		return &saidError{err}
 	}
@@ -93,11 +99,44 @@ func (o *watchOptions) report(e watch.Event) {
 		_ = o.lines.Encode(e)
 		return
 	}
+	if o.apply != nil {
+		o.apply.end()
+		o.apply = nil
+	}
 	fmt.Fprintf(o.Out, "%s %s\n", e.Time.Local().Format(time.TimeOnly), plain(describeEvent(e)))
+	if e.Kind == watch.KindApply && !o.verbose {
+		o.apply, o.told = o.begin("applying"), map[string]string{}
+	}
 	if e.Kind == watch.KindFailed {
 		for line := range strings.Lines(e.Error) {
 			fmt.Fprintf(o.Err, "  %s\n", plain(strings.TrimRight(line, "\n")))
 		}
+	}
+}
+
+// progress tells what an apply is at: on a terminal all of it, in a pipe each step that
+// has begun since.
+func (o *watchOptions) progress(runs []engine.Progress) {
+	var all []string
+	for _, r := range runs {
+		step := string(r.Run.Phase)
+		if r.Step != "" {
+			step = fmt.Sprintf("%s %d of %d, %s", step, r.Number, r.Of, r.Step)
+		}
+		text := fmt.Sprintf("%s: %s, %s", r.Run.Stage, span(o.now().Sub(r.Run.StartedAt)), step)
+		if r.Line != "" {
+			text += ": " + r.Line
+		}
+		if o.apply.on.terminal || o.told[r.Run.ID] != step {
+			all = append(all, plain(text))
+		}
+		o.told[r.Run.ID] = step
+	}
+	switch {
+	case o.apply.on.terminal:
+		fmt.Fprintln(o.apply, strings.Join(all, "; "))
+	case len(all) > 0:
+		fmt.Fprintln(o.apply, strings.Join(all, "\n"))
 	}
 }
 
@@ -124,6 +163,8 @@ func describeEvent(e watch.Event) string {
 		return "can't look: " + e.Error
 	case watch.KindReachable:
 		return "can look again"
+	case watch.KindEmpty:
+		return "the state is empty: nothing is applied until somebody applies the configuration"
 	default:
 		return string(e.Kind)
 	}

@@ -33,6 +33,7 @@ var faults = map[string]fault{
 	"AccessDenied":                                {pipeline.CodeNotAllowed, hintDenied},
 	"AccessDeniedException":                       {pipeline.CodeNotAllowed, hintDenied},
 	"UnauthorizedOperation":                       {pipeline.CodeNotAllowed, hintDenied},
+	"AuthorizationError":                          {pipeline.CodeNotAllowed, hintDenied}, // of SNS
 	"AuthFailure":                                 {pipeline.CodeNotAllowed, hintDenied},
 	"ExpiredToken":                                {pipeline.CodeNotAllowed, hintExpired},
 	"ExpiredTokenException":                       {pipeline.CodeNotAllowed, hintExpired},

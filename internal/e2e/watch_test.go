@@ -206,7 +206,17 @@ func TestWatch(t *testing.T) {
 	if out := s.penstock("watch", s.dir, "--once", "--terraform", terraform); !strings.Contains(out, "nothing can move") {
 		t.Errorf("once: %s", out)
 	}
+
+	// What somebody else applied is not applied again, and what was destroyed is left so.
+	fifth := s.watch("--interval", "5s")
+	fifth.next("watching", "apply", "failed")
 	s.destroy()
+	fifth.next("empty", "apply", "failed")
+	fifth.quiet()
+	fifth.end(0, syscall.SIGTERM)
+	if _, err := os.Stat(filepath.Join(s.dir, ".penstock")); !os.IsNotExist(err) {
+		t.Errorf("the data directory is left: %v", err)
+	}
 }
 
 // killTerraform kills the Terraform that a watcher started here.

@@ -29,8 +29,7 @@ func (e *Engine) CreatePipeline(ctx context.Context, p pipeline.Pipeline) (pipel
 		p.ID = st.Pipeline.ID
 	}
 	key := pipeline.Key{Kind: pipeline.RecordPipeline, ID: p.Name}
-	return p, e.appendExpecting(ctx, p.Name, nil, map[pipeline.Key]int64{key: st.Version(key.Kind, key.ID)},
-		pipeline.Event{Kind: pipeline.PipelineDefined, Facts: pipeline.Facts{Pipeline: &p}})
+	return p, e.appendExpecting(ctx, p.Name, nil, map[pipeline.Key]int64{key: st.Version(key.Kind, key.ID)}, definition(st, p)...)
 }
 
 // UpdatePipeline changes the definition of a pipeline that exists.
@@ -40,7 +39,25 @@ func (e *Engine) UpdatePipeline(ctx context.Context, p pipeline.Pipeline) (pipel
 		return p, err
 	}
 	p.ID, p.Owner = st.Pipeline.ID, st.Pipeline.Owner
-	return p, e.append(ctx, p.Name, nil, pipeline.Event{Kind: pipeline.PipelineDefined, Facts: pipeline.Facts{Pipeline: &p}})
+	return p, e.append(ctx, p.Name, nil, definition(st, p)...)
+}
+
+// definition gives the events that define a pipeline. From them on a target that is new
+// is told what happens; one that is left out is forgotten.
+func definition(st *pipeline.State, p pipeline.Pipeline) []pipeline.Event {
+	defined := pipeline.Event{Kind: pipeline.PipelineDefined, Facts: pipeline.Facts{Pipeline: &p}}
+	for _, key := range slices.Sorted(maps.Keys(st.Deliveries)) {
+		if _, stays := p.Target(key); !stays {
+			defined.Facts.Gone = append(defined.Facts.Gone, pipeline.Key{Kind: pipeline.RecordDelivery, ID: key})
+		}
+	}
+	events := []pipeline.Event{defined}
+	for _, t := range p.Targets() {
+		if _, known := st.Pipeline.Target(t.Key()); !known {
+			events = append(events, pipeline.Event{Kind: pipeline.NoticesDelivered, Facts: pipeline.Facts{Delivery: &pipeline.Delivery{Target: t.Key(), On: t.On}}})
+		}
+	}
+	return events
 }
 
 func ownedElsewhere(noun, name, owner, importID string) error {

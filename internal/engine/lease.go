@@ -16,7 +16,7 @@ import (
 
 // Lease keys: one per thing that one process at a time may change.
 func stageKey(pipelineName, stage string) string   { return pipelineName + "/stage/" + stage }
-func recipeKey(pipelineName, recipe string) string { return pipelineName + "/image/" + recipe }
+func recipeKey(pipelineName, recipe string) string { return pipelineName + "/" + RecipeRun(recipe) }
 func envKey(pipelineName, env string) string       { return pipelineName + "/environment/" + env }
 func ownerKey(pipelineName, who string) string     { return pipelineName + "/owner/" + who }
 func pipelineKey(name string) string               { return name + "/pipeline" }

@@ -49,6 +49,7 @@ type memEnv struct {
 	instances        int
 	port             int
 	expires          time.Time
+	degraded         bool
 }
 
 func newWorld() *world {
@@ -405,8 +406,12 @@ func (p memPlatform) report(id string) pipeline.EnvironmentReport {
 	case !env.expires.IsZero() && env.expires.Before(p.clock):
 		return pipeline.EnvironmentReport{ID: id, Status: pipeline.EnvExpired}
 	}
+	status := pipeline.EnvRunning
+	if env.degraded {
+		status = pipeline.EnvDegraded
+	}
 	return pipeline.EnvironmentReport{
-		ID: id, Status: pipeline.EnvRunning, Endpoint: fmt.Sprintf("http://127.0.0.1:%d", env.port),
+		ID: id, Status: status, Endpoint: fmt.Sprintf("http://127.0.0.1:%d", env.port),
 		Serving: env.serving, Pending: env.pending, Instances: env.instances, Healthy: env.instances, ExpiresAt: env.expires,
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,7 +24,7 @@ type Progress struct {
 	Dead   bool   // the process that ran it is gone: the next apply clears it away
 }
 
-// Progress gives where the run of a stage stands; nil where none is under way.
+// Progress gives where the run of a stage, or a bake by the name of RecipeRun, stands; nil where none is under way.
 func (e *Engine) Progress(ctx context.Context, st *pipeline.State, stage string) (*Progress, error) {
 	if !st.RunsNow(stage) {
 		return nil, nil
@@ -41,14 +42,39 @@ func (e *Engine) Progress(ctx context.Context, st *pipeline.State, stage string)
 	if err != nil {
 		return nil, err
 	}
+	key := stageKey(name, stage)
+	if run.Kind == pipeline.KindBake {
+		key = name + "/" + stage
+	}
 	p.Dead = true
 	for _, l := range leases {
-		if l.Key == stageKey(name, stage) && e.Now().Before(l.Expires) {
+		if l.Key == key && e.Now().Before(l.Expires) {
 			p.Dead = false
 		}
 	}
 	p.Line, err = e.lastLine(ctx, name, run.ID)
 	return p, err
+}
+
+// UnderWay gives where the runs and bakes of a pipeline stand that are under way, the
+// earliest first.
+func (e *Engine) UnderWay(ctx context.Context, pipelineName string) ([]Progress, error) {
+	st, err := e.State(ctx, pipelineName)
+	if err != nil {
+		return nil, err
+	}
+	var all []Progress
+	for name := range st.Latest {
+		p, err := e.Progress(ctx, st, name)
+		if err != nil {
+			return nil, err
+		}
+		if p != nil && !p.Dead {
+			all = append(all, *p)
+		}
+	}
+	slices.SortFunc(all, func(a, b Progress) int { return strings.Compare(a.Run.ID, b.Run.ID) })
+	return all, nil
 }
 
 // createLog opens the log of a run, which is echoed to who looks on.

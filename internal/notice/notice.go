@@ -9,18 +9,18 @@
 // the order of the events, and none is lost with a process; the next one sends what is
 // left. Nothing here fails or delays a run.
 //
-//	s := notice.New(notice.Options{Ledger: ledger, State: engine.State, …})
-//	err := s.Flush(ctx, "shop")
+//	s := notice.New(notice.Options{Ledger: ledger, …})
+//	again, err := s.Flush(ctx, "shop")
 package notice
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -31,7 +31,6 @@ import (
 // Options are what a Sender works with.
 type Options struct {
 	Ledger  pipeline.Ledger
-	State   func(ctx context.Context, pipeline string) (*pipeline.State, error)
 	Holder  pipeline.Holder
 	Topics  Publisher // nil where there is no SNS
 	Buses   Publisher // nil where there is no EventBridge
@@ -59,12 +58,26 @@ const (
 	firstPause, longestPause = 5 * time.Second, 15 * time.Minute
 	// maxRefusals is how often a notice is tried that the receiver refuses for good.
 	maxRefusals = 3
+	// farBehind is how many events that a target is not told of are looked at again by
+	// each sender, times the number of targets; then one records that it has seen them.
+	// So looking stays cheap, and the record grows by a hundredth at most.
+	farBehind = 100
 )
 
 // Sender delivers notices. It may be used concurrently.
 type Sender struct {
 	Options
 	client *http.Client
+
+	mu    sync.Mutex
+	known map[string]known // by pipeline
+}
+
+// known is the state of a pipeline when its newest event was the one numbered head, or
+// a later one.
+type known struct {
+	*pipeline.State
+	head int64
 }
 
 // New makes a sender.
@@ -81,153 +94,189 @@ func New(o Options) *Sender {
 	if o.Timeout == 0 {
 		o.Timeout = DefaultTimeout
 	}
-	return &Sender{Options: o, client: &http.Client{
+	return &Sender{Options: o, known: map[string]known{}, client: &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
 
+// state reads a pipeline's state, if the ledger has moved.
+func (s *Sender) state(ctx context.Context, name string) (known, error) {
+	head, err := s.Ledger.Head(ctx, name)
+	if err != nil {
+		return known{}, err
+	}
+	s.mu.Lock()
+	st, ok := s.known[name]
+	s.mu.Unlock()
+	if ok && st.head == head {
+		return st, nil
+	}
+	st.head = head
+	if st.State, err = s.Ledger.State(ctx, name); err != nil {
+		return known{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.known[name] = st; !st.Exists() {
+		delete(s.known, name)
+	}
+	return st, nil
+}
+
 // Flush tells every target of a pipeline what it has not been told yet, as far as it
-// can be reached. An error of a target is not given, but recorded with it.
-func (s *Sender) Flush(ctx context.Context, pipelineName string) error {
-	st, err := s.State(ctx, pipelineName)
+// can be reached, and gives when one is to be tried again; zero for none. The error of a
+// receiver is not given, but recorded with the target. That this process lacks what it
+// takes to reach one is given, with CodeNotAllowed, and not recorded: others may have it.
+func (s *Sender) Flush(ctx context.Context, pipelineName string) (again time.Time, err error) {
+	st, err := s.state(ctx, pipelineName)
 	if err != nil {
-		return err
+		return again, err
 	}
-	done := make(chan error)
-	for _, t := range st.Pipeline.Notify {
-		go func() { done <- s.flush(ctx, st, t) }()
+	type end struct {
+		again time.Time
+		err   error
 	}
-	for range st.Pipeline.Notify {
-		err = errors.Join(err, <-done)
+	targets, done := st.Pipeline.Targets(), make(chan end)
+	for _, t := range targets {
+		go func() {
+			again, err := s.flush(ctx, pipelineName, t.Key())
+			done <- end{again, err}
+		}()
 	}
-	return err
-}
-
-// since gives how far a target has been told. One that is new is told of what
-// happened after the definition that brought it.
-func since(st *pipeline.State, t pipeline.NotifyTarget) pipeline.Delivery {
-	if d, ok := st.Deliveries[t.Key()]; ok {
-		return d
-	}
-	return pipeline.Delivery{Target: t.Key(), Seq: st.Version(pipeline.RecordPipeline, st.Pipeline.Name)}
-}
-
-// flush tells one target.
-func (s *Sender) flush(ctx context.Context, st *pipeline.State, t pipeline.NotifyTarget) error {
-	name := st.Pipeline.Name
-	if pending, err := s.pending(ctx, st, t); err != nil || len(pending) == 0 || s.Now().Before(since(st, t).Next) {
-		return err
-	}
-	holder := s.Holder
-	holder.Purpose, holder.Since = "notices to "+t.Describe(), s.Now()
-	lease, err := s.Ledger.Acquire(ctx, name+"/notify/"+t.Key(), holder, leaseTime)
-	if code := pipeline.CodeOf(err); code == pipeline.CodeHeld || code == pipeline.CodeNotAllowed {
-		return nil // somebody else tells it, or who may
-	}
-	if err != nil {
-		return err
-	}
-	defer func() {
-		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Timeout)
-		defer cancel()
-		if err := s.Ledger.Release(end, lease); err != nil {
-			s.Logger.Warn("release lease", "key", lease.Key, "error", err)
+	for range targets {
+		e := <-done
+		err = errors.Join(err, e.err)
+		if again.IsZero() || !e.again.IsZero() && e.again.Before(again) {
+			again = e.again
 		}
-	}()
-	if st, err = s.State(ctx, name); err != nil { // what another process has told meanwhile
-		return err
 	}
-	return s.tell(ctx, st, t, lease)
+	return again, err
 }
 
-// pending gives the events of which a target has to be told something: at most a page.
-func (s *Sender) pending(ctx context.Context, st *pipeline.State, t pipeline.NotifyTarget) ([]pipeline.Event, error) {
-	return s.wanted(ctx, st, t, since(st, t).Seq)
-}
-
-// wanted gives the next events after one of which a target has to be told something.
-func (s *Sender) wanted(ctx context.Context, st *pipeline.State, t pipeline.NotifyTarget, after int64) ([]pipeline.Event, error) {
+// flush tells one target, until nothing is pending or the target fails. What happens
+// while others are kept from it, nobody else tells.
+func (s *Sender) flush(ctx context.Context, name, key string) (time.Time, error) {
 	for {
-		events, err := s.Ledger.Events(ctx, st.Pipeline.Name, after, pageSize)
-		if err != nil || len(events) == 0 {
-			return nil, err
+		st, err := s.state(ctx, name)
+		t, ok := st.target(key)
+		if err != nil || !ok {
+			return time.Time{}, err
 		}
-		var wanted []pipeline.Event
-		for _, e := range events {
-			if len(noticesFor(st, t, e)) > 0 {
-				wanted = append(wanted, e)
+		if next := st.Told(t).Next; s.Now().Before(next) {
+			return next, nil
+		}
+		c := s.from(st, t)
+		pending, err := c.next(ctx)
+		if err != nil || !pending && !c.far() {
+			return time.Time{}, err
+		}
+		if pending {
+			if err := s.Able(t); err != nil {
+				return time.Time{}, err
 			}
 		}
-		if len(wanted) > 0 {
-			return wanted, nil
+		holder := s.Holder
+		holder.Purpose, holder.Since = "notices to "+t.Describe(), s.Now()
+		lease, err := s.Ledger.Acquire(ctx, name+"/"+pipeline.NotifyLease+key, holder, leaseTime)
+		switch pipeline.CodeOf(err) {
+		case "":
+		case pipeline.CodeHeld: // somebody else tells it
+			return s.Now().Add(firstPause), nil
+		case pipeline.CodeNotAllowed: // who may tells it
+			return time.Time{}, nil
+		default:
+			return time.Time{}, err
 		}
-		after = events[len(events)-1].Seq
-	}
-}
-
-// Told gives how far a target has been told, and how many notices it has still to get.
-func (s *Sender) Told(ctx context.Context, st *pipeline.State, t pipeline.NotifyTarget) (pipeline.Delivery, int64, error) {
-	told, pending := since(st, t), int64(0)
-	for after := told.Seq; ; {
-		events, err := s.wanted(ctx, st, t, after)
-		if err != nil || len(events) == 0 {
-			return told, pending, err
-		}
-		for _, e := range events {
-			pending += int64(len(noticesFor(st, t, e)))
-			after = e.Seq
+		err = s.tell(ctx, name, key, lease)
+		s.release(ctx, lease)
+		if err != nil && pipeline.CodeOf(err) != pipeline.CodeConflict { // it was defined anew: what has to be told now?
+			return time.Time{}, err
 		}
 	}
 }
 
-func noticesFor(st *pipeline.State, t pipeline.NotifyTarget, e pipeline.Event) []pipeline.Notice {
-	var wanted []pipeline.Notice
-	for _, n := range st.Notices(e) {
-		if t.Wants(n.Kind) {
-			wanted = append(wanted, n)
-		}
+func (s *Sender) release(ctx context.Context, lease pipeline.Lease) {
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Timeout)
+	defer cancel()
+	if err := s.Ledger.Release(end, lease); err != nil {
+		s.Logger.Warn("release lease", "key", lease.Key, "error", err)
 	}
-	return wanted
+}
+
+func (k known) target(key string) (pipeline.NotifyTarget, bool) {
+	if k.State == nil {
+		return pipeline.NotifyTarget{}, false
+	}
+	return k.Pipeline.Target(key)
 }
 
 // tell sends what is pending, in order, until nothing is or the target fails.
-func (s *Sender) tell(ctx context.Context, st *pipeline.State, t pipeline.NotifyTarget, lease pipeline.Lease) error {
-	told := since(st, t)
+func (s *Sender) tell(ctx context.Context, name, key string, lease pipeline.Lease) error {
+	st, err := s.state(ctx, name) // with what another process has told meanwhile
+	t, ok := st.target(key)
+	if err != nil || !ok || s.Now().Before(st.Told(t).Next) {
+		return err
+	}
+	c := s.from(st, t)
 	for {
-		events, err := s.pending(ctx, st, t)
-		if err != nil || len(events) == 0 {
+		found, err := c.next(ctx)
+		if err != nil || !found && !c.far() {
 			return err
 		}
-		for _, e := range events {
-			if lease, err = s.Ledger.Renew(ctx, lease, leaseTime); err != nil {
-				return err // another has taken over
-			}
-			failed := s.deliver(ctx, t, noticesFor(st, t, e))
-			if ctx.Err() != nil && failed != nil {
-				return nil // it is told again by the next
-			}
-			told = s.after(told, e, failed)
-			if err := s.record(ctx, st.Pipeline.Name, told, lease); err != nil {
+		if !found {
+			seen := c.here()
+			seen.Seq, seen.Told = c.seq, 0
+			return s.record(ctx, st, seen, lease)
+		}
+		told, failed := s.deliver(ctx, t, c, lease)
+		if failed == nil || told.Told > c.here().Told {
+			if err := s.record(ctx, st, told, lease); err != nil {
 				return err
 			}
-			if told.Tries > 0 {
-				return nil
-			}
 		}
-		if st, err = s.State(ctx, st.Pipeline.Name); err != nil {
-			return err
+		if c.told = told; failed != nil || told.Tries > 0 {
+			return failed
 		}
 	}
 }
 
-// after gives how far the target has been told after a try.
-func (s *Sender) after(told pipeline.Delivery, e pipeline.Event, failed error) pipeline.Delivery {
+// deliver sends the wanted notices of an event, in order, and gives how far the target
+// has been told then. An error is none of the target.
+func (s *Sender) deliver(ctx context.Context, t pipeline.NotifyTarget, c *cursor, lease pipeline.Lease) (pipeline.Delivery, error) {
+	told := c.here()
+	for i, n := range c.notices {
+		if i < told.Told || !c.wants.Wants(n.Kind) {
+			continue
+		}
+		if _, err := s.Ledger.Renew(ctx, lease, leaseTime); err != nil {
+			return told, err // another has taken over
+		}
+		failed := s.Send(ctx, t, n)
+		switch {
+		case failed == nil:
+		case ctx.Err() != nil:
+			return told, ctx.Err() // it is told again by the next
+		case pipeline.CodeOf(failed) == pipeline.CodeNotAllowed:
+			return told, failed
+		default:
+			s.Logger.Warn("deliver notice", "target", t.Describe(), "notice", n.ID, "error", failed)
+		}
+		if told = s.after(told, i, failed); told.Tries > 0 {
+			return told, nil
+		}
+	}
+	told.Seq, told.Told = c.seq, 0
+	return told, nil
+}
+
+// after gives how far the target has been told after a try of an event's notice.
+func (s *Sender) after(told pipeline.Delivery, i int, failed error) pipeline.Delivery {
 	var refused *refusedError
 	switch {
 	case failed == nil:
-		told.Seq, told.Error, told.Tries, told.Next = e.Seq, "", 0, time.Time{}
+		told.Told, told.Error, told.Tries, told.Next = i+1, "", 0, time.Time{}
 	case errors.As(failed, &refused) && told.Tries+1 >= maxRefusals:
-		told.Seq, told.Error, told.Tries, told.Next = e.Seq, failed.Error(), 0, time.Time{}
+		told.Told, told.Error, told.Tries, told.Next = i+1, failed.Error(), 0, time.Time{}
 		told.Skipped++
 	default:
 		pause := min(firstPause<<min(told.Tries, 20), longestPause)
@@ -242,28 +291,25 @@ func (s *Sender) after(told pipeline.Delivery, e pipeline.Event, failed error) p
 	return told
 }
 
-func (s *Sender) record(ctx context.Context, name string, told pipeline.Delivery, lease pipeline.Lease) error {
+// record notes how far a target has been told: CodeConflict where the pipeline is not
+// defined as it was in the state.
+func (s *Sender) record(ctx context.Context, st known, told pipeline.Delivery, lease pipeline.Lease) error {
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Timeout)
 	defer cancel()
-	_, err := s.Ledger.Append(end, pipeline.Batch{Pipeline: name, Fence: &lease, Events: []pipeline.Event{{
-		Kind: pipeline.NoticesDelivered, Actor: s.Holder.Actor, Facts: pipeline.Facts{Delivery: &told},
-	}}})
+	defined := pipeline.Key{Kind: pipeline.RecordPipeline, ID: st.Pipeline.Name}
+	_, err := s.Ledger.Append(end, pipeline.Batch{
+		Pipeline: st.Pipeline.Name, Fence: &lease, Expect: map[pipeline.Key]int64{defined: st.Version(defined.Kind, defined.ID)},
+		Events: []pipeline.Event{{Kind: pipeline.NoticesDelivered, Actor: s.Holder.Actor, Facts: pipeline.Facts{Delivery: &told}}},
+	})
 	return err
 }
 
-// deliver sends the notices of one event, in order.
-func (s *Sender) deliver(ctx context.Context, t pipeline.NotifyTarget, notices []pipeline.Notice) error {
-	for _, n := range notices {
-		if err := s.Send(ctx, t, n); err != nil {
-			s.Logger.Warn("deliver notice", "target", t.Describe(), "notice", n.ID, "error", err)
-			return err
-		}
-	}
-	return nil
-}
-
-// Send sends one notice to a target.
+// Send sends one notice to a target. The error is CodeNotAllowed where this process lacks
+// what it takes.
 func (s *Sender) Send(ctx context.Context, t pipeline.NotifyTarget, n pipeline.Notice) error {
+	if err := s.Able(t); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
 	switch {
@@ -272,19 +318,33 @@ func (s *Sender) Send(ctx context.Context, t pipeline.NotifyTarget, n pipeline.N
 	case t.Slack != "":
 		return s.slack(ctx, t, n)
 	case t.Topic != "":
-		return publish(ctx, s.Topics, t.Topic, n, "SNS")
+		return s.Topics.Publish(ctx, t.Topic, n)
 	case t.EventBus != "":
-		return publish(ctx, s.Buses, t.EventBus, n, "EventBridge")
+		return s.Buses.Publish(ctx, t.EventBus, n)
 	default:
 		return s.command(ctx, t, n)
 	}
 }
 
-func publish(ctx context.Context, by Publisher, to string, n pipeline.Notice, service string) error {
-	if by == nil {
-		return fmt.Errorf("there is no %s on the local platform", service)
+// Able reports, with CodeNotAllowed, that this process lacks what it takes to reach a
+// target, as far as can be told without trying.
+func (s *Sender) Able(t pipeline.NotifyTarget) error {
+	switch {
+	case t.Topic != "" && s.Topics == nil:
+		return unable("there is no SNS on the local platform")
+	case t.EventBus != "" && s.Buses == nil:
+		return unable("there is no EventBridge on the local platform")
 	}
-	return by.Publish(ctx, to, n)
+	for _, value := range []string{t.Webhook, t.Secret, t.Slack} {
+		if _, err := s.expand(value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func unable(format string, args ...any) error {
+	return pipeline.Errorf(pipeline.CodeNotAllowed, "send notice", format, args...)
 }
 
 // expand gives a value, or that of the variable that it names.
@@ -296,7 +356,7 @@ func (s *Sender) expand(value string) (string, error) {
 	if found := s.Getenv(name); found != "" {
 		return found, nil
 	}
-	return "", fmt.Errorf("variable %s is not set here", name)
+	return "", unable("variable %s is not set here", name)
 }
 
 // refusedError says that the receiver will never take the notice.

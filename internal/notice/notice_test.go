@@ -135,14 +135,14 @@ func (s *shop) state() *pipeline.State {
 
 func (s *shop) sender() *Sender {
 	return New(Options{
-		Ledger: s.ledger, State: s.ledger.State, Holder: pipeline.Holder{Host: "test", PID: os.Getpid(), Actor: "ada"},
+		Ledger: s.ledger, Holder: pipeline.Holder{Host: "test", PID: os.Getpid(), Actor: "ada"},
 		Now: func() time.Time { return s.clock }, Timeout: time.Second, Getenv: func(name string) string { return map[string]string{"SECRET": "s3cret"}[name] },
 	})
 }
 
 func (s *shop) flush() {
 	s.Helper()
-	if err := s.sender().Flush(s.Context(), "shop"); err != nil {
+	if _, err := s.sender().Flush(s.Context(), "shop"); err != nil {
 		s.Fatal(err)
 	}
 }
@@ -208,7 +208,7 @@ func TestKilled(t *testing.T) {
 	r.does = func(int, http.ResponseWriter, *http.Request) { cancel() } // and no record after it
 	dying := s.sender()
 	dying.Ledger = deadLedger{s.ledger}
-	_ = dying.Flush(ctx, "shop")
+	_, _ = dying.Flush(ctx, "shop")
 	r.does = nil
 	s.clock = s.clock.Add(2 * leaseTime)
 	deadline := time.Now().Add(10 * time.Second)
@@ -340,7 +340,7 @@ func TestTwoSenders(t *testing.T) {
 	for range 2 {
 		both.Go(func() {
 			for range 20 {
-				if err := s.sender().Flush(t.Context(), "shop"); err != nil {
+				if _, err := s.sender().Flush(t.Context(), "shop"); err != nil {
 					t.Error(err)
 				}
 			}
@@ -368,14 +368,56 @@ func TestSignature(t *testing.T) {
 	}
 }
 
-// A variable that is not set here is said, and the notice waits for who has it.
-func TestMissingVariable(t *testing.T) {
-	s := newShop(t, pipeline.NotifyTarget{Webhook: "$NOWHERE"})
-	s.ran("left", pipeline.RunPassed)
-	s.flush()
-	if d := s.delivery(); !strings.Contains(d.Error, "variable NOWHERE is not set") || d.Skipped != 0 {
-		t.Errorf("delivery %+v", d)
+// Who lacks what it takes to reach a target says so, and keeps nobody else from it.
+func TestUnable(t *testing.T) {
+	r := newReceiver(t)
+	for name, tt := range map[string]struct {
+		target pipeline.NotifyTarget
+		topics Publisher
+		says   string
+	}{
+		"a variable": {pipeline.NotifyTarget{Webhook: "$HOOK"}, nil, "variable HOOK is not set"},
+		"a secret":   {pipeline.NotifyTarget{Webhook: r.URL, Secret: "$HOOK"}, nil, "variable HOOK is not set"},
+		"no SNS":     {pipeline.NotifyTarget{Topic: "arn"}, nil, "no SNS"},
+		"a permission": {pipeline.NotifyTarget{Topic: "arn"}, publisher(func(pipeline.Notice) error {
+			return pipeline.Errorf(pipeline.CodeNotAllowed, "publish", "no sns:Publish")
+		}), "sns:Publish"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newShop(t, tt.target)
+			s.ran("left", pipeline.RunPassed)
+			unable := s.sender()
+			unable.Topics = tt.topics
+			before := len(s.events())
+			again, err := unable.Flush(t.Context(), "shop")
+			if pipeline.CodeOf(err) != pipeline.CodeNotAllowed || !strings.Contains(err.Error(), tt.says) || !again.IsZero() {
+				t.Errorf("it says %v, and will try again at %s", err, again)
+			}
+			if n := len(s.events()); n != before {
+				t.Errorf("%d events were recorded", n-before)
+			}
+			able, told := s.sender(), 0
+			able.Topics = publisher(func(pipeline.Notice) error { told++; return nil })
+			able.Getenv = func(string) string { return r.URL }
+			got := len(r.ids())
+			if _, err := able.Flush(t.Context(), "shop"); err != nil || told+len(r.ids())-got != 1 {
+				t.Errorf("another could not tell it: %v", err)
+			}
+		})
 	}
+}
+
+type publisher func(pipeline.Notice) error
+
+func (p publisher) Publish(_ context.Context, _ string, n pipeline.Notice) error { return p(n) }
+
+func (s *shop) events() []pipeline.Event {
+	s.Helper()
+	all, err := s.ledger.Events(s.Context(), "shop", 0, 1<<20)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return all
 }
 
 func TestSlack(t *testing.T) {

@@ -107,14 +107,63 @@ func (t NotifyTarget) Describe() string {
 	}
 }
 
-// Delivery is how far a target has been told.
+// NotifyLease begins the keys, behind the pipeline's name and a slash, of the leases that
+// processes hold while they tell a target.
+const NotifyLease = "notify/"
+
+// Targets gives the targets of the pipeline's notices, each once: what it is to be told
+// of is all that any mention of it says.
+func (p Pipeline) Targets() []NotifyTarget {
+	var targets []NotifyTarget
+	for _, t := range p.Notify {
+		i := slices.IndexFunc(targets, func(o NotifyTarget) bool { return o.Key() == t.Key() })
+		switch {
+		case i < 0:
+			targets = append(targets, t)
+		case len(t.On) == 0 || len(targets[i].On) == 0:
+			targets[i].On = nil
+		default:
+			targets[i].On = append(slices.Clone(targets[i].On), t.On...)
+		}
+	}
+	return targets
+}
+
+// Target gives the target with the key.
+func (p Pipeline) Target(key string) (NotifyTarget, bool) {
+	for _, t := range p.Targets() {
+		if t.Key() == key {
+			return t, true
+		}
+	}
+	return NotifyTarget{}, false
+}
+
+// Delivery is how far a target has been told. It is recorded first with the definition
+// that brings the target.
 type Delivery struct {
-	Target  string    `json:"target"`            // key
-	Seq     int64     `json:"seq"`               // of the last event that it has been told of
-	Skipped int       `json:"skipped,omitempty"` // notices that it refused for good
-	Error   string    `json:"error,omitempty"`   // of the last try; empty after one that went well
-	Tries   int       `json:"tries,omitempty"`   // that failed in a row
-	Next    time.Time `json:"next,omitzero"`     // not tried again before
+	Target  string       `json:"target"`            // key
+	Seq     int64        `json:"seq"`               // of the last event that it has been told of; 0: of the one that recorded this
+	Told    int          `json:"told,omitempty"`    // of the notices of the event after that
+	On      []NoticeKind `json:"on,omitempty"`      // what it was to be told of then; empty: all
+	Skipped int          `json:"skipped,omitempty"` // notices that it refused for good
+	Error   string       `json:"error,omitempty"`   // of the last try; empty after one that went well
+	Tries   int          `json:"tries,omitempty"`   // that failed in a row
+	Next    time.Time    `json:"next,omitzero"`     // not tried again before
+}
+
+// Told gives how far a target has been told. One of which nothing is recorded has been
+// told what happened before the definition.
+func (s *State) Told(t NotifyTarget) Delivery {
+	key := t.Key()
+	d, ok := s.Deliveries[key]
+	switch {
+	case !ok:
+		return Delivery{Target: key, Seq: s.Version(RecordPipeline, s.Pipeline.Name), On: t.On}
+	case d.Seq == 0:
+		d.Seq = s.Version(RecordDelivery, key)
+	}
+	return d
 }
 
 // Raised is something that only a look at an environment can tell, recorded once.
@@ -126,12 +175,41 @@ type Raised struct {
 
 // RaisedID makes the ID of what is raised of an environment: once for each state of it.
 func RaisedID(env Environment, kind NoticeKind) string {
-	return fmt.Sprintf("%s/%s/%s/%s", env.ID, kind, env.Fleet, env.ExpiresAt.UTC().Format(time.RFC3339))
+	what := string(kind)
+	if kind == NoticeDrift {
+		what += " " + string(env.Status)
+	}
+	return fmt.Sprintf("%s/%s/%s/%s", env.ID, what, env.Fleet, env.ExpiresAt.UTC().Format(time.RFC3339))
+}
+
+// MayTell reports whether an event may give a notice that the target wants. It is quick,
+// and right where it says no.
+func (e Event) MayTell(t NotifyTarget) bool { return slices.ContainsFunc(e.tells(), t.Wants) }
+
+// tells gives the kinds of notice that an event may give.
+func (e Event) tells() []NoticeKind {
+	f := e.Facts
+	switch {
+	case e.Kind == RunEnded && f.Run != nil && f.Run.Status == RunFailed:
+		return []NoticeKind{NoticeFailed}
+	case e.Kind == RunEnded && f.Run != nil && f.Run.Status == RunPassed:
+		return []NoticeKind{NoticePassed, NoticeWaiting, NoticeReady, NoticeDeployed, NoticeRolledBack, NoticeBaked}
+	case e.Kind == BuildDecided && f.Decision != nil:
+		return []NoticeKind{NoticeRejected, NoticePassed, NoticeWaiting, NoticeReady}
+	case e.Kind == GateOverridden && f.Override != nil:
+		return []NoticeKind{NoticeOverridden, NoticeWaiting, NoticeReady}
+	case e.Kind == EnvironmentNoticed && f.Raised != nil:
+		return []NoticeKind{f.Raised.Kind}
+	}
+	return nil
 }
 
 // Notices gives what receivers are told of an event. What it says of other stages was so
 // when the event was recorded.
 func (s *State) Notices(e Event) []Notice {
+	if len(e.tells()) == 0 {
+		return nil
+	}
 	then := s.asOf(e)
 	var all []Notice
 	say := func(n Notice) { all = append(all, n) }
@@ -144,7 +222,7 @@ func (s *State) Notices(e Event) []Notice {
 	case e.Kind == GateOverridden && f.Override != nil:
 		o := *f.Override
 		say(Notice{Kind: NoticeOverridden, Stage: o.Stage, Build: o.Build, Run: o.Run, Reason: o.Reason,
-			Text: fmt.Sprintf("%s let %s pass %s, which it had not passed: %s.", e.Actor, o.Build, o.Stage, o.Reason)})
+			Text: fmt.Sprintf("%s let %s pass %s, which it had not passed: %s.", e.Actor, o.Build, o.Stage, o.Reason) + then.stillMissing(o.Stage, o.Build)})
 		then.opens(o.Stage, o.Build, say)
 	case e.Kind == EnvironmentNoticed && f.Raised != nil:
 		say(f.Raised.notice())
@@ -165,13 +243,14 @@ func (s *State) Notices(e Event) []Notice {
 // been taken before it and have come into the history later, so its time counts.
 func (s *State) asOf(e Event) *State {
 	then := *s
-	then.Verdicts = map[string][]RunSummary{}
-	for id, runs := range s.Verdicts {
-		for _, r := range runs {
-			if s.versions[Key{RecordVerdict, id + "/" + r.Digest}] <= e.Seq {
-				then.Verdicts[id] = append(then.Verdicts[id], r)
-			}
+	then.Verdicts = maps.Clone(s.Verdicts)
+	for _, key := range slices.Backward(s.judged) {
+		if s.versions[key] <= e.Seq {
+			break // as are all before it
 		}
+		cut := strings.LastIndex(key.ID, "/")
+		id, digest := key.ID[:cut], key.ID[cut+1:]
+		then.Verdicts[id] = slices.DeleteFunc(slices.Clone(then.Verdicts[id]), func(r RunSummary) bool { return r.Digest == digest })
 	}
 	then.Decisions = maps.Clone(s.Decisions)
 	maps.DeleteFunc(then.Decisions, func(_ string, d Decision) bool { return d.At.After(e.Time) })

@@ -49,6 +49,8 @@ func TestNotices(t *testing.T) {
 		"a cancel":    {base().ran("acceptance", "x", RunCancelled), nil},
 		"a rejection": {tried().decided("exploratory", "x", Rejected), []string{"rejected exploratory: bob rejected x at exploratory: because"}},
 		"an override": {tried().overridden("exploratory", "x"), []string{"overridden exploratory: alice let x pass exploratory, which it had not passed: because."}},
+		"the first of two, overridden": {tried().overridden("exploratory", "x"),
+			[]string{"overridden exploratory: alice let x pass exploratory, which it had not passed: because. pre-production still waits for capacity to pass it."}},
 		"an override that opens": {tried().passed("capacity", "x").overridden("exploratory", "x"),
 			[]string{"overridden exploratory", "ready pre-production: pre-production may begin with x."}},
 		"a deployment":       {base().through("x").passed("production", "x"), []string{"deployed production: production runs x."}},
@@ -93,6 +95,44 @@ func TestNoticesOfThen(t *testing.T) {
 	}
 	if all := after.Notices(late); len(all) != 2 || all[1].Kind != NoticeReady {
 		t.Errorf("the second: %+v", all)
+	}
+}
+
+// A kind of event that may tell nothing that is wanted is known without a look at more.
+func TestMayTell(t *testing.T) {
+	s := tell(t).route().offered("x").passed("acceptance", "x").ran("capacity", "x", RunFailed).passed("exploratory", "x").
+		decided("exploratory", "x", Approved).overridden("capacity", "x").held("production").passed("pre-production", "x")
+	st, told := s.state(), 0
+	for _, e := range s.events {
+		for _, n := range st.Notices(e) {
+			told++
+			if !e.MayTell(NotifyTarget{On: []NoticeKind{n.Kind}}) {
+				t.Errorf("event %s tells %s after all", e.Kind, n.Kind)
+			}
+		}
+		if e.Kind == StageDefined && e.MayTell(NotifyTarget{}) {
+			t.Errorf("event %s may tell", e.Kind)
+		}
+	}
+	if told < 8 {
+		t.Errorf("%d notices", told)
+	}
+	failed := s.events[slices.IndexFunc(s.events, func(e Event) bool { return e.Kind == RunEnded && e.Facts.Run.Status == RunFailed })]
+	if failed.MayTell(NotifyTarget{On: []NoticeKind{NoticePassed}}) {
+		t.Error("a failure may tell that something passed")
+	}
+}
+
+// A target that is mentioned twice is one that is told of both.
+func TestTargets(t *testing.T) {
+	failed, passed := []NoticeKind{NoticeFailed}, []NoticeKind{NoticePassed}
+	p := Pipeline{Notify: []NotifyTarget{{Command: "a", On: failed}, {Command: "b", On: failed}, {Command: "a", On: passed}, {Command: "b"}}}
+	got := p.Targets()
+	if len(got) != 2 || !slices.Equal(got[0].On, []NoticeKind{NoticeFailed, NoticePassed}) || got[1].On != nil {
+		t.Errorf("targets %+v", got)
+	}
+	if len(p.Notify[0].On) != 1 {
+		t.Error("the definition was changed")
 	}
 }
 

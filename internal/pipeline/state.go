@@ -35,6 +35,7 @@ type State struct {
 
 	versions map[Key]int64
 	newest   []string // IDs of Builds in order, where NewState made the state
+	judged   []Key    // of Verdicts, by version
 }
 
 // NewState decodes the records of one pipeline's state. Without a pipeline record
@@ -69,6 +70,7 @@ func NewState(records []Record) (*State, error) {
 			if err = json.Unmarshal(r.Doc, &v); err == nil {
 				id := StageBuild(v.Stage, v.Build)
 				s.Verdicts[id] = append(s.Verdicts[id], v)
+				s.judged = append(s.judged, r.Key)
 			}
 		case RecordHold:
 			err = decodeInto(s.Holds, r)

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
 	"github.com/hashicorp/terraform-plugin-testing/knownvalue"
@@ -28,6 +29,36 @@ func (b *bench) does(call func(context.Context, *engine.Engine) error) func() {
 	return func() {
 		b.t.Helper()
 		b.open(func(a *app.App) error { return call(context.Background(), a.Engine) })
+	}
+}
+
+// TestAccNoticesOfTime lets an environment end. A plan that finds nothing to do tells it,
+// with no other program at work.
+func TestAccNoticesOfTime(t *testing.T) {
+	b := newBench(t)
+	told := filepath.Join(t.TempDir(), "told")
+	config := b.config(map[string]string{"PIPELINE": `notify = [{ on = ["expired"], command = "cat >> ` + told + `" }]`, "MORE": `
+resource "penstock_self_service_env" "alice" {
+  pipeline   = penstock_pipeline.shop.name
+  name       = "alice"
+  depends_on = [penstock_stage.acceptance]
+  ttl        = "6s"
+}`})
+	var text []byte
+	run(t,
+		resource.TestStep{Config: config},
+		resource.TestStep{PreConfig: func() { waitExpired(t, b) }, Config: config, ConfigPlanChecks: plan(plancheck.ExpectEmptyPlan())},
+		resource.TestStep{
+			PreConfig: func() {
+				for end := time.Now().Add(time.Minute); len(text) == 0 && time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+					text, _ = os.ReadFile(told)
+				}
+			},
+			Config: config, ConfigPlanChecks: plan(plancheck.ExpectEmptyPlan()),
+		},
+	)
+	if n := strings.Count(string(text), `"kind":"expired"`); n != 1 || !strings.Contains(string(text), `"environment":"alice"`) {
+		t.Errorf("told %q", text)
 	}
 }
 

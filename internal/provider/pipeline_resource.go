@@ -292,6 +292,7 @@ func (r *pipelineResource) Read(ctx context.Context, req resource.ReadRequest, r
 		resp.State.RemoveResource(ctx)
 		return
 	}
+	r.session.Attend(st)
 	if m.ID.IsNull() { // imported
 		flattenPipeline(ctx, st.Pipeline, schemaOf(ctx, r), &m, &resp.Diagnostics)
 	}

@@ -9,8 +9,10 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
 )
@@ -91,7 +93,30 @@ func (l *looker) Close(ctx context.Context) error {
 	if l.app == nil {
 		return nil
 	}
-	return l.app.Close(ctx)
+	a := l.app
+	l.app, l.tips = nil, nil
+	return a.Close(ctx)
+}
+
+// UnderWay implements eyes. Before the first apply has ended it is whatever is under way
+// on the local platform.
+func (l *looker) UnderWay(ctx context.Context, pipelines []string) (all []engine.Progress, err error) {
+	if err := l.ready(ctx); err != nil || l.app == nil {
+		return nil, err
+	}
+	if len(pipelines) == 0 && !l.app.OnAWS() {
+		if pipelines, err = l.app.Ledger().Pipelines(ctx); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range pipelines {
+		runs, err := l.app.Engine.UnderWay(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, runs...)
+	}
+	return all, nil
 }
 
 // Look implements eyes.
@@ -122,13 +147,31 @@ func (l *looker) Look(ctx context.Context, seen *State) ([]Reason, error) {
 			reasons = append(reasons, Reason{Key: "pipeline " + name, Text: fmt.Sprintf("pipeline %q is gone", name)})
 			continue
 		}
-		if err := l.app.Tell(ctx, name); err != nil {
-			return nil, err
-		}
+		l.app.Attend(st)
 		reasons = append(reasons, stages(st)...)
 		reasons = append(reasons, environments(st, seen.Environments)...)
 	}
-	return reasons, nil
+	if len(reasons) == 0 {
+		return nil, nil
+	}
+	return reasons, l.others(ctx, seen.Pipelines)
+}
+
+// others says who else applies. What is to be done after that, or undone by it, nobody
+// knows before; an apply that waited for Terraform's lock would undo a destroy.
+func (l *looker) others(ctx context.Context, pipelines []string) error {
+	leases, err := l.app.Ledger().Leases(ctx)
+	if err != nil {
+		return err
+	}
+	for _, lease := range leases {
+		name, what, _ := strings.Cut(lease.Key, "/")
+		what, _, _ = strings.Cut(what, "/")
+		if slices.Contains(pipelines, name) && slices.Contains([]string{"stage", "image", "pipeline"}, what) && time.Now().Before(lease.Expires) {
+			return &pipeline.Error{Code: pipeline.CodeHeld, Op: "look", Err: &pipeline.HeldError{Lease: lease}}
+		}
+	}
+	return nil
 }
 
 // source asks a repository whether there is a commit that touches a component.

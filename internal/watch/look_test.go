@@ -6,12 +6,16 @@ package watch
 import (
 	"context"
 	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
@@ -33,7 +37,7 @@ type place struct {
 	query source.Query
 }
 
-func newPlace(t *testing.T) *place {
+func newPlace(t *testing.T, targets ...pipeline.NotifyTarget) *place {
 	t.Helper()
 	p := &place{T: t, repo: t.TempDir()}
 	p.git("init", "-q", "-b", "main")
@@ -44,7 +48,7 @@ func newPlace(t *testing.T) *place {
 	}
 	t.Cleanup(func() { _ = a.Close(context.Background()) })
 	p.app, p.query = a, source.Query{Repository: p.repo, Ref: "main", Data: []string{"db/**"}, Ignore: []string{"*.md"}}
-	if _, err := a.Engine.CreatePipeline(t.Context(), pipeline.Pipeline{Name: "shop", Owner: "here"}); err != nil {
+	if _, err := a.Engine.CreatePipeline(t.Context(), pipeline.Pipeline{Name: "shop", Owner: "here", Notify: targets}); err != nil {
 		t.Fatal(err)
 	}
 	p.build(nil)
@@ -172,6 +176,78 @@ func TestKeys(t *testing.T) {
 	}
 }
 
+// Where there is a reason and somebody else applies, or destroys, that comes first.
+func TestOthersAtWork(t *testing.T) {
+	p := newPlace(t)
+	l, seen := p.looker(), p.build(nil)
+	ledger := p.app.Ledger()
+	lease, err := ledger.Acquire(t.Context(), "shop/stage/commit", p.app.Engine.Holder, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if reasons, err := l.Look(t.Context(), seen); err != nil || len(reasons) > 0 {
+		t.Errorf("without a reason: %v, %v", reasons, err)
+	}
+	if _, err := p.app.Engine.Promote(t.Context(), "shop", "live", ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Look(t.Context(), seen); pipeline.CodeOf(err) != pipeline.CodeHeld {
+		t.Errorf("beside another: %v", err)
+	}
+	if err := ledger.Release(t.Context(), lease); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ledger.Acquire(t.Context(), "shop/environment/alice", p.app.Engine.Holder, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if reasons, err := l.Look(t.Context(), seen); err != nil || len(reasons) != 1 {
+		t.Errorf("beside a launch: %v, %v", reasons, err)
+	}
+}
+
+// What is under way is told as long as its process lives, of bakes as well.
+func TestUnderWay(t *testing.T) {
+	p := newPlace(t)
+	l := p.looker()
+	ledger := p.app.Ledger()
+	under := func() string {
+		t.Helper()
+		var all []string
+		for _, pipelines := range [][]string{nil, {"shop"}} {
+			runs, err := l.UnderWay(t.Context(), pipelines)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for _, r := range runs {
+				names = append(names, r.Run.Stage)
+			}
+			all = append(all, strings.Join(names, " "))
+		}
+		if all[0] != all[1] {
+			t.Errorf("before the first apply it is %q, then %q", all[0], all[1])
+		}
+		return all[0]
+	}
+	if got := under(); got != "" {
+		t.Errorf("under way is %q", got)
+	}
+	for _, r := range []pipeline.Run{{ID: "r-1", Stage: "image/base", Kind: pipeline.KindBake}, {ID: "r-2", Stage: "live", Kind: pipeline.KindStage}, {ID: "r-3", Stage: "commit", Kind: pipeline.KindStage}} {
+		r.Pipeline, r.Status, r.Phase = "shop", pipeline.RunRunning, pipeline.PhaseSteps
+		if _, err := ledger.Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{{Kind: pipeline.RunStarted, Actor: "here", Facts: pipeline.Facts{Run: &r}}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, key := range []string{"shop/image/base", "shop/stage/live"} {
+		if _, err := ledger.Acquire(t.Context(), key, p.app.Engine.Holder, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := under(); got != "image/base live" {
+		t.Errorf("under way is %q", got)
+	}
+}
+
 func TestHold(t *testing.T) {
 	p := newPlace(t)
 	first, second := p.looker(), p.looker()
@@ -195,13 +271,56 @@ func TestHold(t *testing.T) {
 	second.release()
 }
 
-// Hundreds of looks at what does not move leave nothing in memory.
-func TestIdleMemory(t *testing.T) {
-	p := newPlace(t)
+// A receiver that hangs delays no look.
+func TestLookPastHungReceiver(t *testing.T) {
+	asked, over := make(chan struct{}, 10), make(chan struct{})
+	r := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if body, _ := io.ReadAll(r.Body); !strings.Contains(string(body), "it hangs") {
+			return
+		}
+		asked <- struct{}{}
+		select {
+		case <-over:
+		case <-r.Context().Done():
+			t.Error("it was given up before the looks were over")
+		}
+	}))
+	defer r.Close()
+	p := newPlace(t, pipeline.NotifyTarget{Webhook: r.URL})
 	l, seen := p.looker(), p.build(nil)
+	look := func() {
+		t.Helper()
+		if _, err := l.Look(t.Context(), seen); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := p.app.Ledger().Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{{Kind: pipeline.RunEnded, Actor: "here", Facts: pipeline.Facts{
+		Run: &pipeline.Run{ID: "r-1", Pipeline: "shop", Stage: "image/base", Kind: pipeline.KindBake, Status: pipeline.RunFailed, Error: "it hangs"},
+	}}}}); err != nil {
+		t.Fatal(err)
+	}
+	look()
+	<-asked
+	look()
+	close(over)
+}
+
+// Hundreds of looks at what does not move leave nothing in memory, and little in the
+// ledger, while things happen of which nobody is told.
+func TestIdleMemory(t *testing.T) {
+	p := newPlace(t, pipeline.NotifyTarget{Command: "exit 1", On: []pipeline.NoticeKind{pipeline.NoticeDrift}}, pipeline.NotifyTarget{Command: "exit 2", On: []pipeline.NoticeKind{pipeline.NoticeRejected}})
+	l, seen := p.looker(), p.build(nil)
+	quiet := make([]pipeline.Event, 10)
+	for i := range quiet {
+		quiet[i] = pipeline.Event{Kind: pipeline.BuildCollected, Actor: "here"}
+	}
+	ledger := p.app.Ledger()
 	looks := func(n int) uint64 {
 		t.Helper()
 		for range n {
+			if _, err := ledger.Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: quiet}); err != nil {
+				t.Fatal(err)
+			}
 			if reasons, err := l.Look(t.Context(), seen); err != nil || len(reasons) > 0 {
 				t.Fatalf("%v, %v", reasons, err)
 			}
@@ -214,5 +333,18 @@ func TestIdleMemory(t *testing.T) {
 	before := looks(60) // the first hour
 	if after := looks(120); after > before+256<<10 {
 		t.Errorf("%d bytes after an hour of looks, %d after three", before, after)
+	}
+	events, err := ledger.Events(t.Context(), "shop", 0, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	records := 0
+	for _, e := range events {
+		if e.Kind == pipeline.NoticesDelivered {
+			records++
+		}
+	}
+	if records > len(events)/50 {
+		t.Errorf("%d of %d events say how far somebody was told", records, len(events))
 	}
 }

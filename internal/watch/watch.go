@@ -17,9 +17,11 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -29,6 +31,14 @@ const (
 	DefaultFirstBackOff = time.Minute
 	DefaultMaxBackOff   = time.Hour
 )
+
+// stateAge is how long Terraform's state is believed while there is no reason to apply.
+// Before an apply it is read anew. What others applied meanwhile may bring sources and
+// pipelines that are to be looked at, too.
+const stateAge = 10 * time.Minute
+
+// progressEvery is how often an apply is asked what it is at; more often where looks are.
+const progressEvery = 5 * time.Second
 
 // Options say what to watch and how.
 type Options struct {
@@ -44,7 +54,10 @@ type Options struct {
 	// time, which doubles with every failure.
 	FirstBackOff, MaxBackOff time.Duration
 	Report                   func(Event) // called from Run
-	Now                      func() time.Time
+	// Progress, if set, gets now and then what an apply is at. It is not called at the
+	// same time as Report.
+	Progress func([]engine.Progress)
+	Now      func() time.Time
 }
 
 // Kind says what an event is about.
@@ -53,13 +66,14 @@ type Kind string
 // The kinds of event.
 const (
 	KindWatching    Kind = "watching"    // the first look is over, and nothing can move
-	KindStandby     Kind = "standby"     // another watcher is at work
+	KindStandby     Kind = "standby"     // another watcher, or somebody who applies, is at work
 	KindApply       Kind = "apply"       // an apply begins
 	KindApplied     Kind = "applied"     // it ended well
 	KindPlanned     Kind = "planned"     // instead of an apply
 	KindFailed      Kind = "failed"      // an apply or a plan failed
 	KindUnreachable Kind = "unreachable" // a repository or the ledger can't be read
 	KindReachable   Kind = "reachable"   // it can again
+	KindEmpty       Kind = "empty"       // Terraform's state is empty, and is left so
 	KindStopped     Kind = "stopped"
 )
 
@@ -82,7 +96,10 @@ type Reason struct{ Key, Text string }
 type Watcher struct {
 	Options
 	eyes      eyes
-	seen      *State // what Terraform's state says; nil before it was read
+	seen      *State    // what Terraform's state says; nil before it was read
+	read      time.Time // when it was read
+	bare      bool      // it is empty, and not to be filled from here
+	compared  bool      // with the configuration
 	failed    failure
 	troubled  int    // looks in a row that could not look
 	standby   string // who is at work instead
@@ -101,8 +118,12 @@ type eyes interface {
 	// Hold makes this the only watcher of the pipelines, as long as the context lives
 	// that it gives; CodeHeld where there is another.
 	Hold(ctx context.Context, pipelines []string) (context.Context, error)
-	// Look gives the reasons for an apply since Terraform's state was as seen.
+	// Look gives the reasons for an apply since Terraform's state was as seen; CodeHeld
+	// where there are some, and somebody else applies.
 	Look(ctx context.Context, seen *State) ([]Reason, error)
+	// UnderWay gives what the pipelines are at.
+	UnderWay(ctx context.Context, pipelines []string) ([]engine.Progress, error)
+	// Close lets go of everything. What is called afterwards takes it up again.
 	Close(ctx context.Context) error
 }
 
@@ -160,15 +181,25 @@ func (w *Watcher) pause() time.Duration {
 
 // round looks once, and applies where that can move something.
 func (w *Watcher) round(ctx context.Context) error {
-	first := w.seen == nil
-	if first {
-		seen, err := w.Terraform.State(ctx)
-		if err != nil {
+	began := w.Now()
+	if w.seen == nil || began.Sub(w.read) >= stateAge {
+		if err := w.readState(ctx); err != nil {
 			return w.trouble(ctx, err)
 		}
-		w.seen = seen
+	}
+	if w.bare {
+		w.recover()
+		return nil
 	}
 	held, err := w.eyes.Hold(ctx, w.seen.Pipelines)
+	if pipeline.CodeOf(err) == pipeline.CodeHeld {
+		w.compared = false
+		return w.stand(err)
+	}
+	if err != nil {
+		return w.trouble(ctx, err)
+	}
+	reasons, err := w.eyes.Look(held, w.seen)
 	if pipeline.CodeOf(err) == pipeline.CodeHeld {
 		return w.stand(err)
 	}
@@ -176,11 +207,9 @@ func (w *Watcher) round(ctx context.Context) error {
 		return w.trouble(ctx, err)
 	}
 	w.standby = ""
-	reasons, err := w.eyes.Look(held, w.seen)
-	if err != nil {
-		return w.trouble(ctx, err)
-	}
 	w.recover()
+	first := !w.compared
+	w.compared = true
 	if len(reasons) == 0 && first {
 		if reasons, err = w.differs(held); err != nil {
 			return err
@@ -195,8 +224,38 @@ func (w *Watcher) round(ctx context.Context) error {
 	if !w.failed.due(reasons, w.Now()) {
 		return nil
 	}
+	if w.read.Before(began) { // somebody else may have applied
+		w.read = time.Time{}
+		return w.round(ctx)
+	}
 	w.announced = true
 	return w.act(held, reasons)
+}
+
+// readState reads Terraform's state. One that is empty and was not has been destroyed:
+// that is not undone from here.
+func (w *Watcher) readState(ctx context.Context) error {
+	seen, err := w.Terraform.State(ctx)
+	if err != nil {
+		return err
+	}
+	if was := w.seen; !seen.Empty() {
+		w.bare = false
+	} else if was != nil && !was.Empty() {
+		w.leave(ctx)
+	}
+	w.seen, w.read = seen, w.Now()
+	if w.bare {
+		w.read = time.Time{} // there is nothing else to look at
+	}
+	return nil
+}
+
+// leave leaves an empty state as it is, until somebody applies.
+func (w *Watcher) leave(ctx context.Context) {
+	w.bare, w.failed, w.announced = true, failure{}, false
+	w.report(Event{Kind: KindEmpty})
+	_ = w.eyes.Close(context.WithoutCancel(ctx)) // what it held expires by itself
 }
 
 // announce says once that there is nothing to do.
@@ -237,22 +296,55 @@ func (w *Watcher) act(ctx context.Context, reasons []Reason) error {
 			return w.fail(ctx, reasons, err, began)
 		}
 		w.report(Event{Kind: KindPlanned, Reasons: texts, Changes: changes, Text: w.Terraform.Summary(), Took: w.Now().Sub(began)})
-		w.failed.remember(reasons) // the same is not planned again
-		w.failed.next = w.Now().Add(w.MaxBackOff)
+		w.failed.remember(reasons) // the same is not planned again soon
+		w.failed.times, w.failed.next = 0, w.Now().Add(w.MaxBackOff)
 		return nil
 	}
 	w.report(Event{Kind: KindApply, Reasons: texts})
+	ended := w.accompany(ctx)
 	err := w.Terraform.Apply(ctx)
+	ended()
+	summary := w.Terraform.Summary()
 	seen, stateErr := w.Terraform.State(context.WithoutCancel(ctx)) // also after a failure: part of it is done
 	if stateErr == nil {
-		w.seen = seen
+		w.seen, w.read = seen, w.Now()
 	}
 	if err = errors.Join(err, stateErr); err != nil {
 		return w.fail(ctx, reasons, err, began)
 	}
 	w.failed = failure{}
-	w.report(Event{Kind: KindApplied, Text: w.Terraform.Summary(), Took: w.Now().Sub(began)})
+	w.report(Event{Kind: KindApplied, Text: summary, Took: w.Now().Sub(began)})
+	if w.seen.Empty() {
+		w.leave(ctx)
+	}
 	return nil
+}
+
+// accompany tells what an apply is at, until the function that it gives is called.
+func (w *Watcher) accompany(ctx context.Context) (ended func()) {
+	if w.Progress == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var telling sync.WaitGroup
+	telling.Go(func() {
+		tick := time.NewTicker(min(progressEvery, w.Interval))
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			if runs, err := w.eyes.UnderWay(ctx, w.seen.Pipelines); err == nil { // else it will be said by a look
+				w.Progress(runs)
+			}
+		}
+	})
+	return func() {
+		cancel()
+		telling.Wait()
+	}
 }
 
 // fail reports a failure and says when the same is tried again.
@@ -310,7 +402,7 @@ func (f *failure) due(reasons []Reason, now time.Time) bool {
 
 // stand reports who is at work instead, once.
 func (w *Watcher) stand(err error) error {
-	w.seen = nil // it will have moved on
+	w.read = time.Time{} // it will have moved on
 	if w.standby != err.Error() {
 		w.standby = err.Error()
 		w.report(Event{Kind: KindStandby, Text: err.Error()})

@@ -12,30 +12,49 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
 // fake is a Terraform and what can be seen, in one.
 type fake struct {
-	state   State
-	changes bool // of the first plan
-	reasons []Reason
-	looks   int
-	blind   error // of a look
-	holder  error // of a hold
-	fails   func() error
-	applies []time.Time
-	plans   int
-	during  func() // an apply
-	closed  bool
-	alone   context.CancelFunc // ends the hold
+	state     State
+	changes   bool // of the first plan
+	reasons   []Reason
+	looks     int
+	blind     error // of a look
+	holder    error // of a hold
+	fails     func() error
+	applies   []time.Time
+	plans     int
+	unplanned int    // plans that fail
+	during    func() // an apply
+	closed    bool
+	reads     int                // of the state
+	reread    func()             // before each but the first
+	alone     context.CancelFunc // ends the hold
 }
 
-func (f *fake) State(context.Context) (*State, error) { s := f.state; return &s, nil }
-func (f *fake) Summary() string                       { return "Apply complete!" }
+func (f *fake) Summary() string { return "Apply complete!" }
+
+func (f *fake) State(context.Context) (*State, error) {
+	if f.reads++; f.reads > 1 && f.reread != nil {
+		f.reread()
+	}
+	s := f.state
+	return &s, nil
+}
+
+func (f *fake) UnderWay(context.Context, []string) ([]engine.Progress, error) {
+	return []engine.Progress{{Step: "tests", Number: len(f.applies)}}, nil
+}
 
 func (f *fake) Plan(context.Context) (bool, error) {
 	f.plans++
+	if f.unplanned > 0 {
+		f.unplanned--
+		return false, errors.New("the plan fails")
+	}
 	return f.changes, nil
 }
 
@@ -280,6 +299,128 @@ func TestLostHold(t *testing.T) {
 	if got := kinds(events); !strings.HasPrefix(got, "apply failed apply applied") {
 		t.Errorf("events %s", got)
 	}
+}
+
+// What others applied is no reason any more.
+func TestAppliedByOthers(t *testing.T) {
+	for _, o := range []Options{{}, {PlanOnly: true}} {
+		f := &fake{state: State{resources: 1}}
+		watched(t, f, Options{PlanOnly: o.PlanOnly}, func(func()) {
+			later(5 * time.Minute)
+			plans := f.plans
+			f.reread = func() { f.reasons = nil } // what Terraform's state says, takes it away
+			f.reasons = reason("commit 1")
+			later(3 * time.Hour)
+			if len(f.applies) > 0 || f.plans > plans {
+				t.Errorf("%d applies and %d plans for what is done", len(f.applies), f.plans-plans)
+			}
+		})
+	}
+}
+
+// What others applied is looked at in time, also without a reason.
+func TestStateGrowsOld(t *testing.T) {
+	f := &fake{state: State{resources: 1}}
+	watched(t, f, Options{}, func(func()) {
+		later(time.Hour)
+		if f.reads < 6 || f.reads > 8 {
+			t.Errorf("the state was read %d times in an hour", f.reads)
+		}
+	})
+}
+
+// What was destroyed is left so, until somebody applies.
+func TestDestroyed(t *testing.T) {
+	f := &fake{state: State{resources: 1}}
+	events := watched(t, f, Options{}, func(func()) {
+		later(5 * time.Minute)
+		f.state.resources, f.reasons = 0, reason("pipeline shop is gone")
+		later(time.Hour)
+		if len(f.applies) > 0 || !f.closed {
+			t.Errorf("%d applies of what was destroyed; let go: %v", len(f.applies), f.closed)
+		}
+		f.state.resources, f.reasons = 3, nil
+		later(5 * time.Minute)
+		f.reasons = reason("commit 1")
+		later(5 * time.Minute)
+	})
+	if got := kinds(events); got != "watching empty watching apply applied stopped" {
+		t.Errorf("events %s", got)
+	}
+}
+
+// A standby that takes over from one whose pipelines were destroyed leaves them so.
+func TestDestroyedMeanwhile(t *testing.T) {
+	f := &fake{state: State{resources: 1}, holder: pipeline.Errorf(pipeline.CodeHeld, "hold", "bob watches")}
+	events := watched(t, f, Options{}, func(func()) {
+		later(5 * time.Minute)
+		f.state.resources, f.holder, f.reasons = 0, nil, reason("nothing has been applied yet")
+		later(time.Hour)
+	})
+	if got := kinds(events); got != "standby empty stopped" {
+		t.Errorf("events %s", got)
+	}
+}
+
+// While somebody else applies, or destroys, nothing is applied; afterwards Terraform's
+// state counts.
+func TestOthersApply(t *testing.T) {
+	f := &fake{state: State{resources: 1}}
+	events := watched(t, f, Options{}, func(func()) {
+		later(5 * time.Minute)
+		f.reasons, f.blind = reason("stage commit: its environment is gone"), pipeline.Errorf(pipeline.CodeHeld, "look", "bob removes stage commit")
+		later(5 * time.Minute)
+		f.state.resources, f.blind = 0, nil
+		later(time.Hour)
+	})
+	if got := kinds(events); got != "watching standby empty stopped" {
+		t.Errorf("events %s", got)
+	}
+}
+
+// An apply that leaves nothing is not repeated.
+func TestNothingToApply(t *testing.T) {
+	f := &fake{reasons: reason("nothing has been applied yet")}
+	f.during = func() { f.reread = func() { f.state.resources, f.reasons = 0, reason("nothing has been applied yet") } }
+	watched(t, f, Options{}, func(func()) { later(time.Hour) })
+	if len(f.applies) != 1 {
+		t.Errorf("%d applies", len(f.applies))
+	}
+}
+
+// A plan that succeeds after one that failed ends the failure.
+func TestPlansAfterAFailure(t *testing.T) {
+	f := &fake{state: State{resources: 1}, unplanned: 2}
+	events := watched(t, f, Options{PlanOnly: true}, func(func()) {
+		f.reasons = reason("commit 1")
+		later(30 * time.Minute)
+		f.reasons = nil
+		later(time.Minute)
+		plans := f.plans
+		later(12 * time.Hour)
+		if f.plans > plans {
+			t.Errorf("%d plans without a reason", f.plans-plans)
+		}
+	})
+	if got := kinds(events); !strings.HasPrefix(got, "failed failed planned") {
+		t.Errorf("events %s", got)
+	}
+}
+
+// An apply is accompanied as long as it takes.
+func TestProgress(t *testing.T) {
+	f, told := &fake{reasons: reason("first")}, 0
+	f.during = func() { later(time.Minute) }
+	watched(t, f, Options{Progress: func(runs []engine.Progress) {
+		if told++; len(runs) != 1 || runs[0].Step != "tests" {
+			t.Errorf("progress %+v", runs)
+		}
+	}}, func(func()) {
+		later(time.Hour)
+		if told < 10 || told > 13 {
+			t.Errorf("told %d times in a minute", told)
+		}
+	})
 }
 
 func TestPlain(t *testing.T) {

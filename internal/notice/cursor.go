@@ -1,0 +1,94 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package notice
+
+import (
+	"context"
+	"slices"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// cursor goes through the events that a target has not been told of, as far as the
+// state is of them.
+type cursor struct {
+	s       *Sender
+	st      known
+	told    pipeline.Delivery     // as it is recorded
+	wants   pipeline.NotifyTarget // with what it was to be told of at seq
+	seq     int64                 // of the event that was looked at last
+	page    []pipeline.Event
+	notices []pipeline.Notice // of that event, also those that are not wanted
+}
+
+func (s *Sender) from(st known, t pipeline.NotifyTarget) *cursor {
+	told := st.Told(t)
+	t.On = told.On
+	return &cursor{s: s, st: st, told: told, wants: t, seq: told.Seq}
+}
+
+// next goes to the next event of which the target has to be told something; false where
+// there is none. Each definition on the way says what it is to be told of from there on.
+func (c *cursor) next(ctx context.Context) (bool, error) {
+	for {
+		for len(c.page) > 0 && c.page[0].Seq <= c.st.head {
+			e := c.page[0]
+			c.page, c.seq = c.page[1:], e.Seq
+			if e.Facts.Pipeline != nil {
+				if t, ok := e.Facts.Pipeline.Target(c.told.Target); ok {
+					c.wants = t
+				}
+			}
+			if !e.MayTell(c.wants) {
+				continue
+			}
+			c.notices = c.st.Notices(e)
+			if slices.ContainsFunc(c.notices, func(n pipeline.Notice) bool { return c.wants.Wants(n.Kind) }) {
+				return true, nil
+			}
+		}
+		if len(c.page) > 0 {
+			return false, nil
+		}
+		var err error
+		if c.page, err = c.s.Ledger.Events(ctx, c.st.Pipeline.Name, c.seq, pageSize); err != nil || len(c.page) == 0 {
+			return false, err
+		}
+	}
+}
+
+// far reports whether it is time to record that the events up to here were looked at.
+func (c *cursor) far() bool {
+	return c.seq-c.told.Seq >= farBehind*int64(len(c.st.Pipeline.Notify))
+}
+
+// here gives how far the target has been told while it is told of the event.
+func (c *cursor) here() pipeline.Delivery {
+	told := c.told
+	if told.Seq != c.seq-1 {
+		told.Seq, told.Told = c.seq-1, 0
+	}
+	told.On = c.wants.On
+	return told
+}
+
+// Told gives how far a target has been told, and how many notices it has still to get.
+func (s *Sender) Told(ctx context.Context, pipelineName string, t pipeline.NotifyTarget) (pipeline.Delivery, int64, error) {
+	st, err := s.state(ctx, pipelineName)
+	if err != nil {
+		return pipeline.Delivery{}, 0, err
+	}
+	c, pending := s.from(st, t), int64(0)
+	for {
+		found, err := c.next(ctx)
+		if err != nil || !found {
+			return c.told, pending, err
+		}
+		for i, n := range c.notices {
+			if i >= c.here().Told && c.wants.Wants(n.Kind) {
+				pending++
+			}
+		}
+	}
+}
