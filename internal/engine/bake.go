@@ -165,7 +165,7 @@ func (e *Engine) bakeRun(ctx context.Context, h *held, st *pipeline.State, recip
 	name := RecipeRun(recipe.Name)
 	a := &attempt{Engine: e, lease: h.lease, state: st, stage: pipeline.Stage{Pipeline: recipe.Pipeline, Name: name}}
 	a.run = pipeline.Run{
-		ID: e.newID("r-"), Pipeline: recipe.Pipeline, Stage: name, Kind: pipeline.KindBake, Digest: recipe.Key(),
+		ID: e.newID(runPrefix), Pipeline: recipe.Pipeline, Stage: name, Kind: pipeline.KindBake, Digest: recipe.Key(),
 		Status: pipeline.RunRunning, Phase: pipeline.PhaseCheckout, Why: "no image was baked from these inputs yet",
 		Actor: e.Holder.Actor, StartedAt: e.Now().UTC(),
 	}
