@@ -36,6 +36,12 @@ func (r *stageResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanR
 	if config.Name.IsNull() {
 		plan.Name = config.Type
 	}
+	var was stageModel
+	if state != nil {
+		was = *state
+	}
+	moves := !plan.Name.Equal(was.Name) || !plan.Pipeline.Equal(was.Pipeline) || !plan.Type.Equal(was.Type)
+	r.named(ctx, "stage", plan.Pipeline, plan.Name, was.ID, moves, req, resp)
 	if state != nil && sameSource(ctx, plan.Source, state.Source) {
 		plan.Source = state.Source
 	}
@@ -102,7 +108,7 @@ func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, resp 
 func (r *stageResource) place(st *pipeline.State, stage pipeline.Stage, create bool, resp *resource.ModifyPlanResponse) error {
 	if create {
 		old, exists := st.Stages[stage.Name]
-		if err := r.session.claim("stage", stage.Pipeline, stage.Name, stage.Pipeline+"/"+stage.Name, exists, old.Settled, old.Owner); err != nil {
+		if err := r.session.claim("stage", stage.Name, stage.Pipeline+"/"+stage.Name, exists, old.Settled, old.Owner); err != nil {
 			addAttributeError(&resp.Diagnostics, path.Root("name"), "create stage", stage.Name, err)
 			return nil
 		}
@@ -144,13 +150,18 @@ func (r *stageResource) move(st *pipeline.State, stage pipeline.Stage, plan, sta
 		plan.Candidate = orUnknown(move.Candidate)
 		plan.Instances = intOrNull(stage.Instances(st.Pipeline))
 		return
-	case move.Action == pipeline.ActionRun || move.Action == pipeline.ActionAdopt, state.Candidate.ValueString() != move.Candidate:
-		// The last also where another apply has moved the stage since the refresh:
+	case move.Action == pipeline.ActionRun || move.Action == pipeline.ActionAdopt, state.Candidate.ValueString() != move.Candidate,
+		passes(st, stage) != st.NewestPassed(stage.Name):
+		// The candidate also where another apply has moved the stage since the refresh:
 		// Terraform plans again in the middle of an apply, with the state from before.
+		// What passed is another build where the definition goes back to one of before.
 		plan.undecide(plan.Name)
 		plan.Candidate = orNull(move.Candidate)
 	default:
 		keepExports(plan, state)
+		if redefined(stage, st.Stages[stage.Name]) {
+			plan.Status = types.StringUnknown() // which makes it an update
+		}
 		plan.After = r.session.overlay.afterOrState(stage.Pipeline, plan.After, state.After)
 		switch move.Action {
 		case pipeline.ActionRestore:
@@ -184,6 +195,27 @@ func (r *stageResource) moveLater(st *pipeline.State, stage pipeline.Stage, g ga
 	case stage.Type == pipeline.TypeCommit:
 		plan.Candidate = types.StringValue(pipeline.BuildID(stage.Pipeline, stage.Source.Digest, stage.BaseImage))
 	}
+}
+
+// passes gives the newest build that passes the stage by another definition than the
+// recorded one.
+func passes(st *pipeline.State, stage pipeline.Stage) string {
+	recorded := st.Stages[stage.Name]
+	st.Stages[stage.Name] = stage
+	build := st.NewestPassed(stage.Name)
+	st.Stages[stage.Name] = recorded
+	return build
+}
+
+// redefined reports whether the ledger has another definition of the stage, as after a
+// run that failed with one that was taken back then: an apply has to record it, though
+// it runs nothing.
+func redefined(stage, recorded pipeline.Stage) bool {
+	stage.ID, stage.Owner, stage.Settled = recorded.ID, recorded.Owner, recorded.Settled
+	if a, b := stage.Source, recorded.Source; a != nil && b != nil && a.Repository == b.Repository && a.Digest == b.Digest {
+		stage.Source = b // by rule 8
+	}
+	return !stage.Equal(recorded)
 }
 
 // keepExports plans that everything exported stays as it is.
