@@ -217,9 +217,7 @@ func (a *attempt) bakeRecipe(ctx context.Context, recipe pipeline.Recipe, secret
 		if err != nil {
 			return pipeline.Image{}, err
 		}
-		if i < len(secrets) {
-			c.Secrets = secrets[i]
-		}
+		c.Secrets, c.Mask = StageSecrets{Steps: secrets}.step(i), StageSecrets{Steps: secrets}.all()
 		req.Commands = append(req.Commands, c)
 	}
 	if err := a.enter(ctx, pipeline.PhaseBake); err != nil {

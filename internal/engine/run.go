@@ -208,7 +208,7 @@ func (a *attempt) steps(ctx context.Context) error {
 	for i, step := range a.stage.Steps {
 		req := pipeline.StepRequest{
 			Step: step, Run: a.run.ID, Runner: a.stage.Runner, Checkout: a.checkout(), Env: env, Secrets: a.secrets.step(i),
-			Endpoint: a.fleet.Endpoint, Log: a.log,
+			Mask: a.secrets.all(), Endpoint: a.fleet.Endpoint, Log: a.log,
 		}
 		if a.env != nil {
 			req.Exec = func(ctx context.Context, c pipeline.Command, log io.Writer) (int, error) {
