@@ -286,7 +286,7 @@ func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel
 	}
 	var image pipeline.Image
 	var found bool
-	err := r.session.overlay.view(ctx, recipe.Pipeline, func(st *pipeline.State, _ bool) (err error) {
+	err := r.session.overlay.view(ctx, recipe.Pipeline, func(st *pipeline.State, _ *planned) (err error) {
 		if recipe, err = r.session.Engine.Rebased(ctx, st, recipe); err != nil {
 			return err
 		}

@@ -34,6 +34,19 @@ type planned struct {
 	pipeline *pipeline.Pipeline
 	unknown  bool // the planned definition of the pipeline is not known yet
 	stages   map[string]pipeline.Stage
+	open     map[string]bool // stages whose planned definition is not known yet
+}
+
+// mayMake reports whether a commit stage among the named ones, or above them, could make
+// a build in the apply that is planned.
+func (p *planned) mayMake(stages []string, build string) bool {
+	for _, name := range p.state.Ancestors(stages) {
+		s := p.state.Stages[name]
+		if p.open[name] || s.Type == pipeline.TypeCommit && s.Source != nil && pipeline.BuildID(s.Pipeline, s.Source.Digest, s.BaseImage) == build {
+			return true
+		}
+	}
+	return false
 }
 
 func newOverlay(e *engine.Engine) *overlay {
@@ -43,7 +56,7 @@ func newOverlay(e *engine.Engine) *overlay {
 func (o *overlay) of(name string) *planned {
 	p := o.pipelines[name]
 	if p == nil {
-		p = &planned{stages: map[string]pipeline.Stage{}}
+		p = &planned{stages: map[string]pipeline.Stage{}, open: map[string]bool{}}
 		o.pipelines[name] = p
 	}
 	return p
@@ -101,6 +114,9 @@ func (o *overlay) planStage(s pipeline.Stage) {
 // planUndecided notes that a stage will exist whose definition is not known yet:
 // enough for others to come after it.
 func (o *overlay) planUndecided(ctx context.Context, s pipeline.Stage) error {
+	o.mu.Lock()
+	o.of(s.Pipeline).open[s.Name] = true
+	o.mu.Unlock()
 	recorded, err := o.engine.State(ctx, s.Pipeline)
 	if err != nil {
 		return err
@@ -111,10 +127,9 @@ func (o *overlay) planUndecided(ctx context.Context, s pipeline.Stage) error {
 	return nil
 }
 
-// view calls f with the pipeline's state as it is planned. known is false while
-// the pipeline's own definition is not known yet. f must not keep the
-// state, and must not call the overlay.
-func (o *overlay) view(ctx context.Context, name string, f func(st *pipeline.State, known bool) error) error {
+// view calls f with the pipeline's state as it is planned, and what is not known of it
+// yet. f must not keep the two, and must not call the overlay.
+func (o *overlay) view(ctx context.Context, name string, f func(st *pipeline.State, at *planned) error) error {
 	recorded, err := o.engine.State(ctx, name)
 	if err != nil {
 		return err
@@ -135,7 +150,7 @@ func (o *overlay) view(ctx context.Context, name string, f func(st *pipeline.Sta
 		return pipeline.Errorf(pipeline.CodeNotFound, "find pipeline", "there is no pipeline %q", name).
 			WithHint("Refer to the resource, as in penstock_pipeline.%s.name, so that it is made first.", name)
 	}
-	return f(at.state, !at.unknown)
+	return f(at.state, at)
 }
 
 // claim checks that a resource may be created under a name: nothing of another

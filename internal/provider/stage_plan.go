@@ -86,15 +86,15 @@ func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, resp 
 		addAttributeError(&resp.Diagnostics, path.Root("runner"), "plan stage", stage.Name, err)
 		return
 	}
-	err := r.session.overlay.view(ctx, stage.Pipeline, func(st *pipeline.State, known bool) error {
-		if !known && stage.Env != nil {
+	err := r.session.overlay.view(ctx, stage.Pipeline, func(st *pipeline.State, at *planned) error {
+		if at.unknown && stage.Env != nil {
 			plan.undecide(plan.Name)
 			return nil
 		}
 		if err := r.place(st, stage, state == nil, resp); err != nil || resp.Diagnostics.HasError() {
 			return err
 		}
-		r.move(st, stage, plan, state, resp)
+		r.move(st, at, stage, plan, state, resp)
 		return nil
 	})
 	if err != nil {
@@ -127,7 +127,7 @@ func (r *stageResource) place(st *pipeline.State, stage pipeline.Stage, create b
 }
 
 // move plans what the gates allow.
-func (r *stageResource) move(st *pipeline.State, stage pipeline.Stage, plan, state *stageModel, resp *resource.ModifyPlanResponse) {
+func (r *stageResource) move(st *pipeline.State, at *planned, stage pipeline.Stage, plan, state *stageModel, resp *resource.ModifyPlanResponse) {
 	if err := st.AuthorizePin(stage, r.session.Engine.Person); err != nil {
 		addAttributeError(&resp.Diagnostics, path.Root("build"), "move stage", stage.Name, err)
 		return
@@ -136,7 +136,7 @@ func (r *stageResource) move(st *pipeline.State, stage pipeline.Stage, plan, sta
 	held := st.Holds[stage.Name].Build
 	settled := gates.open() || stage.Trigger == pipeline.TriggerManual && stage.Pin == "" || stage.Pin != "" && stage.Pin == held
 	if !settled {
-		r.moveLater(st, stage, gates, plan, resp)
+		r.moveLater(st, at, stage, gates, plan, resp)
 		return
 	}
 	move := pipeline.Decide(st, stage)
@@ -175,19 +175,22 @@ func (r *stageResource) move(st *pipeline.State, stage pipeline.Stage, plan, sta
 
 // moveLater plans a stage that may move once the stages above have run. A pin is
 // checked against those that will not run.
-func (r *stageResource) moveLater(st *pipeline.State, stage pipeline.Stage, g gates, plan *stageModel, resp *resource.ModifyPlanResponse) {
+func (r *stageResource) moveLater(st *pipeline.State, at *planned, stage pipeline.Stage, g gates, plan *stageModel, resp *resource.ModifyPlanResponse) {
 	plan.undecide(plan.Name)
 	plan.Instances = intOrNull(stage.Instances(st.Pipeline))
 	switch {
 	case stage.Pin != "":
 		plan.Candidate = types.StringValue(stage.Pin)
+		if _, exists := st.Builds[stage.Pin]; !exists {
+			if !at.mayMake(stage.After, stage.Pin) {
+				addAttributeError(&resp.Diagnostics, path.Root("build"), "move stage", stage.Name, st.Eligible(stage, stage.Pin))
+			}
+			return
+		}
 		settled := stage
 		settled.After = slices.DeleteFunc(slices.Clone(stage.Upstream()), func(up string) bool { return g.pending[up] })
 		if len(settled.After) == 0 {
 			return
-		}
-		if _, exists := st.Builds[stage.Pin]; !exists {
-			return // this apply may make it
 		}
 		if err := st.CheckPin(settled, stage.Pin); err != nil {
 			addAttributeError(&resp.Diagnostics, path.Root("build"), "move stage", stage.Name, err)
