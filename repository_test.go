@@ -61,7 +61,7 @@ var layers = map[string][]string{
 	"internal/metric":   {"internal/engine", "internal/graph", "internal/pipeline"},
 	"internal/watch":    {"internal/app", "internal/engine", "internal/pipeline", "internal/source"},
 	"internal/cli":      {"internal/app", "internal/board", "internal/bootstrap", "internal/cloud", "internal/develop", "internal/doctor", "internal/engine", "internal/graph", "internal/pipeline", "internal/scaffold", "internal/watch"},
-	"internal/provider": {"internal/app", "internal/cloud", "internal/engine", "internal/pipeline", "internal/source"},
+	"internal/provider": {"internal/app", "internal/cloud", "internal/engine", "internal/pipeline", "internal/source", "internal/step"},
 }
 
 // testOnly are the packages that only tests use.

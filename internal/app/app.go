@@ -45,7 +45,7 @@ const DataDirVariable = "PENSTOCK_DATA_DIR"
 
 // Options configure an App.
 type Options struct {
-	DataDir string // made if it does not exist
+	DataDir string // made if it does not exist; one that exists is empty or has been used before
 	AWS     *AWS   // nil: everything is in the data directory
 	Logger  hclog.Logger
 }
@@ -71,7 +71,8 @@ type App struct {
 }
 
 // Open opens the data directory. Errors are CodeInvalid for a directory that can't
-// be used and CodeCorrupt for a ledger that can't be read. The caller must Close.
+// be used, as it is another user's or holds other files, and CodeCorrupt for a ledger
+// that can't be read. The caller must Close.
 func Open(ctx context.Context, o Options) (*App, error) {
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
@@ -109,7 +110,7 @@ func Open(ctx context.Context, o Options) (*App, error) {
 
 // openLocal opens what is in the data directory.
 func openLocal(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.Config, error) {
-	record, err := ledger.Open(ctx, filepath.Join(a.Dir, "ledger.db"), ledger.Options{Dead: deadOn(a.holder.Host)})
+	record, err := ledger.Open(ctx, filepath.Join(a.Dir, ledgerFile), ledger.Options{Dead: deadOn(a.holder.Host)})
 	return record, engine.Config{
 		Platform:  local.New(local.Options{Dir: a.Dir, Logger: o.Logger.Named("local")}),
 		Artifacts: artifact.NewStore(filepath.Join(a.Dir, "artifacts")),
@@ -201,9 +202,9 @@ func MakeLoad(ctx context.Context, in io.Reader, out, progress io.Writer) error 
 // Ledger gives the ledger, for listings.
 func (a *App) Ledger() pipeline.Ledger { return a.ledger }
 
-// Close closes the ledger. A data directory that holds no pipeline, and that
-// nobody else has open, is removed: a plan that was never applied, or a destroyed
-// pipeline, leaves nothing behind.
+// Close closes the ledger. A data directory that Penstock made, that holds no pipeline,
+// and that nobody else has open, is removed: a plan that was never applied, or a
+// destroyed pipeline, leaves nothing behind.
 func (a *App) Close(ctx context.Context) error {
 	a.teller.close()
 	names, err := a.ledger.Pipelines(ctx)
@@ -254,26 +255,5 @@ func owner() string {
 func deadOn(host string) func(pipeline.Holder) bool {
 	return func(h pipeline.Holder) bool {
 		return h.Host == host && !process.Identity{PID: h.PID, Started: h.Started}.Alive()
-	}
-}
-
-// FindDataDir looks for a data directory in dir and its parents.
-func FindDataDir(dir string) (string, bool) {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return "", false
-	}
-	for {
-		candidate := filepath.Join(dir, DataDirName)
-		for _, name := range []string{"ledger.db", contextFile} {
-			if info, err := os.Stat(filepath.Join(candidate, name)); err == nil && info.Mode().IsRegular() {
-				return candidate, true
-			}
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return "", false
-		}
-		dir = parent
 	}
 }

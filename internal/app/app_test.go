@@ -5,6 +5,7 @@ package app_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -194,4 +195,48 @@ func TestRoute(t *testing.T) {
 		resp.Body.Close()
 		t.Error("production still answers")
 	}
+}
+
+// An artifact that was changed on the disk since it was stored is noticed by the next run
+// that uses it, which says so and goes no further.
+func TestChangedArtifact(t *testing.T) {
+	ctx := t.Context()
+	repo, dir := t.TempDir(), filepath.Join(t.TempDir(), "data")
+	git(t, repo, "init", "-q", "-b", "main")
+	commit(t, repo, "one")
+	closeAfter(t, dir, func(a *app.App) {
+		if _, err := a.Engine.CreatePipeline(ctx, pipeline.Pipeline{Name: "shop", Owner: a.Owner}); err != nil {
+			t.Fatal(err)
+		}
+		snapshot, err := a.Source.Snapshot(ctx, source.Query{Repository: repo, Ref: "main"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		advance := func(s pipeline.Stage) error {
+			s.Pipeline, s.Owner = "shop", a.Owner
+			_, err := a.Engine.Advance(ctx, engine.AdvanceRequest{Stage: s.WithDefaults(nil, nil)})
+			return err
+		}
+		made := pipeline.Stage{Type: pipeline.TypeCommit, Source: &snapshot.Source, Artifact: "version", Steps: []pipeline.Step{{Name: "build", Command: "true"}}}
+		if err := advance(made); err != nil {
+			t.Fatal(err)
+		}
+		stored, err := filepath.Glob(filepath.Join(dir, "artifacts", "sha256", "*", "*"))
+		if err != nil || len(stored) != 1 {
+			t.Fatalf("stored are %v, %v", stored, err)
+		}
+		if err := errors.Join(os.Chmod(stored[0], 0o644), os.WriteFile(stored[0], []byte("evil"), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		err = advance(pipeline.Stage{Type: pipeline.TypeCustom, After: []string{"commit"}, Steps: []pipeline.Step{{Name: "use", Command: `touch "$PENSTOCK_ROOT/../../../used"`}}})
+		if pipeline.CodeOf(err) != pipeline.CodeCorrupt || !strings.Contains(err.Error(), stored[0]) || pipeline.HintOf(err) == "" {
+			t.Errorf("a run with a changed artifact: %v", err)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "used")); err == nil {
+			t.Error("its step has run")
+		}
+		if err := a.Engine.RemovePipeline(ctx, "shop", true); err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -9,23 +9,100 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// makeDataDir makes the directory, readable by its owner only, and keeps git from
-// adding it.
+const (
+	ledgerFile = "ledger.db"
+	lockName   = "lock"
+	ignoreFile = ".gitignore"
+
+	// markerFile is in each directory that Penstock made, or found empty: what has one of
+	// the names below there is Penstock's. Nothing is ever removed where it is missing.
+	markerFile = "PENSTOCK.TAG"
+	markerText = "This directory is Penstock's. When it holds no pipeline any more, it is removed.\n"
+)
+
+// contents are the entries of a data directory that may be removed whole when it
+// holds no pipeline. Environments are not among them: if one is there, somebody
+// still needs it, and the directory stays.
+var contents = []string{ledgerFile, ledgerFile + "-wal", ledgerFile + "-shm", ledgerFile + ".new", "cache", "artifacts", "logs", "work", "images", "develop", contextFile, contextFile + ".new"}
+
+// frame are the entries that go last, in this order. A directory with nothing but a
+// lock counts as empty, so that one whose removal was interrupted is as good as new.
+var frame = []string{ignoreFile, markerFile, lockName}
+
+// makeDataDir makes the directory, readable by its owner only. It refuses one of
+// another user, and one with files that Penstock did not put there.
 func makeDataDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return dirError(dir, err)
 	}
-	ignore := filepath.Join(dir, ".gitignore")
-	if _, err := os.Stat(ignore); errors.Is(err, fs.ErrNotExist) {
-		if err := os.WriteFile(ignore, []byte("*\n"), 0o600); err != nil {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return dirError(dir, err)
+	}
+	if err := checkOwner(dir, info); err != nil {
+		return err
+	}
+	if !isDataDir(dir) {
+		empty, err := isEmpty(dir)
+		if err != nil {
+			return dirError(dir, err)
+		}
+		if !empty {
+			return pipeline.Errorf(pipeline.CodeInvalid, "open data directory", "%s holds files, and is no data directory of Penstock", dir).
+				WithHint("Set data_dir in the provider block, --data-dir or %s to a directory that is empty or does not exist yet, such as %s.", DataDirVariable, filepath.Join(dir, DataDirName))
+		}
+	}
+	return restrict(dir, info)
+}
+
+// markDataDir says in the directory that it is Penstock's, and keeps git from adding
+// it. The caller has its lock.
+func markDataDir(dir string) error {
+	if isDataDir(dir) && !isFile(dir, markerFile) {
+		return nil // of a time without markers: nobody knows whose files are there
+	}
+	for name, text := range map[string]string{markerFile: markerText, ignoreFile: "*\n"} {
+		if isFile(dir, name) {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			return dirError(dir, err)
 		}
 	}
 	return nil
+}
+
+// isDataDir reports whether Penstock has used the directory before.
+func isDataDir(dir string) bool {
+	if isFile(dir, markerFile) || isFile(dir, ledgerFile) {
+		return true
+	}
+	at, err := ReadContext(dir)
+	return err == nil && at != nil && at.Stack != ""
+}
+
+// HasPipelines reports whether a directory has a ledger, or says where on AWS there is one.
+func HasPipelines(dir string) bool { return isFile(dir, ledgerFile) || isFile(dir, contextFile) }
+
+func isFile(dir, name string) bool {
+	info, err := os.Stat(filepath.Join(dir, name))
+	return err == nil && info.Mode().IsRegular()
+}
+
+// isEmpty reports whether nobody has put anything into the directory yet.
+func isEmpty(dir string) (bool, error) {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && (e.Name() != lockName || !info.Mode().IsRegular() || info.Size() > 0) {
+			return false, nil
+		}
+	}
+	return true, err
 }
 
 func dirError(dir string, err error) error {
@@ -33,13 +110,12 @@ func dirError(dir string, err error) error {
 		WithHint("Set data_dir in the provider block, or %s, to a directory that this user may write to.", DataDirVariable)
 }
 
-// contents are the entries of a data directory that may be removed whole when it
-// holds no pipeline. Environments are not among them: if one is there, somebody
-// still needs it, and the directory stays.
-var contents = []string{"ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.db.new", "cache", "artifacts", "logs", "work", "images", contextFile, ".gitignore", lockName}
-
-// removeDataDir removes a data directory that holds no pipeline.
+// removeDataDir removes a data directory that holds no pipeline. It stays where the
+// user put something of their own there, and where Penstock did not make it.
 func removeDataDir(dir string) error {
+	if !isFile(dir, markerFile) {
+		return nil
+	}
 	if entries, err := os.ReadDir(filepath.Join(dir, "environments")); err == nil && len(entries) > 0 {
 		return nil
 	}
@@ -49,6 +125,35 @@ func removeDataDir(dir string) error {
 			return fmt.Errorf("remove data directory: %w", err)
 		}
 	}
-	_ = os.Remove(dir) // stays if the user put something of their own there
+	left, err := os.ReadDir(dir)
+	if err != nil || slices.ContainsFunc(left, func(e fs.DirEntry) bool { return !slices.Contains(frame, e.Name()) }) {
+		return err
+	}
+	for _, name := range frame {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove data directory: %w", err)
+		}
+	}
+	_ = os.Remove(dir) // stays where another process has just begun to use it
 	return nil
+}
+
+// FindDataDir looks for a data directory in dir and its parents, and gives "" where
+// there is none. One that others may have put there is CodeInvalid.
+func FindDataDir(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", pipeline.Errorf(pipeline.CodeInvalid, "find data directory", "%w", err)
+	}
+	for {
+		candidate := filepath.Join(dir, DataDirName)
+		if HasPipelines(candidate) {
+			return candidate, checkPrivate(candidate)
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return "", nil
+		}
+		dir = parent
+	}
 }

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -277,4 +278,26 @@ func TestLogs(t *testing.T) {
 	}
 	_, err = l.Create(cancelled(t, 0), "shop", "r-1")
 	refused(t, err, pipeline.CodeCancelled)
+}
+
+// A disk that is full while an artifact is stored leaves nothing of it.
+func TestPutOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	s := NewStore(t.TempDir())
+	kept, err := s.Put(t.Context(), file(t, "kept"))
+	must(t, err)
+	_, err = s.put(func(w io.Writer) error {
+		if _, err := io.WriteString(w, "half of it"); err != nil {
+			return err
+		}
+		return &fs.PathError{Op: "write", Path: s.dir, Err: syscall.ENOSPC}
+	})
+	refused(t, s.failed(t.Context(), "store artifact", err), pipeline.CodeFailed, "no space left", s.dir, "penstock gc")
+	if left, err := os.ReadDir(filepath.Join(s.dir, "tmp")); err != nil || len(left) > 0 {
+		t.Errorf("left are %v, %v", left, err)
+	}
+	list, err := s.List(t.Context())
+	if err != nil || len(list) != 1 || list[0] != kept.Digest {
+		t.Errorf("stored are %v, %v", list, err)
+	}
 }

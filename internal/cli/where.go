@@ -72,8 +72,8 @@ func (f *factory) find(here string) (*place, error) {
 			return &place{DataDir: said.dir, Stack: said.stack, From: said.from}, nil
 		}
 	}
-	if dir, ok := app.FindDataDir(here); ok {
-		return &place{DataDir: dir, From: "a directory here or above"}, nil
+	if dir, err := app.FindDataDir(here); err != nil || dir != "" {
+		return &place{DataDir: dir, From: "a directory here or above"}, err
 	}
 	contexts, err := readContexts()
 	if err != nil || contexts.Current == "" {
@@ -121,8 +121,8 @@ func (f *factory) openIn(ctx context.Context, here string) (*app.App, error) {
 		return nil, err
 	}
 	if at.Stack == "" {
-		if _, err := os.Stat(at.DataDir); err != nil {
-			return nil, pipeline.Errorf(pipeline.CodeNotFound, "open data directory", "%w (%s)", err, at.From).
+		if !app.HasPipelines(at.DataDir) {
+			return nil, pipeline.Errorf(pipeline.CodeNotFound, "open data directory", "there is no ledger in %s (%s)", at.DataDir, at.From).
 				WithHint("--data-dir and %s name the directory that the provider's data_dir does.", app.DataDirVariable)
 		}
 	} else if at.DataDir == "" {

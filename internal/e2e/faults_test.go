@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
+	"github.com/penstock-io/terraform-provider-penstock/internal/ledger"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
 // faultConfig is a short pipeline whose every apply bakes, builds, launches and
@@ -184,12 +186,25 @@ func (s *site) checkWhole(when, version string) {
 	if supervisors != 1 || instances != 2 || len(others) > 0 {
 		s.t.Fatalf("%s: %d supervisors, %d instances, and %v; want 1, 2 and nothing", when, supervisors, instances, others)
 	}
+	if held := s.leases(); len(held) > 0 {
+		s.t.Fatalf("%s: leases are held: %+v", when, held)
+	}
 	if left, _ := os.ReadDir(filepath.Join(s.dir, ".penstock", "work")); len(left) > 0 {
 		s.t.Fatalf("%s: work directories are left: %v", when, left)
 	}
 	if envs, _ := os.ReadDir(filepath.Join(s.dir, ".penstock", "environments")); len(envs) != 1 {
 		s.t.Fatalf("%s: environments %v, want one", when, envs)
 	}
+}
+
+// leases are those that anybody still holds.
+func (s *site) leases() []pipeline.Lease {
+	s.t.Helper()
+	l, err := ledger.Open(s.t.Context(), filepath.Join(s.dir, ".penstock", "ledger.db"), ledger.Options{})
+	s.must(err)
+	held, err := l.Leases(s.t.Context())
+	s.must(err, l.Close())
+	return held
 }
 
 // TestTwoAppliesAtOnce applies one configuration from two copies of the state:

@@ -32,6 +32,15 @@ func (s StageSecrets) step(i int) pipeline.Secrets {
 	return nil
 }
 
+// all gives the secrets of the whole stage.
+func (s StageSecrets) all() []pipeline.Secret {
+	all := s.Environment.Values()
+	for _, secrets := range s.Steps {
+		all = append(all, secrets.Values()...)
+	}
+	return all
+}
+
 // Advance records the stage's definition and does what the gates allow: nothing, a
 // run, a restored or a resized environment. When it fails the stage holds what it
 // held before. It is safe to call again after any failure, kill or cancel, and

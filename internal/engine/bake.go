@@ -165,7 +165,7 @@ func (e *Engine) bakeRun(ctx context.Context, h *held, st *pipeline.State, recip
 	name := RecipeRun(recipe.Name)
 	a := &attempt{Engine: e, lease: h.lease, state: st, stage: pipeline.Stage{Pipeline: recipe.Pipeline, Name: name}}
 	a.run = pipeline.Run{
-		ID: e.newID("r-"), Pipeline: recipe.Pipeline, Stage: name, Kind: pipeline.KindBake, Digest: recipe.Key(),
+		ID: e.newID(runPrefix), Pipeline: recipe.Pipeline, Stage: name, Kind: pipeline.KindBake, Digest: recipe.Key(),
 		Status: pipeline.RunRunning, Phase: pipeline.PhaseCheckout, Why: "no image was baked from these inputs yet",
 		Actor: e.Holder.Actor, StartedAt: e.Now().UTC(),
 	}
@@ -217,9 +217,7 @@ func (a *attempt) bakeRecipe(ctx context.Context, recipe pipeline.Recipe, secret
 		if err != nil {
 			return pipeline.Image{}, err
 		}
-		if i < len(secrets) {
-			c.Secrets = secrets[i]
-		}
+		c.Secrets, c.Mask = StageSecrets{Steps: secrets}.step(i), StageSecrets{Steps: secrets}.all()
 		req.Commands = append(req.Commands, c)
 	}
 	if err := a.enter(ctx, pipeline.PhaseBake); err != nil {

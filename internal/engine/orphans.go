@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -100,6 +101,9 @@ func (e *Engine) deadWorkDirs(ctx context.Context) ([]string, error) {
 	}
 	var dead []string
 	for _, entry := range entries {
+		if !entry.IsDir() || !strings.HasPrefix(entry.Name(), runPrefix) {
+			continue // nothing that a run made
+		}
 		run, err := e.Ledger.Run(ctx, "", entry.Name())
 		switch {
 		case pipeline.IsNotFound(err) || err == nil && run.Status.Final():

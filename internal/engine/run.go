@@ -36,7 +36,7 @@ type attempt struct {
 func (e *Engine) run(ctx context.Context, h *held, st *pipeline.State, stage pipeline.Stage, move pipeline.Move, secrets StageSecrets) (err error) {
 	a := &attempt{Engine: e, lease: h.lease, state: st, stage: stage, secrets: secrets}
 	a.run = pipeline.Run{
-		ID: e.newID("r-"), Pipeline: stage.Pipeline, Stage: stage.Name, Kind: pipeline.KindStage,
+		ID: e.newID(runPrefix), Pipeline: stage.Pipeline, Stage: stage.Name, Kind: pipeline.KindStage,
 		Build: move.Candidate, Digest: stage.Digest(st.Pipeline), Status: pipeline.RunRunning,
 		Phase: pipeline.PhaseCheckout, Why: move.Why, Actor: e.Holder.Actor, StartedAt: e.Now().UTC(),
 		Committed: st.Builds[move.Candidate].Revision.Time.UTC(),
@@ -57,6 +57,9 @@ func (e *Engine) run(ctx context.Context, h *held, st *pipeline.State, stage pip
 	}
 	return a.pass(ctx)
 }
+
+// runPrefix begins the IDs of runs.
+const runPrefix = "r-"
 
 // workDir is where a run keeps its checkout; a run that died is cleaned up by it.
 func (e *Engine) workDir(run string) string { return filepath.Join(e.WorkDir, run) }
@@ -205,7 +208,7 @@ func (a *attempt) steps(ctx context.Context) error {
 	for i, step := range a.stage.Steps {
 		req := pipeline.StepRequest{
 			Step: step, Run: a.run.ID, Runner: a.stage.Runner, Checkout: a.checkout(), Env: env, Secrets: a.secrets.step(i),
-			Endpoint: a.fleet.Endpoint, Log: a.log,
+			Mask: a.secrets.all(), Endpoint: a.fleet.Endpoint, Log: a.log,
 		}
 		if a.env != nil {
 			req.Exec = func(ctx context.Context, c pipeline.Command, log io.Writer) (int, error) {

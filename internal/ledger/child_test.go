@@ -29,6 +29,10 @@ import (
 const childVariable = "LEDGER_TEST_CHILD"
 
 func TestMain(m *testing.M) {
+	if path := os.Getenv(nobodyVariable); path != "" {
+		openAsNobody(path)
+		return
+	}
 	if job := os.Getenv(childVariable); job != "" {
 		if err := playChild(job); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -161,15 +161,6 @@ func TestUnusable(t *testing.T) {
 	wantError(t, err, pipeline.CodeInvalid, file)
 	_, err = Open(t.Context(), dir, Options{})
 	wantError(t, err, pipeline.CodeInvalid, dir)
-
-	if os.Geteuid() > 0 { // nothing is read-only to root
-		locked := filepath.Join(dir, "locked")
-		if err := os.Mkdir(locked, 0o500); err != nil {
-			t.Fatal(err)
-		}
-		_, err = Open(t.Context(), filepath.Join(locked, "ledger.db"), Options{})
-		wantError(t, err, pipeline.CodeInvalid, locked)
-	}
 }
 
 // TestFull fills the disk, as far as SQLite can tell.

@@ -7,12 +7,17 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
+	"slices"
 	"time"
 )
 
 // Secrets are values by variable name that must reach a command and nothing
 // else: neither state, plan, ledger nor log.
 type Secrets map[string]Secret
+
+// Values gives the secrets without their names.
+func (s Secrets) Values() []Secret { return slices.Collect(maps.Values(s)) }
 
 // Secret is a value that renders as "(secret)" wherever it is printed or encoded.
 type Secret string
@@ -135,6 +140,7 @@ type Command struct {
 	Dir     string // empty means the natural one: the checkout, or the instance's root
 	Env     map[string]string
 	Secrets Secrets
+	Mask    []Secret      // of the rest of the bake, which no output may show either
 	Timeout time.Duration // 0 means DefaultStepTimeout
 	// Everywhere: in each instance, one after another, until one fails. Else in one.
 	Everywhere bool
@@ -288,7 +294,8 @@ type StepRequest struct {
 	Checkout string            // directory of the work tree; empty for a run without a source
 	Env      map[string]string // the PENSTOCK_ variables
 	Secrets  Secrets
-	Endpoint string // of the environment; empty without one
+	Mask     []Secret // of the rest of the run, which no output may show either
+	Endpoint string   // of the environment; empty without one
 	// Exec runs a command inside the run's environment; nil without one.
 	Exec func(ctx context.Context, c Command, log io.Writer) (exit int, err error)
 	Log  io.Writer // gets whole lines

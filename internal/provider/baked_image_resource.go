@@ -260,9 +260,14 @@ func (r *bakedImageResource) ModifyPlan(ctx context.Context, req resource.Modify
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	if state != nil && sameSource(ctx, m.Source, state.Source) {
-		m.Source = state.Source
+	var was bakedImageModel
+	if state != nil {
+		was = *state
+		if sameSource(ctx, m.Source, state.Source) {
+			m.Source = state.Source
+		}
 	}
+	r.named(ctx, "image", m.Pipeline, m.Name, was.ID, !m.Name.Equal(was.Name) || !m.Pipeline.Equal(was.Pipeline), req, resp)
 	m.ImageID, m.Size, m.Run, m.Log = types.StringUnknown(), types.Int64Unknown(), types.StringUnknown(), types.StringUnknown()
 	m.Base, m.Latest, m.ImageIDs = types.StringUnknown(), types.StringUnknown(), types.MapUnknown(types.StringType)
 	if known(ctx, m.Pipeline, m.Name, m.From, m.Source, m.Steps, m.Cleanup, m.KMSKey, m.Publish) {
@@ -281,7 +286,7 @@ func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel
 	}
 	var image pipeline.Image
 	var found bool
-	err := r.session.overlay.view(ctx, recipe.Pipeline, func(st *pipeline.State, _ bool) (err error) {
+	err := r.session.overlay.view(ctx, recipe.Pipeline, func(st *pipeline.State, _ *planned) (err error) {
 		if recipe, err = r.session.Engine.Rebased(ctx, st, recipe); err != nil {
 			return err
 		}
@@ -291,7 +296,7 @@ func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel
 			return nil
 		}
 		old, exists := st.Recipes[recipe.Name]
-		if err := r.session.claim("image", recipe.Pipeline, recipe.Name, recipe.Pipeline+"/"+recipe.Name, exists, old.Settled, old.Owner); err != nil {
+		if err := r.session.claim("image", recipe.Name, recipe.Pipeline+"/"+recipe.Name, exists, old.Settled, old.Owner); err != nil {
 			addAttributeError(&resp.Diagnostics, path.Root("name"), "create image", recipe.Name, err)
 		}
 		return nil

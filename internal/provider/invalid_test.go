@@ -61,6 +61,24 @@ func TestAccInvalidStage(t *testing.T) {
 		"a shared load on one machine": {
 			"capacity", `steps = [{ name = "x", load = { rate = 1, duration = "1s", path = "/", machines = 2 } }]`, `One machine[\s\S]*codebuild`,
 		},
+		"a report out of reach": {
+			"acceptance", `steps = [{ name = "x", command = "true", on = "environment", report = "junit.xml" }]`, `Report out of reach[\s\S]*looked for in the checkout`,
+		},
+		"a report anywhere":      {"acceptance", `steps = [{ name = "x", command = "true", report = "/tmp/junit.xml" }]`, `leads out of the checkout`},
+		"a report above":         {"acceptance", `steps = [{ name = "x", command = "true", report = "a/../../junit.xml" }]`, `leads out of the checkout`},
+		"a report by no pattern": {"acceptance", `steps = [{ name = "x", command = "true", report = "[.xml" }]`, `not a valid pattern`},
+		"a load that is cut off": {
+			"capacity", `steps = [{ name = "x", timeout = "10s", load = { rate = 1, duration = "30s", path = "/" } }]`, `Time-out shorter than the load[\s\S]*takes 30s`,
+		},
+		"a load of nothing":        {"capacity", `steps = [{ name = "x", load = { rate = 0, duration = "30s", path = "/" } }]`, `load.rate value must be between`},
+		"a load backwards":         {"capacity", `steps = [{ name = "x", load = { rate = -5, duration = "30s", path = "/" } }]`, `load.rate value must be between`},
+		"a load for no time":       {"capacity", `steps = [{ name = "x", load = { rate = 1, duration = "0s", path = "/" } }]`, `more than zero`},
+		"no instances":             {"production", `environment = { instances = 0 }`, `environment.instances value must be between 1`},
+		"fewer than no instances":  {"production", `environment = { instances = -1 }`, `environment.instances value must be between 1`},
+		"a time-out of words":      {"acceptance", `steps = [{ name = "x", command = "true", timeout = "soon" }]`, `is not a duration`},
+		"a time-out without unit":  {"acceptance", `steps = [{ name = "x", command = "true", timeout = "30" }]`, `is not a duration`},
+		"a time-out before":        {"acceptance", `steps = [{ name = "x", command = "true", timeout = "-1s" }]`, `more than zero`},
+		"an address by name":       {"production", `environment = { address = "shop.example.com" }`, `not an IP address`},
 		"production that ends":     {"production", `environment = { keep = false }`, `Production lasts`},
 		"a pinned commit stage":    {"commit", `build = "b-0123456789"`, `no build`},
 		"a source of another type": {"acceptance", `base_image = "img-1"`, `no base_image`},
@@ -80,6 +98,44 @@ resource "penstock_stage" "s" {
   type     = %q
   %s
 }`, t.TempDir(), tt.kind, tt.arguments),
+				ExpectError: regexp.MustCompile(`(?s)` + strings.ReplaceAll(tt.want, " ", `\s+`)),
+			})
+		})
+	}
+}
+
+// What is wrong in a self-service environment, or in a pipeline's size, is said of the
+// argument.
+func TestAccInvalidNumbers(t *testing.T) {
+	for name, tt := range map[string]struct{ resource, want string }{
+		"a pipeline of no instances": {`"penstock_pipeline" "q" {
+  name  = "q"
+  scale = { instances = 0 }`, `scale.instances value must be`},
+		"a ttl of nothing": {`"penstock_self_service_env" "e" {
+  pipeline = "p"
+  name     = "e"
+  ttl      = "0s"`, `ttl = "0s": it must be more than zero`},
+		"a ttl before": {`"penstock_self_service_env" "e" {
+  pipeline = "p"
+  name     = "e"
+  ttl      = "-8h"`, `more than zero`},
+		"a ttl of words": {`"penstock_self_service_env" "e" {
+  pipeline = "p"
+  name     = "e"
+  ttl      = "until tonight"`, `is not a duration`},
+		"an environment of no instances": {`"penstock_self_service_env" "e" {
+  pipeline  = "p"
+  name      = "e"
+  instances = -2`, `instances value must be between 1`},
+		"an environment at a name": {`"penstock_self_service_env" "e" {
+  pipeline = "p"
+  name     = "e"
+  address  = "everywhere"`, `not an IP address`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run(t, resource.TestStep{
+				Config:      fmt.Sprintf("provider \"penstock\" { data_dir = %q }\nresource %s\n}", t.TempDir(), tt.resource),
 				ExpectError: regexp.MustCompile(`(?s)` + strings.ReplaceAll(tt.want, " ", `\s+`)),
 			})
 		})

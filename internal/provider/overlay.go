@@ -5,7 +5,6 @@ package provider
 
 import (
 	"context"
-	"fmt"
 	"sync"
 
 	"github.com/hashicorp/terraform-plugin-framework/types"
@@ -24,7 +23,7 @@ type overlay struct {
 	mu        sync.Mutex
 	pipelines map[string]*planned
 
-	created sync.Map // names that a resource is to be created with
+	names   sync.Map // of resources: the ID of the one that has it, or empty while that is to be created
 	learned sync.Map // stages whose passed build this apply has found out
 }
 
@@ -35,6 +34,19 @@ type planned struct {
 	pipeline *pipeline.Pipeline
 	unknown  bool // the planned definition of the pipeline is not known yet
 	stages   map[string]pipeline.Stage
+	open     map[string]bool // stages whose planned definition is not known yet
+}
+
+// mayMake reports whether a commit stage among the named ones, or above them, could make
+// a build in the apply that is planned.
+func (p *planned) mayMake(stages []string, build string) bool {
+	for _, name := range p.state.Ancestors(stages) {
+		s := p.state.Stages[name]
+		if p.open[name] || s.Type == pipeline.TypeCommit && s.Source != nil && pipeline.BuildID(s.Pipeline, s.Source.Digest, s.BaseImage) == build {
+			return true
+		}
+	}
+	return false
 }
 
 func newOverlay(e *engine.Engine) *overlay {
@@ -44,17 +56,17 @@ func newOverlay(e *engine.Engine) *overlay {
 func (o *overlay) of(name string) *planned {
 	p := o.pipelines[name]
 	if p == nil {
-		p = &planned{stages: map[string]pipeline.Stage{}}
+		p = &planned{stages: map[string]pipeline.Stage{}, open: map[string]bool{}}
 		o.pipelines[name] = p
 	}
 	return p
 }
 
-// create notes that a resource is to be created with a name, and reports false
-// when another one is too.
-func (o *overlay) create(kind, pipelineName, name string) bool {
-	_, taken := o.created.LoadOrStore(kind+"/"+pipelineName+"/"+name, true)
-	return !taken
+// take notes that a resource has a name, and reports false when another one has it
+// too. id is empty for a resource that is to be created, and no replacement.
+func (o *overlay) take(kind, pipelineName, name, id string) bool {
+	had, taken := o.names.LoadOrStore(kind+"/"+pipelineName+"/"+name, id)
+	return !taken || id != "" && had == id
 }
 
 // learn notes that an apply has found out what build passed a stage, which its plan did
@@ -102,6 +114,9 @@ func (o *overlay) planStage(s pipeline.Stage) {
 // planUndecided notes that a stage will exist whose definition is not known yet:
 // enough for others to come after it.
 func (o *overlay) planUndecided(ctx context.Context, s pipeline.Stage) error {
+	o.mu.Lock()
+	o.of(s.Pipeline).open[s.Name] = true
+	o.mu.Unlock()
 	recorded, err := o.engine.State(ctx, s.Pipeline)
 	if err != nil {
 		return err
@@ -112,10 +127,9 @@ func (o *overlay) planUndecided(ctx context.Context, s pipeline.Stage) error {
 	return nil
 }
 
-// view calls f with the pipeline's state as it is planned. known is false while
-// the pipeline's own definition is not known yet. f must not keep the
-// state, and must not call the overlay for anything but create.
-func (o *overlay) view(ctx context.Context, name string, f func(st *pipeline.State, known bool) error) error {
+// view calls f with the pipeline's state as it is planned, and what is not known of it
+// yet. f must not keep the two, and must not call the overlay.
+func (o *overlay) view(ctx context.Context, name string, f func(st *pipeline.State, at *planned) error) error {
 	recorded, err := o.engine.State(ctx, name)
 	if err != nil {
 		return err
@@ -136,20 +150,15 @@ func (o *overlay) view(ctx context.Context, name string, f func(st *pipeline.Sta
 		return pipeline.Errorf(pipeline.CodeNotFound, "find pipeline", "there is no pipeline %q", name).
 			WithHint("Refer to the resource, as in penstock_pipeline.%s.name, so that it is made first.", name)
 	}
-	return f(at.state, !at.unknown)
+	return f(at.state, at)
 }
 
-// claim checks that a resource may be created under a name: no other resource of
-// this configuration has it, and nothing of another configuration is recorded
-// under it. owner is the recorded owner, settled whether its creation had ended.
-func (s *session) claim(kind, pipelineName, name, importID string, exists, settled bool, owner string) error {
-	op := fmt.Sprintf("create %s", kind)
-	if !s.overlay.create(kind, pipelineName, name) {
-		return pipeline.Errorf(pipeline.CodeConflict, op, "two resources of this configuration are named %q", name).
-			WithHint("Give each its own name.")
-	}
+// claim checks that a resource may be created under a name: nothing of another
+// configuration is recorded under it. owner is the recorded owner, settled whether its
+// creation had ended.
+func (s *session) claim(kind, name, importID string, exists, settled bool, owner string) error {
 	if exists && settled && owner != s.Owner {
-		return pipeline.Errorf(pipeline.CodeConflict, op, "%s %q exists already; the configuration in %s made it", kind, name, owner).
+		return pipeline.Errorf(pipeline.CodeConflict, "create "+kind, "%s %q exists already; the configuration in %s made it", kind, name, owner).
 			WithHint("Choose another name, or take it over with `terraform import ADDRESS %s`.", importID)
 	}
 	return nil

@@ -217,6 +217,11 @@ func (r *pipelineResource) ModifyPlan(ctx context.Context, req resource.ModifyPl
 	if resp.Diagnostics.HasError() || m.Name.IsUnknown() {
 		return
 	}
+	var was pipelineModel
+	if !req.State.Raw.IsNull() {
+		resp.Diagnostics.Append(req.State.Get(ctx, &was)...)
+	}
+	r.named(ctx, "pipeline", types.StringValue(""), m.Name, was.ID, !m.Name.Equal(was.Name), req, resp)
 	name := m.Name.ValueString()
 	st, err := r.session.Engine.State(ctx, name)
 	if err != nil {
@@ -224,7 +229,7 @@ func (r *pipelineResource) ModifyPlan(ctx context.Context, req resource.ModifyPl
 		return
 	}
 	if req.State.Raw.IsNull() {
-		if err := r.session.claim("pipeline", "", name, name, st.Exists(), true, st.Pipeline.Owner); err != nil {
+		if err := r.session.claim("pipeline", name, name, st.Exists(), true, st.Pipeline.Owner); err != nil {
 			addAttributeError(&resp.Diagnostics, path.Root("name"), "create pipeline", name, err)
 			return
 		}

@@ -34,6 +34,10 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "serve" {
 		serve()
 	}
+	if len(os.Args) == 5 && os.Args[1] == "reject" {
+		reject(os.Args[2], os.Args[3], os.Args[4])
+		return
+	}
 	os.Exit(m.Run())
 }
 

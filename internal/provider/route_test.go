@@ -248,10 +248,11 @@ resource "penstock_stage" "live" {
 // TestAccSecrets shows that write-only values reach the commands and nothing else.
 func TestAccSecrets(t *testing.T) {
 	b := newBench(t)
-	const secret = "hunter2-is-not-enough"
-	more := map[string]string{
-		"JOURNEYS": `curl -fs \"$PENSTOCK_ENDPOINT/token\"`,
-		"MORE": `
+	const secret, other = "hunter2-is-not-enough", "correct-horse-battery-staple"
+	more := func(token, last string) map[string]string {
+		return map[string]string{
+			"JOURNEYS": `curl -fs \"$PENSTOCK_ENDPOINT/token\"`,
+			"MORE": `
 resource "penstock_stage" "live" {
   pipeline    = penstock_pipeline.shop.name
   name        = "live"
@@ -260,33 +261,54 @@ resource "penstock_stage" "live" {
   after       = [penstock_stage.acceptance.passed]
   environment = { env_wo = { TOKEN = "` + secret + `" }, env_wo_version = 1 }
   steps = [
-    { name = "token", http = { path = "/token", contains = "^` + "hunter2-is" + `" } },
-    { name = "own", command = "echo the token is $TOKEN; test -n \"$TOKEN\"", env_wo = { TOKEN = "` + secret + `" }, env_wo_version = 1 },
+    { name = "token", http = { path = "/token", contains = "^` + token + `" } },
+    { name = "own", command = "echo the token is $TOKEN; test -n \"$TOKEN\"; echo $TOKEN > kept", env_wo = { TOKEN = "` + other + `" }, env_wo_version = 1 },
+    { name = "of the one before", command = "` + last + `" },
   ]
 }`}
-	leaks := func(s *terraform.State) error {
-		for name, r := range s.RootModule().Resources {
-			for k, v := range r.Primary.Attributes {
-				if strings.Contains(v, secret) {
-					return fmt.Errorf("%s.%s in the state holds the secret", name, k)
-				}
-			}
-		}
+	}
+	files := func() error {
 		return filepath.WalkDir(b.dir, func(path string, d os.DirEntry, err error) error {
 			if err != nil || !d.Type().IsRegular() {
 				return nil
 			}
 			data, err := os.ReadFile(path)
-			if err == nil && strings.Contains(string(data), secret) {
-				return fmt.Errorf("%s holds the secret", path)
+			if err == nil && (strings.Contains(string(data), secret) || strings.Contains(string(data), other)) {
+				return fmt.Errorf("%s holds a secret", path)
 			}
 			return nil
 		})
 	}
+	clean := func() {
+		if err := files(); err != nil {
+			t.Error(err)
+		}
+	}
+	leaks := func(s *terraform.State) error {
+		for name, r := range s.RootModule().Resources {
+			for k, v := range r.Primary.Attributes {
+				if strings.Contains(v, secret) || strings.Contains(v, other) {
+					return fmt.Errorf("%s.%s in the state holds the secret", name, k)
+				}
+			}
+		}
+		return files()
+	}
 	resource.Test(t, resource.TestCase{
 		TerraformVersionChecks:   []tfversion.TerraformVersionCheck{tfversion.SkipBelow(tfversion.Version1_11_0)}, // has write-only arguments
 		ProtoV6ProviderFactories: factories,
-		Steps:                    []resource.TestStep{{Config: b.config(more), Check: leaks}},
+		Steps: []resource.TestStep{
+			{ // what a check got is said without what the environment keeps secret
+				Config:      b.config(more("nothing", "true")),
+				ExpectError: regexp.MustCompile(`(?s)Stage failed.*expected\s+a\s+body.*with[\s│]+\*\*\*`),
+			},
+			{ // and what a command prints without the secrets of another
+				PreConfig:   clean,
+				Config:      b.config(more("hunter2-is", "cat kept; exit 3")),
+				ExpectError: regexp.MustCompile(`(?s)Stage failed.*exit\s+status\s+3.*output:[\s│]+\*\*\*`),
+			},
+			{PreConfig: clean, Config: b.config(more("hunter2-is", "true")), Check: leaks},
+		},
 	})
 }
 

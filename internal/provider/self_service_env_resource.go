@@ -94,7 +94,7 @@ func (r *selfServiceEnvResource) Schema(ctx context.Context, _ resource.SchemaRe
 			MarkdownDescription: "Whose environment it is. Default: whoever applies; to name somebody else takes the right to deploy. A change replaces the environment.",
 			PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown(), stringplanmodifier.RequiresReplace()},
 		},
-		"address": optional("Address that the endpoint listens on. Default: loopback.", stringvalidator.LengthAtLeast(1)),
+		"address": optional("IP address that the endpoint listens on. Default: loopback.", isAddress()),
 		"port": schema.Int64Attribute{
 			Optional: true, Validators: []validator.Int64{int64validator.Between(1, 65535)},
 			MarkdownDescription: "Port of the endpoint. Default: any free one, which stays the same for the environment's life.",
@@ -148,6 +148,12 @@ func (r *selfServiceEnvResource) ModifyPlan(ctx context.Context, req resource.Mo
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	var was selfServiceEnvModel
+	if state != nil {
+		was = *state
+	}
+	moves := !m.Name.Equal(was.Name) || !m.Pipeline.Equal(was.Pipeline) || !m.Owner.Equal(was.Owner)
+	r.named(ctx, "environment", m.Pipeline, m.Name, was.ID, moves, req, resp)
 	m.Build = config.Build
 	if known(ctx, m.Pipeline, m.Name) {
 		r.planBuild(ctx, &m, state, known(ctx, config.TTL, config.Owner), resp)
@@ -193,9 +199,9 @@ func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfSe
 			}
 		}
 	}
-	err := r.session.overlay.view(ctx, m.Pipeline.ValueString(), func(st *pipeline.State, _ bool) error {
+	err := r.session.overlay.view(ctx, m.Pipeline.ValueString(), func(st *pipeline.State, _ *planned) error {
 		if env, exists := st.PersonEnvironment(name); state == nil {
-			err := r.session.claim("environment", m.Pipeline.ValueString(), name, m.Pipeline.ValueString()+"/"+name, exists, env.Status != pipeline.EnvLaunching, env.Configured)
+			err := r.session.claim("environment", name, m.Pipeline.ValueString()+"/"+name, exists, env.Status != pipeline.EnvLaunching, env.Configured)
 			if err != nil {
 				addAttributeError(&resp.Diagnostics, path.Root("name"), "create environment", name, err)
 				return nil

@@ -214,9 +214,31 @@ func flattenStanding(st engine.Standing, p pipeline.Pipeline, m *stageModel) {
 	}
 }
 
+// keep takes back what was planned, as far as the plan knew it: Terraform takes no other
+// answer. Decisions that were made meanwhile show at the next refresh.
+func (m *stageModel) keep(ctx context.Context, planned stageModel) {
+	exports, was := m.exports(), planned.exports()
+	for i, v := range exports {
+		if !was[i].IsUnknown() {
+			*v = *was[i]
+		}
+	}
+	if known(ctx, planned.Passed) {
+		m.Passed = planned.Passed
+	}
+	if !planned.Instances.IsUnknown() {
+		m.Instances = planned.Instances
+	}
+}
+
+// exports gives what the stage exports in words.
+func (m *stageModel) exports() []*types.String {
+	return []*types.String{&m.Candidate, &m.Status, &m.WaitingFor, &m.Run, &m.ImageID, &m.ArtifactDigest, &m.Endpoint, &m.Log}
+}
+
 // undecide makes everything that the stage exports unknown, but what can't change.
 func (m *stageModel) undecide(name types.String) {
-	for _, v := range []*types.String{&m.Candidate, &m.Status, &m.WaitingFor, &m.Run, &m.ImageID, &m.ArtifactDigest, &m.Endpoint, &m.Log} {
+	for _, v := range m.exports() {
 		*v = types.StringUnknown()
 	}
 	m.Passed = types.ObjectUnknown(gateTypes)

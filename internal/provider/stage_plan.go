@@ -36,6 +36,12 @@ func (r *stageResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanR
 	if config.Name.IsNull() {
 		plan.Name = config.Type
 	}
+	var was stageModel
+	if state != nil {
+		was = *state
+	}
+	moves := !plan.Name.Equal(was.Name) || !plan.Pipeline.Equal(was.Pipeline) || !plan.Type.Equal(was.Type)
+	r.named(ctx, "stage", plan.Pipeline, plan.Name, was.ID, moves, req, resp)
 	if state != nil && sameSource(ctx, plan.Source, state.Source) {
 		plan.Source = state.Source
 	}
@@ -80,15 +86,15 @@ func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, resp 
 		addAttributeError(&resp.Diagnostics, path.Root("runner"), "plan stage", stage.Name, err)
 		return
 	}
-	err := r.session.overlay.view(ctx, stage.Pipeline, func(st *pipeline.State, known bool) error {
-		if !known && stage.Env != nil {
+	err := r.session.overlay.view(ctx, stage.Pipeline, func(st *pipeline.State, at *planned) error {
+		if at.unknown && stage.Env != nil {
 			plan.undecide(plan.Name)
 			return nil
 		}
 		if err := r.place(st, stage, state == nil, resp); err != nil || resp.Diagnostics.HasError() {
 			return err
 		}
-		r.move(st, stage, plan, state, resp)
+		r.move(st, at, stage, plan, state, resp)
 		return nil
 	})
 	if err != nil {
@@ -102,7 +108,7 @@ func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, resp 
 func (r *stageResource) place(st *pipeline.State, stage pipeline.Stage, create bool, resp *resource.ModifyPlanResponse) error {
 	if create {
 		old, exists := st.Stages[stage.Name]
-		if err := r.session.claim("stage", stage.Pipeline, stage.Name, stage.Pipeline+"/"+stage.Name, exists, old.Settled, old.Owner); err != nil {
+		if err := r.session.claim("stage", stage.Name, stage.Pipeline+"/"+stage.Name, exists, old.Settled, old.Owner); err != nil {
 			addAttributeError(&resp.Diagnostics, path.Root("name"), "create stage", stage.Name, err)
 			return nil
 		}
@@ -121,7 +127,7 @@ func (r *stageResource) place(st *pipeline.State, stage pipeline.Stage, create b
 }
 
 // move plans what the gates allow.
-func (r *stageResource) move(st *pipeline.State, stage pipeline.Stage, plan, state *stageModel, resp *resource.ModifyPlanResponse) {
+func (r *stageResource) move(st *pipeline.State, at *planned, stage pipeline.Stage, plan, state *stageModel, resp *resource.ModifyPlanResponse) {
 	if err := st.AuthorizePin(stage, r.session.Engine.Person); err != nil {
 		addAttributeError(&resp.Diagnostics, path.Root("build"), "move stage", stage.Name, err)
 		return
@@ -130,7 +136,7 @@ func (r *stageResource) move(st *pipeline.State, stage pipeline.Stage, plan, sta
 	held := st.Holds[stage.Name].Build
 	settled := gates.open() || stage.Trigger == pipeline.TriggerManual && stage.Pin == "" || stage.Pin != "" && stage.Pin == held
 	if !settled {
-		r.moveLater(st, stage, gates, plan, resp)
+		r.moveLater(st, at, stage, gates, plan, resp)
 		return
 	}
 	move := pipeline.Decide(st, stage)
@@ -144,13 +150,18 @@ func (r *stageResource) move(st *pipeline.State, stage pipeline.Stage, plan, sta
 		plan.Candidate = orUnknown(move.Candidate)
 		plan.Instances = intOrNull(stage.Instances(st.Pipeline))
 		return
-	case move.Action == pipeline.ActionRun || move.Action == pipeline.ActionAdopt, state.Candidate.ValueString() != move.Candidate:
-		// The last also where another apply has moved the stage since the refresh:
+	case move.Action == pipeline.ActionRun || move.Action == pipeline.ActionAdopt, state.Candidate.ValueString() != move.Candidate,
+		passes(st, stage) != st.NewestPassed(stage.Name):
+		// The candidate also where another apply has moved the stage since the refresh:
 		// Terraform plans again in the middle of an apply, with the state from before.
+		// What passed is another build where the definition goes back to one of before.
 		plan.undecide(plan.Name)
 		plan.Candidate = orNull(move.Candidate)
 	default:
 		keepExports(plan, state)
+		if redefined(stage, st.Stages[stage.Name]) {
+			plan.Status = types.StringUnknown() // which makes it an update
+		}
 		plan.After = r.session.overlay.afterOrState(stage.Pipeline, plan.After, state.After)
 		switch move.Action {
 		case pipeline.ActionRestore:
@@ -164,19 +175,22 @@ func (r *stageResource) move(st *pipeline.State, stage pipeline.Stage, plan, sta
 
 // moveLater plans a stage that may move once the stages above have run. A pin is
 // checked against those that will not run.
-func (r *stageResource) moveLater(st *pipeline.State, stage pipeline.Stage, g gates, plan *stageModel, resp *resource.ModifyPlanResponse) {
+func (r *stageResource) moveLater(st *pipeline.State, at *planned, stage pipeline.Stage, g gates, plan *stageModel, resp *resource.ModifyPlanResponse) {
 	plan.undecide(plan.Name)
 	plan.Instances = intOrNull(stage.Instances(st.Pipeline))
 	switch {
 	case stage.Pin != "":
 		plan.Candidate = types.StringValue(stage.Pin)
+		if _, exists := st.Builds[stage.Pin]; !exists {
+			if !at.mayMake(stage.After, stage.Pin) {
+				addAttributeError(&resp.Diagnostics, path.Root("build"), "move stage", stage.Name, st.Eligible(stage, stage.Pin))
+			}
+			return
+		}
 		settled := stage
 		settled.After = slices.DeleteFunc(slices.Clone(stage.Upstream()), func(up string) bool { return g.pending[up] })
 		if len(settled.After) == 0 {
 			return
-		}
-		if _, exists := st.Builds[stage.Pin]; !exists {
-			return // this apply may make it
 		}
 		if err := st.CheckPin(settled, stage.Pin); err != nil {
 			addAttributeError(&resp.Diagnostics, path.Root("build"), "move stage", stage.Name, err)
@@ -184,6 +198,27 @@ func (r *stageResource) moveLater(st *pipeline.State, stage pipeline.Stage, g ga
 	case stage.Type == pipeline.TypeCommit:
 		plan.Candidate = types.StringValue(pipeline.BuildID(stage.Pipeline, stage.Source.Digest, stage.BaseImage))
 	}
+}
+
+// passes gives the newest build that passes the stage by another definition than the
+// recorded one.
+func passes(st *pipeline.State, stage pipeline.Stage) string {
+	recorded := st.Stages[stage.Name]
+	st.Stages[stage.Name] = stage
+	build := st.NewestPassed(stage.Name)
+	st.Stages[stage.Name] = recorded
+	return build
+}
+
+// redefined reports whether the ledger has another definition of the stage, as after a
+// run that failed with one that was taken back then: an apply has to record it, though
+// it runs nothing.
+func redefined(stage, recorded pipeline.Stage) bool {
+	stage.ID, stage.Owner, stage.Settled = recorded.ID, recorded.Owner, recorded.Settled
+	if a, b := stage.Source, recorded.Source; a != nil && b != nil && a.Repository == b.Repository && a.Digest == b.Digest {
+		stage.Source = b // by rule 8
+	}
+	return !stage.Equal(recorded)
 }
 
 // keepExports plans that everything exported stays as it is.

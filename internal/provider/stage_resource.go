@@ -5,7 +5,9 @@ package provider
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -41,6 +43,29 @@ func (b *base) Configure(_ context.Context, req resource.ConfigureRequest, _ *re
 	if s, ok := req.ProviderData.(*session); ok {
 		b.session = s
 	}
+}
+
+// ownKey is where a plan notes its resource's ID. Terraform plans a replacement like a
+// creation, with the private data of the plan before it.
+const ownKey = "id"
+
+// named checks that no other resource of the configuration has the planned name. id is
+// null for a resource that is to be created; moves says that it leaves the name that it
+// has.
+func (b *base) named(ctx context.Context, noun string, pipelineName, name, id types.String, moves bool, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	own := id.ValueString()
+	if id.IsNull() {
+		data, diags := req.Private.GetKey(ctx, ownKey)
+		resp.Diagnostics.Append(diags...)
+		_ = json.Unmarshal(data, &own) // nothing there: it replaces nothing
+	} else if resp.Diagnostics.Append(resp.Private.SetKey(ctx, ownKey, []byte(strconv.Quote(own)))...); moves {
+		return
+	}
+	if pipelineName.IsUnknown() || name.IsUnknown() || b.session.overlay.take(noun, pipelineName.ValueString(), name.ValueString(), own) {
+		return
+	}
+	addAttributeError(&resp.Diagnostics, path.Root("name"), "plan "+noun, name.ValueString(),
+		pipeline.Errorf(pipeline.CodeConflict, "plan "+noun, "two resources of this configuration are named %q", name.ValueString()).WithHint("Give each its own name."))
 }
 
 // stageResource is penstock_stage.
@@ -222,7 +247,9 @@ func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk
 	if !known(ctx, m.Passed) {
 		r.session.overlay.learn(stage.Pipeline, stage.Name)
 	}
+	planned := m
 	flattenStanding(standing, st.Pipeline, &m)
+	m.keep(ctx, planned)
 	diags.Append(state.Set(ctx, m)...)
 }
 

@@ -82,7 +82,7 @@ func environmentAttribute() schema.SingleNestedAttribute {
 		"keep": schema.BoolAttribute{
 			Optional: true, MarkdownDescription: "Whether the environment lasts, and serves until the next build replaces it. Default: true for production, else false.",
 		},
-		"address": optional("Address that the endpoint listens on. Default: loopback.", stringvalidator.LengthAtLeast(1)),
+		"address": optional("IP address that the endpoint listens on. Default: loopback.", isAddress()),
 		"port": schema.Int64Attribute{
 			Optional: true, Validators: []validator.Int64{int64validator.Between(1, 65535)},
 			MarkdownDescription: "Port of the endpoint. Default: any free one, which stays the same for the environment's life.",

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework-validators/float64validator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
+	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
@@ -102,7 +103,7 @@ func stepsAttribute() schema.ListNestedAttribute {
 			Optional: true, Validators: []validator.Int64{int64validator.Between(0, 1000)},
 			MarkdownDescription: "Further tries after a failure. Default: 0.",
 		},
-		"report": optional("JUnit XML that the command writes: a path or pattern in the checkout. Its tests are counted, and a failed one fails the step.", stringvalidator.LengthAtLeast(1)),
+		"report": optional("JUnit XML that the command writes: a path or pattern in the checkout. Its tests are counted, and a failed one fails the step. Not together with `on`.", isReport()),
 		"http": schema.SingleNestedAttribute{
 			Optional: true, MarkdownDescription: "An HTTP request and the answer that it must get.",
 			Attributes: map[string]schema.Attribute{
@@ -197,6 +198,26 @@ func validateSteps(steps types.List, environment bool, choices ...string) diag.D
 		if on, ok := a["on"]; ok && !on.IsNull() && !environment {
 			diags.Append(needsEnvironment(at.AtName("on"), name.ValueString()))
 		}
+		if on, report := a["on"], a["report"]; on != nil && !on.IsNull() && !on.IsUnknown() && !report.IsNull() {
+			diags.AddAttributeError(at.AtName("report"), "Report out of reach",
+				fmt.Sprintf("The report of step %q is looked for in the checkout, and its command runs on the environment. Remove report, or on.", name.ValueString()))
+		}
+		diags.Append(validateLoadTime(at, a)...)
+	}
+	return diags
+}
+
+// validateLoadTime reports a load that its step's time-out would cut off.
+func validateLoadTime(at path.Path, step map[string]attr.Value) (diags diag.Diagnostics) {
+	load, ok := step["load"].(types.Object)
+	if !ok || load.IsNull() || load.IsUnknown() {
+		return nil
+	}
+	timeout, _ := step["timeout"].(types.String)
+	duration, _ := load.Attributes()["duration"].(types.String)
+	if limit, takes := expandDuration(timeout), expandDuration(duration); limit > 0 && limit < takes {
+		diags.AddAttributeError(at.AtName("timeout"), "Time-out shorter than the load",
+			fmt.Sprintf("The load takes %s, and timeout = %q ends it before. Raise timeout, or remove it.", takes, timeout.ValueString()))
 	}
 	return diags
 }

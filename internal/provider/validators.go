@@ -6,6 +6,7 @@ package provider
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"path"
 	"regexp"
 	"strings"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
+	"github.com/penstock-io/terraform-provider-penstock/internal/step"
 )
 
 // check is a string validator made of a function that gives what is wrong.
@@ -67,6 +69,21 @@ func isInside() validator.String {
 	return check{"a path in the source, relative to its root", func(s string) error {
 		if s == "" || path.IsAbs(s) || s != path.Clean(s) && s != path.Clean(s)+"/" || path.Clean(s) == ".." || strings.HasPrefix(path.Clean(s), "../") {
 			return fmt.Errorf("it must be a plain path relative to the repository's root, without \"..\"")
+		}
+		return nil
+	}}
+}
+
+// isReport accepts paths and patterns of files in a checkout.
+func isReport() validator.String {
+	return check{"a path or pattern in the checkout", step.CheckReport}
+}
+
+// isAddress accepts what an endpoint can listen on.
+func isAddress() validator.String {
+	return check{"an IP address", func(s string) error {
+		if _, err := netip.ParseAddr(s); err != nil && s != "localhost" {
+			return fmt.Errorf("it is not an IP address; set one of the machine's, or leave it out for loopback")
 		}
 		return nil
 	}}

@@ -60,7 +60,7 @@ func (r *Runner) runAway(ctx context.Context, req pipeline.StepRequest, try int,
 		tree = empty
 	}
 	work := pipeline.Work{
-		Token: token(req, try), Tree: tree, Mask: masked(req.Secrets), Log: log,
+		Token: token(req, try), Tree: tree, Mask: newRedactor(req).Pieces(), Log: log,
 		Command: pipeline.Command{
 			Name: req.Step.Name, Line: req.Step.Command, Dir: req.Step.Directory,
 			Env: variables(req), Secrets: req.Secrets, Timeout: limit(req.Step, pipeline.DefaultStepTimeout),

@@ -240,7 +240,7 @@ func TestFlood(t *testing.T) {
 func TestOutputBeyondTheBoundIsCounted(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	l := newLog(&out, newRedactor(nil), func() time.Time { return noon })
+	l := newLog(&out, newRedactor(pipeline.StepRequest{}), func() time.Time { return noon })
 	l.room = 3 * int64(len(stamp)+2)
 	for i := range 5 {
 		fmt.Fprintln(l, i)

@@ -38,13 +38,14 @@ type check struct {
 	url      *url.URL
 	contains *regexp.Regexp // nil when the body does not matter
 	timeout  time.Duration
+	hide     redactor
 }
 
 // prepareHTTP prepares an HTTP check. Redirects are followed, unless it is one
 // that the check expects. Connections are not kept, so that every try tells
 // whether the service accepts one.
 func prepareHTTP(req pipeline.StepRequest) (attempt, error) {
-	c := check{HTTPCheck: *req.Step.HTTP, timeout: limit(req.Step, requestTimeout)}
+	c := check{HTTPCheck: *req.Step.HTTP, timeout: limit(req.Step, requestTimeout), hide: newRedactor(req)}
 	c.Method = method(c.Method)
 	if c.Status == 0 {
 		c.Status = http.StatusOK
@@ -176,18 +177,20 @@ func (c check) judge(code int, body []byte) error {
 		return nil
 	}
 	text := fmt.Sprintf("%s %s: expected %s, got %s", c.Method, c.url.Redacted(), wanted, statusText(code))
-	if shown := excerpt(body); shown != "" {
+	if shown := c.excerpt(body); shown != "" {
 		return fmt.Errorf("%s with\n%s", text, indent(shown))
 	}
 	return fmt.Errorf("%s with no body", text)
 }
 
-// excerpt gives the first lines of a body.
-func excerpt(body []byte) string {
+// excerpt gives the first lines of a body. It is masked before it is cut: what is left of
+// a secret then would not be known as one.
+func (c check) excerpt(body []byte) string {
+	body = c.hide.Mask(body, len(body))
 	lines := strings.SplitN(strings.TrimSpace(string(body[:min(len(body), 4*shownLines*shownWidth)])), "\n", shownLines+1)
 	lines = lines[:min(len(lines), shownLines)]
 	for i, line := range lines {
-		lines[i] = shorten(printableText(line), shownWidth)
+		lines[i] = shorten(c.hide.Text(printableText(line)), shownWidth)
 	}
 	return strings.Join(lines, "\n")
 }

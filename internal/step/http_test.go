@@ -159,3 +159,26 @@ func TestHTTPFromAnotherProtocol(t *testing.T) {
 		t.Errorf("error is %v", err)
 	}
 }
+
+// What an error shows of an answer holds no secret of the run, nor what a cut left of one.
+func TestHTTPMasks(t *testing.T) {
+	t.Parallel()
+	const secret = "hush-1234567890"
+	server := site(t)
+	for _, before := range []int{0, shownWidth - 6, 4*shownLines*shownWidth - 6} {
+		body := strings.Repeat("\n", before) + secret
+		if before > 0 && before < 2*shownWidth {
+			body = strings.Repeat("x", before) + secret
+		}
+		result, err := NewRunner(Options{}).Run(t.Context(), pipeline.StepRequest{
+			Step:     pipeline.Step{Name: "echo", HTTP: &pipeline.HTTPCheck{Path: "/echo", Method: "POST", Body: body, Status: 201}},
+			Endpoint: server.URL, Mask: []pipeline.Secret{secret},
+		})
+		if pipeline.CodeOf(err) != pipeline.CodeFailed || !strings.Contains(result.Error, "POST ") {
+			t.Fatalf("after %d bytes: %v", before, err)
+		}
+		if strings.Contains(result.Error+err.Error(), "hush") {
+			t.Errorf("after %d bytes the error holds a part of the secret: %v", before, err)
+		}
+	}
+}

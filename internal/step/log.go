@@ -32,7 +32,7 @@ const (
 type log struct {
 	mu     sync.Mutex
 	to     io.Writer
-	hide   *redactor
+	hide   redactor
 	now    func() time.Time
 	width  int   // of a line, in bytes
 	room   int64 // that is left for output
@@ -49,7 +49,7 @@ type log struct {
 	ended  int               // lines since forget
 }
 
-func newLog(to io.Writer, hide *redactor, now func() time.Time) *log {
+func newLog(to io.Writer, hide redactor, now func() time.Time) *log {
 	return &log{to: writerOrNone(to), hide: hide, now: now, width: maxLine, room: maxOutput}
 }
 
@@ -82,7 +82,7 @@ func (l *log) Write(p []byte) (int, error) {
 // extend adds to the line under way as much as may be needed of it.
 func (l *log) extend(b []byte) {
 	l.begun = true
-	take := min(len(b), l.width+max(l.hide.longest, 1)-len(l.line))
+	take := min(len(b), l.width+max(l.hide.Longest(), 1)-len(l.line))
 	l.line = append(l.line, b[:take]...)
 	l.cut += int64(len(b) - take)
 }
@@ -127,7 +127,7 @@ func lineEnd(b []byte) int {
 
 // remember keeps the line as one of the last, in the memory of the one it displaces.
 func (l *log) remember() {
-	keep := min(len(l.line), tailWidth+max(l.hide.longest, 1))
+	keep := min(len(l.line), tailWidth+max(l.hide.Longest(), 1))
 	slot := &l.recent[l.ended%tailLines]
 	*slot = append((*slot)[:0], l.line[:keep]...)
 	l.ended++

@@ -25,19 +25,30 @@ type reports struct {
 }
 
 func newReports(checkout, pattern string) (*reports, error) {
-	clean := path.Clean(filepath.ToSlash(pattern))
-	switch {
-	case checkout == "":
+	if checkout == "" {
 		return nil, invalid("report %q has no checkout to be looked for in", pattern).
 			WithHint("Leave out report, or give the stage a source.")
+	}
+	if err := CheckReport(pattern); err != nil {
+		return nil, err
+	}
+	return &reports{checkout: checkout, pattern: reportPattern(pattern)}, nil
+}
+
+func reportPattern(pattern string) string { return path.Clean(filepath.ToSlash(pattern)) }
+
+// CheckReport refuses, with CodeInvalid, what is no path or pattern in a checkout.
+func CheckReport(pattern string) error {
+	clean := reportPattern(pattern)
+	switch {
 	case !filepath.IsLocal(filepath.FromSlash(clean)):
-		return nil, invalid("report %q leads out of the checkout", pattern).
+		return invalid("report %q leads out of the checkout", pattern).
 			WithHint("Name a path or pattern relative to the repository's root.")
 	case !doublestar.ValidatePattern(clean):
-		return nil, invalid("report %q is not a valid pattern", pattern).
+		return invalid("report %q is not a valid pattern", pattern).
 			WithHint("Write a path, or a pattern such as %q.", "build/**/TEST-*.xml")
 	}
-	return &reports{checkout: checkout, pattern: clean}, nil
+	return nil
 }
 
 // each calls do for every report, and gives their number. The root refuses links

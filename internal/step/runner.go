@@ -98,7 +98,7 @@ type attempt func(ctx context.Context, try int, log *log) outcome
 // cancelled has CodeCancelled and wraps the context's. The log, the error and the
 // result hold no secret.
 func (r *Runner) Run(ctx context.Context, req pipeline.StepRequest) (pipeline.StepResult, error) {
-	hide := newRedactor(req.Secrets)
+	hide := newRedactor(req)
 	log := newLog(req.Log, hide, r.now)
 	result := pipeline.StepResult{Name: req.Step.Name, StartedAt: r.now()}
 	begun := time.Now()
@@ -172,7 +172,7 @@ func (r *Runner) prepare(req pipeline.StepRequest) (attempt, error) {
 }
 
 // judge sets the result's status and makes the step's error.
-func (r *Runner) judge(ctx context.Context, result *pipeline.StepResult, out outcome, hide *redactor) error {
+func (r *Runner) judge(ctx context.Context, result *pipeline.StepResult, out outcome, hide redactor) error {
 	op := fmt.Sprintf("step %q failed", result.Name)
 	switch {
 	case out.err == nil:
@@ -180,7 +180,7 @@ func (r *Runner) judge(ctx context.Context, result *pipeline.StepResult, out out
 		return nil
 	case ctx.Err() != nil:
 		result.Status = pipeline.RunCancelled
-		result.Error = "cancelled: " + hide.text(context.Cause(ctx).Error())
+		result.Error = "cancelled: " + hide.Text(context.Cause(ctx).Error())
 		return cancelled(ctx, result.Name)
 	}
 	result.Status = pipeline.RunFailed
@@ -188,12 +188,12 @@ func (r *Runner) judge(ctx context.Context, result *pipeline.StepResult, out out
 	if out.tail != "" {
 		text += "\nThe last lines of its output:\n" + out.tail
 	}
-	result.Error = hide.text(text)
+	result.Error = hide.Text(text)
 	code := pipeline.CodeFailed
 	if pipeline.CodeOf(out.err) == pipeline.CodeInvalid {
 		code = pipeline.CodeInvalid
 	}
-	return pipeline.Errorf(code, op, "%s", result.Error).WithHint("%s", hide.text(pipeline.HintOf(out.err)))
+	return pipeline.Errorf(code, op, "%s", result.Error).WithHint("%s", hide.Text(pipeline.HintOf(out.err)))
 }
 
 func cancelled(ctx context.Context, name string) error {

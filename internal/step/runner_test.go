@@ -286,7 +286,7 @@ func TestSecretsAreHidden(t *testing.T) {
 					t.Errorf("%q shows in\n%s", secret, all)
 				}
 			}
-			if !strings.Contains(log, mask) {
+			if !strings.Contains(log, "***") {
 				t.Errorf("nothing is masked in\n%s", log)
 			}
 		})

@@ -216,7 +216,7 @@ func (p *Platform) commands(ctx context.Context, builder string, r pipeline.Bake
 		if c.Script != "" {
 			script += fmt.Sprintf("\nscript=\"$PENSTOCK_SOURCE\"/%s\nif [ -x \"$script\" ]; then \"$script\"; else /bin/sh -e \"$script\"; fi\n", quote(c.Script))
 		}
-		if err := p.must(ctx, builder, command{what: what, script: script, timeout: c.Timeout, secrets: c.Secrets, log: r.Log, live: true}); err != nil {
+		if err := p.must(ctx, builder, command{what: what, script: script, timeout: c.Timeout, secrets: c.Secrets, mask: c.Mask, log: r.Log, live: true}); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,8 +43,13 @@ type command struct {
 	script  string
 	timeout time.Duration
 	secrets pipeline.Secrets
+	mask    []pipeline.Secret // of others, which its output may not show either
 	log     io.Writer
 	live    bool // its output goes to the log while it runs, at the price of a request more for each look
+}
+
+func (c command) redactor() *pipeline.Redactor {
+	return pipeline.NewRedactor(slices.Concat(c.secrets.Values(), c.mask)...)
 }
 
 // must runs a command and gives an error when it does not end well.
@@ -79,7 +85,7 @@ func (p *Platform) execute(ctx context.Context, instance string, c command) (exi
 		}
 		defer remove()
 	}
-	told := &live{log: io.Discard, mask: masking(c.secrets)}
+	told := &live{log: io.Discard, mask: c.redactor()}
 	if c.log != nil {
 		told.log = c.log
 	}
@@ -104,7 +110,7 @@ func (p *Platform) execute(ctx context.Context, instance string, c command) (exi
 		return 0, "", err
 	}
 	told.rest(output)
-	output = told.mask.Replace(output)
+	output = told.mask.Text(output)
 	switch result.Status {
 	case types.CommandInvocationStatusSuccess, types.CommandInvocationStatusFailed:
 		return int(result.ResponseCode), output, nil

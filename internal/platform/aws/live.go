@@ -28,7 +28,7 @@ type live struct {
 	*Platform
 	key  string
 	log  io.Writer
-	mask *strings.Replacer
+	mask *pipeline.Redactor
 	read int64 // bytes of the output that are in the log, whole lines
 }
 
@@ -38,7 +38,7 @@ const livePause = 5 * time.Second
 // watchOutput gives the script that tells what another prints, and that from which it
 // is read.
 func (p *Platform) watchOutput(ctx context.Context, script string, c command) (string, *live, error) {
-	l := &live{Platform: p, key: filesPrefix + rand.Text(), log: c.log, mask: masking(c.secrets)}
+	l := &live{Platform: p, key: filesPrefix + rand.Text(), log: c.log, mask: c.redactor()}
 	up, err := p.presign.PresignPutObject(ctx, &s3.PutObjectInput{Bucket: aws.String(p.Settings.Bucket), Key: aws.String(l.key)}, s3.WithPresignExpires(max(c.timeout, urlLife)))
 	if err != nil {
 		return "", nil, cloud.Fault(ctx, c.what, err)
@@ -102,24 +102,7 @@ func (l *live) rest(output string) {
 }
 
 func (l *live) write(text string) {
-	if text = l.mask.Replace(text); text != "" {
+	if text = l.mask.Text(text); text != "" {
 		_, _ = io.WriteString(l.log, strings.TrimRight(text, "\n")+"\n") // a log that can't be written to has said so itself
 	}
-}
-
-// masking replaces secrets, and each line of those that have several.
-func masking(secrets pipeline.Secrets) *strings.Replacer {
-	var texts []string
-	for _, s := range secrets {
-		texts = append(texts, s.Reveal())
-		texts = append(texts, strings.Split(s.Reveal(), "\n")...)
-	}
-	slices.SortFunc(texts, func(a, b string) int { return len(b) - len(a) }) // a part of another is not replaced first
-	var pairs []string
-	for _, text := range slices.Compact(texts) {
-		if strings.TrimSpace(text) != "" {
-			pairs = append(pairs, text, "***")
-		}
-	}
-	return strings.NewReplacer(pairs...)
 }

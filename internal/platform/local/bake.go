@@ -139,6 +139,9 @@ func bakeCommand(c pipeline.Command, i int, root, source string) (command, error
 		own, c.Line = append(own, "PENSTOCK_SCRIPT="+script), runScript
 	}
 	v := variables{Env: process.Environ(nil)}.with(c.Env, c.Secrets)
+	for _, s := range c.Mask {
+		v.Secrets = append(v.Secrets, s.Reveal())
+	}
 	return command{
 		what: "step " + cmp.Or(c.Name, fmt.Sprint(i+1)), line: c.Line, dir: dir,
 		env: append(v.Env, own...), secrets: v.Secrets, timeout: c.Timeout,

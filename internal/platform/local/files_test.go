@@ -27,6 +27,8 @@ func TestLines(t *testing.T) {
 		"a coloured secret":    {[]string{"hush-1"}, []string{"hush\x00-1\n"}, "***\n"},
 		"a secret of lines":    {[]string{"{\nhush-1\nhush-2\n}"}, []string{"{\nhush-2\n"}, "{\n***\n"},
 		"an empty secret":      {[]string{"", " "}, []string{"a b\n"}, "a b\n"},
+		"one in another":       {[]string{"hush", "hush-1"}, []string{"hush-1 hush\n"}, "*** ***\n"},
+		"two that overlap":     {[]string{"hush-1", "1-2-3"}, []string{"hush-1-2-3\n"}, "***\n"},
 		"a short secret":       {[]string{"42"}, []string{"is 42\n"}, "is ***\n"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"unicode"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
 const (
@@ -18,49 +20,30 @@ const (
 	// The last lines are kept for errors, and each is cut.
 	tailLines = 20
 	tailWidth = 500
-
-	// minPiece is the shortest line of a secret of several lines that is masked by
-	// itself: the braces of a key in JSON give nothing away.
-	minPiece = 4
-
-	mask = "***"
 )
 
-// masker replaces secrets in text.
-type masker struct {
-	replace *strings.Replacer
-	longest int
-}
+// masker masks secrets in lines of output.
+type masker struct{ *pipeline.Redactor }
 
 func newMasker(secrets []string) masker {
-	var m masker
-	var pairs []string
-	for _, secret := range secrets {
-		several := strings.ContainsAny(strings.TrimSpace(secret), "\r\n")
-		for piece := range strings.FieldsFuncSeq(secret, func(c rune) bool { return c == '\n' || c == '\r' }) {
-			piece = strings.TrimSpace(piece)
-			if piece == "" || several && len(piece) < minPiece {
-				continue
-			}
-			pairs = append(pairs, piece, mask)
-			m.longest = max(m.longest, len(piece))
-		}
+	var all []pipeline.Secret
+	for _, s := range secrets {
+		all = append(all, pipeline.Secret(s))
 	}
-	m.replace = strings.NewReplacer(pairs...)
-	return m
+	return masker{pipeline.NewRedactor(all...)}
 }
 
 // line masks a line and makes it printable. It masks again afterwards, as a secret
 // may come out only then.
 func (m masker) line(b []byte) string {
-	s := strings.ToValidUTF8(m.replace.Replace(string(b)), "?")
+	s := strings.ToValidUTF8(m.Text(string(b)), "?")
 	s = strings.Map(func(c rune) rune {
 		if unicode.IsControl(c) && c != '\t' {
 			return -1
 		}
 		return c
 	}, s)
-	return m.replace.Replace(s)
+	return m.Text(s)
 }
 
 // lines hands the output of a command to a writer: whole lines, printable, cut and
@@ -87,7 +70,7 @@ func (l *lines) Write(p []byte) (int, error) {
 		if i >= 0 {
 			piece = rest[:i]
 		}
-		room := maxLine + l.hide.longest - len(l.part)
+		room := maxLine + l.hide.Longest() - len(l.part)
 		l.cut = l.cut || len(piece) > room
 		l.part = append(l.part, piece[:min(room, len(piece))]...)
 		if i < 0 {
@@ -106,7 +89,7 @@ func (l *lines) end() {
 	}
 	s := l.hide.line(l.part)
 	if l.cut { // what may be the beginning of a secret is at the end
-		s = strings.ToValidUTF8(s[:max(0, len(s)-l.hide.longest)], "") + " …"
+		s = strings.ToValidUTF8(s[:max(0, len(s)-l.hide.Longest())], "") + " …"
 	}
 	l.part, l.cut = l.part[:0], false
 	if l.to != nil {

@@ -150,15 +150,15 @@ func (s *Store) readManifest(id string) (manifest, fs.FileInfo, error) {
 		err = errors.New("it describes another image")
 	}
 	if err != nil {
-		return m, info, corrupt("the manifest of image %s is damaged: %w", id, err)
+		return m, info, corrupt("the manifest of image %s is damaged: %s: %w", id, s.manifestPath(id), err)
 	}
 	return m, info, nil
 }
 
-// writeManifest makes the image exist, last of all.
+// writeManifest makes the image exist, last of all. It replaces a manifest that is damaged.
 func (s *Store) writeManifest(m manifest) error {
 	path := s.manifestPath(m.id())
-	if _, err := os.Stat(path); err == nil {
+	if _, _, err := s.readManifest(m.id()); err == nil {
 		return nil
 	}
 	data, err := json.Marshal(m)

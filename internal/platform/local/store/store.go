@@ -158,7 +158,8 @@ func (s *Store) Image(ctx context.Context, id string) (Image, error) {
 	return image, nil
 }
 
-// List describes all images, by ID.
+// List describes all images, by ID. One whose manifest is damaged has no size: it can be
+// removed, or baked again.
 func (s *Store) List(ctx context.Context) ([]Image, error) {
 	ids, err := s.ids()
 	if err != nil {
@@ -169,6 +170,9 @@ func (s *Store) List(ctx context.Context) ([]Image, error) {
 		image, err := s.Image(ctx, id)
 		if pipeline.IsNotFound(err) {
 			continue // removed meanwhile
+		}
+		if pipeline.CodeOf(err) == pipeline.CodeCorrupt {
+			image, err = Image{ID: id}, nil
 		}
 		if err != nil {
 			return nil, err
@@ -300,7 +304,8 @@ func (s *Store) Remove(ctx context.Context, id string) error {
 	return failed(ctx, op, s.sweep(ctx))
 }
 
-// sweep removes the stored files that no image has. The store is locked.
+// sweep removes the stored files that no image has, once it is known what all images
+// have. The store is locked.
 func (s *Store) sweep(ctx context.Context) error {
 	ids, err := s.ids()
 	if err != nil {
@@ -309,6 +314,9 @@ func (s *Store) sweep(ctx context.Context) error {
 	used := map[string]bool{}
 	for _, id := range ids {
 		m, _, err := s.readManifest(id)
+		if pipeline.CodeOf(err) == pipeline.CodeCorrupt {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -361,6 +369,8 @@ func failed(ctx context.Context, op string, err error) error {
 		return nil
 	case ctx.Err() != nil:
 		return &pipeline.Error{Code: pipeline.CodeCancelled, Op: op, Err: ctx.Err()}
+	case pipeline.CodeOf(err) == pipeline.CodeCorrupt:
+		return fmt.Errorf("%s: %w", op, err)
 	case errors.As(err, &own):
 		return err
 	case errors.Is(err, syscall.ENOSPC):
@@ -373,5 +383,5 @@ func failed(ctx context.Context, op string, err error) error {
 
 func corrupt(format string, args ...any) error {
 	return fmt.Errorf("%w", pipeline.Errorf(pipeline.CodeCorrupt, "verify image", format, args...).
-		WithHint("Something changed the files in the data directory. Bake the image again: `terraform apply -replace` of the penstock_baked_image, or of the stage that bakes it."))
+		WithHint("Something changed the files in the data directory. Remove the image's file in its images/%s, so that the image is baked again: by the next apply if it is a penstock_baked_image, by `penstock retry` of the stage, and an apply, if a stage bakes it.", manifestsDir))
 }

@@ -314,3 +314,63 @@ func FuzzManifest(f *testing.F) {
 		}
 	})
 }
+
+// A damaged manifest is named, takes nothing else along, and is made whole by the next
+// bake of the same tree.
+func TestDamagedManifest(t *testing.T) {
+	t.Parallel()
+	for name, damage := range map[string]string{"cut": `{"version":1,"entr`, "empty": "", "of another": `{"version":1}`} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := Open(t.TempDir())
+			damagedTree, other := plant(t, map[string]string{"a": "alone", "b": "shared"}), plant(t, map[string]string{"b": "shared"})
+			image, err := s.Ingest(ctx, damagedTree)
+			if err != nil {
+				t.Fatal(err)
+			}
+			whole, err := s.Ingest(ctx, other)
+			if err != nil {
+				t.Fatal(err)
+			}
+			path := s.manifestPath(image.ID)
+			if err := os.WriteFile(path, []byte(damage), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, err = s.Image(ctx, image.ID)
+			if pipeline.CodeOf(err) != pipeline.CodeCorrupt || !strings.Contains(err.Error(), path) || !strings.Contains(pipeline.HintOf(err), "penstock retry") {
+				t.Errorf("the damaged image: %v (%s)", err, pipeline.HintOf(err))
+			}
+			list, err := s.List(ctx)
+			if err != nil || len(list) != 2 {
+				t.Errorf("listed are %v, %v", list, err)
+			}
+			for _, i := range list {
+				if i.ID == image.ID && i.Size != 0 || i.ID == whole.ID && i.Size != whole.Size {
+					t.Errorf("listed is %+v", i)
+				}
+			}
+			if err := s.Remove(ctx, whole.ID); err != nil { // sweeps nothing that the damaged one may have
+				t.Fatal(err)
+			}
+			again, err := s.Ingest(ctx, damagedTree)
+			if err != nil || again.ID != image.ID || again.Size != image.Size {
+				t.Errorf("baked again it is %+v, %v", again, err)
+			}
+			if err := s.Materialize(ctx, image.ID, filepath.Join(t.TempDir(), "tree"), Options{}); err != nil {
+				t.Error(err)
+			}
+			if err := os.WriteFile(path, []byte(damage), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Remove(ctx, image.ID); err != nil {
+				t.Errorf("remove the damaged image: %v", err)
+			}
+			if list, err := s.List(ctx); err != nil || len(list) > 0 {
+				t.Errorf("left are %v, %v", list, err)
+			}
+			if files, err := filepath.Glob(filepath.Join(s.dir, objectsDir, "*", "*")); err != nil || len(files) > 0 {
+				t.Errorf("files are left: %v, %v", files, err)
+			}
+		})
+	}
+}

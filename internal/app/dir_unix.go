@@ -8,17 +8,20 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 )
-
-const lockName = "lock"
 
 // dirLock is held, shared, by every process that has the data directory open, so
 // that nobody removes it under another.
@@ -59,6 +62,9 @@ func tryLockDir(dir string) (*dirLock, error) {
 	if now, err := os.Stat(path); err != nil || !os.SameFile(mine, now) {
 		return nil, file.Close()
 	}
+	if err := markDataDir(dir); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
 	return &dirLock{file}, nil
 }
 
@@ -68,3 +74,41 @@ func (l *dirLock) alone() bool {
 }
 
 func (l *dirLock) release() error { return l.file.Close() }
+
+// checkOwner refuses a directory of another user, who could have put anything there.
+func checkOwner(dir string, info fs.FileInfo) error {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || int(stat.Uid) == os.Geteuid() {
+		return nil
+	}
+	name := fmt.Sprint(stat.Uid)
+	if u, err := user.LookupId(name); err == nil {
+		name = u.Username
+	}
+	return pipeline.Errorf(pipeline.CodeInvalid, "open data directory", "%s belongs to the user %s, and this is %s", dir, name, strconv.Itoa(os.Geteuid())).
+		WithHint("Work as that user (`sudo -u %s …`), or take the directory over (`sudo chown -R %d %s`), or name another with data_dir, --data-dir or %s.", name, os.Geteuid(), dir, DataDirVariable)
+}
+
+// restrict takes the rights of others from the directory.
+func restrict(dir string, info fs.FileInfo) error {
+	if info.Mode().Perm()&0o077 == 0 {
+		return nil
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return dirError(dir, err)
+	}
+	return nil
+}
+
+// checkPrivate refuses a directory that nobody named, and that others may write in.
+func checkPrivate(dir string) error {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return dirError(dir, err)
+	}
+	if err := checkOwner(dir, info); err != nil || info.Mode().Perm()&0o022 == 0 {
+		return err
+	}
+	return pipeline.Errorf(pipeline.CodeInvalid, "find data directory", "other users may write in %s", dir).
+		WithHint("If it is yours, and nobody has changed it, run `chmod 700 %s`; else name another with --data-dir or %s.", dir, DataDirVariable)
+}

@@ -1,0 +1,113 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+
+	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
+	"github.com/hashicorp/terraform-plugin-testing/statecheck"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/source"
+)
+
+// TestAccPins pins a stage to builds that do not exist, also while the commit stage is
+// about to make another one, to one that it is about to make, and to a rejected one.
+func TestAccPins(t *testing.T) {
+	b := newBench(t)
+	pin := filepath.Join(t.TempDir(), "pin")
+	set := func(build string) {
+		if err := os.WriteFile(pin, []byte(build), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("")
+	config := fmt.Sprintf(`
+provider "penstock" { data_dir = %q }
+data "penstock_source" "s" {
+  repository = %q
+  ref        = "main"
+}
+resource "penstock_pipeline" "p" { name = "shop" }
+resource "penstock_stage" "commit" {
+  pipeline = penstock_pipeline.p.name
+  type     = "commit"
+  source   = data.penstock_source.s.revision
+}
+resource "penstock_stage" "live" {
+  pipeline = penstock_pipeline.p.name
+  name     = "live"
+  type     = "custom"
+  trigger  = "manual"
+  after    = [penstock_stage.commit.passed]
+  build    = trimspace(file(%[3]q)) == "" ? null : trimspace(file(%[3]q))
+}`, b.dir, b.repo, pin)
+	// next gives the ID of the build that the commit stage makes of the newest commit.
+	next := func() string {
+		var id string
+		b.open(func(a *app.App) error {
+			snapshot, err := a.Source.Snapshot(context.Background(), source.Query{Repository: b.repo, Ref: "main"})
+			id = pipeline.BuildID("shop", snapshot.Source.Digest, "")
+			return err
+		})
+		return id
+	}
+	const unknown = "b-0123456789"
+	refused := func(text string) *regexp.Regexp { return regexp.MustCompile(`(?s)` + text) }
+	one := ""
+	run(t,
+		resource.TestStep{Config: config},
+		resource.TestStep{
+			PreConfig: func() { one = next(); set(unknown) }, Config: config, PlanOnly: true, ExpectError: refused(`no\s+build\s+` + unknown),
+		},
+		resource.TestStep{
+			PreConfig: func() { b.commit("two") }, Config: config, PlanOnly: true, ExpectError: refused(`no\s+build\s+` + unknown),
+		},
+		resource.TestStep{
+			PreConfig: func() { set(next()) }, Config: config,
+			ConfigStateChecks: []statecheck.StateCheck{export("live", "status", exact("passed"))},
+		},
+		resource.TestStep{
+			PreConfig: func() { reject(b.dir, "commit", one); set(one) }, Config: config, PlanOnly: true, ExpectError: refused(`was\s+rejected\s+at\s+stage\s+"commit"`),
+		},
+	)
+}
+
+// TestAccTwoConfigurations finds the names taken that another configuration uses.
+func TestAccTwoConfigurations(t *testing.T) {
+	b := newBench(t)
+	b.open(func(a *app.App) error {
+		ctx := context.Background()
+		if _, err := a.Engine.CreatePipeline(ctx, pipeline.Pipeline{Name: "shop", Owner: "/other/deploy"}); err != nil {
+			return err
+		}
+		s := pipeline.Stage{Pipeline: "shop", Name: "gate", Type: pipeline.TypeCustom, Owner: "/other/deploy"}.WithDefaults(nil, nil)
+		_, err := a.Engine.Advance(ctx, engine.AdvanceRequest{Stage: s})
+		return err
+	})
+	provider := fmt.Sprintf("provider \"penstock\" { data_dir = %q }\n", b.dir)
+	run(t,
+		resource.TestStep{
+			Config: provider + `resource "penstock_pipeline" "p" { name = "shop" }`, PlanOnly: true,
+			ExpectError: regexp.MustCompile(`(?s)pipeline\s+"shop"\s+exists\s+already;\s+the\s+configuration\s+in\s+/other/deploy\s+made\s+it`),
+		},
+		resource.TestStep{
+			Config: provider + `
+resource "penstock_stage" "s" {
+  pipeline = "shop"
+  name     = "gate"
+  type     = "custom"
+}`, PlanOnly: true,
+			ExpectError: regexp.MustCompile(`(?s)terraform\s+import\s+ADDRESS\s+shop/gate.*stage\s+"gate"\s+exists\s+already`),
+		},
+	)
+}
