@@ -77,11 +77,15 @@ func (a *Authorization) Allows(right Right, who Person) bool {
 	return everybody || a.anyIs(list, who)
 }
 
-// anyIs reports whether one of the entries means the person.
+// anyIs reports whether one of the entries means the person. A group that Groups defines
+// is who is named there, and nobody whom the system has in one of the same name.
 func (a *Authorization) anyIs(entries []string, who Person) bool {
 	return slices.ContainsFunc(entries, func(entry string) bool {
 		if group, ok := strings.CutPrefix(entry, "@"); ok {
-			return slices.Contains(who.Groups, group) || a.anyIs(ungrouped(a.Groups[group]), who)
+			if members, defined := a.Groups[group]; defined {
+				return a.anyIs(ungrouped(members), who)
+			}
+			return slices.Contains(who.Groups, group)
 		}
 		return a.is(entry, who)
 	})
