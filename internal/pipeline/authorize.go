@@ -160,7 +160,7 @@ func (p Pipeline) RefuseAuthor(who Person, authors []string, op string) error {
 
 // whoMay says who has a right, and where that is said.
 func (p Pipeline) whoMay(right Right) string {
-	who, everybody := p.Authorization.list(right)
+	names, everybody := p.Entitled(right)
 	if right == RightReject && p.Authorization != nil && p.Authorization.Reject == nil {
 		right = RightApprove
 	}
@@ -168,16 +168,23 @@ func (p Pipeline) whoMay(right Right) string {
 	switch {
 	case everybody:
 		return "Everybody else may."
-	case len(who) == 0:
+	case len(names) == 0:
 		return "Nobody may: " + setting + " names nobody."
 	}
-	names := slices.Clone(who)
+	return fmt.Sprintf("Ask one of %s; %s says so.", strings.Join(names, ", "), setting)
+}
+
+// Entitled lists who has a right, in words: a group with its members, where the pipeline
+// names them. It reports whether that is everybody.
+func (p Pipeline) Entitled(right Right) (names []string, everybody bool) {
+	who, everybody := p.Authorization.list(right)
+	names = slices.Clone(who)
 	for i, entry := range names {
 		if members := p.Authorization.Groups[strings.TrimPrefix(entry, "@")]; strings.HasPrefix(entry, "@") && len(members) > 0 {
 			names[i] = fmt.Sprintf("%s (%s)", entry, strings.Join(members, ", "))
 		}
 	}
-	return fmt.Sprintf("Ask one of %s; %s says so.", strings.Join(names, ", "), setting)
+	return names, everybody
 }
 
 // describe names a person, with the first of the further names.

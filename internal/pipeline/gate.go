@@ -87,8 +87,8 @@ func (s *State) decideBootstrap(stage Stage, m Move) Move {
 		m.Action, m.Why, m.Status = ActionRun, "its definition has not run yet", StatusIdle
 	case v.Status != RunPassed:
 		m.Action, m.Why, m.Status = ActionRun, "its last run failed", StatusIdle
-	case s.retried(stage, v) != "":
-		m.Action, m.Why, m.Status = ActionRun, s.retried(stage, v), StatusIdle
+	case s.Retried(stage, v) != "":
+		m.Action, m.Why, m.Status = ActionRun, s.Retried(stage, v), StatusIdle
 	default:
 		m.Status = StatusPassed
 	}
@@ -296,8 +296,8 @@ func (s *State) action(stage Stage, candidate, held string) (Action, string) {
 		return ActionRun, "the stage's definition changed"
 	case v.Status != RunPassed:
 		return ActionRun, "its last run failed"
-	case s.retried(stage, v) != "":
-		return ActionRun, s.retried(stage, v)
+	case s.Retried(stage, v) != "":
+		return ActionRun, s.Retried(stage, v)
 	}
 	if stage.Trigger == TriggerAutomatic && stage.Type != TypeCommit && v.Inputs != s.Inputs(stage, candidate) {
 		return ActionRun, "the artifact or image of build " + candidate + " changed"
