@@ -56,7 +56,7 @@ func (b *Board) build(w http.ResponseWriter, r *http.Request, s *session) error 
 	}
 	page := buildPage{buildRow: rowOf(st, stages, build), Rejected: st.RejectedAt(id)}
 	for i, stage := range stages {
-		page.Stages = append(page.Stages, stageOf(st, stage, page.Cells[i], build.ID, s.person))
+		page.Stages = append(page.Stages, stageOf(b.Engine.As(s.person), st, stage, page.Cells[i], build.ID))
 	}
 	runs, err := b.Engine.Ledger.Runs(r.Context(), st.Pipeline.Name, pipeline.RunQuery{Build: id})
 	if err != nil {
@@ -80,7 +80,7 @@ func (b *Board) build(w http.ResponseWriter, r *http.Request, s *session) error 
 }
 
 // stageOf says how a build stands at a stage.
-func stageOf(st *pipeline.State, stage pipeline.Stage, c cell, build string, who pipeline.Person) stageOfBuild {
+func stageOf(e *engine.Engine, st *pipeline.State, stage pipeline.Stage, c cell, build string) stageOfBuild {
 	at, id := stageOfBuild{cell: c}, pipeline.StageBuild(stage.Name, build)
 	if v, ok := st.VerdictOf(stage, build); ok {
 		at.Verdict = &v
@@ -92,11 +92,7 @@ func stageOf(st *pipeline.State, stage pipeline.Stage, c cell, build string, who
 	if o, ok := st.Overrides[id]; ok {
 		at.Override = &o
 	}
-	add := func(name string) {
-		if st.Pipeline.Authorization.Allows(actions[name].Right(stage), who) {
-			at.Buttons = append(at.Buttons, newButton(name, stage, build))
-		}
-	}
+	add := func(name string) { adder(e, st, stage)(&at.Buttons, name, build) }
 	held := st.Builds[st.Holds[stage.Name].Build]
 	switch {
 	case c.Outcome == pipeline.OutcomeWaiting:
@@ -110,10 +106,10 @@ func stageOf(st *pipeline.State, stage pipeline.Stage, c cell, build string, who
 		} else {
 			add("promote")
 		}
-	case overridable(stage) && !c.Running && !st.Passed(stage.Name, build) && st.Eligible(stage, build) == nil:
+	case c.Outcome != pipeline.OutcomePassed:
 		add("override")
 	}
-	if c.Outcome == pipeline.OutcomePassed && stage.Approval {
+	if c.Outcome == pipeline.OutcomePassed || c.Outcome == pipeline.OutcomeOverridden {
 		add("reject")
 	}
 	return at
@@ -189,9 +185,10 @@ func (b *Board) runs(w http.ResponseWriter, r *http.Request, s *session) error {
 // runPage is everything about a run.
 type runPage struct {
 	pipeline.Run
-	Of    pipeline.Build
-	Loads []load // those of the run, then those of the run for the build before
-	Log   logPage
+	Of      pipeline.Build
+	Buttons []button
+	Loads   []load // those of the run, then those of the run for the build before
+	Log     logPage
 }
 
 // load is what a load step measured, with its pictures.
@@ -254,6 +251,14 @@ func (b *Board) run(w http.ResponseWriter, r *http.Request, s *session) error {
 		return err
 	}
 	page := runPage{Run: run, Of: st.Builds[run.Build]}
+	if stage, ok := st.Stages[run.Stage]; ok && run.Kind == pipeline.KindStage {
+		e := b.Engine.As(s.person)
+		if v, _ := e.CheckRetry(st, stage); v.ID == run.ID {
+			if adder(e, st, stage)(&page.Buttons, "retry", "") {
+				page.Buttons[0].Primary = run.Status == pipeline.RunFailed
+			}
+		}
+	}
 	if page.Loads, err = b.loads(r.Context(), run); err != nil {
 		return err
 	}

@@ -38,7 +38,7 @@ func (a asked) about(name string) string {
 	if name == "launch" {
 		a.Name, a.Build = "", ""
 	}
-	return strings.Join([]string{name, a.Pipeline, a.Stage, a.Build, a.Name, a.Run}, "\x00")
+	return strings.Join([]string{name, a.Pipeline, a.Stage, a.Build, a.Name, a.Run, a.From.Held, a.From.Next}, "\x00")
 }
 
 // read gives what an address or a form asks for.
@@ -56,7 +56,7 @@ func read(r *http.Request) (string, action, asked, error) {
 	}
 	q := asked{
 		Pipeline: r.PathValue("pipeline"), Stage: r.FormValue("stage"), Build: r.FormValue("build"), Name: r.FormValue("name"),
-		Run: r.FormValue("run"), Reason: strings.TrimSpace(plain(strings.ReplaceAll(r.FormValue("reason"), "\n", " "))),
+		Run: r.FormValue("run"), From: engine.Place{Held: r.FormValue("held"), Next: r.FormValue("next")}, Reason: strings.TrimSpace(plain(strings.ReplaceAll(r.FormValue("reason"), "\n", " "))),
 	}
 	if text := r.FormValue("ttl"); text != "" {
 		ttl, err := time.ParseDuration(text)
@@ -103,15 +103,13 @@ func (b *Board) prepareStage(ctx context.Context, st *pipeline.State, who pipeli
 		return pipeline.Errorf(pipeline.CodeNotFound, "find build", "pipeline %q has no build %q", q.Pipeline, q.Build).WithHint("The board lists its builds.")
 	}
 	v, _ := st.VerdictOf(stage, q.Build)
-	q.Run = v.ID
-	if right := c.Act.Right(stage); right != "" {
-		c.refuse(st.Pipeline.Authorize(right, who, strings.ToLower(c.Act.Label)))
-	}
+	q.Run, q.From = v.ID, engine.Place{}
+	c.refuse(c.Act.Check(b.Engine.As(who), st, stage, q.Build))
 	moves := c.Key == "promote" || c.Key == "rollback"
 	if moves {
-		c.refuse(b.Engine.As(who).CheckPromote(st, stage, q.Build))
+		q.From = engine.PlaceOf(st, stage)
 	}
-	if held := st.Holds[stage.Name].Build; moves && held != "" && held != q.Build {
+	if held := q.From.Held; held != "" && held != q.Build {
 		diff, err := b.diffs.get(ctx, b.Engine, q.Pipeline, held, q.Build)
 		if err != nil {
 			c.NoDiff = err.Error()

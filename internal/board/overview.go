@@ -36,7 +36,7 @@ func (b *Board) home(w http.ResponseWriter, r *http.Request, s *session) error {
 	rows := []row{}
 	for _, name := range slices.Sorted(maps.Keys(states)) {
 		st := states[name]
-		at := row{Name: name, Waits: len(waits(st, s.person))}
+		at := row{Name: name, Waits: len(waits(b.Engine.As(s.person), st))}
 		for _, n := range graph.Of(st).Nodes {
 			at.Stages = append(at.Stages, n)
 			if st.Stages[n.Name].Lasting() {
@@ -68,7 +68,7 @@ func (b *Board) overview(w http.ResponseWriter, r *http.Request, s *session) err
 	if err != nil {
 		return err
 	}
-	body := overview{Waits: waits(st, s.person), Builds: builds(st, r.URL.Query()), Environments: b.serving(st, s.person)}
+	body := overview{Waits: waits(b.Engine.As(s.person), st), Builds: builds(st, r.URL.Query()), Environments: b.serving(st, s.person)}
 	if body.Map, err = b.valueStream(r.Context(), st, s.person); err != nil {
 		return err
 	}
@@ -156,10 +156,10 @@ type card struct {
 	Build       pipeline.Build
 	Run         pipeline.RunSummary
 	Progress    *engine.Progress
+	Holds       string // the build that the stage holds, where Build is another
 	Endpoint    string
 	Pin         string
-	Buttons     []button // what waits for somebody
-	More        []button // what else can be done
+	Buttons     []button
 }
 
 // Measures of the map, in pixels: those of the style sheet.
@@ -194,17 +194,21 @@ func (b *Board) valueStream(ctx context.Context, st *pipeline.State, who pipelin
 				c.Endpoint = at.Environment.Endpoint
 			}
 			switch {
-			case c.Run.Status == pipeline.RunRunning:
+			case n.Status == "running", n.Status == "failed":
 				c.Build = st.Builds[c.Run.Build]
-			case at.Move.Candidate != "" && n.Build == "":
+			case at.Move.Candidate != "" && (n.Build == "" || n.Status == "ready"):
 				c.Build = st.Builds[at.Move.Candidate]
+			}
+			if c.Build.ID != n.Build {
+				c.Holds = n.Build
 			}
 			var err error
 			if c.Progress, err = b.Engine.Progress(ctx, st, s.Name); err != nil {
 				return m, err
 			}
 			c.Pin = s.Pin
-			c.Buttons, c.More = buttons(st, s, who)
+			now, more := buttons(b.Engine.As(who), st, s)
+			c.Buttons = append(now, more...)
 		}
 		m.Cards = append(m.Cards, c)
 	}

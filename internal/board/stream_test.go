@@ -182,6 +182,7 @@ func TestFollow(t *testing.T) {
 	if page := b.get("/p/shop/runs/" + run); strings.Contains(page, "data-follow") {
 		t.Error("the log of a run that has ended is followed")
 	}
+	b.get("/p/shop/runs/"+run, `href="?line=1#L1"`) // an address that has the line however long the log gets
 	found := b.get("/p/shop/runs/"+run+"?q=THREE", `id="L`, " three", "?line=")
 	if strings.Contains(found, "two") && strings.Contains(found, ">1</a>") {
 		t.Error("a search shows lines that it did not find")

@@ -108,9 +108,7 @@ func (p *pages) functions() template.FuncMap {
 			}
 			return template.URL(q.Encode()) // encoded already
 		},
-		"web": func(address string) bool {
-			return strings.HasPrefix(address, "http://") || strings.HasPrefix(address, "https://")
-		},
+		"web":     web,
 		"percent": func(f float64) string { return fmt.Sprintf("%.2f %%", 100*f) },
 		"ms":      func(d time.Duration) string { return fmt.Sprintf("%.4g ms", float64(d)/float64(time.Millisecond)) },
 		"join":    strings.Join,
@@ -120,6 +118,11 @@ func (p *pages) functions() template.FuncMap {
 		"brief":   brief,
 		"times":   func(a, b float64) float64 { return a * b },
 	}
+}
+
+// web reports whether an address is one that a browser may be sent to.
+func web(address string) bool {
+	return strings.HasPrefix(address, "http://") || strings.HasPrefix(address, "https://")
 }
 
 // show sends a page.

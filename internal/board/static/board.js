@@ -55,7 +55,7 @@ const follow = () => {
       const item = document.createElement("li"), link = document.createElement("a"), text = document.createElement("span");
       item.id = "L" + line.Number;
       if (line.Step) item.className = "step";
-      link.href = "#" + item.id;
+      link.href = "?line=" + line.Number + "#" + item.id;
       link.textContent = line.Number;
       link.setAttribute("aria-label", "Line " + line.Number);
       text.textContent = line.Text;
