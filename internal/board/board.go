@@ -69,7 +69,7 @@ func New(o Options) *Board {
 	}
 	o.Interval = max(o.Interval, o.Engine.HeadAge)
 	ctx, cancel := context.WithCancel(context.Background())
-	b := &Board{Options: o, pages: newPages(o.Now), sessions: newSessions(o.Now), diffs: newDiffs(), cancel: cancel}
+	b := &Board{Options: o, pages: newPages(o.Now), sessions: newSessions(o.Now), diffs: newDiffs(ctx, o.Now), cancel: cancel}
 	b.hub, b.work = newHub(ctx, b.fingerprint, o.Interval, o.Logger), newWork(ctx)
 	b.handler = b.routes()
 	return b
@@ -80,6 +80,7 @@ func New(o Options) *Board {
 func (b *Board) Close() {
 	b.cancel()
 	b.work.wait()
+	b.diffs.work.Wait()
 }
 
 // ServeHTTP implements http.Handler.

@@ -70,7 +70,7 @@ func (b *Board) build(w http.ResponseWriter, r *http.Request, s *session) error 
 		page.Buttons = append(page.Buttons, button{Action: "launch", Label: "Launch an environment", Build: id})
 	}
 	if held := lastHeld(st); held != "" && held != id {
-		diff, err := b.diffs.get(r.Context(), b.Engine, st.Pipeline.Name, held, id)
+		diff, err := b.diff(r.Context(), st, held, id)
 		if page.Diff = &diff; err != nil {
 			page.Diff, page.NoDiff = nil, err.Error()
 		}

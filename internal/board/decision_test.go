@@ -173,3 +173,22 @@ func TestPromotionOfWhatWasCompared(t *testing.T) {
 	b.apply()
 	offers(builds[0])
 }
+
+// What a build would change is shown anew when the build has got its image.
+func TestDiffOfAGrowingBuild(t *testing.T) {
+	b := newBed(t)
+	b.serve(nil)
+	b.apply()
+	one := b.newest()
+	b.press(b.client, "approve", stageBuild("exploratory", one), nil, http.StatusOK)
+	b.press(b.client, "promote", stageBuild("production", one), nil, http.StatusOK)
+	b.apply()
+	b.press(b.client, "hold", stageBuild("acceptance", ""), nil, http.StatusOK)
+	b.commit("2", "Next")
+	b.apply()
+	two, image := b.newest(), b.state().Builds[one].Image
+	b.get("/p/shop/builds/"+two, image+" → –")
+	b.press(b.client, "release", stageBuild("acceptance", ""), nil, http.StatusOK)
+	b.apply()
+	b.get("/p/shop/builds/"+two, image+" → "+b.state().Builds[two].Image)
+}

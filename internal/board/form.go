@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -110,7 +112,7 @@ func (b *Board) prepareStage(ctx context.Context, st *pipeline.State, who pipeli
 		q.From = engine.PlaceOf(st, stage)
 	}
 	if held := q.From.Held; held != "" && held != q.Build {
-		diff, err := b.diffs.get(ctx, b.Engine, q.Pipeline, held, q.Build)
+		diff, err := b.diff(ctx, st, held, q.Build)
 		if err != nil {
 			c.NoDiff = err.Error()
 			return nil
@@ -164,39 +166,84 @@ func backTo(name string) string {
 	return ""
 }
 
-// diffs keeps comparisons of builds, which may take a look into a repository. What two
-// builds differ in stays.
+// diff compares two builds, for a page.
+func (b *Board) diff(ctx context.Context, st *pipeline.State, from, to string) (engine.Diff, error) {
+	name := st.Pipeline.Name
+	version := func(build string) int64 { return st.Version(pipeline.RecordBuild, build) } // artifact and image come later than the build
+	key := fmt.Sprintf("%s/%s/%d/%s/%d", name, from, version(from), to, version(to))
+	return b.diffs.get(ctx, key, func(ctx context.Context) (engine.Diff, error) { return b.Engine.Diff(ctx, name, from, to) })
+}
+
+// diffs keeps comparisons of builds, which may take a look into a repository. Who asks for
+// the same at the same time waits for one look. What could not be compared is not tried
+// again at once, as every page would wait for a repository that does not answer.
 type diffs struct {
+	ctx    context.Context
+	now    func() time.Time
+	work   sync.WaitGroup
+	flight singleflight.Group
+
 	mu  sync.Mutex
-	all map[string]engine.Diff
+	all map[string]keptDiff
+}
+
+type keptDiff struct {
+	engine.Diff
+	err   error
+	until time.Time // zero: for as long as there is room
 }
 
 const (
-	keptDiffs = 200
-	diffLimit = 20 * time.Second
+	keptDiffs  = 200
+	diffLimit  = 20 * time.Second
+	failedDiff = time.Minute // is how long one is believed
 )
 
-func newDiffs() *diffs { return &diffs{all: map[string]engine.Diff{}} }
+func newDiffs(ctx context.Context, now func() time.Time) *diffs {
+	return &diffs{ctx: ctx, now: now, all: map[string]keptDiff{}}
+}
 
-func (d *diffs) get(ctx context.Context, e *engine.Engine, pipelineName, from, to string) (engine.Diff, error) {
-	key := fmt.Sprintf("%s/%s/%s", pipelineName, from, to)
+// get gives what is known under a key, else what compare gives.
+func (d *diffs) get(ctx context.Context, key string, compare func(context.Context) (engine.Diff, error)) (engine.Diff, error) {
+	if known, ok := d.known(key); ok {
+		return known.Diff, known.err
+	}
+	landed := d.flight.DoChan(key, func() (any, error) {
+		d.work.Add(1)
+		defer d.work.Done()
+		if known, ok := d.known(key); ok {
+			return known, nil
+		}
+		ctx, cancel := context.WithTimeout(d.ctx, diffLimit)
+		defer cancel()
+		found := keptDiff{}
+		if found.Diff, found.err = compare(ctx); found.err != nil || found.Unknown != "" {
+			found.until = d.now().Add(failedDiff)
+		}
+		d.keep(key, found)
+		return found, nil
+	})
+	select {
+	case r := <-landed:
+		found := r.Val.(keptDiff)
+		return found.Diff, found.err
+	case <-ctx.Done():
+		return engine.Diff{}, ctx.Err()
+	}
+}
+
+func (d *diffs) known(key string) (keptDiff, bool) {
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	known, ok := d.all[key]
-	d.mu.Unlock()
-	if ok {
-		return known, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, diffLimit)
-	defer cancel()
-	diff, err := e.Diff(ctx, pipelineName, from, to)
-	if err != nil || diff.Unknown != "" {
-		return diff, err
-	}
+	return known, ok && (known.until.IsZero() || d.now().Before(known.until))
+}
+
+func (d *diffs) keep(key string, found keptDiff) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.all) >= keptDiffs {
 		clear(d.all)
 	}
-	d.all[key] = diff
-	return diff, nil
+	d.all[key] = found
 }
