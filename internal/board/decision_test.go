@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -191,4 +192,19 @@ func TestDiffOfAGrowingBuild(t *testing.T) {
 	b.press(b.client, "release", stageBuild("acceptance", ""), nil, http.StatusOK)
 	b.apply()
 	b.get("/p/shop/builds/"+two, image+" → "+b.state().Builds[two].Image)
+}
+
+// A pipeline without a stage that deploys has figures all the same, and one without stages
+// says so.
+func TestFiguresWithoutDeployments(t *testing.T) {
+	b := newBed(t)
+	b.serve(nil)
+	p := pipeline.Pipeline{Name: "shop", Owner: b.app.Owner}
+	_, err := b.app.Engine.CreatePipeline(t.Context(), p)
+	b.must(err)
+	b.get("/p/shop/figures", "There is no stage yet")
+	s := pipeline.Stage{Pipeline: "shop", Owner: b.app.Owner, Type: pipeline.TypeCustom, Name: "lint"}
+	_, err = b.app.Engine.Advance(t.Context(), engine.AdvanceRequest{Stage: s.WithDefaults(nil, nil)})
+	b.must(err)
+	b.get("/p/shop/figures", "Deployments per week", "lint")
 }

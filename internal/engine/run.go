@@ -39,7 +39,7 @@ func (e *Engine) run(ctx context.Context, h *held, st *pipeline.State, stage pip
 		ID: e.newID("r-"), Pipeline: stage.Pipeline, Stage: stage.Name, Kind: pipeline.KindStage,
 		Build: move.Candidate, Digest: stage.Digest(st.Pipeline), Status: pipeline.RunRunning,
 		Phase: pipeline.PhaseCheckout, Why: move.Why, Actor: e.Holder.Actor, StartedAt: e.Now().UTC(),
-		Committed: st.Builds[move.Candidate].Revision.Time.UTC(),
+		Committed: st.Builds[move.Candidate].Revision.Time.UTC(), Order: st.Builds[move.Candidate].Order, Ready: st.ReadyAt(stage, move.Candidate),
 	}
 	a.work = e.workDir(a.run.ID)
 	if err := a.start(ctx, move.Candidate); err != nil {
