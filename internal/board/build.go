@@ -16,14 +16,45 @@ import (
 // buildPage is everything about a build.
 type buildPage struct {
 	buildRow
-	Stages    []stageOfBuild
-	Runs      []pipeline.RunSummary
-	Lineage   []pipeline.Image // the build's image, what it was baked from, and so on
-	BaseImage string           // where no record has it
-	Diff      *engine.Diff     // to what the last stage that lasts holds
-	NoDiff    string
-	Buttons   []button
-	Rejected  string // the stage at which it stands rejected
+	Components []component
+	Stages     []stageOfBuild
+	Runs       []pipeline.RunSummary
+	Lineage    []pipeline.Image // the build's image, what it was baked from, and so on
+	BaseImage  string           // where no record has it
+	Diff       *engine.Diff     // to what the last stage that lasts holds
+	NoDiff     string
+	Buttons    []button
+	Rejected   string // the stage at which it stands rejected
+}
+
+// component is one of the four parts of a build's source.
+type component struct {
+	Name, Digest string
+	Change       string // since the build in production; empty where there is none to compare with
+}
+
+// components gives the components of a build beside those of another, which may be none.
+// A build of an older version has none.
+func components(build, held pipeline.Build) (list []component) {
+	if build.Revision.Components == (pipeline.Components{}) {
+		return nil
+	}
+	is, was := build.Revision.Components, held.Revision.Components
+	for _, c := range []struct{ name, is, was string }{
+		{"application", is.Application, was.Application}, {"configuration", is.Configuration, was.Configuration},
+		{"infrastructure", is.Infrastructure, was.Infrastructure}, {"data", is.Data, was.Data},
+	} {
+		row := component{Name: c.name, Digest: c.is}
+		switch {
+		case held.ID == "" || held.ID == build.ID || c.was == "":
+		case c.is == c.was:
+			row.Change = "as in " + held.ID
+		default:
+			row.Change = "differs from " + held.ID
+		}
+		list = append(list, row)
+	}
+	return list
 }
 
 // stageOfBuild is how a build fared at a stage, and who decided what.
@@ -69,7 +100,9 @@ func (b *Board) build(w http.ResponseWriter, r *http.Request, s *session) error 
 	if st.Pipeline.Service.Start != "" && page.Rejected == "" && st.Pipeline.Authorization.Allows(pipeline.RightLaunch, s.person) {
 		page.Buttons = append(page.Buttons, button{Action: "launch", Label: "Launch an environment", Build: id})
 	}
-	if held := lastHeld(st); held != "" && held != id {
+	held := lastHeld(st)
+	page.Components = components(build, st.Builds[held])
+	if held != "" && held != id {
 		diff, err := b.diff(r.Context(), st, held, id)
 		if page.Diff = &diff; err != nil {
 			page.Diff, page.NoDiff = nil, err.Error()

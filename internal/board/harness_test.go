@@ -117,10 +117,12 @@ func (b *bed) tryApply() error {
 	if _, err := e.CreatePipeline(ctx, p); err != nil {
 		return err
 	}
-	snapshot, err := b.app.NewSource("").Snapshot(ctx, source.Query{Repository: b.repo, Ref: "main"})
+	paths := &pipeline.Paths{Configuration: []string{"config/**"}}
+	snapshot, err := b.app.NewSource("").Snapshot(ctx, source.Query{Repository: b.repo, Ref: "main", Configuration: paths.Configuration})
 	if err != nil {
 		return err
 	}
+	snapshot.Source.Paths = paths
 	steps := []pipeline.Step{
 		{Name: "build", Command: "tar -czf dist.tar.gz version"}, {Name: "unit tests", Command: unitTests, Report: "junit.xml"},
 	}

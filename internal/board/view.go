@@ -90,15 +90,16 @@ func (p *pages) functions() template.FuncMap {
 			}
 			return "", fmt.Errorf("there is no static file %q", name)
 		},
-		"short": func(commit string) string { return commit[:min(len(commit), 10)] },
-		"ago":   func(t time.Time) string { return span(p.now().Sub(t)) + " ago" },
-		"until": func(t time.Time) string { return span(t.Sub(p.now())) },
-		"since": func(t time.Time) string { return span(p.now().Sub(t)) },
-		"span":  span,
-		"count": count,
-		"stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"plain": plain,
-		"size":  size,
+		"short":  func(commit string) string { return commit[:min(len(commit), 10)] },
+		"digest": func(s string) string { _, hex, _ := strings.Cut(s, ":"); return hex[:min(len(hex), 16)] },
+		"ago":    func(t time.Time) string { return span(p.now().Sub(t)) + " ago" },
+		"until":  func(t time.Time) string { return span(t.Sub(p.now())) },
+		"since":  func(t time.Time) string { return span(p.now().Sub(t)) },
+		"span":   span,
+		"count":  count,
+		"stamp":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"plain":  plain,
+		"size":   size,
 		"query": func(pairs ...string) template.URL {
 			q := url.Values{}
 			for i := 0; i+1 < len(pairs); i += 2 {

@@ -68,7 +68,7 @@ func (a *attempt) start(ctx context.Context, build string) error {
 	event := pipeline.Event{Kind: pipeline.RunStarted, Facts: pipeline.Facts{Run: &a.run}}
 	b, exists := a.state.Builds[build]
 	if a.stage.Type == pipeline.TypeCommit {
-		revision, err := a.Sources.Describe(ctx, a.stage.Source.Repository, a.stage.Source.Commit)
+		revision, err := a.Sources.Describe(ctx, a.stage.Source.Repository, a.stage.Source.Commit, a.stage.Source.Paths)
 		if err != nil {
 			return fmt.Errorf("read commit %s: %w", a.stage.Source.Commit, err)
 		}

@@ -161,7 +161,7 @@ func (l *looker) source(ctx context.Context, s Source) ([]Reason, error) {
 }
 
 // touched names the components that are others now.
-func touched(was, is source.Components) []string {
+func touched(was, is pipeline.Components) []string {
 	var names []string
 	for _, part := range []struct{ name, was, is string }{
 		{"application", was.Application, is.Application}, {"configuration", was.Configuration, is.Configuration},
