@@ -109,6 +109,9 @@ func (b *Board) fingerprint(ctx context.Context, name string) (string, error) {
 		return "", err
 	}
 	fmt.Fprintln(h, at.Watched, len(at.UnderWay), len(b.work.failures()))
+	if at.Doing != nil {
+		fmt.Fprintln(h, at.Doing.Purpose, at.Doing.Since)
+	}
 	return hex.EncodeToString(h.Sum(nil)[:8]), nil
 }
 
@@ -116,6 +119,7 @@ func (b *Board) fingerprint(ctx context.Context, name string) (string, error) {
 type applies struct {
 	Watched  bool
 	Watcher  pipeline.Holder
+	Doing    *pipeline.Holder  // what the watcher does, and since when; nil: it waits for what can move
 	UnderWay []pipeline.Holder // what is being done
 }
 
@@ -128,8 +132,10 @@ func (b *Board) applies(ctx context.Context, name string) (a applies, err error)
 		key, ok := strings.CutPrefix(l.Key, name+"/")
 		switch {
 		case !ok || b.Now().After(l.Expires):
-		case key == "watch":
+		case key == engine.Watching:
 			a.Watched, a.Watcher = true, l.Holder
+		case key == engine.Doing:
+			a.Doing = &l.Holder
 		case strings.HasPrefix(key, "notices"):
 		default:
 			a.UnderWay = append(a.UnderWay, l.Holder)

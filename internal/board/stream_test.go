@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -255,4 +256,35 @@ func TestClosed(t *testing.T) {
 	for range events {
 		t.Error("there is an event")
 	}
+}
+
+// Where a watcher runs, the page says so, and what it does.
+func TestWatcher(t *testing.T) {
+	b := newBed(t)
+	b.serve(nil)
+	b.apply()
+	b.get("/p/shop", "Nobody watches")
+	events := b.listen(t.Context(), "/p/shop/events?seen="+b.seen("/p/shop"))
+	_, leave, err := b.app.Engine.Exclusive(t.Context(), "shop", engine.Watching, "watch of .")
+	b.must(err)
+	changed := func() {
+		t.Helper()
+		if e := b.next(events); e.name != "changed" {
+			t.Fatalf("the event is %+v", e)
+		}
+	}
+	changed()
+	b.get("/p/shop", "watches on", "what can move is applied by itself")
+	for _, text := range []string{"applies, as commit 0123456789 by Ada touches application", "failed, and tries again at 15:04 UTC or when there is something new: exit status 1"} {
+		_, end, err := b.app.Engine.Exclusive(t.Context(), "shop", engine.Doing, text)
+		b.must(err)
+		changed()
+		b.get("/p/shop", ": it "+text)
+		end()
+		changed()
+	}
+	b.get("/p/shop", "what can move is applied by itself")
+	leave()
+	changed()
+	b.get("/p/shop", "Nobody watches")
 }

@@ -16,7 +16,9 @@ package watch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
@@ -103,6 +105,9 @@ type eyes interface {
 	Hold(ctx context.Context, pipelines []string) (context.Context, error)
 	// Look gives the reasons for an apply since Terraform's state was as seen.
 	Look(ctx context.Context, seen *State) ([]Reason, error)
+	// Say lets others who look at the pipelines know what the watcher does, until it says
+	// something else; "" for nothing. It does so as long as it holds them.
+	Say(text string)
 	Close(ctx context.Context) error
 }
 
@@ -188,6 +193,9 @@ func (w *Watcher) round(ctx context.Context) error {
 	}
 	reasons = w.failed.with(reasons)
 	if len(reasons) == 0 {
+		if w.failed.reasons != nil {
+			w.eyes.Say("") // what was planned is no reason any more
+		}
 		w.failed = failure{}
 		w.announce()
 		return nil
@@ -236,11 +244,13 @@ func (w *Watcher) act(ctx context.Context, reasons []Reason) error {
 		if err != nil {
 			return w.fail(ctx, reasons, err, began)
 		}
+		w.eyes.Say("plans only, and would apply as " + strings.Join(texts, "; "))
 		w.report(Event{Kind: KindPlanned, Reasons: texts, Changes: changes, Text: w.Terraform.Summary(), Took: w.Now().Sub(began)})
 		w.failed.remember(reasons) // the same is not planned again
 		w.failed.next = w.Now().Add(w.MaxBackOff)
 		return nil
 	}
+	w.eyes.Say("applies, as " + strings.Join(texts, "; "))
 	w.report(Event{Kind: KindApply, Reasons: texts})
 	err := w.Terraform.Apply(ctx)
 	seen, stateErr := w.Terraform.State(context.WithoutCancel(ctx)) // also after a failure: part of it is done
@@ -251,6 +261,7 @@ func (w *Watcher) act(ctx context.Context, reasons []Reason) error {
 		return w.fail(ctx, reasons, err, began)
 	}
 	w.failed = failure{}
+	w.eyes.Say("")
 	w.report(Event{Kind: KindApplied, Text: w.Terraform.Summary(), Took: w.Now().Sub(began)})
 	return nil
 }
@@ -265,6 +276,7 @@ func (w *Watcher) fail(ctx context.Context, reasons []Reason, err error, began t
 	event := Event{Kind: KindFailed, Error: err.Error(), Took: w.Now().Sub(began)}
 	if !w.Once && ctx.Err() == nil {
 		event.Next = w.failed.next
+		w.eyes.Say(fmt.Sprintf("failed, and tries again at %s or when there is something new: %s", event.Next.UTC().Format("15:04 UTC"), pipeline.FirstLine(event.Error)))
 	}
 	w.report(event)
 	return err
