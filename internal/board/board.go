@@ -97,6 +97,7 @@ func (b *Board) routes() http.Handler {
 	mux.Handle("GET /metrics", b.scraped(metric.Handler(b.Engine, b.Now)))
 	for pattern, h := range map[string]page{
 		"GET /{$}":                            b.home,
+		"GET /events":                         b.events,
 		"GET /p/{pipeline}":                   b.overview,
 		"GET /p/{pipeline}/events":            b.events,
 		"GET /p/{pipeline}/builds/{build}":    b.build,
@@ -118,9 +119,13 @@ func (b *Board) routes() http.Handler {
 // page answers somebody who has signed in. An error is shown as a page of its own.
 type page func(w http.ResponseWriter, r *http.Request, s *session) error
 
-// existing gives the state of the pipeline that the address names.
+// existing gives the state of the pipeline that the address names; one without anything
+// where it is about all of them.
 func (b *Board) existing(r *http.Request) (*pipeline.State, error) {
 	name := r.PathValue("pipeline")
+	if name == "" {
+		return &pipeline.State{}, nil
+	}
 	st, err := b.Engine.State(r.Context(), name)
 	if err == nil && !st.Exists() {
 		return nil, pipeline.Errorf(pipeline.CodeNotFound, "find pipeline", "there is no pipeline %q", name).WithHint("The first page lists them.")

@@ -198,7 +198,6 @@ func TestBrowser(t *testing.T) {
 	me.sees("There are no pipelines yet")
 	b.apply()
 	one := b.newest()
-	me.visit("/")
 	me.click("main", "shop")
 	me.sees("Waits for people", "waits for a decision on", one, "Begin", "Ada", "Nobody watches")
 	me.picture("waits")

@@ -85,6 +85,10 @@ func (b *Board) build(w http.ResponseWriter, r *http.Request, s *session) error 
 			stages = append(stages, stage)
 		}
 	}
+	seen, err := b.fingerprint(r.Context(), st.Pipeline.Name)
+	if err != nil {
+		return err
+	}
 	page := buildPage{buildRow: rowOf(st, stages, build), Rejected: st.RejectedAt(id)}
 	for i, stage := range stages {
 		page.Stages = append(page.Stages, stageOf(b.Engine.As(s.person), st, stage, page.Cells[i], build.ID))
@@ -108,7 +112,7 @@ func (b *Board) build(w http.ResponseWriter, r *http.Request, s *session) error 
 			page.Diff, page.NoDiff = nil, err.Error()
 		}
 	}
-	b.show(w, s, http.StatusOK, "build", view{Title: id + " · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "board", Body: page})
+	b.show(w, s, http.StatusOK, "build", view{Title: id + " · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "board", Live: true, Seen: seen, Body: page})
 	return nil
 }
 

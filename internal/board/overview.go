@@ -23,6 +23,10 @@ import (
 
 // home lists the pipelines.
 func (b *Board) home(w http.ResponseWriter, r *http.Request, s *session) error {
+	seen, err := b.fingerprint(r.Context(), "")
+	if err != nil {
+		return err
+	}
 	states, err := b.Engine.Pipelines(r.Context())
 	if err != nil {
 		return err
@@ -45,7 +49,7 @@ func (b *Board) home(w http.ResponseWriter, r *http.Request, s *session) error {
 		}
 		rows = append(rows, at)
 	}
-	b.show(w, s, http.StatusOK, "home", view{Title: "Pipelines", Body: rows})
+	b.show(w, s, http.StatusOK, "home", view{Title: "Pipelines", Live: true, Seen: seen, Body: rows})
 	return nil
 }
 
@@ -80,8 +84,12 @@ func (b *Board) overview(w http.ResponseWriter, r *http.Request, s *session) err
 	return nil
 }
 
-// fingerprint is another text when something changed that pages of the pipeline show.
+// fingerprint is another text when something changed that pages of the pipeline show, or,
+// with no name, the page of all pipelines.
 func (b *Board) fingerprint(ctx context.Context, name string) (string, error) {
+	if name == "" {
+		return b.heads(ctx)
+	}
 	st, err := b.Engine.State(ctx, name)
 	if err != nil {
 		return "", err
@@ -111,6 +119,23 @@ func (b *Board) fingerprint(ctx context.Context, name string) (string, error) {
 	fmt.Fprintln(h, at.Watched, len(at.UnderWay), len(b.work.failures()))
 	if at.Doing != nil {
 		fmt.Fprintln(h, at.Doing.Purpose, at.Doing.Since)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8]), nil
+}
+
+// heads says what the newest event of each pipeline is.
+func (b *Board) heads(ctx context.Context) (string, error) {
+	names, err := b.Engine.Ledger.Pipelines(ctx)
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	for _, name := range names {
+		head, err := b.Engine.Ledger.Head(ctx, name)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintln(h, name, head)
 	}
 	return hex.EncodeToString(h.Sum(nil)[:8]), nil
 }

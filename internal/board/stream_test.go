@@ -127,6 +127,17 @@ func TestChanged(t *testing.T) {
 	leave()
 	for range first {
 	}
+
+	// So do the page of all pipelines, and that of a build.
+	for _, page := range []struct{ path, events string }{{"/", "/events"}, {"/p/shop/builds/" + one, "/p/shop/events"}} {
+		b.press(b.client, "hold", stageBuild("production", ""), nil, http.StatusOK)
+		events := b.listen(t.Context(), page.events+"?seen="+b.seen(page.path))
+		b.nothing(events)
+		b.press(b.client, "release", stageBuild("production", ""), nil, http.StatusOK)
+		if e := b.next(events); e.name != "changed" {
+			t.Errorf("%s hears %+v", page.path, e)
+		}
+	}
 }
 
 // The log of a run comes as it is written, goes on where it was interrupted, and ends with
