@@ -7,6 +7,7 @@ import (
 	"context"
 	"html/template"
 	"net/http"
+	"slices"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -19,6 +20,7 @@ type buildPage struct {
 	Components []component
 	Stages     []stageOfBuild
 	Runs       []pipeline.RunSummary
+	MoreRuns   bool             // than are listed
 	Lineage    []pipeline.Image // the build's image, what it was baked from, and so on
 	BaseImage  string           // where no record has it
 	Diff       *engine.Diff     // to what the last stage that lasts holds
@@ -97,7 +99,7 @@ func (b *Board) build(w http.ResponseWriter, r *http.Request, s *session) error 
 	if err != nil {
 		return err
 	}
-	page.Runs, page.Lineage = runs.Runs, lineage(st, build)
+	page.Runs, page.MoreRuns, page.Lineage = runs.Runs, runs.Next != "", lineage(st, build)
 	if _, known := st.Images[build.BaseImage]; !known {
 		page.BaseImage = build.BaseImage
 	}
@@ -235,10 +237,10 @@ type load struct {
 	Pictures []template.HTML
 }
 
-// loads gives the loads of a run, and of the one for another build before it, as far as
-// they are of the same steps.
+// loads gives the loads of a run, each beside that of the same step of the run for another
+// build before it.
 func (b *Board) loads(ctx context.Context, run pipeline.Run) ([]load, error) {
-	collect := func(r pipeline.Run, all []load) []load {
+	collect := func(r pipeline.Run) (all []load) {
 		for _, step := range r.Steps {
 			if step.Load != nil {
 				all = append(all, load{Step: step.Name, Run: r.ID, Build: r.Build, LoadReport: step.Load})
@@ -246,7 +248,7 @@ func (b *Board) loads(ctx context.Context, run pipeline.Run) ([]load, error) {
 		}
 		return all
 	}
-	all := collect(run, nil)
+	all := collect(run)
 	if len(all) == 0 {
 		return nil, nil
 	}
@@ -262,7 +264,7 @@ func (b *Board) loads(ctx context.Context, run pipeline.Run) ([]load, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = collect(before, all)
+		all = paired(all, collect(before))
 		break
 	}
 	var reports []pipeline.LoadReport
@@ -275,6 +277,17 @@ func (b *Board) loads(ctx context.Context, run pipeline.Run) ([]load, error) {
 		}
 	}
 	return all, nil
+}
+
+// paired puts each load beside that of the same step before it.
+func paired(now, before []load) (all []load) {
+	for _, l := range now {
+		all = append(all, l)
+		if i := slices.IndexFunc(before, func(b load) bool { return b.Step == l.Step }); i >= 0 {
+			all, before = append(all, before[i]), slices.Delete(before, i, i+1)
+		}
+	}
+	return append(all, before...)
 }
 
 // run shows a run.

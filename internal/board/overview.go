@@ -103,7 +103,7 @@ func (b *Board) fingerprint(ctx context.Context, name string) (string, error) {
 	for _, id := range slices.Sorted(maps.Keys(st.Environments)) { // a platform ends them by itself
 		fmt.Fprintln(h, id, st.Environments[id].Status)
 	}
-	for _, stage := range slices.Sorted(maps.Keys(st.Stages)) {
+	for _, stage := range slices.Sorted(maps.Keys(st.Latest)) { // or baked image
 		at, err := b.Engine.Progress(ctx, st, stage)
 		if err != nil {
 			return "", err
@@ -116,7 +116,7 @@ func (b *Board) fingerprint(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	fmt.Fprintln(h, at.Watched, len(at.UnderWay), len(b.work.failures()))
+	fmt.Fprintln(h, at.Watched, len(at.UnderWay), len(b.failures()))
 	if at.Doing != nil {
 		fmt.Fprintln(h, at.Doing.Purpose, at.Doing.Since)
 	}
@@ -206,17 +206,7 @@ func (b *Board) valueStream(ctx context.Context, st *pipeline.State, who pipelin
 		Width:  columns*cardWidth + max(columns-1, 0)*columnGap,
 		Height: rows*cardHeight + max(rows-1, 0)*rowGap,
 	}
-	middle := func(n graph.Node) (x, y int) {
-		row := rows - g.InColumn(n.Column) + 2*n.Row // in half rows
-		return n.Column * (cardWidth + columnGap), row*(cardHeight+rowGap)/2 + cardHeight/2
-	}
-	g.Edges(func(from, to int) {
-		x1, y1 := middle(g.Nodes[from])
-		x2, y2 := middle(g.Nodes[to])
-		x1 += cardWidth
-		m.Edges = append(m.Edges, fmt.Sprintf("M%d %dC%d %d %d %d %d %d", x1, y1, x1+columnGap/2, y1, x2-columnGap/2, y2, x2-7, y2),
-			fmt.Sprintf("M%d %dl-8 -4v8z", x2, y2))
-	})
+	m.Edges = edges(g)
 	for _, n := range g.Nodes {
 		c := card{Node: n, Column: n.Column + 1, Row: rows - g.InColumn(n.Column) + 2*n.Row + 1, Build: st.Builds[n.Build], Run: st.Latest[n.Name]}
 		if s, ok := st.Stages[n.Name]; ok {
@@ -233,17 +223,63 @@ func (b *Board) valueStream(ctx context.Context, st *pipeline.State, who pipelin
 			if c.Build.ID != n.Build {
 				c.Holds = n.Build
 			}
-			var err error
-			if c.Progress, err = b.Engine.Progress(ctx, st, s.Name); err != nil {
-				return m, err
-			}
 			c.Pin = s.Pin
 			now, more := buttons(b.Engine.As(who), st, s)
 			c.Buttons = append(now, more...)
 		}
+		var err error
+		if c.Progress, err = b.Engine.Progress(ctx, st, n.Name); err != nil {
+			return m, err
+		}
 		m.Cards = append(m.Cards, c)
 	}
 	return m, nil
+}
+
+// edges draws the lines from each card to those that come after it, with their heads. One
+// that passes columns goes around the cards there.
+func edges(g graph.Graph) (paths []string) {
+	_, rows := g.Size()
+	middle := func(n graph.Node) (x, y int) {
+		row := rows - g.InColumn(n.Column) + 2*n.Row // in half rows
+		return n.Column * (cardWidth + columnGap), row*(cardHeight+rowGap)/2 + cardHeight/2
+	}
+	g.Edges(func(from, to int) {
+		a, b := g.Nodes[from], g.Nodes[to]
+		x1, y1 := middle(a)
+		x2, y2 := middle(b)
+		x1 += cardWidth
+		path := fmt.Sprintf("M%d %d", x1, y1)
+		if b.Column-a.Column > 1 {
+			lane := lane(y1, y2, rows, func(y int) bool {
+				return slices.ContainsFunc(g.Nodes, func(n graph.Node) bool {
+					_, at := middle(n)
+					return n.Column > a.Column && n.Column < b.Column && y >= at-cardHeight/2 && y <= at+cardHeight/2
+				})
+			})
+			path += fmt.Sprintf("C%d %d %d %d %d %dH%d", x1+columnGap/2, y1, x1+columnGap/2, lane, x1+columnGap, lane, x2-columnGap)
+			x1, y1 = x2-columnGap, lane
+		}
+		paths = append(paths, path+fmt.Sprintf("C%d %d %d %d %d %d", x1+columnGap/2, y1, x2-columnGap/2, y2, x2-7, y2), fmt.Sprintf("M%d %dl-8 -4v8z", x2, y2))
+	})
+	return paths
+}
+
+// lane gives the height nearest to two others at which nothing is covered: one of the two,
+// or in a gap between rows, above the first and below the last included.
+func lane(y1, y2, rows int, covered func(y int) bool) int {
+	heights := []int{y1, y2}
+	for half := range 2*rows + 1 {
+		heights = append(heights, half*(cardHeight+rowGap)/2-rowGap/2)
+	}
+	away := func(y int) int { return max(y1-y, y-y1) + max(y2-y, y-y2) }
+	best := heights[len(heights)-1] // below all there is nothing
+	for _, y := range heights {
+		if !covered(y) && away(y) < away(best) {
+			best = y
+		}
+	}
+	return best
 }
 
 // Took says how long the latest run of a card took.
@@ -258,7 +294,7 @@ type environment struct {
 
 // serving lists the environments of a pipeline: those of stages, then people's.
 func (b *Board) serving(st *pipeline.State, who pipeline.Person) []environment {
-	failures, rows := b.work.failures(), []environment{}
+	failures, rows := b.failures(), []environment{}
 	for _, env := range st.Environments {
 		row := environment{Environment: env}
 		if env.Purpose == pipeline.ForPerson {

@@ -23,7 +23,8 @@ type Progress struct {
 	Dead   bool   // the process that ran it is gone: the next apply clears it away
 }
 
-// Progress gives where the run of a stage stands; nil where none is under way.
+// Progress gives where the run of a stage stands, or that of a baked image by RecipeRun;
+// nil where none is under way.
 func (e *Engine) Progress(ctx context.Context, st *pipeline.State, stage string) (*Progress, error) {
 	if !st.RunsNow(stage) {
 		return nil, nil
@@ -41,9 +42,13 @@ func (e *Engine) Progress(ctx context.Context, st *pipeline.State, stage string)
 	if err != nil {
 		return nil, err
 	}
+	key := stageKey(name, stage)
+	if recipe, ok := strings.CutPrefix(stage, RecipeRun("")); ok && run.Kind == pipeline.KindBake {
+		key = recipeKey(name, recipe)
+	}
 	p.Dead = true
 	for _, l := range leases {
-		if l.Key == stageKey(name, stage) && e.Now().Before(l.Expires) {
+		if l.Key == key && e.Now().Before(l.Expires) {
 			p.Dead = false
 		}
 	}

@@ -136,13 +136,18 @@ func (l Lines) SVG() string {
 		fmt.Fprintf(&p.b, `<line class="line s%d" x1="%s" x2="%s" y1="%d" y2="%d"/>`, i, number(x), number(x+18), height-9, height-9)
 		p.text(x+23, height-5, "small", "start", s.Name)
 	}
+	var above []string
 	for _, limit := range l.Limits {
 		if limit.Value > scale.most {
+			above = append(above, fmt.Sprintf("%s %s", limit.Name, l.Unit(limit.Value)))
 			continue
 		}
 		y := scale.y(limit.Value)
 		fmt.Fprintf(&p.b, `<line class="limit" x1="%d" x2="%d" y1="%s" y2="%s"/>`, left, width-right, number(y), number(y))
 		p.text(width-right, y-3, "limitname", "end", "limit of "+limit.Name)
+	}
+	if len(above) > 0 {
+		p.text(width-right, top-7, "limitname", "end", "↑ limit of "+strings.Join(above, ", ")+", above")
 	}
 	return p.end()
 }

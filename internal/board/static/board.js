@@ -71,6 +71,22 @@ const follow = () => {
 document.addEventListener("DOMContentLoaded", follow);
 document.addEventListener("htmx:afterSettle", follow);
 
+// What has another status than before is said to who can't see it.
+let told = new Map();
+const tell = () => {
+  const now = new Map(), changed = [];
+  for (const e of document.querySelectorAll("[data-tell]")) {
+    const name = e.dataset.tell, status = e.textContent.trim();
+    if (told.has(name) && told.get(name) !== status) changed.push(name + " is " + status);
+    now.set(name, status);
+  }
+  told = now;
+  const news = document.getElementById("news");
+  if (news && changed.length > 0) news.textContent = changed.join(", ");
+};
+document.addEventListener("DOMContentLoaded", tell);
+document.addEventListener("htmx:afterSettle", tell);
+
 // A form is sent once.
 document.addEventListener("submit", (e) => {
   if (e.target.method !== "post") return;
