@@ -314,7 +314,9 @@ func TestBrowserSteers(t *testing.T) {
 	me.sees("Stage capacity runs again with the next apply.")
 	b.apply()
 	me.sees("passed")
-	b.await("the news", func() bool { return strings.Contains(eval[string](me, `document.getElementById("news").textContent`), "capacity is ") })
+	b.await("the news", func() bool {
+		return strings.Contains(eval[string](me, `document.getElementById("news").textContent`), "capacity is ")
+	})
 
 	me.click("main", "Reject")
 	me.sees("enters no stage any more")

@@ -195,7 +195,7 @@ type card struct {
 
 // Measures of the map, in pixels: those of the style sheet.
 const (
-	cardWidth, cardHeight = 204, 192
+	cardWidth, cardHeight = 204, 212
 	columnGap, rowGap     = 36, 18
 )
 

@@ -18,6 +18,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/plot"
 )
 
@@ -99,6 +100,7 @@ func (p *pages) functions() template.FuncMap {
 		"count":  count,
 		"stamp":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"plain":  plain,
+		"first":  func(s string) string { return plain(pipeline.FirstLine(s)) },
 		"size":   size,
 		"query": func(pairs ...string) template.URL {
 			q := url.Values{}
