@@ -67,8 +67,10 @@ func buttons(e *engine.Engine, st *pipeline.State, s pipeline.Stage) (now, more 
 	} else {
 		add(&more, "retry", "")
 	}
-	if back := engine.BuildBefore(st, s); s.Trigger == pipeline.TriggerManual && back != "" {
-		add(&more, "rollback", back)
+	if s.Trigger == pipeline.TriggerManual {
+		if back := engine.BuildBefore(st, s); back != "" {
+			add(&more, "rollback", back)
+		}
 	}
 	if run := st.Latest[s.Name]; failed && run.Build != "" {
 		add(&more, "override", run.Build)

@@ -4,8 +4,10 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -25,12 +27,18 @@ func (e *Engine) RollbackFrom(ctx context.Context, pipelineName, stage, build st
 // one: of those older than what it holds, the one that passed it last; empty for none.
 func BuildBefore(st *pipeline.State, s pipeline.Stage) string {
 	held := st.Builds[st.Holds[s.Name].Build]
-	for _, b := range lastPassed(st, s.Name, len(st.Builds)) {
-		if st.Builds[b].Order < held.Order && st.Eligible(s, b) == nil {
-			return b
+	var last pipeline.RunSummary
+	for b, build := range st.Builds {
+		if build.Order >= held.Order {
+			continue
+		}
+		for _, v := range st.Verdicts[pipeline.StageBuild(s.Name, b)] {
+			if later := cmp.Or(v.EndedAt.Compare(last.EndedAt), strings.Compare(v.ID, last.ID)) > 0; later && v.Status == pipeline.RunPassed && st.Eligible(s, b) == nil {
+				last = v
+			}
 		}
 	}
-	return ""
+	return last.Build
 }
 
 func (e *Engine) rollback(ctx context.Context, pipelineName, stage, build string, from *Place) (pipeline.Promotion, error) {
