@@ -126,8 +126,11 @@ func (l Lines) SVG() string {
 	span := float64(max(n-1, 1)) * l.Every.Seconds()
 	for _, at := range ticks(span) {
 		if at <= span {
-			x := left + at/span*inner
-			p.text(x, height-bottom+15, "small", "middle", Seconds(at))
+			x, anchor := left+at/span*inner, "middle"
+			if x > width-2*right { // else it is cut off
+				x, anchor = width, "end"
+			}
+			p.text(x, height-bottom+15, "small", anchor, Seconds(at))
 		}
 	}
 	for i, s := range l.Series {
