@@ -18,10 +18,11 @@ import (
 type action struct {
 	Label  string // of the button
 	Submit string // of the button that does it, on the page that asks
-	Right  func(pipeline.Stage) pipeline.Right
 	Reason reasonNeed
 	Build  bool // it is about a build
 	Danger bool
+	// Check refuses what the person that e works for may not do, and what would do nothing.
+	Check func(e *engine.Engine, st *pipeline.State, s pipeline.Stage, build string) error
 	// Explain says in sentences what will happen.
 	Explain func(st *pipeline.State, a asked) []string
 	// Do does it, and gives what the next page says.
@@ -31,7 +32,8 @@ type action struct {
 // asked is what a form asks for.
 type asked struct {
 	Pipeline, Stage, Build, Name, Reason string
-	Run                                  string // the run that was looked at
+	Run                                  string       // the run that was looked at
+	From                                 engine.Place // where the stage was that the build was compared with
 	TTL                                  time.Duration
 }
 
@@ -44,20 +46,20 @@ const (
 	reasonRequired reasonNeed = "required"
 )
 
-func always(r pipeline.Right) func(pipeline.Stage) pipeline.Right {
-	return func(pipeline.Stage) pipeline.Right { return r }
-}
-
 const nextApply = "The next apply of the configuration moves it."
 
-// actions are all, by their name in addresses. Those on environments are in launch.go.
+// actions are those on stages, by their name in addresses. Those on environments are
+// environmentActions.
 var actions = map[string]action{
 	"approve": {
-		Label: "Approve", Submit: "Approve", Right: always(pipeline.RightApprove), Reason: reasonWelcome, Build: true,
+		Label: "Approve", Submit: "Approve", Reason: reasonWelcome, Build: true, Check: checkApprove,
 		Explain: func(st *pipeline.State, a asked) []string {
 			text := []string{fmt.Sprintf("Build %s passes stage %s, on the evidence of run %s.", a.Build, a.Stage, orNone(a.Run))}
 			if missing := st.MissingApprovals(st.Stages[a.Stage], a.Build); missing > 1 {
 				text = append(text, fmt.Sprintf("It takes %d more approvals, yours included.", missing))
+			}
+			if by := approvedBy(st, st.Stages[a.Stage], a.Build); by != "" {
+				text = append(text, by)
 			}
 			if below := stagesBelow(st, a.Stage); len(below) > 0 {
 				text = append(text, "It may then enter "+strings.Join(below, " and ")+". "+nextApply)
@@ -66,11 +68,24 @@ var actions = map[string]action{
 		},
 		Do: func(ctx context.Context, e *engine.Engine, a asked) (string, error) {
 			d, err := e.JudgeOn(ctx, a.Pipeline, a.Stage, a.Build, a.Run, pipeline.Approved, a.Reason)
-			return fmt.Sprintf("Build %s is approved at stage %s.", d.Build, d.Stage), err
+			if err != nil {
+				return "", err
+			}
+			st, err := e.State(ctx, a.Pipeline)
+			if err != nil {
+				return "", err
+			}
+			if missing := st.MissingApprovals(st.Stages[a.Stage], a.Build); missing > 0 && st.Stages[a.Stage].Approval {
+				return fmt.Sprintf("You approve build %s at stage %s. It takes %d more.", d.Build, d.Stage, missing), nil
+			}
+			return fmt.Sprintf("Build %s is approved at stage %s.", d.Build, d.Stage), nil
 		},
 	},
 	"reject": {
-		Label: "Reject", Submit: "Reject", Right: always(pipeline.RightReject), Reason: reasonRequired, Build: true, Danger: true,
+		Label: "Reject", Submit: "Reject", Reason: reasonRequired, Build: true, Danger: true,
+		Check: func(e *engine.Engine, st *pipeline.State, s pipeline.Stage, build string) error {
+			return e.CheckJudge(st, s, build, pipeline.Rejected)
+		},
 		Explain: func(_ *pipeline.State, a asked) []string {
 			return []string{
 				fmt.Sprintf("Build %s enters no stage any more, and nobody can launch it, until somebody approves it at stage %s.", a.Build, a.Stage),
@@ -83,34 +98,35 @@ var actions = map[string]action{
 		},
 	},
 	"promote": {
-		Label: "Promote", Submit: "Promote", Right: always(pipeline.RightDeploy), Build: true,
+		Label: "Promote", Submit: "Promote", Build: true, Check: checkMove,
 		Explain: func(st *pipeline.State, a asked) []string {
 			text := fmt.Sprintf("Stage %s moves to build %s.", a.Stage, a.Build)
-			if held := st.Holds[a.Stage].Build; held != "" {
+			if held := a.From.Held; held != "" {
 				text = fmt.Sprintf("Stage %s moves from build %s to build %s.", a.Stage, held, a.Build)
 			}
-			return []string{text + " " + nextApply, "New instances have to be healthy before they get requests; if they don't, what runs now goes on."}
+			return append([]string{text + " " + nextApply, "New instances have to be healthy before they get requests; if they don't, what runs now goes on."}, pending(st, a)...)
 		},
 		Do: func(ctx context.Context, e *engine.Engine, a asked) (string, error) {
-			p, err := e.Promote(ctx, a.Pipeline, a.Stage, a.Build)
+			p, err := e.PromoteFrom(ctx, a.Pipeline, a.Stage, a.Build, a.From)
 			return fmt.Sprintf("Build %s is promoted to stage %s. %s", p.Build, p.Stage, nextApply), err
 		},
 	},
 	"rollback": {
-		Label: "Roll back", Submit: "Roll back", Right: always(pipeline.RightDeploy), Build: true, Danger: true,
+		Label: "Roll back", Submit: "Roll back", Build: true, Danger: true, Check: checkMove,
 		Explain: func(st *pipeline.State, a asked) []string {
-			return []string{
-				fmt.Sprintf("Stage %s goes back from build %s to build %s. %s", a.Stage, st.Holds[a.Stage].Build, a.Build, nextApply),
+			return append([]string{
+				fmt.Sprintf("Stage %s goes back from build %s to build %s. %s", a.Stage, a.From.Held, a.Build, nextApply),
 				"Data stays as it is.",
-			}
+			}, pending(st, a)...)
 		},
 		Do: func(ctx context.Context, e *engine.Engine, a asked) (string, error) {
-			p, err := e.Rollback(ctx, a.Pipeline, a.Stage, a.Build)
+			p, err := e.RollbackFrom(ctx, a.Pipeline, a.Stage, a.Build, a.From)
 			return fmt.Sprintf("Stage %s goes back to build %s. %s", p.Stage, p.Build, nextApply), err
 		},
 	},
 	"override": {
-		Label: "Override", Submit: "Override the gate", Right: always(pipeline.RightOverride), Reason: reasonRequired, Build: true, Danger: true,
+		Label: "Override", Submit: "Override the gate", Reason: reasonRequired, Build: true, Danger: true,
+		Check: (*engine.Engine).CheckOverride,
 		Explain: func(_ *pipeline.State, a asked) []string {
 			return []string{
 				fmt.Sprintf("Build %s counts as passed at stage %s although it has not passed there.", a.Build, a.Stage),
@@ -123,7 +139,7 @@ var actions = map[string]action{
 		},
 	},
 	"hold": {
-		Label: "Hold", Submit: "Hold", Right: always(pipeline.RightDeploy), Reason: reasonWelcome,
+		Label: "Hold", Submit: "Hold", Reason: reasonWelcome, Check: checkSteer,
 		Explain: func(_ *pipeline.State, a asked) []string {
 			return []string{fmt.Sprintf("No build enters stage %s until somebody releases it. What it runs goes on.", a.Stage)}
 		},
@@ -133,7 +149,7 @@ var actions = map[string]action{
 		},
 	},
 	"release": {
-		Label: "Release", Submit: "Release", Right: always(pipeline.RightDeploy),
+		Label: "Release", Submit: "Release", Check: checkSteer,
 		Explain: func(st *pipeline.State, a asked) []string {
 			f := st.Freezes[a.Stage]
 			text := []string{fmt.Sprintf("Builds enter stage %s again. %s", a.Stage, nextApply)}
@@ -148,13 +164,7 @@ var actions = map[string]action{
 		},
 	},
 	"retry": {
-		Label: "Run again", Submit: "Run again",
-		Right: func(s pipeline.Stage) pipeline.Right {
-			if s.Guarded() {
-				return pipeline.RightDeploy
-			}
-			return ""
-		},
+		Label: "Run again", Submit: "Run again", Check: checkRetry,
 		Explain: func(_ *pipeline.State, a asked) []string {
 			return []string{
 				fmt.Sprintf("Stage %s runs once more, with the next apply, for the build that it ran for.", a.Stage),
@@ -186,137 +196,44 @@ func stagesBelow(st *pipeline.State, stage string) []string {
 	return names
 }
 
-// button leads to the page that asks whether to do something.
-type button struct {
-	Action, Label      string
-	Stage, Build, Name string
-	Danger             bool
-	Primary            bool
+// pending says that a move is under way already, whose place this one takes.
+func pending(st *pipeline.State, a asked) []string {
+	p := st.Promotions[a.Stage]
+	if a.From.Next == a.From.Held || a.From.Next != p.Build || p.Build == a.Build {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s has promoted build %s, which no apply has moved there yet: this takes its place.", p.Actor, p.Build)}
 }
 
-func newButton(name string, stage pipeline.Stage, build string) button {
-	a := actions[name]
-	return button{Action: name, Label: a.Label, Stage: stage.Name, Build: build, Danger: a.Danger, Primary: name == "approve" || name == "promote" || name == "release"}
+func checkApprove(e *engine.Engine, st *pipeline.State, s pipeline.Stage, build string) error {
+	if err := e.CheckJudge(st, s, build, pipeline.Approved); err != nil {
+		return err
+	}
+	if st.ApprovedBy(e.Person, s, build) {
+		return pipeline.Errorf(pipeline.CodeRefused, "approve", "you have approved build %s at stage %q already", build, s.Name).
+			WithHint("It takes %d more.", st.MissingApprovals(s, build))
+	}
+	return nil
 }
 
-// buttons gives what a person can do at a stage: what waits for somebody, and what else.
-func buttons(st *pipeline.State, s pipeline.Stage, who pipeline.Person) (now, more []button) {
-	may := func(name string) bool {
-		right := actions[name].Right(s)
-		return right == "" || st.Pipeline.Authorization.Allows(right, who)
+func checkMove(e *engine.Engine, st *pipeline.State, s pipeline.Stage, build string) error {
+	if err := e.CheckPromote(st, s, build); err != nil {
+		return err
 	}
-	add := func(list *[]button, name, build string) {
-		if may(name) {
-			*list = append(*list, newButton(name, s, build))
-		}
-	}
-	if _, held := st.Freezes[s.Name]; held {
-		add(&now, "release", "")
-		return now, nil
-	}
-	if build := undecided(st, s); build != "" {
-		add(&now, "approve", build)
-		add(&now, "reject", build)
-		if st.Pipeline.Service.Start != "" && st.Pipeline.Authorization.Allows(pipeline.RightLaunch, who) {
-			now = append(now, button{Action: "launch", Label: "Try it", Build: build, Name: "try-" + engine.OwnName(who.Name)})
-		}
-	}
-	if build := offered(st, s); build != "" {
-		add(&now, "promote", build)
-	}
-	run := st.Latest[s.Name]
-	move := pipeline.Decide(st, s)
-	if run.Status.Final() && run.ID != "" && move.Err == nil && move.Action != pipeline.ActionRun {
-		add(&more, "retry", "")
-	}
-	if back := previous(st, s); back != "" {
-		add(&more, "rollback", back)
-	}
-	if run.Status == pipeline.RunFailed && overridable(s) && run.Build != "" {
-		add(&more, "override", run.Build)
-	}
-	add(&more, "hold", "")
-	return now, more
+	return st.Eligible(s, build)
 }
 
-// overridable reports whether a stage's gate can be overridden at all.
-func overridable(s pipeline.Stage) bool {
-	return s.TakesBuild() && s.Type != pipeline.TypeCommit && !s.Lasting()
+func checkSteer(e *engine.Engine, st *pipeline.State, s pipeline.Stage, _ string) error {
+	return st.Pipeline.Authorize(pipeline.RightDeploy, e.Person, fmt.Sprintf("steer stage %q", s.Name))
 }
 
-// undecided gives the build that waits for a decision at a stage; empty for none.
-func undecided(st *pipeline.State, s pipeline.Stage) string {
-	candidate := pipeline.Decide(st, s).Candidate
-	if !s.Approval || candidate == "" || st.Outcome(s, candidate) != pipeline.OutcomeWaiting {
-		return ""
+func checkRetry(e *engine.Engine, st *pipeline.State, s pipeline.Stage, _ string) error {
+	v, err := e.CheckRetry(st, s)
+	if err != nil {
+		return err
 	}
-	return candidate
-}
-
-// offered gives the build to which a person may move a stage; empty for none.
-func offered(st *pipeline.State, s pipeline.Stage) string {
-	if s.Trigger != pipeline.TriggerManual || !s.TakesBuild() {
-		return ""
+	if asked := st.Retried(s, v); asked != "" {
+		return pipeline.Errorf(pipeline.CodeRefused, fmt.Sprintf("retry stage %q", s.Name), "%s already", asked).WithHint("%s", nextApply)
 	}
-	move := pipeline.Decide(st, s)
-	build, ok := st.NewestEligible(s, st.Builds[st.Holds[s.Name].Build].Order)
-	if !ok || move.Candidate == build {
-		return ""
-	}
-	return build
-}
-
-// previous gives the build that a stage can go back to; empty for none.
-func previous(st *pipeline.State, s pipeline.Stage) string {
-	back := st.Holds[s.Name].Previous
-	if s.Trigger != pipeline.TriggerManual || back == "" || st.Builds[back].Order >= st.Builds[st.Holds[s.Name].Build].Order || st.Eligible(s, back) != nil {
-		return ""
-	}
-	return back
-}
-
-// wait is something that goes on when a person does something.
-type wait struct {
-	Stage, What string
-	Build       pipeline.Build
-	Buttons     []button
-	Who         string // may do it, where this person may not
-}
-
-// waits lists what waits for people, in the order of the stages.
-func waits(st *pipeline.State, who pipeline.Person) []wait {
-	var list []wait
-	for _, s := range st.StagesInOrder() {
-		now, _ := buttons(st, s, who)
-		add := func(what, build string, right pipeline.Right) {
-			w := wait{Stage: s.Name, What: what, Build: st.Builds[build], Buttons: now}
-			if err := st.Pipeline.Authorize(right, who, ""); err != nil {
-				w.Who = pipeline.HintOf(err)
-			}
-			list = append(list, w)
-		}
-		if f, held := st.Freezes[s.Name]; held {
-			text := "is held by " + f.Actor
-			if f.Reason != "" {
-				text += ": " + f.Reason
-			}
-			add(text, "", pipeline.RightDeploy)
-			continue
-		}
-		if build := undecided(st, s); build != "" {
-			text := "waits for a decision on"
-			if missing := st.MissingApprovals(s, build); missing > 1 {
-				text = fmt.Sprintf("waits for %d approvals of", missing)
-			}
-			add(text, build, pipeline.RightApprove)
-		}
-		if build := offered(st, s); build != "" {
-			text := "can be promoted to"
-			if s.Pin != "" {
-				text = fmt.Sprintf("is pinned to %s by the configuration, and could move to", s.Pin)
-			}
-			add(text, build, pipeline.RightDeploy)
-		}
-	}
-	return list
+	return nil
 }

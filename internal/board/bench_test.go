@@ -17,24 +17,66 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// BenchmarkPages measures the first page of a pipeline of 10,000 builds, and how that
-// compares with one of a single page of builds, its search, its figures, and what a stream
-// looks at.
+// BenchmarkPages measures the first page of a pipeline of 10,000 builds, with environments
+// and builds that stages hold: when nothing has changed, and right after an event; and how
+// that compares with one of a single page of builds, its search, its filter, its figures,
+// and a build.
 func BenchmarkPages(b *testing.B) {
 	few, many := filled(b, 50), filled(b, 10_000)
 	for b.Loop() {
-		baseline, first := few(b, "/p/shop"), many(b, "/p/shop")
+		baseline, first := few.get(b, "/p/shop", few.rest), many.get(b, "/p/shop", many.rest)
 		b.ReportMetric(float64(first.Milliseconds()), "ms-first-page")
 		b.ReportMetric(first.Seconds()/baseline.Seconds(), "x-50-builds")
-		for name, path := range map[string]string{"search": "/p/shop?q=number+77", "last-page": "/p/shop?page=200", "figures": "/p/shop/figures", "runs": "/p/shop/runs"} {
-			b.ReportMetric(float64(many(b, path).Milliseconds()), "ms-"+name)
+		b.ReportMetric(float64(many.get(b, "/p/shop", many.happen).Milliseconds()), "ms-after-an-event")
+		for name, path := range map[string]string{
+			"search": "/p/shop?q=number+77", "last-page": "/p/shop?page=200", "waiting": "/p/shop?outcome=waiting", "failed": "/p/shop?outcome=failed",
+			"build": "/p/shop/builds/" + many.some, "figures": "/p/shop/figures", "runs": "/p/shop/runs",
+		} {
+			b.ReportMetric(float64(many.get(b, path, many.rest).Milliseconds()), "ms-"+name)
 		}
 	}
 }
 
-// filled gives what asks a board for a page, and measures it, of a pipeline of so many
-// builds that each went through five stages.
-func filled(b *testing.B, builds int) func(*testing.B, string) time.Duration {
+// board10k is a board of a pipeline of many builds.
+type board10k struct {
+	*board.Board
+	app    *app.App
+	some   string // a build in the middle
+	events int
+}
+
+// rest lets nothing happen.
+func (*board10k) rest(*testing.B) {}
+
+// happen lets something happen.
+func (p *board10k) happen(b *testing.B) {
+	b.Helper()
+	p.events++
+	if _, err := p.app.Engine.Hold(b.Context(), "shop", "capacity", fmt.Sprint(p.events)); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// get asks for a page, and gives how long that takes at best after something else.
+func (p *board10k) get(b *testing.B, path string, after func(*testing.B)) time.Duration {
+	b.Helper()
+	best := time.Hour
+	for range 5 {
+		after(b)
+		r, w := httptest.NewRequest(http.MethodGet, path, nil), httptest.NewRecorder()
+		r.Header.Set("X-User", "ann")
+		began := time.Now()
+		if p.ServeHTTP(w, r); w.Code != http.StatusOK {
+			b.Fatalf("GET %s answers %d: %s", path, w.Code, words(w.Body.String()))
+		}
+		best = min(best, time.Since(began))
+	}
+	return best
+}
+
+// filled makes a pipeline of so many builds that each went through five stages, of which
+// the last wait for a decision, and some failed.
+func filled(b *testing.B, builds int) *board10k {
 	a, err := app.Open(b.Context(), app.Options{DataDir: b.TempDir()})
 	if err != nil {
 		b.Fatal(err)
@@ -57,13 +99,21 @@ func filled(b *testing.B, builds int) func(*testing.B, string) time.Duration {
 	names := []string{"commit", "acceptance", "exploratory", "capacity", "production"}
 	for i, name := range names {
 		s := pipeline.Stage{Pipeline: "shop", Owner: a.Owner, Name: name, Type: pipeline.TypeCustom, After: after, Settled: true}
-		if name == "production" {
+		switch name {
+		case "production":
 			s.Type = pipeline.TypeProduction
+		case "exploratory":
+			s.Type = pipeline.TypeExploratory
 		}
 		s = s.WithDefaults(nil, nil)
 		add(pipeline.StageDefined, pipeline.Facts{Stage: &s})
 		after = names[i : i+1]
 	}
+	for i := range 20 {
+		env := pipeline.Environment{ID: fmt.Sprintf("e-%d", i), Pipeline: "shop", Name: fmt.Sprintf("env-%d", i), Purpose: pipeline.ForPerson, Owner: "ann", Status: pipeline.EnvRunning}
+		add(pipeline.EnvironmentChanged, pipeline.Facts{Environment: &env})
+	}
+	some := pipeline.BuildID("shop", fmt.Sprint(builds/2), "")
 	began := time.Now().Add(-60 * 24 * time.Hour)
 	for i := range builds {
 		at := began.Add(time.Duration(i) * 8 * time.Minute)
@@ -73,10 +123,21 @@ func filled(b *testing.B, builds int) func(*testing.B, string) time.Duration {
 		}
 		add(pipeline.BuildOffered, pipeline.Facts{Build: &build})
 		for j, name := range names {
-			add(pipeline.RunEnded, pipeline.Facts{Run: &pipeline.Run{
+			facts := pipeline.Facts{Run: &pipeline.Run{
 				ID: fmt.Sprintf("r-%013d", i*len(names)+j), Pipeline: "shop", Stage: name, Kind: pipeline.KindStage, Build: build.ID, Digest: "d-1",
-				Status: pipeline.RunPassed, Phase: pipeline.PhaseDone, StartedAt: at, EndedAt: at.Add(time.Minute),
-			}})
+				Status: pipeline.RunPassed, Phase: pipeline.PhaseDone, StartedAt: at, EndedAt: at.Add(time.Minute), Order: build.Order, Ready: at.Add(-time.Second),
+			}}
+			if name == "capacity" && i%100 == 50 {
+				facts.Run.Status = pipeline.RunFailed
+			}
+			if i == builds*9/10 {
+				facts.Hold = &pipeline.Hold{Stage: name, Build: build.ID, Run: facts.Run.ID}
+			}
+			add(pipeline.RunEnded, facts)
+			if name == "exploratory" && i < builds*9/10 {
+				d := pipeline.Decision{Pipeline: "shop", Stage: name, Build: build.ID, Run: facts.Run.ID, Verdict: pipeline.Approved, Approvals: []pipeline.Approval{{Person: "ann"}}, At: at.Add(time.Hour)}
+				add(pipeline.BuildDecided, pipeline.Facts{Decision: &d})
+			}
 		}
 	}
 	if len(batch.Events) > 0 {
@@ -86,17 +147,5 @@ func filled(b *testing.B, builds int) func(*testing.B, string) time.Duration {
 		Engine: a.Engine, Hosts: []string{"example.com"}, Access: &board.Proxy{Header: "X-User", Trusted: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},
 	})
 	b.Cleanup(page.Close)
-	return func(b *testing.B, path string) time.Duration {
-		best := time.Hour
-		for range 5 {
-			r, w := httptest.NewRequest(http.MethodGet, path, nil), httptest.NewRecorder()
-			r.Header.Set("X-User", "ann")
-			began := time.Now()
-			if page.ServeHTTP(w, r); w.Code != http.StatusOK {
-				b.Fatalf("GET %s answers %d: %s", path, w.Code, words(w.Body.String()))
-			}
-			best = min(best, time.Since(began))
-		}
-		return best
-	}
+	return &board10k{Board: page, app: a, some: some}
 }

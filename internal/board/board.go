@@ -69,7 +69,7 @@ func New(o Options) *Board {
 	}
 	o.Interval = max(o.Interval, o.Engine.HeadAge)
 	ctx, cancel := context.WithCancel(context.Background())
-	b := &Board{Options: o, pages: newPages(o.Now), sessions: newSessions(o.Now), diffs: newDiffs(), cancel: cancel}
+	b := &Board{Options: o, pages: newPages(o.Now), sessions: newSessions(o.Now), diffs: newDiffs(ctx, o.Now), cancel: cancel}
 	b.hub, b.work = newHub(ctx, b.fingerprint, o.Interval, o.Logger), newWork(ctx)
 	b.handler = b.routes()
 	return b
@@ -80,6 +80,7 @@ func New(o Options) *Board {
 func (b *Board) Close() {
 	b.cancel()
 	b.work.wait()
+	b.diffs.work.Wait()
 }
 
 // ServeHTTP implements http.Handler.
@@ -96,6 +97,7 @@ func (b *Board) routes() http.Handler {
 	mux.Handle("GET /metrics", b.scraped(metric.Handler(b.Engine, b.Now)))
 	for pattern, h := range map[string]page{
 		"GET /{$}":                            b.home,
+		"GET /events":                         b.events,
 		"GET /p/{pipeline}":                   b.overview,
 		"GET /p/{pipeline}/events":            b.events,
 		"GET /p/{pipeline}/builds/{build}":    b.build,
@@ -117,9 +119,13 @@ func (b *Board) routes() http.Handler {
 // page answers somebody who has signed in. An error is shown as a page of its own.
 type page func(w http.ResponseWriter, r *http.Request, s *session) error
 
-// existing gives the state of the pipeline that the address names.
+// existing gives the state of the pipeline that the address names; one without anything
+// where it is about all of them.
 func (b *Board) existing(r *http.Request) (*pipeline.State, error) {
 	name := r.PathValue("pipeline")
+	if name == "" {
+		return &pipeline.State{}, nil
+	}
 	st, err := b.Engine.State(r.Context(), name)
 	if err == nil && !st.Exists() {
 		return nil, pipeline.Errorf(pipeline.CodeNotFound, "find pipeline", "there is no pipeline %q", name).WithHint("The first page lists them.")

@@ -6,6 +6,7 @@ package board_test
 import (
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -41,7 +42,12 @@ func TestJourney(t *testing.T) {
 	}
 	b.press(b.client, "rollback", stageBuild("production", one), nil, http.StatusOK, "goes back to build "+one)
 	b.apply()
-	b.get("/p/shop/builds/"+two, "Compared with what production holds", "Commits that it brings")
+	page = b.get("/p/shop/builds/"+two, "Compared with what production holds", "Commits that it brings")
+	for component, change := range map[string]string{"application": "differs from " + one, "configuration": "as in " + one, "infrastructure": "as in " + one, "data": "as in " + one} {
+		if row := regexp.MustCompile(component + ` [0-9a-f]{16} ` + change); !row.MatchString(words(page)) {
+			t.Errorf("it is not said of %s that it %s: %s", component, change, words(page))
+		}
+	}
 	b.press(b.client, "hold", stageBuild("production", ""), url.Values{"reason": {"it is Friday"}}, http.StatusOK, "production</strong> is held by", "it is Friday")
 	b.press(b.client, "release", stageBuild("production", ""), nil, http.StatusOK, "goes on")
 	b.press(b.client, "retry", stageBuild("capacity", ""), nil, http.StatusOK, "runs again with the next apply")

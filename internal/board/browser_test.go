@@ -102,7 +102,7 @@ func (t *tab) visit(path string) { t.Helper(); t.do(chromedp.Navigate(t.server.U
 
 // button is the button or the link of a text, in a part of the page.
 func button(part, text string) string {
-	return fmt.Sprintf(`//%s//*[self::a or self::button][starts-with(normalize-space(.), %q)]`, part, text)
+	return fmt.Sprintf(`//%s//*[self::a or self::button or self::summary][starts-with(normalize-space(.), %q)]`, part, text)
 }
 
 // click presses a button or a link. One that the page has just put in place of another is
@@ -198,7 +198,6 @@ func TestBrowser(t *testing.T) {
 	me.sees("There are no pipelines yet")
 	b.apply()
 	one := b.newest()
-	me.visit("/")
 	me.click("main", "shop")
 	me.sees("Waits for people", "waits for a decision on", one, "Begin", "Ada", "Nobody watches")
 	me.picture("waits")
@@ -283,6 +282,83 @@ func TestBrowser(t *testing.T) {
 		me.picture(page.name)
 		me.accessible(page.name)
 	}
+}
+
+// The other buttons do what they say, too; and what changes is said to who can't see it.
+func TestBrowserSteers(t *testing.T) {
+	b := newBed(t)
+	b.apply()
+	one := b.newest()
+	me := b.browse()
+	me.visit("/p/shop")
+	more := func(stage, text string) {
+		t.Helper()
+		me.visit("/p/shop")
+		me.click(fmt.Sprintf("li[@id='stage-%s']", stage), "⋯")
+		me.click(fmt.Sprintf("li[@id='stage-%s']", stage), text)
+	}
+	more("production", "Hold")
+	me.sees("No build enters stage production until somebody releases it")
+	me.do(chromedp.SendKeys(chromedp.CSS(`textarea[name=reason]`), "it is Friday"))
+	me.click("form[@class='ask']", "Hold")
+	me.sees("Stage production is held.", "is held by", "it is Friday")
+	me.picture("held")
+	me.accessible("a held stage")
+	me.click("main", "Release")
+	me.click("form[@class='ask']", "Release")
+	me.sees("Stage production goes on.")
+
+	more("capacity", "Run again")
+	me.sees("Stage capacity runs once more")
+	me.click("form[@class='ask']", "Run again")
+	me.sees("Stage capacity runs again with the next apply.")
+	b.apply()
+	me.sees("passed")
+	b.await("the news", func() bool {
+		return strings.Contains(eval[string](me, `document.getElementById("news").textContent`), "capacity is ")
+	})
+
+	me.click("main", "Reject")
+	me.sees("enters no stage any more")
+	me.do(chromedp.SendKeys(chromedp.CSS(`textarea[name=reason]`), "it leaks"))
+	me.click("form[@class='ask']", "Reject")
+	me.sees("is rejected at stage exploratory")
+	if got := b.outcome("exploratory", one); got != pipeline.OutcomeRejected {
+		t.Errorf("exploratory is %q", got)
+	}
+
+	b.commit("2", "Next")
+	b.apply()
+	me.visit("/p/shop/do/launch")
+	me.do(chromedp.Evaluate[chromedp.Void](`document.querySelector("input[name=name]").value = "mine"; undefined`))
+	me.click("form[@class='ask']", "Launch")
+	me.sees("mine", "http://127.0.0.1:")
+	ends := func() float64 { env, _ := b.state().PersonEnvironment("mine"); return env.TTL.Hours() }
+	me.click("main", "Extend")
+	me.do(chromedp.SetValue(chromedp.CSS(`select[name=ttl]`), "24h0m0s"))
+	me.click("form[@class='ask']", "Extend")
+	me.sees("lives for 1d from now on")
+	b.await("the extension", func() bool { return ends() == 24 })
+	me.click("main", "End")
+	me.sees("is ended at once, with its data")
+	me.click("form[@class='ask']", "End it")
+	me.sees("There is no environment")
+
+	b.commit("bad", "Break it")
+	if err := b.tryApply(); err == nil {
+		t.Fatal("the bad commit passes")
+	}
+	me.visit("/p/shop")
+	me.sees("commit failed for", "Break it")
+	me.picture("failed")
+	me.accessible("a failure")
+	me.visit("/p/shop/runs/" + b.state().Latest["commit"].ID)
+	me.sees("2 tests, 1 failed")
+	me.picture("failed-run")
+	me.accessible("a run that failed")
+	me.click("main", "Run again")
+	me.click("form[@class='ask']", "Run again")
+	me.sees("Stage commit runs again with the next apply.")
 }
 
 // Without JavaScript every page can be read and every form sent.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"html/template"
 	"net/http"
+	"slices"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -16,14 +17,46 @@ import (
 // buildPage is everything about a build.
 type buildPage struct {
 	buildRow
-	Stages    []stageOfBuild
-	Runs      []pipeline.RunSummary
-	Lineage   []pipeline.Image // the build's image, what it was baked from, and so on
-	BaseImage string           // where no record has it
-	Diff      *engine.Diff     // to what the last stage that lasts holds
-	NoDiff    string
-	Buttons   []button
-	Rejected  string // the stage at which it stands rejected
+	Components []component
+	Stages     []stageOfBuild
+	Runs       []pipeline.RunSummary
+	MoreRuns   bool             // than are listed
+	Lineage    []pipeline.Image // the build's image, what it was baked from, and so on
+	BaseImage  string           // where no record has it
+	Diff       *engine.Diff     // to what the last stage that lasts holds
+	NoDiff     string
+	Buttons    []button
+	Rejected   string // the stage at which it stands rejected
+}
+
+// component is one of the four parts of a build's source.
+type component struct {
+	Name, Digest string
+	Change       string // since the build in production; empty where there is none to compare with
+}
+
+// components gives the components of a build beside those of another, which may be none.
+// A build of an older version has none.
+func components(build, held pipeline.Build) (list []component) {
+	if build.Revision.Components == (pipeline.Components{}) {
+		return nil
+	}
+	is, was := build.Revision.Components, held.Revision.Components
+	for _, c := range []struct{ name, is, was string }{
+		{"application", is.Application, was.Application}, {"configuration", is.Configuration, was.Configuration},
+		{"infrastructure", is.Infrastructure, was.Infrastructure}, {"data", is.Data, was.Data},
+	} {
+		row := component{Name: c.name, Digest: c.is}
+		switch {
+		case held.ID == "" || held.ID == build.ID || c.was == "":
+		case c.is == c.was:
+			row.Change = "as in " + held.ID
+		default:
+			row.Change = "differs from " + held.ID
+		}
+		list = append(list, row)
+	}
+	return list
 }
 
 // stageOfBuild is how a build fared at a stage, and who decided what.
@@ -54,33 +87,39 @@ func (b *Board) build(w http.ResponseWriter, r *http.Request, s *session) error 
 			stages = append(stages, stage)
 		}
 	}
+	seen, err := b.fingerprint(r.Context(), st.Pipeline.Name)
+	if err != nil {
+		return err
+	}
 	page := buildPage{buildRow: rowOf(st, stages, build), Rejected: st.RejectedAt(id)}
 	for i, stage := range stages {
-		page.Stages = append(page.Stages, stageOf(st, stage, page.Cells[i], build.ID, s.person))
+		page.Stages = append(page.Stages, stageOf(b.Engine.As(s.person), st, stage, page.Cells[i], build.ID))
 	}
 	runs, err := b.Engine.Ledger.Runs(r.Context(), st.Pipeline.Name, pipeline.RunQuery{Build: id})
 	if err != nil {
 		return err
 	}
-	page.Runs, page.Lineage = runs.Runs, lineage(st, build)
+	page.Runs, page.MoreRuns, page.Lineage = runs.Runs, runs.Next != "", lineage(st, build)
 	if _, known := st.Images[build.BaseImage]; !known {
 		page.BaseImage = build.BaseImage
 	}
 	if st.Pipeline.Service.Start != "" && page.Rejected == "" && st.Pipeline.Authorization.Allows(pipeline.RightLaunch, s.person) {
 		page.Buttons = append(page.Buttons, button{Action: "launch", Label: "Launch an environment", Build: id})
 	}
-	if held := lastHeld(st); held != "" && held != id {
-		diff, err := b.diffs.get(r.Context(), b.Engine, st.Pipeline.Name, held, id)
+	held := lastHeld(st)
+	page.Components = components(build, st.Builds[held])
+	if held != "" && held != id {
+		diff, err := b.diff(r.Context(), st, held, id)
 		if page.Diff = &diff; err != nil {
 			page.Diff, page.NoDiff = nil, err.Error()
 		}
 	}
-	b.show(w, s, http.StatusOK, "build", view{Title: id + " · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "board", Body: page})
+	b.show(w, s, http.StatusOK, "build", view{Title: id + " · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "board", Live: true, Seen: seen, Body: page})
 	return nil
 }
 
 // stageOf says how a build stands at a stage.
-func stageOf(st *pipeline.State, stage pipeline.Stage, c cell, build string, who pipeline.Person) stageOfBuild {
+func stageOf(e *engine.Engine, st *pipeline.State, stage pipeline.Stage, c cell, build string) stageOfBuild {
 	at, id := stageOfBuild{cell: c}, pipeline.StageBuild(stage.Name, build)
 	if v, ok := st.VerdictOf(stage, build); ok {
 		at.Verdict = &v
@@ -92,11 +131,7 @@ func stageOf(st *pipeline.State, stage pipeline.Stage, c cell, build string, who
 	if o, ok := st.Overrides[id]; ok {
 		at.Override = &o
 	}
-	add := func(name string) {
-		if st.Pipeline.Authorization.Allows(actions[name].Right(stage), who) {
-			at.Buttons = append(at.Buttons, newButton(name, stage, build))
-		}
-	}
+	add := func(name string) { adder(e, st, stage)(&at.Buttons, name, build) }
 	held := st.Builds[st.Holds[stage.Name].Build]
 	switch {
 	case c.Outcome == pipeline.OutcomeWaiting:
@@ -110,10 +145,10 @@ func stageOf(st *pipeline.State, stage pipeline.Stage, c cell, build string, who
 		} else {
 			add("promote")
 		}
-	case overridable(stage) && !c.Running && !st.Passed(stage.Name, build) && st.Eligible(stage, build) == nil:
+	case c.Outcome != pipeline.OutcomePassed:
 		add("override")
 	}
-	if c.Outcome == pipeline.OutcomePassed && stage.Approval {
+	if c.Outcome == pipeline.OutcomePassed || c.Outcome == pipeline.OutcomeOverridden {
 		add("reject")
 	}
 	return at
@@ -189,9 +224,10 @@ func (b *Board) runs(w http.ResponseWriter, r *http.Request, s *session) error {
 // runPage is everything about a run.
 type runPage struct {
 	pipeline.Run
-	Of    pipeline.Build
-	Loads []load // those of the run, then those of the run for the build before
-	Log   logPage
+	Of      pipeline.Build
+	Buttons []button
+	Loads   []load // those of the run, then those of the run for the build before
+	Log     logPage
 }
 
 // load is what a load step measured, with its pictures.
@@ -201,10 +237,10 @@ type load struct {
 	Pictures []template.HTML
 }
 
-// loads gives the loads of a run, and of the one for another build before it, as far as
-// they are of the same steps.
+// loads gives the loads of a run, each beside that of the same step of the run for another
+// build before it.
 func (b *Board) loads(ctx context.Context, run pipeline.Run) ([]load, error) {
-	collect := func(r pipeline.Run, all []load) []load {
+	collect := func(r pipeline.Run) (all []load) {
 		for _, step := range r.Steps {
 			if step.Load != nil {
 				all = append(all, load{Step: step.Name, Run: r.ID, Build: r.Build, LoadReport: step.Load})
@@ -212,7 +248,7 @@ func (b *Board) loads(ctx context.Context, run pipeline.Run) ([]load, error) {
 		}
 		return all
 	}
-	all := collect(run, nil)
+	all := collect(run)
 	if len(all) == 0 {
 		return nil, nil
 	}
@@ -228,7 +264,7 @@ func (b *Board) loads(ctx context.Context, run pipeline.Run) ([]load, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = collect(before, all)
+		all = paired(all, collect(before))
 		break
 	}
 	var reports []pipeline.LoadReport
@@ -243,6 +279,17 @@ func (b *Board) loads(ctx context.Context, run pipeline.Run) ([]load, error) {
 	return all, nil
 }
 
+// paired puts each load beside that of the same step before it.
+func paired(now, before []load) (all []load) {
+	for _, l := range now {
+		all = append(all, l)
+		if i := slices.IndexFunc(before, func(b load) bool { return b.Step == l.Step }); i >= 0 {
+			all, before = append(all, before[i]), slices.Delete(before, i, i+1)
+		}
+	}
+	return append(all, before...)
+}
+
 // run shows a run.
 func (b *Board) run(w http.ResponseWriter, r *http.Request, s *session) error {
 	st, err := b.existing(r)
@@ -254,6 +301,14 @@ func (b *Board) run(w http.ResponseWriter, r *http.Request, s *session) error {
 		return err
 	}
 	page := runPage{Run: run, Of: st.Builds[run.Build]}
+	if stage, ok := st.Stages[run.Stage]; ok && run.Kind == pipeline.KindStage {
+		e := b.Engine.As(s.person)
+		if v, _ := e.CheckRetry(st, stage); v.ID == run.ID {
+			if adder(e, st, stage)(&page.Buttons, "retry", "") {
+				page.Buttons[0].Primary = run.Status == pipeline.RunFailed
+			}
+		}
+	}
 	if page.Loads, err = b.loads(r.Context(), run); err != nil {
 		return err
 	}

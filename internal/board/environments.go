@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"time"
@@ -148,6 +149,16 @@ func (b *Board) onEnvironment(ctx context.Context, e *engine.Engine, name string
 	return fmt.Sprintf("Environment %s is being launched; this page shows when it is there.", q.Name), nil
 }
 
+// shownFailure is how long people see that a launch failed.
+const shownFailure = time.Hour
+
+// failures gives what failed not long ago, by key.
+func (b *Board) failures() map[string]failure {
+	all := b.work.failures()
+	maps.DeleteFunc(all, func(_ string, f failure) bool { return b.Now().Sub(f.At) > shownFailure })
+	return all
+}
+
 // checkName refuses what can't be the name of an environment.
 func checkName(name string) error {
 	if engine.OwnName(name) != name {
@@ -172,7 +183,7 @@ func (b *Board) environments(w http.ResponseWriter, r *http.Request, s *session)
 		Failures     []failure // of launches that left nothing
 		CanLaunch    bool
 	}{Environments: b.serving(st, s.person), CanLaunch: st.Pipeline.Service.Start != ""}
-	for key, f := range b.work.failures() {
+	for key, f := range b.failures() {
 		if _, there := st.PersonEnvironment(afterSlash(key)); !there && key == workKey(st.Pipeline.Name, afterSlash(key)) {
 			f.What += " " + afterSlash(key)
 			body.Failures = append(body.Failures, f)

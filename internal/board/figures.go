@@ -4,6 +4,7 @@
 package board
 
 import (
+	"cmp"
 	"html/template"
 	"net/http"
 	"slices"
@@ -39,17 +40,30 @@ func (b *Board) figures(w http.ResponseWriter, r *http.Request, s *session) erro
 	if n, err := strconv.Atoi(r.URL.Query().Get("days")); err == nil && slices.Contains(figuresDays, n) {
 		page.Days = n
 	}
+	var all []string
 	for _, stage := range st.StagesInOrder() {
+		if stage.TakesBuild() {
+			all = append(all, stage.Name)
+		}
 		if stage.Lasting() || stage.Guarded() {
 			page.Stages = append(page.Stages, stage.Name)
 		}
 	}
-	if page.Figures, err = b.Engine.Figures(r.Context(), st.Pipeline.Name, r.URL.Query().Get("stage"), b.Now().UTC().AddDate(0, 0, -page.Days)); err != nil {
-		return err
+	if len(page.Stages) == 0 {
+		page.Stages = all // how often builds get through one is worth knowing, too
 	}
-	page.Pictures = drawn(page.Figures)
+	chosen := r.URL.Query().Get("stage")
+	if n := len(page.Stages); chosen == "" && n > 0 {
+		chosen = page.Stages[n-1]
+	}
+	if chosen != "" {
+		if page.Figures, err = b.Engine.Figures(r.Context(), st.Pipeline.Name, chosen, b.Now().UTC().AddDate(0, 0, -page.Days)); err != nil {
+			return err
+		}
+		page.Pictures = drawn(page.Figures)
+	}
 	longest := func(w pipeline.StageWait) time.Duration { return max(w.Start.Median, w.Decision.Median) }
-	page.Longest = slices.SortedStableFunc(slices.Values(page.Waits), func(x, y pipeline.StageWait) int { return int(longest(y) - longest(x)) })
+	page.Longest = slices.SortedStableFunc(slices.Values(page.Waits), func(x, y pipeline.StageWait) int { return cmp.Compare(longest(y), longest(x)) })
 	b.show(w, s, http.StatusOK, "figures", view{Title: "Figures · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "figures", Body: page})
 	return nil
 }

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -38,7 +40,7 @@ func (a asked) about(name string) string {
 	if name == "launch" {
 		a.Name, a.Build = "", ""
 	}
-	return strings.Join([]string{name, a.Pipeline, a.Stage, a.Build, a.Name, a.Run}, "\x00")
+	return strings.Join([]string{name, a.Pipeline, a.Stage, a.Build, a.Name, a.Run, a.From.Held, a.From.Next}, "\x00")
 }
 
 // read gives what an address or a form asks for.
@@ -56,7 +58,7 @@ func read(r *http.Request) (string, action, asked, error) {
 	}
 	q := asked{
 		Pipeline: r.PathValue("pipeline"), Stage: r.FormValue("stage"), Build: r.FormValue("build"), Name: r.FormValue("name"),
-		Run: r.FormValue("run"), Reason: strings.TrimSpace(plain(strings.ReplaceAll(r.FormValue("reason"), "\n", " "))),
+		Run: r.FormValue("run"), From: engine.Place{Held: r.FormValue("held"), Next: r.FormValue("next")}, Reason: strings.TrimSpace(plain(strings.ReplaceAll(r.FormValue("reason"), "\n", " "))),
 	}
 	if text := r.FormValue("ttl"); text != "" {
 		ttl, err := time.ParseDuration(text)
@@ -103,16 +105,14 @@ func (b *Board) prepareStage(ctx context.Context, st *pipeline.State, who pipeli
 		return pipeline.Errorf(pipeline.CodeNotFound, "find build", "pipeline %q has no build %q", q.Pipeline, q.Build).WithHint("The board lists its builds.")
 	}
 	v, _ := st.VerdictOf(stage, q.Build)
-	q.Run = v.ID
-	if right := c.Act.Right(stage); right != "" {
-		c.refuse(st.Pipeline.Authorize(right, who, strings.ToLower(c.Act.Label)))
-	}
+	q.Run, q.From = v.ID, engine.Place{}
+	c.refuse(c.Act.Check(b.Engine.As(who), st, stage, q.Build))
 	moves := c.Key == "promote" || c.Key == "rollback"
 	if moves {
-		c.refuse(b.Engine.As(who).CheckPromote(st, stage, q.Build))
+		q.From = engine.PlaceOf(st, stage)
 	}
-	if held := st.Holds[stage.Name].Build; moves && held != "" && held != q.Build {
-		diff, err := b.diffs.get(ctx, b.Engine, q.Pipeline, held, q.Build)
+	if held := q.From.Held; held != "" && held != q.Build {
+		diff, err := b.diff(ctx, st, held, q.Build)
 		if err != nil {
 			c.NoDiff = err.Error()
 			return nil
@@ -166,39 +166,84 @@ func backTo(name string) string {
 	return ""
 }
 
-// diffs keeps comparisons of builds, which may take a look into a repository. What two
-// builds differ in stays.
+// diff compares two builds, for a page.
+func (b *Board) diff(ctx context.Context, st *pipeline.State, from, to string) (engine.Diff, error) {
+	name := st.Pipeline.Name
+	version := func(build string) int64 { return st.Version(pipeline.RecordBuild, build) } // artifact and image come later than the build
+	key := fmt.Sprintf("%s/%s/%d/%s/%d", name, from, version(from), to, version(to))
+	return b.diffs.get(ctx, key, func(ctx context.Context) (engine.Diff, error) { return b.Engine.Diff(ctx, name, from, to) })
+}
+
+// diffs keeps comparisons of builds, which may take a look into a repository. Who asks for
+// the same at the same time waits for one look. What could not be compared is not tried
+// again at once, as every page would wait for a repository that does not answer.
 type diffs struct {
+	ctx    context.Context
+	now    func() time.Time
+	work   sync.WaitGroup
+	flight singleflight.Group
+
 	mu  sync.Mutex
-	all map[string]engine.Diff
+	all map[string]keptDiff
+}
+
+type keptDiff struct {
+	engine.Diff
+	err   error
+	until time.Time // zero: for as long as there is room
 }
 
 const (
-	keptDiffs = 200
-	diffLimit = 20 * time.Second
+	keptDiffs  = 200
+	diffLimit  = 20 * time.Second
+	failedDiff = time.Minute // is how long one is believed
 )
 
-func newDiffs() *diffs { return &diffs{all: map[string]engine.Diff{}} }
+func newDiffs(ctx context.Context, now func() time.Time) *diffs {
+	return &diffs{ctx: ctx, now: now, all: map[string]keptDiff{}}
+}
 
-func (d *diffs) get(ctx context.Context, e *engine.Engine, pipelineName, from, to string) (engine.Diff, error) {
-	key := fmt.Sprintf("%s/%s/%s", pipelineName, from, to)
+// get gives what is known under a key, else what compare gives.
+func (d *diffs) get(ctx context.Context, key string, compare func(context.Context) (engine.Diff, error)) (engine.Diff, error) {
+	if known, ok := d.known(key); ok {
+		return known.Diff, known.err
+	}
+	landed := d.flight.DoChan(key, func() (any, error) {
+		d.work.Add(1)
+		defer d.work.Done()
+		if known, ok := d.known(key); ok {
+			return known, nil
+		}
+		ctx, cancel := context.WithTimeout(d.ctx, diffLimit)
+		defer cancel()
+		found := keptDiff{}
+		if found.Diff, found.err = compare(ctx); found.err != nil || found.Unknown != "" {
+			found.until = d.now().Add(failedDiff)
+		}
+		d.keep(key, found)
+		return found, nil
+	})
+	select {
+	case r := <-landed:
+		found := r.Val.(keptDiff)
+		return found.Diff, found.err
+	case <-ctx.Done():
+		return engine.Diff{}, ctx.Err()
+	}
+}
+
+func (d *diffs) known(key string) (keptDiff, bool) {
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	known, ok := d.all[key]
-	d.mu.Unlock()
-	if ok {
-		return known, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, diffLimit)
-	defer cancel()
-	diff, err := e.Diff(ctx, pipelineName, from, to)
-	if err != nil || diff.Unknown != "" {
-		return diff, err
-	}
+	return known, ok && (known.until.IsZero() || d.now().Before(known.until))
+}
+
+func (d *diffs) keep(key string, found keptDiff) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.all) >= keptDiffs {
 		clear(d.all)
 	}
-	d.all[key] = diff
-	return diff, nil
+	d.all[key] = found
 }

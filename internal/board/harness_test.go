@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"os"
 	"os/exec"
@@ -95,6 +96,12 @@ func (b *bed) commit(version, message string) {
 	b.git("-C", b.repo, "commit", "-q", "-m", message)
 }
 
+// unitTests are two tests, of which one fails for a version that is bad.
+const unitTests = `cat version
+failure=; ! grep -q bad version || failure='<failure message="it answers with nothing"/>'
+printf '<testsuite><testcase name="starts"/><testcase name="answers">%s</testcase></testsuite>' "$failure" > junit.xml
+[ -z "$failure" ]`
+
 // apply does what an apply of the configuration would.
 func (b *bed) apply() {
 	b.Helper()
@@ -110,22 +117,26 @@ func (b *bed) tryApply() error {
 	if _, err := e.CreatePipeline(ctx, p); err != nil {
 		return err
 	}
-	snapshot, err := b.app.NewSource("").Snapshot(ctx, source.Query{Repository: b.repo, Ref: "main"})
+	paths := &pipeline.Paths{Configuration: []string{"config/**"}}
+	snapshot, err := b.app.NewSource("").Snapshot(ctx, source.Query{Repository: b.repo, Ref: "main", Configuration: paths.Configuration})
 	if err != nil {
 		return err
 	}
+	snapshot.Source.Paths = paths
 	steps := []pipeline.Step{
-		{Name: "build", Command: "tar -czf dist.tar.gz version"}, {Name: "unit tests", Command: "cat version; ! grep -q bad version"},
+		{Name: "build", Command: "tar -czf dist.tar.gz version"}, {Name: "unit tests", Command: unitTests, Report: "junit.xml"},
 	}
 	if b.slow != "" {
 		steps = append([]pipeline.Step{{Name: "slow", Command: b.slow}}, steps...)
 	}
 	load := pipeline.Load{Rate: 20, Duration: 500 * time.Millisecond, Path: "/version", P99: 5 * time.Second}
+	peak := load
+	peak.Rate = 40
 	for _, s := range []pipeline.Stage{
 		{Type: pipeline.TypeCommit, Source: &snapshot.Source, Artifact: "dist.tar.gz", Steps: steps},
 		{Type: pipeline.TypeAcceptance, After: []string{"commit"}, Steps: []pipeline.Step{{Name: "answers", HTTP: &pipeline.HTTPCheck{Path: "/version"}}}},
 		{Type: pipeline.TypeExploratory, After: []string{"acceptance"}},
-		{Type: pipeline.TypeCapacity, After: []string{"acceptance"}, Steps: []pipeline.Step{{Name: "expected", Load: &load}}},
+		{Type: pipeline.TypeCapacity, After: []string{"acceptance"}, Steps: []pipeline.Step{{Name: "expected", Load: &load}, {Name: "peak", Load: &peak}}},
 		{Type: pipeline.TypeProduction, After: []string{"exploratory", "capacity"}, Pin: b.pin},
 	} {
 		s.Pipeline, s.Owner = "shop", b.app.Owner
@@ -174,6 +185,26 @@ func (b *bed) serve(access board.Access, change ...func(*board.Options)) {
 	if access == nil {
 		b.want(b.client, http.MethodGet, b.token.Path(), nil, http.StatusOK, "Pipelines")
 	}
+}
+
+// as gives a browser behind a proxy that has signed somebody in, for a board with behind.
+func (b *bed) as(name string) *http.Client {
+	b.Helper()
+	c := b.browser()
+	c.Transport = named(name)
+	return c
+}
+
+// behind is the access of a board behind a proxy on this machine.
+var behind = &board.Proxy{Header: "X-User", Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
+
+// named sends requests as a proxy does for somebody.
+type named string
+
+func (n named) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("X-User", string(n))
+	return http.DefaultTransport.RoundTrip(r)
 }
 
 // browser gives a browser that has not been here.

@@ -23,6 +23,10 @@ import (
 
 // home lists the pipelines.
 func (b *Board) home(w http.ResponseWriter, r *http.Request, s *session) error {
+	seen, err := b.fingerprint(r.Context(), "")
+	if err != nil {
+		return err
+	}
 	states, err := b.Engine.Pipelines(r.Context())
 	if err != nil {
 		return err
@@ -36,7 +40,7 @@ func (b *Board) home(w http.ResponseWriter, r *http.Request, s *session) error {
 	rows := []row{}
 	for _, name := range slices.Sorted(maps.Keys(states)) {
 		st := states[name]
-		at := row{Name: name, Waits: len(waits(st, s.person))}
+		at := row{Name: name, Waits: len(waits(b.Engine.As(s.person), st))}
 		for _, n := range graph.Of(st).Nodes {
 			at.Stages = append(at.Stages, n)
 			if st.Stages[n.Name].Lasting() {
@@ -45,7 +49,7 @@ func (b *Board) home(w http.ResponseWriter, r *http.Request, s *session) error {
 		}
 		rows = append(rows, at)
 	}
-	b.show(w, s, http.StatusOK, "home", view{Title: "Pipelines", Body: rows})
+	b.show(w, s, http.StatusOK, "home", view{Title: "Pipelines", Live: true, Seen: seen, Body: rows})
 	return nil
 }
 
@@ -68,7 +72,7 @@ func (b *Board) overview(w http.ResponseWriter, r *http.Request, s *session) err
 	if err != nil {
 		return err
 	}
-	body := overview{Waits: waits(st, s.person), Builds: builds(st, r.URL.Query()), Environments: b.serving(st, s.person)}
+	body := overview{Waits: waits(b.Engine.As(s.person), st), Builds: builds(st, r.URL.Query()), Environments: b.serving(st, s.person)}
 	if body.Map, err = b.valueStream(r.Context(), st, s.person); err != nil {
 		return err
 	}
@@ -80,8 +84,12 @@ func (b *Board) overview(w http.ResponseWriter, r *http.Request, s *session) err
 	return nil
 }
 
-// fingerprint is another text when something changed that pages of the pipeline show.
+// fingerprint is another text when something changed that pages of the pipeline show, or,
+// with no name, the page of all pipelines.
 func (b *Board) fingerprint(ctx context.Context, name string) (string, error) {
+	if name == "" {
+		return b.heads(ctx)
+	}
 	st, err := b.Engine.State(ctx, name)
 	if err != nil {
 		return "", err
@@ -95,7 +103,7 @@ func (b *Board) fingerprint(ctx context.Context, name string) (string, error) {
 	for _, id := range slices.Sorted(maps.Keys(st.Environments)) { // a platform ends them by itself
 		fmt.Fprintln(h, id, st.Environments[id].Status)
 	}
-	for _, stage := range slices.Sorted(maps.Keys(st.Stages)) {
+	for _, stage := range slices.Sorted(maps.Keys(st.Latest)) { // or baked image
 		at, err := b.Engine.Progress(ctx, st, stage)
 		if err != nil {
 			return "", err
@@ -108,7 +116,27 @@ func (b *Board) fingerprint(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	fmt.Fprintln(h, at.Watched, len(at.UnderWay), len(b.work.failures()))
+	fmt.Fprintln(h, at.Watched, len(at.UnderWay), len(b.failures()))
+	if at.Doing != nil {
+		fmt.Fprintln(h, at.Doing.Purpose, at.Doing.Since)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8]), nil
+}
+
+// heads says what the newest event of each pipeline is.
+func (b *Board) heads(ctx context.Context) (string, error) {
+	names, err := b.Engine.Ledger.Pipelines(ctx)
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	for _, name := range names {
+		head, err := b.Engine.Ledger.Head(ctx, name)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintln(h, name, head)
+	}
 	return hex.EncodeToString(h.Sum(nil)[:8]), nil
 }
 
@@ -116,6 +144,7 @@ func (b *Board) fingerprint(ctx context.Context, name string) (string, error) {
 type applies struct {
 	Watched  bool
 	Watcher  pipeline.Holder
+	Doing    *pipeline.Holder  // what the watcher does, and since when; nil: it waits for what can move
 	UnderWay []pipeline.Holder // what is being done
 }
 
@@ -128,9 +157,11 @@ func (b *Board) applies(ctx context.Context, name string) (a applies, err error)
 		key, ok := strings.CutPrefix(l.Key, name+"/")
 		switch {
 		case !ok || b.Now().After(l.Expires):
-		case key == "watch":
+		case key == engine.Watching:
 			a.Watched, a.Watcher = true, l.Holder
-		case strings.HasPrefix(key, "notices"):
+		case key == engine.Doing:
+			a.Doing = &l.Holder
+		case strings.HasPrefix(key, pipeline.NotifyLease):
 		default:
 			a.UnderWay = append(a.UnderWay, l.Holder)
 		}
@@ -156,15 +187,15 @@ type card struct {
 	Build       pipeline.Build
 	Run         pipeline.RunSummary
 	Progress    *engine.Progress
+	Holds       string // the build that the stage holds, where Build is another
 	Endpoint    string
 	Pin         string
-	Buttons     []button // what waits for somebody
-	More        []button // what else can be done
+	Buttons     []button
 }
 
 // Measures of the map, in pixels: those of the style sheet.
 const (
-	cardWidth, cardHeight = 204, 192
+	cardWidth, cardHeight = 204, 212
 	columnGap, rowGap     = 36, 18
 )
 
@@ -175,17 +206,7 @@ func (b *Board) valueStream(ctx context.Context, st *pipeline.State, who pipelin
 		Width:  columns*cardWidth + max(columns-1, 0)*columnGap,
 		Height: rows*cardHeight + max(rows-1, 0)*rowGap,
 	}
-	middle := func(n graph.Node) (x, y int) {
-		row := rows - g.InColumn(n.Column) + 2*n.Row // in half rows
-		return n.Column * (cardWidth + columnGap), row*(cardHeight+rowGap)/2 + cardHeight/2
-	}
-	g.Edges(func(from, to int) {
-		x1, y1 := middle(g.Nodes[from])
-		x2, y2 := middle(g.Nodes[to])
-		x1 += cardWidth
-		m.Edges = append(m.Edges, fmt.Sprintf("M%d %dC%d %d %d %d %d %d", x1, y1, x1+columnGap/2, y1, x2-columnGap/2, y2, x2-7, y2),
-			fmt.Sprintf("M%d %dl-8 -4v8z", x2, y2))
-	})
+	m.Edges = edges(g)
 	for _, n := range g.Nodes {
 		c := card{Node: n, Column: n.Column + 1, Row: rows - g.InColumn(n.Column) + 2*n.Row + 1, Build: st.Builds[n.Build], Run: st.Latest[n.Name]}
 		if s, ok := st.Stages[n.Name]; ok {
@@ -194,21 +215,71 @@ func (b *Board) valueStream(ctx context.Context, st *pipeline.State, who pipelin
 				c.Endpoint = at.Environment.Endpoint
 			}
 			switch {
-			case c.Run.Status == pipeline.RunRunning:
+			case n.Status == "running", n.Status == "failed":
 				c.Build = st.Builds[c.Run.Build]
-			case at.Move.Candidate != "" && n.Build == "":
+			case at.Move.Candidate != "" && (n.Build == "" || n.Status == "ready"):
 				c.Build = st.Builds[at.Move.Candidate]
 			}
-			var err error
-			if c.Progress, err = b.Engine.Progress(ctx, st, s.Name); err != nil {
-				return m, err
+			if c.Build.ID != n.Build {
+				c.Holds = n.Build
 			}
 			c.Pin = s.Pin
-			c.Buttons, c.More = buttons(st, s, who)
+			now, more := buttons(b.Engine.As(who), st, s)
+			c.Buttons = append(now, more...)
+		}
+		var err error
+		if c.Progress, err = b.Engine.Progress(ctx, st, n.Name); err != nil {
+			return m, err
 		}
 		m.Cards = append(m.Cards, c)
 	}
 	return m, nil
+}
+
+// edges draws the lines from each card to those that come after it, with their heads. One
+// that passes columns goes around the cards there.
+func edges(g graph.Graph) (paths []string) {
+	_, rows := g.Size()
+	middle := func(n graph.Node) (x, y int) {
+		row := rows - g.InColumn(n.Column) + 2*n.Row // in half rows
+		return n.Column * (cardWidth + columnGap), row*(cardHeight+rowGap)/2 + cardHeight/2
+	}
+	g.Edges(func(from, to int) {
+		a, b := g.Nodes[from], g.Nodes[to]
+		x1, y1 := middle(a)
+		x2, y2 := middle(b)
+		x1 += cardWidth
+		path := fmt.Sprintf("M%d %d", x1, y1)
+		if b.Column-a.Column > 1 {
+			lane := lane(y1, y2, rows, func(y int) bool {
+				return slices.ContainsFunc(g.Nodes, func(n graph.Node) bool {
+					_, at := middle(n)
+					return n.Column > a.Column && n.Column < b.Column && y >= at-cardHeight/2 && y <= at+cardHeight/2
+				})
+			})
+			path += fmt.Sprintf("C%d %d %d %d %d %dH%d", x1+columnGap/2, y1, x1+columnGap/2, lane, x1+columnGap, lane, x2-columnGap)
+			x1, y1 = x2-columnGap, lane
+		}
+		paths = append(paths, path+fmt.Sprintf("C%d %d %d %d %d %d", x1+columnGap/2, y1, x2-columnGap/2, y2, x2-7, y2), fmt.Sprintf("M%d %dl-8 -4v8z", x2, y2))
+	})
+	return paths
+}
+
+// lane gives the height nearest to two others at which nothing is covered: one of the two,
+// or in a gap between rows, above the first and below the last included.
+func lane(y1, y2, rows int, covered func(y int) bool) int {
+	heights := []int{y1, y2}
+	for half := range 2*rows + 1 {
+		heights = append(heights, half*(cardHeight+rowGap)/2-rowGap/2)
+	}
+	away := func(y int) int { return max(y1-y, y-y1) + max(y2-y, y-y2) }
+	best := heights[len(heights)-1] // below all there is nothing
+	for _, y := range heights {
+		if !covered(y) && away(y) < away(best) {
+			best = y
+		}
+	}
+	return best
 }
 
 // Took says how long the latest run of a card took.
@@ -223,7 +294,7 @@ type environment struct {
 
 // serving lists the environments of a pipeline: those of stages, then people's.
 func (b *Board) serving(st *pipeline.State, who pipeline.Person) []environment {
-	failures, rows := b.work.failures(), []environment{}
+	failures, rows := b.failures(), []environment{}
 	for _, env := range st.Environments {
 		row := environment{Environment: env}
 		if env.Purpose == pipeline.ForPerson {

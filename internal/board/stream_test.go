@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -126,6 +127,17 @@ func TestChanged(t *testing.T) {
 	leave()
 	for range first {
 	}
+
+	// So do the page of all pipelines, and that of a build.
+	for _, page := range []struct{ path, events string }{{"/", "/events"}, {"/p/shop/builds/" + one, "/p/shop/events"}} {
+		b.press(b.client, "hold", stageBuild("production", ""), nil, http.StatusOK)
+		events := b.listen(t.Context(), page.events+"?seen="+b.seen(page.path))
+		b.nothing(events)
+		b.press(b.client, "release", stageBuild("production", ""), nil, http.StatusOK)
+		if e := b.next(events); e.name != "changed" {
+			t.Errorf("%s hears %+v", page.path, e)
+		}
+	}
 }
 
 // The log of a run comes as it is written, goes on where it was interrupted, and ends with
@@ -182,6 +194,7 @@ func TestFollow(t *testing.T) {
 	if page := b.get("/p/shop/runs/" + run); strings.Contains(page, "data-follow") {
 		t.Error("the log of a run that has ended is followed")
 	}
+	b.get("/p/shop/runs/"+run, `href="?line=1#L1"`) // an address that has the line however long the log gets
 	found := b.get("/p/shop/runs/"+run+"?q=THREE", `id="L`, " three", "?line=")
 	if strings.Contains(found, "two") && strings.Contains(found, ">1</a>") {
 		t.Error("a search shows lines that it did not find")
@@ -254,4 +267,35 @@ func TestClosed(t *testing.T) {
 	for range events {
 		t.Error("there is an event")
 	}
+}
+
+// Where a watcher runs, the page says so, and what it does.
+func TestWatcher(t *testing.T) {
+	b := newBed(t)
+	b.serve(nil)
+	b.apply()
+	b.get("/p/shop", "Nobody watches")
+	events := b.listen(t.Context(), "/p/shop/events?seen="+b.seen("/p/shop"))
+	_, leave, err := b.app.Engine.Exclusive(t.Context(), "shop", engine.Watching, "watch of .")
+	b.must(err)
+	changed := func() {
+		t.Helper()
+		if e := b.next(events); e.name != "changed" {
+			t.Fatalf("the event is %+v", e)
+		}
+	}
+	changed()
+	b.get("/p/shop", "watches on", "what can move is applied by itself")
+	for _, text := range []string{"applies, as commit 0123456789 by Ada touches application", "failed, and tries again at 15:04 UTC or when there is something new: exit status 1"} {
+		_, end, err := b.app.Engine.Exclusive(t.Context(), "shop", engine.Doing, text)
+		b.must(err)
+		changed()
+		b.get("/p/shop", ": it "+text)
+		end()
+		changed()
+	}
+	b.get("/p/shop", "what can move is applied by itself")
+	leave()
+	changed()
+	b.get("/p/shop", "Nobody watches")
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/plot"
 )
 
@@ -90,15 +91,17 @@ func (p *pages) functions() template.FuncMap {
 			}
 			return "", fmt.Errorf("there is no static file %q", name)
 		},
-		"short": func(commit string) string { return commit[:min(len(commit), 10)] },
-		"ago":   func(t time.Time) string { return span(p.now().Sub(t)) + " ago" },
-		"until": func(t time.Time) string { return span(t.Sub(p.now())) },
-		"since": func(t time.Time) string { return span(p.now().Sub(t)) },
-		"span":  span,
-		"count": count,
-		"stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"plain": plain,
-		"size":  size,
+		"short":  func(commit string) string { return commit[:min(len(commit), 10)] },
+		"digest": func(s string) string { _, hex, _ := strings.Cut(s, ":"); return hex[:min(len(hex), 16)] },
+		"ago":    func(t time.Time) string { return span(p.now().Sub(t)) + " ago" },
+		"until":  func(t time.Time) string { return span(t.Sub(p.now())) },
+		"since":  func(t time.Time) string { return span(p.now().Sub(t)) },
+		"span":   span,
+		"count":  count,
+		"stamp":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"plain":  plain,
+		"first":  func(s string) string { return plain(pipeline.FirstLine(s)) },
+		"size":   size,
 		"query": func(pairs ...string) template.URL {
 			q := url.Values{}
 			for i := 0; i+1 < len(pairs); i += 2 {
@@ -108,9 +111,7 @@ func (p *pages) functions() template.FuncMap {
 			}
 			return template.URL(q.Encode()) // encoded already
 		},
-		"web": func(address string) bool {
-			return strings.HasPrefix(address, "http://") || strings.HasPrefix(address, "https://")
-		},
+		"web":     web,
 		"percent": func(f float64) string { return fmt.Sprintf("%.2f %%", 100*f) },
 		"ms":      func(d time.Duration) string { return fmt.Sprintf("%.4g ms", float64(d)/float64(time.Millisecond)) },
 		"join":    strings.Join,
@@ -120,6 +121,11 @@ func (p *pages) functions() template.FuncMap {
 		"brief":   brief,
 		"times":   func(a, b float64) float64 { return a * b },
 	}
+}
+
+// web reports whether an address is one that a browser may be sent to.
+func web(address string) bool {
+	return strings.HasPrefix(address, "http://") || strings.HasPrefix(address, "https://")
 }
 
 // show sends a page.

@@ -269,10 +269,11 @@ func (p *patient) leases(ctx context.Context) {
 	count := 0
 	for _, l := range leases {
 		h := l.Holder
+		_, what, _ := strings.Cut(l.Key, "/")
 		switch held := p.Now().Sub(h.Since); {
 		case p.Now().After(l.Expires):
 			p.found("leases", Warning, "The next apply takes over and cleans up.", "%s on %s, which held %s for the %s, is gone", h.Actor, h.Host, l.Key, h.Purpose)
-		case held > longHeld && !strings.HasSuffix(l.Key, "/watch"):
+		case held > longHeld && what != engine.Watching && what != engine.Doing:
 			p.found("leases", Warning, fmt.Sprintf("See whether process %d on %s is still at work.", h.PID, h.Host), "%s on %s holds %s for %s (%s)", h.Actor, h.Host, l.Key, held.Round(time.Minute), h.Purpose)
 		default:
 			count++

@@ -6,6 +6,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -39,18 +40,20 @@ func (e *Engine) Figures(ctx context.Context, pipelineName, stage string, since 
 	if _, ok := st.Stages[stage]; !ok {
 		return pipeline.Figures{}, noStage(pipelineName, stage)
 	}
-	runs, err := e.pastRuns(ctx, pipelineName, stage, since.Add(-figuresBefore))
+	runs, err := e.pastRuns(ctx, pipelineName, since.Add(-figuresBefore))
 	if err != nil {
 		return pipeline.Figures{}, fmt.Errorf("work out figures: %w", err)
 	}
-	f := pipeline.FiguresOf(runs, since, e.Now().UTC(), func(build string) time.Time { return st.Builds[build].Revision.Time })
-	f.Pipeline, f.Stage, f.Waits = pipelineName, stage, st.Waits(since)
+	waits := st.Waits(runs, since)
+	runs = slices.DeleteFunc(runs, func(r pipeline.RunSummary) bool { return r.Stage != stage })
+	f := pipeline.FiguresOf(runs, since, e.Now().UTC(), func(build string) pipeline.Build { return st.Builds[build] })
+	f.Pipeline, f.Stage, f.Waits = pipelineName, stage, waits
 	return f, nil
 }
 
-// pastRuns gives the runs of a stage that began since a time, the newest first.
-func (e *Engine) pastRuns(ctx context.Context, pipelineName, stage string, since time.Time) (runs []pipeline.RunSummary, err error) {
-	for query := (pipeline.RunQuery{Stage: stage, Limit: figuresPage}); ; {
+// pastRuns gives the runs that began since a time, the newest first.
+func (e *Engine) pastRuns(ctx context.Context, pipelineName string, since time.Time) (runs []pipeline.RunSummary, err error) {
+	for query := (pipeline.RunQuery{Limit: figuresPage}); ; {
 		page, err := e.Ledger.Runs(ctx, pipelineName, query)
 		if err != nil {
 			return nil, err

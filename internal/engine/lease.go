@@ -68,6 +68,13 @@ func (e *Engine) keep(ctx context.Context, lease pipeline.Lease) (context.Contex
 	}}
 }
 
+// What watchers ask Exclusive for: others see in the leases that a pipeline is watched, and
+// in the purpose of the second, while there is one, what its watcher does.
+const (
+	Watching = "watch"
+	Doing    = "watch/doing"
+)
+
 // Exclusive makes the caller the only one who does something with a pipeline, until it
 // calls release, and gives a context that ends when another has taken over. It does
 // not wait: CodeHeld says who does it already.

@@ -50,7 +50,7 @@ func (e *Engine) judge(ctx context.Context, pipelineName, stage, build string, l
 		return pipeline.Decision{}, pipeline.Errorf(pipeline.CodeConflict, op, "build %s has run there again since you looked, as run %s", build, now.ID).
 			WithHint("Look at that run, then decide.")
 	}
-	if err := e.mayJudge(st, s, build, verdict); err != nil {
+	if err := e.CheckJudge(st, s, build, verdict); err != nil {
 		return pipeline.Decision{}, err
 	}
 	d, news := e.decision(st, s, build, verdict, reason)
@@ -87,9 +87,9 @@ func noBuild(op, pipelineName, build string) error {
 		WithHint("List the builds with `penstock builds %s`.", pipelineName)
 }
 
-// mayJudge reports why this person can't take a decision: there is nothing to decide,
+// CheckJudge reports why this person can't take a decision: there is nothing to decide,
 // no right to, or the person wrote what would be approved.
-func (e *Engine) mayJudge(st *pipeline.State, s pipeline.Stage, build string, verdict pipeline.Verdict) error {
+func (e *Engine) CheckJudge(st *pipeline.State, s pipeline.Stage, build string, verdict pipeline.Verdict) error {
 	if verdict == pipeline.Rejected {
 		return st.Pipeline.Authorize(pipeline.RightReject, e.Person, fmt.Sprintf("reject build %s at stage %q", build, s.Name))
 	}
@@ -116,15 +116,11 @@ func (e *Engine) decision(st *pipeline.State, s pipeline.Stage, build string, ve
 	if verdict == pipeline.Rejected {
 		return d, true
 	}
-	mine := pipeline.Approval{Person: st.Pipeline.Authorization.Person(e.Person), Actor: e.Person.Name, Reason: reason, At: now}
-	before := st.Decisions[pipeline.StageBuild(s.Name, build)]
-	if before.Verdict == pipeline.Approved && before.Run == d.Run && before.Inputs == d.Inputs {
-		if slices.ContainsFunc(before.Approvals, func(a pipeline.Approval) bool { return a.Person == mine.Person }) {
-			return before, false
-		}
-		d.Approvals = slices.Clone(before.Approvals)
+	if st.ApprovedBy(e.Person, s, build) {
+		return st.Decisions[pipeline.StageBuild(s.Name, build)], false
 	}
-	d.Approvals = append(d.Approvals, mine)
+	mine := pipeline.Approval{Person: st.Pipeline.Authorization.Person(e.Person), Actor: e.Person.Name, Reason: reason, At: now}
+	d.Approvals = append(slices.Clone(st.Approvals(s, build)), mine)
 	return d, true
 }
 
@@ -170,6 +166,27 @@ func (e *Engine) endInquiry(ctx context.Context, pipelineName, stage, build stri
 // apply moves it. It is refused where a gate is closed, and where the stage is
 // pinned in the configuration, which would win.
 func (e *Engine) Promote(ctx context.Context, pipelineName, stage, build string) (pipeline.Promotion, error) {
+	return e.promote(ctx, pipelineName, stage, build, nil)
+}
+
+// PromoteFrom is Promote by somebody who compared the build with what the stage was at. It
+// is refused with CodeConflict where the stage is elsewhere by now.
+func (e *Engine) PromoteFrom(ctx context.Context, pipelineName, stage, build string, from Place) (pipeline.Promotion, error) {
+	return e.promote(ctx, pipelineName, stage, build, &from)
+}
+
+// Place is where a stage is, and where it goes.
+type Place struct {
+	Held string // the build that it holds; empty for none
+	Next string // the build that the next apply moves it to; Held where that leaves it there
+}
+
+// PlaceOf gives where a stage is, and where it goes.
+func PlaceOf(st *pipeline.State, s pipeline.Stage) Place {
+	return Place{Held: st.Holds[s.Name].Build, Next: pipeline.Decide(st, s).Candidate}
+}
+
+func (e *Engine) promote(ctx context.Context, pipelineName, stage, build string, from *Place) (pipeline.Promotion, error) {
 	op := promotionTo(stage)
 	st, s, err := e.stage(ctx, pipelineName, stage)
 	if err == nil {
@@ -192,8 +209,19 @@ func (e *Engine) Promote(ctx context.Context, pipelineName, stage, build string)
 	if err := st.Eligible(s, build); err != nil {
 		return pipeline.Promotion{}, err
 	}
+	var expect map[pipeline.Key]int64
+	if from != nil {
+		if now := PlaceOf(st, s); now != *from {
+			return pipeline.Promotion{}, pipeline.Errorf(pipeline.CodeConflict, op, "since you looked the stage has come to hold %s and goes to %s; it held %s and went to %s",
+				orDash(now.Held), orDash(now.Next), orDash(from.Held), orDash(from.Next)).WithHint("Look at what differs now, then decide.")
+		}
+		expect = map[pipeline.Key]int64{}
+		for _, kind := range []pipeline.RecordKind{pipeline.RecordHold, pipeline.RecordPromotion} {
+			expect[pipeline.Key{Kind: kind, ID: stage}] = st.Version(kind, stage)
+		}
+	}
 	p := pipeline.Promotion{Pipeline: pipelineName, Stage: stage, Build: build, Actor: e.Person.Name, At: e.Now().UTC()}
-	return p, e.append(ctx, pipelineName, nil, pipeline.Event{Kind: pipeline.BuildPromoted, Facts: pipeline.Facts{Promotion: &p}})
+	return p, e.appendExpecting(ctx, pipelineName, nil, expect, pipeline.Event{Kind: pipeline.BuildPromoted, Facts: pipeline.Facts{Promotion: &p}})
 }
 
 func promotionTo(stage string) string { return fmt.Sprintf("promote to stage %q", stage) }

@@ -417,3 +417,104 @@ func TestPublish(t *testing.T) {
 		t.Errorf("what the platform can't do: %v", err)
 	}
 }
+
+// A promotion of what was compared with the stage counts only as long as the stage is
+// there, and goes there.
+func TestPromoteFrom(t *testing.T) {
+	ctx := context.Background()
+	d := open(t)
+	looked := func() engine.Place {
+		st := d.seen()
+		return engine.PlaceOf(st, st.Stages["production"])
+	}
+	deploy := func(content string) {
+		t.Helper()
+		d.mustApply(route(content))
+		d.approve(build(content))
+		d.mustApply(route(content))
+	}
+	for _, content := range []string{"1", "2", "3"} {
+		deploy(content)
+	}
+	before := looked()
+	if _, err := d.PromoteFrom(ctx, "shop", "production", build("1"), before); err != nil || before != (engine.Place{}) {
+		t.Fatalf("from %+v: %v", before, err)
+	}
+	refused := func(name string, move func(context.Context, string, string, string, engine.Place) (pipeline.Promotion, error), to string, from engine.Place) {
+		t.Helper()
+		if _, err := move(ctx, "shop", "production", to, from); pipeline.CodeOf(err) != pipeline.CodeConflict || pipeline.HintOf(err) == "" {
+			t.Errorf("%s: %v (%s)", name, err, pipeline.HintOf(err))
+		}
+	}
+	refused("another has promoted", d.PromoteFrom, build("2"), before)
+	d.mustApply(route("3"))
+	refused("another has deployed", d.PromoteFrom, build("2"), before)
+	one := looked()
+	if one != (engine.Place{Held: build("1"), Next: build("1")}) {
+		t.Fatalf("production is at %+v", one)
+	}
+	if _, err := d.Retry(ctx, "shop", "production"); err != nil {
+		t.Fatal(err)
+	}
+	d.mustApply(route("3"))
+	if looked() != one {
+		t.Errorf("the same build again is another place: %+v", looked())
+	}
+	if _, err := d.PromoteFrom(ctx, "shop", "production", build("3"), one); err != nil {
+		t.Fatal(err)
+	}
+	pending := looked()
+	if pending != (engine.Place{Held: build("1"), Next: build("3")}) {
+		t.Errorf("production is at %+v", pending)
+	}
+	d.mustApply(route("3"))
+	refused("a roll back from what is gone", d.RollbackFrom, build("1"), pending)
+	three := looked()
+	if p, err := d.RollbackFrom(ctx, "shop", "production", "", three); err != nil || p.Build != build("1") {
+		t.Errorf("the roll back is to %q: %v", p.Build, err)
+	}
+}
+
+// The build before is the same one however often the present one is deployed again, and
+// after a roll back the one before that.
+func TestBuildBefore(t *testing.T) {
+	ctx := context.Background()
+	d := open(t)
+	before := func(want string) {
+		t.Helper()
+		st := d.seen()
+		if got := engine.BuildBefore(st, st.Stages["production"]); got != want {
+			t.Errorf("the build before %s is %q, want %q", st.Holds["production"].Build, got, want)
+		}
+	}
+	for _, content := range []string{"1", "2", "3"} {
+		d.mustApply(route(content))
+		d.approve(build(content))
+		d.mustApply(route(content))
+		if _, err := d.Promote(ctx, "shop", "production", build(content)); err != nil {
+			t.Fatal(err)
+		}
+		d.mustApply(route(content))
+	}
+	before(build("2"))
+	if _, err := d.Retry(ctx, "shop", "production"); err != nil {
+		t.Fatal(err)
+	}
+	d.mustApply(route("3"))
+	before(build("2"))
+	if _, err := d.Rollback(ctx, "shop", "production", ""); err != nil {
+		t.Fatal(err)
+	}
+	d.mustApply(route("3"))
+	before(build("1"))
+}
+
+// seen gives the state of the pipeline.
+func (d *desk) seen() *pipeline.State {
+	d.t.Helper()
+	st, err := d.State(context.Background(), "shop")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return st
+}

@@ -4,8 +4,10 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -13,6 +15,33 @@ import (
 // Rollback promotes a manual stage to the build that passed it before the one that it
 // holds, or to a named older one. It is a promotion: the next apply moves the stage.
 func (e *Engine) Rollback(ctx context.Context, pipelineName, stage, build string) (pipeline.Promotion, error) {
+	return e.rollback(ctx, pipelineName, stage, build, nil)
+}
+
+// RollbackFrom is Rollback as PromoteFrom is Promote.
+func (e *Engine) RollbackFrom(ctx context.Context, pipelineName, stage, build string, from Place) (pipeline.Promotion, error) {
+	return e.rollback(ctx, pipelineName, stage, build, &from)
+}
+
+// BuildBefore gives the build that a rollback of a stage goes back to where nobody names
+// one: of those older than what it holds, the one that passed it last; empty for none.
+func BuildBefore(st *pipeline.State, s pipeline.Stage) string {
+	held := st.Builds[st.Holds[s.Name].Build]
+	var last pipeline.RunSummary
+	for b, build := range st.Builds {
+		if build.Order >= held.Order {
+			continue
+		}
+		for _, v := range st.Verdicts[pipeline.StageBuild(s.Name, b)] {
+			if later := cmp.Or(v.EndedAt.Compare(last.EndedAt), strings.Compare(v.ID, last.ID)) > 0; later && v.Status == pipeline.RunPassed && st.Eligible(s, b) == nil {
+				last = v
+			}
+		}
+	}
+	return last.Build
+}
+
+func (e *Engine) rollback(ctx context.Context, pipelineName, stage, build string, from *Place) (pipeline.Promotion, error) {
 	op := fmt.Sprintf("roll back stage %q", stage)
 	st, s, err := e.stage(ctx, pipelineName, stage)
 	if err != nil {
@@ -23,12 +52,7 @@ func (e *Engine) Rollback(ctx context.Context, pipelineName, stage, build string
 		return pipeline.Promotion{}, pipeline.Errorf(pipeline.CodeRefused, op, "it holds no build yet").WithHint("There is nothing to go back from.")
 	}
 	if build == "" {
-		for _, b := range lastPassed(st, stage, len(st.Builds)) {
-			if st.Builds[b].Order < held.Order && st.Eligible(s, b) == nil {
-				build = b
-				break
-			}
-		}
+		build = BuildBefore(st, s)
 	}
 	switch b, known := st.Builds[build]; {
 	case build == "":
@@ -38,5 +62,5 @@ func (e *Engine) Rollback(ctx context.Context, pipelineName, stage, build string
 		return pipeline.Promotion{}, pipeline.Errorf(pipeline.CodeRefused, op, "build %s is not older than %s, which it holds", build, held.ID).
 			WithHint("To go forward use `penstock promote %s %s %s`.", pipelineName, stage, build)
 	}
-	return e.Promote(ctx, pipelineName, stage, build)
+	return e.promote(ctx, pipelineName, stage, build, from)
 }

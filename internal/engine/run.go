@@ -39,7 +39,7 @@ func (e *Engine) run(ctx context.Context, h *held, st *pipeline.State, stage pip
 		ID: e.newID(runPrefix), Pipeline: stage.Pipeline, Stage: stage.Name, Kind: pipeline.KindStage,
 		Build: move.Candidate, Digest: stage.Digest(st.Pipeline), Status: pipeline.RunRunning,
 		Phase: pipeline.PhaseCheckout, Why: move.Why, Actor: e.Holder.Actor, StartedAt: e.Now().UTC(),
-		Committed: st.Builds[move.Candidate].Revision.Time.UTC(),
+		Committed: st.Builds[move.Candidate].Revision.Time.UTC(), Order: st.Builds[move.Candidate].Order, Ready: st.ReadyAt(stage, move.Candidate),
 	}
 	a.work = e.workDir(a.run.ID)
 	if err := a.start(ctx, move.Candidate); err != nil {
@@ -71,7 +71,7 @@ func (a *attempt) start(ctx context.Context, build string) error {
 	event := pipeline.Event{Kind: pipeline.RunStarted, Facts: pipeline.Facts{Run: &a.run}}
 	b, exists := a.state.Builds[build]
 	if a.stage.Type == pipeline.TypeCommit {
-		revision, err := a.Sources.Describe(ctx, a.stage.Source.Repository, a.stage.Source.Commit)
+		revision, err := a.Sources.Describe(ctx, a.stage.Source.Repository, a.stage.Source.Commit, a.stage.Source.Paths)
 		if err != nil {
 			return fmt.Errorf("read commit %s: %w", a.stage.Source.Commit, err)
 		}

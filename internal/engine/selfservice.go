@@ -25,7 +25,7 @@ type LaunchRequest struct {
 	TTL      time.Duration
 	Spec     pipeline.EnvironmentSpec
 	Secrets  pipeline.Secrets // nil: who asks does not know them
-	Create   bool // the caller knows of no such environment yet
+	Create   bool             // the caller knows of no such environment yet
 	// Renew starts the TTL anew; otherwise it counts from the launch.
 	Renew bool
 	// SameTTL says that the configuration has not changed the TTL: an environment that

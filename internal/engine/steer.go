@@ -21,17 +21,11 @@ func (e *Engine) Override(ctx context.Context, pipelineName, stage, build, reaso
 	if err != nil {
 		return pipeline.Override{}, err
 	}
-	if err := st.Pipeline.Authorize(pipeline.RightOverride, e.Person, op); err != nil {
+	if err := e.CheckOverride(st, s, build); err != nil {
 		return pipeline.Override{}, err
 	}
 	if strings.TrimSpace(reason) == "" {
 		return pipeline.Override{}, pipeline.Errorf(pipeline.CodeInvalid, op, "an override needs a reason").WithHint("Say why with --reason.")
-	}
-	if _, ok := st.Builds[build]; !ok {
-		return pipeline.Override{}, noBuild(op, pipelineName, build)
-	}
-	if err := overridable(st, s, build); err != nil {
-		return pipeline.Override{}, err
 	}
 	v, _ := st.VerdictOf(s, build)
 	o := pipeline.Override{
@@ -39,6 +33,19 @@ func (e *Engine) Override(ctx context.Context, pipelineName, stage, build, reaso
 		Reason: reason, Actor: e.Person.Name, At: e.Now().UTC(),
 	}
 	return o, e.append(ctx, pipelineName, nil, pipeline.Event{Kind: pipeline.GateOverridden, Facts: pipeline.Facts{Override: &o}})
+}
+
+// CheckOverride refuses an override that this person may not make, or whose build can't be
+// let through the stage.
+func (e *Engine) CheckOverride(st *pipeline.State, s pipeline.Stage, build string) error {
+	op := fmt.Sprintf("override stage %q", s.Name)
+	if err := st.Pipeline.Authorize(pipeline.RightOverride, e.Person, op); err != nil {
+		return err
+	}
+	if _, ok := st.Builds[build]; !ok {
+		return noBuild(op, s.Pipeline, build)
+	}
+	return overridable(st, s, build)
 }
 
 // overridable reports why a build can't be let through a stage.
@@ -99,29 +106,41 @@ func (e *Engine) Release(ctx context.Context, pipelineName, stage string) (pipel
 // Retry lets a stage run once more, with the next apply, for the build that it ran for:
 // its candidate. Where a person moves the stage it needs the right to deploy.
 func (e *Engine) Retry(ctx context.Context, pipelineName, stage string) (pipeline.Retry, error) {
-	op := fmt.Sprintf("retry stage %q", stage)
 	st, s, err := e.stage(ctx, pipelineName, stage)
-	if err == nil && s.Guarded() {
-		err = st.Pipeline.Authorize(pipeline.RightDeploy, e.Person, op)
-	}
-	if err == nil {
-		err = st.RefuseHeld(s, op)
-	}
 	if err != nil {
 		return pipeline.Retry{}, err
+	}
+	v, err := e.CheckRetry(st, s)
+	if err != nil {
+		return pipeline.Retry{}, err
+	}
+	r := pipeline.Retry{Stage: stage, Build: v.Build, Run: v.ID, Actor: e.Person.Name, At: e.Now().UTC()}
+	return r, e.append(ctx, pipelineName, nil, pipeline.Event{Kind: pipeline.RetryAsked, Facts: pipeline.Facts{Retry: &r}})
+}
+
+// CheckRetry refuses a retry that this person may not ask for, or that the stage does not
+// take. It gives the run that another one would follow.
+func (e *Engine) CheckRetry(st *pipeline.State, s pipeline.Stage) (pipeline.RunSummary, error) {
+	op := fmt.Sprintf("retry stage %q", s.Name)
+	if s.Guarded() {
+		if err := st.Pipeline.Authorize(pipeline.RightDeploy, e.Person, op); err != nil {
+			return pipeline.RunSummary{}, err
+		}
+	}
+	if err := st.RefuseHeld(s, op); err != nil {
+		return pipeline.RunSummary{}, err
 	}
 	move := pipeline.Decide(st, s)
 	v, judged := st.VerdictOf(s, move.Candidate)
 	switch {
 	case move.Err != nil:
-		return pipeline.Retry{}, move.Err
-	case st.RunsNow(stage):
-		return pipeline.Retry{}, pipeline.Errorf(pipeline.CodeHeld, op, "run %s of the stage is under way", st.Latest[stage].ID).WithHint("Wait until it ends.")
+		return v, move.Err
+	case st.RunsNow(s.Name):
+		return v, pipeline.Errorf(pipeline.CodeHeld, op, "run %s of the stage is under way", st.Latest[s.Name].ID).WithHint("Wait until it ends.")
 	case s.TakesBuild() && move.Candidate == "":
-		return pipeline.Retry{}, pipeline.Errorf(pipeline.CodeRefused, op, "there is no build for it").WithHint("`penstock status %s` shows what it waits for.", pipelineName)
+		return v, pipeline.Errorf(pipeline.CodeRefused, op, "there is no build for it").WithHint("`penstock status %s` shows what it waits for.", s.Pipeline)
 	case !judged:
-		return pipeline.Retry{}, pipeline.Errorf(pipeline.CodeRefused, op, "it has not run yet for %s", orDash(move.Candidate)).WithHint("The next apply runs it.")
+		return v, pipeline.Errorf(pipeline.CodeRefused, op, "it has not run yet for %s", orDash(move.Candidate)).WithHint("The next apply runs it.")
 	}
-	r := pipeline.Retry{Stage: stage, Build: v.Build, Run: v.ID, Actor: e.Person.Name, At: e.Now().UTC()}
-	return r, e.append(ctx, pipelineName, nil, pipeline.Event{Kind: pipeline.RetryAsked, Facts: pipeline.Facts{Retry: &r}})
+	return v, nil
 }

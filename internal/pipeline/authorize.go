@@ -77,11 +77,15 @@ func (a *Authorization) Allows(right Right, who Person) bool {
 	return everybody || a.anyIs(list, who)
 }
 
-// anyIs reports whether one of the entries means the person.
+// anyIs reports whether one of the entries means the person. A group that Groups defines
+// is who is named there, and nobody whom the system has in one of the same name.
 func (a *Authorization) anyIs(entries []string, who Person) bool {
 	return slices.ContainsFunc(entries, func(entry string) bool {
 		if group, ok := strings.CutPrefix(entry, "@"); ok {
-			return slices.Contains(who.Groups, group) || a.anyIs(ungrouped(a.Groups[group]), who)
+			if members, defined := a.Groups[group]; defined {
+				return a.anyIs(ungrouped(members), who)
+			}
+			return slices.Contains(who.Groups, group)
 		}
 		return a.is(entry, who)
 	})
@@ -156,7 +160,7 @@ func (p Pipeline) RefuseAuthor(who Person, authors []string, op string) error {
 
 // whoMay says who has a right, and where that is said.
 func (p Pipeline) whoMay(right Right) string {
-	who, everybody := p.Authorization.list(right)
+	names, everybody := p.Entitled(right)
 	if right == RightReject && p.Authorization != nil && p.Authorization.Reject == nil {
 		right = RightApprove
 	}
@@ -164,16 +168,23 @@ func (p Pipeline) whoMay(right Right) string {
 	switch {
 	case everybody:
 		return "Everybody else may."
-	case len(who) == 0:
+	case len(names) == 0:
 		return "Nobody may: " + setting + " names nobody."
 	}
-	names := slices.Clone(who)
+	return fmt.Sprintf("Ask one of %s; %s says so.", strings.Join(names, ", "), setting)
+}
+
+// Entitled lists who has a right, in words: a group with its members, where the pipeline
+// names them. It reports whether that is everybody.
+func (p Pipeline) Entitled(right Right) (names []string, everybody bool) {
+	who, everybody := p.Authorization.list(right)
+	names = slices.Clone(who)
 	for i, entry := range names {
 		if members := p.Authorization.Groups[strings.TrimPrefix(entry, "@")]; strings.HasPrefix(entry, "@") && len(members) > 0 {
 			names[i] = fmt.Sprintf("%s (%s)", entry, strings.Join(members, ", "))
 		}
 	}
-	return fmt.Sprintf("Ask one of %s; %s says so.", strings.Join(names, ", "), setting)
+	return names, everybody
 }
 
 // describe names a person, with the first of the further names.

@@ -37,6 +37,8 @@ func TestAllows(t *testing.T) {
 		"a group":                       {&Authorization{Launch: []string{"@qa"}, Groups: map[string][]string{"qa": {"bob", "ada"}}}, RightLaunch, ada, true},
 		"a group of others":             {&Authorization{Launch: []string{"@qa"}, Groups: map[string][]string{"qa": {"bob"}}}, RightLaunch, ada, false},
 		"a group of the system":         {&Authorization{Launch: []string{"@staff"}}, RightLaunch, ada, true},
+		"a group that is said anew":     {&Authorization{Launch: []string{"@staff"}, Groups: map[string][]string{"staff": {"bob"}}}, RightLaunch, ada, false},
+		"a group that is said empty":    {&Authorization{Launch: []string{"@staff"}, Groups: map[string][]string{"staff": {}}}, RightLaunch, ada, false},
 		"a group that nobody knows":     {&Authorization{Launch: []string{"@qa"}}, RightLaunch, ada, false},
 		"a group is no name":            {&Authorization{Launch: []string{"staff"}}, RightLaunch, ada, false},
 		"a group has no group in it":    {&Authorization{Launch: []string{"@a"}, Groups: map[string][]string{"a": {"@a", "@staff"}}}, RightLaunch, ada, false},

@@ -30,20 +30,31 @@ func (s *State) decided(stage Stage, build string) Verdict {
 // Settled reports whether a build is approved, by as many as must, or rejected at a stage.
 func (s *State) Settled(stage Stage, build string) bool { return s.decided(stage, build) != "" }
 
-// MissingApprovals gives how many more people must approve a build at a stage. What was
-// said of a run that did not pass, which lifts a rejection, is no approval.
-func (s *State) MissingApprovals(stage Stage, build string) int {
+// Approvals gives the approvals of a build at a stage that count: those that were given
+// on the run that judges it and on the content that it has. What was said of a run that
+// did not pass, which lifts a rejection, is no approval.
+func (s *State) Approvals(stage Stage, build string) []Approval {
 	d := s.Decisions[StageBuild(stage.Name, build)]
 	v, _ := s.VerdictOf(stage, build)
-	needed := s.Pipeline.Authorization.needed()
 	if d.Verdict != Approved || v.Status != RunPassed || d.Run != v.ID || d.Inputs != s.Inputs(stage, build) {
-		return needed
+		return nil
 	}
+	return d.Approvals
+}
+
+// ApprovedBy reports whether a person's approval of a build at a stage counts already.
+func (s *State) ApprovedBy(who Person, stage Stage, build string) bool {
+	person := s.Pipeline.Authorization.Person(who)
+	return slices.ContainsFunc(s.Approvals(stage, build), func(a Approval) bool { return a.Person == person })
+}
+
+// MissingApprovals gives how many more people must approve a build at a stage.
+func (s *State) MissingApprovals(stage Stage, build string) int {
 	people := map[string]bool{}
-	for _, a := range d.Approvals {
+	for _, a := range s.Approvals(stage, build) {
 		people[a.Person] = true
 	}
-	return max(needed-len(people), 0)
+	return max(s.Pipeline.Authorization.needed()-len(people), 0)
 }
 
 // Outcome says how a build fared at a stage.

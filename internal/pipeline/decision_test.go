@@ -25,15 +25,15 @@ func TestApprovalHolds(t *testing.T) {
 		story *story
 		want  bool
 	}{
-		"as it was":                      {approved(), true},
-		"another run":                    {approved().passed("exploratory", "x"), false},
-		"another content":                {artifact(approved()), false},
-		"another content, run again":     {artifact(approved()).passed("exploratory", "x"), false},
-		"approved again":                 {artifact(approved()).passed("exploratory", "x").decided("exploratory", "x", Approved), true},
-		"two must approve":               {approved().event(PipelineDefined, Facts{Pipeline: two}), false},
-		"rejected afterwards":            {approved().decided("exploratory", "x", Rejected), false},
-		"rejected, then approved":        {approved().decided("exploratory", "x", Rejected).decided("exploratory", "x", Approved), true},
-		"a rejection outlives the run":   {approved().decided("exploratory", "x", Rejected).passed("exploratory", "x"), false},
+		"as it was":                    {approved(), true},
+		"another run":                  {approved().passed("exploratory", "x"), false},
+		"another content":              {artifact(approved()), false},
+		"another content, run again":   {artifact(approved()).passed("exploratory", "x"), false},
+		"approved again":               {artifact(approved()).passed("exploratory", "x").decided("exploratory", "x", Approved), true},
+		"two must approve":             {approved().event(PipelineDefined, Facts{Pipeline: two}), false},
+		"rejected afterwards":          {approved().decided("exploratory", "x", Rejected), false},
+		"rejected, then approved":      {approved().decided("exploratory", "x", Rejected).decided("exploratory", "x", Approved), true},
+		"a rejection outlives the run": {approved().decided("exploratory", "x", Rejected).passed("exploratory", "x"), false},
 		"a rejection lifted without a run": {tell(t).route().offered("x").passed("acceptance", "x").decided("exploratory", "x", Rejected).
 			decided("exploratory", "x", Approved), false},
 		"lifted, and run then": {tell(t).route().offered("x").passed("acceptance", "x").decided("exploratory", "x", Rejected).

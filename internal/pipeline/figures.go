@@ -17,13 +17,15 @@ type Figures struct {
 	Stage    string    `json:"stage"` // that deploys
 	Since    time.Time `json:"since"`
 	Until    time.Time `json:"until"`
-	// Deployments are the runs of the stage that passed. PerDay is their frequency.
+	// Deployments are the runs of the stage that passed, but for those of the build that was
+	// deployed already. PerDay is their frequency.
 	Deployments int     `json:"deployments"`
 	PerDay      float64 `json:"per_day"`
 	// LeadTime is from a build's commit to the end of the deployment that first brought it.
 	LeadTime Spread `json:"lead_time"`
-	// Changes are deployments that were tried, without those that went back. Failures are
-	// those of them that failed, or from which the next deployment went back.
+	// Changes are deployments that were tried, without those that went back, to an older
+	// build. Failures are those of them that failed, or from which the next deployment went
+	// back.
 	Changes     int     `json:"changes"`
 	Failures    int     `json:"failures"`
 	FailureRate float64 `json:"change_failure_rate"` // of Changes
@@ -51,8 +53,8 @@ type Spread struct {
 	P90    time.Duration `json:"p90"`
 }
 
-// StageWait is how long builds waited at a stage, of those that are retained: until they
-// ran there when they could, and for a decision when they had run.
+// StageWait is how long builds waited at a stage: until they first ran there when they
+// could, and, of those that are retained, for a decision when they had run.
 type StageWait struct {
 	Stage    string `json:"stage"`
 	Start    Spread `json:"start"`
@@ -63,9 +65,9 @@ type StageWait struct {
 const daily = 31 * 24 * time.Hour
 
 // FiguresOf works the figures out from the runs of the stage that deploys, in any order.
-// committed gives when a build's commit was made, for runs that don't say; zero where it
-// is not known.
-func FiguresOf(runs []RunSummary, since, until time.Time, committed func(build string) time.Time) Figures {
+// known gives a build, for runs that don't say when its commit was made and how new it is;
+// the zero Build where it is not known.
+func FiguresOf(runs []RunSummary, since, until time.Time, known func(build string) Build) Figures {
 	d := Figures{Since: since, Until: until, Every: "week", Periods: []FiguresPeriod{}, Waits: []StageWait{}}
 	if until.Sub(since) <= daily {
 		d.Every = "day"
@@ -81,9 +83,9 @@ func FiguresOf(runs []RunSummary, since, until time.Time, committed func(build s
 		return times[start]
 	}
 	var lead, restore []time.Duration
-	var broken time.Time      // since when a failure lasts; zero: none does
-	var last RunSummary       // the deployment before
-	first := map[string]int{} // builds that were deployed, by when they first were
+	var broken time.Time          // since when a failure lasts; zero: none does
+	var last RunSummary           // the deployment before
+	deployed := map[string]bool{} // builds that were
 	fail := func(r RunSummary) {
 		if broken.IsZero() {
 			broken = r.EndedAt
@@ -94,8 +96,11 @@ func FiguresOf(runs []RunSummary, since, until time.Time, committed func(build s
 		}
 	}
 	for _, r := range runs {
-		order, again := first[r.Build]
-		back := again && order < first[last.Build]
+		if r.Build == last.Build {
+			continue // it was run again, or restored
+		}
+		r.Order = cmp.Or(r.Order, known(r.Build).Order)
+		back := r.Order > 0 && r.Order < last.Order
 		if d.counts(r) && !back {
 			d.Changes++
 			at(r.EndedAt).Changes++
@@ -121,16 +126,14 @@ func FiguresOf(runs []RunSummary, since, until time.Time, committed func(build s
 			at(r.EndedAt).Deployments++
 			made := r.Committed
 			if made.IsZero() {
-				made = committed(r.Build)
+				made = known(r.Build).Revision.Time
 			}
-			if took := r.EndedAt.Sub(made); !made.IsZero() && took >= 0 && !again {
+			if took := r.EndedAt.Sub(made); !made.IsZero() && took >= 0 && !deployed[r.Build] {
 				lead = append(lead, took)
 				at(r.EndedAt).lead = append(at(r.EndedAt).lead, took)
 			}
 		}
-		if last = r; !again {
-			first[r.Build] = len(first)
-		}
+		last, deployed[r.Build] = r, true
 	}
 	d.LeadTime, d.Restore = spreadOf(lead), spreadOf(restore)
 	if days := until.Sub(since).Hours() / 24; days > 0 {
@@ -190,36 +193,38 @@ func spreadOf(all []time.Duration) Spread {
 	return Spread{Count: len(all), Median: rank(0.5), P90: rank(0.9)}
 }
 
-// Waits gives how long the retained builds waited at each stage, for runs that began in
-// the time.
-func (s *State) Waits(since time.Time) []StageWait {
-	list := []StageWait{}
-	for _, stage := range s.StagesInOrder() {
-		if !stage.TakesBuild() {
+// Waits gives how long builds waited at each stage, from runs of all stages, for those that
+// began in the time.
+func (s *State) Waits(runs []RunSummary, since time.Time) []StageWait {
+	start, decision := map[string][]time.Duration{}, map[string][]time.Duration{}
+	for _, r := range runs {
+		if r.StartedAt.Before(since) || r.Build == "" {
 			continue
 		}
-		var start, decision []time.Duration
-		for build := range s.Builds {
-			v, ok := s.VerdictOf(stage, build)
-			if !ok || v.StartedAt.Before(since) {
-				continue
-			}
-			if ready, ok := s.readyAt(stage, build); ok && v.StartedAt.After(ready) {
-				start = append(start, v.StartedAt.Sub(ready))
-			}
-			d := s.Decisions[StageBuild(stage.Name, build)]
-			if stage.Approval && d.Run == v.ID && d.At.After(v.EndedAt) && s.Settled(stage, build) {
-				decision = append(decision, d.At.Sub(v.EndedAt))
-			}
+		if !r.Ready.IsZero() && !r.StartedAt.Before(r.Ready) {
+			start[r.Stage] = append(start[r.Stage], r.StartedAt.Sub(r.Ready))
 		}
-		list = append(list, StageWait{stage.Name, spreadOf(start), spreadOf(decision)})
+		stage, d := s.Stages[r.Stage], s.Decisions[StageBuild(r.Stage, r.Build)]
+		if stage.Approval && d.Run == r.ID && d.At.After(r.EndedAt) && s.Settled(stage, r.Build) {
+			decision[r.Stage] = append(decision[r.Stage], d.At.Sub(r.EndedAt))
+		}
+	}
+	list := []StageWait{}
+	for _, stage := range s.StagesInOrder() {
+		if stage.TakesBuild() {
+			list = append(list, StageWait{stage.Name, spreadOf(start[stage.Name]), spreadOf(decision[stage.Name])})
+		}
 	}
 	return list
 }
 
-// readyAt gives when a build could enter a stage: when it had passed all before it, and a
-// person had moved it where one must; false where that is not known.
-func (s *State) readyAt(stage Stage, build string) (at time.Time, ok bool) {
+// ReadyAt gives when a build that runs at a stage for the first time could enter it: when
+// it had passed all before it, and a person had moved the stage where one must. Zero where
+// that is not known, and where the build ran there before.
+func (s *State) ReadyAt(stage Stage, build string) (at time.Time) {
+	if latest := s.Latest[stage.Name]; latest.Build == build || len(s.Verdicts[StageBuild(stage.Name, build)]) > 0 {
+		return time.Time{}
+	}
 	later := func(t time.Time) {
 		if t.After(at) {
 			at = t
@@ -232,7 +237,7 @@ func (s *State) readyAt(stage Stage, build string) (at time.Time, ok bool) {
 		}
 		v, ran := s.VerdictOf(above, build)
 		if !ran || v.Status != RunPassed {
-			return at, false
+			return time.Time{} // an override let it through
 		}
 		later(v.EndedAt)
 		if d := s.Decisions[StageBuild(up, build)]; above.Approval && d.Verdict == Approved {
@@ -242,5 +247,5 @@ func (s *State) readyAt(stage Stage, build string) (at time.Time, ok bool) {
 	if p := s.Promotions[stage.Name]; p.Build == build {
 		later(p.At)
 	}
-	return at, !at.IsZero()
+	return at
 }

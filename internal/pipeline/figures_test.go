@@ -22,7 +22,12 @@ func deployed(hours float64, build string, status pipeline.RunStatus) pipeline.R
 func TestFigures(t *testing.T) {
 	const pass, fail = pipeline.RunPassed, pipeline.RunFailed
 	hour := time.Hour
-	commits := map[string]time.Time{"a": monday.Add(-2 * hour), "b": monday.Add(8 * hour), "c": monday.Add(100 * hour), "late": monday.Add(1000 * hour)}
+	known := func(id string, order int64, committed time.Duration) pipeline.Build {
+		return pipeline.Build{ID: id, Order: order, Revision: pipeline.Revision{Time: monday.Add(committed)}}
+	}
+	builds := map[string]pipeline.Build{"a": known("a", 1, -2*hour), "b": known("b", 2, 8*hour), "c": known("c", 3, 100*hour), "late": known("late", 4, 1000*hour)}
+	reverted := deployed(12, "a", pass) // its commit was brought back, which made it the newest
+	reverted.Order = 5
 	for name, tt := range map[string]struct {
 		runs                           []pipeline.RunSummary
 		deployments, changes, failures int
@@ -41,7 +46,13 @@ func TestFigures(t *testing.T) {
 		"a rollback that failed at first": {[]pipeline.RunSummary{deployed(1, "a", pass), deployed(10, "b", pass), deployed(11, "a", fail), deployed(12, "a", pass)},
 			3, 2, 1, pipeline.Spread{Count: 2, Median: 2 * hour, P90: 3 * hour}, pipeline.Spread{Count: 1, Median: 2 * hour, P90: 2 * hour}},
 		"the same again": {[]pipeline.RunSummary{deployed(1, "a", pass), deployed(2, "a", pass)},
-			2, 2, 0, pipeline.Spread{Count: 1, Median: 3 * hour, P90: 3 * hour}, pipeline.Spread{}},
+			1, 1, 0, pipeline.Spread{Count: 1, Median: 3 * hour, P90: 3 * hour}, pipeline.Spread{}},
+		"again, which fails at first": {[]pipeline.RunSummary{deployed(1, "a", pass), deployed(2, "a", fail), deployed(3, "a", pass)},
+			1, 1, 0, pipeline.Spread{Count: 1, Median: 3 * hour, P90: 3 * hour}, pipeline.Spread{}},
+		"back to what was never there": {[]pipeline.RunSummary{deployed(110, "c", pass), deployed(111, "b", pass)},
+			2, 1, 1, pipeline.Spread{Count: 2, Median: 10 * hour, P90: 103 * hour}, pipeline.Spread{Count: 1, Median: hour, P90: hour}},
+		"a commit that was brought back": {[]pipeline.RunSummary{deployed(1, "a", pass), deployed(10, "b", pass), reverted},
+			3, 3, 0, pipeline.Spread{Count: 2, Median: 2 * hour, P90: 3 * hour}, pipeline.Spread{}},
 		"a commit of the future":        {[]pipeline.RunSummary{deployed(1, "late", pass)}, 1, 1, 0, pipeline.Spread{}, pipeline.Spread{}},
 		"a build that is known no more": {[]pipeline.RunSummary{deployed(1, "gone", pass)}, 1, 1, 0, pipeline.Spread{}, pipeline.Spread{}},
 		"before the time": {[]pipeline.RunSummary{deployed(-5, "a", pass), deployed(-1, "b", fail), deployed(3, "c", pass)},
@@ -49,7 +60,7 @@ func TestFigures(t *testing.T) {
 		"cancelled and under way": {[]pipeline.RunSummary{deployed(1, "a", pipeline.RunCancelled), deployed(2, "a", pipeline.RunRunning)}, 0, 0, 0, pipeline.Spread{}, pipeline.Spread{}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := pipeline.FiguresOf(tt.runs, monday, monday.AddDate(0, 0, 70), func(build string) time.Time { return commits[build] })
+			d := pipeline.FiguresOf(tt.runs, monday, monday.AddDate(0, 0, 70), func(id string) pipeline.Build { return builds[id] })
 			if d.Deployments != tt.deployments || d.Changes != tt.changes || d.Failures != tt.failures || d.LeadTime != tt.lead || d.Restore != tt.restore {
 				t.Errorf("%d deployments, %d changes, %d failures, lead %+v, restore %+v", d.Deployments, d.Changes, d.Failures, d.LeadTime, d.Restore)
 			}
@@ -71,7 +82,7 @@ func TestFigures(t *testing.T) {
 func TestFiguresOfCollectedBuilds(t *testing.T) {
 	r := deployed(10, "gone", pipeline.RunPassed)
 	r.Committed = monday
-	d := pipeline.FiguresOf([]pipeline.RunSummary{r}, monday, monday.AddDate(0, 0, 7), func(string) time.Time { return time.Time{} })
+	d := pipeline.FiguresOf([]pipeline.RunSummary{r}, monday, monday.AddDate(0, 0, 7), func(string) pipeline.Build { return pipeline.Build{} })
 	if d.LeadTime.Median != 10*time.Hour || d.Every != "day" || len(d.Periods) != 7 || d.Periods[0].LeadTime != 10*time.Hour || d.PerDay != 1.0/7 {
 		t.Errorf("%+v", d)
 	}

@@ -41,8 +41,8 @@ func (f Freeze) describe(stage Stage) string {
 	return text + fmt.Sprintf("; `penstock release %s %s`", stage.Pipeline, stage.Name)
 }
 
-// retried says who asked for another run after the one that judged; empty for nobody.
-func (s *State) retried(stage Stage, judged RunSummary) string {
+// Retried says who asked for another run after the one that judged; empty for nobody.
+func (s *State) Retried(stage Stage, judged RunSummary) string {
 	r, ok := s.Retries[stage.Name]
 	if !ok || r.Build != judged.Build || r.Run != judged.ID {
 		return ""

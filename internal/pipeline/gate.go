@@ -87,8 +87,8 @@ func (s *State) decideBootstrap(stage Stage, m Move) Move {
 		m.Action, m.Why, m.Status = ActionRun, "its definition has not run yet", StatusIdle
 	case v.Status != RunPassed:
 		m.Action, m.Why, m.Status = ActionRun, "its last run failed", StatusIdle
-	case s.retried(stage, v) != "":
-		m.Action, m.Why, m.Status = ActionRun, s.retried(stage, v), StatusIdle
+	case s.Retried(stage, v) != "":
+		m.Action, m.Why, m.Status = ActionRun, s.Retried(stage, v), StatusIdle
 	default:
 		m.Status = StatusPassed
 	}
@@ -283,7 +283,7 @@ func (s *State) missing(stage Stage, build string) []string {
 func (s *State) action(stage Stage, candidate, held string) (Action, string) {
 	v, ok := s.VerdictOf(stage, candidate)
 	digest := stage.Digest(s.Pipeline)
-	asked := s.retried(stage, v)
+	asked := s.Retried(stage, v)
 	if asked == "" && s.overridden(stage, candidate, v) && s.Overrides[StageBuild(stage.Name, candidate)].Digest == digest {
 		if held != candidate {
 			return ActionAdopt, "build " + candidate + " was let through"

@@ -344,8 +344,9 @@ type Worker interface {
 type Sources interface {
 	// Checkout puts the files of a commit into dir, which does not exist yet.
 	Checkout(ctx context.Context, repository, commit, dir string) error
-	// Describe gives author, time and message of a commit.
-	Describe(ctx context.Context, repository, commit string) (Revision, error)
+	// Describe gives author, time and message of a commit, and where paths are given the
+	// digests of its components.
+	Describe(ctx context.Context, repository, commit string, paths *Paths) (Revision, error)
 	// Compare gives what lies between two commits, with the components of files where
 	// paths are given; CodeNotFound where a commit is nowhere any more.
 	Compare(ctx context.Context, repository, from, to string, paths *Paths) (Comparison, error)

@@ -60,6 +60,8 @@ type Run struct {
 	Error       string       `json:"error,omitempty"`
 	Actor       string       `json:"actor"`
 	Committed   time.Time    `json:"committed,omitzero"` // when the build's commit was made
+	Order       int64        `json:"order,omitempty"`    // of the build, when the run began
+	Ready       time.Time    `json:"ready,omitzero"`     // of the build's first run there: since when it could enter, where that is known
 	StartedAt   time.Time    `json:"started_at"`
 	EndedAt     time.Time    `json:"ended_at,omitzero"`
 }
@@ -169,6 +171,8 @@ type RunSummary struct {
 	Error     string    `json:"error,omitempty"`
 	Actor     string    `json:"actor"`
 	Committed time.Time `json:"committed,omitzero"`
+	Order     int64     `json:"order,omitempty"`
+	Ready     time.Time `json:"ready,omitzero"`
 	StartedAt time.Time `json:"started_at"`
 	EndedAt   time.Time `json:"ended_at,omitzero"`
 }
@@ -178,6 +182,6 @@ func (r Run) Summary() RunSummary {
 	return RunSummary{
 		ID: r.ID, Stage: r.Stage, Kind: r.Kind, Build: r.Build, Digest: r.Digest, Inputs: r.Inputs,
 		Status: r.Status, Phase: r.Phase, Error: r.Error, Actor: r.Actor, Committed: r.Committed,
-		StartedAt: r.StartedAt, EndedAt: r.EndedAt,
+		Order: r.Order, Ready: r.Ready, StartedAt: r.StartedAt, EndedAt: r.EndedAt,
 	}
 }

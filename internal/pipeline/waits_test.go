@@ -4,37 +4,74 @@
 package pipeline
 
 import (
+	"maps"
 	"testing"
 	"time"
 )
 
-// A build waits from when the last stage before it let it go until it runs, and then for
-// whoever decides.
+// A build waits from when the last stage before it let it go until it first runs.
+func TestReadyAt(t *testing.T) {
+	s := tell(t).route()
+	st := s.through("one").state()
+	noon := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	const min = time.Minute
+	for stage, at := range map[string]time.Duration{"commit": 1, "acceptance": 10, "exploratory": 11, "capacity": 30, "pre-production": 110} {
+		key := StageBuild(stage, id("one"))
+		st.Verdicts[key][0].EndedAt = noon.Add(at * min)
+	}
+	key := StageBuild("exploratory", id("one"))
+	d := st.Decisions[key]
+	d.At = noon.Add(71 * min)
+	st.Decisions[key] = d
+	st.Promotions["production"] = Promotion{Build: id("one"), At: noon.Add(120 * min)}
+	want := map[string]time.Time{
+		"commit": {}, "acceptance": noon.Add(min), "exploratory": noon.Add(10 * min), "capacity": noon.Add(10 * min),
+		"pre-production": noon.Add(71 * min), "production": noon.Add(120 * min),
+	}
+	for name, at := range want {
+		stage := st.Stages[name]
+		if again := st.ReadyAt(stage, id("one")); name != "production" && !again.IsZero() {
+			t.Errorf("%s, where it ran already: %s", name, again)
+		}
+		first := st.Clone()
+		first.Verdicts, first.Latest = maps.Clone(st.Verdicts), nil
+		delete(first.Verdicts, StageBuild(name, id("one")))
+		if got := first.ReadyAt(stage, id("one")); !got.Equal(at) {
+			t.Errorf("%s: %s, want %s", name, got, at)
+		}
+	}
+	if got := st.ReadyAt(st.Stages["acceptance"], id("other")); !got.IsZero() {
+		t.Errorf("a build that has passed nothing: %s", got)
+	}
+}
+
+// Waits are those of first runs, and of the decisions on them.
 func TestWaits(t *testing.T) {
 	st := tell(t).route().through("one").state()
 	noon := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
-	ran := func(stage string, from, to time.Duration) {
-		key := StageBuild(stage, id("one"))
-		v := st.Verdicts[key][0]
-		v.StartedAt, v.EndedAt = noon.Add(from), noon.Add(to)
-		st.Verdicts[key] = []RunSummary{v}
-	}
 	const min = time.Minute
-	ran("commit", 0, min)
-	ran("acceptance", 3*min, 10*min)
-	ran("exploratory", 10*min, 11*min)
-	ran("capacity", 12*min, 30*min)
-	ran("pre-production", 100*min, 110*min)
-	d := st.Decisions[StageBuild("exploratory", id("one"))]
-	d.At = noon.Add(71 * min)
-	st.Decisions[StageBuild("exploratory", id("one"))] = d
-
-	one := func(d time.Duration) Spread { return Spread{1, d, d} }
-	want := map[string]StageWait{
-		"commit": {}, "acceptance": {Start: one(2 * min)}, "exploratory": {Decision: one(60 * min)}, "capacity": {Start: one(2 * min)},
-		"pre-production": {Start: one(29 * min)}, "production": {},
+	run := func(id, stage, build string, ready, from, to time.Duration) RunSummary {
+		r := RunSummary{ID: id, Stage: stage, Build: build, Status: RunPassed, StartedAt: noon.Add(from), EndedAt: noon.Add(to)}
+		if ready > 0 {
+			r.Ready = noon.Add(ready)
+		}
+		return r
 	}
-	for _, got := range st.Waits(noon) {
+	key := StageBuild("exploratory", id("one"))
+	d := st.Decisions[key]
+	d.At = noon.Add(71 * min)
+	st.Decisions[key] = d
+	runs := []RunSummary{
+		run("r-1", "commit", id("one"), 0, 0, min), run("r-2", "acceptance", id("one"), min, 3*min, 10*min),
+		run(d.Run, "exploratory", id("one"), 10*min, 10*min, 11*min), run("r-4", "capacity", id("one"), 10*min, 12*min, 30*min),
+		run("r-5", "capacity", id("one"), 0, 3000*min, 3001*min), // it was asked for again, days later
+		run("r-6", "capacity", "b-gone", 40*min, 44*min, 50*min), // of a build that was collected
+	}
+	want := map[string]StageWait{
+		"commit": {}, "acceptance": {Start: Spread{1, 2 * min, 2 * min}}, "exploratory": {Start: Spread{1, 0, 0}, Decision: Spread{1, 60 * min, 60 * min}},
+		"capacity": {Start: Spread{2, 2 * min, 4 * min}}, "pre-production": {}, "production": {},
+	}
+	for _, got := range st.Waits(runs, noon) {
 		w := want[got.Stage]
 		if w.Stage = got.Stage; got != w {
 			t.Errorf("%+v, want %+v", got, w)
@@ -44,7 +81,7 @@ func TestWaits(t *testing.T) {
 	if len(want) > 0 {
 		t.Errorf("there is nothing of %v", want)
 	}
-	for _, got := range st.Waits(noon.Add(5 * time.Hour)) {
+	for _, got := range st.Waits(runs, noon.Add(100*time.Hour)) {
 		if got.Start.Count+got.Decision.Count > 0 {
 			t.Errorf("of later: %+v", got)
 		}

@@ -126,8 +126,11 @@ func (l Lines) SVG() string {
 	span := float64(max(n-1, 1)) * l.Every.Seconds()
 	for _, at := range ticks(span) {
 		if at <= span {
-			x := left + at/span*inner
-			p.text(x, height-bottom+15, "small", "middle", Seconds(at))
+			x, anchor := left+at/span*inner, "middle"
+			if x > width-2*right { // else it is cut off
+				x, anchor = width, "end"
+			}
+			p.text(x, height-bottom+15, "small", anchor, Seconds(at))
 		}
 	}
 	for i, s := range l.Series {
@@ -136,13 +139,18 @@ func (l Lines) SVG() string {
 		fmt.Fprintf(&p.b, `<line class="line s%d" x1="%s" x2="%s" y1="%d" y2="%d"/>`, i, number(x), number(x+18), height-9, height-9)
 		p.text(x+23, height-5, "small", "start", s.Name)
 	}
+	var above []string
 	for _, limit := range l.Limits {
 		if limit.Value > scale.most {
+			above = append(above, fmt.Sprintf("%s %s", limit.Name, l.Unit(limit.Value)))
 			continue
 		}
 		y := scale.y(limit.Value)
 		fmt.Fprintf(&p.b, `<line class="limit" x1="%d" x2="%d" y1="%s" y2="%s"/>`, left, width-right, number(y), number(y))
 		p.text(width-right, y-3, "limitname", "end", "limit of "+limit.Name)
+	}
+	if len(above) > 0 {
+		p.text(width-right, top-7, "limitname", "end", "↑ limit of "+strings.Join(above, ", ")+", above")
 	}
 	return p.end()
 }

@@ -43,7 +43,7 @@ func TestCheckoutIsTheCommitAndNothingElse(t *testing.T) {
 	s, _ := newSource(t.TempDir())
 	must(t, s.Checkout(t.Context(), r.dir, commit, dir))
 
-	revision, err := s.Describe(t.Context(), r.dir, commit)
+	revision, err := s.Describe(t.Context(), r.dir, commit, nil)
 	must(t, err)
 	got := map[string]string{}
 	must(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -182,7 +182,7 @@ func TestHostileCommits(t *testing.T) {
 			}
 		})
 	}
-	revision, err := New(Options{Dir: t.TempDir()}).Describe(t.Context(), r.dir, commitOf(sub))
+	revision, err := New(Options{Dir: t.TempDir()}).Describe(t.Context(), r.dir, commitOf(sub), nil)
 	if err != nil || revision.Message != "[31mred" || revision.Time.Year() != 1970 {
 		t.Errorf("commit with a hostile message and time gives %+v, %v", revision, err)
 	}

@@ -96,7 +96,7 @@ func parseChanges(text string, paths *pipeline.Paths) ([]pipeline.FileChange, er
 	files := []pipeline.FileChange{}
 	var classify classifier
 	if paths != nil {
-		classify = newClassifier(Query{Infrastructure: paths.Infrastructure, Configuration: paths.Configuration, Data: paths.Data, Ignore: paths.Ignore})
+		classify = newClassifier(queryOf(*paths))
 	}
 	for entry := range strings.SplitSeq(text, "\x00") {
 		if entry == "" {

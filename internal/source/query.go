@@ -31,6 +31,11 @@ type Query struct {
 	Ignore         []string
 }
 
+// queryOf gives the patterns of paths, as those of a query.
+func queryOf(p pipeline.Paths) Query {
+	return Query{Infrastructure: p.Infrastructure, Configuration: p.Configuration, Data: p.Data, Ignore: p.Ignore}
+}
+
 // Validate checks every field for what would be refused. Its errors are CodeInvalid.
 func (q Query) Validate() error {
 	if err := ValidateRepository(q.Repository); err != nil {

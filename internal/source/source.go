@@ -52,9 +52,8 @@ func New(o Options) *Source {
 // Snapshot is one commit with what it means to a pipeline.
 type Snapshot struct {
 	pipeline.Revision
-	Components Components
-	Source     pipeline.SourceRef // application, configuration and data: what commit stages take
-	Image      pipeline.SourceRef // infrastructure and configuration: what baked images take
+	Source pipeline.SourceRef // application, configuration and data: what commit stages take
+	Image  pipeline.SourceRef // infrastructure and configuration: what baked images take
 }
 
 // Snapshot gives the commit that the query's ref names now, with the digests of its
@@ -111,29 +110,35 @@ func (s *Source) snapshot(ctx context.Context, at location, q Query) (Snapshot, 
 		return Snapshot{}, err
 	}
 	revision.Ref = q.Ref
-	sums, classify := newDigests(), newClassifier(q)
-	err = s.tree(ctx, at, commit, func(e entry) error {
-		sums.add(classify.of(e.path), e)
-		return nil
-	})
-	if err != nil {
+	if revision.Components, err = s.components(ctx, at, commit, q); err != nil {
 		return Snapshot{}, err
 	}
-	c := sums.components()
 	return Snapshot{
-		Revision:   revision,
-		Components: c,
-		Source:     pipeline.SourceRef{Repository: at.name, Commit: commit, Digest: c.source()},
-		Image:      pipeline.SourceRef{Repository: at.name, Commit: commit, Digest: c.image()},
+		Revision: revision,
+		Source:   pipeline.SourceRef{Repository: at.name, Commit: commit, Digest: sourceDigest(revision.Components)},
+		Image:    pipeline.SourceRef{Repository: at.name, Commit: commit, Digest: imageDigest(revision.Components)},
 	}, nil
 }
 
+// components digests the components of a commit that the cache has.
+func (s *Source) components(ctx context.Context, at location, commit string, q Query) (pipeline.Components, error) {
+	sums, classify := newDigests(), newClassifier(q)
+	err := s.tree(ctx, at, commit, func(e entry) error {
+		sums.add(classify.of(e.path), e)
+		return nil
+	})
+	return sums.components(), err
+}
+
 // Describe gives author, time and message of a commit, which is fetched if the
-// cache lacks it. CodeNotFound where it is nowhere.
-func (s *Source) Describe(ctx context.Context, repository, commit string) (pipeline.Revision, error) {
+// cache lacks it, and the digests of its components where paths are given.
+// CodeNotFound where it is nowhere.
+func (s *Source) Describe(ctx context.Context, repository, commit string, paths *pipeline.Paths) (pipeline.Revision, error) {
 	var revision pipeline.Revision
 	err := s.at(ctx, repository, commit, func(at location) (err error) {
-		revision, err = s.describe(ctx, at, commit)
+		if revision, err = s.describe(ctx, at, commit); err == nil && paths != nil {
+			revision.Components, err = s.components(ctx, at, commit, queryOf(*paths))
+		}
 		return err
 	})
 	return revision, failed(ctx, "describe commit", err)

@@ -17,15 +17,6 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// Components are the digests of the files of each component: "sha256:" and the
-// hex of it. A component without files has a digest too, always the same.
-type Components struct {
-	Application    string
-	Configuration  string
-	Infrastructure string
-	Data           string
-}
-
 // entry is a file of a commit. ID is the hash that git gives its content: the
 // text of a file, the target of a link, the commit of a submodule.
 type entry struct{ mode, id, path string }
@@ -106,8 +97,8 @@ func (d *digests) add(to component, e entry) {
 	_, _ = io.WriteString(d.sums[to], e.mode+" "+e.id+" "+e.path+"\x00")
 }
 
-func (d *digests) components() Components {
-	return Components{
+func (d *digests) components() pipeline.Components {
+	return pipeline.Components{
 		Application:    format(d.sums[application]),
 		Configuration:  format(d.sums[configuration]),
 		Infrastructure: format(d.sums[infrastructure]),
@@ -117,13 +108,13 @@ func (d *digests) components() Components {
 
 func format(h hash.Hash) string { return "sha256:" + hex.EncodeToString(h.Sum(nil)) }
 
-// source digests what concerns the application's stages.
-func (c Components) source() string {
+// sourceDigest digests what concerns the application's stages.
+func sourceDigest(c pipeline.Components) string {
 	return combine("application", c.Application, "configuration", c.Configuration, "data", c.Data)
 }
 
-// image digests what concerns the base image.
-func (c Components) image() string {
+// imageDigest digests what concerns the base image.
+func imageDigest(c pipeline.Components) string {
 	return combine("infrastructure", c.Infrastructure, "configuration", c.Configuration)
 }
 

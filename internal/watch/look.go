@@ -24,6 +24,7 @@ type looker struct {
 	app  *app.App // nil before the first apply has made what it opens
 	tips map[string]tip
 	held map[string]func() // releases, by pipeline
+	said []func()          // releases
 	only context.Context   // ends when a hold is lost
 	lost context.CancelCauseFunc
 }
@@ -51,7 +52,7 @@ func (l *looker) Hold(ctx context.Context, pipelines []string) (context.Context,
 		if l.held[name] != nil {
 			continue
 		}
-		leased, release, err := l.app.Engine.Exclusive(ctx, name, "watch", "watch of "+l.dir)
+		leased, release, err := l.app.Engine.Exclusive(ctx, name, engine.Watching, "watch of "+l.dir)
 		if err != nil {
 			l.release()
 			return nil, err
@@ -63,7 +64,25 @@ func (l *looker) Hold(ctx context.Context, pipelines []string) (context.Context,
 	return l.only, nil
 }
 
+// Say implements eyes. What it says is in a lease, so that it ends with the watcher however
+// that ends.
+func (l *looker) Say(text string) {
+	for _, release := range l.said {
+		release()
+	}
+	l.said = nil
+	if text == "" || l.only == nil {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.held)) {
+		if _, release, err := l.app.Engine.Exclusive(l.only, name, engine.Doing, text); err == nil { // else it is not said: nothing depends on it
+			l.said = append(l.said, release)
+		}
+	}
+}
+
 func (l *looker) release() {
+	l.Say("")
 	for _, name := range slices.Sorted(maps.Keys(l.held)) {
 		l.held[name]()
 	}
@@ -204,7 +223,7 @@ func (l *looker) source(ctx context.Context, s Source) ([]Reason, error) {
 }
 
 // touched names the components that are others now.
-func touched(was, is source.Components) []string {
+func touched(was, is pipeline.Components) []string {
 	var names []string
 	for _, part := range []struct{ name, was, is string }{
 		{"application", was.Application, is.Application}, {"configuration", was.Configuration, is.Configuration},

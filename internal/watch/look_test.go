@@ -261,9 +261,28 @@ func TestHold(t *testing.T) {
 	if _, err := second.Hold(t.Context(), []string{"shop"}); pipeline.CodeOf(err) != pipeline.CodeHeld {
 		t.Errorf("a hold beside the first: %v", err)
 	}
+	doing := func() (said []string) {
+		t.Helper()
+		leases, err := p.app.Ledger().Leases(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range leases {
+			if l.Key == "shop/watch/doing" {
+				said = append(said, l.Holder.Purpose)
+			}
+		}
+		return said
+	}
+	for _, text := range []string{"applies, as it can", "failed", ""} {
+		if first.Say(text); strings.Join(doing(), "; ") != text {
+			t.Errorf("it says %q, and others see %q", text, doing())
+		}
+	}
+	first.Say("applies again")
 	first.release()
-	if held.Err() == nil {
-		t.Error("what was released is still held")
+	if held.Err() == nil || len(doing()) > 0 {
+		t.Errorf("what was released is still held: %q", doing())
 	}
 	if _, err := second.Hold(t.Context(), []string{"shop"}); err != nil {
 		t.Errorf("a hold after the first: %v", err)

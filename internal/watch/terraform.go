@@ -49,7 +49,7 @@ func (s *State) Empty() bool { return s.resources == 0 }
 type Source struct {
 	Address    string
 	Query      source.Query
-	Components source.Components
+	Components pipeline.Components
 }
 
 // Environment is a penstock_self_service_env as the last apply left it.
@@ -225,7 +225,7 @@ func readSource(r *tfjson.StateResource) Source {
 			Repository: text(v["repository"]), Ref: text(v["ref"]), Infrastructure: texts(v["infrastructure"]),
 			Configuration: texts(v["configuration"]), Data: texts(v["data"]), Ignore: texts(v["ignore"]),
 		},
-		Components: source.Components{
+		Components: pipeline.Components{
 			Application: text(digests["application"]), Configuration: text(digests["configuration"]),
 			Infrastructure: text(digests["infrastructure"]), Data: text(digests["data"]),
 		},

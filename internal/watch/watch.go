@@ -16,7 +16,9 @@ package watch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -123,6 +125,9 @@ type eyes interface {
 	Look(ctx context.Context, seen *State) ([]Reason, error)
 	// UnderWay gives what the pipelines are at.
 	UnderWay(ctx context.Context, pipelines []string) ([]engine.Progress, error)
+	// Say lets others who look at the pipelines know what the watcher does, until it says
+	// something else; "" for nothing. It does so as long as it holds them.
+	Say(text string)
 	// Close lets go of everything. What is called afterwards takes it up again.
 	Close(ctx context.Context) error
 }
@@ -217,6 +222,9 @@ func (w *Watcher) round(ctx context.Context) error {
 	}
 	reasons = w.failed.with(reasons)
 	if len(reasons) == 0 {
+		if w.failed.reasons != nil {
+			w.eyes.Say("") // what was planned is no reason any more
+		}
 		w.failed = failure{}
 		w.announce()
 		return nil
@@ -295,11 +303,13 @@ func (w *Watcher) act(ctx context.Context, reasons []Reason) error {
 		if err != nil {
 			return w.fail(ctx, reasons, err, began)
 		}
+		w.eyes.Say("plans only, and would apply as " + strings.Join(texts, "; "))
 		w.report(Event{Kind: KindPlanned, Reasons: texts, Changes: changes, Text: w.Terraform.Summary(), Took: w.Now().Sub(began)})
 		w.failed.remember(reasons) // the same is not planned again soon
 		w.failed.times, w.failed.next = 0, w.Now().Add(w.MaxBackOff)
 		return nil
 	}
+	w.eyes.Say("applies, as " + strings.Join(texts, "; "))
 	w.report(Event{Kind: KindApply, Reasons: texts})
 	ended := w.accompany(ctx)
 	err := w.Terraform.Apply(ctx)
@@ -313,6 +323,7 @@ func (w *Watcher) act(ctx context.Context, reasons []Reason) error {
 		return w.fail(ctx, reasons, err, began)
 	}
 	w.failed = failure{}
+	w.eyes.Say("")
 	w.report(Event{Kind: KindApplied, Text: summary, Took: w.Now().Sub(began)})
 	if w.seen.Empty() {
 		w.leave(ctx)
@@ -357,6 +368,7 @@ func (w *Watcher) fail(ctx context.Context, reasons []Reason, err error, began t
 	event := Event{Kind: KindFailed, Error: err.Error(), Took: w.Now().Sub(began)}
 	if !w.Once && ctx.Err() == nil {
 		event.Next = w.failed.next
+		w.eyes.Say(fmt.Sprintf("failed, and tries again at %s or when there is something new: %s", event.Next.UTC().Format("15:04 UTC"), pipeline.FirstLine(event.Error)))
 	}
 	w.report(event)
 	return err

@@ -30,6 +30,7 @@ type fake struct {
 	unplanned int    // plans that fail
 	during    func() // an apply
 	closed    bool
+	said      []string
 	reads     int                // of the state
 	reread    func()             // before each but the first
 	alone     context.CancelFunc // ends the hold
@@ -86,6 +87,8 @@ func (f *fake) Look(context.Context, *State) ([]Reason, error) {
 	f.looks++
 	return f.reasons, f.blind
 }
+
+func (f *fake) Say(text string) { f.said = append(f.said, text) }
 
 func (f *fake) Close(context.Context) error { f.closed = true; return nil }
 
@@ -195,6 +198,9 @@ func TestBackOff(t *testing.T) {
 	events := watched(t, f, Options{MaxBackOff: 30 * time.Minute}, func(func()) {
 		f.reasons = reason("commit 1")
 		later(24 * time.Hour)
+		if last := f.said[len(f.said)-1]; f.said[0] != "applies, as because of commit 1" || !strings.HasPrefix(last, "failed, and tries again at ") || !strings.HasSuffix(last, ": the tests fail") {
+			t.Errorf("it says %q and %q", f.said[0], last)
+		}
 		if n := len(f.applies); n < 40 || n > 75 {
 			t.Errorf("%d applies in a day", n)
 		}
@@ -217,6 +223,9 @@ func TestBackOff(t *testing.T) {
 		f.fails = nil
 		later(time.Hour)
 		before = len(f.applies)
+		if last := f.said[len(f.said)-1]; last != "" {
+			t.Errorf("after a success it says %q", last)
+		}
 		later(time.Hour)
 		if len(f.applies) != before {
 			t.Error("it goes on after a success")

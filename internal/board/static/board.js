@@ -55,7 +55,7 @@ const follow = () => {
       const item = document.createElement("li"), link = document.createElement("a"), text = document.createElement("span");
       item.id = "L" + line.Number;
       if (line.Step) item.className = "step";
-      link.href = "#" + item.id;
+      link.href = "?line=" + line.Number + "#" + item.id;
       link.textContent = line.Number;
       link.setAttribute("aria-label", "Line " + line.Number);
       text.textContent = line.Text;
@@ -70,6 +70,22 @@ const follow = () => {
 };
 document.addEventListener("DOMContentLoaded", follow);
 document.addEventListener("htmx:afterSettle", follow);
+
+// What has another status than before is said to who can't see it.
+let told = new Map();
+const tell = () => {
+  const now = new Map(), changed = [];
+  for (const e of document.querySelectorAll("[data-tell]")) {
+    const name = e.dataset.tell, status = e.textContent.trim();
+    if (told.has(name) && told.get(name) !== status) changed.push(name + " is " + status);
+    now.set(name, status);
+  }
+  told = now;
+  const news = document.getElementById("news");
+  if (news && changed.length > 0) news.textContent = changed.join(", ");
+};
+document.addEventListener("DOMContentLoaded", tell);
+document.addEventListener("htmx:afterSettle", tell);
 
 // A form is sent once.
 document.addEventListener("submit", (e) => {

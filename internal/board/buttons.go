@@ -1,0 +1,196 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package board
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// button leads to the page that asks whether to do something, or to somewhere else.
+type button struct {
+	Action, Label      string
+	Stage, Build, Name string
+	Danger             bool
+	Primary            bool
+	URL                string // where it leads to if not to the page that asks
+}
+
+func newButton(name string, stage pipeline.Stage, build string) button {
+	a := actions[name]
+	return button{Action: name, Label: a.Label, Stage: stage.Name, Build: build, Danger: a.Danger, Primary: name == "approve" || name == "promote" || name == "release"}
+}
+
+// adder gives what adds a button to a list where the person that e works for may press it.
+// One that would move a stage that the configuration pins is shown, too: its page names
+// the line to change.
+func adder(e *engine.Engine, st *pipeline.State, s pipeline.Stage) func(list *[]button, name, build string) bool {
+	return func(list *[]button, name, build string) bool {
+		err := actions[name].Check(e, st, s, build)
+		pinned := s.Pin != "" && (name == "promote" || name == "rollback") && pipeline.CodeOf(err) == pipeline.CodeRefused
+		if err != nil && !pinned {
+			return false
+		}
+		*list = append(*list, newButton(name, s, build))
+		return true
+	}
+}
+
+// buttons gives what the person that e works for can do at a stage: what waits for
+// somebody, and what else.
+func buttons(e *engine.Engine, st *pipeline.State, s pipeline.Stage) (now, more []button) {
+	add := adder(e, st, s)
+	if _, held := st.Freezes[s.Name]; held {
+		add(&now, "release", "")
+		return now, nil
+	}
+	if build := undecided(st, s); build != "" {
+		add(&now, "approve", build)
+		add(&now, "reject", build)
+		if b, ok := tryIt(st, s, build, e.Person); ok {
+			now = append(now, b)
+		}
+	}
+	if build := offered(st, s); build != "" {
+		add(&now, "promote", build)
+	}
+	failed := failing(st, s)
+	if failed {
+		if add(&now, "retry", "") {
+			now[len(now)-1].Primary = true
+		}
+	} else {
+		add(&more, "retry", "")
+	}
+	if s.Trigger == pipeline.TriggerManual {
+		if back := engine.BuildBefore(st, s); back != "" {
+			add(&more, "rollback", back)
+		}
+	}
+	if run := st.Latest[s.Name]; failed && run.Build != "" {
+		add(&more, "override", run.Build)
+	}
+	add(&more, "hold", "")
+	return now, more
+}
+
+// tryIt leads to the environment in which a build can be tried: the stage's, else one that
+// the person may launch.
+func tryIt(st *pipeline.State, s pipeline.Stage, build string, who pipeline.Person) (button, bool) {
+	b := button{Action: "launch", Label: "Try it", Build: build, Name: engine.OwnName("try-" + engine.OwnName(who.Name))}
+	if env, ok := st.RunEnvironment(s.Name, pipeline.ForInquiry); ok && env.Serves() && env.Build == build && web(env.Endpoint) {
+		b.URL = env.Endpoint
+		return b, true
+	}
+	return b, st.Pipeline.Service.Start != "" && st.Pipeline.Authorization.Allows(pipeline.RightLaunch, who)
+}
+
+// failing reports whether a stage's latest run failed, and the stage does not move on
+// before it has passed.
+func failing(st *pipeline.State, s pipeline.Stage) bool {
+	return st.Latest[s.Name].Status == pipeline.RunFailed && pipeline.Decide(st, s).Action == pipeline.ActionRun
+}
+
+// undecided gives the build that waits for a decision at a stage; empty for none.
+func undecided(st *pipeline.State, s pipeline.Stage) string {
+	candidate := pipeline.Decide(st, s).Candidate
+	if !s.Approval || candidate == "" || st.Outcome(s, candidate) != pipeline.OutcomeWaiting {
+		return ""
+	}
+	return candidate
+}
+
+// offered gives the build to which a person may move a stage; empty for none.
+func offered(st *pipeline.State, s pipeline.Stage) string {
+	if s.Trigger != pipeline.TriggerManual || !s.TakesBuild() {
+		return ""
+	}
+	move := pipeline.Decide(st, s)
+	build, ok := st.NewestEligible(s, st.Builds[st.Holds[s.Name].Build].Order)
+	if !ok || move.Candidate == build {
+		return ""
+	}
+	return build
+}
+
+// wait is something that goes on when a person does something.
+type wait struct {
+	Stage, What string
+	Build       pipeline.Build
+	Error       string // why it failed
+	Buttons     []button
+	Who         string // may do it, and who has done their part
+}
+
+// waits lists what waits for people, in the order of the stages.
+func waits(e *engine.Engine, st *pipeline.State) []wait {
+	var list []wait
+	for _, s := range st.StagesInOrder() {
+		now, _ := buttons(e, st, s)
+		add := func(what, build, who string) *wait {
+			list = append(list, wait{Stage: s.Name, What: what, Build: st.Builds[build], Buttons: now, Who: who})
+			return &list[len(list)-1]
+		}
+		if f, held := st.Freezes[s.Name]; held {
+			text := "is held by " + f.Actor
+			if f.Reason != "" {
+				text += ": " + f.Reason
+			}
+			add(text, "", who(e, st, "release", pipeline.RightDeploy, s, ""))
+			continue
+		}
+		if build := undecided(st, s); build != "" {
+			text := "waits for a decision on"
+			if missing := st.MissingApprovals(s, build); missing > 1 || len(st.Approvals(s, build)) > 0 {
+				text = fmt.Sprintf("waits for %s of", count(missing, "more approval"))
+			}
+			add(text, build, strings.TrimSpace(approvedBy(st, s, build)+" "+who(e, st, "approve", pipeline.RightApprove, s, build)))
+		}
+		if build := offered(st, s); build != "" {
+			text := "can be promoted to"
+			if s.Pin != "" {
+				text = fmt.Sprintf("is pinned to %s by the configuration, and could move to", s.Pin)
+			}
+			add(text, build, who(e, st, "promote", pipeline.RightDeploy, s, build))
+		}
+		if failing(st, s) {
+			run, text := st.Latest[s.Name], "failed for"
+			if run.Build == "" {
+				text = "failed"
+			}
+			add(text, run.Build, st.Retried(s, run)).Error = pipeline.FirstLine(run.Error)
+		}
+	}
+	return list
+}
+
+// approvedBy says whose approvals of a build count; empty for nobody's.
+func approvedBy(st *pipeline.State, s pipeline.Stage, build string) string {
+	var names []string
+	for _, a := range st.Approvals(s, build) {
+		names = append(names, a.Actor)
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "Approved by " + strings.Join(names, " and ") + "."
+}
+
+// who says who may do something: why this person may not, and who may instead, else who
+// else may; empty where that is everybody.
+func who(e *engine.Engine, st *pipeline.State, name string, right pipeline.Right, s pipeline.Stage, build string) string {
+	err := actions[name].Check(e, st, s, build)
+	if pipeline.CodeOf(err) == pipeline.CodeNotAllowed {
+		return fmt.Sprintf("%s. %s", errors.Unwrap(err), pipeline.HintOf(err))
+	}
+	names, everybody := st.Pipeline.Entitled(right)
+	if everybody {
+		return ""
+	}
+	return fmt.Sprintf("May %s: %s.", name, strings.Join(names, ", "))
+}

@@ -1,0 +1,210 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package board_test
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// lacks fails where a page says something.
+func (b *bed) lacks(page string, texts ...string) {
+	b.Helper()
+	for _, text := range texts {
+		if strings.Contains(page, text) {
+			b.Errorf("the page says %q:\n%s", text, words(page))
+		}
+	}
+}
+
+// cardOf gives the part of the board's page that is about a stage.
+func (b *bed) cardOf(stage string) string {
+	b.Helper()
+	_, rest, found := strings.Cut(b.get("/p/shop"), `id="stage-`+stage+`"`)
+	card, _, ends := strings.Cut(rest, "</li>")
+	if !found || !ends {
+		b.Fatalf("there is no card of stage %s", stage)
+	}
+	return card
+}
+
+// A run that failed says why, and for which build, and can be asked for again.
+func TestFailedRun(t *testing.T) {
+	b := newBed(t)
+	b.serve(nil)
+	b.apply()
+	one := b.newest()
+	b.lacks(b.get("/p/shop"), "commit</strong> failed")
+	b.commit("bad", "Break it")
+	if err := b.tryApply(); err == nil {
+		t.Fatal("the bad commit passes")
+	}
+	two, run := b.newest(), b.state().Latest["commit"].ID
+	again := "do/retry?stage=commit"
+	b.get("/p/shop", "commit</strong> failed for", two, "Break it", again)
+	if card := b.cardOf("commit"); !strings.Contains(card, "builds/"+two) || !strings.Contains(card, "holds <a class=\"code\" href=\"/p/shop/builds/"+one) {
+		t.Errorf("the card says %q", words(card))
+	}
+	b.get("/p/shop/runs/"+run, again, "2 tests, <span class=\"trouble\">1 failed", "answers", "it answers with nothing", "exit status 1")
+	b.get("/p/shop/builds/"+two, "✕", "failed")
+	b.press(b.client, "retry", stageBuild("commit", ""), nil, http.StatusOK, "Stage commit runs again with the next apply", "asked for another run")
+	b.lacks(b.get("/p/shop"), again)
+	b.lacks(b.get("/p/shop/runs/"+run), again)
+	b.get("/p/shop/do/"+strings.TrimPrefix(again, "do/"), "asked for another run already")
+	if err := b.tryApply(); err == nil || b.state().Latest["commit"].ID == run {
+		t.Fatalf("it did not run again: %v", err)
+	}
+	b.lacks(b.get("/p/shop/runs/"+run), again) // it has been followed
+	b.commit("3", "Mend it")
+	b.apply()
+	b.lacks(b.get("/p/shop"), "commit</strong> failed")
+	b.get("/p/shop/runs/"+b.state().Latest["commit"].ID, "2 tests<", again)
+}
+
+// A gate that is overridden opens, and the mark stays.
+func TestOverride(t *testing.T) {
+	b := newBed(t)
+	b.authorize = &pipeline.Authorization{Override: []string{"*"}}
+	b.serve(nil)
+	b.apply()
+	one := b.newest()
+	b.press(b.client, "override", stageBuild("exploratory", one), url.Values{"reason": {""}}, http.StatusBadRequest, "a reason is needed")
+	b.press(b.client, "override", stageBuild("exploratory", one), url.Values{"reason": {"the house burns"}}, http.StatusOK,
+		"Build "+one+" passes stage exploratory by your override", "production</strong> can be promoted to")
+	b.get("/p/shop/builds/"+one, "overridden by", "the house burns")
+	b.get("/p/shop/do/override?"+stageBuild("exploratory", one).Encode(), "has passed it")
+}
+
+// Where it takes two, each sees who has approved and who may, and approves once.
+func TestApprovals(t *testing.T) {
+	b := newBed(t)
+	b.authorize = &pipeline.Authorization{Approve: []string{"ann", "bob", "@qa"}, Groups: map[string][]string{"qa": {"carol"}}, Approvals: 2}
+	b.serve(behind)
+	ann, bob := b.as("ann"), b.as("bob")
+	b.apply()
+	one := b.newest()
+	approve := "do/approve?" + url.Values{"build": {one}, "stage": {"exploratory"}}.Encode()
+	b.want(ann, http.MethodGet, "/p/shop", nil, http.StatusOK, "waits for 2 more approvals of", approve, "May approve: ann, bob, @qa (carol).")
+	b.press(ann, "approve", stageBuild("exploratory", one), nil, http.StatusOK, "You approve build "+one+" at stage exploratory. It takes 1 more.",
+		"waits for 1 more approval of", "Approved by ann.")
+	for _, path := range []string{"/p/shop", "/p/shop/builds/" + one} {
+		b.lacks(b.want(ann, http.MethodGet, path, nil, http.StatusOK), approve)
+	}
+	page := b.want(ann, http.MethodGet, "/p/shop/"+approve, nil, http.StatusOK, "you have approved build "+one, "It takes 1 more.")
+	if len(form(page)) > 0 {
+		t.Error("she can approve once more")
+	}
+	b.want(bob, http.MethodGet, "/p/shop/"+approve, nil, http.StatusOK, "Approved by ann.")
+	b.want(b.as("dave"), http.MethodGet, "/p/shop", nil, http.StatusOK, "dave has no right to approve", "Ask one of ann, bob, @qa (carol)")
+	if got := b.outcome("exploratory", one); got != pipeline.OutcomeWaiting {
+		t.Errorf("after one approval exploratory is %q", got)
+	}
+	b.press(bob, "approve", stageBuild("exploratory", one), nil, http.StatusOK, "Build "+one+" is approved at stage exploratory.")
+	if got := b.outcome("exploratory", one); got != pipeline.OutcomePassed {
+		t.Errorf("after both approvals exploratory is %q", got)
+	}
+}
+
+// Who wrote part of a build is told so before there is anything to press.
+func TestNotAuthor(t *testing.T) {
+	b := newBed(t)
+	b.authorize = &pipeline.Authorization{NotAuthor: true}
+	b.serve(behind)
+	b.apply()
+	one := b.newest()
+	approve := "do/approve?" + url.Values{"build": {one}, "stage": {"exploratory"}}.Encode()
+	ada := b.as("ada")
+	page := b.want(ada, http.MethodGet, "/p/shop", nil, http.StatusOK, "ada wrote part of the build", "Everybody else may.", "do/reject")
+	b.lacks(page, approve)
+	page = b.want(ada, http.MethodGet, "/p/shop/"+approve, nil, http.StatusOK, "ada wrote part of the build")
+	if len(form(page)) > 0 {
+		t.Error("there is a form that would be refused")
+	}
+	b.press(b.as("bob"), "approve", stageBuild("exploratory", one), nil, http.StatusOK, "is approved")
+}
+
+// A promotion that was confirmed is of what was compared, and no other.
+func TestPromotionOfWhatWasCompared(t *testing.T) {
+	b := newBed(t)
+	b.serve(nil)
+	var builds []string
+	for _, version := range []string{"1", "2", "3"} {
+		b.commit(version+".0", "Version "+version)
+		b.apply()
+		builds = append(builds, b.newest())
+		b.press(b.client, "approve", stageBuild("exploratory", b.newest()), nil, http.StatusOK)
+	}
+	move := func(to string) {
+		t.Helper()
+		b.press(b.client, "promote", stageBuild("production", to), nil, http.StatusOK, "is promoted")
+		b.apply()
+	}
+	move(builds[0])
+	ann := form(b.get("/p/shop/do/promote?" + stageBuild("production", builds[1]).Encode()))
+	move(builds[2]) // by somebody else
+	b.want(b.client, http.MethodPost, "/p/shop/do/promote", ann, http.StatusConflict, "since you looked", builds[2], "Look at what differs now")
+	b.apply()
+	if held := b.state().Holds["production"].Build; held != builds[2] {
+		t.Fatalf("production went to %s", held)
+	}
+	back := form(b.get("/p/shop/do/rollback?" + stageBuild("production", builds[0]).Encode()))
+	b.press(b.client, "rollback", stageBuild("production", builds[1]), nil, http.StatusOK, "goes back to build "+builds[1])
+	b.want(b.client, http.MethodPost, "/p/shop/do/rollback", back, http.StatusConflict, "since you looked")
+	b.get("/p/shop/do/rollback?"+stageBuild("production", builds[0]).Encode(), "has promoted build "+builds[1], "this takes its place")
+	forged := form(b.get("/p/shop/do/rollback?" + stageBuild("production", builds[0]).Encode()))
+	forged.Set("next", builds[2])
+	b.want(b.client, http.MethodPost, "/p/shop/do/rollback", forged, http.StatusConflict, "this form was sent already")
+	b.apply()
+
+	// The way back stays open after the same build was deployed again, and after it was taken.
+	offers := func(build string) {
+		t.Helper()
+		if card := b.cardOf("production"); !strings.Contains(card, "do/rollback?build="+build) {
+			t.Errorf("there is no way back to %s: %s", build, card)
+		}
+	}
+	offers(builds[0])
+	b.press(b.client, "retry", stageBuild("production", ""), nil, http.StatusOK)
+	b.apply()
+	offers(builds[0])
+}
+
+// What a build would change is shown anew when the build has got its image.
+func TestDiffOfAGrowingBuild(t *testing.T) {
+	b := newBed(t)
+	b.serve(nil)
+	b.apply()
+	one := b.newest()
+	b.press(b.client, "approve", stageBuild("exploratory", one), nil, http.StatusOK)
+	b.press(b.client, "promote", stageBuild("production", one), nil, http.StatusOK)
+	b.apply()
+	b.press(b.client, "hold", stageBuild("acceptance", ""), nil, http.StatusOK)
+	b.commit("2", "Next")
+	b.apply()
+	two, image := b.newest(), b.state().Builds[one].Image
+	b.get("/p/shop/builds/"+two, image+" → –")
+	b.press(b.client, "release", stageBuild("acceptance", ""), nil, http.StatusOK)
+	b.apply()
+	b.get("/p/shop/builds/"+two, image+" → "+b.state().Builds[two].Image)
+}
+
+// A pipeline without a stage that deploys has figures all the same, and one without stages
+// says so.
+func TestFiguresWithoutDeployments(t *testing.T) {
+	b := newBed(t)
+	b.serve(nil)
+	p := pipeline.Pipeline{Name: "shop", Owner: b.app.Owner}
+	_, err := b.app.Engine.CreatePipeline(t.Context(), p)
+	b.must(err)
+	b.get("/p/shop/figures", "There is no stage yet")
+	s := pipeline.Stage{Pipeline: "shop", Owner: b.app.Owner, Type: pipeline.TypeCustom, Name: "lint"}
+	_, err = b.app.Engine.Advance(t.Context(), engine.AdvanceRequest{Stage: s.WithDefaults(nil, nil)})
+	b.must(err)
+	b.get("/p/shop/figures", "Deployments per week", "lint")
+}
