@@ -69,7 +69,7 @@ func New(o Options) *Board {
 	}
 	o.Interval = max(o.Interval, o.Engine.HeadAge)
 	ctx, cancel := context.WithCancel(context.Background())
-	b := &Board{Options: o, pages: newPages(o.Now), sessions: newSessions(o.Now), diffs: newDiffs(), cancel: cancel}
+	b := &Board{Options: o, pages: newPages(o.Now), sessions: newSessions(ctx), diffs: newDiffs(), cancel: cancel}
 	b.hub, b.work = newHub(ctx, b.fingerprint, o.Interval, o.Logger), newWork(ctx)
 	b.handler = b.routes()
 	return b
@@ -131,8 +131,9 @@ func (b *Board) existing(r *http.Request) (*pipeline.State, error) {
 type work struct {
 	ctx context.Context
 	sync.WaitGroup
-	mu     sync.Mutex
-	failed map[string]failure // by pipeline and environment
+	mu      sync.Mutex
+	closing bool
+	failed  map[string]failure // by pipeline and environment
 }
 
 // failure says what became of a launch that failed.
@@ -148,10 +149,14 @@ const keptFailures = 50
 func newWork(ctx context.Context) *work { return &work{ctx: ctx, failed: map[string]failure{}} }
 
 // begin calls do in the background. What fails is kept under the key until the next try.
-func (w *work) begin(key, what string, now func() time.Time, do func(context.Context) error) {
+// CodeConflict when the board is closing.
+func (w *work) begin(key, what string, now func() time.Time, do func(context.Context) error) error {
 	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closing {
+		return pipeline.Errorf(pipeline.CodeConflict, what+" environment", "the board is closing").WithHint("Press the button again when it is back.")
+	}
 	delete(w.failed, key)
-	w.mu.Unlock()
 	w.Go(func() {
 		err := do(w.ctx)
 		if err == nil {
@@ -164,6 +169,7 @@ func (w *work) begin(key, what string, now func() time.Time, do func(context.Con
 		}
 		w.failed[key] = failure{what, err, now()}
 	})
+	return nil
 }
 
 // failures gives what failed, by key.
@@ -177,4 +183,10 @@ func (w *work) failures() map[string]failure {
 	return copied
 }
 
-func (w *work) wait() { w.Wait() }
+// wait lets nothing more begin, and waits for what has.
+func (w *work) wait() {
+	w.mu.Lock()
+	w.closing = true
+	w.mu.Unlock()
+	w.Wait()
+}

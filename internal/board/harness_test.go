@@ -43,6 +43,7 @@ type bed struct {
 	authorize *pipeline.Authorization
 	pin       string // of production
 	slow      string // a command of the commit stage's, before the others
+	secure    bool   // the board is served with TLS and HTTP/2
 	server    *httptest.Server
 	page      *board.Board
 	token     *board.Token
@@ -164,7 +165,12 @@ func (b *bed) serve(access board.Access, change ...func(*board.Options)) {
 	}
 	page := board.New(o)
 	b.page, b.server.Config.Handler = page, page
-	b.server.Start()
+	if b.secure {
+		b.server.EnableHTTP2 = true
+		b.server.StartTLS()
+	} else {
+		b.server.Start()
+	}
 	b.Cleanup(func() {
 		page.Close()
 		b.server.CloseClientConnections()
@@ -180,7 +186,11 @@ func (b *bed) serve(access board.Access, change ...func(*board.Options)) {
 func (b *bed) browser() *http.Client {
 	jar, err := cookiejar.New(nil)
 	b.must(err)
-	return &http.Client{Jar: jar, Timeout: 30 * time.Second}
+	c := &http.Client{Jar: jar, Timeout: 30 * time.Second}
+	if b.secure {
+		c.Transport = b.server.Client().Transport
+	}
+	return c
 }
 
 // send sends a request, and gives the status and the page.
