@@ -163,18 +163,18 @@ func (b *bed) serve(access board.Access, change ...func(*board.Options)) {
 	for _, c := range change {
 		c(&o)
 	}
-	page := board.New(o)
-	b.page, b.server.Config.Handler = page, page
+	page, server := board.New(o), b.server
+	b.page, server.Config.Handler = page, page
 	if b.secure {
-		b.server.EnableHTTP2 = true
-		b.server.StartTLS()
+		server.EnableHTTP2 = true
+		server.StartTLS()
 	} else {
-		b.server.Start()
+		server.Start()
 	}
 	b.Cleanup(func() {
 		page.Close()
-		b.server.CloseClientConnections()
-		b.server.Close()
+		server.CloseClientConnections()
+		server.Close()
 	})
 	b.client = b.browser()
 	if access == nil {
