@@ -53,7 +53,8 @@ type Board struct {
 	work     *work
 	diffs    *diffs
 	handler  http.Handler
-	cancel   context.CancelFunc
+	cancel   context.CancelFunc // of streams and work
+	signOff  context.CancelFunc // of everybody
 }
 
 // New makes a board. The caller must Close it.
@@ -69,7 +70,8 @@ func New(o Options) *Board {
 	}
 	o.Interval = max(o.Interval, o.Engine.HeadAge)
 	ctx, cancel := context.WithCancel(context.Background())
-	b := &Board{Options: o, pages: newPages(o.Now), sessions: newSessions(ctx), diffs: newDiffs(), cancel: cancel}
+	signedIn, signOff := context.WithCancel(context.Background())
+	b := &Board{Options: o, pages: newPages(o.Now), sessions: newSessions(signedIn), diffs: newDiffs(), cancel: cancel, signOff: signOff}
 	b.hub, b.work = newHub(ctx, b.fingerprint, o.Interval, o.Logger), newWork(ctx)
 	b.handler = b.routes()
 	return b
@@ -80,6 +82,7 @@ func New(o Options) *Board {
 func (b *Board) Close() {
 	b.cancel()
 	b.work.wait()
+	b.signOff()
 }
 
 // ServeHTTP implements http.Handler.

@@ -184,7 +184,7 @@ func (b *Board) events(w http.ResponseWriter, r *http.Request, who *session) err
 		return nil
 	}
 	defer leave()
-	ctx, stop := who.until(r.Context())
+	ctx, stop := who.until(r.Context(), b.hub.ctx)
 	defer stop()
 	beat := time.NewTicker(b.hub.heartbeat)
 	defer beat.Stop()

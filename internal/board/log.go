@@ -171,7 +171,7 @@ func (b *Board) follow(w http.ResponseWriter, r *http.Request, who *session) err
 		return nil
 	}
 	defer b.hub.exit()
-	ctx, stop := who.until(r.Context())
+	ctx, stop := who.until(r.Context(), b.hub.ctx)
 	defer stop()
 	s, err := b.hub.newEvents(w)
 	lines, ended := b.newLines(ctx, st.Pipeline.Name, run, after)

@@ -19,7 +19,7 @@ import (
 
 const (
 	sessionLife = 12 * time.Hour // after it people sign in again
-	idleLimit   = 4 * time.Hour  // without anything that a person did
+	idleLimit   = 8 * time.Hour  // without anything that a person did
 	maxBrowsers = 20             // of a person
 	maxTickets  = 128            // of a browser: forms that were shown and not sent
 
@@ -141,11 +141,12 @@ func (all *sessions) find(secret string, used bool) *browser {
 	return s
 }
 
-// until gives a context that ends with ctx, and when the browser is signed in no more.
-func (s *browser) until(ctx context.Context) (context.Context, context.CancelFunc) {
+// until gives a context that ends with either of two, and when the browser is signed in no
+// more.
+func (s *browser) until(ctx, other context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(s.ctx, cancel)
-	return ctx, func() { stop(); cancel() }
+	stopOther, stop := context.AfterFunc(other, cancel), context.AfterFunc(s.ctx, cancel)
+	return ctx, func() { stopOther(); stop(); cancel() }
 }
 
 // issue gives a ticket for a form.

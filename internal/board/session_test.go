@@ -30,7 +30,7 @@ func TestSessionEnds(t *testing.T) {
 				all := newSessions(t.Context())
 				secret, s := all.begin(pipeline.Person{Name: "ann"})
 				began, ctx := time.Now(), s.ctx
-				streaming, stop := s.until(t.Context())
+				streaming, stop := s.until(t.Context(), t.Context())
 				defer stop()
 				for tick := time.NewTicker(c.every); ; {
 					select {
