@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -99,10 +100,12 @@ func (p *Proxy) SignIn(_ http.ResponseWriter, r *http.Request) (pipeline.Person,
 
 // here gives an address of the board itself, to go to: no other site gets anybody.
 func here(to string) string {
-	if !strings.HasPrefix(to, "/") || strings.HasPrefix(to, "//") || strings.ContainsAny(to, "\\\r\n") {
+	u, err := url.Parse(to) // which refuses control characters
+	if err != nil || u.Scheme != "" || u.Opaque != "" || u.User != nil || u.Host != "" || !strings.HasPrefix(u.Path, "/") || strings.HasPrefix(u.Path, "//") ||
+		plain(u.Path) != u.Path || strings.Contains(u.Path, `\`) {
 		return "/"
 	}
-	return to
+	return u.String()
 }
 
 // portOf gives the port of a host, or what tells the host apart.

@@ -53,7 +53,8 @@ type Board struct {
 	work     *work
 	diffs    *diffs
 	handler  http.Handler
-	cancel   context.CancelFunc
+	cancel   context.CancelFunc // of streams and work
+	signOff  context.CancelFunc // of everybody
 }
 
 // New makes a board. The caller must Close it.
@@ -69,7 +70,8 @@ func New(o Options) *Board {
 	}
 	o.Interval = max(o.Interval, o.Engine.HeadAge)
 	ctx, cancel := context.WithCancel(context.Background())
-	b := &Board{Options: o, pages: newPages(o.Now), sessions: newSessions(o.Now), diffs: newDiffs(ctx, o.Now), cancel: cancel}
+	signedIn, signOff := context.WithCancel(context.Background())
+	b := &Board{Options: o, pages: newPages(o.Now), sessions: newSessions(signedIn), diffs: newDiffs(ctx, o.Now), cancel: cancel, signOff: signOff}
 	b.hub, b.work = newHub(ctx, b.fingerprint, o.Interval, o.Logger), newWork(ctx)
 	b.handler = b.routes()
 	return b
@@ -81,6 +83,7 @@ func (b *Board) Close() {
 	b.cancel()
 	b.work.wait()
 	b.diffs.work.Wait()
+	b.signOff()
 }
 
 // ServeHTTP implements http.Handler.
@@ -137,8 +140,9 @@ func (b *Board) existing(r *http.Request) (*pipeline.State, error) {
 type work struct {
 	ctx context.Context
 	sync.WaitGroup
-	mu     sync.Mutex
-	failed map[string]failure // by pipeline and environment
+	mu      sync.Mutex
+	closing bool
+	failed  map[string]failure // by pipeline and environment
 }
 
 // failure says what became of a launch that failed.
@@ -154,10 +158,14 @@ const keptFailures = 50
 func newWork(ctx context.Context) *work { return &work{ctx: ctx, failed: map[string]failure{}} }
 
 // begin calls do in the background. What fails is kept under the key until the next try.
-func (w *work) begin(key, what string, now func() time.Time, do func(context.Context) error) {
+// CodeConflict when the board is closing.
+func (w *work) begin(key, what string, now func() time.Time, do func(context.Context) error) error {
 	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closing {
+		return pipeline.Errorf(pipeline.CodeConflict, what+" environment", "the board is closing").WithHint("Press the button again when it is back.")
+	}
 	delete(w.failed, key)
-	w.mu.Unlock()
 	w.Go(func() {
 		err := do(w.ctx)
 		if err == nil {
@@ -170,6 +178,7 @@ func (w *work) begin(key, what string, now func() time.Time, do func(context.Con
 		}
 		w.failed[key] = failure{what, err, now()}
 	})
+	return nil
 }
 
 // failures gives what failed, by key.
@@ -183,4 +192,10 @@ func (w *work) failures() map[string]failure {
 	return copied
 }
 
-func (w *work) wait() { w.Wait() }
+// wait lets nothing more begin, and waits for what has.
+func (w *work) wait() {
+	w.mu.Lock()
+	w.closing = true
+	w.mu.Unlock()
+	w.Wait()
+}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -60,7 +61,8 @@ func (b *bed) browse() *tab {
 			if err != nil {
 				return
 			}
-			if m.IsException() || m.Type == "error" && !strings.Contains(m.Text, "404 (Not Found)") {
+			refused := slices.ContainsFunc([]string{"404 (Not Found)", "Code 404 from", "401 (Unauthorized)"}, func(text string) bool { return strings.Contains(m.Text, text) })
+			if m.IsException() || m.Type == "error" && !refused {
 				faults = append(faults, m.String())
 			}
 		}
@@ -416,4 +418,57 @@ func TestBrowserHostile(t *testing.T) {
 		}
 		me.picture("phone")
 	}
+}
+
+// A page that nobody sees keeps no stream open; it catches up when somebody sees it. One
+// whose session has ended, or whose pipeline is gone, does not stay as if it were live.
+func TestBrowserStreams(t *testing.T) {
+	b := newBed(t)
+	gate := filepath.Join(t.TempDir(), "gate")
+	b.slow = fmt.Sprintf(`echo it b'egins'; while ! [ -e %q ]; do sleep 0.05; done; echo it g'oes on'`, gate)
+	ended := make(chan error, 1)
+	go func() { ended <- b.tryApply() }()
+	run := b.running("commit")
+	me := b.browse()
+	me.visit("/p/shop/runs/" + run)
+	me.sees("it begins")
+	b.await("the streams", func() bool { return b.page.Streams() == 2 })
+	show := func(visible bool) {
+		t.Helper()
+		eval[bool](me, fmt.Sprintf(`Object.defineProperty(document, "hidden", {configurable: true, get: () => %v}); document.dispatchEvent(new Event("visibilitychange"))`, !visible))
+	}
+	show(false)
+	b.await("the end of the streams", func() bool { return b.page.Streams() == 0 })
+	b.must(os.WriteFile(gate, nil, 0o600))
+	b.must(<-ended)
+	show(true)
+	me.sees("it goes on", "unit tests", "passed")
+
+	// A change costs one look at the page, also after others.
+	me.visit("/p/shop")
+	me.sees("Value stream")
+	const changes = 8
+	for i := range changes {
+		_, err := b.app.Engine.Hold(t.Context(), "shop", "production", fmt.Sprintf("reason %d", i))
+		b.must(err)
+		me.sees(fmt.Sprintf("reason %d", i))
+		_, err = b.app.Engine.Release(t.Context(), "shop", "production")
+		b.must(err)
+		b.await("the release", func() bool { return eval[bool](me, `!document.body.innerText.includes("is held by")`) })
+	}
+	if asked := eval[float64](me, `performance.getEntriesByType("resource").filter(e => e.initiatorType === "xmlhttprequest").length`); asked > 2*changes+2 {
+		t.Errorf("%d changes made the page ask %g times", 2*changes, asked)
+	}
+
+	b.must(b.app.Engine.RemovePipeline(t.Context(), "shop", true))
+	me.sees(`there is no pipeline "shop"`)
+
+	b.apply()
+	me.visit("/p/shop")
+	other := me.another()
+	other.visit("/p/shop/environments")
+	b.await("the streams", func() bool { return b.page.Streams() == 2 })
+	me.click("header", "Sign out")
+	me.sees("You have signed out")
+	other.sees("lets in one browser")
 }

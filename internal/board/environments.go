@@ -128,8 +128,8 @@ func (b *Board) onEnvironment(ctx context.Context, e *engine.Engine, name string
 				return "", err
 			}
 		}
-		b.work.begin(key, "end", b.Now, func(ctx context.Context) error { return e.EndEnvironment(ctx, q.Pipeline, q.Name) })
-		return fmt.Sprintf("Environment %s is being ended.", q.Name), nil
+		return fmt.Sprintf("Environment %s is being ended.", q.Name),
+			b.work.begin(key, "end", b.Now, func(ctx context.Context) error { return e.EndEnvironment(ctx, q.Pipeline, q.Name) })
 	default:
 		r.Build, r.Spec, r.Configured, r.Owner = env.Build, env.Spec, env.Configured, env.Owner
 	}
@@ -139,10 +139,13 @@ func (b *Board) onEnvironment(ctx context.Context, e *engine.Engine, name string
 	if _, err := engine.ChooseBuild(st, r); err != nil {
 		return "", err
 	}
-	b.work.begin(key, name, b.Now, func(ctx context.Context) error {
+	err = b.work.begin(key, name, b.Now, func(ctx context.Context) error {
 		_, err := e.Launch(ctx, r)
 		return err
 	})
+	if err != nil {
+		return "", err
+	}
 	if name == "extend" {
 		return fmt.Sprintf("Environment %s lives for %s from now on.", q.Name, span(r.TTL)), nil
 	}

@@ -126,12 +126,6 @@ func (b *Board) prepareStage(ctx context.Context, st *pipeline.State, who pipeli
 
 // act does what a form asks for. A form counts once, and only for what it was made for.
 func (b *Board) act(w http.ResponseWriter, r *http.Request, s *session) error {
-	if !s.limit.Allow() {
-		w.Header().Set("Retry-After", "5")
-		b.show(w, s, http.StatusTooManyRequests, "error", view{Title: "Too fast", Pipeline: r.PathValue("pipeline"),
-			Body: trouble{"You have sent many forms in a short time.", "Wait a few seconds, and send it again."}})
-		return nil
-	}
 	name, a, q, err := read(r)
 	if err != nil {
 		return err

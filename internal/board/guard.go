@@ -42,7 +42,7 @@ func (b *Board) guard(next http.Handler) http.Handler {
 		if b.Secure {
 			h.Set("Strict-Transport-Security", "max-age=31536000")
 		}
-		if r.URL.Path != "/healthz" && !slices.ContainsFunc(b.Hosts, func(host string) bool { return strings.EqualFold(host, r.Host) }) {
+		if r.URL.Path != "/healthz" && !b.isHost(r.Host) {
 			// A name that somebody else pointed here: another site would read the answers.
 			http.Error(w, "this board does not answer to that host name", http.StatusMisdirectedRequest)
 			return
@@ -57,6 +57,11 @@ func (b *Board) guard(next http.Handler) http.Handler {
 	})
 }
 
+// isHost reports whether a host is one of the board's.
+func (b *Board) isHost(name string) bool {
+	return slices.ContainsFunc(b.Hosts, func(host string) bool { return strings.EqualFold(host, name) })
+}
+
 // sameOrigin reports whether the Origin of a request, where it has one, is the board.
 func (b *Board) sameOrigin(r *http.Request) bool {
 	origin := r.Header.Get("Origin")
@@ -64,7 +69,7 @@ func (b *Board) sameOrigin(r *http.Request) bool {
 		return true
 	}
 	at, err := url.Parse(origin)
-	return err == nil && strings.EqualFold(at.Host, r.Host)
+	return err == nil && b.isHost(at.Host)
 }
 
 // signedIn lets only those in who are somebody, and sends the others to sign in.
@@ -74,11 +79,16 @@ func (b *Board) signedIn(h page) http.Handler {
 		switch {
 		case err != nil:
 			b.refuse(w, r, http.StatusForbidden, err)
-		case s == nil && r.Method == http.MethodGet && r.Header.Get("Hx-Request") == "" && r.Header.Get("Accept") != "text/event-stream":
+		case s == nil && r.Method == http.MethodGet && !asksByItself(r):
 			http.Redirect(w, r, "/sign-in?to="+url.QueryEscape(r.URL.RequestURI()), http.StatusSeeOther)
 		case s == nil:
 			b.refuse(w, r, http.StatusUnauthorized, pipeline.Errorf(pipeline.CodeNotAllowed, "open page", "you have not signed in, or not for a long time").
 				WithHint("Load the page again."))
+		case r.Method == http.MethodPost && !s.limit.Allow():
+			err := pipeline.Errorf(pipeline.CodeRefused, "send form", "you have sent many forms in a short time").WithHint("Wait a few seconds, and send it again.")
+			b.logRefusal(r, s.person.Name, http.StatusTooManyRequests, err)
+			w.Header().Set("Retry-After", "5")
+			b.show(w, s, http.StatusTooManyRequests, "error", view{Title: "Too fast", Pipeline: r.PathValue("pipeline"), Body: problem(err)})
 		default:
 			if err := h(w, r, s); err != nil {
 				b.fail(w, r, s, err)
@@ -118,20 +128,37 @@ func statusOf(err error) int {
 	}
 }
 
+// logRefusal logs that somebody, of whom the name may not be known, was not let do something.
+// Of what comes from elsewhere only the beginning is logged, as plain text.
+func (b *Board) logRefusal(r *http.Request, person string, status int, err error) {
+	short := func(s string) string {
+		text := []rune(plain(s))
+		return string(text[:min(len(text), 300)])
+	}
+	b.Logger.Warn("refused", "person", short(person), "from", r.RemoteAddr, "method", r.Method, "path", short(r.URL.Path), "status", status, "error", short(err.Error()))
+}
+
 // fail shows an error to somebody who has signed in.
 func (b *Board) fail(w http.ResponseWriter, r *http.Request, s *session, err error) {
 	if r.Context().Err() != nil {
 		return // who asked has gone
 	}
 	status := statusOf(err)
-	if status == http.StatusInternalServerError {
-		b.Logger.Error("page", "path", r.URL.Path, "error", err)
+	switch {
+	case status == http.StatusInternalServerError:
+		b.Logger.Error("page", "path", plain(r.URL.Path), "person", plain(s.person.Name), "error", err)
+	case r.Method == http.MethodPost:
+		b.logRefusal(r, s.person.Name, status, err)
 	}
 	b.show(w, s, status, "error", view{Title: http.StatusText(status), Pipeline: r.PathValue("pipeline"), Body: problem(err)})
 }
 
-// refuse shows an error to somebody who may not be anybody.
-func (b *Board) refuse(w http.ResponseWriter, _ *http.Request, status int, err error) {
+// refuse shows an error to somebody who may not be anybody. That a page asks for its data
+// when nobody is signed in any more is no news.
+func (b *Board) refuse(w http.ResponseWriter, r *http.Request, status int, err error) {
+	if r.Method == http.MethodPost || !asksByItself(r) {
+		b.logRefusal(r, "", status, err)
+	}
 	b.show(w, nil, status, "error", view{Title: http.StatusText(status), Body: problem(err)})
 }
 

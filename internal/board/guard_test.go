@@ -7,8 +7,12 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strings"
+	"sync"
 	"testing"
+
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/board"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -91,6 +95,9 @@ func TestGoesOnHere(t *testing.T) {
 	b.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	for to, want := range map[string]string{
 		"/p/shop?q=a": "/p/shop?q=a", "": "/", "https://evil.example/": "/", "//evil.example/": "/", `/\evil.example/`: "/", "javascript:alert(1)": "/", "/\r\nSet-Cookie: a=b": "/",
+		"/p/shop/runs/r-1#L7": "/p/shop/runs/r-1#L7", "/p/a%20b?q=%2F%2F": "/p/a%20b?q=%2F%2F", "p/shop": "/", "mailto:ann@example.com": "/",
+		"/\t/evil.example/": "/", "/%09/evil.example/": "/", "/%2Fevil.example/": "/", "/%5Cevil.example/": "/", "///evil.example/": "/", "/\x00/": "/",
+		"https:/evil.example": "/", "https:evil.example": "/", "\\\\evil.example": "/", "http://ann@evil.example": "/", "/\u202e/": "/", "/%zz": "/",
 	} {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.server.URL+"/sign-in?to="+url.QueryEscape(to), nil)
 		b.must(err)
@@ -252,5 +259,115 @@ func TestMetricsToken(t *testing.T) {
 		if status, page := b.send(stranger, http.MethodGet, "/metrics", nil, "Authorization", header); status != want || (want == http.StatusOK) != strings.Contains(page, "penstock_builds") {
 			t.Errorf("%q is answered %d: %.200s", header, status, page)
 		}
+	}
+}
+
+// What was refused is in the log, with who asked and why, as plain text.
+func TestRefusalsAreLogged(t *testing.T) {
+	var said lines
+	b := newBed(t)
+	b.authorize = &pipeline.Authorization{Reject: []string{"ann"}}
+	b.apply()
+	one := b.newest()
+	b.serve(&board.Proxy{Header: "X-User", Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, func(o *board.Options) {
+		o.Logger = hclog.New(&hclog.LoggerOptions{Output: &said, Level: hclog.Warn})
+	})
+	bob := []string{"X-User", "bob"}
+	values := stageBuild("exploratory", one)
+	values.Set("reason", "because")
+	_, page := b.send(b.client, http.MethodGet, "/p/shop/do/reject?"+values.Encode(), nil, bob...)
+	if !strings.Contains(page, "has no right to reject") {
+		t.Fatalf("bob may: %s", words(page))
+	}
+	for _, c := range []struct {
+		path, says string
+		header     []string
+	}{
+		{"/p/shop/do/reject", `person=bob`, bob},
+		{"/p/shop/do/reject", `this form was sent already`, bob},
+		{"/p/shop/do/reject", `comes from .*evil`, append([]string{"Origin", "https://evil.example"}, bob...)},
+		{"/p/shop/do/reject", `does not say who you are`, nil},
+		{"/p/sh%1b%0aop/do/reject", `path=/p/shop/do/reject`, bob},
+	} {
+		said.reset()
+		b.send(b.client, http.MethodPost, c.path, values, c.header...)
+		if got := said.String(); !regexp.MustCompile(c.says).MatchString(got) || !strings.Contains(got, "from=127.0.0.1:") || strings.Count(got, "\n") != 1 || strings.Contains(got, "\x1b") {
+			t.Errorf("%s: the log says %q; want %s", c.path, got, c.says)
+		}
+	}
+	said.reset()
+	b.send(b.client, http.MethodGet, "/p/none", nil, bob...)
+	if got := said.String(); got != "" {
+		t.Errorf("a page that is not there is logged: %s", got)
+	}
+
+	// Nor does anybody sign in unseen, with an address that was used.
+	b.serve(nil, func(o *board.Options) { o.Logger = hclog.New(&hclog.LoggerOptions{Output: &said, Level: hclog.Warn}) })
+	b.want(b.client, http.MethodGet, b.token.Path(), nil, http.StatusUnauthorized)
+	if got := said.String(); !strings.Contains(got, "path=/sign-in") || strings.Contains(got, b.token.Path()) {
+		t.Errorf("the log says %q", got)
+	}
+}
+
+// lines is what a log says.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func (l *lines) reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text.Reset()
+}
+
+// What somebody may send in a time is counted by who it is, also where a browser keeps no
+// cookie.
+func TestTooFast(t *testing.T) {
+	b := newBed(t)
+	b.apply()
+	b.serve(&board.Proxy{Header: "X-User", Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	fast := 0
+	for range 100 {
+		if status, _ := b.send(&http.Client{}, http.MethodPost, "/p/shop/do/approve", url.Values{}, "X-User", "ann"); status == http.StatusTooManyRequests {
+			fast++
+		}
+	}
+	if fast == 0 {
+		t.Error("any number of forms is taken at once")
+	}
+	if status, page := b.send(&http.Client{}, http.MethodPost, "/p/shop/do/approve", url.Values{}, "X-User", "bob"); status != http.StatusConflict {
+		t.Errorf("another's form is answered %d: %s", status, words(page))
+	}
+}
+
+// What an action did is said to the person, not to a tab that asks by itself.
+func TestSaidOnce(t *testing.T) {
+	b := newBed(t)
+	b.serve(nil)
+	b.apply()
+	page := b.get("/p/shop/do/approve?" + stageBuild("exploratory", b.newest()).Encode())
+	follow := b.client.CheckRedirect
+	b.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	b.want(b.client, http.MethodPost, "/p/shop/do/approve", form(page), http.StatusSeeOther)
+	b.client.CheckRedirect = follow
+	if status, page := b.send(b.client, http.MethodGet, "/p/shop", nil, "HX-Request", "true"); status != http.StatusOK || strings.Contains(page, "is approved at stage") {
+		t.Errorf("a live page is answered %d: %s", status, words(page))
+	}
+	b.get("/p/shop", "is approved at stage")
+	if page := b.get("/p/shop"); strings.Contains(page, "is approved at stage") {
+		t.Error("it is said twice")
 	}
 }

@@ -44,6 +44,7 @@ type bed struct {
 	authorize *pipeline.Authorization
 	pin       string // of production
 	slow      string // a command of the commit stage's, before the others
+	secure    bool   // the board is served with TLS and HTTP/2
 	server    *httptest.Server
 	page      *board.Board
 	token     *board.Token
@@ -173,13 +174,18 @@ func (b *bed) serve(access board.Access, change ...func(*board.Options)) {
 	for _, c := range change {
 		c(&o)
 	}
-	page := board.New(o)
-	b.page, b.server.Config.Handler = page, page
-	b.server.Start()
+	page, server := board.New(o), b.server
+	b.page, server.Config.Handler = page, page
+	if b.secure {
+		server.EnableHTTP2 = true
+		server.StartTLS()
+	} else {
+		server.Start()
+	}
 	b.Cleanup(func() {
 		page.Close()
-		b.server.CloseClientConnections()
-		b.server.Close()
+		server.CloseClientConnections()
+		server.Close()
 	})
 	b.client = b.browser()
 	if access == nil {
@@ -211,7 +217,11 @@ func (n named) RoundTrip(r *http.Request) (*http.Response, error) {
 func (b *bed) browser() *http.Client {
 	jar, err := cookiejar.New(nil)
 	b.must(err)
-	return &http.Client{Jar: jar, Timeout: 30 * time.Second}
+	c := &http.Client{Jar: jar, Timeout: 30 * time.Second}
+	if b.secure {
+		c.Transport = b.server.Client().Transport
+	}
+	return c
 }
 
 // send sends a request, and gives the status and the page.

@@ -16,8 +16,10 @@ import (
 const (
 	// heartbeat keeps a stream open through proxies, and finds browsers that are gone.
 	heartbeat = 20 * time.Second
-	// writeLimit drops a browser that does not read.
+	// writeLimit drops a browser that does not read an event.
 	writeLimit = 10 * time.Second
+	// logLimit drops one that does not read on in a log.
+	logLimit = 2 * time.Minute
 	// maxStreams are open at most: each is a browser's page.
 	maxStreams = 2000
 )
@@ -25,10 +27,12 @@ const (
 // hub looks at each pipeline that somebody watches, once for all of them, and tells them
 // when something changed.
 type hub struct {
-	ctx      context.Context
-	look     func(ctx context.Context, pipeline string) (string, error)
-	interval time.Duration
-	logger   hclog.Logger
+	ctx        context.Context
+	look       func(ctx context.Context, pipeline string) (string, error)
+	interval   time.Duration
+	heartbeat  time.Duration
+	writeLimit time.Duration
+	logger     hclog.Logger
 
 	mu      sync.Mutex
 	streams int
@@ -43,7 +47,7 @@ type topic struct {
 
 // newHub makes a hub. look gives something that is another text when a pipeline changed.
 func newHub(ctx context.Context, look func(context.Context, string) (string, error), interval time.Duration, logger hclog.Logger) *hub {
-	return &hub{ctx: ctx, look: look, interval: interval, logger: logger, topics: map[string]*topic{}}
+	return &hub{ctx: ctx, look: look, interval: interval, heartbeat: heartbeat, writeLimit: writeLimit, logger: logger, topics: map[string]*topic{}}
 }
 
 // join gives a channel that gets something when the pipeline changed, however often it did
@@ -92,13 +96,6 @@ func (h *hub) exit() {
 	h.streams--
 }
 
-// both gives a context that ends with ctx, and when the board closes.
-func (h *hub) both(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(h.ctx, cancel)
-	return ctx, func() { stop(); cancel() }
-}
-
 // watch looks at a pipeline until nobody does any more.
 func (h *hub) watch(ctx context.Context, name string, t *topic) {
 	tick := time.NewTicker(h.interval)
@@ -134,31 +131,50 @@ func (h *hub) tell(t *topic) {
 	}
 }
 
-// stream is a response of server-sent events.
+// stream is a response that takes as long as it takes.
 type stream struct {
-	w http.ResponseWriter
-	c *http.ResponseController
+	w     http.ResponseWriter
+	c     *http.ResponseController
+	limit time.Duration // of each write
 }
 
-func newStream(w http.ResponseWriter) stream {
+func newStream(w http.ResponseWriter, limit time.Duration) stream {
+	return stream{w, http.NewResponseController(w), limit}
+}
+
+// newEvents makes a stream of server-sent events, and begins it.
+func (h *hub) newEvents(w http.ResponseWriter) (stream, error) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no")
-	return stream{w, http.NewResponseController(w)}
+	s := newStream(w, h.writeLimit)
+	return s, s.send("retry: 3000\n\n")
 }
 
-// send writes to the browser; an error where that is gone or does not read.
+// Write writes to the browser; an error where that is gone or does not read. Between two
+// writes there is no deadline: one that passes ends a stream of HTTP/2 though nothing is to
+// be written.
+func (s stream) Write(data []byte) (int, error) {
+	if err := s.c.SetWriteDeadline(time.Now().Add(s.limit)); err != nil {
+		return 0, err
+	}
+	n, err := s.w.Write(data)
+	if err == nil {
+		err = s.c.Flush()
+	}
+	if err == nil {
+		err = s.c.SetWriteDeadline(time.Time{})
+	}
+	return n, err
+}
+
+// send writes an event.
 func (s stream) send(format string, args ...any) error {
-	if err := s.c.SetWriteDeadline(time.Now().Add(writeLimit)); err != nil {
-		return err
-	}
-	if _, err := fmt.Fprintf(s.w, format, args...); err != nil {
-		return err
-	}
-	return s.c.Flush()
+	_, err := fmt.Fprintf(s, format, args...)
+	return err
 }
 
 // events says "changed" whenever the pipeline has.
-func (b *Board) events(w http.ResponseWriter, r *http.Request, _ *session) error {
+func (b *Board) events(w http.ResponseWriter, r *http.Request, who *session) error {
 	if _, err := b.existing(r); err != nil {
 		return err
 	}
@@ -168,18 +184,17 @@ func (b *Board) events(w http.ResponseWriter, r *http.Request, _ *session) error
 		return nil
 	}
 	defer leave()
-	beat := time.NewTicker(heartbeat)
+	ctx, stop := who.until(r.Context(), b.hub.ctx)
+	defer stop()
+	beat := time.NewTicker(b.hub.heartbeat)
 	defer beat.Stop()
-	s := newStream(w)
-	err := s.send("retry: 3000\n\n")
-	if now, look := b.fingerprint(r.Context(), r.PathValue("pipeline")); err == nil && look == nil && now != r.URL.Query().Get("seen") {
+	s, err := b.hub.newEvents(w)
+	if now, look := b.fingerprint(ctx, r.PathValue("pipeline")); err == nil && look == nil && now != r.URL.Query().Get("seen") {
 		err = s.send("event: changed\ndata: \n\n") // since the page was made, or since the stream broke
 	}
 	for err == nil {
 		select {
-		case <-r.Context().Done():
-			return nil
-		case <-b.hub.ctx.Done():
+		case <-ctx.Done():
 			return nil
 		case <-changed:
 			err = s.send("event: changed\ndata: \n\n")

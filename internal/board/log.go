@@ -5,11 +5,13 @@ package board
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -60,25 +62,26 @@ func (b *Board) readLog(r *http.Request, run pipeline.Run) (logPage, error) {
 	if n, err := strconv.Atoi(q.Get("line")); err == nil {
 		from = (n-1)/linesPerPage*linesPerPage + 1
 	}
-	err = eachLine(log, func(line logLine) {
+	err = eachLine(log, func(line logLine) error {
 		page.Total = line.Number
 		switch {
 		case page.Search != "":
 			if !strings.Contains(strings.ToLower(line.Text), strings.ToLower(page.Search)) {
-				return
+				return nil
 			}
 			if page.Found++; len(page.Lines) >= linesPerPage {
 				page.Cut = true
-				return
+				return nil
 			}
 		case from > 0:
 			if line.Number < from || line.Number >= from+linesPerPage {
-				return
+				return nil
 			}
 		case len(page.Lines) >= linesPerPage: // the last ones
 			page.Lines = append(page.Lines[:0], page.Lines[1:]...)
 		}
 		page.Lines = append(page.Lines, line)
+		return nil
 	})
 	if n := len(page.Lines); n > 0 {
 		page.From, page.To = page.Lines[0].Number, page.Lines[n-1].Number
@@ -95,8 +98,8 @@ func (b *Board) readLog(r *http.Request, run pipeline.Run) (logPage, error) {
 	return page, err
 }
 
-// eachLine calls f for each line of a log.
-func eachLine(log io.Reader, f func(logLine)) error {
+// eachLine calls f for each line of a log, until that gives an error.
+func eachLine(log io.Reader, f func(logLine) error) error {
 	r := bufio.NewReaderSize(log, 64<<10)
 	for number := 1; ; number++ {
 		text, err := readLine(r)
@@ -106,9 +109,8 @@ func eachLine(log io.Reader, f func(logLine)) error {
 		if err != nil && err != io.EOF {
 			return err
 		}
-		f(lineOf(number, text))
-		if err == io.EOF {
-			return nil
+		if failed := f(lineOf(number, text)); failed != nil || err == io.EOF {
+			return failed
 		}
 	}
 }
@@ -145,13 +147,13 @@ func (b *Board) log(w http.ResponseWriter, r *http.Request, _ *session) error {
 	}
 	defer log.Close()
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = io.Copy(w, log) // the answer has begun: nobody can be told of an error
+	_, _ = io.Copy(newStream(w, logLimit), log) // the answer has begun: nobody can be told of an error
 	return nil
 }
 
 // follow sends the lines of a log behind the one that ?after names as they come, each as the JSON
 // of a logLine, and says "end" when the run has ended.
-func (b *Board) follow(w http.ResponseWriter, r *http.Request, _ *session) error {
+func (b *Board) follow(w http.ResponseWriter, r *http.Request, who *session) error {
 	st, err := b.existing(r)
 	if err != nil {
 		return err
@@ -169,29 +171,51 @@ func (b *Board) follow(w http.ResponseWriter, r *http.Request, _ *session) error
 		return nil
 	}
 	defer b.hub.exit()
-	ctx, stop := b.hub.both(r.Context())
+	ctx, stop := who.until(r.Context(), b.hub.ctx)
 	defer stop()
-	s := newStream(w)
-	if err := s.send("retry: 3000\n\n"); err != nil {
-		return nil
-	}
-	out, in := io.Pipe()
-	go func() { in.CloseWithError(b.Engine.Follow(ctx, st.Pipeline.Name, run, in)) }()
-	defer out.Close()
-	err = eachLine(out, func(line logLine) {
-		if line.Number <= after {
-			return
+	s, err := b.hub.newEvents(w)
+	lines, ended := b.newLines(ctx, st.Pipeline.Name, run, after)
+	beat := time.NewTicker(b.hub.heartbeat)
+	defer beat.Stop()
+	for err == nil {
+		select {
+		case line := <-lines:
+			var data []byte
+			if data, err = json.Marshal(line); err == nil {
+				err = s.send("id: %d\nevent: line\ndata: %s\n\n", line.Number, data)
+			}
+		case <-beat.C:
+			err = s.send(": still here\n\n")
+		case failed := <-ended:
+			if failed == nil {
+				_ = s.send("event: end\ndata: \n\n")
+			}
+			return nil
 		}
-		data, err := json.Marshal(line)
-		if err == nil {
-			err = s.send("id: %d\nevent: line\ndata: %s\n\n", line.Number, data)
-		}
-		if err != nil {
-			stop()
-		}
-	})
-	if err == nil && ctx.Err() == nil {
-		_ = s.send("event: end\ndata: \n\n")
 	}
 	return nil
+}
+
+// newLines gives the lines of a log behind a number as they come, and what becomes of it:
+// nil when the run has ended and all its lines were taken. It ends with ctx at the latest.
+func (b *Board) newLines(ctx context.Context, pipelineName, run string, after int) (<-chan logLine, <-chan error) {
+	lines, ended := make(chan logLine), make(chan error, 1)
+	out, in := io.Pipe()
+	go func() { in.CloseWithError(b.Engine.Follow(ctx, pipelineName, run, in)) }()
+	go func() {
+		err := eachLine(out, func(line logLine) error {
+			if line.Number <= after {
+				return nil
+			}
+			select {
+			case lines <- line:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+		out.CloseWithError(err) // nobody reads on
+		ended <- err
+	}()
+	return lines, ended
 }

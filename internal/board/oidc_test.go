@@ -144,9 +144,12 @@ func TestOIDC(t *testing.T) {
 		claims  map[string]any
 		want    string
 	}{
-		"an address that nobody has verified": {nil, map[string]any{"email_verified": false}, "<span>ann</span>"},
+		"an address that nobody has verified": {nil, map[string]any{"email_verified": false}, "<span>u-1</span>"},
 		"nothing but a subject":               {nil, map[string]any{"email": "", "preferred_username": ""}, "<span>u-1</span>"},
-		"a claim that was chosen":             {func(o *board.OIDCOptions) { o.NameClaim = "nick" }, nil, "<span>Annie</span>"},
+		"a claim that was chosen":             {func(o *board.OIDCOptions) { o.NameClaim = "preferred_username" }, nil, "<span>ann</span>"},
+		"among names that get in":             {func(o *board.OIDCOptions) { o.Allow = []string{"bob", "a?n@*"} }, nil, "<span>ann@example.com</span>"},
+		"a subject that gets in":              {func(o *board.OIDCOptions) { o.Allow = []string{"u-1"} }, nil, "<span>ann@example.com</span>"},
+		"a group that gets in":                {func(o *board.OIDCOptions) { o.Allow = []string{"@testers"} }, map[string]any{"groups": "testers"}, "<span>ann@example.com</span>"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			is.change = func(claims map[string]any) { maps.Copy(claims, c.claims) }
@@ -182,6 +185,8 @@ func TestOIDCForged(t *testing.T) {
 		"a token that has expired":       {func(m map[string]any) { m["exp"] = time.Now().Add(-time.Hour).Unix() }, nil, nil, "expired"},
 		"a token with another's key":     {nil, other, nil, "signature"},
 		"a wrong secret":                 {nil, nil, func(o *board.OIDCOptions) { o.ClientSecret = "guess" }, "invalid_grant"},
+		"a name that is no text":         {func(m map[string]any) { m["email"] = "ann\x1b[2J" }, nil, nil, "control characters"},
+		"nobody who gets in":             {nil, nil, func(o *board.OIDCOptions) { o.Allow = []string{"bob", "ann", "testers", "@sales"} }, "ann@example.com is not among those whom --oidc-allow lets in"},
 		"no name in the chosen claim":    {nil, nil, func(o *board.OIDCOptions) { o.NameClaim = "none" }, "does not say your name as none"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -202,20 +207,74 @@ func TestOIDCForged(t *testing.T) {
 	b.serveWith(is)
 	// The callback of a sign-in that began in one browser does nothing in another, nor twice.
 	victim, thief := b.browser(), b.browser()
-	last := ""
-	thief.CheckRedirect = func(r *http.Request, _ []*http.Request) error {
-		if strings.HasSuffix(r.URL.Path, "/callback") {
-			last = r.URL.RequestURI()
-			return http.ErrUseLastResponse
-		}
-		return nil
+	callback := b.untilCallback(thief, "/p/shop")
+	b.want(victim, http.MethodGet, callback, nil, http.StatusUnauthorized, "did not begin in this browser")
+	b.want(thief, http.MethodGet, strings.Replace(callback, "state=", "state=A", 1), nil, http.StatusUnauthorized, "did not begin in this browser")
+	b.want(thief, http.MethodGet, callback, nil, http.StatusOK, "ann@example.com")
+	b.want(thief, http.MethodGet, callback, nil, http.StatusUnauthorized, "did not begin in this browser")
+	b.want(victim, http.MethodGet, "/sign-in/callback?error=access_denied&error_description=%3Cb%3Eno", nil, http.StatusUnauthorized, "did not begin in this browser")
+
+	// Nor is one that a browser made up, or has of another board, an attempt.
+	b.untilCallback(victim, "/p/shop")
+	at, err := url.Parse(b.server.URL)
+	b.must(err)
+	cookies := victim.Jar.Cookies(at)
+	if len(cookies) != 1 {
+		t.Fatalf("the cookies of a sign-in are %v", cookies)
 	}
-	b.send(thief, http.MethodGet, "/p/shop", nil)
-	b.want(victim, http.MethodGet, last, nil, http.StatusUnauthorized, "began in another browser")
-	b.want(thief, http.MethodGet, last, nil, http.StatusUnauthorized, "did not begin here")
-	b.want(victim, http.MethodGet, "/sign-in/callback?error=access_denied&error_description=%3Cb%3Eno", nil, http.StatusUnauthorized, "did not begin here")
+	_, state, _ := strings.Cut(cookies[0].Name, "penstock-sign-in-")
+	victim.Jar.SetCookies(at, []*http.Cookie{{Name: cookies[0].Name, Value: strings.Replace(cookies[0].Value, cookies[0].Value[20:24], "AAAA", 1), Path: "/"}})
+	b.want(victim, http.MethodGet, "/sign-in/callback?code=a&state="+state, nil, http.StatusUnauthorized, "did not begin in this browser")
 
 	if _, err := board.NewOIDC(t.Context(), board.OIDCOptions{Issuer: b.server.URL}); err == nil || !strings.Contains(err.Error(), "--oidc-issuer") {
 		t.Errorf("what is no provider: %v", err)
 	}
+}
+
+// untilCallback signs in at the provider, and gives where that sends the browser back to.
+func (b *bed) untilCallback(c *http.Client, path string) (callback string) {
+	b.Helper()
+	before := c.CheckRedirect
+	defer func() { c.CheckRedirect = before }()
+	c.CheckRedirect = func(r *http.Request, _ []*http.Request) error {
+		if strings.HasSuffix(r.URL.Path, "/callback") {
+			callback = r.URL.RequestURI()
+			return http.ErrUseLastResponse
+		}
+		return nil
+	}
+	b.send(c, http.MethodGet, path, nil)
+	if callback == "" {
+		b.Fatalf("%s sends nobody to the provider", path)
+	}
+	return callback
+}
+
+// People sign in in several tabs at once, however many sign-ins strangers begin; a browser
+// that begins one after another keeps few of them.
+func TestOIDCTabs(t *testing.T) {
+	b, is := newBed(t), newIssuer(t)
+	b.apply()
+	b.serveWith(is)
+	first, second := b.untilCallback(b.client, "/p/shop"), b.untilCallback(b.client, "/p/shop/images")
+	stranger := b.browser()
+	stranger.Jar = nil
+	stranger.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	for range 1100 {
+		b.want(stranger, http.MethodGet, "/sign-in", nil, http.StatusSeeOther)
+	}
+	b.want(b.client, http.MethodGet, first, nil, http.StatusOK, "Value stream", "ann@example.com")
+	b.want(b.client, http.MethodGet, second, nil, http.StatusOK, "Images", "ann@example.com")
+
+	busy := b.browser()
+	at, err := url.Parse(b.server.URL)
+	b.must(err)
+	for range 30 {
+		callback := b.untilCallback(busy, "/p/shop?q="+strings.Repeat("long", 1000))
+		if n := len(busy.Jar.Cookies(at)); n == 0 || n > 11 {
+			t.Fatalf("there are %d cookies", n)
+		}
+		first = callback
+	}
+	b.want(busy, http.MethodGet, first, nil, http.StatusOK, "Pipelines", "ann@example.com")
 }

@@ -4,6 +4,7 @@
 package board
 
 import (
+	"context"
 	"crypto/rand"
 	"maps"
 	"net/http"
@@ -17,22 +18,31 @@ import (
 )
 
 const (
-	sessionLife = 12 * time.Hour // without a request
-	maxSessions = 10_000
-	maxTickets  = 128 // of a session: forms that were shown and not sent
+	sessionLife = 12 * time.Hour // after it people sign in again
+	idleLimit   = 8 * time.Hour  // without anything that a person did
+	maxBrowsers = 20             // of a person
+	maxTickets  = 128            // of a browser: forms that were shown and not sent
 
-	// What one session may send: as many forms as a person can press buttons.
+	// What one person may send: as many forms as a person can press buttons.
 	formsPerSecond = 1
 	formsAtOnce    = 20
 )
 
-// session is a browser of somebody who has signed in.
+// session is what a request of somebody who has signed in is made in.
 type session struct {
+	*browser
+	quiet bool // the page asks by itself, not the person
+}
+
+// browser is one in which somebody has signed in.
+type browser struct {
 	person pipeline.Person
 	limit  *rate.Limiter
+	ctx    context.Context // ends when it is signed in no more
+	end    context.CancelFunc
+	idle   *time.Timer
 
 	mu      sync.Mutex
-	seen    time.Time
 	tickets map[string]ticket // by what the form carries
 	flash   string            // what the next page says once
 }
@@ -45,69 +55,102 @@ type ticket struct {
 
 // sessions are all there are, in memory: a restart signs everybody out.
 type sessions struct {
-	now func() time.Time
-	mu  sync.Mutex
-	all map[string]*session // by the value of the cookie
+	ctx    context.Context
+	mu     sync.Mutex
+	all    map[string]*browser // by the value of the cookie
+	people map[string]*account // by name
 }
 
-func newSessions(now func() time.Time) *sessions {
-	return &sessions{now: now, all: map[string]*session{}}
+// account is what the browsers of a person have in common.
+type account struct {
+	limit  *rate.Limiter
+	recent []string // its browsers; the one that was used last is the last
 }
 
-// begin makes a session and gives its secret.
-func (all *sessions) begin(who pipeline.Person) (string, *session) {
-	s := &session{person: who, limit: rate.NewLimiter(formsPerSecond, formsAtOnce), seen: all.now(), tickets: map[string]ticket{}}
+// newSessions makes the sessions, which end with ctx.
+func newSessions(ctx context.Context) *sessions {
+	return &sessions{ctx: ctx, all: map[string]*browser{}, people: map[string]*account{}}
+}
+
+// begin signs in a browser and gives its secret. Of too many of a person it ends the one
+// that was used the longest ago.
+func (all *sessions) begin(who pipeline.Person) (string, *browser) {
+	s := &browser{person: who, tickets: map[string]ticket{}}
+	s.ctx, s.end = context.WithTimeout(all.ctx, sessionLife)
+	s.idle = time.AfterFunc(idleLimit, s.end)
 	secret := rand.Text() + rand.Text()
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	if len(all.all) >= maxSessions {
-		all.drop()
+	a := all.people[who.Name]
+	if a == nil {
+		a = &account{limit: rate.NewLimiter(formsPerSecond, formsAtOnce)}
+		all.people[who.Name] = a
 	}
+	s.limit = a.limit
 	all.all[secret] = s
+	if a.recent = append(a.recent, secret); len(a.recent) > maxBrowsers {
+		all.all[a.recent[0]].end()
+		all.forget(a.recent[0])
+	}
+	context.AfterFunc(s.ctx, func() {
+		s.idle.Stop()
+		all.mu.Lock()
+		defer all.mu.Unlock()
+		all.forget(secret)
+	})
 	return secret, s
 }
 
-// drop forgets sessions that are over, or else the one that was used the longest ago.
-func (all *sessions) drop() {
-	maps.DeleteFunc(all.all, func(_ string, s *session) bool { return s.over(all.now()) })
-	if len(all.all) < maxSessions {
+// forget drops a browser that has ended. What its person may send is known for as long as
+// it takes until that is everything.
+func (all *sessions) forget(secret string) {
+	s := all.all[secret]
+	if s == nil {
 		return
 	}
-	oldest := slices.MinFunc(slices.Collect(maps.Keys(all.all)), func(a, b string) int { return all.all[a].last().Compare(all.all[b].last()) })
-	delete(all.all, oldest)
+	delete(all.all, secret)
+	name := s.person.Name
+	a := all.people[name]
+	a.recent = slices.DeleteFunc(a.recent, func(other string) bool { return other == secret })
+	if len(a.recent) > 0 {
+		return
+	}
+	time.AfterFunc(formsAtOnce/formsPerSecond*time.Second, func() {
+		all.mu.Lock()
+		defer all.mu.Unlock()
+		if len(a.recent) == 0 && all.people[name] == a {
+			delete(all.people, name)
+		}
+	})
 }
 
-// find gives the session of a cookie; nil for none.
-func (all *sessions) find(secret string) *session {
+// find gives the browser of a cookie; nil for none. used says that the person does
+// something in it.
+func (all *sessions) find(secret string, used bool) *browser {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	s := all.all[secret]
-	if s == nil || s.over(all.now()) {
-		delete(all.all, secret)
+	if s == nil || s.ctx.Err() != nil {
 		return nil
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.seen = all.now()
+	if used {
+		s.idle.Reset(idleLimit)
+		a := all.people[s.person.Name]
+		a.recent = append(slices.DeleteFunc(a.recent, func(other string) bool { return other == secret }), secret)
+	}
 	return s
 }
 
-func (all *sessions) end(secret string) {
-	all.mu.Lock()
-	defer all.mu.Unlock()
-	delete(all.all, secret)
+// until gives a context that ends with either of two, and when the browser is signed in no
+// more.
+func (s *browser) until(ctx, other context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	stopOther, stop := context.AfterFunc(other, cancel), context.AfterFunc(s.ctx, cancel)
+	return ctx, func() { stopOther(); stop(); cancel() }
 }
-
-func (s *session) last() time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.seen
-}
-
-func (s *session) over(now time.Time) bool { return now.Sub(s.last()) > sessionLife }
 
 // issue gives a ticket for a form.
-func (s *session) issue(about string, now time.Time) string {
+func (s *browser) issue(about string, now time.Time) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.tickets) >= maxTickets {
@@ -120,7 +163,7 @@ func (s *session) issue(about string, now time.Time) string {
 }
 
 // redeem takes a ticket; false where there is none, or one for something else.
-func (s *session) redeem(id, about string) bool {
+func (s *browser) redeem(id, about string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t, ok := s.tickets[id]
@@ -129,14 +172,17 @@ func (s *session) redeem(id, about string) bool {
 }
 
 // say keeps what the next page is to say.
-func (s *session) say(text string) {
+func (s *browser) say(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.flash = text
 }
 
-// said gives that, once.
+// said gives that, once. A page that asks by itself shows it to nobody.
 func (s *session) said() string {
+	if s.quiet {
+		return ""
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	text := s.flash
@@ -155,22 +201,34 @@ func (b *Board) cookie() string {
 
 // session gives the session of a request; nil for somebody who has to sign in.
 func (b *Board) session(w http.ResponseWriter, r *http.Request) (*session, error) {
-	var s *session
+	quiet := asksByItself(r)
+	var s *browser
 	if c, err := r.Cookie(b.cookie()); err == nil {
-		s = b.sessions.find(c.Value)
+		s = b.sessions.find(c.Value, !quiet)
 	}
 	who, ok, err := b.Access.Vouched(r)
-	if err != nil || !ok {
-		return s, err
+	if err != nil {
+		return nil, err
 	}
-	if s == nil || s.person.Name != who.Name || !slices.Equal(s.person.Groups, who.Groups) {
+	if ok && (s == nil || s.person.Name != who.Name || !slices.Equal(s.person.Groups, who.Groups)) {
+		if s != nil {
+			s.end()
+		}
 		s = b.start(w, who)
 	}
-	return s, nil
+	if s == nil {
+		return nil, nil
+	}
+	return &session{s, quiet}, nil
+}
+
+// asksByItself reports whether a live page asks, as it does without anybody there.
+func asksByItself(r *http.Request) bool {
+	return r.Header.Get("Hx-Request") != "" || r.Header.Get("Accept") == "text/event-stream"
 }
 
 // start signs somebody in.
-func (b *Board) start(w http.ResponseWriter, who pipeline.Person) *session {
+func (b *Board) start(w http.ResponseWriter, who pipeline.Person) *browser {
 	secret, s := b.sessions.begin(who)
 	http.SetCookie(w, &http.Cookie{
 		Name: b.cookie(), Value: secret, Path: "/", HttpOnly: true, Secure: b.Secure, SameSite: http.SameSiteLaxMode,
@@ -185,16 +243,25 @@ func (b *Board) signIn(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		b.refuse(w, r, http.StatusUnauthorized, err)
 	case who.Name != "":
+		b.leave(r) // who was there before
 		b.start(w, who)
+		b.Logger.Info("signed in", "person", plain(who.Name), "from", r.RemoteAddr)
 		http.Redirect(w, r, here(to), http.StatusSeeOther)
 	}
 }
 
-// signOut ends a session.
+// signOut ends a session, and with it the streams of its pages.
 func (b *Board) signOut(w http.ResponseWriter, r *http.Request) {
-	if c, err := r.Cookie(b.cookie()); err == nil {
-		b.sessions.end(c.Value)
-	}
+	b.leave(r)
 	http.SetCookie(w, &http.Cookie{Name: b.cookie(), Path: "/", MaxAge: -1, HttpOnly: true, Secure: b.Secure, SameSite: http.SameSiteLaxMode})
 	b.show(w, nil, http.StatusOK, "error", view{Title: "Signed out", Body: trouble{"You have signed out.", ""}})
+}
+
+// leave ends the session that a request has a cookie of.
+func (b *Board) leave(r *http.Request) {
+	if c, err := r.Cookie(b.cookie()); err == nil {
+		if s := b.sessions.find(c.Value, false); s != nil {
+			s.end()
+		}
+	}
 }

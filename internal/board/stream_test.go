@@ -8,7 +8,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -16,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/board"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -32,7 +36,7 @@ func (b *bed) listen(ctx context.Context, path string, header ...string) <-chan 
 	for i := 0; i+1 < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
-	resp, err := (&http.Client{Jar: b.client.Jar}).Do(r)
+	resp, err := (&http.Client{Jar: b.client.Jar, Transport: b.client.Transport}).Do(r)
 	b.must(err)
 	if got := resp.Header.Get("Content-Type"); resp.StatusCode != http.StatusOK || got != "text/event-stream" {
 		b.Fatalf("GET %s answers %d, %s", path, resp.StatusCode, got)
@@ -149,15 +153,7 @@ func TestFollow(t *testing.T) {
 	b.slow = fmt.Sprintf(`printf '<b>%%s</b>\n' t'w'o; while ! [ -e %q ]; do sleep 0.05; done; echo t'hree'`, gate)
 	ended := make(chan error, 1)
 	go func() { ended <- b.tryApply() }()
-	var run string
-	b.await("the run", func() bool {
-		st, err := b.app.Engine.State(t.Context(), "shop")
-		if err != nil || st.Latest["commit"].Status != pipeline.RunRunning {
-			return false
-		}
-		run = st.Latest["commit"].ID
-		return true
-	})
+	run := b.running("commit")
 	b.await("its log", func() bool {
 		status, page := b.send(b.client, http.MethodGet, "/p/shop/runs/"+run, nil)
 		return status == http.StatusOK && strings.Contains(page, "&lt;b&gt;two&lt;/b&gt;</span>") && strings.Contains(page, "data-follow")
@@ -211,6 +207,7 @@ func TestManyStreams(t *testing.T) {
 	b.apply()
 	one := b.newest()
 	path := "/p/shop/events?seen=" + b.seen("/p/shop")
+	busy := runtime.NumGoroutine()
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()
 	var open []<-chan event
@@ -246,6 +243,7 @@ func TestManyStreams(t *testing.T) {
 		for range events {
 		}
 	}
+	b.await("the end of what the pages cost", func() bool { return b.page.Streams() == 0 && runtime.NumGoroutine() < busy+20 })
 	b.press(b.client, "approve", stageBuild("exploratory", one), nil, http.StatusOK) // it is still there
 }
 
@@ -298,4 +296,160 @@ func TestWatcher(t *testing.T) {
 	leave()
 	changed()
 	b.get("/p/shop", "Nobody watches")
+}
+
+// What a connection has of deadlines ends no stream, however quiet that is.
+func TestQuiet(t *testing.T) {
+	for name, secure := range map[string]bool{"HTTP/1": false, "HTTP/2": true} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t)
+			b.apply()
+			b.secure = secure
+			b.serve(nil, func(*board.Options) {
+				b.server.Config.ReadTimeout, b.server.Config.WriteTimeout = time.Second, time.Second
+			})
+			b.page.Pace(time.Hour, time.Second)
+			if resp, err := b.client.Get(b.server.URL + "/p/shop"); err != nil || resp.ProtoMajor == 2 != secure {
+				t.Fatalf("it is served with %+v: %v", resp, err)
+			}
+			events := b.listen(t.Context(), "/p/shop/events?seen="+b.seen("/p/shop"))
+			for range 6 {
+				b.nothing(events)
+			}
+			_, err := b.app.Engine.Hold(t.Context(), "shop", "production", "")
+			b.must(err)
+			if e := b.next(events); e.name != "changed" {
+				t.Errorf("the event is %+v", e)
+			}
+		})
+	}
+}
+
+// A stream with nothing to say says so, to keep its connection; and ends when who has it
+// signs out, in any tab.
+func TestSignedOut(t *testing.T) {
+	b := newBed(t)
+	gate := filepath.Join(t.TempDir(), "gate")
+	b.slow = fmt.Sprintf(`while ! [ -e %q ]; do sleep 0.05; done`, gate)
+	b.serve(nil)
+	b.page.Pace(20*time.Millisecond, 30*time.Second)
+	ended := make(chan error, 1)
+	go func() { ended <- b.tryApply() }()
+	run := b.running("commit")
+	for _, path := range []string{"/p/shop/events", "/p/shop/runs/" + run + "/follow"} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.server.URL+path, nil)
+		b.must(err)
+		resp, err := b.client.Do(r)
+		b.must(err)
+		beats := 0
+		for lines := bufio.NewScanner(resp.Body); beats < 3 && lines.Scan(); {
+			if strings.HasPrefix(lines.Text(), ": ") {
+				beats++
+			}
+		}
+		b.must(resp.Body.Close())
+		if beats < 3 {
+			t.Fatalf("%s says nothing", path)
+		}
+	}
+	changes, lines := b.listen(t.Context(), "/p/shop/events"), b.listen(t.Context(), "/p/shop/runs/"+run+"/follow")
+	b.want(b.client, http.MethodPost, "/sign-out", url.Values{}, http.StatusOK)
+	for range changes {
+	}
+	for e := range lines {
+		if e.name == "end" {
+			t.Error("the log of a run that goes on has ended")
+		}
+	}
+	b.await("the end of the streams", func() bool { return b.page.Streams() == 0 })
+	b.must(os.WriteFile(gate, nil, 0o600))
+	b.must(<-ended)
+}
+
+// A stream is of the person who opened it: where a proxy says that another is there now,
+// it ends.
+func TestStreamOfAnother(t *testing.T) {
+	b := newBed(t)
+	b.apply()
+	b.serve(&board.Proxy{Header: "X-User", Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	b.send(b.client, http.MethodGet, "/p/shop", nil, "X-User", "ann")
+	events := b.listen(t.Context(), "/p/shop/events", "X-User", "ann")
+	b.send(b.client, http.MethodGet, "/p/shop", nil, "X-User", "bob")
+	for range events {
+	}
+}
+
+// Readers of a log that have left cost nothing.
+func TestFollowersLeave(t *testing.T) {
+	b := newBed(t)
+	gate := filepath.Join(t.TempDir(), "gate")
+	b.slow = fmt.Sprintf(`seq 20000; echo l'ast'; while ! [ -e %q ]; do sleep 0.05; done`, gate)
+	b.serve(nil)
+	ended := make(chan error, 1)
+	go func() { ended <- b.tryApply() }()
+	run := b.running("commit")
+	b.await("its log", func() bool {
+		_, page := b.send(b.client, http.MethodGet, "/p/shop/runs/"+run, nil)
+		return strings.Contains(page, " last</span>")
+	})
+	busy := runtime.NumGoroutine()
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	var open []<-chan event
+	for range 30 {
+		open = append(open, b.listen(ctx, "/p/shop/runs/"+run+"/follow"))
+	}
+	for _, events := range open {
+		b.next(events)
+	}
+	leave()
+	for _, events := range open {
+		for range events {
+		}
+	}
+	b.await("the end of what they cost", func() bool { return b.page.Streams() == 0 && runtime.NumGoroutine() < busy+10 })
+	b.must(os.WriteFile(gate, nil, 0o600))
+	b.must(<-ended)
+}
+
+// running waits until a stage runs, and gives the run.
+func (b *bed) running(stage string) (run string) {
+	b.Helper()
+	b.await("the run", func() bool {
+		st, err := b.app.Engine.State(b.Context(), "shop")
+		if err != nil || st.Latest[stage].Status != pipeline.RunRunning {
+			return false
+		}
+		run = st.Latest[stage].ID
+		return true
+	})
+	return run
+}
+
+// A log is sent to its end however slowly somebody reads it.
+func TestSlowReader(t *testing.T) {
+	b := newBed(t)
+	b.apply()
+	run := b.state().Latest["commit"].ID
+	log, err := b.app.Engine.Logs.Create(t.Context(), "shop", run)
+	b.must(err)
+	line := strings.Repeat("x", 99) + "\n"
+	for range 1000 { // more than what the connection holds
+		_, err = io.WriteString(log, strings.Repeat(line, 400))
+		b.must(err)
+	}
+	b.must(log.Close())
+	b.serve(nil, func(*board.Options) { b.server.Config.WriteTimeout = time.Second })
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.server.URL+"/p/shop/runs/"+run+"/log", nil)
+	b.must(err)
+	resp, err := (&http.Client{Jar: b.client.Jar}).Do(r)
+	b.must(err)
+	defer resp.Body.Close()
+	_, err = io.CopyN(io.Discard, resp.Body, 1000)
+	b.must(err)
+	time.Sleep(2 * time.Second)
+	n, err := io.Copy(io.Discard, resp.Body)
+	if err != nil || n < 40_000_000-1000 {
+		t.Errorf("%d bytes came: %v", n, err)
+	}
 }

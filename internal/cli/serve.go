@@ -74,8 +74,9 @@ func newServe(f *factory, runF func(context.Context, *serveOptions) error) *cobr
 	flags.StringVar(&o.oidc.ClientID, "oidc-client-id", "", "what it knows the board by")
 	flags.StringVar(&o.secretFile, "oidc-client-secret-file", "", "a file with the secret for that (default: $"+clientSecretVariable+")")
 	flags.StringSliceVar(&o.oidc.Scopes, "oidc-scopes", nil, "what to ask for beside openid (default profile,email)")
-	flags.StringVar(&o.oidc.NameClaim, "oidc-name-claim", "", "the claim that names people (default: a verified email, else preferred_username, else sub)")
+	flags.StringVar(&o.oidc.NameClaim, "oidc-name-claim", "", "the claim that names people (default: a verified email, else sub)")
 	flags.StringVar(&o.oidc.GroupsClaim, "oidc-groups-claim", "", "the claim that lists their groups (default groups)")
+	flags.StringArrayVar(&o.oidc.Allow, "oidc-allow", nil, "who gets in: a name, with * and ? as wildcards, or @group; may be repeated (default: everybody whom the provider knows)")
 	flags.StringVar(&o.proxy.Header, "proxy-header", "", "the header in which a reverse proxy names people, as in X-Forwarded-User")
 	flags.StringVar(&o.proxy.Groups, "proxy-groups-header", "", "the header in which it lists their groups, separated by commas")
 	flags.StringSliceVar(&o.trusted, "trusted-proxy", nil, "the proxy's address or network, as in 10.0.0.0/24; may be repeated")
@@ -106,6 +107,15 @@ func (o *serveOptions) check() error {
 		}
 		o.proxy.Trusted = append(o.proxy.Trusted, network.Masked())
 	}
+	for _, entry := range o.oidc.Allow {
+		group, is := strings.CutPrefix(entry, "@")
+		switch {
+		case strings.TrimSpace(entry) != entry || entry == "" || is && group == "":
+			return usage("--oidc-allow %q is neither a name nor @ and the name of a group", entry)
+		case is && strings.ContainsAny(group, "*?"):
+			return usage("--oidc-allow %q has a wildcard, and a group is named in full; names may have them", entry)
+		}
+	}
 	switch {
 	case (o.cert == "") != (o.key == ""):
 		return usage("--tls-cert and --tls-key go together")
@@ -113,8 +123,8 @@ func (o *serveOptions) check() error {
 		return usage("--oidc-issuer and --proxy-header are two ways to know people: choose one")
 	case oidc && o.oidc.ClientID == "":
 		return usage("--oidc-issuer needs --oidc-client-id")
-	case !oidc && (o.oidc.ClientID != "" || o.secretFile != ""):
-		return usage("--oidc-client-id and --oidc-client-secret-file need --oidc-issuer")
+	case !oidc && (o.oidc.ClientID != "" || o.secretFile != "" || len(o.oidc.Allow) > 0):
+		return usage("--oidc-client-id, --oidc-client-secret-file and --oidc-allow need --oidc-issuer")
 	case proxy && len(o.trusted) == 0:
 		return usage("--proxy-header needs --trusted-proxy: whoever reaches the board could say to be anybody")
 	case proxy && o.url == "":
@@ -166,9 +176,12 @@ func runServe(ctx context.Context, o *serveOptions) error {
 		a.Stay()
 		logger := hclog.New(&hclog.LoggerOptions{Name: "board", Output: o.Err, Level: hclog.LevelFromString(o.logLevel), JSONFormat: o.json})
 		b := board.New(board.Options{
-			Engine: a.Engine, Access: access, Hosts: hosts(at, address), Secure: strings.HasPrefix(at, "https:"), Where: a.Where(), Version: o.version,
+			Engine: a.Engine, Access: access, Hosts: hosts(at, scheme, address), Secure: strings.HasPrefix(at, "https:"), Where: a.Where(), Version: o.version,
 			MetricsToken: token.Reveal(), Logger: logger,
 		})
+		if o.url != "" && !o.json {
+			fmt.Fprintf(o.Err, "It listens on %s.\n", address)
+		}
 		return o.serve(ctx, b, listener, at+path)
 	})
 }
@@ -226,6 +239,9 @@ func (o *serveOptions) access(ctx context.Context, a *app.App, at string) (board
 			return nil, "", err
 		}
 		o.oidc.URL, o.oidc.ClientSecret = at, secret
+		if len(o.oidc.Allow) == 0 {
+			fmt.Fprintf(o.Err, "Warning: everybody whom %s knows gets in, sees the pipelines, and may do what authorize leaves to everybody. --oidc-allow says who gets in.\n", o.oidc.Issuer)
+		}
 		access, err := board.NewOIDC(ctx, o.oidc)
 		return access, "/", err
 	case o.proxy.Header != "":
@@ -255,14 +271,26 @@ func secretFrom(file, variable, flag string) (pipeline.Secret, error) {
 	return pipeline.Secret(secret), nil
 }
 
-// hosts gives the Host headers that belong to a board.
-func hosts(at string, address *net.TCPAddr) []string {
-	list := []string{}
-	if u, err := url.Parse(at); err == nil {
-		list = append(list, u.Host)
+// hosts gives the Host headers that belong to a board at a URL, or at the address that it
+// listens on. Browsers leave out the port that goes with a scheme, other programs may not.
+func hosts(at, scheme string, address *net.TCPAddr) []string {
+	ports, list := map[string]string{"http": "80", "https": "443"}, []string{}
+	add := func(scheme, host, port string) {
+		if port != "" && port != ports[scheme] {
+			list = append(list, net.JoinHostPort(host, port))
+			return
+		}
+		withPort := net.JoinHostPort(host, ports[scheme])
+		list = append(list, strings.TrimSuffix(withPort, ":"+ports[scheme]), withPort)
 	}
-	if address.IP.IsLoopback() {
-		list = append(list, address.String(), net.JoinHostPort("localhost", fmt.Sprint(address.Port)))
+	if u, err := url.Parse(at); err == nil {
+		add(u.Scheme, u.Hostname(), u.Port())
+	}
+	if port := fmt.Sprint(address.Port); !address.IP.IsUnspecified() {
+		add(scheme, address.IP.String(), port)
+		if address.IP.IsLoopback() {
+			add(scheme, "localhost", port)
+		}
 	}
 	return list
 }

@@ -5,6 +5,7 @@ package cli
 
 import (
 	"errors"
+	"net"
 	"strings"
 	"testing"
 )
@@ -30,6 +31,11 @@ func TestServeFlags(t *testing.T) {
 		"a provider for others, somewhere": {with(oidc, "--listen", ":443"), "need TLS"},
 		"a provider that knows no board":   {[]string{"--oidc-issuer", "https://id.example.com"}, "--oidc-client-id"},
 		"a board that no provider knows":   {[]string{"--oidc-client-id", "board"}, "--oidc-issuer"},
+		"some whom a provider knows":       {with(oidc, "--oidc-allow", "*@example.com", "--oidc-allow", "@CN=qa,OU=shop"), ""},
+		"a group in part":                  {with(oidc, "--oidc-allow", "@qa*"), `"@qa*" has a wildcard`},
+		"a group without a name":           {with(oidc, "--oidc-allow", "@"), "neither a name nor"},
+		"nobody's name":                    {with(oidc, "--oidc-allow", ""), "neither a name nor"},
+		"some whom no provider knows":      {[]string{"--oidc-allow", "ann"}, "--oidc-issuer"},
 		"a proxy":                          {with(proxy, "--listen", ":80", "--proxy-groups-header", "X-Groups", "--trusted-proxy", "10.1.0.0/16"), ""},
 		"a proxy and a provider":           {append(with(oidc), proxy...), "choose one"},
 		"any proxy":                        {[]string{"--proxy-header", "X-User", "--url", "https://b.example.com"}, "--trusted-proxy"},
@@ -58,5 +64,35 @@ func TestServeFlags(t *testing.T) {
 	o, err := parse(t, newServe, with(proxy, "--trusted-proxy", "10.1.2.3/16,fd00::/8")...)
 	if err != nil || len(o.proxy.Trusted) != 3 || o.proxy.Trusted[0].String() != "10.0.0.1/32" || o.proxy.Trusted[1].String() != "10.1.0.0/16" {
 		t.Errorf("it trusts %v, %v", o.proxy.Trusted, err)
+	}
+}
+
+// Browsers leave out the port that goes with the scheme, and a board answers with and
+// without it; at no name that others could point to it.
+func TestServeHosts(t *testing.T) {
+	for name, c := range map[string]struct {
+		at, scheme, address string
+		want                string
+	}{
+		"on this machine":       {"http://127.0.0.1:7436", "http", "127.0.0.1:7436", "127.0.0.1:7436 127.0.0.1:7436 localhost:7436"},
+		"its default port":      {"http://127.0.0.1:80", "http", "127.0.0.1:80", "127.0.0.1 127.0.0.1:80 127.0.0.1 127.0.0.1:80 localhost localhost:80"},
+		"version 6, with TLS":   {"https://[::1]:443", "https", "[::1]:443", "[::1] [::1]:443 [::1] [::1]:443 localhost localhost:443"},
+		"another scheme's port": {"http://127.0.0.1:443", "http", "127.0.0.1:443", "127.0.0.1:443 127.0.0.1:443 localhost:443"},
+		"a name":                {"https://board.example.com", "https", "0.0.0.0:8443", "board.example.com board.example.com:443"},
+		"a name with the port":  {"https://board.example.com:443", "https", "[::]:443", "board.example.com board.example.com:443"},
+		"a name with another":   {"https://board.example.com:8443", "https", "[::]:8443", "board.example.com:8443"},
+		"behind a proxy":        {"https://board.example.com", "http", "10.0.0.5:80", "board.example.com board.example.com:443 10.0.0.5 10.0.0.5:80"},
+		"behind one, elsewhere": {"https://board.example.com", "http", "10.0.0.5:7436", "board.example.com board.example.com:443 10.0.0.5:7436"},
+		"behind one, version 6": {"https://board.example.com", "http", "[fd00::5]:7436", "board.example.com board.example.com:443 [fd00::5]:7436"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			address, err := net.ResolveTCPAddr("tcp", c.address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Join(hosts(c.at, c.scheme, address), " "); got != c.want {
+				t.Errorf("it answers to %s; want %s", got, c.want)
+			}
+		})
 	}
 }

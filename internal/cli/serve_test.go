@@ -29,7 +29,7 @@ func serve(t *testing.T, dir string, args ...string) (printed string, cmd *exec.
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	out.wait(t, `http://127\.0\.0\.1:\d+/[^\n]+\n`)
+	out.wait(t, `https?://[^\n]+\n`)
 	return out.String(), cmd, talk
 }
 

@@ -34,23 +34,81 @@ if (window.Idiomorph) {
 }
 
 // It is said when the board does not answer.
-document.addEventListener("htmx:sseError", () => lost(true));
-document.addEventListener("htmx:sseOpen", () => lost(false));
-document.addEventListener("htmx:responseError", (e) => { if (e.detail.xhr.status === 401) location.reload(); });
 const lost = (is) => {
   const note = document.getElementById("lost");
   if (note) note.hidden = !is;
 };
+
+// A page that can't be had any more gives way to what the board says instead: nobody is
+// signed in, or what it shows is gone.
+const gone = (status) => {
+  if ([401, 403, 404].includes(status)) location.reload();
+};
+document.addEventListener("htmx:responseError", (e) => gone(e.detail.xhr.status));
+
+// Stream is an EventSource that goes on after whatever ends it, and is closed while nobody
+// sees the page: browsers open only a few to a host.
+class Stream {
+  constructor(address) {
+    this.address = address;
+    this.listeners = new Map(); // by event
+    this.wait = 2; // seconds
+    this.seen = () => (document.hidden ? this.pause() : this.open());
+    document.addEventListener("visibilitychange", this.seen);
+    this.seen();
+  }
+  open() {
+    if (this.source) return;
+    const source = (this.source = new EventSource(this.address()));
+    source.onopen = () => {
+      lost(false);
+      this.wait = 2;
+    };
+    source.onerror = () => {
+      lost(true);
+      if (source.readyState === EventSource.CLOSED && source === this.source) this.refused();
+    };
+    for (const [name, f] of this.listeners) source.addEventListener(name, f);
+  }
+  // The board, or what is before it, does not give the stream. An EventSource does not say why.
+  refused() {
+    this.pause();
+    this.later = setTimeout(this.seen, 1000 * this.wait);
+    this.wait = Math.min(2 * this.wait, 60);
+    fetch(location.href, { method: "HEAD", headers: { "HX-Request": "true" } }).then((r) => gone(r.status), () => {});
+  }
+  pause() {
+    clearTimeout(this.later);
+    this.source?.close();
+    this.source = null;
+  }
+  close() {
+    document.removeEventListener("visibilitychange", this.seen);
+    this.pause();
+  }
+  // One listens to an event, the last: htmx adds one more whenever it has changed the page.
+  addEventListener(name, f) {
+    this.removeEventListener(name, this.listeners.get(name));
+    this.listeners.set(name, f);
+    this.source?.addEventListener(name, f);
+  }
+  removeEventListener(name, f) {
+    if (this.listeners.get(name) === f) this.listeners.delete(name);
+    this.source?.removeEventListener(name, f);
+  }
+}
+if (window.htmx) htmx.createEventSource = (address) => new Stream(() => address);
 
 // The log of a run that is under way goes on. It stays at its end while it is there.
 const follow = () => {
   for (const log of document.querySelectorAll("ol.log[data-follow]:not([data-on])")) {
     log.dataset.on = "";
     const atEnd = () => log.scrollTop + log.clientHeight >= log.scrollHeight - 40;
-    const from = new EventSource(log.dataset.follow + "?after=" + log.dataset.after);
+    const from = new Stream(() => log.dataset.follow + "?after=" + log.dataset.after);
     log.scrollTop = log.scrollHeight;
     from.addEventListener("line", (e) => {
       const line = JSON.parse(e.data), end = atEnd();
+      log.dataset.after = line.Number;
       if (document.getElementById("L" + line.Number)) return;
       const item = document.createElement("li"), link = document.createElement("a"), text = document.createElement("span");
       item.id = "L" + line.Number;
@@ -65,7 +123,6 @@ const follow = () => {
       if (end) log.scrollTop = log.scrollHeight;
     });
     from.addEventListener("end", () => from.close());
-    addEventListener("pagehide", () => from.close());
   }
 };
 document.addEventListener("DOMContentLoaded", follow);

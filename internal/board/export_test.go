@@ -1,0 +1,18 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package board
+
+import "time"
+
+// Pace makes the streams of a board quick enough for a test. It is for before the first.
+func (b *Board) Pace(heartbeat, writeLimit time.Duration) {
+	b.hub.heartbeat, b.hub.writeLimit = heartbeat, writeLimit
+}
+
+// Streams gives how many are open.
+func (b *Board) Streams() int {
+	b.hub.mu.Lock()
+	defer b.hub.mu.Unlock()
+	return b.hub.streams
+}
