@@ -147,7 +147,10 @@ func (e *Engine) act(ctx context.Context, h *held, st *pipeline.State, stage pip
 // build becomes the newest again, so that a reverted commit flows down.
 func (e *Engine) adopt(ctx context.Context, h *held, st *pipeline.State, stage pipeline.Stage, build string) error {
 	v, _ := st.VerdictOf(stage, build)
-	event := pipeline.Event{Kind: pipeline.StageMoved, Facts: pipeline.Facts{Hold: &pipeline.Hold{Stage: stage.Name, Build: build, Run: v.ID, Previous: st.Holds[stage.Name].Build}}}
+	answers := st.Answers(stage, build)
+	event := pipeline.Event{Kind: pipeline.StageMoved, Facts: pipeline.Facts{Hold: &pipeline.Hold{
+		Stage: stage.Name, Build: build, Run: v.ID, Previous: st.Holds[stage.Name].Build, Promotion: &answers,
+	}}}
 	if stage.Type == pipeline.TypeCommit {
 		b := st.Builds[build]
 		b.Order = 0

@@ -38,8 +38,9 @@ type world struct {
 	published map[string]pipeline.Publication // by image
 	prepared  int                             // fleets brought up
 	shifted   int
-	unhealthy map[string]bool // artifact digests whose service never becomes healthy
-	stepRuns  map[string]int  // by command
+	unhealthy map[string]bool   // artifact digests whose service never becomes healthy
+	stepRuns  map[string]int    // by command
+	during    map[string]func() // by command: called while a step runs it
 }
 
 type memEnv struct {
@@ -56,7 +57,7 @@ func newWorld() *world {
 		clock: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), events: map[string][]pipeline.Event{},
 		records: map[string]map[pipeline.Key]pipeline.Record{}, leases: map[string]pipeline.Lease{},
 		images: map[string]int64{"img-base": 1}, envs: map[string]*memEnv{}, artifacts: map[string][]byte{},
-		logs: map[string]*bytes.Buffer{}, published: map[string]pipeline.Publication{}, unhealthy: map[string]bool{}, stepRuns: map[string]int{},
+		logs: map[string]*bytes.Buffer{}, published: map[string]pipeline.Publication{}, unhealthy: map[string]bool{}, stepRuns: map[string]int{}, during: map[string]func(){},
 	}
 }
 
@@ -464,6 +465,9 @@ func (m memRunner) Run(ctx context.Context, r pipeline.StepRequest) (pipeline.St
 	if r.Step.Command == "wait" {
 		<-ctx.Done()
 		return result, &pipeline.Error{Code: pipeline.CodeCancelled, Op: "step", Err: ctx.Err()}
+	}
+	if f := m.during[r.Step.Command]; f != nil {
+		f()
 	}
 	err := m.do(ctx, func() error {
 		m.stepRuns[r.Step.Command]++

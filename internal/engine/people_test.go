@@ -368,3 +368,33 @@ func TestPublish(t *testing.T) {
 		t.Errorf("what the platform can't do: %v", err)
 	}
 }
+
+// A promotion that is made while the stage runs for another build is not lost.
+func TestPromotedMeanwhile(t *testing.T) {
+	d := open(t)
+	prod := stage(pipeline.TypeProduction, "acceptance")
+	prod.Steps = []pipeline.Step{{Name: "announce", Command: "announce"}}
+	route := func(digest string) []pipeline.Stage {
+		return []pipeline.Stage{commit(digest), stage(pipeline.TypeAcceptance, "commit"), prod}
+	}
+	promote := func(build string) {
+		t.Helper()
+		if _, err := d.Promote(t.Context(), "shop", "production", build); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one, two := build("1"), build("2")
+	d.mustApply(route("1"))
+	d.mustApply(route("2"))
+	promote(two)
+	d.during["announce"] = func() { promote(one) }
+	d.mustApply(route("2"))
+	delete(d.during, "announce")
+	if got := d.standing("production"); got.Held != two || got.Move.Candidate != one || got.Move.Action != pipeline.ActionRun {
+		t.Fatalf("after the run production holds %s, with %s and action %s next", got.Held, got.Move.Candidate, got.Move.Action)
+	}
+	d.mustApply(route("2"))
+	if got := d.standing("production"); got.Held != one || got.Environment.Build != one || got.Move.Action != pipeline.ActionNone {
+		t.Errorf("the next apply left production with %s, and action %s next", got.Held, got.Move.Action)
+	}
+}

@@ -104,7 +104,7 @@ func (s *State) candidate(stage Stage, held string) (string, error) {
 		return s.commitCandidate(stage), nil
 	case stage.Trigger == TriggerManual:
 		promoted, ok := s.Promotions[stage.Name]
-		newer := s.Version(RecordPromotion, stage.Name) > s.Version(RecordHold, stage.Name)
+		newer := s.Version(RecordPromotion, stage.Name) > s.answered(stage.Name)
 		if ok && newer && s.Eligible(stage, promoted.Build) == nil {
 			return promoted.Build, nil
 		}
@@ -117,6 +117,25 @@ func (s *State) candidate(stage Stage, held string) (string, error) {
 		return "", nil
 	}
 	return held, nil
+}
+
+// answered gives the version of the newest promotion that the stage has followed, or
+// that no longer counts.
+func (s *State) answered(stage string) int64 {
+	if at := s.Holds[stage].Promotion; at != nil {
+		return *at
+	}
+	return s.Version(RecordHold, stage)
+}
+
+// Answers gives the version of the newest promotion that counts no more once the stage
+// has moved to a build: the one that asks for it, or any where the stage is pinned. One
+// that is made while the stage moves stays for the next move.
+func (s *State) Answers(stage Stage, build string) int64 {
+	if stage.Pin != "" || s.Promotions[stage.Name].Build == build {
+		return s.Version(RecordPromotion, stage.Name)
+	}
+	return s.answered(stage.Name)
 }
 
 func (s *State) commitCandidate(stage Stage) string {

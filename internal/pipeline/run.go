@@ -52,6 +52,7 @@ type Run struct {
 	Status      RunStatus    `json:"status"`
 	Phase       Phase        `json:"phase"`
 	Why         string       `json:"why,omitempty"`         // why it ran, in words
+	Promotion   int64        `json:"promotion,omitempty"`   // version of the newest promotion that the run answers
 	Environment string       `json:"environment,omitempty"` // environment ID
 	Fleet       string       `json:"fleet,omitempty"`       // the fleet that the run brought up there
 	Image       string       `json:"image,omitempty"`       // image that the run baked
