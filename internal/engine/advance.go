@@ -164,11 +164,12 @@ func (e *Engine) resize(ctx context.Context, h *held, st *pipeline.State, stage 
 	if !ok {
 		return pipeline.Errorf(pipeline.CodeInternal, "resize stage "+stage.Name, "it has no environment")
 	}
-	if err := e.Platform.Resize(ctx, env.ID, instances); err != nil {
-		return fmt.Errorf("resize %s to %d instances: %w", env.Describe(), instances, err)
+	env, err := e.resized(ctx, h, env, instances)
+	if err != nil {
+		return err
 	}
-	env.Instances, env.Spec = instances, *stage.Env
-	return e.append(ctx, stage.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &env}})
+	env.Spec = *stage.Env
+	return e.recordEnvironment(ctx, h, env)
 }
 
 // lostOr gives the reason that the lease's context ended for, where it is why err

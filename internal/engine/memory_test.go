@@ -61,14 +61,38 @@ func newWorld() *world {
 	}
 }
 
+// copied gives a world that is like w and goes its own way.
+func (w *world) copied() *world {
+	c := newWorld()
+	c.clock, c.prepared, c.shifted = w.clock, w.prepared, w.shifted
+	for name, chain := range w.events {
+		c.events[name] = slices.Clone(chain)
+	}
+	for name, rows := range w.records {
+		c.records[name] = maps.Clone(rows)
+	}
+	for id, env := range w.envs {
+		e := *env
+		e.requests, e.installed = maps.Clone(env.requests), maps.Clone(env.installed)
+		c.envs[id] = &e
+	}
+	for id, log := range w.logs {
+		c.logs[id] = bytes.NewBuffer(bytes.Clone(log.Bytes()))
+	}
+	c.leases, c.images, c.artifacts, c.published = maps.Clone(w.leases), maps.Clone(w.images), maps.Clone(w.artifacts), maps.Clone(w.published)
+	c.unhealthy, c.stepRuns, c.during = maps.Clone(w.unhealthy), maps.Clone(w.stepRuns), maps.Clone(w.during)
+	return c
+}
+
 // life is one process working on the world.
 type life struct {
 	*world
-	pid   int
-	calls int // changing calls so far
-	limit int // killed at this call; 0 for never
-	after bool
-	dead  bool
+	pid    int
+	calls  int // changing calls so far
+	limit  int // killed, or cancelled, at this call; 0 for never
+	after  bool
+	cancel context.CancelFunc // what limit does; nil: it kills
+	dead   bool
 }
 
 // do makes a changing call.
@@ -85,6 +109,16 @@ func (l *life) do(ctx context.Context, effect func() error) error {
 	l.clock = l.clock.Add(time.Second)
 	if l.calls != l.limit {
 		return effect()
+	}
+	if l.cancel != nil {
+		l.cancel()
+		if ctx.Err() == nil {
+			return effect()
+		}
+		if l.after {
+			_ = effect() // of which the caller does not hear
+		}
+		return &pipeline.Error{Code: pipeline.CodeCancelled, Op: "call", Err: ctx.Err()}
 	}
 	l.dead = true
 	if l.after {

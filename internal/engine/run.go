@@ -283,8 +283,10 @@ func (a *attempt) pass(ctx context.Context) error {
 	if a.run.Artifact != nil || a.run.Image != "" {
 		facts.Build = &a.build
 	}
+	ctx, cancel := cleanUpContext(ctx) // nothing is left that could be cancelled
+	defer cancel()
 	if err := a.append(ctx, a.stage.Pipeline, &a.lease, pipeline.Event{Kind: pipeline.RunEnded, Facts: facts}); err != nil {
-		return lostOr(ctx, err)
+		return err
 	}
 	a.logf("passed")
 	a.removeWork()

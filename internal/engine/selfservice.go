@@ -151,12 +151,15 @@ func specDigest(spec pipeline.EnvironmentSpec) string {
 
 // adjust changes size and time to live of an environment that runs the right build.
 func (e *Engine) adjust(ctx context.Context, h *held, env pipeline.Environment, r LaunchRequest) (pipeline.Environment, error) {
+	if err := e.discardPending(ctx, env); err != nil {
+		return env, err
+	}
 	instances := max(r.Spec.Instances, 1)
 	if env.Instances != instances {
-		if err := e.Platform.Resize(ctx, env.ID, instances); err != nil {
-			return env, fmt.Errorf("resize %s: %w", env.Describe(), err)
+		var err error
+		if env, err = e.resized(ctx, h, env, instances); err != nil {
+			return env, err
 		}
-		env.Instances = instances
 	}
 	env.Spec, env.TTL = r.Spec, r.TTL
 	expires := e.expiry(env, r)
@@ -216,10 +219,12 @@ func (e *Engine) relaunch(ctx context.Context, h *held, st *pipeline.State, env 
 		return env, e.abandonLaunch(ctx, h, env, req.Fleet, fresh, err)
 	}
 	e.note(log, "the instances are healthy; they get the traffic")
-	report, err := e.Platform.Shift(ctx, env.ID, req.Fleet, pipeline.Traffic{})
+	report, err := e.sendTraffic(ctx, env.ID, req.Fleet, pipeline.Traffic{})
 	if err != nil {
 		return env, e.abandonLaunch(ctx, h, env, req.Fleet, fresh, err)
 	}
+	ctx, cancel := cleanUpContext(ctx) // what serves is recorded, whoever gave up waiting
+	defer cancel()
 	if !fresh {
 		if err := e.Platform.Extend(ctx, env.ID, env.ExpiresAt); err != nil {
 			return env, err

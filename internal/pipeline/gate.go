@@ -344,7 +344,7 @@ func (s *State) environmentAction(stage Stage, candidate, digest string) (Action
 		case env.Digest != digest:
 			return ActionRun, "its environment runs another definition"
 		case env.Instances != stage.Instances(s.Pipeline):
-			return ActionResize, fmt.Sprintf("its environment has %d instances, not %d", env.Instances, stage.Instances(s.Pipeline))
+			return ActionResize, fmt.Sprintf("its environment is to have %d instances", stage.Instances(s.Pipeline))
 		}
 	case stage.Approval && stage.Env != nil && s.decided(stage, candidate) == "":
 		if env, ok := s.RunEnvironment(stage.Name, ForInquiry); !ok || !env.Serves() || env.Build != candidate {
