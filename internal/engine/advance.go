@@ -50,6 +50,12 @@ func (e *Engine) Advance(ctx context.Context, r AdvanceRequest) (Standing, error
 	if err := e.CheckStage(st, stage); err != nil {
 		return Standing{}, err
 	}
+	if _, err := planned(st, stage, r.Candidate); err != nil { // before it is recorded what is refused
+		return Standing{}, err
+	}
+	if err := st.AuthorizePin(stage, e.Person); err != nil {
+		return Standing{}, err
+	}
 	if stage, err = e.define(leased, h, st, stage); err != nil {
 		return Standing{}, err
 	}
@@ -57,9 +63,6 @@ func (e *Engine) Advance(ctx context.Context, r AdvanceRequest) (Standing, error
 		return Standing{}, err
 	}
 	move, err := planned(st, stage, r.Candidate)
-	if err == nil {
-		err = st.AuthorizePin(stage, e.Person)
-	}
 	if err != nil {
 		return Standing{}, err
 	}
@@ -107,7 +110,8 @@ func (e *Engine) recovered(ctx context.Context, h *held, pipelineName, stage str
 	return e.fresh(ctx, pipelineName)
 }
 
-// planned decides the stage's move, to the planned candidate where there is one.
+// planned decides the stage's move, to the planned candidate where there is one. A stage
+// that is not pinned and has moved on since then does not move back.
 func planned(st *pipeline.State, stage pipeline.Stage, candidate string) (pipeline.Move, error) {
 	move := pipeline.Decide(st, stage)
 	if move.Err != nil {
@@ -116,9 +120,13 @@ func planned(st *pipeline.State, stage pipeline.Stage, candidate string) (pipeli
 	if candidate == "" || candidate == move.Candidate {
 		return move, nil
 	}
+	op := fmt.Sprintf("move stage %q", stage.Name)
 	if err := st.Eligible(stage, candidate); err != nil {
-		return move, pipeline.Errorf(pipeline.CodeConflict, fmt.Sprintf("move stage %q", stage.Name),
-			"build %s was planned, and the gates have changed since: %w", candidate, err).
+		return move, pipeline.Errorf(pipeline.CodeConflict, op, "build %s was planned, and the gates have changed since: %w", candidate, err).
+			WithHint("Plan again.")
+	}
+	if held := st.Holds[stage.Name].Build; st.Builds[candidate].Order < st.Builds[held].Order {
+		return move, pipeline.Errorf(pipeline.CodeConflict, op, "build %s was planned, and the stage has moved on to %s since, which is newer", candidate, held).
 			WithHint("Plan again.")
 	}
 	stage.Pin = candidate
