@@ -72,11 +72,11 @@ func (e *Engine) Advance(ctx context.Context, r AdvanceRequest) (Standing, error
 	if !stage.Settled {
 		stage.Settled = true
 		if err := e.append(leased, stage.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.StageDefined, Facts: pipeline.Facts{Stage: &stage}}); err != nil {
-			return Standing{}, err
+			return Standing{}, lostOr(leased, err)
 		}
 	}
-	if st, err = e.State(leased, stage.Pipeline); err != nil {
-		return Standing{}, err
+	if st, err = e.endOutgrown(leased, h, stage); err != nil {
+		return Standing{}, lostOr(leased, err)
 	}
 	e.collectQuietly(leased, st, h.lease.Key)
 	return e.StandingIn(st, stage), nil

@@ -79,3 +79,75 @@ func TestRefusedDefinition(t *testing.T) {
 		}
 	}
 }
+
+// What a stage has under a definition that it no longer has ends when the new one has
+// passed, and not before.
+func TestOutgrownEnvironment(t *testing.T) {
+	tests := map[string]struct {
+		before, after func(s *pipeline.Stage)
+	}{
+		"keep":        {func(s *pipeline.Stage) { s.Env.Keep = true }, func(s *pipeline.Stage) { s.Env.Keep = false }},
+		"environment": {func(s *pipeline.Stage) { s.Env.Keep = true }, func(s *pipeline.Stage) { s.Env = nil }},
+		"approval":    {func(s *pipeline.Stage) { s.Approval = true }, func(s *pipeline.Stage) { s.Approval = false }},
+		"kept":        {func(s *pipeline.Stage) { s.OnFailure = pipeline.OnFailureKeep }, func(s *pipeline.Stage) { s.Env = nil }},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			d := open(t)
+			defined := func(change func(*pipeline.Stage), command string) []pipeline.Stage {
+				s := pipeline.Stage{Pipeline: "shop", Name: "qa", Type: pipeline.TypeCustom, After: []string{"commit"}, Owner: "here", Env: &pipeline.EnvironmentSpec{}}.WithDefaults(nil, nil)
+				s.Steps = []pipeline.Step{{Name: "check", Command: command}}
+				change(&s)
+				return []pipeline.Stage{commit("1"), s}
+			}
+			first := "true"
+			if name == "kept" {
+				first = "fail"
+			}
+			if err := d.apply(defined(tt.before, first)); (err != nil) != (name == "kept") {
+				t.Fatal(err)
+			}
+			if err := d.launch(build("1"), 1); err != nil {
+				t.Fatal(err)
+			}
+			if err := d.apply(defined(tt.after, "fail")); err == nil {
+				t.Fatal("a failing step passed")
+			}
+			if len(d.envs) != 2 {
+				t.Fatalf("the new definition has not passed, and of the environments there are %d", len(d.envs))
+			}
+			d.mustApply(defined(tt.after, "true"))
+			st, err := d.State(t.Context(), "shop")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, theirs := st.PersonEnvironment("alice"); !theirs || len(d.envs) != 1 || len(st.Environments) != 1 {
+				t.Errorf("the ledger has %v, the platform %v", st.Environments, d.envs)
+			}
+			if at := d.standing("qa"); at.Move.Action != pipeline.ActionNone || at.Move.Status != pipeline.StatusPassed {
+				t.Errorf("the stage does %s next, and is %s", at.Move.Action, at.Move.Status)
+			}
+		})
+	}
+}
+
+// A stage that somebody holds keeps what it runs, whatever its definition becomes.
+func TestHeldKeepsItsEnvironment(t *testing.T) {
+	d := whole(t)
+	if _, err := d.Hold(t.Context(), "shop", "production", "it is Friday"); err != nil {
+		t.Fatal(err)
+	}
+	stages := pinned("1", "1")
+	stages[5].Env = nil
+	d.mustApply(stages)
+	if err := d.serves(build("1"), 3); err != nil {
+		t.Error(err)
+	}
+	if _, err := d.Release(t.Context(), "shop", "production"); err != nil {
+		t.Fatal(err)
+	}
+	d.mustApply(stages)
+	if len(d.envs) != 0 {
+		t.Errorf("after the release there are %v", d.envs)
+	}
+}

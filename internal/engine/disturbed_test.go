@@ -141,6 +141,45 @@ func (d *desk) serves(build string, instances int) error {
 	return nil
 }
 
+// A run that was killed while its traffic went over, and whose fleet can't take it any
+// more, has failed: it is in the way of nothing.
+func TestShiftCantBeFinished(t *testing.T) {
+	for name, next := range map[string]func(d *desk) error{
+		"a rollback": func(d *desk) error { return errors.Join(d.apply(pinned("2", "1")), d.serves(build("1"), 3)) },
+		"a removal":  func(d *desk) error { return d.RemoveStage(d.ctx, "shop", "production") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			before, done := journeys["next deployment"].before(t), false
+			for n := 1; !done; n++ {
+				d := start(t, before.copied(), t.TempDir())
+				d.limit = n
+				if err := d.apply(pinned("2", "2")); err == nil {
+					t.Fatal("it is never in that phase")
+				}
+				st, err := (memLedger{d.again().life}).State(t.Context(), "shop")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if done = st.Latest["production"].Phase == pipeline.PhaseShift; !done {
+					continue
+				}
+				d = d.again()
+				d.alarmed = true
+				if err := next(d); err != nil {
+					t.Fatal(err)
+				}
+				run, err := (memLedger{d.life}).Run(t.Context(), "shop", st.Latest["production"].ID)
+				if err != nil || run.Status != pipeline.RunFailed || !strings.Contains(run.Error, "an alarm went off") {
+					t.Errorf("the run is %s: %s (%v)", run.Status, run.Error, err)
+				}
+				if err := d.agree(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
 // told reports a fleet that serves though the ledger does not say so.
 func (d *desk) told() error {
 	st, err := (memLedger{d.life}).State(context.Background(), "shop")

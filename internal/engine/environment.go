@@ -130,6 +130,33 @@ func (a *attempt) endKept(ctx context.Context) error {
 	return nil
 }
 
+// endOutgrown ends the environments that a stage had under a definition of before and
+// has no use for under the one that it now does what it must for. Those of a stage
+// that somebody holds stay. It gives the state that is left.
+func (e *Engine) endOutgrown(ctx context.Context, h *held, stage pipeline.Stage) (*pipeline.State, error) {
+	st, err := e.State(ctx, stage.Pipeline)
+	if err != nil {
+		return nil, err
+	}
+	if _, frozen := st.Freezes[stage.Name]; frozen {
+		return st, nil
+	}
+	left := st
+	for _, env := range st.Environments {
+		wanted := stage.Env != nil && env.Purpose == purpose(stage)
+		if env.Stage != stage.Name || env.Purpose == pipeline.ForPerson || wanted {
+			continue
+		}
+		if err := e.endEnvironment(ctx, stage.Pipeline, &h.lease, env); err != nil {
+			return nil, err
+		}
+		if left, err = e.State(ctx, stage.Pipeline); err != nil {
+			return nil, err
+		}
+	}
+	return left, nil
+}
+
 // bake keeps the installed state of the environment as the build's image.
 func (a *attempt) bake(ctx context.Context) error {
 	if err := a.enter(ctx, pipeline.PhaseBake); err != nil {

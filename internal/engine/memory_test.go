@@ -38,6 +38,7 @@ type world struct {
 	published map[string]pipeline.Publication // by image
 	prepared  int                             // fleets brought up
 	shifted   int
+	alarmed   bool              // no fleet keeps the traffic
 	unhealthy map[string]bool   // artifact digests whose service never becomes healthy
 	stepRuns  map[string]int    // by command
 	during    map[string]func() // by command: called while a step runs it
@@ -423,6 +424,8 @@ func (p memPlatform) Shift(ctx context.Context, id, fleet string, t pipeline.Tra
 		switch {
 		case env == nil || env.pending != fleet && env.serving != fleet:
 			return pipeline.Errorf(pipeline.CodeNotFound, "shift", "no fleet %s in %s", fleet, id)
+		case p.alarmed:
+			return pipeline.Errorf(pipeline.CodeFailed, "shift", "an alarm went off")
 		case env.pending == fleet:
 			env.serving, env.pending = fleet, ""
 			p.shifted++
