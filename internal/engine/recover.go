@@ -29,6 +29,10 @@ func (e *Engine) recover(ctx context.Context, h *held, st *pipeline.State, name 
 	if err != nil {
 		return fmt.Errorf("read interrupted run: %w", err)
 	}
+	if run.ID != latest.ID {
+		return pipeline.Errorf(pipeline.CodeCorrupt, "read interrupted run", "run %s is recorded as %q", latest.ID, run.ID).
+			WithHint("Somebody changed the ledger: `penstock ledger verify` says where. Restore it from a backup.")
+	}
 	e.Logger.Info("found an interrupted run", "run", run.ID, "stage", run.Stage, "phase", run.Phase)
 	a := &attempt{Engine: e, lease: h.lease, state: st, stage: st.Stages[run.Stage], build: st.Builds[run.Build], run: run, work: e.workDir(run.ID)}
 	if log, err := e.Logs.Create(ctx, st.Pipeline.Name, run.ID); err == nil {

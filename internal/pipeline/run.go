@@ -4,6 +4,7 @@
 package pipeline
 
 import (
+	"regexp"
 	"time"
 )
 
@@ -63,6 +64,18 @@ type Run struct {
 	Committed   time.Time    `json:"committed,omitzero"` // when the build's commit was made
 	StartedAt   time.Time    `json:"started_at"`
 	EndedAt     time.Time    `json:"ended_at,omitzero"`
+}
+
+var runID = regexp.MustCompile(`^r-[0-9a-z][0-9a-z-]{0,62}$`)
+
+// checkRunID refuses, with CodeCorrupt, a run whose ID has not the form of one: it names
+// files, so it must not lead anywhere else.
+func checkRunID(id string) error {
+	if runID.MatchString(id) {
+		return nil
+	}
+	return Errorf(CodeCorrupt, "read run", "%q is not the ID of a run", id).
+		WithHint("Somebody changed the ledger: `penstock ledger verify` says where. Restore it from a backup.")
 }
 
 // RunKind tells what a run executes.
