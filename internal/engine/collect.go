@@ -60,6 +60,11 @@ func (e *Engine) Collect(ctx context.Context, r CollectRequest) (Garbage, error)
 		if err := e.collectStrays(ctx, r.DryRun, &g); err != nil {
 			return g, err
 		}
+		if !r.DryRun {
+			if err := e.purgeRemoved(ctx); err != nil {
+				return g, err
+			}
+		}
 	}
 	err = e.withNothingRunning(ctx, "", func() error {
 		var err error

@@ -7,7 +7,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -96,6 +98,16 @@ var journeys = map[string]journey{
 	"removal of the pipeline": {
 		setup: deployed,
 		act:   func(d *desk) error { return d.RemovePipeline(d.ctx, "shop", true) },
+		back: func(d *desk) error { // somebody who finds no pipeline any more
+			if st, err := d.State(d.ctx, "shop"); err != nil || st.Exists() {
+				return errors.Join(err, d.RemovePipeline(d.ctx, "shop", true))
+			}
+			_, err := d.Collect(d.ctx, engine.CollectRequest{})
+			if n, images := len(d.events["shop"]), len(d.images); n+images > 0 {
+				return errors.Join(err, fmt.Errorf("%d events and %d images are left", n, images))
+			}
+			return err
+		},
 	},
 }
 
@@ -316,7 +328,7 @@ func (d *desk) picture() string {
 		at := d.StandingIn(st, s)
 		fmt.Fprintf(&b, "%s held=%s passed=%s status=%s settled=%v latest=%s\n", s.Name, at.Held, at.Passed, at.Move.Status, s.Settled, at.Run.Status)
 	}
-	for _, env := range st.Environments {
+	for _, env := range slices.SortedFunc(maps.Values(st.Environments), func(a, b pipeline.Environment) int { return strings.Compare(a.Name, b.Name) }) {
 		fmt.Fprintf(&b, "environment of %s: %s %s on platform: %v\n", env.Name, env.Status, env.Build, d.envs[env.ID] != nil)
 	}
 	pending := 0
@@ -330,6 +342,10 @@ func (d *desk) picture() string {
 		d.t.Fatal(err)
 	}
 	leases, _ := (memLedger{d.life}).Leases(context.Background())
+	if !st.Exists() { // leases of the dead run out
+		fmt.Fprintf(&b, "events=%d logs=%d\n", len(d.events["shop"]), len(d.logs))
+		leases = nil
+	}
 	fmt.Fprintf(&b, "environments=%d pending=%d images=%d artifacts=%d work=%d leases=%d recipes=%d\n",
 		len(d.envs), pending, len(d.images), len(d.artifacts), len(work), len(leases), len(st.Recipes))
 	return b.String()

@@ -225,6 +225,18 @@ func (l memLedger) Pipelines(context.Context) (names []string, err error) {
 	})
 }
 
+func (l memLedger) Removed(context.Context) (names []string, err error) {
+	return names, l.look(func() error {
+		for name := range l.events {
+			if _, ok := l.records[name][pipeline.Key{Kind: pipeline.RecordPipeline, ID: name}]; !ok {
+				names = append(names, name)
+			}
+		}
+		slices.Sort(names)
+		return nil
+	})
+}
+
 func (l memLedger) Run(_ context.Context, name, id string) (run pipeline.Run, err error) {
 	return run, l.look(func() error {
 		for p, chain := range l.events {
@@ -318,6 +330,9 @@ func (l memLedger) Verify(_ context.Context, name string) (n int64, err error) {
 
 func (l memLedger) Purge(ctx context.Context, name string) error {
 	return l.do(ctx, func() error {
+		if _, ok := l.records[name][pipeline.Key{Kind: pipeline.RecordPipeline, ID: name}]; ok {
+			return pipeline.Errorf(pipeline.CodeConflict, "purge", "pipeline %q is still defined", name)
+		}
 		delete(l.events, name)
 		delete(l.records, name)
 		return nil

@@ -98,6 +98,9 @@ type Ledger interface {
 	State(ctx context.Context, pipeline string) (*State, error)
 	// Pipelines lists the names of the pipelines that are defined, sorted.
 	Pipelines(ctx context.Context) ([]string, error)
+	// Removed lists the names of the pipelines that are not defined any more and whose
+	// history is there yet, sorted.
+	Removed(ctx context.Context) ([]string, error)
 	// Run gives one run; CodeNotFound where there is none. pipeline may be empty
 	// to look in all.
 	Run(ctx context.Context, pipeline, id string) (Run, error)
