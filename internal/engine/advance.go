@@ -91,6 +91,9 @@ func (e *Engine) CheckStage(st *pipeline.State, stage pipeline.Stage) error {
 	if err := e.Runner.Check(stage.Runner); err != nil || stage.Env == nil {
 		return err
 	}
+	if err := pipeline.CheckData(st, stage); err != nil {
+		return err
+	}
 	return e.Platform.Check(*stage.Env)
 }
 

@@ -114,6 +114,9 @@ func (a *attempt) dataFrom() string {
 	if env, ok := a.state.RunEnvironment(from, pipeline.ForStage); ok && env.Serves() {
 		return env.ID
 	}
+	if from != "" {
+		a.logf("stage %q has no environment yet to copy data from", from)
+	}
 	return ""
 }
 

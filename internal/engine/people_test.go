@@ -398,3 +398,21 @@ func TestPromotedMeanwhile(t *testing.T) {
 		t.Errorf("the next apply left production with %s, and action %s next", got.Held, got.Move.Action)
 	}
 }
+
+// An acceptance stage whose first apply failed is in nobody's way who wants an
+// environment; where there is no other, nothing is launched past it.
+func TestLaunchBesideUnsettled(t *testing.T) {
+	d := open(t)
+	second := stage(pipeline.TypeAcceptance, "commit")
+	second.Name, second.Steps = "acceptance-2", []pipeline.Step{{Name: "journeys", Command: "fail"}}
+	if err := d.apply([]pipeline.Stage{commit("1"), second}); err == nil {
+		t.Fatal("a failing step passed")
+	}
+	if err := d.launch("", 1); pipeline.CodeOf(err) != pipeline.CodeRefused {
+		t.Errorf("past the only acceptance stage: %v", err)
+	}
+	d.mustApply(route("1")[:2])
+	if err := d.launch("", 1); err != nil {
+		t.Errorf("beside a stage whose first apply failed: %v", err)
+	}
+}

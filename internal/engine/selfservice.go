@@ -34,12 +34,21 @@ type LaunchRequest struct {
 // asStage gives the gate that the request's build has to pass.
 func (r LaunchRequest) asStage(st *pipeline.State) pipeline.Stage {
 	s := pipeline.Stage{Pipeline: r.Pipeline, After: r.After, Type: pipeline.TypeCustom, Trigger: pipeline.TriggerAutomatic}
-	if len(s.After) == 0 {
-		for _, stage := range st.StagesInOrder() {
-			if stage.Type == pipeline.TypeAcceptance {
-				s.After = append(s.After, stage.Name)
-			}
+	if len(s.After) > 0 {
+		return s
+	}
+	var begun []string // stages of which no apply ever ended well, so that they may not even be in a configuration
+	for _, stage := range st.StagesInOrder() {
+		switch {
+		case stage.Type != pipeline.TypeAcceptance:
+		case stage.Settled:
+			s.After = append(s.After, stage.Name)
+		default:
+			begun = append(begun, stage.Name)
 		}
+	}
+	if len(s.After) == 0 {
+		s.After = begun
 	}
 	return s
 }

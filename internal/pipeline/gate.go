@@ -5,6 +5,7 @@ package pipeline
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -460,7 +461,45 @@ func CheckStage(s *State, stage Stage) error {
 				WithHint("Remove one of the two from the other's after.")
 		}
 	}
+	if taker := s.takesFrom(stage); taker != "" {
+		return Errorf(CodeInvalid, op, "the stage makes the builds that stage %q, which it comes after, takes", taker).
+			WithHint("Remove %q from its after, or let %q come after another commit stage.", taker, taker)
+	}
 	return nil
+}
+
+// takesFrom gives a stage above a commit stage that can take no build but those that the
+// commit stage makes, or "".
+func (s *State) takesFrom(stage Stage) string {
+	others := func(name string) bool { return name != stage.Name && s.Stages[name].Type == TypeCommit }
+	if stage.Type != TypeCommit || slices.ContainsFunc(slices.Collect(maps.Keys(s.Stages)), others) {
+		return ""
+	}
+	for _, name := range s.Ancestors(stage.After) {
+		if s.Stages[name].TakesBuild() {
+			return name
+		}
+	}
+	return ""
+}
+
+// CheckData reports why a stage's environment can't begin with the data of the stage
+// that it names. One that is not there yet may come with the same apply: below this one,
+// often.
+func CheckData(s *State, stage Stage) error {
+	if stage.Env == nil || stage.Env.DataFrom == "" {
+		return nil
+	}
+	from, exists := s.Stages[stage.Env.DataFrom]
+	if stage.Env.DataFrom != stage.Name && (!exists || from.Lasting()) {
+		return nil
+	}
+	why := "which keeps no environment that data could be copied from"
+	if stage.Env.DataFrom == stage.Name {
+		why = "the stage itself"
+	}
+	return Errorf(CodeInvalid, fmt.Sprintf("place stage %q", stage.Name), "environment.data_from names %q, %s", stage.Env.DataFrom, why).
+		WithHint("Name a stage of type production, or one with environment.keep = true, or remove data_from.")
 }
 
 func waitForStages(missing []string, build string) string {

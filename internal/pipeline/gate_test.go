@@ -204,15 +204,18 @@ func TestPinIsRefused(t *testing.T) {
 }
 
 func TestCheckStage(t *testing.T) {
-	st := tell(t).stages(commitOf("x"), named("dev", "qa"), named("qa", "commit")).state()
+	st := tell(t).stages(commitOf("x"), named("dev", "qa"), named("qa", "commit"), named("free"), a(TypeBootstrap)).state()
 	tests := map[string]struct {
 		stage Stage
 		says  string
 	}{
-		"fine":           {named("live", "qa"), ""},
-		"after itself":   {named("qa", "qa"), "after itself"},
-		"after nothing":  {named("qa", "nowhere"), `no stage "nowhere"`},
-		"a cycle of two": {named("qa", "dev"), "after each other"},
+		"fine":                    {named("live", "qa"), ""},
+		"after itself":            {named("qa", "qa"), "after itself"},
+		"after nothing":           {named("qa", "nowhere"), `no stage "nowhere"`},
+		"a cycle of two":          {named("qa", "dev"), "after each other"},
+		"a cycle of builds":       {a(TypeCommit, "free"), "makes the builds that stage \"free\""},
+		"after a bootstrap stage": {a(TypeCommit, "bootstrap"), ""},
+		"a second commit stage":   {func() Stage { s := a(TypeCommit, "qa"); s.Name = "nightly"; return s }(), ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -225,6 +228,20 @@ func TestCheckStage(t *testing.T) {
 	st.Pipeline.Service.Start = ""
 	if err := CheckStage(st, a(TypeAcceptance, "commit")); err == nil || !strings.Contains(err.Error(), "service.start") {
 		t.Errorf("an environment without a service: %v", err)
+	}
+}
+
+func TestCheckData(t *testing.T) {
+	st := tell(t).route().state()
+	for from, says := range map[string]string{
+		"": "", "production": "", "later": "", "capacity": `"capacity", which keeps no environment`, "qa": `"qa", the stage itself`,
+	} {
+		s := named("qa", "commit")
+		s.Env = &EnvironmentSpec{DataFrom: from}
+		err := CheckData(st, s)
+		if (err == nil) != (says == "") || err != nil && (!strings.Contains(err.Error(), "data_from names "+says) || CodeOf(err) != CodeInvalid || HintOf(err) == "") {
+			t.Errorf("data_from %q: %v (%s)", from, err, HintOf(err))
+		}
 	}
 }
 
