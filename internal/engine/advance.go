@@ -59,6 +59,12 @@ func (e *Engine) Advance(ctx context.Context, r AdvanceRequest) (Standing, error
 	if err := e.CheckStage(st, stage); err != nil {
 		return Standing{}, err
 	}
+	if _, err := planned(st, stage, r.Candidate); err != nil { // before it is recorded what is refused
+		return Standing{}, err
+	}
+	if err := st.AuthorizePin(stage, e.Person); err != nil {
+		return Standing{}, err
+	}
 	if stage, err = e.define(leased, h, st, stage); err != nil {
 		return Standing{}, err
 	}
@@ -66,9 +72,6 @@ func (e *Engine) Advance(ctx context.Context, r AdvanceRequest) (Standing, error
 		return Standing{}, err
 	}
 	move, err := planned(st, stage, r.Candidate)
-	if err == nil {
-		err = st.AuthorizePin(stage, e.Person)
-	}
 	if err != nil {
 		return Standing{}, err
 	}
@@ -78,11 +81,11 @@ func (e *Engine) Advance(ctx context.Context, r AdvanceRequest) (Standing, error
 	if !stage.Settled {
 		stage.Settled = true
 		if err := e.append(leased, stage.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.StageDefined, Facts: pipeline.Facts{Stage: &stage}}); err != nil {
-			return Standing{}, err
+			return Standing{}, lostOr(leased, err)
 		}
 	}
-	if st, err = e.State(leased, stage.Pipeline); err != nil {
-		return Standing{}, err
+	if st, err = e.endOutgrown(leased, h, stage); err != nil {
+		return Standing{}, lostOr(leased, err)
 	}
 	e.collectQuietly(leased, st, h.lease.Key)
 	return e.StandingIn(st, stage), nil
@@ -95,6 +98,9 @@ func (e *Engine) CheckStage(st *pipeline.State, stage pipeline.Stage) error {
 		return err
 	}
 	if err := e.Runner.Check(stage.Runner); err != nil || stage.Env == nil {
+		return err
+	}
+	if err := pipeline.CheckData(st, stage); err != nil {
 		return err
 	}
 	return e.Platform.Check(*stage.Env)
@@ -116,7 +122,8 @@ func (e *Engine) recovered(ctx context.Context, h *held, pipelineName, stage str
 	return e.fresh(ctx, pipelineName)
 }
 
-// planned decides the stage's move, to the planned candidate where there is one.
+// planned decides the stage's move, to the planned candidate where there is one. A stage
+// that is not pinned and has moved on since then does not move back.
 func planned(st *pipeline.State, stage pipeline.Stage, candidate string) (pipeline.Move, error) {
 	move := pipeline.Decide(st, stage)
 	if move.Err != nil {
@@ -125,9 +132,13 @@ func planned(st *pipeline.State, stage pipeline.Stage, candidate string) (pipeli
 	if candidate == "" || candidate == move.Candidate {
 		return move, nil
 	}
+	op := fmt.Sprintf("move stage %q", stage.Name)
 	if err := st.Eligible(stage, candidate); err != nil {
-		return move, pipeline.Errorf(pipeline.CodeConflict, fmt.Sprintf("move stage %q", stage.Name),
-			"build %s was planned, and the gates have changed since: %w", candidate, err).
+		return move, pipeline.Errorf(pipeline.CodeConflict, op, "build %s was planned, and the gates have changed since: %w", candidate, err).
+			WithHint("Plan again.")
+	}
+	if held := st.Holds[stage.Name].Build; st.Builds[candidate].Order < st.Builds[held].Order {
+		return move, pipeline.Errorf(pipeline.CodeConflict, op, "build %s was planned, and the stage has moved on to %s since, which is newer", candidate, held).
 			WithHint("Plan again.")
 	}
 	stage.Pin = candidate
@@ -156,7 +167,10 @@ func (e *Engine) act(ctx context.Context, h *held, st *pipeline.State, stage pip
 // build becomes the newest again, so that a reverted commit flows down.
 func (e *Engine) adopt(ctx context.Context, h *held, st *pipeline.State, stage pipeline.Stage, build string) error {
 	v, _ := st.VerdictOf(stage, build)
-	event := pipeline.Event{Kind: pipeline.StageMoved, Facts: pipeline.Facts{Hold: &pipeline.Hold{Stage: stage.Name, Build: build, Run: v.ID, Previous: st.Holds[stage.Name].Build}}}
+	answers := st.Answers(stage, build)
+	event := pipeline.Event{Kind: pipeline.StageMoved, Facts: pipeline.Facts{Hold: &pipeline.Hold{
+		Stage: stage.Name, Build: build, Run: v.ID, Previous: st.Holds[stage.Name].Build, Promotion: &answers,
+	}}}
 	if stage.Type == pipeline.TypeCommit {
 		b := st.Builds[build]
 		b.Order = 0
@@ -170,11 +184,12 @@ func (e *Engine) resize(ctx context.Context, h *held, st *pipeline.State, stage 
 	if !ok {
 		return pipeline.Errorf(pipeline.CodeInternal, "resize stage "+stage.Name, "it has no environment")
 	}
-	if err := e.Platform.Resize(ctx, env.ID, instances); err != nil {
-		return fmt.Errorf("resize %s to %d instances: %w", env.Describe(), instances, err)
+	env, err := e.resized(ctx, h, env, instances)
+	if err != nil {
+		return err
 	}
-	env.Instances, env.Spec = instances, *stage.Env
-	return e.append(ctx, stage.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &env}})
+	env.Spec = *stage.Env
+	return e.recordEnvironment(ctx, h, env)
 }
 
 // lostOr gives the reason that the lease's context ended for, where it is why err

@@ -61,6 +61,11 @@ func (e *Engine) Collect(ctx context.Context, r CollectRequest) (Garbage, error)
 		if err := e.collectStrays(ctx, r.DryRun, &g); err != nil {
 			return g, err
 		}
+		if !r.DryRun {
+			if err := e.purgeRemoved(ctx); err != nil {
+				return g, err
+			}
+		}
 	}
 	err = e.withNothingRunning(ctx, "", func(held map[string]bool) error {
 		var err error

@@ -27,6 +27,8 @@ func (e *Engine) CreatePipeline(ctx context.Context, p pipeline.Pipeline) (pipel
 			return p, ownedElsewhere("pipeline", p.Name, st.Pipeline.Owner, p.Name)
 		}
 		p.ID = st.Pipeline.ID
+	} else if err := e.purge(ctx, p.Name); err != nil {
+		return p, err
 	}
 	key := pipeline.Key{Kind: pipeline.RecordPipeline, ID: p.Name}
 	return p, e.appendExpecting(ctx, p.Name, nil, map[pipeline.Key]int64{key: st.Version(key.Kind, key.ID)}, definition(st, p)...)
@@ -67,8 +69,8 @@ func ownedElsewhere(noun, name, owner, importID string) error {
 
 // RemovePipeline removes a pipeline with everything that belongs to it: images,
 // artifacts, logs and history. While it has environments it is refused with
-// CodeConflict unless force is set, which ends them too. A pipeline that does not
-// exist is no error.
+// CodeConflict unless force is set, which ends them too; while somebody is at work on
+// anything of it, with CodeHeld. A pipeline that does not exist is no error.
 func (e *Engine) RemovePipeline(ctx context.Context, name string, force bool) error {
 	leased, h, err := e.hold(ctx, pipelineKey(name), "removal of the pipeline")
 	if err != nil {
@@ -79,43 +81,114 @@ func (e *Engine) RemovePipeline(ctx context.Context, name string, force bool) er
 	if err != nil {
 		return err
 	}
-	if !st.Exists() {
-		return e.Ledger.Purge(leased, name)
+	if st.Exists() {
+		if err := e.undefine(leased, h, st, force); err != nil {
+			return lostOr(leased, err)
+		}
+	}
+	if err := e.purge(leased, name); err != nil {
+		return err
+	}
+	return e.sweep(leased, "")
+}
+
+// undefine ends what there is of a pipeline, while nobody else can work on it, and
+// removes its records but the history.
+func (e *Engine) undefine(ctx context.Context, h *held, st *pipeline.State, force bool) error {
+	name := st.Pipeline.Name
+	release, err := e.holdAll(ctx, workers(st), "removal of the pipeline")
+	if err != nil {
+		return err
+	}
+	defer release()
+	if st, err = e.fresh(ctx, name); err != nil {
+		return err
 	}
 	var alive []string
+	hint := "Destroy them first, or set force_destroy = true on the pipeline and apply before you destroy it."
 	for _, env := range st.Environments {
 		if env.Serves() {
 			alive = append(alive, env.Describe())
 		}
+		if env.Status == pipeline.EnvKept {
+			hint = "End those that were kept after a failure with `penstock gc --kept`. " + hint
+		}
 	}
 	if len(alive) > 0 && !force {
 		slices.Sort(alive)
-		return pipeline.Errorf(pipeline.CodeConflict, "remove pipeline", "pipeline %q still has environments: %s", name, strings.Join(alive, ", ")).
-			WithHint("Destroy them first, or set force_destroy = true on the pipeline and apply before you destroy it.")
+		return pipeline.Errorf(pipeline.CodeConflict, "remove pipeline", "pipeline %q still has environments: %s", name, strings.Join(alive, ", ")).WithHint("%s", hint)
 	}
-	if err := e.dismantle(leased, h, st); err != nil {
+	if err := e.dismantle(ctx, h, st); err != nil {
 		return err
 	}
-	gone := pipeline.Facts{Gone: st.Keys()}
-	if err := e.append(leased, name, &h.lease, pipeline.Event{Kind: pipeline.PipelineRemoved, Facts: gone}); err != nil {
-		return err
-	}
-	if err := e.sweep(leased, ""); err != nil {
-		return err
-	}
-	return e.Ledger.Purge(leased, name)
+	return e.append(ctx, name, &h.lease, pipeline.Event{Kind: pipeline.PipelineRemoved, Facts: pipeline.Facts{Gone: st.Keys()}})
 }
 
-// dismantle ends the pipeline's environments and removes the logs of its runs.
+// workers gives the lease keys of all that somebody may be at work on in a pipeline.
+func workers(st *pipeline.State) []string {
+	var keys []string
+	for name := range st.Stages {
+		keys = append(keys, stageKey(st.Pipeline.Name, name))
+	}
+	for name := range st.Recipes {
+		keys = append(keys, recipeKey(st.Pipeline.Name, name))
+	}
+	for _, env := range st.Environments {
+		if env.Purpose == pipeline.ForPerson {
+			keys = append(keys, envKey(st.Pipeline.Name, env.Name))
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// dismantle ends the pipeline's environments, clears away what its dead runs left, and
+// removes the logs of all.
 func (e *Engine) dismantle(ctx context.Context, h *held, st *pipeline.State) error {
 	for _, env := range st.Environments {
 		if err := e.endEnvironment(ctx, st.Pipeline.Name, &h.lease, env); err != nil {
 			return err
 		}
+		if env.Purpose == pipeline.ForPerson {
+			if err := e.Logs.Remove(ctx, st.Pipeline.Name, env.ID); err != nil {
+				return err
+			}
+		}
+	}
+	for _, run := range st.Latest {
+		if run.Status != pipeline.RunRunning {
+			continue
+		}
+		if err := e.Platform.Abandon(ctx, run.ID); err != nil {
+			return fmt.Errorf("clear the bake of run %s: %w", run.ID, err)
+		}
 	}
 	return e.eachRun(ctx, st.Pipeline.Name, pipeline.RunQuery{}, func(r pipeline.RunSummary) error {
 		return e.Logs.Remove(ctx, st.Pipeline.Name, r.ID)
 	})
+}
+
+// purge removes the history of a pipeline that is not defined, if it has one.
+func (e *Engine) purge(ctx context.Context, name string) error {
+	head, err := e.Ledger.Head(ctx, name)
+	if err != nil || head == 0 {
+		return err
+	}
+	return e.Ledger.Purge(ctx, name)
+}
+
+// purgeRemoved removes the histories of pipelines whose removal was interrupted.
+func (e *Engine) purgeRemoved(ctx context.Context) error {
+	names, err := e.Ledger.Removed(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := e.Ledger.Purge(ctx, name); err != nil && pipeline.CodeOf(err) != pipeline.CodeConflict { // defined again by now
+			return err
+		}
+	}
+	return nil
 }
 
 // eachRun calls f for every run that the query selects.

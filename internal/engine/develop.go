@@ -86,10 +86,12 @@ func (e *Engine) develop(ctx context.Context, h *held, st *pipeline.State, env p
 	if _, err := e.Platform.Prepare(ctx, req); err != nil {
 		return env, e.abandonLaunch(ctx, h, env, req.Fleet, fresh, err)
 	}
-	report, err := e.Platform.Shift(ctx, env.ID, req.Fleet, pipeline.Traffic{})
+	report, err := e.sendTraffic(ctx, env.ID, req.Fleet, pipeline.Traffic{})
 	if err != nil {
 		return env, e.abandonLaunch(ctx, h, env, req.Fleet, fresh, err)
 	}
+	ctx, cancel := cleanUpContext(ctx) // what serves is recorded, whoever gave up waiting
+	defer cancel()
 	if err := e.Platform.Extend(ctx, env.ID, env.ExpiresAt); err != nil {
 		return env, err
 	}

@@ -230,9 +230,24 @@ func (e *Engine) describe(ctx context.Context, recorded *pipeline.State) (*pipel
 	}
 	st := recorded.Clone()
 	for _, id := range ids {
-		st.Environments[id] = merge(st.Environments[id], reports[id], e.Now())
+		env := merge(st.Environments[id], reports[id], e.Now())
+		st.Environments[id] = traced(env, reports[id], st.Latest[env.Stage])
 	}
 	return st, nil
+}
+
+// traced corrects what the record says that an environment runs, where another fleet
+// has its traffic: somebody was about to record that, or ended before that. The fleet
+// is that of the stage's latest run, or of nobody knows which build.
+func traced(env pipeline.Environment, r pipeline.EnvironmentReport, latest pipeline.RunSummary) pipeline.Environment {
+	if !env.Serves() || env.Fleet == "" || r.Serving == "" || r.Serving == env.Fleet {
+		return env
+	}
+	env.Fleet, env.Build, env.Run, env.Digest = r.Serving, "", "", ""
+	if latest.ID != "" && fleetOf(latest.ID) == r.Serving {
+		env.Build, env.Run, env.Digest = latest.Build, latest.ID, latest.Digest
+	}
+	return env
 }
 
 // merge lays a report over the record of an environment. The record's own status

@@ -6,8 +6,6 @@ package engine_test
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +19,7 @@ type desk struct {
 	t *testing.T
 	*life
 	*engine.Engine
+	ctx  context.Context // of what it asks for
 	work string
 	shop pipeline.Pipeline // as apply defines it
 }
@@ -32,7 +31,7 @@ func start(t *testing.T, w *world, work string) *desk {
 	t.Helper()
 	processes++
 	l := &life{world: w, pid: processes}
-	return &desk{t: t, life: l, work: work, shop: shop, Engine: engine.New(engine.Config{
+	return &desk{t: t, life: l, ctx: context.Background(), work: work, shop: shop, Engine: engine.New(engine.Config{
 		Ledger: memLedger{l}, Platform: memPlatform{l}, Runner: memRunner{l}, Sources: memSources{l},
 		Artifacts: memArtifacts{l}, Logs: memLogs{l}, WorkDir: work,
 		Holder: pipeline.Holder{Host: "test", PID: l.pid, Actor: "alice"}, Now: w.now,
@@ -82,12 +81,11 @@ func route(digest string) []pipeline.Stage {
 
 // apply defines the pipeline and advances its stages in order, as Terraform does.
 func (d *desk) apply(stages []pipeline.Stage) error {
-	ctx := context.Background()
-	if _, err := d.CreatePipeline(ctx, d.shop); err != nil {
+	if _, err := d.CreatePipeline(d.ctx, d.shop); err != nil {
 		return err
 	}
 	for _, s := range stages {
-		if _, err := d.Advance(ctx, engine.AdvanceRequest{Stage: s}); err != nil {
+		if _, err := d.Advance(d.ctx, engine.AdvanceRequest{Stage: s}); err != nil {
 			return err
 		}
 	}
@@ -335,107 +333,6 @@ func TestSecondApplyWaitsForTheLease(t *testing.T) {
 	if _, err = other.Advance(context.Background(), engine.AdvanceRequest{Stage: commit("1")}); err != nil {
 		t.Errorf("after the release: %v", err)
 	}
-}
-
-// TestKilledAtEveryCall kills the process at its nth call that changes anything,
-// before and after the effect, for every n; the next apply must converge.
-func TestKilledAtEveryCall(t *testing.T) {
-	journeys := map[string]func(d *desk) error{
-		"first apply": func(d *desk) error { return d.apply(route("1")) },
-		"deployment": func(d *desk) error {
-			if err := d.apply(route("1")); err != nil {
-				return err
-			}
-			if _, err := d.Judge(context.Background(), "shop", "exploratory", build("1"), pipeline.Approved, ""); err != nil {
-				return err
-			}
-			stages := route("1")
-			stages[5].Pin = build("1")
-			if err := d.apply(stages); err != nil {
-				return err
-			}
-			return d.apply(stages)
-		},
-		"base image": func(d *desk) error {
-			delete(d.images, "img-base") // the only image is the one that is baked
-			if _, err := d.CreatePipeline(context.Background(), shop); err != nil {
-				return err
-			}
-			_, err := d.Bake(context.Background(), engine.BakeRequest{Recipe: recipe})
-			return err
-		},
-		"self-service": func(d *desk) error {
-			if err := d.apply(route("1")[:2]); err != nil {
-				return err
-			}
-			_, err := d.Launch(context.Background(), engine.LaunchRequest{Pipeline: "shop", Name: "alice", TTL: time.Hour, Configured: "here"})
-			return err
-		},
-	}
-	for name, journey := range journeys {
-		t.Run(name, func(t *testing.T) {
-			clean := open(t)
-			if err := journey(clean); err != nil {
-				t.Fatalf("undisturbed: %v", err)
-			}
-			want := clean.picture()
-			for n := 1; n <= clean.calls; n++ {
-				for _, after := range []bool{false, true} {
-					d := open(t)
-					d.limit, d.after = n, after
-					if err := journey(d); err == nil && !d.dead {
-						t.Fatalf("call %d was never made", n)
-					}
-					d = d.again()
-					if err := journey(d); err != nil {
-						t.Fatalf("killed at call %d (after its effect: %v): the next apply: %v", n, after, err)
-					}
-					if got := d.picture(); got != want {
-						t.Fatalf("killed at call %d (after its effect: %v):\n got %s\nwant %s", n, after, got, want)
-					}
-					if _, err := (memLedger{d.life}).Verify(context.Background(), "shop"); err != nil {
-						t.Fatalf("killed at call %d: %v", n, err)
-					}
-				}
-			}
-		})
-	}
-}
-
-var recipe = pipeline.Recipe{
-	Pipeline: "shop", Name: "base", From: pipeline.ImageFrom{Directory: "rootfs"}, Owner: "here",
-	Source: pipeline.SourceRef{Repository: "repo", Commit: "c1", Digest: "1"},
-	Steps:  []pipeline.Step{{Name: "packages", Command: "packages"}},
-}
-
-// picture says what exists in the world, without IDs that differ from run to run.
-func (d *desk) picture() string {
-	st, err := d.Engine.State(context.Background(), "shop")
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	var b strings.Builder
-	for _, s := range st.StagesInOrder() {
-		at := d.StandingIn(st, s)
-		fmt.Fprintf(&b, "%s held=%s passed=%s status=%s settled=%v latest=%s\n", s.Name, at.Held, at.Passed, at.Move.Status, s.Settled, at.Run.Status)
-	}
-	for _, env := range st.Environments {
-		fmt.Fprintf(&b, "environment of %s: %s %s on platform: %v\n", env.Name, env.Status, env.Build, d.envs[env.ID] != nil)
-	}
-	pending := 0
-	for _, env := range d.envs {
-		if env.pending != "" {
-			pending++
-		}
-	}
-	work, err := os.ReadDir(d.work)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		d.t.Fatal(err)
-	}
-	leases, _ := (memLedger{d.life}).Leases(context.Background())
-	fmt.Fprintf(&b, "environments=%d pending=%d images=%d artifacts=%d work=%d leases=%d recipes=%d\n",
-		len(d.envs), pending, len(d.images), len(d.artifacts), len(work), len(leases), len(st.Recipes))
-	return b.String()
 }
 
 // The fleet that replaces another is launched with its own build and definition, and

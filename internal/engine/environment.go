@@ -5,9 +5,11 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"path"
+	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -40,7 +42,7 @@ func (a *attempt) prepare(ctx context.Context) error {
 		}
 	}
 	a.env = &env
-	fleet := "f-" + a.run.ID[2:]
+	fleet := fleetOf(a.run.ID)
 	a.run.Environment, a.run.Fleet = env.ID, fleet
 	recorded := pipeline.Facts{}
 	if env.Status == pipeline.EnvLaunching {
@@ -68,6 +70,9 @@ func (a *attempt) prepare(ctx context.Context) error {
 	a.run.Fleet = a.fleet.ID // a kept one, perhaps
 	return nil
 }
+
+// fleetOf gives the ID of the fleet that a run brings up, where it needs a new one.
+func fleetOf(run string) string { return "f-" + strings.TrimPrefix(run, "r-") }
 
 // fleetRequest fills in what every launch has in common.
 func (e *Engine) fleetRequest(ctx context.Context, env pipeline.Environment, launch pipeline.Launch, secrets pipeline.Secrets, log io.Writer) (pipeline.FleetRequest, error) {
@@ -109,6 +114,9 @@ func (a *attempt) dataFrom() string {
 	if env, ok := a.state.RunEnvironment(from, pipeline.ForStage); ok && env.Serves() {
 		return env.ID
 	}
+	if from != "" {
+		a.logf("stage %q has no environment yet to copy data from", from)
+	}
 	return ""
 }
 
@@ -123,6 +131,33 @@ func (a *attempt) endKept(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// endOutgrown ends the environments that a stage had under a definition of before and
+// has no use for under the one that it now does what it must for. Those of a stage
+// that somebody holds stay. It gives the state that is left.
+func (e *Engine) endOutgrown(ctx context.Context, h *held, stage pipeline.Stage) (*pipeline.State, error) {
+	st, err := e.State(ctx, stage.Pipeline)
+	if err != nil {
+		return nil, err
+	}
+	if _, frozen := st.Freezes[stage.Name]; frozen {
+		return st, nil
+	}
+	left := st
+	for _, env := range st.Environments {
+		wanted := stage.Env != nil && env.Purpose == purpose(stage)
+		if env.Stage != stage.Name || env.Purpose == pipeline.ForPerson || wanted {
+			continue
+		}
+		if err := e.endEnvironment(ctx, stage.Pipeline, &h.lease, env); err != nil {
+			return nil, err
+		}
+		if left, err = e.State(ctx, stage.Pipeline); err != nil {
+			return nil, err
+		}
+	}
+	return left, nil
 }
 
 // bake keeps the installed state of the environment as the build's image.
@@ -169,10 +204,12 @@ func (a *attempt) settleEnvironment(ctx context.Context) error {
 func (a *attempt) shift(ctx context.Context) error {
 	traffic := a.stage.Env.Traffic()
 	traffic.Log = a.log
-	report, err := a.Platform.Shift(ctx, a.env.ID, a.run.Fleet, traffic)
+	report, err := a.sendTraffic(ctx, a.env.ID, a.run.Fleet, traffic)
 	if err != nil {
 		return fmt.Errorf("shift traffic of %s: %w", a.env.Describe(), err)
 	}
+	ctx, cancel := cleanUpContext(ctx) // what serves is recorded, whoever gave up waiting
+	defer cancel()
 	env := *a.env
 	env.Build, env.Run, env.Fleet, env.Digest = a.run.Build, a.run.ID, a.run.Fleet, a.run.Digest
 	env.Image, env.Spec = a.run.Inputs.Image, *a.stage.Env
@@ -183,6 +220,58 @@ func (a *attempt) shift(ctx context.Context) error {
 	return a.append(ctx, a.stage.Pipeline, &a.lease, pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &env}})
 }
 
+// sendTraffic sends the traffic of an environment to a fleet. Where that fails, or is
+// cancelled, the fleet is discarded. One that has got the traffic by then can't be, and
+// serves: that is no failure, though what served before may end a little later.
+func (e *Engine) sendTraffic(ctx context.Context, environment, fleet string, t pipeline.Traffic) (pipeline.EnvironmentReport, error) {
+	report, err := e.Platform.Shift(ctx, environment, fleet, t)
+	if err == nil {
+		return report, nil
+	}
+	ctx, cancel := cleanUpContext(ctx)
+	defer cancel()
+	if failed := e.Platform.Discard(ctx, environment, fleet); failed != nil {
+		return report, errors.Join(err, fmt.Errorf("discard fleet %s: %w", fleet, failed))
+	}
+	reports, failed := e.Platform.Describe(ctx, environment)
+	if failed != nil {
+		return report, errors.Join(err, fmt.Errorf("describe environment %s: %w", environment, failed))
+	}
+	if now := reports[environment]; now.Serving == fleet {
+		e.Logger.Warn("the traffic has gone over all the same", "environment", environment, "fleet", fleet, "error", err)
+		return now, nil
+	}
+	return report, err
+}
+
+// discardPending removes a fleet that somebody prepared in an environment and, having
+// died, did not send the traffic to.
+func (e *Engine) discardPending(ctx context.Context, env pipeline.Environment) error {
+	reports, err := e.Platform.Describe(ctx, env.ID)
+	if fleet := reports[env.ID].Pending; err == nil && fleet != "" {
+		err = e.Platform.Discard(ctx, env.ID, fleet)
+	}
+	if err != nil {
+		return fmt.Errorf("clear %s: %w", env.Describe(), err)
+	}
+	return nil
+}
+
+// resized changes the number of instances of an environment, for the caller to record.
+// Until then the record says that it has none: a change that is interrupted is made
+// again, whatever number is wanted then.
+func (e *Engine) resized(ctx context.Context, h *held, env pipeline.Environment, instances int) (pipeline.Environment, error) {
+	env.Instances = 0
+	if err := e.recordEnvironment(ctx, h, env); err != nil {
+		return env, err
+	}
+	if err := e.Platform.Resize(ctx, env.ID, instances); err != nil {
+		return env, fmt.Errorf("resize %s to %d instances: %w", env.Describe(), instances, err)
+	}
+	env.Instances = instances
+	return env, nil
+}
+
 // abandonEnvironment clears away the environment of a run that did not pass, and
 // leaves what served before. It gives the environment's new record where the run
 // failed and the stage keeps such environments.
@@ -190,7 +279,6 @@ func (a *attempt) abandonEnvironment(ctx context.Context, status pipeline.RunSta
 	if a.env == nil {
 		return nil, nil
 	}
-	a.state, _ = a.fresh(ctx, a.stage.Pipeline)
 	env := *a.env
 	if env.Purpose == pipeline.ForRun {
 		if status == pipeline.RunFailed && a.stage.OnFailure == pipeline.OnFailureKeep && a.fleet.Endpoint != "" {

@@ -103,6 +103,33 @@ func (e *Engine) tryHold(ctx context.Context, key, purpose string) (*held, error
 	return &held{lease: lease, stop: func() {}}, nil
 }
 
+// holdAll takes leases that nobody may hold: CodeHeld names who holds one. They are kept
+// alive until the function that it gives is called.
+func (e *Engine) holdAll(ctx context.Context, keys []string, purpose string) (release func(), err error) {
+	var all []*held
+	release = func() {
+		for _, h := range all {
+			e.release(ctx, h)
+		}
+	}
+	holder := e.Holder
+	holder.Purpose, holder.Since = purpose, e.Now()
+	for _, key := range keys {
+		lease, err := e.Ledger.Acquire(ctx, key, holder, e.LeaseTTL)
+		if err != nil {
+			release()
+			var other *pipeline.HeldError
+			if errors.As(err, &other) {
+				err = pipeline.Errorf(pipeline.CodeHeld, purpose, "%w", other).WithHint("Wait until it ends, and try again.")
+			}
+			return nil, err
+		}
+		_, h := e.keep(ctx, lease)
+		all = append(all, h)
+	}
+	return release, nil
+}
+
 // keepAlive renews the lease three times within its life, and ends the work when
 // it is lost.
 func (e *Engine) keepAlive(ctx context.Context, lost context.CancelCauseFunc, lease pipeline.Lease) {

@@ -38,8 +38,10 @@ type world struct {
 	published map[string]pipeline.Publication // by image
 	prepared  int                             // fleets brought up
 	shifted   int
-	unhealthy map[string]bool // artifact digests whose service never becomes healthy
-	stepRuns  map[string]int  // by command
+	alarmed   bool              // no fleet keeps the traffic
+	unhealthy map[string]bool   // artifact digests whose service never becomes healthy
+	stepRuns  map[string]int    // by command
+	during    map[string]func() // by command: called while a step runs it
 }
 
 type memEnv struct {
@@ -57,18 +59,42 @@ func newWorld() *world {
 		clock: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), events: map[string][]pipeline.Event{},
 		records: map[string]map[pipeline.Key]pipeline.Record{}, leases: map[string]pipeline.Lease{},
 		images: map[string]int64{"img-base": 1}, envs: map[string]*memEnv{}, artifacts: map[string][]byte{},
-		logs: map[string]*bytes.Buffer{}, published: map[string]pipeline.Publication{}, unhealthy: map[string]bool{}, stepRuns: map[string]int{},
+		logs: map[string]*bytes.Buffer{}, published: map[string]pipeline.Publication{}, unhealthy: map[string]bool{}, stepRuns: map[string]int{}, during: map[string]func(){},
 	}
+}
+
+// copied gives a world that is like w and goes its own way.
+func (w *world) copied() *world {
+	c := newWorld()
+	c.clock, c.prepared, c.shifted = w.clock, w.prepared, w.shifted
+	for name, chain := range w.events {
+		c.events[name] = slices.Clone(chain)
+	}
+	for name, rows := range w.records {
+		c.records[name] = maps.Clone(rows)
+	}
+	for id, env := range w.envs {
+		e := *env
+		e.requests, e.installed = maps.Clone(env.requests), maps.Clone(env.installed)
+		c.envs[id] = &e
+	}
+	for id, log := range w.logs {
+		c.logs[id] = bytes.NewBuffer(bytes.Clone(log.Bytes()))
+	}
+	c.leases, c.images, c.artifacts, c.published = maps.Clone(w.leases), maps.Clone(w.images), maps.Clone(w.artifacts), maps.Clone(w.published)
+	c.unhealthy, c.stepRuns, c.during = maps.Clone(w.unhealthy), maps.Clone(w.stepRuns), maps.Clone(w.during)
+	return c
 }
 
 // life is one process working on the world.
 type life struct {
 	*world
-	pid   int
-	calls int // changing calls so far
-	limit int // killed at this call; 0 for never
-	after bool
-	dead  bool
+	pid    int
+	calls  int // changing calls so far
+	limit  int // killed, or cancelled, at this call; 0 for never
+	after  bool
+	cancel context.CancelFunc // what limit does; nil: it kills
+	dead   bool
 }
 
 // do makes a changing call.
@@ -85,6 +111,16 @@ func (l *life) do(ctx context.Context, effect func() error) error {
 	l.clock = l.clock.Add(time.Second)
 	if l.calls != l.limit {
 		return effect()
+	}
+	if l.cancel != nil {
+		l.cancel()
+		if ctx.Err() == nil {
+			return effect()
+		}
+		if l.after {
+			_ = effect() // of which the caller does not hear
+		}
+		return &pipeline.Error{Code: pipeline.CodeCancelled, Op: "call", Err: ctx.Err()}
 	}
 	l.dead = true
 	if l.after {
@@ -190,6 +226,18 @@ func (l memLedger) Pipelines(context.Context) (names []string, err error) {
 	})
 }
 
+func (l memLedger) Removed(context.Context) (names []string, err error) {
+	return names, l.look(func() error {
+		for name := range l.events {
+			if _, ok := l.records[name][pipeline.Key{Kind: pipeline.RecordPipeline, ID: name}]; !ok {
+				names = append(names, name)
+			}
+		}
+		slices.Sort(names)
+		return nil
+	})
+}
+
 func (l memLedger) Run(_ context.Context, name, id string) (run pipeline.Run, err error) {
 	return run, l.look(func() error {
 		for p, chain := range l.events {
@@ -283,6 +331,9 @@ func (l memLedger) Verify(_ context.Context, name string) (n int64, err error) {
 
 func (l memLedger) Purge(ctx context.Context, name string) error {
 	return l.do(ctx, func() error {
+		if _, ok := l.records[name][pipeline.Key{Kind: pipeline.RecordPipeline, ID: name}]; ok {
+			return pipeline.Errorf(pipeline.CodeConflict, "purge", "pipeline %q is still defined", name)
+		}
 		delete(l.events, name)
 		delete(l.records, name)
 		return nil
@@ -389,6 +440,8 @@ func (p memPlatform) Shift(ctx context.Context, id, fleet string, t pipeline.Tra
 		switch {
 		case env == nil || env.pending != fleet && env.serving != fleet:
 			return pipeline.Errorf(pipeline.CodeNotFound, "shift", "no fleet %s in %s", fleet, id)
+		case p.alarmed:
+			return pipeline.Errorf(pipeline.CodeFailed, "shift", "an alarm went off")
 		case env.pending == fleet:
 			env.serving, env.pending = fleet, ""
 			p.shifted++
@@ -469,6 +522,9 @@ func (m memRunner) Run(ctx context.Context, r pipeline.StepRequest) (pipeline.St
 	if r.Step.Command == "wait" {
 		<-ctx.Done()
 		return result, &pipeline.Error{Code: pipeline.CodeCancelled, Op: "step", Err: ctx.Err()}
+	}
+	if f := m.during[r.Step.Command]; f != nil {
+		f()
 	}
 	err := m.do(ctx, func() error {
 		m.stepRuns[r.Step.Command]++

@@ -57,7 +57,7 @@ func told(t *testing.T) *desk {
 	return d
 }
 
-func (d *desk) launch(ttl time.Duration, renew bool) {
+func (d *desk) launchFor(ttl time.Duration, renew bool) {
 	d.t.Helper()
 	if _, err := d.again().Launch(context.Background(), engine.LaunchRequest{Pipeline: "shop", Name: "alice", After: []string{"commit"}, TTL: ttl, Renew: renew}); err != nil {
 		d.t.Fatal(err)
@@ -86,13 +86,13 @@ func TestNoticeExpiry(t *testing.T) {
 	for _, tt := range []struct{ ttl, before time.Duration }{{8 * time.Hour, 30 * time.Minute}, {time.Hour, 15 * time.Minute}, {20 * time.Minute, 5 * time.Minute}} {
 		t.Run(tt.ttl.String(), func(t *testing.T) {
 			d := told(t)
-			d.launch(tt.ttl, false)
+			d.launchFor(tt.ttl, false)
 			d.wants()
 			d.later(tt.ttl - tt.before - time.Minute)
 			d.wants()
 			d.later(2 * time.Minute)
 			d.wants(pipeline.NoticeExpiring)
-			d.launch(tt.ttl, true)
+			d.launchFor(tt.ttl, true)
 			d.wants()
 			d.later(tt.ttl - tt.before/2)
 			d.wants(pipeline.NoticeExpiring)

@@ -518,3 +518,51 @@ func (d *desk) seen() *pipeline.State {
 	}
 	return st
 }
+
+// A promotion that is made while the stage runs for another build is not lost.
+func TestPromotedMeanwhile(t *testing.T) {
+	d := open(t)
+	prod := stage(pipeline.TypeProduction, "acceptance")
+	prod.Steps = []pipeline.Step{{Name: "announce", Command: "announce"}}
+	route := func(digest string) []pipeline.Stage {
+		return []pipeline.Stage{commit(digest), stage(pipeline.TypeAcceptance, "commit"), prod}
+	}
+	promote := func(build string) {
+		t.Helper()
+		if _, err := d.Promote(t.Context(), "shop", "production", build); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one, two := build("1"), build("2")
+	d.mustApply(route("1"))
+	d.mustApply(route("2"))
+	promote(two)
+	d.during["announce"] = func() { promote(one) }
+	d.mustApply(route("2"))
+	delete(d.during, "announce")
+	if got := d.standing("production"); got.Held != two || got.Move.Candidate != one || got.Move.Action != pipeline.ActionRun {
+		t.Fatalf("after the run production holds %s, with %s and action %s next", got.Held, got.Move.Candidate, got.Move.Action)
+	}
+	d.mustApply(route("2"))
+	if got := d.standing("production"); got.Held != one || got.Environment.Build != one || got.Move.Action != pipeline.ActionNone {
+		t.Errorf("the next apply left production with %s, and action %s next", got.Held, got.Move.Action)
+	}
+}
+
+// An acceptance stage whose first apply failed is in nobody's way who wants an
+// environment; where there is no other, nothing is launched past it.
+func TestLaunchBesideUnsettled(t *testing.T) {
+	d := open(t)
+	second := stage(pipeline.TypeAcceptance, "commit")
+	second.Name, second.Steps = "acceptance-2", []pipeline.Step{{Name: "journeys", Command: "fail"}}
+	if err := d.apply([]pipeline.Stage{commit("1"), second}); err == nil {
+		t.Fatal("a failing step passed")
+	}
+	if err := d.launch("", 1); pipeline.CodeOf(err) != pipeline.CodeRefused {
+		t.Errorf("past the only acceptance stage: %v", err)
+	}
+	d.mustApply(route("1")[:2])
+	if err := d.launch("", 1); err != nil {
+		t.Errorf("beside a stage whose first apply failed: %v", err)
+	}
+}

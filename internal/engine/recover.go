@@ -12,8 +12,9 @@ import (
 
 // recover deals with a run of the stage (or bake of the image) that is recorded
 // as running. Whoever holds the lease knows that its process is dead. A run that
-// had only its end to record is finished; any other is cleared away, and its stage
-// will run again.
+// had only its traffic to send over, or its end to record, is finished; any other, and
+// one whose fleet can't take the traffic any more, is cleared away, and its stage will
+// run again.
 func (e *Engine) recover(ctx context.Context, h *held, st *pipeline.State, name string) error {
 	latest := st.Latest[name]
 	if latest.Status != pipeline.RunRunning {
@@ -28,6 +29,10 @@ func (e *Engine) recover(ctx context.Context, h *held, st *pipeline.State, name 
 	if err != nil {
 		return fmt.Errorf("read interrupted run: %w", err)
 	}
+	if run.ID != latest.ID {
+		return pipeline.Errorf(pipeline.CodeCorrupt, "read interrupted run", "run %s is recorded as %q", latest.ID, run.ID).
+			WithHint("Somebody changed the ledger: `penstock ledger verify` says where. Restore it from a backup.")
+	}
 	e.Logger.Info("found an interrupted run", "run", run.ID, "stage", run.Stage, "phase", run.Phase)
 	a := &attempt{Engine: e, lease: h.lease, state: st, stage: st.Stages[run.Stage], build: st.Builds[run.Build], run: run, work: e.workDir(run.ID)}
 	if log, err := e.Logs.Create(ctx, st.Pipeline.Name, run.ID); err == nil {
@@ -38,36 +43,53 @@ func (e *Engine) recover(ctx context.Context, h *held, st *pipeline.State, name 
 		a.env, a.fleet.ID = &env, run.Fleet
 	}
 	a.logf("the process that ran this ended while it was in phase %s", run.Phase)
+	return a.conclude(ctx)
+}
+
+// conclude ends a run whose process is dead.
+func (a *attempt) conclude(ctx context.Context) error {
 	switch {
-	case run.Phase == pipeline.PhaseTearDown:
-		return a.finishInterrupted(ctx, func() error {
-			if a.env == nil {
-				return nil
+	case a.run.Phase == pipeline.PhaseTearDown:
+		if a.env != nil {
+			if err := a.endEnvironment(ctx, a.run.Pipeline, &a.lease, *a.env); err != nil {
+				return err
 			}
-			return a.endEnvironment(ctx, run.Pipeline, &a.lease, *a.env)
-		})
-	case run.Phase == pipeline.PhaseShift && a.env != nil && e.fleetLives(ctx, run):
-		return a.finishInterrupted(ctx, func() error { return a.shift(ctx) })
+		}
+		return a.finishInterrupted(ctx)
+	case a.run.Phase == pipeline.PhaseShift && a.env != nil:
+		alive, err := a.fleetLives(ctx, a.run)
+		if err != nil {
+			return err
+		}
+		if !alive {
+			break
+		}
+		err = a.shift(ctx)
+		switch {
+		case err == nil:
+			return a.finishInterrupted(ctx)
+		case ctx.Err() != nil:
+			return lostOr(ctx, err)
+		}
+		return a.clearInterrupted(ctx, pipeline.RunFailed, err)
 	}
-	return a.clearInterrupted(ctx)
+	return a.clearInterrupted(ctx, pipeline.RunCancelled, fmt.Errorf("the process that ran it ended while it was in phase %s", a.run.Phase))
 }
 
 // fleetLives reports whether the platform still has the run's fleet.
-func (e *Engine) fleetLives(ctx context.Context, run pipeline.Run) bool {
+func (e *Engine) fleetLives(ctx context.Context, run pipeline.Run) (bool, error) {
 	reports, err := e.Platform.Describe(ctx, run.Environment)
 	if err != nil {
-		return false
+		return false, fmt.Errorf("describe environment %s: %w", run.Environment, err)
 	}
 	r := reports[run.Environment]
 	alive := r.Status == pipeline.EnvRunning || r.Status == pipeline.EnvDegraded
-	return alive && (r.Serving == run.Fleet || r.Pending == run.Fleet)
+	return alive && (r.Serving == run.Fleet || r.Pending == run.Fleet), nil
 }
 
-// finishInterrupted does the last act of a run whose steps had all passed.
-func (a *attempt) finishInterrupted(ctx context.Context, last func() error) error {
-	if err := last(); err != nil {
-		return err
-	}
+// finishInterrupted records the end of a run whose steps had all passed, and whose
+// last act is done.
+func (a *attempt) finishInterrupted(ctx context.Context) error {
 	a.build = a.state.Builds[a.run.Build]
 	if a.run.Artifact != nil {
 		a.build.Artifact = a.run.Artifact
@@ -78,16 +100,17 @@ func (a *attempt) finishInterrupted(ctx context.Context, last func() error) erro
 	return a.pass(ctx)
 }
 
-// clearInterrupted removes what the run left and records that it was cancelled.
-func (a *attempt) clearInterrupted(ctx context.Context) error {
-	if _, err := a.abandonEnvironment(ctx, pipeline.RunCancelled); err != nil {
+// clearInterrupted removes what the run left and records that it failed or was cancelled.
+func (a *attempt) clearInterrupted(ctx context.Context, status pipeline.RunStatus, cause error) error {
+	a.logf("%s: %v", status, cause)
+	if _, err := a.abandonEnvironment(ctx, status); err != nil {
 		return err
 	}
 	if err := a.Platform.Abandon(ctx, a.run.ID); err != nil {
 		return fmt.Errorf("clear the bake of run %s: %w", a.run.ID, err)
 	}
-	a.run.Error = "the process that ran it ended while it was in phase " + string(a.run.Phase)
-	a.finish(pipeline.RunCancelled)
+	a.run.Error = cause.Error()
+	a.finish(status)
 	if err := a.append(ctx, a.run.Pipeline, &a.lease, pipeline.Event{Kind: pipeline.RunEnded, Facts: pipeline.Facts{Run: &a.run}}); err != nil {
 		return err
 	}

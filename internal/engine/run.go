@@ -38,7 +38,7 @@ func (e *Engine) run(ctx context.Context, h *held, st *pipeline.State, stage pip
 	a.run = pipeline.Run{
 		ID: e.newID(runPrefix), Pipeline: stage.Pipeline, Stage: stage.Name, Kind: pipeline.KindStage,
 		Build: move.Candidate, Digest: stage.Digest(st.Pipeline), Status: pipeline.RunRunning,
-		Phase: pipeline.PhaseCheckout, Why: move.Why, Actor: e.Holder.Actor, StartedAt: e.Now().UTC(),
+		Phase: pipeline.PhaseCheckout, Why: move.Why, Promotion: st.Answers(stage, move.Candidate), Actor: e.Holder.Actor, StartedAt: e.Now().UTC(),
 		Committed: st.Builds[move.Candidate].Revision.Time.UTC(), Order: st.Builds[move.Candidate].Order, Ready: st.ReadyAt(stage, move.Candidate),
 	}
 	a.work = e.workDir(a.run.ID)
@@ -280,12 +280,16 @@ func (a *attempt) store(ctx context.Context) error {
 // pass records that the run passed, and the stage holds its build.
 func (a *attempt) pass(ctx context.Context) error {
 	a.finish(pipeline.RunPassed)
-	facts := pipeline.Facts{Run: &a.run, Hold: &pipeline.Hold{Stage: a.stage.Name, Build: a.run.Build, Run: a.run.ID, Previous: a.state.Holds[a.stage.Name].Build}}
+	facts := pipeline.Facts{Run: &a.run, Hold: &pipeline.Hold{
+		Stage: a.stage.Name, Build: a.run.Build, Run: a.run.ID, Previous: a.state.Holds[a.stage.Name].Build, Promotion: &a.run.Promotion,
+	}}
 	if a.run.Artifact != nil || a.run.Image != "" {
 		facts.Build = &a.build
 	}
+	ctx, cancel := cleanUpContext(ctx) // nothing is left that could be cancelled
+	defer cancel()
 	if err := a.append(ctx, a.stage.Pipeline, &a.lease, pipeline.Event{Kind: pipeline.RunEnded, Facts: facts}); err != nil {
-		return lostOr(ctx, err)
+		return err
 	}
 	a.logf("passed")
 	a.removeWork()

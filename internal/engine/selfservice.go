@@ -37,12 +37,21 @@ type LaunchRequest struct {
 // asStage gives the gate that the request's build has to pass.
 func (r LaunchRequest) asStage(st *pipeline.State) pipeline.Stage {
 	s := pipeline.Stage{Pipeline: r.Pipeline, After: r.After, Type: pipeline.TypeCustom, Trigger: pipeline.TriggerAutomatic}
-	if len(s.After) == 0 {
-		for _, stage := range st.StagesInOrder() {
-			if stage.Type == pipeline.TypeAcceptance {
-				s.After = append(s.After, stage.Name)
-			}
+	if len(s.After) > 0 {
+		return s
+	}
+	var begun []string // stages of which no apply ever ended well, so that they may not even be in a configuration
+	for _, stage := range st.StagesInOrder() {
+		switch {
+		case stage.Type != pipeline.TypeAcceptance:
+		case stage.Settled:
+			s.After = append(s.After, stage.Name)
+		default:
+			begun = append(begun, stage.Name)
 		}
+	}
+	if len(s.After) == 0 {
+		s.After = begun
 	}
 	return s
 }
@@ -179,12 +188,15 @@ func specDigest(spec pipeline.EnvironmentSpec) string {
 
 // adjust changes size and time to live of an environment that runs the right build.
 func (e *Engine) adjust(ctx context.Context, h *held, env pipeline.Environment, r LaunchRequest) (pipeline.Environment, error) {
+	if err := e.discardPending(ctx, env); err != nil {
+		return env, err
+	}
 	instances := max(r.Spec.Instances, 1)
 	if env.Instances != instances {
-		if err := e.Platform.Resize(ctx, env.ID, instances); err != nil {
-			return env, fmt.Errorf("resize %s: %w", env.Describe(), err)
+		var err error
+		if env, err = e.resized(ctx, h, env, instances); err != nil {
+			return env, err
 		}
-		env.Instances = instances
 	}
 	env.Spec, env.TTL = r.Spec, r.TTL
 	expires := e.expiry(env, r)
@@ -251,10 +263,12 @@ func (e *Engine) relaunch(ctx context.Context, h *held, st *pipeline.State, env 
 		return env, e.abandonLaunch(ctx, h, env, req.Fleet, fresh, err)
 	}
 	e.note(log, "the instances are healthy; they get the traffic")
-	report, err := e.Platform.Shift(ctx, env.ID, req.Fleet, pipeline.Traffic{})
+	report, err := e.sendTraffic(ctx, env.ID, req.Fleet, pipeline.Traffic{})
 	if err != nil {
 		return env, e.abandonLaunch(ctx, h, env, req.Fleet, fresh, err)
 	}
+	ctx, cancel := cleanUpContext(ctx) // what serves is recorded, whoever gave up waiting
+	defer cancel()
 	if !fresh {
 		if err := e.Platform.Extend(ctx, env.ID, env.ExpiresAt); err != nil {
 			return env, err

@@ -6,6 +6,7 @@ package ledger
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -53,6 +54,18 @@ func (d *Dynamo) view(ctx context.Context, name string) (records []pipeline.Reco
 func (d *Dynamo) Pipelines(ctx context.Context) ([]string, error) {
 	names, err := d.histories(ctx, true)
 	return names, d.fault(ctx, "list pipelines", err)
+}
+
+// Removed implements pipeline.Ledger.
+func (d *Dynamo) Removed(ctx context.Context) ([]string, error) {
+	const op = "list removed pipelines"
+	all, err := d.histories(ctx, false)
+	if err != nil {
+		return nil, d.fault(ctx, op, err)
+	}
+	defined, err := d.histories(ctx, true)
+	removed := slices.DeleteFunc(all, func(name string) bool { return slices.Contains(defined, name) })
+	return removed, d.fault(ctx, op, err)
 }
 
 // histories lists the pipelines that have a history, or only those that are defined.

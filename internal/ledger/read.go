@@ -46,6 +46,12 @@ func (l *SQLite) State(ctx context.Context, name string) (*pipeline.State, error
 	return state, nil
 }
 
+// Removed implements pipeline.Ledger.
+func (l *SQLite) Removed(ctx context.Context) ([]string, error) {
+	return l.names(ctx, "list removed pipelines", l.read,
+		`SELECT pipeline FROM events EXCEPT SELECT pipeline FROM records WHERE kind = 'pipeline' ORDER BY pipeline`)
+}
+
 // Pipelines implements pipeline.Ledger.
 func (l *SQLite) Pipelines(ctx context.Context) ([]string, error) {
 	return l.names(ctx, "list pipelines", l.read, `SELECT pipeline FROM records WHERE kind = 'pipeline' ORDER BY pipeline`)

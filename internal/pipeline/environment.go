@@ -48,7 +48,7 @@ type Environment struct {
 	Fleet      string             `json:"fleet,omitempty"`  // the one that serves
 	Digest     string             `json:"digest,omitempty"` // definition digest that it was deployed with
 	Spec       EnvironmentSpec    `json:"spec"`
-	Instances  int                `json:"instances"` // wanted
+	Instances  int                `json:"instances"` // wanted; 0 while that is being changed
 	Status     EnvironmentStatus  `json:"status"`
 	Endpoint   string             `json:"endpoint,omitempty"`
 	Reason     string             `json:"reason,omitempty"` // of a status that needs one

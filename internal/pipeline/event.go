@@ -151,7 +151,7 @@ func (e *Event) Seal(seq int64, prev string, now, last time.Time) error {
 	return nil
 }
 
-// Check reports whether the event is the one that was sealed after prev.
+// Check reports whether the event is the one that was sealed after prev, and can be read.
 func (e Event) Check(seq int64, prev string) error {
 	hash, err := e.hash()
 	switch {
@@ -163,6 +163,8 @@ func (e Event) Check(seq int64, prev string) error {
 		return Errorf(CodeCorrupt, "verify event", "event %d does not follow the event before it", e.Seq)
 	case e.Hash != hash:
 		return Errorf(CodeCorrupt, "verify event", "event %d was changed after it was written", e.Seq)
+	case e.Facts.Run != nil:
+		return checkRunID(e.Facts.Run.ID)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ package pipeline
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -104,7 +105,7 @@ func (s *State) candidate(stage Stage, held string) (string, error) {
 		return s.commitCandidate(stage), nil
 	case stage.Trigger == TriggerManual:
 		promoted, ok := s.Promotions[stage.Name]
-		newer := s.Version(RecordPromotion, stage.Name) > s.Version(RecordHold, stage.Name)
+		newer := s.Version(RecordPromotion, stage.Name) > s.answered(stage.Name)
 		if ok && newer && s.Eligible(stage, promoted.Build) == nil {
 			return promoted.Build, nil
 		}
@@ -117,6 +118,25 @@ func (s *State) candidate(stage Stage, held string) (string, error) {
 		return "", nil
 	}
 	return held, nil
+}
+
+// answered gives the version of the newest promotion that the stage has followed, or
+// that no longer counts.
+func (s *State) answered(stage string) int64 {
+	if at := s.Holds[stage].Promotion; at != nil {
+		return *at
+	}
+	return s.Version(RecordHold, stage)
+}
+
+// Answers gives the version of the newest promotion that counts no more once the stage
+// has moved to a build: the one that asks for it, or any where the stage is pinned. One
+// that is made while the stage moves stays for the next move.
+func (s *State) Answers(stage Stage, build string) int64 {
+	if stage.Pin != "" || s.Promotions[stage.Name].Build == build {
+		return s.Version(RecordPromotion, stage.Name)
+	}
+	return s.answered(stage.Name)
 }
 
 func (s *State) commitCandidate(stage Stage) string {
@@ -326,7 +346,7 @@ func (s *State) environmentAction(stage Stage, candidate, digest string) (Action
 		case env.Digest != digest:
 			return ActionRun, "its environment runs another definition"
 		case env.Instances != stage.Instances(s.Pipeline):
-			return ActionResize, fmt.Sprintf("its environment has %d instances, not %d", env.Instances, stage.Instances(s.Pipeline))
+			return ActionResize, fmt.Sprintf("its environment is to have %d instances", stage.Instances(s.Pipeline))
 		}
 	case stage.Approval && stage.Env != nil && s.decided(stage, candidate) == "":
 		if env, ok := s.RunEnvironment(stage.Name, ForInquiry); !ok || !env.Serves() || env.Build != candidate {
@@ -442,7 +462,45 @@ func CheckStage(s *State, stage Stage) error {
 				WithHint("Remove one of the two from the other's after.")
 		}
 	}
+	if taker := s.takesFrom(stage); taker != "" {
+		return Errorf(CodeInvalid, op, "the stage makes the builds that stage %q, which it comes after, takes", taker).
+			WithHint("Remove %q from its after, or let %q come after another commit stage.", taker, taker)
+	}
 	return nil
+}
+
+// takesFrom gives a stage above a commit stage that can take no build but those that the
+// commit stage makes, or "".
+func (s *State) takesFrom(stage Stage) string {
+	others := func(name string) bool { return name != stage.Name && s.Stages[name].Type == TypeCommit }
+	if stage.Type != TypeCommit || slices.ContainsFunc(slices.Collect(maps.Keys(s.Stages)), others) {
+		return ""
+	}
+	for _, name := range s.Ancestors(stage.After) {
+		if s.Stages[name].TakesBuild() {
+			return name
+		}
+	}
+	return ""
+}
+
+// CheckData reports why a stage's environment can't begin with the data of the stage
+// that it names. One that is not there yet may come with the same apply: below this one,
+// often.
+func CheckData(s *State, stage Stage) error {
+	if stage.Env == nil || stage.Env.DataFrom == "" {
+		return nil
+	}
+	from, exists := s.Stages[stage.Env.DataFrom]
+	if stage.Env.DataFrom != stage.Name && (!exists || from.Lasting()) {
+		return nil
+	}
+	why := "which keeps no environment that data could be copied from"
+	if stage.Env.DataFrom == stage.Name {
+		why = "the stage itself"
+	}
+	return Errorf(CodeInvalid, fmt.Sprintf("place stage %q", stage.Name), "environment.data_from names %q, %s", stage.Env.DataFrom, why).
+		WithHint("Name a stage of type production, or one with environment.keep = true, or remove data_from.")
 }
 
 func waitForStages(missing []string, build string) string {

@@ -68,6 +68,14 @@ func TestDecide(t *testing.T) {
 		"4: a promotion from before what is held counts no more": {
 			tell(t).stages(commitOf("x"), dev, manual).offered("x", "y").passed("dev", "x", "y").promoted("qa", "x").passed("qa", "x", "y"),
 			manual, "y", ActionNone, StatusPassed, ""},
+		"4: a promotion that was made while the stage ran still counts": {
+			tell(t).stages(commitOf("x"), dev, manual).offered("x", "y").passed("dev", "x", "y").promoted("qa", "y").passedSince("qa", "y", func(s *story) { s.promoted("qa", "x") }).
+				passedSince("qa", "x", func(*story) {}).stages(manual).promoted("qa", "y").passedSince("qa", "y", func(s *story) { s.promoted("qa", "x") }),
+			manual, "x", ActionAdopt, StatusWaiting, "promotion of " + id("y")},
+		"4: a promotion that a run followed counts no more": {
+			tell(t).stages(commitOf("x"), dev, manual).offered("x", "y").passed("dev", "x", "y").promoted("qa", "x").passedSince("qa", "x", func(*story) {}).
+				stages(pinnedTo(manual, id("y"))).passedSince("qa", "y", func(*story) {}).stages(manual),
+			manual, "y", ActionNone, StatusPassed, ""},
 		"4: a promotion of what may not enter moves nothing": {
 			tell(t).stages(commitOf("x"), dev, manual).offered("x").promoted("qa", "x"), manual, "", ActionNone, StatusWaiting, `"dev"`},
 
@@ -134,6 +142,33 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+// A replaced base image makes another build of the same source, which the stages below
+// get when it has passed; back on the old image the build of before counts.
+func TestReplacedBaseImage(t *testing.T) {
+	dev := named("dev")
+	rebased := commitOf("x")
+	rebased.BaseImage = "img-2"
+	next := BuildID("shop", "x", "img-2")
+	s := tell(t).stages(commitOf("x"), dev).offered("x").passed("dev", "x").stages(rebased)
+	if m := Decide(s.state(), rebased); m.Candidate != next || m.Candidate == id("x") || m.Action != ActionRun {
+		t.Errorf("on the new image the commit stage does %q for %s, want a run for %s", m.Action, m.Candidate, next)
+	}
+	if m := Decide(s.state(), dev); m.Candidate != id("x") || m.Action != ActionNone || m.Status != StatusPassed {
+		t.Errorf("before the new build passed, the stage below does %q for %s, and is %s", m.Action, m.Candidate, m.Status)
+	}
+	run := Run{ID: "r-rebased", Pipeline: "shop", Stage: "commit", Kind: KindStage, Build: next, Digest: rebased.Digest(s.state().Pipeline), Status: RunPassed}
+	s.event(RunEnded, Facts{Run: &run, Build: &Build{ID: next, Pipeline: "shop", Stage: "commit", Digest: "x", BaseImage: "img-2"}, Hold: &Hold{Stage: "commit", Build: next}})
+	if m := Decide(s.state(), dev); m.Candidate != next || m.Action != ActionRun {
+		t.Errorf("after it passed, the stage below does %q for %s", m.Action, m.Candidate)
+	}
+	if l := s.state().Launch(dev, next); l.Image != "img-2" {
+		t.Errorf("it is launched from %q", l.Image)
+	}
+	if m := Decide(s.state(), commitOf("x")); m.Candidate != id("x") || m.Action != ActionAdopt {
+		t.Errorf("back on the old image the commit stage does %q for %s", m.Action, m.Candidate)
+	}
+}
+
 func TestPinIsRefused(t *testing.T) {
 	s := tell(t).route().through("x").offered("y").passed("acceptance", "y").passed("capacity", "y").offered("z").decided("commit", "z", Rejected)
 	production := a(TypeProduction, "pre-production")
@@ -169,15 +204,18 @@ func TestPinIsRefused(t *testing.T) {
 }
 
 func TestCheckStage(t *testing.T) {
-	st := tell(t).stages(commitOf("x"), named("dev", "qa"), named("qa", "commit")).state()
+	st := tell(t).stages(commitOf("x"), named("dev", "qa"), named("qa", "commit"), named("free"), a(TypeBootstrap)).state()
 	tests := map[string]struct {
 		stage Stage
 		says  string
 	}{
-		"fine":           {named("live", "qa"), ""},
-		"after itself":   {named("qa", "qa"), "after itself"},
-		"after nothing":  {named("qa", "nowhere"), `no stage "nowhere"`},
-		"a cycle of two": {named("qa", "dev"), "after each other"},
+		"fine":                    {named("live", "qa"), ""},
+		"after itself":            {named("qa", "qa"), "after itself"},
+		"after nothing":           {named("qa", "nowhere"), `no stage "nowhere"`},
+		"a cycle of two":          {named("qa", "dev"), "after each other"},
+		"a cycle of builds":       {a(TypeCommit, "free"), "makes the builds that stage \"free\""},
+		"after a bootstrap stage": {a(TypeCommit, "bootstrap"), ""},
+		"a second commit stage":   {func() Stage { s := a(TypeCommit, "qa"); s.Name = "nightly"; return s }(), ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -190,6 +228,20 @@ func TestCheckStage(t *testing.T) {
 	st.Pipeline.Service.Start = ""
 	if err := CheckStage(st, a(TypeAcceptance, "commit")); err == nil || !strings.Contains(err.Error(), "service.start") {
 		t.Errorf("an environment without a service: %v", err)
+	}
+}
+
+func TestCheckData(t *testing.T) {
+	st := tell(t).route().state()
+	for from, says := range map[string]string{
+		"": "", "production": "", "later": "", "capacity": `"capacity", which keeps no environment`, "qa": `"qa", the stage itself`,
+	} {
+		s := named("qa", "commit")
+		s.Env = &EnvironmentSpec{DataFrom: from}
+		err := CheckData(st, s)
+		if (err == nil) != (says == "") || err != nil && (!strings.Contains(err.Error(), "data_from names "+says) || CodeOf(err) != CodeInvalid || HintOf(err) == "") {
+			t.Errorf("data_from %q: %v (%s)", from, err, HintOf(err))
+		}
 	}
 }
 

@@ -90,6 +90,9 @@ type Hold struct {
 	Run   string `json:"run,omitempty"`
 	// Previous is the build that it held before; empty for none.
 	Previous string `json:"previous,omitempty"`
+	// Promotion is the version of the newest promotion that this answers. It is nil where
+	// an older Penstock recorded the hold, which then answers all that came before it.
+	Promotion *int64 `json:"promotion,omitempty"`
 }
 
 // Owns reports whether what belongs to the named owner is a person's, who may go by

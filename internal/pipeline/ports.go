@@ -103,6 +103,9 @@ type Ledger interface {
 	State(ctx context.Context, pipeline string) (*State, error)
 	// Pipelines lists the names of the pipelines that are defined, sorted.
 	Pipelines(ctx context.Context) ([]string, error)
+	// Removed lists the names of the pipelines that are not defined any more and whose
+	// history is there yet, sorted.
+	Removed(ctx context.Context) ([]string, error)
 	// Run gives one run; CodeNotFound where there is none. pipeline may be empty
 	// to look in all.
 	Run(ctx context.Context, pipeline, id string) (Run, error)
@@ -265,12 +268,13 @@ type Platform interface {
 	Check(e EnvironmentSpec) error
 	// Shift sends the endpoint's traffic to the prepared fleet without failing a
 	// request, drains the one before and removes it. When it fails or is cancelled,
-	// what served before serves on.
+	// what served before serves on, or the fleet serves for good: Describe says which.
 	Shift(ctx context.Context, environment, fleet string, t Traffic) (EnvironmentReport, error)
 	// Discard removes a prepared fleet that got no traffic. A new environment that
 	// has no other fleet goes with it.
 	Discard(ctx context.Context, environment, fleet string) error
-	// Resize changes the number of instances that serve, and waits for health.
+	// Resize changes the number of instances that serve, and waits for health. One that
+	// was cancelled may have changed it.
 	Resize(ctx context.Context, environment string, instances int) error
 	// Extend sets when the environment ends by itself; zero means never.
 	Extend(ctx context.Context, environment string, at time.Time) error

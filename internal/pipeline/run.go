@@ -4,6 +4,7 @@
 package pipeline
 
 import (
+	"regexp"
 	"time"
 )
 
@@ -52,6 +53,7 @@ type Run struct {
 	Status      RunStatus    `json:"status"`
 	Phase       Phase        `json:"phase"`
 	Why         string       `json:"why,omitempty"`         // why it ran, in words
+	Promotion   int64        `json:"promotion,omitempty"`   // version of the newest promotion that the run answers
 	Environment string       `json:"environment,omitempty"` // environment ID
 	Fleet       string       `json:"fleet,omitempty"`       // the fleet that the run brought up there
 	Image       string       `json:"image,omitempty"`       // image that the run baked
@@ -64,6 +66,18 @@ type Run struct {
 	Ready       time.Time    `json:"ready,omitzero"`     // of the build's first run there: since when it could enter, where that is known
 	StartedAt   time.Time    `json:"started_at"`
 	EndedAt     time.Time    `json:"ended_at,omitzero"`
+}
+
+var runID = regexp.MustCompile(`^r-[0-9a-z][0-9a-z-]{0,62}$`)
+
+// checkRunID refuses, with CodeCorrupt, a run whose ID has not the form of one: it names
+// files, so it must not lead anywhere else.
+func checkRunID(id string) error {
+	if runID.MatchString(id) {
+		return nil
+	}
+	return Errorf(CodeCorrupt, "read run", "%q is not the ID of a run", id).
+		WithHint("Somebody changed the ledger: `penstock ledger verify` says where. Restore it from a backup.")
 }
 
 // RunKind tells what a run executes.

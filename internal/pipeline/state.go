@@ -64,7 +64,9 @@ func NewState(records []Record) (*State, error) {
 		case RecordBuild:
 			err = decodeInto(s.Builds, r)
 		case RecordLatest:
-			err = decodeInto(s.Latest, r)
+			if err = decodeInto(s.Latest, r); err == nil {
+				err = checkRunID(s.Latest[r.ID].ID)
+			}
 		case RecordVerdict:
 			var v RunSummary
 			if err = json.Unmarshal(r.Doc, &v); err == nil {

@@ -113,6 +113,18 @@ func (s *story) passed(stage string, builds ...string) *story {
 	return s
 }
 
+// passedSince passes a stage as the engine does: by a run that notes which promotion it
+// answers when it begins, with something that happens meanwhile.
+func (s *story) passedSince(stage, build string, meanwhile func(*story)) *story {
+	st := s.state()
+	answers := st.Answers(st.Stages[stage], id(build))
+	meanwhile(s)
+	s.ran(stage, build, RunPassed)
+	hold := s.state().Holds[stage]
+	hold.Promotion = &answers
+	return s.event(StageMoved, Facts{Hold: &hold})
+}
+
 // decided records a decision on the run that judges the build now.
 func (s *story) decided(stage, build string, v Verdict) *story {
 	st := s.state()

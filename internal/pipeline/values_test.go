@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -138,4 +139,29 @@ func FuzzState(f *testing.F) {
 			Decide(st, s)
 		}
 	})
+}
+
+// The ID of a run names a directory that is removed, so one that leads elsewhere is
+// refused wherever it comes in.
+func TestRunID(t *testing.T) {
+	for id, ok := range map[string]bool{
+		"r-0mjuoi2swe4dc": true, "r-1": true, "": false, "r-": false, "1": false, "r-../x": false, "r-a/../../x": false,
+		"../../home": false, "r-A": false, "r-.": false, "r-a\n": false, `r-a\b`: false, "r-" + strings.Repeat("a", 64): false,
+	} {
+		run := Run{ID: id, Pipeline: "shop", Stage: "commit", Kind: KindStage, Status: RunRunning}
+		e := Event{Pipeline: "shop", Kind: RunStarted, Facts: Facts{Run: &run}}
+		if err := e.Seal(1, "", time.Now(), time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		rows, err := e.Records()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = NewState(slices.DeleteFunc(rows, func(r Record) bool { return r.Kind == RecordRun }))
+		for what, err := range map[string]error{"an event": e.Check(1, ""), "a state": err} {
+			if (err == nil) != ok || err != nil && (CodeOf(err) != CodeCorrupt || HintOf(err) == "") {
+				t.Errorf("%s with run %q: %v", what, id, err)
+			}
+		}
+	}
 }

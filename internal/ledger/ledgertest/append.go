@@ -389,8 +389,17 @@ func testPurge(t *testing.T, s *suite) {
 	wantCode(t, l.Purge(t.Context(), "shop"), pipeline.CodeConflict)
 	mustVerify(t, l, "shop", 3)
 
+	wantRemoved := func(want ...string) {
+		t.Helper()
+		removed, err := l.Removed(t.Context())
+		must(t, err)
+		wantSame(t, "removed pipelines", append([]string{}, removed...), append([]string{}, want...))
+	}
+	wantRemoved()
 	appendFacts(t, l, "shop", pipeline.Facts{Gone: []pipeline.Key{{Kind: pipeline.RecordPipeline, ID: "shop"}}})
+	wantRemoved("shop")
 	must(t, l.Purge(t.Context(), "shop"))
+	wantRemoved()
 	must(t, l.Purge(t.Context(), "shop"))
 	must(t, l.Purge(t.Context(), "never there"))
 	if keys := mustState(t, l, "shop").Keys(); len(keys) != 0 || mustHead(t, l, "shop") != 0 {

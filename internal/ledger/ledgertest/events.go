@@ -131,6 +131,7 @@ func testEndedContexts(t *testing.T, s *suite) {
 		"Append":    func() error { _, err := l.Append(ctx, batch("shop", buildFact("b-2"))); return err },
 		"State":     func() error { _, err := l.State(ctx, "shop"); return err },
 		"Pipelines": func() error { _, err := l.Pipelines(ctx); return err },
+		"Removed":   func() error { _, err := l.Removed(ctx); return err },
 		"Run":       func() error { _, err := l.Run(ctx, "shop", "r-1"); return err },
 		"Runs":      func() error { _, err := l.Runs(ctx, "shop", pipeline.RunQuery{}); return err },
 		"Events":    func() error { _, err := l.Events(ctx, "shop", 0, 10); return err },

@@ -26,7 +26,7 @@ func everyFact(t testing.TB) []pipeline.Facts {
 		var facts pipeline.Facts
 		f.fill(reflect.ValueOf(&facts).Elem().Field(i))
 		if facts.Run != nil { // such as writes every record that a run can
-			facts.Run.Status, facts.Run.Kind = pipeline.RunPassed, pipeline.KindStage
+			facts.Run.ID, facts.Run.Status, facts.Run.Kind = "r-1", pipeline.RunPassed, pipeline.KindStage
 		}
 		all = append(all, facts)
 	}

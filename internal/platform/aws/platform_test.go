@@ -104,7 +104,7 @@ const (
 // installed there, and what fails on the way.
 func TestPlatformSingle(t *testing.T) {
 	lacks := platformtest.Lacks{
-		"Variables": noSecrets, "Exec": noSecrets, "Data": noData, "Shift": noEndpoint, "Drain": noEndpoint,
+		"Variables": noSecrets, "Exec": noSecrets, "Data": noData, "Shift": noEndpoint, "Drain": noEndpoint, "CancelShift": noEndpoint,
 		"Launch": noGroup, "Resize": noGroup, "FailedFleet": noGroup, "Discard": "tested with lasting environments",
 		"Repeat": "the engine lets one at a time work on an environment", "Expire": "AWS forgets what has ended: the engine knows by the time that it did",
 		"BakeTree": noDirectories, "BakeEnvironment": noDirectories, "BakeFails": noDirectories, "Images": noDirectories,

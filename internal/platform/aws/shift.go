@@ -63,6 +63,8 @@ func (p *Platform) shiftGroup(ctx context.Context, lb balancer, environment, fle
 	if err := s.over(ctx); err != nil {
 		return errors.Join(err, s.back(ctx))
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTimeout) // what serves no more costs money
+	defer cancel()
 	return p.retire(ctx, environment, fleet, s.previous, t.KeepPrevious)
 }
 
@@ -113,7 +115,11 @@ func (s *shift) shares(percent int) map[string]int32 {
 func (s *shift) back(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTimeout)
 	defer cancel()
-	return cmp.Or(s.point(ctx, s.lb.live, s.before), s.label(ctx, s.environment, s.previous, serving(s.lb.endpoint(s.lb.livePort))))
+	return cmp.Or(
+		s.point(ctx, s.lb.live, s.before),
+		s.label(ctx, s.environment, s.previous, serving(s.lb.endpoint(s.lb.livePort))),
+		s.label(ctx, s.environment, s.fleet, map[string]string{tagServing: "false"}),
+	)
 }
 
 // findPrevious finds the fleet that serves, which the tags say until a shift is done,

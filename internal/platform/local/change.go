@@ -88,7 +88,7 @@ func (s *supervisor) swap(id string) error {
 	next := s.lookUp(id)
 	switch {
 	case next == nil:
-		return pipeline.Errorf(pipeline.CodeNotFound, "shift traffic", "environment %s has no fleet %s", s.rec.ID, id)
+		return pipeline.Errorf(pipeline.CodeNotFound, "shift traffic", "environment %s has no fleet %s", s.id, id)
 	case next == s.serving.Load():
 		return nil
 	case !next.isReady():
@@ -165,7 +165,7 @@ func (s *supervisor) resize(ctx context.Context, n int) (status, error) {
 	defer s.changes.Unlock()
 	f := s.serving.Load()
 	if f == nil {
-		return status{}, pipeline.Errorf(pipeline.CodeNotFound, "resize environment", "environment %s serves nothing yet", s.rec.ID)
+		return status{}, pipeline.Errorf(pipeline.CodeNotFound, "resize environment", "environment %s serves nothing yet", s.id)
 	}
 	have, _ := f.count()
 	s.log.Printf("fleet %s: from %d to %d instances", f.rec.ID, have, n)
@@ -187,7 +187,7 @@ func (s *supervisor) extend(at time.Time) (status, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.rec.Expired {
-		return status{}, pipeline.Errorf(pipeline.CodeNotFound, "extend environment", "environment %s has expired", s.rec.ID)
+		return status{}, pipeline.Errorf(pipeline.CodeNotFound, "extend environment", "environment %s has expired", s.id)
 	}
 	rec := s.rec
 	rec.ExpiresAt = at
@@ -206,7 +206,7 @@ func (s *supervisor) places(id string) ([]place, error) {
 	}
 	f := s.lookUp(id)
 	if f == nil {
-		return nil, pipeline.Errorf(pipeline.CodeNotFound, "run command", "environment %s has no such fleet", s.rec.ID)
+		return nil, pipeline.Errorf(pipeline.CodeNotFound, "run command", "environment %s has no such fleet", s.id)
 	}
 	var list []place
 	for _, i := range f.places() {
@@ -224,7 +224,7 @@ func (s *supervisor) status() status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := status{Fleets: map[string]fleetStatus{}, Ending: s.rec.Expired || s.life.Err() != nil}
-	out.Report = pipeline.EnvironmentReport{ID: s.rec.ID, Status: pipeline.EnvRunning, ExpiresAt: s.rec.ExpiresAt}
+	out.Report = pipeline.EnvironmentReport{ID: s.id, Status: pipeline.EnvRunning, ExpiresAt: s.rec.ExpiresAt}
 	r := &out.Report
 	if s.front != nil {
 		r.Endpoint = endpointURL(s.front.address, s.front.port)

@@ -59,6 +59,7 @@ func Supervise() {
 // supervisor runs an environment. Its fields are those of the directory that the
 // process works in.
 type supervisor struct {
+	id     string // of the environment
 	dir    string // absolute
 	images *store.Store
 	log    *stdlog.Logger
@@ -101,6 +102,7 @@ func supervise(dir string) error {
 	if s.rec, err = readRecord("."); err != nil {
 		return err
 	}
+	s.id = s.rec.ID
 	_ = os.Remove(controlSocket) // of one that was killed
 	l, err := net.Listen("unix", controlSocket)
 	if err != nil {
@@ -111,7 +113,7 @@ func supervise(dir string) error {
 	if err := os.Chmod(controlSocket, 0o600); err != nil {
 		return err
 	}
-	s.log.Printf("supervisor %d of environment %s begins", os.Getpid(), s.rec.ID)
+	s.log.Printf("supervisor %d of environment %s begins", os.Getpid(), s.id)
 	s.watch()
 	s.log.Printf("supervisor ends: %v", context.Cause(s.life))
 	err = s.end()

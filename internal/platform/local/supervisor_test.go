@@ -4,10 +4,14 @@
 package local
 
 import (
+	"context"
+	"io"
+	stdlog "log"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -206,4 +210,64 @@ func TestExpired(t *testing.T) {
 	b.await("it to expire unseen", func() bool { return b.report().Status == pipeline.EnvExpired })
 	r.Fleet, r.ExpiresAt = "f-3", time.Time{}
 	b.wantGet(b.serve(r)+"/data/seeds", "seed\n")
+}
+
+// A Shift that is cancelled while the old fleet drains has sent the traffic over; the old
+// fleet ends when it has answered.
+func TestShiftCancelledInDrain(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	endpoint := b.serve(b.request("f-1"))
+	next := b.request("f-2")
+	next.DrainTimeout = time.Minute
+	b.prepare(next)
+	resp, err := http.Get(endpoint + "/slow/8s")
+	b.must(err)
+	defer func() { _ = resp.Body.Close() }()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := b.Shift(ctx, "e-1", "f-2", pipeline.Traffic{})
+		ended <- err
+	}()
+	b.await("the traffic to go over", func() bool { return b.report().Serving == "f-2" })
+	cancel()
+	b.wantError(<-ended, pipeline.CodeCancelled, "")
+	b.must(b.Discard(t.Context(), "e-1", "f-2"))
+	if d := b.report(); d.Serving != "f-2" || d.Pending != "" || d.Endpoint != endpoint {
+		t.Errorf("after a cancelled shift: %+v", d)
+	}
+	if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "done" {
+		t.Errorf("the request that was under way got %q, %v", body, err)
+	}
+	b.await("the old fleet to end", func() bool { return !exists(fleetPath(b.dir("e-1"), "f-1")) })
+}
+
+// What an environment is asked at the same time as its end is moved does not race.
+func TestExtendBesideOthers(t *testing.T) {
+	t.Parallel()
+	s := &supervisor{id: "e-1", dir: t.TempDir(), fleets: map[string]*fleet{}, log: stdlog.New(io.Discard, "", 0)}
+	s.life, s.finish = context.WithCancelCause(t.Context())
+	s.rec.ID = "e-1"
+	var both sync.WaitGroup
+	both.Go(func() {
+		for range 20 {
+			if _, err := s.extend(time.Now()); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	both.Go(func() {
+		for range 20 {
+			_, shifted := s.shift(t.Context(), "f-1")
+			_, resized := s.resize(t.Context(), 2)
+			_, placed := s.places("f-1")
+			for _, err := range []error{shifted, resized, placed} {
+				if pipeline.CodeOf(err) != pipeline.CodeNotFound {
+					t.Errorf("without a fleet: %v", err)
+				}
+			}
+		}
+	})
+	both.Wait()
 }

@@ -60,6 +60,42 @@ func testDrain(s *suite) {
 	s.wantGet(endpoint+"/file/version", "two")
 }
 
+// A Shift that is cancelled while what served drains has been made or not: what Describe
+// then says serves does so for good, and no request is lost.
+func testCancelShift(s *suite) {
+	endpoint := s.serve(s.request("e-1", "f-1", "one"))
+	s.prepare(s.request("e-1", "f-2", "two"))
+	resp, err := http.Get(endpoint + "/slow/2s") // it has to be waited for
+	s.must(err)
+	defer func() { _ = resp.Body.Close() }()
+	ctx, cancel := context.WithCancel(s.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := s.Platform.Shift(ctx, "e-1", "f-2", pipeline.Traffic{})
+		ended <- err
+	}()
+	s.await("the traffic to go over", time.Minute, func() bool { return s.get(endpoint+"/file/version") == "two" })
+	cancel()
+	if err := <-ended; err != nil {
+		s.wantCode(err, pipeline.CodeCancelled)
+	}
+	s.must(s.Platform.Discard(s.Context(), "e-1", "f-2"))
+	want := map[string]string{"f-1": "one", "f-2": "two"}
+	serving := s.describe("e-1").Serving
+	s.wantGet(endpoint+"/file/version", want[serving])
+	body, err := io.ReadAll(resp.Body)
+	s.must(err)
+	if string(body) != "done" {
+		s.Errorf("the request that was under way got %q", body)
+	}
+	s.serve(s.request("e-1", "f-3", "three"))
+	s.wantGet(endpoint+"/file/version", "three")
+	if d := s.describe("e-1"); d.Serving != "f-3" || d.Pending != "" || d.Healthy != 1 {
+		s.Errorf("after the next shift: %+v", d)
+	}
+}
+
 // A fleet that got no traffic goes, and one that did stays.
 func testDiscard(s *suite) {
 	fleet := s.prepare(s.request("e-1", "f-1", "one"))

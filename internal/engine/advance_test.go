@@ -1,0 +1,153 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package engine_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// What was planned goes, though the gates have opened for a newer build since; but not
+// what may not enter any more, nor back.
+func TestPlannedCandidate(t *testing.T) {
+	acceptance, dev := stage(pipeline.TypeAcceptance, "commit"), stage(pipeline.TypeCustom, "acceptance")
+	advance := func(d *desk, s pipeline.Stage, planned string) error {
+		_, err := d.Advance(t.Context(), engine.AdvanceRequest{Stage: s, Candidate: planned})
+		return err
+	}
+	one, two := build("1"), build("2")
+	tests := map[string]struct {
+		before  func(d *desk)
+		planned string
+		code    pipeline.Code
+		says    string
+		held    string
+	}{
+		"nothing planned":         {nil, "", "", "", two},
+		"the candidate":           {nil, two, "", "", two},
+		"an older one":            {nil, one, "", "", one},
+		"what is held":            {func(d *desk) { d.mustApply([]pipeline.Stage{dev}) }, two, "", "", two},
+		"older than what is held": {func(d *desk) { d.mustApply([]pipeline.Stage{dev}) }, one, pipeline.CodeConflict, "moved on to " + two, two},
+		"unknown":                 {nil, build("9"), pipeline.CodeConflict, "no build " + build("9"), ""},
+		"rejected since": {func(d *desk) {
+			if _, err := d.Judge(t.Context(), "shop", "acceptance", one, pipeline.Rejected, "it is slow"); err != nil {
+				t.Fatal(err)
+			}
+		}, one, pipeline.CodeConflict, "rejected", ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			d := open(t)
+			d.mustApply([]pipeline.Stage{commit("1"), acceptance})
+			d.mustApply([]pipeline.Stage{commit("2"), acceptance})
+			if tt.before != nil {
+				tt.before(d)
+			}
+			err := advance(d, dev, tt.planned)
+			if pipeline.CodeOf(err) != tt.code || err != nil && (!strings.Contains(err.Error(), tt.says) || pipeline.HintOf(err) == "") {
+				t.Errorf("error %v with code %q, want %q and %q", err, pipeline.CodeOf(err), tt.says, tt.code)
+			}
+			st, err := d.State(t.Context(), "shop")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := st.Holds["custom"].Build; got != tt.held {
+				t.Errorf("the stage holds %s, want %s", got, tt.held)
+			}
+			if st.Stages["custom"].Pin != "" {
+				t.Errorf("the stage was pinned to %s", st.Stages["custom"].Pin)
+			}
+		})
+	}
+}
+
+// A definition that is refused is not recorded, and neither is its pin.
+func TestRefusedDefinition(t *testing.T) {
+	d := whole(t)
+	before := d.standing("production").Stage
+	for name, pin := range map[string]string{"unknown": build("9"), "malformed": "latest"} {
+		err := d.apply([]pipeline.Stage{func() pipeline.Stage { s := route("1")[5]; s.Pin, s.OnFailure = pin, pipeline.OnFailureKeep; return s }()})
+		if err == nil {
+			t.Fatalf("%s: the pin was taken", name)
+		}
+		if now := d.standing("production").Stage; !now.Equal(before) {
+			t.Errorf("%s: the stage is recorded as %+v", name, now)
+		}
+	}
+}
+
+// What a stage has under a definition that it no longer has ends when the new one has
+// passed, and not before.
+func TestOutgrownEnvironment(t *testing.T) {
+	tests := map[string]struct {
+		before, after func(s *pipeline.Stage)
+	}{
+		"keep":        {func(s *pipeline.Stage) { s.Env.Keep = true }, func(s *pipeline.Stage) { s.Env.Keep = false }},
+		"environment": {func(s *pipeline.Stage) { s.Env.Keep = true }, func(s *pipeline.Stage) { s.Env = nil }},
+		"approval":    {func(s *pipeline.Stage) { s.Approval = true }, func(s *pipeline.Stage) { s.Approval = false }},
+		"kept":        {func(s *pipeline.Stage) { s.OnFailure = pipeline.OnFailureKeep }, func(s *pipeline.Stage) { s.Env = nil }},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			d := open(t)
+			defined := func(change func(*pipeline.Stage), command string) []pipeline.Stage {
+				s := pipeline.Stage{Pipeline: "shop", Name: "qa", Type: pipeline.TypeCustom, After: []string{"commit"}, Owner: "here", Env: &pipeline.EnvironmentSpec{}}.WithDefaults(nil, nil)
+				s.Steps = []pipeline.Step{{Name: "check", Command: command}}
+				change(&s)
+				return []pipeline.Stage{commit("1"), s}
+			}
+			first := "true"
+			if name == "kept" {
+				first = "fail"
+			}
+			if err := d.apply(defined(tt.before, first)); (err != nil) != (name == "kept") {
+				t.Fatal(err)
+			}
+			if err := d.launch(build("1"), 1); err != nil {
+				t.Fatal(err)
+			}
+			if err := d.apply(defined(tt.after, "fail")); err == nil {
+				t.Fatal("a failing step passed")
+			}
+			if len(d.envs) != 2 {
+				t.Fatalf("the new definition has not passed, and of the environments there are %d", len(d.envs))
+			}
+			d.mustApply(defined(tt.after, "true"))
+			st, err := d.State(t.Context(), "shop")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, theirs := st.PersonEnvironment("alice"); !theirs || len(d.envs) != 1 || len(st.Environments) != 1 {
+				t.Errorf("the ledger has %v, the platform %v", st.Environments, d.envs)
+			}
+			if at := d.standing("qa"); at.Move.Action != pipeline.ActionNone || at.Move.Status != pipeline.StatusPassed {
+				t.Errorf("the stage does %s next, and is %s", at.Move.Action, at.Move.Status)
+			}
+		})
+	}
+}
+
+// A stage that somebody holds keeps what it runs, whatever its definition becomes.
+func TestHeldKeepsItsEnvironment(t *testing.T) {
+	d := whole(t)
+	if _, err := d.Hold(t.Context(), "shop", "production", "it is Friday"); err != nil {
+		t.Fatal(err)
+	}
+	stages := pinned("1", "1")
+	stages[5].Env = nil
+	d.mustApply(stages)
+	if err := d.serves(build("1"), 3); err != nil {
+		t.Error(err)
+	}
+	if _, err := d.Release(t.Context(), "shop", "production"); err != nil {
+		t.Fatal(err)
+	}
+	d.mustApply(stages)
+	if len(d.envs) != 0 {
+		t.Errorf("after the release there are %v", d.envs)
+	}
+}

@@ -1,0 +1,352 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// journey is something that somebody does, which is disturbed at every call that changes
+// anything; the next one who does it must converge.
+type journey struct {
+	setup func(d *desk) error // undisturbed
+	act   func(d *desk) error
+	back  func(d *desk) error // what somebody does who thinks better of it; nil for nothing
+}
+
+var journeys = map[string]journey{
+	"first apply": {act: func(d *desk) error { return d.apply(route("1")) }},
+	"deployment": {
+		setup: func(d *desk) error { return d.apply(route("1")) },
+		act: func(d *desk) error {
+			if _, err := d.Judge(context.Background(), "shop", "exploratory", build("1"), pipeline.Approved, ""); err != nil {
+				return err
+			}
+			return errors.Join(d.apply(pinned("1", "1")), d.apply(pinned("1", "1")))
+		},
+	},
+	"next deployment": {
+		setup: func(d *desk) error {
+			if err := deployed(d); err != nil {
+				return err
+			}
+			if err := d.apply(pinned("2", "1")); err != nil {
+				return err
+			}
+			_, err := d.Judge(context.Background(), "shop", "exploratory", build("2"), pipeline.Approved, "")
+			return errors.Join(err, d.apply(pinned("2", "1")))
+		},
+		act:  func(d *desk) error { return d.apply(pinned("2", "2")) },
+		back: func(d *desk) error { return errors.Join(d.apply(pinned("2", "1")), d.serves(build("1"), 3)) },
+	},
+	"resize": {
+		setup: deployed,
+		act:   func(d *desk) error { return d.apply(sized(5)) },
+		back:  func(d *desk) error { return errors.Join(d.apply(sized(3)), d.serves(build("1"), 3)) },
+	},
+	"restore": {
+		setup: func(d *desk) error {
+			err := deployed(d)
+			clear(d.envs)
+			return err
+		},
+		act:  func(d *desk) error { return d.apply(sized(3)) },
+		back: func(d *desk) error { return errors.Join(d.apply(sized(2)), d.serves(build("1"), 2)) },
+	},
+	"base image": {act: func(d *desk) error {
+		delete(d.images, "img-base") // the only image is the one that is baked
+		if _, err := d.CreatePipeline(d.ctx, shop); err != nil {
+			return err
+		}
+		_, err := d.Bake(d.ctx, engine.BakeRequest{Recipe: recipe})
+		return err
+	}},
+	"self-service": {act: func(d *desk) error {
+		if err := d.apply(route("1")[:2]); err != nil {
+			return err
+		}
+		return d.launch("", 1)
+	}},
+	"next self-service": {
+		setup: func(d *desk) error {
+			return errors.Join(d.apply(route("1")[:2]), d.launch(build("1"), 1), d.apply(route("2")[:2]))
+		},
+		act:  func(d *desk) error { return d.launch(build("2"), 1) },
+		back: func(d *desk) error { return d.launch(build("1"), 1) },
+	},
+	"larger self-service": {
+		setup: func(d *desk) error { return errors.Join(d.apply(route("1")[:2]), d.launch(build("1"), 1)) },
+		act:   func(d *desk) error { return d.launch(build("1"), 2) },
+		back:  func(d *desk) error { return d.launch(build("1"), 1) },
+	},
+	"removal of a stage": {
+		setup: deployed,
+		act:   func(d *desk) error { return d.RemoveStage(d.ctx, "shop", "production") },
+	},
+	"removal of the pipeline": {
+		setup: deployed,
+		act:   func(d *desk) error { return d.RemovePipeline(d.ctx, "shop", true) },
+		back: func(d *desk) error { // somebody who finds no pipeline any more
+			if st, err := d.State(d.ctx, "shop"); err != nil || st.Exists() {
+				return errors.Join(err, d.RemovePipeline(d.ctx, "shop", true))
+			}
+			_, err := d.Collect(d.ctx, engine.CollectRequest{})
+			if n, images := len(d.events["shop"]), len(d.images); n+images > 0 {
+				return errors.Join(err, fmt.Errorf("%d events and %d images are left", n, images))
+			}
+			return err
+		},
+	},
+}
+
+// pinned is the route of a source, with production pinned to the build of another.
+func pinned(digest, to string) []pipeline.Stage {
+	stages := route(digest)
+	stages[5].Pin = build(to)
+	return stages
+}
+
+// sized is the route with a number of instances in production.
+func sized(instances int) []pipeline.Stage {
+	stages := pinned("1", "1")
+	stages[5].Env.Instances = instances
+	return stages
+}
+
+// deployed brings build 1 to production, and keeps an environment of somebody's.
+func deployed(d *desk) error {
+	if err := d.apply(route("1")); err != nil {
+		return err
+	}
+	_, err := d.Judge(context.Background(), "shop", "exploratory", build("1"), pipeline.Approved, "")
+	return errors.Join(err, d.apply(sized(3)))
+}
+
+func (d *desk) launch(build string, instances int) error {
+	_, err := d.Launch(d.ctx, engine.LaunchRequest{
+		Pipeline: "shop", Name: "alice", Build: build, TTL: time.Hour, Configured: "here", Spec: pipeline.EnvironmentSpec{Instances: instances},
+	})
+	return err
+}
+
+// serves reports what production does not serve as it should.
+func (d *desk) serves(build string, instances int) error {
+	at, err := d.Standing(context.Background(), "shop", "production")
+	switch {
+	case err != nil:
+		return err
+	case at.Held != build || at.Environment == nil || at.Environment.Build != build || at.Environment.Instances != instances:
+		return fmt.Errorf("production holds %s, and its environment is %+v", at.Held, at.Environment)
+	}
+	return nil
+}
+
+// A run that was killed while its traffic went over, and whose fleet can't take it any
+// more, has failed: it is in the way of nothing.
+func TestShiftCantBeFinished(t *testing.T) {
+	for name, next := range map[string]func(d *desk) error{
+		"a rollback": func(d *desk) error { return errors.Join(d.apply(pinned("2", "1")), d.serves(build("1"), 3)) },
+		"a removal":  func(d *desk) error { return d.RemoveStage(d.ctx, "shop", "production") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			before, done := journeys["next deployment"].before(t), false
+			for n := 1; !done; n++ {
+				d := start(t, before.copied(), t.TempDir())
+				d.limit = n
+				if err := d.apply(pinned("2", "2")); err == nil {
+					t.Fatal("it is never in that phase")
+				}
+				st, err := (memLedger{d.again().life}).State(t.Context(), "shop")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if done = st.Latest["production"].Phase == pipeline.PhaseShift; !done {
+					continue
+				}
+				d = d.again()
+				d.alarmed = true
+				if err := next(d); err != nil {
+					t.Fatal(err)
+				}
+				run, err := (memLedger{d.life}).Run(t.Context(), "shop", st.Latest["production"].ID)
+				if err != nil || run.Status != pipeline.RunFailed || !strings.Contains(run.Error, "an alarm went off") {
+					t.Errorf("the run is %s: %s (%v)", run.Status, run.Error, err)
+				}
+				if err := d.agree(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+// told reports a fleet that serves though the ledger does not say so.
+func (d *desk) told() error {
+	st, err := (memLedger{d.life}).State(context.Background(), "shop")
+	for id, on := range d.envs {
+		if env := st.Environments[id]; env.Serves() && env.Fleet != on.serving {
+			return fmt.Errorf("%s is recorded with fleet %s, and %s serves", env.Describe(), env.Fleet, on.serving)
+		}
+	}
+	return err
+}
+
+// agree reports where the platform has something else than the ledger says.
+func (d *desk) agree() error {
+	st, err := (memLedger{d.life}).State(context.Background(), "shop")
+	if err != nil {
+		return err
+	}
+	for id, env := range st.Environments {
+		on := d.envs[id]
+		if on == nil || on.pending != "" || !env.Serves() {
+			return fmt.Errorf("%s is recorded as %s; the platform has %+v", env.Describe(), env.Status, on)
+		}
+		r := on.requests[on.serving]
+		if on.serving != env.Fleet || r.Labels.Build != env.Build || on.instances != env.Instances {
+			return fmt.Errorf("%s is recorded with %d instances of build %s as %s; the platform has %d of %s as %s",
+				env.Describe(), env.Instances, env.Build, env.Fleet, on.instances, r.Labels.Build, on.serving)
+		}
+		if held := st.Holds[env.Stage].Build; env.Purpose == pipeline.ForStage && held != env.Build {
+			return fmt.Errorf("stage %q holds %s and serves %s", env.Stage, held, env.Build)
+		}
+	}
+	for id := range d.envs {
+		if _, ok := st.Environments[id]; !ok {
+			return fmt.Errorf("no record names environment %s of the platform", id)
+		}
+	}
+	for name := range st.Stages {
+		if st.RunsNow(name) {
+			return fmt.Errorf("a run of stage %q is under way", name)
+		}
+	}
+	_, err = (memLedger{d.life}).Verify(context.Background(), "shop")
+	return err
+}
+
+// before gives the world where the journey begins.
+func (j journey) before(t *testing.T) *world {
+	t.Helper()
+	d := open(t)
+	if j.setup != nil {
+		if err := j.setup(d); err != nil {
+			t.Fatalf("setup: %v", err)
+		}
+	}
+	return d.world
+}
+
+// TestKilledAtEveryCall kills the process at its nth call that changes anything,
+// before and after the effect, for every n.
+func TestKilledAtEveryCall(t *testing.T) {
+	disturb(t, func(*desk) {}, func(*desk) error { return nil })
+}
+
+// TestCancelledAtEveryCall cancels what is done at its nth call that changes anything: the
+// call has no effect, or one of which the caller does not hear.
+func TestCancelledAtEveryCall(t *testing.T) {
+	disturb(t, func(d *desk) { d.ctx, d.cancel = context.WithCancel(d.ctx) }, (*desk).told)
+}
+
+func disturb(t *testing.T, how func(*desk), left func(*desk) error) {
+	for name, j := range journeys {
+		t.Run(name, func(t *testing.T) {
+			before := j.before(t)
+			clean := start(t, before.copied(), t.TempDir())
+			if err := j.act(clean); err != nil {
+				t.Fatalf("undisturbed: %v", err)
+			}
+			if err := clean.agree(); err != nil {
+				t.Fatalf("undisturbed: %v", err)
+			}
+			want := clean.picture()
+			for n := 1; n <= clean.calls; n++ {
+				for _, after := range []bool{false, true} {
+					for _, back := range []bool{false, true} {
+						if back && j.back == nil {
+							continue
+						}
+						at := fmt.Sprintf("disturbed at call %d (after its effect: %v)", n, after)
+						d := start(t, before.copied(), t.TempDir())
+						how(d)
+						d.limit, d.after = n, after
+						err := j.act(d)
+						if d.calls < n {
+							t.Fatalf("call %d was never made: %v", n, err)
+						}
+						if err := left(d); err != nil {
+							t.Fatalf("%s: %v", at, err)
+						}
+						d = d.again()
+						next := j.act
+						if back {
+							next, at = j.back, at+", and taken back"
+						}
+						if err := next(d); err != nil {
+							t.Fatalf("%s: the next apply: %v", at, err)
+						}
+						if err := d.agree(); err != nil {
+							t.Fatalf("%s: %v", at, err)
+						}
+						if got := d.picture(); !back && got != want {
+							t.Fatalf("%s:\n got %s\nwant %s", at, got, want)
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+var recipe = pipeline.Recipe{
+	Pipeline: "shop", Name: "base", From: pipeline.ImageFrom{Directory: "rootfs"}, Owner: "here",
+	Source: pipeline.SourceRef{Repository: "repo", Commit: "c1", Digest: "1"},
+	Steps:  []pipeline.Step{{Name: "packages", Command: "packages"}},
+}
+
+// picture says what exists in the world, without IDs that differ from run to run.
+func (d *desk) picture() string {
+	st, err := d.Engine.State(context.Background(), "shop")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	var b strings.Builder
+	for _, s := range st.StagesInOrder() {
+		at := d.StandingIn(st, s)
+		fmt.Fprintf(&b, "%s held=%s passed=%s status=%s settled=%v latest=%s\n", s.Name, at.Held, at.Passed, at.Move.Status, s.Settled, at.Run.Status)
+	}
+	for _, env := range slices.SortedFunc(maps.Values(st.Environments), func(a, b pipeline.Environment) int { return strings.Compare(a.Name, b.Name) }) {
+		fmt.Fprintf(&b, "environment of %s: %s %s on platform: %v\n", env.Name, env.Status, env.Build, d.envs[env.ID] != nil)
+	}
+	pending := 0
+	for _, env := range d.envs {
+		if env.pending != "" {
+			pending++
+		}
+	}
+	work, err := os.ReadDir(d.work)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		d.t.Fatal(err)
+	}
+	leases, _ := (memLedger{d.life}).Leases(context.Background())
+	if !st.Exists() { // leases of the dead run out
+		fmt.Fprintf(&b, "events=%d logs=%d\n", len(d.events["shop"]), len(d.logs))
+		leases = nil
+	}
+	fmt.Fprintf(&b, "environments=%d pending=%d images=%d artifacts=%d work=%d leases=%d recipes=%d\n",
+		len(d.envs), pending, len(d.images), len(d.artifacts), len(work), len(leases), len(st.Recipes))
+	return b.String()
+}
