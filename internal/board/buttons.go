@@ -41,13 +41,13 @@ func adder(e *engine.Engine, st *pipeline.State, s pipeline.Stage) func(list *[]
 	}
 }
 
-// buttons gives what the person that e works for can do at a stage: what waits for
-// somebody, and what else.
-func buttons(e *engine.Engine, st *pipeline.State, s pipeline.Stage) (now, more []button) {
+// buttons gives what the person that e works for can do at a stage of what waits for
+// somebody.
+func buttons(e *engine.Engine, st *pipeline.State, s pipeline.Stage) (now []button) {
 	add := adder(e, st, s)
 	if _, held := st.Freezes[s.Name]; held {
 		add(&now, "release", "")
-		return now, nil
+		return now
 	}
 	if build := undecided(st, s); build != "" {
 		add(&now, "approve", build)
@@ -59,12 +59,19 @@ func buttons(e *engine.Engine, st *pipeline.State, s pipeline.Stage) (now, more 
 	if build := offered(st, s); build != "" {
 		add(&now, "promote", build)
 	}
-	failed := failing(st, s)
-	if failed {
-		if add(&now, "retry", "") {
-			now[len(now)-1].Primary = true
-		}
-	} else {
+	if failing(st, s) && add(&now, "retry", "") {
+		now[len(now)-1].Primary = true
+	}
+	return now
+}
+
+// moreButtons gives what else the person can do there.
+func moreButtons(e *engine.Engine, st *pipeline.State, s pipeline.Stage) (more []button) {
+	if _, held := st.Freezes[s.Name]; held {
+		return nil
+	}
+	add, failed := adder(e, st, s), failing(st, s)
+	if !failed {
 		add(&more, "retry", "")
 	}
 	if s.Trigger == pipeline.TriggerManual {
@@ -76,7 +83,7 @@ func buttons(e *engine.Engine, st *pipeline.State, s pipeline.Stage) (now, more 
 		add(&more, "override", run.Build)
 	}
 	add(&more, "hold", "")
-	return now, more
+	return more
 }
 
 // tryIt leads to the environment in which a build can be tried: the stage's, else one that
@@ -131,7 +138,7 @@ type wait struct {
 func waits(e *engine.Engine, st *pipeline.State) []wait {
 	var list []wait
 	for _, s := range st.StagesInOrder() {
-		now, _ := buttons(e, st, s)
+		now := buttons(e, st, s)
 		add := func(what, build, who string) *wait {
 			list = append(list, wait{Stage: s.Name, What: what, Build: st.Builds[build], Buttons: now, Who: who})
 			return &list[len(list)-1]

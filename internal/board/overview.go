@@ -224,8 +224,8 @@ func (b *Board) valueStream(ctx context.Context, st *pipeline.State, who pipelin
 				c.Holds = n.Build
 			}
 			c.Pin = s.Pin
-			now, more := buttons(b.Engine.As(who), st, s)
-			c.Buttons = append(now, more...)
+			e := b.Engine.As(who)
+			c.Buttons = append(buttons(e, st, s), moreButtons(e, st, s)...)
 		}
 		var err error
 		if c.Progress, err = b.Engine.Progress(ctx, st, n.Name); err != nil {
@@ -360,15 +360,23 @@ func builds(st *pipeline.State, q map[string][]string) buildTable {
 			t.Stages = append(t.Stages, s.Name)
 		}
 	}
+	page, _ := strconv.Atoi(first("page"))
+	page = min(max(page, 1), t.All/rowsPerPage+1)
 	var found []pipeline.Build
+	t.Found = t.All
 	for build := range st.NewestBuilds() {
+		if t.Search == "" && t.Outcome == "" && len(found) == page*rowsPerPage {
+			break // the rest is on later pages, and how many there are is known
+		}
 		if matches(build, t.Search) && fared(st, stages, build.ID, pipeline.Outcome(t.Outcome)) {
 			found = append(found, build)
 		}
 	}
-	t.Found, t.Pages = len(found), max((len(found)+rowsPerPage-1)/rowsPerPage, 1)
-	page, _ := strconv.Atoi(first("page"))
-	t.Page = min(max(page, 1), t.Pages)
+	if t.Search != "" || t.Outcome != "" {
+		t.Found = len(found)
+	}
+	t.Pages = max((t.Found+rowsPerPage-1)/rowsPerPage, 1)
+	t.Page = min(page, t.Pages)
 	if t.Page > 1 {
 		t.Newer = t.Page - 1
 	}

@@ -40,6 +40,11 @@ func TestReadyAt(t *testing.T) {
 			t.Errorf("%s: %s, want %s", name, got, at)
 		}
 	}
+	st.Overrides[StageBuild("commit", id("other"))] = Override{At: noon}
+	if got := st.ReadyAt(st.Stages["acceptance"], id("other")); !got.Equal(noon) {
+		t.Errorf("a build that was let through: %s", got)
+	}
+	delete(st.Overrides, StageBuild("commit", id("other")))
 	if got := st.ReadyAt(st.Stages["acceptance"], id("other")); !got.IsZero() {
 		t.Errorf("a build that has passed nothing: %s", got)
 	}

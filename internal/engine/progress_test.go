@@ -1,0 +1,53 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package engine_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// looking calls during while an image is baked.
+type looking struct {
+	memPlatform
+	during func()
+}
+
+func (l looking) Bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.BakedImage, error) {
+	l.during()
+	return l.memPlatform.Bake(ctx, r)
+}
+
+// A bake that is under way can be looked at like the run of a stage.
+func TestProgressOfABake(t *testing.T) {
+	d := open(t)
+	d.mustApply(nil)
+	var seen *engine.Progress
+	platform := looking{memPlatform: memPlatform{d.life}, during: func() {
+		st, err := d.State(context.Background(), "shop")
+		if err == nil {
+			seen, err = d.Progress(context.Background(), st, engine.RecipeRun("base"))
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}}
+	e := engine.New(engine.Config{
+		Ledger: memLedger{d.life}, Platform: platform, Runner: memRunner{d.life}, Sources: memSources{d.life}, Artifacts: memArtifacts{d.life},
+		Logs: memLogs{d.life}, WorkDir: d.work, Holder: pipeline.Holder{Host: "test", PID: 1, Actor: "bob"}, Now: d.now,
+	})
+	recipe := pipeline.Recipe{Pipeline: "shop", Name: "base", From: pipeline.ImageFrom{Directory: "rootfs"}, Source: pipeline.SourceRef{Repository: "repo", Commit: "c1", Digest: "1"}, Owner: "here"}
+	if _, err := e.Bake(context.Background(), engine.BakeRequest{Recipe: recipe}); err != nil {
+		t.Fatal(err)
+	}
+	if seen == nil || seen.Dead || seen.Run.Phase != pipeline.PhaseBake {
+		t.Errorf("under way it is %+v", seen)
+	}
+	if after, err := d.Progress(context.Background(), d.seen(), engine.RecipeRun("base")); err != nil || after != nil {
+		t.Errorf("afterwards it is %+v, %v", after, err)
+	}
+}
