@@ -164,7 +164,7 @@ func (e *Engine) resize(ctx context.Context, h *held, st *pipeline.State, stage 
 	if err := e.Platform.Resize(ctx, env.ID, instances); err != nil {
 		return fmt.Errorf("resize %s to %d instances: %w", env.Describe(), instances, err)
 	}
-	env.Instances, env.Spec = instances, *stage.Env
+	env.Instances, env.Spec = instances, stage.EnvironmentFor(st.Pipeline)
 	return e.append(ctx, stage.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &env}})
 }
 

@@ -175,11 +175,11 @@ func lastPassed(st *pipeline.State, stage string, n int) []string {
 	return builds
 }
 
-// collectEnvironments ends the environments that dead runs left and, if asked,
-// those that were kept.
+// collectEnvironments ends the environments that dead runs left, what is recorded of
+// those that were kept and have expired and, if asked, those that are kept.
 func (e *Engine) collectEnvironments(ctx context.Context, st *pipeline.State, r CollectRequest, g *Garbage) error {
 	for _, env := range st.Environments {
-		left := env.Status == pipeline.EnvEnding || env.Status == pipeline.EnvLaunching
+		left := env.Status == pipeline.EnvEnding || env.Status == pipeline.EnvLaunching || env.Purpose == pipeline.ForRun && !env.Alive()
 		if !left && (!r.Kept || env.Status != pipeline.EnvKept) {
 			continue
 		}

@@ -215,6 +215,35 @@ func (s Stage) Instances(p Pipeline) int {
 	}
 }
 
+// StepsLimit gives how long the stage's steps may take together, with all their tries.
+func (s Stage) StepsLimit() time.Duration {
+	var limit time.Duration
+	for _, step := range s.Steps {
+		timeout := step.Timeout
+		if timeout == 0 {
+			timeout = DefaultStepTimeout
+			if step.Load != nil {
+				timeout = max(timeout, 2*step.Load.Duration)
+			}
+		}
+		limit += time.Duration(1+step.Retries) * timeout
+	}
+	return limit
+}
+
+// EnvironmentFor gives the specification of the stage's environment. The instances of
+// the stages that are of production's size are of its type, too, where no other is set.
+func (s Stage) EnvironmentFor(p Pipeline) EnvironmentSpec {
+	spec := *s.Env
+	switch s.Type {
+	case TypeCapacity, TypePreProduction, TypeProduction:
+		if spec.InstanceType == "" {
+			spec.InstanceType = p.Scale.InstanceType
+		}
+	}
+	return spec
+}
+
 // WithDefaults fills in what the stage's type decides and the user left open:
 // the name, the trigger, the environment, approval and bake. It is given whether
 // the user set approval and bake, as false is a choice there.
