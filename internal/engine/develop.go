@@ -83,16 +83,17 @@ func (e *Engine) develop(ctx context.Context, h *held, env pipeline.Environment,
 		return env, e.abandonLaunch(ctx, h, env, "", fresh, err)
 	}
 	req.Artifact, req.Fleet, req.Seed = r.Artifact, e.newID("f-"), fresh && req.Service.Seed != ""
-	if _, err := e.Platform.Prepare(ctx, req); err != nil {
-		return env, e.abandonLaunch(ctx, h, env, req.Fleet, fresh, err)
-	}
-	report, err := e.Platform.Shift(ctx, env.ID, req.Fleet, pipeline.Traffic{})
+	fleet, err := e.Platform.Prepare(ctx, req)
 	if err != nil {
 		return env, e.abandonLaunch(ctx, h, env, req.Fleet, fresh, err)
+	}
+	report, err := e.Platform.Shift(ctx, env.ID, fleet.ID, pipeline.Traffic{})
+	if err != nil {
+		return env, e.abandonLaunch(ctx, h, env, fleet.ID, fresh, err)
 	}
 	if err := e.Platform.Extend(ctx, env.ID, env.ExpiresAt); err != nil {
 		return env, err
 	}
-	env.Status, env.Endpoint, env.Fleet = pipeline.EnvRunning, report.Endpoint, req.Fleet
+	env.Status, env.Endpoint, env.Fleet = pipeline.EnvRunning, report.Endpoint, fleet.ID
 	return env, e.recordEnvironment(ctx, h, env)
 }

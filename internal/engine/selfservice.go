@@ -212,20 +212,21 @@ func (e *Engine) relaunch(ctx context.Context, h *held, st *pipeline.State, env 
 		return env, e.abandonLaunch(ctx, h, env, "", fresh, err)
 	}
 	req.Fleet, req.Seed = e.newID("f-"), fresh && st.Pipeline.Service.Seed != ""
-	if _, err := e.Platform.Prepare(ctx, req); err != nil {
+	fleet, err := e.Platform.Prepare(ctx, req)
+	if err != nil {
 		return env, e.abandonLaunch(ctx, h, env, req.Fleet, fresh, err)
 	}
 	e.note(log, "the instances are healthy; they get the traffic")
-	report, err := e.Platform.Shift(ctx, env.ID, req.Fleet, pipeline.Traffic{})
+	report, err := e.Platform.Shift(ctx, env.ID, fleet.ID, pipeline.Traffic{})
 	if err != nil {
-		return env, e.abandonLaunch(ctx, h, env, req.Fleet, fresh, err)
+		return env, e.abandonLaunch(ctx, h, env, fleet.ID, fresh, err)
 	}
 	if !fresh {
 		if err := e.Platform.Extend(ctx, env.ID, env.ExpiresAt); err != nil {
 			return env, err
 		}
 	}
-	env.Status, env.Endpoint, env.Fleet, env.Image = pipeline.EnvRunning, report.Endpoint, req.Fleet, launch.Image
+	env.Status, env.Endpoint, env.Fleet, env.Image = pipeline.EnvRunning, report.Endpoint, fleet.ID, launch.Image
 	env.Digest = specDigest(r.Spec)
 	return env, e.recordEnvironment(ctx, h, env)
 }
