@@ -217,7 +217,7 @@ func (e *Engine) relaunch(ctx context.Context, h *held, st *pipeline.State, env 
 		return env, e.abandonLaunch(ctx, h, env, req.Fleet, fresh, err)
 	}
 	e.note(log, "the instances are healthy; they get the traffic")
-	report, err := e.Platform.Shift(ctx, env.ID, fleet.ID, pipeline.Traffic{})
+	report, err := e.Platform.Shift(ctx, env.ID, fleet.ID, r.Spec.Traffic())
 	if err != nil {
 		return env, e.abandonLaunch(ctx, h, env, fleet.ID, fresh, err)
 	}

@@ -201,6 +201,7 @@ type FleetRequest struct {
 
 // Traffic says how the traffic of a lasting environment goes over to another fleet.
 type Traffic struct {
+	Port         int           // of the endpoint from then on; 0 leaves it as it is
 	Steps        []ShiftStep   // before all of it goes; empty: all at once
 	Alarms       []string      // names; one that goes off sends the traffic back
 	KeepPrevious time.Duration // how long the fleet before is kept, so that it can be taken again

@@ -114,7 +114,7 @@ type ShiftStep struct {
 
 // Traffic gives how the traffic of the environment goes over to a new fleet.
 func (e EnvironmentSpec) Traffic() Traffic {
-	return Traffic{Steps: e.Shift, Alarms: e.Alarms, KeepPrevious: e.KeepPrevious}
+	return Traffic{Port: e.Port, Steps: e.Shift, Alarms: e.Alarms, KeepPrevious: e.KeepPrevious}
 }
 
 // Step is one command, HTTP check or load profile of a run. Exactly one of

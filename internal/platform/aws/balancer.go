@@ -19,6 +19,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 )
 
 const (
@@ -100,7 +101,6 @@ func weights(l balancers.Listener) map[string]int32 {
 // far as they are not there. They answer 503 until they are pointed at a fleet.
 func (p *Platform) ensureBalancer(ctx context.Context, r pipeline.FleetRequest) (*balancer, error) {
 	op := "make load balancer"
-	port := cmp.Or(r.Port, defaultListenerPort)
 	tags := p.elbTags(r)
 	in := &elb.CreateLoadBalancerInput{
 		Name: aws.String(balancerName(r.Environment)), Type: balancers.LoadBalancerTypeEnumApplication, Subnets: p.Settings.PublicSubnets,
@@ -121,11 +121,20 @@ func (p *Platform) ensureBalancer(ctx context.Context, r pipeline.FleetRequest) 
 		b = &balancer{arn: aws.ToString(out.LoadBalancers[0].LoadBalancerArn), dns: aws.ToString(out.LoadBalancers[0].DNSName)}
 		logf(r.Log, "load balancer %s", b.dns)
 	}
+	// The live listener moves with the traffic. It is told from the test listener by its
+	// lower port, so that this one makes way first.
+	port := cmp.Or(r.Port, b.livePort, defaultListenerPort)
+	if b.test != "" && b.testPort <= port {
+		if err := p.pointAt(ctx, b.test, port+1, nil); err != nil {
+			return nil, err
+		}
+		b.testPort = port + 1
+	}
 	for _, l := range []struct {
 		arn  *string
 		at   *int
 		port int
-	}{{&b.live, &b.livePort, port}, {&b.test, &b.testPort, port + 1}} {
+	}{{&b.live, &b.livePort, port}, {&b.test, &b.testPort, max(port, b.livePort) + 1}} {
 		if *l.arn != "" {
 			continue
 		}
@@ -170,7 +179,16 @@ func forward(shares map[string]int32) []balancers.Action {
 
 // point sends a listener's requests to target groups, by shares.
 func (p *Platform) point(ctx context.Context, listener string, shares map[string]int32) error {
-	_, err := p.balancers.ModifyListener(ctx, &elb.ModifyListenerInput{ListenerArn: aws.String(listener), DefaultActions: forward(shares)})
+	return p.pointAt(ctx, listener, 0, shares)
+}
+
+// pointAt does so, and moves the listener to a port; 0 leaves it where it is.
+func (p *Platform) pointAt(ctx context.Context, listener string, port int, shares map[string]int32) error {
+	in := &elb.ModifyListenerInput{ListenerArn: aws.String(listener), DefaultActions: forward(shares)}
+	if port != 0 {
+		in.Port = aws.Int32(int32(port))
+	}
+	_, err := p.balancers.ModifyListener(ctx, in)
 	return cloud.Fault(ctx, "point listener", err)
 }
 
@@ -223,11 +241,29 @@ func (p *Platform) deleteTargetGroup(ctx context.Context, fleet string) error {
 	if err != nil || target == "" {
 		return err
 	}
-	_, err = p.balancers.DeleteTargetGroup(ctx, &elb.DeleteTargetGroupInput{TargetGroupArn: aws.String(target)})
+	err = p.whenUnused(ctx, "target group "+groupName(fleet), func() error {
+		_, err := p.balancers.DeleteTargetGroup(ctx, &elb.DeleteTargetGroupInput{TargetGroupArn: aws.String(target)})
+		return err
+	})
 	if err != nil && !cloud.IsNotFound(err) {
 		return cloud.Fault(ctx, "remove target group of fleet "+fleet, err)
 	}
 	return nil
+}
+
+// unusedLimit is how long what was just given up may count as used.
+const unusedLimit = 2 * time.Minute
+
+// whenUnused removes a thing, again while AWS says that it is used: it takes a moment
+// to notice that it no longer is.
+func (p *Platform) whenUnused(ctx context.Context, what string, remove func() error) error {
+	return p.wait(ctx, "the end of the use of "+what, unusedLimit, func(context.Context) (poll.Probe, error) {
+		err := remove()
+		if cloud.Is(err, "ResourceInUse", "ScalingActivityInProgress") {
+			return poll.Probe{State: err.Error()}, nil
+		}
+		return poll.Probe{Done: true}, err
+	})
 }
 
 // destroyGroups removes everything of an environment that is behind a load balancer.
