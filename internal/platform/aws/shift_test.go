@@ -89,6 +89,7 @@ func TestShiftInSteps(t *testing.T) {
 	old, err := b.targetGroup(t.Context(), "f-1")
 	b.must(err)
 	b.must(b.point(t.Context(), lb.live, map[string]int32{target: 60, old: 40})) // as a process left it that was killed
+	b.cloud.SetAlarm("old trouble", "OK")
 	began := time.Now()
 	_, err = b.Shift(t.Context(), "e-1", "f-3", traffic)
 	b.must(err)
