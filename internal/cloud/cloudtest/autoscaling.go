@@ -13,7 +13,10 @@ import (
 	"time"
 )
 
-var member = regexp.MustCompile(`<InstanceId>(i-[0-9a-f]+)</InstanceId>`)
+var (
+	member       = regexp.MustCompile(`<InstanceId>(i-[0-9a-f]+)</InstanceId>`)
+	groupTargets = regexp.MustCompile(`<member>(arn:[^<]*:targetgroup/[^<]+)</member>`)
+)
 
 // changeGroup makes the bodies of the instances that a change of an Auto Scaling
 // group launches, and ends those that it terminates.
@@ -29,21 +32,8 @@ func (a *account) changeGroup(r *request) answer {
 			a.groups[name] = t
 		}
 	}
-	_, ends := a.ending[name]
-	end := a.cloud.paced().End
-	if r.action == "DeleteAutoScalingGroup" && end > 0 && !ends {
-		a.ending[name] = time.Now().Add(end)
-	}
 	a.mu.Unlock()
-	var got answer
-	switch {
-	case r.action != "DeleteAutoScalingGroup" || end == 0:
-		got = a.server.forward(r)
-	case !ends: // until then it is there, without instances
-		got = a.query(r, "autoscaling", "UpdateAutoScalingGroup", url.Values{"AutoScalingGroupName": {name}, "MinSize": {"0"}, "MaxSize": {"0"}, "DesiredCapacity": {"0"}})
-	default:
-		got = r.fail(http.StatusBadRequest, "ScalingActivityInProgress", "The group is being deleted.")
-	}
+	got := a.change(r, name)
 	if got.status != http.StatusOK {
 		return got
 	}
@@ -74,6 +64,29 @@ func (a *account) changeGroup(r *request) answer {
 		}
 	}
 	return got
+}
+
+// change lets moto change a group. One that is deleted stays for a time, without
+// instances and targets.
+func (a *account) change(r *request, name string) answer {
+	end := a.cloud.paced().End
+	if r.action != "DeleteAutoScalingGroup" || end == 0 {
+		return a.server.forward(r)
+	}
+	a.mu.Lock()
+	_, ends := a.ending[name]
+	if !ends {
+		a.ending[name] = time.Now().Add(end)
+	}
+	a.mu.Unlock()
+	if ends {
+		return r.fail(http.StatusBadRequest, "ScalingActivityInProgress", "The group is being deleted.")
+	}
+	described := a.query(r, "autoscaling", "DescribeAutoScalingGroups", url.Values{"AutoScalingGroupNames.member.1": {name}})
+	for _, target := range groupTargets.FindAllSubmatch(described.body, -1) {
+		a.query(r, "autoscaling", "DetachLoadBalancerTargetGroups", url.Values{"AutoScalingGroupName": {name}, "TargetGroupARNs.member.1": {string(target[1])}})
+	}
+	return a.query(r, "autoscaling", "UpdateAutoScalingGroup", url.Values{"AutoScalingGroupName": {name}, "MinSize": {"0"}, "MaxSize": {"0"}, "DesiredCapacity": {"0"}})
 }
 
 // describeGroups shows groups that end, which moto forgets at once.

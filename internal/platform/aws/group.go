@@ -421,6 +421,9 @@ func (p *Platform) deleteGroup(ctx context.Context, fleet string) error {
 	}
 	err := p.whenUnused(ctx, "Auto Scaling group "+name, func() error {
 		_, err := p.groups.DeleteAutoScalingGroup(ctx, &autoscaling.DeleteAutoScalingGroupInput{AutoScalingGroupName: aws.String(name), ForceDelete: aws.Bool(true)})
+		if cloud.Is(err, "ScalingActivityInProgress") && p.ends(ctx, name) {
+			return nil
+		}
 		return err
 	})
 	if err != nil && !absent(err) {
@@ -434,6 +437,12 @@ func (p *Platform) deleteGroup(ctx context.Context, fleet string) error {
 		return cloud.Fault(ctx, op, err)
 	}
 	return nil
+}
+
+// ends reports whether a group is being deleted, which takes minutes.
+func (p *Platform) ends(ctx context.Context, name string) bool {
+	out, err := p.groups.DescribeAutoScalingGroups(ctx, &autoscaling.DescribeAutoScalingGroupsInput{AutoScalingGroupNames: []string{name}})
+	return err == nil && len(out.AutoScalingGroups) == 1 && aws.ToString(out.AutoScalingGroups[0].Status) != ""
 }
 
 // absent reports whether Auto Scaling does not have the group. It has no code of its
