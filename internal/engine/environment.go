@@ -98,7 +98,7 @@ func (e *Engine) fleetRequest(ctx context.Context, env pipeline.Environment, lau
 	req := pipeline.FleetRequest{
 		Environment: env.ID, Labels: pipeline.Labels{Pipeline: env.Pipeline, Stage: env.Stage, Build: env.Build, Run: env.Run},
 		Lasting: env.Purpose == pipeline.ForStage, Image: launch.Image, Instances: env.Instances, InstanceType: env.Spec.InstanceType,
-		Address: env.Spec.Address, Port: env.Spec.Port, Service: st.Pipeline.Service, Env: vars, Secrets: secrets,
+		Address: env.Spec.Address, Port: env.Spec.Port, Certificate: env.Spec.Certificate, Service: st.Pipeline.Service, Env: vars, Secrets: secrets,
 		Migrate: st.Pipeline.Service.Migrate != "", ExpiresAt: env.ExpiresAt, DrainTimeout: env.Spec.DrainTimeout, Alarms: env.Spec.Alarms, Log: log,
 	}
 	if launch.Install && launch.Artifact != nil {

@@ -95,11 +95,12 @@ type EnvironmentSpec struct {
 	Instances      int               `json:"instances"` // 0 means the pipeline's scale
 	Env            map[string]string `json:"env,omitempty"`
 	SecretsVersion int64             `json:"secrets_version,omitempty"`
-	Keep           bool              `json:"keep"`                // lasting: it serves until the next build replaces it
-	Address        string            `json:"address,omitempty"`   // to listen on; empty means loopback
-	Port           int               `json:"port,omitempty"`      // of the endpoint; 0 means any free one, kept
-	DataFrom       string            `json:"data_from,omitempty"` // the stage whose environment's data is copied
-	DrainTimeout   time.Duration     `json:"drain_timeout"`       // 0 means DefaultDrainTimeout
+	Keep           bool              `json:"keep"`                  // lasting: it serves until the next build replaces it
+	Address        string            `json:"address,omitempty"`     // to listen on; empty means loopback
+	Port           int               `json:"port,omitempty"`        // of the endpoint; 0 means any free one, kept
+	Certificate    string            `json:"certificate,omitempty"` // ARN; the endpoint of a lasting environment speaks HTTPS with it
+	DataFrom       string            `json:"data_from,omitempty"`   // the stage whose environment's data is copied
+	DrainTimeout   time.Duration     `json:"drain_timeout"`         // 0 means DefaultDrainTimeout
 	InstanceType   string            `json:"instance_type,omitempty"`
 	Shift          []ShiftStep       `json:"shift,omitempty"`  // of a lasting environment; empty: all at once
 	Alarms         []string          `json:"alarms,omitempty"` // that send its traffic back
@@ -114,7 +115,7 @@ type ShiftStep struct {
 
 // Traffic gives how the traffic of the environment goes over to a new fleet.
 func (e EnvironmentSpec) Traffic() Traffic {
-	return Traffic{Port: e.Port, Steps: e.Shift, Alarms: e.Alarms, KeepPrevious: e.KeepPrevious}
+	return Traffic{Port: e.Port, Certificate: e.Certificate, Steps: e.Shift, Alarms: e.Alarms, KeepPrevious: e.KeepPrevious}
 }
 
 // Step is one command, HTTP check or load profile of a run. Exactly one of

@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"regexp"
@@ -39,8 +40,9 @@ type listener struct {
 	address string
 
 	mu      sync.Mutex
-	server  *http.Server
+	server  *httptest.Server
 	port    string
+	secure  bool
 	weights map[string]int // by target group
 }
 
@@ -210,7 +212,7 @@ func (a *account) createListener(r *request) answer {
 		return a.server.forward(r)
 	}
 	own := &listener{account: a, address: b.address, weights: forwardWeights(r.form)}
-	if err := own.listen(r.form.Get("Port")); err != nil {
+	if err := own.listen(r.form); err != nil {
 		return r.fail(http.StatusBadRequest, "DuplicateListener", err.Error())
 	}
 	got := a.server.forward(r)
@@ -224,20 +226,34 @@ func (a *account) createListener(r *request) answer {
 	return got
 }
 
-// listen serves at a port, and no longer at the one before.
-func (l *listener) listen(port string) error {
-	at, err := net.Listen("tcp", net.JoinHostPort(l.address, port))
+// listen serves where a request says, and no longer where it did before. The
+// certificate is a test's.
+func (l *listener) listen(form url.Values) error {
+	port, secure := form.Get("Port"), form.Get("Protocol") == "HTTPS"
+	l.mu.Lock()
+	before, samePort, same := l.server, l.port == port, l.port == port && l.secure == secure
+	l.mu.Unlock()
+	if same || port == "" {
+		return nil
+	}
+	if samePort {
+		_ = before.Config.Close()
+	}
+	socket, err := net.Listen("tcp", net.JoinHostPort(l.address, port))
 	if err != nil {
 		return err
 	}
-	next := &http.Server{Handler: l, ReadHeaderTimeout: time.Minute}
-	go func() { _ = next.Serve(at) }()
+	next := &httptest.Server{Listener: socket, Config: &http.Server{Handler: l, ReadHeaderTimeout: time.Minute}}
+	if secure {
+		next.StartTLS()
+	} else {
+		next.Start()
+	}
 	l.mu.Lock()
-	before := l.server
-	l.server, l.port = next, port
+	l.server, l.port, l.secure = next, port, secure
 	l.mu.Unlock()
 	if before != nil {
-		go func() { _ = before.Shutdown(l.account.ctx) }() // what it has begun may end
+		go func() { _ = before.Config.Shutdown(l.account.ctx) }() // what it has begun may end
 	}
 	return nil
 }
@@ -246,8 +262,8 @@ func (a *account) modifyListener(r *request) answer {
 	a.mu.Lock()
 	l := a.listeners[r.form.Get("ListenerArn")]
 	a.mu.Unlock()
-	if port := r.form.Get("Port"); l != nil && port != "" && !l.listens(port) {
-		if err := l.listen(port); err != nil {
+	if l != nil {
+		if err := l.listen(r.form); err != nil {
 			return r.fail(http.StatusBadRequest, "DuplicateListener", err.Error())
 		}
 	}
@@ -272,16 +288,10 @@ func (a *account) deleteListener(r *request) answer {
 	return got
 }
 
-func (l *listener) listens(port string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.port == port
-}
-
 func (l *listener) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_ = l.server.Close()
+	_ = l.server.Config.Close()
 }
 
 // ServeHTTP forwards a request to a healthy target of a target group, chosen by weight.

@@ -97,7 +97,7 @@ func (p *Platform) prepareGroup(ctx context.Context, r *pipeline.FleetRequest) (
 	if err := p.replaceUnhealthy(ctx, r.Fleet); err != nil {
 		return pipeline.Fleet{}, err
 	}
-	return pipeline.Fleet{ID: r.Fleet, Endpoint: lb.endpoint(lb.testPort)}, nil
+	return pipeline.Fleet{ID: r.Fleet, Endpoint: lb.endpoint(front{port: lb.testPort})}, nil
 }
 
 // rising is a group whose instances are awaited.

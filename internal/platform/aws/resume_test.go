@@ -4,6 +4,9 @@
 package aws
 
 import (
+	"crypto/tls"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +14,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/scheduler"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
@@ -223,18 +227,91 @@ func TestPortChanges(t *testing.T) {
 		b.must(err)
 		lb, err := b.balancer(t.Context(), "e-1")
 		b.must(err)
-		if lb.livePort != before || lb.testPort <= max(port, before) && lb.testPort != before+1 {
-			t.Errorf("to get from %d to %d the listeners are at %d and %d before the traffic goes over", before, port, lb.livePort, lb.testPort)
+		if lb.liveAt.port != before || lb.testPort <= max(port, before) && lb.testPort != before+1 {
+			t.Errorf("to get from %d to %d the listeners are at %d and %d before the traffic goes over", before, port, lb.liveAt.port, lb.testPort)
 		}
 		report, err := b.Shift(t.Context(), "e-1", r.Fleet, pipeline.Traffic{Port: port})
 		b.must(err)
 		lb, err = b.balancer(t.Context(), "e-1")
 		b.must(err)
-		if lb.livePort != port || lb.testPort != port+1 || report.Endpoint != lb.endpoint(port) || b.get(report.Endpoint+"/env/VERSION") != r.Fleet {
-			t.Errorf("at port %d: listeners at %d and %d, endpoint %s", port, lb.livePort, lb.testPort, report.Endpoint)
+		if lb.liveAt.port != port || lb.testPort != port+1 || report.Endpoint != lb.endpoint(lb.liveAt) || b.get(report.Endpoint+"/env/VERSION") != r.Fleet {
+			t.Errorf("at port %d: listeners at %d and %d, endpoint %s", port, lb.liveAt.port, lb.testPort, report.Endpoint)
 		}
 		before = port
 	}
 	b.must(b.Destroy(t.Context(), "e-1"))
 	b.wantNothing()
+}
+
+// certificate makes a certificate that a load balancer can use.
+func (b *bed) certificate() string {
+	b.Helper()
+	out, err := iam.NewFromConfig(b.cloud.Config()).UploadServerCertificate(b.Context(), &iam.UploadServerCertificateInput{
+		ServerCertificateName: aws.String("shop"), CertificateBody: aws.String("a certificate"), PrivateKey: aws.String("a key"),
+	})
+	b.must(err)
+	return aws.ToString(out.ServerCertificateMetadata.Arn)
+}
+
+// With environment.certificate the endpoint speaks HTTPS: from the first deployment on,
+// or from that which brings it, until one that takes it away.
+func TestCertificate(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	image := b.app()
+	certificate := b.certificate()
+	insecure := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} // the test cloud has one for all
+	answers := func(endpoint, fleet string) {
+		t.Helper()
+		resp, err := insecure.Get(endpoint + "/env/VERSION")
+		b.must(err)
+		defer resp.Body.Close()
+		if got, err := io.ReadAll(resp.Body); err != nil || string(got) != fleet {
+			t.Errorf("%s answers %q, %v, want %q", endpoint, got, err, fleet)
+		}
+	}
+	for n, step := range []struct {
+		port        int
+		certificate string
+		want        string // with what the endpoint begins and ends
+	}{
+		{8000, certificate, "https://:8000"}, {8010, certificate, "https://:8010"}, {8000, "", "http://:8000"}, {0, "", "http://:8000"}, {8010, certificate, "https://:8010"}, {8010, "", "http://:8010"},
+	} {
+		r := b.lasting("f-"+string(rune('a'+n)), image)
+		r.Port, r.Certificate = step.port, step.certificate
+		fleet, err := b.Prepare(t.Context(), r)
+		b.must(err)
+		answers(fleet.Endpoint, r.Fleet)
+		report, err := b.Shift(t.Context(), "e-1", r.Fleet, pipeline.Traffic{Port: step.port, Certificate: step.certificate})
+		b.must(err)
+		scheme, end, _ := strings.Cut(step.want, "://")
+		if !strings.HasPrefix(fleet.Endpoint, "http://") || !strings.HasPrefix(report.Endpoint, scheme+"://") || !strings.HasSuffix(report.Endpoint, end) {
+			t.Errorf("the endpoint is %s, that of the next fleet was %s, want %s", report.Endpoint, fleet.Endpoint, step.want)
+		}
+		answers(report.Endpoint, r.Fleet)
+	}
+	b.must(b.Destroy(t.Context(), "e-1"))
+	b.wantNothing()
+}
+
+// Where no port is set, a load balancer stays where it is, or listens where its protocol
+// usually does.
+func TestFront(t *testing.T) {
+	t.Parallel()
+	there := balancer{dns: "lb", live: "arn", liveAt: front{port: 8000}}
+	secure := balancer{dns: "lb", live: "arn", liveAt: front{8443, "cert"}}
+	for _, c := range []struct {
+		lb          balancer
+		port        int
+		certificate string
+		want        string
+	}{
+		{balancer{dns: "lb"}, 0, "", "http://lb"}, {balancer{dns: "lb"}, 0, "cert", "https://lb"}, {balancer{dns: "lb"}, 443, "", "http://lb:443"},
+		{there, 0, "", "http://lb:8000"}, {there, 0, "cert", "https://lb"}, {there, 8001, "cert", "https://lb:8001"},
+		{secure, 0, "other", "https://lb:8443"}, {secure, 0, "", "http://lb"}, {secure, 80, "cert", "https://lb:80"},
+	} {
+		if got := c.lb.endpoint(c.lb.next(c.port, c.certificate)); got != c.want {
+			t.Errorf("port %d and certificate %q lead from %+v to %s, want %s", c.port, c.certificate, c.lb.liveAt, got, c.want)
+		}
+	}
 }

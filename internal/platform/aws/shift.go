@@ -4,7 +4,6 @@
 package aws
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -66,7 +65,7 @@ func (p *Platform) shiftGroup(ctx context.Context, lb balancer, environment, fle
 	switch err := s.over(ctx); {
 	case err == nil:
 		s.retire(ctx)
-		return lb.endpoint(s.port()), nil
+		return lb.endpoint(s.at()), nil
 	case s.begun && !s.moved:
 		return "", errors.Join(err, s.back(ctx))
 	default:
@@ -85,11 +84,11 @@ func (s *shift) over(ctx context.Context) error {
 	if err := s.removeSchedule(ctx, s.fleet, kindKept); err != nil { // what serves is never ended by one
 		return err
 	}
-	at := s.share()
+	had := s.share()
 	s.begun = true
 	if len(s.before) > 0 {
 		for _, step := range s.Steps {
-			if at >= step.Percent {
+			if had >= step.Percent {
 				continue // an interrupted shift was further
 			}
 			logf(s.Log, "%d %% of the traffic goes to fleet %s for %s", step.Percent, s.fleet, step.Hold)
@@ -101,7 +100,7 @@ func (s *shift) over(ctx context.Context) error {
 			}
 		}
 	}
-	if err := s.pointAt(ctx, s.lb.live, s.port(), map[string]int32{s.target: 1}); err != nil {
+	if err := s.pointAt(ctx, s.lb.live, s.at(), map[string]int32{s.target: 1}); err != nil {
 		return err
 	}
 	if len(s.before) > 0 { // what the old fleet has begun may end
@@ -116,8 +115,8 @@ func (s *shift) over(ctx context.Context) error {
 	return s.mark(ctx)
 }
 
-// port is where the load balancer listens when the shift is done.
-func (s *shift) port() int { return cmp.Or(s.Port, s.lb.livePort) }
+// at is how the load balancer is reached when the shift is done.
+func (s *shift) at() front { return s.lb.next(s.Port, s.Certificate) }
 
 // share gives the percentage of the traffic that the fleet had when the shift began.
 func (s *shift) share() int {
@@ -139,7 +138,7 @@ func (s *shift) shares(percent int) map[string]int32 {
 
 // mark says in the tags which fleet serves, and which did before.
 func (s *shift) mark(ctx context.Context) error {
-	if err := s.label(ctx, s.environment, s.fleet, serving(s.lb.endpoint(s.port()))); err != nil {
+	if err := s.label(ctx, s.environment, s.fleet, serving(s.lb.endpoint(s.at()))); err != nil {
 		return err
 	}
 	return s.label(ctx, s.environment, s.previous, map[string]string{tagServing: "false", tagKept: timestamp(s.until)})
@@ -149,10 +148,10 @@ func (s *shift) mark(ctx context.Context) error {
 func (s *shift) back(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTimeout)
 	defer cancel()
-	if err := s.pointAt(ctx, s.lb.live, s.lb.livePort, s.before); err != nil {
+	if err := s.pointAt(ctx, s.lb.live, s.lb.liveAt, s.before); err != nil {
 		return err
 	}
-	if err := s.label(ctx, s.environment, s.previous, serving(s.lb.endpoint(s.lb.livePort))); err != nil {
+	if err := s.label(ctx, s.environment, s.previous, serving(s.lb.endpoint(s.lb.liveAt))); err != nil {
 		return err
 	}
 	return s.label(ctx, s.environment, s.fleet, map[string]string{tagServing: "false"})
@@ -256,8 +255,8 @@ func (s *shift) retire(ctx context.Context) {
 			err = errors.Join(err, s.deleteGroup(ctx, f))
 		}
 	}
-	if s.lb.testPort != s.port()+1 {
-		err = errors.Join(err, s.pointAt(ctx, s.lb.test, s.port()+1, nil))
+	if test := s.at().port + 1; s.lb.testPort != test {
+		err = errors.Join(err, s.pointAt(ctx, s.lb.test, front{port: test}, nil))
 	}
 	s.leave(s.Log, s.environment, err)
 }
