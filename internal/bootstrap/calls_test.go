@@ -13,13 +13,12 @@ import (
 // rarer are actions that the way of a commit to production on AWS, which wrote
 // testdata/calls.txt, has no use for, with what has.
 var rarer = map[string]string{
-	"codebuild:StopBuild":                "cancel, in CodeBuild",
-	"autoscaling:UpdateAutoScalingGroup": "resize",
-	"iam:CreateServiceLinkedRole":        "the first group or load balancer of an account",
-	"iam:PassRole":                       "RunInstances, CreateSchedule",
-	"scheduler:UpdateSchedule":           "extend",
-	"ssm:CancelCommand":                  "cancel",
-	"sns:Publish":                        "notices", "events:PutEvents": "notices",
+	"codebuild:StopBuild":         "cancel, in CodeBuild",
+	"iam:CreateServiceLinkedRole": "the first group or load balancer of an account",
+	"iam:PassRole":                "RunInstances, CreateSchedule",
+	"scheduler:UpdateSchedule":    "extend",
+	"ssm:CancelCommand":           "cancel",
+	"sns:Publish":                 "notices", "events:PutEvents": "notices",
 	"ec2:EnableImageDeprecation":   "deprecation",
 	"elasticloadbalancing:AddTags": "tags at creation",
 	"ec2:DisableImageDeprecation":  "publish", "ec2:ModifyImageAttribute": "publish.share_with", "ec2:ModifySnapshotAttribute": "publish.share_with",

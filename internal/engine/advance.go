@@ -188,7 +188,7 @@ func (e *Engine) resize(ctx context.Context, h *held, st *pipeline.State, stage 
 	if err != nil {
 		return err
 	}
-	env.Spec = *stage.Env
+	env.Spec = stage.EnvironmentFor(st.Pipeline)
 	return e.recordEnvironment(ctx, h, env)
 }
 

@@ -181,11 +181,12 @@ func lastPassed(st *pipeline.State, stage string, n int) []string {
 	return builds
 }
 
-// collectEnvironments ends the environments that dead runs left and, if asked,
-// those that were kept.
+// collectEnvironments ends the environments that dead runs left, what is recorded of
+// those that were kept and have expired and, if asked, those that are kept.
 func (e *Engine) collectEnvironments(ctx context.Context, st *pipeline.State, r CollectRequest, g *Garbage) error {
 	left := func(env pipeline.Environment) bool {
-		return env.Status == pipeline.EnvEnding || env.Status == pipeline.EnvLaunching || r.Kept && env.Status == pipeline.EnvKept
+		died := env.Status == pipeline.EnvEnding || env.Status == pipeline.EnvLaunching
+		return died || env.Purpose == pipeline.ForRun && !env.Alive() || r.Kept && env.Status == pipeline.EnvKept
 	}
 	for _, env := range st.Environments {
 		if !left(env) {

@@ -83,18 +83,19 @@ func (e *Engine) develop(ctx context.Context, h *held, st *pipeline.State, env p
 		return env, e.abandonLaunch(ctx, h, env, "", fresh, err)
 	}
 	req.Artifact, req.Fleet, req.Seed = r.Artifact, e.newID("f-"), fresh && req.Service.Seed != ""
-	if _, err := e.Platform.Prepare(ctx, req); err != nil {
-		return env, e.abandonLaunch(ctx, h, env, req.Fleet, fresh, err)
-	}
-	report, err := e.sendTraffic(ctx, env.ID, req.Fleet, pipeline.Traffic{})
+	fleet, err := e.Platform.Prepare(ctx, req)
 	if err != nil {
 		return env, e.abandonLaunch(ctx, h, env, req.Fleet, fresh, err)
+	}
+	report, err := e.sendTraffic(ctx, env.ID, fleet.ID, pipeline.Traffic{})
+	if err != nil {
+		return env, e.abandonLaunch(ctx, h, env, fleet.ID, fresh, err)
 	}
 	ctx, cancel := cleanUpContext(ctx) // what serves is recorded, whoever gave up waiting
 	defer cancel()
 	if err := e.Platform.Extend(ctx, env.ID, env.ExpiresAt); err != nil {
 		return env, err
 	}
-	env.Status, env.Endpoint, env.Fleet = pipeline.EnvRunning, report.Endpoint, req.Fleet
+	env.Status, env.Endpoint, env.Fleet = pipeline.EnvRunning, report.Endpoint, fleet.ID
 	return env, e.recordEnvironment(ctx, h, env)
 }

@@ -244,10 +244,71 @@ func TestKeepOnFailure(t *testing.T) {
 	if len(d.envs) != 1 || d.standing("acceptance").Environment.Status != pipeline.EnvKept {
 		t.Errorf("kept environment is not shown")
 	}
+	kept := d.standing("acceptance").Environment
+	if until := kept.ExpiresAt; d.now().Add(72*time.Hour).Sub(until) > time.Minute || !d.envs[kept.ID].expires.Equal(until) {
+		t.Errorf("kept, it ends at %s, on the platform at %s, want three days from now", until, d.envs[kept.ID].expires)
+	}
+	for _, r := range d.envs[kept.ID].requests {
+		if life := r.ExpiresAt.Sub(kept.CreatedAt).Round(time.Minute); life != 13*time.Hour {
+			t.Errorf("if its run had been killed it would have lived for %s, want an hour for its step and twelve more", life)
+		}
+	}
 	stages[1].Steps = nil
 	d.mustApply(stages)
 	if len(d.envs) != 0 {
 		t.Errorf("the kept environment outlived the stage's next run: %v", d.envs)
+	}
+}
+
+// Of a kept environment that has expired the record goes with the garbage.
+func TestKeptExpires(t *testing.T) {
+	d := open(t)
+	stages := route("1")[:2]
+	stages[1].OnFailure = pipeline.OnFailureKeep
+	stages[1].Steps = []pipeline.Step{{Name: "journeys", Command: "fail"}}
+	if err := d.apply(stages); err == nil {
+		t.Fatal("the run passed")
+	}
+	d.clock = d.clock.Add(73 * time.Hour)
+	d = d.again()
+	if g, err := d.Collect(t.Context(), engine.CollectRequest{}); err != nil || len(g.Environments) != 1 {
+		t.Fatalf("collected %+v: %v", g, err)
+	}
+	if st, err := d.State(t.Context(), "shop"); err != nil || len(st.Environments) != 0 || len(d.envs) != 0 {
+		t.Errorf("left: %v, on the platform %v: %v", st.Environments, d.envs, err)
+	}
+}
+
+// The instances of the stages of production's size are of the type of the pipeline's
+// scale. Another type brings up what lasts anew, and runs nothing else again.
+func TestScaleInstanceType(t *testing.T) {
+	d := whole(t)
+	serving := func() pipeline.FleetRequest {
+		t.Helper()
+		env := d.standing("production").Environment
+		return d.envs[env.ID].requests[env.Fleet]
+	}
+	if got := serving().InstanceType; got != "" {
+		t.Fatalf("without a type production has instances of type %q", got)
+	}
+	stages := route("1")
+	stages[5].Pin = build("1")
+	d.shop.Scale.InstanceType = "m7g.large"
+	before := d.prepared
+	d.mustApply(stages)
+	if got := serving().InstanceType; got != "m7g.large" || d.prepared != before+1 {
+		t.Errorf("with another type production has instances of type %q, after %d new fleets", got, d.prepared-before)
+	}
+	d.shop.Scale.Instances = 5
+	d.mustApply(stages)
+	d.mustApply(stages)
+	if env := d.standing("production").Environment; d.prepared != before+1 || env.Instances != 5 {
+		t.Errorf("then %d more fleets come up; production has %d instances", d.prepared-before-1, env.Instances)
+	}
+	stages[5].Env.InstanceType = "m7g.xlarge"
+	d.mustApply(stages)
+	if got := serving().InstanceType; got != "m7g.xlarge" {
+		t.Errorf("the stage's own type is %q", got)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"io"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -26,6 +27,14 @@ func purpose(s pipeline.Stage) pipeline.EnvironmentPurpose {
 	}
 }
 
+const (
+	// runMargin is how much longer than its steps may take the environment of a run lives
+	// if nobody ends it: enough for what is done before and after them.
+	runMargin = 12 * time.Hour
+	// keptLife is how long an environment that was kept for a look lives: a weekend.
+	keptLife = 72 * time.Hour
+)
+
 // prepare brings up the run's fleet: in the stage's environment where it lasts,
 // else in one of its own.
 func (a *attempt) prepare(ctx context.Context) error {
@@ -37,9 +46,12 @@ func (a *attempt) prepare(ctx context.Context) error {
 	if !exists || what == pipeline.ForRun {
 		env = pipeline.Environment{
 			ID: a.newID("e-"), Pipeline: a.stage.Pipeline, Name: a.stage.Name, Purpose: what, Stage: a.stage.Name,
-			Run: a.run.ID, Build: a.run.Build, Spec: *a.stage.Env, Instances: a.stage.Instances(a.state.Pipeline),
+			Run: a.run.ID, Build: a.run.Build, Spec: a.stage.EnvironmentFor(a.state.Pipeline), Instances: a.stage.Instances(a.state.Pipeline),
 			Owner: a.Holder.Actor, Status: pipeline.EnvLaunching, CreatedAt: a.Now().UTC(),
 		}
+	}
+	if what == pipeline.ForRun { // should this machine die, the platform ends it
+		env.ExpiresAt = a.Now().UTC().Add(a.stage.StepsLimit() + runMargin)
 	}
 	a.env = &env
 	fleet := fleetOf(a.run.ID)
@@ -53,7 +65,7 @@ func (a *attempt) prepare(ctx context.Context) error {
 	}
 	launch := a.state.Launch(a.stage, a.run.Build)
 	next := env // what serves stays recorded until the traffic has gone over
-	next.Build, next.Run, next.Spec = a.run.Build, a.run.ID, *a.stage.Env
+	next.Build, next.Run, next.Spec = a.run.Build, a.run.ID, a.stage.EnvironmentFor(a.state.Pipeline)
 	req, err := a.fleetRequest(ctx, next, launch, a.secrets.Environment, a.log)
 	if err != nil {
 		return err
@@ -91,7 +103,7 @@ func (e *Engine) fleetRequest(ctx context.Context, env pipeline.Environment, lau
 	req := pipeline.FleetRequest{
 		Environment: env.ID, Labels: pipeline.Labels{Pipeline: env.Pipeline, Stage: env.Stage, Build: env.Build, Run: env.Run},
 		Lasting: env.Purpose == pipeline.ForStage, Image: launch.Image, Instances: env.Instances, InstanceType: env.Spec.InstanceType,
-		Address: env.Spec.Address, Port: env.Spec.Port, Service: st.Pipeline.Service, Env: vars, Secrets: secrets,
+		Address: env.Spec.Address, Port: env.Spec.Port, Certificate: env.Spec.Certificate, Service: st.Pipeline.Service, Env: vars, Secrets: secrets,
 		Migrate: st.Pipeline.Service.Migrate != "", ExpiresAt: env.ExpiresAt, DrainTimeout: env.Spec.DrainTimeout, Alarms: env.Spec.Alarms, Log: log,
 	}
 	if launch.Install && launch.Artifact != nil {
@@ -212,7 +224,7 @@ func (a *attempt) shift(ctx context.Context) error {
 	defer cancel()
 	env := *a.env
 	env.Build, env.Run, env.Fleet, env.Digest = a.run.Build, a.run.ID, a.run.Fleet, a.run.Digest
-	env.Image, env.Spec = a.run.Inputs.Image, *a.stage.Env
+	env.Image, env.Spec = a.run.Inputs.Image, a.stage.EnvironmentFor(a.state.Pipeline)
 	env.Instances, env.Status = a.stage.Instances(a.state.Pipeline), pipeline.EnvRunning
 	env.Endpoint, env.Reason = report.Endpoint, ""
 	a.env = &env
@@ -284,6 +296,12 @@ func (a *attempt) abandonEnvironment(ctx context.Context, status pipeline.RunSta
 		if status == pipeline.RunFailed && a.stage.OnFailure == pipeline.OnFailureKeep && a.fleet.Endpoint != "" {
 			env.Status, env.Endpoint, env.Fleet = pipeline.EnvKept, a.fleet.Endpoint, a.fleet.ID
 			env.Reason = "kept after run " + a.run.ID + " failed"
+			until := a.Now().UTC().Add(keptLife)
+			if err := a.Platform.Extend(ctx, env.ID, until); err != nil {
+				a.logf("environment %s ends at %s, as it could not be given more time: %v", env.ID, env.ExpiresAt.Format(time.RFC3339), err)
+			} else {
+				env.ExpiresAt = until
+			}
 			a.logf("environment %s is kept at %s", env.ID, env.Endpoint)
 			return &env, nil
 		}

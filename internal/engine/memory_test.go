@@ -39,6 +39,7 @@ type world struct {
 	prepared  int                             // fleets brought up
 	shifted   int
 	alarmed   bool              // no fleet keeps the traffic
+	reused    string            // the fleet that Prepare takes again, instead of a new one
 	unhealthy map[string]bool   // artifact digests whose service never becomes healthy
 	stepRuns  map[string]int    // by command
 	during    map[string]func() // by command: called while a step runs it
@@ -413,6 +414,9 @@ func (p memPlatform) Prepare(ctx context.Context, r pipeline.FleetRequest) (flee
 		if env == nil {
 			env = &memEnv{installed: map[string]string{}, requests: map[string]pipeline.FleetRequest{}, port: 40000 + len(p.envs)}
 			p.envs[r.Environment] = env
+		}
+		if p.reused != "" {
+			r.Fleet = p.reused
 		}
 		env.pending, env.expires = r.Fleet, r.ExpiresAt
 		env.instances = r.Instances

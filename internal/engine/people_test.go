@@ -251,6 +251,21 @@ func TestSelfService(t *testing.T) {
 	}
 }
 
+// A platform may take a kept fleet again instead of a new one: that one gets the traffic.
+func TestSelfServiceTakesKeptFleet(t *testing.T) {
+	d := open(t)
+	d.mustApply(route("1")[:2])
+	d.reused = "f-kept"
+	env, err := d.Launch(t.Context(), engine.LaunchRequest{Pipeline: "shop", Name: "alice", TTL: time.Hour})
+	if err != nil || env.Fleet != "f-kept" || d.envs[env.ID].serving != "f-kept" {
+		t.Errorf("launch: %+v, %v", env, err)
+	}
+	env, err = d.Develop(t.Context(), engine.DevelopRequest{Pipeline: "shop", Name: "bob", TTL: time.Hour})
+	if err != nil || env.Fleet != "f-kept" || d.envs[env.ID].serving != "f-kept" {
+		t.Errorf("develop: %+v, %v", env, err)
+	}
+}
+
 func TestFailedLaunchLeavesNothing(t *testing.T) {
 	d := open(t)
 	d.mustApply(route("1")[:2])

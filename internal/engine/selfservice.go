@@ -259,13 +259,14 @@ func (e *Engine) relaunch(ctx context.Context, h *held, st *pipeline.State, env 
 		return env, e.abandonLaunch(ctx, h, env, "", fresh, err)
 	}
 	req.Fleet, req.Seed = e.newID("f-"), fresh && st.Pipeline.Service.Seed != ""
-	if _, err := e.Platform.Prepare(ctx, req); err != nil {
+	fleet, err := e.Platform.Prepare(ctx, req)
+	if err != nil {
 		return env, e.abandonLaunch(ctx, h, env, req.Fleet, fresh, err)
 	}
 	e.note(log, "the instances are healthy; they get the traffic")
-	report, err := e.sendTraffic(ctx, env.ID, req.Fleet, pipeline.Traffic{})
+	report, err := e.sendTraffic(ctx, env.ID, fleet.ID, r.Spec.Traffic())
 	if err != nil {
-		return env, e.abandonLaunch(ctx, h, env, req.Fleet, fresh, err)
+		return env, e.abandonLaunch(ctx, h, env, fleet.ID, fresh, err)
 	}
 	ctx, cancel := cleanUpContext(ctx) // what serves is recorded, whoever gave up waiting
 	defer cancel()
@@ -274,7 +275,7 @@ func (e *Engine) relaunch(ctx context.Context, h *held, st *pipeline.State, env 
 			return env, err
 		}
 	}
-	env.Status, env.Endpoint, env.Fleet, env.Image = pipeline.EnvRunning, report.Endpoint, req.Fleet, launch.Image
+	env.Status, env.Endpoint, env.Fleet, env.Image = pipeline.EnvRunning, report.Endpoint, fleet.ID, launch.Image
 	env.Digest = specDigest(r.Spec)
 	return env, e.recordEnvironment(ctx, h, env)
 }

@@ -345,6 +345,8 @@ func (s *State) environmentAction(stage Stage, candidate, digest string) (Action
 			return ActionRun, "its environment runs another build"
 		case env.Digest != digest:
 			return ActionRun, "its environment runs another definition"
+		case env.Spec.InstanceType != stage.EnvironmentFor(s.Pipeline).InstanceType:
+			return ActionRun, "its environment has instances of another type"
 		case env.Instances != stage.Instances(s.Pipeline):
 			return ActionResize, fmt.Sprintf("its environment is to have %d instances", stage.Instances(s.Pipeline))
 		}

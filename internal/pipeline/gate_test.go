@@ -107,6 +107,13 @@ func TestDecide(t *testing.T) {
 			tell(t).route().through("x").passed("production", "x").serves("production", "x", EnvRunning).
 				event(PipelineDefined, Facts{Pipeline: &Pipeline{Name: "shop", Scale: Scale{Instances: 9}, Service: Service{Start: "start"}}}),
 			a(TypeProduction, "pre-production"), "x", ActionResize, StatusPassed, ""},
+		"6: another type of instances deploys anew": {
+			tell(t).route().through("x").passed("production", "x").serves("production", "x", EnvRunning).
+				event(PipelineDefined, Facts{Pipeline: &Pipeline{Name: "shop", Scale: Scale{Instances: 9, InstanceType: "m7g.large"}, Service: Service{Start: "start"}}}),
+			a(TypeProduction, "pre-production"), "x", ActionRun, StatusIdle, ""},
+		"6: a stage that is not of production's size has its own": {
+			tell(t).route().through("x").event(PipelineDefined, Facts{Pipeline: &Pipeline{Name: "shop", Scale: Scale{InstanceType: "m7g.large"}, Service: Service{Start: "start"}}}),
+			a(TypeAcceptance, "commit"), "x", ActionNone, StatusPassed, ""},
 		"6: a build offered again has passed already": {
 			tell(t).stages(commitOf("x"), dev).offered("x", "y").passed("dev", "x", "y").event(BuildOffered, Facts{Build: &Build{ID: id("x"), Pipeline: "shop", Stage: "commit"}}),
 			dev, "x", ActionAdopt, StatusPassed, ""},

@@ -195,6 +195,7 @@ type FleetRequest struct {
 	InstanceType string
 	Address      string // of the endpoint
 	Port         int    // of the endpoint; 0 means any free one, the same for the environment's life
+	Certificate  string // with which a new endpoint speaks HTTPS; empty: HTTP
 	Service      Service
 	Env          map[string]string
 	Secrets      Secrets
@@ -210,6 +211,8 @@ type FleetRequest struct {
 
 // Traffic says how the traffic of a lasting environment goes over to another fleet.
 type Traffic struct {
+	Port         int           // of the endpoint from then on; 0 leaves it as it is
+	Certificate  string        // with which the endpoint speaks HTTPS from then on; empty: HTTP
 	Steps        []ShiftStep   // before all of it goes; empty: all at once
 	Alarms       []string      // names; one that goes off sends the traffic back
 	KeepPrevious time.Duration // how long the fleet before is kept, so that it can be taken again

@@ -95,11 +95,12 @@ type EnvironmentSpec struct {
 	Instances      int               `json:"instances"` // 0 means the pipeline's scale
 	Env            map[string]string `json:"env,omitempty"`
 	SecretsVersion int64             `json:"secrets_version,omitempty"`
-	Keep           bool              `json:"keep"`                // lasting: it serves until the next build replaces it
-	Address        string            `json:"address,omitempty"`   // to listen on; empty means loopback
-	Port           int               `json:"port,omitempty"`      // of the endpoint; 0 means any free one, kept
-	DataFrom       string            `json:"data_from,omitempty"` // the stage whose environment's data is copied
-	DrainTimeout   time.Duration     `json:"drain_timeout"`       // 0 means DefaultDrainTimeout
+	Keep           bool              `json:"keep"`                  // lasting: it serves until the next build replaces it
+	Address        string            `json:"address,omitempty"`     // to listen on; empty means loopback
+	Port           int               `json:"port,omitempty"`        // of the endpoint; 0 means any free one, kept
+	Certificate    string            `json:"certificate,omitempty"` // ARN; the endpoint of a lasting environment speaks HTTPS with it
+	DataFrom       string            `json:"data_from,omitempty"`   // the stage whose environment's data is copied
+	DrainTimeout   time.Duration     `json:"drain_timeout"`         // 0 means DefaultDrainTimeout
 	InstanceType   string            `json:"instance_type,omitempty"`
 	Shift          []ShiftStep       `json:"shift,omitempty"`  // of a lasting environment; empty: all at once
 	Alarms         []string          `json:"alarms,omitempty"` // that send its traffic back
@@ -114,7 +115,7 @@ type ShiftStep struct {
 
 // Traffic gives how the traffic of the environment goes over to a new fleet.
 func (e EnvironmentSpec) Traffic() Traffic {
-	return Traffic{Steps: e.Shift, Alarms: e.Alarms, KeepPrevious: e.KeepPrevious}
+	return Traffic{Port: e.Port, Certificate: e.Certificate, Steps: e.Shift, Alarms: e.Alarms, KeepPrevious: e.KeepPrevious}
 }
 
 // Step is one command, HTTP check or load profile of a run. Exactly one of
@@ -213,6 +214,35 @@ func (s Stage) Instances(p Pipeline) int {
 	default:
 		return max(p.Scale.Instances, 1)
 	}
+}
+
+// StepsLimit gives how long the stage's steps may take together, with all their tries.
+func (s Stage) StepsLimit() time.Duration {
+	var limit time.Duration
+	for _, step := range s.Steps {
+		timeout := step.Timeout
+		if timeout == 0 {
+			timeout = DefaultStepTimeout
+			if step.Load != nil {
+				timeout = max(timeout, 2*step.Load.Duration)
+			}
+		}
+		limit += time.Duration(1+step.Retries) * timeout
+	}
+	return limit
+}
+
+// EnvironmentFor gives the specification of the stage's environment. The instances of
+// the stages that are of production's size are of its type, too, where no other is set.
+func (s Stage) EnvironmentFor(p Pipeline) EnvironmentSpec {
+	spec := *s.Env
+	switch s.Type {
+	case TypeCapacity, TypePreProduction, TypeProduction:
+		if spec.InstanceType == "" {
+			spec.InstanceType = p.Scale.InstanceType
+		}
+	}
+	return spec
 }
 
 // WithDefaults fills in what the stage's type decides and the user left open:

@@ -116,7 +116,7 @@ func (r *pipelineResource) Schema(ctx context.Context, _ resource.SchemaRequest,
 					"instances": schema.Int64Attribute{
 						Required: true, Validators: []validator.Int64{int64validator.Between(1, 1000)}, MarkdownDescription: "Number of instances.",
 					},
-					"instance_type": optional("Type of the instances, where the platform has types."),
+					"instance_type": optional("Type of the instances of the same stages, where the platform has types. A change deploys anew to a lasting environment, and repeats no other stage. Default: the provider's."),
 				},
 			},
 			"authorize":    authorizeAttribute(),

@@ -58,6 +58,7 @@ type environmentModel struct {
 	Keep         types.Bool   `tfsdk:"keep"`
 	Address      types.String `tfsdk:"address"`
 	Port         types.Int64  `tfsdk:"port"`
+	Certificate  types.String `tfsdk:"certificate"`
 	DataFrom     types.String `tfsdk:"data_from"`
 	DrainTimeout types.String `tfsdk:"drain_timeout"`
 	InstanceType types.String `tfsdk:"instance_type"`
@@ -93,7 +94,7 @@ func expandStage(ctx context.Context, m stageModel, owner string, diags *diag.Di
 		diags.Append(m.Environment.As(ctx, &e, basetypes.ObjectAsOptions{})...)
 		s.Env = &pipeline.EnvironmentSpec{
 			Instances: int(e.Instances.ValueInt64()), Env: expandStrings(ctx, e.Env, diags), SecretsVersion: e.EnvVersion.ValueInt64(),
-			Keep: e.Keep.ValueBool(), Address: e.Address.ValueString(), Port: int(e.Port.ValueInt64()), DataFrom: e.DataFrom.ValueString(),
+			Keep: e.Keep.ValueBool(), Address: e.Address.ValueString(), Port: int(e.Port.ValueInt64()), Certificate: e.Certificate.ValueString(), DataFrom: e.DataFrom.ValueString(),
 			DrainTimeout: expandDuration(e.DrainTimeout), InstanceType: e.InstanceType.ValueString(),
 			Shift: expandShift(ctx, e.Shift, diags), KeepPrevious: expandDuration(e.KeepPrevious),
 		}
@@ -166,7 +167,7 @@ func flattenEnvironment(ctx context.Context, e, def *pipeline.EnvironmentSpec, e
 	}
 	m := environmentModel{
 		Instances: intOrNull(e.Instances), Env: flattenStrings(e.Env), EnvWO: types.MapNull(types.StringType), EnvVersion: intOrNull(e.SecretsVersion),
-		Address: orNull(e.Address), Port: intOrNull(e.Port), DataFrom: orNull(e.DataFrom), DrainTimeout: flattenDuration(e.DrainTimeout),
+		Address: orNull(e.Address), Port: intOrNull(e.Port), Certificate: orNull(e.Certificate), DataFrom: orNull(e.DataFrom), DrainTimeout: flattenDuration(e.DrainTimeout),
 		InstanceType: orNull(e.InstanceType), Shift: types.ListNull(envTypes["shift"].(types.ListType).ElemType), Alarms: types.ListNull(types.StringType),
 		KeepPrevious: flattenDuration(e.KeepPrevious),
 	}

@@ -134,7 +134,7 @@ func validateTraffic(ctx context.Context, kind pipeline.StageType, o types.Objec
 	diags.Append(o.As(ctx, &e, basetypes.ObjectAsOptions{UnhandledUnknownAsEmpty: true})...)
 	at := path.Root("environment")
 	lasting := kind == pipeline.TypeProduction || e.Keep.ValueBool() || e.Keep.IsUnknown()
-	for _, name := range []string{"shift", "alarms", "keep_previous"} {
+	for _, name := range []string{"shift", "alarms", "keep_previous", "certificate"} {
 		if !lasting && !o.Attributes()[name].IsNull() {
 			diags.AddAttributeError(at.AtName(name), "Environment does not last",
 				fmt.Sprintf("Only a lasting environment is deployed to, and has %s. Set keep = true, or remove it.", name))

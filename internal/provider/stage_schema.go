@@ -87,9 +87,10 @@ func environmentAttribute() schema.SingleNestedAttribute {
 			Optional: true, Validators: []validator.Int64{int64validator.Between(1, 65535)},
 			MarkdownDescription: "Port of the endpoint. Default: any free one, which stays the same for the environment's life.",
 		},
+		"certificate":   optional("ARN of a certificate of ACM: the load balancer of a lasting environment speaks HTTPS with it, at port 443 where `port` is not set. The test port speaks HTTP all the same. A change takes effect with a new deployment. On AWS.", isCertificate()),
 		"data_from":     optional("Name of the stage whose lasting environment's data is copied into a new environment, before `migrate`. Default: the production stage for a pre-production stage, else none.", isName()),
 		"drain_timeout": optional("How long requests under way may take to end when a new build takes over. Default: `30s`.", isDuration()),
-		"instance_type": optional("Type of the instances, where the platform has types. Default: the pipeline's `scale`."),
+		"instance_type": optional("Type of the instances, where the platform has types. Default: that of the pipeline's `scale` for capacity, pre-production and production stages, the provider's for the others."),
 		"shift": schema.ListNestedAttribute{
 			Optional: true, Validators: []validator.List{listvalidator.SizeAtLeast(1)},
 			MarkdownDescription: "Steps in which the traffic of a lasting environment goes over to a new build, each with more of it than the one before; after the last all of it does. Default: all at once. On AWS.",
@@ -134,7 +135,7 @@ func (r *stageResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 			"environment": environmentAttribute(),
 			"approval":    schema.BoolAttribute{Optional: true, MarkdownDescription: "Whether a build passes only when a person approves it, after the steps. Default: true for exploratory, else false."},
 			"bake":        schema.BoolAttribute{Optional: true, MarkdownDescription: "Whether a passed run keeps the environment's image, with the artifact installed, as the build's. Default: true for acceptance, else false."},
-			"on_failure":  optional("`keep` leaves the environment of a failed run for a look, until the stage's next run; `destroy` ends it. A lasting environment keeps serving what it served either way. Default: `destroy`.", stringvalidator.OneOf(string(pipeline.OnFailureDestroy), string(pipeline.OnFailureKeep))),
+			"on_failure":  optional("`keep` leaves the environment of a failed run for a look, until the stage's next run or for three days; `destroy` ends it. A lasting environment keeps serving what it served either way. Default: `destroy`.", stringvalidator.OneOf(string(pipeline.OnFailureDestroy), string(pipeline.OnFailureKeep))),
 			"runner":      optional("Where the steps run, but for HTTP checks and for those on the environment. `local`: on the machine that runs Terraform. `codebuild`: each command in a build of AWS CodeBuild, in a copy of the checkout, whose state comes back; a load shared by several builds where one can't make its rate. That needs the provider's `aws`, and the CodeBuild project that `penstock bootstrap ci` makes; what a step reaches over the network, it must reach from there. Default: `local`.", stringvalidator.OneOf(localRunner, string(pipeline.RunnerCodeBuild))),
 			"timeouts":    timeouts.Attributes(ctx, timeouts.Opts{Create: true, Update: true, Delete: true}),
 

@@ -104,6 +104,11 @@ func isAMI() validator.String {
 	return stringvalidator.RegexMatches(regexp.MustCompile(`^ami-[0-9a-f]{8,17}$`), `must be the ID of an AMI, such as "ami-0123456789abcdef0"`)
 }
 
+func isCertificate() validator.String {
+	return stringvalidator.RegexMatches(regexp.MustCompile(`^arn:[a-z-]+:(acm:[a-z0-9-]+:[0-9]{12}:certificate|iam::[0-9]{12}:server-certificate)/.+$`),
+		`must be the ARN of a certificate, such as "arn:aws:acm:eu-west-1:123456789012:certificate/0123"`)
+}
+
 func isRoleARN() validator.String {
 	return stringvalidator.RegexMatches(regexp.MustCompile(`^arn:[a-z-]+:iam::[0-9]{12}:role/.+$`), `must be the ARN of a role, such as "arn:aws:iam::123456789012:role/deployer"`)
 }

@@ -21,27 +21,29 @@ type account struct {
 
 	tables sync.RWMutex // held for writing while a DynamoDB transaction runs
 
-	mu        sync.Mutex
-	launches  map[string]launch          // by client token
-	instances map[string]*instance       // by ID
-	images    map[string]image           // by ID
-	commands  map[string]*command        // by ID, then instance
-	templates map[string]template        // launch templates by ID and by name
-	groups    map[string]template        // of Auto Scaling groups by name
-	members   map[string][]string        // instances of Auto Scaling groups by name
-	targets   map[string]target          // target groups by ARN
-	balancers map[string]*balancer       // by ARN
-	alarms    map[string]string          // states, by name
-	stacks    map[string]string          // templates, by stack ID
-	keys      map[string]string          // of KMS, by snapshot
-	snapshots map[string]map[string]bool // accounts that may use them, by snapshot
-	copying   sync.Mutex
-	schedules map[string]schedule  // by name
-	listeners map[string]*listener // by ARN
-	projects  map[string]Project   // of CodeBuild, by name
-	builds    map[string]*build    // by ID
-	started   map[string]started   // builds by their idempotency token
-	made      map[string]time.Time // when what was made is seen, by ID
+	mu         sync.Mutex
+	launches   map[string]launch          // by client token
+	instances  map[string]*instance       // by ID
+	images     map[string]image           // by ID
+	commands   map[string]*command        // by ID, then instance
+	templates  map[string]template        // launch templates by ID and by name
+	groups     map[string]template        // of Auto Scaling groups by name
+	members    map[string][]string        // instances of Auto Scaling groups by name
+	ending     map[string]time.Time       // until when groups that are deleted are shown, by name
+	activities []Activity                 // of every group, newest first
+	targets    map[string]target          // target groups by ARN
+	balancers  map[string]*balancer       // by ARN
+	alarms     map[string]string          // states, by name
+	stacks     map[string]string          // templates, by stack ID
+	keys       map[string]string          // of KMS, by snapshot
+	snapshots  map[string]map[string]bool // accounts that may use them, by snapshot
+	copying    sync.Mutex
+	schedules  map[string]schedule  // by name
+	listeners  map[string]*listener // by ARN
+	projects   map[string]Project   // of CodeBuild, by name
+	builds     map[string]*build    // by ID
+	started    map[string]started   // builds by their idempotency token
+	made       map[string]time.Time // when what was made is seen, by ID
 }
 
 type launch struct {
@@ -55,7 +57,7 @@ func (s *server) add(c *Cloud) {
 	a := &account{
 		cloud: c, server: s, dir: filepath.Join(s.dir, c.ID), ctx: ctx, cancel: cancel,
 		launches: map[string]launch{}, instances: map[string]*instance{}, images: map[string]image{}, commands: map[string]*command{},
-		templates: map[string]template{}, groups: map[string]template{}, members: map[string][]string{},
+		templates: map[string]template{}, groups: map[string]template{}, members: map[string][]string{}, ending: map[string]time.Time{},
 		targets: map[string]target{}, balancers: map[string]*balancer{}, alarms: map[string]string{}, stacks: map[string]string{}, keys: map[string]string{}, schedules: map[string]schedule{}, snapshots: map[string]map[string]bool{}, listeners: map[string]*listener{},
 		projects: map[string]Project{}, builds: map[string]*build{}, started: map[string]started{}, made: map[string]time.Time{},
 	}

@@ -29,7 +29,8 @@
 //	CodeBuild  BatchGetProjects, StartBuild, BatchGetBuilds and StopBuild: builds run
 //	      their buildspec, each in a directory, in phases that take time
 //	Logs  GetLogEvents: what builds print
-//	Auto Scaling  a group's instances have bodies, which come and go with it
+//	Auto Scaling  a group's instances have bodies, which come and go with it; it ends
+//	      for a time; DescribeScalingActivities, of activities that a test sets
 //	Scheduler  schedules are carried out when a test says that they are due
 //	CloudWatch  DescribeAlarms, of alarms that a test sets
 //	CloudFormation  outputs of a stack that a change set made; lists in parameters
@@ -107,6 +108,7 @@ type Pace struct {
 	Boot   time.Duration // from RunInstances until an instance is running
 	Agent  time.Duration // from then until the agent has registered
 	Image  time.Duration // from CreateImage until an image is available
+	End    time.Duration // from DeleteAutoScalingGroup until the group is no longer shown
 	Build  time.Duration // from StartBuild until a build has its machine
 	Minute time.Duration // of the time limits of builds; 0 is a minute
 	// Visible is how long instances and images are not found, and not listed, once they

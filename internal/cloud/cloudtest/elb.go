@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"regexp"
@@ -36,9 +37,12 @@ type balancer struct{ address string }
 // listener forwards what it gets to its target groups.
 type listener struct {
 	account *account
-	server  *http.Server
+	address string
 
 	mu      sync.Mutex
+	server  *httptest.Server
+	port    string
+	secure  bool
 	weights map[string]int // by target group
 }
 
@@ -46,7 +50,6 @@ var (
 	arns      = regexp.MustCompile(`<(TargetGroupArn|LoadBalancerArn|ListenerArn)>([^<]+)</`)
 	dnsName   = regexp.MustCompile(`<DNSName>[^<]*</DNSName>`)
 	templates = regexp.MustCompile(`<launchTemplateId>(lt-[0-9a-f]+)</launchTemplateId>`)
-	member    = regexp.MustCompile(`<InstanceId>(i-[0-9a-f]+)</InstanceId>`)
 	health    = regexp.MustCompile(`(?s)<TargetHealthDescriptions>.*</TargetHealthDescriptions>`)
 	targetID  = regexp.MustCompile(`<Id>(i-[0-9a-f]+)</Id>`)
 )
@@ -82,54 +85,6 @@ func (a *account) deleteLaunchTemplate(r *request) answer {
 		return r.fail(http.StatusBadRequest, "InvalidLaunchTemplateName.NotFoundException", "At least one of the launch templates specified in the request does not exist.")
 	}
 	return a.server.forward(r)
-}
-
-// changeGroup makes the bodies of the instances that a change of an Auto Scaling
-// group launches, and ends those that it terminates.
-func (a *account) changeGroup(r *request) answer {
-	name := r.form.Get("AutoScalingGroupName")
-	a.mu.Lock()
-	if _, exists := a.groups[name]; exists && r.action == "CreateAutoScalingGroup" { // moto would replace it
-		a.mu.Unlock()
-		return r.fail(http.StatusBadRequest, "AlreadyExists", "AutoScalingGroup by this name already exists - A group with the name "+name+" already exists")
-	}
-	for _, by := range []string{"LaunchTemplate.LaunchTemplateId", "LaunchTemplate.LaunchTemplateName"} {
-		if t, ok := a.templates[r.form.Get(by)]; ok {
-			a.groups[name] = t
-		}
-	}
-	a.mu.Unlock()
-	got := a.server.forward(r)
-	if got.status != http.StatusOK {
-		return got
-	}
-	described := a.query(r, "autoscaling", "DescribeAutoScalingGroups", url.Values{"AutoScalingGroupNames.member.1": {name}})
-	alive := map[string]bool{}
-	for _, m := range member.FindAllSubmatch(described.body, -1) {
-		alive[string(m[1])] = true
-	}
-	a.mu.Lock()
-	from, before := a.groups[name], a.members[name]
-	if r.action == "DeleteAutoScalingGroup" {
-		delete(a.groups, name)
-	}
-	a.members[name] = nil
-	for id := range alive {
-		a.members[name] = append(a.members[name], id)
-	}
-	a.mu.Unlock()
-	for _, id := range before {
-		if i := a.instance(id); i != nil && !alive[id] {
-			i.drain() // as AWS does with what is behind a load balancer
-			i.halt(true)
-		}
-	}
-	for id := range alive {
-		if a.instance(id) == nil {
-			a.launched(id, from.image, from.userData)
-		}
-	}
-	return got
 }
 
 func (a *account) createTargetGroup(r *request) answer {
@@ -256,32 +211,66 @@ func (a *account) createListener(r *request) answer {
 	if b == nil {
 		return a.server.forward(r)
 	}
-	l, err := net.Listen("tcp", net.JoinHostPort(b.address, r.form.Get("Port")))
-	if err != nil {
+	own := &listener{account: a, address: b.address, weights: forwardWeights(r.form)}
+	if err := own.listen(r.form); err != nil {
 		return r.fail(http.StatusBadRequest, "DuplicateListener", err.Error())
 	}
 	got := a.server.forward(r)
 	if got.status != http.StatusOK {
-		_ = l.Close()
+		own.close()
 		return got
 	}
-	own := &listener{account: a, weights: forwardWeights(r.form)}
-	own.server = &http.Server{Handler: own, ReadHeaderTimeout: time.Minute}
-	go func() { _ = own.server.Serve(l) }()
 	a.mu.Lock()
 	a.listeners[arn(got.body, "ListenerArn")] = own
 	a.mu.Unlock()
 	return got
 }
 
+// listen serves where a request says, and no longer where it did before. The
+// certificate is a test's.
+func (l *listener) listen(form url.Values) error {
+	port, secure := form.Get("Port"), form.Get("Protocol") == "HTTPS"
+	l.mu.Lock()
+	before, samePort, same := l.server, l.port == port, l.port == port && l.secure == secure
+	l.mu.Unlock()
+	if same || port == "" {
+		return nil
+	}
+	if samePort {
+		_ = before.Config.Close()
+	}
+	socket, err := net.Listen("tcp", net.JoinHostPort(l.address, port))
+	if err != nil {
+		return err
+	}
+	next := &httptest.Server{Listener: socket, Config: &http.Server{Handler: l, ReadHeaderTimeout: time.Minute}}
+	if secure {
+		next.StartTLS()
+	} else {
+		next.Start()
+	}
+	l.mu.Lock()
+	l.server, l.port, l.secure = next, port, secure
+	l.mu.Unlock()
+	if before != nil {
+		go func() { _ = before.Config.Shutdown(l.account.ctx) }() // what it has begun may end
+	}
+	return nil
+}
+
 func (a *account) modifyListener(r *request) answer {
-	got := a.server.forward(r)
 	a.mu.Lock()
 	l := a.listeners[r.form.Get("ListenerArn")]
 	a.mu.Unlock()
-	if weights := forwardWeights(r.form); got.status == http.StatusOK && l != nil && len(weights) > 0 {
+	if l != nil {
+		if err := l.listen(r.form); err != nil {
+			return r.fail(http.StatusBadRequest, "DuplicateListener", err.Error())
+		}
+	}
+	got := a.server.forward(r)
+	if got.status == http.StatusOK && l != nil && r.form.Has("DefaultActions.member.1.Type") {
 		l.mu.Lock()
-		l.weights = weights
+		l.weights = forwardWeights(r.form)
 		l.mu.Unlock()
 	}
 	return got
@@ -299,7 +288,11 @@ func (a *account) deleteListener(r *request) answer {
 	return got
 }
 
-func (l *listener) close() { _ = l.server.Close() }
+func (l *listener) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_ = l.server.Config.Close()
+}
 
 // ServeHTTP forwards a request to a healthy target of a target group, chosen by weight.
 func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {

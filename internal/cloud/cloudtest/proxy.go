@@ -139,6 +139,8 @@ func (s *server) answer(r *request) answer {
 		"autoscaling/UpdateAutoScalingGroup":         (*account).changeGroup,
 		"autoscaling/SetDesiredCapacity":             (*account).changeGroup,
 		"autoscaling/DeleteAutoScalingGroup":         (*account).changeGroup,
+		"autoscaling/DescribeAutoScalingGroups":      (*account).describeGroups,
+		"autoscaling/DescribeScalingActivities":      (*account).describeActivities,
 		"elasticloadbalancing/CreateTargetGroup":     (*account).createTargetGroup,
 		"elasticloadbalancing/DescribeTargetHealth":  (*account).describeTargetHealth,
 		"elasticloadbalancing/CreateLoadBalancer":    (*account).createLoadBalancer,

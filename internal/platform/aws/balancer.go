@@ -19,13 +19,14 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 )
 
 const (
-	// defaultListenerPort is where a load balancer listens when environment.port does
-	// not say. The port above it is the test listener's, which reaches the new fleet
-	// before it gets the traffic.
+	// Where a load balancer listens when environment.port does not say. The port above
+	// is the test listener's, which reaches the new fleet before it gets the traffic.
 	defaultListenerPort = 80
+	defaultSecurePort   = 443
 
 	// balancerLimit is how long AWS may take to make a load balancer.
 	balancerLimit = 10 * time.Minute
@@ -33,19 +34,45 @@ const (
 
 // balancer is the load balancer of an environment.
 type balancer struct {
-	arn, dns           string
-	live, test         string // ARNs of the listeners
-	livePort, testPort int
-	weights            map[string]int32 // shares of the live listener's requests, by target group
+	arn, dns   string
+	live, test string // ARNs of the listeners
+	liveAt     front
+	testPort   int
+	weights    map[string]int32 // shares of the live listener's requests, by target group
+}
+
+// front is how a listener is reached.
+type front struct {
+	port        int
+	certificate string // ARN, of HTTPS; empty for HTTP
 }
 
 func balancerName(environment string) string { return "penstock-" + environment }
 
-func (b balancer) endpoint(port int) string {
-	if port == 80 {
+func (b balancer) endpoint(at front) string {
+	switch {
+	case at.certificate != "" && at.port == defaultSecurePort:
+		return "https://" + b.dns
+	case at.certificate != "":
+		return fmt.Sprintf("https://%s:%d", b.dns, at.port)
+	case at.port == defaultListenerPort:
 		return "http://" + b.dns
+	default:
+		return fmt.Sprintf("http://%s:%d", b.dns, at.port)
 	}
-	return fmt.Sprintf("http://%s:%d", b.dns, port)
+}
+
+// next gives how the live listener is to be reached: at a port, else where it is, else
+// where its protocol usually is.
+func (b balancer) next(port int, certificate string) front {
+	usual := defaultListenerPort
+	if certificate != "" {
+		usual = defaultSecurePort
+	}
+	if b.live != "" && (b.liveAt.certificate == "") == (certificate == "") {
+		usual = b.liveAt.port
+	}
+	return front{cmp.Or(port, usual), certificate}
 }
 
 // balancer finds an environment's load balancer; nil for none.
@@ -70,7 +97,10 @@ func (p *Platform) balancer(ctx context.Context, environment string) (*balancer,
 	slices.SortFunc(list, func(a, b balancers.Listener) int { return cmp.Compare(aws.ToInt32(a.Port), aws.ToInt32(b.Port)) })
 	for n, l := range list {
 		if n == 0 {
-			b.live, b.livePort, b.weights = aws.ToString(l.ListenerArn), int(aws.ToInt32(l.Port)), weights(l)
+			b.live, b.liveAt.port, b.weights = aws.ToString(l.ListenerArn), int(aws.ToInt32(l.Port)), weights(l)
+			if l.Protocol == balancers.ProtocolEnumHttps && len(l.Certificates) > 0 {
+				b.liveAt.certificate = aws.ToString(l.Certificates[0].CertificateArn)
+			}
 		} else {
 			b.test, b.testPort = aws.ToString(l.ListenerArn), int(aws.ToInt32(l.Port))
 		}
@@ -100,7 +130,6 @@ func weights(l balancers.Listener) map[string]int32 {
 // far as they are not there. They answer 503 until they are pointed at a fleet.
 func (p *Platform) ensureBalancer(ctx context.Context, r pipeline.FleetRequest) (*balancer, error) {
 	op := "make load balancer"
-	port := cmp.Or(r.Port, defaultListenerPort)
 	tags := p.elbTags(r)
 	in := &elb.CreateLoadBalancerInput{
 		Name: aws.String(balancerName(r.Environment)), Type: balancers.LoadBalancerTypeEnumApplication, Subnets: p.Settings.PublicSubnets,
@@ -121,24 +150,47 @@ func (p *Platform) ensureBalancer(ctx context.Context, r pipeline.FleetRequest) 
 		b = &balancer{arn: aws.ToString(out.LoadBalancers[0].LoadBalancerArn), dns: aws.ToString(out.LoadBalancers[0].DNSName)}
 		logf(r.Log, "load balancer %s", b.dns)
 	}
-	for _, l := range []struct {
-		arn  *string
-		at   *int
-		port int
-	}{{&b.live, &b.livePort, port}, {&b.test, &b.testPort, port + 1}} {
-		if *l.arn != "" {
-			continue
+	// The live listener moves with the traffic. It is told from the test listener by its
+	// lower port, so that this one makes way first.
+	next := b.next(r.Port, r.Certificate)
+	if b.test != "" && b.testPort <= next.port {
+		if err := p.pointAt(ctx, b.test, front{port: next.port + 1}, nil); err != nil {
+			return nil, err
 		}
-		out, err := p.balancers.CreateListener(ctx, &elb.CreateListenerInput{
-			LoadBalancerArn: aws.String(b.arn), Port: aws.Int32(int32(l.port)), Protocol: balancers.ProtocolEnumHttp, DefaultActions: nobody(), Tags: tags,
-		})
-		if err != nil {
-			return nil, cloud.Fault(ctx, op, err)
+		b.testPort = next.port + 1
+	}
+	if b.live == "" {
+		b.liveAt = next
+		if b.live, err = p.createListener(ctx, b.arn, next, tags); err != nil {
+			return nil, err
 		}
-		*l.arn, *l.at = aws.ToString(out.Listeners[0].ListenerArn), l.port
+	}
+	if b.test == "" {
+		b.testPort = max(next.port, b.liveAt.port) + 1
+		if b.test, err = p.createListener(ctx, b.arn, front{port: b.testPort}, tags); err != nil {
+			return nil, err
+		}
 	}
 	waiter := elb.NewLoadBalancerAvailableWaiter(p.balancers, func(o *elb.LoadBalancerAvailableWaiterOptions) { o.MinDelay, o.MaxDelay = p.Pause, 5*p.Pause })
 	return b, cloud.Fault(ctx, op, waiter.Wait(ctx, &elb.DescribeLoadBalancersInput{LoadBalancerArns: []string{b.arn}}, balancerLimit))
+}
+
+func (p *Platform) createListener(ctx context.Context, balancer string, at front, tags []balancers.Tag) (string, error) {
+	protocol, certificates := at.protocol()
+	out, err := p.balancers.CreateListener(ctx, &elb.CreateListenerInput{
+		LoadBalancerArn: aws.String(balancer), Port: aws.Int32(int32(at.port)), Protocol: protocol, Certificates: certificates, DefaultActions: nobody(), Tags: tags,
+	})
+	if err != nil {
+		return "", cloud.Fault(ctx, "make listener", err)
+	}
+	return aws.ToString(out.Listeners[0].ListenerArn), nil
+}
+
+func (f front) protocol() (balancers.ProtocolEnum, []balancers.Certificate) {
+	if f.certificate == "" {
+		return balancers.ProtocolEnumHttp, nil
+	}
+	return balancers.ProtocolEnumHttps, []balancers.Certificate{{CertificateArn: aws.String(f.certificate)}}
 }
 
 func (p *Platform) elbTags(r pipeline.FleetRequest) []balancers.Tag {
@@ -171,6 +223,15 @@ func forward(shares map[string]int32) []balancers.Action {
 // point sends a listener's requests to target groups, by shares.
 func (p *Platform) point(ctx context.Context, listener string, shares map[string]int32) error {
 	_, err := p.balancers.ModifyListener(ctx, &elb.ModifyListenerInput{ListenerArn: aws.String(listener), DefaultActions: forward(shares)})
+	return cloud.Fault(ctx, "point listener", err)
+}
+
+// pointAt does so, and moves the listener.
+func (p *Platform) pointAt(ctx context.Context, listener string, at front, shares map[string]int32) error {
+	protocol, certificates := at.protocol()
+	_, err := p.balancers.ModifyListener(ctx, &elb.ModifyListenerInput{
+		ListenerArn: aws.String(listener), Port: aws.Int32(int32(at.port)), Protocol: protocol, Certificates: certificates, DefaultActions: forward(shares),
+	})
 	return cloud.Fault(ctx, "point listener", err)
 }
 
@@ -223,11 +284,29 @@ func (p *Platform) deleteTargetGroup(ctx context.Context, fleet string) error {
 	if err != nil || target == "" {
 		return err
 	}
-	_, err = p.balancers.DeleteTargetGroup(ctx, &elb.DeleteTargetGroupInput{TargetGroupArn: aws.String(target)})
+	err = p.whenUnused(ctx, "target group "+groupName(fleet), func() error {
+		_, err := p.balancers.DeleteTargetGroup(ctx, &elb.DeleteTargetGroupInput{TargetGroupArn: aws.String(target)})
+		return err
+	})
 	if err != nil && !cloud.IsNotFound(err) {
 		return cloud.Fault(ctx, "remove target group of fleet "+fleet, err)
 	}
 	return nil
+}
+
+// unusedLimit is how long what was just given up may count as used.
+const unusedLimit = 2 * time.Minute
+
+// whenUnused removes a thing, again while AWS says that it is used: it takes a moment
+// to notice that it no longer is.
+func (p *Platform) whenUnused(ctx context.Context, what string, remove func() error) error {
+	return p.wait(ctx, "the end of the use of "+what, unusedLimit, func(context.Context) (poll.Probe, error) {
+		err := remove()
+		if cloud.Is(err, "ResourceInUse", "ScalingActivityInProgress") {
+			return poll.Probe{State: err.Error()}, nil
+		}
+		return poll.Probe{Done: true}, err
+	})
 }
 
 // destroyGroups removes everything of an environment that is behind a load balancer.

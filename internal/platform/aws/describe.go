@@ -18,7 +18,8 @@ import (
 const maxFilter = 200
 
 // Describe reports on environments from the tags and states of their instances: one
-// request for up to 200 environments, however large.
+// request for up to 200 environments, however large. Of those that have no instance the
+// groups are asked for, which may be about to launch one.
 func (p *Platform) Describe(ctx context.Context, ids ...string) (map[string]pipeline.EnvironmentReport, error) {
 	mine := []types.Filter{filter("tag:"+tagStack, p.Settings.Stack), filter("tag:"+tagRole, roleInstance), alive}
 	reports := map[string]pipeline.EnvironmentReport{}
@@ -37,9 +38,22 @@ func (p *Platform) Describe(ctx context.Context, ids ...string) (map[string]pipe
 		}
 		report(list, reports)
 	}
-	for _, id := range ids {
-		if _, ok := reports[id]; !ok {
-			reports[id] = pipeline.EnvironmentReport{ID: id, Status: pipeline.EnvGone, Reason: "AWS has no instance of it any more"}
+	missing := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return reports[id].ID != "" })
+	if len(missing) == 0 {
+		return reports, nil
+	}
+	list, err := p.listGroups(ctx, tagServing, "true")
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range missing {
+		reports[id] = pipeline.EnvironmentReport{ID: id, Status: pipeline.EnvGone, Reason: "AWS has no instance of it any more"}
+		for _, g := range list {
+			if g.environment == id && !g.ending {
+				reports[id] = pipeline.EnvironmentReport{
+					ID: id, Status: pipeline.EnvDegraded, Serving: g.fleet, Endpoint: g.endpoint, Reason: "it has no instance at the moment: Auto Scaling launches one",
+				}
+			}
 		}
 	}
 	return reports, nil

@@ -15,10 +15,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -49,7 +47,7 @@ func (p *Platform) Prepare(ctx context.Context, r pipeline.FleetRequest) (f pipe
 		}
 	}()
 	if balanced(r) {
-		return p.prepareGroup(ctx, r)
+		return p.prepareGroup(ctx, &r)
 	}
 	return p.prepareInstance(ctx, r)
 }
@@ -125,7 +123,7 @@ func (p *Platform) fleetTags(r pipeline.FleetRequest) map[string]string {
 		tags[tagInstalled] = "true"
 	}
 	if !r.ExpiresAt.IsZero() {
-		tags[tagExpires] = r.ExpiresAt.UTC().Format(time.RFC3339)
+		tags[tagExpires] = timestamp(r.ExpiresAt)
 	}
 	return tags
 }
@@ -143,8 +141,10 @@ func (p *Platform) prepareInstance(ctx context.Context, r pipeline.FleetRequest)
 	}
 	id := aws.ToString(list[0].InstanceId)
 	logf(r.Log, "instance %s of image %s", id, r.Image)
-	if err := p.scheduleEnd(ctx, r.Environment, r.ExpiresAt, []string{id}, false); err != nil {
-		return pipeline.Fleet{}, err
+	if !r.ExpiresAt.IsZero() {
+		if err := p.endInstancesAt(ctx, r.Fleet, r.ExpiresAt, id); err != nil {
+			return pipeline.Fleet{}, err
+		}
 	}
 	i, err := p.awaitState(ctx, id, types.InstanceStateNameRunning, startLimit)
 	if err != nil {
@@ -219,52 +219,76 @@ func (p *Platform) ofEnvironment(ctx context.Context, environment string, more .
 
 // Shift sends the traffic to the prepared fleet, and ends the one before.
 func (p *Platform) Shift(ctx context.Context, environment, fleet string, t pipeline.Traffic) (pipeline.EnvironmentReport, error) {
-	if lb, err := p.balancer(ctx, environment); err != nil {
+	lb, err := p.balancer(ctx, environment)
+	if err != nil {
 		return pipeline.EnvironmentReport{}, err
-	} else if lb != nil {
-		if err := p.shiftGroup(ctx, *lb, environment, fleet, t); err != nil {
-			return pipeline.EnvironmentReport{}, err
-		}
-	} else if err := p.shiftInstance(ctx, environment, fleet); err != nil {
+	}
+	var endpoint string
+	if lb != nil {
+		endpoint, err = p.shiftGroup(ctx, *lb, environment, fleet, t)
+	} else {
+		endpoint, err = p.shiftInstance(ctx, environment, fleet, t.Log)
+	}
+	if err != nil {
 		return pipeline.EnvironmentReport{}, err
 	}
 	reports, err := p.Describe(ctx, environment)
-	return reports[environment], err
+	if err != nil { // the traffic has gone over all the same
+		p.Logger.Warn("read environment", "environment", environment, "error", err)
+		return pipeline.EnvironmentReport{ID: environment, Status: pipeline.EnvRunning, Serving: fleet, Endpoint: endpoint}, nil
+	}
+	return reports[environment], nil
 }
 
-func (p *Platform) shiftInstance(ctx context.Context, environment, fleet string) error {
+func (p *Platform) shiftInstance(ctx context.Context, environment, fleet string, log io.Writer) (endpoint string, err error) {
 	list, err := p.ofEnvironment(ctx, environment)
 	if err != nil {
-		return err
+		return "", err
 	}
-	var old []string
-	found := false
+	var old, next []types.Instance
 	for _, i := range list {
-		if tag(i.Tags, tagFleet) != fleet {
-			old = append(old, aws.ToString(i.InstanceId))
-			continue
+		if tag(i.Tags, tagFleet) == fleet {
+			next = append(next, i)
+			endpoint = p.endpoint(i, atoi(tag(i.Tags, tagPort)))
+		} else {
+			old = append(old, i)
 		}
-		found = true
-		at := p.endpoint(i, atoi(tag(i.Tags, tagPort)))
-		if err := p.serve(ctx, []string{aws.ToString(i.InstanceId)}, at); err != nil {
+	}
+	if len(next) == 0 {
+		return "", noFleet(opShift, environment, fleet)
+	}
+	if err := p.home().tag(ctx, opShift, idsOf(next), serving(endpoint)); err != nil {
+		return "", err
+	}
+	if len(old) > 0 {
+		if err := p.home().tag(ctx, opShift, idsOf(old), map[string]string{tagServing: "false"}); err != nil {
+			return "", err
+		}
+	}
+	p.leave(log, environment, p.endInstances(ctx, old))
+	return endpoint, nil
+}
+
+// endInstances ends instances that have no load balancer, and the schedules of their
+// ends, also of those that have ended already. Those of groups are ended without: theirs
+// are others.
+func (p *Platform) endInstances(ctx context.Context, list []types.Instance) error {
+	fleets := map[string]bool{}
+	var left []string
+	for _, i := range list {
+		if ended(i) == nil {
+			left = append(left, aws.ToString(i.InstanceId))
+		}
+		if tag(i.Tags, "aws:autoscaling:groupName") == "" {
+			fleets[tag(i.Tags, tagFleet)] = true
+		}
+	}
+	for _, fleet := range sortedKeys(fleets) {
+		if err := p.removeSchedule(ctx, fleet, kindInstances); err != nil {
 			return err
 		}
 	}
-	if !found {
-		return noFleet("shift traffic", environment, fleet)
-	}
-	return p.terminate(ctx, old...)
-}
-
-// serve marks the instances that serve an environment.
-func (p *Platform) serve(ctx context.Context, ids []string, endpoint string) error {
-	if len(ids) == 0 {
-		return nil
-	}
-	_, err := p.ec2.CreateTags(ctx, &ec2.CreateTagsInput{Resources: ids, Tags: []types.Tag{
-		{Key: aws.String(tagServing), Value: aws.String("true")}, {Key: aws.String(tagEndpoint), Value: aws.String(endpoint)},
-	}})
-	return cloud.Fault(ctx, "shift traffic", err)
+	return p.terminate(ctx, left...)
 }
 
 func noFleet(op, environment, fleet string) error {
@@ -285,7 +309,7 @@ func (p *Platform) Discard(ctx context.Context, environment, fleet string) error
 		return err
 	}
 	serves := false
-	var own []string
+	var own []types.Instance
 	for _, i := range list {
 		mine := tag(i.Tags, tagFleet) == fleet
 		if tag(i.Tags, tagServing) == "true" {
@@ -295,13 +319,13 @@ func (p *Platform) Discard(ctx context.Context, environment, fleet string) error
 			serves = true
 		}
 		if mine {
-			own = append(own, aws.ToString(i.InstanceId))
+			own = append(own, i)
 		}
 	}
 	if !serves {
 		return p.Destroy(ctx, environment)
 	}
-	return p.terminate(ctx, own...)
+	return p.endInstances(ctx, own)
 }
 
 // Resize changes the number of instances that serve.
@@ -366,17 +390,18 @@ func (p *Platform) LogCommand(lines int, follow bool) string {
 	return line
 }
 
-// Destroy ends an environment: groups, instances, load balancer, schedules.
+// Destroy ends an environment: groups, instances, load balancer, schedules. Those of
+// instances that have ended are found while AWS still lists these.
 func (p *Platform) Destroy(ctx context.Context, environment string) error {
-	if err := p.removeSchedules(ctx, environment); err != nil {
+	if err := p.removeSchedule(ctx, environment, kindBalancer); err != nil {
 		return err
 	}
 	if err := p.destroyGroups(ctx, environment); err != nil {
 		return err
 	}
-	list, err := p.ofEnvironment(ctx, environment)
+	list, err := p.list(ctx, filter("tag:"+tagStack, p.Settings.Stack), filter("tag:"+tagEnvironment, environment))
 	if err != nil {
 		return err
 	}
-	return p.terminate(ctx, idsOf(list)...)
+	return p.endInstances(ctx, list)
 }

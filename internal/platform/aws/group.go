@@ -36,16 +36,29 @@ type group struct {
 	name    string
 	fleet   string
 	targets []string // ARNs of target groups
+	least   int      // number of instances
 	desired int      // number of instances
 	key     string   // of what it was made from
 	serving bool
+	kept    string // until when, for a rollback; empty where it is not
 	ending  bool
+
+	environment, endpoint string
+}
+
+// grown gives the present number of instances of a group whose least number is to be
+// another: what scaling policies have added stays.
+func (g group) grown(instances int) int {
+	if g.desired > g.least {
+		return max(g.desired, instances)
+	}
+	return instances
 }
 
 // prepareGroup brings up a fleet as an Auto Scaling group whose targets get requests
-// of the test listener only.
-func (p *Platform) prepareGroup(ctx context.Context, r pipeline.FleetRequest) (pipeline.Fleet, error) {
-	lb, err := p.ensureBalancer(ctx, r)
+// of the test listener only. Where a kept fleet is taken again, r gets its ID.
+func (p *Platform) prepareGroup(ctx context.Context, r *pipeline.FleetRequest) (pipeline.Fleet, error) {
+	lb, err := p.ensureBalancer(ctx, *r)
 	if err != nil {
 		return pipeline.Fleet{}, err
 	}
@@ -58,36 +71,44 @@ func (p *Platform) prepareGroup(ctx context.Context, r pipeline.FleetRequest) (p
 	}
 	size := r.Instances
 	for _, g := range there {
-		if g.serving { // it may have grown since
-			size = max(size, g.desired)
+		if g.serving {
+			size = g.grown(r.Instances)
 		}
 	}
-	target, err := p.bringUp(ctx, &r, size, there)
+	up, err := p.bringUp(ctx, r, size, there)
 	if err != nil {
 		return pipeline.Fleet{}, err
 	}
 	logf(r.Log, "Auto Scaling group %s of %d instances of image %s", groupName(r.Fleet), size, r.Image)
-	if err := p.point(ctx, lb.test, map[string]int32{target: 1}); err != nil {
+	if err := p.point(ctx, lb.test, map[string]int32{up.target: 1}); err != nil {
 		return pipeline.Fleet{}, err
 	}
 	if !r.ExpiresAt.IsZero() {
-		if err := p.scheduleEnd(ctx, r.Environment, r.ExpiresAt, nil, true); err != nil {
+		if err := p.endGroupsAt(ctx, r.Environment, lb.arn, r.ExpiresAt); err != nil {
 			return pipeline.Fleet{}, err
 		}
 	}
-	if err := p.readyGroup(ctx, r); err != nil {
+	if err := p.readyGroup(ctx, *r, up); err != nil {
 		return pipeline.Fleet{}, err
 	}
-	if err := p.awaitTargets(ctx, r, size, target); err != nil {
+	if err := p.awaitTargets(ctx, *r, size, up); err != nil {
 		return pipeline.Fleet{}, err
 	}
-	return pipeline.Fleet{ID: r.Fleet, Endpoint: lb.endpoint(lb.testPort)}, nil
+	if err := p.replaceUnhealthy(ctx, r.Fleet); err != nil {
+		return pipeline.Fleet{}, err
+	}
+	return pipeline.Fleet{ID: r.Fleet, Endpoint: lb.endpoint(front{port: lb.testPort})}, nil
 }
 
-// bringUp makes the fleet's group and gives its target group. A fleet of the same
-// things that serves no more, which was kept for that, is taken instead: then r gets
-// its ID.
-func (p *Platform) bringUp(ctx context.Context, r *pipeline.FleetRequest, size int, there []group) (target string, err error) {
+// rising is a group whose instances are awaited.
+type rising struct {
+	target string // its target group
+	since  string // ID of its newest scaling activity before; empty for a new group
+}
+
+// bringUp makes the fleet's group. A fleet of the same things that serves no more,
+// which was kept for that, is taken instead: then r gets its ID.
+func (p *Platform) bringUp(ctx context.Context, r *pipeline.FleetRequest, size int, there []group) (up rising, err error) {
 	for _, g := range there {
 		if g.serving || g.ending || g.key != fleetKey(*r) || len(g.targets) != 1 {
 			continue
@@ -96,21 +117,21 @@ func (p *Platform) bringUp(ctx context.Context, r *pipeline.FleetRequest, size i
 		r.Fleet = g.fleet
 		// Should this process die now, it is ended all the same.
 		if err := p.endGroupAt(ctx, g.fleet, p.Now().Add(reuseLimit)); err != nil {
-			return "", err
+			return up, err
 		}
 		if err := p.label(ctx, r.Environment, g.fleet, map[string]string{tagKept: ""}); err != nil {
-			return "", err
+			return up, err
 		}
-		return g.targets[0], p.setSize(ctx, g.fleet, r.Instances, size)
+		return p.setSize(ctx, g, r.Instances, size)
 	}
 	template, err := p.createTemplate(ctx, *r) // first: Destroy finds a fleet by it
 	if err != nil {
-		return "", err
+		return up, err
 	}
-	if target, err = p.createTargetGroup(ctx, *r); err != nil {
-		return "", err
+	if up.target, err = p.createTargetGroup(ctx, *r); err != nil {
+		return up, err
 	}
-	return target, p.createGroup(ctx, *r, size, template, target)
+	return up, p.createGroup(ctx, *r, size, template, up.target)
 }
 
 // reuseLimit is how long a deployment to a fleet that is taken again may take.
@@ -124,7 +145,7 @@ func fleetKey(r pipeline.FleetRequest) string {
 }
 
 // readyGroup does on one instance what is done once for a deployment.
-func (p *Platform) readyGroup(ctx context.Context, r pipeline.FleetRequest) error {
+func (p *Platform) readyGroup(ctx context.Context, r pipeline.FleetRequest, up rising) error {
 	migrate, seed := r.Migrate && r.Service.Migrate != "", r.Seed && r.Service.Seed != ""
 	if !migrate && !seed && r.DataFrom == "" {
 		return nil
@@ -133,9 +154,15 @@ func (p *Platform) readyGroup(ctx context.Context, r pipeline.FleetRequest) erro
 	err := p.wait(ctx, "the first instance of "+groupName(r.Fleet), startLimit, func(ctx context.Context) (poll.Probe, error) {
 		list, err := p.ofEnvironment(ctx, r.Environment, filter("tag:"+tagFleet, r.Fleet))
 		if err != nil || len(list) == 0 {
-			return poll.Probe{State: "no instance yet"}, errors.Join(err, p.failedActivity(ctx, r.Fleet))
+			failed, stuck := p.launchFailures(ctx, r.Fleet, up.since)
+			return poll.Probe{State: "no instance yet" + failed}, errors.Join(err, stuck)
 		}
 		first = list[0]
+		for _, i := range list {
+			if tag(i.Tags, tagReady) == "true" { // an interrupted deployment did it there
+				first = i
+			}
+		}
 		return poll.Probe{Done: true}, nil
 	})
 	if err != nil {
@@ -194,11 +221,18 @@ func (p *Platform) createGroup(ctx context.Context, r pipeline.FleetRequest, siz
 		AutoScalingGroupName: aws.String(name), MinSize: aws.Int32(int32(r.Instances)), MaxSize: aws.Int32(maxSize(r.Instances, size)), DesiredCapacity: aws.Int32(int32(size)),
 		LaunchTemplate:    &groups.LaunchTemplateSpecification{LaunchTemplateId: aws.String(template), Version: aws.String("1")},
 		VPCZoneIdentifier: aws.String(strings.Join(p.Settings.Subnets, ",")), TargetGroupARNs: []string{target},
-		HealthCheckType: aws.String("ELB"), HealthCheckGracePeriod: aws.Int32(int32((startTimeout(r.Service) + p.boot()) / time.Second)), Tags: tags,
+		HealthCheckType: aws.String("EC2"), HealthCheckGracePeriod: aws.Int32(int32((startTimeout(r.Service) + p.boot()) / time.Second)), Tags: tags,
 	})
 	if cloud.Is(err, "AlreadyExists") {
 		return nil
 	}
+	return cloud.Fault(ctx, opPrepare, err)
+}
+
+// replaceUnhealthy lets Auto Scaling replace instances whose service is not healthy.
+// While a deployment migrates, none is, and none may be replaced for that.
+func (p *Platform) replaceUnhealthy(ctx context.Context, fleet string) error {
+	_, err := p.groups.UpdateAutoScalingGroup(ctx, &autoscaling.UpdateAutoScalingGroupInput{AutoScalingGroupName: aws.String(groupName(fleet)), HealthCheckType: aws.String("ELB")})
 	return cloud.Fault(ctx, opPrepare, err)
 }
 
@@ -213,13 +247,14 @@ func startTimeout(s pipeline.Service) time.Duration {
 }
 
 // awaitTargets waits until as many targets as wanted are healthy.
-func (p *Platform) awaitTargets(ctx context.Context, r pipeline.FleetRequest, size int, target string) error {
+func (p *Platform) awaitTargets(ctx context.Context, r pipeline.FleetRequest, size int, up rising) error {
 	err := p.wait(ctx, fmt.Sprintf("%d healthy instances of %s", size, groupName(r.Fleet)), startTimeout(r.Service)+2*p.boot(), func(ctx context.Context) (poll.Probe, error) {
-		healthy, _, state, err := p.health(ctx, target)
+		healthy, _, state, err := p.health(ctx, up.target)
 		if err != nil || healthy >= size {
 			return poll.Probe{Done: err == nil}, err
 		}
-		return poll.Probe{State: fmt.Sprintf("%d healthy; %s", healthy, state)}, p.failedActivity(ctx, r.Fleet)
+		failed, stuck := p.launchFailures(ctx, r.Fleet, up.since)
+		return poll.Probe{State: fmt.Sprintf("%d healthy; %s%s", healthy, state, failed)}, stuck
 	})
 	if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
 		return cloud.Fault(ctx, opPrepare, err)
@@ -253,26 +288,53 @@ func (p *Platform) health(ctx context.Context, target string) (healthy, all int,
 	return healthy, len(out.TargetHealthDescriptions), state, nil
 }
 
-// failedActivity gives why a group can't launch instances, if so.
-func (p *Platform) failedActivity(ctx context.Context, fleet string) error {
-	out, err := p.groups.DescribeScalingActivities(ctx, &autoscaling.DescribeScalingActivitiesInput{AutoScalingGroupName: aws.String(groupName(fleet)), MaxRecords: aws.Int32(5)})
-	if err != nil {
-		return nil // it only tells why; the wait goes on
-	}
-	for _, a := range out.Activities {
+// launchTries is how often in a row Auto Scaling must have failed to launch an instance
+// before it counts as unable to: what one try lacked, the next may find.
+const launchTries = 3
+
+// launchFailures tells of launches that failed after an activity that is known, and
+// after the newest that did not: in words for a state, and as an error where there are
+// many. It only tells why instances are missing: what can't be read is left out.
+func (p *Platform) launchFailures(ctx context.Context, fleet, since string) (failed string, stuck error) {
+	list, _ := p.activities(ctx, fleet, 10)
+	var why []string
+	for _, a := range list {
+		if aws.ToString(a.ActivityId) == since || a.StatusCode == groups.ScalingActivityStatusCodeSuccessful {
+			break
+		}
 		if a.StatusCode == groups.ScalingActivityStatusCodeFailed {
-			return pipeline.Errorf(pipeline.CodeFailed, opPrepare, "Auto Scaling can't launch an instance: %s", aws.ToString(a.StatusMessage)).
-				WithHint("Correct what AWS names; for capacity, choose another instance_type or more subnets.")
+			why = append(why, aws.ToString(a.StatusMessage))
 		}
 	}
-	return nil
+	if len(why) == 0 {
+		return "", nil
+	}
+	if len(why) >= launchTries {
+		stuck = pipeline.Errorf(pipeline.CodeFailed, opPrepare, "Auto Scaling can't launch an instance: %s", why[0]).
+			WithHint("Correct what AWS names; for capacity, choose another instance_type or more subnets.")
+	}
+	return "; a launch failed: " + why[0], stuck
+}
+
+// activities gives the newest scaling activities of a fleet's group, the newest first.
+func (p *Platform) activities(ctx context.Context, fleet string, most int32) ([]groups.Activity, error) {
+	out, err := p.groups.DescribeScalingActivities(ctx, &autoscaling.DescribeScalingActivitiesInput{AutoScalingGroupName: aws.String(groupName(fleet)), MaxRecords: aws.Int32(most)})
+	if err != nil {
+		return nil, cloud.Fault(ctx, "read scaling activities of fleet "+fleet, err)
+	}
+	return out.Activities, nil
 }
 
 // groupsOf lists the Auto Scaling groups of an environment.
 func (p *Platform) groupsOf(ctx context.Context, environment string) ([]group, error) {
+	return p.listGroups(ctx, tagEnvironment, environment)
+}
+
+// listGroups lists the Auto Scaling groups that have a tag.
+func (p *Platform) listGroups(ctx context.Context, key, value string) ([]group, error) {
 	var list []group
-	pages := autoscaling.NewDescribeAutoScalingGroupsPaginator(p.groups, &autoscaling.DescribeAutoScalingGroupsInput{Filters: []groups.Filter{
-		{Name: aws.String("tag:" + tagEnvironment), Values: []string{environment}}, {Name: aws.String("tag:" + tagStack), Values: []string{p.Settings.Stack}},
+	pages := autoscaling.NewDescribeAutoScalingGroupsPaginator(p.groups, &autoscaling.DescribeAutoScalingGroupsInput{MaxRecords: aws.Int32(100), Filters: []groups.Filter{
+		{Name: aws.String("tag:" + key), Values: []string{value}}, {Name: aws.String("tag:" + tagStack), Values: []string{p.Settings.Stack}},
 	}})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
@@ -283,15 +345,13 @@ func (p *Platform) groupsOf(ctx context.Context, environment string) ([]group, e
 			one := group{name: aws.ToString(g.AutoScalingGroupName), targets: g.TargetGroupARNs}
 			one.fleet = strings.TrimPrefix(one.name, groupName(""))
 			one.ending = aws.ToString(g.Status) != "" // Auto Scaling gives one only to what is being deleted
-			one.desired = int(aws.ToInt32(g.DesiredCapacity))
+			one.least, one.desired = int(aws.ToInt32(g.MinSize)), int(aws.ToInt32(g.DesiredCapacity))
+			tags := map[string]string{}
 			for _, t := range g.Tags {
-				switch aws.ToString(t.Key) {
-				case tagKey:
-					one.key = aws.ToString(t.Value)
-				case tagServing:
-					one.serving = aws.ToString(t.Value) == "true"
-				}
+				tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
 			}
+			one.key, one.serving, one.kept = tags[tagKey], tags[tagServing] == "true", tags[tagKept]
+			one.environment, one.endpoint = tags[tagEnvironment], tags[tagEndpoint]
 			list = append(list, one)
 		}
 	}
@@ -299,11 +359,19 @@ func (p *Platform) groupsOf(ctx context.Context, environment string) ([]group, e
 }
 
 // setSize sets the least number of instances of a group, and the present one.
-func (p *Platform) setSize(ctx context.Context, fleet string, instances, size int) error {
-	_, err := p.groups.UpdateAutoScalingGroup(ctx, &autoscaling.UpdateAutoScalingGroupInput{
-		AutoScalingGroupName: aws.String(groupName(fleet)), MinSize: aws.Int32(int32(instances)), MaxSize: aws.Int32(maxSize(instances, size)), DesiredCapacity: aws.Int32(int32(size)),
+func (p *Platform) setSize(ctx context.Context, g group, instances, size int) (rising, error) {
+	up := rising{target: g.targets[0]}
+	before, err := p.activities(ctx, g.fleet, 1)
+	if err != nil {
+		return up, err
+	}
+	if len(before) > 0 {
+		up.since = aws.ToString(before[0].ActivityId)
+	}
+	_, err = p.groups.UpdateAutoScalingGroup(ctx, &autoscaling.UpdateAutoScalingGroupInput{
+		AutoScalingGroupName: aws.String(g.name), MinSize: aws.Int32(int32(instances)), MaxSize: aws.Int32(maxSize(instances, size)), DesiredCapacity: aws.Int32(int32(size)),
 	})
-	return cloud.Fault(ctx, "resize fleet "+fleet, err)
+	return up, cloud.Fault(ctx, "resize fleet "+g.fleet, err)
 }
 
 // resizeGroup changes the size of the group that serves.
@@ -312,20 +380,18 @@ func (p *Platform) resizeGroup(ctx context.Context, environment string, instance
 	if err != nil {
 		return err
 	}
-	reports, err := p.Describe(ctx, environment)
-	if err != nil {
-		return err
-	}
 	for _, g := range list {
-		if g.fleet != reports[environment].Serving {
+		if !g.serving || g.ending || len(g.targets) == 0 {
 			continue
 		}
-		if err := p.setSize(ctx, g.fleet, instances, instances); err != nil {
+		size := g.grown(instances)
+		up, err := p.setSize(ctx, g, instances, size)
+		if err != nil {
 			return err
 		}
-		return p.awaitTargets(ctx, pipeline.FleetRequest{Environment: environment, Fleet: g.fleet}, instances, g.targets[0])
+		return p.awaitTargets(ctx, pipeline.FleetRequest{Environment: environment, Fleet: g.fleet}, size, up)
 	}
-	return noFleet("resize environment", environment, reports[environment].Serving)
+	return pipeline.Errorf(pipeline.CodeNotFound, "resize environment", "environment %s has no fleet that serves", environment).WithHint("Apply again, which restores it.")
 }
 
 // discardGroup removes a fleet, unless it has traffic, which the listener alone says
@@ -348,10 +414,18 @@ func (p *Platform) discardGroup(ctx context.Context, lb balancer, environment, f
 
 func (p *Platform) deleteGroup(ctx context.Context, fleet string) error {
 	op, name := "remove fleet "+fleet, groupName(fleet)
-	if err := p.removeSchedule(ctx, fleet, kindKept); err != nil {
-		return err
+	for _, kind := range []string{kindKept, kindGroup} {
+		if err := p.removeSchedule(ctx, fleet, kind); err != nil {
+			return err
+		}
 	}
-	_, err := p.groups.DeleteAutoScalingGroup(ctx, &autoscaling.DeleteAutoScalingGroupInput{AutoScalingGroupName: aws.String(name), ForceDelete: aws.Bool(true)})
+	err := p.whenUnused(ctx, "Auto Scaling group "+name, func() error {
+		_, err := p.groups.DeleteAutoScalingGroup(ctx, &autoscaling.DeleteAutoScalingGroupInput{AutoScalingGroupName: aws.String(name), ForceDelete: aws.Bool(true)})
+		if cloud.Is(err, "ScalingActivityInProgress") && p.ends(ctx, name) {
+			return nil
+		}
+		return err
+	})
 	if err != nil && !absent(err) {
 		return cloud.Fault(ctx, op, err)
 	}
@@ -363,6 +437,12 @@ func (p *Platform) deleteGroup(ctx context.Context, fleet string) error {
 		return cloud.Fault(ctx, op, err)
 	}
 	return nil
+}
+
+// ends reports whether a group is being deleted, which takes minutes.
+func (p *Platform) ends(ctx context.Context, name string) bool {
+	out, err := p.groups.DescribeAutoScalingGroups(ctx, &autoscaling.DescribeAutoScalingGroupsInput{AutoScalingGroupNames: []string{name}})
+	return err == nil && len(out.AutoScalingGroups) == 1 && aws.ToString(out.AutoScalingGroups[0].Status) != ""
 }
 
 // absent reports whether Auto Scaling does not have the group. It has no code of its

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -38,43 +39,48 @@ type ending struct {
 	input  any
 }
 
-// scheduleEnd makes the schedules that end an environment; with a zero time it
-// removes them. An existing schedule is moved.
-func (p *Platform) scheduleEnd(ctx context.Context, environment string, at time.Time, instances []string, group bool) error {
-	if at.IsZero() {
-		return p.removeSchedules(ctx, environment)
-	}
-	endings := []ending{{"instances", "ec2:terminateInstances", map[string]any{"InstanceIds": instances}}}
-	if group {
-		endings = nil
-		groups, err := p.groupsOf(ctx, environment)
-		if err != nil {
-			return err
-		}
-		for _, g := range groups {
-			endings = append(endings, ending{"group", "autoscaling:deleteAutoScalingGroup", map[string]any{"AutoScalingGroupName": g.name, "ForceDelete": true}})
-		}
-		lb, err := p.balancer(ctx, environment)
-		if err != nil {
-			return err
-		}
-		if lb != nil {
-			endings = append(endings, ending{"balancer", "elasticloadbalancingv2:deleteLoadBalancer", map[string]any{"LoadBalancerArn": lb.arn}})
-		}
-	}
-	for _, e := range endings {
-		if err := p.schedule(ctx, environment, at, e); err != nil {
-			return err
-		}
-	}
-	return nil
+// The kinds of schedules.
+const (
+	kindInstances = "instances" // ends a fleet without a load balancer
+	kindGroup     = "group"     // ends a fleet's group
+	kindKept      = "kept"      // ends the group of a fleet that is kept for a while
+	kindBalancer  = "balancer"  // ends an environment's load balancer
+)
+
+// endOfGroup ends the group of a fleet.
+func endOfGroup(kind, fleet string) ending {
+	return ending{kind, "autoscaling:deleteAutoScalingGroup", map[string]any{"AutoScalingGroupName": groupName(fleet), "ForceDelete": true}}
 }
 
-// kindKept is the suffix of the schedule that ends a fleet that is kept for a while.
-const kindKept = "kept"
+// endAt makes or moves the schedule of an end; with a zero time it removes it.
+func (p *Platform) endAt(ctx context.Context, id string, at time.Time, e ending) error {
+	if at.IsZero() {
+		return p.removeSchedule(ctx, id, e.name)
+	}
+	return p.schedule(ctx, id, at, e)
+}
 
-// scheduleKinds are the suffixes of an environment's schedules.
-var scheduleKinds = []string{"instances", "group", "balancer"}
+// endInstancesAt sets when the instances of a fleet end that has no load balancer.
+func (p *Platform) endInstancesAt(ctx context.Context, fleet string, at time.Time, ids ...string) error {
+	return p.endAt(ctx, fleet, at, ending{kindInstances, "ec2:terminateInstances", map[string]any{"InstanceIds": ids}})
+}
+
+// endGroupsAt sets when all that an environment has behind its load balancer ends.
+func (p *Platform) endGroupsAt(ctx context.Context, environment, balancer string, at time.Time) error {
+	list, err := p.groupsOf(ctx, environment)
+	if err != nil {
+		return err
+	}
+	for _, g := range list {
+		if g.ending {
+			continue
+		}
+		if err := p.endAt(ctx, g.fleet, at, endOfGroup(kindGroup, g.fleet)); err != nil {
+			return err
+		}
+	}
+	return p.endAt(ctx, environment, at, ending{kindBalancer, "elasticloadbalancingv2:deleteLoadBalancer", map[string]any{"LoadBalancerArn": balancer}})
+}
 
 // scheduleName names a schedule of an environment or of a fleet.
 func scheduleName(id, kind string) string { return "penstock-" + id + "-" + kind }
@@ -115,15 +121,6 @@ func partition(region string) string {
 	return "aws"
 }
 
-func (p *Platform) removeSchedules(ctx context.Context, environment string) error {
-	for _, kind := range scheduleKinds {
-		if err := p.removeSchedule(ctx, environment, kind); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (p *Platform) removeSchedule(ctx context.Context, id, kind string) error {
 	_, err := p.scheduler.DeleteSchedule(ctx, &scheduler.DeleteScheduleInput{Name: aws.String(scheduleName(id, kind))})
 	if cloud.IsNotFound(err) {
@@ -132,38 +129,68 @@ func (p *Platform) removeSchedule(ctx context.Context, id, kind string) error {
 	return cloud.Fault(ctx, "remove the schedules of "+id, err)
 }
 
-// Extend sets when the environment ends by itself: in the schedule, in the tags, and
-// on the instances, whose own deadline is the second line.
+// Extend sets when the environment ends by itself: in the schedules, in the tags, and
+// on single instances, whose own deadline is the second line.
 func (p *Platform) Extend(ctx context.Context, environment string, at time.Time) error {
+	lb, err := p.balancer(ctx, environment)
+	if err != nil {
+		return err
+	}
+	if lb != nil {
+		return p.extendGroups(ctx, environment, lb.arn, at)
+	}
 	list, err := p.ofEnvironment(ctx, environment)
 	if err != nil {
 		return err
 	}
 	if len(list) == 0 {
-		return pipeline.Errorf(pipeline.CodeNotFound, "extend environment", "environment %s is gone", environment).WithHint("Apply again to launch it anew.")
+		return noLonger(environment)
 	}
-	lb, err := p.balancer(ctx, environment)
+	script := preamble + "shutdown -c >/dev/null 2>&1 || true\n"
+	if life := p.untilExpiry(at); life > 0 {
+		script += fmt.Sprintf("shutdown -P +%d >/dev/null 2>&1\n", max(int(life/time.Minute), 1))
+	}
+	for _, i := range list {
+		id := aws.ToString(i.InstanceId)
+		if err := p.endInstancesAt(ctx, tag(i.Tags, tagFleet), at, id); err != nil {
+			return err
+		}
+		if err := p.must(ctx, id, command{what: "setting the deadline", script: script, timeout: time.Minute}); err != nil {
+			return err
+		}
+	}
+	tags := []types.Tag{{Key: aws.String(tagExpires), Value: aws.String(timestamp(at))}}
+	_, err = p.ec2.CreateTags(ctx, &ec2.CreateTagsInput{Resources: idsOf(list), Tags: tags})
+	return cloud.Fault(ctx, "extend environment "+environment, err)
+}
+
+func (p *Platform) extendGroups(ctx context.Context, environment, balancer string, at time.Time) error {
+	list, err := p.groupsOf(ctx, environment)
 	if err != nil {
 		return err
 	}
-	if err := p.scheduleEnd(ctx, environment, at, idsOf(list), lb != nil); err != nil {
+	if list = slices.DeleteFunc(list, func(g group) bool { return g.ending }); len(list) == 0 {
+		return noLonger(environment)
+	}
+	if err := p.endGroupsAt(ctx, environment, balancer, at); err != nil {
 		return err
 	}
-	if lb == nil {
-		script := preamble + "shutdown -c >/dev/null 2>&1 || true\n"
-		if life := p.untilExpiry(at); life > 0 {
-			script += fmt.Sprintf("shutdown -P +%d >/dev/null 2>&1\n", max(int(life/time.Minute), 1))
-		}
-		for _, id := range idsOf(list) {
-			if err := p.must(ctx, id, command{what: "setting the deadline", script: script, timeout: time.Minute}); err != nil {
-				return err
-			}
+	for _, g := range list {
+		if err := p.label(ctx, environment, g.fleet, map[string]string{tagExpires: timestamp(at)}); err != nil {
+			return err
 		}
 	}
-	tags := []types.Tag{{Key: aws.String(tagExpires), Value: aws.String("")}}
-	if !at.IsZero() {
-		tags[0].Value = aws.String(at.UTC().Format(time.RFC3339))
+	return nil
+}
+
+func noLonger(environment string) error {
+	return pipeline.Errorf(pipeline.CodeNotFound, "extend environment", "environment %s is gone", environment).WithHint("Apply again to launch it anew.")
+}
+
+// timestamp is how tags tell a time; empty for none.
+func timestamp(at time.Time) string {
+	if at.IsZero() {
+		return ""
 	}
-	_, err = p.ec2.CreateTags(ctx, &ec2.CreateTagsInput{Resources: idsOf(list), Tags: tags})
-	return cloud.Fault(ctx, "extend environment "+environment, err)
+	return at.UTC().Format(time.RFC3339)
 }

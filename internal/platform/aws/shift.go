@@ -4,9 +4,9 @@
 package aws
 
 import (
-	"cmp"
 	"context"
 	"errors"
+	"io"
 	"maps"
 	"time"
 
@@ -21,7 +21,10 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-const opShift = "shift traffic"
+const (
+	opShift = "shift traffic"
+	opLabel = "label fleet"
+)
 
 // shift is the way of an environment's traffic to another fleet. Until the fleet
 // before is marked as such, any failure gives the traffic back to it.
@@ -32,47 +35,60 @@ type shift struct {
 	previous           string // fleet that served before; empty for none
 	lb                 balancer
 	before             map[string]int32 // shares of target groups when nothing had gone to the fleet
+	begun              bool             // something of the traffic goes to the fleet, perhaps
+	moved              bool             // all of it does, and the tags say so: only the end was interrupted
+	until              time.Time        // when the fleet before ends, which is kept; zero where it is not
 	watch              *watch
 	pipeline.Traffic
 }
 
 // shiftGroup takes the traffic to the fleet in the wanted steps, watches it, lets
 // what the old fleet has begun end, and keeps or removes the old fleet. A shift that
-// was interrupted goes on where it was.
-func (p *Platform) shiftGroup(ctx context.Context, lb balancer, environment, fleet string, t pipeline.Traffic) error {
+// was interrupted goes on where it was. It gives the endpoint.
+func (p *Platform) shiftGroup(ctx context.Context, lb balancer, environment, fleet string, t pipeline.Traffic) (string, error) {
 	target, err := p.targetGroup(ctx, fleet)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if target == "" {
-		return noFleet(opShift, environment, fleet)
+		return "", noFleet(opShift, environment, fleet)
 	}
 	s := &shift{Platform: p, environment: environment, fleet: fleet, target: target, lb: lb, before: maps.Clone(lb.weights), Traffic: t}
-	if err := s.findPrevious(ctx); err != nil {
-		return err
+	s.begun = lb.weights[target] > 0
+	s.watch = &watch{Platform: p, target: target, alarms: t.Alarms, loaded: s.begun}
+	if t.KeepPrevious > 0 {
+		s.until = p.Now().Add(t.KeepPrevious)
 	}
-	if s.watch, err = p.newWatch(ctx, target, t.Alarms); err != nil {
-		return err
+	if err := s.findPrevious(ctx); err != nil {
+		return "", err
+	}
+	switch err := s.over(ctx); {
+	case err == nil:
+		s.retire(ctx)
+		return lb.endpoint(s.at()), nil
+	case s.begun && !s.moved:
+		return "", errors.Join(err, s.back(ctx))
+	default:
+		return "", err
+	}
+}
+
+// over takes all of the traffic over, and says so in the tags.
+func (s *shift) over(ctx context.Context) error {
+	if s.moved {
+		return s.mark(ctx)
 	}
 	if err := s.watch.look(ctx); err != nil {
 		return err
 	}
-	if err := p.removeSchedule(ctx, fleet, kindKept); err != nil { // what serves is never ended by one
+	if err := s.removeSchedule(ctx, s.fleet, kindKept); err != nil { // what serves is never ended by one
 		return err
 	}
-	if err := s.over(ctx); err != nil {
-		return errors.Join(err, s.back(ctx))
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTimeout) // what serves no more costs money
-	defer cancel()
-	return p.retire(ctx, environment, fleet, s.previous, t.KeepPrevious)
-}
-
-// over takes all of the traffic over.
-func (s *shift) over(ctx context.Context) error {
+	had := s.share()
+	s.begun = true
 	if len(s.before) > 0 {
 		for _, step := range s.Steps {
-			if int(s.lb.weights[s.target]) >= step.Percent {
+			if had >= step.Percent {
 				continue // an interrupted shift was further
 			}
 			logf(s.Log, "%d %% of the traffic goes to fleet %s for %s", step.Percent, s.fleet, step.Hold)
@@ -84,7 +100,7 @@ func (s *shift) over(ctx context.Context) error {
 			}
 		}
 	}
-	if err := s.point(ctx, s.lb.live, map[string]int32{s.target: 1}); err != nil {
+	if err := s.pointAt(ctx, s.lb.live, s.at(), map[string]int32{s.target: 1}); err != nil {
 		return err
 	}
 	if len(s.before) > 0 { // what the old fleet has begun may end
@@ -96,10 +112,19 @@ func (s *shift) over(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := s.label(ctx, s.environment, s.fleet, serving(s.lb.endpoint(s.lb.livePort))); err != nil {
-		return err
+	return s.mark(ctx)
+}
+
+// at is how the load balancer is reached when the shift is done.
+func (s *shift) at() front { return s.lb.next(s.Port, s.Certificate) }
+
+// share gives the percentage of the traffic that the fleet had when the shift began.
+func (s *shift) share() int {
+	all := 0
+	for _, weight := range s.lb.weights {
+		all += int(weight)
 	}
-	return s.label(ctx, s.environment, s.previous, map[string]string{tagServing: "false"})
+	return 100 * int(s.lb.weights[s.target]) / max(all, 1)
 }
 
 // shares gives the new fleet a percentage, and the rest to what had the traffic.
@@ -111,30 +136,52 @@ func (s *shift) shares(percent int) map[string]int32 {
 	return all
 }
 
+// mark says in the tags which fleet serves, and which did before.
+func (s *shift) mark(ctx context.Context) error {
+	if err := s.label(ctx, s.environment, s.fleet, serving(s.lb.endpoint(s.at()))); err != nil {
+		return err
+	}
+	return s.label(ctx, s.environment, s.previous, map[string]string{tagServing: "false", tagKept: timestamp(s.until)})
+}
+
 // back gives the traffic back to what had it when the shift began.
 func (s *shift) back(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTimeout)
 	defer cancel()
-	return cmp.Or(
-		s.point(ctx, s.lb.live, s.before),
-		s.label(ctx, s.environment, s.previous, serving(s.lb.endpoint(s.lb.livePort))),
-		s.label(ctx, s.environment, s.fleet, map[string]string{tagServing: "false"}),
-	)
+	if err := s.pointAt(ctx, s.lb.live, s.lb.liveAt, s.before); err != nil {
+		return err
+	}
+	if err := s.label(ctx, s.environment, s.previous, serving(s.lb.endpoint(s.lb.liveAt))); err != nil {
+		return err
+	}
+	return s.label(ctx, s.environment, s.fleet, map[string]string{tagServing: "false"})
 }
 
 // findPrevious finds the fleet that serves, which the tags say until a shift is done,
-// and what shares of the traffic it has, or had before an interrupted shift.
+// and what shares of the traffic it has, or had before an interrupted shift. After a
+// shift that was interrupted at its end it is the one that was marked to be kept.
 func (s *shift) findPrevious(ctx context.Context) error {
-	list, err := s.ofEnvironment(ctx, s.environment, filter("tag:"+tagServing, "true"))
+	list, err := s.groupsOf(ctx, s.environment)
 	if err != nil {
 		return err
 	}
-	for _, i := range list {
-		if fleet := tag(i.Tags, tagFleet); fleet != s.fleet {
-			s.previous = fleet
+	delete(s.before, s.target)
+	var last group
+	marked := false
+	for _, g := range list {
+		switch {
+		case g.fleet == s.fleet:
+			marked = g.serving
+		case g.serving:
+			s.previous = g.fleet
+		case g.kept > last.kept && !g.ending:
+			last = g
 		}
 	}
-	delete(s.before, s.target)
+	if s.moved = marked && s.previous == "" && s.begun && len(s.before) == 0; s.moved {
+		s.previous = last.fleet
+		return nil
+	}
 	if len(s.before) > 0 || s.previous == "" {
 		return nil
 	}
@@ -164,14 +211,11 @@ func serving(endpoint string) map[string]string {
 	return map[string]string{tagServing: "true", tagEndpoint: endpoint, tagKept: ""}
 }
 
-// label sets tags on a group of instances, and on those that it launches later.
+// label sets tags on a group, on what it launches later, and on the instances that it
+// has by then.
 func (p *Platform) label(ctx context.Context, environment, fleet string, tags map[string]string) error {
 	if fleet == "" {
 		return nil
-	}
-	list, err := p.ofEnvironment(ctx, environment, filter("tag:"+tagFleet, fleet))
-	if err != nil {
-		return err
 	}
 	var own []types.Tag
 	var group []groups.Tag
@@ -181,54 +225,54 @@ func (p *Platform) label(ctx context.Context, environment, fleet string, tags ma
 			Key: aws.String(k), Value: aws.String(tags[k]), PropagateAtLaunch: aws.Bool(true), ResourceId: aws.String(groupName(fleet)), ResourceType: aws.String("auto-scaling-group"),
 		})
 	}
-	if len(list) > 0 {
-		if _, err := p.ec2.CreateTags(ctx, &ec2.CreateTagsInput{Resources: idsOf(list), Tags: own}); err != nil {
-			return cloud.Fault(ctx, opShift, err)
-		}
+	_, err := p.groups.CreateOrUpdateTags(ctx, &autoscaling.CreateOrUpdateTagsInput{Tags: group})
+	if err != nil && !absent(err) { // absent: others have ended the group
+		return cloud.Fault(ctx, opLabel, err)
 	}
-	_, err = p.groups.CreateOrUpdateTags(ctx, &autoscaling.CreateOrUpdateTagsInput{Tags: group})
-	if absent(err) { // a fleet whose group was ended by others
-		return nil
+	list, err := p.ofEnvironment(ctx, environment, filter("tag:"+tagFleet, fleet))
+	if err != nil || len(list) == 0 {
+		return err
 	}
-	return cloud.Fault(ctx, opShift, err)
+	_, err = p.ec2.CreateTags(ctx, &ec2.CreateTagsInput{Resources: idsOf(list), Tags: own})
+	return cloud.Fault(ctx, opLabel, err)
 }
 
 // retire removes all fleets of an environment but the one that serves and, for a
-// while, the one before.
-func (p *Platform) retire(ctx context.Context, environment, fleet, previous string, keep time.Duration) error {
-	fleets, err := p.fleetsOf(ctx, environment)
-	if err != nil {
-		return err
-	}
-	kept, err := p.keepPrevious(ctx, environment, previous, keep)
-	if err != nil {
-		return err
-	}
-	for _, f := range fleets {
-		if f != fleet && f != kept {
-			if err := p.deleteGroup(ctx, f); err != nil {
-				return err
-			}
+// while, the one before. The deployment is done: what can't be removed now goes with
+// the next one.
+func (s *shift) retire(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTimeout) // what serves no more costs money
+	defer cancel()
+	fleets, err := s.fleetsOf(ctx, s.environment)
+	kept := ""
+	if !s.until.IsZero() && s.previous != "" {
+		if failed := s.endGroupAt(ctx, s.previous, s.until); failed != nil { // it would never end
+			err = errors.Join(err, failed)
+		} else {
+			kept = s.previous
 		}
 	}
-	return nil
+	for _, f := range fleets {
+		if f != s.fleet && f != kept {
+			err = errors.Join(err, s.deleteGroup(ctx, f))
+		}
+	}
+	if test := s.at().port + 1; s.lb.testPort != test {
+		err = errors.Join(err, s.pointAt(ctx, s.lb.test, front{port: test}, nil))
+	}
+	s.leave(s.Log, s.environment, err)
 }
 
-// keepPrevious marks the fleet that served before as kept, and schedules its end. It
-// gives the fleet's ID; empty where none is to be kept.
-func (p *Platform) keepPrevious(ctx context.Context, environment, previous string, keep time.Duration) (string, error) {
-	if keep == 0 || previous == "" {
-		return "", nil
+// leave tells of what could not be removed after a deployment that is done.
+func (p *Platform) leave(log io.Writer, environment string, err error) {
+	if err != nil {
+		logf(log, "what the deployment before left can't all be removed now; the next one tries again: %v", err)
+		p.Logger.Warn("remove what served before", "environment", environment, "error", err)
 	}
-	until := p.Now().Add(keep)
-	if err := p.endGroupAt(ctx, previous, until); err != nil {
-		return "", err
-	}
-	return previous, p.label(ctx, environment, previous, map[string]string{tagKept: until.UTC().Format(time.RFC3339)})
 }
 
 // endGroupAt schedules the end of a fleet's group. What else there is of the fleet
 // costs nothing, and goes with the next deployment.
 func (p *Platform) endGroupAt(ctx context.Context, fleet string, at time.Time) error {
-	return p.schedule(ctx, fleet, at, ending{kindKept, "autoscaling:deleteAutoScalingGroup", map[string]any{"AutoScalingGroupName": groupName(fleet), "ForceDelete": true}})
+	return p.schedule(ctx, fleet, at, endOfGroup(kindKept, fleet))
 }

@@ -5,7 +5,6 @@ package aws
 
 import (
 	"context"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
-	"github.com/aws/aws-sdk-go-v2/service/scheduler"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -89,6 +87,7 @@ func TestShiftInSteps(t *testing.T) {
 	old, err := b.targetGroup(t.Context(), "f-1")
 	b.must(err)
 	b.must(b.point(t.Context(), lb.live, map[string]int32{target: 60, old: 40})) // as a process left it that was killed
+	b.cloud.SetAlarm("old trouble", "OK")
 	began := time.Now()
 	_, err = b.Shift(t.Context(), "e-1", "f-3", traffic)
 	b.must(err)
@@ -116,15 +115,6 @@ func TestKeepPrevious(t *testing.T) {
 		b.must(err)
 		return f.ID
 	}
-	ends := func() (names []string) {
-		t.Helper()
-		out, err := b.scheduler.ListSchedules(t.Context(), &scheduler.ListSchedulesInput{})
-		b.must(err)
-		for _, s := range out.Schedules {
-			names = append(names, aws.ToString(s.Name))
-		}
-		return names
-	}
 	deploy("f-1", "one")
 	_, err := b.groups.SetDesiredCapacity(t.Context(), &autoscaling.SetDesiredCapacityInput{AutoScalingGroupName: aws.String(groupName("f-1")), DesiredCapacity: aws.Int32(3)})
 	b.must(err)
@@ -134,7 +124,7 @@ func TestKeepPrevious(t *testing.T) {
 	if got := reports["e-1"]; got.Instances != 3 || got.Serving != "f-2" || got.Pending != "" || len(b.cloud.Running()) != 6 {
 		t.Errorf("after the second deployment: %+v, on %v", got, b.cloud.Running())
 	}
-	if got := ends(); len(got) != 1 || !strings.Contains(got[0], "f-1") {
+	if got := b.schedules(); len(got) != 1 || !strings.Contains(got[0], "f-1") {
 		t.Errorf("these ends are scheduled: %v", got)
 	}
 	running := func() []string { return slices.Sorted(slices.Values(b.cloud.Running())) }
@@ -145,7 +135,7 @@ func TestKeepPrevious(t *testing.T) {
 	if got := b.serves(5); got["one"] != 5 || !slices.Equal(running(), before) {
 		t.Errorf("after the rollback %v answers, on %v; before there were %v", got, b.cloud.Running(), before)
 	}
-	if got := ends(); len(got) != 1 || !strings.Contains(got[0], "f-2") {
+	if got := b.schedules(); len(got) != 1 || !strings.Contains(got[0], "f-2") {
 		t.Errorf("after the rollback these ends are scheduled: %v", got)
 	}
 	deploy("f-4", "four")
@@ -161,7 +151,7 @@ func TestKeepPrevious(t *testing.T) {
 	}
 	keep.KeepPrevious = 0
 	deploy("f-6", "six")
-	if got := ends(); len(got) != 0 || len(b.cloud.Running()) != 3 {
+	if got := b.schedules(); len(got) != 0 || len(b.cloud.Running()) != 3 {
 		t.Errorf("without keep_previous these ends are scheduled: %v; instances %v", got, b.cloud.Running())
 	}
 	b.must(b.Destroy(t.Context(), "e-1"))
@@ -183,15 +173,7 @@ func TestShiftUnhealthy(t *testing.T) {
 		done <- err
 	}()
 	b.eventually("both fleets serve", func() bool { return len(b.serves(20)) == 2 })
-	list, err := b.ofEnvironment(t.Context(), "e-1", filter("tag:"+tagFleet, "f-2"))
-	b.must(err)
-	for _, i := range list {
-		put, err := http.NewRequestWithContext(t.Context(), http.MethodPut, b.endpoint(i, 8080)+"/file/sick", nil)
-		b.must(err)
-		resp, err := http.DefaultClient.Do(put)
-		b.must(err)
-		_ = resp.Body.Close()
-	}
+	b.setSick("f-2", true)
 	b.wantError(<-done, pipeline.CodeFailed, "0 of 2 new instances are healthy")
 	if got := b.serves(20); got["f-1"] != 20 {
 		t.Errorf("the requests are answered by %v", got)

@@ -23,22 +23,14 @@ type watch struct {
 	*Platform
 	target string
 	alarms []string
+	loaded bool // the fleet had traffic before: any alarm may tell of that
 	// ringing are alarms that went off before: they count from when they were quiet
-	// once, so that a deployment can mend what they tell of.
+	// once, so that a deployment can mend what they tell of. Nil until the first look.
 	ringing map[string]bool
 }
 
-// newWatch begins a watch. CodeInvalid for an alarm that does not exist.
-func (p *Platform) newWatch(ctx context.Context, target string, names []string) (*watch, error) {
-	w := &watch{Platform: p, target: target, alarms: names, ringing: map[string]bool{}}
-	states, err := p.alarmStates(ctx, names)
-	for name, state := range states {
-		w.ringing[name] = state == alarms.StateValueAlarm
-	}
-	return w, err
-}
-
-// alarmStates gives the states of CloudWatch alarms by name.
+// alarmStates gives the states of CloudWatch alarms by name. CodeInvalid for an alarm
+// that does not exist.
 func (p *Platform) alarmStates(ctx context.Context, names []string) (map[string]alarms.StateValue, error) {
 	states := map[string]alarms.StateValue{}
 	for chunk := range slices.Chunk(names, 100) { // that many fit in a request
@@ -78,6 +70,12 @@ func (w *watch) look(ctx context.Context) error {
 	states, err := w.alarmStates(ctx, w.alarms)
 	if err != nil {
 		return err
+	}
+	if w.ringing == nil {
+		w.ringing = map[string]bool{}
+		for _, name := range w.alarms {
+			w.ringing[name] = !w.loaded && states[name] == alarms.StateValueAlarm
+		}
 	}
 	var rings []string
 	for _, name := range w.alarms {

@@ -115,14 +115,20 @@ func (p *Platform) ask(ctx context.Context, id, op, method, path string, message
 		WithHint("Apply again, which restores it.")
 }
 
+const atOnce = "which sends all of the traffic over at once"
+
 // Check implements pipeline.Platform.
 func (p *Platform) Check(e pipeline.EnvironmentSpec) error {
 	for _, a := range []struct {
 		name string
 		set  bool
-	}{{"shift", len(e.Shift) > 0}, {"alarms", len(e.Alarms) > 0}, {"keep_previous", e.KeepPrevious > 0}} {
+		why  string
+	}{
+		{"shift", len(e.Shift) > 0, atOnce}, {"alarms", len(e.Alarms) > 0, atOnce}, {"keep_previous", e.KeepPrevious > 0, atOnce},
+		{"certificate", e.Certificate != "", "whose endpoints speak HTTP"},
+	} {
 		if a.set {
-			return pipeline.Errorf(pipeline.CodeInvalid, "check environment", "environment.%s has no meaning on the local platform, which sends all of the traffic over at once", a.name).
+			return pipeline.Errorf(pipeline.CodeInvalid, "check environment", "environment.%s has no meaning on the local platform, %s", a.name, a.why).
 				WithHint("Remove it, or use the AWS platform: provider \"penstock\" { aws = { … } }.")
 		}
 	}
@@ -133,7 +139,7 @@ func (p *Platform) Check(e pipeline.EnvironmentSpec) error {
 // answered its last request, at the latest after the drain time-out, and is gone.
 func (p *Platform) Shift(ctx context.Context, environment, fleet string, t pipeline.Traffic) (pipeline.EnvironmentReport, error) {
 	const op = "shift traffic"
-	if err := p.Check(pipeline.EnvironmentSpec{Shift: t.Steps, Alarms: t.Alarms, KeepPrevious: t.KeepPrevious}); err != nil {
+	if err := p.Check(pipeline.EnvironmentSpec{Shift: t.Steps, Alarms: t.Alarms, KeepPrevious: t.KeepPrevious, Certificate: t.Certificate}); err != nil {
 		return pipeline.EnvironmentReport{}, err
 	}
 	if err := errors.Join(checkID(op, "environment", environment), checkID(op, "fleet", fleet)); err != nil {

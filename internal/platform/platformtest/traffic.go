@@ -221,6 +221,15 @@ func testExpire(s *suite) {
 		s.Errorf("after Destroy: %+v", d)
 	}
 	s.wantCode(s.Platform.Extend(s.Context(), "e-none", time.Now()), pipeline.CodeNotFound)
+
+	// So does one that never gets traffic: a run's, whose process is dead.
+	r = s.request("e-2", "f-2", "one")
+	r.ExpiresAt = time.Now().Add(time.Hour)
+	_, err := s.Platform.Prepare(s.Context(), r)
+	s.must(err)
+	s.must(s.Platform.Extend(s.Context(), "e-2", time.Now().Add(time.Second)))
+	s.await("the environment without traffic to expire", 5*time.Minute, func() bool { return s.describe("e-2").Status == pipeline.EnvExpired })
+	s.must(s.Platform.Destroy(s.Context(), "e-2"))
 }
 
 // What doesn't exist is gone, and needs no removal.

@@ -1,0 +1,317 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package aws
+
+import (
+	"crypto/tls"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/scheduler"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// share sets the shares of fleets in an environment's traffic, as a process left them
+// that was killed.
+func (b *bed) share(shares map[string]int32) {
+	b.Helper()
+	lb, err := b.balancer(b.Context(), "e-1")
+	b.must(err)
+	to := map[string]int32{}
+	for fleet, percent := range shares {
+		target, err := b.targetGroup(b.Context(), fleet)
+		b.must(err)
+		to[target] = percent
+	}
+	b.must(b.point(b.Context(), lb.live, to))
+}
+
+// setSick makes the instances of a fleet unhealthy, or healthy again.
+func (b *bed) setSick(fleet string, sick bool) {
+	b.Helper()
+	list, err := b.ofEnvironment(b.Context(), "e-1", filter("tag:"+tagFleet, fleet))
+	b.must(err)
+	for _, i := range list {
+		file := filepath.Join(b.cloud.Root(aws.ToString(i.InstanceId)), serviceDir, "sick")
+		if sick {
+			b.must(os.WriteFile(file, nil, 0o600))
+		} else {
+			b.must(os.Remove(file))
+		}
+	}
+}
+
+// schedules gives the names of the schedules that there are.
+func (b *bed) schedules() (names []string) {
+	b.Helper()
+	out, err := b.scheduler.ListSchedules(b.Context(), &scheduler.ListSchedulesInput{})
+	b.must(err)
+	for _, s := range out.Schedules {
+		names = append(names, aws.ToString(s.Name))
+	}
+	return names
+}
+
+// Killed while both fleets had traffic, a shift gives it back when the new fleet is not
+// healthy, and when an alarm tells of it, even if that went off before it looked again.
+func TestShiftGoesBackAfterKill(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	image := b.app()
+	b.must(b.deploy(b.lasting("f-1", image)))
+	b.cloud.SetAlarm("errors", "OK")
+	r := b.lasting("f-2", image)
+	_, err := b.Prepare(t.Context(), r)
+	b.must(err)
+	traffic := pipeline.Traffic{Steps: []pipeline.ShiftStep{{Percent: 50, Hold: time.Minute}}, Alarms: []string{"errors"}}
+
+	wantBack := func(after string) {
+		t.Helper()
+		reports, err := b.Describe(t.Context(), "e-1")
+		b.must(err)
+		if got := b.serves(10); got["f-1"] != 10 || reports["e-1"].Serving != "f-1" {
+			t.Errorf("after %s the requests are answered by %v; %s is said to serve", after, got, reports["e-1"].Serving)
+		}
+	}
+	b.share(map[string]int32{"f-1": 50, "f-2": 50})
+	b.setSick("f-2", true)
+	_, err = b.Shift(t.Context(), "e-1", "f-2", traffic)
+	b.wantError(err, pipeline.CodeFailed, "0 of 2 new instances are healthy")
+	wantBack("a kill, with sick instances,")
+	b.setSick("f-2", false)
+
+	b.cloud.SetAlarm("errors", "ALARM")
+	b.share(map[string]int32{"f-1": 50, "f-2": 50})
+	_, err = b.Shift(t.Context(), "e-1", "f-2", traffic)
+	b.wantError(err, pipeline.CodeFailed, `"errors"`)
+	wantBack("a kill, with an alarm,")
+
+	b.share(map[string]int32{"f-2": 1})
+	b.cloud.Fail(cloudtest.Fault{Action: "DescribeAlarms", Code: "InternalFailure", Times: 9, Status: 500})
+	_, err = b.Shift(t.Context(), "e-1", "f-2", traffic)
+	b.wantError(err, pipeline.CodeFailed, "InternalFailure")
+	b.cloud.Mend()
+	wantBack("a kill, without a view of the alarms,")
+	b.must(b.Destroy(t.Context(), "e-1"))
+	b.wantNothing()
+}
+
+// Killed when all of the traffic had gone over, a shift takes none of it back to go
+// through the steps again. Killed at its very end, it still keeps the fleet before.
+func TestShiftEndsAfterKill(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	image := b.app()
+	b.must(b.deploy(b.lasting("f-1", image)))
+	_, err := b.Prepare(t.Context(), b.lasting("f-2", image))
+	b.must(err)
+	traffic := pipeline.Traffic{Steps: []pipeline.ShiftStep{{Percent: 10, Hold: time.Hour}}, KeepPrevious: time.Hour, Log: b.log}
+	b.share(map[string]int32{"f-2": 1})
+	_, err = b.Shift(t.Context(), "e-1", "f-2", traffic)
+	b.must(err)
+	if strings.Contains(b.log.String(), "10 % of the traffic") || b.serves(10)["f-2"] != 10 {
+		t.Errorf("resumed, the shift went through its steps again:\n%s", b.log)
+	}
+	// As it is between the tags and what comes after them: no schedule yet.
+	b.must(b.removeSchedule(t.Context(), "f-1", kindKept))
+	for range 2 {
+		report, err := b.Shift(t.Context(), "e-1", "f-2", traffic)
+		b.must(err)
+		if got := b.schedules(); len(got) != 1 || !strings.Contains(got[0], "f-1") || report.Serving != "f-2" || len(b.cloud.Running()) != 4 {
+			t.Errorf("after the end these ends are scheduled: %v; %+v, on %v", got, report, b.cloud.Running())
+		}
+	}
+	b.setSick("f-2", true) // that is for nobody to take back any more
+	_, err = b.Shift(t.Context(), "e-1", "f-2", traffic)
+	b.must(err)
+	b.must(b.Destroy(t.Context(), "e-1"))
+	b.wantNothing()
+}
+
+// What served before and can't be removed does not fail the deployment, whose build
+// serves. The next one removes it.
+func TestShiftLeaves(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	image := b.app()
+	b.must(b.deploy(b.lasting("f-1", image)))
+	_, err := b.Prepare(t.Context(), b.lasting("f-2", image))
+	b.must(err)
+	b.cloud.Fail(
+		cloudtest.Fault{Action: "DeleteAutoScalingGroup", Code: "AccessDenied"},
+		cloudtest.Fault{Action: "DeleteAutoScalingGroup", Nth: 2, Code: "AccessDenied"},
+	)
+	report, err := b.Shift(t.Context(), "e-1", "f-2", pipeline.Traffic{Log: b.log})
+	b.must(err)
+	b.cloud.Mend()
+	if report.Serving != "f-2" || b.serves(5)["f-2"] != 5 || !strings.Contains(b.log.String(), "AccessDenied") || len(b.cloud.Running()) != 4 {
+		t.Errorf("after a shift that could not remove what was before: %+v, on %v\n%s", report, b.cloud.Running(), b.log)
+	}
+	// A target group that was just taken off a listener counts as used for a moment.
+	_, err = b.Prepare(t.Context(), b.lasting("f-3", image))
+	b.must(err)
+	b.cloud.Fail(cloudtest.Fault{Action: "DeleteTargetGroup", Times: 3, Code: "ResourceInUse"}, cloudtest.Fault{Action: "DeleteAutoScalingGroup", Code: "ScalingActivityInProgress"})
+	_, err = b.Shift(t.Context(), "e-1", "f-3", pipeline.Traffic{})
+	b.must(err)
+	b.cloud.Mend()
+	for _, fleet := range []string{"f-1", "f-2"} {
+		if target, err := b.targetGroup(t.Context(), fleet); err != nil || target != "" || len(b.cloud.Running()) != 2 {
+			t.Errorf("of fleet %s there is %q left, %v, on %v", fleet, target, err, b.cloud.Running())
+		}
+	}
+	// The same without a load balancer.
+	one := b.request("e-2", "f-4", image)
+	b.must(b.deploy(one))
+	one.Fleet = "f-5"
+	_, err = b.Prepare(t.Context(), one)
+	b.must(err)
+	b.cloud.Fail(cloudtest.Fault{Action: "TerminateInstances", Code: "UnauthorizedOperation"})
+	report, err = b.Shift(t.Context(), "e-2", "f-5", pipeline.Traffic{})
+	b.must(err)
+	b.cloud.Mend()
+	if report.Serving != "f-5" || report.Instances != 1 {
+		t.Errorf("after a shift that could not end the instance before: %+v", report)
+	}
+	b.must(b.Destroy(t.Context(), "e-1"))
+	b.must(b.Destroy(t.Context(), "e-2"))
+	b.wantNothing()
+}
+
+// A rollback to a kept fleet that fails leaves nothing of it.
+func TestRollbackFails(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	image := b.app()
+	r := b.lasting("f-1", image)
+	r.Env["VERSION"] = "one"
+	b.must(b.deploy(r))
+	r.Fleet, r.Env = "f-2", map[string]string{"VERSION": "two"}
+	_, err := b.Prepare(t.Context(), r)
+	b.must(err)
+	_, err = b.Shift(t.Context(), "e-1", "f-2", pipeline.Traffic{KeepPrevious: time.Hour})
+	b.must(err)
+	r.Fleet, r.Env = "f-3", map[string]string{"VERSION": "one"}
+	b.cloud.Fail(cloudtest.Fault{Action: "DescribeTargetHealth", Code: "AccessDenied"})
+	_, err = b.Prepare(t.Context(), r)
+	b.wantError(err, pipeline.CodeNotAllowed, "AccessDenied")
+	b.cloud.Mend()
+	if got := b.schedules(); len(b.cloud.Running()) != 2 || b.serves(5)["two"] != 5 || len(got) != 0 {
+		t.Errorf("after the failed rollback there are instances %v, schedules %v", b.cloud.Running(), got)
+	}
+	b.must(b.Destroy(t.Context(), "e-1"))
+	b.wantNothing()
+}
+
+// Another environment.port takes effect with the traffic, upwards and downwards, also
+// where the test listener is in the way.
+func TestPortChanges(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	image := b.app()
+	b.must(b.deploy(b.lasting("f-0", image))) // at 8000
+	before := 8000
+	for n, port := range []int{8001, 8000, 8003, 8001} {
+		r := b.lasting("f-"+string(rune('a'+n)), image)
+		r.Port = port
+		_, err := b.Prepare(t.Context(), r)
+		b.must(err)
+		lb, err := b.balancer(t.Context(), "e-1")
+		b.must(err)
+		if lb.liveAt.port != before || lb.testPort <= max(port, before) && lb.testPort != before+1 {
+			t.Errorf("to get from %d to %d the listeners are at %d and %d before the traffic goes over", before, port, lb.liveAt.port, lb.testPort)
+		}
+		report, err := b.Shift(t.Context(), "e-1", r.Fleet, pipeline.Traffic{Port: port})
+		b.must(err)
+		lb, err = b.balancer(t.Context(), "e-1")
+		b.must(err)
+		if lb.liveAt.port != port || lb.testPort != port+1 || report.Endpoint != lb.endpoint(lb.liveAt) || b.get(report.Endpoint+"/env/VERSION") != r.Fleet {
+			t.Errorf("at port %d: listeners at %d and %d, endpoint %s", port, lb.liveAt.port, lb.testPort, report.Endpoint)
+		}
+		before = port
+	}
+	b.must(b.Destroy(t.Context(), "e-1"))
+	b.wantNothing()
+}
+
+// certificate makes a certificate that a load balancer can use.
+func (b *bed) certificate() string {
+	b.Helper()
+	out, err := iam.NewFromConfig(b.cloud.Config()).UploadServerCertificate(b.Context(), &iam.UploadServerCertificateInput{
+		ServerCertificateName: aws.String("shop"), CertificateBody: aws.String("a certificate"), PrivateKey: aws.String("a key"),
+	})
+	b.must(err)
+	return aws.ToString(out.ServerCertificateMetadata.Arn)
+}
+
+// With environment.certificate the endpoint speaks HTTPS: from the first deployment on,
+// or from that which brings it, until one that takes it away.
+func TestCertificate(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	image := b.app()
+	certificate := b.certificate()
+	insecure := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} // the test cloud has one for all
+	answers := func(endpoint, fleet string) {
+		t.Helper()
+		resp, err := insecure.Get(endpoint + "/env/VERSION")
+		b.must(err)
+		defer resp.Body.Close()
+		if got, err := io.ReadAll(resp.Body); err != nil || string(got) != fleet {
+			t.Errorf("%s answers %q, %v, want %q", endpoint, got, err, fleet)
+		}
+	}
+	for n, step := range []struct {
+		port        int
+		certificate string
+		want        string // with what the endpoint begins and ends
+	}{
+		{8000, certificate, "https://:8000"}, {8010, certificate, "https://:8010"}, {8000, "", "http://:8000"}, {0, "", "http://:8000"}, {8010, certificate, "https://:8010"}, {8010, "", "http://:8010"},
+	} {
+		r := b.lasting("f-"+string(rune('a'+n)), image)
+		r.Port, r.Certificate = step.port, step.certificate
+		fleet, err := b.Prepare(t.Context(), r)
+		b.must(err)
+		answers(fleet.Endpoint, r.Fleet)
+		report, err := b.Shift(t.Context(), "e-1", r.Fleet, pipeline.Traffic{Port: step.port, Certificate: step.certificate})
+		b.must(err)
+		scheme, end, _ := strings.Cut(step.want, "://")
+		if !strings.HasPrefix(fleet.Endpoint, "http://") || !strings.HasPrefix(report.Endpoint, scheme+"://") || !strings.HasSuffix(report.Endpoint, end) {
+			t.Errorf("the endpoint is %s, that of the next fleet was %s, want %s", report.Endpoint, fleet.Endpoint, step.want)
+		}
+		answers(report.Endpoint, r.Fleet)
+	}
+	b.must(b.Destroy(t.Context(), "e-1"))
+	b.wantNothing()
+}
+
+// Where no port is set, a load balancer stays where it is, or listens where its protocol
+// usually does.
+func TestFront(t *testing.T) {
+	t.Parallel()
+	there := balancer{dns: "lb", live: "arn", liveAt: front{port: 8000}}
+	secure := balancer{dns: "lb", live: "arn", liveAt: front{8443, "cert"}}
+	for _, c := range []struct {
+		lb          balancer
+		port        int
+		certificate string
+		want        string
+	}{
+		{balancer{dns: "lb"}, 0, "", "http://lb"}, {balancer{dns: "lb"}, 0, "cert", "https://lb"}, {balancer{dns: "lb"}, 443, "", "http://lb:443"},
+		{there, 0, "", "http://lb:8000"}, {there, 0, "cert", "https://lb"}, {there, 8001, "cert", "https://lb:8001"},
+		{secure, 0, "other", "https://lb:8443"}, {secure, 0, "", "http://lb"}, {secure, 80, "cert", "https://lb:80"},
+	} {
+		if got := c.lb.endpoint(c.lb.next(c.port, c.certificate)); got != c.want {
+			t.Errorf("port %d and certificate %q lead from %+v to %s, want %s", c.port, c.certificate, c.lb.liveAt, got, c.want)
+		}
+	}
+}
