@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
+	"github.com/hashicorp/terraform-plugin-testing/plancheck"
 	"github.com/hashicorp/terraform-plugin-testing/statecheck"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
@@ -41,24 +42,31 @@ func TestAccDecidedMeanwhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	rejects := fmt.Sprintf(`%s reject %s commit $PENSTOCK_BUILD`, self, b.dir)
-	smoke := map[string]string{"MORE": fmt.Sprintf(`
+	// The state is what was planned, so a plan without a refresh has changes, and one with
+	// it has none. A step can't say that: so there is always a change.
+	const always = "\nresource \"terraform_data\" \"always\" { input = timestamp() }\n"
+	smoke := fmt.Sprintf(`
 resource "penstock_stage" "smoke" {
   pipeline = penstock_pipeline.shop.name
   name     = "smoke"
   type     = "custom"
   after    = [penstock_stage.commit.passed]
   steps    = [{ name = "look", command = %q }]
-}`, rejects)}
+}`, rejects)
 	run(t,
 		resource.TestStep{Config: b.config(nil)},
-		resource.TestStep{Config: b.config(map[string]string{"JOURNEYS": rejects})}, // what is below gives the build up
+		resource.TestStep{Config: b.config(map[string]string{"JOURNEYS": rejects, "MORE": always}), ExpectNonEmptyPlan: true},
 		resource.TestStep{
 			Config:            b.config(map[string]string{"JOURNEYS": rejects}),
 			ConfigStateChecks: []statecheck.StateCheck{export("acceptance", "status", exact("rejected"))},
 		},
 		resource.TestStep{PreConfig: func() { b.commit("two") }, Config: b.config(nil)},
-		resource.TestStep{Config: b.config(smoke)}, // and nothing is tainted
-		resource.TestStep{Config: b.config(smoke), ConfigStateChecks: []statecheck.StateCheck{export("smoke", "status", exact("rejected"))}},
+		resource.TestStep{Config: b.config(map[string]string{"MORE": smoke + always}), ExpectNonEmptyPlan: true},
+		resource.TestStep{ // nothing is tainted
+			Config:            b.config(map[string]string{"MORE": smoke}),
+			ConfigPlanChecks:  plan(plancheck.ExpectResourceAction(stageAddress("smoke"), plancheck.ResourceActionNoop)),
+			ConfigStateChecks: []statecheck.StateCheck{export("smoke", "status", exact("rejected"))},
+		},
 	)
 }
 

@@ -383,5 +383,5 @@ func failed(ctx context.Context, op string, err error) error {
 
 func corrupt(format string, args ...any) error {
 	return fmt.Errorf("%w", pipeline.Errorf(pipeline.CodeCorrupt, "verify image", format, args...).
-		WithHint("Something changed the files in the data directory. Remove the image's file in its images/%s, so that the image is baked again: by the next apply if it is a penstock_baked_image, by `penstock retry` of the stage, and an apply, if a stage bakes it.", manifestsDir))
+		WithHint("Something changed the files in the data directory. Bake the image again: remove its file in images/%s there, and apply, after `penstock retry` of the stage if it is one that a stage bakes.", manifestsDir))
 }
