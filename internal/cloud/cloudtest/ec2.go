@@ -198,7 +198,9 @@ func (a *account) createImage(r *request) answer {
 		if err := os.CopyFS(dir, os.DirFS(i.root)); err != nil {
 			a.cloud.logf("copy the files of instance %s: %v", i.id, err)
 		}
-		_ = os.RemoveAll(filepath.Join(dir, ".bin"))
+		for _, name := range []string{".bin", "run"} {
+			_ = os.RemoveAll(filepath.Join(dir, name))
+		}
 	}
 	a.mu.Lock()
 	a.images[id] = image{name: name, available: time.Now().Add(a.cloud.paced().Image)}

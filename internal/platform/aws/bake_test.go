@@ -57,6 +57,11 @@ func TestBake(t *testing.T) {
 			t.Errorf("the image has %s: %v", name, err)
 		}
 	}
+	for _, left := range []string{"var/lib/amazon/ssm/*", commandDir, "run/penstock-clean"} {
+		if found, err := filepath.Glob(filepath.Join(b.cloud.Root(aws.ToString(look[0].InstanceId)), left)); err != nil || len(found) > 0 {
+			t.Errorf("the image has %v, %v", found, err)
+		}
+	}
 	b.must(b.terminate(t.Context(), idsOf(look)...))
 	found, err := b.findImages(t.Context(), []string{"self"}, filter("image-id", image.ID))
 	b.must(err)
