@@ -11,9 +11,9 @@ import (
 )
 
 // recover deals with a run of the stage (or bake of the image) that is recorded
-// as running. Whoever holds the lease knows that its process is dead. A run that
-// had only its end to record is finished; any other is cleared away, and its stage
-// will run again.
+// as running. Whoever holds the lease knows that its process is dead. A run whose
+// steps had all passed is finished; any other is cleared away, and its stage will run
+// again.
 func (e *Engine) recover(ctx context.Context, h *held, st *pipeline.State, name string) error {
 	latest := st.Latest[name]
 	if latest.Status != pipeline.RunRunning {
@@ -46,6 +46,14 @@ func (e *Engine) recover(ctx context.Context, h *held, st *pipeline.State, name 
 			}
 			return a.endEnvironment(ctx, run.Pipeline, &a.lease, *a.env)
 		})
+	case run.Phase == pipeline.PhaseBake && a.stage.Bake && a.env != nil:
+		if err := a.bake(ctx); err != nil && ctx.Err() == nil {
+			a.logf("it can't be finished: %v", err)
+			return a.clearInterrupted(ctx)
+		} else if err != nil {
+			return err
+		}
+		return a.finishInterrupted(ctx, func() error { return a.settleEnvironment(ctx) })
 	case run.Phase == pipeline.PhaseShift && a.env != nil && e.fleetLives(ctx, run):
 		return a.finishInterrupted(ctx, func() error { return a.shift(ctx) })
 	}

@@ -5,6 +5,7 @@ package cloudtest
 
 import (
 	"bytes"
+	encoding "encoding/xml"
 	"fmt"
 	"maps"
 	"net/http"
@@ -241,14 +242,26 @@ func (a *account) snapshotAttribute(r *request) answer {
 	return xml(http.StatusOK, `<DescribeSnapshotAttributeResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>test</requestId><snapshotId>`+id+`</snapshotId><createVolumePermission>`+b.String()+`</createVolumePermission></DescribeSnapshotAttributeResponse>`)
 }
 
-// describeLaunchTemplateVersions finds templates by their image, which moto can't.
+// describeLaunchTemplateVersions finds versions by their image, which moto can't.
 func (a *account) describeLaunchTemplateVersions(r *request) answer {
+	got := a.server.forward(r)
+	var all struct {
+		Versions []struct {
+			Template string `xml:"launchTemplateName"`
+			Number   int    `xml:"versionNumber"`
+			Image    string `xml:"launchTemplateData>imageId"`
+		} `xml:"launchTemplateVersionSet>item"`
+	}
+	if got.status != http.StatusOK || r.form.Get("Filter.1.Name") != "image-id" {
+		return got
+	}
+	if err := encoding.Unmarshal(got.body, &all); err != nil {
+		a.cloud.logf("versions of launch templates: %v", err)
+	}
 	var b strings.Builder
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for name, t := range a.templates {
-		if !strings.HasPrefix(name, "lt-") && t.image == r.form.Get("Filter.1.Value.1") {
-			fmt.Fprintf(&b, "<item><launchTemplateName>%s</launchTemplateName><versionNumber>1</versionNumber></item>", escape(name))
+	for _, v := range all.Versions {
+		if v.Image == r.form.Get("Filter.1.Value.1") {
+			fmt.Fprintf(&b, "<item><launchTemplateName>%s</launchTemplateName><versionNumber>%d</versionNumber></item>", escape(v.Template), v.Number)
 		}
 	}
 	return xml(http.StatusOK, `<DescribeLaunchTemplateVersionsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>test</requestId><launchTemplateVersionSet>`+b.String()+`</launchTemplateVersionSet></DescribeLaunchTemplateVersionsResponse>`)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
@@ -41,15 +42,17 @@ type regional struct {
 	ec2    *ec2.Client
 	ssm    *ssm.Client
 	kms    *kms.Client
+	groups *autoscaling.Client
 }
 
 // in gives another region.
 func (p *Platform) in(region string) regional {
 	return regional{
 		Platform: p, region: region,
-		ec2: ec2.NewFromConfig(p.Config, func(o *ec2.Options) { o.Region = region }),
-		ssm: ssm.NewFromConfig(p.Config, func(o *ssm.Options) { o.Region = region }),
-		kms: kms.NewFromConfig(p.Config, func(o *kms.Options) { o.Region = region }),
+		ec2:    ec2.NewFromConfig(p.Config, func(o *ec2.Options) { o.Region = region }),
+		ssm:    ssm.NewFromConfig(p.Config, func(o *ssm.Options) { o.Region = region }),
+		kms:    kms.NewFromConfig(p.Config, func(o *kms.Options) { o.Region = region }),
+		groups: autoscaling.NewFromConfig(p.Config, func(o *autoscaling.Options) { o.Region = region }),
 	}
 }
 
