@@ -181,7 +181,7 @@ func (p *Platform) bakeAnew(ctx context.Context, r pipeline.BakeRequest) (_ pipe
 	tags := p.tags(r.Labels, map[string]string{
 		tagKey: r.Key, tagRun: r.Token, tagRole: roleBuilder, tagExpires: p.Now().Add(builderLife).UTC().Format(time.RFC3339), "Name": "penstock builder of " + r.Name,
 	})
-	builders, err := p.run(ctx, launch{token: r.Token, image: r.Image, count: 1, userData: userData(builderLife, nil, 0, false), tags: tags, key: r.KMSKey})
+	builders, err := p.run(ctx, launch{token: r.Token, image: r.Image, count: 1, userData: userData(builderLife, nil, 0, false), tags: tags, key: r.KMSKey, group: p.Settings.BuilderGroup})
 	if err != nil {
 		return pipeline.BakedImage{}, err
 	}

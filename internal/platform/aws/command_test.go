@@ -18,7 +18,7 @@ import (
 // machine launches an instance with user data.
 func (b *bed) machine(data string) string {
 	b.Helper()
-	list, err := b.run(b.Context(), launch{token: "machine", image: cloudtest.BaseImage, count: 1, userData: data, tags: b.tags(pipeline.Labels{}, nil)})
+	list, err := b.run(b.Context(), launch{token: "machine", image: cloudtest.BaseImage, count: 1, group: b.Settings.InstanceGroup, userData: data, tags: b.tags(pipeline.Labels{}, nil)})
 	b.must(err)
 	b.Cleanup(func() { b.cloud.Terminate(idsOf(list)...) })
 	return aws.ToString(list[0].InstanceId)
