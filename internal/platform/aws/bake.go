@@ -178,6 +178,10 @@ func (p *Platform) finishImage(ctx context.Context, r pipeline.BakeRequest, imag
 // fails while an image is being made, or this process dies, as Abandon says, or at last
 // at its own deadline.
 func (p *Platform) bakeAnew(ctx context.Context, r pipeline.BakeRequest) (_ pipeline.BakedImage, err error) {
+	if p.Settings.BuilderGroup == "" {
+		return pipeline.BakedImage{}, pipeline.Errorf(pipeline.CodeInvalid, opBake, "the stack %q has no security group for builders, which nobody may reach", p.Settings.Stack).
+			WithHint("Bring the stack up to date with `penstock bootstrap --region %s --stack %s`.", p.Config.Region, p.Settings.Stack)
+	}
 	tags := p.tags(r.Labels, map[string]string{
 		tagKey: r.Key, tagRun: r.Token, tagRole: roleBuilder, tagExpires: p.Now().Add(builderLife).UTC().Format(time.RFC3339), "Name": "penstock builder of " + r.Name,
 	})
