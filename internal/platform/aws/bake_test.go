@@ -140,6 +140,10 @@ func TestBakeFails(t *testing.T) {
 	if len(images) > 0 {
 		t.Errorf("images %v are left", images)
 	}
+	b.Settings.BuilderGroup = ""
+	_, err = b.Bake(t.Context(), b.bakeRequest("r-6"))
+	b.wantError(err, pipeline.CodeInvalid, "security group for builders", "penstock bootstrap")
+	b.wantNothing()
 }
 
 // An image that was pending when its baker died is taken up by the next bake of the
@@ -204,6 +208,16 @@ func TestBakeIsCancelled(t *testing.T) {
 	b.wantError(<-done, pipeline.CodeCancelled)
 	if left := b.cloud.Running(); len(left) != 1 {
 		t.Errorf("the builders %v are left", left)
+	}
+	builders, err := b.builders(t.Context())
+	b.must(err)
+	if len(builders) != 1 || tag(builders[0].Tags, tagExpires) == "" {
+		t.Errorf("the builder is %+v", builders)
+	}
+	interfaces, err := b.ec2.DescribeNetworkInterfaces(t.Context(), &ec2.DescribeNetworkInterfacesInput{})
+	b.must(err)
+	if list := interfaces.NetworkInterfaces; len(list) != 1 || len(list[0].Groups) != 1 || aws.ToString(list[0].Groups[0].GroupId) != b.Settings.BuilderGroup || tag(list[0].TagSet, tagStack) == "" {
+		t.Errorf("its network interface is %+v", list)
 	}
 	if ran := b.cloud.RunSchedules(time.Now().Add(imageLimit + time.Minute)); len(ran) != 1 {
 		t.Errorf("the schedules %v were carried out", ran)
