@@ -87,7 +87,7 @@ func environmentAttribute() schema.SingleNestedAttribute {
 			Optional: true, Validators: []validator.Int64{int64validator.Between(1, 65535)},
 			MarkdownDescription: "Port of the endpoint. Default: any free one, which stays the same for the environment's life.",
 		},
-		"data_from":     optional("Name of the stage whose lasting environment's data is copied into a new environment, before `migrate`. Default: the production stage for a pre-production stage, else none.", isName()),
+		"data_from":     optional("Name of the stage whose lasting environment's data is copied into a new environment, before `migrate`. Default: the production stage for a pre-production stage, else none. On AWS up to 5 GB, packed, of one instance.", isName()),
 		"drain_timeout": optional("How long requests under way may take to end when a new build takes over. Default: `30s`.", isDuration()),
 		"instance_type": optional("Type of the instances, where the platform has types. Default: the pipeline's `scale`."),
 		"shift": schema.ListNestedAttribute{
