@@ -98,7 +98,7 @@ func TestBakeRequests(t *testing.T) {
 	b := newBed(t)
 	r := b.bakeRequest("r-1")
 	r.Commands = nil
-	b.Pause = time.Second // so that what ends at once has ended at the first look
+	b.Pause = 20 * time.Second // so that what ends at once has ended at the first look
 	_, err := b.Bake(t.Context(), r)
 	b.must(err)
 	if calls := b.cloud.Calls(); len(calls) > 10 {

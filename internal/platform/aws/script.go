@@ -85,7 +85,7 @@ export %[1]s
 func onceScript(token, script, telling string) string {
 	return fmt.Sprintf(`exec 2>&1
 if [ ! -e "${PENSTOCK_SYSROOT-}/run/cloud-init/result.json" ] && command -v cloud-init >/dev/null; then
-  timeout --foreground 300 cloud-init status --wait >/dev/null || true
+  timeout --foreground 300 cloud-init status --wait >/dev/null 2>&1 || true
 fi
 all="${PENSTOCK_SYSROOT-}%[1]s"
 here="$all/%[2]s"
