@@ -111,7 +111,7 @@ func unpack(ctx context.Context, r io.Reader, dir string) error {
 func settings(at AWS, made bootstrap.Resources) aws.Settings {
 	return aws.Settings{
 		Stack: made.Stack, VPC: made.VPC, Subnets: made.InstanceSubnets(), PublicSubnets: made.PublicSubnets, Bucket: made.Bucket,
-		InstanceProfile: made.InstanceProfile, InstanceGroup: made.InstanceSecurityGroup, LoadBalancerGroup: made.LoadBalancerSecurityGroup,
+		InstanceProfile: made.InstanceProfile, InstanceGroup: made.InstanceSecurityGroup, BuilderGroup: made.BuilderSecurityGroup, LoadBalancerGroup: made.LoadBalancerSecurityGroup,
 		SchedulerRole: made.SchedulerRole, InstanceType: at.InstanceType, AssignPublicAddress: !made.PrivateAccess,
 		PublicEndpoints: at.PublicEndpoints, InternalLoadBalancer: at.InternalLoadBalancer,
 	}

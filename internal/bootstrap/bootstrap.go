@@ -36,7 +36,7 @@ const DefaultName = "penstock"
 
 // TemplateVersion is the version of the template that this program brings. It equals
 // the template's output of that name.
-const TemplateVersion = 1
+const TemplateVersion = 2
 
 // minimumVersion is the oldest template that this program works with.
 const minimumVersion = 1

@@ -32,7 +32,7 @@ func deploy(t testing.TB, given map[string]string) *deployed {
 		t.Fatal(err)
 	}
 	d := &deployed{t: t, raw: plainOf(t, &doc).(map[string]any), resources: map[string]map[string]any{}, outputs: map[string]string{}}
-	d.parameters = map[string]any{"AWS::StackName": "penstock", "AWS::Partition": "aws", "AWS::Region": "eu-west-1", "AWS::AccountId": "123456789012", "AWS::NoValue": nil}
+	d.parameters = map[string]any{"AWS::StackName": "penstock", "AWS::Partition": "aws", "AWS::URLSuffix": "amazonaws.com", "AWS::Region": "eu-west-1", "AWS::AccountId": "123456789012", "AWS::NoValue": nil}
 	for name, p := range d.section("Parameters") {
 		value := p.(map[string]any)["Default"].(string)
 		if v, ok := given[name]; ok {

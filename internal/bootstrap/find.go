@@ -29,6 +29,7 @@ type Resources struct {
 	InstanceProfile           string   `json:"instance_profile,omitempty"` // name
 	InstanceRole              string   `json:"instance_role,omitempty"`    // ARN, as all roles
 	InstanceSecurityGroup     string   `json:"instance_security_group,omitempty"`
+	BuilderSecurityGroup      string   `json:"builder_security_group,omitempty"` // empty before version 2
 	LoadBalancerSecurityGroup string   `json:"load_balancer_security_group,omitempty"`
 	SchedulerRole             string   `json:"scheduler_role,omitempty"`
 	ApproverRole              string   `json:"approver_role,omitempty"`
@@ -103,7 +104,7 @@ func (s *Stack) resources(found *types.Stack, version int) Resources {
 		VPC: o["VpcId"], PublicSubnets: split(o["PublicSubnets"]), PrivateSubnets: split(o["PrivateSubnets"]), PrivateAccess: o["PrivateAccess"] == "yes",
 		Bucket: o["Bucket"], Table: o["Table"], Topic: o["Topic"],
 		InstanceProfile: o["InstanceProfile"], InstanceRole: o["InstanceRole"],
-		InstanceSecurityGroup: o["InstanceSecurityGroup"], LoadBalancerSecurityGroup: o["LoadBalancerSecurityGroup"],
+		InstanceSecurityGroup: o["InstanceSecurityGroup"], LoadBalancerSecurityGroup: o["LoadBalancerSecurityGroup"], BuilderSecurityGroup: o["BuilderSecurityGroup"],
 		SchedulerRole: o["SchedulerRole"], ApproverRole: o["ApproverRole"], DeployerRole: o["DeployerRole"],
 		LauncherRole: o["LauncherRole"], RunnerRole: o["RunnerRole"],
 		RunnerProject: o["RunnerProject"], StepRole: o["StepRole"], ApplyProject: o["ApplyProject"], CILogGroup: o["CiLogGroup"],

@@ -4,6 +4,7 @@
 package bootstrap_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -153,6 +154,9 @@ func TestInstancesTakeTheServicePortFromLoadBalancersAlone(t *testing.T) {
 	if got := d.rules("InstanceSecurityGroup"); !reflect.DeepEqual(got, want) {
 		t.Errorf("inbound rules of instances are %v", got)
 	}
+	if got := d.properties("BuilderSecurityGroup")["SecurityGroupIngress"]; got != nil || d.outputs["BuilderSecurityGroup"] != "BuilderSecurityGroup.GroupId" {
+		t.Errorf("inbound rules of builders are %v; the output is %q", got, d.outputs["BuilderSecurityGroup"])
+	}
 	for _, rule := range d.rules("LoadBalancerSecurityGroup") {
 		if r := rule.(map[string]any); r["FromPort"] != "80" || r["ToPort"] != "89" {
 			t.Errorf("load balancers take ports %v to %v", r["FromPort"], r["ToPort"])
@@ -185,6 +189,37 @@ func TestOwnKey(t *testing.T) {
 	}
 	if _, made := deploy(t, nil).resources["Key"]; made {
 		t.Error("a key is made that nobody asked for")
+	}
+}
+
+// IAM takes no longer policies. Names are longer than those that the tests give.
+func TestPolicySizes(t *testing.T) {
+	t.Parallel()
+	const room = 400
+	d := withCI(t, map[string]string{"OwnKey": "yes", "RepositoryToken": "/ci/token"})
+	size := func(document any) int {
+		text, err := json.Marshal(document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(text) + room
+	}
+	for name, r := range d.resources {
+		switch r["Type"] {
+		case "AWS::IAM::ManagedPolicy":
+			if n := size(at(r, "Properties", "PolicyDocument")); n > 6144 {
+				t.Errorf("the managed policy %s has %d characters", name, n)
+			}
+		case "AWS::IAM::Role":
+			n := 0
+			inline, _ := at(r, "Properties", "Policies").([]any)
+			for _, p := range inline {
+				n += size(at(p, "PolicyDocument"))
+			}
+			if n > 10240 {
+				t.Errorf("the policies in %s have %d characters", name, n)
+			}
+		}
 	}
 }
 

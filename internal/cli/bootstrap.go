@@ -234,7 +234,7 @@ func (o *bootstrapOptions) print(r bootstrap.Resources) error {
 	for _, row := range [][2]string{
 		{"vpc", r.VPC}, {"public subnets", strings.Join(r.PublicSubnets, " ")}, {"private subnets", strings.Join(r.PrivateSubnets, " ")},
 		{"bucket", r.Bucket}, {"table", r.Table}, {"topic", r.Topic}, {"instance profile", r.InstanceProfile},
-		{"instance security group", r.InstanceSecurityGroup}, {"load balancer security group", r.LoadBalancerSecurityGroup},
+		{"instance security group", r.InstanceSecurityGroup}, {"builder security group", r.BuilderSecurityGroup}, {"load balancer security group", r.LoadBalancerSecurityGroup},
 		{"approver role", r.ApproverRole}, {"deployer role", r.DeployerRole}, {"launcher role", r.LauncherRole}, {"runner role", r.RunnerRole},
 		{"scheduler role", r.SchedulerRole}, {"step role", r.StepRole}, {"runner project", r.RunnerProject}, {"apply project", r.ApplyProject}, {"ci log group", r.CILogGroup},
 	} {

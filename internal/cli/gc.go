@@ -95,6 +95,7 @@ func listGarbage(verb string, g engine.Garbage) []string {
 	}{
 		{"build", "it is older than those that are kept, and nothing runs it", g.Builds},
 		{"image", "nothing needs it", g.Images},
+		{"bake", "its run has ended", g.Bakes},
 		{"artifact", "no build has it", g.Artifacts},
 		{"environment", "what made it has ended", g.Environments},
 		{"work directory", "its run has ended", g.WorkDirs},

@@ -20,6 +20,7 @@ const rollbackDepth = 2
 type Garbage struct {
 	Builds       []string `json:"builds"`
 	Images       []string `json:"images"`
+	Bakes        []string `json:"bakes"` // by run, that left something on the platform
 	Artifacts    []string `json:"artifacts"`
 	Environments []string `json:"environments"` // of failed runs that were kept, whose process died, or that no record names
 	WorkDirs     []string `json:"work_dirs"`
@@ -68,9 +69,7 @@ func (e *Engine) Collect(ctx context.Context, r CollectRequest) (Garbage, error)
 		}
 	}
 	err = e.withNothingRunning(ctx, "", func(held map[string]bool) error {
-		var err error
-		g.Images, g.Artifacts, g.WorkDirs, err = e.orphans(ctx, held)
-		if err != nil || r.DryRun {
+		if err := e.orphans(ctx, held, &g); err != nil || r.DryRun {
 			return err
 		}
 		return e.removeOrphans(ctx, g)
@@ -241,8 +240,7 @@ func (e *Engine) collectStrays(ctx context.Context, dryRun bool, g *Garbage) err
 func (e *Engine) sweep(ctx context.Context, own string) error {
 	return e.withNothingRunning(ctx, own, func(held map[string]bool) error {
 		var g Garbage
-		var err error
-		if g.Images, g.Artifacts, g.WorkDirs, err = e.orphans(ctx, held); err != nil {
+		if err := e.orphans(ctx, held, &g); err != nil {
 			return err
 		}
 		return e.removeOrphans(ctx, g)

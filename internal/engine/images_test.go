@@ -92,3 +92,80 @@ func TestStrayEnvironment(t *testing.T) {
 		t.Errorf("left are %v, %v", reports, err)
 	}
 }
+
+// The removal of an image that is interrupted anywhere is finished by the next one,
+// though nothing lists the image any more.
+func TestRemovalIsFinished(t *testing.T) {
+	ctx := context.Background()
+	for k := 1; ; k++ {
+		d := open(t)
+		d.mustApply(route("1"))
+		d.images["img-idle"] = 1
+		d.limit = d.calls + k
+		if _, err := d.Collect(ctx, engine.CollectRequest{}); err == nil {
+			break
+		}
+		if _, err := d.again().Collect(ctx, engine.CollectRequest{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, there := d.images["img-idle"]; there || len(d.snapshots) > 0 {
+			t.Errorf("killed at call %d: left are %v, and the snapshots of %v", k, d.images, d.snapshots)
+		}
+	}
+}
+
+// What a bake leaves on the platform is removed when its run has ended, and not before.
+func TestBakeIsCollected(t *testing.T) {
+	ctx := context.Background()
+	d := open(t)
+	d.mustApply(route("1"))
+	recipe := pipeline.Recipe{Pipeline: "shop", Name: "base", From: pipeline.ImageFrom{Image: "img-base"}, Source: pipeline.SourceRef{Repository: "repo", Commit: "c1", Digest: "1"}}
+	for k := 1; len(d.builders) == 0; k++ {
+		d = d.again()
+		d.limit = d.calls + k
+		if _, err := d.Bake(ctx, engine.BakeRequest{Recipe: recipe}); err == nil {
+			t.Fatal("no bake was interrupted")
+		}
+	}
+	d = d.again()
+	if g, err := d.Collect(ctx, engine.CollectRequest{}); err != nil || len(g.Bakes) > 0 || len(d.builders) != 1 {
+		t.Errorf("garbage %+v, %v; the builders are %v", g, err, d.builders)
+	}
+	d.builders["r-lost"] = true
+	g, err := d.Collect(ctx, engine.CollectRequest{})
+	if err != nil || !slices.Equal(g.Bakes, []string{"r-lost"}) || d.builders["r-lost"] {
+		t.Errorf("garbage %+v, %v; the builders are %v", g, err, d.builders)
+	}
+	if _, err := d.Bake(ctx, engine.BakeRequest{Recipe: recipe}); err != nil || len(d.builders) > 0 {
+		t.Errorf("the next bake: %v; the builders are %v", err, d.builders)
+	}
+}
+
+// A stage whose process died while its image was made has that image: its steps, which
+// had passed, don't run again.
+func TestStageBakeIsFinished(t *testing.T) {
+	ctx := context.Background()
+	for k := 1; ; k++ {
+		d := open(t)
+		stages := route("1")[:2]
+		stages[1].Steps = []pipeline.Step{{Name: "journeys", Command: "journeys"}}
+		d.mustApply(stages[:1])
+		d.limit = d.calls + k
+		if err := d.apply(stages); err == nil {
+			t.Fatal("no bake was interrupted")
+		}
+		d = d.again()
+		st, err := d.State(ctx, "shop")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err := d.Ledger.Run(ctx, "shop", st.Latest["acceptance"].ID); err != nil || r.Phase != pipeline.PhaseBake {
+			continue
+		}
+		d.mustApply(stages)
+		if d.stepRuns["journeys"] != 1 || d.standing("acceptance").Passed != build("1") {
+			t.Errorf("killed at call %d: the steps ran %d times", k, d.stepRuns["journeys"])
+		}
+		return
+	}
+}

@@ -36,6 +36,8 @@ type world struct {
 	artifacts map[string][]byte
 	logs      map[string]*bytes.Buffer
 	published map[string]pipeline.Publication // by image
+	builders  map[string]bool                 // by token of their bake
+	snapshots map[string]bool                 // of images that are half removed
 	prepared  int                             // fleets brought up
 	shifted   int
 	alarmed   bool              // no fleet keeps the traffic
@@ -60,7 +62,7 @@ func newWorld() *world {
 		clock: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), events: map[string][]pipeline.Event{},
 		records: map[string]map[pipeline.Key]pipeline.Record{}, leases: map[string]pipeline.Lease{},
 		images: map[string]int64{"img-base": 1}, envs: map[string]*memEnv{}, artifacts: map[string][]byte{},
-		logs: map[string]*bytes.Buffer{}, published: map[string]pipeline.Publication{}, unhealthy: map[string]bool{}, stepRuns: map[string]int{}, during: map[string]func(){},
+		logs: map[string]*bytes.Buffer{}, published: map[string]pipeline.Publication{}, builders: map[string]bool{}, snapshots: map[string]bool{}, unhealthy: map[string]bool{}, stepRuns: map[string]int{}, during: map[string]func(){},
 	}
 }
 
@@ -346,7 +348,13 @@ func (memLedger) Close() error { return nil }
 type memPlatform struct{ *life }
 
 func (p memPlatform) Bake(ctx context.Context, r pipeline.BakeRequest) (image pipeline.BakedImage, err error) {
+	if r.Environment == "" {
+		if err := p.do(ctx, func() error { p.builders[r.Token] = true; return nil }); err != nil {
+			return image, err
+		}
+	}
 	return image, p.do(ctx, func() error {
+		delete(p.builders, r.Token)
 		image = pipeline.BakedImage{ID: "img-" + r.Name, Size: 1}
 		if r.Environment != "" {
 			env := p.envs[r.Environment]
@@ -385,8 +393,15 @@ func (p memPlatform) Resolve(_ context.Context, from pipeline.ImageFrom) (string
 	return from.Image, nil
 }
 
-func (p memPlatform) Abandon(ctx context.Context, _ string) error {
-	return p.do(ctx, func() error { return nil })
+func (p memPlatform) Abandon(ctx context.Context, token string) error {
+	return p.do(ctx, func() error { delete(p.builders, token); return nil })
+}
+
+func (p memPlatform) Remains(context.Context) (bakes, images []string, err error) {
+	return bakes, images, p.look(func() error {
+		bakes, images = slices.Collect(maps.Keys(p.builders)), slices.Collect(maps.Keys(p.snapshots))
+		return nil
+	})
 }
 
 func (p memPlatform) Images(context.Context) (images []pipeline.BakedImage, err error) {
@@ -399,7 +414,17 @@ func (p memPlatform) Images(context.Context) (images []pipeline.BakedImage, err 
 }
 
 func (p memPlatform) RemoveImage(ctx context.Context, id string) error {
-	return p.do(ctx, func() error { delete(p.images, id); return nil })
+	err := p.do(ctx, func() error {
+		if _, ok := p.images[id]; ok {
+			p.snapshots[id] = true
+		}
+		delete(p.images, id)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return p.do(ctx, func() error { delete(p.snapshots, id); return nil })
 }
 
 func (p memPlatform) Prepare(ctx context.Context, r pipeline.FleetRequest) (fleet pipeline.Fleet, err error) {

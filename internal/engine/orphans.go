@@ -56,58 +56,69 @@ func makers(name string, st *pipeline.State) []string {
 	return keys
 }
 
-// orphans finds the images and artifacts that nothing needs, and the work
-// directories of runs that have ended: nothing where a maker has come that is not held.
-// As makers are recorded before they make anything, what is there is listed first.
-func (e *Engine) orphans(ctx context.Context, held map[string]bool) (images, artifacts, workDirs []string, err error) {
+// orphans finds the images and artifacts that nothing needs, and the bakes and work
+// directories of runs that have ended, and adds them to g: nothing where a maker has come
+// that is not held. As makers are recorded before they make anything, what is there is
+// listed first.
+func (e *Engine) orphans(ctx context.Context, held map[string]bool, g *Garbage) error {
 	existing, err := e.Platform.Images(ctx)
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("list images: %w", err)
+		return fmt.Errorf("list images: %w", err)
+	}
+	bakes, halves, err := e.Platform.Remains(ctx)
+	if err != nil {
+		return fmt.Errorf("list what is left of bakes and images: %w", err)
 	}
 	stored, err := e.Artifacts.List(ctx)
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("list artifacts: %w", err)
+		return fmt.Errorf("list artifacts: %w", err)
 	}
 	e.askAgain()
 	all, err := e.Pipelines(ctx)
 	if err != nil {
-		return nil, nil, nil, err
+		return err
 	}
 	for name, st := range all {
 		if slices.ContainsFunc(makers(name, st), func(key string) bool { return !held[key] }) {
-			return nil, nil, nil, nil
+			return nil
 		}
 	}
 	uses := needed(all)
 	for _, image := range existing {
 		if len(uses[image.ID]) == 0 {
-			images = append(images, image.ID)
+			g.Images = append(g.Images, image.ID)
 		}
 	}
+	g.Images = append(g.Images, halves...)
 	for _, digest := range stored {
 		if len(uses[digest]) == 0 {
-			artifacts = append(artifacts, digest)
+			g.Artifacts = append(g.Artifacts, digest)
 		}
 	}
-	workDirs, err = e.deadWorkDirs(ctx)
-	return images, artifacts, workDirs, err
-}
-
-// deadWorkDirs lists the work directories whose run has ended or is unknown.
-func (e *Engine) deadWorkDirs(ctx context.Context) ([]string, error) {
+	if g.Bakes, err = e.ended(ctx, bakes); err != nil {
+		return err
+	}
 	entries, err := os.ReadDir(e.WorkDir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("list work directories: %w", err)
+		return fmt.Errorf("list work directories: %w", err)
 	}
-	var dead []string
+	var runs []string
 	for _, entry := range entries {
-		if !entry.IsDir() || !strings.HasPrefix(entry.Name(), runPrefix) {
-			continue // nothing that a run made
+		if entry.IsDir() && strings.HasPrefix(entry.Name(), runPrefix) { // nothing else is a run's
+			runs = append(runs, entry.Name())
 		}
-		run, err := e.Ledger.Run(ctx, "", entry.Name())
+	}
+	g.WorkDirs, err = e.ended(ctx, runs)
+	return err
+}
+
+// ended gives those of the runs that have ended or are unknown.
+func (e *Engine) ended(ctx context.Context, runs []string) (dead []string, err error) {
+	for _, id := range runs {
+		run, err := e.Ledger.Run(ctx, "", id)
 		switch {
 		case pipeline.IsNotFound(err) || err == nil && run.Status.Final():
-			dead = append(dead, entry.Name())
+			dead = append(dead, id)
 		case err != nil:
 			return nil, err
 		}
@@ -136,6 +147,11 @@ func (e *Engine) removeOrphans(ctx context.Context, g Garbage) error {
 		}
 		if err := e.Platform.RemoveImage(ctx, id); err != nil && pipeline.CodeOf(err) != pipeline.CodeConflict {
 			return fmt.Errorf("remove image %s: %w", id, err)
+		}
+	}
+	for _, token := range g.Bakes {
+		if err := e.Platform.Abandon(ctx, token); err != nil {
+			return fmt.Errorf("clear the bake of run %s: %w", token, err)
 		}
 	}
 	for _, digest := range g.Artifacts {

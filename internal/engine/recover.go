@@ -6,15 +6,15 @@ package engine
 import (
 	"context"
 	"fmt"
+	"io"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
 // recover deals with a run of the stage (or bake of the image) that is recorded
-// as running. Whoever holds the lease knows that its process is dead. A run that
-// had only its traffic to send over, or its end to record, is finished; any other, and
-// one whose fleet can't take the traffic any more, is cleared away, and its stage will
-// run again.
+// as running. Whoever holds the lease knows that its process is dead. A run whose steps
+// had all passed is finished; any other, and one that can't be finished any more, is
+// cleared away, and its stage will run again.
 func (e *Engine) recover(ctx context.Context, h *held, st *pipeline.State, name string) error {
 	latest := st.Latest[name]
 	if latest.Status != pipeline.RunRunning {
@@ -34,7 +34,7 @@ func (e *Engine) recover(ctx context.Context, h *held, st *pipeline.State, name 
 			WithHint("Somebody changed the ledger: `penstock ledger verify` says where. Restore it from a backup.")
 	}
 	e.Logger.Info("found an interrupted run", "run", run.ID, "stage", run.Stage, "phase", run.Phase)
-	a := &attempt{Engine: e, lease: h.lease, state: st, stage: st.Stages[run.Stage], build: st.Builds[run.Build], run: run, work: e.workDir(run.ID)}
+	a := &attempt{Engine: e, lease: h.lease, state: st, stage: st.Stages[run.Stage], build: st.Builds[run.Build], run: run, work: e.workDir(run.ID), log: io.Discard}
 	if log, err := e.Logs.Create(ctx, st.Pipeline.Name, run.ID); err == nil {
 		defer log.Close()
 		a.log = log
@@ -56,6 +56,14 @@ func (a *attempt) conclude(ctx context.Context) error {
 			}
 		}
 		return a.finishInterrupted(ctx)
+	case a.run.Phase == pipeline.PhaseBake && a.stage.Bake && a.env != nil:
+		if err := a.bake(ctx); err != nil {
+			return a.giveUp(ctx, pipeline.RunCancelled, fmt.Errorf("the process that ran it ended while it baked, and that can't be finished: %w", err))
+		}
+		if err := a.settleEnvironment(ctx); err != nil {
+			return a.giveUp(ctx, pipeline.RunFailed, err)
+		}
+		return a.finishInterrupted(ctx)
 	case a.run.Phase == pipeline.PhaseShift && a.env != nil:
 		alive, err := a.fleetLives(ctx, a.run)
 		if err != nil {
@@ -64,16 +72,20 @@ func (a *attempt) conclude(ctx context.Context) error {
 		if !alive {
 			break
 		}
-		err = a.shift(ctx)
-		switch {
-		case err == nil:
-			return a.finishInterrupted(ctx)
-		case ctx.Err() != nil:
-			return lostOr(ctx, err)
+		if err := a.shift(ctx); err != nil {
+			return a.giveUp(ctx, pipeline.RunFailed, err)
 		}
-		return a.clearInterrupted(ctx, pipeline.RunFailed, err)
+		return a.finishInterrupted(ctx)
 	}
 	return a.clearInterrupted(ctx, pipeline.RunCancelled, fmt.Errorf("the process that ran it ended while it was in phase %s", a.run.Phase))
+}
+
+// giveUp clears away a run that can't be finished, unless it is this process that ends.
+func (a *attempt) giveUp(ctx context.Context, status pipeline.RunStatus, cause error) error {
+	if ctx.Err() != nil {
+		return lostOr(ctx, cause)
+	}
+	return a.clearInterrupted(ctx, status, cause)
 }
 
 // fleetLives reports whether the platform still has the run's fleet.

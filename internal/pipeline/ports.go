@@ -251,6 +251,10 @@ type Platform interface {
 	// Abandon removes what a Bake whose process died left, but an image that may
 	// still become complete: the next Bake of its Key finishes that.
 	Abandon(ctx context.Context, token string) error
+	// Remains lists what was begun and is not over: bakes of which something is left that
+	// Abandon removes, by token, and images that are half removed, which RemoveImage
+	// removes. Bakes that are under way are among them.
+	Remains(ctx context.Context) (bakes, images []string, err error)
 	// Images lists the images that exist.
 	Images(ctx context.Context) ([]BakedImage, error)
 	// CheckRecipe refuses a baked image that the platform can't make or publish:

@@ -88,7 +88,7 @@ func environmentAttribute() schema.SingleNestedAttribute {
 			MarkdownDescription: "Port of the endpoint. Default: any free one, which stays the same for the environment's life.",
 		},
 		"certificate":   optional("ARN of a certificate of ACM: the load balancer of a lasting environment speaks HTTPS with it, at port 443 where `port` is not set. The test port speaks HTTP all the same. A change takes effect with a new deployment. On AWS.", isCertificate()),
-		"data_from":     optional("Name of the stage whose lasting environment's data is copied into a new environment, before `migrate`. Default: the production stage for a pre-production stage, else none.", isName()),
+		"data_from":     optional("Name of the stage whose lasting environment's data is copied into a new environment, before `migrate`. Default: the production stage for a pre-production stage, else none. On AWS up to 5 GB, packed, of one instance.", isName()),
 		"drain_timeout": optional("How long requests under way may take to end when a new build takes over. Default: `30s`.", isDuration()),
 		"instance_type": optional("Type of the instances, where the platform has types. Default: that of the pipeline's `scale` for capacity, pre-production and production stages, the provider's for the others."),
 		"shift": schema.ListNestedAttribute{

@@ -16,11 +16,12 @@
 //
 //	SSM   SendCommand, GetCommandInvocation, CancelCommand and
 //	      DescribeInstanceInformation: commands run, each instance in a directory
-//	EC2   RunInstances: client tokens, registration of the agent, boot of the image
+//	EC2   RunInstances: client tokens, registration of the agent, boot of the image, tags
+//	      of network interfaces
 //	      StopInstances, StartInstances, TerminateInstances: the directory's processes
 //	      CreateImage, CopyImage: copy the directory; names are unique; pending for a time;
 //	      tags of snapshots, client tokens, keys
-//	      DescribeImages: deprecation, protection, and what other accounts share
+//	      DescribeImages: deprecation, protection, and what other accounts share or deprecate
 //	      DeregisterImage: not of a protected image
 //	      Modify- and DescribeSnapshotAttribute; DescribeLaunchTemplateVersions by image
 //	      for a time after it was made nothing is found

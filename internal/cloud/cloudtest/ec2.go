@@ -21,10 +21,12 @@ var (
 	privateIP    = regexp.MustCompile(`<privateIpAddress>[^<]*</privateIpAddress>`)
 	publicIP     = regexp.MustCompile(`<ipAddress>[^<]*</ipAddress>`)
 	imageIDs     = regexp.MustCompile(`<imageId>(ami-[0-9a-f]+)</imageId>`)
+	interfaceIDs = regexp.MustCompile(`<networkInterfaceId>(eni-[0-9a-f]+)</networkInterfaceId>`)
 	snapshotIDs  = regexp.MustCompile(`<snapshotId>(snap-[0-9a-f]+)</snapshotId>`)
 )
 
-// runInstances honours client tokens, which moto does not, and makes the bodies.
+// runInstances honours client tokens and the tags of network interfaces, which moto does
+// not, and makes the bodies.
 func (a *account) runInstances(r *request) answer {
 	token := r.form.Get("ClientToken")
 	digest := fmt.Sprintf("%x", sha256.Sum256([]byte(r.form.Encode())))
@@ -46,6 +48,12 @@ func (a *account) runInstances(r *request) answer {
 		if i := a.instance(string(m[1])); i != nil {
 			i.key = r.form.Get("BlockDeviceMapping.1.Ebs.KmsKeyId")
 		}
+	}
+	if _, tags := tagsFor(r.form, "network-interface"); len(tags) > 0 {
+		for n, m := range interfaceIDs.FindAllSubmatch(got.body, -1) {
+			tags.Set(fmt.Sprintf("ResourceId.%d", n+1), string(m[1]))
+		}
+		a.query(r, "ec2", "CreateTags", tags)
 	}
 	got.body = a.mendInstances(got.body)
 	if token != "" {
@@ -186,7 +194,7 @@ func (a *account) createImage(r *request) answer {
 		}
 	}
 	a.mu.Unlock()
-	form, tags := withoutSnapshotTags(r.form)
+	form, tags := tagsFor(r.form, "snapshot")
 	got := a.query(r, "ec2", "CreateImage", form)
 	m := imageIDs.FindSubmatch(got.body)
 	if got.status != http.StatusOK || m == nil {
@@ -198,7 +206,9 @@ func (a *account) createImage(r *request) answer {
 		if err := os.CopyFS(dir, os.DirFS(i.root)); err != nil {
 			a.cloud.logf("copy the files of instance %s: %v", i.id, err)
 		}
-		_ = os.RemoveAll(filepath.Join(dir, ".bin"))
+		for _, name := range []string{".bin", "run"} {
+			_ = os.RemoveAll(filepath.Join(dir, name))
+		}
 	}
 	a.mu.Lock()
 	a.images[id] = image{name: name, available: time.Now().Add(a.cloud.paced().Image)}
@@ -216,11 +226,11 @@ func (a *account) createImage(r *request) answer {
 	return got
 }
 
-// withoutSnapshotTags takes the tags of snapshots out of a form.
-func withoutSnapshotTags(form url.Values) (rest, tags url.Values) {
+// tagsFor takes the tags of a kind of resource out of a form.
+func tagsFor(form url.Values, kind string) (rest, tags url.Values) {
 	rest, tags = url.Values{}, url.Values{}
 	for k, v := range form {
-		if parts := strings.SplitN(k, ".", 3); parts[0] == "TagSpecification" && form.Get("TagSpecification."+parts[1]+".ResourceType") == "snapshot" {
+		if parts := strings.SplitN(k, ".", 3); parts[0] == "TagSpecification" && form.Get("TagSpecification."+parts[1]+".ResourceType") == kind {
 			if strings.HasPrefix(parts[2], "Tag.") {
 				tags[parts[2]] = v
 			}

@@ -5,6 +5,7 @@ package cloudtest
 
 import (
 	"bytes"
+	encoding "encoding/xml"
 	"fmt"
 	"maps"
 	"net/http"
@@ -22,6 +23,7 @@ type image struct {
 	available time.Time
 	protected bool
 	deprecate string
+	outdated  bool            // another account owns it, and has deprecated it
 	shared    map[string]bool // accounts that may launch it
 }
 
@@ -80,10 +82,37 @@ func (a *account) copyImage(r *request) answer {
 	return got
 }
 
+// CompleteImages makes the images that are pending available.
+func (c *Cloud) CompleteImages() {
+	a := c.account()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for id, i := range a.images {
+		i.available = time.Time{}
+		a.images[id] = i
+	}
+}
+
+// Deprecate makes an image one that its owner, another account, has deprecated.
+func (c *Cloud) Deprecate(id string) {
+	c.account().changeImage(id, func(i *image) { i.outdated = true })
+}
+
 // describeImages shows images that are not available yet, what moto does not know of
-// them, and those of other accounts that are shared with this one.
+// them, and those of other accounts that are shared with this one. Those that others
+// have deprecated it shows to who asks for such alone.
 func (a *account) describeImages(r *request) answer {
-	got := a.server.forward(r)
+	form := url.Values{}
+	for k, v := range r.form {
+		form[k] = v
+		a.mu.Lock()
+		hidden := a.images[v[0]].outdated && r.form.Get("IncludeDeprecated") != "true"
+		a.mu.Unlock()
+		if hidden {
+			form.Set(k, "ami-ffffffffffffffff0")
+		}
+	}
+	got := a.query(r, "ec2", "DescribeImages", form)
 	got.body = a.mendImages(got.body)
 	for id := range asked(r.form) {
 		for _, other := range a.server.others(a) {
@@ -147,6 +176,9 @@ func (a *account) mendImages(body []byte) []byte {
 
 // guardImage answers the calls for deprecation and protection.
 func (a *account) guardImage(r *request) answer {
+	if at, err := time.Parse(time.RFC3339, r.form.Get("DeprecateAt")); err == nil && at.Before(time.Now()) {
+		return r.fail(http.StatusBadRequest, "InvalidParameterValue", "The deprecation date is in the past.")
+	}
 	a.changeImage(r.form.Get("ImageId"), func(i *image) {
 		switch r.action {
 		case "EnableImageDeprecation":
@@ -241,14 +273,26 @@ func (a *account) snapshotAttribute(r *request) answer {
 	return xml(http.StatusOK, `<DescribeSnapshotAttributeResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>test</requestId><snapshotId>`+id+`</snapshotId><createVolumePermission>`+b.String()+`</createVolumePermission></DescribeSnapshotAttributeResponse>`)
 }
 
-// describeLaunchTemplateVersions finds templates by their image, which moto can't.
+// describeLaunchTemplateVersions finds versions by their image, which moto can't.
 func (a *account) describeLaunchTemplateVersions(r *request) answer {
+	got := a.server.forward(r)
+	var all struct {
+		Versions []struct {
+			Template string `xml:"launchTemplateName"`
+			Number   int    `xml:"versionNumber"`
+			Image    string `xml:"launchTemplateData>imageId"`
+		} `xml:"launchTemplateVersionSet>item"`
+	}
+	if got.status != http.StatusOK || r.form.Get("Filter.1.Name") != "image-id" {
+		return got
+	}
+	if err := encoding.Unmarshal(got.body, &all); err != nil {
+		a.cloud.logf("versions of launch templates: %v", err)
+	}
 	var b strings.Builder
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for name, t := range a.templates {
-		if !strings.HasPrefix(name, "lt-") && t.image == r.form.Get("Filter.1.Value.1") {
-			fmt.Fprintf(&b, "<item><launchTemplateName>%s</launchTemplateName><versionNumber>1</versionNumber></item>", escape(name))
+	for _, v := range all.Versions {
+		if v.Image == r.form.Get("Filter.1.Value.1") {
+			fmt.Fprintf(&b, "<item><launchTemplateName>%s</launchTemplateName><versionNumber>%d</versionNumber></item>", escape(v.Template), v.Number)
 		}
 	}
 	return xml(http.StatusOK, `<DescribeLaunchTemplateVersionsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>test</requestId><launchTemplateVersionSet>`+b.String()+`</launchTemplateVersionSet></DescribeLaunchTemplateVersionsResponse>`)

@@ -37,6 +37,7 @@ type instance struct {
 	terminated bool
 	booted     bool
 	services   map[string]context.CancelFunc
+	stops      map[string]string // what runs when the machine stops, by unit
 	active     sync.WaitGroup
 }
 
@@ -55,7 +56,7 @@ func (a *account) launched(id, imageID, userData string) *instance {
 	_, _ = h.Write([]byte(id))
 	n := h.Sum32()
 	i := &instance{
-		account: a, id: id, root: filepath.Join(a.dir, "instances", id), services: map[string]context.CancelFunc{},
+		account: a, id: id, root: filepath.Join(a.dir, "instances", id), services: map[string]context.CancelFunc{}, stops: map[string]string{},
 		address: fmt.Sprintf("127.%d.%d.%d", 16+n%100, n>>8%250, 1+n>>16%250),
 		running: time.Now().Add(pace.Boot), registered: time.Now().Add(pace.Boot + pace.Agent),
 	}
@@ -96,13 +97,19 @@ func (i *instance) install(image string) error {
 	if err := os.WriteFile(filepath.Join(bin, "journalctl"), []byte(journal), 0o755); err != nil {
 		return err
 	}
-	for _, name := range []string{"shutdown", "cloud-init"} {
-		if err := os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\nexit 0\n"), 0o755); err != nil {
-			return err
-		}
+	if err := os.WriteFile(filepath.Join(bin, "cloud-init"), []byte(cloudInit), 0o755); err != nil {
+		return err
 	}
-	return nil
+	return os.WriteFile(filepath.Join(bin, "shutdown"), []byte("#!/bin/sh\nexit 0\n"), 0o755)
 }
+
+// bootedFile is there when the user data has run.
+const bootedFile = "run/cloud-init/result.json"
+
+// cloudInit is cloud-init on an instance.
+const cloudInit = `#!/bin/sh
+if [ "$1" = status ]; then while [ ! -e "$PENSTOCK_SYSROOT/` + bootedFile + `" ]; do sleep 0.05; done; fi
+`
 
 // boot does what happens when an instance starts: enabled services start, and the
 // first time the user data runs.
@@ -126,6 +133,12 @@ func (i *instance) boot(ctx context.Context) {
 		if p, err := process.Start(ctx, process.Spec{Args: []string{script}, Dir: i.root, Env: i.environ(), Stdout: log, Stderr: log}); err == nil {
 			_, _ = p.Wait()
 		}
+	}
+	if err := os.MkdirAll(filepath.Dir(filepath.Join(i.root, bootedFile)), 0o755); err != nil {
+		return
+	}
+	if err := os.WriteFile(filepath.Join(i.root, bootedFile), []byte("{}"), 0o644); err != nil {
+		return
 	}
 	enabled, _ := os.ReadDir(filepath.Join(i.root, "etc/systemd/system/multi-user.target.wants"))
 	for _, unit := range enabled {
@@ -207,20 +220,29 @@ func (i *instance) control(verb string, args []string) error {
 	return nil
 }
 
-// start starts a service from the ExecStart of its unit, and again when it ends.
+// start starts a service from the ExecStart of its unit, and again when it ends. The
+// ExecStop of one that has nothing else runs when the machine stops.
 func (i *instance) start(unit string) {
-	text, err := os.ReadFile(filepath.Join(i.root, "etc/systemd/system", unit+".service"))
-	if err != nil {
-		return
-	}
-	var line string
-	for l := range strings.Lines(string(text)) {
-		if command, ok := strings.CutPrefix(strings.TrimSpace(l), "ExecStart="); ok {
-			line = strings.ReplaceAll(command, "${PENSTOCK_SYSROOT}", i.root)
+	var line, stop string
+	for _, dir := range []string{"etc", "run"} {
+		text, err := os.ReadFile(filepath.Join(i.root, dir, "systemd/system", unit+".service"))
+		if err != nil {
+			continue
+		}
+		for l := range strings.Lines(strings.ReplaceAll(string(text), "${PENSTOCK_SYSROOT}", i.root)) {
+			if command, ok := strings.CutPrefix(strings.TrimSpace(l), "ExecStart="); ok {
+				line = command
+			}
+			if command, ok := strings.CutPrefix(strings.TrimSpace(l), "ExecStop="); ok {
+				stop = command
+			}
 		}
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	if line == "" && stop != "" {
+		i.stops[unit] = stop
+	}
 	if _, runs := i.services[unit]; runs || line == "" || i.terminated || i.stopped {
 		return
 	}
@@ -258,7 +280,8 @@ func (i *instance) stop(unit string) {
 	}
 }
 
-// halt ends the instance's processes; with for ever its files go, too.
+// halt ends the instance's processes, and what is in memory; with for ever its files
+// go, too.
 func (i *instance) halt(forever bool) {
 	i.mu.Lock()
 	i.stopped, i.terminated = true, i.terminated || forever
@@ -271,7 +294,16 @@ func (i *instance) halt(forever bool) {
 	i.wait()
 	if forever {
 		_ = os.RemoveAll(i.root)
+		return
 	}
+	i.mu.Lock()
+	stops := i.stops
+	i.stops = map[string]string{}
+	i.mu.Unlock()
+	for unit, line := range stops {
+		i.serve(i.account.ctx, unit, line)
+	}
+	_ = os.RemoveAll(filepath.Join(i.root, "run"))
 }
 
 // drain takes the instance from the load balancers, and gives what it has begun a

@@ -94,6 +94,12 @@ func (a *account) execute(ctx context.Context, r *request, i *instance, c *comma
 	timed, stop := context.WithTimeout(ctx, limit)
 	defer stop()
 	script := filepath.Join(i.root, ".bin", "command-"+c.id)
+	// The agent and its worker talk through files. Without them nobody tells how the
+	// command ended.
+	channel := filepath.Join(i.root, "var/lib/amazon/ssm", i.id, "channels", c.id)
+	if err := os.MkdirAll(channel, 0o700); err != nil {
+		a.cloud.logf("make the channel of a command: %v", err)
+	}
 	status, code := "Failed", -1
 	var out, errOut bytes.Buffer
 	if err := os.WriteFile(script, []byte(strings.Join(in.Parameters["commands"], "\n")+"\n"), 0o700); err == nil {
@@ -103,6 +109,10 @@ func (a *account) execute(ctx context.Context, r *request, i *instance, c *comma
 			code = exit.Code
 		}
 		_ = os.Remove(script)
+	}
+	if os.Remove(channel) != nil {
+		code = -1
+		errOut.WriteString("the command removed the channel of the agent")
 	}
 	switch {
 	case code == 0:

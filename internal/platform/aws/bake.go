@@ -92,8 +92,12 @@ func (p *Platform) newest(ctx context.Context, f pipeline.ImageFilter) (string, 
 }
 
 func (p *Platform) findImages(ctx context.Context, owners []string, filters ...types.Filter) ([]types.Image, error) {
+	return p.describeImages(ctx, &ec2.DescribeImagesInput{Owners: owners, Filters: filters})
+}
+
+func (p *Platform) describeImages(ctx context.Context, in *ec2.DescribeImagesInput) ([]types.Image, error) {
 	var list []types.Image
-	pages := ec2.NewDescribeImagesPaginator(p.ec2, &ec2.DescribeImagesInput{Owners: owners, Filters: filters})
+	pages := ec2.NewDescribeImagesPaginator(p.ec2, in)
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
@@ -115,9 +119,10 @@ func inState(list []types.Image, states ...types.ImageState) []types.Image {
 	return found
 }
 
-// fetchImages reads images by ID; those that don't exist are left out.
+// fetchImages reads images by ID; those that don't exist are left out. One that its
+// owner has deprecated can be used for as long as it exists.
 func (p *Platform) fetchImages(ctx context.Context, ids []string) (map[string]types.Image, error) {
-	list, err := p.findImages(ctx, nil, filter("image-id", ids...))
+	list, err := p.describeImages(ctx, &ec2.DescribeImagesInput{Filters: []types.Filter{filter("image-id", ids...)}, IncludeDeprecated: aws.Bool(true)})
 	found := map[string]types.Image{}
 	for _, i := range list {
 		found[aws.ToString(i.ImageId)] = i
@@ -138,15 +143,20 @@ func (p *Platform) Bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.B
 	case r.Image == "":
 		return pipeline.BakedImage{}, pipeline.Errorf(pipeline.CodeInvalid, opBake, "nothing says what it is made from")
 	}
-	mine := []types.Filter{filter("tag:"+tagStack, p.Settings.Stack), filter("tag:"+tagKey, r.Key)}
-	found, err := p.findImages(ctx, []string{"self"}, mine...)
+	found, err := p.imagesOf(ctx, r.Key)
 	if err != nil {
 		return pipeline.BakedImage{}, err
 	}
-	if found = inState(found, types.ImageStateAvailable, types.ImageStatePending); len(found) > 0 {
+	if len(found) > 0 {
 		return p.finishImage(ctx, r, found[0])
 	}
 	return p.bakeAnew(ctx, r)
+}
+
+// imagesOf lists the images of a bake's key that can be used, or will be.
+func (p *Platform) imagesOf(ctx context.Context, key string) ([]types.Image, error) {
+	found, err := p.findImages(ctx, []string{"self"}, filter("tag:"+tagStack, p.Settings.Stack), filter("tag:"+tagKey, key))
+	return inState(found, types.ImageStateAvailable, types.ImageStatePending), err
 }
 
 // finishImage waits for an image that another process began, and ends its builder.
@@ -157,18 +167,25 @@ func (p *Platform) finishImage(ctx context.Context, r pipeline.BakeRequest, imag
 	if err != nil {
 		return baked, err
 	}
-	left, err := p.list(ctx, filter("tag:"+tagStack, p.Settings.Stack), filter("tag:"+tagKey, r.Key), filter("tag:"+tagRole, roleBuilder), alive)
+	left, err := p.builders(ctx, filter("tag:"+tagKey, r.Key))
 	if err != nil {
 		return baked, err
 	}
-	return baked, p.terminate(ctx, idsOf(left)...)
+	return baked, p.endBuilders(ctx, left)
 }
 
-// bakeAnew makes an image on a builder. The builder ends with the bake, however
-// that ends; where this process dies, Abandon ends it, or at last its own deadline.
+// bakeAnew makes an image on a builder. The builder ends with the bake; where that
+// fails while an image is being made, or this process dies, as Abandon says, or at last
+// at its own deadline.
 func (p *Platform) bakeAnew(ctx context.Context, r pipeline.BakeRequest) (_ pipeline.BakedImage, err error) {
-	tags := p.tags(r.Labels, map[string]string{tagKey: r.Key, tagRole: roleBuilder, "Name": "penstock builder of " + r.Name})
-	builders, err := p.run(ctx, launch{token: r.Token, image: r.Image, count: 1, userData: userData(builderLife, nil, 0, false), tags: tags, key: r.KMSKey})
+	if p.Settings.BuilderGroup == "" {
+		return pipeline.BakedImage{}, pipeline.Errorf(pipeline.CodeInvalid, opBake, "the stack %q has no security group for builders, which nobody may reach", p.Settings.Stack).
+			WithHint("Bring the stack up to date with `penstock bootstrap --region %s --stack %s`.", p.Config.Region, p.Settings.Stack)
+	}
+	tags := p.tags(r.Labels, map[string]string{
+		tagKey: r.Key, tagRun: r.Token, tagRole: roleBuilder, tagExpires: p.Now().Add(builderLife).UTC().Format(time.RFC3339), "Name": "penstock builder of " + r.Name,
+	})
+	builders, err := p.run(ctx, launch{token: r.Token, image: r.Image, count: 1, userData: userData(builderLife, nil, 0, false), tags: tags, key: r.KMSKey, group: p.Settings.BuilderGroup})
 	if err != nil {
 		return pipeline.BakedImage{}, err
 	}
@@ -176,8 +193,10 @@ func (p *Platform) bakeAnew(ctx context.Context, r pipeline.BakeRequest) (_ pipe
 	defer func() {
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
-		if failed := p.terminate(end, builder); failed != nil && err == nil {
-			err = failed
+		if err == nil {
+			err = p.terminate(end, builder)
+		} else if failed := p.abandon(end, r.Token, builders); failed != nil {
+			p.Logger.Warn("end builder", "instance", builder, "error", failed)
 		}
 	}()
 	logf(r.Log, "builder %s of image %s", builder, r.Image)
@@ -241,11 +260,22 @@ func (p *Platform) capture(ctx context.Context, instance string, r pipeline.Bake
 
 var notInName = regexp.MustCompile(`[^A-Za-z0-9 ()./_-]`)
 
-// createImage asks for the image. Its name follows from the run, and is unique in
-// the account: a request whose answer was lost is found again by it.
+// maxImageName is the length of the name of an AMI.
+const maxImageName = 128
+
+// imageName names the image of a bake. Its end, which is cut from nothing, is unique in
+// the account.
+func (p *Platform) imageName(r pipeline.BakeRequest) string {
+	end := " " + notInName.ReplaceAllString(r.Token, "-")
+	name := notInName.ReplaceAllString(fmt.Sprintf("%s %s/%s", p.Settings.Stack, r.Labels.Pipeline, r.Name), "-")
+	return cut(name, maxImageName-len(end)) + end
+}
+
+// createImage asks for the image. Its name follows from the run: a request whose
+// answer was lost is found again by it.
 func (p *Platform) createImage(ctx context.Context, instance string, r pipeline.BakeRequest) (string, error) {
-	name := cut(notInName.ReplaceAllString(fmt.Sprintf("%s %s/%s %s", p.Settings.Stack, r.Labels.Pipeline, r.Name, r.Token), "-"), 128)
-	tags := p.tags(r.Labels, map[string]string{tagKey: r.Key, "Name": r.Labels.Pipeline + " " + r.Name})
+	name := p.imageName(r)
+	tags := p.tags(r.Labels, map[string]string{tagKey: r.Key, tagRun: r.Token, "Name": r.Labels.Pipeline + " " + r.Name})
 	out, err := p.ec2.CreateImage(ctx, &ec2.CreateImageInput{
 		InstanceId: aws.String(instance), Name: aws.String(name), Description: aws.String("made by Penstock in run " + r.Token),
 		TagSpecifications: []types.TagSpecification{{ResourceType: types.ResourceTypeImage, Tags: tags}, {ResourceType: types.ResourceTypeSnapshot, Tags: tags}},
@@ -254,7 +284,7 @@ func (p *Platform) createImage(ctx context.Context, instance string, r pipeline.
 		return aws.ToString(out.ImageId), nil
 	}
 	if cloud.Is(err, "InvalidAMIName.Duplicate") {
-		found, listed := p.findImages(ctx, []string{"self"}, filter("name", name))
+		found, listed := p.findImages(ctx, []string{"self"}, filter("name", name), filter("tag:"+tagStack, p.Settings.Stack), filter("tag:"+tagRun, r.Token))
 		if listed == nil && len(found) == 1 {
 			return aws.ToString(found[0].ImageId), nil
 		}
@@ -299,36 +329,78 @@ func describeImage(i types.Image) pipeline.BakedImage {
 // install left it, or gives the image that the instances were launched from, where
 // nothing was installed. The environment does not serve afterwards.
 func (p *Platform) bakeEnvironment(ctx context.Context, r pipeline.BakeRequest) (pipeline.BakedImage, error) {
-	list, err := p.list(ctx, filter("tag:"+tagStack, p.Settings.Stack), filter("tag:"+tagEnvironment, r.Environment), alive)
+	list, err := p.ofEnvironment(ctx, r.Environment)
 	if err != nil {
 		return pipeline.BakedImage{}, err
 	}
 	if len(list) == 0 {
-		return pipeline.BakedImage{}, pipeline.Errorf(pipeline.CodeNotFound, opBake, "environment %s has no instance", r.Environment)
+		found, err := p.imagesOf(ctx, r.Key)
+		if err == nil && len(found) == 0 {
+			err = pipeline.Errorf(pipeline.CodeNotFound, opBake, "environment %s has no instance", r.Environment)
+		}
+		if err != nil {
+			return pipeline.BakedImage{}, err
+		}
+		return p.awaitImage(ctx, aws.ToString(found[0].ImageId))
 	}
 	if tag(list[0].Tags, tagInstalled) != "true" {
 		image, _, err := p.images.Get(ctx, aws.ToString(list[0].ImageId))
 		return describeImage(image), err
 	}
 	instance := aws.ToString(list[0].InstanceId)
+	if s := list[0].State.Name; s == types.InstanceStateNameStopping || s == types.InstanceStateNameStopped { // by a bake that died, after it had cleaned
+		return p.capture(ctx, instance, r)
+	}
 	if err := p.must(ctx, instance, command{what: "cleaning", script: cleanScript(r.Cleanup), timeout: 10 * time.Minute, log: r.Log}); err != nil {
 		return pipeline.BakedImage{}, err
 	}
 	return p.capture(ctx, instance, r)
 }
 
-// Abandon ends the builder of a bake whose process died, unless an image is being
-// made of it: the next bake of the key finishes that, and ends the builder.
+// Abandon ends the builder of a bake that is over, unless an image is being made of it:
+// the next bake of the key finishes that, and ends the builder. Should there be none,
+// Remains tells of it once the image is made, and a schedule ends it at last: a builder
+// that has been stopped has no deadline of its own.
 func (p *Platform) Abandon(ctx context.Context, token string) error {
-	left, err := p.list(ctx, filter("tag:"+tagStack, p.Settings.Stack), filter("tag:"+tagRun, token), filter("tag:"+tagRole, roleBuilder), alive)
+	left, err := p.builders(ctx, filter("tag:"+tagRun, token))
 	if err != nil || len(left) == 0 {
 		return err
 	}
-	pending, err := p.findImages(ctx, []string{"self"}, filter("tag:"+tagStack, p.Settings.Stack), filter("tag:"+tagRun, token))
-	if err != nil || len(inState(pending, types.ImageStatePending)) > 0 {
+	return p.abandon(ctx, token, left)
+}
+
+func (p *Platform) abandon(ctx context.Context, token string, builders []types.Instance) error {
+	found, err := p.findImages(ctx, []string{"self"}, filter("tag:"+tagStack, p.Settings.Stack), filter("tag:"+tagRun, token))
+	if err != nil {
 		return err
 	}
-	return p.terminate(ctx, idsOf(left)...)
+	if len(inState(found, types.ImageStatePending)) == 0 {
+		return p.endBuilders(ctx, builders)
+	}
+	return p.schedule(ctx, token, p.Now().Add(imageLimit), ending{kindBuilder, "ec2:terminateInstances", map[string]any{"InstanceIds": idsOf(builders)}})
+}
+
+// kindBuilder is the suffix of the schedule that ends a builder.
+const kindBuilder = "builder"
+
+// builders lists instances that are there to make images.
+func (p *Platform) builders(ctx context.Context, more ...types.Filter) ([]types.Instance, error) {
+	return p.list(ctx, append([]types.Filter{filter("tag:"+tagStack, p.Settings.Stack), filter("tag:"+tagRole, roleBuilder), alive}, more...)...)
+}
+
+// endBuilders ends builders, and the schedules that would have.
+func (p *Platform) endBuilders(ctx context.Context, builders []types.Instance) error {
+	if err := p.terminate(ctx, idsOf(builders)...); err != nil {
+		return err
+	}
+	for _, i := range builders {
+		if token := tag(i.Tags, tagRun); token != "" {
+			if err := p.removeSchedule(ctx, token, kindBuilder); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Images lists the images of this installation, also those that are being made.
@@ -342,4 +414,37 @@ func (p *Platform) Images(ctx context.Context) ([]pipeline.BakedImage, error) {
 		images[i] = describeImage(image)
 	}
 	return images, nil
+}
+
+// Remains lists the bakes of which a builder is left that makes nothing, and the images
+// that have been deregistered and whose snapshots are left: they carry the image's ID
+// from when its removal began.
+func (p *Platform) Remains(ctx context.Context) (bakes, images []string, err error) {
+	left, err := p.builders(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	there, err := p.findImages(ctx, []string{"self"}, filter("tag:"+tagStack, p.Settings.Stack))
+	if err != nil {
+		return nil, nil, err
+	}
+	busy, known := map[string]bool{}, map[string]bool{}
+	for _, i := range there {
+		run := tag(i.Tags, tagRun)
+		busy[run] = busy[run] || i.State == types.ImageStatePending
+		known[aws.ToString(i.ImageId)] = true
+	}
+	for _, i := range left {
+		if token := tag(i.Tags, tagRun); !busy[token] {
+			bakes = append(bakes, token)
+		}
+	}
+	marked, err := p.home().snapshots(ctx, filter("tag-key", tagOf))
+	for _, s := range marked {
+		if of := tag(s.Tags, tagOf); !known[of] {
+			images = append(images, of)
+		}
+	}
+	slices.Sort(images)
+	return bakes, slices.Compact(images), err
 }

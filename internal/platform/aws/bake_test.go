@@ -7,6 +7,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -50,11 +51,16 @@ func TestBake(t *testing.T) {
 		t.Errorf("the log lists the packages %v", packages)
 	}
 	b.wantNothing()
-	look, err := b.run(t.Context(), launch{token: "look", image: image.ID, count: 1, tags: b.tags(pipeline.Labels{}, nil)})
+	look, err := b.run(t.Context(), launch{token: "look", image: image.ID, count: 1, group: b.Settings.InstanceGroup, tags: b.tags(pipeline.Labels{}, nil)})
 	b.must(err)
 	for name, want := range map[string]bool{"baked": true, "script": false, "cleaned": true, "var/tmp/penstock-source": false} {
 		if _, err := os.Stat(filepath.Join(b.cloud.Root(aws.ToString(look[0].InstanceId)), name)); (err == nil) != want {
 			t.Errorf("the image has %s: %v", name, err)
+		}
+	}
+	for _, left := range []string{"var/lib/amazon/ssm/*", commandDir, "run/penstock-clean"} {
+		if found, err := filepath.Glob(filepath.Join(b.cloud.Root(aws.ToString(look[0].InstanceId)), left)); err != nil || len(found) > 0 {
+			t.Errorf("the image has %v, %v", found, err)
 		}
 	}
 	b.must(b.terminate(t.Context(), idsOf(look)...))
@@ -92,7 +98,7 @@ func TestBakeRequests(t *testing.T) {
 	b := newBed(t)
 	r := b.bakeRequest("r-1")
 	r.Commands = nil
-	b.Pause = time.Second // so that what ends at once has ended at the first look
+	b.Pause = 20 * time.Second // so that what ends at once has ended at the first look
 	_, err := b.Bake(t.Context(), r)
 	b.must(err)
 	if calls := b.cloud.Calls(); len(calls) > 10 {
@@ -134,6 +140,10 @@ func TestBakeFails(t *testing.T) {
 	if len(images) > 0 {
 		t.Errorf("images %v are left", images)
 	}
+	b.Settings.BuilderGroup = ""
+	_, err = b.Bake(t.Context(), b.bakeRequest("r-6"))
+	b.wantError(err, pipeline.CodeInvalid, "security group for builders", "penstock bootstrap")
+	b.wantNothing()
 }
 
 // An image that was pending when its baker died is taken up by the next bake of the
@@ -141,10 +151,10 @@ func TestBakeFails(t *testing.T) {
 func TestBakeIsFinished(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	b.cloud.SetPace(cloudtest.Pace{Image: time.Second})
+	b.cloud.SetPace(cloudtest.Pace{Image: time.Hour})
 	r := b.bakeRequest("r-1")
 	builders, err := b.run(t.Context(), launch{
-		token: "r-1", image: r.Image, count: 1, tags: b.tags(r.Labels, map[string]string{tagKey: r.Key, tagRole: roleBuilder}),
+		token: "r-1", image: r.Image, count: 1, group: b.Settings.BuilderGroup, tags: b.tags(r.Labels, map[string]string{tagKey: r.Key, tagRole: roleBuilder}),
 	})
 	b.must(err)
 	id, err := b.createImage(t.Context(), aws.ToString(builders[0].InstanceId), r)
@@ -156,6 +166,14 @@ func TestBakeIsFinished(t *testing.T) {
 	if len(b.cloud.Running()) != 1 {
 		t.Error("Abandon ended a builder whose image is being made")
 	}
+	if bakes, images, err := b.Remains(t.Context()); err != nil || len(bakes)+len(images) > 0 {
+		t.Errorf("while it is being made there remain %v, %v, %v", bakes, images, err)
+	}
+	b.wantError(b.RemoveImage(t.Context(), id), pipeline.CodeConflict, "being made")
+	b.cloud.CompleteImages()
+	if bakes, _, err := b.Remains(t.Context()); err != nil || !slices.Equal(bakes, []string{"r-1"}) {
+		t.Errorf("when it is made there remain %v, %v", bakes, err)
+	}
 	image, err := b.Bake(t.Context(), b.bakeRequest("r-2"))
 	b.must(err)
 	if image.ID != id {
@@ -163,11 +181,99 @@ func TestBakeIsFinished(t *testing.T) {
 	}
 	b.wantNothing()
 
-	_, err = b.run(t.Context(), launch{token: "r-3", image: r.Image, count: 1, tags: b.tags(pipeline.Labels{Run: "r-3"}, map[string]string{tagRole: roleBuilder})})
+	_, err = b.run(t.Context(), launch{token: "r-3", image: r.Image, count: 1, group: b.Settings.BuilderGroup, tags: b.tags(pipeline.Labels{Run: "r-3"}, map[string]string{tagRole: roleBuilder})})
 	b.must(err)
+	if bakes, _, err := b.Remains(t.Context()); err != nil || !slices.Equal(bakes, []string{"r-3"}) {
+		t.Errorf("there remain %v, %v", bakes, err)
+	}
 	b.must(b.Abandon(t.Context(), "r-3"))
 	b.must(b.Abandon(t.Context(), "r-3"))
 	b.wantNothing()
+}
+
+// A bake that is cancelled while its image is made leaves the builder to that, with an
+// end that needs nobody: what was begun is finished by the next bake, or not at all.
+func TestBakeIsCancelled(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	b.cloud.SetPace(cloudtest.Pace{Image: time.Hour})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, err := b.Bake(ctx, b.bakeRequest("r-1"))
+		done <- err
+	}()
+	b.eventually("the image is being made", func() bool { return strings.Contains(b.log.String(), "is being made") })
+	cancel()
+	b.wantError(<-done, pipeline.CodeCancelled)
+	if left := b.cloud.Running(); len(left) != 1 {
+		t.Errorf("the builders %v are left", left)
+	}
+	builders, err := b.builders(t.Context())
+	b.must(err)
+	if len(builders) != 1 || tag(builders[0].Tags, tagExpires) == "" {
+		t.Errorf("the builder is %+v", builders)
+	}
+	interfaces, err := b.ec2.DescribeNetworkInterfaces(t.Context(), &ec2.DescribeNetworkInterfacesInput{})
+	b.must(err)
+	if list := interfaces.NetworkInterfaces; len(list) != 1 || len(list[0].Groups) != 1 || aws.ToString(list[0].Groups[0].GroupId) != b.Settings.BuilderGroup || tag(list[0].TagSet, tagStack) == "" {
+		t.Errorf("its network interface is %+v", list)
+	}
+	if ran := b.cloud.RunSchedules(time.Now().Add(imageLimit + time.Minute)); len(ran) != 1 {
+		t.Errorf("the schedules %v were carried out", ran)
+	}
+	b.wantNothing()
+}
+
+// The image of an environment is finished by the next bake, whatever the one before had
+// come to: the instance has been stopped, or is gone and the image is being made.
+func TestEnvironmentBakeIsFinished(t *testing.T) {
+	t.Parallel()
+	for name, after := range map[string]string{"stopped": "StopInstances", "gone": "CreateImage"} {
+		b := newBed(t)
+		r := b.request("e-1", "f-1", b.base())
+		r.Artifact, r.Service.Install = b.file("the artifact"), `cp "$PENSTOCK_ARTIFACT" version`
+		_, err := b.Prepare(t.Context(), r)
+		b.must(err)
+		q := pipeline.BakeRequest{Token: "r-1", Key: "r-1", Name: "acceptance", Environment: "e-1", Log: b.log}
+		b.cloud.Fail(cloudtest.Fault{Action: after, After: true, Code: "InvalidParameterValue"})
+		_, err = b.Bake(t.Context(), q)
+		b.wantError(err, pipeline.CodeInvalid)
+		b.cloud.Mend()
+		if name == "gone" {
+			b.must(b.Destroy(t.Context(), "e-1"))
+		}
+		image, err := b.Bake(t.Context(), q)
+		b.must(err)
+		list, err := b.findImages(t.Context(), []string{"self"}, filter("tag:"+tagRun, "r-1"), filter("tag:"+tagKey, "r-1"))
+		b.must(err)
+		if len(list) != 1 || aws.ToString(list[0].ImageId) != image.ID {
+			t.Errorf("%s: it gave %s, of %v", name, image.ID, list)
+		}
+		b.must(b.Destroy(t.Context(), "e-1"))
+		b.wantNothing()
+	}
+}
+
+// Bakes with long names have names of their own, and one never gives another's image.
+func TestImageName(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	r := b.bakeRequest("r-0123456789")
+	r.Name, r.Labels.Pipeline = strings.Repeat("n", 100), strings.Repeat("p", 100)
+	other := r
+	other.Token = "r-9876543210"
+	for _, q := range []pipeline.BakeRequest{r, other} {
+		if name := b.imageName(q); len(name) > 128 || !strings.HasSuffix(name, " "+q.Token) || !strings.HasPrefix(name, "penstock p") {
+			t.Errorf("the image of %s has the name %q", q.Token, name)
+		}
+	}
+	id := b.machine("")
+	_, err := b.ec2.CreateImage(t.Context(), &ec2.CreateImageInput{InstanceId: aws.String(id), Name: aws.String(b.imageName(r))})
+	b.must(err)
+	if got, err := b.createImage(t.Context(), id, r); err == nil {
+		t.Errorf("an image of another's that has the name was taken for ours: %s", got)
+	}
 }
 
 // Whichever request of a bake fails or loses its answer, the next bake yields one
@@ -215,6 +321,10 @@ func TestResolve(t *testing.T) {
 		if id != cloudtest.BaseImage {
 			t.Errorf("%+v gives %s", from, id)
 		}
+	}
+	b.cloud.Deprecate(cloudtest.BaseImage)
+	if _, ok, err := b.images.Get(t.Context(), cloudtest.BaseImage); err != nil || !ok {
+		t.Errorf("an image that its owner has deprecated is there: %v, %v", ok, err)
 	}
 	id, err := b.Resolve(t.Context(), pipeline.ImageFrom{SSMParameter: "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"})
 	b.must(err)

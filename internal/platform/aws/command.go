@@ -6,6 +6,7 @@ package aws
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -77,7 +78,7 @@ func (p *Platform) execute(ctx context.Context, instance string, c command) (exi
 	if c.timeout <= 0 {
 		c.timeout = pipeline.DefaultStepTimeout
 	}
-	script := "exec 2>&1\n" + c.script
+	script, telling := c.script, ""
 	if len(c.secrets) > 0 {
 		var remove func()
 		if script, remove, err = p.hide(ctx, c); err != nil {
@@ -91,13 +92,13 @@ func (p *Platform) execute(ctx context.Context, instance string, c command) (exi
 	}
 	var watched *live
 	if c.live && c.log != nil {
-		if script, watched, err = p.watchOutput(ctx, script, c); err != nil {
+		if telling, watched, err = p.watchOutput(ctx, c); err != nil {
 			return 0, "", err
 		}
 		told = watched
 		defer p.remove(ctx, sent{key: watched.key})
 	}
-	id, err := p.send(ctx, instance, script, c)
+	id, err := p.send(ctx, instance, onceScript(rand.Text(), script, telling), c)
 	if err != nil {
 		return 0, "", err
 	}
@@ -123,7 +124,7 @@ func (p *Platform) execute(ctx context.Context, instance string, c command) (exi
 }
 
 // send sends the command. The wait for the agent is this call, repeated: that needs
-// no further permission.
+// no further permission. SSM has no client tokens: the script itself runs but once.
 func (p *Platform) send(ctx context.Context, instance, script string, c command) (id string, err error) {
 	in := &ssm.SendCommandInput{
 		DocumentName: aws.String("AWS-RunShellScript"), InstanceIds: []string{instance}, Comment: aws.String(cut("penstock: "+c.what, 100)),

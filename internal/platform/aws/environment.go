@@ -134,7 +134,7 @@ func (p *Platform) prepareInstance(ctx context.Context, r pipeline.FleetRequest)
 	env := serviceEnv(r)
 	start := userData(p.untilExpiry(r.ExpiresAt), env, port(r.Service), !first)
 	list, err := p.run(ctx, launch{
-		token: r.Fleet, image: r.Image, instanceType: r.InstanceType, count: 1, userData: start, tags: p.tags(r.Labels, p.fleetTags(r)),
+		token: r.Fleet, image: r.Image, instanceType: r.InstanceType, count: 1, userData: start, tags: p.tags(r.Labels, p.fleetTags(r)), group: p.Settings.InstanceGroup,
 	})
 	if err != nil {
 		return pipeline.Fleet{}, err

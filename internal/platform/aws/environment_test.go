@@ -5,9 +5,14 @@ package aws
 
 import (
 	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -244,6 +249,38 @@ func TestGroupExpires(t *testing.T) {
 	if err != nil || lb != nil {
 		t.Errorf("the load balancer is left: %+v, %v", lb, err)
 	}
+	b.must(b.Destroy(t.Context(), "e-1"))
+	b.wantNothing()
+}
+
+// Data that changes while it is copied is copied as it was, and what S3 can't take in one
+// request is refused before it is sent.
+func TestDataFromLive(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	image := b.base()
+	from := b.request("e-1", "f-1", image)
+	from.Artifact, from.Service.Install = b.file("the artifact"), `cp "$PENSTOCK_ARTIFACT" version`
+	b.must(b.deploy(from))
+	list, err := b.ofEnvironment(t.Context(), "e-1")
+	b.must(err)
+	root := b.cloud.Root(aws.ToString(list[0].InstanceId))
+	real, err := exec.LookPath("tar")
+	b.must(err)
+	b.must(os.WriteFile(filepath.Join(root, ".bin", "tar"), []byte("#!/bin/sh\n"+real+" \"$@\"\necho 'tar: ./db: file changed as we read it' >&2\nexit 1\n"), 0o755))
+	b.must(os.WriteFile(filepath.Join(root, dataDir, "note"), []byte("old"), 0o600))
+	to := from
+	to.Environment, to.Fleet, to.DataFrom = "e-2", "f-2", "e-1"
+	fleet, err := b.Prepare(t.Context(), to)
+	b.must(err)
+	if got := b.get(fleet.Endpoint + "/data/note"); got != "old" {
+		t.Errorf("the copy is %q", got)
+	}
+	b.must(b.Destroy(t.Context(), "e-2"))
+	b.must(os.WriteFile(filepath.Join(root, ".bin", "wc"), []byte("#!/bin/sh\necho 5368709121\n"), 0o755))
+	to.Environment, to.Fleet = "e-3", "f-3"
+	_, err = b.Prepare(t.Context(), to)
+	b.wantError(err, pipeline.CodeFailed, "more than 5 GB")
 	b.must(b.Destroy(t.Context(), "e-1"))
 	b.wantNothing()
 }

@@ -78,7 +78,7 @@ func (p *Platform) hide(ctx context.Context, c command) (script string, remove f
 	for k, v := range c.secrets {
 		env[k] = v.Reveal()
 	}
-	text := []byte("exec 2>&1\n" + exports(env) + c.script)
+	text := []byte(exports(env) + c.script)
 	sum := sha256.Sum256(text)
 	s, err := p.put(ctx, bytes.NewReader(text), hex.EncodeToString(sum[:]))
 	if err != nil {

@@ -176,6 +176,9 @@ func (p *Platform) createTemplate(ctx context.Context, r pipeline.FleetRequest) 
 	if err != nil {
 		return "", err
 	}
+	if err := p.grantScaling(ctx, root.of); err != nil {
+		return "", err
+	}
 	tags := p.tags(r.Labels, p.fleetTags(r))
 	data := userData(0, serviceEnv(r), port(r.Service), true)
 	out, err := p.ec2.CreateLaunchTemplate(ctx, &ec2.CreateLaunchTemplateInput{
@@ -191,7 +194,7 @@ func (p *Platform) createTemplate(ctx context.Context, r pipeline.FleetRequest) 
 			BlockDeviceMappings: []types.LaunchTemplateBlockDeviceMappingRequest{{
 				DeviceName: aws.String(root.device), Ebs: &types.LaunchTemplateEbsBlockDeviceRequest{Encrypted: aws.Bool(true), DeleteOnTermination: aws.Bool(true), VolumeSize: root.size},
 			}},
-			TagSpecifications: []types.LaunchTemplateTagSpecificationRequest{{ResourceType: types.ResourceTypeInstance, Tags: tags}, {ResourceType: types.ResourceTypeVolume, Tags: tags}},
+			TagSpecifications: []types.LaunchTemplateTagSpecificationRequest{{ResourceType: types.ResourceTypeInstance, Tags: tags}, {ResourceType: types.ResourceTypeVolume, Tags: tags}, {ResourceType: types.ResourceTypeNetworkInterface, Tags: tags}},
 		},
 	})
 	if cloud.Is(err, "InvalidLaunchTemplateName.AlreadyExistsException") {

@@ -85,6 +85,9 @@ func (b *bed) settings() Settings {
 	b.must(err)
 	s.InstanceGroup = aws.ToString(group.SecurityGroups[0].GroupId)
 	s.LoadBalancerGroup = s.InstanceGroup
+	builders, err := machines.CreateSecurityGroup(ctx, &ec2.CreateSecurityGroupInput{GroupName: aws.String("builders"), Description: aws.String("builders"), VpcId: aws.String(s.VPC)})
+	b.must(err)
+	s.BuilderGroup = aws.ToString(builders.GroupId)
 	_, err = iam.NewFromConfig(cfg).CreateInstanceProfile(ctx, &iam.CreateInstanceProfileInput{InstanceProfileName: aws.String(s.InstanceProfile)})
 	b.must(err)
 	_, err = s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true }).CreateBucket(ctx, &s3.CreateBucketInput{

@@ -40,6 +40,7 @@ type launch struct {
 	userData     string
 	tags         []types.Tag
 	key          string // of KMS, for the root volume; empty: the account's default
+	group        string // security group
 }
 
 // run launches instances. Their root volume is encrypted and goes with them, they
@@ -58,11 +59,12 @@ func (p *Platform) run(ctx context.Context, l launch) ([]types.Instance, error) 
 		MetadataOptions:                   &types.InstanceMetadataOptionsRequest{HttpTokens: types.HttpTokensStateRequired, HttpEndpoint: types.InstanceMetadataEndpointStateEnabled, HttpPutResponseHopLimit: aws.Int32(1)},
 		BlockDeviceMappings:               []types.BlockDeviceMapping{{DeviceName: aws.String(root.device), Ebs: &types.EbsBlockDevice{Encrypted: aws.Bool(true), DeleteOnTermination: aws.Bool(true), VolumeSize: root.size}}},
 		NetworkInterfaces: []types.InstanceNetworkInterfaceSpecification{{
-			DeviceIndex: aws.Int32(0), SubnetId: aws.String(p.subnet(l.token)), Groups: []string{p.Settings.InstanceGroup},
+			DeviceIndex: aws.Int32(0), SubnetId: aws.String(p.subnet(l.token)), Groups: []string{l.group},
 			AssociatePublicIpAddress: aws.Bool(p.Settings.AssignPublicAddress), DeleteOnTermination: aws.Bool(true),
 		}},
 		TagSpecifications: []types.TagSpecification{
 			{ResourceType: types.ResourceTypeInstance, Tags: l.tags}, {ResourceType: types.ResourceTypeVolume, Tags: l.tags},
+			{ResourceType: types.ResourceTypeNetworkInterface, Tags: l.tags},
 		},
 	}
 	if l.key != "" {
@@ -88,6 +90,7 @@ func (p *Platform) subnet(token string) string {
 type rootVolume struct {
 	device string
 	size   *int32 // GiB; nil where AWS does not say
+	of     types.Image
 }
 
 // rootVolume gives the root volume of an image.
@@ -100,7 +103,7 @@ func (p *Platform) rootVolume(ctx context.Context, image string) (rootVolume, er
 		return rootVolume{}, pipeline.Errorf(pipeline.CodeNotFound, "launch instance", "there is no image %s in region %s, or this account may not use it", image, p.Config.Region).
 			WithHint("Bake it anew, or correct its ID.")
 	}
-	root := rootVolume{device: cmp.Or(aws.ToString(i.RootDeviceName), "/dev/xvda")}
+	root := rootVolume{of: i, device: cmp.Or(aws.ToString(i.RootDeviceName), "/dev/xvda")}
 	for _, d := range i.BlockDeviceMappings {
 		if d.Ebs != nil && (aws.ToString(d.DeviceName) == root.device || len(i.BlockDeviceMappings) == 1) {
 			root.size = d.Ebs.VolumeSize

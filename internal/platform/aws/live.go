@@ -35,9 +35,9 @@ type live struct {
 // livePause is how often an instance tells what a command printed.
 const livePause = 5 * time.Second
 
-// watchOutput gives the script that tells what another prints, and that from which it
-// is read.
-func (p *Platform) watchOutput(ctx context.Context, script string, c command) (string, *live, error) {
+// watchOutput gives the lines that tell, beside a script, what it prints, and that from
+// which it is read.
+func (p *Platform) watchOutput(ctx context.Context, c command) (string, *live, error) {
 	l := &live{Platform: p, key: filesPrefix + rand.Text(), log: c.log, mask: c.redactor()}
 	up, err := p.presign.PresignPutObject(ctx, &s3.PutObjectInput{Bucket: aws.String(p.Settings.Bucket), Key: aws.String(l.key)}, s3.WithPresignExpires(max(c.timeout, urlLife)))
 	if err != nil {
@@ -53,24 +53,14 @@ func (p *Platform) watchOutput(ctx context.Context, script string, c command) (s
 	if p.Pause >= DefaultPause {
 		pause = livePause
 	}
-	return fmt.Sprintf(`live=$(mktemp -d)
-cat > "$live/script" <<'PENSTOCK-LIVE'
-%s
-PENSTOCK-LIVE
-: > "$live/output"
-( sent=0
+	return fmt.Sprintf(`( sent=0
 while kill -0 $$ 2>/dev/null; do
   sleep %.2f
-  size=$(wc -c < "$live/output" 2>/dev/null) || exit 0
-  if [ "$size" -gt "$sent" ] && curl -fs -o /dev/null -T "$live/output"%s %s; then sent=$size; fi
+  size=$(wc -c < "$here/output" 2>/dev/null) || exit 0
+  if [ "$size" -gt "$sent" ] && curl -fs -o /dev/null -T "$here/output"%s %s; then sent=$size; fi
 done ) >/dev/null 2>&1 &
 telling=$!
-{ status=0; /bin/sh "$live/script" || status=$?; echo "$status" > "$live/status"; } 2>&1 | tee "$live/output"
-kill "$telling" 2>/dev/null || true
-status=$(cat "$live/status")
-rm -rf "$live"
-exit "$status"
-`, script, pause.Seconds(), headers, quote(up.URL)), l, nil
+`, pause.Seconds(), headers, quote(up.URL)), l, nil
 }
 
 // next writes to the log what has come. It is for people who wait: what can't be read

@@ -46,6 +46,7 @@ type Settings struct {
 	Bucket               string
 	InstanceProfile      string // name
 	InstanceGroup        string // security group
+	BuilderGroup         string // security group, which lets nobody in
 	LoadBalancerGroup    string // security group
 	SchedulerRole        string // ARN; that ends environments at their TTL
 	InstanceType         string // where nothing else is said; empty means DefaultInstanceType

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
@@ -41,15 +42,17 @@ type regional struct {
 	ec2    *ec2.Client
 	ssm    *ssm.Client
 	kms    *kms.Client
+	groups *autoscaling.Client
 }
 
 // in gives another region.
 func (p *Platform) in(region string) regional {
 	return regional{
 		Platform: p, region: region,
-		ec2: ec2.NewFromConfig(p.Config, func(o *ec2.Options) { o.Region = region }),
-		ssm: ssm.NewFromConfig(p.Config, func(o *ssm.Options) { o.Region = region }),
-		kms: kms.NewFromConfig(p.Config, func(o *kms.Options) { o.Region = region }),
+		ec2:    ec2.NewFromConfig(p.Config, func(o *ec2.Options) { o.Region = region }),
+		ssm:    ssm.NewFromConfig(p.Config, func(o *ssm.Options) { o.Region = region }),
+		kms:    kms.NewFromConfig(p.Config, func(o *kms.Options) { o.Region = region }),
+		groups: autoscaling.NewFromConfig(p.Config, func(o *autoscaling.Options) { o.Region = region }),
 	}
 }
 
@@ -217,21 +220,42 @@ func (r regional) tag(ctx context.Context, op string, ids []string, tags map[str
 	return cloud.Fault(ctx, op, err)
 }
 
+// deprecationLead is how soon an image can be deprecated: AWS takes no date that is past.
+const deprecationLead = 5 * time.Minute
+
+// deprecate sets when an image is deprecated; 0 is never.
+func (r regional) deprecate(ctx context.Context, image types.Image, after time.Duration) error {
+	op := "deprecate image " + aws.ToString(image.ImageId)
+	has, _ := time.Parse(time.RFC3339, aws.ToString(image.DeprecationTime)) // zero where there is none
+	if after <= 0 {
+		if has.IsZero() {
+			return nil
+		}
+		_, err := r.ec2.DisableImageDeprecation(ctx, &ec2.DisableImageDeprecationInput{ImageId: image.ImageId})
+		return cloud.Fault(ctx, op, err)
+	}
+	made, err := time.Parse(time.RFC3339, aws.ToString(image.CreationDate))
+	if err != nil {
+		return pipeline.Errorf(pipeline.CodeFailed, op, "its creation date: %w", err)
+	}
+	at, soon := made.Add(after).Truncate(time.Minute), r.Now().Add(deprecationLead).Truncate(time.Minute)
+	if at.Before(soon) {
+		at = soon
+		if !has.IsZero() && has.Before(soon) { // it is so already, or nearly
+			return nil
+		}
+	}
+	if at.Equal(has) {
+		return nil
+	}
+	_, err = r.ec2.EnableImageDeprecation(ctx, &ec2.EnableImageDeprecationInput{ImageId: image.ImageId, DeprecateAt: aws.Time(at)})
+	return cloud.Fault(ctx, op, err)
+}
+
 // guard sets when an image is deprecated, and whether it can be deregistered.
 func (r regional) guard(ctx context.Context, image types.Image, want pipeline.Publication) error {
-	if want.DeprecateAfter > 0 {
-		made, err := time.Parse(time.RFC3339, aws.ToString(image.CreationDate))
-		if err != nil {
-			return pipeline.Errorf(pipeline.CodeFailed, opPublish, "the creation date of image %s: %w", aws.ToString(image.ImageId), err)
-		}
-		at := made.Add(want.DeprecateAfter).Truncate(time.Minute)
-		if _, err := r.ec2.EnableImageDeprecation(ctx, &ec2.EnableImageDeprecationInput{ImageId: image.ImageId, DeprecateAt: aws.Time(at)}); err != nil {
-			return cloud.Fault(ctx, "deprecate image", err)
-		}
-	} else if aws.ToString(image.DeprecationTime) != "" {
-		if _, err := r.ec2.DisableImageDeprecation(ctx, &ec2.DisableImageDeprecationInput{ImageId: image.ImageId}); err != nil {
-			return cloud.Fault(ctx, "deprecate image", err)
-		}
+	if err := r.deprecate(ctx, image, want.DeprecateAfter); err != nil {
+		return err
 	}
 	var err error
 	switch {

@@ -6,12 +6,15 @@ package aws
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	groups "github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
@@ -216,10 +219,109 @@ func TestKey(t *testing.T) {
 	q.Publication = pipeline.Publication{Accounts: []string{"999999999999"}}
 	_, err = b.Publish(t.Context(), q)
 	b.must(err)
-	grants, err := kms.NewFromConfig(b.Config).ListGrants(t.Context(), &kms.ListGrantsInput{KeyId: key.KeyMetadata.KeyId})
+	grants := func() (to []string) {
+		out, err := kms.NewFromConfig(b.Config).ListGrants(t.Context(), &kms.ListGrantsInput{KeyId: key.KeyMetadata.KeyId})
+		b.must(err)
+		for _, g := range out.Grants {
+			to = append(to, aws.ToString(g.GranteePrincipal))
+		}
+		return to
+	}
+	if to := grants(); len(to) != 1 || !strings.Contains(to[0], "999999999999") {
+		t.Errorf("the grants are to %v", to)
+	}
+	next := b.bakeRequest("r-2")
+	next.Key, next.KMSKey = "k-2", r.KMSKey
+	second, err := b.Bake(t.Context(), next)
 	b.must(err)
-	if len(grants.Grants) != 1 || !strings.Contains(aws.ToString(grants.Grants[0].GranteePrincipal), "999999999999") {
-		t.Errorf("the grants are %+v", grants.Grants)
+	q.Image = second.ID
+	_, err = b.Publish(t.Context(), q)
+	b.must(err)
+	q.Image, q.Publication = baked.ID, pipeline.Publication{}
+	_, err = b.Publish(t.Context(), q)
+	b.must(err)
+	if to := grants(); len(to) != 1 {
+		t.Errorf("when one of two images is shared, the grants are to %v", to)
+	}
+	b.must(b.RemoveImage(t.Context(), second.ID))
+	if to := grants(); len(to) != 0 {
+		t.Errorf("when no image is shared, the grants are to %v", to)
+	}
+	root, err := b.rootVolume(t.Context(), baked.ID)
+	b.must(err)
+	for range 2 {
+		b.must(b.grantScaling(t.Context(), root.of))
+	}
+	if to := grants(); len(to) == 0 || !strings.HasSuffix(to[0], ":role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling") {
+		t.Errorf("for Auto Scaling the grants are to %v", to)
+	}
+}
+
+// The date of an image's deprecation is set when it changes, and never to a past one,
+// which AWS refuses.
+func TestDeprecation(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	id := b.base()
+	r := b.publishRequest(id)
+	publish := func(after time.Duration) (sent int, at time.Time) {
+		t.Helper()
+		r.Publication = pipeline.Publication{DeprecateAfter: after}
+		b.cloud.ResetCalls()
+		_, err := b.Publish(t.Context(), r)
+		b.must(err)
+		at, _ = time.Parse(time.RFC3339, aws.ToString(b.registered(cloudtest.Region)[0].DeprecationTime))
+		return b.cloud.Count()["EnableImageDeprecation"], at
+	}
+	for _, tt := range []struct {
+		after time.Duration
+		sent  int
+	}{{24 * time.Hour, 1}, {24 * time.Hour, 0}, {48 * time.Hour, 1}, {time.Second, 1}, {time.Second, 0}} {
+		sent, at := publish(tt.after)
+		if sent != tt.sent || !at.After(time.Now()) {
+			t.Errorf("deprecate_after %s was sent %d times, and is %s", tt.after, sent, at)
+		}
+	}
+	if _, at := publish(0); !at.IsZero() {
+		t.Errorf("without deprecate_after it is %s", at)
+	}
+	b.must(b.RemoveImage(t.Context(), id))
+}
+
+// A group launches the version of its template that it names, whatever is the newest; and
+// an image of which one copy is used stays in all regions.
+func TestImageInUseElsewhere(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	id := b.base()
+	r := b.publishRequest(id)
+	copies, err := b.Publish(t.Context(), r)
+	b.must(err)
+	region := slices.Max(r.Publication.Regions) // the one that comes last
+	there := b.in(region)
+	made, err := there.ec2.CreateLaunchTemplate(t.Context(), &ec2.CreateLaunchTemplateInput{LaunchTemplateName: aws.String("theirs"), LaunchTemplateData: &types.RequestLaunchTemplateData{ImageId: aws.String(copies[region])}})
+	b.must(err)
+	template := made.LaunchTemplate.LaunchTemplateId
+	_, err = there.ec2.CreateLaunchTemplateVersion(t.Context(), &ec2.CreateLaunchTemplateVersionInput{LaunchTemplateId: template, LaunchTemplateData: &types.RequestLaunchTemplateData{ImageId: aws.String(cloudtest.BaseImage)}})
+	b.must(err)
+	_, err = there.ec2.ModifyLaunchTemplate(t.Context(), &ec2.ModifyLaunchTemplateInput{LaunchTemplateId: template, DefaultVersion: aws.String("2")})
+	b.must(err)
+	_, err = there.groups.CreateAutoScalingGroup(t.Context(), &autoscaling.CreateAutoScalingGroupInput{
+		AutoScalingGroupName: aws.String("theirs"), MinSize: aws.Int32(0), MaxSize: aws.Int32(1), DesiredCapacity: aws.Int32(0), AvailabilityZones: []string{region + "a"},
+		LaunchTemplate: &groups.LaunchTemplateSpecification{LaunchTemplateId: template, Version: aws.String("1")},
+	})
+	b.must(err)
+	b.wantError(b.RemoveImage(t.Context(), id), pipeline.CodeConflict, "theirs", region)
+	for region := range copies {
+		if len(b.registered(region)) != 1 {
+			t.Errorf("in %s there are %v", region, b.registered(region))
+		}
+	}
+	_, err = there.groups.DeleteAutoScalingGroup(t.Context(), &autoscaling.DeleteAutoScalingGroupInput{AutoScalingGroupName: aws.String("theirs"), ForceDelete: aws.Bool(true)})
+	b.must(err)
+	b.must(b.RemoveImage(t.Context(), id))
+	if left := b.leftOf(); len(left) > 0 {
+		t.Errorf("after the removal there are %v", left)
 	}
 }
 

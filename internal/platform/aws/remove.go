@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	groups "github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
@@ -17,7 +19,8 @@ import (
 )
 
 // RemoveImage removes an image: its copies in other regions and the parameter first,
-// so that what is left after a failure is found again by the image's own tags.
+// so that what is left after a failure is found again by the image's own tags. One that
+// is needed anywhere stays everywhere.
 func (p *Platform) RemoveImage(ctx context.Context, id string) error {
 	found, err := p.findImages(ctx, []string{"self"}, filter("image-id", id))
 	if err != nil {
@@ -55,21 +58,27 @@ func (p *Platform) unneeded(ctx context.Context, image types.Image) error {
 				WithHint("Take the sharing back, or keep_shared, first.")
 		}
 	}
-	return p.home().unused(ctx, id)
+	return p.home().unused(ctx, image)
 }
 
 // removeCopies removes the copies of an image in other regions, if none is used.
 func (p *Platform) removeCopies(ctx context.Context, id string, regions []string) error {
+	copies := map[string][]types.Image{}
 	for _, region := range regions {
 		there := p.in(region)
-		copies, err := there.copiesOf(ctx, id)
-		if err != nil {
+		var err error
+		if copies[region], err = there.copiesOf(ctx, id); err != nil {
 			return err
 		}
-		for _, c := range copies {
-			if err := there.unused(ctx, aws.ToString(c.ImageId)); err != nil {
+		for _, c := range copies[region] {
+			if err := there.unused(ctx, c); err != nil {
 				return err
 			}
+		}
+	}
+	for _, region := range regions {
+		there := p.in(region)
+		for _, c := range copies[region] {
 			if name := tag(c.Tags, tagParameter); name != "" {
 				if err := there.removeParameter(ctx, name, aws.ToString(c.ImageId)); err != nil {
 					return err
@@ -79,36 +88,42 @@ func (p *Platform) removeCopies(ctx context.Context, id string, regions []string
 				return err
 			}
 		}
-		if len(copies) == 0 {
-			if err := there.removeSnapshots(ctx, id); err != nil {
-				return err
-			}
+		if err := there.removeSnapshots(ctx, id); err != nil { // of copies that failed, or whose removal was interrupted
+			return err
 		}
 	}
 	return nil
 }
 
-// unused is CodeConflict for an image that an instance was launched from, or that a
-// launch template would launch.
-func (r regional) unused(ctx context.Context, id string) error {
+// unused is CodeConflict for an image that an instance was launched from, that a launch
+// template or an Auto Scaling group would launch, or that is not made yet.
+func (r regional) unused(ctx context.Context, image types.Image) error {
+	id := aws.ToString(image.ImageId)
 	op := "remove image " + id
+	if image.State == types.ImageStatePending { // AWS does not list all of its snapshots
+		return pipeline.Errorf(pipeline.CodeConflict, op, "it is being made in %s", r.region).WithHint("Wait until it is available.")
+	}
 	var by []string
-	out, err := r.ec2.DescribeInstances(ctx, &ec2.DescribeInstancesInput{Filters: []types.Filter{filter("image-id", id), alive}})
+	instances := ec2.NewDescribeInstancesPaginator(r.ec2, &ec2.DescribeInstancesInput{Filters: []types.Filter{filter("image-id", id), alive}})
+	for instances.HasMorePages() {
+		page, err := instances.NextPage(ctx)
+		if err != nil {
+			return cloud.Fault(ctx, op, err)
+		}
+		for _, reservation := range page.Reservations {
+			by = append(by, idsOf(reservation.Instances)...)
+		}
+	}
+	templates, err := r.versionsOf(ctx, &ec2.DescribeLaunchTemplateVersionsInput{Versions: []string{"$Latest", "$Default"}, Filters: []types.Filter{filter("image-id", id)}})
 	if err != nil {
 		return cloud.Fault(ctx, op, err)
 	}
-	for _, reservation := range out.Reservations {
-		by = append(by, idsOf(reservation.Instances)...)
-	}
-	versions, err := r.ec2.DescribeLaunchTemplateVersions(ctx, &ec2.DescribeLaunchTemplateVersionsInput{
-		Versions: []string{"$Latest", "$Default"}, Filters: []types.Filter{filter("image-id", id)},
-	})
+	by = append(by, templates...)
+	scaled, err := r.scaledFrom(ctx, id)
 	if err != nil {
 		return cloud.Fault(ctx, op, err)
 	}
-	for _, v := range versions.LaunchTemplateVersions {
-		by = append(by, aws.ToString(v.LaunchTemplateName))
-	}
+	by = append(by, scaled...)
 	if len(by) == 0 {
 		return nil
 	}
@@ -117,13 +132,95 @@ func (r regional) unused(ctx context.Context, id string) error {
 		WithHint("Destroy the environment, or move it to another build, first.")
 }
 
+// versionsOf names the launch templates of which there are such versions.
+func (r regional) versionsOf(ctx context.Context, in *ec2.DescribeLaunchTemplateVersionsInput) (names []string, err error) {
+	pages := ec2.NewDescribeLaunchTemplateVersionsPaginator(r.ec2, in)
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, v := range page.LaunchTemplateVersions {
+			names = append(names, aws.ToString(v.LaunchTemplateName))
+		}
+	}
+	return names, nil
+}
+
+// scaledFrom names the launch templates of Auto Scaling groups that have a version of
+// their own, which may be neither the newest nor the default one, with the image.
+func (r regional) scaledFrom(ctx context.Context, id string) (names []string, err error) {
+	versions := map[string][]string{} // by template
+	pages := autoscaling.NewDescribeAutoScalingGroupsPaginator(r.groups, &autoscaling.DescribeAutoScalingGroupsInput{})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, g := range page.AutoScalingGroups {
+			for _, t := range templatesOf(g) {
+				if v := aws.ToString(t.Version); v != "" && !strings.HasPrefix(v, "$") {
+					template := aws.ToString(t.LaunchTemplateId)
+					versions[template] = append(versions[template], v)
+				}
+			}
+		}
+	}
+	for _, template := range sortedKeys(versions) {
+		slices.Sort(versions[template])
+		found, err := r.versionsOf(ctx, &ec2.DescribeLaunchTemplateVersionsInput{
+			LaunchTemplateId: aws.String(template), Versions: slices.Compact(versions[template]), Filters: []types.Filter{filter("image-id", id)},
+		})
+		if err != nil && !cloud.IsNotFound(err) { // a group may outlive its template
+			return nil, err
+		}
+		names = append(names, found...)
+	}
+	return names, nil
+}
+
+// templatesOf gives the launch templates of an Auto Scaling group.
+func templatesOf(g groups.AutoScalingGroup) (list []groups.LaunchTemplateSpecification) {
+	if g.LaunchTemplate != nil {
+		list = append(list, *g.LaunchTemplate)
+	}
+	if g.MixedInstancesPolicy == nil || g.MixedInstancesPolicy.LaunchTemplate == nil {
+		return list
+	}
+	mixed := g.MixedInstancesPolicy.LaunchTemplate
+	if mixed.LaunchTemplateSpecification != nil {
+		list = append(list, *mixed.LaunchTemplateSpecification)
+	}
+	for _, o := range mixed.Overrides {
+		if o.LaunchTemplateSpecification != nil {
+			list = append(list, *o.LaunchTemplateSpecification)
+		}
+	}
+	return list
+}
+
 // remove deregisters an image and deletes its snapshots, in this order: while it is
 // registered AWS keeps the snapshots, and a snapshot without its image is found again
-// by its tags.
+// by its tags. Who may launch it, and use its key, no longer may.
 func (r regional) remove(ctx context.Context, image types.Image) error {
 	id := aws.ToString(image.ImageId)
 	op := "remove image " + id
-	if err := r.tag(ctx, op, snapshotsOf(image), map[string]string{tagOf: originOf(image)}); err != nil {
+	if err := r.share(ctx, image, pipeline.Publication{}, nil); err != nil {
+		return err
+	}
+	snapshots := snapshotsOf(image)
+	if run := tag(image.Tags, tagRun); run != "" && originOf(image) == id { // AWS does not list those of an image that failed
+		made, err := r.snapshots(ctx, filter("tag:"+tagRun, run), filter("tag:"+tagKey, tag(image.Tags, tagKey)))
+		if err != nil {
+			return err
+		}
+		for _, s := range made {
+			snapshots = append(snapshots, aws.ToString(s.SnapshotId))
+		}
+		slices.Sort(snapshots)
+		snapshots = slices.Compact(snapshots)
+	}
+	if err := r.tag(ctx, op, snapshots, map[string]string{tagOf: originOf(image)}); err != nil {
 		return err
 	}
 	if protected(image) {
@@ -134,7 +231,7 @@ func (r regional) remove(ctx context.Context, image types.Image) error {
 	if _, err := r.ec2.DeregisterImage(ctx, &ec2.DeregisterImageInput{ImageId: aws.String(id)}); err != nil && !cloud.IsNotFound(err) {
 		return cloud.Fault(ctx, op, err)
 	}
-	for _, s := range snapshotsOf(image) {
+	for _, s := range snapshots {
 		if err := r.removeSnapshot(ctx, op, s); err != nil {
 			return err
 		}
@@ -144,17 +241,32 @@ func (r regional) remove(ctx context.Context, image types.Image) error {
 
 // removeSnapshots deletes the snapshots that an interrupted removal left.
 func (r regional) removeSnapshots(ctx context.Context, id string) error {
-	op := "remove image " + id
-	marked, err := r.ec2.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{Filters: []types.Filter{filter("tag:"+tagOf, id)}})
+	marked, err := r.snapshots(ctx, filter("tag:"+tagOf, id))
 	if err != nil {
-		return cloud.Fault(ctx, op, err)
+		return err
 	}
-	for _, s := range marked.Snapshots {
-		if err := r.removeSnapshot(ctx, op, aws.ToString(s.SnapshotId)); err != nil {
+	for _, s := range marked {
+		if err := r.removeSnapshot(ctx, "remove image "+id, aws.ToString(s.SnapshotId)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// snapshots lists the snapshots of this installation that match all filters.
+func (r regional) snapshots(ctx context.Context, filters ...types.Filter) ([]types.Snapshot, error) {
+	var list []types.Snapshot
+	pages := ec2.NewDescribeSnapshotsPaginator(r.ec2, &ec2.DescribeSnapshotsInput{
+		OwnerIds: []string{"self"}, MaxResults: aws.Int32(1000), Filters: append(filters, filter("tag:"+tagStack, r.Settings.Stack)),
+	})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, cloud.Fault(ctx, "list snapshots in "+r.region, err)
+		}
+		list = append(list, page.Snapshots...)
+	}
+	return list, nil
 }
 
 func (r regional) removeSnapshot(ctx context.Context, op, id string) error {

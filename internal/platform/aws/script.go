@@ -19,6 +19,7 @@ const (
 	envFile    = "/etc/penstock/service.env"
 	startFile  = "/etc/penstock/start"
 	unitFile   = "/etc/systemd/system/penstock.service"
+	commandDir = "/var/lib/penstock-commands" // what commands printed, and how they ended
 )
 
 // preamble begins every script of Penstock's on an instance.
@@ -77,6 +78,36 @@ export %[1]s
 `, variable, quote(name), quote(url), digest)
 }
 
+// onceScript runs a script when the instance has done what it does at its first boot,
+// and once only, however often SSM is asked to: a request whose answer was lost is made
+// again, and whoever comes second tells what the first one told. Of the two commands,
+// the one that is followed may be either. After three days no command can run any more.
+func onceScript(token, script, telling string) string {
+	return fmt.Sprintf(`exec 2>&1
+if [ ! -e "${PENSTOCK_SYSROOT-}/run/cloud-init/result.json" ] && command -v cloud-init >/dev/null; then
+  timeout --foreground 300 cloud-init status --wait >/dev/null 2>&1 || true
+fi
+all="${PENSTOCK_SYSROOT-}%[1]s"
+here="$all/%[2]s"
+mkdir -p "$all"
+find "$all" -mindepth 1 -maxdepth 1 -mmin +4320 -exec rm -rf {} + || true
+if mkdir -m 0700 "$here" 2>/dev/null; then
+cat > "$here/script" <<'PENSTOCK-%[2]s'
+%[3]s
+PENSTOCK-%[2]s
+: > "$here/output"
+telling=
+%[4]s{ status=0; /bin/sh "$here/script" || status=$?; echo "$status" > "$here/status.new"; } 2>&1 | tee "$here/output"
+if [ -n "$telling" ]; then kill "$telling" 2>/dev/null || true; fi
+mv "$here/status.new" "$here/status"
+else
+while [ -d "$here" ] && [ ! -e "$here/status" ]; do sleep 1; done
+cat "$here/output"
+fi
+exit "$(cat "$here/status")"
+`, commandDir, token, script, telling)
+}
+
 // installScript installs an artifact and leaves the unit that starts the service on
 // every instance of the image.
 func installScript(artifact, install, start string) string {
@@ -113,7 +144,8 @@ rpm --root "${root:-/}" -qa --qf '` + pipeline.PackageMark + `%{NAME} %{VERSION}
 `
 
 // cleanScript removes what must not be in an image: what is one machine's own, and
-// what its commands left behind.
+// what its commands left behind. What the agent needs to tell how this very command
+// ends goes when the machine stops, after the agent has.
 func cleanScript(more []string) string {
 	var b strings.Builder
 	b.WriteString(preamble)
@@ -124,7 +156,6 @@ rm -f "$root"/etc/ssh/ssh_host_*_key "$root"/etc/ssh/ssh_host_*_key.pub
 if [ -e "$root/etc/machine-id" ]; then : > "$root/etc/machine-id"; fi
 rm -f "$root/var/lib/dbus/machine-id"
 cloud-init clean --logs >/dev/null 2>&1 || true
-rm -rf "$root"/var/lib/amazon/ssm/Vault "$root"/var/lib/amazon/ssm/i-* "$root"/var/log/amazon/ssm/*
 rm -f "$root"/root/.bash_history "$root"/home/*/.bash_history "$root"/root/.ssh/authorized_keys "$root"/home/*/.ssh/authorized_keys
 find "$root/var/log" -type f -exec truncate -s 0 {} + 2>/dev/null || true
 rm -rf "$root"/tmp/* "$root"/var/tmp/* 2>/dev/null || true
@@ -132,6 +163,24 @@ rm -rf "$root"/tmp/* "$root"/var/tmp/* 2>/dev/null || true
 	if len(more) > 0 {
 		b.WriteString("export PENSTOCK_ROOT=\"$root/\"\ncd \"$root/\"\n" + strings.Join(more, "\n") + "\n")
 	}
-	b.WriteString("sync\n")
+	fmt.Fprintf(&b, `mkdir -p "$root/run/systemd/system"
+cat > "$root/run/penstock-clean" <<'PENSTOCK-END'
+root="${PENSTOCK_SYSROOT-}"
+rm -rf "$root"/var/lib/amazon/ssm/Vault "$root"/var/lib/amazon/ssm/i-* "$root"/var/log/amazon/ssm/* "$root%s"
+PENSTOCK-END
+cat > "$root/run/systemd/system/penstock-clean.service" <<'PENSTOCK-END'
+[Unit]
+Description=removal of what this machine's agent keeps
+Before=amazon-ssm-agent.service snap.amazon-ssm-agent.amazon-ssm-agent.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStop=/bin/sh ${PENSTOCK_SYSROOT}/run/penstock-clean
+PENSTOCK-END
+systemctl daemon-reload
+systemctl start penstock-clean
+sync
+`, commandDir)
 	return b.String()
 }

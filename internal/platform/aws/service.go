@@ -110,6 +110,9 @@ func healthOf(ctx context.Context, endpoint string, check *pipeline.HealthCheck,
 	return ""
 }
 
+// maxPut is how many bytes S3 takes in one request.
+const maxPut = 5 << 30
+
 // copyData copies the data directory of an environment's first instance that serves, as
 // a crash would have left it.
 func (p *Platform) copyData(ctx context.Context, environment, to string, log io.Writer) error {
@@ -138,7 +141,18 @@ func (p *Platform) copyData(ctx context.Context, environment, to string, log io.
 			fmt.Fprintf(&headers, " -H %s", quote(name+": "+strings.Join(values, ",")))
 		}
 	}
-	pack := preamble + fmt.Sprintf("mkdir -p \"$root%[1]s\"\nf=$(mktemp)\ntar -czf \"$f\" -C \"$root%[1]s\" .\ncurl -fsS --retry 5 -T \"$f\"%[2]s %[3]s\nrm -f \"$f\"\n", dataDir, headers.String(), quote(up.URL))
+	// A file that changes while it is read, which tar says with 1, is as a crash would
+	// have left it. /tmp may be in memory.
+	pack := preamble + fmt.Sprintf(`mkdir -p "$root%[1]s" "$root/var/tmp"
+f=$(mktemp -p "$root/var/tmp")
+trap 'rm -f "$f"' EXIT
+tar -czf "$f" -C "$root%[1]s" . || [ $? -eq 1 ]
+if [ "$(wc -c < "$f")" -gt %[4]d ]; then
+  echo "The data is more than 5 GB when it is packed, which is too much to copy in this way."
+  exit 1
+fi
+curl -fsS --retry 5 -T "$f"%[2]s %[3]s
+`, dataDir, headers.String(), quote(up.URL), maxPut)
 	if err := p.must(ctx, aws.ToString(list[0].InstanceId), command{what: what, script: pack, timeout: time.Hour, log: log}); err != nil {
 		return err
 	}

@@ -81,10 +81,8 @@ func (r regional) share(ctx context.Context, image types.Image, want pipeline.Pu
 			return err
 		}
 	}
-	for _, account := range accounts(add) {
-		if err := r.grant(ctx, image, account); err != nil {
-			return err
-		}
+	if err := r.grants(ctx, image, accounts(add), accounts(remove)); err != nil {
+		return err
 	}
 	change := &types.LaunchPermissionModifications{}
 	for _, who := range add {
@@ -113,26 +111,112 @@ func (r regional) shareSnapshot(ctx context.Context, id string, add, remove []st
 	return cloud.Fault(ctx, "share snapshot "+id, err)
 }
 
-// grant lets an account use the key that an image's snapshots are encrypted with. AWS
-// gives an existing grant of the same name and content again.
-func (r regional) grant(ctx context.Context, image types.Image, account string) error {
-	op := "share the key of image " + aws.ToString(image.ImageId)
-	out, err := r.ec2.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{SnapshotIds: snapshotsOf(image)})
-	if err != nil {
-		return cloud.Fault(ctx, op, err)
+// grantName names the grant of an image's key to an account: it goes with the image's
+// sharing, while other images with the key stay shared.
+func grantName(image, account string) string { return "penstock-" + image + "-" + account }
+
+// grants lets accounts use the key that an image's snapshots are encrypted with, and
+// others no longer. AWS gives an existing grant of the same name and content again.
+func (r regional) grants(ctx context.Context, image types.Image, add, remove []string) error {
+	if len(add)+len(remove) == 0 {
+		return nil
 	}
-	for _, s := range out.Snapshots {
-		key := aws.ToString(s.KmsKeyId)
-		if key == "" {
+	op := "share the key of image " + aws.ToString(image.ImageId)
+	keys, err := r.keysOf(ctx, image)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		for _, account := range add {
+			_, err := r.kms.CreateGrant(ctx, &kms.CreateGrantInput{
+				KeyId: aws.String(key), GranteePrincipal: aws.String("arn:" + partition(r.region) + ":iam::" + account + ":root"),
+				Name: aws.String(grantName(aws.ToString(image.ImageId), account)),
+				Operations: []kmstypes.GrantOperation{
+					kmstypes.GrantOperationDecrypt, kmstypes.GrantOperationDescribeKey, kmstypes.GrantOperationCreateGrant,
+					kmstypes.GrantOperationGenerateDataKeyWithoutPlaintext, kmstypes.GrantOperationReEncryptFrom, kmstypes.GrantOperationReEncryptTo,
+				},
+			})
+			if err != nil {
+				return cloud.Fault(ctx, op, err)
+			}
+		}
+		if len(remove) == 0 {
 			continue
 		}
-		_, err := r.kms.CreateGrant(ctx, &kms.CreateGrantInput{
-			KeyId: aws.String(key), GranteePrincipal: aws.String("arn:" + partition(r.region) + ":iam::" + account + ":root"), Name: aws.String("penstock-" + account),
+		names := map[string]bool{}
+		for _, account := range remove {
+			names[grantName(aws.ToString(image.ImageId), account)] = true
+		}
+		pages := kms.NewListGrantsPaginator(r.kms, &kms.ListGrantsInput{KeyId: aws.String(key)})
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				return cloud.Fault(ctx, op, err)
+			}
+			for _, g := range page.Grants {
+				if !names[aws.ToString(g.Name)] {
+					continue
+				}
+				if _, err := r.kms.RevokeGrant(ctx, &kms.RevokeGrantInput{KeyId: aws.String(key), GrantId: g.GrantId}); err != nil && !cloud.IsNotFound(err) {
+					return cloud.Fault(ctx, op, err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// keysOf gives the keys that an image's snapshots are encrypted with.
+func (r regional) keysOf(ctx context.Context, image types.Image) ([]string, error) {
+	ids := snapshotsOf(image)
+	if len(ids) == 0 { // all snapshots would be listed
+		return nil, nil
+	}
+	out, err := r.ec2.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{SnapshotIds: ids})
+	if err != nil {
+		return nil, cloud.Fault(ctx, "read the keys of image "+aws.ToString(image.ImageId), err)
+	}
+	keys := map[string]bool{}
+	for _, s := range out.Snapshots {
+		if key := aws.ToString(s.KmsKeyId); key != "" {
+			keys[key] = true
+		}
+	}
+	return sortedKeys(keys), nil
+}
+
+// grantScaling lets Auto Scaling use the keys of an image of this account that are not
+// those of AWS: its service-linked role, unlike who asks for a group, may use no other.
+func (p *Platform) grantScaling(ctx context.Context, image types.Image) error {
+	if tag(image.Tags, tagStack) != p.Settings.Stack { // the snapshots of others are not shown
+		return nil
+	}
+	op := "let Auto Scaling use the key of image " + aws.ToString(image.ImageId)
+	here := p.home()
+	keys, err := here.keysOf(ctx, image)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		known, err := here.kms.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: aws.String(key)})
+		if err != nil {
+			return cloud.Fault(ctx, op, err)
+		}
+		if known.KeyMetadata.KeyManager == kmstypes.KeyManagerTypeAws {
+			continue
+		}
+		role := "arn:" + partition(p.Config.Region) + ":iam::" + aws.ToString(known.KeyMetadata.AWSAccountId) + ":role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
+		_, err = here.kms.CreateGrant(ctx, &kms.CreateGrantInput{
+			KeyId: aws.String(key), GranteePrincipal: aws.String(role), Name: aws.String("penstock-autoscaling"),
 			Operations: []kmstypes.GrantOperation{
-				kmstypes.GrantOperationDecrypt, kmstypes.GrantOperationDescribeKey, kmstypes.GrantOperationCreateGrant,
-				kmstypes.GrantOperationGenerateDataKeyWithoutPlaintext, kmstypes.GrantOperationReEncryptFrom, kmstypes.GrantOperationReEncryptTo,
+				kmstypes.GrantOperationEncrypt, kmstypes.GrantOperationDecrypt, kmstypes.GrantOperationDescribeKey, kmstypes.GrantOperationCreateGrant,
+				kmstypes.GrantOperationGenerateDataKey, kmstypes.GrantOperationGenerateDataKeyWithoutPlaintext, kmstypes.GrantOperationReEncryptFrom, kmstypes.GrantOperationReEncryptTo,
 			},
 		})
+		if cloud.Is(err, "InvalidArnException") {
+			return pipeline.Errorf(pipeline.CodeInvalid, op, "%w", err).
+				WithHint("Auto Scaling was never used in this account. Make its role: aws iam create-service-linked-role --aws-service-name autoscaling.amazonaws.com")
+		}
 		if err != nil {
 			return cloud.Fault(ctx, op, err)
 		}

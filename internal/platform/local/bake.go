@@ -198,6 +198,13 @@ func (p *Platform) sweepBakes() {
 	_ = os.Remove(dir)
 }
 
+// Remains implements pipeline.Platform. Nothing outlives its process for long: whatever
+// is removed or baked next removes it.
+func (p *Platform) Remains(context.Context) (bakes, images []string, err error) {
+	p.sweepBakes()
+	return nil, nil, nil
+}
+
 // Images lists the images.
 func (p *Platform) Images(ctx context.Context) ([]pipeline.BakedImage, error) {
 	list, err := p.store.List(ctx)
