@@ -182,9 +182,6 @@ func (p *patient) directory() {
 	}
 	_ = probe.Close()
 	_ = os.Remove(probe.Name())
-	if info, err := os.Stat(dir); err == nil && info.Mode().Perm()&0o022 != 0 {
-		p.found("directory", Warning, fmt.Sprintf("Run `chmod go-w %s`.", dir), "others may write in %s", dir)
-	}
 	if free, ok := freeBytes(dir); ok && free < leastFree {
 		p.found("directory", Warning, "Free some room, for example with `penstock gc`.", "%d MiB are free on the disk of %s", free>>20, dir)
 		return

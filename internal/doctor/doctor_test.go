@@ -95,7 +95,6 @@ func TestFindings(t *testing.T) {
 		"an old Terraform":    {programs: map[string]string{"terraform": "Terraform v1.5.7"}, check: "terraform", status: Problem, says: "1.5.7"},
 		"one without secrets": {programs: map[string]string{"git": "git version 2.40.1", "tofu": "OpenTofu v1.9.0"}, check: "terraform", status: Warning, says: "tofu is version 1.9.0"},
 		"no place":            {options: func(o *Options) { o.Open = nowhere }, check: "place", status: Warning, says: "nowhere"},
-		"others may write":    {harm: func(b *body) { _ = os.Chmod(b.dir, 0o777) }, check: "directory", status: Warning, says: "others may write"},
 		"a ledger that is none": {harm: func(b *body) {
 			_ = os.WriteFile(filepath.Join(b.dir, "ledger.db"), []byte(strings.Repeat("no ledger ", 1000)), 0o600)
 		}, check: "place", status: Problem, says: "ledger"},

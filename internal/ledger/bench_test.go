@@ -26,7 +26,8 @@ func BenchmarkState(b *testing.B) {
 		name string
 		read func(*SQLite) error
 	}{
-		{"state", func(l *SQLite) error { _, err := l.State(b.Context(), "shop"); return err }},
+		{"state", func(l *SQLite) error { _, err := l.readState(b.Context(), "read state", "shop"); return err }},
+		{"state again", func(l *SQLite) error { _, err := l.State(b.Context(), "shop"); return err }},
 		{"first page of runs", func(l *SQLite) error { _, err := l.Runs(b.Context(), "shop", pipeline.RunQuery{}); return err }},
 		{"first page of a stage", func(l *SQLite) error {
 			_, err := l.Runs(b.Context(), "shop", pipeline.RunQuery{Stage: "stage-2"})

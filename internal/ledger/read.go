@@ -19,11 +19,83 @@ const pageSize = 100
 
 const stateQuery = `SELECT kind, id, version, doc FROM records WHERE pipeline = ?`
 
+// catchUp is how many events are at most laid over a state that was read before. More of
+// them cost about as much as the state.
+const catchUp = 100
+
+// known is the state of a pipeline as of an event.
+type known struct {
+	seq   int64
+	hash  string
+	state *pipeline.State
+}
+
 // State implements pipeline.Ledger. Its cost depends on the number of records and
-// not on that of runs or events.
+// not on that of runs or events; where they have been read before, on what has come
+// since.
 func (l *SQLite) State(ctx context.Context, name string) (*pipeline.State, error) {
 	const op = "read state"
-	rows, err := l.read.QueryContext(ctx, stateQuery, name)
+	l.mu.Lock()
+	k, ok := l.known[name]
+	l.mu.Unlock()
+	if ok {
+		var err error
+		if k, ok, err = l.follow(ctx, op, name, k); err != nil {
+			return nil, err
+		}
+	}
+	if !ok {
+		var err error
+		if k, err = l.readState(ctx, op, name); err != nil {
+			return nil, err
+		}
+	}
+	l.mu.Lock()
+	l.known[name] = k
+	l.mu.Unlock()
+	return k.state, nil
+}
+
+// follow lays the events since over a state; ok is false where there are too many, or
+// its history is no more.
+func (l *SQLite) follow(ctx context.Context, op, name string, k known) (_ known, ok bool, err error) {
+	var events []pipeline.Event
+	err = l.eachEvent(ctx, op, l.read, name, k.seq-1, catchUp+2, func(seq int64, hash string, body []byte) error {
+		e, err := l.decodeEvent(op, seq, hash, body)
+		events = append(events, e)
+		return err
+	})
+	if err != nil || len(events) == 0 || len(events) > catchUp+1 || events[0].Seq != k.seq || events[0].Hash != k.hash {
+		return k, false, err
+	}
+	if len(events) == 1 {
+		return k, true, nil
+	}
+	last := events[len(events)-1]
+	k.seq, k.hash = last.Seq, last.Hash
+	if k.state, err = k.state.With(events[1:]); err != nil {
+		return k, false, l.damaged(op, "%s: %w", l.path, err)
+	}
+	return k, true, nil
+}
+
+// readState reads all records, and the newest event that they are of.
+func (l *SQLite) readState(ctx context.Context, op, name string) (k known, err error) {
+	tx, err := l.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true}) // one view of both tables
+	if err != nil {
+		return k, l.failed(ctx, op, err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	err = tx.QueryRowContext(ctx, `SELECT seq, hash FROM events WHERE pipeline = ? ORDER BY seq DESC LIMIT 1`, name).Scan(&k.seq, &k.hash)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return k, l.failed(ctx, op, err)
+	}
+	k.state, err = l.records(ctx, op, tx, name)
+	return k, err
+}
+
+func (l *SQLite) records(ctx context.Context, op string, q querier, name string) (*pipeline.State, error) {
+	rows, err := q.QueryContext(ctx, stateQuery, name)
 	if err != nil {
 		return nil, l.failed(ctx, op, err)
 	}

@@ -26,6 +26,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"modernc.org/sqlite"
@@ -65,6 +66,9 @@ type SQLite struct {
 	write *sql.DB
 	read  *sql.DB
 	stmt  statements // on write
+
+	mu    sync.Mutex
+	known map[string]known // states that were read, by pipeline
 }
 
 var _ pipeline.Ledger = (*SQLite)(nil)
@@ -75,7 +79,7 @@ var _ pipeline.Ledger = (*SQLite)(nil)
 // written, belongs to another program, or was written by a newer version. The
 // caller must Close the ledger.
 func Open(ctx context.Context, path string, o Options) (*SQLite, error) {
-	l := &SQLite{now: o.Now, dead: o.Dead}
+	l := &SQLite{now: o.Now, dead: o.Dead, known: map[string]known{}}
 	if l.now == nil {
 		l.now = time.Now
 	}

@@ -99,7 +99,8 @@ type Ledger interface {
 	// a caller that must not repeat itself sets Expect.
 	Append(ctx context.Context, b Batch) ([]Event, error)
 	// State reads the pipeline's state, consistently with every Append that has
-	// returned. A pipeline without events has an empty state, which is no error.
+	// returned. A pipeline without events has an empty state, which is no error. Others
+	// may get the same one: the caller must not change it.
 	State(ctx context.Context, pipeline string) (*State, error)
 	// Pipelines lists the names of the pipelines that are defined, sorted.
 	Pipelines(ctx context.Context) ([]string, error)

@@ -52,57 +52,156 @@ func NewState(records []Record) (*State, error) {
 	}
 	records = slices.SortedFunc(slices.Values(records), func(a, b Record) int { return int(a.Version - b.Version) })
 	for _, r := range records {
-		s.versions[r.Key] = r.Version
-		var err error
-		switch r.Kind {
-		case RecordPipeline:
-			err = json.Unmarshal(r.Doc, &s.Pipeline)
-		case RecordStage:
-			err = decodeInto(s.Stages, r)
-		case RecordRecipe:
-			err = decodeInto(s.Recipes, r)
-		case RecordBuild:
-			err = decodeInto(s.Builds, r)
-		case RecordLatest:
-			if err = decodeInto(s.Latest, r); err == nil {
-				err = checkRunID(s.Latest[r.ID].ID)
-			}
-		case RecordVerdict:
-			var v RunSummary
-			if err = json.Unmarshal(r.Doc, &v); err == nil {
-				id := StageBuild(v.Stage, v.Build)
-				s.Verdicts[id] = append(s.Verdicts[id], v)
-				s.judged = append(s.judged, r.Key)
-			}
-		case RecordHold:
-			err = decodeInto(s.Holds, r)
-		case RecordDecision:
-			err = decodeInto(s.Decisions, r)
-		case RecordPromotion:
-			err = decodeInto(s.Promotions, r)
-		case RecordOverride:
-			err = decodeInto(s.Overrides, r)
-		case RecordFreeze:
-			err = decodeInto(s.Freezes, r)
-		case RecordRetry:
-			err = decodeInto(s.Retries, r)
-		case RecordRaised:
-			err = decodeInto(s.Raised, r)
-		case RecordDelivery:
-			err = decodeInto(s.Deliveries, r)
-		case RecordImage:
-			err = decodeInto(s.Images, r)
-		case RecordEnvironment:
-			err = decodeInto(s.Environments, r)
-		default:
-			err = fmt.Errorf("unknown kind of record")
-		}
-		if err != nil {
-			return nil, Errorf(CodeCorrupt, "read ledger", "record %s %q: %w", r.Kind, r.ID, err)
+		if err := s.put(r); err != nil {
+			return nil, err
 		}
 	}
 	s.newest = newestFirst(s.Builds)
 	return s, nil
+}
+
+// With gives the state after the events that follow it. It shares with s what they leave
+// as it was, and s stays as it is.
+func (s *State) With(events []Event) (*State, error) {
+	c := *s
+	c.Stages, c.Recipes, c.Builds, c.Latest = maps.Clone(s.Stages), maps.Clone(s.Recipes), maps.Clone(s.Builds), maps.Clone(s.Latest)
+	c.Verdicts, c.Holds, c.Decisions, c.Promotions = maps.Clone(s.Verdicts), maps.Clone(s.Holds), maps.Clone(s.Decisions), maps.Clone(s.Promotions)
+	c.Overrides, c.Freezes, c.Retries, c.Raised = maps.Clone(s.Overrides), maps.Clone(s.Freezes), maps.Clone(s.Retries), maps.Clone(s.Raised)
+	c.Deliveries, c.Images, c.Environments = maps.Clone(s.Deliveries), maps.Clone(s.Images), maps.Clone(s.Environments)
+	c.versions, c.judged = maps.Clone(s.versions), slices.Clone(s.judged)
+	ordered := true
+	for _, e := range events {
+		records, err := e.Records()
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range records {
+			if r.Kind == RecordRun {
+				continue
+			}
+			if err := c.put(r); err != nil {
+				return nil, err
+			}
+		}
+		for _, key := range e.Facts.Gone {
+			c.drop(key)
+		}
+		ordered = ordered && e.Facts.Build == nil && !slices.ContainsFunc(e.Facts.Gone, func(k Key) bool { return k.Kind == RecordBuild })
+	}
+	if !ordered {
+		c.newest = newestFirst(c.Builds)
+	}
+	return &c, nil
+}
+
+// put sets a record that is newer than all that the state has.
+func (s *State) put(r Record) (err error) {
+	switch r.Kind {
+	case RecordPipeline:
+		s.Pipeline = Pipeline{}
+		err = json.Unmarshal(r.Doc, &s.Pipeline)
+	case RecordStage:
+		err = decodeInto(s.Stages, r)
+	case RecordRecipe:
+		err = decodeInto(s.Recipes, r)
+	case RecordBuild:
+		err = decodeInto(s.Builds, r)
+	case RecordLatest:
+		if err = decodeInto(s.Latest, r); err == nil {
+			err = checkRunID(s.Latest[r.ID].ID)
+		}
+	case RecordVerdict:
+		var v RunSummary
+		if err = json.Unmarshal(r.Doc, &v); err == nil {
+			s.dropVerdict(r.Key)
+			id := StageBuild(v.Stage, v.Build)
+			s.Verdicts[id] = append(slices.Clip(s.Verdicts[id]), v)
+			s.judged = append(s.judged, r.Key)
+		}
+	case RecordHold:
+		err = decodeInto(s.Holds, r)
+	case RecordDecision:
+		err = decodeInto(s.Decisions, r)
+	case RecordPromotion:
+		err = decodeInto(s.Promotions, r)
+	case RecordOverride:
+		err = decodeInto(s.Overrides, r)
+	case RecordFreeze:
+		err = decodeInto(s.Freezes, r)
+	case RecordRetry:
+		err = decodeInto(s.Retries, r)
+	case RecordRaised:
+		err = decodeInto(s.Raised, r)
+	case RecordDelivery:
+		err = decodeInto(s.Deliveries, r)
+	case RecordImage:
+		err = decodeInto(s.Images, r)
+	case RecordEnvironment:
+		err = decodeInto(s.Environments, r)
+	default:
+		err = fmt.Errorf("unknown kind of record")
+	}
+	if err != nil {
+		return Errorf(CodeCorrupt, "read ledger", "record %s %q: %w", r.Kind, r.ID, err)
+	}
+	s.versions[r.Key] = r.Version
+	return nil
+}
+
+// drop takes a record out of the state.
+func (s *State) drop(key Key) {
+	switch key.Kind {
+	case RecordPipeline:
+		s.Pipeline = Pipeline{}
+	case RecordStage:
+		delete(s.Stages, key.ID)
+	case RecordRecipe:
+		delete(s.Recipes, key.ID)
+	case RecordBuild:
+		delete(s.Builds, key.ID)
+	case RecordLatest:
+		delete(s.Latest, key.ID)
+	case RecordVerdict:
+		s.dropVerdict(key)
+	case RecordHold:
+		delete(s.Holds, key.ID)
+	case RecordDecision:
+		delete(s.Decisions, key.ID)
+	case RecordPromotion:
+		delete(s.Promotions, key.ID)
+	case RecordOverride:
+		delete(s.Overrides, key.ID)
+	case RecordFreeze:
+		delete(s.Freezes, key.ID)
+	case RecordRetry:
+		delete(s.Retries, key.ID)
+	case RecordRaised:
+		delete(s.Raised, key.ID)
+	case RecordDelivery:
+		delete(s.Deliveries, key.ID)
+	case RecordImage:
+		delete(s.Images, key.ID)
+	case RecordEnvironment:
+		delete(s.Environments, key.ID)
+	}
+	delete(s.versions, key)
+}
+
+// dropVerdict takes a verdict out of the state, without a change to a slice that another
+// state may have, too.
+func (s *State) dropVerdict(key Key) {
+	if s.versions[key] == 0 {
+		return
+	}
+	cut := strings.LastIndex(key.ID, "/")
+	id, digest := key.ID[:cut], key.ID[cut+1:]
+	left := slices.DeleteFunc(slices.Clone(s.Verdicts[id]), func(v RunSummary) bool { return v.Digest == digest })
+	if s.Verdicts[id] = left; len(left) == 0 {
+		delete(s.Verdicts, id)
+	}
+	if s.judged = slices.DeleteFunc(s.judged, func(k Key) bool { return k == key }); len(s.judged) == 0 {
+		s.judged = nil
+	}
 }
 
 func decodeInto[T any](m map[string]T, r Record) error {

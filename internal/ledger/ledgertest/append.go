@@ -18,6 +18,7 @@ func appendTests() map[string]func(*testing.T, *suite) {
 	return map[string]func(*testing.T, *suite){
 		"empty":                testEmpty,
 		"every fact":           testEveryFact,
+		"step by step":         testStepByStep,
 		"gone":                 testGone,
 		"order":                testOrder,
 		"caller's values":      testCallersValues,
@@ -77,6 +78,28 @@ func testEveryFact(t *testing.T, s *suite) {
 	}
 	check(l)
 	check(s.ledger(t)) // another process
+}
+
+// testStepByStep reads the state after each event: a ledger may make it of the one before.
+func testStepByStep(t *testing.T, s *suite) {
+	l := s.ledger(t)
+	facts := everyFact(t)
+	for range 2 { // they come, and are written again
+		for _, f := range facts {
+			appendFacts(t, l, "shop", f)
+			CheckView(t, l, "shop")
+		}
+	}
+	before := mustState(t, l, "shop")
+	keys := before.Keys()
+	for _, key := range keys {
+		appendFacts(t, l, "shop", pipeline.Facts{Gone: []pipeline.Key{key}})
+		CheckView(t, l, "shop")
+	}
+	wantSame(t, "the keys of a state that was read before", before.Keys(), keys)
+	if left := mustState(t, l, "shop").Keys(); len(left) > 0 {
+		t.Errorf("%v are left", left)
+	}
 }
 
 // checkFact checks that the ledger's state has a fact as it was appended.
