@@ -111,16 +111,7 @@ func (s *site) killProvider() {
 // that nothing else exists.
 func (s *site) checkWholeOnAWS(c *cloudtest.Cloud, when, version string) {
 	s.t.Helper()
-	if code, out := s.planned(); code != 0 {
-		s.t.Fatalf("%s: a plan after the next apply is not empty:\n%s", when, out)
-	}
-	if got := s.answer(s.output("production")); got != version {
-		s.t.Fatalf("%s: production answers %q, want %q", when, got, version)
-	}
-	s.penstock("ledger", "verify")
-	if g := s.garbage(); len(g) > 0 {
-		s.t.Fatalf("%s: left over: %v", when, g)
-	}
+	s.checkApplied(when, version)
 	if running := c.Running(); len(running) != 2 {
 		s.t.Fatalf("%s: %d instances run, want production's 2", when, len(running))
 	}

@@ -149,9 +149,9 @@ func (s *site) applyAndKill(victim string, after time.Duration) string {
 	return said.String()
 }
 
-// checkWhole asserts that the last apply reached what the configuration says, and
-// that nothing else exists.
-func (s *site) checkWhole(when, version string) {
+// checkApplied asserts that the last apply reached what the configuration says, and that
+// the ledger is whole and names all that there is.
+func (s *site) checkApplied(when, version string) {
 	s.t.Helper()
 	if code, out := s.planned(); code != 0 {
 		s.t.Fatalf("%s: a plan after the next apply is not empty:\n%s", when, out)
@@ -163,6 +163,13 @@ func (s *site) checkWhole(when, version string) {
 	if g := s.garbage(); len(g) > 0 {
 		s.t.Fatalf("%s: left over: %v", when, g)
 	}
+}
+
+// checkWhole asserts that the last apply reached what the configuration says, and
+// that nothing else exists.
+func (s *site) checkWhole(when, version string) {
+	s.t.Helper()
+	s.checkApplied(when, version)
 	supervisors, instances, others := 0, 0, []string{}
 	deadline := time.Now().Add(20 * time.Second) // an orphaned provider cleans up for some seconds
 	for {
