@@ -19,7 +19,7 @@ var (
 		id   *regexp.Regexp
 	}{
 		"DescribeInstances": {regexp.MustCompile(`<item>\s*<reservationId>`), instanceID},
-		"DescribeImages":    {regexp.MustCompile(`<item>\s*<imageId>`), imageIDs},
+		"DescribeImages":    {regexp.MustCompile(`<item>\s*<blockDeviceMapping>`), imageIDs},
 	}
 	names     = regexp.MustCompile(`^(InstanceId|ImageId|ResourceId)(\.\d+)?$`)
 	notFounds = map[string]string{"i": "InvalidInstanceID.NotFound", "ami": "InvalidAMIID.NotFound"}
