@@ -28,7 +28,7 @@ const (
 )
 
 // onAWS bootstraps an account of the test cloud.
-func onAWS(t *testing.T) (*cloudtest.Cloud, app.Options) {
+func onAWS(t testing.TB) (*cloudtest.Cloud, app.Options) {
 	t.Helper()
 	c := cloudtest.New(t)
 	for _, variable := range c.Environ() {
@@ -47,7 +47,7 @@ func onAWS(t *testing.T) (*cloudtest.Cloud, app.Options) {
 
 // fill makes a pipeline of nine stages, five images and 200 self-service environments,
 // with their bodies.
-func fill(t *testing.T, c *cloudtest.Cloud, l pipeline.Ledger) {
+func fill(t testing.TB, c *cloudtest.Cloud, l pipeline.Ledger) {
 	t.Helper()
 	machines := ec2.NewFromConfig(c.Config())
 	events := []pipeline.Event{{Kind: pipeline.PipelineDefined, Facts: pipeline.Facts{Pipeline: &pipeline.Pipeline{Name: "shop", Owner: "here"}}}}
@@ -92,10 +92,9 @@ func fill(t *testing.T, c *cloudtest.Cloud, l pipeline.Ledger) {
 	}
 }
 
-// A plan of nine stages, five images and 200 self-service environments makes at most
-// twelve requests in all. It does what the provider does: it reads each resource, ten
-// at a time, and plans it.
-func TestRequestsOfAPlan(t *testing.T) {
+// filled gives an account with such a pipeline, and what opens it.
+func filled(t testing.TB) (*cloudtest.Cloud, app.Options) {
+	t.Helper()
 	c, options := onAWS(t)
 	a, err := app.Open(t.Context(), options)
 	if err != nil {
@@ -105,8 +104,15 @@ func TestRequestsOfAPlan(t *testing.T) {
 	if err := a.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c.ResetCalls()
-	if a, err = app.Open(t.Context(), options); err != nil {
+	return c, options
+}
+
+// plan does what the provider does for a plan of that pipeline: it reads each resource,
+// ten at a time, and plans it.
+func plan(t testing.TB, options app.Options) {
+	t.Helper()
+	a, err := app.Open(t.Context(), options)
+	if err != nil {
 		t.Fatal(err)
 	}
 	e := a.Engine
@@ -170,8 +176,28 @@ func TestRequestsOfAPlan(t *testing.T) {
 	if err := a.Close(t.Context()); err != nil {
 		t.Error(err)
 	}
+}
+
+// A plan of nine stages, five images and 200 self-service environments makes at most
+// twelve requests in all.
+func TestRequestsOfAPlan(t *testing.T) {
+	c, options := filled(t)
+	c.ResetCalls()
+	plan(t, options)
 	t.Logf("%d requests: %v", len(c.Calls()), c.Count())
 	if len(c.Calls()) > 12 {
 		t.Errorf("a plan makes %d requests: %v", len(c.Calls()), c.Count())
 	}
+}
+
+// The requests of such a plan, and what it takes on the simulator.
+func BenchmarkPlanRequests(b *testing.B) {
+	c, options := filled(b)
+	c.ResetCalls()
+	plans := 0
+	for b.Loop() {
+		plan(b, options)
+		plans++
+	}
+	b.ReportMetric(float64(len(c.Calls()))/float64(plans), "requests/op")
 }

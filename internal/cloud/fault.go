@@ -45,6 +45,9 @@ var faults = map[string]fault{
 	"ResourceLimitExceeded":                       {pipeline.CodeFailed, hintQuota},
 	"MaxSpotInstanceCountExceeded":                {pipeline.CodeFailed, hintQuota},
 	"AccountLimitExceededException":               {pipeline.CodeFailed, hintQuota},
+	"LimitExceeded":                               {pipeline.CodeFailed, hintQuota}, // of Auto Scaling
+	"TooManyLoadBalancers":                        {pipeline.CodeFailed, hintQuota},
+	"TooManyTargetGroups":                         {pipeline.CodeFailed, hintQuota},
 	"RequestLimitExceeded":                        {pipeline.CodeFailed, hintThrottle},
 	"Throttling":                                  {pipeline.CodeFailed, hintThrottle},
 	"ThrottlingException":                         {pipeline.CodeFailed, hintThrottle},

@@ -34,6 +34,7 @@ type account struct {
 	targets    map[string]target          // target groups by ARN
 	balancers  map[string]*balancer       // by ARN
 	alarms     map[string]string          // states, by name
+	failing    string                     // why images that are made end as failed
 	stacks     map[string]string          // templates, by stack ID
 	keys       map[string]string          // of KMS, by snapshot
 	snapshots  map[string]map[string]bool // accounts that may use them, by snapshot
@@ -110,6 +111,20 @@ func (c *Cloud) Running() []string {
 		}
 	}
 	return ids
+}
+
+// Since gives the time from when on an instance is running or an image available.
+func (c *Cloud) Since(id string) time.Time {
+	a := c.account()
+	a.mu.Lock()
+	i, made := a.instances[id], a.images[id]
+	a.mu.Unlock()
+	if i == nil {
+		return made.available
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.running
 }
 
 // Root gives the directory that stands for the root of an instance's file system.

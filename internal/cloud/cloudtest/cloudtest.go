@@ -19,8 +19,8 @@
 //	EC2   RunInstances: client tokens, registration of the agent, boot of the image, tags
 //	      of network interfaces
 //	      StopInstances, StartInstances, TerminateInstances: the directory's processes
-//	      CreateImage, CopyImage: copy the directory; names are unique; pending for a time;
-//	      tags of snapshots, client tokens, keys
+//	      CreateImage, CopyImage: copy the directory; names are unique; pending for a time,
+//	      failed when a test says so; tags of snapshots, client tokens, keys
 //	      DescribeImages: deprecation, protection, and what other accounts share or deprecate
 //	      DeregisterImage: not of a protected image
 //	      Modify- and DescribeSnapshotAttribute; DescribeLaunchTemplateVersions by image
@@ -112,6 +112,8 @@ type Pace struct {
 	End    time.Duration // from DeleteAutoScalingGroup until the group is no longer shown
 	Build  time.Duration // from StartBuild until a build has its machine
 	Minute time.Duration // of the time limits of builds; 0 is a minute
+	// Command is the longest that a command may run; 0 is as long as the request says.
+	Command time.Duration
 	// Visible is how long instances and images are not found, and not listed, once they
 	// were made.
 	Visible time.Duration

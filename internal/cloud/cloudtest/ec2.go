@@ -211,7 +211,7 @@ func (a *account) createImage(r *request) answer {
 		}
 	}
 	a.mu.Lock()
-	a.images[id] = image{name: name, available: time.Now().Add(a.cloud.paced().Image)}
+	a.images[id] = image{name: name, available: time.Now().Add(a.cloud.paced().Image), failed: a.failing}
 	a.mu.Unlock()
 	if len(tags) > 0 {
 		described := a.query(r, "ec2", "DescribeImages", url.Values{"ImageId.1": {id}})

@@ -21,13 +21,17 @@ import (
 type image struct {
 	name      string // empty for a copy: its name is unique in its own region
 	available time.Time
+	failed    string // why it is failed instead
 	protected bool
 	deprecate string
 	outdated  bool            // another account owns it, and has deprecated it
 	shared    map[string]bool // accounts that may launch it
 }
 
-var imageItem = regexp.MustCompile(`(?s)<imageId>(ami-[0-9a-f]+)</imageId>.*?</imageState>`)
+var (
+	imageItem  = regexp.MustCompile(`(?s)<imageId>(ami-[0-9a-f]+)</imageId>.*?</imageState>`)
+	imageState = regexp.MustCompile(`<imageState>[a-z]+`)
+)
 
 // changeImage changes what is known of an image.
 func (a *account) changeImage(id string, change func(*image)) {
@@ -91,6 +95,15 @@ func (c *Cloud) CompleteImages() {
 		i.available = time.Time{}
 		a.images[id] = i
 	}
+}
+
+// FailImages makes the images that are made from now on end as failed, for a reason; an
+// empty one ends that.
+func (c *Cloud) FailImages(reason string) {
+	a := c.account()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.failing = reason
 }
 
 // Deprecate makes an image one that its owner, another account, has deprecated.
@@ -162,15 +175,20 @@ func (a *account) mendImages(body []byte) []byte {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		known := a.images[string(imageIDs.FindSubmatch(item)[1])]
-		if time.Now().Before(known.available) {
-			item = regexp.MustCompile(`<imageState>[a-z]+`).ReplaceAll(item, []byte("<imageState>pending"))
+		reason := ""
+		switch {
+		case time.Now().Before(known.available):
+			item = imageState.ReplaceAll(item, []byte("<imageState>pending"))
+		case known.failed != "":
+			item = imageState.ReplaceAll(item, []byte("<imageState>failed"))
+			reason = "<stateReason><code>Server.InternalError</code><message>" + escape(known.failed) + "</message></stateReason>"
 		}
 		protection := map[bool]string{true: "enabled-without-cooldown", false: "disabled"}[known.protected]
 		more := "<deregistrationProtection>" + protection + "</deregistrationProtection>"
 		if known.deprecate != "" {
 			more += "<deprecationTime>" + known.deprecate + "</deprecationTime>"
 		}
-		return append(bytes.Clone(item), more...)
+		return append(bytes.Clone(item), reason+more...)
 	})
 }
 

@@ -91,6 +91,9 @@ func (a *account) execute(ctx context.Context, r *request, i *instance, c *comma
 			limit = time.Duration(n) * time.Second
 		}
 	}
+	if most := a.cloud.paced().Command; most > 0 {
+		limit = min(limit, most)
+	}
 	timed, stop := context.WithTimeout(ctx, limit)
 	defer stop()
 	script := filepath.Join(i.root, ".bin", "command-"+c.id)

@@ -191,6 +191,9 @@ func (p *Platform) bakeAnew(ctx context.Context, r pipeline.BakeRequest) (_ pipe
 	}
 	builder := aws.ToString(builders[0].InstanceId)
 	defer func() {
+		if err != nil {
+			p.untilListed(ctx, builder)
+		}
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
 		if err == nil {

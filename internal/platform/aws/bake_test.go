@@ -276,33 +276,6 @@ func TestImageName(t *testing.T) {
 	}
 }
 
-// Whichever request of a bake fails or loses its answer, the next bake yields one
-// image, and nothing else is left.
-func TestBakeFaults(t *testing.T) {
-	t.Parallel()
-	for name, fault := range faults {
-		for k := 1; ; k++ {
-			b := newBed(t)
-			b.Platform = New(Options{Config: b.noRetry(), Settings: b.Settings, Pause: 10 * time.Millisecond})
-			b.cloud.Fail(fault(k)...)
-			_, err := b.Bake(t.Context(), b.bakeRequest("r-1"))
-			b.cloud.Mend()
-			if err == nil && len(b.cloud.Calls()) < k {
-				break
-			}
-			b.must(b.Abandon(t.Context(), "r-1"))
-			image, err := b.Bake(t.Context(), b.bakeRequest("r-2"))
-			b.must(err)
-			images, err := b.Images(t.Context())
-			b.must(err)
-			if len(images) != 1 || images[0].ID != image.ID {
-				t.Errorf("%s (request %d): there are images %v, and the bake gave %s", name, k, images, image.ID)
-			}
-			b.wantNothing()
-		}
-	}
-}
-
 // noRetry gives the configuration without the SDK's own repeated requests.
 func (b *bed) noRetry() aws.Config {
 	cfg := b.cloud.Config()

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
 // What EC2 made it may not find for a while. A bake and a launch wait for it.
@@ -26,4 +27,25 @@ func TestEventualConsistency(t *testing.T) {
 	b.must(b.deploy(r))
 	b.must(b.Destroy(t.Context(), "e-1"))
 	b.must(b.RemoveImage(t.Context(), baked.ID))
+}
+
+// What fails right after an instance was launched ends it, though EC2 may not find it yet.
+func TestFailureBeforeVisible(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	base := b.base()
+	b.cloud.SetPace(cloudtest.Pace{Visible: 400 * time.Millisecond})
+	b.cloud.Fail(cloudtest.Fault{Action: "SendCommand", Code: "AccessDeniedException", Times: 9})
+	r := b.bakeRequest("r-1")
+	r.Key = "k-2"
+	_, err := b.Bake(t.Context(), r)
+	b.wantError(err, pipeline.CodeNotAllowed, "AccessDeniedException")
+	b.wantNothing()
+	b.cloud.Mend()
+	b.cloud.Fail(cloudtest.Fault{Service: "scheduler", Code: "AccessDeniedException"})
+	q := b.request("e-1", "f-1", base)
+	q.ExpiresAt = time.Now().Add(time.Hour)
+	_, err = b.Prepare(t.Context(), q)
+	b.wantError(err, pipeline.CodeNotAllowed, "AccessDeniedException")
+	b.wantNothing()
 }

@@ -129,7 +129,7 @@ func (p *Platform) fleetTags(r pipeline.FleetRequest) map[string]string {
 }
 
 // prepareInstance brings up a fleet of one instance.
-func (p *Platform) prepareInstance(ctx context.Context, r pipeline.FleetRequest) (pipeline.Fleet, error) {
+func (p *Platform) prepareInstance(ctx context.Context, r pipeline.FleetRequest) (_ pipeline.Fleet, err error) {
 	first := r.Artifact != "" || r.DataFrom != "" || r.Migrate || r.Seed // something has to run before the service
 	env := serviceEnv(r)
 	start := userData(p.untilExpiry(r.ExpiresAt), env, port(r.Service), !first)
@@ -141,6 +141,11 @@ func (p *Platform) prepareInstance(ctx context.Context, r pipeline.FleetRequest)
 	}
 	id := aws.ToString(list[0].InstanceId)
 	logf(r.Log, "instance %s of image %s", id, r.Image)
+	defer func() {
+		if err != nil {
+			p.untilListed(ctx, id)
+		}
+	}()
 	if !r.ExpiresAt.IsZero() {
 		if err := p.endInstancesAt(ctx, r.Fleet, r.ExpiresAt, id); err != nil {
 			return pipeline.Fleet{}, err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"testing"
 	"time"
@@ -24,19 +25,91 @@ func (b *bed) deploy(r pipeline.FleetRequest) error {
 	return err
 }
 
-// faults are the ways in which the kth request of some work can go wrong. A process
-// that was killed makes no more requests.
-var faults = map[string]func(k int) []cloudtest.Fault{
-	"the request fails": func(k int) []cloudtest.Fault { return []cloudtest.Fault{{Nth: k, Code: "InternalFailure"}} },
-	"the answer is lost": func(k int) []cloudtest.Fault {
-		return []cloudtest.Fault{{Nth: k, Code: "InternalFailure", After: true}}
-	},
-	"killed before it": func(k int) []cloudtest.Fault {
-		return []cloudtest.Fault{{Nth: k, Code: "InternalFailure", Times: math.MaxInt}}
-	},
-	"killed after it": func(k int) []cloudtest.Fault {
-		return []cloudtest.Fault{{Nth: k, Code: "InternalFailure", After: true}, {Nth: k, Code: "InternalFailure", Times: math.MaxInt}}
-	},
+// trouble is a way in which the kth request of some work can go wrong.
+type trouble struct {
+	at func(k int) []cloudtest.Fault
+	// repeated is set where the SDK repeats the request, so that the work succeeds. Where
+	// it is not set the SDK repeats none.
+	repeated bool
+	visible  time.Duration // how long what was made is not found
+}
+
+// once strikes the kth request.
+func once(f cloudtest.Fault) func(int) []cloudtest.Fault {
+	return func(k int) []cloudtest.Fault {
+		f.Nth = k
+		return []cloudtest.Fault{f}
+	}
+}
+
+// killedAfter strikes the kth request, which takes effect, and all that come then: a
+// process that was killed makes no more requests.
+func killedAfter(k int) []cloudtest.Fault {
+	return []cloudtest.Fault{{Nth: k, Code: "InternalFailure", After: true}, {Nth: k, Code: "InternalFailure", Times: math.MaxInt}}
+}
+
+var faults = map[string]trouble{
+	"the request fails":  {at: once(cloudtest.Fault{Code: "InternalFailure"})},
+	"the answer is lost": {at: once(cloudtest.Fault{Code: "InternalFailure", After: true})},
+	"killed before it":   {at: once(cloudtest.Fault{Code: "InternalFailure", Times: math.MaxInt})},
+	"killed after it":    {at: killedAfter},
+	"killed after it, and what was made is not found at once": {at: killedAfter, visible: 200 * time.Millisecond},
+	"throttled":                         {at: once(cloudtest.Fault{Code: "RequestLimitExceeded", Status: http.StatusServiceUnavailable}), repeated: true},
+	"a server's error":                  {at: once(cloudtest.Fault{Code: "InternalError", Status: http.StatusInternalServerError}), repeated: true},
+	"the connection drops before it":    {at: once(cloudtest.Fault{}), repeated: true},
+	"the connection drops after it":     {at: once(cloudtest.Fault{After: true}), repeated: true},
+	"the connection drops, and no more": {at: once(cloudtest.Fault{Times: math.MaxInt})},
+}
+
+// sample gives every how manyth request is struck, and the first: all of them take
+// minutes.
+func sample(every int) (first, step int) {
+	if os.Getenv("PENSTOCK_SOAK") != "" {
+		return 1, 1
+	}
+	return 1 + rand.IntN(every), every
+}
+
+// trouble gives the bed's platform the trouble's behaviour of the SDK and of AWS.
+func (b *bed) trouble(f trouble) {
+	cfg := b.noRetry()
+	if f.repeated {
+		cfg = b.cloud.Config()
+	}
+	b.Platform = New(Options{Config: cfg, Settings: b.Settings, Pause: 10 * time.Millisecond})
+	b.cloud.SetPace(cloudtest.Pace{Visible: f.visible})
+}
+
+// Whichever request of a bake fails or loses its answer, the next bake yields one
+// image, and nothing else is left.
+func TestBakeFaults(t *testing.T) {
+	t.Parallel()
+	for name, fault := range faults {
+		for k, step := sample(6); ; k += step {
+			b := newBed(t)
+			b.trouble(fault)
+			b.cloud.Fail(fault.at(k)...)
+			_, err := b.Bake(t.Context(), b.bakeRequest("r-1"))
+			calls := len(b.cloud.Calls())
+			b.cloud.Mend()
+			if fault.repeated && err != nil {
+				t.Errorf("%s (request %d): %v", name, k, err)
+			}
+			if err == nil && calls < k {
+				break
+			}
+			time.Sleep(fault.visible) // nobody comes sooner
+			b.must(b.Abandon(t.Context(), "r-1"))
+			image, err := b.Bake(t.Context(), b.bakeRequest("r-2"))
+			b.must(err)
+			images, err := b.Images(t.Context())
+			b.must(err)
+			if len(images) != 1 || images[0].ID != image.ID {
+				t.Errorf("%s (request %d): there are images %v, and the bake gave %s", name, k, images, image.ID)
+			}
+			b.wantNothing()
+		}
+	}
 }
 
 // Whichever request of a deployment fails or loses its answer: what served before
@@ -44,25 +117,21 @@ var faults = map[string]func(k int) []cloudtest.Fault{
 // environment's end nothing is left.
 func TestDeploymentFaults(t *testing.T) {
 	t.Parallel()
-	every := 10 // all of them take minutes
-	if os.Getenv("PENSTOCK_SOAK") != "" {
-		every = 1
-	}
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newBed(t)
 			image := b.app()
-			b.Platform = New(Options{Config: b.noRetry(), Settings: b.Settings, Pause: 10 * time.Millisecond})
+			b.trouble(fault)
 			request := func(fleet string) pipeline.FleetRequest {
 				r := b.request("e-1", fleet, image)
 				r.Lasting, r.Instances, r.Service.HealthCheck.StartTimeout = true, 2, 10*time.Second
 				return r
 			}
 			b.must(b.deploy(request("f-0")))
-			for k := 1 + rand.IntN(every); ; k += every {
+			for k, step := sample(20); ; k += step {
 				b.cloud.ResetCalls()
-				b.cloud.Fail(fault(k)...)
+				b.cloud.Fail(fault.at(k)...)
 				failed := b.deploy(request(fmt.Sprintf("f-%d-a", k)))
 				calls := len(b.cloud.Calls())
 				b.cloud.Mend()
@@ -70,6 +139,9 @@ func TestDeploymentFaults(t *testing.T) {
 				b.must(err)
 				if b.get(reports["e-1"].Endpoint+"/file/version") != "the artifact" {
 					t.Errorf("request %d fails: nothing serves", k)
+				}
+				if fault.repeated && failed != nil {
+					t.Errorf("request %d: %v", k, failed)
 				}
 				if failed == nil && calls < k {
 					break

@@ -27,6 +27,7 @@ import (
 const (
 	startLimit = 15 * time.Minute
 	stopLimit  = 15 * time.Minute
+	listLimit  = 30 * time.Second // AWS needs seconds
 )
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
@@ -159,6 +160,18 @@ func (p *Platform) awaitState(ctx context.Context, id string, want types.Instanc
 		return poll.Probe{State: string(i.State.Name)}, ended(i)
 	})
 	return found, cloud.Fault(ctx, "wait for instance "+id, err)
+}
+
+// untilListed waits until AWS lists an instance that it has just launched, so that who
+// is to end it finds it; also where the work is cancelled.
+func (p *Platform) untilListed(ctx context.Context, id string) {
+	err := p.wait(context.WithoutCancel(ctx), "instance "+id+" to be listed", listLimit, func(ctx context.Context) (poll.Probe, error) {
+		_, ok, err := p.instances.Get(ctx, id)
+		return poll.Probe{Done: ok, State: "not listed yet"}, err
+	})
+	if err != nil {
+		p.Logger.Warn("list new instance", "instance", id, "error", err)
+	}
 }
 
 // ended gives an error for an instance that has ended.

@@ -5,7 +5,6 @@ package aws
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -359,24 +358,32 @@ func TestPublishFaults(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newBed(t)
-			b.Platform = New(Options{Config: b.noRetry(), Settings: b.Settings, Pause: 10 * time.Millisecond})
-			for k, done := 1+rand.IntN(3), false; !done; k += 3 {
+			b.trouble(fault)
+			k, step := sample(8)
+			for done := false; !done; k += step {
 				baked, err := b.Bake(t.Context(), b.bakeRequest(fmt.Sprintf("r-%d", k)))
 				b.must(err)
 				id := baked.ID
 				b.cloud.ResetCalls()
-				b.cloud.Fail(fault(k)...)
+				b.cloud.Fail(fault.at(k)...)
 				_, err = b.Publish(t.Context(), b.publishRequest(id))
 				done = err == nil && len(b.cloud.Calls()) < k
 				b.cloud.Mend()
+				if fault.repeated && err != nil {
+					t.Errorf("request %d: %v", k, err)
+				}
+				time.Sleep(fault.visible)
 				copies, err := b.Publish(t.Context(), b.publishRequest(id))
 				b.must(err)
 				if left := b.leftOf(); len(copies) != 3 || len(left) != 9 { // image, snapshot and parameter in three regions
 					t.Errorf("request %d: published as %v, there are %v", k, copies, left)
 				}
-				b.cloud.Fail(fault(k)...)
-				_ = b.RemoveImage(t.Context(), id)
+				b.cloud.Fail(fault.at(k)...)
+				err = b.RemoveImage(t.Context(), id)
 				b.cloud.Mend()
+				if fault.repeated && err != nil {
+					t.Errorf("request %d of the removal: %v", k, err)
+				}
 				b.must(b.RemoveImage(t.Context(), id))
 				if left := b.leftOf(); len(left) > 0 {
 					t.Errorf("request %d: after the removal there are %v", k, left)
