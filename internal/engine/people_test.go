@@ -386,7 +386,14 @@ func TestBake(t *testing.T) {
 	if _, ok := d.images[two.ID]; !ok {
 		t.Errorf("the image before was removed with keep = 1: %v", d.images)
 	}
-	if err := d.RemoveRecipe(ctx, "shop", "base"); err != nil || len(d.images) != 0 {
+	if err := d.RemoveRecipe(ctx, "shop", "base", "k-another"); err != nil || len(d.images) == 0 {
+		t.Errorf("removal of one that is no more: %v, left %v", err, d.images)
+	}
+	st, err := d.State(ctx, "shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.RemoveRecipe(ctx, "shop", "base", st.Recipes["base"].ID); err != nil || len(d.images) != 0 {
 		t.Errorf("removal: %v, left %v", err, d.images)
 	}
 }
