@@ -323,7 +323,8 @@ func exportEnvironment(env pipeline.Environment, m *selfServiceEnvModel) {
 }
 
 // Read implements resource.Resource. An environment whose time is over stays in
-// the state as expired.
+// the state as expired. One of which no number of instances is recorded, as a change of
+// it was interrupted, reads as null: whatever number is wanted, the next apply sees to it.
 func (r *selfServiceEnvResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	var m selfServiceEnvModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
@@ -345,6 +346,9 @@ func (r *selfServiceEnvResource) Read(ctx context.Context, req resource.ReadRequ
 		m.After, m.Instances = types.ListNull(gateType), types.Int64Value(int64(env.Instances))
 		m.Env, m.EnvWO, m.EnvVersion = flattenStrings(env.Spec.Env), types.MapNull(types.StringType), intOrNull(env.Spec.SecretsVersion)
 		m.Address, m.Port = orNull(env.Spec.Address), intOrNull(env.Spec.Port)
+	}
+	if env.Serves() {
+		m.Instances = intOrNull(env.Instances)
 	}
 	exportEnvironment(env, &m)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
