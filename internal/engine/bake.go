@@ -299,7 +299,7 @@ func (e *Engine) RemoveRecipe(ctx context.Context, pipelineName, name, id string
 	if err != nil {
 		return err
 	}
-	if st.Recipes[name].ID != id {
+	if old, ok := st.Recipes[name]; !ok || old.ID != id {
 		return nil
 	}
 	if err := e.recover(leased, h, st, RecipeRun(name)); err != nil {

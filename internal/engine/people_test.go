@@ -324,7 +324,10 @@ func TestRemovePipeline(t *testing.T) {
 	if err := d.RemovePipeline(ctx, "shop", false); pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(err.Error(), "production") {
 		t.Fatalf("removal of a pipeline that serves: %v", err)
 	}
-	if err := d.RemoveStage(ctx, "shop", "production"); err != nil {
+	if err := d.RemoveStage(ctx, "shop", "production", "s-another"); err != nil || d.standing("production").Environment == nil {
+		t.Errorf("removal of one that is no more: %v", err)
+	}
+	if err := d.remove("production"); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.RemovePipeline(ctx, "shop", false); err != nil {
