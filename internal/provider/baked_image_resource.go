@@ -308,7 +308,6 @@ func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel
 	if exists, err := r.session.Engine.ImageExists(ctx, image.ID); err != nil || !exists {
 		return err
 	}
-	recipe.ID = m.ID.ValueString()
 	id := m.ID
 	if state != nil {
 		m.Latest = state.Latest
