@@ -193,6 +193,10 @@ func newRoot(f *factory) *cobra.Command {
 	if c, _, err := root.Find([]string{"completion"}); err == nil { // cobra's own takes any word for its help
 		c.Args, c.RunE = args(0, 0), func(c *cobra.Command, _ []string) error { return c.Help() }
 	}
+	root.InitDefaultHelpCmd()
+	if c, _, err := root.Find([]string{"help"}); err == nil { // and this one says with status 0 what it does not know
+		c.Args = aCommand
+	}
 	explain(root.Commands())
 	f.complete(root)
 	return root
@@ -228,6 +232,14 @@ func args(low, high int) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// aCommand checks that the arguments are the words of a command.
+func aCommand(c *cobra.Command, given []string) error {
+	if _, rest, err := c.Root().Find(given); err != nil || len(rest) > 0 {
+		return &usageError{fmt.Errorf("there is no command %q; `penstock help` lists them", strings.Join(given, " "))}
+	}
+	return nil
 }
 
 func count(low, high int) string {

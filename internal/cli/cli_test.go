@@ -176,7 +176,7 @@ func TestExitStatus(t *testing.T) {
 // What is wrong with a command line is usage, in JSON where that is asked for at all.
 func TestWrongCommandLines(t *testing.T) {
 	for _, given := range []string{
-		"status --nonsense", "approve shop", "nonsense", "statsu", "env nonsense", "ledger nonsense", "context nonsense", "completion nonsense", "status --interval soon", "figures shop --since ever",
+		"status --nonsense", "approve shop", "nonsense", "statsu", "env nonsense", "ledger nonsense", "context nonsense", "completion nonsense", "help nonsense", "help env nonsense", "status --interval soon", "figures shop --since ever",
 	} {
 		t.Run(given, func(t *testing.T) {
 			run := func(args ...string) (status int, out, talk string) {
@@ -201,6 +201,16 @@ func TestWrongCommandLines(t *testing.T) {
 				t.Errorf("without JSON: exit status %d, out %q, talk %q", status, out, talk)
 			}
 		})
+	}
+}
+
+func TestHelpOfCommands(t *testing.T) {
+	for _, given := range []string{"help", "help status", "help env launch", "help help", "env --help"} {
+		var out, talk bytes.Buffer
+		status := Main(context.Background(), strings.Fields(given), Streams{In: strings.NewReader(""), Out: &out, Err: &talk}, "dev")
+		if status != exitDone || !strings.Contains(out.String(), "Exit status:") || talk.Len() > 0 {
+			t.Errorf("%s: exit status %d, out %q, talk %q", given, status, &out, &talk)
+		}
 	}
 }
 

@@ -318,7 +318,10 @@ func (p *patient) environments() {
 
 func (p *patient) notices() {
 	for name, st := range p.states {
-		for _, t := range st.Pipeline.Notify {
+		for _, t := range st.Pipeline.Targets() {
+			if err := p.app.CanTell(t); err != nil {
+				p.found("notices", Warning, "Set it where Terraform, `penstock watch` or `penstock serve` runs: one that has it tells the target.", "%s of pipeline %q: %v", t.Describe(), name, err)
+			}
 			if d := st.Deliveries[t.Key()]; d.Error != "" {
 				p.found("notices", Warning, fmt.Sprintf("See `penstock notify %s`; `penstock notify %s --test` tries it.", name, name), "%s of pipeline %q: %s", t.Describe(), name, d.Error)
 			}

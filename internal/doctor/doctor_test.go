@@ -121,6 +121,11 @@ func TestFindings(t *testing.T) {
 		"notices that don't arrive": {harm: func(b *body) {
 			b.do(pipeline.Event{Kind: pipeline.NoticesDelivered, Facts: pipeline.Facts{Delivery: &pipeline.Delivery{Target: pipeline.NotifyTarget{Command: "false"}.Key(), Error: "status 1"}}})
 		}, check: "notices", status: Warning, says: "command false"},
+		"a target whose secret is elsewhere": {harm: func(b *body) {
+			b.do(pipeline.Event{Kind: pipeline.PipelineDefined, Facts: pipeline.Facts{Pipeline: &pipeline.Pipeline{Name: "shop", Notify: []pipeline.NotifyTarget{
+				{Webhook: "https://example.com/hook", Secret: "$HOOK_SECRET_OF_NOBODY"},
+			}}}})
+		}, check: "notices", status: Warning, says: "HOOK_SECRET_OF_NOBODY"},
 		"the whole chain": {options: func(o *Options) { o.Deep = true }, check: "ledger", status: OK, says: "the chain is whole"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -12,7 +12,8 @@ import (
 
 // AdvanceRequest asks for a stage to be defined and moved.
 type AdvanceRequest struct {
-	Stage pipeline.Stage // with its defaults filled in
+	Stage  pipeline.Stage // with its defaults filled in
+	Create bool           // the caller knows of no such stage yet: it takes over what there is
 	// Candidate is the build that was planned; empty where the plan didn't know. If
 	// the gates have opened for a newer build since, the planned one still goes.
 	Candidate string
@@ -65,7 +66,7 @@ func (e *Engine) Advance(ctx context.Context, r AdvanceRequest) (Standing, error
 	if err := st.AuthorizePin(stage, e.Person); err != nil {
 		return Standing{}, err
 	}
-	if stage, err = e.define(leased, h, st, stage); err != nil {
+	if stage, err = e.define(leased, h, st, stage, r.Create); err != nil {
 		return Standing{}, err
 	}
 	if st, err = e.State(leased, stage.Pipeline); err != nil {

@@ -16,6 +16,7 @@ import (
 // BakeRequest asks for a baked image to be defined and baked.
 type BakeRequest struct {
 	Recipe  pipeline.Recipe
+	Create  bool               // the caller knows of no such image yet: it takes over what there is
 	Secrets []pipeline.Secrets // of the steps, by index; may be shorter
 }
 
@@ -38,7 +39,10 @@ func (e *Engine) Bake(ctx context.Context, r BakeRequest) (pipeline.Image, error
 	}
 	recipe.ID = "k-" + randomHex(8)
 	if old, ok := st.Recipes[recipe.Name]; ok {
-		recipe.ID, recipe.Owner, recipe.Image = old.ID, old.Owner, old.Image
+		recipe.Owner, recipe.Image, recipe.Baked, recipe.Run = old.Owner, old.Image, old.Baked, old.Run
+		if !r.Create {
+			recipe.ID = old.ID
+		}
 	}
 	if recipe, err = e.Rebased(leased, st, recipe); err != nil {
 		return pipeline.Image{}, err
@@ -47,7 +51,7 @@ func (e *Engine) Bake(ctx context.Context, r BakeRequest) (pipeline.Image, error
 		return pipeline.Image{}, err
 	}
 	if image, ok, err := e.baked(leased, st, recipe); err != nil || ok {
-		recipe.Image = image.ID
+		recipe.Image, recipe.Baked, recipe.Run = image.ID, recipe.Key(), image.Run
 		if err := e.settleRecipe(leased, h, recipe, err); err != nil {
 			return image, err
 		}
@@ -120,16 +124,41 @@ func (e *Engine) Rebased(ctx context.Context, st *pipeline.State, recipe pipelin
 	return recipe, err
 }
 
-// FindBaked gives the newest recorded image that was baked from the recipe's inputs.
+// FindBaked gives the recorded image that was baked from the recipe's inputs, the newest
+// where there are several.
 func FindBaked(st *pipeline.State, recipe pipeline.Recipe) (pipeline.Image, bool) {
 	var found pipeline.Image
 	key := recipe.Key()
+	if old := st.Recipes[recipe.Name]; old.Baked == key {
+		if image, ok := ImageOf(st, old); ok {
+			return image, true
+		}
+	}
 	for _, image := range st.Images {
 		if image.Name == recipe.Name && image.Key == key && image.Order >= found.Order {
 			found = image
 		}
 	}
 	return found, found.ID != ""
+}
+
+// ImageOf gives the image that a recorded recipe has now. Where bakes of other names
+// yielded the same one, it is recorded as one of those.
+func ImageOf(st *pipeline.State, recipe pipeline.Recipe) (pipeline.Image, bool) {
+	image, ok := st.Images[recipe.Image]
+	if ok && recipe.Run != "" {
+		image.Name, image.Run = recipe.Name, recipe.Run
+	}
+	return image, ok
+}
+
+// recordOf gives what to record of an image that was baked. Bakes of other names may have
+// yielded the same one before: then it stays theirs.
+func recordOf(st *pipeline.State, image pipeline.Image) pipeline.Image {
+	if before, ok := st.Images[image.ID]; ok && before.Name != image.Name {
+		return before
+	}
+	return image
 }
 
 func (e *Engine) platformImages(ctx context.Context) (map[string]bool, error) {
@@ -185,9 +214,10 @@ func (e *Engine) bakeRun(ctx context.Context, h *held, st *pipeline.State, recip
 	}
 	a.run.Image = image.ID
 	a.finish(pipeline.RunPassed)
-	recipe.Image, recipe.Settled = image.ID, true
+	recipe.Image, recipe.Baked, recipe.Run, recipe.Settled = image.ID, recipe.Key(), a.run.ID, true
+	record := recordOf(st, image)
 	err = e.append(ctx, recipe.Pipeline, &h.lease, pipeline.Event{
-		Kind: pipeline.ImageBaked, Facts: pipeline.Facts{Run: &a.run, Image: &image, Recipe: &recipe},
+		Kind: pipeline.ImageBaked, Facts: pipeline.Facts{Run: &a.run, Image: &record, Recipe: &recipe},
 	})
 	a.removeWork()
 	return image, err
@@ -256,9 +286,10 @@ func (a *attempt) bakeCommand(recipe pipeline.Recipe, step pipeline.Step) (pipel
 	return c, nil
 }
 
-// RemoveRecipe removes a baked image's definition and those of its images that
-// nothing needs. A recipe that does not exist is no error.
-func (e *Engine) RemoveRecipe(ctx context.Context, pipelineName, name string) error {
+// RemoveRecipe removes a baked image's definition and those of its images that nothing
+// needs. A recipe that does not exist is no error, nor is one of another ID, which has
+// taken the name over: that one stays.
+func (e *Engine) RemoveRecipe(ctx context.Context, pipelineName, name, id string) error {
 	leased, h, err := e.hold(ctx, recipeKey(pipelineName, name), "removal of image "+name)
 	if err != nil {
 		return err
@@ -268,7 +299,7 @@ func (e *Engine) RemoveRecipe(ctx context.Context, pipelineName, name string) er
 	if err != nil {
 		return err
 	}
-	if _, ok := st.Recipes[name]; !ok {
+	if old, ok := st.Recipes[name]; !ok || old.ID != id {
 		return nil
 	}
 	if err := e.recover(leased, h, st, RecipeRun(name)); err != nil {

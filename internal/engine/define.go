@@ -210,12 +210,16 @@ func (e *Engine) eachRun(ctx context.Context, name string, q pipeline.RunQuery, 
 	}
 }
 
-// define records the stage's definition if it differs from the recorded one.
-func (e *Engine) define(ctx context.Context, h *held, st *pipeline.State, stage pipeline.Stage) (pipeline.Stage, error) {
+// define records the stage's definition if it differs from the recorded one. One that is
+// created over it is another one from then on.
+func (e *Engine) define(ctx context.Context, h *held, st *pipeline.State, stage pipeline.Stage, create bool) (pipeline.Stage, error) {
 	old, exists := st.Stages[stage.Name]
 	stage.ID = "s-" + randomHex(8)
 	if exists {
-		stage.ID, stage.Owner, stage.Settled = old.ID, old.Owner, old.Settled
+		stage.Owner, stage.Settled = old.Owner, old.Settled
+	}
+	if exists && !create {
+		stage.ID = old.ID
 	}
 	if exists && stage.Equal(old) {
 		return stage, nil
@@ -225,8 +229,9 @@ func (e *Engine) define(ctx context.Context, h *held, st *pipeline.State, stage 
 }
 
 // RemoveStage removes a stage and ends its environments. Its runs stay in the
-// history. A stage that does not exist is no error.
-func (e *Engine) RemoveStage(ctx context.Context, pipelineName, name string) error {
+// history. A stage that does not exist is no error, nor is one of another ID, which has
+// taken the name over: that one stays.
+func (e *Engine) RemoveStage(ctx context.Context, pipelineName, name, id string) error {
 	leased, h, err := e.hold(ctx, stageKey(pipelineName, name), "removal of stage "+name)
 	if err != nil {
 		return err
@@ -236,7 +241,7 @@ func (e *Engine) RemoveStage(ctx context.Context, pipelineName, name string) err
 	if err != nil {
 		return err
 	}
-	if _, ok := st.Stages[name]; !ok {
+	if old, ok := st.Stages[name]; !ok || old.ID != id {
 		return nil
 	}
 	if err := e.recover(leased, h, st, name); err != nil {

@@ -93,7 +93,7 @@ var journeys = map[string]journey{
 	},
 	"removal of a stage": {
 		setup: deployed,
-		act:   func(d *desk) error { return d.RemoveStage(d.ctx, "shop", "production") },
+		act:   func(d *desk) error { return d.remove("production") },
 	},
 	"removal of the pipeline": {
 		setup: deployed,
@@ -141,6 +141,15 @@ func (d *desk) launch(build string, instances int) error {
 	return err
 }
 
+// remove removes a stage, if it is there.
+func (d *desk) remove(stage string) error {
+	st, err := d.State(d.ctx, "shop")
+	if err != nil {
+		return err
+	}
+	return d.RemoveStage(d.ctx, "shop", stage, st.Stages[stage].ID)
+}
+
 // serves reports what production does not serve as it should.
 func (d *desk) serves(build string, instances int) error {
 	at, err := d.Standing(context.Background(), "shop", "production")
@@ -158,7 +167,7 @@ func (d *desk) serves(build string, instances int) error {
 func TestShiftCantBeFinished(t *testing.T) {
 	for name, next := range map[string]func(d *desk) error{
 		"a rollback": func(d *desk) error { return errors.Join(d.apply(pinned("2", "1")), d.serves(build("1"), 3)) },
-		"a removal":  func(d *desk) error { return d.RemoveStage(d.ctx, "shop", "production") },
+		"a removal":  func(d *desk) error { return d.remove("production") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			before, done := journeys["next deployment"].before(t), false

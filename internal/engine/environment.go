@@ -187,6 +187,7 @@ func (a *attempt) bake(ctx context.Context) error {
 		ID: baked.ID, Pipeline: a.stage.Pipeline, Name: a.stage.Name, Parent: a.build.BaseImage, Build: a.build.ID,
 		Run: a.run.ID, Commit: a.build.Revision.Commit, Size: baked.Size, CreatedAt: a.Now().UTC(),
 	}
+	image = recordOf(a.state, image)
 	a.logf("image %s (%d bytes)", image.ID, image.Size)
 	a.run.Image, a.build.Image, a.build.BakedBy = image.ID, image.ID, a.stage.Name
 	return a.append(ctx, a.stage.Pipeline, &a.lease, pipeline.Event{Kind: pipeline.ImageBaked, Facts: pipeline.Facts{Image: &image}})

@@ -324,7 +324,10 @@ func TestRemovePipeline(t *testing.T) {
 	if err := d.RemovePipeline(ctx, "shop", false); pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(err.Error(), "production") {
 		t.Fatalf("removal of a pipeline that serves: %v", err)
 	}
-	if err := d.RemoveStage(ctx, "shop", "production"); err != nil {
+	if err := d.RemoveStage(ctx, "shop", "production", "s-another"); err != nil || d.standing("production").Environment == nil {
+		t.Errorf("removal of one that is no more: %v", err)
+	}
+	if err := d.remove("production"); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.RemovePipeline(ctx, "shop", false); err != nil {
@@ -386,7 +389,14 @@ func TestBake(t *testing.T) {
 	if _, ok := d.images[two.ID]; !ok {
 		t.Errorf("the image before was removed with keep = 1: %v", d.images)
 	}
-	if err := d.RemoveRecipe(ctx, "shop", "base"); err != nil || len(d.images) != 0 {
+	if err := d.RemoveRecipe(ctx, "shop", "base", "k-another"); err != nil || len(d.images) == 0 {
+		t.Errorf("removal of one that is no more: %v, left %v", err, d.images)
+	}
+	st, err := d.State(ctx, "shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.RemoveRecipe(ctx, "shop", "base", st.Recipes["base"].ID); err != nil || len(d.images) != 0 {
 		t.Errorf("removal: %v, left %v", err, d.images)
 	}
 }

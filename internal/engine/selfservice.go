@@ -247,26 +247,9 @@ func (e *Engine) relaunch(ctx context.Context, h *held, st *pipeline.State, env 
 			return env, err
 		}
 	}
-	log, err := e.createLog(ctx, r.Pipeline, env.ID)
+	fleet, endpoint, err := e.bringUp(ctx, st, env, r.Secrets, fresh && st.Pipeline.Service.Seed != "")
 	if err != nil {
-		return env, err
-	}
-	defer log.Close()
-	launch := st.Launch(pipeline.Stage{}, build)
-	e.note(log, "launch of %s with build %s", env.Describe(), build)
-	req, err := e.fleetRequest(ctx, env, launch, r.Secrets, log)
-	if err != nil {
-		return env, e.abandonLaunch(ctx, h, env, "", fresh, err)
-	}
-	req.Fleet, req.Seed = e.newID("f-"), fresh && st.Pipeline.Service.Seed != ""
-	fleet, err := e.Platform.Prepare(ctx, req)
-	if err != nil {
-		return env, e.abandonLaunch(ctx, h, env, req.Fleet, fresh, err)
-	}
-	e.note(log, "the instances are healthy; they get the traffic")
-	report, err := e.sendTraffic(ctx, env.ID, fleet.ID, r.Spec.Traffic())
-	if err != nil {
-		return env, e.abandonLaunch(ctx, h, env, fleet.ID, fresh, err)
+		return env, e.abandonLaunch(ctx, h, env, fleet, fresh, err)
 	}
 	ctx, cancel := cleanUpContext(ctx) // what serves is recorded, whoever gave up waiting
 	defer cancel()
@@ -275,9 +258,32 @@ func (e *Engine) relaunch(ctx context.Context, h *held, st *pipeline.State, env 
 			return env, err
 		}
 	}
-	env.Status, env.Endpoint, env.Fleet, env.Image = pipeline.EnvRunning, report.Endpoint, fleet.ID, launch.Image
+	env.Status, env.Endpoint, env.Fleet, env.Image = pipeline.EnvRunning, endpoint, fleet, st.Launch(pipeline.Stage{}, build).Image
 	env.Digest = specDigest(r.Spec)
 	return env, e.recordEnvironment(ctx, h, env)
+}
+
+// bringUp prepares a fleet of the environment's build and sends it the traffic. It gives
+// the fleet, also one of which that failed, and where the environment answers.
+func (e *Engine) bringUp(ctx context.Context, st *pipeline.State, env pipeline.Environment, secrets pipeline.Secrets, seed bool) (fleet, endpoint string, err error) {
+	log, err := e.createLog(ctx, env.Pipeline, env.ID)
+	if err != nil {
+		return "", "", err
+	}
+	defer log.Close()
+	e.note(log, "launch of %s with build %s", env.Describe(), env.Build)
+	req, err := e.fleetRequest(ctx, env, st.Launch(pipeline.Stage{}, env.Build), secrets, log)
+	if err != nil {
+		return "", "", err
+	}
+	req.Fleet, req.Seed = e.newID("f-"), seed
+	prepared, err := e.Platform.Prepare(ctx, req)
+	if err != nil {
+		return req.Fleet, "", err
+	}
+	e.note(log, "the instances are healthy; they get the traffic")
+	report, err := e.sendTraffic(ctx, env.ID, prepared.ID, env.Spec.Traffic())
+	return prepared.ID, report.Endpoint, err
 }
 
 // abandonLaunch clears away a launch that failed and gives the cause.

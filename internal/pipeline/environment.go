@@ -97,6 +97,8 @@ type Recipe struct {
 	Publish  *Publication `json:"publish,omitempty"`
 	Keep     int          `json:"keep"` // older images retained besides those in use
 	Image    string       `json:"image,omitempty"`
+	Baked    string       `json:"baked,omitempty"` // key of the inputs that gave Image
+	Run      string       `json:"run,omitempty"`   // that baked it
 	Settled  bool         `json:"settled"`
 	Owner    string       `json:"owner"`
 }

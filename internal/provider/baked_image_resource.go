@@ -285,17 +285,18 @@ func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel
 		return err
 	}
 	var image pipeline.Image
-	var found bool
+	var found bool // and will be there
 	err := r.session.overlay.view(ctx, recipe.Pipeline, func(st *pipeline.State, _ *planned) (err error) {
 		if recipe, err = r.session.Engine.Rebased(ctx, st, recipe); err != nil {
 			return err
 		}
-		m.Base = orNull(recipe.Base)
-		image, found = engine.FindBaked(st, recipe)
-		if state != nil {
+		old, exists := st.Recipes[recipe.Name]
+		if state != nil || !exists {
+			m.Base = orNull(recipe.Base)
+			image, found = engine.FindBaked(st, recipe)
 			return nil
 		}
-		old, exists := st.Recipes[recipe.Name]
+		// What there is goes with the resource that gives the name up in this apply, if one does.
 		if err := r.session.claim("image", recipe.Name, recipe.Pipeline+"/"+recipe.Name, exists, old.Settled, old.Owner); err != nil {
 			addAttributeError(&resp.Diagnostics, path.Root("name"), "create image", recipe.Name, err)
 		}
@@ -307,7 +308,6 @@ func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel
 	if exists, err := r.session.Engine.ImageExists(ctx, image.ID); err != nil || !exists {
 		return err
 	}
-	recipe.ID = m.ID.ValueString()
 	id := m.ID
 	if state != nil {
 		m.Latest = state.Latest
@@ -350,7 +350,7 @@ func (r *bakedImageResource) apply(ctx context.Context, plan tfsdk.Plan, config 
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	image, err := r.session.Engine.Bake(ctx, engine.BakeRequest{Recipe: recipe, Secrets: secrets})
+	image, err := r.session.Engine.Bake(ctx, engine.BakeRequest{Recipe: recipe, Create: m.ID.IsUnknown(), Secrets: secrets})
 	if err != nil {
 		addError(diags, fmt.Sprintf("bake in pipeline %q the image", recipe.Pipeline), recipe.Name, err)
 		return
@@ -389,7 +389,7 @@ func (r *bakedImageResource) Read(ctx context.Context, req resource.ReadRequest,
 	if m.From.IsNull() { // imported
 		flattenRecipe(ctx, recipe, schemaOf(ctx, r), &m, &resp.Diagnostics)
 	}
-	image := st.Images[recipe.Image]
+	image, _ := engine.ImageOf(st, recipe)
 	exists, err := r.session.Engine.ImageExists(ctx, recipe.Image)
 	if err != nil {
 		addError(&resp.Diagnostics, "read image", name, err)
@@ -424,7 +424,7 @@ func (r *bakedImageResource) Delete(ctx context.Context, req resource.DeleteRequ
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if err := r.session.Engine.RemoveRecipe(ctx, m.Pipeline.ValueString(), m.Name.ValueString()); err != nil {
+	if err := r.session.Engine.RemoveRecipe(ctx, m.Pipeline.ValueString(), m.Name.ValueString(), m.ID.ValueString()); err != nil {
 		addError(&resp.Diagnostics, "remove image", m.Name.ValueString(), err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -40,7 +41,7 @@ type imageDataModel struct {
 // Schema implements datasource.DataSource.
 func (d *imageDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, resp *datasource.SchemaResponse) {
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "One image of a pipeline: the one with an ID, or the newest of a name.",
+		MarkdownDescription: "One image of a pipeline: the one with an ID, or the one that a name has now.",
 		Attributes: map[string]schema.Attribute{
 			"pipeline": schema.StringAttribute{Required: true, MarkdownDescription: "Name of the pipeline.", Validators: []validator.String{isName()}},
 			"id": schema.StringAttribute{
@@ -80,6 +81,9 @@ func (d *imageDataSource) Read(ctx context.Context, req datasource.ReadRequest, 
 		if (i.ID == m.ID.ValueString() || i.Name == m.Name.ValueString()) && i.Order > image.Order {
 			image = i
 		}
+	}
+	if recipe, ok := st.Recipes[m.Name.ValueString()]; ok {
+		image, _ = engine.ImageOf(st, recipe)
 	}
 	if image.ID == "" {
 		err := pipeline.Errorf(pipeline.CodeNotFound, "find image", "pipeline %q has no such image: id = %s, name = %s", m.Pipeline.ValueString(), m.ID, m.Name).

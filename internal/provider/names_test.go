@@ -94,3 +94,29 @@ resource "penstock_stage" "t" {
 		},
 	)
 }
+
+// A name that a stage gives up is another one's in the same apply, whichever Terraform
+// takes first.
+func TestAccStageNameTakenOver(t *testing.T) {
+	stage := func(address, name, more string) string {
+		return fmt.Sprintf(`
+resource "penstock_stage" %q {
+  pipeline = penstock_pipeline.p.name
+  type     = "custom"
+  name     = %q
+  %s
+}`, address, name, more)
+	}
+	const early = "lifecycle { create_before_destroy = true }"
+	for name, tt := range map[string]struct{ before, after string }{
+		"beside":                     {stage("a", "one", ""), stage("a", "two", "") + stage("b", "one", "")},
+		"before the one that had it": {stage("a", "one", early), stage("a", "two", early) + stage("b", "one", "")},
+		"under another address":      {stage("a", "one", ""), stage("b", "one", "")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			start := fmt.Sprintf("provider \"penstock\" { data_dir = %q }\nresource \"penstock_pipeline\" \"p\" { name = \"p\" }\n", t.TempDir())
+			run(t, resource.TestStep{Config: start + tt.before}, resource.TestStep{Config: start + tt.after})
+		})
+	}
+}

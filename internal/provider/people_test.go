@@ -62,6 +62,78 @@ resource "penstock_self_service_env" "alice" {
 	}
 }
 
+// TestAccResizeTakenBack takes a change of an environment's size back that was interrupted:
+// the next apply gives it the size of before. One that has ended meanwhile stays ended.
+func TestAccResizeTakenBack(t *testing.T) {
+	b := newBench(t)
+	const address = "penstock_self_service_env.alice"
+	config := func(ttl string) string {
+		return b.config(map[string]string{"MORE": fmt.Sprintf(`
+resource "penstock_self_service_env" "alice" {
+  pipeline   = penstock_pipeline.shop.name
+  name       = "alice"
+  depends_on = [penstock_stage.acceptance]
+  ttl        = %q
+}`, ttl)})
+	}
+	instances := func() (recorded, there int) {
+		b.open(func(a *app.App) error {
+			st, err := a.Engine.State(context.Background(), "shop")
+			if err != nil {
+				return err
+			}
+			env, _ := st.PersonEnvironment("alice")
+			reports, err := a.Engine.Platform.Describe(context.Background(), env.ID)
+			recorded, there = env.Instances, reports[env.ID].Instances
+			return err
+		})
+		return recorded, there
+	}
+	interrupt := func() {
+		b.open(func(a *app.App) error {
+			ctx := context.Background()
+			st, err := a.Engine.State(ctx, "shop")
+			if err != nil {
+				return err
+			}
+			env, _ := st.PersonEnvironment("alice")
+			env.Instances = 0
+			if _, err := a.Ledger().Append(ctx, pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{
+				{Kind: pipeline.EnvironmentChanged, Actor: "ada", Facts: pipeline.Facts{Environment: &env}},
+			}}); err != nil {
+				return err
+			}
+			return a.Engine.Platform.Resize(ctx, env.ID, 2)
+		})
+	}
+	run(t,
+		resource.TestStep{Config: config("1h")},
+		resource.TestStep{
+			PreConfig: interrupt, Config: config("1h"), ConfigPlanChecks: plan(plancheck.ExpectResourceAction(address, plancheck.ResourceActionUpdate)),
+			ConfigStateChecks: []statecheck.StateCheck{statecheck.ExpectKnownValue(address, tfjsonpath.New("instances"), knownvalue.Int64Exact(1))},
+		},
+		resource.TestStep{
+			PreConfig: func() {
+				if recorded, there := instances(); recorded != 1 || there != 1 {
+					t.Errorf("%d instances are recorded, and %d are there", recorded, there)
+				}
+				interrupt()
+				b.open(func(a *app.App) error {
+					st, err := a.Engine.State(context.Background(), "shop")
+					if err != nil {
+						return err
+					}
+					env, _ := st.PersonEnvironment("alice")
+					return a.Engine.Platform.Extend(context.Background(), env.ID, time.Now().Add(time.Second))
+				})
+				waitExpired(t, b)
+			},
+			Config: config("1h"), ConfigPlanChecks: plan(plancheck.ExpectEmptyPlan()),
+			ConfigStateChecks: []statecheck.StateCheck{statecheck.ExpectKnownValue(address, tfjsonpath.New("status"), exact("expired"))},
+		},
+	)
+}
+
 // TestAccPeople does what people do, and asserts after each that the next plan shows what
 // it opened and nothing else.
 func TestAccPeople(t *testing.T) {

@@ -193,65 +193,69 @@ func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfSe
 	keeps := state != nil && !pinned && !m.Follow.ValueBool()
 	if keeps {
 		m.Build = state.Build
-		if !g.unknown {
-			if sameStages(m.After, state.After) {
-				m.After = state.After
-			}
+		if sameStages(m.After, state.After) {
+			m.After = state.After
 		}
 	}
 	err := r.session.overlay.view(ctx, m.Pipeline.ValueString(), func(st *pipeline.State, _ *planned) error {
-		if env, exists := st.PersonEnvironment(name); state == nil {
-			err := r.session.claim("environment", name, m.Pipeline.ValueString()+"/"+name, exists, env.Status != pipeline.EnvLaunching, env.Configured)
-			if err != nil {
-				addAttributeError(&resp.Diagnostics, path.Root("name"), "create environment", name, err)
-				return nil
-			}
-			if err := r.session.Engine.CheckLaunch(st, r.request(*m, nil)); decided && err != nil {
-				addAttributeError(&resp.Diagnostics, path.Root("pipeline"), "launch environment", name, err)
-				return nil
-			}
-		}
-		if keeps || m.Build.IsUnknown() {
-			return nil
-		}
-		if !g.open() {
-			if !pinned {
-				m.Build = types.StringUnknown()
-			}
-			return nil
-		}
-		for _, up := range g.stages {
-			if _, ok := st.Stages[up]; !ok {
-				addAttributeError(&resp.Diagnostics, path.Root("after"), "launch environment", name,
-					pipeline.Errorf(pipeline.CodeInvalid, "launch environment", "pipeline %q has no stage %q to come after", m.Pipeline.ValueString(), up).
-						WithHint("Refer to the resource, as in penstock_stage.acceptance.passed."))
-				return nil
-			}
-		}
-		if pinned && state != nil && m.Build.Equal(state.Build) {
-			return nil
-		}
-		build, err := engine.ChooseBuild(st, r.request(*m, nil))
-		if err != nil && !pinned && len(g.stages) == 0 {
-			m.Build = types.StringUnknown() // the acceptance stages may run in this apply
-			return nil
-		}
-		if err != nil {
-			at := path.Root("after")
-			if pinned {
-				at = path.Root("build")
-			}
-			addAttributeError(&resp.Diagnostics, at, "launch environment", name, err)
-			return nil
-		}
-		m.Build = types.StringValue(build)
-		if state != nil && build == state.Build.ValueString() {
-			m.After = r.session.overlay.afterOrState(m.Pipeline.ValueString(), m.After, state.After)
+		switch {
+		case state == nil && !r.mayCreate(st, *m, decided, resp), keeps, m.Build.IsUnknown(), !g.open() && pinned:
+		case !g.open():
+			m.Build = types.StringUnknown()
+		default:
+			r.chooseBuild(st, g, m, state, pinned, resp)
 		}
 		return nil
 	})
 	if err != nil {
 		addAttributeError(&resp.Diagnostics, path.Root("pipeline"), "plan environment", name, err)
+	}
+}
+
+// mayCreate checks that an environment may be created: its name and, where it is decided
+// what is asked for, whether that is allowed.
+func (r *selfServiceEnvResource) mayCreate(st *pipeline.State, m selfServiceEnvModel, decided bool, resp *resource.ModifyPlanResponse) bool {
+	name := m.Name.ValueString()
+	env, exists := st.PersonEnvironment(name)
+	err := r.session.claim("environment", name, m.Pipeline.ValueString()+"/"+name, exists, env.Status != pipeline.EnvLaunching, env.Configured)
+	if err != nil {
+		addAttributeError(&resp.Diagnostics, path.Root("name"), "create environment", name, err)
+		return false
+	}
+	if err := r.session.Engine.CheckLaunch(st, r.request(m, nil)); decided && err != nil {
+		addAttributeError(&resp.Diagnostics, path.Root("pipeline"), "launch environment", name, err)
+		return false
+	}
+	return true
+}
+
+// chooseBuild plans the build where all gates are known.
+func (r *selfServiceEnvResource) chooseBuild(st *pipeline.State, g gates, m, state *selfServiceEnvModel, pinned bool, resp *resource.ModifyPlanResponse) {
+	name := m.Name.ValueString()
+	for _, up := range g.stages {
+		if _, ok := st.Stages[up]; !ok {
+			addAttributeError(&resp.Diagnostics, path.Root("after"), "launch environment", name,
+				pipeline.Errorf(pipeline.CodeInvalid, "launch environment", "pipeline %q has no stage %q to come after", m.Pipeline.ValueString(), up).
+					WithHint("Refer to the resource, as in penstock_stage.acceptance.passed."))
+			return
+		}
+	}
+	if pinned && state != nil && m.Build.Equal(state.Build) {
+		return
+	}
+	build, err := engine.ChooseBuild(st, r.request(*m, nil))
+	switch {
+	case err != nil && pinned:
+		addAttributeError(&resp.Diagnostics, path.Root("build"), "launch environment", name, err)
+	case err != nil && len(g.stages) == 0:
+		m.Build = types.StringUnknown() // the acceptance stages may run in this apply
+	case err != nil:
+		addAttributeError(&resp.Diagnostics, path.Root("after"), "launch environment", name, err)
+	default:
+		m.Build = types.StringValue(build)
+		if state != nil && build == state.Build.ValueString() {
+			m.After = r.session.overlay.afterOrState(m.Pipeline.ValueString(), m.After, state.After)
+		}
 	}
 }
 
@@ -323,7 +327,8 @@ func exportEnvironment(env pipeline.Environment, m *selfServiceEnvModel) {
 }
 
 // Read implements resource.Resource. An environment whose time is over stays in
-// the state as expired.
+// the state as expired. One of which no number of instances is recorded, as a change of
+// it was interrupted, reads as null: whatever number is wanted, the next apply sees to it.
 func (r *selfServiceEnvResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	var m selfServiceEnvModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
@@ -345,6 +350,9 @@ func (r *selfServiceEnvResource) Read(ctx context.Context, req resource.ReadRequ
 		m.After, m.Instances = types.ListNull(gateType), types.Int64Value(int64(env.Instances))
 		m.Env, m.EnvWO, m.EnvVersion = flattenStrings(env.Spec.Env), types.MapNull(types.StringType), intOrNull(env.Spec.SecretsVersion)
 		m.Address, m.Port = orNull(env.Spec.Address), intOrNull(env.Spec.Port)
+	}
+	if env.Serves() {
+		m.Instances = intOrNull(env.Instances)
 	}
 	exportEnvironment(env, &m)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)

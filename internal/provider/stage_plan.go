@@ -148,6 +148,9 @@ func (r *stageResource) move(st *pipeline.State, at *planned, stage pipeline.Sta
 	case state == nil:
 		plan.undecide(plan.Name)
 		plan.Candidate = orUnknown(move.Candidate)
+		if at.recorded.Stages[stage.Name].Settled { // it goes with the resource that gives the name up in this apply, if one does
+			plan.Candidate = types.StringUnknown()
+		}
 		plan.Instances = intOrNull(stage.Instances(st.Pipeline))
 		return
 	case move.Action == pipeline.ActionRun || move.Action == pipeline.ActionAdopt, state.Candidate.ValueString() != move.Candidate,

@@ -224,7 +224,7 @@ func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk
 	limit, d := timeout(m)
 	diags.Append(d...)
 	stage := expandStage(ctx, m, r.session.Owner, diags)
-	request := engine.AdvanceRequest{Stage: stage, Candidate: m.Candidate.ValueString()}
+	request := engine.AdvanceRequest{Stage: stage, Create: m.ID.IsUnknown(), Candidate: m.Candidate.ValueString()}
 	request.Secrets.Steps = expandStepSecrets(ctx, secret.Steps, diags)
 	if wo, ok := secret.Environment.Attributes()["env_wo"].(types.Map); ok {
 		request.Secrets.Environment = expandSecrets(ctx, wo, diags)
@@ -288,7 +288,7 @@ func (r *stageResource) Delete(ctx context.Context, req resource.DeleteRequest, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if err := r.session.Engine.RemoveStage(ctx, m.Pipeline.ValueString(), m.Name.ValueString()); err != nil {
+	if err := r.session.Engine.RemoveStage(ctx, m.Pipeline.ValueString(), m.Name.ValueString(), m.ID.ValueString()); err != nil {
 		addError(&resp.Diagnostics, "remove stage", m.Name.ValueString(), err)
 	}
 }
