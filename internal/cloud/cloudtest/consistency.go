@@ -15,12 +15,13 @@ import (
 var (
 	creates = map[string]*regexp.Regexp{"RunInstances": instanceID, "CreateImage": imageIDs, "CopyImage": imageIDs}
 	lists   = map[string]struct {
-		item *regexp.Regexp // at which an item of the list begins
-		id   *regexp.Regexp
+		set string         // the element whose items are listed
+		id  *regexp.Regexp // of an item
 	}{
-		"DescribeInstances": {regexp.MustCompile(`<item>\s*<reservationId>`), instanceID},
-		"DescribeImages":    {regexp.MustCompile(`<item>\s*<blockDeviceMapping>`), imageIDs},
+		"DescribeInstances": {"reservationSet", instanceID},
+		"DescribeImages":    {"imagesSet", imageIDs},
 	}
+	itemTag   = regexp.MustCompile(`</?item>`)
 	names     = regexp.MustCompile(`^(InstanceId|ImageId|ResourceId)(\.\d+)?$`)
 	notFounds = map[string]string{"i": "InvalidInstanceID.NotFound", "ami": "InvalidAMIID.NotFound"}
 )
@@ -52,7 +53,7 @@ func (a *account) eventually(r *request, do func() answer) answer {
 		a.mu.Unlock()
 	}
 	if list, ok := lists[r.action]; ok {
-		got.body = []byte(a.hide(string(got.body), list.item, list.id))
+		got.body = []byte(a.hide(string(got.body), list.set, list.id))
 	}
 	return got
 }
@@ -65,19 +66,28 @@ func (a *account) seen(id string) bool {
 }
 
 // hide takes the items out of a list that are not seen yet.
-func (a *account) hide(body string, item, id *regexp.Regexp) string {
-	begins := item.FindAllStringIndex(body, -1)
-	for n := len(begins) - 1; n >= 0; n-- {
-		from, to := begins[n][0], strings.LastIndex(body, "</item>")+len("</item>")
-		if n+1 < len(begins) {
-			to = begins[n+1][0]
-		}
-		if m := id.FindStringSubmatch(body[from:to]); m != nil && !a.seen(m[1]) {
-			body = body[:from] + body[to:]
-			for k := n + 1; k < len(begins); k++ {
-				begins[k][0] -= to - from
+func (a *account) hide(body, set string, id *regexp.Regexp) string {
+	head, rest, found := strings.Cut(body, "<"+set+">")
+	items, tail, closed := strings.Cut(rest, "</"+set+">")
+	if !found || !closed { // none
+		return body
+	}
+	var shown strings.Builder
+	depth, begin := 0, 0 // items have items in them
+	for _, tag := range itemTag.FindAllStringIndex(items, -1) {
+		if items[tag[0]+1] != '/' {
+			if depth++; depth == 1 {
+				begin = tag[0]
 			}
+			continue
+		}
+		if depth--; depth > 0 {
+			continue
+		}
+		item := items[begin:tag[1]]
+		if m := id.FindStringSubmatch(item); m == nil || a.seen(m[1]) {
+			shown.WriteString(item)
 		}
 	}
-	return body
+	return head + "<" + set + ">" + shown.String() + "</" + set + ">" + tail
 }

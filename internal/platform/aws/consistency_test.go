@@ -17,7 +17,7 @@ import (
 func TestEventualConsistency(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	b.cloud.SetPace(cloudtest.Pace{Visible: 400 * time.Millisecond})
+	b.cloud.SetPace(cloudtest.Pace{Visible: 400 * time.Millisecond, Agent: 800 * time.Millisecond}) // what has registered is found
 	baked, err := b.Bake(t.Context(), b.bakeRequest("r-1"))
 	b.must(err)
 	if _, err := b.ec2.DescribeImages(t.Context(), &ec2.DescribeImagesInput{ImageIds: []string{baked.ID}}); err != nil {
@@ -34,7 +34,7 @@ func TestFailureBeforeVisible(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	base := b.base()
-	b.cloud.SetPace(cloudtest.Pace{Visible: 400 * time.Millisecond})
+	b.cloud.SetPace(cloudtest.Pace{Visible: 3 * time.Second})
 	b.cloud.Fail(cloudtest.Fault{Action: "SendCommand", Code: "AccessDeniedException", Times: 9})
 	r := b.bakeRequest("r-1")
 	r.Key = "k-2"

@@ -77,7 +77,7 @@ func (b *bed) trouble(f trouble) {
 		cfg = b.cloud.Config()
 	}
 	b.Platform = New(Options{Config: cfg, Settings: b.Settings, Pause: 10 * time.Millisecond})
-	b.cloud.SetPace(cloudtest.Pace{Visible: f.visible})
+	b.cloud.SetPace(cloudtest.Pace{Visible: f.visible, Agent: 2 * f.visible}) // what has registered is found
 }
 
 // Whichever request of a bake fails or loses its answer, the next bake yields one
