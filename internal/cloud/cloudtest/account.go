@@ -45,6 +45,7 @@ type account struct {
 	builds     map[string]*build    // by ID
 	started    map[string]started   // builds by their idempotency token
 	made       map[string]time.Time // when what was made is seen, by ID
+	repeats    map[string]answer    // to requests of load balancers that made something, by their parameters
 }
 
 type launch struct {
@@ -60,7 +61,7 @@ func (s *server) add(c *Cloud) {
 		launches: map[string]launch{}, instances: map[string]*instance{}, images: map[string]image{}, commands: map[string]*command{},
 		templates: map[string]template{}, groups: map[string]template{}, members: map[string][]string{}, ending: map[string]time.Time{},
 		targets: map[string]target{}, balancers: map[string]*balancer{}, alarms: map[string]string{}, stacks: map[string]string{}, keys: map[string]string{}, schedules: map[string]schedule{}, snapshots: map[string]map[string]bool{}, listeners: map[string]*listener{},
-		projects: map[string]Project{}, builds: map[string]*build{}, started: map[string]started{}, made: map[string]time.Time{},
+		projects: map[string]Project{}, builds: map[string]*build{}, started: map[string]started{}, made: map[string]time.Time{}, repeats: map[string]answer{},
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

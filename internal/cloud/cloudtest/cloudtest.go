@@ -42,6 +42,7 @@ package cloudtest
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"sync"
@@ -114,6 +115,8 @@ type Pace struct {
 	Minute time.Duration // of the time limits of builds; 0 is a minute
 	// Command is the longest that a command may run; 0 is as long as the request says.
 	Command time.Duration
+	// Latency is how long each answer takes, beside what it takes to give it.
+	Latency time.Duration
 	// Visible is how long instances and images are not found, and not listed, once they
 	// were made.
 	Visible time.Duration
@@ -125,6 +128,9 @@ type Fault struct {
 	Action  string // empty means any
 	Nth     int    // the first matching request that it strikes, from 1; 0 means the first
 	Times   int    // 0 means once
+	// Share is the share of the matching requests that it strikes, from the Nth on and at
+	// random: 0.1 is one in ten. 0 means each.
+	Share   float64
 	Code    string // of the error; empty drops the connection
 	Message string
 	Status  int    // 0 means 400
@@ -241,7 +247,7 @@ func (c *Cloud) called(call Call) *Fault {
 			continue
 		}
 		f.seen++
-		if f.seen >= max(f.Nth, 1) && f.struck < max(f.Times, 1) {
+		if f.seen >= max(f.Nth, 1) && f.struck < max(f.Times, 1) && (f.Share == 0 || rand.Float64() < f.Share) {
 			f.struck++
 			return f
 		}

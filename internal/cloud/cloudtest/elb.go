@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -202,6 +203,30 @@ func forwardWeights(form url.Values) map[string]int {
 		}
 		weights[group] = w
 	}
+}
+
+// once answers a repeated request to make what the same request has made, and nobody has
+// changed anything since, as before: Elastic Load Balancing makes it at most once.
+func (a *account) once(r *request, do func() answer) answer {
+	if r.service != "elasticloadbalancing" {
+		return do()
+	}
+	creates, key := strings.HasPrefix(r.action, "Create"), r.form.Encode()
+	a.mu.Lock()
+	before, repeated := a.repeats[key]
+	a.mu.Unlock()
+	if creates && repeated {
+		return before
+	}
+	got := do()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if creates && got.status == http.StatusOK {
+		a.repeats[key] = got
+	} else if !looks.MatchString(r.action) {
+		clear(a.repeats)
+	}
+	return got
 }
 
 func (a *account) createListener(r *request) answer {

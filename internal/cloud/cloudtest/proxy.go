@@ -66,11 +66,17 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	if r.account == nil {
 		a = s.forward(r)
 	} else {
-		a = r.account.eventually(r, func() answer { return s.answer(r) })
+		a = r.account.eventually(r, func() answer { return r.account.once(r, func() answer { return s.answer(r) }) })
 	}
 	if f != nil {
 		f.strike(w, r)
 		return
+	}
+	if r.account != nil {
+		select {
+		case <-time.After(r.account.cloud.paced().Latency):
+		case <-hr.Context().Done():
+		}
 	}
 	for k, v := range a.header {
 		w.Header()[k] = v
