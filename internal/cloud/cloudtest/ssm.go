@@ -35,6 +35,7 @@ type command struct {
 	mu     sync.Mutex
 	status string
 	code   int
+	ended  time.Time
 	out    bytes.Buffer
 	err    bytes.Buffer
 }
@@ -136,8 +137,23 @@ func (a *account) execute(ctx context.Context, r *request, i *instance, c *comma
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if i.answers() { // else nobody tells how it ended
-		c.status, c.code, c.out, c.err = status, code, out, errOut
+		c.status, c.code, c.out, c.err, c.ended = status, code, out, errOut, time.Now()
 	}
+}
+
+// CommandEnded gives the time at which the last command of an instance ended.
+func (c *Cloud) CommandEnded(instance string) (last time.Time) {
+	a := c.account()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, one := range a.commands {
+		one.mu.Lock()
+		if one.instance == instance && one.ended.After(last) {
+			last = one.ended
+		}
+		one.mu.Unlock()
+	}
+	return last
 }
 
 // interrupt ends the commands of an instance that goes down.

@@ -85,30 +85,33 @@ func (b *bed) trouble(f trouble) {
 func TestBakeFaults(t *testing.T) {
 	t.Parallel()
 	for name, fault := range faults {
-		for k, step := sample(6); ; k += step {
-			b := newBed(t)
-			b.trouble(fault)
-			b.cloud.Fail(fault.at(k)...)
-			_, err := b.Bake(t.Context(), b.bakeRequest("r-1"))
-			calls := len(b.cloud.Calls())
-			b.cloud.Mend()
-			if fault.repeated && err != nil {
-				t.Errorf("%s (request %d): %v", name, k, err)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for k, step := sample(6); ; k += step {
+				b := newBed(t)
+				b.trouble(fault)
+				b.cloud.Fail(fault.at(k)...)
+				_, err := b.Bake(t.Context(), b.bakeRequest("r-1"))
+				calls := len(b.cloud.Calls())
+				b.cloud.Mend()
+				if fault.repeated && err != nil {
+					t.Errorf("request %d: %v", k, err)
+				}
+				if err == nil && calls < k {
+					break
+				}
+				time.Sleep(fault.visible) // nobody comes sooner
+				b.must(b.Abandon(t.Context(), "r-1"))
+				image, err := b.Bake(t.Context(), b.bakeRequest("r-2"))
+				b.must(err)
+				images, err := b.Images(t.Context())
+				b.must(err)
+				if len(images) != 1 || images[0].ID != image.ID {
+					t.Errorf("request %d: there are images %v, and the bake gave %s", k, images, image.ID)
+				}
+				b.wantNothing()
 			}
-			if err == nil && calls < k {
-				break
-			}
-			time.Sleep(fault.visible) // nobody comes sooner
-			b.must(b.Abandon(t.Context(), "r-1"))
-			image, err := b.Bake(t.Context(), b.bakeRequest("r-2"))
-			b.must(err)
-			images, err := b.Images(t.Context())
-			b.must(err)
-			if len(images) != 1 || images[0].ID != image.ID {
-				t.Errorf("%s (request %d): there are images %v, and the bake gave %s", name, k, images, image.ID)
-			}
-			b.wantNothing()
-		}
+		})
 	}
 }
 

@@ -42,11 +42,11 @@ var waits = map[string]func(d *bed) func(takes time.Duration) time.Time{
 		id := d.machine("")
 		end := filepath.Join(d.cloud.Root(id), "end")
 		return func(takes time.Duration) time.Time {
-			had := after(takes, func() { d.must(os.WriteFile(end, nil, 0o600)) })
+			after(takes, func() { d.must(os.WriteFile(end, nil, 0o600)) })
 			d.must(d.Platform.must(d.Context(), id, command{
 				what: "waiting", script: preamble + "while [ ! -e \"$root/end\" ]; do sleep 0.005; done\nrm \"$root/end\"\n", timeout: time.Hour,
 			}))
-			return <-had
+			return d.cloud.CommandEnded(id)
 		}
 	},
 	"image": func(d *bed) func(time.Duration) time.Time {
