@@ -71,6 +71,10 @@ type stageOfBuild struct {
 
 // build shows a build.
 func (b *Board) build(w http.ResponseWriter, r *http.Request, s *session) error {
+	live, err := b.live(kindBuild, r)
+	if err != nil {
+		return err
+	}
 	st, err := b.existing(r)
 	if err != nil {
 		return err
@@ -86,10 +90,6 @@ func (b *Board) build(w http.ResponseWriter, r *http.Request, s *session) error 
 		if stage.TakesBuild() {
 			stages = append(stages, stage)
 		}
-	}
-	seen, err := b.fingerprint(r.Context(), st.Pipeline.Name)
-	if err != nil {
-		return err
 	}
 	page := buildPage{buildRow: rowOf(st, stages, build), Rejected: st.RejectedAt(id)}
 	for i, stage := range stages {
@@ -114,7 +114,7 @@ func (b *Board) build(w http.ResponseWriter, r *http.Request, s *session) error 
 			page.Diff, page.NoDiff = nil, err.Error()
 		}
 	}
-	b.show(w, s, http.StatusOK, "build", view{Title: id + " · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "board", Live: true, Seen: seen, Body: page})
+	b.show(w, s, http.StatusOK, "build", view{Title: id + " · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "board", Live: live, Body: page})
 	return nil
 }
 
@@ -186,6 +186,10 @@ func lastHeld(st *pipeline.State) string {
 
 // runs lists runs, the newest first.
 func (b *Board) runs(w http.ResponseWriter, r *http.Request, s *session) error {
+	live, err := b.live(kindRuns, r)
+	if err != nil {
+		return err
+	}
 	st, err := b.existing(r)
 	if err != nil {
 		return err
@@ -193,10 +197,6 @@ func (b *Board) runs(w http.ResponseWriter, r *http.Request, s *session) error {
 	q := r.URL.Query()
 	query := pipeline.RunQuery{Stage: q.Get("stage"), Build: q.Get("build"), Status: pipeline.RunStatus(q.Get("status")), After: q.Get("after"), Limit: rowsPerPage}
 	found, err := b.Engine.Ledger.Runs(r.Context(), st.Pipeline.Name, query)
-	if err != nil {
-		return err
-	}
-	seen, err := b.fingerprint(r.Context(), st.Pipeline.Name)
 	if err != nil {
 		return err
 	}
@@ -213,11 +213,14 @@ func (b *Board) runs(w http.ResponseWriter, r *http.Request, s *session) error {
 	for _, stage := range st.StagesInOrder() {
 		body.Stages = append(body.Stages, stage.Name)
 	}
+	if query.After != "" {
+		live = "" // older ones stay as they are
+	}
 	if found.Next != "" {
 		q.Set("after", found.Next)
 		body.Older = "?" + q.Encode()
 	}
-	b.show(w, s, http.StatusOK, "runs", view{Title: "Runs · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "runs", Live: query.After == "", Seen: seen, Body: body})
+	b.show(w, s, http.StatusOK, "runs", view{Title: "Runs · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "runs", Live: live, Body: body})
 	return nil
 }
 
@@ -292,6 +295,10 @@ func paired(now, before []load) (all []load) {
 
 // run shows a run.
 func (b *Board) run(w http.ResponseWriter, r *http.Request, s *session) error {
+	live, err := b.live(kindRun, r)
+	if err != nil {
+		return err
+	}
 	st, err := b.existing(r)
 	if err != nil {
 		return err
@@ -315,12 +322,11 @@ func (b *Board) run(w http.ResponseWriter, r *http.Request, s *session) error {
 	if page.Log, err = b.readLog(r, run); err != nil {
 		return err
 	}
-	seen, err := b.fingerprint(r.Context(), st.Pipeline.Name)
-	if err != nil {
-		return err
+	if run.Status.Final() {
+		live = ""
 	}
 	b.show(w, s, http.StatusOK, "run", view{
-		Title: run.ID + " · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "runs", Live: !run.Status.Final(), Seen: seen, Body: page,
+		Title: run.ID + " · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "runs", Live: live, Body: page,
 	})
 	return nil
 }

@@ -33,12 +33,11 @@ type view struct {
 	Title    string
 	Pipeline string // empty on pages of none
 	Tab      string // of the pipeline's pages, the one that is open
-	Live     bool   // the page is asked for again when the pipeline changed
-	Seen     string // the fingerprint that the page shows
+	Live     string // the stream that says when to ask for the page again; empty for none
 	Body     any
 
 	// set by show
-	Person, Where, Version, Flash, Path string
+	Person, Where, Version, Flash string
 }
 
 // pages are the templates, and what they need.
