@@ -23,7 +23,8 @@ type buildPage struct {
 	MoreRuns   bool             // than are listed
 	Lineage    []pipeline.Image // the build's image, what it was baked from, and so on
 	BaseImage  string           // where no record has it
-	Diff       *engine.Diff     // to what the last stage that lasts holds
+	HeldBy     string           // the last stage that lasts: the build is compared with what it holds
+	Diff       *engine.Diff     // to that
 	NoDiff     string
 	Buttons    []button
 	Rejected   string // the stage at which it stands rejected
@@ -32,7 +33,7 @@ type buildPage struct {
 // component is one of the four parts of a build's source.
 type component struct {
 	Name, Digest string
-	Change       string // since the build in production; empty where there is none to compare with
+	Change       string // from the build that it is compared with; empty where there is none
 }
 
 // components gives the components of a build beside those of another, which may be none.
@@ -106,7 +107,8 @@ func (b *Board) build(w http.ResponseWriter, r *http.Request, s *session) error 
 	if st.Pipeline.Service.Start != "" && page.Rejected == "" && st.Pipeline.Authorization.Allows(pipeline.RightLaunch, s.person) {
 		page.Buttons = append(page.Buttons, button{Action: "launch", Label: "Launch an environment", Build: id})
 	}
-	held := lastHeld(st)
+	var held string
+	page.HeldBy, held = lastHeld(st)
 	page.Components = components(build, st.Builds[held])
 	if held != "" && held != id {
 		diff, err := b.diff(r.Context(), st, held, id)
@@ -172,16 +174,15 @@ func lineage(st *pipeline.State, build pipeline.Build) (list []pipeline.Image) {
 	return list
 }
 
-// lastHeld gives the build that the last stage holds whose environment lasts, or that
-// people move: production's.
-func lastHeld(st *pipeline.State) string {
-	held := ""
+// lastHeld gives the last stage that holds a build and whose environment lasts, or that
+// people move, which is production; and the build.
+func lastHeld(st *pipeline.State) (stage, build string) {
 	for _, s := range st.StagesInOrder() {
-		if build := st.Holds[s.Name].Build; build != "" && (s.Lasting() || s.Guarded()) {
-			held = build
+		if held := st.Holds[s.Name].Build; held != "" && (s.Lasting() || s.Guarded()) {
+			stage, build = s.Name, held
 		}
 	}
-	return held
+	return stage, build
 }
 
 // runs lists runs, the newest first.
