@@ -353,7 +353,7 @@ func TestBrowserSteers(t *testing.T) {
 	me.sees("mine", "http://127.0.0.1:")
 	ends := func() float64 { env, _ := b.state().PersonEnvironment("mine"); return env.TTL.Hours() }
 	me.click("main", "Extend")
-	me.sees("lives for that long from now on")
+	me.sees("ends when the time that you choose is over")
 	me.picture("extend")
 	me.do(chromedp.SetValue(chromedp.CSS(`select[name=ttl]`), "24h0m0s"))
 	me.click("form[@class='ask']", "Extend")

@@ -28,7 +28,7 @@ var environmentActions = map[string]action{
 	"extend": {
 		Label: "Extend", Submit: "Extend",
 		Explain: func(_ *pipeline.State, a asked) []string {
-			return []string{fmt.Sprintf("Environment %s lives for that long from now on. One that has ended is launched again.", a.Name)}
+			return []string{fmt.Sprintf("Environment %s ends when the time that you choose is over, counted from now. If it has ended, it is launched again.", a.Name)}
 		},
 	},
 	"destroy": {

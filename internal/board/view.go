@@ -228,12 +228,15 @@ func author(s string) string {
 	return name
 }
 
-var buildIDs = regexp.MustCompile(`b-[0-9a-f]{10}`)
+var (
+	buildIDs = regexp.MustCompile(`b-[0-9a-f]{10}`)
+	command  = regexp.MustCompile("[:;] `")
+)
 
 // brief gives what a stage waits for without the commands, as the board has buttons. An ID
 // of a build is not broken at its hyphen.
 func brief(s string) template.HTML {
-	text, _, _ := strings.Cut(plain(s), ": `")
+	text := command.Split(plain(s), 2)[0]
 	return template.HTML(buildIDs.ReplaceAllString(template.HTMLEscapeString(text), `<span class="id">$0</span>`)) // escaped before
 }
 

@@ -32,8 +32,10 @@ func TestTook(t *testing.T) {
 
 func TestBrief(t *testing.T) {
 	want := `&lt;b&gt; on <span class="id">b-0895a9bd49</span>`
-	if got := brief("<b> on b-0895a9bd49: `penstock approve`"); string(got) != want {
-		t.Errorf("%s, want %s", got, want)
+	for _, text := range []string{"<b> on b-0895a9bd49: `penstock approve`, or `reject`", "<b> on b-0895a9bd49; `penstock release`", "<b> on b-0895a9bd49"} {
+		if got := brief(text); string(got) != want {
+			t.Errorf("%s, want %s", got, want)
+		}
 	}
 }
 
