@@ -4,12 +4,19 @@
 package board_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/board"
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -57,7 +64,7 @@ func TestJourney(t *testing.T) {
 
 	run := b.state().Latest["capacity"].ID
 	b.get("/p/shop/runs?stage=capacity", run)
-	b.get("/p/shop/runs/"+run, "Latency over time", "at most 5000 ms", "the build before", "expected")
+	b.get("/p/shop/runs/"+run, "Latency over time", "at most 5 s", "the build before", "expected")
 	b.get("/p/shop/runs/"+run+"/log", `step "expected"`)
 	b.get("/p/shop/images", "acceptance", "build "+one)
 	b.get("/p/shop/figures", "Change failure rate", "50 %", "1 of 2 changes")
@@ -94,6 +101,60 @@ func TestEnvironments(t *testing.T) {
 	b.press(b.client, "launch", nil, url.Values{"name": {"x"}, "build": {one}, "ttl": {"1s"}}, http.StatusBadRequest, "a time to live")
 	b.press(b.client, "launch", nil, url.Values{"name": {"x"}, "build": {"b-0000000000"}}, http.StatusNotFound)
 	b.want(b.client, http.MethodGet, "/p/shop/do/destroy?name=nothing", nil, http.StatusNotFound)
+}
+
+// An image that the platform has no more is said to be gone, and what needs it; a launch
+// that fails for it is told for an hour.
+func TestMissingImage(t *testing.T) {
+	b := newBed(t)
+	var later atomic.Int64
+	b.serve(nil, func(o *board.Options) {
+		o.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+	})
+	b.apply()
+	one := b.newest()
+	b.lacks(b.get("/p/shop/images"), "no more")
+	b.must(b.app.Engine.Platform.RemoveImage(t.Context(), b.state().Builds[one].Image))
+	b.get("/p/shop/images", "the platform has it no more, and it is needed: build "+one)
+	b.press(b.client, "launch", nil, url.Values{"name": {"mine"}, "build": {one}}, http.StatusOK, "is being launched")
+	failed := func() bool { return strings.Contains(words(b.get("/p/shop/environments")), "launch mine failed") }
+	b.await("the failure", failed)
+	seen := b.stream("/p/shop/environments")
+	later.Store(int64(59 * time.Minute))
+	if !failed() {
+		t.Error("the failure is forgotten within an hour")
+	}
+	later.Store(int64(61 * time.Minute))
+	if failed() {
+		t.Error("the failure is told for more than an hour")
+	}
+	if e := b.next(b.listen(t.Context(), seen)); e.name != "changed" {
+		t.Errorf("an open page hears %+v", e)
+	}
+}
+
+// What is being baked is listed with the images.
+func TestBakes(t *testing.T) {
+	b := newBed(t)
+	b.serve(nil)
+	b.apply()
+	b.lacks(b.get("/p/shop/images"), "Being baked")
+	gate := filepath.Join(t.TempDir(), "gate")
+	recipe := pipeline.Recipe{Pipeline: "shop", Name: "base", Owner: b.app.Owner, From: pipeline.ImageFrom{Image: b.state().Builds[b.newest()].Image}, Source: *b.state().Stages["commit"].Source, Steps: []pipeline.Step{{Name: "packages", Command: fmt.Sprintf("while ! [ -e %q ]; do sleep 0.05; done", gate)}}}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := b.app.Engine.Bake(b.Context(), engine.BakeRequest{Recipe: recipe})
+		ended <- err
+	}()
+	run := b.running("image/base")
+	b.get("/p/shop/images", "Being baked", "/p/shop/runs/"+run, "image/base")
+	events := b.listen(t.Context(), b.stream("/p/shop/images"))
+	b.must(os.WriteFile(gate, nil, 0o600))
+	b.must(<-ended)
+	if e := b.next(events); e.name != "changed" {
+		t.Errorf("an open page hears %+v", e)
+	}
+	b.lacks(b.get("/p/shop/images", "base</a>"), "Being baked")
 }
 
 // Rights are those of the command; a refusal says who you are, what was needed, and who may.

@@ -23,7 +23,8 @@ type buildPage struct {
 	MoreRuns   bool             // than are listed
 	Lineage    []pipeline.Image // the build's image, what it was baked from, and so on
 	BaseImage  string           // where no record has it
-	Diff       *engine.Diff     // to what the last stage that lasts holds
+	HeldBy     string           // the last stage that lasts: the build is compared with what it holds
+	Diff       *engine.Diff     // to that
 	NoDiff     string
 	Buttons    []button
 	Rejected   string // the stage at which it stands rejected
@@ -32,7 +33,7 @@ type buildPage struct {
 // component is one of the four parts of a build's source.
 type component struct {
 	Name, Digest string
-	Change       string // since the build in production; empty where there is none to compare with
+	Change       string // from the build that it is compared with; empty where there is none
 }
 
 // components gives the components of a build beside those of another, which may be none.
@@ -71,6 +72,10 @@ type stageOfBuild struct {
 
 // build shows a build.
 func (b *Board) build(w http.ResponseWriter, r *http.Request, s *session) error {
+	live, err := b.live(kindBuild, r)
+	if err != nil {
+		return err
+	}
 	st, err := b.existing(r)
 	if err != nil {
 		return err
@@ -87,10 +92,6 @@ func (b *Board) build(w http.ResponseWriter, r *http.Request, s *session) error 
 			stages = append(stages, stage)
 		}
 	}
-	seen, err := b.fingerprint(r.Context(), st.Pipeline.Name)
-	if err != nil {
-		return err
-	}
 	page := buildPage{buildRow: rowOf(st, stages, build), Rejected: st.RejectedAt(id)}
 	for i, stage := range stages {
 		page.Stages = append(page.Stages, stageOf(b.Engine.As(s.person), st, stage, page.Cells[i], build.ID))
@@ -106,7 +107,8 @@ func (b *Board) build(w http.ResponseWriter, r *http.Request, s *session) error 
 	if st.Pipeline.Service.Start != "" && page.Rejected == "" && st.Pipeline.Authorization.Allows(pipeline.RightLaunch, s.person) {
 		page.Buttons = append(page.Buttons, button{Action: "launch", Label: "Launch an environment", Build: id})
 	}
-	held := lastHeld(st)
+	var held string
+	page.HeldBy, held = lastHeld(st)
 	page.Components = components(build, st.Builds[held])
 	if held != "" && held != id {
 		diff, err := b.diff(r.Context(), st, held, id)
@@ -114,7 +116,7 @@ func (b *Board) build(w http.ResponseWriter, r *http.Request, s *session) error 
 			page.Diff, page.NoDiff = nil, err.Error()
 		}
 	}
-	b.show(w, s, http.StatusOK, "build", view{Title: id + " · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "board", Live: true, Seen: seen, Body: page})
+	b.show(w, s, http.StatusOK, "build", view{Title: id + " · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "board", Live: live, Body: page})
 	return nil
 }
 
@@ -172,20 +174,23 @@ func lineage(st *pipeline.State, build pipeline.Build) (list []pipeline.Image) {
 	return list
 }
 
-// lastHeld gives the build that the last stage holds whose environment lasts, or that
-// people move: production's.
-func lastHeld(st *pipeline.State) string {
-	held := ""
+// lastHeld gives the last stage that holds a build and whose environment lasts, or that
+// people move, which is production; and the build.
+func lastHeld(st *pipeline.State) (stage, build string) {
 	for _, s := range st.StagesInOrder() {
-		if build := st.Holds[s.Name].Build; build != "" && (s.Lasting() || s.Guarded()) {
-			held = build
+		if held := st.Holds[s.Name].Build; held != "" && (s.Lasting() || s.Guarded()) {
+			stage, build = s.Name, held
 		}
 	}
-	return held
+	return stage, build
 }
 
 // runs lists runs, the newest first.
 func (b *Board) runs(w http.ResponseWriter, r *http.Request, s *session) error {
+	live, err := b.live(kindRuns, r)
+	if err != nil {
+		return err
+	}
 	st, err := b.existing(r)
 	if err != nil {
 		return err
@@ -193,10 +198,6 @@ func (b *Board) runs(w http.ResponseWriter, r *http.Request, s *session) error {
 	q := r.URL.Query()
 	query := pipeline.RunQuery{Stage: q.Get("stage"), Build: q.Get("build"), Status: pipeline.RunStatus(q.Get("status")), After: q.Get("after"), Limit: rowsPerPage}
 	found, err := b.Engine.Ledger.Runs(r.Context(), st.Pipeline.Name, query)
-	if err != nil {
-		return err
-	}
-	seen, err := b.fingerprint(r.Context(), st.Pipeline.Name)
 	if err != nil {
 		return err
 	}
@@ -213,11 +214,14 @@ func (b *Board) runs(w http.ResponseWriter, r *http.Request, s *session) error {
 	for _, stage := range st.StagesInOrder() {
 		body.Stages = append(body.Stages, stage.Name)
 	}
+	if query.After != "" {
+		live = "" // older ones stay as they are
+	}
 	if found.Next != "" {
 		q.Set("after", found.Next)
 		body.Older = "?" + q.Encode()
 	}
-	b.show(w, s, http.StatusOK, "runs", view{Title: "Runs · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "runs", Live: query.After == "", Seen: seen, Body: body})
+	b.show(w, s, http.StatusOK, "runs", view{Title: "Runs · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "runs", Live: live, Body: body})
 	return nil
 }
 
@@ -292,6 +296,10 @@ func paired(now, before []load) (all []load) {
 
 // run shows a run.
 func (b *Board) run(w http.ResponseWriter, r *http.Request, s *session) error {
+	live, err := b.live(kindRun, r)
+	if err != nil {
+		return err
+	}
 	st, err := b.existing(r)
 	if err != nil {
 		return err
@@ -315,12 +323,11 @@ func (b *Board) run(w http.ResponseWriter, r *http.Request, s *session) error {
 	if page.Log, err = b.readLog(r, run); err != nil {
 		return err
 	}
-	seen, err := b.fingerprint(r.Context(), st.Pipeline.Name)
-	if err != nil {
-		return err
+	if run.Status.Final() {
+		live = ""
 	}
 	b.show(w, s, http.StatusOK, "run", view{
-		Title: run.ID + " · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "runs", Live: !run.Status.Final(), Seen: seen, Body: page,
+		Title: run.ID + " · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "runs", Live: live, Body: page,
 	})
 	return nil
 }

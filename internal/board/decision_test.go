@@ -4,6 +4,8 @@
 package board_test
 
 import (
+	"fmt"
+	"html"
 	"net/http"
 	"net/url"
 	"strings"
@@ -207,4 +209,25 @@ func TestFiguresWithoutDeployments(t *testing.T) {
 	_, err = b.app.Engine.Advance(t.Context(), engine.AdvanceRequest{Stage: s.WithDefaults(nil, nil)})
 	b.must(err)
 	b.get("/p/shop/figures", "Deployments per week", "lint")
+}
+
+// A build that ran more often than its page lists leads to all its runs.
+func TestManyRuns(t *testing.T) {
+	b := newBed(t)
+	b.serve(nil)
+	b.apply()
+	one, all := b.newest(), "All runs of the build"
+	b.lacks(b.get("/p/shop/builds/"+one), all)
+	batch := pipeline.Batch{Pipeline: "shop"}
+	for i := range 100 {
+		run := pipeline.Run{ID: fmt.Sprintf("r-%04d", i), Pipeline: "shop", Stage: "capacity", Kind: pipeline.KindStage, Build: one, Digest: "d", Status: pipeline.RunFailed, Phase: pipeline.PhaseDone, Order: 1}
+		batch.Events = append(batch.Events, pipeline.Event{Kind: pipeline.RunEnded, Actor: "ann", Facts: pipeline.Facts{Run: &run}})
+	}
+	_, err := b.app.Engine.Ledger.Append(t.Context(), batch)
+	b.must(err)
+	b.get("/p/shop/builds/"+one, all, `href="/p/shop/runs?build=`+one)
+	page := b.get("/p/shop/runs?build="+one, "Older")
+	_, older, _ := strings.Cut(page, `rel="next" href="`)
+	older, _, _ = strings.Cut(html.UnescapeString(older), `"`)
+	b.get(older, "r-0050")
 }

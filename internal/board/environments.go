@@ -28,7 +28,7 @@ var environmentActions = map[string]action{
 	"extend": {
 		Label: "Extend", Submit: "Extend",
 		Explain: func(_ *pipeline.State, a asked) []string {
-			return []string{fmt.Sprintf("Environment %s lives for that long from now on. One that has ended is launched again.", a.Name)}
+			return []string{fmt.Sprintf("Environment %s ends when the time that you choose is over, counted from now. If it has ended, it is launched again.", a.Name)}
 		},
 	},
 	"destroy": {
@@ -67,7 +67,7 @@ func (b *Board) prepareEnvironment(st *pipeline.State, who pipeline.Person, q *a
 			return pipeline.Errorf(pipeline.CodeNotFound, "find environment", "pipeline %q has no self-service environment %q", q.Pipeline, q.Name).
 				WithHint("It may have ended; the page of environments lists them.")
 		}
-		if env.Owner != who.Name {
+		if !st.Pipeline.Authorization.Owns(env.Owner, who) {
 			c.refuse(st.Pipeline.Authorize(pipeline.RightLaunch, who, ""))
 		}
 		return nil
@@ -123,7 +123,7 @@ func (b *Board) onEnvironment(ctx context.Context, e *engine.Engine, name string
 	case !exists:
 		return "", pipeline.Errorf(pipeline.CodeNotFound, "find environment", "there is no self-service environment %q any more", q.Name)
 	case name == "destroy":
-		if env.Owner != e.Person.Name {
+		if !st.Pipeline.Authorization.Owns(env.Owner, e.Person) {
 			if err := st.Pipeline.Authorize(pipeline.RightLaunch, e.Person, fmt.Sprintf("end environment %q of %s", q.Name, env.Owner)); err != nil {
 				return "", err
 			}
@@ -173,11 +173,11 @@ func checkName(name string) error {
 
 // environments lists the environments of a pipeline.
 func (b *Board) environments(w http.ResponseWriter, r *http.Request, s *session) error {
-	st, err := b.existing(r)
+	live, err := b.live(kindEnvironments, r)
 	if err != nil {
 		return err
 	}
-	seen, err := b.fingerprint(r.Context(), st.Pipeline.Name)
+	st, err := b.existing(r)
 	if err != nil {
 		return err
 	}
@@ -192,20 +192,6 @@ func (b *Board) environments(w http.ResponseWriter, r *http.Request, s *session)
 			body.Failures = append(body.Failures, f)
 		}
 	}
-	b.show(w, s, http.StatusOK, "environments", view{Title: "Environments · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "environments", Live: true, Seen: seen, Body: body})
-	return nil
-}
-
-// images lists the images of a pipeline, and what uses them.
-func (b *Board) images(w http.ResponseWriter, r *http.Request, s *session) error {
-	st, err := b.existing(r)
-	if err != nil {
-		return err
-	}
-	list, err := b.Engine.Images(r.Context(), st.Pipeline.Name)
-	if err != nil {
-		return err
-	}
-	b.show(w, s, http.StatusOK, "images", view{Title: "Images · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "images", Body: list})
+	b.show(w, s, http.StatusOK, "environments", view{Title: "Environments · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "environments", Live: live, Body: body})
 	return nil
 }

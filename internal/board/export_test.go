@@ -10,6 +10,10 @@ func (b *Board) Pace(heartbeat, writeLimit time.Duration) {
 	b.hub.heartbeat, b.hub.writeLimit = heartbeat, writeLimit
 }
 
+// Lines says how often readers are told of no more than another line of a log. It is for
+// before the first.
+func (b *Board) Lines(every time.Duration) { b.hub.lineEvery = every }
+
 // Streams gives how many are open.
 func (b *Board) Streams() int {
 	b.hub.mu.Lock()

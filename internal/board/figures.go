@@ -70,7 +70,7 @@ func (b *Board) figures(w http.ResponseWriter, r *http.Request, s *session) erro
 
 // drawn gives the pictures of the four figures over time.
 func drawn(f pipeline.Figures) (all []template.HTML) {
-	for _, p := range []struct {
+	for i, p := range []struct {
 		title string
 		unit  plot.Unit
 		value func(pipeline.FiguresPeriod) float64
@@ -81,7 +81,7 @@ func drawn(f pipeline.Figures) (all []template.HTML) {
 		{"Changes that failed", plot.Percent, func(p pipeline.FiguresPeriod) float64 { return float64(p.Failures) / float64(max(p.Changes, 1)) }, true},
 		{"Time to restore, median", plot.Seconds, func(p pipeline.FiguresPeriod) float64 { return p.Restore.Seconds() }, true},
 	} {
-		bars := plot.Bars{Title: p.title, Unit: p.unit}
+		bars := plot.Bars{Title: p.title, Unit: p.unit, Whole: i == 0}
 		for _, period := range f.Periods {
 			bars.Bars = append(bars.Bars, plot.Bar{Name: period.Start.Format("2 Jan"), Value: p.value(period), Bad: p.bad})
 		}

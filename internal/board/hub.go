@@ -22,48 +22,54 @@ const (
 	logLimit = 2 * time.Minute
 	// maxStreams are open at most: each is a browser's page.
 	maxStreams = 2000
+	// lineEvery is how often people are told of no more than another line of a log.
+	lineEvery = 5 * time.Second
 )
 
-// hub looks at each pipeline that somebody watches, once for all of them, and tells them
-// when something changed.
+// hub looks at what each page shows that somebody watches, once for all of them, and tells
+// them when it changed.
 type hub struct {
 	ctx        context.Context
-	look       func(ctx context.Context, pipeline string) (string, error)
+	look       func(ctx context.Context, about subject) (imprint, error)
 	interval   time.Duration
 	heartbeat  time.Duration
 	writeLimit time.Duration
+	lineEvery  time.Duration
 	logger     hclog.Logger
 
 	mu      sync.Mutex
 	streams int
-	topics  map[string]*topic
+	topics  map[subject]*topic
 }
 
-// topic is one pipeline that is watched.
+// topic is a subject that is watched.
 type topic struct {
 	readers map[chan struct{}]bool
 	stop    context.CancelFunc
 }
 
-// newHub makes a hub. look gives something that is another text when a pipeline changed.
-func newHub(ctx context.Context, look func(context.Context, string) (string, error), interval time.Duration, logger hclog.Logger) *hub {
-	return &hub{ctx: ctx, look: look, interval: interval, heartbeat: heartbeat, writeLimit: writeLimit, logger: logger, topics: map[string]*topic{}}
+// newHub makes a hub. look gives the fingerprint of a subject.
+func newHub(ctx context.Context, look func(context.Context, subject) (imprint, error), interval time.Duration, logger hclog.Logger) *hub {
+	return &hub{
+		ctx: ctx, look: look, interval: interval, heartbeat: heartbeat, writeLimit: writeLimit, lineEvery: lineEvery, logger: logger,
+		topics: map[subject]*topic{},
+	}
 }
 
-// join gives a channel that gets something when the pipeline changed, however often it did
+// join gives a channel that gets something when the subject changed, however often it did
 // since the last receive; and what ends that. It gives nil where too many are there.
-func (h *hub) join(name string) (<-chan struct{}, func()) {
+func (h *hub) join(about subject) (<-chan struct{}, func()) {
 	if !h.enter() {
 		return nil, nil
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	t := h.topics[name]
+	t := h.topics[about]
 	if t == nil {
 		ctx, stop := context.WithCancel(h.ctx)
 		t = &topic{readers: map[chan struct{}]bool{}, stop: stop}
-		h.topics[name] = t
-		go h.watch(ctx, name, t)
+		h.topics[about] = t
+		go h.watch(ctx, about, t)
 	}
 	reader := make(chan struct{}, 1)
 	t.readers[reader] = true
@@ -74,7 +80,7 @@ func (h *hub) join(name string) (<-chan struct{}, func()) {
 		delete(t.readers, reader)
 		if len(t.readers) == 0 {
 			t.stop()
-			delete(h.topics, name)
+			delete(h.topics, about)
 		}
 	}
 }
@@ -96,26 +102,28 @@ func (h *hub) exit() {
 	h.streams--
 }
 
-// watch looks at a pipeline until nobody does any more.
-func (h *hub) watch(ctx context.Context, name string, t *topic) {
+// watch looks at a subject until nobody does any more.
+func (h *hub) watch(ctx context.Context, about subject, t *topic) {
 	tick := time.NewTicker(h.interval)
 	defer tick.Stop()
-	before, err := h.look(ctx, name)
+	told, err := h.look(ctx, about)
+	at := time.Now()
 	for known := err == nil; ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		now, err := h.look(ctx, name)
+		now, err := h.look(ctx, about)
 		if err != nil {
-			h.logger.Debug("look at pipeline", "pipeline", name, "error", err)
+			h.logger.Debug("look at pipeline", "pipeline", about.pipeline, "error", err)
 			continue
 		}
-		if !known || now != before {
-			h.tell(t)
+		if known && (now == told || now.facts == told.facts && time.Since(at) < h.lineEvery) {
+			continue
 		}
-		before, known = now, true
+		h.tell(t)
+		told, at, known = now, time.Now(), true
 	}
 }
 
@@ -173,34 +181,37 @@ func (s stream) send(format string, args ...any) error {
 	return err
 }
 
-// events says "changed" whenever the pipeline has.
-func (b *Board) events(w http.ResponseWriter, r *http.Request, who *session) error {
-	if _, err := b.existing(r); err != nil {
-		return err
-	}
-	changed, leave := b.hub.join(r.PathValue("pipeline"))
-	if changed == nil {
-		http.Error(w, "too many pages are open", http.StatusServiceUnavailable)
+// events says "changed" whenever what the pages of a kind show has.
+func (b *Board) events(k kind) page {
+	return func(w http.ResponseWriter, r *http.Request, who *session) error {
+		if _, err := b.existing(r); err != nil {
+			return err
+		}
+		about := subjectOf(k, r)
+		changed, leave := b.hub.join(about)
+		if changed == nil {
+			http.Error(w, "too many pages are open", http.StatusServiceUnavailable)
+			return nil
+		}
+		defer leave()
+		ctx, stop := who.until(r.Context(), b.hub.ctx)
+		defer stop()
+		beat := time.NewTicker(b.hub.heartbeat)
+		defer beat.Stop()
+		s, err := b.hub.newEvents(w)
+		if now, look := b.fingerprint(ctx, about); err == nil && look == nil && now.String() != r.URL.Query().Get("seen") {
+			err = s.send("event: changed\ndata: \n\n") // since the page was made, or since the stream broke
+		}
+		for err == nil {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-changed:
+				err = s.send("event: changed\ndata: \n\n")
+			case <-beat.C:
+				err = s.send(": still here\n\n")
+			}
+		}
 		return nil
 	}
-	defer leave()
-	ctx, stop := who.until(r.Context(), b.hub.ctx)
-	defer stop()
-	beat := time.NewTicker(b.hub.heartbeat)
-	defer beat.Stop()
-	s, err := b.hub.newEvents(w)
-	if now, look := b.fingerprint(ctx, r.PathValue("pipeline")); err == nil && look == nil && now != r.URL.Query().Get("seen") {
-		err = s.send("event: changed\ndata: \n\n") // since the page was made, or since the stream broke
-	}
-	for err == nil {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-changed:
-			err = s.send("event: changed\ndata: \n\n")
-		case <-beat.C:
-			err = s.send(": still here\n\n")
-		}
-	}
-	return nil
 }

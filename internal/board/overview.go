@@ -6,8 +6,6 @@ package board
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"maps"
 	"net/http"
@@ -23,7 +21,7 @@ import (
 
 // home lists the pipelines.
 func (b *Board) home(w http.ResponseWriter, r *http.Request, s *session) error {
-	seen, err := b.fingerprint(r.Context(), "")
+	live, err := b.live(kindHome, r)
 	if err != nil {
 		return err
 	}
@@ -49,7 +47,7 @@ func (b *Board) home(w http.ResponseWriter, r *http.Request, s *session) error {
 		}
 		rows = append(rows, at)
 	}
-	b.show(w, s, http.StatusOK, "home", view{Title: "Pipelines", Live: true, Seen: seen, Body: rows})
+	b.show(w, s, http.StatusOK, "home", view{Title: "Pipelines", Live: live, Body: rows})
 	return nil
 }
 
@@ -64,11 +62,11 @@ type overview struct {
 }
 
 func (b *Board) overview(w http.ResponseWriter, r *http.Request, s *session) error {
-	st, err := b.existing(r)
+	live, err := b.live(kindBoard, r)
 	if err != nil {
 		return err
 	}
-	seen, err := b.fingerprint(r.Context(), st.Pipeline.Name)
+	st, err := b.existing(r)
 	if err != nil {
 		return err
 	}
@@ -80,64 +78,8 @@ func (b *Board) overview(w http.ResponseWriter, r *http.Request, s *session) err
 		return err
 	}
 	body.Held = slices.SortedFunc(maps.Values(st.Freezes), func(a, c pipeline.Freeze) int { return strings.Compare(a.Stage, c.Stage) })
-	b.show(w, s, http.StatusOK, "overview", view{Title: st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "board", Live: true, Seen: seen, Body: body})
+	b.show(w, s, http.StatusOK, "overview", view{Title: st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "board", Live: live, Body: body})
 	return nil
-}
-
-// fingerprint is another text when something changed that pages of the pipeline show, or,
-// with no name, the page of all pipelines.
-func (b *Board) fingerprint(ctx context.Context, name string) (string, error) {
-	if name == "" {
-		return b.heads(ctx)
-	}
-	st, err := b.Engine.State(ctx, name)
-	if err != nil {
-		return "", err
-	}
-	head, err := b.Engine.Ledger.Head(ctx, name)
-	if err != nil {
-		return "", err
-	}
-	h := sha256.New()
-	fmt.Fprintln(h, head)
-	for _, id := range slices.Sorted(maps.Keys(st.Environments)) { // a platform ends them by itself
-		fmt.Fprintln(h, id, st.Environments[id].Status)
-	}
-	for _, stage := range slices.Sorted(maps.Keys(st.Latest)) { // or baked image
-		at, err := b.Engine.Progress(ctx, st, stage)
-		if err != nil {
-			return "", err
-		}
-		if at != nil {
-			fmt.Fprintln(h, at.Run.ID, at.Run.Phase, at.Number, at.Line, at.Dead)
-		}
-	}
-	at, err := b.applies(ctx, name)
-	if err != nil {
-		return "", err
-	}
-	fmt.Fprintln(h, at.Watched, len(at.UnderWay), len(b.failures()))
-	if at.Doing != nil {
-		fmt.Fprintln(h, at.Doing.Purpose, at.Doing.Since)
-	}
-	return hex.EncodeToString(h.Sum(nil)[:8]), nil
-}
-
-// heads says what the newest event of each pipeline is.
-func (b *Board) heads(ctx context.Context) (string, error) {
-	names, err := b.Engine.Ledger.Pipelines(ctx)
-	if err != nil {
-		return "", err
-	}
-	h := sha256.New()
-	for _, name := range names {
-		head, err := b.Engine.Ledger.Head(ctx, name)
-		if err != nil {
-			return "", err
-		}
-		fmt.Fprintln(h, name, head)
-	}
-	return hex.EncodeToString(h.Sum(nil)[:8]), nil
 }
 
 // applies says who applies the pipeline's configuration.
@@ -224,6 +166,9 @@ func (b *Board) valueStream(ctx context.Context, st *pipeline.State, who pipelin
 				c.Holds = n.Build
 			}
 			c.Pin = s.Pin
+			if w := at.Move.WaitingFor; w != "" && n.Note == w {
+				c.Note = "waits for " + w
+			}
 			e := b.Engine.As(who)
 			c.Buttons = append(buttons(e, st, s), moreButtons(e, st, s)...)
 		}
@@ -298,7 +243,7 @@ func (b *Board) serving(st *pipeline.State, who pipeline.Person) []environment {
 	for _, env := range st.Environments {
 		row := environment{Environment: env}
 		if env.Purpose == pipeline.ForPerson {
-			row.Mine = env.Owner == who.Name || st.Pipeline.Authorization.Allows(pipeline.RightLaunch, who)
+			row.Mine = st.Pipeline.Authorization.Owns(env.Owner, who) || st.Pipeline.Authorization.Allows(pipeline.RightLaunch, who)
 			if f, ok := failures[workKey(st.Pipeline.Name, env.Name)]; ok {
 				row.Failure = &f
 			}

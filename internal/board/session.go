@@ -254,7 +254,7 @@ func (b *Board) signIn(w http.ResponseWriter, r *http.Request) {
 func (b *Board) signOut(w http.ResponseWriter, r *http.Request) {
 	b.leave(r)
 	http.SetCookie(w, &http.Cookie{Name: b.cookie(), Path: "/", MaxAge: -1, HttpOnly: true, Secure: b.Secure, SameSite: http.SameSiteLaxMode})
-	b.show(w, nil, http.StatusOK, "error", view{Title: "Signed out", Body: trouble{"You have signed out.", ""}})
+	b.show(w, nil, http.StatusOK, "signed-out", view{Title: "Signed out"})
 }
 
 // leave ends the session that a request has a cookie of.

@@ -93,12 +93,19 @@ func (b *bed) nothing(events <-chan event) {
 // seen gives the fingerprint that a page carries.
 func (b *bed) seen(path string) string {
 	b.Helper()
-	_, rest, _ := strings.Cut(b.get(path), "/events?seen=")
-	seen, _, _ := strings.Cut(rest, `"`)
-	if seen == "" {
+	_, seen, _ := strings.Cut(b.stream(path), "?seen=")
+	return seen
+}
+
+// stream gives the address of the stream that a page listens to.
+func (b *bed) stream(path string) string {
+	b.Helper()
+	_, rest, _ := strings.Cut(b.get(path), `sse-connect="`)
+	address, _, _ := strings.Cut(rest, `"`)
+	if address == "" {
 		b.Fatalf("%s is not live", path)
 	}
-	return seen
+	return address
 }
 
 // Pages hear of what changed, and of nothing else; one that was made before it at once.
@@ -132,16 +139,91 @@ func TestChanged(t *testing.T) {
 	for range first {
 	}
 
-	// So do the page of all pipelines, and that of a build.
-	for _, page := range []struct{ path, events string }{{"/", "/events"}, {"/p/shop/builds/" + one, "/p/shop/events"}} {
-		b.press(b.client, "hold", stageBuild("production", ""), nil, http.StatusOK)
-		events := b.listen(t.Context(), page.events+"?seen="+b.seen(page.path))
-		b.nothing(events)
-		b.press(b.client, "release", stageBuild("production", ""), nil, http.StatusOK)
-		if e := b.next(events); e.name != "changed" {
-			t.Errorf("%s hears %+v", page.path, e)
+	// A page is told of what it shows.
+	hears := map[string]<-chan event{}
+	b.press(b.client, "hold", stageBuild("production", ""), nil, http.StatusOK)
+	for _, page := range []string{"/", "/p/shop", "/p/shop/builds/" + one, "/p/shop/images", "/p/shop/runs", "/p/shop/environments"} {
+		hears[page] = b.listen(t.Context(), b.stream(page))
+	}
+	told := func(pages ...string) {
+		t.Helper()
+		for _, page := range pages {
+			if e := b.next(hears[page]); e.name != "changed" {
+				t.Errorf("%s hears %+v", page, e)
+			}
+		}
+		for _, events := range hears {
+			b.nothing(events)
 		}
 	}
+	told()
+	b.press(b.client, "release", stageBuild("production", ""), nil, http.StatusOK)
+	told("/", "/p/shop", "/p/shop/builds/"+one, "/p/shop/images")
+	st := b.state()
+	env := pipeline.Environment{ID: "e-1", Pipeline: "shop", Name: "mine", Purpose: pipeline.ForPerson, Owner: "ann", Status: pipeline.EnvGone}
+	_, err := b.app.Engine.Ledger.Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{
+		{Kind: pipeline.EnvironmentChanged, Actor: "ann", Facts: pipeline.Facts{Environment: &env}},
+	}})
+	b.must(err)
+	told("/", "/p/shop", "/p/shop/builds/"+one, "/p/shop/images", "/p/shop/environments")
+	run := pipeline.Run{ID: "r-1", Pipeline: "shop", Stage: "capacity", Kind: pipeline.KindStage, Build: one, Digest: st.Latest["capacity"].Digest, Status: pipeline.RunFailed, Phase: pipeline.PhaseDone, Order: 1}
+	_, err = b.app.Engine.Ledger.Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{
+		{Kind: pipeline.RunEnded, Actor: "ann", Facts: pipeline.Facts{Run: &run}},
+	}})
+	b.must(err)
+	told("/", "/p/shop", "/p/shop/builds/"+one, "/p/shop/images", "/p/shop/runs")
+}
+
+// A page is told at once of what becomes of a run, and seldom of no more than another line
+// of its log.
+func TestLines(t *testing.T) {
+	b := newBed(t)
+	dir := t.TempDir()
+	line, gate := filepath.Join(dir, "line"), filepath.Join(dir, "gate")
+	b.slow = fmt.Sprintf(`echo o'ne'; while ! [ -e %q ]; do sleep 0.05; done; echo t'wo'; while ! [ -e %q ]; do sleep 0.05; done`, line, gate)
+	b.serve(nil)
+	b.page.Lines(time.Hour)
+	ended := make(chan error, 1)
+	go func() { ended <- b.tryApply() }()
+	run := b.running("commit")
+	shows := func(text string) {
+		b.await("the line", func() bool { return strings.Contains(b.get("/p/shop"), `<span class="line">`+text+"</span>") })
+	}
+	shows("one")
+	board, page := b.listen(t.Context(), b.stream("/p/shop")), b.listen(t.Context(), b.stream("/p/shop/runs/"+run))
+	seen := b.stream("/p/shop")
+	b.must(os.WriteFile(line, nil, 0o600))
+	shows("two")
+	b.nothing(board)
+	if e := b.next(b.listen(t.Context(), seen)); e.name != "changed" { // one that was made before the line
+		t.Errorf("it hears %+v", e)
+	}
+	b.nothing(page)
+	b.must(os.WriteFile(gate, nil, 0o600))
+	for _, events := range []<-chan event{board, page} {
+		if e := b.next(events); e.name != "changed" {
+			t.Errorf("the end of the step is told as %+v", e)
+		}
+	}
+	b.must(<-ended)
+}
+
+// They are told, though.
+func TestLinesAreTold(t *testing.T) {
+	b := newBed(t)
+	gate := filepath.Join(t.TempDir(), "gate")
+	b.slow = fmt.Sprintf(`i=0; while ! [ -e %q ]; do i=$((i+1)); echo $i; sleep 0.05; done`, gate)
+	b.serve(nil)
+	b.page.Lines(0)
+	ended := make(chan error, 1)
+	go func() { ended <- b.tryApply() }()
+	b.running("commit")
+	board := b.listen(t.Context(), b.stream("/p/shop"))
+	for range 10 { // nothing else changes as often before the step has ended
+		b.next(board)
+	}
+	b.must(os.WriteFile(gate, nil, 0o600))
+	b.must(<-ended)
 }
 
 // The log of a run comes as it is written, goes on where it was interrupted, and ends with

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"regexp"
 	"strings"
 	"time"
 	"unicode"
@@ -33,12 +34,11 @@ type view struct {
 	Title    string
 	Pipeline string // empty on pages of none
 	Tab      string // of the pipeline's pages, the one that is open
-	Live     bool   // the page is asked for again when the pipeline changed
-	Seen     string // the fingerprint that the page shows
+	Live     string // the stream that says when to ask for the page again; empty for none
 	Body     any
 
 	// set by show
-	Person, Where, Version, Flash, Path string
+	Person, Where, Version, Flash string
 }
 
 // pages are the templates, and what they need.
@@ -113,7 +113,7 @@ func (p *pages) functions() template.FuncMap {
 		},
 		"web":     web,
 		"percent": func(f float64) string { return fmt.Sprintf("%.2f %%", 100*f) },
-		"ms":      func(d time.Duration) string { return fmt.Sprintf("%.4g ms", float64(d)/float64(time.Millisecond)) },
+		"took":    took,
 		"join":    strings.Join,
 		"lines":   lines,
 		"dict":    dict,
@@ -183,6 +183,14 @@ func span(d time.Duration) string {
 	return fmt.Sprintf("%ds", d/time.Second)
 }
 
+// took says how long something short took: a step, or an answer.
+func took(d time.Duration) string {
+	if d < time.Minute {
+		return plot.Seconds(d.Seconds())
+	}
+	return span(d)
+}
+
 // count says how many there are of something.
 func count(n int, what string) string {
 	if n == 1 {
@@ -220,10 +228,16 @@ func author(s string) string {
 	return name
 }
 
-// brief gives what a stage waits for without the commands: the board has buttons.
-func brief(s string) string {
-	text, _, _ := strings.Cut(plain(s), ": `")
-	return text
+var (
+	buildIDs = regexp.MustCompile(`b-[0-9a-f]{10}`)
+	command  = regexp.MustCompile("[:;] `")
+)
+
+// brief gives what a stage waits for without the commands, as the board has buttons. An ID
+// of a build is not broken at its hyphen.
+func brief(s string) template.HTML {
+	text := command.Split(plain(s), 2)[0]
+	return template.HTML(buildIDs.ReplaceAllString(template.HTMLEscapeString(text), `<span class="id">$0</span>`)) // escaped before
 }
 
 // lines is plain for text of several lines.

@@ -20,6 +20,25 @@ func TestSpan(t *testing.T) {
 	}
 }
 
+func TestTook(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0", 452500 * time.Microsecond: "452.5 ms", 12345 * time.Millisecond: "12.35 s", 2*time.Minute + 3*time.Second: "2m 3s", time.Hour: "1h",
+	} {
+		if got := took(d); got != want {
+			t.Errorf("%s is %q; want %q", d, got, want)
+		}
+	}
+}
+
+func TestBrief(t *testing.T) {
+	want := `&lt;b&gt; on <span class="id">b-0895a9bd49</span>`
+	for _, text := range []string{"<b> on b-0895a9bd49: `penstock approve`, or `reject`", "<b> on b-0895a9bd49; `penstock release`", "<b> on b-0895a9bd49"} {
+		if got := brief(text); string(got) != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
 func TestPlain(t *testing.T) {
 	for text, want := range map[string]string{
 		"a\tb\r\nc": "a bc", "\x1b[31mred\x07": "[31mred", "one\u202etwo\u2066": "onetwo", "\xff": "\uFFFD", "grüße 日本": "grüße 日本", "\u0085\u009b": "",

@@ -102,7 +102,7 @@ func errorRate(r pipeline.LoadReport, limits pipeline.LoadLimits) Lines {
 // spread draws the histogram, from the first bucket that has anything to the last.
 func spread(r pipeline.LoadReport) string {
 	has := func(b pipeline.LatencyBucket) bool { return b.Count > 0 }
-	b := Bars{Title: "Answers by latency", Unit: Number, Axis: "at most"}
+	b := Bars{Title: "Answers by latency", Unit: Number, Axis: "at most", Whole: true}
 	from := slices.IndexFunc(r.Histogram, has)
 	if from < 0 {
 		return b.SVG()

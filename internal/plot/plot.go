@@ -9,6 +9,7 @@
 package plot
 
 import (
+	"cmp"
 	"fmt"
 	"html"
 	"math"
@@ -23,6 +24,7 @@ const (
 	width, height = 460, 220
 	left, right   = 58, 14
 	top, bottom   = 34, 40
+	axisHeight    = 18 // of what the names below are
 	inner         = width - left - right
 	innerHeight   = height - top - bottom
 )
@@ -45,8 +47,13 @@ func Style() string { return style }
 // Unit says how a number is written.
 type Unit func(float64) string
 
-// Number writes a number as it is.
-func Number(v float64) string { return strconv.FormatFloat(v, 'g', 4, 64) }
+// Number writes a number as it is, in four digits or as a whole.
+func Number(v float64) string {
+	if math.Abs(v) >= 1000 {
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(v, 'g', 4, 64)
+}
 
 // PerSecond writes a rate.
 func PerSecond(v float64) string { return Number(v) + "/s" }
@@ -121,10 +128,10 @@ func (l Lines) SVG() string {
 			highest = max(highest, limit.Value)
 		}
 	}
-	p := begin(l.Title, strings.Join(words, "; "))
-	scale := p.vertical(highest, l.Unit)
+	p := begin(l.Title, strings.Join(words, "; "), height)
+	scale := p.vertical(ticks(highest, 0), l.Unit)
 	span := float64(max(n-1, 1)) * l.Every.Seconds()
-	for _, at := range ticks(span) {
+	for _, at := range ticks(span, 0) {
 		if at <= span {
 			x, anchor := left+at/span*inner, "middle"
 			if x > width-2*right { // else it is cut off
@@ -189,6 +196,7 @@ type Bars struct {
 	Unit  Unit
 	Bars  []Bar
 	Axis  string // what the names below are
+	Whole bool   // there is nothing between whole numbers
 }
 
 // SVG draws the bars.
@@ -200,8 +208,18 @@ func (b Bars) SVG() string {
 			words = append(words, fmt.Sprintf("%s: %s", bar.Name, b.Unit(bar.Value)))
 		}
 	}
-	p := begin(b.Title, strings.Join(words, "; "))
-	scale := p.vertical(highest, b.Unit)
+	tall, least := height, 0.0
+	if b.Axis == "" {
+		tall -= axisHeight
+	}
+	if b.Whole {
+		least = 1
+	}
+	p := begin(b.Title, cmp.Or(strings.Join(words, "; "), "none"), tall)
+	scale := p.vertical(ticks(highest, least), b.Unit)
+	if highest == 0 {
+		p.text(left+inner/2, top+innerHeight/2, "small", "middle", "none")
+	}
 	step := float64(inner) / float64(max(len(b.Bars), 1))
 	every := max(1, int(math.Ceil(float64(longestName(b.Bars))*6.2/step)))
 	for i, bar := range b.Bars {
@@ -235,13 +253,13 @@ func longestName(bars []Bar) (n int) {
 type picture struct{ b strings.Builder }
 
 // begin writes the head of a picture, which says what it is.
-func begin(title, words string) *picture {
+func begin(title, words string, tall int) *picture {
 	p := &picture{}
 	label := title
 	if words != "" {
 		label += ": " + words
 	}
-	fmt.Fprintf(&p.b, `<svg class="plot" xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 %d %d" aria-label="%s">`, width, height, escape(label))
+	fmt.Fprintf(&p.b, `<svg class="plot" xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 %d %d" aria-label="%s">`, width, tall, escape(label))
 	p.text(0, 14, "title", "start", title)
 	return p
 }
@@ -262,9 +280,8 @@ func (v vertical) y(value float64) float64 {
 	return top + innerHeight*(1-min(value, v.most)/v.most)
 }
 
-// vertical draws the axis of values up to the highest, with a line for each round one.
-func (p *picture) vertical(highest float64, unit Unit) vertical {
-	at := ticks(highest)
+// vertical draws the axis of values, with a line for each of some.
+func (p *picture) vertical(at []float64, unit Unit) vertical {
 	v := vertical{at[len(at)-1]}
 	for i, value := range at {
 		class := "grid"
@@ -278,8 +295,9 @@ func (p *picture) vertical(highest float64, unit Unit) vertical {
 	return v
 }
 
-// ticks gives three to seven round values from 0 to at least the highest.
-func ticks(highest float64) []float64 {
+// ticks gives up to seven round values from 0 to at least the highest, not nearer to each
+// other than the least.
+func ticks(highest, least float64) []float64 {
 	if !(highest > 0) || math.IsInf(highest, 0) {
 		highest = 1
 	}
@@ -290,6 +308,7 @@ func ticks(highest float64) []float64 {
 			break
 		}
 	}
+	step = max(step, least)
 	all := []float64{0}
 	for i := 1; all[len(all)-1] < highest*(1-1e-9); i++ {
 		all = append(all, float64(i)*step)

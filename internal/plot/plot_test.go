@@ -45,6 +45,7 @@ func report() pipeline.LoadReport {
 func TestPictures(t *testing.T) {
 	pictures := map[string]string{
 		"bars":  plot.Bars{Title: "Deployments", Unit: plot.Number, Axis: "week", Bars: []plot.Bar{{"2 Nov", 3, false}, {"9 Nov", 0, false}, {"16 Nov", 7, true}}}.SVG(),
+		"none":  plot.Bars{Title: "Nothing", Unit: plot.Number, Whole: true, Bars: []plot.Bar{{"2 Nov", 0, false}}}.SVG(),
 		"empty": plot.Lines{Title: "Nothing", Unit: plot.Seconds, Every: time.Second, Series: []plot.Series{{Name: "p50"}}}.SVG(),
 		"hostile": plot.Lines{Title: `</svg><script>alert("1")</script>`, Unit: plot.Number, Every: time.Second, Series: []plot.Series{
 			{Name: "\u202e<b>&", Values: []float64{math.NaN(), 1, math.NaN()}}}}.SVG(),
@@ -88,6 +89,14 @@ func TestOldReport(t *testing.T) {
 	}
 	if all := plot.Load(pipeline.LoadReport{}); len(all) != 1 {
 		t.Errorf("of nothing: %q", all)
+	}
+}
+
+func TestNumber(t *testing.T) {
+	for v, want := range map[float64]string{0: "0", 0.25: "0.25", 12.3456: "12.35", 1234.5: "1234", 20000: "20000"} {
+		if got := plot.Number(v); got != want {
+			t.Errorf("%v: %q, want %q", v, got, want)
+		}
 	}
 }
 

@@ -1,0 +1,45 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package board
+
+import (
+	"context"
+	"net/http"
+	"slices"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// images lists the images of a pipeline, what uses them, and those that are being baked.
+func (b *Board) images(w http.ResponseWriter, r *http.Request, s *session) error {
+	live, err := b.live(kindImages, r)
+	if err != nil {
+		return err
+	}
+	st, err := b.existing(r)
+	if err != nil {
+		return err
+	}
+	var body struct {
+		Bakes  []engine.Progress
+		Images []engine.ImageUse
+	}
+	if body.Bakes, err = b.bakes(r.Context(), st.Pipeline.Name); err != nil {
+		return err
+	}
+	if body.Images, err = b.Engine.Images(r.Context(), st.Pipeline.Name); err != nil {
+		return err
+	}
+	b.show(w, s, http.StatusOK, "images", view{Title: "Images · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "images", Live: live, Body: body})
+	return nil
+}
+
+// bakes gives the bakes that are under way: those of recipes, and those of stages.
+func (b *Board) bakes(ctx context.Context, name string) ([]engine.Progress, error) {
+	all, err := b.Engine.UnderWay(ctx, name)
+	return slices.DeleteFunc(all, func(p engine.Progress) bool {
+		return p.Run.Kind != pipeline.KindBake && p.Run.Phase != pipeline.PhaseBake
+	}), err
+}
