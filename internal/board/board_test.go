@@ -140,7 +140,7 @@ func TestBakes(t *testing.T) {
 	b.apply()
 	b.lacks(b.get("/p/shop/images"), "Being baked")
 	gate := filepath.Join(t.TempDir(), "gate")
-	recipe := pipeline.Recipe{Pipeline: "shop", Name: "base", Owner: b.app.Owner, From: pipeline.ImageFrom{Image: b.state().Builds[b.newest()].Image}, Source: *b.state().Stages["commit"].Source, Steps: []pipeline.Step{{Name: "packages", Command: fmt.Sprintf("while ! [ -e %q ]; do sleep 0.05; done", gate)}}}
+	recipe := pipeline.Recipe{Pipeline: "shop", Name: "base", Owner: b.app.Owner, From: pipeline.ImageFrom{Image: b.state().Builds[b.newest()].Image}, Source: *b.state().Stages["commit"].Source, Steps: []pipeline.Step{{Name: "packages", Command: fmt.Sprintf("while ! [ -e %q ]; do sleep 0.05; done; echo installed > packages", gate)}}}
 	ended := make(chan error, 1)
 	go func() {
 		_, err := b.app.Engine.Bake(b.Context(), engine.BakeRequest{Recipe: recipe})
