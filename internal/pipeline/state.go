@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // State is everything about a pipeline that the gates and the listings look at:
@@ -51,13 +53,59 @@ func NewState(records []Record) (*State, error) {
 		versions: make(map[Key]int64, len(records)),
 	}
 	records = slices.SortedFunc(slices.Values(records), func(a, b Record) int { return int(a.Version - b.Version) })
-	for _, r := range records {
-		if err := s.put(r); err != nil {
+	verdicts, err := decodeVerdicts(records)
+	if err != nil {
+		return nil, err
+	}
+	for i, r := range records {
+		if r.Kind == RecordVerdict {
+			s.putVerdict(r, verdicts[i])
+		} else if err := s.put(r); err != nil {
 			return nil, err
 		}
 	}
 	s.newest = newestFirst(s.Builds)
 	return s, nil
+}
+
+// decodeVerdicts decodes the verdicts among the records, each at its index, on all
+// processors: nearly all records of a large pipeline are verdicts.
+func decodeVerdicts(records []Record) ([]RunSummary, error) {
+	verdicts, workers := make([]RunSummary, len(records)), runtime.GOMAXPROCS(0)
+	failed := make([]error, workers)
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			for i := w; i < len(records) && failed[w] == nil; i += workers {
+				if records[i].Kind == RecordVerdict {
+					failed[w] = decodeVerdict(records[i], &verdicts[i])
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for _, err := range failed {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return verdicts, nil
+}
+
+func decodeVerdict(r Record, v *RunSummary) error {
+	if err := json.Unmarshal(r.Doc, v); err != nil {
+		return Errorf(CodeCorrupt, "read ledger", "record %s %q: %w", r.Kind, r.ID, err)
+	}
+	return nil
+}
+
+// putVerdict sets a verdict that is newer than all that the state has.
+func (s *State) putVerdict(r Record, v RunSummary) {
+	s.dropVerdict(r.Key)
+	id := StageBuild(v.Stage, v.Build)
+	s.Verdicts[id] = append(slices.Clip(s.Verdicts[id]), v)
+	s.judged = append(s.judged, r.Key)
+	s.versions[r.Key] = r.Version
 }
 
 // With gives the state after the events that follow it. It shares with s what they leave
@@ -112,12 +160,10 @@ func (s *State) put(r Record) (err error) {
 		}
 	case RecordVerdict:
 		var v RunSummary
-		if err = json.Unmarshal(r.Doc, &v); err == nil {
-			s.dropVerdict(r.Key)
-			id := StageBuild(v.Stage, v.Build)
-			s.Verdicts[id] = append(slices.Clip(s.Verdicts[id]), v)
-			s.judged = append(s.judged, r.Key)
+		if err := decodeVerdict(r, &v); err != nil {
+			return err
 		}
+		s.putVerdict(r, v)
 	case RecordHold:
 		err = decodeInto(s.Holds, r)
 	case RecordDecision:
