@@ -45,7 +45,7 @@ CREATE TABLE records (
 	version INTEGER NOT NULL,
 	doc TEXT NOT NULL,
 	PRIMARY KEY (pipeline, kind, id)
-) STRICT;
+) STRICT, WITHOUT ROWID; -- so that the records of a pipeline lie together: they are read together
 CREATE INDEX records_pipelines ON records (pipeline) WHERE kind = 'pipeline';
 
 CREATE TABLE runs (

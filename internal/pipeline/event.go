@@ -88,7 +88,7 @@ const (
 	RecordBuild       RecordKind = "build"       // by ID
 	RecordRun         RecordKind = "run"         // by ID
 	RecordLatest      RecordKind = "latest"      // summary of a stage's latest run, by stage
-	RecordVerdict     RecordKind = "verdict"     // summary of the run that judged, by stage/build/digest
+	RecordVerdict     RecordKind = "verdict"     // of the run that judged, by stage/build/digest
 	RecordHold        RecordKind = "hold"        // by stage
 	RecordDecision    RecordKind = "decision"    // by stage/build
 	RecordPromotion   RecordKind = "promotion"   // by stage
@@ -207,7 +207,8 @@ func (e Event) Records() ([]Record, error) {
 		put(RecordRun, f.Run.ID, f.Run)
 		put(RecordLatest, f.Run.Stage, f.Run.Summary())
 		if f.Run.Status.Verdict() && f.Run.Kind == KindStage {
-			put(RecordVerdict, StageBuild(f.Run.Stage, f.Run.Build)+"/"+f.Run.Digest, f.Run.Summary())
+			key, doc := f.Run.verdict()
+			put(key.Kind, key.ID, doc)
 		}
 	}
 	if f.Hold != nil {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"iter"
 	"maps"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -23,7 +22,7 @@ type State struct {
 	Recipes      map[string]Recipe       // by name
 	Builds       map[string]Build        // by ID
 	Latest       map[string]RunSummary   // a stage's latest run
-	Verdicts     map[string][]RunSummary // by StageBuild, the latest last
+	Verdicts     map[string][]RunSummary // by StageBuild, the latest last, without Committed, Order and Ready
 	Holds        map[string]Hold         // by stage
 	Decisions    map[string]Decision     // by StageBuild
 	Promotions   map[string]Promotion    // by stage
@@ -43,69 +42,89 @@ type State struct {
 // NewState decodes the records of one pipeline's state. Without a pipeline record
 // the state says so by an empty Pipeline.Name.
 func NewState(records []Record) (*State, error) {
+	var d StateDecoder
+	for _, r := range records {
+		d.Add(r)
+	}
+	return d.State()
+}
+
+// StateDecoder makes a state of records that are still being read: it decodes verdicts,
+// which nearly all records of a large pipeline are, while its caller reads on. The zero
+// value has no records yet.
+type StateDecoder struct {
+	parts   []*statePart // the last one is still filled
+	decoded sync.WaitGroup
+}
+
+// statePart is so many records that decoding them is worth a goroutine.
+type statePart struct {
+	records []Record
+	puts    []put // by the index of its record
+	err     error
+}
+
+const statePartSize = 256
+
+// put sets a decoded record in a state, where it is newer than all that the state has.
+type put func(*State)
+
+// Add takes a record, in any order.
+func (d *StateDecoder) Add(r Record) {
+	n := len(d.parts)
+	if n == 0 || len(d.parts[n-1].records) == statePartSize {
+		d.parts = append(d.parts, &statePart{records: make([]Record, 0, statePartSize)})
+		n++
+	}
+	part := d.parts[n-1]
+	if part.records = append(part.records, r); len(part.records) == statePartSize {
+		d.decoded.Go(part.decode)
+	}
+}
+
+func (p *statePart) decode() {
+	p.puts = make([]put, len(p.records))
+	for i, r := range p.records {
+		if p.puts[i], p.err = decode(r); p.err != nil {
+			return
+		}
+	}
+}
+
+// State gives the state of the records that were added, as NewState does.
+func (d *StateDecoder) State() (*State, error) {
+	if n := len(d.parts); n > 0 && len(d.parts[n-1].records) < statePartSize {
+		d.parts[n-1].decode()
+	}
+	d.decoded.Wait()
+	type entry struct {
+		version int64
+		put     put
+	}
+	entries := make([]entry, 0, len(d.parts)*statePartSize)
+	for _, p := range d.parts {
+		if p.err != nil {
+			return nil, p.err
+		}
+		for i, r := range p.records {
+			entries = append(entries, entry{r.Version, p.puts[i]})
+		}
+	}
+	slices.SortFunc(entries, func(a, b entry) int { return cmp.Compare(a.version, b.version) })
 	s := &State{
 		Stages: map[string]Stage{}, Recipes: map[string]Recipe{}, Builds: map[string]Build{},
-		Latest: map[string]RunSummary{}, Verdicts: map[string][]RunSummary{}, Holds: map[string]Hold{},
+		Latest: map[string]RunSummary{}, Verdicts: make(map[string][]RunSummary, len(entries)), Holds: map[string]Hold{},
 		Decisions: map[string]Decision{}, Promotions: map[string]Promotion{},
 		Overrides: map[string]Override{}, Freezes: map[string]Freeze{}, Retries: map[string]Retry{},
 		Raised: map[string]Raised{}, Deliveries: map[string]Delivery{},
 		Images: map[string]Image{}, Environments: map[string]Environment{},
-		versions: make(map[Key]int64, len(records)),
+		versions: make(map[Key]int64, len(entries)),
 	}
-	records = slices.SortedFunc(slices.Values(records), func(a, b Record) int { return int(a.Version - b.Version) })
-	verdicts, err := decodeVerdicts(records)
-	if err != nil {
-		return nil, err
-	}
-	for i, r := range records {
-		if r.Kind == RecordVerdict {
-			s.putVerdict(r, verdicts[i])
-		} else if err := s.put(r); err != nil {
-			return nil, err
-		}
+	for _, e := range entries {
+		e.put(s)
 	}
 	s.newest = newestFirst(s.Builds)
 	return s, nil
-}
-
-// decodeVerdicts decodes the verdicts among the records, each at its index, on all
-// processors: nearly all records of a large pipeline are verdicts.
-func decodeVerdicts(records []Record) ([]RunSummary, error) {
-	verdicts, workers := make([]RunSummary, len(records)), runtime.GOMAXPROCS(0)
-	failed := make([]error, workers)
-	var wg sync.WaitGroup
-	for w := range workers {
-		wg.Go(func() {
-			for i := w; i < len(records) && failed[w] == nil; i += workers {
-				if records[i].Kind == RecordVerdict {
-					failed[w] = decodeVerdict(records[i], &verdicts[i])
-				}
-			}
-		})
-	}
-	wg.Wait()
-	for _, err := range failed {
-		if err != nil {
-			return nil, err
-		}
-	}
-	return verdicts, nil
-}
-
-func decodeVerdict(r Record, v *RunSummary) error {
-	if err := json.Unmarshal(r.Doc, v); err != nil {
-		return Errorf(CodeCorrupt, "read ledger", "record %s %q: %w", r.Kind, r.ID, err)
-	}
-	return nil
-}
-
-// putVerdict sets a verdict that is newer than all that the state has.
-func (s *State) putVerdict(r Record, v RunSummary) {
-	s.dropVerdict(r.Key)
-	id := StageBuild(v.Stage, v.Build)
-	s.Verdicts[id] = append(slices.Clip(s.Verdicts[id]), v)
-	s.judged = append(s.judged, r.Key)
-	s.versions[r.Key] = r.Version
 }
 
 // With gives the state after the events that follow it. It shares with s what they leave
@@ -127,9 +146,11 @@ func (s *State) With(events []Event) (*State, error) {
 			if r.Kind == RecordRun {
 				continue
 			}
-			if err := c.put(r); err != nil {
+			put, err := decode(r)
+			if err != nil {
 				return nil, err
 			}
+			put(&c)
 		}
 		for _, key := range e.Facts.Gone {
 			c.drop(key)
@@ -142,56 +163,79 @@ func (s *State) With(events []Event) (*State, error) {
 	return &c, nil
 }
 
-// put sets a record that is newer than all that the state has.
-func (s *State) put(r Record) (err error) {
+// decode gives what a record says. The error is CodeCorrupt.
+func decode(r Record) (p put, err error) {
 	switch r.Kind {
 	case RecordPipeline:
-		s.Pipeline = Pipeline{}
-		err = json.Unmarshal(r.Doc, &s.Pipeline)
+		p, err = decodeAs(r, func(s *State, v Pipeline) { s.Pipeline = v })
 	case RecordStage:
-		err = decodeInto(s.Stages, r)
+		p, err = decodeAs(r, func(s *State, v Stage) { s.Stages[r.ID] = v })
 	case RecordRecipe:
-		err = decodeInto(s.Recipes, r)
+		p, err = decodeAs(r, func(s *State, v Recipe) { s.Recipes[r.ID] = v })
 	case RecordBuild:
-		err = decodeInto(s.Builds, r)
+		p, err = decodeAs(r, func(s *State, v Build) { s.Builds[r.ID] = v })
 	case RecordLatest:
-		if err = decodeInto(s.Latest, r); err == nil {
-			err = checkRunID(s.Latest[r.ID].ID)
-		}
+		p, err = decodeAs(r, func(s *State, v RunSummary) { s.Latest[r.ID] = v }, func(v RunSummary) error { return checkRunID(v.ID) })
 	case RecordVerdict:
-		var v RunSummary
-		if err := decodeVerdict(r, &v); err != nil {
-			return err
-		}
-		s.putVerdict(r, v)
+		p, err = decodeVerdict(r)
 	case RecordHold:
-		err = decodeInto(s.Holds, r)
+		p, err = decodeAs(r, func(s *State, v Hold) { s.Holds[r.ID] = v })
 	case RecordDecision:
-		err = decodeInto(s.Decisions, r)
+		p, err = decodeAs(r, func(s *State, v Decision) { s.Decisions[r.ID] = v })
 	case RecordPromotion:
-		err = decodeInto(s.Promotions, r)
+		p, err = decodeAs(r, func(s *State, v Promotion) { s.Promotions[r.ID] = v })
 	case RecordOverride:
-		err = decodeInto(s.Overrides, r)
+		p, err = decodeAs(r, func(s *State, v Override) { s.Overrides[r.ID] = v })
 	case RecordFreeze:
-		err = decodeInto(s.Freezes, r)
+		p, err = decodeAs(r, func(s *State, v Freeze) { s.Freezes[r.ID] = v })
 	case RecordRetry:
-		err = decodeInto(s.Retries, r)
+		p, err = decodeAs(r, func(s *State, v Retry) { s.Retries[r.ID] = v })
 	case RecordRaised:
-		err = decodeInto(s.Raised, r)
+		p, err = decodeAs(r, func(s *State, v Raised) { s.Raised[r.ID] = v })
 	case RecordDelivery:
-		err = decodeInto(s.Deliveries, r)
+		p, err = decodeAs(r, func(s *State, v Delivery) { s.Deliveries[r.ID] = v })
 	case RecordImage:
-		err = decodeInto(s.Images, r)
+		p, err = decodeAs(r, func(s *State, v Image) { s.Images[r.ID] = v })
 	case RecordEnvironment:
-		err = decodeInto(s.Environments, r)
+		p, err = decodeAs(r, func(s *State, v Environment) { s.Environments[r.ID] = v })
 	default:
 		err = fmt.Errorf("unknown kind of record")
 	}
 	if err != nil {
-		return Errorf(CodeCorrupt, "read ledger", "record %s %q: %w", r.Kind, r.ID, err)
+		return nil, Errorf(CodeCorrupt, "read ledger", "record %s %q: %w", r.Kind, r.ID, err)
 	}
-	s.versions[r.Key] = r.Version
-	return nil
+	return p, nil
+}
+
+func decodeAs[T any](r Record, set func(*State, T), checks ...func(T) error) (put, error) {
+	var v T
+	if err := json.Unmarshal(r.Doc, &v); err != nil {
+		return nil, err
+	}
+	for _, check := range checks {
+		if err := check(v); err != nil {
+			return nil, err
+		}
+	}
+	return func(s *State) {
+		set(s, v)
+		s.versions[r.Key] = r.Version
+	}, nil
+}
+
+func decodeVerdict(r Record) (put, error) {
+	var doc verdictDoc
+	if err := json.Unmarshal(r.Doc, &doc); err != nil {
+		return nil, err
+	}
+	v, err := doc.summary(r.Key)
+	return func(s *State) {
+		s.dropVerdict(r.Key)
+		id := StageBuild(v.Stage, v.Build)
+		s.Verdicts[id] = append(slices.Clip(s.Verdicts[id]), v)
+		s.judged = append(s.judged, r.Key)
+		s.versions[r.Key] = r.Version
+	}, err
 }
 
 // drop takes a record out of the state.
@@ -248,15 +292,6 @@ func (s *State) dropVerdict(key Key) {
 	if s.judged = slices.DeleteFunc(s.judged, func(k Key) bool { return k == key }); len(s.judged) == 0 {
 		s.judged = nil
 	}
-}
-
-func decodeInto[T any](m map[string]T, r Record) error {
-	var v T
-	if err := json.Unmarshal(r.Doc, &v); err != nil {
-		return err
-	}
-	m[r.ID] = v
-	return nil
 }
 
 // Exists reports whether the pipeline is defined.
