@@ -37,8 +37,7 @@ type steady struct {
 }
 
 // during sends requests to the endpoint while f runs.
-func (b *bed) during(endpoint string, f func()) *steady {
-	s := &steady{}
+func (b *bed) during(endpoint string, s *steady, f func()) {
 	ctx, cancel := context.WithCancel(b.Context())
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100}}
 	defer client.CloseIdleConnections()
@@ -58,7 +57,6 @@ func (b *bed) during(endpoint string, f func()) *steady {
 	f()
 	cancel()
 	all.Wait()
-	return s
 }
 
 func (s *steady) send(client *http.Client, endpoint string) {
@@ -92,11 +90,10 @@ func BenchmarkSwaps(b *testing.B) {
 	r.Instances = 2
 	r.Service.HealthCheck.Interval = 200 * time.Millisecond
 	endpoint := bed.serve(r)
-	var requests, failed int
-	var ratio, p99 float64
+	var calm, swapped steady
 	for b.Loop() {
-		calm := bed.during(endpoint, func() { <-time.After(benchCalm) })
-		swapped := bed.during(endpoint, func() {
+		bed.during(endpoint, &calm, func() { <-time.After(benchCalm) })
+		bed.during(endpoint, &swapped, func() {
 			for i := range benchSwaps {
 				r := r
 				r.Fleet = fmt.Sprintf("f-%d-%d", b.N, i)
@@ -109,18 +106,14 @@ func BenchmarkSwaps(b *testing.B) {
 				<-time.After(benchStay)
 			}
 		})
-		requests += len(swapped.took)
-		failed += swapped.failed + calm.failed
-		if swapped.failure != nil {
-			b.Errorf("%d requests failed: %v", swapped.failed, swapped.failure)
-		}
-		p99 = float64(swapped.p99()) / float64(time.Millisecond)
-		ratio = float64(swapped.p99()) / float64(calm.p99())
 	}
-	b.ReportMetric(ratio, "p99-ratio")
-	b.ReportMetric(p99, "p99-ms")
-	b.ReportMetric(float64(failed), "failed")
-	b.ReportMetric(float64(requests), "requests")
+	if swapped.failure != nil {
+		b.Errorf("%d requests failed: %v", swapped.failed, swapped.failure)
+	}
+	b.ReportMetric(float64(swapped.p99())/float64(calm.p99()), "p99-ratio")
+	b.ReportMetric(float64(swapped.p99())/float64(time.Millisecond), "p99-ms")
+	b.ReportMetric(float64(swapped.failed+calm.failed), "failed")
+	b.ReportMetric(float64(len(swapped.took)), "requests")
 }
 
 // failToSwap tries to bring up a fleet that never becomes healthy.

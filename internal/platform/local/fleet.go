@@ -74,22 +74,21 @@ func (f *fleet) start(ctx context.Context) error {
 	return nil
 }
 
+// headStart is how long an instance may take to get healthy before the next one starts
+// beside it. One at a time leaves those that serve more of the machine.
+const headStart = time.Second
+
 // grow adds n instances. They get requests when all of them are healthy; if one
 // fails to become so, all of them are ended.
 func (f *fleet) grow(ctx context.Context, n int) error {
-	added := f.add(n)
+	var added []*instance
 	var failed error
-	for _, i := range added {
-		if failed != nil {
-			break
-		}
-		select {
-		case failed = <-i.outcome:
-		case <-f.life.Done():
-			failed = pipeline.Errorf(pipeline.CodeFailed, "start fleet", "the fleet was ended while it started")
-		case <-ctx.Done():
-			failed = ctx.Err()
-		}
+	for failed == nil && len(added) < n {
+		added = append(added, f.add())
+		failed = f.awaitHealthy(ctx, added, headStart)
+	}
+	if failed == nil {
+		failed = f.awaitHealthy(ctx, added, 0)
 	}
 	if failed != nil {
 		if err := f.end(added); err != nil {
@@ -103,20 +102,43 @@ func (f *fleet) grow(ctx context.Context, n int) error {
 	return nil
 }
 
-// add starts n instances under the lowest numbers that are free.
-func (f *fleet) add(n int) []*instance {
+// awaitHealthy waits until all of the instances are healthy, or for a time; zero is as long
+// as it takes. The error says that one never gets healthy.
+func (f *fleet) awaitHealthy(ctx context.Context, which []*instance, limit time.Duration) error {
+	var over <-chan time.Time
+	if limit > 0 {
+		over = time.After(limit)
+	}
+	for _, i := range which {
+		select {
+		case <-i.outcome:
+			if i.failed != nil {
+				return i.failed
+			}
+		case <-over:
+			return nil
+		case <-f.life.Done():
+			return pipeline.Errorf(pipeline.CodeFailed, "start fleet", "the fleet was ended while it started")
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// add starts an instance under the lowest number that is free.
+func (f *fleet) add() *instance {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var added []*instance
-	for number := 0; len(added) < n; number++ {
+	for number := 0; ; number++ {
 		id := fmt.Sprintf("i-%d", number)
 		if !slices.ContainsFunc(f.all, func(i *instance) bool { return i.name == id }) {
 			i := newInstance(f, id)
-			f.all, added = append(f.all, i), append(added, i)
+			f.all = append(f.all, i)
 			go i.run()
+			return i
 		}
 	}
-	return added
 }
 
 // shrink ends the last n instances after the requests that they are answering.

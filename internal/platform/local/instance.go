@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -40,7 +41,10 @@ type instance struct {
 	dir     string
 	port    atomic.Int64
 	healthy atomic.Bool
-	outcome chan error // gets the outcome of the first start: nil when it became healthy
+
+	settled sync.Once
+	outcome chan struct{} // closed when the first start has become healthy, or failed
+	failed  error         // why it failed
 
 	life context.Context
 	kill context.CancelFunc
@@ -51,7 +55,7 @@ type instance struct {
 }
 
 func newInstance(f *fleet, name string) *instance {
-	i := &instance{fleet: f, name: name, dir: instanceDir(f.dir, name), outcome: make(chan error, 1), gone: make(chan struct{})}
+	i := &instance{fleet: f, name: name, dir: instanceDir(f.dir, name), outcome: make(chan struct{}), gone: make(chan struct{})}
 	i.life, i.kill = context.WithCancel(f.life)
 	return i
 }
@@ -64,6 +68,14 @@ func (i *instance) logf(format string, args ...any) {
 	i.fleet.log.Printf("fleet %s instance %s: %s", i.fleet.rec.ID, i.name, fmt.Sprintf(format, args...))
 }
 
+// settle says how the first start went, once.
+func (i *instance) settle(err error) {
+	i.settled.Do(func() {
+		i.failed = err
+		close(i.outcome)
+	})
+}
+
 // run keeps the instance up until its life ends. When the first start fails it
 // says so and gives up: whoever started it decides.
 func (i *instance) run() {
@@ -71,12 +83,12 @@ func (i *instance) run() {
 	defer i.healthy.Store(false)
 	root, err := makeRoot(i.life, i.fleet.images, i.fleet.dir, i.fleet.rec, i.name)
 	if err != nil {
-		i.outcome <- err
+		i.settle(err)
 		return
 	}
 	file, err := openLog(filepath.Join(i.dir, instanceLog))
 	if err != nil {
-		i.outcome <- fmt.Errorf("open log of instance: %w", err)
+		i.settle(fmt.Errorf("open log of instance: %w", err))
 		return
 	}
 	defer func() { _ = file.Close() }()
@@ -93,7 +105,7 @@ func (i *instance) run() {
 		case !was && errors.Is(err, errPortTaken) && tries < startTries:
 			continue
 		case !was:
-			i.outcome <- err
+			i.settle(err)
 			return
 		case time.Since(began) > stayedUp:
 			pause = firstPause
@@ -157,14 +169,8 @@ func (i *instance) watch(alive context.Context, pid int) (was bool, err error) {
 			if !i.healthy.Swap(true) {
 				i.logf("healthy on port %d after %v", i.port.Load(), time.Since(began).Round(time.Millisecond))
 			}
-			if !was {
-				was = true
-				select {
-				case i.outcome <- nil:
-				default: // an earlier start was healthy
-				}
-			}
-			fails, pause = 0, c.interval
+			i.settle(nil)
+			was, fails, pause = true, 0, c.interval
 		case !was && time.Since(began) >= c.start:
 			return was, elsewhere(err, pid)
 		case !was:

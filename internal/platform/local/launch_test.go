@@ -198,3 +198,13 @@ func TestReadOnlyRoot(t *testing.T) {
 		}
 	}
 }
+
+// Instances start one after another, but a slow one keeps the next one waiting for a moment only.
+func TestSlowInstanceIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	r := b.request("f-1")
+	r.Instances = 2
+	r.Service.Start = `touch "$PENSTOCK_DATA/$PENSTOCK_INSTANCE"; until [ -e "$PENSTOCK_DATA/i-1" ]; do sleep 0.05; done; ` + r.Service.Start
+	b.wantGet(versionAt(b.serve(r)), "f-1")
+}
