@@ -161,3 +161,47 @@ func TestDeploymentFaults(t *testing.T) {
 		})
 	}
 }
+
+// Whichever request of an environment's first deployment fails or loses its answer, where
+// there is no load balancer yet: the next deployment succeeds, and after the
+// environment's end nothing is left.
+func TestFirstDeploymentFaults(t *testing.T) {
+	t.Parallel()
+	for name, fault := range faults {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t)
+			image := b.app()
+			b.trouble(fault)
+			for k, step := sample(20); ; k += step {
+				request := func(fleet string) pipeline.FleetRequest {
+					r := b.request(fmt.Sprintf("e-%d", k), fleet, image)
+					r.Lasting, r.Instances, r.Service.HealthCheck.StartTimeout = true, 1, 10*time.Second
+					return r
+				}
+				b.cloud.ResetCalls()
+				b.cloud.Fail(fault.at(k)...)
+				failed := b.deploy(request("f-1"))
+				calls := len(b.cloud.Calls())
+				b.cloud.Mend()
+				if fault.repeated && failed != nil {
+					t.Errorf("request %d: %v", k, failed)
+				}
+				if failed != nil {
+					b.must(b.Discard(t.Context(), request("").Environment, "f-1"))
+				}
+				b.must(b.deploy(request("f-2")))
+				reports, err := b.Describe(t.Context(), request("").Environment)
+				b.must(err)
+				if got := b.get(reports[request("").Environment].Endpoint + "/env/VERSION"); got != "f-2" || len(b.cloud.Running()) != 1 {
+					t.Fatalf("request %d fails: then %s serves, on %v", k, got, b.cloud.Running())
+				}
+				b.must(b.Destroy(t.Context(), request("").Environment))
+				b.wantNothing()
+				if failed == nil && calls < k {
+					break
+				}
+			}
+		})
+	}
+}
