@@ -60,14 +60,17 @@ type StateDecoder struct {
 // statePart is so many records that decoding them is worth a goroutine.
 type statePart struct {
 	records []Record
-	puts    []put // by the index of its record
+	puts    []put
 	err     error
 }
 
 const statePartSize = 256
 
-// put sets a decoded record in a state, where it is newer than all that the state has.
-type put func(*State)
+// put is a decoded record: in sets it in a state, where it is newer than all that the state has.
+type put struct {
+	version int64
+	in      func(*State)
+}
 
 // Add takes a record, in any order.
 func (d *StateDecoder) Add(r Record) {
@@ -83,11 +86,14 @@ func (d *StateDecoder) Add(r Record) {
 }
 
 func (p *statePart) decode() {
-	p.puts = make([]put, len(p.records))
-	for i, r := range p.records {
-		if p.puts[i], p.err = decode(r); p.err != nil {
+	p.puts = make([]put, 0, len(p.records))
+	for _, r := range p.records {
+		put, err := decode(r)
+		if err != nil {
+			p.err = err
 			return
 		}
+		p.puts = append(p.puts, put)
 	}
 }
 
@@ -97,31 +103,25 @@ func (d *StateDecoder) State() (*State, error) {
 		d.parts[n-1].decode()
 	}
 	d.decoded.Wait()
-	type entry struct {
-		version int64
-		put     put
-	}
-	entries := make([]entry, 0, len(d.parts)*statePartSize)
+	puts := make([]put, 0, len(d.parts)*statePartSize)
 	for _, p := range d.parts {
 		if p.err != nil {
 			return nil, p.err
 		}
-		for i, r := range p.records {
-			entries = append(entries, entry{r.Version, p.puts[i]})
-		}
+		puts = append(puts, p.puts...)
 	}
-	slices.SortFunc(entries, func(a, b entry) int { return cmp.Compare(a.version, b.version) })
+	slices.SortFunc(puts, func(a, b put) int { return cmp.Compare(a.version, b.version) })
 	s := &State{
 		Stages: map[string]Stage{}, Recipes: map[string]Recipe{}, Builds: map[string]Build{},
-		Latest: map[string]RunSummary{}, Verdicts: make(map[string][]RunSummary, len(entries)), Holds: map[string]Hold{},
+		Latest: map[string]RunSummary{}, Verdicts: make(map[string][]RunSummary, len(puts)), Holds: map[string]Hold{},
 		Decisions: map[string]Decision{}, Promotions: map[string]Promotion{},
 		Overrides: map[string]Override{}, Freezes: map[string]Freeze{}, Retries: map[string]Retry{},
 		Raised: map[string]Raised{}, Deliveries: map[string]Delivery{},
 		Images: map[string]Image{}, Environments: map[string]Environment{},
-		versions: make(map[Key]int64, len(entries)),
+		versions: make(map[Key]int64, len(puts)),
 	}
-	for _, e := range entries {
-		e.put(s)
+	for _, p := range puts {
+		p.in(s)
 	}
 	s.newest = newestFirst(s.Builds)
 	return s, nil
@@ -150,7 +150,7 @@ func (s *State) With(events []Event) (*State, error) {
 			if err != nil {
 				return nil, err
 			}
-			put(&c)
+			put.in(&c)
 		}
 		for _, key := range e.Facts.Gone {
 			c.drop(key)
@@ -202,7 +202,7 @@ func decode(r Record) (p put, err error) {
 		err = fmt.Errorf("unknown kind of record")
 	}
 	if err != nil {
-		return nil, Errorf(CodeCorrupt, "read ledger", "record %s %q: %w", r.Kind, r.ID, err)
+		return put{}, Errorf(CodeCorrupt, "read ledger", "record %s %q: %w", r.Kind, r.ID, err)
 	}
 	return p, nil
 }
@@ -210,32 +210,32 @@ func decode(r Record) (p put, err error) {
 func decodeAs[T any](r Record, set func(*State, T), checks ...func(T) error) (put, error) {
 	var v T
 	if err := json.Unmarshal(r.Doc, &v); err != nil {
-		return nil, err
+		return put{}, err
 	}
 	for _, check := range checks {
 		if err := check(v); err != nil {
-			return nil, err
+			return put{}, err
 		}
 	}
-	return func(s *State) {
+	return put{r.Version, func(s *State) {
 		set(s, v)
 		s.versions[r.Key] = r.Version
-	}, nil
+	}}, nil
 }
 
 func decodeVerdict(r Record) (put, error) {
 	var doc verdictDoc
 	if err := json.Unmarshal(r.Doc, &doc); err != nil {
-		return nil, err
+		return put{}, err
 	}
 	v, err := doc.summary(r.Key)
-	return func(s *State) {
+	return put{r.Version, func(s *State) {
 		s.dropVerdict(r.Key)
 		id := StageBuild(v.Stage, v.Build)
 		s.Verdicts[id] = append(slices.Clip(s.Verdicts[id]), v)
 		s.judged = append(s.judged, r.Key)
 		s.versions[r.Key] = r.Version
-	}, err
+	}}, err
 }
 
 // drop takes a record out of the state.
