@@ -16,9 +16,11 @@ import (
 )
 
 // validName is what a pipeline or a run may be called to become part of a path:
-// no separator, and neither "." nor "..", nor hidden. 128 leaves room for the
+// no separator, and neither "." nor "..", nor hidden. nameLength leaves room for the
 // extension on every file system.
-var validName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
+var validName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*$`)
+
+const nameLength = 128
 
 // Logs keeps the logs of runs, each in a file of its own that only this user can
 // read. It may be used concurrently, from several processes.
@@ -95,7 +97,7 @@ func (l *Logs) path(ctx context.Context, op, name, run string) (string, error) {
 		return "", pipeline.Errorf(pipeline.CodeCancelled, op, "%w", context.Cause(ctx))
 	}
 	for _, part := range []struct{ what, value string }{{"pipeline", name}, {"run", run}} {
-		if !validName.MatchString(part.value) {
+		if len(part.value) > nameLength || !validName.MatchString(part.value) {
 			return "", pipeline.Errorf(pipeline.CodeInvalid, op, "%q can't be the name of a %s: it takes letters, digits, \".\", \"_\" and \"-\", at most 128, and begins with none of the last two but \"_\"", part.value, part.what)
 		}
 	}

@@ -51,9 +51,6 @@ const deployLimit = 45 * time.Minute
 //go:embed template.yaml
 var commented string
 
-// template is without the comments: a request takes 51,200 bytes of it.
-var template = regexp.MustCompile(`(?m)^ *#.*\n`).ReplaceAllString(commented, "")
-
 // Client is what the package calls of CloudFormation.
 type Client interface {
 	Options() cloudformation.Options
@@ -99,11 +96,16 @@ func (s *Stack) command(flags string) string {
 	return text + flags
 }
 
-// Template gives the template as it is deployed, without its comments.
-func Template() string { return template }
+// Template gives the template as it is deployed, without its comments: a request takes
+// 51,200 bytes of it.
+func Template() string {
+	return regexp.MustCompile(`(?m)^ *#.*\n`).ReplaceAllString(commented, "")
+}
 
-// stackName is CloudFormation's rule for names.
-var stackName = regexp.MustCompile(`^[a-zA-Z][-a-zA-Z0-9]{0,127}$`)
+// stackName is CloudFormation's rule for names of at most stackNameLength.
+var stackName = regexp.MustCompile(`^[a-zA-Z][-a-zA-Z0-9]*$`)
+
+const stackNameLength = 128
 
 // describe gives the stack of a name or ID; nil where there is none.
 func (s *Stack) describe(ctx context.Context, name string) (*types.Stack, error) {
@@ -125,7 +127,7 @@ func (s *Stack) describe(ctx context.Context, name string) (*types.Stack, error)
 func (s *Stack) op(verb string) string { return verb + " stack " + s.name }
 
 func (s *Stack) check() error {
-	if !stackName.MatchString(s.name) {
+	if len(s.name) > stackNameLength || !stackName.MatchString(s.name) {
 		return pipeline.Errorf(pipeline.CodeInvalid, "name stack", "%q is no name of a stack", s.name).
 			WithHint("Use letters, digits and hyphens, at most 128, with a letter first.")
 	}

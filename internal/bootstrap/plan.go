@@ -68,7 +68,7 @@ func (s *Stack) Plan(ctx context.Context, p Parameters) (*Changes, error) {
 	}
 	c := &Changes{stack: s, New: found == nil || found.StackStatus == types.StackStatusReviewInProgress}
 	input := &cloudformation.CreateChangeSetInput{
-		StackName: aws.String(s.name), TemplateBody: aws.String(template), ChangeSetType: types.ChangeSetTypeUpdate,
+		StackName: aws.String(s.name), TemplateBody: aws.String(Template()), ChangeSetType: types.ChangeSetTypeUpdate,
 		Capabilities: []types.Capability{types.CapabilityCapabilityIam}, Description: aws.String("Made by penstock bootstrap"),
 		Tags: []types.Tag{{Key: aws.String(tagStack), Value: aws.String(s.name)}},
 	}
@@ -80,7 +80,7 @@ func (s *Stack) Plan(ctx context.Context, p Parameters) (*Changes, error) {
 	if err := p.applies(input.Parameters); err != nil {
 		return nil, err
 	}
-	c.token = digest(s.name, template, render(input.Parameters), state(found))
+	c.token = digest(s.name, aws.ToString(input.TemplateBody), render(input.Parameters), state(found))
 	input.ClientToken, input.ChangeSetName = aws.String(c.token), aws.String("penstock-"+c.token)
 	if err := s.create(ctx, input, c); err != nil {
 		return nil, err

@@ -70,11 +70,13 @@ func (p *Platform) dir(environment string) string {
 	return filepath.Join(p.environments(), environment)
 }
 
-// name is what an ID must look like to be the name of a directory.
-var name = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+// name is what an ID of at most nameLength must look like to be the name of a directory.
+var name = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+
+const nameLength = 128
 
 func checkID(op, what, id string) error {
-	if !name.MatchString(id) {
+	if len(id) > nameLength || !name.MatchString(id) {
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "%s ID %q is not made of letters, digits, dots, dashes and underscores", what, id)
 	}
 	return nil
