@@ -38,7 +38,7 @@ func main() {
 	if os.Getenv("TF_PLUGIN_MAGIC_COOKIE") != "" || attached {
 		os.Exit(serve(attached))
 	}
-	loosenMemory()
+	loosenMemory(800)
 	streams, signals := cli.System(), make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	streams.Signals = signals
@@ -69,7 +69,7 @@ func serve(attached bool) int {
 // libraries trace every call in the log even where nobody reads it, which costs about
 // a quarter of a plan's time.
 func tune() {
-	loosenMemory()
+	loosenMemory(400)
 	if logged := slices.ContainsFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "TF_LOG") }); logged {
 		return
 	}
@@ -78,11 +78,12 @@ func tune() {
 	}
 }
 
-// loosenMemory lets the memory grow further before it is tidied: most of what a plan
-// or a listing takes is garbage soon.
-func loosenMemory() {
+// loosenMemory lets the memory grow further before it is tidied, by so many percent of
+// what is in use: most of what a plan or a listing takes is garbage soon. Commands that
+// stay tighten it again.
+func loosenMemory(percent int) {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(400)
+		debug.SetGCPercent(percent)
 	}
 }
 

@@ -174,6 +174,7 @@ func runServe(ctx context.Context, o *serveOptions) error {
 			return err
 		}
 		a.Stay()
+		tightenMemory()
 		logger := hclog.New(&hclog.LoggerOptions{Name: "board", Output: o.Err, Level: hclog.LevelFromString(o.logLevel), JSONFormat: o.json})
 		b := board.New(board.Options{
 			Engine: a.Engine, Access: access, Hosts: hosts(at, scheme, address), Secure: strings.HasPrefix(at, "https:"), Where: a.Where(), Version: o.version,

@@ -68,6 +68,7 @@ func newWatch(f *factory, runF func(context.Context, *watchOptions) error) *cobr
 }
 
 func runWatch(ctx context.Context, o *watchOptions) error {
+	tightenMemory()
 	var out io.Writer
 	if o.verbose {
 		out = o.Err

@@ -229,10 +229,14 @@ func decodeVerdict(r Record) (put, error) {
 		return put{}, err
 	}
 	v, err := doc.summary(r.Key)
+	id, only := StageBuild(v.Stage, v.Build), []RunSummary{v}
 	return put{r.Version, func(s *State) {
 		s.dropVerdict(r.Key)
-		id := StageBuild(v.Stage, v.Build)
-		s.Verdicts[id] = append(slices.Clip(s.Verdicts[id]), v)
+		if others := s.Verdicts[id]; len(others) > 0 {
+			s.Verdicts[id] = append(slices.Clip(others), only...)
+		} else {
+			s.Verdicts[id] = only
+		}
 		s.judged = append(s.judged, r.Key)
 		s.versions[r.Key] = r.Version
 	}}, err
