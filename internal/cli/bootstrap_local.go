@@ -74,6 +74,7 @@ type recipe struct {
 }
 
 func runBootstrapLocal(ctx context.Context, o *localOptions) error {
+	tightenMemory()
 	if o.start != "" {
 		return o.run(ctx, o.fromFlags(), "")
 	}

@@ -261,8 +261,8 @@ func arg(given []string, i int) string {
 	return ""
 }
 
-// tightenMemory gives memory back early, as Go does by itself: for commands that stay for
-// days, where the short ones are in a hurry.
+// tightenMemory gives memory back early, as Go does by itself: for commands that stay,
+// where the short ones are in a hurry.
 func tightenMemory() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(100)

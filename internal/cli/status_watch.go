@@ -21,6 +21,7 @@ import (
 // of what changes in a pipe, as JSON objects with --json. A look that fails is told, and
 // the next one goes on, unless there was none before or what is looked at is gone.
 func (o *statusOptions) follow(ctx context.Context, look func(context.Context) ([]statusPipeline, error)) error {
+	tightenMemory()
 	stop := o.finishing()
 	tick := time.NewTicker(o.interval)
 	defer tick.Stop()

@@ -34,6 +34,17 @@ type trouble struct {
 	visible  time.Duration // how long what was made is not found
 }
 
+// inTrouble runs a test in each kind of trouble.
+func inTrouble(t *testing.T, f func(*testing.T, trouble)) {
+	t.Parallel()
+	for name, fault := range faults {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f(t, fault)
+		})
+	}
+}
+
 // once strikes the kth request.
 func once(f cloudtest.Fault) func(int) []cloudtest.Fault {
 	return func(k int) []cloudtest.Fault {
@@ -83,125 +94,113 @@ func (b *bed) trouble(f trouble) {
 // Whichever request of a bake fails or loses its answer, the next bake yields one
 // image, and nothing else is left.
 func TestBakeFaults(t *testing.T) {
-	t.Parallel()
-	for name, fault := range faults {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			for k, step := sample(6); ; k += step {
-				b := newBed(t)
-				b.trouble(fault)
-				b.cloud.Fail(fault.at(k)...)
-				_, err := b.Bake(t.Context(), b.bakeRequest("r-1"))
-				calls := len(b.cloud.Calls())
-				b.cloud.Mend()
-				if fault.repeated && err != nil {
-					t.Errorf("request %d: %v", k, err)
-				}
-				if err == nil && calls < k {
-					break
-				}
-				time.Sleep(fault.visible) // nobody comes sooner
-				b.must(b.Abandon(t.Context(), "r-1"))
-				image, err := b.Bake(t.Context(), b.bakeRequest("r-2"))
-				b.must(err)
-				images, err := b.Images(t.Context())
-				b.must(err)
-				if len(images) != 1 || images[0].ID != image.ID {
-					t.Errorf("request %d: there are images %v, and the bake gave %s", k, images, image.ID)
-				}
-				b.wantNothing()
+	inTrouble(t, func(t *testing.T, fault trouble) {
+		for k, step := sample(6); ; k += step {
+			b := newBed(t)
+			b.trouble(fault)
+			b.cloud.Fail(fault.at(k)...)
+			_, err := b.Bake(t.Context(), b.bakeRequest("r-1"))
+			calls := len(b.cloud.Calls())
+			b.cloud.Mend()
+			if fault.repeated && err != nil {
+				t.Errorf("request %d: %v", k, err)
 			}
-		})
-	}
+			if err == nil && calls < k {
+				break
+			}
+			time.Sleep(fault.visible) // nobody comes sooner
+			b.must(b.Abandon(t.Context(), "r-1"))
+			image, err := b.Bake(t.Context(), b.bakeRequest("r-2"))
+			b.must(err)
+			images, err := b.Images(t.Context())
+			b.must(err)
+			if len(images) != 1 || images[0].ID != image.ID {
+				t.Errorf("request %d: there are images %v, and the bake gave %s", k, images, image.ID)
+			}
+			b.wantNothing()
+		}
+	})
 }
 
 // Whichever request of a deployment fails or loses its answer: what served before
 // serves on or the new fleet does, the next deployment succeeds, and after the
 // environment's end nothing is left.
 func TestDeploymentFaults(t *testing.T) {
-	t.Parallel()
-	for name, fault := range faults {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			b := newBed(t)
-			image := b.app()
-			b.trouble(fault)
-			request := func(fleet string) pipeline.FleetRequest {
-				r := b.request("e-1", fleet, image)
-				r.Lasting, r.Instances, r.Service.HealthCheck.StartTimeout = true, 2, 10*time.Second
-				return r
+	inTrouble(t, func(t *testing.T, fault trouble) {
+		b := newBed(t)
+		image := b.app()
+		b.trouble(fault)
+		request := func(fleet string) pipeline.FleetRequest {
+			r := b.request("e-1", fleet, image)
+			r.Lasting, r.Instances, r.Service.HealthCheck.StartTimeout = true, 2, 10*time.Second
+			return r
+		}
+		b.must(b.deploy(request("f-0")))
+		for k, step := sample(20); ; k += step {
+			b.cloud.ResetCalls()
+			b.cloud.Fail(fault.at(k)...)
+			failed := b.deploy(request(fmt.Sprintf("f-%d-a", k)))
+			calls := len(b.cloud.Calls())
+			b.cloud.Mend()
+			reports, err := b.Describe(t.Context(), "e-1")
+			b.must(err)
+			if b.get(reports["e-1"].Endpoint+"/file/version") != "the artifact" {
+				t.Errorf("request %d fails: nothing serves", k)
 			}
-			b.must(b.deploy(request("f-0")))
-			for k, step := sample(20); ; k += step {
-				b.cloud.ResetCalls()
-				b.cloud.Fail(fault.at(k)...)
-				failed := b.deploy(request(fmt.Sprintf("f-%d-a", k)))
-				calls := len(b.cloud.Calls())
-				b.cloud.Mend()
-				reports, err := b.Describe(t.Context(), "e-1")
-				b.must(err)
-				if b.get(reports["e-1"].Endpoint+"/file/version") != "the artifact" {
-					t.Errorf("request %d fails: nothing serves", k)
-				}
-				if fault.repeated && failed != nil {
-					t.Errorf("request %d: %v", k, failed)
-				}
-				if failed == nil && calls < k {
-					break
-				}
-				b.must(b.Discard(t.Context(), "e-1", fmt.Sprintf("f-%d-a", k))) // as the engine does after a failure, and again after a crash
-				fleet := fmt.Sprintf("f-%d-b", k)
-				b.must(b.deploy(request(fleet)))
-				if got := b.get(reports["e-1"].Endpoint + "/env/VERSION"); got != fleet || len(b.cloud.Running()) != 2 {
-					t.Fatalf("request %d fails: then %s serves, on %v", k, got, b.cloud.Running())
-				}
+			if fault.repeated && failed != nil {
+				t.Errorf("request %d: %v", k, failed)
 			}
-			b.must(b.Destroy(t.Context(), "e-1"))
-			b.wantNothing()
-		})
-	}
+			if failed == nil && calls < k {
+				break
+			}
+			b.must(b.Discard(t.Context(), "e-1", fmt.Sprintf("f-%d-a", k))) // as the engine does after a failure, and again after a crash
+			fleet := fmt.Sprintf("f-%d-b", k)
+			b.must(b.deploy(request(fleet)))
+			if got := b.get(reports["e-1"].Endpoint + "/env/VERSION"); got != fleet || len(b.cloud.Running()) != 2 {
+				t.Fatalf("request %d fails: then %s serves, on %v", k, got, b.cloud.Running())
+			}
+		}
+		b.must(b.Destroy(t.Context(), "e-1"))
+		b.wantNothing()
+	})
 }
 
 // Whichever request of an environment's first deployment fails or loses its answer, where
 // there is no load balancer yet: the next deployment succeeds, and after the
 // environment's end nothing is left.
 func TestFirstDeploymentFaults(t *testing.T) {
-	t.Parallel()
-	for name, fault := range faults {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			b := newBed(t)
-			image := b.app()
-			b.trouble(fault)
-			for k, step := sample(20); ; k += step {
-				request := func(fleet string) pipeline.FleetRequest {
-					r := b.request(fmt.Sprintf("e-%d", k), fleet, image)
-					r.Lasting, r.Instances, r.Service.HealthCheck.StartTimeout = true, 1, 10*time.Second
-					return r
-				}
-				b.cloud.ResetCalls()
-				b.cloud.Fail(fault.at(k)...)
-				failed := b.deploy(request("f-1"))
-				calls := len(b.cloud.Calls())
-				b.cloud.Mend()
-				if fault.repeated && failed != nil {
-					t.Errorf("request %d: %v", k, failed)
-				}
-				if failed != nil {
-					b.must(b.Discard(t.Context(), request("").Environment, "f-1"))
-				}
-				b.must(b.deploy(request("f-2")))
-				reports, err := b.Describe(t.Context(), request("").Environment)
-				b.must(err)
-				if got := b.get(reports[request("").Environment].Endpoint + "/env/VERSION"); got != "f-2" || len(b.cloud.Running()) != 1 {
-					t.Fatalf("request %d fails: then %s serves, on %v", k, got, b.cloud.Running())
-				}
-				b.must(b.Destroy(t.Context(), request("").Environment))
-				b.wantNothing()
-				if failed == nil && calls < k {
-					break
-				}
+	inTrouble(t, func(t *testing.T, fault trouble) {
+		b := newBed(t)
+		image := b.app()
+		b.trouble(fault)
+		for k, step := sample(20); ; k += step {
+			request := func(fleet string) pipeline.FleetRequest {
+				r := b.request(fmt.Sprintf("e-%d", k), fleet, image)
+				r.Lasting, r.Instances, r.Service.HealthCheck.StartTimeout = true, 1, 10*time.Second
+				return r
 			}
-		})
-	}
+			b.cloud.ResetCalls()
+			b.cloud.Fail(fault.at(k)...)
+			failed := b.deploy(request("f-1"))
+			calls := len(b.cloud.Calls())
+			b.cloud.Mend()
+			if fault.repeated && failed != nil {
+				t.Errorf("request %d: %v", k, failed)
+			}
+			if failed != nil {
+				b.must(b.Discard(t.Context(), request("").Environment, "f-1"))
+			}
+			b.must(b.deploy(request("f-2")))
+			reports, err := b.Describe(t.Context(), request("").Environment)
+			b.must(err)
+			if got := b.get(reports[request("").Environment].Endpoint + "/env/VERSION"); got != "f-2" || len(b.cloud.Running()) != 1 {
+				t.Fatalf("request %d fails: then %s serves, on %v", k, got, b.cloud.Running())
+			}
+			b.must(b.Destroy(t.Context(), request("").Environment))
+			b.wantNothing()
+			if failed == nil && calls < k {
+				break
+			}
+		}
+	})
 }

@@ -353,42 +353,38 @@ func TestPublishTogether(t *testing.T) {
 // Whichever request of a publication or a removal goes wrong, the next one completes
 // it, and nothing else is there.
 func TestPublishFaults(t *testing.T) {
-	t.Parallel()
-	for name, fault := range faults {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			b := newBed(t)
-			b.trouble(fault)
-			k, step := sample(8)
-			for done := false; !done; k += step {
-				baked, err := b.Bake(t.Context(), b.bakeRequest(fmt.Sprintf("r-%d", k)))
-				b.must(err)
-				id := baked.ID
-				b.cloud.ResetCalls()
-				b.cloud.Fail(fault.at(k)...)
-				_, err = b.Publish(t.Context(), b.publishRequest(id))
-				done = err == nil && len(b.cloud.Calls()) < k
-				b.cloud.Mend()
-				if fault.repeated && err != nil {
-					t.Errorf("request %d: %v", k, err)
-				}
-				time.Sleep(fault.visible)
-				copies, err := b.Publish(t.Context(), b.publishRequest(id))
-				b.must(err)
-				if left := b.leftOf(); len(copies) != 3 || len(left) != 9 { // image, snapshot and parameter in three regions
-					t.Errorf("request %d: published as %v, there are %v", k, copies, left)
-				}
-				b.cloud.Fail(fault.at(k)...)
-				err = b.RemoveImage(t.Context(), id)
-				b.cloud.Mend()
-				if fault.repeated && err != nil {
-					t.Errorf("request %d of the removal: %v", k, err)
-				}
-				b.must(b.RemoveImage(t.Context(), id))
-				if left := b.leftOf(); len(left) > 0 {
-					t.Errorf("request %d: after the removal there are %v", k, left)
-				}
+	inTrouble(t, func(t *testing.T, fault trouble) {
+		b := newBed(t)
+		b.trouble(fault)
+		k, step := sample(8)
+		for done := false; !done; k += step {
+			baked, err := b.Bake(t.Context(), b.bakeRequest(fmt.Sprintf("r-%d", k)))
+			b.must(err)
+			id := baked.ID
+			b.cloud.ResetCalls()
+			b.cloud.Fail(fault.at(k)...)
+			_, err = b.Publish(t.Context(), b.publishRequest(id))
+			done = err == nil && len(b.cloud.Calls()) < k
+			b.cloud.Mend()
+			if fault.repeated && err != nil {
+				t.Errorf("request %d: %v", k, err)
 			}
-		})
-	}
+			time.Sleep(fault.visible)
+			copies, err := b.Publish(t.Context(), b.publishRequest(id))
+			b.must(err)
+			if left := b.leftOf(); len(copies) != 3 || len(left) != 9 { // image, snapshot and parameter in three regions
+				t.Errorf("request %d: published as %v, there are %v", k, copies, left)
+			}
+			b.cloud.Fail(fault.at(k)...)
+			err = b.RemoveImage(t.Context(), id)
+			b.cloud.Mend()
+			if fault.repeated && err != nil {
+				t.Errorf("request %d of the removal: %v", k, err)
+			}
+			b.must(b.RemoveImage(t.Context(), id))
+			if left := b.leftOf(); len(left) > 0 {
+				t.Errorf("request %d: after the removal there are %v", k, left)
+			}
+		}
+	})
 }

@@ -77,7 +77,7 @@ const nameLength = 128
 
 func checkID(op, what, id string) error {
 	if len(id) > nameLength || !name.MatchString(id) {
-		return pipeline.Errorf(pipeline.CodeInvalid, op, "%s ID %q is not made of letters, digits, dots, dashes and underscores", what, id)
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "%s ID %q is not made of at most %d letters, digits, dots, dashes and underscores", what, id, nameLength)
 	}
 	return nil
 }

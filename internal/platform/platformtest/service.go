@@ -104,8 +104,11 @@ func routes(mode string) http.Handler {
 	mux.HandleFunc("GET /slow/{duration}", func(w http.ResponseWriter, r *http.Request) {
 		d, _ := time.ParseDuration(r.PathValue("duration"))
 		_ = http.NewResponseController(w).Flush() // so that the client knows that it came in
-		time.Sleep(d)
-		fmt.Fprint(w, "done")
+		select {
+		case <-time.After(d):
+			fmt.Fprint(w, "done")
+		case <-r.Context().Done():
+		}
 	})
 	mux.HandleFunc("POST /echo", func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).EnableFullDuplex()
