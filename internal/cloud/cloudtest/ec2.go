@@ -146,7 +146,21 @@ func (a *account) startInstances(r *request) answer {
 	return got
 }
 
+// terminateInstances may be repeated, which the simulator refuses once an instance's
+// network interface is gone.
 func (a *account) terminateInstances(r *request) answer {
+	const state = "<code>48</code><name>terminated</name>"
+	var items strings.Builder
+	living := len(a.named(r)) == 0
+	for _, i := range a.named(r) {
+		i.mu.Lock()
+		living = living || !i.terminated
+		i.mu.Unlock()
+		fmt.Fprintf(&items, "<item><instanceId>%s</instanceId><currentState>%s</currentState><previousState>%s</previousState></item>", i.id, state, state)
+	}
+	if !living {
+		return xml(http.StatusOK, "<TerminateInstancesResponse><requestId>repeated</requestId><instancesSet>"+items.String()+"</instancesSet></TerminateInstancesResponse>")
+	}
 	got := a.server.forward(r)
 	if got.status == http.StatusOK {
 		for _, i := range a.named(r) {
