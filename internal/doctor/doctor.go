@@ -269,7 +269,7 @@ func (p *patient) leases(ctx context.Context) {
 		_, what, _ := strings.Cut(l.Key, "/")
 		switch held := p.Now().Sub(h.Since); {
 		case p.Now().After(l.Expires):
-			p.found("leases", Warning, "The next apply takes over and cleans up.", "%s on %s, which held %s for the %s, is gone", h.Actor, h.Host, l.Key, h.Purpose)
+			p.found("leases", Warning, "The next run takes over and cleans up, and so does `penstock gc`.", "%s on %s, which held %s for the %s, is gone", h.Actor, h.Host, l.Key, h.Purpose)
 		case held > longHeld && what != engine.Watching && what != engine.Doing:
 			p.found("leases", Warning, fmt.Sprintf("See whether process %d on %s is still at work.", h.PID, h.Host), "%s on %s holds %s for %s (%s)", h.Actor, h.Host, l.Key, held.Round(time.Minute), h.Purpose)
 		default:
@@ -339,7 +339,7 @@ func (p *patient) leftovers(ctx context.Context) {
 	for _, part := range []struct {
 		noun string
 		ids  []string
-	}{{"environments", g.Environments}, {"images", g.Images}, {"artifacts", g.Artifacts}, {"work directories", g.WorkDirs}, {"builds", g.Builds}} {
+	}{{"environments", g.Environments}, {"images", g.Images}, {"bakes", g.Bakes}, {"artifacts", g.Artifacts}, {"work directories", g.WorkDirs}, {"builds", g.Builds}} {
 		if len(part.ids) > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", len(part.ids), part.noun))
 		}

@@ -36,7 +36,8 @@ type CollectRequest struct {
 // Collect removes builds beyond what the pipelines retain, with their images,
 // artifacts and logs, and what dead runs left: never anything in use, nor what a
 // rollback may need. While a run is under way anywhere, files that no record
-// names are left alone, as the run may be about to record them.
+// names are left alone, as the run may be about to record them. Leases that processes
+// held when they died are given up.
 func (e *Engine) Collect(ctx context.Context, r CollectRequest) (Garbage, error) {
 	var g Garbage
 	e.askAgain()
@@ -75,7 +76,32 @@ func (e *Engine) Collect(ctx context.Context, r CollectRequest) (Garbage, error)
 		return e.removeOrphans(ctx, g)
 	})
 	slices.Sort(g.Builds)
-	return g, err
+	if err != nil || r.DryRun {
+		return g, err
+	}
+	return g, e.giveUpLeases(ctx, r.Pipeline)
+}
+
+// giveUpLeases gives up the leases of a pipeline (of all with "") whose holders died. What
+// they had in hand is recorded elsewhere.
+func (e *Engine) giveUpLeases(ctx context.Context, pipelineName string) error {
+	leases, err := e.Ledger.Leases(ctx)
+	if err != nil {
+		return fmt.Errorf("list leases: %w", err)
+	}
+	for _, l := range leases {
+		if of, _, _ := strings.Cut(l.Key, "/"); pipelineName != "" && of != pipelineName {
+			continue
+		}
+		h, err := e.tryHold(ctx, l.Key, "collection of garbage")
+		if err != nil {
+			return fmt.Errorf("take lease %s: %w", l.Key, err)
+		}
+		if h != nil {
+			e.release(ctx, h)
+		}
+	}
+	return nil
 }
 
 // collectQuietly collects after a successful apply; a failure is no reason to fail it.

@@ -6,6 +6,7 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -276,6 +277,42 @@ func TestKeptExpires(t *testing.T) {
 	}
 	if st, err := d.State(t.Context(), "shop"); err != nil || len(st.Environments) != 0 || len(d.envs) != 0 {
 		t.Errorf("left: %v, on the platform %v: %v", st.Environments, d.envs, err)
+	}
+}
+
+// A lease whose holder died goes with the garbage, also where there is nothing to run: that
+// of a process that is at work stays.
+func TestCollectGivesUpLeasesOfTheDead(t *testing.T) {
+	d := whole(t)
+	take := func(key string) {
+		t.Helper()
+		if _, err := d.Ledger.Acquire(t.Context(), key, pipeline.Holder{Actor: "bob"}, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	take("shop/stage/production")
+	take("till/stage/production")
+	d = d.again() // those before died
+	take("shop/stage/capacity")
+	for _, step := range []struct {
+		request engine.CollectRequest
+		left    []string
+	}{
+		{engine.CollectRequest{DryRun: true}, []string{"shop/stage/capacity", "shop/stage/production", "till/stage/production"}},
+		{engine.CollectRequest{Pipeline: "shop"}, []string{"shop/stage/capacity", "till/stage/production"}},
+		{engine.CollectRequest{}, []string{"shop/stage/capacity"}},
+	} {
+		if _, err := d.Collect(t.Context(), step.request); err != nil {
+			t.Fatal(err)
+		}
+		leases, err := d.Ledger.Leases(t.Context())
+		var left []string
+		for _, l := range leases {
+			left = append(left, l.Key)
+		}
+		if slices.Sort(left); err != nil || !slices.Equal(left, step.left) {
+			t.Errorf("after %+v leases are held: %v, want %v: %v", step.request, left, step.left, err)
+		}
 	}
 }
 
