@@ -124,7 +124,8 @@ func (e *Engine) recovered(ctx context.Context, h *held, pipelineName, stage str
 }
 
 // planned decides the stage's move, to the planned candidate where there is one. A stage
-// that is not pinned and has moved on since then does not move back.
+// that has moved on since then does not move back, and one that moves by promotions goes by
+// the newest.
 func planned(st *pipeline.State, stage pipeline.Stage, candidate string) (pipeline.Move, error) {
 	move := pipeline.Decide(st, stage)
 	if move.Err != nil {
@@ -133,12 +134,16 @@ func planned(st *pipeline.State, stage pipeline.Stage, candidate string) (pipeli
 	if candidate == "" || candidate == move.Candidate {
 		return move, nil
 	}
-	op := fmt.Sprintf("move stage %q", stage.Name)
-	if err := st.Eligible(stage, candidate); err != nil {
-		return move, pipeline.Errorf(pipeline.CodeConflict, op, "build %s was planned, and the gates have changed since: %w", candidate, err).
+	op, held := fmt.Sprintf("move stage %q", stage.Name), st.Holds[stage.Name].Build
+	if err := st.CheckPin(stage, candidate); err != nil {
+		return move, pipeline.Errorf(pipeline.CodeConflict, op, "build %s was planned, and the gates have changed since: %v", candidate, err).
 			WithHint("Plan again.")
 	}
-	if held := st.Holds[stage.Name].Build; st.Builds[candidate].Order < st.Builds[held].Order {
+	if stage.Trigger == pipeline.TriggerManual && candidate != held {
+		return move, pipeline.Errorf(pipeline.CodeConflict, op, "build %s was planned, and the stage is to run %s now", candidate, move.Candidate).
+			WithHint("Plan again.")
+	}
+	if st.Builds[candidate].Order < st.Builds[held].Order {
 		return move, pipeline.Errorf(pipeline.CodeConflict, op, "build %s was planned, and the stage has moved on to %s since, which is newer", candidate, held).
 			WithHint("Plan again.")
 	}

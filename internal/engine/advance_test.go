@@ -65,6 +65,41 @@ func TestPlannedCandidate(t *testing.T) {
 	}
 }
 
+// A stage that moves by promotions doesn't go to a build that was planned before the newest
+// promotion. Where it was planned to stay, it stays, and the promotion waits.
+func TestPlannedPromotion(t *testing.T) {
+	d := open(t)
+	acceptance, live := stage(pipeline.TypeAcceptance, "commit"), stage(pipeline.TypeCustom, "acceptance")
+	live.Trigger = pipeline.TriggerManual
+	one, two := build("1"), build("2")
+	d.mustApply([]pipeline.Stage{commit("1"), acceptance, live})
+	d.mustApply([]pipeline.Stage{commit("2"), acceptance, live})
+	for i, step := range []struct {
+		promoted, planned string
+		code              pipeline.Code
+		held              string
+	}{
+		{promoted: one, planned: two, code: pipeline.CodeConflict},
+		{planned: one, held: one},
+		{promoted: two, planned: one, held: one},
+		{planned: two, held: two},
+		{planned: one, code: pipeline.CodeConflict, held: two},
+	} {
+		if step.promoted != "" {
+			if _, err := d.Promote(t.Context(), "shop", live.Name, step.promoted); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := d.Advance(t.Context(), engine.AdvanceRequest{Stage: live, Candidate: step.planned})
+		if pipeline.CodeOf(err) != step.code || err != nil && pipeline.HintOf(err) != "Plan again." {
+			t.Errorf("step %d: %v, want code %q", i, err, step.code)
+		}
+		if got := d.standing(live.Name).Held; got != step.held {
+			t.Errorf("step %d: the stage holds %q, want %q", i, got, step.held)
+		}
+	}
+}
+
 // A definition that is refused is not recorded, and neither is its pin.
 func TestRefusedDefinition(t *testing.T) {
 	d := whole(t)

@@ -13,8 +13,10 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
 	"github.com/hashicorp/terraform-plugin-testing/plancheck"
 	"github.com/hashicorp/terraform-plugin-testing/statecheck"
+	"github.com/hashicorp/terraform-plugin-testing/terraform"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -66,6 +68,82 @@ resource "penstock_stage" "smoke" {
 			Config:            b.config(map[string]string{"MORE": smoke}),
 			ConfigPlanChecks:  plan(plancheck.ExpectResourceAction(stageAddress("smoke"), plancheck.ResourceActionNoop)),
 			ConfigStateChecks: []statecheck.StateCheck{export("smoke", "status", exact("rejected"))},
+		},
+	)
+}
+
+// meanwhile is done between a plan and its apply.
+type meanwhile func()
+
+func (m meanwhile) CheckPlan(context.Context, plancheck.CheckPlanRequest, *plancheck.CheckPlanResponse) {
+	m()
+}
+
+// TestAccDecidedBeforeApply decides between a plan and its apply. What was planned goes,
+// unless it may not any more, or somebody has promoted another build: then the apply says so.
+func TestAccDecidedBeforeApply(t *testing.T) {
+	b := newBench(t)
+	config := b.config(nil)
+	built := map[string]string{}
+	build := func(version string) resource.TestStep {
+		return resource.TestStep{
+			PreConfig: func() { b.commit(version) }, Config: config,
+			Check: func(*terraform.State) error { built[version] = b.passed("acceptance"); return nil },
+		}
+	}
+	judge := func(version string, verdict pipeline.Verdict) func() {
+		return b.does(func(ctx context.Context, e *engine.Engine) error {
+			_, err := e.Judge(ctx, "shop", "exploratory", built[version], verdict, "because")
+			return err
+		})
+	}
+	promote := func(version string) func() {
+		return b.does(func(ctx context.Context, e *engine.Engine) error {
+			_, err := e.Promote(ctx, "shop", "production", built[version])
+			return err
+		})
+	}
+	but := func(then func(), planned ...string) resource.ConfigPlanChecks {
+		return plan(append(updates(planned...), meanwhile(then))...)
+	}
+	ready := func(version string) resource.TestCheckFunc {
+		return func(s *terraform.State) error {
+			if got := s.RootModule().Resources[stageAddress("pre_production")].Primary.Attributes["passed.build"]; got != built[version] {
+				return fmt.Errorf("%s is ready, want %s", got, built[version])
+			}
+			return nil
+		}
+	}
+	run(t,
+		build("two"),
+		build("three"),
+		resource.TestStep{ // the older one was planned, and the newer one is approved, too
+			PreConfig: judge("two", pipeline.Approved),
+			Config:    config, ConfigPlanChecks: but(judge("three", pipeline.Approved), "pre_production"),
+			Check: ready("two"), ExpectNonEmptyPlan: true,
+		},
+		resource.TestStep{Config: config, ConfigPlanChecks: plan(updates("pre_production")...), Check: ready("three")},
+		resource.TestStep{
+			PreConfig: promote("three"),
+			Config:    config, ConfigPlanChecks: but(promote("two"), "production"),
+			ExpectError: regexp.MustCompile(`(?s)was\s+planned,\s+and\s+the\s+stage\s+is\s+to\s+run`),
+		},
+		resource.TestStep{Config: config, ConfigPlanChecks: plan(updates("production")...), Check: answers("production", "two")},
+		build("four"),
+		resource.TestStep{
+			PreConfig: judge("four", pipeline.Approved),
+			Config:    config, ConfigPlanChecks: but(judge("four", pipeline.Rejected), "pre_production"),
+			ExpectError: regexp.MustCompile(`(?s)Plan\s+again.*was\s+planned,\s+and\s+since\s+then.*was\s+rejected`),
+		},
+		resource.TestStep{Config: config, ConfigPlanChecks: plan(plancheck.ExpectEmptyPlan()), Check: ready("three")},
+		build("five"),
+		resource.TestStep{
+			PreConfig: judge("five", pipeline.Approved),
+			Config:    config, ConfigPlanChecks: but(b.does(func(ctx context.Context, e *engine.Engine) error {
+				_, err := e.Hold(ctx, "shop", "pre-production", "it is Friday")
+				return err
+			}), "pre_production"),
+			ExpectError: regexp.MustCompile(`(?s)Plan\s+again.*was\s+planned,\s+and\s+since\s+then.*it\s+is\s+Friday`),
 		},
 	)
 }

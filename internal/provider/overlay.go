@@ -5,6 +5,7 @@ package provider
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/hashicorp/terraform-plugin-framework/types"
@@ -75,16 +76,22 @@ func (o *overlay) learn(pipelineName, stage string) {
 	o.learned.Store(pipelineName+"/"+stage, true)
 }
 
+// late reports whether an apply has found out what passed one of the stages of an after
+// list.
+func (o *overlay) late(pipelineName string, g gates) bool {
+	return slices.ContainsFunc(g.stages, func(up string) bool {
+		_, late := o.learned.Load(pipelineName + "/" + up)
+		return late
+	})
+}
+
 // afterOrState gives the state's list where both name the same stages: a build that passed
 // them since changes nothing of a stage, or an environment, that stays where it is. Where
 // the plan did not know all of the list, it stays as it was planned: Terraform plans once
 // more in the middle of an apply, when it is known, and takes no other answer then.
 func (o *overlay) afterOrState(pipelineName string, plan, state types.List) types.List {
-	g := expandGates(plan)
-	for _, up := range g.stages {
-		if _, late := o.learned.Load(pipelineName + "/" + up); late {
-			return plan
-		}
+	if o.late(pipelineName, expandGates(plan)) {
+		return plan
 	}
 	if sameStages(plan, state) {
 		return state

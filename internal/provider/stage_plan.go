@@ -5,6 +5,7 @@ package provider
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/hashicorp/terraform-plugin-framework/path"
@@ -139,7 +140,7 @@ func (r *stageResource) move(st *pipeline.State, at *planned, stage pipeline.Sta
 		r.moveLater(st, at, stage, gates, plan, resp)
 		return
 	}
-	move := pipeline.Decide(st, stage)
+	move := r.decide(st, at, stage, gates, state)
 	if move.Err != nil {
 		addAttributeError(&resp.Diagnostics, path.Root("build"), "move stage", stage.Name, move.Err)
 		return
@@ -174,6 +175,27 @@ func (r *stageResource) move(st *pipeline.State, at *planned, stage pipeline.Sta
 		}
 	}
 	plan.Instances = intOrNull(stage.Instances(st.Pipeline))
+}
+
+// decide decides the move of a stage whose gates are known. In the middle of an apply, where
+// Terraform plans once more and takes no other answer than before, a stage goes by the build
+// that was to enter it when it was read, whatever was decided since.
+func (r *stageResource) decide(st *pipeline.State, at *planned, stage pipeline.Stage, gates gates, state *stageModel) pipeline.Move {
+	move := pipeline.Decide(st, stage)
+	first := at.pipeline != nil || at.unknown // Terraform plans the pipeline, too; in an apply it does so only where that changes
+	if first || state == nil || stage.Pin != "" || stage.Type == pipeline.TypeCommit || stage.Trigger != pipeline.TriggerManual && r.session.overlay.late(stage.Pipeline, gates) {
+		return move
+	}
+	read := state.Candidate.ValueString()
+	if read == "" || read == move.Candidate || read == pipeline.Decide(at.recorded, at.recorded.Stages[stage.Name]).Candidate {
+		return move
+	}
+	stage.Pin = read
+	if move = pipeline.Decide(st, stage); move.Err != nil {
+		move.Err = pipeline.Errorf(pipeline.CodeOf(move.Err), fmt.Sprintf("move stage %q", stage.Name), "build %s was planned, and since then: %v", read, move.Err).
+			WithHint("Plan again.")
+	}
+	return move
 }
 
 // moveLater plans a stage that may move once the stages above have run. A pin is
