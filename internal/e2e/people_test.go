@@ -125,6 +125,12 @@ func TestPeople(t *testing.T) {
 		if len(step.changes) == 0 {
 			continue
 		}
+		if strings.HasPrefix(line, "rollback ") { // is not seen without a refresh
+			s.run(s.dir, terraform, "apply", "-refresh=false", "-auto-approve", "-no-color", "-input=false")
+			if got := s.changes(); !slices.Equal(got, step.changes) {
+				t.Fatalf("after %s and an apply without a refresh the plan changes %v, want %v", line, got, step.changes)
+			}
+		}
 		s.apply()
 		if got := s.changes(); len(got) > 0 {
 			t.Fatalf("after %s and an apply the plan changes %v", line, got)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -82,6 +83,10 @@ func (e *Engine) Collect(ctx context.Context, r CollectRequest) (Garbage, error)
 	return g, e.giveUpLeases(ctx, r.Pipeline)
 }
 
+// leaseGrace is how long a lease may have expired before it is garbage: its holder may only
+// have been asleep, or cut off, and goes on with it where nobody else has taken it.
+const leaseGrace = time.Hour
+
 // giveUpLeases gives up the leases of a pipeline (of all with "") whose holders died. What
 // they had in hand is recorded elsewhere.
 func (e *Engine) giveUpLeases(ctx context.Context, pipelineName string) error {
@@ -90,7 +95,9 @@ func (e *Engine) giveUpLeases(ctx context.Context, pipelineName string) error {
 		return fmt.Errorf("list leases: %w", err)
 	}
 	for _, l := range leases {
-		if of, _, _ := strings.Cut(l.Key, "/"); pipelineName != "" && of != pipelineName {
+		of, _, _ := strings.Cut(l.Key, "/")
+		expired := e.Now().Sub(l.Expires)
+		if pipelineName != "" && of != pipelineName || expired >= 0 && expired < leaseGrace {
 			continue
 		}
 		h, err := e.tryHold(ctx, l.Key, "collection of garbage")

@@ -280,27 +280,31 @@ func TestKeptExpires(t *testing.T) {
 	}
 }
 
-// A lease whose holder died goes with the garbage, also where there is nothing to run: that
-// of a process that is at work stays.
+// A lease whose holder died goes with the garbage, also where there is nothing to run. That
+// of a process that is at work stays, and that of one that may only have been asleep.
 func TestCollectGivesUpLeasesOfTheDead(t *testing.T) {
 	d := whole(t)
-	take := func(key string) {
+	take := func(key string, life time.Duration) {
 		t.Helper()
-		if _, err := d.Ledger.Acquire(t.Context(), key, pipeline.Holder{Actor: "bob"}, time.Minute); err != nil {
+		if _, err := d.Ledger.Acquire(t.Context(), key, pipeline.Holder{Actor: "bob"}, life); err != nil {
 			t.Fatal(err)
 		}
 	}
-	take("shop/stage/production")
-	take("till/stage/production")
+	take("shop/stage/exploratory", time.Minute)
+	take("shop/stage/production", 3*time.Hour)
+	take("shop/stage/pre-production", time.Hour+30*time.Minute)
+	take("till/stage/production", time.Minute)
 	d = d.again() // those before died
-	take("shop/stage/capacity")
+	take("shop/stage/capacity", time.Minute)
+	d.clock = d.clock.Add(2 * time.Hour)
+	working := []string{"shop/stage/capacity", "shop/stage/pre-production"}
 	for _, step := range []struct {
 		request engine.CollectRequest
-		left    []string
+		dead    []string
 	}{
-		{engine.CollectRequest{DryRun: true}, []string{"shop/stage/capacity", "shop/stage/production", "till/stage/production"}},
-		{engine.CollectRequest{Pipeline: "shop"}, []string{"shop/stage/capacity", "till/stage/production"}},
-		{engine.CollectRequest{}, []string{"shop/stage/capacity"}},
+		{engine.CollectRequest{DryRun: true}, []string{"shop/stage/exploratory", "shop/stage/production", "till/stage/production"}},
+		{engine.CollectRequest{Pipeline: "shop"}, []string{"till/stage/production"}},
+		{engine.CollectRequest{}, nil},
 	} {
 		if _, err := d.Collect(t.Context(), step.request); err != nil {
 			t.Fatal(err)
@@ -310,8 +314,10 @@ func TestCollectGivesUpLeasesOfTheDead(t *testing.T) {
 		for _, l := range leases {
 			left = append(left, l.Key)
 		}
-		if slices.Sort(left); err != nil || !slices.Equal(left, step.left) {
-			t.Errorf("after %+v leases are held: %v, want %v: %v", step.request, left, step.left, err)
+		want := append(slices.Clone(working), step.dead...)
+		slices.Sort(want)
+		if slices.Sort(left); err != nil || !slices.Equal(left, want) {
+			t.Errorf("after %+v leases are held: %v, want %v: %v", step.request, left, want, err)
 		}
 	}
 }

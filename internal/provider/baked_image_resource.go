@@ -245,8 +245,8 @@ func (r *bakedImageResource) export(recipe pipeline.Recipe, image pipeline.Image
 	}
 }
 
-// ModifyPlan implements resource.ResourceWithModifyPlan: inputs of which an image
-// exists show that image, others an unknown one.
+// ModifyPlan implements resource.ResourceWithModifyPlan: an update to inputs of which
+// an image exists shows that image; all else shows an unknown one.
 func (r *bakedImageResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	if r.session == nil || req.Plan.Raw.IsNull() {
 		return
@@ -291,9 +291,13 @@ func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel
 			return err
 		}
 		old, exists := st.Recipes[recipe.Name]
-		if state != nil || !exists {
+		switch {
+		case state != nil:
 			m.Base = orNull(recipe.Base)
 			image, found = engine.FindBaked(st, recipe)
+			return nil
+		case !exists: // an image of before may go in this apply with what needed it
+			m.Base = orNull(recipe.Base)
 			return nil
 		}
 		// What there is goes with the resource that gives the name up in this apply, if one does.

@@ -133,7 +133,7 @@ func TestAccDecidedBeforeApply(t *testing.T) {
 		resource.TestStep{
 			PreConfig: judge("four", pipeline.Approved),
 			Config:    config, ConfigPlanChecks: but(judge("four", pipeline.Rejected), "pre_production"),
-			ExpectError: regexp.MustCompile(`(?s)Plan\s+again.*was\s+planned,\s+and\s+since\s+then.*was\s+rejected`),
+			ExpectError: regexp.MustCompile(`(?s)Plan\s+again.*and\s+since\s+then:.*was\s+rejected`),
 		},
 		resource.TestStep{Config: config, ConfigPlanChecks: plan(plancheck.ExpectEmptyPlan()), Check: ready("three")},
 		build("five"),
@@ -143,7 +143,48 @@ func TestAccDecidedBeforeApply(t *testing.T) {
 				_, err := e.Hold(ctx, "shop", "pre-production", "it is Friday")
 				return err
 			}), "pre_production"),
-			ExpectError: regexp.MustCompile(`(?s)Plan\s+again.*was\s+planned,\s+and\s+since\s+then.*it\s+is\s+Friday`),
+			ExpectError: regexp.MustCompile(`(?s)Plan\s+again.*and\s+since\s+then:.*it\s+is\s+Friday`),
+		},
+	)
+}
+
+// TestAccGatesChange changes what opens a stage, while another build than the one it holds
+// was to enter it.
+func TestAccGatesChange(t *testing.T) {
+	b := newBench(t)
+	smoke := func(arguments string) string {
+		return b.config(map[string]string{"MORE": fmt.Sprintf(`
+resource "penstock_stage" "smoke" {
+  pipeline = penstock_pipeline.shop.name
+  name     = "smoke"
+  type     = "custom"
+  steps    = [{ name = "look", command = "! grep bad version" }]
+  %s
+}`, arguments)})
+	}
+	const automatic, manual = `after = [penstock_stage.commit.passed]`, `after = [penstock_stage.commit.passed]
+  trigger = "manual"`
+	const tried = `after = [penstock_stage.capacity.passed, penstock_stage.exploratory.passed]`
+	holds := func(stage string) resource.TestCheckFunc { // that smoke holds what passed the stage last
+		return func(s *terraform.State) error {
+			want, got := b.passed(stage), s.RootModule().Resources[stageAddress("smoke")].Primary.Attributes["candidate"]
+			if got != want {
+				return fmt.Errorf("smoke has %s, want %s", got, want)
+			}
+			return nil
+		}
+	}
+	approve := meanwhile(b.judge("exploratory", pipeline.Approved))
+	run(t,
+		resource.TestStep{Config: smoke(automatic), Check: holds("commit")},
+		resource.TestStep{PreConfig: func() { b.commit("bad") }, Config: smoke(automatic), ExpectError: regexp.MustCompile("Stage failed")},
+		resource.TestStep{PreConfig: func() { b.commit("good") }, Config: smoke(manual), Check: holds("smoke")},
+		resource.TestStep{Config: smoke(automatic), Check: holds("commit")},
+		resource.TestStep{Config: smoke(tried)},
+		resource.TestStep{PreConfig: func() { b.commit("better") }, Config: smoke(tried)},
+		resource.TestStep{
+			Config: smoke(`after = [penstock_stage.capacity.passed]`), ConfigPlanChecks: plan(approve),
+			Check: holds("capacity"), ExpectNonEmptyPlan: true, // pre-production moves
 		},
 	)
 }

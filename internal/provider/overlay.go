@@ -34,6 +34,7 @@ type planned struct {
 	state    *pipeline.State // nil when something was planned since
 	pipeline *pipeline.Pipeline
 	unknown  bool // the planned definition of the pipeline is not known yet
+	changes  bool // the pipeline is planned to change
 	stages   map[string]pipeline.Stage
 	open     map[string]bool // stages whose planned definition is not known yet
 }
@@ -99,12 +100,13 @@ func (o *overlay) afterOrState(pipelineName string, plan, state types.List) type
 	return plan
 }
 
-// planPipeline notes a planned pipeline; nil for one that is not known yet.
-func (o *overlay) planPipeline(name string, p *pipeline.Pipeline) {
+// planPipeline notes a planned pipeline, nil for one that is not known yet, and whether it
+// changes.
+func (o *overlay) planPipeline(name string, p *pipeline.Pipeline, changes bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	at := o.of(name)
-	at.pipeline, at.unknown, at.state = p, p == nil, nil
+	at.pipeline, at.unknown, at.changes, at.state = p, p == nil, changes, nil
 }
 
 // planStage notes a planned stage.

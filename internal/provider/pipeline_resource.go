@@ -235,7 +235,7 @@ func (r *pipelineResource) ModifyPlan(ctx context.Context, req resource.ModifyPl
 		}
 	}
 	if !known(ctx, m.Service, m.Scale, m.Authorize, m.SelfService, m.Notify, m.Keep) {
-		r.session.overlay.planPipeline(name, nil)
+		r.session.overlay.planPipeline(name, nil, true)
 		return
 	}
 	p := expandPipeline(ctx, m, r.session.Owner, &resp.Diagnostics)
@@ -244,7 +244,7 @@ func (r *pipelineResource) ModifyPlan(ctx context.Context, req resource.ModifyPl
 			addAttributeError(&resp.Diagnostics, path.Root("notify").AtListIndex(i), "define pipeline", name, err)
 		}
 	}
-	r.session.overlay.planPipeline(name, &p)
+	r.session.overlay.planPipeline(name, &p, !req.Plan.Raw.Equal(req.State.Raw))
 }
 
 // Create implements resource.Resource.

@@ -177,25 +177,33 @@ func (r *stageResource) move(st *pipeline.State, at *planned, stage pipeline.Sta
 	plan.Instances = intOrNull(stage.Instances(st.Pipeline))
 }
 
-// decide decides the move of a stage whose gates are known. In the middle of an apply, where
-// Terraform plans once more and takes no other answer than before, a stage goes by the build
-// that was to enter it when it was read, whatever was decided since.
-func (r *stageResource) decide(st *pipeline.State, at *planned, stage pipeline.Stage, gates gates, state *stageModel) pipeline.Move {
+// decide decides the move of a stage whose gates are known. Terraform plans a second time in
+// the middle of the apply, and takes no other answer then. So a stage that nothing in the
+// configuration moves goes by the build that was to enter it when it was read, whatever was
+// decided since.
+func (r *stageResource) decide(st *pipeline.State, at *planned, stage pipeline.Stage, g gates, state *stageModel) pipeline.Move {
 	move := pipeline.Decide(st, stage)
-	first := at.pipeline != nil || at.unknown // Terraform plans the pipeline, too; in an apply it does so only where that changes
-	if first || state == nil || stage.Pin != "" || stage.Type == pipeline.TypeCommit || stage.Trigger != pipeline.TriggerManual && r.session.overlay.late(stage.Pipeline, gates) {
+	recorded := at.recorded.Stages[stage.Name]
+	if state == nil || at.unknown || at.changes || r.session.overlay.late(stage.Pipeline, g) || gated(stage, recorded) || recorded.ID != state.ID.ValueString() {
 		return move
 	}
 	read := state.Candidate.ValueString()
-	if read == "" || read == move.Candidate || read == pipeline.Decide(at.recorded, at.recorded.Stages[stage.Name]).Candidate {
+	if read == "" || read == move.Candidate || read == pipeline.Decide(at.recorded, recorded).Candidate {
 		return move
 	}
 	stage.Pin = read
 	if move = pipeline.Decide(st, stage); move.Err != nil {
-		move.Err = pipeline.Errorf(pipeline.CodeOf(move.Err), fmt.Sprintf("move stage %q", stage.Name), "build %s was planned, and since then: %v", read, move.Err).
-			WithHint("Plan again.")
+		move.Err = pipeline.Errorf(pipeline.CodeOf(move.Err), fmt.Sprintf("move stage %q", stage.Name),
+			"build %s was to enter it when Terraform read it, and since then: %v", read, move.Err).WithHint("Plan again.")
 	}
 	return move
+}
+
+// gated reports whether the configuration says which build a stage holds, or has changed
+// what opens it.
+func gated(stage, recorded pipeline.Stage) bool {
+	return stage.Type == pipeline.TypeCommit || stage.Pin != "" || recorded.Pin != "" ||
+		stage.Trigger != recorded.Trigger || !slices.Equal(stage.After, recorded.After)
 }
 
 // moveLater plans a stage that may move once the stages above have run. A pin is
