@@ -269,7 +269,7 @@ func (p *patient) leases(ctx context.Context) {
 		_, what, _ := strings.Cut(l.Key, "/")
 		switch held := p.Now().Sub(h.Since); {
 		case p.Now().After(l.Expires):
-			p.found("leases", Warning, "The next run takes over and cleans up. After an hour `penstock gc` does so, too.", "%s on %s, which held %s for the %s, is gone", h.Actor, h.Host, l.Key, h.Purpose)
+			p.found("leases", Warning, "The next run of it takes over and cleans up. After an hour any other run, or `penstock gc`, gives it up.", "%s on %s, which held %s for the %s, is gone", h.Actor, h.Host, l.Key, h.Purpose)
 		case held > longHeld && what != engine.Watching && what != engine.Doing:
 			p.found("leases", Warning, fmt.Sprintf("See whether process %d on %s is still at work.", h.PID, h.Host), "%s on %s holds %s for %s (%s)", h.Actor, h.Host, l.Key, held.Round(time.Minute), h.Purpose)
 		default:

@@ -93,8 +93,6 @@ type site struct {
 	repo string
 	dir  string // of Terraform
 	env  []string
-
-	killed map[int]bool // providers, by process ID
 }
 
 // newSite makes a site with a first commit. Its files and processes are gone at
@@ -105,7 +103,7 @@ func newSite(t testing.TB, config string) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{t: t, root: root, repo: filepath.Join(root, "repo"), dir: filepath.Join(root, "deploy"), killed: map[int]bool{}}
+	s := &site{t: t, root: root, repo: filepath.Join(root, "repo"), dir: filepath.Join(root, "deploy")}
 	s.must(os.MkdirAll(s.repo, 0o755), os.MkdirAll(s.dir, 0o755))
 	for _, registry := range []string{"registry.terraform.io", "registry.opentofu.org"} {
 		mirror := filepath.Join(root, "mirror", registry, "penstock-io", "penstock", "0.1.0", runtime.GOOS+"_"+runtime.GOARCH)

@@ -96,16 +96,17 @@ func (e *Engine) giveUpLeases(ctx context.Context, pipelineName string) error {
 	}
 	for _, l := range leases {
 		of, _, _ := strings.Cut(l.Key, "/")
-		expired := e.Now().Sub(l.Expires)
-		if pipelineName != "" && of != pipelineName || expired >= 0 && expired < leaseGrace {
+		h, expired := l.Holder, e.Now().Sub(l.Expires)
+		mine := h.Host == e.Holder.Host && h.PID == e.Holder.PID && h.Started == e.Holder.Started
+		if pipelineName != "" && of != pipelineName || mine || expired >= 0 && expired < leaseGrace {
 			continue
 		}
-		h, err := e.tryHold(ctx, l.Key, "collection of garbage")
+		taken, err := e.tryHold(ctx, l.Key, "collection of garbage")
 		if err != nil {
 			return fmt.Errorf("take lease %s: %w", l.Key, err)
 		}
-		if h != nil {
-			e.release(ctx, h)
+		if taken != nil {
+			e.release(ctx, taken)
 		}
 	}
 	return nil
@@ -118,6 +119,9 @@ func (e *Engine) collectQuietly(ctx context.Context, st *pipeline.State, own str
 	err := e.collectBuilds(ctx, st, false, &g)
 	if err == nil && len(g.Builds) > 0 {
 		err = e.sweep(ctx, own)
+	}
+	if err == nil {
+		err = e.giveUpLeases(ctx, st.Pipeline.Name)
 	}
 	if err != nil {
 		e.Logger.Warn("collect garbage", "pipeline", st.Pipeline.Name, "error", err)

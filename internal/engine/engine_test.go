@@ -322,6 +322,19 @@ func TestCollectGivesUpLeasesOfTheDead(t *testing.T) {
 	}
 }
 
+// An apply gives up what another left, whose own stages have nothing to do.
+func TestAdvanceGivesUpLeasesOfTheDead(t *testing.T) {
+	d := whole(t)
+	if _, err := d.Ledger.Acquire(t.Context(), "shop/stage/exploratory", pipeline.Holder{}, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	d = d.again() // it died
+	d.mustApply(route("1")[:1])
+	if leases, err := d.Ledger.Leases(t.Context()); err != nil || len(leases) > 0 {
+		t.Errorf("leases are held: %+v: %v", leases, err)
+	}
+}
+
 // The instances of the stages of production's size are of the type of the pipeline's
 // scale. Another type brings up what lasts anew, and runs nothing else again.
 func TestScaleInstanceType(t *testing.T) {

@@ -291,13 +291,11 @@ func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel
 			return err
 		}
 		old, exists := st.Recipes[recipe.Name]
-		switch {
-		case state != nil:
+		if state != nil || !exists {
 			m.Base = orNull(recipe.Base)
-			image, found = engine.FindBaked(st, recipe)
-			return nil
-		case !exists: // an image of before may go in this apply with what needed it
-			m.Base = orNull(recipe.Base)
+			if state != nil { // else an image of before may go in this apply, with what needed it
+				image, found = engine.FindBaked(st, recipe)
+			}
 			return nil
 		}
 		// What there is goes with the resource that gives the name up in this apply, if one does.
