@@ -98,6 +98,7 @@ func Open(ctx context.Context, o Options) (*App, error) {
 	a.logger = o.Logger
 	a.Source = a.NewSource("")
 	config.Ledger, config.Sources, config.Holder, config.Person = record, a.Source, a.holder, a.person
+	config.Dead = deadOn(a.holder.Host)
 	config.Runner = step.NewRunner(step.Options{Logger: o.Logger.Named("step"), Worker: a.worker})
 	config.WorkDir, config.Logger = filepath.Join(dir, "work"), o.Logger.Named("engine")
 	a.teller = newTeller(a, notice.New(notice.Options{
@@ -222,7 +223,7 @@ func holder() pipeline.Holder {
 		host = "localhost"
 	}
 	self := process.Self()
-	return pipeline.Holder{Host: host, PID: self.PID, Started: self.Started}
+	return pipeline.Holder{Process: pipeline.Process{Host: host, PID: self.PID, Started: self.Started, Scope: self.Scope}}
 }
 
 // localPerson is the user of the operating system, with the groups that it knows. What
@@ -251,9 +252,11 @@ func owner() string {
 	return dir
 }
 
-// deadOn tells that a holder on the given host, which is this one, has ended.
-func deadOn(host string) func(pipeline.Holder) bool {
-	return func(h pipeline.Holder) bool {
-		return h.Host == host && !process.Identity{PID: h.PID, Started: h.Started}.Alive()
+// deadOn tells whether a process has certainly ended: it was one of the given host,
+// which is this one, of this boot and PID namespace, and is gone. Of any other nobody
+// here can tell: containers share a host's name, and virtual machines share it, too.
+func deadOn(host string) func(pipeline.Process) bool {
+	return func(p pipeline.Process) bool {
+		return p.Host == host && process.Identity{PID: p.PID, Started: p.Started, Scope: p.Scope}.Gone()
 	}
 }

@@ -207,7 +207,7 @@ func (b *Board) runs(w http.ResponseWriter, r *http.Request, s *session) error {
 		Stages   []string
 		Statuses []pipeline.RunStatus
 		Older    string
-	}{Query: query, Page: found, Statuses: []pipeline.RunStatus{pipeline.RunRunning, pipeline.RunPassed, pipeline.RunFailed, pipeline.RunCancelled}}
+	}{Query: query, Page: found, Statuses: pipeline.RunStatuses}
 	for _, recipe := range st.Recipes {
 		body.Stages = append(body.Stages, engine.RecipeRun(recipe.Name))
 	}

@@ -157,16 +157,15 @@ func newRuns(f *factory, runF func(context.Context, *runsOptions) error) *cobra.
 	}
 	c.Flags().StringVar(&o.query.Stage, "stage", "", "only runs of this stage (image/NAME for the bakes of an image)")
 	c.Flags().StringVar(&o.query.Build, "build", "", "only runs for this build")
-	c.Flags().StringVar(&o.status, "status", "", "only runs that are running, passed, failed or cancelled")
+	c.Flags().StringVar(&o.status, "status", "", "only runs that are running, passed, failed, cancelled or displaced")
 	c.Flags().IntVar(&o.query.Limit, "limit", 20, "how many to list at most")
 	c.Flags().StringVar(&o.query.After, "after", "", "continue after this run, the last one of a list before")
 	return c
 }
 
 func runRuns(ctx context.Context, o *runsOptions) error {
-	known := []string{"", "running", "passed", "failed", "cancelled"}
-	if !contains(known, o.status) {
-		return pipeline.Errorf(pipeline.CodeInvalid, "list runs", "--status %q is no status", o.status).WithHint("Use %s.", strings.Join(known[1:], ", "))
+	if o.status != "" && !contains(runStatuses(), o.status) {
+		return pipeline.Errorf(pipeline.CodeInvalid, "list runs", "--status %q is no status", o.status).WithHint("Use %s.", strings.Join(runStatuses(), ", "))
 	}
 	if o.query.Limit < 1 {
 		return pipeline.Errorf(pipeline.CodeInvalid, "list runs", "--limit %d is not positive", o.query.Limit).WithHint("Give a number from 1.")
@@ -195,6 +194,14 @@ func runRuns(ctx context.Context, o *runsOptions) error {
 		}
 		return t.flush()
 	})
+}
+
+// runStatuses are the statuses of a run, in words.
+func runStatuses() (all []string) {
+	for _, s := range pipeline.RunStatuses {
+		all = append(all, string(s))
+	}
+	return all
 }
 
 func contains(list []string, s string) bool {

@@ -50,7 +50,7 @@ var flags = map[string]kind{"stage": stages, "build": builds, "context": context
 var words = map[string][]string{
 	"format":   {"svg", "mermaid", "dot"},
 	"platform": {"local", "aws"},
-	"status":   {"running", "passed", "failed", "cancelled"},
+	"status":   runStatuses(),
 }
 
 // completeIn is how long a completion may take. Who presses a key does not wait longer.

@@ -68,7 +68,7 @@ const (
 // colourOf says in which colour a word or a mark for how something stands is written.
 var colourOf = map[string]colour{
 	"passed": green, "running": blue, "failed": red, "rejected": magenta, "overridden": magenta, "waiting": yellow,
-	"ready": blue, "cancelled": faint, "idle": faint, "baked": green, "degraded": yellow, "launching": blue, "ending": blue,
+	"ready": blue, "cancelled": faint, "displaced": yellow, "idle": faint, "baked": green, "degraded": yellow, "launching": blue, "ending": blue,
 	"ok": green, "warning": yellow, "problem": red,
 	"expired": faint, "gone": red, "kept": yellow, "dead": red,
 	"+": green, "x": red, "!": magenta, "?": yellow, "o": magenta, ".": faint,

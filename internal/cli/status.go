@@ -272,6 +272,8 @@ func (o *statusOptions) note(s statusStage) (status, note string) {
 		return "running", "run " + s.Run
 	case s.RunStatus == pipeline.RunFailed && s.NextAction == pipeline.ActionRun:
 		return "failed", fmt.Sprintf("run %s: %s", s.Run, pipeline.FirstLine(s.RunError))
+	case s.RunStatus == pipeline.RunDisplaced && s.NextAction == pipeline.ActionRun:
+		return "ready", fmt.Sprintf("run %s was displaced: %s", s.Run, pipeline.FirstLine(s.RunError))
 	case s.WaitingFor != "":
 		return string(s.Status), "waits for " + s.WaitingFor
 	case s.NextAction != pipeline.ActionNone:
@@ -284,7 +286,7 @@ func (o *statusOptions) note(s statusStage) (status, note string) {
 // describe says where a run stands: for how long, in which step, with which last line.
 func (p statusProgress) describe(since, run string) (status, note string) {
 	if p.Dead {
-		return "dead", fmt.Sprintf("the process of run %s is gone; the next apply clears it away", run)
+		return "dead", fmt.Sprintf("the process of run %s is gone, or does not renew its lease; the next apply clears it away", run)
 	}
 	note = fmt.Sprintf("run %s, %s, %s", run, since, p.Phase)
 	if p.Step != "" {

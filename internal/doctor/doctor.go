@@ -269,7 +269,7 @@ func (p *patient) leases(ctx context.Context) {
 		_, what, _ := strings.Cut(l.Key, "/")
 		switch held := p.Now().Sub(h.Since); {
 		case p.Now().After(l.Expires):
-			p.found("leases", Warning, "The next run of it takes over and cleans up. After an hour any other run, or `penstock gc`, gives it up.", "%s on %s, which held %s for the %s, is gone", h.Actor, h.Host, l.Key, h.Purpose)
+			p.found("leases", Warning, "The next run of it takes over and cleans up. After an hour any other run, or `penstock gc`, gives it up.", "%s on %s, which held %s for the %s, is gone, or has not renewed it in time", h.Actor, h.Host, l.Key, h.Purpose)
 		case held > longHeld && what != engine.Watching && what != engine.Doing:
 			p.found("leases", Warning, fmt.Sprintf("See whether process %d on %s is still at work.", h.PID, h.Host), "%s on %s holds %s for %s (%s)", h.Actor, h.Host, l.Key, held.Round(time.Minute), h.Purpose)
 		default:
@@ -287,7 +287,7 @@ func (p *patient) runs(ctx context.Context) {
 			case err != nil:
 				p.failed("runs", err)
 			case at != nil && at.Dead:
-				p.found("runs", Warning, "The next apply clears it away and runs the stage again.", "the process of run %s of stage %q of pipeline %q is gone", at.Run.ID, s.Name, name)
+				p.found("runs", Warning, "The next apply clears it away and runs the stage again.", "the process of run %s of stage %q of pipeline %q is gone, or does not renew its lease", at.Run.ID, s.Name, name)
 			}
 			if move := pipeline.Decide(st, s); move.Err != nil {
 				p.found("pins", Problem, pipeline.HintOf(move.Err), "%v", move.Err)

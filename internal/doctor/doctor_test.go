@@ -114,7 +114,7 @@ func TestFindings(t *testing.T) {
 				b.Fatal(err)
 			}
 			defer a.Close(b.Context())
-			if _, err := a.Ledger().Acquire(b.Context(), "shop/stage/live", pipeline.Holder{Host: "elsewhere", Actor: "bob", Purpose: "run", Since: time.Now()}, time.Nanosecond); err != nil {
+			if _, err := a.Ledger().Acquire(b.Context(), "shop/stage/live", pipeline.Holder{Process: pipeline.Process{Host: "elsewhere"}, Actor: "bob", Purpose: "run", Since: time.Now()}, time.Nanosecond); err != nil {
 				b.Fatal(err)
 			}
 		}, check: "leases", status: Warning, says: "bob on elsewhere, which held shop/stage/live"},

@@ -196,7 +196,7 @@ func (e *Engine) bakeRun(ctx context.Context, h *held, st *pipeline.State, recip
 	a.run = pipeline.Run{
 		ID: e.newID(runPrefix), Pipeline: recipe.Pipeline, Stage: name, Kind: pipeline.KindBake, Digest: recipe.Key(),
 		Status: pipeline.RunRunning, Phase: pipeline.PhaseCheckout, Why: "no image was baked from these inputs yet",
-		Actor: e.Holder.Actor, StartedAt: e.Now().UTC(),
+		Actor: e.Holder.Actor, Process: e.Holder.Process, StartedAt: e.Now().UTC(),
 	}
 	a.work = e.workDir(a.run.ID)
 	if err := e.append(ctx, recipe.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.RunStarted, Facts: pipeline.Facts{Run: &a.run, Recipe: &recipe}}); err != nil {

@@ -96,9 +96,8 @@ func (e *Engine) giveUpLeases(ctx context.Context, pipelineName string) error {
 	}
 	for _, l := range leases {
 		of, _, _ := strings.Cut(l.Key, "/")
-		h, expired := l.Holder, e.Now().Sub(l.Expires)
-		mine := h.Host == e.Holder.Host && h.PID == e.Holder.PID && h.Started == e.Holder.Started
-		if pipelineName != "" && of != pipelineName || mine || expired >= 0 && expired < leaseGrace {
+		expired := e.Now().Sub(l.Expires)
+		if pipelineName != "" && of != pipelineName || l.Holder.Process == e.Holder.Process || expired >= 0 && expired < leaseGrace {
 			continue
 		}
 		taken, err := e.tryHold(ctx, l.Key, "collection of garbage")

@@ -20,7 +20,7 @@ func TestRemovalBesideOthers(t *testing.T) {
 				t.Fatal(err)
 			}
 			l := memLedger{d.life}
-			lease, err := l.Acquire(t.Context(), key, pipeline.Holder{Actor: "bob", Host: "far", Purpose: "run"}, time.Minute)
+			lease, err := l.Acquire(t.Context(), key, pipeline.Holder{Process: pipeline.Process{Host: "far"}, Actor: "bob", Purpose: "run"}, time.Minute)
 			if err != nil {
 				t.Fatal(err)
 			}

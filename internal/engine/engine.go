@@ -31,7 +31,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// Config is what an Engine works with. All but Logger, Now and LeaseTTL are required.
+// Config is what an Engine works with. All but Dead, Logger, Now and LeaseTTL are required.
 type Config struct {
 	Ledger    pipeline.Ledger
 	Platform  pipeline.Platform
@@ -41,10 +41,12 @@ type Config struct {
 	Logs      pipeline.Logs
 	WorkDir   string          // checkouts and other files of a run, each below its run's ID
 	Holder    pipeline.Holder // what this process is
-	Person    pipeline.Person // who it works for; without a name the holder's actor
-	Logger    hclog.Logger
-	Now       func() time.Time
-	LeaseTTL  time.Duration // 0 means DefaultLeaseTTL
+	// Dead tells that a process has certainly ended. nil: of none that is known.
+	Dead     func(pipeline.Process) bool
+	Person   pipeline.Person // who it works for; without a name the holder's actor
+	Logger   hclog.Logger
+	Now      func() time.Time
+	LeaseTTL time.Duration // 0 means DefaultLeaseTTL
 	// HeadAge is how long a pipeline's state is believed before the ledger is asked
 	// whether it has moved: one plan of many stages then asks a remote ledger once.
 	// What this engine records itself, and all that is decided under a lease, is read
@@ -104,6 +106,9 @@ type cachedState struct {
 func New(c Config) *Engine {
 	if c.Logger == nil {
 		c.Logger = hclog.NewNullLogger()
+	}
+	if c.Dead == nil {
+		c.Dead = func(pipeline.Process) bool { return false }
 	}
 	if c.Now == nil {
 		c.Now = time.Now

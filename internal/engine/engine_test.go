@@ -35,7 +35,8 @@ func start(t *testing.T, w *world, work string) *desk {
 	return &desk{t: t, life: l, ctx: context.Background(), work: work, shop: shop, Engine: engine.New(engine.Config{
 		Ledger: memLedger{l}, Platform: memPlatform{l}, Runner: memRunner{l}, Sources: memSources{l},
 		Artifacts: memArtifacts{l}, Logs: memLogs{l}, WorkDir: work,
-		Holder: pipeline.Holder{Host: "test", PID: l.pid, Actor: "alice"}, Now: w.now,
+		Holder: pipeline.Holder{Process: pipeline.Process{Host: "test", PID: l.pid}, Actor: "alice"}, Now: w.now,
+		Dead: func(p pipeline.Process) bool { return p.Host == "test" && p.PID != l.pid },
 	})}
 }
 
@@ -434,7 +435,7 @@ func TestSecondApplyWaitsForTheLease(t *testing.T) {
 	other := start(t, d.world, d.work)
 	other.pid = d.pid // alive as well
 	key := "shop/stage/commit"
-	lease, err := (memLedger{d.life}).Acquire(context.Background(), key, pipeline.Holder{Actor: "bob", Host: "far"}, time.Minute)
+	lease, err := (memLedger{d.life}).Acquire(context.Background(), key, pipeline.Holder{Process: pipeline.Process{Host: "far"}, Actor: "bob"}, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -90,7 +90,7 @@ func TestCollectBesideOthers(t *testing.T) {
 			e := engine.New(engine.Config{
 				Ledger: meddledLedger{memLedger{d.life}, m}, Platform: meddledPlatform{memPlatform{d.life}, m}, Runner: memRunner{d.life},
 				Sources: memSources{d.life}, Artifacts: memArtifacts{d.life}, Logs: memLogs{d.life}, WorkDir: t.TempDir(),
-				Holder: pipeline.Holder{Host: "test", PID: d.pid, Actor: "bob"}, Now: d.world.now, HeadAge: time.Hour,
+				Holder: pipeline.Holder{Process: pipeline.Process{Host: "test", PID: d.pid}, Actor: "bob"}, Now: d.world.now, HeadAge: time.Hour,
 			})
 			if _, err := e.Pipelines(ctx); err != nil {
 				t.Fatal(err)
@@ -124,7 +124,7 @@ func TestCollectOfALaunch(t *testing.T) {
 	}}
 	e := engine.New(engine.Config{
 		Ledger: meddledLedger{memLedger{d.life}, m}, Platform: memPlatform{d.life}, Runner: memRunner{d.life}, Sources: memSources{d.life},
-		Artifacts: memArtifacts{d.life}, Logs: memLogs{d.life}, WorkDir: t.TempDir(), Holder: pipeline.Holder{Host: "test", PID: d.pid, Actor: "bob"}, Now: d.world.now,
+		Artifacts: memArtifacts{d.life}, Logs: memLogs{d.life}, WorkDir: t.TempDir(), Holder: pipeline.Holder{Process: pipeline.Process{Host: "test", PID: d.pid}, Actor: "bob"}, Now: d.world.now,
 	})
 	before, err := e.State(ctx, "shop")
 	if err != nil {

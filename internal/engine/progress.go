@@ -21,7 +21,7 @@ type Progress struct {
 	Number int    // of the step, from 1
 	Of     int    // how many steps the stage has
 	Line   string // the last of the log
-	Dead   bool   // the process that ran it is gone: the next apply clears it away
+	Dead   bool   // the process that ran it is gone, or has not renewed its lease: the next apply clears it away
 }
 
 // Progress gives where the run of a stage, or a bake by the name of RecipeRun, stands; nil where none is under way.
@@ -48,7 +48,7 @@ func (e *Engine) Progress(ctx context.Context, st *pipeline.State, stage string)
 	}
 	p.Dead = true
 	for _, l := range leases {
-		if l.Key == key && e.Now().Before(l.Expires) {
+		if l.Key == key && e.Now().Before(l.Expires) && !e.Dead(l.Holder.Process) {
 			p.Dead = false
 		}
 	}

@@ -38,7 +38,7 @@ func TestProgressOfABake(t *testing.T) {
 	}}
 	e := engine.New(engine.Config{
 		Ledger: memLedger{d.life}, Platform: platform, Runner: memRunner{d.life}, Sources: memSources{d.life}, Artifacts: memArtifacts{d.life},
-		Logs: memLogs{d.life}, WorkDir: d.work, Holder: pipeline.Holder{Host: "test", PID: 1, Actor: "bob"}, Now: d.now,
+		Logs: memLogs{d.life}, WorkDir: d.work, Holder: pipeline.Holder{Process: pipeline.Process{Host: "test", PID: 1}, Actor: "bob"}, Now: d.now,
 	})
 	recipe := pipeline.Recipe{Pipeline: "shop", Name: "base", From: pipeline.ImageFrom{Directory: "rootfs"}, Source: pipeline.SourceRef{Repository: "repo", Commit: "c1", Digest: "1"}, Owner: "here"}
 	if _, err := e.Bake(context.Background(), engine.BakeRequest{Recipe: recipe}); err != nil {

@@ -12,9 +12,10 @@ import (
 )
 
 // recover deals with a run of the stage (or bake of the image) that is recorded
-// as running. Whoever holds the lease knows that its process is dead. A run whose steps
-// had all passed is finished; any other, and one that can't be finished any more, is
-// cleared away, and its stage will run again.
+// as running. Whoever holds the lease knows that its process is dead, or was displaced:
+// it lives, perhaps, and what it does has no effect any more. A run whose steps had all
+// passed is finished; any other, and one that can't be finished any more, is cleared
+// away, and its stage will run again.
 func (e *Engine) recover(ctx context.Context, h *held, st *pipeline.State, name string) error {
 	latest := st.Latest[name]
 	if latest.Status != pipeline.RunRunning {
@@ -42,12 +43,26 @@ func (e *Engine) recover(ctx context.Context, h *held, st *pipeline.State, name 
 	if env, ok := st.Environments[run.Environment]; ok {
 		a.env, a.fleet.ID = &env, run.Fleet
 	}
-	a.logf("the process that ran this ended while it was in phase %s", run.Phase)
+	_, what := a.fate()
+	a.logf("%s while it was in phase %s", what, run.Phase)
 	return a.conclude(ctx)
 }
 
-// conclude ends a run whose process is dead.
+// fate tells how a run ends whose process lost the lease, and why.
+func (a *attempt) fate() (status pipeline.RunStatus, what string) {
+	switch p := a.run.Process; {
+	case p == a.Holder.Process:
+		return pipeline.RunCancelled, "it was given up, and that could not be recorded,"
+	case a.Dead(p):
+		return pipeline.RunCancelled, "the process that ran it ended"
+	default:
+		return pipeline.RunDisplaced, fmt.Sprintf("process %d on %s, which ran it, did not renew its lease in time, and %s took over", p.PID, p.Host, a.Holder.Actor)
+	}
+}
+
+// conclude ends a run whose process is dead or was displaced.
 func (a *attempt) conclude(ctx context.Context) error {
+	status, what := a.fate()
 	switch {
 	case a.run.Phase == pipeline.PhaseTearDown:
 		if a.env != nil {
@@ -58,7 +73,7 @@ func (a *attempt) conclude(ctx context.Context) error {
 		return a.finishInterrupted(ctx)
 	case a.run.Phase == pipeline.PhaseBake && a.stage.Bake && a.env != nil:
 		if err := a.bake(ctx); err != nil {
-			return a.giveUp(ctx, pipeline.RunCancelled, fmt.Errorf("the process that ran it ended while it baked, and that can't be finished: %w", err))
+			return a.giveUp(ctx, status, fmt.Errorf("%s while it baked, and that can't be finished: %w", what, err))
 		}
 		if err := a.settleEnvironment(ctx); err != nil {
 			return a.giveUp(ctx, pipeline.RunFailed, err)
@@ -77,7 +92,7 @@ func (a *attempt) conclude(ctx context.Context) error {
 		}
 		return a.finishInterrupted(ctx)
 	}
-	return a.clearInterrupted(ctx, pipeline.RunCancelled, fmt.Errorf("the process that ran it ended while it was in phase %s", a.run.Phase))
+	return a.clearInterrupted(ctx, status, fmt.Errorf("%s while it was in phase %s", what, a.run.Phase))
 }
 
 // giveUp clears away a run that can't be finished, unless it is this process that ends.
@@ -112,7 +127,7 @@ func (a *attempt) finishInterrupted(ctx context.Context) error {
 	return a.pass(ctx)
 }
 
-// clearInterrupted removes what the run left and records that it failed or was cancelled.
+// clearInterrupted removes what the run left and records how it ended.
 func (a *attempt) clearInterrupted(ctx context.Context, status pipeline.RunStatus, cause error) error {
 	a.logf("%s: %v", status, cause)
 	if _, err := a.abandonEnvironment(ctx, status); err != nil {

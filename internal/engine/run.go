@@ -38,7 +38,7 @@ func (e *Engine) run(ctx context.Context, h *held, st *pipeline.State, stage pip
 	a.run = pipeline.Run{
 		ID: e.newID(runPrefix), Pipeline: stage.Pipeline, Stage: stage.Name, Kind: pipeline.KindStage,
 		Build: move.Candidate, Digest: stage.Digest(st.Pipeline), Status: pipeline.RunRunning,
-		Phase: pipeline.PhaseCheckout, Why: move.Why, Promotion: st.Answers(stage, move.Candidate), Actor: e.Holder.Actor, StartedAt: e.Now().UTC(),
+		Phase: pipeline.PhaseCheckout, Why: move.Why, Promotion: st.Answers(stage, move.Candidate), Actor: e.Holder.Actor, Process: e.Holder.Process, StartedAt: e.Now().UTC(),
 		Committed: st.Builds[move.Candidate].Revision.Time.UTC(), Order: st.Builds[move.Candidate].Order, Ready: st.ReadyAt(stage, move.Candidate),
 	}
 	a.work = e.workDir(a.run.ID)
@@ -296,12 +296,19 @@ func (a *attempt) pass(ctx context.Context) error {
 	return nil
 }
 
-// fail records that the run failed or was cancelled, after it cleaned up.
+// fail records that the run failed or was cancelled, after it cleaned up. One that was
+// displaced does neither: what it left is that of whoever took over.
 func (a *attempt) fail(ctx context.Context, cause error) error {
 	ctx, cancel := cleanUpContext(ctx)
 	defer cancel()
+	if pipeline.CodeOf(cause) == pipeline.CodeLeaseLost {
+		a.run.Error = cause.Error()
+		a.finish(pipeline.RunDisplaced)
+		a.removeWork()
+		return &RunError{Run: a.run, Log: a.Logs.Location(a.stage.Pipeline, a.run.ID), Err: cause}
+	}
 	status := pipeline.RunFailed
-	if code := pipeline.CodeOf(cause); code == pipeline.CodeCancelled || code == pipeline.CodeLeaseLost || errors.Is(cause, context.Canceled) {
+	if pipeline.CodeOf(cause) == pipeline.CodeCancelled || errors.Is(cause, context.Canceled) {
 		status = pipeline.RunCancelled
 	}
 	a.logf("%s: %v", status, cause)
@@ -362,7 +369,7 @@ func orDash(s string) string {
 	return s
 }
 
-// RunError says that a run failed or was cancelled, and where to look.
+// RunError says that a run failed, was cancelled or was displaced, and where to look.
 type RunError struct {
 	Run  pipeline.Run
 	Log  string

@@ -72,8 +72,8 @@ type DynamoOptions struct {
 	Client *dynamodb.Client
 	Table  string
 	Blobs  Blobs
-	Now    func() time.Time           // nil means time.Now
-	Dead   func(pipeline.Holder) bool // tells that a lease's holder has ended; nil: never
+	Now    func() time.Time            // nil means time.Now
+	Dead   func(pipeline.Process) bool // tells that a lease's holder has ended; nil: never
 }
 
 // Dynamo is the ledger of a team, in a DynamoDB table.
@@ -92,7 +92,7 @@ func OpenDynamo(ctx context.Context, o DynamoOptions) (*Dynamo, error) {
 		o.Now = time.Now
 	}
 	if o.Dead == nil {
-		o.Dead = func(pipeline.Holder) bool { return false }
+		o.Dead = func(pipeline.Process) bool { return false }
 	}
 	d := &Dynamo{DynamoOptions: o}
 	meta, err := d.get(ctx, pkMeta, skSchema)

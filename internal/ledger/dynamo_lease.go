@@ -36,7 +36,7 @@ func (d *Dynamo) Acquire(ctx context.Context, key string, h pipeline.Holder, ttl
 		if row.held && row.Holder == h && row.Token == taken.Token && row.Expires.Equal(taken.Expires) {
 			return poll.Probe{Done: true}, nil // our own write, whose answer was lost
 		}
-		if row.held && now.Before(row.Expires) && !d.Dead(row.Holder) {
+		if row.held && now.Before(row.Expires) && !d.Dead(row.Holder.Process) {
 			return d.refuse(ctx, op, row, now)
 		}
 		taken = pipeline.Lease{Key: key, Token: row.Token + 1, Holder: h, Expires: now.Add(ttl)}

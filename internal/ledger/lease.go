@@ -47,7 +47,7 @@ func (l *SQLite) Acquire(ctx context.Context, key string, h pipeline.Holder, ttl
 		if err != nil {
 			return err
 		}
-		if row.held && now.Before(row.Expires) && !l.dead(row.Holder) {
+		if row.held && now.Before(row.Expires) && !l.dead(row.Holder.Process) {
 			latest := now.Add(row.ttl)
 			if !row.Expires.After(latest) {
 				other = &pipeline.HeldError{Lease: row.Lease}

@@ -49,7 +49,7 @@ type Options struct {
 	// Dead reports that the holder of a lease is known to have ended, so that its
 	// lease can be taken over before it expires. Nil knows of none. It is called
 	// inside a transaction and must not use the ledger.
-	Dead func(pipeline.Holder) bool
+	Dead func(pipeline.Process) bool
 }
 
 // SQLite is a ledger in a file. It is safe for concurrent use.
@@ -57,7 +57,7 @@ type SQLite struct {
 	path string
 	file os.FileInfo // of the path when it was opened
 	now  func() time.Time
-	dead func(pipeline.Holder) bool
+	dead func(pipeline.Process) bool
 
 	// There is one connection for writing, so that the goroutines of a process
 	// queue for it fairly and only processes compete for the file's lock. It takes
@@ -84,7 +84,7 @@ func Open(ctx context.Context, path string, o Options) (*SQLite, error) {
 		l.now = time.Now
 	}
 	if l.dead == nil {
-		l.dead = func(pipeline.Holder) bool { return false }
+		l.dead = func(pipeline.Process) bool { return false }
 	}
 	var err error
 	if l.path, err = filepath.Abs(path); err != nil {

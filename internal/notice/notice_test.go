@@ -135,7 +135,7 @@ func (s *shop) state() *pipeline.State {
 
 func (s *shop) sender() *Sender {
 	return New(Options{
-		Ledger: s.ledger, Holder: pipeline.Holder{Host: "test", PID: os.Getpid(), Actor: "ada"},
+		Ledger: s.ledger, Holder: pipeline.Holder{Process: pipeline.Process{Host: "test", PID: os.Getpid()}, Actor: "ada"},
 		Now: func() time.Time { return s.clock }, Timeout: time.Second, Getenv: func(name string) string { return map[string]string{"SECRET": "s3cret"}[name] },
 	})
 }

@@ -63,11 +63,17 @@ type RunPage struct {
 	Next string // empty on the last page
 }
 
+// Process names a process of some machine, or of some container on it.
+type Process struct {
+	Host    string `json:"host"`
+	PID     int    `json:"pid"`
+	Started string `json:"started"`         // so that a reused PID is told apart
+	Scope   string `json:"scope,omitempty"` // boot and PID namespace in which PID means the process; empty: unknown
+}
+
 // Holder says who holds a lease.
 type Holder struct {
-	Host    string    `json:"host"`
-	PID     int       `json:"pid"`
-	Started string    `json:"started"` // of the process, so that a reused PID is told apart
+	Process
 	Actor   string    `json:"actor"`
 	Purpose string    `json:"purpose"` // "run of stage acceptance for b-…"
 	Since   time.Time `json:"since"`

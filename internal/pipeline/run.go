@@ -13,14 +13,20 @@ import (
 // RunStatus is where a run stands.
 type RunStatus string
 
-// The statuses of a run. Passed and failed are verdicts on the build; a cancelled
-// run says nothing about it.
+// The statuses of a run. Passed and failed are verdicts on the build; a cancelled or
+// displaced run says nothing about it.
 const (
 	RunRunning   RunStatus = "running"
 	RunPassed    RunStatus = "passed"
 	RunFailed    RunStatus = "failed"
 	RunCancelled RunStatus = "cancelled" // by a person, or found dead by a later run
+	// RunDisplaced is a run whose process did not renew its lease in time, so that another
+	// took over. It may still be at work, without any effect.
+	RunDisplaced RunStatus = "displaced"
 )
+
+// RunStatuses are all statuses of a run.
+var RunStatuses = []RunStatus{RunRunning, RunPassed, RunFailed, RunCancelled, RunDisplaced}
 
 // Final reports whether the run has ended.
 func (s RunStatus) Final() bool { return s != RunRunning }
@@ -63,6 +69,7 @@ type Run struct {
 	Steps       []StepResult `json:"steps,omitempty"`
 	Error       string       `json:"error,omitempty"`
 	Actor       string       `json:"actor"`
+	Process     Process      `json:"process,omitzero"`   // that runs it
 	Committed   time.Time    `json:"committed,omitzero"` // when the build's commit was made
 	Order       int64        `json:"order,omitempty"`    // of the build, when the run began
 	Ready       time.Time    `json:"ready,omitzero"`     // of the build's first run there: since when it could enter, where that is known

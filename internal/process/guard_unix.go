@@ -26,6 +26,7 @@ const (
 	// The guard's descriptors, in the order of ExtraFiles.
 	controlFD = 3
 	reportsFD = 4
+	lockFD    = 5 // only where the caller has given a lock
 
 	// giveUp bounds the wait for a process to end after SIGKILL. Only one that
 	// belongs to another user, or hangs in the kernel, takes so long.
@@ -57,6 +58,7 @@ func Guard() {
 	runtime.LockOSThread()
 	unix.CloseOnExec(controlFD)
 	unix.CloseOnExec(reportsFD)
+	unix.CloseOnExec(lockFD) // whatever it is
 	g := &guard{reports: json.NewEncoder(os.NewFile(reportsFD, "reports")), child: make(chan os.Signal, 1)}
 	grace, err := time.ParseDuration(os.Args[2])
 	if err == nil {

@@ -10,20 +10,24 @@ import (
 )
 
 // Identity names a process so that it is told apart from a later one with the
-// same PID. The zero Identity names none.
+// same PID, and from one with the same PID in another container. The zero Identity
+// names none.
 type Identity struct {
 	PID     int
-	Started string // when, in the system's own terms; differs after a reboot
+	Started string // when, in the system's own terms
+	// Scope is the boot of the system and the PID namespace in which PID means the
+	// process. It is empty where the system tells neither.
+	Scope string
 }
 
-// Self gives the identity of this process.
+// Self returns the identity of this process.
 func Self() Identity {
 	id, _ := Identify(os.Getpid())
 	return id
 }
 
-// Identify gives the identity of the process with the given PID; false when there
-// is none, or when it has ended and was not reaped yet.
+// Identify returns the identity of the process with the given PID in this process's
+// namespace; false when there is none, or when it has ended and was not reaped yet.
 func Identify(pid int) (Identity, bool) {
 	if pid <= 0 {
 		return Identity{}, false
@@ -32,17 +36,24 @@ func Identify(pid int) (Identity, bool) {
 	if !ok {
 		return Identity{}, false
 	}
-	return Identity{PID: pid, Started: started}, true
+	return Identity{PID: pid, Started: started, Scope: scope()}, true
 }
 
-// Alive reports whether the process has not ended.
+// Alive reports whether the process can be seen from here and has not ended.
 func (i Identity) Alive() bool {
 	now, ok := Identify(i.PID)
 	return ok && now == i
 }
 
-// Kill ends the process with SIGKILL. It does nothing, and gives no error, when
-// the process has ended, even when another has its PID now.
+// Gone reports whether the process has certainly ended. One of another boot or PID
+// namespace can't be seen from here, and is not known to have ended; nor is any where
+// the system does not tell its scope.
+func (i Identity) Gone() bool {
+	return i.Scope != "" && i.Scope == scope() && !i.Alive()
+}
+
+// Kill ends the process with SIGKILL. It does nothing, and returns no error, when
+// the process has ended or can't be seen from here, even when another has its PID.
 func (i Identity) Kill() error {
 	if i.PID <= 0 {
 		return nil

@@ -22,3 +22,6 @@ func Detach([]string, string, []string, string) (int, error) { return 0, ErrUnsu
 // startedAt takes every process for alive, as this system has no record of who
 // was started; it is only asked about this very process.
 func startedAt(pid int) (string, bool) { return strconv.Itoa(pid), true }
+
+// scope is unknown on this system, so that no process is taken for dead.
+func scope() string { return "" }

@@ -51,6 +51,10 @@ type Spec struct {
 	Stdout io.Writer     // nil discards; an *os.File is handed to the command as it is
 	Stderr io.Writer     // may be the same as Stdout, and then keeps its order
 	Grace  time.Duration // between SIGTERM and SIGKILL; 0 means DefaultGrace
+	// Lock stays open until the command and all that descends from it have ended, and is
+	// not handed to them: a file lock that the caller took on it, and does not keep, tells
+	// others that they live, in whatever container those are. nil: none.
+	Lock *os.File
 }
 
 // Exit says how a command ended.

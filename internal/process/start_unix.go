@@ -82,6 +82,9 @@ func (p *Process) launch(s Spec) (err error) {
 	theirs, ours = append(theirs, controlR, reportsW), append(ours, controlW, reportsR)
 	p.control, p.reports = controlW, reportsR
 	p.guard.ExtraFiles = []*os.File{controlR, reportsW}
+	if s.Lock != nil {
+		p.guard.ExtraFiles = append(p.guard.ExtraFiles, s.Lock)
+	}
 
 	attach := func(to io.Writer) *os.File {
 		if f, ok := to.(*os.File); ok {

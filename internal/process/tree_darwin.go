@@ -6,6 +6,7 @@ package process
 import (
 	"fmt"
 	"os"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -81,3 +82,13 @@ func startedAt(pid int) (string, bool) {
 	t := p.Proc.P_starttime
 	return fmt.Sprintf("%d.%06d", t.Sec, t.Usec), true
 }
+
+// scope is the session of the boot, which the kernel names by a random UUID. There are
+// no PID namespaces.
+var scope = sync.OnceValue(func() string {
+	session, err := unix.Sysctl("kern.bootsessionuuid")
+	if err != nil {
+		return ""
+	}
+	return session
+})

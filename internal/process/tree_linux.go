@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -113,9 +114,20 @@ func startedAt(pid int) (string, bool) {
 	if !ok {
 		return "", false
 	}
+	return s.started, true
+}
+
+// scope tells the processes that are seen from here from those of other boots,
+// machines and containers: the kernel draws a boot's ID at random, and numbers the PID
+// namespaces within it. It is read once, as neither changes while a process lives.
+var scope = sync.OnceValue(func() string {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
-		return s.started, true
+		return ""
 	}
-	return strings.TrimSpace(string(boot)) + "/" + s.started, true
-}
+	namespace, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(boot)) + "/" + namespace
+})

@@ -34,7 +34,7 @@ const (
 )
 
 func holder(actor string) pipeline.Holder {
-	return pipeline.Holder{Host: "host-1", PID: 42, Started: "then", Actor: actor, Purpose: "run of stage production for b-1"}
+	return pipeline.Holder{Process: pipeline.Process{Host: "host-1", PID: 42, Started: "then", Scope: "boot/pid:[1]"}, Actor: actor, Purpose: "run of stage production for b-1"}
 }
 
 func mustAcquire(t testing.TB, l pipeline.Ledger, actor string) pipeline.Lease {
@@ -191,12 +191,13 @@ func testFence(t *testing.T, s *suite) {
 }
 
 func testDeadHolder(t *testing.T, s *suite) {
-	dead := map[string]bool{}
-	l := s.ledgerWith(t, Options{Now: s.clock.Now, Dead: func(h pipeline.Holder) bool { return dead[h.Actor] }})
+	dead := map[pipeline.Process]bool{}
+	l := s.ledgerWith(t, Options{Now: s.clock.Now, Dead: func(p pipeline.Process) bool { return dead[p] }})
 	first := mustAcquire(t, l, "alice")
 	wantHeld(t, l, "alice")
-	dead["alice"] = true
+	dead[first.Holder.Process] = true
 	second := mustAcquire(t, l, "bob")
+	dead[first.Holder.Process] = false // both say that they are the same process
 	if second.Token <= first.Token {
 		t.Errorf("the token went from %d to %d", first.Token, second.Token)
 	}

@@ -28,7 +28,7 @@ import (
 // implementation's defaults.
 type Options struct {
 	Now  func() time.Time
-	Dead func(pipeline.Holder) bool
+	Dead func(pipeline.Process) bool
 }
 
 // Opener opens a ledger on one store. The suite calls it several times: for what

@@ -199,31 +199,40 @@ func (c *supervisorClient) killSupervisor() error {
 	if err := readJSON(filepath.Join(c.dir, superviseLock), &id); err != nil {
 		return err
 	}
+	if id.Scope != process.Self().Scope && c.alive() {
+		return pipeline.Errorf(pipeline.CodeFailed, "end supervisor", "process %d is in another container, and does not answer", id.PID).
+			WithHint("End it there, or end that container, and try again.")
+	}
 	return id.Kill()
 }
 
 // endStrays waits for the guards of instances whose supervisor was killed. Each
-// ends its service by itself; one that doesn't in time is killed, and the service
-// with it.
+// ends its service by itself, and holds a lock until then, which also tells of one in
+// another container. One that doesn't end in time is killed, and the service with it.
 func (c *supervisorClient) endStrays(ctx context.Context) error {
 	records, err := filepath.Glob(filepath.Join(escape(c.dir), fleetsDir, "*", "*", instanceRecord))
 	if err != nil {
 		return err
 	}
 	for _, path := range records {
-		var id process.Identity
-		if readJSON(path, &id) != nil {
-			continue // it was being written; there is nothing to wait for
-		}
+		lives := func() bool { return locked(filepath.Join(filepath.Dir(path), instanceLock)) }
 		err := poll.Until(ctx, poll.Schedule{
 			First: 2 * time.Millisecond, Max: 50 * time.Millisecond, Factor: 1.5,
 			Limit: 2 * process.DefaultGrace, What: "an instance to end",
-		}, func(context.Context) (poll.Probe, error) { return poll.Probe{Done: !id.Alive()}, nil })
+		}, func(context.Context) (poll.Probe, error) { return poll.Probe{Done: !lives()}, nil })
 		if err != nil && ctx.Err() != nil {
 			return err
 		}
+		var id process.Identity
+		if err == nil || readJSON(path, &id) != nil {
+			continue // it has ended, or was being started when its supervisor died
+		}
 		if err := id.Kill(); err != nil {
 			return err
+		}
+		if id.Scope != process.Self().Scope && lives() {
+			return pipeline.Errorf(pipeline.CodeFailed, "end instance", "process %d is in another container, and does not end", id.PID).
+				WithHint("End it there, or end that container, and try again.")
 		}
 	}
 	return nil

@@ -19,6 +19,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/store"
+	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 )
 
@@ -130,9 +131,14 @@ func (i *instance) live(root string, out *lines) (was bool, err error) {
 	i.port.Store(int64(port))
 	alive, ended := context.WithCancelCause(i.life)
 	defer ended(nil)
+	lock, err := i.lock()
+	if err != nil {
+		return false, err
+	}
 	p, err := process.Start(i.life, process.Spec{
-		Args: process.Shell(i.fleet.rec.Service.Start), Dir: root, Env: i.environ(), Stdout: out, Stderr: out,
+		Args: process.Shell(i.fleet.rec.Service.Start), Dir: root, Env: i.environ(), Stdout: out, Stderr: out, Lock: lock,
 	})
+	_ = lock.Close() // the guard has it
 	if err != nil {
 		return false, pipeline.Errorf(pipeline.CodeFailed, "start service", "%w", err)
 	}
@@ -200,8 +206,18 @@ func (i *instance) environ() []string {
 		"PENSTOCK_INSTANCE="+i.name, "PENSTOCK_ROOT="+filepath.Join(i.dir, instanceRoot))
 }
 
+// lock takes the lock that says that something of the instance lives. Its last process
+// may have had it a moment ago.
+func (i *instance) lock() (lock *os.File, err error) {
+	schedule := poll.Schedule{First: time.Millisecond, Max: 20 * time.Millisecond, Factor: 1.5, Limit: process.DefaultGrace, What: "the end of what the instance ran before"}
+	return lock, poll.Until(i.life, schedule, func(context.Context) (_ poll.Probe, err error) {
+		lock, err = tryLock(filepath.Join(i.dir, instanceLock))
+		return poll.Probe{Done: lock != nil}, err
+	})
+}
+
 // remember writes down which process guards the service, so that whoever cleans up
-// after a killed supervisor can wait for its end.
+// after a killed supervisor can end it where it does not end by itself.
 func (i *instance) remember(pid int) {
 	if id, ok := process.Identify(pid); ok {
 		if err := writeJSON(filepath.Join(i.dir, instanceRecord), id); err != nil {

@@ -29,6 +29,7 @@ const (
 	instanceLog    = "log"
 	instanceRoot   = "root"
 	instanceRecord = "process.json"
+	instanceLock   = "process.lock" // held while anything of the instance lives
 )
 
 // record is what is kept of an environment. While a supervisor lives it is the
