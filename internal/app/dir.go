@@ -28,7 +28,7 @@ const (
 // contents are the entries of a data directory that may be removed whole when it
 // holds no pipeline. Environments are not among them: if one is there, somebody
 // still needs it, and the directory stays.
-var contents = []string{ledgerFile, ledgerFile + "-wal", ledgerFile + "-shm", ledgerFile + ".new", "cache", "artifacts", "logs", "work", "images", "develop", contextFile, contextFile + ".new"}
+var contents = []string{ledgerFile, ledgerFile + "-wal", ledgerFile + "-shm", ledgerFile + ".new", "cache", "artifacts", "logs", "work", "images", "fences", "develop", contextFile, contextFile + ".new"}
 
 // frame are the entries that go last, in this order. A directory with nothing but a
 // lock counts as empty, so that one whose removal was interrupted is as good as new.

@@ -88,7 +88,7 @@ func (e *Engine) Advance(ctx context.Context, r AdvanceRequest) (Standing, error
 	if st, err = e.endOutgrown(leased, h, stage); err != nil {
 		return Standing{}, lostOr(leased, err)
 	}
-	e.collectQuietly(leased, st, h.lease.Key)
+	e.collectQuietly(leased, st, h)
 	return e.StandingIn(st, stage), nil
 }
 
@@ -163,7 +163,7 @@ func (e *Engine) act(ctx context.Context, h *held, st *pipeline.State, stage pip
 		return e.resize(ctx, h, st, stage, move.Instances)
 	case pipeline.ActionEnd:
 		env, _ := st.Decided(stage)
-		return e.endEnvironment(ctx, stage.Pipeline, &h.lease, env)
+		return e.endEnvironment(ctx, stage.Pipeline, h.lease, env)
 	default:
 		return nil
 	}

@@ -61,7 +61,7 @@ func (e *Engine) Bake(ctx context.Context, r BakeRequest) (pipeline.Image, error
 	if err != nil {
 		return pipeline.Image{}, lostOr(leased, err)
 	}
-	if err := e.sweep(leased, h.lease.Key); err != nil {
+	if err := e.sweep(leased, h); err != nil {
 		e.Logger.Warn("collect garbage", "pipeline", recipe.Pipeline, "error", err)
 	}
 	return e.publish(leased, h, recipe, image)
@@ -82,7 +82,7 @@ func (e *Engine) publish(ctx context.Context, h *held, recipe pipeline.Recipe, i
 		defer log.Close()
 		r.Log = log
 	}
-	copies, err := e.Platform.Publish(ctx, r)
+	copies, err := e.under(h.lease).Publish(ctx, r)
 	if err != nil {
 		return image, lostOr(ctx, fmt.Errorf("publish image %s: %w", image.ID, err))
 	}
@@ -253,7 +253,7 @@ func (a *attempt) bakeRecipe(ctx context.Context, recipe pipeline.Recipe, secret
 	if err := a.enter(ctx, pipeline.PhaseBake); err != nil {
 		return pipeline.Image{}, err
 	}
-	baked, err := a.Platform.Bake(ctx, req)
+	baked, err := a.under(a.lease).Bake(ctx, req)
 	if err != nil {
 		return pipeline.Image{}, err
 	}
@@ -311,5 +311,5 @@ func (e *Engine) RemoveRecipe(ctx context.Context, pipelineName, name, id string
 	if err != nil {
 		return err
 	}
-	return e.sweep(leased, h.lease.Key)
+	return e.sweep(leased, h)
 }

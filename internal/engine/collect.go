@@ -70,11 +70,11 @@ func (e *Engine) Collect(ctx context.Context, r CollectRequest) (Garbage, error)
 			}
 		}
 	}
-	err = e.withNothingRunning(ctx, "", func(held map[string]bool) error {
-		if err := e.orphans(ctx, held, &g); err != nil || r.DryRun {
+	err = e.withNothingRunning(ctx, nil, func(ctx context.Context, all several) error {
+		if err := e.orphans(ctx, all, &g); err != nil || r.DryRun {
 			return err
 		}
-		return e.removeOrphans(ctx, g)
+		return e.removeOrphans(ctx, all, g)
 	})
 	slices.Sort(g.Builds)
 	if err != nil || r.DryRun {
@@ -100,7 +100,7 @@ func (e *Engine) giveUpLeases(ctx context.Context, pipelineName string) error {
 		if pipelineName != "" && of != pipelineName || l.Holder.Process == e.Holder.Process || expired >= 0 && expired < leaseGrace {
 			continue
 		}
-		taken, err := e.tryHold(ctx, l.Key, "collection of garbage")
+		_, taken, err := e.tryHold(ctx, l.Key, "collection of garbage")
 		if err != nil {
 			return fmt.Errorf("take lease %s: %w", l.Key, err)
 		}
@@ -112,8 +112,8 @@ func (e *Engine) giveUpLeases(ctx context.Context, pipelineName string) error {
 }
 
 // collectQuietly collects after a successful apply; a failure is no reason to fail it.
-// own is the key of the caller's lease.
-func (e *Engine) collectQuietly(ctx context.Context, st *pipeline.State, own string) {
+// own is the caller's lease.
+func (e *Engine) collectQuietly(ctx context.Context, st *pipeline.State, own *held) {
 	var g Garbage
 	err := e.collectBuilds(ctx, st, false, &g)
 	if err == nil && len(g.Builds) > 0 {
@@ -227,22 +227,18 @@ func (e *Engine) collectEnvironments(ctx context.Context, st *pipeline.State, r 
 		if !left(env) {
 			continue
 		}
-		key := stageKey(st.Pipeline.Name, env.Stage)
-		if env.Purpose == pipeline.ForPerson {
-			key = envKey(st.Pipeline.Name, env.Name)
-		}
-		h, err := e.tryHold(ctx, key, "collection of garbage")
+		leased, h, err := e.tryHold(ctx, environmentKey(env), "collection of garbage")
 		if err != nil {
 			return err
 		}
 		if h == nil {
 			continue // its run is alive
 		}
-		now, err := e.fresh(ctx, st.Pipeline.Name)
+		now, err := e.fresh(leased, st.Pipeline.Name)
 		if err == nil && left(now.Environments[env.ID]) { // and has not been finished meanwhile
 			g.Environments = append(g.Environments, env.ID)
 			if !r.DryRun {
-				err = e.endEnvironment(ctx, st.Pipeline.Name, &h.lease, now.Environments[env.ID])
+				err = e.endEnvironment(leased, st.Pipeline.Name, h.lease, now.Environments[env.ID])
 			}
 		}
 		e.release(ctx, h)
@@ -272,13 +268,13 @@ func (e *Engine) collectStrays(ctx context.Context, dryRun bool, g *Garbage) err
 }
 
 // sweep removes the files that no record names, unless a run is under way
-// elsewhere than under the lease with the key own.
-func (e *Engine) sweep(ctx context.Context, own string) error {
-	return e.withNothingRunning(ctx, own, func(held map[string]bool) error {
+// elsewhere than under the caller's own lease; nil: it has none.
+func (e *Engine) sweep(ctx context.Context, own *held) error {
+	return e.withNothingRunning(ctx, own, func(ctx context.Context, all several) error {
 		var g Garbage
-		if err := e.orphans(ctx, held, &g); err != nil {
+		if err := e.orphans(ctx, all, &g); err != nil {
 			return err
 		}
-		return e.removeOrphans(ctx, g)
+		return e.removeOrphans(ctx, all, g)
 	})
 }

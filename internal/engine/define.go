@@ -89,14 +89,14 @@ func (e *Engine) RemovePipeline(ctx context.Context, name string, force bool) er
 	if err := e.purge(leased, name); err != nil {
 		return err
 	}
-	return e.sweep(leased, "")
+	return e.sweep(leased, nil)
 }
 
 // undefine ends what there is of a pipeline, while nobody else can work on it, and
 // removes its records but the history.
 func (e *Engine) undefine(ctx context.Context, h *held, st *pipeline.State, force bool) error {
 	name := st.Pipeline.Name
-	release, err := e.holdAll(ctx, workers(st), "removal of the pipeline")
+	ctx, all, release, err := e.holdAll(ctx, workers(st), "removal of the pipeline")
 	if err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func (e *Engine) undefine(ctx context.Context, h *held, st *pipeline.State, forc
 		slices.Sort(alive)
 		return pipeline.Errorf(pipeline.CodeConflict, "remove pipeline", "pipeline %q still has environments: %s", name, strings.Join(alive, ", ")).WithHint("%s", hint)
 	}
-	if err := e.dismantle(ctx, h, st); err != nil {
+	if err := e.dismantle(ctx, all, st); err != nil {
 		return err
 	}
 	return e.append(ctx, name, &h.lease, pipeline.Event{Kind: pipeline.PipelineRemoved, Facts: pipeline.Facts{Gone: st.Keys()}})
@@ -134,19 +134,20 @@ func workers(st *pipeline.State) []string {
 		keys = append(keys, recipeKey(st.Pipeline.Name, name))
 	}
 	for _, env := range st.Environments {
-		if env.Purpose == pipeline.ForPerson {
-			keys = append(keys, envKey(st.Pipeline.Name, env.Name))
-		}
+		keys = append(keys, environmentKey(env))
+	}
+	for _, run := range st.Latest {
+		keys = append(keys, runKey(st.Pipeline.Name, run))
 	}
 	slices.Sort(keys)
-	return keys
+	return slices.Compact(keys)
 }
 
 // dismantle ends the pipeline's environments, clears away what its dead runs left, and
 // removes the logs of all.
-func (e *Engine) dismantle(ctx context.Context, h *held, st *pipeline.State) error {
+func (e *Engine) dismantle(ctx context.Context, all several, st *pipeline.State) error {
 	for _, env := range st.Environments {
-		if err := e.endEnvironment(ctx, st.Pipeline.Name, &h.lease, env); err != nil {
+		if err := e.endEnvironment(ctx, st.Pipeline.Name, all[environmentKey(env)].lease, env); err != nil {
 			return err
 		}
 		if env.Purpose == pipeline.ForPerson {
@@ -159,7 +160,7 @@ func (e *Engine) dismantle(ctx context.Context, h *held, st *pipeline.State) err
 		if run.Status != pipeline.RunRunning {
 			continue
 		}
-		if err := e.Platform.Abandon(ctx, run.ID); err != nil {
+		if err := e.under(all[runKey(st.Pipeline.Name, run)].lease).Abandon(ctx, run.ID); err != nil {
 			return fmt.Errorf("clear the bake of run %s: %w", run.ID, err)
 		}
 	}
@@ -252,7 +253,7 @@ func (e *Engine) RemoveStage(ctx context.Context, pipelineName, name, id string)
 	}
 	for _, env := range st.Environments {
 		if env.Stage == name && env.Purpose != pipeline.ForPerson {
-			if err := e.endEnvironment(leased, pipelineName, &h.lease, env); err != nil {
+			if err := e.endEnvironment(leased, pipelineName, h.lease, env); err != nil {
 				return err
 			}
 		}
@@ -271,15 +272,16 @@ func (e *Engine) RemoveStage(ctx context.Context, pipelineName, name, id string)
 }
 
 // endEnvironment destroys an environment and removes its record, in that order:
-// what is recorded can be found, what is not recorded can't.
-func (e *Engine) endEnvironment(ctx context.Context, pipelineName string, fence *pipeline.Lease, env pipeline.Environment) error {
+// what is recorded can be found, what is not recorded can't. lease is that of the
+// environment, under its environmentKey.
+func (e *Engine) endEnvironment(ctx context.Context, pipelineName string, lease pipeline.Lease, env pipeline.Environment) error {
 	if env.Status != pipeline.EnvEnding {
 		env.Status = pipeline.EnvEnding
-		if err := e.append(ctx, pipelineName, fence, pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &env}}); err != nil {
+		if err := e.append(ctx, pipelineName, &lease, pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &env}}); err != nil {
 			return err
 		}
 	}
-	if err := e.Platform.Destroy(ctx, env.ID); err != nil {
+	if err := e.under(lease).Destroy(ctx, env.ID); err != nil {
 		return fmt.Errorf("end %s: %w", env.Describe(), err)
 	}
 	st, err := e.State(ctx, pipelineName)
@@ -287,7 +289,7 @@ func (e *Engine) endEnvironment(ctx context.Context, pipelineName string, fence 
 		return err
 	}
 	gone := append(raisedOf(st, env.ID), pipeline.Key{Kind: pipeline.RecordEnvironment, ID: env.ID})
-	return e.append(ctx, pipelineName, fence, pipeline.Event{Kind: pipeline.EnvironmentEnded, Facts: pipeline.Facts{Gone: gone}})
+	return e.append(ctx, pipelineName, &lease, pipeline.Event{Kind: pipeline.EnvironmentEnded, Facts: pipeline.Facts{Gone: gone}})
 }
 
 // Pipelines gives the states of all pipelines, by name.

@@ -67,7 +67,7 @@ func (e *Engine) develop(ctx context.Context, h *held, st *pipeline.State, env p
 	}
 	if fresh {
 		env.CreatedAt, env.Status, env.Endpoint, env.Reason = e.Now().UTC(), pipeline.EnvLaunching, "", ""
-		if err := e.Platform.Destroy(ctx, env.ID); err != nil {
+		if err := e.under(h.lease).Destroy(ctx, env.ID); err != nil {
 			return env, fmt.Errorf("clear %s: %w", env.Describe(), err)
 		}
 		if err := e.reserve(ctx, h, st, env, launch); err != nil {
@@ -83,17 +83,17 @@ func (e *Engine) develop(ctx context.Context, h *held, st *pipeline.State, env p
 		return env, e.abandonLaunch(ctx, h, env, "", fresh, err)
 	}
 	req.Artifact, req.Fleet, req.Seed = r.Artifact, e.newID("f-"), fresh && req.Service.Seed != ""
-	fleet, err := e.Platform.Prepare(ctx, req)
+	fleet, err := e.under(h.lease).Prepare(ctx, req)
 	if err != nil {
 		return env, e.abandonLaunch(ctx, h, env, req.Fleet, fresh, err)
 	}
-	report, err := e.sendTraffic(ctx, env.ID, fleet.ID, pipeline.Traffic{})
+	report, err := e.sendTraffic(ctx, h.lease, env.ID, fleet.ID, pipeline.Traffic{})
 	if err != nil {
 		return env, e.abandonLaunch(ctx, h, env, fleet.ID, fresh, err)
 	}
 	ctx, cancel := cleanUpContext(ctx) // what serves is recorded, whoever gave up waiting
 	defer cancel()
-	if err := e.Platform.Extend(ctx, env.ID, env.ExpiresAt); err != nil {
+	if err := e.under(h.lease).Extend(ctx, env.ID, env.ExpiresAt); err != nil {
 		return env, err
 	}
 	env.Status, env.Endpoint, env.Fleet = pipeline.EnvRunning, report.Endpoint, fleet.ID

@@ -33,7 +33,7 @@ func start(t *testing.T, w *world, work string) *desk {
 	processes++
 	l := &life{world: w, pid: processes}
 	return &desk{t: t, life: l, ctx: context.Background(), work: work, shop: shop, Engine: engine.New(engine.Config{
-		Ledger: memLedger{l}, Platform: memPlatform{l}, Runner: memRunner{l}, Sources: memSources{l},
+		Ledger: memLedger{l}, Platform: memPlatform{life: l}, Runner: memRunner{l}, Sources: memSources{l},
 		Artifacts: memArtifacts{l}, Logs: memLogs{l}, WorkDir: work,
 		Holder: pipeline.Holder{Process: pipeline.Process{Host: "test", PID: l.pid}, Actor: "alice"}, Now: w.now,
 		Dead: func(p pipeline.Process) bool { return p.Host == "test" && p.PID != l.pid },

@@ -75,7 +75,7 @@ func (a *attempt) prepare(ctx context.Context) error {
 	req.DataFrom = a.dataFrom()
 	req.Seed = a.state.Pipeline.Service.Seed != "" && what != pipeline.ForStage && req.DataFrom == ""
 	a.logf("environment %s: %d instances of %s", env.ID, req.Instances, orDash(launch.Image))
-	a.fleet, err = a.Platform.Prepare(ctx, req)
+	a.fleet, err = a.under(a.lease).Prepare(ctx, req)
 	if err != nil {
 		return fmt.Errorf("launch %s: %w", env.Describe(), err)
 	}
@@ -137,7 +137,7 @@ func (a *attempt) dataFrom() string {
 func (a *attempt) endKept(ctx context.Context) error {
 	for _, env := range a.state.Environments {
 		if env.Stage == a.stage.Name && env.Purpose == pipeline.ForRun {
-			if err := a.endEnvironment(ctx, a.stage.Pipeline, &a.lease, env); err != nil {
+			if err := a.endEnvironment(ctx, a.stage.Pipeline, a.lease, env); err != nil {
 				return err
 			}
 		}
@@ -162,7 +162,7 @@ func (e *Engine) endOutgrown(ctx context.Context, h *held, stage pipeline.Stage)
 		if env.Stage != stage.Name || env.Purpose == pipeline.ForPerson || wanted {
 			continue
 		}
-		if err := e.endEnvironment(ctx, stage.Pipeline, &h.lease, env); err != nil {
+		if err := e.endEnvironment(ctx, stage.Pipeline, h.lease, env); err != nil {
 			return nil, err
 		}
 		if left, err = e.State(ctx, stage.Pipeline); err != nil {
@@ -177,7 +177,7 @@ func (a *attempt) bake(ctx context.Context) error {
 	if err := a.enter(ctx, pipeline.PhaseBake); err != nil {
 		return err
 	}
-	baked, err := a.Platform.Bake(ctx, pipeline.BakeRequest{
+	baked, err := a.under(a.lease).Bake(ctx, pipeline.BakeRequest{
 		Token: a.run.ID, Key: a.run.ID, Name: a.stage.Name, Labels: a.labels(), Environment: a.env.ID, Log: a.log,
 	})
 	if err != nil {
@@ -205,7 +205,7 @@ func (a *attempt) settleEnvironment(ctx context.Context) error {
 			return err
 		}
 		a.logf("environment %s: tear down", a.env.ID)
-		return a.endEnvironment(ctx, a.stage.Pipeline, &a.lease, *a.env)
+		return a.endEnvironment(ctx, a.stage.Pipeline, a.lease, *a.env)
 	}
 	if err := a.enter(ctx, pipeline.PhaseShift); err != nil {
 		return err
@@ -217,7 +217,7 @@ func (a *attempt) settleEnvironment(ctx context.Context) error {
 func (a *attempt) shift(ctx context.Context) error {
 	traffic := a.stage.Env.Traffic()
 	traffic.Log = a.log
-	report, err := a.sendTraffic(ctx, a.env.ID, a.run.Fleet, traffic)
+	report, err := a.sendTraffic(ctx, a.lease, a.env.ID, a.run.Fleet, traffic)
 	if err != nil {
 		return fmt.Errorf("shift traffic of %s: %w", a.env.Describe(), err)
 	}
@@ -236,17 +236,18 @@ func (a *attempt) shift(ctx context.Context) error {
 // sendTraffic sends the traffic of an environment to a fleet. Where that fails, or is
 // cancelled, the fleet is discarded. One that has got the traffic by then can't be, and
 // serves: that is no failure, though what served before may end a little later.
-func (e *Engine) sendTraffic(ctx context.Context, environment, fleet string, t pipeline.Traffic) (pipeline.EnvironmentReport, error) {
-	report, err := e.Platform.Shift(ctx, environment, fleet, t)
+func (e *Engine) sendTraffic(ctx context.Context, lease pipeline.Lease, environment, fleet string, t pipeline.Traffic) (pipeline.EnvironmentReport, error) {
+	platform := e.under(lease)
+	report, err := platform.Shift(ctx, environment, fleet, t)
 	if err == nil {
 		return report, nil
 	}
 	ctx, cancel := cleanUpContext(ctx)
 	defer cancel()
-	if failed := e.Platform.Discard(ctx, environment, fleet); failed != nil {
+	if failed := platform.Discard(ctx, environment, fleet); failed != nil {
 		return report, errors.Join(err, fmt.Errorf("discard fleet %s: %w", fleet, failed))
 	}
-	reports, failed := e.Platform.Describe(ctx, environment)
+	reports, failed := platform.Describe(ctx, environment)
 	if failed != nil {
 		return report, errors.Join(err, fmt.Errorf("describe environment %s: %w", environment, failed))
 	}
@@ -259,10 +260,10 @@ func (e *Engine) sendTraffic(ctx context.Context, environment, fleet string, t p
 
 // discardPending removes a fleet that somebody prepared in an environment and, having
 // died, did not send the traffic to.
-func (e *Engine) discardPending(ctx context.Context, env pipeline.Environment) error {
+func (e *Engine) discardPending(ctx context.Context, h *held, env pipeline.Environment) error {
 	reports, err := e.Platform.Describe(ctx, env.ID)
 	if fleet := reports[env.ID].Pending; err == nil && fleet != "" {
-		err = e.Platform.Discard(ctx, env.ID, fleet)
+		err = e.under(h.lease).Discard(ctx, env.ID, fleet)
 	}
 	if err != nil {
 		return fmt.Errorf("clear %s: %w", env.Describe(), err)
@@ -278,7 +279,7 @@ func (e *Engine) resized(ctx context.Context, h *held, env pipeline.Environment,
 	if err := e.recordEnvironment(ctx, h, env); err != nil {
 		return env, err
 	}
-	if err := e.Platform.Resize(ctx, env.ID, instances); err != nil {
+	if err := e.under(h.lease).Resize(ctx, env.ID, instances); err != nil {
 		return env, fmt.Errorf("resize %s to %d instances: %w", env.Describe(), instances, err)
 	}
 	env.Instances = instances
@@ -298,7 +299,7 @@ func (a *attempt) abandonEnvironment(ctx context.Context, status pipeline.RunSta
 			env.Status, env.Endpoint, env.Fleet = pipeline.EnvKept, a.fleet.Endpoint, a.fleet.ID
 			env.Reason = "kept after run " + a.run.ID + " failed"
 			until := a.Now().UTC().Add(keptLife)
-			if err := a.Platform.Extend(ctx, env.ID, until); err != nil {
+			if err := a.under(a.lease).Extend(ctx, env.ID, until); err != nil {
 				a.logf("environment %s ends at %s, as it could not be given more time: %v", env.ID, env.ExpiresAt.Format(time.RFC3339), err)
 			} else {
 				env.ExpiresAt = until
@@ -306,13 +307,13 @@ func (a *attempt) abandonEnvironment(ctx context.Context, status pipeline.RunSta
 			a.logf("environment %s is kept at %s", env.ID, env.Endpoint)
 			return &env, nil
 		}
-		return nil, a.endEnvironment(ctx, a.stage.Pipeline, &a.lease, env)
+		return nil, a.endEnvironment(ctx, a.stage.Pipeline, a.lease, env)
 	}
-	if err := a.Platform.Discard(ctx, env.ID, a.run.Fleet); err != nil {
+	if err := a.under(a.lease).Discard(ctx, env.ID, a.run.Fleet); err != nil {
 		return nil, fmt.Errorf("discard fleet of %s: %w", env.Describe(), err)
 	}
 	if env.Status == pipeline.EnvLaunching { // it was new, so nothing serves in it
-		return nil, a.endEnvironment(ctx, a.stage.Pipeline, &a.lease, env)
+		return nil, a.endEnvironment(ctx, a.stage.Pipeline, a.lease, env)
 	}
 	return nil, nil
 }

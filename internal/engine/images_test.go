@@ -77,10 +77,11 @@ func TestStrayEnvironment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Platform.Prepare(ctx, pipeline.FleetRequest{Environment: "e-lost", Fleet: "f-1", Instances: 1, Service: shop.Service}); err != nil {
+	platform := d.Platform.Under(pipeline.Fence{Key: "lost", Token: 1})
+	if _, err := platform.Prepare(ctx, pipeline.FleetRequest{Environment: "e-lost", Fleet: "f-1", Instances: 1, Service: shop.Service}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Platform.Shift(ctx, "e-lost", "f-1", pipeline.Traffic{}); err != nil {
+	if _, err := platform.Shift(ctx, "e-lost", "f-1", pipeline.Traffic{}); err != nil {
 		t.Fatal(err)
 	}
 	g, err := d.Collect(ctx, engine.CollectRequest{})

@@ -21,10 +21,35 @@ func envKey(pipelineName, env string) string       { return pipelineName + "/env
 func ownerKey(pipelineName, who string) string     { return pipelineName + "/owner/" + who }
 func pipelineKey(name string) string               { return name + "/pipeline" }
 
+// environmentKey is that of the lease under which an environment is changed.
+func environmentKey(env pipeline.Environment) string {
+	if env.Purpose == pipeline.ForPerson {
+		return envKey(env.Pipeline, env.Name)
+	}
+	return stageKey(env.Pipeline, env.Stage)
+}
+
+// runKey is that of the lease under which a run is made.
+func runKey(pipelineName string, run pipeline.RunSummary) string {
+	if run.Kind == pipeline.KindBake {
+		return pipelineName + "/" + run.Stage
+	}
+	return stageKey(pipelineName, run.Stage)
+}
+
 // held is a lease that is kept alive in the background.
 type held struct {
 	lease pipeline.Lease
 	stop  func()
+}
+
+// under returns the platform for what is changed under leases.
+func (e *Engine) under(leases ...pipeline.Lease) pipeline.Platform {
+	by := make([]pipeline.Fence, len(leases))
+	for i, l := range leases {
+		by[i] = l.Fence()
+	}
+	return e.Platform.Under(by...)
 }
 
 // hold takes a lease, waiting for another holder to give it up until ctx ends,
@@ -89,24 +114,38 @@ func (e *Engine) Exclusive(ctx context.Context, pipelineName, what, purpose stri
 	return leased, func() { e.release(ctx, h) }, nil
 }
 
-// tryHold takes a lease only if nobody holds it: nil, nil when somebody does.
-func (e *Engine) tryHold(ctx context.Context, key, purpose string) (*held, error) {
+// tryHold takes a lease only if nobody holds it, and returns a context that ends when it
+// is lost. held is nil when somebody holds it.
+func (e *Engine) tryHold(ctx context.Context, key, purpose string) (context.Context, *held, error) {
 	holder := e.Holder
 	holder.Purpose, holder.Since = purpose, e.Now()
 	lease, err := e.Ledger.Acquire(ctx, key, holder, e.LeaseTTL)
 	if pipeline.CodeOf(err) == pipeline.CodeHeld {
-		return nil, nil
+		return ctx, nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return ctx, nil, err
 	}
-	return &held{lease: lease, stop: func() {}}, nil
+	leased, h := e.keep(ctx, lease)
+	return leased, h, nil
+}
+
+// several are leases that are held together, by key.
+type several map[string]*held
+
+// leases returns all of them.
+func (s several) leases() []pipeline.Lease {
+	var all []pipeline.Lease
+	for _, h := range s {
+		all = append(all, h.lease)
+	}
+	return all
 }
 
 // holdAll takes leases that nobody may hold: CodeHeld names who holds one. They are kept
-// alive until the function that it gives is called.
-func (e *Engine) holdAll(ctx context.Context, keys []string, purpose string) (release func(), err error) {
-	var all []*held
+// alive until release is called; the context ends when one is lost.
+func (e *Engine) holdAll(ctx context.Context, keys []string, purpose string) (leased context.Context, all several, release func(), err error) {
+	leased, all = ctx, several{}
 	release = func() {
 		for _, h := range all {
 			e.release(ctx, h)
@@ -122,12 +161,11 @@ func (e *Engine) holdAll(ctx context.Context, keys []string, purpose string) (re
 			if errors.As(err, &other) {
 				err = pipeline.Errorf(pipeline.CodeHeld, purpose, "%w", other).WithHint("Wait until it ends, and try again.")
 			}
-			return nil, err
+			return nil, nil, nil, err
 		}
-		_, h := e.keep(ctx, lease)
-		all = append(all, h)
+		leased, all[key] = e.keep(leased, lease)
 	}
-	return release, nil
+	return leased, all, release, nil
 }
 
 // keepAlive renews the lease three times within its life, and ends the work when

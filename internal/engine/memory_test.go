@@ -33,6 +33,7 @@ type world struct {
 	leases    map[string]pipeline.Lease
 	images    map[string]int64
 	envs      map[string]*memEnv
+	fences    map[string]int64 // highest token of each lease
 	artifacts map[string][]byte
 	logs      map[string]*bytes.Buffer
 	published map[string]pipeline.Publication // by image
@@ -61,7 +62,7 @@ func newWorld() *world {
 	return &world{
 		clock: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), events: map[string][]pipeline.Event{},
 		records: map[string]map[pipeline.Key]pipeline.Record{}, leases: map[string]pipeline.Lease{},
-		images: map[string]int64{"img-base": 1}, envs: map[string]*memEnv{}, artifacts: map[string][]byte{},
+		images: map[string]int64{"img-base": 1}, envs: map[string]*memEnv{}, fences: map[string]int64{}, artifacts: map[string][]byte{},
 		logs: map[string]*bytes.Buffer{}, published: map[string]pipeline.Publication{}, builders: map[string]bool{}, snapshots: map[string]bool{}, unhealthy: map[string]bool{}, stepRuns: map[string]int{}, during: map[string]func(){},
 	}
 }
@@ -84,6 +85,7 @@ func (w *world) copied() *world {
 	for id, log := range w.logs {
 		c.logs[id] = bytes.NewBuffer(bytes.Clone(log.Bytes()))
 	}
+	c.fences = maps.Clone(w.fences)
 	c.leases, c.images, c.artifacts, c.published = maps.Clone(w.leases), maps.Clone(w.images), maps.Clone(w.artifacts), maps.Clone(w.published)
 	c.unhealthy, c.stepRuns, c.during = maps.Clone(w.unhealthy), maps.Clone(w.stepRuns), maps.Clone(w.during)
 	return c
@@ -345,15 +347,50 @@ func (l memLedger) Purge(ctx context.Context, name string) error {
 
 func (memLedger) Close() error { return nil }
 
-type memPlatform struct{ *life }
+// memPlatform refuses changes that carry no lease, and those whose lease was taken over.
+type memPlatform struct {
+	*life
+	by []pipeline.Fence
+}
+
+func (p memPlatform) Under(by ...pipeline.Fence) pipeline.Platform {
+	p.by = by
+	return p
+}
+
+// change makes a changing call under the platform's leases.
+func (p memPlatform) change(ctx context.Context, op string, effect func() error) error {
+	return p.fenced(ctx, op, false, effect)
+}
+
+// clear is change for what also removes that which no record names, so that nobody has a
+// lease of it.
+func (p memPlatform) clear(ctx context.Context, op string, effect func() error) error {
+	return p.fenced(ctx, op, true, effect)
+}
+
+func (p memPlatform) fenced(ctx context.Context, op string, clears bool, effect func() error) error {
+	return p.do(ctx, func() error {
+		if len(p.by) == 0 && !clears {
+			return pipeline.Errorf(pipeline.CodeInternal, op, "it is done without a lease")
+		}
+		for _, by := range p.by {
+			if newest := p.fences[by.Key]; by.Token < newest {
+				return pipeline.LeaseLost(op, by, newest)
+			}
+			p.fences[by.Key] = by.Token
+		}
+		return effect()
+	})
+}
 
 func (p memPlatform) Bake(ctx context.Context, r pipeline.BakeRequest) (image pipeline.BakedImage, err error) {
 	if r.Environment == "" {
-		if err := p.do(ctx, func() error { p.builders[r.Token] = true; return nil }); err != nil {
+		if err := p.change(ctx, "bake", func() error { p.builders[r.Token] = true; return nil }); err != nil {
 			return image, err
 		}
 	}
-	return image, p.do(ctx, func() error {
+	return image, p.change(ctx, "bake", func() error {
 		delete(p.builders, r.Token)
 		image = pipeline.BakedImage{ID: "img-" + r.Name, Size: 1}
 		if r.Environment != "" {
@@ -382,7 +419,7 @@ func (p memPlatform) CheckRecipe(r pipeline.Recipe) error {
 }
 
 func (p memPlatform) Publish(ctx context.Context, r pipeline.PublishRequest) (copies map[string]string, err error) {
-	return copies, p.do(ctx, func() error {
+	return copies, p.change(ctx, "publish", func() error {
 		p.published[r.Image] = r.Publication
 		copies = map[string]string{"here": r.Image}
 		return nil
@@ -394,7 +431,7 @@ func (p memPlatform) Resolve(_ context.Context, from pipeline.ImageFrom) (string
 }
 
 func (p memPlatform) Abandon(ctx context.Context, token string) error {
-	return p.do(ctx, func() error { delete(p.builders, token); return nil })
+	return p.clear(ctx, "abandon", func() error { delete(p.builders, token); return nil })
 }
 
 func (p memPlatform) Remains(context.Context) (bakes, images []string, err error) {
@@ -414,7 +451,7 @@ func (p memPlatform) Images(context.Context) (images []pipeline.BakedImage, err 
 }
 
 func (p memPlatform) RemoveImage(ctx context.Context, id string) error {
-	err := p.do(ctx, func() error {
+	err := p.clear(ctx, "remove image", func() error {
 		if _, ok := p.images[id]; ok {
 			p.snapshots[id] = true
 		}
@@ -424,11 +461,11 @@ func (p memPlatform) RemoveImage(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	return p.do(ctx, func() error { delete(p.snapshots, id); return nil })
+	return p.clear(ctx, "remove image", func() error { delete(p.snapshots, id); return nil })
 }
 
 func (p memPlatform) Prepare(ctx context.Context, r pipeline.FleetRequest) (fleet pipeline.Fleet, err error) {
-	return fleet, p.do(ctx, func() error {
+	return fleet, p.change(ctx, "prepare", func() error {
 		if _, ok := p.images[r.Image]; !ok && r.Image != "" {
 			return pipeline.Errorf(pipeline.CodeNotFound, "prepare", "no image %s", r.Image)
 		}
@@ -464,7 +501,7 @@ func (p memPlatform) Check(e pipeline.EnvironmentSpec) error {
 }
 
 func (p memPlatform) Shift(ctx context.Context, id, fleet string, t pipeline.Traffic) (report pipeline.EnvironmentReport, err error) {
-	return report, p.do(ctx, func() error {
+	return report, p.change(ctx, "shift", func() error {
 		env := p.envs[id]
 		switch {
 		case env == nil || env.pending != fleet && env.serving != fleet:
@@ -499,7 +536,7 @@ func (p memPlatform) report(id string) pipeline.EnvironmentReport {
 }
 
 func (p memPlatform) Discard(ctx context.Context, id, fleet string) error {
-	return p.do(ctx, func() error {
+	return p.change(ctx, "discard", func() error {
 		env := p.envs[id]
 		if env != nil && env.pending == fleet {
 			env.pending = ""
@@ -512,11 +549,11 @@ func (p memPlatform) Discard(ctx context.Context, id, fleet string) error {
 }
 
 func (p memPlatform) Resize(ctx context.Context, id string, n int) error {
-	return p.do(ctx, func() error { p.envs[id].instances = n; return nil })
+	return p.change(ctx, "resize", func() error { p.envs[id].instances = n; return nil })
 }
 
 func (p memPlatform) Extend(ctx context.Context, id string, at time.Time) error {
-	return p.do(ctx, func() error { p.envs[id].expires = at; return nil })
+	return p.change(ctx, "extend", func() error { p.envs[id].expires = at; return nil })
 }
 
 func (p memPlatform) Exec(ctx context.Context, id, fleet string, c pipeline.Command, log io.Writer) (exit int, err error) {
@@ -537,7 +574,7 @@ func (p memPlatform) Describe(_ context.Context, ids ...string) (reports map[str
 }
 
 func (p memPlatform) Destroy(ctx context.Context, id string) error {
-	return p.do(ctx, func() error { delete(p.envs, id); return nil })
+	return p.clear(ctx, "destroy", func() error { delete(p.envs, id); return nil })
 }
 
 // memRunner runs nothing. A command "fail" fails, "fail BUILD" fails for a build,

@@ -17,29 +17,31 @@ import (
 )
 
 // withNothingRunning calls f while no run that makes images or artifacts is under
-// way, beside the caller's own under the lease with the key own, and none can
-// begin but under a key that is not among those that f gets. It does nothing where
-// one is.
-func (e *Engine) withNothingRunning(ctx context.Context, own string, f func(held map[string]bool) error) error {
+// way, beside the caller's own (nil: none), and none can begin but under a lease that is
+// not among those that f gets. It does nothing where one is.
+func (e *Engine) withNothingRunning(ctx context.Context, own *held, f func(ctx context.Context, all several) error) error {
 	all, err := e.Pipelines(ctx)
 	if err != nil {
 		return err
 	}
-	held := map[string]bool{own: true}
+	held := several{}
+	if own != nil {
+		held[own.lease.Key] = own
+	}
 	for name, st := range all {
 		for _, key := range makers(name, st) {
-			if held[key] {
+			if held[key] != nil {
 				continue
 			}
-			h, err := e.tryHold(ctx, key, "collection of garbage")
+			leased, h, err := e.tryHold(ctx, key, "collection of garbage")
 			if err != nil || h == nil {
 				return err
 			}
 			defer e.release(ctx, h)
-			held[key] = true
+			ctx, held[key] = leased, h
 		}
 	}
-	return f(held)
+	return lostOr(ctx, f(ctx, held))
 }
 
 // makers gives the lease keys of what makes images and artifacts.
@@ -60,7 +62,7 @@ func makers(name string, st *pipeline.State) []string {
 // directories of runs that have ended, and adds them to g: nothing where a maker has come
 // that is not held. As makers are recorded before they make anything, what is there is
 // listed first.
-func (e *Engine) orphans(ctx context.Context, held map[string]bool, g *Garbage) error {
+func (e *Engine) orphans(ctx context.Context, held several, g *Garbage) error {
 	existing, err := e.Platform.Images(ctx)
 	if err != nil {
 		return fmt.Errorf("list images: %w", err)
@@ -79,7 +81,7 @@ func (e *Engine) orphans(ctx context.Context, held map[string]bool, g *Garbage) 
 		return err
 	}
 	for name, st := range all {
-		if slices.ContainsFunc(makers(name, st), func(key string) bool { return !held[key] }) {
+		if slices.ContainsFunc(makers(name, st), func(key string) bool { return held[key] == nil }) {
 			return nil
 		}
 	}
@@ -128,7 +130,8 @@ func (e *Engine) ended(ctx context.Context, runs []string) (dead []string, err e
 
 // removeOrphans removes the records of images first: an image without a record is
 // found again, a record without an image would promise what is gone.
-func (e *Engine) removeOrphans(ctx context.Context, g Garbage) error {
+func (e *Engine) removeOrphans(ctx context.Context, held several, g Garbage) error {
+	platform := e.under(held.leases()...)
 	all, err := e.Pipelines(ctx)
 	if err != nil {
 		return err
@@ -145,12 +148,12 @@ func (e *Engine) removeOrphans(ctx context.Context, g Garbage) error {
 				return err
 			}
 		}
-		if err := e.Platform.RemoveImage(ctx, id); err != nil && pipeline.CodeOf(err) != pipeline.CodeConflict {
+		if err := platform.RemoveImage(ctx, id); err != nil && pipeline.CodeOf(err) != pipeline.CodeConflict {
 			return fmt.Errorf("remove image %s: %w", id, err)
 		}
 	}
 	for _, token := range g.Bakes {
-		if err := e.Platform.Abandon(ctx, token); err != nil {
+		if err := platform.Abandon(ctx, token); err != nil {
 			return fmt.Errorf("clear the bake of run %s: %w", token, err)
 		}
 	}

@@ -37,6 +37,11 @@ type meddledPlatform struct {
 	m *meddler
 }
 
+func (p meddledPlatform) Under(by ...pipeline.Fence) pipeline.Platform {
+	p.by = by
+	return p
+}
+
 func (p meddledPlatform) Describe(ctx context.Context, ids ...string) (map[string]pipeline.EnvironmentReport, error) {
 	if len(ids) == 0 {
 		once(&p.m.described)
@@ -88,7 +93,7 @@ func TestCollectBesideOthers(t *testing.T) {
 			d.mustApply(route("1"))
 			m := &meddler{}
 			e := engine.New(engine.Config{
-				Ledger: meddledLedger{memLedger{d.life}, m}, Platform: meddledPlatform{memPlatform{d.life}, m}, Runner: memRunner{d.life},
+				Ledger: meddledLedger{memLedger{d.life}, m}, Platform: meddledPlatform{memPlatform{life: d.life}, m}, Runner: memRunner{d.life},
 				Sources: memSources{d.life}, Artifacts: memArtifacts{d.life}, Logs: memLogs{d.life}, WorkDir: t.TempDir(),
 				Holder: pipeline.Holder{Process: pipeline.Process{Host: "test", PID: d.pid}, Actor: "bob"}, Now: d.world.now, HeadAge: time.Hour,
 			})
@@ -123,7 +128,7 @@ func TestCollectOfALaunch(t *testing.T) {
 		}
 	}}
 	e := engine.New(engine.Config{
-		Ledger: meddledLedger{memLedger{d.life}, m}, Platform: memPlatform{d.life}, Runner: memRunner{d.life}, Sources: memSources{d.life},
+		Ledger: meddledLedger{memLedger{d.life}, m}, Platform: memPlatform{life: d.life}, Runner: memRunner{d.life}, Sources: memSources{d.life},
 		Artifacts: memArtifacts{d.life}, Logs: memLogs{d.life}, WorkDir: t.TempDir(), Holder: pipeline.Holder{Process: pipeline.Process{Host: "test", PID: d.pid}, Actor: "bob"}, Now: d.world.now,
 	})
 	before, err := e.State(ctx, "shop")

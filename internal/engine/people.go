@@ -154,12 +154,12 @@ func (e *Engine) endInquiry(ctx context.Context, pipelineName, stage, build stri
 	if !ok || env.Build != build || !st.Settled(st.Stages[stage], build) {
 		return nil
 	}
-	h, err := e.tryHold(ctx, stageKey(pipelineName, stage), "end of the environment to try "+build)
+	leased, h, err := e.tryHold(ctx, stageKey(pipelineName, stage), "end of the environment to try "+build)
 	if err != nil || h == nil {
 		return err // a run holds the stage: it replaces the environment
 	}
 	defer e.release(ctx, h)
-	return e.endEnvironment(ctx, pipelineName, &h.lease, env)
+	return e.endEnvironment(leased, pipelineName, h.lease, env)
 }
 
 // Promote records a person's wish that a manual stage move to a build. The next

@@ -17,6 +17,11 @@ type looking struct {
 	during func()
 }
 
+func (l looking) Under(by ...pipeline.Fence) pipeline.Platform {
+	l.by = by
+	return l
+}
+
 func (l looking) Bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.BakedImage, error) {
 	l.during()
 	return l.memPlatform.Bake(ctx, r)
@@ -27,7 +32,7 @@ func TestProgressOfABake(t *testing.T) {
 	d := open(t)
 	d.mustApply(nil)
 	var seen *engine.Progress
-	platform := looking{memPlatform: memPlatform{d.life}, during: func() {
+	platform := looking{memPlatform: memPlatform{life: d.life}, during: func() {
 		st, err := d.State(context.Background(), "shop")
 		if err == nil {
 			seen, err = d.Progress(context.Background(), st, engine.RecipeRun("base"))

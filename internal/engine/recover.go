@@ -66,7 +66,7 @@ func (a *attempt) conclude(ctx context.Context) error {
 	switch {
 	case a.run.Phase == pipeline.PhaseTearDown:
 		if a.env != nil {
-			if err := a.endEnvironment(ctx, a.run.Pipeline, &a.lease, *a.env); err != nil {
+			if err := a.endEnvironment(ctx, a.run.Pipeline, a.lease, *a.env); err != nil {
 				return err
 			}
 		}
@@ -133,7 +133,7 @@ func (a *attempt) clearInterrupted(ctx context.Context, status pipeline.RunStatu
 	if _, err := a.abandonEnvironment(ctx, status); err != nil {
 		return err
 	}
-	if err := a.Platform.Abandon(ctx, a.run.ID); err != nil {
+	if err := a.under(a.lease).Abandon(ctx, a.run.ID); err != nil {
 		return fmt.Errorf("clear the bake of run %s: %w", a.run.ID, err)
 	}
 	a.run.Error = cause.Error()
@@ -151,7 +151,7 @@ func (e *Engine) endOrphans(ctx context.Context, h *held, st *pipeline.State, na
 	for _, env := range st.Environments {
 		orphan := env.Status == pipeline.EnvEnding || env.Status == pipeline.EnvLaunching
 		if env.Stage == name && env.Purpose != pipeline.ForPerson && orphan {
-			if err := e.endEnvironment(ctx, st.Pipeline.Name, &h.lease, env); err != nil {
+			if err := e.endEnvironment(ctx, st.Pipeline.Name, h.lease, env); err != nil {
 				return err
 			}
 		}

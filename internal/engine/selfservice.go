@@ -188,7 +188,7 @@ func specDigest(spec pipeline.EnvironmentSpec) string {
 
 // adjust changes size and time to live of an environment that runs the right build.
 func (e *Engine) adjust(ctx context.Context, h *held, env pipeline.Environment, r LaunchRequest) (pipeline.Environment, error) {
-	if err := e.discardPending(ctx, env); err != nil {
+	if err := e.discardPending(ctx, h, env); err != nil {
 		return env, err
 	}
 	instances := max(r.Spec.Instances, 1)
@@ -202,7 +202,7 @@ func (e *Engine) adjust(ctx context.Context, h *held, env pipeline.Environment, 
 	expires := e.expiry(env, r)
 	if !expires.Equal(env.ExpiresAt) {
 		env.ExpiresAt = expires
-		if err := e.Platform.Extend(ctx, env.ID, expires); err != nil {
+		if err := e.under(h.lease).Extend(ctx, env.ID, expires); err != nil {
 			return env, fmt.Errorf("extend %s: %w", env.Describe(), err)
 		}
 	}
@@ -240,21 +240,21 @@ func (e *Engine) relaunch(ctx context.Context, h *held, st *pipeline.State, env 
 	env.ExpiresAt = e.expiry(env, r)
 	if fresh {
 		env.Status, env.Endpoint, env.Reason = pipeline.EnvLaunching, "", ""
-		if err := e.Platform.Destroy(ctx, env.ID); err != nil {
+		if err := e.under(h.lease).Destroy(ctx, env.ID); err != nil {
 			return env, fmt.Errorf("clear %s: %w", env.Describe(), err)
 		}
 		if err := e.reserve(ctx, h, st, env, r); err != nil {
 			return env, err
 		}
 	}
-	fleet, endpoint, err := e.bringUp(ctx, st, env, r.Secrets, fresh && st.Pipeline.Service.Seed != "")
+	fleet, endpoint, err := e.bringUp(ctx, h, st, env, r.Secrets, fresh && st.Pipeline.Service.Seed != "")
 	if err != nil {
 		return env, e.abandonLaunch(ctx, h, env, fleet, fresh, err)
 	}
 	ctx, cancel := cleanUpContext(ctx) // what serves is recorded, whoever gave up waiting
 	defer cancel()
 	if !fresh {
-		if err := e.Platform.Extend(ctx, env.ID, env.ExpiresAt); err != nil {
+		if err := e.under(h.lease).Extend(ctx, env.ID, env.ExpiresAt); err != nil {
 			return env, err
 		}
 	}
@@ -265,7 +265,7 @@ func (e *Engine) relaunch(ctx context.Context, h *held, st *pipeline.State, env 
 
 // bringUp prepares a fleet of the environment's build and sends it the traffic. It gives
 // the fleet, also one of which that failed, and where the environment answers.
-func (e *Engine) bringUp(ctx context.Context, st *pipeline.State, env pipeline.Environment, secrets pipeline.Secrets, seed bool) (fleet, endpoint string, err error) {
+func (e *Engine) bringUp(ctx context.Context, h *held, st *pipeline.State, env pipeline.Environment, secrets pipeline.Secrets, seed bool) (fleet, endpoint string, err error) {
 	log, err := e.createLog(ctx, env.Pipeline, env.ID)
 	if err != nil {
 		return "", "", err
@@ -277,12 +277,12 @@ func (e *Engine) bringUp(ctx context.Context, st *pipeline.State, env pipeline.E
 		return "", "", err
 	}
 	req.Fleet, req.Seed = e.newID("f-"), seed
-	prepared, err := e.Platform.Prepare(ctx, req)
+	prepared, err := e.under(h.lease).Prepare(ctx, req)
 	if err != nil {
 		return req.Fleet, "", err
 	}
 	e.note(log, "the instances are healthy; they get the traffic")
-	report, err := e.sendTraffic(ctx, env.ID, prepared.ID, env.Spec.Traffic())
+	report, err := e.sendTraffic(ctx, h.lease, env.ID, prepared.ID, env.Spec.Traffic())
 	return prepared.ID, report.Endpoint, err
 }
 
@@ -293,9 +293,9 @@ func (e *Engine) abandonLaunch(ctx context.Context, h *held, env pipeline.Enviro
 	var err error
 	switch {
 	case fresh:
-		err = e.endEnvironment(ctx, env.Pipeline, &h.lease, env)
+		err = e.endEnvironment(ctx, env.Pipeline, h.lease, env)
 	case fleet != "":
-		err = e.Platform.Discard(ctx, env.ID, fleet)
+		err = e.under(h.lease).Discard(ctx, env.ID, fleet)
 	}
 	if err != nil {
 		e.Logger.Warn("clear away failed launch", "environment", env.ID, "error", err)
@@ -349,7 +349,7 @@ func (e *Engine) EndEnvironment(ctx context.Context, pipelineName, name string) 
 			return err
 		}
 	}
-	if err := e.endEnvironment(leased, pipelineName, &h.lease, env); err != nil {
+	if err := e.endEnvironment(leased, pipelineName, h.lease, env); err != nil {
 		return err
 	}
 	return e.Logs.Remove(leased, pipelineName, env.ID)

@@ -36,7 +36,7 @@ func TestHeadAge(t *testing.T) {
 	const age = 50 * time.Millisecond
 	reads := &counted{Ledger: memLedger{d.life}}
 	e := engine.New(engine.Config{
-		Ledger: reads, Platform: memPlatform{d.life}, Runner: memRunner{d.life}, Sources: memSources{d.life}, Artifacts: memArtifacts{d.life},
+		Ledger: reads, Platform: memPlatform{life: d.life}, Runner: memRunner{d.life}, Sources: memSources{d.life}, Artifacts: memArtifacts{d.life},
 		Logs: memLogs{d.life}, WorkDir: d.work, Holder: pipeline.Holder{Process: pipeline.Process{Host: "test", PID: 1}, Actor: "bob"}, Now: d.world.now, HeadAge: age,
 	})
 	look := func() *pipeline.State {

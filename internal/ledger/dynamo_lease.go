@@ -39,7 +39,7 @@ func (d *Dynamo) Acquire(ctx context.Context, key string, h pipeline.Holder, ttl
 		if row.held && now.Before(row.Expires) && !d.Dead(row.Holder.Process) {
 			return d.refuse(ctx, op, row, now)
 		}
-		taken = pipeline.Lease{Key: key, Token: row.Token + 1, Holder: h, Expires: now.Add(ttl)}
+		taken = pipeline.Lease{Key: key, Token: nextToken(row.Token, now), Holder: h, Expires: now.Add(ttl)}
 		done, err := d.writeLease(ctx, taken, ttl, row)
 		return poll.Probe{Done: done, State: "another was first"}, err
 	})
@@ -158,6 +158,22 @@ func (d *Dynamo) Release(ctx context.Context, lease pipeline.Lease) error {
 		return nil
 	}
 	return d.fault(ctx, "release lease", err)
+}
+
+// Current refuses, with CodeLeaseLost, a change under leases of which another has taken
+// one over, or that was given up. It reads consistently, and changes nothing.
+func (d *Dynamo) Current(ctx context.Context, by ...pipeline.Fence) error {
+	const op = "look at lease"
+	for _, b := range by {
+		row, err := d.readLease(ctx, b.Key)
+		if err != nil {
+			return d.fault(ctx, op, err)
+		}
+		if !row.held || row.Token != b.Token {
+			return leaseLost(op, pipeline.Lease{Key: b.Key, Token: b.Token}, row)
+		}
+	}
+	return nil
 }
 
 // Leases implements pipeline.Ledger.

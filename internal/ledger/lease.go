@@ -57,7 +57,7 @@ func (l *SQLite) Acquire(ctx context.Context, key string, h pipeline.Holder, ttl
 			other = &pipeline.HeldError{Lease: row.Lease}
 			return l.writeLease(ctx, tx, row.Lease, row.ttl)
 		}
-		taken = pipeline.Lease{Key: key, Token: row.Token + 1, Holder: h, Expires: now.Add(ttl)}
+		taken = pipeline.Lease{Key: key, Token: nextToken(row.Token, now), Holder: h, Expires: now.Add(ttl)}
 		return l.writeLease(ctx, tx, taken, ttl)
 	})
 	switch {
@@ -165,6 +165,10 @@ func (l *SQLite) decodeHolder(key string, doc []byte, h *pipeline.Holder) error 
 	}
 	return nil
 }
+
+// nextToken returns the token after last: the time, or more than last where that is not
+// less. A platform remembers tokens for longer than a ledger may live.
+func nextToken(last int64, now time.Time) int64 { return max(last+1, now.UnixMilli()) }
 
 // leaseLost says what became of a lease that is no longer current.
 func leaseLost(op string, lease pipeline.Lease, now leaseRow) error {

@@ -81,10 +81,27 @@ type Holder struct {
 
 // Lease is the right to change something, held by one process at a time.
 type Lease struct {
-	Key     string    `json:"key"`
-	Token   int64     `json:"token"` // grows with every acquisition of the key
+	Key string `json:"key"`
+	// Token grows with every acquisition of the key. It is the time in milliseconds at least,
+	// so that a ledger that begins anew, or is restored, goes on above those of before.
+	Token   int64     `json:"token"`
 	Holder  Holder    `json:"holder"`
 	Expires time.Time `json:"expires"`
+}
+
+// Fence is what a platform is shown of a lease with each change that is made under it.
+type Fence struct {
+	Key   string `json:"key"`
+	Token int64  `json:"token"`
+}
+
+// Fence returns what platforms are shown of the lease.
+func (l Lease) Fence() Fence { return Fence{Key: l.Key, Token: l.Token} }
+
+// LeaseLost returns the error for a change under a lease that another has taken over.
+func LeaseLost(op string, by Fence, newest int64) error {
+	return Errorf(CodeLeaseLost, op, "%s was lost: token %d is older than %d, with which another process took over", by.Key, by.Token, newest).
+		WithHint("Another process took over because this one did not renew its lease in time. Apply again when it has ended.")
 }
 
 // HeldError says that a lease is held by another. It has CodeHeld.
@@ -250,6 +267,13 @@ type EnvironmentReport struct {
 // completes what was begun. A thing that does not exist is not an error to
 // remove. Errors carry a Code: CodeInvalid, CodeNotFound, CodeFailed, CodeCorrupt.
 type Platform interface {
+	// Under returns the platform for who changes something under leases. What is changed
+	// through it, by any method but Exec, carries their fences: once the platform has been
+	// shown a higher token of one of the keys, it refuses the change with CodeLeaseLost, and
+	// has no effect for it. It remembers the tokens durably. How near to the effect the last
+	// look at them is, each platform says. Without fences, changes are those of nobody who
+	// competes: of what no record names.
+	Under(by ...Fence) Platform
 	// Resolve gives the image that a bake starts from; empty for a directory.
 	// CodeInvalid for a kind that the platform does not have.
 	Resolve(ctx context.Context, from ImageFrom) (image string, err error)

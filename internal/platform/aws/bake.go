@@ -134,6 +134,10 @@ func (p *Platform) fetchImages(ctx context.Context, ids []string) (map[string]ty
 // instance of an environment. The AMI is recorded by its tags from the request that
 // creates it; one that an earlier bake of the key left unfinished is finished.
 func (p *Platform) Bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.BakedImage, error) {
+	ctx, err := p.fenced(ctx)
+	if err != nil {
+		return pipeline.BakedImage{}, err
+	}
 	switch {
 	case r.Tree != "":
 		_, err := p.Resolve(ctx, pipeline.ImageFrom{Directory: r.Tree})
@@ -365,6 +369,10 @@ func (p *Platform) bakeEnvironment(ctx context.Context, r pipeline.BakeRequest) 
 // Remains tells of it once the image is made, and a schedule ends it at last: a builder
 // that has been stopped has no deadline of its own.
 func (p *Platform) Abandon(ctx context.Context, token string) error {
+	ctx, err := p.fenced(ctx)
+	if err != nil {
+		return err
+	}
 	left, err := p.builders(ctx, filter("tag:"+tagRun, token))
 	if err != nil || len(left) == 0 {
 		return err

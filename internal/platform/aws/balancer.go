@@ -195,7 +195,11 @@ func (f front) protocol() (balancers.ProtocolEnum, []balancers.Certificate) {
 
 func (p *Platform) elbTags(r pipeline.FleetRequest) []balancers.Tag {
 	var tags []balancers.Tag
-	for _, t := range p.tags(r.Labels, map[string]string{tagEnvironment: r.Environment}) {
+	own := map[string]string{tagEnvironment: r.Environment}
+	if token := p.token(); token != "" {
+		own[tagFence] = token
+	}
+	for _, t := range p.tags(r.Labels, own) {
 		tags = append(tags, balancers.Tag{Key: t.Key, Value: t.Value})
 	}
 	return tags

@@ -33,6 +33,10 @@ const (
 // Prepare brings up a fleet: one instance by itself, several or lasting ones as an
 // Auto Scaling group behind a load balancer.
 func (p *Platform) Prepare(ctx context.Context, r pipeline.FleetRequest) (f pipeline.Fleet, err error) {
+	ctx, err = p.fenced(ctx)
+	if err != nil {
+		return f, err
+	}
 	if err := p.checkRequest(r); err != nil {
 		return f, err
 	}
@@ -121,6 +125,9 @@ func (p *Platform) fleetTags(r pipeline.FleetRequest) map[string]string {
 	}
 	if r.Artifact != "" {
 		tags[tagInstalled] = "true"
+	}
+	if token := p.token(); token != "" {
+		tags[tagFence] = token
 	}
 	if !r.ExpiresAt.IsZero() {
 		tags[tagExpires] = timestamp(r.ExpiresAt)
@@ -224,6 +231,10 @@ func (p *Platform) ofEnvironment(ctx context.Context, environment string, more .
 
 // Shift sends the traffic to the prepared fleet, and ends the one before.
 func (p *Platform) Shift(ctx context.Context, environment, fleet string, t pipeline.Traffic) (pipeline.EnvironmentReport, error) {
+	ctx, err := p.fenced(ctx)
+	if err != nil {
+		return pipeline.EnvironmentReport{}, err
+	}
 	lb, err := p.balancer(ctx, environment)
 	if err != nil {
 		return pipeline.EnvironmentReport{}, err
@@ -252,6 +263,9 @@ func (p *Platform) shiftInstance(ctx context.Context, environment, fleet string,
 	}
 	var old, next []types.Instance
 	for _, i := range list {
+		if err := p.superseded(opShift, tag(i.Tags, tagFence)); err != nil {
+			return "", err
+		}
 		if tag(i.Tags, tagFleet) == fleet {
 			next = append(next, i)
 			endpoint = p.endpoint(i, atoi(tag(i.Tags, tagPort)))
@@ -262,7 +276,7 @@ func (p *Platform) shiftInstance(ctx context.Context, environment, fleet string,
 	if len(next) == 0 {
 		return "", noFleet(opShift, environment, fleet)
 	}
-	if err := p.home().tag(ctx, opShift, idsOf(next), serving(endpoint)); err != nil {
+	if err := p.home().tag(ctx, opShift, idsOf(next), p.serving(endpoint)); err != nil {
 		return "", err
 	}
 	if len(old) > 0 {
@@ -302,6 +316,10 @@ func noFleet(op, environment, fleet string) error {
 
 // Discard removes a prepared fleet, and an environment that has no other.
 func (p *Platform) Discard(ctx context.Context, environment, fleet string) error {
+	ctx, err := p.fenced(ctx)
+	if err != nil {
+		return err
+	}
 	lb, err := p.balancer(ctx, environment)
 	if err != nil {
 		return err
@@ -335,6 +353,10 @@ func (p *Platform) Discard(ctx context.Context, environment, fleet string) error
 
 // Resize changes the number of instances that serve.
 func (p *Platform) Resize(ctx context.Context, environment string, instances int) error {
+	ctx, err := p.fenced(ctx)
+	if err != nil {
+		return err
+	}
 	const op = "resize environment"
 	if instances < 1 {
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "instances %d is less than 1", instances).WithHint("Set instances to 1 or more.")
@@ -398,6 +420,10 @@ func (p *Platform) LogCommand(lines int, follow bool) string {
 // Destroy ends an environment: groups, instances, load balancer, schedules. Those of
 // instances that have ended are found while AWS still lists these.
 func (p *Platform) Destroy(ctx context.Context, environment string) error {
+	ctx, err := p.fenced(ctx)
+	if err != nil {
+		return err
+	}
 	if err := p.removeSchedule(ctx, environment, kindBalancer); err != nil {
 		return err
 	}

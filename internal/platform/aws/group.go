@@ -40,6 +40,7 @@ type group struct {
 	desired int      // number of instances
 	key     string   // of what it was made from
 	serving bool
+	fence   string // token of the lease under which it was made, or got its traffic
 	kept    string // until when, for a rollback; empty where it is not
 	ending  bool
 
@@ -354,6 +355,7 @@ func (p *Platform) listGroups(ctx context.Context, key, value string) ([]group, 
 				tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
 			}
 			one.key, one.serving, one.kept = tags[tagKey], tags[tagServing] == "true", tags[tagKept]
+			one.fence = tags[tagFence]
 			one.environment, one.endpoint = tags[tagEnvironment], tags[tagEndpoint]
 			list = append(list, one)
 		}

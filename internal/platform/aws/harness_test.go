@@ -38,8 +38,28 @@ func TestMain(m *testing.M) {
 type bed struct {
 	testing.TB
 	*Platform
-	cloud *cloudtest.Cloud
-	log   *syncBuffer
+	cloud  *cloudtest.Cloud
+	log    *syncBuffer
+	leases *leases
+}
+
+// leases stand for those of a ledger: the current one of a key is that with the highest
+// token that anybody showed.
+type leases struct {
+	mu     sync.Mutex
+	newest map[string]int64
+}
+
+func (l *leases) current(_ context.Context, by ...pipeline.Fence) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, b := range by {
+		if newest := l.newest[b.Key]; b.Token < newest {
+			return pipeline.LeaseLost("look at lease", b, newest)
+		}
+		l.newest[b.Key] = b.Token
+	}
+	return nil
 }
 
 type syncBuffer struct {
@@ -62,8 +82,8 @@ func (s *syncBuffer) String() string {
 func newBed(t testing.TB) *bed {
 	t.Helper()
 	c := cloudtest.New(t)
-	b := &bed{TB: t, cloud: c, log: &syncBuffer{}}
-	b.Platform = New(Options{Config: c.Config(), Settings: b.settings(), Pause: 20 * time.Millisecond})
+	b := &bed{TB: t, cloud: c, log: &syncBuffer{}, leases: &leases{newest: map[string]int64{}}}
+	b.Platform = New(Options{Config: c.Config(), Settings: b.settings(), Pause: 20 * time.Millisecond, Current: b.leases.current})
 	c.ResetCalls()
 	return b
 }

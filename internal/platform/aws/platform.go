@@ -17,6 +17,7 @@ package aws
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -68,11 +69,14 @@ type Options struct {
 	// Pause is the shortest pause between two looks at what is waited for; 0 means
 	// DefaultPause. Tests shorten it.
 	Pause time.Duration
+	// Current refuses, with CodeLeaseLost, leases that others have taken over; nil: none.
+	Current func(ctx context.Context, by ...pipeline.Fence) error
 }
 
 // Platform keeps images and environments in an account and region.
 type Platform struct {
 	Options
+	by         []pipeline.Fence // under which things are changed
 	ec2        *ec2.Client
 	ssm        *ssm.Client
 	s3         *s3.Client
@@ -101,8 +105,13 @@ func New(o Options) *Platform {
 	if o.Settings.InstanceType == "" {
 		o.Settings.InstanceType = DefaultInstanceType
 	}
+	if o.Current == nil {
+		o.Current = func(context.Context, ...pipeline.Fence) error { return nil }
+	}
+	p := &Platform{Options: o}
+	o.Config.APIOptions = append(slices.Clone(o.Config.APIOptions), p.guard)
 	objects := s3.NewFromConfig(o.Config, cloud.PathStyle)
-	p := &Platform{
+	*p = Platform{
 		Options: o, ec2: ec2.NewFromConfig(o.Config), ssm: ssm.NewFromConfig(o.Config), s3: objects, presign: s3.NewPresignClient(objects),
 		groups: autoscaling.NewFromConfig(o.Config), balancers: elb.NewFromConfig(o.Config), scheduler: scheduler.NewFromConfig(o.Config),
 		cloudwatch: cloudwatch.NewFromConfig(o.Config),
@@ -128,6 +137,7 @@ const (
 	tagEndpoint    = "penstock:endpoint"    // of the environment
 	tagExpires     = "penstock:expires"     // RFC 3339
 	tagPort        = "penstock:port"        // that the service listens on
+	tagFence       = "penstock:fence"       // token of the lease under which a fleet was made, or got its traffic
 	tagKept        = "penstock:kept"        // RFC 3339: until when a fleet is kept for a rollback; empty where it is not
 	tagReady       = "penstock:ready"       // true on an instance on which what comes before the service has been done
 	tagInstalled   = "penstock:installed"   // true on an instance on which an artifact was installed

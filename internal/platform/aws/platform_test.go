@@ -19,9 +19,17 @@ import (
 // installed is baked first, and every fleet is one of a lasting environment.
 type lasting struct {
 	*bed
-	mu     sync.Mutex
+	mu     *sync.Mutex
 	images map[string]string      // by what was installed
 	leases map[string]*sync.Mutex // by environment: the engine lets one at a time work on one
+}
+
+// Under implements pipeline.Platform.
+func (l *lasting) Under(by ...pipeline.Fence) pipeline.Platform {
+	b, under := *l.bed, *l
+	b.Platform = l.bed.Platform.Under(by...).(*Platform)
+	under.bed = &b
+	return &under
 }
 
 // Prepare implements pipeline.Platform.
@@ -90,7 +98,7 @@ func TestPlatform(t *testing.T) {
 		b := newBed(t)
 		t.Cleanup(b.wantNothing)
 		return platformtest.Subject{
-			Platform: &lasting{bed: b, images: map[string]string{}, leases: map[string]*sync.Mutex{}}, Start: platformtest.Start(), Base: b.base(),
+			Platform: &lasting{bed: b, images: map[string]string{}, leases: map[string]*sync.Mutex{}, mu: &sync.Mutex{}}, Start: platformtest.Start(), Base: b.base(),
 		}
 	})
 }

@@ -87,6 +87,10 @@ func (p *Platform) CheckRecipe(r pipeline.Recipe) error {
 
 // Publish implements pipeline.Platform.
 func (p *Platform) Publish(ctx context.Context, r pipeline.PublishRequest) (map[string]string, error) {
+	ctx, err := p.fenced(ctx)
+	if err != nil {
+		return nil, err
+	}
 	found, err := p.findImages(ctx, []string{"self"}, filter("image-id", r.Image))
 	if err != nil {
 		return nil, err

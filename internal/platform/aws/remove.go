@@ -22,6 +22,10 @@ import (
 // so that what is left after a failure is found again by the image's own tags. One that
 // is needed anywhere stays everywhere.
 func (p *Platform) RemoveImage(ctx context.Context, id string) error {
+	ctx, err := p.fenced(ctx)
+	if err != nil {
+		return err
+	}
 	found, err := p.findImages(ctx, []string{"self"}, filter("image-id", id))
 	if err != nil {
 		return err

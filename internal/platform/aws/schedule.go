@@ -132,6 +132,10 @@ func (p *Platform) removeSchedule(ctx context.Context, id, kind string) error {
 // Extend sets when the environment ends by itself: in the schedules, in the tags, and
 // on single instances, whose own deadline is the second line.
 func (p *Platform) Extend(ctx context.Context, environment string, at time.Time) error {
+	ctx, err := p.fenced(ctx)
+	if err != nil {
+		return err
+	}
 	lb, err := p.balancer(ctx, environment)
 	if err != nil {
 		return err

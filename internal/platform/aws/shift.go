@@ -138,7 +138,7 @@ func (s *shift) shares(percent int) map[string]int32 {
 
 // mark says in the tags which fleet serves, and which did before.
 func (s *shift) mark(ctx context.Context) error {
-	if err := s.label(ctx, s.environment, s.fleet, serving(s.lb.endpoint(s.at()))); err != nil {
+	if err := s.label(ctx, s.environment, s.fleet, s.serving(s.lb.endpoint(s.at()))); err != nil {
 		return err
 	}
 	return s.label(ctx, s.environment, s.previous, map[string]string{tagServing: "false", tagKept: timestamp(s.until)})
@@ -151,7 +151,7 @@ func (s *shift) back(ctx context.Context) error {
 	if err := s.pointAt(ctx, s.lb.live, s.lb.liveAt, s.before); err != nil {
 		return err
 	}
-	if err := s.label(ctx, s.environment, s.previous, serving(s.lb.endpoint(s.lb.liveAt))); err != nil {
+	if err := s.label(ctx, s.environment, s.previous, s.serving(s.lb.endpoint(s.lb.liveAt))); err != nil {
 		return err
 	}
 	return s.label(ctx, s.environment, s.fleet, map[string]string{tagServing: "false"})
@@ -169,6 +169,9 @@ func (s *shift) findPrevious(ctx context.Context) error {
 	var last group
 	marked := false
 	for _, g := range list {
+		if err := s.superseded(opShift, g.fence); err != nil {
+			return err
+		}
 		switch {
 		case g.fleet == s.fleet:
 			marked = g.serving
@@ -207,8 +210,12 @@ func (s *shift) drainTimeout(ctx context.Context) (time.Duration, error) {
 }
 
 // serving are the tags of a fleet that serves.
-func serving(endpoint string) map[string]string {
-	return map[string]string{tagServing: "true", tagEndpoint: endpoint, tagKept: ""}
+func (p *Platform) serving(endpoint string) map[string]string {
+	tags := map[string]string{tagServing: "true", tagEndpoint: endpoint, tagKept: ""}
+	if token := p.token(); token != "" {
+		tags[tagFence] = token
+	}
+	return tags
 }
 
 // label sets tags on a group, on what it launches later, and on the instances that it

@@ -50,6 +50,9 @@ func (p *Platform) Bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.B
 	if err := checkID(opBake, "run", r.Token); err != nil {
 		return pipeline.BakedImage{}, err
 	}
+	if err := p.admit(ctx, opBake); err != nil {
+		return pipeline.BakedImage{}, coded(ctx, opBake, err)
+	}
 	image, err := p.bake(ctx, r)
 	return image, coded(ctx, opBake, err)
 }
@@ -149,7 +152,7 @@ func bakeCommand(c pipeline.Command, i int, root, source string) (command, error
 }
 
 func (p *Platform) ingest(ctx context.Context, tree string) (pipeline.BakedImage, error) {
-	image, err := p.store.Ingest(ctx, tree)
+	image, err := p.store.Ingest(ctx, tree, func() error { return p.admit(ctx, opBake) })
 	return pipeline.BakedImage{ID: image.ID, Size: image.Size}, err
 }
 
@@ -256,5 +259,5 @@ func (p *Platform) RemoveImage(ctx context.Context, id string) error {
 			}
 		}
 	}
-	return coded(ctx, op, p.store.Remove(ctx, id))
+	return coded(ctx, op, p.store.Remove(ctx, id, func() error { return p.admit(ctx, op) }))
 }

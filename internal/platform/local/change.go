@@ -6,9 +6,9 @@ package local
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
-	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -17,10 +17,33 @@ import (
 // where none does. No ID looks like it.
 const servingFleet = "-"
 
+// admit refuses a change under a lease that another has taken over. The caller holds
+// changes until the change is made, so that none of a higher token comes between.
+func (s *supervisor) admit(ctx context.Context, op string, m change) error {
+	return s.fences.admit(ctx, op, m.By)
+}
+
+// endFor ends the supervisor for who may.
+func (s *supervisor) endFor(ctx context.Context, m change) error {
+	s.changes.Lock()
+	defer s.changes.Unlock()
+	if err := s.admit(ctx, opDestroy, m); err != nil {
+		return err
+	}
+	s.finish(errors.New("it was told to end"))
+	return nil
+}
+
 // startFleet brings up a fleet that was recorded, and waits until it is healthy.
 // When it fails, or whoever asked is gone, nothing is left of the fleet.
-func (s *supervisor) startFleet(ctx context.Context, id string, v variables) (fleetStatus, error) {
-	f, err := s.enter(ctx, id, v)
+func (s *supervisor) startFleet(ctx context.Context, id string, m fleetMessage) (fleetStatus, error) {
+	s.changes.Lock()
+	err := s.admit(ctx, opPrepare, m.change)
+	s.changes.Unlock()
+	if err != nil {
+		return fleetStatus{}, err
+	}
+	f, err := s.enter(ctx, id, m.variables)
 	if err != nil || f.isReady() {
 		return fleetStatus{Endpoint: f.at(), Ready: true}, err
 	}
@@ -65,9 +88,12 @@ func (s *supervisor) enter(ctx context.Context, id string, v variables) (*fleet,
 }
 
 // shift makes a fleet the one that serves, and waits for the end of the one before.
-func (s *supervisor) shift(ctx context.Context, id string) (status, error) {
+func (s *supervisor) shift(ctx context.Context, id string, m change) (status, error) {
 	s.changes.Lock()
-	err := s.swap(id)
+	err := s.admit(ctx, opShift, m)
+	if err == nil {
+		err = s.swap(id)
+	}
 	s.changes.Unlock()
 	if err != nil {
 		return status{}, err
@@ -88,14 +114,14 @@ func (s *supervisor) swap(id string) error {
 	next := s.lookUp(id)
 	switch {
 	case next == nil:
-		return pipeline.Errorf(pipeline.CodeNotFound, "shift traffic", "environment %s has no fleet %s", s.id, id)
+		return pipeline.Errorf(pipeline.CodeNotFound, opShift, "environment %s has no fleet %s", s.id, id)
 	case next == s.serving.Load():
 		return nil
 	case !next.isReady():
-		return pipeline.Errorf(pipeline.CodeConflict, "shift traffic", "fleet %s is not healthy yet", id)
+		return pipeline.Errorf(pipeline.CodeConflict, opShift, "fleet %s is not healthy yet", id)
 	}
 	if _, healthy := next.count(); healthy == 0 {
-		return pipeline.Errorf(pipeline.CodeFailed, "shift traffic", "%s",
+		return pipeline.Errorf(pipeline.CodeFailed, opShift, "%s",
 			saying(fmt.Sprintf("no instance of fleet %s is healthy any more", id), lastLines(superviseLog, describeLines)))
 	}
 	s.mu.Lock()
@@ -143,9 +169,12 @@ func (s *supervisor) retiring() []*fleet {
 
 // discard ends a fleet that does not serve. One that serves got the traffic, and
 // stays: whoever asks did not hear of it.
-func (s *supervisor) discard(ctx context.Context, id string) (status, error) {
+func (s *supervisor) discard(ctx context.Context, id string, m change) (status, error) {
 	s.changes.Lock()
 	defer s.changes.Unlock()
+	if err := s.admit(ctx, opDiscard, m); err != nil {
+		return status{}, err
+	}
 	f := s.lookUp(id)
 	if f == nil || f == s.serving.Load() {
 		return s.status(), nil
@@ -160,12 +189,16 @@ func (s *supervisor) discard(ctx context.Context, id string) (status, error) {
 }
 
 // resize changes the number of instances that serve.
-func (s *supervisor) resize(ctx context.Context, n int) (status, error) {
+func (s *supervisor) resize(ctx context.Context, m resizeMessage) (status, error) {
 	s.changes.Lock()
 	defer s.changes.Unlock()
+	if err := s.admit(ctx, opResize, m.change); err != nil {
+		return status{}, err
+	}
+	n := m.Instances
 	f := s.serving.Load()
 	if f == nil {
-		return status{}, pipeline.Errorf(pipeline.CodeNotFound, "resize environment", "environment %s serves nothing yet", s.id)
+		return status{}, pipeline.Errorf(pipeline.CodeNotFound, opResize, "environment %s serves nothing yet", s.id)
 	}
 	have, _ := f.count()
 	s.log.Printf("fleet %s: from %d to %d instances", f.rec.ID, have, n)
@@ -183,14 +216,19 @@ func (s *supervisor) resize(ctx context.Context, n int) (status, error) {
 }
 
 // extend sets when the environment ends.
-func (s *supervisor) extend(at time.Time) (status, error) {
+func (s *supervisor) extend(ctx context.Context, m expiryMessage) (status, error) {
+	s.changes.Lock()
+	defer s.changes.Unlock()
+	if err := s.admit(ctx, opExtend, m.change); err != nil {
+		return status{}, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.rec.Expired {
-		return status{}, pipeline.Errorf(pipeline.CodeNotFound, "extend environment", "environment %s has expired", s.id)
+		return status{}, pipeline.Errorf(pipeline.CodeNotFound, opExtend, "environment %s has expired", s.id)
 	}
 	rec := s.rec
-	rec.ExpiresAt = at
+	rec.ExpiresAt = m.At
 	if err := writeRecord(s.dir, rec); err != nil {
 		return status{}, fmt.Errorf("record expiry: %w", err)
 	}

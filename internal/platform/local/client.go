@@ -41,11 +41,12 @@ const (
 // supervisorClient asks the supervisor of one environment.
 type supervisorClient struct {
 	dir  string
+	by   []pipeline.Fence // under which it is asked to change something
 	http *http.Client
 }
 
-func newClient(dir string) *supervisorClient {
-	return &supervisorClient{dir: dir, http: &http.Client{Transport: &http.Transport{
+func newClient(dir string, by []pipeline.Fence) *supervisorClient {
+	return &supervisorClient{dir: dir, by: by, http: &http.Client{Transport: &http.Transport{
 		DialContext: dialer(filepath.Join(dir, controlSocket)), DisableKeepAlives: true,
 	}}}
 }
@@ -96,6 +97,9 @@ func (c *supervisorClient) ask(ctx context.Context, method, path string, message
 	return pipeline.Errorf(pipeline.CodeInternal, "ask supervisor", "%s %s: %s", method, path, resp.Status).
 		WithHint("The environment was launched by another version of Penstock. Destroy and launch it again.")
 }
+
+// change is what a request that changes something says.
+func (c *supervisorClient) change() change { return change{c.by} }
 
 // status asks what the environment is at. It takes at most answerTime.
 func (c *supervisorClient) status(ctx context.Context) (status, error) {
@@ -159,8 +163,11 @@ func (c *supervisorClient) begin(ctx context.Context, executable []string) error
 func (c *supervisorClient) end(ctx context.Context) error {
 	if c.alive() {
 		bounded, cancel := context.WithTimeout(ctx, answerTime)
-		err := c.ask(bounded, http.MethodPost, pathEnd, nil, nil)
+		err := c.ask(bounded, http.MethodPost, pathEnd, c.change(), nil)
 		cancel()
+		if pipeline.CodeOf(err) == pipeline.CodeLeaseLost {
+			return err
+		}
 		if err != nil && ctx.Err() == nil && c.alive() {
 			if err := c.killSupervisor(); err != nil {
 				return err

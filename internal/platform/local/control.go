@@ -44,11 +44,23 @@ type fleetStatus struct {
 	Ready    bool   `json:"ready"`
 }
 
+// change is what every request that changes something says: under which leases.
+type change struct {
+	By []pipeline.Fence `json:"by,omitempty"`
+}
+
+type fleetMessage struct {
+	change
+	variables
+}
+
 type resizeMessage struct {
+	change
 	Instances int `json:"instances"`
 }
 
 type expiryMessage struct {
+	change
 	At time.Time `json:"at,omitzero"`
 }
 
@@ -69,27 +81,26 @@ type refusal struct {
 func (s *supervisor) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+pathStatus, answering(func(*http.Request, struct{}) (any, error) { return s.status(), nil }))
-	mux.HandleFunc("PUT "+pathFleets+"{fleet}", answering(func(r *http.Request, v variables) (any, error) {
-		return s.startFleet(r.Context(), r.PathValue("fleet"), v)
+	mux.HandleFunc("PUT "+pathFleets+"{fleet}", answering(func(r *http.Request, m fleetMessage) (any, error) {
+		return s.startFleet(r.Context(), r.PathValue("fleet"), m)
 	}))
-	mux.HandleFunc("DELETE "+pathFleets+"{fleet}", answering(func(r *http.Request, _ struct{}) (any, error) {
-		return s.discard(r.Context(), r.PathValue("fleet"))
+	mux.HandleFunc("DELETE "+pathFleets+"{fleet}", answering(func(r *http.Request, m change) (any, error) {
+		return s.discard(r.Context(), r.PathValue("fleet"), m)
 	}))
-	mux.HandleFunc("POST "+pathFleets+"{fleet}/shift", answering(func(r *http.Request, _ struct{}) (any, error) {
-		return s.shift(r.Context(), r.PathValue("fleet"))
+	mux.HandleFunc("POST "+pathFleets+"{fleet}/shift", answering(func(r *http.Request, m change) (any, error) {
+		return s.shift(r.Context(), r.PathValue("fleet"), m)
 	}))
 	mux.HandleFunc("GET "+pathFleets+"{fleet}/places", answering(func(r *http.Request, _ struct{}) (any, error) {
 		return s.places(r.PathValue("fleet"))
 	}))
 	mux.HandleFunc("PUT "+pathInstances, answering(func(r *http.Request, m resizeMessage) (any, error) {
-		return s.resize(r.Context(), m.Instances)
+		return s.resize(r.Context(), m)
 	}))
-	mux.HandleFunc("PUT "+pathExpiry, answering(func(_ *http.Request, m expiryMessage) (any, error) {
-		return s.extend(m.At)
+	mux.HandleFunc("PUT "+pathExpiry, answering(func(r *http.Request, m expiryMessage) (any, error) {
+		return s.extend(r.Context(), m)
 	}))
-	mux.HandleFunc("POST "+pathEnd, answering(func(*http.Request, struct{}) (any, error) {
-		s.finish(errors.New("it was told to end"))
-		return nil, nil
+	mux.HandleFunc("POST "+pathEnd, answering(func(r *http.Request, m change) (any, error) {
+		return nil, s.endFor(r.Context(), m)
 	}))
 	return mux
 }

@@ -16,6 +16,15 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 )
 
+// What is done to an environment, in the words of errors.
+const (
+	opShift   = "shift traffic"
+	opDiscard = "discard fleet"
+	opResize  = "resize environment"
+	opExtend  = "extend environment"
+	opDestroy = "destroy environment"
+)
+
 // cleanLimit bounds what is cleared away after a failure or a cancel: every
 // instance gets its grace.
 const cleanLimit = time.Minute
@@ -29,11 +38,14 @@ type environment struct {
 	client *supervisorClient
 }
 
-// hold takes the lock of an environment, and waits for it as long as ctx allows.
-// It makes the directory, or else fails where there is none.
-func (p *Platform) hold(ctx context.Context, id string, make bool) (*environment, error) {
+// hold takes the lock of an environment for a change, and waits for it as long as ctx
+// allows. It makes the directory, or else fails where there is none.
+func (p *Platform) hold(ctx context.Context, op, id string, make bool) (*environment, error) {
+	if err := p.admit(ctx, op); err != nil { // before there is anything of an environment that others have removed
+		return nil, err
+	}
 	e := &environment{Platform: p, id: id, dir: p.dir(id)}
-	e.client = newClient(e.dir)
+	e.client = newClient(e.dir, p.by)
 	schedule := poll.Schedule{First: 5 * time.Millisecond, Max: 200 * time.Millisecond, Factor: 1.5, What: "environment " + id + " to be free"}
 	err := poll.Until(ctx, schedule, func(context.Context) (poll.Probe, error) {
 		var err error
@@ -48,7 +60,18 @@ func (p *Platform) hold(ctx context.Context, id string, make bool) (*environment
 		}
 		return poll.Probe{Done: e.lock != nil, State: "another process changes it"}, err
 	})
-	return e, err
+	if err != nil {
+		return nil, err
+	}
+	if err := p.admit(ctx, op); err != nil { // others may have come while this one waited
+		if make {
+			_ = os.Remove(filepath.Join(e.dir, lockFile))
+			_ = os.Remove(e.dir) // stays where there is anything else
+		}
+		e.release()
+		return nil, err
+	}
+	return e, nil
 }
 
 func (e *environment) release() { _ = e.lock.Close() }
@@ -56,6 +79,9 @@ func (e *environment) release() { _ = e.lock.Close() }
 // remove ends the environment and removes every trace of it.
 func (e *environment) remove(ctx context.Context) error {
 	if err := e.client.end(ctx); err != nil {
+		return err
+	}
+	if err := e.admit(ctx, opDestroy); err != nil { // the supervisor may have had requests of others
 		return err
 	}
 	err := poll.Until(ctx, poll.Schedule{First: 5 * time.Millisecond, Max: 200 * time.Millisecond, Factor: 2, Limit: 5 * time.Second, What: "the removal of " + e.dir},
@@ -74,8 +100,8 @@ func (e *environment) remove(ctx context.Context) error {
 func (e *environment) drop(ctx context.Context, fleet string) error {
 	if e.client.alive() {
 		var s status
-		err := e.client.ask(ctx, "DELETE", pathFleets+fleet, nil, &s)
-		if err != nil && e.client.staysAlive(ctx) {
+		err := e.client.ask(ctx, "DELETE", pathFleets+fleet, e.client.change(), &s)
+		if pipeline.CodeOf(err) == pipeline.CodeLeaseLost || err != nil && e.client.staysAlive(ctx) {
 			return err // whatever ails it, what serves must not suffer
 		}
 		if _, there := s.Fleets[fleet]; err == nil && len(s.Fleets) > 0 {
@@ -100,7 +126,7 @@ func (e *environment) drop(ctx context.Context, fleet string) error {
 
 // ask sends a request to the supervisor of an environment.
 func (p *Platform) ask(ctx context.Context, id, op, method, path string, message, reply any) error {
-	c := newClient(p.dir(id))
+	c := newClient(p.dir(id), p.by)
 	err := c.ask(ctx, method, path, message, reply)
 	switch {
 	case err == nil || !errors.Is(err, errNoSupervisor) || ctx.Err() != nil:
@@ -138,7 +164,7 @@ func (p *Platform) Check(e pipeline.EnvironmentSpec) error {
 // Shift sends the traffic to a prepared fleet and returns when the one before has
 // answered its last request, at the latest after the drain time-out, and is gone.
 func (p *Platform) Shift(ctx context.Context, environment, fleet string, t pipeline.Traffic) (pipeline.EnvironmentReport, error) {
-	const op = "shift traffic"
+	const op = opShift
 	if err := p.Check(pipeline.EnvironmentSpec{Shift: t.Steps, Alarms: t.Alarms, KeepPrevious: t.KeepPrevious, Certificate: t.Certificate}); err != nil {
 		return pipeline.EnvironmentReport{}, err
 	}
@@ -146,17 +172,17 @@ func (p *Platform) Shift(ctx context.Context, environment, fleet string, t pipel
 		return pipeline.EnvironmentReport{}, err
 	}
 	var s status
-	err := p.ask(ctx, environment, op, "POST", pathFleets+fleet+"/shift", nil, &s)
+	err := p.ask(ctx, environment, op, "POST", pathFleets+fleet+"/shift", change{p.by}, &s)
 	return s.Report, err
 }
 
 // Discard removes a fleet that got no traffic.
 func (p *Platform) Discard(ctx context.Context, environment, fleet string) error {
-	const op = "discard fleet"
+	const op = opDiscard
 	if err := errors.Join(checkID(op, "environment", environment), checkID(op, "fleet", fleet)); err != nil {
 		return err
 	}
-	e, err := p.hold(ctx, environment, false)
+	e, err := p.hold(ctx, op, environment, false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -169,32 +195,32 @@ func (p *Platform) Discard(ctx context.Context, environment, fleet string) error
 
 // Resize changes the number of instances that serve.
 func (p *Platform) Resize(ctx context.Context, environment string, instances int) error {
-	const op = "resize environment"
+	const op = opResize
 	if err := checkID(op, "environment", environment); err != nil {
 		return err
 	}
 	if instances < 1 {
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "instances %d is less than 1", instances).WithHint("Set instances to 1 or more.")
 	}
-	return p.ask(ctx, environment, op, "PUT", pathInstances, resizeMessage{instances}, nil)
+	return p.ask(ctx, environment, op, "PUT", pathInstances, resizeMessage{change{p.by}, instances}, nil)
 }
 
 // Extend sets when the environment ends by itself.
 func (p *Platform) Extend(ctx context.Context, environment string, at time.Time) error {
-	const op = "extend environment"
+	const op = opExtend
 	if err := checkID(op, "environment", environment); err != nil {
 		return err
 	}
-	return p.ask(ctx, environment, op, "PUT", pathExpiry, expiryMessage{at}, nil)
+	return p.ask(ctx, environment, op, "PUT", pathExpiry, expiryMessage{change{p.by}, at}, nil)
 }
 
 // Destroy ends an environment and removes it with its data.
 func (p *Platform) Destroy(ctx context.Context, environment string) error {
-	const op = "destroy environment"
+	const op = opDestroy
 	if err := checkID(op, "environment", environment); err != nil {
 		return err
 	}
-	e, err := p.hold(ctx, environment, false)
+	e, err := p.hold(ctx, op, environment, false)
 	if errors.Is(err, fs.ErrNotExist) {
 		_ = os.Remove(p.environments())
 		return nil

@@ -35,6 +35,7 @@ type Options struct {
 type Platform struct {
 	Options
 	store *store.Store
+	by    []pipeline.Fence // under which things are changed
 }
 
 // New gives the platform of a data directory, which need not exist yet.

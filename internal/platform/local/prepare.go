@@ -32,7 +32,7 @@ func (p *Platform) Prepare(ctx context.Context, r pipeline.FleetRequest) (pipeli
 	if err != nil {
 		return pipeline.Fleet{}, err
 	}
-	e, err := p.hold(ctx, r.Environment, true)
+	e, err := p.hold(ctx, opPrepare, r.Environment, true)
 	if err != nil {
 		return pipeline.Fleet{}, coded(ctx, opPrepare, err)
 	}
@@ -105,7 +105,7 @@ func (e *environment) prepare(ctx context.Context, r pipeline.FleetRequest) (end
 		rec.ID, rec.ExpiresAt, rec.Serving = e.id, r.ExpiresAt, ""
 		err = writeRecord(e.dir, rec)
 	case now.Report.Serving == "": // of a launch that nobody finished
-		err = e.client.ask(ctx, "PUT", pathExpiry, expiryMessage{r.ExpiresAt}, nil)
+		err = e.client.ask(ctx, "PUT", pathExpiry, expiryMessage{e.client.change(), r.ExpiresAt}, nil)
 	}
 	if err != nil {
 		return "", err
@@ -129,7 +129,7 @@ func (e *environment) launch(ctx context.Context, r pipeline.FleetRequest, v var
 		return "", err
 	}
 	var f fleetStatus
-	err = e.client.ask(ctx, "PUT", pathFleets+r.Fleet, v, &f)
+	err = e.client.ask(ctx, "PUT", pathFleets+r.Fleet, fleetMessage{e.client.change(), v}, &f)
 	if errors.Is(err, errNoSupervisor) && ctx.Err() == nil {
 		return "", pipeline.Errorf(pipeline.CodeFailed, opPrepare, "%s",
 			saying(fmt.Sprintf("the supervisor ended while the fleet started (%v)", err), lastLines(filepath.Join(e.dir, superviseLog), describeLines))).
@@ -152,7 +152,7 @@ func (e *environment) look(ctx context.Context) (s status, alive bool, err error
 func (e *environment) discardOthers(ctx context.Context, now status) error {
 	for id := range now.Fleets {
 		if id != now.Report.Serving {
-			if err := e.client.ask(ctx, "DELETE", pathFleets+id, nil, nil); err != nil {
+			if err := e.client.ask(ctx, "DELETE", pathFleets+id, e.client.change(), nil); err != nil {
 				return err
 			}
 		}

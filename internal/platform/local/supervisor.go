@@ -62,6 +62,7 @@ type supervisor struct {
 	id     string // of the environment
 	dir    string // absolute
 	images *store.Store
+	fences fences
 	log    *stdlog.Logger
 	life   context.Context
 	finish context.CancelCauseFunc // ends the supervisor
@@ -94,7 +95,7 @@ func supervise(dir string) error {
 	}
 	defer func() { _ = file.Close() }()
 	s := &supervisor{
-		dir: dir, images: store.Open(filepath.Join(dir, "..", "..", imagesDir)), fleets: map[string]*fleet{}, idle: time.Now(),
+		dir: dir, images: store.Open(filepath.Join(dir, "..", "..", imagesDir)), fences: fencesOf(filepath.Join(dir, "..", "..")), fleets: map[string]*fleet{}, idle: time.Now(),
 		log: stdlog.New(file, "", stdlog.LstdFlags|stdlog.LUTC|stdlog.Lmicroseconds),
 	}
 	s.life, s.finish = context.WithCancelCause(context.Background())

@@ -150,7 +150,7 @@ func TestSupervisorEndsMeanwhile(t *testing.T) {
 	tree := filepath.Join(fleetPath(b.dir("e-1"), "f-2"), installedDir)
 	b.await("the installation to begin", func() bool { return exists(tree) })
 	b.must(b.supervisor().Kill())
-	b.await("the supervisor to end", func() bool { return !newClient(b.dir("e-1")).alive() })
+	b.await("the supervisor to end", func() bool { return !newClient(b.dir("e-1"), nil).alive() })
 	b.must(os.WriteFile(filepath.Join(filepath.Dir(tree), "go"), nil, 0o600))
 	b.must(<-ended)
 	report, err := b.Shift(t.Context(), "e-1", "f-2", pipeline.Traffic{})
@@ -246,21 +246,21 @@ func TestShiftCancelledInDrain(t *testing.T) {
 // What an environment is asked at the same time as its end is moved does not race.
 func TestExtendBesideOthers(t *testing.T) {
 	t.Parallel()
-	s := &supervisor{id: "e-1", dir: t.TempDir(), fleets: map[string]*fleet{}, log: stdlog.New(io.Discard, "", 0)}
+	s := &supervisor{id: "e-1", dir: t.TempDir(), fences: fencesOf(t.TempDir()), fleets: map[string]*fleet{}, log: stdlog.New(io.Discard, "", 0)}
 	s.life, s.finish = context.WithCancelCause(t.Context())
 	s.rec.ID = "e-1"
 	var both sync.WaitGroup
 	both.Go(func() {
 		for range 20 {
-			if _, err := s.extend(time.Now()); err != nil {
+			if _, err := s.extend(t.Context(), expiryMessage{At: time.Now()}); err != nil {
 				t.Error(err)
 			}
 		}
 	})
 	both.Go(func() {
 		for range 20 {
-			_, shifted := s.shift(t.Context(), "f-1")
-			_, resized := s.resize(t.Context(), 2)
+			_, shifted := s.shift(t.Context(), "f-1", change{})
+			_, resized := s.resize(t.Context(), resizeMessage{Instances: 2})
 			_, placed := s.places("f-1")
 			for _, err := range []error{shifted, resized, placed} {
 				if pipeline.CodeOf(err) != pipeline.CodeNotFound {

@@ -54,7 +54,7 @@ func Run(t *testing.T, lacks Lacks, open func(t *testing.T) Subject) {
 		{"Launch", testLaunch}, {"Variables", testVariables}, {"Data", testData}, {"DataFrom", testDataFrom},
 		{"Shift", testShift}, {"Drain", testDrain}, {"CancelShift", testCancelShift}, {"FailedFleet", testFailedFleet}, {"FailedCommand", testFailedCommand},
 		{"Discard", testDiscard}, {"Resize", testResize}, {"Exec", testExec}, {"Expire", testExpire}, {"Unknown", testUnknown},
-		{"Cancel", testCancel}, {"Repeat", testRepeat}, {"Concurrent", testConcurrent}, {"Invalid", testInvalid},
+		{"Fence", testFence}, {"Cancel", testCancel}, {"Repeat", testRepeat}, {"Concurrent", testConcurrent}, {"Invalid", testInvalid},
 		{"BakeTree", testBakeTree}, {"BakeEnvironment", testBakeEnvironment}, {"BakeFails", testBakeFails}, {"Images", testImages},
 	} {
 		if lacks[test.name] != "" {

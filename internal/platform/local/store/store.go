@@ -10,7 +10,7 @@
 // within a tree become separate files.
 //
 //	s := store.Open(filepath.Join(dir, "images"))
-//	image, err := s.Ingest(ctx, tree)
+//	image, err := s.Ingest(ctx, tree, nil)
 //	…
 //	err = s.Materialize(ctx, image.ID, root, store.Options{})
 //
@@ -71,13 +71,19 @@ func workers() int { return min(max(runtime.GOMAXPROCS(0), 2), 8) }
 
 // Ingest reads a tree into the store and gives its image. The tree is not
 // changed. A tree that changes meanwhile, or holds what no image can (sockets,
-// devices, pipes), is CodeInvalid.
-func (s *Store) Ingest(ctx context.Context, tree string) (Image, error) {
+// devices, pipes), is CodeInvalid. allowed is asked while nothing can be removed, and an
+// error of it is returned; nil allows.
+func (s *Store) Ingest(ctx context.Context, tree string, allowed func() error) (Image, error) {
 	unlock, err := s.lock(ctx, shared)
 	if err != nil {
 		return Image{}, err
 	}
 	defer unlock()
+	if allowed != nil {
+		if err := allowed(); err != nil {
+			return Image{}, err
+		}
+	}
 	entries, err := scan(ctx, tree)
 	if err != nil {
 		return Image{}, failed(ctx, "read tree "+tree, err)
@@ -284,8 +290,9 @@ func (s *Store) Verify(ctx context.Context, id string) error {
 }
 
 // Remove removes an image and the files that no other image has. One that does
-// not exist is no error.
-func (s *Store) Remove(ctx context.Context, id string) error {
+// not exist is no error. allowed is asked while nothing can be added, and an error of it
+// is returned; nil allows.
+func (s *Store) Remove(ctx context.Context, id string, allowed func() error) error {
 	op := "remove image " + id
 	if !validID(id) {
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not an image ID", id)
@@ -298,6 +305,11 @@ func (s *Store) Remove(ctx context.Context, id string) error {
 		return err
 	}
 	defer unlock()
+	if allowed != nil {
+		if err := allowed(); err != nil {
+			return err
+		}
+	}
 	if err := os.Remove(s.manifestPath(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return failed(ctx, op, err)
 	}

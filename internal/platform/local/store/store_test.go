@@ -82,7 +82,7 @@ var sample = map[string]string{
 
 func ingest(t testing.TB, s *Store, tree string) Image {
 	t.Helper()
-	image, err := s.Ingest(ctx, tree)
+	image, err := s.Ingest(ctx, tree, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +218,7 @@ func TestRemoveKeepsWhatOthersShare(t *testing.T) {
 	s := Open(filepath.Join(t.TempDir(), "images"))
 	one := ingest(t, s, plant(t, map[string]string{"a": "shared", "b": "one"}))
 	two := ingest(t, s, plant(t, map[string]string{"a": "shared", "b": "two"}))
-	if err := s.Remove(ctx, one.ID); err != nil {
+	if err := s.Remove(ctx, one.ID, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Verify(ctx, two.ID); err != nil {
@@ -227,10 +227,10 @@ func TestRemoveKeepsWhatOthersShare(t *testing.T) {
 	if _, err := s.Image(ctx, one.ID); !pipeline.IsNotFound(err) {
 		t.Errorf("removed image: %v", err)
 	}
-	if err := s.Remove(ctx, one.ID); err != nil {
+	if err := s.Remove(ctx, one.ID, nil); err != nil {
 		t.Errorf("a second removal: %v", err)
 	}
-	if err := s.Remove(ctx, two.ID); err != nil {
+	if err := s.Remove(ctx, two.ID, nil); err != nil {
 		t.Fatal(err)
 	}
 	_ = filepath.WalkDir(filepath.Join(s.dir, objectsDir), func(path string, d fs.DirEntry, err error) error {
@@ -253,7 +253,7 @@ func TestUnknownAndCancelled(t *testing.T) {
 	}
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
-	if _, err := s.Ingest(ended, plant(t, sample)); pipeline.CodeOf(err) != pipeline.CodeCancelled {
+	if _, err := s.Ingest(ended, plant(t, sample), nil); pipeline.CodeOf(err) != pipeline.CodeCancelled {
 		t.Errorf("cancelled: %v", err)
 	}
 }
@@ -264,7 +264,7 @@ func TestSideBySide(t *testing.T) {
 	for i := range 8 {
 		wg.Go(func() {
 			s := Open(dir)
-			image, err := s.Ingest(ctx, plant(t, map[string]string{"shared": "x", "own": fmt.Sprint(i % 3)}))
+			image, err := s.Ingest(ctx, plant(t, map[string]string{"shared": "x", "own": fmt.Sprint(i % 3)}), nil)
 			if err == nil {
 				err = s.Materialize(ctx, image.ID, filepath.Join(t.TempDir(), "root"), Options{})
 			}
@@ -324,11 +324,11 @@ func TestDamagedManifest(t *testing.T) {
 			t.Parallel()
 			s := Open(t.TempDir())
 			damagedTree, other := plant(t, map[string]string{"a": "alone", "b": "shared"}), plant(t, map[string]string{"b": "shared"})
-			image, err := s.Ingest(ctx, damagedTree)
+			image, err := s.Ingest(ctx, damagedTree, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			whole, err := s.Ingest(ctx, other)
+			whole, err := s.Ingest(ctx, other, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -349,10 +349,10 @@ func TestDamagedManifest(t *testing.T) {
 					t.Errorf("listed is %+v", i)
 				}
 			}
-			if err := s.Remove(ctx, whole.ID); err != nil { // sweeps nothing that the damaged one may have
+			if err := s.Remove(ctx, whole.ID, nil); err != nil { // sweeps nothing that the damaged one may have
 				t.Fatal(err)
 			}
-			again, err := s.Ingest(ctx, damagedTree)
+			again, err := s.Ingest(ctx, damagedTree, nil)
 			if err != nil || again.ID != image.ID || again.Size != image.Size {
 				t.Errorf("baked again it is %+v, %v", again, err)
 			}
@@ -362,7 +362,7 @@ func TestDamagedManifest(t *testing.T) {
 			if err := os.WriteFile(path, []byte(damage), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if err := s.Remove(ctx, image.ID); err != nil {
+			if err := s.Remove(ctx, image.ID, nil); err != nil {
 				t.Errorf("remove the damaged image: %v", err)
 			}
 			if list, err := s.List(ctx); err != nil || len(list) > 0 {

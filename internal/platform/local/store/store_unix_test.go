@@ -21,7 +21,7 @@ func TestRefusesWhatNoImageHolds(t *testing.T) {
 	if err := syscall.Mkfifo(filepath.Join(tree, "pipe"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := Open(t.TempDir()).Ingest(ctx, tree)
+	_, err := Open(t.TempDir()).Ingest(ctx, tree, nil)
 	if pipeline.CodeOf(err) != pipeline.CodeInvalid || !strings.Contains(err.Error(), "pipe") {
 		t.Errorf("a pipe: %v", err)
 	}
@@ -32,7 +32,7 @@ func TestRefusesWhatNoImageHolds(t *testing.T) {
 func TestFull(t *testing.T) {
 	tree := plant(t, map[string]string{"small": "s", "large": strings.Repeat("0123456789abcdef", 1<<16)})
 	s := Open(t.TempDir())
-	whole, err := s.Ingest(ctx, plant(t, map[string]string{"small": "s"}))
+	whole, err := s.Ingest(ctx, plant(t, map[string]string{"small": "s"}), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func TestFull(t *testing.T) {
 	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &small); err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.Ingest(ctx, tree)
+	_, err = s.Ingest(ctx, tree, nil)
 	if restored := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); restored != nil {
 		t.Fatal(restored)
 	}
@@ -66,7 +66,7 @@ func TestFull(t *testing.T) {
 	if hint := pipeline.HintOf(failed(ctx, "store tree", syscall.ENOSPC)); !strings.Contains(hint, "disk is full") {
 		t.Errorf("of a full disk is said %q", hint)
 	}
-	if _, err := s.Ingest(ctx, tree); err != nil {
+	if _, err := s.Ingest(ctx, tree, nil); err != nil {
 		t.Errorf("once there is room: %v", err)
 	}
 }

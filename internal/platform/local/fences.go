@@ -1,0 +1,107 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package local
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
+)
+
+const (
+	fencesDir  = "fences" // of the data directory
+	tokensFile = "tokens.json"
+)
+
+// fences remembers, below a data directory, the highest token that anybody was shown of
+// each lease. It outlives environments and supervisors: who was displaced must not make
+// anew what whoever took over has removed.
+//
+// Whoever admits a change before it makes it, and lets no other change of the same thing
+// in between, has no effect after a change with a higher token: supervisors change one
+// thing at a time, and the files of an environment and the store of images have locks.
+type fences struct{ dir string }
+
+func fencesOf(data string) fences { return fences{filepath.Join(data, fencesDir)} }
+
+// admit refuses a change with a token lower than one that was seen, with CodeLeaseLost,
+// and remembers one that is higher.
+func (f fences) admit(ctx context.Context, op string, by []pipeline.Fence) error {
+	seen, err := f.read()
+	if err != nil {
+		return err
+	}
+	if higher, err := compare(op, seen, by); err != nil || !higher {
+		return err
+	}
+	lock, err := f.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = lock.Close() }()
+	if seen, err = f.read(); err != nil {
+		return err
+	}
+	higher, err := compare(op, seen, by)
+	if err != nil || !higher {
+		return err
+	}
+	for _, b := range by {
+		seen[b.Key] = b.Token
+	}
+	return writeJSON(filepath.Join(f.dir, tokensFile), seen)
+}
+
+// compare refuses tokens lower than those that were seen, and reports whether one is higher.
+func compare(op string, seen map[string]int64, by []pipeline.Fence) (higher bool, err error) {
+	for _, b := range by {
+		switch newest := seen[b.Key]; {
+		case b.Token < newest:
+			return false, pipeline.LeaseLost(op, b, newest)
+		case b.Token > newest:
+			higher = true
+		}
+	}
+	return higher, nil
+}
+
+func (f fences) read() (map[string]int64, error) {
+	seen := map[string]int64{}
+	err := readJSON(filepath.Join(f.dir, tokensFile), &seen)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return seen, err
+}
+
+// lock keeps others from raising tokens. It is held for as long as a file is written.
+func (f fences) lock(ctx context.Context) (lock *os.File, err error) {
+	schedule := poll.Schedule{First: time.Millisecond, Max: 20 * time.Millisecond, Factor: 1.5, What: "the tokens of leases to be free"}
+	return lock, poll.Until(ctx, schedule, func(context.Context) (poll.Probe, error) {
+		err := os.MkdirAll(f.dir, 0o700)
+		if err == nil {
+			lock, err = tryLock(filepath.Join(f.dir, lockFile))
+		}
+		return poll.Probe{Done: lock != nil}, err
+	})
+}
+
+// Under implements pipeline.Platform. A change is admitted where it is made, and nothing
+// comes between.
+func (p *Platform) Under(by ...pipeline.Fence) pipeline.Platform {
+	under := *p
+	under.by = by
+	return &under
+}
+
+// admit refuses a change under a lease that another has taken over.
+func (p *Platform) admit(ctx context.Context, op string) error {
+	return fencesOf(p.Dir).admit(ctx, op, p.by)
+}
