@@ -24,6 +24,8 @@ func concurrencyTests() map[string]func(*testing.T, *suite) {
 		"one lease":       testOneLease,
 		"opened together": testOpenedTogether,
 		"cancelled":       testCancelled,
+		"linearizable":    testLinearizable,
+		"model":           testModel,
 	}
 }
 
