@@ -38,8 +38,8 @@ func TestRemovalBesideOthers(t *testing.T) {
 			if err := d.RemovePipeline(t.Context(), "shop", true); err != nil {
 				t.Error(err)
 			}
-			if len(d.envs)+len(d.images)+len(d.events)+len(d.logs) > 0 {
-				t.Errorf("the removal left %v, %v, %d histories and %d logs", d.envs, d.images, len(d.events), len(d.logs))
+			if len(d.envs)+len(d.images)+len(d.record.History("shop"))+len(d.logs) > 0 {
+				t.Errorf("the removal left %v, %v, %d histories and %d logs", d.envs, d.images, len(d.record.History("shop")), len(d.logs))
 			}
 		})
 	}

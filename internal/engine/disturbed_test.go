@@ -103,7 +103,7 @@ var journeys = map[string]journey{
 				return errors.Join(err, d.RemovePipeline(d.ctx, "shop", true))
 			}
 			_, err := d.Collect(d.ctx, engine.CollectRequest{})
-			if n, images := len(d.events["shop"]), len(d.images); n+images > 0 {
+			if n, images := len(d.record.History("shop")), len(d.images); n+images > 0 {
 				return errors.Join(err, fmt.Errorf("%d events and %d images are left", n, images))
 			}
 			return err
@@ -352,7 +352,7 @@ func (d *desk) picture() string {
 	}
 	leases, _ := (memLedger{d.life}).Leases(context.Background())
 	if !st.Exists() { // leases of the dead run out
-		fmt.Fprintf(&b, "events=%d logs=%d\n", len(d.events["shop"]), len(d.logs))
+		fmt.Fprintf(&b, "events=%d logs=%d\n", len(d.record.History("shop")), len(d.logs))
 		leases = nil
 	}
 	fmt.Fprintf(&b, "environments=%d pending=%d images=%d artifacts=%d work=%d leases=%d recipes=%d\n",

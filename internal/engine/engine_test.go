@@ -36,7 +36,8 @@ func start(t *testing.T, w *world, work string) *desk {
 		Ledger: memLedger{l}, Platform: memPlatform{life: l}, Runner: memRunner{l}, Sources: memSources{l},
 		Artifacts: memArtifacts{l}, Logs: memLogs{l}, WorkDir: work,
 		Holder: pipeline.Holder{Process: pipeline.Process{Host: "test", PID: l.pid}, Actor: "alice"}, Now: w.now,
-		Dead: func(p pipeline.Process) bool { return p.Host == "test" && p.PID != l.pid },
+		Dead:     func(p pipeline.Process) bool { return p.Host == "test" && p.PID != l.pid },
+		LeaseTTL: 1000 * time.Hour, // by the world's clock, which goes on with each call
 	})}
 }
 
@@ -296,7 +297,7 @@ func TestCollectGivesUpLeasesOfTheDead(t *testing.T) {
 	take("shop/stage/pre-production", time.Hour+30*time.Minute)
 	take("till/stage/production", time.Minute)
 	d = d.again() // those before died
-	take("shop/stage/capacity", time.Minute)
+	take("shop/stage/capacity", 3*time.Hour)
 	d.clock = d.clock.Add(2 * time.Hour)
 	working := []string{"shop/stage/capacity", "shop/stage/pre-production"}
 	for _, step := range []struct {

@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/ledger/ledgertest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -28,9 +28,7 @@ var errKilled = errors.New("the process was killed")
 type world struct {
 	mu        sync.Mutex
 	clock     time.Time
-	events    map[string][]pipeline.Event
-	records   map[string]map[pipeline.Key]pipeline.Record
-	leases    map[string]pipeline.Lease
+	record    *ledgertest.Memory
 	images    map[string]int64
 	envs      map[string]*memEnv
 	fences    map[string]int64 // highest token of each lease
@@ -60,8 +58,7 @@ type memEnv struct {
 
 func newWorld() *world {
 	return &world{
-		clock: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), events: map[string][]pipeline.Event{},
-		records: map[string]map[pipeline.Key]pipeline.Record{}, leases: map[string]pipeline.Lease{},
+		clock: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), record: &ledgertest.Memory{},
 		images: map[string]int64{"img-base": 1}, envs: map[string]*memEnv{}, fences: map[string]int64{}, artifacts: map[string][]byte{},
 		logs: map[string]*bytes.Buffer{}, published: map[string]pipeline.Publication{}, builders: map[string]bool{}, snapshots: map[string]bool{}, unhealthy: map[string]bool{}, stepRuns: map[string]int{}, during: map[string]func(){},
 	}
@@ -71,12 +68,7 @@ func newWorld() *world {
 func (w *world) copied() *world {
 	c := newWorld()
 	c.clock, c.prepared, c.shifted = w.clock, w.prepared, w.shifted
-	for name, chain := range w.events {
-		c.events[name] = slices.Clone(chain)
-	}
-	for name, rows := range w.records {
-		c.records[name] = maps.Clone(rows)
-	}
+	c.record = w.record.Clone()
 	for id, env := range w.envs {
 		e := *env
 		e.requests, e.installed = maps.Clone(env.requests), maps.Clone(env.installed)
@@ -86,7 +78,7 @@ func (w *world) copied() *world {
 		c.logs[id] = bytes.NewBuffer(bytes.Clone(log.Bytes()))
 	}
 	c.fences = maps.Clone(w.fences)
-	c.leases, c.images, c.artifacts, c.published = maps.Clone(w.leases), maps.Clone(w.images), maps.Clone(w.artifacts), maps.Clone(w.published)
+	c.images, c.artifacts, c.published = maps.Clone(w.images), maps.Clone(w.artifacts), maps.Clone(w.published)
 	c.unhealthy, c.stepRuns, c.during = maps.Clone(w.unhealthy), maps.Clone(w.stepRuns), maps.Clone(w.during)
 	return c
 }
@@ -144,205 +136,73 @@ func (l *life) look(read func() error) error {
 	return read()
 }
 
+// memLedger is a process's way to the world's ledger. A process takes over from those
+// before it: the tests have one living process at a time, unless they say otherwise by
+// giving them one ID.
 type memLedger struct{ *life }
 
+func (l memLedger) ledger() pipeline.Ledger {
+	return l.record.Open(ledgertest.Options{
+		Now:  func() time.Time { return l.clock }, // with the world locked
+		Dead: func(p pipeline.Process) bool { return p.PID != l.pid },
+	})
+}
+
 func (l memLedger) Append(ctx context.Context, b pipeline.Batch) (sealed []pipeline.Event, err error) {
-	return sealed, l.do(ctx, func() error {
-		if b.Fence != nil && l.leases[b.Fence.Key].Token != b.Fence.Token {
-			return pipeline.Errorf(pipeline.CodeLeaseLost, "append", "stale token")
-		}
-		rows := l.records[b.Pipeline]
-		if rows == nil {
-			rows = map[pipeline.Key]pipeline.Record{}
-			l.records[b.Pipeline] = rows
-		}
-		for key, version := range b.Expect {
-			if rows[key].Version != version {
-				return pipeline.Errorf(pipeline.CodeConflict, "append", "record %v changed", key)
-			}
-		}
-		for _, e := range b.Events {
-			chain := l.events[b.Pipeline]
-			var prev pipeline.Event
-			if len(chain) > 0 {
-				prev = chain[len(chain)-1]
-			}
-			e.Pipeline = b.Pipeline
-			if err := e.Seal(prev.Seq+1, prev.Hash, l.clock, prev.Time); err != nil {
-				return err
-			}
-			changed, err := e.Records()
-			if err != nil {
-				return err
-			}
-			for _, r := range changed {
-				rows[r.Key] = r
-			}
-			for _, key := range e.Facts.Gone {
-				delete(rows, key)
-			}
-			stored, err := copied(e)
-			if err != nil {
-				return err
-			}
-			l.events[b.Pipeline] = append(chain, stored)
-			sealed = append(sealed, e)
-		}
-		return nil
-	})
+	return sealed, l.do(ctx, func() error { sealed, err = l.ledger().Append(ctx, b); return err })
 }
 
-// copied gives the event as it comes back from storage.
-func copied(e pipeline.Event) (c pipeline.Event, err error) {
-	data, err := json.Marshal(e)
-	if err == nil {
-		err = json.Unmarshal(data, &c)
-	}
-	return c, err
+func (l memLedger) State(ctx context.Context, name string) (st *pipeline.State, err error) {
+	return st, l.look(func() error { st, err = l.ledger().State(ctx, name); return err })
 }
 
-func (l memLedger) State(_ context.Context, name string) (st *pipeline.State, err error) {
-	err = l.look(func() error {
-		var rows []pipeline.Record
-		for _, r := range l.records[name] {
-			if r.Kind != pipeline.RecordRun {
-				rows = append(rows, r)
-			}
-		}
-		st, err = pipeline.NewState(rows)
-		return err
-	})
-	return st, err
+func (l memLedger) Head(ctx context.Context, name string) (head int64, err error) {
+	return head, l.look(func() error { head, err = l.ledger().Head(ctx, name); return err })
 }
 
-func (l memLedger) Head(_ context.Context, name string) (head int64, err error) {
-	return head, l.look(func() error { head = int64(len(l.events[name])); return nil })
+func (l memLedger) Pipelines(ctx context.Context) (names []string, err error) {
+	return names, l.look(func() error { names, err = l.ledger().Pipelines(ctx); return err })
 }
 
-func (l memLedger) Pipelines(context.Context) (names []string, err error) {
-	return names, l.look(func() error {
-		for name, rows := range l.records {
-			if _, ok := rows[pipeline.Key{Kind: pipeline.RecordPipeline, ID: name}]; ok {
-				names = append(names, name)
-			}
-		}
-		slices.Sort(names)
-		return nil
-	})
+func (l memLedger) Removed(ctx context.Context) (names []string, err error) {
+	return names, l.look(func() error { names, err = l.ledger().Removed(ctx); return err })
 }
 
-func (l memLedger) Removed(context.Context) (names []string, err error) {
-	return names, l.look(func() error {
-		for name := range l.events {
-			if _, ok := l.records[name][pipeline.Key{Kind: pipeline.RecordPipeline, ID: name}]; !ok {
-				names = append(names, name)
-			}
-		}
-		slices.Sort(names)
-		return nil
-	})
+func (l memLedger) Run(ctx context.Context, name, id string) (run pipeline.Run, err error) {
+	return run, l.look(func() error { run, err = l.ledger().Run(ctx, name, id); return err })
 }
 
-func (l memLedger) Run(_ context.Context, name, id string) (run pipeline.Run, err error) {
-	return run, l.look(func() error {
-		for p, chain := range l.events {
-			for _, e := range chain {
-				if e.Facts.Run != nil && e.Facts.Run.ID == id && (name == "" || p == name) {
-					run = *e.Facts.Run
-				}
-			}
-		}
-		if run.ID == "" {
-			return pipeline.Errorf(pipeline.CodeNotFound, "read run", "no run %q", id)
-		}
-		return nil
-	})
+func (l memLedger) Runs(ctx context.Context, name string, q pipeline.RunQuery) (page pipeline.RunPage, err error) {
+	return page, l.look(func() error { page, err = l.ledger().Runs(ctx, name, q); return err })
 }
 
-func (l memLedger) Runs(_ context.Context, name string, q pipeline.RunQuery) (page pipeline.RunPage, err error) {
-	return page, l.look(func() error {
-		runs := map[string]pipeline.RunSummary{}
-		for _, e := range l.events[name] {
-			if r := e.Facts.Run; r != nil && (q.Build == "" || r.Build == q.Build) && (q.Stage == "" || r.Stage == q.Stage) {
-				runs[r.ID] = r.Summary()
-			}
-		}
-		page.Runs = slices.SortedFunc(maps.Values(runs), func(a, b pipeline.RunSummary) int { return cmp.Compare(b.ID, a.ID) })
-		return nil
-	})
+func (l memLedger) Events(ctx context.Context, name string, after int64, limit int) (events []pipeline.Event, err error) {
+	return events, l.look(func() error { events, err = l.ledger().Events(ctx, name, after, limit); return err })
 }
 
-func (l memLedger) Events(_ context.Context, name string, after int64, limit int) (events []pipeline.Event, err error) {
-	return events, l.look(func() error { events = l.events[name][after:]; return nil })
-}
-
-// Acquire takes over from a holder of another process ID: the tests have one
-// living process at a time, unless they say otherwise by giving them one ID.
 func (l memLedger) Acquire(ctx context.Context, key string, h pipeline.Holder, ttl time.Duration) (lease pipeline.Lease, err error) {
-	return lease, l.do(ctx, func() error {
-		old := l.leases[key]
-		if old.Holder.PID == l.pid {
-			return &pipeline.Error{Code: pipeline.CodeHeld, Op: "acquire", Err: &pipeline.HeldError{Lease: old}}
-		}
-		h.PID = l.pid
-		lease = pipeline.Lease{Key: key, Token: old.Token + 1, Holder: h, Expires: l.clock.Add(ttl)}
-		l.leases[key] = lease
-		return nil
-	})
+	h.PID = l.pid
+	return lease, l.do(ctx, func() error { lease, err = l.ledger().Acquire(ctx, key, h, ttl); return err })
 }
 
-func (l memLedger) Renew(_ context.Context, lease pipeline.Lease, _ time.Duration) (pipeline.Lease, error) {
-	return lease, l.look(func() error {
-		if l.leases[lease.Key].Token != lease.Token {
-			return pipeline.Errorf(pipeline.CodeLeaseLost, "renew", "stale token")
-		}
-		return nil
-	})
+func (l memLedger) Renew(ctx context.Context, lease pipeline.Lease, ttl time.Duration) (renewed pipeline.Lease, err error) {
+	return renewed, l.look(func() error { renewed, err = l.ledger().Renew(ctx, lease, ttl); return err })
 }
 
 func (l memLedger) Release(ctx context.Context, lease pipeline.Lease) error {
-	return l.do(ctx, func() error {
-		if l.leases[lease.Key].Token == lease.Token {
-			l.leases[lease.Key] = pipeline.Lease{Key: lease.Key, Token: lease.Token}
-		}
-		return nil
-	})
+	return l.do(ctx, func() error { return l.ledger().Release(ctx, lease) })
 }
 
-func (l memLedger) Leases(context.Context) (held []pipeline.Lease, err error) {
-	return held, l.look(func() error {
-		for _, lease := range l.leases {
-			if lease.Holder.PID != 0 {
-				held = append(held, lease)
-			}
-		}
-		return nil
-	})
+func (l memLedger) Leases(ctx context.Context) (held []pipeline.Lease, err error) {
+	return held, l.look(func() error { held, err = l.ledger().Leases(ctx); return err })
 }
 
-func (l memLedger) Verify(_ context.Context, name string) (n int64, err error) {
-	return n, l.look(func() error {
-		prev := ""
-		for i, e := range l.events[name] {
-			if err := e.Check(int64(i+1), prev); err != nil {
-				return err
-			}
-			prev = e.Hash
-			n++
-		}
-		return nil
-	})
+func (l memLedger) Verify(ctx context.Context, name string) (n int64, err error) {
+	return n, l.look(func() error { n, err = l.ledger().Verify(ctx, name); return err })
 }
 
 func (l memLedger) Purge(ctx context.Context, name string) error {
-	return l.do(ctx, func() error {
-		if _, ok := l.records[name][pipeline.Key{Kind: pipeline.RecordPipeline, ID: name}]; ok {
-			return pipeline.Errorf(pipeline.CodeConflict, "purge", "pipeline %q is still defined", name)
-		}
-		delete(l.events, name)
-		delete(l.records, name)
-		return nil
-	})
+	return l.do(ctx, func() error { return l.ledger().Purge(ctx, name) })
 }
 
 func (memLedger) Close() error { return nil }

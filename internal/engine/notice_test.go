@@ -16,14 +16,14 @@ import (
 // noticed looks in a new process, twice, and gives the kinds of notice that this added.
 func (d *desk) noticed() []pipeline.NoticeKind {
 	d.t.Helper()
-	before := len(d.events["shop"])
+	before := len(d.record.History("shop"))
 	for range 2 { // the second look finds nothing new
 		if err := d.again().Notice(context.Background(), "shop"); err != nil {
 			d.t.Fatal(err)
 		}
 	}
 	var all []pipeline.NoticeKind
-	for _, e := range d.events["shop"][before:] {
+	for _, e := range d.record.History("shop")[before:] {
 		for _, n := range (&pipeline.State{}).Notices(e) {
 			all = append(all, n.Kind)
 		}
@@ -176,7 +176,7 @@ func TestDeliveriesOfDefinitions(t *testing.T) {
 		}
 		return st
 	}
-	head := func() int64 { return int64(len(d.events["shop"])) }
+	head := func() int64 { return int64(len(d.record.History("shop"))) }
 	one, two := pipeline.NotifyTarget{Command: "one", On: []pipeline.NoticeKind{pipeline.NoticeFailed}}, pipeline.NotifyTarget{Command: "two"}
 	st := define(one)
 	first := head()

@@ -333,7 +333,7 @@ func TestRemovePipeline(t *testing.T) {
 	if err := d.RemovePipeline(ctx, "shop", false); err != nil {
 		t.Fatal(err)
 	}
-	if len(d.envs)+len(d.images)+len(d.artifacts)+len(d.logs)+len(d.events["shop"]) != 0 {
+	if len(d.envs)+len(d.images)+len(d.artifacts)+len(d.logs)+len(d.record.History("shop")) != 0 {
 		t.Errorf("the removed pipeline left %d environments, images %v, artifacts %v, logs %d", len(d.envs), d.images, d.artifacts, len(d.logs))
 	}
 	if err := d.RemovePipeline(ctx, "shop", false); err != nil {
