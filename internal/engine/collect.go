@@ -6,6 +6,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -49,7 +50,8 @@ func (e *Engine) Collect(ctx context.Context, r CollectRequest) (Garbage, error)
 	if _, ok := all[r.Pipeline]; r.Pipeline != "" && !ok {
 		return g, noPipeline(r.Pipeline)
 	}
-	for name, st := range all {
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		st := all[name]
 		if r.Pipeline != "" && name != r.Pipeline {
 			continue
 		}
@@ -185,7 +187,7 @@ func retained(st *pipeline.State) map[string]bool {
 	for _, p := range st.Promotions {
 		keep[p.Build] = true
 	}
-	for _, env := range st.Environments {
+	for _, env := range inOrder(st.Environments) {
 		keep[env.Build] = true
 	}
 	for _, run := range st.Latest {
@@ -223,7 +225,7 @@ func (e *Engine) collectEnvironments(ctx context.Context, st *pipeline.State, r 
 		died := env.Status == pipeline.EnvEnding || env.Status == pipeline.EnvLaunching
 		return died || env.Purpose == pipeline.ForRun && !env.Alive() || r.Kept && env.Status == pipeline.EnvKept
 	}
-	for _, env := range st.Environments {
+	for _, env := range inOrder(st.Environments) {
 		if !left(env) {
 			continue
 		}

@@ -106,7 +106,7 @@ func (e *Engine) undefine(ctx context.Context, h *held, st *pipeline.State, forc
 	}
 	var alive []string
 	hint := "Destroy them first, or set force_destroy = true on the pipeline and apply before you destroy it."
-	for _, env := range st.Environments {
+	for _, env := range inOrder(st.Environments) {
 		if env.Serves() {
 			alive = append(alive, env.Describe())
 		}
@@ -133,7 +133,7 @@ func workers(st *pipeline.State) []string {
 	for name := range st.Recipes {
 		keys = append(keys, recipeKey(st.Pipeline.Name, name))
 	}
-	for _, env := range st.Environments {
+	for _, env := range inOrder(st.Environments) {
 		keys = append(keys, environmentKey(env))
 	}
 	for _, run := range st.Latest {
@@ -146,7 +146,7 @@ func workers(st *pipeline.State) []string {
 // dismantle ends the pipeline's environments, clears away what its dead runs left, and
 // removes the logs of all.
 func (e *Engine) dismantle(ctx context.Context, all several, st *pipeline.State) error {
-	for _, env := range st.Environments {
+	for _, env := range inOrder(st.Environments) {
 		if err := e.endEnvironment(ctx, st.Pipeline.Name, all[environmentKey(env)].lease, env); err != nil {
 			return err
 		}
@@ -251,7 +251,7 @@ func (e *Engine) RemoveStage(ctx context.Context, pipelineName, name, id string)
 	if st, err = e.fresh(leased, pipelineName); err != nil {
 		return err
 	}
-	for _, env := range st.Environments {
+	for _, env := range inOrder(st.Environments) {
 		if env.Stage == name && env.Purpose != pipeline.ForPerson {
 			if err := e.endEnvironment(leased, pipelineName, h.lease, env); err != nil {
 				return err

@@ -47,6 +47,9 @@ type Config struct {
 	Logger   hclog.Logger
 	Now      func() time.Time
 	LeaseTTL time.Duration // 0 means DefaultLeaseTTL
+	// Jitter returns numbers from 0 to 1 that vary the pauses of waits, so that those who
+	// wait don't ask together; nil: at random.
+	Jitter func() float64
 	// HeadAge is how long a pipeline's state is believed before the ledger is asked
 	// whether it has moved: one plan of many stages then asks a remote ledger once.
 	// What this engine records itself, and all that is decided under a lease, is read

@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,6 +36,11 @@ const (
 	// keptLife is how long an environment that was kept for a look lives: a weekend.
 	keptLife = 72 * time.Hour
 )
+
+// inOrder returns environments, the oldest first.
+func inOrder(all map[string]pipeline.Environment) []pipeline.Environment {
+	return slices.SortedFunc(maps.Values(all), func(a, b pipeline.Environment) int { return strings.Compare(a.ID, b.ID) })
+}
 
 // prepare brings up the run's fleet: in the stage's environment where it lasts,
 // else in one of its own.
@@ -135,7 +142,7 @@ func (a *attempt) dataFrom() string {
 // endKept ends the environments of earlier failed runs of the stage that were
 // kept for a look.
 func (a *attempt) endKept(ctx context.Context) error {
-	for _, env := range a.state.Environments {
+	for _, env := range inOrder(a.state.Environments) {
 		if env.Stage == a.stage.Name && env.Purpose == pipeline.ForRun {
 			if err := a.endEnvironment(ctx, a.stage.Pipeline, a.lease, env); err != nil {
 				return err
@@ -157,7 +164,7 @@ func (e *Engine) endOutgrown(ctx context.Context, h *held, stage pipeline.Stage)
 		return st, nil
 	}
 	left := st
-	for _, env := range st.Environments {
+	for _, env := range inOrder(st.Environments) {
 		wanted := stage.Env != nil && env.Purpose == purpose(stage)
 		if env.Stage != stage.Name || env.Purpose == pipeline.ForPerson || wanted {
 			continue

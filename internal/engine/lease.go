@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -59,7 +61,7 @@ func (e *Engine) hold(ctx context.Context, key, purpose string) (context.Context
 	holder := e.Holder
 	holder.Purpose = purpose
 	var lease pipeline.Lease
-	err := poll.Until(ctx, poll.Schedule{First: 100 * time.Millisecond, Max: 2 * time.Second, Factor: 1.5, What: "the lease " + key},
+	err := poll.Until(ctx, poll.Schedule{First: 100 * time.Millisecond, Max: 2 * time.Second, Factor: 1.5, What: "the lease " + key, Jitter: e.Jitter},
 		func(ctx context.Context) (poll.Probe, error) {
 			holder.Since = e.Now()
 			var err error
@@ -136,8 +138,8 @@ type several map[string]*held
 // leases returns all of them.
 func (s several) leases() []pipeline.Lease {
 	var all []pipeline.Lease
-	for _, h := range s {
-		all = append(all, h.lease)
+	for _, key := range slices.Sorted(maps.Keys(s)) {
+		all = append(all, s[key].lease)
 	}
 	return all
 }
@@ -147,8 +149,8 @@ func (s several) leases() []pipeline.Lease {
 func (e *Engine) holdAll(ctx context.Context, keys []string, purpose string) (leased context.Context, all several, release func(), err error) {
 	leased, all = ctx, several{}
 	release = func() {
-		for _, h := range all {
-			e.release(ctx, h)
+		for _, key := range slices.Sorted(maps.Keys(all)) {
+			e.release(ctx, all[key])
 		}
 	}
 	holder := e.Holder

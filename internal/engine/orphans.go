@@ -28,8 +28,8 @@ func (e *Engine) withNothingRunning(ctx context.Context, own *held, f func(ctx c
 	if own != nil {
 		held[own.lease.Key] = own
 	}
-	for name, st := range all {
-		for _, key := range makers(name, st) {
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		for _, key := range makers(name, all[name]) {
 			if held[key] != nil {
 				continue
 			}
@@ -55,6 +55,7 @@ func makers(name string, st *pipeline.State) []string {
 	for _, r := range st.Recipes {
 		keys = append(keys, recipeKey(name, r.Name))
 	}
+	slices.Sort(keys) // all take them in one order
 	return keys
 }
 
@@ -137,8 +138,8 @@ func (e *Engine) removeOrphans(ctx context.Context, held several, g Garbage) err
 		return err
 	}
 	for _, id := range g.Images {
-		for name, st := range all {
-			if _, ok := st.Images[id]; !ok {
+		for _, name := range slices.Sorted(maps.Keys(all)) {
+			if _, ok := all[name].Images[id]; !ok {
 				continue
 			}
 			err := e.append(ctx, name, nil, pipeline.Event{Kind: pipeline.ImageRemoved, Facts: pipeline.Facts{

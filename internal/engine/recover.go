@@ -148,7 +148,7 @@ func (a *attempt) clearInterrupted(ctx context.Context, status pipeline.RunStatu
 // endOrphans ends environments of the stage that were being launched or ended when
 // the process died after its run's end was recorded.
 func (e *Engine) endOrphans(ctx context.Context, h *held, st *pipeline.State, name string) error {
-	for _, env := range st.Environments {
+	for _, env := range inOrder(st.Environments) {
 		orphan := env.Status == pipeline.EnvEnding || env.Status == pipeline.EnvLaunching
 		if env.Stage == name && env.Purpose != pipeline.ForPerson && orphan {
 			if err := e.endEnvironment(ctx, st.Pipeline.Name, h.lease, env); err != nil {

@@ -5,6 +5,7 @@ package ledger
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"time"
 
@@ -28,19 +29,20 @@ func (d *Dynamo) Acquire(ctx context.Context, key string, h pipeline.Holder, ttl
 		h.Since = now
 	}
 	var taken pipeline.Lease
+	claim := rand.Text()
 	err := poll.Until(ctx, contention, func(ctx context.Context) (poll.Probe, error) {
 		row, err := d.readLease(ctx, key)
 		if err != nil {
 			return poll.Probe{}, err
 		}
-		if row.held && row.Holder == h && row.Token == taken.Token && row.Expires.Equal(taken.Expires) {
+		if row.held && row.claim == claim {
 			return poll.Probe{Done: true}, nil // our own write, whose answer was lost
 		}
 		if row.held && now.Before(row.Expires) && !d.Dead(row.Holder.Process) {
 			return d.refuse(ctx, op, row, now)
 		}
 		taken = pipeline.Lease{Key: key, Token: nextToken(row.Token, now), Holder: h, Expires: now.Add(ttl)}
-		done, err := d.writeLease(ctx, taken, ttl, row)
+		done, err := d.writeLease(ctx, leaseRow{Lease: taken, claim: claim, ttl: ttl}, row)
 		return poll.Probe{Done: done, State: "another was first"}, err
 	})
 	if err != nil {
@@ -55,7 +57,7 @@ func (d *Dynamo) refuse(ctx context.Context, op string, row leaseRow, now time.T
 	if latest := now.Add(row.ttl); row.Expires.After(latest) {
 		before := row
 		row.Expires = latest
-		if done, err := d.writeLease(ctx, row.Lease, row.ttl, before); err != nil || !done {
+		if done, err := d.writeLease(ctx, row, before); err != nil || !done {
 			return poll.Probe{}, err
 		}
 	}
@@ -76,7 +78,7 @@ func (d *Dynamo) decodeLease(i item) (leaseRow, error) {
 	if !row.held {
 		return row, nil
 	}
-	row.Expires = time.Unix(0, i.int("expires")).UTC()
+	row.claim, row.Expires = i.text("claim"), time.Unix(0, i.int("expires")).UTC()
 	if err := json.Unmarshal([]byte(i.text("holder")), &row.Holder); err != nil {
 		return row, d.damaged("read lease", "table %s: lease %q: %w", d.Table, row.Key, err)
 	}
@@ -85,16 +87,17 @@ func (d *Dynamo) decodeLease(i item) (leaseRow, error) {
 
 // writeLease writes a row in place of the one that was read. It gives false where
 // that is no longer there.
-func (d *Dynamo) writeLease(ctx context.Context, lease pipeline.Lease, ttl time.Duration, before leaseRow) (bool, error) {
-	holder, err := json.Marshal(lease.Holder)
+func (d *Dynamo) writeLease(ctx context.Context, row, before leaseRow) (bool, error) {
+	holder, err := json.Marshal(row.Holder)
 	if err != nil {
 		return false, pipeline.Errorf(pipeline.CodeInternal, "write lease", "%w", err)
 	}
 	in := &dynamodb.PutItemInput{
 		TableName: aws.String(d.Table), ConditionExpression: aws.String("attribute_not_exists(pk)"),
 		Item: item{
-			"lease_token": number(lease.Token), "held": boolean(true), "holder": text(string(holder)), "expires": number(lease.Expires.UnixNano()), "lease_ttl": number(int64(ttl)),
-		}.at(pkLease, lease.Key),
+			"lease_token": number(row.Token), "held": boolean(true), "holder": text(string(holder)), "claim": text(row.claim),
+			"expires": number(row.Expires.UnixNano()), "lease_ttl": number(int64(row.ttl)),
+		}.at(pkLease, row.Key),
 	}
 	if before.Token > 0 {
 		in.ConditionExpression = aws.String("lease_token = :token AND held = :held AND expires = :expires")
@@ -151,7 +154,7 @@ func (d *Dynamo) Renew(ctx context.Context, lease pipeline.Lease, ttl time.Durat
 func (d *Dynamo) Release(ctx context.Context, lease pipeline.Lease) error {
 	_, err := d.Client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName: aws.String(d.Table), Key: keyOf(pkLease, lease.Key), ConditionExpression: aws.String("lease_token = :token"),
-		UpdateExpression:          aws.String("SET held = :false REMOVE holder, expires, lease_ttl"),
+		UpdateExpression:          aws.String("SET held = :false REMOVE holder, claim, expires, lease_ttl"),
 		ExpressionAttributeValues: item{":token": number(lease.Token), ":false": boolean(false)},
 	})
 	if cloud.Is(err, "ConditionalCheckFailedException") {

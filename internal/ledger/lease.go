@@ -18,8 +18,9 @@ import (
 // never start anew.
 type leaseRow struct {
 	pipeline.Lease
-	held bool
-	ttl  time.Duration // with which the lease was last taken or renewed
+	held  bool
+	claim string        // of who took it, among all; only in a table
+	ttl   time.Duration // with which the lease was last taken or renewed
 }
 
 // Acquire implements pipeline.Ledger.

@@ -24,12 +24,13 @@ import (
 
 // Schedule says how often to ask and for how long.
 type Schedule struct {
-	First  time.Duration // pause after the first probe
-	Max    time.Duration // longest pause that Factor gives; 0 means First
-	Factor float64       // by which the pause grows; less than 1 means 1
-	Share  float64       // of the time waited so far that a pause may have instead, where that is more: what takes long may be noticed later
-	Limit  time.Duration // of the whole wait; 0 means until the context ends
-	What   string        // what is waited for, as in "environment e-1 to be healthy"
+	First  time.Duration  // pause after the first probe
+	Max    time.Duration  // longest pause that Factor gives; 0 means First
+	Factor float64        // by which the pause grows; less than 1 means 1
+	Share  float64        // of the time waited so far that a pause may have instead, where that is more: what takes long may be noticed later
+	Limit  time.Duration  // of the whole wait; 0 means until the context ends
+	Jitter func() float64 // from 0 to 1; nil: at random
+	What   string         // what is waited for, as in "environment e-1 to be healthy"
 }
 
 // jitter is the share by which a pause varies up or down, so that many waits
@@ -77,7 +78,7 @@ func Until(ctx context.Context, s Schedule, probe func(context.Context) (Probe, 
 			return nil
 		}
 		state = found.State
-		if waitErr := wait(ctx, max(pause, time.Duration(s.Share*float64(time.Since(began))))); waitErr != nil {
+		if waitErr := wait(ctx, s.Jitter, max(pause, time.Duration(s.Share*float64(time.Since(began))))); waitErr != nil {
 			return &tooSoon{what: s.What, state: state, last: again.error, ended: waitErr}
 		}
 		pause = min(max(s.Max, s.First), time.Duration(float64(pause)*max(s.Factor, 1)))
@@ -85,8 +86,11 @@ func Until(ctx context.Context, s Schedule, probe func(context.Context) (Probe, 
 }
 
 // wait pauses for about d.
-func wait(ctx context.Context, d time.Duration) error {
-	spread := 1 + jitter*(2*rand.Float64()-1)
+func wait(ctx context.Context, random func() float64, d time.Duration) error {
+	if random == nil {
+		random = rand.Float64
+	}
+	spread := 1 + jitter*(2*random()-1)
 	timer := time.NewTimer(time.Duration(float64(d) * spread))
 	defer timer.Stop()
 	select {
