@@ -65,7 +65,7 @@ var layers = map[string][]string{
 }
 
 // testOnly are the packages that only tests use.
-var testOnly = []string{"internal/cloud/cloudtest", "internal/e2e", "internal/ledger/ledgertest", "internal/platform/platformtest"}
+var testOnly = []string{"internal/cloud/cloudtest", "internal/e2e", "internal/ledger/ledgertest", "internal/platform/platformtest", "internal/simulation"}
 
 // confined says which packages alone may import modules with a prefix.
 var confined = map[string][]string{

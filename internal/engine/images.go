@@ -68,7 +68,7 @@ func needed(all map[string]*pipeline.State) map[string][]string {
 }
 
 // needs adds what keeps the images and artifacts that a pipeline needs: its builds, its
-// environments, its stages, and of its recipes the newest ones.
+// runs that are not over, its environments, its stages, and of its recipes the newest ones.
 func needs(st *pipeline.State, uses map[string][]string) {
 	use := func(id, format string, args ...any) {
 		if id != "" {
@@ -85,6 +85,12 @@ func needs(st *pipeline.State, uses map[string][]string) {
 	}
 	for id, n := range based {
 		use(id, "base of %d builds", n)
+	}
+	for _, run := range st.Latest {
+		if run.Status == pipeline.RunRunning { // whoever finds its process dead may finish it
+			use(run.Made.Image, "run %s", run.ID)
+			use(run.Made.Artifact, "run %s", run.ID)
+		}
 	}
 	for _, env := range st.Environments {
 		use(env.Image, "%s", env.Describe())

@@ -189,6 +189,7 @@ type RunSummary struct {
 	Build     string    `json:"build,omitempty"`
 	Digest    string    `json:"digest"`
 	Inputs    Inputs    `json:"inputs"`
+	Made      Inputs    `json:"made,omitzero"` // what it has made so far
 	Status    RunStatus `json:"status"`
 	Phase     Phase     `json:"phase"`
 	Error     string    `json:"error,omitempty"`
@@ -202,8 +203,12 @@ type RunSummary struct {
 
 // Summary gives the part of r that gates and listings need.
 func (r Run) Summary() RunSummary {
+	made := Inputs{Image: r.Image}
+	if r.Artifact != nil {
+		made.Artifact = r.Artifact.Digest
+	}
 	return RunSummary{
-		ID: r.ID, Stage: r.Stage, Kind: r.Kind, Build: r.Build, Digest: r.Digest, Inputs: r.Inputs,
+		ID: r.ID, Stage: r.Stage, Kind: r.Kind, Build: r.Build, Digest: r.Digest, Inputs: r.Inputs, Made: made,
 		Status: r.Status, Phase: r.Phase, Error: r.Error, Actor: r.Actor, Committed: r.Committed,
 		Order: r.Order, Ready: r.Ready, StartedAt: r.StartedAt, EndedAt: r.EndedAt,
 	}
