@@ -35,7 +35,7 @@ func newBalancer(serving func() *fleet, log *stdlog.Logger) *balancer {
 	b := &balancer{fleet: serving}
 	b.proxy = &httputil.ReverseProxy{
 		Rewrite: rewrite, Transport: rider{}, FlushInterval: -1, // streams are passed on as they come
-		ErrorLog: log, BufferPool: newBuffers(), ErrorHandler: refuse,
+		ErrorLog: log, BufferPool: newBuffers(), ErrorHandler: refuse, ModifyResponse: prepare,
 	}
 	return b
 }
@@ -50,6 +50,25 @@ func rewrite(r *httputil.ProxyRequest) {
 		r.Out.Header.Del("Connection")
 		r.Out.Header.Del("Upgrade")
 		r.Out.Header.Del("Http2-Settings")
+	}
+}
+
+// prepare makes an answer ready for the client. HTTP/2 has trailers and a length, HTTP/1.1
+// has trailers only where it has chunks.
+func prepare(resp *http.Response) error {
+	if len(resp.Trailer) > 0 {
+		resp.Header.Del("Content-Length")
+	}
+	closeEarly(resp.Header, rideOf(resp.Request))
+	return nil
+}
+
+// closeEarly has a connection of HTTP/1 closed after an answer that comes before the
+// request's body has ended. What is left of it is nobody's, and net/http must not look
+// for the next request behind it: having read in full duplex, it breaks off.
+func closeEarly(answer http.Header, r *ride) {
+	if r != nil && r.in.ProtoMajor == 1 && !r.body.ended() {
+		answer.Set("Connection", "close")
 	}
 }
 
@@ -92,16 +111,12 @@ func (b *balancer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // refuse answers a request that no instance answers.
 func refuse(w http.ResponseWriter, r *http.Request, err error) {
-	// Who can't read the answer to the end, or sent what could not be read, may mean
-	// something else by what follows.
-	answer := func(status int, text string) {
-		w.Header().Set("Connection", "close")
-		http.Error(w, "penstock: "+text, status)
-	}
 	var malformed error
 	if ride := rideOf(r); ride != nil {
+		closeEarly(w.Header(), ride)
 		malformed = ride.body.failure()
 	}
+	answer := func(status int, text string) { http.Error(w, "penstock: "+text, status) }
 	switch {
 	case malformed != nil:
 		answer(http.StatusBadRequest, "the body of the request is malformed or incomplete")
@@ -109,7 +124,7 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 		w.WriteHeader(http.StatusBadGateway)
 	case errors.Is(err, errNoneHealthy), errors.Is(err, errClosed):
 		w.Header().Set("Retry-After", "1")
-		http.Error(w, "penstock: no instance of the service is healthy", http.StatusServiceUnavailable)
+		answer(http.StatusServiceUnavailable, "no instance of the service is healthy")
 	case errors.Is(err, errHangs):
 		answer(http.StatusGatewayTimeout, "the instance hangs: it answers neither this request nor its health checks")
 	default:

@@ -54,6 +54,16 @@ func (b *body) whole() bool {
 	return !b.lost
 }
 
+// ended reports whether the body was read to its end.
+func (b *body) ended() bool {
+	if b == nil {
+		return true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.end == io.EOF
+}
+
 // failure says why the client's body has no end; nil where nothing is wrong with it.
 func (b *body) failure() error {
 	if b == nil {

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
 // net/http reads some requests that RFC 9112 lets a server refuse, and that a proxy
@@ -47,9 +48,14 @@ type strictConn struct {
 	net.Conn
 	framing framing
 	rest    string      // of the poison, once refused
-	refused bool        // nothing that the client sends is read any more
+	refused bool        // no more of what the client sends is read
 	raw     atomic.Bool // the connection has changed to another protocol
+	within  atomic.Bool // a request is not read to its end
 }
+
+// linger is how long a client may take to read the answer to a request that was not read
+// to its end. Closed at once, the connection would be reset, and the answer be lost.
+const linger = time.Second
 
 // Read implements net.Conn.
 func (c *strictConn) Read(p []byte) (int, error) {
@@ -62,10 +68,17 @@ func (c *strictConn) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	n, err := c.Conn.Read(p)
-	if n == 0 || c.raw.Load() {
+	if c.raw.Load() {
+		return n, err
+	}
+	if err != nil && c.within.Load() {
+		c.refused = true // net/http may forget the error, and would take the rest for a request
+	}
+	if n == 0 {
 		return n, err
 	}
 	good, failed := c.framing.pass(p[:n])
+	c.within.Store(failed != nil || c.framing.state != readStart)
 	if c.framing.state == readForeign {
 		c.raw.Store(true)
 	}
@@ -77,6 +90,19 @@ func (c *strictConn) Read(p []byte) (int, error) {
 		return good, nil
 	}
 	return c.Read(p)
+}
+
+// Close implements net.Conn.
+func (c *strictConn) Close() error {
+	if c.raw.Load() || !c.within.Load() || c.CloseWrite() != nil {
+		return c.Conn.Close()
+	}
+	go func() {
+		_ = c.Conn.SetReadDeadline(time.Now().Add(linger))
+		_, _ = io.Copy(io.Discard, c.Conn)
+		_ = c.Conn.Close()
+	}()
+	return nil
 }
 
 // CloseWrite lets net/http end its answer before it closes the connection.

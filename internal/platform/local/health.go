@@ -112,9 +112,12 @@ func (c *checker) ask(ctx context.Context, address string) error {
 	resp, err := c.client.Do(req)
 	var sent *url.Error
 	if errors.As(err, &sent) {
-		return sent.Err // which request it was is plain
+		err = sent.Err // which request it was is plain
 	}
-	if err != nil {
+	switch {
+	case err != nil && c.http2 && ctx.Err() == nil && !errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("GET %s gets no answer of HTTP/2, which service.protocol = %q asks for: %w", c.path, pipeline.ProtocolH2C, err)
+	case err != nil:
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }()

@@ -11,6 +11,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -32,7 +34,7 @@ const (
 // requests at a time.
 func newTransport(keepAlive, http2 bool) *http.Transport {
 	t := &http.Transport{
-		DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		DialContext:           dialInstance,
 		DisableCompression:    true,
 		DisableKeepAlives:     !keepAlive,
 		MaxIdleConnsPerHost:   backendIdleConns,
@@ -43,6 +45,45 @@ func newTransport(keepAlive, http2 bool) *http.Transport {
 	t.Protocols.SetHTTP1(!http2)
 	t.Protocols.SetUnencryptedHTTP2(http2)
 	return t
+}
+
+// dialInstance connects to an instance.
+func dialInstance(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return &instanceConn{Conn: conn}, nil
+}
+
+// instanceConn is a connection to an instance, which may answer a request and close the
+// connection before the body has come, as one does that refuses it. net/http takes the
+// failure to send the rest for the end of the connection. Here what can't be sent is
+// dropped, and reading says what became of the request.
+type instanceConn struct {
+	net.Conn
+	deaf atomic.Bool
+}
+
+// Write implements net.Conn.
+func (c *instanceConn) Write(p []byte) (int, error) {
+	if c.deaf.Load() {
+		return len(p), nil
+	}
+	n, err := c.Conn.Write(p)
+	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+		c.deaf.Store(true)
+		return len(p), nil
+	}
+	return n, err
+}
+
+// CloseWrite ends one direction of an upgraded connection.
+func (c *instanceConn) CloseWrite() error {
+	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return w.CloseWrite()
+	}
+	return nil
 }
 
 // rider is the transport of all balancers: the request says where it goes.
