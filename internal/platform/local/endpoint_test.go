@@ -387,3 +387,24 @@ func TestCurl(t *testing.T) {
 		}
 	}
 }
+
+// An instance that refuses a large request before it has read it is heard, each time.
+func TestEarlyAnswer(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	endpoint := b.serve(b.request("f-1"))
+	for _, client := range []*http.Client{{Transport: &http.Transport{}}, b.h2c()} {
+		for range 100 {
+			resp, err := client.Do(b.newRequest(http.MethodPost, endpoint+"/reject", bytes.NewReader(make([]byte, 1<<20))))
+			b.must(err)
+			if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusRequestEntityTooLarge {
+				t.Fatalf("over %s the answer is %s, %v", resp.Proto, resp.Status, err)
+			}
+			b.must(resp.Body.Close())
+		}
+		client.CloseIdleConnections()
+	}
+	if log := b.log(); strings.Contains(log, "panic") {
+		t.Errorf("the log says:\n%s", log)
+	}
+}
