@@ -124,25 +124,26 @@ func (r *ride) send(req *http.Request) (*http.Response, error) {
 	case r.fleet.http2 && !upgrade:
 		again = kept
 	case upgrade || !idempotent(req) || req.ContentLength < 0 || req.ContentLength > keptBody:
-		resp, _, err := r.try(again, req)
-		return resp, err
+		return r.try(req.Context(), again, req)
 	}
-	resp, reused, err := r.try(kept, req)
+	reused := false
+	traced := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
+		GotConn: func(c httptrace.GotConnInfo) { reused = c.Reused },
+	})
+	resp, err := r.try(traced, kept, req)
 	if err != nil && reused && idempotent(req) && r.body.whole() && r.body.failure() == nil && req.Context().Err() == nil && !errors.Is(err, errHangs) {
-		resp, _, err = r.try(again, req)
+		resp, err = r.try(req.Context(), again, req)
 	}
 	return resp, err
 }
 
 // try sends the request to the ride's instance once, and waits for its answer as long as
-// the instance does not hang.
-func (r *ride) try(over *http.Transport, req *http.Request) (resp *http.Response, reused bool, err error) {
-	ctx, cancel := context.WithCancelCause(req.Context()) // which ends it
-	answered := context.AfterFunc(r.on.pulse(), func() { cancel(errHangs) })
-	resp, err = over.RoundTrip(r.addressed(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(c httptrace.GotConnInfo) { reused = c.Reused },
-	}), req))
-	if !answered() { // too late
+// the instance does not hang. The response's body ends with parent.
+func (r *ride) try(parent context.Context, over *http.Transport, req *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithCancelCause(parent)
+	stop := context.AfterFunc(r.on.pulse(), func() { cancel(errHangs) })
+	resp, err := over.RoundTrip(r.addressed(ctx, req))
+	if !stop() { // it hangs
 		if err == nil {
 			_ = resp.Body.Close()
 		}
@@ -151,7 +152,7 @@ func (r *ride) try(over *http.Transport, req *http.Request) (resp *http.Response
 	if err != nil {
 		cancel(nil)
 	}
-	return resp, reused, err
+	return resp, err
 }
 
 // addressed gives a copy of the request that goes to the ride's instance.
