@@ -59,7 +59,9 @@ func prepare(resp *http.Response) error {
 	if len(resp.Trailer) > 0 {
 		resp.Header.Del("Content-Length")
 	}
-	closeEarly(resp.Header, rideOf(resp.Request))
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		closeEarly(resp.Header, rideOf(resp.Request))
+	}
 	return nil
 }
 
