@@ -149,7 +149,7 @@ func TestAccPeople(t *testing.T) {
 			}),
 			Config: config, ConfigPlanChecks: empty,
 			ConfigStateChecks: []statecheck.StateCheck{
-				export("production", "status", exact("waiting")), export("production", "waiting_for", knownvalue.StringRegexp(regexp.MustCompile("it is Friday"))),
+				b.stands("production", "waiting"), b.waitsFor("production", "it is Friday"),
 			},
 		},
 		resource.TestStep{ // and moves nothing when the others do
@@ -176,7 +176,7 @@ func TestAccPeople(t *testing.T) {
 				return err
 			}),
 			Config: config, ConfigPlanChecks: plan(updates("exploratory", "pre_production")...),
-			ConfigStateChecks: []statecheck.StateCheck{export("exploratory", "status", exact("waiting")), export("production", "status", exact("passed"))},
+			ConfigStateChecks: []statecheck.StateCheck{b.stands("exploratory", "waiting"), b.stands("production", "passed")},
 		},
 		resource.TestStep{ // while one of two gates is closed again, the other one's stage runs again
 			PreConfig: b.does(func(ctx context.Context, e *engine.Engine) error {
@@ -184,7 +184,7 @@ func TestAccPeople(t *testing.T) {
 				return err
 			}),
 			Config: config, ConfigPlanChecks: plan(updates("capacity", "pre_production")...),
-			ConfigStateChecks: []statecheck.StateCheck{export("capacity", "status", exact("passed")), export("exploratory", "status", exact("waiting"))},
+			ConfigStateChecks: []statecheck.StateCheck{b.stands("capacity", "passed"), b.stands("exploratory", "waiting")},
 		},
 		resource.TestStep{Config: config, ConfigPlanChecks: empty},
 		resource.TestStep{ // an override opens what it stands before

@@ -168,6 +168,9 @@ func (r *selfServiceEnvResource) ModifyPlan(ctx context.Context, req resource.Mo
 		resp.Diagnostics.Append(resp.Plan.Set(ctx, m)...)
 		return
 	}
+	if sameStages(m.After, state.After) {
+		m.After = state.After // the ledger says which builds passed them
+	}
 	m.Status, m.Endpoint, m.ExpiresAt, m.ImageID = state.Status, state.Endpoint, state.ExpiresAt, state.ImageID
 	if state.Status.ValueString() == string(pipeline.EnvGone) {
 		m.unknownExports()
@@ -193,9 +196,6 @@ func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfSe
 	keeps := state != nil && !pinned && !m.Follow.ValueBool()
 	if keeps {
 		m.Build = state.Build
-		if sameStages(m.After, state.After) {
-			m.After = state.After
-		}
 	}
 	err := r.session.overlay.view(ctx, m.Pipeline.ValueString(), func(st *pipeline.State, _ *planned) error {
 		switch {
@@ -253,9 +253,6 @@ func (r *selfServiceEnvResource) chooseBuild(st *pipeline.State, g gates, m, sta
 		addAttributeError(&resp.Diagnostics, path.Root("after"), "launch environment", name, err)
 	default:
 		m.Build = types.StringValue(build)
-		if state != nil && build == state.Build.ValueString() {
-			m.After = r.session.overlay.afterOrState(m.Pipeline.ValueString(), m.After, state.After)
-		}
 	}
 }
 
