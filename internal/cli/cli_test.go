@@ -69,8 +69,11 @@ func TestArguments(t *testing.T) {
 				return []any{o.pipeline, o.limit}, err
 			}, want: []any{"shop", 3},
 		},
-		"builds of nothing": {
-			parse: func() (any, error) { o, err := parse(t, newBuilds); return o, err }, usage: true,
+		"builds of the one": {
+			parse: func() (any, error) { o, err := parse(t, newBuilds); return o.pipeline, err }, want: "",
+		},
+		"builds of two": {
+			parse: func() (any, error) { o, err := parse(t, newBuilds, "shop", "till"); return o, err }, usage: true,
 		},
 		"runs": {
 			parse: func() (any, error) {
@@ -94,7 +97,10 @@ func TestArguments(t *testing.T) {
 			}, want: []any{pipeline.Rejected, "b-1", "bad"},
 		},
 		"reject what": {
-			parse: func() (any, error) { o, err := parse(t, judge(pipeline.Rejected), "shop"); return o, err }, usage: true,
+			parse: func() (any, error) {
+				o, err := parse(t, judge(pipeline.Rejected), "shop", "qa", "b-1", "b-2")
+				return o, err
+			}, usage: true,
 		},
 		"promote": {
 			parse: func() (any, error) {

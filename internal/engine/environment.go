@@ -299,7 +299,7 @@ func (a *attempt) abandonEnvironment(ctx context.Context, status pipeline.RunSta
 			env.Reason = "kept after run " + a.run.ID + " failed"
 			until := a.Now().UTC().Add(keptLife)
 			if err := a.Platform.Extend(ctx, env.ID, until); err != nil {
-				a.logf("environment %s ends at %s, as it could not be given more time: %v", env.ID, env.ExpiresAt.Format(time.RFC3339), err)
+				a.logf("environment %s ends at %s, as it could not be given more time: %v", env.ID, pipeline.Moment(env.ExpiresAt.UTC()), err)
 			} else {
 				env.ExpiresAt = until
 			}

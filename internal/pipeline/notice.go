@@ -363,7 +363,7 @@ func (r Raised) notice() Notice {
 	what := env.Describe()
 	switch r.Kind {
 	case NoticeExpiring:
-		n.Text = fmt.Sprintf("The %s of %s ends at %s. `penstock env extend %s %s` lets it live longer.", what, env.Owner, env.ExpiresAt.UTC().Format("15:04 UTC"), env.Pipeline, env.Name)
+		n.Text = fmt.Sprintf("The %s of %s ends at %s. `penstock env extend %s %s` lets it live longer.", what, env.Owner, Moment(env.ExpiresAt.UTC()), env.Pipeline, env.Name)
 	case NoticeExpired:
 		n.Text = fmt.Sprintf("The %s of %s has ended.", what, env.Owner)
 	default:

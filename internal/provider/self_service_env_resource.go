@@ -83,7 +83,7 @@ func (r *selfServiceEnvResource) Schema(ctx context.Context, _ resource.SchemaRe
 		},
 		"ttl": schema.StringAttribute{
 			Optional: true, Computed: true, Default: stringdefault.StaticString("8h"), Validators: []validator.String{isDuration()},
-			MarkdownDescription: "Time to live, from the launch. The environment ends by itself when it is over, and stays ended: a longer `ttl`, or another build, renews it. What somebody extended with `penstock env extend` lives as long, until `ttl` changes. Default: `8h`.",
+			MarkdownDescription: "Time to live, from the launch. The environment ends by itself when it is over, and stays ended: a longer `ttl`, or another build, renews it. What somebody extended with `penstock env extend` lives as long, until `ttl` changes. At most what the pipeline's `self_service` says, else `168h`. Default: `8h`.",
 		},
 		"instances": schema.Int64Attribute{
 			Optional: true, Computed: true, Default: int64default.StaticInt64(1), Validators: []validator.Int64{int64validator.Between(1, 100)},
@@ -216,6 +216,10 @@ func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfSe
 // what is asked for, whether that is allowed.
 func (r *selfServiceEnvResource) mayCreate(st *pipeline.State, m selfServiceEnvModel, decided bool, resp *resource.ModifyPlanResponse) bool {
 	name := m.Name.ValueString()
+	if err := engine.CheckTTL(st, r.request(m, nil)); known(context.Background(), m.TTL) && err != nil {
+		addAttributeError(&resp.Diagnostics, path.Root("ttl"), "launch environment", name, err)
+		return false
+	}
 	env, exists := st.PersonEnvironment(name)
 	err := r.session.claim("environment", name, m.Pipeline.ValueString()+"/"+name, exists, env.Status != pipeline.EnvLaunching, env.Configured)
 	if err != nil {
