@@ -231,7 +231,8 @@ func args(low, high int) cobra.PositionalArgs {
 		command := strings.TrimPrefix(c.CommandPath(), c.Root().Name()+" ")
 		switch n := len(given); {
 		case n < low:
-			return &usageError{fmt.Errorf("cannot %s: %s required; usage: %s", command, strings.Fields(c.Use)[1+n], c.UseLine())}
+			required := slices.DeleteFunc(strings.Fields(c.Use)[1:], func(word string) bool { return strings.HasPrefix(word, "[") })
+			return &usageError{fmt.Errorf("cannot %s: %s required; usage: %s", command, required[n], c.UseLine())}
 		case n > high:
 			return &usageError{fmt.Errorf("cannot %s: %q is one argument too many; usage: %s", command, given[high], c.UseLine())}
 		}

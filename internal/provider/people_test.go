@@ -249,7 +249,8 @@ resource "penstock_self_service_env" "mine" {
 		resource.TestStep{Config: config(`authorize = { deploy = ["*"] }`, ""), ConfigPlanChecks: plan(updates("production")...), Check: answers("production", "one")},
 		resource.TestStep{Config: config(onlyCarol, ""), ConfigPlanChecks: plan(updates()...)}, // it is there already
 		resource.TestStep{Config: config(onlyCarol, mine), ExpectError: fails(`Not allowed.*Nobody may`)},
-		resource.TestStep{Config: config(`self_service = { max_ttl = "1h" }`, mine), ExpectError: fails(`Refused by a gate.*8h0m0s is too long.*at most 1h`)},
+		resource.TestStep{Config: config(`self_service = { max_ttl = "1h" }`, mine), ExpectError: fails(`Refused by a gate.*ttl of 8h is longer than the 1h`)},
+		resource.TestStep{Config: config("", strings.Replace(mine, "name ", "ttl = \"1000h\"\n  name ", 1)), ExpectError: fails(`ttl of 1000h is longer than the 168h`)},
 		resource.TestStep{
 			Config: config(`
   self_service = { max_ttl = "8h", max_per_owner = 1 }

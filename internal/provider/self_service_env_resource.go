@@ -198,6 +198,11 @@ func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfSe
 		m.Build = state.Build
 	}
 	err := r.session.overlay.view(ctx, m.Pipeline.ValueString(), func(st *pipeline.State, _ *planned) error {
+		longer := known(ctx, m.TTL) && (state == nil || !m.TTL.Equal(state.TTL))
+		if err := engine.CheckTTL(st, r.request(*m, nil)); longer && err != nil {
+			addAttributeError(&resp.Diagnostics, path.Root("ttl"), "launch environment", name, err)
+			return nil
+		}
 		switch {
 		case state == nil && !r.mayCreate(st, *m, decided, resp), keeps, m.Build.IsUnknown(), !g.open() && pinned:
 		case !g.open():
@@ -216,10 +221,6 @@ func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfSe
 // what is asked for, whether that is allowed.
 func (r *selfServiceEnvResource) mayCreate(st *pipeline.State, m selfServiceEnvModel, decided bool, resp *resource.ModifyPlanResponse) bool {
 	name := m.Name.ValueString()
-	if err := engine.CheckTTL(st, r.request(m, nil)); known(context.Background(), m.TTL) && err != nil {
-		addAttributeError(&resp.Diagnostics, path.Root("ttl"), "launch environment", name, err)
-		return false
-	}
 	env, exists := st.PersonEnvironment(name)
 	err := r.session.claim("environment", name, m.Pipeline.ValueString()+"/"+name, exists, env.Status != pipeline.EnvLaunching, env.Configured)
 	if err != nil {
