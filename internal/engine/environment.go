@@ -4,6 +4,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,7 +75,7 @@ func (a *attempt) prepare(ctx context.Context) error {
 	req.Instances = a.stage.Instances(a.state.Pipeline)
 	req.DataFrom = a.dataFrom()
 	req.Seed = a.state.Pipeline.Service.Seed != "" && what != pipeline.ForStage && req.DataFrom == ""
-	a.logf("environment %s: %d instances of %s", env.ID, req.Instances, orDash(launch.Image))
+	a.logf("environment %s: %d instances of %s", env.ID, req.Instances, cmp.Or(launch.Image, "an empty root"))
 	a.fleet, err = a.Platform.Prepare(ctx, req)
 	if err != nil {
 		return fmt.Errorf("launch %s: %w", env.Describe(), err)

@@ -213,7 +213,7 @@ func (e *Engine) promote(ctx context.Context, op, pipelineName, stage, build str
 	if from != nil {
 		if now := PlaceOf(st, s); now != *from {
 			return pipeline.Promotion{}, pipeline.Errorf(pipeline.CodeConflict, op, "since you looked the stage has come to hold %s and goes to %s; it held %s and went to %s",
-				orDash(now.Held), orDash(now.Next), orDash(from.Held), orDash(from.Next)).WithHint("Look at what differs now, then decide.")
+				buildOr(now.Held, "no build"), buildOr(now.Next, "none"), buildOr(from.Held, "no build"), buildOr(from.Next, "none")).WithHint("Look at what differs now, then decide.")
 		}
 		expect = map[pipeline.Key]int64{}
 		for _, kind := range []pipeline.RecordKind{pipeline.RecordHold, pipeline.RecordPromotion} {
