@@ -120,7 +120,10 @@ func (f *factory) resolve(ctx context.Context, a *app.App, verb string, t *targe
 			return err
 		}
 	}
-	if fit == nil || t.stage != "" || !slices.Contains(names, t.pipeline) {
+	if !slices.Contains(names, t.pipeline) {
+		return noPipeline(t.pipeline)
+	}
+	if fit == nil || t.stage != "" {
 		return nil
 	}
 	st, err := a.Engine.State(ctx, t.pipeline)
@@ -180,6 +183,9 @@ func (f *factory) environment(ctx context.Context, a *app.App, verb string, w wh
 		if *pipelineName, err = only(verb, "PIPELINE", "there are", names); err != nil {
 			return err
 		}
+	}
+	if !slices.Contains(names, *pipelineName) {
+		return noPipeline(*pipelineName)
 	}
 	if w == nobody || *name != "" {
 		return nil

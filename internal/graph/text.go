@@ -47,7 +47,7 @@ func (g Graph) Text() string {
 				text += "  (also after " + strings.Join(others[i], ", ") + ")"
 			}
 			if n.Note != "" {
-				text += "  " + clean(n.Note)
+				text += ": " + clean(n.Note)
 			}
 			fmt.Fprintf(&b, "%s%s%s\n", indent, branch, text)
 			write(i, indent+rest)
