@@ -4,6 +4,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,7 +75,7 @@ func (a *attempt) prepare(ctx context.Context) error {
 	req.Instances = a.stage.Instances(a.state.Pipeline)
 	req.DataFrom = a.dataFrom()
 	req.Seed = a.state.Pipeline.Service.Seed != "" && what != pipeline.ForStage && req.DataFrom == ""
-	a.logf("environment %s: %d instances of %s", env.ID, req.Instances, orDash(launch.Image))
+	a.logf("environment %s: %d instances of %s", env.ID, req.Instances, cmp.Or(launch.Image, "an empty root"))
 	a.fleet, err = a.Platform.Prepare(ctx, req)
 	if err != nil {
 		return fmt.Errorf("launch %s: %w", env.Describe(), err)
@@ -317,7 +318,7 @@ func (a *attempt) abandonEnvironment(ctx context.Context, status pipeline.RunSta
 			env.Reason = "kept after run " + a.run.ID + " failed"
 			until := a.Now().UTC().Add(keptLife)
 			if err := a.Platform.Extend(ctx, env.ID, until); err != nil {
-				a.logf("environment %s ends at %s, as it could not be given more time: %v", env.ID, env.ExpiresAt.Format(time.RFC3339), err)
+				a.logf("environment %s ends at %s, as it could not be given more time: %v", env.ID, pipeline.Moment(env.ExpiresAt.UTC()), err)
 			} else {
 				env.ExpiresAt = until
 			}

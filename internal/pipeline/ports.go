@@ -87,7 +87,7 @@ type HeldError struct{ Lease Lease }
 // Error names the holder.
 func (e *HeldError) Error() string {
 	h := e.Lease.Holder
-	return h.Actor + " on " + h.Host + " holds " + e.Lease.Key + " since " + h.Since.UTC().Format(time.RFC3339) + " (" + h.Purpose + ")"
+	return h.Actor + " on " + h.Host + " holds " + e.Lease.Key + " since " + Moment(h.Since.UTC()) + " (" + h.Purpose + ")"
 }
 
 // Ledger is the durable record. All methods may be called concurrently, from

@@ -254,6 +254,36 @@ func export(stage, attribute string, value knownvalue.Check) statecheck.StateChe
 	return statecheck.ExpectKnownValue(stageAddress(stage), tfjsonpath.New(attribute), value)
 }
 
+// stands checks the status of a stage, which no resource exports.
+func (b *bench) stands(stage string, want string) statecheck.StateCheck {
+	return b.standing(stage, "status", want, func(m pipeline.Move) string { return string(m.Status) })
+}
+
+// waitsFor checks what a stage waits for.
+func (b *bench) waitsFor(stage, want string) statecheck.StateCheck {
+	return b.standing(stage, "waiting for", want, func(m pipeline.Move) string { return m.WaitingFor })
+}
+
+func (b *bench) standing(stage, what, want string, of func(pipeline.Move) string) statecheck.StateCheck {
+	return stateCheck(func() (err error) {
+		b.open(func(a *app.App) error {
+			at, e := a.Engine.Standing(context.Background(), "shop", strings.ReplaceAll(stage, "_", "-"))
+			if got := of(at.Move); e == nil && !strings.Contains(got, want) {
+				err = fmt.Errorf("stage %s: %s %q, want %q", stage, what, got, want)
+			}
+			return e
+		})
+		return err
+	})
+}
+
+// stateCheck is a check between an apply and the next plan.
+type stateCheck func() error
+
+func (c stateCheck) CheckState(_ context.Context, _ statecheck.CheckStateRequest, resp *statecheck.CheckStateResponse) {
+	resp.Error = c()
+}
+
 func exact(s string) knownvalue.Check { return knownvalue.StringExact(s) }
 
 // run runs steps, each of which must leave an empty plan (the framework checks).

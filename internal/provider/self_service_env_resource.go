@@ -84,7 +84,7 @@ func (r *selfServiceEnvResource) Schema(ctx context.Context, _ resource.SchemaRe
 		},
 		"ttl": schema.StringAttribute{
 			Optional: true, Computed: true, Default: stringdefault.StaticString("8h"), Validators: []validator.String{isDuration()},
-			MarkdownDescription: "Time to live, from the launch. The environment ends by itself when it is over, and stays ended: a longer `ttl`, or another build, renews it. What somebody extended with `penstock env extend` lives as long, until `ttl` changes. Default: `8h`.",
+			MarkdownDescription: "Time to live, from the launch. The environment ends by itself when it is over, and stays ended: a longer `ttl`, or another build, renews it. What somebody extended with `penstock env extend` lives as long, until `ttl` changes. At most what the pipeline's `self_service` says, else `168h`. Default: `8h`.",
 		},
 		"instances": schema.Int64Attribute{
 			Optional: true, Computed: true, Default: int64default.StaticInt64(1), Validators: []validator.Int64{int64validator.Between(1, 100)},
@@ -171,6 +171,9 @@ func (r *selfServiceEnvResource) ModifyPlan(ctx context.Context, req resource.Mo
 		resp.Diagnostics.Append(resp.Plan.Set(ctx, m)...)
 		return
 	}
+	if sameStages(m.After, state.After) {
+		m.After = state.After // the ledger says which builds passed them
+	}
 	m.Status, m.Endpoint, m.ExpiresAt, m.ImageID = state.Status, state.Endpoint, state.ExpiresAt, state.ImageID
 	if state.Status.ValueString() == string(pipeline.EnvGone) {
 		m.unknownExports()
@@ -196,11 +199,13 @@ func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfSe
 	keeps := state != nil && !pinned && !m.Follow.ValueBool()
 	if keeps {
 		m.Build = state.Build
-		if sameStages(m.After, state.After) {
-			m.After = state.After
-		}
 	}
 	err := r.session.overlay.view(ctx, m.Pipeline.ValueString(), func(st *pipeline.State, _ *planned) error {
+		longer := known(ctx, m.TTL) && (state == nil || !m.TTL.Equal(state.TTL))
+		if err := engine.CheckTTL(st, r.request(*m, nil)); longer && err != nil {
+			addAttributeError(&resp.Diagnostics, path.Root("ttl"), "launch environment", name, err)
+			return nil
+		}
 		switch {
 		case state == nil && !r.mayCreate(st, *m, decided, resp), keeps, m.Build.IsUnknown(), !g.open() && pinned:
 		case !g.open():
@@ -256,9 +261,6 @@ func (r *selfServiceEnvResource) chooseBuild(st *pipeline.State, g gates, m, sta
 		addAttributeError(&resp.Diagnostics, path.Root("after"), "launch environment", name, err)
 	default:
 		m.Build = types.StringValue(build)
-		if state != nil && build == state.Build.ValueString() {
-			m.After = r.session.overlay.afterOrState(m.Pipeline.ValueString(), m.After, state.After)
-		}
 	}
 }
 

@@ -37,16 +37,11 @@ type stageModel struct {
 	Runner      types.String   `tfsdk:"runner"`
 	Timeouts    timeouts.Value `tfsdk:"timeouts"`
 
-	Candidate      types.String `tfsdk:"candidate"`
-	Passed         types.Object `tfsdk:"passed"`
-	Status         types.String `tfsdk:"status"`
-	WaitingFor     types.String `tfsdk:"waiting_for"`
-	Run            types.String `tfsdk:"run"`
-	ImageID        types.String `tfsdk:"image_id"`
-	ArtifactDigest types.String `tfsdk:"artifact_digest"`
-	Endpoint       types.String `tfsdk:"endpoint"`
-	Log            types.String `tfsdk:"log"`
-	Instances      types.Int64  `tfsdk:"instances"`
+	Candidate types.String `tfsdk:"candidate"`
+	Passed    types.Object `tfsdk:"passed"`
+	ImageID   types.String `tfsdk:"image_id"`
+	Endpoint  types.String `tfsdk:"endpoint"`
+	Instances types.Int64  `tfsdk:"instances"`
 }
 
 // environmentModel is a stage's environment.
@@ -219,17 +214,16 @@ func flattenEnvironment(ctx context.Context, e, def *pipeline.EnvironmentSpec, e
 	return o
 }
 
-// flattenStanding fills in what a stage exports.
+// flattenStanding fills in what a stage exports. The candidate of one that an apply would
+// move is the build that it holds, so that the plan shows the move.
 func flattenStanding(st engine.Standing, p pipeline.Pipeline, m *stageModel) {
 	m.ID, m.Name = types.StringValue(st.Stage.ID), types.StringValue(st.Stage.Name)
-	m.Candidate, m.Status = orNull(st.Move.Candidate), types.StringValue(string(st.Move.Status))
-	m.WaitingFor = orNull(st.Move.WaitingFor)
-	m.Passed = gate(st.Stage.Name, orNull(st.Passed))
-	m.Run, m.Log, m.ImageID = orNull(st.Run.ID), orNull(st.Log), orNull(st.Image)
-	m.ArtifactDigest, m.Endpoint = types.StringNull(), types.StringNull()
-	if st.Artifact != nil {
-		m.ArtifactDigest = types.StringValue(st.Artifact.Digest)
+	m.Candidate = orNull(st.Move.Candidate)
+	if st.Move.Action == pipeline.ActionRun || st.Move.Action == pipeline.ActionAdopt {
+		m.Candidate = orNull(st.Held)
 	}
+	m.Passed = gate(st.Stage.Name, orNull(st.Passed))
+	m.ImageID, m.Endpoint = orNull(st.Image), types.StringNull()
 	m.Instances = intOrNull(st.Stage.Instances(p))
 	if env := st.Environment; env != nil {
 		m.Endpoint = orNull(env.Endpoint)
@@ -256,9 +250,9 @@ func (m *stageModel) keep(ctx context.Context, planned stageModel) {
 	}
 }
 
-// exports gives what the stage exports in words.
+// exports lists the strings that the stage exports.
 func (m *stageModel) exports() []*types.String {
-	return []*types.String{&m.Candidate, &m.Status, &m.WaitingFor, &m.Run, &m.ImageID, &m.ArtifactDigest, &m.Endpoint, &m.Log}
+	return []*types.String{&m.Candidate, &m.ImageID, &m.Endpoint}
 }
 
 // undecide makes everything that the stage exports unknown, but what can't change.
@@ -271,4 +265,33 @@ func (m *stageModel) undecide(name types.String) {
 		m.Passed = gate(name.ValueString(), types.StringUnknown())
 	}
 	m.Instances = types.Int64Unknown()
+}
+
+// move plans what a stage exports that may move: unknown is what the move decides, and
+// nothing else.
+func (m *stageModel) move(stage pipeline.Stage, p pipeline.Pipeline, state *stageModel) {
+	m.undecide(m.Name)
+	m.Instances = intOrNull(stage.Instances(p))
+	if !stage.Bake && !stage.Lasting() {
+		m.ImageID = types.StringNull()
+	}
+	switch {
+	case !stage.Lasting() && !(stage.Env != nil && stage.Approval): // what it has ends with its run
+		m.Endpoint = types.StringNull()
+	case stage.Lasting() && state != nil && !state.Endpoint.IsNull() && sameFront(m.Environment, state.Environment):
+		m.Endpoint = state.Endpoint
+	}
+}
+
+// sameFront reports whether two definitions of a lasting environment have the same
+// endpoint: a deployment leaves it where it is.
+func sameFront(a, b types.Object) bool {
+	for _, name := range []string{"keep", "address", "port", "certificate"} {
+		x, y := a.Attributes()[name], b.Attributes()[name]
+		unset := func(v attr.Value) bool { return v == nil || v.IsNull() }
+		if unset(x) != unset(y) || !unset(x) && !x.Equal(y) {
+			return false
+		}
+	}
+	return true
 }

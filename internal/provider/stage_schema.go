@@ -127,7 +127,7 @@ func (r *stageResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 		PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown(), stringplanmodifier.RequiresReplace()},
 	}
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "A stage of a pipeline: a named gate that builds pass or do not. An apply runs it for the build that the gates let in.",
+		MarkdownDescription: "A stage of a pipeline: a named gate that builds pass or do not. An apply runs it for the build that the gates let in. Where it stands, its latest run and the log of it are in the `penstock_pipeline` data source.",
 		Attributes: map[string]schema.Attribute{
 			"id":          idAttribute(),
 			"pipeline":    replace(required("Name of the pipeline. A change replaces the stage.", isName())),
@@ -147,7 +147,7 @@ func (r *stageResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 			"runner":      optional("Where the steps run, but for HTTP checks and for those on the environment. `local`: on the machine that runs Terraform. `codebuild`: each command in a build of AWS CodeBuild, in a copy of the checkout, whose state comes back; a load shared by several builds where one can't make its rate. That needs the provider's `aws`, and the CodeBuild project that `penstock bootstrap ci` makes; what a step reaches over the network, it must reach from there. Default: `local`.", stringvalidator.OneOf(localRunner, string(pipeline.RunnerCodeBuild))),
 			"timeouts":    timeouts.Attributes(ctx, timeouts.Opts{Create: true, Update: true, Delete: true}),
 
-			"candidate": computed("Build that the stage moves to, or has moved to. Null when there is none."),
+			"candidate": computed("Build that the stage has moved to, and in a plan the one that it moves to. Null when there is none."),
 			"passed": schema.SingleNestedAttribute{
 				Computed: true, MarkdownDescription: "The newest build that passed: what the next stage takes in `after`.",
 				Attributes: map[string]schema.Attribute{
@@ -155,14 +155,9 @@ func (r *stageResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 					"build": computed("Build ID; null when none passed yet."),
 				},
 			},
-			"status":          computed("`idle`, `waiting`, `passed` or `rejected`."),
-			"waiting_for":     computed("What the stage waits for, in words; null when for nothing."),
-			"run":             computed("ID of the latest run; null before the first."),
-			"image_id":        computed("Image of the build that the stage holds; null when there is none."),
-			"artifact_digest": computed("Digest of the artifact of the build that the stage holds: `sha256:` and 64 hexadecimal digits."),
-			"endpoint":        computed("URL at which the stage's environment answers; null when it has none."),
-			"log":             computed("Where the log of the latest run is."),
-			"instances":       schema.Int64Attribute{Computed: true, MarkdownDescription: "Number of instances of the stage's environment; null without one."},
+			"image_id":  computed("Image that the stage baked of the build that it holds, or that its lasting environment runs from; null otherwise."),
+			"endpoint":  computed("URL at which the stage's environment answers; null when it has none. That of a lasting environment stays the same when a build is deployed."),
+			"instances": schema.Int64Attribute{Computed: true, MarkdownDescription: "Number of instances of the stage's environment; null without one."},
 		},
 	}
 }
