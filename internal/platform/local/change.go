@@ -215,6 +215,29 @@ func (s *supervisor) resize(ctx context.Context, m resizeMessage) (status, error
 	return s.status(), writeFleet(s.dir, f.rec)
 }
 
+// trust changes whose forwarding headers the fleet that serves keeps.
+func (s *supervisor) trust(ctx context.Context, m trustMessage) (status, error) {
+	s.changes.Lock()
+	defer s.changes.Unlock()
+	if err := s.admit(ctx, opTrust, m.change); err != nil {
+		return status{}, err
+	}
+	proxies := m.Proxies
+	f := s.serving.Load()
+	if f == nil {
+		return status{}, pipeline.Errorf(pipeline.CodeNotFound, opTrust, "environment %s serves nothing yet", s.id)
+	}
+	rec := f.rec
+	rec.TrustedProxies = proxies
+	if err := writeFleet(s.dir, rec); err != nil {
+		return status{}, fmt.Errorf("record trusted proxies: %w", err)
+	}
+	f.rec.TrustedProxies = proxies
+	f.trust(proxies)
+	s.log.Printf("fleet %s: trusts the proxies %v", f.rec.ID, f.trusted())
+	return s.status(), nil
+}
+
 // extend sets when the environment ends.
 func (s *supervisor) extend(ctx context.Context, m expiryMessage) (status, error) {
 	s.changes.Lock()

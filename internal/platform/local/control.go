@@ -22,6 +22,7 @@ const (
 	pathFleets    = "/v1/fleets/"
 	pathInstances = "/v1/instances"
 	pathExpiry    = "/v1/expiry"
+	pathProxies   = "/v1/trusted-proxies"
 	pathEnd       = "/v1/end"
 )
 
@@ -57,6 +58,11 @@ type fleetMessage struct {
 type resizeMessage struct {
 	change
 	Instances int `json:"instances"`
+}
+
+type trustMessage struct {
+	change
+	Proxies []string `json:"proxies"` // null for the default
 }
 
 type expiryMessage struct {
@@ -95,6 +101,9 @@ func (s *supervisor) routes() http.Handler {
 	}))
 	mux.HandleFunc("PUT "+pathInstances, answering(func(r *http.Request, m resizeMessage) (any, error) {
 		return s.resize(r.Context(), m)
+	}))
+	mux.HandleFunc("PUT "+pathProxies, answering(func(r *http.Request, m trustMessage) (any, error) {
+		return s.trust(r.Context(), m)
 	}))
 	mux.HandleFunc("PUT "+pathExpiry, answering(func(r *http.Request, m expiryMessage) (any, error) {
 		return s.extend(r.Context(), m)

@@ -68,3 +68,15 @@ func TestFencesAtOnce(t *testing.T) {
 		t.Errorf("%d is remembered, and %d was admitted: %v", seen["k"], admitted, err)
 	}
 }
+
+// Whom an endpoint trusts is a change like others.
+func TestFenceOfTrust(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	b.serve(b.request("f-1"))
+	under := func(token int64) pipeline.Platform { return b.Under(pipeline.Fence{Key: "k", Token: token}) }
+	b.must(under(2).Trust(t.Context(), "e-1", []string{"10.0.0.1"}))
+	if err := under(1).Trust(t.Context(), "e-1", nil); pipeline.CodeOf(err) != pipeline.CodeLeaseLost {
+		t.Errorf("a lower token gives %v", err)
+	}
+}
