@@ -28,8 +28,9 @@ type terminal struct {
 	cmd *exec.Cmd
 	tty *os.File
 
-	mu   sync.Mutex
-	seen bytes.Buffer
+	mu      sync.Mutex
+	seen    bytes.Buffer
+	drained chan struct{} // closed when all that was written has been read
 }
 
 // workplace is a directory with the pipeline of the scripts, applied once.
@@ -97,7 +98,7 @@ func program(t *testing.T, dir, name string, args ...string) string {
 // onTerminal starts penstock on a terminal of 100 columns and 20 lines.
 func onTerminal(t *testing.T, dir string, args ...string) *terminal {
 	t.Helper()
-	c := &terminal{T: t, cmd: command(t, dir, "penstock", args...)}
+	c := &terminal{T: t, cmd: command(t, dir, "penstock", args...), drained: make(chan struct{})}
 	c.cmd.Env = append(os.Environ(), "TERM=xterm", "NO_COLOR=", "CLICOLOR_FORCE=")
 	tty, err := pty.StartWithSize(c.cmd, &pty.Winsize{Rows: 20, Cols: 100})
 	if err != nil {
@@ -105,6 +106,7 @@ func onTerminal(t *testing.T, dir string, args ...string) *terminal {
 	}
 	c.tty = tty
 	go func() {
+		defer close(c.drained)
 		buffer := make([]byte, 4096)
 		for {
 			n, err := tty.Read(buffer)
@@ -149,6 +151,7 @@ func (c *terminal) write(text string) {
 func (c *terminal) end(status int) {
 	c.Helper()
 	_ = c.cmd.Wait()
+	<-c.drained // what it wrote last may have been on its way
 	if got := c.cmd.ProcessState.ExitCode(); got != status {
 		c.Errorf("it ended with %d, want %d:\n%q", got, status, c.screen())
 	}
