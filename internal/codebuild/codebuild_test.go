@@ -344,7 +344,7 @@ func TestCancel(t *testing.T) {
 // settled waits until builds that were stopped have ended.
 func (b *bed) settled() {
 	b.Helper()
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if !slices.Contains(slices.Collect(maps.Values(b.cloud.Builds())), "IN_PROGRESS") {
 			return
 		}

@@ -239,7 +239,7 @@ func TestGroupExpires(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	r := b.request("e-1", "f-1", b.app())
-	r.Instances, r.Service.HealthCheck.StartTimeout = 2, 20*time.Second
+	r.Instances, r.Service.HealthCheck.StartTimeout = 2, time.Minute
 	r.ExpiresAt = time.Now().Add(time.Hour).Truncate(time.Second)
 	b.must(b.deploy(r))
 	if ran := b.cloud.RunSchedules(r.ExpiresAt); len(ran) != 2 || len(b.cloud.Running()) != 0 {

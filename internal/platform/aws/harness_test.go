@@ -179,7 +179,7 @@ func (b *bed) base() string {
 func (b *bed) request(environment, fleet, image string) pipeline.FleetRequest {
 	return pipeline.FleetRequest{
 		Environment: environment, Fleet: fleet, Image: image, Instances: 1, Labels: pipeline.Labels{Pipeline: "shop", Stage: "s", Run: "r-1"}, Port: 8000,
-		Service: pipeline.Service{Start: platformtest.Start(), HealthCheck: &pipeline.HealthCheck{Path: "/healthz", StartTimeout: 5 * time.Second}},
+		Service: pipeline.Service{Start: platformtest.Start(), HealthCheck: &pipeline.HealthCheck{Path: "/healthz", StartTimeout: time.Minute}},
 		Env:     map[string]string{"VERSION": fleet}, DrainTimeout: time.Second, Log: b.log,
 	}
 }

@@ -19,7 +19,7 @@ import (
 // lasting asks for a fleet of a lasting environment.
 func (b *bed) lasting(fleet, image string) pipeline.FleetRequest {
 	r := b.request("e-1", fleet, image)
-	r.Lasting, r.Instances, r.Service.HealthCheck.StartTimeout = true, 2, 20*time.Second
+	r.Lasting, r.Instances, r.Service.HealthCheck.StartTimeout = true, 2, time.Minute
 	return r
 }
 

@@ -34,7 +34,7 @@ func TestBadWeather(t *testing.T) {
 	b.must(err)
 	for _, fleet := range []string{"f-1", "f-2"} {
 		r := b.lasting(fleet, image)
-		r.Service.HealthCheck.StartTimeout = 30 * time.Second
+		r.Service.HealthCheck.StartTimeout = time.Minute
 		b.must(b.deploy(r))
 		reports, err := b.Describe(t.Context(), "e-1")
 		b.must(err)

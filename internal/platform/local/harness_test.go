@@ -51,7 +51,7 @@ func (b *bed) request(fleet string) pipeline.FleetRequest {
 		Environment: "e-1", Fleet: fleet, Instances: 1, Env: map[string]string{"VERSION": fleet}, DrainTimeout: 10 * time.Second,
 		Service: pipeline.Service{
 			Start:       platformtest.Start(),
-			HealthCheck: &pipeline.HealthCheck{Path: "/healthz", Interval: 20 * time.Millisecond, StartTimeout: 10 * time.Second},
+			HealthCheck: &pipeline.HealthCheck{Path: "/healthz", Interval: 20 * time.Millisecond, StartTimeout: time.Minute},
 		},
 	}
 }

@@ -155,7 +155,7 @@ func (s *suite) request(environment, fleet, version string) pipeline.FleetReques
 			Install: `cp "$PENSTOCK_ARTIFACT" version`, Start: s.Start, Port: 8080,
 			Migrate:     `cat version >>"$PENSTOCK_DATA/migrations"`,
 			Seed:        `printf seed >>"$PENSTOCK_DATA/seeds"`,
-			HealthCheck: &pipeline.HealthCheck{Path: "/healthz", Interval: 50 * time.Millisecond, StartTimeout: 20 * time.Second},
+			HealthCheck: &pipeline.HealthCheck{Path: "/healthz", Interval: 50 * time.Millisecond, StartTimeout: time.Minute},
 		},
 		DrainTimeout: 10 * time.Second, Log: &s.log,
 	}
@@ -289,7 +289,7 @@ func (tr *traffic) end(s *suite) {
 	s.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for late := time.Now().Add(10 * time.Second); tr.soFar() < enough && time.Now().Before(late); <-tick.C {
+	for late := time.Now().Add(time.Minute); tr.soFar() < enough && time.Now().Before(late); <-tick.C {
 	}
 	tr.stop()
 	tr.clients.Wait()
