@@ -23,6 +23,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/regular"
 )
 
 // filesPrefix is where files on their way are in the bucket. Its life cycle removes
@@ -165,7 +166,7 @@ func (w *Worker) share(ctx context.Context, works []pipeline.Work) (map[string]s
 }
 
 func (w *Worker) shareFile(ctx context.Context, path string) (key string, err error) {
-	file, err := os.Open(path)
+	file, err := regular.Open(path)
 	if err != nil {
 		return "", err
 	}
