@@ -544,6 +544,10 @@ func (p memPlatform) Destroy(ctx context.Context, id string) error {
 // and "wait" waits for the context.
 type memRunner struct{ *life }
 
+func (memRunner) Survey(context.Context, string, []pipeline.Step) (pipeline.ReportFiles, error) {
+	return pipeline.ReportFiles{}, nil
+}
+
 func (memRunner) Check(pipeline.RunnerKind) error { return nil }
 
 func (m memRunner) Run(ctx context.Context, r pipeline.StepRequest) (pipeline.StepResult, error) {
