@@ -47,6 +47,7 @@ var layers = map[string][]string{
 	"internal/platform/aws":         {"internal/cloud", "internal/pipeline", "internal/poll"},
 	"internal/codebuild":            {"internal/cloud", "internal/pipeline", "internal/poll", "internal/regular"},
 	"internal/bootstrap":            {"internal/cloud", "internal/pipeline", "internal/poll"},
+	"internal/checkpoint":           {"internal/pipeline"},
 	"internal/notice":               {"internal/cloud", "internal/pipeline", "internal/process"},
 	"internal/app": {
 		"internal/artifact", "internal/bootstrap", "internal/cloud", "internal/codebuild", "internal/engine", "internal/ledger", "internal/notice", "internal/pipeline",
@@ -61,7 +62,7 @@ var layers = map[string][]string{
 	"internal/board":    {"internal/engine", "internal/graph", "internal/metric", "internal/pipeline", "internal/plot"},
 	"internal/metric":   {"internal/engine", "internal/graph", "internal/pipeline"},
 	"internal/watch":    {"internal/app", "internal/engine", "internal/pipeline", "internal/source"},
-	"internal/cli":      {"internal/app", "internal/board", "internal/bootstrap", "internal/cloud", "internal/develop", "internal/doctor", "internal/engine", "internal/graph", "internal/pipeline", "internal/scaffold", "internal/watch"},
+	"internal/cli":      {"internal/app", "internal/board", "internal/bootstrap", "internal/checkpoint", "internal/cloud", "internal/develop", "internal/doctor", "internal/engine", "internal/graph", "internal/pipeline", "internal/scaffold", "internal/watch"},
 	"internal/provider": {"internal/app", "internal/cloud", "internal/engine", "internal/pipeline", "internal/source", "internal/step"},
 }
 
