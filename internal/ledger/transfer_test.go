@@ -27,7 +27,14 @@ func newFile(t *testing.T) *ledger.SQLite {
 
 // filled is a ledger with two pipelines and some history.
 func filled(t *testing.T, events int) *ledger.SQLite {
+	t.Helper()
 	l := newFile(t)
+	fill(t, l, events)
+	return l
+}
+
+func fill(t *testing.T, l pipeline.Ledger, events int) {
+	t.Helper()
 	for _, name := range []string{"shop", "other"} {
 		add := func(kind pipeline.EventKind, f pipeline.Facts) {
 			t.Helper()
@@ -44,7 +51,6 @@ func filled(t *testing.T, events int) *ledger.SQLite {
 		}
 		add(pipeline.BuildCollected, pipeline.Facts{Gone: []pipeline.Key{{Kind: pipeline.RecordBuild, ID: "b-0"}}})
 	}
-	return l
 }
 
 func export(t *testing.T, l pipeline.Ledger) string {
