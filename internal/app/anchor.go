@@ -97,18 +97,27 @@ type kmsKey struct {
 	public crypto.PublicKey
 }
 
-var _ crypto.Signer = (*kmsKey)(nil)
+var _ crypto.MessageSigner = (*kmsKey)(nil)
 
+// Public implements crypto.Signer.
 func (k *kmsKey) Public() crypto.PublicKey { return k.public }
 
-func (k *kmsKey) Sign(_ io.Reader, message []byte, _ crypto.SignerOpts) ([]byte, error) {
-	in := &kms.SignInput{
-		KeyId: aws.String(k.arn), Message: message, MessageType: types.MessageTypeDigest, SigningAlgorithm: types.SigningAlgorithmSpecEcdsaSha256,
-	}
+// Sign implements crypto.Signer, for what has been hashed.
+func (k *kmsKey) Sign(_ io.Reader, digest []byte, _ crypto.SignerOpts) ([]byte, error) {
+	return k.sign(types.MessageTypeDigest, digest)
+}
+
+// SignMessage implements crypto.MessageSigner: KMS hashes the message, of at most 4096 bytes.
+func (k *kmsKey) SignMessage(_ io.Reader, message []byte, _ crypto.SignerOpts) ([]byte, error) {
+	return k.sign(types.MessageTypeRaw, message)
+}
+
+func (k *kmsKey) sign(kind types.MessageType, message []byte) ([]byte, error) {
+	algorithm := types.SigningAlgorithmSpecEcdsaSha256
 	if _, ok := k.public.(ed25519.PublicKey); ok {
-		in.MessageType, in.SigningAlgorithm = types.MessageTypeRaw, types.SigningAlgorithmSpecEd25519Sha512
+		algorithm = types.SigningAlgorithmSpecEd25519Sha512
 	}
-	out, err := k.client.Sign(k.ctx, in)
+	out, err := k.client.Sign(k.ctx, &kms.SignInput{KeyId: aws.String(k.arn), Message: message, MessageType: kind, SigningAlgorithm: algorithm})
 	if err != nil {
 		return nil, cloud.Fault(k.ctx, "sign", err)
 	}

@@ -209,9 +209,9 @@ type signer struct {
 var _ note.Signer = signer{}
 
 func (s signer) Sign(msg []byte) ([]byte, error) {
+	hash := crypto.SHA256
 	if _, ok := s.key.(ed25519.PublicKey); ok {
-		return s.private.Sign(rand.Reader, msg, crypto.Hash(0))
+		hash = 0
 	}
-	digest := sha256.Sum256(msg)
-	return s.private.Sign(rand.Reader, digest[:], crypto.SHA256)
+	return crypto.SignMessage(s.private, rand.Reader, msg, hash)
 }
