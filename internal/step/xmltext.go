@@ -94,7 +94,8 @@ func (l *legalReader) skipDeclaration() {
 func (l *legalReader) Read(p []byte) (n int, err error) {
 	for n < len(p) {
 		if len(l.rest) == 0 {
-			if n > 0 && l.in.Buffered() == 0 {
+			n += l.plain(p[n:])
+			if n == len(p) || n > 0 && l.in.Buffered() == 0 {
 				return n, nil
 			}
 			if l.rest, err = l.next(); err != nil {
@@ -108,6 +109,23 @@ func (l *legalReader) Read(p []byte) (n int, err error) {
 		n, l.rest = n+m, l.rest[m:]
 	}
 	return n, nil
+}
+
+// plain copies what is ahead, as far as it is of no interest: nearly all of a large report.
+func (l *legalReader) plain(p []byte) int {
+	ahead, _ := l.in.Peek(min(l.in.Buffered(), len(p)))
+	n := 0
+	for n < len(ahead) && isPlain(ahead[n]) && (l.end == "" || ahead[n] != l.end[0]) {
+		n++
+	}
+	copy(p, ahead[:n])
+	_, _ = l.in.Discard(n)
+	return n
+}
+
+// isPlain reports whether a byte is a character that XML allows and that begins nothing.
+func isPlain(b byte) bool {
+	return b >= ' ' && b < utf8.RuneSelf && b != '<' && b != '&' || b == '\n' || b == '\t'
 }
 
 // sections are those in which a reference is none, by how they begin.
