@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -57,7 +56,7 @@ func runLedgerVerify(ctx context.Context, o *ledgerOptions) error {
 	}
 	return o.with(ctx, func(a *app.App) error {
 		if anchor != nil && o.pipeline == "" {
-			if o.pipeline, err = onlyPipeline(ctx, a); err != nil {
+			if err := o.choose(ctx, a, "verify"); err != nil {
 				return err
 			}
 		}
@@ -188,7 +187,7 @@ func runLedgerCheckpoint(ctx context.Context, o *ledgerOptions) error {
 	}
 	return o.with(ctx, func(a *app.App) error {
 		if o.pipeline == "" {
-			if o.pipeline, err = onlyPipeline(ctx, a); err != nil {
+			if err := o.choose(ctx, a, "verify"); err != nil {
 				return err
 			}
 		}
@@ -235,17 +234,11 @@ func readGiven(what, name string) ([]byte, error) {
 	return data, nil
 }
 
-// onlyPipeline names the pipeline where there is only one, so that it need not be given.
-func onlyPipeline(ctx context.Context, a *app.App) (string, error) {
+// choose takes the only pipeline where none is named.
+func (o *ledgerOptions) choose(ctx context.Context, a *app.App, verb string) error {
 	names, err := a.Ledger().Pipelines(ctx)
-	if err != nil {
-		return "", err
+	if err == nil {
+		o.pipeline, err = only(verb, "PIPELINE", "there are", names)
 	}
-	switch len(names) {
-	case 0:
-		return "", pipeline.Errorf(pipeline.CodeNotFound, "find pipeline", "there is no pipeline")
-	case 1:
-		return names[0], nil
-	}
-	return "", &usageError{fmt.Errorf("say which pipeline: there are %s", strings.Join(names, ", "))}
+	return err
 }
