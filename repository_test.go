@@ -44,7 +44,7 @@ var layers = map[string][]string{
 	"internal/platform/local/store": {"internal/pipeline", "internal/poll", "internal/regular"},
 	"internal/platform/local":       {"internal/pipeline", "internal/poll", "internal/process", "internal/regular", "internal/platform/local/store"},
 	"internal/cloud":                {"internal/pipeline"},
-	"internal/platform/aws":         {"internal/cloud", "internal/pipeline", "internal/poll"},
+	"internal/platform/aws":         {"internal/cloud", "internal/pipeline", "internal/poll", "internal/regular"},
 	"internal/codebuild":            {"internal/cloud", "internal/pipeline", "internal/poll", "internal/regular"},
 	"internal/bootstrap":            {"internal/cloud", "internal/pipeline", "internal/poll"},
 	"internal/checkpoint":           {"internal/pipeline"},
