@@ -106,6 +106,7 @@ func (e *Engine) fleetRequest(ctx context.Context, env pipeline.Environment, lau
 		Lasting: env.Purpose == pipeline.ForStage, Image: launch.Image, Instances: env.Instances, InstanceType: env.Spec.InstanceType,
 		Address: env.Spec.Address, Port: env.Spec.Port, Certificate: env.Spec.Certificate, Service: st.Pipeline.Service, Env: vars, Secrets: secrets,
 		Migrate: st.Pipeline.Service.Migrate != "", ExpiresAt: env.ExpiresAt, DrainTimeout: env.Spec.DrainTimeout, Alarms: env.Spec.Alarms, Log: log,
+		TrustedProxies: env.Spec.TrustedProxies,
 	}
 	if launch.Install && launch.Artifact != nil {
 		if req.Artifact, err = e.Artifacts.Get(ctx, *launch.Artifact); err != nil {
@@ -269,6 +270,23 @@ func (e *Engine) discardPending(ctx context.Context, env pipeline.Environment) e
 		return fmt.Errorf("clear %s: %w", env.Describe(), err)
 	}
 	return nil
+}
+
+// adjusted gives an environment another specification whose service runs no differently,
+// for the caller to record: the number of its instances, and the proxies that its endpoint
+// trusts.
+func (e *Engine) adjusted(ctx context.Context, h *held, env pipeline.Environment, spec pipeline.EnvironmentSpec, instances int) (pipeline.Environment, error) {
+	if !env.Spec.TrustsAlike(spec) {
+		if err := e.Platform.Trust(ctx, env.ID, spec.TrustedProxies); err != nil {
+			return env, fmt.Errorf("trust other proxies at %s: %w", env.Describe(), err)
+		}
+	}
+	var err error
+	if env.Instances != instances {
+		env, err = e.resized(ctx, h, env, instances)
+	}
+	env.Spec = spec
+	return env, err
 }
 
 // resized changes the number of instances of an environment, for the caller to record.

@@ -102,7 +102,8 @@ func CheckTTL(st *pipeline.State, r LaunchRequest) error {
 
 // CheckLaunch refuses an environment that the person may not have: CodeNotAllowed
 // without the right to launch, or for somebody else without the right to deploy, and
-// CodeRefused beyond what the pipeline allows to each.
+// CodeRefused beyond what the pipeline allows to each. CodeInvalid is for what the
+// platform can't give.
 func (e *Engine) CheckLaunch(st *pipeline.State, r LaunchRequest) error {
 	op := launchOf(r.Name)
 	if err := st.Pipeline.Authorize(pipeline.RightLaunch, e.Person, op); err != nil {
@@ -129,7 +130,7 @@ func (e *Engine) CheckLaunch(st *pipeline.State, r LaunchRequest) error {
 		return pipeline.Errorf(pipeline.CodeRefused, op, "%s has %d already (%s), and pipeline %q allows %d to each", owner, len(theirs), strings.Join(theirs, ", "), r.Pipeline, most).
 			WithHint("End one with `penstock env destroy %s %s`.", r.Pipeline, theirs[0])
 	}
-	return nil
+	return e.Platform.Check(r.Spec)
 }
 
 // Launch gives a person an environment: it launches one, or changes the one of
@@ -206,19 +207,16 @@ func specDigest(spec pipeline.EnvironmentSpec) string {
 	return pipeline.Stage{Type: pipeline.TypeCustom, Env: &spec}.Digest(pipeline.Pipeline{})
 }
 
-// adjust changes size and time to live of an environment that runs the right build.
+// adjust changes size, trusted proxies and time to live of an environment that runs the right build.
 func (e *Engine) adjust(ctx context.Context, h *held, env pipeline.Environment, r LaunchRequest) (pipeline.Environment, error) {
 	if err := e.discardPending(ctx, env); err != nil {
 		return env, err
 	}
-	instances := max(r.Spec.Instances, 1)
-	if env.Instances != instances {
-		var err error
-		if env, err = e.resized(ctx, h, env, instances); err != nil {
-			return env, err
-		}
+	env, err := e.adjusted(ctx, h, env, r.Spec, max(r.Spec.Instances, 1))
+	if err != nil {
+		return env, err
 	}
-	env.Spec, env.TTL = r.Spec, r.TTL
+	env.TTL = r.TTL
 	expires := e.expiry(env, r)
 	if !expires.Equal(env.ExpiresAt) {
 		env.ExpiresAt = expires

@@ -16,7 +16,7 @@ func (s *State) decideFrozen(stage Stage, m Move, f Freeze, held string) Move {
 	}
 	if m.Candidate = held; held != "" {
 		switch action, why := s.action(stage, held, held); action {
-		case ActionRestore, ActionResize:
+		case ActionRestore, ActionAdjust:
 			m.Action, m.Why = action, why
 		}
 	}

@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 }
 
 // serve is the service of the tests: it answers with the file version of its
-// root, and with its variable TOKEN below /token.
+// root, with its variable TOKEN below /token, and with how it was requested below /proto.
 func serve() {
 	version, err := os.ReadFile("version")
 	if err != nil {
@@ -50,7 +50,13 @@ func serve() {
 	}
 	http.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(version) })
 	http.HandleFunc("/token", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, os.Getenv("TOKEN")) })
-	panic(http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), nil))
+	http.HandleFunc("/proto", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprint(w, r.Proto, " ", r.Header.Get("X-Forwarded-Proto"))
+	})
+	server := &http.Server{Addr: "127.0.0.1:" + os.Getenv("PORT"), Protocols: new(http.Protocols)}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
+	panic(server.ListenAndServe())
 }
 
 // bench is a repository and a data directory for one test.
@@ -146,7 +152,7 @@ func (b *bench) config(parts map[string]string) string {
 		b.t.Fatal(err)
 	}
 	all := map[string]string{
-		"DATA": b.dir, "REPO": b.repo, "SELF": self, "INSTANCES": "2", "PIN": "null", "JOURNEYS": "true", "BUILD": "tar -czf dist.tar.gz version", "MORE": "", "PIPELINE": "",
+		"DATA": b.dir, "REPO": b.repo, "SELF": self, "INSTANCES": "2", "PIN": "null", "JOURNEYS": "true", "BUILD": "tar -czf dist.tar.gz version", "MORE": "", "PIPELINE": "", "PROTOCOL": "null",
 	}
 	for k, v := range parts {
 		all[k] = v
@@ -172,6 +178,7 @@ resource "penstock_pipeline" "shop" {
     install      = "tar -xzf \"$PENSTOCK_ARTIFACT\""
     start        = "exec <SELF> serve"
     health_check = { path = "/", interval = "50ms" }
+    protocol     = <PROTOCOL>
   }
   scale = { instances = <INSTANCES> }
   <PIPELINE>

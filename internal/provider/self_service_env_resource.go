@@ -58,6 +58,7 @@ type selfServiceEnvModel struct {
 	EnvVersion types.Int64    `tfsdk:"env_wo_version"`
 	Address    types.String   `tfsdk:"address"`
 	Port       types.Int64    `tfsdk:"port"`
+	Trusted    types.List     `tfsdk:"trusted_proxies"`
 	Timeouts   timeouts.Value `tfsdk:"timeouts"`
 	Status     types.String   `tfsdk:"status"`
 	Endpoint   types.String   `tfsdk:"endpoint"`
@@ -99,6 +100,8 @@ func (r *selfServiceEnvResource) Schema(ctx context.Context, _ resource.SchemaRe
 			Optional: true, Validators: []validator.Int64{int64validator.Between(1, 65535)},
 			MarkdownDescription: "Port of the endpoint. Default: any free one, which stays the same for the environment's life.",
 		},
+		"trusted_proxies": trustedProxiesAttribute(),
+
 		"timeouts":   timeouts.Attributes(ctx, timeouts.Opts{Create: true, Update: true, Delete: true}),
 		"status":     computed("`running`, `degraded`, `expired` or `gone`."),
 		"endpoint":   computed("URL at which the environment answers; null when it has ended."),
@@ -267,7 +270,7 @@ func (r *selfServiceEnvResource) request(m selfServiceEnvModel, env map[string]s
 		After: expandGates(m.After).stages, TTL: expandDuration(m.TTL), Configured: r.session.Owner,
 		Spec: pipeline.EnvironmentSpec{
 			Instances: int(m.Instances.ValueInt64()), Env: env, SecretsVersion: m.EnvVersion.ValueInt64(),
-			Address: m.Address.ValueString(), Port: int(m.Port.ValueInt64()),
+			Address: m.Address.ValueString(), Port: int(m.Port.ValueInt64()), TrustedProxies: expandProxies(m.Trusted),
 		},
 	}
 }
@@ -351,7 +354,7 @@ func (r *selfServiceEnvResource) Read(ctx context.Context, req resource.ReadRequ
 		m.Follow, m.TTL = types.BoolValue(false), flattenDuration(env.TTL)
 		m.After, m.Instances = types.ListNull(gateType), types.Int64Value(int64(env.Instances))
 		m.Env, m.EnvWO, m.EnvVersion = flattenStrings(env.Spec.Env), types.MapNull(types.StringType), intOrNull(env.Spec.SecretsVersion)
-		m.Address, m.Port = orNull(env.Spec.Address), intOrNull(env.Spec.Port)
+		m.Address, m.Port, m.Trusted = orNull(env.Spec.Address), intOrNull(env.Spec.Port), flattenProxies(env.Spec.TrustedProxies)
 	}
 	if env.Serves() {
 		m.Instances = intOrNull(env.Instances)

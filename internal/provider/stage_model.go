@@ -60,6 +60,7 @@ type environmentModel struct {
 	Shift        types.List   `tfsdk:"shift"`
 	Alarms       types.List   `tfsdk:"alarms"`
 	KeepPrevious types.String `tfsdk:"keep_previous"`
+	Trusted      types.List   `tfsdk:"trusted_proxies"`
 }
 
 // shiftModel is a step of a shift of traffic.
@@ -91,11 +92,34 @@ func expandStage(ctx context.Context, m stageModel, owner string, diags *diag.Di
 			Instances: int(e.Instances.ValueInt64()), Env: expandStrings(ctx, e.Env, diags), SecretsVersion: e.EnvVersion.ValueInt64(),
 			Keep: e.Keep.ValueBool(), Address: e.Address.ValueString(), Port: int(e.Port.ValueInt64()), Certificate: e.Certificate.ValueString(), DataFrom: e.DataFrom.ValueString(),
 			DrainTimeout: expandDuration(e.DrainTimeout), InstanceType: e.InstanceType.ValueString(),
-			Shift: expandShift(ctx, e.Shift, diags), KeepPrevious: expandDuration(e.KeepPrevious),
+			Shift: expandShift(ctx, e.Shift, diags), KeepPrevious: expandDuration(e.KeepPrevious), TrustedProxies: expandProxies(e.Trusted),
 		}
 		diags.Append(e.Alarms.ElementsAs(ctx, &s.Env.Alarms, false)...)
 	}
 	return s.WithDefaults(m.Approval.ValueBoolPointer(), m.Bake.ValueBoolPointer())
+}
+
+// expandProxies tells an empty list, which trusts nobody, from none.
+func expandProxies(list types.List) []string {
+	if list.IsNull() || list.IsUnknown() {
+		return nil
+	}
+	proxies := []string{}
+	for _, v := range list.Elements() {
+		proxies = append(proxies, v.(types.String).ValueString())
+	}
+	return proxies
+}
+
+func flattenProxies(proxies []string) types.List {
+	if proxies == nil {
+		return types.ListNull(types.StringType)
+	}
+	values := make([]attr.Value, len(proxies))
+	for i, p := range proxies {
+		values[i] = types.StringValue(p)
+	}
+	return types.ListValueMust(types.StringType, values)
 }
 
 // localRunner is what a configuration calls the runner that has no name elsewhere.
@@ -164,7 +188,7 @@ func flattenEnvironment(ctx context.Context, e, def *pipeline.EnvironmentSpec, e
 		Instances: intOrNull(e.Instances), Env: flattenStrings(e.Env), EnvWO: types.MapNull(types.StringType), EnvVersion: intOrNull(e.SecretsVersion),
 		Address: orNull(e.Address), Port: intOrNull(e.Port), Certificate: orNull(e.Certificate), DataFrom: orNull(e.DataFrom), DrainTimeout: flattenDuration(e.DrainTimeout),
 		InstanceType: orNull(e.InstanceType), Shift: types.ListNull(envTypes["shift"].(types.ListType).ElemType), Alarms: types.ListNull(types.StringType),
-		KeepPrevious: flattenDuration(e.KeepPrevious),
+		KeepPrevious: flattenDuration(e.KeepPrevious), Trusted: flattenProxies(e.TrustedProxies),
 	}
 	var d diag.Diagnostics
 	if len(e.Alarms) > 0 {

@@ -72,6 +72,13 @@ func afterAttribute(text string) schema.ListNestedAttribute {
 	}
 }
 
+func trustedProxiesAttribute() schema.ListAttribute {
+	return schema.ListAttribute{
+		Optional: true, ElementType: types.StringType, Validators: []validator.List{listvalidator.ValueStringsAre(isProxy())},
+		MarkdownDescription: "Addresses and networks of the proxies before the endpoint whose `X-Forwarded-*` and `Forwarded` headers reach the service; what anybody else sends of them is replaced. An empty list trusts nobody. A change takes effect on a lasting or self-service environment that serves, without a deployment; else with the next. Not on AWS. Default: loopback, `[\"127.0.0.0/8\", \"::1\"]`.",
+	}
+}
+
 func environmentAttribute() schema.SingleNestedAttribute {
 	attributes := envAttributes("the service")
 	maps.Copy(attributes, map[string]schema.Attribute{
@@ -87,10 +94,11 @@ func environmentAttribute() schema.SingleNestedAttribute {
 			Optional: true, Validators: []validator.Int64{int64validator.Between(1, 65535)},
 			MarkdownDescription: "Port of the endpoint. Default: any free one, which stays the same for the environment's life.",
 		},
-		"certificate":   optional("ARN of a certificate of ACM: the load balancer of a lasting environment speaks HTTPS with it, at port 443 where `port` is not set. The test port speaks HTTP all the same. A change takes effect with a new deployment. On AWS.", isCertificate()),
-		"data_from":     optional("Name of the stage whose lasting environment's data is copied into a new environment, before `migrate`. Default: the production stage for a pre-production stage, else none. On AWS up to 5 GB, packed, of one instance.", isName()),
-		"drain_timeout": optional("How long requests under way may take to end when a new build takes over. Default: `30s`.", isDuration()),
-		"instance_type": optional("Type of the instances, where the platform has types. Default: that of the pipeline's `scale` for capacity, pre-production and production stages, the provider's for the others."),
+		"trusted_proxies": trustedProxiesAttribute(),
+		"certificate":     optional("ARN of a certificate of ACM: the load balancer of a lasting environment speaks HTTPS with it, at port 443 where `port` is not set. The test port speaks HTTP all the same. A change takes effect with a new deployment. On AWS.", isCertificate()),
+		"data_from":       optional("Name of the stage whose lasting environment's data is copied into a new environment, before `migrate`. Default: the production stage for a pre-production stage, else none. On AWS up to 5 GB, packed, of one instance.", isName()),
+		"drain_timeout":   optional("How long requests under way may take to end when a new build takes over. Default: `30s`.", isDuration()),
+		"instance_type":   optional("Type of the instances, where the platform has types. Default: that of the pipeline's `scale` for capacity, pre-production and production stages, the provider's for the others."),
 		"shift": schema.ListNestedAttribute{
 			Optional: true, Validators: []validator.List{listvalidator.SizeAtLeast(1)},
 			MarkdownDescription: "Steps in which the traffic of a lasting environment goes over to a new build, each with more of it than the one before; after the last all of it does. Default: all at once. On AWS.",
