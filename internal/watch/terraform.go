@@ -222,7 +222,7 @@ func readSource(r *tfjson.StateResource) Source {
 	return Source{
 		Address: r.Address,
 		Query: source.Query{
-			Repository: text(v["repository"]), Ref: text(v["ref"]), Infrastructure: texts(v["infrastructure"]),
+			Repository: text(v["repository"]), Ref: text(v["ref"]), Directory: text(v["directory"]), Include: texts(v["include"]), Infrastructure: texts(v["infrastructure"]),
 			Configuration: texts(v["configuration"]), Data: texts(v["data"]), Ignore: texts(v["ignore"]),
 		},
 		Components: pipeline.Components{
