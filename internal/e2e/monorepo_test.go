@@ -154,9 +154,10 @@ resource "penstock_stage" "check" {
 	s.write(filepath.Join(s.repo, "service/image/packages.sh"), "grep -q service etc/motd\ntest -f \"$PENSTOCK_SOURCE/version\"\n")
 	s.write(filepath.Join(s.repo, "service/version"), "one\n")
 	s.commit("1")
-	s.apply()
-	if code, plan := s.planned(); code != 0 {
-		t.Errorf("a second plan has changes:\n%s", plan)
+	for what, out := range map[string]string{"apply": s.apply(), "plan": s.quietPlan()} {
+		if strings.Contains(out, "Files move nothing") {
+			t.Errorf("the %s warns of infrastructure that an image is baked from:\n%s", what, out)
+		}
 	}
 	s.write(filepath.Join(s.repo, "image/rootfs/etc/motd"), "not the service's\n")
 	s.commit("2")
@@ -166,5 +167,46 @@ resource "penstock_stage" "check" {
 	s.write(filepath.Join(s.repo, "service/image/rootfs/etc/motd"), "a service\n")
 	s.commit("3")
 	s.apply()
+	s.destroy()
+}
+
+// quietPlan returns what a plan that changes nothing prints.
+func (s *site) quietPlan() string {
+	s.t.Helper()
+	code, plan := s.planned()
+	if code != 0 {
+		s.t.Errorf("a second plan has changes:\n%s", plan)
+	}
+	return plan
+}
+
+// Paths of an infrastructure that no image is baked from are warned of, in every plan.
+func TestUnusedInfrastructure(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, `terraform {
+  required_providers {
+    penstock = { source = "penstock-io/penstock" }
+  }
+}
+provider "penstock" {}
+data "penstock_source" "p" {
+  repository     = "../repo"
+  infrastructure = ["image/**"]
+}
+resource "penstock_pipeline" "p" {
+  name = "p"
+}
+resource "penstock_stage" "commit" {
+  pipeline = penstock_pipeline.p.name
+  type     = "commit"
+  source   = data.penstock_source.p.revision
+  steps    = [{ name = "nothing", command = "true" }]
+}
+`)
+	for what, out := range map[string]string{"apply": s.apply(), "plan": s.quietPlan()} {
+		if !strings.Contains(out, "Files move nothing") || !strings.Contains(out, `infrastructure = ["image/**"]`) || !strings.Contains(out, "penstock_baked_image") {
+			t.Errorf("the %s does not warn:\n%s", what, out)
+		}
+	}
 	s.destroy()
 }

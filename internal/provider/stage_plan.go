@@ -95,6 +95,7 @@ func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, resp 
 		if err := r.place(st, stage, state == nil, resp); err != nil || resp.Diagnostics.HasError() {
 			return err
 		}
+		r.session.warnUnused(st, stage, &resp.Diagnostics)
 		r.move(st, at, stage, plan, state, resp)
 		return nil
 	})
