@@ -91,8 +91,8 @@ func installNotes(done install.Installed, settings []install.Setting) (notes []s
 		}
 		if s.Hides {
 			notes = append(notes, fmt.Sprintf("%s has a provider_installation block, so Terraform does not look for the provider by itself. Add to the block:\n"+
-				"  filesystem_mirror {\n    path    = %q\n    include = [\"*/penstock-io/penstock\"]\n  }\n"+
-				"and, where it has direct or network_mirror, exclude = [\"*/penstock-io/penstock\"] there.", s.File, done.Mirror))
+				"  filesystem_mirror {\n    path    = %q\n    include = [\"penstock-io/penstock\"]\n  }\n"+
+				"and, where it has direct or network_mirror, exclude = [\"penstock-io/penstock\"] there.", s.File, done.Mirror))
 		}
 	}
 	return notes

@@ -108,7 +108,7 @@ func TestInstallWithSettings(t *testing.T) {
 	if !found || !cut {
 		t.Fatalf("installed: %s", out)
 	}
-	n.settings("provider_installation {\n" + block + "  direct {\n    exclude = [\"*/penstock-io/penstock\"]\n  }\n}\n")
+	n.settings("provider_installation {\n" + block + "  direct {\n    exclude = [\"penstock-io/penstock\"]\n  }\n}\n")
 	if out := n.run(n.root, binary, "install"); strings.Contains(out, "\n- ") {
 		t.Errorf("installed: %s", out)
 	}

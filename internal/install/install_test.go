@@ -186,7 +186,7 @@ func TestSettings(t *testing.T) {
 		"of others":     {"provider_installation {\n  dev_overrides {\n    \"hashicorp/aws\" = \"/src/aws\"\n  }\n  direct {}\n}\n", []Setting{{Hides: true}}},
 		"in a comment":  {"# provider_installation {\n#  dev_overrides {\n#    \"penstock-io/penstock\" = \"/src/bin\"\n#  }\n#}\n", nil},
 		"a mirror":      {"provider_installation {\n  filesystem_mirror {\n    path = \"/mirror\"\n  }\n}\n", []Setting{{Hides: true}}},
-		"ours":          {"provider_installation {\n  filesystem_mirror {\n    path = \"" + own + "/\"\n    include = [\"*/penstock-io/*\"]\n  }\n  direct {\n    exclude = [\"*/penstock-io/*\"]\n  }\n}\n", []Setting{{}}},
+		"ours":          {"provider_installation {\n  filesystem_mirror {\n    path = \"" + own + "/\"\n    include = [\"penstock-io/*\"]\n  }\n  direct {\n    exclude = [\"penstock-io/*\"]\n  }\n}\n", []Setting{{}}},
 		"ours for some": {"provider_installation {\n  filesystem_mirror {\n    path = \"" + own + "\"\n    include = [\"example.com/*/*\"]\n  }\n}\n", []Setting{{Hides: true}}},
 		"ours not":      {"provider_installation {\n  filesystem_mirror {\n    path = \"" + own + "\"\n    exclude = [\"penstock-io/penstock\"]\n  }\n}\n", []Setting{{Hides: true}}},
 		"malformed":     {"provider_installation {", nil},
