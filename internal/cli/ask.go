@@ -24,12 +24,17 @@ func (f *factory) canAsk(op string, yes bool) error {
 	return pipeline.Errorf(pipeline.CodeInvalid, op, "there is no terminal to ask at").WithHint("Say --yes to go ahead.")
 }
 
-// ask asks whether to go ahead, unless that was said already. A no is CodeCancelled.
+// ask asks whether to go ahead, unless that was said already. A no is CodeCancelled. Where
+// nobody can be asked it says what it would have done, and refuses.
 func (f *factory) ask(ctx context.Context, op string, yes bool, question string) error {
 	if yes {
 		return nil
 	}
-	answer, err := f.read(ctx, question+"? [y/N] ")
+	if err := f.canAsk(op, yes); err != nil {
+		fmt.Fprintf(f.Err, "%s: not done, as nobody can be asked.\n", question)
+		return err
+	}
+	answer, err := f.answer(ctx, question+"? [y/N] ")
 	if err != nil {
 		return err
 	}
@@ -39,8 +44,8 @@ func (f *factory) ask(ctx context.Context, op string, yes bool, question string)
 	return pipeline.Errorf(pipeline.CodeCancelled, op, "nothing was changed, as you did not say yes")
 }
 
-// read asks a question and returns the line that answers it; what ends without one is empty.
-func (f *factory) read(ctx context.Context, question string) (string, error) {
+// answer asks a question and returns the line that answers it; what ends without one is empty.
+func (f *factory) answer(ctx context.Context, question string) (string, error) {
 	fmt.Fprint(f.Err, question)
 	answers := make(chan string, 1)
 	go func() {

@@ -172,7 +172,7 @@ func (o *initOptions) pick(ctx context.Context, root, within string) (string, er
 		return "", pipeline.Errorf(pipeline.CodeInvalid, opInit, "there are several services in %s:\n%s", o.dir, strings.Join(lines, "\n")).
 			WithHint("Name one, as in: penstock init --service %s", services[0].Directory)
 	}
-	answer, err := o.read(ctx, "Several services are there:\n"+strings.Join(lines, "\n")+"\nWhich? ")
+	answer, err := o.answer(ctx, "Several services are there:\n"+strings.Join(lines, "\n")+"\nWhich? ")
 	if err != nil {
 		return "", err
 	}
