@@ -88,9 +88,10 @@ func complete(piece string) string {
 			}
 		case !have["resource "+kind+" "+name]:
 			rest[m[0]] = fmt.Sprintf("resource %q %q {\n%s}\n", kind, name, map[string]string{
-				"penstock_pipeline":    "  name = \"p\"\n",
-				"penstock_stage":       "  pipeline = \"p\"\n  type = \"custom\"\n  name = \"" + strings.ReplaceAll(name, "_", "-") + "\"\n  steps = [{ name = \"s\", command = \"true\" }]\n",
-				"penstock_baked_image": "  pipeline = \"p\"\n  name = \"i\"\n  from = { directory = \"d\" }\n  source = { repository = \"x\", commit = \"c\", digest = \"d\" }\n",
+				"penstock_pipeline":         "  name = \"p\"\n",
+				"penstock_stage":            "  pipeline = \"p\"\n  type = \"custom\"\n  name = \"" + strings.ReplaceAll(name, "_", "-") + "\"\n  steps = [{ name = \"s\", command = \"true\" }]\n",
+				"penstock_self_service_env": "  pipeline = \"p\"\n  name = \"e\"\n  build = \"b-0123456789\"\n",
+				"penstock_baked_image":      "  pipeline = \"p\"\n  name = \"i\"\n  from = { directory = \"d\" }\n  source = { repository = \"x\", commit = \"c\", digest = \"d\" }\n",
 			}[kind])
 		}
 	}
@@ -116,7 +117,7 @@ func validate(t *testing.T, files map[string]string) {
 		s.run(s.dir, terraform, "fmt", "-recursive")
 		return
 	}
-	if out, err := s.try(s.dir, terraform, "init", "-no-color", "-input=false"); err != nil {
+	if out, err := s.try(s.dir, terraform, "init", "-backend=false", "-no-color", "-input=false"); err != nil {
 		t.Fatalf("%s\n%s", out, all)
 	}
 	if out, err := s.try(s.dir, terraform, "validate", "-no-color"); err != nil {
