@@ -145,7 +145,7 @@ func flattenStage(ctx context.Context, st *pipeline.State, s pipeline.Stage, sch
 	if len(s.After) > 0 {
 		var after []attr.Value
 		for _, up := range s.After {
-			after = append(after, gate(up, orNull(st.NewestPassed(up))))
+			after = append(after, gate(s.Pipeline, up, orNull(st.NewestPassed(up))))
 		}
 		m.After = types.ListValueMust(gateType, after)
 	}
@@ -200,7 +200,7 @@ func flattenStanding(st engine.Standing, p pipeline.Pipeline, m *stageModel) {
 	m.ID, m.Name = types.StringValue(st.Stage.ID), types.StringValue(st.Stage.Name)
 	m.Candidate, m.Status = orNull(st.Move.Candidate), types.StringValue(string(st.Move.Status))
 	m.WaitingFor = orNull(st.Move.WaitingFor)
-	m.Passed = gate(st.Stage.Name, orNull(st.Passed))
+	m.Passed = gate(st.Stage.Pipeline, st.Stage.Name, orNull(st.Passed))
 	m.Run, m.Log, m.ImageID = orNull(st.Run.ID), orNull(st.Log), orNull(st.Image)
 	m.ArtifactDigest, m.Endpoint = types.StringNull(), types.StringNull()
 	if st.Artifact != nil {
@@ -243,8 +243,8 @@ func (m *stageModel) undecide(name types.String) {
 		*v = types.StringUnknown()
 	}
 	m.Passed = types.ObjectUnknown(gateTypes)
-	if !name.IsUnknown() {
-		m.Passed = gate(name.ValueString(), types.StringUnknown())
+	if !name.IsUnknown() && !m.Pipeline.IsUnknown() {
+		m.Passed = gate(m.Pipeline.ValueString(), name.ValueString(), types.StringUnknown())
 	}
 	m.Instances = types.Int64Unknown()
 }
