@@ -5,7 +5,6 @@ package pipeline
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 )
@@ -439,70 +438,6 @@ func (s *State) waitsForNewer(stage Stage, current string) (Status, string) {
 		}
 	}
 	return StatusPassed, ""
-}
-
-// CheckStage reports why a stage's place in the pipeline is impossible: a stage
-// upstream that does not exist, a cycle, or an environment without a service to
-// start. The stage need not be in the state.
-func CheckStage(s *State, stage Stage) error {
-	op := fmt.Sprintf("place stage %q", stage.Name)
-	if stage.Env != nil && s.Pipeline.Service.Start == "" {
-		return Errorf(CodeInvalid, op, "a stage of type %s has an environment, and pipeline %q has no service.start to start in it", stage.Type, stage.Pipeline).
-			WithHint("Set service = { start = \"…\" } on the pipeline, or use a stage of type custom without environment.")
-	}
-	for _, up := range stage.Upstream() {
-		if up == stage.Name {
-			return Errorf(CodeInvalid, op, "the stage comes after itself").
-				WithHint("Remove %q from its after.", up)
-		}
-		if _, ok := s.Stages[up]; !ok {
-			return Errorf(CodeInvalid, op, "pipeline %q has no stage %q to come after", stage.Pipeline, up).
-				WithHint("Refer to the resource, as in penstock_stage.%s.passed, so that it is applied first.", strings.ReplaceAll(up, "-", "_"))
-		}
-		if slices.Contains(s.Ancestors([]string{up}), stage.Name) {
-			return Errorf(CodeInvalid, op, "stages %q and %q come after each other", stage.Name, up).
-				WithHint("Remove one of the two from the other's after.")
-		}
-	}
-	if taker := s.takesFrom(stage); taker != "" {
-		return Errorf(CodeInvalid, op, "the stage makes the builds that stage %q, which it comes after, takes", taker).
-			WithHint("Remove %q from its after, or let %q come after another commit stage.", taker, taker)
-	}
-	return nil
-}
-
-// takesFrom gives a stage above a commit stage that can take no build but those that the
-// commit stage makes, or "".
-func (s *State) takesFrom(stage Stage) string {
-	others := func(name string) bool { return name != stage.Name && s.Stages[name].Type == TypeCommit }
-	if stage.Type != TypeCommit || slices.ContainsFunc(slices.Collect(maps.Keys(s.Stages)), others) {
-		return ""
-	}
-	for _, name := range s.Ancestors(stage.After) {
-		if s.Stages[name].TakesBuild() {
-			return name
-		}
-	}
-	return ""
-}
-
-// CheckData reports why a stage's environment can't begin with the data of the stage
-// that it names. One that is not there yet may come with the same apply: below this one,
-// often.
-func CheckData(s *State, stage Stage) error {
-	if stage.Env == nil || stage.Env.DataFrom == "" {
-		return nil
-	}
-	from, exists := s.Stages[stage.Env.DataFrom]
-	if stage.Env.DataFrom != stage.Name && (!exists || from.Lasting()) {
-		return nil
-	}
-	why := "which keeps no environment that data could be copied from"
-	if stage.Env.DataFrom == stage.Name {
-		why = "the stage itself"
-	}
-	return Errorf(CodeInvalid, fmt.Sprintf("place stage %q", stage.Name), "environment.data_from names %q, %s", stage.Env.DataFrom, why).
-		WithHint("Name a stage of type production, or one with environment.keep = true, or remove data_from.")
 }
 
 func waitForStages(missing []string, build string) string {
