@@ -187,10 +187,10 @@ func TestPinIsRefused(t *testing.T) {
 	}{
 		"unknown":              {production, "b-0000000000", CodeNotFound, "no build", "penstock builds shop"},
 		"malformed":            {production, "latest", CodeInvalid, `"latest" is not a build ID`, "ten hexadecimal digits"},
-		"skips a stage":        {production, id("y"), CodeRefused, `"pre-production"`, "penstock builds shop"},
+		"skips a stage":        {production, id("y"), CodeRefused, `has not passed stage "exploratory" yet`, "Apply the configuration"},
 		"skips an approval":    {a(TypePreProduction, "exploratory", "capacity"), id("y"), CodeRefused, `"exploratory"`, ""},
-		"rejected far above":   {production, id("z"), CodeRefused, `rejected at stage "commit" by bob`, "penstock approve shop commit " + id("z")},
-		"stage does not exist": {named("qa", "nowhere"), id("x"), CodeRefused, `"nowhere"`, "not part of the pipeline"},
+		"rejected far above":   {production, id("z"), CodeRefused, `rejected at stage "commit" by bob`, "penstock approve --lift shop commit " + id("z")},
+		"stage does not exist": {named("qa", "nowhere"), id("x"), CodeRefused, `"nowhere", which is not part of the pipeline`, "Define stage"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -424,7 +424,7 @@ func TestRandomHistories(t *testing.T) {
 				t.Fatalf("seed %d: %s moves to rejected %s", seed, name, m.Candidate)
 			case m.Candidate != held && st.Eligible(stage, m.Candidate) != nil:
 				t.Fatalf("seed %d: %s moves to %s: %v", seed, name, m.Candidate, st.Eligible(stage, m.Candidate))
-			case stage.Trigger == TriggerAutomatic && st.Builds[m.Candidate].Order < st.Builds[held].Order:
+			case stage.Trigger == TriggerAutomatic && st.Builds[m.Candidate].Order < st.Builds[held].Order && !(stage.Approval && st.rejectedAt(stage, held) != ""):
 				t.Fatalf("seed %d: %s moves back from %s to %s", seed, name, held, m.Candidate)
 			}
 		}
