@@ -59,19 +59,39 @@ func (r LaunchRequest) asStage(st *pipeline.State) pipeline.Stage {
 // ChooseBuild gives the build that an environment gets: the one that is asked for,
 // if it may be launched, else the newest that may.
 func ChooseBuild(st *pipeline.State, r LaunchRequest) (string, error) {
-	gate := r.asStage(st)
+	gate, op := r.asStage(st), fmt.Sprintf("launch environment %q", r.Name)
 	if r.Build != "" {
 		if !pipeline.ValidBuildID(r.Build) {
 			return "", gate.PinError(r.Build)
 		}
-		return r.Build, st.Eligible(gate, r.Build)
+		if o, found := st.Obstacle(r.gateFor(st, gate, r.Build), r.Build); found {
+			return "", o.Err(op)
+		}
+		return r.Build, nil
 	}
-	build, ok := st.NewestEligible(gate, 0)
-	if !ok {
-		return "", pipeline.Errorf(pipeline.CodeRefused, fmt.Sprintf("launch environment %q", r.Name), "no build has passed %v", gate.After).
-			WithHint("Let a build pass first; `penstock status %s` shows what the stages wait for.", r.Pipeline)
+	var newest string
+	for b := range st.NewestBuilds() {
+		if st.MayEnter(r.gateFor(st, gate, b.ID), b.ID) {
+			return b.ID, nil
+		}
+		if newest == "" {
+			newest = b.ID
+		}
 	}
-	return build, nil
+	if o, found := st.Obstacle(r.gateFor(st, gate, newest), newest); newest != "" && found && o.Comes {
+		return "", o.Err(op)
+	}
+	return "", pipeline.Errorf(pipeline.CodeRefused, op, "no build has passed %s", pipeline.QuoteList(gate.After, "the commit stage")).
+		WithHint("Let a build pass first; `penstock status %s` shows what the stages wait for.", r.Pipeline)
+}
+
+// gateFor leaves out of a gate that nobody named the acceptance stages that the build of
+// another commit stage passes: where two share a pipeline, each has its own.
+func (r LaunchRequest) gateFor(st *pipeline.State, gate pipeline.Stage, build string) pipeline.Stage {
+	if len(r.After) == 0 {
+		gate.After = slices.DeleteFunc(slices.Clone(gate.After), func(up string) bool { return !st.Concerns(up, build) })
+	}
+	return gate
 }
 
 // CheckLaunch refuses an environment that the person may not have: CodeNotAllowed

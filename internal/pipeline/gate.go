@@ -118,7 +118,7 @@ func (s *State) candidate(stage Stage, held string) (string, error) {
 	case stage.Trigger == TriggerManual:
 		promoted, ok := s.Promotions[stage.Name]
 		newer := s.Version(RecordPromotion, stage.Name) > s.answered(stage.Name)
-		if ok && newer && s.mayEnter(stage, promoted.Build) {
+		if ok && newer && s.MayEnter(stage, promoted.Build) {
 			return promoted.Build, nil
 		}
 	default:
@@ -145,7 +145,7 @@ func (s *State) onOfferAgain(stage Stage, rejected string) string {
 		case b.Order >= s.Builds[rejected].Order:
 		case s.Passed(stage.Name, b.ID):
 			return ""
-		case ran && v.Status == RunPassed && v.Digest == digest && s.decided(stage, b.ID) == "" && s.mayEnter(stage, b.ID):
+		case ran && v.Status == RunPassed && v.Digest == digest && s.decided(stage, b.ID) == "" && s.MayEnter(stage, b.ID):
 			return b.ID
 		}
 	}
@@ -188,15 +188,15 @@ func (s *State) NewestEligible(stage Stage, above int64) (string, bool) {
 		if b.Order <= above {
 			break
 		}
-		if s.mayEnter(stage, b.ID) {
+		if s.MayEnter(stage, b.ID) {
 			return b.ID, true
 		}
 	}
 	return "", false
 }
 
-// mayEnter reports whether a build may enter a stage.
-func (s *State) mayEnter(stage Stage, build string) bool {
+// MayEnter reports whether a build may enter a stage. It is quicker than Obstacle.
+func (s *State) MayEnter(stage Stage, build string) bool {
 	_, exists := s.Builds[build]
 	return exists && s.RejectedAt(build) == "" && len(s.lacks(stage, build)) == 0
 }
@@ -454,6 +454,14 @@ func (s *State) waitsForNewer(stage Stage, current string) (Status, string) {
 		}
 	}
 	return StatusPassed, ""
+}
+
+// QuoteList writes names for a message; none is what instead says.
+func QuoteList(names []string, instead string) string {
+	if len(names) == 0 {
+		return instead
+	}
+	return quoteList(names)
 }
 
 func quoteList(names []string) string {

@@ -38,7 +38,7 @@ type Obstacle struct {
 	Build    string
 	Run      RunSummary  // of the build at the stage, if there is one
 	Rejected []Rejection // of a rejected one
-	Missing  int         // approvals, of Needed
+	Missing  int         // approvals, or votes to lift the rejection, of Needed
 	Needed   int
 	Freeze   Freeze // of a held stage
 	Other    string // the build that the stage holds, goes to or makes instead; else the commit stage that made this one
@@ -162,6 +162,9 @@ func (o Obstacle) Hint() string {
 	case VerbApprove:
 		return fmt.Sprintf("Approve it with `%s`.", a.Command())
 	case VerbLift:
+		if o.Needed > 1 {
+			return fmt.Sprintf("Choose another build, or lift the rejection with `%s`: %d of %d people have yet to.", a.Command(), o.Missing, o.Needed)
+		}
 		return fmt.Sprintf("Choose another build, or lift the rejection with `%s`.", a.Command())
 	case VerbPromote:
 		return fmt.Sprintf("Move it there with `%s`, and apply.", a.Command())
@@ -232,7 +235,7 @@ func (l *outlook) move(stage Stage) Move {
 // before gives the first obstacle on a build's way to a stage; false where it may enter. One
 // that the build never gets past goes before those that it may.
 func (l *outlook) before(stage Stage, build string) (Obstacle, bool) {
-	if l.mayEnter(stage, build) {
+	if l.MayEnter(stage, build) {
 		return Obstacle{}, false
 	}
 	o := Obstacle{Pipeline: stage.Pipeline, Build: build}
@@ -242,6 +245,7 @@ func (l *outlook) before(stage Stage, build string) (Obstacle, bool) {
 	}
 	if at := l.RejectedAt(build); at != "" {
 		o.Kind, o.Stage, o.Rejected = ObstacleRejected, at, l.Decisions[StageBuild(at, build)].Stand()
+		o.Missing, o.Needed = l.MissingLifts(l.Stages[at], build), l.Pipeline.Authorization.needed()
 		return o, true
 	}
 	all := l.ahead(stage, build)

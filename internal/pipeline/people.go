@@ -4,6 +4,7 @@
 package pipeline
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
@@ -126,4 +127,22 @@ type Hold struct {
 // several names.
 func (a *Authorization) Owns(owner string, who Person) bool {
 	return owner == who.Name || slices.Contains(who.Names, owner) || a.Person(Person{Name: owner}) == a.Person(who)
+}
+
+// Describe says who decided what last, and when.
+func (d Decision) Describe() string {
+	switch {
+	case d.Verdict == Rejected && d.Lift != nil:
+		vote := d.Lift.Votes[len(d.Lift.Votes)-1]
+		return fmt.Sprintf("%s voted on %s to lift the rejection of build %s at stage %q %s", vote.Actor, when(vote.At), d.Build, d.Stage, describeRejections(d.Stand()))
+	case d.Verdict == Rejected:
+		return fmt.Sprintf("build %s was rejected at stage %q %s", d.Build, d.Stage, describeRejections(d.Stand()))
+	case len(d.Lifted) > 0:
+		return fmt.Sprintf("%s lifted on %s the rejection of build %s at stage %q %s", d.Actor, when(d.At), d.Build, d.Stage, describeRejections(d.Lifted))
+	}
+	text := fmt.Sprintf("%s approved build %s at stage %q on %s", d.Actor, d.Build, d.Stage, when(d.At))
+	if d.Reason != "" {
+		text += ": " + d.Reason
+	}
+	return text
 }

@@ -165,6 +165,17 @@ func (s *State) feeds(name string, known map[string][]string, seen []string) (co
 	return commits, limited
 }
 
+// Concerns reports whether a build may ever pass a stage: the commit stage that made it is
+// one of those whose builds do, or makes the same ones.
+func (s *State) Concerns(stage, build string) bool {
+	from, limited := s.feeds(stage, map[string][]string{}, nil)
+	maker := s.Builds[build].Stage
+	if _, exists := s.Stages[maker]; !limited || !exists {
+		return true
+	}
+	return len(s.common([]string{maker}, from)) > 0
+}
+
 // common gives the commit stages of two lists that make a build of the other list, too:
 // they have the same source and base image.
 func (s *State) common(a, b []string) []string {
