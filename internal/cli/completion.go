@@ -68,13 +68,13 @@ func (f *factory) complete(root *cobra.Command) {
 				if kinds[len(given)] == directories {
 					return nil, cobra.ShellCompDirectiveFilterDirs
 				}
-				return f.suggest(kinds[len(given)], given), cobra.ShellCompDirectiveNoFileComp
+				return f.suggest(kinds[len(given)], path, given), cobra.ShellCompDirectiveNoFileComp
 			}
 		}
 		for name, k := range flags {
 			if c.Flags().Lookup(name) != nil || c.PersistentFlags().Lookup(name) != nil {
 				_ = c.RegisterFlagCompletionFunc(name, func(_ *cobra.Command, given []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-					return f.suggest(k, given), cobra.ShellCompDirectiveNoFileComp
+					return f.suggest(k, path, given), cobra.ShellCompDirectiveNoFileComp
 				})
 			}
 		}
@@ -90,9 +90,9 @@ func (f *factory) complete(root *cobra.Command) {
 	visit(root, "")
 }
 
-// suggest gives what an argument of a kind can be, after those that are given. Where
-// that can't be found out there is nothing: a completion says no errors.
-func (f *factory) suggest(k kind, given []string) []cobra.Completion {
+// suggest gives what an argument of a kind can be in a command, after those that are given.
+// Where that can't be found out there is nothing: a completion says no errors.
+func (f *factory) suggest(k kind, command string, given []string) []cobra.Completion {
 	if k == contexts {
 		c, err := readContexts()
 		if err != nil {
@@ -110,7 +110,7 @@ func (f *factory) suggest(k kind, given []string) []cobra.Completion {
 		}
 		st, err := a.Ledger().State(ctx, arg(given, 0))
 		if err == nil {
-			found = suggestIn(st, k)
+			found = suggestIn(st, k, command)
 		}
 		return err
 	})
@@ -120,10 +120,39 @@ func (f *factory) suggest(k kind, given []string) []cobra.Completion {
 	return found
 }
 
-func suggestIn(st *pipeline.State, k kind) (found []cobra.Completion) {
+// takes says which stages a command takes that does not take all.
+var takes = map[string]func(*pipeline.State, pipeline.Stage) bool{
+	"approve":  func(st *pipeline.State, s pipeline.Stage) bool { return s.Approval || rejectsAt(st, s.Name) },
+	"try":      func(_ *pipeline.State, s pipeline.Stage) bool { return s.Approval },
+	"promote":  moved,
+	"rollback": moved,
+	"override": func(_ *pipeline.State, s pipeline.Stage) bool {
+		return !s.Lasting() && s.Type != pipeline.TypeCommit && s.TakesBuild()
+	},
+}
+
+// moved reports whether a person moves the stage.
+func moved(_ *pipeline.State, s pipeline.Stage) bool {
+	return s.Trigger == pipeline.TriggerManual && s.TakesBuild()
+}
+
+// rejectsAt reports whether a build stands rejected at a stage, which approve --lift lifts.
+func rejectsAt(st *pipeline.State, stage string) bool {
+	for _, d := range st.Decisions {
+		if d.Stage == stage && d.Verdict == pipeline.Rejected {
+			return true
+		}
+	}
+	return false
+}
+
+func suggestIn(st *pipeline.State, k kind, command string) (found []cobra.Completion) {
 	switch k {
 	case stages:
 		for _, s := range st.StagesInOrder() {
+			if ok := takes[command]; ok != nil && !ok(st, s) {
+				continue
+			}
 			found = append(found, cobra.CompletionWithDesc(s.Name, string(s.Type)))
 		}
 	case builds:
