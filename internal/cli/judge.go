@@ -17,12 +17,13 @@ import (
 
 type judgeOptions struct {
 	*factory
-	verdict                        pipeline.Verdict
-	pipeline, stage, build, reason string
-	lift, yes                      bool
-	run                            string
-	seen                           int64
-	looked                         engine.Looked // what was given of the two before
+	target
+	verdict   pipeline.Verdict
+	reason    string
+	lift, yes bool
+	run       string
+	seen      int64
+	looked    engine.Looked // what was given of the two before
 }
 
 func newJudge(f *factory, verdict pipeline.Verdict, runF func(context.Context, *judgeOptions) error) *cobra.Command {
@@ -31,9 +32,9 @@ func newJudge(f *factory, verdict pipeline.Verdict, runF func(context.Context, *
 		runF = runJudge
 	}
 	c := &cobra.Command{
-		Args: args(2, 3),
+		Args: args(0, 3),
 		RunE: func(c *cobra.Command, given []string) error {
-			o.pipeline, o.stage, o.build = given[0], given[1], arg(given, 2)
+			o.read(given)
 			if c.Flags().Changed("run") {
 				o.looked.Run = &o.run
 			}
@@ -46,17 +47,19 @@ func newJudge(f *factory, verdict pipeline.Verdict, runF func(context.Context, *
 	c.Flags().StringVar(&o.run, "run", "", "the run that was looked at: refused where the stage has run again since")
 	c.Flags().Int64Var(&o.seen, "seen", 0, "the version of the decision that was looked at, 0 for none: refused where somebody has decided since")
 	if verdict == pipeline.Approved {
-		c.Use, c.Short = "approve PIPELINE STAGE [BUILD]", "Approve a build at a stage that waits for a decision"
-		c.Long = "Approve a build at a stage that waits for a decision; without BUILD the one on offer.\n" +
+		c.Use, c.Short = "approve [PIPELINE] [STAGE] [BUILD]", "Approve a build at a stage that waits for a decision"
+		c.Long = "Approve a build at a stage that waits for a decision; without BUILD the one on offer. PIPELINE may be left\n" +
+			"out where there is one, and STAGE where one waits.\n" +
 			"The next apply moves what the approval opens. A rejected build is not approved: --lift lifts the rejection,\n" +
 			"which it shows first, and takes as many people as an approval."
 		c.Flags().StringVar(&o.reason, "reason", "", "why")
 		c.Flags().BoolVar(&o.lift, "lift", false, "lift the rejection of BUILD at the stage")
 		c.Flags().BoolVar(&o.yes, "yes", false, "with --lift, do not ask")
 	} else {
-		c.Use, c.Short = "reject PIPELINE STAGE [BUILD] --reason WHY", "Reject a build at a stage"
+		c.Use, c.Short = "reject [PIPELINE] [STAGE] [BUILD] --reason WHY", "Reject a build at a stage"
 		c.Long = "Reject a build at a stage; without BUILD the one on offer. It goes no further, at that stage and below,\n" +
-			"until the rejection is lifted with approve --lift. What runs already stays."
+			"until the rejection is lifted with approve --lift. What runs already stays. PIPELINE may be left out where\n" +
+			"there is one, and STAGE where one waits for a decision."
 		c.Flags().StringVar(&o.reason, "reason", "", "why (required)")
 	}
 	return c
@@ -67,6 +70,16 @@ func runJudge(ctx context.Context, o *judgeOptions) error {
 		return pipeline.Errorf(pipeline.CodeInvalid, "approve", "--yes is for --lift, and nothing else is asked").WithHint("Leave it out.")
 	}
 	return o.with(ctx, func(a *app.App) error {
+		verb := "approve"
+		switch {
+		case o.lift:
+			verb = "lift"
+		case o.verdict == pipeline.Rejected:
+			verb = "reject"
+		}
+		if err := o.resolve(ctx, a, verb, &o.target); err != nil {
+			return err
+		}
 		if o.lift {
 			return o.liftRejection(ctx, a)
 		}
@@ -139,8 +152,8 @@ func sentence(d pipeline.Decision) string { return plain(strings.TrimPrefix(d.De
 
 type promoteOptions struct {
 	*factory
-	pipeline, stage, build string
-	back                   bool
+	target
+	back bool
 }
 
 func newRollback(f *factory, runF func(context.Context, *promoteOptions) error) *cobra.Command {
@@ -149,13 +162,14 @@ func newRollback(f *factory, runF func(context.Context, *promoteOptions) error) 
 		runF = runPromote
 	}
 	return &cobra.Command{
-		Use:   "rollback PIPELINE STAGE [BUILD]",
+		Use:   "rollback [PIPELINE] [STAGE] [BUILD]",
 		Short: "Let a stage with a manual trigger move back to an older build",
 		Long: "Let a stage with a manual trigger, such as production, move back to an older build; without BUILD the\n" +
-			"one that passed it last before the one that it holds. The next apply deploys it.",
-		Args: args(2, 3),
+			"one that passed it last before the one that it holds. The next apply deploys it. PIPELINE may be left out\n" +
+			"where there is one, and STAGE where one moves by hand.",
+		Args: args(0, 3),
 		RunE: func(c *cobra.Command, given []string) error {
-			o.pipeline, o.stage, o.build = given[0], given[1], arg(given, 2)
+			o.read(given)
 			return runF(c.Context(), o)
 		},
 	}
@@ -167,13 +181,14 @@ func newPromote(f *factory, runF func(context.Context, *promoteOptions) error) *
 		runF = runPromote
 	}
 	return &cobra.Command{
-		Use:   "promote PIPELINE STAGE [BUILD]",
+		Use:   "promote [PIPELINE] [STAGE] [BUILD]",
 		Short: "Let a stage with a manual trigger move to a build",
 		Long: "Let a stage with a manual trigger, such as production, move to a build; without BUILD the newest\n" +
-			"that passed what is before it. The next apply deploys it. An older build that passed is a rollback.",
-		Args: args(2, 3),
+			"that passed what is before it. The next apply deploys it. An older build that passed is a rollback.\n" +
+			"PIPELINE may be left out where there is one, and STAGE where one moves by hand.",
+		Args: args(0, 3),
 		RunE: func(c *cobra.Command, given []string) error {
-			o.pipeline, o.stage, o.build = given[0], given[1], arg(given, 2)
+			o.read(given)
 			return runF(c.Context(), o)
 		},
 	}
@@ -181,11 +196,36 @@ func newPromote(f *factory, runF func(context.Context, *promoteOptions) error) *
 
 func runPromote(ctx context.Context, o *promoteOptions) error {
 	return o.with(ctx, func(a *app.App) error {
-		move := a.Engine.Promote
+		verb, move := "promote", a.Engine.Promote
 		if o.back {
-			move = a.Engine.Rollback
+			verb, move = "rollback", a.Engine.Rollback
+		}
+		if err := o.resolve(ctx, a, verb, &o.target); err != nil {
+			return err
 		}
 		p, err := move(ctx, o.pipeline, o.stage, o.build)
-		return o.tell(err, p, "%s is promoted to stage %s by %s. The next apply deploys it.", p.Build, p.Stage, p.Actor)
+		if err != nil || o.json {
+			return o.tell(err, p, "")
+		}
+		st, err := a.Engine.State(ctx, o.pipeline)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(o.Out, moves(st, p))
+		return err
 	})
+}
+
+// moves says where a promotion takes a stage, and what that leaves.
+func moves(st *pipeline.State, p pipeline.Promotion) string {
+	from, to := st.Builds[st.Holds[p.Stage].Build], st.Builds[p.Build]
+	switch {
+	case from.ID == "":
+		return fmt.Sprintf("Stage %s is promoted to %s. The next apply deploys it.", p.Stage, p.Build)
+	case from.ID == to.ID:
+		return fmt.Sprintf("Stage %s stays at %s.", p.Stage, p.Build)
+	case from.Order > to.Order:
+		return fmt.Sprintf("Stage %s goes back from %s to %s. The next apply deploys it.", p.Stage, from.ID, p.Build)
+	}
+	return fmt.Sprintf("Stage %s is promoted from %s to %s. The next apply deploys it.", p.Stage, from.ID, p.Build)
 }

@@ -161,7 +161,7 @@ func takesNone(op string) error {
 // another decision, than there is.
 func (c choice) stillSo(st *pipeline.State, s pipeline.Stage, looked Looked) error {
 	if now, _ := st.VerdictOf(s, c.build); looked.Run != nil && *looked.Run != now.ID {
-		return pipeline.Errorf(pipeline.CodeConflict, c.op(), "build %s has run there again since you looked, as run %s", c.build, orDash(now.ID)).
+		return pipeline.Errorf(pipeline.CodeConflict, c.op(), "build %s has run there again since you looked, as run %s", c.build, now.ID).
 			WithHint("Look at that run, then decide.")
 	}
 	id := pipeline.StageBuild(s.Name, c.build)
