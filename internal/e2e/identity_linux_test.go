@@ -4,12 +4,17 @@
 package e2e_test
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
 // TestWhoSomebodyIs asks the binary who it works for: the name that the system has for the
@@ -35,12 +40,7 @@ func TestWhoSomebodyIs(t *testing.T) {
 	}
 	for id, want := range map[uint32]string{0: "as root", 54321: "as uid 54321"} {
 		data := filepath.Join(dir, "data-of-"+want[len("as "):])
-		if err := os.Mkdir(data, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chown(data, int(id), int(id)); err != nil {
-			t.Fatal(err)
-		}
+		ledgerOf(t, data, int(id))
 		c := exec.Command(filepath.Join(dir, "penstock"), "doctor", "--data-dir", data)
 		c.Dir, c.Env = dir, []string{"PATH=" + os.Getenv("PATH"), "USER=alice", "LOGNAME=alice", "HOME=/home/alice"}
 		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: id, Gid: id}}
@@ -48,5 +48,24 @@ func TestWhoSomebodyIs(t *testing.T) {
 		if !strings.Contains(string(out), want) || strings.Contains(string(out), "alice") {
 			t.Errorf("user %d: it says\n%s\nwant %q", id, out, want)
 		}
+	}
+}
+
+// ledgerOf makes a data directory with a pipeline, of a user.
+func ledgerOf(t *testing.T, dir string, id int) {
+	t.Helper()
+	a, err := app.Open(t.Context(), app.Options{DataDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = a.Engine.CreatePipeline(t.Context(), pipeline.Pipeline{Name: "shop", Owner: a.Owner})
+	if err = errors.Join(err, a.Close(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	err = filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		return errors.Join(err, os.Lchown(path, id, id))
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
