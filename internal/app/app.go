@@ -19,7 +19,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/user"
 	"path/filepath"
 	"time"
 
@@ -223,23 +222,6 @@ func holder() pipeline.Holder {
 	}
 	self := process.Self()
 	return pipeline.Holder{Host: host, PID: self.PID, Started: self.Started}
-}
-
-// localPerson is the user of the operating system, with the groups that it knows. What
-// it can't tell is left out.
-func localPerson() pipeline.Person {
-	u, err := user.Current()
-	if err != nil {
-		return pipeline.Person{Name: "uid " + filepath.Base(os.Getenv("HOME"))}
-	}
-	who := pipeline.Person{Name: u.Username}
-	ids, _ := u.GroupIds()
-	for _, id := range ids {
-		if group, err := user.LookupGroupId(id); err == nil {
-			who.Groups = append(who.Groups, group.Name)
-		}
-	}
-	return who
 }
 
 // owner names the configuration: the directory that Terraform runs in.

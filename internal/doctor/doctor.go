@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -78,6 +79,7 @@ func Examine(ctx context.Context, o Options) []Finding {
 	}
 	p.clock(ctx)
 	p.leases(ctx)
+	p.stages()
 	p.runs(ctx)
 	p.environments()
 	p.notices()
@@ -277,6 +279,23 @@ func (p *patient) leases(ctx context.Context) {
 		}
 	}
 	p.found("leases", OK, "", "%d are held by who is at work", count)
+}
+
+// stages looks for stages that no apply would take as they are recorded: those that no
+// build can reach, above all.
+func (p *patient) stages() {
+	count := 0
+	for _, name := range slices.Sorted(maps.Keys(p.states)) {
+		st := p.states[name]
+		for _, s := range st.StagesInOrder() {
+			if err := pipeline.CheckStage(st, s); err != nil {
+				p.found("stages", Problem, pipeline.HintOf(err), "pipeline %q: %v", name, err)
+				continue
+			}
+			count++
+		}
+	}
+	p.found("stages", OK, "", "builds can reach %d", count)
 }
 
 func (p *patient) runs(ctx context.Context) {

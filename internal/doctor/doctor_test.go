@@ -108,6 +108,19 @@ func TestFindings(t *testing.T) {
 			b.do(pipeline.Event{Kind: pipeline.StageDefined, Facts: pipeline.Facts{Stage: &stage}},
 				pipeline.Event{Kind: pipeline.RunStarted, Facts: pipeline.Facts{Run: &pipeline.Run{ID: "r-1", Pipeline: "shop", Stage: "live", Kind: pipeline.KindStage, Build: "b-1", Status: pipeline.RunRunning}}})
 		}, check: "runs", status: Warning, says: `run r-1 of stage "live"`},
+		"stages that never meet": {harm: func(b *body) {
+			var events []pipeline.Event
+			for _, s := range []pipeline.Stage{
+				{Name: "api", Type: pipeline.TypeCommit, Source: &pipeline.SourceRef{Repository: "api.git", Digest: "1"}},
+				{Name: "web", Type: pipeline.TypeCommit, Source: &pipeline.SourceRef{Repository: "web.git", Digest: "2"}},
+				{Name: "live", Type: pipeline.TypeCustom, After: []string{"api", "web"}},
+			} {
+				s.Pipeline = "shop"
+				s = s.WithDefaults(nil, nil)
+				events = append(events, pipeline.Event{Kind: pipeline.StageDefined, Facts: pipeline.Facts{Stage: &s}})
+			}
+			b.do(events...)
+		}, check: "stages", status: Problem, says: `place stage "live": no build can ever pass both "api" and "web"`},
 		"a lease of a dead process": {harm: func(b *body) {
 			a, err := b.open(b.Context())
 			if err != nil {
