@@ -91,6 +91,14 @@ type SourceRef struct {
 	Paths      *Paths `json:"paths,omitempty"`
 }
 
+// Directory returns the part of the repository that the revision is of; empty for all of it.
+func (r *SourceRef) Directory() string {
+	if r == nil || r.Paths == nil {
+		return ""
+	}
+	return r.Paths.Directory
+}
+
 // EnvironmentSpec says what environment a stage gives to its steps.
 type EnvironmentSpec struct {
 	Instances      int               `json:"instances"` // 0 means the pipeline's scale
@@ -133,8 +141,10 @@ type Step struct {
 	Timeout        time.Duration     `json:"timeout,omitempty"` // 0 means DefaultStepTimeout
 	Retries        int               `json:"retries,omitempty"` // further tries after a failure
 	Report         string            `json:"report,omitempty"`  // JUnit XML, a path or a pattern in the checkout
-	HTTP           *HTTPCheck        `json:"http,omitempty"`
-	Load           *Load             `json:"load,omitempty"`
+	// AllowEmptyReport: reports without a single test pass, too.
+	AllowEmptyReport bool       `json:"allow_empty_report,omitempty"`
+	HTTP             *HTTPCheck `json:"http,omitempty"`
+	Load             *Load      `json:"load,omitempty"`
 }
 
 // StepPlace says where a command runs.
