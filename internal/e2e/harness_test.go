@@ -20,6 +20,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
+	"github.com/penstock-io/terraform-provider-penstock/internal/workplace/workplacetest"
 )
 
 // serviceArg makes the test binary act as the service that the tests deploy.
@@ -38,7 +39,7 @@ func TestMain(m *testing.M) {
 		makeLoad(os.Args[2], os.Args[3], os.Args[4])
 		return
 	}
-	os.Exit(setUp(m))
+	os.Exit(workplacetest.Main(func() int { return setUp(m) }))
 }
 
 func setUp(m *testing.M) int {

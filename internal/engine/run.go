@@ -52,6 +52,9 @@ func (e *Engine) run(ctx context.Context, h *held, st *pipeline.State, stage pip
 	defer log.Close()
 	a.log = log
 	a.logf("run %s of stage %q for build %s: %s", a.run.ID, stage.Name, orDash(a.run.Build), move.Why)
+	if e.Surroundings != "" {
+		a.logf("note: %s", e.Surroundings)
+	}
 	if err := a.phases(ctx); err != nil {
 		return a.fail(ctx, lostOr(ctx, err))
 	}

@@ -42,15 +42,6 @@ var safety = []string{
 	"advice.detachedHead=false",
 }
 
-// ambient are the variables by which git hands its own state to what it runs. A
-// plan that is started by a hook or an alias has them, and they mean another repository.
-var ambient = []string{
-	"GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_ATTR_SOURCE", "GIT_COMMON_DIR", "GIT_CONFIG", "GIT_CONFIG_PARAMETERS",
-	"GIT_DEFAULT_HASH", "GIT_DIR", "GIT_EXTERNAL_DIFF", "GIT_GRAFT_FILE", "GIT_IMPLICIT_WORK_TREE", "GIT_INDEX_FILE",
-	"GIT_INTERNAL_SUPER_PREFIX", "GIT_LITERAL_PATHSPECS", "GIT_NAMESPACE", "GIT_NO_REPLACE_OBJECTS", "GIT_OBJECT_DIRECTORY",
-	"GIT_PREFIX", "GIT_QUARANTINE_PATH", "GIT_REPLACE_REF_BASE", "GIT_SHALLOW_FILE", "GIT_TEMPLATE_DIR", "GIT_WORK_TREE",
-}
-
 // call is one git command.
 type call struct {
 	at   location          // whose credentials it may use, and must not show
@@ -195,8 +186,9 @@ func hostOf(address string) string {
 
 func (s *Source) environ(c call) []string {
 	extra := map[string]string{
-		"GIT_TERMINAL_PROMPT":     "0",
-		"GIT_CEILING_DIRECTORIES": filepath.Dir(s.dir), // the cache may lie within a repository, whose settings are another's
+		"GIT_TERMINAL_PROMPT":   "0",
+		"GIT_ATTR_NOSYSTEM":     "1",
+		process.CeilingVariable: filepath.Dir(s.dir), // the cache may lie within a repository, whose settings are another's
 	}
 	if c.at.password != "" {
 		extra["PENSTOCK_GIT_USERNAME"], extra["PENSTOCK_GIT_PASSWORD"] = c.at.username, c.at.password
@@ -204,11 +196,7 @@ func (s *Source) environ(c call) []string {
 	for k, v := range c.env {
 		extra[k] = v
 	}
-	return slices.DeleteFunc(process.Environ(extra), func(kv string) bool {
-		name, _, _ := strings.Cut(kv, "=")
-		_, ours := extra[name]
-		return !ours && slices.Contains(ambient, name)
-	})
+	return process.Environ(extra)
 }
 
 // verb gives git's command of the arguments.

@@ -16,7 +16,6 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/store"
-	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 )
 
 const opPrepare = "prepare fleet"
@@ -110,7 +109,7 @@ func (e *environment) prepare(ctx context.Context, r pipeline.FleetRequest) (end
 	if err != nil {
 		return "", err
 	}
-	v := variables{Env: process.Environ(nil)}.with(r.Env, r.Secrets)
+	v := variables{Env: apart(e.fleets)}.with(r.Env, r.Secrets)
 	v.Env = append(v.Env, "PENSTOCK_ENVIRONMENT="+e.id, "PENSTOCK_DATA="+filepath.Join(e.dir, dataDir))
 	if err := e.build(ctx, r, v, rec); err != nil {
 		return "", err
@@ -157,10 +156,10 @@ func (e *environment) discardOthers(ctx context.Context, now status) error {
 			}
 		}
 	}
-	left, err := names(filepath.Join(e.dir, fleetsDir))
+	left, err := names(e.fleets)
 	for _, id := range left {
 		if id != now.Report.Serving {
-			err = errors.Join(err, removeTree(fleetPath(e.dir, id)))
+			err = errors.Join(err, removeTree(filepath.Join(e.fleets, id)))
 		}
 	}
 	return err
@@ -176,7 +175,7 @@ func (e *environment) clear(ctx context.Context) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	err = removeTree(filepath.Join(e.dir, fleetsDir))
+	err = removeTree(e.fleets)
 	if !rec.Populated || e.over(rec) {
 		err = errors.Join(err, removeTree(filepath.Join(e.dir, dataDir)), os.RemoveAll(filepath.Join(e.dir, recordFile)))
 	}
@@ -209,11 +208,11 @@ func (e *environment) build(ctx context.Context, r pipeline.FleetRequest, v vari
 		ID: r.Fleet, Image: r.Image, Installed: r.Artifact != "" && r.Service.Install != "", Instances: r.Instances,
 		Address: r.Address, Port: r.Port, Service: r.Service, DrainTimeout: r.DrainTimeout,
 	}
-	dir := fleetPath(e.dir, r.Fleet)
+	dir := filepath.Join(e.fleets, r.Fleet)
 	if err := removeTree(dir); err != nil {
 		return err
 	}
-	if err := writeFleet(e.dir, fleet); err != nil { // from here on the image is in use
+	if err := writeFleet(e.fleets, fleet); err != nil { // from here on the image is in use
 		return err
 	}
 	if fleet.Installed {

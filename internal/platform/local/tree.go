@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/workplace"
 )
 
 // copiers is how many files are copied at a time: enough to keep a fast disk busy.
@@ -116,15 +118,4 @@ func copyFile(from, to string, mode fs.FileMode) (err error) {
 }
 
 // removeTree removes a tree, also one with directories that may not be written.
-func removeTree(path string) error {
-	if os.RemoveAll(path) == nil {
-		return nil
-	}
-	_ = filepath.WalkDir(path, func(path string, entry fs.DirEntry, err error) error {
-		if entry != nil && entry.IsDir() {
-			_ = os.Chmod(path, 0o700)
-		}
-		return nil
-	})
-	return os.RemoveAll(path)
-}
+func removeTree(path string) error { return workplace.RemoveTree(path) }
