@@ -185,7 +185,9 @@ func (a *attempt) takeCheckout(ctx context.Context) error {
 		return os.Mkdir(a.checkout(), 0o700)
 	}
 	a.logf("checkout of %s at %s", repository, commit)
-	return a.Sources.Checkout(ctx, repository, commit, a.checkout())
+	return a.Sources.Checkout(ctx, pipeline.CheckoutRequest{
+		Repository: repository, Commit: commit, Dir: a.checkout(), Travels: a.stage.Runner == pipeline.RunnerCodeBuild,
+	})
 }
 
 // labels say what the run is, on what it makes.

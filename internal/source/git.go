@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -35,6 +36,8 @@ var safety = []string{
 	"core.fsmonitor=", // empty, as an older git takes "false" for a program
 	"submodule.recurse=false",
 	"core.autocrlf=false",
+	"core.eol=lf",
+	"core.attributesFile=/dev/null",
 	"core.symlinks=true",
 	"gc.autoDetach=false", // nothing outlives the call
 	"maintenance.autoDetach=false",
@@ -47,6 +50,7 @@ type call struct {
 	at   location          // whose credentials it may use, and must not show
 	args []string          // with "--" before anything foreign
 	env  map[string]string // beside the process's own
+	in   *os.File          // nil for nothing; not for one that is guarded
 	read func(io.Reader) error
 	far  bool // it talks to the repository, and is guarded: a server may keep it waiting for ever
 }
@@ -112,6 +116,9 @@ func (s *Source) runGuarded(ctx context.Context, c call, args []string, said io.
 func (s *Source) run(ctx context.Context, c call, args []string, said io.Writer) (int, error) {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir, cmd.Env, cmd.Stderr, cmd.WaitDelay = s.dir, s.environ(c), said, grace
+	if c.in != nil {
+		cmd.Stdin = c.in
+	}
 	isolate(cmd)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -201,8 +208,8 @@ func (s *Source) environ(c call) []string {
 
 // verb gives git's command of the arguments.
 func verb(args []string) string {
-	for _, arg := range args {
-		if !strings.HasPrefix(arg, "-") {
+	for i, arg := range args {
+		if !strings.HasPrefix(arg, "-") && (i == 0 || args[i-1] != "-c" && args[i-1] != "-C") {
 			return arg
 		}
 	}

@@ -71,7 +71,7 @@ func TestRepositoriesThatAreRefused(t *testing.T) {
 		s, j := newSource(filepath.Join(t.TempDir(), "cache"))
 		_, snapErr := s.Snapshot(t.Context(), Query{Repository: repository})
 		refused(t, snapErr, pipeline.CodeInvalid, word)
-		refused(t, s.Checkout(t.Context(), repository, strings.Repeat("a", 40), filepath.Join(t.TempDir(), "x")), pipeline.CodeInvalid, word)
+		refused(t, checkOut(t.Context(), s, repository, strings.Repeat("a", 40), filepath.Join(t.TempDir(), "x")), pipeline.CodeInvalid, word)
 		if j.String() != "" {
 			t.Errorf("git ran for %q: %s", repository, j)
 		}
