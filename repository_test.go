@@ -53,7 +53,7 @@ var layers = map[string][]string{
 		"internal/platform/aws", "internal/platform/local",
 		"internal/poll", "internal/process", "internal/source", "internal/step", "internal/workplace",
 	},
-	"internal/develop":  {"internal/engine", "internal/pipeline"},
+	"internal/develop":  {"internal/engine", "internal/pipeline", "internal/process"},
 	"internal/doctor":   {"internal/app", "internal/engine", "internal/pipeline"},
 	"internal/scaffold": {},
 	"internal/graph":    {"internal/pipeline"},

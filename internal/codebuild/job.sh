@@ -13,6 +13,8 @@ rm "$job_work/tree.tar.gz"
 # The archive has no times. All alike, and now, they suit make as well as zip.
 touch "$job_work/now"
 find "$job_tree" -exec touch -h -r "$job_work/now" {} +
+# The index of git knows files by their times.
+if [ -e "$job_tree/.git" ] && command -v git >/dev/null; then git -C "$job_tree" update-index -q --refresh >/dev/null 2>&1 || :; fi
 
 fetch_file() { # variable url digest program
   fetch "$job_work/$1" "$2" && echo "$3  $job_work/$1" | sha256sum -c - >/dev/null || give_up "the file of $1 could not be fetched"

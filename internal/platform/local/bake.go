@@ -65,7 +65,7 @@ func (p *Platform) bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.B
 		known, err := p.store.Image(ctx, image)
 		return pipeline.BakedImage{ID: known.ID, Size: known.Size}, err
 	}
-	if len(r.Commands) == 0 && tree != "" {
+	if len(r.Commands) == 0 && tree != "" && r.Tree == "" {
 		listPackages(tree, r.Log)
 		return p.ingest(ctx, tree)
 	}
@@ -84,9 +84,12 @@ func (p *Platform) bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.B
 	if err := removeTree(work); err != nil {
 		return pipeline.BakedImage{}, err
 	}
-	if tree != "" {
+	switch {
+	case r.Tree != "": // of a work tree, perhaps
+		err = copyWithout(ctx, tree, work, gitDir)
+	case tree != "":
 		err = copyTree(ctx, tree, work)
-	} else {
+	default:
 		err = makeTree(ctx, p.store, image, work, store.Options{})
 	}
 	if err != nil {

@@ -24,7 +24,13 @@ const copiers = 4
 // is empty: regular files, directories and symbolic links, with their modes. Where
 // the file system can, files share their blocks until one of them is written.
 // What vanishes while it is copied is left out, sockets and pipes are too.
-func copyTree(ctx context.Context, from, to string) error {
+func copyTree(ctx context.Context, from, to string) error { return copyWithout(ctx, from, to, "") }
+
+// gitDir is what git has in a work tree, which is part of no image.
+const gitDir = ".git"
+
+// copyWithout copies a tree as copyTree does, but for entries of a name.
+func copyWithout(ctx context.Context, from, to, name string) error {
 	type made struct {
 		path string
 		mode fs.FileMode
@@ -41,6 +47,12 @@ func copyTree(ctx context.Context, from, to string) error {
 		}
 		if err != nil {
 			return err
+		}
+		if entry.Name() == name && path != from {
+			if entry.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
 		}
 		rel, err := filepath.Rel(from, path)
 		if err != nil {
