@@ -66,17 +66,10 @@ func (s *Source) checkOut(ctx context.Context, w workTree) error {
 		return err
 	}
 	if paths.attributes {
-		w.lfs = largeFiles(s.cache(w.at))
+		w.lfs = largeFiles()
 	}
-	read := w.call("read-tree", "--reset", "-u", "--no-sparse-checkout", "--no-recurse-submodules", w.commit)
-	read.far = paths.attributes // a filter may fetch what it puts there
-	if err := s.git(ctx, read); err != nil {
+	if err := s.readFiles(ctx, w); err != nil {
 		return err
-	}
-	if paths.attributes {
-		if err := s.checkLargeFiles(ctx, w); err != nil {
-			return err
-		}
 	}
 	if err := s.checkOutSubmodules(ctx, w, paths); err != nil {
 		return err

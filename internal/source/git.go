@@ -195,6 +195,7 @@ func (s *Source) environ(c call) []string {
 	extra := map[string]string{
 		"GIT_TERMINAL_PROMPT":   "0",
 		"GIT_ATTR_NOSYSTEM":     "1",
+		"GIT_LFS_SKIP_SMUDGE":   "0",
 		process.CeilingVariable: filepath.Dir(s.dir), // the cache may lie within a repository, whose settings are another's
 	}
 	if c.at.password != "" {

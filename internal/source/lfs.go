@@ -24,10 +24,10 @@ var lfsFilter = [][2]string{
 }
 
 // largeFiles returns the settings of a command that puts files of Git LFS into a work
-// tree. What it fetches is kept with the cache. Without Git LFS on this machine nothing is
-// fetched, and checkLargeFiles finds that out.
-func largeFiles(cache string) []string {
-	args := []string{"-c", "lfs.storage=" + filepath.Join(cache, "lfs")}
+// tree. Without Git LFS on this machine nothing is fetched, and checkLargeFiles finds that
+// out.
+func largeFiles() []string {
+	var args []string
 	if _, err := exec.LookPath("git-lfs"); err != nil {
 		return []string{"-c", "filter.lfs.process=", "-c", "filter.lfs.smudge=", "-c", "filter.lfs.clean=", "-c", "filter.lfs.required=false"}
 	}
@@ -37,11 +37,36 @@ func largeFiles(cache string) []string {
 	return args
 }
 
+// readFiles has git put the files of the commit into the work tree. What Git LFS fetches
+// is kept with the cache, for the next one: the work tree's own configuration says so for
+// as long as that takes (a setting in the environment would count for the remote, too).
+func (s *Source) readFiles(ctx context.Context, w workTree) error {
+	read := w.call("read-tree", "--reset", "-u", "--no-sparse-checkout", "--no-recurse-submodules", w.commit)
+	if w.lfs == nil {
+		return s.git(ctx, read)
+	}
+	config, err := os.ReadFile(w.git("config"))
+	if err != nil {
+		return err
+	}
+	if err := appendFile(w.git("config"), "[lfs]\n\tstorage = "+quoteConfig(filepath.Join(s.cache(w.at), "lfs"))+"\n"); err != nil {
+		return err
+	}
+	read.far = true
+	if err := s.git(ctx, read); err != nil {
+		return err
+	}
+	if err := os.WriteFile(w.git("config"), config, 0o644); err != nil {
+		return err
+	}
+	return s.checkLargeFiles(ctx, w)
+}
+
 // checkLargeFiles sees that no file is in the work tree as what Git LFS has in its place,
 // and lets git in the work tree know of Git LFS where there are files of it.
 func (s *Source) checkLargeFiles(ctx context.Context, w workTree) error {
 	var files []string
-	list := w.call("-C", w.dir, "ls-files", "-z", "--", ":(attr:filter=lfs)")
+	list := w.call("ls-files", "-z", "--", ":(attr:filter=lfs)")
 	list.read = func(r io.Reader) error {
 		text, err := io.ReadAll(r)
 		files = strings.FieldsFunc(string(text), func(c rune) bool { return c == 0 })

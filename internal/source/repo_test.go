@@ -37,7 +37,8 @@ func isolated(m *testing.M) int {
 	}
 	defer os.RemoveAll(home)
 	for k, v := range map[string]string{
-		"HOME": home, "XDG_CONFIG_HOME": home, "GORACE": "atexit_sleep_ms=0", // guards are this binary, and would sleep a second each "GIT_CONFIG_NOSYSTEM": "1",
+		"HOME": home, "XDG_CONFIG_HOME": home, "GIT_CONFIG_NOSYSTEM": "1",
+		"GORACE":          "atexit_sleep_ms=0", // guards are this binary, and would sleep a second each
 		"GIT_AUTHOR_NAME": "Ann", "GIT_AUTHOR_EMAIL": "ann@example.com",
 		"GIT_COMMITTER_NAME": "Ann", "GIT_COMMITTER_EMAIL": "ann@example.com",
 	} {

@@ -25,7 +25,7 @@ type workTree struct {
 	commit  string
 	dir     string
 	travels bool     // it is sent elsewhere: see maxTravel
-	lfs     []string // settings for Git LFS
+	lfs     []string // settings for Git LFS; nil where no file has attributes
 	depth   int      // of submodules within submodules
 }
 
@@ -33,7 +33,7 @@ func (w workTree) git(name string) string { return filepath.Join(w.dir, gitDir, 
 
 // call is a command in the work tree.
 func (w workTree) call(args ...string) call {
-	return call{at: w.at, args: slices.Concat(w.lfs, []string{"--git-dir=" + filepath.Join(w.dir, gitDir), "--work-tree=" + w.dir}, args)}
+	return call{at: w.at, args: slices.Concat(w.lfs, []string{"-C", w.dir}, args)}
 }
 
 // maxTravel is how many bytes of objects a work tree takes along to another machine. It
