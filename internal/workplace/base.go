@@ -106,5 +106,5 @@ func (p *Place) Surroundings() string {
 	if len(found) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("steps and instances work in %s and may find %s above it; remove that, or set %s to another directory", p.Dir, strings.Join(found, ", "), Variable)
+	return fmt.Sprintf("steps and instances work in %s, and may find %s above it", p.Dir, strings.Join(found, ", "))
 }
