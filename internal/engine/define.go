@@ -17,6 +17,9 @@ import (
 // configuration (p.Owner) defined is adopted: its creation was interrupted. One of
 // another configuration is CodeConflict.
 func (e *Engine) CreatePipeline(ctx context.Context, p pipeline.Pipeline) (pipeline.Pipeline, error) {
+	if err := e.Platform.CheckService(p.Service); err != nil {
+		return p, err
+	}
 	st, err := e.fresh(ctx, p.Name)
 	if err != nil {
 		return p, err
@@ -36,6 +39,9 @@ func (e *Engine) CreatePipeline(ctx context.Context, p pipeline.Pipeline) (pipel
 
 // UpdatePipeline changes the definition of a pipeline that exists.
 func (e *Engine) UpdatePipeline(ctx context.Context, p pipeline.Pipeline) (pipeline.Pipeline, error) {
+	if err := e.Platform.CheckService(p.Service); err != nil {
+		return p, err
+	}
 	st, err := e.existing(ctx, p.Name)
 	if err != nil {
 		return p, err
