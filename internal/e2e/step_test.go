@@ -109,7 +109,7 @@ git diff --exit-code
 git diff-index --exit-code HEAD
 test "$(git describe)" = "v1.0-1-g$(git rev-parse --short HEAD)"
 test "$(git log --format=%s | wc -l)" -eq 2
-test -z "$(git branch --list)$(git stash list)"
+test -z "$(git for-each-ref refs/heads refs/remotes)"
 cd .. && ! git rev-parse 2>/dev/null
 `,
 		"go.sh": `test -z "$GOFLAGS"
@@ -152,7 +152,7 @@ git config user.name Step; git tag -f v1.0; git update-ref refs/heads/main HEAD;
 	s.run(s.dir, terraform, "init", "-no-color", "-input=false")
 	before := s.developers()
 	outside := s.env
-	s.env = append(append([]string{}, s.env...), "GOFLAGS=", "GIT_DIR="+filepath.Join(s.repo, ".git"), "GIT_WORK_TREE="+s.repo,
+	s.env = append(append([]string{}, s.env...), "GOFLAGS=", "GOENV=off", "GOTOOLCHAIN=local", "GIT_DIR="+filepath.Join(s.repo, ".git"), "GIT_WORK_TREE="+s.repo,
 		"GIT_INDEX_FILE="+filepath.Join(s.repo, ".git", "index"), "GIT_PREFIX=deploy/", "GIT_CONFIG_PARAMETERS='core.bare=true'")
 	s.apply()
 	s.env = outside
