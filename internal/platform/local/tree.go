@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/regular"
 	"github.com/penstock-io/terraform-provider-penstock/internal/workplace"
 )
 
@@ -113,7 +114,7 @@ func copyFile(from, to string, mode fs.FileMode) (err error) {
 	if clone(from, to) {
 		return os.Chmod(to, mode)
 	}
-	in, err := os.Open(from)
+	in, err := regular.Open(from)
 	if errors.Is(err, fs.ErrNotExist) {
 		return errVanished
 	}
