@@ -73,6 +73,7 @@ func Examine(ctx context.Context, o Options) []Finding {
 	}
 	defer func() { _ = p.app.Close(context.WithoutCancel(ctx)) }()
 	p.directory()
+	p.workplace()
 	p.rights(ctx)
 	if !p.ledger(ctx) {
 		return p.findings
@@ -94,6 +95,16 @@ func (p *patient) found(check string, status Status, remedy, format string, args
 // failed is a problem with its own remedy.
 func (p *patient) failed(check string, err error) {
 	p.found(check, Problem, pipeline.HintOf(err), "%v", err)
+}
+
+// workplace says where steps work, and whether they find something of the user's there.
+func (p *patient) workplace() {
+	dir, above := p.app.WorkDir()
+	if above == "" {
+		p.found("work directory", OK, "", "steps work in %s, and nothing of yours is above it", dir)
+		return
+	}
+	p.found("work directory", Warning, "Remove it, or set PENSTOCK_WORK_DIR to a directory that is not below it.", "%s", above)
 }
 
 // oldestGit is what reading repositories takes.

@@ -15,11 +15,12 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
+	"github.com/penstock-io/terraform-provider-penstock/internal/workplace/workplacetest"
 )
 
 func TestMain(m *testing.M) {
 	process.Guard()
-	os.Exit(cloudtest.Main(m))
+	os.Exit(workplacetest.Main(func() int { return cloudtest.Main(m) }))
 }
 
 // body is a data directory with a pipeline.
