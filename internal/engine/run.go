@@ -196,19 +196,6 @@ func (a *attempt) directory() string {
 	return a.build.Directory
 }
 
-// within returns a step as one of the whole checkout, where it is of a directory in it.
-func (a *attempt) within(step pipeline.Step) pipeline.Step {
-	dir := a.directory()
-	if dir == "" || step.On != pipeline.OnRunner {
-		return step
-	}
-	step.Directory = path.Join(dir, step.Directory)
-	if step.Report != "" {
-		step.Report = path.Join(dir, step.Report)
-	}
-	return step
-}
-
 // labels say what the run is, on what it makes.
 func (a *attempt) labels() pipeline.Labels {
 	return pipeline.Labels{Pipeline: a.run.Pipeline, Stage: a.run.Stage, Build: a.run.Build, Run: a.run.ID}
@@ -231,7 +218,7 @@ func (a *attempt) steps(ctx context.Context) error {
 	}
 	for i, step := range a.stage.Steps {
 		req := pipeline.StepRequest{
-			Step: a.within(step), Run: a.run.ID, Runner: a.stage.Runner, Checkout: a.checkout(), Env: env, Secrets: a.secrets.step(i),
+			Step: step.Within(a.directory()), Run: a.run.ID, Runner: a.stage.Runner, Checkout: a.checkout(), Env: env, Secrets: a.secrets.step(i),
 			Mask: a.secrets.all(), Endpoint: a.fleet.Endpoint, Log: a.log,
 		}
 		if a.env != nil {
