@@ -216,10 +216,18 @@ func (a *attempt) steps(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	steps := make([]pipeline.Step, len(a.stage.Steps))
 	for i, step := range a.stage.Steps {
+		steps[i] = step.Within(a.directory())
+	}
+	before, err := a.Runner.Survey(ctx, a.checkout(), steps)
+	if err != nil {
+		return err
+	}
+	for i, step := range steps {
 		req := pipeline.StepRequest{
-			Step: step.Within(a.directory()), Run: a.run.ID, Runner: a.stage.Runner, Checkout: a.checkout(), Env: env, Secrets: a.secrets.step(i),
-			Mask: a.secrets.all(), Endpoint: a.fleet.Endpoint, Log: a.log,
+			Step: step, Run: a.run.ID, Runner: a.stage.Runner, Checkout: a.checkout(), Env: env, Secrets: a.secrets.step(i),
+			Mask: a.secrets.all(), Endpoint: a.fleet.Endpoint, Before: before, Log: a.log,
 		}
 		if a.env != nil {
 			req.Exec = func(ctx context.Context, c pipeline.Command, log io.Writer) (int, error) {

@@ -142,8 +142,10 @@ type Step struct {
 	Timeout        time.Duration     `json:"timeout,omitempty"` // 0 means DefaultStepTimeout
 	Retries        int               `json:"retries,omitempty"` // further tries after a failure
 	Report         string            `json:"report,omitempty"`  // JUnit XML, a path or a pattern in the checkout
-	HTTP           *HTTPCheck        `json:"http,omitempty"`
-	Load           *Load             `json:"load,omitempty"`
+	// AllowEmptyReport: reports without a single test pass, too.
+	AllowEmptyReport bool       `json:"allow_empty_report,omitempty"`
+	HTTP             *HTTPCheck `json:"http,omitempty"`
+	Load             *Load      `json:"load,omitempty"`
 }
 
 // Within returns the step, which is one of a directory of the checkout, as one of the whole
