@@ -31,6 +31,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/notice"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws"
+	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 )
 
 // AWS says where in AWS the ledger, the images and the environments are.
@@ -104,8 +105,8 @@ func openAWS(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.Co
 	}, writeContext(a.Dir, at)
 }
 
-func unpack(ctx context.Context, r io.Reader, dir string) error {
-	return artifact.Unpack(ctx, r, dir)
+func unpack(ctx context.Context, r io.Reader, dir string, seen func(name string, modified time.Time)) error {
+	return artifact.Unpack(ctx, r, dir, artifact.Seen(seen))
 }
 
 func settings(at AWS, made bootstrap.Resources) aws.Settings {
@@ -143,11 +144,16 @@ func caller(arn string) pipeline.Person {
 // its repository and its directory there; a configuration that is in no repository
 // with a remote, by its directory.
 func sharedOwner(dir string) string {
-	remote, err := exec.Command("git", "-C", dir, "config", "--get", "remote.origin.url").Output()
+	git := func(args ...string) ([]byte, error) {
+		cmd := exec.Command("git", append([]string{"-C", dir}, args...)...)
+		cmd.Env = process.Environ(nil) // without those of a hook that started this
+		return cmd.Output()
+	}
+	remote, err := git("config", "--get", "remote.origin.url")
 	if err != nil {
 		return dir
 	}
-	prefix, err := exec.Command("git", "-C", dir, "rev-parse", "--show-prefix").Output()
+	prefix, err := git("rev-parse", "--show-prefix")
 	if err != nil {
 		return dir
 	}

@@ -5,8 +5,12 @@ package cli_test
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
 	"database/sql"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
@@ -27,6 +31,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
+	"github.com/penstock-io/terraform-provider-penstock/internal/workplace/workplacetest"
 )
 
 // The scripts have three programs: penstock; apply, which does to the pipeline of the
@@ -34,12 +39,17 @@ import (
 func TestMain(m *testing.M) {
 	process.Guard()
 	local.Supervise()
-	testscript.Main(m, map[string]func(){
+	testscript.Main(tests{m}, map[string]func(){
 		"penstock": penstock,
 		"apply":    func() { exit(apply(context.Background(), os.Args[1:])) },
 		"sqlite":   func() { exit(sqlite(os.Args[1], os.Args[2])) },
 	})
 }
+
+// tests are those of the package, with a directory for workplaces that goes with them.
+type tests struct{ *testing.M }
+
+func (t tests) Run() int { return workplacetest.Main(t.M.Run) }
 
 // penstock is what main makes of the command line.
 func penstock() {
@@ -149,6 +159,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
+			e.Setenv(workplacetest.Variable, os.Getenv(workplacetest.Variable))
 			e.Setenv("GIT_AUTHOR_NAME", "Ada")
 			e.Setenv("GIT_AUTHOR_EMAIL", "ada@example.com")
 			e.Setenv("GIT_COMMITTER_NAME", "Ada")
@@ -156,7 +167,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("GIT_CONFIG_NOSYSTEM", "1")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status, "capture": capture},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status, "capture": capture, "anchor": anchor, "keys": keys},
 	})
 }
 
@@ -188,4 +199,32 @@ func capture(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("no word begins with %s", args[1])
+}
+
+// anchor sets a variable to the anchor in a file that has what `penstock ledger head` printed:
+// anchor NAME FILE.
+func anchor(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: anchor NAME FILE")
+	}
+	fields := strings.Fields(ts.ReadFile(args[1]))
+	if len(fields) != 2 {
+		ts.Fatalf("%s has %d words", args[1], len(fields))
+	}
+	ts.Setenv(args[0], fields[1])
+}
+
+// keys makes a key and its public key, in PEM: keys FILE PUBLIC-FILE.
+func keys(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: keys FILE PUBLIC-FILE")
+	}
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	ts.Check(err)
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600))
+	der, err = x509.MarshalPKIXPublicKey(public)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600))
 }

@@ -39,8 +39,10 @@ type Config struct {
 	Sources   pipeline.Sources
 	Artifacts pipeline.Artifacts
 	Logs      pipeline.Logs
-	WorkDir   string          // checkouts and other files of a run, each below its run's ID
-	Holder    pipeline.Holder // what this process is
+	WorkDir   string // checkouts and other files of a run, each below its run's ID
+	// Surroundings says what lies above WorkDir that steps may find; empty for nothing.
+	Surroundings string
+	Holder       pipeline.Holder // what this process is
 	// Dead tells that a process has certainly ended. nil: of none that is known.
 	Dead     func(pipeline.Process) bool
 	Person   pipeline.Person // who it works for; without a name the holder's actor

@@ -448,10 +448,17 @@ func (p memPlatform) Destroy(ctx context.Context, id string) error {
 // and "wait" waits for the context.
 type memRunner struct{ *life }
 
+func (memRunner) Survey(context.Context, string, []pipeline.Step) (pipeline.ReportFiles, error) {
+	return pipeline.ReportFiles{"surveyed": {}}, nil
+}
+
 func (memRunner) Check(pipeline.RunnerKind) error { return nil }
 
 func (m memRunner) Run(ctx context.Context, r pipeline.StepRequest) (pipeline.StepResult, error) {
 	result := pipeline.StepResult{Name: r.Step.Name, Status: pipeline.RunPassed}
+	if _, surveyed := r.Before["surveyed"]; !surveyed {
+		return result, pipeline.Errorf(pipeline.CodeInternal, "run step", "what lies there from before the run is not known")
+	}
 	if r.Step.Command == "wait" {
 		<-ctx.Done()
 		return result, &pipeline.Error{Code: pipeline.CodeCancelled, Op: "step", Err: ctx.Err()}
@@ -475,7 +482,8 @@ func (m memRunner) Run(ctx context.Context, r pipeline.StepRequest) (pipeline.St
 
 type memSources struct{ *life }
 
-func (memSources) Checkout(_ context.Context, _, commit, dir string) error {
+func (memSources) Checkout(_ context.Context, r pipeline.CheckoutRequest) error {
+	commit, dir := r.Commit, r.Dir
 	return errors.Join(os.Mkdir(dir, 0o700), os.Mkdir(dir+"/rootfs", 0o700), os.WriteFile(dir+"/rootfs/f", []byte(commit), 0o600))
 }
 

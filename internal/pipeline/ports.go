@@ -348,13 +348,31 @@ type StepRequest struct {
 	Endpoint string   // of the environment; empty without one
 	// Exec runs a command inside the run's environment; nil without one.
 	Exec func(ctx context.Context, c Command, log io.Writer) (exit int, err error)
-	Log  io.Writer // gets whole lines
+	// Before are the report files that were there before the run's first step; nil: those
+	// that are there before this one.
+	Before ReportFiles
+	Log    io.Writer // gets whole lines
+}
+
+// ReportFiles are files of a work tree that a step's report means, by their path
+// relative to its root. One that is there afterwards, unchanged, is no report of the run.
+type ReportFiles map[string]FileStamp
+
+// FileStamp tells whether a file was written: whether its time or its content is
+// another.
+type FileStamp struct {
+	Size     int64
+	Modified time.Time
+	Digest   string // of the content, as hex SHA-256; empty for a file that can't be read
 }
 
 // Runner executes steps. A step that fails is reported in the result, with an
 // error of CodeFailed; cancellation ends everything that the step started.
 type Runner interface {
 	Run(ctx context.Context, r StepRequest) (StepResult, error)
+	// Survey looks for the report files that are in a work tree before the first of the
+	// steps. It is never nil.
+	Survey(ctx context.Context, checkout string, steps []Step) (ReportFiles, error)
 	// Check refuses a kind of runner that there is none of: CodeInvalid.
 	Check(kind RunnerKind) error
 }
@@ -390,10 +408,17 @@ type Worker interface {
 	Work(ctx context.Context, works ...Work) (exits []int, err error)
 }
 
+// CheckoutRequest asks for a work tree.
+type CheckoutRequest struct {
+	Repository, Commit string
+	Dir                string // does not exist yet
+	Travels            bool   // it is sent to other machines, so that its size is bounded: of a long history it has the commits only
+}
+
 // Sources gives work trees of revisions.
 type Sources interface {
-	// Checkout puts the files of a commit into dir, which does not exist yet.
-	Checkout(ctx context.Context, repository, commit, dir string) error
+	// Checkout makes a work tree of a commit, a repository of its own.
+	Checkout(ctx context.Context, r CheckoutRequest) error
 	// Describe gives author, time and message of a commit, and where paths are given the
 	// digests of its components.
 	Describe(ctx context.Context, repository, commit string, paths *Paths) (Revision, error)

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"path"
 	"slices"
 	"time"
 )
@@ -91,6 +92,14 @@ type SourceRef struct {
 	Paths      *Paths `json:"paths,omitempty"`
 }
 
+// Directory returns the part of the repository that the revision is of; empty for all of it.
+func (r *SourceRef) Directory() string {
+	if r == nil || r.Paths == nil {
+		return ""
+	}
+	return r.Paths.Directory
+}
+
 // EnvironmentSpec says what environment a stage gives to its steps.
 type EnvironmentSpec struct {
 	Instances      int               `json:"instances"` // 0 means the pipeline's scale
@@ -133,8 +142,23 @@ type Step struct {
 	Timeout        time.Duration     `json:"timeout,omitempty"` // 0 means DefaultStepTimeout
 	Retries        int               `json:"retries,omitempty"` // further tries after a failure
 	Report         string            `json:"report,omitempty"`  // JUnit XML, a path or a pattern in the checkout
-	HTTP           *HTTPCheck        `json:"http,omitempty"`
-	Load           *Load             `json:"load,omitempty"`
+	// AllowEmptyReport: reports without a single test pass, too.
+	AllowEmptyReport bool       `json:"allow_empty_report,omitempty"`
+	HTTP             *HTTPCheck `json:"http,omitempty"`
+	Load             *Load      `json:"load,omitempty"`
+}
+
+// Within returns the step, which is one of a directory of the checkout, as one of the whole
+// checkout. What runs elsewhere than beside it stays as it is.
+func (s Step) Within(dir string) Step {
+	if dir == "" || s.On != OnRunner {
+		return s
+	}
+	s.Directory = path.Join(dir, s.Directory)
+	if s.Report != "" {
+		s.Report = path.Join(dir, s.Report)
+	}
+	return s
 }
 
 // StepPlace says where a command runs.

@@ -267,6 +267,7 @@ func (r *pipelineResource) Create(ctx context.Context, req resource.CreateReques
 	}
 	m.ID = types.StringValue(p.ID)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
+	resp.Diagnostics.Append(r.session.keepAnchor(ctx, p.Name, resp.Private)...)
 }
 
 // Update implements resource.Resource.
@@ -284,6 +285,7 @@ func (r *pipelineResource) Update(ctx context.Context, req resource.UpdateReques
 	}
 	m.ID = types.StringValue(p.ID)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
+	resp.Diagnostics.Append(r.session.keepAnchor(ctx, p.Name, resp.Private)...)
 }
 
 // Read implements resource.Resource.
@@ -302,12 +304,19 @@ func (r *pipelineResource) Read(ctx context.Context, req resource.ReadRequest, r
 		resp.State.RemoveResource(ctx)
 		return
 	}
+	if m.ID.ValueString() == st.Pipeline.ID {
+		resp.Diagnostics.Append(r.session.checkAnchor(ctx, st.Pipeline.Name, req.Private)...)
+		if resp.Diagnostics.HasError() {
+			return
+		}
+	}
 	r.session.Attend(st)
 	if m.ID.IsNull() { // imported
 		flattenPipeline(ctx, st.Pipeline, schemaOf(ctx, r), &m, &resp.Diagnostics)
 	}
 	m.ID = types.StringValue(st.Pipeline.ID)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
+	resp.Diagnostics.Append(r.session.keepAnchor(ctx, st.Pipeline.Name, resp.Private)...)
 }
 
 // Delete implements resource.Resource.

@@ -4,6 +4,7 @@
 package provider
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -89,6 +90,7 @@ func (r *stageResource) ValidateConfig(ctx context.Context, req resource.Validat
 		return
 	}
 	resp.Diagnostics.Append(validateGates(m.After)...)
+	refuseForeign("Stage", cmp.Or(m.Name.ValueString(), m.Type.ValueString()), m.Pipeline, m.After, &resp.Diagnostics)
 	kind := pipeline.StageType(m.Type.ValueString())
 	var def pipeline.Stage
 	def.Type = kind
@@ -223,6 +225,7 @@ func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk
 	}
 	limit, d := timeout(m)
 	diags.Append(d...)
+	refuseForeign("Stage", m.Name.ValueString(), m.Pipeline, m.After, diags)
 	stage := expandStage(ctx, m, r.session.Owner, diags)
 	request := engine.AdvanceRequest{Stage: stage, Create: m.ID.IsUnknown(), Candidate: m.Candidate.ValueString()}
 	request.Secrets.Steps = expandStepSecrets(ctx, secret.Steps, diags)
@@ -253,7 +256,7 @@ func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk
 	}
 	flattenStanding(standing, st.Pipeline, &m)
 	m.keep(ctx, planned)
-	diags.Append(private.SetKey(ctx, enteringKey, []byte(strconv.Quote(entering)))...)
+	diags.Append(private.SetKey(ctx, notesKey, noted(st, stage, entering))...)
 	diags.Append(state.Set(ctx, m)...)
 }
 
@@ -284,7 +287,7 @@ func (r *stageResource) Read(ctx context.Context, req resource.ReadRequest, resp
 	}
 	standing := r.session.Engine.StandingIn(st, stage)
 	flattenStanding(standing, st.Pipeline, &m)
-	resp.Diagnostics.Append(resp.Private.SetKey(ctx, enteringKey, []byte(strconv.Quote(standing.Move.Candidate)))...)
+	resp.Diagnostics.Append(resp.Private.SetKey(ctx, notesKey, noted(st, stage, standing.Move.Candidate))...)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }
 

@@ -109,7 +109,7 @@ func (s *simulation) run() {
 	for i, a := range []struct {
 		name string
 		do   func(context.Context, *process, *engine.Engine, *rand.Rand) error
-	}{{"apply", s.apply}, {"apply too", s.apply}, {"people", s.people}, {"gc", s.collect}} {
+	}{{"apply", s.apply}, {"apply too", s.apply}, {"people", s.people}, {"other people", s.people}, {"gc", s.collect}} {
 		random := rand.New(rand.NewPCG(s.seed, uint64(i+2)))
 		all.Go(func() { s.act((i+1)*1000, a.name, random, a.do) })
 	}
@@ -222,12 +222,10 @@ var mine = engine.LaunchRequest{
 }
 
 // people decides, launches and holds.
-func (s *simulation) people(ctx context.Context, _ *process, e *engine.Engine, random *rand.Rand) (err error) {
-	switch random.IntN(8) {
-	case 0, 1, 2:
-		_, err = e.Judge(ctx, "shop", "exploratory", "", pipeline.Approved, "fine")
-	case 3:
-		_, err = e.Judge(ctx, "shop", "exploratory", "", pipeline.Rejected, "no")
+func (s *simulation) people(ctx context.Context, p *process, e *engine.Engine, random *rand.Rand) (err error) {
+	switch what := random.IntN(9); what {
+	case 0, 1, 2, 3, 8:
+		err = s.decide(ctx, p, e, random, what)
 	case 4:
 		_, err = e.Launch(ctx, mine)
 	case 5:
@@ -238,6 +236,31 @@ func (s *simulation) people(ctx context.Context, _ *process, e *engine.Engine, r
 		if _, err = e.Hold(ctx, "shop", "production", "Friday"); err == nil {
 			_, err = e.Release(ctx, "shop", "production")
 		}
+	}
+	return err
+}
+
+// decide looks at the newest build, thinks about it, and approves it, rejects it, or lifts
+// what rejected it.
+func (s *simulation) decide(ctx context.Context, p *process, e *engine.Engine, random *rand.Rand, what int) error {
+	const stage = "exploratory"
+	st, err := e.State(ctx, "shop")
+	if err != nil || len(st.Builds) == 0 {
+		return err
+	}
+	build := st.BuildsNewestFirst()[0].ID
+	p.looked = st.Version(pipeline.RecordDecision, pipeline.StageBuild(stage, build))
+	looked := engine.Looked{Decision: &p.looked}
+	if err := p.pass(ctx, time.Duration(random.Int64N(int64(time.Minute)))); err != nil {
+		return err
+	}
+	switch what {
+	case 3:
+		_, err = e.JudgeOn(ctx, "shop", stage, build, looked, pipeline.Rejected, "no")
+	case 8:
+		_, err = e.Lift(ctx, "shop", stage, build, looked, "it is mended")
+	default:
+		_, err = e.JudgeOn(ctx, "shop", stage, build, looked, pipeline.Approved, "fine")
 	}
 	return err
 }

@@ -84,6 +84,7 @@ type process struct {
 	scope  string // of its PID: who is in another does not see it end
 	end    context.CancelFunc
 	paused time.Time // until when
+	looked int64     // version of the decision that its person saw last
 }
 
 // violation notes that something does not hold.

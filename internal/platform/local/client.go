@@ -40,13 +40,14 @@ const (
 
 // supervisorClient asks the supervisor of one environment.
 type supervisorClient struct {
-	dir  string
-	by   []pipeline.Fence // under which it is asked to change something
-	http *http.Client
+	dir    string
+	fleets string
+	by     []pipeline.Fence // under which it is asked to change something
+	http   *http.Client
 }
 
-func newClient(dir string, by []pipeline.Fence) *supervisorClient {
-	return &supervisorClient{dir: dir, by: by, http: &http.Client{Transport: &http.Transport{
+func newClient(dir, fleets string, by []pipeline.Fence) *supervisorClient {
+	return &supervisorClient{dir: dir, fleets: fleets, by: by, http: &http.Client{Transport: &http.Transport{
 		DialContext: dialer(filepath.Join(dir, controlSocket)), DisableKeepAlives: true,
 	}}}
 }
@@ -137,7 +138,7 @@ func (c *supervisorClient) alive() bool { return locked(filepath.Join(c.dir, sup
 // begin starts a supervisor and waits until it answers.
 func (c *supervisorClient) begin(ctx context.Context, executable []string) error {
 	log := filepath.Join(c.dir, superviseLog)
-	args := append(executable[:len(executable):len(executable)], c.dir)
+	args := append(executable[:len(executable):len(executable)], c.dir, c.fleets)
 	pid, err := process.Detach(args, c.dir, process.Environ(nil), log)
 	if err != nil {
 		return err
@@ -217,7 +218,7 @@ func (c *supervisorClient) killSupervisor() error {
 // ends its service by itself, and holds a lock until then, which also tells of one in
 // another container. One that doesn't end in time is killed, and the service with it.
 func (c *supervisorClient) endStrays(ctx context.Context) error {
-	records, err := filepath.Glob(filepath.Join(escape(c.dir), fleetsDir, "*", "*", instanceRecord))
+	records, err := filepath.Glob(filepath.Join(escape(c.fleets), "*", "*", instanceRecord))
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ func TestFencesOutliveSupervisors(t *testing.T) {
 	}
 	at(b.Platform, 2).serve(b.request("f-1"))
 	b.must(b.supervisor().Kill())
-	b.await("the supervisor to end", func() bool { return !newClient(b.dir("e-1"), nil).alive() })
+	b.await("the supervisor to end", func() bool { return !newClient(b.dir("e-1"), b.fleets("e-1"), nil).alive() })
 	other := New(b.Options)
 	if _, err := at(other, 1).Prepare(t.Context(), b.request("f-2")); pipeline.CodeOf(err) != pipeline.CodeLeaseLost {
 		t.Errorf("after the supervisor was killed a lower token gives %v", err)
