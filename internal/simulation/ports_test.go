@@ -189,8 +189,8 @@ func (r runner) begin(ctx context.Context, req pipeline.StepRequest) {
 
 type sources struct{ *process }
 
-func (sources) Checkout(_ context.Context, _, commit, dir string) error {
-	return errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, "f"), []byte(commit), 0o600))
+func (sources) Checkout(_ context.Context, r pipeline.CheckoutRequest) error {
+	return errors.Join(os.Mkdir(r.Dir, 0o700), os.WriteFile(filepath.Join(r.Dir, "f"), []byte(r.Commit), 0o600))
 }
 
 func (sources) Describe(_ context.Context, repository, commit string, _ *pipeline.Paths) (pipeline.Revision, error) {
