@@ -234,7 +234,7 @@ func (r Run) verdict() (Key, verdictDoc) {
 	}
 }
 
-// summary gives the summary of the run that judged, but for its Committed, Order and Ready.
+// summary gives the summary of the run that judged, but for its Made, Committed, Order and Ready.
 func (d verdictDoc) summary(key Key) (RunSummary, error) {
 	stage, rest, _ := strings.Cut(key.ID, "/")
 	build, digest, ok := strings.Cut(rest, "/")
