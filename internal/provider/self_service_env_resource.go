@@ -135,7 +135,7 @@ func (r *selfServiceEnvResource) ValidateConfig(ctx context.Context, req resourc
 
 // ModifyPlan implements resource.ResourceWithModifyPlan.
 func (r *selfServiceEnvResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
-	if r.session == nil || req.Plan.Raw.IsNull() {
+	if !r.toPlan(ctx, req, resp) {
 		return
 	}
 	var m, config selfServiceEnvModel
@@ -153,10 +153,10 @@ func (r *selfServiceEnvResource) ModifyPlan(ctx context.Context, req resource.Mo
 		was = *state
 	}
 	moves := !m.Name.Equal(was.Name) || !m.Pipeline.Equal(was.Pipeline) || !m.Owner.Equal(was.Owner)
-	r.named(ctx, "environment", m.Pipeline, m.Name, was.ID, moves, req, resp)
+	own := r.named(ctx, "environment", m.Pipeline, m.Name, was.ID, moves, req, resp)
 	m.Build = config.Build
 	if known(ctx, m.Pipeline, m.Name) {
-		r.planBuild(ctx, &m, state, known(ctx, config.TTL, config.Owner), resp)
+		r.planBuild(ctx, &m, state, own, known(ctx, config.TTL, config.Owner), resp)
 	} else if config.Build.IsNull() {
 		m.Build = types.StringUnknown()
 	}
@@ -186,7 +186,7 @@ func (m *selfServiceEnvModel) unknownExports() {
 // planBuild chooses the build: the pin, the one that runs, or the newest that passed.
 // Where it is decided how long a new one lives, and whose it is, it is checked whether
 // that is allowed.
-func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfServiceEnvModel, decided bool, resp *resource.ModifyPlanResponse) {
+func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfServiceEnvModel, own string, decided bool, resp *resource.ModifyPlanResponse) {
 	name := m.Name.ValueString()
 	g := expandGates(m.After)
 	pinned := !m.Build.IsNull()
@@ -197,9 +197,9 @@ func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfSe
 			m.After = state.After
 		}
 	}
-	err := r.session.overlay.view(ctx, m.Pipeline.ValueString(), func(st *pipeline.State, _ *planned) error {
+	err := r.session.overlay.view(ctx, r.session.pipelineName(m.Pipeline), func(st *pipeline.State, _ *planned) error {
 		switch {
-		case state == nil && !r.mayCreate(st, *m, decided, resp), keeps, m.Build.IsUnknown(), !g.open() && pinned:
+		case state == nil && !r.mayCreate(ctx, st, *m, own, decided, resp), keeps, m.Build.IsUnknown(), !g.open() && pinned:
 		case !g.open():
 			m.Build = types.StringUnknown()
 		default:
@@ -214,11 +214,11 @@ func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfSe
 
 // mayCreate checks that an environment may be created: its name and, where it is decided
 // what is asked for, whether that is allowed.
-func (r *selfServiceEnvResource) mayCreate(st *pipeline.State, m selfServiceEnvModel, decided bool, resp *resource.ModifyPlanResponse) bool {
+func (r *selfServiceEnvResource) mayCreate(ctx context.Context, st *pipeline.State, m selfServiceEnvModel, own string, decided bool, resp *resource.ModifyPlanResponse) bool {
 	name := m.Name.ValueString()
-	env, exists := st.PersonEnvironment(name)
-	err := r.session.claim("environment", name, m.Pipeline.ValueString()+"/"+name, exists, env.Status != pipeline.EnvLaunching, env.Configured)
-	if err != nil {
+	env, _ := st.PersonEnvironment(name)
+	err := r.claim(ctx, st, pipeline.RecordEnvironment, name, m.Pipeline.ValueString()+"/"+name, own)
+	if err != nil && env.Status != pipeline.EnvLaunching { // what a launch left that died is whose asks for it
 		addAttributeError(&resp.Diagnostics, path.Root("name"), "create environment", name, err)
 		return false
 	}
@@ -254,14 +254,14 @@ func (r *selfServiceEnvResource) chooseBuild(st *pipeline.State, g gates, m, sta
 	default:
 		m.Build = types.StringValue(build)
 		if state != nil && build == state.Build.ValueString() {
-			m.After = r.session.overlay.afterOrState(m.Pipeline.ValueString(), m.After, state.After)
+			m.After = r.session.overlay.afterOrState(r.session.pipelineName(m.Pipeline), m.After, state.After)
 		}
 	}
 }
 
 func (r *selfServiceEnvResource) request(m selfServiceEnvModel, env map[string]string) engine.LaunchRequest {
 	return engine.LaunchRequest{
-		Pipeline: m.Pipeline.ValueString(), Name: m.Name.ValueString(), Owner: m.Owner.ValueString(), Build: m.Build.ValueString(),
+		Pipeline: r.session.pipelineName(m.Pipeline), Name: m.Name.ValueString(), Owner: m.Owner.ValueString(), Build: m.Build.ValueString(),
 		After: expandGates(m.After).stages, TTL: expandDuration(m.TTL), Configured: r.session.Owner,
 		Spec: pipeline.EnvironmentSpec{
 			Instances: int(m.Instances.ValueInt64()), Env: env, SecretsVersion: m.EnvVersion.ValueInt64(),
@@ -272,6 +272,7 @@ func (r *selfServiceEnvResource) request(m selfServiceEnvModel, env map[string]s
 
 // Create implements resource.Resource. A failed launch leaves nothing.
 func (r *selfServiceEnvResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
+	r.note(ctx, resp.Private, &resp.Diagnostics)
 	r.apply(ctx, req.Plan, req.Config, nil, &resp.State, &resp.Diagnostics, func(m selfServiceEnvModel) (time.Duration, diag.Diagnostics) {
 		return m.Timeouts.Create(ctx, defaultTimeout)
 	})
@@ -332,19 +333,27 @@ func exportEnvironment(env pipeline.Environment, m *selfServiceEnvModel) {
 func (r *selfServiceEnvResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	var m selfServiceEnvModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
-	if resp.Diagnostics.HasError() {
+	name := m.Name.ValueString()
+	if resp.Diagnostics.HasError() || !r.here(ctx, req.Private, "read environment", name, &resp.Diagnostics) {
 		return
 	}
-	st, err := r.session.Engine.State(ctx, m.Pipeline.ValueString())
+	st, err := r.session.Engine.State(ctx, r.session.pipelineName(m.Pipeline))
 	if err != nil {
-		addError(&resp.Diagnostics, "read environment", m.Name.ValueString(), err)
+		addError(&resp.Diagnostics, "read environment", name, err)
 		return
 	}
-	env, ok := st.PersonEnvironment(m.Name.ValueString())
-	if !ok {
+	env, ok := st.PersonEnvironment(name)
+	if !ok || !r.same(m.ID, env.ID, name, &resp.Diagnostics) {
 		resp.State.RemoveResource(ctx)
 		return
 	}
+	r.recorded(ctx, st, pipeline.RecordEnvironment, name, env.ID)
+	if !m.ID.IsNull() && engine.ByHand(env) { // imported since
+		if err := r.session.Engine.Configure(ctx, st, env, r.session.Owner); err != nil {
+			r.session.Engine.Logger.Debug("record that a configuration has an environment", "name", name, "error", err)
+		}
+	}
+	r.note(ctx, resp.Private, &resp.Diagnostics)
 	if m.ID.IsNull() { // imported
 		m.Follow, m.TTL = types.BoolValue(false), flattenDuration(env.TTL)
 		m.After, m.Instances = types.ListNull(gateType), types.Int64Value(int64(env.Instances))
@@ -364,12 +373,12 @@ func (r *selfServiceEnvResource) Delete(ctx context.Context, req resource.Delete
 	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
 	limit, d := m.Timeouts.Delete(ctx, defaultTimeout)
 	resp.Diagnostics.Append(d...)
-	if resp.Diagnostics.HasError() {
+	if resp.Diagnostics.HasError() || !r.here(ctx, req.Private, "end environment", m.Name.ValueString(), &resp.Diagnostics) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if err := r.session.Engine.EndEnvironment(ctx, m.Pipeline.ValueString(), m.Name.ValueString()); err != nil {
+	if err := r.session.Engine.EndOwnEnvironment(ctx, r.session.pipelineName(m.Pipeline), m.Name.ValueString(), m.ID.ValueString()); err != nil {
 		addError(&resp.Diagnostics, "end environment", m.Name.ValueString(), err)
 	}
 }
