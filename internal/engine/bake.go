@@ -46,7 +46,7 @@ func (e *Engine) Bake(ctx context.Context, r BakeRequest) (pipeline.Image, error
 	}
 	var creation *pipeline.Creation
 	if r.Create {
-		if err := e.checkOver(leased, st, pipeline.RecordRecipe, recipe.Name, recipe.Owner); err != nil {
+		if err := e.CheckCreate(leased, st, CreateRequest{Kind: pipeline.RecordRecipe, Name: recipe.Name}); err != nil {
 			return pipeline.Image{}, err
 		}
 		if creation, err = e.creation(leased, recipe.Pipeline, pipeline.RecordRecipe, recipe.Name, recipe.ID); err != nil {

@@ -189,17 +189,6 @@ func (e *Engine) CheckCreate(ctx context.Context, st *pipeline.State, r CreateRe
 	return err
 }
 
-// checkOver is CheckCreate for a stage or an image in the middle of an apply. There one of
-// the same configuration may go for the new one after that is made: Terraform creates before
-// it destroys where it is told to, and the plan has seen to all else.
-func (e *Engine) checkOver(ctx context.Context, st *pipeline.State, kind pipeline.RecordKind, name, owner string) error {
-	r := CreateRequest{Kind: kind, Name: name}
-	if t, exists := lookUp(st, kind, name); exists && t.owner == owner {
-		r.Replaces = t.id
-	}
-	return e.CheckCreate(ctx, st, r)
-}
-
 // creator gives who is alive and creates what a record says; nil for nobody else. The lease
 // of one that died is given up.
 func (e *Engine) creator(ctx context.Context, c pipeline.Creation) (*pipeline.Holder, error) {

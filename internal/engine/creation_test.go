@@ -86,7 +86,9 @@ func TestWhoseCreation(t *testing.T) {
 				t.Error("its creation is pending after a state has it")
 			}
 			d.Close(d.ctx)
-			if leases, err := d.Ledger.Leases(d.ctx); err != nil || slices.ContainsFunc(leases, func(l pipeline.Lease) bool { return strings.Contains(l.Key, "/creation/") && l.Holder.PID == d.Holder.PID }) {
+			if leases, err := d.Ledger.Leases(d.ctx); err != nil || slices.ContainsFunc(leases, func(l pipeline.Lease) bool {
+				return strings.Contains(l.Key, "/creation/") && l.Holder.PID == d.Holder.PID
+			}) {
 				t.Errorf("leases after the end: %+v, %v", leases, err)
 			}
 			if err := c.create(d, "a third place"); pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(err.Error(), "elsewhere") {

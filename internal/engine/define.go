@@ -111,7 +111,7 @@ func (e *Engine) define(ctx context.Context, h *held, st *pipeline.State, stage 
 	}
 	defined := pipeline.Event{Kind: pipeline.StageDefined, Facts: pipeline.Facts{Stage: &stage}}
 	if create {
-		err := e.checkOver(ctx, st, pipeline.RecordStage, stage.Name, stage.Owner)
+		err := e.CheckCreate(ctx, st, CreateRequest{Kind: pipeline.RecordStage, Name: stage.Name})
 		if err == nil {
 			defined.Facts.Creation, err = e.creation(ctx, stage.Pipeline, pipeline.RecordStage, stage.Name, stage.ID)
 		}

@@ -19,7 +19,7 @@ type Removal struct {
 	Builds       int                    // that are retained
 	Environments []pipeline.Environment // that answer, by name
 
-	refused error
+	refused, left error
 }
 
 // RemovalOf says what goes with a pipeline.
@@ -35,6 +35,7 @@ func RemovalOf(st *pipeline.State) Removal {
 	}
 	slices.SortFunc(r.Environments, func(a, b pipeline.Environment) int { return strings.Compare(a.Name+a.ID, b.Name+b.ID) })
 	r.refused = stillThere(st, func(env pipeline.Environment) bool { return outlives(st, env) })
+	r.left = stillThere(st, func(pipeline.Environment) bool { return true })
 	return r
 }
 
@@ -45,6 +46,14 @@ func (r Removal) Refused(force bool) error {
 		return nil
 	}
 	return r.refused
+}
+
+// RefusedAlone is Refused where the pipeline goes and its stages do not.
+func (r Removal) RefusedAlone(force bool) error {
+	if force {
+		return nil
+	}
+	return r.left
 }
 
 // ByHand reports whether no configuration made the environment.

@@ -4,6 +4,7 @@
 package provider
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -73,6 +74,8 @@ const ledgerKey = "ledger"
 type ledgerNote struct {
 	Identity string `json:"identity"`
 	Place    string `json:"place"` // in words, for messages
+	// Namespace of the pipeline, which another one of the name may be in.
+	Namespace string `json:"namespace"`
 }
 
 type (
@@ -86,7 +89,7 @@ type (
 
 // note records in the state which ledger the resource is in.
 func (b *base) note(ctx context.Context, private privateSetter, diags *diag.Diagnostics) {
-	data, err := json.Marshal(ledgerNote{b.session.Identity, b.session.Place})
+	data, err := json.Marshal(ledgerNote{b.session.Identity, b.session.Place, b.session.namespace})
 	if err != nil {
 		addError(diags, "note ledger", b.session.Identity, err)
 		return
@@ -100,13 +103,23 @@ func (b *base) here(ctx context.Context, private privateGetter, doing, name stri
 	data, d := private.GetKey(ctx, ledgerKey)
 	diags.Append(d...)
 	var at ledgerNote
-	if len(data) > 0 && json.Unmarshal(data, &at) != nil || at.Identity == "" || at.Identity == b.session.Identity {
+	if d.HasError() || len(data) == 0 {
 		return !d.HasError()
+	}
+	if err := json.Unmarshal(data, &at); err != nil {
+		addError(diags, doing, name, pipeline.Errorf(pipeline.CodeInternal, "find the ledger", "read the state's note: %w", err))
+		return false
 	}
 	const forget = "forget what it held with `terraform state rm ADDRESS` for each penstock_ resource that `terraform state list` shows, and apply again."
 	err := pipeline.Errorf(pipeline.CodeConflict, "find the ledger", "the state has it in %s, and this is %s", at.Place, b.session.Place).
 		WithHint("Nothing was changed. Work where the state's pipelines are, or correct data_dir, aws.stack or the region in the provider block. If they are gone there for good, " + forget)
-	if at.Place == b.session.Place {
+	switch {
+	case at.Identity == b.session.Identity && at.Namespace == b.session.namespace:
+		return true
+	case at.Identity == b.session.Identity:
+		err = pipeline.Errorf(pipeline.CodeConflict, "find the ledger", "the state has it in namespace %q, and the provider block names %q", cmp.Or(at.Namespace, noNamespace), cmp.Or(b.session.namespace, noNamespace)).
+			WithHint("Nothing was changed. A namespace is for the life of what is in it: set namespace back in the provider block, and destroy what is there before you choose another. To leave it there, " + forget)
+	case at.Place == b.session.Place:
 		err = pipeline.Errorf(pipeline.CodeConflict, "find the ledger", "the ledger that the state knows in %s is gone, and another one is in its place", at.Place).
 			WithHint("If it was moved or removed by mistake, put it back. If it is gone for good, " + forget)
 	}

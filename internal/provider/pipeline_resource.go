@@ -241,7 +241,7 @@ func (r *pipelineResource) ModifyPlan(ctx context.Context, req resource.ModifyPl
 		resp.Diagnostics.Append(req.State.Get(ctx, &was)...)
 	}
 	if going {
-		r.planRemoval(ctx, was, false, &resp.Diagnostics)
+		r.planRemoval(ctx, was, "destroyed", &resp.Diagnostics)
 		return
 	}
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
@@ -262,10 +262,12 @@ func (r *pipelineResource) ModifyPlan(ctx context.Context, req resource.ModifyPl
 		return
 	}
 	switch {
-	case !req.State.Raw.IsNull() && !m.Name.Equal(was.Name):
-		r.planRemoval(ctx, was, true, &resp.Diagnostics)
-	case req.State.Raw.IsNull() && st.Exists() && own == st.Pipeline.ID:
-		r.planRemoval(ctx, m, true, &resp.Diagnostics)
+	case !req.State.Raw.IsNull() && !m.Name.Equal(was.Name): // its stages are replaced, too
+		r.planRemoval(ctx, was, "replaced", &resp.Diagnostics)
+	case req.State.Raw.IsNull() && st.Exists(): // by -replace: Terraform shows no warning of this call
+		if err := engine.RemovalOf(st).RefusedAlone(m.ForceDestroy.ValueBool()); err != nil {
+			addError(&resp.Diagnostics, "replace pipeline", name, err)
+		}
 	}
 	if !known(ctx, m.Service, m.Scale, m.Authorize, m.SelfService, m.Notify, m.Keep) {
 		r.session.overlay.planPipeline(name, nil, true)
@@ -282,7 +284,7 @@ func (r *pipelineResource) ModifyPlan(ctx context.Context, req resource.ModifyPl
 
 // planRemoval says what goes with a pipeline that is to be destroyed, or replaced, and
 // refuses a destroy that is bound to fail.
-func (r *pipelineResource) planRemoval(ctx context.Context, m pipelineModel, replaced bool, diags *diag.Diagnostics) {
+func (r *pipelineResource) planRemoval(ctx context.Context, m pipelineModel, verb string, diags *diag.Diagnostics) {
 	name := r.session.pipelineName(m.Name)
 	st, err := r.session.Engine.State(ctx, name)
 	if err != nil {
@@ -296,10 +298,6 @@ func (r *pipelineResource) planRemoval(ctx context.Context, m pipelineModel, rep
 	if err := removal.Refused(m.ForceDestroy.ValueBool()); err != nil {
 		addError(diags, "destroy pipeline", name, err)
 		return
-	}
-	verb := "destroyed"
-	if replaced {
-		verb = "replaced"
 	}
 	diags.AddWarning(fmt.Sprintf("Pipeline %s is %s with all that belongs to it", name, verb), describeRemoval(removal, st.Pipeline))
 }
