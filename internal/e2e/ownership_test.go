@@ -179,11 +179,14 @@ resource "penstock_self_service_env" "own" {
 	if said := s.run(s.root, binary, "ledger", "import", "--data-dir", "again", file); !strings.Contains(said, "of pipeline p") {
 		t.Errorf("import: %s", said)
 	}
-	if left := s.left(); fmt.Sprint(left) != "[.gitignore PENSTOCK.TAG archive lock]" {
+	if left := s.left(); fmt.Sprint(left) != onlyArchives {
 		t.Errorf("the destroy left %v", left)
 	}
 	s.must(os.RemoveAll(filepath.Join(s.dir, ".penstock")))
 }
+
+// onlyArchives are the entries of a data directory that has nothing but archives.
+const onlyArchives = "[.gitignore PENSTOCK.TAG archive lock]"
 
 // left lists what is in the data directory.
 func (s *site) left() []string {
@@ -193,6 +196,56 @@ func (s *site) left() []string {
 		names = append(names, e.Name())
 	}
 	return names
+}
+
+// TestTerraformTest runs the test file of the guide beside a live pipeline.
+func TestTerraformTest(t *testing.T) {
+	guide, err := os.ReadFile(filepath.Join(repository(t), "tools/templates/guides/terraform-test.md.tmpl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(guide), "```terraform\n")
+	text, _, _ = strings.Cut(text, "```")
+	config := strings.Replace(faultConfig(), "  trigger  = \"automatic\"\n", "  build    = var.production_build\n", 1)
+	config = strings.Replace(config, "  keep = 3\n", "  retain_history = var.retain_history\n", 1) + `
+variable "production_build" {
+  type    = string
+  default = null
+}
+variable "retain_history" {
+  type    = string
+  default = "30d"
+}
+output "ready" { value = penstock_stage.acceptance.passed.build }`
+	s := newSite(t, config)
+	s.apply()
+	promoted := "-var=production_build=" + s.output("ready")
+	s.apply(promoted)
+	endpoint := s.output("production")
+	s.must(os.MkdirAll(filepath.Join(s.dir, "tests"), 0o755))
+	for place, text := range map[string]string{
+		"a data directory of its own": text,
+		"a namespace":                 strings.Replace(text, `data_dir = ".penstock-test"`, `namespace = "test"`, 1),
+	} {
+		s.write(filepath.Join(s.dir, "tests", "pipeline.tftest.hcl"), text)
+		before := len(s.processes())
+		if out := s.run(s.dir, terraform, "test", "-no-color"); !strings.Contains(out, "Success! 2 passed, 0 failed.") {
+			t.Errorf("in %s:\n%s", place, out)
+		}
+		if got := s.answer(endpoint); got != "1" {
+			t.Errorf("after the test in %s production answers %q", place, got)
+		}
+		if after := s.processes(); len(after) != before {
+			t.Errorf("the test in %s left processes: %v", place, after)
+		}
+		if names := s.penstock("status", "--json"); strings.Contains(names, "test.p") {
+			t.Errorf("the test in %s left a pipeline:\n%s", place, names)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(s.dir, ".penstock-test")); err == nil {
+		t.Error("the tests' data directory is left")
+	}
+	s.destroy(promoted)
 }
 
 // TestLedgerGone removes the data directory by hand: the state does not take its pipeline
