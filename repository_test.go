@@ -120,6 +120,9 @@ func checkHeader(name, text string) []string {
 	return nil
 }
 
+// zoneless are the layouts of package time that lack a zone.
+var zoneless = []string{"DateTime", "DateOnly", "TimeOnly", "Kitchen", "Stamp", "StampMilli", "ANSIC"}
+
 // checkSource checks a Go file that is no test for what is kept out of them.
 func checkSource(name, text string) []string {
 	fset := token.NewFileSet()
@@ -140,6 +143,11 @@ func checkSource(name, text string) []string {
 		if s, ok := n.(*ast.SelectorExpr); ok && s.Sel.Name == "Sleep" {
 			if x, ok := s.X.(*ast.Ident); ok && x.Name == "time" {
 				wrong = append(wrong, fmt.Sprintf("%s calls time.Sleep: wait with poll.Until or a timer and the context", fset.Position(n.Pos())))
+			}
+		}
+		if s, ok := n.(*ast.SelectorExpr); ok && slices.Contains(zoneless, s.Sel.Name) {
+			if x, ok := s.X.(*ast.Ident); ok && x.Name == "time" {
+				wrong = append(wrong, fmt.Sprintf("%s has time.%s, which lacks a zone: say a time with pipeline.Moment or Clock", fset.Position(n.Pos()), s.Sel.Name))
 			}
 		}
 		return true
@@ -191,6 +199,7 @@ func TestRules(t *testing.T) {
 		"an init":                    {checkSource("a.go", header+"package a\nfunc init() {}\n"), "init function"},
 		"a method called init":       {checkSource("a.go", header+"package a\ntype t int\nfunc (t) init() {}\n"), ""},
 		"a sleep":                    {checkSource("a.go", header+"package a\nimport \"time\"\nfunc f() { time.Sleep(1) }\n"), "a.go:6"},
+		"a time without a zone":      {checkSource("a.go", header+"package a\nimport \"time\"\nvar f = time.DateTime\n"), "a.go:6"},
 		"a long file":                {checkSource("a.go", header+"package a\n"+strings.Repeat("\n", maxLines)), "split"},
 		"two docs":                   {checkDocs("a", []string{"Package a is.", "", "Package a is too."}), "2 package docs"},
 		"no doc":                     {checkDocs("a", []string{"", ""}), "0 package docs"},

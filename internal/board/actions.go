@@ -112,7 +112,7 @@ var actions = map[string]action{
 		},
 	},
 	"rollback": {
-		Label: "Roll back", Submit: "Roll back", Build: true, Danger: true, Check: checkMove,
+		Label: "Roll back", Submit: "Roll back", Build: true, Danger: true, Check: checkRollback,
 		Explain: func(st *pipeline.State, a asked) []string {
 			return append([]string{
 				fmt.Sprintf("Stage %s goes back from build %s to build %s. %s", a.Stage, a.From.Held, a.Build, nextApply),
@@ -121,7 +121,7 @@ var actions = map[string]action{
 		},
 		Do: func(ctx context.Context, e *engine.Engine, a asked) (string, error) {
 			p, err := e.RollbackFrom(ctx, a.Pipeline, a.Stage, a.Build, a.From)
-			return fmt.Sprintf("Stage %s goes back to build %s. %s", p.Stage, p.Build, nextApply), err
+			return fmt.Sprintf("Stage %s goes back from build %s to build %s. %s", p.Stage, orNone(a.From.Held), p.Build, nextApply), err
 		},
 	},
 	"override": {
@@ -178,11 +178,11 @@ var actions = map[string]action{
 	},
 }
 
-func orNone(run string) string {
-	if run == "" {
+func orNone(id string) string {
+	if id == "" {
 		return "none"
 	}
-	return run
+	return id
 }
 
 // stagesBelow gives the stages that come next.
@@ -218,6 +218,13 @@ func checkApprove(e *engine.Engine, st *pipeline.State, s pipeline.Stage, build 
 
 func checkMove(e *engine.Engine, st *pipeline.State, s pipeline.Stage, build string) error {
 	if err := e.CheckPromote(st, s, build); err != nil {
+		return err
+	}
+	return st.Eligible(s, build)
+}
+
+func checkRollback(e *engine.Engine, st *pipeline.State, s pipeline.Stage, build string) error {
+	if err := e.CheckRollback(st, s, build); err != nil {
 		return err
 	}
 	return st.Eligible(s, build)

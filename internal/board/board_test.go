@@ -47,7 +47,7 @@ func TestJourney(t *testing.T) {
 	if held := b.state().Holds["production"].Build; held != two {
 		t.Fatalf("production holds %s", held)
 	}
-	b.press(b.client, "rollback", stageBuild("production", one), nil, http.StatusOK, "goes back to build "+one)
+	b.press(b.client, "rollback", stageBuild("production", one), nil, http.StatusOK, " to build "+one)
 	b.apply()
 	page = b.get("/p/shop/builds/"+two, "Compared with what production holds", "Commits that it brings")
 	for component, change := range map[string]string{"application": "differs from " + one, "configuration": "as in " + one, "infrastructure": "as in " + one, "data": "as in " + one} {

@@ -156,7 +156,7 @@ func TestPromotionOfWhatWasCompared(t *testing.T) {
 		t.Fatalf("production went to %s", held)
 	}
 	back := form(b.get("/p/shop/do/rollback?" + stageBuild("production", builds[0]).Encode()))
-	b.press(b.client, "rollback", stageBuild("production", builds[1]), nil, http.StatusOK, "goes back to build "+builds[1])
+	b.press(b.client, "rollback", stageBuild("production", builds[1]), nil, http.StatusOK, " to build "+builds[1])
 	b.want(b.client, http.MethodPost, "/p/shop/do/rollback", back, http.StatusConflict, "since you looked")
 	b.get("/p/shop/do/rollback?"+stageBuild("production", builds[0]).Encode(), "has promoted build "+builds[1], "this takes its place")
 	forged := form(b.get("/p/shop/do/rollback?" + stageBuild("production", builds[0]).Encode()))

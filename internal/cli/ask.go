@@ -24,10 +24,15 @@ func (f *factory) canAsk(op string, yes bool) error {
 	return pipeline.Errorf(pipeline.CodeInvalid, op, "there is no terminal to ask at").WithHint("Say --yes to go ahead.")
 }
 
-// ask asks whether to go ahead, unless that was said already. A no is CodeCancelled.
+// ask asks whether to go ahead, unless that was said already. A no is CodeCancelled. Where
+// nobody can be asked it says what it would have done, and refuses.
 func (f *factory) ask(ctx context.Context, op string, yes bool, question string) error {
 	if yes {
 		return nil
+	}
+	if err := f.canAsk(op, yes); err != nil {
+		fmt.Fprintf(f.Err, "%s: not done, as nobody can be asked.\n", question)
+		return err
 	}
 	fmt.Fprintf(f.Err, "%s? [y/N] ", question)
 	answers := make(chan string, 1)

@@ -203,6 +203,6 @@ func (o *localOptions) shown(ctx context.Context, a *app.App, pipelineName strin
 // say prints a line for each thing that happens.
 func (o *localOptions) say(format string, args ...any) {
 	if !o.json {
-		fmt.Fprintf(o.Err, "%s %s\n", o.now().Format(time.TimeOnly), plain(fmt.Sprintf(format, args...)))
+		fmt.Fprintf(o.Err, "%s %s\n", pipeline.Clock(o.now()), plain(fmt.Sprintf(format, args...)))
 	}
 }

@@ -46,11 +46,6 @@ func newGC(f *factory, runF func(context.Context, *gcOptions) error) *cobra.Comm
 
 func runGC(ctx context.Context, o *gcOptions) error {
 	const op = "remove garbage"
-	if !o.request.DryRun {
-		if err := o.canAsk(op, o.yes); err != nil {
-			return err
-		}
-	}
 	return o.with(ctx, func(a *app.App) error {
 		look := o.request
 		look.DryRun = true
@@ -65,7 +60,7 @@ func runGC(ctx context.Context, o *gcOptions) error {
 			if !o.yes {
 				fmt.Fprintln(o.Err, strings.Join(things, "\n"))
 			}
-			if err := o.ask(ctx, op, o.yes, "Go ahead"); err != nil {
+			if err := o.ask(ctx, op, o.yes, "Remove these"); err != nil {
 				return err
 			}
 		}

@@ -15,10 +15,11 @@ import (
 
 type judgeOptions struct {
 	*factory
-	verdict                        pipeline.Verdict
-	pipeline, stage, build, reason string
-	run                            string
-	runGiven                       bool // what was looked at, which may be no run
+	target
+	verdict  pipeline.Verdict
+	reason   string
+	run      string
+	runGiven bool // what was looked at, which may be no run
 }
 
 func newJudge(f *factory, verdict pipeline.Verdict, runF func(context.Context, *judgeOptions) error) *cobra.Command {
@@ -27,23 +28,25 @@ func newJudge(f *factory, verdict pipeline.Verdict, runF func(context.Context, *
 		runF = runJudge
 	}
 	c := &cobra.Command{
-		Args: args(2, 3),
+		Args: args(0, 3),
 		RunE: func(c *cobra.Command, given []string) error {
-			o.pipeline, o.stage, o.build = given[0], given[1], arg(given, 2)
+			o.read(given)
 			o.runGiven = c.Flags().Changed("run")
 			return runF(c.Context(), o)
 		},
 	}
 	c.Flags().StringVar(&o.run, "run", "", "the run that was looked at: refused where the stage has run again since")
 	if verdict == pipeline.Approved {
-		c.Use, c.Short = "approve PIPELINE STAGE [BUILD]", "Approve a build at a stage that waits for a decision"
-		c.Long = "Approve a build at a stage that waits for a decision; without BUILD the one on offer.\n" +
+		c.Use, c.Short = "approve [PIPELINE] [STAGE] [BUILD]", "Approve a build at a stage that waits for a decision"
+		c.Long = "Approve a build at a stage that waits for a decision; without BUILD the one on offer. PIPELINE may be left\n" +
+			"out where there is one, and STAGE where one waits.\n" +
 			"The next apply moves what the approval opens. An approval of a rejected build lifts the rejection."
 		c.Flags().StringVar(&o.reason, "reason", "", "why")
 	} else {
-		c.Use, c.Short = "reject PIPELINE STAGE [BUILD] --reason WHY", "Reject a build at a stage"
+		c.Use, c.Short = "reject [PIPELINE] [STAGE] [BUILD] --reason WHY", "Reject a build at a stage"
 		c.Long = "Reject a build at a stage; without BUILD the one on offer. It goes no further, at that stage and below,\n" +
-			"until somebody approves it there. What runs already stays."
+			"until somebody approves it there. What runs already stays. PIPELINE may be left out where there is one, and\n" +
+			"STAGE where one waits for a decision."
 		c.Flags().StringVar(&o.reason, "reason", "", "why (required)")
 	}
 	return c
@@ -51,6 +54,13 @@ func newJudge(f *factory, verdict pipeline.Verdict, runF func(context.Context, *
 
 func runJudge(ctx context.Context, o *judgeOptions) error {
 	return o.with(ctx, func(a *app.App) error {
+		verb := "approve"
+		if o.verdict == pipeline.Rejected {
+			verb = "reject"
+		}
+		if err := o.resolve(ctx, a, verb, &o.target); err != nil {
+			return err
+		}
 		var d pipeline.Decision
 		var err error
 		if o.runGiven {
@@ -87,8 +97,8 @@ func judged(d pipeline.Decision) string {
 
 type promoteOptions struct {
 	*factory
-	pipeline, stage, build string
-	back                   bool
+	target
+	back bool
 }
 
 func newRollback(f *factory, runF func(context.Context, *promoteOptions) error) *cobra.Command {
@@ -97,13 +107,14 @@ func newRollback(f *factory, runF func(context.Context, *promoteOptions) error) 
 		runF = runPromote
 	}
 	return &cobra.Command{
-		Use:   "rollback PIPELINE STAGE [BUILD]",
+		Use:   "rollback [PIPELINE] [STAGE] [BUILD]",
 		Short: "Let a stage with a manual trigger move back to an older build",
 		Long: "Let a stage with a manual trigger, such as production, move back to an older build; without BUILD the\n" +
-			"one that passed it last before the one that it holds. The next apply deploys it.",
-		Args: args(2, 3),
+			"one that passed it last before the one that it holds. The next apply deploys it. PIPELINE may be left out\n" +
+			"where there is one, and STAGE where one moves by hand.",
+		Args: args(0, 3),
 		RunE: func(c *cobra.Command, given []string) error {
-			o.pipeline, o.stage, o.build = given[0], given[1], arg(given, 2)
+			o.read(given)
 			return runF(c.Context(), o)
 		},
 	}
@@ -115,13 +126,14 @@ func newPromote(f *factory, runF func(context.Context, *promoteOptions) error) *
 		runF = runPromote
 	}
 	return &cobra.Command{
-		Use:   "promote PIPELINE STAGE [BUILD]",
+		Use:   "promote [PIPELINE] [STAGE] [BUILD]",
 		Short: "Let a stage with a manual trigger move to a build",
 		Long: "Let a stage with a manual trigger, such as production, move to a build; without BUILD the newest\n" +
-			"that passed what is before it. The next apply deploys it. An older build that passed is a rollback.",
-		Args: args(2, 3),
+			"that passed what is before it. The next apply deploys it. An older build that passed is a rollback.\n" +
+			"PIPELINE may be left out where there is one, and STAGE where one moves by hand.",
+		Args: args(0, 3),
 		RunE: func(c *cobra.Command, given []string) error {
-			o.pipeline, o.stage, o.build = given[0], given[1], arg(given, 2)
+			o.read(given)
 			return runF(c.Context(), o)
 		},
 	}
@@ -129,11 +141,36 @@ func newPromote(f *factory, runF func(context.Context, *promoteOptions) error) *
 
 func runPromote(ctx context.Context, o *promoteOptions) error {
 	return o.with(ctx, func(a *app.App) error {
-		move := a.Engine.Promote
+		verb, move := "promote", a.Engine.Promote
 		if o.back {
-			move = a.Engine.Rollback
+			verb, move = "rollback", a.Engine.Rollback
+		}
+		if err := o.resolve(ctx, a, verb, &o.target); err != nil {
+			return err
 		}
 		p, err := move(ctx, o.pipeline, o.stage, o.build)
-		return o.tell(err, p, "%s is promoted to stage %s by %s. The next apply deploys it.", p.Build, p.Stage, p.Actor)
+		if err != nil || o.json {
+			return o.tell(err, p, "")
+		}
+		st, err := a.Engine.State(ctx, o.pipeline)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(o.Out, moves(st, p))
+		return err
 	})
+}
+
+// moves says where a promotion takes a stage, and what that leaves.
+func moves(st *pipeline.State, p pipeline.Promotion) string {
+	from, to := st.Builds[st.Holds[p.Stage].Build], st.Builds[p.Build]
+	switch {
+	case from.ID == "":
+		return fmt.Sprintf("Stage %s is promoted to %s. The next apply deploys it.", p.Stage, p.Build)
+	case from.ID == to.ID:
+		return fmt.Sprintf("Stage %s stays at %s.", p.Stage, p.Build)
+	case from.Order > to.Order:
+		return fmt.Sprintf("Stage %s goes back from %s to %s. The next apply deploys it.", p.Stage, from.ID, p.Build)
+	}
+	return fmt.Sprintf("Stage %s is promoted from %s to %s. The next apply deploys it.", p.Stage, from.ID, p.Build)
 }

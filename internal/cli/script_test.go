@@ -65,15 +65,16 @@ func sqlite(file, statement string) error {
 	return errors.Join(err, db.Close())
 }
 
-// apply moves the pipeline shop, made from the repository repo, one step further:
+// apply moves the pipeline shop, or another one, made from the repository repo, one step further:
 //
-//	apply [-pin BUILD] [-service] [-slow] [-authorize JSON] [-max-ttl TIME] [-notify COMMAND|$URL] [-history TIME] [-destroy]
+//	apply [-pipeline NAME] [-pin BUILD] [-service] [-slow] [-authorize JSON] [-max-ttl TIME] [-notify COMMAND|$URL] [-history TIME] [-destroy]
 //
 // Its stages are commit, exploratory, and production, which moves by hand. With
 // -service production has an environment, else it has none; with -slow it takes a
 // minute to start.
 func apply(ctx context.Context, args []string) (err error) {
 	flags := flag.NewFlagSet("apply", flag.ContinueOnError)
+	name := flags.String("pipeline", "shop", "the pipeline's name")
 	pin := flags.String("pin", "", "the build of production")
 	service := flags.Bool("service", false, "production has an environment")
 	slow := flags.Bool("slow", false, "the service takes a minute to start")
@@ -95,9 +96,9 @@ func apply(ctx context.Context, args []string) (err error) {
 		}
 	}()
 	if *destroy {
-		return a.Engine.RemovePipeline(ctx, "shop", true)
+		return a.Engine.RemovePipeline(ctx, *name, true)
 	}
-	p := pipeline.Pipeline{Name: "shop", Owner: a.Owner, Scale: pipeline.Scale{Instances: 1}}
+	p := pipeline.Pipeline{Name: *name, Owner: a.Owner, Scale: pipeline.Scale{Instances: 1}}
 	production := pipeline.Stage{Type: pipeline.TypeCustom, Trigger: pipeline.TriggerManual}
 	if *service {
 		p.Service = pipeline.Service{Install: `tar -xzf "$PENSTOCK_ARTIFACT"`, Start: `exec python3 -m http.server --bind "$HOST" "$PORT"`}
@@ -135,7 +136,7 @@ func apply(ctx context.Context, args []string) (err error) {
 		{Type: pipeline.TypeExploratory, After: []string{"commit"}},
 		production,
 	} {
-		s.Pipeline, s.Owner = "shop", a.Owner
+		s.Pipeline, s.Owner = *name, a.Owner
 		if _, err := a.Engine.Advance(ctx, engine.AdvanceRequest{Stage: s.WithDefaults(nil, nil)}); err != nil {
 			return err
 		}

@@ -182,10 +182,13 @@ func selectPipelines(ctx context.Context, a *app.App, name string) (map[string]*
 	}
 	st, ok := all[name]
 	if !ok {
-		return nil, pipeline.Errorf(pipeline.CodeNotFound, "find pipeline", "there is no pipeline %q", name).
-			WithHint("`penstock status` lists them.")
+		return nil, noPipeline(name)
 	}
 	return map[string]*pipeline.State{name: st}, nil
+}
+
+func noPipeline(name string) error {
+	return pipeline.Errorf(pipeline.CodeNotFound, "find pipeline", "there is no pipeline %q", name).WithHint("`penstock status` lists them.")
 }
 
 func describeStatus(e *engine.Engine, st *pipeline.State) statusPipeline {

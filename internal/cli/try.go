@@ -19,9 +19,9 @@ import (
 
 type tryOptions struct {
 	*factory
-	pipeline, stage string
-	ttl             time.Duration
-	keep            bool
+	target
+	ttl  time.Duration
+	keep bool
 }
 
 func newTry(f *factory, runF func(context.Context, *tryOptions) error) *cobra.Command {
@@ -30,15 +30,15 @@ func newTry(f *factory, runF func(context.Context, *tryOptions) error) *cobra.Co
 		runF = runTry
 	}
 	c := &cobra.Command{
-		Use:   "try PIPELINE [STAGE]",
+		Use:   "try [PIPELINE] [STAGE]",
 		Short: "Launch the build that waits for a decision, try it, decide",
 		Long: "Show the build that waits for a decision at a stage, launch an environment with it or show the one that the\n" +
 			"stage has, and ask for the decision: approve, reject, or later. An environment that was launched for it ends\n" +
-			"with the decision. Without STAGE it is the one that waits. Without a terminal the environment stays, and the\n" +
+			"with the decision. PIPELINE may be left out where there is one, and STAGE where one waits. Without a terminal the environment stays, and the\n" +
 			"commands for the decision are printed.",
-		Args: args(1, 2),
+		Args: args(0, 2),
 		RunE: func(c *cobra.Command, given []string) error {
-			o.pipeline, o.stage = given[0], arg(given, 1)
+			o.pipeline, o.stage = arg(given, 0), arg(given, 1)
 			return runF(c.Context(), o)
 		},
 	}
@@ -62,6 +62,9 @@ type tried struct {
 
 func runTry(ctx context.Context, o *tryOptions) error {
 	return o.with(ctx, func(a *app.App) error {
+		if err := o.resolve(ctx, a, "try", &o.target); err != nil {
+			return err
+		}
 		what, err := o.offer(ctx, a)
 		if err != nil {
 			return err
@@ -104,11 +107,7 @@ func (o *tryOptions) offer(ctx context.Context, a *app.App) (tried, error) {
 		}
 		return what, nil
 	}
-	where := "no stage of pipeline " + o.pipeline
-	if o.stage != "" {
-		where = "stage " + o.stage
-	}
-	return tried{}, pipeline.Errorf(pipeline.CodeRefused, op, "%s waits for a decision, or there is none", where).
+	return tried{}, pipeline.Errorf(pipeline.CodeRefused, op, "stage %q of pipeline %q waits for no decision", o.stage, o.pipeline).
 		WithHint("`penstock status %s` shows what the stages wait for.", o.pipeline)
 }
 
@@ -121,10 +120,7 @@ func (o *tryOptions) launch(ctx context.Context, a *app.App, what *tried) error 
 	if err != nil {
 		return err
 	}
-	ttl := o.ttl
-	if longest := st.Pipeline.SelfService.MaxTTL; longest > 0 {
-		ttl = min(ttl, longest)
-	}
+	ttl := min(o.ttl, engine.LongestTTL(st))
 	name := "try-" + engine.OwnName(a.Engine.Person.Name)
 	done := o.working(a, "Launching environment "+name)
 	env, err := a.Engine.Launch(ctx, engine.LaunchRequest{

@@ -15,6 +15,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/watch"
 )
 
@@ -104,7 +105,7 @@ func (o *watchOptions) report(e watch.Event) {
 		o.apply.end()
 		o.apply = nil
 	}
-	fmt.Fprintf(o.Out, "%s %s\n", e.Time.Local().Format(time.TimeOnly), plain(describeEvent(e)))
+	fmt.Fprintf(o.Out, "%s %s\n", pipeline.Clock(e.Time.Local()), plain(describeEvent(e)))
 	if e.Kind == watch.KindApply && !o.verbose {
 		o.apply, o.told = o.begin("applying"), map[string]string{}
 	}
@@ -159,7 +160,7 @@ func describeEvent(e watch.Event) string {
 		if e.Next.IsZero() {
 			return fmt.Sprintf("failed after %s", took)
 		}
-		return fmt.Sprintf("failed after %s; tried again at %s, or when there is something new", took, e.Next.Local().Format(time.TimeOnly))
+		return fmt.Sprintf("failed after %s; tried again at %s, or when there is something new", took, pipeline.Clock(e.Next.Local()))
 	case watch.KindUnreachable:
 		return "can't look: " + e.Error
 	case watch.KindReachable:

@@ -16,6 +16,9 @@ import (
 // CreatePipeline defines a pipeline that does not exist, or whose creation was interrupted
 // before a state recorded it. One that exists is CodeConflict.
 func (e *Engine) CreatePipeline(ctx context.Context, p pipeline.Pipeline) (pipeline.Pipeline, error) {
+	if err := e.Platform.CheckService(p.Service); err != nil {
+		return p, err
+	}
 	st, err := e.fresh(ctx, p.Name)
 	if err != nil {
 		return p, err
@@ -46,6 +49,9 @@ func (e *Engine) CreatePipeline(ctx context.Context, p pipeline.Pipeline) (pipel
 // UpdatePipeline changes the definition of a pipeline that exists: of the one with p.ID,
 // where that is set, else CodeConflict.
 func (e *Engine) UpdatePipeline(ctx context.Context, p pipeline.Pipeline) (pipeline.Pipeline, error) {
+	if err := e.Platform.CheckService(p.Service); err != nil {
+		return p, err
+	}
 	st, err := e.existing(ctx, p.Name)
 	if err != nil {
 		return p, err

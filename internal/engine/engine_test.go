@@ -6,6 +6,7 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -409,6 +410,24 @@ func TestResize(t *testing.T) {
 	d.mustApply(stages)
 	if got := d.standing("production"); got.Environment.Instances != 5 || d.prepared != before {
 		t.Errorf("production has %d instances after %d new fleets", got.Environment.Instances, d.prepared-before)
+	}
+}
+
+// Other trusted proxies are told to the endpoint that serves; size and they change together.
+func TestTrust(t *testing.T) {
+	d := whole(t)
+	stages := route("1")
+	stages[5].Pin = build("1")
+	before := d.prepared
+	for _, proxies := range [][]string{{"10.0.0.0/8"}, {}, nil} {
+		stages[5].Env.TrustedProxies = proxies
+		stages[5].Env.Instances++
+		d.mustApply(stages)
+		env := d.standing("production").Environment
+		there := d.envs[env.ID]
+		if !reflect.DeepEqual(there.proxies, proxies) || there.instances != env.Instances || env.Instances != stages[5].Env.Instances || d.prepared != before {
+			t.Errorf("production is to trust %v, and trusts %v with %d instances after %d new fleets", proxies, there.proxies, there.instances, d.prepared-before)
+		}
 	}
 }
 

@@ -55,6 +55,7 @@ type memEnv struct {
 	port             int
 	expires          time.Time
 	degraded         bool
+	proxies          []string
 }
 
 func newWorld() *world {
@@ -514,6 +515,12 @@ func (p memPlatform) Discard(ctx context.Context, id, fleet string) error {
 func (p memPlatform) Resize(ctx context.Context, id string, n int) error {
 	return p.do(ctx, func() error { p.envs[id].instances = n; return nil })
 }
+
+func (p memPlatform) Trust(ctx context.Context, id string, proxies []string) error {
+	return p.do(ctx, func() error { p.envs[id].proxies = proxies; return nil })
+}
+
+func (p memPlatform) CheckService(pipeline.Service) error { return nil }
 
 func (p memPlatform) Extend(ctx context.Context, id string, at time.Time) error {
 	return p.do(ctx, func() error { p.envs[id].expires = at; return nil })

@@ -166,13 +166,13 @@ func (e *Engine) endInquiry(ctx context.Context, pipelineName, stage, build stri
 // apply moves it. It is refused where a gate is closed, and where the stage is
 // pinned in the configuration, which would win.
 func (e *Engine) Promote(ctx context.Context, pipelineName, stage, build string) (pipeline.Promotion, error) {
-	return e.promote(ctx, pipelineName, stage, build, nil)
+	return e.promote(ctx, promotionTo(stage), pipelineName, stage, build, nil)
 }
 
 // PromoteFrom is Promote by somebody who compared the build with what the stage was at. It
 // is refused with CodeConflict where the stage is elsewhere by now.
 func (e *Engine) PromoteFrom(ctx context.Context, pipelineName, stage, build string, from Place) (pipeline.Promotion, error) {
-	return e.promote(ctx, pipelineName, stage, build, &from)
+	return e.promote(ctx, promotionTo(stage), pipelineName, stage, build, &from)
 }
 
 // Place is where a stage is, and where it goes.
@@ -186,11 +186,11 @@ func PlaceOf(st *pipeline.State, s pipeline.Stage) Place {
 	return Place{Held: st.Holds[s.Name].Build, Next: pipeline.Decide(st, s).Candidate}
 }
 
-func (e *Engine) promote(ctx context.Context, pipelineName, stage, build string, from *Place) (pipeline.Promotion, error) {
-	op := promotionTo(stage)
+// promote records a promotion, which op calls what it is.
+func (e *Engine) promote(ctx context.Context, op, pipelineName, stage, build string, from *Place) (pipeline.Promotion, error) {
 	st, s, err := e.stage(ctx, pipelineName, stage)
 	if err == nil {
-		err = e.CheckPromote(st, s, build)
+		err = e.checkMove(op, st, s, build)
 	}
 	if err != nil {
 		return pipeline.Promotion{}, err
@@ -207,13 +207,13 @@ func (e *Engine) promote(ctx context.Context, pipelineName, stage, build string,
 		return pipeline.Promotion{}, s.PinError(build)
 	}
 	if err := st.Eligible(s, build); err != nil {
-		return pipeline.Promotion{}, err
+		return pipeline.Promotion{}, pipeline.During(op, err)
 	}
 	var expect map[pipeline.Key]int64
 	if from != nil {
 		if now := PlaceOf(st, s); now != *from {
 			return pipeline.Promotion{}, pipeline.Errorf(pipeline.CodeConflict, op, "since you looked the stage has come to hold %s and goes to %s; it held %s and went to %s",
-				orDash(now.Held), orDash(now.Next), orDash(from.Held), orDash(from.Next)).WithHint("Look at what differs now, then decide.")
+				buildOr(now.Held, "no build"), buildOr(now.Next, "none"), buildOr(from.Held, "no build"), buildOr(from.Next, "none")).WithHint("Look at what differs now, then decide.")
 		}
 		expect = map[pipeline.Key]int64{}
 		for _, kind := range []pipeline.RecordKind{pipeline.RecordHold, pipeline.RecordPromotion} {
@@ -229,17 +229,24 @@ func promotionTo(stage string) string { return fmt.Sprintf("promote to stage %q"
 // CheckPromote refuses a promotion that this person may not make, or that the stage does
 // not take, whatever the build.
 func (e *Engine) CheckPromote(st *pipeline.State, s pipeline.Stage, build string) error {
-	op := promotionTo(s.Name)
+	return e.checkMove(promotionTo(s.Name), st, s, build)
+}
+
+func (e *Engine) checkMove(op string, st *pipeline.State, s pipeline.Stage, build string) error {
 	if err := st.Pipeline.Authorize(pipeline.RightDeploy, e.Person, op); err != nil {
 		return err
+	}
+	to := ""
+	if build != "" {
+		to = fmt.Sprintf(" to build = %q", build)
 	}
 	switch {
 	case s.Pin != "":
 		return pipeline.Errorf(pipeline.CodeRefused, op, "the stage is pinned to build %s by its configuration", s.Pin).
-			WithHint("Change build = %q to build = %q in the penstock_stage and apply.", s.Pin, orDash(build))
+			WithHint("Change build = %q%s in the penstock_stage and apply.", s.Pin, to)
 	case s.Trigger != pipeline.TriggerManual:
 		return pipeline.Errorf(pipeline.CodeRefused, op, "the stage moves by itself to the newest build that passed").
-			WithHint("Set trigger = \"manual\" on the stage to promote by hand, or pin it with build = \"…\".")
+			WithHint("Set trigger = \"manual\" on the stage to move it by hand, or pin it with build = \"…\".")
 	}
 	return st.RefuseHeld(s, op)
 }

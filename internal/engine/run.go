@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -51,7 +52,7 @@ func (e *Engine) run(ctx context.Context, h *held, st *pipeline.State, stage pip
 	}
 	defer log.Close()
 	a.log = log
-	a.logf("run %s of stage %q for build %s: %s", a.run.ID, stage.Name, orDash(a.run.Build), move.Why)
+	a.logf("run %s of stage %q%s: %s", a.run.ID, stage.Name, buildOr(a.run.Build, "", " for build "), move.Why)
 	if err := a.phases(ctx); err != nil {
 		return a.fail(ctx, lostOr(ctx, err))
 	}
@@ -355,11 +356,12 @@ func (e *Engine) note(log io.Writer, format string, args ...any) {
 	fmt.Fprintf(log, "%s %s\n", e.Now().UTC().Format("2006-01-02T15:04:05.000Z"), fmt.Sprintf(format, args...))
 }
 
-func orDash(s string) string {
-	if s == "" {
-		return "-"
+// buildOr names a build, after what stands before it, or says what stands for none.
+func buildOr(id, none string, before ...string) string {
+	if id == "" {
+		return none
 	}
-	return s
+	return strings.Join(before, "") + id
 }
 
 // RunError says that a run failed or was cancelled, and where to look.

@@ -60,26 +60,53 @@ func (r LaunchRequest) asStage(st *pipeline.State) pipeline.Stage {
 // ChooseBuild gives the build that an environment gets: the one that is asked for,
 // if it may be launched, else the newest that may.
 func ChooseBuild(st *pipeline.State, r LaunchRequest) (string, error) {
-	gate := r.asStage(st)
+	gate, op := r.asStage(st), launchOf(r.Name)
 	if r.Build != "" {
 		if !pipeline.ValidBuildID(r.Build) {
-			return "", gate.PinError(r.Build)
+			return "", pipeline.During(op, gate.PinError(r.Build))
 		}
-		return r.Build, st.Eligible(gate, r.Build)
+		return r.Build, pipeline.During(op, st.Eligible(gate, r.Build))
 	}
 	build, ok := st.NewestEligible(gate, 0)
 	if !ok {
-		return "", pipeline.Errorf(pipeline.CodeRefused, fmt.Sprintf("launch environment %q", r.Name), "no build has passed %v", gate.After).
+		what := "there is no build yet"
+		if len(gate.After) > 0 {
+			what = "no build has passed " + strings.Join(gate.After, " and ")
+		}
+		return "", pipeline.Errorf(pipeline.CodeRefused, op, "%s", what).
 			WithHint("Let a build pass first; `penstock status %s` shows what the stages wait for.", r.Pipeline)
 	}
 	return build, nil
 }
 
+func launchOf(name string) string { return fmt.Sprintf("launch environment %q", name) }
+
+// LongestTTL gives how long a person's environment of the pipeline may live from a launch
+// or a renewal: what self_service.max_ttl says, else DefaultMaxTTL.
+func LongestTTL(st *pipeline.State) time.Duration {
+	return cmp.Or(st.Pipeline.SelfService.MaxTTL, DefaultMaxTTL)
+}
+
+// CheckTTL refuses, with CodeRefused, a time to live that is longer than the pipeline allows.
+func CheckTTL(st *pipeline.State, r LaunchRequest) error {
+	longest := LongestTTL(st)
+	if r.TTL > longest {
+		return pipeline.Errorf(pipeline.CodeRefused, launchOf(r.Name), "a ttl of %s is longer than the %s that pipeline %q allows", pipeline.Period(r.TTL), pipeline.Period(longest), r.Pipeline).
+			WithHint("Ask for a ttl of %s or less; it can be extended. self_service.max_ttl of the penstock_pipeline sets the limit.", pipeline.Period(longest))
+	}
+	if r.TTL == 0 && st.Pipeline.SelfService.MaxTTL > 0 {
+		return pipeline.Errorf(pipeline.CodeRefused, launchOf(r.Name), "it would never end, and pipeline %q allows %s", r.Pipeline, pipeline.Period(longest)).
+			WithHint("Ask for a ttl of %s or less; it can be extended.", pipeline.Period(longest))
+	}
+	return nil
+}
+
 // CheckLaunch refuses an environment that the person may not have: CodeNotAllowed
 // without the right to launch, or for somebody else without the right to deploy, and
-// CodeRefused beyond what the pipeline allows to each.
+// CodeRefused beyond what the pipeline allows to each. CodeInvalid is for what the
+// platform can't give.
 func (e *Engine) CheckLaunch(st *pipeline.State, r LaunchRequest) error {
-	op := fmt.Sprintf("launch environment %q", r.Name)
+	op := launchOf(r.Name)
 	if err := st.Pipeline.Authorize(pipeline.RightLaunch, e.Person, op); err != nil {
 		return err
 	}
@@ -90,14 +117,8 @@ func (e *Engine) CheckLaunch(st *pipeline.State, r LaunchRequest) error {
 			return err
 		}
 	}
-	limits := st.Pipeline.SelfService
-	if longest := limits.MaxTTL; longest > 0 && (r.TTL == 0 || r.TTL > longest) {
-		what := "it would never end"
-		if r.TTL > 0 {
-			what = fmt.Sprintf("a time to live of %s is too long", r.TTL)
-		}
-		return pipeline.Errorf(pipeline.CodeRefused, op, "%s: pipeline %q allows at most %s", what, r.Pipeline, longest).
-			WithHint("Ask for a ttl of %s or less; it can be extended.", longest)
+	if err := CheckTTL(st, r); err != nil {
+		return err
 	}
 	var theirs []string
 	for _, env := range st.Environments {
@@ -105,12 +126,12 @@ func (e *Engine) CheckLaunch(st *pipeline.State, r LaunchRequest) error {
 			theirs = append(theirs, env.Name)
 		}
 	}
-	if most := limits.MaxPerOwner; most > 0 && len(theirs) >= most {
+	if most := st.Pipeline.SelfService.MaxPerOwner; most > 0 && len(theirs) >= most {
 		slices.Sort(theirs)
 		return pipeline.Errorf(pipeline.CodeRefused, op, "%s has %d already (%s), and pipeline %q allows %d to each", owner, len(theirs), strings.Join(theirs, ", "), r.Pipeline, most).
 			WithHint("End one with `penstock env destroy %s %s`.", r.Pipeline, theirs[0])
 	}
-	return nil
+	return e.Platform.Check(r.Spec)
 }
 
 // Launch gives a person an environment: it launches one, or changes the one of
@@ -167,7 +188,7 @@ func (e *Engine) Launch(ctx context.Context, r LaunchRequest) (pipeline.Environm
 // takeOver refuses to change an environment into another one, and gives whose it is. What
 // a launch left that died is whose asks for it.
 func (e *Engine) takeOver(ctx context.Context, st *pipeline.State, env *pipeline.Environment, r LaunchRequest) (owner string, err error) {
-	op := fmt.Sprintf("launch environment %q", r.Name)
+	op := launchOf(r.Name)
 	switch {
 	case r.Create && env.Status == pipeline.EnvLaunching:
 		env.Owner, env.Configured = cmp.Or(r.Owner, e.Person.Name), r.Configured
@@ -199,19 +220,16 @@ func specDigest(spec pipeline.EnvironmentSpec) string {
 	return pipeline.Stage{Type: pipeline.TypeCustom, Env: &spec}.Digest(pipeline.Pipeline{})
 }
 
-// adjust changes size and time to live of an environment that runs the right build.
+// adjust changes size, trusted proxies and time to live of an environment that runs the right build.
 func (e *Engine) adjust(ctx context.Context, h *held, env pipeline.Environment, r LaunchRequest) (pipeline.Environment, error) {
 	if err := e.discardPending(ctx, env); err != nil {
 		return env, err
 	}
-	instances := max(r.Spec.Instances, 1)
-	if env.Instances != instances {
-		var err error
-		if env, err = e.resized(ctx, h, env, instances); err != nil {
-			return env, err
-		}
+	env, err := e.adjusted(ctx, h, env, r.Spec, max(r.Spec.Instances, 1))
+	if err != nil {
+		return env, err
 	}
-	env.Spec, env.TTL = r.Spec, r.TTL
+	env.TTL = r.TTL
 	expires := e.expiry(env, r)
 	if !expires.Equal(env.ExpiresAt) {
 		env.ExpiresAt = expires
@@ -402,6 +420,9 @@ const (
 	LaunchedByHand = "penstock env"
 	// DefaultTTL is how long they live where nobody says.
 	DefaultTTL = 8 * time.Hour
+	// DefaultMaxTTL is how long they may live at most from a launch or a renewal, where the
+	// pipeline sets no other limit: a week. Who needs one longer extends it, or deploys it.
+	DefaultMaxTTL = 7 * 24 * time.Hour
 )
 
 var notInName = regexp.MustCompile(`[^a-z0-9]+`)

@@ -366,7 +366,7 @@ func TestLimitsOfSelfService(t *testing.T) {
 		_, err := d.Launch(ctx, r)
 		return err
 	}
-	for name, ttl := range map[string]time.Duration{"too long": 5 * time.Hour, "would never end": 0} {
+	for name, ttl := range map[string]time.Duration{"is longer than the 4h": 5 * time.Hour, "would never end": 0} {
 		if err := launch("one", "", ttl); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(err.Error(), name) || !strings.Contains(pipeline.HintOf(err), "4h") {
 			t.Errorf("%s: %v", ttl, err)
 		}

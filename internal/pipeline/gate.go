@@ -30,7 +30,7 @@ const (
 	ActionRun     Action = "run"     // run the stage for the candidate
 	ActionAdopt   Action = "adopt"   // the candidate has passed already; only the stage moves to it
 	ActionRestore Action = "restore" // the held build's environment is gone; bring it up again
-	ActionResize  Action = "resize"  // the environment has another number of instances
+	ActionAdjust  Action = "adjust"  // the environment has another number of instances, or trusts other proxies
 	ActionEnd     Action = "end"     // the build that was tried in the environment is decided
 )
 
@@ -348,7 +348,9 @@ func (s *State) environmentAction(stage Stage, candidate, digest string) (Action
 		case env.Spec.InstanceType != stage.EnvironmentFor(s.Pipeline).InstanceType:
 			return ActionRun, "its environment has instances of another type"
 		case env.Instances != stage.Instances(s.Pipeline):
-			return ActionResize, fmt.Sprintf("its environment is to have %d instances", stage.Instances(s.Pipeline))
+			return ActionAdjust, fmt.Sprintf("its environment is to have %d instances", stage.Instances(s.Pipeline))
+		case !env.Spec.TrustsAlike(*stage.Env):
+			return ActionAdjust, "its endpoint is to trust other proxies"
 		}
 	case stage.Approval && stage.Env != nil && s.decided(stage, candidate) == "":
 		if env, ok := s.RunEnvironment(stage.Name, ForInquiry); !ok || !env.Serves() || env.Build != candidate {

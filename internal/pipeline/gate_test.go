@@ -106,7 +106,10 @@ func TestDecide(t *testing.T) {
 		"6: another scale resizes": {
 			tell(t).route().through("x").passed("production", "x").serves("production", "x", EnvRunning).
 				event(PipelineDefined, Facts{Pipeline: &Pipeline{Name: "shop", Scale: Scale{Instances: 9}, Service: Service{Start: "start"}}}),
-			a(TypeProduction, "pre-production"), "x", ActionResize, StatusPassed, ""},
+			a(TypeProduction, "pre-production"), "x", ActionAdjust, StatusPassed, ""},
+		"6: other trusted proxies are told to the endpoint": {
+			tell(t).route().through("x").passed("production", "x").serves("production", "x", EnvRunning),
+			trusting(a(TypeProduction, "pre-production")), "x", ActionAdjust, StatusPassed, ""},
 		"6: another type of instances deploys anew": {
 			tell(t).route().through("x").passed("production", "x").serves("production", "x", EnvRunning).
 				event(PipelineDefined, Facts{Pipeline: &Pipeline{Name: "shop", Scale: Scale{Instances: 9, InstanceType: "m7g.large"}, Service: Service{Start: "start"}}}),
@@ -377,4 +380,10 @@ func TestRandomHistories(t *testing.T) {
 			}
 		}
 	}
+}
+
+// trusting makes a stage's endpoint trust nobody.
+func trusting(s Stage) Stage {
+	s.Env.TrustedProxies = []string{}
+	return s
 }

@@ -265,15 +265,15 @@ func (s *State) asOf(e Event) *State {
 func (s *State) noticesOfRun(r Run, hold *Hold, say func(Notice)) {
 	n := Notice{Stage: r.Stage, Build: r.Build, Run: r.ID, Image: r.Image, Actor: r.Actor}
 	stage := s.Stages[r.Stage]
-	what := r.Build
-	if what == "" {
-		what = r.Stage
+	failed, passed := r.Stage+" failed for "+r.Build, r.Build+" passed "+r.Stage
+	if r.Build == "" { // a bootstrap stage takes none
+		failed, passed = r.Stage+" failed", r.Stage+" passed"
 	}
 	switch {
 	case r.Status == RunFailed && r.Kind == KindBake:
 		n.Kind, n.Reason, n.Text = NoticeFailed, FirstLine(r.Error), fmt.Sprintf("The bake of %s failed: %s", r.Stage, FirstLine(r.Error))
 	case r.Status == RunFailed:
-		n.Kind, n.Reason, n.Text = NoticeFailed, FirstLine(r.Error), fmt.Sprintf("%s failed for %s: %s", r.Stage, what, FirstLine(r.Error))
+		n.Kind, n.Reason, n.Text = NoticeFailed, FirstLine(r.Error), fmt.Sprintf("%s: %s", failed, FirstLine(r.Error))
 		if held := s.Holds[r.Stage].Build; stage.Lasting() && held != "" {
 			n.Text += fmt.Sprintf(". It still runs %s.", held)
 		}
@@ -297,7 +297,7 @@ func (s *State) noticesOfRun(r Run, hold *Hold, say func(Notice)) {
 		say(n)
 		return
 	default:
-		n.Kind, n.Text = NoticePassed, fmt.Sprintf("%s passed %s.", what, r.Stage)
+		n.Kind, n.Text = NoticePassed, passed+"."
 	}
 	if r.Status == RunPassed && r.Kind == KindStage && r.Build != "" {
 		n.Text += s.stillMissing(r.Stage, r.Build)
@@ -363,7 +363,7 @@ func (r Raised) notice() Notice {
 	what := env.Describe()
 	switch r.Kind {
 	case NoticeExpiring:
-		n.Text = fmt.Sprintf("The %s of %s ends at %s. `penstock env extend %s %s` lets it live longer.", what, env.Owner, env.ExpiresAt.UTC().Format("15:04 UTC"), env.Pipeline, env.Name)
+		n.Text = fmt.Sprintf("The %s of %s ends at %s. `penstock env extend %s %s` lets it live longer.", what, env.Owner, Moment(env.ExpiresAt.UTC()), env.Pipeline, env.Name)
 	case NoticeExpired:
 		n.Text = fmt.Sprintf("The %s of %s has ended.", what, env.Owner)
 	default:

@@ -48,11 +48,17 @@ type Service struct {
 	Migrate string `json:"migrate,omitempty"` // once per deployment, before traffic
 	Seed    string `json:"seed,omitempty"`    // once per new environment that is not lasting
 	Port    int    `json:"port,omitempty"`    // where the platform doesn't choose one
+	// Protocol that requests reach the service by: empty for HTTP/1.1, or ProtocolH2C.
+	Protocol string `json:"protocol,omitempty"`
 	// ReadOnlyRoot promises that the service writes to no file of its image, which
 	// instances may then share.
 	ReadOnlyRoot bool         `json:"read_only_root,omitempty"`
 	HealthCheck  *HealthCheck `json:"health_check,omitempty"`
 }
+
+// ProtocolH2C is HTTP/2 without TLS, which the service understands without being asked:
+// what gRPC needs.
+const ProtocolH2C = "h2c"
 
 // HealthCheck says when an instance is healthy: an HTTP GET of Path answers with
 // Status. With no HealthCheck an instance is healthy when it accepts a connection.

@@ -87,7 +87,7 @@ type HeldError struct{ Lease Lease }
 // Error names the holder.
 func (e *HeldError) Error() string {
 	h := e.Lease.Holder
-	return h.Actor + " on " + h.Host + " holds " + e.Lease.Key + " since " + h.Since.UTC().Format(time.RFC3339) + " (" + h.Purpose + ")"
+	return h.Actor + " on " + h.Host + " holds " + e.Lease.Key + " since " + Moment(h.Since.UTC()) + " (" + h.Purpose + ")"
 }
 
 // Ledger is the durable record. All methods may be called concurrently, from
@@ -208,6 +208,8 @@ type FleetRequest struct {
 	DrainTimeout time.Duration
 	Alarms       []string // that Shift will look at
 	Log          io.Writer
+
+	TrustedProxies []string // whose forwarding headers the endpoint keeps; nil: DefaultTrustedProxies
 }
 
 // Traffic says how the traffic of a lasting environment goes over to another fleet.
@@ -274,6 +276,9 @@ type Platform interface {
 	// Check refuses an environment that the platform can't give, before anything is
 	// made: CodeInvalid, with the argument and its value.
 	Check(e EnvironmentSpec) error
+	// CheckService refuses a service that the platform can't run: CodeInvalid, with the
+	// argument and its value.
+	CheckService(s Service) error
 	// Shift sends the endpoint's traffic to the prepared fleet without failing a
 	// request, drains the one before and removes it. When it fails or is cancelled,
 	// what served before serves on, or the fleet serves for good: Describe says which.
@@ -284,6 +289,9 @@ type Platform interface {
 	// Resize changes the number of instances that serve, and waits for health. One that
 	// was cancelled may have changed it.
 	Resize(ctx context.Context, environment string, instances int) error
+	// Trust sets whose forwarding headers the endpoint of a serving fleet keeps, as
+	// addresses and networks; nil means DefaultTrustedProxies. No request notices.
+	Trust(ctx context.Context, environment string, proxies []string) error
 	// Extend sets when the environment ends by itself; zero means never.
 	Extend(ctx context.Context, environment string, at time.Time) error
 	// Exec runs a command in one instance, or in each, and streams its output to log.

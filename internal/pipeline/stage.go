@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -106,6 +107,7 @@ type EnvironmentSpec struct {
 	Shift          []ShiftStep       `json:"shift,omitempty"`  // of a lasting environment; empty: all at once
 	Alarms         []string          `json:"alarms,omitempty"` // that send its traffic back
 	KeepPrevious   time.Duration     `json:"keep_previous,omitempty"`
+	TrustedProxies []string          `json:"trusted_proxies,omitzero"` // whose forwarding headers the endpoint keeps; nil: DefaultTrustedProxies
 }
 
 // ShiftStep sends a share of the traffic to a new fleet, and holds there for a look.
@@ -314,7 +316,7 @@ func (s Stage) Digest(p Pipeline) string {
 	}
 	if s.Env != nil {
 		env := *s.Env
-		env.Instances, env.Shift, env.Alarms, env.KeepPrevious = 0, nil, nil, 0
+		env.Instances, env.Shift, env.Alarms, env.KeepPrevious, env.TrustedProxies = 0, nil, nil, 0, nil
 		def.Env, def.Service = &env, &p.Service
 	}
 	return "d-" + hashJSON(def)[:16]
@@ -332,6 +334,11 @@ func hashJSON(v any) string {
 	}
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:])
+}
+
+// TrustsAlike reports whether the endpoints of two environments trust the same proxies.
+func (e EnvironmentSpec) TrustsAlike(f EnvironmentSpec) bool {
+	return (e.TrustedProxies == nil) == (f.TrustedProxies == nil) && slices.Equal(e.TrustedProxies, f.TrustedProxies)
 }
 
 // Equal reports whether two environments are defined alike.

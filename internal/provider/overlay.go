@@ -8,8 +8,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/hashicorp/terraform-plugin-framework/types"
-
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -84,20 +82,6 @@ func (o *overlay) late(pipelineName string, g gates) bool {
 		_, late := o.learned.Load(pipelineName + "/" + up)
 		return late
 	})
-}
-
-// afterOrState gives the state's list where both name the same stages: a build that passed
-// them since changes nothing of a stage, or an environment, that stays where it is. Where
-// the plan did not know all of the list, it stays as it was planned: Terraform plans once
-// more in the middle of an apply, when it is known, and takes no other answer then.
-func (o *overlay) afterOrState(pipelineName string, plan, state types.List) types.List {
-	if o.late(pipelineName, expandGates(plan)) {
-		return plan
-	}
-	if sameStages(plan, state) {
-		return state
-	}
-	return plan
 }
 
 // planPipeline notes a planned pipeline, nil for one that is not known yet, and whether it

@@ -60,6 +60,7 @@ type serviceModel struct {
 	ReadOnlyRoot types.Bool   `tfsdk:"read_only_root"`
 	Seed         types.String `tfsdk:"seed"`
 	Port         types.Int64  `tfsdk:"port"`
+	Protocol     types.String `tfsdk:"protocol"`
 	HealthCheck  *healthModel `tfsdk:"health_check"`
 }
 
@@ -95,6 +96,7 @@ func (r *pipelineResource) Schema(ctx context.Context, _ resource.SchemaRequest,
 						Optional: true, Validators: []validator.Int64{int64validator.Between(1, 65535)},
 						MarkdownDescription: "Port of the service where the platform does not choose one. The local platform chooses, and sets `$PORT`.",
 					},
+					"protocol": optional("`h2c`: requests reach the service over HTTP/2 without TLS, which it understands without being asked, as gRPC needs it. The health check, too. Not on AWS. Default: HTTP/1.1.", stringvalidator.OneOf(pipeline.ProtocolH2C)),
 					"read_only_root": schema.BoolAttribute{
 						Optional:            true,
 						MarkdownDescription: "Whether the service writes to no file of its image. Instances then share those files where the platform can, and start at once from large images. What it writes goes to `$PENSTOCK_DATA`. Default: false.",
@@ -151,7 +153,7 @@ func expandPipeline(ctx context.Context, m pipelineModel, s *session, diags *dia
 		diags.Append(m.Service.As(ctx, &s, basetypes.ObjectAsOptions{})...)
 		p.Service = pipeline.Service{
 			Install: s.Install.ValueString(), Start: s.Start.ValueString(), Migrate: s.Migrate.ValueString(), ReadOnlyRoot: s.ReadOnlyRoot.ValueBool(),
-			Seed: s.Seed.ValueString(), Port: int(s.Port.ValueInt64()),
+			Seed: s.Seed.ValueString(), Port: int(s.Port.ValueInt64()), Protocol: s.Protocol.ValueString(),
 		}
 		if h := s.HealthCheck; h != nil {
 			p.Service.HealthCheck = &pipeline.HealthCheck{
@@ -184,7 +186,7 @@ func flattenPipeline(ctx context.Context, p pipeline.Pipeline, sch schema.Schema
 	if p.Service != (pipeline.Service{}) {
 		s := serviceModel{
 			Install: orNull(p.Service.Install), Start: orNull(p.Service.Start), Migrate: orNull(p.Service.Migrate),
-			Seed: orNull(p.Service.Seed), Port: intOrNull(p.Service.Port), ReadOnlyRoot: trueOrNull(p.Service.ReadOnlyRoot),
+			Seed: orNull(p.Service.Seed), Port: intOrNull(p.Service.Port), Protocol: orNull(p.Service.Protocol), ReadOnlyRoot: trueOrNull(p.Service.ReadOnlyRoot),
 		}
 		if h := p.Service.HealthCheck; h != nil {
 			s.HealthCheck = &healthModel{
@@ -278,6 +280,9 @@ func (r *pipelineResource) ModifyPlan(ctx context.Context, req resource.ModifyPl
 		if err := r.session.CheckTarget(t); err != nil {
 			addAttributeError(&resp.Diagnostics, path.Root("notify").AtListIndex(i), "define pipeline", name, err)
 		}
+	}
+	if err := r.session.Engine.Platform.CheckService(p.Service); err != nil {
+		addAttributeError(&resp.Diagnostics, path.Root("service").AtName("protocol"), "define pipeline", name, err)
 	}
 	r.session.overlay.planPipeline(name, &p, !req.Plan.Raw.Equal(req.State.Raw))
 }

@@ -60,9 +60,9 @@ func TestAccRoute(t *testing.T) {
 		resource.TestStep{ // up to the first decision; the plan after it is empty
 			Config: b.config(nil),
 			ConfigStateChecks: []statecheck.StateCheck{
-				export("commit", "status", exact("passed")), export("acceptance", "status", exact("passed")),
-				export("exploratory", "status", exact("waiting")), export("capacity", "status", exact("passed")),
-				export("pre_production", "status", exact("waiting")), export("production", "endpoint", none),
+				b.stands("commit", "passed"), b.stands("acceptance", "passed"),
+				b.stands("exploratory", "waiting"), b.stands("capacity", "passed"),
+				b.stands("pre_production", "waiting"), export("production", "endpoint", none),
 				statecheck.ExpectKnownValue(stageAddress("exploratory"), tfjsonpath.New("passed").AtMapKey("build"), none),
 			},
 		},
@@ -71,7 +71,7 @@ func TestAccRoute(t *testing.T) {
 			Config:           b.config(nil),
 			ConfigPlanChecks: plan(updates("pre_production")...),
 			ConfigStateChecks: []statecheck.StateCheck{
-				export("pre_production", "status", exact("passed")), export("production", "status", exact("waiting")),
+				b.stands("pre_production", "passed"), b.stands("production", "waiting"),
 			},
 		},
 	)
@@ -161,7 +161,7 @@ func TestAccPromotion(t *testing.T) {
 			Config: with(map[string]string{"INSTANCES": "3"}),
 			ConfigPlanChecks: plan(
 				plancheck.ExpectKnownValue(stageAddress("production"), tfjsonpath.New("instances"), knownvalue.Int64Exact(3)),
-				plancheck.ExpectKnownValue(stageAddress("production"), tfjsonpath.New("run"), knownvalue.NotNull()),
+				plancheck.ExpectKnownValue(stageAddress("production"), tfjsonpath.New("endpoint"), knownvalue.NotNull()),
 			),
 			ConfigStateChecks: []statecheck.StateCheck{export("production", "instances", knownvalue.Int64Exact(3))},
 			Check:             answers("production", "one"),
@@ -188,7 +188,7 @@ func TestAccFailure(t *testing.T) {
 			Config:           b.config(journeys),
 			ConfigPlanChecks: plan(updates("commit", "acceptance", "exploratory", "capacity", "pre_production")...),
 			ConfigStateChecks: []statecheck.StateCheck{
-				export("acceptance", "status", exact("passed")), export("exploratory", "status", exact("waiting")),
+				b.stands("acceptance", "passed"), b.stands("exploratory", "waiting"),
 			},
 		},
 	)

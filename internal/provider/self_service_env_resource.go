@@ -58,6 +58,7 @@ type selfServiceEnvModel struct {
 	EnvVersion types.Int64    `tfsdk:"env_wo_version"`
 	Address    types.String   `tfsdk:"address"`
 	Port       types.Int64    `tfsdk:"port"`
+	Trusted    types.List     `tfsdk:"trusted_proxies"`
 	Timeouts   timeouts.Value `tfsdk:"timeouts"`
 	Status     types.String   `tfsdk:"status"`
 	Endpoint   types.String   `tfsdk:"endpoint"`
@@ -83,7 +84,7 @@ func (r *selfServiceEnvResource) Schema(ctx context.Context, _ resource.SchemaRe
 		},
 		"ttl": schema.StringAttribute{
 			Optional: true, Computed: true, Default: stringdefault.StaticString("8h"), Validators: []validator.String{isDuration()},
-			MarkdownDescription: "Time to live, from the launch. The environment ends by itself when it is over, and stays ended: a longer `ttl`, or another build, renews it. What somebody extended with `penstock env extend` lives as long, until `ttl` changes. Default: `8h`.",
+			MarkdownDescription: "Time to live, from the launch. The environment ends by itself when it is over, and stays ended: a longer `ttl`, or another build, renews it. What somebody extended with `penstock env extend` lives as long, until `ttl` changes. At most what the pipeline's `self_service` says, else `168h`. Default: `8h`.",
 		},
 		"instances": schema.Int64Attribute{
 			Optional: true, Computed: true, Default: int64default.StaticInt64(1), Validators: []validator.Int64{int64validator.Between(1, 100)},
@@ -99,6 +100,8 @@ func (r *selfServiceEnvResource) Schema(ctx context.Context, _ resource.SchemaRe
 			Optional: true, Validators: []validator.Int64{int64validator.Between(1, 65535)},
 			MarkdownDescription: "Port of the endpoint. Default: any free one, which stays the same for the environment's life.",
 		},
+		"trusted_proxies": trustedProxiesAttribute(),
+
 		"timeouts":   timeouts.Attributes(ctx, timeouts.Opts{Create: true, Update: true, Delete: true}),
 		"status":     computed("`running`, `degraded`, `expired` or `gone`."),
 		"endpoint":   computed("URL at which the environment answers; null when it has ended."),
@@ -168,6 +171,9 @@ func (r *selfServiceEnvResource) ModifyPlan(ctx context.Context, req resource.Mo
 		resp.Diagnostics.Append(resp.Plan.Set(ctx, m)...)
 		return
 	}
+	if sameStages(m.After, state.After) {
+		m.After = state.After // the ledger says which builds passed them
+	}
 	m.Status, m.Endpoint, m.ExpiresAt, m.ImageID = state.Status, state.Endpoint, state.ExpiresAt, state.ImageID
 	if state.Status.ValueString() == string(pipeline.EnvGone) {
 		m.unknownExports()
@@ -193,11 +199,13 @@ func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfSe
 	keeps := state != nil && !pinned && !m.Follow.ValueBool()
 	if keeps {
 		m.Build = state.Build
-		if sameStages(m.After, state.After) {
-			m.After = state.After
-		}
 	}
 	err := r.session.overlay.view(ctx, r.session.pipelineName(m.Pipeline), func(st *pipeline.State, _ *planned) error {
+		longer := known(ctx, m.TTL) && (state == nil || !m.TTL.Equal(state.TTL))
+		if err := engine.CheckTTL(st, r.request(*m, nil)); longer && err != nil {
+			addAttributeError(&resp.Diagnostics, path.Root("ttl"), "launch environment", name, err)
+			return nil
+		}
 		switch {
 		case state == nil && !r.mayCreate(ctx, st, *m, own, decided, resp), keeps, m.Build.IsUnknown(), !g.open() && pinned:
 		case !g.open():
@@ -253,9 +261,6 @@ func (r *selfServiceEnvResource) chooseBuild(st *pipeline.State, g gates, m, sta
 		addAttributeError(&resp.Diagnostics, path.Root("after"), "launch environment", name, err)
 	default:
 		m.Build = types.StringValue(build)
-		if state != nil && build == state.Build.ValueString() {
-			m.After = r.session.overlay.afterOrState(r.session.pipelineName(m.Pipeline), m.After, state.After)
-		}
 	}
 }
 
@@ -265,7 +270,7 @@ func (r *selfServiceEnvResource) request(m selfServiceEnvModel, env map[string]s
 		After: expandGates(m.After).stages, TTL: expandDuration(m.TTL), Configured: r.session.Owner,
 		Spec: pipeline.EnvironmentSpec{
 			Instances: int(m.Instances.ValueInt64()), Env: env, SecretsVersion: m.EnvVersion.ValueInt64(),
-			Address: m.Address.ValueString(), Port: int(m.Port.ValueInt64()),
+			Address: m.Address.ValueString(), Port: int(m.Port.ValueInt64()), TrustedProxies: expandProxies(m.Trusted),
 		},
 	}
 }
@@ -358,7 +363,7 @@ func (r *selfServiceEnvResource) Read(ctx context.Context, req resource.ReadRequ
 		m.Follow, m.TTL = types.BoolValue(false), flattenDuration(env.TTL)
 		m.After, m.Instances = types.ListNull(gateType), types.Int64Value(int64(env.Instances))
 		m.Env, m.EnvWO, m.EnvVersion = flattenStrings(env.Spec.Env), types.MapNull(types.StringType), intOrNull(env.Spec.SecretsVersion)
-		m.Address, m.Port = orNull(env.Spec.Address), intOrNull(env.Spec.Port)
+		m.Address, m.Port, m.Trusted = orNull(env.Spec.Address), intOrNull(env.Spec.Port), flattenProxies(env.Spec.TrustedProxies)
 	}
 	if env.Serves() {
 		m.Instances = intOrNull(env.Instances)

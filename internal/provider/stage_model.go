@@ -37,16 +37,11 @@ type stageModel struct {
 	Runner      types.String   `tfsdk:"runner"`
 	Timeouts    timeouts.Value `tfsdk:"timeouts"`
 
-	Candidate      types.String `tfsdk:"candidate"`
-	Passed         types.Object `tfsdk:"passed"`
-	Status         types.String `tfsdk:"status"`
-	WaitingFor     types.String `tfsdk:"waiting_for"`
-	Run            types.String `tfsdk:"run"`
-	ImageID        types.String `tfsdk:"image_id"`
-	ArtifactDigest types.String `tfsdk:"artifact_digest"`
-	Endpoint       types.String `tfsdk:"endpoint"`
-	Log            types.String `tfsdk:"log"`
-	Instances      types.Int64  `tfsdk:"instances"`
+	Candidate types.String `tfsdk:"candidate"`
+	Passed    types.Object `tfsdk:"passed"`
+	ImageID   types.String `tfsdk:"image_id"`
+	Endpoint  types.String `tfsdk:"endpoint"`
+	Instances types.Int64  `tfsdk:"instances"`
 }
 
 // environmentModel is a stage's environment.
@@ -65,6 +60,7 @@ type environmentModel struct {
 	Shift        types.List   `tfsdk:"shift"`
 	Alarms       types.List   `tfsdk:"alarms"`
 	KeepPrevious types.String `tfsdk:"keep_previous"`
+	Trusted      types.List   `tfsdk:"trusted_proxies"`
 }
 
 // shiftModel is a step of a shift of traffic.
@@ -96,11 +92,34 @@ func expandStage(ctx context.Context, m stageModel, at *session, diags *diag.Dia
 			Instances: int(e.Instances.ValueInt64()), Env: expandStrings(ctx, e.Env, diags), SecretsVersion: e.EnvVersion.ValueInt64(),
 			Keep: e.Keep.ValueBool(), Address: e.Address.ValueString(), Port: int(e.Port.ValueInt64()), Certificate: e.Certificate.ValueString(), DataFrom: e.DataFrom.ValueString(),
 			DrainTimeout: expandDuration(e.DrainTimeout), InstanceType: e.InstanceType.ValueString(),
-			Shift: expandShift(ctx, e.Shift, diags), KeepPrevious: expandDuration(e.KeepPrevious),
+			Shift: expandShift(ctx, e.Shift, diags), KeepPrevious: expandDuration(e.KeepPrevious), TrustedProxies: expandProxies(e.Trusted),
 		}
 		diags.Append(e.Alarms.ElementsAs(ctx, &s.Env.Alarms, false)...)
 	}
 	return s.WithDefaults(m.Approval.ValueBoolPointer(), m.Bake.ValueBoolPointer())
+}
+
+// expandProxies tells an empty list, which trusts nobody, from none.
+func expandProxies(list types.List) []string {
+	if list.IsNull() || list.IsUnknown() {
+		return nil
+	}
+	proxies := []string{}
+	for _, v := range list.Elements() {
+		proxies = append(proxies, v.(types.String).ValueString())
+	}
+	return proxies
+}
+
+func flattenProxies(proxies []string) types.List {
+	if proxies == nil {
+		return types.ListNull(types.StringType)
+	}
+	values := make([]attr.Value, len(proxies))
+	for i, p := range proxies {
+		values[i] = types.StringValue(p)
+	}
+	return types.ListValueMust(types.StringType, values)
 }
 
 // localRunner is what a configuration calls the runner that has no name elsewhere.
@@ -169,7 +188,7 @@ func flattenEnvironment(ctx context.Context, e, def *pipeline.EnvironmentSpec, e
 		Instances: intOrNull(e.Instances), Env: flattenStrings(e.Env), EnvWO: types.MapNull(types.StringType), EnvVersion: intOrNull(e.SecretsVersion),
 		Address: orNull(e.Address), Port: intOrNull(e.Port), Certificate: orNull(e.Certificate), DataFrom: orNull(e.DataFrom), DrainTimeout: flattenDuration(e.DrainTimeout),
 		InstanceType: orNull(e.InstanceType), Shift: types.ListNull(envTypes["shift"].(types.ListType).ElemType), Alarms: types.ListNull(types.StringType),
-		KeepPrevious: flattenDuration(e.KeepPrevious),
+		KeepPrevious: flattenDuration(e.KeepPrevious), Trusted: flattenProxies(e.TrustedProxies),
 	}
 	var d diag.Diagnostics
 	if len(e.Alarms) > 0 {
@@ -195,17 +214,16 @@ func flattenEnvironment(ctx context.Context, e, def *pipeline.EnvironmentSpec, e
 	return o
 }
 
-// flattenStanding fills in what a stage exports.
+// flattenStanding fills in what a stage exports. The candidate of one that an apply would
+// move is the build that it holds, so that the plan shows the move.
 func flattenStanding(st engine.Standing, p pipeline.Pipeline, m *stageModel) {
 	m.ID, m.Name = types.StringValue(st.Stage.ID), types.StringValue(st.Stage.Name)
-	m.Candidate, m.Status = orNull(st.Move.Candidate), types.StringValue(string(st.Move.Status))
-	m.WaitingFor = orNull(st.Move.WaitingFor)
-	m.Passed = gate(st.Stage.Name, orNull(st.Passed))
-	m.Run, m.Log, m.ImageID = orNull(st.Run.ID), orNull(st.Log), orNull(st.Image)
-	m.ArtifactDigest, m.Endpoint = types.StringNull(), types.StringNull()
-	if st.Artifact != nil {
-		m.ArtifactDigest = types.StringValue(st.Artifact.Digest)
+	m.Candidate = orNull(st.Move.Candidate)
+	if st.Move.Action == pipeline.ActionRun || st.Move.Action == pipeline.ActionAdopt {
+		m.Candidate = orNull(st.Held)
 	}
+	m.Passed = gate(st.Stage.Name, orNull(st.Passed))
+	m.ImageID, m.Endpoint = orNull(st.Image), types.StringNull()
 	m.Instances = intOrNull(st.Stage.Instances(p))
 	if env := st.Environment; env != nil {
 		m.Endpoint = orNull(env.Endpoint)
@@ -232,9 +250,9 @@ func (m *stageModel) keep(ctx context.Context, planned stageModel) {
 	}
 }
 
-// exports gives what the stage exports in words.
+// exports lists the strings that the stage exports.
 func (m *stageModel) exports() []*types.String {
-	return []*types.String{&m.Candidate, &m.Status, &m.WaitingFor, &m.Run, &m.ImageID, &m.ArtifactDigest, &m.Endpoint, &m.Log}
+	return []*types.String{&m.Candidate, &m.ImageID, &m.Endpoint}
 }
 
 // undecide makes everything that the stage exports unknown, but what can't change.
@@ -247,4 +265,33 @@ func (m *stageModel) undecide(name types.String) {
 		m.Passed = gate(name.ValueString(), types.StringUnknown())
 	}
 	m.Instances = types.Int64Unknown()
+}
+
+// move plans what a stage exports that may move: unknown is what the move decides, and
+// nothing else.
+func (m *stageModel) move(stage pipeline.Stage, p pipeline.Pipeline, state *stageModel) {
+	m.undecide(m.Name)
+	m.Instances = intOrNull(stage.Instances(p))
+	if !stage.Bake && !stage.Lasting() {
+		m.ImageID = types.StringNull()
+	}
+	switch {
+	case !stage.Lasting() && !(stage.Env != nil && stage.Approval): // what it has ends with its run
+		m.Endpoint = types.StringNull()
+	case stage.Lasting() && state != nil && !state.Endpoint.IsNull() && sameFront(m.Environment, state.Environment):
+		m.Endpoint = state.Endpoint
+	}
+}
+
+// sameFront reports whether two definitions of a lasting environment have the same
+// endpoint: a deployment leaves it where it is.
+func sameFront(a, b types.Object) bool {
+	for _, name := range []string{"keep", "address", "port", "certificate"} {
+		x, y := a.Attributes()[name], b.Attributes()[name]
+		unset := func(v attr.Value) bool { return v == nil || v.IsNull() }
+		if unset(x) != unset(y) || !unset(x) && !x.Equal(y) {
+			return false
+		}
+	}
+	return true
 }

@@ -5,9 +5,11 @@ package provider
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 
+	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/types"
@@ -46,8 +48,9 @@ func (r *stageResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanR
 	if state != nil && sameSource(ctx, plan.Source, state.Source) {
 		plan.Source = state.Source
 	}
+	read := r.entering(ctx, req, &was, &resp.Diagnostics)
 	if plan.decided(ctx) && !plan.Name.IsUnknown() {
-		r.plan(ctx, &plan, state, own, resp)
+		r.plan(ctx, &plan, state, own, read, resp)
 	} else {
 		plan.undecide(plan.Name)
 		if known(ctx, plan.Pipeline, plan.Type, plan.Name) {
@@ -57,12 +60,9 @@ func (r *stageResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanR
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	resp.Diagnostics.Append(resp.Plan.Set(ctx, plan)...)
-	if state != nil && resp.Plan.Raw.Equal(req.State.Raw) {
-		return
+	if state != nil && sameStages(plan.After, state.After) {
+		plan.After = state.After // the ledger says which builds passed them
 	}
-	// Something is updated: what follows from it in words is only known then.
-	plan.Status, plan.WaitingFor = types.StringUnknown(), types.StringUnknown()
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, plan)...)
 }
 
@@ -78,8 +78,8 @@ func (r *stageResource) planUndecided(ctx context.Context, plan stageModel, resp
 }
 
 // plan decides the stage's move and writes it into the plan. own is the ID of the stage that
-// it is or replaces.
-func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, own string, resp *resource.ModifyPlanResponse) {
+// it is or replaces, and read the build that was to enter it when it was read.
+func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, own, read string, resp *resource.ModifyPlanResponse) {
 	stage := expandStage(ctx, *plan, r.session, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
@@ -102,7 +102,7 @@ func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, own s
 		if err := r.place(st, stage, resp); err != nil || resp.Diagnostics.HasError() {
 			return err
 		}
-		r.move(st, at, stage, plan, state, resp)
+		r.move(st, at, stage, plan, state, read, resp)
 		return nil
 	})
 	if err != nil {
@@ -128,7 +128,7 @@ func (r *stageResource) place(st *pipeline.State, stage pipeline.Stage, resp *re
 }
 
 // move plans what the gates allow.
-func (r *stageResource) move(st *pipeline.State, at *planned, stage pipeline.Stage, plan, state *stageModel, resp *resource.ModifyPlanResponse) {
+func (r *stageResource) move(st *pipeline.State, at *planned, stage pipeline.Stage, plan, state *stageModel, read string, resp *resource.ModifyPlanResponse) {
 	if err := st.AuthorizePin(stage, r.session.Engine.Person); err != nil {
 		addAttributeError(&resp.Diagnostics, path.Root("build"), "move stage", stage.Name, err)
 		return
@@ -137,57 +137,66 @@ func (r *stageResource) move(st *pipeline.State, at *planned, stage pipeline.Sta
 	held := st.Holds[stage.Name].Build
 	settled := gates.open() || stage.Trigger == pipeline.TriggerManual && stage.Pin == "" || stage.Pin != "" && stage.Pin == held
 	if !settled {
-		r.moveLater(st, at, stage, gates, plan, resp)
+		r.moveLater(st, at, stage, gates, plan, state, resp)
 		return
 	}
-	move := r.decide(st, at, stage, gates, state)
+	move := r.decide(st, at, stage, gates, state, read)
 	if move.Err != nil {
 		addAttributeError(&resp.Diagnostics, path.Root("build"), "move stage", stage.Name, move.Err)
 		return
 	}
 	switch {
 	case state == nil:
-		plan.undecide(plan.Name)
+		plan.move(stage, st.Pipeline, nil)
 		plan.Candidate = orUnknown(move.Candidate)
 		if at.recorded.Stages[stage.Name].Settled { // what is replaced takes its verdicts along
 			plan.Candidate = types.StringUnknown()
 		}
-		plan.Instances = intOrNull(stage.Instances(st.Pipeline))
-		return
 	case move.Action == pipeline.ActionRun || move.Action == pipeline.ActionAdopt, state.Candidate.ValueString() != move.Candidate,
 		passes(st, stage) != st.NewestPassed(stage.Name):
 		// The candidate also where another apply has moved the stage since the refresh:
 		// Terraform plans again in the middle of an apply, with the state from before.
 		// What passed is another build where the definition goes back to one of before.
-		plan.undecide(plan.Name)
+		plan.move(stage, st.Pipeline, state)
 		plan.Candidate = orNull(move.Candidate)
 	default:
 		keepExports(plan, state)
 		if redefined(stage, st.Stages[stage.Name]) {
-			plan.Status = types.StringUnknown() // which makes it an update
+			plan.Candidate = types.StringUnknown() // which makes it an update
 		}
-		plan.After = r.session.overlay.afterOrState(stage.Pipeline, plan.After, state.After)
 		switch move.Action {
 		case pipeline.ActionRestore:
-			plan.Run, plan.Log, plan.Endpoint = types.StringUnknown(), types.StringUnknown(), types.StringUnknown()
+			plan.Endpoint = types.StringUnknown()
 		case pipeline.ActionEnd:
 			plan.Endpoint = types.StringNull()
 		}
+		plan.Instances = intOrNull(stage.Instances(st.Pipeline))
 	}
-	plan.Instances = intOrNull(stage.Instances(st.Pipeline))
+}
+
+// enteringKey is where a read of a stage notes the build that was to enter it then: "" for
+// none.
+const enteringKey = "entering"
+
+// entering gives the build that was to enter the stage when it was read.
+func (r *stageResource) entering(ctx context.Context, req resource.ModifyPlanRequest, state *stageModel, diags *diag.Diagnostics) string {
+	data, d := req.Private.GetKey(ctx, enteringKey)
+	diags.Append(d...)
+	read := state.Candidate.ValueString()
+	_ = json.Unmarshal(data, &read) // nothing there: it moved to what it was to move to
+	return read
 }
 
 // decide decides the move of a stage whose gates are known. Terraform plans a second time in
 // the middle of the apply, and takes no other answer then. So a stage that nothing in the
 // configuration moves goes by the build that was to enter it when it was read, whatever was
 // decided since.
-func (r *stageResource) decide(st *pipeline.State, at *planned, stage pipeline.Stage, g gates, state *stageModel) pipeline.Move {
+func (r *stageResource) decide(st *pipeline.State, at *planned, stage pipeline.Stage, g gates, state *stageModel, read string) pipeline.Move {
 	move := pipeline.Decide(st, stage)
 	recorded := at.recorded.Stages[stage.Name]
 	if state == nil || at.unknown || at.changes || r.session.overlay.late(stage.Pipeline, g) || gated(stage, recorded) || recorded.ID != state.ID.ValueString() {
 		return move
 	}
-	read := state.Candidate.ValueString()
 	if read == "" || read == move.Candidate || read == pipeline.Decide(at.recorded, recorded).Candidate {
 		return move
 	}
@@ -208,9 +217,8 @@ func gated(stage, recorded pipeline.Stage) bool {
 
 // moveLater plans a stage that may move once the stages above have run. A pin is
 // checked against those that will not run.
-func (r *stageResource) moveLater(st *pipeline.State, at *planned, stage pipeline.Stage, g gates, plan *stageModel, resp *resource.ModifyPlanResponse) {
-	plan.undecide(plan.Name)
-	plan.Instances = intOrNull(stage.Instances(st.Pipeline))
+func (r *stageResource) moveLater(st *pipeline.State, at *planned, stage pipeline.Stage, g gates, plan, state *stageModel, resp *resource.ModifyPlanResponse) {
+	plan.move(stage, st.Pipeline, state)
 	switch {
 	case stage.Pin != "":
 		plan.Candidate = types.StringValue(stage.Pin)
@@ -256,9 +264,7 @@ func redefined(stage, recorded pipeline.Stage) bool {
 
 // keepExports plans that everything exported stays as it is.
 func keepExports(plan, state *stageModel) {
-	plan.Candidate, plan.Passed, plan.Status, plan.WaitingFor = state.Candidate, state.Passed, state.Status, state.WaitingFor
-	plan.Run, plan.ImageID, plan.ArtifactDigest = state.Run, state.ImageID, state.ArtifactDigest
-	plan.Endpoint, plan.Log = state.Endpoint, state.Log
+	plan.Candidate, plan.Passed, plan.ImageID, plan.Endpoint = state.Candidate, state.Passed, state.ImageID, state.Endpoint
 }
 
 func orUnknown(s string) types.String {

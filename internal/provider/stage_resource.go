@@ -204,19 +204,19 @@ func (r *stageResource) validateByType(kind pipeline.StageType, m stageModel, en
 // is kept in Terraform's state: the next apply goes on from the ledger.
 func (r *stageResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
 	r.note(ctx, resp.Private, &resp.Diagnostics)
-	r.apply(ctx, req.Plan, req.Config, &resp.State, &resp.Diagnostics, func(m stageModel) (time.Duration, diag.Diagnostics) {
+	r.apply(ctx, req.Plan, req.Config, &resp.State, resp.Private, &resp.Diagnostics, func(m stageModel) (time.Duration, diag.Diagnostics) {
 		return m.Timeouts.Create(ctx, defaultTimeout)
 	})
 }
 
 // Update implements resource.Resource. When it fails, the state stays as it was.
 func (r *stageResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
-	r.apply(ctx, req.Plan, req.Config, &resp.State, &resp.Diagnostics, func(m stageModel) (time.Duration, diag.Diagnostics) {
+	r.apply(ctx, req.Plan, req.Config, &resp.State, resp.Private, &resp.Diagnostics, func(m stageModel) (time.Duration, diag.Diagnostics) {
 		return m.Timeouts.Update(ctx, defaultTimeout)
 	})
 }
 
-func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk.Config, state *tfsdk.State, diags *diag.Diagnostics, timeout func(stageModel) (time.Duration, diag.Diagnostics)) {
+func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk.Config, state *tfsdk.State, private noter, diags *diag.Diagnostics, timeout func(stageModel) (time.Duration, diag.Diagnostics)) {
 	var m, secret stageModel
 	diags.Append(plan.Get(ctx, &m)...)
 	diags.Append(config.Get(ctx, &secret)...)
@@ -249,10 +249,19 @@ func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk
 	if !known(ctx, m.Passed) {
 		r.session.overlay.learn(stage.Pipeline, stage.Name)
 	}
-	planned := m
+	planned, entering := m, standing.Move.Candidate
+	if !planned.Candidate.IsUnknown() {
+		entering = planned.Candidate.ValueString()
+	}
 	flattenStanding(standing, st.Pipeline, &m)
 	m.keep(ctx, planned)
+	diags.Append(private.SetKey(ctx, enteringKey, []byte(strconv.Quote(entering)))...)
 	diags.Append(state.Set(ctx, m)...)
+}
+
+// noter keeps notes beside a resource's state.
+type noter interface {
+	SetKey(ctx context.Context, key string, value []byte) diag.Diagnostics
 }
 
 // Read implements resource.Resource.
@@ -278,7 +287,9 @@ func (r *stageResource) Read(ctx context.Context, req resource.ReadRequest, resp
 	if m.Type.IsNull() { // imported
 		flattenStage(ctx, st, stage, schemaOf(ctx, r), &m, &resp.Diagnostics)
 	}
-	flattenStanding(r.session.Engine.StandingIn(st, stage), st.Pipeline, &m)
+	standing := r.session.Engine.StandingIn(st, stage)
+	flattenStanding(standing, st.Pipeline, &m)
+	resp.Diagnostics.Append(resp.Private.SetKey(ctx, enteringKey, []byte(strconv.Quote(standing.Move.Candidate)))...)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }
 

@@ -125,6 +125,14 @@ func isAddress() validator.String {
 	}}
 }
 
+// isProxy accepts an address, or a network in CIDR notation.
+func isProxy() validator.String {
+	return check{"an IP address or a network in CIDR notation", func(s string) error {
+		_, err := pipeline.ParseProxy(s)
+		return err
+	}}
+}
+
 func isRegexp() validator.String {
 	return check{"a regular expression (RE2)", func(s string) error {
 		_, err := regexp.Compile(s)

@@ -5,7 +5,6 @@ package provider
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/attr"
@@ -63,14 +62,7 @@ func flattenDuration(d time.Duration) types.String {
 	if d == 0 {
 		return types.StringNull()
 	}
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return types.StringValue(s)
+	return types.StringValue(pipeline.Period(d))
 }
 
 // expandStrings reads a map of strings; nil for null.

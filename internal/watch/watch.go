@@ -368,7 +368,7 @@ func (w *Watcher) fail(ctx context.Context, reasons []Reason, err error, began t
 	event := Event{Kind: KindFailed, Error: err.Error(), Took: w.Now().Sub(began)}
 	if !w.Once && ctx.Err() == nil {
 		event.Next = w.failed.next
-		w.eyes.Say(fmt.Sprintf("failed, and tries again at %s or when there is something new: %s", event.Next.UTC().Format("15:04 UTC"), pipeline.FirstLine(event.Error)))
+		w.eyes.Say(fmt.Sprintf("failed, and tries again at %s or when there is something new: %s", pipeline.Moment(event.Next.UTC()), pipeline.FirstLine(event.Error)))
 	}
 	w.report(event)
 	return err

@@ -245,7 +245,7 @@ func answerOnce(conn net.Conn) {
 
 // balance gives the URL of a balancer over instances that are thought to listen on
 // the ports.
-func balance(t *testing.T, ports ...int) (string, *fleet) {
+func balance(t testing.TB, ports ...int) (string, *fleet) {
 	t.Helper()
 	f := newFleet(t.Context(), t.TempDir(), fleetRecord{ID: "f-1"}, variables{}, nil, nil)
 	for n, port := range ports {
@@ -258,8 +258,8 @@ func balance(t *testing.T, ports ...int) (string, *fleet) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := newServer(newBalancer(func() *fleet { return f }, nil), nil)
-	go func() { _ = server.Serve(l) }()
+	server := newEndpoint(func() *fleet { return f }, nil)
+	go func() { _ = server.Serve(strictListener{l}) }()
 	t.Cleanup(func() {
 		_ = server.Close()
 		f.kept.CloseIdleConnections()

@@ -182,6 +182,25 @@ func (s *supervisor) resize(ctx context.Context, n int) (status, error) {
 	return s.status(), writeFleet(s.dir, f.rec)
 }
 
+// trust changes whose forwarding headers the fleet that serves keeps.
+func (s *supervisor) trust(proxies []string) (status, error) {
+	s.changes.Lock()
+	defer s.changes.Unlock()
+	f := s.serving.Load()
+	if f == nil {
+		return status{}, pipeline.Errorf(pipeline.CodeNotFound, "trust proxies", "environment %s serves nothing yet", s.id)
+	}
+	rec := f.rec
+	rec.TrustedProxies = proxies
+	if err := writeFleet(s.dir, rec); err != nil {
+		return status{}, fmt.Errorf("record trusted proxies: %w", err)
+	}
+	f.rec.TrustedProxies = proxies
+	f.trust(proxies)
+	s.log.Printf("fleet %s: trusts the proxies %v", f.rec.ID, f.trusted())
+	return s.status(), nil
+}
+
 // extend sets when the environment ends.
 func (s *supervisor) extend(at time.Time) (status, error) {
 	s.mu.Lock()

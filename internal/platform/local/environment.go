@@ -135,6 +135,9 @@ func (p *Platform) Check(e pipeline.EnvironmentSpec) error {
 	return nil
 }
 
+// CheckService implements pipeline.Platform.
+func (p *Platform) CheckService(pipeline.Service) error { return nil }
+
 // Shift sends the traffic to a prepared fleet and returns when the one before has
 // answered its last request, at the latest after the drain time-out, and is gone.
 func (p *Platform) Shift(ctx context.Context, environment, fleet string, t pipeline.Traffic) (pipeline.EnvironmentReport, error) {
@@ -177,6 +180,20 @@ func (p *Platform) Resize(ctx context.Context, environment string, instances int
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "instances %d is less than 1", instances).WithHint("Set instances to 1 or more.")
 	}
 	return p.ask(ctx, environment, op, "PUT", pathInstances, resizeMessage{instances}, nil)
+}
+
+const hintProxies = "List IP addresses and networks in CIDR notation, as in [\"10.0.0.7\", \"10.1.0.0/16\"], or nothing to trust nobody."
+
+// Trust sets whose forwarding headers the endpoint keeps, from the next request on.
+func (p *Platform) Trust(ctx context.Context, environment string, proxies []string) error {
+	const op = "trust proxies"
+	if err := checkID(op, "environment", environment); err != nil {
+		return err
+	}
+	if _, err := pipeline.ParseProxies(proxies); err != nil {
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "trusted_proxies: %v", err).WithHint(hintProxies)
+	}
+	return p.ask(ctx, environment, op, "PUT", pathProxies, trustMessage{proxies}, nil)
 }
 
 // Extend sets when the environment ends by itself.

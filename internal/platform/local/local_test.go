@@ -16,6 +16,7 @@ func TestMain(m *testing.M) {
 	process.Guard()
 	Supervise()
 	platformtest.Serve()
+	playGRPC()
 	// A program with the race detector else sleeps for a second when it ends, and
 	// these tests end many.
 	if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil {

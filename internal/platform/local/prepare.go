@@ -70,8 +70,13 @@ func completed(r pipeline.FleetRequest) (pipeline.FleetRequest, error) {
 		return r, invalid("Set port to a number from 1 to 65535, or leave it out for any free one.", "port %d is none", r.Port)
 	case net.ParseIP(r.Address) == nil && r.Address != "localhost":
 		return r, invalid("Set address to one of this machine's, or leave it out for loopback.", "address %q is not an IP address", r.Address)
+	case r.Service.Protocol != "" && r.Service.Protocol != pipeline.ProtocolH2C:
+		return r, invalid("Set service.protocol to \"h2c\", or leave it out for HTTP/1.1.", "service.protocol %q is not known", r.Service.Protocol)
 	case r.Service.Start == "":
 		return r, invalid("Set service = { start = \"…\" } on the pipeline.", "service.start is not set, so there is nothing to launch")
+	}
+	if _, err := pipeline.ParseProxies(r.TrustedProxies); err != nil {
+		return r, invalid(hintProxies, "trusted_proxies: %v", err)
 	}
 	return r, nil
 }
@@ -208,6 +213,7 @@ func (e *environment) build(ctx context.Context, r pipeline.FleetRequest, v vari
 	fleet := fleetRecord{
 		ID: r.Fleet, Image: r.Image, Installed: r.Artifact != "" && r.Service.Install != "", Instances: r.Instances,
 		Address: r.Address, Port: r.Port, Service: r.Service, DrainTimeout: r.DrainTimeout,
+		TrustedProxies: r.TrustedProxies,
 	}
 	dir := fleetPath(e.dir, r.Fleet)
 	if err := removeTree(dir); err != nil {

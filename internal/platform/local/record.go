@@ -57,7 +57,12 @@ type fleetRecord struct {
 	Port         int              `json:"port,omitempty"` // wanted
 	Service      pipeline.Service `json:"service"`
 	DrainTimeout time.Duration    `json:"drain_timeout"`
+
+	TrustedProxies []string `json:"trusted_proxies,omitzero"` // nil for the default
 }
+
+// http2 reports whether requests go to the instances over HTTP/2.
+func (r fleetRecord) http2() bool { return r.Service.Protocol == pipeline.ProtocolH2C }
 
 func readRecord(dir string) (record, error) {
 	var r record
