@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 )
 
 // creations are what this engine has created and no state is known to have yet.
@@ -167,13 +168,44 @@ type CreateRequest struct {
 // belongs to the state that recorded it, or was made by no configuration, and CodeHeld while
 // another process is creating it. A creation whose process died before a state recorded it is
 // taken up by whoever comes next.
+//
+// It waits for that process as long as one that was killed may seem alive, or may take to
+// clean up.
 func (e *Engine) CheckCreate(ctx context.Context, st *pipeline.State, r CreateRequest) error {
+	name, held := st.Pipeline.Name, e.checkCreate(ctx, st, r)
+	if pipeline.CodeOf(held) != pipeline.CodeHeld {
+		return held
+	}
+	decided := false
+	limit := poll.Schedule{First: 100 * time.Millisecond, Max: time.Second, Factor: 1.5, Limit: e.LeaseTTL + time.Second, What: "another creation"}
+	err := poll.Until(ctx, limit, func(ctx context.Context) (poll.Probe, error) {
+		now, err := e.fresh(ctx, name)
+		if err == nil {
+			err = e.checkCreate(ctx, now, r)
+		}
+		if pipeline.CodeOf(err) == pipeline.CodeHeld {
+			held = err
+			return poll.Probe{}, poll.Retryable(err)
+		}
+		decided = ctx.Err() == nil
+		return poll.Probe{Done: true}, err
+	})
+	if decided || ctx.Err() != nil {
+		return err
+	}
+	return held
+}
+
+func (e *Engine) checkCreate(ctx context.Context, st *pipeline.State, r CreateRequest) error {
 	t, exists := lookUp(st, r.Kind, r.Name)
 	if !exists || t.id == r.Replaces {
 		return nil
 	}
 	op := "create " + t.noun
 	c, pending := st.Creations[pipeline.CreationKey(r.Kind, r.Name).ID]
+	if env, _ := st.PersonEnvironment(r.Name); r.Kind == pipeline.RecordEnvironment && !pending && env.Status == pipeline.EnvLaunching {
+		return nil // what a launch left that died is whose asks for it
+	}
 	if !pending {
 		if r.Advice == "" {
 			r.Advice = "Choose another name, or take it over with `terraform import`."

@@ -20,13 +20,16 @@ func (e *Engine) CreatePipeline(ctx context.Context, p pipeline.Pipeline) (pipel
 		return p, err
 	}
 	st, err := e.fresh(ctx, p.Name)
+	if err == nil {
+		err = e.CheckCreate(ctx, st, CreateRequest{Kind: pipeline.RecordPipeline, Name: p.Name})
+	}
+	if err == nil {
+		st, err = e.fresh(ctx, p.Name)
+	}
 	if err != nil {
 		return p, err
 	}
 	p.ID, p.Made = "p-"+randomHex(8), e.madeNow()
-	if err := e.CheckCreate(ctx, st, CreateRequest{Kind: pipeline.RecordPipeline, Name: p.Name}); err != nil {
-		return p, err
-	}
 	if !st.Exists() {
 		if err := e.purge(ctx, p.Name); err != nil {
 			return p, err

@@ -55,7 +55,7 @@ func (d *desk) again() *desk { return start(d.t, d.world, d.work) }
 func (d *desk) beside() *desk {
 	other := *d
 	config := d.Config
-	config.Holder.Started = "later"
+	config.Holder.Started, config.LeaseTTL = "later", 100*time.Millisecond
 	other.Engine = engine.New(config)
 	return &other
 }

@@ -268,10 +268,13 @@ func (r *bakedImageResource) ModifyPlan(ctx context.Context, req resource.Modify
 		}
 	}
 	own := r.named(ctx, "image", m.Pipeline, m.Name, was.ID, !m.Name.Equal(was.Name) || !m.Pipeline.Equal(was.Pipeline), req, resp)
+	if state == nil && !r.free(ctx, pipeline.RecordRecipe, m.Pipeline, m.Name, own, &resp.Diagnostics) {
+		return
+	}
 	m.ImageID, m.Size, m.Run, m.Log = types.StringUnknown(), types.Int64Unknown(), types.StringUnknown(), types.StringUnknown()
 	m.Base, m.Latest, m.ImageIDs = types.StringUnknown(), types.StringUnknown(), types.MapUnknown(types.StringType)
 	if known(ctx, m.Pipeline, m.Name, m.From, m.Source, m.Steps, m.Cleanup, m.KMSKey, m.Publish) {
-		if err := r.plan(ctx, &m, state, own, resp); err != nil {
+		if err := r.plan(ctx, &m, state, resp); err != nil {
 			addError(&resp.Diagnostics, "plan image", m.Name.ValueString(), err)
 			return
 		}
@@ -279,7 +282,7 @@ func (r *bakedImageResource) ModifyPlan(ctx context.Context, req resource.Modify
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, m)...)
 }
 
-func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel, own string, resp *resource.ModifyPlanResponse) error {
+func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel, resp *resource.ModifyPlanResponse) error {
 	recipe := expandRecipe(ctx, *m, r.session, &resp.Diagnostics)
 	if err := r.session.Engine.Platform.CheckRecipe(recipe); err != nil {
 		return err
@@ -290,17 +293,11 @@ func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel
 		if recipe, err = r.session.Engine.Rebased(ctx, st, recipe); err != nil {
 			return err
 		}
-		_, exists := st.Recipes[recipe.Name]
-		if state != nil || !exists {
+		if _, exists := st.Recipes[recipe.Name]; state != nil || !exists { // else what is replaced goes with its images
 			m.Base = orNull(recipe.Base)
-			if state != nil { // else an image of before may go in this apply, with what needed it
-				image, found = engine.FindBaked(st, recipe)
-			}
-			return nil
 		}
-		// What is replaced goes with its images.
-		if err := r.claim(ctx, st, pipeline.RecordRecipe, recipe.Name, m.Pipeline.ValueString()+"/"+recipe.Name, own); err != nil {
-			addAttributeError(&resp.Diagnostics, path.Root("name"), "create image", recipe.Name, err)
+		if state != nil { // else an image of before may go in this apply, with what needed it
+			image, found = engine.FindBaked(st, recipe)
 		}
 		return nil
 	})

@@ -59,6 +59,22 @@ func (b *base) claim(ctx context.Context, st *pipeline.State, kind pipeline.Reco
 	return b.session.Engine.CheckCreate(ctx, st, engine.CreateRequest{Kind: kind, Name: name, Replaces: replaces, Advice: advice})
 }
 
+// free reports whether a stage, image or environment may be created under a name, as far as
+// that is known; else it adds an error.
+func (b *base) free(ctx context.Context, kind pipeline.RecordKind, pipelineName, name types.String, replaces string, diags *diag.Diagnostics) bool {
+	if pipelineName.IsUnknown() || name.IsUnknown() {
+		return true
+	}
+	st, err := b.session.Engine.State(ctx, b.session.pipelineName(pipelineName))
+	if err == nil {
+		err = b.claim(ctx, st, kind, name.ValueString(), pipelineName.ValueString()+"/"+name.ValueString(), replaces)
+	}
+	if err != nil {
+		addAttributeError(diags, path.Root("name"), "create "+b.kind, name.ValueString(), err)
+	}
+	return err == nil
+}
+
 // recorded notes that Terraform's state has something: it is read from there. Who may not
 // record that leaves it to others.
 func (b *base) recorded(ctx context.Context, st *pipeline.State, kind pipeline.RecordKind, name, id string) {

@@ -42,6 +42,7 @@ func newPipelineResource() resource.Resource { return &pipelineResource{base{kin
 type pipelineModel struct {
 	ID           types.String   `tfsdk:"id"`
 	Name         types.String   `tfsdk:"name"`
+	Qualified    types.String   `tfsdk:"qualified_name"`
 	Service      types.Object   `tfsdk:"service"`
 	Scale        types.Object   `tfsdk:"scale"`
 	Authorize    types.Object   `tfsdk:"authorize"`
@@ -85,6 +86,10 @@ func (r *pipelineResource) Schema(ctx context.Context, _ resource.SchemaRequest,
 		Attributes: map[string]schema.Attribute{
 			"id":   idAttribute(),
 			"name": replace(required("Name of the pipeline, unique in the data directory. A change replaces the pipeline.", isName())),
+			"qualified_name": schema.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "Name with the provider's `namespace` before it, if there is one: what the `penstock` command, the board and AWS call the pipeline.",
+			},
 			"service": schema.SingleNestedAttribute{
 				Optional: true, MarkdownDescription: "How the application runs. Commands run by `/bin/sh -e` in the root of an instance. Needed as soon as a stage has an environment.",
 				Attributes: map[string]schema.Attribute{
@@ -252,6 +257,7 @@ func (r *pipelineResource) ModifyPlan(ctx context.Context, req resource.ModifyPl
 	}
 	own := r.named(ctx, "pipeline", types.StringValue(""), m.Name, was.ID, !m.Name.Equal(was.Name), req, resp)
 	name := r.session.pipelineName(m.Name)
+	resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("qualified_name"), name)...)
 	st, err := r.session.Engine.State(ctx, name)
 	if err == nil {
 		err = r.session.checkName(name)
@@ -284,7 +290,7 @@ func (r *pipelineResource) ModifyPlan(ctx context.Context, req resource.ModifyPl
 	if err := r.session.Engine.Platform.CheckService(p.Service); err != nil {
 		addAttributeError(&resp.Diagnostics, path.Root("service").AtName("protocol"), "define pipeline", name, err)
 	}
-	r.session.overlay.planPipeline(name, &p, !req.Plan.Raw.Equal(req.State.Raw))
+	r.session.overlay.planPipeline(name, &p, !resp.Plan.Raw.Equal(req.State.Raw))
 }
 
 // planRemoval says what goes with a pipeline that is to be destroyed, or replaced, and
@@ -320,7 +326,7 @@ func (r *pipelineResource) Create(ctx context.Context, req resource.CreateReques
 		addError(&resp.Diagnostics, "create pipeline", p.Name, err)
 		return
 	}
-	m.ID = types.StringValue(p.ID)
+	m.ID, m.Qualified = types.StringValue(p.ID), types.StringValue(p.Name)
 	r.note(ctx, resp.Private, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }
@@ -364,7 +370,7 @@ func (r *pipelineResource) Read(ctx context.Context, req resource.ReadRequest, r
 	if m.ID.IsNull() { // imported
 		flattenPipeline(ctx, st.Pipeline, schemaOf(ctx, r), &m, &resp.Diagnostics)
 	}
-	m.ID = types.StringValue(st.Pipeline.ID)
+	m.ID, m.Qualified = types.StringValue(st.Pipeline.ID), types.StringValue(name)
 	r.recorded(ctx, st, pipeline.RecordPipeline, name, st.Pipeline.ID)
 	r.note(ctx, resp.Private, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)

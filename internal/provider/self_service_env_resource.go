@@ -157,9 +157,12 @@ func (r *selfServiceEnvResource) ModifyPlan(ctx context.Context, req resource.Mo
 	}
 	moves := !m.Name.Equal(was.Name) || !m.Pipeline.Equal(was.Pipeline) || !m.Owner.Equal(was.Owner)
 	own := r.named(ctx, "environment", m.Pipeline, m.Name, was.ID, moves, req, resp)
+	if state == nil && !r.free(ctx, pipeline.RecordEnvironment, m.Pipeline, m.Name, own, &resp.Diagnostics) {
+		return
+	}
 	m.Build = config.Build
 	if known(ctx, m.Pipeline, m.Name) {
-		r.planBuild(ctx, &m, state, own, known(ctx, config.TTL, config.Owner), resp)
+		r.planBuild(ctx, &m, state, known(ctx, config.TTL, config.Owner), resp)
 	} else if config.Build.IsNull() {
 		m.Build = types.StringUnknown()
 	}
@@ -192,7 +195,7 @@ func (m *selfServiceEnvModel) unknownExports() {
 // planBuild chooses the build: the pin, the one that runs, or the newest that passed.
 // Where it is decided how long a new one lives, and whose it is, it is checked whether
 // that is allowed.
-func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfServiceEnvModel, own string, decided bool, resp *resource.ModifyPlanResponse) {
+func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfServiceEnvModel, decided bool, resp *resource.ModifyPlanResponse) {
 	name := m.Name.ValueString()
 	g := expandGates(m.After)
 	pinned := !m.Build.IsNull()
@@ -206,8 +209,12 @@ func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfSe
 			addAttributeError(&resp.Diagnostics, path.Root("ttl"), "launch environment", name, err)
 			return nil
 		}
+		if err := r.session.Engine.CheckLaunch(st, r.request(*m, nil)); state == nil && decided && err != nil {
+			addAttributeError(&resp.Diagnostics, path.Root("pipeline"), "launch environment", name, err)
+			return nil
+		}
 		switch {
-		case state == nil && !r.mayCreate(ctx, st, *m, own, decided, resp), keeps, m.Build.IsUnknown(), !g.open() && pinned:
+		case keeps, m.Build.IsUnknown(), !g.open() && pinned:
 		case !g.open():
 			m.Build = types.StringUnknown()
 		default:
@@ -218,23 +225,6 @@ func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfSe
 	if err != nil {
 		addAttributeError(&resp.Diagnostics, path.Root("pipeline"), "plan environment", name, err)
 	}
-}
-
-// mayCreate checks that an environment may be created: its name and, where it is decided
-// what is asked for, whether that is allowed.
-func (r *selfServiceEnvResource) mayCreate(ctx context.Context, st *pipeline.State, m selfServiceEnvModel, own string, decided bool, resp *resource.ModifyPlanResponse) bool {
-	name := m.Name.ValueString()
-	env, _ := st.PersonEnvironment(name)
-	err := r.claim(ctx, st, pipeline.RecordEnvironment, name, m.Pipeline.ValueString()+"/"+name, own)
-	if err != nil && env.Status != pipeline.EnvLaunching { // what a launch left that died is whose asks for it
-		addAttributeError(&resp.Diagnostics, path.Root("name"), "create environment", name, err)
-		return false
-	}
-	if err := r.session.Engine.CheckLaunch(st, r.request(m, nil)); decided && err != nil {
-		addAttributeError(&resp.Diagnostics, path.Root("pipeline"), "launch environment", name, err)
-		return false
-	}
-	return true
 }
 
 // chooseBuild plans the build where all gates are known.

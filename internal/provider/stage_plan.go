@@ -45,12 +45,15 @@ func (r *stageResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanR
 	}
 	moves := !plan.Name.Equal(was.Name) || !plan.Pipeline.Equal(was.Pipeline) || !plan.Type.Equal(was.Type)
 	own := r.named(ctx, "stage", plan.Pipeline, plan.Name, was.ID, moves, req, resp)
+	if state == nil && !r.free(ctx, pipeline.RecordStage, plan.Pipeline, plan.Name, own, &resp.Diagnostics) {
+		return
+	}
 	if state != nil && sameSource(ctx, plan.Source, state.Source) {
 		plan.Source = state.Source
 	}
 	read := r.entering(ctx, req, &was, &resp.Diagnostics)
 	if plan.decided(ctx) && !plan.Name.IsUnknown() {
-		r.plan(ctx, &plan, state, own, read, resp)
+		r.plan(ctx, &plan, state, read, resp)
 	} else {
 		plan.undecide(plan.Name)
 		if known(ctx, plan.Pipeline, plan.Type, plan.Name) {
@@ -77,9 +80,9 @@ func (r *stageResource) planUndecided(ctx context.Context, plan stageModel, resp
 	}
 }
 
-// plan decides the stage's move and writes it into the plan. own is the ID of the stage that
-// it is or replaces, and read the build that was to enter it when it was read.
-func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, own, read string, resp *resource.ModifyPlanResponse) {
+// plan decides the stage's move and writes it into the plan. read is the build that was to
+// enter it when it was read.
+func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, read string, resp *resource.ModifyPlanResponse) {
 	stage := expandStage(ctx, *plan, r.session, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
@@ -92,12 +95,6 @@ func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, own, 
 		if at.unknown && stage.Env != nil {
 			plan.undecide(plan.Name)
 			return nil
-		}
-		if state == nil {
-			if err := r.claim(ctx, at.recorded, pipeline.RecordStage, stage.Name, plan.Pipeline.ValueString()+"/"+stage.Name, own); err != nil {
-				addAttributeError(&resp.Diagnostics, path.Root("name"), "create stage", stage.Name, err)
-				return nil
-			}
 		}
 		if err := r.place(st, stage, resp); err != nil || resp.Diagnostics.HasError() {
 			return err
