@@ -105,8 +105,8 @@ func openAWS(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.Co
 	}, writeContext(a.Dir, at)
 }
 
-func unpack(ctx context.Context, r io.Reader, dir string) error {
-	return artifact.Unpack(ctx, r, dir)
+func unpack(ctx context.Context, r io.Reader, dir string, seen func(name string, modified time.Time)) error {
+	return artifact.Unpack(ctx, r, dir, artifact.Seen(seen))
 }
 
 func settings(at AWS, made bootstrap.Resources) aws.Settings {

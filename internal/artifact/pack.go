@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/regular"
 )
 
 // Pack writes the tree below dir to w as a gzipped tar. The same names, contents,
@@ -76,14 +77,14 @@ func packEntry(ctx context.Context, archive *tar.Writer, root *os.Root, name str
 			return err
 		}
 	default:
-		return pipeline.Errorf(pipeline.CodeInvalid, "pack directory", "%q is a %s, which an archive can't hold", name, kind(info.Mode())).
+		return pipeline.Errorf(pipeline.CodeInvalid, "pack directory", "%q is a %s, which an archive can't hold", name, regular.Kind(info.Mode())).
 			WithHint("Remove it in the step that makes the directory, or name a directory without it.")
 	}
 	return archive.WriteHeader(header)
 }
 
 func packFile(ctx context.Context, archive *tar.Writer, root *os.Root, header *tar.Header) error {
-	file, err := root.Open(header.Name)
+	file, err := regular.OpenIn(root, header.Name)
 	if err != nil {
 		return err
 	}
@@ -98,18 +99,4 @@ func packFile(ctx context.Context, archive *tar.Writer, root *os.Root, header *t
 	}
 	// A file that grows meanwhile is refused by the archive, one that shrinks by its next header.
 	return copyContent(ctx, archive, file)
-}
-
-// kind names the type of a special file.
-func kind(mode fs.FileMode) string {
-	switch {
-	case mode&fs.ModeSocket != 0:
-		return "socket"
-	case mode&fs.ModeNamedPipe != 0:
-		return "named pipe"
-	case mode&fs.ModeDevice != 0:
-		return "device"
-	default:
-		return "special file"
-	}
 }

@@ -16,6 +16,7 @@ import (
 	"syscall"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/regular"
 )
 
 // algorithm names the digest of stored files, and the directory that holds them.
@@ -48,7 +49,7 @@ func (s *Store) Put(ctx context.Context, path string) (pipeline.Artifact, error)
 	case err != nil:
 		return pipeline.Artifact{}, pipeline.Errorf(pipeline.CodeInvalid, op, "%w", err)
 	case !info.IsDir() && !info.Mode().IsRegular():
-		return pipeline.Artifact{}, pipeline.Errorf(pipeline.CodeInvalid, op, "%q is neither a file nor a directory", path).
+		return pipeline.Artifact{}, pipeline.Errorf(pipeline.CodeInvalid, op, "%q is a %s, and neither a file nor a directory", path, regular.Kind(info.Mode())).
 			WithHint("Set `artifact` to a file or a directory that a step makes.")
 	}
 	name, write := filepath.Base(path), copyFile

@@ -48,6 +48,8 @@ func TestFlags(t *testing.T) {
 		return list{o.pipeline, o.dir, o.build, o.artifact, o.start, o.health, o.tests, o.once, o.keep, o.verbose, o.ttl}
 	}
 	ledger := func(o ledgerOptions) any { return list{o.pipeline, o.file} }
+	verify := func(o ledgerOptions) any { return list{o.pipeline, o.since, o.checkpoint, o.publicKey} }
+	checkpoint := func(o ledgerOptions) any { return list{o.pipeline, o.key, o.kmsKey, o.file} }
 	contexts := func(o contextOptions) any { return list{o.verb, o.name} }
 	status := func(o statusOptions) any { return list{o.pipeline, o.watch, o.interval} }
 	logs := func(o logsOptions) any { return list{o.run, o.pipeline, o.stage, o.follow, o.step} }
@@ -134,8 +136,16 @@ func TestFlags(t *testing.T) {
 		"bootstrap local, pipeline": {line(newBootstrapLocal, local, "shop", "tree", "--tests", "--once", "--keep", "--verbose", "--ttl", "1h"), list{"shop", "tree", "", "", "", "", true, true, true, true, time.Hour}},
 		"bootstrap local, commands": {line(newBootstrapLocal, local, "--build", "make", "--artifact", "a.tar.gz", "--start", "./a", "--health", "/up"), list{"", ".", "make", "a.tar.gz", "./a", "/up", false, false, false, false, 12 * time.Hour}},
 		"bootstrap local, half":     {line(newBootstrapLocal, local, "--build", "make"), nil},
-		"ledger verify":             {line(newLedgerVerify, ledger), list{"", ""}},
-		"ledger verify one":         {line(newLedgerVerify, ledger, "shop"), list{"shop", ""}},
+		"ledger verify":             {line(newLedgerVerify, verify), list{"", "", "", ""}},
+		"ledger verify one":         {line(newLedgerVerify, verify, "shop", "--since", "1:a"), list{"shop", "1:a", "", ""}},
+		"ledger verify checkpoint":  {line(newLedgerVerify, verify, "--checkpoint", "c", "--public-key", "k"), list{"", "", "c", "k"}},
+		"ledger verify no key":      {line(newLedgerVerify, verify, "--checkpoint", "c"), nil},
+		"ledger verify both":        {line(newLedgerVerify, verify, "--since", "1:a", "--checkpoint", "c", "--public-key", "k"), nil},
+		"ledger head":               {line(newLedgerHead, ledger, "shop"), list{"shop", ""}},
+		"ledger checkpoint":         {line(newLedgerCheckpoint, checkpoint, "shop", "--key", "k", "-o", "f"), list{"shop", "k", "", "f"}},
+		"ledger checkpoint kms":     {line(newLedgerCheckpoint, checkpoint, "--kms-key", "arn"), list{"", "", "arn", ""}},
+		"ledger checkpoint no key":  {line(newLedgerCheckpoint, checkpoint, "shop"), nil},
+		"ledger checkpoint keys":    {line(newLedgerCheckpoint, checkpoint, "--key", "k", "--kms-key", "arn"), nil},
 		"ledger verify two":         {line(newLedgerVerify, ledger, "shop", "till"), nil},
 		"ledger export":             {line(newLedgerExport, ledger, "shop", "-o", "file"), list{"shop", "file"}},
 		"ledger export two":         {line(newLedgerExport, ledger, "shop", "till"), nil},

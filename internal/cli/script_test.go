@@ -5,8 +5,12 @@ package cli_test
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
 	"database/sql"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
@@ -157,7 +161,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("GIT_CONFIG_NOSYSTEM", "1")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status, "capture": capture},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status, "capture": capture, "anchor": anchor, "keys": keys},
 	})
 }
 
@@ -189,4 +193,32 @@ func capture(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("no word begins with %s", args[1])
+}
+
+// anchor sets a variable to the anchor in a file that has what `penstock ledger head` printed:
+// anchor NAME FILE.
+func anchor(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: anchor NAME FILE")
+	}
+	fields := strings.Fields(ts.ReadFile(args[1]))
+	if len(fields) != 2 {
+		ts.Fatalf("%s has %d words", args[1], len(fields))
+	}
+	ts.Setenv(args[0], fields[1])
+}
+
+// keys makes a key and its public key, in PEM: keys FILE PUBLIC-FILE.
+func keys(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: keys FILE PUBLIC-FILE")
+	}
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	ts.Check(err)
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600))
+	der, err = x509.MarshalPKIXPublicKey(public)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600))
 }

@@ -150,7 +150,7 @@ func (o *Options) cycle(ctx context.Context, t *tree) (endpoint string, err erro
 	artifact := ""
 	if o.Artifact != "" {
 		artifact = filepath.Join(t.copy, filepath.FromSlash(o.Artifact))
-		if info, err := os.Stat(artifact); err != nil || info.IsDir() {
+		if info, err := os.Stat(artifact); err != nil || !info.Mode().IsRegular() {
 			return "", pipeline.Errorf(pipeline.CodeFailed, "build", "the steps made no file %s", o.Artifact).WithHint("See what they print with --verbose.")
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/regular"
 )
 
 // tree is a working tree and the copy of it that is built. The copy keeps what builds
@@ -130,7 +131,7 @@ func (t *tree) take(name string) error {
 		}
 		return os.Symlink(target, to)
 	}
-	in, err := os.Open(from)
+	in, err := regular.Open(from)
 	if err != nil {
 		return err
 	}

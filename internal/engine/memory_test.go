@@ -551,10 +551,17 @@ func (p memPlatform) Destroy(ctx context.Context, id string) error {
 // and "wait" waits for the context.
 type memRunner struct{ *life }
 
+func (memRunner) Survey(context.Context, string, []pipeline.Step) (pipeline.ReportFiles, error) {
+	return pipeline.ReportFiles{"surveyed": {}}, nil
+}
+
 func (memRunner) Check(pipeline.RunnerKind) error { return nil }
 
 func (m memRunner) Run(ctx context.Context, r pipeline.StepRequest) (pipeline.StepResult, error) {
 	result := pipeline.StepResult{Name: r.Step.Name, Status: pipeline.RunPassed}
+	if _, surveyed := r.Before["surveyed"]; !surveyed {
+		return result, pipeline.Errorf(pipeline.CodeInternal, "run step", "what lies there from before the run is not known")
+	}
 	if r.Step.Command == "wait" {
 		<-ctx.Done()
 		return result, &pipeline.Error{Code: pipeline.CodeCancelled, Op: "step", Err: ctx.Err()}

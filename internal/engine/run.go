@@ -206,10 +206,14 @@ func (a *attempt) steps(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	before, err := a.Runner.Survey(ctx, a.checkout(), a.stage.Steps)
+	if err != nil {
+		return err
+	}
 	for i, step := range a.stage.Steps {
 		req := pipeline.StepRequest{
 			Step: step, Run: a.run.ID, Runner: a.stage.Runner, Checkout: a.checkout(), Env: env, Secrets: a.secrets.step(i),
-			Mask: a.secrets.all(), Endpoint: a.fleet.Endpoint, Log: a.log,
+			Mask: a.secrets.all(), Endpoint: a.fleet.Endpoint, Before: before, Log: a.log,
 		}
 		if a.env != nil {
 			req.Exec = func(ctx context.Context, c pipeline.Command, log io.Writer) (int, error) {

@@ -8,20 +8,29 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
 // exportFormat is the number of the format that Export writes: a header, and then the
-// events of a pipeline, each in a line of JSON with its hash; and so on for the others.
-const exportFormat = 1
+// events of a pipeline, each in a line of JSON with its hash, byte for byte as it was
+// sealed; and so on for the others.
+const exportFormat = 2
 
 type exportHeader struct {
 	Format   int    `json:"penstock_ledger"`
 	Pipeline string `json:"pipeline"`
 	Events   int64  `json:"events"`
 	Hash     string `json:"hash"` // of the last event
+}
+
+// exportedEvent is how an event is read. It is not written so, as an encoder may change
+// the form of what it is given.
+type exportedEvent struct {
+	Hash  string          `json:"hash"`
+	Event json.RawMessage `json:"event"`
 }
 
 const (
@@ -70,7 +79,7 @@ func Dump(ctx context.Context, l pipeline.Ledger, w io.Writer, names ...string) 
 				return err
 			}
 			for _, e := range events {
-				if err := enc.Encode(e); err != nil {
+				if _, err := fmt.Fprintf(out, "{\"hash\":%q,\"event\":%s}\n", e.Hash, e.Body); err != nil {
 					return err
 				}
 				after = e.Seq
@@ -157,8 +166,13 @@ func importOne(ctx context.Context, l pipeline.Ledger, in *json.Decoder, h expor
 	batch := pipeline.Batch{Pipeline: h.Pipeline, Sealed: true}
 	var last pipeline.Event
 	for seq := int64(1); seq <= h.Events; seq++ {
+		var line exportedEvent
+		err := in.Decode(&line)
 		var e pipeline.Event
-		if err := in.Decode(&e); err != nil {
+		if err == nil {
+			e, err = pipeline.DecodeEvent(line.Event, line.Hash)
+		}
+		if err != nil {
 			return done, pipeline.Errorf(pipeline.CodeCorrupt, op, "event %d of pipeline %q: %w", seq, h.Pipeline, err)
 		}
 		if e.Pipeline != h.Pipeline {

@@ -55,6 +55,7 @@ type Notice struct {
 	Reason      string     `json:"reason,omitempty"` // that was given
 	Text        string     `json:"text"`             // in a sentence or two
 	Time        time.Time  `json:"time"`
+	Ledger      Anchor     `json:"ledger,omitzero"` // the event that it tells of; zero for a test
 }
 
 // NotifyTarget is where notices of a pipeline go. Exactly one of Webhook, Slack, Topic,
@@ -231,6 +232,7 @@ func (s *State) Notices(e Event) []Notice {
 		n := &all[i]
 		b := s.Builds[n.Build]
 		n.ID, n.Pipeline, n.Time = fmt.Sprintf("%s-%d-%d", e.Pipeline, e.Seq, i), e.Pipeline, e.Time
+		n.Ledger = e.Anchor()
 		n.Commit, n.Author, n.Message = b.Revision.Commit, b.Revision.Author, b.Revision.Message
 		if n.Actor == "" {
 			n.Actor = e.Actor

@@ -318,13 +318,31 @@ type StepRequest struct {
 	Endpoint string   // of the environment; empty without one
 	// Exec runs a command inside the run's environment; nil without one.
 	Exec func(ctx context.Context, c Command, log io.Writer) (exit int, err error)
-	Log  io.Writer // gets whole lines
+	// Before are the report files that were there before the run's first step; nil: those
+	// that are there before this one.
+	Before ReportFiles
+	Log    io.Writer // gets whole lines
+}
+
+// ReportFiles are files of a work tree that a step's report means, by their path
+// relative to its root. One that is there afterwards, unchanged, is no report of the run.
+type ReportFiles map[string]FileStamp
+
+// FileStamp tells whether a file was written: whether its time or its content is
+// another.
+type FileStamp struct {
+	Size     int64
+	Modified time.Time
+	Digest   string // of the content, as hex SHA-256; empty for a file that can't be read
 }
 
 // Runner executes steps. A step that fails is reported in the result, with an
 // error of CodeFailed; cancellation ends everything that the step started.
 type Runner interface {
 	Run(ctx context.Context, r StepRequest) (StepResult, error)
+	// Survey looks for the report files that are in a work tree before the first of the
+	// steps. It is never nil.
+	Survey(ctx context.Context, checkout string, steps []Step) (ReportFiles, error)
 	// Check refuses a kind of runner that there is none of: CodeInvalid.
 	Check(kind RunnerKind) error
 }

@@ -134,8 +134,10 @@ type Step struct {
 	Timeout        time.Duration     `json:"timeout,omitempty"` // 0 means DefaultStepTimeout
 	Retries        int               `json:"retries,omitempty"` // further tries after a failure
 	Report         string            `json:"report,omitempty"`  // JUnit XML, a path or a pattern in the checkout
-	HTTP           *HTTPCheck        `json:"http,omitempty"`
-	Load           *Load             `json:"load,omitempty"`
+	// AllowEmptyReport: reports without a single test pass, too.
+	AllowEmptyReport bool       `json:"allow_empty_report,omitempty"`
+	HTTP             *HTTPCheck `json:"http,omitempty"`
+	Load             *Load      `json:"load,omitempty"`
 }
 
 // StepPlace says where a command runs.

@@ -69,7 +69,9 @@ func TestAccInvalidStage(t *testing.T) {
 		},
 		"a report anywhere":      {"acceptance", `steps = [{ name = "x", command = "true", report = "/tmp/junit.xml" }]`, `leads out of the checkout`},
 		"a report above":         {"acceptance", `steps = [{ name = "x", command = "true", report = "a/../../junit.xml" }]`, `leads out of the checkout`},
-		"a report by no pattern": {"acceptance", `steps = [{ name = "x", command = "true", report = "[.xml" }]`, `not a valid pattern`},
+		"a report by no pattern": {"acceptance", `steps = [{ name = "x", command = "true", report = "{.xml" }]`, `not a valid pattern`},
+		"no report to be empty":  {"acceptance", `steps = [{ name = "x", command = "true", allow_empty_report = true }]`, `No report to be empty[\s\S]*allow_empty_report, and no report`},
+		"a check's empty report": {"acceptance", `steps = [{ name = "x", http = { url = "http://localhost/" }, allow_empty_report = true }]`, `Argument of a command[\s\S]*allow_empty_report`},
 		"a load that is cut off": {
 			"capacity", `steps = [{ name = "x", timeout = "10s", load = { rate = 1, duration = "30s", path = "/" } }]`, `Time-out shorter than the load[\s\S]*takes 30s`,
 		},

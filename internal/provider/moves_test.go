@@ -133,3 +133,54 @@ func freePort(t *testing.T) string {
 	}
 	return port
 }
+
+// TestAccCommitEndsWherePeopleDecide takes commits down: one that nobody has approved moves
+// nothing below the stage that waits for a person, and one that was approved before does.
+func TestAccCommitEndsWherePeopleDecide(t *testing.T) {
+	b := newBench(t)
+	config := b.config(nil)
+	approved := func(stage string, want func() string) resource.TestCheckFunc {
+		return func(s *terraform.State) error {
+			if got := s.RootModule().Resources[stageAddress(stage)].Primary.Attributes["passed.build"]; got != want() {
+				return fmt.Errorf("stage %s: %q passed, want %q", stage, got, want())
+			}
+			return nil
+		}
+	}
+	one, two := "", ""
+	run(t,
+		resource.TestStep{Config: config},
+		resource.TestStep{PreConfig: b.judge("exploratory", pipeline.Approved), Config: config, Check: func(*terraform.State) error {
+			one = b.passed("pre-production")
+			return nil
+		}},
+		resource.TestStep{
+			PreConfig: func() { b.commit("two") }, Config: config,
+			ConfigPlanChecks: plan(append(updates("commit", "acceptance", "exploratory", "capacity"),
+				plancheck.ExpectUnknownValue(stageAddress("capacity"), tfjsonpath.New("passed").AtMapKey("build")))...),
+			Check: approved("exploratory", func() string { return one }),
+		},
+		resource.TestStep{ // another apply before the approval changes nothing, and the approval opens what is below
+			PreConfig: b.judge("exploratory", pipeline.Approved), Config: config, ConfigPlanChecks: plan(updates("pre_production")...),
+			Check: func(*terraform.State) error {
+				two = b.passed("pre-production")
+				return nil
+			},
+		},
+		resource.TestStep{ // the first one again, which was approved
+			PreConfig: func() { b.commit("one") }, Config: config,
+			ConfigPlanChecks: plan(append(updates("commit", "acceptance", "exploratory", "capacity", "pre_production"),
+				plancheck.ExpectUnknownValue(stageAddress("exploratory"), tfjsonpath.New("passed").AtMapKey("build")))...),
+			Check: resource.ComposeTestCheckFunc(approved("exploratory", func() string { return one }), approved("pre_production", func() string { return one })),
+		},
+		resource.TestStep{ // a stage above that changes runs again for it, which takes the approval away
+			Config: b.config(map[string]string{"BUILD": "tar -czf dist.tar.gz version; date +%N > new"}),
+			ConfigPlanChecks: plan(
+				plancheck.ExpectUnknownValue(stageAddress("exploratory"), tfjsonpath.New("passed").AtMapKey("build")),
+				plancheck.ExpectResourceAction(stageAddress("pre_production"), plancheck.ResourceActionUpdate)),
+		},
+	)
+	if one == two {
+		t.Errorf("both builds are %s", one)
+	}
+}

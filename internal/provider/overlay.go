@@ -34,7 +34,22 @@ type planned struct {
 	unknown  bool // the planned definition of the pipeline is not known yet
 	changes  bool // the pipeline is planned to change
 	stages   map[string]pipeline.Stage
-	open     map[string]bool // stages whose planned definition is not known yet
+	open     map[string]bool   // stages whose planned definition is not known yet
+	enters   map[string]string // by stage: the one build that can enter it in the apply, where that is known
+}
+
+// entering gives the one build that can enter all of some stages in the apply; empty where
+// it is not known, or not one.
+func (p *planned) entering(stages []string) string {
+	build := ""
+	for _, name := range stages {
+		b := p.enters[name]
+		if b == "" || build != "" && b != build {
+			return ""
+		}
+		build = b
+	}
+	return build
 }
 
 // mayMake reports whether a commit stage among the named ones, or above them, could make
@@ -56,7 +71,7 @@ func newOverlay(e *engine.Engine) *overlay {
 func (o *overlay) of(name string) *planned {
 	p := o.pipelines[name]
 	if p == nil {
-		p = &planned{stages: map[string]pipeline.Stage{}, open: map[string]bool{}}
+		p = &planned{stages: map[string]pipeline.Stage{}, open: map[string]bool{}, enters: map[string]string{}}
 		o.pipelines[name] = p
 	}
 	return p
@@ -78,9 +93,14 @@ func (o *overlay) learn(pipelineName, stage string) {
 // late reports whether an apply has found out what passed one of the stages of an after
 // list.
 func (o *overlay) late(pipelineName string, g gates) bool {
-	return slices.ContainsFunc(g.stages, func(up string) bool {
+	return len(o.lately(pipelineName, g)) > 0
+}
+
+// lately lists those stages.
+func (o *overlay) lately(pipelineName string, g gates) []string {
+	return slices.DeleteFunc(slices.Clone(g.stages), func(up string) bool {
 		_, late := o.learned.Load(pipelineName + "/" + up)
-		return late
+		return !late
 	})
 }
 

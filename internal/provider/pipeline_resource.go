@@ -329,6 +329,7 @@ func (r *pipelineResource) Create(ctx context.Context, req resource.CreateReques
 	m.ID, m.Qualified = types.StringValue(p.ID), types.StringValue(p.Name)
 	r.note(ctx, resp.Private, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
+	resp.Diagnostics.Append(r.session.keepAnchor(ctx, p.Name, resp.Private)...)
 }
 
 // Update implements resource.Resource.
@@ -346,6 +347,7 @@ func (r *pipelineResource) Update(ctx context.Context, req resource.UpdateReques
 		return
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
+	resp.Diagnostics.Append(r.session.keepAnchor(ctx, p.Name, resp.Private)...)
 }
 
 // Read implements resource.Resource. A pipeline of the name that is another one is not this
@@ -366,6 +368,12 @@ func (r *pipelineResource) Read(ctx context.Context, req resource.ReadRequest, r
 		resp.State.RemoveResource(ctx)
 		return
 	}
+	if m.ID.ValueString() == st.Pipeline.ID {
+		resp.Diagnostics.Append(r.session.checkAnchor(ctx, st.Pipeline.Name, req.Private)...)
+		if resp.Diagnostics.HasError() {
+			return
+		}
+	}
 	r.session.Attend(st)
 	if m.ID.IsNull() { // imported
 		flattenPipeline(ctx, st.Pipeline, schemaOf(ctx, r), &m, &resp.Diagnostics)
@@ -374,6 +382,7 @@ func (r *pipelineResource) Read(ctx context.Context, req resource.ReadRequest, r
 	r.recorded(ctx, st, pipeline.RecordPipeline, name, st.Pipeline.ID)
 	r.note(ctx, resp.Private, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
+	resp.Diagnostics.Append(r.session.keepAnchor(ctx, st.Pipeline.Name, resp.Private)...)
 }
 
 // Delete implements resource.Resource.

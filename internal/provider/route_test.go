@@ -125,7 +125,8 @@ func TestAccPromotion(t *testing.T) {
 		resource.TestStep{ // a new commit flows down, and production shows no change
 			PreConfig: func() { b.commit("two") },
 			Config:    with(nil),
-			ConfigPlanChecks: plan(append(updates("commit", "acceptance", "exploratory", "capacity", "pre_production"),
+			ConfigPlanChecks: plan(append(updates("commit", "acceptance", "exploratory", "capacity"),
+				plancheck.ExpectKnownValue(stageAddress("exploratory"), tfjsonpath.New("passed").AtMapKey("build"), knownvalue.NotNull()),
 				plancheck.ExpectUnknownValue(stageAddress("acceptance"), tfjsonpath.New("passed").AtMapKey("build")),
 				plancheck.ExpectKnownValue(stageAddress("acceptance"), tfjsonpath.New("passed").AtMapKey("stage"), exact("acceptance")),
 				plancheck.ExpectKnownValue(stageAddress("commit"), tfjsonpath.New("candidate"), knownvalue.StringRegexp(regexp.MustCompile(`^b-[0-9a-f]{10}$`))),
@@ -186,7 +187,7 @@ func TestAccFailure(t *testing.T) {
 		resource.TestStep{ // the stage is not tainted; a mended commit heals it
 			PreConfig:        func() { b.commit("good") },
 			Config:           b.config(journeys),
-			ConfigPlanChecks: plan(updates("commit", "acceptance", "exploratory", "capacity", "pre_production")...),
+			ConfigPlanChecks: plan(updates("commit", "acceptance", "exploratory", "capacity")...),
 			ConfigStateChecks: []statecheck.StateCheck{
 				b.stands("acceptance", "passed"), b.stands("exploratory", "waiting"),
 			},

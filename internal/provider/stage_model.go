@@ -283,6 +283,18 @@ func (m *stageModel) move(stage pipeline.Stage, p pipeline.Pipeline, state *stag
 	}
 }
 
+// agree plans of a stage that stays where it is what was planned when it might have moved.
+func (m *stageModel) agree(stage pipeline.Stage, p pipeline.Pipeline, state *stageModel) {
+	before := *m
+	before.move(stage, p, state)
+	if !before.ImageID.IsUnknown() {
+		m.ImageID = before.ImageID
+	}
+	if !before.Endpoint.IsUnknown() {
+		m.Endpoint = before.Endpoint
+	}
+}
+
 // sameFront reports whether two definitions of a lasting environment have the same
 // endpoint: a deployment leaves it where it is.
 func sameFront(a, b types.Object) bool {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
@@ -51,7 +52,7 @@ func (r *stageResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanR
 	if state != nil && sameSource(ctx, plan.Source, state.Source) {
 		plan.Source = state.Source
 	}
-	read := r.entering(ctx, req, &was, &resp.Diagnostics)
+	read := r.notes(ctx, req, &was, &resp.Diagnostics)
 	if plan.decided(ctx) && !plan.Name.IsUnknown() {
 		r.plan(ctx, &plan, state, read, resp)
 	} else {
@@ -80,9 +81,8 @@ func (r *stageResource) planUndecided(ctx context.Context, plan stageModel, resp
 	}
 }
 
-// plan decides the stage's move and writes it into the plan. read is the build that was to
-// enter it when it was read.
-func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, read string, resp *resource.ModifyPlanResponse) {
+// plan decides the stage's move and writes it into the plan.
+func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, read notes, resp *resource.ModifyPlanResponse) {
 	stage := expandStage(ctx, *plan, r.session, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
@@ -125,7 +125,7 @@ func (r *stageResource) place(st *pipeline.State, stage pipeline.Stage, resp *re
 }
 
 // move plans what the gates allow.
-func (r *stageResource) move(st *pipeline.State, at *planned, stage pipeline.Stage, plan, state *stageModel, read string, resp *resource.ModifyPlanResponse) {
+func (r *stageResource) move(st *pipeline.State, at *planned, stage pipeline.Stage, plan, state *stageModel, read notes, resp *resource.ModifyPlanResponse) {
 	if err := st.AuthorizePin(stage, r.session.Engine.Person); err != nil {
 		addAttributeError(&resp.Diagnostics, path.Root("build"), "move stage", stage.Name, err)
 		return
@@ -133,15 +133,17 @@ func (r *stageResource) move(st *pipeline.State, at *planned, stage pipeline.Sta
 	gates := expandGates(plan.After)
 	held := st.Holds[stage.Name].Build
 	settled := gates.open() || stage.Trigger == pipeline.TriggerManual && stage.Pin == "" || stage.Pin != "" && stage.Pin == held
-	if !settled {
-		r.moveLater(st, at, stage, gates, plan, state, resp)
+	if !settled && !stays(st, at, stage, gates, state, read) {
+		r.moveLater(st, at, stage, gates, plan, state, read, resp)
 		return
 	}
-	move := r.decide(st, at, stage, gates, state, read)
+	move := r.decide(st, at, stage, gates, state, read.Entering)
 	if move.Err != nil {
 		addAttributeError(&resp.Diagnostics, path.Root("build"), "move stage", stage.Name, move.Err)
 		return
 	}
+	runs := move.Action == pipeline.ActionRun || move.Action == pipeline.ActionAdopt
+	late := r.session.overlay.lately(stage.Pipeline, gates)
 	switch {
 	case state == nil:
 		plan.move(stage, st.Pipeline, nil)
@@ -149,15 +151,24 @@ func (r *stageResource) move(st *pipeline.State, at *planned, stage pipeline.Sta
 		if at.recorded.Stages[stage.Name].Settled { // what is replaced takes its verdicts along
 			plan.Candidate = types.StringUnknown()
 		}
-	case move.Action == pipeline.ActionRun || move.Action == pipeline.ActionAdopt, state.Candidate.ValueString() != move.Candidate,
+	case runs, state.Candidate.ValueString() != move.Candidate,
 		passes(st, stage) != st.NewestPassed(stage.Name):
 		// The candidate also where another apply has moved the stage since the refresh:
 		// Terraform plans again in the middle of an apply, with the state from before.
 		// What passed is another build where the definition goes back to one of before.
 		plan.move(stage, st.Pipeline, state)
 		plan.Candidate = orNull(move.Candidate)
+		if runs && passes(st, stage) == st.NewestPassed(stage.Name) {
+			at.enters[stage.Name] = move.Candidate
+		}
+		if len(late) > 0 && asBefore(at, stage, read) && !slices.Contains(*read.Passed, at.entering(late)) {
+			plan.Passed = state.Passed // as moveLater planned it
+		}
 	default:
 		keepExports(plan, state)
+		if len(late) > 0 {
+			plan.agree(stage, st.Pipeline, state)
+		}
 		if redefined(stage, st.Stages[stage.Name]) {
 			plan.Candidate = types.StringUnknown() // which makes it an update
 		}
@@ -171,17 +182,64 @@ func (r *stageResource) move(st *pipeline.State, at *planned, stage pipeline.Sta
 	}
 }
 
-// enteringKey is where a read of a stage notes the build that was to enter it then: "" for
-// none.
-const enteringKey = "entering"
+// notesKey is where a read of a stage leaves its notes.
+const notesKey = "read"
 
-// entering gives the build that was to enter the stage when it was read.
-func (r *stageResource) entering(ctx context.Context, req resource.ModifyPlanRequest, state *stageModel, diags *diag.Diagnostics) string {
-	data, d := req.Private.GetKey(ctx, enteringKey)
+// notes are what a read of a stage found out beside its state. Both plans of an apply go by
+// them, so that they say the same whatever was decided in between.
+type notes struct {
+	Entering string    `json:"entering"`         // the build that was to enter it; empty for none
+	Passed   *[]string `json:"passed,omitempty"` // the builds that passed it, where people decide that; nil where that is not known
+}
+
+// maxNotes is how many builds a read notes at most: with more a plan knows less.
+const maxNotes = 500
+
+// noted makes the notes of a stage.
+func noted(st *pipeline.State, stage pipeline.Stage, entering string) []byte {
+	n := notes{Entering: entering}
+	if stage.Approval {
+		passed := []string{}
+		for b := range st.NewestBuilds() {
+			if st.Passed(stage.Name, b.ID) {
+				passed = append(passed, b.ID)
+			}
+		}
+		if len(passed) <= maxNotes {
+			n.Passed = &passed
+		}
+	}
+	data, _ := json.Marshal(n) // strings
+	return data
+}
+
+// notes gives what the last read of the stage noted.
+func (r *stageResource) notes(ctx context.Context, req resource.ModifyPlanRequest, state *stageModel, diags *diag.Diagnostics) notes {
+	data, d := req.Private.GetKey(ctx, notesKey)
 	diags.Append(d...)
-	read := state.Candidate.ValueString()
+	read := notes{Entering: state.Candidate.ValueString()}
 	_ = json.Unmarshal(data, &read) // nothing there: it moved to what it was to move to
 	return read
+}
+
+// asBefore reports whether only a person's approval can change what passed the stage, as
+// nothing of its definition changes and it is known what had passed.
+func asBefore(at *planned, stage pipeline.Stage, read notes) bool {
+	return stage.Approval && read.Passed != nil && !at.unknown && !at.changes && !redefined(stage, at.recorded.Stages[stage.Name])
+}
+
+// stays reports whether nothing that stages above do in the apply moves the stage: the one
+// build that they run for has not passed another one above, which does not move. So a
+// commit's plan ends where the build waits for a person.
+func stays(st *pipeline.State, at *planned, stage pipeline.Stage, g gates, state *stageModel, read notes) bool {
+	build := at.entering(slices.Collect(maps.Keys(g.pending)))
+	if state == nil || g.unknown || at.unknown || at.changes || build == "" || build == st.Holds[stage.Name].Build ||
+		stage.Pin != "" || stage.Type == pipeline.TypeCommit || redefined(stage, at.recorded.Stages[stage.Name]) {
+		return false
+	}
+	blocked := slices.ContainsFunc(stage.Upstream(), func(up string) bool { return !g.pending[up] && !st.Passed(up, build) })
+	move := pipeline.Decide(st, stage)
+	return blocked && move.Err == nil && move.Action == pipeline.ActionNone && move.Candidate == state.Candidate.ValueString() && move.Candidate == read.Entering
 }
 
 // decide decides the move of a stage whose gates are known. Terraform plans a second time in
@@ -214,7 +272,7 @@ func gated(stage, recorded pipeline.Stage) bool {
 
 // moveLater plans a stage that may move once the stages above have run. A pin is
 // checked against those that will not run.
-func (r *stageResource) moveLater(st *pipeline.State, at *planned, stage pipeline.Stage, g gates, plan, state *stageModel, resp *resource.ModifyPlanResponse) {
+func (r *stageResource) moveLater(st *pipeline.State, at *planned, stage pipeline.Stage, g gates, plan, state *stageModel, read notes, resp *resource.ModifyPlanResponse) {
 	plan.move(stage, st.Pipeline, state)
 	switch {
 	case stage.Pin != "":
@@ -235,6 +293,13 @@ func (r *stageResource) moveLater(st *pipeline.State, at *planned, stage pipelin
 		}
 	case stage.Type == pipeline.TypeCommit:
 		plan.Candidate = types.StringValue(pipeline.BuildID(stage.Pipeline, stage.Source.Digest, stage.BaseImage))
+		at.enters[stage.Name] = plan.Candidate.ValueString()
+	default:
+		build := at.entering(slices.Collect(maps.Keys(g.pending)))
+		at.enters[stage.Name] = build
+		if state != nil && build != "" && asBefore(at, stage, read) && !slices.Contains(*read.Passed, build) {
+			plan.Passed = state.Passed // the build waits for a person once it has run
+		}
 	}
 }
 

@@ -255,7 +255,7 @@ func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk
 	}
 	flattenStanding(standing, st.Pipeline, &m)
 	m.keep(ctx, planned)
-	diags.Append(private.SetKey(ctx, enteringKey, []byte(strconv.Quote(entering)))...)
+	diags.Append(private.SetKey(ctx, notesKey, noted(st, stage, entering))...)
 	diags.Append(state.Set(ctx, m)...)
 }
 
@@ -289,7 +289,7 @@ func (r *stageResource) Read(ctx context.Context, req resource.ReadRequest, resp
 	}
 	standing := r.session.Engine.StandingIn(st, stage)
 	flattenStanding(standing, st.Pipeline, &m)
-	resp.Diagnostics.Append(resp.Private.SetKey(ctx, enteringKey, []byte(strconv.Quote(standing.Move.Candidate)))...)
+	resp.Diagnostics.Append(resp.Private.SetKey(ctx, notesKey, noted(st, stage, standing.Move.Candidate))...)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }
 

@@ -58,8 +58,12 @@ const (
 // globs matches paths with a list of patterns.
 type globs []string
 
+// brackets makes brackets stand for themselves.
+var brackets = strings.NewReplacer("[", `\[`, "]", `\]`)
+
 // compile gives the patterns in the form that doublestar matches against a whole
-// path.
+// path. Brackets match what is named like them, as Next.js's [id] directories, and what
+// the class matches that they make.
 func compile(patterns []string) globs {
 	var g globs
 	for _, pattern := range patterns {
@@ -68,11 +72,17 @@ func compile(patterns []string) globs {
 			whole = "**/" + whole
 		}
 		directory := strings.HasSuffix(pattern, "/")
-		if !directory {
-			g = append(g, whole)
+		add := func(whole string, plain bool) {
+			if !directory {
+				g = append(g, whole)
+			}
+			if directory || plain {
+				g = append(g, whole+"/**/*")
+			}
 		}
-		if directory || !strings.ContainsAny(pattern, `*?[{\`) {
-			g = append(g, whole+"/**/*")
+		add(whole, !strings.ContainsAny(pattern, `*?[{\`))
+		if strings.Contains(pattern, "[") && !strings.Contains(pattern, `\`) {
+			add(brackets.Replace(whole), !strings.ContainsAny(pattern, `*?{`))
 		}
 	}
 	return g

@@ -158,6 +158,10 @@ func TestGlobs(t *testing.T) {
 		{"[a-c]?", "ab x/cz", "a dz"},
 		{"**", "a a/b", ""},
 		{`\*`, "*", "a"},
+		{"app/[id]", "app/[id] app/[id]/page.tsx app/i app/d", "app/id app/i/x"},
+		{"app/[id]/**", "app/[id]/a app/[id]/a/b app/i/a", "app/[id]x/a app/x/a"},
+		{"[...slug].ts", "[...slug].ts app/[...slug].ts s.ts", "x.ts"},
+		{`app/\[id\]/*`, "app/[id]/a", "app/i/a"},
 	} {
 		must(t, ValidateGlob(test.pattern))
 		g := compile([]string{test.pattern})

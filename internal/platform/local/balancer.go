@@ -56,6 +56,9 @@ func rewrite(r *httputil.ProxyRequest) {
 // prepare makes an answer ready for the client. HTTP/2 has trailers and a length, HTTP/1.1
 // has trailers only where it has chunks.
 func prepare(resp *http.Response) error {
+	if resp.ProtoMajor == 2 && resp.ContentLength == 0 && resp.Header.Get("Grpc-Status") != "" {
+		trailersOnly(resp)
+	}
 	if len(resp.Trailer) > 0 {
 		resp.Header.Del("Content-Length")
 	}
@@ -63,6 +66,21 @@ func prepare(resp *http.Response) error {
 		closeEarly(resp.Header, rideOf(resp.Request))
 	}
 	return nil
+}
+
+// trailersOnly makes trailers of what gRPC sends as the header of an answer without a body:
+// a client takes it for that only where the header ends the answer, and here it is sent
+// before that is known.
+func trailersOnly(resp *http.Response) {
+	resp.Trailer = http.Header{}
+	for name, values := range resp.Header {
+		switch name {
+		case "Content-Type", "Content-Length", "Date", "Trailer":
+		default:
+			resp.Trailer[name] = values
+			delete(resp.Header, name)
+		}
+	}
 }
 
 // closeEarly has a connection of HTTP/1 closed after an answer that comes before the

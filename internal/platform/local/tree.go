@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/regular"
 )
 
 // copiers is how many files are copied at a time: enough to keep a fast disk busy.
@@ -99,7 +101,7 @@ func copyFile(from, to string, mode fs.FileMode) (err error) {
 	if clone(from, to) {
 		return os.Chmod(to, mode)
 	}
-	in, err := os.Open(from)
+	in, err := regular.Open(from)
 	if errors.Is(err, fs.ErrNotExist) {
 		return errVanished
 	}
