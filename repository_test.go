@@ -56,13 +56,14 @@ var layers = map[string][]string{
 	},
 	"internal/develop":  {"internal/engine", "internal/pipeline", "internal/regular"},
 	"internal/doctor":   {"internal/app", "internal/engine", "internal/pipeline"},
+	"internal/install":  {"internal/pipeline"},
 	"internal/scaffold": {},
 	"internal/graph":    {"internal/pipeline"},
 	"internal/plot":     {"internal/pipeline"},
 	"internal/board":    {"internal/engine", "internal/graph", "internal/metric", "internal/pipeline", "internal/plot"},
 	"internal/metric":   {"internal/engine", "internal/graph", "internal/pipeline"},
 	"internal/watch":    {"internal/app", "internal/engine", "internal/pipeline", "internal/source"},
-	"internal/cli":      {"internal/app", "internal/board", "internal/bootstrap", "internal/checkpoint", "internal/cloud", "internal/develop", "internal/doctor", "internal/engine", "internal/graph", "internal/pipeline", "internal/scaffold", "internal/watch"},
+	"internal/cli":      {"internal/app", "internal/board", "internal/bootstrap", "internal/checkpoint", "internal/cloud", "internal/develop", "internal/doctor", "internal/engine", "internal/graph", "internal/install", "internal/pipeline", "internal/scaffold", "internal/watch"},
 	"internal/provider": {"internal/app", "internal/cloud", "internal/engine", "internal/pipeline", "internal/source", "internal/step"},
 }
 

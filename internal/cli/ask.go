@@ -34,19 +34,28 @@ func (f *factory) ask(ctx context.Context, op string, yes bool, question string)
 		fmt.Fprintf(f.Err, "%s: not done, as nobody can be asked.\n", question)
 		return err
 	}
-	fmt.Fprintf(f.Err, "%s? [y/N] ", question)
+	answer, err := f.answer(ctx, question+"? [y/N] ")
+	if err != nil {
+		return err
+	}
+	if answer = strings.ToLower(answer); answer == "y" || answer == "yes" {
+		return nil
+	}
+	return pipeline.Errorf(pipeline.CodeCancelled, op, "nothing was changed, as you did not say yes")
+}
+
+// answer asks a question and returns the line that answers it; what ends without one is empty.
+func (f *factory) answer(ctx context.Context, question string) (string, error) {
+	fmt.Fprint(f.Err, question)
 	answers := make(chan string, 1)
 	go func() {
-		line, _ := bufio.NewReader(f.In).ReadString('\n') // what ends without an answer is a no
-		answers <- strings.ToLower(strings.TrimSpace(line))
+		line, _ := bufio.NewReader(f.In).ReadString('\n')
+		answers <- strings.TrimSpace(line)
 	}()
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
+		return "", ctx.Err()
 	case answer := <-answers:
-		if answer == "y" || answer == "yes" {
-			return nil
-		}
+		return answer, nil
 	}
-	return pipeline.Errorf(pipeline.CodeCancelled, op, "nothing was changed, as you did not say yes")
 }

@@ -188,7 +188,7 @@ func newRoot(f *factory) *cobra.Command {
 		newInit(f, nil), newStatus(f, nil), newBuilds(f, nil), newRuns(f, nil), newLogs(f, nil),
 		newJudge(f, pipeline.Approved, nil), newJudge(f, pipeline.Rejected, nil), newPromote(f, nil), newRollback(f, nil),
 		newOverride(f, nil), newHold(f, nil), newRelease(f, nil), newRetry(f, nil),
-		newEnv(f), newTry(f, nil), newWatch(f, nil), newServe(f, nil), newNotify(f, nil), newDiff(f, nil), newFigures(f, nil), newGraph(f, nil), newImages(f, nil), newGC(f, nil), newLedger(f), newBootstrap(f, nil), newLoad(f), newDoctor(f, nil), newContext(f, nil), newVersion(f),
+		newEnv(f), newTry(f, nil), newWatch(f, nil), newServe(f, nil), newNotify(f, nil), newDiff(f, nil), newFigures(f, nil), newGraph(f, nil), newImages(f, nil), newGC(f, nil), newLedger(f), newBootstrap(f, nil), newLoad(f), newDoctor(f, nil), newContext(f, nil), newInstall(f, nil), newVersion(f),
 	)
 	root.InitDefaultCompletionCmd()
 	if c, _, err := root.Find([]string{"completion"}); err == nil { // cobra's own takes any word for its help

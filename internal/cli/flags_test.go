@@ -42,7 +42,7 @@ func TestFlags(t *testing.T) {
 	figures := func(o figuresOptions) any { return list{o.pipeline, o.stage, o.since} }
 	graph := func(o graphOptions) any { return list{o.pipeline, o.format, o.file} }
 	images := func(o imagesOptions) any { return o.pipeline }
-	start := func(o initOptions) any { return list{o.dir, o.platform} }
+	start := func(o initOptions) any { return list{o.dir, o.service, o.target, o.platform} }
 	doctor := func(o doctorOptions) any { return o.deep }
 	local := func(o localOptions) any {
 		return list{o.pipeline, o.dir, o.build, o.artifact, o.start, o.health, o.tests, o.once, o.keep, o.verbose, o.ttl}
@@ -125,8 +125,8 @@ func TestFlags(t *testing.T) {
 		"images":                {line(newImages, images), ""},
 		"images of one":         {line(newImages, images, "shop"), "shop"},
 		"images of two":         {line(newImages, images, "shop", "till"), nil},
-		"init":                  {line(newInit, start), list{".", "local"}},
-		"init with all":         {line(newInit, start, "repo", "--platform", "aws"), list{"repo", "aws"}},
+		"init":                  {line(newInit, start), list{".", "", "", "local"}},
+		"init with all":         {line(newInit, start, "repo", "--platform", "aws", "--service", "a/b", "--dir", "d"), list{"repo", "a/b", "d", "aws"}},
 		"init elsewhere":        {line(newInit, start, "--platform", "mars"), nil},
 		"doctor":                {line(newDoctor, doctor), false},
 		"doctor of all":         {line(newDoctor, doctor, "--deep"), true},

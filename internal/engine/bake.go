@@ -249,15 +249,15 @@ func (a *attempt) bakeRecipe(ctx context.Context, recipe pipeline.Recipe, secret
 		return pipeline.Image{}, err
 	}
 	req := pipeline.BakeRequest{
-		Token: a.run.ID, Key: recipe.Key(), Name: recipe.Name, Labels: a.labels(), Image: recipe.Base, Source: a.checkout(),
+		Token: a.run.ID, Key: recipe.Key(), Name: recipe.Name, Labels: a.labels(), Image: recipe.Base, Source: a.source(recipe),
 		Cleanup: recipe.Cleanup, KMSKey: recipe.KMSKey, Log: a.log,
 	}
 	if recipe.From.Directory != "" {
-		req.Tree = inside(a.checkout(), recipe.From.Directory)
+		req.Tree = inside(a.source(recipe), recipe.From.Directory)
 		if info, err := os.Stat(req.Tree); err != nil || !info.IsDir() {
 			return pipeline.Image{}, pipeline.Errorf(pipeline.CodeInvalid, "bake image "+recipe.Name,
 				"from.directory %q is not a directory of %s at %s", recipe.From.Directory, recipe.Source.Repository, recipe.Source.Commit).
-				WithHint("Set from = { directory = … } to a directory in the repository, relative to its root.")
+				WithHint("Set from = { directory = … } to a directory of the source, relative to its root.")
 		}
 	}
 	for i, step := range recipe.Steps {
@@ -281,6 +281,11 @@ func (a *attempt) bakeRecipe(ctx context.Context, recipe pipeline.Recipe, secret
 	}, nil
 }
 
+// source returns where the files are that an image is baked from.
+func (a *attempt) source(recipe pipeline.Recipe) string {
+	return inside(a.checkout(), recipe.Source.Directory())
+}
+
 // bakeCommand gives the command of a bake step.
 func (a *attempt) bakeCommand(recipe pipeline.Recipe, step pipeline.Step) (pipeline.Command, error) {
 	c := pipeline.Command{Name: step.Name, Line: step.Command, Timeout: step.Timeout, Env: map[string]string{
@@ -294,11 +299,11 @@ func (a *attempt) bakeCommand(recipe pipeline.Recipe, step pipeline.Step) (pipel
 	if step.Script == "" {
 		return c, nil
 	}
-	script := inside(a.checkout(), step.Script)
+	script := inside(a.source(recipe), step.Script)
 	if info, err := os.Stat(script); err != nil || !info.Mode().IsRegular() {
 		return c, pipeline.Errorf(pipeline.CodeInvalid, "bake image "+recipe.Name,
 			"script %q of step %q is not a file of the source", step.Script, step.Name).
-			WithHint("Set script to a file in the repository, relative to its root.")
+			WithHint("Set script to a file of the source, relative to its root.")
 	}
 	c.Script = path.Clean(step.Script)
 	return c, nil

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -82,7 +83,7 @@ func (a *attempt) start(ctx context.Context, build string) error {
 				BaseImage: a.stage.BaseImage, CreatedAt: a.Now().UTC(), CreatedBy: a.Holder.Actor, Authors: a.authors(ctx),
 			}
 		}
-		b.Revision = revision
+		b.Revision, b.Directory = revision, a.stage.Source.Directory()
 		if a.state.Holds[a.stage.Name].Build != build {
 			b.Order = 0 // it becomes the newest
 		}
@@ -110,7 +111,7 @@ func (a *attempt) authors(ctx context.Context) []string {
 	if before.Commit == "" || before.Commit == a.stage.Source.Commit {
 		return nil
 	}
-	c, err := a.Sources.Compare(ctx, a.stage.Source.Repository, before.Commit, a.stage.Source.Commit, nil)
+	c, err := a.Sources.Compare(ctx, a.stage.Source.Repository, before.Commit, a.stage.Source.Commit, a.stage.Source.Paths)
 	if err != nil {
 		a.Logger.Warn("find the authors of the build", "build", a.run.Build, "error", err)
 		return nil
@@ -186,6 +187,28 @@ func (a *attempt) takeCheckout(ctx context.Context) error {
 	return a.Sources.Checkout(ctx, repository, commit, a.checkout())
 }
 
+// directory returns where in the checkout the steps run and leave what they make:
+// slash-separated, and empty for its root.
+func (a *attempt) directory() string {
+	if a.stage.Source != nil {
+		return a.stage.Source.Directory()
+	}
+	return a.build.Directory
+}
+
+// within returns a step as one of the whole checkout, where it is of a directory in it.
+func (a *attempt) within(step pipeline.Step) pipeline.Step {
+	dir := a.directory()
+	if dir == "" || step.On != pipeline.OnRunner {
+		return step
+	}
+	step.Directory = path.Join(dir, step.Directory)
+	if step.Report != "" {
+		step.Report = path.Join(dir, step.Report)
+	}
+	return step
+}
+
 // labels say what the run is, on what it makes.
 func (a *attempt) labels() pipeline.Labels {
 	return pipeline.Labels{Pipeline: a.run.Pipeline, Stage: a.run.Stage, Build: a.run.Build, Run: a.run.ID}
@@ -206,11 +229,15 @@ func (a *attempt) steps(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	before, err := a.Runner.Survey(ctx, a.checkout(), a.stage.Steps)
+	steps := make([]pipeline.Step, len(a.stage.Steps))
+	for i, step := range a.stage.Steps {
+		steps[i] = a.within(step)
+	}
+	before, err := a.Runner.Survey(ctx, a.checkout(), steps)
 	if err != nil {
 		return err
 	}
-	for i, step := range a.stage.Steps {
+	for i, step := range steps {
 		req := pipeline.StepRequest{
 			Step: step, Run: a.run.ID, Runner: a.stage.Runner, Checkout: a.checkout(), Env: env, Secrets: a.secrets.step(i),
 			Mask: a.secrets.all(), Endpoint: a.fleet.Endpoint, Before: before, Log: a.log,
@@ -247,11 +274,11 @@ func (a *attempt) variables(ctx context.Context) (map[string]string, error) {
 		env["PENSTOCK_REVISION"] = a.stage.Source.Commit
 	}
 	if a.build.Artifact != nil && a.stage.Type != pipeline.TypeCommit {
-		path, err := a.Artifacts.Get(ctx, *a.build.Artifact)
+		file, err := a.Artifacts.Get(ctx, *a.build.Artifact)
 		if err != nil {
 			return nil, fmt.Errorf("fetch artifact of build %s: %w", a.build.ID, err)
 		}
-		env["PENSTOCK_ARTIFACT"] = path
+		env["PENSTOCK_ARTIFACT"] = file
 	}
 	return env, nil
 }
@@ -266,14 +293,15 @@ func (a *attempt) store(ctx context.Context) error {
 		return err
 	}
 	defer root.Close()
-	if _, err := root.Stat(a.stage.Artifact); err != nil {
+	name := path.Join(a.directory(), a.stage.Artifact)
+	if _, err := root.Stat(name); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			err = errors.New("it does not exist")
 		}
-		return pipeline.Errorf(pipeline.CodeFailed, "store artifact", "artifact %q: %w", a.stage.Artifact, err).
-			WithHint("The steps of stage %q passed, and left no such file in the checkout. Set artifact to the path that they write, relative to the repository's root.", a.stage.Name)
+		return pipeline.Errorf(pipeline.CodeFailed, "store artifact", "artifact %q: %w", name, err).
+			WithHint("The steps of stage %q passed, and left no such file in the checkout. Set artifact to the path that they write, relative to the directory of the source.", a.stage.Name)
 	}
-	artifact, err := a.Artifacts.Put(ctx, filepath.Join(a.checkout(), filepath.FromSlash(a.stage.Artifact)))
+	artifact, err := a.Artifacts.Put(ctx, filepath.Join(a.checkout(), filepath.FromSlash(name)))
 	if err != nil {
 		return fmt.Errorf("store artifact: %w", err)
 	}

@@ -92,6 +92,14 @@ type SourceRef struct {
 	Paths      *Paths `json:"paths,omitempty"`
 }
 
+// Directory returns the part of the repository that the revision is of; empty for all of it.
+func (r *SourceRef) Directory() string {
+	if r == nil || r.Paths == nil {
+		return ""
+	}
+	return r.Paths.Directory
+}
+
 // EnvironmentSpec says what environment a stage gives to its steps.
 type EnvironmentSpec struct {
 	Instances      int               `json:"instances"` // 0 means the pipeline's scale

@@ -6,6 +6,7 @@ package provider
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
@@ -82,6 +83,15 @@ func (o *overlay) of(name string) *planned {
 func (o *overlay) take(kind, pipelineName, name, id string) bool {
 	had, taken := o.names.LoadOrStore(kind+"/"+pipelineName+"/"+name, id)
 	return !taken || id != "" && had == id
+}
+
+// plansImage reports whether a baked image of the pipeline was planned before.
+func (o *overlay) plansImage(pipelineName string) (found bool) {
+	o.names.Range(func(key, _ any) bool {
+		found = strings.HasPrefix(key.(string), "image/"+pipelineName+"/")
+		return !found
+	})
+	return found
 }
 
 // learn notes that an apply has found out what build passed a stage, which its plan did

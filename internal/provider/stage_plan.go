@@ -99,6 +99,7 @@ func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, read 
 		if err := r.place(st, stage, resp); err != nil || resp.Diagnostics.HasError() {
 			return err
 		}
+		r.session.warnUnused(st, stage, &resp.Diagnostics)
 		r.move(st, at, stage, plan, state, read, resp)
 		return nil
 	})

@@ -50,11 +50,12 @@ func sourceAttribute(text string, required bool) schema.SingleNestedAttribute {
 		Required: required, Optional: !required, MarkdownDescription: text,
 		Attributes: map[string]schema.Attribute{
 			"repository": field("Repository: a URL or a path."),
+			"directory":  optional("The part of the repository that the revision is of: commands run in it, and paths are relative to it. Left out: all of it.", isDirectory()),
 			"commit":     field("Full ID of the commit."),
 			"digest":     field("Digest of the files that matter. While it stays, a new commit moves nothing."),
 			"paths": schema.MapAttribute{
 				Optional: true, ElementType: pathsType.ElemType,
-				MarkdownDescription: "Patterns of `infrastructure`, `configuration`, `data` and `ignore`, by which `penstock diff` tells files apart.",
+				MarkdownDescription: "Patterns of `include`, `infrastructure`, `configuration`, `data` and `ignore`, by which `penstock diff` tells files apart.",
 			},
 		},
 	}

@@ -110,6 +110,11 @@ func isInside() validator.String {
 	}}
 }
 
+// isDirectory accepts directories of a repository.
+func isDirectory() validator.String {
+	return check{"a directory of the repository", source.ValidateDirectory}
+}
+
 // isReport accepts paths and patterns of files in a checkout.
 func isReport() validator.String {
 	return check{"a path or pattern in the checkout", step.CheckReport}

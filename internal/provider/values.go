@@ -99,9 +99,10 @@ func expandSecrets(ctx context.Context, m types.Map, diags *diag.Diagnostics) pi
 	return secrets
 }
 
-// sourceModel is a revision: { repository, commit, digest, paths }.
+// sourceModel is a revision: { repository, directory, commit, digest, paths }.
 type sourceModel struct {
 	Repository types.String `tfsdk:"repository"`
+	Directory  types.String `tfsdk:"directory"`
 	Commit     types.String `tfsdk:"commit"`
 	Digest     types.String `tfsdk:"digest"`
 	Paths      types.Map    `tfsdk:"paths"`
@@ -110,7 +111,7 @@ type sourceModel struct {
 // pathsType is that of patterns by component.
 var pathsType = types.MapType{ElemType: types.ListType{ElemType: types.StringType}}
 
-var sourceTypes = map[string]attr.Type{"repository": types.StringType, "commit": types.StringType, "digest": types.StringType, "paths": pathsType}
+var sourceTypes = map[string]attr.Type{"repository": types.StringType, "directory": types.StringType, "commit": types.StringType, "digest": types.StringType, "paths": pathsType}
 
 // expandPaths reads patterns by component; nil for null.
 func expandPaths(ctx context.Context, m types.Map, diags *diag.Diagnostics) *pipeline.Paths {
@@ -119,7 +120,7 @@ func expandPaths(ctx context.Context, m types.Map, diags *diag.Diagnostics) *pip
 	}
 	var lists map[string][]string
 	diags.Append(m.ElementsAs(ctx, &lists, false)...)
-	return &pipeline.Paths{Infrastructure: lists["infrastructure"], Configuration: lists["configuration"], Data: lists["data"], Ignore: lists["ignore"]}
+	return &pipeline.Paths{Include: lists["include"], Infrastructure: lists["infrastructure"], Configuration: lists["configuration"], Data: lists["data"], Ignore: lists["ignore"]}
 }
 
 func flattenPaths(p *pipeline.Paths) types.Map {
@@ -127,7 +128,7 @@ func flattenPaths(p *pipeline.Paths) types.Map {
 		return types.MapNull(pathsType.ElemType)
 	}
 	lists := map[string]attr.Value{}
-	for name, patterns := range map[string][]string{"infrastructure": p.Infrastructure, "configuration": p.Configuration, "data": p.Data, "ignore": p.Ignore} {
+	for name, patterns := range map[string][]string{"include": p.Include, "infrastructure": p.Infrastructure, "configuration": p.Configuration, "data": p.Data, "ignore": p.Ignore} {
 		values := []attr.Value{}
 		for _, pattern := range patterns {
 			values = append(values, types.StringValue(pattern))
@@ -145,9 +146,14 @@ func expandSource(ctx context.Context, o types.Object, diags *diag.Diagnostics) 
 	}
 	var m sourceModel
 	diags.Append(o.As(ctx, &m, basetypes.ObjectAsOptions{})...)
-	return &pipeline.SourceRef{
-		Repository: m.Repository.ValueString(), Commit: m.Commit.ValueString(), Digest: m.Digest.ValueString(), Paths: expandPaths(ctx, m.Paths, diags),
+	paths := expandPaths(ctx, m.Paths, diags)
+	if dir := m.Directory.ValueString(); dir != "" {
+		if paths == nil {
+			paths = &pipeline.Paths{}
+		}
+		paths.Directory = dir
 	}
+	return &pipeline.SourceRef{Repository: m.Repository.ValueString(), Commit: m.Commit.ValueString(), Digest: m.Digest.ValueString(), Paths: paths}
 }
 
 func flattenSource(s *pipeline.SourceRef) types.Object {
@@ -155,7 +161,7 @@ func flattenSource(s *pipeline.SourceRef) types.Object {
 		return types.ObjectNull(sourceTypes)
 	}
 	return types.ObjectValueMust(sourceTypes, map[string]attr.Value{
-		"repository": types.StringValue(s.Repository), "commit": types.StringValue(s.Commit), "digest": types.StringValue(s.Digest),
+		"repository": types.StringValue(s.Repository), "directory": orNull(s.Directory()), "commit": types.StringValue(s.Commit), "digest": types.StringValue(s.Digest),
 		"paths": flattenPaths(s.Paths),
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -91,7 +92,7 @@ func NewCLI(dir, path string, out io.Writer) (*CLI, error) {
 		}
 	}
 	if path == "" {
-		return nil, pipeline.Errorf(pipeline.CodeNotFound, op, "there is neither terraform nor tofu on PATH").WithHint("Install one of them, or name it with --terraform.")
+		return nil, pipeline.Errorf(pipeline.CodeFailed, op, "there is neither terraform nor tofu on PATH").WithHint("Install one of them, or name it with --terraform.")
 	}
 	if name := os.Getenv("TF_WORKSPACE"); name != "" {
 		return nil, pipeline.Errorf(pipeline.CodeInvalid, op, "TF_WORKSPACE is %q, which can't be handed on", name).
@@ -105,6 +106,10 @@ func NewCLI(dir, path string, out io.Writer) (*CLI, error) {
 	if err != nil {
 		return nil, pipeline.Errorf(pipeline.CodeInvalid, op, "%w", err).WithHint("Name the directory of a Terraform configuration.")
 	}
+	if !configured(dir) {
+		return nil, pipeline.Errorf(pipeline.CodeFailed, "find configuration", "%s has no Terraform configuration: there is no .tf file in it", dir).
+			WithHint("Name the directory that has one, or write a first one with `penstock init`.")
+	}
 	c := &CLI{tf: tf, dir: dir, said: &summary{out: out}}
 	tf.SetStdout(c.said)
 	if out != nil {
@@ -112,6 +117,15 @@ func NewCLI(dir, path string, out io.Writer) (*CLI, error) {
 	}
 	_ = tf.SetWaitDelay(cancelGrace) // not on Windows, which has no signal to cancel with
 	return c, nil
+}
+
+// configured reports whether a directory has a configuration.
+func configured(dir string) bool {
+	entries, err := os.ReadDir(dir)
+	return err == nil && slices.ContainsFunc(entries, func(e os.DirEntry) bool {
+		name := strings.TrimSuffix(e.Name(), ".json")
+		return !e.IsDir() && slices.Contains([]string{".tf", ".tofu"}, filepath.Ext(name))
+	})
 }
 
 // Summary implements Terraform.
@@ -229,7 +243,7 @@ func readSource(r *tfjson.StateResource) Source {
 	return Source{
 		Address: r.Address,
 		Query: source.Query{
-			Repository: text(v["repository"]), Ref: text(v["ref"]), Infrastructure: texts(v["infrastructure"]),
+			Repository: text(v["repository"]), Ref: text(v["ref"]), Directory: text(v["directory"]), Include: texts(v["include"]), Infrastructure: texts(v["infrastructure"]),
 			Configuration: texts(v["configuration"]), Data: texts(v["data"]), Ignore: texts(v["ignore"]),
 		},
 		Components: pipeline.Components{
