@@ -204,7 +204,7 @@ func TestTerraformTest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, text, _ := strings.Cut(string(guide), "```terraform\n")
+	_, text, _ := strings.Cut(string(guide), "```tftest\n")
 	text, _, _ = strings.Cut(text, "```")
 	config := strings.Replace(faultConfig(), "  trigger  = \"automatic\"\n", "  build    = var.production_build\n", 1)
 	config = strings.Replace(config, "  keep = 3\n", "  retain_history = var.retain_history\n", 1) + `
