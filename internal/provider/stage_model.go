@@ -77,12 +77,12 @@ func (m stageModel) decided(ctx context.Context) bool {
 }
 
 // expandStage reads a stage that is decided, with the defaults of its type.
-func expandStage(ctx context.Context, m stageModel, owner string, diags *diag.Diagnostics) pipeline.Stage {
+func expandStage(ctx context.Context, m stageModel, at *session, diags *diag.Diagnostics) pipeline.Stage {
 	s := pipeline.Stage{
-		Pipeline: m.Pipeline.ValueString(), Name: m.Name.ValueString(), Type: pipeline.StageType(m.Type.ValueString()),
+		Pipeline: at.pipelineName(m.Pipeline), Name: m.Name.ValueString(), Type: pipeline.StageType(m.Type.ValueString()),
 		After: expandGates(m.After).stages, Pin: m.Build.ValueString(), Trigger: pipeline.Trigger(m.Trigger.ValueString()),
 		Source: expandSource(ctx, m.Source, diags), BaseImage: m.BaseImage.ValueString(), Artifact: m.Artifact.ValueString(),
-		Steps: expandSteps(ctx, m.Steps, diags), OnFailure: pipeline.OnFailure(m.OnFailure.ValueString()), Owner: owner,
+		Steps: expandSteps(ctx, m.Steps, diags), OnFailure: pipeline.OnFailure(m.OnFailure.ValueString()), Owner: at.Owner,
 		Runner: expandRunner(m.Runner),
 	}
 	if !m.Environment.IsNull() {
