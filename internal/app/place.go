@@ -14,6 +14,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/ledger"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 )
 
 // defaultWorkspace is Terraform's name for the workspace that there always is.
@@ -52,11 +53,16 @@ func workingDir() string {
 // sharedDir names a directory in the same way on every machine of a team: by its
 // repository and its place there; one that is in no repository with a remote, by itself.
 func sharedDir(dir string) string {
-	remote, err := exec.Command("git", "-C", dir, "config", "--get", "remote.origin.url").Output()
+	git := func(args ...string) ([]byte, error) {
+		cmd := exec.Command("git", append([]string{"-C", dir}, args...)...)
+		cmd.Env = process.Environ(nil) // without those of a hook that started this
+		return cmd.Output()
+	}
+	remote, err := git("config", "--get", "remote.origin.url")
 	if err != nil {
 		return dir
 	}
-	prefix, err := exec.Command("git", "-C", dir, "rev-parse", "--show-prefix").Output()
+	prefix, err := git("rev-parse", "--show-prefix")
 	if err != nil {
 		return dir
 	}
