@@ -97,7 +97,7 @@ func openAWS(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.Co
 		Logger: o.Logger.Named("codebuild"), Pause: at.Pause,
 	})
 	return record, engine.Config{
-		Archives:  artifact.NewS3Archives(objects, made.Bucket, filepath.Join(a.Dir, "work")),
+		Archives:  artifact.NewS3Archives(objects, made.Bucket, filepath.Join(a.Dir, "artifacts")),
 		HeadAge:   headAge,
 		Platform:  aws.New(aws.Options{Config: c.Config, Settings: settings(at, made), Tags: at.Tags, Logger: o.Logger.Named("aws"), Pause: at.Pause}),
 		Artifacts: artifact.NewS3Store(objects, made.Bucket, filepath.Join(a.Dir, "artifacts")),

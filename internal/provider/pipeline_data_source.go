@@ -97,7 +97,7 @@ func (d *pipelineDataSource) Read(ctx context.Context, req datasource.ReadReques
 		}
 		item := pipelineDataItem{
 			Type: types.StringValue(string(s.Type)), After: types.ListValueMust(types.StringType, after), Held: orNull(at.Held),
-			Candidate: orNull(at.Move.Candidate), Passed: gate(st.Pipeline.Name, name, orNull(at.Passed)), Status: types.StringValue(string(at.Move.Status)),
+			Candidate: orNull(at.Move.Candidate), Passed: gate(m.Name.ValueString(), name, orNull(at.Passed)), Status: types.StringValue(string(at.Move.Status)),
 			WaitingFor: orNull(at.Move.WaitingFor), Run: orNull(at.Run.ID), Log: orNull(at.Log), Artifact: types.StringNull(), Endpoint: types.StringNull(),
 		}
 		if at.Artifact != nil {
