@@ -36,13 +36,14 @@ var layers = map[string][]string{
 	"internal/poll":                 {},
 	"internal/regular":              {}, // opens what steps leave, for all who read it
 	"internal/process":              {},
+	"internal/workplace":            {"internal/pipeline"},
 	"internal/engine":               {"internal/pipeline", "internal/poll"},
 	"internal/ledger":               {"internal/cloud", "internal/pipeline", "internal/poll"},
 	"internal/artifact":             {"internal/cloud", "internal/pipeline", "internal/poll", "internal/process", "internal/regular"},
 	"internal/source":               {"internal/pipeline", "internal/poll", "internal/process"},
 	"internal/step":                 {"internal/pipeline", "internal/poll", "internal/process", "internal/regular"},
 	"internal/platform/local/store": {"internal/pipeline", "internal/poll", "internal/regular"},
-	"internal/platform/local":       {"internal/pipeline", "internal/poll", "internal/process", "internal/regular", "internal/platform/local/store"},
+	"internal/platform/local":       {"internal/pipeline", "internal/poll", "internal/process", "internal/regular", "internal/platform/local/store", "internal/workplace"},
 	"internal/cloud":                {"internal/pipeline"},
 	"internal/platform/aws":         {"internal/cloud", "internal/pipeline", "internal/poll", "internal/regular"},
 	"internal/codebuild":            {"internal/cloud", "internal/pipeline", "internal/poll", "internal/regular"},
@@ -52,9 +53,9 @@ var layers = map[string][]string{
 	"internal/app": {
 		"internal/artifact", "internal/bootstrap", "internal/cloud", "internal/codebuild", "internal/engine", "internal/ledger", "internal/notice", "internal/pipeline",
 		"internal/platform/aws", "internal/platform/local",
-		"internal/poll", "internal/process", "internal/source", "internal/step",
+		"internal/poll", "internal/process", "internal/source", "internal/step", "internal/workplace",
 	},
-	"internal/develop":  {"internal/engine", "internal/pipeline", "internal/regular"},
+	"internal/develop":  {"internal/engine", "internal/pipeline", "internal/process", "internal/regular"},
 	"internal/doctor":   {"internal/app", "internal/engine", "internal/pipeline"},
 	"internal/install":  {"internal/pipeline"},
 	"internal/scaffold": {},
@@ -68,7 +69,7 @@ var layers = map[string][]string{
 }
 
 // testOnly are the packages that only tests use.
-var testOnly = []string{"internal/cloud/cloudtest", "internal/e2e", "internal/ledger/ledgertest", "internal/platform/platformtest"}
+var testOnly = []string{"internal/cloud/cloudtest", "internal/e2e", "internal/ledger/ledgertest", "internal/platform/platformtest", "internal/workplace/workplacetest"}
 
 // confined says which packages alone may import modules with a prefix.
 var confined = map[string][]string{

@@ -19,7 +19,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/user"
 	"path/filepath"
 	"time"
 
@@ -35,6 +34,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
 	"github.com/penstock-io/terraform-provider-penstock/internal/step"
+	"github.com/penstock-io/terraform-provider-penstock/internal/workplace"
 )
 
 // DataDirName is the data directory's name in a Terraform root module.
@@ -64,6 +64,7 @@ type App struct {
 	stack  *bootstrap.Resources // nil on the local platform
 	skew   time.Duration        // by which AWS's clock is ahead
 	lock   *dirLock
+	place  *workplace.Place // where steps, bakes and instances work
 	logger hclog.Logger
 	teller *teller
 	topics notice.Publisher // nil where there is no SNS
@@ -85,21 +86,26 @@ func Open(ctx context.Context, o Options) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &App{Dir: dir, Owner: owner(), holder: holder(), person: localPerson(), lock: lock}
+	place, err := workplace.Open(dir)
+	if err != nil {
+		return nil, errors.Join(err, lock.release())
+	}
+	a := &App{Dir: dir, Owner: owner(), holder: holder(), person: localPerson(), lock: lock, place: place}
 	open := openLocal
 	if o.AWS != nil {
 		open = openAWS
 	}
 	record, config, err := open(ctx, a, o)
 	if err != nil {
-		return nil, errors.Join(err, lock.release())
+		return nil, errors.Join(err, place.Release(), lock.release())
 	}
 	a.ledger = record
 	a.logger = o.Logger
 	a.Source = a.NewSource("")
 	config.Ledger, config.Sources, config.Holder, config.Person = record, a.Source, a.holder, a.person
 	config.Runner = step.NewRunner(step.Options{Logger: o.Logger.Named("step"), Worker: a.worker})
-	config.WorkDir, config.Logger = filepath.Join(dir, "work"), o.Logger.Named("engine")
+	config.WorkDir, config.Logger = filepath.Join(place.Dir, "runs"), o.Logger.Named("engine")
+	config.Surroundings = place.Surroundings()
 	a.teller = newTeller(a, notice.New(notice.Options{
 		Ledger: record, Holder: config.Holder, Topics: a.topics, Buses: a.buses, Logger: o.Logger.Named("notice"),
 	}))
@@ -112,7 +118,7 @@ func Open(ctx context.Context, o Options) (*App, error) {
 func openLocal(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.Config, error) {
 	record, err := ledger.Open(ctx, filepath.Join(a.Dir, ledgerFile), ledger.Options{Dead: deadOn(a.holder.Host)})
 	return record, engine.Config{
-		Platform:  local.New(local.Options{Dir: a.Dir, Logger: o.Logger.Named("local")}),
+		Platform:  local.New(local.Options{Dir: a.Dir, Work: a.place.Dir, Logger: o.Logger.Named("local")}),
 		Artifacts: artifact.NewStore(filepath.Join(a.Dir, "artifacts")),
 		Logs:      artifact.NewLogs(filepath.Join(a.Dir, "logs")),
 	}, err
@@ -123,6 +129,11 @@ func openLocal(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.
 func (a *App) NewSource(base string) *source.Source {
 	return source.New(source.Options{Dir: filepath.Join(a.Dir, "cache"), Base: base, Logger: a.logger.Named("source")})
 }
+
+// WorkDir is the directory in which steps, bakes and instances work, outside of any
+// repository. Surroundings says what of somebody's they may find above it all the same;
+// empty for nothing.
+func (a *App) WorkDir() (dir, surroundings string) { return a.place.Dir, a.place.Surroundings() }
 
 // Where says in words where the pipelines are.
 func (a *App) Where() string {
@@ -210,9 +221,9 @@ func (a *App) Close(ctx context.Context) error {
 	names, err := a.ledger.Pipelines(ctx)
 	err = errors.Join(err, a.ledger.Close())
 	if err == nil && len(names) == 0 && a.lock.alone() {
-		err = removeDataDir(a.Dir)
+		err = removeDataDir(a.Dir, a.place)
 	}
-	return errors.Join(err, a.lock.release())
+	return errors.Join(err, a.place.Release(), a.lock.release())
 }
 
 // holder says who this process is, to whoever waits for its leases.
@@ -223,23 +234,6 @@ func holder() pipeline.Holder {
 	}
 	self := process.Self()
 	return pipeline.Holder{Host: host, PID: self.PID, Started: self.Started}
-}
-
-// localPerson is the user of the operating system, with the groups that it knows. What
-// it can't tell is left out.
-func localPerson() pipeline.Person {
-	u, err := user.Current()
-	if err != nil {
-		return pipeline.Person{Name: "uid " + filepath.Base(os.Getenv("HOME"))}
-	}
-	who := pipeline.Person{Name: u.Username}
-	ids, _ := u.GroupIds()
-	for _, id := range ids {
-		if group, err := user.LookupGroupId(id); err == nil {
-			who.Groups = append(who.Groups, group.Name)
-		}
-	}
-	return who
 }
 
 // owner names the configuration: the directory that Terraform runs in.

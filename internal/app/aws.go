@@ -31,6 +31,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/notice"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws"
+	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 )
 
 // AWS says where in AWS the ledger, the images and the environments are.
@@ -143,11 +144,16 @@ func caller(arn string) pipeline.Person {
 // its repository and its directory there; a configuration that is in no repository
 // with a remote, by its directory.
 func sharedOwner(dir string) string {
-	remote, err := exec.Command("git", "-C", dir, "config", "--get", "remote.origin.url").Output()
+	git := func(args ...string) ([]byte, error) {
+		cmd := exec.Command("git", append([]string{"-C", dir}, args...)...)
+		cmd.Env = process.Environ(nil) // without those of a hook that started this
+		return cmd.Output()
+	}
+	remote, err := git("config", "--get", "remote.origin.url")
 	if err != nil {
 		return dir
 	}
-	prefix, err := exec.Command("git", "-C", dir, "rev-parse", "--show-prefix").Output()
+	prefix, err := git("rev-parse", "--show-prefix")
 	if err != nil {
 		return dir
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/workplace"
 )
 
 const (
@@ -28,7 +29,7 @@ const (
 // contents are the entries of a data directory that may be removed whole when it
 // holds no pipeline. Environments are not among them: if one is there, somebody
 // still needs it, and the directory stays.
-var contents = []string{ledgerFile, ledgerFile + "-wal", ledgerFile + "-shm", ledgerFile + ".new", "cache", "artifacts", "logs", "work", "images", "develop", contextFile, contextFile + ".new"}
+var contents = []string{ledgerFile, ledgerFile + "-wal", ledgerFile + "-shm", ledgerFile + ".new", "cache", "artifacts", "logs", "images", workplace.RecordFile, contextFile, contextFile + ".new"}
 
 // frame are the entries that go last, in this order. A directory with nothing but a
 // lock counts as empty, so that one whose removal was interrupted is as good as new.
@@ -110,14 +111,17 @@ func dirError(dir string, err error) error {
 		WithHint("Set data_dir in the provider block, or %s, to a directory that this user may write to.", DataDirVariable)
 }
 
-// removeDataDir removes a data directory that holds no pipeline. It stays where the
+// removeDataDir removes a data directory that holds no pipeline, and its place. It stays where the
 // user put something of their own there, and where Penstock did not make it.
-func removeDataDir(dir string) error {
+func removeDataDir(dir string, place *workplace.Place) error {
 	if !isFile(dir, markerFile) {
 		return nil
 	}
 	if entries, err := os.ReadDir(filepath.Join(dir, "environments")); err == nil && len(entries) > 0 {
 		return nil
+	}
+	if err := place.Remove(); err != nil {
+		return fmt.Errorf("remove work directory: %w", err)
 	}
 	_ = os.Remove(filepath.Join(dir, "environments"))
 	for _, name := range contents {

@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -26,7 +27,23 @@ import (
 // a file of its own. The directory itself is no entry. Symbolic links are packed
 // as links and never followed. CodeInvalid names a file that no archive can hold:
 // a socket, a device, a pipe.
-func Pack(ctx context.Context, dir string, w io.Writer) error {
+func Pack(ctx context.Context, dir string, w io.Writer) error { return pack(ctx, dir, w, "") }
+
+// gitDir is what git has in a work tree.
+const gitDir = ".git"
+
+// packDistribution packs a directory as Pack does. Where it is a work tree of git, that
+// goes without git's own files and those of its submodules: they are other ones each time.
+func packDistribution(ctx context.Context, dir string, w io.Writer) error {
+	without := ""
+	if _, err := os.Lstat(filepath.Join(dir, gitDir)); err == nil {
+		without = gitDir
+	}
+	return pack(ctx, dir, w, without)
+}
+
+// pack packs what is below dir but for entries of a name; with "" all.
+func pack(ctx context.Context, dir string, w io.Writer, without string) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
@@ -34,14 +51,14 @@ func Pack(ctx context.Context, dir string, w io.Writer) error {
 	defer root.Close()
 	zip := gzip.NewWriter(w)
 	archive := tar.NewWriter(zip)
-	if err := packDir(ctx, archive, root, "."); err != nil {
+	if err := packDir(ctx, archive, root, ".", without); err != nil {
 		return fmt.Errorf("pack %s: %w", dir, err)
 	}
 	return errors.Join(archive.Close(), zip.Close())
 }
 
 // packDir packs what is in a directory.
-func packDir(ctx context.Context, archive *tar.Writer, root *os.Root, dir string) error {
+func packDir(ctx context.Context, archive *tar.Writer, root *os.Root, dir, without string) error {
 	file, err := root.Open(dir)
 	if err != nil {
 		return err
@@ -52,14 +69,17 @@ func packDir(ctx context.Context, archive *tar.Writer, root *os.Root, dir string
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		if err := packEntry(ctx, archive, root, path.Join(dir, name)); err != nil {
+		if name == without {
+			continue
+		}
+		if err := packEntry(ctx, archive, root, path.Join(dir, name), without); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func packEntry(ctx context.Context, archive *tar.Writer, root *os.Root, name string) error {
+func packEntry(ctx context.Context, archive *tar.Writer, root *os.Root, name, without string) error {
 	info, err := root.Lstat(name)
 	if err != nil {
 		return err
@@ -70,7 +90,7 @@ func packEntry(ctx context.Context, archive *tar.Writer, root *os.Root, name str
 		return packFile(ctx, archive, root, header)
 	case fs.ModeDir:
 		header.Typeflag, header.Name = tar.TypeDir, name+"/"
-		return errors.Join(archive.WriteHeader(header), packDir(ctx, archive, root, name))
+		return errors.Join(archive.WriteHeader(header), packDir(ctx, archive, root, name, without))
 	case fs.ModeSymlink:
 		header.Typeflag = tar.TypeSymlink
 		if header.Linkname, err = root.Readlink(name); err != nil {

@@ -166,8 +166,9 @@ func (o *localOptions) run(ctx context.Context, r recipe, dataDir string) error 
 		if err != nil {
 			return err
 		}
+		work, _ := a.WorkDir()
 		err = develop.Run(ctx, o.finishing(), develop.Options{
-			Engine: a.Engine, Pipeline: r.pipeline.Name, Name: "local", Dir: dir, Work: filepath.Join(a.Dir, "develop"),
+			Engine: a.Engine, Pipeline: r.pipeline.Name, Name: "local", Dir: dir, Work: filepath.Join(work, "develop"),
 			Steps: r.commit.Steps, Artifact: r.commit.Artifact, Image: r.commit.BaseImage, TTL: o.ttl,
 			Tests: o.tests, Once: o.once, Keep: o.keep, Say: o.say, Log: log,
 		})

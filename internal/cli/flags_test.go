@@ -28,7 +28,16 @@ func line[O any](make func(*factory, func(context.Context, *O) error) *cobra.Com
 func TestFlags(t *testing.T) {
 	type list = []any
 	promote := func(o promoteOptions) any { return list{o.pipeline, o.stage, o.build, o.back} }
-	judge := func(o judgeOptions) any { return list{o.build, o.run, o.runGiven} }
+	judge := func(o judgeOptions) any {
+		run, seen := "any", int64(-1)
+		if o.looked.Run != nil {
+			run = *o.looked.Run
+		}
+		if o.looked.Decision != nil {
+			seen = *o.looked.Decision
+		}
+		return list{o.build, run, seen, o.lift, o.yes}
+	}
 	env := func(o envOptions) any {
 		return list{o.pipeline, o.name, o.build, o.instanceType, o.ttl, o.ttlGiven, o.all, o.yes}
 	}
@@ -61,16 +70,19 @@ func TestFlags(t *testing.T) {
 		line func(*testing.T) (any, error)
 		want any // nil: it is refused as usage
 	}{
-		"approve a run":            {line(approve, judge, "shop", "qa", "b-1", "--run", "r-1"), list{"b-1", "r-1", true}},
-		"approve without a run":    {line(approve, judge, "shop", "qa", "--run", ""), list{"", "", true}},
-		"approve whatever the run": {line(approve, judge, "shop", "qa"), list{"", "", false}},
-		"rollback":                 {line(newRollback, promote, "shop", "production"), list{"shop", "production", "", true}},
-		"rollback to a build":      {line(newRollback, promote, "shop", "production", "b-1"), list{"shop", "production", "b-1", true}},
-		"rollback of the pipeline": {line(newRollback, promote, "shop"), list{"shop", "", "", true}},
-		"promote what there is":    {line(newPromote, promote), list{"", "", "", false}},
-		"promote a build":          {line(newPromote, promote, "b-0123456789"), list{"", "", "b-0123456789", false}},
-		"promote a build there":    {line(newPromote, promote, "production", "b-0123456789"), list{"production", "", "b-0123456789", false}},
-		"promote to four":          {line(newPromote, promote, "shop", "production", "b-1", "b-2"), nil},
+		"approve a run":             {line(approve, judge, "shop", "qa", "b-1", "--run", "r-1"), list{"b-1", "r-1", int64(-1), false, false}},
+		"approve without a run":     {line(approve, judge, "shop", "qa", "--run", ""), list{"", "", int64(-1), false, false}},
+		"approve whatever the run":  {line(approve, judge, "shop", "qa"), list{"", "any", int64(-1), false, false}},
+		"approve what was seen":     {line(approve, judge, "shop", "qa", "b-1", "--seen", "0"), list{"b-1", "any", int64(0), false, false}},
+		"lift":                      {line(approve, judge, "shop", "qa", "b-1", "--lift", "--yes", "--seen", "7"), list{"b-1", "any", int64(7), true, true}},
+		"what was seen is a number": {line(approve, judge, "shop", "qa", "--seen", "it"), nil},
+		"rollback":                  {line(newRollback, promote, "shop", "production"), list{"shop", "production", "", true}},
+		"rollback to a build":       {line(newRollback, promote, "shop", "production", "b-1"), list{"shop", "production", "b-1", true}},
+		"rollback of the pipeline":  {line(newRollback, promote, "shop"), list{"shop", "", "", true}},
+		"promote what there is":     {line(newPromote, promote), list{"", "", "", false}},
+		"promote a build":           {line(newPromote, promote, "b-0123456789"), list{"", "", "b-0123456789", false}},
+		"promote a build there":     {line(newPromote, promote, "production", "b-0123456789"), list{"production", "", "b-0123456789", false}},
+		"promote to four":           {line(newPromote, promote, "shop", "production", "b-1", "b-2"), nil},
 
 		"env launch":              {line(newEnvLaunch, env, "shop"), list{"shop", "", "", "", 8 * time.Hour, false, false, false}},
 		"env launch with all":     {line(newEnvLaunch, env, "shop", "alice", "--build", "b-1", "--ttl", "2h", "--instance-type", "t4g.small"), list{"shop", "alice", "b-1", "t4g.small", 2 * time.Hour, true, false, false}},

@@ -6,20 +6,24 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
 type judgeOptions struct {
 	*factory
 	target
-	verdict  pipeline.Verdict
-	reason   string
-	run      string
-	runGiven bool // what was looked at, which may be no run
+	verdict   pipeline.Verdict
+	reason    string
+	lift, yes bool
+	run       string
+	seen      int64
+	looked    engine.Looked // what was given of the two before
 }
 
 func newJudge(f *factory, verdict pipeline.Verdict, runF func(context.Context, *judgeOptions) error) *cobra.Command {
@@ -31,69 +35,120 @@ func newJudge(f *factory, verdict pipeline.Verdict, runF func(context.Context, *
 		Args: args(0, 3),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.read(given)
-			o.runGiven = c.Flags().Changed("run")
+			if c.Flags().Changed("run") {
+				o.looked.Run = &o.run
+			}
+			if c.Flags().Changed("seen") {
+				o.looked.Decision = &o.seen
+			}
 			return runF(c.Context(), o)
 		},
 	}
 	c.Flags().StringVar(&o.run, "run", "", "the run that was looked at: refused where the stage has run again since")
+	c.Flags().Int64Var(&o.seen, "seen", 0, "the version of the decision that was looked at, 0 for none: refused where somebody has decided since")
 	if verdict == pipeline.Approved {
 		c.Use, c.Short = "approve [PIPELINE] [STAGE] [BUILD]", "Approve a build at a stage that waits for a decision"
 		c.Long = "Approve a build at a stage that waits for a decision; without BUILD the one on offer. PIPELINE may be left\n" +
 			"out where there is one, and STAGE where one waits.\n" +
-			"The next apply moves what the approval opens. An approval of a rejected build lifts the rejection."
+			"The next apply moves what the approval opens. A rejected build is not approved: --lift lifts the rejection,\n" +
+			"which it shows first, and takes as many people as an approval."
 		c.Flags().StringVar(&o.reason, "reason", "", "why")
+		c.Flags().BoolVar(&o.lift, "lift", false, "lift the rejection of BUILD at the stage")
+		c.Flags().BoolVar(&o.yes, "yes", false, "with --lift, do not ask")
 	} else {
 		c.Use, c.Short = "reject [PIPELINE] [STAGE] [BUILD] --reason WHY", "Reject a build at a stage"
 		c.Long = "Reject a build at a stage; without BUILD the one on offer. It goes no further, at that stage and below,\n" +
-			"until somebody approves it there. What runs already stays. PIPELINE may be left out where there is one, and\n" +
-			"STAGE where one waits for a decision."
+			"until the rejection is lifted with approve --lift. What runs already stays. PIPELINE may be left out where\n" +
+			"there is one, and STAGE where one waits for a decision."
 		c.Flags().StringVar(&o.reason, "reason", "", "why (required)")
 	}
 	return c
 }
 
 func runJudge(ctx context.Context, o *judgeOptions) error {
+	if o.yes && !o.lift {
+		return pipeline.Errorf(pipeline.CodeInvalid, "approve", "--yes is for --lift, and nothing else is asked").WithHint("Leave it out.")
+	}
 	return o.with(ctx, func(a *app.App) error {
 		verb := "approve"
-		if o.verdict == pipeline.Rejected {
+		switch {
+		case o.lift:
+			verb = "lift"
+		case o.verdict == pipeline.Rejected:
 			verb = "reject"
 		}
 		if err := o.resolve(ctx, a, verb, &o.target); err != nil {
 			return err
 		}
-		var d pipeline.Decision
-		var err error
-		if o.runGiven {
-			d, err = a.Engine.JudgeOn(ctx, o.pipeline, o.stage, o.build, o.run, o.verdict, o.reason)
-		} else {
-			d, err = a.Engine.Judge(ctx, o.pipeline, o.stage, o.build, o.verdict, o.reason)
+		if o.lift {
+			return o.liftRejection(ctx, a)
 		}
-		if err != nil || o.json {
-			return o.tell(err, d, "")
-		}
-		fmt.Fprintln(o.Out, judged(d))
-		if o.verdict != pipeline.Approved {
-			return nil
-		}
-		st, err := a.Engine.State(ctx, o.pipeline)
-		if err != nil {
+		d, err := a.Engine.JudgeOn(ctx, o.pipeline, o.stage, o.build, o.looked, o.verdict, o.reason)
+		return o.report(ctx, a, d, err)
+	})
+}
+
+// liftRejection shows the rejection that is to be lifted, asks, and lifts that one.
+func (o *judgeOptions) liftRejection(ctx context.Context, a *app.App) error {
+	const op = "lift rejection"
+	if err := o.canAsk(op, o.yes); err != nil {
+		return err
+	}
+	states, err := selectPipelines(ctx, a, o.pipeline)
+	if err != nil {
+		return err
+	}
+	st := states[o.pipeline]
+	id := pipeline.StageBuild(o.stage, o.build)
+	if d := st.Decisions[id]; o.looked.Decision == nil && d.Verdict == pipeline.Rejected {
+		version := st.Version(pipeline.RecordDecision, id)
+		o.looked.Decision = &version
+		fmt.Fprintf(o.Err, "%s.\n", sentence(d))
+		if err := o.ask(ctx, op, o.yes, "Lift that"); err != nil {
 			return err
 		}
-		if missing := st.MissingApprovals(st.Stages[o.stage], d.Build); missing > 0 && st.Stages[o.stage].Approval {
-			fmt.Fprintf(o.Out, "It takes %d more.\n", missing)
-		}
-		return nil
-	})
+	}
+	d, err := a.Engine.Lift(ctx, o.pipeline, o.stage, o.build, o.looked, o.reason)
+	return o.report(ctx, a, d, err)
+}
+
+// report prints a decision that was taken, and how many more it takes.
+func (o *judgeOptions) report(ctx context.Context, a *app.App, d pipeline.Decision, err error) error {
+	if err != nil || o.json {
+		return o.tell(err, d, "")
+	}
+	fmt.Fprintln(o.Out, judged(d))
+	st, err := a.Engine.State(ctx, o.pipeline)
+	if err != nil {
+		return err
+	}
+	s, missing := st.Stages[o.stage], 0
+	switch {
+	case d.Verdict == pipeline.Rejected && o.lift:
+		missing = st.MissingLifts(s, d.Build)
+	case d.Verdict == pipeline.Approved && st.Outcome(s, d.Build) == pipeline.OutcomeWaiting:
+		missing = st.MissingApprovals(s, d.Build)
+	}
+	if missing > 0 {
+		fmt.Fprintf(o.Out, "It takes %d more.\n", missing)
+	}
+	return nil
 }
 
 // judged says what was decided, and on which run.
 func judged(d pipeline.Decision) string {
 	text := fmt.Sprintf("%s is %s at stage %s by %s", d.Build, d.Verdict, d.Stage, d.Actor)
-	if d.Run != "" {
+	if d.Lift != nil || len(d.Lifted) > 0 {
+		text = sentence(d)
+	}
+	if d.Run != "" && d.Lift == nil {
 		text += ", on run " + d.Run
 	}
 	return text + "."
 }
+
+// sentence says who decided what, in a line of its own.
+func sentence(d pipeline.Decision) string { return plain(strings.TrimPrefix(d.Describe(), "build ")) }
 
 type promoteOptions struct {
 	*factory

@@ -31,6 +31,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
+	"github.com/penstock-io/terraform-provider-penstock/internal/workplace/workplacetest"
 )
 
 // The scripts have three programs: penstock; apply, which does to the pipeline of the
@@ -38,12 +39,17 @@ import (
 func TestMain(m *testing.M) {
 	process.Guard()
 	local.Supervise()
-	testscript.Main(m, map[string]func(){
+	testscript.Main(tests{m}, map[string]func(){
 		"penstock": penstock,
 		"apply":    func() { exit(apply(context.Background(), os.Args[1:])) },
 		"sqlite":   func() { exit(sqlite(os.Args[1], os.Args[2])) },
 	})
 }
+
+// tests are those of the package, with a directory for workplaces that goes with them.
+type tests struct{ *testing.M }
+
+func (t tests) Run() int { return workplacetest.Main(t.M.Run) }
 
 // penstock is what main makes of the command line.
 func penstock() {
@@ -153,6 +159,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
+			e.Setenv(workplacetest.Variable, os.Getenv(workplacetest.Variable))
 			e.Setenv("GIT_AUTHOR_NAME", "Ada")
 			e.Setenv("GIT_AUTHOR_EMAIL", "ada@example.com")
 			e.Setenv("GIT_COMMITTER_NAME", "Ada")

@@ -43,12 +43,13 @@ var (
 	running  = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{lastFailed, hasRun}, "has run"}
 	held     = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{isHeld}, "is held"}
 	latest   = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{ranLast}, "has run"}
+	lifting  = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{hasRejection}, "has a rejected build"}
 	every    = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{takesBuild}, "takes builds"}
 )
 
 // stagesFor are the stages that the commands are for which take one.
 var stagesFor = map[string]*fitting{
-	"approve": deciding, "reject": deciding, "try": deciding, "promote": manual, "rollback": manual,
+	"approve": deciding, "lift": lifting, "reject": deciding, "try": deciding, "promote": manual, "rollback": manual,
 	"override": every, "hold": every, "release": held, "retry": running, "logs": latest,
 }
 
@@ -72,6 +73,16 @@ func lastFailed(st *pipeline.State, s pipeline.Stage) bool {
 func isHeld(st *pipeline.State, s pipeline.Stage) bool {
 	_, ok := st.Freezes[s.Name]
 	return ok
+}
+
+// hasRejection reports whether a build stands rejected at a stage, which approve --lift lifts.
+func hasRejection(st *pipeline.State, s pipeline.Stage) bool {
+	for _, d := range st.Decisions {
+		if d.Stage == s.Name && d.Verdict == pipeline.Rejected {
+			return true
+		}
+	}
+	return false
 }
 
 func takesBuild(_ *pipeline.State, s pipeline.Stage) bool { return s.TakesBuild() }

@@ -52,7 +52,8 @@ type tried struct {
 	Pipeline    string `json:"pipeline"`
 	Stage       string `json:"stage"`
 	Build       string `json:"build"`
-	Run         string `json:"run"` // that the decision is about
+	Run         string `json:"run"`  // that the decision is about
+	Seen        int64  `json:"seen"` // version of the decision that there is, for --seen; 0 for none
 	Commit      string `json:"commit"`
 	Author      string `json:"author,omitempty"`
 	Message     string `json:"message,omitempty"`
@@ -77,8 +78,8 @@ func runTry(ctx context.Context, o *tryOptions) error {
 		}
 		fmt.Fprintf(o.Out, "%s\n", what.Endpoint)
 		if o.canAsk("decide", false) != nil {
-			fmt.Fprintf(o.Err, "Try it, and decide:\n  penstock approve %[1]s %[2]s %[3]s --run %[4]s\n  penstock reject %[1]s %[2]s %[3]s --run %[4]s --reason WHY\n",
-				what.Pipeline, what.Stage, what.Build, what.Run)
+			fmt.Fprintf(o.Err, "Try it, and decide:\n  penstock approve %[1]s %[2]s %[3]s --run %[4]s --seen %[5]d\n  penstock reject %[1]s %[2]s %[3]s --run %[4]s --seen %[5]d --reason WHY\n",
+				what.Pipeline, what.Stage, what.Build, what.Run, what.Seen)
 			return nil
 		}
 		return o.decide(ctx, a, what)
@@ -101,7 +102,7 @@ func (o *tryOptions) offer(ctx context.Context, a *app.App) (tried, error) {
 		b := st.Builds[move.Candidate]
 		fmt.Fprintf(o.Err, "Stage %s offers build %s: commit %s by %s, %s.\n", s.Name, b.ID, short(b.Revision.Commit), plain(b.Revision.Author), plain(b.Revision.Message))
 		run, _ := st.VerdictOf(s, b.ID)
-		what := tried{Pipeline: o.pipeline, Stage: s.Name, Build: b.ID, Run: run.ID, Commit: b.Revision.Commit, Author: b.Revision.Author, Message: b.Revision.Message}
+		what := tried{Pipeline: o.pipeline, Stage: s.Name, Build: b.ID, Run: run.ID, Seen: st.Version(pipeline.RecordDecision, pipeline.StageBuild(s.Name, b.ID)), Commit: b.Revision.Commit, Author: b.Revision.Author, Message: b.Revision.Message}
 		if env, ok := st.RunEnvironment(s.Name, pipeline.ForInquiry); ok && env.Serves() && env.Build == b.ID {
 			what.Endpoint = env.Endpoint
 		}
@@ -156,7 +157,7 @@ func (o *tryOptions) decide(ctx context.Context, a *app.App, what tried) error {
 		default:
 			continue
 		}
-		d, err := a.Engine.JudgeOn(ctx, what.Pipeline, what.Stage, what.Build, what.Run, verdict, reason)
+		d, err := a.Engine.JudgeOn(ctx, what.Pipeline, what.Stage, what.Build, engine.Looked{Run: &what.Run, Decision: &what.Seen}, verdict, reason)
 		if err != nil {
 			return err
 		}

@@ -14,6 +14,8 @@ rm "$job_work/tree.tar.gz"
 # tell what the command writes, whatever the clocks say.
 TZ=UTC0 touch -t "$job_untouched" "$job_work/untouched"
 find "$job_tree" -exec touch -h -r "$job_work/untouched" {} +
+# The index of git knows files by their times.
+if [ -e "$job_tree/.git" ] && command -v git >/dev/null; then git -C "$job_tree" update-index -q --refresh >/dev/null 2>&1 || :; fi
 
 fetch_file() { # variable url digest program
   fetch "$job_work/$1" "$2" && echo "$3  $job_work/$1" | sha256sum -c - >/dev/null || give_up "the file of $1 could not be fetched"

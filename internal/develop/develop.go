@@ -143,6 +143,9 @@ func (o *Options) cycle(ctx context.Context, t *tree) (endpoint string, err erro
 	if err != nil {
 		return "", err
 	}
+	if err := t.takeHead(ctx, o.Engine.Sources); err != nil && ctx.Err() == nil {
+		o.Say("the steps find no repository: %v", err)
+	}
 	o.Say("building: %s", changed)
 	if err := o.build(ctx, t.copy); err != nil {
 		return "", err

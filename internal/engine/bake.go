@@ -227,7 +227,10 @@ func (a *attempt) bakeRecipe(ctx context.Context, recipe pipeline.Recipe, secret
 	if err := os.MkdirAll(a.work, 0o700); err != nil {
 		return pipeline.Image{}, pipeline.Errorf(pipeline.CodeFailed, "make work directory", "%w", err)
 	}
-	if err := a.Sources.Checkout(ctx, recipe.Source.Repository, recipe.Source.Commit, a.checkout()); err != nil {
+	err := a.Sources.Checkout(ctx, pipeline.CheckoutRequest{
+		Repository: recipe.Source.Repository, Commit: recipe.Source.Commit, Dir: a.checkout(), Travels: true, // to the machine that bakes
+	})
+	if err != nil {
 		return pipeline.Image{}, err
 	}
 	req := pipeline.BakeRequest{

@@ -39,12 +39,14 @@ type Config struct {
 	Sources   pipeline.Sources
 	Artifacts pipeline.Artifacts
 	Logs      pipeline.Logs
-	WorkDir   string          // checkouts and other files of a run, each below its run's ID
-	Holder    pipeline.Holder // what this process is
-	Person    pipeline.Person // who it works for; without a name the holder's actor
-	Logger    hclog.Logger
-	Now       func() time.Time
-	LeaseTTL  time.Duration // 0 means DefaultLeaseTTL
+	WorkDir   string // checkouts and other files of a run, each below its run's ID
+	// Surroundings says what lies above WorkDir that steps may find; empty for nothing.
+	Surroundings string
+	Holder       pipeline.Holder // what this process is
+	Person       pipeline.Person // who it works for; without a name the holder's actor
+	Logger       hclog.Logger
+	Now          func() time.Time
+	LeaseTTL     time.Duration // 0 means DefaultLeaseTTL
 	// HeadAge is how long a pipeline's state is believed before the ledger is asked
 	// whether it has moved: one plan of many stages then asks a remote ledger once.
 	// What this engine records itself, and all that is decided under a lease, is read

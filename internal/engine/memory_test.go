@@ -585,7 +585,8 @@ func (m memRunner) Run(ctx context.Context, r pipeline.StepRequest) (pipeline.St
 
 type memSources struct{ *life }
 
-func (memSources) Checkout(_ context.Context, _, commit, dir string) error {
+func (memSources) Checkout(_ context.Context, r pipeline.CheckoutRequest) error {
+	commit, dir := r.Commit, r.Dir
 	return errors.Join(os.Mkdir(dir, 0o700), os.Mkdir(dir+"/rootfs", 0o700), os.WriteFile(dir+"/rootfs/f", []byte(commit), 0o600))
 }
 

@@ -73,9 +73,9 @@ func TestRejectedBuildStopsAndTheNextOneFlows(t *testing.T) {
 	}
 }
 
-// A build that is rejected gets no run, so an approval lifts the rejection without one that
-// passed. It approves nothing: the run that follows waits for a decision.
-func TestApprovalLiftsARejection(t *testing.T) {
+// A build that is rejected gets no run, so a rejection is lifted without one that passed.
+// That approves nothing: the run that follows waits for a decision.
+func TestLiftOfWhatHasNotRun(t *testing.T) {
 	ctx := context.Background()
 	two := build("2")
 	for name, runs := range map[string]bool{"before it ran there": false, "after it failed there": true} {
@@ -102,7 +102,7 @@ func TestApprovalLiftsARejection(t *testing.T) {
 			if got := d.standing("exploratory"); got.Held == two || got.Move.Candidate == two {
 				t.Fatalf("rejected: %+v", got)
 			}
-			if err := judge(pipeline.Approved); err != nil {
+			if _, err := d.Lift(ctx, "shop", "exploratory", two, engine.Looked{}, "because"); err != nil {
 				t.Fatal(err)
 			}
 			if err := judge(pipeline.Approved); pipeline.CodeOf(err) != pipeline.CodeRefused {

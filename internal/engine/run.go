@@ -54,6 +54,9 @@ func (e *Engine) run(ctx context.Context, h *held, st *pipeline.State, stage pip
 	defer log.Close()
 	a.log = log
 	a.logf("run %s of stage %q%s: %s", a.run.ID, stage.Name, buildOr(a.run.Build, "", " for build "), move.Why)
+	if e.Surroundings != "" {
+		a.logf("note: %s", e.Surroundings)
+	}
 	if err := a.phases(ctx); err != nil {
 		return a.fail(ctx, lostOr(ctx, err))
 	}
@@ -184,7 +187,9 @@ func (a *attempt) takeCheckout(ctx context.Context) error {
 		return os.Mkdir(a.checkout(), 0o700)
 	}
 	a.logf("checkout of %s at %s", repository, commit)
-	return a.Sources.Checkout(ctx, repository, commit, a.checkout())
+	return a.Sources.Checkout(ctx, pipeline.CheckoutRequest{
+		Repository: repository, Commit: commit, Dir: a.checkout(), Travels: a.stage.Runner == pipeline.RunnerCodeBuild,
+	})
 }
 
 // directory returns where in the checkout the steps run and leave what they make:

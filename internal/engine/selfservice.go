@@ -64,18 +64,34 @@ func ChooseBuild(st *pipeline.State, r LaunchRequest) (string, error) {
 		if !pipeline.ValidBuildID(r.Build) {
 			return "", pipeline.During(op, gate.PinError(r.Build))
 		}
-		return r.Build, pipeline.During(op, st.Eligible(gate, r.Build))
-	}
-	build, ok := st.NewestEligible(gate, 0)
-	if !ok {
-		what := "there is no build yet"
-		if len(gate.After) > 0 {
-			what = "no build has passed " + strings.Join(gate.After, " and ")
+		if o, found := st.Obstacle(r.gateFor(st, gate, r.Build), r.Build); found {
+			return "", o.Err(op)
 		}
-		return "", pipeline.Errorf(pipeline.CodeRefused, op, "%s", what).
-			WithHint("Let a build pass first; `penstock status %s` shows what the stages wait for.", r.Pipeline)
+		return r.Build, nil
 	}
-	return build, nil
+	var newest string
+	for b := range st.NewestBuilds() {
+		if st.MayEnter(r.gateFor(st, gate, b.ID), b.ID) {
+			return b.ID, nil
+		}
+		if newest == "" {
+			newest = b.ID
+		}
+	}
+	if o, found := st.Obstacle(r.gateFor(st, gate, newest), newest); newest != "" && found && o.Comes {
+		return "", o.Err(op)
+	}
+	return "", pipeline.Errorf(pipeline.CodeRefused, op, "no build has passed %s", pipeline.QuoteList(gate.After, "the commit stage")).
+		WithHint("Let a build pass first; `penstock status %s` shows what the stages wait for.", r.Pipeline)
+}
+
+// gateFor leaves out of a gate that nobody named the acceptance stages that the build of
+// another commit stage passes: where two share a pipeline, each has its own.
+func (r LaunchRequest) gateFor(st *pipeline.State, gate pipeline.Stage, build string) pipeline.Stage {
+	if len(r.After) == 0 {
+		gate.After = slices.DeleteFunc(slices.Clone(gate.After), func(up string) bool { return !st.Concerns(up, build) })
+	}
+	return gate
 }
 
 func launchOf(name string) string { return fmt.Sprintf("launch environment %q", name) }

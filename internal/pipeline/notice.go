@@ -314,17 +314,38 @@ func (s *State) noticesOfDecision(d Decision, say func(Notice)) {
 	n := Notice{Stage: d.Stage, Build: d.Build, Run: d.Run, Reason: d.Reason, Actor: d.Actor}
 	stage := s.Stages[d.Stage]
 	switch {
+	case d.Verdict == Rejected && d.Lift != nil:
+		vote := d.Lift.Votes[len(d.Lift.Votes)-1]
+		n.Kind, n.Actor, n.Reason = NoticeWaiting, vote.Actor, vote.Reason
+		n.Text = fmt.Sprintf("%s votes to lift the rejection of %s at %s %s. It takes %d more.",
+			vote.Actor, d.Build, d.Stage, describeRejections(d.Stand()), s.MissingLifts(stage, d.Build))
+		say(n)
 	case d.Verdict == Rejected:
 		n.Kind, n.Text = NoticeRejected, fmt.Sprintf("%s rejected %s at %s: %s", d.Actor, d.Build, d.Stage, d.Reason)
 		say(n)
 	case stage.Approval && s.Passed(d.Stage, d.Build):
-		n.Kind, n.Text = NoticePassed, fmt.Sprintf("%s approved %s at %s.", d.Actor, d.Build, d.Stage)+s.stillMissing(d.Stage, d.Build)
+		n.Kind, n.Text = NoticePassed, d.told()+"."+s.stillMissing(d.Stage, d.Build)
 		say(n)
 		s.opens(d.Stage, d.Build, say)
-	case stage.Approval:
-		n.Kind, n.Text = NoticeWaiting, fmt.Sprintf("%s approved %s at %s, which waits for %s.", d.Actor, d.Build, d.Stage, s.waitsForDecision(stage, d.Build))
+	case stage.Approval && s.Outcome(stage, d.Build) == OutcomeWaiting:
+		n.Kind, n.Text = NoticeWaiting, fmt.Sprintf("%s, which waits for %s.", d.told(), s.waitsForDecision(stage, d.Build))
 		say(n)
+	case len(d.Lifted) > 0: // with nothing to approve
+		n.Kind, n.Text = NoticeWaiting, d.told()+"."
+		if s.Passed(d.Stage, d.Build) {
+			n.Kind = NoticePassed
+		}
+		say(n)
+		s.opens(d.Stage, d.Build, say)
 	}
+}
+
+// told says who approved what, and which rejection that lifted.
+func (d Decision) told() string {
+	if len(d.Lifted) == 0 {
+		return fmt.Sprintf("%s approved %s at %s", d.Actor, d.Build, d.Stage)
+	}
+	return fmt.Sprintf("%s lifted the rejection of %s at %s %s", d.Actor, d.Build, d.Stage, describeRejections(d.Lifted))
 }
 
 // below gives the stages that come after one, in the pipeline's order.

@@ -378,10 +378,17 @@ type Worker interface {
 	Work(ctx context.Context, works ...Work) (exits []int, err error)
 }
 
+// CheckoutRequest asks for a work tree.
+type CheckoutRequest struct {
+	Repository, Commit string
+	Dir                string // does not exist yet
+	Travels            bool   // it is sent to other machines, so that its size is bounded: of a long history it has the commits only
+}
+
 // Sources gives work trees of revisions.
 type Sources interface {
-	// Checkout puts the files of a commit into dir, which does not exist yet.
-	Checkout(ctx context.Context, repository, commit, dir string) error
+	// Checkout makes a work tree of a commit, a repository of its own.
+	Checkout(ctx context.Context, r CheckoutRequest) error
 	// Describe gives author, time and message of a commit, and where paths are given the
 	// digests of its components.
 	Describe(ctx context.Context, repository, commit string, paths *Paths) (Revision, error)

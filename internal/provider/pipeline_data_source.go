@@ -62,7 +62,7 @@ func (d *pipelineDataSource) Schema(_ context.Context, _ datasource.SchemaReques
 					"candidate": export("Build that the next apply moves it to, or that it holds."),
 					"passed": schema.SingleNestedAttribute{
 						Computed: true, MarkdownDescription: "The newest build that passed, for use in `after`.",
-						Attributes: map[string]schema.Attribute{"stage": export("Name of the stage."), "build": export("Build ID; null when none passed yet.")},
+						Attributes: map[string]schema.Attribute{"pipeline": export("Name of the pipeline."), "stage": export("Name of the stage."), "build": export("Build ID; null when none passed yet.")},
 					},
 					"status":          export("`idle`, `waiting`, `passed` or `rejected`."),
 					"waiting_for":     export("What the stage waits for, in words; null when for nothing."),
@@ -97,7 +97,7 @@ func (d *pipelineDataSource) Read(ctx context.Context, req datasource.ReadReques
 		}
 		item := pipelineDataItem{
 			Type: types.StringValue(string(s.Type)), After: types.ListValueMust(types.StringType, after), Held: orNull(at.Held),
-			Candidate: orNull(at.Move.Candidate), Passed: gate(name, orNull(at.Passed)), Status: types.StringValue(string(at.Move.Status)),
+			Candidate: orNull(at.Move.Candidate), Passed: gate(st.Pipeline.Name, name, orNull(at.Passed)), Status: types.StringValue(string(at.Move.Status)),
 			WaitingFor: orNull(at.Move.WaitingFor), Run: orNull(at.Run.ID), Log: orNull(at.Log), Artifact: types.StringNull(), Endpoint: types.StringNull(),
 		}
 		if at.Artifact != nil {

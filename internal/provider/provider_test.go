@@ -26,6 +26,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 	"github.com/penstock-io/terraform-provider-penstock/internal/provider"
+	"github.com/penstock-io/terraform-provider-penstock/internal/workplace/workplacetest"
 )
 
 func TestMain(m *testing.M) {
@@ -38,7 +39,7 @@ func TestMain(m *testing.M) {
 		reject(os.Args[2], os.Args[3], os.Args[4])
 		return
 	}
-	os.Exit(m.Run())
+	os.Exit(workplacetest.Main(m.Run))
 }
 
 // serve is the service of the tests: it answers with the file version of its

@@ -140,7 +140,7 @@ func TestAccPromotion(t *testing.T) {
 				set(st)
 			},
 			Config:      with(nil),
-			ExpectError: regexp.MustCompile(`(?s)Refused by a gate.*pre-production`),
+			ExpectError: regexp.MustCompile(`(?s)Refused by a gate.*penstock\s+approve\s+shop\s+exploratory.*"exploratory",\s+where\s+it\s+waits`),
 		},
 		resource.TestStep{
 			PreConfig: func() { b.judge("exploratory", pipeline.Approved)(); set(ids["one"]) },

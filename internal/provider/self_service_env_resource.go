@@ -73,7 +73,7 @@ func (r *selfServiceEnvResource) Schema(ctx context.Context, _ resource.SchemaRe
 		"id":       idAttribute(),
 		"pipeline": replace(required("Name of the pipeline. A change replaces the environment.", isName())),
 		"name":     replace(required("Name of the environment, unique in the pipeline. A change replaces the environment.", isName())),
-		"after":    afterAttribute("Stages that the build must have passed: the `passed` of stages. Default: the pipeline's acceptance stages."),
+		"after":    afterAttribute("Stages that the build must have passed: the `passed` of stages of this pipeline. Default: the pipeline's acceptance stages."),
 		"build": schema.StringAttribute{
 			Optional: true, Computed: true, Validators: []validator.String{isBuildID()},
 			MarkdownDescription: "Build to run. Default: the newest that passed when the environment was launched, which it then keeps.",
@@ -122,6 +122,7 @@ func (r *selfServiceEnvResource) ValidateConfig(ctx context.Context, req resourc
 		return
 	}
 	resp.Diagnostics.Append(validateGates(m.After)...)
+	refuseForeign("Environment", m.Name.ValueString(), m.Pipeline, m.After, &resp.Diagnostics)
 	if !m.Build.IsNull() && !m.After.IsNull() {
 		resp.Diagnostics.AddAttributeError(path.Root("after"), "Conflicting arguments",
 			"build names the build, so after has nothing to choose. Remove one of the two.")
@@ -154,6 +155,9 @@ func (r *selfServiceEnvResource) ModifyPlan(ctx context.Context, req resource.Mo
 	var was selfServiceEnvModel
 	if state != nil {
 		was = *state
+	}
+	if refuseForeign("Environment", m.Name.ValueString(), m.Pipeline, m.After, &resp.Diagnostics) {
+		return
 	}
 	moves := !m.Name.Equal(was.Name) || !m.Pipeline.Equal(was.Pipeline) || !m.Owner.Equal(was.Owner)
 	r.named(ctx, "environment", m.Pipeline, m.Name, was.ID, moves, req, resp)
@@ -298,6 +302,7 @@ func (r *selfServiceEnvResource) apply(ctx context.Context, plan tfsdk.Plan, con
 	}
 	limit, d := timeout(m)
 	diags.Append(d...)
+	refuseForeign("Environment", m.Name.ValueString(), m.Pipeline, m.After, diags)
 	req := r.request(m, expandStrings(ctx, m.Env, diags))
 	req.Secrets, req.Create = expandSecrets(ctx, secret.EnvWO, diags), prior == nil
 	if req.Secrets == nil {

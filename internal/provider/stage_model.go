@@ -164,7 +164,7 @@ func flattenStage(ctx context.Context, st *pipeline.State, s pipeline.Stage, sch
 	if len(s.After) > 0 {
 		var after []attr.Value
 		for _, up := range s.After {
-			after = append(after, gate(up, orNull(st.NewestPassed(up))))
+			after = append(after, gate(s.Pipeline, up, orNull(st.NewestPassed(up))))
 		}
 		m.After = types.ListValueMust(gateType, after)
 	}
@@ -222,7 +222,7 @@ func flattenStanding(st engine.Standing, p pipeline.Pipeline, m *stageModel) {
 	if st.Move.Action == pipeline.ActionRun || st.Move.Action == pipeline.ActionAdopt {
 		m.Candidate = orNull(st.Held)
 	}
-	m.Passed = gate(st.Stage.Name, orNull(st.Passed))
+	m.Passed = gate(st.Stage.Pipeline, st.Stage.Name, orNull(st.Passed))
 	m.ImageID, m.Endpoint = orNull(st.Image), types.StringNull()
 	m.Instances = intOrNull(st.Stage.Instances(p))
 	if env := st.Environment; env != nil {
@@ -261,8 +261,8 @@ func (m *stageModel) undecide(name types.String) {
 		*v = types.StringUnknown()
 	}
 	m.Passed = types.ObjectUnknown(gateTypes)
-	if !name.IsUnknown() {
-		m.Passed = gate(name.ValueString(), types.StringUnknown())
+	if !name.IsUnknown() && !m.Pipeline.IsUnknown() {
+		m.Passed = gate(m.Pipeline.ValueString(), name.ValueString(), types.StringUnknown())
 	}
 	m.Instances = types.Int64Unknown()
 }

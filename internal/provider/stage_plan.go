@@ -44,6 +44,9 @@ func (r *stageResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanR
 	if state != nil {
 		was = *state
 	}
+	if refuseForeign("Stage", plan.Name.ValueString(), plan.Pipeline, plan.After, &resp.Diagnostics) {
+		return
+	}
 	moves := !plan.Name.Equal(was.Name) || !plan.Pipeline.Equal(was.Pipeline) || !plan.Type.Equal(was.Type)
 	r.named(ctx, "stage", plan.Pipeline, plan.Name, was.ID, moves, req, resp)
 	if state != nil && sameSource(ctx, plan.Source, state.Source) {

@@ -4,6 +4,7 @@
 package provider
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -89,6 +90,7 @@ func (r *stageResource) ValidateConfig(ctx context.Context, req resource.Validat
 		return
 	}
 	resp.Diagnostics.Append(validateGates(m.After)...)
+	refuseForeign("Stage", cmp.Or(m.Name.ValueString(), m.Type.ValueString()), m.Pipeline, m.After, &resp.Diagnostics)
 	kind := pipeline.StageType(m.Type.ValueString())
 	var def pipeline.Stage
 	def.Type = kind
@@ -223,6 +225,7 @@ func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk
 	}
 	limit, d := timeout(m)
 	diags.Append(d...)
+	refuseForeign("Stage", m.Name.ValueString(), m.Pipeline, m.After, diags)
 	stage := expandStage(ctx, m, r.session.Owner, diags)
 	request := engine.AdvanceRequest{Stage: stage, Create: m.ID.IsUnknown(), Candidate: m.Candidate.ValueString()}
 	request.Secrets.Steps = expandStepSecrets(ctx, secret.Steps, diags)

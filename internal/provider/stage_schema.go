@@ -67,8 +67,9 @@ func afterAttribute(text string) schema.ListNestedAttribute {
 		NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
 			// Not required by the schema: in a stage whose passed is not known yet it is
 			// missing. ValidateConfig asks for it.
-			"stage": optional("Name of the stage.", isName()),
-			"build": optional("The newest build that passed it. It orders the apply; which builds passed, the ledger says."),
+			"pipeline": optional("Name of the stage's pipeline, which has to be this one. Default: this one.", isName()),
+			"stage":    optional("Name of the stage.", isName()),
+			"build":    optional("The newest build that passed it. It orders the apply; which builds passed, the ledger says."),
 		}},
 	}
 }
@@ -134,7 +135,7 @@ func (r *stageResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 			"pipeline":    replace(required("Name of the pipeline. A change replaces the stage.", isName())),
 			"type":        replace(required("Type of the stage, which decides its defaults: `bootstrap`, `commit`, `acceptance`, `exploratory`, `capacity`, `pre-production`, `production` or `custom`. A change replaces the stage.", stringvalidator.OneOf(stageTypes()...))),
 			"name":        name,
-			"after":       afterAttribute("What the stage comes after: the `passed` of other stages. A build enters when it passed all of them."),
+			"after":       afterAttribute("What the stage comes after: the `passed` of other stages of this pipeline. A build enters when it passed all of them."),
 			"build":       optional("Pins the stage to a build: change it to promote, change it back to roll back. Not for commit and bootstrap stages.", isBuildID()),
 			"trigger":     optional("`automatic` moves the stage to the newest build that may enter; `manual` only by `build` or `penstock promote`. Default: `manual` for production, else `automatic`.", stringvalidator.OneOf(string(pipeline.TriggerAutomatic), string(pipeline.TriggerManual))),
 			"source":      sourceAttribute("Revision that the stage works on: `revision` of a `penstock_source`. Required for commit stages, allowed for bootstrap stages.", false),
@@ -152,8 +153,9 @@ func (r *stageResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 			"passed": schema.SingleNestedAttribute{
 				Computed: true, MarkdownDescription: "The newest build that passed: what the next stage takes in `after`.",
 				Attributes: map[string]schema.Attribute{
-					"stage": computed("Name of this stage."),
-					"build": computed("Build ID; null when none passed yet."),
+					"pipeline": computed("Name of the pipeline."),
+					"stage":    computed("Name of this stage."),
+					"build":    computed("Build ID; null when none passed yet."),
 				},
 			},
 			"image_id":  computed("Image that the stage baked of the build that it holds, or that its lasting environment runs from; null otherwise."),

@@ -5,6 +5,9 @@ package provider
 
 import (
 	"context"
+	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/attr"
@@ -177,14 +180,16 @@ func sameSource(ctx context.Context, a, b types.Object) bool {
 	return !diags.HasError() && x.Repository == y.Repository && x.Digest == y.Digest
 }
 
-// gateTypes are those of { stage, build }: what a stage exports as passed, and
+// gateTypes are those of { pipeline, stage, build }: what a stage exports as passed, and
 // what the next one takes in after.
-var gateTypes = map[string]attr.Type{"stage": types.StringType, "build": types.StringType}
+var gateTypes = map[string]attr.Type{"pipeline": types.StringType, "stage": types.StringType, "build": types.StringType}
 
 var gateType = types.ObjectType{AttrTypes: gateTypes}
 
-func gate(stage string, build types.String) types.Object {
-	return types.ObjectValueMust(gateTypes, map[string]attr.Value{"stage": types.StringValue(stage), "build": build})
+func gate(pipelineName, stage string, build types.String) types.Object {
+	return types.ObjectValueMust(gateTypes, map[string]attr.Value{
+		"pipeline": types.StringValue(pipelineName), "stage": types.StringValue(stage), "build": build,
+	})
 }
 
 // gates is what is known of an after list.
@@ -228,6 +233,37 @@ func validateGates(after types.List) diag.Diagnostics {
 		}
 	}
 	return diags
+}
+
+// refuseForeign reports, with true, entries that are another pipeline's: builds do not go
+// from one pipeline to another. What is not known yet is found when it is.
+func refuseForeign(what, name string, pipelineName types.String, after types.List, diags *diag.Diagnostics) bool {
+	found := false
+	for i, element := range after.Elements() {
+		o, ok := element.(types.Object)
+		if !ok || pipelineName.IsNull() || pipelineName.IsUnknown() {
+			continue
+		}
+		from, _ := o.Attributes()["pipeline"].(types.String)
+		stage, _ := o.Attributes()["stage"].(types.String)
+		if from.IsNull() || from.IsUnknown() || from.Equal(pipelineName) {
+			continue
+		}
+		found = true
+		diags.AddAttributeError(path.Root("after").AtListIndex(i), "Stage of another pipeline", fmt.Sprintf(
+			"%s of pipeline %q can't come after stage %q of pipeline %q: the builds of one pipeline are not those of another. "+
+				"Take the passed of a stage of pipeline %q, or move the two into one pipeline.",
+			strings.TrimSpace(what+" "+quotedOrNone(name)), pipelineName.ValueString(), stage.ValueString(), from.ValueString(), pipelineName.ValueString()))
+	}
+	return found
+}
+
+// quotedOrNone quotes a name; one that is not known yet is left out.
+func quotedOrNone(name string) string {
+	if name == "" {
+		return ""
+	}
+	return strconv.Quote(name)
 }
 
 // open reports whether all builds are known.

@@ -71,7 +71,7 @@ func TestRepositoriesThatAreRefused(t *testing.T) {
 		s, j := newSource(filepath.Join(t.TempDir(), "cache"))
 		_, snapErr := s.Snapshot(t.Context(), Query{Repository: repository})
 		refused(t, snapErr, pipeline.CodeInvalid, word)
-		refused(t, s.Checkout(t.Context(), repository, strings.Repeat("a", 40), filepath.Join(t.TempDir(), "x")), pipeline.CodeInvalid, word)
+		refused(t, checkOut(t.Context(), s, repository, strings.Repeat("a", 40), filepath.Join(t.TempDir(), "x")), pipeline.CodeInvalid, word)
 		if j.String() != "" {
 			t.Errorf("git ran for %q: %s", repository, j)
 		}
@@ -219,10 +219,10 @@ func TestGitThatIsMissingOrOld(t *testing.T) {
 func TestGitsOwnVariablesAreLeftOut(t *testing.T) {
 	r := newRepo(t)
 	want := r.commit("one", map[string]string{"a": "1"})
-	for _, name := range ambient {
+	for name := range strings.FieldsSeq(r.git("rev-parse", "--local-env-vars")) {
 		t.Setenv(name, "/nowhere")
 	}
-	t.Setenv("GIT_CONFIG_COUNT", "1")
+	t.Setenv("GIT_CONFIG_COUNT", "1") // what the user has configured counts
 	t.Setenv("GIT_CONFIG_KEY_0", "url."+r.dir+".insteadOf")
 	t.Setenv("GIT_CONFIG_VALUE_0", "https://elsewhere/")
 	s, j := newSource(t.TempDir())

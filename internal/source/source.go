@@ -161,11 +161,16 @@ func (s *Source) at(ctx context.Context, repository, commit string, f func(locat
 	if err != nil {
 		return err
 	}
+	return s.with(ctx, at, commit, func() error { return f(at) })
+}
+
+// with does something that reads a commit, once the cache has it.
+func (s *Source) with(ctx context.Context, at location, commit string, f func() error) error {
 	return s.mend(ctx, at, func() error {
 		if err := s.obtain(ctx, at, commit); err != nil {
 			return err
 		}
-		return f(at)
+		return f()
 	})
 }
 

@@ -4,6 +4,7 @@
 package step
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -82,7 +83,8 @@ func runLocal(ctx context.Context, req pipeline.StepRequest, _ int, log *log) ou
 		defer func() { _ = os.RemoveAll(empty) }()
 		dir = empty
 	}
-	env := variables(req)
+	env := map[string]string{process.CeilingVariable: process.Ceiling(filepath.Dir(cmp.Or(req.Checkout, dir)))}
+	maps.Copy(env, variables(req))
 	for name, secret := range req.Secrets {
 		env[name] = secret.Reveal()
 	}

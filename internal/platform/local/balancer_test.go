@@ -100,7 +100,7 @@ func TestInstanceUnhealthy(t *testing.T) {
 	r := b.request("f-1")
 	r.Service.HealthCheck.Interval = 100 * time.Millisecond
 	endpoint := b.serve(r)
-	sick := filepath.Join(fleetPath(b.dir("e-1"), "f-1"), "i-0", instanceRoot, "sick")
+	sick := filepath.Join(b.fleets("e-1"), "f-1", "i-0", instanceRoot, "sick")
 	b.must(os.WriteFile(sick, nil, 0o600))
 	b.await("the instance to be unhealthy", func() bool { return b.report().Status == pipeline.EnvDegraded })
 	if d := b.report(); d.Healthy != 0 || d.Instances != 1 || !strings.Contains(d.Reason, "GET /healthz answers 500") {
@@ -128,7 +128,7 @@ func TestBackOff(t *testing.T) {
 	r := b.request("f-1")
 	r.Service.Start = "test ! -e broken || exit 1; " + r.Service.Start
 	endpoint := b.serve(r)
-	broken := filepath.Join(fleetPath(b.dir("e-1"), "f-1"), "i-0", instanceRoot, "broken")
+	broken := filepath.Join(b.fleets("e-1"), "f-1", "i-0", instanceRoot, "broken")
 	b.must(os.WriteFile(broken, nil, 0o600))
 	_, _, _ = request(t.Context(), http.MethodPost, endpoint+"/exit", "")
 	for _, pause := range []string{"200ms", "400ms", "800ms"} {

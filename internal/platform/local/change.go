@@ -35,7 +35,7 @@ func (s *supervisor) startFleet(ctx context.Context, id string, v variables) (fl
 
 // enter gives the fleet with an ID: the one that is ready, or a new one.
 func (s *supervisor) enter(ctx context.Context, id string, v variables) (*fleet, error) {
-	rec, err := readFleet(s.dir, id)
+	rec, err := readFleet(s.files, id)
 	if err != nil {
 		return nil, fmt.Errorf("read fleet %s: %w", id, err)
 	}
@@ -43,7 +43,7 @@ func (s *supervisor) enter(ctx context.Context, id string, v variables) (*fleet,
 		s.mu.Lock()
 		f := s.fleets[id]
 		if f == nil && s.life.Err() == nil {
-			f = newFleet(s.life, fleetPath(s.dir, id), rec, v, s.images, s.log)
+			f = newFleet(s.life, filepath.Join(s.files, id), rec, v, s.images, s.log)
 			s.fleets[id] = f
 			s.mu.Unlock()
 			return f, nil

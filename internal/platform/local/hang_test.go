@@ -27,7 +27,7 @@ func TestInstanceHangs(t *testing.T) {
 			r.Instances, r.Service.Protocol = 2, protocol
 			r.Service.HealthCheck.Interval, r.Service.HealthCheck.Timeout = 50*time.Millisecond, time.Second
 			endpoint := b.serve(r)
-			hung := filepath.Join(fleetPath(b.dir("e-1"), "f-1"), "i-0", instanceRoot, "hung")
+			hung := filepath.Join(filepath.Join(b.fleets("e-1"), "f-1"), "i-0", instanceRoot, "hung")
 			b.must(os.WriteFile(hung, nil, 0o600))
 			large := strings.Repeat("x", 2*keptBody)
 			type result struct {
@@ -96,7 +96,7 @@ func TestSickInstanceAnswers(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	endpoint := b.serve(b.request("f-1"))
-	sick := filepath.Join(fleetPath(b.dir("e-1"), "f-1"), "i-0", instanceRoot, "sick")
+	sick := filepath.Join(filepath.Join(b.fleets("e-1"), "f-1"), "i-0", instanceRoot, "sick")
 	answered := make(chan error, 1)
 	begun := make(chan struct{})
 	go func() {

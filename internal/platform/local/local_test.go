@@ -42,12 +42,12 @@ func openAt(t testing.TB, dir string) *Platform {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := New(Options{Dir: dir})
+	p := New(Options{Dir: dir, Work: filepath.Join(dir, "work")})
 	t.Cleanup(func() {
 		for _, line := range processesOf(t, dir) {
 			t.Errorf("a process is left: %s", line)
 		}
-		for _, name := range []string{environmentsDir, filepath.Join(imagesDir, bakesDir)} {
+		for _, name := range []string{environmentsDir, filepath.Join("work", environmentsDir), filepath.Join("work", bakesDir)} {
 			if exists(filepath.Join(dir, name)) {
 				t.Errorf("%s is left", name)
 			}
