@@ -56,6 +56,9 @@ type App struct {
 	Source *source.Source
 	Dir    string // absolute
 	Owner  string // names the configuration that this process works for
+	// Identity names the ledger, and Place says in words where it is: what Terraform's state
+	// has of the one is nothing that another could know of.
+	Identity, Place string
 
 	ledger pipeline.Ledger
 	worker pipeline.Worker // nil where there is none
@@ -90,7 +93,7 @@ func Open(ctx context.Context, o Options) (*App, error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.release())
 	}
-	a := &App{Dir: dir, Owner: owner(), holder: holder(), person: localPerson(), lock: lock, place: place}
+	a := &App{Dir: dir, Owner: owner(workingDir()), holder: holder(), person: localPerson(), lock: lock, place: place}
 	open := openLocal
 	if o.AWS != nil {
 		open = openAWS
@@ -107,6 +110,7 @@ func Open(ctx context.Context, o Options) (*App, error) {
 	config.Runner = step.NewRunner(step.Options{Logger: o.Logger.Named("step"), Worker: a.worker})
 	config.WorkDir, config.Logger = filepath.Join(place.Dir, "runs"), o.Logger.Named("engine")
 	config.Surroundings = place.Surroundings()
+	config.Export = func(ctx context.Context, w io.Writer, name string) error { return ledger.Dump(ctx, record, w, name) }
 	a.teller = newTeller(a, notice.New(notice.Options{
 		Ledger: record, Holder: config.Holder, Topics: a.topics, Buses: a.buses, Logger: o.Logger.Named("notice"),
 	}))
@@ -118,11 +122,18 @@ func Open(ctx context.Context, o Options) (*App, error) {
 // openLocal opens what is in the data directory.
 func openLocal(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.Config, error) {
 	record, err := ledger.Open(ctx, filepath.Join(a.Dir, ledgerFile), ledger.Options{Dead: deadOn(a.holder.Host)})
+	if err != nil {
+		return nil, engine.Config{}, err
+	}
+	if err := a.identify(ctx, record); err != nil {
+		return nil, engine.Config{}, errors.Join(err, record.Close())
+	}
 	return record, engine.Config{
+		Archives:  artifact.NewArchives(filepath.Join(a.Dir, archiveDir)),
 		Platform:  local.New(local.Options{Dir: a.Dir, Work: a.place.Dir, Logger: o.Logger.Named("local")}),
 		Artifacts: artifact.NewStore(filepath.Join(a.Dir, "artifacts")),
 		Logs:      artifact.NewLogs(filepath.Join(a.Dir, "logs")),
-	}, err
+	}, nil
 }
 
 // NewSource gives a Source that has not asked any repository yet. Relative repositories
@@ -188,6 +199,20 @@ func (a *App) Verify(ctx context.Context, name string) (int64, error) {
 	return a.ledger.Verify(ctx, name)
 }
 
+// Archives lists the histories of removed pipelines that are kept, the newest first.
+func (a *App) Archives(ctx context.Context) ([]pipeline.Archive, error) {
+	return a.Engine.Archives.List(ctx)
+}
+
+// OpenArchive reads a kept history, as Export wrote it.
+func (a *App) OpenArchive(ctx context.Context, of pipeline.Archive) (io.ReadCloser, error) {
+	return a.Engine.Archives.Open(ctx, of)
+}
+
+// VerifyExport checks the hash chains of what Export wrote, and returns the number of
+// events; CodeCorrupt names the first that is wrong.
+func VerifyExport(r io.Reader) (int64, error) { return ledger.VerifyExport(r) }
+
 // Export writes the history of pipelines, of all where none is named.
 func (a *App) Export(ctx context.Context, w io.Writer, name string) error {
 	names := []string{name}
@@ -218,6 +243,7 @@ func (a *App) Ledger() pipeline.Ledger { return a.ledger }
 // and that nobody else has open, is removed: a plan that was never applied, or a
 // destroyed pipeline, leaves nothing behind.
 func (a *App) Close(ctx context.Context) error {
+	a.Engine.Close(ctx)
 	a.teller.close()
 	names, err := a.ledger.Pipelines(ctx)
 	err = errors.Join(err, a.ledger.Close())
@@ -235,15 +261,6 @@ func holder() pipeline.Holder {
 	}
 	self := process.Self()
 	return pipeline.Holder{Process: pipeline.Process{Host: host, PID: self.PID, Started: self.Started, Scope: self.Scope}}
-}
-
-// owner names the configuration: the directory that Terraform runs in.
-func owner() string {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "unknown"
-	}
-	return dir
 }
 
 // deadOn tells whether a process has certainly ended: it was one of the given host,

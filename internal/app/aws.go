@@ -11,7 +11,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -31,7 +30,6 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/notice"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws"
-	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 )
 
 // AWS says where in AWS the ledger, the images and the environments are.
@@ -89,7 +87,8 @@ func openAWS(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.Co
 	if err != nil {
 		return nil, engine.Config{}, err
 	}
-	a.Owner = sharedOwner(a.Owner)
+	a.Owner = owner(sharedDir(workingDir()))
+	a.Identity, a.Place = made.ID, fmt.Sprintf("stack %q of account %s in region %s on AWS", made.Stack, account(c.ARN), c.Config.Region)
 	a.person, a.stack = caller(c.ARN), &made
 	a.skew = c.Skew
 	a.topics, a.buses = notice.Topics{Client: sns.NewFromConfig(c.Config)}, notice.Buses{Client: eventbridge.NewFromConfig(c.Config)}
@@ -98,6 +97,7 @@ func openAWS(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.Co
 		Logger: o.Logger.Named("codebuild"), Pause: at.Pause,
 	})
 	return record, engine.Config{
+		Archives:  artifact.NewS3Archives(objects, made.Bucket, filepath.Join(a.Dir, "artifacts")),
 		HeadAge:   headAge,
 		Platform:  aws.New(aws.Options{Config: c.Config, Settings: settings(at, made), Tags: at.Tags, Logger: o.Logger.Named("aws"), Pause: at.Pause, Current: record.Current}),
 		Artifacts: artifact.NewS3Store(objects, made.Bucket, filepath.Join(a.Dir, "artifacts")),
@@ -140,24 +140,12 @@ func caller(arn string) pipeline.Person {
 	return who
 }
 
-// sharedOwner names the configuration in the same way on every machine of a team: by
-// its repository and its directory there; a configuration that is in no repository
-// with a remote, by its directory.
-func sharedOwner(dir string) string {
-	git := func(args ...string) ([]byte, error) {
-		cmd := exec.Command("git", append([]string{"-C", dir}, args...)...)
-		cmd.Env = process.Environ(nil) // without those of a hook that started this
-		return cmd.Output()
+// account is the account of an ARN.
+func account(arn string) string {
+	if parts := strings.SplitN(arn, ":", 6); len(parts) == 6 {
+		return parts[4]
 	}
-	remote, err := git("config", "--get", "remote.origin.url")
-	if err != nil {
-		return dir
-	}
-	prefix, err := git("rev-parse", "--show-prefix")
-	if err != nil {
-		return dir
-	}
-	return strings.TrimSpace(string(remote)) + "//" + strings.Trim(strings.TrimSpace(string(prefix)), "/")
+	return "unknown"
 }
 
 // writeContext keeps where the pipelines of this directory are.

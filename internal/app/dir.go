@@ -31,6 +31,10 @@ const (
 // still needs it, and the directory stays.
 var contents = []string{ledgerFile, ledgerFile + "-wal", ledgerFile + "-shm", ledgerFile + ".new", "cache", "artifacts", "logs", "images", "fences", workplace.RecordFile, contextFile, contextFile + ".new"}
 
+// archiveDir has the histories of pipelines that were removed. It stays, and the data
+// directory with it, until the last of them is garbage.
+const archiveDir = "archive"
+
 // frame are the entries that go last, in this order. A directory with nothing but a
 // lock counts as empty, so that one whose removal was interrupted is as good as new.
 var frame = []string{ignoreFile, markerFile, lockName}
@@ -87,8 +91,12 @@ func isDataDir(dir string) bool {
 	return err == nil && at != nil && at.Stack != ""
 }
 
-// HasPipelines reports whether a directory has a ledger, or says where on AWS there is one.
-func HasPipelines(dir string) bool { return isFile(dir, ledgerFile) || isFile(dir, contextFile) }
+// HasPipelines reports whether a directory has a ledger, or what is kept of one, or says
+// where on AWS there is one.
+func HasPipelines(dir string) bool {
+	kept, _ := os.ReadDir(filepath.Join(dir, archiveDir))
+	return isFile(dir, ledgerFile) || isFile(dir, contextFile) || len(kept) > 0 && isFile(dir, markerFile)
+}
 
 func isFile(dir, name string) bool {
 	info, err := os.Stat(filepath.Join(dir, name))
@@ -123,7 +131,9 @@ func removeDataDir(dir string, place *workplace.Place) error {
 	if err := place.Remove(); err != nil {
 		return fmt.Errorf("remove work directory: %w", err)
 	}
-	_ = os.Remove(filepath.Join(dir, "environments"))
+	for _, name := range []string{"environments", archiveDir} {
+		_ = os.Remove(filepath.Join(dir, name)) // where it is empty
+	}
 	for _, name := range contents {
 		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
 			return fmt.Errorf("remove data directory: %w", err)

@@ -154,7 +154,7 @@ func (o *localOptions) run(ctx context.Context, r recipe, dataDir string) error 
 	}
 	err = func() error {
 		if own {
-			if _, err := a.Engine.CreatePipeline(ctx, r.pipeline); err != nil {
+			if err := define(ctx, a, r.pipeline); err != nil {
 				return err
 			}
 		}
@@ -206,6 +206,24 @@ func (r *recipe) whole(dir string) (string, error) {
 		r.commit.Artifact = path.Join(within, r.commit.Artifact)
 	}
 	return dir, nil
+}
+
+// define makes the pipeline of a data directory of one's own, or changes the one that is
+// there.
+func define(ctx context.Context, a *app.App, p pipeline.Pipeline) error {
+	st, err := a.Engine.State(ctx, p.Name)
+	if err != nil {
+		return err
+	}
+	if st.Exists() && st.Pipeline.Owner == develop.Configured {
+		p.ID = ""
+		_, err = a.Engine.UpdatePipeline(ctx, p)
+		return err
+	}
+	if _, err = a.Engine.CreatePipeline(ctx, p); err != nil {
+		return err
+	}
+	return a.Engine.Settle(ctx) // it is no configuration's
 }
 
 // shown prints where the environment answers.

@@ -94,6 +94,7 @@ func listGarbage(verb string, g engine.Garbage) []string {
 		{"artifact", "no build has it", g.Artifacts},
 		{"environment", "what made it has ended", g.Environments},
 		{"work directory", "its run has ended", g.WorkDirs},
+		{"archive of pipeline", "its time is over", g.Archives},
 	} {
 		for _, id := range part.ids {
 			lines = append(lines, fmt.Sprintf("%s %s %s: %s", verb, part.noun, id, part.why))

@@ -29,7 +29,7 @@ func newLedger(f *factory) *cobra.Command {
 		Use: "ledger", Short: "Look after the record", Long: "Look after the record of builds, runs, decisions and environments.",
 		Args: args(0, 0), RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newLedgerVerify(f, nil), newLedgerHead(f, nil), newLedgerCheckpoint(f, nil), newLedgerExport(f, nil), newLedgerImport(f, nil))
+	c.AddCommand(newLedgerVerify(f, nil), newLedgerHead(f, nil), newLedgerCheckpoint(f, nil), newLedgerExport(f, nil), newLedgerImport(f, nil), newLedgerArchive(f, nil))
 	return c
 }
 

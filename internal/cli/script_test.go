@@ -77,7 +77,7 @@ func sqlite(file, statement string) error {
 
 // apply moves the pipeline shop, or another one, made from the repository repo, one step further:
 //
-//	apply [-pipeline NAME] [-pin BUILD] [-service] [-slow] [-authorize JSON] [-max-ttl TIME] [-notify COMMAND|$URL] [-destroy]
+//	apply [-pipeline NAME] [-pin BUILD] [-service] [-slow] [-authorize JSON] [-max-ttl TIME] [-notify COMMAND|$URL] [-history TIME] [-destroy]
 //
 // Its stages are commit, exploratory, and production, which moves by hand. With
 // -service production has an environment, else it has none; with -slow it takes a
@@ -91,6 +91,7 @@ func apply(ctx context.Context, args []string) (err error) {
 	authorize := flags.String("authorize", "", "who may do what, as in the ledger")
 	longest := flags.Duration("max-ttl", 0, "how long self-service environments may live")
 	notify := flags.String("notify", "", "a command that gets notices, or $ and the variable of a URL")
+	history := flags.Duration("history", 0, "how long the history is kept after the end")
 	destroy := flags.Bool("destroy", false, "remove the pipeline")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -116,7 +117,7 @@ func apply(ctx context.Context, args []string) (err error) {
 		}
 		production = pipeline.Stage{Type: pipeline.TypeProduction}
 	}
-	p.SelfService.MaxTTL = *longest
+	p.SelfService.MaxTTL, p.RetainHistory = *longest, *history
 	if *notify != "" {
 		p.Notify = []pipeline.NotifyTarget{{Command: *notify}}
 		if strings.HasPrefix(*notify, "$") {

@@ -88,6 +88,9 @@ func (e *Engine) Advance(ctx context.Context, r AdvanceRequest) (Standing, error
 	if st, err = e.endOutgrown(leased, h, stage); err != nil {
 		return Standing{}, lostOr(leased, err)
 	}
+	if r.Create {
+		e.creations.created(stage.Pipeline, pipeline.RecordStage, stage.Name, stage.ID)
+	}
 	e.collectQuietly(leased, st, h)
 	return e.StandingIn(st, stage), nil
 }

@@ -37,13 +37,31 @@ func (e *Engine) Bake(ctx context.Context, r BakeRequest) (pipeline.Image, error
 	if err != nil {
 		return pipeline.Image{}, err
 	}
-	recipe.ID = "k-" + randomHex(8)
+	recipe.ID, recipe.Made = "k-"+randomHex(8), e.madeNow()
 	if old, ok := st.Recipes[recipe.Name]; ok {
-		recipe.Owner, recipe.Image, recipe.Baked, recipe.Run = old.Owner, old.Image, old.Baked, old.Run
+		recipe.Image, recipe.Baked, recipe.Run = old.Image, old.Baked, old.Run
 		if !r.Create {
-			recipe.ID = old.ID
+			recipe.ID, recipe.Owner, recipe.Made = old.ID, old.Owner, old.Made
 		}
 	}
+	var creation *pipeline.Creation
+	if r.Create {
+		if err := e.CheckCreate(leased, st, CreateRequest{Kind: pipeline.RecordRecipe, Name: recipe.Name}); err != nil {
+			return pipeline.Image{}, err
+		}
+		if creation, err = e.creation(leased, recipe.Pipeline, pipeline.RecordRecipe, recipe.Name, recipe.ID); err != nil {
+			return pipeline.Image{}, err
+		}
+	}
+	image, err := e.bake(leased, h, st, recipe, creation, r.Secrets)
+	if err == nil && r.Create {
+		e.creations.created(recipe.Pipeline, pipeline.RecordRecipe, recipe.Name, recipe.ID)
+	}
+	return image, err
+}
+
+// bake gives the image of a recipe, under its lease.
+func (e *Engine) bake(leased context.Context, h *held, st *pipeline.State, recipe pipeline.Recipe, creation *pipeline.Creation, secrets []pipeline.Secrets) (_ pipeline.Image, err error) {
 	if recipe, err = e.Rebased(leased, st, recipe); err != nil {
 		return pipeline.Image{}, err
 	}
@@ -52,12 +70,12 @@ func (e *Engine) Bake(ctx context.Context, r BakeRequest) (pipeline.Image, error
 	}
 	if image, ok, err := e.baked(leased, st, recipe); err != nil || ok {
 		recipe.Image, recipe.Baked, recipe.Run = image.ID, recipe.Key(), image.Run
-		if err := e.settleRecipe(leased, h, recipe, err); err != nil {
+		if err := e.settleRecipe(leased, h, recipe, creation, err); err != nil {
 			return image, err
 		}
 		return e.publish(leased, h, recipe, image)
 	}
-	image, err := e.bakeRun(leased, h, st, recipe, r.Secrets)
+	image, err := e.bakeRun(leased, h, st, recipe, creation, secrets)
 	if err != nil {
 		return pipeline.Image{}, lostOr(leased, err)
 	}
@@ -90,12 +108,12 @@ func (e *Engine) publish(ctx context.Context, h *held, recipe pipeline.Recipe, i
 	return image, e.append(ctx, recipe.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.ImagePublished, Facts: pipeline.Facts{Image: &image}})
 }
 
-func (e *Engine) settleRecipe(ctx context.Context, h *held, recipe pipeline.Recipe, err error) error {
+func (e *Engine) settleRecipe(ctx context.Context, h *held, recipe pipeline.Recipe, creation *pipeline.Creation, err error) error {
 	if err != nil {
 		return err
 	}
 	recipe.Settled = true
-	return e.append(ctx, recipe.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.RecipeDefined, Facts: pipeline.Facts{Recipe: &recipe}})
+	return e.append(ctx, recipe.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.RecipeDefined, Facts: pipeline.Facts{Recipe: &recipe, Creation: creation}})
 }
 
 // baked gives the image that the recipe's inputs yielded before, if the platform
@@ -190,7 +208,7 @@ func (e *Engine) ImageExists(ctx context.Context, id string) (bool, error) {
 }
 
 // bakeRun bakes the recipe as a run with a log of its own.
-func (e *Engine) bakeRun(ctx context.Context, h *held, st *pipeline.State, recipe pipeline.Recipe, secrets []pipeline.Secrets) (pipeline.Image, error) {
+func (e *Engine) bakeRun(ctx context.Context, h *held, st *pipeline.State, recipe pipeline.Recipe, creation *pipeline.Creation, secrets []pipeline.Secrets) (pipeline.Image, error) {
 	name := RecipeRun(recipe.Name)
 	a := &attempt{Engine: e, lease: h.lease, state: st, stage: pipeline.Stage{Pipeline: recipe.Pipeline, Name: name}}
 	a.run = pipeline.Run{
@@ -199,7 +217,7 @@ func (e *Engine) bakeRun(ctx context.Context, h *held, st *pipeline.State, recip
 		Actor: e.Holder.Actor, Process: e.Holder.Process, StartedAt: e.Now().UTC(),
 	}
 	a.work = e.workDir(a.run.ID)
-	if err := e.append(ctx, recipe.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.RunStarted, Facts: pipeline.Facts{Run: &a.run, Recipe: &recipe}}); err != nil {
+	if err := e.append(ctx, recipe.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.RunStarted, Facts: pipeline.Facts{Run: &a.run, Recipe: &recipe, Creation: creation}}); err != nil {
 		return pipeline.Image{}, err
 	}
 	log, err := e.createLog(ctx, recipe.Pipeline, a.run.ID)
@@ -314,7 +332,7 @@ func (e *Engine) RemoveRecipe(ctx context.Context, pipelineName, name, id string
 		return err
 	}
 	err = e.append(leased, pipelineName, &h.lease, pipeline.Event{Kind: pipeline.RecipeRemoved, Facts: pipeline.Facts{
-		Gone: []pipeline.Key{{Kind: pipeline.RecordRecipe, ID: name}, {Kind: pipeline.RecordLatest, ID: RecipeRun(name)}},
+		Gone: []pipeline.Key{{Kind: pipeline.RecordRecipe, ID: name}, {Kind: pipeline.RecordLatest, ID: RecipeRun(name)}, pipeline.CreationKey(pipeline.RecordRecipe, name)},
 	}})
 	if err != nil {
 		return err

@@ -60,6 +60,10 @@ type Config struct {
 	// Appended is called after events were recorded of a pipeline that has targets to be
 	// notified. It must not wait.
 	Appended func(pipeline string)
+	// Archives keep the histories of pipelines that are removed, as Export writes them; nil:
+	// they are not kept.
+	Archives pipeline.Archives
+	Export   func(ctx context.Context, w io.Writer, pipeline string) error
 	// Echo gets what this engine writes to the logs of runs, bakes and launches, in
 	// whole lines, as it writes it. nil: nobody looks on.
 	Echo io.Writer
@@ -82,6 +86,7 @@ const describeAge = time.Second
 type Engine struct {
 	Config
 	*cache
+	creations *creations
 }
 
 // cache is what is believed for a while.
@@ -125,7 +130,10 @@ func New(c Config) *Engine {
 		c.Person.Name = c.Holder.Actor
 	}
 	c.Holder.Actor = c.Person.Name
-	return &Engine{Config: c, cache: &cache{states: map[string]*cachedState{}}}
+	return &Engine{
+		Config: c, cache: &cache{states: map[string]*cachedState{}},
+		creations: &creations{leases: map[string]*held{}, made: map[string]map[pipeline.Key]string{}},
+	}
 }
 
 // As gives an engine that works for another person, and shares everything else with e.

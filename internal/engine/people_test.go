@@ -211,6 +211,9 @@ func TestSelfService(t *testing.T) {
 	if err != nil || same.ID != env.ID || d.prepared != 2 {
 		t.Errorf("a repeated launch made another environment: %+v, %v", same, err)
 	}
+	if err := d.Settle(ctx); err != nil {
+		t.Fatal(err)
+	}
 	r.Configured = "elsewhere"
 	if _, err := d.Launch(ctx, r); pipeline.CodeOf(err) != pipeline.CodeConflict {
 		t.Errorf("a second environment of one name: %v", err)
@@ -343,6 +346,9 @@ func TestRemovePipeline(t *testing.T) {
 
 func TestPipelineOfAnotherConfiguration(t *testing.T) {
 	d := whole(t)
+	if err := d.Settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	other := shop
 	other.Owner = "elsewhere"
 	if _, err := d.CreatePipeline(context.Background(), other); pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(pipeline.HintOf(err), "import") {

@@ -32,6 +32,7 @@ type LaunchRequest struct {
 	// somebody extended stays so.
 	SameTTL    bool
 	Configured string // the configuration that asks, for telling two apart
+	creation   *pipeline.Creation
 }
 
 // asStage gives the gate that the request's build has to pass.
@@ -170,7 +171,7 @@ func (e *Engine) Launch(ctx context.Context, r LaunchRequest) (pipeline.Environm
 	}
 	env, exists := st.PersonEnvironment(r.Name)
 	if exists {
-		if r.Owner, err = e.takeOver(st, &env, r); err != nil {
+		if r.Owner, err = e.takeOver(leased, st, &env, r); err != nil {
 			return pipeline.Environment{}, err
 		}
 	}
@@ -184,23 +185,35 @@ func (e *Engine) Launch(ctx context.Context, r LaunchRequest) (pipeline.Environm
 	if !exists {
 		env = e.newPersonEnvironment(r)
 	}
+	if r.Create && r.Configured != LaunchedByHand {
+		if r.creation, err = e.creation(leased, r.Pipeline, pipeline.RecordEnvironment, r.Name, env.ID); err != nil {
+			return pipeline.Environment{}, err
+		}
+	}
 	if exists && env.Serves() && env.Build == build && env.Digest == specDigest(r.Spec) {
 		env, err = e.adjust(leased, h, env, r)
 	} else {
 		env, err = e.relaunch(leased, h, st, env, build, r)
+	}
+	if err == nil && r.creation != nil {
+		e.creations.created(r.Pipeline, pipeline.RecordEnvironment, r.Name, env.ID)
 	}
 	return env, lostOr(leased, err)
 }
 
 // takeOver refuses to change an environment into another one, and gives whose it is. What
 // a launch left that died is whose asks for it.
-func (e *Engine) takeOver(st *pipeline.State, env *pipeline.Environment, r LaunchRequest) (owner string, err error) {
+func (e *Engine) takeOver(ctx context.Context, st *pipeline.State, env *pipeline.Environment, r LaunchRequest) (owner string, err error) {
 	op := launchOf(r.Name)
 	switch {
 	case r.Create && env.Status == pipeline.EnvLaunching:
 		env.Owner, env.Configured = cmp.Or(r.Owner, e.Person.Name), r.Configured
-	case r.Create && env.Configured != r.Configured:
-		return "", ownedElsewhere("environment", r.Name, env.Configured, r.Pipeline+"/"+r.Name)
+	case r.Create && (env.Configured != r.Configured || r.Configured != LaunchedByHand):
+		err := e.CheckCreate(ctx, st, CreateRequest{Kind: pipeline.RecordEnvironment, Name: r.Name})
+		if err != nil {
+			return "", err
+		}
+		env.Owner, env.Configured = cmp.Or(r.Owner, e.Person.Name), r.Configured
 	case r.Create && r.Configured == LaunchedByHand && !st.Pipeline.Authorization.Owns(env.Owner, e.Person):
 		return "", pipeline.Errorf(pipeline.CodeConflict, op, "there is one of that name, which is %s's", env.Owner).
 			WithHint("Choose another name; `penstock env list %s` lists those that there are.", r.Pipeline)
@@ -214,7 +227,7 @@ func (e *Engine) takeOver(st *pipeline.State, env *pipeline.Environment, r Launc
 func (e *Engine) newPersonEnvironment(r LaunchRequest) pipeline.Environment {
 	return pipeline.Environment{
 		ID: e.newID("e-"), Pipeline: r.Pipeline, Name: r.Name, Purpose: pipeline.ForPerson, Owner: cmp.Or(r.Owner, e.Person.Name),
-		Configured: r.Configured, Status: pipeline.EnvLaunching, CreatedAt: e.Now().UTC(),
+		Configured: r.Configured, Status: pipeline.EnvLaunching, CreatedAt: e.Now().UTC(), Made: e.madeNow(),
 	}
 }
 
@@ -240,7 +253,7 @@ func (e *Engine) adjust(ctx context.Context, h *held, env pipeline.Environment, 
 			return env, fmt.Errorf("extend %s: %w", env.Describe(), err)
 		}
 	}
-	return env, e.recordEnvironment(ctx, h, env)
+	return env, e.recordLaunch(ctx, h, env, r)
 }
 
 // expiry gives when the environment ends: its TTL after its launch, or after now
@@ -294,7 +307,7 @@ func (e *Engine) relaunch(ctx context.Context, h *held, st *pipeline.State, env 
 	}
 	env.Status, env.Endpoint, env.Fleet, env.Image = pipeline.EnvRunning, endpoint, fleet, st.Launch(pipeline.Stage{}, build).Image
 	env.Digest = specDigest(r.Spec)
-	return env, e.recordEnvironment(ctx, h, env)
+	return env, e.recordLaunch(ctx, h, env, r)
 }
 
 // bringUp prepares a fleet of the environment's build and sends it the traffic. It gives
@@ -342,7 +355,7 @@ func (e *Engine) abandonLaunch(ctx context.Context, h *held, env pipeline.Enviro
 // other, whatever the names and the machines.
 func (e *Engine) reserve(ctx context.Context, h *held, st *pipeline.State, env pipeline.Environment, r LaunchRequest) error {
 	if st.Pipeline.SelfService.MaxPerOwner == 0 {
-		return e.recordEnvironment(ctx, h, env)
+		return e.recordLaunch(ctx, h, env, r)
 	}
 	person := st.Pipeline.Authorization.Person(pipeline.Person{Name: env.Owner})
 	leased, own, err := e.hold(ctx, ownerKey(env.Pipeline, person), "launch of self-service environment "+env.Name)
@@ -354,7 +367,7 @@ func (e *Engine) reserve(ctx context.Context, h *held, st *pipeline.State, env p
 		return err
 	}
 	if err = e.CheckLaunch(st, r); err == nil {
-		err = e.recordEnvironment(leased, h, env)
+		err = e.recordLaunch(leased, h, env, r)
 	}
 	return lostOr(leased, err)
 }
@@ -363,8 +376,36 @@ func (e *Engine) recordEnvironment(ctx context.Context, h *held, env pipeline.En
 	return e.append(ctx, env.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &env}})
 }
 
+// recordLaunch is recordEnvironment with the creation that the launch is part of.
+func (e *Engine) recordLaunch(ctx context.Context, h *held, env pipeline.Environment, r LaunchRequest) error {
+	return e.append(ctx, env.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &env, Creation: r.creation}})
+}
+
+// Configure records that a configuration has an environment that was launched by hand, and
+// brought into a state.
+func (e *Engine) Configure(ctx context.Context, st *pipeline.State, env pipeline.Environment, configured string) error {
+	recorded, err := e.Ledger.State(ctx, st.Pipeline.Name)
+	if err != nil {
+		return err
+	}
+	now, ok := recorded.Environments[env.ID]
+	if !ok || !ByHand(now) {
+		return nil
+	}
+	now.Configured = configured
+	key := pipeline.Key{Kind: pipeline.RecordEnvironment, ID: env.ID}
+	return e.appendExpecting(ctx, st.Pipeline.Name, nil, map[pipeline.Key]int64{key: recorded.Version(key.Kind, key.ID)},
+		pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &now}})
+}
+
 // EndEnvironment destroys a person's environment. One that does not exist is no error.
 func (e *Engine) EndEnvironment(ctx context.Context, pipelineName, name string) error {
+	return e.EndOwnEnvironment(ctx, pipelineName, name, "")
+}
+
+// EndOwnEnvironment is EndEnvironment for the environment of an ID. One of another ID has
+// taken the name over: that one stays.
+func (e *Engine) EndOwnEnvironment(ctx context.Context, pipelineName, name, id string) error {
 	leased, h, err := e.hold(ctx, envKey(pipelineName, name), "end of self-service environment "+name)
 	if err != nil {
 		return err
@@ -375,7 +416,7 @@ func (e *Engine) EndEnvironment(ctx context.Context, pipelineName, name string) 
 		return err
 	}
 	env, ok := st.PersonEnvironment(name)
-	if !ok {
+	if !ok || id != "" && env.ID != id {
 		return nil
 	}
 	if !st.Pipeline.Authorization.Owns(env.Owner, e.Person) {

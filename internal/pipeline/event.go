@@ -42,6 +42,7 @@ const (
 	EnvironmentEnded   EventKind = "environment.ended"
 	EnvironmentNoticed EventKind = "environment.noticed"
 	NoticesDelivered   EventKind = "notices.delivered"
+	CreationRecorded   EventKind = "creation.recorded" // a state of Terraform has what was created
 )
 
 // Event is one entry of a pipeline's ledger: what happened and the facts that
@@ -78,6 +79,7 @@ type Facts struct {
 	Delivery    *Delivery    `json:"delivery,omitempty"`
 	Image       *Image       `json:"image,omitempty"`
 	Environment *Environment `json:"environment,omitempty"`
+	Creation    *Creation    `json:"creation,omitempty"`
 	Gone        []Key        `json:"gone,omitempty"`
 }
 
@@ -104,6 +106,7 @@ const (
 	RecordDelivery    RecordKind = "delivery"    // by the target's key
 	RecordImage       RecordKind = "image"       // by ID
 	RecordEnvironment RecordKind = "environment" // by ID
+	RecordCreation    RecordKind = "creation"    // by kind/name of what was created
 )
 
 // Key identifies a record within a pipeline.
@@ -272,6 +275,9 @@ func (e Event) Records() ([]Record, error) {
 	}
 	if f.Environment != nil {
 		put(RecordEnvironment, f.Environment.ID, f.Environment)
+	}
+	if f.Creation != nil {
+		put(RecordCreation, f.Creation.Key().ID, f.Creation)
 	}
 	return rows, firstErr
 }

@@ -7,6 +7,10 @@ import (
 	"time"
 )
 
+// DefaultRetainHistory is how long the history of a removed pipeline is kept where nobody
+// says: a destroy that was a mistake is found out within a month.
+const DefaultRetainHistory = 30 * 24 * time.Hour
+
 // DefaultKeep is the number of builds that a pipeline retains when Keep is zero.
 // Fifty is a few weeks of a busy team's commits.
 const DefaultKeep = 50
@@ -19,6 +23,11 @@ type Pipeline struct {
 	Scale   Scale   `json:"scale"`
 	Keep    int     `json:"keep"`  // builds retained besides those in use
 	Owner   string  `json:"owner"` // the configuration that defined it, for telling two apart
+	Made    Made    `json:"made,omitzero"`
+
+	// RetainHistory is how long the history is kept after the pipeline is removed; 0 means
+	// that it goes with it.
+	RetainHistory time.Duration `json:"retain_history,omitempty"`
 
 	Authorization *Authorization `json:"authorize,omitempty"`
 	SelfService   SelfService    `json:"self_service,omitzero"`

@@ -82,6 +82,7 @@ type Stage struct {
 	Runner    RunnerKind       `json:"runner,omitempty"`
 	Settled   bool             `json:"settled"` // its first apply has ended well at least once
 	Owner     string           `json:"owner"`
+	Made      Made             `json:"made,omitzero"`
 }
 
 // SourceRef is the revision that a commit stage builds.

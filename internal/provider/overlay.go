@@ -175,14 +175,3 @@ func (o *overlay) view(ctx context.Context, name string, f func(st *pipeline.Sta
 	}
 	return f(at.state, at)
 }
-
-// claim checks that a resource may be created under a name: nothing of another
-// configuration is recorded under it. owner is the recorded owner, settled whether its
-// creation had ended.
-func (s *session) claim(kind, name, importID string, exists, settled bool, owner string) error {
-	if exists && settled && owner != s.Owner {
-		return pipeline.Errorf(pipeline.CodeConflict, "create "+kind, "%s %q exists already; the configuration in %s made it", kind, name, owner).
-			WithHint("Choose another name, or take it over with `terraform import ADDRESS %s`.", importID)
-	}
-	return nil
-}

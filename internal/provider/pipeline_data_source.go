@@ -83,7 +83,7 @@ func (d *pipelineDataSource) Read(ctx context.Context, req datasource.ReadReques
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	st, err := existing(ctx, d.session, m.Name.ValueString())
+	st, err := existing(ctx, d.session, m.Name)
 	if err != nil {
 		addError(&resp.Diagnostics, "read pipeline", m.Name.ValueString(), err)
 		return
@@ -97,7 +97,7 @@ func (d *pipelineDataSource) Read(ctx context.Context, req datasource.ReadReques
 		}
 		item := pipelineDataItem{
 			Type: types.StringValue(string(s.Type)), After: types.ListValueMust(types.StringType, after), Held: orNull(at.Held),
-			Candidate: orNull(at.Move.Candidate), Passed: gate(st.Pipeline.Name, name, orNull(at.Passed)), Status: types.StringValue(string(at.Move.Status)),
+			Candidate: orNull(at.Move.Candidate), Passed: gate(m.Name.ValueString(), name, orNull(at.Passed)), Status: types.StringValue(string(at.Move.Status)),
 			WaitingFor: orNull(at.Move.WaitingFor), Run: orNull(at.Run.ID), Log: orNull(at.Log), Artifact: types.StringNull(), Endpoint: types.StringNull(),
 		}
 		if at.Artifact != nil {
@@ -112,7 +112,8 @@ func (d *pipelineDataSource) Read(ctx context.Context, req datasource.ReadReques
 }
 
 // existing gives the state of a pipeline that must exist.
-func existing(ctx context.Context, s *session, name string) (*pipeline.State, error) {
+func existing(ctx context.Context, s *session, short types.String) (*pipeline.State, error) {
+	name := s.pipelineName(short)
 	st, err := s.Engine.State(ctx, name)
 	if err == nil && !st.Exists() {
 		return nil, pipeline.Errorf(pipeline.CodeNotFound, "read pipeline", "there is no pipeline %q", name).

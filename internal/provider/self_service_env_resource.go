@@ -139,7 +139,7 @@ func (r *selfServiceEnvResource) ValidateConfig(ctx context.Context, req resourc
 
 // ModifyPlan implements resource.ResourceWithModifyPlan.
 func (r *selfServiceEnvResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
-	if r.session == nil || req.Plan.Raw.IsNull() {
+	if !r.toPlan(ctx, req, resp) {
 		return
 	}
 	var m, config selfServiceEnvModel
@@ -160,7 +160,10 @@ func (r *selfServiceEnvResource) ModifyPlan(ctx context.Context, req resource.Mo
 		return
 	}
 	moves := !m.Name.Equal(was.Name) || !m.Pipeline.Equal(was.Pipeline) || !m.Owner.Equal(was.Owner)
-	r.named(ctx, "environment", m.Pipeline, m.Name, was.ID, moves, req, resp)
+	own := r.named(ctx, "environment", m.Pipeline, m.Name, was.ID, moves, req, resp)
+	if state == nil && !r.free(ctx, pipeline.RecordEnvironment, m.Pipeline, m.Name, own, &resp.Diagnostics) {
+		return
+	}
 	m.Build = config.Build
 	if known(ctx, m.Pipeline, m.Name) {
 		r.planBuild(ctx, &m, state, known(ctx, config.TTL, config.Owner), resp)
@@ -204,14 +207,18 @@ func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfSe
 	if keeps {
 		m.Build = state.Build
 	}
-	err := r.session.overlay.view(ctx, m.Pipeline.ValueString(), func(st *pipeline.State, _ *planned) error {
+	err := r.session.overlay.view(ctx, r.session.pipelineName(m.Pipeline), func(st *pipeline.State, _ *planned) error {
 		longer := known(ctx, m.TTL) && (state == nil || !m.TTL.Equal(state.TTL))
 		if err := engine.CheckTTL(st, r.request(*m, nil)); longer && err != nil {
 			addAttributeError(&resp.Diagnostics, path.Root("ttl"), "launch environment", name, err)
 			return nil
 		}
+		if err := r.session.Engine.CheckLaunch(st, r.request(*m, nil)); state == nil && decided && err != nil {
+			addAttributeError(&resp.Diagnostics, path.Root("pipeline"), "launch environment", name, err)
+			return nil
+		}
 		switch {
-		case state == nil && !r.mayCreate(st, *m, decided, resp), keeps, m.Build.IsUnknown(), !g.open() && pinned:
+		case keeps, m.Build.IsUnknown(), !g.open() && pinned:
 		case !g.open():
 			m.Build = types.StringUnknown()
 		default:
@@ -222,23 +229,6 @@ func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfSe
 	if err != nil {
 		addAttributeError(&resp.Diagnostics, path.Root("pipeline"), "plan environment", name, err)
 	}
-}
-
-// mayCreate checks that an environment may be created: its name and, where it is decided
-// what is asked for, whether that is allowed.
-func (r *selfServiceEnvResource) mayCreate(st *pipeline.State, m selfServiceEnvModel, decided bool, resp *resource.ModifyPlanResponse) bool {
-	name := m.Name.ValueString()
-	env, exists := st.PersonEnvironment(name)
-	err := r.session.claim("environment", name, m.Pipeline.ValueString()+"/"+name, exists, env.Status != pipeline.EnvLaunching, env.Configured)
-	if err != nil {
-		addAttributeError(&resp.Diagnostics, path.Root("name"), "create environment", name, err)
-		return false
-	}
-	if err := r.session.Engine.CheckLaunch(st, r.request(m, nil)); decided && err != nil {
-		addAttributeError(&resp.Diagnostics, path.Root("pipeline"), "launch environment", name, err)
-		return false
-	}
-	return true
 }
 
 // chooseBuild plans the build where all gates are known.
@@ -270,7 +260,7 @@ func (r *selfServiceEnvResource) chooseBuild(st *pipeline.State, g gates, m, sta
 
 func (r *selfServiceEnvResource) request(m selfServiceEnvModel, env map[string]string) engine.LaunchRequest {
 	return engine.LaunchRequest{
-		Pipeline: m.Pipeline.ValueString(), Name: m.Name.ValueString(), Owner: m.Owner.ValueString(), Build: m.Build.ValueString(),
+		Pipeline: r.session.pipelineName(m.Pipeline), Name: m.Name.ValueString(), Owner: m.Owner.ValueString(), Build: m.Build.ValueString(),
 		After: expandGates(m.After).stages, TTL: expandDuration(m.TTL), Configured: r.session.Owner,
 		Spec: pipeline.EnvironmentSpec{
 			Instances: int(m.Instances.ValueInt64()), Env: env, SecretsVersion: m.EnvVersion.ValueInt64(),
@@ -281,6 +271,7 @@ func (r *selfServiceEnvResource) request(m selfServiceEnvModel, env map[string]s
 
 // Create implements resource.Resource. A failed launch leaves nothing.
 func (r *selfServiceEnvResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
+	r.note(ctx, resp.Private, &resp.Diagnostics)
 	r.apply(ctx, req.Plan, req.Config, nil, &resp.State, &resp.Diagnostics, func(m selfServiceEnvModel) (time.Duration, diag.Diagnostics) {
 		return m.Timeouts.Create(ctx, defaultTimeout)
 	})
@@ -342,19 +333,27 @@ func exportEnvironment(env pipeline.Environment, m *selfServiceEnvModel) {
 func (r *selfServiceEnvResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	var m selfServiceEnvModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
-	if resp.Diagnostics.HasError() {
+	name := m.Name.ValueString()
+	if resp.Diagnostics.HasError() || !r.here(ctx, req.Private, "read environment", name, &resp.Diagnostics) {
 		return
 	}
-	st, err := r.session.Engine.State(ctx, m.Pipeline.ValueString())
+	st, err := r.session.Engine.State(ctx, r.session.pipelineName(m.Pipeline))
 	if err != nil {
-		addError(&resp.Diagnostics, "read environment", m.Name.ValueString(), err)
+		addError(&resp.Diagnostics, "read environment", name, err)
 		return
 	}
-	env, ok := st.PersonEnvironment(m.Name.ValueString())
-	if !ok {
+	env, ok := st.PersonEnvironment(name)
+	if !ok || !r.same(m.ID, env.ID, name, &resp.Diagnostics) {
 		resp.State.RemoveResource(ctx)
 		return
 	}
+	r.recorded(ctx, st, pipeline.RecordEnvironment, name, env.ID)
+	if !m.ID.IsNull() && engine.ByHand(env) { // imported since
+		if err := r.session.Engine.Configure(ctx, st, env, r.session.Owner); err != nil {
+			r.session.Engine.Logger.Debug("record that a configuration has an environment", "name", name, "error", err)
+		}
+	}
+	r.note(ctx, resp.Private, &resp.Diagnostics)
 	if m.ID.IsNull() { // imported
 		m.Follow, m.TTL = types.BoolValue(false), flattenDuration(env.TTL)
 		m.After, m.Instances = types.ListNull(gateType), types.Int64Value(int64(env.Instances))
@@ -374,12 +373,12 @@ func (r *selfServiceEnvResource) Delete(ctx context.Context, req resource.Delete
 	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
 	limit, d := m.Timeouts.Delete(ctx, defaultTimeout)
 	resp.Diagnostics.Append(d...)
-	if resp.Diagnostics.HasError() {
+	if resp.Diagnostics.HasError() || !r.here(ctx, req.Private, "end environment", m.Name.ValueString(), &resp.Diagnostics) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if err := r.session.Engine.EndEnvironment(ctx, m.Pipeline.ValueString(), m.Name.ValueString()); err != nil {
+	if err := r.session.Engine.EndOwnEnvironment(ctx, r.session.pipelineName(m.Pipeline), m.Name.ValueString(), m.ID.ValueString()); err != nil {
 		addError(&resp.Diagnostics, "end environment", m.Name.ValueString(), err)
 	}
 }

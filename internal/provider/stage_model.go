@@ -77,12 +77,12 @@ func (m stageModel) decided(ctx context.Context) bool {
 }
 
 // expandStage reads a stage that is decided, with the defaults of its type.
-func expandStage(ctx context.Context, m stageModel, owner string, diags *diag.Diagnostics) pipeline.Stage {
+func expandStage(ctx context.Context, m stageModel, at *session, diags *diag.Diagnostics) pipeline.Stage {
 	s := pipeline.Stage{
-		Pipeline: m.Pipeline.ValueString(), Name: m.Name.ValueString(), Type: pipeline.StageType(m.Type.ValueString()),
+		Pipeline: at.pipelineName(m.Pipeline), Name: m.Name.ValueString(), Type: pipeline.StageType(m.Type.ValueString()),
 		After: expandGates(m.After).stages, Pin: m.Build.ValueString(), Trigger: pipeline.Trigger(m.Trigger.ValueString()),
 		Source: expandSource(ctx, m.Source, diags), BaseImage: m.BaseImage.ValueString(), Artifact: m.Artifact.ValueString(),
-		Steps: expandSteps(ctx, m.Steps, diags), OnFailure: pipeline.OnFailure(m.OnFailure.ValueString()), Owner: owner,
+		Steps: expandSteps(ctx, m.Steps, diags), OnFailure: pipeline.OnFailure(m.OnFailure.ValueString()), Owner: at.Owner,
 		Runner: expandRunner(m.Runner),
 	}
 	if !m.Environment.IsNull() {
@@ -164,7 +164,7 @@ func flattenStage(ctx context.Context, st *pipeline.State, s pipeline.Stage, sch
 	if len(s.After) > 0 {
 		var after []attr.Value
 		for _, up := range s.After {
-			after = append(after, gate(s.Pipeline, up, orNull(st.NewestPassed(up))))
+			after = append(after, gate(m.Pipeline.ValueString(), up, orNull(st.NewestPassed(up))))
 		}
 		m.After = types.ListValueMust(gateType, after)
 	}
@@ -222,7 +222,7 @@ func flattenStanding(st engine.Standing, p pipeline.Pipeline, m *stageModel) {
 	if st.Move.Action == pipeline.ActionRun || st.Move.Action == pipeline.ActionAdopt {
 		m.Candidate = orNull(st.Held)
 	}
-	m.Passed = gate(st.Stage.Pipeline, st.Stage.Name, orNull(st.Passed))
+	m.Passed = gate(m.Pipeline.ValueString(), st.Stage.Name, orNull(st.Passed))
 	m.ImageID, m.Endpoint = orNull(st.Image), types.StringNull()
 	m.Instances = intOrNull(st.Stage.Instances(p))
 	if env := st.Environment; env != nil {

@@ -23,7 +23,7 @@ import (
 // unknown values, so that the stages below are planned as well; what does not move
 // shows no change.
 func (r *stageResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
-	if r.session == nil || req.Plan.Raw.IsNull() {
+	if !r.toPlan(ctx, req, resp) {
 		return
 	}
 	var plan, config stageModel
@@ -48,7 +48,10 @@ func (r *stageResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanR
 		return
 	}
 	moves := !plan.Name.Equal(was.Name) || !plan.Pipeline.Equal(was.Pipeline) || !plan.Type.Equal(was.Type)
-	r.named(ctx, "stage", plan.Pipeline, plan.Name, was.ID, moves, req, resp)
+	own := r.named(ctx, "stage", plan.Pipeline, plan.Name, was.ID, moves, req, resp)
+	if state == nil && !r.free(ctx, pipeline.RecordStage, plan.Pipeline, plan.Name, own, &resp.Diagnostics) {
+		return
+	}
 	if state != nil && sameSource(ctx, plan.Source, state.Source) {
 		plan.Source = state.Source
 	}
@@ -73,7 +76,7 @@ func (r *stageResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanR
 // planUndecided lets other stages come after one that is not decided yet.
 func (r *stageResource) planUndecided(ctx context.Context, plan stageModel, resp *resource.ModifyPlanResponse) {
 	stage := pipeline.Stage{
-		Pipeline: plan.Pipeline.ValueString(), Name: plan.Name.ValueString(), Type: pipeline.StageType(plan.Type.ValueString()),
+		Pipeline: r.session.pipelineName(plan.Pipeline), Name: plan.Name.ValueString(), Type: pipeline.StageType(plan.Type.ValueString()),
 		After: expandGates(plan.After).stages, Owner: r.session.Owner,
 	}.WithDefaults(nil, nil)
 	if err := r.session.overlay.planUndecided(ctx, stage); err != nil {
@@ -83,7 +86,7 @@ func (r *stageResource) planUndecided(ctx context.Context, plan stageModel, resp
 
 // plan decides the stage's move and writes it into the plan.
 func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, read notes, resp *resource.ModifyPlanResponse) {
-	stage := expandStage(ctx, *plan, r.session.Owner, &resp.Diagnostics)
+	stage := expandStage(ctx, *plan, r.session, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}
@@ -96,7 +99,7 @@ func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, read 
 			plan.undecide(plan.Name)
 			return nil
 		}
-		if err := r.place(st, stage, state == nil, resp); err != nil || resp.Diagnostics.HasError() {
+		if err := r.place(st, stage, resp); err != nil || resp.Diagnostics.HasError() {
 			return err
 		}
 		r.session.warnUnused(st, stage, &resp.Diagnostics)
@@ -110,15 +113,8 @@ func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, read 
 	r.session.overlay.planStage(stage)
 }
 
-// place checks that the stage can be where it is: its name, and what it comes after.
-func (r *stageResource) place(st *pipeline.State, stage pipeline.Stage, create bool, resp *resource.ModifyPlanResponse) error {
-	if create {
-		old, exists := st.Stages[stage.Name]
-		if err := r.session.claim("stage", stage.Name, stage.Pipeline+"/"+stage.Name, exists, old.Settled, old.Owner); err != nil {
-			addAttributeError(&resp.Diagnostics, path.Root("name"), "create stage", stage.Name, err)
-			return nil
-		}
-	}
+// place checks that the stage can be where it is: after what it comes after.
+func (r *stageResource) place(st *pipeline.State, stage pipeline.Stage, resp *resource.ModifyPlanResponse) error {
 	if err := r.session.Engine.CheckStage(st, stage); err != nil {
 		at := path.Root("after")
 		switch {
@@ -156,7 +152,7 @@ func (r *stageResource) move(st *pipeline.State, at *planned, stage pipeline.Sta
 	case state == nil:
 		plan.move(stage, st.Pipeline, nil)
 		plan.Candidate = orUnknown(move.Candidate)
-		if at.recorded.Stages[stage.Name].Settled { // it goes with the resource that gives the name up in this apply, if one does
+		if at.recorded.Stages[stage.Name].Settled { // what is replaced takes its verdicts along
 			plan.Candidate = types.StringUnknown()
 		}
 	case runs, state.Candidate.ValueString() != move.Candidate,
@@ -325,7 +321,7 @@ func passes(st *pipeline.State, stage pipeline.Stage) string {
 // run that failed with one that was taken back then: an apply has to record it, though
 // it runs nothing.
 func redefined(stage, recorded pipeline.Stage) bool {
-	stage.ID, stage.Owner, stage.Settled = recorded.ID, recorded.Owner, recorded.Settled
+	stage.ID, stage.Owner, stage.Made, stage.Settled = recorded.ID, recorded.Owner, recorded.Made, recorded.Settled
 	if a, b := stage.Source, recorded.Source; a != nil && b != nil && a.Repository == b.Repository && a.Digest == b.Digest {
 		stage.Source = b // by rule 8
 	}

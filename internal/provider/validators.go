@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"path"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -48,6 +49,41 @@ var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
 func isName() validator.String {
 	return stringvalidator.RegexMatches(validName,
 		"must be 1 to 63 lower-case letters, digits, dots, dashes and underscores, and begin with a letter or digit")
+}
+
+// noNamespace is Terraform's name for the workspace that there always is: its pipelines
+// keep the names that they have without workspaces.
+const noNamespace = "default"
+
+var validNamespace = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,39}$`)
+
+// isNamespace accepts what can stand before the name of a pipeline.
+func isNamespace() validator.String {
+	return stringvalidator.RegexMatches(validNamespace,
+		"must be 1 to 40 lower-case letters, digits, dashes and underscores, and begin with a letter or digit; of a workspace with another name make one with lower() and replace()")
+}
+
+// isHistory accepts how long a history is kept.
+func isHistory() validator.String {
+	return check{"a duration, such as \"30d\" or \"12h\", or \"0s\" for none", func(s string) error {
+		_, err := parseHistory(s)
+		return err
+	}}
+}
+
+var days = regexp.MustCompile(`^([0-9]{1,5})d$`)
+
+// parseHistory reads a duration that may be of days.
+func parseHistory(s string) (time.Duration, error) {
+	if m := days.FindStringSubmatch(s); m != nil {
+		n, err := strconv.Atoi(m[1])
+		return time.Duration(n) * 24 * time.Hour, err
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 0 {
+		return 0, fmt.Errorf("it is not a duration; write a number and a unit (d, h, m, s), as in \"30d\", or \"0s\" to keep no history")
+	}
+	return d, nil
 }
 
 // isDuration accepts positive durations such as "90s" or "1h30m".

@@ -5,6 +5,7 @@ package watch
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -38,8 +39,9 @@ type Terraform interface {
 // State is the part of Terraform's state that a watcher looks at.
 type State struct {
 	Sources      []Source
-	Pipelines    []string // names
+	Pipelines    []string // names, with the namespaces
 	Environments []Environment
+	qualified    map[string]string // names of pipelines with their namespaces, by what the configuration calls them
 	resources    int
 }
 
@@ -149,9 +151,12 @@ func (c *CLI) State(ctx context.Context) (*State, error) {
 	if err != nil {
 		return nil, failed(ctx, "read state", err)
 	}
-	s := &State{}
+	s := &State{qualified: map[string]string{}}
 	if state.Values != nil && state.Values.RootModule != nil {
 		s.read(state.Values.RootModule)
+	}
+	for i, e := range s.Environments { // of another configuration's pipeline the name is as it is
+		s.Environments[i].Pipeline = cmp.Or(s.qualified[e.Pipeline], e.Pipeline)
 	}
 	return s, nil
 }
@@ -217,7 +222,9 @@ func (s *State) read(m *tfjson.StateModule) {
 		case r.Mode == tfjson.DataResourceMode && r.Type == "penstock_source":
 			s.Sources = append(s.Sources, readSource(r))
 		case r.Mode == tfjson.ManagedResourceMode && r.Type == "penstock_pipeline":
-			s.Pipelines = append(s.Pipelines, text(r.AttributeValues["name"]))
+			name := text(r.AttributeValues["qualified_name"])
+			s.Pipelines = append(s.Pipelines, name)
+			s.qualified[text(r.AttributeValues["name"])] = name
 		case r.Mode == tfjson.ManagedResourceMode && r.Type == "penstock_self_service_env":
 			s.Environments = append(s.Environments, Environment{
 				Pipeline: text(r.AttributeValues["pipeline"]), Name: text(r.AttributeValues["name"]),
