@@ -20,6 +20,7 @@ func (s *simulation) finale() {
 	ctx, p, e, ledger := s.start(1, "finale", "container 0", func() float64 { return 0.5 })
 	defer p.end()
 	defer ledger.Close()
+	defer e.Close(ctx)
 	var err error
 	for range 5 {
 		if err = apply(ctx, e, s.commit); err == nil {

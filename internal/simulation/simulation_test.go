@@ -132,6 +132,7 @@ func (s *simulation) act(first int, name string, random *rand.Rand, do func(cont
 			s.mu.Unlock()
 			_ = p.pass(ctx, time.Duration(random.Int64N(int64(40*time.Second))))
 		}
+		e.Close(ctx)
 		s.mu.Lock()
 		p.kill() // whose process ends does nothing more
 		if err := ledger.Close(); err != nil {

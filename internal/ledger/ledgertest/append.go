@@ -124,6 +124,8 @@ func checkFact(t *testing.T, l pipeline.Ledger, f pipeline.Facts) {
 		got, want = st.Promotions[f.Promotion.Stage], *f.Promotion
 	case f.Override != nil:
 		got, want = st.Overrides[pipeline.StageBuild(f.Override.Stage, f.Override.Build)], *f.Override
+	case f.Creation != nil:
+		got, want = st.Creations[f.Creation.Key().ID], *f.Creation
 	case f.Freeze != nil:
 		got, want = st.Freezes[f.Freeze.Stage], *f.Freeze
 	case f.Retry != nil:
