@@ -177,7 +177,7 @@ func (e *Engine) CheckCreate(ctx context.Context, st *pipeline.State, r CreateRe
 		return held
 	}
 	decided := false
-	limit := poll.Schedule{First: 100 * time.Millisecond, Max: time.Second, Factor: 1.5, Limit: e.LeaseTTL + time.Second, What: "another creation"}
+	limit := poll.Schedule{First: 100 * time.Millisecond, Max: time.Second, Factor: 1.5, Limit: e.LeaseTTL + time.Second, What: "another creation", Jitter: e.Jitter}
 	err := poll.Until(ctx, limit, func(ctx context.Context) (poll.Probe, error) {
 		now, err := e.fresh(ctx, name)
 		if err == nil {

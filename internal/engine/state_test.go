@@ -35,6 +35,7 @@ func TestHeadAge(t *testing.T) { synctest.Test(t, testHeadAge) }
 
 func testHeadAge(t *testing.T) {
 	d := open(t)
+	defer d.Close(t.Context())
 	d.mustApply(route("1"))
 	const age = 50 * time.Millisecond
 	reads := &counted{Ledger: memLedger{d.life}}
