@@ -107,9 +107,9 @@ func Open(ctx context.Context, o Options) (*App, error) {
 	a.Source = a.NewSource("")
 	config.Ledger, config.Sources, config.Holder, config.Person = record, a.Source, a.holder, a.person
 	config.Runner = step.NewRunner(step.Options{Logger: o.Logger.Named("step"), Worker: a.worker})
-	config.Export = func(ctx context.Context, w io.Writer, name string) error { return ledger.Dump(ctx, record, w, name) }
 	config.WorkDir, config.Logger = filepath.Join(place.Dir, "runs"), o.Logger.Named("engine")
 	config.Surroundings = place.Surroundings()
+	config.Export = func(ctx context.Context, w io.Writer, name string) error { return ledger.Dump(ctx, record, w, name) }
 	a.teller = newTeller(a, notice.New(notice.Options{
 		Ledger: record, Holder: config.Holder, Topics: a.topics, Buses: a.buses, Logger: o.Logger.Named("notice"),
 	}))

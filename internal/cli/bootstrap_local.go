@@ -8,7 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -159,9 +162,13 @@ func (o *localOptions) run(ctx context.Context, r recipe, dataDir string) error 
 		if o.verbose {
 			log = o.Err
 		}
+		dir, err := r.whole(o.dir)
+		if err != nil {
+			return err
+		}
 		work, _ := a.WorkDir()
-		err := develop.Run(ctx, o.finishing(), develop.Options{
-			Engine: a.Engine, Pipeline: r.pipeline.Name, Name: "local", Dir: o.dir, Work: filepath.Join(work, "develop"),
+		err = develop.Run(ctx, o.finishing(), develop.Options{
+			Engine: a.Engine, Pipeline: r.pipeline.Name, Name: "local", Dir: dir, Work: filepath.Join(work, "develop"),
 			Steps: r.commit.Steps, Artifact: r.commit.Artifact, Image: r.commit.BaseImage, TTL: o.ttl,
 			Tests: o.tests, Once: o.once, Keep: o.keep, Say: o.say, Log: log,
 		})
@@ -174,6 +181,31 @@ func (o *localOptions) run(ctx context.Context, r recipe, dataDir string) error 
 		err = o.shown(ctx, a, r.pipeline.Name)
 	}
 	return errors.Join(err, a.Close(context.WithoutCancel(ctx)))
+}
+
+// whole makes the recipe one of the whole repository, where it is of a directory in it: a
+// service may need what lies beside it. It returns where the repository's tree is, of which
+// dir is the root or that directory.
+func (r *recipe) whole(dir string) (string, error) {
+	within := r.commit.Source.Directory()
+	if within == "" {
+		return dir, nil
+	}
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return "", pipeline.Errorf(pipeline.CodeFailed, "run service", "%w", err)
+	}
+	if root, inside := strings.CutSuffix(abs, string(filepath.Separator)+filepath.FromSlash(within)); inside {
+		dir = root
+	}
+	r.commit.Steps = slices.Clone(r.commit.Steps)
+	for i, step := range r.commit.Steps {
+		r.commit.Steps[i] = step.Within(within)
+	}
+	if r.commit.Artifact != "" {
+		r.commit.Artifact = path.Join(within, r.commit.Artifact)
+	}
+	return dir, nil
 }
 
 // define makes the pipeline of a data directory of one's own, or changes the one that is

@@ -85,3 +85,29 @@ func TestInitRefuses(t *testing.T) {
 		}
 	}
 }
+
+// A service of a directory of a repository is built in a copy of the whole repository.
+func TestLocalOfADirectory(t *testing.T) {
+	source := &pipeline.SourceRef{Paths: &pipeline.Paths{Directory: "services/shop"}}
+	for dir, want := range map[string]string{"/src/services/shop": "/src", "/src": "/src"} {
+		r := recipe{commit: pipeline.Stage{Source: source, Artifact: "dist.tar.gz", Steps: []pipeline.Step{
+			{Name: "build", Command: "make", Report: "junit.xml"}, {Name: "there", Command: "make", Directory: "web"},
+			{Name: "inside", Command: "true", On: pipeline.OnEnvironment},
+		}}}
+		given := r.commit.Steps[0]
+		root, err := r.whole(dir)
+		if err != nil || root != want || r.commit.Artifact != "services/shop/dist.tar.gz" {
+			t.Errorf("%s is of %s, %v, with %s", dir, root, err, r.commit.Artifact)
+		}
+		if s := r.commit.Steps; s[0].Directory != "services/shop" || s[0].Report != "services/shop/junit.xml" || s[1].Directory != "services/shop/web" || s[2].Directory != "" {
+			t.Errorf("the steps are %+v", s)
+		}
+		if given.Directory != "" {
+			t.Error("the recorded step is changed")
+		}
+	}
+	r := recipe{commit: pipeline.Stage{Artifact: "a"}}
+	if root, err := r.whole("."); err != nil || root != "." || r.commit.Artifact != "a" {
+		t.Errorf("a whole repository is %s, %v, %s", root, err, r.commit.Artifact)
+	}
+}

@@ -201,19 +201,6 @@ func (a *attempt) directory() string {
 	return a.build.Directory
 }
 
-// within returns a step as one of the whole checkout, where it is of a directory in it.
-func (a *attempt) within(step pipeline.Step) pipeline.Step {
-	dir := a.directory()
-	if dir == "" || step.On != pipeline.OnRunner {
-		return step
-	}
-	step.Directory = path.Join(dir, step.Directory)
-	if step.Report != "" {
-		step.Report = path.Join(dir, step.Report)
-	}
-	return step
-}
-
 // labels say what the run is, on what it makes.
 func (a *attempt) labels() pipeline.Labels {
 	return pipeline.Labels{Pipeline: a.run.Pipeline, Stage: a.run.Stage, Build: a.run.Build, Run: a.run.ID}
@@ -236,7 +223,7 @@ func (a *attempt) steps(ctx context.Context) error {
 	}
 	steps := make([]pipeline.Step, len(a.stage.Steps))
 	for i, step := range a.stage.Steps {
-		steps[i] = a.within(step)
+		steps[i] = step.Within(a.directory())
 	}
 	before, err := a.Runner.Survey(ctx, a.checkout(), steps)
 	if err != nil {

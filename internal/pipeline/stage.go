@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"path"
 	"slices"
 	"time"
 )
@@ -146,6 +147,19 @@ type Step struct {
 	AllowEmptyReport bool       `json:"allow_empty_report,omitempty"`
 	HTTP             *HTTPCheck `json:"http,omitempty"`
 	Load             *Load      `json:"load,omitempty"`
+}
+
+// Within returns the step, which is one of a directory of the checkout, as one of the whole
+// checkout. What runs elsewhere than beside it stays as it is.
+func (s Step) Within(dir string) Step {
+	if dir == "" || s.On != OnRunner {
+		return s
+	}
+	s.Directory = path.Join(dir, s.Directory)
+	if s.Report != "" {
+		s.Report = path.Join(dir, s.Report)
+	}
+	return s
 }
 
 // StepPlace says where a command runs.
