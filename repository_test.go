@@ -34,38 +34,42 @@ var layers = map[string][]string{
 	"":                              {"internal/cli", "internal/platform/local", "internal/process", "internal/provider"},
 	"internal/pipeline":             {},
 	"internal/poll":                 {},
+	"internal/regular":              {}, // opens what steps leave, for all who read it
 	"internal/process":              {},
+	"internal/workplace":            {"internal/pipeline"},
 	"internal/engine":               {"internal/pipeline", "internal/poll"},
 	"internal/ledger":               {"internal/cloud", "internal/pipeline", "internal/poll"},
-	"internal/artifact":             {"internal/cloud", "internal/pipeline", "internal/poll", "internal/process"},
+	"internal/artifact":             {"internal/cloud", "internal/pipeline", "internal/poll", "internal/process", "internal/regular"},
 	"internal/source":               {"internal/pipeline", "internal/poll", "internal/process"},
-	"internal/step":                 {"internal/pipeline", "internal/poll", "internal/process"},
-	"internal/platform/local/store": {"internal/pipeline", "internal/poll"},
-	"internal/platform/local":       {"internal/pipeline", "internal/poll", "internal/process", "internal/platform/local/store"},
+	"internal/step":                 {"internal/pipeline", "internal/poll", "internal/process", "internal/regular"},
+	"internal/platform/local/store": {"internal/pipeline", "internal/poll", "internal/regular"},
+	"internal/platform/local":       {"internal/pipeline", "internal/poll", "internal/process", "internal/regular", "internal/platform/local/store", "internal/workplace"},
 	"internal/cloud":                {"internal/pipeline"},
-	"internal/platform/aws":         {"internal/cloud", "internal/pipeline", "internal/poll"},
-	"internal/codebuild":            {"internal/cloud", "internal/pipeline", "internal/poll"},
+	"internal/platform/aws":         {"internal/cloud", "internal/pipeline", "internal/poll", "internal/regular"},
+	"internal/codebuild":            {"internal/cloud", "internal/pipeline", "internal/poll", "internal/regular"},
 	"internal/bootstrap":            {"internal/cloud", "internal/pipeline", "internal/poll"},
+	"internal/checkpoint":           {"internal/pipeline"},
 	"internal/notice":               {"internal/cloud", "internal/pipeline", "internal/process"},
 	"internal/app": {
 		"internal/artifact", "internal/bootstrap", "internal/cloud", "internal/codebuild", "internal/engine", "internal/ledger", "internal/notice", "internal/pipeline",
 		"internal/platform/aws", "internal/platform/local",
-		"internal/poll", "internal/process", "internal/source", "internal/step",
+		"internal/poll", "internal/process", "internal/source", "internal/step", "internal/workplace",
 	},
-	"internal/develop":  {"internal/engine", "internal/pipeline"},
+	"internal/develop":  {"internal/engine", "internal/pipeline", "internal/process", "internal/regular"},
 	"internal/doctor":   {"internal/app", "internal/engine", "internal/pipeline"},
+	"internal/install":  {"internal/pipeline"},
 	"internal/scaffold": {},
 	"internal/graph":    {"internal/pipeline"},
 	"internal/plot":     {"internal/pipeline"},
 	"internal/board":    {"internal/engine", "internal/graph", "internal/metric", "internal/pipeline", "internal/plot"},
 	"internal/metric":   {"internal/engine", "internal/graph", "internal/pipeline"},
 	"internal/watch":    {"internal/app", "internal/engine", "internal/pipeline", "internal/source"},
-	"internal/cli":      {"internal/app", "internal/board", "internal/bootstrap", "internal/cloud", "internal/develop", "internal/doctor", "internal/engine", "internal/graph", "internal/pipeline", "internal/scaffold", "internal/watch"},
+	"internal/cli":      {"internal/app", "internal/board", "internal/bootstrap", "internal/checkpoint", "internal/cloud", "internal/develop", "internal/doctor", "internal/engine", "internal/graph", "internal/install", "internal/pipeline", "internal/scaffold", "internal/watch"},
 	"internal/provider": {"internal/app", "internal/cloud", "internal/engine", "internal/pipeline", "internal/source", "internal/step"},
 }
 
 // testOnly are the packages that only tests use.
-var testOnly = []string{"internal/cloud/cloudtest", "internal/e2e", "internal/ledger/ledgertest", "internal/platform/platformtest"}
+var testOnly = []string{"internal/cloud/cloudtest", "internal/e2e", "internal/ledger/ledgertest", "internal/platform/platformtest", "internal/workplace/workplacetest"}
 
 // confined says which packages alone may import modules with a prefix.
 var confined = map[string][]string{
@@ -120,6 +124,9 @@ func checkHeader(name, text string) []string {
 	return nil
 }
 
+// zoneless are the layouts of package time that lack a zone.
+var zoneless = []string{"DateTime", "DateOnly", "TimeOnly", "Kitchen", "Stamp", "StampMilli", "ANSIC"}
+
 // checkSource checks a Go file that is no test for what is kept out of them.
 func checkSource(name, text string) []string {
 	fset := token.NewFileSet()
@@ -140,6 +147,11 @@ func checkSource(name, text string) []string {
 		if s, ok := n.(*ast.SelectorExpr); ok && s.Sel.Name == "Sleep" {
 			if x, ok := s.X.(*ast.Ident); ok && x.Name == "time" {
 				wrong = append(wrong, fmt.Sprintf("%s calls time.Sleep: wait with poll.Until or a timer and the context", fset.Position(n.Pos())))
+			}
+		}
+		if s, ok := n.(*ast.SelectorExpr); ok && slices.Contains(zoneless, s.Sel.Name) {
+			if x, ok := s.X.(*ast.Ident); ok && x.Name == "time" {
+				wrong = append(wrong, fmt.Sprintf("%s has time.%s, which lacks a zone: say a time with pipeline.Moment or Clock", fset.Position(n.Pos()), s.Sel.Name))
 			}
 		}
 		return true
@@ -191,6 +203,7 @@ func TestRules(t *testing.T) {
 		"an init":                    {checkSource("a.go", header+"package a\nfunc init() {}\n"), "init function"},
 		"a method called init":       {checkSource("a.go", header+"package a\ntype t int\nfunc (t) init() {}\n"), ""},
 		"a sleep":                    {checkSource("a.go", header+"package a\nimport \"time\"\nfunc f() { time.Sleep(1) }\n"), "a.go:6"},
+		"a time without a zone":      {checkSource("a.go", header+"package a\nimport \"time\"\nvar f = time.DateTime\n"), "a.go:6"},
 		"a long file":                {checkSource("a.go", header+"package a\n"+strings.Repeat("\n", maxLines)), "split"},
 		"two docs":                   {checkDocs("a", []string{"Package a is.", "", "Package a is too."}), "2 package docs"},
 		"no doc":                     {checkDocs("a", []string{"", ""}), "0 package docs"},

@@ -19,7 +19,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/user"
 	"path/filepath"
 	"time"
 
@@ -35,6 +34,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
 	"github.com/penstock-io/terraform-provider-penstock/internal/step"
+	"github.com/penstock-io/terraform-provider-penstock/internal/workplace"
 )
 
 // DataDirName is the data directory's name in a Terraform root module.
@@ -56,6 +56,9 @@ type App struct {
 	Source *source.Source
 	Dir    string // absolute
 	Owner  string // names the configuration that this process works for
+	// Identity names the ledger, and Place says in words where it is: what Terraform's state
+	// has of the one is nothing that another could know of.
+	Identity, Place string
 
 	ledger pipeline.Ledger
 	worker pipeline.Worker // nil where there is none
@@ -64,6 +67,7 @@ type App struct {
 	stack  *bootstrap.Resources // nil on the local platform
 	skew   time.Duration        // by which AWS's clock is ahead
 	lock   *dirLock
+	place  *workplace.Place // where steps, bakes and instances work
 	logger hclog.Logger
 	teller *teller
 	topics notice.Publisher // nil where there is no SNS
@@ -85,21 +89,27 @@ func Open(ctx context.Context, o Options) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &App{Dir: dir, Owner: owner(), holder: holder(), person: localPerson(), lock: lock}
+	place, err := workplace.Open(dir)
+	if err != nil {
+		return nil, errors.Join(err, lock.release())
+	}
+	a := &App{Dir: dir, Owner: owner(workingDir()), holder: holder(), person: localPerson(), lock: lock, place: place}
 	open := openLocal
 	if o.AWS != nil {
 		open = openAWS
 	}
 	record, config, err := open(ctx, a, o)
 	if err != nil {
-		return nil, errors.Join(err, lock.release())
+		return nil, errors.Join(err, place.Release(), lock.release())
 	}
 	a.ledger = record
 	a.logger = o.Logger
 	a.Source = a.NewSource("")
 	config.Ledger, config.Sources, config.Holder, config.Person = record, a.Source, a.holder, a.person
 	config.Runner = step.NewRunner(step.Options{Logger: o.Logger.Named("step"), Worker: a.worker})
-	config.WorkDir, config.Logger = filepath.Join(dir, "work"), o.Logger.Named("engine")
+	config.WorkDir, config.Logger = filepath.Join(place.Dir, "runs"), o.Logger.Named("engine")
+	config.Surroundings = place.Surroundings()
+	config.Export = func(ctx context.Context, w io.Writer, name string) error { return ledger.Dump(ctx, record, w, name) }
 	a.teller = newTeller(a, notice.New(notice.Options{
 		Ledger: record, Holder: config.Holder, Topics: a.topics, Buses: a.buses, Logger: o.Logger.Named("notice"),
 	}))
@@ -111,11 +121,18 @@ func Open(ctx context.Context, o Options) (*App, error) {
 // openLocal opens what is in the data directory.
 func openLocal(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.Config, error) {
 	record, err := ledger.Open(ctx, filepath.Join(a.Dir, ledgerFile), ledger.Options{Dead: deadOn(a.holder.Host)})
+	if err != nil {
+		return nil, engine.Config{}, err
+	}
+	if err := a.identify(ctx, record); err != nil {
+		return nil, engine.Config{}, errors.Join(err, record.Close())
+	}
 	return record, engine.Config{
-		Platform:  local.New(local.Options{Dir: a.Dir, Logger: o.Logger.Named("local")}),
+		Archives:  artifact.NewArchives(filepath.Join(a.Dir, archiveDir)),
+		Platform:  local.New(local.Options{Dir: a.Dir, Work: a.place.Dir, Logger: o.Logger.Named("local")}),
 		Artifacts: artifact.NewStore(filepath.Join(a.Dir, "artifacts")),
 		Logs:      artifact.NewLogs(filepath.Join(a.Dir, "logs")),
-	}, err
+	}, nil
 }
 
 // NewSource gives a Source that has not asked any repository yet. Relative repositories
@@ -123,6 +140,11 @@ func openLocal(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.
 func (a *App) NewSource(base string) *source.Source {
 	return source.New(source.Options{Dir: filepath.Join(a.Dir, "cache"), Base: base, Logger: a.logger.Named("source")})
 }
+
+// WorkDir is the directory in which steps, bakes and instances work, outside of any
+// repository. Surroundings says what of somebody's they may find above it all the same;
+// empty for nothing.
+func (a *App) WorkDir() (dir, surroundings string) { return a.place.Dir, a.place.Surroundings() }
 
 // Where says in words where the pipelines are.
 func (a *App) Where() string {
@@ -176,6 +198,20 @@ func (a *App) Verify(ctx context.Context, name string) (int64, error) {
 	return a.ledger.Verify(ctx, name)
 }
 
+// Archives lists the histories of removed pipelines that are kept, the newest first.
+func (a *App) Archives(ctx context.Context) ([]pipeline.Archive, error) {
+	return a.Engine.Archives.List(ctx)
+}
+
+// OpenArchive reads a kept history, as Export wrote it.
+func (a *App) OpenArchive(ctx context.Context, of pipeline.Archive) (io.ReadCloser, error) {
+	return a.Engine.Archives.Open(ctx, of)
+}
+
+// VerifyExport checks the hash chains of what Export wrote, and returns the number of
+// events; CodeCorrupt names the first that is wrong.
+func VerifyExport(r io.Reader) (int64, error) { return ledger.VerifyExport(r) }
+
 // Export writes the history of pipelines, of all where none is named.
 func (a *App) Export(ctx context.Context, w io.Writer, name string) error {
 	names := []string{name}
@@ -206,13 +242,14 @@ func (a *App) Ledger() pipeline.Ledger { return a.ledger }
 // and that nobody else has open, is removed: a plan that was never applied, or a
 // destroyed pipeline, leaves nothing behind.
 func (a *App) Close(ctx context.Context) error {
+	a.Engine.Close(ctx)
 	a.teller.close()
 	names, err := a.ledger.Pipelines(ctx)
 	err = errors.Join(err, a.ledger.Close())
 	if err == nil && len(names) == 0 && a.lock.alone() {
-		err = removeDataDir(a.Dir)
+		err = removeDataDir(a.Dir, a.place)
 	}
-	return errors.Join(err, a.lock.release())
+	return errors.Join(err, a.place.Release(), a.lock.release())
 }
 
 // holder says who this process is, to whoever waits for its leases.
@@ -223,32 +260,6 @@ func holder() pipeline.Holder {
 	}
 	self := process.Self()
 	return pipeline.Holder{Host: host, PID: self.PID, Started: self.Started}
-}
-
-// localPerson is the user of the operating system, with the groups that it knows. What
-// it can't tell is left out.
-func localPerson() pipeline.Person {
-	u, err := user.Current()
-	if err != nil {
-		return pipeline.Person{Name: "uid " + filepath.Base(os.Getenv("HOME"))}
-	}
-	who := pipeline.Person{Name: u.Username}
-	ids, _ := u.GroupIds()
-	for _, id := range ids {
-		if group, err := user.LookupGroupId(id); err == nil {
-			who.Groups = append(who.Groups, group.Name)
-		}
-	}
-	return who
-}
-
-// owner names the configuration: the directory that Terraform runs in.
-func owner() string {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "unknown"
-	}
-	return dir
 }
 
 // deadOn tells that a holder on the given host, which is this one, has ended.

@@ -11,7 +11,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -88,7 +87,8 @@ func openAWS(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.Co
 	if err != nil {
 		return nil, engine.Config{}, err
 	}
-	a.Owner = sharedOwner(a.Owner)
+	a.Owner = owner(sharedDir(workingDir()))
+	a.Identity, a.Place = made.ID, fmt.Sprintf("stack %q of account %s in region %s on AWS", made.Stack, account(c.ARN), c.Config.Region)
 	a.person, a.stack = caller(c.ARN), &made
 	a.skew = c.Skew
 	a.topics, a.buses = notice.Topics{Client: sns.NewFromConfig(c.Config)}, notice.Buses{Client: eventbridge.NewFromConfig(c.Config)}
@@ -97,6 +97,7 @@ func openAWS(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.Co
 		Logger: o.Logger.Named("codebuild"), Pause: at.Pause,
 	})
 	return record, engine.Config{
+		Archives:  artifact.NewS3Archives(objects, made.Bucket, filepath.Join(a.Dir, "artifacts")),
 		HeadAge:   headAge,
 		Platform:  aws.New(aws.Options{Config: c.Config, Settings: settings(at, made), Tags: at.Tags, Logger: o.Logger.Named("aws"), Pause: at.Pause}),
 		Artifacts: artifact.NewS3Store(objects, made.Bucket, filepath.Join(a.Dir, "artifacts")),
@@ -104,8 +105,8 @@ func openAWS(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.Co
 	}, writeContext(a.Dir, at)
 }
 
-func unpack(ctx context.Context, r io.Reader, dir string) error {
-	return artifact.Unpack(ctx, r, dir)
+func unpack(ctx context.Context, r io.Reader, dir string, seen func(name string, modified time.Time)) error {
+	return artifact.Unpack(ctx, r, dir, artifact.Seen(seen))
 }
 
 func settings(at AWS, made bootstrap.Resources) aws.Settings {
@@ -139,19 +140,12 @@ func caller(arn string) pipeline.Person {
 	return who
 }
 
-// sharedOwner names the configuration in the same way on every machine of a team: by
-// its repository and its directory there; a configuration that is in no repository
-// with a remote, by its directory.
-func sharedOwner(dir string) string {
-	remote, err := exec.Command("git", "-C", dir, "config", "--get", "remote.origin.url").Output()
-	if err != nil {
-		return dir
+// account is the account of an ARN.
+func account(arn string) string {
+	if parts := strings.SplitN(arn, ":", 6); len(parts) == 6 {
+		return parts[4]
 	}
-	prefix, err := exec.Command("git", "-C", dir, "rev-parse", "--show-prefix").Output()
-	if err != nil {
-		return dir
-	}
-	return strings.TrimSpace(string(remote)) + "//" + strings.Trim(strings.TrimSpace(string(prefix)), "/")
+	return "unknown"
 }
 
 // writeContext keeps where the pipelines of this directory are.

@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/workplace"
 )
 
 const (
@@ -28,7 +29,11 @@ const (
 // contents are the entries of a data directory that may be removed whole when it
 // holds no pipeline. Environments are not among them: if one is there, somebody
 // still needs it, and the directory stays.
-var contents = []string{ledgerFile, ledgerFile + "-wal", ledgerFile + "-shm", ledgerFile + ".new", "cache", "artifacts", "logs", "work", "images", "develop", contextFile, contextFile + ".new"}
+var contents = []string{ledgerFile, ledgerFile + "-wal", ledgerFile + "-shm", ledgerFile + ".new", "cache", "artifacts", "logs", "images", workplace.RecordFile, contextFile, contextFile + ".new"}
+
+// archiveDir has the histories of pipelines that were removed. It stays, and the data
+// directory with it, until the last of them is garbage.
+const archiveDir = "archive"
 
 // frame are the entries that go last, in this order. A directory with nothing but a
 // lock counts as empty, so that one whose removal was interrupted is as good as new.
@@ -86,8 +91,12 @@ func isDataDir(dir string) bool {
 	return err == nil && at != nil && at.Stack != ""
 }
 
-// HasPipelines reports whether a directory has a ledger, or says where on AWS there is one.
-func HasPipelines(dir string) bool { return isFile(dir, ledgerFile) || isFile(dir, contextFile) }
+// HasPipelines reports whether a directory has a ledger, or what is kept of one, or says
+// where on AWS there is one.
+func HasPipelines(dir string) bool {
+	kept, _ := os.ReadDir(filepath.Join(dir, archiveDir))
+	return isFile(dir, ledgerFile) || isFile(dir, contextFile) || len(kept) > 0 && isFile(dir, markerFile)
+}
 
 func isFile(dir, name string) bool {
 	info, err := os.Stat(filepath.Join(dir, name))
@@ -110,16 +119,21 @@ func dirError(dir string, err error) error {
 		WithHint("Set data_dir in the provider block, or %s, to a directory that this user may write to.", DataDirVariable)
 }
 
-// removeDataDir removes a data directory that holds no pipeline. It stays where the
+// removeDataDir removes a data directory that holds no pipeline, and its place. It stays where the
 // user put something of their own there, and where Penstock did not make it.
-func removeDataDir(dir string) error {
+func removeDataDir(dir string, place *workplace.Place) error {
 	if !isFile(dir, markerFile) {
 		return nil
 	}
 	if entries, err := os.ReadDir(filepath.Join(dir, "environments")); err == nil && len(entries) > 0 {
 		return nil
 	}
-	_ = os.Remove(filepath.Join(dir, "environments"))
+	if err := place.Remove(); err != nil {
+		return fmt.Errorf("remove work directory: %w", err)
+	}
+	for _, name := range []string{"environments", archiveDir} {
+		_ = os.Remove(filepath.Join(dir, name)) // where it is empty
+	}
 	for _, name := range contents {
 		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
 			return fmt.Errorf("remove data directory: %w", err)

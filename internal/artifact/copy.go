@@ -6,13 +6,14 @@ package artifact
 import (
 	"context"
 	"io"
-	"os"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/regular"
 )
 
 // copyFile writes a file's content to w, in pieces, so that a cancel is honoured
 // within a large one.
 func copyFile(ctx context.Context, path string, w io.Writer) error {
-	file, err := os.Open(path)
+	file, err := regular.Open(path)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"syscall"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/regular"
 )
 
 // algorithm names the digest of stored files, and the directory that holds them.
@@ -35,7 +36,7 @@ var _ pipeline.Artifacts = (*Store)(nil)
 func NewStore(dir string) *Store { return &Store{filepath.Clean(dir)} }
 
 // Put stores the file at path, or the directory at path as a gzipped tar with
-// ".tar.gz" added to its name. Storing the same content again is harmless, and
+// ".tar.gz" added to its name. A work tree of git is stored without .git. Storing the same content again is harmless, and
 // mends a stored file that was damaged. CodeNotFound names a path that does not
 // exist; CodeInvalid one that is neither a file nor a directory.
 func (s *Store) Put(ctx context.Context, path string) (pipeline.Artifact, error) {
@@ -48,7 +49,7 @@ func (s *Store) Put(ctx context.Context, path string) (pipeline.Artifact, error)
 	case err != nil:
 		return pipeline.Artifact{}, pipeline.Errorf(pipeline.CodeInvalid, op, "%w", err)
 	case !info.IsDir() && !info.Mode().IsRegular():
-		return pipeline.Artifact{}, pipeline.Errorf(pipeline.CodeInvalid, op, "%q is neither a file nor a directory", path).
+		return pipeline.Artifact{}, pipeline.Errorf(pipeline.CodeInvalid, op, "%q is a %s, and neither a file nor a directory", path, regular.Kind(info.Mode())).
 			WithHint("Set `artifact` to a file or a directory that a step makes.")
 	}
 	name, write := filepath.Base(path), copyFile
@@ -56,7 +57,7 @@ func (s *Store) Put(ctx context.Context, path string) (pipeline.Artifact, error)
 		if full, err := filepath.Abs(path); err == nil {
 			name = filepath.Base(full) // "." has no name of its own
 		}
-		name, write = name+".tar.gz", Pack
+		name, write = name+".tar.gz", packDistribution
 	}
 	record, err := s.put(func(w io.Writer) error { return write(ctx, path, w) })
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -24,6 +25,12 @@ type UnpackOption func(*unpacker)
 // MaxBytes limits what the files of the archive may add up to, in bytes. Without
 // it they may fill the disk.
 func MaxBytes(n int64) UnpackOption { return func(u *unpacker) { u.left = n; u.limit = n } }
+
+// Seen has each file told, once it is written: its path below the directory, and the time
+// of its last change that the archive gives.
+func Seen(told func(name string, modified time.Time)) UnpackOption {
+	return func(u *unpacker) { u.seen = told }
+}
 
 // Unpack writes the entries of a gzipped tar to dir, which is made if it does not
 // exist, and must be empty. Nothing is written, linked to or changed outside of
@@ -42,7 +49,7 @@ func Unpack(ctx context.Context, r io.Reader, dir string, options ...UnpackOptio
 		return unpackError(ctx, err)
 	}
 	defer root.Close()
-	u := &unpacker{ctx: ctx, root: root, left: -1, modes: map[string]fs.FileMode{}}
+	u := &unpacker{ctx: ctx, root: root, left: -1, modes: map[string]fs.FileMode{}, seen: func(string, time.Time) {}}
 	for _, option := range options {
 		option(u)
 	}
@@ -75,6 +82,7 @@ type unpacker struct {
 	left  int64                  // bytes; negative for no limit
 	dirs  []string               // as they came
 	modes map[string]fs.FileMode // of dirs, set last: a directory may forbid writing
+	seen  func(name string, modified time.Time)
 }
 
 func (u *unpacker) all(r io.Reader) error {
@@ -93,6 +101,10 @@ func (u *unpacker) all(r io.Reader) error {
 		}
 		if err := u.entry(header, archive); err != nil {
 			return err
+		}
+		switch header.Typeflag {
+		case tar.TypeReg, tar.TypeGNUSparse, tar.TypeLink:
+			u.seen(path.Clean(header.Name), header.ModTime)
 		}
 	}
 	// What follows the last entry holds gzip's own checksum.

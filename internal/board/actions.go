@@ -33,9 +33,13 @@ type action struct {
 type asked struct {
 	Pipeline, Stage, Build, Name, Reason string
 	Run                                  string       // the run that was looked at
+	Decision                             int64        // the version of the decision that was looked at; 0 for none
 	From                                 engine.Place // where the stage was that the build was compared with
 	TTL                                  time.Duration
 }
+
+// looked gives what the form was made with.
+func (a asked) looked() engine.Looked { return engine.Looked{Run: &a.Run, Decision: &a.Decision} }
 
 // reasonNeed says whether a reason has to be given.
 type reasonNeed string
@@ -67,7 +71,7 @@ var actions = map[string]action{
 			return text
 		},
 		Do: func(ctx context.Context, e *engine.Engine, a asked) (string, error) {
-			d, err := e.JudgeOn(ctx, a.Pipeline, a.Stage, a.Build, a.Run, pipeline.Approved, a.Reason)
+			d, err := e.JudgeOn(ctx, a.Pipeline, a.Stage, a.Build, a.looked(), pipeline.Approved, a.Reason)
 			if err != nil {
 				return "", err
 			}
@@ -88,13 +92,31 @@ var actions = map[string]action{
 		},
 		Explain: func(_ *pipeline.State, a asked) []string {
 			return []string{
-				fmt.Sprintf("Build %s enters no stage any more, and nobody can launch it, until somebody approves it at stage %s.", a.Build, a.Stage),
+				fmt.Sprintf("Build %s enters no stage any more, and nobody can launch it, until the rejection at stage %s is lifted.", a.Build, a.Stage),
 				"What runs it already goes on.",
 			}
 		},
 		Do: func(ctx context.Context, e *engine.Engine, a asked) (string, error) {
-			d, err := e.JudgeOn(ctx, a.Pipeline, a.Stage, a.Build, a.Run, pipeline.Rejected, a.Reason)
+			d, err := e.JudgeOn(ctx, a.Pipeline, a.Stage, a.Build, a.looked(), pipeline.Rejected, a.Reason)
 			return fmt.Sprintf("Build %s is rejected at stage %s.", d.Build, d.Stage), err
+		},
+	},
+	"lift": {
+		Label: "Lift the rejection", Submit: "Lift the rejection", Reason: reasonWelcome, Build: true, Danger: true, Check: checkLift,
+		Explain: explainLift,
+		Do: func(ctx context.Context, e *engine.Engine, a asked) (string, error) {
+			d, err := e.Lift(ctx, a.Pipeline, a.Stage, a.Build, a.looked(), a.Reason)
+			if err != nil {
+				return "", err
+			}
+			if d.Verdict == pipeline.Rejected {
+				st, err := e.State(ctx, a.Pipeline)
+				if err != nil {
+					return "", err
+				}
+				return fmt.Sprintf("You vote to lift the rejection of build %s at stage %s. It takes %d more.", d.Build, d.Stage, st.MissingLifts(st.Stages[a.Stage], d.Build)), nil
+			}
+			return fmt.Sprintf("The rejection of build %s at stage %s is lifted.", d.Build, d.Stage), nil
 		},
 	},
 	"promote": {
@@ -112,7 +134,7 @@ var actions = map[string]action{
 		},
 	},
 	"rollback": {
-		Label: "Roll back", Submit: "Roll back", Build: true, Danger: true, Check: checkMove,
+		Label: "Roll back", Submit: "Roll back", Build: true, Danger: true, Check: checkRollback,
 		Explain: func(st *pipeline.State, a asked) []string {
 			return append([]string{
 				fmt.Sprintf("Stage %s goes back from build %s to build %s. %s", a.Stage, a.From.Held, a.Build, nextApply),
@@ -121,7 +143,7 @@ var actions = map[string]action{
 		},
 		Do: func(ctx context.Context, e *engine.Engine, a asked) (string, error) {
 			p, err := e.RollbackFrom(ctx, a.Pipeline, a.Stage, a.Build, a.From)
-			return fmt.Sprintf("Stage %s goes back to build %s. %s", p.Stage, p.Build, nextApply), err
+			return fmt.Sprintf("Stage %s goes back from build %s to build %s. %s", p.Stage, orNone(a.From.Held), p.Build, nextApply), err
 		},
 	},
 	"override": {
@@ -178,11 +200,11 @@ var actions = map[string]action{
 	},
 }
 
-func orNone(run string) string {
-	if run == "" {
+func orNone(id string) string {
+	if id == "" {
 		return "none"
 	}
-	return run
+	return id
 }
 
 // stagesBelow gives the stages that come next.
@@ -216,8 +238,55 @@ func checkApprove(e *engine.Engine, st *pipeline.State, s pipeline.Stage, build 
 	return nil
 }
 
+// explainLift says whose rejection is lifted, when and why it was made, and what follows.
+func explainLift(st *pipeline.State, a asked) []string {
+	s := st.Stages[a.Stage]
+	var text []string
+	for _, r := range st.Decisions[pipeline.StageBuild(a.Stage, a.Build)].Stand() {
+		text = append(text, fmt.Sprintf("%s rejected build %s at stage %s on %s: %s", r.Actor, a.Build, a.Stage, r.At.UTC().Format("2006-01-02 15:04 UTC"), r.Reason))
+	}
+	missing := st.MissingLifts(s, a.Build)
+	for _, vote := range st.LiftVotes(s, a.Build) {
+		text = append(text, vote.Actor+" has voted to lift that.")
+	}
+	if missing > 1 {
+		return append(text, fmt.Sprintf("It takes %d more votes to lift it, yours included. Approvals from before the rejection do not count.", missing))
+	}
+	if v, _ := st.VerdictOf(s, a.Build); s.Approval && v.Status == pipeline.RunPassed {
+		return append(text, fmt.Sprintf("With the rejection lifted build %s passes stage %s, on the evidence of run %s. %s", a.Build, a.Stage, v.ID, nextApply))
+	}
+	return append(text, fmt.Sprintf("With the rejection lifted build %s may go on from stage %s, as far as it has passed. %s", a.Build, a.Stage, nextApply))
+}
+
+// liftLabel names whose rejection a button lifts.
+func liftLabel(st *pipeline.State, s pipeline.Stage, build string) string {
+	all := st.Decisions[pipeline.StageBuild(s.Name, build)].Stand()
+	if len(all) == 1 {
+		return fmt.Sprintf("Lift %s’s rejection", all[0].Actor)
+	}
+	return fmt.Sprintf("Lift %d rejections", len(all))
+}
+
+func checkLift(e *engine.Engine, st *pipeline.State, s pipeline.Stage, build string) error {
+	if err := e.CheckLift(st, s, build); err != nil {
+		return err
+	}
+	if st.LiftedBy(e.Person, s, build) {
+		return pipeline.Errorf(pipeline.CodeRefused, "lift rejection", "you have voted already to lift the rejection of build %s at stage %q", build, s.Name).
+			WithHint("It takes %d more.", st.MissingLifts(s, build))
+	}
+	return nil
+}
+
 func checkMove(e *engine.Engine, st *pipeline.State, s pipeline.Stage, build string) error {
 	if err := e.CheckPromote(st, s, build); err != nil {
+		return err
+	}
+	return st.Eligible(s, build)
+}
+
+func checkRollback(e *engine.Engine, st *pipeline.State, s pipeline.Stage, build string) error {
+	if err := e.CheckRollback(st, s, build); err != nil {
 		return err
 	}
 	return st.Eligible(s, build)

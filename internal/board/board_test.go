@@ -47,7 +47,7 @@ func TestJourney(t *testing.T) {
 	if held := b.state().Holds["production"].Build; held != two {
 		t.Fatalf("production holds %s", held)
 	}
-	b.press(b.client, "rollback", stageBuild("production", one), nil, http.StatusOK, "goes back to build "+one)
+	b.press(b.client, "rollback", stageBuild("production", one), nil, http.StatusOK, " to build "+one)
 	b.apply()
 	page = b.get("/p/shop/builds/"+two, "Compared with what production holds", "Commits that it brings")
 	for component, change := range map[string]string{"application": "differs from " + one, "configuration": "as in " + one, "infrastructure": "as in " + one, "data": "as in " + one} {
@@ -234,7 +234,21 @@ func TestForms(t *testing.T) {
 	send(same, "reject", http.StatusOK, "is rejected")
 	send(same, "reject", http.StatusConflict, "this form was sent already")
 
+	// Nor is the rejection that was looked at the only one.
+	b.lacks(b.get("/p/shop/do/approve?"+stageBuild("exploratory", one).Encode(), "was rejected at stage", "approve --lift"), "<form class=\"ask\"")
+	page = b.get("/p/shop/do/lift?"+stageBuild("exploratory", one).Encode(), "rejected build "+one+" at stage exploratory on 20", ": no", "’s rejection")
+	b.press(b.client, "reject", stageBuild("exploratory", one), url.Values{"reason": {"nor now"}}, http.StatusOK)
+	b.want(b.client, http.MethodPost, "/p/shop/do/lift", form(page), http.StatusConflict, "since you looked", "nor now")
+	b.get("/p/shop/builds/"+one, "Lift 2 rejections", "nor now")
+	b.press(b.client, "lift", stageBuild("exploratory", one), nil, http.StatusOK, "The rejection of build "+one+" at stage exploratory is lifted.")
+	b.get("/p/shop/builds/"+one, "lifted: rejected by", "nor now")
+	if got := b.outcome("exploratory", one); got != pipeline.OutcomePassed {
+		t.Errorf("lifted: exploratory is %q", got)
+	}
+
 	// The evidence that was looked at is not what there is any more.
+	b.press(b.client, "retry", stageBuild("exploratory", ""), nil, http.StatusOK)
+	b.apply()
 	page = b.get("/p/shop/do/approve?" + stageBuild("exploratory", one).Encode())
 	b.press(b.client, "approve", stageBuild("exploratory", one), nil, http.StatusOK)
 	b.press(b.client, "retry", stageBuild("exploratory", ""), nil, http.StatusOK)

@@ -140,7 +140,7 @@ func stageOf(e *engine.Engine, st *pipeline.State, stage pipeline.Stage, c cell,
 		add("approve")
 		add("reject")
 	case at.Decision != nil && at.Decision.Verdict == pipeline.Rejected:
-		add("approve")
+		add("lift")
 	case stage.Trigger == pipeline.TriggerManual && held.ID != build && st.Eligible(stage, build) == nil:
 		if st.Builds[build].Order < held.Order {
 			add("rollback")

@@ -36,7 +36,11 @@ func adder(e *engine.Engine, st *pipeline.State, s pipeline.Stage) func(list *[]
 		if err != nil && !pinned {
 			return false
 		}
-		*list = append(*list, newButton(name, s, build))
+		b := newButton(name, s, build)
+		if name == "lift" {
+			b.Label = liftLabel(st, s, build)
+		}
+		*list = append(*list, b)
 		return true
 	}
 }

@@ -113,6 +113,33 @@ func TestApprovals(t *testing.T) {
 	}
 }
 
+// A lift takes as many as an approval; the button and the page name whose rejection it is.
+func TestLift(t *testing.T) {
+	b := newBed(t)
+	b.authorize = &pipeline.Authorization{Approve: []string{"ann", "bob"}, Reject: []string{"*"}, Approvals: 2}
+	b.serve(behind)
+	ann, bob, dave := b.as("ann"), b.as("bob"), b.as("dave")
+	b.apply()
+	one := b.newest()
+	lift := "do/lift?" + url.Values{"build": {one}, "stage": {"exploratory"}}.Encode()
+	b.press(ann, "approve", stageBuild("exploratory", one), nil, http.StatusOK)
+	b.press(dave, "reject", stageBuild("exploratory", one), url.Values{"reason": {"it leaks"}}, http.StatusOK)
+	b.lacks(b.want(dave, http.MethodGet, "/p/shop/builds/"+one, nil, http.StatusOK, "rejected by dave"), lift)
+	b.want(ann, http.MethodGet, "/p/shop/builds/"+one, nil, http.StatusOK, "Lift dave’s rejection", lift)
+	b.want(ann, http.MethodGet, "/p/shop/"+lift, nil, http.StatusOK, "dave rejected build "+one, "it leaks", "It takes 2 more votes to lift it, yours included.")
+	b.press(ann, "lift", stageBuild("exploratory", one), nil, http.StatusOK, "You vote to lift the rejection of build "+one+" at stage exploratory. It takes 1 more.")
+	b.want(ann, http.MethodGet, "/p/shop/"+lift, nil, http.StatusOK, "you have voted already")
+	b.want(ann, http.MethodGet, "/p/shop/builds/"+one, nil, http.StatusOK, "ann voted to lift that")
+	if got := b.outcome("exploratory", one); got != pipeline.OutcomeRejected {
+		t.Errorf("after one vote exploratory is %q", got)
+	}
+	b.want(bob, http.MethodGet, "/p/shop/"+lift, nil, http.StatusOK, "ann has voted to lift that.", "With the rejection lifted build "+one+" passes stage exploratory")
+	b.press(bob, "lift", stageBuild("exploratory", one), nil, http.StatusOK, "is lifted")
+	if got := b.outcome("exploratory", one); got != pipeline.OutcomePassed {
+		t.Errorf("after both votes exploratory is %q", got)
+	}
+}
+
 // Who wrote part of a build is told so before there is anything to press.
 func TestNotAuthor(t *testing.T) {
 	b := newBed(t)
@@ -156,7 +183,7 @@ func TestPromotionOfWhatWasCompared(t *testing.T) {
 		t.Fatalf("production went to %s", held)
 	}
 	back := form(b.get("/p/shop/do/rollback?" + stageBuild("production", builds[0]).Encode()))
-	b.press(b.client, "rollback", stageBuild("production", builds[1]), nil, http.StatusOK, "goes back to build "+builds[1])
+	b.press(b.client, "rollback", stageBuild("production", builds[1]), nil, http.StatusOK, " to build "+builds[1])
 	b.want(b.client, http.MethodPost, "/p/shop/do/rollback", back, http.StatusConflict, "since you looked")
 	b.get("/p/shop/do/rollback?"+stageBuild("production", builds[0]).Encode(), "has promoted build "+builds[1], "this takes its place")
 	forged := form(b.get("/p/shop/do/rollback?" + stageBuild("production", builds[0]).Encode()))

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -40,7 +41,7 @@ func (a asked) about(name string) string {
 	if name == "launch" {
 		a.Name, a.Build = "", ""
 	}
-	return strings.Join([]string{name, a.Pipeline, a.Stage, a.Build, a.Name, a.Run, a.From.Held, a.From.Next}, "\x00")
+	return strings.Join([]string{name, a.Pipeline, a.Stage, a.Build, a.Name, a.Run, strconv.FormatInt(a.Decision, 10), a.From.Held, a.From.Next}, "\x00")
 }
 
 // read gives what an address or a form asks for.
@@ -60,6 +61,7 @@ func read(r *http.Request) (string, action, asked, error) {
 		Pipeline: r.PathValue("pipeline"), Stage: r.FormValue("stage"), Build: r.FormValue("build"), Name: r.FormValue("name"),
 		Run: r.FormValue("run"), From: engine.Place{Held: r.FormValue("held"), Next: r.FormValue("next")}, Reason: strings.TrimSpace(plain(strings.ReplaceAll(r.FormValue("reason"), "\n", " "))),
 	}
+	q.Decision, _ = strconv.ParseInt(r.FormValue("decision"), 10, 64) // what is none is not what the form was made for
 	if text := r.FormValue("ttl"); text != "" {
 		ttl, err := time.ParseDuration(text)
 		if err != nil || ttl < time.Minute {
@@ -105,7 +107,10 @@ func (b *Board) prepareStage(ctx context.Context, st *pipeline.State, who pipeli
 		return pipeline.Errorf(pipeline.CodeNotFound, "find build", "pipeline %q has no build %q", q.Pipeline, q.Build).WithHint("The board lists its builds.")
 	}
 	v, _ := st.VerdictOf(stage, q.Build)
-	q.Run, q.From = v.ID, engine.Place{}
+	q.Run, q.From, q.Decision = v.ID, engine.Place{}, st.Version(pipeline.RecordDecision, pipeline.StageBuild(stage.Name, q.Build))
+	if c.Key == "lift" {
+		c.Act.Label = liftLabel(st, stage, q.Build)
+	}
 	c.refuse(c.Act.Check(b.Engine.As(who), st, stage, q.Build))
 	moves := c.Key == "promote" || c.Key == "rollback"
 	if moves {

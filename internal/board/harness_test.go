@@ -28,12 +28,13 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
+	"github.com/penstock-io/terraform-provider-penstock/internal/workplace/workplacetest"
 )
 
 func TestMain(m *testing.M) {
 	process.Guard()
 	local.Supervise()
-	os.Exit(m.Run())
+	os.Exit(workplacetest.Main(m.Run))
 }
 
 // bed is a pipeline on the local platform with its board.

@@ -18,6 +18,7 @@ import (
 // are empty.
 type Resources struct {
 	Stack                     string   `json:"stack"` // name
+	ID                        string   `json:"id"`    // ARN; a stack that is made anew under the name has another
 	TemplateVersion           int      `json:"template_version"`
 	VPC                       string   `json:"vpc,omitempty"`
 	PublicSubnets             []string `json:"public_subnets,omitempty"`
@@ -100,7 +101,7 @@ func (s *Stack) version(found *types.Stack) (int, error) {
 func (s *Stack) resources(found *types.Stack, version int) Resources {
 	o := outputs(found)
 	return Resources{
-		Stack: s.name, TemplateVersion: version,
+		Stack: s.name, ID: aws.ToString(found.StackId), TemplateVersion: version,
 		VPC: o["VpcId"], PublicSubnets: split(o["PublicSubnets"]), PrivateSubnets: split(o["PrivateSubnets"]), PrivateAccess: o["PrivateAccess"] == "yes",
 		Bucket: o["Bucket"], Table: o["Table"], Topic: o["Topic"],
 		InstanceProfile: o["InstanceProfile"], InstanceRole: o["InstanceRole"],

@@ -24,24 +24,38 @@ func (f *factory) canAsk(op string, yes bool) error {
 	return pipeline.Errorf(pipeline.CodeInvalid, op, "there is no terminal to ask at").WithHint("Say --yes to go ahead.")
 }
 
-// ask asks whether to go ahead, unless that was said already. A no is CodeCancelled.
+// ask asks whether to go ahead, unless that was said already. A no is CodeCancelled. Where
+// nobody can be asked it says what it would have done, and refuses.
 func (f *factory) ask(ctx context.Context, op string, yes bool, question string) error {
 	if yes {
 		return nil
 	}
-	fmt.Fprintf(f.Err, "%s? [y/N] ", question)
+	if err := f.canAsk(op, yes); err != nil {
+		fmt.Fprintf(f.Err, "%s: not done, as nobody can be asked.\n", question)
+		return err
+	}
+	answer, err := f.answer(ctx, question+"? [y/N] ")
+	if err != nil {
+		return err
+	}
+	if answer = strings.ToLower(answer); answer == "y" || answer == "yes" {
+		return nil
+	}
+	return pipeline.Errorf(pipeline.CodeCancelled, op, "nothing was changed, as you did not say yes")
+}
+
+// answer asks a question and returns the line that answers it; what ends without one is empty.
+func (f *factory) answer(ctx context.Context, question string) (string, error) {
+	fmt.Fprint(f.Err, question)
 	answers := make(chan string, 1)
 	go func() {
-		line, _ := bufio.NewReader(f.In).ReadString('\n') // what ends without an answer is a no
-		answers <- strings.ToLower(strings.TrimSpace(line))
+		line, _ := bufio.NewReader(f.In).ReadString('\n')
+		answers <- strings.TrimSpace(line)
 	}()
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
+		return "", ctx.Err()
 	case answer := <-answers:
-		if answer == "y" || answer == "yes" {
-			return nil
-		}
+		return answer, nil
 	}
-	return pipeline.Errorf(pipeline.CodeCancelled, op, "nothing was changed, as you did not say yes")
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/bootstrap"
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
 type bootstrapOptions struct {
@@ -118,11 +119,6 @@ func (o *bootstrapOptions) complete(c *cobra.Command) error {
 }
 
 func runBootstrap(ctx context.Context, o *bootstrapOptions) error {
-	if !o.dryRun {
-		if err := o.canAsk("bootstrap", o.yes); err != nil {
-			return err
-		}
-	}
 	at, err := o.target()
 	if err != nil {
 		return err
@@ -286,5 +282,5 @@ func (o *bootstrapOptions) remove(ctx context.Context, s *bootstrap.Stack, where
 
 // progress tells of an event.
 func (o *bootstrapOptions) progress(e bootstrap.Event) {
-	fmt.Fprintf(o.Err, "%s  %s\n", e.Time.Local().Format("15:04:05"), plain(e.String()))
+	fmt.Fprintf(o.Err, "%s  %s\n", pipeline.Clock(e.Time.Local()), plain(e.String()))
 }

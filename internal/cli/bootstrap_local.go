@@ -8,7 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -151,7 +154,7 @@ func (o *localOptions) run(ctx context.Context, r recipe, dataDir string) error 
 	}
 	err = func() error {
 		if own {
-			if _, err := a.Engine.CreatePipeline(ctx, r.pipeline); err != nil {
+			if err := define(ctx, a, r.pipeline); err != nil {
 				return err
 			}
 		}
@@ -159,8 +162,13 @@ func (o *localOptions) run(ctx context.Context, r recipe, dataDir string) error 
 		if o.verbose {
 			log = o.Err
 		}
-		err := develop.Run(ctx, o.finishing(), develop.Options{
-			Engine: a.Engine, Pipeline: r.pipeline.Name, Name: "local", Dir: o.dir, Work: filepath.Join(a.Dir, "develop"),
+		dir, err := r.whole(o.dir)
+		if err != nil {
+			return err
+		}
+		work, _ := a.WorkDir()
+		err = develop.Run(ctx, o.finishing(), develop.Options{
+			Engine: a.Engine, Pipeline: r.pipeline.Name, Name: "local", Dir: dir, Work: filepath.Join(work, "develop"),
 			Steps: r.commit.Steps, Artifact: r.commit.Artifact, Image: r.commit.BaseImage, TTL: o.ttl,
 			Tests: o.tests, Once: o.once, Keep: o.keep, Say: o.say, Log: log,
 		})
@@ -175,6 +183,49 @@ func (o *localOptions) run(ctx context.Context, r recipe, dataDir string) error 
 	return errors.Join(err, a.Close(context.WithoutCancel(ctx)))
 }
 
+// whole makes the recipe one of the whole repository, where it is of a directory in it: a
+// service may need what lies beside it. It returns where the repository's tree is, of which
+// dir is the root or that directory.
+func (r *recipe) whole(dir string) (string, error) {
+	within := r.commit.Source.Directory()
+	if within == "" {
+		return dir, nil
+	}
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return "", pipeline.Errorf(pipeline.CodeFailed, "run service", "%w", err)
+	}
+	if root, inside := strings.CutSuffix(abs, string(filepath.Separator)+filepath.FromSlash(within)); inside {
+		dir = root
+	}
+	r.commit.Steps = slices.Clone(r.commit.Steps)
+	for i, step := range r.commit.Steps {
+		r.commit.Steps[i] = step.Within(within)
+	}
+	if r.commit.Artifact != "" {
+		r.commit.Artifact = path.Join(within, r.commit.Artifact)
+	}
+	return dir, nil
+}
+
+// define makes the pipeline of a data directory of one's own, or changes the one that is
+// there.
+func define(ctx context.Context, a *app.App, p pipeline.Pipeline) error {
+	st, err := a.Engine.State(ctx, p.Name)
+	if err != nil {
+		return err
+	}
+	if st.Exists() && st.Pipeline.Owner == develop.Configured {
+		p.ID = ""
+		_, err = a.Engine.UpdatePipeline(ctx, p)
+		return err
+	}
+	if _, err = a.Engine.CreatePipeline(ctx, p); err != nil {
+		return err
+	}
+	return a.Engine.Settle(ctx) // it is no configuration's
+}
+
 // shown prints where the environment answers.
 func (o *localOptions) shown(ctx context.Context, a *app.App, pipelineName string) error {
 	st, err := a.Engine.State(ctx, pipelineName)
@@ -185,6 +236,6 @@ func (o *localOptions) shown(ctx context.Context, a *app.App, pipelineName strin
 // say prints a line for each thing that happens.
 func (o *localOptions) say(format string, args ...any) {
 	if !o.json {
-		fmt.Fprintf(o.Err, "%s %s\n", o.now().Format(time.TimeOnly), plain(fmt.Sprintf(format, args...)))
+		fmt.Fprintf(o.Err, "%s %s\n", pipeline.Clock(o.now()), plain(fmt.Sprintf(format, args...)))
 	}
 }

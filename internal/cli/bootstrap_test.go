@@ -151,7 +151,7 @@ func TestBootstrap(t *testing.T) {
 	}{
 		"dry run": {given: []string{"--dry-run"}, out: []string{"add      Vpc        AWS::EC2::VPC", "modify   Topic      AWS::SNS::Topic   yes"},
 			talk: []string{"new stack penstock in eu-west-1 of account 123456789012"}, never: "ExecuteChangeSet", calls: "DeleteStack"},
-		"nobody to ask":        {status: exitUsage, talk: []string{"no terminal", "--yes"}, never: "GetCallerIdentity"},
+		"nobody to ask":        {status: exitUsage, talk: []string{"add      Vpc", "Make these changes: not done", "no terminal", "--yes"}, never: "ExecuteChangeSet", calls: "DeleteChangeSet"},
 		"no":                   {typed: "n\n", status: exitCancelled, talk: []string{"Make these changes? [y/N]", "nothing was changed"}, never: "ExecuteChangeSet", calls: "DeleteChangeSet"},
 		"nothing typed":        {typed: "\n", status: exitCancelled, never: "ExecuteChangeSet", calls: "DeleteChangeSet"},
 		"yes":                  {typed: "y\n", out: []string{"vpc        vpc-1", "bucket     the-bucket"}, talk: []string{"add      Vpc", "CREATE_COMPLETE AWS::Test::Thing Vpc"}, calls: "ExecuteChangeSet"},

@@ -16,8 +16,8 @@ import (
 
 type buildsOptions struct {
 	*factory
-	pipeline string
-	limit    int
+	target
+	limit int
 }
 
 func newBuilds(f *factory, runF func(context.Context, *buildsOptions) error) *cobra.Command {
@@ -26,14 +26,14 @@ func newBuilds(f *factory, runF func(context.Context, *buildsOptions) error) *co
 		runF = runBuilds
 	}
 	c := &cobra.Command{
-		Use:   "builds PIPELINE",
+		Use:   "builds [PIPELINE]",
 		Short: "List builds, the newest first, with the stages that each passed",
-		Long: "List the builds that the pipeline retains, the newest first.\n\n" +
+		Long: "List the builds that the pipeline retains, the newest first. PIPELINE may be left out where there is one.\n\n" +
 			"Marks: + passed, x failed, ! rejected, ? waits for a decision, o let pass by an override, . not run.\n" +
 			"An o behind another mark is an override that counts no more.",
-		Args: args(1, 1),
+		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
-			o.pipeline = given[0]
+			o.pipeline = arg(given, 0)
 			return runF(c.Context(), o)
 		},
 	}
@@ -61,6 +61,9 @@ func runBuilds(ctx context.Context, o *buildsOptions) error {
 		return pipeline.Errorf(pipeline.CodeInvalid, "list builds", "--limit %d is not positive", o.limit).WithHint("Give a number from 1.")
 	}
 	return o.with(ctx, func(a *app.App) error {
+		if err := o.resolve(ctx, a, "list builds", &o.target); err != nil {
+			return err
+		}
 		states, err := selectPipelines(ctx, a, o.pipeline)
 		if err != nil {
 			return err
@@ -135,9 +138,9 @@ var marks = map[pipeline.Outcome]string{
 
 type runsOptions struct {
 	*factory
-	pipeline string
-	query    pipeline.RunQuery
-	status   string
+	target
+	query  pipeline.RunQuery
+	status string
 }
 
 func newRuns(f *factory, runF func(context.Context, *runsOptions) error) *cobra.Command {
@@ -146,12 +149,13 @@ func newRuns(f *factory, runF func(context.Context, *runsOptions) error) *cobra.
 		runF = runRuns
 	}
 	c := &cobra.Command{
-		Use:   "runs PIPELINE",
+		Use:   "runs [PIPELINE]",
 		Short: "List runs, the newest first",
-		Long:  "List the runs of a pipeline's stages and the bakes of its images, the newest first.",
-		Args:  args(1, 1),
+		Long: "List the runs of a pipeline's stages and the bakes of its images, the newest first. PIPELINE may be left out\n" +
+			"where there is one.",
+		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
-			o.pipeline, o.query.Status = given[0], pipeline.RunStatus(o.status)
+			o.pipeline, o.query.Status = arg(given, 0), pipeline.RunStatus(o.status)
 			return runF(c.Context(), o)
 		},
 	}
@@ -172,6 +176,9 @@ func runRuns(ctx context.Context, o *runsOptions) error {
 		return pipeline.Errorf(pipeline.CodeInvalid, "list runs", "--limit %d is not positive", o.query.Limit).WithHint("Give a number from 1.")
 	}
 	return o.with(ctx, func(a *app.App) error {
+		if err := o.resolve(ctx, a, "list runs", &o.target); err != nil {
+			return err
+		}
 		if _, err := selectPipelines(ctx, a, o.pipeline); err != nil {
 			return err
 		}

@@ -188,7 +188,7 @@ func newRoot(f *factory) *cobra.Command {
 		newInit(f, nil), newStatus(f, nil), newBuilds(f, nil), newRuns(f, nil), newLogs(f, nil),
 		newJudge(f, pipeline.Approved, nil), newJudge(f, pipeline.Rejected, nil), newPromote(f, nil), newRollback(f, nil),
 		newOverride(f, nil), newHold(f, nil), newRelease(f, nil), newRetry(f, nil),
-		newEnv(f), newTry(f, nil), newWatch(f, nil), newServe(f, nil), newNotify(f, nil), newDiff(f, nil), newFigures(f, nil), newGraph(f, nil), newImages(f, nil), newGC(f, nil), newLedger(f), newBootstrap(f, nil), newLoad(f), newDoctor(f, nil), newContext(f, nil), newVersion(f),
+		newEnv(f), newTry(f, nil), newWatch(f, nil), newServe(f, nil), newNotify(f, nil), newDiff(f, nil), newFigures(f, nil), newGraph(f, nil), newImages(f, nil), newGC(f, nil), newLedger(f), newBootstrap(f, nil), newLoad(f), newDoctor(f, nil), newContext(f, nil), newInstall(f, nil), newVersion(f),
 	)
 	root.InitDefaultCompletionCmd()
 	if c, _, err := root.Find([]string{"completion"}); err == nil { // cobra's own takes any word for its help
@@ -225,11 +225,16 @@ func (f *factory) complain(err error) {
 	}
 }
 
-// args checks the number of arguments and says what is expected.
+// args checks the number of arguments, and names the one that is missing or too many.
 func args(low, high int) cobra.PositionalArgs {
 	return func(c *cobra.Command, given []string) error {
-		if len(given) < low || len(given) > high {
-			return &usageError{fmt.Errorf("%s takes %s; usage: %s", c.Name(), count(low, high), c.UseLine())}
+		command := strings.TrimPrefix(c.CommandPath(), c.Root().Name()+" ")
+		switch n := len(given); {
+		case n < low:
+			required := slices.DeleteFunc(strings.Fields(c.Use)[1:], func(word string) bool { return strings.HasPrefix(word, "[") })
+			return &usageError{fmt.Errorf("cannot %s: %s required; usage: %s", command, required[n], c.UseLine())}
+		case n > high:
+			return &usageError{fmt.Errorf("cannot %s: %q is one argument too many; usage: %s", command, given[high], c.UseLine())}
 		}
 		return nil
 	}
@@ -241,17 +246,6 @@ func aCommand(c *cobra.Command, given []string) error {
 		return &usageError{fmt.Errorf("there is no command %q; `penstock help` lists them", strings.Join(given, " "))}
 	}
 	return nil
-}
-
-func count(low, high int) string {
-	switch {
-	case low == high && low == 0:
-		return "no arguments"
-	case low == high:
-		return fmt.Sprintf("%d argument(s)", low)
-	default:
-		return fmt.Sprintf("%d to %d arguments", low, high)
-	}
 }
 
 func arg(given []string, i int) string {

@@ -69,8 +69,11 @@ func TestArguments(t *testing.T) {
 				return []any{o.pipeline, o.limit}, err
 			}, want: []any{"shop", 3},
 		},
-		"builds of nothing": {
-			parse: func() (any, error) { o, err := parse(t, newBuilds); return o, err }, usage: true,
+		"builds of the one": {
+			parse: func() (any, error) { o, err := parse(t, newBuilds); return o.pipeline, err }, want: "",
+		},
+		"builds of two": {
+			parse: func() (any, error) { o, err := parse(t, newBuilds, "shop", "till"); return o, err }, usage: true,
 		},
 		"runs": {
 			parse: func() (any, error) {
@@ -94,7 +97,10 @@ func TestArguments(t *testing.T) {
 			}, want: []any{pipeline.Rejected, "b-1", "bad"},
 		},
 		"reject what": {
-			parse: func() (any, error) { o, err := parse(t, judge(pipeline.Rejected), "shop"); return o, err }, usage: true,
+			parse: func() (any, error) {
+				o, err := parse(t, judge(pipeline.Rejected), "shop", "qa", "b-1", "b-2")
+				return o, err
+			}, usage: true,
 		},
 		"promote": {
 			parse: func() (any, error) {
@@ -176,7 +182,7 @@ func TestExitStatus(t *testing.T) {
 // What is wrong with a command line is usage, in JSON where that is asked for at all.
 func TestWrongCommandLines(t *testing.T) {
 	for _, given := range []string{
-		"status --nonsense", "approve shop", "nonsense", "statsu", "env nonsense", "ledger nonsense", "context nonsense", "completion nonsense", "help nonsense", "help env nonsense", "status --interval soon", "figures shop --since ever",
+		"status --nonsense", "approve a b c d", "override shop qa", "env destroy", "nonsense", "statsu", "env nonsense", "ledger nonsense", "context nonsense", "completion nonsense", "help nonsense", "help env nonsense", "status --interval soon", "figures shop --since ever",
 	} {
 		t.Run(given, func(t *testing.T) {
 			run := func(args ...string) (status int, out, talk string) {

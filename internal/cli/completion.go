@@ -21,7 +21,8 @@ import (
 type kind int
 
 const (
-	pipelines kind = iota
+	flagged kind = iota // nothing: a flag's value comes after the pipeline
+	pipelines
 	stages
 	builds
 	environments
@@ -39,7 +40,7 @@ var arguments = map[string][]kind{
 	"hold": {pipelines, stages}, "release": {pipelines, stages}, "retry": {pipelines, stages},
 	"env launch": {pipelines, environments}, "env list": {pipelines}, "env show": {pipelines, environments}, "env open": {pipelines, environments},
 	"env logs": {pipelines, environments}, "env exec": {pipelines, environments}, "env extend": {pipelines, environments}, "env destroy": {pipelines, environments},
-	"init": {directories}, "watch": {directories}, "bootstrap local": {pipelines, directories}, "ledger verify": {pipelines}, "ledger export": {pipelines},
+	"init": {directories}, "watch": {directories}, "bootstrap local": {pipelines, directories}, "ledger verify": {pipelines}, "ledger head": {pipelines}, "ledger checkpoint": {pipelines}, "ledger export": {pipelines},
 	"context use": {contexts}, "context remove": {contexts},
 }
 
@@ -48,7 +49,7 @@ var flags = map[string]kind{"stage": stages, "build": builds, "context": context
 
 // words are the values of flags that have a few.
 var words = map[string][]string{
-	"format":   {"svg", "mermaid", "dot"},
+	"format":   {"text", "svg", "mermaid", "dot"},
 	"platform": {"local", "aws"},
 	"status":   {"running", "passed", "failed", "cancelled"},
 }
@@ -62,19 +63,16 @@ func (f *factory) complete(root *cobra.Command) {
 	visit = func(c *cobra.Command, path string) {
 		if kinds, ok := arguments[path]; ok {
 			c.ValidArgsFunction = func(_ *cobra.Command, given []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-				if len(given) >= len(kinds) {
-					return nil, cobra.ShellCompDirectiveNoFileComp
-				}
-				if kinds[len(given)] == directories {
+				if len(given) < len(kinds) && kinds[len(given)] == directories {
 					return nil, cobra.ShellCompDirectiveFilterDirs
 				}
-				return f.suggest(kinds[len(given)], given), cobra.ShellCompDirectiveNoFileComp
+				return f.suggest(path, kinds, given), cobra.ShellCompDirectiveNoFileComp
 			}
 		}
 		for name, k := range flags {
 			if c.Flags().Lookup(name) != nil || c.PersistentFlags().Lookup(name) != nil {
 				_ = c.RegisterFlagCompletionFunc(name, func(_ *cobra.Command, given []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-					return f.suggest(k, given), cobra.ShellCompDirectiveNoFileComp
+					return f.suggest(path, []kind{flagged, k}, given[:min(len(given), 1)]), cobra.ShellCompDirectiveNoFileComp
 				})
 			}
 		}
@@ -90,10 +88,11 @@ func (f *factory) complete(root *cobra.Command) {
 	visit(root, "")
 }
 
-// suggest gives what an argument of a kind can be, after those that are given. Where
-// that can't be found out there is nothing: a completion says no errors.
-func (f *factory) suggest(k kind, given []string) []cobra.Completion {
-	if k == contexts {
+// suggest gives what the next argument of a command can be, after those that are given. The
+// pipeline may have been left out. Where that can't be found out there is nothing: a
+// completion says no errors.
+func (f *factory) suggest(path string, kinds []kind, given []string) []cobra.Completion {
+	if slices.Contains(kinds, contexts) {
 		c, err := readContexts()
 		if err != nil {
 			return nil
@@ -103,14 +102,23 @@ func (f *factory) suggest(k kind, given []string) []cobra.Completion {
 	ctx, cancel := context.WithTimeout(context.Background(), completeIn)
 	defer cancel()
 	var found []cobra.Completion
-	err := f.with(ctx, func(a *app.App) (err error) {
-		if k == pipelines {
-			found, err = a.Ledger().Pipelines(ctx)
+	err := f.with(ctx, func(a *app.App) error {
+		names, err := a.Ledger().Pipelines(ctx)
+		if err != nil {
 			return err
 		}
-		st, err := a.Ledger().State(ctx, arg(given, 0))
+		if len(given) == 0 && kinds[0] == pipelines {
+			found = append(found, names...)
+		}
+		if len(names) == 1 && (len(given) == 0 || !slices.Contains(names, given[0])) {
+			given = append(names, given...)
+		}
+		if len(given) == 0 || len(given) >= len(kinds) {
+			return nil
+		}
+		st, err := a.Ledger().State(ctx, given[0])
 		if err == nil {
-			found = suggestIn(st, k)
+			found = append(found, suggestIn(st, kinds[len(given)], stagesFor[path])...)
 		}
 		return err
 	})
@@ -120,11 +128,14 @@ func (f *factory) suggest(k kind, given []string) []cobra.Completion {
 	return found
 }
 
-func suggestIn(st *pipeline.State, k kind) (found []cobra.Completion) {
+// suggestIn gives the things of a kind in a pipeline; of the stages those that fit.
+func suggestIn(st *pipeline.State, k kind, fit *fitting) (found []cobra.Completion) {
 	switch k {
 	case stages:
 		for _, s := range st.StagesInOrder() {
-			found = append(found, cobra.CompletionWithDesc(s.Name, string(s.Type)))
+			if fit == nil || slices.Contains(fit.stages(st), s.Name) {
+				found = append(found, cobra.CompletionWithDesc(s.Name, string(s.Type)))
+			}
 		}
 	case builds:
 		for _, b := range st.BuildsNewestFirst() {

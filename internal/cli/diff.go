@@ -19,7 +19,8 @@ import (
 
 type diffOptions struct {
 	*factory
-	pipeline, from, to string
+	target
+	from, to string
 }
 
 func newDiff(f *factory, runF func(context.Context, *diffOptions) error) *cobra.Command {
@@ -28,16 +29,24 @@ func newDiff(f *factory, runF func(context.Context, *diffOptions) error) *cobra.
 		runF = runDiff
 	}
 	return &cobra.Command{
-		Use:   "diff PIPELINE [BUILD [BUILD]]",
+		Use:   "diff [PIPELINE] [BUILD [BUILD]]",
 		Short: "Show what a promotion would release",
 		Long: "Show what differs between two builds: commits, files by component, artifact, images and their packages.\n" +
 			"With one BUILD it is compared with the one that production, or the last stage that lasts, holds; without\n" +
-			"any the newest is that may enter there.",
-		Args: args(1, 3),
+			"any it is the newest that may enter there, or that waits for a decision on its way there. PIPELINE may be\n" +
+			"left out where there is one.",
+		Args: args(0, 3),
 		RunE: func(c *cobra.Command, given []string) error {
-			o.pipeline = given[0]
-			if o.from, o.to = arg(given, 1), arg(given, 2); len(given) == 2 {
-				o.from, o.to = "", given[1]
+			if len(given) > 0 && !pipeline.ValidBuildID(given[0]) {
+				o.pipeline, given = given[0], given[1:]
+			}
+			switch len(given) {
+			case 1:
+				o.to = given[0]
+			case 2:
+				o.from, o.to = given[0], given[1]
+			case 3:
+				return &usageError{fmt.Errorf("cannot diff: %q is one build too many; usage: %s", given[2], c.UseLine())}
 			}
 			return runF(c.Context(), o)
 		},
@@ -46,6 +55,9 @@ func newDiff(f *factory, runF func(context.Context, *diffOptions) error) *cobra.
 
 func runDiff(ctx context.Context, o *diffOptions) error {
 	return o.with(ctx, func(a *app.App) error {
+		if err := o.resolve(ctx, a, "compare builds", &o.target); err != nil {
+			return err
+		}
 		d, err := a.Engine.Diff(ctx, o.pipeline, o.from, o.to)
 		if err != nil || o.json {
 			return o.tell(err, d, "")
@@ -54,7 +66,11 @@ func runDiff(ctx context.Context, o *diffOptions) error {
 		if d.Stage != "" {
 			holds = ", which stage " + d.Stage + " holds,"
 		}
-		fmt.Fprintf(o.Out, "From %s%s to %s\n", d.From, holds, d.To)
+		waits := ""
+		if d.Waits != "" {
+			waits = ", which waits for a decision at stage " + d.Waits
+		}
+		fmt.Fprintf(o.Out, "From %s%s to %s%s\n", d.From, holds, d.To, waits)
 		if d.Unknown != "" {
 			fmt.Fprintf(o.Err, "Commits and files are not known: %s\n", plain(d.Unknown))
 		}

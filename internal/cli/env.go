@@ -48,13 +48,13 @@ func newEnvLaunch(f *factory, runF func(context.Context, *envOptions) error) *co
 		runF = runEnvLaunch
 	}
 	c := &cobra.Command{
-		Use:   "launch PIPELINE [NAME]",
+		Use:   "launch [PIPELINE] [NAME]",
 		Short: "Launch an environment of one's own",
 		Long: "Launch an environment with one instance of a build that passed acceptance; without --build the newest.\n" +
-			"Without NAME it has yours. One of that name is moved to the build, or launched again if it has ended.",
-		Args: args(1, 2),
+			"Without NAME it has yours; a single argument is the pipeline, which may be left out where there is one. One of that name is moved to the build, or launched again if it has ended.",
+		Args: args(0, 2),
 		RunE: func(c *cobra.Command, given []string) error {
-			o.pipeline, o.name, o.ttlGiven = given[0], arg(given, 1), c.Flags().Changed("ttl")
+			o.pipeline, o.name, o.ttlGiven = arg(given, 0), arg(given, 1), c.Flags().Changed("ttl")
 			return runF(c.Context(), o)
 		},
 	}
@@ -89,12 +89,13 @@ func newEnvExtend(f *factory, runF func(context.Context, *envOptions) error) *co
 		runF = runEnvExtend
 	}
 	c := &cobra.Command{
-		Use:   "extend PIPELINE NAME",
+		Use:   "extend [PIPELINE] [NAME]",
 		Short: "Let an environment live longer, or shorter",
-		Long:  "Set the time that an environment lives from now on. One that has ended is launched again.",
-		Args:  args(2, 2),
+		Long: "Set the time that an environment lives from now on. One that has ended is launched again. PIPELINE and NAME\n" +
+			"may be left out where there is one.",
+		Args: args(0, 2),
 		RunE: func(c *cobra.Command, given []string) error {
-			o.pipeline, o.name, o.ttlGiven = given[0], given[1], c.Flags().Changed("ttl")
+			o.pipeline, o.name, o.ttlGiven = arg(given, 0), arg(given, 1), c.Flags().Changed("ttl")
 			return runF(c.Context(), o)
 		},
 	}
@@ -108,12 +109,12 @@ func newEnvDestroy(f *factory, runF func(context.Context, *envOptions) error) *c
 		runF = runEnvDestroy
 	}
 	c := &cobra.Command{
-		Use:   "destroy PIPELINE NAME",
+		Use:   "destroy [PIPELINE] NAME",
 		Short: "End an environment with its data",
-		Long:  "End an environment with its data, after asking.",
-		Args:  args(2, 2),
+		Long:  "End an environment with its data, after asking. PIPELINE may be left out where there is one.",
+		Args:  args(1, 2),
 		RunE: func(c *cobra.Command, given []string) error {
-			o.pipeline, o.name = given[0], given[1]
+			o.pipeline, o.name = arg(given, 0), arg(given, 1)
 			return runF(c.Context(), o)
 		},
 	}
@@ -134,10 +135,13 @@ func runEnvLaunch(ctx context.Context, o *envOptions) error {
 		return err
 	}
 	return o.with(ctx, func(a *app.App) error {
+		if err := o.place(ctx, a, "launch an environment", nobody); err != nil {
+			return err
+		}
 		if o.name == "" {
 			o.name = engine.OwnName(a.Engine.Holder.Actor)
 		}
-		return o.launch(ctx, a, engine.LaunchRequest{
+		return o.launch(ctx, a, "Launching", engine.LaunchRequest{
 			Build: o.build, Spec: pipeline.EnvironmentSpec{Instances: 1, InstanceType: o.instanceType}, Create: true, Configured: engine.LaunchedByHand,
 		})
 	})
@@ -148,25 +152,32 @@ func runEnvExtend(ctx context.Context, o *envOptions) error {
 		return err
 	}
 	return o.with(ctx, func(a *app.App) error {
+		if err := o.place(ctx, a, "extend an environment", theOne); err != nil {
+			return err
+		}
 		env, err := o.existing(ctx, a)
 		if err != nil {
 			return err
 		}
-		return o.launch(ctx, a, engine.LaunchRequest{Build: env.Build, Spec: env.Spec, Configured: env.Configured})
+		verb := "Extending"
+		if !env.Serves() {
+			verb = "Launching again"
+		}
+		return o.launch(ctx, a, verb, engine.LaunchRequest{Build: env.Build, Spec: env.Spec, Configured: env.Configured})
 	})
 }
 
 // launch launches or changes the environment, which lives for the TTL from now.
-func (o *envOptions) launch(ctx context.Context, a *app.App, r engine.LaunchRequest) error {
+func (o *envOptions) launch(ctx context.Context, a *app.App, verb string, r engine.LaunchRequest) error {
 	st, err := a.Engine.State(ctx, o.pipeline)
 	if err != nil {
 		return err
 	}
-	if longest := st.Pipeline.SelfService.MaxTTL; longest > 0 && !o.ttlGiven {
+	if longest := engine.LongestTTL(st); !o.ttlGiven {
 		o.ttl = min(o.ttl, longest)
 	}
 	r.Pipeline, r.Name, r.TTL, r.Renew = o.pipeline, o.name, o.ttl, true
-	done := o.working(a, "Launching environment "+o.name)
+	done := o.working(a, verb+" environment "+o.name)
 	env, err := a.Engine.Launch(ctx, r)
 	done()
 	if err != nil {
@@ -176,7 +187,7 @@ func (o *envOptions) launch(ctx context.Context, a *app.App, r engine.LaunchRequ
 		return o.printJSON(describeEnvironment(env))
 	}
 	fmt.Fprintf(o.Out, "%s\n", env.Endpoint)
-	fmt.Fprintf(o.Err, "Environment %s runs build %s until %s.\n", env.Name, env.Build, env.ExpiresAt.Local().Format(time.DateTime))
+	fmt.Fprintf(o.Err, "Environment %s runs build %s until %s.\n", env.Name, env.Build, pipeline.Moment(env.ExpiresAt.Local()))
 	return nil
 }
 
@@ -186,16 +197,16 @@ func (o *envOptions) existing(ctx context.Context, a *app.App) (pipeline.Environ
 }
 
 func runEnvDestroy(ctx context.Context, o *envOptions) error {
-	if err := o.canAsk("destroy environment", o.yes); err != nil {
-		return err
-	}
 	return o.with(ctx, func(a *app.App) error {
+		if err := o.place(ctx, a, "destroy an environment", theNamed); err != nil {
+			return err
+		}
 		env, err := o.existing(ctx, a)
 		if err != nil {
 			return err
 		}
-		question := fmt.Sprintf("End environment %s of %s (build %s, %s) with its data", env.Name, env.Owner, env.Build, env.Status)
-		if err := o.ask(ctx, "destroy environment", o.yes, question); err != nil {
+		what := fmt.Sprintf("End environment %s of %s (%s) with its data", env.Name, env.Owner, strings.TrimSpace(env.Build+" "+string(env.Status)))
+		if err := o.ask(ctx, "destroy environment", o.yes, what); err != nil {
 			return err
 		}
 		if err := a.Engine.EndEnvironment(ctx, o.pipeline, o.name); err != nil {

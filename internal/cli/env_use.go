@@ -4,10 +4,12 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/cli/browser"
 	"github.com/spf13/cobra"
@@ -28,7 +30,7 @@ type useOptions struct {
 }
 
 // use makes a command whose arguments are a pipeline and an environment, which --stage can
-// name instead.
+// name instead. What can be only one may be left out.
 func (f *factory) use(c *cobra.Command, runF, run func(context.Context, *useOptions) error) (*cobra.Command, *useOptions) {
 	o := &useOptions{factory: f}
 	if runF == nil {
@@ -38,23 +40,32 @@ func (f *factory) use(c *cobra.Command, runF, run func(context.Context, *useOpti
 		if dash := c.ArgsLenAtDash(); dash >= 0 {
 			given, o.line = given[:dash], given[dash:]
 		}
-		switch {
-		case len(given) == 2 && o.at.Stage == "":
-			o.at.Pipeline, o.at.Name = given[0], given[1]
-		case len(given) == 1 && o.at.Stage != "":
-			o.at.Pipeline = given[0]
-		default:
-			return &usageError{fmt.Errorf("%s takes a pipeline and the name of an environment, or --stage; usage: %s", c.Name(), c.UseLine())}
+		most := 2
+		if o.at.Stage != "" {
+			most = 1
 		}
+		if err := args(0, most)(c, given); err != nil {
+			return err
+		}
+		o.at.Pipeline, o.at.Name = arg(given, 0), arg(given, 1)
 		return runF(c.Context(), o)
 	}
 	c.Flags().StringVar(&o.at.Stage, "stage", "", "the environment of this stage, instead of a person's")
 	return c, o
 }
 
+// place fills in what the arguments leave out.
+func (o *useOptions) place(ctx context.Context, a *app.App, verb string) error {
+	which := theOne
+	if o.at.Stage != "" {
+		which = nobody
+	}
+	return o.environment(ctx, a, verb, which, &o.at.Pipeline, &o.at.Name)
+}
+
 func newEnvShow(f *factory, runF func(context.Context, *useOptions) error) *cobra.Command {
 	c, _ := f.use(&cobra.Command{
-		Use:   "show PIPELINE NAME",
+		Use:   "show [PIPELINE] [NAME]",
 		Short: "Show all about an environment",
 		Long:  "Show all about an environment, and how a Terraform configuration takes it over.",
 	}, runF, runEnvShow)
@@ -77,6 +88,9 @@ type envShown struct {
 
 func runEnvShow(ctx context.Context, o *useOptions) error {
 	return o.with(ctx, func(a *app.App) error {
+		if err := o.place(ctx, a, "show an environment"); err != nil {
+			return err
+		}
 		env, err := a.Engine.Find(ctx, o.at)
 		if err != nil {
 			return err
@@ -88,7 +102,7 @@ func runEnvShow(ctx context.Context, o *useOptions) error {
 		b := st.Builds[env.Build]
 		shown := envShown{
 			Pipeline: env.Pipeline, statusEnvironment: describeEnvironment(env), Stage: env.Stage, Commit: b.Revision.Commit, Author: b.Revision.Author,
-			Message: b.Revision.Message, Image: env.Image, Instances: env.Instances, Created: env.CreatedAt.Format("2006-01-02T15:04:05Z07:00"),
+			Message: b.Revision.Message, Image: env.Image, Instances: env.Instances, Created: env.CreatedAt.UTC().Format(time.RFC3339),
 		}
 		if env.Purpose == pipeline.ForPerson {
 			shown.Import = env.Pipeline + "/" + env.Name
@@ -116,7 +130,7 @@ func runEnvShow(ctx context.Context, o *useOptions) error {
 
 func newEnvOpen(f *factory, runF func(context.Context, *useOptions) error) *cobra.Command {
 	c, _ := f.use(&cobra.Command{
-		Use:   "open PIPELINE NAME",
+		Use:   "open [PIPELINE] [NAME]",
 		Short: "Open an environment in a browser",
 		Long:  "Open the endpoint of an environment in a browser. Without a terminal it is printed.",
 	}, runF, runEnvOpen)
@@ -125,13 +139,16 @@ func newEnvOpen(f *factory, runF func(context.Context, *useOptions) error) *cobr
 
 func runEnvOpen(ctx context.Context, o *useOptions) error {
 	return o.with(ctx, func(a *app.App) error {
+		if err := o.place(ctx, a, "open an environment"); err != nil {
+			return err
+		}
 		env, err := a.Engine.Find(ctx, o.at)
 		if err != nil {
 			return err
 		}
 		if env.Endpoint == "" {
 			return pipeline.Errorf(pipeline.CodeRefused, "open "+env.Describe(), "it is %s, and has no endpoint", env.Status).
-				WithHint("`penstock env show %s %s` says more.", o.at.Pipeline, o.at.Name)
+				WithHint("`penstock env show %s %s` says more.", o.at.Pipeline, cmp.Or(o.at.Name, "--stage "+o.at.Stage))
 		}
 		if !o.json && isTerminal(o.Out) {
 			browser.Stdout, browser.Stderr = o.Err, o.Err
@@ -146,7 +163,7 @@ func runEnvOpen(ctx context.Context, o *useOptions) error {
 
 func newEnvLogs(f *factory, runF func(context.Context, *useOptions) error) *cobra.Command {
 	c, o := f.use(&cobra.Command{
-		Use:   "logs PIPELINE NAME",
+		Use:   "logs [PIPELINE] [NAME]",
 		Short: "Print what the service in an environment prints",
 		Long:  "Print the last lines of what the service in one instance of an environment has printed.",
 	}, runF, runEnvLogs)
@@ -163,6 +180,9 @@ func runEnvLogs(ctx context.Context, o *useOptions) error {
 		return &usageError{fmt.Errorf("--lines %d is less than none", o.lines)}
 	}
 	return o.with(ctx, func(a *app.App) error {
+		if err := o.place(ctx, a, "print the log of an environment"); err != nil {
+			return err
+		}
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		if o.follow { // an interrupt ends it, and is no failure
@@ -185,7 +205,7 @@ func runEnvLogs(ctx context.Context, o *useOptions) error {
 
 func newEnvExec(f *factory, runF func(context.Context, *useOptions) error) *cobra.Command {
 	c, o := f.use(&cobra.Command{
-		Use:   "exec PIPELINE NAME -- COMMAND [ARGUMENT…]",
+		Use:   "exec [PIPELINE] [NAME] -- COMMAND [ARGUMENT…]",
 		Short: "Run a command in an instance of an environment",
 		Long: "Run a command in the root of an instance of an environment, with the variables that its service has. A single\n" +
 			"COMMAND is a line for the shell. What it prints is printed, and its exit status is that of penstock;\n" +
@@ -211,6 +231,9 @@ func runEnvExec(ctx context.Context, o *useOptions) error {
 		line = strings.Join(quoted, " ")
 	}
 	return o.with(ctx, func(a *app.App) error {
+		if err := o.place(ctx, a, "run a command in an environment"); err != nil {
+			return err
+		}
 		status, err := a.Engine.Exec(ctx, o.at, line, o.everywhere, o.Out)
 		if err == nil && status != 0 {
 			return commandStatus(status)

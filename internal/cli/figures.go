@@ -18,8 +18,8 @@ import (
 
 type figuresOptions struct {
 	*factory
-	pipeline, stage string
-	since           time.Duration
+	target
+	since time.Duration
 }
 
 func newFigures(f *factory, runF func(context.Context, *figuresOptions) error) *cobra.Command {
@@ -29,13 +29,13 @@ func newFigures(f *factory, runF func(context.Context, *figuresOptions) error) *
 	}
 	var since string
 	c := &cobra.Command{
-		Use:   "figures PIPELINE",
+		Use:   "figures [PIPELINE]",
 		Short: "Show how well changes get to production",
 		Long: "Show how often the pipeline deploys, how long a commit takes to production, how many changes fail there, how\n" +
-			"long it takes to restore what failed, and where builds wait.",
-		Args: args(1, 1),
+			"long it takes to restore what failed, and where builds wait. PIPELINE may be left out where there is one.",
+		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
-			o.pipeline = given[0]
+			o.pipeline = arg(given, 0)
 			var ok bool
 			if o.since, ok = days(since); !ok {
 				return &usageError{fmt.Errorf("--since %q is no time such as 90d or 12h", since)}
@@ -62,6 +62,9 @@ func days(text string) (time.Duration, bool) {
 
 func runFigures(ctx context.Context, o *figuresOptions) error {
 	return o.with(ctx, func(a *app.App) error {
+		if err := o.resolve(ctx, a, "show figures", &o.target); err != nil {
+			return err
+		}
 		f, err := a.Engine.Figures(ctx, o.pipeline, o.stage, o.now().Add(-o.since).UTC())
 		if err != nil || o.json {
 			return o.tell(err, f, "")
@@ -71,7 +74,7 @@ func runFigures(ctx context.Context, o *figuresOptions) error {
 		t.row("lead time", describeSpread(f.LeadTime), "from the commit to the end of the deployment")
 		t.row("change failure rate", fmt.Sprintf("%.0f %%", 100*f.FailureRate), fmt.Sprintf("%d of %d changes failed or were taken back", f.Failures, f.Changes))
 		t.row("time to restore", describeSpread(f.Restore), "from a failure to the next deployment that passed")
-		fmt.Fprintf(o.Out, "Stage %s of pipeline %s, since %s\n\n", f.Stage, f.Pipeline, f.Since.Local().Format(time.DateOnly))
+		fmt.Fprintf(o.Out, "Stage %s of pipeline %s, since %s\n\n", f.Stage, f.Pipeline, pipeline.Moment(f.Since.Local()))
 		if err := t.flush(); err != nil {
 			return err
 		}

@@ -28,7 +28,16 @@ func line[O any](make func(*factory, func(context.Context, *O) error) *cobra.Com
 func TestFlags(t *testing.T) {
 	type list = []any
 	promote := func(o promoteOptions) any { return list{o.pipeline, o.stage, o.build, o.back} }
-	judge := func(o judgeOptions) any { return list{o.build, o.run, o.runGiven} }
+	judge := func(o judgeOptions) any {
+		run, seen := "any", int64(-1)
+		if o.looked.Run != nil {
+			run = *o.looked.Run
+		}
+		if o.looked.Decision != nil {
+			seen = *o.looked.Decision
+		}
+		return list{o.build, run, seen, o.lift, o.yes}
+	}
 	env := func(o envOptions) any {
 		return list{o.pipeline, o.name, o.build, o.instanceType, o.ttl, o.ttlGiven, o.all, o.yes}
 	}
@@ -42,12 +51,14 @@ func TestFlags(t *testing.T) {
 	figures := func(o figuresOptions) any { return list{o.pipeline, o.stage, o.since} }
 	graph := func(o graphOptions) any { return list{o.pipeline, o.format, o.file} }
 	images := func(o imagesOptions) any { return o.pipeline }
-	start := func(o initOptions) any { return list{o.dir, o.platform} }
+	start := func(o initOptions) any { return list{o.dir, o.service, o.target, o.platform} }
 	doctor := func(o doctorOptions) any { return o.deep }
 	local := func(o localOptions) any {
 		return list{o.pipeline, o.dir, o.build, o.artifact, o.start, o.health, o.tests, o.once, o.keep, o.verbose, o.ttl}
 	}
 	ledger := func(o ledgerOptions) any { return list{o.pipeline, o.file} }
+	verify := func(o ledgerOptions) any { return list{o.pipeline, o.since, o.checkpoint, o.publicKey} }
+	checkpoint := func(o ledgerOptions) any { return list{o.pipeline, o.key, o.kmsKey, o.file} }
 	contexts := func(o contextOptions) any { return list{o.verb, o.name} }
 	status := func(o statusOptions) any { return list{o.pipeline, o.watch, o.interval} }
 	logs := func(o logsOptions) any { return list{o.run, o.pipeline, o.stage, o.follow, o.step} }
@@ -59,41 +70,49 @@ func TestFlags(t *testing.T) {
 		line func(*testing.T) (any, error)
 		want any // nil: it is refused as usage
 	}{
-		"approve a run":            {line(approve, judge, "shop", "qa", "b-1", "--run", "r-1"), list{"b-1", "r-1", true}},
-		"approve without a run":    {line(approve, judge, "shop", "qa", "--run", ""), list{"", "", true}},
-		"approve whatever the run": {line(approve, judge, "shop", "qa"), list{"", "", false}},
-		"rollback":                 {line(newRollback, promote, "shop", "production"), list{"shop", "production", "", true}},
-		"rollback to a build":      {line(newRollback, promote, "shop", "production", "b-1"), list{"shop", "production", "b-1", true}},
-		"rollback of what":         {line(newRollback, promote, "shop"), nil},
-		"promote of what":          {line(newPromote, promote, "shop"), nil},
+		"approve a run":             {line(approve, judge, "shop", "qa", "b-1", "--run", "r-1"), list{"b-1", "r-1", int64(-1), false, false}},
+		"approve without a run":     {line(approve, judge, "shop", "qa", "--run", ""), list{"", "", int64(-1), false, false}},
+		"approve whatever the run":  {line(approve, judge, "shop", "qa"), list{"", "any", int64(-1), false, false}},
+		"approve what was seen":     {line(approve, judge, "shop", "qa", "b-1", "--seen", "0"), list{"b-1", "any", int64(0), false, false}},
+		"lift":                      {line(approve, judge, "shop", "qa", "b-1", "--lift", "--yes", "--seen", "7"), list{"b-1", "any", int64(7), true, true}},
+		"what was seen is a number": {line(approve, judge, "shop", "qa", "--seen", "it"), nil},
+		"rollback":                  {line(newRollback, promote, "shop", "production"), list{"shop", "production", "", true}},
+		"rollback to a build":       {line(newRollback, promote, "shop", "production", "b-1"), list{"shop", "production", "b-1", true}},
+		"rollback of the pipeline":  {line(newRollback, promote, "shop"), list{"shop", "", "", true}},
+		"promote what there is":     {line(newPromote, promote), list{"", "", "", false}},
+		"promote a build":           {line(newPromote, promote, "b-0123456789"), list{"", "", "b-0123456789", false}},
+		"promote a build there":     {line(newPromote, promote, "production", "b-0123456789"), list{"production", "", "b-0123456789", false}},
+		"promote to four":           {line(newPromote, promote, "shop", "production", "b-1", "b-2"), nil},
 
 		"env launch":              {line(newEnvLaunch, env, "shop"), list{"shop", "", "", "", 8 * time.Hour, false, false, false}},
 		"env launch with all":     {line(newEnvLaunch, env, "shop", "alice", "--build", "b-1", "--ttl", "2h", "--instance-type", "t4g.small"), list{"shop", "alice", "b-1", "t4g.small", 2 * time.Hour, true, false, false}},
-		"env launch nowhere":      {line(newEnvLaunch, env), nil},
+		"env launch where it is":  {line(newEnvLaunch, env), list{"", "", "", "", 8 * time.Hour, false, false, false}},
 		"env launch for ever":     {line(newEnvLaunch, env, "shop", "--ttl", "ever"), nil},
 		"env list":                {line(newEnvList, env), list{"", "", "", "", time.Duration(0), false, false, false}},
 		"env list of one":         {line(newEnvList, env, "shop", "--all"), list{"shop", "", "", "", time.Duration(0), false, true, false}},
 		"env list of two":         {line(newEnvList, env, "shop", "till"), nil},
 		"env extend":              {line(newEnvExtend, env, "shop", "alice"), list{"shop", "alice", "", "", 8 * time.Hour, false, false, false}},
 		"env extend by":           {line(newEnvExtend, env, "shop", "alice", "--ttl", "8h"), list{"shop", "alice", "", "", 8 * time.Hour, true, false, false}},
-		"env extend of what":      {line(newEnvExtend, env, "shop"), nil},
+		"env extend the one":      {line(newEnvExtend, env), list{"", "", "", "", 8 * time.Hour, false, false, false}},
+		"env extend of three":     {line(newEnvExtend, env, "shop", "alice", "bob"), nil},
 		"env destroy":             {line(newEnvDestroy, env, "shop", "alice", "--yes"), list{"shop", "alice", "", "", time.Duration(0), false, false, true}},
-		"env destroy of what":     {line(newEnvDestroy, env, "shop", "--yes"), nil},
+		"env destroy of what":     {line(newEnvDestroy, env, "--yes"), nil},
 		"env show":                {line(newEnvShow, use, "shop", "alice"), list{engine.EnvironmentRef{Pipeline: "shop", Name: "alice"}, noVars, false, false, 0}},
 		"env show of a stage":     {line(newEnvShow, use, "shop", "--stage", "production"), list{engine.EnvironmentRef{Pipeline: "shop", Stage: "production"}, noVars, false, false, 0}},
-		"env show of what":        {line(newEnvShow, use, "shop"), nil},
+		"env show of one":         {line(newEnvShow, use, "shop"), list{engine.EnvironmentRef{Pipeline: "shop"}, noVars, false, false, 0}},
 		"env show of both":        {line(newEnvShow, use, "shop", "alice", "--stage", "production"), nil},
 		"env open":                {line(newEnvOpen, use, "shop", "alice"), list{engine.EnvironmentRef{Pipeline: "shop", Name: "alice"}, noVars, false, false, 0}},
-		"env open of what":        {line(newEnvOpen, use), nil},
+		"env open the one":        {line(newEnvOpen, use), list{engine.EnvironmentRef{}, noVars, false, false, 0}},
 		"env logs":                {line(newEnvLogs, use, "shop", "alice"), list{engine.EnvironmentRef{Pipeline: "shop", Name: "alice"}, noVars, false, false, 100}},
 		"env logs that go on":     {line(newEnvLogs, use, "shop", "alice", "-f", "--lines", "5"), list{engine.EnvironmentRef{Pipeline: "shop", Name: "alice"}, noVars, false, true, 5}},
 		"env exec":                {line(newEnvExec, use, "shop", "alice", "--", "ls", "-l"), list{engine.EnvironmentRef{Pipeline: "shop", Name: "alice"}, []string{"ls", "-l"}, false, false, 0}},
 		"env exec everywhere":     {line(newEnvExec, use, "shop", "--stage", "production", "--everywhere", "--", "df"), list{engine.EnvironmentRef{Pipeline: "shop", Stage: "production"}, []string{"df"}, true, false, 0}},
 		"env exec without a dash": {line(newEnvExec, use, "shop", "alice", "ls"), nil},
+		"env exec in the one":     {line(newEnvExec, use, "--", "ls"), list{engine.EnvironmentRef{}, []string{"ls"}, false, false, 0}},
 
 		"try":                   {line(newTry, try, "shop"), list{"shop", "", 2 * time.Hour, false}},
 		"try with all":          {line(newTry, try, "shop", "qa", "--ttl", "1h", "--keep"), list{"shop", "qa", time.Hour, true}},
-		"try nothing":           {line(newTry, try), nil},
+		"try what waits":        {line(newTry, try), list{"", "", 2 * time.Hour, false}},
 		"watch":                 {line(newWatch, watch), list{".", "", time.Minute, false, false, false, noVars, noVars}},
 		"watch with all":        {line(newWatch, watch, "deploy", "--terraform", "tofu", "--interval", "5s", "--plan-only", "--once", "--verbose", "--var", "a=b,c", "--var", "d=e", "--var-file", "f"), list{"deploy", "tofu", 5 * time.Second, true, true, true, []string{"a=b,c", "d=e"}, []string{"f"}}},
 		"watch all the time":    {line(newWatch, watch, "--interval", "1ms"), nil},
@@ -106,18 +125,20 @@ func TestFlags(t *testing.T) {
 		"diff of one":           {line(newDiff, diff, "shop", "b-1"), list{"shop", "", "b-1"}},
 		"diff of two":           {line(newDiff, diff, "shop", "b-1", "b-2"), list{"shop", "b-1", "b-2"}},
 		"diff of three":         {line(newDiff, diff, "shop", "b-1", "b-2", "b-3"), nil},
+		"diff of the pipeline":  {line(newDiff, diff, "b-0123456789", "b-1123456789"), list{"", "b-0123456789", "b-1123456789"}},
+		"diff of builds":        {line(newDiff, diff, "b-0123456789", "b-1123456789", "b-2123456789"), nil},
 		"figures":               {line(newFigures, figures, "shop"), list{"shop", "", 90 * 24 * time.Hour}},
 		"figures with all":      {line(newFigures, figures, "shop", "--stage", "production", "--since", "12h"), list{"shop", "production", 12 * time.Hour}},
 		"figures since never":   {line(newFigures, figures, "shop", "--since", "0d"), nil},
-		"figures of all":        {line(newFigures, figures), nil},
+		"figures of the one":    {line(newFigures, figures), list{"", "", 90 * 24 * time.Hour}},
 		"graph":                 {line(newGraph, graph, "shop"), list{"shop", "svg", ""}},
 		"graph with all":        {line(newGraph, graph, "shop", "--format", "dot", "-o", "shop.dot"), list{"shop", "dot", "shop.dot"}},
 		"graph as a photograph": {line(newGraph, graph, "shop", "--format", "jpeg"), nil},
 		"images":                {line(newImages, images), ""},
 		"images of one":         {line(newImages, images, "shop"), "shop"},
 		"images of two":         {line(newImages, images, "shop", "till"), nil},
-		"init":                  {line(newInit, start), list{".", "local"}},
-		"init with all":         {line(newInit, start, "repo", "--platform", "aws"), list{"repo", "aws"}},
+		"init":                  {line(newInit, start), list{".", "", "", "local"}},
+		"init with all":         {line(newInit, start, "repo", "--platform", "aws", "--service", "a/b", "--dir", "d"), list{"repo", "a/b", "d", "aws"}},
 		"init elsewhere":        {line(newInit, start, "--platform", "mars"), nil},
 		"doctor":                {line(newDoctor, doctor), false},
 		"doctor of all":         {line(newDoctor, doctor, "--deep"), true},
@@ -127,8 +148,16 @@ func TestFlags(t *testing.T) {
 		"bootstrap local, pipeline": {line(newBootstrapLocal, local, "shop", "tree", "--tests", "--once", "--keep", "--verbose", "--ttl", "1h"), list{"shop", "tree", "", "", "", "", true, true, true, true, time.Hour}},
 		"bootstrap local, commands": {line(newBootstrapLocal, local, "--build", "make", "--artifact", "a.tar.gz", "--start", "./a", "--health", "/up"), list{"", ".", "make", "a.tar.gz", "./a", "/up", false, false, false, false, 12 * time.Hour}},
 		"bootstrap local, half":     {line(newBootstrapLocal, local, "--build", "make"), nil},
-		"ledger verify":             {line(newLedgerVerify, ledger), list{"", ""}},
-		"ledger verify one":         {line(newLedgerVerify, ledger, "shop"), list{"shop", ""}},
+		"ledger verify":             {line(newLedgerVerify, verify), list{"", "", "", ""}},
+		"ledger verify one":         {line(newLedgerVerify, verify, "shop", "--since", "1:a"), list{"shop", "1:a", "", ""}},
+		"ledger verify checkpoint":  {line(newLedgerVerify, verify, "--checkpoint", "c", "--public-key", "k"), list{"", "", "c", "k"}},
+		"ledger verify no key":      {line(newLedgerVerify, verify, "--checkpoint", "c"), nil},
+		"ledger verify both":        {line(newLedgerVerify, verify, "--since", "1:a", "--checkpoint", "c", "--public-key", "k"), nil},
+		"ledger head":               {line(newLedgerHead, ledger, "shop"), list{"shop", ""}},
+		"ledger checkpoint":         {line(newLedgerCheckpoint, checkpoint, "shop", "--key", "k", "-o", "f"), list{"shop", "k", "", "f"}},
+		"ledger checkpoint kms":     {line(newLedgerCheckpoint, checkpoint, "--kms-key", "arn"), list{"", "", "arn", ""}},
+		"ledger checkpoint no key":  {line(newLedgerCheckpoint, checkpoint, "shop"), nil},
+		"ledger checkpoint keys":    {line(newLedgerCheckpoint, checkpoint, "--key", "k", "--kms-key", "arn"), nil},
 		"ledger verify two":         {line(newLedgerVerify, ledger, "shop", "till"), nil},
 		"ledger export":             {line(newLedgerExport, ledger, "shop", "-o", "file"), list{"shop", "file"}},
 		"ledger export two":         {line(newLedgerExport, ledger, "shop", "till"), nil},
@@ -145,7 +174,8 @@ func TestFlags(t *testing.T) {
 		"status that stays":         {line(newStatus, status, "shop", "--watch", "--interval", "5s"), list{"shop", true, 5 * time.Second}},
 		"status all the time":       {line(newStatus, status, "--interval", "1ms"), nil},
 		"logs of a stage":           {line(newLogs, logs, "shop", "commit", "-f", "--step", "build"), list{"", "shop", "commit", true, "build"}},
-		"logs of what":              {line(newLogs, logs), nil},
+		"logs of the last":          {line(newLogs, logs), list{"", "", "", false, ""}},
+		"logs of the only":          {line(newLogs, logs, "commit"), list{"", "commit", "", false, ""}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := tt.line(t)

@@ -46,11 +46,6 @@ func newGC(f *factory, runF func(context.Context, *gcOptions) error) *cobra.Comm
 
 func runGC(ctx context.Context, o *gcOptions) error {
 	const op = "remove garbage"
-	if !o.request.DryRun {
-		if err := o.canAsk(op, o.yes); err != nil {
-			return err
-		}
-	}
 	return o.with(ctx, func(a *app.App) error {
 		look := o.request
 		look.DryRun = true
@@ -65,7 +60,7 @@ func runGC(ctx context.Context, o *gcOptions) error {
 			if !o.yes {
 				fmt.Fprintln(o.Err, strings.Join(things, "\n"))
 			}
-			if err := o.ask(ctx, op, o.yes, "Go ahead"); err != nil {
+			if err := o.ask(ctx, op, o.yes, "Remove these"); err != nil {
 				return err
 			}
 		}
@@ -99,6 +94,7 @@ func listGarbage(verb string, g engine.Garbage) []string {
 		{"artifact", "no build has it", g.Artifacts},
 		{"environment", "what made it has ended", g.Environments},
 		{"work directory", "its run has ended", g.WorkDirs},
+		{"archive of pipeline", "its time is over", g.Archives},
 	} {
 		for _, id := range part.ids {
 			lines = append(lines, fmt.Sprintf("%s %s %s: %s", verb, part.noun, id, part.why))

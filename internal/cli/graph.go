@@ -17,7 +17,8 @@ import (
 
 type graphOptions struct {
 	*factory
-	pipeline, format, file string
+	target
+	format, file string
 }
 
 func newGraph(f *factory, runF func(context.Context, *graphOptions) error) *cobra.Command {
@@ -26,25 +27,33 @@ func newGraph(f *factory, runF func(context.Context, *graphOptions) error) *cobr
 		runF = runGraph
 	}
 	c := &cobra.Command{
-		Use:   "graph PIPELINE",
+		Use:   "graph [PIPELINE]",
 		Short: "Draw a pipeline with where its stages stand",
-		Long:  "Draw a pipeline with where its stages stand: as an SVG, or as text for Mermaid or Graphviz (DOT).",
-		Args:  args(1, 1),
+		Long: "Draw a pipeline with where its stages stand: as text, as an SVG, or in the languages of Mermaid or Graphviz\n" +
+			"(DOT). Without --format it is text on a terminal, else an SVG. PIPELINE may be left out where there is one.",
+		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
-			o.pipeline = given[0]
+			o.pipeline = arg(given, 0)
+			if o.format == "" {
+				o.format = "svg"
+				if o.file == "" && !o.json && isTerminal(o.Out) {
+					o.format = "text"
+				}
+			}
 			if formats[o.format] == nil {
-				return &usageError{fmt.Errorf("--format %q is none of svg, mermaid and dot", o.format)}
+				return &usageError{fmt.Errorf("--format %q is none of text, svg, mermaid and dot", o.format)}
 			}
 			return runF(c.Context(), o)
 		},
 	}
-	c.Flags().StringVar(&o.format, "format", "svg", "svg, mermaid or dot")
+	c.Flags().StringVar(&o.format, "format", "", "text, svg, mermaid or dot (default: text on a terminal, else svg)")
 	c.Flags().StringVarP(&o.file, "output", "o", "", "a new file to write (default: standard output)")
 	return c
 }
 
 // formats are how a graph can be written.
 var formats = map[string]func(graph.Graph) string{
+	"text":    graph.Graph.Text,
 	"svg":     func(g graph.Graph) string { return g.SVG(true) },
 	"mermaid": graph.Graph.Mermaid,
 	"dot":     graph.Graph.DOT,
@@ -52,6 +61,9 @@ var formats = map[string]func(graph.Graph) string{
 
 func runGraph(ctx context.Context, o *graphOptions) error {
 	return o.with(ctx, func(a *app.App) error {
+		if err := o.resolve(ctx, a, "draw a pipeline", &o.target); err != nil {
+			return err
+		}
 		states, err := selectPipelines(ctx, a, o.pipeline)
 		if err != nil {
 			return err

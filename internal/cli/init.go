@@ -9,18 +9,21 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/install"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/scaffold"
 )
 
 type initOptions struct {
 	*factory
-	dir, platform string
+	dir, service, target, platform string
 }
 
 func newInit(f *factory, runF func(context.Context, *initOptions) error) *cobra.Command {
@@ -30,9 +33,14 @@ func newInit(f *factory, runF func(context.Context, *initOptions) error) *cobra.
 	}
 	c := &cobra.Command{
 		Use:   "init [DIR]",
-		Short: "Write a first pipeline for a repository",
-		Long: "Look at the repository in DIR, this directory if left out, and write a first pipeline for it to deploy/main.tf\n" +
-			"there: a Terraform configuration with comments. It looks at files and runs none, and overwrites nothing.",
+		Short: "Write a first pipeline for a repository, or for one of its services",
+		Long: "Look at DIR, this directory if left out, and write a first pipeline for the service in it to deploy/main.tf\n" +
+			"there: a Terraform configuration with comments. It looks at files and runs none, and writes into no directory\n" +
+			"that has other files: where deploy is taken, it is penstock/main.tf.\n\n" +
+			"DIR is a git repository, or a directory in one: then only what is below it moves the pipeline. Where DIR is no\n" +
+			"service, and there are several in the directories below, it asks which.\n\n" +
+			"How the service starts is taken from a Procfile, a Dockerfile, a compose file, the scripts of a package.json,\n" +
+			"or else guessed from the sources.",
 		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			if o.dir = arg(given, 0); o.dir == "" {
@@ -45,44 +53,58 @@ func newInit(f *factory, runF func(context.Context, *initOptions) error) *cobra.
 		},
 	}
 	c.Flags().StringVar(&o.platform, "platform", string(scaffold.Local), "where the pipeline runs: local or aws")
+	c.Flags().StringVar(&o.service, "service", "", "the directory of the service, in DIR; \".\" for DIR itself")
+	c.Flags().StringVar(&o.target, "dir", "", "the directory to write to, new or empty (default: deploy, else penstock)")
 	return c
 }
 
 // scaffolded is the JSON shape of what was written.
 type scaffolded struct {
-	File     string   `json:"file"`
-	Pipeline string   `json:"pipeline"`
-	Language string   `json:"language,omitempty"`
-	Notes    []string `json:"notes"` // what there is to do by hand
+	File      string   `json:"file"`
+	Pipeline  string   `json:"pipeline"`
+	Directory string   `json:"directory,omitempty"` // of the service, in its repository
+	Language  string   `json:"language,omitempty"`
+	Notes     []string `json:"notes"` // what there is to do by hand
 }
 
-func runInit(_ context.Context, o *initOptions) error {
-	const op = "write pipeline"
-	if info, err := os.Stat(o.dir); err != nil || !info.IsDir() {
-		return pipeline.Errorf(pipeline.CodeNotFound, op, "there is no directory %s", o.dir).WithHint("Name the directory of a git repository.")
+const opInit = "write pipeline"
+
+func runInit(ctx context.Context, o *initOptions) error {
+	root, within, err := o.locate(ctx)
+	if err != nil {
+		return err
 	}
-	if _, err := os.Stat(filepath.Join(o.dir, ".git")); err != nil {
-		return pipeline.Errorf(pipeline.CodeInvalid, op, "%s is not the root of a git repository", o.dir).
-			WithHint("Run `git init` and commit there first, or name the root.")
+	p := scaffold.Look(root, within)
+	target, err := o.choose(filepath.Join(root, filepath.FromSlash(within)))
+	if err != nil {
+		return err
 	}
-	p := scaffold.Look(o.dir)
+	if err := settle(&p, root, target); err != nil {
+		return err
+	}
 	text, notes := scaffold.Write(p, scaffold.Platform(o.platform))
-	file := filepath.Join(o.dir, "deploy", "main.tf")
-	if there, _ := filepath.Glob(filepath.Join(o.dir, "deploy", "*.tf")); len(there) > 0 {
-		return pipeline.Errorf(pipeline.CodeConflict, op, "there is a configuration already: %s", there[0]).WithHint("It is not overwritten. Remove it, or go on with it.")
+	if err := os.MkdirAll(target, 0o755); err != nil {
+		return pipeline.Errorf(pipeline.CodeFailed, opInit, "%w", err)
 	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return pipeline.Errorf(pipeline.CodeFailed, op, "%w", err)
-	}
+	file := filepath.Join(target, "main.tf")
 	if err := writeNew(file, text); err != nil {
 		return err
 	}
 	// State, plugins and the data directory are nobody's source.
-	if err := writeNew(filepath.Join(o.dir, "deploy", ".gitignore"), ".penstock/\n.terraform/\n*.tfstate*\n"); err != nil && pipeline.CodeOf(err) != pipeline.CodeConflict {
+	if err := writeNew(filepath.Join(target, ".gitignore"), ".penstock/\n.terraform/\n*.tfstate*\n"); err != nil {
 		return err
 	}
+	file = fromHere(file)
+	next := "terraform init && terraform apply"
+	for _, s := range install.Settings() {
+		if s.Override != "" {
+			next = "terraform apply"
+			notes = append(notes, fmt.Sprintf("%s has dev_overrides for the provider: Terraform needs no init with them, but modules, backends and `penstock watch` need one. Remove them, and run `penstock install`.", s.File))
+			break
+		}
+	}
 	if o.json {
-		return o.printJSON(scaffolded{file, p.Name, p.Language, append([]string{}, notes...)})
+		return o.printJSON(scaffolded{file, p.Name, within, p.Language, append([]string{}, notes...)})
 	}
 	what := p.Language
 	if what == "" {
@@ -92,8 +114,147 @@ func runInit(_ context.Context, o *initOptions) error {
 	for _, note := range notes {
 		fmt.Fprintf(o.Err, "- %s\n", note)
 	}
-	fmt.Fprintf(o.Err, "Next: cd %s && terraform init && terraform apply\n", filepath.Dir(file))
+	fmt.Fprintf(o.Err, "Next: cd %s && %s\n", filepath.Dir(file), next)
 	return nil
+}
+
+// locate finds the repository, and the directory of the service in it.
+func (o *initOptions) locate(ctx context.Context) (root, within string, err error) {
+	dir := filepath.Join(o.dir, filepath.FromSlash(o.service))
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return "", "", pipeline.Errorf(pipeline.CodeNotFound, opInit, "there is no directory %s", dir).WithHint("Name a directory of a git repository.")
+	}
+	at, err := filepath.Abs(dir)
+	if err == nil {
+		at, err = filepath.EvalSymlinks(at)
+	}
+	if err != nil {
+		return "", "", pipeline.Errorf(pipeline.CodeFailed, opInit, "%w", err)
+	}
+	for root = at; ; root = filepath.Dir(root) {
+		if _, err := os.Stat(filepath.Join(root, ".git")); err == nil {
+			break
+		}
+		if root == filepath.Dir(root) {
+			return "", "", pipeline.Errorf(pipeline.CodeInvalid, opInit, "%s is in no git repository", dir).
+				WithHint("Run `git init` and commit there first, or name a directory of a repository.")
+		}
+	}
+	if within, err = filepath.Rel(root, at); err != nil {
+		return "", "", pipeline.Errorf(pipeline.CodeFailed, opInit, "%w", err)
+	}
+	if within = filepath.ToSlash(within); within == "." {
+		within = ""
+	}
+	if o.service == "" {
+		within, err = o.pick(ctx, root, within)
+	}
+	return root, within, err
+}
+
+// pick chooses one of several services, by asking where it can.
+func (o *initOptions) pick(ctx context.Context, root, within string) (string, error) {
+	services := scaffold.Services(root, within)
+	switch len(services) {
+	case 0:
+		return within, nil
+	case 1:
+		fmt.Fprintf(o.Err, "The service is in %s.\n", services[0].Directory)
+		return services[0].Directory, nil
+	}
+	var lines []string
+	for i, s := range services {
+		s.Directory, _ = strings.CutPrefix(s.Directory, strings.TrimPrefix(within+"/", "/"))
+		services[i] = s
+		lines = append(lines, fmt.Sprintf("  %d  %s (%s)", i+1, s.Directory, s.Language))
+	}
+	if err := o.canAsk(opInit, false); err != nil {
+		return "", pipeline.Errorf(pipeline.CodeInvalid, opInit, "there are several services in %s:\n%s", o.dir, strings.Join(lines, "\n")).
+			WithHint("Name one, as in: penstock init --service %s", services[0].Directory)
+	}
+	answer, err := o.answer(ctx, "Several services are there:\n"+strings.Join(lines, "\n")+"\nWhich? ")
+	if err != nil {
+		return "", err
+	}
+	for i, s := range services {
+		if answer == s.Directory || answer == strconv.Itoa(i+1) {
+			return path.Join(within, s.Directory), nil
+		}
+	}
+	return "", pipeline.Errorf(pipeline.CodeInvalid, opInit, "%q is none of them", answer).WithHint("Give a number, or name a directory with --service.")
+}
+
+// choose chooses the directory to write to: one that is new or empty.
+func (o *initOptions) choose(service string) (string, error) {
+	candidates := []string{filepath.Join(service, "deploy"), filepath.Join(service, "penstock")}
+	if o.target != "" {
+		abs, err := filepath.Abs(o.target)
+		if err != nil {
+			return "", pipeline.Errorf(pipeline.CodeFailed, opInit, "%w", err)
+		}
+		candidates = []string{abs}
+	}
+	var taken []string
+	for _, dir := range candidates {
+		entries, err := os.ReadDir(dir)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0:
+			return dir, nil
+		case err != nil && len(candidates) == 1:
+			return "", pipeline.Errorf(pipeline.CodeInvalid, opInit, "%w", err).WithHint("Name a new or an empty directory with --dir.")
+		}
+		if file := pipelineIn(dir, entries); file != "" {
+			return "", pipeline.Errorf(pipeline.CodeConflict, opInit, "there is a configuration already: %s", fromHere(file)).WithHint("It is not overwritten. Remove it, go on with it, or name another directory with --dir.")
+		}
+		taken = append(taken, fromHere(dir))
+	}
+	return "", pipeline.Errorf(pipeline.CodeConflict, opInit, "other files are in %s", strings.Join(taken, " and in ")).WithHint("Name a new or an empty directory with --dir.")
+}
+
+// pipelineIn returns the file of a directory that has a pipeline in it; empty for none.
+func pipelineIn(dir string, entries []fs.DirEntry) string {
+	for _, e := range entries {
+		if filepath.Ext(e.Name()) != ".tf" {
+			continue
+		}
+		file := filepath.Join(dir, e.Name())
+		if text, err := os.ReadFile(file); err == nil && strings.Contains(string(text), "penstock-io/penstock") {
+			return file
+		}
+	}
+	return ""
+}
+
+// settle says in the project where its configuration is to be.
+func settle(p *scaffold.Project, root, target string) error {
+	if at, err := filepath.EvalSymlinks(filepath.Dir(target)); err == nil { // what does not exist yet leads nowhere
+		target = filepath.Join(at, filepath.Base(target))
+	}
+	up, err := filepath.Rel(target, root)
+	if err != nil {
+		return pipeline.Errorf(pipeline.CodeInvalid, opInit, "%w", err).WithHint("Name a directory with --dir from which there is a way to the repository.")
+	}
+	p.Repository, p.Deploy = filepath.ToSlash(up), ""
+	inside, err := filepath.Rel(filepath.Join(root, filepath.FromSlash(p.Directory)), target)
+	if err == nil && filepath.IsLocal(inside) && inside != "." {
+		p.Deploy = filepath.ToSlash(inside)
+	}
+	return nil
+}
+
+// fromHere returns a path as one from the working directory, where that is shorter.
+func fromHere(file string) string {
+	here, err := os.Getwd()
+	if err != nil {
+		return file
+	}
+	if at, err := filepath.EvalSymlinks(here); err == nil {
+		here = at
+	}
+	if rel, err := filepath.Rel(here, file); err == nil && len(rel) < len(file) {
+		return rel
+	}
+	return file
 }
 
 // writeNew writes a file that does not exist; CodeConflict where it does.

@@ -6,19 +6,24 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
 type judgeOptions struct {
 	*factory
-	verdict                        pipeline.Verdict
-	pipeline, stage, build, reason string
-	run                            string
-	runGiven                       bool // what was looked at, which may be no run
+	target
+	verdict   pipeline.Verdict
+	reason    string
+	lift, yes bool
+	run       string
+	seen      int64
+	looked    engine.Looked // what was given of the two before
 }
 
 func newJudge(f *factory, verdict pipeline.Verdict, runF func(context.Context, *judgeOptions) error) *cobra.Command {
@@ -27,68 +32,128 @@ func newJudge(f *factory, verdict pipeline.Verdict, runF func(context.Context, *
 		runF = runJudge
 	}
 	c := &cobra.Command{
-		Args: args(2, 3),
+		Args: args(0, 3),
 		RunE: func(c *cobra.Command, given []string) error {
-			o.pipeline, o.stage, o.build = given[0], given[1], arg(given, 2)
-			o.runGiven = c.Flags().Changed("run")
+			o.read(given)
+			if c.Flags().Changed("run") {
+				o.looked.Run = &o.run
+			}
+			if c.Flags().Changed("seen") {
+				o.looked.Decision = &o.seen
+			}
 			return runF(c.Context(), o)
 		},
 	}
 	c.Flags().StringVar(&o.run, "run", "", "the run that was looked at: refused where the stage has run again since")
+	c.Flags().Int64Var(&o.seen, "seen", 0, "the version of the decision that was looked at, 0 for none: refused where somebody has decided since")
 	if verdict == pipeline.Approved {
-		c.Use, c.Short = "approve PIPELINE STAGE [BUILD]", "Approve a build at a stage that waits for a decision"
-		c.Long = "Approve a build at a stage that waits for a decision; without BUILD the one on offer.\n" +
-			"The next apply moves what the approval opens. An approval of a rejected build lifts the rejection."
+		c.Use, c.Short = "approve [PIPELINE] [STAGE] [BUILD]", "Approve a build at a stage that waits for a decision"
+		c.Long = "Approve a build at a stage that waits for a decision; without BUILD the one on offer. PIPELINE may be left\n" +
+			"out where there is one, and STAGE where one waits.\n" +
+			"The next apply moves what the approval opens. A rejected build is not approved: --lift lifts the rejection,\n" +
+			"which it shows first, and takes as many people as an approval."
 		c.Flags().StringVar(&o.reason, "reason", "", "why")
+		c.Flags().BoolVar(&o.lift, "lift", false, "lift the rejection of BUILD at the stage")
+		c.Flags().BoolVar(&o.yes, "yes", false, "with --lift, do not ask")
 	} else {
-		c.Use, c.Short = "reject PIPELINE STAGE [BUILD] --reason WHY", "Reject a build at a stage"
+		c.Use, c.Short = "reject [PIPELINE] [STAGE] [BUILD] --reason WHY", "Reject a build at a stage"
 		c.Long = "Reject a build at a stage; without BUILD the one on offer. It goes no further, at that stage and below,\n" +
-			"until somebody approves it there. What runs already stays."
+			"until the rejection is lifted with approve --lift. What runs already stays. PIPELINE may be left out where\n" +
+			"there is one, and STAGE where one waits for a decision."
 		c.Flags().StringVar(&o.reason, "reason", "", "why (required)")
 	}
 	return c
 }
 
 func runJudge(ctx context.Context, o *judgeOptions) error {
+	if o.yes && !o.lift {
+		return pipeline.Errorf(pipeline.CodeInvalid, "approve", "--yes is for --lift, and nothing else is asked").WithHint("Leave it out.")
+	}
 	return o.with(ctx, func(a *app.App) error {
-		var d pipeline.Decision
-		var err error
-		if o.runGiven {
-			d, err = a.Engine.JudgeOn(ctx, o.pipeline, o.stage, o.build, o.run, o.verdict, o.reason)
-		} else {
-			d, err = a.Engine.Judge(ctx, o.pipeline, o.stage, o.build, o.verdict, o.reason)
+		verb := "approve"
+		switch {
+		case o.lift:
+			verb = "lift"
+		case o.verdict == pipeline.Rejected:
+			verb = "reject"
 		}
-		if err != nil || o.json {
-			return o.tell(err, d, "")
-		}
-		fmt.Fprintln(o.Out, judged(d))
-		if o.verdict != pipeline.Approved {
-			return nil
-		}
-		st, err := a.Engine.State(ctx, o.pipeline)
-		if err != nil {
+		if err := o.resolve(ctx, a, verb, &o.target); err != nil {
 			return err
 		}
-		if missing := st.MissingApprovals(st.Stages[o.stage], d.Build); missing > 0 && st.Stages[o.stage].Approval {
-			fmt.Fprintf(o.Out, "It takes %d more.\n", missing)
+		if o.lift {
+			return o.liftRejection(ctx, a)
 		}
-		return nil
+		d, err := a.Engine.JudgeOn(ctx, o.pipeline, o.stage, o.build, o.looked, o.verdict, o.reason)
+		return o.report(ctx, a, d, err)
 	})
+}
+
+// liftRejection shows the rejection that is to be lifted, asks, and lifts that one.
+func (o *judgeOptions) liftRejection(ctx context.Context, a *app.App) error {
+	const op = "lift rejection"
+	if err := o.canAsk(op, o.yes); err != nil {
+		return err
+	}
+	states, err := selectPipelines(ctx, a, o.pipeline)
+	if err != nil {
+		return err
+	}
+	st := states[o.pipeline]
+	id := pipeline.StageBuild(o.stage, o.build)
+	if d := st.Decisions[id]; o.looked.Decision == nil && d.Verdict == pipeline.Rejected {
+		version := st.Version(pipeline.RecordDecision, id)
+		o.looked.Decision = &version
+		fmt.Fprintf(o.Err, "%s.\n", sentence(d))
+		if err := o.ask(ctx, op, o.yes, "Lift that"); err != nil {
+			return err
+		}
+	}
+	d, err := a.Engine.Lift(ctx, o.pipeline, o.stage, o.build, o.looked, o.reason)
+	return o.report(ctx, a, d, err)
+}
+
+// report prints a decision that was taken, and how many more it takes.
+func (o *judgeOptions) report(ctx context.Context, a *app.App, d pipeline.Decision, err error) error {
+	if err != nil || o.json {
+		return o.tell(err, d, "")
+	}
+	fmt.Fprintln(o.Out, judged(d))
+	st, err := a.Engine.State(ctx, o.pipeline)
+	if err != nil {
+		return err
+	}
+	s, missing := st.Stages[o.stage], 0
+	switch {
+	case d.Verdict == pipeline.Rejected && o.lift:
+		missing = st.MissingLifts(s, d.Build)
+	case d.Verdict == pipeline.Approved && st.Outcome(s, d.Build) == pipeline.OutcomeWaiting:
+		missing = st.MissingApprovals(s, d.Build)
+	}
+	if missing > 0 {
+		fmt.Fprintf(o.Out, "It takes %d more.\n", missing)
+	}
+	return nil
 }
 
 // judged says what was decided, and on which run.
 func judged(d pipeline.Decision) string {
 	text := fmt.Sprintf("%s is %s at stage %s by %s", d.Build, d.Verdict, d.Stage, d.Actor)
-	if d.Run != "" {
+	if d.Lift != nil || len(d.Lifted) > 0 {
+		text = sentence(d)
+	}
+	if d.Run != "" && d.Lift == nil {
 		text += ", on run " + d.Run
 	}
 	return text + "."
 }
 
+// sentence says who decided what, in a line of its own.
+func sentence(d pipeline.Decision) string { return plain(strings.TrimPrefix(d.Describe(), "build ")) }
+
 type promoteOptions struct {
 	*factory
-	pipeline, stage, build string
-	back                   bool
+	target
+	back bool
 }
 
 func newRollback(f *factory, runF func(context.Context, *promoteOptions) error) *cobra.Command {
@@ -97,13 +162,14 @@ func newRollback(f *factory, runF func(context.Context, *promoteOptions) error) 
 		runF = runPromote
 	}
 	return &cobra.Command{
-		Use:   "rollback PIPELINE STAGE [BUILD]",
+		Use:   "rollback [PIPELINE] [STAGE] [BUILD]",
 		Short: "Let a stage with a manual trigger move back to an older build",
 		Long: "Let a stage with a manual trigger, such as production, move back to an older build; without BUILD the\n" +
-			"one that passed it last before the one that it holds. The next apply deploys it.",
-		Args: args(2, 3),
+			"one that passed it last before the one that it holds. The next apply deploys it. PIPELINE may be left out\n" +
+			"where there is one, and STAGE where one moves by hand.",
+		Args: args(0, 3),
 		RunE: func(c *cobra.Command, given []string) error {
-			o.pipeline, o.stage, o.build = given[0], given[1], arg(given, 2)
+			o.read(given)
 			return runF(c.Context(), o)
 		},
 	}
@@ -115,13 +181,14 @@ func newPromote(f *factory, runF func(context.Context, *promoteOptions) error) *
 		runF = runPromote
 	}
 	return &cobra.Command{
-		Use:   "promote PIPELINE STAGE [BUILD]",
+		Use:   "promote [PIPELINE] [STAGE] [BUILD]",
 		Short: "Let a stage with a manual trigger move to a build",
 		Long: "Let a stage with a manual trigger, such as production, move to a build; without BUILD the newest\n" +
-			"that passed what is before it. The next apply deploys it. An older build that passed is a rollback.",
-		Args: args(2, 3),
+			"that passed what is before it. The next apply deploys it. An older build that passed is a rollback.\n" +
+			"PIPELINE may be left out where there is one, and STAGE where one moves by hand.",
+		Args: args(0, 3),
 		RunE: func(c *cobra.Command, given []string) error {
-			o.pipeline, o.stage, o.build = given[0], given[1], arg(given, 2)
+			o.read(given)
 			return runF(c.Context(), o)
 		},
 	}
@@ -129,11 +196,36 @@ func newPromote(f *factory, runF func(context.Context, *promoteOptions) error) *
 
 func runPromote(ctx context.Context, o *promoteOptions) error {
 	return o.with(ctx, func(a *app.App) error {
-		move := a.Engine.Promote
+		verb, move := "promote", a.Engine.Promote
 		if o.back {
-			move = a.Engine.Rollback
+			verb, move = "rollback", a.Engine.Rollback
+		}
+		if err := o.resolve(ctx, a, verb, &o.target); err != nil {
+			return err
 		}
 		p, err := move(ctx, o.pipeline, o.stage, o.build)
-		return o.tell(err, p, "%s is promoted to stage %s by %s. The next apply deploys it.", p.Build, p.Stage, p.Actor)
+		if err != nil || o.json {
+			return o.tell(err, p, "")
+		}
+		st, err := a.Engine.State(ctx, o.pipeline)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(o.Out, moves(st, p))
+		return err
 	})
+}
+
+// moves says where a promotion takes a stage, and what that leaves.
+func moves(st *pipeline.State, p pipeline.Promotion) string {
+	from, to := st.Builds[st.Holds[p.Stage].Build], st.Builds[p.Build]
+	switch {
+	case from.ID == "":
+		return fmt.Sprintf("Stage %s is promoted to %s. The next apply deploys it.", p.Stage, p.Build)
+	case from.ID == to.ID:
+		return fmt.Sprintf("Stage %s stays at %s.", p.Stage, p.Build)
+	case from.Order > to.Order:
+		return fmt.Sprintf("Stage %s goes back from %s to %s. The next apply deploys it.", p.Stage, from.ID, p.Build)
+	}
+	return fmt.Sprintf("Stage %s is promoted from %s to %s. The next apply deploys it.", p.Stage, from.ID, p.Build)
 }

@@ -19,7 +19,9 @@ import (
 
 type ledgerOptions struct {
 	*factory
-	pipeline, file string
+	pipeline, file               string
+	since, checkpoint, publicKey string // of verify
+	key, kmsKey                  string // of checkpoint
 }
 
 func newLedger(f *factory) *cobra.Command {
@@ -27,32 +29,8 @@ func newLedger(f *factory) *cobra.Command {
 		Use: "ledger", Short: "Look after the record", Long: "Look after the record of builds, runs, decisions and environments.",
 		Args: args(0, 0), RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newLedgerVerify(f, nil), newLedgerExport(f, nil), newLedgerImport(f, nil))
+	c.AddCommand(newLedgerVerify(f, nil), newLedgerHead(f, nil), newLedgerCheckpoint(f, nil), newLedgerExport(f, nil), newLedgerImport(f, nil), newLedgerArchive(f, nil))
 	return c
-}
-
-func newLedgerVerify(f *factory, runF func(context.Context, *ledgerOptions) error) *cobra.Command {
-	o := &ledgerOptions{factory: f}
-	if runF == nil {
-		runF = runLedgerVerify
-	}
-	return &cobra.Command{
-		Use:   "verify [PIPELINE]",
-		Short: "Check that no entry of the record was changed, removed or added afterwards",
-		Long:  "Check the chain of hashes through the record: no entry was changed, removed or put in afterwards.",
-		Args:  args(0, 1),
-		RunE: func(c *cobra.Command, given []string) error {
-			o.pipeline = arg(given, 0)
-			return runF(c.Context(), o)
-		},
-	}
-}
-
-func runLedgerVerify(ctx context.Context, o *ledgerOptions) error {
-	return o.with(ctx, func(a *app.App) error {
-		n, err := a.Verify(ctx, o.pipeline)
-		return o.tell(err, map[string]int64{"events": n}, "%d events, the chain is whole.", n)
-	})
 }
 
 func newLedgerExport(f *factory, runF func(context.Context, *ledgerOptions) error) *cobra.Command {

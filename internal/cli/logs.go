@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -18,10 +19,10 @@ import (
 
 type logsOptions struct {
 	*factory
-	run             string
-	pipeline, stage string // instead of run: the latest there
-	follow          bool
-	step            string
+	run    string
+	target // instead of run: the latest there
+	follow bool
+	step   string
 }
 
 func newLogs(f *factory, runF func(context.Context, *logsOptions) error) *cobra.Command {
@@ -30,16 +31,15 @@ func newLogs(f *factory, runF func(context.Context, *logsOptions) error) *cobra.
 		runF = runLogs
 	}
 	c := &cobra.Command{
-		Use:   "logs RUN | PIPELINE STAGE",
+		Use:   "logs RUN | [PIPELINE] [STAGE]",
 		Short: "Print the log of a run",
-		Long: "Print the log of a run, or of the latest of a stage; image/NAME stands for the bakes of an image.\n" +
+		Long: "Print the log of a run, or of the latest of a stage; image/NAME stands for the bakes of an image. PIPELINE\n" +
+			"may be left out where there is one; without STAGE it is the stage that ran last.\n" +
 			"With --json, print the run itself: its steps, their results and reports.",
-		Args: args(1, 2),
+		Args: args(0, 2),
 		RunE: func(c *cobra.Command, given []string) error {
-			if len(given) == 1 {
-				o.run = given[0]
-			} else {
-				o.pipeline, o.stage = given[0], given[1]
+			if o.pipeline, o.stage = arg(given, 0), arg(given, 1); o.stage == "" && strings.HasPrefix(o.pipeline, "r-") {
+				o.run, o.pipeline = o.pipeline, ""
 			}
 			if o.json && (o.follow || o.step != "") {
 				return &usageError{errors.New("--json prints the run and not its log, so it does not go with --follow and --step")}
@@ -82,6 +82,9 @@ func runLogs(ctx context.Context, o *logsOptions) error {
 // find gives the run that was asked for.
 func (o *logsOptions) find(ctx context.Context, a *app.App) (pipeline.Run, error) {
 	if o.run == "" {
+		if err := o.resolve(ctx, a, "logs", &o.target); err != nil {
+			return pipeline.Run{}, err
+		}
 		st, err := a.Engine.State(ctx, o.pipeline)
 		if err != nil {
 			return pipeline.Run{}, err

@@ -5,8 +5,12 @@ package cli_test
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
 	"database/sql"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
@@ -27,6 +31,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
+	"github.com/penstock-io/terraform-provider-penstock/internal/workplace/workplacetest"
 )
 
 // The scripts have three programs: penstock; apply, which does to the pipeline of the
@@ -34,12 +39,17 @@ import (
 func TestMain(m *testing.M) {
 	process.Guard()
 	local.Supervise()
-	testscript.Main(m, map[string]func(){
+	testscript.Main(tests{m}, map[string]func(){
 		"penstock": penstock,
 		"apply":    func() { exit(apply(context.Background(), os.Args[1:])) },
 		"sqlite":   func() { exit(sqlite(os.Args[1], os.Args[2])) },
 	})
 }
+
+// tests are those of the package, with a directory for workplaces that goes with them.
+type tests struct{ *testing.M }
+
+func (t tests) Run() int { return workplacetest.Main(t.M.Run) }
 
 // penstock is what main makes of the command line.
 func penstock() {
@@ -65,21 +75,23 @@ func sqlite(file, statement string) error {
 	return errors.Join(err, db.Close())
 }
 
-// apply moves the pipeline shop, made from the repository repo, one step further:
+// apply moves the pipeline shop, or another one, made from the repository repo, one step further:
 //
-//	apply [-pin BUILD] [-service] [-slow] [-authorize JSON] [-max-ttl TIME] [-notify COMMAND|$URL] [-destroy]
+//	apply [-pipeline NAME] [-pin BUILD] [-service] [-slow] [-authorize JSON] [-max-ttl TIME] [-notify COMMAND|$URL] [-history TIME] [-destroy]
 //
 // Its stages are commit, exploratory, and production, which moves by hand. With
 // -service production has an environment, else it has none; with -slow it takes a
 // minute to start.
 func apply(ctx context.Context, args []string) (err error) {
 	flags := flag.NewFlagSet("apply", flag.ContinueOnError)
+	name := flags.String("pipeline", "shop", "the pipeline's name")
 	pin := flags.String("pin", "", "the build of production")
 	service := flags.Bool("service", false, "production has an environment")
 	slow := flags.Bool("slow", false, "the service takes a minute to start")
 	authorize := flags.String("authorize", "", "who may do what, as in the ledger")
 	longest := flags.Duration("max-ttl", 0, "how long self-service environments may live")
 	notify := flags.String("notify", "", "a command that gets notices, or $ and the variable of a URL")
+	history := flags.Duration("history", 0, "how long the history is kept after the end")
 	destroy := flags.Bool("destroy", false, "remove the pipeline")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -94,9 +106,9 @@ func apply(ctx context.Context, args []string) (err error) {
 		}
 	}()
 	if *destroy {
-		return a.Engine.RemovePipeline(ctx, "shop", true)
+		return a.Engine.RemovePipeline(ctx, *name, true)
 	}
-	p := pipeline.Pipeline{Name: "shop", Owner: a.Owner, Scale: pipeline.Scale{Instances: 1}}
+	p := pipeline.Pipeline{Name: *name, Owner: a.Owner, Scale: pipeline.Scale{Instances: 1}}
 	production := pipeline.Stage{Type: pipeline.TypeCustom, Trigger: pipeline.TriggerManual}
 	if *service {
 		p.Service = pipeline.Service{Install: `tar -xzf "$PENSTOCK_ARTIFACT"`, Start: `exec python3 -m http.server --bind "$HOST" "$PORT"`}
@@ -105,7 +117,7 @@ func apply(ctx context.Context, args []string) (err error) {
 		}
 		production = pipeline.Stage{Type: pipeline.TypeProduction}
 	}
-	p.SelfService.MaxTTL = *longest
+	p.SelfService.MaxTTL, p.RetainHistory = *longest, *history
 	if *notify != "" {
 		p.Notify = []pipeline.NotifyTarget{{Command: *notify}}
 		if strings.HasPrefix(*notify, "$") {
@@ -134,7 +146,7 @@ func apply(ctx context.Context, args []string) (err error) {
 		{Type: pipeline.TypeExploratory, After: []string{"commit"}},
 		production,
 	} {
-		s.Pipeline, s.Owner = "shop", a.Owner
+		s.Pipeline, s.Owner = *name, a.Owner
 		if _, err := a.Engine.Advance(ctx, engine.AdvanceRequest{Stage: s.WithDefaults(nil, nil)}); err != nil {
 			return err
 		}
@@ -148,6 +160,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
+			e.Setenv(workplacetest.Variable, os.Getenv(workplacetest.Variable))
 			e.Setenv("GIT_AUTHOR_NAME", "Ada")
 			e.Setenv("GIT_AUTHOR_EMAIL", "ada@example.com")
 			e.Setenv("GIT_COMMITTER_NAME", "Ada")
@@ -155,7 +168,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("GIT_CONFIG_NOSYSTEM", "1")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status, "capture": capture},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status, "capture": capture, "anchor": anchor, "keys": keys},
 	})
 }
 
@@ -187,4 +200,32 @@ func capture(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("no word begins with %s", args[1])
+}
+
+// anchor sets a variable to the anchor in a file that has what `penstock ledger head` printed:
+// anchor NAME FILE.
+func anchor(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: anchor NAME FILE")
+	}
+	fields := strings.Fields(ts.ReadFile(args[1]))
+	if len(fields) != 2 {
+		ts.Fatalf("%s has %d words", args[1], len(fields))
+	}
+	ts.Setenv(args[0], fields[1])
+}
+
+// keys makes a key and its public key, in PEM: keys FILE PUBLIC-FILE.
+func keys(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: keys FILE PUBLIC-FILE")
+	}
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	ts.Check(err)
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600))
+	der, err = x509.MarshalPKIXPublicKey(public)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600))
 }

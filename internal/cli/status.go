@@ -76,6 +76,7 @@ type statusStage struct {
 	RunStarted time.Time          `json:"run_started,omitzero"`
 	RunEnded   time.Time          `json:"run_ended,omitzero"`
 	Progress   *statusProgress    `json:"progress,omitempty"` // of the run, while it is under way
+	Seen       *int64             `json:"seen,omitempty"`     // version of the decision on the candidate, 0 for none, for --seen; of a stage that takes decisions
 	Override   *statusOverride    `json:"override,omitempty"` // of the candidate, else of the build that it holds
 	Endpoint   string             `json:"endpoint,omitempty"`
 	Log        string             `json:"log,omitempty"`
@@ -182,10 +183,13 @@ func selectPipelines(ctx context.Context, a *app.App, name string) (map[string]*
 	}
 	st, ok := all[name]
 	if !ok {
-		return nil, pipeline.Errorf(pipeline.CodeNotFound, "find pipeline", "there is no pipeline %q", name).
-			WithHint("`penstock status` lists them.")
+		return nil, noPipeline(name)
 	}
 	return map[string]*pipeline.State{name: st}, nil
+}
+
+func noPipeline(name string) error {
+	return pipeline.Errorf(pipeline.CodeNotFound, "find pipeline", "there is no pipeline %q", name).WithHint("`penstock status` lists them.")
 }
 
 func describeStatus(e *engine.Engine, st *pipeline.State) statusPipeline {
@@ -197,6 +201,10 @@ func describeStatus(e *engine.Engine, st *pipeline.State) statusPipeline {
 			Passed: at.Passed, WaitingFor: at.Move.WaitingFor, NextAction: at.Move.Action, Run: at.Run.ID,
 			RunStatus: at.Run.Status, RunError: at.Run.Error, RunStarted: at.Run.StartedAt, RunEnded: at.Run.EndedAt, Log: at.Log,
 			Override: cmp.Or(overrideOf(st, s.Name, at.Move.Candidate), overrideOf(st, s.Name, at.Held)),
+		}
+		if s.Approval && row.Candidate != "" {
+			version := st.Version(pipeline.RecordDecision, pipeline.StageBuild(s.Name, row.Candidate))
+			row.Seen = &version
 		}
 		if at.Environment != nil {
 			row.Endpoint = at.Environment.Endpoint

@@ -31,7 +31,7 @@ func (o *statusOptions) follow(ctx context.Context, look func(context.Context) (
 	complain := func(_ []statusPipeline, trouble error) (err error) {
 		if trouble.Error() != told {
 			told = trouble.Error()
-			_, err = fmt.Fprintf(o.Err, "%s %s\n", o.now().Format(time.TimeOnly), plain(told))
+			_, err = fmt.Fprintf(o.Err, "%s %s\n", pipeline.Clock(o.now()), plain(told))
 		}
 		return err
 	}
@@ -79,7 +79,7 @@ const (
 // went wrong where it is that of before.
 func (o *statusOptions) redraw(on screen, all []statusPipeline, trouble error) error {
 	width, height := on.size()
-	text := on.paint(o.now().Format(time.TimeOnly)+"   interrupt to leave", faint) + "\n\n"
+	text := on.paint(pipeline.Clock(o.now())+"   interrupt to leave", faint) + "\n\n"
 	if trouble != nil {
 		text += on.paint(runewidth.Truncate(plain(trouble.Error()), max(width, 1), "…"), red) + "\n\n"
 	}
@@ -126,7 +126,7 @@ func (o *statusOptions) changes() func([]statusPipeline) error {
 			if now[key] == last[key] {
 				continue
 			}
-			if _, err := fmt.Fprintf(o.Out, "%s %s: %s\n", o.now().Format(time.TimeOnly), plain(key), plain(now[key])); err != nil {
+			if _, err := fmt.Fprintf(o.Out, "%s %s: %s\n", pipeline.Clock(o.now()), plain(key), plain(now[key])); err != nil {
 				return err
 			}
 		}

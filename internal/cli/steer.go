@@ -16,18 +16,25 @@ import (
 // build: override, hold, release and retry.
 type steerOptions struct {
 	*factory
-	pipeline, stage, build, reason string
+	target
+	reason string
 }
 
-// steer makes a command whose arguments are a pipeline, a stage and maybe a build.
+// steer makes a command whose arguments are a pipeline, a stage and maybe a build. The
+// first two may be left out.
 func (f *factory) steer(most int, c *cobra.Command, runF, run func(context.Context, *steerOptions) error) (*cobra.Command, *steerOptions) {
 	o := &steerOptions{factory: f}
 	if runF == nil {
 		runF = run
 	}
-	c.Args = args(most, most)
+	c.Args = args(0, most)
 	c.RunE = func(c *cobra.Command, given []string) error {
-		o.pipeline, o.stage, o.build = given[0], given[1], arg(given, 2)
+		switch o.read(given); {
+		case o.build == "" && most == 3:
+			return &usageError{fmt.Errorf("cannot %s: BUILD required; usage: %s", c.Name(), c.UseLine())}
+		case o.build != "" && most < 3:
+			return &usageError{fmt.Errorf("cannot %s: %q is a build, and the command is about a stage; usage: %s", c.Name(), o.build, c.UseLine())}
+		}
 		return runF(c.Context(), o)
 	}
 	return c, o
@@ -35,7 +42,7 @@ func (f *factory) steer(most int, c *cobra.Command, runF, run func(context.Conte
 
 func newOverride(f *factory, runF func(context.Context, *steerOptions) error) *cobra.Command {
 	c, o := f.steer(3, &cobra.Command{
-		Use:   "override PIPELINE STAGE BUILD --reason WHY",
+		Use:   "override [PIPELINE] [STAGE] BUILD --reason WHY",
 		Short: "Let a build pass a stage that it has not passed",
 		Long: "Let a build pass a stage that it has not passed: one that failed, did not run, or lacks approvals. The stages\n" +
 			"above it the build must have passed, and a rejection stays one. Only those may whom authorize.override names.\n" +
@@ -46,7 +53,7 @@ func newOverride(f *factory, runF func(context.Context, *steerOptions) error) *c
 }
 
 func runOverride(ctx context.Context, o *steerOptions) error {
-	return o.with(ctx, func(a *app.App) error {
+	return o.at(ctx, "override", func(a *app.App) error {
 		done, err := a.Engine.Override(ctx, o.pipeline, o.stage, o.build, o.reason)
 		return o.tell(err, done, "%s passes stage %s by an override of %s. The next apply moves what that opens.", done.Build, done.Stage, done.Actor)
 	})
@@ -54,7 +61,7 @@ func runOverride(ctx context.Context, o *steerOptions) error {
 
 func newHold(f *factory, runF func(context.Context, *steerOptions) error) *cobra.Command {
 	c, o := f.steer(2, &cobra.Command{
-		Use:   "hold PIPELINE STAGE",
+		Use:   "hold [PIPELINE] [STAGE]",
 		Short: "Keep a stage where it is: no build enters it",
 		Long: "Keep a stage where it is until it is released: no build enters it, and what it runs runs on. The stages\n" +
 			"below it go on with what has passed it.",
@@ -64,7 +71,7 @@ func newHold(f *factory, runF func(context.Context, *steerOptions) error) *cobra
 }
 
 func runHold(ctx context.Context, o *steerOptions) error {
-	return o.with(ctx, func(a *app.App) error {
+	return o.at(ctx, "hold", func(a *app.App) error {
 		done, err := a.Engine.Hold(ctx, o.pipeline, o.stage, o.reason)
 		return o.tell(err, done, "Stage %s is held by %s.", done.Stage, done.Actor)
 	})
@@ -72,7 +79,7 @@ func runHold(ctx context.Context, o *steerOptions) error {
 
 func newRelease(f *factory, runF func(context.Context, *steerOptions) error) *cobra.Command {
 	c, _ := f.steer(2, &cobra.Command{
-		Use:   "release PIPELINE STAGE",
+		Use:   "release [PIPELINE] [STAGE]",
 		Short: "Let a held stage go on",
 		Long:  "Let a stage go on that is held. The next apply moves it.",
 	}, runF, runRelease)
@@ -80,7 +87,7 @@ func newRelease(f *factory, runF func(context.Context, *steerOptions) error) *co
 }
 
 func runRelease(ctx context.Context, o *steerOptions) error {
-	return o.with(ctx, func(a *app.App) error {
+	return o.at(ctx, "release", func(a *app.App) error {
 		was, err := a.Engine.Release(ctx, o.pipeline, o.stage)
 		return o.tell(err, was, "Stage %s goes on with the next apply.", o.stage)
 	})
@@ -88,7 +95,7 @@ func runRelease(ctx context.Context, o *steerOptions) error {
 
 func newRetry(f *factory, runF func(context.Context, *steerOptions) error) *cobra.Command {
 	c, _ := f.steer(2, &cobra.Command{
-		Use:   "retry PIPELINE STAGE",
+		Use:   "retry [PIPELINE] [STAGE]",
 		Short: "Let a stage run once more for the build that it ran for",
 		Long: "Let a stage run once more, with the next apply, for the build that it ran for, whether that passed or\n" +
 			"failed. A decision on the run before does not count for the new one.",
@@ -97,9 +104,19 @@ func newRetry(f *factory, runF func(context.Context, *steerOptions) error) *cobr
 }
 
 func runRetry(ctx context.Context, o *steerOptions) error {
-	return o.with(ctx, func(a *app.App) error {
+	return o.at(ctx, "retry", func(a *app.App) error {
 		asked, err := a.Engine.Retry(ctx, o.pipeline, o.stage)
 		return o.tell(err, asked, "Stage %s runs again with the next apply.", asked.Stage)
+	})
+}
+
+// at is with, once the pipeline and the stage are known.
+func (o *steerOptions) at(ctx context.Context, verb string, call func(*app.App) error) error {
+	return o.with(ctx, func(a *app.App) error {
+		if err := o.resolve(ctx, a, verb, &o.target); err != nil {
+			return err
+		}
+		return call(a)
 	})
 }
 

@@ -19,9 +19,9 @@ import (
 
 type tryOptions struct {
 	*factory
-	pipeline, stage string
-	ttl             time.Duration
-	keep            bool
+	target
+	ttl  time.Duration
+	keep bool
 }
 
 func newTry(f *factory, runF func(context.Context, *tryOptions) error) *cobra.Command {
@@ -30,15 +30,15 @@ func newTry(f *factory, runF func(context.Context, *tryOptions) error) *cobra.Co
 		runF = runTry
 	}
 	c := &cobra.Command{
-		Use:   "try PIPELINE [STAGE]",
+		Use:   "try [PIPELINE] [STAGE]",
 		Short: "Launch the build that waits for a decision, try it, decide",
 		Long: "Show the build that waits for a decision at a stage, launch an environment with it or show the one that the\n" +
 			"stage has, and ask for the decision: approve, reject, or later. An environment that was launched for it ends\n" +
-			"with the decision. Without STAGE it is the one that waits. Without a terminal the environment stays, and the\n" +
+			"with the decision. PIPELINE may be left out where there is one, and STAGE where one waits. Without a terminal the environment stays, and the\n" +
 			"commands for the decision are printed.",
-		Args: args(1, 2),
+		Args: args(0, 2),
 		RunE: func(c *cobra.Command, given []string) error {
-			o.pipeline, o.stage = given[0], arg(given, 1)
+			o.pipeline, o.stage = arg(given, 0), arg(given, 1)
 			return runF(c.Context(), o)
 		},
 	}
@@ -52,7 +52,8 @@ type tried struct {
 	Pipeline    string `json:"pipeline"`
 	Stage       string `json:"stage"`
 	Build       string `json:"build"`
-	Run         string `json:"run"` // that the decision is about
+	Run         string `json:"run"`  // that the decision is about
+	Seen        int64  `json:"seen"` // version of the decision that there is, for --seen; 0 for none
 	Commit      string `json:"commit"`
 	Author      string `json:"author,omitempty"`
 	Message     string `json:"message,omitempty"`
@@ -62,6 +63,9 @@ type tried struct {
 
 func runTry(ctx context.Context, o *tryOptions) error {
 	return o.with(ctx, func(a *app.App) error {
+		if err := o.resolve(ctx, a, "try", &o.target); err != nil {
+			return err
+		}
 		what, err := o.offer(ctx, a)
 		if err != nil {
 			return err
@@ -74,8 +78,8 @@ func runTry(ctx context.Context, o *tryOptions) error {
 		}
 		fmt.Fprintf(o.Out, "%s\n", what.Endpoint)
 		if o.canAsk("decide", false) != nil {
-			fmt.Fprintf(o.Err, "Try it, and decide:\n  penstock approve %[1]s %[2]s %[3]s --run %[4]s\n  penstock reject %[1]s %[2]s %[3]s --run %[4]s --reason WHY\n",
-				what.Pipeline, what.Stage, what.Build, what.Run)
+			fmt.Fprintf(o.Err, "Try it, and decide:\n  penstock approve %[1]s %[2]s %[3]s --run %[4]s --seen %[5]d\n  penstock reject %[1]s %[2]s %[3]s --run %[4]s --seen %[5]d --reason WHY\n",
+				what.Pipeline, what.Stage, what.Build, what.Run, what.Seen)
 			return nil
 		}
 		return o.decide(ctx, a, what)
@@ -98,17 +102,13 @@ func (o *tryOptions) offer(ctx context.Context, a *app.App) (tried, error) {
 		b := st.Builds[move.Candidate]
 		fmt.Fprintf(o.Err, "Stage %s offers build %s: commit %s by %s, %s.\n", s.Name, b.ID, short(b.Revision.Commit), plain(b.Revision.Author), plain(b.Revision.Message))
 		run, _ := st.VerdictOf(s, b.ID)
-		what := tried{Pipeline: o.pipeline, Stage: s.Name, Build: b.ID, Run: run.ID, Commit: b.Revision.Commit, Author: b.Revision.Author, Message: b.Revision.Message}
+		what := tried{Pipeline: o.pipeline, Stage: s.Name, Build: b.ID, Run: run.ID, Seen: st.Version(pipeline.RecordDecision, pipeline.StageBuild(s.Name, b.ID)), Commit: b.Revision.Commit, Author: b.Revision.Author, Message: b.Revision.Message}
 		if env, ok := st.RunEnvironment(s.Name, pipeline.ForInquiry); ok && env.Serves() && env.Build == b.ID {
 			what.Endpoint = env.Endpoint
 		}
 		return what, nil
 	}
-	where := "no stage of pipeline " + o.pipeline
-	if o.stage != "" {
-		where = "stage " + o.stage
-	}
-	return tried{}, pipeline.Errorf(pipeline.CodeRefused, op, "%s waits for a decision, or there is none", where).
+	return tried{}, pipeline.Errorf(pipeline.CodeRefused, op, "stage %q of pipeline %q waits for no decision", o.stage, o.pipeline).
 		WithHint("`penstock status %s` shows what the stages wait for.", o.pipeline)
 }
 
@@ -121,10 +121,7 @@ func (o *tryOptions) launch(ctx context.Context, a *app.App, what *tried) error 
 	if err != nil {
 		return err
 	}
-	ttl := o.ttl
-	if longest := st.Pipeline.SelfService.MaxTTL; longest > 0 {
-		ttl = min(ttl, longest)
-	}
+	ttl := min(o.ttl, engine.LongestTTL(st))
 	name := "try-" + engine.OwnName(a.Engine.Person.Name)
 	done := o.working(a, "Launching environment "+name)
 	env, err := a.Engine.Launch(ctx, engine.LaunchRequest{
@@ -160,7 +157,7 @@ func (o *tryOptions) decide(ctx context.Context, a *app.App, what tried) error {
 		default:
 			continue
 		}
-		d, err := a.Engine.JudgeOn(ctx, what.Pipeline, what.Stage, what.Build, what.Run, verdict, reason)
+		d, err := a.Engine.JudgeOn(ctx, what.Pipeline, what.Stage, what.Build, engine.Looked{Run: &what.Run, Decision: &what.Seen}, verdict, reason)
 		if err != nil {
 			return err
 		}

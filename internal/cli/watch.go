@@ -6,6 +6,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -15,6 +16,8 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/install"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/watch"
 )
 
@@ -88,10 +91,29 @@ func runWatch(ctx context.Context, o *watchOptions) error {
 		options.Progress = o.progress
 	}
 	err = watch.New(options).Run(ctx, o.finishing())
-	if o.once && err != nil && ctx.Err() == nil {
+	var begin *watch.BeginError
+	switch {
+	case ctx.Err() != nil:
+		return err
+	case errors.As(err, &begin):
+		return pipeline.Errorf(pipeline.CodeFailed, "begin to watch "+o.dir, "%w", begin.Err).WithHint("%s", providerHint(install.Settings()))
+	case o.once && err != nil:
 		return &saidError{err}
 	}
 	return err
+}
+
+// providerHint says what to do where Terraform may not find the provider.
+func providerHint(settings []install.Setting) string {
+	for _, s := range settings {
+		switch {
+		case s.Override != "":
+			return fmt.Sprintf("%s has dev_overrides for the provider, with which `terraform init` can't work. Remove them, and run `penstock install`.", s.File)
+		case s.Hides:
+			return fmt.Sprintf("%s has a provider_installation block, which keeps Terraform from looking for the provider by itself. `penstock install` says what to add to it.", s.File)
+		}
+	}
+	return "If it is the provider that Terraform does not find, `penstock install` puts it where it looks."
 }
 
 // report prints an event as a line.
@@ -104,14 +126,12 @@ func (o *watchOptions) report(e watch.Event) {
 		o.apply.end()
 		o.apply = nil
 	}
-	fmt.Fprintf(o.Out, "%s %s\n", e.Time.Local().Format(time.TimeOnly), plain(describeEvent(e)))
+	fmt.Fprintf(o.Out, "%s %s\n", pipeline.Clock(e.Time.Local()), plain(describeEvent(e)))
 	if e.Kind == watch.KindApply && !o.verbose {
 		o.apply, o.told = o.begin("applying"), map[string]string{}
 	}
-	if e.Kind == watch.KindFailed {
-		for line := range strings.Lines(e.Error) {
-			fmt.Fprintf(o.Err, "  %s\n", plain(strings.TrimRight(line, "\n")))
-		}
+	for line := range strings.Lines(e.Error) {
+		fmt.Fprintf(o.Err, "  %s\n", plain(strings.TrimRight(line, "\n")))
 	}
 }
 
@@ -159,9 +179,9 @@ func describeEvent(e watch.Event) string {
 		if e.Next.IsZero() {
 			return fmt.Sprintf("failed after %s", took)
 		}
-		return fmt.Sprintf("failed after %s; tried again at %s, or when there is something new", took, e.Next.Local().Format(time.TimeOnly))
+		return fmt.Sprintf("failed after %s; tried again at %s, or when there is something new", took, pipeline.Clock(e.Next.Local()))
 	case watch.KindUnreachable:
-		return "can't look: " + e.Error
+		return "can't look, and goes on trying"
 	case watch.KindReachable:
 		return "can look again"
 	case watch.KindEmpty:

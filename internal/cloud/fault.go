@@ -65,6 +65,7 @@ var faults = map[string]fault{
 	"ParameterNotFound":                           {pipeline.CodeNotFound, ""},
 	"NoSuchKey":                                   {pipeline.CodeNotFound, ""},
 	"NotFound":                                    {pipeline.CodeNotFound, ""},
+	"NotFoundException":                           {pipeline.CodeNotFound, ""}, // of KMS
 	"NoSuchBucket":                                {pipeline.CodeNotFound, ""},
 	"InvalidInstanceType.NotFound":                {pipeline.CodeInvalid, ""},
 	"InvalidParameterValue":                       {pipeline.CodeInvalid, ""},

@@ -101,8 +101,8 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-func unpack(ctx context.Context, r io.Reader, dir string) error {
-	return artifact.Unpack(ctx, r, dir)
+func unpack(ctx context.Context, r io.Reader, dir string, seen func(name string, modified time.Time)) error {
+	return artifact.Unpack(ctx, r, dir, artifact.Seen(seen))
 }
 
 func newBed(t *testing.T) *bed {
@@ -224,6 +224,8 @@ test ! ../kept -nt script && test ! script -nt ../kept
 i=0; while [ $i -lt 120 ]; do echo line $i; i=$((i+1)); done
 printf '<testsuite><testcase name="a"/><testcase name="b"><skipped/></testcase></testsuite>' > ../junit.xml
 printf unfinished`)
+	old := time.Unix(1_700_000_000, 123_456_789)
+	b.must(os.Chtimes(filepath.Join(b.tree, "kept"), old, old))
 	r.Step.Directory, r.Step.Report, r.Step.Env = "sub", "junit.xml", map[string]string{"NAME": "it's \"here\""}
 	r.Env["PENSTOCK_ARTIFACT"] = dist
 	result, err := b.runner.Run(t.Context(), r)
@@ -233,6 +235,9 @@ printf unfinished`)
 	}
 	if got, want := b.files(), []string{"changed", "junit.xml", "kept", "link", "new", "sub", "sub/script"}; !slices.Equal(got, want) {
 		t.Errorf("the tree has %v, want %v", got, want)
+	}
+	if info, err := os.Stat(filepath.Join(b.tree, "kept")); err != nil || !info.ModTime().Equal(old) {
+		t.Errorf("the file that was left alone has the time %v, %v, and had %v", info.ModTime(), err, old)
 	}
 	if target, err := os.Readlink(filepath.Join(b.tree, "link")); err != nil || target != "kept" {
 		t.Errorf("the link leads to %q, %v", target, err)
@@ -250,6 +255,33 @@ printf unfinished`)
 		t.Errorf("the log has %d lines:\n%s", lines, log)
 	}
 	b.wantNothing()
+}
+
+// A report of the repository counts if the command wrote it, also with the content that it
+// had, and not if the command left it alone.
+func TestReportOfTheRepository(t *testing.T) {
+	t.Parallel()
+	const report = `<testsuite><testcase name="a"/></testsuite>`
+	for command, says := range map[string]string{
+		"true":                              "did not write it",
+		"mv r1.xml r2.xml":                  "",
+		"cat r1.xml > r2.xml":               "",
+		"cp r1.xml copy; cat copy > r1.xml": "",
+		"mkfifo r3.xml":                     "pipe",
+	} {
+		t.Run(command, func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t)
+			b.write("r1.xml", report)
+			r := b.request(command)
+			r.Step.Report = "r*.xml"
+			result, err := b.runner.Run(t.Context(), r)
+			if says == "" && (err != nil || result.Tests == nil || result.Tests.Total != 1) || says != "" && (err == nil || !strings.Contains(err.Error(), says)) {
+				t.Errorf("the error is %v, want %q; tests: %+v", err, says, result.Tests)
+			}
+			b.wantNothing()
+		})
+	}
 }
 
 // The same step gives the same result, error and log in CodeBuild as on this machine.

@@ -56,6 +56,7 @@ type job struct {
 	object             string // s3:// address of the result
 	start              string // URL of the time at which to begin; empty: at once
 	files              []sentFile
+	untouched          time.Time // of the files as they were sent
 }
 
 //go:embed job.sh
@@ -75,6 +76,7 @@ func (j job) script() string {
 	set("job_seconds", fmt.Sprint(int64((j.work.Timeout+time.Second-1)/time.Second)))
 	set("job_grace", fmt.Sprint(int64(grace/time.Second)))
 	set("job_line", j.work.Line)
+	set("job_untouched", j.untouched.Format("200601021504.05"))
 	set("job_mask", maskScript(j.work.Mask))
 	b.WriteString("variables() {\n:\n")
 	for _, name := range sortedKeys(j.work.Env) {

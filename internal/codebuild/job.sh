@@ -10,9 +10,12 @@ job_tree="$job_work/tree"
 mkdir "$job_tree" && fetch "$job_work/tree.tar.gz" "$job_tree_url" && tar -xzf "$job_work/tree.tar.gz" -C "$job_tree" ||
   give_up "the work tree could not be fetched"
 rm "$job_work/tree.tar.gz"
-# The archive has no times. All alike, and now, they suit make as well as zip.
-touch "$job_work/now"
-find "$job_tree" -exec touch -h -r "$job_work/now" {} +
+# The archive has no times. All alike they suit make as well as zip, and being old they
+# tell what the command writes, whatever the clocks say.
+TZ=UTC0 touch -t "$job_untouched" "$job_work/untouched"
+find "$job_tree" -exec touch -h -r "$job_work/untouched" {} +
+# The index of git knows files by their times.
+if [ -e "$job_tree/.git" ] && command -v git >/dev/null; then git -C "$job_tree" update-index -q --refresh >/dev/null 2>&1 || :; fi
 
 fetch_file() { # variable url digest program
   fetch "$job_work/$1" "$2" && echo "$3  $job_work/$1" | sha256sum -c - >/dev/null || give_up "the file of $1 could not be fetched"

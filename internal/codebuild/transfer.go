@@ -23,6 +23,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/regular"
 )
 
 // filesPrefix is where files on their way are in the bucket. Its life cycle removes
@@ -41,10 +42,13 @@ const maxURLLife = 7 * 24 * time.Hour
 type transfer struct {
 	id   string // random: it marks the command's output in the log, too
 	life time.Duration
+	// untouched is the time that the files have there before the command begins: a day
+	// ago, so that no difference between the clocks makes it one that the command gives.
+	untouched time.Time
 }
 
 func newTransfer(work pipeline.Work) *transfer {
-	return &transfer{id: rand.Text(), life: min(queueLimit+work.Timeout+overhead, maxURLLife)}
+	return &transfer{id: rand.Text(), life: min(queueLimit+work.Timeout+overhead, maxURLLife), untouched: time.Now().UTC().Add(-24 * time.Hour).Truncate(time.Second)}
 }
 
 func (t *transfer) job() string    { return filesPrefix + t.id + "/job" }
@@ -70,7 +74,7 @@ func (w *Worker) send(ctx context.Context, t *transfer, work pipeline.Work, shar
 	if err := w.put(ctx, t.tree(), packed); err != nil {
 		return cloud.Fault(ctx, op, err)
 	}
-	j := job{id: t.id, work: work, object: "s3://" + w.Bucket + "/" + t.result()}
+	j := job{id: t.id, work: work, untouched: t.untouched, object: "s3://" + w.Bucket + "/" + t.result()}
 	for _, file := range sortedKeys(work.Files) {
 		url, err := w.urlOf(ctx, get, shared[work.Files[file]], t.life)
 		if err != nil {
@@ -165,7 +169,7 @@ func (w *Worker) share(ctx context.Context, works []pipeline.Work) (map[string]s
 }
 
 func (w *Worker) shareFile(ctx context.Context, path string) (key string, err error) {
-	file, err := os.Open(path)
+	file, err := regular.Open(path)
 	if err != nil {
 		return "", err
 	}
@@ -204,17 +208,60 @@ func (w *Worker) fetch(ctx context.Context, t *transfer, tree string) (status st
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	result := filepath.Join(dir, "result")
-	if err := w.Unpack(ctx, out.Body, result); err != nil {
+	var kept []string
+	err = w.Unpack(ctx, out.Body, result, func(name string, modified time.Time) {
+		if inTree, ok := strings.CutPrefix(name, treeDir+"/"); ok && modified.Equal(t.untouched) {
+			kept = append(kept, inTree)
+		}
+	})
+	if err != nil {
 		return "", unpackError(ctx, op, err)
 	}
-	text, err := os.ReadFile(filepath.Join(result, exitFile))
+	text, err := readExit(result)
 	if err == nil {
+		keepTimes(tree, filepath.Join(result, treeDir), kept)
 		err = replace(tree, filepath.Join(result, treeDir), filepath.Join(dir, "before"))
 	}
 	if err != nil {
 		return "", pipeline.Errorf(pipeline.CodeFailed, op, "%w", err)
 	}
 	return strings.TrimSpace(string(text)), nil
+}
+
+// readExit reads what the job wrote of the command's end.
+func readExit(result string) ([]byte, error) {
+	root, err := os.OpenRoot(result)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	file, err := regular.OpenIn(root, exitFile)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return io.ReadAll(io.LimitReader(file, 100))
+}
+
+// keepTimes gives files that the command left alone the times that they had here, so that
+// whoever looks can tell them from those that it wrote. A file whose time can't be kept
+// counts as written.
+func keepTimes(before, after string, names []string) {
+	from, err := os.OpenRoot(before)
+	if err != nil {
+		return
+	}
+	defer from.Close()
+	to, err := os.OpenRoot(after)
+	if err != nil {
+		return
+	}
+	defer to.Close()
+	for _, name := range names {
+		if info, err := from.Lstat(name); err == nil && info.Mode().IsRegular() {
+			_ = to.Chtimes(name, info.ModTime(), info.ModTime())
+		}
+	}
 }
 
 // unpackError is no mistake in what was asked for, whatever the unpacker says.

@@ -53,8 +53,9 @@ type Options struct {
 	Bucket  string
 	// Pack writes a directory as a gzipped tar.
 	Pack func(ctx context.Context, dir string, w io.Writer) error
-	// Unpack writes a gzipped tar to a directory that does not exist, and nowhere else.
-	Unpack func(ctx context.Context, r io.Reader, dir string) error
+	// Unpack writes a gzipped tar to a directory that does not exist, and nowhere else. It
+	// calls seen for each file, with the path and the time that the archive gives.
+	Unpack func(ctx context.Context, r io.Reader, dir string, seen func(name string, modified time.Time)) error
 	Logger hclog.Logger  // nil discards
 	Pause  time.Duration // 0 means DefaultPause; tests shorten it
 }

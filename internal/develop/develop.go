@@ -143,6 +143,9 @@ func (o *Options) cycle(ctx context.Context, t *tree) (endpoint string, err erro
 	if err != nil {
 		return "", err
 	}
+	if err := t.takeHead(ctx, o.Engine.Sources); err != nil && ctx.Err() == nil {
+		o.Say("the steps find no repository: %v", err)
+	}
 	o.Say("building: %s", changed)
 	if err := o.build(ctx, t.copy); err != nil {
 		return "", err
@@ -150,7 +153,7 @@ func (o *Options) cycle(ctx context.Context, t *tree) (endpoint string, err erro
 	artifact := ""
 	if o.Artifact != "" {
 		artifact = filepath.Join(t.copy, filepath.FromSlash(o.Artifact))
-		if info, err := os.Stat(artifact); err != nil || info.IsDir() {
+		if info, err := os.Stat(artifact); err != nil || !info.Mode().IsRegular() {
 			return "", pipeline.Errorf(pipeline.CodeFailed, "build", "the steps made no file %s", o.Artifact).WithHint("See what they print with --verbose.")
 		}
 	}

@@ -17,6 +17,8 @@ import (
 	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/process"
+	"github.com/penstock-io/terraform-provider-penstock/internal/regular"
 )
 
 // tree is a working tree and the copy of it that is built. The copy keeps what builds
@@ -24,21 +26,66 @@ import (
 type tree struct {
 	dir, copy string
 	had       map[string]string // what the copy has of the tree: stamps, by path
+	head      string            // the commit of the copy's repository; empty for none
 }
+
+// git asks git about the working tree, whatever repository a hook that started this
+// process is of.
+func (t *tree) git(ctx context.Context, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", t.dir}, args...)...)
+	var said bytes.Buffer
+	cmd.Stderr, cmd.Env = &said, process.Environ(nil)
+	out, err := cmd.Output()
+	if err != nil {
+		return "", pipeline.Errorf(pipeline.CodeInvalid, "read working tree", "%s: %s", t.dir, pipeline.FirstLine(said.String())).
+			WithHint("Name a directory of a git repository.")
+	}
+	return string(out), nil
+}
+
+// takeHead gives the copy a repository of its own, at the working tree's commit: what
+// asks git for a version gets that, and what is done to it is done to no other. There is
+// none before the first commit, nor where the working tree is a part of a repository.
+func (t *tree) takeHead(ctx context.Context, sources pipeline.Sources) error {
+	prefix, err := t.git(ctx, "rev-parse", "--show-prefix")
+	if err != nil || strings.TrimSpace(prefix) != "" {
+		return err
+	}
+	head, err := t.git(ctx, "rev-parse", "--verify", "HEAD")
+	if head = strings.TrimSpace(head); err != nil || head == t.head {
+		return nil
+	}
+	fresh := t.copy + ".head"
+	defer func() { _ = os.RemoveAll(fresh) }()
+	if err := os.RemoveAll(fresh); err != nil {
+		return err
+	}
+	dir, err := filepath.Abs(t.dir)
+	if err != nil {
+		return err
+	}
+	if err := sources.Checkout(ctx, pipeline.CheckoutRequest{Repository: dir, Commit: head, Dir: fresh}); err != nil {
+		return err
+	}
+	own := filepath.Join(t.copy, gitDir)
+	if err := errors.Join(os.RemoveAll(own), os.Rename(filepath.Join(fresh, gitDir), own)); err != nil {
+		return err
+	}
+	t.head = head
+	return nil
+}
+
+const gitDir = ".git"
 
 // files gives the stamps of the files in the tree: of those that git knows, and of others
 // that it does not ignore.
 func (t *tree) files(ctx context.Context) (map[string]string, error) {
-	cmd := exec.CommandContext(ctx, "git", "-C", t.dir, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	out, err := cmd.Output()
+	out, err := t.git(ctx, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
 	if err != nil {
-		return nil, pipeline.Errorf(pipeline.CodeInvalid, "read working tree", "%s: %s", t.dir, pipeline.FirstLine(said.String())).
-			WithHint("Name a directory of a git repository.")
+		return nil, err
 	}
 	files := map[string]string{}
-	for name := range strings.SplitSeq(string(out), "\x00") {
+	for name := range strings.SplitSeq(out, "\x00") {
 		if name == "" {
 			continue
 		}
@@ -130,7 +177,7 @@ func (t *tree) take(name string) error {
 		}
 		return os.Symlink(target, to)
 	}
-	in, err := os.Open(from)
+	in, err := regular.Open(from)
 	if err != nil {
 		return err
 	}

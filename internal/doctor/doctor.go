@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -72,12 +73,14 @@ func Examine(ctx context.Context, o Options) []Finding {
 	}
 	defer func() { _ = p.app.Close(context.WithoutCancel(ctx)) }()
 	p.directory()
+	p.workplace()
 	p.rights(ctx)
 	if !p.ledger(ctx) {
 		return p.findings
 	}
 	p.clock(ctx)
 	p.leases(ctx)
+	p.stages()
 	p.runs(ctx)
 	p.environments()
 	p.notices()
@@ -92,6 +95,16 @@ func (p *patient) found(check string, status Status, remedy, format string, args
 // failed is a problem with its own remedy.
 func (p *patient) failed(check string, err error) {
 	p.found(check, Problem, pipeline.HintOf(err), "%v", err)
+}
+
+// workplace says where steps work, and whether they find something of the user's there.
+func (p *patient) workplace() {
+	dir, above := p.app.WorkDir()
+	if above == "" {
+		p.found("work directory", OK, "", "steps work in %s, and nothing of yours is above it", dir)
+		return
+	}
+	p.found("work directory", Warning, "Remove it, or set PENSTOCK_WORK_DIR to a directory that is not below it.", "%s", above)
 }
 
 // oldestGit is what reading repositories takes.
@@ -277,6 +290,23 @@ func (p *patient) leases(ctx context.Context) {
 		}
 	}
 	p.found("leases", OK, "", "%d are held by who is at work", count)
+}
+
+// stages looks for stages that no apply would take as they are recorded: those that no
+// build can reach, above all.
+func (p *patient) stages() {
+	count := 0
+	for _, name := range slices.Sorted(maps.Keys(p.states)) {
+		st := p.states[name]
+		for _, s := range st.StagesInOrder() {
+			if err := pipeline.CheckStage(st, s); err != nil {
+				p.found("stages", Problem, pipeline.HintOf(err), "pipeline %q: %v", name, err)
+				continue
+			}
+			count++
+		}
+	}
+	p.found("stages", OK, "", "builds can reach %d", count)
 }
 
 func (p *patient) runs(ctx context.Context) {

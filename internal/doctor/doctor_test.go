@@ -15,11 +15,12 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
+	"github.com/penstock-io/terraform-provider-penstock/internal/workplace/workplacetest"
 )
 
 func TestMain(m *testing.M) {
 	process.Guard()
-	os.Exit(cloudtest.Main(m))
+	os.Exit(workplacetest.Main(func() int { return cloudtest.Main(m) }))
 }
 
 // body is a data directory with a pipeline.
@@ -108,6 +109,19 @@ func TestFindings(t *testing.T) {
 			b.do(pipeline.Event{Kind: pipeline.StageDefined, Facts: pipeline.Facts{Stage: &stage}},
 				pipeline.Event{Kind: pipeline.RunStarted, Facts: pipeline.Facts{Run: &pipeline.Run{ID: "r-1", Pipeline: "shop", Stage: "live", Kind: pipeline.KindStage, Build: "b-1", Status: pipeline.RunRunning}}})
 		}, check: "runs", status: Warning, says: `run r-1 of stage "live"`},
+		"stages that never meet": {harm: func(b *body) {
+			var events []pipeline.Event
+			for _, s := range []pipeline.Stage{
+				{Name: "api", Type: pipeline.TypeCommit, Source: &pipeline.SourceRef{Repository: "api.git", Digest: "1"}},
+				{Name: "web", Type: pipeline.TypeCommit, Source: &pipeline.SourceRef{Repository: "web.git", Digest: "2"}},
+				{Name: "live", Type: pipeline.TypeCustom, After: []string{"api", "web"}},
+			} {
+				s.Pipeline = "shop"
+				s = s.WithDefaults(nil, nil)
+				events = append(events, pipeline.Event{Kind: pipeline.StageDefined, Facts: pipeline.Facts{Stage: &s}})
+			}
+			b.do(events...)
+		}, check: "stages", status: Problem, says: `place stage "live": no build can ever pass both "api" and "web"`},
 		"a lease of a dead process": {harm: func(b *body) {
 			a, err := b.open(b.Context())
 			if err != nil {

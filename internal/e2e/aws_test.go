@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -82,7 +83,14 @@ output "accepted" { value = penstock_stage.acceptance.passed.build }
 		t.Errorf("with a newer origin, which the next bake takes up, the plan says:\n%s", out)
 	}
 	s.commit("2")
+	endpoint := regexp.MustCompile(`(?m)^ +[~+-] (production|endpoint) +=.*`)
+	if _, out := s.planned(); endpoint.MatchString(out) {
+		t.Errorf("a deployment leaves the endpoint as it is, and the plan says %q", endpoint.FindString(out))
+	}
 	s.apply()
+	if _, out := s.planned(); endpoint.MatchString(out) {
+		t.Errorf("after a deployment the endpoint is another one: %s", endpoint.FindString(out))
+	}
 	if got := s.output("base"); got != cloudtest.BaseImage+" "+newer {
 		t.Errorf("the base image was baked from, and could be from, %s", got)
 	}

@@ -42,6 +42,47 @@ func TestQuickstart(t *testing.T) {
 	}
 }
 
+// TestQuickstartKept lets the show leave everything running, looks around as it says one
+// can, and ends it as it says.
+func TestQuickstartKept(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the show takes a minute; `make test` runs it")
+	}
+	t.Parallel()
+	cmd := exec.Command(filepath.Join(repository(t), "examples/quickstart/run"), binary, terraform)
+	cmd.Env = append(cleanEnviron(), "TMPDIR="+t.TempDir(), "KEEP=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("quickstart: %v\n%s", err, out)
+	}
+	shell := func(line string) string {
+		cmd := exec.Command("bash", "-c", line)
+		cmd.Env = cleanEnviron()
+		said, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Errorf("%s: %v\n%s", line, err, said)
+		}
+		return string(said)
+	}
+	_, source, found := strings.Cut(string(out), "To look around: ")
+	source, _, _ = strings.Cut(source, "\n")
+	_, end, told := strings.Cut(string(out), "To end it:      ")
+	end, _, _ = strings.Cut(end, "\n")
+	if !found || !told || !strings.HasPrefix(source, "source /") {
+		t.Fatalf("it does not say how to go on:\n%s", out)
+	}
+	defer func() {
+		shell(source + " && " + strings.Replace(end, " destroy", " destroy -auto-approve", 1))
+		if _, err := os.Stat(filepath.Dir(strings.TrimPrefix(source, "source "))); !os.IsNotExist(err) {
+			t.Errorf("it is left behind: %v", err)
+		}
+	}()
+	shell(source + " && " + filepath.Base(terraform) + " plan -detailed-exitcode -no-color")
+	if said := shell(source + " && penstock status"); !strings.Contains(said, "alice") || !strings.Contains(said, "production") {
+		t.Errorf("status is %s", said)
+	}
+}
+
 // TestSelf applies the pipeline of this very repository to its newest commit.
 func TestSelf(t *testing.T) {
 	if testing.Short() {

@@ -120,7 +120,7 @@ func TestKilledAtRandom(t *testing.T) {
 		s.checkWhole(fmt.Sprintf("kill %d of %s after %s", i, victim, at), version)
 	}
 	s.destroy()
-	if left, err := os.ReadDir(filepath.Join(s.dir, ".penstock")); err == nil {
+	if left := s.left(); fmt.Sprint(left) != onlyArchives {
 		t.Errorf("destroy left %v", left)
 	}
 }

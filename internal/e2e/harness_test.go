@@ -20,6 +20,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
+	"github.com/penstock-io/terraform-provider-penstock/internal/workplace/workplacetest"
 )
 
 // serviceArg makes the test binary act as the service that the tests deploy.
@@ -38,7 +39,7 @@ func TestMain(m *testing.M) {
 		makeLoad(os.Args[2], os.Args[3], os.Args[4])
 		return
 	}
-	os.Exit(setUp(m))
+	os.Exit(workplacetest.Main(func() int { return setUp(m) }))
 }
 
 func setUp(m *testing.M) int {
@@ -111,7 +112,7 @@ func newSite(t testing.TB, config string) *site {
 	}
 	rc := filepath.Join(root, "terraform.rc")
 	s.write(rc, fmt.Sprintf("provider_installation {\n  filesystem_mirror { path = %q }\n}\n", filepath.Join(root, "mirror")))
-	s.env = append(cleanEnviron(), "TF_CLI_CONFIG_FILE="+rc, "CHECKPOINT_DISABLE=1", "TF_IN_AUTOMATION=1", "E2E_SITE="+root,
+	s.env = append(cleanEnviron(), "TF_CLI_CONFIG_FILE="+rc, "CHECKPOINT_DISABLE=1", "TF_IN_AUTOMATION=1", "E2E_SITE="+root, workplacetest.Variable+"="+s.work(),
 		"GIT_AUTHOR_NAME=Ada", "GIT_AUTHOR_EMAIL=ada@example.com", "GIT_COMMITTER_NAME=Ada", "GIT_COMMITTER_EMAIL=ada@example.com")
 	s.write(filepath.Join(s.dir, "main.tf"), config)
 	s.run(s.repo, "git", "init", "-q", "-b", "main")
@@ -144,6 +145,9 @@ func cleanEnviron() []string {
 	}
 	return env
 }
+
+// work is where steps, bakes and instances of the site work.
+func (s *site) work() string { return filepath.Join(s.root, "work") }
 
 func (s *site) must(errs ...error) {
 	s.t.Helper()
@@ -196,6 +200,9 @@ func (s *site) apply(args ...string) string {
 func (s *site) destroy(args ...string) {
 	s.t.Helper()
 	s.run(s.dir, terraform, append([]string{"destroy", "-auto-approve", "-no-color", "-input=false"}, args...)...)
+	if left, err := os.ReadDir(s.work()); err != nil || len(left) > 0 {
+		s.t.Errorf("a destroy left in the work directory %v, %v", left, err)
+	}
 }
 
 // planned gives the plan's exit code with -detailed-exitcode: 0 for no changes, 2 for changes.

@@ -92,7 +92,7 @@ func TestPeople(t *testing.T) {
 		{command: "promote p production", changes: []string{"production"}, answers: "1"},
 		{command: "retry p pre-production", changes: []string{"pre_production"}, answers: "1"},
 		{command: "env destroy p mine --yes", answers: "1"},
-		{command: "git 2", changes: []string{"acceptance", "commit", "exploratory", "pre_production"}, answers: "1"},
+		{command: "git 2", changes: []string{"acceptance", "commit", "exploratory"}, answers: "1"},
 		{command: "promote p production", refused: 3},
 		{command: "override p exploratory NEWEST --reason alone", changes: []string{"pre_production"}, answers: "1"},
 		{command: "promote p production NEWEST", changes: []string{"production"}, answers: "2"},

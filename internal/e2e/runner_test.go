@@ -58,7 +58,11 @@ resource "penstock_stage" "load" {
     { name = "peak", load = { rate = 40, duration = "1s", url = %q, machines = 2 } },
   ]
 }
-output "run" { value = penstock_stage.commit.run }
+data "penstock_pipeline" "p" {
+  name       = penstock_pipeline.p.name
+  depends_on = [penstock_stage.commit]
+}
+output "run" { value = data.penstock_pipeline.p.stages["commit"].run }
 `, cloudtest.Region, service.URL))
 	s.env = append(append(s.env, c.Environ()...), "PENSTOCK_AWS_PAUSE=20ms")
 	s.penstock("bootstrap", "--region", cloudtest.Region, "--yes")

@@ -43,7 +43,7 @@ func (s StageSecrets) all() []pipeline.Secret {
 }
 
 // Advance records the stage's definition and does what the gates allow: nothing, a
-// run, a restored or a resized environment. When it fails the stage holds what it
+// run, a restored or an adjusted environment. When it fails the stage holds what it
 // held before. It is safe to call again after any failure, kill or cancel, and
 // beside itself: one call works, the others wait for it.
 func (e *Engine) Advance(ctx context.Context, r AdvanceRequest) (Standing, error) {
@@ -87,6 +87,9 @@ func (e *Engine) Advance(ctx context.Context, r AdvanceRequest) (Standing, error
 	}
 	if st, err = e.endOutgrown(leased, h, stage); err != nil {
 		return Standing{}, lostOr(leased, err)
+	}
+	if r.Create {
+		e.creations.created(stage.Pipeline, pipeline.RecordStage, stage.Name, stage.ID)
 	}
 	e.collectQuietly(leased, st, h.lease.Key)
 	return e.StandingIn(st, stage), nil
@@ -159,8 +162,8 @@ func (e *Engine) act(ctx context.Context, h *held, st *pipeline.State, stage pip
 		return e.run(ctx, h, st, stage, move, secrets)
 	case pipeline.ActionAdopt:
 		return e.adopt(ctx, h, st, stage, move.Candidate)
-	case pipeline.ActionResize:
-		return e.resize(ctx, h, st, stage, move.Instances)
+	case pipeline.ActionAdjust:
+		return e.adjustStage(ctx, h, st, stage, move.Instances)
 	case pipeline.ActionEnd:
 		env, _ := st.Decided(stage)
 		return e.endEnvironment(ctx, stage.Pipeline, &h.lease, env)
@@ -185,16 +188,16 @@ func (e *Engine) adopt(ctx context.Context, h *held, st *pipeline.State, stage p
 	return e.append(ctx, stage.Pipeline, &h.lease, event)
 }
 
-func (e *Engine) resize(ctx context.Context, h *held, st *pipeline.State, stage pipeline.Stage, instances int) error {
+// adjustStage changes what can be changed of a stage's environment while it serves.
+func (e *Engine) adjustStage(ctx context.Context, h *held, st *pipeline.State, stage pipeline.Stage, instances int) error {
 	env, ok := st.RunEnvironment(stage.Name, pipeline.ForStage)
 	if !ok {
-		return pipeline.Errorf(pipeline.CodeInternal, "resize stage "+stage.Name, "it has no environment")
+		return pipeline.Errorf(pipeline.CodeInternal, "adjust stage "+stage.Name, "it has no environment")
 	}
-	env, err := e.resized(ctx, h, env, instances)
+	env, err := e.adjusted(ctx, h, env, stage.EnvironmentFor(st.Pipeline), instances)
 	if err != nil {
 		return err
 	}
-	env.Spec = stage.EnvironmentFor(st.Pipeline)
 	return e.recordEnvironment(ctx, h, env)
 }
 

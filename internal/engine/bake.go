@@ -37,13 +37,31 @@ func (e *Engine) Bake(ctx context.Context, r BakeRequest) (pipeline.Image, error
 	if err != nil {
 		return pipeline.Image{}, err
 	}
-	recipe.ID = "k-" + randomHex(8)
+	recipe.ID, recipe.Made = "k-"+randomHex(8), e.madeNow()
 	if old, ok := st.Recipes[recipe.Name]; ok {
-		recipe.Owner, recipe.Image, recipe.Baked, recipe.Run = old.Owner, old.Image, old.Baked, old.Run
+		recipe.Image, recipe.Baked, recipe.Run = old.Image, old.Baked, old.Run
 		if !r.Create {
-			recipe.ID = old.ID
+			recipe.ID, recipe.Owner, recipe.Made = old.ID, old.Owner, old.Made
 		}
 	}
+	var creation *pipeline.Creation
+	if r.Create {
+		if err := e.CheckCreate(leased, st, CreateRequest{Kind: pipeline.RecordRecipe, Name: recipe.Name}); err != nil {
+			return pipeline.Image{}, err
+		}
+		if creation, err = e.creation(leased, recipe.Pipeline, pipeline.RecordRecipe, recipe.Name, recipe.ID); err != nil {
+			return pipeline.Image{}, err
+		}
+	}
+	image, err := e.bake(leased, h, st, recipe, creation, r.Secrets)
+	if err == nil && r.Create {
+		e.creations.created(recipe.Pipeline, pipeline.RecordRecipe, recipe.Name, recipe.ID)
+	}
+	return image, err
+}
+
+// bake gives the image of a recipe, under its lease.
+func (e *Engine) bake(leased context.Context, h *held, st *pipeline.State, recipe pipeline.Recipe, creation *pipeline.Creation, secrets []pipeline.Secrets) (_ pipeline.Image, err error) {
 	if recipe, err = e.Rebased(leased, st, recipe); err != nil {
 		return pipeline.Image{}, err
 	}
@@ -52,12 +70,12 @@ func (e *Engine) Bake(ctx context.Context, r BakeRequest) (pipeline.Image, error
 	}
 	if image, ok, err := e.baked(leased, st, recipe); err != nil || ok {
 		recipe.Image, recipe.Baked, recipe.Run = image.ID, recipe.Key(), image.Run
-		if err := e.settleRecipe(leased, h, recipe, err); err != nil {
+		if err := e.settleRecipe(leased, h, recipe, creation, err); err != nil {
 			return image, err
 		}
 		return e.publish(leased, h, recipe, image)
 	}
-	image, err := e.bakeRun(leased, h, st, recipe, r.Secrets)
+	image, err := e.bakeRun(leased, h, st, recipe, creation, secrets)
 	if err != nil {
 		return pipeline.Image{}, lostOr(leased, err)
 	}
@@ -90,12 +108,12 @@ func (e *Engine) publish(ctx context.Context, h *held, recipe pipeline.Recipe, i
 	return image, e.append(ctx, recipe.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.ImagePublished, Facts: pipeline.Facts{Image: &image}})
 }
 
-func (e *Engine) settleRecipe(ctx context.Context, h *held, recipe pipeline.Recipe, err error) error {
+func (e *Engine) settleRecipe(ctx context.Context, h *held, recipe pipeline.Recipe, creation *pipeline.Creation, err error) error {
 	if err != nil {
 		return err
 	}
 	recipe.Settled = true
-	return e.append(ctx, recipe.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.RecipeDefined, Facts: pipeline.Facts{Recipe: &recipe}})
+	return e.append(ctx, recipe.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.RecipeDefined, Facts: pipeline.Facts{Recipe: &recipe, Creation: creation}})
 }
 
 // baked gives the image that the recipe's inputs yielded before, if the platform
@@ -190,7 +208,7 @@ func (e *Engine) ImageExists(ctx context.Context, id string) (bool, error) {
 }
 
 // bakeRun bakes the recipe as a run with a log of its own.
-func (e *Engine) bakeRun(ctx context.Context, h *held, st *pipeline.State, recipe pipeline.Recipe, secrets []pipeline.Secrets) (pipeline.Image, error) {
+func (e *Engine) bakeRun(ctx context.Context, h *held, st *pipeline.State, recipe pipeline.Recipe, creation *pipeline.Creation, secrets []pipeline.Secrets) (pipeline.Image, error) {
 	name := RecipeRun(recipe.Name)
 	a := &attempt{Engine: e, lease: h.lease, state: st, stage: pipeline.Stage{Pipeline: recipe.Pipeline, Name: name}}
 	a.run = pipeline.Run{
@@ -199,7 +217,7 @@ func (e *Engine) bakeRun(ctx context.Context, h *held, st *pipeline.State, recip
 		Actor: e.Holder.Actor, StartedAt: e.Now().UTC(),
 	}
 	a.work = e.workDir(a.run.ID)
-	if err := e.append(ctx, recipe.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.RunStarted, Facts: pipeline.Facts{Run: &a.run, Recipe: &recipe}}); err != nil {
+	if err := e.append(ctx, recipe.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.RunStarted, Facts: pipeline.Facts{Run: &a.run, Recipe: &recipe, Creation: creation}}); err != nil {
 		return pipeline.Image{}, err
 	}
 	log, err := e.createLog(ctx, recipe.Pipeline, a.run.ID)
@@ -227,19 +245,22 @@ func (a *attempt) bakeRecipe(ctx context.Context, recipe pipeline.Recipe, secret
 	if err := os.MkdirAll(a.work, 0o700); err != nil {
 		return pipeline.Image{}, pipeline.Errorf(pipeline.CodeFailed, "make work directory", "%w", err)
 	}
-	if err := a.Sources.Checkout(ctx, recipe.Source.Repository, recipe.Source.Commit, a.checkout()); err != nil {
+	err := a.Sources.Checkout(ctx, pipeline.CheckoutRequest{
+		Repository: recipe.Source.Repository, Commit: recipe.Source.Commit, Dir: a.checkout(), Travels: true, // to the machine that bakes
+	})
+	if err != nil {
 		return pipeline.Image{}, err
 	}
 	req := pipeline.BakeRequest{
-		Token: a.run.ID, Key: recipe.Key(), Name: recipe.Name, Labels: a.labels(), Image: recipe.Base, Source: a.checkout(),
+		Token: a.run.ID, Key: recipe.Key(), Name: recipe.Name, Labels: a.labels(), Image: recipe.Base, Source: a.source(recipe),
 		Cleanup: recipe.Cleanup, KMSKey: recipe.KMSKey, Log: a.log,
 	}
 	if recipe.From.Directory != "" {
-		req.Tree = inside(a.checkout(), recipe.From.Directory)
+		req.Tree = inside(a.source(recipe), recipe.From.Directory)
 		if info, err := os.Stat(req.Tree); err != nil || !info.IsDir() {
 			return pipeline.Image{}, pipeline.Errorf(pipeline.CodeInvalid, "bake image "+recipe.Name,
 				"from.directory %q is not a directory of %s at %s", recipe.From.Directory, recipe.Source.Repository, recipe.Source.Commit).
-				WithHint("Set from = { directory = … } to a directory in the repository, relative to its root.")
+				WithHint("Set from = { directory = … } to a directory of the source, relative to its root.")
 		}
 	}
 	for i, step := range recipe.Steps {
@@ -263,6 +284,11 @@ func (a *attempt) bakeRecipe(ctx context.Context, recipe pipeline.Recipe, secret
 	}, nil
 }
 
+// source returns where the files are that an image is baked from.
+func (a *attempt) source(recipe pipeline.Recipe) string {
+	return inside(a.checkout(), recipe.Source.Directory())
+}
+
 // bakeCommand gives the command of a bake step.
 func (a *attempt) bakeCommand(recipe pipeline.Recipe, step pipeline.Step) (pipeline.Command, error) {
 	c := pipeline.Command{Name: step.Name, Line: step.Command, Timeout: step.Timeout, Env: map[string]string{
@@ -276,11 +302,11 @@ func (a *attempt) bakeCommand(recipe pipeline.Recipe, step pipeline.Step) (pipel
 	if step.Script == "" {
 		return c, nil
 	}
-	script := inside(a.checkout(), step.Script)
+	script := inside(a.source(recipe), step.Script)
 	if info, err := os.Stat(script); err != nil || !info.Mode().IsRegular() {
 		return c, pipeline.Errorf(pipeline.CodeInvalid, "bake image "+recipe.Name,
 			"script %q of step %q is not a file of the source", step.Script, step.Name).
-			WithHint("Set script to a file in the repository, relative to its root.")
+			WithHint("Set script to a file of the source, relative to its root.")
 	}
 	c.Script = path.Clean(step.Script)
 	return c, nil
@@ -306,7 +332,7 @@ func (e *Engine) RemoveRecipe(ctx context.Context, pipelineName, name, id string
 		return err
 	}
 	err = e.append(leased, pipelineName, &h.lease, pipeline.Event{Kind: pipeline.RecipeRemoved, Facts: pipeline.Facts{
-		Gone: []pipeline.Key{{Kind: pipeline.RecordRecipe, ID: name}, {Kind: pipeline.RecordLatest, ID: RecipeRun(name)}},
+		Gone: []pipeline.Key{{Kind: pipeline.RecordRecipe, ID: name}, {Kind: pipeline.RecordLatest, ID: RecipeRun(name)}, pipeline.CreationKey(pipeline.RecordRecipe, name)},
 	}})
 	if err != nil {
 		return err

@@ -25,6 +25,7 @@ type Garbage struct {
 	Artifacts    []string `json:"artifacts"`
 	Environments []string `json:"environments"` // of failed runs that were kept, whose process died, or that no record names
 	WorkDirs     []string `json:"work_dirs"`
+	Archives     []string `json:"archives"` // of pipelines that were removed, whose time is over
 }
 
 // CollectRequest says what to collect.
@@ -62,6 +63,9 @@ func (e *Engine) Collect(ctx context.Context, r CollectRequest) (Garbage, error)
 	}
 	if r.Pipeline == "" {
 		if err := e.collectStrays(ctx, r.DryRun, &g); err != nil {
+			return g, err
+		}
+		if err := e.collectArchives(ctx, r.DryRun, &g); err != nil {
 			return g, err
 		}
 		if !r.DryRun {

@@ -49,7 +49,10 @@ func (e *Engine) Develop(ctx context.Context, r DevelopRequest) (_ pipeline.Envi
 	env, exists := st.PersonEnvironment(r.Name)
 	switch {
 	case exists && env.Configured != r.Configured:
-		return pipeline.Environment{}, ownedElsewhere("environment", r.Name, env.Configured, r.Pipeline+"/"+r.Name)
+		if err := e.CheckCreate(leased, st, CreateRequest{Kind: pipeline.RecordEnvironment, Name: r.Name}); err != nil {
+			return pipeline.Environment{}, err
+		}
+		env.Configured = r.Configured
 	case !exists:
 		env = e.newPersonEnvironment(launch)
 	}

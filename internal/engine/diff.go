@@ -21,6 +21,7 @@ type Diff struct {
 	From     string  `json:"from"`
 	To       string  `json:"to"`
 	Stage    string  `json:"stage,omitempty"` // that holds From, where no build was named
+	Waits    string  `json:"waits,omitempty"` // stage at which To waits for a decision, where To was not named
 	Parts    []Part  `json:"parts"`           // of the builds that differ
 	Lineage  Lineage `json:"lineage"`
 	// Packages differ between the images. They are known of images that a bake has made
@@ -45,7 +46,8 @@ type Lineage struct {
 }
 
 // Diff compares two builds. With from "" it is the one that the last stage holds which
-// people move or whose environment lasts, and with to "" the newest that may enter there.
+// people move or whose environment lasts, and with to "" the newest that may enter there, or
+// that waits for a decision on its way there.
 func (e *Engine) Diff(ctx context.Context, pipelineName, from, to string) (Diff, error) {
 	const op = "compare builds"
 	st, err := e.existing(ctx, pipelineName)
@@ -150,17 +152,36 @@ func released(st *pipeline.State, d Diff) (Diff, error) {
 		}
 		d.Stage, d.From = s.Name, held
 		if d.To == "" {
-			newest, ok := st.NewestEligible(s, st.Builds[held].Order)
-			if !ok {
-				return d, pipeline.Errorf(pipeline.CodeRefused, op, "no build newer than %s, which stage %q holds, may enter there", held, s.Name).
+			if d.To, d.Waits = nextFor(st, s); d.To == "" {
+				return d, pipeline.Errorf(pipeline.CodeRefused, op, "no build newer than %s, which stage %q holds, may enter there or waits for a decision", held, s.Name).
 					WithHint("Name the builds; `penstock builds %s` lists them.", d.Pipeline)
 			}
-			d.To = newest
 		}
 		return d, nil
 	}
 	return d, pipeline.Errorf(pipeline.CodeRefused, op, "no stage that people move, or whose environment lasts, holds a build yet").
 		WithHint("Name two builds; `penstock builds %s` lists them.", d.Pipeline)
+}
+
+// nextFor gives the newest build, of those newer than what a stage holds, that may enter it,
+// or that waits for a decision at a stage above; empty for none.
+func nextFor(st *pipeline.State, s pipeline.Stage) (build, waits string) {
+	above := st.Builds[st.Holds[s.Name].Build].Order
+	deciders := slices.DeleteFunc(st.Ancestors(s.After), func(name string) bool { return !st.Stages[name].Approval })
+	for b := range st.NewestBuilds() {
+		if b.Order <= above {
+			break
+		}
+		for _, name := range deciders {
+			if st.Outcome(st.Stages[name], b.ID) == pipeline.OutcomeWaiting {
+				return b.ID, name
+			}
+		}
+		if st.Eligible(s, b.ID) == nil {
+			return b.ID, ""
+		}
+	}
+	return "", ""
 }
 
 // compare lays the commits and files of two builds beside one another. A repository that

@@ -351,6 +351,7 @@ func (d *desk) picture() string {
 		d.t.Fatal(err)
 	}
 	leases, _ := (memLedger{d.life}).Leases(context.Background())
+	leases = atWork(leases)
 	if !st.Exists() { // leases of the dead run out
 		fmt.Fprintf(&b, "events=%d logs=%d\n", len(d.events["shop"]), len(d.logs))
 		leases = nil

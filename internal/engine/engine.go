@@ -39,12 +39,14 @@ type Config struct {
 	Sources   pipeline.Sources
 	Artifacts pipeline.Artifacts
 	Logs      pipeline.Logs
-	WorkDir   string          // checkouts and other files of a run, each below its run's ID
-	Holder    pipeline.Holder // what this process is
-	Person    pipeline.Person // who it works for; without a name the holder's actor
-	Logger    hclog.Logger
-	Now       func() time.Time
-	LeaseTTL  time.Duration // 0 means DefaultLeaseTTL
+	WorkDir   string // checkouts and other files of a run, each below its run's ID
+	// Surroundings says what lies above WorkDir that steps may find; empty for nothing.
+	Surroundings string
+	Holder       pipeline.Holder // what this process is
+	Person       pipeline.Person // who it works for; without a name the holder's actor
+	Logger       hclog.Logger
+	Now          func() time.Time
+	LeaseTTL     time.Duration // 0 means DefaultLeaseTTL
 	// HeadAge is how long a pipeline's state is believed before the ledger is asked
 	// whether it has moved: one plan of many stages then asks a remote ledger once.
 	// What this engine records itself, and all that is decided under a lease, is read
@@ -53,6 +55,10 @@ type Config struct {
 	// Appended is called after events were recorded of a pipeline that has targets to be
 	// notified. It must not wait.
 	Appended func(pipeline string)
+	// Archives keep the histories of pipelines that are removed, as Export writes them; nil:
+	// they are not kept.
+	Archives pipeline.Archives
+	Export   func(ctx context.Context, w io.Writer, pipeline string) error
 	// Echo gets what this engine writes to the logs of runs, bakes and launches, in
 	// whole lines, as it writes it. nil: nobody looks on.
 	Echo io.Writer
@@ -75,6 +81,7 @@ const describeAge = time.Second
 type Engine struct {
 	Config
 	*cache
+	creations *creations
 }
 
 // cache is what is believed for a while.
@@ -115,7 +122,10 @@ func New(c Config) *Engine {
 		c.Person.Name = c.Holder.Actor
 	}
 	c.Holder.Actor = c.Person.Name
-	return &Engine{Config: c, cache: &cache{states: map[string]*cachedState{}}}
+	return &Engine{
+		Config: c, cache: &cache{states: map[string]*cachedState{}},
+		creations: &creations{leases: map[string]*held{}, made: map[string]map[pipeline.Key]string{}},
+	}
 }
 
 // As gives an engine that works for another person, and shares everything else with e.

@@ -6,6 +6,7 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -50,6 +51,15 @@ func open(t *testing.T) *desk { return start(t, newWorld(), t.TempDir()) }
 // again continues in a new process.
 func (d *desk) again() *desk { return start(d.t, d.world, d.work) }
 
+// beside gives another living process on the world.
+func (d *desk) beside() *desk {
+	other := *d
+	config := d.Config
+	config.Holder.Started, config.LeaseTTL = "later", 100*time.Millisecond
+	other.Engine = engine.New(config)
+	return &other
+}
+
 var shop = pipeline.Pipeline{
 	Name: "shop", Owner: "here", Scale: pipeline.Scale{Instances: 3},
 	Service: pipeline.Service{Install: "install", Start: "start"},
@@ -82,7 +92,15 @@ func route(digest string) []pipeline.Stage {
 
 // apply defines the pipeline and advances its stages in order, as Terraform does.
 func (d *desk) apply(stages []pipeline.Stage) error {
-	if _, err := d.CreatePipeline(d.ctx, d.shop); err != nil {
+	st, err := d.State(d.ctx, d.shop.Name)
+	if err != nil {
+		return err
+	}
+	define := d.CreatePipeline
+	if _, pending := st.Creations[pipeline.CreationKey(pipeline.RecordPipeline, d.shop.Name).ID]; st.Exists() && !pending {
+		define = d.UpdatePipeline
+	}
+	if _, err := define(d.ctx, d.shop); err != nil {
 		return err
 	}
 	for _, s := range stages {
@@ -311,7 +329,7 @@ func TestCollectGivesUpLeasesOfTheDead(t *testing.T) {
 		}
 		leases, err := d.Ledger.Leases(t.Context())
 		var left []string
-		for _, l := range leases {
+		for _, l := range atWork(leases) {
 			left = append(left, l.Key)
 		}
 		want := append(slices.Clone(working), step.dead...)
@@ -330,7 +348,7 @@ func TestAdvanceGivesUpLeasesOfTheDead(t *testing.T) {
 	}
 	d = d.again() // it died
 	d.mustApply(route("1")[:1])
-	if leases, err := d.Ledger.Leases(t.Context()); err != nil || len(leases) > 0 {
+	if leases, err := d.Ledger.Leases(t.Context()); err != nil || len(atWork(leases)) > 0 {
 		t.Errorf("leases are held: %+v: %v", leases, err)
 	}
 }
@@ -392,6 +410,24 @@ func TestResize(t *testing.T) {
 	d.mustApply(stages)
 	if got := d.standing("production"); got.Environment.Instances != 5 || d.prepared != before {
 		t.Errorf("production has %d instances after %d new fleets", got.Environment.Instances, d.prepared-before)
+	}
+}
+
+// Other trusted proxies are told to the endpoint that serves; size and they change together.
+func TestTrust(t *testing.T) {
+	d := whole(t)
+	stages := route("1")
+	stages[5].Pin = build("1")
+	before := d.prepared
+	for _, proxies := range [][]string{{"10.0.0.0/8"}, {}, nil} {
+		stages[5].Env.TrustedProxies = proxies
+		stages[5].Env.Instances++
+		d.mustApply(stages)
+		env := d.standing("production").Environment
+		there := d.envs[env.ID]
+		if !reflect.DeepEqual(there.proxies, proxies) || there.instances != env.Instances || env.Instances != stages[5].Env.Instances || d.prepared != before {
+			t.Errorf("production is to trust %v, and trusts %v with %d instances after %d new fleets", proxies, there.proxies, there.instances, d.prepared-before)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,7 +75,7 @@ func (a *attempt) prepare(ctx context.Context) error {
 	req.Instances = a.stage.Instances(a.state.Pipeline)
 	req.DataFrom = a.dataFrom()
 	req.Seed = a.state.Pipeline.Service.Seed != "" && what != pipeline.ForStage && req.DataFrom == ""
-	a.logf("environment %s: %d instances of %s", env.ID, req.Instances, orDash(launch.Image))
+	a.logf("environment %s: %d instances of %s", env.ID, req.Instances, cmp.Or(launch.Image, "an empty root"))
 	a.fleet, err = a.Platform.Prepare(ctx, req)
 	if err != nil {
 		return fmt.Errorf("launch %s: %w", env.Describe(), err)
@@ -105,6 +106,7 @@ func (e *Engine) fleetRequest(ctx context.Context, env pipeline.Environment, lau
 		Lasting: env.Purpose == pipeline.ForStage, Image: launch.Image, Instances: env.Instances, InstanceType: env.Spec.InstanceType,
 		Address: env.Spec.Address, Port: env.Spec.Port, Certificate: env.Spec.Certificate, Service: st.Pipeline.Service, Env: vars, Secrets: secrets,
 		Migrate: st.Pipeline.Service.Migrate != "", ExpiresAt: env.ExpiresAt, DrainTimeout: env.Spec.DrainTimeout, Alarms: env.Spec.Alarms, Log: log,
+		TrustedProxies: env.Spec.TrustedProxies,
 	}
 	if launch.Install && launch.Artifact != nil {
 		if req.Artifact, err = e.Artifacts.Get(ctx, *launch.Artifact); err != nil {
@@ -270,6 +272,23 @@ func (e *Engine) discardPending(ctx context.Context, env pipeline.Environment) e
 	return nil
 }
 
+// adjusted gives an environment another specification whose service runs no differently,
+// for the caller to record: the number of its instances, and the proxies that its endpoint
+// trusts.
+func (e *Engine) adjusted(ctx context.Context, h *held, env pipeline.Environment, spec pipeline.EnvironmentSpec, instances int) (pipeline.Environment, error) {
+	if !env.Spec.TrustsAlike(spec) {
+		if err := e.Platform.Trust(ctx, env.ID, spec.TrustedProxies); err != nil {
+			return env, fmt.Errorf("trust other proxies at %s: %w", env.Describe(), err)
+		}
+	}
+	var err error
+	if env.Instances != instances {
+		env, err = e.resized(ctx, h, env, instances)
+	}
+	env.Spec = spec
+	return env, err
+}
+
 // resized changes the number of instances of an environment, for the caller to record.
 // Until then the record says that it has none: a change that is interrupted is made
 // again, whatever number is wanted then.
@@ -299,7 +318,7 @@ func (a *attempt) abandonEnvironment(ctx context.Context, status pipeline.RunSta
 			env.Reason = "kept after run " + a.run.ID + " failed"
 			until := a.Now().UTC().Add(keptLife)
 			if err := a.Platform.Extend(ctx, env.ID, until); err != nil {
-				a.logf("environment %s ends at %s, as it could not be given more time: %v", env.ID, env.ExpiresAt.Format(time.RFC3339), err)
+				a.logf("environment %s ends at %s, as it could not be given more time: %v", env.ID, pipeline.Moment(env.ExpiresAt.UTC()), err)
 			} else {
 				env.ExpiresAt = until
 			}

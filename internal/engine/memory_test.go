@@ -55,6 +55,7 @@ type memEnv struct {
 	port             int
 	expires          time.Time
 	degraded         bool
+	proxies          []string
 }
 
 func newWorld() *world {
@@ -515,6 +516,12 @@ func (p memPlatform) Resize(ctx context.Context, id string, n int) error {
 	return p.do(ctx, func() error { p.envs[id].instances = n; return nil })
 }
 
+func (p memPlatform) Trust(ctx context.Context, id string, proxies []string) error {
+	return p.do(ctx, func() error { p.envs[id].proxies = proxies; return nil })
+}
+
+func (p memPlatform) CheckService(pipeline.Service) error { return nil }
+
 func (p memPlatform) Extend(ctx context.Context, id string, at time.Time) error {
 	return p.do(ctx, func() error { p.envs[id].expires = at; return nil })
 }
@@ -544,10 +551,17 @@ func (p memPlatform) Destroy(ctx context.Context, id string) error {
 // and "wait" waits for the context.
 type memRunner struct{ *life }
 
+func (memRunner) Survey(context.Context, string, []pipeline.Step) (pipeline.ReportFiles, error) {
+	return pipeline.ReportFiles{"surveyed": {}}, nil
+}
+
 func (memRunner) Check(pipeline.RunnerKind) error { return nil }
 
 func (m memRunner) Run(ctx context.Context, r pipeline.StepRequest) (pipeline.StepResult, error) {
 	result := pipeline.StepResult{Name: r.Step.Name, Status: pipeline.RunPassed}
+	if _, surveyed := r.Before["surveyed"]; !surveyed {
+		return result, pipeline.Errorf(pipeline.CodeInternal, "run step", "what lies there from before the run is not known")
+	}
 	if r.Step.Command == "wait" {
 		<-ctx.Done()
 		return result, &pipeline.Error{Code: pipeline.CodeCancelled, Op: "step", Err: ctx.Err()}
@@ -571,7 +585,8 @@ func (m memRunner) Run(ctx context.Context, r pipeline.StepRequest) (pipeline.St
 
 type memSources struct{ *life }
 
-func (memSources) Checkout(_ context.Context, _, commit, dir string) error {
+func (memSources) Checkout(_ context.Context, r pipeline.CheckoutRequest) error {
+	commit, dir := r.Commit, r.Dir
 	return errors.Join(os.Mkdir(dir, 0o700), os.Mkdir(dir+"/rootfs", 0o700), os.WriteFile(dir+"/rootfs/f", []byte(commit), 0o600))
 }
 

@@ -73,9 +73,9 @@ func TestRejectedBuildStopsAndTheNextOneFlows(t *testing.T) {
 	}
 }
 
-// A build that is rejected gets no run, so an approval lifts the rejection without one that
-// passed. It approves nothing: the run that follows waits for a decision.
-func TestApprovalLiftsARejection(t *testing.T) {
+// A build that is rejected gets no run, so a rejection is lifted without one that passed.
+// That approves nothing: the run that follows waits for a decision.
+func TestLiftOfWhatHasNotRun(t *testing.T) {
 	ctx := context.Background()
 	two := build("2")
 	for name, runs := range map[string]bool{"before it ran there": false, "after it failed there": true} {
@@ -102,7 +102,7 @@ func TestApprovalLiftsARejection(t *testing.T) {
 			if got := d.standing("exploratory"); got.Held == two || got.Move.Candidate == two {
 				t.Fatalf("rejected: %+v", got)
 			}
-			if err := judge(pipeline.Approved); err != nil {
+			if _, err := d.Lift(ctx, "shop", "exploratory", two, engine.Looked{}, "because"); err != nil {
 				t.Fatal(err)
 			}
 			if err := judge(pipeline.Approved); pipeline.CodeOf(err) != pipeline.CodeRefused {
@@ -210,6 +210,9 @@ func TestSelfService(t *testing.T) {
 	same, err := d.Launch(ctx, r)
 	if err != nil || same.ID != env.ID || d.prepared != 2 {
 		t.Errorf("a repeated launch made another environment: %+v, %v", same, err)
+	}
+	if err := d.Settle(ctx); err != nil {
+		t.Fatal(err)
 	}
 	r.Configured = "elsewhere"
 	if _, err := d.Launch(ctx, r); pipeline.CodeOf(err) != pipeline.CodeConflict {
@@ -343,6 +346,9 @@ func TestRemovePipeline(t *testing.T) {
 
 func TestPipelineOfAnotherConfiguration(t *testing.T) {
 	d := whole(t)
+	if err := d.Settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	other := shop
 	other.Owner = "elsewhere"
 	if _, err := d.CreatePipeline(context.Background(), other); pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(pipeline.HintOf(err), "import") {

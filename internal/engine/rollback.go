@@ -42,7 +42,7 @@ func BuildBefore(st *pipeline.State, s pipeline.Stage) string {
 }
 
 func (e *Engine) rollback(ctx context.Context, pipelineName, stage, build string, from *Place) (pipeline.Promotion, error) {
-	op := fmt.Sprintf("roll back stage %q", stage)
+	op := rollbackOf(stage)
 	st, s, err := e.stage(ctx, pipelineName, stage)
 	if err != nil {
 		return pipeline.Promotion{}, err
@@ -62,5 +62,12 @@ func (e *Engine) rollback(ctx context.Context, pipelineName, stage, build string
 		return pipeline.Promotion{}, pipeline.Errorf(pipeline.CodeRefused, op, "build %s is not older than %s, which it holds", build, held.ID).
 			WithHint("To go forward use `penstock promote %s %s %s`.", pipelineName, stage, build)
 	}
-	return e.promote(ctx, pipelineName, stage, build, from)
+	return e.promote(ctx, op, pipelineName, stage, build, from)
+}
+
+func rollbackOf(stage string) string { return fmt.Sprintf("roll back stage %q", stage) }
+
+// CheckRollback is CheckPromote for a rollback.
+func (e *Engine) CheckRollback(st *pipeline.State, s pipeline.Stage, build string) error {
+	return e.checkMove(rollbackOf(s.Name), st, s, build)
 }

@@ -11,8 +11,10 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -51,7 +53,10 @@ func (e *Engine) run(ctx context.Context, h *held, st *pipeline.State, stage pip
 	}
 	defer log.Close()
 	a.log = log
-	a.logf("run %s of stage %q for build %s: %s", a.run.ID, stage.Name, orDash(a.run.Build), move.Why)
+	a.logf("run %s of stage %q%s: %s", a.run.ID, stage.Name, buildOr(a.run.Build, "", " for build "), move.Why)
+	if e.Surroundings != "" {
+		a.logf("note: %s", e.Surroundings)
+	}
 	if err := a.phases(ctx); err != nil {
 		return a.fail(ctx, lostOr(ctx, err))
 	}
@@ -81,7 +86,7 @@ func (a *attempt) start(ctx context.Context, build string) error {
 				BaseImage: a.stage.BaseImage, CreatedAt: a.Now().UTC(), CreatedBy: a.Holder.Actor, Authors: a.authors(ctx),
 			}
 		}
-		b.Revision = revision
+		b.Revision, b.Directory = revision, a.stage.Source.Directory()
 		if a.state.Holds[a.stage.Name].Build != build {
 			b.Order = 0 // it becomes the newest
 		}
@@ -109,7 +114,7 @@ func (a *attempt) authors(ctx context.Context) []string {
 	if before.Commit == "" || before.Commit == a.stage.Source.Commit {
 		return nil
 	}
-	c, err := a.Sources.Compare(ctx, a.stage.Source.Repository, before.Commit, a.stage.Source.Commit, nil)
+	c, err := a.Sources.Compare(ctx, a.stage.Source.Repository, before.Commit, a.stage.Source.Commit, a.stage.Source.Paths)
 	if err != nil {
 		a.Logger.Warn("find the authors of the build", "build", a.run.Build, "error", err)
 		return nil
@@ -182,7 +187,18 @@ func (a *attempt) takeCheckout(ctx context.Context) error {
 		return os.Mkdir(a.checkout(), 0o700)
 	}
 	a.logf("checkout of %s at %s", repository, commit)
-	return a.Sources.Checkout(ctx, repository, commit, a.checkout())
+	return a.Sources.Checkout(ctx, pipeline.CheckoutRequest{
+		Repository: repository, Commit: commit, Dir: a.checkout(), Travels: a.stage.Runner == pipeline.RunnerCodeBuild,
+	})
+}
+
+// directory returns where in the checkout the steps run and leave what they make:
+// slash-separated, and empty for its root.
+func (a *attempt) directory() string {
+	if a.stage.Source != nil {
+		return a.stage.Source.Directory()
+	}
+	return a.build.Directory
 }
 
 // labels say what the run is, on what it makes.
@@ -205,10 +221,18 @@ func (a *attempt) steps(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	steps := make([]pipeline.Step, len(a.stage.Steps))
 	for i, step := range a.stage.Steps {
+		steps[i] = step.Within(a.directory())
+	}
+	before, err := a.Runner.Survey(ctx, a.checkout(), steps)
+	if err != nil {
+		return err
+	}
+	for i, step := range steps {
 		req := pipeline.StepRequest{
 			Step: step, Run: a.run.ID, Runner: a.stage.Runner, Checkout: a.checkout(), Env: env, Secrets: a.secrets.step(i),
-			Mask: a.secrets.all(), Endpoint: a.fleet.Endpoint, Log: a.log,
+			Mask: a.secrets.all(), Endpoint: a.fleet.Endpoint, Before: before, Log: a.log,
 		}
 		if a.env != nil {
 			req.Exec = func(ctx context.Context, c pipeline.Command, log io.Writer) (int, error) {
@@ -242,11 +266,11 @@ func (a *attempt) variables(ctx context.Context) (map[string]string, error) {
 		env["PENSTOCK_REVISION"] = a.stage.Source.Commit
 	}
 	if a.build.Artifact != nil && a.stage.Type != pipeline.TypeCommit {
-		path, err := a.Artifacts.Get(ctx, *a.build.Artifact)
+		file, err := a.Artifacts.Get(ctx, *a.build.Artifact)
 		if err != nil {
 			return nil, fmt.Errorf("fetch artifact of build %s: %w", a.build.ID, err)
 		}
-		env["PENSTOCK_ARTIFACT"] = path
+		env["PENSTOCK_ARTIFACT"] = file
 	}
 	return env, nil
 }
@@ -261,14 +285,15 @@ func (a *attempt) store(ctx context.Context) error {
 		return err
 	}
 	defer root.Close()
-	if _, err := root.Stat(a.stage.Artifact); err != nil {
+	name := path.Join(a.directory(), a.stage.Artifact)
+	if _, err := root.Stat(name); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			err = errors.New("it does not exist")
 		}
-		return pipeline.Errorf(pipeline.CodeFailed, "store artifact", "artifact %q: %w", a.stage.Artifact, err).
-			WithHint("The steps of stage %q passed, and left no such file in the checkout. Set artifact to the path that they write, relative to the repository's root.", a.stage.Name)
+		return pipeline.Errorf(pipeline.CodeFailed, "store artifact", "artifact %q: %w", name, err).
+			WithHint("The steps of stage %q passed, and left no such file in the checkout. Set artifact to the path that they write, relative to the directory of the source.", a.stage.Name)
 	}
-	artifact, err := a.Artifacts.Put(ctx, filepath.Join(a.checkout(), filepath.FromSlash(a.stage.Artifact)))
+	artifact, err := a.Artifacts.Put(ctx, filepath.Join(a.checkout(), filepath.FromSlash(name)))
 	if err != nil {
 		return fmt.Errorf("store artifact: %w", err)
 	}
@@ -355,11 +380,12 @@ func (e *Engine) note(log io.Writer, format string, args ...any) {
 	fmt.Fprintf(log, "%s %s\n", e.Now().UTC().Format("2006-01-02T15:04:05.000Z"), fmt.Sprintf(format, args...))
 }
 
-func orDash(s string) string {
-	if s == "" {
-		return "-"
+// buildOr names a build, after what stands before it, or says what stands for none.
+func buildOr(id, none string, before ...string) string {
+	if id == "" {
+		return none
 	}
-	return s
+	return strings.Join(before, "") + id
 }
 
 // RunError says that a run failed or was cancelled, and where to look.

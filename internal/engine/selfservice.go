@@ -32,6 +32,7 @@ type LaunchRequest struct {
 	// somebody extended stays so.
 	SameTTL    bool
 	Configured string // the configuration that asks, for telling two apart
+	creation   *pipeline.Creation
 }
 
 // asStage gives the gate that the request's build has to pass.
@@ -59,26 +60,69 @@ func (r LaunchRequest) asStage(st *pipeline.State) pipeline.Stage {
 // ChooseBuild gives the build that an environment gets: the one that is asked for,
 // if it may be launched, else the newest that may.
 func ChooseBuild(st *pipeline.State, r LaunchRequest) (string, error) {
-	gate := r.asStage(st)
+	gate, op := r.asStage(st), launchOf(r.Name)
 	if r.Build != "" {
 		if !pipeline.ValidBuildID(r.Build) {
-			return "", gate.PinError(r.Build)
+			return "", pipeline.During(op, gate.PinError(r.Build))
 		}
-		return r.Build, st.Eligible(gate, r.Build)
+		if o, found := st.Obstacle(r.gateFor(st, gate, r.Build), r.Build); found {
+			return "", o.Err(op)
+		}
+		return r.Build, nil
 	}
-	build, ok := st.NewestEligible(gate, 0)
-	if !ok {
-		return "", pipeline.Errorf(pipeline.CodeRefused, fmt.Sprintf("launch environment %q", r.Name), "no build has passed %v", gate.After).
-			WithHint("Let a build pass first; `penstock status %s` shows what the stages wait for.", r.Pipeline)
+	var newest string
+	for b := range st.NewestBuilds() {
+		if st.MayEnter(r.gateFor(st, gate, b.ID), b.ID) {
+			return b.ID, nil
+		}
+		if newest == "" {
+			newest = b.ID
+		}
 	}
-	return build, nil
+	if o, found := st.Obstacle(r.gateFor(st, gate, newest), newest); newest != "" && found && o.Comes {
+		return "", o.Err(op)
+	}
+	return "", pipeline.Errorf(pipeline.CodeRefused, op, "no build has passed %s", pipeline.QuoteList(gate.After, "the commit stage")).
+		WithHint("Let a build pass first; `penstock status %s` shows what the stages wait for.", r.Pipeline)
+}
+
+// gateFor leaves out of a gate that nobody named the acceptance stages that the build of
+// another commit stage passes: where two share a pipeline, each has its own.
+func (r LaunchRequest) gateFor(st *pipeline.State, gate pipeline.Stage, build string) pipeline.Stage {
+	if len(r.After) == 0 {
+		gate.After = slices.DeleteFunc(slices.Clone(gate.After), func(up string) bool { return !st.Concerns(up, build) })
+	}
+	return gate
+}
+
+func launchOf(name string) string { return fmt.Sprintf("launch environment %q", name) }
+
+// LongestTTL gives how long a person's environment of the pipeline may live from a launch
+// or a renewal: what self_service.max_ttl says, else DefaultMaxTTL.
+func LongestTTL(st *pipeline.State) time.Duration {
+	return cmp.Or(st.Pipeline.SelfService.MaxTTL, DefaultMaxTTL)
+}
+
+// CheckTTL refuses, with CodeRefused, a time to live that is longer than the pipeline allows.
+func CheckTTL(st *pipeline.State, r LaunchRequest) error {
+	longest := LongestTTL(st)
+	if r.TTL > longest {
+		return pipeline.Errorf(pipeline.CodeRefused, launchOf(r.Name), "a ttl of %s is longer than the %s that pipeline %q allows", pipeline.Period(r.TTL), pipeline.Period(longest), r.Pipeline).
+			WithHint("Ask for a ttl of %s or less; it can be extended. self_service.max_ttl of the penstock_pipeline sets the limit.", pipeline.Period(longest))
+	}
+	if r.TTL == 0 && st.Pipeline.SelfService.MaxTTL > 0 {
+		return pipeline.Errorf(pipeline.CodeRefused, launchOf(r.Name), "it would never end, and pipeline %q allows %s", r.Pipeline, pipeline.Period(longest)).
+			WithHint("Ask for a ttl of %s or less; it can be extended.", pipeline.Period(longest))
+	}
+	return nil
 }
 
 // CheckLaunch refuses an environment that the person may not have: CodeNotAllowed
 // without the right to launch, or for somebody else without the right to deploy, and
-// CodeRefused beyond what the pipeline allows to each.
+// CodeRefused beyond what the pipeline allows to each. CodeInvalid is for what the
+// platform can't give.
 func (e *Engine) CheckLaunch(st *pipeline.State, r LaunchRequest) error {
-	op := fmt.Sprintf("launch environment %q", r.Name)
+	op := launchOf(r.Name)
 	if err := st.Pipeline.Authorize(pipeline.RightLaunch, e.Person, op); err != nil {
 		return err
 	}
@@ -89,14 +133,8 @@ func (e *Engine) CheckLaunch(st *pipeline.State, r LaunchRequest) error {
 			return err
 		}
 	}
-	limits := st.Pipeline.SelfService
-	if longest := limits.MaxTTL; longest > 0 && (r.TTL == 0 || r.TTL > longest) {
-		what := "it would never end"
-		if r.TTL > 0 {
-			what = fmt.Sprintf("a time to live of %s is too long", r.TTL)
-		}
-		return pipeline.Errorf(pipeline.CodeRefused, op, "%s: pipeline %q allows at most %s", what, r.Pipeline, longest).
-			WithHint("Ask for a ttl of %s or less; it can be extended.", longest)
+	if err := CheckTTL(st, r); err != nil {
+		return err
 	}
 	var theirs []string
 	for _, env := range st.Environments {
@@ -104,12 +142,12 @@ func (e *Engine) CheckLaunch(st *pipeline.State, r LaunchRequest) error {
 			theirs = append(theirs, env.Name)
 		}
 	}
-	if most := limits.MaxPerOwner; most > 0 && len(theirs) >= most {
+	if most := st.Pipeline.SelfService.MaxPerOwner; most > 0 && len(theirs) >= most {
 		slices.Sort(theirs)
 		return pipeline.Errorf(pipeline.CodeRefused, op, "%s has %d already (%s), and pipeline %q allows %d to each", owner, len(theirs), strings.Join(theirs, ", "), r.Pipeline, most).
 			WithHint("End one with `penstock env destroy %s %s`.", r.Pipeline, theirs[0])
 	}
-	return nil
+	return e.Platform.Check(r.Spec)
 }
 
 // Launch gives a person an environment: it launches one, or changes the one of
@@ -133,7 +171,7 @@ func (e *Engine) Launch(ctx context.Context, r LaunchRequest) (pipeline.Environm
 	}
 	env, exists := st.PersonEnvironment(r.Name)
 	if exists {
-		if r.Owner, err = e.takeOver(st, &env, r); err != nil {
+		if r.Owner, err = e.takeOver(leased, st, &env, r); err != nil {
 			return pipeline.Environment{}, err
 		}
 	}
@@ -147,23 +185,35 @@ func (e *Engine) Launch(ctx context.Context, r LaunchRequest) (pipeline.Environm
 	if !exists {
 		env = e.newPersonEnvironment(r)
 	}
+	if r.Create && r.Configured != LaunchedByHand {
+		if r.creation, err = e.creation(leased, r.Pipeline, pipeline.RecordEnvironment, r.Name, env.ID); err != nil {
+			return pipeline.Environment{}, err
+		}
+	}
 	if exists && env.Serves() && env.Build == build && env.Digest == specDigest(r.Spec) {
 		env, err = e.adjust(leased, h, env, r)
 	} else {
 		env, err = e.relaunch(leased, h, st, env, build, r)
+	}
+	if err == nil && r.creation != nil {
+		e.creations.created(r.Pipeline, pipeline.RecordEnvironment, r.Name, env.ID)
 	}
 	return env, lostOr(leased, err)
 }
 
 // takeOver refuses to change an environment into another one, and gives whose it is. What
 // a launch left that died is whose asks for it.
-func (e *Engine) takeOver(st *pipeline.State, env *pipeline.Environment, r LaunchRequest) (owner string, err error) {
-	op := fmt.Sprintf("launch environment %q", r.Name)
+func (e *Engine) takeOver(ctx context.Context, st *pipeline.State, env *pipeline.Environment, r LaunchRequest) (owner string, err error) {
+	op := launchOf(r.Name)
 	switch {
 	case r.Create && env.Status == pipeline.EnvLaunching:
 		env.Owner, env.Configured = cmp.Or(r.Owner, e.Person.Name), r.Configured
-	case r.Create && env.Configured != r.Configured:
-		return "", ownedElsewhere("environment", r.Name, env.Configured, r.Pipeline+"/"+r.Name)
+	case r.Create && (env.Configured != r.Configured || r.Configured != LaunchedByHand):
+		err := e.CheckCreate(ctx, st, CreateRequest{Kind: pipeline.RecordEnvironment, Name: r.Name})
+		if err != nil {
+			return "", err
+		}
+		env.Owner, env.Configured = cmp.Or(r.Owner, e.Person.Name), r.Configured
 	case r.Create && r.Configured == LaunchedByHand && !st.Pipeline.Authorization.Owns(env.Owner, e.Person):
 		return "", pipeline.Errorf(pipeline.CodeConflict, op, "there is one of that name, which is %s's", env.Owner).
 			WithHint("Choose another name; `penstock env list %s` lists those that there are.", r.Pipeline)
@@ -177,7 +227,7 @@ func (e *Engine) takeOver(st *pipeline.State, env *pipeline.Environment, r Launc
 func (e *Engine) newPersonEnvironment(r LaunchRequest) pipeline.Environment {
 	return pipeline.Environment{
 		ID: e.newID("e-"), Pipeline: r.Pipeline, Name: r.Name, Purpose: pipeline.ForPerson, Owner: cmp.Or(r.Owner, e.Person.Name),
-		Configured: r.Configured, Status: pipeline.EnvLaunching, CreatedAt: e.Now().UTC(),
+		Configured: r.Configured, Status: pipeline.EnvLaunching, CreatedAt: e.Now().UTC(), Made: e.madeNow(),
 	}
 }
 
@@ -186,19 +236,16 @@ func specDigest(spec pipeline.EnvironmentSpec) string {
 	return pipeline.Stage{Type: pipeline.TypeCustom, Env: &spec}.Digest(pipeline.Pipeline{})
 }
 
-// adjust changes size and time to live of an environment that runs the right build.
+// adjust changes size, trusted proxies and time to live of an environment that runs the right build.
 func (e *Engine) adjust(ctx context.Context, h *held, env pipeline.Environment, r LaunchRequest) (pipeline.Environment, error) {
 	if err := e.discardPending(ctx, env); err != nil {
 		return env, err
 	}
-	instances := max(r.Spec.Instances, 1)
-	if env.Instances != instances {
-		var err error
-		if env, err = e.resized(ctx, h, env, instances); err != nil {
-			return env, err
-		}
+	env, err := e.adjusted(ctx, h, env, r.Spec, max(r.Spec.Instances, 1))
+	if err != nil {
+		return env, err
 	}
-	env.Spec, env.TTL = r.Spec, r.TTL
+	env.TTL = r.TTL
 	expires := e.expiry(env, r)
 	if !expires.Equal(env.ExpiresAt) {
 		env.ExpiresAt = expires
@@ -206,7 +253,7 @@ func (e *Engine) adjust(ctx context.Context, h *held, env pipeline.Environment, 
 			return env, fmt.Errorf("extend %s: %w", env.Describe(), err)
 		}
 	}
-	return env, e.recordEnvironment(ctx, h, env)
+	return env, e.recordLaunch(ctx, h, env, r)
 }
 
 // expiry gives when the environment ends: its TTL after its launch, or after now
@@ -260,7 +307,7 @@ func (e *Engine) relaunch(ctx context.Context, h *held, st *pipeline.State, env 
 	}
 	env.Status, env.Endpoint, env.Fleet, env.Image = pipeline.EnvRunning, endpoint, fleet, st.Launch(pipeline.Stage{}, build).Image
 	env.Digest = specDigest(r.Spec)
-	return env, e.recordEnvironment(ctx, h, env)
+	return env, e.recordLaunch(ctx, h, env, r)
 }
 
 // bringUp prepares a fleet of the environment's build and sends it the traffic. It gives
@@ -308,7 +355,7 @@ func (e *Engine) abandonLaunch(ctx context.Context, h *held, env pipeline.Enviro
 // other, whatever the names and the machines.
 func (e *Engine) reserve(ctx context.Context, h *held, st *pipeline.State, env pipeline.Environment, r LaunchRequest) error {
 	if st.Pipeline.SelfService.MaxPerOwner == 0 {
-		return e.recordEnvironment(ctx, h, env)
+		return e.recordLaunch(ctx, h, env, r)
 	}
 	person := st.Pipeline.Authorization.Person(pipeline.Person{Name: env.Owner})
 	leased, own, err := e.hold(ctx, ownerKey(env.Pipeline, person), "launch of self-service environment "+env.Name)
@@ -320,7 +367,7 @@ func (e *Engine) reserve(ctx context.Context, h *held, st *pipeline.State, env p
 		return err
 	}
 	if err = e.CheckLaunch(st, r); err == nil {
-		err = e.recordEnvironment(leased, h, env)
+		err = e.recordLaunch(leased, h, env, r)
 	}
 	return lostOr(leased, err)
 }
@@ -329,8 +376,36 @@ func (e *Engine) recordEnvironment(ctx context.Context, h *held, env pipeline.En
 	return e.append(ctx, env.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &env}})
 }
 
+// recordLaunch is recordEnvironment with the creation that the launch is part of.
+func (e *Engine) recordLaunch(ctx context.Context, h *held, env pipeline.Environment, r LaunchRequest) error {
+	return e.append(ctx, env.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &env, Creation: r.creation}})
+}
+
+// Configure records that a configuration has an environment that was launched by hand, and
+// brought into a state.
+func (e *Engine) Configure(ctx context.Context, st *pipeline.State, env pipeline.Environment, configured string) error {
+	recorded, err := e.Ledger.State(ctx, st.Pipeline.Name)
+	if err != nil {
+		return err
+	}
+	now, ok := recorded.Environments[env.ID]
+	if !ok || !ByHand(now) {
+		return nil
+	}
+	now.Configured = configured
+	key := pipeline.Key{Kind: pipeline.RecordEnvironment, ID: env.ID}
+	return e.appendExpecting(ctx, st.Pipeline.Name, nil, map[pipeline.Key]int64{key: recorded.Version(key.Kind, key.ID)},
+		pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &now}})
+}
+
 // EndEnvironment destroys a person's environment. One that does not exist is no error.
 func (e *Engine) EndEnvironment(ctx context.Context, pipelineName, name string) error {
+	return e.EndOwnEnvironment(ctx, pipelineName, name, "")
+}
+
+// EndOwnEnvironment is EndEnvironment for the environment of an ID. One of another ID has
+// taken the name over: that one stays.
+func (e *Engine) EndOwnEnvironment(ctx context.Context, pipelineName, name, id string) error {
 	leased, h, err := e.hold(ctx, envKey(pipelineName, name), "end of self-service environment "+name)
 	if err != nil {
 		return err
@@ -341,7 +416,7 @@ func (e *Engine) EndEnvironment(ctx context.Context, pipelineName, name string) 
 		return err
 	}
 	env, ok := st.PersonEnvironment(name)
-	if !ok {
+	if !ok || id != "" && env.ID != id {
 		return nil
 	}
 	if !st.Pipeline.Authorization.Owns(env.Owner, e.Person) {
@@ -361,6 +436,9 @@ const (
 	LaunchedByHand = "penstock env"
 	// DefaultTTL is how long they live where nobody says.
 	DefaultTTL = 8 * time.Hour
+	// DefaultMaxTTL is how long they may live at most from a launch or a renewal, where the
+	// pipeline sets no other limit: a week. Who needs one longer extends it, or deploys it.
+	DefaultMaxTTL = 7 * 24 * time.Hour
 )
 
 var notInName = regexp.MustCompile(`[^a-z0-9]+`)

@@ -17,7 +17,7 @@ type Standing struct {
 	Passed      string        // the newest build that passed; empty for none
 	Held        string        // the build that the stage has moved to
 	Run         pipeline.RunSummary
-	Image       string // the image that the held build runs from, or that the stage baked for it
+	Image       string // the image that the stage baked of the held build, or that its lasting environment runs from; empty for none
 	Artifact    *pipeline.Artifact
 	Environment *pipeline.Environment // that the stage has now; nil for none
 	Log         string                // where the log of Run is; empty without a run
@@ -50,9 +50,7 @@ func (e *Engine) StandingIn(st *pipeline.State, s pipeline.Stage) Standing {
 		switch {
 		case s.Bake:
 			out.Image = b.Image
-		case s.Type == pipeline.TypeCommit:
-			out.Image = b.BaseImage
-		default:
+		case s.Lasting():
 			out.Image = st.Launch(s, b.ID).Image
 		}
 	}

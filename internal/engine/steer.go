@@ -140,7 +140,7 @@ func (e *Engine) CheckRetry(st *pipeline.State, s pipeline.Stage) (pipeline.RunS
 	case s.TakesBuild() && move.Candidate == "":
 		return v, pipeline.Errorf(pipeline.CodeRefused, op, "there is no build for it").WithHint("`penstock status %s` shows what it waits for.", s.Pipeline)
 	case !judged:
-		return v, pipeline.Errorf(pipeline.CodeRefused, op, "it has not run yet for %s", orDash(move.Candidate)).WithHint("The next apply runs it.")
+		return v, pipeline.Errorf(pipeline.CodeRefused, op, "it has not run yet%s", buildOr(move.Candidate, "", " for ")).WithHint("The next apply runs it.")
 	}
 	return v, nil
 }

@@ -206,7 +206,10 @@ func TestAuthorMayNotApprove(t *testing.T) {
 	if _, err := d.as("ada").Judge(ctx, "shop", "exploratory", "", pipeline.Rejected, "a mistake"); err != nil {
 		t.Errorf("the author can't reject: %v", err)
 	}
-	if _, err := d.as("somebody else").Judge(ctx, "shop", "exploratory", build("1"), pipeline.Approved, ""); err != nil {
+	if _, err := d.as("ada").Lift(ctx, "shop", "exploratory", build("1"), engine.Looked{}, ""); pipeline.CodeOf(err) != pipeline.CodeNotAllowed {
+		t.Errorf("the author lifted a rejection: %v", err)
+	}
+	if _, err := d.as("somebody else").Lift(ctx, "shop", "exploratory", build("1"), engine.Looked{}, ""); err != nil {
 		t.Error(err)
 	}
 	// A build has the authors of all its commits.
@@ -366,7 +369,7 @@ func TestLimitsOfSelfService(t *testing.T) {
 		_, err := d.Launch(ctx, r)
 		return err
 	}
-	for name, ttl := range map[string]time.Duration{"too long": 5 * time.Hour, "would never end": 0} {
+	for name, ttl := range map[string]time.Duration{"is longer than the 4h": 5 * time.Hour, "would never end": 0} {
 		if err := launch("one", "", ttl); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(err.Error(), name) || !strings.Contains(pipeline.HintOf(err), "4h") {
 			t.Errorf("%s: %v", ttl, err)
 		}

@@ -1,8 +1,8 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package graph draws a pipeline with where its stages stand: as SVG, and as text for
-// Mermaid and Graphviz. It decides nothing; package pipeline does.
+// Package graph draws a pipeline with where its stages stand: as SVG, as text, and in the
+// languages of Mermaid and Graphviz. It decides nothing; package pipeline does.
 //
 //	svg := graph.Of(state).SVG(true)
 package graph

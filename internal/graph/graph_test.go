@@ -149,6 +149,9 @@ func TestHostile(t *testing.T) {
 	if strings.Contains(svg, "<script") || strings.ContainsAny(svg, "\x1b\u202e") {
 		t.Errorf("the picture has %s", svg)
 	}
+	if tree := g.Text(); strings.Count(tree, "\n") != 3 || strings.ContainsAny(tree, "\x1b\u202e") {
+		t.Errorf("text:\n%s", tree)
+	}
 	mermaid := g.Mermaid()
 	if lines := strings.Split(strings.TrimSpace(mermaid), "\n"); len(lines) != 4+len(Statuses) || strings.Count(mermaid, `"`) != 4 || strings.ContainsAny(mermaid, "`\\&\x1b") || strings.Contains(mermaid, "<script") {
 		t.Errorf("mermaid:\n%s", mermaid)
@@ -166,6 +169,15 @@ func TestText(t *testing.T) {
 	}
 	if got := g.DOT(); !strings.HasPrefix(got, "digraph \"shop\" {\n") || !strings.Contains(got, "  n2 -> n3\n") {
 		t.Errorf("dot:\n%s", got)
+	}
+	tree := g.Text()
+	for _, want := range []string{"shop\n└─ image/base  passed  img-1\n   └─ commit  passed", "\n         ├─ exploratory  waiting", "\n         └─ capacity  failed", "\n            └─ pre-production  waiting  (also after exploratory): "} {
+		if !strings.Contains(tree, want) {
+			t.Errorf("no %q in the tree:\n%s", want, tree)
+		}
+	}
+	if strings.Count(tree, "\n") != 1+len(g.Nodes) {
+		t.Errorf("the tree has not a line for each node:\n%s", tree)
 	}
 	svg := g.SVG(false)
 	if strings.Contains(svg, "<style") || !strings.Contains(svg, "capacity: failed, b-") || !strings.Contains(svg, "p99 is 312ms &amp; &lt;more&gt;") {

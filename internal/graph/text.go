@@ -13,6 +13,50 @@ var colours = map[string]string{
 	"passed": "#aceebb", "running": "#b6e3ff", "ready": "#ddf4ff", "waiting": "#fae17d", "failed": "#ffcecb", "rejected": "#ecd8ff", "idle": "#eaeef2",
 }
 
+// Text gives the graph as a tree for a terminal: each node stands below the last of those
+// that it comes after, and names the others.
+func (g Graph) Text() string {
+	below := map[int][]int{} // nodes by the one that they stand below; -1 for the roots
+	others := map[int][]string{}
+	parent := make([]int, len(g.Nodes))
+	for i := range parent {
+		parent[i] = -1
+	}
+	g.Edges(func(from, to int) {
+		if last := parent[to]; last < 0 || g.Nodes[last].Column <= g.Nodes[from].Column {
+			from, parent[to] = last, from
+		}
+		if from >= 0 {
+			others[to] = append(others[to], clean(g.Nodes[from].Name))
+		}
+	})
+	for i := range g.Nodes {
+		below[parent[i]] = append(below[parent[i]], i)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n", clean(g.Title))
+	var write func(parent int, indent string)
+	write = func(parent int, indent string) {
+		for at, i := range below[parent] {
+			n, branch, rest := g.Nodes[i], "├─ ", "│  "
+			if at == len(below[parent])-1 {
+				branch, rest = "└─ ", "   "
+			}
+			text := strings.Join(n.lines(clean), "  ")
+			if len(others[i]) > 0 {
+				text += "  (also after " + strings.Join(others[i], ", ") + ")"
+			}
+			if n.Note != "" {
+				text += ": " + clean(n.Note)
+			}
+			fmt.Fprintf(&b, "%s%s%s\n", indent, branch, text)
+			write(i, indent+rest)
+		}
+	}
+	write(-1, "")
+	return b.String()
+}
+
 // Mermaid gives the graph as a flowchart of Mermaid.
 func (g Graph) Mermaid() string {
 	var b strings.Builder

@@ -147,7 +147,10 @@ func seal(e *pipeline.Event, last pipeline.Event, now time.Time, sealed bool) ([
 		if err := e.Check(e.Seq, e.Prev); err != nil {
 			return nil, err
 		}
-		return bodyOf(*e)
+		if e.Body == nil {
+			return nil, pipeline.Errorf(pipeline.CodeInvalid, opAppend, "event %d is without what was sealed", e.Seq)
+		}
+		return e.Body, nil
 	}
 	body, err := sealOnce(e, last, now)
 	if err != nil || !bytes.Contains(body, []byte(`\ufffd`)) {
@@ -167,13 +170,7 @@ func sealOnce(e *pipeline.Event, last pipeline.Event, now time.Time) ([]byte, er
 	if err := e.Seal(last.Seq+1, last.Hash, now, last.Time); err != nil {
 		return nil, pipeline.Errorf(pipeline.CodeInvalid, opAppend, "event %q: %w", e.Kind, err)
 	}
-	return bodyOf(*e)
-}
-
-// bodyOf gives the JSON that the hash of an event is of.
-func bodyOf(e pipeline.Event) ([]byte, error) {
-	e.Hash = ""
-	return json.Marshal(e)
+	return e.Body, nil
 }
 
 // writer stores sealed events and what they change in the view.

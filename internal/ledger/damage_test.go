@@ -167,3 +167,53 @@ func TestEarlierForm(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestBehindTheBack does what nothing in the file itself can show, straight to the file:
+// Verify finds nothing, and an anchor from before does.
+func TestBehindTheBack(t *testing.T) {
+	t.Parallel()
+	for name, attack := range map[string]func(t *testing.T, path string) (attacked string, kept pipeline.Anchor){
+		"the newest event is cut": func(t *testing.T, path string) (string, pipeline.Anchor) {
+			kept := newest(t, open(t, path, Options{}))
+			execute(t, raw(t, path),
+				`INSERT INTO records SELECT pipeline, 'build', 'b-0', seq, body -> '$.facts.build' FROM events WHERE seq = 7`,
+				`DELETE FROM events WHERE seq = 8`)
+			return path, kept
+		},
+		"the write-ahead log is emptied": func(t *testing.T, path string) (string, pipeline.Anchor) {
+			l := open(t, path, Options{}) // stays open: what it writes is in the log only
+			appendOne(t, l, pipeline.Facts{Hold: &pipeline.Hold{Stage: "capacity", Build: "b-1"}})
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lost := filepath.Join(t.TempDir(), "ledger.db")
+			for file, content := range map[string][]byte{lost: data, lost + "-wal": nil} {
+				if err := os.WriteFile(file, content, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return lost, newest(t, l)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path, kept := attack(t, small(t))
+			l := open(t, path, Options{})
+			n, err := l.Verify(t.Context(), "shop")
+			if err != nil || n != kept.Sequence-1 {
+				t.Errorf("the file itself shows it: %d events, %v", n, err)
+			}
+			wantError(t, pipeline.CheckAnchor(t.Context(), l, "shop", kept), pipeline.CodeCorrupt, fmt.Sprintf("event %d", kept.Sequence), fmt.Sprintf("ends with event %d", n))
+		})
+	}
+}
+
+func newest(t *testing.T, l *SQLite) pipeline.Anchor {
+	t.Helper()
+	anchor, err := pipeline.NewestAnchor(t.Context(), l, "shop")
+	if err != nil || anchor.Sequence == 0 {
+		t.Fatal(anchor, err)
+	}
+	return anchor
+}

@@ -352,7 +352,7 @@ func (d *Dynamo) store(ctx context.Context, t *transaction, name string, seq int
 	if d.Blobs == nil {
 		return nil, pipeline.Errorf(pipeline.CodeInvalid, opAppend, "%s of %d bytes is too large", part, len(doc))
 	}
-	blob := blobKey(name, seq, digest(doc))
+	blob := blobKey(name, seq, pipeline.HashOf(doc))
 	if err := d.Blobs.Put(ctx, blob, doc); err != nil {
 		return nil, err
 	}

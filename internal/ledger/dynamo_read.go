@@ -186,17 +186,16 @@ func (d *Dynamo) Events(ctx context.Context, name string, after int64, limit int
 }
 
 func (d *Dynamo) decodeEvent(ctx context.Context, op string, i item) (pipeline.Event, error) {
-	var e pipeline.Event
 	body, err := d.doc(ctx, i)
 	if err != nil {
-		return e, d.fault(ctx, op, err)
+		return pipeline.Event{}, d.fault(ctx, op, err)
 	}
-	if err := json.Unmarshal(body, &e); err != nil {
+	e, err := pipeline.DecodeEvent(body, i.text("hash"))
+	if err != nil {
 		return e, d.damaged(op, "table %s: event %s: %w", d.Table, i.text("sk"), err)
 	}
 	if skEvent(e.Seq) != i.text("sk") {
 		return e, d.damaged(op, "table %s: event %d stands where event %s should be", d.Table, e.Seq, i.text("sk"))
 	}
-	e.Hash = i.text("hash")
 	return e, nil
 }

@@ -5,17 +5,10 @@ package ledger
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
-
-func digest(data []byte) string {
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:])
-}
 
 // Verify implements pipeline.Ledger: the chain, and that the view is what the events
 // add up to. The pipeline should be at rest; an append meanwhile may look like damage.
@@ -90,7 +83,7 @@ func (d *Dynamo) verifyEvent(ctx context.Context, name string, want int64, prev 
 	if err != nil {
 		return nil, pipeline.Event{}, err
 	}
-	if digest(body) != i.text("hash") {
+	if pipeline.HashOf(body) != i.text("hash") {
 		return nil, pipeline.Event{}, d.damaged(opVerify, "%q: event %d was changed after it was written", name, want)
 	}
 	e, err := d.decodeEvent(ctx, opVerify, i)

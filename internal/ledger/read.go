@@ -291,13 +291,12 @@ func (l *SQLite) Head(ctx context.Context, name string) (int64, error) {
 
 // decodeEvent reads a row of events.
 func (l *SQLite) decodeEvent(op string, seq int64, hash string, body []byte) (pipeline.Event, error) {
-	var e pipeline.Event
-	if err := json.Unmarshal(body, &e); err != nil {
+	e, err := pipeline.DecodeEvent(body, hash)
+	if err != nil {
 		return e, l.damaged(op, "%s: event %d: %w", l.path, seq, err)
 	}
 	if e.Seq != seq {
 		return e, l.damaged(op, "%s: event %d stands where event %d should be", l.path, e.Seq, seq)
 	}
-	e.Hash = hash
 	return e, nil
 }

@@ -71,6 +71,12 @@ CREATE TABLE leases (
 	expires INTEGER NOT NULL, -- nanoseconds since 1970
 	ttl INTEGER NOT NULL -- nanoseconds
 ) STRICT;
+`, `
+CREATE TABLE identity (
+	id TEXT NOT NULL, -- of this ledger; a copy of the file has it, too
+	place TEXT NOT NULL -- where it was opened last
+) STRICT;
+INSERT INTO identity (id, place) VALUES ('l-' || lower(hex(randomblob(8))), '');
 `}
 }
 

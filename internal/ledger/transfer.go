@@ -8,20 +8,29 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
 // exportFormat is the number of the format that Export writes: a header, and then the
-// events of a pipeline, each in a line of JSON with its hash; and so on for the others.
-const exportFormat = 1
+// events of a pipeline, each in a line of JSON with its hash, byte for byte as it was
+// sealed; and so on for the others.
+const exportFormat = 2
 
 type exportHeader struct {
 	Format   int    `json:"penstock_ledger"`
 	Pipeline string `json:"pipeline"`
 	Events   int64  `json:"events"`
 	Hash     string `json:"hash"` // of the last event
+}
+
+// exportedEvent is how an event is read. It is not written so, as an encoder may change
+// the form of what it is given.
+type exportedEvent struct {
+	Hash  string          `json:"hash"`
+	Event json.RawMessage `json:"event"`
 }
 
 const (
@@ -35,13 +44,21 @@ const (
 // Export writes the whole history of pipelines as they are, which Import reads. It reads
 // what is there when it begins.
 func Export(ctx context.Context, l pipeline.Ledger, w io.Writer, names ...string) error {
-	out := bufio.NewWriter(w)
-	enc := json.NewEncoder(out)
-	enc.SetEscapeHTML(false)
 	for _, name := range names {
 		if _, err := l.Verify(ctx, name); err != nil {
 			return err
 		}
+	}
+	return Dump(ctx, l, w, names...)
+}
+
+// Dump is Export of histories that may be damaged: it writes them as they are, and whoever
+// reads them finds that out.
+func Dump(ctx context.Context, l pipeline.Ledger, w io.Writer, names ...string) error {
+	out := bufio.NewWriter(w)
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	for _, name := range names {
 		head, err := l.Head(ctx, name)
 		if err != nil {
 			return err
@@ -62,7 +79,7 @@ func Export(ctx context.Context, l pipeline.Ledger, w io.Writer, names ...string
 				return err
 			}
 			for _, e := range events {
-				if err := enc.Encode(e); err != nil {
+				if _, err := fmt.Fprintf(out, "{\"hash\":%q,\"event\":%s}\n", e.Hash, e.Body); err != nil {
 					return err
 				}
 				after = e.Seq
@@ -70,6 +87,37 @@ func Export(ctx context.Context, l pipeline.Ledger, w io.Writer, names ...string
 		}
 	}
 	return out.Flush()
+}
+
+// VerifyExport checks the hash chains of what Export wrote, and returns the number of its
+// events; CodeCorrupt names the first that is wrong, and CodeInvalid is what is no export.
+func VerifyExport(r io.Reader) (events int64, err error) {
+	const op = "verify export"
+	in := json.NewDecoder(bufio.NewReader(r))
+	for {
+		var h exportHeader
+		switch err := in.Decode(&h); {
+		case errors.Is(err, io.EOF):
+			return events, nil
+		case err != nil || h.Format != exportFormat || h.Pipeline == "":
+			return events, pipeline.Errorf(pipeline.CodeInvalid, op, "it is no export of a ledger, or is cut off").WithHint("Give a file that `penstock ledger export` wrote.")
+		}
+		var last pipeline.Event
+		for seq := int64(1); seq <= h.Events; seq++ {
+			var e pipeline.Event
+			if err := in.Decode(&e); err != nil {
+				return events, pipeline.Errorf(pipeline.CodeCorrupt, op, "event %d of pipeline %q: %w", seq, h.Pipeline, err)
+			}
+			if err := e.Check(seq, last.Hash); err != nil {
+				return events, err
+			}
+			last = e
+			events++
+		}
+		if last.Hash != h.Hash {
+			return events, pipeline.Errorf(pipeline.CodeCorrupt, op, "the last event of pipeline %q is not the one that the header names", h.Pipeline)
+		}
+	}
 }
 
 // Imported says what an import brought.
@@ -118,8 +166,13 @@ func importOne(ctx context.Context, l pipeline.Ledger, in *json.Decoder, h expor
 	batch := pipeline.Batch{Pipeline: h.Pipeline, Sealed: true}
 	var last pipeline.Event
 	for seq := int64(1); seq <= h.Events; seq++ {
+		var line exportedEvent
+		err := in.Decode(&line)
 		var e pipeline.Event
-		if err := in.Decode(&e); err != nil {
+		if err == nil {
+			e, err = pipeline.DecodeEvent(line.Event, line.Hash)
+		}
+		if err != nil {
 			return done, pipeline.Errorf(pipeline.CodeCorrupt, op, "event %d of pipeline %q: %w", seq, h.Pipeline, err)
 		}
 		if e.Pipeline != h.Pipeline {

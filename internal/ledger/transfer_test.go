@@ -27,7 +27,14 @@ func newFile(t *testing.T) *ledger.SQLite {
 
 // filled is a ledger with two pipelines and some history.
 func filled(t *testing.T, events int) *ledger.SQLite {
+	t.Helper()
 	l := newFile(t)
+	fill(t, l, events)
+	return l
+}
+
+func fill(t *testing.T, l pipeline.Ledger, events int) {
+	t.Helper()
 	for _, name := range []string{"shop", "other"} {
 		add := func(kind pipeline.EventKind, f pipeline.Facts) {
 			t.Helper()
@@ -44,7 +51,6 @@ func filled(t *testing.T, events int) *ledger.SQLite {
 		}
 		add(pipeline.BuildCollected, pipeline.Facts{Gone: []pipeline.Key{{Kind: pipeline.RecordBuild, ID: "b-0"}}})
 	}
-	return l
 }
 
 func export(t *testing.T, l pipeline.Ledger) string {
@@ -106,7 +112,7 @@ func TestImportRefuses(t *testing.T) {
 	}{
 		"no export":       {"{\"resources\": []}", pipeline.CodeInvalid, nil},
 		"no JSON":         {"hello", pipeline.CodeInvalid, nil},
-		"another version": {strings.Replace(text, `"penstock_ledger":1`, `"penstock_ledger":2`, 1), pipeline.CodeInvalid, nil},
+		"another version": {strings.Replace(text, `"penstock_ledger":2`, `"penstock_ledger":1`, 1), pipeline.CodeInvalid, nil},
 		"a changed event": {strings.Replace(text, `"verdict":"approved"`, `"verdict":"rejected"`, 1), pipeline.CodeCorrupt, nil},
 		"a missing event": {strings.Join(append(append([]string{}, lines[:3]...), lines[4:]...), ""), pipeline.CodeCorrupt, nil},
 		"a cut file":      {text[:len(text)/4], pipeline.CodeCorrupt, nil},

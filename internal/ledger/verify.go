@@ -6,9 +6,7 @@ package ledger
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"database/sql"
-	"encoding/hex"
 	"encoding/json"
 	"reflect"
 
@@ -97,8 +95,7 @@ func (l *SQLite) checkEvent(name string, want int64, prev string, seq int64, has
 	if seq != want {
 		return pipeline.Event{}, l.damaged(opVerify, "%q: event %d is missing", name, want)
 	}
-	sum := sha256.Sum256(body)
-	if hex.EncodeToString(sum[:]) != hash {
+	if pipeline.HashOf(body) != hash {
 		return pipeline.Event{}, l.damaged(opVerify, "%q: event %d was changed after it was written", name, seq)
 	}
 	e, err := l.decodeEvent(opVerify, seq, hash, body)

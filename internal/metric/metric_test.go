@@ -7,6 +7,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,7 +18,10 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/metric"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/workplace/workplacetest"
 )
+
+func TestMain(m *testing.M) { os.Exit(workplacetest.Main(m.Run)) }
 
 // The metrics say where a pipeline is, in the form that Prometheus wants.
 func TestMetrics(t *testing.T) {

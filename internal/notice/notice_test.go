@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -365,6 +366,29 @@ func TestSignature(t *testing.T) {
 	}
 	if r.last.Header.Get("X-Penstock-Notice") != r.got[0].ID || r.last.Header.Get("Content-Type") != "application/json" {
 		t.Errorf("header %v", r.last.Header)
+	}
+}
+
+// A notice has the anchor of its event: what a receiver keeps shows later that the history
+// still has it.
+func TestAnchorOfNotices(t *testing.T) {
+	r := newReceiver(t)
+	s := newShop(t, hook(r))
+	s.ran("left", pipeline.RunFailed)
+	newest, err := pipeline.NewestAnchor(t.Context(), s.ledger, "shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.flush()
+	var body struct{ Ledger map[string]any }
+	if err := json.Unmarshal(r.body, &body); err != nil {
+		t.Fatal(err)
+	}
+	if want := map[string]any{"sequence": float64(newest.Sequence), "hash": newest.Hash}; newest.Sequence == 0 || !maps.Equal(body.Ledger, want) {
+		t.Errorf("the notice has %v, want %v", body.Ledger, want)
+	}
+	if err := pipeline.CheckAnchor(t.Context(), s.ledger, "shop", r.got[0].Ledger); err != nil {
+		t.Error(err)
 	}
 }
 

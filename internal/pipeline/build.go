@@ -42,7 +42,8 @@ type Build struct {
 	Order     int64     `json:"order"` // higher is newer; set by the ledger where it is zero
 	Digest    string    `json:"digest"`
 	Revision  Revision  `json:"revision"`
-	Authors   []string  `json:"authors,omitempty"` // and committers of the commits since the build before
+	Directory string    `json:"directory,omitempty"` // of the repository, in which steps run; empty for its root
+	Authors   []string  `json:"authors,omitempty"`   // and committers of the commits since the build before
 	BaseImage string    `json:"base_image,omitempty"`
 	Artifact  *Artifact `json:"artifact,omitempty"` // once the commit stage passed
 	Image     string    `json:"image,omitempty"`    // application image, once a stage baked it

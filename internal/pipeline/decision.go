@@ -32,7 +32,7 @@ func (s *State) Settled(stage Stage, build string) bool { return s.decided(stage
 
 // Approvals gives the approvals of a build at a stage that count: those that were given
 // on the run that judges it and on the content that it has. What was said of a run that
-// did not pass, which lifts a rejection, is no approval.
+// did not pass, by who lifted a rejection, is no approval.
 func (s *State) Approvals(stage Stage, build string) []Approval {
 	d := s.Decisions[StageBuild(stage.Name, build)]
 	v, _ := s.VerdictOf(stage, build)
@@ -44,17 +44,50 @@ func (s *State) Approvals(stage Stage, build string) []Approval {
 
 // ApprovedBy reports whether a person's approval of a build at a stage counts already.
 func (s *State) ApprovedBy(who Person, stage Stage, build string) bool {
-	person := s.Pipeline.Authorization.Person(who)
-	return slices.ContainsFunc(s.Approvals(stage, build), func(a Approval) bool { return a.Person == person })
+	return s.Pipeline.Authorization.voted(who, s.Approvals(stage, build))
 }
 
 // MissingApprovals gives how many more people must approve a build at a stage.
 func (s *State) MissingApprovals(stage Stage, build string) int {
-	people := map[string]bool{}
-	for _, a := range s.Approvals(stage, build) {
-		people[a.Person] = true
+	return s.Pipeline.Authorization.missing(s.Approvals(stage, build))
+}
+
+// LiftVotes gives the votes to lift the rejection of a build at a stage that count: those
+// that were given on the run that judges it now and on the content that it has, since the
+// last rejection. An approval from before that is none.
+func (s *State) LiftVotes(stage Stage, build string) []Approval {
+	d := s.Decisions[StageBuild(stage.Name, build)]
+	v, _ := s.VerdictOf(stage, build)
+	if d.Verdict != Rejected || d.Lift == nil || d.Lift.Run != v.ID || d.Lift.Inputs != s.Inputs(stage, build) {
+		return nil
 	}
-	return max(s.Pipeline.Authorization.needed()-len(people), 0)
+	return d.Lift.Votes
+}
+
+// LiftedBy reports whether a person's vote to lift a rejection counts already.
+func (s *State) LiftedBy(who Person, stage Stage, build string) bool {
+	return s.Pipeline.Authorization.voted(who, s.LiftVotes(stage, build))
+}
+
+// MissingLifts gives how many more people must vote to lift the rejection of a build at a
+// stage: as many as must approve one.
+func (s *State) MissingLifts(stage Stage, build string) int {
+	return s.Pipeline.Authorization.missing(s.LiftVotes(stage, build))
+}
+
+// voted reports whether a person is among those who voted.
+func (a *Authorization) voted(who Person, votes []Approval) bool {
+	person := a.Person(who)
+	return slices.ContainsFunc(votes, func(v Approval) bool { return v.Person == person })
+}
+
+// missing gives how many more people than have voted must.
+func (a *Authorization) missing(votes []Approval) int {
+	people := map[string]bool{}
+	for _, v := range votes {
+		people[v.Person] = true
+	}
+	return max(a.needed()-len(people), 0)
 }
 
 // Outcome says how a build fared at a stage.

@@ -89,7 +89,7 @@ func TestRejectedEverywhere(t *testing.T) {
 	if move := Decide(st, st.Stages["acceptance"]); move.Action != ActionNone || move.Candidate != id("y") || !st.Passed("acceptance", id("y")) {
 		t.Errorf("acceptance: %+v", move)
 	}
-	if err := st.Eligible(st.Stages["capacity"], id("y")); CodeOf(err) != CodeRefused || !strings.Contains(HintOf(err), "penstock approve shop exploratory") {
+	if err := st.Eligible(st.Stages["capacity"], id("y")); CodeOf(err) != CodeRefused || !strings.Contains(HintOf(err), "penstock approve --lift shop exploratory") {
 		t.Errorf("capacity may take it: %v", err)
 	}
 }

@@ -55,6 +55,7 @@ type Environment struct {
 	CreatedAt  time.Time          `json:"created_at"`
 	TTL        time.Duration      `json:"ttl,omitempty"`
 	ExpiresAt  time.Time          `json:"expires_at,omitzero"`
+	Made       Made               `json:"made,omitzero"`
 }
 
 // Alive reports whether the environment exists or may come to exist.
@@ -101,6 +102,7 @@ type Recipe struct {
 	Run      string       `json:"run,omitempty"`   // that baked it
 	Settled  bool         `json:"settled"`
 	Owner    string       `json:"owner"`
+	Made     Made         `json:"made,omitzero"`
 }
 
 // ImageFrom says what a bake starts from. Exactly one of the fields is set.

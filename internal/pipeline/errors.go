@@ -61,6 +61,18 @@ func (e *Error) WithHint(format string, args ...any) *Error {
 	return e
 }
 
+// During returns err as one of another operation: what a person asked for, where the error
+// names a part of it. It returns nil for nil.
+func During(op string, err error) error {
+	var e *Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	of := *e
+	of.Op = op
+	return &of
+}
+
 // CodeOf gives the code of the outermost Error in err's chain, or CodeInternal.
 // It is empty for a nil error.
 func CodeOf(err error) Code {

@@ -4,6 +4,7 @@
 package pipeline
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -41,10 +42,14 @@ const (
 	EnvironmentEnded   EventKind = "environment.ended"
 	EnvironmentNoticed EventKind = "environment.noticed"
 	NoticesDelivered   EventKind = "notices.delivered"
+	CreationRecorded   EventKind = "creation.recorded" // a state of Terraform has what was created
 )
 
 // Event is one entry of a pipeline's ledger: what happened and the facts that
 // hold since. Events are never changed; each carries the hash of the one before.
+//
+// The hash is of the event's JSON as it was sealed, which the ledger keeps byte for byte
+// and exports: an event of a version that knew other fields stays what it was.
 type Event struct {
 	Seq      int64     `json:"seq"` // 1, 2, 3, … in the pipeline
 	Pipeline string    `json:"pipeline"`
@@ -54,6 +59,7 @@ type Event struct {
 	Facts    Facts     `json:"facts"`
 	Prev     string    `json:"prev"` // hash of the event before; empty for the first
 	Hash     string    `json:"hash"`
+	Body     []byte    `json:"-"` // the JSON that was sealed, without the hash; nil for an event that a ledger never had
 }
 
 // Facts are the records that an event sets or removes.
@@ -73,6 +79,7 @@ type Facts struct {
 	Delivery    *Delivery    `json:"delivery,omitempty"`
 	Image       *Image       `json:"image,omitempty"`
 	Environment *Environment `json:"environment,omitempty"`
+	Creation    *Creation    `json:"creation,omitempty"`
 	Gone        []Key        `json:"gone,omitempty"`
 }
 
@@ -99,6 +106,7 @@ const (
 	RecordDelivery    RecordKind = "delivery"    // by the target's key
 	RecordImage       RecordKind = "image"       // by ID
 	RecordEnvironment RecordKind = "environment" // by ID
+	RecordCreation    RecordKind = "creation"    // by kind/name of what was created
 )
 
 // Key identifies a record within a pipeline.
@@ -143,17 +151,28 @@ func (e *Event) Seal(seq int64, prev string, now, last time.Time) error {
 		image.Order = seq
 		e.Facts.Image = &image
 	}
-	hash, err := e.hash()
+	body, err := e.body()
 	if err != nil {
 		return fmt.Errorf("seal event: %w", err)
 	}
-	e.Hash = hash
+	e.Body, e.Hash = body, HashOf(body)
 	return nil
+}
+
+// DecodeEvent reads an event from the JSON that was sealed. It does not check that the hash
+// is that of the body: Check does.
+func DecodeEvent(body []byte, hash string) (Event, error) {
+	var e Event
+	if err := json.Unmarshal(body, &e); err != nil {
+		return e, err
+	}
+	e.Hash, e.Body = hash, bytes.Clone(body)
+	return e, nil
 }
 
 // Check reports whether the event is the one that was sealed after prev, and can be read.
 func (e Event) Check(seq int64, prev string) error {
-	hash, err := e.hash()
+	sealed, err := e.sealed()
 	switch {
 	case err != nil:
 		return Errorf(CodeCorrupt, "verify event", "event %d: %w", e.Seq, err)
@@ -161,7 +180,7 @@ func (e Event) Check(seq int64, prev string) error {
 		return Errorf(CodeCorrupt, "verify event", "event %d stands where event %d should be", e.Seq, seq)
 	case e.Prev != prev:
 		return Errorf(CodeCorrupt, "verify event", "event %d does not follow the event before it", e.Seq)
-	case e.Hash != hash:
+	case !sealed:
 		return Errorf(CodeCorrupt, "verify event", "event %d was changed after it was written", e.Seq)
 	case e.Facts.Run != nil:
 		return checkRunID(e.Facts.Run.ID)
@@ -169,14 +188,30 @@ func (e Event) Check(seq int64, prev string) error {
 	return nil
 }
 
-func (e Event) hash() (string, error) {
-	e.Hash = ""
-	data, err := json.Marshal(e)
-	if err != nil {
-		return "", err
+// sealed reports whether the event is what its body says, and its hash is the body's.
+func (e Event) sealed() (bool, error) {
+	body, err := e.body()
+	if err != nil || e.Body == nil {
+		return HashOf(body) == e.Hash, err
 	}
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:]), nil
+	was, err := DecodeEvent(e.Body, e.Hash)
+	if err != nil {
+		return false, err
+	}
+	said, err := was.body()
+	return HashOf(e.Body) == e.Hash && bytes.Equal(said, body), err
+}
+
+// body makes the JSON that the hash of a new event is of.
+func (e Event) body() ([]byte, error) {
+	e.Hash = ""
+	return json.Marshal(e)
+}
+
+// HashOf returns the hash of an event's body: hex SHA-256.
+func HashOf(body []byte) string {
+	sum := sha256.Sum256(body)
+	return hex.EncodeToString(sum[:])
 }
 
 // Records gives the rows that the event writes to the current-state view.
@@ -240,6 +275,9 @@ func (e Event) Records() ([]Record, error) {
 	}
 	if f.Environment != nil {
 		put(RecordEnvironment, f.Environment.ID, f.Environment)
+	}
+	if f.Creation != nil {
+		put(RecordCreation, f.Creation.Key().ID, f.Creation)
 	}
 	return rows, firstErr
 }

@@ -16,7 +16,7 @@ func (s *State) decideFrozen(stage Stage, m Move, f Freeze, held string) Move {
 	}
 	if m.Candidate = held; held != "" {
 		switch action, why := s.action(stage, held, held); action {
-		case ActionRestore, ActionResize:
+		case ActionRestore, ActionAdjust:
 			m.Action, m.Why = action, why
 		}
 	}
@@ -34,7 +34,7 @@ func (s *State) RefuseHeld(stage Stage, op string) error {
 }
 
 func (f Freeze) describe(stage Stage) string {
-	text := fmt.Sprintf("its release: %s holds it since %s", f.Actor, f.At.UTC().Format("2006-01-02 15:04 UTC"))
+	text := fmt.Sprintf("its release: %s holds it since %s", f.Actor, Moment(f.At.UTC()))
 	if f.Reason != "" {
 		text += ", as " + f.Reason
 	}

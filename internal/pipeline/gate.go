@@ -5,7 +5,6 @@ package pipeline
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 )
@@ -30,7 +29,7 @@ const (
 	ActionRun     Action = "run"     // run the stage for the candidate
 	ActionAdopt   Action = "adopt"   // the candidate has passed already; only the stage moves to it
 	ActionRestore Action = "restore" // the held build's environment is gone; bring it up again
-	ActionResize  Action = "resize"  // the environment has another number of instances
+	ActionAdjust  Action = "adjust"  // the environment has another number of instances, or trusts other proxies
 	ActionEnd     Action = "end"     // the build that was tried in the environment is decided
 )
 
@@ -64,9 +63,23 @@ func Decide(s *State, stage Stage) Move {
 	if !stage.TakesBuild() {
 		return s.decideBootstrap(stage, m)
 	}
-	m.Candidate, m.Err = s.candidate(stage, held)
-	if m.Err != nil {
+	next := s.next(stage)
+	if m.Candidate, m.Action, m.Why, m.Err = next.Candidate, next.Action, next.Why, next.Err; m.Err != nil {
 		m.Status = StatusWaiting
+		return m
+	}
+	m.Status, m.WaitingFor = s.standing(stage, m)
+	return m
+}
+
+// next decides the build and the action of a stage that nobody holds.
+func (s *State) next(stage Stage) Move {
+	m := Move{Action: ActionNone}
+	if !stage.TakesBuild() {
+		return s.decideBootstrap(stage, m)
+	}
+	held := s.Holds[stage.Name].Build
+	if m.Candidate, m.Err = s.candidate(stage, held); m.Err != nil {
 		return m
 	}
 	if m.Candidate != "" {
@@ -75,7 +88,6 @@ func Decide(s *State, stage Stage) Move {
 	if _, ok := s.Decided(stage); ok && m.Action == ActionNone {
 		m.Action, m.Why = ActionEnd, "the build in its environment is decided"
 	}
-	m.Status, m.WaitingFor = s.standing(stage, m)
 	return m
 }
 
@@ -83,7 +95,7 @@ func (s *State) decideBootstrap(stage Stage, m Move) Move {
 	v, ok := s.VerdictOf(stage, "")
 	switch {
 	case s.missing(stage, "") != nil:
-		m.Status, m.WaitingFor = StatusWaiting, waitForStages(s.missing(stage, ""), "")
+		m.Status, m.WaitingFor = StatusWaiting, quoteList(s.missing(stage, ""))+" to pass"
 	case !ok || v.Digest != stage.Digest(s.Pipeline):
 		m.Action, m.Why, m.Status = ActionRun, "its definition has not run yet", StatusIdle
 	case v.Status != RunPassed:
@@ -106,7 +118,7 @@ func (s *State) candidate(stage Stage, held string) (string, error) {
 	case stage.Trigger == TriggerManual:
 		promoted, ok := s.Promotions[stage.Name]
 		newer := s.Version(RecordPromotion, stage.Name) > s.answered(stage.Name)
-		if ok && newer && s.Eligible(stage, promoted.Build) == nil {
+		if ok && newer && s.MayEnter(stage, promoted.Build) {
 			return promoted.Build, nil
 		}
 	default:
@@ -115,9 +127,29 @@ func (s *State) candidate(stage Stage, held string) (string, error) {
 		}
 	}
 	if held != "" && s.rejectedAt(stage, held) != "" {
-		return "", nil
+		return s.onOfferAgain(stage, held), nil
 	}
 	return held, nil
+}
+
+// onOfferAgain gives the newest build before a rejected one that still waits for its
+// decision at a stage, or "". What is older than one that passed does not wait any more.
+func (s *State) onOfferAgain(stage Stage, rejected string) string {
+	if !stage.Approval || stage.Trigger != TriggerAutomatic {
+		return ""
+	}
+	digest := stage.Digest(s.Pipeline)
+	for b := range s.NewestBuilds() {
+		v, ran := s.VerdictOf(stage, b.ID)
+		switch {
+		case b.Order >= s.Builds[rejected].Order:
+		case s.Passed(stage.Name, b.ID):
+			return ""
+		case ran && v.Status == RunPassed && v.Digest == digest && s.decided(stage, b.ID) == "" && s.MayEnter(stage, b.ID):
+			return b.ID
+		}
+	}
+	return ""
 }
 
 // answered gives the version of the newest promotion that the stage has followed, or
@@ -156,35 +188,26 @@ func (s *State) NewestEligible(stage Stage, above int64) (string, bool) {
 		if b.Order <= above {
 			break
 		}
-		if s.Eligible(stage, b.ID) == nil {
+		if s.MayEnter(stage, b.ID) {
 			return b.ID, true
 		}
 	}
 	return "", false
 }
 
+// MayEnter reports whether a build may enter a stage. It is quicker than Obstacle.
+func (s *State) MayEnter(stage Stage, build string) bool {
+	_, exists := s.Builds[build]
+	return exists && s.RejectedAt(build) == "" && len(s.lacks(stage, build)) == 0
+}
+
 // Eligible reports why a build may not enter a stage: nil when it may.
 func (s *State) Eligible(stage Stage, build string) error {
-	op := fmt.Sprintf("enter build %s into stage %q", build, stage.Name)
-	b, ok := s.Builds[build]
-	if !ok {
-		return Errorf(CodeNotFound, op, "pipeline %q has no build %s", stage.Pipeline, build).
-			WithHint("List the builds with `penstock builds %s`.", stage.Pipeline)
+	o, found := s.Obstacle(stage, build)
+	if !found {
+		return nil
 	}
-	if at := s.RejectedAt(build); at != "" {
-		d := s.Decisions[StageBuild(at, build)]
-		return Errorf(CodeRefused, op, "build %s was rejected at stage %q by %s: %s", build, at, d.Actor, d.Reason).
-			WithHint("Choose another build, or lift the rejection with `penstock approve %s %s %s`.", stage.Pipeline, at, build)
-	}
-	if missing := s.missing(stage, build); len(missing) > 0 {
-		return Errorf(CodeRefused, op, "build %s has not passed stage %s", build, quoteList(missing)).
-			WithHint("%s", s.remedy(missing[0], build))
-	}
-	if len(stage.Upstream()) == 0 && b.Stage != stage.Name && !s.Passed(b.Stage, build) {
-		return Errorf(CodeRefused, op, "build %s has not passed stage %q, which makes it", build, b.Stage).
-			WithHint("%s", s.remedy(b.Stage, build))
-	}
-	return nil
+	return o.Err(fmt.Sprintf("enter build %s into %s", build, stage.describe()))
 }
 
 // CheckPin reports why a stage may not be pinned to a build. A pin to what the
@@ -210,26 +233,16 @@ func (s *State) AuthorizePin(stage Stage, who Person) error {
 
 // PinError is the error for a string that is no build ID.
 func (s Stage) PinError(build string) error {
-	return Errorf(CodeInvalid, fmt.Sprintf("move stage %q", s.Name), "%q is not a build ID", build).
+	return Errorf(CodeInvalid, "move "+s.describe(), "%q is not a build ID", build).
 		WithHint("A build ID is \"b-\" and ten hexadecimal digits; list them with `penstock builds %s`.", s.Pipeline)
 }
 
-// remedy says how to open a gate for a build.
-func (s *State) remedy(stage, build string) string {
-	up, ok := s.Stages[stage]
-	v, ran := s.VerdictOf(up, build)
-	switch {
-	case !ok:
-		return fmt.Sprintf("Stage %q is not part of the pipeline; apply it first.", stage)
-	case up.Approval && ran && v.Status == RunPassed:
-		return fmt.Sprintf("Approve it with `penstock approve %s %s %s`.", up.Pipeline, stage, build)
-	case ran && v.Status == RunFailed:
-		return fmt.Sprintf("It failed there; see `penstock logs %s`. Choose another build, or mend the cause and apply again.", v.ID)
-	case up.Trigger == TriggerManual:
-		return fmt.Sprintf("Move it there with `penstock promote %s %s %s`, or by setting build = %q on that stage, and apply.", up.Pipeline, stage, build, build)
-	default:
-		return fmt.Sprintf("Let stage %q run for it by an apply, or choose a build that passed; `penstock builds %s` shows them.", stage, up.Pipeline)
+// describe names the stage. One without a name is the gate of an environment.
+func (s Stage) describe() string {
+	if s.Name == "" {
+		return "an environment"
 	}
+	return fmt.Sprintf("stage %q", s.Name)
 }
 
 // Passed reports whether a build passed a stage: its run under the stage's present
@@ -348,7 +361,9 @@ func (s *State) environmentAction(stage Stage, candidate, digest string) (Action
 		case env.Spec.InstanceType != stage.EnvironmentFor(s.Pipeline).InstanceType:
 			return ActionRun, "its environment has instances of another type"
 		case env.Instances != stage.Instances(s.Pipeline):
-			return ActionResize, fmt.Sprintf("its environment is to have %d instances", stage.Instances(s.Pipeline))
+			return ActionAdjust, fmt.Sprintf("its environment is to have %d instances", stage.Instances(s.Pipeline))
+		case !env.Spec.TrustsAlike(*stage.Env):
+			return ActionAdjust, "its endpoint is to trust other proxies"
 		}
 	case stage.Approval && stage.Env != nil && s.decided(stage, candidate) == "":
 		if env, ok := s.RunEnvironment(stage.Name, ForInquiry); !ok || !env.Serves() || env.Build != candidate {
@@ -402,14 +417,17 @@ func (s *State) standing(stage Stage, m Move) (Status, string) {
 
 // standingWithout is the standing of a stage that has no candidate.
 func (s *State) standingWithout(stage Stage) (Status, string) {
+	if status, what := s.waitsForNewer(stage, ""); what != "" {
+		return status, what
+	}
 	for newest := range s.NewestBuilds() {
 		if at := s.RejectedAt(newest.ID); at != "" {
 			return StatusRejected, fmt.Sprintf("a build newer than %s, which was rejected at stage %q", newest.ID, at)
 		}
 		break
 	}
-	if status, what := s.waitsForNewer(stage, ""); what != "" {
-		return status, what
+	if a, b, never := s.neverMeet(stage); never {
+		return StatusWaiting, fmt.Sprintf("nothing: no build can ever pass both %q and %q", a.stage, b.stage)
 	}
 	if len(stage.Upstream()) > 0 {
 		return StatusWaiting, "a build that passed " + quoteList(stage.Upstream())
@@ -417,7 +435,7 @@ func (s *State) standingWithout(stage Stage) (Status, string) {
 	return StatusIdle, ""
 }
 
-// waitsForNewer says what keeps the newest build from the stage.
+// waitsForNewer says what keeps the newest build that can still come from the stage.
 func (s *State) waitsForNewer(stage Stage, current string) (Status, string) {
 	if stage.Pin != "" || stage.Type == TypeCommit {
 		return StatusPassed, ""
@@ -428,88 +446,24 @@ func (s *State) waitsForNewer(stage Stage, current string) (Status, string) {
 			return StatusWaiting, fmt.Sprintf("a promotion of %s: `penstock promote %s %s %s`, or build = %q", b, stage.Pipeline, stage.Name, b, b)
 		}
 	}
+	l := s.outlook()
 	for b := range s.NewestBuilds() {
 		if b.Order <= above {
 			break
 		}
-		if s.RejectedAt(b.ID) == "" {
-			if missing := s.missing(stage, b.ID); len(missing) > 0 {
-				return StatusWaiting, waitForStages(missing, b.ID)
-			}
+		if what := l.waitFor(stage, b.ID); what != "" {
+			return StatusWaiting, what
 		}
 	}
 	return StatusPassed, ""
 }
 
-// CheckStage reports why a stage's place in the pipeline is impossible: a stage
-// upstream that does not exist, a cycle, or an environment without a service to
-// start. The stage need not be in the state.
-func CheckStage(s *State, stage Stage) error {
-	op := fmt.Sprintf("place stage %q", stage.Name)
-	if stage.Env != nil && s.Pipeline.Service.Start == "" {
-		return Errorf(CodeInvalid, op, "a stage of type %s has an environment, and pipeline %q has no service.start to start in it", stage.Type, stage.Pipeline).
-			WithHint("Set service = { start = \"…\" } on the pipeline, or use a stage of type custom without environment.")
+// QuoteList writes names for a message; none is what instead says.
+func QuoteList(names []string, instead string) string {
+	if len(names) == 0 {
+		return instead
 	}
-	for _, up := range stage.Upstream() {
-		if up == stage.Name {
-			return Errorf(CodeInvalid, op, "the stage comes after itself").
-				WithHint("Remove %q from its after.", up)
-		}
-		if _, ok := s.Stages[up]; !ok {
-			return Errorf(CodeInvalid, op, "pipeline %q has no stage %q to come after", stage.Pipeline, up).
-				WithHint("Refer to the resource, as in penstock_stage.%s.passed, so that it is applied first.", strings.ReplaceAll(up, "-", "_"))
-		}
-		if slices.Contains(s.Ancestors([]string{up}), stage.Name) {
-			return Errorf(CodeInvalid, op, "stages %q and %q come after each other", stage.Name, up).
-				WithHint("Remove one of the two from the other's after.")
-		}
-	}
-	if taker := s.takesFrom(stage); taker != "" {
-		return Errorf(CodeInvalid, op, "the stage makes the builds that stage %q, which it comes after, takes", taker).
-			WithHint("Remove %q from its after, or let %q come after another commit stage.", taker, taker)
-	}
-	return nil
-}
-
-// takesFrom gives a stage above a commit stage that can take no build but those that the
-// commit stage makes, or "".
-func (s *State) takesFrom(stage Stage) string {
-	others := func(name string) bool { return name != stage.Name && s.Stages[name].Type == TypeCommit }
-	if stage.Type != TypeCommit || slices.ContainsFunc(slices.Collect(maps.Keys(s.Stages)), others) {
-		return ""
-	}
-	for _, name := range s.Ancestors(stage.After) {
-		if s.Stages[name].TakesBuild() {
-			return name
-		}
-	}
-	return ""
-}
-
-// CheckData reports why a stage's environment can't begin with the data of the stage
-// that it names. One that is not there yet may come with the same apply: below this one,
-// often.
-func CheckData(s *State, stage Stage) error {
-	if stage.Env == nil || stage.Env.DataFrom == "" {
-		return nil
-	}
-	from, exists := s.Stages[stage.Env.DataFrom]
-	if stage.Env.DataFrom != stage.Name && (!exists || from.Lasting()) {
-		return nil
-	}
-	why := "which keeps no environment that data could be copied from"
-	if stage.Env.DataFrom == stage.Name {
-		why = "the stage itself"
-	}
-	return Errorf(CodeInvalid, fmt.Sprintf("place stage %q", stage.Name), "environment.data_from names %q, %s", stage.Env.DataFrom, why).
-		WithHint("Name a stage of type production, or one with environment.keep = true, or remove data_from.")
-}
-
-func waitForStages(missing []string, build string) string {
-	if build == "" {
-		return quoteList(missing) + " to pass"
-	}
-	return fmt.Sprintf("%s to pass %s", build, quoteList(missing))
+	return quoteList(names)
 }
 
 func quoteList(names []string) string {

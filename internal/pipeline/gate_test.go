@@ -106,7 +106,10 @@ func TestDecide(t *testing.T) {
 		"6: another scale resizes": {
 			tell(t).route().through("x").passed("production", "x").serves("production", "x", EnvRunning).
 				event(PipelineDefined, Facts{Pipeline: &Pipeline{Name: "shop", Scale: Scale{Instances: 9}, Service: Service{Start: "start"}}}),
-			a(TypeProduction, "pre-production"), "x", ActionResize, StatusPassed, ""},
+			a(TypeProduction, "pre-production"), "x", ActionAdjust, StatusPassed, ""},
+		"6: other trusted proxies are told to the endpoint": {
+			tell(t).route().through("x").passed("production", "x").serves("production", "x", EnvRunning),
+			trusting(a(TypeProduction, "pre-production")), "x", ActionAdjust, StatusPassed, ""},
 		"6: another type of instances deploys anew": {
 			tell(t).route().through("x").passed("production", "x").serves("production", "x", EnvRunning).
 				event(PipelineDefined, Facts{Pipeline: &Pipeline{Name: "shop", Scale: Scale{Instances: 9, InstanceType: "m7g.large"}, Service: Service{Start: "start"}}}),
@@ -187,10 +190,10 @@ func TestPinIsRefused(t *testing.T) {
 	}{
 		"unknown":              {production, "b-0000000000", CodeNotFound, "no build", "penstock builds shop"},
 		"malformed":            {production, "latest", CodeInvalid, `"latest" is not a build ID`, "ten hexadecimal digits"},
-		"skips a stage":        {production, id("y"), CodeRefused, `"pre-production"`, "penstock builds shop"},
+		"skips a stage":        {production, id("y"), CodeRefused, `has not passed stage "exploratory" yet`, "Apply the configuration"},
 		"skips an approval":    {a(TypePreProduction, "exploratory", "capacity"), id("y"), CodeRefused, `"exploratory"`, ""},
-		"rejected far above":   {production, id("z"), CodeRefused, `rejected at stage "commit" by bob`, "penstock approve shop commit " + id("z")},
-		"stage does not exist": {named("qa", "nowhere"), id("x"), CodeRefused, `"nowhere"`, "not part of the pipeline"},
+		"rejected far above":   {production, id("z"), CodeRefused, `rejected at stage "commit" by bob`, "penstock approve --lift shop commit " + id("z")},
+		"stage does not exist": {named("qa", "nowhere"), id("x"), CodeRefused, `"nowhere", which is not part of the pipeline`, "Define stage"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -235,6 +238,58 @@ func TestCheckStage(t *testing.T) {
 	st.Pipeline.Service.Start = ""
 	if err := CheckStage(st, a(TypeAcceptance, "commit")); err == nil || !strings.Contains(err.Error(), "service.start") {
 		t.Errorf("an environment without a service: %v", err)
+	}
+}
+
+// Two commit stages may have a pipeline each to themselves, but nothing comes after both,
+// however far below them, unless they make the same builds.
+func TestStagesThatNeverMeet(t *testing.T) {
+	commit := func(name, repository, digest string, after ...string) Stage {
+		return Stage{Pipeline: "shop", Name: name, Type: TypeCommit, After: after, BaseImage: "img-1",
+			Source: &SourceRef{Repository: repository, Commit: "c" + digest, Digest: digest}}.WithDefaults(nil, nil)
+	}
+	api, web := commit("api", "api.git", "x"), commit("web", "web.git", "y")
+	apiQA, webQA, free := named("api-qa", "api"), named("web-qa", "web"), named("free")
+	both := named("both", "api-qa", "web-qa")
+	undecided := web
+	undecided.Source = nil
+	rebased, again, older := commit("web", "api.git", "x"), commit("web", "api.git", "x"), commit("web", "api.git", "w")
+	rebased.BaseImage = "img-2"
+	images := commit("web", "api.git", "w")
+	images.Source.Commit = api.Source.Commit
+	pinned := pinnedTo(both, id("x"))
+	tests := map[string]struct {
+		recorded []Stage
+		stage    Stage
+		says     string
+	}{
+		"separate ways":                        {[]Stage{api, web, apiQA}, webQA, ""},
+		"below both at once":                   {[]Stage{api, web}, named("live", "api", "web"), `"api" and "web"`},
+		"below a stage of each":                {[]Stage{api, web, apiQA, webQA}, both, `"api-qa" (whose builds "api" makes) and "web-qa" (whose builds "web" makes)`},
+		"a pin opens nothing":                  {[]Stage{api, web, apiQA, webQA}, pinned, "no build can ever pass both"},
+		"far below":                            {[]Stage{api, web, apiQA, webQA, named("a", "api-qa", "free"), named("b", "web-qa"), free}, named("live", "a", "b"), "no build can ever pass both"},
+		"once is enough":                       {[]Stage{api, web, apiQA, webQA, both}, named("live", "both"), ""},
+		"one of them, and one that takes all":  {[]Stage{api, web, free}, named("live", "api", "free"), ""},
+		"both, and one that takes all":         {[]Stage{api, web, free}, named("live", "api", "free", "web"), `"api" and "web"`},
+		"a bootstrap stage, too":               {[]Stage{api, web, a(TypeBootstrap)}, named("live", "api", "bootstrap"), ""},
+		"a commit stage after another":         {[]Stage{api, apiQA}, commit("web", "web.git", "y", "api-qa"), `"api-qa" (whose builds "api" makes) and "web"`},
+		"the same source":                      {[]Stage{api, again}, named("live", "api", "web"), ""},
+		"the same source, at another commit":   {[]Stage{api, older}, named("live", "api", "web"), ""},
+		"the same source, on another image":    {[]Stage{api, rebased}, named("live", "api", "web"), "no build can ever pass both"},
+		"other files of the same commit":       {[]Stage{api, images}, named("live", "api", "web"), "no build can ever pass both"},
+		"a source that is not known yet":       {[]Stage{api, undecided}, named("live", "api", "web"), ""},
+		"a stage that is gone":                 {[]Stage{api, web, named("old", "gone")}, named("live", "api", "old"), ""},
+		"a branch that is impossible already":  {[]Stage{api, web, apiQA, both, webQA}, named("live", "both", "api-qa"), ""},
+		"two ways of one commit stage":         {[]Stage{api, web, apiQA, named("api-load", "api")}, named("live", "api-qa", "api-load"), ""},
+		"a cycle of stages ends, and is named": {[]Stage{api, web, named("a", "b"), named("b", "a")}, named("live", "a", "web"), ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			err := CheckStage(tell(t).stages(tt.recorded...).state(), tt.stage)
+			if (err == nil) != (tt.says == "") || err != nil && (!strings.Contains(err.Error(), tt.says) || CodeOf(err) != CodeInvalid || HintOf(err) == "") {
+				t.Errorf("error %v (%s), want %q", err, HintOf(err), tt.says)
+			}
+		})
 	}
 }
 
@@ -372,9 +427,15 @@ func TestRandomHistories(t *testing.T) {
 				t.Fatalf("seed %d: %s moves to rejected %s", seed, name, m.Candidate)
 			case m.Candidate != held && st.Eligible(stage, m.Candidate) != nil:
 				t.Fatalf("seed %d: %s moves to %s: %v", seed, name, m.Candidate, st.Eligible(stage, m.Candidate))
-			case stage.Trigger == TriggerAutomatic && st.Builds[m.Candidate].Order < st.Builds[held].Order:
+			case stage.Trigger == TriggerAutomatic && st.Builds[m.Candidate].Order < st.Builds[held].Order && !(stage.Approval && st.rejectedAt(stage, held) != ""):
 				t.Fatalf("seed %d: %s moves back from %s to %s", seed, name, held, m.Candidate)
 			}
 		}
 	}
+}
+
+// trusting makes a stage's endpoint trust nobody.
+func trusting(s Stage) Stage {
+	s.Env.TrustedProxies = []string{}
+	return s
 }

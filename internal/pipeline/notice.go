@@ -55,6 +55,7 @@ type Notice struct {
 	Reason      string     `json:"reason,omitempty"` // that was given
 	Text        string     `json:"text"`             // in a sentence or two
 	Time        time.Time  `json:"time"`
+	Ledger      Anchor     `json:"ledger,omitzero"` // the event that it tells of; zero for a test
 }
 
 // NotifyTarget is where notices of a pipeline go. Exactly one of Webhook, Slack, Topic,
@@ -231,6 +232,7 @@ func (s *State) Notices(e Event) []Notice {
 		n := &all[i]
 		b := s.Builds[n.Build]
 		n.ID, n.Pipeline, n.Time = fmt.Sprintf("%s-%d-%d", e.Pipeline, e.Seq, i), e.Pipeline, e.Time
+		n.Ledger = e.Anchor()
 		n.Commit, n.Author, n.Message = b.Revision.Commit, b.Revision.Author, b.Revision.Message
 		if n.Actor == "" {
 			n.Actor = e.Actor
@@ -265,15 +267,15 @@ func (s *State) asOf(e Event) *State {
 func (s *State) noticesOfRun(r Run, hold *Hold, say func(Notice)) {
 	n := Notice{Stage: r.Stage, Build: r.Build, Run: r.ID, Image: r.Image, Actor: r.Actor}
 	stage := s.Stages[r.Stage]
-	what := r.Build
-	if what == "" {
-		what = r.Stage
+	failed, passed := r.Stage+" failed for "+r.Build, r.Build+" passed "+r.Stage
+	if r.Build == "" { // a bootstrap stage takes none
+		failed, passed = r.Stage+" failed", r.Stage+" passed"
 	}
 	switch {
 	case r.Status == RunFailed && r.Kind == KindBake:
 		n.Kind, n.Reason, n.Text = NoticeFailed, FirstLine(r.Error), fmt.Sprintf("The bake of %s failed: %s", r.Stage, FirstLine(r.Error))
 	case r.Status == RunFailed:
-		n.Kind, n.Reason, n.Text = NoticeFailed, FirstLine(r.Error), fmt.Sprintf("%s failed for %s: %s", r.Stage, what, FirstLine(r.Error))
+		n.Kind, n.Reason, n.Text = NoticeFailed, FirstLine(r.Error), fmt.Sprintf("%s: %s", failed, FirstLine(r.Error))
 		if held := s.Holds[r.Stage].Build; stage.Lasting() && held != "" {
 			n.Text += fmt.Sprintf(". It still runs %s.", held)
 		}
@@ -297,7 +299,7 @@ func (s *State) noticesOfRun(r Run, hold *Hold, say func(Notice)) {
 		say(n)
 		return
 	default:
-		n.Kind, n.Text = NoticePassed, fmt.Sprintf("%s passed %s.", what, r.Stage)
+		n.Kind, n.Text = NoticePassed, passed+"."
 	}
 	if r.Status == RunPassed && r.Kind == KindStage && r.Build != "" {
 		n.Text += s.stillMissing(r.Stage, r.Build)
@@ -312,17 +314,38 @@ func (s *State) noticesOfDecision(d Decision, say func(Notice)) {
 	n := Notice{Stage: d.Stage, Build: d.Build, Run: d.Run, Reason: d.Reason, Actor: d.Actor}
 	stage := s.Stages[d.Stage]
 	switch {
+	case d.Verdict == Rejected && d.Lift != nil:
+		vote := d.Lift.Votes[len(d.Lift.Votes)-1]
+		n.Kind, n.Actor, n.Reason = NoticeWaiting, vote.Actor, vote.Reason
+		n.Text = fmt.Sprintf("%s votes to lift the rejection of %s at %s %s. It takes %d more.",
+			vote.Actor, d.Build, d.Stage, describeRejections(d.Stand()), s.MissingLifts(stage, d.Build))
+		say(n)
 	case d.Verdict == Rejected:
 		n.Kind, n.Text = NoticeRejected, fmt.Sprintf("%s rejected %s at %s: %s", d.Actor, d.Build, d.Stage, d.Reason)
 		say(n)
 	case stage.Approval && s.Passed(d.Stage, d.Build):
-		n.Kind, n.Text = NoticePassed, fmt.Sprintf("%s approved %s at %s.", d.Actor, d.Build, d.Stage)+s.stillMissing(d.Stage, d.Build)
+		n.Kind, n.Text = NoticePassed, d.told()+"."+s.stillMissing(d.Stage, d.Build)
 		say(n)
 		s.opens(d.Stage, d.Build, say)
-	case stage.Approval:
-		n.Kind, n.Text = NoticeWaiting, fmt.Sprintf("%s approved %s at %s, which waits for %s.", d.Actor, d.Build, d.Stage, s.waitsForDecision(stage, d.Build))
+	case stage.Approval && s.Outcome(stage, d.Build) == OutcomeWaiting:
+		n.Kind, n.Text = NoticeWaiting, fmt.Sprintf("%s, which waits for %s.", d.told(), s.waitsForDecision(stage, d.Build))
 		say(n)
+	case len(d.Lifted) > 0: // with nothing to approve
+		n.Kind, n.Text = NoticeWaiting, d.told()+"."
+		if s.Passed(d.Stage, d.Build) {
+			n.Kind = NoticePassed
+		}
+		say(n)
+		s.opens(d.Stage, d.Build, say)
 	}
+}
+
+// told says who approved what, and which rejection that lifted.
+func (d Decision) told() string {
+	if len(d.Lifted) == 0 {
+		return fmt.Sprintf("%s approved %s at %s", d.Actor, d.Build, d.Stage)
+	}
+	return fmt.Sprintf("%s lifted the rejection of %s at %s %s", d.Actor, d.Build, d.Stage, describeRejections(d.Lifted))
 }
 
 // below gives the stages that come after one, in the pipeline's order.
@@ -363,7 +386,7 @@ func (r Raised) notice() Notice {
 	what := env.Describe()
 	switch r.Kind {
 	case NoticeExpiring:
-		n.Text = fmt.Sprintf("The %s of %s ends at %s. `penstock env extend %s %s` lets it live longer.", what, env.Owner, env.ExpiresAt.UTC().Format("15:04 UTC"), env.Pipeline, env.Name)
+		n.Text = fmt.Sprintf("The %s of %s ends at %s. `penstock env extend %s %s` lets it live longer.", what, env.Owner, Moment(env.ExpiresAt.UTC()), env.Pipeline, env.Name)
 	case NoticeExpired:
 		n.Text = fmt.Sprintf("The %s of %s has ended.", what, env.Owner)
 	default:

@@ -90,7 +90,7 @@ func TestNoticesOfThen(t *testing.T) {
 	if got := after.Notices(early); !slices.Equal(got, before) {
 		t.Errorf("then %+v\nnow %+v", before, got)
 	}
-	if n := before[0]; !strings.Contains(n.Text, "pre-production still waits for capacity") || n.ID != fmt.Sprintf("shop-%d-0", early.Seq) {
+	if n := before[0]; !strings.Contains(n.Text, "pre-production still waits for capacity") || n.ID != fmt.Sprintf("shop-%d-0", early.Seq) || n.Ledger != early.Anchor() || n.Ledger.Hash == "" {
 		t.Errorf("the first: %+v", n)
 	}
 	if all := after.Notices(late); len(all) != 2 || all[1].Kind != NoticeReady {

@@ -4,6 +4,7 @@
 package pipeline
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
@@ -19,21 +20,48 @@ const (
 
 // Decision is what people decided on a build at a stage. An approval holds for the
 // content of the build and for the run, the evidence, that it was taken on; a rejection
-// holds until it is lifted by an approval.
+// holds until as many people as must approve a build have lifted it.
 type Decision struct {
-	Pipeline  string     `json:"pipeline"`
-	Stage     string     `json:"stage"`
-	Build     string     `json:"build"`
-	Run       string     `json:"run,omitempty"`
-	Inputs    Inputs     `json:"inputs,omitzero"` // the content that the run had
-	Verdict   Verdict    `json:"verdict"`
-	Approvals []Approval `json:"approvals,omitempty"` // of an approval: everybody's, in order
-	Reason    string     `json:"reason,omitempty"`    // of the one who decided last, as the rest
-	Actor     string     `json:"actor"`
-	At        time.Time  `json:"at"`
+	Pipeline   string      `json:"pipeline"`
+	Stage      string      `json:"stage"`
+	Build      string      `json:"build"`
+	Run        string      `json:"run,omitempty"`
+	Inputs     Inputs      `json:"inputs,omitzero"` // the content that the run had
+	Verdict    Verdict     `json:"verdict"`
+	Approvals  []Approval  `json:"approvals,omitempty"`  // of an approval: everybody's, in order
+	Rejections []Rejection `json:"rejections,omitempty"` // of a rejection: everybody's that stand, in order
+	Lift       *Lift       `json:"lift,omitempty"`       // of a rejection: who wants to lift it so far
+	Lifted     []Rejection `json:"lifted,omitempty"`     // of an approval: the rejections that it lifted
+	Reason     string      `json:"reason,omitempty"`     // of the one who approved or rejected last, as the rest
+	Actor      string      `json:"actor"`
+	At         time.Time   `json:"at"`
 }
 
-// Approval is one person's part in an approval.
+// Rejection is one person's part in a rejection.
+type Rejection struct {
+	Actor  string    `json:"actor"`
+	Reason string    `json:"reason"`
+	Run    string    `json:"run,omitempty"` // that it was taken on
+	At     time.Time `json:"at"`
+}
+
+// Lift is the part of those in a lift of a rejection who have voted, while more must. The
+// votes are of those who saw all rejections that stand, and the same evidence.
+type Lift struct {
+	Run    string     `json:"run,omitempty"`
+	Inputs Inputs     `json:"inputs,omitzero"`
+	Votes  []Approval `json:"votes"`
+}
+
+// Stand gives the rejections that stand, in order.
+func (d Decision) Stand() []Rejection {
+	if d.Verdict == Rejected && len(d.Rejections) == 0 { // by one person, as it is when nobody lists them
+		return []Rejection{{Actor: d.Actor, Reason: d.Reason, Run: d.Run, At: d.At}}
+	}
+	return d.Rejections
+}
+
+// Approval is one person's part in an approval, or in a lift of a rejection.
 type Approval struct {
 	Person string    `json:"person"` // as the pipeline's authorization calls who it is
 	Actor  string    `json:"actor"`
@@ -99,4 +127,22 @@ type Hold struct {
 // several names.
 func (a *Authorization) Owns(owner string, who Person) bool {
 	return owner == who.Name || slices.Contains(who.Names, owner) || a.Person(Person{Name: owner}) == a.Person(who)
+}
+
+// Describe says who decided what last, and when.
+func (d Decision) Describe() string {
+	switch {
+	case d.Verdict == Rejected && d.Lift != nil:
+		vote := d.Lift.Votes[len(d.Lift.Votes)-1]
+		return fmt.Sprintf("%s voted on %s to lift the rejection of build %s at stage %q %s", vote.Actor, when(vote.At), d.Build, d.Stage, describeRejections(d.Stand()))
+	case d.Verdict == Rejected:
+		return fmt.Sprintf("build %s was rejected at stage %q %s", d.Build, d.Stage, describeRejections(d.Stand()))
+	case len(d.Lifted) > 0:
+		return fmt.Sprintf("%s lifted on %s the rejection of build %s at stage %q %s", d.Actor, when(d.At), d.Build, d.Stage, describeRejections(d.Lifted))
+	}
+	text := fmt.Sprintf("%s approved build %s at stage %q on %s", d.Actor, d.Build, d.Stage, when(d.At))
+	if d.Reason != "" {
+		text += ": " + d.Reason
+	}
+	return text
 }

@@ -87,7 +87,7 @@ type HeldError struct{ Lease Lease }
 // Error names the holder.
 func (e *HeldError) Error() string {
 	h := e.Lease.Holder
-	return h.Actor + " on " + h.Host + " holds " + e.Lease.Key + " since " + h.Since.UTC().Format(time.RFC3339) + " (" + h.Purpose + ")"
+	return h.Actor + " on " + h.Host + " holds " + e.Lease.Key + " since " + Moment(h.Since.UTC()) + " (" + h.Purpose + ")"
 }
 
 // Ledger is the durable record. All methods may be called concurrently, from
@@ -208,6 +208,8 @@ type FleetRequest struct {
 	DrainTimeout time.Duration
 	Alarms       []string // that Shift will look at
 	Log          io.Writer
+
+	TrustedProxies []string // whose forwarding headers the endpoint keeps; nil: DefaultTrustedProxies
 }
 
 // Traffic says how the traffic of a lasting environment goes over to another fleet.
@@ -274,6 +276,9 @@ type Platform interface {
 	// Check refuses an environment that the platform can't give, before anything is
 	// made: CodeInvalid, with the argument and its value.
 	Check(e EnvironmentSpec) error
+	// CheckService refuses a service that the platform can't run: CodeInvalid, with the
+	// argument and its value.
+	CheckService(s Service) error
 	// Shift sends the endpoint's traffic to the prepared fleet without failing a
 	// request, drains the one before and removes it. When it fails or is cancelled,
 	// what served before serves on, or the fleet serves for good: Describe says which.
@@ -284,6 +289,9 @@ type Platform interface {
 	// Resize changes the number of instances that serve, and waits for health. One that
 	// was cancelled may have changed it.
 	Resize(ctx context.Context, environment string, instances int) error
+	// Trust sets whose forwarding headers the endpoint of a serving fleet keeps, as
+	// addresses and networks; nil means DefaultTrustedProxies. No request notices.
+	Trust(ctx context.Context, environment string, proxies []string) error
 	// Extend sets when the environment ends by itself; zero means never.
 	Extend(ctx context.Context, environment string, at time.Time) error
 	// Exec runs a command in one instance, or in each, and streams its output to log.
@@ -310,13 +318,31 @@ type StepRequest struct {
 	Endpoint string   // of the environment; empty without one
 	// Exec runs a command inside the run's environment; nil without one.
 	Exec func(ctx context.Context, c Command, log io.Writer) (exit int, err error)
-	Log  io.Writer // gets whole lines
+	// Before are the report files that were there before the run's first step; nil: those
+	// that are there before this one.
+	Before ReportFiles
+	Log    io.Writer // gets whole lines
+}
+
+// ReportFiles are files of a work tree that a step's report means, by their path
+// relative to its root. One that is there afterwards, unchanged, is no report of the run.
+type ReportFiles map[string]FileStamp
+
+// FileStamp tells whether a file was written: whether its time or its content is
+// another.
+type FileStamp struct {
+	Size     int64
+	Modified time.Time
+	Digest   string // of the content, as hex SHA-256; empty for a file that can't be read
 }
 
 // Runner executes steps. A step that fails is reported in the result, with an
 // error of CodeFailed; cancellation ends everything that the step started.
 type Runner interface {
 	Run(ctx context.Context, r StepRequest) (StepResult, error)
+	// Survey looks for the report files that are in a work tree before the first of the
+	// steps. It is never nil.
+	Survey(ctx context.Context, checkout string, steps []Step) (ReportFiles, error)
 	// Check refuses a kind of runner that there is none of: CodeInvalid.
 	Check(kind RunnerKind) error
 }
@@ -352,10 +378,17 @@ type Worker interface {
 	Work(ctx context.Context, works ...Work) (exits []int, err error)
 }
 
+// CheckoutRequest asks for a work tree.
+type CheckoutRequest struct {
+	Repository, Commit string
+	Dir                string // does not exist yet
+	Travels            bool   // it is sent to other machines, so that its size is bounded: of a long history it has the commits only
+}
+
 // Sources gives work trees of revisions.
 type Sources interface {
-	// Checkout puts the files of a commit into dir, which does not exist yet.
-	Checkout(ctx context.Context, repository, commit, dir string) error
+	// Checkout makes a work tree of a commit, a repository of its own.
+	Checkout(ctx context.Context, r CheckoutRequest) error
 	// Describe gives author, time and message of a commit, and where paths are given the
 	// digests of its components.
 	Describe(ctx context.Context, repository, commit string, paths *Paths) (Revision, error)

@@ -8,6 +8,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"path"
+	"slices"
 	"time"
 )
 
@@ -80,6 +82,7 @@ type Stage struct {
 	Runner    RunnerKind       `json:"runner,omitempty"`
 	Settled   bool             `json:"settled"` // its first apply has ended well at least once
 	Owner     string           `json:"owner"`
+	Made      Made             `json:"made,omitzero"`
 }
 
 // SourceRef is the revision that a commit stage builds.
@@ -88,6 +91,14 @@ type SourceRef struct {
 	Commit     string `json:"commit"`
 	Digest     string `json:"digest"` // of the files of the components that concern the stage
 	Paths      *Paths `json:"paths,omitempty"`
+}
+
+// Directory returns the part of the repository that the revision is of; empty for all of it.
+func (r *SourceRef) Directory() string {
+	if r == nil || r.Paths == nil {
+		return ""
+	}
+	return r.Paths.Directory
 }
 
 // EnvironmentSpec says what environment a stage gives to its steps.
@@ -105,6 +116,7 @@ type EnvironmentSpec struct {
 	Shift          []ShiftStep       `json:"shift,omitempty"`  // of a lasting environment; empty: all at once
 	Alarms         []string          `json:"alarms,omitempty"` // that send its traffic back
 	KeepPrevious   time.Duration     `json:"keep_previous,omitempty"`
+	TrustedProxies []string          `json:"trusted_proxies,omitzero"` // whose forwarding headers the endpoint keeps; nil: DefaultTrustedProxies
 }
 
 // ShiftStep sends a share of the traffic to a new fleet, and holds there for a look.
@@ -131,8 +143,23 @@ type Step struct {
 	Timeout        time.Duration     `json:"timeout,omitempty"` // 0 means DefaultStepTimeout
 	Retries        int               `json:"retries,omitempty"` // further tries after a failure
 	Report         string            `json:"report,omitempty"`  // JUnit XML, a path or a pattern in the checkout
-	HTTP           *HTTPCheck        `json:"http,omitempty"`
-	Load           *Load             `json:"load,omitempty"`
+	// AllowEmptyReport: reports without a single test pass, too.
+	AllowEmptyReport bool       `json:"allow_empty_report,omitempty"`
+	HTTP             *HTTPCheck `json:"http,omitempty"`
+	Load             *Load      `json:"load,omitempty"`
+}
+
+// Within returns the step, which is one of a directory of the checkout, as one of the whole
+// checkout. What runs elsewhere than beside it stays as it is.
+func (s Step) Within(dir string) Step {
+	if dir == "" || s.On != OnRunner {
+		return s
+	}
+	s.Directory = path.Join(dir, s.Directory)
+	if s.Report != "" {
+		s.Report = path.Join(dir, s.Report)
+	}
+	return s
 }
 
 // StepPlace says where a command runs.
@@ -313,7 +340,7 @@ func (s Stage) Digest(p Pipeline) string {
 	}
 	if s.Env != nil {
 		env := *s.Env
-		env.Instances, env.Shift, env.Alarms, env.KeepPrevious = 0, nil, nil, 0
+		env.Instances, env.Shift, env.Alarms, env.KeepPrevious, env.TrustedProxies = 0, nil, nil, 0, nil
 		def.Env, def.Service = &env, &p.Service
 	}
 	return "d-" + hashJSON(def)[:16]
@@ -331,6 +358,11 @@ func hashJSON(v any) string {
 	}
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:])
+}
+
+// TrustsAlike reports whether the endpoints of two environments trust the same proxies.
+func (e EnvironmentSpec) TrustsAlike(f EnvironmentSpec) bool {
+	return (e.TrustedProxies == nil) == (f.TrustedProxies == nil) && slices.Equal(e.TrustedProxies, f.TrustedProxies)
 }
 
 // Equal reports whether two environments are defined alike.

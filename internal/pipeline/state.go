@@ -33,6 +33,7 @@ type State struct {
 	Deliveries   map[string]Delivery     // by the target's key
 	Images       map[string]Image        // by ID
 	Environments map[string]Environment  // by ID
+	Creations    map[string]Creation     // by the ID of their keys
 
 	versions map[Key]int64
 	newest   []string // IDs of Builds in order, where NewState made the state
@@ -117,7 +118,7 @@ func (d *StateDecoder) State() (*State, error) {
 		Decisions: map[string]Decision{}, Promotions: map[string]Promotion{},
 		Overrides: map[string]Override{}, Freezes: map[string]Freeze{}, Retries: map[string]Retry{},
 		Raised: map[string]Raised{}, Deliveries: map[string]Delivery{},
-		Images: map[string]Image{}, Environments: map[string]Environment{},
+		Images: map[string]Image{}, Environments: map[string]Environment{}, Creations: map[string]Creation{},
 		versions: make(map[Key]int64, len(puts)),
 	}
 	for _, p := range puts {
@@ -135,6 +136,7 @@ func (s *State) With(events []Event) (*State, error) {
 	c.Verdicts, c.Holds, c.Decisions, c.Promotions = maps.Clone(s.Verdicts), maps.Clone(s.Holds), maps.Clone(s.Decisions), maps.Clone(s.Promotions)
 	c.Overrides, c.Freezes, c.Retries, c.Raised = maps.Clone(s.Overrides), maps.Clone(s.Freezes), maps.Clone(s.Retries), maps.Clone(s.Raised)
 	c.Deliveries, c.Images, c.Environments = maps.Clone(s.Deliveries), maps.Clone(s.Images), maps.Clone(s.Environments)
+	c.Creations = maps.Clone(s.Creations)
 	c.versions, c.judged = maps.Clone(s.versions), slices.Clone(s.judged)
 	ordered := true
 	for _, e := range events {
@@ -198,6 +200,8 @@ func decode(r Record) (p put, err error) {
 		p, err = decodeAs(r, func(s *State, v Image) { s.Images[r.ID] = v })
 	case RecordEnvironment:
 		p, err = decodeAs(r, func(s *State, v Environment) { s.Environments[r.ID] = v })
+	case RecordCreation:
+		p, err = decodeAs(r, func(s *State, v Creation) { s.Creations[r.ID] = v })
 	default:
 		err = fmt.Errorf("unknown kind of record")
 	}
@@ -277,6 +281,8 @@ func (s *State) drop(key Key) {
 		delete(s.Images, key.ID)
 	case RecordEnvironment:
 		delete(s.Environments, key.ID)
+	case RecordCreation:
+		delete(s.Creations, key.ID)
 	}
 	delete(s.versions, key)
 }

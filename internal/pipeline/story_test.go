@@ -131,7 +131,7 @@ func (s *story) decided(stage, build string, v Verdict) *story {
 	run, _ := st.VerdictOf(st.Stages[stage], id(build))
 	d := Decision{
 		Pipeline: "shop", Stage: stage, Build: id(build), Run: run.ID, Inputs: st.Inputs(st.Stages[stage], id(build)),
-		Verdict: v, Reason: "because", Actor: "bob",
+		Verdict: v, Reason: "because", Actor: "bob", At: s.now,
 	}
 	if v == Approved {
 		d.Approvals = []Approval{{Person: "bob", Actor: "bob"}}

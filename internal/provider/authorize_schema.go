@@ -106,7 +106,7 @@ func selfServiceAttribute() schema.Attribute {
 	return schema.SingleNestedAttribute{
 		Optional: true, MarkdownDescription: "Bounds of self-service environments, those of `penstock_self_service_env` and of `penstock env` alike.",
 		Attributes: map[string]schema.Attribute{
-			"max_ttl": optional("Longest time to live, from the launch or from when it is extended. Default: unbounded.", isDuration()),
+			"max_ttl": optional("Longest time to live, from the launch or from when it is extended. Default: `168h`, a week.", isDuration()),
 			"max_per_owner": schema.Int64Attribute{
 				Optional: true, Validators: []validator.Int64{int64validator.AtLeast(1)},
 				MarkdownDescription: "How many one person may have at a time. Default: unbounded.",

@@ -173,11 +173,11 @@ func (r *bakedImageResource) ValidateConfig(ctx context.Context, req resource.Va
 	resp.Diagnostics.Append(validatePublish(ctx, m.Publish)...)
 }
 
-func expandRecipe(ctx context.Context, m bakedImageModel, owner string, diags *diag.Diagnostics) pipeline.Recipe {
+func expandRecipe(ctx context.Context, m bakedImageModel, at *session, diags *diag.Diagnostics) pipeline.Recipe {
 	var from fromModel
 	diags.Append(m.From.As(ctx, &from, basetypes.ObjectAsOptions{})...)
 	r := pipeline.Recipe{
-		Pipeline: m.Pipeline.ValueString(), Name: m.Name.ValueString(), Keep: int(m.Keep.ValueInt64()), Owner: owner,
+		Pipeline: at.pipelineName(m.Pipeline), Name: m.Name.ValueString(), Keep: int(m.Keep.ValueInt64()), Owner: at.Owner,
 		Follow: m.Follow.ValueBool(), KMSKey: m.KMSKey.ValueString(), Publish: expandPublish(ctx, m.Publish, diags),
 		From: pipeline.ImageFrom{
 			Directory: from.Directory.ValueString(), Image: from.Image.ValueString(), AMI: from.AMI.ValueString(), SSMParameter: from.SSMParameter.ValueString(),
@@ -248,7 +248,7 @@ func (r *bakedImageResource) export(recipe pipeline.Recipe, image pipeline.Image
 // ModifyPlan implements resource.ResourceWithModifyPlan: an update to inputs of which
 // an image exists shows that image; all else shows an unknown one.
 func (r *bakedImageResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
-	if r.session == nil || req.Plan.Raw.IsNull() {
+	if !r.toPlan(ctx, req, resp) {
 		return
 	}
 	var m bakedImageModel
@@ -267,7 +267,10 @@ func (r *bakedImageResource) ModifyPlan(ctx context.Context, req resource.Modify
 			m.Source = state.Source
 		}
 	}
-	r.named(ctx, "image", m.Pipeline, m.Name, was.ID, !m.Name.Equal(was.Name) || !m.Pipeline.Equal(was.Pipeline), req, resp)
+	own := r.named(ctx, "image", m.Pipeline, m.Name, was.ID, !m.Name.Equal(was.Name) || !m.Pipeline.Equal(was.Pipeline), req, resp)
+	if state == nil && !r.free(ctx, pipeline.RecordRecipe, m.Pipeline, m.Name, own, &resp.Diagnostics) {
+		return
+	}
 	m.ImageID, m.Size, m.Run, m.Log = types.StringUnknown(), types.Int64Unknown(), types.StringUnknown(), types.StringUnknown()
 	m.Base, m.Latest, m.ImageIDs = types.StringUnknown(), types.StringUnknown(), types.MapUnknown(types.StringType)
 	if known(ctx, m.Pipeline, m.Name, m.From, m.Source, m.Steps, m.Cleanup, m.KMSKey, m.Publish) {
@@ -280,7 +283,7 @@ func (r *bakedImageResource) ModifyPlan(ctx context.Context, req resource.Modify
 }
 
 func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel, resp *resource.ModifyPlanResponse) error {
-	recipe := expandRecipe(ctx, *m, r.session.Owner, &resp.Diagnostics)
+	recipe := expandRecipe(ctx, *m, r.session, &resp.Diagnostics)
 	if err := r.session.Engine.Platform.CheckRecipe(recipe); err != nil {
 		return err
 	}
@@ -290,17 +293,11 @@ func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel
 		if recipe, err = r.session.Engine.Rebased(ctx, st, recipe); err != nil {
 			return err
 		}
-		old, exists := st.Recipes[recipe.Name]
-		if state != nil || !exists {
+		if _, exists := st.Recipes[recipe.Name]; state != nil || !exists { // else what is replaced goes with its images
 			m.Base = orNull(recipe.Base)
-			if state != nil { // else an image of before may go in this apply, with what needed it
-				image, found = engine.FindBaked(st, recipe)
-			}
-			return nil
 		}
-		// What there is goes with the resource that gives the name up in this apply, if one does.
-		if err := r.session.claim("image", recipe.Name, recipe.Pipeline+"/"+recipe.Name, exists, old.Settled, old.Owner); err != nil {
-			addAttributeError(&resp.Diagnostics, path.Root("name"), "create image", recipe.Name, err)
+		if state != nil { // else an image of before may go in this apply, with what needed it
+			image, found = engine.FindBaked(st, recipe)
 		}
 		return nil
 	})
@@ -324,6 +321,7 @@ func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel
 
 // Create implements resource.Resource. A failed bake leaves nothing.
 func (r *bakedImageResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
+	r.note(ctx, resp.Private, &resp.Diagnostics)
 	r.apply(ctx, req.Plan, req.Config, &resp.State, &resp.Diagnostics, func(m bakedImageModel) (time.Duration, diag.Diagnostics) {
 		return m.Timeouts.Create(ctx, defaultTimeout)
 	})
@@ -345,7 +343,7 @@ func (r *bakedImageResource) apply(ctx context.Context, plan tfsdk.Plan, config 
 	}
 	limit, d := timeout(m)
 	diags.Append(d...)
-	recipe := expandRecipe(ctx, m, r.session.Owner, diags)
+	recipe := expandRecipe(ctx, m, r.session, diags)
 	secrets := expandStepSecrets(ctx, secret.Steps, diags)
 	if diags.HasError() {
 		return
@@ -374,20 +372,22 @@ func (r *bakedImageResource) apply(ctx context.Context, plan tfsdk.Plan, config 
 func (r *bakedImageResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	var m bakedImageModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
-	if resp.Diagnostics.HasError() {
+	name := m.Name.ValueString()
+	if resp.Diagnostics.HasError() || !r.here(ctx, req.Private, "read image", name, &resp.Diagnostics) {
 		return
 	}
-	name := m.Name.ValueString()
-	st, err := r.session.Engine.State(ctx, m.Pipeline.ValueString())
+	st, err := r.session.Engine.State(ctx, r.session.pipelineName(m.Pipeline))
 	if err != nil {
 		addError(&resp.Diagnostics, "read image", name, err)
 		return
 	}
 	recipe, ok := st.Recipes[name]
-	if !ok {
+	if !ok || !r.same(m.ID, recipe.ID, name, &resp.Diagnostics) {
 		resp.State.RemoveResource(ctx)
 		return
 	}
+	r.recorded(ctx, st, pipeline.RecordRecipe, name, recipe.ID)
+	r.note(ctx, resp.Private, &resp.Diagnostics)
 	if m.From.IsNull() { // imported
 		flattenRecipe(ctx, recipe, schemaOf(ctx, r), &m, &resp.Diagnostics)
 	}
@@ -421,12 +421,12 @@ func (r *bakedImageResource) Delete(ctx context.Context, req resource.DeleteRequ
 	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
 	limit, d := m.Timeouts.Delete(ctx, defaultTimeout)
 	resp.Diagnostics.Append(d...)
-	if resp.Diagnostics.HasError() {
+	if resp.Diagnostics.HasError() || !r.here(ctx, req.Private, "remove image", m.Name.ValueString(), &resp.Diagnostics) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if err := r.session.Engine.RemoveRecipe(ctx, m.Pipeline.ValueString(), m.Name.ValueString(), m.ID.ValueString()); err != nil {
+	if err := r.session.Engine.RemoveRecipe(ctx, r.session.pipelineName(m.Pipeline), m.Name.ValueString(), m.ID.ValueString()); err != nil {
 		addError(&resp.Diagnostics, "remove image", m.Name.ValueString(), err)
 	}
 }

@@ -81,7 +81,7 @@ func (d *buildDataSource) Read(ctx context.Context, req datasource.ReadRequest, 
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	st, err := existing(ctx, d.session, m.Pipeline.ValueString())
+	st, err := existing(ctx, d.session, m.Pipeline)
 	if err != nil {
 		addAttributeError(&resp.Diagnostics, path.Root("pipeline"), "read build of pipeline", m.Pipeline.ValueString(), err)
 		return

@@ -60,14 +60,14 @@ resource "penstock_stage" "smoke" {
 		resource.TestStep{Config: b.config(map[string]string{"JOURNEYS": rejects, "MORE": always}), ExpectNonEmptyPlan: true},
 		resource.TestStep{
 			Config:            b.config(map[string]string{"JOURNEYS": rejects}),
-			ConfigStateChecks: []statecheck.StateCheck{export("acceptance", "status", exact("rejected"))},
+			ConfigStateChecks: []statecheck.StateCheck{b.stands("acceptance", "rejected")},
 		},
 		resource.TestStep{PreConfig: func() { b.commit("two") }, Config: b.config(nil)},
 		resource.TestStep{Config: b.config(map[string]string{"MORE": smoke + always}), ExpectNonEmptyPlan: true},
 		resource.TestStep{ // nothing is tainted
 			Config:            b.config(map[string]string{"MORE": smoke}),
 			ConfigPlanChecks:  plan(plancheck.ExpectResourceAction(stageAddress("smoke"), plancheck.ResourceActionNoop)),
-			ConfigStateChecks: []statecheck.StateCheck{export("smoke", "status", exact("rejected"))},
+			ConfigStateChecks: []statecheck.StateCheck{b.stands("smoke", "rejected")},
 		},
 	)
 }
@@ -198,7 +198,7 @@ func TestAccTakenBack(t *testing.T) {
 		resource.TestStep{Config: b.config(map[string]string{"JOURNEYS": "exit 3"}), ExpectError: regexp.MustCompile(`Stage failed`)},
 		resource.TestStep{
 			Config: b.config(nil), ConfigPlanChecks: plan(updates("acceptance", "exploratory", "capacity", "pre_production")...),
-			ConfigStateChecks: []statecheck.StateCheck{export("acceptance", "status", exact("passed")), export("exploratory", "status", exact("waiting"))},
+			ConfigStateChecks: []statecheck.StateCheck{b.stands("acceptance", "passed"), b.stands("exploratory", "waiting")},
 		},
 	)
 }

@@ -71,7 +71,7 @@ func (d *imageDataSource) Read(ctx context.Context, req datasource.ReadRequest, 
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	st, err := existing(ctx, d.session, m.Pipeline.ValueString())
+	st, err := existing(ctx, d.session, m.Pipeline)
 	if err != nil {
 		addAttributeError(&resp.Diagnostics, path.Root("pipeline"), "read image of pipeline", m.Pipeline.ValueString(), err)
 		return
@@ -87,7 +87,7 @@ func (d *imageDataSource) Read(ctx context.Context, req datasource.ReadRequest, 
 	}
 	if image.ID == "" {
 		err := pipeline.Errorf(pipeline.CodeNotFound, "find image", "pipeline %q has no such image: id = %s, name = %s", m.Pipeline.ValueString(), m.ID, m.Name).
-			WithHint("`penstock status %s` shows its images.", m.Pipeline.ValueString())
+			WithHint("`penstock status %s` shows its images.", d.session.pipelineName(m.Pipeline))
 		addError(&resp.Diagnostics, "read image of pipeline", m.Pipeline.ValueString(), err)
 		return
 	}

@@ -6,6 +6,7 @@ package provider_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/hashicorp/terraform-plugin-testing/compare"
@@ -85,8 +86,8 @@ output "names" { value = [for image in data.penstock_image.of : image.name] }`
 	)
 }
 
-// A name that an image gives up is another one's in the same apply, whichever Terraform
-// takes first.
+// A name that an image has is another one's only after an apply in which it was given up.
+// The image of a name that is replaced goes on.
 func TestAccImageNameTakenOver(t *testing.T) {
 	for name, tt := range map[string]struct{ before, after []string }{
 		"beside": {
@@ -101,37 +102,51 @@ func TestAccImageNameTakenOver(t *testing.T) {
 			[]string{imageText("a", "one", "lifecycle { create_before_destroy = true }")},
 			[]string{imageText("a", "two", "lifecycle { create_before_destroy = true }"), imageText("b", "one", "")},
 		},
-		"under another address": {
-			[]string{imageText("a", "one", "")},
-			[]string{imageText("b", "one", "")},
-		},
-		"replaced": {
-			[]string{trigger("1"), imageText("a", "one", "lifecycle { replace_triggered_by = [terraform_data.t] }")},
-			[]string{trigger("2"), imageText("a", "one", "lifecycle { replace_triggered_by = [terraform_data.t] }")},
-		},
-		"replaced before it goes": {
-			[]string{trigger("1"), imageText("a", "one", "lifecycle {\n create_before_destroy = true\n replace_triggered_by = [terraform_data.t]\n }")},
-			[]string{trigger("2"), imageText("a", "one", "lifecycle {\n create_before_destroy = true\n replace_triggered_by = [terraform_data.t]\n }")},
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t)
+			freed := slices.Clone(tt.before)
+			freed[0] = strings.Replace(freed[0], `"one"`, `"two"`, 1)
 			run(t,
 				resource.TestStep{Config: b.imagesOf(tt.before...)},
+				resource.TestStep{Config: b.imagesOf(tt.after...), ExpectError: taken},
+				resource.TestStep{Config: b.imagesOf(freed...)},
 				resource.TestStep{Config: b.imagesOf(tt.after...)},
-				resource.TestStep{PreConfig: func() {
-					b.open(func(a *app.App) error {
-						images, err := a.Engine.Images(t.Context(), "p")
-						if there := slices.ContainsFunc(images, func(i engine.ImageUse) bool { return i.There }); !there {
-							t.Errorf("there is no image: %+v", images)
-						}
-						return err
-					})
-				}, RefreshState: true},
+				b.imageThere(),
 			)
 		})
 	}
+}
+
+// imageThere is a step that finds an image of the pipeline.
+func (b *bench) imageThere() resource.TestStep {
+	return resource.TestStep{PreConfig: func() {
+		b.open(func(a *app.App) error {
+			images, err := a.Engine.Images(b.t.Context(), "p")
+			if there := slices.ContainsFunc(images, func(i engine.ImageUse) bool { return i.There }); !there {
+				b.t.Errorf("there is no image: %+v", images)
+			}
+			return err
+		})
+	}, RefreshState: true}
+}
+
+// An image that is replaced has its name to itself. Before it goes, the name is its own.
+func TestAccImageReplaced(t *testing.T) {
+	replaced := func(more string) string {
+		return imageText("a", "one", "lifecycle {\n"+more+"\n replace_triggered_by = [terraform_data.t]\n }")
+	}
+	b := newBench(t)
+	run(t,
+		resource.TestStep{Config: b.imagesOf(trigger("1"), replaced(""))},
+		resource.TestStep{Config: b.imagesOf(trigger("2"), replaced(""))},
+		b.imageThere(),
+		resource.TestStep{Config: b.imagesOf(trigger("3"), replaced("create_before_destroy = true")), ExpectError: taken},
+		b.imageThere(),
+		resource.TestStep{Config: b.imagesOf(trigger("4"), replaced(""))},
+		b.imageThere(),
+	)
 }
 
 func trigger(value string) string {

@@ -6,9 +6,8 @@ package provider
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
-
-	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -36,7 +35,22 @@ type planned struct {
 	unknown  bool // the planned definition of the pipeline is not known yet
 	changes  bool // the pipeline is planned to change
 	stages   map[string]pipeline.Stage
-	open     map[string]bool // stages whose planned definition is not known yet
+	open     map[string]bool   // stages whose planned definition is not known yet
+	enters   map[string]string // by stage: the one build that can enter it in the apply, where that is known
+}
+
+// entering gives the one build that can enter all of some stages in the apply; empty where
+// it is not known, or not one.
+func (p *planned) entering(stages []string) string {
+	build := ""
+	for _, name := range stages {
+		b := p.enters[name]
+		if b == "" || build != "" && b != build {
+			return ""
+		}
+		build = b
+	}
+	return build
 }
 
 // mayMake reports whether a commit stage among the named ones, or above them, could make
@@ -58,7 +72,7 @@ func newOverlay(e *engine.Engine) *overlay {
 func (o *overlay) of(name string) *planned {
 	p := o.pipelines[name]
 	if p == nil {
-		p = &planned{stages: map[string]pipeline.Stage{}, open: map[string]bool{}}
+		p = &planned{stages: map[string]pipeline.Stage{}, open: map[string]bool{}, enters: map[string]string{}}
 		o.pipelines[name] = p
 	}
 	return p
@@ -71,6 +85,15 @@ func (o *overlay) take(kind, pipelineName, name, id string) bool {
 	return !taken || id != "" && had == id
 }
 
+// plansImage reports whether a baked image of the pipeline was planned before.
+func (o *overlay) plansImage(pipelineName string) (found bool) {
+	o.names.Range(func(key, _ any) bool {
+		found = strings.HasPrefix(key.(string), "image/"+pipelineName+"/")
+		return !found
+	})
+	return found
+}
+
 // learn notes that an apply has found out what build passed a stage, which its plan did
 // not know.
 func (o *overlay) learn(pipelineName, stage string) {
@@ -80,24 +103,15 @@ func (o *overlay) learn(pipelineName, stage string) {
 // late reports whether an apply has found out what passed one of the stages of an after
 // list.
 func (o *overlay) late(pipelineName string, g gates) bool {
-	return slices.ContainsFunc(g.stages, func(up string) bool {
-		_, late := o.learned.Load(pipelineName + "/" + up)
-		return late
-	})
+	return len(o.lately(pipelineName, g)) > 0
 }
 
-// afterOrState gives the state's list where both name the same stages: a build that passed
-// them since changes nothing of a stage, or an environment, that stays where it is. Where
-// the plan did not know all of the list, it stays as it was planned: Terraform plans once
-// more in the middle of an apply, when it is known, and takes no other answer then.
-func (o *overlay) afterOrState(pipelineName string, plan, state types.List) types.List {
-	if o.late(pipelineName, expandGates(plan)) {
-		return plan
-	}
-	if sameStages(plan, state) {
-		return state
-	}
-	return plan
+// lately lists those stages.
+func (o *overlay) lately(pipelineName string, g gates) []string {
+	return slices.DeleteFunc(slices.Clone(g.stages), func(up string) bool {
+		_, late := o.learned.Load(pipelineName + "/" + up)
+		return !late
+	})
 }
 
 // planPipeline notes a planned pipeline, nil for one that is not known yet, and whether it
@@ -160,15 +174,4 @@ func (o *overlay) view(ctx context.Context, name string, f func(st *pipeline.Sta
 			WithHint("Refer to the resource, as in penstock_pipeline.%s.name, so that it is made first.", name)
 	}
 	return f(at.state, at)
-}
-
-// claim checks that a resource may be created under a name: nothing of another
-// configuration is recorded under it. owner is the recorded owner, settled whether its
-// creation had ended.
-func (s *session) claim(kind, name, importID string, exists, settled bool, owner string) error {
-	if exists && settled && owner != s.Owner {
-		return pipeline.Errorf(pipeline.CodeConflict, "create "+kind, "%s %q exists already; the configuration in %s made it", kind, name, owner).
-			WithHint("Choose another name, or take it over with `terraform import ADDRESS %s`.", importID)
-	}
-	return nil
 }

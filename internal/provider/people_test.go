@@ -149,7 +149,7 @@ func TestAccPeople(t *testing.T) {
 			}),
 			Config: config, ConfigPlanChecks: empty,
 			ConfigStateChecks: []statecheck.StateCheck{
-				export("production", "status", exact("waiting")), export("production", "waiting_for", knownvalue.StringRegexp(regexp.MustCompile("it is Friday"))),
+				b.stands("production", "waiting"), b.waitsFor("production", "it is Friday"),
 			},
 		},
 		resource.TestStep{ // and moves nothing when the others do
@@ -176,7 +176,7 @@ func TestAccPeople(t *testing.T) {
 				return err
 			}),
 			Config: config, ConfigPlanChecks: plan(updates("exploratory", "pre_production")...),
-			ConfigStateChecks: []statecheck.StateCheck{export("exploratory", "status", exact("waiting")), export("production", "status", exact("passed"))},
+			ConfigStateChecks: []statecheck.StateCheck{b.stands("exploratory", "waiting"), b.stands("production", "passed")},
 		},
 		resource.TestStep{ // while one of two gates is closed again, the other one's stage runs again
 			PreConfig: b.does(func(ctx context.Context, e *engine.Engine) error {
@@ -184,7 +184,7 @@ func TestAccPeople(t *testing.T) {
 				return err
 			}),
 			Config: config, ConfigPlanChecks: plan(updates("capacity", "pre_production")...),
-			ConfigStateChecks: []statecheck.StateCheck{export("capacity", "status", exact("passed")), export("exploratory", "status", exact("waiting"))},
+			ConfigStateChecks: []statecheck.StateCheck{b.stands("capacity", "passed"), b.stands("exploratory", "waiting")},
 		},
 		resource.TestStep{Config: config, ConfigPlanChecks: empty},
 		resource.TestStep{ // an override opens what it stands before
@@ -249,7 +249,8 @@ resource "penstock_self_service_env" "mine" {
 		resource.TestStep{Config: config(`authorize = { deploy = ["*"] }`, ""), ConfigPlanChecks: plan(updates("production")...), Check: answers("production", "one")},
 		resource.TestStep{Config: config(onlyCarol, ""), ConfigPlanChecks: plan(updates()...)}, // it is there already
 		resource.TestStep{Config: config(onlyCarol, mine), ExpectError: fails(`Not allowed.*Nobody may`)},
-		resource.TestStep{Config: config(`self_service = { max_ttl = "1h" }`, mine), ExpectError: fails(`Refused by a gate.*8h0m0s is too long.*at most 1h`)},
+		resource.TestStep{Config: config(`self_service = { max_ttl = "1h" }`, mine), ExpectError: fails(`Refused by a gate.*ttl of 8h is longer than the 1h`)},
+		resource.TestStep{Config: config("", strings.Replace(mine, "name ", "ttl = \"1000h\"\n  name ", 1)), ExpectError: fails(`ttl of 1000h is longer than the 168h`)},
 		resource.TestStep{
 			Config: config(`
   self_service = { max_ttl = "8h", max_per_owner = 1 }

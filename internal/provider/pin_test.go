@@ -74,7 +74,7 @@ resource "penstock_stage" "live" {
 		},
 		resource.TestStep{
 			PreConfig: func() { set(next()) }, Config: config,
-			ConfigStateChecks: []statecheck.StateCheck{export("live", "status", exact("passed"))},
+			ConfigStateChecks: []statecheck.StateCheck{b.stands("live", "passed")},
 		},
 		resource.TestStep{
 			PreConfig: func() { reject(b.dir, "commit", one); set(one) }, Config: config, PlanOnly: true, ExpectError: refused(`was\s+rejected\s+at\s+stage\s+"commit"`),
@@ -91,14 +91,16 @@ func TestAccTwoConfigurations(t *testing.T) {
 			return err
 		}
 		s := pipeline.Stage{Pipeline: "shop", Name: "gate", Type: pipeline.TypeCustom, Owner: "/other/deploy"}.WithDefaults(nil, nil)
-		_, err := a.Engine.Advance(ctx, engine.AdvanceRequest{Stage: s})
-		return err
+		if _, err := a.Engine.Advance(ctx, engine.AdvanceRequest{Stage: s}); err != nil {
+			return err
+		}
+		return a.Engine.Settle(ctx)
 	})
 	provider := fmt.Sprintf("provider \"penstock\" { data_dir = %q }\n", b.dir)
 	run(t,
 		resource.TestStep{
 			Config: provider + `resource "penstock_pipeline" "p" { name = "shop" }`, PlanOnly: true,
-			ExpectError: regexp.MustCompile(`(?s)pipeline\s+"shop"\s+exists\s+already;\s+the\s+configuration\s+in\s+/other/deploy\s+made\s+it`),
+			ExpectError: regexp.MustCompile(`(?s)terraform\s+import\s+penstock_pipeline\.shop\s+shop.*namespace\s+=\s+terraform\.workspace.*pipeline\s+"shop"\s+exists\s+already;.*the\s+configuration\s+in\s+/other/deploy`),
 		},
 		resource.TestStep{
 			Config: provider + `
@@ -107,7 +109,7 @@ resource "penstock_stage" "s" {
   name     = "gate"
   type     = "custom"
 }`, PlanOnly: true,
-			ExpectError: regexp.MustCompile(`(?s)terraform\s+import\s+ADDRESS\s+shop/gate.*stage\s+"gate"\s+exists\s+already`),
+			ExpectError: regexp.MustCompile(`(?s)terraform\s+import\s+penstock_stage\.gate\s+shop/gate.*stage\s+"gate"\s+exists\s+already`),
 		},
 	)
 }

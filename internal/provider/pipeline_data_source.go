@@ -39,13 +39,15 @@ type pipelineDataItem struct {
 	Status     types.String `tfsdk:"status"`
 	WaitingFor types.String `tfsdk:"waiting_for"`
 	Run        types.String `tfsdk:"run"`
+	Log        types.String `tfsdk:"log"`
+	Artifact   types.String `tfsdk:"artifact_digest"`
 	Endpoint   types.String `tfsdk:"endpoint"`
 }
 
 // Schema implements datasource.DataSource.
 func (d *pipelineDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, resp *datasource.SchemaResponse) {
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "A pipeline with where each of its stages stands.",
+		MarkdownDescription: "A pipeline with where each of its stages stands, its latest run and the log of it. What it reads changes with an apply: where something refers to it, let it depend on the stages, with `depends_on`, so that it is read after them.",
 		Attributes: map[string]schema.Attribute{
 			"id": export("Identifier of the pipeline."),
 			"name": schema.StringAttribute{
@@ -60,12 +62,14 @@ func (d *pipelineDataSource) Schema(_ context.Context, _ datasource.SchemaReques
 					"candidate": export("Build that the next apply moves it to, or that it holds."),
 					"passed": schema.SingleNestedAttribute{
 						Computed: true, MarkdownDescription: "The newest build that passed, for use in `after`.",
-						Attributes: map[string]schema.Attribute{"stage": export("Name of the stage."), "build": export("Build ID; null when none passed yet.")},
+						Attributes: map[string]schema.Attribute{"pipeline": export("Name of the pipeline."), "stage": export("Name of the stage."), "build": export("Build ID; null when none passed yet.")},
 					},
-					"status":      export("`idle`, `waiting`, `passed` or `rejected`."),
-					"waiting_for": export("What the stage waits for, in words; null when for nothing."),
-					"run":         export("ID of its latest run."),
-					"endpoint":    export("URL at which its environment answers; null when it has none."),
+					"status":          export("`idle`, `waiting`, `passed` or `rejected`."),
+					"waiting_for":     export("What the stage waits for, in words; null when for nothing."),
+					"run":             export("ID of its latest run; null before the first."),
+					"log":             export("Where the log of its latest run is; null before the first."),
+					"artifact_digest": export("Digest of the artifact of the build that it has moved to: `sha256:` and 64 hexadecimal digits; null where it has none."),
+					"endpoint":        export("URL at which its environment answers; null when it has none."),
 				}},
 			},
 		},
@@ -79,7 +83,7 @@ func (d *pipelineDataSource) Read(ctx context.Context, req datasource.ReadReques
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	st, err := existing(ctx, d.session, m.Name.ValueString())
+	st, err := existing(ctx, d.session, m.Name)
 	if err != nil {
 		addError(&resp.Diagnostics, "read pipeline", m.Name.ValueString(), err)
 		return
@@ -93,8 +97,11 @@ func (d *pipelineDataSource) Read(ctx context.Context, req datasource.ReadReques
 		}
 		item := pipelineDataItem{
 			Type: types.StringValue(string(s.Type)), After: types.ListValueMust(types.StringType, after), Held: orNull(at.Held),
-			Candidate: orNull(at.Move.Candidate), Passed: gate(name, orNull(at.Passed)), Status: types.StringValue(string(at.Move.Status)),
-			WaitingFor: orNull(at.Move.WaitingFor), Run: orNull(at.Run.ID), Endpoint: types.StringNull(),
+			Candidate: orNull(at.Move.Candidate), Passed: gate(m.Name.ValueString(), name, orNull(at.Passed)), Status: types.StringValue(string(at.Move.Status)),
+			WaitingFor: orNull(at.Move.WaitingFor), Run: orNull(at.Run.ID), Log: orNull(at.Log), Artifact: types.StringNull(), Endpoint: types.StringNull(),
+		}
+		if at.Artifact != nil {
+			item.Artifact = types.StringValue(at.Artifact.Digest)
 		}
 		if at.Environment != nil {
 			item.Endpoint = orNull(at.Environment.Endpoint)
@@ -105,7 +112,8 @@ func (d *pipelineDataSource) Read(ctx context.Context, req datasource.ReadReques
 }
 
 // existing gives the state of a pipeline that must exist.
-func existing(ctx context.Context, s *session, name string) (*pipeline.State, error) {
+func existing(ctx context.Context, s *session, short types.String) (*pipeline.State, error) {
+	name := s.pipelineName(short)
 	st, err := s.Engine.State(ctx, name)
 	if err == nil && !st.Exists() {
 		return nil, pipeline.Errorf(pipeline.CodeNotFound, "read pipeline", "there is no pipeline %q", name).

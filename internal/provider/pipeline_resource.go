@@ -5,6 +5,7 @@ package provider
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
@@ -17,10 +18,12 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64default"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -39,12 +42,14 @@ func newPipelineResource() resource.Resource { return &pipelineResource{base{kin
 type pipelineModel struct {
 	ID           types.String   `tfsdk:"id"`
 	Name         types.String   `tfsdk:"name"`
+	Qualified    types.String   `tfsdk:"qualified_name"`
 	Service      types.Object   `tfsdk:"service"`
 	Scale        types.Object   `tfsdk:"scale"`
 	Authorize    types.Object   `tfsdk:"authorize"`
 	SelfService  types.Object   `tfsdk:"self_service"`
 	Notify       types.List     `tfsdk:"notify"`
 	Keep         types.Int64    `tfsdk:"keep"`
+	History      types.String   `tfsdk:"retain_history"`
 	ForceDestroy types.Bool     `tfsdk:"force_destroy"`
 	Timeouts     timeouts.Value `tfsdk:"timeouts"`
 }
@@ -56,6 +61,7 @@ type serviceModel struct {
 	ReadOnlyRoot types.Bool   `tfsdk:"read_only_root"`
 	Seed         types.String `tfsdk:"seed"`
 	Port         types.Int64  `tfsdk:"port"`
+	Protocol     types.String `tfsdk:"protocol"`
 	HealthCheck  *healthModel `tfsdk:"health_check"`
 }
 
@@ -80,6 +86,10 @@ func (r *pipelineResource) Schema(ctx context.Context, _ resource.SchemaRequest,
 		Attributes: map[string]schema.Attribute{
 			"id":   idAttribute(),
 			"name": replace(required("Name of the pipeline, unique in the data directory. A change replaces the pipeline.", isName())),
+			"qualified_name": schema.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "Name with the provider's `namespace` before it, if there is one: what the `penstock` command, the board and AWS call the pipeline.",
+			},
 			"service": schema.SingleNestedAttribute{
 				Optional: true, MarkdownDescription: "How the application runs. Commands run by `/bin/sh -e` in the root of an instance. Needed as soon as a stage has an environment.",
 				Attributes: map[string]schema.Attribute{
@@ -91,6 +101,7 @@ func (r *pipelineResource) Schema(ctx context.Context, _ resource.SchemaRequest,
 						Optional: true, Validators: []validator.Int64{int64validator.Between(1, 65535)},
 						MarkdownDescription: "Port of the service where the platform does not choose one. The local platform chooses, and sets `$PORT`.",
 					},
+					"protocol": optional("`h2c`: requests reach the service over HTTP/2 without TLS, which it understands without being asked, as gRPC needs it. The health check, too. Not on AWS. Default: HTTP/1.1.", stringvalidator.OneOf(pipeline.ProtocolH2C)),
 					"read_only_root": schema.BoolAttribute{
 						Optional:            true,
 						MarkdownDescription: "Whether the service writes to no file of its image. Instances then share those files where the platform can, and start at once from large images. What it writes goes to `$PENSTOCK_DATA`. Default: false.",
@@ -130,19 +141,24 @@ func (r *pipelineResource) Schema(ctx context.Context, _ resource.SchemaRequest,
 				Optional: true, Computed: true, Default: booldefault.StaticBool(false),
 				MarkdownDescription: "Whether a destroy ends the environments that are left, too. Default: false, which refuses to destroy a pipeline that has any.",
 			},
+			"retain_history": schema.StringAttribute{
+				Optional: true, Computed: true, Default: stringdefault.StaticString("30d"), Validators: []validator.String{isHistory()},
+				MarkdownDescription: "How long the history is kept after the pipeline is destroyed, as `penstock ledger archive` lists it: in days as in `30d`, or as in `12h`; `0s` keeps none. Default: `30d`.",
+			},
 			"timeouts": timeouts.Attributes(ctx, timeouts.Opts{Delete: true}),
 		},
 	}
 }
 
-func expandPipeline(ctx context.Context, m pipelineModel, owner string, diags *diag.Diagnostics) pipeline.Pipeline {
-	p := pipeline.Pipeline{Name: m.Name.ValueString(), Keep: int(m.Keep.ValueInt64()), Owner: owner}
+func expandPipeline(ctx context.Context, m pipelineModel, s *session, diags *diag.Diagnostics) pipeline.Pipeline {
+	p := pipeline.Pipeline{Name: s.pipelineName(m.Name), Keep: int(m.Keep.ValueInt64()), Owner: s.Owner}
+	p.RetainHistory, _ = parseHistory(m.History.ValueString()) // the schema has seen to it
 	if !m.Service.IsNull() {
 		var s serviceModel
 		diags.Append(m.Service.As(ctx, &s, basetypes.ObjectAsOptions{})...)
 		p.Service = pipeline.Service{
 			Install: s.Install.ValueString(), Start: s.Start.ValueString(), Migrate: s.Migrate.ValueString(), ReadOnlyRoot: s.ReadOnlyRoot.ValueBool(),
-			Seed: s.Seed.ValueString(), Port: int(s.Port.ValueInt64()),
+			Seed: s.Seed.ValueString(), Port: int(s.Port.ValueInt64()), Protocol: s.Protocol.ValueString(),
 		}
 		if h := s.HealthCheck; h != nil {
 			p.Service.HealthCheck = &pipeline.HealthCheck{
@@ -167,6 +183,7 @@ func flattenPipeline(ctx context.Context, p pipeline.Pipeline, sch schema.Schema
 		return sch.Attributes[name].GetType().(types.ObjectType).AttrTypes
 	}
 	m.Keep, m.ForceDestroy = types.Int64Value(int64(p.Retained())), types.BoolValue(false)
+	m.History = flattenHistory(p.RetainHistory)
 	m.Service, m.Scale = types.ObjectNull(attrTypes("service")), types.ObjectNull(attrTypes("scale"))
 	m.Authorize = flattenAuthorization(ctx, p.Authorization, attrTypes("authorize"), diags)
 	m.SelfService = flattenSelfService(ctx, p.SelfService, attrTypes("self_service"), diags)
@@ -174,7 +191,7 @@ func flattenPipeline(ctx context.Context, p pipeline.Pipeline, sch schema.Schema
 	if p.Service != (pipeline.Service{}) {
 		s := serviceModel{
 			Install: orNull(p.Service.Install), Start: orNull(p.Service.Start), Migrate: orNull(p.Service.Migrate),
-			Seed: orNull(p.Service.Seed), Port: intOrNull(p.Service.Port), ReadOnlyRoot: trueOrNull(p.Service.ReadOnlyRoot),
+			Seed: orNull(p.Service.Seed), Port: intOrNull(p.Service.Port), Protocol: orNull(p.Service.Protocol), ReadOnlyRoot: trueOrNull(p.Service.ReadOnlyRoot),
 		}
 		if h := p.Service.HealthCheck; h != nil {
 			s.HealthCheck = &healthModel{
@@ -206,52 +223,101 @@ func (r *pipelineResource) ValidateConfig(ctx context.Context, req resource.Vali
 	}
 }
 
+// flattenHistory writes how long a history is kept: in days, where it is whole ones.
+func flattenHistory(d time.Duration) types.String {
+	const day = 24 * time.Hour
+	switch {
+	case d == 0:
+		return types.StringValue("0s")
+	case d%day == 0:
+		return types.StringValue(fmt.Sprintf("%dd", d/day))
+	default:
+		return flattenDuration(d)
+	}
+}
+
 // ModifyPlan implements resource.ResourceWithModifyPlan: it makes the planned
-// definition known to the plans of the stages.
+// definition known to the plans of the stages, and says what a destroy takes along.
 func (r *pipelineResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
-	if r.session == nil || req.Plan.Raw.IsNull() {
+	going := !r.toPlan(ctx, req, resp)
+	if r.session == nil || resp.Diagnostics.HasError() {
 		return
 	}
-	var m pipelineModel
+	var m, was pipelineModel
+	if !req.State.Raw.IsNull() {
+		resp.Diagnostics.Append(req.State.Get(ctx, &was)...)
+	}
+	if going {
+		r.planRemoval(ctx, was, "destroyed", &resp.Diagnostics)
+		return
+	}
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
 	if resp.Diagnostics.HasError() || m.Name.IsUnknown() {
 		return
 	}
-	var was pipelineModel
-	if !req.State.Raw.IsNull() {
-		resp.Diagnostics.Append(req.State.Get(ctx, &was)...)
-	}
-	r.named(ctx, "pipeline", types.StringValue(""), m.Name, was.ID, !m.Name.Equal(was.Name), req, resp)
-	name := m.Name.ValueString()
+	own := r.named(ctx, "pipeline", types.StringValue(""), m.Name, was.ID, !m.Name.Equal(was.Name), req, resp)
+	name := r.session.pipelineName(m.Name)
+	resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("qualified_name"), name)...)
 	st, err := r.session.Engine.State(ctx, name)
+	if err == nil {
+		err = r.session.checkName(name)
+	}
+	if err == nil && req.State.Raw.IsNull() {
+		err = r.claim(ctx, st, pipeline.RecordPipeline, name, m.Name.ValueString(), own)
+	}
 	if err != nil {
-		addError(&resp.Diagnostics, "plan pipeline", name, err)
+		addAttributeError(&resp.Diagnostics, path.Root("name"), "plan pipeline", name, err)
 		return
 	}
-	if req.State.Raw.IsNull() {
-		if err := r.session.claim("pipeline", name, name, st.Exists(), true, st.Pipeline.Owner); err != nil {
-			addAttributeError(&resp.Diagnostics, path.Root("name"), "create pipeline", name, err)
-			return
+	switch {
+	case !req.State.Raw.IsNull() && !m.Name.Equal(was.Name): // its stages are replaced, too
+		r.planRemoval(ctx, was, "replaced", &resp.Diagnostics)
+	case req.State.Raw.IsNull() && st.Exists(): // by -replace: Terraform shows no warning of this call
+		if err := engine.RemovalOf(st).RefusedAlone(m.ForceDestroy.ValueBool()); err != nil {
+			addError(&resp.Diagnostics, "replace pipeline", name, err)
 		}
 	}
 	if !known(ctx, m.Service, m.Scale, m.Authorize, m.SelfService, m.Notify, m.Keep) {
 		r.session.overlay.planPipeline(name, nil, true)
 		return
 	}
-	p := expandPipeline(ctx, m, r.session.Owner, &resp.Diagnostics)
+	p := expandPipeline(ctx, m, r.session, &resp.Diagnostics)
 	for i, t := range p.Notify {
 		if err := r.session.CheckTarget(t); err != nil {
 			addAttributeError(&resp.Diagnostics, path.Root("notify").AtListIndex(i), "define pipeline", name, err)
 		}
 	}
-	r.session.overlay.planPipeline(name, &p, !req.Plan.Raw.Equal(req.State.Raw))
+	if err := r.session.Engine.Platform.CheckService(p.Service); err != nil {
+		addAttributeError(&resp.Diagnostics, path.Root("service").AtName("protocol"), "define pipeline", name, err)
+	}
+	r.session.overlay.planPipeline(name, &p, !resp.Plan.Raw.Equal(req.State.Raw))
+}
+
+// planRemoval says what goes with a pipeline that is to be destroyed, or replaced, and
+// refuses a destroy that is bound to fail.
+func (r *pipelineResource) planRemoval(ctx context.Context, m pipelineModel, verb string, diags *diag.Diagnostics) {
+	name := r.session.pipelineName(m.Name)
+	st, err := r.session.Engine.State(ctx, name)
+	if err != nil {
+		addError(diags, "plan the end of pipeline", name, err)
+		return
+	}
+	if !st.Exists() {
+		return
+	}
+	removal := engine.RemovalOf(st)
+	if err := removal.Refused(m.ForceDestroy.ValueBool()); err != nil {
+		addError(diags, "destroy pipeline", name, err)
+		return
+	}
+	diags.AddWarning(fmt.Sprintf("Pipeline %s is %s with all that belongs to it", name, verb), describeRemoval(removal, st.Pipeline))
 }
 
 // Create implements resource.Resource.
 func (r *pipelineResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
 	var m pipelineModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
-	p := expandPipeline(ctx, m, r.session.Owner, &resp.Diagnostics)
+	p := expandPipeline(ctx, m, r.session, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}
@@ -260,49 +326,63 @@ func (r *pipelineResource) Create(ctx context.Context, req resource.CreateReques
 		addError(&resp.Diagnostics, "create pipeline", p.Name, err)
 		return
 	}
-	m.ID = types.StringValue(p.ID)
+	m.ID, m.Qualified = types.StringValue(p.ID), types.StringValue(p.Name)
+	r.note(ctx, resp.Private, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
+	resp.Diagnostics.Append(r.session.keepAnchor(ctx, p.Name, resp.Private)...)
 }
 
 // Update implements resource.Resource.
 func (r *pipelineResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
 	var m pipelineModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
-	p := expandPipeline(ctx, m, r.session.Owner, &resp.Diagnostics)
+	p := expandPipeline(ctx, m, r.session, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	p.ID = m.ID.ValueString()
 	p, err := r.session.Engine.UpdatePipeline(ctx, p)
 	if err != nil {
 		addError(&resp.Diagnostics, "change pipeline", p.Name, err)
 		return
 	}
-	m.ID = types.StringValue(p.ID)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
+	resp.Diagnostics.Append(r.session.keepAnchor(ctx, p.Name, resp.Private)...)
 }
 
-// Read implements resource.Resource.
+// Read implements resource.Resource. A pipeline of the name that is another one is not this
+// state's, whose own is gone.
 func (r *pipelineResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	var m pipelineModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
-	if resp.Diagnostics.HasError() {
+	name := r.session.pipelineName(m.Name)
+	if resp.Diagnostics.HasError() || !r.here(ctx, req.Private, "read pipeline", name, &resp.Diagnostics) {
 		return
 	}
-	st, err := r.session.Engine.State(ctx, m.Name.ValueString())
+	st, err := r.session.Engine.State(ctx, name)
 	if err != nil {
-		addError(&resp.Diagnostics, "read pipeline", m.Name.ValueString(), err)
+		addError(&resp.Diagnostics, "read pipeline", name, err)
 		return
 	}
-	if !st.Exists() {
+	if !st.Exists() || !r.same(m.ID, st.Pipeline.ID, name, &resp.Diagnostics) {
 		resp.State.RemoveResource(ctx)
 		return
+	}
+	if m.ID.ValueString() == st.Pipeline.ID {
+		resp.Diagnostics.Append(r.session.checkAnchor(ctx, st.Pipeline.Name, req.Private)...)
+		if resp.Diagnostics.HasError() {
+			return
+		}
 	}
 	r.session.Attend(st)
 	if m.ID.IsNull() { // imported
 		flattenPipeline(ctx, st.Pipeline, schemaOf(ctx, r), &m, &resp.Diagnostics)
 	}
-	m.ID = types.StringValue(st.Pipeline.ID)
+	m.ID, m.Qualified = types.StringValue(st.Pipeline.ID), types.StringValue(name)
+	r.recorded(ctx, st, pipeline.RecordPipeline, name, st.Pipeline.ID)
+	r.note(ctx, resp.Private, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
+	resp.Diagnostics.Append(r.session.keepAnchor(ctx, st.Pipeline.Name, resp.Private)...)
 }
 
 // Delete implements resource.Resource.
@@ -311,13 +391,14 @@ func (r *pipelineResource) Delete(ctx context.Context, req resource.DeleteReques
 	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
 	limit, d := m.Timeouts.Delete(ctx, 10*time.Minute)
 	resp.Diagnostics.Append(d...)
-	if resp.Diagnostics.HasError() {
+	name := r.session.pipelineName(m.Name)
+	if resp.Diagnostics.HasError() || !r.here(ctx, req.Private, "remove pipeline", name, &resp.Diagnostics) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if err := r.session.Engine.RemovePipeline(ctx, m.Name.ValueString(), m.ForceDestroy.ValueBool()); err != nil {
-		addError(&resp.Diagnostics, "remove pipeline", m.Name.ValueString(), err)
+	if err := r.session.Engine.RemoveOwnPipeline(ctx, name, m.ID.ValueString(), m.ForceDestroy.ValueBool()); err != nil {
+		addError(&resp.Diagnostics, "remove pipeline", name, err)
 	}
 }
 

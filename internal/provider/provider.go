@@ -14,12 +14,14 @@ import (
 	"context"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/provider"
 	"github.com/hashicorp/terraform-plugin-framework/provider/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
@@ -38,12 +40,21 @@ var _ provider.Provider = (*Provider)(nil)
 // New makes the provider of a version.
 func New(version string) *Provider { return &Provider{version: version} }
 
-// Close closes what Configure opened. Call it when nothing is being served any more.
+// settleLimit bounds what is recorded at the end: Terraform kills a plugin that takes two
+// seconds to go.
+const settleLimit = 1500 * time.Millisecond
+
+// Close closes what Configure opened. Call it when nothing is being served any more, as
+// Terraform ended the provider: by then its state has what was created. What can't be
+// recorded of that now, the next plan records.
 func (p *Provider) Close(ctx context.Context) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	soon, cancel := context.WithTimeout(ctx, settleLimit)
+	defer cancel()
 	for _, a := range p.apps {
-		_ = a.Close(ctx) // there is nobody left to tell
+		_ = a.Engine.Settle(soon) // there is nobody left to tell
+		_ = a.Close(ctx)
 	}
 	p.apps = nil
 }
@@ -54,8 +65,9 @@ func (p *Provider) Metadata(_ context.Context, _ provider.MetadataRequest, resp 
 }
 
 type providerModel struct {
-	DataDir types.String `tfsdk:"data_dir"`
-	AWS     types.Object `tfsdk:"aws"`
+	DataDir   types.String `tfsdk:"data_dir"`
+	Namespace types.String `tfsdk:"namespace"`
+	AWS       types.Object `tfsdk:"aws"`
 }
 
 // Schema implements provider.Provider.
@@ -68,6 +80,11 @@ func (p *Provider) Schema(_ context.Context, _ provider.SchemaRequest, resp *pro
 				MarkdownDescription: "Directory of the ledger, the images and the environments of the local platform; on AWS, of what this machine keeps of them for a while. Default: the environment variable `" +
 					app.DataDirVariable + "`, else `" + app.DataDirName + "` in the directory that Terraform runs in.",
 			},
+			"namespace": schema.StringAttribute{
+				Optional: true, Validators: []validator.String{isNamespace()},
+				MarkdownDescription: "Namespace of the pipelines of this provider block, as in `namespace = terraform.workspace`: pipelines of different namespaces share a data directory, or a stack on AWS, and never meet. " +
+					"In the ledger, in the command and on AWS the pipeline `shop` of namespace `two` is named `two.shop`; in the configuration and in import IDs it stays `shop`. `default` is the same as none.",
+			},
 			"aws": awsAttribute(),
 		},
 	}
@@ -76,7 +93,8 @@ func (p *Provider) Schema(_ context.Context, _ provider.SchemaRequest, resp *pro
 // session is what Configure gives to resources: one for each walk of Terraform.
 type session struct {
 	*app.App
-	overlay *overlay
+	overlay   *overlay
+	namespace string // of the pipelines' names; empty for none
 }
 
 // Configure implements provider.Provider.
@@ -89,6 +107,11 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 	if m.DataDir.IsUnknown() {
 		resp.Diagnostics.AddAttributeError(path.Root("data_dir"), "Unknown data directory",
 			"data_dir must be known when Terraform plans, as the plan reads the ledger there. Use a literal value or a variable.")
+		return
+	}
+	if m.Namespace.IsUnknown() {
+		resp.Diagnostics.AddAttributeError(path.Root("namespace"), "Unknown namespace",
+			"namespace must be known when Terraform plans, as it says which pipelines those of the configuration are. Use terraform.workspace, a literal value or a variable.")
 		return
 	}
 	at := expandAWS(ctx, m.AWS, &resp.Diagnostics)
@@ -115,6 +138,9 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 	p.apps = append(p.apps, a)
 	p.mu.Unlock()
 	s := &session{App: a, overlay: newOverlay(a.Engine)}
+	if name := m.Namespace.ValueString(); name != noNamespace {
+		s.namespace = name
+	}
 	resp.ResourceData, resp.DataSourceData = s, s
 }
 

@@ -26,6 +26,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 	"github.com/penstock-io/terraform-provider-penstock/internal/provider"
+	"github.com/penstock-io/terraform-provider-penstock/internal/workplace/workplacetest"
 )
 
 func TestMain(m *testing.M) {
@@ -38,11 +39,11 @@ func TestMain(m *testing.M) {
 		reject(os.Args[2], os.Args[3], os.Args[4])
 		return
 	}
-	os.Exit(m.Run())
+	os.Exit(workplacetest.Main(m.Run))
 }
 
 // serve is the service of the tests: it answers with the file version of its
-// root, and with its variable TOKEN below /token.
+// root, with its variable TOKEN below /token, and with how it was requested below /proto.
 func serve() {
 	version, err := os.ReadFile("version")
 	if err != nil {
@@ -50,7 +51,13 @@ func serve() {
 	}
 	http.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(version) })
 	http.HandleFunc("/token", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, os.Getenv("TOKEN")) })
-	panic(http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), nil))
+	http.HandleFunc("/proto", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprint(w, r.Proto, " ", r.Header.Get("X-Forwarded-Proto"))
+	})
+	server := &http.Server{Addr: "127.0.0.1:" + os.Getenv("PORT"), Protocols: new(http.Protocols)}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
+	panic(server.ListenAndServe())
 }
 
 // bench is a repository and a data directory for one test.
@@ -146,7 +153,7 @@ func (b *bench) config(parts map[string]string) string {
 		b.t.Fatal(err)
 	}
 	all := map[string]string{
-		"DATA": b.dir, "REPO": b.repo, "SELF": self, "INSTANCES": "2", "PIN": "null", "JOURNEYS": "true", "BUILD": "tar -czf dist.tar.gz version", "MORE": "", "PIPELINE": "",
+		"DATA": b.dir, "REPO": b.repo, "SELF": self, "INSTANCES": "2", "PIN": "null", "JOURNEYS": "true", "BUILD": "tar -czf dist.tar.gz version", "MORE": "", "PIPELINE": "", "PROTOCOL": "null",
 	}
 	for k, v := range parts {
 		all[k] = v
@@ -172,6 +179,7 @@ resource "penstock_pipeline" "shop" {
     install      = "tar -xzf \"$PENSTOCK_ARTIFACT\""
     start        = "exec <SELF> serve"
     health_check = { path = "/", interval = "50ms" }
+    protocol     = <PROTOCOL>
   }
   scale = { instances = <INSTANCES> }
   <PIPELINE>
@@ -245,6 +253,36 @@ func updates(names ...string) []plancheck.PlanCheck {
 
 func export(stage, attribute string, value knownvalue.Check) statecheck.StateCheck {
 	return statecheck.ExpectKnownValue(stageAddress(stage), tfjsonpath.New(attribute), value)
+}
+
+// stands checks the status of a stage, which no resource exports.
+func (b *bench) stands(stage string, want string) statecheck.StateCheck {
+	return b.standing(stage, "status", want, func(m pipeline.Move) string { return string(m.Status) })
+}
+
+// waitsFor checks what a stage waits for.
+func (b *bench) waitsFor(stage, want string) statecheck.StateCheck {
+	return b.standing(stage, "waiting for", want, func(m pipeline.Move) string { return m.WaitingFor })
+}
+
+func (b *bench) standing(stage, what, want string, of func(pipeline.Move) string) statecheck.StateCheck {
+	return stateCheck(func() (err error) {
+		b.open(func(a *app.App) error {
+			at, e := a.Engine.Standing(context.Background(), "shop", strings.ReplaceAll(stage, "_", "-"))
+			if got := of(at.Move); e == nil && !strings.Contains(got, want) {
+				err = fmt.Errorf("stage %s: %s %q, want %q", stage, what, got, want)
+			}
+			return e
+		})
+		return err
+	})
+}
+
+// stateCheck is a check between an apply and the next plan.
+type stateCheck func() error
+
+func (c stateCheck) CheckState(_ context.Context, _ statecheck.CheckStateRequest, resp *statecheck.CheckStateResponse) {
+	resp.Error = c()
 }
 
 func exact(s string) knownvalue.Check { return knownvalue.StringExact(s) }

@@ -58,6 +58,7 @@ type selfServiceEnvModel struct {
 	EnvVersion types.Int64    `tfsdk:"env_wo_version"`
 	Address    types.String   `tfsdk:"address"`
 	Port       types.Int64    `tfsdk:"port"`
+	Trusted    types.List     `tfsdk:"trusted_proxies"`
 	Timeouts   timeouts.Value `tfsdk:"timeouts"`
 	Status     types.String   `tfsdk:"status"`
 	Endpoint   types.String   `tfsdk:"endpoint"`
@@ -72,7 +73,7 @@ func (r *selfServiceEnvResource) Schema(ctx context.Context, _ resource.SchemaRe
 		"id":       idAttribute(),
 		"pipeline": replace(required("Name of the pipeline. A change replaces the environment.", isName())),
 		"name":     replace(required("Name of the environment, unique in the pipeline. A change replaces the environment.", isName())),
-		"after":    afterAttribute("Stages that the build must have passed: the `passed` of stages. Default: the pipeline's acceptance stages."),
+		"after":    afterAttribute("Stages that the build must have passed: the `passed` of stages of this pipeline. Default: the pipeline's acceptance stages."),
 		"build": schema.StringAttribute{
 			Optional: true, Computed: true, Validators: []validator.String{isBuildID()},
 			MarkdownDescription: "Build to run. Default: the newest that passed when the environment was launched, which it then keeps.",
@@ -83,7 +84,7 @@ func (r *selfServiceEnvResource) Schema(ctx context.Context, _ resource.SchemaRe
 		},
 		"ttl": schema.StringAttribute{
 			Optional: true, Computed: true, Default: stringdefault.StaticString("8h"), Validators: []validator.String{isDuration()},
-			MarkdownDescription: "Time to live, from the launch. The environment ends by itself when it is over, and stays ended: a longer `ttl`, or another build, renews it. What somebody extended with `penstock env extend` lives as long, until `ttl` changes. Default: `8h`.",
+			MarkdownDescription: "Time to live, from the launch. The environment ends by itself when it is over, and stays ended: a longer `ttl`, or another build, renews it. What somebody extended with `penstock env extend` lives as long, until `ttl` changes. At most what the pipeline's `self_service` says, else `168h`. Default: `8h`.",
 		},
 		"instances": schema.Int64Attribute{
 			Optional: true, Computed: true, Default: int64default.StaticInt64(1), Validators: []validator.Int64{int64validator.Between(1, 100)},
@@ -99,6 +100,8 @@ func (r *selfServiceEnvResource) Schema(ctx context.Context, _ resource.SchemaRe
 			Optional: true, Validators: []validator.Int64{int64validator.Between(1, 65535)},
 			MarkdownDescription: "Port of the endpoint. Default: any free one, which stays the same for the environment's life.",
 		},
+		"trusted_proxies": trustedProxiesAttribute(),
+
 		"timeouts":   timeouts.Attributes(ctx, timeouts.Opts{Create: true, Update: true, Delete: true}),
 		"status":     computed("`running`, `degraded`, `expired` or `gone`."),
 		"endpoint":   computed("URL at which the environment answers; null when it has ended."),
@@ -119,6 +122,7 @@ func (r *selfServiceEnvResource) ValidateConfig(ctx context.Context, req resourc
 		return
 	}
 	resp.Diagnostics.Append(validateGates(m.After)...)
+	refuseForeign("Environment", m.Name.ValueString(), m.Pipeline, m.After, &resp.Diagnostics)
 	if !m.Build.IsNull() && !m.After.IsNull() {
 		resp.Diagnostics.AddAttributeError(path.Root("after"), "Conflicting arguments",
 			"build names the build, so after has nothing to choose. Remove one of the two.")
@@ -135,7 +139,7 @@ func (r *selfServiceEnvResource) ValidateConfig(ctx context.Context, req resourc
 
 // ModifyPlan implements resource.ResourceWithModifyPlan.
 func (r *selfServiceEnvResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
-	if r.session == nil || req.Plan.Raw.IsNull() {
+	if !r.toPlan(ctx, req, resp) {
 		return
 	}
 	var m, config selfServiceEnvModel
@@ -152,8 +156,14 @@ func (r *selfServiceEnvResource) ModifyPlan(ctx context.Context, req resource.Mo
 	if state != nil {
 		was = *state
 	}
+	if refuseForeign("Environment", m.Name.ValueString(), m.Pipeline, m.After, &resp.Diagnostics) {
+		return
+	}
 	moves := !m.Name.Equal(was.Name) || !m.Pipeline.Equal(was.Pipeline) || !m.Owner.Equal(was.Owner)
-	r.named(ctx, "environment", m.Pipeline, m.Name, was.ID, moves, req, resp)
+	own := r.named(ctx, "environment", m.Pipeline, m.Name, was.ID, moves, req, resp)
+	if state == nil && !r.free(ctx, pipeline.RecordEnvironment, m.Pipeline, m.Name, own, &resp.Diagnostics) {
+		return
+	}
 	m.Build = config.Build
 	if known(ctx, m.Pipeline, m.Name) {
 		r.planBuild(ctx, &m, state, known(ctx, config.TTL, config.Owner), resp)
@@ -167,6 +177,9 @@ func (r *selfServiceEnvResource) ModifyPlan(ctx context.Context, req resource.Mo
 		m.unknownExports()
 		resp.Diagnostics.Append(resp.Plan.Set(ctx, m)...)
 		return
+	}
+	if sameStages(m.After, state.After) {
+		m.After = state.After // the ledger says which builds passed them
 	}
 	m.Status, m.Endpoint, m.ExpiresAt, m.ImageID = state.Status, state.Endpoint, state.ExpiresAt, state.ImageID
 	if state.Status.ValueString() == string(pipeline.EnvGone) {
@@ -193,13 +206,19 @@ func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfSe
 	keeps := state != nil && !pinned && !m.Follow.ValueBool()
 	if keeps {
 		m.Build = state.Build
-		if sameStages(m.After, state.After) {
-			m.After = state.After
-		}
 	}
-	err := r.session.overlay.view(ctx, m.Pipeline.ValueString(), func(st *pipeline.State, _ *planned) error {
+	err := r.session.overlay.view(ctx, r.session.pipelineName(m.Pipeline), func(st *pipeline.State, _ *planned) error {
+		longer := known(ctx, m.TTL) && (state == nil || !m.TTL.Equal(state.TTL))
+		if err := engine.CheckTTL(st, r.request(*m, nil)); longer && err != nil {
+			addAttributeError(&resp.Diagnostics, path.Root("ttl"), "launch environment", name, err)
+			return nil
+		}
+		if err := r.session.Engine.CheckLaunch(st, r.request(*m, nil)); state == nil && decided && err != nil {
+			addAttributeError(&resp.Diagnostics, path.Root("pipeline"), "launch environment", name, err)
+			return nil
+		}
 		switch {
-		case state == nil && !r.mayCreate(st, *m, decided, resp), keeps, m.Build.IsUnknown(), !g.open() && pinned:
+		case keeps, m.Build.IsUnknown(), !g.open() && pinned:
 		case !g.open():
 			m.Build = types.StringUnknown()
 		default:
@@ -210,23 +229,6 @@ func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfSe
 	if err != nil {
 		addAttributeError(&resp.Diagnostics, path.Root("pipeline"), "plan environment", name, err)
 	}
-}
-
-// mayCreate checks that an environment may be created: its name and, where it is decided
-// what is asked for, whether that is allowed.
-func (r *selfServiceEnvResource) mayCreate(st *pipeline.State, m selfServiceEnvModel, decided bool, resp *resource.ModifyPlanResponse) bool {
-	name := m.Name.ValueString()
-	env, exists := st.PersonEnvironment(name)
-	err := r.session.claim("environment", name, m.Pipeline.ValueString()+"/"+name, exists, env.Status != pipeline.EnvLaunching, env.Configured)
-	if err != nil {
-		addAttributeError(&resp.Diagnostics, path.Root("name"), "create environment", name, err)
-		return false
-	}
-	if err := r.session.Engine.CheckLaunch(st, r.request(m, nil)); decided && err != nil {
-		addAttributeError(&resp.Diagnostics, path.Root("pipeline"), "launch environment", name, err)
-		return false
-	}
-	return true
 }
 
 // chooseBuild plans the build where all gates are known.
@@ -253,25 +255,23 @@ func (r *selfServiceEnvResource) chooseBuild(st *pipeline.State, g gates, m, sta
 		addAttributeError(&resp.Diagnostics, path.Root("after"), "launch environment", name, err)
 	default:
 		m.Build = types.StringValue(build)
-		if state != nil && build == state.Build.ValueString() {
-			m.After = r.session.overlay.afterOrState(m.Pipeline.ValueString(), m.After, state.After)
-		}
 	}
 }
 
 func (r *selfServiceEnvResource) request(m selfServiceEnvModel, env map[string]string) engine.LaunchRequest {
 	return engine.LaunchRequest{
-		Pipeline: m.Pipeline.ValueString(), Name: m.Name.ValueString(), Owner: m.Owner.ValueString(), Build: m.Build.ValueString(),
+		Pipeline: r.session.pipelineName(m.Pipeline), Name: m.Name.ValueString(), Owner: m.Owner.ValueString(), Build: m.Build.ValueString(),
 		After: expandGates(m.After).stages, TTL: expandDuration(m.TTL), Configured: r.session.Owner,
 		Spec: pipeline.EnvironmentSpec{
 			Instances: int(m.Instances.ValueInt64()), Env: env, SecretsVersion: m.EnvVersion.ValueInt64(),
-			Address: m.Address.ValueString(), Port: int(m.Port.ValueInt64()),
+			Address: m.Address.ValueString(), Port: int(m.Port.ValueInt64()), TrustedProxies: expandProxies(m.Trusted),
 		},
 	}
 }
 
 // Create implements resource.Resource. A failed launch leaves nothing.
 func (r *selfServiceEnvResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
+	r.note(ctx, resp.Private, &resp.Diagnostics)
 	r.apply(ctx, req.Plan, req.Config, nil, &resp.State, &resp.Diagnostics, func(m selfServiceEnvModel) (time.Duration, diag.Diagnostics) {
 		return m.Timeouts.Create(ctx, defaultTimeout)
 	})
@@ -293,6 +293,7 @@ func (r *selfServiceEnvResource) apply(ctx context.Context, plan tfsdk.Plan, con
 	}
 	limit, d := timeout(m)
 	diags.Append(d...)
+	refuseForeign("Environment", m.Name.ValueString(), m.Pipeline, m.After, diags)
 	req := r.request(m, expandStrings(ctx, m.Env, diags))
 	req.Secrets, req.Create = expandSecrets(ctx, secret.EnvWO, diags), prior == nil
 	if req.Secrets == nil {
@@ -332,24 +333,32 @@ func exportEnvironment(env pipeline.Environment, m *selfServiceEnvModel) {
 func (r *selfServiceEnvResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	var m selfServiceEnvModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
-	if resp.Diagnostics.HasError() {
+	name := m.Name.ValueString()
+	if resp.Diagnostics.HasError() || !r.here(ctx, req.Private, "read environment", name, &resp.Diagnostics) {
 		return
 	}
-	st, err := r.session.Engine.State(ctx, m.Pipeline.ValueString())
+	st, err := r.session.Engine.State(ctx, r.session.pipelineName(m.Pipeline))
 	if err != nil {
-		addError(&resp.Diagnostics, "read environment", m.Name.ValueString(), err)
+		addError(&resp.Diagnostics, "read environment", name, err)
 		return
 	}
-	env, ok := st.PersonEnvironment(m.Name.ValueString())
-	if !ok {
+	env, ok := st.PersonEnvironment(name)
+	if !ok || !r.same(m.ID, env.ID, name, &resp.Diagnostics) {
 		resp.State.RemoveResource(ctx)
 		return
 	}
+	r.recorded(ctx, st, pipeline.RecordEnvironment, name, env.ID)
+	if !m.ID.IsNull() && engine.ByHand(env) { // imported since
+		if err := r.session.Engine.Configure(ctx, st, env, r.session.Owner); err != nil {
+			r.session.Engine.Logger.Debug("record that a configuration has an environment", "name", name, "error", err)
+		}
+	}
+	r.note(ctx, resp.Private, &resp.Diagnostics)
 	if m.ID.IsNull() { // imported
 		m.Follow, m.TTL = types.BoolValue(false), flattenDuration(env.TTL)
 		m.After, m.Instances = types.ListNull(gateType), types.Int64Value(int64(env.Instances))
 		m.Env, m.EnvWO, m.EnvVersion = flattenStrings(env.Spec.Env), types.MapNull(types.StringType), intOrNull(env.Spec.SecretsVersion)
-		m.Address, m.Port = orNull(env.Spec.Address), intOrNull(env.Spec.Port)
+		m.Address, m.Port, m.Trusted = orNull(env.Spec.Address), intOrNull(env.Spec.Port), flattenProxies(env.Spec.TrustedProxies)
 	}
 	if env.Serves() {
 		m.Instances = intOrNull(env.Instances)
@@ -364,12 +373,12 @@ func (r *selfServiceEnvResource) Delete(ctx context.Context, req resource.Delete
 	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
 	limit, d := m.Timeouts.Delete(ctx, defaultTimeout)
 	resp.Diagnostics.Append(d...)
-	if resp.Diagnostics.HasError() {
+	if resp.Diagnostics.HasError() || !r.here(ctx, req.Private, "end environment", m.Name.ValueString(), &resp.Diagnostics) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if err := r.session.Engine.EndEnvironment(ctx, m.Pipeline.ValueString(), m.Name.ValueString()); err != nil {
+	if err := r.session.Engine.EndOwnEnvironment(ctx, r.session.pipelineName(m.Pipeline), m.Name.ValueString(), m.ID.ValueString()); err != nil {
 		addError(&resp.Diagnostics, "end environment", m.Name.ValueString(), err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/datasource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
@@ -53,6 +54,8 @@ type sourceDataModel struct {
 	ID             types.String `tfsdk:"id"`
 	Repository     types.String `tfsdk:"repository"`
 	Ref            types.String `tfsdk:"ref"`
+	Directory      types.String `tfsdk:"directory"`
+	Include        types.List   `tfsdk:"include"`
 	Infrastructure types.List   `tfsdk:"infrastructure"`
 	Configuration  types.List   `tfsdk:"configuration"`
 	Data           types.List   `tfsdk:"data"`
@@ -82,13 +85,14 @@ func (d *sourceDataSource) Schema(_ context.Context, _ datasource.SchemaRequest,
 	revision := func(text string) schema.SingleNestedAttribute {
 		return schema.SingleNestedAttribute{Computed: true, MarkdownDescription: text, Attributes: map[string]schema.Attribute{
 			"repository": export("Repository."),
+			"directory":  export("Directory of the repository; null for all of it."),
 			"commit":     export("Full ID of the commit."),
 			"digest":     export("Digest of the files."),
 			"paths":      schema.MapAttribute{Computed: true, ElementType: pathsType.ElemType, MarkdownDescription: "The patterns above, by component."},
 		}}
 	}
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "The newest commit of a branch, polled at every plan, with a digest of the files of each component. A file belongs to the first of `ignore`, `infrastructure`, `configuration` and `data` that has a pattern for it, else to the application.",
+		MarkdownDescription: "The newest commit of a branch, polled at every plan, with a digest of the files of each component. Of a repository of several services, `directory` names the part that counts. A file belongs to the first of `ignore`, `infrastructure`, `configuration` and `data` that has a pattern for it, else to the application.",
 		Attributes: map[string]schema.Attribute{
 			"id": export("The commit."),
 			"repository": schema.StringAttribute{
@@ -98,6 +102,15 @@ func (d *sourceDataSource) Schema(_ context.Context, _ datasource.SchemaRequest,
 			"ref": schema.StringAttribute{
 				Optional: true, Validators: []validator.String{isRef()},
 				MarkdownDescription: "Branch, tag, full ref or whole commit ID. Default: the repository's HEAD.",
+			},
+			"directory": schema.StringAttribute{
+				Optional: true, Validators: []validator.String{isDirectory()},
+				MarkdownDescription: "The part of a repository of several services that the pipeline is of, as in `services/shop`. Only files below it count, patterns are relative to it, and commands run in it, within a checkout of the whole commit. Default: all of the repository.",
+			},
+			"include": schema.ListAttribute{
+				Optional: true, ElementType: types.StringType,
+				Validators:          []validator.List{listvalidator.ValueStringsAre(isGlob()), listvalidator.AlsoRequires(path.MatchRoot("directory"))},
+				MarkdownDescription: "Patterns of files outside of `directory` that belong to the application, too, such as shared libraries. They are relative to the repository's root.",
 			},
 			"infrastructure": globs("Patterns of the infrastructure's files. `**` matches any number of directories; a pattern without `/` matches at any depth."),
 			"configuration":  globs("Patterns of the configuration's files."),
@@ -128,7 +141,7 @@ func (d *sourceDataSource) Read(ctx context.Context, req datasource.ReadRequest,
 		return
 	}
 	q := source.Query{
-		Repository: m.Repository.ValueString(), Ref: m.Ref.ValueString(),
+		Repository: m.Repository.ValueString(), Ref: m.Ref.ValueString(), Directory: m.Directory.ValueString(), Include: expandList(ctx, m.Include, &resp.Diagnostics),
 		Infrastructure: expandList(ctx, m.Infrastructure, &resp.Diagnostics), Configuration: expandList(ctx, m.Configuration, &resp.Diagnostics),
 		Data: expandList(ctx, m.Data, &resp.Diagnostics), Ignore: expandList(ctx, m.Ignore, &resp.Diagnostics),
 	}
@@ -146,7 +159,7 @@ func (d *sourceDataSource) Read(ctx context.Context, req datasource.ReadRequest,
 		"application": types.StringValue(snap.Components.Application), "configuration": types.StringValue(snap.Components.Configuration),
 		"infrastructure": types.StringValue(snap.Components.Infrastructure), "data": types.StringValue(snap.Components.Data),
 	})
-	paths := &pipeline.Paths{Infrastructure: q.Infrastructure, Configuration: q.Configuration, Data: q.Data, Ignore: q.Ignore}
+	paths := &pipeline.Paths{Directory: q.Directory, Include: q.Include, Infrastructure: q.Infrastructure, Configuration: q.Configuration, Data: q.Data, Ignore: q.Ignore}
 	snap.Source.Paths, snap.Image.Paths = paths, paths
 	m.Revision, m.ImageRevision = flattenSource(&snap.Source), flattenSource(&snap.Image)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)

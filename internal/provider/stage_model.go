@@ -37,16 +37,11 @@ type stageModel struct {
 	Runner      types.String   `tfsdk:"runner"`
 	Timeouts    timeouts.Value `tfsdk:"timeouts"`
 
-	Candidate      types.String `tfsdk:"candidate"`
-	Passed         types.Object `tfsdk:"passed"`
-	Status         types.String `tfsdk:"status"`
-	WaitingFor     types.String `tfsdk:"waiting_for"`
-	Run            types.String `tfsdk:"run"`
-	ImageID        types.String `tfsdk:"image_id"`
-	ArtifactDigest types.String `tfsdk:"artifact_digest"`
-	Endpoint       types.String `tfsdk:"endpoint"`
-	Log            types.String `tfsdk:"log"`
-	Instances      types.Int64  `tfsdk:"instances"`
+	Candidate types.String `tfsdk:"candidate"`
+	Passed    types.Object `tfsdk:"passed"`
+	ImageID   types.String `tfsdk:"image_id"`
+	Endpoint  types.String `tfsdk:"endpoint"`
+	Instances types.Int64  `tfsdk:"instances"`
 }
 
 // environmentModel is a stage's environment.
@@ -65,6 +60,7 @@ type environmentModel struct {
 	Shift        types.List   `tfsdk:"shift"`
 	Alarms       types.List   `tfsdk:"alarms"`
 	KeepPrevious types.String `tfsdk:"keep_previous"`
+	Trusted      types.List   `tfsdk:"trusted_proxies"`
 }
 
 // shiftModel is a step of a shift of traffic.
@@ -81,12 +77,12 @@ func (m stageModel) decided(ctx context.Context) bool {
 }
 
 // expandStage reads a stage that is decided, with the defaults of its type.
-func expandStage(ctx context.Context, m stageModel, owner string, diags *diag.Diagnostics) pipeline.Stage {
+func expandStage(ctx context.Context, m stageModel, at *session, diags *diag.Diagnostics) pipeline.Stage {
 	s := pipeline.Stage{
-		Pipeline: m.Pipeline.ValueString(), Name: m.Name.ValueString(), Type: pipeline.StageType(m.Type.ValueString()),
+		Pipeline: at.pipelineName(m.Pipeline), Name: m.Name.ValueString(), Type: pipeline.StageType(m.Type.ValueString()),
 		After: expandGates(m.After).stages, Pin: m.Build.ValueString(), Trigger: pipeline.Trigger(m.Trigger.ValueString()),
 		Source: expandSource(ctx, m.Source, diags), BaseImage: m.BaseImage.ValueString(), Artifact: m.Artifact.ValueString(),
-		Steps: expandSteps(ctx, m.Steps, diags), OnFailure: pipeline.OnFailure(m.OnFailure.ValueString()), Owner: owner,
+		Steps: expandSteps(ctx, m.Steps, diags), OnFailure: pipeline.OnFailure(m.OnFailure.ValueString()), Owner: at.Owner,
 		Runner: expandRunner(m.Runner),
 	}
 	if !m.Environment.IsNull() {
@@ -96,11 +92,34 @@ func expandStage(ctx context.Context, m stageModel, owner string, diags *diag.Di
 			Instances: int(e.Instances.ValueInt64()), Env: expandStrings(ctx, e.Env, diags), SecretsVersion: e.EnvVersion.ValueInt64(),
 			Keep: e.Keep.ValueBool(), Address: e.Address.ValueString(), Port: int(e.Port.ValueInt64()), Certificate: e.Certificate.ValueString(), DataFrom: e.DataFrom.ValueString(),
 			DrainTimeout: expandDuration(e.DrainTimeout), InstanceType: e.InstanceType.ValueString(),
-			Shift: expandShift(ctx, e.Shift, diags), KeepPrevious: expandDuration(e.KeepPrevious),
+			Shift: expandShift(ctx, e.Shift, diags), KeepPrevious: expandDuration(e.KeepPrevious), TrustedProxies: expandProxies(e.Trusted),
 		}
 		diags.Append(e.Alarms.ElementsAs(ctx, &s.Env.Alarms, false)...)
 	}
 	return s.WithDefaults(m.Approval.ValueBoolPointer(), m.Bake.ValueBoolPointer())
+}
+
+// expandProxies tells an empty list, which trusts nobody, from none.
+func expandProxies(list types.List) []string {
+	if list.IsNull() || list.IsUnknown() {
+		return nil
+	}
+	proxies := []string{}
+	for _, v := range list.Elements() {
+		proxies = append(proxies, v.(types.String).ValueString())
+	}
+	return proxies
+}
+
+func flattenProxies(proxies []string) types.List {
+	if proxies == nil {
+		return types.ListNull(types.StringType)
+	}
+	values := make([]attr.Value, len(proxies))
+	for i, p := range proxies {
+		values[i] = types.StringValue(p)
+	}
+	return types.ListValueMust(types.StringType, values)
 }
 
 // localRunner is what a configuration calls the runner that has no name elsewhere.
@@ -145,7 +164,7 @@ func flattenStage(ctx context.Context, st *pipeline.State, s pipeline.Stage, sch
 	if len(s.After) > 0 {
 		var after []attr.Value
 		for _, up := range s.After {
-			after = append(after, gate(up, orNull(st.NewestPassed(up))))
+			after = append(after, gate(m.Pipeline.ValueString(), up, orNull(st.NewestPassed(up))))
 		}
 		m.After = types.ListValueMust(gateType, after)
 	}
@@ -169,7 +188,7 @@ func flattenEnvironment(ctx context.Context, e, def *pipeline.EnvironmentSpec, e
 		Instances: intOrNull(e.Instances), Env: flattenStrings(e.Env), EnvWO: types.MapNull(types.StringType), EnvVersion: intOrNull(e.SecretsVersion),
 		Address: orNull(e.Address), Port: intOrNull(e.Port), Certificate: orNull(e.Certificate), DataFrom: orNull(e.DataFrom), DrainTimeout: flattenDuration(e.DrainTimeout),
 		InstanceType: orNull(e.InstanceType), Shift: types.ListNull(envTypes["shift"].(types.ListType).ElemType), Alarms: types.ListNull(types.StringType),
-		KeepPrevious: flattenDuration(e.KeepPrevious),
+		KeepPrevious: flattenDuration(e.KeepPrevious), Trusted: flattenProxies(e.TrustedProxies),
 	}
 	var d diag.Diagnostics
 	if len(e.Alarms) > 0 {
@@ -195,17 +214,16 @@ func flattenEnvironment(ctx context.Context, e, def *pipeline.EnvironmentSpec, e
 	return o
 }
 
-// flattenStanding fills in what a stage exports.
+// flattenStanding fills in what a stage exports. The candidate of one that an apply would
+// move is the build that it holds, so that the plan shows the move.
 func flattenStanding(st engine.Standing, p pipeline.Pipeline, m *stageModel) {
 	m.ID, m.Name = types.StringValue(st.Stage.ID), types.StringValue(st.Stage.Name)
-	m.Candidate, m.Status = orNull(st.Move.Candidate), types.StringValue(string(st.Move.Status))
-	m.WaitingFor = orNull(st.Move.WaitingFor)
-	m.Passed = gate(st.Stage.Name, orNull(st.Passed))
-	m.Run, m.Log, m.ImageID = orNull(st.Run.ID), orNull(st.Log), orNull(st.Image)
-	m.ArtifactDigest, m.Endpoint = types.StringNull(), types.StringNull()
-	if st.Artifact != nil {
-		m.ArtifactDigest = types.StringValue(st.Artifact.Digest)
+	m.Candidate = orNull(st.Move.Candidate)
+	if st.Move.Action == pipeline.ActionRun || st.Move.Action == pipeline.ActionAdopt {
+		m.Candidate = orNull(st.Held)
 	}
+	m.Passed = gate(m.Pipeline.ValueString(), st.Stage.Name, orNull(st.Passed))
+	m.ImageID, m.Endpoint = orNull(st.Image), types.StringNull()
 	m.Instances = intOrNull(st.Stage.Instances(p))
 	if env := st.Environment; env != nil {
 		m.Endpoint = orNull(env.Endpoint)
@@ -232,9 +250,9 @@ func (m *stageModel) keep(ctx context.Context, planned stageModel) {
 	}
 }
 
-// exports gives what the stage exports in words.
+// exports lists the strings that the stage exports.
 func (m *stageModel) exports() []*types.String {
-	return []*types.String{&m.Candidate, &m.Status, &m.WaitingFor, &m.Run, &m.ImageID, &m.ArtifactDigest, &m.Endpoint, &m.Log}
+	return []*types.String{&m.Candidate, &m.ImageID, &m.Endpoint}
 }
 
 // undecide makes everything that the stage exports unknown, but what can't change.
@@ -243,8 +261,49 @@ func (m *stageModel) undecide(name types.String) {
 		*v = types.StringUnknown()
 	}
 	m.Passed = types.ObjectUnknown(gateTypes)
-	if !name.IsUnknown() {
-		m.Passed = gate(name.ValueString(), types.StringUnknown())
+	if !name.IsUnknown() && !m.Pipeline.IsUnknown() {
+		m.Passed = gate(m.Pipeline.ValueString(), name.ValueString(), types.StringUnknown())
 	}
 	m.Instances = types.Int64Unknown()
+}
+
+// move plans what a stage exports that may move: unknown is what the move decides, and
+// nothing else.
+func (m *stageModel) move(stage pipeline.Stage, p pipeline.Pipeline, state *stageModel) {
+	m.undecide(m.Name)
+	m.Instances = intOrNull(stage.Instances(p))
+	if !stage.Bake && !stage.Lasting() {
+		m.ImageID = types.StringNull()
+	}
+	switch {
+	case !stage.Lasting() && !(stage.Env != nil && stage.Approval): // what it has ends with its run
+		m.Endpoint = types.StringNull()
+	case stage.Lasting() && state != nil && !state.Endpoint.IsNull() && sameFront(m.Environment, state.Environment):
+		m.Endpoint = state.Endpoint
+	}
+}
+
+// agree plans of a stage that stays where it is what was planned when it might have moved.
+func (m *stageModel) agree(stage pipeline.Stage, p pipeline.Pipeline, state *stageModel) {
+	before := *m
+	before.move(stage, p, state)
+	if !before.ImageID.IsUnknown() {
+		m.ImageID = before.ImageID
+	}
+	if !before.Endpoint.IsUnknown() {
+		m.Endpoint = before.Endpoint
+	}
+}
+
+// sameFront reports whether two definitions of a lasting environment have the same
+// endpoint: a deployment leaves it where it is.
+func sameFront(a, b types.Object) bool {
+	for _, name := range []string{"keep", "address", "port", "certificate"} {
+		x, y := a.Attributes()[name], b.Attributes()[name]
+		unset := func(v attr.Value) bool { return v == nil || v.IsNull() }
+		if unset(x) != unset(y) || !unset(x) && !x.Equal(y) {
+			return false
+		}
+	}
+	return true
 }

@@ -4,6 +4,7 @@
 package provider
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -51,21 +52,22 @@ const ownKey = "id"
 
 // named checks that no other resource of the configuration has the planned name. id is
 // null for a resource that is to be created; moves says that it leaves the name that it
-// has.
-func (b *base) named(ctx context.Context, noun string, pipelineName, name, id types.String, moves bool, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
-	own := id.ValueString()
+// has. It gives the ID of the resource that the planned one is or replaces; empty for none.
+func (b *base) named(ctx context.Context, noun string, pipelineName, name, id types.String, moves bool, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) (own string) {
+	own = id.ValueString()
 	if id.IsNull() {
 		data, diags := req.Private.GetKey(ctx, ownKey)
 		resp.Diagnostics.Append(diags...)
 		_ = json.Unmarshal(data, &own) // nothing there: it replaces nothing
 	} else if resp.Diagnostics.Append(resp.Private.SetKey(ctx, ownKey, []byte(strconv.Quote(own)))...); moves {
-		return
+		return own
 	}
-	if pipelineName.IsUnknown() || name.IsUnknown() || b.session.overlay.take(noun, pipelineName.ValueString(), name.ValueString(), own) {
-		return
+	if pipelineName.IsUnknown() || name.IsUnknown() || b.session.overlay.take(noun, b.session.pipelineName(pipelineName), name.ValueString(), own) {
+		return own
 	}
 	addAttributeError(&resp.Diagnostics, path.Root("name"), "plan "+noun, name.ValueString(),
 		pipeline.Errorf(pipeline.CodeConflict, "plan "+noun, "two resources of this configuration are named %q", name.ValueString()).WithHint("Give each its own name."))
+	return own
 }
 
 // stageResource is penstock_stage.
@@ -89,6 +91,7 @@ func (r *stageResource) ValidateConfig(ctx context.Context, req resource.Validat
 		return
 	}
 	resp.Diagnostics.Append(validateGates(m.After)...)
+	refuseForeign("Stage", cmp.Or(m.Name.ValueString(), m.Type.ValueString()), m.Pipeline, m.After, &resp.Diagnostics)
 	kind := pipeline.StageType(m.Type.ValueString())
 	var def pipeline.Stage
 	def.Type = kind
@@ -202,19 +205,20 @@ func (r *stageResource) validateByType(kind pipeline.StageType, m stageModel, en
 // Create implements resource.Resource. When the stage's first run fails, nothing
 // is kept in Terraform's state: the next apply goes on from the ledger.
 func (r *stageResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
-	r.apply(ctx, req.Plan, req.Config, &resp.State, &resp.Diagnostics, func(m stageModel) (time.Duration, diag.Diagnostics) {
+	r.note(ctx, resp.Private, &resp.Diagnostics)
+	r.apply(ctx, req.Plan, req.Config, &resp.State, resp.Private, &resp.Diagnostics, func(m stageModel) (time.Duration, diag.Diagnostics) {
 		return m.Timeouts.Create(ctx, defaultTimeout)
 	})
 }
 
 // Update implements resource.Resource. When it fails, the state stays as it was.
 func (r *stageResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
-	r.apply(ctx, req.Plan, req.Config, &resp.State, &resp.Diagnostics, func(m stageModel) (time.Duration, diag.Diagnostics) {
+	r.apply(ctx, req.Plan, req.Config, &resp.State, resp.Private, &resp.Diagnostics, func(m stageModel) (time.Duration, diag.Diagnostics) {
 		return m.Timeouts.Update(ctx, defaultTimeout)
 	})
 }
 
-func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk.Config, state *tfsdk.State, diags *diag.Diagnostics, timeout func(stageModel) (time.Duration, diag.Diagnostics)) {
+func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk.Config, state *tfsdk.State, private noter, diags *diag.Diagnostics, timeout func(stageModel) (time.Duration, diag.Diagnostics)) {
 	var m, secret stageModel
 	diags.Append(plan.Get(ctx, &m)...)
 	diags.Append(config.Get(ctx, &secret)...)
@@ -223,7 +227,8 @@ func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk
 	}
 	limit, d := timeout(m)
 	diags.Append(d...)
-	stage := expandStage(ctx, m, r.session.Owner, diags)
+	refuseForeign("Stage", m.Name.ValueString(), m.Pipeline, m.After, diags)
+	stage := expandStage(ctx, m, r.session, diags)
 	request := engine.AdvanceRequest{Stage: stage, Create: m.ID.IsUnknown(), Candidate: m.Candidate.ValueString()}
 	request.Secrets.Steps = expandStepSecrets(ctx, secret.Steps, diags)
 	if wo, ok := secret.Environment.Attributes()["env_wo"].(types.Map); ok {
@@ -247,33 +252,47 @@ func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk
 	if !known(ctx, m.Passed) {
 		r.session.overlay.learn(stage.Pipeline, stage.Name)
 	}
-	planned := m
+	planned, entering := m, standing.Move.Candidate
+	if !planned.Candidate.IsUnknown() {
+		entering = planned.Candidate.ValueString()
+	}
 	flattenStanding(standing, st.Pipeline, &m)
 	m.keep(ctx, planned)
+	diags.Append(private.SetKey(ctx, notesKey, noted(st, stage, entering))...)
 	diags.Append(state.Set(ctx, m)...)
+}
+
+// noter keeps notes beside a resource's state.
+type noter interface {
+	SetKey(ctx context.Context, key string, value []byte) diag.Diagnostics
 }
 
 // Read implements resource.Resource.
 func (r *stageResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	var m stageModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
-	if resp.Diagnostics.HasError() {
+	name := m.Name.ValueString()
+	if resp.Diagnostics.HasError() || !r.here(ctx, req.Private, "read stage", name, &resp.Diagnostics) {
 		return
 	}
-	st, err := r.session.Engine.State(ctx, m.Pipeline.ValueString())
+	st, err := r.session.Engine.State(ctx, r.session.pipelineName(m.Pipeline))
 	if err != nil {
-		addError(&resp.Diagnostics, "read stage", m.Name.ValueString(), err)
+		addError(&resp.Diagnostics, "read stage", name, err)
 		return
 	}
-	stage, ok := st.Stages[m.Name.ValueString()]
-	if !ok {
+	stage, ok := st.Stages[name]
+	if !ok || !r.same(m.ID, stage.ID, name, &resp.Diagnostics) {
 		resp.State.RemoveResource(ctx)
 		return
 	}
+	r.recorded(ctx, st, pipeline.RecordStage, name, stage.ID)
+	r.note(ctx, resp.Private, &resp.Diagnostics)
 	if m.Type.IsNull() { // imported
 		flattenStage(ctx, st, stage, schemaOf(ctx, r), &m, &resp.Diagnostics)
 	}
-	flattenStanding(r.session.Engine.StandingIn(st, stage), st.Pipeline, &m)
+	standing := r.session.Engine.StandingIn(st, stage)
+	flattenStanding(standing, st.Pipeline, &m)
+	resp.Diagnostics.Append(resp.Private.SetKey(ctx, notesKey, noted(st, stage, standing.Move.Candidate))...)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }
 
@@ -283,12 +302,12 @@ func (r *stageResource) Delete(ctx context.Context, req resource.DeleteRequest, 
 	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
 	limit, d := m.Timeouts.Delete(ctx, defaultTimeout)
 	resp.Diagnostics.Append(d...)
-	if resp.Diagnostics.HasError() {
+	if resp.Diagnostics.HasError() || !r.here(ctx, req.Private, "remove stage", m.Name.ValueString(), &resp.Diagnostics) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if err := r.session.Engine.RemoveStage(ctx, m.Pipeline.ValueString(), m.Name.ValueString(), m.ID.ValueString()); err != nil {
+	if err := r.session.Engine.RemoveStage(ctx, r.session.pipelineName(m.Pipeline), m.Name.ValueString(), m.ID.ValueString()); err != nil {
 		addError(&resp.Diagnostics, "remove stage", m.Name.ValueString(), err)
 	}
 }

@@ -32,6 +32,7 @@ type stepModel struct {
 	Timeout    types.String `tfsdk:"timeout"`
 	Retries    types.Int64  `tfsdk:"retries"`
 	Report     types.String `tfsdk:"report"`
+	AllowEmpty types.Bool   `tfsdk:"allow_empty_report"`
 	HTTP       *httpModel   `tfsdk:"http"`
 	Load       *loadModel   `tfsdk:"load"`
 }
@@ -103,7 +104,10 @@ func stepsAttribute() schema.ListNestedAttribute {
 			Optional: true, Validators: []validator.Int64{int64validator.Between(0, 1000)},
 			MarkdownDescription: "Further tries after a failure. Default: 0.",
 		},
-		"report": optional("JUnit XML that the command writes: a path or pattern in the checkout. Its tests are counted, and a failed one fails the step. Not together with `on`.", isReport()),
+		"report": optional("JUnit XML that the command writes: a path or pattern in the checkout. Its tests are counted. The step fails if a test failed, if there is no test, and if the run wrote no such file. Not together with `on`.", isReport()),
+		"allow_empty_report": schema.BoolAttribute{
+			Optional: true, MarkdownDescription: "Whether a `report` without a single test passes, too. Default: false.",
+		},
 		"http": schema.SingleNestedAttribute{
 			Optional: true, MarkdownDescription: "An HTTP request and the answer that it must get.",
 			Attributes: map[string]schema.Attribute{
@@ -181,7 +185,7 @@ func validateSteps(steps types.List, environment bool, choices ...string) diag.D
 		}
 		names[name.ValueString()] = true
 		diags.Append(exactlyOne(at, o, fmt.Sprintf("step %q", name.ValueString()), choices...)...)
-		for _, only := range []string{"on", "directory", "report", "env", "env_wo"} {
+		for _, only := range []string{"on", "directory", "report", "allow_empty_report", "env", "env_wo"} {
 			if v, ok := a[only]; ok && !v.IsNull() && a["http"] != nil && a["command"].IsNull() && !v.IsUnknown() {
 				diags.AddAttributeError(at.AtName(only), "Argument of a command", fmt.Sprintf("Step %q sets %s, which only a step with a command has. Remove it.", name.ValueString(), only))
 			}
@@ -197,6 +201,10 @@ func validateSteps(steps types.List, environment bool, choices ...string) diag.D
 		}
 		if on, ok := a["on"]; ok && !on.IsNull() && !environment {
 			diags.Append(needsEnvironment(at.AtName("on"), name.ValueString()))
+		}
+		if empty, ok := a["allow_empty_report"].(types.Bool); ok && empty.ValueBool() && a["report"].IsNull() {
+			diags.AddAttributeError(at.AtName("allow_empty_report"), "No report to be empty",
+				fmt.Sprintf("Step %q sets allow_empty_report, and no report. Set report, or remove allow_empty_report.", name.ValueString()))
 		}
 		if on, report := a["on"], a["report"]; on != nil && !on.IsNull() && !on.IsUnknown() && !report.IsNull() {
 			diags.AddAttributeError(at.AtName("report"), "Report out of reach",
@@ -269,6 +277,7 @@ func expandSteps(ctx context.Context, list types.List, diags *diag.Diagnostics) 
 			Name: m.Name.ValueString(), Command: m.Command.ValueString(), On: pipeline.StepPlace(m.On.ValueString()),
 			Directory: m.Directory.ValueString(), Env: expandStrings(ctx, m.Env, diags), SecretsVersion: m.EnvVersion.ValueInt64(),
 			Timeout: expandDuration(m.Timeout), Retries: int(m.Retries.ValueInt64()), Report: m.Report.ValueString(),
+			AllowEmptyReport: m.AllowEmpty.ValueBool(),
 		}
 		if h := m.HTTP; h != nil {
 			s.HTTP = &pipeline.HTTPCheck{
@@ -311,6 +320,7 @@ func flattenSteps(steps []pipeline.Step) []stepModel {
 			Name: types.StringValue(s.Name), Command: orNull(s.Command), On: orNull(string(s.On)), Directory: orNull(s.Directory),
 			Env: flattenStrings(s.Env), EnvWO: types.MapNull(types.StringType), EnvVersion: intOrNull(s.SecretsVersion),
 			Timeout: flattenDuration(s.Timeout), Retries: intOrNull(s.Retries), Report: orNull(s.Report),
+			AllowEmpty: trueOrNull(s.AllowEmptyReport),
 		}
 		if h := s.HTTP; h != nil {
 			m.HTTP = &httpModel{

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"path"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -50,6 +51,41 @@ func isName() validator.String {
 		"must be 1 to 63 lower-case letters, digits, dots, dashes and underscores, and begin with a letter or digit")
 }
 
+// noNamespace is Terraform's name for the workspace that there always is: its pipelines
+// keep the names that they have without workspaces.
+const noNamespace = "default"
+
+var validNamespace = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,39}$`)
+
+// isNamespace accepts what can stand before the name of a pipeline.
+func isNamespace() validator.String {
+	return stringvalidator.RegexMatches(validNamespace,
+		"must be 1 to 40 lower-case letters, digits, dashes and underscores, and begin with a letter or digit; of a workspace with another name make one with lower() and replace()")
+}
+
+// isHistory accepts how long a history is kept.
+func isHistory() validator.String {
+	return check{"a duration, such as \"30d\" or \"12h\", or \"0s\" for none", func(s string) error {
+		_, err := parseHistory(s)
+		return err
+	}}
+}
+
+var days = regexp.MustCompile(`^([0-9]{1,5})d$`)
+
+// parseHistory reads a duration that may be of days.
+func parseHistory(s string) (time.Duration, error) {
+	if m := days.FindStringSubmatch(s); m != nil {
+		n, err := strconv.Atoi(m[1])
+		return time.Duration(n) * 24 * time.Hour, err
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 0 {
+		return 0, fmt.Errorf("it is not a duration; write a number and a unit (d, h, m, s), as in \"30d\", or \"0s\" to keep no history")
+	}
+	return d, nil
+}
+
 // isDuration accepts positive durations such as "90s" or "1h30m".
 func isDuration() validator.String {
 	return check{"a positive duration, such as \"30s\" or \"1h30m\"", func(s string) error {
@@ -74,6 +110,11 @@ func isInside() validator.String {
 	}}
 }
 
+// isDirectory accepts directories of a repository.
+func isDirectory() validator.String {
+	return check{"a directory of the repository", source.ValidateDirectory}
+}
+
 // isReport accepts paths and patterns of files in a checkout.
 func isReport() validator.String {
 	return check{"a path or pattern in the checkout", step.CheckReport}
@@ -86,6 +127,14 @@ func isAddress() validator.String {
 			return fmt.Errorf("it is not an IP address; set one of the machine's, or leave it out for loopback")
 		}
 		return nil
+	}}
+}
+
+// isProxy accepts an address, or a network in CIDR notation.
+func isProxy() validator.String {
+	return check{"an IP address or a network in CIDR notation", func(s string) error {
+		_, err := pipeline.ParseProxy(s)
+		return err
 	}}
 }
 

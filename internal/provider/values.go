@@ -5,6 +5,8 @@ package provider
 
 import (
 	"context"
+	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -63,14 +65,7 @@ func flattenDuration(d time.Duration) types.String {
 	if d == 0 {
 		return types.StringNull()
 	}
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return types.StringValue(s)
+	return types.StringValue(pipeline.Period(d))
 }
 
 // expandStrings reads a map of strings; nil for null.
@@ -107,9 +102,10 @@ func expandSecrets(ctx context.Context, m types.Map, diags *diag.Diagnostics) pi
 	return secrets
 }
 
-// sourceModel is a revision: { repository, commit, digest, paths }.
+// sourceModel is a revision: { repository, directory, commit, digest, paths }.
 type sourceModel struct {
 	Repository types.String `tfsdk:"repository"`
+	Directory  types.String `tfsdk:"directory"`
 	Commit     types.String `tfsdk:"commit"`
 	Digest     types.String `tfsdk:"digest"`
 	Paths      types.Map    `tfsdk:"paths"`
@@ -118,7 +114,7 @@ type sourceModel struct {
 // pathsType is that of patterns by component.
 var pathsType = types.MapType{ElemType: types.ListType{ElemType: types.StringType}}
 
-var sourceTypes = map[string]attr.Type{"repository": types.StringType, "commit": types.StringType, "digest": types.StringType, "paths": pathsType}
+var sourceTypes = map[string]attr.Type{"repository": types.StringType, "directory": types.StringType, "commit": types.StringType, "digest": types.StringType, "paths": pathsType}
 
 // expandPaths reads patterns by component; nil for null.
 func expandPaths(ctx context.Context, m types.Map, diags *diag.Diagnostics) *pipeline.Paths {
@@ -127,7 +123,7 @@ func expandPaths(ctx context.Context, m types.Map, diags *diag.Diagnostics) *pip
 	}
 	var lists map[string][]string
 	diags.Append(m.ElementsAs(ctx, &lists, false)...)
-	return &pipeline.Paths{Infrastructure: lists["infrastructure"], Configuration: lists["configuration"], Data: lists["data"], Ignore: lists["ignore"]}
+	return &pipeline.Paths{Include: lists["include"], Infrastructure: lists["infrastructure"], Configuration: lists["configuration"], Data: lists["data"], Ignore: lists["ignore"]}
 }
 
 func flattenPaths(p *pipeline.Paths) types.Map {
@@ -135,7 +131,7 @@ func flattenPaths(p *pipeline.Paths) types.Map {
 		return types.MapNull(pathsType.ElemType)
 	}
 	lists := map[string]attr.Value{}
-	for name, patterns := range map[string][]string{"infrastructure": p.Infrastructure, "configuration": p.Configuration, "data": p.Data, "ignore": p.Ignore} {
+	for name, patterns := range map[string][]string{"include": p.Include, "infrastructure": p.Infrastructure, "configuration": p.Configuration, "data": p.Data, "ignore": p.Ignore} {
 		values := []attr.Value{}
 		for _, pattern := range patterns {
 			values = append(values, types.StringValue(pattern))
@@ -153,9 +149,14 @@ func expandSource(ctx context.Context, o types.Object, diags *diag.Diagnostics) 
 	}
 	var m sourceModel
 	diags.Append(o.As(ctx, &m, basetypes.ObjectAsOptions{})...)
-	return &pipeline.SourceRef{
-		Repository: m.Repository.ValueString(), Commit: m.Commit.ValueString(), Digest: m.Digest.ValueString(), Paths: expandPaths(ctx, m.Paths, diags),
+	paths := expandPaths(ctx, m.Paths, diags)
+	if dir := m.Directory.ValueString(); dir != "" {
+		if paths == nil {
+			paths = &pipeline.Paths{}
+		}
+		paths.Directory = dir
 	}
+	return &pipeline.SourceRef{Repository: m.Repository.ValueString(), Commit: m.Commit.ValueString(), Digest: m.Digest.ValueString(), Paths: paths}
 }
 
 func flattenSource(s *pipeline.SourceRef) types.Object {
@@ -163,7 +164,7 @@ func flattenSource(s *pipeline.SourceRef) types.Object {
 		return types.ObjectNull(sourceTypes)
 	}
 	return types.ObjectValueMust(sourceTypes, map[string]attr.Value{
-		"repository": types.StringValue(s.Repository), "commit": types.StringValue(s.Commit), "digest": types.StringValue(s.Digest),
+		"repository": types.StringValue(s.Repository), "directory": orNull(s.Directory()), "commit": types.StringValue(s.Commit), "digest": types.StringValue(s.Digest),
 		"paths": flattenPaths(s.Paths),
 	})
 }
@@ -179,14 +180,16 @@ func sameSource(ctx context.Context, a, b types.Object) bool {
 	return !diags.HasError() && x.Repository == y.Repository && x.Digest == y.Digest
 }
 
-// gateTypes are those of { stage, build }: what a stage exports as passed, and
+// gateTypes are those of { pipeline, stage, build }: what a stage exports as passed, and
 // what the next one takes in after.
-var gateTypes = map[string]attr.Type{"stage": types.StringType, "build": types.StringType}
+var gateTypes = map[string]attr.Type{"pipeline": types.StringType, "stage": types.StringType, "build": types.StringType}
 
 var gateType = types.ObjectType{AttrTypes: gateTypes}
 
-func gate(stage string, build types.String) types.Object {
-	return types.ObjectValueMust(gateTypes, map[string]attr.Value{"stage": types.StringValue(stage), "build": build})
+func gate(pipelineName, stage string, build types.String) types.Object {
+	return types.ObjectValueMust(gateTypes, map[string]attr.Value{
+		"pipeline": types.StringValue(pipelineName), "stage": types.StringValue(stage), "build": build,
+	})
 }
 
 // gates is what is known of an after list.
@@ -230,6 +233,37 @@ func validateGates(after types.List) diag.Diagnostics {
 		}
 	}
 	return diags
+}
+
+// refuseForeign reports, with true, entries that are another pipeline's: builds do not go
+// from one pipeline to another. What is not known yet is found when it is.
+func refuseForeign(what, name string, pipelineName types.String, after types.List, diags *diag.Diagnostics) bool {
+	found := false
+	for i, element := range after.Elements() {
+		o, ok := element.(types.Object)
+		if !ok || pipelineName.IsNull() || pipelineName.IsUnknown() {
+			continue
+		}
+		from, _ := o.Attributes()["pipeline"].(types.String)
+		stage, _ := o.Attributes()["stage"].(types.String)
+		if from.IsNull() || from.IsUnknown() || from.Equal(pipelineName) {
+			continue
+		}
+		found = true
+		diags.AddAttributeError(path.Root("after").AtListIndex(i), "Stage of another pipeline", fmt.Sprintf(
+			"%s of pipeline %q can't come after stage %q of pipeline %q: the builds of one pipeline are not those of another. "+
+				"Take the passed of a stage of pipeline %q, or move the two into one pipeline.",
+			strings.TrimSpace(what+" "+quotedOrNone(name)), pipelineName.ValueString(), stage.ValueString(), from.ValueString(), pipelineName.ValueString()))
+	}
+	return found
+}
+
+// quotedOrNone quotes a name; one that is not known yet is left out.
+func quotedOrNone(name string) string {
+	if name == "" {
+		return ""
+	}
+	return strconv.Quote(name)
 }
 
 // open reports whether all builds are known.

@@ -16,9 +16,17 @@ import (
 
 // container is what a Dockerfile says of the service in it.
 type container struct {
-	port int    // that it exposes first; 0 for none
-	dir  string // that it starts in
-	run  command
+	port   int    // that it exposes first; 0 for none
+	dir    string // that it starts in
+	run    command
+	copies []copied
+}
+
+// copied is something of the repository, or of what was built from it, in the container.
+type copied struct {
+	from  string // relative to the repository
+	to    string // absolute, in the container
+	built bool   // by a stage before
 }
 
 // command is a list of words, or a line for the shell, or neither.
@@ -27,25 +35,36 @@ type command struct {
 	shell string
 }
 
-// readDockerfile reads the last stage of a Dockerfile.
-func readDockerfile(text string) (c container) {
+// joined returns a Dockerfile with each instruction in one line.
+func joined(text string) string {
+	return strings.NewReplacer("\\\r\n", " ", "\\\n", " ").Replace(text)
+}
+
+// container reads the last stage of the Dockerfile.
+func (r *repository) container() (c container) {
 	var entrypoint, cmd command
-	for line := range strings.Lines(strings.NewReplacer("\\\r\n", " ", "\\\n", " ").Replace(text)) {
+	var stage string
+	dirs := map[string]string{} // by stage: that it ended in
+	for line := range strings.Lines(joined(r.found["Dockerfile"])) {
 		name, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 		rest = strings.TrimSpace(rest)
 		switch strings.ToUpper(name) {
 		case "FROM":
-			c, entrypoint, cmd = container{}, command{}, command{}
+			dirs[stage] = c.dir
+			c, entrypoint, cmd = container{dir: dirs[strings.ToLower(firstWord(rest))]}, command{}, command{}
+			words := strings.Fields(strings.ToLower(rest))
+			if stage = strconv.Itoa(len(dirs) - 1); len(words) > 2 {
+				stage = words[len(words)-1]
+			}
 		case "EXPOSE":
-			port, _, _ := strings.Cut(strings.Fields(rest + " -")[0], "/")
+			port, _, _ := strings.Cut(firstWord(rest), "/")
 			if n, err := strconv.Atoi(port); err == nil && validPort(n) && c.port == 0 {
 				c.port = n
 			}
 		case "WORKDIR":
-			if !path.IsAbs(rest) {
-				rest = path.Join("/", c.dir, rest)
-			}
-			c.dir = path.Clean(rest)
+			c.dir = c.absolute(rest)
+		case "COPY", "ADD":
+			c.copies = append(c.copies, c.copy(rest, dirs)...)
 		case "ENTRYPOINT":
 			entrypoint, cmd = readCommand(rest), command{}
 		case "CMD":
@@ -63,7 +82,87 @@ func readDockerfile(text string) (c container) {
 	return c
 }
 
-func validPort(n int) bool { return n > 0 && n < 65536 }
+func firstWord(text string) string {
+	words := strings.Fields(text)
+	if len(words) == 0 {
+		return ""
+	}
+	return words[0]
+}
+
+// absolute returns a path in the container as one from its root.
+func (c container) absolute(name string) string {
+	if path.IsAbs(name) {
+		return path.Clean(name)
+	}
+	return path.Join("/", c.dir, name)
+}
+
+// copy reads an instruction that copies. What comes out of a stage before is taken for
+// something that was built where that stage had the repository.
+func (c container) copy(rest string, dirs map[string]string) (all []copied) {
+	var words []string
+	stage, built := "", false
+	if json.Unmarshal([]byte(rest), &words) != nil {
+		words = strings.Fields(rest)
+	}
+	for len(words) > 0 && strings.HasPrefix(words[0], "--") {
+		if from, ok := strings.CutPrefix(words[0], "--from="); ok {
+			stage, built = strings.ToLower(from), true
+		}
+		words = words[1:]
+	}
+	if len(words) < 2 {
+		return nil
+	}
+	to := words[len(words)-1]
+	for _, from := range words[:len(words)-1] {
+		if built {
+			dir, known := dirs[stage]
+			if !known || dir == "" || dir == "/" || !strings.HasPrefix(from, dir+"/") {
+				continue // of another image
+			}
+			from = strings.TrimPrefix(from, dir+"/")
+		}
+		all = append(all, copied{strings.TrimPrefix(path.Clean("/"+from), "/"), c.absolute(to), built})
+	}
+	return all
+}
+
+// copied returns what a container that runs a compiled program has of the repository beside
+// it, by name.
+func (c container) copied(r *repository) (names []string) {
+	for _, f := range c.copies {
+		if f.from != "" && (r.has(f.from) || r.below(f.from)) {
+			names = append(names, f.from)
+		}
+	}
+	return names
+}
+
+// origin returns where in the repository, or in what is built from it, a file of the
+// container is; empty where that can't be told.
+func (c container) origin(r *repository, name string, builds bool) string {
+	name = c.absolute(name)
+	for _, f := range slices.Backward(c.copies) {
+		for _, at := range []string{f.to, path.Join(f.to, path.Base(f.from))} {
+			rest, ok := strings.CutPrefix(name+"/", strings.TrimSuffix(at, "/")+"/")
+			if !ok {
+				continue
+			}
+			if file := path.Join(f.from, rest); r.has(file) || r.below(file) || builds && made.MatchString(file) {
+				return file
+			}
+		}
+	}
+	if file := strings.TrimPrefix(name, strings.TrimSuffix(c.dir, "/")+"/"); r.has(file) || builds && made.MatchString(file) {
+		return file
+	}
+	return ""
+}
+
+// made matches paths that builds write to.
+var made = regexp.MustCompile(`^(dist|build|out|lib|\.output)(/|$)`)
 
 // readCommand reads a list as JSON has them, else the line as it is; neither where it holds
 // what can't be written in one line.
@@ -81,7 +180,7 @@ func readCommand(text string) command {
 
 var needsQuotes = regexp.MustCompile(`[^A-Za-z0-9_./:=@%+,-]`)
 
-// line gives the command as a line for the shell.
+// line returns the command as a line for the shell.
 func (c command) line() string {
 	if c.words == nil {
 		return c.shell
@@ -93,61 +192,4 @@ func (c command) line() string {
 		}
 	}
 	return strings.Join(quoted, " ")
-}
-
-// interpreters are programs that a container starts a file of the repository with, as they
-// are called on other machines.
-var interpreters = map[string]string{"node": "node", "python": "python3", "python3": "python3", "ruby": "ruby"}
-
-// start gives the command where it starts a file of the repository with an interpreter,
-// which it does in an unpacked checkout as well as in the container; else "".
-func (c container) start(r *repository) string {
-	line := c.run.line()
-	program, rest, _ := strings.Cut(line, " ")
-	file, arguments, _ := strings.Cut(strings.TrimSpace(rest), " ")
-	if interpreters[program] == "" || c.run.words == nil && strings.ContainsAny(line, "&|;<>") {
-		return ""
-	}
-	if file = path.Clean(file); path.IsAbs(file) {
-		file = strings.TrimPrefix(file, strings.TrimSuffix(c.dir, "/")+"/")
-	}
-	if !r.has(file) {
-		return ""
-	}
-	return strings.TrimSpace("exec " + interpreters[program] + " " + file + " " + arguments)
-}
-
-// listens are how sources say at which port they listen, or would if nobody said another.
-var listens = []*regexp.Regexp{
-	regexp.MustCompile(`ListenAndServe(?:TLS)?\(\s*"[^":]*:([0-9]{2,5})"`),
-	regexp.MustCompile(`\.listen\(\s*([0-9]{2,5})\b`),
-	regexp.MustCompile(`\bPORT\s*(?:\|\||\?\?)\s*["']?([0-9]{2,5})\b`),
-	regexp.MustCompile(`["']PORT["']\s*,\s*["']?([0-9]{2,5})\b`),
-	regexp.MustCompile(`\.run\([^)\n]*\bport\s*=\s*([0-9]{2,5})\b`),
-	regexp.MustCompile(`(?m)^server\.port\s*=\s*([0-9]{2,5})\b`),
-}
-
-var testFile = regexp.MustCompile(`(?i)(^|/)tests?/|(^|/)test_|[._]test\.|[._]spec\.|\.md$`)
-
-// listensAt gives the port at which the sources listen; 0 where they say none, or several.
-func (r *repository) listensAt() int {
-	found := 0
-	for name, text := range r.found {
-		if testFile.MatchString(name) {
-			continue
-		}
-		for _, re := range listens {
-			for _, m := range re.FindAllStringSubmatch(text, -1) {
-				n, err := strconv.Atoi(m[1])
-				if err != nil || !validPort(n) {
-					continue
-				}
-				if found != 0 && found != n {
-					return 0
-				}
-				found = n
-			}
-		}
-	}
-	return found
 }

@@ -1,35 +1,45 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package scaffold looks at a repository and writes a first pipeline for it: a Terraform
-// configuration that validates and says what to change. It looks at files and runs none.
+// Package scaffold looks at a repository and writes a first pipeline for one of its
+// services: a Terraform configuration that validates and says what to change. It looks at
+// files and runs none.
 //
-//	text, notes, err := scaffold.Write(scaffold.Look(dir), scaffold.Local)
+//	p := scaffold.Look(root, "services/shop")
+//	text, notes := scaffold.Write(p, scaffold.Local)
 package scaffold
 
 import (
-	"encoding/json"
-	"io/fs"
-	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 )
 
-// Project is what a repository holds, as far as its files tell.
+// Project is what a service's directory holds, as far as its files tell.
 type Project struct {
 	Name     string
 	Language string // empty where no file tells
+	Needs    string // the version of its language that it asks for, and where; empty where it does not
 	Build    []Step
 	Artifact string // that the steps make
 	Install  string
 	Start    string // empty where it can't be told
+	Says     string // the file that says so; empty where it is a guess
+	Migrate  string // what a Procfile runs before a release; empty for nothing
 	Health   string // a path that the service knows
 	OwnPort  bool   // the service takes its port from $PORT
 	Port     int    // at which it listens where nobody says another; 0 where it can't be told
+	Listens  string // the line that says so, as file:line; may be empty
 
-	Container string // how its Dockerfile starts it; empty where it does not say
+	Declared string // how its Procfile or Dockerfile starts it; empty where none says
+	Declares string // that file
+
+	Directory  string   // the part of the repository that it is; empty for all of it
+	Include    []string // patterns of files outside of Directory that it is built from
+	Repository string   // where the repository is, seen from the configuration
+	Deploy     string   // the directory of the configuration, in Directory; empty where it is elsewhere
 
 	Infrastructure, Configuration, Data, Ignore []string // patterns
 }
@@ -37,21 +47,32 @@ type Project struct {
 // Step is a command of the commit stage.
 type Step struct{ Name, Command string }
 
-// Look finds out what the repository in a directory holds.
-func Look(dir string) Project {
-	r := repository{dir: dir, found: map[string]string{}}
-	r.read()
-	p := Project{Name: nameOf(dir), Artifact: "dist.tar.gz", Health: r.health(), OwnPort: r.mentions(`\bPORT\b`)}
+// Look finds out what a directory of a repository holds. within is relative to the
+// repository's root, slash-separated, and empty for all of it.
+func Look(root, within string) Project {
+	r := open(root, within)
+	p := Project{
+		Name: nameOf(r.path("")), Artifact: "dist.tar.gz", Health: r.health(), OwnPort: r.mentions(`\bPORT\b`),
+		Directory: within, Repository: path.Join("..", climb(within)), Deploy: "deploy",
+	}
 	for _, look := range []func(*repository, *Project) bool{lookGo, lookNode, lookPython, lookRust, lookJava, lookRuby, lookStatic} {
-		if look(&r, &p) {
+		if look(r, &p) {
 			break
 		}
 	}
-	r.container(&p)
+	r.started(&p)
 	r.targets(&p)
 	r.components(&p)
 	r.pack(&p)
 	return p
+}
+
+// climb returns the way from a directory up to the repository's root.
+func climb(within string) string {
+	if within == "" {
+		return ""
+	}
+	return strings.Repeat("../", strings.Count(within, "/")+1)
 }
 
 var notInName = regexp.MustCompile(`[^a-z0-9]+`)
@@ -69,239 +90,75 @@ func nameOf(dir string) string {
 	return name[:min(len(name), 40)]
 }
 
-const (
-	mostFiles = 2000      // that are looked at
-	mostBytes = 256 << 10 // of a file that is read
-)
-
-// repository is what was found in a directory: the text of small files, by slash-separated
-// path, and the names of others.
-type repository struct {
-	dir   string
-	found map[string]string
+// Service is a directory of a repository that looks like a service of its own.
+type Service struct {
+	Directory string `json:"directory"` // relative to the repository's root
+	Language  string `json:"language"`
 }
 
-// passedOver are directories that others fill.
-var passedOver = []string{".git", "node_modules", "vendor", "target", "dist", "build", "venv", ".venv", ".terraform", ".penstock", "deploy"}
+// buildFiles are what tells a service's directory from others.
+var buildFiles = []string{
+	"Procfile", "Dockerfile", "package.json", "go.mod", "requirements.txt", "pyproject.toml", "setup.py", "Cargo.toml", "pom.xml",
+	"build.gradle", "build.gradle.kts", "Gemfile",
+}
 
-func (r *repository) read() {
-	_ = filepath.WalkDir(r.dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || len(r.found) >= mostFiles {
-			return fs.SkipAll
-		}
-		if d.IsDir() {
-			if path != r.dir && slices.Contains(passedOver, d.Name()) {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		name, err := filepath.Rel(r.dir, path)
-		if info, statErr := d.Info(); err == nil && statErr == nil && info.Mode().IsRegular() {
-			text := []byte{}
-			if info.Size() <= mostBytes {
-				text, _ = os.ReadFile(path)
-			}
-			r.found[filepath.ToSlash(name)] = string(text)
-		}
+// notServices are directories of what tests or shows others.
+var notServices = []string{"test", "tests", "e2e", "docs", "doc", "examples", "example", "scripts", "tools", "hack"}
+
+// Services lists what looks like services one and two directories below one, where that is
+// none itself: nil where it is. Of a Go module that has several programs, and does not say
+// which is the service, they are those.
+func Services(root, within string) []Service {
+	r := open(root, within)
+	p := Look(root, within)
+	if p.Start != "" && p.Language != "" && !r.workspaces() {
 		return nil
-	})
-}
-
-func (r *repository) has(name string) bool { _, ok := r.found[name]; return ok }
-
-// first gives the first of the files that there is.
-func (r *repository) first(names ...string) string {
-	for _, name := range names {
-		if r.has(name) {
-			return name
+	}
+	dirs := map[string]bool{}
+	for _, name := range r.names() {
+		dir, file := path.Split(name)
+		dir = strings.TrimSuffix(dir, "/")
+		if dir == "" || strings.Count(dir, "/") > 1 || slices.ContainsFunc(strings.Split(dir, "/"), func(part string) bool { return slices.Contains(notServices, part) }) {
+			continue
+		}
+		if slices.Contains(buildFiles, file) {
+			dirs[dir] = true
 		}
 	}
-	return ""
-}
-
-// mentions reports whether a source file has what a pattern matches.
-func (r *repository) mentions(pattern string) bool {
-	re := regexp.MustCompile(pattern)
-	for name, text := range r.found {
-		if !strings.HasSuffix(name, ".md") && !strings.HasSuffix(name, ".lock") && re.MatchString(text) {
-			return true
+	for _, dir := range r.composed() {
+		dirs[dir] = r.below(dir)
+	}
+	for dir := range r.mains() {
+		dirs[dir] = dirs[dir] || dir != "."
+	}
+	var starts, others []Service
+	for _, name := range sorted(dirs) {
+		if parent := path.Dir(name); dirs[parent] { // what is in a service is its own
+			continue
+		}
+		found := Look(root, path.Join(within, name))
+		s := Service{path.Join(within, name), found.Language}
+		switch {
+		case found.Start != "":
+			starts = append(starts, s)
+		case found.Language != "":
+			others = append(others, s)
 		}
 	}
-	return false
+	if len(starts) > 0 {
+		return starts
+	}
+	return others
 }
 
-// health gives a path at which the service says that it is well; "/" where none is known.
-func (r *repository) health() string {
-	for _, path := range []string{"/healthz", "/health", "/readyz", "/livez", "/status"} {
-		if r.mentions(`["'` + "`" + `]` + path + `["'` + "`" + `]`) {
-			return path
+func sorted(set map[string]bool) (names []string) {
+	for name, in := range set {
+		if in {
+			names = append(names, name)
 		}
 	}
-	return "/"
-}
-
-// below reports whether there is a file below a directory.
-func (r *repository) below(dir string) bool {
-	for name := range r.found {
-		if strings.HasPrefix(name, dir+"/") {
-			return true
-		}
-	}
-	return false
-}
-
-func lookGo(r *repository, p *Project) bool {
-	if !r.has("go.mod") {
-		return false
-	}
-	main := ""
-	for name, text := range r.found {
-		if strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_test.go") && strings.Contains(text, "package main\n") && strings.Contains(text, "func main()") {
-			dir := "./" + strings.TrimSuffix(name[:strings.LastIndex("/"+name, "/")], "/")
-			if main == "" || len(dir) < len(main) || len(dir) == len(main) && dir < main {
-				main = dir
-			}
-		}
-	}
-	p.Language = "Go"
-	p.Build = []Step{{"unit tests", "go test ./..."}, {"static analysis", "go vet ./..."}}
-	if main != "" {
-		p.Build = append([]Step{{"build", "CGO_ENABLED=0 go build -o service " + strings.TrimSuffix(main, "/") + " && tar -czf dist.tar.gz service"}}, p.Build...)
-		p.Install, p.Start = unpack, "exec ./service"
-	}
-	return true
-}
-
-// unpack installs an artifact that is a tar file.
-const unpack = `tar -xzf "$PENSTOCK_ARTIFACT"`
-
-// packAll packs the checkout as it is. The file is made beside it: tar fails where what
-// it packs changes meanwhile.
-const packAll = "tar -czf ../dist.tar.gz --exclude=./dist.tar.gz --exclude=./.git . && mv ../dist.tar.gz ."
-
-func lookNode(r *repository, p *Project) bool {
-	if !r.has("package.json") {
-		return false
-	}
-	var pkg struct {
-		Main    string
-		Scripts map[string]string
-	}
-	_ = json.Unmarshal([]byte(r.found["package.json"]), &pkg)
-	p.Language = "Node.js"
-	if r.mentions(`"(dev)?[dD]ependencies"\s*:\s*\{\s*"`) {
-		install := "npm install"
-		if r.has("package-lock.json") {
-			install = "npm ci"
-		}
-		p.Build = append(p.Build, Step{"dependencies", install})
-	}
-	for _, s := range []Step{{"build", "npm run build"}, {"unit tests", "npm test"}, {"static analysis", "npm run lint"}} {
-		script := strings.TrimPrefix(strings.TrimPrefix(s.Command, "npm run "), "npm ")
-		if text := pkg.Scripts[script]; text != "" && !strings.Contains(text, "no test specified") {
-			p.Build = append(p.Build, s)
-		}
-	}
-	p.Build = append(p.Build, Step{"pack", packAll})
-	p.Install = unpack
-	switch main := r.first(pkg.Main, "server.js", "index.js", "app.js", "src/server.js", "src/index.js"); {
-	case pkg.Scripts["start"] != "":
-		p.Start = "exec npm start"
-	case main != "":
-		p.Start = "exec node " + main
-	}
-	return true
-}
-
-func lookPython(r *repository, p *Project) bool {
-	main := r.first("app.py", "main.py", "server.py", "wsgi.py", "src/app.py", "src/main.py")
-	needs := strings.TrimSpace(r.found["requirements.txt"]) != ""
-	if main == "" && !needs && !r.has("pyproject.toml") && !r.has("setup.py") {
-		return false
-	}
-	p.Language, p.Install = "Python", unpack
-	python := "python3"
-	if needs {
-		p.Install += " && python3 -m venv venv && venv/bin/pip install --quiet -r requirements.txt"
-		python = "venv/bin/python"
-	}
-	if r.below("tests") || r.below("test") || r.mentions(`(?m)^class \w+\(unittest\.TestCase\)`) {
-		runner := "python3 -m unittest discover"
-		if r.mentions(`\bpytest\b`) {
-			runner = "python3 -m pytest"
-		}
-		p.Build = append(p.Build, Step{"unit tests", runner})
-	}
-	p.Build = append(p.Build, Step{"static analysis", "python3 -m compileall -q ."}, Step{"pack", packAll})
-	if main != "" {
-		p.Start = "exec " + python + " " + main
-	}
-	return true
-}
-
-var crate = regexp.MustCompile(`(?m)^name\s*=\s*"([^"]+)"`)
-
-func lookRust(r *repository, p *Project) bool {
-	name := crate.FindStringSubmatch(r.found["Cargo.toml"])
-	if name == nil {
-		return false
-	}
-	p.Language, p.Install, p.Start = "Rust", unpack, "exec ./"+name[1]
-	p.Build = []Step{{"build", "cargo build --release && tar -czf dist.tar.gz -C target/release " + name[1]}, {"unit tests", "cargo test --release"}}
-	return true
-}
-
-func lookJava(r *repository, p *Project) bool {
-	switch {
-	case r.has("pom.xml"):
-		p.Build = []Step{{"build and unit tests", "mvn -B verify && cp target/*.jar service.jar && tar -czf dist.tar.gz service.jar"}}
-	case r.first("build.gradle", "build.gradle.kts") != "":
-		gradle := "gradle"
-		if r.has("gradlew") {
-			gradle = "./gradlew"
-		}
-		p.Build = []Step{{"build and unit tests", gradle + " build && cp build/libs/*.jar service.jar && tar -czf dist.tar.gz service.jar"}}
-	default:
-		return false
-	}
-	p.Language, p.Install, p.Start = "Java", unpack, "exec java -jar service.jar"
-	return true
-}
-
-func lookRuby(r *repository, p *Project) bool {
-	if !r.has("Gemfile") {
-		return false
-	}
-	p.Language, p.Install = "Ruby", unpack+" && bundle install --quiet"
-	p.Build = []Step{{"pack", packAll}}
-	if r.has("config.ru") {
-		p.Start = `exec bundle exec rackup --host "$HOST" --port "$PORT"`
-	}
-	return true
-}
-
-func lookStatic(r *repository, p *Project) bool {
-	root := map[string]string{"index.html": ".", "public/index.html": "public", "site/index.html": "site"}[r.first("index.html", "public/index.html", "site/index.html")]
-	if root == "" {
-		return false
-	}
-	p.Language, p.Install, p.OwnPort = "static pages", unpack, true
-	p.Build = []Step{{"pack", strings.Replace(packAll, " . &&", " -C "+root+" . &&", 1)}}
-	p.Start = `exec python3 -m http.server --bind "$HOST" "$PORT"`
-	return true
-}
-
-// container takes from a Dockerfile, and from the sources, what else there is to know of
-// the service.
-func (r *repository) container(p *Project) {
-	c := readDockerfile(r.found["Dockerfile"])
-	p.Container = c.run.line()
-	if p.Port = c.port; p.Port == 0 {
-		p.Port = r.listensAt()
-	}
-	if p.Start == "" && p.Install != "" {
-		p.Start = c.start(r)
-	}
+	slices.Sort(names)
+	return names
 }
 
 var target = regexp.MustCompile(`(?m)^([a-z][a-z-]*):`)
@@ -341,14 +198,13 @@ func (r *repository) components(p *Project) {
 	for _, dir := range []string{"image", "packer", "infrastructure", "infra", "ansible"} {
 		add(&p.Infrastructure, dir+"/**", r.below(dir))
 	}
-	add(&p.Infrastructure, "Dockerfile", r.has("Dockerfile"))
 	for _, dir := range []string{"config", "conf"} {
 		add(&p.Configuration, dir+"/**", r.below(dir))
 	}
 	for _, dir := range []string{"db", "migrations", "data", "sql"} {
 		add(&p.Data, dir+"/**", r.below(dir))
 	}
-	p.Ignore = []string{"deploy/**", "*.md"}
+	p.Ignore = []string{"*.md"}
 	add(&p.Ignore, "docs/**", r.below("docs"))
 	add(&p.Ignore, ".github/**", r.below(".github"))
 }
@@ -356,23 +212,23 @@ func (r *repository) components(p *Project) {
 // pack adds what a service reads when it runs to an artifact that is only what was built:
 // configuration, data, and files that it serves.
 func (r *repository) pack(p *Project) {
-	var dirs string
+	var dirs []string
 	for _, pattern := range slices.Concat(p.Configuration, p.Data) {
-		dirs += " " + strings.TrimSuffix(pattern, "/**")
+		dirs = append(dirs, strings.TrimSuffix(pattern, "/**"))
 	}
-	for _, dir := range []string{"assets", "public", "resources", "static", "templates", "views", "web", "www"} {
-		if r.below(dir) {
-			dirs += " " + dir
+	for _, dir := range slices.Concat([]string{"assets", "public", "resources", "static", "templates", "views", "web", "www"}, r.container().copied(r)) {
+		if (r.below(dir) || r.has(dir)) && !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
 		}
 	}
 	for i, step := range p.Build {
 		_, packed, ok := strings.Cut(step.Command, "tar -czf dist.tar.gz ")
-		if !ok || dirs == "" {
+		if !ok || len(dirs) == 0 {
 			continue
 		}
 		if strings.HasPrefix(packed, "-C target/release ") {
 			p.Build[i].Command += " -C ../.."
 		}
-		p.Build[i].Command += dirs
+		p.Build[i].Command += " " + strings.Join(dirs, " ")
 	}
 }

@@ -53,16 +53,16 @@ func TestContainer(t *testing.T) {
 		"a program":             {node("FROM node\nENTRYPOINT [\"/bin/${x}\", \"say \\\"hi\\\"\"]\n", ""), 0, "", `#   start   = "'/bin/$${x}' 'say \"hi\"'"`, ""},
 		"what is no line":       {node("FROM node\nCMD [\"node\", \"a\\nb\"]\n", ""), 0, "", `#   start   = "exec ./service"`, ""},
 		"what is known already": {map[string]string{"package.json": `{"scripts": {"start": "node ."}}`, "Dockerfile": "FROM node\nCMD node x.js\n"}, 0, "exec npm start", "  # Its Dockerfile starts it with: node x.js\n  service = {", ""},
-		"the same":              {map[string]string{"package.json": `{"scripts": {"start": "node ."}}`, "Dockerfile": "FROM node\nCMD npm start\n"}, 0, "exec npm start", "$PORT.\n  service = {", ""},
+		"the same":              {map[string]string{"package.json": `{"scripts": {"start": "node ."}}`, "Dockerfile": "FROM node\nCMD npm start\n"}, 0, "exec npm start", "started, as the Dockerfile says. It has to listen on $PORT.\n  # EDIT: ", ""},
 		"sources in JavaScript": {node("", "app.listen(process.env.PORT || 4000)"), 4000, "", "", ""},
-		"sources in Go":         {map[string]string{"go.mod": "module a", "main.go": "package main\n\nfunc main() { http.ListenAndServe(\":8080\", nil) }\n", "main_test.go": "ListenAndServe(\":9\")"}, 8080, "exec ./service", "port         = 8080", "listens on port 8080: it has to listen on $PORT"},
+		"sources in Go":         {map[string]string{"go.mod": "module a", "main.go": "package main\n\nfunc main() { http.ListenAndServe(\":8080\", nil) }\n", "main_test.go": "ListenAndServe(\":9\")"}, 8080, "exec ./service", "port         = 8080", "main.go:3 listens on port 8080. Let it listen on $PORT"},
 		"sources in Python":     {map[string]string{"app.py": "app.run(host='0.0.0.0', port=5000)\n"}, 5000, "exec python3 app.py", "", ""},
 		"a default in Python":   {map[string]string{"app.py": "os.environ.get('PORT', '5001')\n"}, 5001, "exec python3 app.py", "", ""},
 		"sources that differ":   {map[string]string{"app.py": "app.run(port=5000)\n", "admin.py": "app.run(port=5001)\n"}, 0, "exec python3 app.py", "", ""},
 		"a Dockerfile knows":    {map[string]string{"app.py": "app.run(port=5000)\n", "Dockerfile": "FROM python\nEXPOSE 80\n"}, 80, "exec python3 app.py", "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := scaffold.Look(repository(t, tt.files))
+			p := scaffold.Look(repository(t, tt.files), "")
 			if p.Port != tt.port || p.Start != tt.start {
 				t.Errorf("port %d, start %q", p.Port, p.Start)
 			}
@@ -94,7 +94,7 @@ func TestBuild(t *testing.T) {
 			"tar -czf ../dist.tar.gz --exclude=./dist.tar.gz --exclude=./.git . && mv ../dist.tar.gz .", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := scaffold.Look(repository(t, tt.files))
+			p := scaffold.Look(repository(t, tt.files), "")
 			for _, step := range p.Build {
 				if strings.Contains(step.Command, "tar ") {
 					if !strings.HasSuffix(step.Command, tt.want) {

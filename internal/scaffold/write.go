@@ -23,7 +23,7 @@ const (
 func Write(p Project, on Platform) (text string, notes []string) {
 	w := &writer{}
 	w.head(p, on)
-	w.source(p)
+	w.source(p, on)
 	w.pipeline(p)
 	if on == AWS {
 		w.image(p)
@@ -34,10 +34,8 @@ func Write(p Project, on Platform) (text string, notes []string) {
 		notes = append(notes, "No build file was recognised: fill in the steps of the commit stage.")
 	case p.Start == "":
 		notes = append(notes, "How the service starts could not be told: fill in service.start, and uncomment the stages.")
-	case !p.OwnPort && p.Port != 0:
-		notes = append(notes, fmt.Sprintf("The service listens on port %d: it has to listen on $PORT instead, and on $HOST where that is set; nothing in the repository mentions it.", p.Port))
 	case !p.OwnPort:
-		notes = append(notes, "The service has to listen on $PORT, and on $HOST where that is set; nothing in the repository mentions it.")
+		notes = append(notes, p.portEdit())
 	}
 	if on == AWS {
 		port := ""
@@ -47,6 +45,23 @@ func Write(p Project, on Platform) (text string, notes []string) {
 		notes = append(notes, "Make what is needed in AWS with `penstock bootstrap --region eu-west-1"+port+"`, and set the region.")
 	}
 	return w.String(), notes
+}
+
+// portEdit says what has to change in a service that listens at a port of its own.
+func (p Project) portEdit() string {
+	as := map[string]string{"Node.js": "process.env.PORT || %d", "Python": `int(os.environ.get("PORT", %d))`, "Go": `":" + os.Getenv("PORT")`}[p.Language]
+	if strings.Contains(as, "%d") {
+		as = fmt.Sprintf(as, p.Port)
+	}
+	const where = "$PORT, and on $HOST where that is set"
+	switch {
+	case p.Port == 0:
+		return "The service has to listen on " + where + "; nothing in the repository mentions it."
+	case p.Listens == "" || as == "":
+		return fmt.Sprintf("The service listens on port %d: it has to listen on %s; nothing in the repository mentions it.", p.Port, where)
+	default:
+		return fmt.Sprintf("%s listens on port %d. Let it listen on %s, as in %s, and commit that.", p.Listens, p.Port, where, as)
+	}
 }
 
 type writer struct{ strings.Builder }
@@ -81,14 +96,30 @@ func (w *writer) head(p Project, on Platform) {
 	w.line("# Everything runs on this machine, and is kept in .penstock/ here.\nprovider \"penstock\" {}\n")
 }
 
-func (w *writer) source(p Project) {
-	w.line("# What a commit touches decides what it moves. Whatever matches no list is application.")
+func (w *writer) source(p Project, on Platform) {
+	if p.Directory == "" {
+		w.line("# What a commit touches decides what it moves. Whatever matches no list is application.")
+	} else {
+		w.line("# What a commit touches in the directory decides what it moves: whatever matches no list is application.")
+		w.line("# Commands run in the directory, too, in a checkout of the whole repository.")
+	}
 	w.line("data \"penstock_source\" %s {", quote(p.Name))
-	rows := [][2]string{{"repository", `".."`}}
+	rows := [][2]string{{"repository", quote(p.Repository)}}
+	if p.Directory != "" {
+		rows = append(rows, [2]string{"directory", quote(p.Directory)})
+	}
+	ignore := p.Ignore
+	if p.Deploy != "" {
+		ignore = append([]string{p.Deploy + "/**"}, ignore...)
+	}
+	infrastructure := p.Infrastructure
+	if on != AWS { // no image is baked, so that what belongs to it would move nothing
+		infrastructure = nil
+	}
 	for _, part := range []struct {
 		name     string
 		patterns []string
-	}{{"infrastructure", p.Infrastructure}, {"configuration", p.Configuration}, {"data", p.Data}, {"ignore", p.Ignore}} {
+	}{{"include", p.Include}, {"infrastructure", infrastructure}, {"configuration", p.Configuration}, {"data", p.Data}, {"ignore", ignore}} {
 		if len(part.patterns) > 0 {
 			rows = append(rows, [2]string{part.name, list(part.patterns)})
 		}
@@ -110,16 +141,25 @@ func (w *writer) rows(indent string, rows [][2]string) {
 
 func (w *writer) pipeline(p Project) {
 	w.line("resource \"penstock_pipeline\" %s {\n  name = %s", quote(p.Name), quote(p.Name))
-	w.line("\n  # How the service is installed and started. It has to listen on $PORT.")
-	if p.Start == "" {
+	switch {
+	case p.Start == "":
+		w.line("\n  # How the service is installed and started. It has to listen on $PORT.")
 		start := "exec ./service"
-		if p.Container != "" {
-			start = p.Container
+		if p.Declared != "" {
+			start = p.Declared
 		}
 		w.line("  # service = {\n  #   install = %s\n  #   start   = %s\n  # }", quote(unpack), quote(start))
-	} else {
-		if p.Container != "" && p.Start != p.Container && p.Start != "exec "+p.Container {
-			w.line("  # Its Dockerfile starts it with: %s", p.Container)
+	default:
+		says := ""
+		if p.Says != "" {
+			says = ", as " + p.Says + " says"
+		}
+		w.line("\n  # How the service is installed and started%s. It has to listen on $PORT.", says)
+		if !p.OwnPort {
+			w.line("  # EDIT: %s", p.portEdit())
+		}
+		if p.Declared != "" && p.Says != p.Declares {
+			w.line("  # Its %s starts it with: %s", strings.TrimPrefix(p.Declares, "the "), p.Declared)
 		}
 		w.line("  service = {")
 		rows := [][2]string{{"install", quote(p.Install)}, {"start", quote(p.Start)}}
@@ -127,6 +167,9 @@ func (w *writer) pipeline(p Project) {
 			rows = append(rows, [2]string{"port", strconv.Itoa(p.Port)})
 		}
 		w.rows("    ", append(rows, [2]string{"health_check", fmt.Sprintf("{ path = %s }", quote(p.Health))}))
+		if p.Migrate != "" {
+			w.line("    # migrate = %s # the Procfile's release; it runs before a new build gets traffic", quote(p.Migrate))
+		}
 		w.line("  }\n\n  # Production's size.\n  scale = { instances = 2 }")
 	}
 	w.line("\n  # Who may approve, deploy, launch and override; left out it is everybody.\n  # authorize = { approve = [\"alice\"], deploy = [\"alice\", \"bob\"] }")
@@ -154,6 +197,9 @@ func (w *writer) stages(p Project, on Platform) {
 		rows = append(rows, [2]string{"base_image", "penstock_baked_image.base.image_id"})
 	}
 	w.rows("  ", rows)
+	if p.Needs != "" {
+		w.line("  # It asks for %s.", p.Needs)
+	}
 	w.line("  steps = [")
 	for _, s := range p.Build {
 		w.line("    { name = %s, command = %s },", quote(s.Name), quote(s.Command))

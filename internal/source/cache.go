@@ -129,11 +129,7 @@ func (s *Source) clone(ctx context.Context, at location) error {
 		return err
 	}
 	// The address may hold a user name, and that may be a token.
-	public := at.name
-	if at.dir != "" {
-		public = at.dir
-	}
-	if err := s.git(ctx, call{at: at, args: []string{"--git-dir=" + fresh, "config", "remote.origin.url", public}}); err != nil {
+	if err := s.git(ctx, call{at: at, args: []string{"--git-dir=" + fresh, "config", "remote.origin.url", at.public()}}); err != nil {
 		return err
 	}
 	if _, err := os.Stat(s.cache(at)); err == nil {

@@ -4,6 +4,7 @@
 package source
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -17,27 +18,32 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// Checkout puts the files of a commit into dir, which must not exist yet. They are
-// exactly the commit's files: there is no .git, so that a step can't tell a
-// checkout from any other, and a build that asks `git describe` should ask
-// PENSTOCK_REVISION. Permissions are 0755 for directories and executables and 0644
-// for other files, times are the commit's. Filters of the user's own git (such as
-// LFS) are applied, symbolic links are made as they are, and submodules are empty
-// directories. On an error, dir is removed again.
+// Checkout makes a work tree of a commit. It is a repository of its own, as a clone is:
+// whatever a step does to it stays in it. Its HEAD is the commit, on no branch, and its
+// index is clean. It has the tags that lead to the commit or to one before it, the
+// history that the cache has, and the repository, without credentials, as its remote
+// "origin". Submodules are checked out likewise.
+//
+// Beside .git there are exactly the commit's files. Permissions are 0755 for directories
+// and executables and 0644 for other files, times are the commit's. Attributes count as
+// git takes them in a checkout; those of the user and of the machine don't. Filters of
+// the user's own git are applied, Git LFS in any case, and symbolic links are made as
+// they are. On an error, the directory is removed again.
 //
 // CodeNotFound where the commit is nowhere; CodeInvalid refuses a commit that would
-// have files written through a symbolic link, or into a git directory.
-func (s *Source) Checkout(ctx context.Context, repository, commit, dir string) error {
+// have files written through a symbolic link, or into a git directory, and one with
+// files in Git LFS where that is not installed.
+func (s *Source) Checkout(ctx context.Context, r pipeline.CheckoutRequest) error {
 	const op = "check out commit"
-	dir, err := filepath.Abs(dir)
+	dir, err := filepath.Abs(r.Dir)
 	if err != nil {
 		return failed(ctx, op, err)
 	}
-	err = s.at(ctx, repository, commit, func(at location) error {
+	err = s.at(ctx, r.Repository, r.Commit, func(at location) error {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return err
 		}
-		err := s.checkOut(ctx, at, commit, dir)
+		err := s.checkOut(ctx, workTree{at: at, commit: r.Commit, dir: dir, travels: r.Travels})
 		if err != nil {
 			err = errors.Join(err, os.RemoveAll(dir))
 		}
@@ -46,40 +52,52 @@ func (s *Source) Checkout(ctx context.Context, repository, commit, dir string) e
 	return failed(ctx, op, err)
 }
 
-func (s *Source) checkOut(ctx context.Context, at location, commit, dir string) error {
+// checkOut makes a work tree in a directory that is empty, of a commit that the cache has.
+func (s *Source) checkOut(ctx context.Context, w workTree) error {
 	paths := newPaths()
-	if err := s.tree(ctx, at, commit, paths.add); err != nil {
+	if err := s.tree(ctx, w.at, w.commit, paths.add); err != nil {
 		return err
 	}
-	revision, err := s.describe(ctx, at, commit)
+	revision, err := s.describe(ctx, w.at, w.commit)
 	if err != nil {
 		return err
 	}
-	// No file of the commit can be in the way of an index there.
-	private := filepath.Join(dir, ".git")
-	if err := os.Mkdir(private, 0o700); err != nil {
+	if err := s.initialize(ctx, w); err != nil {
 		return err
 	}
-	c := s.local(at, "--work-tree="+dir, "read-tree", "--reset", "-u", "--no-sparse-checkout", "--no-recurse-submodules", commit)
-	c.env = map[string]string{"GIT_INDEX_FILE": filepath.Join(private, "index")}
-	if err := s.git(ctx, c); err != nil {
+	if paths.attributes {
+		w.lfs = largeFiles()
+	}
+	if err := s.readFiles(ctx, w); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(private); err != nil {
+	if err := s.checkOutSubmodules(ctx, w, paths); err != nil {
 		return err
 	}
-	return settle(ctx, dir, revision.Time)
+	if err := settle(ctx, w.dir, paths, revision.Time); err != nil {
+		return err
+	}
+	// The index knows files by their times, among other things.
+	err = s.git(ctx, w.call("update-index", "-q", "--refresh"))
+	var said *gitError
+	if errors.As(err, &said) && said.status == 1 {
+		return nil // files that git's own settings would change at the next commit, as in every clone
+	}
+	return err
 }
 
-// paths finds entries that lead through a symbolic link of the same commit. Git
-// makes no such commit, but somebody may.
+// paths finds what is special about the files of a commit, and entries that lead through
+// a symbolic link of the same commit. Git makes no such commit, but somebody may.
 type paths struct {
-	links map[string]bool
-	fold  func(string) string
+	links      map[string]bool
+	fold       func(string) string
+	submodules map[string]string // commits, by path
+	attributes bool              // there is a .gitattributes
+	modules    bool              // there is a .gitmodules
 }
 
 func newPaths() *paths {
-	p := &paths{links: map[string]bool{}, fold: func(s string) string { return s }}
+	p := &paths{links: map[string]bool{}, submodules: map[string]string{}, fold: func(s string) string { return s }}
 	if runtime.GOOS != "linux" { // the file system may take "A" for "a"
 		p.fold = strings.ToLower
 	}
@@ -88,8 +106,15 @@ func newPaths() *paths {
 
 func (p *paths) add(e entry) error {
 	name := p.fold(e.path)
-	if e.mode == modeLink {
+	switch {
+	case e.mode == modeLink:
 		p.links[name] = true
+	case e.mode == modeSubmodule:
+		p.submodules[e.path] = e.id
+	case e.path == modulesFile:
+		p.modules = true
+	case path.Base(e.path) == ".gitattributes":
+		p.attributes = true
 	}
 	if len(p.links) == 0 {
 		return nil
@@ -103,14 +128,19 @@ func (p *paths) add(e entry) error {
 	return nil
 }
 
-// settle gives every file of a work tree the mode and time that it has on all machines.
-func settle(ctx context.Context, dir string, t time.Time) error {
+// settle gives every file of a work tree the mode and time that it has on all machines,
+// but for git's own and those of submodules.
+func settle(ctx context.Context, dir string, paths *paths, t time.Time) error {
 	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err == nil {
 			err = ctx.Err()
 		}
 		if err != nil {
 			return err
+		}
+		rel, err := filepath.Rel(dir, path)
+		if err != nil || rel == gitDir {
+			return cmp.Or(err, fs.SkipDir)
 		}
 		info, err := d.Info()
 		if err != nil {
@@ -123,6 +153,10 @@ func settle(ctx context.Context, dir string, t time.Time) error {
 		if d.Type() != fs.ModeSymlink && info.Mode().Perm() != mode {
 			err = os.Chmod(path, mode)
 		}
-		return errors.Join(err, setTime(path, t))
+		err = errors.Join(err, setTime(path, t))
+		if _, submodule := paths.submodules[filepath.ToSlash(rel)]; submodule && err == nil {
+			return fs.SkipDir
+		}
+		return err
 	})
 }

@@ -19,6 +19,11 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 )
 
+// checkOut checks out a commit, of which all goes along.
+func checkOut(ctx context.Context, s *Source, repository, commit, dir string) error {
+	return s.Checkout(ctx, pipeline.CheckoutRequest{Repository: repository, Commit: commit, Dir: dir})
+}
+
 func TestCheckoutIsTheCommitAndNothingElse(t *testing.T) {
 	t.Parallel()
 	r := newRepo(t)
@@ -41,13 +46,16 @@ func TestCheckoutIsTheCommitAndNothingElse(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(r.dir, "untracked"), []byte("x"), 0o600))
 	dir := filepath.Join(t.TempDir(), "work tree")
 	s, _ := newSource(t.TempDir())
-	must(t, s.Checkout(t.Context(), r.dir, commit, dir))
+	must(t, checkOut(t.Context(), s, r.dir, commit, dir))
 
 	revision, err := s.Describe(t.Context(), r.dir, commit, nil)
 	must(t, err)
 	got := map[string]string{}
 	must(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		must(t, err)
+		if d.Name() == ".git" && d.IsDir() {
+			return fs.SkipDir
+		}
 		info, err := d.Info()
 		must(t, err)
 		if !info.ModTime().Equal(revision.Time) {
@@ -81,7 +89,7 @@ func TestCheckoutIsTheCommitAndNothingElse(t *testing.T) {
 	if len(got) > 0 {
 		t.Errorf("there is also %q", got)
 	}
-	if err := s.Checkout(t.Context(), r.dir, commit, dir); !errors.Is(err, fs.ErrExist) {
+	if err := checkOut(t.Context(), s, r.dir, commit, dir); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("checkout over another one gives %v", err)
 	}
 	if read(t, filepath.Join(dir, "a")) != "1" || read(t, outside) != "mine" {
@@ -111,7 +119,7 @@ func TestNothingOfTheRepositoryRuns(t *testing.T) {
 		snapshot(t, cache, Query{Repository: r.dir})
 	}
 	s, _ := newSource(cache)
-	must(t, s.Checkout(t.Context(), r.dir, commit, filepath.Join(t.TempDir(), "out")))
+	must(t, checkOut(t.Context(), s, r.dir, commit, filepath.Join(t.TempDir(), "out")))
 	if _, err := os.Stat(trace); err == nil {
 		t.Error("something of the repository ran")
 	}
@@ -166,7 +174,7 @@ func TestHostileCommits(t *testing.T) {
 			r.git("update-ref", "refs/heads/main", commit)
 			dir := filepath.Join(t.TempDir(), "out")
 			s, _ := newSource(t.TempDir())
-			err := s.Checkout(t.Context(), r.dir, commit, dir)
+			err := checkOut(t.Context(), s, r.dir, commit, dir)
 			if test.words != "" {
 				refused(t, err, pipeline.CodeInvalid, test.words)
 			}
@@ -238,7 +246,7 @@ func TestDamagedCache(t *testing.T) {
 					}
 				}
 				dir := filepath.Join(t.TempDir(), "out")
-				if err := s.Checkout(t.Context(), r.dir, want.Commit, dir); err != nil || read(t, filepath.Join(dir, "a")) != "1" {
+				if err := checkOut(t.Context(), s, r.dir, want.Commit, dir); err != nil || read(t, filepath.Join(dir, "a")) != "1" {
 					t.Fatalf("checkout: %v\n%s", err, j)
 				}
 				if list := names(t, cache); len(list) != 2 {
@@ -259,11 +267,8 @@ func TestFailedFilterIsReported(t *testing.T) {
 	if _, err := s.Snapshot(t.Context(), Query{Repository: r.dir}); err != nil {
 		t.Fatal(err)
 	}
-	clone := filepath.Join(cache, only(t, cache, ".git"))
-	runGit(t, clone, nil, "config", "filter.broken.smudge", "echo out of order >&2; false")
-	runGit(t, clone, nil, "config", "filter.broken.required", "true")
 	dir := filepath.Join(t.TempDir(), "out")
-	refused(t, s.Checkout(t.Context(), r.dir, commit, dir), pipeline.CodeFailed, "out of order", "filter")
+	refused(t, checkOut(t.Context(), s, r.dir, commit, dir), pipeline.CodeFailed, "out of order", "filter")
 	if j.count("clone") != 1 {
 		t.Errorf("cloned anew:\n%s", j)
 	}
@@ -276,20 +281,18 @@ func TestCancelledCheckoutLeavesNothing(t *testing.T) {
 	t.Parallel()
 	r := newRepo(t)
 	commit := r.commit("one", map[string]string{".gitattributes": "a filter=slow\n", "a": "1"})
-	cache, trace := t.TempDir(), filepath.Join(t.TempDir(), "pid")
+	cache, dir := t.TempDir(), filepath.Join(t.TempDir(), "out")
+	trace := dir + ".pid" // as the filter is configured
 	s, _ := newSource(cache)
 	if _, err := s.Snapshot(t.Context(), Query{Repository: r.dir}); err != nil {
 		t.Fatal(err)
 	}
-	clone := filepath.Join(cache, only(t, cache, ".git"))
-	runGit(t, clone, nil, "config", "filter.slow.smudge", "echo $$ >"+trace+"; exec sleep 60")
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		defer cancel()
 		waitFor(t, func() bool { text, _ := os.ReadFile(trace); return len(text) > 0 })
 	}()
-	dir := filepath.Join(t.TempDir(), "out")
-	refused(t, s.Checkout(ctx, r.dir, commit, dir), pipeline.CodeCancelled)
+	refused(t, checkOut(ctx, s, r.dir, commit, dir), pipeline.CodeCancelled)
 	if _, err := os.Stat(dir); err == nil {
 		t.Error("a cancelled checkout left its directory")
 	}

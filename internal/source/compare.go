@@ -22,7 +22,8 @@ const (
 var componentNames = [...]string{ignored: "ignored", infrastructure: "infrastructure", configuration: "configuration", data: "data", application: "application"}
 
 // Compare gives what lies between two commits, which are fetched if the cache lacks them.
-// Files are told apart by component where paths are given. CodeNotFound where a commit is
+// Files are told apart by component where paths are given, and of a directory only the
+// files that concern it are listed, and the commits that touch them. CodeNotFound where a commit is
 // nowhere any more.
 func (s *Source) Compare(ctx context.Context, repository, from, to string, paths *pipeline.Paths) (pipeline.Comparison, error) {
 	const op = "compare commits"
@@ -43,8 +44,9 @@ func (s *Source) compare(ctx context.Context, at location, from, to string, path
 		list     *[]pipeline.Revision
 		from, to string
 	}{{&c.Ahead, from, to}, {&c.Behind, to, from}} {
-		text, err := s.output(ctx, s.local(at, "log", "-s", fmt.Sprintf("--max-count=%d", mostCommits+1), "--no-show-signature", "--no-color", "--no-notes",
-			"--encoding=UTF-8", "--topo-order", "-z", logFormat, side.to, "^"+side.from, "--"))
+		args := []string{"log", "-s", fmt.Sprintf("--max-count=%d", mostCommits+1), "--no-show-signature", "--no-color", "--no-notes",
+			"--encoding=UTF-8", "--topo-order", "--full-history", "-z", logFormat, side.to, "^" + side.from, "--"}
+		text, err := s.output(ctx, s.local(at, append(args, concerns(paths)...)...))
 		if err != nil {
 			return c, err
 		}
@@ -69,6 +71,22 @@ func (s *Source) compare(ctx context.Context, at location, from, to string, path
 		c.Files, c.Cut = c.Files[:mostChanges], true
 	}
 	return c, err
+}
+
+// concerns returns what git calls a pathspec, for the files that the paths are about: none,
+// which stands for all files, for those of a whole repository.
+func concerns(paths *pipeline.Paths) []string {
+	if paths == nil || paths.Directory == "" {
+		return nil
+	}
+	specs := []string{":(top,literal)" + paths.Directory}
+	for _, pattern := range compile(paths.Include) {
+		if strings.Contains(pattern, "{") {
+			return nil // git has no alternatives, and too many commits are better than too few
+		}
+		specs = append(specs, ":(top,glob)"+pattern)
+	}
+	return specs
 }
 
 // parseLogs reads the records of several commits. Each is ended by a NUL of its own, or
@@ -110,6 +128,9 @@ func parseChanges(text string, paths *pipeline.Paths) ([]pipeline.FileChange, er
 		f.Added, _ = strconv.Atoi(parts[0])
 		f.Removed, _ = strconv.Atoi(parts[1])
 		if paths != nil {
+			if classify.outside(parts[2]) {
+				continue
+			}
 			f.Component = componentNames[classify.of(parts[2])]
 		}
 		files = append(files, f)

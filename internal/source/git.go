@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -35,6 +36,8 @@ var safety = []string{
 	"core.fsmonitor=", // empty, as an older git takes "false" for a program
 	"submodule.recurse=false",
 	"core.autocrlf=false",
+	"core.eol=lf",
+	"core.attributesFile=/dev/null",
 	"core.symlinks=true",
 	"gc.autoDetach=false", // nothing outlives the call
 	"maintenance.autoDetach=false",
@@ -42,20 +45,12 @@ var safety = []string{
 	"advice.detachedHead=false",
 }
 
-// ambient are the variables by which git hands its own state to what it runs. A
-// plan that is started by a hook or an alias has them, and they mean another repository.
-var ambient = []string{
-	"GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_ATTR_SOURCE", "GIT_COMMON_DIR", "GIT_CONFIG", "GIT_CONFIG_PARAMETERS",
-	"GIT_DEFAULT_HASH", "GIT_DIR", "GIT_EXTERNAL_DIFF", "GIT_GRAFT_FILE", "GIT_IMPLICIT_WORK_TREE", "GIT_INDEX_FILE",
-	"GIT_INTERNAL_SUPER_PREFIX", "GIT_LITERAL_PATHSPECS", "GIT_NAMESPACE", "GIT_NO_REPLACE_OBJECTS", "GIT_OBJECT_DIRECTORY",
-	"GIT_PREFIX", "GIT_QUARANTINE_PATH", "GIT_REPLACE_REF_BASE", "GIT_SHALLOW_FILE", "GIT_TEMPLATE_DIR", "GIT_WORK_TREE",
-}
-
 // call is one git command.
 type call struct {
 	at   location          // whose credentials it may use, and must not show
 	args []string          // with "--" before anything foreign
 	env  map[string]string // beside the process's own
+	in   *os.File          // nil for nothing; not for one that is guarded
 	read func(io.Reader) error
 	far  bool // it talks to the repository, and is guarded: a server may keep it waiting for ever
 }
@@ -121,6 +116,9 @@ func (s *Source) runGuarded(ctx context.Context, c call, args []string, said io.
 func (s *Source) run(ctx context.Context, c call, args []string, said io.Writer) (int, error) {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir, cmd.Env, cmd.Stderr, cmd.WaitDelay = s.dir, s.environ(c), said, grace
+	if c.in != nil {
+		cmd.Stdin = c.in
+	}
 	isolate(cmd)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -195,8 +193,10 @@ func hostOf(address string) string {
 
 func (s *Source) environ(c call) []string {
 	extra := map[string]string{
-		"GIT_TERMINAL_PROMPT":     "0",
-		"GIT_CEILING_DIRECTORIES": filepath.Dir(s.dir), // the cache may lie within a repository, whose settings are another's
+		"GIT_TERMINAL_PROMPT":   "0",
+		"GIT_ATTR_NOSYSTEM":     "1",
+		"GIT_LFS_SKIP_SMUDGE":   "0",
+		process.CeilingVariable: filepath.Dir(s.dir), // the cache may lie within a repository, whose settings are another's
 	}
 	if c.at.password != "" {
 		extra["PENSTOCK_GIT_USERNAME"], extra["PENSTOCK_GIT_PASSWORD"] = c.at.username, c.at.password
@@ -204,17 +204,13 @@ func (s *Source) environ(c call) []string {
 	for k, v := range c.env {
 		extra[k] = v
 	}
-	return slices.DeleteFunc(process.Environ(extra), func(kv string) bool {
-		name, _, _ := strings.Cut(kv, "=")
-		_, ours := extra[name]
-		return !ours && slices.Contains(ambient, name)
-	})
+	return process.Environ(extra)
 }
 
 // verb gives git's command of the arguments.
 func verb(args []string) string {
-	for _, arg := range args {
-		if !strings.HasPrefix(arg, "-") {
+	for i, arg := range args {
+		if !strings.HasPrefix(arg, "-") && (i == 0 || args[i-1] != "-c" && args[i-1] != "-C") {
 			return arg
 		}
 	}

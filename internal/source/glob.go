@@ -58,8 +58,12 @@ const (
 // globs matches paths with a list of patterns.
 type globs []string
 
+// brackets makes brackets stand for themselves.
+var brackets = strings.NewReplacer("[", `\[`, "]", `\]`)
+
 // compile gives the patterns in the form that doublestar matches against a whole
-// path.
+// path. Brackets match what is named like them, as Next.js's [id] directories, and what
+// the class matches that they make.
 func compile(patterns []string) globs {
 	var g globs
 	for _, pattern := range patterns {
@@ -68,11 +72,17 @@ func compile(patterns []string) globs {
 			whole = "**/" + whole
 		}
 		directory := strings.HasSuffix(pattern, "/")
-		if !directory {
-			g = append(g, whole)
+		add := func(whole string, plain bool) {
+			if !directory {
+				g = append(g, whole)
+			}
+			if directory || plain {
+				g = append(g, whole+"/**/*")
+			}
 		}
-		if directory || !strings.ContainsAny(pattern, `*?[{\`) {
-			g = append(g, whole+"/**/*")
+		add(whole, !strings.ContainsAny(pattern, `*?[{\`))
+		if strings.Contains(pattern, "[") && !strings.Contains(pattern, `\`) {
+			add(brackets.Replace(whole), !strings.ContainsAny(pattern, `*?{`))
 		}
 	}
 	return g
@@ -102,22 +112,44 @@ const (
 )
 
 // classifier tells the component of a path.
-type classifier [application]globs
+type classifier struct {
+	within   string // ends with a slash; empty for the whole repository
+	include  globs
+	patterns [application]globs
+}
 
 func newClassifier(q Query) classifier {
-	return classifier{
+	c := classifier{include: compile(q.Include), patterns: [application]globs{
 		ignored:        compile(q.Ignore),
 		infrastructure: compile(q.Infrastructure),
 		configuration:  compile(q.Configuration),
 		data:           compile(q.Data),
+	}}
+	if q.Directory != "" {
+		c.within = q.Directory + "/"
+	}
+	return c
+}
+
+// of returns the component of a path that is relative to the repository's root.
+func (c classifier) of(path string) component {
+	path, inside := strings.CutPrefix(path, c.within)
+	switch {
+	case inside:
+		for which, g := range c.patterns {
+			if g.match(path) {
+				return component(which)
+			}
+		}
+		return application
+	case c.include.match(path):
+		return application
+	default:
+		return ignored
 	}
 }
 
-func (c classifier) of(path string) component {
-	for which, g := range c {
-		if g.match(path) {
-			return component(which)
-		}
-	}
-	return application
+// outside reports whether a path is none of the query's: neither in its directory nor included.
+func (c classifier) outside(path string) bool {
+	return !strings.HasPrefix(path, c.within) && !c.include.match(path)
 }

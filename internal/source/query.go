@@ -4,6 +4,7 @@
 package source
 
 import (
+	"io/fs"
 	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -14,7 +15,11 @@ import (
 //
 // A file belongs to the first component that has a pattern for it, in the order
 // ignore, infrastructure, configuration, data; what matches none is application.
-// Patterns are case-sensitive and relative to the repository's root:
+// With Directory, only the files below it count, and patterns are relative to it. Of the
+// files outside, those that an Include pattern, relative to the repository's root, matches
+// are application.
+//
+// Patterns are case-sensitive and relative to the repository's root, or to Directory:
 //
 //   - "*" and "?" match within a path element, "[a-z]" and "{a,b}" as in a shell,
 //     and an element "**" matches any number of elements: "image/**", "**/test/**".
@@ -25,6 +30,8 @@ import (
 type Query struct {
 	Repository     string // a URL, user@host:path, or a path on this machine
 	Ref            string // branch, tag, full ref ("refs/…") or whole commit ID; empty means the repository's HEAD
+	Directory      string // slash-separated; empty means the whole repository
+	Include        []string
 	Infrastructure []string
 	Configuration  []string
 	Data           []string
@@ -33,7 +40,7 @@ type Query struct {
 
 // queryOf gives the patterns of paths, as those of a query.
 func queryOf(p pipeline.Paths) Query {
-	return Query{Infrastructure: p.Infrastructure, Configuration: p.Configuration, Data: p.Data, Ignore: p.Ignore}
+	return Query{Directory: p.Directory, Include: p.Include, Infrastructure: p.Infrastructure, Configuration: p.Configuration, Data: p.Data, Ignore: p.Ignore}
 }
 
 // Validate checks every field for what would be refused. Its errors are CodeInvalid.
@@ -44,7 +51,14 @@ func (q Query) Validate() error {
 	if err := ValidateRef(q.Ref); err != nil {
 		return err
 	}
-	for _, patterns := range [][]string{q.Ignore, q.Infrastructure, q.Configuration, q.Data} {
+	if err := ValidateDirectory(q.Directory); err != nil {
+		return err
+	}
+	if q.Directory == "" && len(q.Include) > 0 {
+		return pipeline.Errorf(pipeline.CodeInvalid, "check source", "include names files outside of directory, and there is no directory").
+			WithHint("Set directory to the part of the repository that the pipeline is of, or remove include: without directory every file counts.")
+	}
+	for _, patterns := range [][]string{q.Include, q.Ignore, q.Infrastructure, q.Configuration, q.Data} {
 		for _, pattern := range patterns {
 			if err := ValidateGlob(pattern); err != nil {
 				return err
@@ -52,6 +66,16 @@ func (q Query) Validate() error {
 		}
 	}
 	return nil
+}
+
+// ValidateDirectory checks the form of a directory of a repository. The empty one is valid,
+// and means its root.
+func ValidateDirectory(dir string) error {
+	if dir == "" || dir != "." && fs.ValidPath(dir) && !strings.Contains(dir, `\`) && !unprintable(dir) {
+		return nil
+	}
+	return pipeline.Errorf(pipeline.CodeInvalid, "check directory", "directory %q is not a path below the repository's root", clip(dir)).
+		WithHint("Write it relative to the root, with slashes, as in \"services/shop\"; leave it out for the whole repository.")
 }
 
 // ValidateRef checks the form of a ref by the rules of git-check-ref-format. The

@@ -71,7 +71,7 @@ func TestRepositoriesThatAreRefused(t *testing.T) {
 		s, j := newSource(filepath.Join(t.TempDir(), "cache"))
 		_, snapErr := s.Snapshot(t.Context(), Query{Repository: repository})
 		refused(t, snapErr, pipeline.CodeInvalid, word)
-		refused(t, s.Checkout(t.Context(), repository, strings.Repeat("a", 40), filepath.Join(t.TempDir(), "x")), pipeline.CodeInvalid, word)
+		refused(t, checkOut(t.Context(), s, repository, strings.Repeat("a", 40), filepath.Join(t.TempDir(), "x")), pipeline.CodeInvalid, word)
 		if j.String() != "" {
 			t.Errorf("git ran for %q: %s", repository, j)
 		}
@@ -158,6 +158,10 @@ func TestGlobs(t *testing.T) {
 		{"[a-c]?", "ab x/cz", "a dz"},
 		{"**", "a a/b", ""},
 		{`\*`, "*", "a"},
+		{"app/[id]", "app/[id] app/[id]/page.tsx app/i app/d", "app/id app/i/x"},
+		{"app/[id]/**", "app/[id]/a app/[id]/a/b app/i/a", "app/[id]x/a app/x/a"},
+		{"[...slug].ts", "[...slug].ts app/[...slug].ts s.ts", "x.ts"},
+		{`app/\[id\]/*`, "app/[id]/a", "app/i/a"},
 	} {
 		must(t, ValidateGlob(test.pattern))
 		g := compile([]string{test.pattern})
@@ -215,10 +219,10 @@ func TestGitThatIsMissingOrOld(t *testing.T) {
 func TestGitsOwnVariablesAreLeftOut(t *testing.T) {
 	r := newRepo(t)
 	want := r.commit("one", map[string]string{"a": "1"})
-	for _, name := range ambient {
+	for name := range strings.FieldsSeq(r.git("rev-parse", "--local-env-vars")) {
 		t.Setenv(name, "/nowhere")
 	}
-	t.Setenv("GIT_CONFIG_COUNT", "1")
+	t.Setenv("GIT_CONFIG_COUNT", "1") // what the user has configured counts
 	t.Setenv("GIT_CONFIG_KEY_0", "url."+r.dir+".insteadOf")
 	t.Setenv("GIT_CONFIG_VALUE_0", "https://elsewhere/")
 	s, j := newSource(t.TempDir())

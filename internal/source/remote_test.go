@@ -87,7 +87,7 @@ func TestCredentialsAreUsedAndNotShown(t *testing.T) {
 	if _, err := s.Describe(t.Context(), bare, second, nil); err != nil {
 		t.Error(err)
 	}
-	must(t, s.Checkout(t.Context(), bare, commit, filepath.Join(t.TempDir(), "out")))
+	must(t, checkOut(t.Context(), s, bare, commit, filepath.Join(t.TempDir(), "out")))
 
 	changed := "changed"
 	server.password.Store(&changed)

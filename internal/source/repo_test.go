@@ -37,7 +37,8 @@ func isolated(m *testing.M) int {
 	}
 	defer os.RemoveAll(home)
 	for k, v := range map[string]string{
-		"HOME": home, "XDG_CONFIG_HOME": home, "GORACE": "atexit_sleep_ms=0", // guards are this binary, and would sleep a second each "GIT_CONFIG_NOSYSTEM": "1",
+		"HOME": home, "XDG_CONFIG_HOME": home, "GIT_CONFIG_NOSYSTEM": "1",
+		"GORACE":          "atexit_sleep_ms=0", // guards are this binary, and would sleep a second each
 		"GIT_AUTHOR_NAME": "Ann", "GIT_AUTHOR_EMAIL": "ann@example.com",
 		"GIT_COMMITTER_NAME": "Ann", "GIT_COMMITTER_EMAIL": "ann@example.com",
 	} {
@@ -45,8 +46,35 @@ func isolated(m *testing.M) int {
 			panic(err)
 		}
 	}
+	if err := os.WriteFile(filepath.Join(home, ".gitconfig"), []byte(userConfig), 0o600); err != nil {
+		panic(err)
+	}
 	return m.Run()
 }
+
+// userConfig is what the user of the tests has configured: filters, and much that is
+// theirs alone and must count for nothing in a checkout.
+const userConfig = `[filter "broken"]
+	smudge = "echo out of order >&2; false"
+	required = true
+[filter "slow"]
+	smudge = "echo $$ >\"$PWD.pid\"; exec sleep 60"
+[core]
+	autocrlf = true
+	eol = crlf
+	attributesFile = ~/attributes
+	excludesFile = ~/ignore
+	hooksPath = ~/hooks
+	fsmonitor = true
+	splitIndex = true
+[init]
+	templateDir = ~/template
+	defaultBranch = mine
+[commit]
+	gpgSign = false
+[feature]
+	manyFiles = true
+`
 
 // repo is a repository with a work tree.
 type repo struct {
@@ -97,7 +125,7 @@ func runGit(t *testing.T, dir string, env []string, args ...string) string {
 func pipeGit(t *testing.T, dir string, env []string, in []byte, args ...string) string {
 	t.Helper()
 	cmd := exec.Command("git", args...)
-	cmd.Dir, cmd.Env, cmd.Stdin = dir, append(os.Environ(), env...), bytes.NewReader(in)
+	cmd.Dir, cmd.Env, cmd.Stdin = dir, append(append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null"), env...), bytes.NewReader(in)
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	out, err := cmd.Output()

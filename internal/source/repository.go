@@ -27,6 +27,14 @@ type location struct {
 // private reports whether the location came with credentials.
 func (l location) private() bool { return l.dir == "" && (l.password != "" || l.address != l.name) }
 
+// public returns the address without credentials.
+func (l location) public() string {
+	if l.dir != "" {
+		return l.dir
+	}
+	return l.name
+}
+
 // ValidateRepository checks the form of a repository: a URL (https, http, ssh, git
 // or file), "user@host:path", or a path on this machine. Anything else that git
 // would take, such as "ext::", may run commands, and is refused.

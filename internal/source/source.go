@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/hashicorp/go-hclog"
@@ -115,18 +116,24 @@ func (s *Source) snapshot(ctx context.Context, at location, q Query) (Snapshot, 
 	}
 	return Snapshot{
 		Revision: revision,
-		Source:   pipeline.SourceRef{Repository: at.name, Commit: commit, Digest: sourceDigest(revision.Components)},
-		Image:    pipeline.SourceRef{Repository: at.name, Commit: commit, Digest: imageDigest(revision.Components)},
+		Source:   pipeline.SourceRef{Repository: at.name, Commit: commit, Digest: sourceDigest(q, revision.Components)},
+		Image:    pipeline.SourceRef{Repository: at.name, Commit: commit, Digest: imageDigest(q, revision.Components)},
 	}, nil
 }
 
 // components digests the components of a commit that the cache has.
 func (s *Source) components(ctx context.Context, at location, commit string, q Query) (pipeline.Components, error) {
 	sums, classify := newDigests(), newClassifier(q)
+	there := q.Directory == ""
 	err := s.tree(ctx, at, commit, func(e entry) error {
+		there = there || strings.HasPrefix(e.path, classify.within)
 		sums.add(classify.of(e.path), e)
 		return nil
 	})
+	if err == nil && !there {
+		err = pipeline.Errorf(pipeline.CodeNotFound, "find directory", "repository %q has no directory %q at commit %s", at.name, q.Directory, commit).
+			WithHint("Set directory to one with files of that commit, relative to the repository's root.")
+	}
 	return sums.components(), err
 }
 
@@ -154,11 +161,16 @@ func (s *Source) at(ctx context.Context, repository, commit string, f func(locat
 	if err != nil {
 		return err
 	}
+	return s.with(ctx, at, commit, func() error { return f(at) })
+}
+
+// with does something that reads a commit, once the cache has it.
+func (s *Source) with(ctx context.Context, at location, commit string, f func() error) error {
 	return s.mend(ctx, at, func() error {
 		if err := s.obtain(ctx, at, commit); err != nil {
 			return err
 		}
-		return f(at)
+		return f()
 	})
 }
 

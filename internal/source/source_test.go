@@ -194,7 +194,7 @@ func TestRepositoriesOfAllShapes(t *testing.T) {
 			t.Errorf("SHA-256 repository gives %+v, %v", snap, err)
 		}
 	}
-	must(t, s.Checkout(t.Context(), sha256.dir, want, filepath.Join(base, "out")))
+	must(t, checkOut(t.Context(), s, sha256.dir, want, filepath.Join(base, "out")))
 }
 
 func TestMissing(t *testing.T) {
@@ -235,7 +235,7 @@ func TestMissing(t *testing.T) {
 	s, _ = newSource(cache)
 	_, err = s.Snapshot(t.Context(), Query{Repository: empty.dir})
 	refused(t, err, pipeline.CodeNotFound, empty.dir)
-	must(t, s.Checkout(t.Context(), empty.dir, first, filepath.Join(base, "out")))
+	must(t, checkOut(t.Context(), s, empty.dir, first, filepath.Join(base, "out")))
 }
 
 func TestForcePush(t *testing.T) {
@@ -263,7 +263,7 @@ func TestForcePush(t *testing.T) {
 	refused(t, err, pipeline.CodeNotFound, "dir")
 	clone := filepath.Join(cache, only(t, cache, ".git"))
 	runGit(t, clone, nil, "gc", "--quiet", "--prune=now")
-	must(t, s.Checkout(t.Context(), r.dir, old, filepath.Join(out, "old")))
+	must(t, checkOut(t.Context(), s, r.dir, old, filepath.Join(out, "old")))
 	if text, err := os.ReadFile(filepath.Join(out, "old", "a")); err != nil || string(text) != "2" {
 		t.Errorf("checkout of the old commit holds %q, %v", text, err)
 	}
@@ -359,7 +359,7 @@ func TestCommitsByID(t *testing.T) {
 	absent := strings.Repeat("ab", 20)
 	_, err = s.Describe(t.Context(), r.dir, absent, nil)
 	refused(t, err, pipeline.CodeNotFound, absent)
-	refused(t, s.Checkout(t.Context(), r.dir, absent, filepath.Join(t.TempDir(), "x")), pipeline.CodeNotFound, absent)
+	refused(t, checkOut(t.Context(), s, r.dir, absent, filepath.Join(t.TempDir(), "x")), pipeline.CodeNotFound, absent)
 	for _, commit := range []string{"", "main", "-x", strings.Repeat("A", 40), strings.Repeat("a", 41)} {
 		_, err := s.Describe(t.Context(), r.dir, commit, nil)
 		refused(t, err, pipeline.CodeInvalid, commit)
@@ -375,7 +375,7 @@ func TestCancelledBeforeIt(t *testing.T) {
 	s, _ := newSource(t.TempDir())
 	_, err := s.Snapshot(ctx, Query{Repository: r.dir})
 	refused(t, err, pipeline.CodeCancelled)
-	refused(t, s.Checkout(ctx, r.dir, commit, filepath.Join(t.TempDir(), "x")), pipeline.CodeCancelled)
+	refused(t, checkOut(ctx, s, r.dir, commit, filepath.Join(t.TempDir(), "x")), pipeline.CodeCancelled)
 	if _, err := s.Snapshot(t.Context(), Query{Repository: r.dir}); err != nil {
 		t.Errorf("a cancel is remembered: %v", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"hash"
 	"io"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -109,16 +110,21 @@ func (d *digests) components() pipeline.Components {
 func format(h hash.Hash) string { return "sha256:" + hex.EncodeToString(h.Sum(nil)) }
 
 // sourceDigest digests what concerns the application's stages.
-func sourceDigest(c pipeline.Components) string {
-	return combine("application", c.Application, "configuration", c.Configuration, "data", c.Data)
+func sourceDigest(q Query, c pipeline.Components) string {
+	return combine(q, "application", c.Application, "configuration", c.Configuration, "data", c.Data)
 }
 
 // imageDigest digests what concerns the base image.
-func imageDigest(c pipeline.Components) string {
-	return combine("infrastructure", c.Infrastructure, "configuration", c.Configuration)
+func imageDigest(q Query, c pipeline.Components) string {
+	return combine(q, "infrastructure", c.Infrastructure, "configuration", c.Configuration)
 }
 
-func combine(named ...string) string {
+// combine digests named digests, and the directory: the same files are built elsewhere in
+// another one.
+func combine(q Query, named ...string) string {
+	if q.Directory != "" {
+		named = append(named, "directory", strconv.Quote(q.Directory))
+	}
 	h := sha256.New()
 	_, _ = io.WriteString(h, "penstock-source-1\n"+strings.Join(named, "\n")+"\n")
 	return format(h)

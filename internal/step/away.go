@@ -19,6 +19,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
+	"github.com/penstock-io/terraform-provider-penstock/internal/regular"
 )
 
 // RatePerMachine is the rate, in requests per second, up to which one of the
@@ -165,7 +166,7 @@ func gather(l pipeline.Load, works []pipeline.Work, exits []int) (*tally, error)
 		if exits[i] != 0 {
 			return nil, failed("machine %d of %d could not make its share of the load: exit status %d", i+1, len(works), exits[i])
 		}
-		data, err := os.ReadFile(filepath.Join(work.Tree, tallyFile))
+		data, err := readFile(work.Tree, tallyFile)
 		part := newTally(l.Duration)
 		if err == nil {
 			err = json.Unmarshal(data, part)
@@ -238,4 +239,19 @@ func (p prefixed) Write(b []byte) (int, error) {
 		return 0, err
 	}
 	return len(b), nil
+}
+
+// readFile reads a file that another machine left in a tree.
+func readFile(tree, name string) ([]byte, error) {
+	root, err := os.OpenRoot(tree)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = root.Close() }()
+	file, err := regular.OpenIn(root, name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	return io.ReadAll(file)
 }

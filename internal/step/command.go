@@ -4,6 +4,7 @@
 package step
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,7 +22,7 @@ var errTimedOut = pipeline.ErrTimedOut
 
 // prepareCommand prepares a command that runs beside the checkout, or in a copy of
 // it on a machine of the worker's.
-func (r *Runner) prepareCommand(req pipeline.StepRequest) (attempt, error) {
+func (r *Runner) prepareCommand(ctx context.Context, req pipeline.StepRequest) (attempt, error) {
 	run := r.runAway
 	if req.Runner == pipeline.RunnerLocal {
 		run = runLocal
@@ -32,17 +33,17 @@ func (r *Runner) prepareCommand(req pipeline.StepRequest) (attempt, error) {
 	if req.Step.Report == "" {
 		return func(ctx context.Context, try int, log *log) outcome { return run(ctx, req, try, log) }, nil
 	}
-	tests, err := newReports(req.Checkout, req.Step.Report)
+	tests, err := r.newReports(ctx, req)
 	if err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context, try int, log *log) outcome {
 		if try > 1 {
-			tests.remove() // of the try before
+			tests.remove(ctx) // of the try before
 		}
 		out := run(ctx, req, try, log)
 		if ctx.Err() == nil {
-			tests.read(&out)
+			tests.read(ctx, &out)
 		}
 		return out
 	}, nil
@@ -82,7 +83,8 @@ func runLocal(ctx context.Context, req pipeline.StepRequest, _ int, log *log) ou
 		defer func() { _ = os.RemoveAll(empty) }()
 		dir = empty
 	}
-	env := variables(req)
+	env := map[string]string{process.CeilingVariable: process.Ceiling(filepath.Dir(cmp.Or(req.Checkout, dir)))}
+	maps.Copy(env, variables(req))
 	for name, secret := range req.Secrets {
 		env[name] = secret.Reveal()
 	}

@@ -6,8 +6,13 @@ package step
 import (
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 	"unicode/utf8"
+
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/charmap"
+	"golang.org/x/text/encoding/unicode"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -38,10 +43,37 @@ func TestReadJUnit(t *testing.T) {
 		{name: "class in the name", in: `<testsuite><testcase classname="a.B" name="a.B.c"><failure/></testcase></testsuite>`,
 			want: counts{1, 1, 0}, failure: pipeline.TestFailure{Name: "a.B.c"}},
 		{name: "flaky and output are no failures", in: `<testsuite><testcase><flakyFailure/><system-out>failure</system-out></testcase><system-err/></testsuite>`, want: counts{1, 0, 0}},
-		{name: "failure elsewhere", in: `<testsuite><testcase name="t"><system-out><failure/></system-out></testcase><failure/></testsuite>`, want: counts{1, 0, 0}},
+		{name: "failure elsewhere", in: `<testsuite><testcase name="t"><system-out><failure/><testcase/></system-out></testcase><x><failure/></x></testsuite>`, want: counts{1, 0, 0}},
+		{name: "of a suite", in: `<testsuites><testsuite name="db"><testcase name="t"/><error message="refused"/></testsuite></testsuites>`,
+			want: counts{2, 1, 0}, failure: pipeline.TestFailure{Name: "db", Message: "refused"}},
+		{name: "of a suite, twice and without a name", in: `<testsuites><failure>one</failure><testsuite><failure/></testsuite></testsuites>`, want: counts{2, 2, 0}},
+		{name: "counted and not shown", in: `<testsuites failures="1" errors="2"><testsuite name="s" failures="1" errors="2" tests="9"/></testsuites>`,
+			want: counts{1, 1, 0}, failure: pipeline.TestFailure{Name: "s", Message: "the suite counts failures: 1, errors: 2, and shows no test"}},
+		{name: "counted in the totals only", in: `<testsuites name="all" failures="3"><testsuite/></testsuites>`,
+			want: counts{1, 1, 0}, failure: pipeline.TestFailure{Name: "all", Message: "the suite counts failures: 3, errors: 0, and shows no test"}},
+		{name: "counted and shown", in: `<testsuites failures="1"><testsuite failures="1"><testcase><failure/></testcase></testsuite></testsuites>`, want: counts{1, 1, 0}},
+		{name: "counts that make no sense", in: `<testsuite failures="-1" errors="none"><testsuite failures="0" errors=""/></testsuite>`},
+		{name: "todo", in: `<testsuite failures="1"><testcase name="t"><skipped type="todo"/><failure message="not yet"/></testcase></testsuite>`, want: counts{1, 0, 1}},
+		{name: "todo, the other way around", in: `<testsuite><testcase name="t"><failure/><skipped/></testcase></testsuite>`, want: counts{1, 0, 1}},
+		{name: "disabled", in: `<testsuite><testcase status="notrun"/><testcase status="disabled"/><testcase status="run"/></testsuite>`, want: counts{3, 0, 2}},
+		{name: "suites skip nothing", in: `<testsuite><skipped/><testcase><failure/></testcase><error/></testsuite>`, want: counts{2, 2, 0}},
+		{name: "tests in tests and in wrappers", in: `<testsuite><group><testcase><testcase name="in"><failure/></testcase></testcase></group></testsuite>`,
+			want: counts{2, 1, 0}, failure: pipeline.TestFailure{Name: "in"}},
+		{name: "namespaces", in: `<j:testsuites xmlns:j="urn:j" xmlns:x="urn:x"><j:testsuite><j:testcase x:name="other" name="t" x:time="9" time="1"><j:failure message="m"/></j:testcase></j:testsuite></j:testsuites>`,
+			want: counts{1, 1, 0}, took: time.Second, failure: pipeline.TestFailure{Name: "t", Message: "m"}},
+		{name: "document type", in: `<!DOCTYPE testsuites [<!ELEMENT testsuites ANY> <!ENTITY company "ACME">]><testsuites><testcase name="&company; &nbsp;"><failure/></testcase></testsuites>`,
+			want: counts{1, 1, 0}, failure: pipeline.TestFailure{Name: "&company; &nbsp;"}},
+		{name: "ampersands", in: `<testsuite><testcase name="a & b &amp; c &#x41;&#66; &#xZ;"><failure>x && y<![CDATA[ && &amp; &#1;]]><!-- && --></failure></testcase></testsuite>`,
+			want: counts{1, 1, 0}, failure: pipeline.TestFailure{Name: "a & b & c AB &#xZ;", Message: "x && y && &amp; &#1;"}},
+		{name: "control characters", in: "<testsuite><testcase name='a\x00b\x1b[31mc&#27;&#x1F;&#0;'><failure>\x0b\xff\ufffe</failure></testcase></testsuite>",
+			want: counts{1, 1, 0}, failure: pipeline.TestFailure{Name: "a\ufffdb\ufffd[31mc\ufffd\ufffd\ufffd", Message: "\ufffd\ufffd\ufffd"}},
+		{name: "XML 1.1 below a blank line", in: "\n <?xml version='1.1' encoding='utf-8'?>\n<testsuite><testcase/></testsuite>", want: counts{1, 0, 0}},
+		{name: "several documents in one", in: "<?xml version='1.0'?><testsuite><testcase/></testsuite>\n<?xml version='1.0'?><testsuite><testcase/></testsuite>", want: counts{2, 0, 0}},
 		{name: "no tests", in: `<testsuites/>`},
 		{name: "times that make no sense", in: `<testsuite><testcase time="1,000.5"/><testcase time="-3"/><testcase time="NaN"/><testcase time="1e99"/><testcase time="x"/></testsuite>`,
 			want: counts{5, 0, 0}, took: 1000*time.Second + 500*time.Millisecond},
+		{name: "times of many languages", in: `<testsuite><testcase time="1,234.5"/><testcase time="0,5"/><testcase time="1.234,5"/><testcase time="1 234,5"/><testcase time="1,234,567"/><testcase time="1e-1"/></testsuite>`,
+			want: counts{6, 0, 0}, took: 3*(1234*time.Second+500*time.Millisecond) + 500*time.Millisecond + 1234567*time.Second + 100*time.Millisecond},
 		{name: "Latin-1", in: "<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?><testsuite><testcase name=\"\xfc\"><failure message=\"\xe4\"/></testcase></testsuite>",
 			want: counts{1, 1, 0}, failure: pipeline.TestFailure{Name: "ü", Message: "ä"}},
 	}
@@ -62,6 +94,50 @@ func TestReadJUnit(t *testing.T) {
 	}
 }
 
+// TestReadEncodings reads the same report in many encodings, with declarations that are
+// right, wrong and missing.
+func TestReadEncodings(t *testing.T) {
+	t.Parallel()
+	const body = `<testsuite><testcase name="Prüfung €"><failure message="ä"/></testcase></testsuite>`
+	declare := func(name, body string) string { return `<?xml version="1.0" encoding="` + name + `"?>` + "\n" + body }
+	encode := func(e encoding.Encoding, s string) string {
+		out, err := e.NewEncoder().String(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	latin9 := strings.ReplaceAll(body, "€", "\xa4")
+	latin9 = strings.ReplaceAll(strings.ReplaceAll(latin9, "ü", "\xfc"), "ä", "\xe4")
+	little, big := unicode.UTF16(unicode.LittleEndian, unicode.IgnoreBOM), unicode.UTF16(unicode.BigEndian, unicode.IgnoreBOM)
+	for name, in := range map[string]string{
+		"UTF-8":                             declare("UTF-8", body),
+		"UTF-8 with a mark":                 "\ufeff" + declare("utf8", body),
+		"UTF-8 with a mark, declared wrong": "\ufeff" + declare("ISO-8859-1", body),
+		"UTF-8, declared UTF-16":            declare("utf-16", body),
+		"UTF-8, declared by no known name":  declare("ANSI", body),
+		"windows-1252":                      declare("windows-1252", encode(charmap.Windows1252, body)),
+		"windows-1252 as ISO-8859-1":        declare("ISO-8859-1", encode(charmap.Windows1252, body)),
+		"ISO-8859-15":                       declare("iso-8859-15", latin9),
+		"UTF-16LE with a mark":              encode(little, "\ufeff"+declare("UTF-16", body)),
+		"UTF-16BE with a mark":              encode(big, "\ufeff"+declare("UTF-8", body)),
+		"UTF-16LE":                          encode(little, declare("UTF-16", body)),
+		"UTF-16BE":                          encode(big, body),
+		"UTF-16LE below a blank":            encode(little, "\n"+body),
+		"UTF-16BE below a blank":            encode(big, "\n"+body),
+	} {
+		var got pipeline.TestCounts
+		err := readJUnit(iotest.OneByteReader(strings.NewReader(in)), maxReport, &got)
+		if err != nil || len(got.Failures) != 1 || got.Failures[0] != (pipeline.TestFailure{Name: "Prüfung €", Message: "ä"}) {
+			t.Errorf("%s: got %+v, %v", name, got, err)
+		}
+	}
+	var got pipeline.TestCounts
+	if err := readJUnit(strings.NewReader(declare("UTF-8", encode(charmap.Windows1252, body))), maxReport, &got); err != nil || got.Failed != 1 || got.Failures[0].Name != "Pr\ufffdfung \ufffd" {
+		t.Errorf("declared wrong: got %+v, %v", got, err)
+	}
+}
+
 func TestReadJUnitRefuses(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ name, in, says string }{
@@ -69,9 +145,13 @@ func TestReadJUnitRefuses(t *testing.T) {
 		{"no XML", "ok  shop 0.3s", "is no JUnit report: "},
 		{"another root", "<html/>", "root is <html>"},
 		{"cut off", "<testsuite><testcase name='t'>", "unexpected EOF"},
-		{"entities", `<!DOCTYPE t [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><testsuite name="&b;"/>`, "invalid character entity"},
+		{"entities", `<!DOCTYPE t [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><testsuite name="&b;"/>`, "none is expanded"},
 		{"deep", strings.Repeat("<testsuite>", 200), "deeper than 100"},
-		{"unknown encoding", `<?xml version="1.0" encoding="EBCDIC"?><testsuite/>`, "not known"},
+		{"another encoding", "\x4c\x6f\xa7\x94\x93", "is no JUnit report"},
+		{"bomb", `<!DOCTYPE t [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;">]><testsuite name="&b;"/>`, "none is expanded"},
+		{"external entity", `<!DOCTYPE t [<!ENTITY x SYSTEM "file:///etc/passwd">]><testsuite name="&x;"/>`, "none is expanded"},
+		{"entity of elements", `<!DOCTYPE t [<!ENTITY x "<testcase><failure/></testcase>">]><testsuite>&x;</testsuite>`, "none is expanded"},
+		{"entity of parameters", `<!DOCTYPE t [<!ENTITY % p "x"> %p;]><testsuite/>`, "none is expanded"},
 		{"large", "<testsuite><system-out>" + strings.Repeat("x", 1<<20), "larger than 1048576 bytes"},
 	}
 	for _, tt := range tests {

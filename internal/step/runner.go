@@ -119,7 +119,7 @@ func (r *Runner) Run(ctx context.Context, req pipeline.StepRequest) (pipeline.St
 
 // tries makes tries until one passes, or none is left.
 func (r *Runner) tries(ctx context.Context, req pipeline.StepRequest, log *log, result *pipeline.StepResult) outcome {
-	try, err := r.prepare(req)
+	try, err := r.prepare(ctx, req)
 	if err != nil {
 		return outcome{err: err}
 	}
@@ -142,7 +142,7 @@ func (r *Runner) tries(ctx context.Context, req pipeline.StepRequest, log *log, 
 }
 
 // prepare checks the step's definition and gives what one try of it does.
-func (r *Runner) prepare(req pipeline.StepRequest) (attempt, error) {
+func (r *Runner) prepare(ctx context.Context, req pipeline.StepRequest) (attempt, error) {
 	s := req.Step
 	if err := r.Check(req.Runner); err != nil {
 		return nil, err
@@ -165,7 +165,7 @@ func (r *Runner) prepare(req pipeline.StepRequest) (attempt, error) {
 	case s.On == pipeline.OnEnvironment, s.On == pipeline.OnInstances:
 		return prepareRemote(req)
 	case s.On == pipeline.OnRunner:
-		return r.prepareCommand(req)
+		return r.prepareCommand(ctx, req)
 	default:
 		return nil, invalid("on = %q is no place to run a command", s.On).WithHint("Use on = %q or %q, or leave it out.", pipeline.OnEnvironment, pipeline.OnInstances)
 	}

@@ -210,7 +210,7 @@ func TestMistakes(t *testing.T) {
 		{"no such directory", pipeline.Step{Command: "true", Directory: "none"}, "no such file"},
 		{"a file", pipeline.Step{Command: "true", Directory: "sub/file"}, "is a file"},
 		{"report above", pipeline.Step{Command: "true", Report: "../junit.xml"}, "out of the checkout"},
-		{"bad pattern", pipeline.Step{Command: "true", Report: "[x"}, "not a valid pattern"},
+		{"bad pattern", pipeline.Step{Command: "true", Report: "{x"}, "not a valid pattern"},
 		{"no endpoint", pipeline.Step{HTTP: &pipeline.HTTPCheck{Path: "/"}}, "no endpoint"},
 		{"two addresses", pipeline.Step{HTTP: &pipeline.HTTPCheck{Path: "/", URL: "http://localhost/"}}, "both set"},
 		{"no URL", pipeline.Step{HTTP: &pipeline.HTTPCheck{URL: "ftp://localhost/"}}, "no URL"},

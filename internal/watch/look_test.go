@@ -22,11 +22,12 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
+	"github.com/penstock-io/terraform-provider-penstock/internal/workplace/workplacetest"
 )
 
 func TestMain(m *testing.M) {
 	process.Guard()
-	os.Exit(m.Run())
+	os.Exit(workplacetest.Main(m.Run))
 }
 
 // place is a repository, and a pipeline that has built its commit.

@@ -5,6 +5,7 @@ package watch
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -37,8 +39,9 @@ type Terraform interface {
 // State is the part of Terraform's state that a watcher looks at.
 type State struct {
 	Sources      []Source
-	Pipelines    []string // names
+	Pipelines    []string // names, with the namespaces
 	Environments []Environment
+	qualified    map[string]string // names of pipelines with their namespaces, by what the configuration calls them
 	resources    int
 }
 
@@ -89,7 +92,7 @@ func NewCLI(dir, path string, out io.Writer) (*CLI, error) {
 		}
 	}
 	if path == "" {
-		return nil, pipeline.Errorf(pipeline.CodeNotFound, op, "there is neither terraform nor tofu on PATH").WithHint("Install one of them, or name it with --terraform.")
+		return nil, pipeline.Errorf(pipeline.CodeFailed, op, "there is neither terraform nor tofu on PATH").WithHint("Install one of them, or name it with --terraform.")
 	}
 	if name := os.Getenv("TF_WORKSPACE"); name != "" {
 		return nil, pipeline.Errorf(pipeline.CodeInvalid, op, "TF_WORKSPACE is %q, which can't be handed on", name).
@@ -103,6 +106,10 @@ func NewCLI(dir, path string, out io.Writer) (*CLI, error) {
 	if err != nil {
 		return nil, pipeline.Errorf(pipeline.CodeInvalid, op, "%w", err).WithHint("Name the directory of a Terraform configuration.")
 	}
+	if !configured(dir) {
+		return nil, pipeline.Errorf(pipeline.CodeFailed, "find configuration", "%s has no Terraform configuration: there is no .tf file in it", dir).
+			WithHint("Name the directory that has one, or write a first one with `penstock init`.")
+	}
 	c := &CLI{tf: tf, dir: dir, said: &summary{out: out}}
 	tf.SetStdout(c.said)
 	if out != nil {
@@ -110,6 +117,15 @@ func NewCLI(dir, path string, out io.Writer) (*CLI, error) {
 	}
 	_ = tf.SetWaitDelay(cancelGrace) // not on Windows, which has no signal to cancel with
 	return c, nil
+}
+
+// configured reports whether a directory has a configuration.
+func configured(dir string) bool {
+	entries, err := os.ReadDir(dir)
+	return err == nil && slices.ContainsFunc(entries, func(e os.DirEntry) bool {
+		name := strings.TrimSuffix(e.Name(), ".json")
+		return !e.IsDir() && slices.Contains([]string{".tf", ".tofu"}, filepath.Ext(name))
+	})
 }
 
 // Summary implements Terraform.
@@ -135,9 +151,12 @@ func (c *CLI) State(ctx context.Context) (*State, error) {
 	if err != nil {
 		return nil, failed(ctx, "read state", err)
 	}
-	s := &State{}
+	s := &State{qualified: map[string]string{}}
 	if state.Values != nil && state.Values.RootModule != nil {
 		s.read(state.Values.RootModule)
+	}
+	for i, e := range s.Environments { // of another configuration's pipeline the name is as it is
+		s.Environments[i].Pipeline = cmp.Or(s.qualified[e.Pipeline], e.Pipeline)
 	}
 	return s, nil
 }
@@ -203,7 +222,9 @@ func (s *State) read(m *tfjson.StateModule) {
 		case r.Mode == tfjson.DataResourceMode && r.Type == "penstock_source":
 			s.Sources = append(s.Sources, readSource(r))
 		case r.Mode == tfjson.ManagedResourceMode && r.Type == "penstock_pipeline":
-			s.Pipelines = append(s.Pipelines, text(r.AttributeValues["name"]))
+			name := text(r.AttributeValues["qualified_name"])
+			s.Pipelines = append(s.Pipelines, name)
+			s.qualified[text(r.AttributeValues["name"])] = name
 		case r.Mode == tfjson.ManagedResourceMode && r.Type == "penstock_self_service_env":
 			s.Environments = append(s.Environments, Environment{
 				Pipeline: text(r.AttributeValues["pipeline"]), Name: text(r.AttributeValues["name"]),
@@ -222,7 +243,7 @@ func readSource(r *tfjson.StateResource) Source {
 	return Source{
 		Address: r.Address,
 		Query: source.Query{
-			Repository: text(v["repository"]), Ref: text(v["ref"]), Infrastructure: texts(v["infrastructure"]),
+			Repository: text(v["repository"]), Ref: text(v["ref"]), Directory: text(v["directory"]), Include: texts(v["include"]), Infrastructure: texts(v["infrastructure"]),
 			Configuration: texts(v["configuration"]), Data: texts(v["data"]), Ignore: texts(v["ignore"]),
 		},
 		Components: pipeline.Components{

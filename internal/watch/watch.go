@@ -39,6 +39,12 @@ const (
 // pipelines that are to be looked at, too.
 const stateAge = 10 * time.Minute
 
+// What can't be looked at is said again after sayAgain, then after twice that, up to an hour.
+const (
+	sayAgain  = 10 * time.Minute
+	saySeldom = time.Hour
+)
+
 // progressEvery is how often an apply is asked what it is at; more often where looks are.
 const progressEvery = 5 * time.Second
 
@@ -103,8 +109,10 @@ type Watcher struct {
 	bare      bool      // it is empty, and not to be filled from here
 	compared  bool      // with the configuration
 	failed    failure
-	troubled  int    // looks in a row that could not look
-	standby   string // who is at work instead
+	troubled  int // looks in a row that could not look
+	silence   time.Duration
+	sayNext   time.Time // when that is said again
+	standby   string    // who is at work instead
 	announced bool
 }
 
@@ -149,18 +157,30 @@ func New(o Options) *Watcher {
 	return &Watcher{Options: o, eyes: &looker{open: o.Open, dir: o.Dir}}
 }
 
+// BeginError says that there is nothing to watch: Terraform could not be initialised, or
+// its state not be read. It was not reported as an event.
+type BeginError struct{ Err error }
+
+// Error is that of the cause.
+func (e *BeginError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *BeginError) Unwrap() error { return e.Err }
+
 // Run watches until stop is closed, which lets an apply in hand finish, or ctx ends,
-// which cancels it. With Once it gives the error of the round.
+// which cancels it. With Once it returns the error of the round; without, it returns a
+// *BeginError where it could not begin.
 func (w *Watcher) Run(ctx context.Context, stop <-chan struct{}) error {
 	defer func() {
 		_ = w.eyes.Close(context.WithoutCancel(ctx)) // what it held expires by itself
 	}()
 	for {
 		err := w.round(ctx)
+		var begin *BeginError
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case w.Once:
+		case w.Once, errors.As(err, &begin):
 			return err
 		}
 		pause := time.NewTimer(w.pause())
@@ -188,7 +208,11 @@ func (w *Watcher) pause() time.Duration {
 func (w *Watcher) round(ctx context.Context) error {
 	began := w.Now()
 	if w.seen == nil || began.Sub(w.read) >= stateAge {
-		if err := w.readState(ctx); err != nil {
+		err := w.readState(ctx)
+		switch {
+		case err != nil && w.seen == nil:
+			return &BeginError{err}
+		case err != nil:
 			return w.trouble(ctx, err)
 		}
 	}
@@ -368,7 +392,7 @@ func (w *Watcher) fail(ctx context.Context, reasons []Reason, err error, began t
 	event := Event{Kind: KindFailed, Error: err.Error(), Took: w.Now().Sub(began)}
 	if !w.Once && ctx.Err() == nil {
 		event.Next = w.failed.next
-		w.eyes.Say(fmt.Sprintf("failed, and tries again at %s or when there is something new: %s", event.Next.UTC().Format("15:04 UTC"), pipeline.FirstLine(event.Error)))
+		w.eyes.Say(fmt.Sprintf("failed, and tries again at %s or when there is something new: %s", pipeline.Moment(event.Next.UTC()), pipeline.FirstLine(event.Error)))
 	}
 	w.report(event)
 	return err
@@ -422,13 +446,17 @@ func (w *Watcher) stand(err error) error {
 	return err
 }
 
-// trouble reports, once, that there is no looking.
+// trouble reports that there is no looking, and now and then that there is none yet.
 func (w *Watcher) trouble(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if w.troubled++; w.troubled == 1 {
+		w.silence, w.sayNext = sayAgain, time.Time{}
+	}
+	if now := w.Now(); !now.Before(w.sayNext) {
 		w.report(Event{Kind: KindUnreachable, Error: err.Error()})
+		w.sayNext, w.silence = now.Add(w.silence), min(2*w.silence, saySeldom)
 	}
 	return err
 }

@@ -32,6 +32,7 @@ type fake struct {
 	closed    bool
 	said      []string
 	reads     int                // of the state
+	unread    error              // of a read
 	reread    func()             // before each but the first
 	alone     context.CancelFunc // ends the hold
 }
@@ -43,7 +44,7 @@ func (f *fake) State(context.Context) (*State, error) {
 		f.reread()
 	}
 	s := f.state
-	return &s, nil
+	return &s, f.unread
 }
 
 func (f *fake) UnderWay(context.Context, []string) ([]engine.Progress, error) {
@@ -249,7 +250,35 @@ func TestForgottenReason(t *testing.T) {
 	}
 }
 
-// A remote that comes and goes is said once each time, and moves nothing.
+// What can't be begun ends with an error and no event, also after others have been seen to
+// begin: a watcher that waits for what never comes looks like one that works.
+func TestBegin(t *testing.T) {
+	for _, once := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			f := &fake{unread: errors.New("init fails")}
+			w := New(Options{Terraform: f, Once: once, Report: func(e Event) { t.Errorf("event %+v", e) }})
+			w.eyes = f
+			err := w.Run(t.Context(), nil)
+			var begin *BeginError
+			if !errors.As(err, &begin) || !errors.Is(err, f.unread) || !f.closed {
+				t.Errorf("it ended with %v", err)
+			}
+		})
+	}
+	f := &fake{state: State{resources: 1}}
+	events := watched(t, f, Options{}, func(func()) {
+		f.unread = errors.New("the backend is away")
+		later(time.Hour)
+		f.unread = nil
+		later(time.Hour)
+	})
+	if got := kinds(events); !strings.HasPrefix(got, "watching unreachable unreachable") || !strings.HasSuffix(got, "unreachable reachable stopped") {
+		t.Errorf("events %s", got)
+	}
+}
+
+// A remote that comes and goes is said each time, again now and then while it lasts, and
+// moves nothing.
 func TestFlappingRemote(t *testing.T) {
 	f := &fake{state: State{resources: 1}}
 	events := watched(t, f, Options{}, func(func()) {
@@ -263,7 +292,7 @@ func TestFlappingRemote(t *testing.T) {
 	if len(f.applies) > 0 {
 		t.Errorf("%d applies", len(f.applies))
 	}
-	if got := kinds(events); got != "watching"+strings.Repeat(" unreachable reachable", 3)+" stopped" {
+	if got := kinds(events); got != "watching"+strings.Repeat(" unreachable unreachable unreachable reachable", 3)+" stopped" {
 		t.Errorf("events %s", got)
 	}
 }

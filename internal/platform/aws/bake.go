@@ -212,6 +212,10 @@ func (p *Platform) bakeAnew(ctx context.Context, r pipeline.BakeRequest) (_ pipe
 	return p.capture(ctx, builder, r)
 }
 
+// refresh has git's index know the times of the files that were unpacked.
+const refresh = `if command -v git >/dev/null; then git -C "$root/var/tmp/penstock-source" update-index -q --refresh >/dev/null 2>&1 || :; fi
+`
+
 // commands runs the bake's commands on the builder, each in the root of its file
 // system, with the source beside it.
 func (p *Platform) commands(ctx context.Context, builder string, r pipeline.BakeRequest) error {
@@ -225,7 +229,7 @@ func (p *Platform) commands(ctx context.Context, builder string, r pipeline.Bake
 			return err
 		}
 		defer p.remove(ctx, s)
-		unpack := preamble + fetch("packed", s.url, s.digest, "source.tar.gz") + "mkdir -p \"$root/var/tmp/penstock-source\"\ntar -xzf \"$packed\" -C \"$root/var/tmp/penstock-source\"\nrm -rf \"$(dirname \"$packed\")\"\n"
+		unpack := preamble + fetch("packed", s.url, s.digest, "source.tar.gz") + "mkdir -p \"$root/var/tmp/penstock-source\"\ntar -xzf \"$packed\" -C \"$root/var/tmp/penstock-source\"\n" + refresh + "rm -rf \"$(dirname \"$packed\")\"\n"
 		if err := p.must(ctx, builder, command{what: "copying the source", script: unpack, timeout: 10 * time.Minute, log: r.Log}); err != nil {
 			return err
 		}

@@ -63,8 +63,25 @@ func (p *Platform) Check(e pipeline.EnvironmentSpec) error {
 			"environment.env_wo can't be used on AWS: instances that start later would not have the values")
 	case e.Address != "":
 		return invalid("Remove it.", "environment.address %q has no meaning on AWS", e.Address)
+	case e.TrustedProxies != nil:
+		return invalid("Remove it.", "environment.trusted_proxies has no meaning on AWS, whose load balancers append to X-Forwarded-For and replace X-Forwarded-Proto and -Port")
 	}
 	return nil
+}
+
+// CheckService implements pipeline.Platform. The test port of an environment speaks HTTP,
+// and load balancers take HTTP/2 to their targets from listeners of HTTPS only.
+func (p *Platform) CheckService(s pipeline.Service) error {
+	if s.Protocol != "" {
+		return invalid("Let the service speak HTTP/1.1 there and remove it, or use the local platform. Clients may speak HTTP/2 to a load balancer with a certificate all the same.",
+			"service.protocol %q can't be used on AWS: requests reach the instances over HTTP/1.1", s.Protocol)
+	}
+	return nil
+}
+
+// Trust implements pipeline.Platform. Check refuses what would need it.
+func (p *Platform) Trust(context.Context, string, []string) error {
+	return p.Check(pipeline.EnvironmentSpec{TrustedProxies: []string{}})
 }
 
 func invalid(hint, format string, args ...any) error {
@@ -98,7 +115,10 @@ func (p *Platform) checkRequest(r pipeline.FleetRequest) error {
 		return invalid("Let a stage before this one bake the application image, as acceptance does.",
 			"%d instances of a lasting or balanced fleet can't be made from an artifact", r.Instances)
 	}
-	return p.Check(pipeline.EnvironmentSpec{Address: r.Address, SecretsVersion: int64(len(r.Secrets))})
+	if err := p.CheckService(r.Service); err != nil {
+		return err
+	}
+	return p.Check(pipeline.EnvironmentSpec{Address: r.Address, SecretsVersion: int64(len(r.Secrets)), TrustedProxies: r.TrustedProxies})
 }
 
 func port(s pipeline.Service) int { return cmp.Or(s.Port, defaultPort) }

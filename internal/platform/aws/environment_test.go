@@ -284,3 +284,21 @@ func TestDataFromLive(t *testing.T) {
 	b.must(b.Destroy(t.Context(), "e-1"))
 	b.wantNothing()
 }
+
+// What the load balancers of AWS do in their own way is refused.
+func TestCheckEndpoint(t *testing.T) {
+	t.Parallel()
+	p := &Platform{}
+	for what, err := range map[string]error{
+		"trusted_proxies":  p.Check(pipeline.EnvironmentSpec{TrustedProxies: []string{}}),
+		"trust":            p.Trust(t.Context(), "e-1", nil),
+		"service.protocol": p.CheckService(pipeline.Service{Protocol: pipeline.ProtocolH2C}),
+	} {
+		if pipeline.CodeOf(err) != pipeline.CodeInvalid || pipeline.HintOf(err) == "" {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := p.CheckService(pipeline.Service{Start: "x"}); err != nil {
+		t.Error(err)
+	}
+}

@@ -13,7 +13,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -24,6 +23,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
+	"github.com/penstock-io/terraform-provider-penstock/internal/regular"
 )
 
 // bootAllowance is what a machine may need from running to its service's start,
@@ -34,7 +34,7 @@ const bootAllowance = 3 * time.Minute
 // service.
 func (p *Platform) install(ctx context.Context, id string, r pipeline.FleetRequest) error {
 	const what = "service.install"
-	file, err := os.Open(r.Artifact)
+	file, err := regular.Open(r.Artifact)
 	if err != nil {
 		return pipeline.Errorf(pipeline.CodeFailed, what, "%w", err)
 	}

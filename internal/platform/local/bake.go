@@ -18,7 +18,6 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/store"
 	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
-	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 )
 
 const (
@@ -66,12 +65,12 @@ func (p *Platform) bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.B
 		known, err := p.store.Image(ctx, image)
 		return pipeline.BakedImage{ID: known.ID, Size: known.Size}, err
 	}
-	if len(r.Commands) == 0 && tree != "" {
+	if len(r.Commands) == 0 && tree != "" && r.Tree == "" {
 		listPackages(tree, r.Log)
 		return p.ingest(ctx, tree)
 	}
 	p.sweepBakes()
-	dir := filepath.Join(p.Dir, imagesDir, bakesDir, r.Token)
+	dir := filepath.Join(p.Work, bakesDir, r.Token)
 	lock, err := lockBake(ctx, dir)
 	if err != nil {
 		return pipeline.BakedImage{}, err
@@ -85,9 +84,12 @@ func (p *Platform) bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.B
 	if err := removeTree(work); err != nil {
 		return pipeline.BakedImage{}, err
 	}
-	if tree != "" {
+	switch {
+	case r.Tree != "": // of a work tree, perhaps
+		err = copyWithout(ctx, tree, work, gitDir)
+	case tree != "":
 		err = copyTree(ctx, tree, work)
-	} else {
+	default:
 		err = makeTree(ctx, p.store, image, work, store.Options{})
 	}
 	if err != nil {
@@ -138,7 +140,7 @@ func bakeCommand(c pipeline.Command, i int, root, source string) (command, error
 		err = errors.Join(err, outside)
 		own, c.Line = append(own, "PENSTOCK_SCRIPT="+script), runScript
 	}
-	v := variables{Env: process.Environ(nil)}.with(c.Env, c.Secrets)
+	v := variables{Env: apart(filepath.Dir(root), filepath.Dir(source))}.with(c.Env, c.Secrets)
 	for _, s := range c.Mask {
 		v.Secrets = append(v.Secrets, s.Reveal())
 	}
@@ -172,19 +174,19 @@ func (p *Platform) origin(ctx context.Context, r pipeline.BakeRequest) (tree, im
 		return "", "", err
 	}
 	fleet := cmp.Or(s.Report.Pending, s.Report.Serving)
-	rec, err := readFleet(p.dir(r.Environment), fleet)
+	rec, err := readFleet(p.fleets(r.Environment), fleet)
 	if err != nil {
 		return "", "", fmt.Errorf("read fleet of environment %s: %w", r.Environment, err)
 	}
 	if rec.Installed {
-		return filepath.Join(fleetPath(p.dir(r.Environment), fleet), installedDir), "", nil
+		return filepath.Join(p.fleets(r.Environment), fleet, installedDir), "", nil
 	}
 	return "", rec.Image, nil
 }
 
 // sweepBakes removes the trees of bakers that have died.
 func (p *Platform) sweepBakes() {
-	dir := filepath.Join(p.Dir, imagesDir, bakesDir)
+	dir := filepath.Join(p.Work, bakesDir)
 	tokens, _ := names(dir)
 	for _, token := range tokens {
 		path := filepath.Join(dir, token)
@@ -240,17 +242,17 @@ func (p *Platform) Publish(_ context.Context, r pipeline.PublishRequest) (map[st
 func (p *Platform) RemoveImage(ctx context.Context, id string) error {
 	const op = "remove image"
 	p.sweepBakes()
-	environments, err := names(p.environments())
+	environments, err := names(filepath.Join(p.Work, environmentsDir))
 	if err != nil {
 		return coded(ctx, op, err)
 	}
 	for _, environment := range environments {
-		fleets, err := names(filepath.Join(p.dir(environment), fleetsDir))
+		fleets, err := names(p.fleets(environment))
 		if err != nil {
 			return coded(ctx, op, err)
 		}
 		for _, fleet := range fleets {
-			if rec, err := readFleet(p.dir(environment), fleet); err == nil && rec.Image == id {
+			if rec, err := readFleet(p.fleets(environment), fleet); err == nil && rec.Image == id {
 				return pipeline.Errorf(pipeline.CodeConflict, op, "environment %s was made from image %s", environment, id).
 					WithHint("Destroy the environment, or move it to another build, first.")
 			}

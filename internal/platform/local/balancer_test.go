@@ -100,7 +100,7 @@ func TestInstanceUnhealthy(t *testing.T) {
 	r := b.request("f-1")
 	r.Service.HealthCheck.Interval = 100 * time.Millisecond
 	endpoint := b.serve(r)
-	sick := filepath.Join(fleetPath(b.dir("e-1"), "f-1"), "i-0", instanceRoot, "sick")
+	sick := filepath.Join(b.fleets("e-1"), "f-1", "i-0", instanceRoot, "sick")
 	b.must(os.WriteFile(sick, nil, 0o600))
 	b.await("the instance to be unhealthy", func() bool { return b.report().Status == pipeline.EnvDegraded })
 	if d := b.report(); d.Healthy != 0 || d.Instances != 1 || !strings.Contains(d.Reason, "GET /healthz answers 500") {
@@ -128,7 +128,7 @@ func TestBackOff(t *testing.T) {
 	r := b.request("f-1")
 	r.Service.Start = "test ! -e broken || exit 1; " + r.Service.Start
 	endpoint := b.serve(r)
-	broken := filepath.Join(fleetPath(b.dir("e-1"), "f-1"), "i-0", instanceRoot, "broken")
+	broken := filepath.Join(b.fleets("e-1"), "f-1", "i-0", instanceRoot, "broken")
 	b.must(os.WriteFile(broken, nil, 0o600))
 	_, _, _ = request(t.Context(), http.MethodPost, endpoint+"/exit", "")
 	for _, pause := range []string{"200ms", "400ms", "800ms"} {
@@ -245,7 +245,7 @@ func answerOnce(conn net.Conn) {
 
 // balance gives the URL of a balancer over instances that are thought to listen on
 // the ports.
-func balance(t *testing.T, ports ...int) (string, *fleet) {
+func balance(t testing.TB, ports ...int) (string, *fleet) {
 	t.Helper()
 	f := newFleet(t.Context(), t.TempDir(), fleetRecord{ID: "f-1"}, variables{}, nil, nil)
 	for n, port := range ports {
@@ -258,8 +258,8 @@ func balance(t *testing.T, ports ...int) (string, *fleet) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := newServer(newBalancer(func() *fleet { return f }, nil), nil)
-	go func() { _ = server.Serve(l) }()
+	server := newEndpoint(func() *fleet { return f }, nil)
+	go func() { _ = server.Serve(strictListener{l}) }()
 	t.Cleanup(func() {
 		_ = server.Close()
 		f.kept.CloseIdleConnections()

@@ -6,10 +6,12 @@ package local
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -147,4 +149,47 @@ func BenchmarkLaunch(b *testing.B) {
 		bed.must(bed.Destroy(b.Context(), "e-1"))
 	}
 	b.ReportMetric(float64(launch.Milliseconds())/float64(b.N), "launch-ms")
+}
+
+// BenchmarkFront sends small requests through a balancer to a service that answers at
+// once, each kind by eight clients: what the front adds to a request.
+func BenchmarkFront(b *testing.B) {
+	l, err := listenFree(loopback)
+	if err != nil {
+		b.Fatal(err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		_, _ = io.WriteString(w, "answer")
+	})}
+	go func() { _ = server.Serve(l) }()
+	defer func() { _ = server.Close() }()
+	url, _ := balance(b, portOf(l))
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100}}
+	defer client.CloseIdleConnections()
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		b.Run(method, func(b *testing.B) {
+			b.SetParallelism(4)
+			b.RunParallel(func(p *testing.PB) {
+				for p.Next() {
+					var body io.Reader
+					if method == http.MethodPost {
+						body = strings.NewReader("text")
+					}
+					req, err := http.NewRequest(method, url, body)
+					if err == nil {
+						var resp *http.Response
+						if resp, err = client.Do(req); err == nil {
+							_, _ = io.Copy(io.Discard, resp.Body)
+							err = resp.Body.Close()
+						}
+					}
+					if err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+		})
+	}
 }

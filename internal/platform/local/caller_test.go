@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -37,7 +38,7 @@ func playCaller() {
 		panic(err)
 	}
 	_ = os.Unsetenv(callerVariable)
-	p := New(Options{Dir: c.Dir})
+	p := New(Options{Dir: c.Dir, Work: filepath.Join(c.Dir, "work")})
 	c.Request.Log = os.Stdout
 	if _, err := p.Prepare(context.Background(), c.Request); err != nil {
 		panic(err)

@@ -35,7 +35,7 @@ func (s *supervisor) startFleet(ctx context.Context, id string, v variables) (fl
 
 // enter gives the fleet with an ID: the one that is ready, or a new one.
 func (s *supervisor) enter(ctx context.Context, id string, v variables) (*fleet, error) {
-	rec, err := readFleet(s.dir, id)
+	rec, err := readFleet(s.files, id)
 	if err != nil {
 		return nil, fmt.Errorf("read fleet %s: %w", id, err)
 	}
@@ -43,7 +43,7 @@ func (s *supervisor) enter(ctx context.Context, id string, v variables) (*fleet,
 		s.mu.Lock()
 		f := s.fleets[id]
 		if f == nil && s.life.Err() == nil {
-			f = newFleet(s.life, fleetPath(s.dir, id), rec, v, s.images, s.log)
+			f = newFleet(s.life, filepath.Join(s.files, id), rec, v, s.images, s.log)
 			s.fleets[id] = f
 			s.mu.Unlock()
 			return f, nil
@@ -180,6 +180,25 @@ func (s *supervisor) resize(ctx context.Context, n int) (status, error) {
 	}
 	f.rec.Instances = n
 	return s.status(), writeFleet(s.dir, f.rec)
+}
+
+// trust changes whose forwarding headers the fleet that serves keeps.
+func (s *supervisor) trust(proxies []string) (status, error) {
+	s.changes.Lock()
+	defer s.changes.Unlock()
+	f := s.serving.Load()
+	if f == nil {
+		return status{}, pipeline.Errorf(pipeline.CodeNotFound, "trust proxies", "environment %s serves nothing yet", s.id)
+	}
+	rec := f.rec
+	rec.TrustedProxies = proxies
+	if err := writeFleet(s.dir, rec); err != nil {
+		return status{}, fmt.Errorf("record trusted proxies: %w", err)
+	}
+	f.rec.TrustedProxies = proxies
+	f.trust(proxies)
+	s.log.Printf("fleet %s: trusts the proxies %v", f.rec.ID, f.trusted())
+	return s.status(), nil
 }
 
 // extend sets when the environment ends.

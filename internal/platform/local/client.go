@@ -40,12 +40,13 @@ const (
 
 // supervisorClient asks the supervisor of one environment.
 type supervisorClient struct {
-	dir  string
-	http *http.Client
+	dir    string
+	fleets string
+	http   *http.Client
 }
 
-func newClient(dir string) *supervisorClient {
-	return &supervisorClient{dir: dir, http: &http.Client{Transport: &http.Transport{
+func newClient(dir, fleets string) *supervisorClient {
+	return &supervisorClient{dir: dir, fleets: fleets, http: &http.Client{Transport: &http.Transport{
 		DialContext: dialer(filepath.Join(dir, controlSocket)), DisableKeepAlives: true,
 	}}}
 }
@@ -133,7 +134,7 @@ func (c *supervisorClient) alive() bool { return locked(filepath.Join(c.dir, sup
 // begin starts a supervisor and waits until it answers.
 func (c *supervisorClient) begin(ctx context.Context, executable []string) error {
 	log := filepath.Join(c.dir, superviseLog)
-	args := append(executable[:len(executable):len(executable)], c.dir)
+	args := append(executable[:len(executable):len(executable)], c.dir, c.fleets)
 	pid, err := process.Detach(args, c.dir, process.Environ(nil), log)
 	if err != nil {
 		return err
@@ -206,7 +207,7 @@ func (c *supervisorClient) killSupervisor() error {
 // ends its service by itself; one that doesn't in time is killed, and the service
 // with it.
 func (c *supervisorClient) endStrays(ctx context.Context) error {
-	records, err := filepath.Glob(filepath.Join(escape(c.dir), fleetsDir, "*", "*", instanceRecord))
+	records, err := filepath.Glob(filepath.Join(escape(c.fleets), "*", "*", instanceRecord))
 	if err != nil {
 		return err
 	}

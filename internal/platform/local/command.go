@@ -29,6 +29,12 @@ type command struct {
 	timeout time.Duration
 }
 
+// apart returns the environment of a command that works below the directories: git
+// looks for no repository in them, nor above.
+func apart(dirs ...string) []string {
+	return process.Environ(map[string]string{process.CeilingVariable: process.Ceiling(dirs...)})
+}
+
 // run runs the command with its output in log, and gives how it ended. The error
 // says that it did not run to its end. tail is the end of its output.
 func (c command) run(ctx context.Context, log io.Writer) (exit process.Exit, tail []string, err error) {

@@ -22,6 +22,7 @@ const (
 	pathFleets    = "/v1/fleets/"
 	pathInstances = "/v1/instances"
 	pathExpiry    = "/v1/expiry"
+	pathProxies   = "/v1/trusted-proxies"
 	pathEnd       = "/v1/end"
 )
 
@@ -46,6 +47,10 @@ type fleetStatus struct {
 
 type resizeMessage struct {
 	Instances int `json:"instances"`
+}
+
+type trustMessage struct {
+	Proxies []string `json:"proxies"` // null for the default
 }
 
 type expiryMessage struct {
@@ -83,6 +88,9 @@ func (s *supervisor) routes() http.Handler {
 	}))
 	mux.HandleFunc("PUT "+pathInstances, answering(func(r *http.Request, m resizeMessage) (any, error) {
 		return s.resize(r.Context(), m.Instances)
+	}))
+	mux.HandleFunc("PUT "+pathProxies, answering(func(_ *http.Request, m trustMessage) (any, error) {
+		return s.trust(m.Proxies)
 	}))
 	mux.HandleFunc("PUT "+pathExpiry, answering(func(_ *http.Request, m expiryMessage) (any, error) {
 		return s.extend(m.At)

@@ -55,7 +55,7 @@ func (p *Platform) describe(ctx context.Context, id string) pipeline.Environment
 	if checkID("", "environment", id) != nil || !exists(p.dir(id)) {
 		return gone
 	}
-	c := newClient(p.dir(id))
+	c := newClient(p.dir(id), p.fleets(id))
 	s, alive, err := c.look(ctx, answerTime)
 	switch {
 	case alive && err == nil:

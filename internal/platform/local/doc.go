@@ -9,7 +9,8 @@
 // the one that launched it. It listens at the endpoint, balances over the healthy
 // instances, restarts those that end, swaps fleets without failing a request, and
 // ends the environment at its time. Everything that it started ends with it,
-// however it ends. What an environment is made of lies in its directory:
+// however it ends. What is kept of an environment lies in its directory, and what its
+// commands run in below the work directory, which is in no repository:
 //
 //	environments/e-1/
 //	  environment.json       where it listens, what serves, when it ends
@@ -18,9 +19,10 @@
 //	  supervisor.log         what happened to fleets and instances
 //	  control.sock           where the supervisor takes requests
 //	  data/                  PENSTOCK_DATA, shared by the instances, kept by swaps
-//	  fleets/f-1/fleet.json  the fleet without its secrets
-//	  fleets/f-1/installed/  the image with the artifact installed
-//	  fleets/f-1/i-0/root/   the copy that an instance works in; log beside it
+//	WORK/environments/e-1/
+//	  f-1/fleet.json         the fleet without its secrets
+//	  f-1/installed/         the image with the artifact installed
+//	  f-1/i-0/root/          the copy that an instance works in; log beside it
 //
 // Variables, secrets among them, go to the supervisor over its socket and are
 // kept in its memory only. So a supervisor that died isn't started again by
@@ -33,7 +35,7 @@
 //	func main() {
 //		process.Guard()
 //		local.Supervise() // does not return in a supervisor
-//		platform := local.New(local.Options{Dir: ".penstock"})
+//		platform := local.New(local.Options{Dir: ".penstock", Work: place.Dir})
 //		fleet, err := platform.Prepare(ctx, pipeline.FleetRequest{Environment: "e-1", Fleet: "f-1", …})
 //		…
 //		report, err := platform.Shift(ctx, "e-1", fleet.ID, pipeline.Traffic{})

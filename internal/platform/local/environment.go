@@ -25,6 +25,7 @@ type environment struct {
 	*Platform
 	id     string
 	dir    string
+	fleets string // where its fleets are
 	lock   *os.File
 	client *supervisorClient
 }
@@ -32,8 +33,8 @@ type environment struct {
 // hold takes the lock of an environment, and waits for it as long as ctx allows.
 // It makes the directory, or else fails where there is none.
 func (p *Platform) hold(ctx context.Context, id string, make bool) (*environment, error) {
-	e := &environment{Platform: p, id: id, dir: p.dir(id)}
-	e.client = newClient(e.dir)
+	e := &environment{Platform: p, id: id, dir: p.dir(id), fleets: p.fleets(id)}
+	e.client = newClient(e.dir, e.fleets)
 	schedule := poll.Schedule{First: 5 * time.Millisecond, Max: 200 * time.Millisecond, Factor: 1.5, What: "environment " + id + " to be free"}
 	err := poll.Until(ctx, schedule, func(context.Context) (poll.Probe, error) {
 		var err error
@@ -60,13 +61,20 @@ func (e *environment) remove(ctx context.Context) error {
 	}
 	err := poll.Until(ctx, poll.Schedule{First: 5 * time.Millisecond, Max: 200 * time.Millisecond, Factor: 2, Limit: 5 * time.Second, What: "the removal of " + e.dir},
 		func(context.Context) (poll.Probe, error) {
-			err := removeTree(e.dir)
+			err := errors.Join(removeTree(e.fleets), removeTree(e.dir))
 			return poll.Probe{Done: err == nil}, poll.Retryable(err) // a command of Exec may write there yet
 		})
 	if err == nil {
-		_ = os.Remove(e.environments()) // stays where there are others
+		e.tidy()
 	}
 	return err
+}
+
+// tidy removes the directories of environments where there is none.
+func (p *Platform) tidy() {
+	for _, dir := range []string{p.environments(), filepath.Join(p.Work, environmentsDir)} {
+		_ = os.Remove(dir)
+	}
 }
 
 // drop removes a fleet that serves nothing. An environment that never served and
@@ -82,7 +90,7 @@ func (e *environment) drop(ctx context.Context, fleet string) error {
 			if there { // it serves
 				return nil
 			}
-			return removeTree(fleetPath(e.dir, fleet))
+			return removeTree(filepath.Join(e.fleets, fleet))
 		}
 		if err := e.client.end(ctx); err != nil {
 			return err
@@ -95,12 +103,12 @@ func (e *environment) drop(ctx context.Context, fleet string) error {
 	case err != nil:
 		return err
 	}
-	return errors.Join(e.client.endStrays(ctx), removeTree(filepath.Join(e.dir, fleetsDir)))
+	return errors.Join(e.client.endStrays(ctx), removeTree(e.fleets))
 }
 
 // ask sends a request to the supervisor of an environment.
 func (p *Platform) ask(ctx context.Context, id, op, method, path string, message, reply any) error {
-	c := newClient(p.dir(id))
+	c := newClient(p.dir(id), p.fleets(id))
 	err := c.ask(ctx, method, path, message, reply)
 	switch {
 	case err == nil || !errors.Is(err, errNoSupervisor) || ctx.Err() != nil:
@@ -134,6 +142,9 @@ func (p *Platform) Check(e pipeline.EnvironmentSpec) error {
 	}
 	return nil
 }
+
+// CheckService implements pipeline.Platform.
+func (p *Platform) CheckService(pipeline.Service) error { return nil }
 
 // Shift sends the traffic to a prepared fleet and returns when the one before has
 // answered its last request, at the latest after the drain time-out, and is gone.
@@ -179,6 +190,20 @@ func (p *Platform) Resize(ctx context.Context, environment string, instances int
 	return p.ask(ctx, environment, op, "PUT", pathInstances, resizeMessage{instances}, nil)
 }
 
+const hintProxies = "List IP addresses and networks in CIDR notation, as in [\"10.0.0.7\", \"10.1.0.0/16\"], or nothing to trust nobody."
+
+// Trust sets whose forwarding headers the endpoint keeps, from the next request on.
+func (p *Platform) Trust(ctx context.Context, environment string, proxies []string) error {
+	const op = "trust proxies"
+	if err := checkID(op, "environment", environment); err != nil {
+		return err
+	}
+	if _, err := pipeline.ParseProxies(proxies); err != nil {
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "trusted_proxies: %v", err).WithHint(hintProxies)
+	}
+	return p.ask(ctx, environment, op, "PUT", pathProxies, trustMessage{proxies}, nil)
+}
+
 // Extend sets when the environment ends by itself.
 func (p *Platform) Extend(ctx context.Context, environment string, at time.Time) error {
 	const op = "extend environment"
@@ -196,8 +221,9 @@ func (p *Platform) Destroy(ctx context.Context, environment string) error {
 	}
 	e, err := p.hold(ctx, environment, false)
 	if errors.Is(err, fs.ErrNotExist) {
-		_ = os.Remove(p.environments())
-		return nil
+		err = removeTree(p.fleets(environment))
+		p.tidy()
+		return coded(ctx, op, err)
 	}
 	if err != nil {
 		return coded(ctx, op, err)

@@ -148,10 +148,10 @@ func TestCopyTree(t *testing.T) {
 func TestDeadBake(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	dead := filepath.Join(b.Dir, imagesDir, bakesDir, "r-dead")
+	dead := filepath.Join(b.Work, bakesDir, "r-dead")
 	b.must(os.MkdirAll(filepath.Join(dead, instanceRoot, "etc"), 0o755))
 	b.must(os.Chmod(filepath.Join(dead, instanceRoot), 0o555))
-	alive := filepath.Join(b.Dir, imagesDir, bakesDir, "r-alive")
+	alive := filepath.Join(b.Work, bakesDir, "r-alive")
 	b.must(os.MkdirAll(alive, 0o755))
 	lock, err := tryLock(filepath.Join(alive, lockFile))
 	b.must(err)

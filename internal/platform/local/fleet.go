@@ -9,9 +9,11 @@ import (
 	"fmt"
 	stdlog "log"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -29,7 +31,9 @@ type fleet struct {
 	images   *store.Store
 	log      *stdlog.Logger
 	kept     *http.Transport // keeps connections
-	single   *http.Transport // one connection for each request
+	single   *http.Transport // one connection of HTTP/1.1 for each request
+	http2    bool            // requests go to the instances over HTTP/2
+	proxies  atomic.Pointer[[]netip.Prefix]
 	test     *http.Server
 	endpoint string // of the test server
 
@@ -48,13 +52,23 @@ type fleet struct {
 
 func newFleet(life context.Context, dir string, rec fleetRecord, v variables, images *store.Store, log *stdlog.Logger) *fleet {
 	f := &fleet{
-		rec: rec, dir: dir, env: v.Env, secrets: v.Secrets, hide: newMasker(v.Secrets), check: newChecker(rec.Service.HealthCheck),
-		images: images, log: log, kept: newTransport(true), single: newTransport(false),
+		rec: rec, dir: dir, env: v.Env, secrets: v.Secrets, hide: newMasker(v.Secrets),
+		images: images, log: log, http2: rec.http2(), kept: newTransport(true, rec.http2()), single: newTransport(false, false),
 		began: make(chan struct{}), gone: make(chan struct{}),
 	}
+	f.check = newChecker(rec.Service.HealthCheck, rec.http2())
+	f.trust(rec.TrustedProxies)
 	f.life, f.kill = context.WithCancel(life)
 	return f
 }
+
+// trust sets whose forwarding headers are kept. The list was checked.
+func (f *fleet) trust(list []string) {
+	proxies, _ := pipeline.ParseProxies(list)
+	f.proxies.Store(&proxies)
+}
+
+func (f *fleet) trusted() []netip.Prefix { return *f.proxies.Load() }
 
 // start brings up the instances and the test endpoint, and waits until all are healthy.
 func (f *fleet) start(ctx context.Context) error {
@@ -62,11 +76,11 @@ func (f *fleet) start(ctx context.Context) error {
 	if err != nil {
 		return pipeline.Errorf(pipeline.CodeFailed, "start fleet", "%w", err)
 	}
-	server := newServer(newBalancer(func() *fleet { return f }, f.log), f.log)
+	server := newEndpoint(func() *fleet { return f }, f.log)
 	f.mu.Lock()
 	f.test, f.endpoint = server, endpointURL(loopback, portOf(l))
 	f.mu.Unlock()
-	go func() { _ = server.Serve(l) }()
+	go func() { _ = server.Serve(strictListener{l}) }()
 	if err := f.grow(ctx, f.rec.Instances); err != nil {
 		return err
 	}

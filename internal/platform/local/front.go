@@ -23,7 +23,7 @@ type front struct {
 	server   *http.Server
 }
 
-func (f *front) serve() { go func() { _ = f.server.Serve(f.listener) }() }
+func (f *front) serve() { go func() { _ = f.server.Serve(strictListener{f.listener}) }() }
 
 // open listens where the fleet's endpoint is to be. It gives nil where the
 // environment listens there.
@@ -67,7 +67,7 @@ func (s *supervisor) move(address string) (net.Listener, error) {
 func (s *supervisor) newFront(address string, l net.Listener) *front {
 	return &front{
 		address: address, port: portOf(l), listener: l,
-		server: newServer(newBalancer(s.serving.Load, s.log), s.log),
+		server: newEndpoint(s.serving.Load, s.log),
 	}
 }
 

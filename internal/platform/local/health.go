@@ -35,13 +35,14 @@ type checker struct {
 	interval time.Duration
 	timeout  time.Duration
 	start    time.Duration
+	http2    bool
 	client   *http.Client
 }
 
-func newChecker(h *pipeline.HealthCheck) *checker {
-	c := &checker{interval: pipeline.DefaultHealthInterval, timeout: pipeline.DefaultHealthTimeout, start: pipeline.DefaultStartTimeout}
+func newChecker(h *pipeline.HealthCheck, http2 bool) *checker {
+	c := &checker{interval: pipeline.DefaultHealthInterval, timeout: pipeline.DefaultHealthTimeout, start: pipeline.DefaultStartTimeout, http2: http2}
 	c.client = &http.Client{
-		Transport:     &http.Transport{DisableKeepAlives: true},
+		Transport:     newTransport(false, http2),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	if h == nil {
@@ -62,6 +63,17 @@ func newChecker(h *pipeline.HealthCheck) *checker {
 
 // errRefused says that nobody listens on the port.
 var errRefused = errors.New("nobody listens on the port")
+
+// wrongAnswer says that a check was answered, if not as it should be.
+type wrongAnswer struct{ text string }
+
+func (w *wrongAnswer) Error() string { return w.text }
+
+// answers reports whether a check was answered.
+func answers(err error) bool {
+	var wrong *wrongAnswer
+	return err == nil || errors.As(err, &wrong)
+}
 
 // check gives nil for a healthy instance and says what is wrong with another.
 func (c *checker) check(ctx context.Context, address string) error {
@@ -100,18 +112,21 @@ func (c *checker) ask(ctx context.Context, address string) error {
 	resp, err := c.client.Do(req)
 	var sent *url.Error
 	if errors.As(err, &sent) {
-		return sent.Err // which request it was is plain
+		err = sent.Err // which request it was is plain
 	}
-	if err != nil {
+	switch {
+	case err != nil && c.http2 && ctx.Err() == nil && !errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("GET %s gets no answer of HTTP/2, which service.protocol = %q asks for: %w", c.path, pipeline.ProtocolH2C, err)
+	case err != nil:
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	_, _ = io.CopyN(io.Discard, resp.Body, copyBuffer)
 	switch {
 	case c.status != 0 && resp.StatusCode != c.status:
-		return fmt.Errorf("GET %s answers %d, not %d", c.path, resp.StatusCode, c.status)
+		return &wrongAnswer{fmt.Sprintf("GET %s answers %d, not %d", c.path, resp.StatusCode, c.status)}
 	case c.status == 0 && resp.StatusCode/100 != 2:
-		return fmt.Errorf("GET %s answers %d, not 2xx", c.path, resp.StatusCode)
+		return &wrongAnswer{fmt.Sprintf("GET %s answers %d, not 2xx", c.path, resp.StatusCode)}
 	}
 	return nil
 }

@@ -50,6 +50,8 @@ type instance struct {
 	kill context.CancelFunc
 	gone chan struct{} // closed when it has ended for good
 
+	beats atomic.Pointer[pulse]
+
 	riders int           // requests under way; guarded by the fleet's mutex
 	idle   chan struct{} // closed when there are none, if somebody waits for it; likewise
 }
@@ -57,8 +59,29 @@ type instance struct {
 func newInstance(f *fleet, name string) *instance {
 	i := &instance{fleet: f, name: name, dir: instanceDir(f.dir, name), outcome: make(chan struct{}), gone: make(chan struct{})}
 	i.life, i.kill = context.WithCancel(f.life)
+	i.beat()
 	return i
 }
+
+// pulse is the time in which an instance answers, whatever it answers.
+type pulse struct {
+	context.Context
+	stop context.CancelFunc
+}
+
+// beat begins a pulse, where there is none: the instance answers.
+func (i *instance) beat() {
+	if p := i.beats.Load(); p == nil || p.Err() != nil {
+		ctx, stop := context.WithCancel(context.Background())
+		i.beats.Store(&pulse{ctx, stop})
+	}
+}
+
+// hang ends the pulse: requests that wait for the instance wait no longer.
+func (i *instance) hang() { i.beats.Load().stop() }
+
+// pulse gives a context that ends when the instance is found to hang.
+func (i *instance) pulse() context.Context { return i.beats.Load() }
 
 func (i *instance) address() string {
 	return net.JoinHostPort(loopback, strconv.FormatInt(i.port.Load(), 10))
@@ -159,13 +182,17 @@ func (i *instance) live(root string, out *lines) (was bool, err error) {
 // watch checks the instance until it ends, fails for good, or never gets healthy.
 func (i *instance) watch(alive context.Context, pid int) (was bool, err error) {
 	c := i.fleet.check
-	began, pause, fails := time.Now(), firstCheck, 0
+	began, pause, fails, silent := time.Now(), firstCheck, 0, 0
 	for {
 		err = c.check(alive, i.address())
+		if silent++; answers(err) {
+			silent = 0
+		}
 		switch {
 		case alive.Err() != nil:
 			return was, alive.Err()
 		case err == nil:
+			i.beat()
 			if !i.healthy.Swap(true) {
 				i.logf("healthy on port %d after %v", i.port.Load(), time.Since(began).Round(time.Millisecond))
 			}
@@ -180,6 +207,9 @@ func (i *instance) watch(alive context.Context, pid int) (was bool, err error) {
 			if fails == failsToLeave {
 				i.healthy.Store(false)
 				i.logf("unhealthy: %v", err)
+			}
+			if silent == failsToLeave {
+				i.hang()
 			}
 			if fails >= failsToEnd {
 				return was, fmt.Errorf("failed %d checks in a row, the last with: %w", fails, err)

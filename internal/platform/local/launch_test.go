@@ -185,7 +185,7 @@ func TestReadOnlyRoot(t *testing.T) {
 	image, err := b.Bake(t.Context(), pipeline.BakeRequest{Token: "r-1", Tree: tree})
 	b.must(err)
 	file := func(fleet string, instance string) os.FileInfo {
-		info, err := os.Stat(filepath.Join(fleetPath(b.dir("e-1"), fleet), instance, instanceRoot, "f"))
+		info, err := os.Stat(filepath.Join(b.fleets("e-1"), fleet, instance, instanceRoot, "f"))
 		b.must(err)
 		return info
 	}

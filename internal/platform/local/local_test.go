@@ -16,6 +16,7 @@ func TestMain(m *testing.M) {
 	process.Guard()
 	Supervise()
 	platformtest.Serve()
+	playGRPC()
 	// A program with the race detector else sleeps for a second when it ends, and
 	// these tests end many.
 	if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil {
@@ -41,12 +42,12 @@ func openAt(t testing.TB, dir string) *Platform {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := New(Options{Dir: dir})
+	p := New(Options{Dir: dir, Work: filepath.Join(dir, "work")})
 	t.Cleanup(func() {
 		for _, line := range processesOf(t, dir) {
 			t.Errorf("a process is left: %s", line)
 		}
-		for _, name := range []string{environmentsDir, filepath.Join(imagesDir, bakesDir)} {
+		for _, name := range []string{environmentsDir, filepath.Join("work", environmentsDir), filepath.Join("work", bakesDir)} {
 			if exists(filepath.Join(dir, name)) {
 				t.Errorf("%s is left", name)
 			}

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/regular"
 )
 
 // packageFiles are where package managers say what is installed in a tree, with the
@@ -35,7 +36,7 @@ func listPackages(tree string, log io.Writer) {
 	defer root.Close()
 	var lines []string
 	for _, f := range packageFiles {
-		file, err := root.Open(filepath.FromSlash(f.path))
+		file, err := regular.OpenIn(root, filepath.FromSlash(f.path))
 		if err != nil {
 			continue
 		}

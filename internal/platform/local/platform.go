@@ -25,6 +25,7 @@ var _ pipeline.Platform = (*Platform)(nil)
 // Options configure a Platform.
 type Options struct {
 	Dir        string           // data directory; images/ and environments/ are made below it
+	Work       string           // directory in no repository, where the trees of bakes and fleets are
 	Executable []string         // starts a supervisor; nil means this binary with its argument
 	Logger     hclog.Logger     // nil discards
 	Now        func() time.Time // nil means time.Now
@@ -42,6 +43,9 @@ func New(o Options) *Platform {
 	if abs, err := filepath.Abs(o.Dir); err == nil {
 		o.Dir = abs
 	}
+	if abs, err := filepath.Abs(o.Work); err == nil {
+		o.Work = abs
+	}
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
 	}
@@ -58,7 +62,8 @@ func New(o Options) *Platform {
 	return &Platform{Options: o, store: store.Open(filepath.Join(o.Dir, imagesDir))}
 }
 
-// The directories below the data directory.
+// The directories below the data directory. Fleets have one of the same name as their
+// environment's below the work directory.
 const (
 	imagesDir       = "images"
 	environmentsDir = "environments"
@@ -68,6 +73,11 @@ func (p *Platform) environments() string { return filepath.Join(p.Dir, environme
 
 func (p *Platform) dir(environment string) string {
 	return filepath.Join(p.environments(), environment)
+}
+
+// fleets is where the fleets of an environment are, with the trees of their instances.
+func (p *Platform) fleets(environment string) string {
+	return filepath.Join(p.Work, environmentsDir, environment)
 }
 
 // name is what an ID of at most nameLength must look like to be the name of a directory.

@@ -16,7 +16,6 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/store"
-	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 )
 
 const opPrepare = "prepare fleet"
@@ -70,8 +69,13 @@ func completed(r pipeline.FleetRequest) (pipeline.FleetRequest, error) {
 		return r, invalid("Set port to a number from 1 to 65535, or leave it out for any free one.", "port %d is none", r.Port)
 	case net.ParseIP(r.Address) == nil && r.Address != "localhost":
 		return r, invalid("Set address to one of this machine's, or leave it out for loopback.", "address %q is not an IP address", r.Address)
+	case r.Service.Protocol != "" && r.Service.Protocol != pipeline.ProtocolH2C:
+		return r, invalid("Set service.protocol to \"h2c\", or leave it out for HTTP/1.1.", "service.protocol %q is not known", r.Service.Protocol)
 	case r.Service.Start == "":
 		return r, invalid("Set service = { start = \"…\" } on the pipeline.", "service.start is not set, so there is nothing to launch")
+	}
+	if _, err := pipeline.ParseProxies(r.TrustedProxies); err != nil {
+		return r, invalid(hintProxies, "trusted_proxies: %v", err)
 	}
 	return r, nil
 }
@@ -110,7 +114,7 @@ func (e *environment) prepare(ctx context.Context, r pipeline.FleetRequest) (end
 	if err != nil {
 		return "", err
 	}
-	v := variables{Env: process.Environ(nil)}.with(r.Env, r.Secrets)
+	v := variables{Env: apart(e.fleets)}.with(r.Env, r.Secrets)
 	v.Env = append(v.Env, "PENSTOCK_ENVIRONMENT="+e.id, "PENSTOCK_DATA="+filepath.Join(e.dir, dataDir))
 	if err := e.build(ctx, r, v, rec); err != nil {
 		return "", err
@@ -157,10 +161,10 @@ func (e *environment) discardOthers(ctx context.Context, now status) error {
 			}
 		}
 	}
-	left, err := names(filepath.Join(e.dir, fleetsDir))
+	left, err := names(e.fleets)
 	for _, id := range left {
 		if id != now.Report.Serving {
-			err = errors.Join(err, removeTree(fleetPath(e.dir, id)))
+			err = errors.Join(err, removeTree(filepath.Join(e.fleets, id)))
 		}
 	}
 	return err
@@ -176,7 +180,7 @@ func (e *environment) clear(ctx context.Context) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	err = removeTree(filepath.Join(e.dir, fleetsDir))
+	err = removeTree(e.fleets)
 	if !rec.Populated || e.over(rec) {
 		err = errors.Join(err, removeTree(filepath.Join(e.dir, dataDir)), os.RemoveAll(filepath.Join(e.dir, recordFile)))
 	}
@@ -208,12 +212,13 @@ func (e *environment) build(ctx context.Context, r pipeline.FleetRequest, v vari
 	fleet := fleetRecord{
 		ID: r.Fleet, Image: r.Image, Installed: r.Artifact != "" && r.Service.Install != "", Instances: r.Instances,
 		Address: r.Address, Port: r.Port, Service: r.Service, DrainTimeout: r.DrainTimeout,
+		TrustedProxies: r.TrustedProxies,
 	}
-	dir := fleetPath(e.dir, r.Fleet)
+	dir := filepath.Join(e.fleets, r.Fleet)
 	if err := removeTree(dir); err != nil {
 		return err
 	}
-	if err := writeFleet(e.dir, fleet); err != nil { // from here on the image is in use
+	if err := writeFleet(e.fleets, fleet); err != nil { // from here on the image is in use
 		return err
 	}
 	if fleet.Installed {

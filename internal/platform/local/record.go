@@ -23,7 +23,6 @@ const (
 	superviseLog   = "supervisor.log"
 	controlSocket  = "control.sock"
 	dataDir        = "data"
-	fleetsDir      = "fleets"
 	fleetFile      = "fleet.json"
 	installedDir   = "installed"
 	instanceLog    = "log"
@@ -57,7 +56,12 @@ type fleetRecord struct {
 	Port         int              `json:"port,omitempty"` // wanted
 	Service      pipeline.Service `json:"service"`
 	DrainTimeout time.Duration    `json:"drain_timeout"`
+
+	TrustedProxies []string `json:"trusted_proxies,omitzero"` // nil for the default
 }
+
+// http2 reports whether requests go to the instances over HTTP/2.
+func (r fleetRecord) http2() bool { return r.Service.Protocol == pipeline.ProtocolH2C }
 
 func readRecord(dir string) (record, error) {
 	var r record
@@ -66,18 +70,18 @@ func readRecord(dir string) (record, error) {
 
 func writeRecord(dir string, r record) error { return writeJSON(filepath.Join(dir, recordFile), r) }
 
-func fleetPath(dir, fleet string) string { return filepath.Join(dir, fleetsDir, fleet) }
-
-func readFleet(dir, fleet string) (fleetRecord, error) {
+// readFleet reads what is kept of a fleet in the directory of an environment's fleets.
+func readFleet(fleets, fleet string) (fleetRecord, error) {
 	var r fleetRecord
-	return r, readJSON(filepath.Join(fleetPath(dir, fleet), fleetFile), &r)
+	return r, readJSON(filepath.Join(fleets, fleet, fleetFile), &r)
 }
 
-func writeFleet(dir string, r fleetRecord) error {
-	if err := os.MkdirAll(fleetPath(dir, r.ID), 0o700); err != nil {
+func writeFleet(fleets string, r fleetRecord) error {
+	dir := filepath.Join(fleets, r.ID)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	return writeJSON(filepath.Join(fleetPath(dir, r.ID), fleetFile), r)
+	return writeJSON(filepath.Join(dir, fleetFile), r)
 }
 
 func readJSON(path string, v any) error {

@@ -5,6 +5,7 @@ package local
 
 import (
 	"errors"
+	"net/http"
 	"slices"
 	"time"
 )
@@ -12,16 +13,25 @@ import (
 var (
 	errNoneHealthy = errors.New("no instance is healthy")
 	errClosed      = errors.New("the fleet takes no more requests")
+	errHangs       = errors.New("the instance hangs")
 )
 
 // ride is a request that is under way to an instance.
 type ride struct {
+	in    *http.Request // as it came
+	body  *body         // of it; nil without one, and before it is sent
 	fleet *fleet
 	on    *instance
 	tried []*instance
 }
 
 type rideKey struct{}
+
+// rideOf gives the ride of a request; nil for one that has none.
+func rideOf(r *http.Request) *ride {
+	ride, _ := r.Context().Value(rideKey{}).(*ride)
+	return ride
+}
 
 // drain waits until the instances answer no request, but not longer than limit.
 func (f *fleet) drain(which []*instance, limit time.Duration) {
@@ -57,7 +67,7 @@ func (f *fleet) idle(i *instance) <-chan struct{} {
 
 // board finds an instance for a new request. One that it gives is not ended before
 // the request is, as long as it is drained.
-func (f *fleet) board() (*ride, error) {
+func (f *fleet) board(r *http.Request) (*ride, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
@@ -67,7 +77,7 @@ func (f *fleet) board() (*ride, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &ride{fleet: f, on: i}, nil
+	return &ride{in: r, fleet: f, on: i}, nil
 }
 
 // change moves a request to an instance that it was not on, also when the fleet

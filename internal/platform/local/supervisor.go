@@ -22,6 +22,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/store"
 	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
+	"github.com/penstock-io/terraform-provider-penstock/internal/workplace"
 )
 
 const (
@@ -46,10 +47,10 @@ const (
 // Supervise makes this process a supervisor if it was started as one, and then
 // does not return. It must be called right after process.Guard.
 func Supervise() {
-	if len(os.Args) != 3 || os.Args[1] != superviseArgument {
+	if len(os.Args) != 4 || os.Args[1] != superviseArgument {
 		return
 	}
-	if err := supervise(os.Args[2]); err != nil {
+	if err := supervise(os.Args[2], os.Args[3]); err != nil {
 		fmt.Fprintln(os.Stderr, "supervisor:", err)
 		os.Exit(1)
 	}
@@ -61,6 +62,7 @@ func Supervise() {
 type supervisor struct {
 	id     string // of the environment
 	dir    string // absolute
+	files  string // of the fleets; absolute
 	images *store.Store
 	log    *stdlog.Logger
 	life   context.Context
@@ -76,8 +78,14 @@ type supervisor struct {
 	idle   time.Time // since when there has been no fleet
 }
 
-// supervise runs the environment of a directory until it ends.
-func supervise(dir string) error {
+// supervise runs the environment of a directory until it ends, with the files of its
+// fleets in another, which is below a workplace.
+func supervise(dir, files string) error {
+	place, err := workplace.Hold(filepath.Join(files, "..", ".."))
+	if err != nil {
+		return err
+	}
+	defer runtime.KeepAlive(place)
 	if err := os.Chdir(dir); err != nil { // a short way to the socket, whose path is limited to some 100 bytes
 		return err
 	}
@@ -94,7 +102,7 @@ func supervise(dir string) error {
 	}
 	defer func() { _ = file.Close() }()
 	s := &supervisor{
-		dir: dir, images: store.Open(filepath.Join(dir, "..", "..", imagesDir)), fleets: map[string]*fleet{}, idle: time.Now(),
+		dir: dir, files: files, images: store.Open(filepath.Join(dir, "..", "..", imagesDir)), fleets: map[string]*fleet{}, idle: time.Now(),
 		log: stdlog.New(file, "", stdlog.LstdFlags|stdlog.LUTC|stdlog.Lmicroseconds),
 	}
 	s.life, s.finish = context.WithCancelCause(context.Background())
@@ -207,7 +215,7 @@ func (s *supervisor) end() error {
 	if !expired {
 		return nil
 	}
-	return errors.Join(removeTree(filepath.Join(s.dir, fleetsDir)), removeTree(filepath.Join(s.dir, dataDir)))
+	return errors.Join(removeTree(s.files), removeTree(filepath.Join(s.dir, dataDir)))
 }
 
 // retire ends a fleet, after the requests that it is answering where drain allows.

@@ -68,7 +68,7 @@ func TestSupervisorKilledAtStart(t *testing.T) {
 		_, err := b.Prepare(t.Context(), r)
 		ended <- err
 	}()
-	started := filepath.Join(fleetPath(b.dir("e-1"), "f-1"), "i-0", instanceRecord)
+	started := filepath.Join(b.fleets("e-1"), "f-1", "i-0", instanceRecord)
 	b.await("the instance to start", func() bool { return exists(started) })
 	b.must(b.supervisor().Kill())
 	b.wantError(<-ended, pipeline.CodeFailed, "Apply again", "the supervisor ended while the fleet started")
@@ -84,7 +84,7 @@ func TestShiftToUnhealthy(t *testing.T) {
 	b := newBed(t)
 	endpoint := b.serve(b.request("f-1"))
 	b.prepare(b.request("f-2"))
-	b.must(os.WriteFile(filepath.Join(fleetPath(b.dir("e-1"), "f-2"), "i-0", instanceRoot, "sick"), nil, 0o600))
+	b.must(os.WriteFile(filepath.Join(b.fleets("e-1"), "f-2", "i-0", instanceRoot, "sick"), nil, 0o600))
 	b.await("the instance to be unhealthy", func() bool { return strings.Contains(b.log(), "unhealthy: GET /healthz") })
 	_, err := b.Shift(t.Context(), "e-1", "f-2", pipeline.Traffic{})
 	b.wantError(err, pipeline.CodeFailed, "", "no instance of fleet f-2 is healthy any more")
@@ -147,10 +147,10 @@ func TestSupervisorEndsMeanwhile(t *testing.T) {
 		_, err := b.Prepare(t.Context(), r)
 		ended <- err
 	}()
-	tree := filepath.Join(fleetPath(b.dir("e-1"), "f-2"), installedDir)
+	tree := filepath.Join(b.fleets("e-1"), "f-2", installedDir)
 	b.await("the installation to begin", func() bool { return exists(tree) })
 	b.must(b.supervisor().Kill())
-	b.await("the supervisor to end", func() bool { return !newClient(b.dir("e-1")).alive() })
+	b.await("the supervisor to end", func() bool { return !newClient(b.dir("e-1"), b.fleets("e-1")).alive() })
 	b.must(os.WriteFile(filepath.Join(filepath.Dir(tree), "go"), nil, 0o600))
 	b.must(<-ended)
 	report, err := b.Shift(t.Context(), "e-1", "f-2", pipeline.Traffic{})
@@ -179,8 +179,8 @@ func TestForeignFiles(t *testing.T) {
 	}
 	b.must(b.Destroy(b.Context(), "e-1"))
 	// A directory that is none of an environment is taken over.
-	b.must(os.MkdirAll(filepath.Join(fleetPath(b.dir("e-1"), "f-9"), "i-0"), 0o755))
-	b.must(os.Chmod(fleetPath(b.dir("e-1"), "f-9"), 0o500))
+	b.must(os.MkdirAll(filepath.Join(b.fleets("e-1"), "f-9", "i-0"), 0o755))
+	b.must(os.Chmod(filepath.Join(b.fleets("e-1"), "f-9"), 0o500))
 	endpoint := b.serve(b.request("f-3"))
 	b.wantGet(versionAt(endpoint), "f-3")
 }
@@ -197,9 +197,9 @@ func TestExpired(t *testing.T) {
 	b.must(b.Extend(t.Context(), "e-1", time.Now()))
 	b.await("it to expire", func() bool { return b.report().Status == pipeline.EnvExpired })
 	b.awaitEmpty()
-	for _, name := range []string{dataDir, fleetsDir, controlSocket} {
-		if exists(filepath.Join(b.dir("e-1"), name)) {
-			t.Errorf("%s is left", name)
+	for _, path := range []string{filepath.Join(b.dir("e-1"), dataDir), b.fleets("e-1"), filepath.Join(b.dir("e-1"), controlSocket)} {
+		if exists(path) {
+			t.Errorf("%s is left", path)
 		}
 	}
 	r.Fleet, r.ExpiresAt = "f-2", time.Now().Add(2*time.Second)
@@ -240,7 +240,7 @@ func TestShiftCancelledInDrain(t *testing.T) {
 	if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "done" {
 		t.Errorf("the request that was under way got %q, %v", body, err)
 	}
-	b.await("the old fleet to end", func() bool { return !exists(fleetPath(b.dir("e-1"), "f-1")) })
+	b.await("the old fleet to end", func() bool { return !exists(filepath.Join(b.fleets("e-1"), "f-1")) })
 }
 
 // What an environment is asked at the same time as its end is moved does not race.

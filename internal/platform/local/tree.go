@@ -13,6 +13,9 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/regular"
+	"github.com/penstock-io/terraform-provider-penstock/internal/workplace"
 )
 
 // copiers is how many files are copied at a time: enough to keep a fast disk busy.
@@ -22,7 +25,13 @@ const copiers = 4
 // is empty: regular files, directories and symbolic links, with their modes. Where
 // the file system can, files share their blocks until one of them is written.
 // What vanishes while it is copied is left out, sockets and pipes are too.
-func copyTree(ctx context.Context, from, to string) error {
+func copyTree(ctx context.Context, from, to string) error { return copyWithout(ctx, from, to, "") }
+
+// gitDir is what git has in a work tree, which is part of no image.
+const gitDir = ".git"
+
+// copyWithout copies a tree as copyTree does, but for entries of a name.
+func copyWithout(ctx context.Context, from, to, name string) error {
 	type made struct {
 		path string
 		mode fs.FileMode
@@ -39,6 +48,12 @@ func copyTree(ctx context.Context, from, to string) error {
 		}
 		if err != nil {
 			return err
+		}
+		if entry.Name() == name && path != from {
+			if entry.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
 		}
 		rel, err := filepath.Rel(from, path)
 		if err != nil {
@@ -99,7 +114,7 @@ func copyFile(from, to string, mode fs.FileMode) (err error) {
 	if clone(from, to) {
 		return os.Chmod(to, mode)
 	}
-	in, err := os.Open(from)
+	in, err := regular.Open(from)
 	if errors.Is(err, fs.ErrNotExist) {
 		return errVanished
 	}
@@ -116,15 +131,4 @@ func copyFile(from, to string, mode fs.FileMode) (err error) {
 }
 
 // removeTree removes a tree, also one with directories that may not be written.
-func removeTree(path string) error {
-	if os.RemoveAll(path) == nil {
-		return nil
-	}
-	_ = filepath.WalkDir(path, func(path string, entry fs.DirEntry, err error) error {
-		if entry != nil && entry.IsDir() {
-			_ = os.Chmod(path, 0o700)
-		}
-		return nil
-	})
-	return os.RemoveAll(path)
-}
+func removeTree(path string) error { return workplace.RemoveTree(path) }

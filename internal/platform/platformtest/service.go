@@ -4,6 +4,7 @@
 package platformtest
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -29,6 +30,7 @@ const (
 	ModeElsewhere = "elsewhere" // listens on a port of its own choice
 	ModeSick      = "sick"      // answers its health check with 500
 	ModeStubborn  = "stubborn"  // takes no notice of SIGTERM
+	ModeHTTP2     = "http2"     // speaks HTTP/2 only
 )
 
 // Serve makes this process the service if it was started as one, and then does
@@ -71,7 +73,9 @@ func serve() int {
 		return 1
 	}
 	fmt.Println("listening on", l.Addr())
-	server := &http.Server{Handler: routes(mode)}
+	server := &http.Server{Handler: hanging(routes(mode)), Protocols: new(http.Protocols), DisableGeneralOptionsHandler: true}
+	server.Protocols.SetHTTP1(mode != ModeHTTP2)
+	server.Protocols.SetUnencryptedHTTP2(true)
 	go func() {
 		for range terminate {
 			if mode != ModeStubborn {
@@ -83,8 +87,54 @@ func serve() int {
 	return 0
 }
 
+// hanging answers nothing while there is a file "hung" in the service's directory.
+func hanging(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := os.Stat("hung"); err == nil {
+			fmt.Println("hangs:", r.Method, r.URL.Path)
+			<-r.Context().Done()
+			return
+		}
+		if r.URL.Path == "*" { // which a ServeMux refuses
+			w.Header().Set("Allow", "GET, HEAD, OPTIONS")
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// seen is what the service saw of a request to /seen.
+type seen struct {
+	Method, Target, Proto, Host string
+	Header, Trailer             http.Header
+	Body                        string
+	Error                       string // of the body
+}
+
+// show answers with what it saw, after hints, and with trailers: one that it announces and
+// one that it does not.
+func show(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	s := seen{r.Method, r.RequestURI, r.Proto, r.Host, r.Header, r.Trailer, string(body), ""}
+	if err != nil {
+		s.Error = err.Error()
+	}
+	w.Header().Set("Link", "</style.css>; rel=preload")
+	w.WriteHeader(http.StatusEarlyHints)
+	w.Header().Del("Link")
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Trailer", "X-Announced")
+	_ = json.NewEncoder(w).Encode(s)
+	w.Header().Set("X-Announced", "yes")
+	w.Header().Set(http.TrailerPrefix+"X-Late", "too")
+}
+
 func routes(mode string) http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("/seen/", show)
+	mux.HandleFunc("/reject", func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "too large", http.StatusRequestEntityTooLarge)
+	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		if _, err := os.Stat("sick"); mode == ModeSick || err == nil {
 			http.Error(w, "sick", http.StatusInternalServerError)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/regular"
 )
 
 // stored is the modification time of every stored file. Whoever writes to one
@@ -133,7 +134,7 @@ func (s *Store) trust(ctx context.Context, object string, e entry) error {
 // copyAndHash reads a file once, writes it to the given one unless that is nil,
 // and gives its size and hex SHA-256.
 func copyAndHash(ctx context.Context, path string, to *os.File) (int64, string, error) {
-	from, err := os.Open(path)
+	from, err := regular.Open(path)
 	if err != nil {
 		return 0, "", err
 	}

@@ -36,6 +36,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/regular"
 )
 
 // Store is a directory of images. It is safe for use by several goroutines and
@@ -133,7 +134,7 @@ func scan(ctx context.Context, tree string) ([]entry, error) {
 			}
 			e.Kind, e.Mode, e.Target = kindLink, 0o777, []byte(target)
 		default:
-			return pipeline.Errorf(pipeline.CodeInvalid, "read tree", "%s is a %s, which no image can hold", path, info.Mode().Type()).
+			return pipeline.Errorf(pipeline.CodeInvalid, "read tree", "%s is a %s, which no image can hold", path, regular.Kind(info.Mode())).
 				WithHint("Remove it in the last step of the bake.")
 		}
 		entries = append(entries, e)

@@ -1,0 +1,244 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package cli
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/checkpoint"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+func newLedgerVerify(f *factory, runF func(context.Context, *ledgerOptions) error) *cobra.Command {
+	o := &ledgerOptions{factory: f}
+	if runF == nil {
+		runF = runLedgerVerify
+	}
+	c := &cobra.Command{
+		Use:   "verify [PIPELINE]",
+		Short: "Check the record, and that it still has what it had before",
+		Long: "Check the record: each entry has the hash that it was given, and that of the one before it, and the present\n" +
+			"state is what the entries add up to. That finds damage, and an entry that was changed, removed or put in.\n\n" +
+			"Whoever can write the record can write all of it anew, or cut off the newest entries, and nothing in the record\n" +
+			"itself shows that. It shows by an anchor that was kept elsewhere: a sequence number and a hash. --since takes one\n" +
+			"as this command, `penstock ledger head` and notices give it; --checkpoint takes a signed one.",
+		Args: args(0, 1),
+		RunE: func(c *cobra.Command, given []string) error {
+			o.pipeline = arg(given, 0)
+			switch {
+			case o.since != "" && o.checkpoint != "":
+				return &usageError{errors.New("give --since or --checkpoint, not both")}
+			case (o.checkpoint == "") != (o.publicKey == ""):
+				return &usageError{errors.New("--checkpoint and --public-key go together")}
+			}
+			return runF(c.Context(), o)
+		},
+	}
+	c.Flags().StringVar(&o.since, "since", "", "an entry that the record must have: `SEQUENCE:HASH`")
+	c.Flags().StringVar(&o.checkpoint, "checkpoint", "", "a `FILE` that `penstock ledger checkpoint` wrote: the record must have what was signed")
+	c.Flags().StringVar(&o.publicKey, "public-key", "", "a `FILE` with the public key, in PEM, of the key that signed")
+	return c
+}
+
+func runLedgerVerify(ctx context.Context, o *ledgerOptions) error {
+	anchor, err := o.anchor()
+	if err != nil {
+		return err
+	}
+	return o.with(ctx, func(a *app.App) error {
+		if anchor != nil && o.pipeline == "" {
+			if err := o.choose(ctx, a, "verify"); err != nil {
+				return err
+			}
+		}
+		heads, err := a.Heads(ctx, o.pipeline) // before: what is verified then includes them
+		if err != nil && !(anchor != nil && pipeline.IsNotFound(err)) {
+			return err
+		}
+		n, err := a.Verify(ctx, o.pipeline)
+		if err == nil && anchor != nil {
+			err = a.CheckAnchor(ctx, o.pipeline, *anchor)
+		}
+		if err != nil || o.json {
+			return o.tell(err, map[string]any{"events": n, "heads": heads}, "")
+		}
+		fmt.Fprintf(o.Out, "%d events, the chain is whole.\n", n)
+		if anchor != nil {
+			fmt.Fprintf(o.Out, "The record of %s still has event %d, and all before it.\n", o.pipeline, anchor.Sequence)
+		}
+		return o.printHeads(heads)
+	})
+}
+
+// anchor reads the anchor that flags give; nil for none. A signed one names its pipeline.
+func (o *ledgerOptions) anchor() (*pipeline.Anchor, error) {
+	switch {
+	case o.since != "":
+		anchor, err := pipeline.ParseAnchor(o.since)
+		return &anchor, err
+	case o.checkpoint == "":
+		return nil, nil
+	}
+	pem, err := readGiven("public key", o.publicKey)
+	if err != nil {
+		return nil, err
+	}
+	key, err := checkpoint.ParsePublicKey(pem)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", o.publicKey, err)
+	}
+	signed, err := readGiven("checkpoint", o.checkpoint)
+	if err != nil {
+		return nil, err
+	}
+	name, anchor, err := checkpoint.Open(signed, key)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", o.checkpoint, err)
+	case o.pipeline != "" && o.pipeline != name:
+		return nil, pipeline.Errorf(pipeline.CodeInvalid, "verify ledger", "%s is a checkpoint of pipeline %q, not of %q", o.checkpoint, name, o.pipeline)
+	}
+	o.pipeline = name
+	return &anchor, nil
+}
+
+func newLedgerHead(f *factory, runF func(context.Context, *ledgerOptions) error) *cobra.Command {
+	o := &ledgerOptions{factory: f}
+	if runF == nil {
+		runF = runLedgerHead
+	}
+	return &cobra.Command{
+		Use:   "head [PIPELINE]",
+		Short: "Print how far the record has come",
+		Long: "Print the number and the hash of the newest entry of each pipeline's record. Kept elsewhere, it lets\n" +
+			"`penstock ledger verify PIPELINE --since SEQUENCE:HASH` tell later whether the record still has that entry, and\n" +
+			"those before it, as they were.",
+		Args: args(0, 1),
+		RunE: func(c *cobra.Command, given []string) error {
+			o.pipeline = arg(given, 0)
+			return runF(c.Context(), o)
+		},
+	}
+}
+
+func runLedgerHead(ctx context.Context, o *ledgerOptions) error {
+	return o.with(ctx, func(a *app.App) error {
+		heads, err := a.Heads(ctx, o.pipeline)
+		switch {
+		case err != nil:
+			return err
+		case o.json:
+			return o.printJSON(heads)
+		}
+		return o.printHeads(heads)
+	})
+}
+
+func (f *factory) printHeads(heads []app.Head) error {
+	for _, h := range heads {
+		if _, err := fmt.Fprintf(f.Out, "%s %s\n", h.Pipeline, h.Anchor); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func newLedgerCheckpoint(f *factory, runF func(context.Context, *ledgerOptions) error) *cobra.Command {
+	o := &ledgerOptions{factory: f}
+	if runF == nil {
+		runF = runLedgerCheckpoint
+	}
+	c := &cobra.Command{
+		Use:   "checkpoint [PIPELINE]",
+		Short: "Sign how far the record has come",
+		Long: "Check the record of a pipeline, and sign the number and the hash of its newest entry: a signed note, as\n" +
+			"transparency logs have them. `penstock ledger verify --checkpoint FILE --public-key FILE` checks it later.\n\n" +
+			"The key is Ed25519 or ECDSA on P-256: a file in PEM, as `openssl genpkey -algorithm ed25519` makes it, or one of\n" +
+			"AWS KMS. A checkpoint says no more than that who has the key signed it. Let it be somebody who can't write the\n" +
+			"record, and keep checkpoints where who can write it can't.",
+		Args: args(0, 1),
+		RunE: func(c *cobra.Command, given []string) error {
+			o.pipeline = arg(given, 0)
+			if (o.key == "") == (o.kmsKey == "") {
+				return &usageError{errors.New("give --key or --kms-key")}
+			}
+			return runF(c.Context(), o)
+		},
+	}
+	c.Flags().StringVar(&o.key, "key", "", "a `FILE` with the private key in PEM")
+	c.Flags().StringVar(&o.kmsKey, "kms-key", "", "the `ARN` of a signing key of AWS KMS, or of its alias")
+	c.Flags().StringVarP(&o.file, "output", "o", "", "a new file to write (default: standard output)")
+	return c
+}
+
+func runLedgerCheckpoint(ctx context.Context, o *ledgerOptions) error {
+	key, err := o.signer(ctx)
+	if err != nil {
+		return err
+	}
+	return o.with(ctx, func(a *app.App) error {
+		if o.pipeline == "" {
+			if err := o.choose(ctx, a, "verify"); err != nil {
+				return err
+			}
+		}
+		heads, err := a.Heads(ctx, o.pipeline)
+		if err != nil {
+			return err
+		}
+		if _, err := a.Verify(ctx, o.pipeline); err != nil {
+			return err
+		}
+		signed, err := checkpoint.Sign(o.pipeline, heads[0].Anchor, key)
+		if err != nil {
+			return err
+		}
+		return o.write(o.file, func(w io.Writer) error {
+			_, err := w.Write(signed)
+			return err
+		})
+	})
+}
+
+// signer opens the key that flags name.
+func (o *ledgerOptions) signer(ctx context.Context) (crypto.Signer, error) {
+	if o.kmsKey != "" {
+		return app.KMSKey(ctx, o.kmsKey, o.aws.Profile)
+	}
+	pem, err := readGiven("key", o.key)
+	if err != nil {
+		return nil, err
+	}
+	key, err := checkpoint.ParseKey(pem)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", o.key, err)
+	}
+	return key, nil
+}
+
+// readGiven reads a file that a flag names.
+func readGiven(what, name string) ([]byte, error) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, pipeline.Errorf(pipeline.CodeNotFound, "read "+what, "%w", err)
+	}
+	return data, nil
+}
+
+// choose takes the only pipeline where none is named.
+func (o *ledgerOptions) choose(ctx context.Context, a *app.App, verb string) error {
+	names, err := a.Ledger().Pipelines(ctx)
+	if err == nil {
+		o.pipeline, err = only(verb, "PIPELINE", "there are", names)
+	}
+	return err
+}

@@ -1,0 +1,225 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// Removal is what goes with a pipeline that is removed.
+type Removal struct {
+	Stages       []string               // names, in order
+	Builds       int                    // that are retained
+	Environments []pipeline.Environment // that answer, by name
+
+	refused, left error
+}
+
+// RemovalOf says what goes with a pipeline.
+func RemovalOf(st *pipeline.State) Removal {
+	r := Removal{Builds: len(st.Builds)}
+	for _, s := range st.StagesInOrder() {
+		r.Stages = append(r.Stages, s.Name)
+	}
+	for _, env := range st.Environments {
+		if env.Serves() {
+			r.Environments = append(r.Environments, env)
+		}
+	}
+	slices.SortFunc(r.Environments, func(a, b pipeline.Environment) int { return strings.Compare(a.Name+a.ID, b.Name+b.ID) })
+	r.refused = stillThere(st, func(env pipeline.Environment) bool { return outlives(st, env) })
+	r.left = stillThere(st, func(pipeline.Environment) bool { return true })
+	return r
+}
+
+// Refused gives why the removal of the pipeline is bound to be refused; nil where it may
+// succeed: what belongs to a state may be destroyed before the pipeline is.
+func (r Removal) Refused(force bool) error {
+	if force {
+		return nil
+	}
+	return r.refused
+}
+
+// RefusedAlone is Refused where the pipeline goes and its stages do not.
+func (r Removal) RefusedAlone(force bool) error {
+	if force {
+		return nil
+	}
+	return r.left
+}
+
+// ByHand reports whether no configuration made the environment.
+func ByHand(env pipeline.Environment) bool { return strings.HasPrefix(env.Configured, "penstock ") }
+
+// outlives reports whether no state has an environment, or the stage that it is of, so that
+// Terraform ends it with nothing but its pipeline.
+func outlives(st *pipeline.State, env pipeline.Environment) bool {
+	if env.Purpose == pipeline.ForPerson {
+		return ByHand(env)
+	}
+	_, exists := st.Stages[env.Stage]
+	_, pending := st.Creations[pipeline.CreationKey(pipeline.RecordStage, env.Stage).ID]
+	return !exists || pending
+}
+
+// stillThere refuses to remove a pipeline with environments that are among the given ones.
+func stillThere(st *pipeline.State, among func(pipeline.Environment) bool) error {
+	var alive, remedies []string
+	for _, id := range slices.Sorted(maps.Keys(st.Environments)) {
+		env := st.Environments[id]
+		if !env.Serves() || !among(env) {
+			continue
+		}
+		alive = append(alive, env.Describe())
+		switch {
+		case env.Purpose == pipeline.ForPerson:
+			remedies = append(remedies, fmt.Sprintf("`penstock env destroy %s %s`", st.Pipeline.Name, env.Name))
+		case env.Status == pipeline.EnvKept && !slices.Contains(remedies, "`penstock gc --kept`"):
+			remedies = append(remedies, "`penstock gc --kept`")
+		}
+	}
+	if len(alive) == 0 {
+		return nil
+	}
+	hint := "Destroy them first"
+	if len(remedies) > 0 {
+		hint += ", with " + strings.Join(remedies, " and ")
+	}
+	slices.Sort(alive)
+	return pipeline.Errorf(pipeline.CodeConflict, "remove pipeline", "pipeline %q still has environments: %s", st.Pipeline.Name, strings.Join(alive, ", ")).
+		WithHint("%s; or set force_destroy = true on the pipeline and apply before you destroy it.", hint)
+}
+
+// RemovePipeline removes a pipeline with everything that belongs to it: images,
+// artifacts, logs and history, which is archived for as long as the pipeline says. While it has environments it is refused with
+// CodeConflict unless force is set, which ends them too; while somebody is at work on
+// anything of it, with CodeHeld. A pipeline that does not exist is no error.
+func (e *Engine) RemovePipeline(ctx context.Context, name string, force bool) error {
+	return e.RemoveOwnPipeline(ctx, name, "", force)
+}
+
+// RemoveOwnPipeline is RemovePipeline for the pipeline of an ID. One of another ID has taken
+// the name over: that one stays.
+func (e *Engine) RemoveOwnPipeline(ctx context.Context, name, id string, force bool) error {
+	leased, h, err := e.hold(ctx, pipelineKey(name), "removal of the pipeline")
+	if err != nil {
+		return err
+	}
+	defer e.release(ctx, h)
+	st, err := e.fresh(leased, name)
+	if err != nil {
+		return err
+	}
+	if st.Exists() && id != "" && st.Pipeline.ID != id {
+		return nil
+	}
+	if st.Exists() {
+		if err := e.undefine(leased, h, st, force); err != nil {
+			return lostOr(leased, err)
+		}
+	}
+	if err := e.purge(leased, name); err != nil {
+		return err
+	}
+	return e.sweep(leased, "")
+}
+
+// undefine ends what there is of a pipeline, while nobody else can work on it, and
+// removes its records but the history.
+func (e *Engine) undefine(ctx context.Context, h *held, st *pipeline.State, force bool) error {
+	name := st.Pipeline.Name
+	release, err := e.holdAll(ctx, workers(st), "removal of the pipeline")
+	if err != nil {
+		return err
+	}
+	defer release()
+	if st, err = e.fresh(ctx, name); err != nil {
+		return err
+	}
+	if err := stillThere(st, func(pipeline.Environment) bool { return true }); err != nil && !force {
+		return err
+	}
+	if err := e.dismantle(ctx, h, st); err != nil {
+		return err
+	}
+	return e.append(ctx, name, &h.lease, pipeline.Event{Kind: pipeline.PipelineRemoved, Facts: pipeline.Facts{Gone: st.Keys()}})
+}
+
+// workers gives the lease keys of all that somebody may be at work on in a pipeline.
+func workers(st *pipeline.State) []string {
+	var keys []string
+	for name := range st.Stages {
+		keys = append(keys, stageKey(st.Pipeline.Name, name))
+	}
+	for name := range st.Recipes {
+		keys = append(keys, recipeKey(st.Pipeline.Name, name))
+	}
+	for _, env := range st.Environments {
+		if env.Purpose == pipeline.ForPerson {
+			keys = append(keys, envKey(st.Pipeline.Name, env.Name))
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// dismantle ends the pipeline's environments, clears away what its dead runs left, and
+// removes the logs of all.
+func (e *Engine) dismantle(ctx context.Context, h *held, st *pipeline.State) error {
+	for _, env := range st.Environments {
+		if err := e.endEnvironment(ctx, st.Pipeline.Name, &h.lease, env); err != nil {
+			return err
+		}
+		if env.Purpose == pipeline.ForPerson {
+			if err := e.Logs.Remove(ctx, st.Pipeline.Name, env.ID); err != nil {
+				return err
+			}
+		}
+	}
+	for _, run := range st.Latest {
+		if run.Status != pipeline.RunRunning {
+			continue
+		}
+		if err := e.Platform.Abandon(ctx, run.ID); err != nil {
+			return fmt.Errorf("clear the bake of run %s: %w", run.ID, err)
+		}
+	}
+	return e.eachRun(ctx, st.Pipeline.Name, pipeline.RunQuery{}, func(r pipeline.RunSummary) error {
+		return e.Logs.Remove(ctx, st.Pipeline.Name, r.ID)
+	})
+}
+
+// purge removes the history of a pipeline that is not defined, if it has one, once it is
+// archived.
+func (e *Engine) purge(ctx context.Context, name string) error {
+	head, err := e.Ledger.Head(ctx, name)
+	if err != nil || head == 0 {
+		return err
+	}
+	if err := e.archive(ctx, name, head); err != nil {
+		return err
+	}
+	return e.Ledger.Purge(ctx, name)
+}
+
+// purgeRemoved removes the histories of pipelines whose removal was interrupted.
+func (e *Engine) purgeRemoved(ctx context.Context) error {
+	names, err := e.Ledger.Removed(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := e.purge(ctx, name); err != nil && pipeline.CodeOf(err) != pipeline.CodeConflict { // defined again by now
+			return err
+		}
+	}
+	return nil
+}

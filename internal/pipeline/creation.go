@@ -1,0 +1,34 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package pipeline
+
+import "time"
+
+// Made says when a record was made, by whom, and on which host. It is zero for a record
+// that no configuration made.
+type Made struct {
+	At   time.Time `json:"at"`
+	By   string    `json:"by"`
+	Host string    `json:"host"`
+}
+
+// Creation says that Terraform has created something of which it is not known yet whether
+// a state has it: the record is there from the creation until a state is known to. While it
+// is there, whoever creates a thing of the name takes up what was begun. A thing without
+// one belongs to the state that has it.
+type Creation struct {
+	Kind    RecordKind `json:"kind"` // pipeline, stage, recipe or environment
+	Name    string     `json:"name"`
+	ID      string     `json:"id"`      // of what was created
+	Session string     `json:"session"` // key of the lease that its maker holds while it lives
+	Made    Made       `json:"made"`
+}
+
+// Key gives the key of the record.
+func (c Creation) Key() Key { return CreationKey(c.Kind, c.Name) }
+
+// CreationKey gives the key of the record of the creation of something.
+func CreationKey(kind RecordKind, name string) Key {
+	return Key{Kind: RecordCreation, ID: string(kind) + "/" + name}
+}

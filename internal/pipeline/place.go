@@ -1,0 +1,211 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package pipeline
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// CheckStage reports why a stage's place in the pipeline is impossible: a stage
+// upstream that does not exist, a cycle, stages upstream that never pass the same build,
+// or an environment without a service to start. The stage need not be in the state.
+func CheckStage(s *State, stage Stage) error {
+	op := fmt.Sprintf("place stage %q", stage.Name)
+	if stage.Env != nil && s.Pipeline.Service.Start == "" {
+		return Errorf(CodeInvalid, op, "a stage of type %s has an environment, and pipeline %q has no service.start to start in it", stage.Type, stage.Pipeline).
+			WithHint("Set service = { start = \"…\" } on the pipeline, or use a stage of type custom without environment.")
+	}
+	for _, up := range stage.Upstream() {
+		if up == stage.Name {
+			return Errorf(CodeInvalid, op, "the stage comes after itself").
+				WithHint("Remove %q from its after.", up)
+		}
+		if _, ok := s.Stages[up]; !ok {
+			return Errorf(CodeInvalid, op, "pipeline %q has no stage %q to come after", stage.Pipeline, up).
+				WithHint("Refer to the resource, as in penstock_stage.%s.passed, so that it is applied first.", strings.ReplaceAll(up, "-", "_"))
+		}
+		if slices.Contains(s.Ancestors([]string{up}), stage.Name) {
+			return Errorf(CodeInvalid, op, "stages %q and %q come after each other", stage.Name, up).
+				WithHint("Remove one of the two from the other's after.")
+		}
+	}
+	if taker := s.takesFrom(stage); taker != "" {
+		return Errorf(CodeInvalid, op, "the stage makes the builds that stage %q, which it comes after, takes", taker).
+			WithHint("Remove %q from its after, or let %q come after another commit stage.", taker, taker)
+	}
+	return s.checkMeeting(stage)
+}
+
+// takesFrom gives a stage above a commit stage that can take no build but those that the
+// commit stage makes, or "".
+func (s *State) takesFrom(stage Stage) string {
+	others := func(name string) bool { return name != stage.Name && s.Stages[name].Type == TypeCommit }
+	if stage.Type != TypeCommit || slices.ContainsFunc(slices.Collect(maps.Keys(s.Stages)), others) {
+		return ""
+	}
+	for _, name := range s.Ancestors(stage.After) {
+		if s.Stages[name].TakesBuild() {
+			return name
+		}
+	}
+	return ""
+}
+
+// CheckData reports why a stage's environment can't begin with the data of the stage
+// that it names. One that is not there yet may come with the same apply: below this one,
+// often.
+func CheckData(s *State, stage Stage) error {
+	if stage.Env == nil || stage.Env.DataFrom == "" {
+		return nil
+	}
+	from, exists := s.Stages[stage.Env.DataFrom]
+	if stage.Env.DataFrom != stage.Name && (!exists || from.Lasting()) {
+		return nil
+	}
+	why := "which keeps no environment that data could be copied from"
+	if stage.Env.DataFrom == stage.Name {
+		why = "the stage itself"
+	}
+	return Errorf(CodeInvalid, fmt.Sprintf("place stage %q", stage.Name), "environment.data_from names %q, %s", stage.Env.DataFrom, why).
+		WithHint("Name a stage of type production, or one with environment.keep = true, or remove data_from.")
+}
+
+// checkMeeting refuses a stage that comes after stages of which no build can ever pass
+// all, as each gets its builds from another commit stage.
+func (s *State) checkMeeting(stage Stage) error {
+	a, b, never := s.neverMeet(stage)
+	if !never {
+		return nil
+	}
+	return Errorf(CodeInvalid, fmt.Sprintf("place stage %q", stage.Name),
+		"no build can ever pass both %s and %s, and the stage comes after both: a build is made by one commit stage, and the sources of %s and %s are not the same",
+		a.words(), b.words(), quoteList(a.commits), quoteList(b.commits)).
+		WithHint("Give each its own stages down to the end, or let one commit stage build both: a penstock_source may have files of several services.")
+}
+
+// branch is a stage that another one comes after, with the commit stages whose builds it
+// can pass.
+type branch struct {
+	stage   string
+	commits []string
+}
+
+// words names a branch, with where its builds come from if it is no commit stage itself.
+func (b branch) words() string {
+	if slices.Contains(b.commits, b.stage) {
+		return fmt.Sprintf("%q", b.stage)
+	}
+	return fmt.Sprintf("%q (whose builds %s makes)", b.stage, quoteList(b.commits))
+}
+
+// neverMeet gives two stages upstream of a stage of which no build can pass both, if there
+// are two. What they lead to is known only of commit stages whose sources are.
+func (s *State) neverMeet(stage Stage) (a, b branch, never bool) {
+	feeds := map[string][]string{}
+	for _, up := range stage.Upstream() {
+		from, limited := s.feeds(up, feeds, []string{stage.Name})
+		if !limited || len(from) == 0 { // of the second, the stage above says it
+			continue
+		}
+		at := branch{up, from}
+		if a.stage == "" {
+			a = at
+			continue
+		}
+		common := s.common(a.commits, from)
+		if len(common) == 0 {
+			return a, at, true
+		}
+		a = branch{up, common}
+	}
+	if stage.Type == TypeCommit && stage.Source != nil && a.stage != "" {
+		with := s.Clone()
+		with.Stages[stage.Name] = stage
+		if len(with.common([]string{stage.Name}, a.commits)) == 0 {
+			return a, branch{stage.Name, []string{stage.Name}}, true
+		}
+	}
+	return a, b, false
+}
+
+// feeds gives the commit stages whose builds can pass a stage. It reports false where that
+// is any: the stage takes no build, comes after none that does, or is not known yet.
+func (s *State) feeds(name string, known map[string][]string, seen []string) (commits []string, limited bool) {
+	stage, exists := s.Stages[name]
+	if !exists || !stage.TakesBuild() || slices.Contains(seen, name) {
+		return nil, false
+	}
+	if from, ok := known[name]; ok {
+		return from, from != nil
+	}
+	if stage.Type == TypeCommit {
+		if stage.Source == nil {
+			return nil, false
+		}
+		commits, limited = []string{name}, true
+	}
+	for _, up := range stage.Upstream() {
+		from, only := s.feeds(up, known, append(seen, name))
+		switch {
+		case !only:
+		case !limited:
+			commits, limited = from, true
+		default:
+			commits = s.common(commits, from)
+		}
+	}
+	if limited && commits == nil {
+		commits = []string{}
+	}
+	known[name] = commits
+	return commits, limited
+}
+
+// Concerns reports whether a build may ever pass a stage: the commit stage that made it is
+// one of those whose builds do, or makes the same ones.
+func (s *State) Concerns(stage, build string) bool {
+	from, limited := s.feeds(stage, map[string][]string{}, nil)
+	maker := s.Builds[build].Stage
+	if _, exists := s.Stages[maker]; !limited || !exists {
+		return true
+	}
+	return len(s.common([]string{maker}, from)) > 0
+}
+
+// common gives the commit stages of two lists that make a build of the other list, too:
+// they have the same source and base image.
+func (s *State) common(a, b []string) []string {
+	both := []string{}
+	makesOneOf := func(name string, others []string) bool {
+		return slices.ContainsFunc(others, func(other string) bool { return name == other || sameBuilds(s.Stages[name], s.Stages[other]) })
+	}
+	for _, name := range a {
+		if makesOneOf(name, b) {
+			both = append(both, name)
+		}
+	}
+	for _, name := range b {
+		if makesOneOf(name, a) && !slices.Contains(both, name) {
+			both = append(both, name)
+		}
+	}
+	return both
+}
+
+// sameBuilds reports whether two commit stages can make the same build: of the same files
+// of one repository, on the same base image. They may stand at different commits now.
+func sameBuilds(a, b Stage) bool {
+	if a.Source == nil || b.Source == nil {
+		return true
+	}
+	one, other := *a.Source, *b.Source
+	if one.Digest == other.Digest && a.BaseImage == b.BaseImage {
+		return true
+	}
+	otherFiles := one.Commit == other.Commit && one.Digest != other.Digest
+	return one.Repository == other.Repository && !otherFiles && a.BaseImage == b.BaseImage && hashJSON(one.Paths) == hashJSON(other.Paths)
+}

@@ -1,0 +1,28 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package pipeline
+
+import (
+	"strings"
+	"time"
+)
+
+// Moment says a time to people, to the minute and with its zone: "2026-11-29 10:41 UTC".
+// The caller chooses the zone: t.Local() where the reader sits at this machine, else t.UTC().
+func Moment(t time.Time) string { return t.Format("2006-01-02 15:04 MST") }
+
+// Clock says a time of today to people, to the second and with its zone: "10:41:06 UTC".
+func Clock(t time.Time) string { return t.Format("15:04:05 MST") }
+
+// Period says a duration as people write it: "8h", not "8h0m0s".
+func Period(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}

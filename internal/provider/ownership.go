@@ -1,0 +1,196 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// pipelineName returns the name that the ledger has for a pipeline of the configuration: in
+// a namespace NAMESPACE.NAME, else NAME.
+func (s *session) pipelineName(name types.String) string {
+	if s.namespace == "" || name.ValueString() == "" {
+		return name.ValueString()
+	}
+	return s.namespace + "." + name.ValueString()
+}
+
+// maxName is how long a name may be, a namespace before it included: as long as AWS takes
+// it in the names of what it makes.
+const maxName = 63
+
+// checkName refuses a name that is too long with its namespace.
+func (s *session) checkName(name string) error {
+	if len(name) <= maxName {
+		return nil
+	}
+	return pipeline.Errorf(pipeline.CodeInvalid, "define pipeline", "in namespace %q its name is %q, which has %d characters of at most %d", s.namespace, name, len(name), maxName).
+		WithHint("Choose a shorter name, or a shorter namespace.")
+}
+
+var notInLabel = regexp.MustCompile(`[^a-z0-9_]+`)
+
+// claim checks that a resource may be created under a name: that nothing is recorded under
+// it that belongs to a state. id is its import ID, replaces the ID of the one of the name
+// that goes for it.
+func (b *base) claim(ctx context.Context, st *pipeline.State, kind pipeline.RecordKind, name, id, replaces string) error {
+	advice := fmt.Sprintf("To have it in this state, run `terraform import penstock_%s.%s %s`", b.kind, notInLabel.ReplaceAllString(name, "_"), id)
+	if kind == pipeline.RecordPipeline {
+		advice = fmt.Sprintf("To have it in this state, run `terraform import penstock_%s.%s %s`", b.kind, notInLabel.ReplaceAllString(id, "_"), id)
+	}
+	advice += ", with the address that the resource has in this configuration. If this state has it at another address, say so in a moved block."
+	if kind == pipeline.RecordPipeline {
+		advice += " For one of its own in each workspace, set namespace = terraform.workspace in the provider block, or use terraform.workspace in the name; for a test, set another data_dir there."
+	}
+	return b.session.Engine.CheckCreate(ctx, st, engine.CreateRequest{Kind: kind, Name: name, Replaces: replaces, Advice: advice})
+}
+
+// free reports whether a stage, image or environment may be created under a name, as far as
+// that is known; else it adds an error.
+func (b *base) free(ctx context.Context, kind pipeline.RecordKind, pipelineName, name types.String, replaces string, diags *diag.Diagnostics) bool {
+	if pipelineName.IsUnknown() || name.IsUnknown() {
+		return true
+	}
+	st, err := b.session.Engine.State(ctx, b.session.pipelineName(pipelineName))
+	if err == nil {
+		err = b.claim(ctx, st, kind, name.ValueString(), pipelineName.ValueString()+"/"+name.ValueString(), replaces)
+	}
+	if err != nil {
+		addAttributeError(diags, path.Root("name"), "create "+b.kind, name.ValueString(), err)
+	}
+	return err == nil
+}
+
+// recorded notes that Terraform's state has something: it is read from there. Who may not
+// record that leaves it to others.
+func (b *base) recorded(ctx context.Context, st *pipeline.State, kind pipeline.RecordKind, name, id string) {
+	if err := b.session.Engine.Recorded(ctx, st, kind, name, id); err != nil {
+		b.session.Engine.Logger.Debug("record that a state has it", "kind", kind, "name", name, "error", err)
+	}
+}
+
+// ledgerKey is where a state notes which ledger its resource is in.
+const ledgerKey = "ledger"
+
+// ledgerNote is what a state has of it.
+type ledgerNote struct {
+	Identity string `json:"identity"`
+	Place    string `json:"place"` // in words, for messages
+	// Namespace of the pipeline, which another one of the name may be in.
+	Namespace string `json:"namespace"`
+}
+
+type (
+	privateGetter interface {
+		GetKey(ctx context.Context, key string) ([]byte, diag.Diagnostics)
+	}
+	privateSetter interface {
+		SetKey(ctx context.Context, key string, value []byte) diag.Diagnostics
+	}
+)
+
+// note records in the state which ledger the resource is in.
+func (b *base) note(ctx context.Context, private privateSetter, diags *diag.Diagnostics) {
+	data, err := json.Marshal(ledgerNote{b.session.Identity, b.session.Place, b.session.namespace})
+	if err != nil {
+		addError(diags, "note ledger", b.session.Identity, err)
+		return
+	}
+	diags.Append(private.SetKey(ctx, ledgerKey, data)...)
+}
+
+// here reports whether a resource is in the ledger that is open; else it adds an error, as
+// what another ledger knows nothing of is not gone. A state without a note is of an import.
+func (b *base) here(ctx context.Context, private privateGetter, doing, name string, diags *diag.Diagnostics) bool {
+	data, d := private.GetKey(ctx, ledgerKey)
+	diags.Append(d...)
+	var at ledgerNote
+	if d.HasError() || len(data) == 0 {
+		return !d.HasError()
+	}
+	if err := json.Unmarshal(data, &at); err != nil {
+		addError(diags, doing, name, pipeline.Errorf(pipeline.CodeInternal, "find the ledger", "read the state's note: %w", err))
+		return false
+	}
+	const forget = "forget what it held with `terraform state rm ADDRESS` for each penstock_ resource that `terraform state list` shows, and apply again."
+	err := pipeline.Errorf(pipeline.CodeConflict, "find the ledger", "the state has it in %s, and this is %s", at.Place, b.session.Place).
+		WithHint("Nothing was changed. Work where the state's pipelines are, or correct data_dir, aws.stack or the region in the provider block. If they are gone there for good, " + forget)
+	switch {
+	case at.Identity == b.session.Identity && at.Namespace == b.session.namespace:
+		return true
+	case at.Identity == b.session.Identity:
+		err = pipeline.Errorf(pipeline.CodeConflict, "find the ledger", "the state has it in namespace %q, and the provider block names %q", cmp.Or(at.Namespace, noNamespace), cmp.Or(b.session.namespace, noNamespace)).
+			WithHint("Nothing was changed. A namespace is for the life of what is in it: set namespace back in the provider block, and destroy what is there before you choose another. To leave it there, " + forget)
+	case at.Place == b.session.Place:
+		err = pipeline.Errorf(pipeline.CodeConflict, "find the ledger", "the ledger that the state knows in %s is gone, and another one is in its place", at.Place).
+			WithHint("If it was moved or removed by mistake, put it back. If it is gone for good, " + forget)
+	}
+	addError(diags, doing, name, err)
+	return false
+}
+
+// toPlan reports whether there is something to plan but a destroy. It sees to it that what
+// the state has is in the ledger that is open.
+func (b *base) toPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) bool {
+	if b.session == nil {
+		return false
+	}
+	if !req.State.Raw.IsNull() {
+		var name types.String
+		resp.Diagnostics.Append(req.State.GetAttribute(ctx, path.Root("name"), &name)...)
+		if resp.Diagnostics.HasError() || !b.here(ctx, req.Private, "plan "+b.kind, name.ValueString(), &resp.Diagnostics) {
+			return false
+		}
+	}
+	return !req.Plan.Raw.IsNull()
+}
+
+// same reports whether what is recorded under a name is what the state has, or is being
+// imported. Else another one has taken the name: a warning says so, and the state's own is
+// gone.
+func (b *base) same(id types.String, recorded, name string, diags *diag.Diagnostics) bool {
+	if id.IsNull() || id.ValueString() == recorded {
+		return true
+	}
+	diags.AddWarning("Another one has taken the name", fmt.Sprintf("The %s %q of this state is gone, and another one was made under the name: the state has %s, and the ledger %s.", b.kind, name, id.ValueString(), recorded))
+	return false
+}
+
+// describeRemoval says in words what goes with a pipeline.
+func describeRemoval(r engine.Removal, p pipeline.Pipeline) string {
+	parts := []string{fmt.Sprintf("With it go %d builds with their images, artifacts and logs.", r.Builds)}
+	if len(r.Stages) > 0 {
+		parts = append(parts, "Its stages: "+strings.Join(r.Stages, ", ")+".")
+	}
+	for _, env := range r.Environments {
+		text := "Environment " + env.Name
+		switch {
+		case env.Purpose == pipeline.ForPerson && engine.ByHand(env):
+			text += ", which " + env.Owner + " launched with the penstock command"
+		case env.Purpose == pipeline.ForPerson:
+			text += " of " + env.Owner
+		default:
+			text = "The environment of stage " + env.Stage
+		}
+		parts = append(parts, fmt.Sprintf("%s, which runs %s at %s.", text, env.Build, env.Endpoint))
+	}
+	history := "Its history goes, too, as retain_history is 0s."
+	if p.RetainHistory > 0 {
+		history = fmt.Sprintf("Its history is archived for %s; `penstock ledger archive` lists it.", flattenHistory(p.RetainHistory).ValueString())
+	}
+	return strings.Join(append(parts, history), "\n")
+}
