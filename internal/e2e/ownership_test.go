@@ -126,7 +126,7 @@ func (s *site) inNamespace(endpoint string) {
 		s.run(s.dir, terraform, "workspace", "select", "default")
 		s.serves("a second pipeline", endpoint, "1")
 		s.run(s.dir, terraform, "workspace", "select", "two")
-		s.destroy()
+		s.run(s.dir, terraform, "destroy", "-auto-approve", "-no-color", "-input=false") // the first pipeline stays
 		s.run(s.dir, terraform, "workspace", "select", "default")
 	}
 	s.write(main, string(plain))

@@ -5,6 +5,7 @@ package e2e_test
 
 import (
 	"encoding/json"
+	"errors"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -112,7 +113,7 @@ func TestPeople(t *testing.T) {
 		} else {
 			cmd := s.command(s.dir, binary, strings.Fields(line)...)
 			out, err := cmd.CombinedOutput()
-			if _, ended := err.(*exec.ExitError); err != nil && !ended {
+			if ended := new(exec.ExitError); err != nil && !errors.As(err, &ended) {
 				t.Fatal(err)
 			}
 			if status = cmd.ProcessState.ExitCode(); status != step.refused {

@@ -6,6 +6,7 @@ package e2e_test
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -104,7 +105,7 @@ func (w *watcher) end(want int, signals ...os.Signal) {
 		w.s.must(w.cmd.Process.Signal(sig))
 	}
 	err := w.cmd.Wait()
-	if _, exited := err.(*exec.ExitError); err != nil && !exited {
+	if exited := new(exec.ExitError); err != nil && !errors.As(err, &exited) {
 		w.s.t.Fatal(err)
 	}
 	if got := w.cmd.ProcessState.ExitCode(); got != want {

@@ -104,11 +104,8 @@ func VerifyExport(r io.Reader) (events int64, err error) {
 		}
 		var last pipeline.Event
 		for seq := int64(1); seq <= h.Events; seq++ {
-			var e pipeline.Event
-			if err := in.Decode(&e); err != nil {
-				return events, pipeline.Errorf(pipeline.CodeCorrupt, op, "event %d of pipeline %q: %w", seq, h.Pipeline, err)
-			}
-			if err := e.Check(seq, last.Hash); err != nil {
+			e, err := readEvent(in, op, h.Pipeline, seq, last.Hash)
+			if err != nil {
 				return events, err
 			}
 			last = e
@@ -118,6 +115,22 @@ func VerifyExport(r io.Reader) (events int64, err error) {
 			return events, pipeline.Errorf(pipeline.CodeCorrupt, op, "the last event of pipeline %q is not the one that the header names", h.Pipeline)
 		}
 	}
+}
+
+// readEvent reads the event of a number, and checks that it is the one that was sealed after
+// prev.
+func readEvent(in *json.Decoder, op, name string, seq int64, prev string) (e pipeline.Event, err error) {
+	var line exportedEvent
+	if err = in.Decode(&line); err == nil {
+		e, err = pipeline.DecodeEvent(line.Event, line.Hash)
+	}
+	switch {
+	case err != nil:
+		return e, pipeline.Errorf(pipeline.CodeCorrupt, op, "event %d of pipeline %q: %w", seq, name, err)
+	case e.Pipeline != name:
+		return e, pipeline.Errorf(pipeline.CodeCorrupt, op, "event %d is of pipeline %q, not %q", e.Seq, e.Pipeline, name)
+	}
+	return e, e.Check(seq, prev)
 }
 
 // Imported says what an import brought.
@@ -166,19 +179,8 @@ func importOne(ctx context.Context, l pipeline.Ledger, in *json.Decoder, h expor
 	batch := pipeline.Batch{Pipeline: h.Pipeline, Sealed: true}
 	var last pipeline.Event
 	for seq := int64(1); seq <= h.Events; seq++ {
-		var line exportedEvent
-		err := in.Decode(&line)
-		var e pipeline.Event
-		if err == nil {
-			e, err = pipeline.DecodeEvent(line.Event, line.Hash)
-		}
+		e, err := readEvent(in, op, h.Pipeline, seq, last.Hash)
 		if err != nil {
-			return done, pipeline.Errorf(pipeline.CodeCorrupt, op, "event %d of pipeline %q: %w", seq, h.Pipeline, err)
-		}
-		if e.Pipeline != h.Pipeline {
-			return done, pipeline.Errorf(pipeline.CodeCorrupt, op, "event %d is of pipeline %q, not %q", e.Seq, e.Pipeline, h.Pipeline)
-		}
-		if err := e.Check(seq, last.Hash); err != nil {
 			return done, err
 		}
 		if seq <= had {

@@ -98,12 +98,12 @@ type figures struct {
 
 // measure waits for what takes times between 20 seconds and ten minutes. What the look
 // took that saw it counts as it is.
-func (d *bed) measure(wait func(time.Duration) time.Time) (f figures) {
+func (b *bed) measure(wait func(time.Duration) time.Time) (f figures) {
 	for _, takes := range []time.Duration{20 * time.Second, 40 * time.Second, 75 * time.Second, 150 * time.Second, 300 * time.Second, 600 * time.Second} {
-		d.cloud.ResetCalls()
+		b.cloud.ResetCalls()
 		had := wait(takes / compressed)
 		known := time.Now()
-		calls := d.cloud.Calls()
+		calls := b.cloud.Calls()
 		looked := calls[len(calls)-1].At
 		for _, c := range calls {
 			if c.Action == calls[len(calls)-1].Action {
