@@ -50,7 +50,7 @@ func main() {
 func serve(attached bool) int {
 	p := provider.New(version)
 	if !attached {
-		go endWithParent()
+		go endWithParent(p)
 	}
 	tune()
 	ctx := context.Background()
@@ -93,12 +93,16 @@ const orphanGrace = 5 * time.Second
 
 // endWithParent ends the process some time after its parent has ended. A Terraform
 // that is killed does not tell its plugins.
-func endWithParent() {
+func endWithParent(p *provider.Provider) {
 	parent := os.Getppid()
 	for range time.Tick(200 * time.Millisecond) {
 		if os.Getppid() != parent {
 			break
 		}
 	}
-	time.AfterFunc(orphanGrace, func() { os.Exit(1) })
+	time.AfterFunc(orphanGrace, func() {
+		time.AfterFunc(time.Second, func() { os.Exit(1) }) // whatever the ledger does
+		p.Abandon(context.Background())
+		os.Exit(1)
+	})
 }

@@ -196,7 +196,7 @@ func (s *site) checkWhole(when, version string) {
 	if held := s.leases(); len(held) > 0 {
 		s.t.Fatalf("%s: leases are held: %+v", when, held)
 	}
-	if left, _ := os.ReadDir(filepath.Join(s.dir, ".penstock", "work")); len(left) > 0 {
+	if left, _ := filepath.Glob(filepath.Join(s.work(), "*", "runs", "*")); len(left) > 0 {
 		s.t.Fatalf("%s: work directories are left: %v", when, left)
 	}
 	if envs, _ := os.ReadDir(filepath.Join(s.dir, ".penstock", "environments")); len(envs) != 1 {

@@ -201,9 +201,18 @@ func (s *site) apply(args ...string) string {
 func (s *site) destroy(args ...string) {
 	s.t.Helper()
 	s.run(s.dir, terraform, append([]string{"destroy", "-auto-approve", "-no-color", "-input=false"}, args...)...)
-	if left, err := os.ReadDir(s.work()); err != nil || len(left) > 0 {
-		s.t.Errorf("a destroy left in the work directory %v, %v", left, err)
+	if left := s.places(); len(left) > 0 {
+		s.t.Errorf("a destroy left in the work directory %v", left)
 	}
+}
+
+// places lists what there is in the work directory for the data directory of the site's
+// configuration. Other directories that work with it have places of their own.
+func (s *site) places() []string {
+	s.t.Helper()
+	left, err := filepath.Glob(filepath.Join(s.work(), filepath.Base(s.dir)+"-*"))
+	s.must(err)
+	return left
 }
 
 // planned gives the plan's exit code with -detailed-exitcode: 0 for no changes, 2 for changes.

@@ -101,7 +101,7 @@ func TestPeople(t *testing.T) {
 		{command: "reject p pre-production NEWEST --reason leaks", answers: "1"},
 		{command: "promote p production NEWEST", refused: 3},
 		{command: "env launch p mine --build NEWEST", refused: 3},
-		{command: "approve p pre-production NEWEST"},
+		{command: "approve --lift --yes p pre-production NEWEST"},
 		{command: "promote p production NEWEST", changes: []string{"production"}, answers: "2"},
 		{command: "gc --yes"},
 	} {

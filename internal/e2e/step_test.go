@@ -4,6 +4,7 @@
 package e2e_test
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -169,8 +170,8 @@ git config user.name Step; git tag -f v1.0; git update-ref refs/heads/main HEAD;
 	}
 	s.run(s.repo, "git", "fsck")
 	s.destroy()
-	if _, err := os.Stat(filepath.Join(s.dir, ".penstock")); err == nil {
-		t.Error("the data directory is left")
+	if left := s.left(); fmt.Sprint(left) != onlyArchives {
+		t.Errorf("the destroy left %v", left)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -211,12 +212,12 @@ func TestWatch(t *testing.T) {
 	// What somebody else applied is not applied again, and what was destroyed is left so.
 	fifth := s.watch("--interval", "5s")
 	fifth.next("watching", "apply", "failed")
-	s.destroy()
+	s.run(s.dir, terraform, "destroy", "-auto-approve", "-no-color", "-input=false")
 	fifth.next("empty", "apply", "failed")
 	fifth.quiet()
 	fifth.end(0, syscall.SIGTERM)
-	if _, err := os.Stat(filepath.Join(s.dir, ".penstock")); !os.IsNotExist(err) {
-		t.Errorf("the data directory is left: %v", err)
+	if left, places := s.left(), s.places(); fmt.Sprint(left) != onlyArchives || len(places) > 0 {
+		t.Errorf("the destroy and the watcher left %v and %v", left, places)
 	}
 }
 

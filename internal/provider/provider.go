@@ -59,6 +59,17 @@ func (p *Provider) Close(ctx context.Context) {
 	p.apps = nil
 }
 
+// Abandon gives up what others wait for while this process lives. Call it before a process
+// ends whose Terraform was killed: what that has in its state is not known, so nothing is
+// settled. It takes no longer than ctx allows.
+func (p *Provider) Abandon(ctx context.Context) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, a := range p.apps {
+		a.Engine.Close(ctx)
+	}
+}
+
 // Metadata implements provider.Provider.
 func (p *Provider) Metadata(_ context.Context, _ provider.MetadataRequest, resp *provider.MetadataResponse) {
 	resp.TypeName, resp.Version = "penstock", p.version
