@@ -256,7 +256,7 @@ func TestLedgerGone(t *testing.T) {
 	s := newSite(t, config)
 	s.apply()
 	s.must(os.RemoveAll(filepath.Join(s.dir, ".penstock")))
-	s.refused(s.dir, []string{"plan"}, "the ledger that the state knows in data directory", "is gone", "terraform state rm ADDRESS")
+	s.refused(s.dir, []string{"plan"}, "the ledger that the state has it in is gone from data directory", "terraform state rm ADDRESS")
 	s.run(s.dir, terraform, "state", "rm", "penstock_pipeline.p")
 	s.apply()
 	s.destroy()
