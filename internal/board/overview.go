@@ -166,9 +166,6 @@ func (b *Board) valueStream(ctx context.Context, st *pipeline.State, who pipelin
 				c.Holds = n.Build
 			}
 			c.Pin = s.Pin
-			if w := at.Move.WaitingFor; w != "" && n.Note == w {
-				c.Note = "waits for " + w
-			}
 			e := b.Engine.As(who)
 			c.Buttons = append(buttons(e, st, s), moreButtons(e, st, s)...)
 		}

@@ -75,7 +75,7 @@ func (o *bootstrapOptions) flags(c *cobra.Command) {
 	flags.IntVar(&p.ServicePort, "port", 0, "the port that services listen on, on their instances (default 8080)")
 	flags.StringVar(&p.Clients, "clients", "", "the block of addresses that may reach the load balancers (default 0.0.0.0/0)")
 	flags.StringVar(&p.Listeners, "listener-ports", "", "the ports of load balancers, as in 80-89, of which an environment takes two (default 80-89)")
-	flags.Bool("public-instances", false, "let clients reach the service on single instances, too, for `public_endpoints`")
+	flags.Bool("public-instances", false, "let clients reach the service on single instances, too, for public_endpoints")
 	flags.Bool("own-key", false, "encrypt bucket, table and topic with a KMS key of the account's own, which costs money every month")
 	flags.StringVar(&p.Repository, "repository", "", "the git repository of a Terraform configuration that AWS is to apply by itself, as in https://example.com/acme/pipeline.git")
 	flags.StringVar(&p.Ref, "ref", "", "the branch or tag of it (default main)")

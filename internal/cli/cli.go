@@ -181,6 +181,13 @@ func newRoot(f *factory) *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	version := root.Flags().Bool("version", false, "print the version")
+	root.RunE = func(c *cobra.Command, _ []string) error {
+		if *version {
+			return f.tellVersion()
+		}
+		return c.Help()
+	}
 	f.places(root.PersistentFlags())
 	root.PersistentFlags().BoolVar(&f.json, "json", false, "print JSON")
 	root.SetFlagErrorFunc(wrongFlag)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -232,6 +233,26 @@ func TestEveryHelpShowsTheExitStatuses(t *testing.T) {
 		}
 	}
 	visit(newRoot(f))
+}
+
+// A flag's help shows a word for its value, and no value where it takes none.
+func TestEveryFlagShowsItsValue(t *testing.T) {
+	f, _, _ := testFactory()
+	var visit func(c *cobra.Command)
+	visit = func(c *cobra.Command) {
+		c.Flags().VisitAll(func(flag *pflag.Flag) {
+			value, _ := pflag.UnquoteUsage(flag)
+			if strings.ContainsAny(value, " _") || flag.NoOptDefVal != "" && value != "" {
+				t.Errorf("%s: its help shows --%s %s", c.CommandPath(), flag.Name, value)
+			}
+		})
+		for _, sub := range c.Commands() {
+			visit(sub)
+		}
+	}
+	root := newRoot(f)
+	root.Flags().AddFlagSet(root.PersistentFlags())
+	visit(root)
 }
 
 func TestPlain(t *testing.T) {

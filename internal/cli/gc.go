@@ -75,7 +75,11 @@ func (o *gcOptions) list(verb string, g engine.Garbage) error {
 	if o.json {
 		return o.printJSON(g)
 	}
-	for _, line := range listGarbage(verb, g) {
+	lines := listGarbage(verb, g)
+	if len(lines) == 0 {
+		fmt.Fprintln(o.Err, "There is nothing to remove.")
+	}
+	for _, line := range lines {
 		fmt.Fprintln(o.Out, line)
 	}
 	return nil

@@ -69,7 +69,8 @@ type statusStage struct {
 	Candidate  string             `json:"candidate,omitempty"` // the build that an apply moves it to
 	Passed     string             `json:"passed,omitempty"`    // the newest build that passed it
 	WaitingFor string             `json:"waiting_for,omitempty"`
-	NextAction pipeline.Action    `json:"next_action"` // what an apply does
+	NextAction pipeline.Action    `json:"next_action"`   // what an apply does
+	Why        string             `json:"why,omitempty"` // it does that, in words
 	Run        string             `json:"run,omitempty"`
 	RunStatus  pipeline.RunStatus `json:"run_status,omitempty"`
 	RunError   string             `json:"run_error,omitempty"`
@@ -198,7 +199,7 @@ func describeStatus(e *engine.Engine, st *pipeline.State) statusPipeline {
 		at := e.StandingIn(st, s)
 		row := statusStage{
 			Stage: s.Name, Type: s.Type, Status: at.Move.Status, Held: at.Held, Candidate: at.Move.Candidate,
-			Passed: at.Passed, WaitingFor: at.Move.WaitingFor, NextAction: at.Move.Action, Run: at.Run.ID,
+			Passed: at.Passed, WaitingFor: at.Move.WaitingFor, NextAction: at.Move.Action, Why: at.Move.Why, Run: at.Run.ID,
 			RunStatus: at.Run.Status, RunError: at.Run.Error, RunStarted: at.Run.StartedAt, RunEnded: at.Run.EndedAt, Log: at.Log,
 			Override: cmp.Or(overrideOf(st, s.Name, at.Move.Candidate), overrideOf(st, s.Name, at.Held)),
 		}
@@ -285,7 +286,7 @@ func (o *statusOptions) note(s statusStage) (status, note string) {
 	case s.WaitingFor != "":
 		return string(s.Status), "waits for " + s.WaitingFor
 	case s.NextAction != pipeline.ActionNone:
-		return "ready", "the next apply moves it: " + string(s.NextAction)
+		return "ready", "the next apply moves it: " + cmp.Or(s.Why, string(s.NextAction))
 	default:
 		return string(s.Status), s.Endpoint
 	}

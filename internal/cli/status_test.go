@@ -23,6 +23,9 @@ func TestNote(t *testing.T) {
 		"failed":                {func(s *statusStage) { s.NextAction, s.Status = pipeline.ActionRun, pipeline.StatusIdle }, "failed", "run r-1: step failed"},
 		"overridden":            {func(s *statusStage) { s.NextAction, s.Status = pipeline.ActionNone, pipeline.StatusPassed }, "passed", ""},
 		"overridden, and moves": {func(s *statusStage) { s.NextAction, s.Status = pipeline.ActionAdopt, pipeline.StatusPassed }, "ready", "the next apply moves it: adopt"},
+		"asked for": {func(s *statusStage) {
+			s.RunStatus, s.NextAction, s.Status, s.Why = pipeline.RunPassed, pipeline.ActionRun, pipeline.StatusPassed, "ada asked for another run"
+		}, "ready", "the next apply moves it: ada asked for another run"},
 		"rejected after its run": {func(s *statusStage) {
 			s.NextAction, s.Status, s.WaitingFor = pipeline.ActionNone, pipeline.StatusRejected, "another"
 		}, "rejected", "waits for another"},

@@ -34,8 +34,8 @@ func newTry(f *factory, runF func(context.Context, *tryOptions) error) *cobra.Co
 		Short: "Launch the build that waits for a decision, try it, decide",
 		Long: "Show the build that waits for a decision at a stage, launch an environment with it or show the one that the\n" +
 			"stage has, and ask for the decision: approve, reject, or later. An environment that was launched for it ends\n" +
-			"with the decision. PIPELINE may be left out where there is one, and STAGE where one waits. Without a terminal the environment stays, and the\n" +
-			"commands for the decision are printed.",
+			"with the decision. Without a terminal the environment stays, and the commands for the decision are printed.\n" +
+			"PIPELINE may be left out where there is one, and STAGE where one waits.",
 		Args: args(0, 2),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline, o.stage = arg(given, 0), arg(given, 1)

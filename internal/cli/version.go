@@ -3,11 +3,7 @@
 
 package cli
 
-import (
-	"fmt"
-
-	"github.com/spf13/cobra"
-)
+import "github.com/spf13/cobra"
 
 func newVersion(f *factory) *cobra.Command {
 	return &cobra.Command{
@@ -15,12 +11,11 @@ func newVersion(f *factory) *cobra.Command {
 		Short: "Print the version",
 		Long:  "Print the version.",
 		Args:  args(0, 0),
-		RunE: func(*cobra.Command, []string) error {
-			if f.json {
-				return f.printJSON(map[string]string{"version": f.version})
-			}
-			fmt.Fprintln(f.Out, "penstock "+f.version)
-			return nil
-		},
+		RunE:  func(*cobra.Command, []string) error { return f.tellVersion() },
 	}
+}
+
+// tellVersion prints the version: `penstock version`, and the flag that other programs have.
+func (f *factory) tellVersion() error {
+	return f.tell(nil, map[string]string{"version": f.version}, "penstock %s", f.version)
 }

@@ -39,7 +39,7 @@ func (f *factory) places(flags *pflag.FlagSet) {
 	flags.StringVar(&f.aws.Stack, "stack", "", "a stack on AWS, where no data directory is at hand that leads there (default: $"+stackVariable+")")
 	flags.StringVar(&f.aws.Region, "region", "", "its region (default: $AWS_REGION, or the profile's)")
 	flags.StringVar(&f.aws.Profile, "profile", "", "the profile of the shared AWS configuration (default: $AWS_PROFILE)")
-	flags.StringVar(&f.context, "context", "", "a named place, see `penstock context` (default: $"+contextVariable+")")
+	flags.StringVar(&f.context, "context", "", "the `NAME` of a place that penstock context lists (default: $"+contextVariable+")")
 }
 
 // where finds where the command has to look; CodeNotFound where nothing says so.

@@ -72,7 +72,7 @@ func TestQuickstartKept(t *testing.T) {
 		t.Fatalf("it does not say how to go on:\n%s", out)
 	}
 	defer func() {
-		shell(source + " && " + strings.Replace(end, " destroy", " destroy -auto-approve", 1))
+		shell(strings.Replace(end, " destroy", " destroy -auto-approve", 1))
 		if _, err := os.Stat(filepath.Dir(strings.TrimPrefix(source, "source "))); !os.IsNotExist(err) {
 			t.Errorf("it is left behind: %v", err)
 		}

@@ -143,7 +143,7 @@ resource "penstock_self_service_env" "own" {
 }`)
 	s.apply()
 	endpoint := s.output("production")
-	goes := []string{"Pipeline p is destroyed with all that belongs to it", "commit, acceptance, production", "1 builds", "archived for 30d"}
+	goes := []string{"Pipeline p is destroyed with all that belongs to it", "commit, acceptance, production", "With it goes 1 build ", "archived for 30d"}
 	out := strings.Join(strings.Fields(s.run(s.dir, terraform, "plan", "-destroy", "-no-color", "-input=false")), " ")
 	for _, text := range append(goes, "Environment own") {
 		if !strings.Contains(out, text) {
@@ -256,7 +256,7 @@ func TestLedgerGone(t *testing.T) {
 	s := newSite(t, config)
 	s.apply()
 	s.must(os.RemoveAll(filepath.Join(s.dir, ".penstock")))
-	s.refused(s.dir, []string{"plan"}, "the ledger that the state knows in data directory", "is gone", "terraform state rm ADDRESS")
+	s.refused(s.dir, []string{"plan"}, "the ledger that the state has it in is gone from data directory", "terraform state rm ADDRESS")
 	s.run(s.dir, terraform, "state", "rm", "penstock_pipeline.p")
 	s.apply()
 	s.destroy()

@@ -20,7 +20,7 @@ type Progress struct {
 	Step   string // under way; empty before the first and after the last
 	Number int    // of the step, from 1
 	Of     int    // how many steps the stage has
-	Line   string // the last of the log
+	Line   string // the last of the log; what the step runs where it printed nothing yet
 	Dead   bool   // the process that ran it is gone, or has not renewed its lease: the next apply clears it away
 }
 
@@ -49,7 +49,8 @@ func (e *Engine) Progress(ctx context.Context, st *pipeline.State, stage string)
 			p.Dead = false
 		}
 	}
-	p.Line, err = e.lastLine(ctx, name, run.ID)
+	line, err := e.lastLine(ctx, name, run.ID)
+	p.Line = strings.TrimPrefix(line, pipeline.StepHeader(p.Step)) // the command of a step that has printed nothing yet
 	return p, err
 }
 

@@ -5,6 +5,7 @@ package engine_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
@@ -54,5 +55,26 @@ func TestProgressOfABake(t *testing.T) {
 	}
 	if after, err := d.Progress(context.Background(), d.seen(), engine.RecipeRun("base")); err != nil || after != nil {
 		t.Errorf("afterwards it is %+v, %v", after, err)
+	}
+}
+
+// A step that has printed nothing yet is told by what it runs, without the mark of the log.
+func TestProgressOfASilentStep(t *testing.T) {
+	d := open(t)
+	var seen *engine.Progress
+	d.during["make"] = func() {
+		st, err := d.State(context.Background(), "shop")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		fmt.Fprintln(memLog{memLogs{d.life}, "shop/" + st.Latest["commit"].ID}, pipeline.StepHeader("build")+"make")
+		if seen, err = d.Progress(context.Background(), st, "commit"); err != nil {
+			t.Error(err)
+		}
+	}
+	d.mustApply(route("1"))
+	if seen == nil || seen.Step != "build" || seen.Line != "make" {
+		t.Errorf("under way it is %+v", seen)
 	}
 }

@@ -75,7 +75,7 @@ func standing(st *pipeline.State, s pipeline.Stage) (status, note string) {
 	case move.Err != nil:
 		return "waiting", move.Err.Error()
 	case move.WaitingFor != "":
-		return string(move.Status), move.WaitingFor
+		return string(move.Status), "waits for " + move.WaitingFor
 	case move.Action != pipeline.ActionNone:
 		return "ready", move.Why
 	default:

@@ -171,7 +171,7 @@ func TestText(t *testing.T) {
 		t.Errorf("dot:\n%s", got)
 	}
 	tree := g.Text()
-	for _, want := range []string{"shop\n└─ image/base  passed  img-1\n   └─ commit  passed", "\n         ├─ exploratory  waiting", "\n         └─ capacity  failed", "\n            └─ pre-production  waiting  (also after exploratory): "} {
+	for _, want := range []string{"shop\n└─ image/base  passed  img-1\n   └─ commit  passed", "\n         ├─ exploratory  waiting", "\n         └─ capacity  failed", "\n            └─ pre-production  waiting  (also after exploratory): waits for "} {
 		if !strings.Contains(tree, want) {
 			t.Errorf("no %q in the tree:\n%s", want, tree)
 		}

@@ -29,16 +29,22 @@ func (s *State) RefuseHeld(stage Stage, op string) error {
 	if !ok {
 		return nil
 	}
-	return Errorf(CodeRefused, op, "the stage waits for %s", f.describe(stage)).
+	return Errorf(CodeRefused, op, "the stage waits for %s", f.since()).
 		WithHint("Release it with `penstock release %s %s`.", stage.Pipeline, stage.Name)
 }
 
+// describe says what a held stage waits for, with the command that ends it.
 func (f Freeze) describe(stage Stage) string {
-	text := fmt.Sprintf("its release: %s holds it since %s", f.Actor, Moment(f.At.UTC()))
+	return fmt.Sprintf("%s; `penstock release %s %s`", f.since(), stage.Pipeline, stage.Name)
+}
+
+// since says who has held a stage, since when, and why.
+func (f Freeze) since() string {
+	text := fmt.Sprintf("its release: %s has held it since %s", f.Actor, Moment(f.At.UTC()))
 	if f.Reason != "" {
-		text += ", as " + f.Reason
+		text += ": " + f.Reason
 	}
-	return text + fmt.Sprintf("; `penstock release %s %s`", stage.Pipeline, stage.Name)
+	return text
 }
 
 // Retried says who asked for another run after the one that judged; empty for nobody.

@@ -136,7 +136,7 @@ func (b *base) here(ctx context.Context, private privateGetter, doing, name stri
 		err = pipeline.Errorf(pipeline.CodeConflict, "find the ledger", "the state has it in namespace %q, and the provider block names %q", cmp.Or(at.Namespace, noNamespace), cmp.Or(b.session.namespace, noNamespace)).
 			WithHint("Nothing was changed. A namespace is for the life of what is in it: set namespace back in the provider block, and destroy what is there before you choose another. To leave it there, " + forget)
 	case at.Place == b.session.Place:
-		err = pipeline.Errorf(pipeline.CodeConflict, "find the ledger", "the ledger that the state knows in %s is gone, and another one is in its place", at.Place).
+		err = pipeline.Errorf(pipeline.CodeConflict, "find the ledger", "the ledger that the state has it in is gone from %s", at.Place).
 			WithHint("If it was moved or removed by mistake, put it back. If it is gone for good, " + forget)
 	}
 	addError(diags, doing, name, err)
@@ -172,7 +172,14 @@ func (b *base) same(id types.String, recorded, name string, diags *diag.Diagnost
 
 // describeRemoval says in words what goes with a pipeline.
 func describeRemoval(r engine.Removal, p pipeline.Pipeline) string {
-	parts := []string{fmt.Sprintf("With it go %d builds with their images, artifacts and logs.", r.Builds)}
+	builds := fmt.Sprintf("With it go %d builds with their images, artifacts and logs.", r.Builds)
+	switch r.Builds {
+	case 0:
+		builds = "It has no builds."
+	case 1:
+		builds = "With it goes 1 build with its image, artifact and logs."
+	}
+	parts := []string{builds}
 	if len(r.Stages) > 0 {
 		parts = append(parts, "Its stages: "+strings.Join(r.Stages, ", ")+".")
 	}

@@ -4,15 +4,18 @@
 package watch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -96,6 +99,16 @@ func (p *place) build(environments []Environment) *State {
 	}
 }
 
+// oldest gives the first build that there was.
+func (p *place) oldest() string {
+	p.Helper()
+	st, err := p.app.Engine.State(p.Context(), "shop")
+	if err != nil {
+		p.Fatal(err)
+	}
+	return slices.MinFunc(slices.Collect(maps.Values(st.Builds)), func(a, b pipeline.Build) int { return cmp.Compare(a.Order, b.Order) }).ID
+}
+
 func (p *place) looker() *looker {
 	return &looker{dir: p.repo, open: func(context.Context) (*app.App, error) { return p.app, nil }, app: p.app}
 }
@@ -135,6 +148,12 @@ func TestLook(t *testing.T) {
 		t.Fatal(err)
 	}
 	look("promoted b-")
+	seen = p.build(nil)
+	look()
+	if _, err := p.app.Engine.Rollback(t.Context(), "shop", "live", p.oldest()); err != nil {
+		t.Fatal(err)
+	}
+	look("rolled back from b-")
 	seen = p.build(nil)
 	look()
 	if _, err := p.app.Engine.Retry(t.Context(), "shop", "commit"); err != nil {

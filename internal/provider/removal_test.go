@@ -1,0 +1,26 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// What goes with a pipeline is counted in words.
+func TestDescribeRemoval(t *testing.T) {
+	for builds, want := range map[int]string{
+		0: "It has no builds.",
+		1: "With it goes 1 build with its image, artifact and logs.",
+		2: "With it go 2 builds with their images, artifacts and logs.",
+	} {
+		if got := describeRemoval(engine.Removal{Builds: builds}, pipeline.Pipeline{RetainHistory: time.Hour}); !strings.HasPrefix(got, want+"\n") {
+			t.Errorf("with %d builds: %s", builds, got)
+		}
+	}
+}
