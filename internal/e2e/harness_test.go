@@ -200,7 +200,8 @@ func (s *site) apply(args ...string) string {
 func (s *site) destroy(args ...string) {
 	s.t.Helper()
 	s.run(s.dir, terraform, append([]string{"destroy", "-auto-approve", "-no-color", "-input=false"}, args...)...)
-	if left, err := os.ReadDir(s.work()); err != nil || len(left) > 0 {
+	left, err := filepath.Glob(filepath.Join(s.work(), filepath.Base(s.dir)+"-*")) // beside those of other directories
+	if err != nil || len(left) > 0 {
 		s.t.Errorf("a destroy left in the work directory %v, %v", left, err)
 	}
 }
