@@ -11,6 +11,23 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
+// A ledger has one ID, which another table has not.
+func TestDynamoIdentity(t *testing.T) {
+	t.Parallel()
+	c, o := newTable(t)
+	if id := openTable(t, as(c, o, none, none)).Identity(); id != "" {
+		t.Errorf("nobody has written, and the ID is %q", id)
+	}
+	first := openTable(t, o).Identity()
+	if again := openTable(t, as(c, o, none, none)).Identity(); first == "" || again != first {
+		t.Errorf("the ID is %q, and then %q", first, again)
+	}
+	_, o = newTable(t)
+	if other := openTable(t, o).Identity(); other == "" || other == first {
+		t.Errorf("that of another table is %q, and of the first %q", other, first)
+	}
+}
+
 // A look at leases sees that one was lost, by one request however many they are, and is
 // allowed to whoever may read the record.
 func TestDynamoCurrent(t *testing.T) {
