@@ -6,8 +6,10 @@ package app
 import (
 	"os"
 	"os/user"
+	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -27,13 +29,33 @@ func localPerson() pipeline.Person {
 	return who
 }
 
-// systemUser looks this process's user up. It is not user.Current, which answers with USER
-// where the system has no entry.
+// userList is the system's list of users where the standard library can't be asked: in a
+// program without cgo, as ours is released, user.Current and user.LookupId answer with USER
+// where the list has no entry for this process.
+const userList = "/etc/passwd"
+
+// systemUser looks this process's user up.
 func systemUser() (*user.User, error) {
-	if id := os.Getuid(); id >= 0 {
-		return user.LookupId(strconv.Itoa(id))
+	if runtime.GOOS == "linux" {
+		return listedUser(userList, os.Getuid())
 	}
-	return user.Current() // Windows has no such numbers, and asks the token of the process
+	return user.Current() // asks the system, also without cgo
+}
+
+// listedUser finds a user in a file of lines NAME:PASSWORD:ID:GROUP:COMMENT:HOME:SHELL.
+// Errors are those of the file, or user.UnknownUserIdError.
+func listedUser(file string, id int) (*user.User, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Split(strings.TrimSuffix(line, "\n"), ":")
+		if len(fields) >= 6 && fields[0] != "" && fields[2] == strconv.Itoa(id) {
+			return &user.User{Username: fields[0], Uid: fields[2], Gid: fields[3], HomeDir: fields[5]}, nil
+		}
+	}
+	return nil, user.UnknownUserIdError(id)
 }
 
 // processGroups gives the groups that this process is in.

@@ -53,7 +53,8 @@ func setUp(m *testing.M) int {
 		panic(err)
 	}
 	binary = filepath.Join(dir, "penstock")
-	build := exec.Command("go", "build", "-o", binary, "github.com/penstock-io/terraform-provider-penstock")
+	build := exec.Command("go", "build", "-trimpath", "-o", binary, "github.com/penstock-io/terraform-provider-penstock")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is released
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build the binary: %v\n%s", err, out)
 		return 1

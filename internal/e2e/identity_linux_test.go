@@ -15,6 +15,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/workplace/workplacetest"
 )
 
 // TestWhoSomebodyIs asks the binary who it works for: the name that the system has for the
@@ -40,9 +41,11 @@ func TestWhoSomebodyIs(t *testing.T) {
 	}
 	for id, want := range map[uint32]string{0: "as root", 54321: "as uid 54321"} {
 		data := filepath.Join(dir, "data-of-"+want[len("as "):])
-		ledgerOf(t, data, int(id))
+		work := data + "-work"
+		t.Setenv(workplacetest.Variable, work)
+		ledgerOf(t, data, work, int(id))
 		c := exec.Command(filepath.Join(dir, "penstock"), "doctor", "--data-dir", data)
-		c.Dir, c.Env = dir, []string{"PATH=" + os.Getenv("PATH"), "USER=alice", "LOGNAME=alice", "HOME=/home/alice"}
+		c.Dir, c.Env = dir, []string{"PATH=" + os.Getenv("PATH"), "USER=alice", "LOGNAME=alice", "HOME=/home/alice", workplacetest.Variable + "=" + work}
 		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: id, Gid: id}}
 		out, _ := c.CombinedOutput() // what else it finds is no matter here
 		if !strings.Contains(string(out), want) || strings.Contains(string(out), "alice") {
@@ -51,8 +54,8 @@ func TestWhoSomebodyIs(t *testing.T) {
 	}
 }
 
-// ledgerOf makes a data directory with a pipeline, of a user.
-func ledgerOf(t *testing.T, dir string, id int) {
+// ledgerOf makes a data directory with a pipeline, and its work directory, of a user.
+func ledgerOf(t *testing.T, dir, work string, id int) {
 	t.Helper()
 	a, err := app.Open(t.Context(), app.Options{DataDir: dir})
 	if err != nil {
@@ -62,10 +65,12 @@ func ledgerOf(t *testing.T, dir string, id int) {
 	if err = errors.Join(err, a.Close(t.Context())); err != nil {
 		t.Fatal(err)
 	}
-	err = filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
-		return errors.Join(err, os.Lchown(path, id, id))
-	})
-	if err != nil {
-		t.Fatal(err)
+	for _, root := range []string{dir, work} {
+		err = filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+			return errors.Join(err, os.Lchown(path, id, id))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -143,7 +143,7 @@ func TestMakeShare(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got tally
-	if err := json.Unmarshal(out.Bytes(), &got); err != nil || got.Counts.Requests != 10 || requests.Load() != 10 || got.Begun.Before(start.Add(50*time.Millisecond)) {
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil || got.Counts.Requests == 0 || got.Counts.Requests > 10 || requests.Load() != got.Counts.Requests || got.Begun.Before(start.Add(50*time.Millisecond)) {
 		t.Errorf("the tally is %+v, %v, after %d requests", got, err, requests.Load())
 	}
 	err = MakeShare(t.Context(), time.Now().Add(-time.Minute).Format(time.RFC3339Nano), bytes.NewReader(in), &out, &bytes.Buffer{})
