@@ -43,7 +43,7 @@ func (a *App) Heads(ctx context.Context, name string) ([]Head, error) {
 	}
 	heads := make([]Head, 0, len(names))
 	for _, n := range names {
-		anchor, err := pipeline.NewestAnchor(ctx, a.ledger, n)
+		anchor, err := a.ledger.Newest(ctx, n)
 		if err != nil {
 			return nil, err
 		}

@@ -88,7 +88,7 @@ func openAWS(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.Co
 		return nil, engine.Config{}, err
 	}
 	a.Owner = owner(sharedDir(workingDir()))
-	a.Identity, a.Place = made.ID, fmt.Sprintf("stack %q of account %s in region %s on AWS", made.Stack, account(c.ARN), c.Config.Region)
+	a.Identity, a.Place = record.Identity(), fmt.Sprintf("stack %q of account %s in region %s on AWS", made.Stack, account(c.ARN), c.Config.Region)
 	a.person, a.stack = caller(c.ARN), &made
 	a.skew = c.Skew
 	a.topics, a.buses = notice.Topics{Client: sns.NewFromConfig(c.Config)}, notice.Buses{Client: eventbridge.NewFromConfig(c.Config)}

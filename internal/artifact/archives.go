@@ -106,9 +106,9 @@ func (s *Archives) Remove(_ context.Context, a pipeline.Archive) error {
 	return nil
 }
 
-// archivesPrefix is where archives are in a bucket: beside the ledger's other objects,
-// which the same people may write.
-const archivesPrefix = blobsPrefix + "archive/"
+// archivesPrefix is where archives are in a bucket: apart from the ledger's other objects,
+// which more people may write, and which have the names of pipelines.
+const archivesPrefix = "archive/"
 
 // S3Archives keeps the histories of removed pipelines as objects of a bucket.
 type S3Archives struct {

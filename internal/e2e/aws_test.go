@@ -75,7 +75,7 @@ output "accepted" { value = penstock_stage.acceptance.passed.build }
 		t.Errorf("the plan after an apply is not empty:\n%s", out)
 	}
 	if calls := c.Calls(); len(calls) > 12 {
-		t.Errorf("a plan took %d requests: %v", len(calls), c.Count())
+		t.Errorf("a plan took %d requests: %v %+v", len(calls), c.Count(), calls)
 	}
 	const newer = "ami-0ba5e000000000002"
 	origin(newer)
@@ -178,7 +178,7 @@ func judge(t *testing.T, s *site, c *cloudtest.Cloud) {
 	for _, args := range [][]string{
 		{"status"}, {"builds", "p"}, {"env", "list", "p"}, {"images"},
 		{"reject", "p", "acceptance", build, "--reason", "it is slow"},
-		{"approve", "p", "acceptance", build},
+		{"approve", "--lift", "p", "acceptance", build, "--yes"},
 	} {
 		s.penstock(args...)
 	}

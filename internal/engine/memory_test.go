@@ -161,6 +161,10 @@ func (l memLedger) Head(ctx context.Context, name string) (head int64, err error
 	return head, l.look(func() error { head, err = l.ledger().Head(ctx, name); return err })
 }
 
+func (l memLedger) Newest(ctx context.Context, name string) (a pipeline.Anchor, err error) {
+	return a, l.look(func() error { a, err = l.ledger().Newest(ctx, name); return err })
+}
+
 func (l memLedger) Pipelines(ctx context.Context) (names []string, err error) {
 	return names, l.look(func() error { names, err = l.ledger().Pipelines(ctx); return err })
 }

@@ -70,7 +70,7 @@ func TestAnchors(t *testing.T) {
 	t.Parallel()
 	from := filled(t, 5)
 	text := export(t, from)
-	head, err := pipeline.NewestAnchor(t.Context(), from, "shop")
+	head, err := from.Newest(t.Context(), "shop")
 	if err != nil || head.Sequence != 17 {
 		t.Fatalf("the newest anchor is %v, %v", head, err)
 	}

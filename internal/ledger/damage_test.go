@@ -211,7 +211,7 @@ func TestBehindTheBack(t *testing.T) {
 
 func newest(t *testing.T, l *SQLite) pipeline.Anchor {
 	t.Helper()
-	anchor, err := pipeline.NewestAnchor(t.Context(), l, "shop")
+	anchor, err := l.Newest(t.Context(), "shop")
 	if err != nil || anchor.Sequence == 0 {
 		t.Fatal(anchor, err)
 	}

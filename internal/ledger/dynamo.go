@@ -5,6 +5,7 @@ package ledger
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"strconv"
 	"sync"
@@ -24,7 +25,7 @@ const tableSchema = 1
 // The layout of the table. Everything has a partition key pk and a sort key sk.
 //
 //	pk           sk                 is
-//	meta         schema             the version of the layout
+//	meta         schema             the version of the layout, and the ledger's ID
 //	pipelines    NAME               a pipeline that has a history: whether it is defined, who purges it
 //	lease        KEY                a lease, for ever, so that its tokens grow
 //	view#NAME    #head              number, hash and time of the newest event
@@ -79,6 +80,7 @@ type DynamoOptions struct {
 // Dynamo is the ledger of a team, in a DynamoDB table.
 type Dynamo struct {
 	DynamoOptions
+	id    string
 	turns sync.Map // by pipeline: a chan struct{} that its appending caller has put something into
 }
 
@@ -97,9 +99,9 @@ func OpenDynamo(ctx context.Context, o DynamoOptions) (*Dynamo, error) {
 	d := &Dynamo{DynamoOptions: o}
 	meta, err := d.get(ctx, pkMeta, skSchema)
 	if err == nil && meta == nil {
+		meta = item{"version": number(tableSchema), "id": text(rand.Text())}.at(pkMeta, skSchema)
 		_, err = d.Client.PutItem(ctx, &dynamodb.PutItemInput{
-			TableName: aws.String(d.Table), ConditionExpression: aws.String("attribute_not_exists(pk)"),
-			Item: item{"version": number(tableSchema)}.at(pkMeta, skSchema),
+			TableName: aws.String(d.Table), ConditionExpression: aws.String("attribute_not_exists(pk)"), Item: meta,
 		})
 		if cloud.Is(err, "ConditionalCheckFailedException") || denied(err) { // another was first; or a reader finds an empty ledger
 			meta, err = d.get(ctx, pkMeta, skSchema)
@@ -112,8 +114,13 @@ func OpenDynamo(ctx context.Context, o DynamoOptions) (*Dynamo, error) {
 		return nil, pipeline.Errorf(pipeline.CodeInvalid, op, "table %s has schema version %d, and this version of Penstock knows up to %d", d.Table, v, tableSchema).
 			WithHint("A newer Penstock has used this ledger. Upgrade this one to the same version or a later one.")
 	}
+	d.id = meta.text("id")
 	return d, nil
 }
+
+// Identity returns the ID of the ledger, which a table that is restored or given to another
+// stack keeps; empty for one that nobody has written to.
+func (d *Dynamo) Identity() string { return d.id }
 
 // Close implements pipeline.Ledger. There is nothing to close.
 func (d *Dynamo) Close() error { return nil }

@@ -127,6 +127,9 @@ func TestRolesOfTheLedger(t *testing.T) {
 	if n, err := deployer.Verify(t.Context(), "shop"); err != nil || n != 2 {
 		t.Errorf("with a pending decision %d events are fine, %v", n, err)
 	}
+	if newest, err := approver.Newest(t.Context(), "shop"); err != nil || newest.Sequence != 2 {
+		t.Errorf("with a pending decision the newest event of the history is %v, %v", newest, err)
+	}
 	must(write(deployer, nil, build("b-4")))
 	events, err := deployer.Events(t.Context(), "shop", 0, 10)
 	must(err)

@@ -86,6 +86,15 @@ func (d *Dynamo) Head(ctx context.Context, name string) (int64, error) {
 	return head.int("seq") + pending, d.fault(ctx, "read head", err)
 }
 
+// Newest implements pipeline.Ledger, by one request.
+func (d *Dynamo) Newest(ctx context.Context, name string) (pipeline.Anchor, error) {
+	head, err := d.get(ctx, pkView(name), skHead)
+	if err != nil {
+		return pipeline.Anchor{}, d.fault(ctx, "read head", err)
+	}
+	return pipeline.Anchor{Sequence: head.int("seq"), Hash: head.text("hash")}, nil
+}
+
 // Run implements pipeline.Ledger.
 func (d *Dynamo) Run(ctx context.Context, name, id string) (pipeline.Run, error) {
 	const op = "read run"

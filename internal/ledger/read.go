@@ -289,6 +289,16 @@ func (l *SQLite) Head(ctx context.Context, name string) (int64, error) {
 	return head, nil
 }
 
+// Newest implements pipeline.Ledger.
+func (l *SQLite) Newest(ctx context.Context, name string) (pipeline.Anchor, error) {
+	var a pipeline.Anchor
+	err := l.read.QueryRowContext(ctx, `SELECT seq, hash FROM events WHERE pipeline = ? ORDER BY seq DESC LIMIT 1`, name).Scan(&a.Sequence, &a.Hash)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return pipeline.Anchor{}, l.failed(ctx, "read head", err)
+	}
+	return a, nil
+}
+
 // decodeEvent reads a row of events.
 func (l *SQLite) decodeEvent(op string, seq int64, hash string, body []byte) (pipeline.Event, error) {
 	e, err := pipeline.DecodeEvent(body, hash)

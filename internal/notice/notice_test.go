@@ -375,7 +375,7 @@ func TestAnchorOfNotices(t *testing.T) {
 	r := newReceiver(t)
 	s := newShop(t, hook(r))
 	s.ran("left", pipeline.RunFailed)
-	newest, err := pipeline.NewestAnchor(t.Context(), s.ledger, "shop")
+	newest, err := s.ledger.Newest(t.Context(), "shop")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,20 +43,6 @@ type history interface {
 	Events(ctx context.Context, pipeline string, after int64, limit int) ([]Event, error)
 }
 
-// NewestAnchor names the newest event of a pipeline's history; the zero anchor where there
-// is none.
-func NewestAnchor(ctx context.Context, l history, name string) (Anchor, error) {
-	head, err := l.Head(ctx, name)
-	if err != nil || head == 0 {
-		return Anchor{}, err
-	}
-	last, err := l.Events(ctx, name, head-1, 1)
-	if err != nil || len(last) == 0 { // purged meanwhile
-		return Anchor{}, err
-	}
-	return last[0].Anchor(), nil
-}
-
 // CheckAnchor reports, with CodeCorrupt, that a pipeline's history has not the event that an
 // anchor names. It looks at that event alone: with Ledger.Verify, it is known that those
 // before it are what they were, too.

@@ -145,6 +145,9 @@ type Ledger interface {
 	Renew(ctx context.Context, l Lease, ttl time.Duration) (Lease, error)
 	// Head gives the sequence number of the pipeline's newest event; 0 for none.
 	Head(ctx context.Context, pipeline string) (int64, error)
+	// Newest names the newest event of the pipeline's history; the zero anchor where there is
+	// none. What is not in the history yet, as a decision that AWS only took, counts not.
+	Newest(ctx context.Context, pipeline string) (Anchor, error)
 
 	// Release gives the lease up. Releasing one that is no longer held is no error.
 	Release(ctx context.Context, l Lease) error

@@ -110,6 +110,10 @@ func (r record) Head(ctx context.Context, name string) (head int64, err error) {
 	return head, r.call(ctx, "head", false, func() error { head, err = r.Ledger.Head(ctx, name); return err })
 }
 
+func (r record) Newest(ctx context.Context, name string) (a pipeline.Anchor, err error) {
+	return a, r.call(ctx, "newest", false, func() error { a, err = r.Ledger.Newest(ctx, name); return err })
+}
+
 func (r record) Run(ctx context.Context, name, id string) (run pipeline.Run, err error) {
 	return run, r.call(ctx, "run", false, func() error { run, err = r.Ledger.Run(ctx, name, id); return err })
 }

@@ -136,6 +136,7 @@ func testEndedContexts(t *testing.T, s *suite) {
 		"Runs":      func() error { _, err := l.Runs(ctx, "shop", pipeline.RunQuery{}); return err },
 		"Events":    func() error { _, err := l.Events(ctx, "shop", 0, 10); return err },
 		"Head":      func() error { _, err := l.Head(ctx, "shop"); return err },
+		"Newest":    func() error { _, err := l.Newest(ctx, "shop"); return err },
 		"Acquire":   func() error { _, err := l.Acquire(ctx, "free", holder("bob"), time.Minute); return err },
 		"Renew":     func() error { _, err := l.Renew(ctx, lease, time.Hour); return err },
 		"Release":   func() error { return l.Release(ctx, lease) },

@@ -190,13 +190,26 @@ func mustHead(t testing.TB, l pipeline.Ledger, name string) int64 {
 	return head
 }
 
-// mustVerify checks chain and view, and that the number of events is right.
+// mustVerify checks chain and view, that the number of events is right, and of one
+// pipeline which event is the newest.
 func mustVerify(t testing.TB, l pipeline.Ledger, name string, events int64) {
 	t.Helper()
 	n, err := l.Verify(t.Context(), name)
 	must(t, err)
 	if n != events {
 		t.Fatalf("Verify reports %d events, want %d", n, events)
+	}
+	if name == "" {
+		return
+	}
+	all, err := l.Events(t.Context(), name, 0, int(events)+1)
+	must(t, err)
+	var want pipeline.Anchor
+	if len(all) > 0 {
+		want = all[len(all)-1].Anchor()
+	}
+	if newest, err := l.Newest(t.Context(), name); err != nil || newest != want {
+		t.Fatalf("the newest event is %v, %v, want %v", newest, err, want)
 	}
 	CheckView(t, l, name)
 }

@@ -209,6 +209,15 @@ func (l memory) Head(ctx context.Context, name string) (head int64, err error) {
 	return head, l.do(ctx, "read head", func() error { head = int64(len(l.events[name])); return nil })
 }
 
+func (l memory) Newest(ctx context.Context, name string) (a pipeline.Anchor, err error) {
+	return a, l.do(ctx, "read head", func() error {
+		if n := len(l.events[name]); n > 0 {
+			a = l.events[name][n-1].Anchor()
+		}
+		return nil
+	})
+}
+
 func (l memory) Pipelines(ctx context.Context) ([]string, error) { return l.names(ctx, true) }
 func (l memory) Removed(ctx context.Context) ([]string, error)   { return l.names(ctx, false) }
 

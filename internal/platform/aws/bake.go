@@ -233,7 +233,7 @@ func (p *Platform) commands(ctx context.Context, builder string, r pipeline.Bake
 			return err
 		}
 		defer p.remove(ctx, s)
-		unpack := preamble + fetch("packed", s.url, s.digest, "source.tar.gz") + "mkdir -p \"$root/var/tmp/penstock-source\"\ntar -xzf \"$packed\" -C \"$root/var/tmp/penstock-source\"\n" + refresh + "rm -rf \"$(dirname \"$packed\")\"\n"
+		unpack := preamble + fetch("packed", s.url, s.digest, "source.tar.gz") + "mkdir -p \"$root/var/tmp/penstock-source\"\ntar --no-same-owner -xzf \"$packed\" -C \"$root/var/tmp/penstock-source\"\n" + refresh + "rm -rf \"$(dirname \"$packed\")\"\n"
 		if err := p.must(ctx, builder, command{what: "copying the source", script: unpack, timeout: 10 * time.Minute, log: r.Log}); err != nil {
 			return err
 		}

@@ -92,17 +92,18 @@ func TestBake(t *testing.T) {
 	}
 }
 
-// A bake without steps takes at most ten requests.
+// A bake without steps takes at most ten requests, and looks at its lease when it begins
+// and before each of the five that change something.
 func TestBakeRequests(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	r := b.bakeRequest("r-1")
 	r.Commands = nil
 	b.Pause = 20 * time.Second // so that what ends at once has ended at the first look
-	_, err := b.Bake(t.Context(), r)
+	_, err := b.Under(pipeline.Fence{Key: "shop/image/base", Token: 1}).Bake(t.Context(), r)
 	b.must(err)
-	if calls := b.cloud.Calls(); len(calls) > 10 {
-		t.Errorf("%d requests: %v", len(calls), b.cloud.Count())
+	if calls := b.cloud.Calls(); len(calls) > 10 || b.leases.looks > 6 {
+		t.Errorf("%d requests, and %d looks at the lease: %v", len(calls), b.leases.looks, b.cloud.Count())
 	}
 }
 

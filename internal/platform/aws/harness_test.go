@@ -48,11 +48,13 @@ type bed struct {
 type leases struct {
 	mu     sync.Mutex
 	newest map[string]int64
+	looks  int
 }
 
 func (l *leases) current(_ context.Context, by ...pipeline.Fence) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.looks++
 	for _, b := range by {
 		if newest := l.newest[b.Key]; b.Token < newest {
 			return pipeline.LeaseLost("look at lease", b, newest)
