@@ -25,7 +25,7 @@ import (
 type Project struct {
 	Type  string // of its environments; empty means that of this machine
 	Fault string // why no build gets a machine; empty: each does
-	Lost  bool   // builds are forgotten when they have started
+	Lost  bool   // builds are stopped and forgotten when they have started, as if somebody deleted them
 }
 
 // SetProject makes a project of CodeBuild, or changes it.
@@ -166,6 +166,9 @@ func (a *account) startBuild(r *request) answer {
 	a.builds[b.id] = b
 	a.started[in.IdempotencyToken] = started{b.id, string(r.body)}
 	limit := time.Duration(in.TimeoutInMinutesOverride) * pace.Minute
+	if b.lost {
+		cancel()
+	}
 	go func() {
 		defer close(b.done)
 		a.build(ctx, b, spec.Phases.Build.Commands, limit)
