@@ -292,3 +292,41 @@ func TestKilledWhileCreating(t *testing.T) {
 	}
 	s.destroy()
 }
+
+// TestReplacedBeforeDestroyed shows the way back from create_before_destroy, which is refused
+// in the middle of an apply: nothing is touched, and the state has it again.
+func TestReplacedBeforeDestroyed(t *testing.T) {
+	t.Parallel()
+	config := func(trigger, more string) string {
+		return fmt.Sprintf(`
+terraform {
+  required_providers {
+    penstock = { source = "penstock-io/penstock" }
+  }
+}
+resource "terraform_data" "t" { input = %q }
+resource "penstock_pipeline" "p" { name = "p" }
+resource "penstock_stage" "b" {
+  pipeline = penstock_pipeline.p.name
+  type     = "bootstrap"
+  steps    = [{ name = "nothing", command = "true" }]
+  lifecycle {
+    replace_triggered_by = [terraform_data.t]
+    %s
+  }
+}
+`, trigger, more)
+	}
+	s := newSite(t, config("1", ""))
+	s.apply()
+	s.write(filepath.Join(s.dir, "main.tf"), config("2", "create_before_destroy = true"))
+	s.refused(s.dir, []string{"apply", "-auto-approve"}, `stage "bootstrap" exists already`)
+	s.write(filepath.Join(s.dir, "main.tf"), config("2", ""))
+	s.refused(s.dir, []string{"plan"}, `stage "bootstrap" exists already`)
+	s.run(s.dir, terraform, "state", "rm", "penstock_stage.b")
+	s.run(s.dir, terraform, "import", "-no-color", "penstock_stage.b", "p/bootstrap")
+	if code, out := s.planned(); code != 0 {
+		t.Errorf("after the import the plan is\n%s", out)
+	}
+	s.destroy()
+}
