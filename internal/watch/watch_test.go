@@ -213,9 +213,9 @@ func TestBackOff(t *testing.T) {
 		}
 		before := len(f.applies)
 		f.reasons = reason("commit 2")
-		later(time.Minute)
-		if len(f.applies) != before+1 {
-			t.Errorf("%d applies within a minute of something new", len(f.applies)-before)
+		later(time.Minute) // one look, and perhaps the first try again
+		if n := len(f.applies) - before; n < 1 || n > 2 {
+			t.Errorf("%d applies within a minute of something new", n)
 		}
 		later(3 * time.Minute)
 		if len(f.applies) < before+2 {
