@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
+	"os"
 	"os/exec"
 	"strings"
 	"sync/atomic"
@@ -271,6 +272,9 @@ func TestNotHTTP2(t *testing.T) {
 	r.Service.Start = "exec python3 -u -m http.server --bind $HOST $PORT"
 	r.Service.HealthCheck.StartTimeout = 2 * time.Second
 	if _, err := exec.LookPath("python3"); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("there is no python3")
+		}
 		t.Skip("there is no python3")
 	}
 	_, err := b.Prepare(t.Context(), r)
@@ -358,6 +362,9 @@ func TestCurl(t *testing.T) {
 	t.Parallel()
 	curl, err := exec.LookPath("curl")
 	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("there is no curl")
+		}
 		t.Skip("there is no curl")
 	}
 	b := newBed(t)
