@@ -44,7 +44,7 @@ func TestJourney(t *testing.T) {
 	page := b.get("/p/shop/do/promote?stage=production&build="+two, "What differs from what runs now", "Make it better", "version")
 	b.want(b.client, http.MethodPost, "/p/shop/do/promote", form(page), http.StatusOK, "is promoted")
 	b.apply()
-	if held := b.state().Holds["production"].Build; held != two {
+	if held := b.state().Current["production"].Build; held != two {
 		t.Fatalf("production holds %s", held)
 	}
 	b.press(b.client, "rollback", stageBuild("production", one), nil, http.StatusOK, " to build "+one)
@@ -140,10 +140,10 @@ func TestBakes(t *testing.T) {
 	b.apply()
 	b.lacks(b.get("/p/shop/images"), "Being baked")
 	gate := filepath.Join(t.TempDir(), "gate")
-	recipe := pipeline.Recipe{Pipeline: "shop", Name: "base", Owner: b.app.Owner, From: pipeline.ImageFrom{Image: b.state().Builds[b.newest()].Image}, Source: *b.state().Stages["commit"].Source, Steps: []pipeline.Step{{Name: "packages", Command: fmt.Sprintf("while ! [ -e %q ]; do sleep 0.05; done; echo installed > packages", gate)}}}
+	recipe := pipeline.ImageDefinition{Pipeline: "shop", Name: "base", Owner: b.app.Owner, From: pipeline.ImageFrom{Image: b.state().Builds[b.newest()].Image}, Source: *b.state().Stages["commit"].Source, Steps: []pipeline.Step{{Name: "packages", Command: fmt.Sprintf("while ! [ -e %q ]; do sleep 0.05; done; echo installed > packages", gate)}}}
 	ended := make(chan error, 1)
 	go func() {
-		_, err := b.app.Engine.Bake(b.Context(), engine.BakeRequest{Recipe: recipe})
+		_, err := b.app.Engine.Bake(b.Context(), engine.BakeRequest{Definition: recipe})
 		ended <- err
 	}()
 	run := b.running("image/base")

@@ -249,7 +249,7 @@ func TestBrowser(t *testing.T) {
 		t.Error("the other tab was loaded again")
 	}
 	me.picture("production")
-	if got := b.state().Holds["production"].Build; got != one {
+	if got := b.state().Current["production"].Build; got != one {
 		t.Fatalf("production holds %q", got)
 	}
 
@@ -284,7 +284,7 @@ func TestBrowser(t *testing.T) {
 	me.picture("rollback")
 	me.click("form[@class='ask']", "Roll back")
 	b.apply()
-	if got := b.state().Holds["production"].Build; got != one {
+	if got := b.state().Current["production"].Build; got != one {
 		t.Fatalf("production holds %q after the roll back", got)
 	}
 
@@ -471,10 +471,10 @@ func TestBrowserStreams(t *testing.T) {
 	me.sees("Value stream")
 	const changes = 8
 	for i := range changes {
-		_, err := b.app.Engine.Hold(t.Context(), "shop", "production", fmt.Sprintf("reason %d", i))
+		_, err := b.app.Engine.Pause(t.Context(), "shop", "production", fmt.Sprintf("reason %d", i))
 		b.must(err)
 		me.sees(fmt.Sprintf("reason %d", i))
-		_, err = b.app.Engine.Release(t.Context(), "shop", "production")
+		_, err = b.app.Engine.Resume(t.Context(), "shop", "production")
 		b.must(err)
 		b.await("the release", func() bool { return eval[bool](me, `!document.body.innerText.includes("is held by")`) })
 	}

@@ -23,7 +23,7 @@ type buildPage struct {
 	MoreRuns   bool             // than are listed
 	Lineage    []pipeline.Image // the build's image, what it was baked from, and so on
 	BaseImage  string           // where no record has it
-	HeldBy     string           // the last stage that lasts: the build is compared with what it holds
+	CurrentAt  string           // the last stage that lasts: the build is compared with what it holds
 	Diff       *engine.Diff     // to that
 	NoDiff     string
 	Buttons    []button
@@ -63,7 +63,7 @@ func components(build, held pipeline.Build) (list []component) {
 // stageOfBuild is how a build fared at a stage, and who decided what.
 type stageOfBuild struct {
 	cell
-	Verdict  *pipeline.RunSummary
+	Result   *pipeline.RunSummary
 	Decision *pipeline.Decision
 	Missing  int // approvals
 	Override *pipeline.Override
@@ -108,7 +108,7 @@ func (b *Board) build(w http.ResponseWriter, r *http.Request, s *session) error 
 		page.Buttons = append(page.Buttons, button{Action: "launch", Label: "Launch an environment", Build: id})
 	}
 	var held string
-	page.HeldBy, held = lastHeld(st)
+	page.CurrentAt, held = lastCurrent(st)
 	page.Components = components(build, st.Builds[held])
 	if held != "" && held != id {
 		diff, err := b.diff(r.Context(), st, held, id)
@@ -123,8 +123,8 @@ func (b *Board) build(w http.ResponseWriter, r *http.Request, s *session) error 
 // stageOf says how a build stands at a stage.
 func stageOf(e *engine.Engine, st *pipeline.State, stage pipeline.Stage, c cell, build string) stageOfBuild {
 	at, id := stageOfBuild{cell: c}, pipeline.StageBuild(stage.Name, build)
-	if v, ok := st.VerdictOf(stage, build); ok {
-		at.Verdict = &v
+	if v, ok := st.ResultOf(stage, build); ok {
+		at.Result = &v
 	}
 	if d, ok := st.Decisions[id]; ok {
 		at.Decision = &d
@@ -134,12 +134,12 @@ func stageOf(e *engine.Engine, st *pipeline.State, stage pipeline.Stage, c cell,
 		at.Override = &o
 	}
 	add := func(name string) { adder(e, st, stage)(&at.Buttons, name, build) }
-	held := st.Builds[st.Holds[stage.Name].Build]
+	held := st.Builds[st.Current[stage.Name].Build]
 	switch {
 	case c.Outcome == pipeline.OutcomeWaiting:
 		add("approve")
 		add("reject")
-	case at.Decision != nil && at.Decision.Verdict == pipeline.Rejected:
+	case at.Decision != nil && at.Decision.Result == pipeline.Rejected:
 		add("lift")
 	case stage.Trigger == pipeline.TriggerManual && held.ID != build && st.Eligible(stage, build) == nil:
 		if st.Builds[build].Order < held.Order {
@@ -176,9 +176,9 @@ func lineage(st *pipeline.State, build pipeline.Build) (list []pipeline.Image) {
 
 // lastHeld gives the last stage that holds a build and whose environment lasts, or that
 // people move, which is production; and the build.
-func lastHeld(st *pipeline.State) (stage, build string) {
+func lastCurrent(st *pipeline.State) (stage, build string) {
 	for _, s := range st.StagesInOrder() {
-		if held := st.Holds[s.Name].Build; held != "" && (s.Lasting() || s.Guarded()) {
+		if held := st.Current[s.Name].Build; held != "" && (s.Persistent() || s.RequiresDeployRight()) {
 			stage, build = s.Name, held
 		}
 	}
@@ -208,8 +208,8 @@ func (b *Board) runs(w http.ResponseWriter, r *http.Request, s *session) error {
 		Statuses []pipeline.RunStatus
 		Older    string
 	}{Query: query, Page: found, Statuses: pipeline.RunStatuses}
-	for _, recipe := range st.Recipes {
-		body.Stages = append(body.Stages, engine.RecipeRun(recipe.Name))
+	for _, recipe := range st.ImageDefinitions {
+		body.Stages = append(body.Stages, engine.ImageRun(recipe.Name))
 	}
 	for _, stage := range st.StagesInOrder() {
 		body.Stages = append(body.Stages, stage.Name)
@@ -261,7 +261,7 @@ func (b *Board) loads(ctx context.Context, run pipeline.Run) ([]load, error) {
 		return nil, err
 	}
 	for _, r := range page.Runs {
-		if r.Build == run.Build || !r.Status.Verdict() {
+		if r.Build == run.Build || !r.Status.HasResult() {
 			continue
 		}
 		before, err := b.Engine.Ledger.Run(ctx, run.Pipeline, r.ID)

@@ -49,7 +49,7 @@ func adder(e *engine.Engine, st *pipeline.State, s pipeline.Stage) func(list *[]
 // somebody.
 func buttons(e *engine.Engine, st *pipeline.State, s pipeline.Stage) (now []button) {
 	add := adder(e, st, s)
-	if _, held := st.Freezes[s.Name]; held {
+	if _, held := st.Pauses[s.Name]; held {
 		add(&now, "release", "")
 		return now
 	}
@@ -71,7 +71,7 @@ func buttons(e *engine.Engine, st *pipeline.State, s pipeline.Stage) (now []butt
 
 // moreButtons gives what else the person can do there.
 func moreButtons(e *engine.Engine, st *pipeline.State, s pipeline.Stage) (more []button) {
-	if _, held := st.Freezes[s.Name]; held {
+	if _, held := st.Pauses[s.Name]; held {
 		return nil
 	}
 	add, failed := adder(e, st, s), failing(st, s)
@@ -122,7 +122,7 @@ func offered(st *pipeline.State, s pipeline.Stage) string {
 		return ""
 	}
 	move := pipeline.Decide(st, s)
-	build, ok := st.NewestEligible(s, st.Builds[st.Holds[s.Name].Build].Order)
+	build, ok := st.NewestEligible(s, st.Builds[st.Current[s.Name].Build].Order)
 	if !ok || move.Candidate == build {
 		return ""
 	}
@@ -147,7 +147,7 @@ func waits(e *engine.Engine, st *pipeline.State) []wait {
 			list = append(list, wait{Stage: s.Name, What: what, Build: st.Builds[build], Buttons: now, Who: who})
 			return &list[len(list)-1]
 		}
-		if f, held := st.Freezes[s.Name]; held {
+		if f, held := st.Pauses[s.Name]; held {
 			text := "is held by " + f.Actor
 			if f.Reason != "" {
 				text += ": " + f.Reason

@@ -179,7 +179,7 @@ func TestPromotionOfWhatWasCompared(t *testing.T) {
 	move(builds[2]) // by somebody else
 	b.want(b.client, http.MethodPost, "/p/shop/do/promote", ann, http.StatusConflict, "since you looked", builds[2], "Look at what differs now")
 	b.apply()
-	if held := b.state().Holds["production"].Build; held != builds[2] {
+	if held := b.state().Current["production"].Build; held != builds[2] {
 		t.Fatalf("production went to %s", held)
 	}
 	back := form(b.get("/p/shop/do/rollback?" + stageBuild("production", builds[0]).Encode()))
@@ -225,7 +225,7 @@ func TestDiffOfAGrowingBuild(t *testing.T) {
 
 // A pipeline without a stage that deploys has figures all the same, and one without stages
 // says so.
-func TestFiguresWithoutDeployments(t *testing.T) {
+func TestMetricsWithoutDeployments(t *testing.T) {
 	b := newBed(t)
 	b.serve(nil)
 	p := pipeline.Pipeline{Name: "shop", Owner: b.app.Owner}

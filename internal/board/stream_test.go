@@ -299,9 +299,9 @@ func TestManyStreams(t *testing.T) {
 	toggle := func(round int) {
 		var err error
 		if round%2 == 0 {
-			_, err = b.app.Engine.Hold(t.Context(), "shop", "production", "")
+			_, err = b.app.Engine.Pause(t.Context(), "shop", "production", "")
 		} else {
-			_, err = b.app.Engine.Release(t.Context(), "shop", "production")
+			_, err = b.app.Engine.Resume(t.Context(), "shop", "production")
 		}
 		b.must(err)
 		for i, events := range open {
@@ -398,7 +398,7 @@ func TestQuiet(t *testing.T) {
 			for range 6 {
 				b.nothing(events)
 			}
-			_, err := b.app.Engine.Hold(t.Context(), "shop", "production", "")
+			_, err := b.app.Engine.Pause(t.Context(), "shop", "production", "")
 			b.must(err)
 			if e := b.next(events); e.name != "changed" {
 				t.Errorf("the event is %+v", e)

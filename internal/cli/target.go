@@ -71,14 +71,14 @@ func lastFailed(st *pipeline.State, s pipeline.Stage) bool {
 }
 
 func isHeld(st *pipeline.State, s pipeline.Stage) bool {
-	_, ok := st.Freezes[s.Name]
+	_, ok := st.Pauses[s.Name]
 	return ok
 }
 
 // hasRejection reports whether a build stands rejected at a stage, which approve --lift lifts.
 func hasRejection(st *pipeline.State, s pipeline.Stage) bool {
 	for _, d := range st.Decisions {
-		if d.Stage == s.Name && d.Verdict == pipeline.Rejected {
+		if d.Stage == s.Name && d.Result == pipeline.Rejected {
 			return true
 		}
 	}

@@ -15,30 +15,30 @@ import (
 
 // BakeRequest asks for a baked image to be defined and baked.
 type BakeRequest struct {
-	Recipe  pipeline.Recipe
-	Create  bool               // the caller knows of no such image yet: it takes over what there is
-	Secrets []pipeline.Secrets // of the steps, by index; may be shorter
+	Definition pipeline.ImageDefinition
+	Create     bool               // the caller knows of no such image yet: it takes over what there is
+	Secrets    []pipeline.Secrets // of the steps, by index; may be shorter
 }
 
 // RecipeRun is the name under which the bakes of a recipe stand in the list of runs.
-func RecipeRun(name string) string { return "image/" + name }
+func ImageRun(name string) string { return "image/" + name }
 
 // Bake records the recipe and gives its image: the one that exists, where an image
 // was baked from the same inputs before, else a new one. Older images stay as long
 // as they are needed.
 func (e *Engine) Bake(ctx context.Context, r BakeRequest) (pipeline.Image, error) {
-	recipe := r.Recipe
-	leased, h, err := e.hold(ctx, recipeKey(recipe.Pipeline, recipe.Name), "bake of image "+recipe.Name)
+	recipe := r.Definition
+	leased, h, err := e.lock(ctx, imageKey(recipe.Pipeline, recipe.Name), "bake of image "+recipe.Name)
 	if err != nil {
 		return pipeline.Image{}, err
 	}
-	defer e.release(ctx, h)
-	st, err := e.recovered(leased, h, recipe.Pipeline, RecipeRun(recipe.Name))
+	defer e.unlock(ctx, h)
+	st, err := e.recovered(leased, h, recipe.Pipeline, ImageRun(recipe.Name))
 	if err != nil {
 		return pipeline.Image{}, err
 	}
 	recipe.ID, recipe.Made = "k-"+randomHex(8), e.madeNow()
-	if old, ok := st.Recipes[recipe.Name]; ok {
+	if old, ok := st.ImageDefinitions[recipe.Name]; ok {
 		recipe.Image, recipe.Baked, recipe.Run = old.Image, old.Baked, old.Run
 		if !r.Create {
 			recipe.ID, recipe.Owner, recipe.Made = old.ID, old.Owner, old.Made
@@ -46,31 +46,31 @@ func (e *Engine) Bake(ctx context.Context, r BakeRequest) (pipeline.Image, error
 	}
 	var creation *pipeline.Creation
 	if r.Create {
-		if err := e.CheckCreate(leased, st, CreateRequest{Kind: pipeline.RecordRecipe, Name: recipe.Name}); err != nil {
+		if err := e.CheckCreate(leased, st, CreateRequest{Kind: pipeline.RecordImageDefinition, Name: recipe.Name}); err != nil {
 			return pipeline.Image{}, err
 		}
-		if creation, err = e.creation(leased, recipe.Pipeline, pipeline.RecordRecipe, recipe.Name, recipe.ID); err != nil {
+		if creation, err = e.creation(leased, recipe.Pipeline, pipeline.RecordImageDefinition, recipe.Name, recipe.ID); err != nil {
 			return pipeline.Image{}, err
 		}
 	}
 	image, err := e.bake(leased, h, st, recipe, creation, r.Secrets)
 	if err == nil && r.Create {
-		e.creations.created(recipe.Pipeline, pipeline.RecordRecipe, recipe.Name, recipe.ID)
+		e.creations.created(recipe.Pipeline, pipeline.RecordImageDefinition, recipe.Name, recipe.ID)
 	}
 	return image, err
 }
 
 // bake gives the image of a recipe, under its lease.
-func (e *Engine) bake(leased context.Context, h *held, st *pipeline.State, recipe pipeline.Recipe, creation *pipeline.Creation, secrets []pipeline.Secrets) (_ pipeline.Image, err error) {
+func (e *Engine) bake(leased context.Context, h *lock, st *pipeline.State, recipe pipeline.ImageDefinition, creation *pipeline.Creation, secrets []pipeline.Secrets) (_ pipeline.Image, err error) {
 	if recipe, err = e.Rebased(leased, st, recipe); err != nil {
 		return pipeline.Image{}, err
 	}
-	if err := e.Platform.CheckRecipe(recipe); err != nil {
+	if err := e.Platform.CheckImage(recipe); err != nil {
 		return pipeline.Image{}, err
 	}
 	if image, ok, err := e.baked(leased, st, recipe); err != nil || ok {
 		recipe.Image, recipe.Baked, recipe.Run = image.ID, recipe.Key(), image.Run
-		if err := e.settleRecipe(leased, h, recipe, creation, err); err != nil {
+		if err := e.finishImage(leased, h, recipe, creation, err); err != nil {
 			return image, err
 		}
 		return e.publish(leased, h, recipe, image)
@@ -87,12 +87,12 @@ func (e *Engine) bake(leased context.Context, h *held, st *pipeline.State, recip
 
 // publish puts an image where its recipe says, as far as it is not there. When it
 // fails, the image stays, and the next call goes on.
-func (e *Engine) publish(ctx context.Context, h *held, recipe pipeline.Recipe, image pipeline.Image) (pipeline.Image, error) {
+func (e *Engine) publish(ctx context.Context, h *lock, recipe pipeline.ImageDefinition, image pipeline.Image) (pipeline.Image, error) {
 	want := recipe.Publish.Digest()
 	if image.Published == want {
 		return image, nil
 	}
-	r := pipeline.PublishRequest{Image: image.ID, Labels: pipeline.Labels{Pipeline: recipe.Pipeline, Stage: RecipeRun(recipe.Name), Run: image.Run}}
+	r := pipeline.PublishRequest{Image: image.ID, Labels: pipeline.Labels{Pipeline: recipe.Pipeline, Stage: ImageRun(recipe.Name), Run: image.Run}}
 	if recipe.Publish != nil {
 		r.Publication = *recipe.Publish
 	}
@@ -108,17 +108,17 @@ func (e *Engine) publish(ctx context.Context, h *held, recipe pipeline.Recipe, i
 	return image, e.append(ctx, recipe.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.ImagePublished, Facts: pipeline.Facts{Image: &image}})
 }
 
-func (e *Engine) settleRecipe(ctx context.Context, h *held, recipe pipeline.Recipe, creation *pipeline.Creation, err error) error {
+func (e *Engine) finishImage(ctx context.Context, h *lock, recipe pipeline.ImageDefinition, creation *pipeline.Creation, err error) error {
 	if err != nil {
 		return err
 	}
-	recipe.Settled = true
-	return e.append(ctx, recipe.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.RecipeDefined, Facts: pipeline.Facts{Recipe: &recipe, Creation: creation}})
+	recipe.Applied = true
+	return e.append(ctx, recipe.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.ImageDefined, Facts: pipeline.Facts{ImageDefinition: &recipe, Creation: creation}})
 }
 
 // baked gives the image that the recipe's inputs yielded before, if the platform
 // still has it.
-func (e *Engine) baked(ctx context.Context, st *pipeline.State, recipe pipeline.Recipe) (pipeline.Image, bool, error) {
+func (e *Engine) baked(ctx context.Context, st *pipeline.State, recipe pipeline.ImageDefinition) (pipeline.Image, bool, error) {
 	image, ok := FindBaked(st, recipe)
 	if !ok {
 		return pipeline.Image{}, false, nil
@@ -130,8 +130,8 @@ func (e *Engine) baked(ctx context.Context, st *pipeline.State, recipe pipeline.
 // Rebased gives the recipe with the image that its bake starts from. Where the
 // inputs are those of an image that exists, and the recipe does not follow its
 // origin, that is the one of before.
-func (e *Engine) Rebased(ctx context.Context, st *pipeline.State, recipe pipeline.Recipe) (pipeline.Recipe, error) {
-	if old, ok := st.Recipes[recipe.Name]; ok && !recipe.Follow {
+func (e *Engine) Rebased(ctx context.Context, st *pipeline.State, recipe pipeline.ImageDefinition) (pipeline.ImageDefinition, error) {
+	if old, ok := st.ImageDefinitions[recipe.Name]; ok && !recipe.Follow {
 		recipe.Base = old.Base
 		if _, baked := FindBaked(st, recipe); baked {
 			return recipe, nil
@@ -144,10 +144,10 @@ func (e *Engine) Rebased(ctx context.Context, st *pipeline.State, recipe pipelin
 
 // FindBaked gives the recorded image that was baked from the recipe's inputs, the newest
 // where there are several.
-func FindBaked(st *pipeline.State, recipe pipeline.Recipe) (pipeline.Image, bool) {
+func FindBaked(st *pipeline.State, recipe pipeline.ImageDefinition) (pipeline.Image, bool) {
 	var found pipeline.Image
 	key := recipe.Key()
-	if old := st.Recipes[recipe.Name]; old.Baked == key {
+	if old := st.ImageDefinitions[recipe.Name]; old.Baked == key {
 		if image, ok := ImageOf(st, old); ok {
 			return image, true
 		}
@@ -162,7 +162,7 @@ func FindBaked(st *pipeline.State, recipe pipeline.Recipe) (pipeline.Image, bool
 
 // ImageOf gives the image that a recorded recipe has now. Where bakes of other names
 // yielded the same one, it is recorded as one of those.
-func ImageOf(st *pipeline.State, recipe pipeline.Recipe) (pipeline.Image, bool) {
+func ImageOf(st *pipeline.State, recipe pipeline.ImageDefinition) (pipeline.Image, bool) {
 	image, ok := st.Images[recipe.Image]
 	if ok && recipe.Run != "" {
 		image.Name, image.Run = recipe.Name, recipe.Run
@@ -208,8 +208,8 @@ func (e *Engine) ImageExists(ctx context.Context, id string) (bool, error) {
 }
 
 // bakeRun bakes the recipe as a run with a log of its own.
-func (e *Engine) bakeRun(ctx context.Context, h *held, st *pipeline.State, recipe pipeline.Recipe, creation *pipeline.Creation, secrets []pipeline.Secrets) (pipeline.Image, error) {
-	name := RecipeRun(recipe.Name)
+func (e *Engine) bakeRun(ctx context.Context, h *lock, st *pipeline.State, recipe pipeline.ImageDefinition, creation *pipeline.Creation, secrets []pipeline.Secrets) (pipeline.Image, error) {
+	name := ImageRun(recipe.Name)
 	a := &attempt{Engine: e, lease: h.lease, state: st, stage: pipeline.Stage{Pipeline: recipe.Pipeline, Name: name}}
 	a.run = pipeline.Run{
 		ID: e.newID(runPrefix), Pipeline: recipe.Pipeline, Stage: name, Kind: pipeline.KindBake, Digest: recipe.Key(),
@@ -217,7 +217,7 @@ func (e *Engine) bakeRun(ctx context.Context, h *held, st *pipeline.State, recip
 		Actor: e.Holder.Actor, Process: e.Holder.Process, StartedAt: e.Now().UTC(),
 	}
 	a.work = e.workDir(a.run.ID)
-	if err := e.append(ctx, recipe.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.RunStarted, Facts: pipeline.Facts{Run: &a.run, Recipe: &recipe, Creation: creation}}); err != nil {
+	if err := e.append(ctx, recipe.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.RunStarted, Facts: pipeline.Facts{Run: &a.run, ImageDefinition: &recipe, Creation: creation}}); err != nil {
 		return pipeline.Image{}, err
 	}
 	log, err := e.createLog(ctx, recipe.Pipeline, a.run.ID)
@@ -226,22 +226,22 @@ func (e *Engine) bakeRun(ctx context.Context, h *held, st *pipeline.State, recip
 	}
 	defer log.Close()
 	a.log = log
-	image, err := a.bakeRecipe(ctx, recipe, secrets)
+	image, err := a.bakeImage(ctx, recipe, secrets)
 	if err != nil {
 		return pipeline.Image{}, a.fail(ctx, lostOr(ctx, err))
 	}
 	a.run.Image = image.ID
 	a.finish(pipeline.RunPassed)
-	recipe.Image, recipe.Baked, recipe.Run, recipe.Settled = image.ID, recipe.Key(), a.run.ID, true
+	recipe.Image, recipe.Baked, recipe.Run, recipe.Applied = image.ID, recipe.Key(), a.run.ID, true
 	record := recordOf(st, image)
 	err = e.append(ctx, recipe.Pipeline, &h.lease, pipeline.Event{
-		Kind: pipeline.ImageBaked, Facts: pipeline.Facts{Run: &a.run, Image: &record, Recipe: &recipe},
+		Kind: pipeline.ImageBaked, Facts: pipeline.Facts{Run: &a.run, Image: &record, ImageDefinition: &recipe},
 	})
 	a.removeWork()
 	return image, err
 }
 
-func (a *attempt) bakeRecipe(ctx context.Context, recipe pipeline.Recipe, secrets []pipeline.Secrets) (pipeline.Image, error) {
+func (a *attempt) bakeImage(ctx context.Context, recipe pipeline.ImageDefinition, secrets []pipeline.Secrets) (pipeline.Image, error) {
 	if err := os.MkdirAll(a.work, 0o700); err != nil {
 		return pipeline.Image{}, pipeline.Errorf(pipeline.CodeFailed, "make work directory", "%w", err)
 	}
@@ -285,12 +285,12 @@ func (a *attempt) bakeRecipe(ctx context.Context, recipe pipeline.Recipe, secret
 }
 
 // source returns where the files are that an image is baked from.
-func (a *attempt) source(recipe pipeline.Recipe) string {
+func (a *attempt) source(recipe pipeline.ImageDefinition) string {
 	return inside(a.checkout(), recipe.Source.Directory())
 }
 
 // bakeCommand gives the command of a bake step.
-func (a *attempt) bakeCommand(recipe pipeline.Recipe, step pipeline.Step) (pipeline.Command, error) {
+func (a *attempt) bakeCommand(recipe pipeline.ImageDefinition, step pipeline.Step) (pipeline.Command, error) {
 	c := pipeline.Command{Name: step.Name, Line: step.Command, Timeout: step.Timeout, Env: map[string]string{
 		"PENSTOCK_PIPELINE": recipe.Pipeline,
 		"PENSTOCK_RUN":      a.run.ID,
@@ -315,24 +315,24 @@ func (a *attempt) bakeCommand(recipe pipeline.Recipe, step pipeline.Step) (pipel
 // RemoveRecipe removes a baked image's definition and those of its images that nothing
 // needs. A recipe that does not exist is no error, nor is one of another ID, which has
 // taken the name over: that one stays.
-func (e *Engine) RemoveRecipe(ctx context.Context, pipelineName, name, id string) error {
-	leased, h, err := e.hold(ctx, recipeKey(pipelineName, name), "removal of image "+name)
+func (e *Engine) RemoveImageDefinition(ctx context.Context, pipelineName, name, id string) error {
+	leased, h, err := e.lock(ctx, imageKey(pipelineName, name), "removal of image "+name)
 	if err != nil {
 		return err
 	}
-	defer e.release(ctx, h)
+	defer e.unlock(ctx, h)
 	st, err := e.fresh(leased, pipelineName)
 	if err != nil {
 		return err
 	}
-	if old, ok := st.Recipes[name]; !ok || old.ID != id {
+	if old, ok := st.ImageDefinitions[name]; !ok || old.ID != id {
 		return nil
 	}
-	if err := e.recover(leased, h, st, RecipeRun(name)); err != nil {
+	if err := e.recover(leased, h, st, ImageRun(name)); err != nil {
 		return err
 	}
-	err = e.append(leased, pipelineName, &h.lease, pipeline.Event{Kind: pipeline.RecipeRemoved, Facts: pipeline.Facts{
-		Gone: []pipeline.Key{{Kind: pipeline.RecordRecipe, ID: name}, {Kind: pipeline.RecordLatest, ID: RecipeRun(name)}, pipeline.CreationKey(pipeline.RecordRecipe, name)},
+	err = e.append(leased, pipelineName, &h.lease, pipeline.Event{Kind: pipeline.ImageUndefined, Facts: pipeline.Facts{
+		Gone: []pipeline.Key{{Kind: pipeline.RecordImageDefinition, ID: name}, {Kind: pipeline.RecordLatest, ID: ImageRun(name)}, pipeline.CreationKey(pipeline.RecordImageDefinition, name)},
 	}})
 	if err != nil {
 		return err

@@ -182,7 +182,7 @@ func TestBehindTheBack(t *testing.T) {
 		},
 		"the write-ahead log is emptied": func(t *testing.T, path string) (string, pipeline.Anchor) {
 			l := open(t, path, Options{}) // stays open: what it writes is in the log only
-			appendOne(t, l, pipeline.Facts{Hold: &pipeline.Hold{Stage: "capacity", Build: "b-1"}})
+			appendOne(t, l, pipeline.Facts{Current: &pipeline.Current{Stage: "capacity", Build: "b-1"}})
 			data, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)

@@ -46,7 +46,7 @@ func fill(t *testing.T, l pipeline.Ledger, events int) {
 		for i := range events {
 			id := fmt.Sprintf("b-%d", i)
 			add(pipeline.BuildOffered, pipeline.Facts{Build: &pipeline.Build{ID: id, Pipeline: name}})
-			add(pipeline.BuildDecided, pipeline.Facts{Decision: &pipeline.Decision{Pipeline: name, Stage: "qa", Build: id, Verdict: pipeline.Approved}})
+			add(pipeline.BuildDecided, pipeline.Facts{Decision: &pipeline.Decision{Pipeline: name, Stage: "qa", Build: id, Result: pipeline.Approved}})
 			add(pipeline.RunEnded, pipeline.Facts{Run: &pipeline.Run{ID: fmt.Sprintf("r-%04d", i), Stage: "commit", Kind: pipeline.KindStage, Build: id, Status: pipeline.RunPassed}})
 		}
 		add(pipeline.BuildCollected, pipeline.Facts{Gone: []pipeline.Key{{Kind: pipeline.RecordBuild, ID: "b-0"}}})

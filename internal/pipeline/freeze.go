@@ -8,10 +8,10 @@ import (
 )
 
 // decideFrozen keeps a held stage where it is. What it runs is kept running.
-func (s *State) decideFrozen(stage Stage, m Move, f Freeze, held string) Move {
+func (s *State) decidePaused(stage Stage, m Move, f Pause, held string) Move {
 	m.Status, m.WaitingFor = StatusWaiting, f.describe(stage)
 	if stage.Pin != "" && stage.Pin != held {
-		m.Candidate, m.Err = stage.Pin, s.RefuseHeld(stage, fmt.Sprintf("move stage %q to build %s", stage.Name, stage.Pin))
+		m.Candidate, m.Err = stage.Pin, s.RefusePaused(stage, fmt.Sprintf("move stage %q to build %s", stage.Name, stage.Pin))
 		return m
 	}
 	if m.Candidate = held; held != "" {
@@ -24,8 +24,8 @@ func (s *State) decideFrozen(stage Stage, m Move, f Freeze, held string) Move {
 }
 
 // RefuseHeld refuses, with CodeRefused, what would move a stage that is held.
-func (s *State) RefuseHeld(stage Stage, op string) error {
-	f, ok := s.Freezes[stage.Name]
+func (s *State) RefusePaused(stage Stage, op string) error {
+	f, ok := s.Pauses[stage.Name]
 	if !ok {
 		return nil
 	}
@@ -34,12 +34,12 @@ func (s *State) RefuseHeld(stage Stage, op string) error {
 }
 
 // describe says what a held stage waits for, with the command that ends it.
-func (f Freeze) describe(stage Stage) string {
+func (f Pause) describe(stage Stage) string {
 	return fmt.Sprintf("%s; `penstock release %s %s`", f.since(), stage.Pipeline, stage.Name)
 }
 
 // since says who has held a stage, since when, and why.
-func (f Freeze) since() string {
+func (f Pause) since() string {
 	text := fmt.Sprintf("its release: %s has held it since %s", f.Actor, Moment(f.At.UTC()))
 	if f.Reason != "" {
 		text += ": " + f.Reason

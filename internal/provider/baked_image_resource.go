@@ -173,10 +173,10 @@ func (r *bakedImageResource) ValidateConfig(ctx context.Context, req resource.Va
 	resp.Diagnostics.Append(validatePublish(ctx, m.Publish)...)
 }
 
-func expandRecipe(ctx context.Context, m bakedImageModel, at *session, diags *diag.Diagnostics) pipeline.Recipe {
+func expandImageDefinition(ctx context.Context, m bakedImageModel, at *session, diags *diag.Diagnostics) pipeline.ImageDefinition {
 	var from fromModel
 	diags.Append(m.From.As(ctx, &from, basetypes.ObjectAsOptions{})...)
-	r := pipeline.Recipe{
+	r := pipeline.ImageDefinition{
 		Pipeline: at.pipelineName(m.Pipeline), Name: m.Name.ValueString(), Keep: int(m.Keep.ValueInt64()), Owner: at.Owner,
 		Follow: m.Follow.ValueBool(), KMSKey: m.KMSKey.ValueString(), Publish: expandPublish(ctx, m.Publish, diags),
 		From: pipeline.ImageFrom{
@@ -205,7 +205,7 @@ func expandRecipe(ctx context.Context, m bakedImageModel, at *session, diags *di
 }
 
 // flattenRecipe fills in the arguments of an imported image.
-func flattenRecipe(ctx context.Context, r pipeline.Recipe, sch schema.Schema, m *bakedImageModel, diags *diag.Diagnostics) {
+func flattenImageDefinition(ctx context.Context, r pipeline.ImageDefinition, sch schema.Schema, m *bakedImageModel, diags *diag.Diagnostics) {
 	var d diag.Diagnostics
 	m.Keep, m.Source = types.Int64Value(int64(r.Keep)), flattenSource(&r.Source)
 	fromTypes := sch.Attributes["from"].GetType().(types.ObjectType).AttrTypes
@@ -235,7 +235,7 @@ func flattenRecipe(ctx context.Context, r pipeline.Recipe, sch schema.Schema, m 
 }
 
 // export fills in what the resource exports of an image; the zero image for none.
-func (r *bakedImageResource) export(recipe pipeline.Recipe, image pipeline.Image, m *bakedImageModel) {
+func (r *bakedImageResource) export(recipe pipeline.ImageDefinition, image pipeline.Image, m *bakedImageModel) {
 	m.ID, m.ImageID, m.Run = types.StringValue(recipe.ID), orNull(image.ID), orNull(image.Run)
 	m.Size, m.Log, m.Base = types.Int64Null(), types.StringNull(), orNull(recipe.Base)
 	m.ImageIDs = flattenStrings(image.Copies)
@@ -268,7 +268,7 @@ func (r *bakedImageResource) ModifyPlan(ctx context.Context, req resource.Modify
 		}
 	}
 	own := r.named(ctx, "image", m.Pipeline, m.Name, was.ID, !m.Name.Equal(was.Name) || !m.Pipeline.Equal(was.Pipeline), req, resp)
-	if state == nil && !r.free(ctx, pipeline.RecordRecipe, m.Pipeline, m.Name, own, &resp.Diagnostics) {
+	if state == nil && !r.free(ctx, pipeline.RecordImageDefinition, m.Pipeline, m.Name, own, &resp.Diagnostics) {
 		return
 	}
 	m.ImageID, m.Size, m.Run, m.Log = types.StringUnknown(), types.Int64Unknown(), types.StringUnknown(), types.StringUnknown()
@@ -283,8 +283,8 @@ func (r *bakedImageResource) ModifyPlan(ctx context.Context, req resource.Modify
 }
 
 func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel, resp *resource.ModifyPlanResponse) error {
-	recipe := expandRecipe(ctx, *m, r.session, &resp.Diagnostics)
-	if err := r.session.Engine.Platform.CheckRecipe(recipe); err != nil {
+	recipe := expandImageDefinition(ctx, *m, r.session, &resp.Diagnostics)
+	if err := r.session.Engine.Platform.CheckImage(recipe); err != nil {
 		return err
 	}
 	var image pipeline.Image
@@ -293,7 +293,7 @@ func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel
 		if recipe, err = r.session.Engine.Rebased(ctx, st, recipe); err != nil {
 			return err
 		}
-		if _, exists := st.Recipes[recipe.Name]; state != nil || !exists { // else what is replaced goes with its images
+		if _, exists := st.ImageDefinitions[recipe.Name]; state != nil || !exists { // else what is replaced goes with its images
 			m.Base = orNull(recipe.Base)
 		}
 		if state != nil { // else an image of before may go in this apply, with what needed it
@@ -343,14 +343,14 @@ func (r *bakedImageResource) apply(ctx context.Context, plan tfsdk.Plan, config 
 	}
 	limit, d := timeout(m)
 	diags.Append(d...)
-	recipe := expandRecipe(ctx, m, r.session, diags)
+	recipe := expandImageDefinition(ctx, m, r.session, diags)
 	secrets := expandStepSecrets(ctx, secret.Steps, diags)
 	if diags.HasError() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	image, err := r.session.Engine.Bake(ctx, engine.BakeRequest{Recipe: recipe, Create: m.ID.IsUnknown(), Secrets: secrets})
+	image, err := r.session.Engine.Bake(ctx, engine.BakeRequest{Definition: recipe, Create: m.ID.IsUnknown(), Secrets: secrets})
 	if err != nil {
 		addError(diags, fmt.Sprintf("bake in pipeline %q the image", recipe.Pipeline), recipe.Name, err)
 		return
@@ -360,7 +360,7 @@ func (r *bakedImageResource) apply(ctx context.Context, plan tfsdk.Plan, config 
 		addError(diags, "read image", recipe.Name, err)
 		return
 	}
-	r.export(st.Recipes[recipe.Name], image, &m)
+	r.export(st.ImageDefinitions[recipe.Name], image, &m)
 	if m.Latest.IsUnknown() {
 		m.Latest = r.latest(ctx, recipe.From)
 	}
@@ -381,15 +381,15 @@ func (r *bakedImageResource) Read(ctx context.Context, req resource.ReadRequest,
 		addError(&resp.Diagnostics, "read image", name, err)
 		return
 	}
-	recipe, ok := st.Recipes[name]
+	recipe, ok := st.ImageDefinitions[name]
 	if !ok || !r.same(m.ID, recipe.ID, name, &resp.Diagnostics) {
 		resp.State.RemoveResource(ctx)
 		return
 	}
-	r.recorded(ctx, st, pipeline.RecordRecipe, name, recipe.ID)
+	r.recorded(ctx, st, pipeline.RecordImageDefinition, name, recipe.ID)
 	r.note(ctx, resp.Private, &resp.Diagnostics)
 	if m.From.IsNull() { // imported
-		flattenRecipe(ctx, recipe, schemaOf(ctx, r), &m, &resp.Diagnostics)
+		flattenImageDefinition(ctx, recipe, schemaOf(ctx, r), &m, &resp.Diagnostics)
 	}
 	image, _ := engine.ImageOf(st, recipe)
 	exists, err := r.session.Engine.ImageExists(ctx, recipe.Image)
@@ -426,7 +426,7 @@ func (r *bakedImageResource) Delete(ctx context.Context, req resource.DeleteRequ
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if err := r.session.Engine.RemoveRecipe(ctx, r.session.pipelineName(m.Pipeline), m.Name.ValueString(), m.ID.ValueString()); err != nil {
+	if err := r.session.Engine.RemoveImageDefinition(ctx, r.session.pipelineName(m.Pipeline), m.Name.ValueString(), m.ID.ValueString()); err != nil {
 		addError(&resp.Diagnostics, "remove image", m.Name.ValueString(), err)
 	}
 }

@@ -82,7 +82,7 @@ func (d *imageDataSource) Read(ctx context.Context, req datasource.ReadRequest, 
 			image = i
 		}
 	}
-	if recipe, ok := st.Recipes[m.Name.ValueString()]; ok {
+	if recipe, ok := st.ImageDefinitions[m.Name.ValueString()]; ok {
 		image, _ = engine.ImageOf(st, recipe)
 	}
 	if image.ID == "" {
