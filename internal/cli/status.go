@@ -65,7 +65,7 @@ type statusStage struct {
 	Stage      string             `json:"stage"`
 	Type       pipeline.StageType `json:"type"`
 	Status     pipeline.Status    `json:"status"`
-	Current    string             `json:"held,omitempty"`      // the build that it moved to
+	Current    string             `json:"current,omitempty"`   // the build that it moved to
 	Candidate  string             `json:"candidate,omitempty"` // the build that an apply moves it to
 	Passed     string             `json:"passed,omitempty"`    // the newest build that passed it
 	WaitingFor string             `json:"waiting_for,omitempty"`

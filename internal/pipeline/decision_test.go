@@ -178,7 +178,7 @@ func TestPausedStage(t *testing.T) {
 			if move.Action != tt.action || CodeOf(move.Err) != tt.code || move.Candidate != want {
 				t.Errorf("%+v, want %s of %q", move, tt.action, want)
 			}
-			if _, held := st.Pauses[tt.stage]; held && (move.Status != StatusWaiting || !strings.Contains(move.WaitingFor, "bob has held it since") || !strings.Contains(move.WaitingFor, "it is Friday")) {
+			if _, held := st.Pauses[tt.stage]; held && (move.Status != StatusWaiting || !strings.Contains(move.WaitingFor, "bob paused it at") || !strings.Contains(move.WaitingFor, "it is Friday")) {
 				t.Errorf("status %s, waits for %q", move.Status, move.WaitingFor)
 			}
 		})

@@ -23,7 +23,7 @@ const (
 	ObstacleFailed    ObstacleKind = "failed"      // it failed there, and the next apply tries again
 	ObstacleManual    ObstacleKind = "manual"      // a person has to promote it there
 	ObstaclePinned    ObstacleKind = "pinned"      // the configuration pins the stage to another build
-	ObstaclePaused    ObstacleKind = "held"        // a person holds the stage
+	ObstaclePaused    ObstacleKind = "paused"      // a person paused the stage
 	ObstaclePassedBy  ObstacleKind = "passed_by"   // the stage went on without it, and takes it by a pin only
 	ObstacleOutdated  ObstacleKind = "outdated"    // its commit stage is at another build: it never passes there
 	ObstacleOtherMake ObstacleKind = "other_maker" // another commit stage made it: it never passes there
@@ -40,7 +40,7 @@ type Obstacle struct {
 	Rejected []Rejection // of a rejected one
 	Missing  int         // approvals, or votes to lift the rejection, of Needed
 	Needed   int
-	Pause    Pause  // of a held stage
+	Pause    Pause  // of a paused stage
 	Other    string // the build that the stage holds, goes to or makes instead; else the commit stage that made this one
 	Choice   string // another build that may enter, if there is one
 	// Comes reports that the build may still get past it without a change of the
@@ -56,7 +56,7 @@ const (
 	VerbApprove Verb = "approve"
 	VerbLift    Verb = "lift" // a rejection
 	VerbPromote Verb = "promote"
-	VerbResume  Verb = "release"
+	VerbResume  Verb = "resume"
 	VerbApply   Verb = "apply"
 	VerbPin     Verb = "pin" // by an edit of the stage's build, and an apply
 	VerbWait    Verb = "wait"
@@ -79,7 +79,7 @@ func (a Advice) Command() string {
 	case VerbLift:
 		return fmt.Sprintf("penstock approve --lift %s %s %s", a.Pipeline, a.Stage, a.Build)
 	case VerbResume:
-		return fmt.Sprintf("penstock release %s %s", a.Pipeline, a.Stage)
+		return fmt.Sprintf("penstock resume %s %s", a.Pipeline, a.Stage)
 	case VerbWait:
 		return fmt.Sprintf("penstock logs -f %s %s", a.Pipeline, a.Stage)
 	case VerbChoose:
@@ -132,7 +132,7 @@ func (o Obstacle) Cause() string {
 	case ObstaclePinned:
 		return text + fmt.Sprintf(", which the configuration pins to %s", o.Other)
 	case ObstaclePaused:
-		return text + fmt.Sprintf(", which is held by %s since %s", o.Pause.Actor, when(o.Pause.At))
+		return text + fmt.Sprintf(", which is paused by %s since %s", o.Pause.Actor, when(o.Pause.At))
 	case ObstaclePassedBy:
 		return text + failed + fmt.Sprintf("; the stage has gone on to %s", o.Other)
 	case ObstacleOutdated:
@@ -169,7 +169,7 @@ func (o Obstacle) Hint() string {
 	case VerbPromote:
 		return fmt.Sprintf("Move it there with `%s`, and apply.", a.Command())
 	case VerbResume:
-		return fmt.Sprintf("Release the stage with `%s`.", a.Command())
+		return fmt.Sprintf("Resume the stage with `%s`.", a.Command())
 	case VerbWait:
 		return fmt.Sprintf("Wait until the run ends; `%s` follows it.", a.Command())
 	case VerbDefine:
@@ -394,7 +394,7 @@ func (l *outlook) waitFor(stage Stage, build string) string {
 	case ObstacleFailed:
 		text += ", where it failed"
 	case ObstaclePaused:
-		text += ", which is held"
+		text += ", which is paused"
 	}
 	return text
 }

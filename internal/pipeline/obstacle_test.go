@@ -43,8 +43,8 @@ func TestObstacle(t *testing.T) {
 		"nobody promoted it":            {dev().passed("dev", "x"), named("live", "qa"), "x", ObstacleManual, "qa", "penstock promote shop qa " + id("x"), true},
 		"somebody promoted it":          {dev().passed("dev", "x").promoted("qa", "x"), named("live", "qa"), "x", ObstacleNotRun, "qa", "terraform apply", true},
 		"a pin":                         {dev().stages(pinnedTo(manual, id("y"))).passed("dev", "x"), named("live", "qa"), "x", ObstaclePinned, "qa", `Set build = "` + id("x") + `" on stage "qa"`, false},
-		"a held stage":                  {dev().passed("dev", "x").current("qa"), named("live", "qa"), "x", ObstaclePaused, "qa", "penstock release shop qa", true},
-		"a decision at a held stage":    {through().passed("exploratory", "x").current("exploratory"), live, "x", ObstacleUndecided, "exploratory", "penstock approve shop exploratory " + id("x"), true},
+		"a paused stage":                {dev().passed("dev", "x").current("qa"), named("live", "qa"), "x", ObstaclePaused, "qa", "penstock resume shop qa", true},
+		"a decision at a paused stage":  {through().passed("exploratory", "x").current("exploratory"), live, "x", ObstacleUndecided, "exploratory", "penstock approve shop exploratory " + id("x"), true},
 		"a stage that is gone":          {tell(t).stages(commitOf("x")).offered("x"), named("live", "gone"), "x", ObstacleNoStage, "gone", "Define stage", false},
 		"a run under way":               {tell(t).route().offered("x").ran("acceptance", "x", RunRunning), live, "x", ObstacleRunning, "acceptance", "penstock logs -f shop acceptance", true},
 		"a platform that is not there":  {tell(t).stages(commitOf("x"), a(TypeBootstrap)).offered("x"), named("live", "commit", "bootstrap"), "x", ObstacleNotRun, "bootstrap", "terraform apply", true},
@@ -86,7 +86,7 @@ func TestWaitsForWhatComes(t *testing.T) {
 		"for a new one where the newest is rejected":          {reverted().decided("exploratory", "x", Rejected), live, StatusRejected, "a build newer than " + id("x")},
 		"and what passed by is not waited for":                {tell(t).route().offered("x", "y").passed("acceptance", "y").decided("acceptance", "y", Rejected), a(TypeCapacity, "acceptance"), StatusRejected, "a build newer than " + id("y")},
 		"for both ways":                                       {tell(t).route().offered("x").passed("acceptance", "x"), live, StatusWaiting, id("x") + ` to pass "exploratory" and "capacity"`},
-		"for a release":                                       {tell(t).route().offered("x").current("acceptance"), live, StatusWaiting, id("x") + ` to pass "acceptance", which is held`},
+		"for a release":                                       {tell(t).route().offered("x").current("acceptance"), live, StatusWaiting, id("x") + ` to pass "acceptance", which is paused`},
 		"for nothing, below two commit stages": {tell(t).stages(commitOf("x"), func() Stage {
 			s := a(TypeCommit)
 			s.Name, s.Source = "web", &SourceRef{Repository: "w", Digest: "w"}
@@ -246,7 +246,7 @@ func (s *story) follow(name, build string, followed map[Verb]int) bool {
 		run = true
 	case VerbResume:
 		if _, held := st.Pauses[at.Name]; !held {
-			refuse("nobody holds it")
+			refuse("it is not paused")
 		}
 		s.event(StageResumed, Facts{Gone: []Key{{RecordPause, at.Name}}})
 	case VerbApply:

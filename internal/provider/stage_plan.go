@@ -135,9 +135,9 @@ func (r *stageResource) move(st *pipeline.State, at *planned, stage pipeline.Sta
 		return
 	}
 	gates := expandGates(plan.After)
-	held := st.Current[stage.Name].Build
-	settled := gates.open() || stage.Trigger == pipeline.TriggerManual && stage.Pin == "" || stage.Pin != "" && stage.Pin == held
-	if !settled && !stays(st, at, stage, gates, state, read) {
+	current := st.Current[stage.Name].Build
+	known := gates.open() || stage.Trigger == pipeline.TriggerManual && stage.Pin == "" || stage.Pin != "" && stage.Pin == current
+	if !known && !stays(st, at, stage, gates, state, read) {
 		r.moveLater(st, at, stage, gates, plan, state, read, resp)
 		return
 	}
@@ -287,12 +287,12 @@ func (r *stageResource) moveLater(st *pipeline.State, at *planned, stage pipelin
 			}
 			return
 		}
-		settled := stage
-		settled.After = slices.DeleteFunc(slices.Clone(stage.Upstream()), func(up string) bool { return g.pending[up] })
-		if len(settled.After) == 0 {
+		known := stage
+		known.After = slices.DeleteFunc(slices.Clone(stage.Upstream()), func(up string) bool { return g.pending[up] })
+		if len(known.After) == 0 {
 			return
 		}
-		if err := st.CheckPin(settled, stage.Pin); err != nil {
+		if err := st.CheckPin(known, stage.Pin); err != nil {
 			addAttributeError(&resp.Diagnostics, path.Root("build"), "move stage", stage.Name, err)
 		}
 	case stage.Type == pipeline.TypeCommit:

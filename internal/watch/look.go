@@ -253,8 +253,8 @@ func stages(st *pipeline.State) []Reason {
 		if p, ok := st.Promotions[s.Name]; ok && p.Build == move.Candidate && s.Pin == "" {
 			key += fmt.Sprintf(" promoted %d", st.Version(pipeline.RecordPromotion, s.Name))
 			text = fmt.Sprintf("stage %q: %s promoted %s", s.Name, p.Actor, p.Build)
-			if held := st.Current[s.Name].Build; st.Builds[p.Build].Order < st.Builds[held].Order {
-				text = fmt.Sprintf("stage %q: %s rolled back from %s to %s", s.Name, p.Actor, held, p.Build)
+			if locked := st.Current[s.Name].Build; st.Builds[p.Build].Order < st.Builds[locked].Order {
+				text = fmt.Sprintf("stage %q: %s rolled back from %s to %s", s.Name, p.Actor, locked, p.Build)
 			}
 		}
 		if r, ok := st.Retries[s.Name]; ok && r.Build == move.Candidate {

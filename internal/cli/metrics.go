@@ -29,7 +29,7 @@ func newMetrics(f *factory, runF func(context.Context, *metricsOptions) error) *
 	}
 	var since string
 	c := &cobra.Command{
-		Use:   "figures [PIPELINE]",
+		Use:   "metrics [PIPELINE]",
 		Short: "Show how well changes get to production",
 		Long: "Show how often the pipeline deploys, how long a commit takes to production, how many changes fail there, how\n" +
 			"long it takes to restore what failed, and where builds wait. PIPELINE may be left out where there is one.",

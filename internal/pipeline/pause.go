@@ -7,7 +7,7 @@ import (
 	"fmt"
 )
 
-// decideFrozen keeps a held stage where it is. What it runs is kept running.
+// decideFrozen keeps a paused stage where it is. What it runs is kept running.
 func (s *State) decidePaused(stage Stage, m Move, f Pause, held string) Move {
 	m.Status, m.WaitingFor = StatusWaiting, f.describe(stage)
 	if stage.Pin != "" && stage.Pin != held {
@@ -23,24 +23,24 @@ func (s *State) decidePaused(stage Stage, m Move, f Pause, held string) Move {
 	return m
 }
 
-// RefuseHeld refuses, with CodeRefused, what would move a stage that is held.
+// RefuseHeld refuses, with CodeRefused, what would move a paused stage.
 func (s *State) RefusePaused(stage Stage, op string) error {
 	f, ok := s.Pauses[stage.Name]
 	if !ok {
 		return nil
 	}
 	return Errorf(CodeRefused, op, "the stage waits for %s", f.since()).
-		WithHint("Release it with `penstock release %s %s`.", stage.Pipeline, stage.Name)
+		WithHint("Resume it with `penstock resume %s %s`.", stage.Pipeline, stage.Name)
 }
 
-// describe says what a held stage waits for, with the command that ends it.
+// describe says what a paused stage waits for, with the command that ends it.
 func (f Pause) describe(stage Stage) string {
-	return fmt.Sprintf("%s; `penstock release %s %s`", f.since(), stage.Pipeline, stage.Name)
+	return fmt.Sprintf("%s; `penstock resume %s %s`", f.since(), stage.Pipeline, stage.Name)
 }
 
-// since says who has held a stage, since when, and why.
+// since says who paused a stage, since when, and why.
 func (f Pause) since() string {
-	text := fmt.Sprintf("its release: %s has held it since %s", f.Actor, Moment(f.At.UTC()))
+	text := fmt.Sprintf("a person to resume it: %s paused it at %s", f.Actor, Moment(f.At.UTC()))
 	if f.Reason != "" {
 		text += ": " + f.Reason
 	}
