@@ -33,7 +33,7 @@ func (f *factory) steer(most int, c *cobra.Command, runF, run func(context.Conte
 		case o.build == "" && most == 3:
 			return &usageError{fmt.Errorf("cannot %s: BUILD required; usage: %s", c.Name(), c.UseLine())}
 		case o.build != "" && most < 3:
-			return &usageError{fmt.Errorf("cannot %s: %q is a build, and the command is about a stage; usage: %s", c.Name(), o.build, c.UseLine())}
+			return &usageError{fmt.Errorf("cannot %s: %q is a build, but the command is about a stage; usage: %s", c.Name(), o.build, c.UseLine())}
 		}
 		return runF(c.Context(), o)
 	}
@@ -44,9 +44,9 @@ func newOverride(f *factory, runF func(context.Context, *steerOptions) error) *c
 	c, o := f.steer(3, &cobra.Command{
 		Use:   "override [PIPELINE] [STAGE] BUILD --reason WHY",
 		Short: "Let a build pass a stage that it has not passed",
-		Long: "Let a build pass a stage that it has not passed: one that failed, did not run, or lacks approvals. The stages\n" +
-			"above it the build must have passed, and a rejection stays one. Only those may whom authorize.override names.\n" +
-			"The mark of it stays with the build.",
+		Long: "Let a build pass a stage that it has not passed: one that failed, did not run, or lacks approvals. The build\n" +
+			"must have passed the stages above, and must not be rejected. Requires the override right. The override is\n" +
+			"recorded on the build permanently.",
 	}, runF, runOverride)
 	c.Flags().StringVar(&o.reason, "reason", "", "why (required)")
 	return c
@@ -63,8 +63,8 @@ func newPause(f *factory, runF func(context.Context, *steerOptions) error) *cobr
 	c, o := f.steer(2, &cobra.Command{
 		Use:   "pause [PIPELINE] [STAGE]",
 		Short: "Keep a stage where it is: no build enters it",
-		Long: "Keep a stage where it is until it is resumed: no build enters it, and what it runs runs on. The stages\n" +
-			"below it go on with what has passed it.",
+		Long: "Keep a stage where it is until it is resumed. No build enters it, and what it runs continues to run. The\n" +
+			"stages below it go on with what has passed it.",
 	}, runF, runPause)
 	c.Flags().StringVar(&o.reason, "reason", "", "why")
 	return c
@@ -96,9 +96,9 @@ func runResume(ctx context.Context, o *steerOptions) error {
 func newRetry(f *factory, runF func(context.Context, *steerOptions) error) *cobra.Command {
 	c, _ := f.steer(2, &cobra.Command{
 		Use:   "retry [PIPELINE] [STAGE]",
-		Short: "Let a stage run once more for the build that it ran for",
-		Long: "Let a stage run once more, with the next apply, for the build that it ran for, whether that passed or\n" +
-			"failed. A decision on the run before does not count for the new one.",
+		Short: "Let a stage run once more for its latest build",
+		Long: "Let a stage run once more, with the next apply, for its latest build, whether that passed or failed. A\n" +
+			"decision on the earlier run does not count for the new one.",
 	}, runF, runRetry)
 	return c
 }

@@ -39,7 +39,7 @@ type fitting struct {
 // Which stages the commands on stages are for.
 var (
 	deciding = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{waitsForDecision, takesDecision}, "takes a decision"}
-	manual   = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{unpinned, byHand}, "moves by hand"}
+	manual   = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{unpinned, byHand}, "has a manual trigger"}
 	running  = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{lastFailed, hasRun}, "has run"}
 	held     = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{isPaused}, "is paused"}
 	latest   = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{ranLast}, "has run"}
@@ -144,7 +144,7 @@ func (f *factory) resolve(ctx context.Context, a *app.App, verb string, t *targe
 	stages := fit.stages(st)
 	if len(stages) == 0 {
 		return pipeline.Errorf(pipeline.CodeRefused, verb, "no stage of pipeline %s %s", t.pipeline, fit.none).
-			WithHint("`penstock status %s` shows where the stages stand.", t.pipeline)
+			WithHint("`penstock status %s` shows where the stages are.", t.pipeline)
 	}
 	t.stage, err = only(verb, "STAGE", fmt.Sprintf("pipeline %s has", t.pipeline), stages)
 	return err
@@ -215,7 +215,7 @@ func (f *factory) environment(ctx context.Context, a *app.App, verb string, w wh
 	switch {
 	case len(theirs) == 0:
 		return pipeline.Errorf(pipeline.CodeNotFound, verb, "pipeline %q has no self-service environment", *pipelineName).
-			WithHint("`penstock env launch %s` launches one; --stage names a stage's instead.", *pipelineName)
+			WithHint("`penstock env launch %s` launches one; --stage names the environment of a stage instead.", *pipelineName)
 	case len(theirs) == 1 && w == theOne:
 		*name = theirs[0]
 		return nil
