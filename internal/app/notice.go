@@ -188,7 +188,7 @@ func (a *App) CheckTarget(t pipeline.NotifyTarget) error {
 	default:
 		return nil
 	}
-	return pipeline.Errorf(pipeline.CodeInvalid, "check notify", "%s has no meaning on the local platform", argument).
+	return pipeline.Errorf(pipeline.CodeInvalid, "check notify", "%s has no effect on the local platform", argument).
 		WithHint("Use webhook_url, slack_url or command, or set aws on the provider.")
 }
 

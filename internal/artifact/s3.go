@@ -135,7 +135,7 @@ func (s *S3Store) Get(ctx context.Context, a pipeline.Artifact) (string, error) 
 	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String(s.bucket), Key: aws.String(s.key(a.Digest))})
 	if cloud.IsNotFound(err) {
 		return "", pipeline.Errorf(pipeline.CodeNotFound, op, "artifact %q (%s) is not in s3://%s", a.Name, a.Digest, s.bucket).
-			WithHint("It was collected. Its commit stage makes it anew when it runs again: on a new commit, or when its `steps` change.")
+			WithHint("It was removed. Its commit stage makes it again in its next run: on a new commit, or when its `steps` change.")
 	}
 	if err != nil {
 		return "", cloud.Fault(ctx, op, err)

@@ -127,7 +127,7 @@ func (o *Options) begin(ctx context.Context, t *tree, state string) *building {
 		endpoint, err := o.cycle(ctx, t)
 		switch took := time.Since(began).Round(100 * time.Millisecond); {
 		case ctx.Err() != nil:
-			o.Say("cancelled, as something changed")
+			o.Say("cancelled, because something changed")
 		case err != nil:
 			o.Say("failed after %s: %v", took, err)
 		default:
@@ -154,7 +154,7 @@ func (o *Options) cycle(ctx context.Context, t *tree) (endpoint string, err erro
 	if o.Artifact != "" {
 		artifact = filepath.Join(t.copy, filepath.FromSlash(o.Artifact))
 		if info, err := os.Stat(artifact); err != nil || !info.Mode().IsRegular() {
-			return "", pipeline.Errorf(pipeline.CodeFailed, "build", "the steps made no file %s", o.Artifact).WithHint("See what they print with --verbose.")
+			return "", pipeline.Errorf(pipeline.CodeFailed, "build", "the steps made no file %s", o.Artifact).WithHint("--verbose shows what they print.")
 		}
 	}
 	env, err := o.Engine.Develop(ctx, engine.DevelopRequest{

@@ -77,7 +77,7 @@ func Install(o Options) (Installed, error) {
 		err = put(o.Binary, done.Command, filepath.Dir(done.Command))
 	}
 	if err != nil {
-		return done, pipeline.Errorf(pipeline.CodeFailed, op, "the provider is installed in %s, and the command is not: %w", done.Mirror, err).
+		return done, pipeline.Errorf(pipeline.CodeFailed, op, "the provider is installed in %s, but the command is not: %w", done.Mirror, err).
 			WithHint("Name another directory with --bin.")
 	}
 	done.OnPath = onPath(filepath.Dir(done.Command))

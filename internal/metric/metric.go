@@ -49,15 +49,15 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 var (
 	up           = prometheus.NewDesc("penstock_up", "Whether the ledger could be read.", nil, nil)
 	builds       = desc("builds", "Builds that are retained.")
-	images       = desc("images", "Images that the record has.")
-	stageStatus  = desc("stage_status", "1 for the status that a stage has, 0 for the others.", "stage", "status")
+	images       = desc("images", "Images in the ledger.")
+	stageStatus  = desc("stage_status", "1 for the status of a stage, 0 for the others.", "stage", "status")
 	stageRun     = desc("stage_last_run_timestamp_seconds", "When the latest run of a stage ended.", "stage", "status")
 	stageTook    = desc("stage_last_run_duration_seconds", "How long the latest run of a stage took.", "stage")
-	stageRunning = desc("stage_running_seconds", "How long the run of a stage that is under way has taken so far.", "stage")
+	stageRunning = desc("stage_running_seconds", "How long the active run of a stage has taken so far.", "stage")
 	stagePaused  = desc("stage_paused", "Whether a stage is paused.", "stage")
-	undecided    = desc("stage_undecided_seconds", "For how long a build has waited for a decision.", "stage")
-	environments = desc("environments", "Environments by what they are for and how they are.", "purpose", "status")
-	leadTime     = desc("deployment_lead_time_seconds", "From the commit of the build that a stage deployed last to the end of that.", "stage")
+	undecided    = desc("stage_undecided_seconds", "How long a build has waited for a decision.", "stage")
+	environments = desc("environments", "Environments by purpose and status.", "purpose", "status")
+	leadTime     = desc("deployment_lead_time_seconds", "From the commit of the last build that a stage deployed to the end of that deployment.", "stage")
 )
 
 // Describe implements prometheus.Collector.

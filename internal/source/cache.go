@@ -77,7 +77,7 @@ func (s *Source) update(ctx context.Context, at location) error {
 	if reach := s.git(ctx, call{at: at, far: true, args: []string{"ls-remote", "--quiet", "--", at.address, "HEAD"}}); reach != nil {
 		return unreachable(at, reach)
 	}
-	s.log.Warn("the cached clone can't be fetched into, and is made anew", "repository", at.name, "reason", said)
+	s.log.Warn("the cached clone can't be fetched into, and is made again", "repository", at.name, "reason", said)
 	return s.clone(ctx, at)
 }
 
@@ -150,7 +150,7 @@ func unreachable(at location, err error) error {
 			WithHint("Set repository to the top directory of a git repository, bare or not, that `git ls-remote %s` can read.", at.dir)
 	}
 	return pipeline.Errorf(pipeline.CodeFailed, "fetch repository", "repository %q: %w", at.name, err).
-		WithHint("See that `git ls-remote %s` works for this user without asking for a password: through a credential helper, or a key in the ssh agent.", at.name)
+		WithHint("Make sure that `git ls-remote %s` works for this user without a password prompt: through a credential helper, or a key in the ssh agent.", at.name)
 }
 
 // mend does something that reads the cache. Where git can't, and finds the cache
@@ -165,12 +165,12 @@ func (s *Source) mend(ctx context.Context, at location, f func() error) error {
 	check := s.git(ctx, s.local(at, "fsck", "--no-progress", "--no-dangling"))
 	if check == nil {
 		return pipeline.Errorf(pipeline.CodeFailed, "read repository", "repository %q: %w", at.name, err).
-			WithHint("The repository itself is whole. A full disk or a filter in git's own configuration may be the reason.")
+			WithHint("The repository itself is intact. A full disk or a filter in git's own configuration may be the reason.")
 	}
 	if !errors.As(check, &damage) {
 		return check
 	}
-	s.log.Warn("the cached clone is damaged, and is made anew", "repository", at.name, "reason", said, "damage", damage)
+	s.log.Warn("the cached clone is damaged, and is made again", "repository", at.name, "reason", said, "damage", damage)
 	_, again := s.memos.do(ctx, "mend "+at.key, func(ctx context.Context) (string, error) {
 		return "", s.locked(ctx, at, func() error { return s.clone(ctx, at) })
 	})

@@ -182,7 +182,7 @@ func (s *Source) open(ctx context.Context, repository string) (location, error) 
 	}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return location{}, pipeline.Errorf(pipeline.CodeInvalid, "make cache of repositories", "%w", err).
-			WithHint("Let the data directory be one that this user may write to.")
+			WithHint("Use a data directory that this user may write to.")
 	}
 	if _, err := s.memos.do(ctx, "version", s.checkVersion); err != nil {
 		return location{}, err

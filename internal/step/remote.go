@@ -150,7 +150,7 @@ func (r *Runner) programFor(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if system != runtime.GOOS || arch != runtime.GOARCH {
-		return "", invalid("the machines that are to make the load run programs for %s/%s, and this one is for %s/%s", system, arch, runtime.GOOS, runtime.GOARCH).
+		return "", invalid("the machines for the load run programs for %s/%s, but this one is for %s/%s", system, arch, runtime.GOOS, runtime.GOARCH).
 			WithHint("Run Terraform on %s/%s, or make the load on this machine: in a stage with runner = \"local\".", system, arch)
 	}
 	if r.program != "" {
@@ -172,7 +172,7 @@ func gather(l pipeline.Load, works []pipeline.Work, exits []int) (*tally, error)
 			err = json.Unmarshal(data, part)
 		}
 		if err == nil && (len(part.Counts.Histogram) != len(all.Counts.Histogram) || len(part.Windows) != len(all.Windows)) {
-			err = errors.New("it is of another version of Penstock")
+			err = errors.New("it has another version of Penstock")
 		}
 		if err != nil {
 			return nil, failed("read what machine %d of %d measured: %w", i+1, len(works), err)

@@ -301,7 +301,7 @@ func (w *Watcher) announce() {
 // differs gives a reason where the configuration is not what was applied last, which
 // it is looked at for once, at the start.
 func (w *Watcher) differs(ctx context.Context) ([]Reason, error) {
-	reason := []Reason{{Key: "configuration", Text: "the configuration is not what was applied last"}}
+	reason := []Reason{{Key: "configuration", Text: "the configuration differs from what was applied last"}}
 	if w.PlanOnly {
 		return reason, nil // it is planned anyway
 	}

@@ -26,7 +26,7 @@ func base() (dir string, named bool, err error) {
 	}
 	home, err := os.UserHomeDir()
 	if err == nil && !filepath.IsAbs(home) {
-		err = fmt.Errorf("the home directory %q is no absolute path", home)
+		err = fmt.Errorf("the home directory %q is not an absolute path", home)
 	}
 	if err != nil {
 		return "", false, placeError("no directory for it", err)

@@ -199,7 +199,7 @@ func readRecord(data string) (string, error) {
 	}
 	dir := strings.TrimSpace(string(text))
 	if err == nil && !filepath.IsAbs(dir) {
-		return "", fmt.Errorf("%s names %q, which is no absolute path", filepath.Join(data, RecordFile), dir)
+		return "", fmt.Errorf("%s names %q, which is not an absolute path", filepath.Join(data, RecordFile), dir)
 	}
 	return dir, err
 }
