@@ -174,7 +174,7 @@ func TestFailedCreation(t *testing.T) {
 
 func TestFailedUpdate(t *testing.T) {
 	for status, hint := range map[types.StackStatus]string{
-		types.StackStatusUpdateRollbackComplete: "what it was before", types.StackStatusUpdateRollbackFailed: "continue-update-rollback",
+		types.StackStatusUpdateRollbackComplete: "as it was before", types.StackStatusUpdateRollbackFailed: "continue-update-rollback",
 	} {
 		f := newFake(t, types.StackStatusCreateComplete)
 		f.script = []types.StackEvent{event("penstock", types.StackStatusUpdateInProgress, ""), event("Table", types.StackStatusUpdateFailed, "Not that often"), event("penstock", status, "")}
@@ -259,7 +259,7 @@ func TestParametersThatCannotBe(t *testing.T) {
 	yes := true
 	for text, p := range map[string]bootstrap.Parameters{
 		"no part":          {Parts: []bootstrap.Part{"cd"}},
-		"without the part": {Parts: []bootstrap.Part{bootstrap.PartSupport}, Repository: "https://example.com/a.git"},
+		"need the part": {Parts: []bootstrap.Part{bootstrap.PartSupport}, Repository: "https://example.com/a.git"},
 		"by HTTPS":         {Repository: "git@example.com:a.git"},
 		"https://me:":      {Repository: "https://me:secret@example.com/a.git"},
 		"not in the":       {Repository: "https://example.com/a.git", Directory: "../b"},
@@ -288,7 +288,7 @@ func TestParametersThatCannotBe(t *testing.T) {
 func TestParametersOfAConfiguration(t *testing.T) {
 	f := newFake(t, types.StackStatusCreateComplete)
 	_, err := f.stackOf().Plan(t.Context(), bootstrap.Parameters{Every: 10})
-	check(t, err, pipeline.CodeInvalid, "but not which", "repository")
+	check(t, err, pipeline.CodeInvalid, "need --repository", "repository")
 	_, err = f.stackOf().Plan(t.Context(), bootstrap.Parameters{Parts: []bootstrap.Part{bootstrap.PartCI}, Repository: "https://example.com/a.git", Ref: "live", Directory: "d", Token: "/t", Terraform: "1.14.0", Every: 10})
 	must(t, err)
 	f.stack.Parameters = f.made[0].Parameters

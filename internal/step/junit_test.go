@@ -142,16 +142,16 @@ func TestReadJUnitRefuses(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ name, in, says string }{
 		{"empty", "", "no XML element"},
-		{"no XML", "ok  shop 0.3s", "is no JUnit report: "},
+		{"no XML", "ok  shop 0.3s", "is not a JUnit report: "},
 		{"another root", "<html/>", "root is <html>"},
 		{"cut off", "<testsuite><testcase name='t'>", "unexpected EOF"},
-		{"entities", `<!DOCTYPE t [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><testsuite name="&b;"/>`, "none is expanded"},
+		{"entities", `<!DOCTYPE t [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><testsuite name="&b;"/>`, "Penstock expands none"},
 		{"deep", strings.Repeat("<testsuite>", 200), "deeper than 100"},
-		{"another encoding", "\x4c\x6f\xa7\x94\x93", "is no JUnit report"},
-		{"bomb", `<!DOCTYPE t [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;">]><testsuite name="&b;"/>`, "none is expanded"},
-		{"external entity", `<!DOCTYPE t [<!ENTITY x SYSTEM "file:///etc/passwd">]><testsuite name="&x;"/>`, "none is expanded"},
-		{"entity of elements", `<!DOCTYPE t [<!ENTITY x "<testcase><failure/></testcase>">]><testsuite>&x;</testsuite>`, "none is expanded"},
-		{"entity of parameters", `<!DOCTYPE t [<!ENTITY % p "x"> %p;]><testsuite/>`, "none is expanded"},
+		{"another encoding", "\x4c\x6f\xa7\x94\x93", "is not a JUnit report"},
+		{"bomb", `<!DOCTYPE t [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;">]><testsuite name="&b;"/>`, "Penstock expands none"},
+		{"external entity", `<!DOCTYPE t [<!ENTITY x SYSTEM "file:///etc/passwd">]><testsuite name="&x;"/>`, "Penstock expands none"},
+		{"entity of elements", `<!DOCTYPE t [<!ENTITY x "<testcase><failure/></testcase>">]><testsuite>&x;</testsuite>`, "Penstock expands none"},
+		{"entity of parameters", `<!DOCTYPE t [<!ENTITY % p "x"> %p;]><testsuite/>`, "Penstock expands none"},
 		{"large", "<testsuite><system-out>" + strings.Repeat("x", 1<<20), "larger than 1048576 bytes"},
 	}
 	for _, tt := range tests {

@@ -35,7 +35,7 @@ resource "penstock_stage" "acceptance" {
     { name = "version", http = { path = "/version", contains = "\"version\"" } },
     { name = "journeys", command = "make acceptance", retries = 1, timeout = "20m" },
   ]
-  on_failure = "keep" # the environment, for a look
+  on_failure = "keep" # so that you can inspect the environment
 }
 
 # Passes with a person's approval. The environment is there until the decision.
