@@ -43,7 +43,7 @@ resource "penstock_baked_image" "base" {
   pipeline      = penstock_pipeline.shop.name
   name          = "shop-base"
   from          = { filter = { name = "acme-linux-*", owners = ["210987654321"], architecture = "x86_64" } }
-  follow_source = true # bake anew when they publish one
+  follow_source = true # bake again when they publish one
   source        = data.penstock_source.shop.image_revision
   steps         = [{ name = "packages", script = "image/packages.sh" }]
 }

@@ -26,10 +26,10 @@ type UnpackOption func(*unpacker)
 // it they may fill the disk.
 func MaxBytes(n int64) UnpackOption { return func(u *unpacker) { u.left = n; u.limit = n } }
 
-// Seen has each file told, once it is written: its path below the directory, and the time
+// Seen calls report for each file, once it is written: its path below the directory, and the time
 // of its last change that the archive gives.
-func Seen(told func(name string, modified time.Time)) UnpackOption {
-	return func(u *unpacker) { u.seen = told }
+func Seen(report func(name string, modified time.Time)) UnpackOption {
+	return func(u *unpacker) { u.seen = report }
 }
 
 // Unpack writes the entries of a gzipped tar to dir, which is made if it does not

@@ -174,7 +174,7 @@ func lineage(st *pipeline.State, build pipeline.Build) (list []pipeline.Image) {
 	return list
 }
 
-// lastHeld gives the last stage that holds a build and whose environment lasts, or that
+// lastCurrent gives the last stage that holds a build and whose environment lasts, or that
 // people move, which is production; and the build.
 func lastCurrent(st *pipeline.State) (stage, build string) {
 	for _, s := range st.StagesInOrder() {

@@ -40,7 +40,7 @@ func subjectOf(k kind, r *http.Request) subject {
 	return subject{k, r.PathValue("pipeline"), cmp.Or(r.PathValue("build"), r.PathValue("run"))}
 }
 
-// imprint is a fingerprint: another one when what a page shows has changed. The last line of
+// fingerprint is a fingerprint: another one when what a page shows has changed. The last line of
 // a log is apart, as it does so all the time.
 type fingerprint struct{ facts, line string }
 

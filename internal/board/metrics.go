@@ -15,7 +15,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/plot"
 )
 
-// figuresPage shows how well a pipeline delivers.
+// metricsPage shows how well a pipeline delivers.
 type metricsPage struct {
 	pipeline.Metrics
 	Pictures []template.HTML
@@ -25,12 +25,12 @@ type metricsPage struct {
 	Longest  []pipeline.StageWait // where builds wait, the longest first
 }
 
-// figuresDays are how far back the page can look.
+// metricsDays are how far back the page can look.
 var metricsDays = []int{14, 30, 90, 365}
 
 const defaultDays = 90
 
-// figures shows a pipeline's delivery figures.
+// metrics shows a pipeline's delivery figures.
 func (b *Board) metrics(w http.ResponseWriter, r *http.Request, s *session) error {
 	st, err := b.existing(r)
 	if err != nil {

@@ -100,13 +100,13 @@ func TestAStackThatIsNotOurs(t *testing.T) {
 	}
 	f := foreign(types.StackStatusCreateComplete)
 	_, err := f.stackOf().Plan(t.Context(), bootstrap.Parameters{})
-	check(t, err, pipeline.CodeConflict, "not Penstock's", "--stack")
+	check(t, err, pipeline.CodeConflict, "belong to Penstock", "--stack")
 	_, err = f.stackOf().Find(t.Context())
-	check(t, err, pipeline.CodeConflict, "not Penstock's", "--stack")
+	check(t, err, pipeline.CodeConflict, "belong to Penstock", "--stack")
 	for _, status := range []types.StackStatus{types.StackStatusCreateComplete, types.StackStatusRollbackComplete} {
 		f := foreign(status)
 		_, err = f.stackOf().Delete(t.Context(), none, nil)
-		check(t, err, pipeline.CodeConflict, "not Penstock's", "--stack")
+		check(t, err, pipeline.CodeConflict, "belong to Penstock", "--stack")
 		if f.called("DeleteStack") {
 			t.Error("somebody else's stack was deleted")
 		}
@@ -258,22 +258,22 @@ func TestParametersAreKept(t *testing.T) {
 func TestParametersThatCannotBe(t *testing.T) {
 	yes := true
 	for text, p := range map[string]bootstrap.Parameters{
-		"no part":          {Parts: []bootstrap.Part{"cd"}},
+		"no part":       {Parts: []bootstrap.Part{"cd"}},
 		"need the part": {Parts: []bootstrap.Part{bootstrap.PartSupport}, Repository: "https://example.com/a.git"},
-		"by HTTPS":         {Repository: "git@example.com:a.git"},
-		"https://me:":      {Repository: "https://me:secret@example.com/a.git"},
-		"not in the":       {Repository: "https://example.com/a.git", Directory: "../b"},
-		"with a path":      {Repository: "https://example.com/a.git", Token: "token"},
-		"version":          {Repository: "https://example.com/a.git", Terraform: "1.14"},
-		"every 1":          {Repository: "https://example.com/a.git", Every: 1},
-		"4 zones":          {Zones: 4},
-		"without their":    {PublicSubnets: []string{"subnet-1"}},
-		"without its":      {VPC: "vpc-1", PublicSubnets: []string{"subnet-1"}},
-		"is made":          {VPC: "vpc-1", PublicSubnets: []string{"subnet-1"}, PrivateSubnets: []string{"subnet-1"}, NAT: &yes},
-		"8.8":              {Addresses: "8.8"},
-		"10.1.2":           {Addresses: "10.1.2"},
-		"10.0.0.1/8":       {Clients: "10.0.0.1/8"},
-		"70000":            {ServicePort: 70000},
+		"by HTTPS":      {Repository: "git@example.com:a.git"},
+		"https://me:":   {Repository: "https://me:secret@example.com/a.git"},
+		"not in the":    {Repository: "https://example.com/a.git", Directory: "../b"},
+		"with a path":   {Repository: "https://example.com/a.git", Token: "token"},
+		"version":       {Repository: "https://example.com/a.git", Terraform: "1.14"},
+		"interval of 1": {Repository: "https://example.com/a.git", Every: 1},
+		"4 zones":       {Zones: 4},
+		"need their":    {PublicSubnets: []string{"subnet-1"}},
+		"needs its":     {VPC: "vpc-1", PublicSubnets: []string{"subnet-1"}},
+		"is made":       {VPC: "vpc-1", PublicSubnets: []string{"subnet-1"}, PrivateSubnets: []string{"subnet-1"}, NAT: &yes},
+		"8.8":           {Addresses: "8.8"},
+		"10.1.2":        {Addresses: "10.1.2"},
+		"10.0.0.1/8":    {Clients: "10.0.0.1/8"},
+		"70000":         {ServicePort: 70000},
 	} {
 		f := newFake(t, "")
 		_, err := f.stackOf().Plan(t.Context(), p)

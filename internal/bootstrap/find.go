@@ -18,7 +18,7 @@ import (
 // are empty.
 type Resources struct {
 	Stack                     string   `json:"stack"` // name
-	ID                        string   `json:"id"`    // ARN; a stack that is made anew under the name has another
+	ID                        string   `json:"id"`    // ARN; a new stack of the same name has another
 	TemplateVersion           int      `json:"template_version"`
 	VPC                       string   `json:"vpc,omitempty"`
 	PublicSubnets             []string `json:"public_subnets,omitempty"`

@@ -121,7 +121,7 @@ func (p Parameters) validateCI() error {
 	case p.Terraform != "" && !terraform.MatchString(p.Terraform):
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not a version of Terraform", p.Terraform).WithHint("Write it in full, such as 1.14.0.")
 	case p.Every != 0 && (p.Every < 2 || p.Every > 24*60):
-		return pipeline.Errorf(pipeline.CodeInvalid, op, "%d minutes is out of range", p.Every).WithHint("Use 2 to 1440 minutes (a day).")
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "an interval of %d minutes is out of range", p.Every).WithHint("Use 2 to 1440 minutes (a day).")
 	}
 	return nil
 }

@@ -65,7 +65,7 @@ func runArchiveList(ctx context.Context, o *archiveOptions) error {
 	return o.with(ctx, func(a *app.App) error {
 		all, err := a.Archives(ctx)
 		if err != nil || o.json {
-			return o.tell(err, all, "")
+			return o.printDone(err, all, "")
 		}
 		t := o.newTable("ARCHIVE", "PIPELINE", "REMOVED", "KEPT UNTIL")
 		for _, at := range all {
@@ -78,7 +78,7 @@ func runArchiveList(ctx context.Context, o *archiveOptions) error {
 func runArchiveVerify(ctx context.Context, o *archiveOptions) error {
 	return o.withArchive(ctx, func(r io.Reader) error {
 		n, err := app.VerifyExport(r)
-		return o.tell(err, map[string]int64{"events": n}, "%d events, the chain is whole.", n)
+		return o.printDone(err, map[string]int64{"events": n}, "%d events, the chain is whole.", n)
 	})
 }
 

@@ -70,7 +70,7 @@ func newBootstrapLocal(f *factory, runF func(context.Context, *localOptions) err
 	return c
 }
 
-// recipe is what a service is made from.
+// localBuild is what a service is built from.
 type localBuild struct {
 	pipeline pipeline.Pipeline
 	commit   pipeline.Stage
@@ -100,7 +100,7 @@ func runBootstrapLocal(ctx context.Context, o *localOptions) error {
 	return o.run(ctx, found, local)
 }
 
-// fromFlags makes the recipe that the flags say.
+// fromFlags returns the local build that the flags describe.
 func (o *localOptions) fromFlags() localBuild {
 	r := localBuild{pipeline: pipeline.Pipeline{Name: o.pipeline, Service: pipeline.Service{Start: o.start}}, commit: pipeline.Stage{Artifact: o.artifact}}
 	if r.pipeline.Name == "" {
@@ -118,7 +118,7 @@ func (o *localOptions) fromFlags() localBuild {
 	return r
 }
 
-// fromPipeline reads the recipe from the ledger: from the named pipeline, or the only one.
+// fromPipeline returns the local build of the named pipeline in the ledger, or of the only one.
 func (o *localOptions) fromPipeline(ctx context.Context, a *app.App) (localBuild, error) {
 	const op = "run service"
 	states, err := selectPipelines(ctx, a, o.pipeline)
@@ -140,7 +140,7 @@ func (o *localOptions) fromPipeline(ctx context.Context, a *app.App) (localBuild
 	return localBuild{}, nil
 }
 
-// run runs the recipe in a data directory; with "" in one of its own.
+// run runs the local build in a data directory; with "" in one of its own.
 func (o *localOptions) run(ctx context.Context, r localBuild, dataDir string) error {
 	own := dataDir == ""
 	if own {
@@ -183,7 +183,7 @@ func (o *localOptions) run(ctx context.Context, r localBuild, dataDir string) er
 	return errors.Join(err, a.Close(context.WithoutCancel(ctx)))
 }
 
-// whole makes the recipe one of the whole repository, where it is of a directory in it: a
+// whole extends the local build from a directory to the whole repository: a
 // service may need what lies beside it. It returns where the repository's tree is, of which
 // dir is the root or that directory.
 func (r *localBuild) whole(dir string) (string, error) {
@@ -230,7 +230,7 @@ func define(ctx context.Context, a *app.App, p pipeline.Pipeline) error {
 func (o *localOptions) shown(ctx context.Context, a *app.App, pipelineName string) error {
 	st, err := a.Engine.State(ctx, pipelineName)
 	env, _ := st.PersonEnvironment("local")
-	return o.tell(err, describeEnvironment(env), "%s", env.Endpoint)
+	return o.printDone(err, describeEnvironment(env), "%s", env.Endpoint)
 }
 
 // say prints a line for each thing that happens.

@@ -158,7 +158,7 @@ func runContextShow(_ context.Context, o *contextOptions) error {
 	if at.Stack != "" {
 		where = "stack " + at.Stack
 	}
-	return o.tell(err, at, "%s, as %s says", where, at.From)
+	return o.printDone(err, at, "%s, as %s says", where, at.From)
 }
 
 var contextName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
@@ -182,7 +182,7 @@ func runContextSet(_ context.Context, o *contextOptions) error {
 		c.Contexts[o.name] = p
 		err = writeContexts(c)
 	}
-	return o.tell(err, p, "Context %s is set.", o.name)
+	return o.printDone(err, p, "Context %s is set.", o.name)
 }
 
 func runContextUse(_ context.Context, o *contextOptions) error {
@@ -196,7 +196,7 @@ func runContextUse(_ context.Context, o *contextOptions) error {
 		return pipeline.Errorf(pipeline.CodeNotFound, "use context", "there is no context %q", o.name).WithHint("`penstock context` lists them.")
 	}
 	c.Current = o.name
-	return o.tell(writeContexts(c), map[string]string{"current": o.name}, "Context %s is in use.", dash(o.name))
+	return o.printDone(writeContexts(c), map[string]string{"current": o.name}, "Context %s is in use.", dash(o.name))
 }
 
 func runContextRemove(_ context.Context, o *contextOptions) error {
@@ -211,7 +211,7 @@ func runContextRemove(_ context.Context, o *contextOptions) error {
 	if c.Current == o.name {
 		c.Current = ""
 	}
-	return o.tell(writeContexts(c), map[string]string{"removed": o.name}, "Context %s is removed.", o.name)
+	return o.printDone(writeContexts(c), map[string]string{"removed": o.name}, "Context %s is removed.", o.name)
 }
 
 func dash(s string) string {

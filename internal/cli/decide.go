@@ -26,8 +26,8 @@ type decideOptions struct {
 	looked    engine.Looked // what was given of the two before
 }
 
-func newDecide(f *factory, verdict pipeline.DecisionResult, runF func(context.Context, *decideOptions) error) *cobra.Command {
-	o := &decideOptions{factory: f, result: verdict}
+func newDecide(f *factory, result pipeline.DecisionResult, runF func(context.Context, *decideOptions) error) *cobra.Command {
+	o := &decideOptions{factory: f, result: result}
 	if runF == nil {
 		runF = runDecide
 	}
@@ -46,7 +46,7 @@ func newDecide(f *factory, verdict pipeline.DecisionResult, runF func(context.Co
 	}
 	c.Flags().StringVar(&o.run, "run", "", "the run that you looked at: refused if the stage has run again since")
 	c.Flags().Int64Var(&o.seen, "seen", 0, "the version of the decision that you looked at, 0 for none: refused if somebody has decided since")
-	if verdict == pipeline.Approved {
+	if result == pipeline.Approved {
 		c.Use, c.Short = "approve [PIPELINE] [STAGE] [BUILD]", "Approve a build at a stage that waits for a decision"
 		c.Long = "Approve a build at a stage that waits for a decision; without BUILD, the stage's candidate. PIPELINE may be\n" +
 			"left out if there is only one, and STAGE if only one waits.\n\n" +
@@ -115,7 +115,7 @@ func (o *decideOptions) liftRejection(ctx context.Context, a *app.App) error {
 // report prints a decision that was taken, and how many more it takes.
 func (o *decideOptions) report(ctx context.Context, a *app.App, d pipeline.Decision, err error) error {
 	if err != nil || o.json {
-		return o.tell(err, d, "")
+		return o.printDone(err, d, "")
 	}
 	fmt.Fprintln(o.Out, decided(d))
 	st, err := a.Engine.State(ctx, o.pipeline)
@@ -135,7 +135,7 @@ func (o *decideOptions) report(ctx context.Context, a *app.App, d pipeline.Decis
 	return nil
 }
 
-// judged says what was decided, and on which run.
+// decided says what was decided, and on which run.
 func decided(d pipeline.Decision) string {
 	text := fmt.Sprintf("%s is %s at stage %s by %s", d.Build, d.Result, d.Stage, d.Actor)
 	if d.Lift != nil || len(d.Lifted) > 0 {
@@ -205,7 +205,7 @@ func runPromote(ctx context.Context, o *promoteOptions) error {
 		}
 		p, err := move(ctx, o.pipeline, o.stage, o.build)
 		if err != nil || o.json {
-			return o.tell(err, p, "")
+			return o.printDone(err, p, "")
 		}
 		st, err := a.Engine.State(ctx, o.pipeline)
 		if err != nil {

@@ -60,7 +60,7 @@ func runDiff(ctx context.Context, o *diffOptions) error {
 		}
 		d, err := a.Engine.Diff(ctx, o.pipeline, o.from, o.to)
 		if err != nil || o.json {
-			return o.tell(err, d, "")
+			return o.printDone(err, d, "")
 		}
 		holds := ""
 		if d.Stage != "" {

@@ -157,7 +157,7 @@ func runEnvOpen(ctx context.Context, o *useOptions) error {
 				return nil
 			}
 		}
-		return o.tell(nil, map[string]string{"endpoint": env.Endpoint}, "%s", env.Endpoint)
+		return o.printDone(nil, map[string]string{"endpoint": env.Endpoint}, "%s", env.Endpoint)
 	})
 }
 

@@ -41,7 +41,7 @@ func runImages(ctx context.Context, o *imagesOptions) error {
 	return o.with(ctx, func(a *app.App) error {
 		images, err := a.Engine.Images(ctx, o.pipeline)
 		if err != nil || o.json {
-			return o.tell(err, images, "")
+			return o.printDone(err, images, "")
 		}
 		t := o.newTable("PIPELINE", "NAME", "IMAGE", "FROM", "BUILD", "SIZE", "BAKED", "USED BY")
 		for _, i := range images {

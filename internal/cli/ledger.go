@@ -112,7 +112,7 @@ func runLedgerImport(ctx context.Context, o *ledgerOptions) error {
 	return open(ctx, func(a *app.App) error {
 		done, err := a.Import(ctx, bufio.NewReader(in))
 		if err != nil || o.json {
-			return o.tell(err, done, "")
+			return o.printDone(err, done, "")
 		}
 		for _, d := range done {
 			fmt.Fprintf(o.Out, "%d events of pipeline %s, of which %d were there.\n", d.Events, d.Pipeline, d.Had)

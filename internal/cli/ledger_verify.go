@@ -69,7 +69,7 @@ func runLedgerVerify(ctx context.Context, o *ledgerOptions) error {
 			err = a.CheckAnchor(ctx, o.pipeline, *anchor)
 		}
 		if err != nil || o.json {
-			return o.tell(err, map[string]any{"events": n, "heads": heads}, "")
+			return o.printDone(err, map[string]any{"events": n, "heads": heads}, "")
 		}
 		fmt.Fprintf(o.Out, "%d events, the chain is whole.\n", n)
 		if anchor != nil {

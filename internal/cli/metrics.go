@@ -68,7 +68,7 @@ func runMetrics(ctx context.Context, o *metricsOptions) error {
 		}
 		f, err := a.Engine.Metrics(ctx, o.pipeline, o.stage, o.now().Add(-o.since).UTC())
 		if err != nil || o.json {
-			return o.tell(err, f, "")
+			return o.printDone(err, f, "")
 		}
 		t := o.newTable("METRIC", "", "")
 		t.row("deployments", strconv.Itoa(f.Deployments), fmt.Sprintf("%.2f a day", f.PerDay))
@@ -88,7 +88,7 @@ func runMetrics(ctx context.Context, o *metricsOptions) error {
 	})
 }
 
-// describeSpread says a spread of durations.
+// describeDistribution describes a distribution of durations.
 func describeDistribution(s pipeline.Distribution) string {
 	if s.Count == 0 {
 		return "-"

@@ -57,7 +57,7 @@ type notifyRow struct {
 	Pending  int64                 `json:"pending"`         // notices that it has still to get
 	Skipped  int                   `json:"skipped"`         // notices that it refused for good
 	Tries    int                   `json:"tries"`           // that failed in a row
-	Error    string                `json:"error,omitempty"` // of the last try, or why it can't be told from here
+	Error    string                `json:"error,omitempty"` // of the last attempt, or why it can't be notified from here
 	Next     time.Time             `json:"next,omitzero"`   // not tried again before
 }
 

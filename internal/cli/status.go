@@ -143,7 +143,7 @@ func runStatus(ctx context.Context, o *statusOptions) error {
 		}
 		all, err := look(ctx)
 		if err != nil || o.json {
-			return o.tell(err, all, "")
+			return o.printDone(err, all, "")
 		}
 		if len(all) == 0 {
 			fmt.Fprintln(o.Err, "There are no pipelines yet; `terraform apply` of a penstock_pipeline makes one.")

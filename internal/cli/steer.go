@@ -13,7 +13,7 @@ import (
 )
 
 // steerOptions are those of the commands that steer a stage without a decision on a
-// build: override, hold, release and retry.
+// build: override, pause, resume and retry.
 type steerOptions struct {
 	*factory
 	target
@@ -55,7 +55,7 @@ func newOverride(f *factory, runF func(context.Context, *steerOptions) error) *c
 func runOverride(ctx context.Context, o *steerOptions) error {
 	return o.at(ctx, "override", func(a *app.App) error {
 		done, err := a.Engine.Override(ctx, o.pipeline, o.stage, o.build, o.reason)
-		return o.tell(err, done, "%s passes stage %s by an override of %s. The next apply moves what that opens.", done.Build, done.Stage, done.Actor)
+		return o.printDone(err, done, "%s passes stage %s by an override of %s. The next apply moves what that opens.", done.Build, done.Stage, done.Actor)
 	})
 }
 
@@ -73,7 +73,7 @@ func newPause(f *factory, runF func(context.Context, *steerOptions) error) *cobr
 func runPause(ctx context.Context, o *steerOptions) error {
 	return o.at(ctx, "pause", func(a *app.App) error {
 		done, err := a.Engine.Pause(ctx, o.pipeline, o.stage, o.reason)
-		return o.tell(err, done, "Stage %s is paused by %s.", done.Stage, done.Actor)
+		return o.printDone(err, done, "Stage %s is paused by %s.", done.Stage, done.Actor)
 	})
 }
 
@@ -89,7 +89,7 @@ func newResume(f *factory, runF func(context.Context, *steerOptions) error) *cob
 func runResume(ctx context.Context, o *steerOptions) error {
 	return o.at(ctx, "resume", func(a *app.App) error {
 		was, err := a.Engine.Resume(ctx, o.pipeline, o.stage)
-		return o.tell(err, was, "Stage %s goes on with the next apply.", o.stage)
+		return o.printDone(err, was, "Stage %s goes on with the next apply.", o.stage)
 	})
 }
 
@@ -106,7 +106,7 @@ func newRetry(f *factory, runF func(context.Context, *steerOptions) error) *cobr
 func runRetry(ctx context.Context, o *steerOptions) error {
 	return o.at(ctx, "retry", func(a *app.App) error {
 		asked, err := a.Engine.Retry(ctx, o.pipeline, o.stage)
-		return o.tell(err, asked, "Stage %s runs again with the next apply.", asked.Stage)
+		return o.printDone(err, asked, "Stage %s runs again with the next apply.", asked.Stage)
 	})
 }
 
@@ -120,8 +120,8 @@ func (o *steerOptions) at(ctx context.Context, verb string, call func(*app.App) 
 	})
 }
 
-// tell prints what was done, as JSON or in words; or gives the error.
-func (f *factory) tell(err error, done any, format string, args ...any) error {
+// printDone prints what was done, as JSON or in words; or returns the error.
+func (f *factory) printDone(err error, done any, format string, args ...any) error {
 	switch {
 	case err != nil:
 		return err

@@ -41,7 +41,7 @@ var (
 	deciding = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{waitsForDecision, takesDecision}, "takes a decision"}
 	manual   = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{unpinned, byHand}, "has a manual trigger"}
 	running  = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{lastFailed, hasRun}, "has run"}
-	held     = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{isPaused}, "is paused"}
+	paused   = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{isPaused}, "is paused"}
 	latest   = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{ranLast}, "has run"}
 	lifting  = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{hasRejection}, "has a rejected build"}
 	every    = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{takesBuild}, "takes builds"}
@@ -50,7 +50,7 @@ var (
 // stagesFor are the stages that the commands are for which take one.
 var stagesFor = map[string]*fitting{
 	"approve": deciding, "lift": lifting, "reject": deciding, "try": deciding, "promote": manual, "rollback": manual,
-	"override": every, "pause": every, "resume": held, "retry": running, "logs": latest,
+	"override": every, "pause": every, "resume": paused, "retry": running, "logs": latest,
 }
 
 func takesDecision(_ *pipeline.State, s pipeline.Stage) bool { return s.Approval }

@@ -142,11 +142,11 @@ func (o *tryOptions) decide(ctx context.Context, a *app.App, what tried) error {
 		if err != nil {
 			return err
 		}
-		verdict, reason := pipeline.Approved, ""
+		result, reason := pipeline.Approved, ""
 		switch {
 		case strings.HasPrefix("approve", answer) && answer != "":
 		case strings.HasPrefix("reject", answer) && answer != "":
-			verdict = pipeline.Rejected
+			result = pipeline.Rejected
 			fmt.Fprint(o.Err, "Why? ")
 			if reason, err = next(ctx, answers); err != nil {
 				return err
@@ -157,7 +157,7 @@ func (o *tryOptions) decide(ctx context.Context, a *app.App, what tried) error {
 		default:
 			continue
 		}
-		d, err := a.Engine.DecideOn(ctx, what.Pipeline, what.Stage, what.Build, engine.Looked{Run: &what.Run, Decision: &what.Seen}, verdict, reason)
+		d, err := a.Engine.DecideOn(ctx, what.Pipeline, what.Stage, what.Build, engine.Looked{Run: &what.Run, Decision: &what.Seen}, result, reason)
 		if err != nil {
 			return err
 		}

@@ -17,5 +17,5 @@ func newVersion(f *factory) *cobra.Command {
 
 // tellVersion prints the version: `penstock version`, and the flag that other programs have.
 func (f *factory) tellVersion() error {
-	return f.tell(nil, map[string]string{"version": f.version}, "penstock %s", f.version)
+	return f.printDone(nil, map[string]string{"version": f.version}, "penstock %s", f.version)
 }

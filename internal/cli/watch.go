@@ -30,7 +30,7 @@ type watchOptions struct {
 	vars, varFiles     []string
 	lines              *json.Encoder
 	apply              *progress         // of the one under way
-	told               map[string]string // by run: the step that was told
+	reported           map[string]string // by run: the step that was reported
 	firstBack, maxBack time.Duration
 }
 
@@ -128,7 +128,7 @@ func (o *watchOptions) report(e watch.Event) {
 	}
 	fmt.Fprintf(o.Out, "%s %s\n", pipeline.Clock(e.Time.Local()), plain(describeEvent(e)))
 	if e.Kind == watch.KindApply && !o.verbose {
-		o.apply, o.told = o.begin("applying"), map[string]string{}
+		o.apply, o.reported = o.begin("applying"), map[string]string{}
 	}
 	for line := range strings.Lines(e.Error) {
 		fmt.Fprintf(o.Err, "  %s\n", plain(strings.TrimRight(line, "\n")))
@@ -148,10 +148,10 @@ func (o *watchOptions) progress(runs []engine.Progress) {
 		if r.Line != "" {
 			text += ": " + r.Line
 		}
-		if o.apply.on.terminal || o.told[r.Run.ID] != step {
+		if o.apply.on.terminal || o.reported[r.Run.ID] != step {
 			all = append(all, plain(text))
 		}
-		o.told[r.Run.ID] = step
+		o.reported[r.Run.ID] = step
 	}
 	switch {
 	case o.apply.on.terminal:

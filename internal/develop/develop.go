@@ -1,7 +1,7 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package develop runs a service from a working tree, and builds and swaps it in anew
+// Package develop runs a service from a working tree, and builds and replaces it
 // whenever a file changes: what fails leaves what served before. It moves no build.
 //
 //	err := develop.Run(ctx, stop, develop.Options{Engine: e, Dir: ".", …})

@@ -52,7 +52,7 @@ type Options struct {
 	Now  func() time.Time
 }
 
-// patient is what is examined.
+// checker makes the checks, one after another, and collects what they find.
 type checker struct {
 	Options
 	app      *app.App
@@ -267,7 +267,7 @@ func (p *checker) clock(ctx context.Context) {
 	p.found("clock", OK, "", "no event is in the future")
 }
 
-// longHeld is how long most runs take at most.
+// longPaused is how long most runs take at most.
 const longPaused = 6 * time.Hour
 
 func (p *checker) leases(ctx context.Context) {
@@ -280,11 +280,11 @@ func (p *checker) leases(ctx context.Context) {
 	for _, l := range leases {
 		h := l.Holder
 		_, what, _ := strings.Cut(l.Key, "/")
-		switch held := p.Now().Sub(h.Since); {
+		switch age := p.Now().Sub(h.Since); {
 		case p.Now().After(l.Expires):
 			p.found("leases", Warning, "The stage's next run takes over and cleans up. After an hour any other run, or `penstock gc`, gives it up.", "%s on %s, which held %s for the %s, is gone, or has not renewed it in time", h.Actor, h.Host, l.Key, h.Purpose)
-		case held > longPaused && what != engine.Watching && what != engine.Doing:
-			p.found("leases", Warning, fmt.Sprintf("Check whether process %d on %s is still working.", h.PID, h.Host), "%s on %s holds %s for %s (%s)", h.Actor, h.Host, l.Key, held.Round(time.Minute), h.Purpose)
+		case age > longPaused && what != engine.Watching && what != engine.Doing:
+			p.found("leases", Warning, fmt.Sprintf("Check whether process %d on %s is still working.", h.PID, h.Host), "%s on %s holds %s for %s (%s)", h.Actor, h.Host, l.Key, age.Round(time.Minute), h.Purpose)
 		default:
 			count++
 		}
@@ -362,7 +362,7 @@ func (p *checker) notices() {
 func (p *checker) orphans(ctx context.Context) {
 	g, err := p.app.Engine.Collect(ctx, engine.CollectRequest{DryRun: true})
 	if err != nil {
-		p.failed("leftovers", err)
+		p.failed("orphans", err)
 		return
 	}
 	var parts []string
@@ -375,10 +375,10 @@ func (p *checker) orphans(ctx context.Context) {
 		}
 	}
 	if len(parts) > 0 {
-		p.found("leftovers", Warning, "List them with `penstock gc --dry-run`, and remove them with `penstock gc`.", "nothing needs %s", strings.Join(parts, ", "))
+		p.found("orphans", Warning, "List them with `penstock gc --dry-run`, and remove them with `penstock gc`.", "nothing needs %s", strings.Join(parts, ", "))
 		return
 	}
-	p.found("leftovers", OK, "", "there is nothing to remove")
+	p.found("orphans", OK, "", "there is nothing to remove")
 }
 
 // Healthy reports whether no finding is a problem.

@@ -64,7 +64,7 @@ func Of(st *pipeline.State) Graph {
 	return g
 }
 
-// standing gives the word for where a stage stands, and what is worth saying of it.
+// statusOf gives the word for where a stage stands, and what is worth saying of it.
 func statusOf(st *pipeline.State, s pipeline.Stage) (status, note string) {
 	move, run := pipeline.Decide(st, s), st.Latest[s.Name]
 	switch {

@@ -147,7 +147,7 @@ func Version(built, sum string) string {
 // development marks the versions of development builds.
 const development = "+dev."
 
-// mirror returns the directory in which Terraform and OpenTofu look without being told to.
+// mirror returns the directory in which Terraform and OpenTofu look by default.
 // Where OpenTofu keeps its settings elsewhere as long as there is no ~/.terraform.d, none is
 // made: the directory that both share in the user's data does as well.
 func mirror(home string) string {

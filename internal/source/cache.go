@@ -154,7 +154,7 @@ func unreachable(at location, err error) error {
 }
 
 // mend does something that reads the cache. Where git can't, and finds the cache
-// damaged, that is made anew, once, and read again.
+// damaged, it is made again, once, and read again.
 func (s *Source) mend(ctx context.Context, at location, f func() error) error {
 	err := f()
 	var said, damage *gitError

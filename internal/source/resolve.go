@@ -180,8 +180,8 @@ func (s *Source) obtain(ctx context.Context, at location, commit string) error {
 	if !errors.As(err, &said) {
 		return err
 	}
-	held, heldErr := s.parse(ctx, at, kept+commit)
-	if held != "" || heldErr != nil {
+	found, findErr := s.parse(ctx, at, kept+commit)
+	if found != "" || findErr != nil {
 		return err // it was here: the cache is damaged
 	}
 	return pipeline.Errorf(pipeline.CodeNotFound, "find commit", "repository %q has no commit %s: %w", at.name, commit, err).
@@ -198,8 +198,8 @@ func (s *Source) has(ctx context.Context, at location, commit string) bool {
 
 // keep holds on to a commit that the cache has.
 func (s *Source) keep(ctx context.Context, at location, commit string) error {
-	held, err := s.parse(ctx, at, kept+commit)
-	if held != "" || err != nil {
+	found, err := s.parse(ctx, at, kept+commit)
+	if found != "" || err != nil {
 		return err
 	}
 	return s.locked(ctx, at, func() error {

@@ -85,7 +85,7 @@ func (s *Source) Snapshot(ctx context.Context, q Query) (Snapshot, error) {
 }
 
 // Tip gives what the query's ref stands for now, as text to compare with what it was:
-// no Snapshot is another one while it is the same. It asks the repository for no more
+// while it is unchanged, Snapshot returns the same commit. It asks the repository for no more
 // than that. It is empty for a ref that does not exist, and where the repository was
 // never read. Errors are those of Snapshot.
 func (s *Source) Tip(ctx context.Context, q Query) (string, error) {

@@ -133,7 +133,7 @@ func prepareRemote(req pipeline.StepRequest) (attempt, error) {
 	}, nil
 }
 
-// judgeCommand makes the outcome of a command that has ended.
+// conclude makes the outcome of a command that has ended.
 func conclude(ctx context.Context, bound time.Duration, exit process.Exit, err error, log *log) outcome {
 	out := outcome{exit: exit.Code}
 	switch {

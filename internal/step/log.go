@@ -150,7 +150,7 @@ func (l *log) tail() string {
 	return strings.TrimRight(strings.Join(lines, "\n"), " \n")
 }
 
-// forget begins the last lines anew.
+// forget clears the last lines.
 func (l *log) forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

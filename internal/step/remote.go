@@ -48,7 +48,7 @@ func token(req pipeline.StepRequest, try int) string {
 	return fmt.Sprintf("%s/%s/%d", req.Run, req.Step.Name, try)
 }
 
-// runAway runs a command on a machine of the worker's. The time-out is the
+// runRemote runs a command on a machine of the worker's. The time-out is the
 // command's, not that of the wait for the machine.
 func (r *Runner) runRemote(ctx context.Context, req pipeline.StepRequest, try int, log *log) outcome {
 	tree := req.Checkout
@@ -107,7 +107,7 @@ func shares(l pipeline.Load, u *url.URL) []share {
 	return list
 }
 
-// attackFromAway makes the load on machines of the worker's, which run this program.
+// attackRemote makes the load on machines of the worker's, which run this program.
 func (r *Runner) attackRemote(req pipeline.StepRequest, l pipeline.Load, u *url.URL, bound time.Duration) attack {
 	return func(ctx context.Context, try int, log *log) (*tally, error) {
 		program, err := r.programFor(ctx)

@@ -98,7 +98,7 @@ func CheckReport(pattern string) error {
 // coarse is more than the steps in which any file system counts time.
 const coarse = 3 * time.Second
 
-// Survey implements pipeline.Runner. A file so new that its time may not tell whether it
+// Survey implements pipeline.Runner. A file so new that its time may not show whether it
 // is written again is made a little older.
 func (*Runner) Survey(ctx context.Context, checkout string, steps []pipeline.Step) (pipeline.ReportFiles, error) {
 	files := pipeline.ReportFiles{}
@@ -190,7 +190,7 @@ func (r *reports) find(ctx context.Context, root *os.Root) (written []string, ol
 	return written, old, ctx.Err()
 }
 
-// remove removes the reports of a try that failed, so that the next is not judged
+// remove removes the reports of a failed attempt, so that the next is not evaluated
 // by them.
 func (r *reports) remove(ctx context.Context) {
 	root, err := os.OpenRoot(r.checkout)

@@ -171,7 +171,7 @@ func (r *Runner) prepare(ctx context.Context, req pipeline.StepRequest) (attempt
 	}
 }
 
-// judge sets the result's status and makes the step's error.
+// conclude sets the result's status and makes the step's error.
 func (r *Runner) conclude(ctx context.Context, result *pipeline.StepResult, out outcome, hide redactor) error {
 	op := fmt.Sprintf("step %q failed", result.Name)
 	switch {

@@ -17,7 +17,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
 )
 
-// looker looks at repositories and at the ledger.
+// livePoller looks at repositories and at the ledger.
 type livePoller struct {
 	open      func(context.Context) (*app.App, error)
 	dir       string
@@ -35,7 +35,7 @@ type tip struct {
 	snapshot source.Snapshot
 }
 
-// Hold implements eyes.
+// Lock implements eyes.
 func (l *livePoller) Lock(ctx context.Context, pipelines []string) (context.Context, error) {
 	if len(pipelines) == 0 {
 		return ctx, nil // Terraform's own lock is all that there is
@@ -64,7 +64,7 @@ func (l *livePoller) Lock(ctx context.Context, pipelines []string) (context.Cont
 	return l.only, nil
 }
 
-// Say implements eyes. What it says is in a lease, so that it ends with the watcher however
+// Publish implements eyes. What it says is in a lease, so that it ends with the watcher however
 // that ends.
 func (l *livePoller) Publish(text string) {
 	for _, release := range l.published {

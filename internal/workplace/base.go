@@ -95,7 +95,7 @@ func Above(dir string) []string {
 }
 
 // Surroundings says in words what lies above a place that steps would find; empty where
-// nothing does. A repository is left out: git is told not to look for it.
+// nothing does. A repository is left out: git does not look for it.
 func (p *Place) Surroundings() string {
 	var found []string
 	for _, path := range Above(p.Dir) {
