@@ -31,7 +31,7 @@ const module = "github.com/penstock-io/terraform-provider-penstock"
 // that is not listed may import none. Those in testOnly import as they like, and
 // only tests import them.
 var layers = map[string][]string{
-	"":                              {"internal/cli", "internal/platform/local", "internal/process", "internal/provider"},
+	"":                              {"internal/cli", "internal/platform/local/supervisor", "internal/process", "internal/provider"},
 	"internal/pipeline":             {},
 	"internal/poll":                 {},
 	"internal/regular":              {}, // opens what steps leave, for all who read it
@@ -43,13 +43,17 @@ var layers = map[string][]string{
 	"internal/source":               {"internal/pipeline", "internal/poll", "internal/process"},
 	"internal/step":                 {"internal/pipeline", "internal/poll", "internal/process", "internal/regular"},
 	"internal/platform/local/store": {"internal/pipeline", "internal/poll", "internal/regular"},
-	"internal/platform/local":       {"internal/pipeline", "internal/poll", "internal/process", "internal/regular", "internal/platform/local/store", "internal/workplace"},
-	"internal/cloud":                {"internal/pipeline"},
-	"internal/platform/aws":         {"internal/cloud", "internal/pipeline", "internal/poll", "internal/regular"},
-	"internal/codebuild":            {"internal/cloud", "internal/pipeline", "internal/poll", "internal/regular"},
-	"internal/bootstrap":            {"internal/cloud", "internal/pipeline", "internal/poll"},
-	"internal/checkpoint":           {"internal/pipeline"},
-	"internal/notice":               {"internal/cloud", "internal/pipeline", "internal/process"},
+	// The client and the supervisor are two processes: neither imports the other.
+	"internal/platform/local":            {"internal/pipeline", "internal/platform/local/filetree", "internal/platform/local/protocol", "internal/platform/local/store", "internal/poll", "internal/process", "internal/regular", "internal/runlog", "internal/workplace"},
+	"internal/platform/local/supervisor": {"internal/pipeline", "internal/platform/local/filetree", "internal/platform/local/protocol", "internal/platform/local/store", "internal/poll", "internal/process", "internal/runlog", "internal/workplace"},
+	"internal/platform/local/protocol":   {"internal/pipeline", "internal/poll", "internal/process"},
+	"internal/platform/local/filetree":   {"internal/platform/local/protocol", "internal/platform/local/store", "internal/regular", "internal/workplace"},
+	"internal/cloud":                     {"internal/pipeline"},
+	"internal/platform/aws":              {"internal/cloud", "internal/pipeline", "internal/poll", "internal/regular"},
+	"internal/codebuild":                 {"internal/cloud", "internal/pipeline", "internal/poll", "internal/regular"},
+	"internal/bootstrap":                 {"internal/cloud", "internal/pipeline", "internal/poll"},
+	"internal/checkpoint":                {"internal/pipeline"},
+	"internal/notice":                    {"internal/cloud", "internal/pipeline", "internal/process"},
 	"internal/app": {
 		"internal/artifact", "internal/bootstrap", "internal/cloud", "internal/codebuild", "internal/engine", "internal/ledger", "internal/notice", "internal/pipeline",
 		"internal/platform/aws", "internal/platform/local",
@@ -69,7 +73,7 @@ var layers = map[string][]string{
 }
 
 // testOnly are the packages that only tests use.
-var testOnly = []string{"internal/cloud/cloudtest", "internal/e2e", "internal/ledger/ledgertest", "internal/platform/platformtest", "internal/simulation", "internal/workplace/workplacetest"}
+var testOnly = []string{"internal/cloud/cloudtest", "internal/e2e", "internal/ledger/ledgertest", "internal/platform/local/localtest", "internal/platform/platformtest", "internal/simulation", "internal/workplace/workplacetest"}
 
 // confined says which packages alone may import modules with a prefix.
 var confined = map[string][]string{

@@ -28,7 +28,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/cli"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/supervisor"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
 	"github.com/penstock-io/terraform-provider-penstock/internal/workplace/workplacetest"
@@ -38,7 +38,7 @@ import (
 // script what Terraform would; and sqlite FILE STATEMENT.
 func TestMain(m *testing.M) {
 	process.Guard()
-	local.Supervise()
+	supervisor.Main()
 	testscript.Main(tests{m}, map[string]func(){
 		"penstock": penstock,
 		"apply":    func() { exit(apply(context.Background(), os.Args[1:])) },

@@ -1,0 +1,128 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package supervisor
+
+// A request in flight. It belongs to one instance of one fleet, which does not end before the
+// request has, as long as it is drained; and it may change to another instance while nothing of
+// it was answered.
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+)
+
+var (
+	errNoneHealthy = errors.New("no instance is healthy")
+	errClosed      = errors.New("the fleet takes no more requests")
+	errHangs       = errors.New("the instance hangs")
+)
+
+// ride is a request that is under way to an instance.
+type ride struct {
+	in    *http.Request // as it came
+	body  *body         // of it; nil without one, and before it is sent
+	fleet *fleet
+	on    *instance
+	tried []*instance
+}
+
+type rideKey struct{}
+
+// rideOf gives the ride of a request; nil for one that has none.
+func rideOf(r *http.Request) *ride {
+	ride, _ := r.Context().Value(rideKey{}).(*ride)
+	return ride
+}
+
+// drain waits until the instances answer no request, but not longer than limit.
+func (f *fleet) drain(which []*instance, limit time.Duration) {
+	over := time.NewTimer(limit)
+	defer over.Stop()
+	for _, i := range which {
+		select {
+		case <-f.idle(i):
+		case <-over.C:
+			f.log.Printf("fleet %s: requests are still under way after %v; they are cut", f.rec.ID, limit)
+			return
+		case <-f.life.Done():
+			return
+		}
+	}
+}
+
+// idle gives a channel that is closed when the instance answers no request.
+func (f *fleet) idle(i *instance) <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if i.idle != nil {
+		return i.idle
+	}
+	idle := make(chan struct{})
+	if i.riders == 0 {
+		close(idle)
+	} else {
+		i.idle = idle
+	}
+	return idle
+}
+
+// board finds an instance for a new request. One that it gives is not ended before
+// the request is, as long as it is drained.
+func (f *fleet) board(r *http.Request) (*ride, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil, errClosed
+	}
+	i, err := f.take(nil)
+	if err != nil {
+		return nil, err
+	}
+	return &ride{in: r, fleet: f, on: i}, nil
+}
+
+// change moves a request to an instance that it was not on, also when the fleet
+// takes no new ones.
+func (f *fleet) change(r *ride) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r.tried = append(r.tried, r.on)
+	next, err := f.take(r.tried)
+	if err != nil {
+		return err
+	}
+	f.leaveLocked(r.on)
+	r.on = next
+	return nil
+}
+
+// take finds a healthy instance in turn and counts a request as its. The caller
+// holds the mutex.
+func (f *fleet) take(but []*instance) (*instance, error) {
+	for range f.instances {
+		f.next = (f.next + 1) % len(f.instances)
+		if i := f.instances[f.next]; i.healthy.Load() && !slices.Contains(but, i) {
+			i.riders++
+			return i, nil
+		}
+	}
+	return nil, errNoneHealthy
+}
+
+// leave ends a request.
+func (f *fleet) leave(r *ride) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.leaveLocked(r.on)
+}
+
+func (f *fleet) leaveLocked(i *instance) {
+	i.riders--
+	if i.riders == 0 && i.idle != nil {
+		close(i.idle)
+		i.idle = nil
+	}
+}
