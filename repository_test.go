@@ -37,11 +37,12 @@ var layers = map[string][]string{
 	"internal/regular":              {}, // opens what steps leave, for all who read it
 	"internal/process":              {},
 	"internal/workplace":            {"internal/pipeline"},
-	"internal/engine":               {"internal/pipeline", "internal/poll"},
+	"internal/runlog":               {"internal/pipeline"}, // how output gets into logs, for all who run commands
+	"internal/engine":               {"internal/pipeline", "internal/poll", "internal/runlog"},
 	"internal/ledger":               {"internal/cloud", "internal/pipeline", "internal/poll"},
 	"internal/artifact":             {"internal/cloud", "internal/pipeline", "internal/poll", "internal/process", "internal/regular"},
 	"internal/source":               {"internal/pipeline", "internal/poll", "internal/process"},
-	"internal/step":                 {"internal/pipeline", "internal/poll", "internal/process", "internal/regular"},
+	"internal/step":                 {"internal/pipeline", "internal/poll", "internal/process", "internal/regular", "internal/runlog"},
 	"internal/platform/local/store": {"internal/pipeline", "internal/poll", "internal/regular"},
 	// The client and the supervisor are two processes: neither imports the other.
 	"internal/platform/local":            {"internal/pipeline", "internal/platform/local/filetree", "internal/platform/local/protocol", "internal/platform/local/store", "internal/poll", "internal/process", "internal/regular", "internal/runlog", "internal/workplace"},
@@ -49,7 +50,7 @@ var layers = map[string][]string{
 	"internal/platform/local/protocol":   {"internal/pipeline", "internal/poll", "internal/process"},
 	"internal/platform/local/filetree":   {"internal/platform/local/protocol", "internal/platform/local/store", "internal/regular", "internal/workplace"},
 	"internal/cloud":                     {"internal/pipeline"},
-	"internal/platform/aws":              {"internal/cloud", "internal/pipeline", "internal/poll", "internal/regular"},
+	"internal/platform/aws":              {"internal/cloud", "internal/pipeline", "internal/poll", "internal/regular", "internal/runlog"},
 	"internal/codebuild":                 {"internal/cloud", "internal/pipeline", "internal/poll", "internal/regular"},
 	"internal/bootstrap":                 {"internal/cloud", "internal/pipeline", "internal/poll"},
 	"internal/checkpoint":                {"internal/pipeline"},

@@ -96,7 +96,8 @@ func (e *Engine) publish(ctx context.Context, h *held, recipe pipeline.Recipe, i
 	if recipe.Publish != nil {
 		r.Publication = *recipe.Publish
 	}
-	if log, err := e.Logs.Create(ctx, recipe.Pipeline, image.Run); err == nil {
+	if file, err := e.Logs.Create(ctx, recipe.Pipeline, image.Run); err == nil {
+		log := e.newLog(file)
 		defer log.Close()
 		r.Log = log
 	}
@@ -220,7 +221,7 @@ func (e *Engine) bakeRun(ctx context.Context, h *held, st *pipeline.State, recip
 	if err := e.append(ctx, recipe.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.RunStarted, Facts: pipeline.Facts{Run: &a.run, Recipe: &recipe, Creation: creation}}); err != nil {
 		return pipeline.Image{}, err
 	}
-	log, err := e.createLog(ctx, recipe.Pipeline, a.run.ID)
+	log, err := e.createLog(ctx, recipe.Pipeline, a.run.ID, StageSecrets{Steps: secrets}.all()...)
 	if err != nil {
 		return pipeline.Image{}, a.fail(ctx, err)
 	}
@@ -280,7 +281,7 @@ func (a *attempt) bakeRecipe(ctx context.Context, recipe pipeline.Recipe, secret
 	}
 	return pipeline.Image{
 		ID: baked.ID, Pipeline: recipe.Pipeline, Name: recipe.Name, Key: recipe.Key(), Parent: recipe.Base,
-		Run: a.run.ID, Commit: recipe.Source.Commit, Size: baked.Size, CreatedAt: a.Now().UTC(),
+		Run: a.run.ID, Commit: recipe.Source.Commit, Size: baked.Size, CreatedAt: a.Now().UTC(), Packages: a.keepPackages(ctx, baked),
 	}, nil
 }
 

@@ -7,11 +7,13 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -88,8 +90,9 @@ func (w *world) copied() *world {
 type life struct {
 	*world
 	pid    int
-	calls  int // changing calls so far
-	limit  int // killed, or cancelled, at this call; 0 for never
+	dir    string // where lists are given from
+	calls  int    // changing calls so far
+	limit  int    // killed, or cancelled, at this call; 0 for never
 	after  bool
 	cancel context.CancelFunc // what limit does; nil: it kills
 	dead   bool
@@ -272,6 +275,7 @@ func (p memPlatform) Bake(ctx context.Context, r pipeline.BakeRequest) (image pi
 			image.ID += "-" + c.Line
 		}
 		p.images[image.ID] = image.Size
+		image.Packages = []pipeline.Package{{Name: "image", Version: image.ID}, {Name: "kept", Version: "1"}}
 		return nil
 	})
 }
@@ -510,12 +514,20 @@ func (m memArtifacts) Put(ctx context.Context, path string) (a pipeline.Artifact
 	})
 }
 
-func (m memArtifacts) Get(_ context.Context, a pipeline.Artifact) (string, error) {
-	return a.Digest, m.look(func() error {
-		if _, ok := m.artifacts[a.Digest]; !ok {
+// Get gives the digest for the path, as what is installed is told by it; but for a list, which
+// is in a file.
+func (m memArtifacts) Get(_ context.Context, a pipeline.Artifact) (path string, err error) {
+	path = a.Digest
+	return path, m.look(func() error {
+		data, ok := m.artifacts[a.Digest]
+		if !ok {
 			return pipeline.Errorf(pipeline.CodeNotFound, "get artifact", "%s is gone", a.Digest)
 		}
-		return nil
+		if !bytes.HasPrefix(data, []byte("[")) {
+			return nil
+		}
+		path = filepath.Join(m.dir, fmt.Sprintf("%x", sha256.Sum256(data)))
+		return os.WriteFile(path, data, 0o600)
 	})
 }
 

@@ -6,6 +6,7 @@ package engine
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"slices"
 	"strings"
@@ -49,8 +50,11 @@ func (e *Engine) Progress(ctx context.Context, st *pipeline.State, stage string)
 			p.Dead = false
 		}
 	}
-	line, err := e.lastLine(ctx, name, run.ID)
-	p.Line = strings.TrimPrefix(line, pipeline.StepHeader(p.Step)) // the command of a step that has printed nothing yet
+	line, at, err := e.lastLine(ctx, name, run.ID)
+	if u := run.UnderWay; u != nil && u.From == at {
+		line = strings.TrimPrefix(line, pipeline.StepHeader(u.Name)) // of a step that has printed nothing yet: what it runs
+	}
+	p.Line = line
 	return p, err
 }
 
@@ -75,66 +79,56 @@ func (e *Engine) UnderWay(ctx context.Context, pipelineName string) ([]Progress,
 	return all, nil
 }
 
-// createLog opens the log of a run, which is echoed to who looks on.
-func (e *Engine) createLog(ctx context.Context, pipelineName, run string) (io.WriteCloser, error) {
-	log, err := e.Logs.Create(ctx, pipelineName, run)
-	if err != nil || e.Echo == nil {
-		return log, err
-	}
-	return struct {
-		io.Writer
-		io.Closer
-	}{io.MultiWriter(log, e.Echo), log}, nil
-}
-
 // tailSize is how much of the end of a log is read for its last line.
 const tailSize = 8 << 10
 
-// lastLine gives the last line of a log without its time; empty where there is none yet.
-func (e *Engine) lastLine(ctx context.Context, pipelineName, run string) (string, error) {
+// lastLine returns the last line of a log without its time, and where in the log it begins;
+// empty where there is none yet.
+func (e *Engine) lastLine(ctx context.Context, pipelineName, run string) (line string, at int64, err error) {
 	log, err := e.Logs.Open(ctx, pipelineName, run)
 	if pipeline.IsNotFound(err) {
-		return "", nil
+		return "", 0, nil
 	}
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	defer log.Close()
-	tail, err := readTail(log)
+	tail, size, err := readTail(log)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
-	lines := bytes.Split(bytes.TrimRight(tail, "\n"), []byte("\n"))
-	line := string(lines[len(lines)-1])
+	whole := bytes.TrimRight(tail, "\n")
+	begin := bytes.LastIndexByte(whole, '\n') + 1
+	line, at = string(whole[begin:]), size-int64(len(tail)-begin)
 	if stamp, rest, ok := strings.Cut(line, " "); ok {
 		if _, err := time.Parse(time.RFC3339, stamp); err == nil {
 			line = rest
 		}
 	}
-	return strings.TrimSpace(line), nil
+	return strings.TrimSpace(line), at, nil
 }
 
-// readTail reads the end of a log. Where that is far away it reads all, in little memory.
-func readTail(log io.Reader) ([]byte, error) {
+// readTail reads the end of a log, and returns the log's size, too. Where that is far away it
+// reads all, in little memory.
+func readTail(log io.Reader) (tail []byte, size int64, err error) {
 	if file, ok := log.(io.Seeker); ok {
-		size, err := file.Seek(0, io.SeekEnd)
-		if err == nil {
-			_, err = file.Seek(max(size-tailSize, 0), io.SeekStart)
+		if size, err = file.Seek(0, io.SeekEnd); err == nil {
+			size, err = file.Seek(max(size-tailSize, 0), io.SeekStart)
 		}
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 	}
-	var tail []byte
 	for buffer := make([]byte, tailSize); ; {
 		n, err := log.Read(buffer)
+		size += int64(n)
 		tail = append(tail, buffer[:n]...)
 		tail = append([]byte(nil), tail[max(len(tail)-tailSize, 0):]...)
 		if err == io.EOF {
-			return tail, nil
+			return tail, size, nil
 		}
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 	}
 }
@@ -168,6 +162,90 @@ func (e *Engine) Follow(ctx context.Context, pipelineName, run string, w io.Writ
 		case <-tick.C:
 		}
 	}
+}
+
+// StepLog writes the parts of the steps with a name in the log of a run to w, as the run's
+// record says where they are; with follow also what is added, until the run has ended. It
+// reports whether there is any, and returns CodeNotFound for a log that was collected.
+func (e *Engine) StepLog(ctx context.Context, pipelineName, run, step string, follow bool, w io.Writer) (found bool, err error) {
+	tick := time.NewTicker(max(followPause, e.HeadAge))
+	defer tick.Stop()
+	var at int64 // up to where it is written
+	for ended := false; ; {
+		r, next, err := e.copyStep(ctx, pipelineName, run, step, at, w)
+		waits := follow && !r.Status.Final() && pipeline.IsNotFound(err)
+		if err != nil && !waits {
+			return found, err
+		}
+		found = found || len(r.LogParts(step)) > 0
+		// The last lines are written when the run has been recorded as ended.
+		if !follow || ended && next == at {
+			return found, nil
+		}
+		at, ended = next, r.Status.Final()
+		select {
+		case <-ctx.Done():
+			return found, context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+// copyStep writes what the parts of a step have beyond an offset, and returns up to where
+// they are written, with the run that said where they are.
+func (e *Engine) copyStep(ctx context.Context, pipelineName, run, step string, at int64, w io.Writer) (r pipeline.Run, next int64, err error) {
+	log, failed := e.Logs.Open(ctx, pipelineName, run)
+	end := int64(-1) // of what is there now, where that can be told
+	if file, ok := log.(io.Seeker); ok && failed == nil {
+		defer log.Close()
+		if end, failed = file.Seek(0, io.SeekEnd); failed == nil {
+			_, failed = file.Seek(0, io.SeekStart)
+		}
+	} else if failed == nil {
+		defer log.Close()
+	}
+	// The run is read after the log was opened: a step that it has under way had not ended
+	// when what is read now was written, so that all of it is the step's.
+	if r, err = e.Ledger.Run(ctx, pipelineName, run); err != nil || failed != nil {
+		return r, at, errors.Join(err, failed)
+	}
+	read := int64(0) // of the log
+	next = at
+	for _, part := range r.LogParts(step) {
+		from, to := max(part.From, at), part.To
+		if to == 0 {
+			to = end
+		}
+		if to >= 0 && to <= from {
+			continue
+		}
+		n, err := skip(log, from-read)
+		if read += n; err == io.EOF {
+			break // it is not there yet
+		}
+		if err != nil {
+			return r, next, err
+		}
+		rest := io.Reader(log)
+		if to >= 0 {
+			rest = io.LimitReader(log, to-from)
+		}
+		n, err = io.Copy(w, rest)
+		read += n
+		if next = read; err != nil {
+			return r, next, err
+		}
+	}
+	return r, next, nil
+}
+
+// skip passes over n bytes of a log.
+func skip(log io.Reader, n int64) (int64, error) {
+	if file, ok := log.(io.Seeker); ok {
+		_, err := file.Seek(n, io.SeekCurrent)
+		return n, err
+	}
+	return io.CopyN(io.Discard, log, n)
 }
 
 // copyLog writes what a log has beyond an offset, and gives how much that is.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/runlog"
 )
 
 // Bounds of a report. The largest that test runners write are some ten megabytes,
@@ -209,7 +210,7 @@ func (p *junitParser) count(test junitElement) {
 func printableText(s string) string {
 	lines := strings.Split(s, "\n")
 	for i, line := range lines {
-		lines[i] = string(printable([]byte(strings.TrimRight(line, "\r"))))
+		lines[i] = string(runlog.Printable([]byte(strings.TrimRight(line, "\r"))))
 	}
 	return strings.Join(lines, "\n")
 }

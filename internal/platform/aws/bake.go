@@ -210,10 +210,7 @@ func (p *Platform) bakeAnew(ctx context.Context, r pipeline.BakeRequest) (_ pipe
 	if err := p.commands(ctx, builder, r); err != nil {
 		return pipeline.BakedImage{}, err
 	}
-	if err := p.must(ctx, builder, command{what: "cleaning", script: cleanScript(r.Cleanup), timeout: 10 * time.Minute, log: r.Log}); err != nil {
-		return pipeline.BakedImage{}, err
-	}
-	return p.capture(ctx, builder, r)
+	return p.finishBake(ctx, builder, r)
 }
 
 // refresh has git's index know the times of the files that were unpacked.
@@ -251,6 +248,21 @@ func (p *Platform) commands(ctx context.Context, builder string, r pipeline.Bake
 		}
 	}
 	return p.must(ctx, builder, command{what: "removing the source", script: preamble + "rm -rf \"$root/var/tmp/penstock-source\"\n", timeout: 10 * time.Minute, log: r.Log})
+}
+
+// finishBake lists the packages of an instance, cleans it and makes its image. The list is
+// what a command of its own prints: what the bake's commands print is no part of it.
+func (p *Platform) finishBake(ctx context.Context, instance string, r pipeline.BakeRequest) (pipeline.BakedImage, error) {
+	_, packages, err := p.execute(ctx, instance, command{what: "listing the packages", script: listPackages, timeout: 10 * time.Minute})
+	if err == nil {
+		err = p.must(ctx, instance, command{what: "cleaning", script: cleanScript(r.Cleanup), timeout: 10 * time.Minute, log: r.Log})
+	}
+	if err != nil {
+		return pipeline.BakedImage{}, err
+	}
+	image, err := p.capture(ctx, instance, r)
+	image.Packages = pipeline.ParsePackages(packages)
+	return image, err
 }
 
 // capture stops an instance and makes its image.
@@ -362,10 +374,7 @@ func (p *Platform) bakeEnvironment(ctx context.Context, r pipeline.BakeRequest) 
 	if s := list[0].State.Name; s == types.InstanceStateNameStopping || s == types.InstanceStateNameStopped { // by a bake that died, after it had cleaned
 		return p.capture(ctx, instance, r)
 	}
-	if err := p.must(ctx, instance, command{what: "cleaning", script: cleanScript(r.Cleanup), timeout: 10 * time.Minute, log: r.Log}); err != nil {
-		return pipeline.BakedImage{}, err
-	}
-	return p.capture(ctx, instance, r)
+	return p.finishBake(ctx, instance, r)
 }
 
 // Abandon ends the builder of a bake that is over, unless an image is being made of it:

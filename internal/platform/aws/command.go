@@ -23,6 +23,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
+	"github.com/penstock-io/terraform-provider-penstock/internal/runlog"
 )
 
 const (
@@ -111,7 +112,7 @@ func (p *Platform) execute(ctx context.Context, instance string, c command) (exi
 		return 0, "", err
 	}
 	told.rest(output)
-	output = told.mask.Text(output)
+	output = runlog.Text(told.mask, output)
 	switch result.Status {
 	case types.CommandInvocationStatusSuccess, types.CommandInvocationStatusFailed:
 		return int(result.ResponseCode), output, nil

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-
-	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
 // Where things are on an instance. Below $PENSTOCK_SYSROOT, which is not set on a
@@ -138,9 +136,9 @@ systemctl enable penstock
 `, startFile, envFile, variables(), start, unitFile)
 }
 
-// listPackages prints the packages of the system, as pipeline.ParsePackage reads them.
-const listPackages = `{ dpkg-query --admindir="$root/var/lib/dpkg" -W -f '` + pipeline.PackageMark + `${Package} ${Version}\n' ||
-rpm --root "${root:-/}" -qa --qf '` + pipeline.PackageMark + `%{NAME} %{VERSION}-%{RELEASE}\n' || true; } 2>/dev/null | sort
+// listPackages prints the packages of the system, as pipeline.ParsePackages reads them.
+const listPackages = preamble + `{ dpkg-query --admindir="$root/var/lib/dpkg" -W -f '${Package} ${Version}\n' ||
+rpm --root "${root:-/}" -qa --qf '%{NAME} %{VERSION}-%{RELEASE}\n' || true; } 2>/dev/null | sort
 `
 
 // cleanScript removes what must not be in an image: what is one machine's own, and
@@ -149,7 +147,6 @@ rpm --root "${root:-/}" -qa --qf '` + pipeline.PackageMark + `%{NAME} %{VERSION}
 func cleanScript(more []string) string {
 	var b strings.Builder
 	b.WriteString(preamble)
-	b.WriteString(listPackages)
 	b.WriteString(`systemctl stop penstock >/dev/null 2>&1 || true
 rm -rf "$root/etc/penstock/service.env" "$root/var/lib/penstock"
 rm -f "$root"/etc/ssh/ssh_host_*_key "$root"/etc/ssh/ssh_host_*_key.pub

@@ -72,7 +72,6 @@ func (p *Platform) bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.B
 		return pipeline.BakedImage{ID: known.ID, Size: known.Size}, err
 	}
 	if len(r.Commands) == 0 && tree != "" && r.Tree == "" {
-		listPackages(tree, r.Log)
 		return p.ingest(ctx, tree)
 	}
 	p.sweepBakes()
@@ -110,7 +109,6 @@ func (p *Platform) bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.B
 			return pipeline.BakedImage{}, err
 		}
 	}
-	listPackages(work, r.Log)
 	return p.ingest(ctx, work)
 }
 
@@ -158,7 +156,7 @@ func bakeCommand(c pipeline.Command, i int, root, source string) (command, error
 
 func (p *Platform) ingest(ctx context.Context, tree string) (pipeline.BakedImage, error) {
 	image, err := p.store.Ingest(ctx, tree, func() error { return p.admit(ctx, opBake) })
-	return pipeline.BakedImage{ID: image.ID, Size: image.Size}, err
+	return pipeline.BakedImage{ID: image.ID, Size: image.Size, Packages: packages(tree)}, err
 }
 
 // origin gives the tree or the image that a bake starts from.

@@ -4,6 +4,7 @@
 package local_test
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -33,4 +34,23 @@ func TestDeadBake(t *testing.T) {
 	b.WantError(err, pipeline.CodeConflict, "")
 	b.Must(lock.Close())
 	b.Must(b.RemoveImage(t.Context(), image.ID))
+}
+
+// The packages of an image are those that are installed in it, whatever its commands print.
+func TestPackagesOfABake(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	bake := func(token, line string) []pipeline.Package {
+		image, err := b.Bake(t.Context(), pipeline.BakeRequest{Token: token, Tree: t.TempDir(), Log: io.Discard, Commands: []pipeline.Command{{Line: line}}})
+		b.Must(err)
+		return image.Packages
+	}
+	const forgery = "echo == package openssl 9.9.9; echo openssl 9.9.9; "
+	if got := bake("r-1", forgery); got != nil {
+		t.Errorf("a tree without packages has %v", got)
+	}
+	got := bake("r-2", forgery+`mkdir -p var/lib/dpkg; printf 'Package: bash\nVersion: 5.2\n' > var/lib/dpkg/status`)
+	if len(got) != 1 || got[0] != (pipeline.Package{Name: "bash", Version: "5.2"}) {
+		t.Errorf("its packages are %v", got)
+	}
 }

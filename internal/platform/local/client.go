@@ -21,6 +21,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/protocol"
 	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
+	"github.com/penstock-io/terraform-provider-penstock/internal/runlog"
 )
 
 const (
@@ -155,7 +156,7 @@ func (c *supervisorClient) begin(ctx context.Context, executable []string) error
 			return poll.Probe{}, nil
 		})
 	if err != nil {
-		return errors.New(protocol.Saying(fmt.Sprintf("start supervisor: %v", err), protocol.LastLines(log, protocol.DescribeLines)))
+		return errors.New(runlog.Saying(fmt.Sprintf("start supervisor: %v", err), protocol.LastLines(log, protocol.DescribeLines)))
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/protocol"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
+	"github.com/penstock-io/terraform-provider-penstock/internal/runlog"
 )
 
 // errTimedOut is the cause of a command's context when its time is over.
@@ -44,7 +45,7 @@ func (c command) run(ctx context.Context, log io.Writer) (exit process.Exit, tai
 	}
 	bounded, cancel := context.WithTimeoutCause(ctx, c.timeout, errTimedOut)
 	defer cancel()
-	out := protocol.NewLines(log, protocol.NewMasker(c.secrets))
+	out := runlog.New(log, runlog.Options{Hide: protocol.Variables{Secrets: c.secrets}.Redactor()})
 	p, err := process.Start(bounded, process.Spec{Args: process.Shell(c.line), Dir: c.dir, Env: c.env, Stdout: out, Stderr: out})
 	if err == nil {
 		exit, err = p.Wait()
@@ -56,7 +57,7 @@ func (c command) run(ctx context.Context, log io.Writer) (exit process.Exit, tai
 	case ctx.Err() != nil:
 		return exit, tail, &pipeline.Error{Code: pipeline.CodeCancelled, Op: "run " + c.what, Err: err}
 	case context.Cause(bounded) == errTimedOut:
-		return exit, tail, pipeline.Errorf(pipeline.CodeFailed, "run "+c.what, "%s", protocol.Saying("timed out after "+c.timeout.String(), tail)).
+		return exit, tail, pipeline.Errorf(pipeline.CodeFailed, "run "+c.what, "%s", runlog.Saying("timed out after "+c.timeout.String(), tail)).
 			WithHint("Look at its last lines for where it hangs.")
 	}
 	return exit, tail, pipeline.Errorf(pipeline.CodeFailed, "run "+c.what, "%w", err)
@@ -68,7 +69,7 @@ func (c command) must(ctx context.Context, log io.Writer) error {
 	if err != nil || exit == (process.Exit{}) {
 		return err
 	}
-	failed := pipeline.Errorf(pipeline.CodeFailed, "run "+c.what, "%s", protocol.Saying(exit.String(), tail))
+	failed := pipeline.Errorf(pipeline.CodeFailed, "run "+c.what, "%s", runlog.Saying(exit.String(), tail))
 	if exit.Code == 127 {
 		return failed.WithHint("The shell found no such command; it must be on the PATH of this machine, or in the tree.")
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/protocol"
+	"github.com/penstock-io/terraform-provider-penstock/internal/runlog"
 )
 
 // describeAtOnce bounds how many environments are asked at a time.
@@ -71,6 +72,6 @@ func (p *Platform) describe(ctx context.Context, id string) pipeline.Environment
 		return gone
 	}
 	gone.ExpiresAt = rec.ExpiresAt
-	gone.Reason = protocol.Saying("its supervisor has ended", protocol.LastLines(filepath.Join(c.dir, protocol.SuperviseLog), protocol.DescribeLines))
+	gone.Reason = runlog.Saying("its supervisor has ended", protocol.LastLines(filepath.Join(c.dir, protocol.SuperviseLog), protocol.DescribeLines))
 	return gone
 }

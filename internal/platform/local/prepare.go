@@ -18,6 +18,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/filetree"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/protocol"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/store"
+	"github.com/penstock-io/terraform-provider-penstock/internal/runlog"
 	"github.com/penstock-io/terraform-provider-penstock/internal/workplace"
 )
 
@@ -137,7 +138,7 @@ func (e *environment) launch(ctx context.Context, r pipeline.FleetRequest, v pro
 	err = e.client.ask(ctx, "PUT", protocol.PathFleets+r.Fleet, protocol.FleetMessage{Change: e.client.change(), Variables: v}, &f)
 	if errors.Is(err, errNoSupervisor) && ctx.Err() == nil {
 		return "", pipeline.Errorf(pipeline.CodeFailed, protocol.OpPrepare, "%s",
-			protocol.Saying(fmt.Sprintf("the supervisor ended while the fleet started (%v)", err), protocol.LastLines(filepath.Join(e.dir, protocol.SuperviseLog), protocol.DescribeLines))).
+			runlog.Saying(fmt.Sprintf("the supervisor ended while the fleet started (%v)", err), protocol.LastLines(filepath.Join(e.dir, protocol.SuperviseLog), protocol.DescribeLines))).
 			WithHint("Apply again.")
 	}
 	return f.Endpoint, err

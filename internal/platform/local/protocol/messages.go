@@ -29,6 +29,15 @@ type Variables struct {
 	Secrets []string `json:"secrets,omitempty"`
 }
 
+// Redactor returns what hides the secrets in output.
+func (v Variables) Redactor() *pipeline.Redactor {
+	all := make([]pipeline.Secret, len(v.Secrets))
+	for i, s := range v.Secrets {
+		all[i] = pipeline.Secret(s)
+	}
+	return pipeline.NewRedactor(all...)
+}
+
 // Status is what a supervisor says of its environment.
 type Status struct {
 	Report pipeline.EnvironmentReport `json:"report"`

@@ -16,6 +16,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/protocol"
+	"github.com/penstock-io/terraform-provider-penstock/internal/runlog"
 )
 
 // admit refuses a change under a lease that another has taken over. The caller holds
@@ -123,7 +124,7 @@ func (s *supervisor) swap(id string) error {
 	}
 	if _, healthy := next.count(); healthy == 0 {
 		return pipeline.Errorf(pipeline.CodeFailed, protocol.OpShift, "%s",
-			protocol.Saying(fmt.Sprintf("no instance of fleet %s is healthy any more", id), protocol.LastLines(protocol.SuperviseLog, protocol.DescribeLines)))
+			runlog.Saying(fmt.Sprintf("no instance of fleet %s is healthy any more", id), protocol.LastLines(protocol.SuperviseLog, protocol.DescribeLines)))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -313,7 +314,7 @@ func (s *supervisor) status() protocol.Status {
 		r.Status, r.Endpoint, r.Serving, r.Instances, r.Healthy = pipeline.EnvExpired, "", "", 0, 0
 		r.Reason = protocol.ReasonExpired
 	case r.Status == pipeline.EnvDegraded:
-		r.Reason = protocol.Saying(r.Reason, protocol.LastLines(protocol.SuperviseLog, protocol.DescribeLines))
+		r.Reason = runlog.Saying(r.Reason, protocol.LastLines(protocol.SuperviseLog, protocol.DescribeLines))
 	}
 	return out
 }

@@ -12,7 +12,7 @@ import (
 	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/protocol"
+	"github.com/penstock-io/terraform-provider-penstock/internal/runlog"
 )
 
 const opStart = "start service"
@@ -20,7 +20,7 @@ const opStart = "start service"
 // exitedAtOnce explains a service that ended before it was healthy.
 func exitedAtOnce(instance string, end *stopped, tail []string) *pipeline.Error {
 	err := pipeline.Errorf(pipeline.CodeFailed, opStart, "%s",
-		protocol.Saying(fmt.Sprintf("instance %s exited with %v before it was healthy", instance, end), tail))
+		runlog.Saying(fmt.Sprintf("instance %s exited with %v before it was healthy", instance, end), tail))
 	switch {
 	case end.exit.Code == 127:
 		return err.WithHint("The shell found no such command. Check service.start, and that the image or service.install brings the program.")
@@ -59,14 +59,14 @@ func neverHealthy(instance string, port int, c *checker, last error, tail []stri
 	switch {
 	case errors.As(last, &wrong):
 		return pipeline.Errorf(pipeline.CodeFailed, opStart, "%s",
-			protocol.Saying(fmt.Sprintf("instance %s did not listen on $PORT (%d) within %v; %v", instance, port, c.start, wrong), tail)).
+			runlog.Saying(fmt.Sprintf("instance %s did not listen on $PORT (%d) within %v; %v", instance, port, c.start, wrong), tail)).
 			WithHint("Make service.start listen on $PORT, as in: start = \"exec ./app --port \\\"$PORT\\\"\".")
 	case errors.Is(last, errRefused):
 		return pipeline.Errorf(pipeline.CodeFailed, opStart, "%s",
-			protocol.Saying(fmt.Sprintf("instance %s did not listen on $PORT (%d) within %v", instance, port, c.start), tail)).
+			runlog.Saying(fmt.Sprintf("instance %s did not listen on $PORT (%d) within %v", instance, port, c.start), tail)).
 			WithHint("Make service.start listen on $HOST and $PORT, or raise service.health_check.start_timeout if it needs longer.")
 	}
 	return pipeline.Errorf(pipeline.CodeFailed, opStart, "%s",
-		protocol.Saying(fmt.Sprintf("instance %s was not healthy within %v: %v", instance, c.start, last), tail)).
+		runlog.Saying(fmt.Sprintf("instance %s was not healthy within %v: %v", instance, c.start, last), tail)).
 		WithHint("Check service.health_check, or raise its start_timeout if the service needs longer.")
 }

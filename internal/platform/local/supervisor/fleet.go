@@ -32,7 +32,7 @@ type fleet struct {
 	dir      string // absolute
 	env      []string
 	secrets  []string // values
-	hide     protocol.Masker
+	hide     *pipeline.Redactor
 	check    *checker
 	images   *store.Store
 	log      *stdlog.Logger
@@ -58,7 +58,7 @@ type fleet struct {
 
 func newFleet(life context.Context, dir string, rec protocol.FleetRecord, v protocol.Variables, images *store.Store, log *stdlog.Logger) *fleet {
 	f := &fleet{
-		rec: rec, dir: dir, env: v.Env, secrets: v.Secrets, hide: protocol.NewMasker(v.Secrets),
+		rec: rec, dir: dir, env: v.Env, secrets: v.Secrets, hide: v.Redactor(),
 		images: images, log: log, http2: rec.HTTP2(), kept: newTransport(true, rec.HTTP2()), single: newTransport(false, false),
 		began: make(chan struct{}), gone: make(chan struct{}),
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/protocol"
 	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
+	"github.com/penstock-io/terraform-provider-penstock/internal/runlog"
 )
 
 const (
@@ -122,7 +123,7 @@ func (i *instance) run() {
 	was, tries, pause := false, 0, firstPause
 	for {
 		began := time.Now()
-		healthy, err := i.live(root, protocol.NewLines(file, i.fleet.hide))
+		healthy, err := i.live(root, runlog.New(file, runlog.Options{Hide: i.fleet.hide}))
 		i.healthy.Store(false)
 		was = was || healthy
 		tries++
@@ -149,7 +150,7 @@ func (i *instance) run() {
 
 // live starts the service once and watches it to its end. It gives whether it was
 // ever healthy, and why it ended.
-func (i *instance) live(root string, out *protocol.Lines) (was bool, err error) {
+func (i *instance) live(root string, out *runlog.Log) (was bool, err error) {
 	port, err := freePort()
 	if err != nil {
 		return false, err
@@ -275,9 +276,9 @@ func (s *stopped) Error() string {
 var errPortTaken = errors.New("somebody else listens on the port that was chosen for it")
 
 // exited explains the end of a service.
-func (i *instance) exited(end *stopped, was bool, port int, out *protocol.Lines) error {
+func (i *instance) exited(end *stopped, was bool, port int, out *runlog.Log) error {
 	if was {
-		return errors.New(protocol.Saying("the service ended with "+end.Error(), out.Tail()[max(0, len(out.Tail())-3):]))
+		return errors.New(runlog.Saying("the service ended with "+end.Error(), out.Tail()[max(0, len(out.Tail())-3):]))
 	}
 	err := exitedAtOnce(i.name, end, out.Tail())
 	if errors.Is(protocol.Available(protocol.Loopback, port), syscall.EADDRINUSE) {

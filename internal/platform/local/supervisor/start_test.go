@@ -4,8 +4,11 @@
 package supervisor
 
 import (
+	"fmt"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -120,4 +123,28 @@ func TestPort(t *testing.T) {
 	b.WantError(err, pipeline.CodeFailed, "set port", "in use")
 	b.Must(l.Close())
 	b.WantGet(endpointURL(protocol.Loopback, next)+"/env/PENSTOCK_ENVIRONMENT", "e-1")
+}
+
+// Whatever a service and its commands print, nothing in a log acts on a terminal or turns
+// the direction of text.
+func TestHostileOutput(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	const prints = `printf '\033[31mred\033[0m \342\200\256 txt \342\200\217\n'`
+	var log strings.Builder
+	r := b.Request("f-1")
+	r.Log, r.Migrate, r.Seed = &log, true, true
+	r.Service.Migrate, r.Service.Seed = prints, prints
+	r.Service.Start = prints + "; " + r.Service.Start
+	b.Serve(r)
+	service, err := os.ReadFile(filepath.Join(b.Fleets("e-1"), "f-1", "i-0", protocol.InstanceLog))
+	b.Must(err)
+	bad := b.Request("f-2")
+	bad.Service.Migrate, bad.Migrate = prints+"; exit 3", true
+	_, err = b.Prepare(t.Context(), bad)
+	for what, text := range map[string]string{"run": log.String(), "service": string(service), "error": fmt.Sprint(err)} {
+		if strings.ContainsAny(text, "\x1b\u202e\u200f") || !strings.Contains(text, `red \u202e txt \u200f`) {
+			t.Errorf("the %s says %q", what, text)
+		}
+	}
 }

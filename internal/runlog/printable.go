@@ -1,7 +1,7 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package step
+package runlog
 
 import (
 	"bytes"
@@ -12,10 +12,10 @@ import (
 
 const escape = 0x1b
 
-// printable gives a line of output without what a terminal would act on: control
+// Printable returns a line of output without what a terminal would act on: control
 // sequences (colours, cursor movements, titles) are left out, other bytes and
 // characters that don't print are written as \x00 or \u0000. The result may be b.
-func printable(b []byte) []byte {
+func Printable(b []byte) []byte {
 	plain := func(c byte) bool { return c == '\t' || (c >= ' ' && c < 0x7f) }
 	if bytes.IndexFunc(b, func(c rune) bool { return c > 0x7f || !plain(byte(c)) }) < 0 {
 		return b
