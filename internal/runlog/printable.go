@@ -44,7 +44,7 @@ func Printable(b []byte) []byte {
 	return out
 }
 
-// controlSequence gives the length of the control sequence (ECMA-48) at the
+// controlSequence returns the length of the control sequence (ECMA-48) at the
 // beginning of b; 0 for none.
 func controlSequence(b []byte) int {
 	if len(b) < 2 || b[0] != escape {

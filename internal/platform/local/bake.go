@@ -31,7 +31,7 @@ const (
 	bakesDir = "bakes"
 )
 
-// Resolve gives the image that a bake starts from. This platform has no AMIs.
+// Resolve returns the image that a bake starts from. This platform has no AMIs.
 func (p *Platform) Resolve(_ context.Context, from pipeline.ImageFrom) (string, error) {
 	if from.AMI != "" || from.SSMParameter != "" || from.Filter != nil {
 		return "", pipeline.Errorf(pipeline.CodeInvalid, opBake, "the local platform has no AMIs: from can't be ami, ssm_parameter or filter").
@@ -135,7 +135,7 @@ func lockBake(ctx context.Context, dir string) (lock *os.File, err error) {
 // runScript runs a script by itself where it is executable, else by the shell.
 const runScript = `if [ -x "$PENSTOCK_SCRIPT" ]; then exec "$PENSTOCK_SCRIPT"; else exec /bin/sh -e "$PENSTOCK_SCRIPT"; fi`
 
-// bakeCommand gives the command of a bake's step.
+// bakeCommand returns the command of a bake's step.
 func bakeCommand(c pipeline.Command, i int, root, source string) (command, error) {
 	dir, err := inside(root, c.Dir)
 	own := []string{"PENSTOCK_ROOT=" + root, "PENSTOCK_SOURCE=" + source}
@@ -159,7 +159,7 @@ func (p *Platform) ingest(ctx context.Context, tree string) (pipeline.BakedImage
 	return pipeline.BakedImage{ID: image.ID, Size: image.Size, Packages: packages(tree)}, err
 }
 
-// origin gives the tree or the image that a bake starts from.
+// origin returns the tree or the image that a bake starts from.
 func (p *Platform) origin(ctx context.Context, r pipeline.BakeRequest) (tree, image string, err error) {
 	given := 0
 	for _, s := range []string{r.Tree, r.Image, r.Environment} {

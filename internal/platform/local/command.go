@@ -95,7 +95,7 @@ func withOwn(v protocol.Variables, env map[string]string, secrets pipeline.Secre
 	return protocol.Variables{Env: all, Secrets: hide}
 }
 
-// inside gives a directory of a tree by its path relative to the root.
+// inside returns a directory of a tree by its path relative to the root.
 func inside(root, dir string) (string, error) {
 	if dir != "" && !filepath.IsLocal(dir) {
 		return "", pipeline.Errorf(pipeline.CodeInvalid, "run command", "directory %q leads out of the tree", dir).

@@ -39,7 +39,7 @@ type Platform struct {
 	by    []pipeline.Fence // under which things are changed
 }
 
-// New gives the platform of a data directory, which need not exist yet.
+// New returns the platform of a data directory, which need not exist yet.
 func New(o Options) *Platform {
 	if abs, err := filepath.Abs(o.Dir); err == nil {
 		o.Dir = abs

@@ -82,7 +82,7 @@ func completed(r pipeline.FleetRequest) (pipeline.FleetRequest, error) {
 	return r, nil
 }
 
-// prepare gives the endpoint of the fleet that it brought up.
+// prepare returns the endpoint of the fleet that it brought up.
 func (e *environment) prepare(ctx context.Context, r pipeline.FleetRequest) (endpoint string, err error) {
 	now, alive, err := e.look(ctx)
 	if err != nil {

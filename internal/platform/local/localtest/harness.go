@@ -108,7 +108,7 @@ func (b *Bed) AwaitEmpty() {
 	b.Await("all processes to end", func() bool { return len(ProcessesOf(b, b.Dir)) == 0 })
 }
 
-// log gives the text of the supervisor's log.
+// log returns the text of the supervisor's log.
 func (b *Bed) SupervisorLog() string {
 	b.Helper()
 	data, err := os.ReadFile(filepath.Join(b.Environment("e-1"), protocol.SuperviseLog))
@@ -183,7 +183,7 @@ func (b *Bed) Grep(text string) []string {
 
 func VersionAt(endpoint string) string { return endpoint + "/env/VERSION" }
 
-// Open gives a platform in a directory of the test, and asserts at its end that no
+// Open returns a platform in a directory of the test, and asserts at its end that no
 // process and no file of an environment is left.
 func Open(t testing.TB) *local.Platform { return openAt(t, t.TempDir()) }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// Coded gives err a code where it has none: cancelled when ctx ended, failed for
+// Coded returns err a code where it has none: cancelled when ctx ended, failed for
 // what the system refused, such as a full disk.
 func Coded(ctx context.Context, op string, err error) error {
 	var own *pipeline.Error

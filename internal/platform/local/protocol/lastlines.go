@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// LastLines gives the end of a log, at most n lines, also from before it was begun
+// LastLines returns the end of a log, at most n lines, also from before it was begun
 // anew. It is empty for one that can't be read.
 func LastLines(path string, n int) []string {
 	lines := endOf(path)

@@ -32,7 +32,7 @@ type balancer struct {
 	proxy *httputil.ReverseProxy
 }
 
-// newBalancer gives a balancer over the fleet that the function gives at the time
+// newBalancer returns a balancer over the fleet that the function gives at the time
 // of each request.
 func newBalancer(serving func() *fleet, log *stdlog.Logger) *balancer {
 	b := &balancer{fleet: serving}

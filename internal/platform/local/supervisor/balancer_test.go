@@ -245,7 +245,7 @@ func answerOnce(conn net.Conn) {
 	_ = conn.(*net.TCPConn).SetLinger(0)
 }
 
-// balance gives the URL of a balancer over instances that are thought to listen on
+// balance returns the URL of a balancer over instances that are thought to listen on
 // the ports.
 func balance(t testing.TB, ports ...int) (string, *fleet) {
 	t.Helper()

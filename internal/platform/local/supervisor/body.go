@@ -80,7 +80,7 @@ func (b *body) failure() error {
 	return b.end
 }
 
-// at gives what a try that has read n bytes gets without the source: what is kept, or
+// at returns what a try that has read n bytes gets without the source: what is kept, or
 // the end. More says that it must read on.
 func (b *body) at(n int, p []byte) (read int, err error, more bool) {
 	b.mu.Lock()

@@ -58,7 +58,7 @@ func (s *supervisor) startFleet(ctx context.Context, id string, m protocol.Fleet
 	return protocol.FleetStatus{Endpoint: f.endpoint, Ready: true}, nil
 }
 
-// enter gives the fleet with an ID: the one that is ready, or a new one.
+// enter returns the fleet with an ID: the one that is ready, or a new one.
 func (s *supervisor) enter(ctx context.Context, id string, v protocol.Variables) (*fleet, error) {
 	rec, err := protocol.ReadFleet(s.files, id)
 	if err != nil {
@@ -261,7 +261,7 @@ func (s *supervisor) extend(ctx context.Context, m protocol.ExpiryMessage) (prot
 	return protocol.Status{}, nil
 }
 
-// places gives the instances of a fleet to run commands in: one at least.
+// places returns the instances of a fleet to run commands in: one at least.
 func (s *supervisor) places(id string) ([]protocol.Place, error) {
 	if id == protocol.ServingFleet {
 		report := s.status().Report

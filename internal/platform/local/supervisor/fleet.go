@@ -234,7 +234,7 @@ func (f *fleet) isClosed() bool {
 	return f.closed
 }
 
-// at gives the fleet's own endpoint; empty before it is ready.
+// at returns the fleet's own endpoint; empty before it is ready.
 func (f *fleet) at() string {
 	if f == nil || !f.isReady() {
 		return ""
@@ -242,7 +242,7 @@ func (f *fleet) at() string {
 	return f.endpoint
 }
 
-// count gives the number of instances and how many of them are healthy.
+// count returns the number of instances and how many of them are healthy.
 func (f *fleet) count() (instances, healthy int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -254,7 +254,7 @@ func (f *fleet) count() (instances, healthy int) {
 	return len(f.instances), healthy
 }
 
-// places gives the instances to run commands in, healthy ones first.
+// places returns the instances to run commands in, healthy ones first.
 func (f *fleet) places() []*instance {
 	f.mu.Lock()
 	defer f.mu.Unlock()

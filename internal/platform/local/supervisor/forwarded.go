@@ -67,12 +67,12 @@ func isForwarding(name string) bool {
 	return name == forwarded || strings.HasPrefix(name, forwardedAny)
 }
 
-// list gives the values of a header as one, with another at its end.
+// list returns the values of a header as one, with another at its end.
 func list(said []string, more string) string {
 	return strings.Join(append(said[:len(said):len(said)], more), ", ")
 }
 
-// peerOf gives the address that a request came from.
+// peerOf returns the address that a request came from.
 func peerOf(r *http.Request) netip.Addr {
 	at, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -81,7 +81,7 @@ func peerOf(r *http.Request) netip.Addr {
 	return at.Addr().Unmap().WithZone("")
 }
 
-// portIn gives the port of a Host header.
+// portIn returns the port of a Host header.
 func portIn(host string) string {
 	if _, port, err := net.SplitHostPort(host); err == nil {
 		return port
@@ -89,7 +89,7 @@ func portIn(host string) string {
 	return "80"
 }
 
-// node gives an address as RFC 7239, 6.1, writes it.
+// node returns an address as RFC 7239, 6.1, writes it.
 func node(a netip.Addr) string {
 	if a.Is6() {
 		return `"[` + a.String() + `]"`
@@ -97,7 +97,7 @@ func node(a netip.Addr) string {
 	return a.String()
 }
 
-// quoted gives text as a quoted string of HTTP.
+// quoted returns text as a quoted string of HTTP.
 func quoted(text string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
 }

@@ -78,7 +78,7 @@ func answers(err error) bool {
 	return err == nil || errors.As(err, &wrong)
 }
 
-// check gives nil for a healthy instance and says what is wrong with another.
+// check returns nil for a healthy instance and says what is wrong with another.
 func (c *checker) check(ctx context.Context, address string) error {
 	bounded, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()

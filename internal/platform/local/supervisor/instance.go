@@ -85,7 +85,7 @@ func (i *instance) beat() {
 // hang ends the pulse: requests that wait for the instance wait no longer.
 func (i *instance) hang() { i.beats.Load().stop() }
 
-// pulse gives a context that ends when the instance is found to hang.
+// pulse returns a context that ends when the instance is found to hang.
 func (i *instance) pulse() context.Context { return i.beats.Load() }
 
 func (i *instance) address() string {
@@ -233,7 +233,7 @@ func (i *instance) watch(alive context.Context, pid int) (was bool, err error) {
 	}
 }
 
-// environ gives the variables of the instance's commands.
+// environ returns the variables of the instance's commands.
 func (i *instance) environ() []string {
 	return append(i.fleet.env[:len(i.fleet.env):len(i.fleet.env)],
 		"HOST="+protocol.Loopback, "PORT="+strconv.FormatInt(i.port.Load(), 10),

@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// listening gives the TCP ports that the descendants of a process listen on, as
+// listening returns the TCP ports that the descendants of a process listen on, as
 // far as /proc shows them to this user.
 func listening(pid int) []int {
 	sockets := listeners()
@@ -61,7 +61,7 @@ func descendants(pid int) []string {
 	return found
 }
 
-// listeners gives the ports of all listening TCP sockets by inode; see proc_net(5).
+// listeners returns the ports of all listening TCP sockets by inode; see proc_net(5).
 func listeners() map[string]int {
 	found := map[string]int{}
 	for _, path := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {

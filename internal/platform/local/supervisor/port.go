@@ -38,7 +38,7 @@ func listenFree(address string) (net.Listener, error) {
 	return nil, fmt.Errorf("find a free port: %w", last)
 }
 
-// freePort gives a port on loopback that nobody listens on.
+// freePort returns a port on loopback that nobody listens on.
 func freePort() (int, error) {
 	l, err := listenFree(protocol.Loopback)
 	if err != nil {
@@ -49,7 +49,7 @@ func freePort() (int, error) {
 
 func portOf(l net.Listener) int { return l.Addr().(*net.TCPAddr).Port }
 
-// endpointURL gives the URL of a listener. One on all addresses is reached by loopback.
+// endpointURL returns the URL of a listener. One on all addresses is reached by loopback.
 func endpointURL(address string, port int) string {
 	switch ip := net.ParseIP(address); {
 	case address == "" || ip != nil && ip.IsUnspecified() && ip.To4() != nil:

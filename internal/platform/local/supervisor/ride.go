@@ -31,7 +31,7 @@ type ride struct {
 
 type rideKey struct{}
 
-// rideOf gives the ride of a request; nil for one that has none.
+// rideOf returns the ride of a request; nil for one that has none.
 func rideOf(r *http.Request) *ride {
 	ride, _ := r.Context().Value(rideKey{}).(*ride)
 	return ride
@@ -53,7 +53,7 @@ func (f *fleet) drain(which []*instance, limit time.Duration) {
 	}
 }
 
-// idle gives a channel that is closed when the instance answers no request.
+// idle returns a channel that is closed when the instance answers no request.
 func (f *fleet) idle(i *instance) <-chan struct{} {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -232,7 +232,7 @@ func (s *supervisor) retire(f *fleet, drain time.Duration) {
 	})
 }
 
-// lookUp gives a fleet.
+// lookUp returns a fleet.
 func (s *supervisor) lookUp(id string) *fleet {
 	s.mu.Lock()
 	defer s.mu.Unlock()

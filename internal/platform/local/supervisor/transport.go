@@ -158,7 +158,7 @@ func (r *ride) try(parent context.Context, over *http.Transport, req *http.Reque
 	return resp, err
 }
 
-// addressed gives a copy of the request that goes to the ride's instance.
+// addressed returns a copy of the request that goes to the ride's instance.
 func (r *ride) addressed(ctx context.Context, req *http.Request) *http.Request {
 	out := req.WithContext(ctx)
 	if r.body != nil {
