@@ -37,7 +37,7 @@ type balancer struct {
 func newBalancer(serving func() *fleet, log *stdlog.Logger) *balancer {
 	b := &balancer{fleet: serving}
 	b.proxy = &httputil.ReverseProxy{
-		Rewrite: rewrite, Transport: rider{}, FlushInterval: -1, // streams are passed on as they come
+		Rewrite: rewrite, Transport: carrier{}, FlushInterval: -1, // streams are passed on as they come
 		ErrorLog: log, BufferPool: newBuffers(), ErrorHandler: refuse, ModifyResponse: prepare,
 	}
 	return b
@@ -46,7 +46,7 @@ func newBalancer(serving func() *fleet, log *stdlog.Logger) *balancer {
 // rewrite makes the request that goes to an instance of the one that came in.
 func rewrite(r *httputil.ProxyRequest) {
 	r.Out.URL.RawQuery = r.In.URL.RawQuery // as it came
-	forward(r.Out, r.In, rideOf(r.In).fleet.trusted())
+	forward(r.Out, r.In, inFlightOf(r.In).fleet.trusted())
 	// What follows a change to HTTP/2 would pass unseen. Who gets no answer to it goes on
 	// with HTTP/1.1.
 	if strings.Contains(strings.ToLower(r.Out.Header.Get("Upgrade")), "h2c") {
@@ -66,7 +66,7 @@ func prepare(resp *http.Response) error {
 		resp.Header.Del("Content-Length")
 	}
 	if resp.StatusCode != http.StatusSwitchingProtocols {
-		closeEarly(resp.Header, rideOf(resp.Request))
+		closeEarly(resp.Header, inFlightOf(resp.Request))
 	}
 	return nil
 }
@@ -89,7 +89,7 @@ func trailersOnly(resp *http.Response) {
 // closeEarly has a connection of HTTP/1 closed after an answer that comes before the
 // request's body has ended. What is left of it is nobody's, and net/http must not look
 // for the next request behind it: having read in full duplex, it breaks off.
-func closeEarly(answer http.Header, r *ride) {
+func closeEarly(answer http.Header, r *inFlight) {
 	if r != nil && r.in.ProtoMajor == 1 && !r.body.ended() {
 		answer.Set("Connection", "close")
 	}
@@ -109,7 +109,7 @@ func (b *balancer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			refuse(w, r, errNoneHealthy)
 			return
 		}
-		ride, err := f.board(r)
+		flying, err := f.acquire(r)
 		if errors.Is(err, errClosed) && b.fleet() != f {
 			continue // traffic was shifted meanwhile
 		}
@@ -117,7 +117,7 @@ func (b *balancer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			refuse(w, r, err)
 			return
 		}
-		defer f.leave(ride)
+		defer f.release(flying)
 		if isGRPC(r) && !f.http2 {
 			refuseGRPC(w)
 			return
@@ -127,7 +127,7 @@ func (b *balancer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if !r.ProtoAtLeast(1, 1) {
 			w = onlyFinal{w}
 		}
-		b.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), rideKey{}, ride)))
+		b.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), inFlightKey{}, flying)))
 		return
 	}
 }
@@ -135,9 +135,9 @@ func (b *balancer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // refuse answers a request that no instance answers.
 func refuse(w http.ResponseWriter, r *http.Request, err error) {
 	var malformed error
-	if ride := rideOf(r); ride != nil {
-		closeEarly(w.Header(), ride)
-		malformed = ride.body.failure()
+	if flying := inFlightOf(r); flying != nil {
+		closeEarly(w.Header(), flying)
+		malformed = flying.body.failure()
 	}
 	answer := func(status int, text string) { http.Error(w, "penstock: "+text, status) }
 	switch {

@@ -11,7 +11,7 @@
 // socket, as package protocol says, and makes no tree but those of instances: fleets are
 // installed before it hears of them.
 //
-//	client ── front ── balancer ── ride ── instance      a request on its way
+//	client ── front ── balancer ── inFlight ─ instance   a request on its way
 //	           │         │                   │
 //	           supervisor ─ serving fleet ───┘           what serves
 //	           │         └ other fleets                  what starts or drains
