@@ -69,7 +69,7 @@ func (f *fleet) idle(i *instance) <-chan struct{} {
 	return idle
 }
 
-// board finds an instance for a new request. One that it gives is not ended before
+// acquire finds an instance for a new request. One that it returns is not ended before
 // the request is, as long as it is drained.
 func (f *fleet) acquire(r *http.Request) (*inFlight, error) {
 	f.mu.Lock()
@@ -84,7 +84,7 @@ func (f *fleet) acquire(r *http.Request) (*inFlight, error) {
 	return &inFlight{in: r, fleet: f, on: i}, nil
 }
 
-// change moves a request to an instance that it was not on, also when the fleet
+// move takes a request to an instance that it was not on, also when the fleet
 // takes no new ones.
 func (f *fleet) move(r *inFlight) error {
 	f.mu.Lock()
@@ -112,7 +112,7 @@ func (f *fleet) take(but []*instance) (*instance, error) {
 	return nil, errNoneHealthy
 }
 
-// leave ends a request.
+// release ends a request.
 func (f *fleet) release(r *inFlight) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
