@@ -45,7 +45,7 @@ type world struct {
 	reused    string            // the fleet that Prepare takes again, instead of a new one
 	unhealthy map[string]bool   // artifact digests whose service never becomes healthy
 	stepRuns  map[string]int    // by command
-	during    map[string]func() // by command: called while a step runs it
+	during    map[string]func() // by command or step: called while a step runs
 }
 
 type memEnv struct {
@@ -470,6 +470,12 @@ func (m memRunner) Run(ctx context.Context, r pipeline.StepRequest) (pipeline.St
 	if r.Step.Command == "wait" {
 		<-ctx.Done()
 		return result, &pipeline.Error{Code: pipeline.CodeCancelled, Op: "step", Err: ctx.Err()}
+	}
+	if r.Step.Command == "print" {
+		fmt.Fprintf(r.Log, "%s prints\n%s\n", r.Step.Name, pipeline.StepHeader("second"))
+	}
+	if f := m.during[r.Step.Name]; f != nil {
+		f()
 	}
 	if f := m.during[r.Step.Command]; f != nil {
 		f()
