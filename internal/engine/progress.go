@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -194,14 +195,8 @@ func (e *Engine) StepLog(ctx context.Context, pipelineName, run, step string, fo
 // copyStep writes what the parts of a step have beyond an offset, and returns up to where
 // they are written, with the run that said where they are.
 func (e *Engine) copyStep(ctx context.Context, pipelineName, run, step string, at int64, w io.Writer) (r pipeline.Run, next int64, err error) {
-	log, failed := e.Logs.Open(ctx, pipelineName, run)
-	end := int64(-1) // of what is there now, where that can be told
-	if file, ok := log.(io.Seeker); ok && failed == nil {
-		defer log.Close()
-		if end, failed = file.Seek(0, io.SeekEnd); failed == nil {
-			_, failed = file.Seek(0, io.SeekStart)
-		}
-	} else if failed == nil {
+	log, end, failed := e.openLog(ctx, pipelineName, run)
+	if failed == nil {
 		defer log.Close()
 	}
 	// The run is read after the log was opened: a step that it has under way had not ended
@@ -212,40 +207,56 @@ func (e *Engine) copyStep(ctx context.Context, pipelineName, run, step string, a
 	read := int64(0) // of the log
 	next = at
 	for _, part := range r.LogParts(step) {
-		from, to := max(part.From, at), part.To
-		if to == 0 {
-			to = end
+		from, to := max(part.From, at), end
+		if part.To > 0 {
+			to = min(part.To, end)
 		}
-		if to >= 0 && to <= from {
+		if to <= from {
 			continue
 		}
-		n, err := skip(log, from-read)
-		if read += n; err == io.EOF {
+		if err := skip(log, from-read); err == io.EOF {
 			break // it is not there yet
-		}
-		if err != nil {
+		} else if err != nil {
 			return r, next, err
 		}
-		rest := io.Reader(log)
-		if to >= 0 {
-			rest = io.LimitReader(log, to-from)
-		}
-		n, err = io.Copy(w, rest)
-		read += n
-		if next = read; err != nil {
+		n, err := io.CopyN(w, log, to-from)
+		read = from + n
+		if next = read; err == io.EOF {
+			break
+		} else if err != nil {
 			return r, next, err
 		}
 	}
 	return r, next, nil
 }
 
+// openLog opens a log, and returns the size that it has now; where that can't be told, the
+// log ends by itself.
+func (e *Engine) openLog(ctx context.Context, pipelineName, run string) (log io.ReadCloser, size int64, err error) {
+	if log, err = e.Logs.Open(ctx, pipelineName, run); err != nil {
+		return nil, 0, err
+	}
+	file, ok := log.(io.Seeker)
+	if !ok {
+		return log, math.MaxInt64, nil
+	}
+	if size, err = file.Seek(0, io.SeekEnd); err == nil {
+		_, err = file.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return nil, 0, errors.Join(err, log.Close())
+	}
+	return log, size, nil
+}
+
 // skip passes over n bytes of a log.
-func skip(log io.Reader, n int64) (int64, error) {
+func skip(log io.Reader, n int64) error {
 	if file, ok := log.(io.Seeker); ok {
 		_, err := file.Seek(n, io.SeekCurrent)
-		return n, err
+		return err
 	}
-	return io.CopyN(io.Discard, log, n)
+	_, err := io.CopyN(io.Discard, log, n)
+	return err
 }
 
 // copyLog writes what a log has beyond an offset, and gives how much that is.
