@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -250,17 +251,14 @@ func (p *Platform) commands(ctx context.Context, builder string, r pipeline.Bake
 	return p.must(ctx, builder, command{what: "removing the source", script: preamble + "rm -rf \"$root/var/tmp/penstock-source\"\n", timeout: 10 * time.Minute, log: r.Log})
 }
 
-// finishBake lists the packages of an instance, cleans it and makes its image. The list is
-// what a command of its own prints: what the bake's commands print is no part of it.
+// finishBake lists the packages of an instance, cleans it and makes its image.
 func (p *Platform) finishBake(ctx context.Context, instance string, r pipeline.BakeRequest) (pipeline.BakedImage, error) {
-	_, packages, err := p.execute(ctx, instance, command{what: "listing the packages", script: listPackages, timeout: 10 * time.Minute})
-	if err == nil {
-		err = p.must(ctx, instance, command{what: "cleaning", script: cleanScript(r.Cleanup), timeout: 10 * time.Minute, log: r.Log})
-	}
+	output, err := p.mustPrint(ctx, instance, command{what: "cleaning", script: cleanScript(r.Cleanup), timeout: 10 * time.Minute, log: r.Log})
 	if err != nil {
 		return pipeline.BakedImage{}, err
 	}
 	image, err := p.capture(ctx, instance, r)
+	packages, _, _ := strings.Cut(output, packagesEnd)
 	image.Packages = pipeline.ParsePackages(packages)
 	return image, err
 }

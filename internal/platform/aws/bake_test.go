@@ -28,7 +28,7 @@ func TestBake(t *testing.T) {
 	source := t.TempDir()
 	b.must(os.WriteFile(filepath.Join(source, "packages.sh"), []byte("test -e \"$PENSTOCK_SOURCE/packages.sh\"\necho from-script > \"$PENSTOCK_ROOT/script\"\n"), 0o644))
 	r := b.bakeRequest("r-1")
-	r.Source, r.Cleanup = source, []string{"mv script cleaned", `test "$PENSTOCK_ROOT" != ""`}
+	r.Source, r.Cleanup = source, []string{"mv script cleaned", `test "$PENSTOCK_ROOT" != ""`, "echo openssl 9.9.9"}
 	r.Commands = append(r.Commands,
 		pipeline.Command{Name: "script", Script: "packages.sh", Env: map[string]string{"A": "it's"}},
 		pipeline.Command{Name: "dpkg", Line: `mkdir -p "$PENSTOCK_ROOT/var/lib/dpkg" && printf 'Package: %s\nStatus: install ok installed\nArchitecture: all\nMaintainer: m\nVersion: 1:%s\nDescription: d\n\n' shop-base 2.0 libshop 3.1 > "$PENSTOCK_ROOT/var/lib/dpkg/status"`},

@@ -56,11 +56,17 @@ func (c command) redactor() *pipeline.Redactor {
 
 // must runs a command and gives an error when it does not end well.
 func (p *Platform) must(ctx context.Context, instance string, c command) error {
-	exit, tail, err := p.execute(ctx, instance, c)
+	_, err := p.mustPrint(ctx, instance, c)
+	return err
+}
+
+// mustPrint runs a command as must does, and returns its output.
+func (p *Platform) mustPrint(ctx context.Context, instance string, c command) (string, error) {
+	exit, output, err := p.execute(ctx, instance, c)
 	if err != nil || exit == 0 {
-		return err
+		return output, err
 	}
-	return pipeline.Errorf(pipeline.CodeFailed, c.what, "%s failed on instance %s: exit status %d%s", c.what, instance, exit, lastLines(tail)).
+	return "", pipeline.Errorf(pipeline.CodeFailed, c.what, "%s failed on instance %s: exit status %d%s", c.what, instance, exit, lastLines(output)).
 		WithHint("Correct %s. Its whole output is in the run's log.", c.what)
 }
 
