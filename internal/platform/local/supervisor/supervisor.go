@@ -93,7 +93,7 @@ func supervise(dir, files string) error {
 	}
 	told := make(chan os.Signal, 1) // of its own: a signal that finds a channel full is lost
 	signal.Notify(told, syscall.SIGTERM)
-	signal.Notify(make(chan os.Signal), syscall.SIGINT, syscall.SIGHUP) // are meant for the Terraform that launched the environment
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGHUP) // are meant for the Terraform that launched the environment
 	lock, err := claim()
 	if err != nil {
 		return err
