@@ -259,10 +259,10 @@ func Line(hide *pipeline.Redactor, b []byte, limit int) []byte {
 	return hide.Mask(plain, len(plain))
 }
 
-// Text returns lines of output, each as Line does, without an end of the last one.
+// Text returns lines of output, each as Line does.
 func Text(hide *pipeline.Redactor, text string) string {
 	var lines []string
-	for line := range strings.SplitSeq(strings.TrimRight(text, "\r\n"), "\n") {
+	for line := range strings.SplitSeq(text, "\n") {
 		line = strings.TrimSuffix(line, "\r")
 		lines = append(lines, string(Line(hide, []byte(line), len(line))))
 	}

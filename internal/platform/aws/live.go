@@ -94,6 +94,6 @@ func (l *live) rest(output string) {
 
 func (l *live) write(text string) {
 	if text = runlog.Text(l.mask, text); text != "" {
-		_, _ = io.WriteString(l.log, text+"\n") // a log that can't be written to has said so itself
+		_, _ = io.WriteString(l.log, strings.TrimRight(text, "\n")+"\n") // a log that can't be written to has said so itself
 	}
 }
