@@ -268,7 +268,7 @@ func (r *bakedImageResource) ModifyPlan(ctx context.Context, req resource.Modify
 		}
 	}
 	own := r.named(ctx, "image", m.Pipeline, m.Name, was.ID, !m.Name.Equal(was.Name) || !m.Pipeline.Equal(was.Pipeline), req, resp)
-	if state == nil && !r.free(ctx, pipeline.RecordRecipe, m.Pipeline, m.Name, own, &resp.Diagnostics) {
+	if state == nil && !applying(req) && !r.free(ctx, pipeline.RecordRecipe, m.Pipeline, m.Name, own, &resp.Diagnostics) {
 		return
 	}
 	m.ImageID, m.Size, m.Run, m.Log = types.StringUnknown(), types.Int64Unknown(), types.StringUnknown(), types.StringUnknown()
@@ -343,6 +343,10 @@ func (r *bakedImageResource) apply(ctx context.Context, plan tfsdk.Plan, config 
 	}
 	limit, d := timeout(m)
 	diags.Append(d...)
+	create := m.ID.IsUnknown()
+	if create && !r.stillFree(ctx, pipeline.RecordRecipe, m.Pipeline, m.Name, diags) {
+		return
+	}
 	recipe := expandRecipe(ctx, m, r.session, diags)
 	secrets := expandStepSecrets(ctx, secret.Steps, diags)
 	if diags.HasError() {
@@ -350,7 +354,7 @@ func (r *bakedImageResource) apply(ctx context.Context, plan tfsdk.Plan, config 
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	image, err := r.session.Engine.Bake(ctx, engine.BakeRequest{Recipe: recipe, Create: m.ID.IsUnknown(), Secrets: secrets})
+	image, err := r.session.Engine.Bake(ctx, engine.BakeRequest{Recipe: recipe, Create: create, Secrets: secrets})
 	if err != nil {
 		addError(diags, fmt.Sprintf("bake in pipeline %q the image", recipe.Pipeline), recipe.Name, err)
 		return

@@ -44,30 +44,53 @@ func (s *session) checkName(name string) error {
 
 var notInLabel = regexp.MustCompile(`[^a-z0-9_]+`)
 
+// applying reports whether a plan is the second one of Terraform, in the middle of an apply.
+// Nothing else tells the two apart: Terraform 1.9 and newer allow a deferral there, and in the
+// first plan only with -allow-deferral and in Stacks. Older ones and OpenTofu never do.
+//
+// What the second plan refuses is not undone: with create_before_destroy the state has what
+// is to be replaced as deposed by then, and Terraform restores that only where the creation
+// fails. So the second plan leaves to the creation what the first one refuses.
+func applying(req resource.ModifyPlanRequest) bool { return req.ClientCapabilities.DeferralAllowed }
+
+// early is what to do where what exists is to be replaced by what is created.
+const early = " If it is the one that is to be replaced, nothing was changed: remove create_before_destroy, as the name is free only when that one is gone."
+
 // claim checks that a resource may be created under a name: that nothing is recorded under
 // it that belongs to a state. id is its import ID, replaces the ID of the one of the name
 // that goes for it.
-func (b *base) claim(ctx context.Context, st *pipeline.State, kind pipeline.RecordKind, name, id, replaces string) error {
-	advice := fmt.Sprintf("To have it in this state, run `terraform import penstock_%s.%s %s`", b.kind, notInLabel.ReplaceAllString(name, "_"), id)
+func (b *base) claim(ctx context.Context, st *pipeline.State, kind pipeline.RecordKind, name, id, replaces, more string) error {
+	label := name
 	if kind == pipeline.RecordPipeline {
-		advice = fmt.Sprintf("To have it in this state, run `terraform import penstock_%s.%s %s`", b.kind, notInLabel.ReplaceAllString(id, "_"), id)
+		label = id
 	}
-	advice += ", with the address that the resource has in this configuration. If this state has it at another address, say so in a moved block."
+	advice := fmt.Sprintf("To have it in this state, run `terraform import penstock_%s.%s %s`", b.kind, notInLabel.ReplaceAllString(label, "_"), id) +
+		", with the address that the resource has in this configuration. If this state has it at another address, say so in a moved block."
 	if kind == pipeline.RecordPipeline {
 		advice += " For one of its own in each workspace, set namespace = terraform.workspace in the provider block, or use terraform.workspace in the name; for a test, set another data_dir there."
 	}
-	return b.session.Engine.CheckCreate(ctx, st, engine.CreateRequest{Kind: kind, Name: name, Replaces: replaces, Advice: advice})
+	return b.session.Engine.CheckCreate(ctx, st, engine.CreateRequest{Kind: kind, Name: name, Replaces: replaces, Advice: advice + more})
 }
 
 // free reports whether a stage, image or environment may be created under a name, as far as
 // that is known; else it adds an error.
 func (b *base) free(ctx context.Context, kind pipeline.RecordKind, pipelineName, name types.String, replaces string, diags *diag.Diagnostics) bool {
+	return b.unclaimed(ctx, kind, pipelineName, name, replaces, "", diags)
+}
+
+// stillFree does so right before it is created, when nothing of the name is left that it
+// could replace.
+func (b *base) stillFree(ctx context.Context, kind pipeline.RecordKind, pipelineName, name types.String, diags *diag.Diagnostics) bool {
+	return b.unclaimed(ctx, kind, pipelineName, name, "", early, diags)
+}
+
+func (b *base) unclaimed(ctx context.Context, kind pipeline.RecordKind, pipelineName, name types.String, replaces, more string, diags *diag.Diagnostics) bool {
 	if pipelineName.IsUnknown() || name.IsUnknown() {
 		return true
 	}
 	st, err := b.session.Engine.State(ctx, b.session.pipelineName(pipelineName))
 	if err == nil {
-		err = b.claim(ctx, st, kind, name.ValueString(), pipelineName.ValueString()+"/"+name.ValueString(), replaces)
+		err = b.claim(ctx, st, kind, name.ValueString(), pipelineName.ValueString()+"/"+name.ValueString(), replaces, more)
 	}
 	if err != nil {
 		addAttributeError(diags, path.Root("name"), "create "+b.kind, name.ValueString(), err)

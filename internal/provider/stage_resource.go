@@ -228,8 +228,12 @@ func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk
 	limit, d := timeout(m)
 	diags.Append(d...)
 	refuseForeign("Stage", m.Name.ValueString(), m.Pipeline, m.After, diags)
+	create := m.ID.IsUnknown()
+	if create && !r.stillFree(ctx, pipeline.RecordStage, m.Pipeline, m.Name, diags) {
+		return
+	}
 	stage := expandStage(ctx, m, r.session, diags)
-	request := engine.AdvanceRequest{Stage: stage, Create: m.ID.IsUnknown(), Candidate: m.Candidate.ValueString()}
+	request := engine.AdvanceRequest{Stage: stage, Create: create, Candidate: m.Candidate.ValueString()}
 	request.Secrets.Steps = expandStepSecrets(ctx, secret.Steps, diags)
 	if wo, ok := secret.Environment.Attributes()["env_wo"].(types.Map); ok {
 		request.Secrets.Environment = expandSecrets(ctx, wo, diags)
