@@ -484,6 +484,7 @@ func TestBrowserStreams(t *testing.T) {
 	}
 
 	// A page that has changed, and back while nobody saw it, says so.
+	me.visit("/p/shop")
 	me.sees("Nobody watches")
 	_, leave, err := b.app.Engine.Exclusive(t.Context(), "shop", engine.Watching, "watch of .")
 	b.must(err)

@@ -42,7 +42,9 @@ var (
 	_ resource.ResourceWithValidateConfig = (*bakedImageResource)(nil)
 )
 
-func newBakedImageResource() resource.Resource { return &bakedImageResource{base{kind: "baked_image"}} }
+func newBakedImageResource() resource.Resource {
+	return &bakedImageResource{base{kind: "baked_image", record: pipeline.RecordRecipe}}
+}
 
 type bakedImageModel struct {
 	ID       types.String   `tfsdk:"id"`
@@ -268,7 +270,7 @@ func (r *bakedImageResource) ModifyPlan(ctx context.Context, req resource.Modify
 		}
 	}
 	own := r.named(ctx, "image", m.Pipeline, m.Name, was.ID, !m.Name.Equal(was.Name) || !m.Pipeline.Equal(was.Pipeline), req, resp)
-	if state == nil && !applying(req) && !r.free(ctx, pipeline.RecordRecipe, m.Pipeline, m.Name, own, &resp.Diagnostics) {
+	if state == nil && !applying(req) && !r.free(ctx, m.Pipeline, m.Name, own, &resp.Diagnostics) {
 		return
 	}
 	m.ImageID, m.Size, m.Run, m.Log = types.StringUnknown(), types.Int64Unknown(), types.StringUnknown(), types.StringUnknown()
@@ -344,7 +346,7 @@ func (r *bakedImageResource) apply(ctx context.Context, plan tfsdk.Plan, config 
 	limit, d := timeout(m)
 	diags.Append(d...)
 	create := m.ID.IsUnknown()
-	if create && !r.stillFree(ctx, pipeline.RecordRecipe, m.Pipeline, m.Name, diags) {
+	if create && !r.stillFree(ctx, m.Pipeline, m.Name, diags) {
 		return
 	}
 	recipe := expandRecipe(ctx, m, r.session, diags)
@@ -390,7 +392,7 @@ func (r *bakedImageResource) Read(ctx context.Context, req resource.ReadRequest,
 		resp.State.RemoveResource(ctx)
 		return
 	}
-	r.recorded(ctx, st, pipeline.RecordRecipe, name, recipe.ID)
+	r.recorded(ctx, st, name, recipe.ID)
 	r.note(ctx, resp.Private, &resp.Diagnostics)
 	if m.From.IsNull() { // imported
 		flattenRecipe(ctx, recipe, schemaOf(ctx, r), &m, &resp.Diagnostics)
