@@ -28,7 +28,7 @@ func (b *Board) Streams() int {
 // first.
 func (b *Board) BeforeLook(f func()) {
 	look := b.hub.look
-	b.hub.look = func(ctx context.Context, about subject) (imprint, error) {
+	b.hub.look = func(ctx context.Context, about subject) (fingerprint, error) {
 		f()
 		return look(ctx, about)
 	}

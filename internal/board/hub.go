@@ -31,7 +31,7 @@ const (
 // them when it changed.
 type hub struct {
 	ctx        context.Context
-	look       func(ctx context.Context, about subject) (imprint, error)
+	look       func(ctx context.Context, about subject) (fingerprint, error)
 	interval   time.Duration
 	heartbeat  time.Duration
 	writeLimit time.Duration
@@ -52,13 +52,13 @@ type topic struct {
 
 // reader is a page that somebody has before them.
 type reader struct {
-	changed chan imprint // gets the newest, when that is not what the page shows
-	shows   imprint      // the page, as far as is known
+	changed chan fingerprint // gets the newest, when that is not what the page shows
+	shows   fingerprint      // the page, as far as is known
 	since   time.Time
 }
 
 // newHub makes a hub. look gives the fingerprint of a subject.
-func newHub(ctx context.Context, look func(context.Context, subject) (imprint, error), interval time.Duration, logger hclog.Logger) *hub {
+func newHub(ctx context.Context, look func(context.Context, subject) (fingerprint, error), interval time.Duration, logger hclog.Logger) *hub {
 	return &hub{
 		ctx: ctx, look: look, interval: interval, heartbeat: heartbeat, writeLimit: writeLimit, lineEvery: lineEvery, logger: logger,
 		topics: map[subject]*topic{},
@@ -71,7 +71,7 @@ func newHub(ctx context.Context, look func(context.Context, subject) (imprint, e
 //
 // Each reader is compared for itself: what the subject was when the hub looked first, or
 // last, says nothing of a page that was made before or after that.
-func (h *hub) join(about subject, shows imprint) (<-chan imprint, func()) {
+func (h *hub) join(about subject, shows fingerprint) (<-chan fingerprint, func()) {
 	if !h.enter() {
 		return nil, nil
 	}
@@ -84,7 +84,7 @@ func (h *hub) join(about subject, shows imprint) (<-chan imprint, func()) {
 		h.topics[about] = t
 		go h.watch(ctx, about, t)
 	}
-	r := &reader{changed: make(chan imprint, 1), shows: shows, since: time.Now()}
+	r := &reader{changed: make(chan fingerprint, 1), shows: shows, since: time.Now()}
 	t.readers[r] = true
 	select {
 	case t.joined <- struct{}{}:
@@ -141,7 +141,7 @@ func (h *hub) watch(ctx context.Context, about subject, t *topic) {
 
 // tell tells the readers whose pages show something else, and waits for none. Of no more than
 // another line of a log it tells them seldom.
-func (h *hub) tell(t *topic, now imprint) {
+func (h *hub) tell(t *topic, now fingerprint) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for r := range t.readers {

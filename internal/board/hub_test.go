@@ -15,18 +15,18 @@ import (
 
 // scene is what a hub looks at.
 type scene struct {
-	atomic.Pointer[imprint]
+	atomic.Pointer[fingerprint]
 	looks atomic.Int64
 	open  chan struct{} // closed when it can be seen; nil for always
 }
 
-func (s *scene) is(facts, line string) imprint {
-	p := imprint{facts, line}
+func (s *scene) is(facts, line string) fingerprint {
+	p := fingerprint{facts, line}
 	s.Store(&p)
 	return p
 }
 
-func (s *scene) look(context.Context, subject) (imprint, error) {
+func (s *scene) look(context.Context, subject) (fingerprint, error) {
 	s.looks.Add(1)
 	if s.open != nil {
 		<-s.open
@@ -39,13 +39,13 @@ func (s *scene) hub(t *testing.T) *hub {
 }
 
 // said returns what a reader is told now; the zero imprint for nothing.
-func said(changed <-chan imprint) imprint {
+func said(changed <-chan fingerprint) fingerprint {
 	synctest.Wait()
 	select {
 	case now := <-changed:
 		return now
 	default:
-		return imprint{}
+		return fingerprint{}
 	}
 }
 
@@ -58,11 +58,11 @@ func TestEachReader(t *testing.T) {
 		h := s.hub(t)
 		first, leave := h.join(subject{}, a)
 		defer leave()
-		if now := said(first); now != (imprint{}) {
+		if now := said(first); now != (fingerprint{}) {
 			t.Errorf("a page that shows what there is hears %v", now)
 		}
 		// It changes, a page is made, and it changes back before the hub looks again.
-		b := imprint{"b", ""}
+		b := fingerprint{"b", ""}
 		second, leave := h.join(subject{}, b)
 		defer leave()
 		if now := said(second); now != a {
@@ -71,10 +71,10 @@ func TestEachReader(t *testing.T) {
 		b = s.is("b", "")
 		third, leave := h.join(subject{}, b)
 		defer leave()
-		if now := said(third); now != (imprint{}) {
+		if now := said(third); now != (fingerprint{}) {
 			t.Errorf("a page that shows what there is hears %v", now)
 		}
-		for i, changed := range []<-chan imprint{first, second} {
+		for i, changed := range []<-chan fingerprint{first, second} {
 			if now := said(changed); now != b {
 				t.Errorf("page %d hears %v, and there is %v", i, now, b)
 			}
@@ -87,7 +87,7 @@ func TestEachReader(t *testing.T) {
 		if now := said(first); now != d {
 			t.Errorf("a page that has not read the news before hears %v", now)
 		}
-		if now := said(first); now != (imprint{}) {
+		if now := said(first); now != (fingerprint{}) {
 			t.Errorf("it hears then %v", now)
 		}
 	})
@@ -102,7 +102,7 @@ func TestSeldom(t *testing.T) {
 		defer leave()
 		two := s.is("a", "2")
 		time.Sleep(h.lineEvery - time.Second/2)
-		if now := said(changed); now != (imprint{}) {
+		if now := said(changed); now != (fingerprint{}) {
 			t.Errorf("of a line it hears %v", now)
 		}
 		time.Sleep(time.Second)

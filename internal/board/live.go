@@ -42,21 +42,21 @@ func subjectOf(k kind, r *http.Request) subject {
 
 // imprint is a fingerprint: another one when what a page shows has changed. The last line of
 // a log is apart, as it does so all the time.
-type imprint struct{ facts, line string }
+type fingerprint struct{ facts, line string }
 
 // String returns the two as addresses have them.
-func (p imprint) String() string { return p.facts + "." + p.line }
+func (p fingerprint) String() string { return p.facts + "." + p.line }
 
 // imprintOf returns what String was of; for any other text an imprint that nothing has.
-func imprintOf(text string) imprint {
+func imprintOf(text string) fingerprint {
 	facts, line, _ := strings.Cut(text, ".")
-	return imprint{facts, line}
+	return fingerprint{facts, line}
 }
 
 // live is what a page that changes by itself carries.
 type live struct {
-	Stream string  // the address of what says when the page is to be asked for again
-	Seen   imprint // what it shows, for that
+	Stream string      // the address of what says when the page is to be asked for again
+	Seen   fingerprint // what it shows, for that
 }
 
 // live returns what a page carries. It is for before the page reads what it shows: a change
@@ -70,7 +70,7 @@ func (b *Board) live(k kind, r *http.Request) (*live, error) {
 }
 
 // fingerprint gives the fingerprint of what pages about a subject show, and of nothing else.
-func (b *Board) fingerprint(ctx context.Context, about subject) (imprint, error) {
+func (b *Board) fingerprint(ctx context.Context, about subject) (fingerprint, error) {
 	facts, line := sha256.New(), sha256.New()
 	note := func(what ...any) { fmt.Fprintln(facts, what...) }
 	var err error
@@ -97,7 +97,7 @@ func (b *Board) fingerprint(ctx context.Context, about subject) (imprint, error)
 		err = b.noteBoard(ctx, about.pipeline, note, func(what ...any) { fmt.Fprintln(line, what...) })
 	}
 	sum := func(data []byte) string { return hex.EncodeToString(data[:8]) }
-	return imprint{sum(facts.Sum(nil)), sum(line.Sum(nil))}, err
+	return fingerprint{sum(facts.Sum(nil)), sum(line.Sum(nil))}, err
 }
 
 // noteHeads notes the newest event of each pipeline.
