@@ -207,7 +207,7 @@ func (b *Board) events(k kind) page {
 			return err
 		}
 		shows := cmp.Or(r.Header.Get("Last-Event-Id"), r.URL.Query().Get("seen"))
-		changed, leave := b.hub.join(subjectOf(k, r), imprintOf(shows))
+		changed, leave := b.hub.join(subjectOf(k, r), fingerprintOf(shows))
 		if changed == nil {
 			http.Error(w, "too many pages are open", http.StatusServiceUnavailable)
 			return nil

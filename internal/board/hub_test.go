@@ -38,7 +38,7 @@ func (s *scene) hub(t *testing.T) *hub {
 	return newHub(t.Context(), s.look, time.Second, hclog.NewNullLogger())
 }
 
-// said returns what a reader is told now; the zero imprint for nothing.
+// said returns what a reader is told now; the zero fingerprint for nothing.
 func said(changed <-chan fingerprint) fingerprint {
 	synctest.Wait()
 	select {

@@ -40,15 +40,15 @@ func subjectOf(k kind, r *http.Request) subject {
 	return subject{k, r.PathValue("pipeline"), cmp.Or(r.PathValue("build"), r.PathValue("run"))}
 }
 
-// imprint is a fingerprint: another one when what a page shows has changed. The last line of
+// fingerprint is another one when what a page shows has changed. The last line of
 // a log is apart, as it does so all the time.
 type fingerprint struct{ facts, line string }
 
 // String returns the two as addresses have them.
 func (p fingerprint) String() string { return p.facts + "." + p.line }
 
-// imprintOf returns what String was of; for any other text an imprint that nothing has.
-func imprintOf(text string) fingerprint {
+// fingerprintOf returns what String was of; for any other text a fingerprint that nothing has.
+func fingerprintOf(text string) fingerprint {
 	facts, line, _ := strings.Cut(text, ".")
 	return fingerprint{facts, line}
 }
