@@ -40,6 +40,11 @@ func (e *Engine) newLog(w io.WriteCloser, hide ...pipeline.Secret) *runLog {
 	return &runLog{runlog.New(raw, runlog.Options{Now: e.Now, Hide: pipeline.NewRedactor(hide...)}), raw, w.Close}
 }
 
+// noLog returns a log that is written nowhere.
+func (e *Engine) noLog() *runLog {
+	return &runLog{runlog.New(nil, runlog.Options{}), &counted{to: io.Discard}, func() error { return nil }}
+}
+
 // createLog opens the log of a run, which is echoed to who looks on.
 func (e *Engine) createLog(ctx context.Context, pipelineName, run string, hide ...pipeline.Secret) (*runLog, error) {
 	file, err := e.Logs.Create(ctx, pipelineName, run)

@@ -152,7 +152,7 @@ func (e *Engine) Follow(ctx context.Context, pipelineName, run string, w io.Writ
 		if offset += n; err != nil && (r.Status.Final() || !pipeline.IsNotFound(err)) {
 			return err
 		}
-		// The last lines are written when the run has been recorded as ended.
+		// One more look is for what a run writes yet that another process has ended.
 		if ended && n == 0 {
 			return nil
 		}
@@ -179,7 +179,7 @@ func (e *Engine) StepLog(ctx context.Context, pipelineName, run, step string, fo
 			return found, err
 		}
 		found = found || len(r.LogParts(step)) > 0
-		// The last lines are written when the run has been recorded as ended.
+		// One more look is for what a run writes yet that another process has ended.
 		if !follow || ended && next == at {
 			return found, nil
 		}
@@ -195,7 +195,7 @@ func (e *Engine) StepLog(ctx context.Context, pipelineName, run, step string, fo
 // copyStep writes what the parts of a step have beyond an offset, and returns up to where
 // they are written, with the run that said where they are.
 func (e *Engine) copyStep(ctx context.Context, pipelineName, run, step string, at int64, w io.Writer) (r pipeline.Run, next int64, err error) {
-	log, end, failed := e.openLog(ctx, pipelineName, run)
+	log, end, failed := e.sizedLog(ctx, pipelineName, run)
 	if failed == nil {
 		defer log.Close()
 	}
@@ -230,9 +230,9 @@ func (e *Engine) copyStep(ctx context.Context, pipelineName, run, step string, a
 	return r, next, nil
 }
 
-// openLog opens a log, and returns the size that it has now; where that can't be told, the
+// sizedLog opens a log, and returns the size that it has now; where that can't be told, the
 // log ends by itself.
-func (e *Engine) openLog(ctx context.Context, pipelineName, run string) (log io.ReadCloser, size int64, err error) {
+func (e *Engine) sizedLog(ctx context.Context, pipelineName, run string) (log io.ReadCloser, size int64, err error) {
 	if log, err = e.Logs.Open(ctx, pipelineName, run); err != nil {
 		return nil, 0, err
 	}
