@@ -200,6 +200,8 @@ func TestRules(t *testing.T) {
 		"a domain with a library":    {checkImports("internal/pipeline", []string{"time", "github.com/spf13/cobra"}), "standard library"},
 		"an adapter with an adapter": {checkImports("internal/step", []string{module + "/internal/ledger"}), "imports internal/ledger"},
 		"a front end with the other": {checkImports("internal/cli", []string{module + "/internal/provider"}), "imports internal/provider"},
+		"a client with a supervisor": {checkImports("internal/platform/local", []string{module + "/internal/platform/local/supervisor"}), "imports internal/platform/local/supervisor"},
+		"a supervisor with a client": {checkImports("internal/platform/local/supervisor", []string{module + "/internal/platform/local"}), "imports internal/platform/local"},
 		"cobra in the engine":        {checkImports("internal/engine", []string{"github.com/spf13/cobra"}), "which is for"},
 		"a package in no layer":      {checkImports("internal/util", nil), "in no layer"},
 		"an import as it should be":  {checkImports("internal/engine", []string{"context", module + "/internal/pipeline"}), ""},
