@@ -204,7 +204,7 @@ func stringEnd(s []byte, or byte) int {
 			return i + 1
 		case bytes.HasPrefix(s[i:], []byte("\x1b\\")), bytes.HasPrefix(s[i:], []byte(string(controlST))):
 			return i + 2
-		case c < ' ':
+		case c < ' ', c == 0xc2 && i+1 < len(s) && s[i+1] < 0xa0: // C0 or C1
 			return 0
 		}
 	}

@@ -36,6 +36,7 @@ var texts = map[string]struct{ text, want string }{
 	"short escapes":                 {"\x1bcA\x1b7B\x1b(BC\x1bMD\x1b=E\x1b#8F", "ABCDEF"},
 	"a title without an end":        {"\x1b]0;all of this", `\x1b]0;all of this`},
 	"a title with another inside":   {"\x1b]0;a\x1b[1mb\x07c", `\x1b]0;ab\x07c`},
+	"a title with another of it":    {"\u009d0;a\u009d0;b\x07c", `\u009d0;ac`},
 	"BEL ends a title only":         {"\x1bPa\x07b", `\x1bPa\x07b`},
 	"a sequence without an end":     {"a\x1b[31", `a\x1b[31`},
 	"a sequence that is none":       {"a\x1b[31\u00fcm", `a\x1b[31üm`},
@@ -132,6 +133,15 @@ func FuzzText(f *testing.F) {
 			}
 		}
 	})
+}
+
+// The time that a text takes grows with its length only, whatever it has.
+func TestLongText(t *testing.T) {
+	for _, piece := range []string{"\u009d", "\u009b", "\x1b]", "\x1b[", "\x1b[0", "\x1b", "\u200d", "\xff", "\x1bP\u009d", "\x1b("} {
+		if got := Line(strings.Repeat(piece, 1<<20)); got == "" { // hours, if each looked for an end anew
+			t.Errorf("%+q is dropped", piece)
+		}
+	}
 }
 
 // A Writer shows the same, in whatever pieces the text comes.
