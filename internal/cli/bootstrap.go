@@ -17,6 +17,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/bootstrap"
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 type bootstrapOptions struct {
@@ -282,5 +283,5 @@ func (o *bootstrapOptions) remove(ctx context.Context, s *bootstrap.Stack, where
 
 // progress tells of an event.
 func (o *bootstrapOptions) progress(e bootstrap.Event) {
-	fmt.Fprintf(o.Err, "%s  %s\n", pipeline.Clock(e.Time.Local()), plain(e.String()))
+	fmt.Fprintf(o.Err, "%s  %s\n", pipeline.Clock(e.Time.Local()), present.Line(e.String()))
 }

@@ -26,6 +26,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // Streams are the command's standard streams, and the signals that ask it to end.
@@ -226,9 +227,9 @@ func (f *factory) complain(err error) {
 		}})
 		return
 	}
-	fmt.Fprintf(f.Err, "penstock: %v\n", err)
+	fmt.Fprintf(f.Err, "penstock: %s\n", present.Text(err.Error()))
 	if hint := pipeline.HintOf(err); hint != "" {
-		fmt.Fprintln(f.Err, hint)
+		fmt.Fprintln(f.Err, present.Text(hint))
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // contextFile is the user's file of contexts.
@@ -196,7 +197,7 @@ func runContextUse(_ context.Context, o *contextOptions) error {
 		return pipeline.Errorf(pipeline.CodeNotFound, "use context", "there is no context %q", o.name).WithHint("`penstock context` lists them.")
 	}
 	c.Current = o.name
-	return o.tell(writeContexts(c), map[string]string{"current": o.name}, "Context %s is in use.", dash(o.name))
+	return o.tell(writeContexts(c), map[string]string{"current": o.name}, "Context %s is in use.", present.Dash(o.name))
 }
 
 func runContextRemove(_ context.Context, o *contextOptions) error {
@@ -212,11 +213,4 @@ func runContextRemove(_ context.Context, o *contextOptions) error {
 		c.Current = ""
 	}
 	return o.tell(writeContexts(c), map[string]string{"removed": o.name}, "Context %s is removed.", o.name)
-}
-
-func dash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // useOptions are those of the commands that use an environment.
@@ -113,8 +114,8 @@ func runEnvShow(ctx context.Context, o *useOptions) error {
 		t := o.newTable("ENVIRONMENT", env.Name)
 		for _, row := range [][2]string{
 			{"status", string(env.Status)}, {"reason", env.Reason}, {"endpoint", env.Endpoint}, {"owner", env.Owner}, {"stage", env.Stage},
-			{"build", env.Build}, {"commit", strings.TrimSpace(short(b.Revision.Commit) + " " + b.Revision.Author + " " + b.Revision.Message)},
-			{"image", env.Image}, {"instances", fmt.Sprint(env.Instances)}, {"launched", ago(o.now(), env.CreatedAt)}, {"ends", o.ends(shown.statusEnvironment)},
+			{"build", env.Build}, {"commit", strings.TrimSpace(present.Commit(b.Revision.Commit) + " " + b.Revision.Author + " " + b.Revision.Message)},
+			{"image", env.Image}, {"instances", fmt.Sprint(env.Instances)}, {"launched", present.Ago(o.now(), env.CreatedAt)}, {"ends", o.ends(shown.statusEnvironment)},
 		} {
 			if strings.TrimSpace(row[1]) != "" {
 				t.row(row[0], row[1])

@@ -13,6 +13,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 type judgeOptions struct {
@@ -117,7 +118,7 @@ func (o *judgeOptions) report(ctx context.Context, a *app.App, d pipeline.Decisi
 	if err != nil || o.json {
 		return o.tell(err, d, "")
 	}
-	fmt.Fprintln(o.Out, judged(d))
+	fmt.Fprintln(o.Out, present.Line(judged(d)))
 	st, err := a.Engine.State(ctx, o.pipeline)
 	if err != nil {
 		return err
@@ -148,7 +149,9 @@ func judged(d pipeline.Decision) string {
 }
 
 // sentence says who decided what, in a line of its own.
-func sentence(d pipeline.Decision) string { return plain(strings.TrimPrefix(d.Describe(), "build ")) }
+func sentence(d pipeline.Decision) string {
+	return present.Line(strings.TrimPrefix(d.Describe(), "build "))
+}
 
 type promoteOptions struct {
 	*factory

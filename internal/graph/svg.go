@@ -7,7 +7,8 @@ import (
 	"fmt"
 	"html"
 	"strings"
-	"unicode"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // Measures of the picture, in pixels.
@@ -113,22 +114,9 @@ func (g Graph) words() string {
 // escape makes text fit for XML, on one line, and cuts it to so many characters; 0 for any
 // number.
 func escape(text string, most int) string {
-	text = clean(text)
+	text = present.Line(text)
 	if runes := []rune(text); most > 0 && len(runes) > most {
 		text = string(runes[:most-1]) + "…"
 	}
 	return html.EscapeString(text)
-}
-
-// clean gives text without control characters and what turns its direction.
-func clean(text string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r):
-			return ' '
-		case unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r), r == '\uFFFE', r == '\uFFFF':
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(text, "�"))
 }

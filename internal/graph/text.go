@@ -6,6 +6,8 @@ package graph
 import (
 	"fmt"
 	"strings"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // colours of the statuses in text formats: what is behind dark text.
@@ -27,14 +29,14 @@ func (g Graph) Text() string {
 			from, parent[to] = last, from
 		}
 		if from >= 0 {
-			others[to] = append(others[to], clean(g.Nodes[from].Name))
+			others[to] = append(others[to], present.Line(g.Nodes[from].Name))
 		}
 	})
 	for i := range g.Nodes {
 		below[parent[i]] = append(below[parent[i]], i)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n", clean(g.Title))
+	fmt.Fprintf(&b, "%s\n", present.Line(g.Title))
 	var write func(parent int, indent string)
 	write = func(parent int, indent string) {
 		for at, i := range below[parent] {
@@ -42,12 +44,12 @@ func (g Graph) Text() string {
 			if at == len(below[parent])-1 {
 				branch, rest = "└─ ", "   "
 			}
-			text := strings.Join(n.lines(clean), "  ")
+			text := strings.Join(n.lines(present.Line), "  ")
 			if len(others[i]) > 0 {
 				text += "  (also after " + strings.Join(others[i], ", ") + ")"
 			}
 			if n.Note != "" {
-				text += ": " + clean(n.Note)
+				text += ": " + present.Line(n.Note)
 			}
 			fmt.Fprintf(&b, "%s%s%s\n", indent, branch, text)
 			write(i, indent+rest)
@@ -75,7 +77,7 @@ func (g Graph) Mermaid() string {
 // which Mermaid has instead of a way to quote.
 func mermaidText(text string) string {
 	var b strings.Builder
-	for _, r := range clean(text) {
+	for _, r := range present.Line(text) {
 		if r == ' ' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || strings.ContainsRune("-_./,:", r) || r > 0x7f {
 			b.WriteRune(r)
 		} else {
@@ -90,7 +92,7 @@ func (g Graph) DOT() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "digraph %s {\n  rankdir=LR\n  node [shape=box, style=\"rounded,filled\", fontname=\"Helvetica\"]\n", dotText(g.Title))
 	for i, n := range g.Nodes {
-		label := strings.Join(n.lines(func(text string) string { return dotEscape(clean(text)) }), `\n`)
+		label := strings.Join(n.lines(func(text string) string { return dotEscape(present.Line(text)) }), `\n`)
 		fmt.Fprintf(&b, "  n%d [label=\"%s\", fillcolor=%q, tooltip=%s]\n", i, label, colours[n.Status], dotText(n.words()))
 	}
 	g.Edges(func(from, to int) { fmt.Fprintf(&b, "  n%d -> n%d\n", from, to) })
@@ -100,7 +102,7 @@ func (g Graph) DOT() string {
 
 func dotEscape(text string) string { return strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) }
 
-func dotText(text string) string { return `"` + dotEscape(clean(text)) + `"` }
+func dotText(text string) string { return `"` + dotEscape(present.Line(text)) + `"` }
 
 // lines gives what is written into a node.
 func (n Node) lines(write func(string) string) []string {

@@ -11,12 +11,12 @@ package plot
 import (
 	"cmp"
 	"fmt"
-	"html"
 	"math"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // Measures of a picture, in its own units: it is scaled to the width that it gets.
@@ -230,7 +230,7 @@ func (b Bars) SVG() string {
 		}
 		if bar.Value > 0 {
 			fmt.Fprintf(&p.b, `<rect class="%s" x="%s" y="%s" width="%s" height="%s"><title>%s: %s</title></rect>`, class,
-				number(x+step*0.12), number(y), number(step*0.76), number(max(scale.y(0)-y, 0.8)), escape(bar.Name), escape(b.Unit(bar.Value)))
+				number(x+step*0.12), number(y), number(step*0.76), number(max(scale.y(0)-y, 0.8)), present.XML(bar.Name), present.XML(b.Unit(bar.Value)))
 		}
 		if i%every == 0 && bar.Name != "" {
 			p.text(x+step/2, height-bottom+15, "small", "middle", bar.Name)
@@ -259,7 +259,7 @@ func begin(title, words string, tall int) *picture {
 	if words != "" {
 		label += ": " + words
 	}
-	fmt.Fprintf(&p.b, `<svg class="plot" xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 %d %d" aria-label="%s">`, width, tall, escape(label))
+	fmt.Fprintf(&p.b, `<svg class="plot" xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 %d %d" aria-label="%s">`, width, tall, present.XML(label))
 	p.text(0, 14, "title", "start", title)
 	return p
 }
@@ -270,7 +270,7 @@ func (p *picture) end() string {
 }
 
 func (p *picture) text(x, y float64, class, anchor, text string) {
-	fmt.Fprintf(&p.b, `<text class="%s" x="%s" y="%s" text-anchor="%s">%s</text>`, class, number(x), number(y), anchor, escape(text))
+	fmt.Fprintf(&p.b, `<text class="%s" x="%s" y="%s" text-anchor="%s">%s</text>`, class, number(x), number(y), anchor, present.XML(text))
 }
 
 // vertical is the axis of values, from 0.
@@ -318,13 +318,3 @@ func ticks(highest, least float64) []float64 {
 
 // number writes a coordinate.
 func number(v float64) string { return strconv.FormatFloat(math.Round(v*10)/10, 'f', -1, 64) }
-
-// escape makes text fit for XML.
-func escape(s string) string {
-	return html.EscapeString(strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\uFFFE' || r == '\uFFFF' {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(s, "\uFFFD")))
-}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"html"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -39,6 +40,31 @@ func Bytes(b []byte) []byte {
 // XML returns text as one printable line that may stand in an element or an attribute of
 // XML or HTML.
 func XML(s string) string { return html.EscapeString(Line(s)) }
+
+// JSON returns a JSON document that means the same, with everything that does not print
+// written as JSON writes it in strings: \u202e. It may contain line breaks and tabs
+// between its values.
+func JSON(doc []byte) []byte {
+	if plain(doc, true) {
+		return doc
+	}
+	var out []byte
+	last := rune(0)
+	for len(doc) > 0 {
+		c, n := utf8.DecodeRune(doc)
+		next, _ := utf8.DecodeRune(doc[n:])
+		switch high, low := utf16.EncodeRune(c); {
+		case c == '\n', c == '\t', prints(last, c, next):
+			out = append(out, doc[:n]...)
+		case high != utf8.RuneError:
+			out = fmt.Appendf(out, `\u%04x\u%04x`, high, low)
+		default:
+			out = fmt.Appendf(out, `\u%04x`, c)
+		}
+		doc, last = doc[n:], c
+	}
+	return out
+}
 
 // Cut returns text in at most so many bytes, cut at the end of a character and marked by
 // an ellipsis, which is not counted, where it was longer.

@@ -5,9 +5,11 @@ package present
 
 import (
 	"bytes"
+	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"io"
+	"maps"
 	"strings"
 	"testing"
 	"unicode"
@@ -74,6 +76,28 @@ func TestXML(t *testing.T) {
 	if got, want := XML("<b>&\"\x00\u202e"), `&lt;b&gt;&amp;&#34;\x00\u202e`; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
+}
+
+func FuzzJSON(f *testing.F) {
+	for _, test := range texts {
+		f.Add(test.text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		doc, err := json.MarshalIndent(map[string]string{text: text}, "", "\t")
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown := JSON(doc)
+		for _, c := range string(shown) {
+			if forbidden(c) && c != '\t' && c != '\n' {
+				t.Errorf("JSON(%+q) has %U", doc, c)
+			}
+		}
+		var got, want map[string]string
+		if err := errors.Join(json.Unmarshal(shown, &got), json.Unmarshal(doc, &want)); err != nil || !maps.Equal(got, want) {
+			t.Errorf("JSON(%+q) is %+q, which means %+q: %v", doc, shown, got, err)
+		}
+	})
 }
 
 func TestCut(t *testing.T) {

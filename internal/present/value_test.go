@@ -24,6 +24,7 @@ func TestDuration(t *testing.T) {
 func TestAge(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		-time.Minute: "0s", 400 * time.Millisecond: "0s", 1500 * time.Millisecond: "2s", 59900 * time.Millisecond: "1m", 185 * time.Second: "3m 5s",
+		119 * time.Second: "1m 59s", 599 * time.Second: "9m 59s", 605 * time.Second: "10m", 8*time.Hour - time.Second: "7h 59m", 30 * time.Hour: "1d 6h", 245 * time.Hour: "10d",
 	} {
 		if got := Age(d); got != want {
 			t.Errorf("%s is %q, want %q", d, got, want)
