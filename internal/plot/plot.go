@@ -66,9 +66,9 @@ func Seconds(v float64) string {
 	for _, u := range []struct {
 		size float64
 		name string
-	}{{86400, "d"}, {3600, "h"}, {60, "min"}, {1, "s"}, {1e-3, "ms"}, {1e-6, "µs"}} {
+	}{{86400, "d"}, {3600, "h"}, {60, "m"}, {1, "s"}, {1e-3, "ms"}, {1e-6, "µs"}} {
 		if math.Abs(v) >= u.size {
-			return Number(v/u.size) + " " + u.name
+			return Number(v/u.size) + u.name
 		}
 	}
 	return "0"

@@ -50,7 +50,7 @@ func TestPictures(t *testing.T) {
 		"hostile": plot.Lines{Title: `</svg><script>alert("1")</script>`, Unit: plot.Number, Every: time.Second, Series: []plot.Series{
 			{Name: "\u202e<b>&", Values: []float64{math.NaN(), 1, math.NaN()}}}}.SVG(),
 	}
-	for i, svg := range plot.Load(report()) {
+	for i, svg := range plot.Loads(report())[0] {
 		pictures[fmt.Sprintf("load-%d", i)] = svg
 	}
 	for name, svg := range pictures {
@@ -84,10 +84,10 @@ func TestPictures(t *testing.T) {
 func TestOldReport(t *testing.T) {
 	r := report()
 	r.Series, r.Limits = nil, nil
-	if all := plot.Load(r); len(all) != 1 || !strings.Contains(all[0], "Answers by latency") {
+	if all := plot.Loads(r)[0]; len(all) != 1 || !strings.Contains(all[0], "Answers by latency") {
 		t.Errorf("%d pictures: %q", len(all), all)
 	}
-	if all := plot.Load(pipeline.LoadReport{}); len(all) != 1 {
+	if all := plot.Loads(pipeline.LoadReport{})[0]; len(all) != 1 {
 		t.Errorf("of nothing: %q", all)
 	}
 }
@@ -101,7 +101,7 @@ func TestNumber(t *testing.T) {
 }
 
 func TestSeconds(t *testing.T) {
-	for v, want := range map[float64]string{0: "0", 0.25: "250 ms", 1.5: "1.5 s", 90: "1.5 min", 7200: "2 h", 86400 * 3: "3 d", 20e-6: "20 µs"} {
+	for v, want := range map[float64]string{0: "0", 0.25: "250ms", 1.5: "1.5s", 90: "1.5m", 7200: "2h", 86400 * 3: "3d", 20e-6: "20µs"} {
 		if got := plot.Seconds(v); got != want {
 			t.Errorf("%v seconds: %q, want %q", v, got, want)
 		}

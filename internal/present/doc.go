@@ -14,10 +14,10 @@
 //     formatting, a log in colour stays readable, and the text around it is all there.
 //   - Everything else that does not print, or that turns or joins what does, is written as
 //     an escape: \x07, \u202e, \U000e0041; a byte that is not UTF-8 as \xff. So the reader
-//     sees that there is something, and two names that differ never look the same. That
-//     holds for control characters, marks of direction, characters without width, line and
-//     paragraph separators, unassigned and private characters, and for a control sequence
-//     that has no end on its line, which could hide what follows.
+//     sees that there is something. That holds for control characters, marks of direction,
+//     characters without width, line and paragraph separators, unassigned and private
+//     characters, and for a control sequence that has no end on its line, which could hide
+//     what follows.
 //   - Emoji keep their joiners and variation selectors, where they join and vary emoji.
 //
 // A backslash stays one, so that making text printable again changes nothing.
