@@ -434,7 +434,7 @@ func (p *Platform) Images(ctx context.Context) ([]pipeline.BakedImage, error) {
 // Remains lists the bakes of which a builder is left that makes nothing, and the images
 // that have been deregistered and whose snapshots are left: they carry the image's ID
 // from when its removal began.
-func (p *Platform) Remains(ctx context.Context) (bakes, images []string, err error) {
+func (p *Platform) Orphans(ctx context.Context) (bakes, images []string, err error) {
 	left, err := p.builders(ctx)
 	if err != nil {
 		return nil, nil, err

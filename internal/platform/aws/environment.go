@@ -57,7 +57,7 @@ func (p *Platform) Prepare(ctx context.Context, r pipeline.FleetRequest) (f pipe
 }
 
 // balanced reports whether the fleet needs a load balancer.
-func balanced(r pipeline.FleetRequest) bool { return r.Lasting || r.Instances > 1 }
+func balanced(r pipeline.FleetRequest) bool { return r.Persistent || r.Instances > 1 }
 
 // Check implements pipeline.Platform.
 func (p *Platform) Check(e pipeline.EnvironmentSpec) error {

@@ -62,7 +62,7 @@ var waits = map[string]func(d *bed) func(takes time.Duration) time.Time{
 		}
 	},
 	"targets": func(d *bed) func(time.Duration) time.Time {
-		r := d.lasting("f-1", d.app())
+		r := d.persistent("f-1", d.app())
 		d.must(d.deploy(r))
 		target, err := d.targetGroup(d.Context(), r.Fleet)
 		d.must(err)

@@ -60,7 +60,7 @@ func (p *Platform) in(region string) regional {
 func (p *Platform) home() regional { return p.in(p.Config.Region) }
 
 // CheckRecipe implements pipeline.Platform.
-func (p *Platform) CheckRecipe(r pipeline.Recipe) error {
+func (p *Platform) CheckImage(r pipeline.ImageDefinition) error {
 	invalid := func(hint, format string, args ...any) error {
 		return pipeline.Errorf(pipeline.CodeInvalid, "check image "+r.Name, format, args...).WithHint("%s", hint)
 	}
