@@ -37,6 +37,7 @@ var layers = map[string][]string{
 	"internal/regular":              {}, // opens what steps leave, for all who read it
 	"internal/process":              {},
 	"internal/present":              {}, // makes text printable for all who take some from outside, adapters among them
+	"internal/present/draw":         {"internal/pipeline", "internal/present"},
 	"internal/workplace":            {"internal/pipeline"},
 	"internal/engine":               {"internal/pipeline", "internal/poll"},
 	"internal/ledger":               {"internal/cloud", "internal/pipeline", "internal/poll"},
@@ -59,13 +60,10 @@ var layers = map[string][]string{
 	"internal/develop":  {"internal/engine", "internal/pipeline", "internal/present", "internal/process", "internal/regular"},
 	"internal/doctor":   {"internal/app", "internal/engine", "internal/pipeline", "internal/present"},
 	"internal/install":  {"internal/pipeline"},
-	"internal/scaffold": {},
-	"internal/graph":    {"internal/pipeline", "internal/present"},
-	"internal/plot":     {"internal/pipeline", "internal/present"},
-	"internal/board":    {"internal/engine", "internal/graph", "internal/metric", "internal/pipeline", "internal/plot", "internal/present"},
-	"internal/metric":   {"internal/engine", "internal/graph", "internal/pipeline"},
+	"internal/scaffold": {"internal/pipeline"},
+	"internal/board":    {"internal/engine", "internal/pipeline", "internal/present", "internal/present/draw"},
 	"internal/watch":    {"internal/app", "internal/engine", "internal/pipeline", "internal/present", "internal/source"},
-	"internal/cli":      {"internal/app", "internal/board", "internal/bootstrap", "internal/checkpoint", "internal/cloud", "internal/develop", "internal/doctor", "internal/engine", "internal/graph", "internal/install", "internal/pipeline", "internal/present", "internal/scaffold", "internal/watch"},
+	"internal/cli":      {"internal/app", "internal/board", "internal/bootstrap", "internal/checkpoint", "internal/cloud", "internal/develop", "internal/doctor", "internal/engine", "internal/install", "internal/pipeline", "internal/present", "internal/present/draw", "internal/scaffold", "internal/watch"},
 	"internal/provider": {"internal/app", "internal/cloud", "internal/engine", "internal/pipeline", "internal/present", "internal/source", "internal/step"},
 }
 

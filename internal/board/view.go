@@ -19,8 +19,8 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/plot"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/draw"
 )
 
 //go:embed templates/*.html
@@ -61,7 +61,7 @@ func newPages(now func() time.Time) *pages {
 		p.files[name] = "/static/" + name + "?v=" + hex.EncodeToString(sum[:6])
 		return err
 	}))
-	sum := sha256.Sum256([]byte(plot.Style()))
+	sum := sha256.Sum256([]byte(draw.PlotStyle()))
 	p.files["plot.css"] = "/static/plot.css?v=" + hex.EncodeToString(sum[:6])
 	files, err := fs.Glob(templateFiles, "templates/*.html")
 	must(err)
@@ -156,7 +156,7 @@ func (p *pages) static() http.Handler {
 		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 		if r.URL.Path == "/static/plot.css" {
 			w.Header().Set("Content-Type", "text/css; charset=utf-8")
-			_, _ = w.Write([]byte(plot.Style()))
+			_, _ = w.Write([]byte(draw.PlotStyle()))
 			return
 		}
 		serve.ServeHTTP(w, r)

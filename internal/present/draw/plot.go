@@ -1,12 +1,7 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package plot draws numbers as SVG: lines over time with the limits that they have to
-// keep, and bars. A picture says what it shows to who can't see it, takes the width that
-// there is, and has its colours from a style sheet, by light and by dark.
-//
-//	svg := plot.Lines{Title: "Latency", Unit: plot.Milliseconds, Series: series}.SVG()
-package plot
+package draw
 
 import (
 	"cmp"
@@ -29,8 +24,8 @@ const (
 	innerHeight   = height - top - bottom
 )
 
-// style are the colours. Lines differ by their dashes, too, and each is named.
-const style = `
+// plotStyle are the colours. Lines differ by their dashes, too, and each is named.
+const plotStyle = `
 .plot{width:100%;height:auto;max-width:640px;font:11px system-ui,-apple-system,"Segoe UI",sans-serif}
 .plot text{fill:#1c2128}.plot .small{fill:#57606a}.plot .title{font-weight:600;font-size:12px}
 .plot .grid{stroke:#d5dbe1;stroke-width:1}.plot .axis{stroke:#8c959f;stroke-width:1}
@@ -41,8 +36,8 @@ const style = `
 .plot .s0{stroke:#6bb0ff}.plot .s1{stroke:#ffa066}.plot .s2{stroke:#c69bff}.plot .bar{fill:#6bb0ff}.plot .bar.bad{fill:#ff7b72}.plot .limit{stroke:#ff7b72}.plot .limitname{fill:#ff7b72}}
 `
 
-// Style is the style sheet of the pictures.
-func Style() string { return style }
+// PlotStyle is the style sheet of the pictures of numbers.
+func PlotStyle() string { return plotStyle }
 
 // Unit says how a number is written.
 type Unit func(float64) string

@@ -1,7 +1,7 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package plot
+package draw
 
 import (
 	"cmp"

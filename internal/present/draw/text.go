@@ -1,18 +1,20 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package graph
+package draw
 
 import (
 	"fmt"
 	"strings"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // colours of the statuses in text formats: what is behind dark text.
-var colours = map[string]string{
-	"passed": "#aceebb", "running": "#b6e3ff", "ready": "#ddf4ff", "waiting": "#fae17d", "failed": "#ffcecb", "rejected": "#ecd8ff", "idle": "#eaeef2",
+var colours = map[pipeline.Status]string{
+	pipeline.StatusPassed: "#aceebb", pipeline.StatusRunning: "#b6e3ff", pipeline.StatusReady: "#ddf4ff", pipeline.StatusWaiting: "#fae17d",
+	pipeline.StatusFailed: "#ffcecb", pipeline.StatusRejected: "#ecd8ff", pipeline.StatusIdle: "#eaeef2",
 }
 
 // Text gives the graph as a tree for a terminal: each node stands below the last of those
@@ -67,7 +69,7 @@ func (g Graph) Mermaid() string {
 		fmt.Fprintf(&b, "  n%d[\"%s\"]:::%s\n", i, strings.Join(n.lines(mermaidText), "<br>"), n.Status)
 	}
 	g.Edges(func(from, to int) { fmt.Fprintf(&b, "  n%d --> n%d\n", from, to) })
-	for _, status := range Statuses {
+	for _, status := range pipeline.Statuses {
 		fmt.Fprintf(&b, "  classDef %s fill:%s,stroke:#57606a,color:#1f2328\n", status, colours[status])
 	}
 	return b.String()
@@ -106,7 +108,7 @@ func dotText(text string) string { return `"` + dotEscape(present.Line(text)) + 
 
 // lines gives what is written into a node.
 func (n Node) lines(write func(string) string) []string {
-	lines := []string{write(n.Name), write(n.Status)}
+	lines := []string{write(n.Name), write(string(n.Status))}
 	if n.Build != "" {
 		lines = append(lines, write(n.Build))
 	}
