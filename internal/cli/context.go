@@ -130,6 +130,16 @@ type contextRow struct {
 	place
 }
 
+// contextUsed and contextRemoved are the JSON shapes of what became of a context.
+type (
+	contextUsed struct {
+		Current string `json:"current"` // the context's name
+	}
+	contextRemoved struct {
+		Removed string `json:"removed"` // the context's name
+	}
+)
+
 func runContextList(_ context.Context, o *contextOptions) error {
 	c, err := readContexts()
 	if err != nil {
@@ -197,7 +207,7 @@ func runContextUse(_ context.Context, o *contextOptions) error {
 		return pipeline.Errorf(pipeline.CodeNotFound, "use context", "there is no context %q", o.name).WithHint("`penstock context` lists them.")
 	}
 	c.Current = o.name
-	return o.tell(writeContexts(c), map[string]string{"current": o.name}, "Context %s is in use.", present.Dash(o.name))
+	return o.tell(writeContexts(c), contextUsed{o.name}, "Context %s is in use.", present.Dash(o.name))
 }
 
 func runContextRemove(_ context.Context, o *contextOptions) error {
@@ -212,5 +222,5 @@ func runContextRemove(_ context.Context, o *contextOptions) error {
 	if c.Current == o.name {
 		c.Current = ""
 	}
-	return o.tell(writeContexts(c), map[string]string{"removed": o.name}, "Context %s is removed.", o.name)
+	return o.tell(writeContexts(c), contextRemoved{o.name}, "Context %s is removed.", o.name)
 }

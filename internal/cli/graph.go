@@ -59,6 +59,13 @@ var formats = map[string]func(draw.Graph) string{
 	"dot":     draw.Graph.DOT,
 }
 
+// drawing is the JSON shape of a graph.
+type drawing struct {
+	Pipeline string `json:"pipeline"`
+	Format   string `json:"format"`
+	Graph    string `json:"graph"` // in the format
+}
+
 func runGraph(ctx context.Context, o *graphOptions) error {
 	return o.with(ctx, func(a *app.App) error {
 		if err := o.resolve(ctx, a, "draw a pipeline", &o.target); err != nil {
@@ -70,7 +77,7 @@ func runGraph(ctx context.Context, o *graphOptions) error {
 		}
 		text := formats[o.format](draw.GraphOf(states[o.pipeline]))
 		if o.json {
-			return o.printJSON(map[string]string{"pipeline": o.pipeline, "format": o.format, "graph": text})
+			return o.printJSON(drawing{o.pipeline, o.format, text})
 		}
 		return o.write(o.file, func(w io.Writer) error {
 			_, err := io.Copy(w, strings.NewReader(text))

@@ -8,24 +8,26 @@ import (
 	"encoding/json"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/shape"
 )
 
-// printJSON prints v as indented JSON, in which nothing acts on a terminal.
+// printJSON prints v as indented JSON of its shape, in which nothing acts on a terminal.
 func (f *factory) printJSON(v any) error {
-	var doc bytes.Buffer
-	enc := json.NewEncoder(&doc)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
+	doc, err := shape.Marshal(v)
+	if err != nil {
 		return err
 	}
-	_, err := f.Out.Write(present.JSON(doc.Bytes()))
+	var out bytes.Buffer
+	if err := json.Indent(&out, present.JSON(doc), "", "  "); err != nil {
+		return err
+	}
+	_, err = f.Out.Write(append(out.Bytes(), '\n'))
 	return err
 }
 
-// printJSONLine prints v as JSON on one line, one of many, in which nothing acts on a terminal.
+// printJSONLine prints v as printJSON does, on one line of many.
 func (f *factory) printJSONLine(v any) error {
-	doc, err := json.Marshal(v)
+	doc, err := shape.Marshal(v)
 	if err != nil {
 		return err
 	}
