@@ -7,9 +7,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -18,6 +20,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
@@ -73,7 +76,16 @@ func TestSchemas(t *testing.T) {
 	visit(newRoot(f))
 
 	known := comments{}
-	made := shape.Schemas{Defs: map[string]any{}, Describe: known.of}
+	used := map[string]bool{}
+	made := shape.Schemas{Defs: map[string]any{}, Describe: func(owner reflect.Type, field, name string) string {
+		text := known.of(owner, field)
+		if text == "" {
+			if text, used[name] = meanings[name], true; text == "" {
+				t.Errorf("field %s of %s is not documented: give it a comment", field, owner)
+			}
+		}
+		return text
+	}}
 	file := shapes{Commands: map[string]map[string]any{}, Defs: made.Defs}
 	for name, v := range printed {
 		file.Commands[name] = made.Of(reflect.TypeOf(v))
@@ -83,6 +95,11 @@ func TestSchemas(t *testing.T) {
 			if !regexp.MustCompile(`^[a-z][a-z0-9_]*$`).MatchString(field) {
 				t.Errorf("%s.%s is not in snake_case", name, field)
 			}
+		}
+	}
+	for name := range meanings {
+		if !used[name] {
+			t.Errorf("meanings has %q, which no field needs", name)
 		}
 	}
 	var doc bytes.Buffer
@@ -143,4 +160,102 @@ func (c comments) read(dir, name string) {
 		}
 		return true
 	})
+}
+
+// CheckJSON checks what a command line printed against the command's schema, and returns the
+// command's name; empty for one that prints no JSON. It is for the scripts.
+func CheckJSON(arguments []string, out []byte) (string, error) {
+	f, _, _ := testFactory()
+	root := newRoot(f)
+	if !wantsJSON(arguments) || len(bytes.TrimSpace(out)) == 0 {
+		return "", nil
+	}
+	c, _, err := root.Find(arguments)
+	if err != nil {
+		return "", err
+	}
+	name := strings.TrimSpace(strings.TrimPrefix(c.CommandPath(), "penstock"))
+	if name == "context" {
+		name = "context list"
+	}
+	if _, ok := printed[name]; !ok {
+		return "", nil
+	}
+	for d := json.NewDecoder(bytes.NewReader(out)); d.More(); { // a stream has one for each line
+		var raw json.RawMessage
+		if err := d.Decode(&raw); err != nil {
+			return name, err
+		}
+		as := name
+		if failed := (failure{}); json.Unmarshal(raw, &failed) == nil && failed.Error.Code != "" {
+			as = "error"
+		}
+		if err := validate(as, raw); err != nil {
+			return name, fmt.Errorf("%s: %w", raw, err)
+		}
+	}
+	return name, nil
+}
+
+// WantsJSON reports whether a command line asks for JSON.
+func WantsJSON(arguments []string) bool { return wantsJSON(arguments) }
+
+// elsewhere are the commands whose output other tests see than the scripts: they need AWS,
+// Terraform or a browser, or write outside of their directory.
+var elsewhere = []string{"bootstrap", "bootstrap --delete", "bootstrap local", "env open", "error", "init", "install", "serve", "watch"}
+
+// PrintingJSON returns the commands that the scripts have to run with --json.
+func PrintingJSON() []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(printed)), func(c string) bool { return slices.Contains(elsewhere, c) })
+}
+
+// validate checks a document against the schema of a command.
+func validate(command string, doc []byte) error {
+	schema, err := schemaOf(command)
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(schema)
+	if err != nil {
+		return err
+	}
+	parsed, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		return err
+	}
+	c := jsonschema.NewCompiler()
+	c.AssertFormat()
+	if err := c.AddResource("penstock:"+command, parsed); err != nil {
+		return err
+	}
+	compiled, err := c.Compile("penstock:" + command)
+	if err != nil {
+		return err
+	}
+	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(doc))
+	if err != nil {
+		return err
+	}
+	return compiled.Validate(v)
+}
+
+// Each schema is one, and tells a wrong document.
+func TestValidate(t *testing.T) {
+	for name, v := range printed {
+		doc, err := shape.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := validate(name, doc); err != nil {
+			t.Errorf("%s: %s: %v", name, doc, err)
+		}
+	}
+	for doc, command := range map[string]string{
+		`{"Runs":[],"Next":""}`: "runs", `{"runs":null}`: "runs", `{"runs":[],"after":"r-1"}`: "runs", `[{"pipeline":"shop"}]`: "status",
+		`{"kind":"ran","time":"yesterday"}`: "watch", `{}`: "error",
+	} {
+		if err := validate(command, []byte(doc)); err == nil {
+			t.Errorf("%s passes for what penstock %s prints", doc, command)
+		}
+	}
 }

@@ -11,8 +11,9 @@ import (
 
 // Schemas collects the JSON Schemas of types, in the dialect of 2020-12.
 type Schemas struct {
-	// Describe returns the description of a field of a struct; empty for none.
-	Describe func(owner reflect.Type, field string) string
+	// Describe returns the description of a field of a struct, which has a name in JSON;
+	// empty for none.
+	Describe func(owner reflect.Type, field, name string) string
 
 	// Defs are the schemas of structs by name.
 	Defs map[string]any
@@ -64,7 +65,7 @@ func (s *Schemas) ofStruct(t reflect.Type) map[string]any {
 			ft = ft.Elem() // nil is left out
 		}
 		property := s.Of(ft)
-		if text := s.Describe(f.Owner, f.Declared); text != "" {
+		if text := s.Describe(f.Owner, f.Declared, f.Name); text != "" {
 			if said, ok := property["description"]; ok {
 				text += "; " + said.(string)
 			}
