@@ -63,7 +63,7 @@ var layers = map[string][]string{
 	"internal/scaffold": {"internal/pipeline"},
 	"internal/board":    {"internal/engine", "internal/pipeline", "internal/present", "internal/present/draw"},
 	"internal/watch":    {"internal/app", "internal/engine", "internal/pipeline", "internal/present", "internal/source"},
-	"internal/cli":      {"internal/app", "internal/board", "internal/bootstrap", "internal/checkpoint", "internal/cloud", "internal/develop", "internal/doctor", "internal/engine", "internal/install", "internal/pipeline", "internal/present", "internal/present/draw", "internal/scaffold", "internal/watch"},
+	"internal/cli":      {"internal/app", "internal/board", "internal/bootstrap", "internal/checkpoint", "internal/cloud", "internal/develop", "internal/doctor", "internal/engine", "internal/install", "internal/pipeline", "internal/present", "internal/present/draw", "internal/present/shape", "internal/scaffold", "internal/watch"},
 	"internal/provider": {"internal/app", "internal/cloud", "internal/engine", "internal/pipeline", "internal/present", "internal/source", "internal/step"},
 }
 
