@@ -37,6 +37,7 @@ var layers = map[string][]string{
 	"internal/regular":              {}, // opens what steps leave, for all who read it
 	"internal/process":              {},
 	"internal/present":              {}, // makes text printable for all who take some from outside, adapters among them
+	"internal/present/shape":        {},
 	"internal/present/draw":         {"internal/pipeline", "internal/present"},
 	"internal/workplace":            {"internal/pipeline"},
 	"internal/engine":               {"internal/pipeline", "internal/poll"},
@@ -63,7 +64,7 @@ var layers = map[string][]string{
 	"internal/scaffold": {"internal/pipeline"},
 	"internal/board":    {"internal/engine", "internal/pipeline", "internal/present", "internal/present/draw"},
 	"internal/watch":    {"internal/app", "internal/engine", "internal/pipeline", "internal/present", "internal/source"},
-	"internal/cli":      {"internal/app", "internal/board", "internal/bootstrap", "internal/checkpoint", "internal/cloud", "internal/develop", "internal/doctor", "internal/engine", "internal/install", "internal/pipeline", "internal/present", "internal/present/draw", "internal/present/shape", "internal/scaffold", "internal/watch"},
+	"internal/cli":      {"internal/app", "internal/board", "internal/bootstrap", "internal/checkpoint", "internal/cloud", "internal/develop", "internal/doctor", "internal/engine", "internal/install", "internal/pipeline", "internal/present", "internal/present/draw", "internal/present/shape", "internal/present/shape", "internal/scaffold", "internal/watch"},
 	"internal/provider": {"internal/app", "internal/cloud", "internal/engine", "internal/pipeline", "internal/present", "internal/source", "internal/step"},
 }
 
