@@ -53,7 +53,7 @@ var unshaped = map[string]string{
 	"":           "help",
 	"help":       "help",
 	"completion": "help", "completion bash": "a script", "completion fish": "a script", "completion zsh": "a script", "completion powershell": "a script",
-	"context": "context list", "env": "help", "ledger": "help", "ledger archive": "help",
+	"context": "context list", "env": "help", "ledger": "help", "ledger archive": "ledger archive list",
 	"env logs": "refuses --json", "env exec": "refuses --json",
 	"ledger export": "a format of files", "ledger archive export": "a format of files", "ledger checkpoint": "a format of files",
 	"load": "for the program itself",
@@ -175,8 +175,8 @@ func CheckJSON(arguments []string, out []byte) (string, error) {
 		return "", err
 	}
 	name := strings.TrimSpace(strings.TrimPrefix(c.CommandPath(), "penstock"))
-	if name == "context" {
-		name = "context list"
+	if list := name + " list"; unshaped[name] == list {
+		name = list
 	}
 	if _, ok := printed[name]; !ok {
 		return "", nil
