@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 const (
@@ -134,7 +135,7 @@ func eachLine(log io.Reader, f func(logLine) error) error {
 		if err != nil && err != io.EOF {
 			return err
 		}
-		line := logLine{Number: number, Text: plain(strings.TrimRight(text, "\r\n")), from: at, to: at + size}
+		line := logLine{Number: number, Text: present.Text(strings.TrimRight(text, "\r\n")), from: at, to: at + size}
 		at = line.to
 		if failed := f(line); failed != nil || err == io.EOF {
 			return failed
@@ -158,7 +159,7 @@ func readLine(r *bufio.Reader) (text string, size int64, err error) {
 	}
 }
 
-// log gives a log as text.
+// log sends a log as printable text.
 func (b *Board) log(w http.ResponseWriter, r *http.Request, _ *session) error {
 	st, err := b.existing(r)
 	if err != nil {
@@ -170,7 +171,9 @@ func (b *Board) log(w http.ResponseWriter, r *http.Request, _ *session) error {
 	}
 	defer log.Close()
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = io.Copy(newStream(w, logLimit), log) // the answer has begun: nobody can be told of an error
+	text := present.NewWriter(newStream(w, logLimit))
+	_, _ = io.Copy(text, log) // the answer has begun: nobody can be told of an error
+	_ = text.Close()
 	return nil
 }
 

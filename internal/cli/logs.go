@@ -14,6 +14,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 type logsOptions struct {
@@ -33,7 +34,8 @@ func newLogs(f *factory, runF func(context.Context, *logsOptions) error) *cobra.
 		Use:   "logs RUN | [PIPELINE] [STAGE]",
 		Short: "Print the log of a run",
 		Long: "Print the log of a run, or of the latest of a stage; image/NAME stands for the bakes of an image. PIPELINE\n" +
-			"may be left out where there is one; without STAGE it is the stage that ran last.\n" +
+			"may be left out where there is one; without STAGE it is the stage that ran last. Colours are left out, and what a\n" +
+			"terminal would act on is shown as an escape, such as \\x07, wherever the log is printed to.\n" +
 			"With --json, print the run itself: its steps, their results and reports.",
 		Args: args(0, 2),
 		RunE: func(c *cobra.Command, given []string) error {
@@ -60,14 +62,18 @@ func runLogs(ctx context.Context, o *logsOptions) error {
 		if o.json {
 			return o.printJSON(run)
 		}
+		out := present.NewWriter(o.Out)
 		found := true
 		switch {
 		case o.step != "":
-			found, err = a.Engine.StepLog(ctx, run.Pipeline, run.ID, o.step, o.follow, o.Out)
+			found, err = a.Engine.StepLog(ctx, run.Pipeline, run.ID, o.step, o.follow, out)
 		case o.follow:
-			err = a.Engine.Follow(ctx, run.Pipeline, run.ID, o.Out)
+			err = a.Engine.Follow(ctx, run.Pipeline, run.ID, out)
 		default:
-			err = o.copy(ctx, a, run, o.Out)
+			err = o.copy(ctx, a, run, out)
+		}
+		if closed := out.Close(); err == nil {
+			err = closed
 		}
 		if pipeline.IsNotFound(err) {
 			return pipeline.Errorf(pipeline.CodeNotFound, "read log", "the log of run %s was collected with its build, or has not begun", run.ID).

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 const (
@@ -255,7 +256,7 @@ func (l *Log) flush() {
 // hides them again when the line is printable, as a secret may come out only then: one with
 // a colour code in its middle, say. The result may share memory with b.
 func Line(hide *pipeline.Redactor, b []byte, limit int) []byte {
-	plain := Printable(hide.Mask(b, limit))
+	plain := present.Bytes(hide.Mask(b, limit))
 	return hide.Mask(plain, len(plain))
 }
 

@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // LastLines returns the end of a log, at most n lines, also from before it was begun
@@ -30,7 +32,7 @@ func endOf(path string) []string {
 		_, _ = f.Seek(-window, io.SeekEnd)
 	}
 	data, _ := io.ReadAll(io.LimitReader(f, window))
-	text := strings.TrimSpace(strings.ToValidUTF8(string(data), "?"))
+	text := strings.TrimSpace(present.Text(string(data)))
 	if text == "" {
 		return nil
 	}
