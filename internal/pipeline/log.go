@@ -21,7 +21,7 @@ func StepFooter(name string) string { return stepMark + strconv.Quote(name) + " 
 
 // LogPart is part of the log of a run, in bytes from the log's beginning.
 type LogPart struct {
-	From int64 `json:"from"`
+	From int64 `json:"from"`         // its first byte, from 0
 	To   int64 `json:"to,omitempty"` // behind its last byte; 0: it goes to the log's end
 }
 
