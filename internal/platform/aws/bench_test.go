@@ -14,7 +14,7 @@ import (
 // The requests of a bake without steps, where the cloud answers at once.
 func BenchmarkBake(b *testing.B) {
 	d := newBed(b)
-	d.Pause = 500 * time.Millisecond // so that what ends at once has ended at the first look
+	d.stack.Pause = 500 * time.Millisecond // so that what ends at once has ended at the first look
 	requests := 0
 	for n := range b.N {
 		r := d.bakeRequest(fmt.Sprint("r-", n))

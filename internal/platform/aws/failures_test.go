@@ -171,7 +171,7 @@ func TestDeploymentFailures(t *testing.T) {
 		if got := b.serves(5); got[serving] != 5 || len(b.cloud.Running()) != 2 {
 			t.Errorf("%s: the requests are answered by %v, on %v", c.name, got, b.cloud.Running())
 		}
-		if left, err := b.targetGroup(t.Context(), r.Fleet); err != nil || left != "" {
+		if left, err := b.target(r.Fleet); err != nil || left != "" {
 			t.Errorf("%s: the target group %s is left, %v", c.name, left, err)
 		}
 		next := b.lasting(fmt.Sprintf("f-%d-b", n), image)
