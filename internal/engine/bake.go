@@ -252,7 +252,7 @@ func (a *attempt) bakeRecipe(ctx context.Context, recipe pipeline.Recipe, secret
 		return pipeline.Image{}, err
 	}
 	req := pipeline.BakeRequest{
-		Token: a.run.ID, Key: recipe.Key(), Name: recipe.Name, Labels: a.labels(), Image: recipe.Base, Source: a.source(recipe),
+		Token: a.run.ID, Inputs: recipe.Key(), Name: recipe.Name, Labels: a.labels(), Image: recipe.Base, Source: a.source(recipe),
 		Cleanup: recipe.Cleanup, KMSKey: recipe.KMSKey, Log: a.log,
 	}
 	if recipe.From.Directory != "" {

@@ -160,10 +160,10 @@ func TestBakeIsFinished(t *testing.T) {
 	r := b.bakeRequest("r-1")
 	builder, err := b.instances.Run(t.Context(), instance.Launch{
 		Token: "r-1", Image: r.Image, Group: b.stack.Settings.BuilderGroup,
-		Tags: b.stack.TagsOf(r.Labels, map[string]string{stack.TagKey: r.Key, stack.TagRole: "builder"}),
+		Tags: b.stack.TagsOf(r.Labels, map[string]string{stack.TagKey: r.Inputs, stack.TagRole: "builder"}),
 	})
 	b.must(err)
-	tags := b.stack.TagsOf(r.Labels, map[string]string{stack.TagKey: r.Key, stack.TagRun: r.Token})
+	tags := b.stack.TagsOf(r.Labels, map[string]string{stack.TagKey: r.Inputs, stack.TagRun: r.Token})
 	made, err := b.ec2.CreateImage(t.Context(), &ec2.CreateImageInput{
 		InstanceId: builder.InstanceId, Name: aws.String("begun"), TagSpecifications: []types.TagSpecification{
 			{ResourceType: types.ResourceTypeImage, Tags: tags}, {ResourceType: types.ResourceTypeSnapshot, Tags: tags},

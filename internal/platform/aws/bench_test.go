@@ -18,7 +18,7 @@ func BenchmarkBake(b *testing.B) {
 	requests := 0
 	for n := range b.N {
 		r := d.bakeRequest(fmt.Sprint("r-", n))
-		r.Key, r.Commands, r.Source = fmt.Sprint("k-", n), nil, ""
+		r.Inputs, r.Commands, r.Source = fmt.Sprint("k-", n), nil, ""
 		d.cloud.ResetCalls()
 		_, err := d.Bake(b.Context(), r)
 		d.must(err)

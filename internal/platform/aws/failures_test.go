@@ -70,7 +70,7 @@ func TestBakeFailures(t *testing.T) {
 	for n, c := range cases {
 		b.log = &syncBuffer{}
 		r := b.bakeRequest(fmt.Sprintf("r-%d-a", n))
-		r.Key = fmt.Sprint("k-", n)
+		r.Inputs = fmt.Sprint("k-", n)
 		if c.bake != nil {
 			c.bake(&r)
 		}
@@ -81,7 +81,7 @@ func TestBakeFailures(t *testing.T) {
 		b.wantError(err, pipeline.CodeFailed, c.want...)
 		b.wantNothing()
 		again := b.bakeRequest(fmt.Sprintf("r-%d-b", n))
-		again.Key = r.Key
+		again.Inputs = r.Inputs
 		image, err := b.Bake(t.Context(), again)
 		b.must(err)
 		list, err := b.Images(t.Context())

@@ -217,7 +217,7 @@ func (b *bed) target(fleet string) (string, error) {
 // bakeRequest asks for an image that has the file "baked".
 func (b *bed) bakeRequest(token string) pipeline.BakeRequest {
 	return pipeline.BakeRequest{
-		Token: token, Key: "k-1", Name: "base", Labels: pipeline.Labels{Pipeline: "shop", Stage: "image/base", Run: token},
+		Token: token, Inputs: "k-1", Name: "base", Labels: pipeline.Labels{Pipeline: "shop", Stage: "image/base", Run: token},
 		Image: cloudtest.BaseImage, Commands: []pipeline.Command{{Name: "packages", Line: `echo baked > "$PENSTOCK_ROOT/baked"; echo installing`}}, Log: b.log,
 	}
 }

@@ -150,7 +150,7 @@ func TestParameter(t *testing.T) {
 	b := newBed(t)
 	one := b.base()
 	next := b.bakeRequest("r-2")
-	next.Key = "k-2"
+	next.Inputs = "k-2"
 	two, err := b.Bake(t.Context(), next)
 	b.must(err)
 	for _, id := range []string{one, two.ID} {
@@ -253,7 +253,7 @@ func TestKey(t *testing.T) {
 		t.Errorf("the grants are to %v", to)
 	}
 	next := b.bakeRequest("r-2")
-	next.Key, next.KMSKey = "k-2", r.KMSKey
+	next.Inputs, next.KMSKey = "k-2", r.KMSKey
 	second, err := b.Bake(t.Context(), next)
 	b.must(err)
 	q.Image = second.ID

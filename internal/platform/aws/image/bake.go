@@ -47,7 +47,7 @@ func (m *Images) Bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.Bak
 
 // keyOf is by what another process finds the image of a bake: what it is made from, or else
 // the run.
-func keyOf(r pipeline.BakeRequest) string { return cmp.Or(r.Key, r.Token) }
+func keyOf(r pipeline.BakeRequest) string { return cmp.Or(r.Inputs, r.Token) }
 
 // imagesOf lists the images of a bake's key that can be used, or will be.
 func (m *Images) imagesOf(ctx context.Context, key string) ([]types.Image, error) {

@@ -20,7 +20,7 @@ import (
 func TestMain(m *testing.M) { os.Exit(cloudtest.Main(m)) }
 
 func request(token string) pipeline.BakeRequest {
-	return pipeline.BakeRequest{Token: token, Key: "k-1", Name: "base", Labels: pipeline.Labels{Pipeline: "shop", Stage: "image/base", Run: token}}
+	return pipeline.BakeRequest{Token: token, Inputs: "k-1", Name: "base", Labels: pipeline.Labels{Pipeline: "shop", Stage: "image/base", Run: token}}
 }
 
 // A request for an image whose answer was lost is found again by its name.
