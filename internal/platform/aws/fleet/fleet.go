@@ -28,12 +28,17 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
 )
 
-// Environment is the fleets of one environment. What a method does may be done again after
-// a crash or a lost answer, and is then completed.
-type Environment interface {
+// Preparer brings up fleets in an environment, which need not exist.
+type Preparer interface {
 	// Prepare brings up a fleet and waits until all of it is healthy. Where a kept fleet is
 	// taken again, r gets its ID. Who calls it discards the fleet when it fails.
 	Prepare(ctx context.Context, r *pipeline.FleetRequest) (pipeline.Fleet, error)
+}
+
+// Environment is the fleets of one environment. What a method does may be done again after
+// a crash or a lost answer, and is then completed.
+type Environment interface {
+	Preparer
 	// Shift sends the traffic to a prepared fleet, ends or keeps the one before, and returns
 	// the endpoint.
 	Shift(ctx context.Context, fleet string, t pipeline.Traffic) (endpoint string, err error)
@@ -79,9 +84,9 @@ func New(s *stack.Stack, instances *instance.Instances) *Fleets {
 // balanced reports whether the fleet needs a load balancer.
 func balanced(r pipeline.FleetRequest) bool { return r.Lasting || r.Instances > 1 }
 
-// For returns the environment that a fleet is asked for in: one instance by itself, several
-// or lasting ones as a group.
-func (f *Fleets) For(r pipeline.FleetRequest) Environment {
+// For returns the kind of environment that a fleet is asked for in: one instance by itself,
+// several or lasting ones as a group.
+func (f *Fleets) For(r pipeline.FleetRequest) Preparer {
 	if balanced(r) {
 		return f.group(r.Environment, nil)
 	}

@@ -32,7 +32,7 @@ type group struct {
 	balancers   *balancers
 	alarms      *alarms
 	environment string
-	lb          *balancer // nil for an environment that is to be prepared or destroyed
+	lb          *balancer // nil where it is not known, as to Prepare and Destroy, which look for themselves
 }
 
 // Prepare brings up a fleet as an Auto Scaling group whose targets get requests of the test
