@@ -168,12 +168,6 @@ func (b *bed) ownImages(filters ...types.Filter) ([]types.Image, error) {
 	return instance.DescribeImages(b.Context(), b.ec2, &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: filters})
 }
 
-// machine launches an instance with user data.
-func (b *bed) machine(data string) string {
-	b.Helper()
-	return awstest.Machine(b, b.cloud, b.stack, b.instances, data)
-}
-
 // front is where the listeners of an environment's load balancer are.
 type front struct {
 	live, test string // ARNs

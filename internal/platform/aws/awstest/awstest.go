@@ -83,20 +83,15 @@ func (b *Bed) Must(err error) {
 	}
 }
 
-// Machine launches an instance with user data.
-func (b *Bed) Machine(data string) string { return Machine(b, b.Cloud, b.Stack, b.Instances, data) }
-
-// Machine launches an instance of an installation with user data, which ends with the test.
-func Machine(t testing.TB, c *cloudtest.Cloud, s *stack.Stack, instances *instance.Instances, data string) string {
-	t.Helper()
-	one, err := instances.Run(t.Context(), instance.Launch{
-		Token: "machine", Image: cloudtest.BaseImage, Group: s.Settings.InstanceGroup, UserData: data, Tags: s.TagsOf(pipeline.Labels{}, nil),
+// Machine launches an instance with user data, which ends with the test.
+func (b *Bed) Machine(data string) string {
+	b.Helper()
+	one, err := b.Instances.Run(b.Context(), instance.Launch{
+		Token: "machine", Image: cloudtest.BaseImage, Group: b.Stack.Settings.InstanceGroup, UserData: data, Tags: b.Stack.TagsOf(pipeline.Labels{}, nil),
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	b.Must(err)
 	id := instance.ID(one)
-	t.Cleanup(func() { c.Terminate(id) })
+	b.Cleanup(func() { b.Cloud.Terminate(id) })
 	return id
 }
 
