@@ -60,18 +60,18 @@ type App struct {
 	// has of the one is nothing that another could know of.
 	Identity, Place string
 
-	ledger pipeline.Ledger
-	worker pipeline.Worker // nil where there is none
-	holder pipeline.Holder
-	person pipeline.Person
-	stack  *bootstrap.Resources // nil on the local platform
-	skew   time.Duration        // by which AWS's clock is ahead
-	lock   *dirLock
-	place  *workplace.Place // where steps, bakes and instances work
-	logger hclog.Logger
-	teller *teller
-	topics notice.Publisher // nil where there is no SNS
-	buses  notice.Publisher // nil where there is no EventBridge
+	ledger   pipeline.Ledger
+	worker   pipeline.Worker // nil where there is none
+	holder   pipeline.Holder
+	person   pipeline.Person
+	stack    *bootstrap.Resources // nil on the local platform
+	skew     time.Duration        // by which AWS's clock is ahead
+	lock     *dirLock
+	place    *workplace.Place // where steps, bakes and instances work
+	logger   hclog.Logger
+	notifier *notifier
+	topics   notice.Publisher // nil where there is no SNS
+	buses    notice.Publisher // nil where there is no EventBridge
 }
 
 // Open opens the data directory. Errors are CodeInvalid for a directory that can't
@@ -111,10 +111,10 @@ func Open(ctx context.Context, o Options) (*App, error) {
 	config.WorkDir, config.Logger = filepath.Join(place.Dir, "runs"), o.Logger.Named("engine")
 	config.Surroundings = place.Surroundings()
 	config.Export = func(ctx context.Context, w io.Writer, name string) error { return ledger.Dump(ctx, record, w, name) }
-	a.teller = newTeller(a, notice.New(notice.Options{
+	a.notifier = newNotifier(a, notice.New(notice.Options{
 		Ledger: record, Holder: config.Holder, Topics: a.topics, Buses: a.buses, Logger: o.Logger.Named("notice"),
 	}))
-	config.Appended = func(name string) { a.teller.nudge(name, false) }
+	config.Appended = func(name string) { a.notifier.wake(name, false) }
 	a.Engine = engine.New(config)
 	return a, nil
 }
@@ -244,7 +244,7 @@ func (a *App) Ledger() pipeline.Ledger { return a.ledger }
 // destroyed pipeline, leaves nothing behind.
 func (a *App) Close(ctx context.Context) error {
 	a.Engine.Close(ctx)
-	a.teller.close()
+	a.notifier.close()
 	names, err := a.ledger.Pipelines(ctx)
 	err = errors.Join(err, a.ledger.Close())
 	if err == nil && len(names) == 0 && a.lock.alone() {

@@ -124,8 +124,8 @@ func TestRoute(t *testing.T) {
 		}
 		return nil
 	}
-	standing := func(stage string) engine.Standing {
-		at, err := a.Engine.Standing(ctx, "shop", stage)
+	standing := func(stage string) engine.StageStatus {
+		at, err := a.Engine.StageStatus(ctx, "shop", stage)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -161,7 +161,7 @@ func TestRoute(t *testing.T) {
 	if got := get(t, endpoint); got != "two" {
 		t.Errorf("after a bad commit production answers %q", got)
 	}
-	if _, err := a.Engine.Judge(ctx, "shop", "acceptance", standing("commit").Held, pipeline.Rejected, "bad"); err != nil {
+	if _, err := a.Engine.Decide(ctx, "shop", "acceptance", standing("commit").Current, pipeline.Rejected, "bad"); err != nil {
 		t.Fatal(err)
 	}
 	if err := apply(one); err != nil {

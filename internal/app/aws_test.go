@@ -68,8 +68,8 @@ func fill(t testing.TB, c *cloudtest.Cloud, l pipeline.Ledger) {
 			t.Fatal(err)
 		}
 		id, name := aws.ToString(image.ImageId), fmt.Sprintf("image-%d", n)
-		recipe := pipeline.Recipe{Pipeline: "shop", Name: name, Image: id, From: pipeline.ImageFrom{AMI: cloudtest.BaseImage}, Base: cloudtest.BaseImage}
-		events = append(events, pipeline.Event{Kind: pipeline.ImageBaked, Facts: pipeline.Facts{Recipe: &recipe, Image: &pipeline.Image{ID: id, Pipeline: "shop", Name: name, Key: recipe.Key()}}})
+		recipe := pipeline.ImageDefinition{Pipeline: "shop", Name: name, Image: id, From: pipeline.ImageFrom{AMI: cloudtest.BaseImage}, Base: cloudtest.BaseImage}
+		events = append(events, pipeline.Event{Kind: pipeline.ImageBaked, Facts: pipeline.Facts{ImageDefinition: &recipe, Image: &pipeline.Image{ID: id, Pipeline: "shop", Name: name, Key: recipe.Key()}}})
 	}
 	for n, i := range out.Instances {
 		env := pipeline.Environment{
@@ -120,7 +120,7 @@ func plan(t testing.TB, options app.Options) {
 	running := sync.Map{}
 	for n := range planStages {
 		work = append(work, func() error {
-			_, err := e.Standing(t.Context(), "shop", fmt.Sprintf("stage-%d", n))
+			_, err := e.StageStatus(t.Context(), "shop", fmt.Sprintf("stage-%d", n))
 			return err
 		})
 	}
@@ -130,7 +130,7 @@ func plan(t testing.TB, options app.Options) {
 			if err != nil {
 				return err
 			}
-			recipe, err := e.Rebased(t.Context(), st, st.Recipes[fmt.Sprintf("image-%d", n)])
+			recipe, err := e.Rebased(t.Context(), st, st.ImageDefinitions[fmt.Sprintf("image-%d", n)])
 			if err != nil {
 				return err
 			}

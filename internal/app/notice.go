@@ -21,7 +21,7 @@ const lastCall = 5 * time.Second
 const attention = time.Minute
 
 // teller tells in the background what was recorded, each pipeline by itself.
-type teller struct {
+type notifier struct {
 	app    *App
 	sender *notice.Sender
 
@@ -35,14 +35,14 @@ type teller struct {
 	end     context.CancelFunc
 }
 
-func newTeller(a *App, s *notice.Sender) *teller {
-	t := &teller{app: a, sender: s, wanted: map[string]bool{}, busy: map[string]bool{}, timers: map[string]*time.Timer{}, closed: make(chan struct{})}
+func newNotifier(a *App, s *notice.Sender) *notifier {
+	t := &notifier{app: a, sender: s, wanted: map[string]bool{}, busy: map[string]bool{}, timers: map[string]*time.Timer{}, closed: make(chan struct{})}
 	t.life, t.end = context.WithCancel(context.Background())
 	return t
 }
 
 // over reports whether the process ends. The caller holds the lock.
-func (t *teller) over() bool {
+func (t *notifier) over() bool {
 	select {
 	case <-t.closed:
 		return true
@@ -53,7 +53,7 @@ func (t *teller) over() bool {
 
 // nudge has the targets of a pipeline told soon what they have not been told yet, after
 // a look at its environments where that is wanted. It does not wait.
-func (t *teller) nudge(pipelineName string, look bool) {
+func (t *notifier) wake(pipelineName string, look bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.over() {
@@ -67,7 +67,7 @@ func (t *teller) nudge(pipelineName string, look bool) {
 }
 
 // next reports whether a pipeline was nudged again, and there is time left.
-func (t *teller) next(name string) (look, ok bool) {
+func (t *notifier) next(name string) (look, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	look, ok = t.wanted[name]
@@ -78,13 +78,13 @@ func (t *teller) next(name string) (look, ok bool) {
 	return look, ok
 }
 
-func (t *teller) work(name string) {
+func (t *notifier) work(name string) {
 	for {
 		look, ok := t.next(name)
 		if !ok {
 			return
 		}
-		again, err := t.tell(t.life, name, look)
+		again, err := t.notify(t.life, name, look)
 		if err != nil && t.life.Err() == nil {
 			t.app.logger.Warn("tell what happened", "pipeline", name, "error", err)
 		}
@@ -93,7 +93,7 @@ func (t *teller) work(name string) {
 }
 
 // later nudges a pipeline at a time; zero for never.
-func (t *teller) later(name string, at time.Time) {
+func (t *notifier) later(name string, at time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if timer := t.timers[name]; timer != nil {
@@ -101,13 +101,13 @@ func (t *teller) later(name string, at time.Time) {
 		delete(t.timers, name)
 	}
 	if !at.IsZero() && !t.over() {
-		t.timers[name] = time.AfterFunc(time.Until(at), func() { t.nudge(name, false) })
+		t.timers[name] = time.AfterFunc(time.Until(at), func() { t.wake(name, false) })
 	}
 }
 
 // tell tells the targets of a pipeline what they have not been told yet, and gives when
 // one is to be tried again.
-func (t *teller) tell(ctx context.Context, name string, look bool) (time.Time, error) {
+func (t *notifier) notify(ctx context.Context, name string, look bool) (time.Time, error) {
 	if look {
 		if err := t.app.Engine.Notice(ctx, name); err != nil {
 			return time.Time{}, err
@@ -117,7 +117,7 @@ func (t *teller) tell(ctx context.Context, name string, look bool) (time.Time, e
 }
 
 // stay looks at all pipelines now and then, until the process ends.
-func (t *teller) stay() {
+func (t *notifier) stay() {
 	tick := time.NewTicker(attention)
 	defer tick.Stop()
 	for {
@@ -126,7 +126,7 @@ func (t *teller) stay() {
 			t.app.logger.Warn("look for what to tell", "error", err)
 		}
 		for _, name := range names {
-			t.nudge(name, true)
+			t.wake(name, true)
 		}
 		select {
 		case <-t.closed:
@@ -137,7 +137,7 @@ func (t *teller) stay() {
 }
 
 // close waits a while for what is under way.
-func (t *teller) close() {
+func (t *notifier) close() {
 	t.mu.Lock()
 	close(t.closed)
 	for _, timer := range t.timers {
@@ -153,29 +153,29 @@ func (t *teller) close() {
 // Tell notices what there is to notice in the environments of a pipeline, and tells its
 // targets what they have not been told yet. What can't be told is recorded there; what
 // this process has not the means to tell is CodeNotAllowed.
-func (a *App) Tell(ctx context.Context, pipelineName string) error {
-	_, err := a.teller.tell(ctx, pipelineName, true)
+func (a *App) Notify(ctx context.Context, pipelineName string) error {
+	_, err := a.notifier.notify(ctx, pipelineName, true)
 	return err
 }
 
 // Attend does what Tell does, in the background, where the pipeline has targets.
-func (a *App) Attend(st *pipeline.State) {
+func (a *App) Watch(st *pipeline.State) {
 	if len(st.Pipeline.Notify) > 0 {
-		a.teller.nudge(st.Pipeline.Name, true)
+		a.notifier.wake(st.Pipeline.Name, true)
 	}
 }
 
 // Stay attends to all pipelines from now on, every minute, until Close: for a process
 // that lives long.
-func (a *App) Stay() { a.teller.working.Go(a.teller.stay) }
+func (a *App) Stay() { a.notifier.working.Go(a.notifier.stay) }
 
 // Told gives how far a target has been told, and how many notices it has still to get.
-func (a *App) Told(ctx context.Context, pipelineName string, t pipeline.NotifyTarget) (pipeline.Delivery, int64, error) {
-	return a.teller.sender.Told(ctx, pipelineName, t)
+func (a *App) Notified(ctx context.Context, pipelineName string, t pipeline.NotifyTarget) (pipeline.Delivery, int64, error) {
+	return a.notifier.sender.Notified(ctx, pipelineName, t)
 }
 
 // CanTell reports, with CodeNotAllowed, what this process lacks to reach a target.
-func (a *App) CanTell(t pipeline.NotifyTarget) error { return a.teller.sender.Able(t) }
+func (a *App) CanTell(t pipeline.NotifyTarget) error { return a.notifier.sender.Able(t) }
 
 // CheckTarget refuses a target that can't be told here: CodeInvalid.
 func (a *App) CheckTarget(t pipeline.NotifyTarget) error {
@@ -195,7 +195,7 @@ func (a *App) CheckTarget(t pipeline.NotifyTarget) error {
 // TestNotice sends a notice to a target that says no more than that it was sent. Each
 // has an ID of its own, as receivers drop repeats.
 func (a *App) TestNotice(ctx context.Context, pipelineName string, t pipeline.NotifyTarget) error {
-	return a.teller.sender.Send(ctx, t, pipeline.Notice{
+	return a.notifier.sender.Send(ctx, t, pipeline.Notice{
 		ID: "test-" + pipelineName + "-" + rand.Text()[:10], Kind: pipeline.NoticeWaiting, Pipeline: pipelineName, Actor: a.person.Name, Time: time.Now().UTC(),
 		Text: "This is a test by " + a.person.Name + ".",
 	})

@@ -119,13 +119,13 @@ func fails(t *testing.T, a *app.App, name string) {
 	}
 }
 
-func attend(t *testing.T, a *app.App, name string) {
+func watch(t *testing.T, a *app.App, name string) {
 	t.Helper()
 	st, err := a.Engine.State(t.Context(), name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.Attend(st)
+	a.Watch(st)
 }
 
 // A receiver that hangs delays neither a run nor what other pipelines' targets are told,
@@ -145,15 +145,15 @@ func TestHungReceiver(t *testing.T) {
 		t.Fatal(err)
 	}
 	fails(t, a, "shop")
-	attend(t, a, "shop")
+	watch(t, a, "shop")
 	hung.asked(1)
 	s := pipeline.Stage{Pipeline: "shop", Owner: a.Owner, Type: pipeline.TypeCommit, Source: &snap.Source, Steps: []pipeline.Step{{Name: "test", Command: "true"}}}
 	if _, err := a.Engine.Advance(t.Context(), engine.AdvanceRequest{Stage: s.WithDefaults(nil, nil)}); err != nil {
 		t.Fatal(err)
 	}
-	attend(t, a, "shop")
+	watch(t, a, "shop")
 	fails(t, a, "other")
-	attend(t, a, "other")
+	watch(t, a, "other")
 	up.asked(1)
 	if n := len(hung.ended()); n > 0 {
 		t.Errorf("by then the receiver that hangs had been given up %d times", n)
@@ -162,7 +162,7 @@ func TestHungReceiver(t *testing.T) {
 }
 
 // What could not be told is told again without another event.
-func TestTellerTriesAgain(t *testing.T) {
+func TestNotifierTriesAgain(t *testing.T) {
 	t.Parallel()
 	r := newReceiver(t, func(n int, w http.ResponseWriter, _ *http.Request) {
 		if n == 1 {
@@ -172,7 +172,7 @@ func TestTellerTriesAgain(t *testing.T) {
 	a := openApp(t, filepath.Join(t.TempDir(), "data"))
 	define(t, a, "shop", pipeline.NotifyTarget{Webhook: r.URL})
 	fails(t, a, "shop")
-	attend(t, a, "shop")
+	watch(t, a, "shop")
 	r.asked(2)
 	closeApp(t, a)
 	if got := r.ended(); len(got) != 2 || got[0].ID != got[1].ID {
@@ -186,13 +186,13 @@ func TestLeftByOthers(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	for i, next := range []func(*app.App){
 		func(a *app.App) { a.Stay() },
-		func(a *app.App) { attend(t, a, "shop") },
+		func(a *app.App) { watch(t, a, "shop") },
 	} {
 		a := openApp(t, dir)
 		define(t, a, "shop", pipeline.NotifyTarget{Webhook: "$PENSTOCK_TEST_HOOK"})
 		t.Setenv("PENSTOCK_TEST_HOOK", "")
 		fails(t, a, "shop")
-		if err := a.Tell(t.Context(), "shop"); pipeline.CodeOf(err) != pipeline.CodeNotAllowed {
+		if err := a.Notify(t.Context(), "shop"); pipeline.CodeOf(err) != pipeline.CodeNotAllowed {
 			t.Fatalf("without the variable: %v", err)
 		}
 		closeApp(t, a)

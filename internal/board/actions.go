@@ -71,7 +71,7 @@ var actions = map[string]action{
 			return text
 		},
 		Do: func(ctx context.Context, e *engine.Engine, a asked) (string, error) {
-			d, err := e.JudgeOn(ctx, a.Pipeline, a.Stage, a.Build, a.looked(), pipeline.Approved, a.Reason)
+			d, err := e.DecideOn(ctx, a.Pipeline, a.Stage, a.Build, a.looked(), pipeline.Approved, a.Reason)
 			if err != nil {
 				return "", err
 			}
@@ -88,7 +88,7 @@ var actions = map[string]action{
 	"reject": {
 		Label: "Reject", Submit: "Reject", Reason: reasonRequired, Build: true, Danger: true,
 		Check: func(e *engine.Engine, st *pipeline.State, s pipeline.Stage, build string) error {
-			return e.CheckJudge(st, s, build, pipeline.Rejected)
+			return e.CheckDecision(st, s, build, pipeline.Rejected)
 		},
 		Explain: func(_ *pipeline.State, a asked) []string {
 			return []string{
@@ -97,7 +97,7 @@ var actions = map[string]action{
 			}
 		},
 		Do: func(ctx context.Context, e *engine.Engine, a asked) (string, error) {
-			d, err := e.JudgeOn(ctx, a.Pipeline, a.Stage, a.Build, a.looked(), pipeline.Rejected, a.Reason)
+			d, err := e.DecideOn(ctx, a.Pipeline, a.Stage, a.Build, a.looked(), pipeline.Rejected, a.Reason)
 			return fmt.Sprintf("Build %s is rejected at stage %s.", d.Build, d.Stage), err
 		},
 	},
@@ -109,7 +109,7 @@ var actions = map[string]action{
 			if err != nil {
 				return "", err
 			}
-			if d.Verdict == pipeline.Rejected {
+			if d.Result == pipeline.Rejected {
 				st, err := e.State(ctx, a.Pipeline)
 				if err != nil {
 					return "", err
@@ -123,8 +123,8 @@ var actions = map[string]action{
 		Label: "Promote", Submit: "Promote", Build: true, Check: checkMove,
 		Explain: func(st *pipeline.State, a asked) []string {
 			text := fmt.Sprintf("Stage %s moves to build %s.", a.Stage, a.Build)
-			if held := a.From.Held; held != "" {
-				text = fmt.Sprintf("Stage %s moves from build %s to build %s.", a.Stage, held, a.Build)
+			if current := a.From.Current; current != "" {
+				text = fmt.Sprintf("Stage %s moves from build %s to build %s.", a.Stage, current, a.Build)
 			}
 			return append([]string{text + " " + nextApply, "New instances have to be healthy before they get requests; if they don't, what runs now goes on."}, pending(st, a)...)
 		},
@@ -137,13 +137,13 @@ var actions = map[string]action{
 		Label: "Roll back", Submit: "Roll back", Build: true, Danger: true, Check: checkRollback,
 		Explain: func(st *pipeline.State, a asked) []string {
 			return append([]string{
-				fmt.Sprintf("Stage %s goes back from build %s to build %s. %s", a.Stage, a.From.Held, a.Build, nextApply),
+				fmt.Sprintf("Stage %s goes back from build %s to build %s. %s", a.Stage, a.From.Current, a.Build, nextApply),
 				"Data stays as it is.",
 			}, pending(st, a)...)
 		},
 		Do: func(ctx context.Context, e *engine.Engine, a asked) (string, error) {
 			p, err := e.RollbackFrom(ctx, a.Pipeline, a.Stage, a.Build, a.From)
-			return fmt.Sprintf("Stage %s goes back from build %s to build %s. %s", p.Stage, orNone(a.From.Held), p.Build, nextApply), err
+			return fmt.Sprintf("Stage %s goes back from build %s to build %s. %s", p.Stage, orNone(a.From.Current), p.Build, nextApply), err
 		},
 	},
 	"override": {
@@ -160,28 +160,28 @@ var actions = map[string]action{
 			return fmt.Sprintf("Build %s passes stage %s by your override.", o.Build, o.Stage), err
 		},
 	},
-	"hold": {
-		Label: "Hold", Submit: "Hold", Reason: reasonWelcome, Check: checkSteer,
+	"pause": {
+		Label: "Pause", Submit: "Pause", Reason: reasonWelcome, Check: checkSteer,
 		Explain: func(_ *pipeline.State, a asked) []string {
-			return []string{fmt.Sprintf("No build enters stage %s until somebody releases it. What it runs goes on.", a.Stage)}
+			return []string{fmt.Sprintf("No build enters stage %s until somebody resumes it. What it runs goes on.", a.Stage)}
 		},
 		Do: func(ctx context.Context, e *engine.Engine, a asked) (string, error) {
-			_, err := e.Hold(ctx, a.Pipeline, a.Stage, a.Reason)
-			return fmt.Sprintf("Stage %s is held.", a.Stage), err
+			_, err := e.Pause(ctx, a.Pipeline, a.Stage, a.Reason)
+			return fmt.Sprintf("Stage %s is paused.", a.Stage), err
 		},
 	},
-	"release": {
-		Label: "Release", Submit: "Release", Check: checkSteer,
+	"resume": {
+		Label: "Resume", Submit: "Resume", Check: checkSteer,
 		Explain: func(st *pipeline.State, a asked) []string {
-			f := st.Freezes[a.Stage]
+			f := st.Pauses[a.Stage]
 			text := []string{fmt.Sprintf("Builds enter stage %s again. %s", a.Stage, nextApply)}
 			if f.Reason != "" {
-				text = append(text, fmt.Sprintf("%s held it: %s", f.Actor, f.Reason))
+				text = append(text, fmt.Sprintf("%s paused it: %s", f.Actor, f.Reason))
 			}
 			return text
 		},
 		Do: func(ctx context.Context, e *engine.Engine, a asked) (string, error) {
-			_, err := e.Release(ctx, a.Pipeline, a.Stage)
+			_, err := e.Resume(ctx, a.Pipeline, a.Stage)
 			return fmt.Sprintf("Stage %s goes on. %s", a.Stage, nextApply), err
 		},
 	},
@@ -221,14 +221,14 @@ func stagesBelow(st *pipeline.State, stage string) []string {
 // pending says that a move is under way already, whose place this one takes.
 func pending(st *pipeline.State, a asked) []string {
 	p := st.Promotions[a.Stage]
-	if a.From.Next == a.From.Held || a.From.Next != p.Build || p.Build == a.Build {
+	if a.From.Next == a.From.Current || a.From.Next != p.Build || p.Build == a.Build {
 		return nil
 	}
 	return []string{fmt.Sprintf("%s has promoted build %s, which no apply has moved there yet: this takes its place.", p.Actor, p.Build)}
 }
 
 func checkApprove(e *engine.Engine, st *pipeline.State, s pipeline.Stage, build string) error {
-	if err := e.CheckJudge(st, s, build, pipeline.Approved); err != nil {
+	if err := e.CheckDecision(st, s, build, pipeline.Approved); err != nil {
 		return err
 	}
 	if st.ApprovedBy(e.Person, s, build) {
@@ -252,7 +252,7 @@ func explainLift(st *pipeline.State, a asked) []string {
 	if missing > 1 {
 		return append(text, fmt.Sprintf("It takes %d more votes to lift it, yours included. Approvals from before the rejection do not count.", missing))
 	}
-	if v, _ := st.VerdictOf(s, a.Build); s.Approval && v.Status == pipeline.RunPassed {
+	if v, _ := st.ResultOf(s, a.Build); s.Approval && v.Status == pipeline.RunPassed {
 		return append(text, fmt.Sprintf("With the rejection lifted build %s passes stage %s, on the evidence of run %s. %s", a.Build, a.Stage, v.ID, nextApply))
 	}
 	return append(text, fmt.Sprintf("With the rejection lifted build %s may go on from stage %s, as far as it has passed. %s", a.Build, a.Stage, nextApply))

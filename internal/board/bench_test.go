@@ -30,7 +30,7 @@ func BenchmarkPages(b *testing.B) {
 		b.ReportMetric(float64(many.get(b, "/p/shop", many.happen).Milliseconds()), "ms-after-an-event")
 		for name, path := range map[string]string{
 			"search": "/p/shop?q=number+77", "last-page": "/p/shop?page=200", "waiting": "/p/shop?outcome=waiting", "failed": "/p/shop?outcome=failed",
-			"build": "/p/shop/builds/" + many.some, "figures": "/p/shop/figures", "runs": "/p/shop/runs",
+			"build": "/p/shop/builds/" + many.some, "metrics": "/p/shop/metrics", "runs": "/p/shop/runs",
 		} {
 			b.ReportMetric(float64(many.get(b, path, many.rest).Milliseconds()), "ms-"+name)
 		}
@@ -52,7 +52,7 @@ func (*board10k) rest(*testing.B) {}
 func (p *board10k) happen(b *testing.B) {
 	b.Helper()
 	p.events++
-	if _, err := p.app.Engine.Hold(b.Context(), "shop", "capacity", fmt.Sprint(p.events)); err != nil {
+	if _, err := p.app.Engine.Pause(b.Context(), "shop", "capacity", fmt.Sprint(p.events)); err != nil {
 		b.Fatal(err)
 	}
 }
@@ -98,7 +98,7 @@ func filled(b *testing.B, builds int) *board10k {
 	var after []string
 	names := []string{"commit", "acceptance", "exploratory", "capacity", "production"}
 	for i, name := range names {
-		s := pipeline.Stage{Pipeline: "shop", Owner: a.Owner, Name: name, Type: pipeline.TypeCustom, After: after, Settled: true}
+		s := pipeline.Stage{Pipeline: "shop", Owner: a.Owner, Name: name, Type: pipeline.TypeCustom, After: after, Applied: true}
 		switch name {
 		case "production":
 			s.Type = pipeline.TypeProduction
@@ -131,11 +131,11 @@ func filled(b *testing.B, builds int) *board10k {
 				facts.Run.Status = pipeline.RunFailed
 			}
 			if i == builds*9/10 {
-				facts.Hold = &pipeline.Hold{Stage: name, Build: build.ID, Run: facts.Run.ID}
+				facts.Current = &pipeline.Current{Stage: name, Build: build.ID, Run: facts.Run.ID}
 			}
 			add(pipeline.RunEnded, facts)
 			if name == "exploratory" && i < builds*9/10 {
-				d := pipeline.Decision{Pipeline: "shop", Stage: name, Build: build.ID, Run: facts.Run.ID, Verdict: pipeline.Approved, Approvals: []pipeline.Approval{{Person: "ann"}}, At: at.Add(time.Hour)}
+				d := pipeline.Decision{Pipeline: "shop", Stage: name, Build: build.ID, Run: facts.Run.ID, Result: pipeline.Approved, Approvals: []pipeline.Approval{{Person: "ann"}}, At: at.Add(time.Hour)}
 				add(pipeline.BuildDecided, pipeline.Facts{Decision: &d})
 			}
 		}

@@ -23,7 +23,7 @@ type buildPage struct {
 	MoreRuns   bool             // than are listed
 	Lineage    []pipeline.Image // the build's image, what it was baked from, and so on
 	BaseImage  string           // where no record has it
-	HeldBy     string           // the last stage that lasts: the build is compared with what it holds
+	CurrentAt  string           // the last stage that lasts: the build is compared with what it holds
 	Diff       *engine.Diff     // to that
 	NoDiff     string
 	Buttons    []button
@@ -38,22 +38,22 @@ type component struct {
 
 // components gives the components of a build beside those of another, which may be none.
 // A build of an older version has none.
-func components(build, held pipeline.Build) (list []component) {
+func components(build, current pipeline.Build) (list []component) {
 	if build.Revision.Components == (pipeline.Components{}) {
 		return nil
 	}
-	is, was := build.Revision.Components, held.Revision.Components
+	is, was := build.Revision.Components, current.Revision.Components
 	for _, c := range []struct{ name, is, was string }{
 		{"application", is.Application, was.Application}, {"configuration", is.Configuration, was.Configuration},
 		{"infrastructure", is.Infrastructure, was.Infrastructure}, {"data", is.Data, was.Data},
 	} {
 		row := component{Name: c.name, Digest: c.is}
 		switch {
-		case held.ID == "" || held.ID == build.ID || c.was == "":
+		case current.ID == "" || current.ID == build.ID || c.was == "":
 		case c.is == c.was:
-			row.Change = "as in " + held.ID
+			row.Change = "as in " + current.ID
 		default:
-			row.Change = "differs from " + held.ID
+			row.Change = "differs from " + current.ID
 		}
 		list = append(list, row)
 	}
@@ -63,7 +63,7 @@ func components(build, held pipeline.Build) (list []component) {
 // stageOfBuild is how a build fared at a stage, and who decided what.
 type stageOfBuild struct {
 	cell
-	Verdict  *pipeline.RunSummary
+	Result   *pipeline.RunSummary
 	Decision *pipeline.Decision
 	Missing  int // approvals
 	Override *pipeline.Override
@@ -107,11 +107,11 @@ func (b *Board) build(w http.ResponseWriter, r *http.Request, s *session) error 
 	if st.Pipeline.Service.Start != "" && page.Rejected == "" && st.Pipeline.Authorization.Allows(pipeline.RightLaunch, s.person) {
 		page.Buttons = append(page.Buttons, button{Action: "launch", Label: "Launch an environment", Build: id})
 	}
-	var held string
-	page.HeldBy, held = lastHeld(st)
-	page.Components = components(build, st.Builds[held])
-	if held != "" && held != id {
-		diff, err := b.diff(r.Context(), st, held, id)
+	var current string
+	page.CurrentAt, current = lastCurrent(st)
+	page.Components = components(build, st.Builds[current])
+	if current != "" && current != id {
+		diff, err := b.diff(r.Context(), st, current, id)
 		if page.Diff = &diff; err != nil {
 			page.Diff, page.NoDiff = nil, err.Error()
 		}
@@ -123,8 +123,8 @@ func (b *Board) build(w http.ResponseWriter, r *http.Request, s *session) error 
 // stageOf says how a build stands at a stage.
 func stageOf(e *engine.Engine, st *pipeline.State, stage pipeline.Stage, c cell, build string) stageOfBuild {
 	at, id := stageOfBuild{cell: c}, pipeline.StageBuild(stage.Name, build)
-	if v, ok := st.VerdictOf(stage, build); ok {
-		at.Verdict = &v
+	if v, ok := st.ResultOf(stage, build); ok {
+		at.Result = &v
 	}
 	if d, ok := st.Decisions[id]; ok {
 		at.Decision = &d
@@ -134,15 +134,15 @@ func stageOf(e *engine.Engine, st *pipeline.State, stage pipeline.Stage, c cell,
 		at.Override = &o
 	}
 	add := func(name string) { adder(e, st, stage)(&at.Buttons, name, build) }
-	held := st.Builds[st.Holds[stage.Name].Build]
+	current := st.Builds[st.Current[stage.Name].Build]
 	switch {
 	case c.Outcome == pipeline.OutcomeWaiting:
 		add("approve")
 		add("reject")
-	case at.Decision != nil && at.Decision.Verdict == pipeline.Rejected:
+	case at.Decision != nil && at.Decision.Result == pipeline.Rejected:
 		add("lift")
-	case stage.Trigger == pipeline.TriggerManual && held.ID != build && st.Eligible(stage, build) == nil:
-		if st.Builds[build].Order < held.Order {
+	case stage.Trigger == pipeline.TriggerManual && current.ID != build && st.Eligible(stage, build) == nil:
+		if st.Builds[build].Order < current.Order {
 			add("rollback")
 		} else {
 			add("promote")
@@ -176,10 +176,10 @@ func lineage(st *pipeline.State, build pipeline.Build) (list []pipeline.Image) {
 
 // lastHeld gives the last stage that holds a build and whose environment lasts, or that
 // people move, which is production; and the build.
-func lastHeld(st *pipeline.State) (stage, build string) {
+func lastCurrent(st *pipeline.State) (stage, build string) {
 	for _, s := range st.StagesInOrder() {
-		if held := st.Holds[s.Name].Build; held != "" && (s.Lasting() || s.Guarded()) {
-			stage, build = s.Name, held
+		if current := st.Current[s.Name].Build; current != "" && (s.Persistent() || s.RequiresDeployRight()) {
+			stage, build = s.Name, current
 		}
 	}
 	return stage, build
@@ -208,8 +208,8 @@ func (b *Board) runs(w http.ResponseWriter, r *http.Request, s *session) error {
 		Statuses []pipeline.RunStatus
 		Older    string
 	}{Query: query, Page: found, Statuses: pipeline.RunStatuses}
-	for _, recipe := range st.Recipes {
-		body.Stages = append(body.Stages, engine.RecipeRun(recipe.Name))
+	for _, definition := range st.ImageDefinitions {
+		body.Stages = append(body.Stages, engine.ImageRun(definition.Name))
 	}
 	for _, stage := range st.StagesInOrder() {
 		body.Stages = append(body.Stages, stage.Name)
@@ -261,7 +261,7 @@ func (b *Board) loads(ctx context.Context, run pipeline.Run) ([]load, error) {
 		return nil, err
 	}
 	for _, r := range page.Runs {
-		if r.Build == run.Build || !r.Status.Verdict() {
+		if r.Build == run.Build || !r.Status.HasResult() {
 			continue
 		}
 		before, err := b.Engine.Ledger.Run(ctx, run.Pipeline, r.ID)

@@ -23,7 +23,7 @@ type button struct {
 
 func newButton(name string, stage pipeline.Stage, build string) button {
 	a := actions[name]
-	return button{Action: name, Label: a.Label, Stage: stage.Name, Build: build, Danger: a.Danger, Primary: name == "approve" || name == "promote" || name == "release"}
+	return button{Action: name, Label: a.Label, Stage: stage.Name, Build: build, Danger: a.Danger, Primary: name == "approve" || name == "promote" || name == "resume"}
 }
 
 // adder gives what adds a button to a list where the person that e works for may press it.
@@ -49,8 +49,8 @@ func adder(e *engine.Engine, st *pipeline.State, s pipeline.Stage) func(list *[]
 // somebody.
 func buttons(e *engine.Engine, st *pipeline.State, s pipeline.Stage) (now []button) {
 	add := adder(e, st, s)
-	if _, held := st.Freezes[s.Name]; held {
-		add(&now, "release", "")
+	if _, paused := st.Pauses[s.Name]; paused {
+		add(&now, "resume", "")
 		return now
 	}
 	if build := undecided(st, s); build != "" {
@@ -71,7 +71,7 @@ func buttons(e *engine.Engine, st *pipeline.State, s pipeline.Stage) (now []butt
 
 // moreButtons gives what else the person can do there.
 func moreButtons(e *engine.Engine, st *pipeline.State, s pipeline.Stage) (more []button) {
-	if _, held := st.Freezes[s.Name]; held {
+	if _, paused := st.Pauses[s.Name]; paused {
 		return nil
 	}
 	add, failed := adder(e, st, s), failing(st, s)
@@ -86,7 +86,7 @@ func moreButtons(e *engine.Engine, st *pipeline.State, s pipeline.Stage) (more [
 	if run := st.Latest[s.Name]; failed && run.Build != "" {
 		add(&more, "override", run.Build)
 	}
-	add(&more, "hold", "")
+	add(&more, "pause", "")
 	return more
 }
 
@@ -122,7 +122,7 @@ func offered(st *pipeline.State, s pipeline.Stage) string {
 		return ""
 	}
 	move := pipeline.Decide(st, s)
-	build, ok := st.NewestEligible(s, st.Builds[st.Holds[s.Name].Build].Order)
+	build, ok := st.NewestEligible(s, st.Builds[st.Current[s.Name].Build].Order)
 	if !ok || move.Candidate == build {
 		return ""
 	}
@@ -147,12 +147,12 @@ func waits(e *engine.Engine, st *pipeline.State) []wait {
 			list = append(list, wait{Stage: s.Name, What: what, Build: st.Builds[build], Buttons: now, Who: who})
 			return &list[len(list)-1]
 		}
-		if f, held := st.Freezes[s.Name]; held {
-			text := "is held by " + f.Actor
+		if f, paused := st.Pauses[s.Name]; paused {
+			text := "is paused by " + f.Actor
 			if f.Reason != "" {
 				text += ": " + f.Reason
 			}
-			add(text, "", who(e, st, "release", pipeline.RightDeploy, s, ""))
+			add(text, "", who(e, st, "resume", pipeline.RightDeploy, s, ""))
 			continue
 		}
 		if build := undecided(st, s); build != "" {

@@ -41,7 +41,7 @@ func (a asked) about(name string) string {
 	if name == "launch" {
 		a.Name, a.Build = "", ""
 	}
-	return strings.Join([]string{name, a.Pipeline, a.Stage, a.Build, a.Name, a.Run, strconv.FormatInt(a.Decision, 10), a.From.Held, a.From.Next}, "\x00")
+	return strings.Join([]string{name, a.Pipeline, a.Stage, a.Build, a.Name, a.Run, strconv.FormatInt(a.Decision, 10), a.From.Current, a.From.Next}, "\x00")
 }
 
 // read gives what an address or a form asks for.
@@ -59,7 +59,7 @@ func read(r *http.Request) (string, action, asked, error) {
 	}
 	q := asked{
 		Pipeline: r.PathValue("pipeline"), Stage: r.FormValue("stage"), Build: r.FormValue("build"), Name: r.FormValue("name"),
-		Run: r.FormValue("run"), From: engine.Place{Held: r.FormValue("held"), Next: r.FormValue("next")}, Reason: strings.TrimSpace(plain(strings.ReplaceAll(r.FormValue("reason"), "\n", " "))),
+		Run: r.FormValue("run"), From: engine.Place{Current: r.FormValue("current"), Next: r.FormValue("next")}, Reason: strings.TrimSpace(plain(strings.ReplaceAll(r.FormValue("reason"), "\n", " "))),
 	}
 	q.Decision, _ = strconv.ParseInt(r.FormValue("decision"), 10, 64) // what is none is not what the form was made for
 	if text := r.FormValue("ttl"); text != "" {
@@ -106,7 +106,7 @@ func (b *Board) prepareStage(ctx context.Context, st *pipeline.State, who pipeli
 	if _, ok := st.Builds[q.Build]; !ok && c.Act.Build {
 		return pipeline.Errorf(pipeline.CodeNotFound, "find build", "pipeline %q has no build %q", q.Pipeline, q.Build).WithHint("The board lists its builds.")
 	}
-	v, _ := st.VerdictOf(stage, q.Build)
+	v, _ := st.ResultOf(stage, q.Build)
 	q.Run, q.From, q.Decision = v.ID, engine.Place{}, st.Version(pipeline.RecordDecision, pipeline.StageBuild(stage.Name, q.Build))
 	if c.Key == "lift" {
 		c.Act.Label = liftLabel(st, stage, q.Build)
@@ -116,8 +116,8 @@ func (b *Board) prepareStage(ctx context.Context, st *pipeline.State, who pipeli
 	if moves {
 		q.From = engine.PlaceOf(st, stage)
 	}
-	if held := q.From.Held; held != "" && held != q.Build {
-		diff, err := b.diff(ctx, st, held, q.Build)
+	if current := q.From.Current; current != "" && current != q.Build {
+		diff, err := b.diff(ctx, st, current, q.Build)
 		if err != nil {
 			c.NoDiff = err.Error()
 			return nil
@@ -177,10 +177,10 @@ func (b *Board) diff(ctx context.Context, st *pipeline.State, from, to string) (
 // the same at the same time waits for one look. What could not be compared is not tried
 // again at once, as every page would wait for a repository that does not answer.
 type diffs struct {
-	ctx    context.Context
-	now    func() time.Time
-	work   sync.WaitGroup
-	flight singleflight.Group
+	ctx  context.Context
+	now  func() time.Time
+	work sync.WaitGroup
+	memo singleflight.Group
 
 	mu  sync.Mutex
 	all map[string]keptDiff
@@ -207,7 +207,7 @@ func (d *diffs) get(ctx context.Context, key string, compare func(context.Contex
 	if known, ok := d.known(key); ok {
 		return known.Diff, known.err
 	}
-	landed := d.flight.DoChan(key, func() (any, error) {
+	landed := d.memo.DoChan(key, func() (any, error) {
 		d.work.Add(1)
 		defer d.work.Done()
 		if known, ok := d.known(key); ok {

@@ -119,7 +119,7 @@ func statusOf(err error) int {
 		return http.StatusBadRequest
 	case pipeline.CodeNotFound:
 		return http.StatusNotFound
-	case pipeline.CodeConflict, pipeline.CodeHeld, pipeline.CodeLeaseLost, pipeline.CodeRefused:
+	case pipeline.CodeConflict, pipeline.CodeLocked, pipeline.CodeLeaseLost, pipeline.CodeRefused:
 		return http.StatusConflict
 	case pipeline.CodeNotAllowed:
 		return http.StatusForbidden

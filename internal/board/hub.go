@@ -30,7 +30,7 @@ const (
 // them when it changed.
 type hub struct {
 	ctx        context.Context
-	look       func(ctx context.Context, about subject) (imprint, error)
+	look       func(ctx context.Context, about subject) (fingerprint, error)
 	interval   time.Duration
 	heartbeat  time.Duration
 	writeLimit time.Duration
@@ -49,7 +49,7 @@ type topic struct {
 }
 
 // newHub makes a hub. look gives the fingerprint of a subject.
-func newHub(ctx context.Context, look func(context.Context, subject) (imprint, error), interval time.Duration, logger hclog.Logger) *hub {
+func newHub(ctx context.Context, look func(context.Context, subject) (fingerprint, error), interval time.Duration, logger hclog.Logger) *hub {
 	return &hub{
 		ctx: ctx, look: look, interval: interval, heartbeat: heartbeat, writeLimit: writeLimit, lineEvery: lineEvery, logger: logger,
 		topics: map[subject]*topic{},

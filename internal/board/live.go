@@ -42,9 +42,9 @@ func subjectOf(k kind, r *http.Request) subject {
 
 // imprint is a fingerprint: another one when what a page shows has changed. The last line of
 // a log is apart, as it does so all the time.
-type imprint struct{ facts, line string }
+type fingerprint struct{ facts, line string }
 
-func (p imprint) String() string { return p.facts + p.line }
+func (p fingerprint) String() string { return p.facts + p.line }
 
 // live gives the address of the stream that says when a page is to be asked for again. It
 // is for before the page reads what it shows: a change between the two is told.
@@ -57,7 +57,7 @@ func (b *Board) live(k kind, r *http.Request) (string, error) {
 }
 
 // fingerprint gives the fingerprint of what pages about a subject show, and of nothing else.
-func (b *Board) fingerprint(ctx context.Context, about subject) (imprint, error) {
+func (b *Board) fingerprint(ctx context.Context, about subject) (fingerprint, error) {
 	facts, line := sha256.New(), sha256.New()
 	note := func(what ...any) { fmt.Fprintln(facts, what...) }
 	var err error
@@ -84,7 +84,7 @@ func (b *Board) fingerprint(ctx context.Context, about subject) (imprint, error)
 		err = b.noteBoard(ctx, about.pipeline, note, func(what ...any) { fmt.Fprintln(line, what...) })
 	}
 	sum := func(data []byte) string { return hex.EncodeToString(data[:8]) }
-	return imprint{sum(facts.Sum(nil)), sum(line.Sum(nil))}, err
+	return fingerprint{sum(facts.Sum(nil)), sum(line.Sum(nil))}, err
 }
 
 // noteHeads notes the newest event of each pipeline.

@@ -41,7 +41,7 @@ func (b *Board) home(w http.ResponseWriter, r *http.Request, s *session) error {
 		at := row{Name: name, Waits: len(waits(b.Engine.As(s.person), st))}
 		for _, n := range graph.Of(st).Nodes {
 			at.Stages = append(at.Stages, n)
-			if st.Stages[n.Name].Lasting() {
+			if st.Stages[n.Name].Persistent() {
 				at.Produces = n.Build
 			}
 		}
@@ -58,7 +58,7 @@ type overview struct {
 	Applies      applies
 	Builds       buildTable
 	Environments []environment
-	Held         []pipeline.Freeze
+	Current      []pipeline.Pause
 }
 
 func (b *Board) overview(w http.ResponseWriter, r *http.Request, s *session) error {
@@ -77,7 +77,7 @@ func (b *Board) overview(w http.ResponseWriter, r *http.Request, s *session) err
 	if body.Applies, err = b.applies(r.Context(), st.Pipeline.Name); err != nil {
 		return err
 	}
-	body.Held = slices.SortedFunc(maps.Values(st.Freezes), func(a, c pipeline.Freeze) int { return strings.Compare(a.Stage, c.Stage) })
+	body.Current = slices.SortedFunc(maps.Values(st.Pauses), func(a, c pipeline.Pause) int { return strings.Compare(a.Stage, c.Stage) })
 	b.show(w, s, http.StatusOK, "overview", view{Title: st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "board", Live: live, Body: body})
 	return nil
 }
@@ -129,7 +129,7 @@ type card struct {
 	Build       pipeline.Build
 	Run         pipeline.RunSummary
 	Progress    *engine.Progress
-	Holds       string // the build that the stage holds, where Build is another
+	Current     string // the build that the stage holds, where Build is another
 	Endpoint    string
 	Pin         string
 	Buttons     []button
@@ -152,7 +152,7 @@ func (b *Board) valueStream(ctx context.Context, st *pipeline.State, who pipelin
 	for _, n := range g.Nodes {
 		c := card{Node: n, Column: n.Column + 1, Row: rows - g.InColumn(n.Column) + 2*n.Row + 1, Build: st.Builds[n.Build], Run: st.Latest[n.Name]}
 		if s, ok := st.Stages[n.Name]; ok {
-			at := b.Engine.StandingIn(st, s)
+			at := b.Engine.StageStatusIn(st, s)
 			if at.Environment != nil {
 				c.Endpoint = at.Environment.Endpoint
 			}
@@ -163,7 +163,7 @@ func (b *Board) valueStream(ctx context.Context, st *pipeline.State, who pipelin
 				c.Build = st.Builds[at.Move.Candidate]
 			}
 			if c.Build.ID != n.Build {
-				c.Holds = n.Build
+				c.Current = n.Build
 			}
 			c.Pin = s.Pin
 			e := b.Engine.As(who)
@@ -338,13 +338,13 @@ func rowOf(st *pipeline.State, stages []pipeline.Stage, build pipeline.Build) bu
 	row := buildRow{Build: build}
 	for _, s := range stages {
 		c := cell{Stage: s.Name, Outcome: st.Outcome(s, build.ID)}
-		if v, ok := st.VerdictOf(s, build.ID); ok {
+		if v, ok := st.ResultOf(s, build.ID); ok {
 			c.Run = v.ID
 		}
 		if latest := st.Latest[s.Name]; latest.Status == pipeline.RunRunning && latest.Build == build.ID {
 			c.Running, c.Run = true, latest.ID
 		}
-		if s.Lasting() && st.Holds[s.Name].Build == build.ID {
+		if s.Persistent() && st.Current[s.Name].Build == build.ID {
 			row.Serves = append(row.Serves, s.Name)
 		}
 		row.Cells = append(row.Cells, c)

@@ -141,7 +141,7 @@ func TestChanged(t *testing.T) {
 
 	// A page is told of what it shows.
 	hears := map[string]<-chan event{}
-	b.press(b.client, "hold", stageBuild("production", ""), nil, http.StatusOK)
+	b.press(b.client, "pause", stageBuild("production", ""), nil, http.StatusOK)
 	for _, page := range []string{"/", "/p/shop", "/p/shop/builds/" + one, "/p/shop/images", "/p/shop/runs", "/p/shop/environments"} {
 		hears[page] = b.listen(t.Context(), b.stream(page))
 	}
@@ -157,7 +157,7 @@ func TestChanged(t *testing.T) {
 		}
 	}
 	told()
-	b.press(b.client, "release", stageBuild("production", ""), nil, http.StatusOK)
+	b.press(b.client, "resume", stageBuild("production", ""), nil, http.StatusOK)
 	told("/", "/p/shop", "/p/shop/builds/"+one, "/p/shop/images")
 	st := b.state()
 	env := pipeline.Environment{ID: "e-1", Pipeline: "shop", Name: "mine", Purpose: pipeline.ForPerson, Owner: "ann", Status: pipeline.EnvGone}
@@ -299,9 +299,9 @@ func TestManyStreams(t *testing.T) {
 	toggle := func(round int) {
 		var err error
 		if round%2 == 0 {
-			_, err = b.app.Engine.Hold(t.Context(), "shop", "production", "")
+			_, err = b.app.Engine.Pause(t.Context(), "shop", "production", "")
 		} else {
-			_, err = b.app.Engine.Release(t.Context(), "shop", "production")
+			_, err = b.app.Engine.Resume(t.Context(), "shop", "production")
 		}
 		b.must(err)
 		for i, events := range open {
@@ -398,7 +398,7 @@ func TestQuiet(t *testing.T) {
 			for range 6 {
 				b.nothing(events)
 			}
-			_, err := b.app.Engine.Hold(t.Context(), "shop", "production", "")
+			_, err := b.app.Engine.Pause(t.Context(), "shop", "production", "")
 			b.must(err)
 			if e := b.next(events); e.name != "changed" {
 				t.Errorf("the event is %+v", e)

@@ -79,8 +79,8 @@ func TestPlanOfAStackThatCannotChange(t *testing.T) {
 		types.StackStatusCreateFailed:         {pipeline.CodeConflict, "--destroy"},
 		types.StackStatusDeleteFailed:         {pipeline.CodeConflict, "--destroy"},
 		types.StackStatusUpdateRollbackFailed: {pipeline.CodeConflict, "continue-update-rollback"},
-		types.StackStatusUpdateInProgress:     {pipeline.CodeHeld, "Wait"},
-		types.StackStatusDeleteInProgress:     {pipeline.CodeHeld, "Wait"},
+		types.StackStatusUpdateInProgress:     {pipeline.CodeLocked, "Wait"},
+		types.StackStatusDeleteInProgress:     {pipeline.CodeLocked, "Wait"},
 	}
 	for status, tt := range tests {
 		f := newFake(t, status)

@@ -66,7 +66,7 @@ func (s *Stack) Delete(ctx context.Context, inUse InUse, progress func(Event)) (
 func (s *Stack) deletable(ctx context.Context, found *types.Stack, inUse InUse) (Kept, error) {
 	op := s.op("delete")
 	if strings.HasSuffix(string(found.StackStatus), "_IN_PROGRESS") && found.StackStatus != types.StackStatusReviewInProgress {
-		return Kept{}, pipeline.Errorf(pipeline.CodeHeld, op, "another change is under way (%s)", found.StackStatus).WithHint("Wait until it has ended, and try again.")
+		return Kept{}, pipeline.Errorf(pipeline.CodeLocked, op, "another change is under way (%s)", found.StackStatus).WithHint("Wait until it has ended, and try again.")
 	}
 	if !s.tagged(found) { // then its outputs must tell
 		if _, err := s.version(found); err != nil {

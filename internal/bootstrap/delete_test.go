@@ -45,7 +45,7 @@ func TestFailedDeletion(t *testing.T) {
 	must(t, err)
 
 	_, err = newFake(t, types.StackStatusUpdateInProgress).stackOf().Delete(t.Context(), none, nil)
-	check(t, err, pipeline.CodeHeld, "UPDATE_IN_PROGRESS", "Wait")
+	check(t, err, pipeline.CodeLocked, "UPDATE_IN_PROGRESS", "Wait")
 }
 
 // A ledger that can't be read may hold pipelines; what is left of a failed attempt can't

@@ -101,7 +101,7 @@ func (s *Stack) plannable(found *types.Stack) error {
 	}
 	switch {
 	case strings.HasSuffix(string(status), "_IN_PROGRESS"):
-		return pipeline.Errorf(pipeline.CodeHeld, op, "another change is under way (%s)", reason).WithHint("Wait until it has ended, and try again.")
+		return pipeline.Errorf(pipeline.CodeLocked, op, "another change is under way (%s)", reason).WithHint("Wait until it has ended, and try again.")
 	case status == types.StackStatusUpdateRollbackFailed:
 		return pipeline.Errorf(pipeline.CodeConflict, op, "a failed change could not be taken back (%s)", reason).
 			WithHint("Mend the cause, and run `aws cloudformation continue-update-rollback --region %s --stack-name %s`.", s.client.Options().Region, s.name)
@@ -157,7 +157,7 @@ func (s *Stack) create(ctx context.Context, input *cloudformation.CreateChangeSe
 			return cloud.Fault(ctx, op, err)
 		}
 	}
-	return pipeline.Errorf(pipeline.CodeHeld, op, "another plan with the same content is under way").WithHint("Try again when it has ended.")
+	return pipeline.Errorf(pipeline.CodeLocked, op, "another plan with the same content is under way").WithHint("Try again when it has ended.")
 }
 
 // await waits for the change set, and reads it. One that failed, or holds nothing, is

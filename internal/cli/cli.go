@@ -84,7 +84,7 @@ func exitStatus(err error) int {
 		return exitNotAllowed
 	case pipeline.CodeNotFound:
 		return exitNotFound
-	case pipeline.CodeHeld:
+	case pipeline.CodeLocked:
 		return exitWaiting
 	case pipeline.CodeCancelled:
 		return exitCancelled
@@ -133,7 +133,7 @@ func Main(ctx context.Context, args []string, s Streams, version string) int {
 	for {
 		select {
 		case err := <-ended:
-			if err != nil && !said(err) {
+			if err != nil && !silent(err) {
 				f.complain(err)
 			}
 			return exitStatus(err)
@@ -193,9 +193,9 @@ func newRoot(f *factory) *cobra.Command {
 	root.SetFlagErrorFunc(wrongFlag)
 	root.AddCommand(
 		newInit(f, nil), newStatus(f, nil), newBuilds(f, nil), newRuns(f, nil), newLogs(f, nil),
-		newJudge(f, pipeline.Approved, nil), newJudge(f, pipeline.Rejected, nil), newPromote(f, nil), newRollback(f, nil),
-		newOverride(f, nil), newHold(f, nil), newRelease(f, nil), newRetry(f, nil),
-		newEnv(f), newTry(f, nil), newWatch(f, nil), newServe(f, nil), newNotify(f, nil), newDiff(f, nil), newFigures(f, nil), newGraph(f, nil), newImages(f, nil), newGC(f, nil), newLedger(f), newBootstrap(f, nil), newLoad(f), newDoctor(f, nil), newContext(f, nil), newInstall(f, nil), newVersion(f),
+		newDecide(f, pipeline.Approved, nil), newDecide(f, pipeline.Rejected, nil), newPromote(f, nil), newRollback(f, nil),
+		newOverride(f, nil), newPause(f, nil), newResume(f, nil), newRetry(f, nil),
+		newEnv(f), newTry(f, nil), newWatch(f, nil), newServe(f, nil), newNotify(f, nil), newDiff(f, nil), newMetrics(f, nil), newGraph(f, nil), newImages(f, nil), newGC(f, nil), newLedger(f), newBootstrap(f, nil), newLoad(f), newDoctor(f, nil), newContext(f, nil), newInstall(f, nil), newVersion(f),
 	)
 	root.InitDefaultCompletionCmd()
 	if c, _, err := root.Find([]string{"completion"}); err == nil { // cobra's own takes any word for its help

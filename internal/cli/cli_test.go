@@ -45,9 +45,9 @@ func parse[O any](t *testing.T, make func(*factory, func(context.Context, *O) er
 }
 
 func TestArguments(t *testing.T) {
-	judge := func(v pipeline.Verdict) func(*factory, func(context.Context, *judgeOptions) error) *cobra.Command {
-		return func(f *factory, runF func(context.Context, *judgeOptions) error) *cobra.Command {
-			return newJudge(f, v, runF)
+	judge := func(v pipeline.DecisionResult) func(*factory, func(context.Context, *decideOptions) error) *cobra.Command {
+		return func(f *factory, runF func(context.Context, *decideOptions) error) *cobra.Command {
+			return newDecide(f, v, runF)
 		}
 	}
 	tests := map[string]struct {
@@ -88,13 +88,13 @@ func TestArguments(t *testing.T) {
 		"approve the candidate": {
 			parse: func() (any, error) {
 				o, err := parse(t, judge(pipeline.Approved), "shop", "qa", "--reason", "fine")
-				return []any{o.verdict, o.pipeline, o.stage, o.build, o.reason}, err
+				return []any{o.result, o.pipeline, o.stage, o.build, o.reason}, err
 			}, want: []any{pipeline.Approved, "shop", "qa", "", "fine"},
 		},
 		"reject a build": {
 			parse: func() (any, error) {
 				o, err := parse(t, judge(pipeline.Rejected), "shop", "qa", "b-1", "--reason", "bad")
-				return []any{o.verdict, o.build, o.reason}, err
+				return []any{o.result, o.build, o.reason}, err
 			}, want: []any{pipeline.Rejected, "b-1", "bad"},
 		},
 		"reject what": {
@@ -118,17 +118,17 @@ func TestArguments(t *testing.T) {
 		"override of no build": {
 			parse: func() (any, error) { o, err := parse(t, newOverride, "shop", "qa"); return o, err }, usage: true,
 		},
-		"hold": {
+		"pause": {
 			parse: func() (any, error) {
-				o, err := parse(t, newHold, "shop", "qa", "--reason", "Friday")
+				o, err := parse(t, newPause, "shop", "qa", "--reason", "Friday")
 				return []string{o.pipeline, o.stage, o.reason}, err
 			}, want: []string{"shop", "qa", "Friday"},
 		},
-		"hold of a build": {
-			parse: func() (any, error) { o, err := parse(t, newHold, "shop", "qa", "b-1"); return o, err }, usage: true,
+		"pause of a build": {
+			parse: func() (any, error) { o, err := parse(t, newPause, "shop", "qa", "b-1"); return o, err }, usage: true,
 		},
-		"release": {
-			parse: func() (any, error) { o, err := parse(t, newRelease, "shop", "qa"); return o.stage, err }, want: "qa",
+		"resume": {
+			parse: func() (any, error) { o, err := parse(t, newResume, "shop", "qa"); return o.stage, err }, want: "qa",
 		},
 		"retry": {
 			parse: func() (any, error) { o, err := parse(t, newRetry, "shop", "qa"); return o.stage, err }, want: "qa",
@@ -167,7 +167,7 @@ func TestExitStatus(t *testing.T) {
 		{fmt.Errorf("wrapped: %w", pipeline.Errorf(pipeline.CodeRefused, "x", "y")), exitRefused, "refused"},
 		{pipeline.Errorf(pipeline.CodeNotAllowed, "x", "y"), exitNotAllowed, "not_allowed"},
 		{pipeline.Errorf(pipeline.CodeNotFound, "x", "y"), exitNotFound, "not_found"},
-		{pipeline.Errorf(pipeline.CodeHeld, "x", "y"), exitWaiting, "held"},
+		{pipeline.Errorf(pipeline.CodeLocked, "x", "y"), exitWaiting, "locked"},
 		{context.Canceled, exitCancelled, "cancelled"},
 		{fmt.Errorf("wait: %w", context.Canceled), exitCancelled, "cancelled"},
 		{pipeline.Errorf(pipeline.CodeCancelled, "x", "y"), exitCancelled, "cancelled"},

@@ -55,7 +55,7 @@ func runDoctor(ctx context.Context, o *doctorOptions) error {
 		}
 	}
 	if !doctor.Healthy(findings) {
-		return &saidError{errors.New("there are problems")}
+		return &silentError{errors.New("there are problems")}
 	}
 	if !o.json {
 		fmt.Fprintln(o.Err, "There are no problems.")

@@ -74,7 +74,7 @@ func runNotify(ctx context.Context, o *notifyOptions) error {
 		for _, name := range slices.Sorted(maps.Keys(states)) {
 			st := states[name]
 			if o.flush {
-				if err := a.Tell(ctx, name); pipeline.CodeOf(err) == pipeline.CodeNotAllowed {
+				if err := a.Notify(ctx, name); pipeline.CodeOf(err) == pipeline.CodeNotAllowed {
 					fmt.Fprintf(o.Err, "Some can't be told from here: %v\n", err)
 				} else if err != nil {
 					return err
@@ -104,7 +104,7 @@ func runNotify(ctx context.Context, o *notifyOptions) error {
 func (o *notifyOptions) describe(ctx context.Context, a *app.App, st *pipeline.State) ([]notifyRow, error) {
 	rows := []notifyRow{}
 	for _, t := range st.Pipeline.Targets() {
-		d, pending, err := a.Told(ctx, st.Pipeline.Name, t)
+		d, pending, err := a.Notified(ctx, st.Pipeline.Name, t)
 		if err != nil {
 			return nil, err
 		}

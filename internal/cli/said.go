@@ -9,9 +9,9 @@ import (
 )
 
 // saidError is an error whose text was printed already.
-type saidError struct{ error }
+type silentError struct{ error }
 
-func (e *saidError) Unwrap() error { return e.error }
+func (e *silentError) Unwrap() error { return e.error }
 
 // commandStatus is the exit status of a command that was run for the user, who has seen
 // what it printed.
@@ -20,8 +20,8 @@ type commandStatus int
 func (s commandStatus) Error() string { return fmt.Sprintf("the command ended with status %d", int(s)) }
 
 // said reports whether there is nothing more to print of an error.
-func said(err error) bool {
-	var e *saidError
+func silent(err error) bool {
+	var e *silentError
 	var s commandStatus
 	return errors.As(err, &e) || errors.As(err, &s)
 }

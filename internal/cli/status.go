@@ -65,7 +65,7 @@ type statusStage struct {
 	Stage      string             `json:"stage"`
 	Type       pipeline.StageType `json:"type"`
 	Status     pipeline.Status    `json:"status"`
-	Held       string             `json:"held,omitempty"`      // the build that it moved to
+	Current    string             `json:"current,omitempty"`   // the build that it moved to
 	Candidate  string             `json:"candidate,omitempty"` // the build that an apply moves it to
 	Passed     string             `json:"passed,omitempty"`    // the newest build that passed it
 	WaitingFor string             `json:"waiting_for,omitempty"`
@@ -196,12 +196,12 @@ func noPipeline(name string) error {
 func describeStatus(e *engine.Engine, st *pipeline.State) statusPipeline {
 	p := statusPipeline{Pipeline: st.Pipeline.Name, Stages: []statusStage{}, Images: []statusImage{}, Environments: []statusEnvironment{}}
 	for _, s := range st.StagesInOrder() {
-		at := e.StandingIn(st, s)
+		at := e.StageStatusIn(st, s)
 		row := statusStage{
-			Stage: s.Name, Type: s.Type, Status: at.Move.Status, Held: at.Held, Candidate: at.Move.Candidate,
+			Stage: s.Name, Type: s.Type, Status: at.Move.Status, Current: at.Current, Candidate: at.Move.Candidate,
 			Passed: at.Passed, WaitingFor: at.Move.WaitingFor, NextAction: at.Move.Action, Why: at.Move.Why, Run: at.Run.ID,
 			RunStatus: at.Run.Status, RunError: at.Run.Error, RunStarted: at.Run.StartedAt, RunEnded: at.Run.EndedAt, Log: at.Log,
-			Override: cmp.Or(overrideOf(st, s.Name, at.Move.Candidate), overrideOf(st, s.Name, at.Held)),
+			Override: cmp.Or(overrideOf(st, s.Name, at.Move.Candidate), overrideOf(st, s.Name, at.Current)),
 		}
 		if s.Approval && row.Candidate != "" {
 			version := st.Version(pipeline.RecordDecision, pipeline.StageBuild(s.Name, row.Candidate))
@@ -215,7 +215,7 @@ func describeStatus(e *engine.Engine, st *pipeline.State) statusPipeline {
 		}
 		p.Stages = append(p.Stages, row)
 	}
-	for _, r := range slices.SortedFunc(maps.Values(st.Recipes), func(a, b pipeline.Recipe) int { return cmp.Compare(a.Name, b.Name) }) {
+	for _, r := range slices.SortedFunc(maps.Values(st.ImageDefinitions), func(a, b pipeline.ImageDefinition) int { return cmp.Compare(a.Name, b.Name) }) {
 		p.Images = append(p.Images, statusImage{Name: r.Name, Image: r.Image, Baked: st.Images[r.Image].CreatedAt})
 	}
 	for _, env := range slices.SortedFunc(maps.Values(st.Environments), func(a, b pipeline.Environment) int { return cmp.Compare(a.ID, b.ID) }) {
@@ -253,7 +253,7 @@ func (o *statusOptions) board(on screen, all []statusPipeline) string {
 		}
 		for _, s := range p.Stages {
 			status, note := o.note(s)
-			t.row(s.Stage, status, s.Held, ago(o.now(), s.RunEnded), strings.TrimSpace(note+s.Override.describe()))
+			t.row(s.Stage, status, s.Current, ago(o.now(), s.RunEnded), strings.TrimSpace(note+s.Override.describe()))
 		}
 		b.WriteString(t.text())
 		if len(p.Environments) == 0 {

@@ -45,7 +45,7 @@ func TestNote(t *testing.T) {
 // What can't be looked at for a while is told once, and looked at again.
 func TestStatusWatchGoesOn(t *testing.T) {
 	shop := func(held string) []statusPipeline {
-		return []statusPipeline{{Pipeline: "shop", Stages: []statusStage{{Stage: "commit", Status: "passed", Held: held, NextAction: pipeline.ActionNone}}}}
+		return []statusPipeline{{Pipeline: "shop", Stages: []statusStage{{Stage: "commit", Status: "passed", Current: held, NextAction: pipeline.ActionNone}}}}
 	}
 	away := errors.New("the ledger is away")
 	type answer struct {

@@ -111,7 +111,7 @@ func (o *statusOptions) changes() func([]statusPipeline) error {
 				}
 				status, note := o.note(s)
 				note += s.Override.describe()
-				put(p.Pipeline+"/"+s.Stage, strings.TrimSpace(fmt.Sprintf("%s %s %s", status, s.Held, note)))
+				put(p.Pipeline+"/"+s.Stage, strings.TrimSpace(fmt.Sprintf("%s %s %s", status, s.Current, note)))
 			}
 			for _, e := range p.Environments {
 				put(p.Pipeline+"/environment "+e.Name, strings.TrimSpace(fmt.Sprintf("%s %s %s", e.Status, e.Build, e.Endpoint)))

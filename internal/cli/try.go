@@ -101,7 +101,7 @@ func (o *tryOptions) offer(ctx context.Context, a *app.App) (tried, error) {
 		}
 		b := st.Builds[move.Candidate]
 		fmt.Fprintf(o.Err, "Stage %s offers build %s: commit %s by %s, %s.\n", s.Name, b.ID, short(b.Revision.Commit), plain(b.Revision.Author), plain(b.Revision.Message))
-		run, _ := st.VerdictOf(s, b.ID)
+		run, _ := st.ResultOf(s, b.ID)
 		what := tried{Pipeline: o.pipeline, Stage: s.Name, Build: b.ID, Run: run.ID, Seen: st.Version(pipeline.RecordDecision, pipeline.StageBuild(s.Name, b.ID)), Commit: b.Revision.Commit, Author: b.Revision.Author, Message: b.Revision.Message}
 		if env, ok := st.RunEnvironment(s.Name, pipeline.ForInquiry); ok && env.Serves() && env.Build == b.ID {
 			what.Endpoint = env.Endpoint
@@ -157,11 +157,11 @@ func (o *tryOptions) decide(ctx context.Context, a *app.App, what tried) error {
 		default:
 			continue
 		}
-		d, err := a.Engine.JudgeOn(ctx, what.Pipeline, what.Stage, what.Build, engine.Looked{Run: &what.Run, Decision: &what.Seen}, verdict, reason)
+		d, err := a.Engine.DecideOn(ctx, what.Pipeline, what.Stage, what.Build, engine.Looked{Run: &what.Run, Decision: &what.Seen}, verdict, reason)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintln(o.Out, judged(d))
+		fmt.Fprintln(o.Out, decided(d))
 		if o.keep || what.Environment == "" {
 			return nil
 		}

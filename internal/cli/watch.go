@@ -98,7 +98,7 @@ func runWatch(ctx context.Context, o *watchOptions) error {
 	case errors.As(err, &begin):
 		return pipeline.Errorf(pipeline.CodeFailed, "begin to watch "+o.dir, "%w", begin.Err).WithHint("%s", providerHint(install.Settings()))
 	case o.once && err != nil:
-		return &saidError{err}
+		return &silentError{err}
 	}
 	return err
 }

@@ -53,7 +53,7 @@ type Options struct {
 }
 
 // patient is what is examined.
-type patient struct {
+type checker struct {
 	Options
 	app      *app.App
 	states   map[string]*pipeline.State
@@ -65,7 +65,7 @@ func Examine(ctx context.Context, o Options) []Finding {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	p := &patient{Options: o}
+	p := &checker{Options: o}
 	p.git(ctx)
 	p.terraform(ctx)
 	if !p.open(ctx) {
@@ -84,21 +84,21 @@ func Examine(ctx context.Context, o Options) []Finding {
 	p.runs(ctx)
 	p.environments()
 	p.notices()
-	p.leftovers(ctx)
+	p.orphans(ctx)
 	return p.findings
 }
 
-func (p *patient) found(check string, status Status, remedy, format string, args ...any) {
+func (p *checker) found(check string, status Status, remedy, format string, args ...any) {
 	p.findings = append(p.findings, Finding{Check: check, Status: status, Text: fmt.Sprintf(format, args...), Remedy: remedy})
 }
 
 // failed is a problem with its own remedy.
-func (p *patient) failed(check string, err error) {
+func (p *checker) failed(check string, err error) {
 	p.found(check, Problem, pipeline.HintOf(err), "%v", err)
 }
 
 // workplace says where steps work, and whether they find something of the user's there.
-func (p *patient) workplace() {
+func (p *checker) workplace() {
 	dir, above := p.app.WorkDir()
 	if above == "" {
 		p.found("work directory", OK, "", "steps work in %s, and nothing of yours is above it", dir)
@@ -115,7 +115,7 @@ const oldestTerraformMinor, writeOnlyMinor = 8, 11
 
 var version = regexp.MustCompile(`(\d+)\.(\d+)(?:\.\d+)?`)
 
-func (p *patient) git(ctx context.Context) {
+func (p *checker) git(ctx context.Context) {
 	major, minor, text, err := versionOf(ctx, "git", "--version")
 	switch {
 	case err != nil:
@@ -127,7 +127,7 @@ func (p *patient) git(ctx context.Context) {
 	}
 }
 
-func (p *patient) terraform(ctx context.Context) {
+func (p *checker) terraform(ctx context.Context) {
 	const remedy = "Install Terraform or OpenTofu 1.8 or later."
 	for _, name := range []string{"terraform", "tofu"} {
 		major, minor, text, err := versionOf(ctx, name, "version")
@@ -166,7 +166,7 @@ func versionOf(ctx context.Context, name string, args ...string) (major, minor i
 	return major, minor, found[0], nil
 }
 
-func (p *patient) open(ctx context.Context) bool {
+func (p *checker) open(ctx context.Context) bool {
 	a, err := p.Open(ctx)
 	switch {
 	case pipeline.IsNotFound(err):
@@ -186,7 +186,7 @@ func (p *patient) open(ctx context.Context) bool {
 // leastFree is the room on a disk below which a bake or a build is likely to fail.
 const leastFree = 1 << 30
 
-func (p *patient) directory() {
+func (p *checker) directory() {
 	dir := p.app.Dir
 	probe, err := os.CreateTemp(dir, ".doctor-")
 	if err != nil {
@@ -202,7 +202,7 @@ func (p *patient) directory() {
 	p.found("directory", OK, "", "%s", filepath.Clean(dir))
 }
 
-func (p *patient) ledger(ctx context.Context) bool {
+func (p *checker) ledger(ctx context.Context) bool {
 	states, err := p.app.Engine.Pipelines(ctx)
 	if err != nil {
 		p.failed("ledger", err)
@@ -223,7 +223,7 @@ func (p *patient) ledger(ctx context.Context) bool {
 }
 
 // rights says what AWS lets the caller do. Nobody needs all of it.
-func (p *patient) rights(ctx context.Context) {
+func (p *checker) rights(ctx context.Context) {
 	if !p.app.OnAWS() {
 		return
 	}
@@ -246,7 +246,7 @@ func (p *patient) rights(ctx context.Context) {
 // skew is how far clocks may be apart before it matters to leases and times to live.
 const skew = time.Minute
 
-func (p *patient) clock(ctx context.Context) {
+func (p *checker) clock(ctx context.Context) {
 	if d := p.app.Skew(); d.Abs() > skew {
 		p.found("clock", Problem, "Set this machine's clock by NTP.", "this machine's clock is %s off AWS's", d.Abs().Round(time.Second))
 		return
@@ -268,9 +268,9 @@ func (p *patient) clock(ctx context.Context) {
 }
 
 // longHeld is how long most runs take at most.
-const longHeld = 6 * time.Hour
+const longPaused = 6 * time.Hour
 
-func (p *patient) leases(ctx context.Context) {
+func (p *checker) leases(ctx context.Context) {
 	leases, err := p.app.Ledger().Leases(ctx)
 	if err != nil {
 		p.failed("leases", err)
@@ -283,7 +283,7 @@ func (p *patient) leases(ctx context.Context) {
 		switch held := p.Now().Sub(h.Since); {
 		case p.Now().After(l.Expires):
 			p.found("leases", Warning, "The next run of it takes over and cleans up. After an hour any other run, or `penstock gc`, gives it up.", "%s on %s, which held %s for the %s, is gone, or has not renewed it in time", h.Actor, h.Host, l.Key, h.Purpose)
-		case held > longHeld && what != engine.Watching && what != engine.Doing:
+		case held > longPaused && what != engine.Watching && what != engine.Doing:
 			p.found("leases", Warning, fmt.Sprintf("See whether process %d on %s is still at work.", h.PID, h.Host), "%s on %s holds %s for %s (%s)", h.Actor, h.Host, l.Key, held.Round(time.Minute), h.Purpose)
 		default:
 			count++
@@ -294,7 +294,7 @@ func (p *patient) leases(ctx context.Context) {
 
 // stages looks for stages that no apply would take as they are recorded: those that no
 // build can reach, above all.
-func (p *patient) stages() {
+func (p *checker) stages() {
 	count := 0
 	for _, name := range slices.Sorted(maps.Keys(p.states)) {
 		st := p.states[name]
@@ -309,7 +309,7 @@ func (p *patient) stages() {
 	p.found("stages", OK, "", "builds can reach %d", count)
 }
 
-func (p *patient) runs(ctx context.Context) {
+func (p *checker) runs(ctx context.Context) {
 	for name, st := range p.states {
 		for _, s := range st.StagesInOrder() {
 			at, err := p.app.Engine.Progress(ctx, st, s.Name)
@@ -326,7 +326,7 @@ func (p *patient) runs(ctx context.Context) {
 	}
 }
 
-func (p *patient) environments() {
+func (p *checker) environments() {
 	count := 0
 	for name, st := range p.states {
 		for _, env := range st.Environments {
@@ -346,7 +346,7 @@ func (p *patient) environments() {
 	p.found("environments", OK, "", "%d are as they should be", count)
 }
 
-func (p *patient) notices() {
+func (p *checker) notices() {
 	for name, st := range p.states {
 		for _, t := range st.Pipeline.Targets() {
 			if err := p.app.CanTell(t); err != nil {
@@ -359,7 +359,7 @@ func (p *patient) notices() {
 	}
 }
 
-func (p *patient) leftovers(ctx context.Context) {
+func (p *checker) orphans(ctx context.Context) {
 	g, err := p.app.Engine.Collect(ctx, engine.CollectRequest{DryRun: true})
 	if err != nil {
 		p.failed("leftovers", err)

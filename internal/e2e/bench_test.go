@@ -120,7 +120,7 @@ func ledgerWith(b *testing.B, n, builds int) string {
 	add(pipeline.PipelineDefined, pipeline.Facts{Pipeline: &pipeline.Pipeline{Name: "p", Keep: builds}})
 	after := []string(nil)
 	for i := range 9 {
-		s := pipeline.Stage{Pipeline: "p", Name: fmt.Sprintf("s-%d", i), Type: pipeline.TypeCustom, After: after, Settled: true}
+		s := pipeline.Stage{Pipeline: "p", Name: fmt.Sprintf("s-%d", i), Type: pipeline.TypeCustom, After: after, Applied: true}
 		s = s.WithDefaults(nil, nil)
 		add(pipeline.StageDefined, pipeline.Facts{Stage: &s})
 		after = []string{s.Name}

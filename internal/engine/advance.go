@@ -46,53 +46,53 @@ func (s StageSecrets) all() []pipeline.Secret {
 // run, a restored or an adjusted environment. When it fails the stage holds what it
 // held before. It is safe to call again after any failure, kill or cancel, and
 // beside itself: one call works, the others wait for it.
-func (e *Engine) Advance(ctx context.Context, r AdvanceRequest) (Standing, error) {
+func (e *Engine) Advance(ctx context.Context, r AdvanceRequest) (StageStatus, error) {
 	stage := r.Stage
-	leased, h, err := e.hold(ctx, stageKey(stage.Pipeline, stage.Name), "stage "+stage.Name)
+	leased, h, err := e.lock(ctx, stageKey(stage.Pipeline, stage.Name), "stage "+stage.Name)
 	if err != nil {
-		return Standing{}, err
+		return StageStatus{}, err
 	}
-	defer e.release(ctx, h)
+	defer e.unlock(ctx, h)
 	st, err := e.recovered(leased, h, stage.Pipeline, stage.Name)
 	if err != nil {
-		return Standing{}, err
+		return StageStatus{}, err
 	}
 	if err := e.CheckStage(st, stage); err != nil {
-		return Standing{}, err
+		return StageStatus{}, err
 	}
 	if _, err := planned(st, stage, r.Candidate); err != nil { // before it is recorded what is refused
-		return Standing{}, err
+		return StageStatus{}, err
 	}
 	if err := st.AuthorizePin(stage, e.Person); err != nil {
-		return Standing{}, err
+		return StageStatus{}, err
 	}
 	if stage, err = e.define(leased, h, st, stage, r.Create); err != nil {
-		return Standing{}, err
+		return StageStatus{}, err
 	}
 	if st, err = e.State(leased, stage.Pipeline); err != nil {
-		return Standing{}, err
+		return StageStatus{}, err
 	}
 	move, err := planned(st, stage, r.Candidate)
 	if err != nil {
-		return Standing{}, err
+		return StageStatus{}, err
 	}
 	if err := e.act(leased, h, st, stage, move, r.Secrets); err != nil {
-		return Standing{}, lostOr(leased, err)
+		return StageStatus{}, lostOr(leased, err)
 	}
-	if !stage.Settled {
-		stage.Settled = true
+	if !stage.Applied {
+		stage.Applied = true
 		if err := e.append(leased, stage.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.StageDefined, Facts: pipeline.Facts{Stage: &stage}}); err != nil {
-			return Standing{}, lostOr(leased, err)
+			return StageStatus{}, lostOr(leased, err)
 		}
 	}
 	if st, err = e.endOutgrown(leased, h, stage); err != nil {
-		return Standing{}, lostOr(leased, err)
+		return StageStatus{}, lostOr(leased, err)
 	}
 	if r.Create {
 		e.creations.created(stage.Pipeline, pipeline.RecordStage, stage.Name, stage.ID)
 	}
 	e.collectQuietly(leased, st, h)
-	return e.StandingIn(st, stage), nil
+	return e.StageStatusIn(st, stage), nil
 }
 
 // CheckStage refuses a stage that can't be where it is, whose environment the
@@ -112,7 +112,7 @@ func (e *Engine) CheckStage(st *pipeline.State, stage pipeline.Stage) error {
 
 // recovered gives the state of a pipeline that exists, after finishing or
 // clearing away what a dead run of the stage left.
-func (e *Engine) recovered(ctx context.Context, h *held, pipelineName, stage string) (*pipeline.State, error) {
+func (e *Engine) recovered(ctx context.Context, h *lock, pipelineName, stage string) (*pipeline.State, error) {
 	st, err := e.fresh(ctx, pipelineName)
 	if err != nil {
 		return nil, err
@@ -137,7 +137,7 @@ func planned(st *pipeline.State, stage pipeline.Stage, candidate string) (pipeli
 	if candidate == "" || candidate == move.Candidate {
 		return move, nil
 	}
-	op, held := fmt.Sprintf("move stage %q", stage.Name), st.Holds[stage.Name].Build
+	op, held := fmt.Sprintf("move stage %q", stage.Name), st.Current[stage.Name].Build
 	if err := st.CheckPin(stage, candidate); err != nil {
 		return move, pipeline.Errorf(pipeline.CodeConflict, op, "build %s was planned, and the gates have changed since: %v", candidate, err).
 			WithHint("Plan again.")
@@ -156,7 +156,7 @@ func planned(st *pipeline.State, stage pipeline.Stage, candidate string) (pipeli
 }
 
 // act does what the move says.
-func (e *Engine) act(ctx context.Context, h *held, st *pipeline.State, stage pipeline.Stage, move pipeline.Move, secrets StageSecrets) error {
+func (e *Engine) act(ctx context.Context, h *lock, st *pipeline.State, stage pipeline.Stage, move pipeline.Move, secrets StageSecrets) error {
 	switch move.Action {
 	case pipeline.ActionRun, pipeline.ActionRestore:
 		return e.run(ctx, h, st, stage, move, secrets)
@@ -165,7 +165,7 @@ func (e *Engine) act(ctx context.Context, h *held, st *pipeline.State, stage pip
 	case pipeline.ActionAdjust:
 		return e.adjustStage(ctx, h, st, stage, move.Instances)
 	case pipeline.ActionEnd:
-		env, _ := st.Decided(stage)
+		env, _ := st.DecidedEnvironment(stage)
 		return e.endEnvironment(ctx, stage.Pipeline, h.lease, env)
 	default:
 		return nil
@@ -174,11 +174,11 @@ func (e *Engine) act(ctx context.Context, h *held, st *pipeline.State, stage pip
 
 // adopt moves the stage to a build that passed it before. On a commit stage the
 // build becomes the newest again, so that a reverted commit flows down.
-func (e *Engine) adopt(ctx context.Context, h *held, st *pipeline.State, stage pipeline.Stage, build string) error {
-	v, _ := st.VerdictOf(stage, build)
-	answers := st.Answers(stage, build)
-	event := pipeline.Event{Kind: pipeline.StageMoved, Facts: pipeline.Facts{Hold: &pipeline.Hold{
-		Stage: stage.Name, Build: build, Run: v.ID, Previous: st.Holds[stage.Name].Build, Promotion: &answers,
+func (e *Engine) adopt(ctx context.Context, h *lock, st *pipeline.State, stage pipeline.Stage, build string) error {
+	v, _ := st.ResultOf(stage, build)
+	answers := st.Consumes(stage, build)
+	event := pipeline.Event{Kind: pipeline.StageMoved, Facts: pipeline.Facts{Current: &pipeline.Current{
+		Stage: stage.Name, Build: build, Run: v.ID, Previous: st.Current[stage.Name].Build, Promotion: &answers,
 	}}}
 	if stage.Type == pipeline.TypeCommit {
 		b := st.Builds[build]
@@ -189,7 +189,7 @@ func (e *Engine) adopt(ctx context.Context, h *held, st *pipeline.State, stage p
 }
 
 // adjustStage changes what can be changed of a stage's environment while it serves.
-func (e *Engine) adjustStage(ctx context.Context, h *held, st *pipeline.State, stage pipeline.Stage, instances int) error {
+func (e *Engine) adjustStage(ctx context.Context, h *lock, st *pipeline.State, stage pipeline.Stage, instances int) error {
 	env, ok := st.RunEnvironment(stage.Name, pipeline.ForStage)
 	if !ok {
 		return pipeline.Errorf(pipeline.CodeInternal, "adjust stage "+stage.Name, "it has no environment")

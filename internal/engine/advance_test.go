@@ -34,7 +34,7 @@ func TestPlannedCandidate(t *testing.T) {
 		"older than what is held": {func(d *desk) { d.mustApply([]pipeline.Stage{dev}) }, one, pipeline.CodeConflict, "moved on to " + two, two},
 		"unknown":                 {nil, build("9"), pipeline.CodeConflict, "no build " + build("9"), ""},
 		"rejected since": {func(d *desk) {
-			if _, err := d.Judge(t.Context(), "shop", "acceptance", one, pipeline.Rejected, "it is slow"); err != nil {
+			if _, err := d.Decide(t.Context(), "shop", "acceptance", one, pipeline.Rejected, "it is slow"); err != nil {
 				t.Fatal(err)
 			}
 		}, one, pipeline.CodeConflict, "rejected", ""},
@@ -55,7 +55,7 @@ func TestPlannedCandidate(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := st.Holds["custom"].Build; got != tt.held {
+			if got := st.Current["custom"].Build; got != tt.held {
 				t.Errorf("the stage holds %s, want %s", got, tt.held)
 			}
 			if st.Stages["custom"].Pin != "" {
@@ -94,7 +94,7 @@ func TestPlannedPromotion(t *testing.T) {
 		if pipeline.CodeOf(err) != step.code || err != nil && pipeline.HintOf(err) != "Plan again." {
 			t.Errorf("step %d: %v, want code %q", i, err, step.code)
 		}
-		if got := d.standing(live.Name).Held; got != step.held {
+		if got := d.standing(live.Name).Current; got != step.held {
 			t.Errorf("step %d: the stage holds %q, want %q", i, got, step.held)
 		}
 	}
@@ -167,9 +167,9 @@ func TestOutgrownEnvironment(t *testing.T) {
 }
 
 // A stage that somebody holds keeps what it runs, whatever its definition becomes.
-func TestHeldKeepsItsEnvironment(t *testing.T) {
+func TestPausedKeepsItsEnvironment(t *testing.T) {
 	d := whole(t)
-	if _, err := d.Hold(t.Context(), "shop", "production", "it is Friday"); err != nil {
+	if _, err := d.Pause(t.Context(), "shop", "production", "it is Friday"); err != nil {
 		t.Fatal(err)
 	}
 	stages := pinned("1", "1")
@@ -178,7 +178,7 @@ func TestHeldKeepsItsEnvironment(t *testing.T) {
 	if err := d.serves(build("1"), 3); err != nil {
 		t.Error(err)
 	}
-	if _, err := d.Release(t.Context(), "shop", "production"); err != nil {
+	if _, err := d.Resume(t.Context(), "shop", "production"); err != nil {
 		t.Fatal(err)
 	}
 	d.mustApply(stages)

@@ -55,13 +55,13 @@ func (c *configuration) live(r *rand.Rand) {
 		c.stages[r.IntN(4)].Steps = steps
 		_ = c.apply(c.stages)
 	case 3:
-		_, _ = c.Judge(c.ctx, "shop", name, id, pipeline.Approved, "")
+		_, _ = c.Decide(c.ctx, "shop", name, id, pipeline.Approved, "")
 	case 4:
-		_, _ = c.Judge(c.ctx, "shop", name, id, pipeline.Rejected, "because")
+		_, _ = c.Decide(c.ctx, "shop", name, id, pipeline.Rejected, "because")
 	case 5:
 		_, _ = c.Promote(c.ctx, "shop", "production", "")
 	case 6:
-		_, _ = c.Hold(c.ctx, "shop", name, "")
+		_, _ = c.Pause(c.ctx, "shop", name, "")
 	case 7:
 		_, _ = c.Override(c.ctx, "shop", name, id, "because")
 	case 8:
@@ -84,15 +84,15 @@ func (c *configuration) open(seed, name, id string) {
 		var err error
 		switch advice.Verb {
 		case pipeline.VerbApprove:
-			_, err = c.Judge(c.ctx, "shop", advice.Stage, advice.Build, pipeline.Approved, "")
+			_, err = c.Decide(c.ctx, "shop", advice.Stage, advice.Build, pipeline.Approved, "")
 		case pipeline.VerbLift:
 			_, err = c.Lift(c.ctx, "shop", advice.Stage, advice.Build, engine.Looked{}, "")
 		case pipeline.VerbPromote:
 			if _, err = c.Promote(c.ctx, "shop", advice.Stage, advice.Build); err == nil {
 				err = c.moves(advice.Stage)
 			}
-		case pipeline.VerbRelease:
-			_, err = c.Release(c.ctx, "shop", advice.Stage)
+		case pipeline.VerbResume:
+			_, err = c.Resume(c.ctx, "shop", advice.Stage)
 		case pipeline.VerbApply:
 			err = c.moves(advice.Stage)
 		case pipeline.VerbPin:

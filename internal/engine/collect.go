@@ -64,7 +64,7 @@ func (e *Engine) Collect(ctx context.Context, r CollectRequest) (Garbage, error)
 		}
 	}
 	if r.Pipeline == "" {
-		if err := e.collectStrays(ctx, r.DryRun, &g); err != nil {
+		if err := e.collectOrphans(ctx, r.DryRun, &g); err != nil {
 			return g, err
 		}
 		if err := e.collectArchives(ctx, r.DryRun, &g); err != nil {
@@ -106,12 +106,12 @@ func (e *Engine) giveUpLeases(ctx context.Context, pipelineName string) error {
 		if pipelineName != "" && of != pipelineName || l.Holder.Process == e.Holder.Process || expired >= 0 && expired < leaseGrace {
 			continue
 		}
-		_, taken, err := e.tryHold(ctx, l.Key, "collection of garbage")
+		_, taken, err := e.tryLock(ctx, l.Key, "collection of garbage")
 		if err != nil {
 			return fmt.Errorf("take lease %s: %w", l.Key, err)
 		}
 		if taken != nil {
-			e.release(ctx, taken)
+			e.unlock(ctx, taken)
 		}
 	}
 	return nil
@@ -119,7 +119,7 @@ func (e *Engine) giveUpLeases(ctx context.Context, pipelineName string) error {
 
 // collectQuietly collects after a successful apply; a failure is no reason to fail it.
 // own is the caller's lease.
-func (e *Engine) collectQuietly(ctx context.Context, st *pipeline.State, own *held) {
+func (e *Engine) collectQuietly(ctx context.Context, st *pipeline.State, own *lock) {
 	var g Garbage
 	err := e.collectBuilds(ctx, st, false, &g)
 	if err == nil && len(g.Builds) > 0 {
@@ -177,12 +177,12 @@ func retained(st *pipeline.State) map[string]bool {
 			keep[b.ID] = true
 		}
 	}
-	for _, hold := range st.Holds {
+	for _, hold := range st.Current {
 		keep[hold.Build] = true
 	}
 	for _, s := range st.Stages {
 		keep[s.Pin] = true
-		if s.Lasting() {
+		if s.Persistent() {
 			for _, build := range lastPassed(st, s.Name, rollbackDepth+1) {
 				keep[build] = true
 			}
@@ -205,7 +205,7 @@ func retained(st *pipeline.State) map[string]bool {
 // lastPassed gives the builds whose runs passed the stage last, at most n.
 func lastPassed(st *pipeline.State, stage string, n int) []string {
 	var runs []pipeline.RunSummary
-	for _, verdicts := range st.Verdicts {
+	for _, verdicts := range st.Results {
 		for _, v := range verdicts {
 			if v.Stage == stage && v.Status == pipeline.RunPassed {
 				runs = append(runs, v)
@@ -233,7 +233,7 @@ func (e *Engine) collectEnvironments(ctx context.Context, st *pipeline.State, r 
 		if !left(env) {
 			continue
 		}
-		leased, h, err := e.tryHold(ctx, environmentKey(env), "collection of garbage")
+		leased, h, err := e.tryLock(ctx, environmentKey(env), "collection of garbage")
 		if err != nil {
 			return err
 		}
@@ -247,7 +247,7 @@ func (e *Engine) collectEnvironments(ctx context.Context, st *pipeline.State, r 
 				err = e.endEnvironment(leased, st.Pipeline.Name, h.lease, now.Environments[env.ID])
 			}
 		}
-		e.release(ctx, h)
+		e.unlock(ctx, h)
 		if err != nil {
 			return err
 		}
@@ -256,8 +256,8 @@ func (e *Engine) collectEnvironments(ctx context.Context, st *pipeline.State, r 
 }
 
 // collectStrays ends the environments that no record names.
-func (e *Engine) collectStrays(ctx context.Context, dryRun bool, g *Garbage) error {
-	strays, err := e.strays(ctx)
+func (e *Engine) collectOrphans(ctx context.Context, dryRun bool, g *Garbage) error {
+	strays, err := e.orphanedEnvironments(ctx)
 	if err != nil {
 		return err
 	}
@@ -275,7 +275,7 @@ func (e *Engine) collectStrays(ctx context.Context, dryRun bool, g *Garbage) err
 
 // sweep removes the files that no record names, unless a run is under way
 // elsewhere than under the caller's own lease; nil: it has none.
-func (e *Engine) sweep(ctx context.Context, own *held) error {
+func (e *Engine) sweep(ctx context.Context, own *lock) error {
 	return e.withNothingRunning(ctx, own, func(ctx context.Context, all several) error {
 		var g Garbage
 		if err := e.orphans(ctx, all, &g); err != nil {

@@ -20,7 +20,7 @@ import (
 // creations are what this engine has created and no state is known to have yet.
 type creations struct {
 	mu     sync.Mutex
-	leases map[string]*held                   // by pipeline: others see in them that it lives
+	leases map[string]*lock                   // by pipeline: others see in them that it lives
 	made   map[string]map[pipeline.Key]string // by pipeline: the IDs of what Terraform was told of
 }
 
@@ -125,10 +125,10 @@ func (e *Engine) settle(ctx context.Context, pipelineName string, ids map[pipeli
 func (e *Engine) Close(ctx context.Context) {
 	e.creations.mu.Lock()
 	leases := e.creations.leases
-	e.creations.leases = map[string]*held{}
+	e.creations.leases = map[string]*lock{}
 	e.creations.mu.Unlock()
 	for _, h := range leases {
-		e.release(ctx, h)
+		e.unlock(ctx, h)
 	}
 }
 
@@ -147,8 +147,8 @@ func lookUp(st *pipeline.State, kind pipeline.RecordKind, name string) (t thing,
 	case pipeline.RecordStage:
 		s, ok := st.Stages[name]
 		return thing{"stage", s.ID, s.Owner, s.Made}, ok
-	case pipeline.RecordRecipe:
-		r, ok := st.Recipes[name]
+	case pipeline.RecordImageDefinition:
+		r, ok := st.ImageDefinitions[name]
 		return thing{"image", r.ID, r.Owner, r.Made}, ok
 	default:
 		env, ok := st.PersonEnvironment(name)
@@ -173,7 +173,7 @@ type CreateRequest struct {
 // clean up.
 func (e *Engine) CheckCreate(ctx context.Context, st *pipeline.State, r CreateRequest) error {
 	name, held := st.Pipeline.Name, e.checkCreate(ctx, st, r)
-	if pipeline.CodeOf(held) != pipeline.CodeHeld {
+	if pipeline.CodeOf(held) != pipeline.CodeLocked {
 		return held
 	}
 	decided := false
@@ -183,7 +183,7 @@ func (e *Engine) CheckCreate(ctx context.Context, st *pipeline.State, r CreateRe
 		if err == nil {
 			err = e.checkCreate(ctx, now, r)
 		}
-		if pipeline.CodeOf(err) == pipeline.CodeHeld {
+		if pipeline.CodeOf(err) == pipeline.CodeLocked {
 			held = err
 			return poll.Probe{}, poll.Retryable(err)
 		}
@@ -214,7 +214,7 @@ func (e *Engine) checkCreate(ctx context.Context, st *pipeline.State, r CreateRe
 	}
 	other, err := e.creator(ctx, c)
 	if err == nil && other != nil {
-		err = pipeline.Errorf(pipeline.CodeHeld, op, "%s on %s (process %d) is creating %s %q since %s, for %s",
+		err = pipeline.Errorf(pipeline.CodeLocked, op, "%s on %s (process %d) is creating %s %q since %s, for %s",
 			other.Actor, other.Host, other.PID, t.noun, r.Name, instant(c.Made.At), configuration(t.owner)).
 			WithHint("Wait until that apply has ended. Then it belongs to the state of that configuration.")
 	}
@@ -233,9 +233,9 @@ func (e *Engine) creator(ctx context.Context, c pipeline.Creation) (*pipeline.Ho
 		if l.Key != c.Session || mine {
 			continue
 		}
-		_, taken, err := e.tryHold(ctx, l.Key, "look after a creation")
+		_, taken, err := e.tryLock(ctx, l.Key, "look after a creation")
 		if taken != nil {
-			e.release(ctx, taken)
+			e.unlock(ctx, taken)
 			continue
 		}
 		if err != nil && pipeline.CodeOf(err) != pipeline.CodeNotAllowed {

@@ -38,10 +38,10 @@ func TestWhoseCreation(t *testing.T) {
 			_, err := d.Advance(d.ctx, engine.AdvanceRequest{Stage: s, Create: true})
 			return err
 		}},
-		"image": {pipeline.RecordRecipe, recipe.Name, func(d *desk, owner string) error {
-			r := recipe
+		"image": {pipeline.RecordImageDefinition, imageDefinition.Name, func(d *desk, owner string) error {
+			r := imageDefinition
 			r.Owner = owner
-			_, err := d.Bake(d.ctx, engine.BakeRequest{Recipe: r, Create: true})
+			_, err := d.Bake(d.ctx, engine.BakeRequest{Definition: r, Create: true})
 			return err
 		}},
 		"environment": {pipeline.RecordEnvironment, "alice", func(d *desk, owner string) error {
@@ -106,7 +106,7 @@ func TestCreatorAlive(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := d.beside()
-	if _, err := other.CreatePipeline(d.ctx, p); pipeline.CodeOf(err) != pipeline.CodeHeld || !strings.Contains(err.Error(), "is creating") {
+	if _, err := other.CreatePipeline(d.ctx, p); pipeline.CodeOf(err) != pipeline.CodeLocked || !strings.Contains(err.Error(), "is creating") {
 		t.Errorf("a creation beside another one: %v", err)
 	}
 	d.Close(d.ctx)

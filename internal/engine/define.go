@@ -106,11 +106,11 @@ func (e *Engine) eachRun(ctx context.Context, name string, q pipeline.RunQuery, 
 
 // define records the stage's definition if it differs from the recorded one. One that is
 // created over it is another one from then on.
-func (e *Engine) define(ctx context.Context, h *held, st *pipeline.State, stage pipeline.Stage, create bool) (pipeline.Stage, error) {
+func (e *Engine) define(ctx context.Context, h *lock, st *pipeline.State, stage pipeline.Stage, create bool) (pipeline.Stage, error) {
 	old, exists := st.Stages[stage.Name]
 	stage.ID, stage.Made = "s-"+randomHex(8), e.madeNow()
 	if exists {
-		stage.Settled = old.Settled
+		stage.Applied = old.Applied
 	}
 	if exists && !create {
 		stage.ID, stage.Owner, stage.Made = old.ID, old.Owner, old.Made
@@ -135,11 +135,11 @@ func (e *Engine) define(ctx context.Context, h *held, st *pipeline.State, stage 
 // history. A stage that does not exist is no error, nor is one of another ID, which has
 // taken the name over: that one stays.
 func (e *Engine) RemoveStage(ctx context.Context, pipelineName, name, id string) error {
-	leased, h, err := e.hold(ctx, stageKey(pipelineName, name), "removal of stage "+name)
+	leased, h, err := e.lock(ctx, stageKey(pipelineName, name), "removal of stage "+name)
 	if err != nil {
 		return err
 	}
-	defer e.release(ctx, h)
+	defer e.unlock(ctx, h)
 	st, err := e.fresh(leased, pipelineName)
 	if err != nil {
 		return err
@@ -161,9 +161,9 @@ func (e *Engine) RemoveStage(ctx context.Context, pipelineName, name, id string)
 		}
 	}
 	gone := []pipeline.Key{
-		{Kind: pipeline.RecordStage, ID: name}, {Kind: pipeline.RecordHold, ID: name},
+		{Kind: pipeline.RecordStage, ID: name}, {Kind: pipeline.RecordCurrent, ID: name},
 		{Kind: pipeline.RecordPromotion, ID: name}, {Kind: pipeline.RecordLatest, ID: name},
-		{Kind: pipeline.RecordFreeze, ID: name}, {Kind: pipeline.RecordRetry, ID: name}, pipeline.CreationKey(pipeline.RecordStage, name),
+		{Kind: pipeline.RecordPause, ID: name}, {Kind: pipeline.RecordRetry, ID: name}, pipeline.CreationKey(pipeline.RecordStage, name),
 	}
 	for _, key := range st.Keys() {
 		if key.OfStageAndBuild() && strings.HasPrefix(key.ID, name+"/") {

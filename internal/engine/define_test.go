@@ -26,7 +26,7 @@ func TestRemovalBesideOthers(t *testing.T) {
 			}
 			before := d.picture()
 			err = d.RemovePipeline(t.Context(), "shop", true)
-			if pipeline.CodeOf(err) != pipeline.CodeHeld || !strings.Contains(err.Error(), "bob") || !strings.Contains(err.Error(), key) || pipeline.HintOf(err) == "" {
+			if pipeline.CodeOf(err) != pipeline.CodeLocked || !strings.Contains(err.Error(), "bob") || !strings.Contains(err.Error(), key) || pipeline.HintOf(err) == "" {
 				t.Fatalf("removal beside bob: %v", err)
 			}
 			if now := d.picture(); now != before {

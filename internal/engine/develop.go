@@ -26,11 +26,11 @@ type DevelopRequest struct {
 // build: it launches one, or sends the traffic of the one of that name to the new
 // instances without failing a request. When it fails, what served before serves on.
 func (e *Engine) Develop(ctx context.Context, r DevelopRequest) (_ pipeline.Environment, err error) {
-	leased, h, err := e.hold(ctx, envKey(r.Pipeline, r.Name), "development in environment "+r.Name)
+	leased, h, err := e.lock(ctx, envKey(r.Pipeline, r.Name), "development in environment "+r.Name)
 	if err != nil {
 		return pipeline.Environment{}, err
 	}
-	defer e.release(ctx, h)
+	defer e.unlock(ctx, h)
 	st, err := e.fresh(leased, r.Pipeline)
 	if err != nil {
 		return pipeline.Environment{}, err
@@ -60,7 +60,7 @@ func (e *Engine) Develop(ctx context.Context, r DevelopRequest) (_ pipeline.Envi
 	return env, lostOr(leased, err)
 }
 
-func (e *Engine) develop(ctx context.Context, h *held, st *pipeline.State, env pipeline.Environment, r DevelopRequest, launch LaunchRequest) (pipeline.Environment, error) {
+func (e *Engine) develop(ctx context.Context, h *lock, st *pipeline.State, env pipeline.Environment, r DevelopRequest, launch LaunchRequest) (pipeline.Environment, error) {
 	fresh := !env.Serves()
 	env.TTL, env.Instances, env.Image = r.TTL, 1, r.Image
 	env.Spec = pipeline.EnvironmentSpec{Instances: 1}

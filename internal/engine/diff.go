@@ -56,7 +56,7 @@ func (e *Engine) Diff(ctx context.Context, pipelineName, from, to string) (Diff,
 	}
 	d := Diff{Pipeline: pipelineName, From: from, To: to, Parts: []Part{}, Packages: []pipeline.PackageChange{}}
 	if from == "" {
-		if d, err = released(st, d); err != nil {
+		if d, err = unlocked(st, d); err != nil {
 			return d, err
 		}
 	}
@@ -141,13 +141,13 @@ func (e *Engine) packagesOf(ctx context.Context, st *pipeline.State, lineage []s
 }
 
 // released fills in what a promotion would release: nothing but the builds.
-func released(st *pipeline.State, d Diff) (Diff, error) {
+func unlocked(st *pipeline.State, d Diff) (Diff, error) {
 	const op = "compare builds"
 	stages := st.StagesInOrder()
 	slices.Reverse(stages)
 	for _, s := range stages {
-		held := st.Holds[s.Name].Build
-		if !s.Guarded() && !s.Lasting() || held == "" {
+		held := st.Current[s.Name].Build
+		if !s.RequiresDeployRight() && !s.Persistent() || held == "" {
 			continue
 		}
 		d.Stage, d.From = s.Name, held
@@ -166,7 +166,7 @@ func released(st *pipeline.State, d Diff) (Diff, error) {
 // nextFor gives the newest build, of those newer than what a stage holds, that may enter it,
 // or that waits for a decision at a stage above; empty for none.
 func nextFor(st *pipeline.State, s pipeline.Stage) (build, waits string) {
-	above := st.Builds[st.Holds[s.Name].Build].Order
+	above := st.Builds[st.Current[s.Name].Build].Order
 	deciders := slices.DeleteFunc(st.Ancestors(s.After), func(name string) bool { return !st.Stages[name].Approval })
 	for b := range st.NewestBuilds() {
 		if b.Order <= above {

@@ -31,7 +31,7 @@ var journeys = map[string]journey{
 	"deployment": {
 		setup: func(d *desk) error { return d.apply(route("1")) },
 		act: func(d *desk) error {
-			if _, err := d.Judge(context.Background(), "shop", "exploratory", build("1"), pipeline.Approved, ""); err != nil {
+			if _, err := d.Decide(context.Background(), "shop", "exploratory", build("1"), pipeline.Approved, ""); err != nil {
 				return err
 			}
 			return errors.Join(d.apply(pinned("1", "1")), d.apply(pinned("1", "1")))
@@ -45,7 +45,7 @@ var journeys = map[string]journey{
 			if err := d.apply(pinned("2", "1")); err != nil {
 				return err
 			}
-			_, err := d.Judge(context.Background(), "shop", "exploratory", build("2"), pipeline.Approved, "")
+			_, err := d.Decide(context.Background(), "shop", "exploratory", build("2"), pipeline.Approved, "")
 			return errors.Join(err, d.apply(pinned("2", "1")))
 		},
 		act:  func(d *desk) error { return d.apply(pinned("2", "2")) },
@@ -70,7 +70,7 @@ var journeys = map[string]journey{
 		if _, err := d.CreatePipeline(d.ctx, shop); err != nil {
 			return err
 		}
-		_, err := d.Bake(d.ctx, engine.BakeRequest{Recipe: recipe})
+		_, err := d.Bake(d.ctx, engine.BakeRequest{Definition: imageDefinition})
 		return err
 	}},
 	"self-service": {act: func(d *desk) error {
@@ -130,7 +130,7 @@ func deployed(d *desk) error {
 	if err := d.apply(route("1")); err != nil {
 		return err
 	}
-	_, err := d.Judge(context.Background(), "shop", "exploratory", build("1"), pipeline.Approved, "")
+	_, err := d.Decide(context.Background(), "shop", "exploratory", build("1"), pipeline.Approved, "")
 	return errors.Join(err, d.apply(sized(3)))
 }
 
@@ -152,12 +152,12 @@ func (d *desk) remove(stage string) error {
 
 // serves reports what production does not serve as it should.
 func (d *desk) serves(build string, instances int) error {
-	at, err := d.Standing(context.Background(), "shop", "production")
+	at, err := d.StageStatus(context.Background(), "shop", "production")
 	switch {
 	case err != nil:
 		return err
-	case at.Held != build || at.Environment == nil || at.Environment.Build != build || at.Environment.Instances != instances:
-		return fmt.Errorf("production holds %s, and its environment is %+v", at.Held, at.Environment)
+	case at.Current != build || at.Environment == nil || at.Environment.Build != build || at.Environment.Instances != instances:
+		return fmt.Errorf("production holds %s, and its environment is %+v", at.Current, at.Environment)
 	}
 	return nil
 }
@@ -228,7 +228,7 @@ func (d *desk) agree() error {
 			return fmt.Errorf("%s is recorded with %d instances of build %s as %s; the platform has %d of %s as %s",
 				env.Describe(), env.Instances, env.Build, env.Fleet, on.instances, r.Labels.Build, on.serving)
 		}
-		if held := st.Holds[env.Stage].Build; env.Purpose == pipeline.ForStage && held != env.Build {
+		if held := st.Current[env.Stage].Build; env.Purpose == pipeline.ForStage && held != env.Build {
 			return fmt.Errorf("stage %q holds %s and serves %s", env.Stage, held, env.Build)
 		}
 	}
@@ -320,7 +320,7 @@ func disturb(t *testing.T, how func(*desk), left func(*desk) error) {
 	}
 }
 
-var recipe = pipeline.Recipe{
+var imageDefinition = pipeline.ImageDefinition{
 	Pipeline: "shop", Name: "base", From: pipeline.ImageFrom{Directory: "rootfs"}, Owner: "here",
 	Source: pipeline.SourceRef{Repository: "repo", Commit: "c1", Digest: "1"},
 	Steps:  []pipeline.Step{{Name: "packages", Command: "packages"}},
@@ -334,8 +334,8 @@ func (d *desk) picture() string {
 	}
 	var b strings.Builder
 	for _, s := range st.StagesInOrder() {
-		at := d.StandingIn(st, s)
-		fmt.Fprintf(&b, "%s held=%s passed=%s status=%s settled=%v latest=%s\n", s.Name, at.Held, at.Passed, at.Move.Status, s.Settled, at.Run.Status)
+		at := d.StageStatusIn(st, s)
+		fmt.Fprintf(&b, "%s held=%s passed=%s status=%s settled=%v latest=%s\n", s.Name, at.Current, at.Passed, at.Move.Status, s.Applied, at.Run.Status)
 	}
 	for _, env := range slices.SortedFunc(maps.Values(st.Environments), func(a, b pipeline.Environment) int { return strings.Compare(a.Name, b.Name) }) {
 		fmt.Fprintf(&b, "environment of %s: %s %s on platform: %v\n", env.Name, env.Status, env.Build, d.envs[env.ID] != nil)
@@ -357,6 +357,6 @@ func (d *desk) picture() string {
 		leases = nil
 	}
 	fmt.Fprintf(&b, "environments=%d pending=%d images=%d artifacts=%d work=%d leases=%d recipes=%d\n",
-		len(d.envs), pending, len(d.images), len(d.artifacts), len(work), len(leases), len(st.Recipes))
+		len(d.envs), pending, len(d.images), len(d.artifacts), len(work), len(leases), len(st.ImageDefinitions))
 	return b.String()
 }

@@ -141,7 +141,7 @@ func New(c Config) *Engine {
 	c.Holder.Actor = c.Person.Name
 	return &Engine{
 		Config: c, cache: &cache{states: map[string]*cachedState{}},
-		creations: &creations{leases: map[string]*held{}, made: map[string]map[pipeline.Key]string{}},
+		creations: &creations{leases: map[string]*lock{}, made: map[string]map[pipeline.Key]string{}},
 	}
 }
 

@@ -122,14 +122,14 @@ func (d *desk) mustApply(stages []pipeline.Stage) {
 
 func (d *desk) approve(build string) {
 	d.t.Helper()
-	if _, err := d.Judge(context.Background(), "shop", "exploratory", build, pipeline.Approved, ""); err != nil {
+	if _, err := d.Decide(context.Background(), "shop", "exploratory", build, pipeline.Approved, ""); err != nil {
 		d.t.Fatalf("approve: %v", err)
 	}
 }
 
-func (d *desk) standing(stage string) engine.Standing {
+func (d *desk) standing(stage string) engine.StageStatus {
 	d.t.Helper()
-	st, err := d.Standing(context.Background(), "shop", stage)
+	st, err := d.StageStatus(context.Background(), "shop", stage)
 	if err != nil {
 		d.t.Fatalf("standing of %s: %v", stage, err)
 	}
@@ -160,15 +160,15 @@ func TestWholeRoute(t *testing.T) {
 	if got := d.standing("pre-production"); got.Passed != b {
 		t.Errorf("pre-production passed %q after the approval, want %s", got.Passed, b)
 	}
-	if got := d.standing("production"); got.Held != "" || got.Move.Status != pipeline.StatusWaiting {
-		t.Errorf("production holds %q and is %s before a promotion", got.Held, got.Move.Status)
+	if got := d.standing("production"); got.Current != "" || got.Move.Status != pipeline.StatusWaiting {
+		t.Errorf("production holds %q and is %s before a promotion", got.Current, got.Move.Status)
 	}
 
 	stages := route("1")
 	stages[5].Pin = b
 	d.mustApply(stages)
 	got := d.standing("production")
-	if got.Held != b || got.Environment == nil || got.Environment.Instances != 3 {
+	if got.Current != b || got.Environment == nil || got.Environment.Instances != 3 {
 		t.Fatalf("production: %+v", got)
 	}
 	before := d.calls
@@ -205,7 +205,7 @@ func TestRollbackByPin(t *testing.T) {
 	stages[5].Pin = one
 	d.mustApply(stages)
 	got := d.standing("production")
-	if got.Environment.Build != one || got.Held != one || got.Environment.Endpoint != endpoint {
+	if got.Environment.Build != one || got.Current != one || got.Environment.Endpoint != endpoint {
 		t.Errorf("after the rollback production serves %s at %s", got.Environment.Build, got.Environment.Endpoint)
 	}
 	stages[5].Pin = ""
@@ -226,8 +226,8 @@ func TestFailureLeavesWhatServed(t *testing.T) {
 	if !errors.As(err, &failed) || failed.Run.Stage != "acceptance" || pipeline.CodeOf(err) != pipeline.CodeFailed {
 		t.Fatalf("apply of a failing build: %v", err)
 	}
-	if got := d.standing("acceptance"); got.Held != one || got.Run.Status != pipeline.RunFailed {
-		t.Errorf("acceptance holds %s, run %s", got.Held, got.Run.Status)
+	if got := d.standing("acceptance"); got.Current != one || got.Run.Status != pipeline.RunFailed {
+		t.Errorf("acceptance holds %s, run %s", got.Current, got.Run.Status)
 	}
 	if len(d.envs) != 1 {
 		t.Errorf("%d environments are left, want production's only", len(d.envs))
@@ -437,13 +437,13 @@ func TestRevertedCommitFlowsDownAgain(t *testing.T) {
 	d := open(t)
 	d.mustApply(route("1")[:2])
 	d.mustApply(route("2")[:2])
-	if got := d.standing("acceptance"); got.Held != build("2") {
-		t.Fatalf("acceptance holds %s, want build 2", got.Held)
+	if got := d.standing("acceptance"); got.Current != build("2") {
+		t.Fatalf("acceptance holds %s, want build 2", got.Current)
 	}
 	before := d.prepared
 	d.mustApply(route("1")[:2])
-	if got := d.standing("acceptance"); got.Held != build("1") || got.Passed != build("1") || d.prepared != before {
-		t.Errorf("after the revert acceptance holds %s, passed %s, ran %d times", got.Held, got.Passed, d.prepared-before)
+	if got := d.standing("acceptance"); got.Current != build("1") || got.Passed != build("1") || d.prepared != before {
+		t.Errorf("after the revert acceptance holds %s, passed %s, ran %d times", got.Current, got.Passed, d.prepared-before)
 	}
 }
 
@@ -479,7 +479,7 @@ func TestSecondApplyWaitsForTheLease(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 150*time.Millisecond)
 	defer cancel()
 	_, err = other.Advance(ctx, engine.AdvanceRequest{Stage: commit("1")})
-	if pipeline.CodeOf(err) != pipeline.CodeHeld || !strings.Contains(err.Error(), "bob") {
+	if pipeline.CodeOf(err) != pipeline.CodeLocked || !strings.Contains(err.Error(), "bob") {
 		t.Fatalf("an apply beside another: %v", err)
 	}
 	if err := (memLedger{d.life}).Release(context.Background(), lease); err != nil {

@@ -21,7 +21,7 @@ import (
 // purpose says what the stage's environment is for.
 func purpose(s pipeline.Stage) pipeline.EnvironmentPurpose {
 	switch {
-	case s.Lasting():
+	case s.Persistent():
 		return pipeline.ForStage
 	case s.Approval:
 		return pipeline.ForInquiry
@@ -110,7 +110,7 @@ func (e *Engine) fleetRequest(ctx context.Context, env pipeline.Environment, lau
 	}
 	req := pipeline.FleetRequest{
 		Environment: env.ID, Labels: pipeline.Labels{Pipeline: env.Pipeline, Stage: env.Stage, Build: env.Build, Run: env.Run},
-		Lasting: env.Purpose == pipeline.ForStage, Image: launch.Image, Instances: env.Instances, InstanceType: env.Spec.InstanceType,
+		Persistent: env.Purpose == pipeline.ForStage, Image: launch.Image, Instances: env.Instances, InstanceType: env.Spec.InstanceType,
 		Address: env.Spec.Address, Port: env.Spec.Port, Certificate: env.Spec.Certificate, Service: st.Pipeline.Service, Env: vars, Secrets: secrets,
 		Migrate: st.Pipeline.Service.Migrate != "", ExpiresAt: env.ExpiresAt, DrainTimeout: env.Spec.DrainTimeout, Alarms: env.Spec.Alarms, Log: log,
 		TrustedProxies: env.Spec.TrustedProxies,
@@ -157,12 +157,12 @@ func (a *attempt) endKept(ctx context.Context) error {
 // endOutgrown ends the environments that a stage had under a definition of before and
 // has no use for under the one that it now does what it must for. Those of a stage
 // that somebody holds stay. It gives the state that is left.
-func (e *Engine) endOutgrown(ctx context.Context, h *held, stage pipeline.Stage) (*pipeline.State, error) {
+func (e *Engine) endOutgrown(ctx context.Context, h *lock, stage pipeline.Stage) (*pipeline.State, error) {
 	st, err := e.State(ctx, stage.Pipeline)
 	if err != nil {
 		return nil, err
 	}
-	if _, frozen := st.Freezes[stage.Name]; frozen {
+	if _, frozen := st.Pauses[stage.Name]; frozen {
 		return st, nil
 	}
 	left := st
@@ -205,7 +205,7 @@ func (a *attempt) bake(ctx context.Context) error {
 // settleEnvironment gives the traffic to the fleet of a lasting environment, and
 // ends one that was for the run alone. From the moment that its phase is recorded
 // the run has passed: whoever finds it dead finishes it.
-func (a *attempt) settleEnvironment(ctx context.Context) error {
+func (a *attempt) finishEnvironment(ctx context.Context) error {
 	if a.env == nil {
 		return nil
 	}
@@ -269,7 +269,7 @@ func (e *Engine) sendTraffic(ctx context.Context, lease pipeline.Lease, environm
 
 // discardPending removes a fleet that somebody prepared in an environment and, having
 // died, did not send the traffic to.
-func (e *Engine) discardPending(ctx context.Context, h *held, env pipeline.Environment) error {
+func (e *Engine) discardPending(ctx context.Context, h *lock, env pipeline.Environment) error {
 	reports, err := e.Platform.Describe(ctx, env.ID)
 	if fleet := reports[env.ID].Pending; err == nil && fleet != "" {
 		err = e.under(h.lease).Discard(ctx, env.ID, fleet)
@@ -283,7 +283,7 @@ func (e *Engine) discardPending(ctx context.Context, h *held, env pipeline.Envir
 // adjusted gives an environment another specification whose service runs no differently,
 // for the caller to record: the number of its instances, and the proxies that its endpoint
 // trusts.
-func (e *Engine) adjusted(ctx context.Context, h *held, env pipeline.Environment, spec pipeline.EnvironmentSpec, instances int) (pipeline.Environment, error) {
+func (e *Engine) adjusted(ctx context.Context, h *lock, env pipeline.Environment, spec pipeline.EnvironmentSpec, instances int) (pipeline.Environment, error) {
 	if !env.Spec.TrustsAlike(spec) {
 		if err := e.under(h.lease).Trust(ctx, env.ID, spec.TrustedProxies); err != nil {
 			return env, fmt.Errorf("trust other proxies at %s: %w", env.Describe(), err)
@@ -300,7 +300,7 @@ func (e *Engine) adjusted(ctx context.Context, h *held, env pipeline.Environment
 // resized changes the number of instances of an environment, for the caller to record.
 // Until then the record says that it has none: a change that is interrupted is made
 // again, whatever number is wanted then.
-func (e *Engine) resized(ctx context.Context, h *held, env pipeline.Environment, instances int) (pipeline.Environment, error) {
+func (e *Engine) resized(ctx context.Context, h *lock, env pipeline.Environment, instances int) (pipeline.Environment, error) {
 	env.Instances = 0
 	if err := e.recordEnvironment(ctx, h, env); err != nil {
 		return env, err

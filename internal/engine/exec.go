@@ -67,7 +67,7 @@ func (e *Engine) Exec(ctx context.Context, r EnvironmentRef, line string, everyw
 	}
 	right := pipeline.RightLaunch
 	others := env.Purpose == pipeline.ForPerson && !st.Pipeline.Authorization.Owns(env.Owner, e.Person)
-	if others || st.Stages[env.Stage].Guarded() {
+	if others || st.Stages[env.Stage].RequiresDeployRight() {
 		right = pipeline.RightDeploy
 	}
 	if err := st.Pipeline.Authorize(right, e.Person, "run a command in "+env.Describe()); err != nil {

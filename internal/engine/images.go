@@ -98,7 +98,7 @@ func needs(st *pipeline.State, uses map[string][]string) {
 	for _, s := range st.Stages {
 		use(s.BaseImage, "base image of stage %q", s.Name)
 	}
-	for _, r := range st.Recipes {
+	for _, r := range st.ImageDefinitions {
 		use(r.Image, "present image of %q", r.Name)
 		use(r.Base, "what %q is baked from", r.Name)
 		var baked []pipeline.Image

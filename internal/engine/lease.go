@@ -17,11 +17,13 @@ import (
 )
 
 // Lease keys: one per thing that one process at a time may change.
-func stageKey(pipelineName, stage string) string   { return pipelineName + "/stage/" + stage }
-func recipeKey(pipelineName, recipe string) string { return pipelineName + "/" + RecipeRun(recipe) }
-func envKey(pipelineName, env string) string       { return pipelineName + "/environment/" + env }
-func ownerKey(pipelineName, who string) string     { return pipelineName + "/owner/" + who }
-func pipelineKey(name string) string               { return name + "/pipeline" }
+func stageKey(pipelineName, stage string) string { return pipelineName + "/stage/" + stage }
+func imageKey(pipelineName, definition string) string {
+	return pipelineName + "/" + ImageRun(definition)
+}
+func envKey(pipelineName, env string) string   { return pipelineName + "/environment/" + env }
+func ownerKey(pipelineName, who string) string { return pipelineName + "/owner/" + who }
+func pipelineKey(name string) string           { return name + "/pipeline" }
 
 // environmentKey is that of the lease under which an environment is changed.
 func environmentKey(env pipeline.Environment) string {
@@ -40,7 +42,7 @@ func runKey(pipelineName string, run pipeline.RunSummary) string {
 }
 
 // held is a lease that is kept alive in the background.
-type held struct {
+type lock struct {
 	lease pipeline.Lease
 	stop  func()
 }
@@ -57,7 +59,7 @@ func (e *Engine) under(leases ...pipeline.Lease) pipeline.Platform {
 // hold takes a lease, waiting for another holder to give it up until ctx ends,
 // and gives a context that ends when the lease is lost. The caller must call
 // release.
-func (e *Engine) hold(ctx context.Context, key, purpose string) (context.Context, *held, error) {
+func (e *Engine) lock(ctx context.Context, key, purpose string) (context.Context, *lock, error) {
 	holder := e.Holder
 	holder.Purpose = purpose
 	var lease pipeline.Lease
@@ -66,16 +68,16 @@ func (e *Engine) hold(ctx context.Context, key, purpose string) (context.Context
 			holder.Since = e.Now()
 			var err error
 			lease, err = e.Ledger.Acquire(ctx, key, holder, e.LeaseTTL)
-			var other *pipeline.HeldError
+			var other *pipeline.LockedError
 			if errors.As(err, &other) {
 				return poll.Probe{State: other.Error()}, poll.Retryable(err)
 			}
 			return poll.Probe{Done: true}, err
 		})
 	if err != nil {
-		var other *pipeline.HeldError
+		var other *pipeline.LockedError
 		if errors.As(err, &other) {
-			return nil, nil, pipeline.Errorf(pipeline.CodeHeld, "wait for "+key, "%w", other).
+			return nil, nil, pipeline.Errorf(pipeline.CodeLocked, "wait for "+key, "%w", other).
 				WithHint("Wait until it ends and apply again, or raise the resource's timeouts.")
 		}
 		return nil, nil, fmt.Errorf("take lease %s: %w", key, err)
@@ -85,11 +87,11 @@ func (e *Engine) hold(ctx context.Context, key, purpose string) (context.Context
 }
 
 // keep keeps a lease alive in the background, until it is released or lost.
-func (e *Engine) keep(ctx context.Context, lease pipeline.Lease) (context.Context, *held) {
+func (e *Engine) keep(ctx context.Context, lease pipeline.Lease) (context.Context, *lock) {
 	leased, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { e.keepAlive(leased, cancel, lease) })
-	return leased, &held{lease: lease, stop: func() {
+	return leased, &lock{lease: lease, stop: func() {
 		cancel(nil)
 		wg.Wait()
 	}}
@@ -113,16 +115,16 @@ func (e *Engine) Exclusive(ctx context.Context, pipelineName, what, purpose stri
 		return nil, nil, err
 	}
 	leased, h := e.keep(ctx, lease)
-	return leased, func() { e.release(ctx, h) }, nil
+	return leased, func() { e.unlock(ctx, h) }, nil
 }
 
 // tryHold takes a lease only if nobody holds it, and returns a context that ends when it
 // is lost. held is nil when somebody holds it.
-func (e *Engine) tryHold(ctx context.Context, key, purpose string) (context.Context, *held, error) {
+func (e *Engine) tryLock(ctx context.Context, key, purpose string) (context.Context, *lock, error) {
 	holder := e.Holder
 	holder.Purpose, holder.Since = purpose, e.Now()
 	lease, err := e.Ledger.Acquire(ctx, key, holder, e.LeaseTTL)
-	if pipeline.CodeOf(err) == pipeline.CodeHeld {
+	if pipeline.CodeOf(err) == pipeline.CodeLocked {
 		return ctx, nil, nil
 	}
 	if err != nil {
@@ -133,7 +135,7 @@ func (e *Engine) tryHold(ctx context.Context, key, purpose string) (context.Cont
 }
 
 // several are leases that are held together, by key.
-type several map[string]*held
+type several map[string]*lock
 
 // leases returns all of them.
 func (s several) leases() []pipeline.Lease {
@@ -146,11 +148,11 @@ func (s several) leases() []pipeline.Lease {
 
 // holdAll takes leases that nobody may hold: CodeHeld names who holds one. They are kept
 // alive until release is called; the context ends when one is lost.
-func (e *Engine) holdAll(ctx context.Context, keys []string, purpose string) (leased context.Context, all several, release func(), err error) {
+func (e *Engine) lockAll(ctx context.Context, keys []string, purpose string) (leased context.Context, all several, release func(), err error) {
 	leased, all = ctx, several{}
 	release = func() {
 		for _, key := range slices.Sorted(maps.Keys(all)) {
-			e.release(ctx, all[key])
+			e.unlock(ctx, all[key])
 		}
 	}
 	holder := e.Holder
@@ -159,9 +161,9 @@ func (e *Engine) holdAll(ctx context.Context, keys []string, purpose string) (le
 		lease, err := e.Ledger.Acquire(ctx, key, holder, e.LeaseTTL)
 		if err != nil {
 			release()
-			var other *pipeline.HeldError
+			var other *pipeline.LockedError
 			if errors.As(err, &other) {
-				err = pipeline.Errorf(pipeline.CodeHeld, purpose, "%w", other).WithHint("Wait until it ends, and try again.")
+				err = pipeline.Errorf(pipeline.CodeLocked, purpose, "%w", other).WithHint("Wait until it ends, and try again.")
 			}
 			return nil, nil, nil, err
 		}
@@ -198,7 +200,7 @@ func (e *Engine) keepAlive(ctx context.Context, lost context.CancelCauseFunc, le
 }
 
 // release gives the lease up. It works after ctx has ended.
-func (e *Engine) release(ctx context.Context, h *held) {
+func (e *Engine) unlock(ctx context.Context, h *lock) {
 	h.stop()
 	ctx, cancel := cleanUpContext(ctx)
 	defer cancel()

@@ -270,7 +270,7 @@ func (p memPlatform) Bake(ctx context.Context, r pipeline.BakeRequest) (image pi
 	})
 }
 
-func (p memPlatform) CheckRecipe(r pipeline.Recipe) error {
+func (p memPlatform) CheckImage(r pipeline.ImageDefinition) error {
 	if r.KMSKey != "" {
 		return pipeline.Errorf(pipeline.CodeInvalid, "check", "this platform has no kms_key")
 	}
@@ -293,7 +293,7 @@ func (p memPlatform) Abandon(ctx context.Context, token string) error {
 	return p.clear(ctx, "abandon", func() error { delete(p.builders, token); return nil })
 }
 
-func (p memPlatform) Remains(context.Context) (bakes, images []string, err error) {
+func (p memPlatform) Orphans(context.Context) (bakes, images []string, err error) {
 	return bakes, images, p.look(func() error {
 		bakes, images = slices.Collect(maps.Keys(p.builders)), slices.Collect(maps.Keys(p.snapshots))
 		return nil

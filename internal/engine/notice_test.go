@@ -180,21 +180,21 @@ func TestDeliveriesOfDefinitions(t *testing.T) {
 	one, two := pipeline.NotifyTarget{Command: "one", On: []pipeline.NoticeKind{pipeline.NoticeFailed}}, pipeline.NotifyTarget{Command: "two"}
 	st := define(one)
 	first := head()
-	if got := st.Told(one); got.Seq != first || !slices.Equal(got.On, one.On) {
+	if got := st.Notified(one); got.Seq != first || !slices.Equal(got.On, one.On) {
 		t.Errorf("the first is told from %+v, want %d", got, first)
 	}
-	if st = define(one, two); st.Told(one).Seq != first || st.Told(two).Seq != head() {
-		t.Errorf("told from %+v and %+v", st.Told(one), st.Told(two))
+	if st = define(one, two); st.Notified(one).Seq != first || st.Notified(two).Seq != head() {
+		t.Errorf("told from %+v and %+v", st.Notified(one), st.Notified(two))
 	}
 	if st = define(two); len(st.Deliveries) != 1 {
 		t.Errorf("one that is left out is not forgotten: %+v", st.Deliveries)
 	}
-	if st = define(two, one); st.Told(one).Seq != head() || st.Told(two).Seq >= head() {
-		t.Errorf("one that is back is told from %+v, the other from %+v", st.Told(one), st.Told(two))
+	if st = define(two, one); st.Notified(one).Seq != head() || st.Notified(two).Seq >= head() {
+		t.Errorf("one that is back is told from %+v, the other from %+v", st.Notified(one), st.Notified(two))
 	}
 	wide := one
 	wide.On = nil
-	if st = define(two, wide); !slices.Equal(st.Told(wide).On, one.On) {
-		t.Errorf("what it was to be told is forgotten: %+v", st.Told(wide))
+	if st = define(two, wide); !slices.Equal(st.Notified(wide).On, one.On) {
+		t.Errorf("what it was to be told is forgotten: %+v", st.Notified(wide))
 	}
 }

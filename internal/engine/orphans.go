@@ -19,7 +19,7 @@ import (
 // withNothingRunning calls f while no run that makes images or artifacts is under
 // way, beside the caller's own (nil: none), and none can begin but under a lease that is
 // not among those that f gets. It does nothing where one is.
-func (e *Engine) withNothingRunning(ctx context.Context, own *held, f func(ctx context.Context, all several) error) error {
+func (e *Engine) withNothingRunning(ctx context.Context, own *lock, f func(ctx context.Context, all several) error) error {
 	all, err := e.Pipelines(ctx)
 	if err != nil {
 		return err
@@ -33,11 +33,11 @@ func (e *Engine) withNothingRunning(ctx context.Context, own *held, f func(ctx c
 			if held[key] != nil {
 				continue
 			}
-			leased, h, err := e.tryHold(ctx, key, "collection of garbage")
+			leased, h, err := e.tryLock(ctx, key, "collection of garbage")
 			if err != nil || h == nil {
 				return err
 			}
-			defer e.release(ctx, h)
+			defer e.unlock(ctx, h)
 			ctx, held[key] = leased, h
 		}
 	}
@@ -52,8 +52,8 @@ func makers(name string, st *pipeline.State) []string {
 			keys = append(keys, stageKey(name, s.Name))
 		}
 	}
-	for _, r := range st.Recipes {
-		keys = append(keys, recipeKey(name, r.Name))
+	for _, r := range st.ImageDefinitions {
+		keys = append(keys, imageKey(name, r.Name))
 	}
 	slices.Sort(keys) // all take them in one order
 	return keys
@@ -68,7 +68,7 @@ func (e *Engine) orphans(ctx context.Context, held several, g *Garbage) error {
 	if err != nil {
 		return fmt.Errorf("list images: %w", err)
 	}
-	bakes, halves, err := e.Platform.Remains(ctx)
+	bakes, halves, err := e.Platform.Orphans(ctx)
 	if err != nil {
 		return fmt.Errorf("list what is left of bakes and images: %w", err)
 	}
@@ -173,7 +173,7 @@ func (e *Engine) removeOrphans(ctx context.Context, held several, g Garbage) err
 
 // strays gives the environments of the platform that no pipeline has a record of. As
 // the record comes first, nobody is about to write one.
-func (e *Engine) strays(ctx context.Context) ([]string, error) {
+func (e *Engine) orphanedEnvironments(ctx context.Context) ([]string, error) {
 	reports, err := e.Platform.Describe(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("describe environments: %w", err)

@@ -43,13 +43,13 @@ func (e *Engine) PromoteFrom(ctx context.Context, pipelineName, stage, build str
 
 // Place is where a stage is, and where it goes.
 type Place struct {
-	Held string // the build that it holds; empty for none
-	Next string // the build that the next apply moves it to; Held where that leaves it there
+	Current string // the build that it holds; empty for none
+	Next    string // the build that the next apply moves it to; Held where that leaves it there
 }
 
 // PlaceOf gives where a stage is, and where it goes.
 func PlaceOf(st *pipeline.State, s pipeline.Stage) Place {
-	return Place{Held: st.Holds[s.Name].Build, Next: pipeline.Decide(st, s).Candidate}
+	return Place{Current: st.Current[s.Name].Build, Next: pipeline.Decide(st, s).Candidate}
 }
 
 // promote records a promotion, which op calls what it is.
@@ -63,7 +63,7 @@ func (e *Engine) promote(ctx context.Context, op, pipelineName, stage, build str
 	}
 	if build == "" {
 		var ok bool
-		held := st.Builds[st.Holds[s.Name].Build].Order
+		held := st.Builds[st.Current[s.Name].Build].Order
 		if build, ok = st.NewestEligible(s, held); !ok {
 			return pipeline.Promotion{}, noneNewer(st, s, op)
 		}
@@ -78,10 +78,10 @@ func (e *Engine) promote(ctx context.Context, op, pipelineName, stage, build str
 	if from != nil {
 		if now := PlaceOf(st, s); now != *from {
 			return pipeline.Promotion{}, pipeline.Errorf(pipeline.CodeConflict, op, "since you looked the stage has come to hold %s and goes to %s; it held %s and went to %s",
-				buildOr(now.Held, "no build"), buildOr(now.Next, "none"), buildOr(from.Held, "no build"), buildOr(from.Next, "none")).WithHint("Look at what differs now, then decide.")
+				buildOr(now.Current, "no build"), buildOr(now.Next, "none"), buildOr(from.Current, "no build"), buildOr(from.Next, "none")).WithHint("Look at what differs now, then decide.")
 		}
 		expect = map[pipeline.Key]int64{}
-		for _, kind := range []pipeline.RecordKind{pipeline.RecordHold, pipeline.RecordPromotion} {
+		for _, kind := range []pipeline.RecordKind{pipeline.RecordCurrent, pipeline.RecordPromotion} {
 			expect[pipeline.Key{Kind: kind, ID: stage}] = st.Version(kind, stage)
 		}
 	}
@@ -116,13 +116,13 @@ func (e *Engine) checkMove(op string, st *pipeline.State, s pipeline.Stage, buil
 		return pipeline.Errorf(pipeline.CodeRefused, op, "the stage moves by itself to the newest build that passed").
 			WithHint("Set trigger = \"manual\" on the stage to move it by hand, or pin it with build = \"…\".")
 	}
-	return st.RefuseHeld(s, op)
+	return st.RefusePaused(s, op)
 }
 
 // noneNewer says why there is no build that a stage could be promoted to: what keeps the
 // newest that may still come.
 func noneNewer(st *pipeline.State, s pipeline.Stage, op string) error {
-	held := st.Builds[st.Holds[s.Name].Build].Order
+	held := st.Builds[st.Current[s.Name].Build].Order
 	for b := range st.NewestBuilds() {
 		if b.Order <= held {
 			break

@@ -14,11 +14,11 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-func TestJudge(t *testing.T) {
+func TestDecide(t *testing.T) {
 	one := build("1")
 	tests := map[string]struct {
 		stage, build string
-		verdict      pipeline.Verdict
+		verdict      pipeline.DecisionResult
 		reason       string
 		code         pipeline.Code
 		says         string
@@ -38,7 +38,7 @@ func TestJudge(t *testing.T) {
 			d := open(t)
 			d.mustApply(route("1"))
 			d.mustApply(route("2")[:1])
-			d2, err := d.Judge(context.Background(), "shop", tt.stage, tt.build, tt.verdict, tt.reason)
+			d2, err := d.Decide(context.Background(), "shop", tt.stage, tt.build, tt.verdict, tt.reason)
 			if pipeline.CodeOf(err) != tt.code {
 				t.Fatalf("error %v has code %q, want %q", err, pipeline.CodeOf(err), tt.code)
 			}
@@ -58,7 +58,7 @@ func TestJudge(t *testing.T) {
 func TestRejectedBuildStopsAndTheNextOneFlows(t *testing.T) {
 	d := open(t)
 	d.mustApply(route("1"))
-	if _, err := d.Judge(context.Background(), "shop", "exploratory", "", pipeline.Rejected, "no"); err != nil {
+	if _, err := d.Decide(context.Background(), "shop", "exploratory", "", pipeline.Rejected, "no"); err != nil {
 		t.Fatal(err)
 	}
 	d.mustApply(route("1"))
@@ -91,15 +91,15 @@ func TestLiftOfWhatHasNotRun(t *testing.T) {
 			} else {
 				d.mustApply(stages[:1])
 			}
-			judge := func(v pipeline.Verdict) error {
-				_, err := d.Judge(ctx, "shop", "exploratory", two, v, "because")
+			judge := func(v pipeline.DecisionResult) error {
+				_, err := d.Decide(ctx, "shop", "exploratory", two, v, "because")
 				return err
 			}
 			if err := judge(pipeline.Rejected); err != nil {
 				t.Fatal(err)
 			}
 			d.mustApply(stages)
-			if got := d.standing("exploratory"); got.Held == two || got.Move.Candidate == two {
+			if got := d.standing("exploratory"); got.Current == two || got.Move.Candidate == two {
 				t.Fatalf("rejected: %+v", got)
 			}
 			if _, err := d.Lift(ctx, "shop", "exploratory", two, engine.Looked{}, "because"); err != nil {
@@ -142,8 +142,8 @@ func TestPromote(t *testing.T) {
 		t.Fatalf("promotion of the newest: %+v, %v", p, err)
 	}
 	d.mustApply(route("1"))
-	if got := d.standing("production"); got.Held != build("1") {
-		t.Errorf("production holds %q after the promotion", got.Held)
+	if got := d.standing("production"); got.Current != build("1") {
+		t.Errorf("production holds %q after the promotion", got.Current)
 	}
 	pinned := route("1")
 	pinned[5].Pin = build("1")
@@ -175,7 +175,7 @@ func TestExploratoryEnvironmentEndsWithTheDecision(t *testing.T) {
 // Who decides may lack the right to end the environment, or be killed before it: the
 // next apply ends it.
 func TestDecidedEnvironmentEnds(t *testing.T) {
-	for _, verdict := range []pipeline.Verdict{pipeline.Approved, pipeline.Rejected} {
+	for _, verdict := range []pipeline.DecisionResult{pipeline.Approved, pipeline.Rejected} {
 		t.Run(string(verdict), func(t *testing.T) {
 			d := open(t)
 			stages := route("1")[:3]
@@ -183,7 +183,7 @@ func TestDecidedEnvironmentEnds(t *testing.T) {
 			d.mustApply(stages)
 			killed := d.again()
 			killed.limit = 2
-			if _, err := killed.Judge(t.Context(), "shop", "exploratory", "", verdict, "because"); err != nil || len(d.envs) != 1 {
+			if _, err := killed.Decide(t.Context(), "shop", "exploratory", "", verdict, "because"); err != nil || len(d.envs) != 1 {
 				t.Fatalf("%v; environments %v", err, d.envs)
 			}
 			d = d.again()
@@ -363,10 +363,10 @@ func TestBake(t *testing.T) {
 		t.Fatal(err)
 	}
 	bake := func(digest, command string) (pipeline.Image, error) {
-		r := recipe
+		r := imageDefinition
 		r.Source.Digest, r.Source.Commit, r.Keep = digest, "c"+digest, 1
 		r.Steps = []pipeline.Step{{Name: "packages", Command: command}}
-		return d.Bake(ctx, engine.BakeRequest{Recipe: r})
+		return d.Bake(ctx, engine.BakeRequest{Definition: r})
 	}
 	one, err := bake("1", "one")
 	if err != nil {
@@ -395,14 +395,14 @@ func TestBake(t *testing.T) {
 	if _, ok := d.images[two.ID]; !ok {
 		t.Errorf("the image before was removed with keep = 1: %v", d.images)
 	}
-	if err := d.RemoveRecipe(ctx, "shop", "base", "k-another"); err != nil || len(d.images) == 0 {
+	if err := d.RemoveImageDefinition(ctx, "shop", "base", "k-another"); err != nil || len(d.images) == 0 {
 		t.Errorf("removal of one that is no more: %v, left %v", err, d.images)
 	}
 	st, err := d.State(ctx, "shop")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.RemoveRecipe(ctx, "shop", "base", st.Recipes["base"].ID); err != nil || len(d.images) != 0 {
+	if err := d.RemoveImageDefinition(ctx, "shop", "base", st.ImageDefinitions["base"].ID); err != nil || len(d.images) != 0 {
 		t.Errorf("removal: %v, left %v", err, d.images)
 	}
 }
@@ -416,7 +416,7 @@ func TestPublish(t *testing.T) {
 		t.Fatal(err)
 	}
 	bake := func(p *pipeline.Publication, key string) (pipeline.Image, error) {
-		return d.Bake(ctx, engine.BakeRequest{Recipe: pipeline.Recipe{
+		return d.Bake(ctx, engine.BakeRequest{Definition: pipeline.ImageDefinition{
 			Pipeline: "shop", Name: "base", From: pipeline.ImageFrom{Image: "img-base"}, Source: pipeline.SourceRef{Repository: "repo", Commit: "c1", Digest: "1"}, Owner: "here", Publish: p, KMSKey: key,
 		}})
 	}
@@ -427,7 +427,7 @@ func TestPublish(t *testing.T) {
 	regions := &pipeline.Publication{Regions: []string{"there"}}
 	killed := d.again()
 	for killed.limit = 1; ; killed.limit++ {
-		if _, err := killed.Bake(ctx, engine.BakeRequest{Recipe: pipeline.Recipe{
+		if _, err := killed.Bake(ctx, engine.BakeRequest{Definition: pipeline.ImageDefinition{
 			Pipeline: "shop", Name: "base", From: pipeline.ImageFrom{Image: "img-base"}, Source: pipeline.SourceRef{Repository: "repo", Commit: "c1", Digest: "1"}, Owner: "here", Publish: regions,
 		}}); err == nil {
 			break
@@ -481,7 +481,7 @@ func TestPromoteFrom(t *testing.T) {
 	d.mustApply(route("3"))
 	refused("another has deployed", d.PromoteFrom, build("2"), before)
 	one := looked()
-	if one != (engine.Place{Held: build("1"), Next: build("1")}) {
+	if one != (engine.Place{Current: build("1"), Next: build("1")}) {
 		t.Fatalf("production is at %+v", one)
 	}
 	if _, err := d.Retry(ctx, "shop", "production"); err != nil {
@@ -495,7 +495,7 @@ func TestPromoteFrom(t *testing.T) {
 		t.Fatal(err)
 	}
 	pending := looked()
-	if pending != (engine.Place{Held: build("1"), Next: build("3")}) {
+	if pending != (engine.Place{Current: build("1"), Next: build("3")}) {
 		t.Errorf("production is at %+v", pending)
 	}
 	d.mustApply(route("3"))
@@ -515,7 +515,7 @@ func TestBuildBefore(t *testing.T) {
 		t.Helper()
 		st := d.seen()
 		if got := engine.BuildBefore(st, st.Stages["production"]); got != want {
-			t.Errorf("the build before %s is %q, want %q", st.Holds["production"].Build, got, want)
+			t.Errorf("the build before %s is %q, want %q", st.Current["production"].Build, got, want)
 		}
 	}
 	for _, content := range []string{"1", "2", "3"} {
@@ -571,12 +571,12 @@ func TestPromotedMeanwhile(t *testing.T) {
 	d.during["announce"] = func() { promote(one) }
 	d.mustApply(route("2"))
 	delete(d.during, "announce")
-	if got := d.standing("production"); got.Held != two || got.Move.Candidate != one || got.Move.Action != pipeline.ActionRun {
-		t.Fatalf("after the run production holds %s, with %s and action %s next", got.Held, got.Move.Candidate, got.Move.Action)
+	if got := d.standing("production"); got.Current != two || got.Move.Candidate != one || got.Move.Action != pipeline.ActionRun {
+		t.Fatalf("after the run production holds %s, with %s and action %s next", got.Current, got.Move.Candidate, got.Move.Action)
 	}
 	d.mustApply(route("2"))
-	if got := d.standing("production"); got.Held != one || got.Environment.Build != one || got.Move.Action != pipeline.ActionNone {
-		t.Errorf("the next apply left production with %s, and action %s next", got.Held, got.Move.Action)
+	if got := d.standing("production"); got.Current != one || got.Environment.Build != one || got.Move.Action != pipeline.ActionNone {
+		t.Errorf("the next apply left production with %s, and action %s next", got.Current, got.Move.Action)
 	}
 }
 

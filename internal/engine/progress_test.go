@@ -36,7 +36,7 @@ func TestProgressOfABake(t *testing.T) {
 	platform := looking{memPlatform: memPlatform{life: d.life}, during: func() {
 		st, err := d.State(context.Background(), "shop")
 		if err == nil {
-			seen, err = d.Progress(context.Background(), st, engine.RecipeRun("base"))
+			seen, err = d.Progress(context.Background(), st, engine.ImageRun("base"))
 		}
 		if err != nil {
 			t.Error(err)
@@ -46,14 +46,14 @@ func TestProgressOfABake(t *testing.T) {
 		Ledger: memLedger{d.life}, Platform: platform, Runner: memRunner{d.life}, Sources: memSources{d.life}, Artifacts: memArtifacts{d.life},
 		Logs: memLogs{d.life}, WorkDir: d.work, Holder: pipeline.Holder{Process: pipeline.Process{Host: "test", PID: 1}, Actor: "bob"}, Now: d.now,
 	})
-	recipe := pipeline.Recipe{Pipeline: "shop", Name: "base", From: pipeline.ImageFrom{Directory: "rootfs"}, Source: pipeline.SourceRef{Repository: "repo", Commit: "c1", Digest: "1"}, Owner: "here"}
-	if _, err := e.Bake(context.Background(), engine.BakeRequest{Recipe: recipe}); err != nil {
+	definition := pipeline.ImageDefinition{Pipeline: "shop", Name: "base", From: pipeline.ImageFrom{Directory: "rootfs"}, Source: pipeline.SourceRef{Repository: "repo", Commit: "c1", Digest: "1"}, Owner: "here"}
+	if _, err := e.Bake(context.Background(), engine.BakeRequest{Definition: definition}); err != nil {
 		t.Fatal(err)
 	}
 	if seen == nil || seen.Dead || seen.Run.Phase != pipeline.PhaseBake {
 		t.Errorf("under way it is %+v", seen)
 	}
-	if after, err := d.Progress(context.Background(), d.seen(), engine.RecipeRun("base")); err != nil || after != nil {
+	if after, err := d.Progress(context.Background(), d.seen(), engine.ImageRun("base")); err != nil || after != nil {
 		t.Errorf("afterwards it is %+v, %v", after, err)
 	}
 }

@@ -16,7 +16,7 @@ import (
 // it lives, perhaps, and what it does has no effect any more. A run whose steps had all
 // passed is finished; any other, and one that can't be finished any more, is cleared
 // away, and its stage will run again.
-func (e *Engine) recover(ctx context.Context, h *held, st *pipeline.State, name string) error {
+func (e *Engine) recover(ctx context.Context, h *lock, st *pipeline.State, name string) error {
 	latest := st.Latest[name]
 	if latest.Status != pipeline.RunRunning {
 		if latest.ID != "" {
@@ -75,7 +75,7 @@ func (a *attempt) conclude(ctx context.Context) error {
 		if err := a.bake(ctx); err != nil {
 			return a.giveUp(ctx, status, fmt.Errorf("%s while it baked, and that can't be finished: %w", what, err))
 		}
-		if err := a.settleEnvironment(ctx); err != nil {
+		if err := a.finishEnvironment(ctx); err != nil {
 			return a.giveUp(ctx, pipeline.RunFailed, err)
 		}
 		return a.finishInterrupted(ctx)
@@ -147,7 +147,7 @@ func (a *attempt) clearInterrupted(ctx context.Context, status pipeline.RunStatu
 
 // endOrphans ends environments of the stage that were being launched or ended when
 // the process died after its run's end was recorded.
-func (e *Engine) endOrphans(ctx context.Context, h *held, st *pipeline.State, name string) error {
+func (e *Engine) endOrphans(ctx context.Context, h *lock, st *pipeline.State, name string) error {
 	for _, env := range inOrder(st.Environments) {
 		orphan := env.Status == pipeline.EnvEnding || env.Status == pipeline.EnvLaunching
 		if env.Stage == name && env.Purpose != pipeline.ForPerson && orphan {

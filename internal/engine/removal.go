@@ -109,11 +109,11 @@ func (e *Engine) RemovePipeline(ctx context.Context, name string, force bool) er
 // RemoveOwnPipeline is RemovePipeline for the pipeline of an ID. One of another ID has taken
 // the name over: that one stays.
 func (e *Engine) RemoveOwnPipeline(ctx context.Context, name, id string, force bool) error {
-	leased, h, err := e.hold(ctx, pipelineKey(name), "removal of the pipeline")
+	leased, h, err := e.lock(ctx, pipelineKey(name), "removal of the pipeline")
 	if err != nil {
 		return err
 	}
-	defer e.release(ctx, h)
+	defer e.unlock(ctx, h)
 	st, err := e.fresh(leased, name)
 	if err != nil {
 		return err
@@ -134,9 +134,9 @@ func (e *Engine) RemoveOwnPipeline(ctx context.Context, name, id string, force b
 
 // undefine ends what there is of a pipeline, while nobody else can work on it, and
 // removes its records but the history.
-func (e *Engine) undefine(ctx context.Context, h *held, st *pipeline.State, force bool) error {
+func (e *Engine) undefine(ctx context.Context, h *lock, st *pipeline.State, force bool) error {
 	name := st.Pipeline.Name
-	ctx, all, release, err := e.holdAll(ctx, workers(st), "removal of the pipeline")
+	ctx, all, release, err := e.lockAll(ctx, workers(st), "removal of the pipeline")
 	if err != nil {
 		return err
 	}
@@ -159,8 +159,8 @@ func workers(st *pipeline.State) []string {
 	for name := range st.Stages {
 		keys = append(keys, stageKey(st.Pipeline.Name, name))
 	}
-	for name := range st.Recipes {
-		keys = append(keys, recipeKey(st.Pipeline.Name, name))
+	for name := range st.ImageDefinitions {
+		keys = append(keys, imageKey(st.Pipeline.Name, name))
 	}
 	for _, env := range st.Environments {
 		keys = append(keys, environmentKey(env))

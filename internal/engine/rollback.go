@@ -26,13 +26,13 @@ func (e *Engine) RollbackFrom(ctx context.Context, pipelineName, stage, build st
 // BuildBefore gives the build that a rollback of a stage goes back to where nobody names
 // one: of those older than what it holds, the one that passed it last; empty for none.
 func BuildBefore(st *pipeline.State, s pipeline.Stage) string {
-	held := st.Builds[st.Holds[s.Name].Build]
+	held := st.Builds[st.Current[s.Name].Build]
 	var last pipeline.RunSummary
 	for b, build := range st.Builds {
 		if build.Order >= held.Order {
 			continue
 		}
-		for _, v := range st.Verdicts[pipeline.StageBuild(s.Name, b)] {
+		for _, v := range st.Results[pipeline.StageBuild(s.Name, b)] {
 			if later := cmp.Or(v.EndedAt.Compare(last.EndedAt), strings.Compare(v.ID, last.ID)) > 0; later && v.Status == pipeline.RunPassed && st.Eligible(s, b) == nil {
 				last = v
 			}
@@ -47,7 +47,7 @@ func (e *Engine) rollback(ctx context.Context, pipelineName, stage, build string
 	if err != nil {
 		return pipeline.Promotion{}, err
 	}
-	held := st.Builds[st.Holds[stage].Build]
+	held := st.Builds[st.Current[stage].Build]
 	if held.ID == "" {
 		return pipeline.Promotion{}, pipeline.Errorf(pipeline.CodeRefused, op, "it holds no build yet").WithHint("There is nothing to go back from.")
 	}

@@ -35,12 +35,12 @@ type attempt struct {
 }
 
 // run executes the stage for the move's candidate and records how it ended.
-func (e *Engine) run(ctx context.Context, h *held, st *pipeline.State, stage pipeline.Stage, move pipeline.Move, secrets StageSecrets) (err error) {
+func (e *Engine) run(ctx context.Context, h *lock, st *pipeline.State, stage pipeline.Stage, move pipeline.Move, secrets StageSecrets) (err error) {
 	a := &attempt{Engine: e, lease: h.lease, state: st, stage: stage, secrets: secrets}
 	a.run = pipeline.Run{
 		ID: e.newID(runPrefix), Pipeline: stage.Pipeline, Stage: stage.Name, Kind: pipeline.KindStage,
 		Build: move.Candidate, Digest: stage.Digest(st.Pipeline), Status: pipeline.RunRunning,
-		Phase: pipeline.PhaseCheckout, Why: move.Why, Promotion: st.Answers(stage, move.Candidate), Actor: e.Holder.Actor, Process: e.Holder.Process, StartedAt: e.Now().UTC(),
+		Phase: pipeline.PhaseCheckout, Why: move.Why, Promotion: st.Consumes(stage, move.Candidate), Actor: e.Holder.Actor, Process: e.Holder.Process, StartedAt: e.Now().UTC(),
 		Committed: st.Builds[move.Candidate].Revision.Time.UTC(), Order: st.Builds[move.Candidate].Order, Ready: st.ReadyAt(stage, move.Candidate),
 	}
 	a.work = e.workDir(a.run.ID)
@@ -87,7 +87,7 @@ func (a *attempt) start(ctx context.Context, build string) error {
 			}
 		}
 		b.Revision, b.Directory = revision, a.stage.Source.Directory()
-		if a.state.Holds[a.stage.Name].Build != build {
+		if a.state.Current[a.stage.Name].Build != build {
 			b.Order = 0 // it becomes the newest
 		}
 		event.Facts.Build = &b
@@ -110,7 +110,7 @@ func (a *attempt) start(ctx context.Context, build string) error {
 // authors gives who wrote and who committed the commits since the build before. Where that
 // can't be told, as after a forced push, it is those of the one commit.
 func (a *attempt) authors(ctx context.Context) []string {
-	before := a.state.Builds[a.state.Holds[a.stage.Name].Build].Revision
+	before := a.state.Builds[a.state.Current[a.stage.Name].Build].Revision
 	if before.Commit == "" || before.Commit == a.stage.Source.Commit {
 		return nil
 	}
@@ -156,7 +156,7 @@ func (a *attempt) phases(ctx context.Context) error {
 			return err
 		}
 	}
-	return a.settleEnvironment(ctx)
+	return a.finishEnvironment(ctx)
 }
 
 // enter records that a phase begins.
@@ -305,8 +305,8 @@ func (a *attempt) store(ctx context.Context) error {
 // pass records that the run passed, and the stage holds its build.
 func (a *attempt) pass(ctx context.Context) error {
 	a.finish(pipeline.RunPassed)
-	facts := pipeline.Facts{Run: &a.run, Hold: &pipeline.Hold{
-		Stage: a.stage.Name, Build: a.run.Build, Run: a.run.ID, Previous: a.state.Holds[a.stage.Name].Build, Promotion: &a.run.Promotion,
+	facts := pipeline.Facts{Run: &a.run, Current: &pipeline.Current{
+		Stage: a.stage.Name, Build: a.run.Build, Run: a.run.ID, Previous: a.state.Current[a.stage.Name].Build, Promotion: &a.run.Promotion,
 	}}
 	if a.run.Artifact != nil || a.run.Image != "" {
 		facts.Build = &a.build

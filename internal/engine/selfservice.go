@@ -45,7 +45,7 @@ func (r LaunchRequest) asStage(st *pipeline.State) pipeline.Stage {
 	for _, stage := range st.StagesInOrder() {
 		switch {
 		case stage.Type != pipeline.TypeAcceptance:
-		case stage.Settled:
+		case stage.Applied:
 			s.After = append(s.After, stage.Name)
 		default:
 			begun = append(begun, stage.Name)
@@ -153,11 +153,11 @@ func (e *Engine) CheckLaunch(st *pipeline.State, r LaunchRequest) error {
 // Launch gives a person an environment: it launches one, or changes the one of
 // that name to the wanted build, size and time to live, without failing a request.
 func (e *Engine) Launch(ctx context.Context, r LaunchRequest) (pipeline.Environment, error) {
-	leased, h, err := e.hold(ctx, envKey(r.Pipeline, r.Name), "launch of self-service environment "+r.Name)
+	leased, h, err := e.lock(ctx, envKey(r.Pipeline, r.Name), "launch of self-service environment "+r.Name)
 	if err != nil {
 		return pipeline.Environment{}, err
 	}
-	defer e.release(ctx, h)
+	defer e.unlock(ctx, h)
 	st, err := e.fresh(leased, r.Pipeline)
 	if err != nil {
 		return pipeline.Environment{}, err
@@ -237,7 +237,7 @@ func specDigest(spec pipeline.EnvironmentSpec) string {
 }
 
 // adjust changes size, trusted proxies and time to live of an environment that runs the right build.
-func (e *Engine) adjust(ctx context.Context, h *held, env pipeline.Environment, r LaunchRequest) (pipeline.Environment, error) {
+func (e *Engine) adjust(ctx context.Context, h *lock, env pipeline.Environment, r LaunchRequest) (pipeline.Environment, error) {
 	if err := e.discardPending(ctx, h, env); err != nil {
 		return env, err
 	}
@@ -274,7 +274,7 @@ func (e *Engine) expiry(env pipeline.Environment, r LaunchRequest) time.Time {
 
 // relaunch brings up a fleet of the build and sends the environment's traffic to
 // it. When that fails, what served before serves on; a new environment is removed.
-func (e *Engine) relaunch(ctx context.Context, h *held, st *pipeline.State, env pipeline.Environment, build string, r LaunchRequest) (_ pipeline.Environment, err error) {
+func (e *Engine) relaunch(ctx context.Context, h *lock, st *pipeline.State, env pipeline.Environment, build string, r LaunchRequest) (_ pipeline.Environment, err error) {
 	if r.Spec.SecretsVersion > 0 && r.Secrets == nil {
 		return env, pipeline.Errorf(pipeline.CodeRefused, "launch "+env.Describe(), "it is %s, and the secrets that its configuration gives it are recorded nowhere", env.Status).
 			WithHint("Apply the configuration in %s with a longer ttl.", env.Configured)
@@ -312,7 +312,7 @@ func (e *Engine) relaunch(ctx context.Context, h *held, st *pipeline.State, env 
 
 // bringUp prepares a fleet of the environment's build and sends it the traffic. It gives
 // the fleet, also one of which that failed, and where the environment answers.
-func (e *Engine) bringUp(ctx context.Context, h *held, st *pipeline.State, env pipeline.Environment, secrets pipeline.Secrets, seed bool) (fleet, endpoint string, err error) {
+func (e *Engine) bringUp(ctx context.Context, h *lock, st *pipeline.State, env pipeline.Environment, secrets pipeline.Secrets, seed bool) (fleet, endpoint string, err error) {
 	log, err := e.createLog(ctx, env.Pipeline, env.ID)
 	if err != nil {
 		return "", "", err
@@ -334,7 +334,7 @@ func (e *Engine) bringUp(ctx context.Context, h *held, st *pipeline.State, env p
 }
 
 // abandonLaunch clears away a launch that failed and gives the cause.
-func (e *Engine) abandonLaunch(ctx context.Context, h *held, env pipeline.Environment, fleet string, fresh bool, cause error) error {
+func (e *Engine) abandonLaunch(ctx context.Context, h *lock, env pipeline.Environment, fleet string, fresh bool, cause error) error {
 	ctx, cancel := cleanUpContext(ctx)
 	defer cancel()
 	var err error
@@ -353,16 +353,16 @@ func (e *Engine) abandonLaunch(ctx context.Context, h *held, env pipeline.Enviro
 // reserve records an environment that is about to be launched. Where the pipeline limits
 // how many each may have, the launches of one person count and record one after the
 // other, whatever the names and the machines.
-func (e *Engine) reserve(ctx context.Context, h *held, st *pipeline.State, env pipeline.Environment, r LaunchRequest) error {
+func (e *Engine) reserve(ctx context.Context, h *lock, st *pipeline.State, env pipeline.Environment, r LaunchRequest) error {
 	if st.Pipeline.SelfService.MaxPerOwner == 0 {
 		return e.recordLaunch(ctx, h, env, r)
 	}
 	person := st.Pipeline.Authorization.Person(pipeline.Person{Name: env.Owner})
-	leased, own, err := e.hold(ctx, ownerKey(env.Pipeline, person), "launch of self-service environment "+env.Name)
+	leased, own, err := e.lock(ctx, ownerKey(env.Pipeline, person), "launch of self-service environment "+env.Name)
 	if err != nil {
 		return err
 	}
-	defer e.release(ctx, own)
+	defer e.unlock(ctx, own)
 	if st, err = e.fresh(leased, env.Pipeline); err != nil {
 		return err
 	}
@@ -372,12 +372,12 @@ func (e *Engine) reserve(ctx context.Context, h *held, st *pipeline.State, env p
 	return lostOr(leased, err)
 }
 
-func (e *Engine) recordEnvironment(ctx context.Context, h *held, env pipeline.Environment) error {
+func (e *Engine) recordEnvironment(ctx context.Context, h *lock, env pipeline.Environment) error {
 	return e.append(ctx, env.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &env}})
 }
 
 // recordLaunch is recordEnvironment with the creation that the launch is part of.
-func (e *Engine) recordLaunch(ctx context.Context, h *held, env pipeline.Environment, r LaunchRequest) error {
+func (e *Engine) recordLaunch(ctx context.Context, h *lock, env pipeline.Environment, r LaunchRequest) error {
 	return e.append(ctx, env.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &env, Creation: r.creation}})
 }
 
@@ -406,11 +406,11 @@ func (e *Engine) EndEnvironment(ctx context.Context, pipelineName, name string) 
 // EndOwnEnvironment is EndEnvironment for the environment of an ID. One of another ID has
 // taken the name over: that one stays.
 func (e *Engine) EndOwnEnvironment(ctx context.Context, pipelineName, name, id string) error {
-	leased, h, err := e.hold(ctx, envKey(pipelineName, name), "end of self-service environment "+name)
+	leased, h, err := e.lock(ctx, envKey(pipelineName, name), "end of self-service environment "+name)
 	if err != nil {
 		return err
 	}
-	defer e.release(ctx, h)
+	defer e.unlock(ctx, h)
 	st, err := e.fresh(leased, pipelineName)
 	if err != nil {
 		return err

@@ -57,8 +57,8 @@ func testHeadAge(t *testing.T) {
 	if reads.heads != 1 || reads.states != 1 {
 		t.Errorf("20 looks made %d requests for the head and %d for the state", reads.heads, reads.states)
 	}
-	build := look().Holds["acceptance"].Build
-	if _, err := e.Judge(t.Context(), "shop", "exploratory", build, pipeline.Approved, ""); err != nil {
+	build := look().Current["acceptance"].Build
+	if _, err := e.Decide(t.Context(), "shop", "exploratory", build, pipeline.Approved, ""); err != nil {
 		t.Fatal(err)
 	}
 	if !look().Passed("exploratory", build) {
@@ -66,11 +66,11 @@ func testHeadAge(t *testing.T) {
 	}
 	d.mustApply(route("2"))
 	time.Sleep(age - 1)
-	if look().Holds["commit"].Build != build {
+	if look().Current["commit"].Build != build {
 		t.Error("another's commit is seen before the age")
 	}
 	time.Sleep(time.Nanosecond)
-	if look().Holds["commit"].Build == build {
+	if look().Current["commit"].Build == build {
 		t.Error("another's commit is not seen after the age")
 	}
 }

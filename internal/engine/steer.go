@@ -27,7 +27,7 @@ func (e *Engine) Override(ctx context.Context, pipelineName, stage, build, reaso
 	if strings.TrimSpace(reason) == "" {
 		return pipeline.Override{}, pipeline.Errorf(pipeline.CodeInvalid, op, "an override needs a reason").WithHint("Say why with --reason.")
 	}
-	v, _ := st.VerdictOf(s, build)
+	v, _ := st.ResultOf(s, build)
 	o := pipeline.Override{
 		Pipeline: pipelineName, Stage: stage, Build: build, Run: v.ID, Inputs: st.Inputs(s, build), Digest: s.Digest(st.Pipeline),
 		Reason: reason, Actor: e.Person.Name, At: e.Now().UTC(),
@@ -52,14 +52,14 @@ func (e *Engine) CheckOverride(st *pipeline.State, s pipeline.Stage, build strin
 func overridable(st *pipeline.State, s pipeline.Stage, build string) error {
 	op := fmt.Sprintf("let build %s through stage %q", build, s.Name)
 	switch {
-	case s.Lasting():
+	case s.Persistent():
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "what the stage is for is what it runs").
 			WithHint("Override the stage that is in its way; `penstock status %s` shows what it waits for.", s.Pipeline)
 	case s.Type == pipeline.TypeCommit, !s.TakesBuild():
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "a stage of type %s makes what the others need", s.Type).
 			WithHint("Mend the cause and apply again.")
 	case st.RunsNow(s.Name):
-		return pipeline.Errorf(pipeline.CodeHeld, op, "run %s of the stage is under way", st.Latest[s.Name].ID).WithHint("Wait until it ends.")
+		return pipeline.Errorf(pipeline.CodeLocked, op, "run %s of the stage is under way", st.Latest[s.Name].ID).WithHint("Wait until it ends.")
 	}
 	if err := st.Eligible(s, build); err != nil {
 		return err
@@ -71,36 +71,36 @@ func overridable(st *pipeline.State, s pipeline.Stage, build string) error {
 }
 
 // Hold keeps a stage where it is until Release: no build enters it, and what it runs
-// runs on. A hold of a stage that is held replaces the reason.
-func (e *Engine) Hold(ctx context.Context, pipelineName, stage, reason string) (pipeline.Freeze, error) {
+// runs on. A hold of a paused stage replaces the reason.
+func (e *Engine) Pause(ctx context.Context, pipelineName, stage, reason string) (pipeline.Pause, error) {
 	st, _, err := e.stage(ctx, pipelineName, stage)
 	if err == nil {
-		err = st.Pipeline.Authorize(pipeline.RightDeploy, e.Person, fmt.Sprintf("hold stage %q", stage))
+		err = st.Pipeline.Authorize(pipeline.RightDeploy, e.Person, fmt.Sprintf("pause stage %q", stage))
 	}
 	if err != nil {
-		return pipeline.Freeze{}, err
+		return pipeline.Pause{}, err
 	}
-	f := pipeline.Freeze{Stage: stage, Reason: reason, Actor: e.Person.Name, At: e.Now().UTC()}
-	return f, e.append(ctx, pipelineName, nil, pipeline.Event{Kind: pipeline.StageHeld, Facts: pipeline.Facts{Freeze: &f}})
+	f := pipeline.Pause{Stage: stage, Reason: reason, Actor: e.Person.Name, At: e.Now().UTC()}
+	return f, e.append(ctx, pipelineName, nil, pipeline.Event{Kind: pipeline.StagePaused, Facts: pipeline.Facts{Pause: &f}})
 }
 
-// Release lets a held stage go on. It gives what held it; CodeRefused where nothing did.
-func (e *Engine) Release(ctx context.Context, pipelineName, stage string) (pipeline.Freeze, error) {
-	op := fmt.Sprintf("release stage %q", stage)
+// Release lets a paused stage go on. It gives what held it; CodeRefused where nothing did.
+func (e *Engine) Resume(ctx context.Context, pipelineName, stage string) (pipeline.Pause, error) {
+	op := fmt.Sprintf("resume stage %q", stage)
 	st, _, err := e.stage(ctx, pipelineName, stage)
 	if err == nil {
 		err = st.Pipeline.Authorize(pipeline.RightDeploy, e.Person, op)
 	}
 	if err != nil {
-		return pipeline.Freeze{}, err
+		return pipeline.Pause{}, err
 	}
-	f, held := st.Freezes[stage]
+	f, held := st.Pauses[stage]
 	if !held {
-		return f, pipeline.Errorf(pipeline.CodeRefused, op, "nobody holds it").WithHint("`penstock status %s` shows what it waits for.", pipelineName)
+		return f, pipeline.Errorf(pipeline.CodeRefused, op, "it is not paused").WithHint("`penstock status %s` shows what it waits for.", pipelineName)
 	}
-	key := pipeline.Key{Kind: pipeline.RecordFreeze, ID: stage}
+	key := pipeline.Key{Kind: pipeline.RecordPause, ID: stage}
 	return f, e.appendExpecting(ctx, pipelineName, nil, map[pipeline.Key]int64{key: st.Version(key.Kind, key.ID)},
-		pipeline.Event{Kind: pipeline.StageReleased, Facts: pipeline.Facts{Gone: []pipeline.Key{key}}})
+		pipeline.Event{Kind: pipeline.StageResumed, Facts: pipeline.Facts{Gone: []pipeline.Key{key}}})
 }
 
 // Retry lets a stage run once more, with the next apply, for the build that it ran for:
@@ -122,21 +122,21 @@ func (e *Engine) Retry(ctx context.Context, pipelineName, stage string) (pipelin
 // take. It gives the run that another one would follow.
 func (e *Engine) CheckRetry(st *pipeline.State, s pipeline.Stage) (pipeline.RunSummary, error) {
 	op := fmt.Sprintf("retry stage %q", s.Name)
-	if s.Guarded() {
+	if s.RequiresDeployRight() {
 		if err := st.Pipeline.Authorize(pipeline.RightDeploy, e.Person, op); err != nil {
 			return pipeline.RunSummary{}, err
 		}
 	}
-	if err := st.RefuseHeld(s, op); err != nil {
+	if err := st.RefusePaused(s, op); err != nil {
 		return pipeline.RunSummary{}, err
 	}
 	move := pipeline.Decide(st, s)
-	v, judged := st.VerdictOf(s, move.Candidate)
+	v, judged := st.ResultOf(s, move.Candidate)
 	switch {
 	case move.Err != nil:
 		return v, move.Err
 	case st.RunsNow(s.Name):
-		return v, pipeline.Errorf(pipeline.CodeHeld, op, "run %s of the stage is under way", st.Latest[s.Name].ID).WithHint("Wait until it ends.")
+		return v, pipeline.Errorf(pipeline.CodeLocked, op, "run %s of the stage is under way", st.Latest[s.Name].ID).WithHint("Wait until it ends.")
 	case s.TakesBuild() && move.Candidate == "":
 		return v, pipeline.Errorf(pipeline.CodeRefused, op, "there is no build for it").WithHint("`penstock status %s` shows what it waits for.", s.Pipeline)
 	case !judged:

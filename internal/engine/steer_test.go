@@ -42,17 +42,17 @@ func TestWhoMay(t *testing.T) {
 	ctx := context.Background()
 	calls := map[pipeline.Right]map[string]func(*desk) error{
 		pipeline.RightApprove: {"approve": func(d *desk) error {
-			_, err := d.Judge(ctx, "shop", "exploratory", "", pipeline.Approved, "")
+			_, err := d.Decide(ctx, "shop", "exploratory", "", pipeline.Approved, "")
 			return err
 		}},
 		pipeline.RightReject: {"reject": func(d *desk) error {
-			_, err := d.Judge(ctx, "shop", "exploratory", "", pipeline.Rejected, "ugly")
+			_, err := d.Decide(ctx, "shop", "exploratory", "", pipeline.Rejected, "ugly")
 			return err
 		}},
 		pipeline.RightDeploy: {
 			"promote": func(d *desk) error { _, err := d.Promote(ctx, "shop", "production", ""); return err },
-			"hold":    func(d *desk) error { _, err := d.Hold(ctx, "shop", "capacity", ""); return err },
-			"release": func(d *desk) error { _, err := d.Release(ctx, "shop", "acceptance"); return err },
+			"hold":    func(d *desk) error { _, err := d.Pause(ctx, "shop", "capacity", ""); return err },
+			"release": func(d *desk) error { _, err := d.Resume(ctx, "shop", "acceptance"); return err },
 			"retry":   func(d *desk) error { _, err := d.Retry(ctx, "shop", "production"); return err },
 			"use another's": func(d *desk) error {
 				_, err := d.Exec(ctx, engine.EnvironmentRef{Pipeline: "shop", Name: "daves"}, "true", false, io.Discard)
@@ -110,7 +110,7 @@ func TestWhoMay(t *testing.T) {
 							t.Fatal(err)
 						}
 					}
-					if _, err := d.Hold(ctx, "shop", "acceptance", "look"); err != nil {
+					if _, err := d.Pause(ctx, "shop", "acceptance", "look"); err != nil {
 						t.Fatal(err)
 					}
 					d.authorize(func(p *pipeline.Pipeline) {
@@ -140,7 +140,7 @@ func TestWhoMay(t *testing.T) {
 						t.Errorf("hint %q", pipeline.HintOf(err))
 					}
 					if name == "pin" {
-						if held := d.standing("production").Held; (held == build("1")) != allowed {
+						if held := d.standing("production").Current; (held == build("1")) != allowed {
 							t.Errorf("production holds %q", held)
 						}
 					}
@@ -169,7 +169,7 @@ func TestApprovalsOfSeveral(t *testing.T) {
 	})
 	approve := func(who string) pipeline.Decision {
 		t.Helper()
-		decision, err := d.as(who).Judge(ctx, "shop", "exploratory", "", pipeline.Approved, "")
+		decision, err := d.as(who).Decide(ctx, "shop", "exploratory", "", pipeline.Approved, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -200,10 +200,10 @@ func TestAuthorMayNotApprove(t *testing.T) {
 	d := open(t)
 	d.mustApply(route("1"))
 	d.authorize(func(p *pipeline.Pipeline) { p.Authorization.NotAuthor = true })
-	if _, err := d.as("ada").Judge(ctx, "shop", "exploratory", "", pipeline.Approved, ""); pipeline.CodeOf(err) != pipeline.CodeNotAllowed || !strings.Contains(err.Error(), "Ada <ada@example.com>") {
+	if _, err := d.as("ada").Decide(ctx, "shop", "exploratory", "", pipeline.Approved, ""); pipeline.CodeOf(err) != pipeline.CodeNotAllowed || !strings.Contains(err.Error(), "Ada <ada@example.com>") {
 		t.Errorf("the author approved: %v", err)
 	}
-	if _, err := d.as("ada").Judge(ctx, "shop", "exploratory", "", pipeline.Rejected, "a mistake"); err != nil {
+	if _, err := d.as("ada").Decide(ctx, "shop", "exploratory", "", pipeline.Rejected, "a mistake"); err != nil {
 		t.Errorf("the author can't reject: %v", err)
 	}
 	if _, err := d.as("ada").Lift(ctx, "shop", "exploratory", build("1"), engine.Looked{}, ""); pipeline.CodeOf(err) != pipeline.CodeNotAllowed {
@@ -215,7 +215,7 @@ func TestAuthorMayNotApprove(t *testing.T) {
 	// A build has the authors of all its commits.
 	d.mustApply(route("2"))
 	for who, says := range map[string]string{"eve": "Eve <eve@example.com>", "mallory": "Mallory <mallory@example.com>"} {
-		if _, err := d.as(who).Judge(ctx, "shop", "exploratory", build("2"), pipeline.Approved, ""); pipeline.CodeOf(err) != pipeline.CodeNotAllowed || !strings.Contains(err.Error(), says) {
+		if _, err := d.as(who).Decide(ctx, "shop", "exploratory", build("2"), pipeline.Approved, ""); pipeline.CodeOf(err) != pipeline.CodeNotAllowed || !strings.Contains(err.Error(), says) {
 			t.Errorf("who wrote or made a commit before the last approved: %v", err)
 		}
 	}
@@ -264,42 +264,42 @@ func TestOverrides(t *testing.T) {
 			if failed := tt.stage != "capacity"; failed != (err != nil) {
 				t.Errorf("the next apply: %v", err)
 			}
-			if got := d.standing(tt.stage); got.Passed != build("2") || got.Held != build("2") || got.Move.Status != pipeline.StatusPassed {
+			if got := d.standing(tt.stage); got.Passed != build("2") || got.Current != build("2") || got.Move.Status != pipeline.StatusPassed {
 				t.Errorf("%s: %+v", tt.stage, got)
 			}
 		})
 	}
 }
 
-func TestHoldAndRelease(t *testing.T) {
+func TestPauseAndResume(t *testing.T) {
 	ctx := context.Background()
 	d := open(t)
 	d.mustApply(route("1"))
-	if _, err := d.Release(ctx, "shop", "acceptance"); pipeline.CodeOf(err) != pipeline.CodeRefused {
+	if _, err := d.Resume(ctx, "shop", "acceptance"); pipeline.CodeOf(err) != pipeline.CodeRefused {
 		t.Errorf("release of what nobody holds: %v", err)
 	}
-	if _, err := d.Hold(ctx, "shop", "acceptance", "a look at the database"); err != nil {
+	if _, err := d.Pause(ctx, "shop", "acceptance", "a look at the database"); err != nil {
 		t.Fatal(err)
 	}
 	d.mustApply(route("2"))
-	if got := d.standing("acceptance"); got.Held != build("1") || !strings.Contains(got.Move.WaitingFor, "a look at the database") {
+	if got := d.standing("acceptance"); got.Current != build("1") || !strings.Contains(got.Move.WaitingFor, "a look at the database") {
 		t.Errorf("held: %+v", got)
 	}
-	if _, err := d.Retry(ctx, "shop", "acceptance"); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(pipeline.HintOf(err), "penstock release") {
-		t.Errorf("retry of a held stage: %v", err)
+	if _, err := d.Retry(ctx, "shop", "acceptance"); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(pipeline.HintOf(err), "penstock resume") {
+		t.Errorf("retry of a paused stage: %v", err)
 	}
-	if _, err := d.Hold(ctx, "shop", "production", "it is Friday"); err != nil {
+	if _, err := d.Pause(ctx, "shop", "production", "it is Friday"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := d.Promote(ctx, "shop", "production", ""); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(err.Error(), "it is Friday") {
-		t.Errorf("promotion to a held stage: %v", err)
+		t.Errorf("promotion to a paused stage: %v", err)
 	}
-	if _, err := d.Release(ctx, "shop", "acceptance"); err != nil {
+	if _, err := d.Resume(ctx, "shop", "acceptance"); err != nil {
 		t.Fatal(err)
 	}
 	d.mustApply(route("2"))
-	if got := d.standing("acceptance"); got.Held != build("2") {
-		t.Errorf("released, it holds %q", got.Held)
+	if got := d.standing("acceptance"); got.Current != build("2") {
+		t.Errorf("released, it holds %q", got.Current)
 	}
 }
 

@@ -40,7 +40,7 @@ type Graph struct {
 func Of(st *pipeline.State) Graph {
 	g := Graph{Title: st.Pipeline.Name}
 	bases := map[string]string{} // image nodes by image
-	for _, r := range slices.SortedFunc(maps.Values(st.Recipes), func(a, b pipeline.Recipe) int { return cmp.Compare(a.Name, b.Name) }) {
+	for _, r := range slices.SortedFunc(maps.Values(st.ImageDefinitions), func(a, b pipeline.ImageDefinition) int { return cmp.Compare(a.Name, b.Name) }) {
 		n := Node{Name: "image/" + r.Name, Kind: "image", Status: "passed", Build: r.Image}
 		if run := st.Latest[n.Name]; run.Status == pipeline.RunFailed {
 			n.Status, n.Note = "failed", pipeline.FirstLine(run.Error)
@@ -53,8 +53,8 @@ func Of(st *pipeline.State) Graph {
 		g.Nodes = append(g.Nodes, n)
 	}
 	for _, s := range st.StagesInOrder() {
-		n := Node{Name: s.Name, Kind: string(s.Type), Build: st.Holds[s.Name].Build, After: s.Upstream()}
-		n.Status, n.Note = standing(st, s)
+		n := Node{Name: s.Name, Kind: string(s.Type), Build: st.Current[s.Name].Build, After: s.Upstream()}
+		n.Status, n.Note = statusOf(st, s)
 		if base := bases[s.BaseImage]; base != "" && s.BaseImage != "" {
 			n.After = append(n.After, base)
 		}
@@ -65,7 +65,7 @@ func Of(st *pipeline.State) Graph {
 }
 
 // standing gives the word for where a stage stands, and what is worth saying of it.
-func standing(st *pipeline.State, s pipeline.Stage) (status, note string) {
+func statusOf(st *pipeline.State, s pipeline.Stage) (status, note string) {
 	move, run := pipeline.Decide(st, s), st.Latest[s.Name]
 	switch {
 	case run.Status == pipeline.RunRunning:

@@ -29,7 +29,7 @@ func shop(t *testing.T) *pipeline.State {
 	}
 	p := pipeline.Pipeline{Name: "shop", Service: pipeline.Service{Start: "start"}}
 	put(pipeline.RecordPipeline, "shop", p)
-	put(pipeline.RecordRecipe, "base", pipeline.Recipe{Name: "base", Image: "img-1"})
+	put(pipeline.RecordImageDefinition, "base", pipeline.ImageDefinition{Name: "base", Image: "img-1"})
 	build := pipeline.BuildID("shop", "x", "img-1")
 	put(pipeline.RecordBuild, build, pipeline.Build{ID: build, Pipeline: "shop", Stage: "commit", Order: 1})
 	for _, s := range []struct {
@@ -49,8 +49,8 @@ func shop(t *testing.T) *pipeline.State {
 		if s.status != "" {
 			run := pipeline.RunSummary{ID: "r-" + stage.Name, Stage: stage.Name, Kind: pipeline.KindStage, Build: build, Digest: stage.Digest(p), Status: s.status, Error: "p99 is 312ms & <more> than 200ms"}
 			put(pipeline.RecordLatest, stage.Name, run)
-			put(pipeline.RecordVerdict, pipeline.StageBuild(stage.Name, build)+"/"+run.Digest, run)
-			put(pipeline.RecordHold, stage.Name, pipeline.Hold{Stage: stage.Name, Build: build})
+			put(pipeline.RecordResult, pipeline.StageBuild(stage.Name, build)+"/"+run.Digest, run)
+			put(pipeline.RecordCurrent, stage.Name, pipeline.Current{Stage: stage.Name, Build: build})
 		}
 	}
 	st, err := pipeline.NewState(records)

@@ -52,7 +52,7 @@ func (l *SQLite) checkFence(ctx context.Context, tx *sql.Tx, fence *pipeline.Lea
 	if err != nil {
 		return err
 	}
-	if !row.held || row.Token != fence.Token {
+	if !row.locked || row.Token != fence.Token {
 		return leaseLost(opAppend, *fence, row)
 	}
 	return nil

@@ -380,11 +380,11 @@ func (d *Dynamo) commit(ctx context.Context, t *transaction) (bool, error) {
 	if !errors.As(err, &cancelled) {
 		return false, unlessBusy(err)
 	}
-	return false, d.judge(ctx, t, cancelled)
+	return false, d.check(ctx, t, cancelled)
 }
 
 // judge says why a transaction was cancelled; nil where it is worth another try.
-func (d *Dynamo) judge(ctx context.Context, t *transaction, cancelled *types.TransactionCanceledException) error {
+func (d *Dynamo) check(ctx context.Context, t *transaction, cancelled *types.TransactionCanceledException) error {
 	failed := func(n int) bool {
 		return n >= 0 && n < len(cancelled.CancellationReasons) && aws.ToString(cancelled.CancellationReasons[n].Code) == "ConditionalCheckFailed"
 	}

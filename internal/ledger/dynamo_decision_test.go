@@ -70,9 +70,9 @@ func none(string) bool         { return false }
 
 func other(pk string) bool { return !decisions(pk) }
 
-func decides(build string, verdict pipeline.Verdict, who string) pipeline.Event {
+func decides(build string, verdict pipeline.DecisionResult, who string) pipeline.Event {
 	return pipeline.Event{Kind: pipeline.BuildDecided, Actor: who, Facts: pipeline.Facts{Decision: &pipeline.Decision{
-		Pipeline: "shop", Stage: "exploratory", Build: build, Verdict: verdict, Actor: who,
+		Pipeline: "shop", Stage: "exploratory", Build: build, Result: verdict, Actor: who,
 	}}}
 }
 
@@ -92,11 +92,11 @@ func TestRolesOfTheLedger(t *testing.T) {
 			t.Fatalf("%v (%s)", err, pipeline.HintOf(err))
 		}
 	}
-	verdict := func(build string) pipeline.Verdict {
+	verdict := func(build string) pipeline.DecisionResult {
 		t.Helper()
 		st, err := deployer.State(t.Context(), "shop")
 		must(err)
-		return st.Decisions[pipeline.StageBuild("exploratory", build)].Verdict
+		return st.Decisions[pipeline.StageBuild("exploratory", build)].Result
 	}
 	head := func() int64 {
 		t.Helper()
@@ -143,7 +143,7 @@ func TestRolesOfTheLedger(t *testing.T) {
 		t.Errorf("pending twice, b-2 is %q, the head %d", verdict("b-2"), head())
 	}
 	must(write(deployer, nil, build("b-5")))
-	if events, err = deployer.Events(t.Context(), "shop", 4, 10); err != nil || len(events) != 3 || events[0].Facts.Decision.Verdict != pipeline.Approved || events[1].Facts.Decision.Verdict != pipeline.Rejected || head() != 7 {
+	if events, err = deployer.Events(t.Context(), "shop", 4, 10); err != nil || len(events) != 3 || events[0].Facts.Decision.Result != pipeline.Approved || events[1].Facts.Decision.Result != pipeline.Rejected || head() != 7 {
 		t.Errorf("the history goes on with %+v, %v; the head is %d", events, err, head())
 	}
 	st, err := deployer.State(t.Context(), "shop")
@@ -230,7 +230,7 @@ func TestOnlyDecisionsArePending(t *testing.T) {
 			write("b-2")
 			write("b-3")
 			st, err := deployer.State(t.Context(), "shop")
-			if err != nil || len(st.Builds) != 3 || st.Builds["b-evil"].ID != "" || st.Decisions[key].Verdict != pipeline.Approved {
+			if err != nil || len(st.Builds) != 3 || st.Builds["b-evil"].ID != "" || st.Decisions[key].Result != pipeline.Approved {
 				t.Errorf("the state is %+v, %v", st, err)
 			}
 			if n, err := deployer.Head(t.Context(), "shop"); err != nil || n != 3 {

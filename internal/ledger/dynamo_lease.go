@@ -37,10 +37,10 @@ func (d *Dynamo) Acquire(ctx context.Context, key string, h pipeline.Holder, ttl
 		if err != nil {
 			return poll.Probe{}, err
 		}
-		if row.held && row.claim == claim {
+		if row.locked && row.claim == claim {
 			return poll.Probe{Done: true}, nil // our own write, whose answer was lost
 		}
-		if row.held && now.Before(row.Expires) && !d.Dead(row.Holder.Process) {
+		if row.locked && now.Before(row.Expires) && !d.Dead(row.Holder.Process) {
 			return d.refuse(ctx, op, row, now)
 		}
 		taken = pipeline.Lease{Key: key, Token: nextToken(row.Token, now), Holder: h, Expires: now.Add(ttl)}
@@ -63,7 +63,7 @@ func (d *Dynamo) refuse(ctx context.Context, op string, row leaseRow, now time.T
 			return poll.Probe{}, err
 		}
 	}
-	return poll.Probe{}, pipeline.Errorf(pipeline.CodeHeld, op, "%w", &pipeline.HeldError{Lease: row.Lease})
+	return poll.Probe{}, pipeline.Errorf(pipeline.CodeLocked, op, "%w", &pipeline.LockedError{Lease: row.Lease})
 }
 
 // readLease gives the row of a key; the zero row, not held, where there is none.
@@ -76,8 +76,8 @@ func (d *Dynamo) readLease(ctx context.Context, key string) (leaseRow, error) {
 }
 
 func (d *Dynamo) decodeLease(i item) (leaseRow, error) {
-	row := leaseRow{Lease: pipeline.Lease{Key: i.text("sk"), Token: i.int("lease_token")}, held: i.bool("held"), ttl: time.Duration(i.int("lease_ttl"))}
-	if !row.held {
+	row := leaseRow{Lease: pipeline.Lease{Key: i.text("sk"), Token: i.int("lease_token")}, locked: i.bool("held"), ttl: time.Duration(i.int("lease_ttl"))}
+	if !row.locked {
 		return row, nil
 	}
 	row.claim, row.Expires = i.text("claim"), time.Unix(0, i.int("expires")).UTC()
@@ -104,13 +104,13 @@ func (d *Dynamo) writeLease(ctx context.Context, row, before leaseRow) (bool, er
 	if before.Token > 0 {
 		in.ConditionExpression = aws.String("lease_token = :token AND held = :held AND expires = :expires")
 		expires := int64(0)
-		if before.held {
+		if before.locked {
 			expires = before.Expires.UnixNano()
 		} else {
 			in.ConditionExpression = aws.String("lease_token = :token AND held = :held")
 		}
-		in.ExpressionAttributeValues = item{":token": number(before.Token), ":held": boolean(before.held)}
-		if before.held {
+		in.ExpressionAttributeValues = item{":token": number(before.Token), ":held": boolean(before.locked)}
+		if before.locked {
 			in.ExpressionAttributeValues[":expires"] = number(expires)
 		}
 	}
@@ -131,7 +131,7 @@ func (d *Dynamo) Renew(ctx context.Context, lease pipeline.Lease, ttl time.Durat
 	if err != nil {
 		return pipeline.Lease{}, d.fault(ctx, op, err)
 	}
-	if !row.held || row.Token != lease.Token {
+	if !row.locked || row.Token != lease.Token {
 		return pipeline.Lease{}, leaseLost(op, lease, row)
 	}
 	expires := d.Now().UTC().Round(0).Add(ttl)
@@ -176,7 +176,7 @@ func (d *Dynamo) Current(ctx context.Context, by ...pipeline.Fence) error {
 			return d.fault(ctx, op, err)
 		}
 		for _, b := range some {
-			if row := rows[b.Key]; !row.held || row.Token != b.Token {
+			if row := rows[b.Key]; !row.locked || row.Token != b.Token {
 				return leaseLost(op, pipeline.Lease{Key: b.Key, Token: b.Token}, row)
 			}
 		}
@@ -227,7 +227,7 @@ func (d *Dynamo) Leases(ctx context.Context) ([]pipeline.Lease, error) {
 	var leases []pipeline.Lease
 	err := d.each(ctx, query{pk: pkLease}, func(i item) (bool, error) {
 		row, err := d.decodeLease(i)
-		if row.held {
+		if row.locked {
 			leases = append(leases, row.Lease)
 		}
 		return true, err

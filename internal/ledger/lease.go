@@ -18,9 +18,9 @@ import (
 // never start anew.
 type leaseRow struct {
 	pipeline.Lease
-	held  bool
-	claim string        // of who took it, among all; only in a table
-	ttl   time.Duration // with which the lease was last taken or renewed
+	locked bool
+	claim  string        // of who took it, among all; only in a table
+	ttl    time.Duration // with which the lease was last taken or renewed
 }
 
 // Acquire implements pipeline.Ledger.
@@ -42,20 +42,20 @@ func (l *SQLite) Acquire(ctx context.Context, key string, h pipeline.Holder, ttl
 		h.Since = now
 	}
 	var taken pipeline.Lease
-	var other *pipeline.HeldError
+	var other *pipeline.LockedError
 	err := l.update(ctx, op, func(tx *sql.Tx) error {
 		row, err := l.readLease(ctx, tx, key)
 		if err != nil {
 			return err
 		}
-		if row.held && now.Before(row.Expires) && !l.dead(row.Holder.Process) {
+		if row.locked && now.Before(row.Expires) && !l.dead(row.Holder.Process) {
 			latest := now.Add(row.ttl)
 			if !row.Expires.After(latest) {
-				other = &pipeline.HeldError{Lease: row.Lease}
+				other = &pipeline.LockedError{Lease: row.Lease}
 				return nil
 			}
 			row.Expires = latest
-			other = &pipeline.HeldError{Lease: row.Lease}
+			other = &pipeline.LockedError{Lease: row.Lease}
 			return l.writeLease(ctx, tx, row.Lease, row.ttl)
 		}
 		taken = pipeline.Lease{Key: key, Token: nextToken(row.Token, now), Holder: h, Expires: now.Add(ttl)}
@@ -65,7 +65,7 @@ func (l *SQLite) Acquire(ctx context.Context, key string, h pipeline.Holder, ttl
 	case err != nil:
 		return pipeline.Lease{}, err
 	case other != nil:
-		return pipeline.Lease{}, pipeline.Errorf(pipeline.CodeHeld, op, "%w", other)
+		return pipeline.Lease{}, pipeline.Errorf(pipeline.CodeLocked, op, "%w", other)
 	}
 	return taken, nil
 }
@@ -147,7 +147,7 @@ func (l *SQLite) readLease(ctx context.Context, tx *sql.Tx, key string) (leaseRo
 	if err != nil || holder == nil {
 		return row, err
 	}
-	row.held, row.Expires, row.ttl = true, time.Unix(0, expires).UTC(), time.Duration(ttl)
+	row.locked, row.Expires, row.ttl = true, time.Unix(0, expires).UTC(), time.Duration(ttl)
 	return row, l.decodeHolder(key, holder, &row.Holder)
 }
 
@@ -173,8 +173,8 @@ func nextToken(last int64, now time.Time) int64 { return max(last+1, now.UnixMil
 
 // leaseLost says what became of a lease that is no longer current.
 func leaseLost(op string, lease pipeline.Lease, now leaseRow) error {
-	if now.held {
-		return pipeline.Errorf(pipeline.CodeLeaseLost, op, "%s was lost: %s", lease.Key, (&pipeline.HeldError{Lease: now.Lease}).Error()).
+	if now.locked {
+		return pipeline.Errorf(pipeline.CodeLeaseLost, op, "%s was lost: %s", lease.Key, (&pipeline.LockedError{Lease: now.Lease}).Error()).
 			WithHint("Another process took over because this one did not renew its lease in time. Apply again when it has ended.")
 	}
 	return pipeline.Errorf(pipeline.CodeLeaseLost, op, "%s is no longer held", lease.Key).WithHint("Apply again.")

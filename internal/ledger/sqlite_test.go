@@ -67,10 +67,10 @@ func small(t testing.TB) string {
 	for _, f := range []pipeline.Facts{
 		{Pipeline: &pipeline.Pipeline{Name: "shop"}},
 		{Build: &pipeline.Build{ID: "b-1"}},
-		{Decision: &pipeline.Decision{Stage: "exploratory", Build: "b-1", Verdict: pipeline.Rejected, Actor: "alice"}},
+		{Decision: &pipeline.Decision{Stage: "exploratory", Build: "b-1", Result: pipeline.Rejected, Actor: "alice"}},
 		{Run: &pipeline.Run{ID: "r-1", Stage: "capacity", Build: "b-1", Kind: pipeline.KindStage, Digest: "d-1", Status: pipeline.RunFailed}},
 		{Run: &pipeline.Run{ID: "r-2", Stage: "capacity", Build: "b-1", Kind: pipeline.KindStage, Digest: "d-1", Status: pipeline.RunPassed}},
-		{Hold: &pipeline.Hold{Stage: "capacity", Build: "b-1"}},
+		{Current: &pipeline.Current{Stage: "capacity", Build: "b-1"}},
 		{Build: &pipeline.Build{ID: "b-0"}},
 		{Gone: []pipeline.Key{{Kind: pipeline.RecordBuild, ID: "b-0"}}},
 	} {

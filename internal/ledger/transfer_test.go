@@ -46,7 +46,7 @@ func fill(t *testing.T, l pipeline.Ledger, events int) {
 		for i := range events {
 			id := fmt.Sprintf("b-%d", i)
 			add(pipeline.BuildOffered, pipeline.Facts{Build: &pipeline.Build{ID: id, Pipeline: name}})
-			add(pipeline.BuildDecided, pipeline.Facts{Decision: &pipeline.Decision{Pipeline: name, Stage: "qa", Build: id, Verdict: pipeline.Approved}})
+			add(pipeline.BuildDecided, pipeline.Facts{Decision: &pipeline.Decision{Pipeline: name, Stage: "qa", Build: id, Result: pipeline.Approved}})
 			add(pipeline.RunEnded, pipeline.Facts{Run: &pipeline.Run{ID: fmt.Sprintf("r-%04d", i), Stage: "commit", Kind: pipeline.KindStage, Build: id, Status: pipeline.RunPassed}})
 		}
 		add(pipeline.BuildCollected, pipeline.Facts{Gone: []pipeline.Key{{Kind: pipeline.RecordBuild, ID: "b-0"}}})
@@ -113,7 +113,7 @@ func TestImportRefuses(t *testing.T) {
 		"no export":       {"{\"resources\": []}", pipeline.CodeInvalid, nil},
 		"no JSON":         {"hello", pipeline.CodeInvalid, nil},
 		"another version": {strings.Replace(text, `"penstock_ledger":2`, `"penstock_ledger":1`, 1), pipeline.CodeInvalid, nil},
-		"a changed event": {strings.Replace(text, `"verdict":"approved"`, `"verdict":"rejected"`, 1), pipeline.CodeCorrupt, nil},
+		"a changed event": {strings.Replace(text, `"result":"approved"`, `"result":"rejected"`, 1), pipeline.CodeCorrupt, nil},
 		"a missing event": {strings.Join(append(append([]string{}, lines[:3]...), lines[4:]...), ""), pipeline.CodeCorrupt, nil},
 		"a cut file":      {text[:len(text)/4], pipeline.CodeCorrupt, nil},
 		"another history": {text, pipeline.CodeConflict, func() pipeline.Ledger { return filled(t, 2) }},

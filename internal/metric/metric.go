@@ -54,7 +54,7 @@ var (
 	stageRun     = desc("stage_last_run_timestamp_seconds", "When the latest run of a stage ended.", "stage", "status")
 	stageTook    = desc("stage_last_run_duration_seconds", "How long the latest run of a stage took.", "stage")
 	stageRunning = desc("stage_running_seconds", "How long the run of a stage that is under way has taken so far.", "stage")
-	stageHeld    = desc("stage_held", "Whether somebody holds a stage.", "stage")
+	stagePaused  = desc("stage_paused", "Whether a stage is paused.", "stage")
 	undecided    = desc("stage_undecided_seconds", "For how long a build has waited for a decision.", "stage")
 	environments = desc("environments", "Environments by what they are for and how they are.", "purpose", "status")
 	leadTime     = desc("deployment_lead_time_seconds", "From the commit of the build that a stage deployed last to the end of that.", "stage")
@@ -62,7 +62,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (c *Collector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{up, builds, images, stageStatus, stageRun, stageTook, stageRunning, stageHeld, undecided, environments, leadTime} {
+	for _, d := range []*prometheus.Desc{up, builds, images, stageStatus, stageRun, stageTook, stageRunning, stagePaused, undecided, environments, leadTime} {
 		to <- d
 	}
 }
@@ -107,16 +107,16 @@ func (c *Collector) pipeline(st *pipeline.State, gauge func(d *prometheus.Desc, 
 		}
 	}
 	for _, s := range st.StagesInOrder() {
-		_, held := st.Freezes[s.Name]
-		gauge(stageHeld, truth(held), s.Name)
+		_, held := st.Pauses[s.Name]
+		gauge(stagePaused, truth(held), s.Name)
 		if build := pipeline.Decide(st, s).Candidate; s.Approval && build != "" && st.Outcome(s, build) == pipeline.OutcomeWaiting {
-			if v, ok := st.VerdictOf(s, build); ok {
+			if v, ok := st.ResultOf(s, build); ok {
 				gauge(undecided, c.now().Sub(v.EndedAt).Seconds(), s.Name)
 			}
 		}
 		last := st.Latest[s.Name]
 		made := cmp.Or(last.Committed, st.Builds[last.Build].Revision.Time)
-		if s.Lasting() && last.Status == pipeline.RunPassed && !made.IsZero() {
+		if s.Persistent() && last.Status == pipeline.RunPassed && !made.IsZero() {
 			gauge(leadTime, last.EndedAt.Sub(made).Seconds(), s.Name)
 		}
 	}

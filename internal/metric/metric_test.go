@@ -36,7 +36,7 @@ func TestMetrics(t *testing.T) {
 	})
 	began := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	stage := func(name string, kind pipeline.StageType, after ...string) pipeline.Facts {
-		s := pipeline.Stage{Pipeline: "shop", Owner: a.Owner, Name: name, Type: kind, After: after, Settled: true}.WithDefaults(nil, nil)
+		s := pipeline.Stage{Pipeline: "shop", Owner: a.Owner, Name: name, Type: kind, After: after, Applied: true}.WithDefaults(nil, nil)
 		return pipeline.Facts{Stage: &s}
 	}
 	build := pipeline.Build{ID: "b-1", Pipeline: "shop", Stage: "commit", Order: 1, Revision: pipeline.Revision{Commit: "c", Time: began.Add(-time.Hour)}}

@@ -13,19 +13,19 @@ import (
 // cursor goes through the events that a target has not been told of, as far as the
 // state is of them.
 type cursor struct {
-	s       *Sender
-	st      known
-	told    pipeline.Delivery     // as it is recorded
-	wants   pipeline.NotifyTarget // with what it was to be told of at seq
-	seq     int64                 // of the event that was looked at last
-	page    []pipeline.Event
-	notices []pipeline.Notice // of that event, also those that are not wanted
+	s        *Sender
+	st       known
+	notified pipeline.Delivery     // as it is recorded
+	wants    pipeline.NotifyTarget // with what it was to be told of at seq
+	seq      int64                 // of the event that was looked at last
+	page     []pipeline.Event
+	notices  []pipeline.Notice // of that event, also those that are not wanted
 }
 
 func (s *Sender) from(st known, t pipeline.NotifyTarget) *cursor {
-	told := st.Told(t)
+	told := st.Notified(t)
 	t.On = told.On
-	return &cursor{s: s, st: st, told: told, wants: t, seq: told.Seq}
+	return &cursor{s: s, st: st, notified: told, wants: t, seq: told.Seq}
 }
 
 // next goes to the next event of which the target has to be told something; false where
@@ -36,7 +36,7 @@ func (c *cursor) next(ctx context.Context) (bool, error) {
 			e := c.page[0]
 			c.page, c.seq = c.page[1:], e.Seq
 			if e.Facts.Pipeline != nil {
-				if t, ok := e.Facts.Pipeline.Target(c.told.Target); ok {
+				if t, ok := e.Facts.Pipeline.Target(c.notified.Target); ok {
 					c.wants = t
 				}
 			}
@@ -60,21 +60,21 @@ func (c *cursor) next(ctx context.Context) (bool, error) {
 
 // far reports whether it is time to record that the events up to here were looked at.
 func (c *cursor) far() bool {
-	return c.seq-c.told.Seq >= farBehind*int64(len(c.st.Pipeline.Notify))
+	return c.seq-c.notified.Seq >= farBehind*int64(len(c.st.Pipeline.Notify))
 }
 
 // here gives how far the target has been told while it is told of the event.
 func (c *cursor) here() pipeline.Delivery {
-	told := c.told
+	told := c.notified
 	if told.Seq != c.seq-1 {
-		told.Seq, told.Told = c.seq-1, 0
+		told.Seq, told.Notified = c.seq-1, 0
 	}
 	told.On = c.wants.On
 	return told
 }
 
 // Told gives how far a target has been told, and how many notices it has still to get.
-func (s *Sender) Told(ctx context.Context, pipelineName string, t pipeline.NotifyTarget) (pipeline.Delivery, int64, error) {
+func (s *Sender) Notified(ctx context.Context, pipelineName string, t pipeline.NotifyTarget) (pipeline.Delivery, int64, error) {
 	st, err := s.state(ctx, pipelineName)
 	if err != nil {
 		return pipeline.Delivery{}, 0, err
@@ -83,10 +83,10 @@ func (s *Sender) Told(ctx context.Context, pipelineName string, t pipeline.Notif
 	for {
 		found, err := c.next(ctx)
 		if err != nil || !found {
-			return c.told, pending, err
+			return c.notified, pending, err
 		}
 		for i, n := range c.notices {
-			if i >= c.here().Told && c.wants.Wants(n.Kind) {
+			if i >= c.here().Notified && c.wants.Wants(n.Kind) {
 				pending++
 			}
 		}

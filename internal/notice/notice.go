@@ -169,7 +169,7 @@ func (s *Sender) flush(ctx context.Context, name, key string) (time.Time, error)
 		if err != nil || !ok {
 			return time.Time{}, err
 		}
-		if next := st.Told(t).Next; s.Now().Before(next) {
+		if next := st.Notified(t).Next; s.Now().Before(next) {
 			return next, nil
 		}
 		c := s.from(st, t)
@@ -187,14 +187,14 @@ func (s *Sender) flush(ctx context.Context, name, key string) (time.Time, error)
 		lease, err := s.Ledger.Acquire(ctx, name+"/"+pipeline.NotifyLease+key, holder, leaseTime)
 		switch pipeline.CodeOf(err) {
 		case "":
-		case pipeline.CodeHeld: // somebody else tells it
+		case pipeline.CodeLocked: // somebody else tells it
 			return s.Now().Add(firstPause), nil
 		case pipeline.CodeNotAllowed: // who may tells it
 			return time.Time{}, nil
 		default:
 			return time.Time{}, err
 		}
-		err = s.tell(ctx, name, key, lease)
+		err = s.notify(ctx, name, key, lease)
 		s.release(ctx, lease)
 		if err != nil && pipeline.CodeOf(err) != pipeline.CodeConflict { // it was defined anew: what has to be told now?
 			return time.Time{}, err
@@ -218,10 +218,10 @@ func (k known) target(key string) (pipeline.NotifyTarget, bool) {
 }
 
 // tell sends what is pending, in order, until nothing is or the target fails.
-func (s *Sender) tell(ctx context.Context, name, key string, lease pipeline.Lease) error {
+func (s *Sender) notify(ctx context.Context, name, key string, lease pipeline.Lease) error {
 	st, err := s.state(ctx, name) // with what another process has told meanwhile
 	t, ok := st.target(key)
-	if err != nil || !ok || s.Now().Before(st.Told(t).Next) {
+	if err != nil || !ok || s.Now().Before(st.Notified(t).Next) {
 		return err
 	}
 	c := s.from(st, t)
@@ -232,16 +232,16 @@ func (s *Sender) tell(ctx context.Context, name, key string, lease pipeline.Leas
 		}
 		if !found {
 			seen := c.here()
-			seen.Seq, seen.Told = c.seq, 0
+			seen.Seq, seen.Notified = c.seq, 0
 			return s.record(ctx, st, seen, lease)
 		}
 		told, failed := s.deliver(ctx, t, c, lease)
-		if failed == nil || told.Told > c.here().Told {
+		if failed == nil || told.Notified > c.here().Notified {
 			if err := s.record(ctx, st, told, lease); err != nil {
 				return err
 			}
 		}
-		if c.told = told; failed != nil || told.Tries > 0 {
+		if c.notified = told; failed != nil || told.Tries > 0 {
 			return failed
 		}
 	}
@@ -252,7 +252,7 @@ func (s *Sender) tell(ctx context.Context, name, key string, lease pipeline.Leas
 func (s *Sender) deliver(ctx context.Context, t pipeline.NotifyTarget, c *cursor, lease pipeline.Lease) (pipeline.Delivery, error) {
 	told := c.here()
 	for i, n := range c.notices {
-		if i < told.Told || !c.wants.Wants(n.Kind) {
+		if i < told.Notified || !c.wants.Wants(n.Kind) {
 			continue
 		}
 		if _, err := s.Ledger.Renew(ctx, lease, leaseTime); err != nil {
@@ -272,7 +272,7 @@ func (s *Sender) deliver(ctx context.Context, t pipeline.NotifyTarget, c *cursor
 			return told, nil
 		}
 	}
-	told.Seq, told.Told = c.seq, 0
+	told.Seq, told.Notified = c.seq, 0
 	return told, nil
 }
 
@@ -281,9 +281,9 @@ func (s *Sender) after(told pipeline.Delivery, i int, failed error) pipeline.Del
 	var refused *refusedError
 	switch {
 	case failed == nil:
-		told.Told, told.Error, told.Tries, told.Next = i+1, "", 0, time.Time{}
+		told.Notified, told.Error, told.Tries, told.Next = i+1, "", 0, time.Time{}
 	case errors.As(failed, &refused) && told.Tries+1 >= maxRefusals:
-		told.Told, told.Error, told.Tries, told.Next = i+1, failed.Error(), 0, time.Time{}
+		told.Notified, told.Error, told.Tries, told.Next = i+1, failed.Error(), 0, time.Time{}
 		told.Skipped++
 	default:
 		pause := min(firstPause<<min(told.Tries, 20), longestPause)

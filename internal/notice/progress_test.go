@@ -123,7 +123,7 @@ func TestQuietThousands(t *testing.T) {
 	if most := 20 * 2 * 2 * farBehind; ledger.read > most || len(s.events()) != before {
 		t.Errorf("%d events were read, more than %d, and %d recorded, where nothing happens", ledger.read, most, len(s.events())-before)
 	}
-	if _, pending, err := sender.Told(t.Context(), "shop", s.state().Pipeline.Notify[0]); err != nil || pending != 0 {
+	if _, pending, err := sender.Notified(t.Context(), "shop", s.state().Pipeline.Notify[0]); err != nil || pending != 0 {
 		t.Errorf("%d are pending: %v", pending, err)
 	}
 }
@@ -146,7 +146,7 @@ func TestRefusedAmongOthers(t *testing.T) {
 	s.ran("left", pipeline.RunPassed)
 	for range maxRefusals {
 		s.flush()
-		if _, pending, err := s.sender().Told(t.Context(), "shop", hook(r)); s.delivery().Tries > 0 && (err != nil || pending != 2) {
+		if _, pending, err := s.sender().Notified(t.Context(), "shop", hook(r)); s.delivery().Tries > 0 && (err != nil || pending != 2) {
 			t.Errorf("%d are pending: %v", pending, err)
 		}
 		s.clock = s.clock.Add(longestPause * 2)
@@ -154,7 +154,7 @@ func TestRefusedAmongOthers(t *testing.T) {
 	if got := r.texts(); !slices.Equal(got, []string{"passed left", "ready fourth", "ready fourth", "ready fourth", "ready third"}) {
 		t.Errorf("told %q", got)
 	}
-	if d := s.delivery(); d.Skipped != 1 || d.Tries != 0 || d.Told != 0 {
+	if d := s.delivery(); d.Skipped != 1 || d.Tries != 0 || d.Notified != 0 {
 		t.Errorf("delivery %+v", d)
 	}
 }

@@ -19,24 +19,24 @@ func (s *State) overridden(stage Stage, build string, v RunSummary) bool {
 // decided gives the decision on a build at a stage as far as it holds: an approval
 // when it was taken on the run that judges the build, on the content that the build
 // has, and by as many people as must.
-func (s *State) decided(stage Stage, build string) Verdict {
+func (s *State) decided(stage Stage, build string) DecisionResult {
 	d := s.Decisions[StageBuild(stage.Name, build)]
-	if d.Verdict == Approved && s.MissingApprovals(stage, build) > 0 {
+	if d.Result == Approved && s.MissingApprovals(stage, build) > 0 {
 		return ""
 	}
-	return d.Verdict
+	return d.Result
 }
 
 // Settled reports whether a build is approved, by as many as must, or rejected at a stage.
-func (s *State) Settled(stage Stage, build string) bool { return s.decided(stage, build) != "" }
+func (s *State) IsDecided(stage Stage, build string) bool { return s.decided(stage, build) != "" }
 
 // Approvals gives the approvals of a build at a stage that count: those that were given
 // on the run that judges it and on the content that it has. What was said of a run that
 // did not pass, by who lifted a rejection, is no approval.
 func (s *State) Approvals(stage Stage, build string) []Approval {
 	d := s.Decisions[StageBuild(stage.Name, build)]
-	v, _ := s.VerdictOf(stage, build)
-	if d.Verdict != Approved || v.Status != RunPassed || d.Run != v.ID || d.Inputs != s.Inputs(stage, build) {
+	v, _ := s.ResultOf(stage, build)
+	if d.Result != Approved || v.Status != RunPassed || d.Run != v.ID || d.Inputs != s.Inputs(stage, build) {
 		return nil
 	}
 	return d.Approvals
@@ -57,8 +57,8 @@ func (s *State) MissingApprovals(stage Stage, build string) int {
 // last rejection. An approval from before that is none.
 func (s *State) LiftVotes(stage Stage, build string) []Approval {
 	d := s.Decisions[StageBuild(stage.Name, build)]
-	v, _ := s.VerdictOf(stage, build)
-	if d.Verdict != Rejected || d.Lift == nil || d.Lift.Run != v.ID || d.Lift.Inputs != s.Inputs(stage, build) {
+	v, _ := s.ResultOf(stage, build)
+	if d.Result != Rejected || d.Lift == nil || d.Lift.Run != v.ID || d.Lift.Inputs != s.Inputs(stage, build) {
 		return nil
 	}
 	return d.Lift.Votes
@@ -105,7 +105,7 @@ const (
 // Outcome gives how a build fared at a stage; empty where it did not run. An override
 // counts while it holds; that there was one the state's Overrides tell for ever.
 func (s *State) Outcome(stage Stage, build string) Outcome {
-	v, ok := s.VerdictOf(stage, build)
+	v, ok := s.ResultOf(stage, build)
 	rejected := s.rejectedAt(stage, build)
 	switch {
 	case rejected == stage.Name:
@@ -139,7 +139,7 @@ func (s *State) RejectedAt(build string) string {
 
 func (s *State) rejectedAmong(stages []string, build string) string {
 	for _, name := range stages {
-		if s.Decisions[StageBuild(name, build)].Verdict == Rejected {
+		if s.Decisions[StageBuild(name, build)].Result == Rejected {
 			return name
 		}
 	}
@@ -181,7 +181,7 @@ func (s *State) waitsForDecision(stage Stage, build string) string {
 
 // Decided gives the environment in which a stage's build was tried that has been
 // decided since.
-func (s *State) Decided(stage Stage) (Environment, bool) {
+func (s *State) DecidedEnvironment(stage Stage) (Environment, bool) {
 	env, ok := s.RunEnvironment(stage.Name, ForInquiry)
 	return env, ok && env.Serves() && s.decided(stage, env.Build) != "" && s.Decisions[StageBuild(stage.Name, env.Build)].Run == env.Run
 }

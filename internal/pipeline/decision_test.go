@@ -46,8 +46,8 @@ func TestApprovalHolds(t *testing.T) {
 			if got := st.Passed("exploratory", id("x")); got != tt.want {
 				t.Errorf("passed: %v, want %v", got, tt.want)
 			}
-			rejected := st.Decisions[StageBuild("exploratory", id("x"))].Verdict == Rejected
-			if got := st.Settled(st.Stages["exploratory"], id("x")); got != (tt.want || rejected) {
+			rejected := st.Decisions[StageBuild("exploratory", id("x"))].Result == Rejected
+			if got := st.IsDecided(st.Stages["exploratory"], id("x")); got != (tt.want || rejected) {
 				t.Errorf("settled: %v", got)
 			}
 		})
@@ -141,7 +141,7 @@ func TestOverride(t *testing.T) {
 	}
 }
 
-func TestHeldStage(t *testing.T) {
+func TestPausedStage(t *testing.T) {
 	live := func() *story {
 		return tell(t).route().through("x").passed("production", "x").serves("production", "x", EnvRunning)
 	}
@@ -153,15 +153,15 @@ func TestHeldStage(t *testing.T) {
 		code   Code
 		holds  string
 	}{
-		"a newer build stays out":     {live().held("acceptance").offered("y"), "acceptance", "", ActionNone, "", "x"},
-		"a promotion waits":           {live().held("production").through("y").promoted("production", "y"), "production", "", ActionNone, "", "x"},
-		"a pin is refused":            {live().held("production").through("y"), "production", "y", ActionNone, CodeRefused, "y"},
-		"a pin to what it holds":      {live().held("production"), "production", "x", ActionNone, "", "x"},
-		"what it runs is kept":        {live().serves("production", "x", EnvGone).held("production"), "production", "", ActionRestore, "", "x"},
-		"a changed definition waits":  {live().held("capacity").event(StageDefined, Facts{Stage: changedCapacity()}), "capacity", "", ActionNone, "", "x"},
-		"the stages below go on":      {live().held("exploratory"), "pre-production", "", ActionNone, "", "x"},
-		"released, it moves":          {live().held("acceptance").offered("y").event(StageReleased, Facts{Gone: []Key{{RecordFreeze, "acceptance"}}}), "acceptance", "", ActionRun, "", "y"},
-		"a stage that holds no build": {tell(t).route().offered("x").held("acceptance"), "acceptance", "", ActionNone, "", ""},
+		"a newer build stays out":     {live().current("acceptance").offered("y"), "acceptance", "", ActionNone, "", "x"},
+		"a promotion waits":           {live().current("production").through("y").promoted("production", "y"), "production", "", ActionNone, "", "x"},
+		"a pin is refused":            {live().current("production").through("y"), "production", "y", ActionNone, CodeRefused, "y"},
+		"a pin to what it holds":      {live().current("production"), "production", "x", ActionNone, "", "x"},
+		"what it runs is kept":        {live().serves("production", "x", EnvGone).current("production"), "production", "", ActionRestore, "", "x"},
+		"a changed definition waits":  {live().current("capacity").event(StageDefined, Facts{Stage: changedCapacity()}), "capacity", "", ActionNone, "", "x"},
+		"the stages below go on":      {live().current("exploratory"), "pre-production", "", ActionNone, "", "x"},
+		"released, it moves":          {live().current("acceptance").offered("y").event(StageResumed, Facts{Gone: []Key{{RecordPause, "acceptance"}}}), "acceptance", "", ActionRun, "", "y"},
+		"a stage that holds no build": {tell(t).route().offered("x").current("acceptance"), "acceptance", "", ActionNone, "", ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -178,7 +178,7 @@ func TestHeldStage(t *testing.T) {
 			if move.Action != tt.action || CodeOf(move.Err) != tt.code || move.Candidate != want {
 				t.Errorf("%+v, want %s of %q", move, tt.action, want)
 			}
-			if _, held := st.Freezes[tt.stage]; held && (move.Status != StatusWaiting || !strings.Contains(move.WaitingFor, "bob has held it since") || !strings.Contains(move.WaitingFor, "it is Friday")) {
+			if _, held := st.Pauses[tt.stage]; held && (move.Status != StatusWaiting || !strings.Contains(move.WaitingFor, "bob paused it at") || !strings.Contains(move.WaitingFor, "it is Friday")) {
 				t.Errorf("status %s, waits for %q", move.Status, move.WaitingFor)
 			}
 		})

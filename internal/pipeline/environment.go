@@ -84,7 +84,7 @@ type Image struct {
 }
 
 // Recipe is the definition of a baked image.
-type Recipe struct {
+type ImageDefinition struct {
 	ID       string       `json:"id"`
 	Pipeline string       `json:"pipeline"`
 	Name     string       `json:"name"`
@@ -100,7 +100,7 @@ type Recipe struct {
 	Image    string       `json:"image,omitempty"`
 	Baked    string       `json:"baked,omitempty"` // key of the inputs that gave Image
 	Run      string       `json:"run,omitempty"`   // that baked it
-	Settled  bool         `json:"settled"`
+	Applied  bool         `json:"applied"`
 	Owner    string       `json:"owner"`
 	Made     Made         `json:"made,omitzero"`
 }
@@ -123,7 +123,7 @@ type ImageFilter struct {
 
 // Key gives the digest of a bake's inputs. A bake with the same key yields the
 // image that exists already.
-func (r Recipe) Key() string {
+func (r ImageDefinition) Key() string {
 	return "k-" + hashJSON(struct {
 		From    ImageFrom
 		Base    string `json:",omitempty"`

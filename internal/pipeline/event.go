@@ -22,8 +22,8 @@ const (
 	StageDefined       EventKind = "stage.defined"
 	StageMoved         EventKind = "stage.moved" // to a build that needs no run
 	StageRemoved       EventKind = "stage.removed"
-	RecipeDefined      EventKind = "recipe.defined"
-	RecipeRemoved      EventKind = "recipe.removed"
+	ImageDefined       EventKind = "image.defined"
+	ImageUndefined     EventKind = "image.undefined"
 	BuildOffered       EventKind = "build.offered" // it becomes the newest build
 	BuildCollected     EventKind = "build.collected"
 	RunStarted         EventKind = "run.started"
@@ -32,8 +32,8 @@ const (
 	BuildDecided       EventKind = "build.decided"
 	BuildPromoted      EventKind = "build.promoted"
 	GateOverridden     EventKind = "gate.overridden"
-	StageHeld          EventKind = "stage.held"
-	StageReleased      EventKind = "stage.released"
+	StagePaused        EventKind = "stage.paused"
+	StageResumed       EventKind = "stage.resumed"
 	RetryAsked         EventKind = "stage.retried"
 	ImageBaked         EventKind = "image.baked"
 	ImagePublished     EventKind = "image.published"
@@ -64,23 +64,23 @@ type Event struct {
 
 // Facts are the records that an event sets or removes.
 type Facts struct {
-	Pipeline    *Pipeline    `json:"pipeline,omitempty"`
-	Stage       *Stage       `json:"stage,omitempty"`
-	Recipe      *Recipe      `json:"recipe,omitempty"`
-	Build       *Build       `json:"build,omitempty"`
-	Run         *Run         `json:"run,omitempty"`
-	Hold        *Hold        `json:"hold,omitempty"`
-	Decision    *Decision    `json:"decision,omitempty"`
-	Promotion   *Promotion   `json:"promotion,omitempty"`
-	Override    *Override    `json:"override,omitempty"`
-	Freeze      *Freeze      `json:"freeze,omitempty"`
-	Retry       *Retry       `json:"retry,omitempty"`
-	Raised      *Raised      `json:"raised,omitempty"`
-	Delivery    *Delivery    `json:"delivery,omitempty"`
-	Image       *Image       `json:"image,omitempty"`
-	Environment *Environment `json:"environment,omitempty"`
-	Creation    *Creation    `json:"creation,omitempty"`
-	Gone        []Key        `json:"gone,omitempty"`
+	Pipeline        *Pipeline        `json:"pipeline,omitempty"`
+	Stage           *Stage           `json:"stage,omitempty"`
+	ImageDefinition *ImageDefinition `json:"image_definition,omitempty"`
+	Build           *Build           `json:"build,omitempty"`
+	Run             *Run             `json:"run,omitempty"`
+	Current         *Current         `json:"current,omitempty"`
+	Decision        *Decision        `json:"decision,omitempty"`
+	Promotion       *Promotion       `json:"promotion,omitempty"`
+	Override        *Override        `json:"override,omitempty"`
+	Pause           *Pause           `json:"pause,omitempty"`
+	Retry           *Retry           `json:"retry,omitempty"`
+	Raised          *Raised          `json:"raised,omitempty"`
+	Delivery        *Delivery        `json:"delivery,omitempty"`
+	Image           *Image           `json:"image,omitempty"`
+	Environment     *Environment     `json:"environment,omitempty"`
+	Creation        *Creation        `json:"creation,omitempty"`
+	Gone            []Key            `json:"gone,omitempty"`
 }
 
 // RecordKind names a kind of record in the current-state view.
@@ -89,24 +89,24 @@ type RecordKind string
 // The kinds of record. All but runs belong to the state, which is read as a
 // whole; runs are history, which is paged.
 const (
-	RecordPipeline    RecordKind = "pipeline"
-	RecordStage       RecordKind = "stage"       // by name
-	RecordRecipe      RecordKind = "recipe"      // by name
-	RecordBuild       RecordKind = "build"       // by ID
-	RecordRun         RecordKind = "run"         // by ID
-	RecordLatest      RecordKind = "latest"      // summary of a stage's latest run, by stage
-	RecordVerdict     RecordKind = "verdict"     // of the run that judged, by stage/build/digest
-	RecordHold        RecordKind = "hold"        // by stage
-	RecordDecision    RecordKind = "decision"    // by stage/build
-	RecordPromotion   RecordKind = "promotion"   // by stage
-	RecordOverride    RecordKind = "override"    // by stage/build
-	RecordFreeze      RecordKind = "freeze"      // by stage
-	RecordRetry       RecordKind = "retry"       // by stage
-	RecordRaised      RecordKind = "raised"      // by RaisedID
-	RecordDelivery    RecordKind = "delivery"    // by the target's key
-	RecordImage       RecordKind = "image"       // by ID
-	RecordEnvironment RecordKind = "environment" // by ID
-	RecordCreation    RecordKind = "creation"    // by kind/name of what was created
+	RecordPipeline        RecordKind = "pipeline"
+	RecordStage           RecordKind = "stage"            // by name
+	RecordImageDefinition RecordKind = "image_definition" // by name
+	RecordBuild           RecordKind = "build"            // by ID
+	RecordRun             RecordKind = "run"              // by ID
+	RecordLatest          RecordKind = "latest"           // summary of a stage's latest run, by stage
+	RecordResult          RecordKind = "result"           // of the run that judged, by stage/build/digest
+	RecordCurrent         RecordKind = "current"          // by stage
+	RecordDecision        RecordKind = "decision"         // by stage/build
+	RecordPromotion       RecordKind = "promotion"        // by stage
+	RecordOverride        RecordKind = "override"         // by stage/build
+	RecordPause           RecordKind = "pause"            // by stage
+	RecordRetry           RecordKind = "retry"            // by stage
+	RecordRaised          RecordKind = "raised"           // by RaisedID
+	RecordDelivery        RecordKind = "delivery"         // by the target's key
+	RecordImage           RecordKind = "image"            // by ID
+	RecordEnvironment     RecordKind = "environment"      // by ID
+	RecordCreation        RecordKind = "creation"         // by kind/name of what was created
 )
 
 // Key identifies a record within a pipeline.
@@ -118,7 +118,7 @@ type Key struct {
 // OfStageAndBuild reports whether the record is about a build at a stage: its ID begins
 // with what StageBuild gives.
 func (k Key) OfStageAndBuild() bool {
-	return k.Kind == RecordVerdict || k.Kind == RecordDecision || k.Kind == RecordOverride
+	return k.Kind == RecordResult || k.Kind == RecordDecision || k.Kind == RecordOverride
 }
 
 // StageBuild makes the record ID of something about a build at a stage.
@@ -232,8 +232,8 @@ func (e Event) Records() ([]Record, error) {
 	if f.Stage != nil {
 		put(RecordStage, f.Stage.Name, f.Stage)
 	}
-	if f.Recipe != nil {
-		put(RecordRecipe, f.Recipe.Name, f.Recipe)
+	if f.ImageDefinition != nil {
+		put(RecordImageDefinition, f.ImageDefinition.Name, f.ImageDefinition)
 	}
 	if f.Build != nil {
 		put(RecordBuild, f.Build.ID, f.Build)
@@ -241,13 +241,13 @@ func (e Event) Records() ([]Record, error) {
 	if f.Run != nil {
 		put(RecordRun, f.Run.ID, f.Run)
 		put(RecordLatest, f.Run.Stage, f.Run.Summary())
-		if f.Run.Status.Verdict() && f.Run.Kind == KindStage {
-			key, doc := f.Run.verdict()
+		if f.Run.Status.HasResult() && f.Run.Kind == KindStage {
+			key, doc := f.Run.result()
 			put(key.Kind, key.ID, doc)
 		}
 	}
-	if f.Hold != nil {
-		put(RecordHold, f.Hold.Stage, f.Hold)
+	if f.Current != nil {
+		put(RecordCurrent, f.Current.Stage, f.Current)
 	}
 	if f.Decision != nil {
 		put(RecordDecision, StageBuild(f.Decision.Stage, f.Decision.Build), f.Decision)
@@ -258,8 +258,8 @@ func (e Event) Records() ([]Record, error) {
 	if f.Override != nil {
 		put(RecordOverride, StageBuild(f.Override.Stage, f.Override.Build), f.Override)
 	}
-	if f.Freeze != nil {
-		put(RecordFreeze, f.Freeze.Stage, f.Freeze)
+	if f.Pause != nil {
+		put(RecordPause, f.Pause.Stage, f.Pause)
 	}
 	if f.Retry != nil {
 		put(RecordRetry, f.Retry.Stage, f.Retry)

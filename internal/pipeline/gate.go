@@ -56,9 +56,9 @@ type Launch struct {
 // changed definition can be tried before it is recorded. It changes nothing.
 func Decide(s *State, stage Stage) Move {
 	m := Move{Action: ActionNone, Instances: stage.Instances(s.Pipeline)}
-	held := s.Holds[stage.Name].Build
-	if f, ok := s.Freezes[stage.Name]; ok {
-		return s.decideFrozen(stage, m, f, held)
+	held := s.Current[stage.Name].Build
+	if f, ok := s.Pauses[stage.Name]; ok {
+		return s.decidePaused(stage, m, f, held)
 	}
 	if !stage.TakesBuild() {
 		return s.decideBootstrap(stage, m)
@@ -68,7 +68,7 @@ func Decide(s *State, stage Stage) Move {
 		m.Status = StatusWaiting
 		return m
 	}
-	m.Status, m.WaitingFor = s.standing(stage, m)
+	m.Status, m.WaitingFor = s.status(stage, m)
 	return m
 }
 
@@ -78,21 +78,21 @@ func (s *State) next(stage Stage) Move {
 	if !stage.TakesBuild() {
 		return s.decideBootstrap(stage, m)
 	}
-	held := s.Holds[stage.Name].Build
+	held := s.Current[stage.Name].Build
 	if m.Candidate, m.Err = s.candidate(stage, held); m.Err != nil {
 		return m
 	}
 	if m.Candidate != "" {
 		m.Action, m.Why = s.action(stage, m.Candidate, held)
 	}
-	if _, ok := s.Decided(stage); ok && m.Action == ActionNone {
+	if _, ok := s.DecidedEnvironment(stage); ok && m.Action == ActionNone {
 		m.Action, m.Why = ActionEnd, "the build in its environment is decided"
 	}
 	return m
 }
 
 func (s *State) decideBootstrap(stage Stage, m Move) Move {
-	v, ok := s.VerdictOf(stage, "")
+	v, ok := s.ResultOf(stage, "")
 	switch {
 	case s.missing(stage, "") != nil:
 		m.Status, m.WaitingFor = StatusWaiting, quoteList(s.missing(stage, ""))+" to pass"
@@ -117,7 +117,7 @@ func (s *State) candidate(stage Stage, held string) (string, error) {
 		return s.commitCandidate(stage), nil
 	case stage.Trigger == TriggerManual:
 		promoted, ok := s.Promotions[stage.Name]
-		newer := s.Version(RecordPromotion, stage.Name) > s.answered(stage.Name)
+		newer := s.Version(RecordPromotion, stage.Name) > s.consumed(stage.Name)
 		if ok && newer && s.MayEnter(stage, promoted.Build) {
 			return promoted.Build, nil
 		}
@@ -140,7 +140,7 @@ func (s *State) onOfferAgain(stage Stage, rejected string) string {
 	}
 	digest := stage.Digest(s.Pipeline)
 	for b := range s.NewestBuilds() {
-		v, ran := s.VerdictOf(stage, b.ID)
+		v, ran := s.ResultOf(stage, b.ID)
 		switch {
 		case b.Order >= s.Builds[rejected].Order:
 		case s.Passed(stage.Name, b.ID):
@@ -154,21 +154,21 @@ func (s *State) onOfferAgain(stage Stage, rejected string) string {
 
 // answered gives the version of the newest promotion that the stage has followed, or
 // that no longer counts.
-func (s *State) answered(stage string) int64 {
-	if at := s.Holds[stage].Promotion; at != nil {
+func (s *State) consumed(stage string) int64 {
+	if at := s.Current[stage].Promotion; at != nil {
 		return *at
 	}
-	return s.Version(RecordHold, stage)
+	return s.Version(RecordCurrent, stage)
 }
 
 // Answers gives the version of the newest promotion that counts no more once the stage
 // has moved to a build: the one that asks for it, or any where the stage is pinned. One
 // that is made while the stage moves stays for the next move.
-func (s *State) Answers(stage Stage, build string) int64 {
+func (s *State) Consumes(stage Stage, build string) int64 {
 	if stage.Pin != "" || s.Promotions[stage.Name].Build == build {
 		return s.Version(RecordPromotion, stage.Name)
 	}
-	return s.answered(stage.Name)
+	return s.consumed(stage.Name)
 }
 
 func (s *State) commitCandidate(stage Stage) string {
@@ -216,7 +216,7 @@ func (s *State) CheckPin(stage Stage, build string) error {
 	if !ValidBuildID(build) {
 		return stage.PinError(build)
 	}
-	if s.Holds[stage.Name].Build == build && s.rejectedAt(stage, build) == "" {
+	if s.Current[stage.Name].Build == build && s.rejectedAt(stage, build) == "" {
 		return nil
 	}
 	return s.Eligible(stage, build)
@@ -225,7 +225,7 @@ func (s *State) CheckPin(stage Stage, build string) error {
 // AuthorizePin refuses, with CodeNotAllowed, a pin that moves a guarded stage for who
 // may not deploy. One that leaves the stage where it is needs no right.
 func (s *State) AuthorizePin(stage Stage, who Person) error {
-	if stage.Pin == "" || !stage.Guarded() || s.Holds[stage.Name].Build == stage.Pin {
+	if stage.Pin == "" || !stage.RequiresDeployRight() || s.Current[stage.Name].Build == stage.Pin {
 		return nil
 	}
 	return s.Pipeline.Authorize(RightDeploy, who, fmt.Sprintf("move stage %q to build %s", stage.Name, stage.Pin))
@@ -256,7 +256,7 @@ func (s *State) Passed(stage, build string) bool {
 	if !up.TakesBuild() {
 		build = ""
 	}
-	v, ok := s.VerdictOf(up, build)
+	v, ok := s.ResultOf(up, build)
 	switch {
 	case build != "" && s.rejectedAt(up, build) != "":
 		return false
@@ -284,8 +284,8 @@ func (s *State) NewestPassed(stage string) string {
 }
 
 // VerdictOf gives the run that judges the build at the stage.
-func (s *State) VerdictOf(stage Stage, build string) (RunSummary, bool) {
-	all := s.Verdicts[StageBuild(stage.Name, build)]
+func (s *State) ResultOf(stage Stage, build string) (RunSummary, bool) {
+	all := s.Results[StageBuild(stage.Name, build)]
 	if len(all) == 0 {
 		return RunSummary{}, false
 	}
@@ -314,7 +314,7 @@ func (s *State) missing(stage Stage, build string) []string {
 
 // action says what has to be done for the stage to hold the candidate: rule 6.
 func (s *State) action(stage Stage, candidate, held string) (Action, string) {
-	v, ok := s.VerdictOf(stage, candidate)
+	v, ok := s.ResultOf(stage, candidate)
 	digest := stage.Digest(s.Pipeline)
 	asked := s.Retried(stage, v)
 	if asked == "" && s.overridden(stage, candidate, v) && s.Overrides[StageBuild(stage.Name, candidate)].Digest == digest {
@@ -349,7 +349,7 @@ func (s *State) action(stage Stage, candidate, held string) (Action, string) {
 // candidate has passed.
 func (s *State) environmentAction(stage Stage, candidate, digest string) (Action, string) {
 	switch {
-	case stage.Lasting():
+	case stage.Persistent():
 		env, ok := s.RunEnvironment(stage.Name, ForStage)
 		switch {
 		case !ok || !env.Serves():
@@ -398,10 +398,10 @@ func (s *State) Inputs(stage Stage, build string) Inputs {
 }
 
 // standing gives the stage's status and, in words, what it waits for.
-func (s *State) standing(stage Stage, m Move) (Status, string) {
+func (s *State) status(stage Stage, m Move) (Status, string) {
 	c := m.Candidate
 	if c == "" {
-		return s.standingWithout(stage)
+		return s.statusWithout(stage)
 	}
 	if m.Action == ActionRun || m.Action == ActionRestore {
 		return StatusIdle, ""
@@ -416,7 +416,7 @@ func (s *State) standing(stage Stage, m Move) (Status, string) {
 }
 
 // standingWithout is the standing of a stage that has no candidate.
-func (s *State) standingWithout(stage Stage) (Status, string) {
+func (s *State) statusWithout(stage Stage) (Status, string) {
 	if status, what := s.waitsForNewer(stage, ""); what != "" {
 		return status, what
 	}

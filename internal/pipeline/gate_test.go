@@ -167,7 +167,7 @@ func TestReplacedBaseImage(t *testing.T) {
 		t.Errorf("before the new build passed, the stage below does %q for %s, and is %s", m.Action, m.Candidate, m.Status)
 	}
 	run := Run{ID: "r-rebased", Pipeline: "shop", Stage: "commit", Kind: KindStage, Build: next, Digest: rebased.Digest(s.state().Pipeline), Status: RunPassed}
-	s.event(RunEnded, Facts{Run: &run, Build: &Build{ID: next, Pipeline: "shop", Stage: "commit", Digest: "x", BaseImage: "img-2"}, Hold: &Hold{Stage: "commit", Build: next}})
+	s.event(RunEnded, Facts{Run: &run, Build: &Build{ID: next, Pipeline: "shop", Stage: "commit", Digest: "x", BaseImage: "img-2"}, Current: &Current{Stage: "commit", Build: next}})
 	if m := Decide(s.state(), dev); m.Candidate != next || m.Action != ActionRun {
 		t.Errorf("after it passed, the stage below does %q for %s", m.Action, m.Candidate)
 	}
@@ -406,7 +406,7 @@ func TestRandomHistories(t *testing.T) {
 			case 1, 2:
 				s.ran(stage, build, []RunStatus{RunPassed, RunFailed, RunCancelled}[r.IntN(3)])
 			case 3:
-				s.decided(stage, build, []Verdict{Approved, Rejected}[r.IntN(2)])
+				s.decided(stage, build, []DecisionResult{Approved, Rejected}[r.IntN(2)])
 			case 4:
 				s.promoted("production", build)
 			case 5:
@@ -420,7 +420,7 @@ func TestRandomHistories(t *testing.T) {
 			if again := Decide(st, stage); again != m {
 				t.Fatalf("seed %d: %s: decided %+v, then %+v", seed, name, m, again)
 			}
-			held := st.Holds[name].Build
+			held := st.Current[name].Build
 			switch {
 			case m.Candidate == "":
 			case st.rejectedAt(stage, m.Candidate) != "":

@@ -143,19 +143,19 @@ func (p Pipeline) Target(key string) (NotifyTarget, bool) {
 // Delivery is how far a target has been told. It is recorded first with the definition
 // that brings the target.
 type Delivery struct {
-	Target  string       `json:"target"`            // key
-	Seq     int64        `json:"seq"`               // of the last event that it has been told of; 0: of the one that recorded this
-	Told    int          `json:"told,omitempty"`    // of the notices of the event after that
-	On      []NoticeKind `json:"on,omitempty"`      // what it was to be told of then; empty: all
-	Skipped int          `json:"skipped,omitempty"` // notices that it refused for good
-	Error   string       `json:"error,omitempty"`   // of the last try; empty after one that went well
-	Tries   int          `json:"tries,omitempty"`   // that failed in a row
-	Next    time.Time    `json:"next,omitzero"`     // not tried again before
+	Target   string       `json:"target"`             // key
+	Seq      int64        `json:"seq"`                // of the last event that it has been told of; 0: of the one that recorded this
+	Notified int          `json:"notified,omitempty"` // of the notices of the event after that
+	On       []NoticeKind `json:"on,omitempty"`       // what it was to be told of then; empty: all
+	Skipped  int          `json:"skipped,omitempty"`  // notices that it refused for good
+	Error    string       `json:"error,omitempty"`    // of the last try; empty after one that went well
+	Tries    int          `json:"tries,omitempty"`    // that failed in a row
+	Next     time.Time    `json:"next,omitzero"`      // not tried again before
 }
 
 // Told gives how far a target has been told. One of which nothing is recorded has been
 // told what happened before the definition.
-func (s *State) Told(t NotifyTarget) Delivery {
+func (s *State) Notified(t NotifyTarget) Delivery {
 	key := t.Key()
 	d, ok := s.Deliveries[key]
 	switch {
@@ -185,10 +185,10 @@ func RaisedID(env Environment, kind NoticeKind) string {
 
 // MayTell reports whether an event may give a notice that the target wants. It is quick,
 // and right where it says no.
-func (e Event) MayTell(t NotifyTarget) bool { return slices.ContainsFunc(e.tells(), t.Wants) }
+func (e Event) MayTell(t NotifyTarget) bool { return slices.ContainsFunc(e.notifies(), t.Wants) }
 
 // tells gives the kinds of notice that an event may give.
-func (e Event) tells() []NoticeKind {
+func (e Event) notifies() []NoticeKind {
 	f := e.Facts
 	switch {
 	case e.Kind == RunEnded && f.Run != nil && f.Run.Status == RunFailed:
@@ -208,7 +208,7 @@ func (e Event) tells() []NoticeKind {
 // Notices gives what receivers are told of an event. What it says of other stages was so
 // when the event was recorded.
 func (s *State) Notices(e Event) []Notice {
-	if len(e.tells()) == 0 {
+	if len(e.notifies()) == 0 {
 		return nil
 	}
 	then := s.asOf(e)
@@ -217,7 +217,7 @@ func (s *State) Notices(e Event) []Notice {
 	f := e.Facts
 	switch {
 	case e.Kind == RunEnded && f.Run != nil:
-		then.noticesOfRun(*f.Run, f.Hold, say)
+		then.noticesOfRun(*f.Run, f.Current, say)
 	case e.Kind == BuildDecided && f.Decision != nil:
 		then.noticesOfDecision(*f.Decision, say)
 	case e.Kind == GateOverridden && f.Override != nil:
@@ -245,14 +245,14 @@ func (s *State) Notices(e Event) []Notice {
 // been taken before it and have come into the history later, so its time counts.
 func (s *State) asOf(e Event) *State {
 	then := *s
-	then.Verdicts = maps.Clone(s.Verdicts)
-	for _, key := range slices.Backward(s.judged) {
+	then.Results = maps.Clone(s.Results)
+	for _, key := range slices.Backward(s.results) {
 		if s.versions[key] <= e.Seq {
 			break // as are all before it
 		}
 		cut := strings.LastIndex(key.ID, "/")
 		id, digest := key.ID[:cut], key.ID[cut+1:]
-		then.Verdicts[id] = slices.DeleteFunc(slices.Clone(then.Verdicts[id]), func(r RunSummary) bool { return r.Digest == digest })
+		then.Results[id] = slices.DeleteFunc(slices.Clone(then.Results[id]), func(r RunSummary) bool { return r.Digest == digest })
 	}
 	then.Decisions = maps.Clone(s.Decisions)
 	maps.DeleteFunc(then.Decisions, func(_ string, d Decision) bool { return d.At.After(e.Time) })
@@ -264,7 +264,7 @@ func (s *State) asOf(e Event) *State {
 	return &then
 }
 
-func (s *State) noticesOfRun(r Run, hold *Hold, say func(Notice)) {
+func (s *State) noticesOfRun(r Run, hold *Current, say func(Notice)) {
 	n := Notice{Stage: r.Stage, Build: r.Build, Run: r.ID, Image: r.Image, Actor: r.Actor}
 	stage := s.Stages[r.Stage]
 	failed, passed := r.Stage+" failed for "+r.Build, r.Build+" passed "+r.Stage
@@ -276,14 +276,14 @@ func (s *State) noticesOfRun(r Run, hold *Hold, say func(Notice)) {
 		n.Kind, n.Reason, n.Text = NoticeFailed, FirstLine(r.Error), fmt.Sprintf("The bake of %s failed: %s", r.Stage, FirstLine(r.Error))
 	case r.Status == RunFailed:
 		n.Kind, n.Reason, n.Text = NoticeFailed, FirstLine(r.Error), fmt.Sprintf("%s: %s", failed, FirstLine(r.Error))
-		if held := s.Holds[r.Stage].Build; stage.Lasting() && held != "" {
+		if held := s.Current[r.Stage].Build; stage.Persistent() && held != "" {
 			n.Text += fmt.Sprintf(". It still runs %s.", held)
 		}
 	case r.Status != RunPassed:
 		return
 	case r.Kind == KindBake:
 		n.Kind, n.Text = NoticeBaked, fmt.Sprintf("Image %s of %s is baked.", r.Image, r.Stage)
-	case stage.Lasting():
+	case stage.Persistent():
 		n.Kind, n.Text = NoticeDeployed, fmt.Sprintf("%s runs %s.", r.Stage, r.Build)
 		if hold != nil && s.Builds[hold.Previous].Order > s.Builds[r.Build].Order {
 			n.Kind, n.Text = NoticeRolledBack, fmt.Sprintf("%s is back at %s, from %s.", r.Stage, r.Build, hold.Previous)
@@ -314,24 +314,24 @@ func (s *State) noticesOfDecision(d Decision, say func(Notice)) {
 	n := Notice{Stage: d.Stage, Build: d.Build, Run: d.Run, Reason: d.Reason, Actor: d.Actor}
 	stage := s.Stages[d.Stage]
 	switch {
-	case d.Verdict == Rejected && d.Lift != nil:
+	case d.Result == Rejected && d.Lift != nil:
 		vote := d.Lift.Votes[len(d.Lift.Votes)-1]
 		n.Kind, n.Actor, n.Reason = NoticeWaiting, vote.Actor, vote.Reason
 		n.Text = fmt.Sprintf("%s votes to lift the rejection of %s at %s %s. It takes %d more.",
 			vote.Actor, d.Build, d.Stage, describeRejections(d.Stand()), s.MissingLifts(stage, d.Build))
 		say(n)
-	case d.Verdict == Rejected:
+	case d.Result == Rejected:
 		n.Kind, n.Text = NoticeRejected, fmt.Sprintf("%s rejected %s at %s: %s", d.Actor, d.Build, d.Stage, d.Reason)
 		say(n)
 	case stage.Approval && s.Passed(d.Stage, d.Build):
-		n.Kind, n.Text = NoticePassed, d.told()+"."+s.stillMissing(d.Stage, d.Build)
+		n.Kind, n.Text = NoticePassed, d.notified()+"."+s.stillMissing(d.Stage, d.Build)
 		say(n)
 		s.opens(d.Stage, d.Build, say)
 	case stage.Approval && s.Outcome(stage, d.Build) == OutcomeWaiting:
-		n.Kind, n.Text = NoticeWaiting, fmt.Sprintf("%s, which waits for %s.", d.told(), s.waitsForDecision(stage, d.Build))
+		n.Kind, n.Text = NoticeWaiting, fmt.Sprintf("%s, which waits for %s.", d.notified(), s.waitsForDecision(stage, d.Build))
 		say(n)
 	case len(d.Lifted) > 0: // with nothing to approve
-		n.Kind, n.Text = NoticeWaiting, d.told()+"."
+		n.Kind, n.Text = NoticeWaiting, d.notified()+"."
 		if s.Passed(d.Stage, d.Build) {
 			n.Kind = NoticePassed
 		}
@@ -341,7 +341,7 @@ func (s *State) noticesOfDecision(d Decision, say func(Notice)) {
 }
 
 // told says who approved what, and which rejection that lifted.
-func (d Decision) told() string {
+func (d Decision) notified() string {
 	if len(d.Lifted) == 0 {
 		return fmt.Sprintf("%s approved %s at %s", d.Actor, d.Build, d.Stage)
 	}
@@ -371,7 +371,7 @@ func (s *State) opens(stage, build string, say func(Notice)) {
 			continue
 		}
 		n := Notice{Kind: NoticeReady, Stage: b.Name, Build: build, Text: fmt.Sprintf("%s may begin with %s.", b.Name, build)}
-		if f, held := s.Freezes[b.Name]; held {
+		if f, held := s.Pauses[b.Name]; held {
 			n.Kind, n.Text = NoticeWaiting, fmt.Sprintf("%s could begin with %s, and waits for %s.", b.Name, build, f.describe(b))
 		} else if b.Trigger == TriggerManual && b.Pin == "" {
 			n.Kind, n.Text = NoticeWaiting, fmt.Sprintf("%s waits for a promotion of %s: `penstock promote %s %s %s`.", b.Name, build, b.Pipeline, b.Name, build)

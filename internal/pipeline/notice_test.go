@@ -12,7 +12,7 @@ import (
 )
 
 // told gives the notices of the last event, as "kind stage: text".
-func (s *story) told() []string {
+func (s *story) notified() []string {
 	s.t.Helper()
 	var all []string
 	for _, n := range s.state().Notices(s.events[len(s.events)-1]) {
@@ -27,7 +27,7 @@ func TestNotices(t *testing.T) {
 	back := func() *story {
 		s := base().through("x", "y").passed("production", "y")
 		run := Run{ID: "r-back", Stage: "production", Kind: KindStage, Build: id("x"), Status: RunPassed, Digest: s.state().Stages["production"].Digest(s.state().Pipeline), Actor: "bob"}
-		return s.event(RunEnded, Facts{Run: &run, Hold: &Hold{Stage: "production", Build: id("x"), Run: "r-back", Previous: id("y")}})
+		return s.event(RunEnded, Facts{Run: &run, Current: &Current{Stage: "production", Build: id("x"), Run: "r-back", Previous: id("y")}})
 	}
 	for name, tt := range map[string]struct {
 		story *story
@@ -43,7 +43,7 @@ func TestNotices(t *testing.T) {
 			[]string{"passed capacity: x passed capacity.", "ready pre-production: pre-production may begin with x."}},
 		"a stage that people move waits": {tried().decided("exploratory", "x", Approved).passed("capacity", "x").passed("pre-production", "x"),
 			[]string{"passed pre-production: x passed pre-production.", "waiting production: production waits for a promotion of x: `penstock promote"}},
-		"a held stage waits": {base().held("capacity").passed("acceptance", "x"),
+		"a paused stage waits": {base().current("capacity").passed("acceptance", "x"),
 			[]string{"passed acceptance", "ready exploratory", "waiting capacity: capacity could begin with x, and waits for its release"}},
 		"a failure":   {base().ran("acceptance", "x", RunFailed), []string{"failed acceptance: acceptance failed for x: "}},
 		"a cancel":    {base().ran("acceptance", "x", RunCancelled), nil},
@@ -62,7 +62,7 @@ func TestNotices(t *testing.T) {
 			[]string{`drift production: The environment e-1 of stage "production" is gone.`}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := tt.story.told()
+			got := tt.story.notified()
 			if len(got) != len(tt.want) {
 				t.Fatalf("told %q, want %q", got, tt.want)
 			}
@@ -79,8 +79,8 @@ func TestNotices(t *testing.T) {
 func TestNoticesOfThen(t *testing.T) {
 	s := tell(t).route().offered("x").passed("acceptance", "x").passed("exploratory", "x")
 	s.event(BuildDecided, Facts{Decision: &Decision{
-		Pipeline: "shop", Stage: "exploratory", Build: id("x"), Run: s.state().Verdicts[StageBuild("exploratory", id("x"))][0].ID,
-		Verdict: Approved, Approvals: []Approval{{Person: "bob"}}, Actor: "bob", At: s.now.Add(time.Second),
+		Pipeline: "shop", Stage: "exploratory", Build: id("x"), Run: s.state().Results[StageBuild("exploratory", id("x"))][0].ID,
+		Result: Approved, Approvals: []Approval{{Person: "bob"}}, Actor: "bob", At: s.now.Add(time.Second),
 	}})
 	early := s.events[len(s.events)-1]
 	before := s.state().Notices(early)
@@ -101,7 +101,7 @@ func TestNoticesOfThen(t *testing.T) {
 // A kind of event that may tell nothing that is wanted is known without a look at more.
 func TestMayTell(t *testing.T) {
 	s := tell(t).route().offered("x").passed("acceptance", "x").ran("capacity", "x", RunFailed).passed("exploratory", "x").
-		decided("exploratory", "x", Approved).overridden("capacity", "x").held("production").passed("pre-production", "x")
+		decided("exploratory", "x", Approved).overridden("capacity", "x").current("production").passed("pre-production", "x")
 	st, told := s.state(), 0
 	for _, e := range s.events {
 		for _, n := range st.Notices(e) {

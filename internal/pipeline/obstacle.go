@@ -23,7 +23,7 @@ const (
 	ObstacleFailed    ObstacleKind = "failed"      // it failed there, and the next apply tries again
 	ObstacleManual    ObstacleKind = "manual"      // a person has to promote it there
 	ObstaclePinned    ObstacleKind = "pinned"      // the configuration pins the stage to another build
-	ObstacleHeld      ObstacleKind = "held"        // a person holds the stage
+	ObstaclePaused    ObstacleKind = "paused"      // a person paused the stage
 	ObstaclePassedBy  ObstacleKind = "passed_by"   // the stage went on without it, and takes it by a pin only
 	ObstacleOutdated  ObstacleKind = "outdated"    // its commit stage is at another build: it never passes there
 	ObstacleOtherMake ObstacleKind = "other_maker" // another commit stage made it: it never passes there
@@ -40,7 +40,7 @@ type Obstacle struct {
 	Rejected []Rejection // of a rejected one
 	Missing  int         // approvals, or votes to lift the rejection, of Needed
 	Needed   int
-	Freeze   Freeze // of a held stage
+	Pause    Pause  // of a paused stage
 	Other    string // the build that the stage holds, goes to or makes instead; else the commit stage that made this one
 	Choice   string // another build that may enter, if there is one
 	// Comes reports that the build may still get past it without a change of the
@@ -56,7 +56,7 @@ const (
 	VerbApprove Verb = "approve"
 	VerbLift    Verb = "lift" // a rejection
 	VerbPromote Verb = "promote"
-	VerbRelease Verb = "release"
+	VerbResume  Verb = "resume"
 	VerbApply   Verb = "apply"
 	VerbPin     Verb = "pin" // by an edit of the stage's build, and an apply
 	VerbWait    Verb = "wait"
@@ -78,8 +78,8 @@ func (a Advice) Command() string {
 		return fmt.Sprintf("penstock %s %s %s %s", a.Verb, a.Pipeline, a.Stage, a.Build)
 	case VerbLift:
 		return fmt.Sprintf("penstock approve --lift %s %s %s", a.Pipeline, a.Stage, a.Build)
-	case VerbRelease:
-		return fmt.Sprintf("penstock release %s %s", a.Pipeline, a.Stage)
+	case VerbResume:
+		return fmt.Sprintf("penstock resume %s %s", a.Pipeline, a.Stage)
 	case VerbWait:
 		return fmt.Sprintf("penstock logs -f %s %s", a.Pipeline, a.Stage)
 	case VerbChoose:
@@ -94,7 +94,7 @@ func (a Advice) Command() string {
 func (o Obstacle) Advice() Advice {
 	verbs := map[ObstacleKind]Verb{
 		ObstacleNoBuild: VerbChoose, ObstacleRejected: VerbLift, ObstacleNoStage: VerbDefine, ObstacleUndecided: VerbApprove, ObstacleRunning: VerbWait,
-		ObstacleNotRun: VerbApply, ObstacleFailed: VerbApply, ObstacleManual: VerbPromote, ObstaclePinned: VerbPin, ObstacleHeld: VerbRelease,
+		ObstacleNotRun: VerbApply, ObstacleFailed: VerbApply, ObstacleManual: VerbPromote, ObstaclePinned: VerbPin, ObstaclePaused: VerbResume,
 		ObstaclePassedBy: VerbPin, ObstacleOutdated: VerbChoose, ObstacleOtherMake: VerbChoose,
 	}
 	return Advice{Verb: verbs[o.Kind], Pipeline: o.Pipeline, Stage: o.Stage, Build: o.Build}
@@ -131,8 +131,8 @@ func (o Obstacle) Cause() string {
 		return text + failed + ", to which nobody has promoted it"
 	case ObstaclePinned:
 		return text + fmt.Sprintf(", which the configuration pins to %s", o.Other)
-	case ObstacleHeld:
-		return text + fmt.Sprintf(", which is held by %s since %s", o.Freeze.Actor, when(o.Freeze.At))
+	case ObstaclePaused:
+		return text + fmt.Sprintf(", which is paused by %s since %s", o.Pause.Actor, when(o.Pause.At))
 	case ObstaclePassedBy:
 		return text + failed + fmt.Sprintf("; the stage has gone on to %s", o.Other)
 	case ObstacleOutdated:
@@ -168,8 +168,8 @@ func (o Obstacle) Hint() string {
 		return fmt.Sprintf("Choose another build, or lift the rejection with `%s`.", a.Command())
 	case VerbPromote:
 		return fmt.Sprintf("Move it there with `%s`, and apply.", a.Command())
-	case VerbRelease:
-		return fmt.Sprintf("Release the stage with `%s`.", a.Command())
+	case VerbResume:
+		return fmt.Sprintf("Resume the stage with `%s`.", a.Command())
 	case VerbWait:
 		return fmt.Sprintf("Wait until the run ends; `%s` follows it.", a.Command())
 	case VerbDefine:
@@ -304,10 +304,10 @@ func (l *outlook) at(name, build string) Obstacle {
 	if !up.TakesBuild() {
 		o.Build, build = "", ""
 	}
-	v, ran := l.VerdictOf(up, build)
+	v, ran := l.ResultOf(up, build)
 	o.Run = v
 	latest := l.Latest[name]
-	freeze, held := l.Freezes[name]
+	freeze, held := l.Pauses[name]
 	move := l.move(up)
 	goes := move.Candidate == build && move.Action != ActionNone && move.Err == nil
 	switch {
@@ -326,14 +326,14 @@ func (l *outlook) at(name, build string) Obstacle {
 		l.stays(up, &o)
 	}
 	if o.Kind != ObstacleOutdated && o.Kind != ObstacleOtherMake && held {
-		o.Kind, o.Freeze = ObstacleHeld, freeze
+		o.Kind, o.Pause = ObstaclePaused, freeze
 	}
 	return o
 }
 
 // stays says why a stage does not move to a build that has passed all before it.
 func (l *outlook) stays(up Stage, o *Obstacle) {
-	held := l.Holds[up.Name].Build
+	held := l.Current[up.Name].Build
 	build, move := l.Builds[o.Build], l.move(up)
 	switch {
 	case up.Type == TypeCommit:
@@ -393,8 +393,8 @@ func (l *outlook) waitFor(stage Stage, build string) string {
 	switch all[0].Kind {
 	case ObstacleFailed:
 		text += ", where it failed"
-	case ObstacleHeld:
-		text += ", which is held"
+	case ObstaclePaused:
+		text += ", which is paused"
 	}
 	return text
 }

@@ -43,8 +43,8 @@ func TestObstacle(t *testing.T) {
 		"nobody promoted it":            {dev().passed("dev", "x"), named("live", "qa"), "x", ObstacleManual, "qa", "penstock promote shop qa " + id("x"), true},
 		"somebody promoted it":          {dev().passed("dev", "x").promoted("qa", "x"), named("live", "qa"), "x", ObstacleNotRun, "qa", "terraform apply", true},
 		"a pin":                         {dev().stages(pinnedTo(manual, id("y"))).passed("dev", "x"), named("live", "qa"), "x", ObstaclePinned, "qa", `Set build = "` + id("x") + `" on stage "qa"`, false},
-		"a held stage":                  {dev().passed("dev", "x").held("qa"), named("live", "qa"), "x", ObstacleHeld, "qa", "penstock release shop qa", true},
-		"a decision at a held stage":    {through().passed("exploratory", "x").held("exploratory"), live, "x", ObstacleUndecided, "exploratory", "penstock approve shop exploratory " + id("x"), true},
+		"a paused stage":                {dev().passed("dev", "x").current("qa"), named("live", "qa"), "x", ObstaclePaused, "qa", "penstock resume shop qa", true},
+		"a decision at a paused stage":  {through().passed("exploratory", "x").current("exploratory"), live, "x", ObstacleUndecided, "exploratory", "penstock approve shop exploratory " + id("x"), true},
 		"a stage that is gone":          {tell(t).stages(commitOf("x")).offered("x"), named("live", "gone"), "x", ObstacleNoStage, "gone", "Define stage", false},
 		"a run under way":               {tell(t).route().offered("x").ran("acceptance", "x", RunRunning), live, "x", ObstacleRunning, "acceptance", "penstock logs -f shop acceptance", true},
 		"a platform that is not there":  {tell(t).stages(commitOf("x"), a(TypeBootstrap)).offered("x"), named("live", "commit", "bootstrap"), "x", ObstacleNotRun, "bootstrap", "terraform apply", true},
@@ -86,7 +86,7 @@ func TestWaitsForWhatComes(t *testing.T) {
 		"for a new one where the newest is rejected":          {reverted().decided("exploratory", "x", Rejected), live, StatusRejected, "a build newer than " + id("x")},
 		"and what passed by is not waited for":                {tell(t).route().offered("x", "y").passed("acceptance", "y").decided("acceptance", "y", Rejected), a(TypeCapacity, "acceptance"), StatusRejected, "a build newer than " + id("y")},
 		"for both ways":                                       {tell(t).route().offered("x").passed("acceptance", "x"), live, StatusWaiting, id("x") + ` to pass "exploratory" and "capacity"`},
-		"for a release":                                       {tell(t).route().offered("x").held("acceptance"), live, StatusWaiting, id("x") + ` to pass "acceptance", which is held`},
+		"for a release":                                       {tell(t).route().offered("x").current("acceptance"), live, StatusWaiting, id("x") + ` to pass "acceptance", which is paused`},
 		"for nothing, below two commit stages": {tell(t).stages(commitOf("x"), func() Stage {
 			s := a(TypeCommit)
 			s.Name, s.Source = "web", &SourceRef{Repository: "w", Digest: "w"}
@@ -171,7 +171,7 @@ func TestAdviceWorks(t *testing.T) {
 			}
 		}
 	}
-	for _, verb := range []Verb{VerbApprove, VerbLift, VerbPromote, VerbRelease, VerbApply, VerbPin, VerbWait, VerbChoose} {
+	for _, verb := range []Verb{VerbApprove, VerbLift, VerbPromote, VerbResume, VerbApply, VerbPin, VerbWait, VerbChoose} {
 		if followed[verb] == 0 {
 			t.Errorf("no advice was to %s", verb)
 		}
@@ -194,11 +194,11 @@ func chance(t *testing.T, r *rand.Rand) *story {
 		case n < 6:
 			s.ran(stage, build, []RunStatus{RunPassed, RunPassed, RunFailed, RunCancelled, RunRunning}[r.IntN(5)])
 		case n == 6:
-			s.decided(stage, build, []Verdict{Approved, Rejected}[r.IntN(2)])
+			s.decided(stage, build, []DecisionResult{Approved, Rejected}[r.IntN(2)])
 		case n == 7 && stage != "commit":
 			s.promoted(stage, build)
 		case n == 8:
-			s.held(stage)
+			s.current(stage)
 		case n == 9 && stage != "commit":
 			s.stages(pinnedTo(def, []string{id(build), ""}[r.IntN(2)]))
 		case n == 10 && stage != "commit":
@@ -227,28 +227,28 @@ func (s *story) follow(name, build string, followed map[Verb]int) bool {
 		s.t.Fatalf("%s into %s: %s %s\nbut %s", build, name, o.Cause(), o.Hint(), why)
 	}
 	move, run := Decide(st, at), false
-	switch v, _ := st.VerdictOf(at, build); advice.Verb {
+	switch v, _ := st.ResultOf(at, build); advice.Verb {
 	case VerbApprove:
 		if v.Status != RunPassed || !at.Approval || st.RejectedAt(build) != "" || st.Passed(at.Name, build) {
 			refuse("there is nothing to approve")
 		}
 		s.decided(at.Name, short, Approved)
 	case VerbLift:
-		if st.Decisions[StageBuild(at.Name, build)].Verdict != Rejected {
+		if st.Decisions[StageBuild(at.Name, build)].Result != Rejected {
 			refuse("it is not rejected there")
 		}
 		s.decided(at.Name, short, Approved)
 	case VerbPromote:
-		if err := st.RefuseHeld(at, "promote"); at.Trigger != TriggerManual || at.Pin != "" || err != nil || st.Eligible(at, build) != nil {
+		if err := st.RefusePaused(at, "promote"); at.Trigger != TriggerManual || at.Pin != "" || err != nil || st.Eligible(at, build) != nil {
 			refuse("it can't be promoted")
 		}
 		s.promoted(at.Name, short)
 		run = true
-	case VerbRelease:
-		if _, held := st.Freezes[at.Name]; !held {
-			refuse("nobody holds it")
+	case VerbResume:
+		if _, held := st.Pauses[at.Name]; !held {
+			refuse("it is not paused")
 		}
-		s.event(StageReleased, Facts{Gone: []Key{{RecordFreeze, at.Name}}})
+		s.event(StageResumed, Facts{Gone: []Key{{RecordPause, at.Name}}})
 	case VerbApply:
 		run = true
 	case VerbPin:
@@ -275,8 +275,8 @@ func (s *story) follow(name, build string, followed map[Verb]int) bool {
 		if move.Action == ActionRun {
 			s.ran(at.Name, short, RunPassed)
 		} else {
-			hold := Hold{Stage: at.Name, Build: build}
-			s.event(StageMoved, Facts{Hold: &hold})
+			hold := Current{Stage: at.Name, Build: build}
+			s.event(StageMoved, Facts{Current: &hold})
 		}
 	}
 	return true

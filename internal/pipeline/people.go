@@ -10,31 +10,31 @@ import (
 )
 
 // Verdict is what a person decided.
-type Verdict string
+type DecisionResult string
 
 // The verdicts.
 const (
-	Approved Verdict = "approved"
-	Rejected Verdict = "rejected"
+	Approved DecisionResult = "approved"
+	Rejected DecisionResult = "rejected"
 )
 
 // Decision is what people decided on a build at a stage. An approval holds for the
 // content of the build and for the run, the evidence, that it was taken on; a rejection
 // holds until as many people as must approve a build have lifted it.
 type Decision struct {
-	Pipeline   string      `json:"pipeline"`
-	Stage      string      `json:"stage"`
-	Build      string      `json:"build"`
-	Run        string      `json:"run,omitempty"`
-	Inputs     Inputs      `json:"inputs,omitzero"` // the content that the run had
-	Verdict    Verdict     `json:"verdict"`
-	Approvals  []Approval  `json:"approvals,omitempty"`  // of an approval: everybody's, in order
-	Rejections []Rejection `json:"rejections,omitempty"` // of a rejection: everybody's that stand, in order
-	Lift       *Lift       `json:"lift,omitempty"`       // of a rejection: who wants to lift it so far
-	Lifted     []Rejection `json:"lifted,omitempty"`     // of an approval: the rejections that it lifted
-	Reason     string      `json:"reason,omitempty"`     // of the one who approved or rejected last, as the rest
-	Actor      string      `json:"actor"`
-	At         time.Time   `json:"at"`
+	Pipeline   string         `json:"pipeline"`
+	Stage      string         `json:"stage"`
+	Build      string         `json:"build"`
+	Run        string         `json:"run,omitempty"`
+	Inputs     Inputs         `json:"inputs,omitzero"` // the content that the run had
+	Result     DecisionResult `json:"result"`
+	Approvals  []Approval     `json:"approvals,omitempty"`  // of an approval: everybody's, in order
+	Rejections []Rejection    `json:"rejections,omitempty"` // of a rejection: everybody's that stand, in order
+	Lift       *Lift          `json:"lift,omitempty"`       // of a rejection: who wants to lift it so far
+	Lifted     []Rejection    `json:"lifted,omitempty"`     // of an approval: the rejections that it lifted
+	Reason     string         `json:"reason,omitempty"`     // of the one who approved or rejected last, as the rest
+	Actor      string         `json:"actor"`
+	At         time.Time      `json:"at"`
 }
 
 // Rejection is one person's part in a rejection.
@@ -55,7 +55,7 @@ type Lift struct {
 
 // Stand gives the rejections that stand, in order.
 func (d Decision) Stand() []Rejection {
-	if d.Verdict == Rejected && len(d.Rejections) == 0 { // by one person, as it is when nobody lists them
+	if d.Result == Rejected && len(d.Rejections) == 0 { // by one person, as it is when nobody lists them
 		return []Rejection{{Actor: d.Actor, Reason: d.Reason, Run: d.Run, At: d.At}}
 	}
 	return d.Rejections
@@ -85,7 +85,7 @@ type Override struct {
 }
 
 // Freeze holds a stage where it is: no build enters it until it is released.
-type Freeze struct {
+type Pause struct {
 	Stage  string    `json:"stage"`
 	Reason string    `json:"reason,omitempty"`
 	Actor  string    `json:"actor"`
@@ -112,7 +112,7 @@ type Promotion struct {
 
 // Hold is the build that a stage has moved to: the one that it runs, or that
 // passed it last.
-type Hold struct {
+type Current struct {
 	Stage string `json:"stage"`
 	Build string `json:"build"`
 	Run   string `json:"run,omitempty"`
@@ -132,10 +132,10 @@ func (a *Authorization) Owns(owner string, who Person) bool {
 // Describe says who decided what last, and when.
 func (d Decision) Describe() string {
 	switch {
-	case d.Verdict == Rejected && d.Lift != nil:
+	case d.Result == Rejected && d.Lift != nil:
 		vote := d.Lift.Votes[len(d.Lift.Votes)-1]
 		return fmt.Sprintf("%s voted on %s to lift the rejection of build %s at stage %q %s", vote.Actor, when(vote.At), d.Build, d.Stage, describeRejections(d.Stand()))
-	case d.Verdict == Rejected:
+	case d.Result == Rejected:
 		return fmt.Sprintf("build %s was rejected at stage %q %s", d.Build, d.Stage, describeRejections(d.Stand()))
 	case len(d.Lifted) > 0:
 		return fmt.Sprintf("%s lifted on %s the rejection of build %s at stage %q %s", d.Actor, when(d.At), d.Build, d.Stage, describeRejections(d.Lifted))

@@ -63,7 +63,7 @@ func CheckData(s *State, stage Stage) error {
 		return nil
 	}
 	from, exists := s.Stages[stage.Env.DataFrom]
-	if stage.Env.DataFrom != stage.Name && (!exists || from.Lasting()) {
+	if stage.Env.DataFrom != stage.Name && (!exists || from.Persistent()) {
 		return nil
 	}
 	why := "which keeps no environment that data could be copied from"

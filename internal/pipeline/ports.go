@@ -104,11 +104,11 @@ func LeaseLost(op string, by Fence, newest int64) error {
 		WithHint("Another process took over because this one did not renew its lease in time. Apply again when it has ended.")
 }
 
-// HeldError says that a lease is held by another. It has CodeHeld.
-type HeldError struct{ Lease Lease }
+// HeldError says that a lease is paused by another. It has CodeHeld.
+type LockedError struct{ Lease Lease }
 
 // Error names the holder.
-func (e *HeldError) Error() string {
+func (e *LockedError) Error() string {
 	h := e.Lease.Holder
 	return h.Actor + " on " + h.Host + " holds " + e.Lease.Key + " since " + Moment(h.Since.UTC()) + " (" + h.Purpose + ")"
 }
@@ -233,7 +233,7 @@ type FleetRequest struct {
 	Environment  string // ID
 	Fleet        string // ID; a repeated Prepare with it is harmless
 	Labels       Labels
-	Lasting      bool   // it serves until the next fleet replaces it, which no request may notice
+	Persistent   bool   // it serves until the next fleet replaces it, which no request may notice
 	Image        string // empty means an empty root
 	Instances    int
 	InstanceType string
@@ -312,15 +312,15 @@ type Images interface {
 	// Abandon removes what a Bake whose process died left, but an image that may
 	// still become complete: the next Bake of its Inputs finishes that.
 	Abandon(ctx context.Context, token string) error
-	// Remains lists what was begun and is not over: bakes of which something is left that
+	// Orphans lists what was begun and is not over: bakes of which something is left that
 	// Abandon removes, by token, and images that are half removed, which RemoveImage
 	// removes. Bakes that are under way are among them.
-	Remains(ctx context.Context) (bakes, images []string, err error)
+	Orphans(ctx context.Context) (bakes, images []string, err error)
 	// Images lists the images that exist.
 	Images(ctx context.Context) ([]BakedImage, error)
-	// CheckRecipe refuses a baked image that the platform can't make or publish:
+	// CheckImage refuses a baked image that the platform can't make or publish:
 	// CodeInvalid, with the argument and its value.
-	CheckRecipe(r Recipe) error
+	CheckImage(r ImageDefinition) error
 	// Publish copies and shares an image, and takes back what an earlier publication
 	// did and this one does not. It returns the IDs by region, the image's own included.
 	Publish(ctx context.Context, r PublishRequest) (copies map[string]string, err error)

@@ -32,7 +32,7 @@ var RunStatuses = []RunStatus{RunRunning, RunPassed, RunFailed, RunCancelled, Ru
 func (s RunStatus) Final() bool { return s != RunRunning }
 
 // Verdict reports whether the status judges the build.
-func (s RunStatus) Verdict() bool { return s == RunPassed || s == RunFailed }
+func (s RunStatus) HasResult() bool { return s == RunPassed || s == RunFailed }
 
 // Phase is the part of a run that is under way. The order is that of a run.
 type Phase string
@@ -216,7 +216,7 @@ func (r Run) Summary() RunSummary {
 
 // verdictDoc is what the record of a verdict says beside its key, which names the stage,
 // the build and the definition. A state has thousands of them, so it is short.
-type verdictDoc struct {
+type resultDoc struct {
 	ID        string    `json:"id"`
 	Inputs    Inputs    `json:"inputs,omitzero"`
 	Status    RunStatus `json:"status"`
@@ -227,15 +227,15 @@ type verdictDoc struct {
 }
 
 // verdict gives the record of what the run says about its build.
-func (r Run) verdict() (Key, verdictDoc) {
-	return Key{RecordVerdict, StageBuild(r.Stage, r.Build) + "/" + r.Digest}, verdictDoc{
+func (r Run) result() (Key, resultDoc) {
+	return Key{RecordResult, StageBuild(r.Stage, r.Build) + "/" + r.Digest}, resultDoc{
 		ID: r.ID, Inputs: r.Inputs, Status: r.Status, Error: r.Error, Actor: r.Actor,
 		StartedAt: r.StartedAt, EndedAt: r.EndedAt,
 	}
 }
 
 // summary gives the summary of the run that judged, but for its Made, Committed, Order and Ready.
-func (d verdictDoc) summary(key Key) (RunSummary, error) {
+func (d resultDoc) summary(key Key) (RunSummary, error) {
 	stage, rest, _ := strings.Cut(key.ID, "/")
 	build, digest, ok := strings.Cut(rest, "/")
 	if !ok {

@@ -80,7 +80,7 @@ type Stage struct {
 	Bake      bool             `json:"bake"`     // a passed run yields the build's application image
 	OnFailure OnFailure        `json:"on_failure"`
 	Runner    RunnerKind       `json:"runner,omitempty"`
-	Settled   bool             `json:"settled"` // its first apply has ended well at least once
+	Applied   bool             `json:"applied"` // its first apply has ended well at least once
 	Owner     string           `json:"owner"`
 	Made      Made             `json:"made,omitzero"`
 }
@@ -122,7 +122,7 @@ type EnvironmentSpec struct {
 // ShiftStep sends a share of the traffic to a new fleet, and holds there for a look.
 type ShiftStep struct {
 	Percent int           `json:"percent"` // 1 to 99
-	Hold    time.Duration `json:"hold"`
+	Pause   time.Duration `json:"pause"`
 }
 
 // Traffic gives how the traffic of the environment goes over to a new fleet.
@@ -212,10 +212,12 @@ func (s Stage) TakesBuild() bool { return s.Type != TypeBootstrap }
 
 // Guarded reports whether only who may deploy moves the stage: a person does, or it is
 // of type production.
-func (s Stage) Guarded() bool { return s.Trigger == TriggerManual || s.Type == TypeProduction }
+func (s Stage) RequiresDeployRight() bool {
+	return s.Trigger == TriggerManual || s.Type == TypeProduction
+}
 
 // Lasting reports whether the stage's environment outlives its run.
-func (s Stage) Lasting() bool { return s.Env != nil && s.Env.Keep }
+func (s Stage) Persistent() bool { return s.Env != nil && s.Env.Keep }
 
 // Upstream gives the names in After once each, in order.
 func (s Stage) Upstream() []string {

@@ -17,27 +17,27 @@ import (
 // State is everything about a pipeline that the gates and the listings look at:
 // the records of the current-state view, decoded. It holds retained builds only.
 type State struct {
-	Pipeline     Pipeline
-	Stages       map[string]Stage        // by name
-	Recipes      map[string]Recipe       // by name
-	Builds       map[string]Build        // by ID
-	Latest       map[string]RunSummary   // a stage's latest run
-	Verdicts     map[string][]RunSummary // by StageBuild, the latest last, without Made, Committed, Order and Ready
-	Holds        map[string]Hold         // by stage
-	Decisions    map[string]Decision     // by StageBuild
-	Promotions   map[string]Promotion    // by stage
-	Overrides    map[string]Override     // by StageBuild
-	Freezes      map[string]Freeze       // by stage
-	Retries      map[string]Retry        // by stage
-	Raised       map[string]Raised       // by RaisedID
-	Deliveries   map[string]Delivery     // by the target's key
-	Images       map[string]Image        // by ID
-	Environments map[string]Environment  // by ID
-	Creations    map[string]Creation     // by the ID of their keys
+	Pipeline         Pipeline
+	Stages           map[string]Stage           // by name
+	ImageDefinitions map[string]ImageDefinition // by name
+	Builds           map[string]Build           // by ID
+	Latest           map[string]RunSummary      // a stage's latest run
+	Results          map[string][]RunSummary    // by StageBuild, the latest last, without Made, Committed, Order and Ready
+	Current          map[string]Current         // by stage
+	Decisions        map[string]Decision        // by StageBuild
+	Promotions       map[string]Promotion       // by stage
+	Overrides        map[string]Override        // by StageBuild
+	Pauses           map[string]Pause           // by stage
+	Retries          map[string]Retry           // by stage
+	Raised           map[string]Raised          // by RaisedID
+	Deliveries       map[string]Delivery        // by the target's key
+	Images           map[string]Image           // by ID
+	Environments     map[string]Environment     // by ID
+	Creations        map[string]Creation        // by the ID of their keys
 
 	versions map[Key]int64
 	newest   []string // IDs of Builds in order, where NewState made the state
-	judged   []Key    // of Verdicts, by version
+	results  []Key    // of Verdicts, by version
 }
 
 // NewState decodes the records of one pipeline's state. Without a pipeline record
@@ -113,10 +113,10 @@ func (d *StateDecoder) State() (*State, error) {
 	}
 	slices.SortFunc(puts, func(a, b put) int { return cmp.Compare(a.version, b.version) })
 	s := &State{
-		Stages: map[string]Stage{}, Recipes: map[string]Recipe{}, Builds: map[string]Build{},
-		Latest: map[string]RunSummary{}, Verdicts: make(map[string][]RunSummary, len(puts)), Holds: map[string]Hold{},
+		Stages: map[string]Stage{}, ImageDefinitions: map[string]ImageDefinition{}, Builds: map[string]Build{},
+		Latest: map[string]RunSummary{}, Results: make(map[string][]RunSummary, len(puts)), Current: map[string]Current{},
 		Decisions: map[string]Decision{}, Promotions: map[string]Promotion{},
-		Overrides: map[string]Override{}, Freezes: map[string]Freeze{}, Retries: map[string]Retry{},
+		Overrides: map[string]Override{}, Pauses: map[string]Pause{}, Retries: map[string]Retry{},
 		Raised: map[string]Raised{}, Deliveries: map[string]Delivery{},
 		Images: map[string]Image{}, Environments: map[string]Environment{}, Creations: map[string]Creation{},
 		versions: make(map[Key]int64, len(puts)),
@@ -132,12 +132,12 @@ func (d *StateDecoder) State() (*State, error) {
 // as it was, and s stays as it is.
 func (s *State) With(events []Event) (*State, error) {
 	c := *s
-	c.Stages, c.Recipes, c.Builds, c.Latest = maps.Clone(s.Stages), maps.Clone(s.Recipes), maps.Clone(s.Builds), maps.Clone(s.Latest)
-	c.Verdicts, c.Holds, c.Decisions, c.Promotions = maps.Clone(s.Verdicts), maps.Clone(s.Holds), maps.Clone(s.Decisions), maps.Clone(s.Promotions)
-	c.Overrides, c.Freezes, c.Retries, c.Raised = maps.Clone(s.Overrides), maps.Clone(s.Freezes), maps.Clone(s.Retries), maps.Clone(s.Raised)
+	c.Stages, c.ImageDefinitions, c.Builds, c.Latest = maps.Clone(s.Stages), maps.Clone(s.ImageDefinitions), maps.Clone(s.Builds), maps.Clone(s.Latest)
+	c.Results, c.Current, c.Decisions, c.Promotions = maps.Clone(s.Results), maps.Clone(s.Current), maps.Clone(s.Decisions), maps.Clone(s.Promotions)
+	c.Overrides, c.Pauses, c.Retries, c.Raised = maps.Clone(s.Overrides), maps.Clone(s.Pauses), maps.Clone(s.Retries), maps.Clone(s.Raised)
 	c.Deliveries, c.Images, c.Environments = maps.Clone(s.Deliveries), maps.Clone(s.Images), maps.Clone(s.Environments)
 	c.Creations = maps.Clone(s.Creations)
-	c.versions, c.judged = maps.Clone(s.versions), slices.Clone(s.judged)
+	c.versions, c.results = maps.Clone(s.versions), slices.Clone(s.results)
 	ordered := true
 	for _, e := range events {
 		records, err := e.Records()
@@ -172,24 +172,24 @@ func decode(r Record) (p put, err error) {
 		p, err = decodeAs(r, func(s *State, v Pipeline) { s.Pipeline = v })
 	case RecordStage:
 		p, err = decodeAs(r, func(s *State, v Stage) { s.Stages[r.ID] = v })
-	case RecordRecipe:
-		p, err = decodeAs(r, func(s *State, v Recipe) { s.Recipes[r.ID] = v })
+	case RecordImageDefinition:
+		p, err = decodeAs(r, func(s *State, v ImageDefinition) { s.ImageDefinitions[r.ID] = v })
 	case RecordBuild:
 		p, err = decodeAs(r, func(s *State, v Build) { s.Builds[r.ID] = v })
 	case RecordLatest:
 		p, err = decodeAs(r, func(s *State, v RunSummary) { s.Latest[r.ID] = v }, func(v RunSummary) error { return checkRunID(v.ID) })
-	case RecordVerdict:
-		p, err = decodeVerdict(r)
-	case RecordHold:
-		p, err = decodeAs(r, func(s *State, v Hold) { s.Holds[r.ID] = v })
+	case RecordResult:
+		p, err = decodeResult(r)
+	case RecordCurrent:
+		p, err = decodeAs(r, func(s *State, v Current) { s.Current[r.ID] = v })
 	case RecordDecision:
 		p, err = decodeAs(r, func(s *State, v Decision) { s.Decisions[r.ID] = v })
 	case RecordPromotion:
 		p, err = decodeAs(r, func(s *State, v Promotion) { s.Promotions[r.ID] = v })
 	case RecordOverride:
 		p, err = decodeAs(r, func(s *State, v Override) { s.Overrides[r.ID] = v })
-	case RecordFreeze:
-		p, err = decodeAs(r, func(s *State, v Freeze) { s.Freezes[r.ID] = v })
+	case RecordPause:
+		p, err = decodeAs(r, func(s *State, v Pause) { s.Pauses[r.ID] = v })
 	case RecordRetry:
 		p, err = decodeAs(r, func(s *State, v Retry) { s.Retries[r.ID] = v })
 	case RecordRaised:
@@ -227,21 +227,21 @@ func decodeAs[T any](r Record, set func(*State, T), checks ...func(T) error) (pu
 	}}, nil
 }
 
-func decodeVerdict(r Record) (put, error) {
-	var doc verdictDoc
+func decodeResult(r Record) (put, error) {
+	var doc resultDoc
 	if err := json.Unmarshal(r.Doc, &doc); err != nil {
 		return put{}, err
 	}
 	v, err := doc.summary(r.Key)
 	id, only := StageBuild(v.Stage, v.Build), []RunSummary{v}
 	return put{r.Version, func(s *State) {
-		s.dropVerdict(r.Key)
-		if others := s.Verdicts[id]; len(others) > 0 {
-			s.Verdicts[id] = append(slices.Clip(others), only...)
+		s.dropResult(r.Key)
+		if others := s.Results[id]; len(others) > 0 {
+			s.Results[id] = append(slices.Clip(others), only...)
 		} else {
-			s.Verdicts[id] = only
+			s.Results[id] = only
 		}
-		s.judged = append(s.judged, r.Key)
+		s.results = append(s.results, r.Key)
 		s.versions[r.Key] = r.Version
 	}}, err
 }
@@ -253,24 +253,24 @@ func (s *State) drop(key Key) {
 		s.Pipeline = Pipeline{}
 	case RecordStage:
 		delete(s.Stages, key.ID)
-	case RecordRecipe:
-		delete(s.Recipes, key.ID)
+	case RecordImageDefinition:
+		delete(s.ImageDefinitions, key.ID)
 	case RecordBuild:
 		delete(s.Builds, key.ID)
 	case RecordLatest:
 		delete(s.Latest, key.ID)
-	case RecordVerdict:
-		s.dropVerdict(key)
-	case RecordHold:
-		delete(s.Holds, key.ID)
+	case RecordResult:
+		s.dropResult(key)
+	case RecordCurrent:
+		delete(s.Current, key.ID)
 	case RecordDecision:
 		delete(s.Decisions, key.ID)
 	case RecordPromotion:
 		delete(s.Promotions, key.ID)
 	case RecordOverride:
 		delete(s.Overrides, key.ID)
-	case RecordFreeze:
-		delete(s.Freezes, key.ID)
+	case RecordPause:
+		delete(s.Pauses, key.ID)
 	case RecordRetry:
 		delete(s.Retries, key.ID)
 	case RecordRaised:
@@ -289,18 +289,18 @@ func (s *State) drop(key Key) {
 
 // dropVerdict takes a verdict out of the state, without a change to a slice that another
 // state may have, too.
-func (s *State) dropVerdict(key Key) {
+func (s *State) dropResult(key Key) {
 	if s.versions[key] == 0 {
 		return
 	}
 	cut := strings.LastIndex(key.ID, "/")
 	id, digest := key.ID[:cut], key.ID[cut+1:]
-	left := slices.DeleteFunc(slices.Clone(s.Verdicts[id]), func(v RunSummary) bool { return v.Digest == digest })
-	if s.Verdicts[id] = left; len(left) == 0 {
-		delete(s.Verdicts, id)
+	left := slices.DeleteFunc(slices.Clone(s.Results[id]), func(v RunSummary) bool { return v.Digest == digest })
+	if s.Results[id] = left; len(left) == 0 {
+		delete(s.Results, id)
 	}
-	if s.judged = slices.DeleteFunc(s.judged, func(k Key) bool { return k == key }); len(s.judged) == 0 {
-		s.judged = nil
+	if s.results = slices.DeleteFunc(s.results, func(k Key) bool { return k == key }); len(s.results) == 0 {
+		s.results = nil
 	}
 }
 
@@ -321,7 +321,7 @@ func (s *State) Keys() []Key {
 // Clone copies the state so that a caller can lay planned definitions over it.
 func (s *State) Clone() *State {
 	c := *s
-	c.Stages, c.Recipes, c.Environments = maps.Clone(s.Stages), maps.Clone(s.Recipes), maps.Clone(s.Environments)
+	c.Stages, c.ImageDefinitions, c.Environments = maps.Clone(s.Stages), maps.Clone(s.ImageDefinitions), maps.Clone(s.Environments)
 	return &c
 }
 

@@ -101,7 +101,7 @@ func (s *story) ran(stage, build string, status RunStatus) *story {
 	}
 	f := Facts{Run: &run}
 	if status == RunPassed {
-		f.Hold = &Hold{Stage: stage, Build: id(build), Run: run.ID}
+		f.Current = &Current{Stage: stage, Build: id(build), Run: run.ID}
 	}
 	return s.event(RunEnded, f)
 }
@@ -117,21 +117,21 @@ func (s *story) passed(stage string, builds ...string) *story {
 // answers when it begins, with something that happens meanwhile.
 func (s *story) passedSince(stage, build string, meanwhile func(*story)) *story {
 	st := s.state()
-	answers := st.Answers(st.Stages[stage], id(build))
+	answers := st.Consumes(st.Stages[stage], id(build))
 	meanwhile(s)
 	s.ran(stage, build, RunPassed)
-	hold := s.state().Holds[stage]
+	hold := s.state().Current[stage]
 	hold.Promotion = &answers
-	return s.event(StageMoved, Facts{Hold: &hold})
+	return s.event(StageMoved, Facts{Current: &hold})
 }
 
 // decided records a decision on the run that judges the build now.
-func (s *story) decided(stage, build string, v Verdict) *story {
+func (s *story) decided(stage, build string, v DecisionResult) *story {
 	st := s.state()
-	run, _ := st.VerdictOf(st.Stages[stage], id(build))
+	run, _ := st.ResultOf(st.Stages[stage], id(build))
 	d := Decision{
 		Pipeline: "shop", Stage: stage, Build: id(build), Run: run.ID, Inputs: st.Inputs(st.Stages[stage], id(build)),
-		Verdict: v, Reason: "because", Actor: "bob", At: s.now,
+		Result: v, Reason: "because", Actor: "bob", At: s.now,
 	}
 	if v == Approved {
 		d.Approvals = []Approval{{Person: "bob", Actor: "bob"}}
@@ -143,20 +143,20 @@ func (s *story) decided(stage, build string, v Verdict) *story {
 func (s *story) overridden(stage, build string) *story {
 	st := s.state()
 	def := st.Stages[stage]
-	run, _ := st.VerdictOf(def, id(build))
+	run, _ := st.ResultOf(def, id(build))
 	return s.event(GateOverridden, Facts{Override: &Override{
 		Pipeline: "shop", Stage: stage, Build: id(build), Run: run.ID, Inputs: st.Inputs(def, id(build)), Digest: def.Digest(st.Pipeline), Reason: "because", Actor: "bob",
 	}})
 }
 
-func (s *story) held(stage string) *story {
-	return s.event(StageHeld, Facts{Freeze: &Freeze{Stage: stage, Reason: "it is Friday", Actor: "bob", At: s.now}})
+func (s *story) current(stage string) *story {
+	return s.event(StagePaused, Facts{Pause: &Pause{Stage: stage, Reason: "it is Friday", Actor: "bob", At: s.now}})
 }
 
 // retried records a wish for another run after the one that judges the build now.
 func (s *story) retried(stage, build string) *story {
 	st := s.state()
-	run, _ := st.VerdictOf(st.Stages[stage], id(build))
+	run, _ := st.ResultOf(st.Stages[stage], id(build))
 	return s.event(RetryAsked, Facts{Retry: &Retry{Stage: stage, Build: id(build), Run: run.ID, Actor: "bob"}})
 }
 

@@ -108,7 +108,7 @@ func TestDefaultsByType(t *testing.T) {
 		TypeCustom:        {"custom", TriggerAutomatic, false, false, 0, false, false},
 	} {
 		s := a(kind)
-		got := want{s.Name, s.Trigger, s.Env != nil, s.Lasting(), s.Instances(p), s.Approval, s.Bake}
+		got := want{s.Name, s.Trigger, s.Env != nil, s.Persistent(), s.Instances(p), s.Approval, s.Bake}
 		if !reflect.DeepEqual(got, w) {
 			t.Errorf("%s: %+v, want %+v", kind, got, w)
 		}
@@ -167,18 +167,18 @@ func TestRunID(t *testing.T) {
 }
 
 // Verdicts are decoded in parts, and stand in the order of their events all the same.
-func TestStateOfManyVerdicts(t *testing.T) {
+func TestStateOfManyResults(t *testing.T) {
 	const n = 3*statePartSize + 1
 	var records []Record
 	for i := range n {
 		doc := fmt.Appendf(nil, `{"id":"r-%d","status":"passed"}`, i)
-		records = append(records, Record{Key{RecordVerdict, fmt.Sprintf("s/b/d-%d", i)}, int64(n - i), doc})
+		records = append(records, Record{Key{RecordResult, fmt.Sprintf("s/b/d-%d", i)}, int64(n - i), doc})
 	}
 	st, err := NewState(records)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := st.Verdicts["s/b"]
+	got := st.Results["s/b"]
 	for i, v := range got {
 		if want := n - 1 - i; v.ID != fmt.Sprintf("r-%d", want) || v.Digest != fmt.Sprintf("d-%d", want) || v.Stage != "s" || v.Build != "b" {
 			t.Fatalf("verdict %d is %+v", i, v)
@@ -188,8 +188,8 @@ func TestStateOfManyVerdicts(t *testing.T) {
 		t.Errorf("there are %d verdicts, want %d", len(got), n)
 	}
 	for name, r := range map[string]Record{
-		"document": {Key{RecordVerdict, "s/b/d"}, 1, []byte(`{"id":1}`)},
-		"key":      {Key{RecordVerdict, "s/b"}, 1, []byte(`{"id":"r-1"}`)},
+		"document": {Key{RecordResult, "s/b/d"}, 1, []byte(`{"id":1}`)},
+		"key":      {Key{RecordResult, "s/b"}, 1, []byte(`{"id":"r-1"}`)},
 	} {
 		for _, at := range []int{0, n - 1} {
 			damaged := slices.Clone(records)

@@ -17,7 +17,7 @@ func TestReadyAt(t *testing.T) {
 	const min = time.Minute
 	for stage, at := range map[string]time.Duration{"commit": 1, "acceptance": 10, "exploratory": 11, "capacity": 30, "pre-production": 110} {
 		key := StageBuild(stage, id("one"))
-		st.Verdicts[key][0].EndedAt = noon.Add(at * min)
+		st.Results[key][0].EndedAt = noon.Add(at * min)
 	}
 	key := StageBuild("exploratory", id("one"))
 	d := st.Decisions[key]
@@ -34,8 +34,8 @@ func TestReadyAt(t *testing.T) {
 			t.Errorf("%s, where it ran already: %s", name, again)
 		}
 		first := st.Clone()
-		first.Verdicts, first.Latest = maps.Clone(st.Verdicts), nil
-		delete(first.Verdicts, StageBuild(name, id("one")))
+		first.Results, first.Latest = maps.Clone(st.Results), nil
+		delete(first.Results, StageBuild(name, id("one")))
 		if got := first.ReadyAt(stage, id("one")); !got.Equal(at) {
 			t.Errorf("%s: %s, want %s", name, got, at)
 		}
@@ -73,8 +73,8 @@ func TestWaits(t *testing.T) {
 		run("r-6", "capacity", "b-gone", 40*min, 44*min, 50*min), // of a build that was collected
 	}
 	want := map[string]StageWait{
-		"commit": {}, "acceptance": {Start: Spread{1, 2 * min, 2 * min}}, "exploratory": {Start: Spread{1, 0, 0}, Decision: Spread{1, 60 * min, 60 * min}},
-		"capacity": {Start: Spread{2, 2 * min, 4 * min}}, "pre-production": {}, "production": {},
+		"commit": {}, "acceptance": {Start: Distribution{1, 2 * min, 2 * min}}, "exploratory": {Start: Distribution{1, 0, 0}, Decision: Distribution{1, 60 * min, 60 * min}},
+		"capacity": {Start: Distribution{2, 2 * min, 4 * min}}, "pre-production": {}, "production": {},
 	}
 	for _, got := range st.Waits(runs, noon) {
 		w := want[got.Stage]

@@ -124,7 +124,7 @@ func (p *Process) watch() {
 	last, heard := p.listen()
 	_ = p.guard.Wait() // the report says how the command ended
 	if !heard {
-		endStrays(p.mark, last.Session)
+		endOrphans(p.mark, last.Session)
 	}
 	var failed error
 	for _, o := range p.outputs {
@@ -160,10 +160,10 @@ func (p *Process) listen() (last report, ended bool) {
 }
 
 // endStrays kills what is left of a tree whose guard was killed, until nothing is.
-func endStrays(mark string, session int) {
+func endOrphans(mark string, session int) {
 	deadline := time.Now().Add(giveUp)
 	for time.Now().Before(deadline) {
-		left := strays(mark, session)
+		left := orphans(mark, session)
 		if len(left) == 0 {
 			return
 		}

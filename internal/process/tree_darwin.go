@@ -41,7 +41,7 @@ func (g *guard) living(bool) []int {
 
 // strays lists the processes of the session. The mark is of no use, as the
 // environment of the system's own programs can't be read.
-func strays(_ string, session int) []int {
+func orphans(_ string, session int) []int {
 	var found []int
 	for _, p := range allProcesses() {
 		if pid := int(p.Proc.P_pid); inSession(pid, session) {

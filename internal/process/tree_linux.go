@@ -52,7 +52,7 @@ func (g *guard) living(children bool) []int {
 }
 
 // strays lists the processes that bear the mark or belong to the session.
-func strays(mark string, session int) []int {
+func orphans(mark string, session int) []int {
 	var found []int
 	want := []byte(markVariable + "=" + mark)
 	for _, pid := range allProcesses() {

@@ -38,7 +38,7 @@ func TestAccAnchor(t *testing.T) {
 	}
 	happen := func() { // something that concerns nobody
 		b.open(func(a *app.App) error {
-			_, err := a.Ledger().Append(context.Background(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{{Kind: pipeline.StageReleased, Actor: "bob"}}})
+			_, err := a.Ledger().Append(context.Background(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{{Kind: pipeline.StageResumed, Actor: "bob"}}})
 			return err
 		})
 	}

@@ -27,7 +27,7 @@ func reject(dir, stage, build string) {
 	if err != nil {
 		panic(err)
 	}
-	if _, err := a.Engine.Judge(ctx, "shop", stage, build, pipeline.Rejected, "I have seen enough"); err != nil {
+	if _, err := a.Engine.Decide(ctx, "shop", stage, build, pipeline.Rejected, "I have seen enough"); err != nil {
 		panic(err)
 	}
 	if err := a.Close(ctx); err != nil {
@@ -91,9 +91,9 @@ func TestAccDecidedBeforeApply(t *testing.T) {
 			Check: func(*terraform.State) error { built[version] = b.passed("acceptance"); return nil },
 		}
 	}
-	judge := func(version string, verdict pipeline.Verdict) func() {
+	judge := func(version string, verdict pipeline.DecisionResult) func() {
 		return b.does(func(ctx context.Context, e *engine.Engine) error {
-			_, err := e.Judge(ctx, "shop", "exploratory", built[version], verdict, "because")
+			_, err := e.Decide(ctx, "shop", "exploratory", built[version], verdict, "because")
 			return err
 		})
 	}
@@ -140,7 +140,7 @@ func TestAccDecidedBeforeApply(t *testing.T) {
 		resource.TestStep{
 			PreConfig: judge("five", pipeline.Approved),
 			Config:    config, ConfigPlanChecks: but(b.does(func(ctx context.Context, e *engine.Engine) error {
-				_, err := e.Hold(ctx, "shop", "pre-production", "it is Friday")
+				_, err := e.Pause(ctx, "shop", "pre-production", "it is Friday")
 				return err
 			}), "pre_production"),
 			ExpectError: regexp.MustCompile(`(?s)Plan\s+again.*and\s+since\s+then:.*it\s+is\s+Friday`),

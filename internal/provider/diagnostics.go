@@ -20,7 +20,7 @@ var summaries = map[pipeline.Code]string{
 	pipeline.CodeInvalid:    "Invalid value",
 	pipeline.CodeNotFound:   "Not found",
 	pipeline.CodeConflict:   "Conflict",
-	pipeline.CodeHeld:       "Another run is under way",
+	pipeline.CodeLocked:     "Another run is under way",
 	pipeline.CodeLeaseLost:  "The right to change was lost",
 	pipeline.CodeRefused:    "Refused by a gate",
 	pipeline.CodeNotAllowed: "Not allowed",

@@ -23,8 +23,8 @@ type overlay struct {
 	mu        sync.Mutex
 	pipelines map[string]*planned
 
-	names   sync.Map // of resources: the ID of the one that has it, or empty while that is to be created
-	learned sync.Map // stages whose passed build this apply has found out
+	names         sync.Map // of resources: the ID of the one that has it, or empty while that is to be created
+	appliedStages sync.Map // stages whose passed build this apply has found out
 }
 
 // planned is a pipeline with what has been planned laid over its state.
@@ -80,7 +80,7 @@ func (o *overlay) of(name string) *planned {
 
 // take notes that a resource has a name, and reports false when another one has it
 // too. id is empty for a resource that is to be created, and no replacement.
-func (o *overlay) take(kind, pipelineName, name, id string) bool {
+func (o *overlay) claim(kind, pipelineName, name, id string) bool {
 	had, taken := o.names.LoadOrStore(kind+"/"+pipelineName+"/"+name, id)
 	return !taken || id != "" && had == id
 }
@@ -96,20 +96,20 @@ func (o *overlay) plansImage(pipelineName string) (found bool) {
 
 // learn notes that an apply has found out what build passed a stage, which its plan did
 // not know.
-func (o *overlay) learn(pipelineName, stage string) {
-	o.learned.Store(pipelineName+"/"+stage, true)
+func (o *overlay) markApplied(pipelineName, stage string) {
+	o.appliedStages.Store(pipelineName+"/"+stage, true)
 }
 
 // late reports whether an apply has found out what passed one of the stages of an after
 // list.
-func (o *overlay) late(pipelineName string, g gates) bool {
+func (o *overlay) hasApplied(pipelineName string, g gates) bool {
 	return len(o.lately(pipelineName, g)) > 0
 }
 
 // lately lists those stages.
 func (o *overlay) lately(pipelineName string, g gates) []string {
 	return slices.DeleteFunc(slices.Clone(g.stages), func(up string) bool {
-		_, late := o.learned.Load(pipelineName + "/" + up)
+		_, late := o.appliedStages.Load(pipelineName + "/" + up)
 		return !late
 	})
 }
@@ -136,7 +136,7 @@ func (o *overlay) planStage(s pipeline.Stage) {
 
 // planUndecided notes that a stage will exist whose definition is not known yet:
 // enough for others to come after it.
-func (o *overlay) planUndecided(ctx context.Context, s pipeline.Stage) error {
+func (o *overlay) planUnknown(ctx context.Context, s pipeline.Stage) error {
 	o.mu.Lock()
 	o.of(s.Pipeline).open[s.Name] = true
 	o.mu.Unlock()

@@ -142,9 +142,9 @@ func TestAccPeople(t *testing.T) {
 	empty := plan(plancheck.ExpectEmptyPlan())
 	run(t,
 		resource.TestStep{Config: config},
-		resource.TestStep{ // a held stage plans clean
+		resource.TestStep{ // a paused stage plans clean
 			PreConfig: b.does(func(ctx context.Context, e *engine.Engine) error {
-				_, err := e.Hold(ctx, "shop", "production", "it is Friday")
+				_, err := e.Pause(ctx, "shop", "production", "it is Friday")
 				return err
 			}),
 			Config: config, ConfigPlanChecks: empty,
@@ -158,7 +158,7 @@ func TestAccPeople(t *testing.T) {
 		},
 		resource.TestStep{
 			PreConfig: b.does(func(ctx context.Context, e *engine.Engine) error {
-				_, err := e.Release(ctx, "shop", "production")
+				_, err := e.Resume(ctx, "shop", "production")
 				return err
 			}),
 			Config: config, ConfigPlanChecks: empty,
@@ -195,7 +195,7 @@ func TestAccPeople(t *testing.T) {
 		},
 		resource.TestStep{
 			PreConfig: b.does(func(ctx context.Context, e *engine.Engine) error {
-				at, err := e.Standing(ctx, "shop", "exploratory")
+				at, err := e.StageStatus(ctx, "shop", "exploratory")
 				if err == nil {
 					_, err = e.Override(ctx, "shop", "exploratory", at.Move.Candidate, "nobody is here")
 				}
@@ -205,7 +205,7 @@ func TestAccPeople(t *testing.T) {
 		},
 		resource.TestStep{ // a rejection moves nothing
 			PreConfig: b.does(func(ctx context.Context, e *engine.Engine) error {
-				_, err := e.Judge(ctx, "shop", "pre-production", "", pipeline.Rejected, "it leaks")
+				_, err := e.Decide(ctx, "shop", "pre-production", "", pipeline.Rejected, "it leaks")
 				return err
 			}),
 			Config: config, ConfigPlanChecks: empty, Check: answers("production", "one"),

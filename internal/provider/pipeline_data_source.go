@@ -33,7 +33,7 @@ type pipelineDataModel struct {
 type pipelineDataItem struct {
 	Type       types.String `tfsdk:"type"`
 	After      types.List   `tfsdk:"after"`
-	Held       types.String `tfsdk:"held"`
+	Current    types.String `tfsdk:"current"`
 	Candidate  types.String `tfsdk:"candidate"`
 	Passed     types.Object `tfsdk:"passed"`
 	Status     types.String `tfsdk:"status"`
@@ -58,7 +58,7 @@ func (d *pipelineDataSource) Schema(_ context.Context, _ datasource.SchemaReques
 				NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
 					"type":      export("Type of the stage."),
 					"after":     schema.ListAttribute{Computed: true, ElementType: types.StringType, MarkdownDescription: "Names of the stages that it comes after."},
-					"held":      export("Build that the stage has moved to; null before the first."),
+					"current":   export("Build that the stage has moved to; null before the first."),
 					"candidate": export("Build that the next apply moves it to, or that it holds."),
 					"passed": schema.SingleNestedAttribute{
 						Computed: true, MarkdownDescription: "The newest build that passed, for use in `after`.",
@@ -90,13 +90,13 @@ func (d *pipelineDataSource) Read(ctx context.Context, req datasource.ReadReques
 	}
 	m.ID, m.Stages = types.StringValue(st.Pipeline.ID), map[string]pipelineDataItem{}
 	for name, s := range st.Stages {
-		at := d.session.Engine.StandingIn(st, s)
+		at := d.session.Engine.StageStatusIn(st, s)
 		after := []attr.Value{}
 		for _, up := range s.After {
 			after = append(after, types.StringValue(up))
 		}
 		item := pipelineDataItem{
-			Type: types.StringValue(string(s.Type)), After: types.ListValueMust(types.StringType, after), Held: orNull(at.Held),
+			Type: types.StringValue(string(s.Type)), After: types.ListValueMust(types.StringType, after), Current: orNull(at.Current),
 			Candidate: orNull(at.Move.Candidate), Passed: gate(m.Name.ValueString(), name, orNull(at.Passed)), Status: types.StringValue(string(at.Move.Status)),
 			WaitingFor: orNull(at.Move.WaitingFor), Run: orNull(at.Run.ID), Log: orNull(at.Log), Artifact: types.StringNull(), Endpoint: types.StringNull(),
 		}

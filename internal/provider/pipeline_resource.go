@@ -374,7 +374,7 @@ func (r *pipelineResource) Read(ctx context.Context, req resource.ReadRequest, r
 			return
 		}
 	}
-	r.session.Attend(st)
+	r.session.Watch(st)
 	if m.ID.IsNull() { // imported
 		flattenPipeline(ctx, st.Pipeline, schemaOf(ctx, r), &m, &resp.Diagnostics)
 	}

@@ -124,11 +124,11 @@ func (b *bench) open(call func(*app.App) error) {
 	}
 }
 
-func (b *bench) judge(stage string, verdict pipeline.Verdict) func() {
+func (b *bench) judge(stage string, verdict pipeline.DecisionResult) func() {
 	return func() {
 		b.t.Helper()
 		b.open(func(a *app.App) error {
-			_, err := a.Engine.Judge(context.Background(), "shop", stage, "", verdict, "because")
+			_, err := a.Engine.Decide(context.Background(), "shop", stage, "", verdict, "because")
 			return err
 		})
 	}
@@ -139,7 +139,7 @@ func (b *bench) passed(stage string) string {
 	b.t.Helper()
 	var build string
 	b.open(func(a *app.App) error {
-		at, err := a.Engine.Standing(context.Background(), "shop", stage)
+		at, err := a.Engine.StageStatus(context.Background(), "shop", stage)
 		build = at.Passed
 		return err
 	})
@@ -268,7 +268,7 @@ func (b *bench) waitsFor(stage, want string) statecheck.StateCheck {
 func (b *bench) standing(stage, what, want string, of func(pipeline.Move) string) statecheck.StateCheck {
 	return stateCheck(func() (err error) {
 		b.open(func(a *app.App) error {
-			at, e := a.Engine.Standing(context.Background(), "shop", strings.ReplaceAll(stage, "_", "-"))
+			at, e := a.Engine.StageStatus(context.Background(), "shop", strings.ReplaceAll(stage, "_", "-"))
 			if got := of(at.Move); e == nil && !strings.Contains(got, want) {
 				err = fmt.Errorf("stage %s: %s %q, want %q", stage, what, got, want)
 			}

@@ -66,7 +66,7 @@ type environmentModel struct {
 // shiftModel is a step of a shift of traffic.
 type shiftModel struct {
 	Percent types.Int64  `tfsdk:"percent"`
-	Hold    types.String `tfsdk:"hold"`
+	Pause   types.String `tfsdk:"pause"`
 }
 
 // decided reports whether everything that decides what a stage is and does is
@@ -137,7 +137,7 @@ func expandShift(ctx context.Context, list types.List, diags *diag.Diagnostics) 
 	diags.Append(list.ElementsAs(ctx, &models, false)...)
 	var steps []pipeline.ShiftStep
 	for _, m := range models {
-		steps = append(steps, pipeline.ShiftStep{Percent: int(m.Percent.ValueInt64()), Hold: expandDuration(m.Hold)})
+		steps = append(steps, pipeline.ShiftStep{Percent: int(m.Percent.ValueInt64()), Pause: expandDuration(m.Pause)})
 	}
 	return steps
 }
@@ -198,7 +198,7 @@ func flattenEnvironment(ctx context.Context, e, def *pipeline.EnvironmentSpec, e
 	if len(e.Shift) > 0 {
 		var steps []shiftModel
 		for _, s := range e.Shift {
-			steps = append(steps, shiftModel{types.Int64Value(int64(s.Percent)), flattenDuration(s.Hold)})
+			steps = append(steps, shiftModel{types.Int64Value(int64(s.Percent)), flattenDuration(s.Pause)})
 		}
 		m.Shift, d = types.ListValueFrom(ctx, m.Shift.ElementType(ctx), steps)
 		diags.Append(d...)
@@ -216,11 +216,11 @@ func flattenEnvironment(ctx context.Context, e, def *pipeline.EnvironmentSpec, e
 
 // flattenStanding fills in what a stage exports. The candidate of one that an apply would
 // move is the build that it holds, so that the plan shows the move.
-func flattenStanding(st engine.Standing, p pipeline.Pipeline, m *stageModel) {
+func flattenStatus(st engine.StageStatus, p pipeline.Pipeline, m *stageModel) {
 	m.ID, m.Name = types.StringValue(st.Stage.ID), types.StringValue(st.Stage.Name)
 	m.Candidate = orNull(st.Move.Candidate)
 	if st.Move.Action == pipeline.ActionRun || st.Move.Action == pipeline.ActionAdopt {
-		m.Candidate = orNull(st.Held)
+		m.Candidate = orNull(st.Current)
 	}
 	m.Passed = gate(m.Pipeline.ValueString(), st.Stage.Name, orNull(st.Passed))
 	m.ImageID, m.Endpoint = orNull(st.Image), types.StringNull()
@@ -256,7 +256,7 @@ func (m *stageModel) exports() []*types.String {
 }
 
 // undecide makes everything that the stage exports unknown, but what can't change.
-func (m *stageModel) undecide(name types.String) {
+func (m *stageModel) markUnknown(name types.String) {
 	for _, v := range m.exports() {
 		*v = types.StringUnknown()
 	}
@@ -270,15 +270,15 @@ func (m *stageModel) undecide(name types.String) {
 // move plans what a stage exports that may move: unknown is what the move decides, and
 // nothing else.
 func (m *stageModel) move(stage pipeline.Stage, p pipeline.Pipeline, state *stageModel) {
-	m.undecide(m.Name)
+	m.markUnknown(m.Name)
 	m.Instances = intOrNull(stage.Instances(p))
-	if !stage.Bake && !stage.Lasting() {
+	if !stage.Bake && !stage.Persistent() {
 		m.ImageID = types.StringNull()
 	}
 	switch {
-	case !stage.Lasting() && !(stage.Env != nil && stage.Approval): // what it has ends with its run
+	case !stage.Persistent() && !(stage.Env != nil && stage.Approval): // what it has ends with its run
 		m.Endpoint = types.StringNull()
-	case stage.Lasting() && state != nil && !state.Endpoint.IsNull() && sameFront(m.Environment, state.Environment):
+	case stage.Persistent() && state != nil && !state.Endpoint.IsNull() && sameFront(m.Environment, state.Environment):
 		m.Endpoint = state.Endpoint
 	}
 }

@@ -59,9 +59,9 @@ func (r *stageResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanR
 	if plan.decided(ctx) && !plan.Name.IsUnknown() {
 		r.plan(ctx, &plan, state, read, resp)
 	} else {
-		plan.undecide(plan.Name)
+		plan.markUnknown(plan.Name)
 		if known(ctx, plan.Pipeline, plan.Type, plan.Name) {
-			r.planUndecided(ctx, plan, resp)
+			r.planUnknown(ctx, plan, resp)
 		}
 	}
 	if resp.Diagnostics.HasError() {
@@ -74,12 +74,12 @@ func (r *stageResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanR
 }
 
 // planUndecided lets other stages come after one that is not decided yet.
-func (r *stageResource) planUndecided(ctx context.Context, plan stageModel, resp *resource.ModifyPlanResponse) {
+func (r *stageResource) planUnknown(ctx context.Context, plan stageModel, resp *resource.ModifyPlanResponse) {
 	stage := pipeline.Stage{
 		Pipeline: r.session.pipelineName(plan.Pipeline), Name: plan.Name.ValueString(), Type: pipeline.StageType(plan.Type.ValueString()),
 		After: expandGates(plan.After).stages, Owner: r.session.Owner,
 	}.WithDefaults(nil, nil)
-	if err := r.session.overlay.planUndecided(ctx, stage); err != nil {
+	if err := r.session.overlay.planUnknown(ctx, stage); err != nil {
 		addError(&resp.Diagnostics, "plan stage", stage.Name, err)
 	}
 }
@@ -96,7 +96,7 @@ func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, read 
 	}
 	err := r.session.overlay.view(ctx, stage.Pipeline, func(st *pipeline.State, at *planned) error {
 		if at.unknown && stage.Env != nil {
-			plan.undecide(plan.Name)
+			plan.markUnknown(plan.Name)
 			return nil
 		}
 		if err := r.place(st, stage, resp); err != nil || resp.Diagnostics.HasError() {
@@ -135,9 +135,9 @@ func (r *stageResource) move(st *pipeline.State, at *planned, stage pipeline.Sta
 		return
 	}
 	gates := expandGates(plan.After)
-	held := st.Holds[stage.Name].Build
-	settled := gates.open() || stage.Trigger == pipeline.TriggerManual && stage.Pin == "" || stage.Pin != "" && stage.Pin == held
-	if !settled && !stays(st, at, stage, gates, state, read) {
+	current := st.Current[stage.Name].Build
+	known := gates.open() || stage.Trigger == pipeline.TriggerManual && stage.Pin == "" || stage.Pin != "" && stage.Pin == current
+	if !known && !stays(st, at, stage, gates, state, read) {
 		r.moveLater(st, at, stage, gates, plan, state, read, resp)
 		return
 	}
@@ -152,7 +152,7 @@ func (r *stageResource) move(st *pipeline.State, at *planned, stage pipeline.Sta
 	case state == nil:
 		plan.move(stage, st.Pipeline, nil)
 		plan.Candidate = orUnknown(move.Candidate)
-		if at.recorded.Stages[stage.Name].Settled { // what is replaced takes its verdicts along
+		if at.recorded.Stages[stage.Name].Applied { // what is replaced takes its verdicts along
 			plan.Candidate = types.StringUnknown()
 		}
 	case runs, state.Candidate.ValueString() != move.Candidate,
@@ -237,7 +237,7 @@ func asBefore(at *planned, stage pipeline.Stage, read notes) bool {
 // commit's plan ends where the build waits for a person.
 func stays(st *pipeline.State, at *planned, stage pipeline.Stage, g gates, state *stageModel, read notes) bool {
 	build := at.entering(slices.Collect(maps.Keys(g.pending)))
-	if state == nil || g.unknown || at.unknown || at.changes || build == "" || build == st.Holds[stage.Name].Build ||
+	if state == nil || g.unknown || at.unknown || at.changes || build == "" || build == st.Current[stage.Name].Build ||
 		stage.Pin != "" || stage.Type == pipeline.TypeCommit || redefined(stage, at.recorded.Stages[stage.Name]) {
 		return false
 	}
@@ -253,7 +253,7 @@ func stays(st *pipeline.State, at *planned, stage pipeline.Stage, g gates, state
 func (r *stageResource) decide(st *pipeline.State, at *planned, stage pipeline.Stage, g gates, state *stageModel, read string) pipeline.Move {
 	move := pipeline.Decide(st, stage)
 	recorded := at.recorded.Stages[stage.Name]
-	if state == nil || at.unknown || at.changes || r.session.overlay.late(stage.Pipeline, g) || gated(stage, recorded) || recorded.ID != state.ID.ValueString() {
+	if state == nil || at.unknown || at.changes || r.session.overlay.hasApplied(stage.Pipeline, g) || gated(stage, recorded) || recorded.ID != state.ID.ValueString() {
 		return move
 	}
 	if read == "" || read == move.Candidate || read == pipeline.Decide(at.recorded, recorded).Candidate {
@@ -287,12 +287,12 @@ func (r *stageResource) moveLater(st *pipeline.State, at *planned, stage pipelin
 			}
 			return
 		}
-		settled := stage
-		settled.After = slices.DeleteFunc(slices.Clone(stage.Upstream()), func(up string) bool { return g.pending[up] })
-		if len(settled.After) == 0 {
+		known := stage
+		known.After = slices.DeleteFunc(slices.Clone(stage.Upstream()), func(up string) bool { return g.pending[up] })
+		if len(known.After) == 0 {
 			return
 		}
-		if err := st.CheckPin(settled, stage.Pin); err != nil {
+		if err := st.CheckPin(known, stage.Pin); err != nil {
 			addAttributeError(&resp.Diagnostics, path.Root("build"), "move stage", stage.Name, err)
 		}
 	case stage.Type == pipeline.TypeCommit:
@@ -321,7 +321,7 @@ func passes(st *pipeline.State, stage pipeline.Stage) string {
 // run that failed with one that was taken back then: an apply has to record it, though
 // it runs nothing.
 func redefined(stage, recorded pipeline.Stage) bool {
-	stage.ID, stage.Owner, stage.Made, stage.Settled = recorded.ID, recorded.Owner, recorded.Made, recorded.Settled
+	stage.ID, stage.Owner, stage.Made, stage.Applied = recorded.ID, recorded.Owner, recorded.Made, recorded.Applied
 	if a, b := stage.Source, recorded.Source; a != nil && b != nil && a.Repository == b.Repository && a.Digest == b.Digest {
 		stage.Source = b // by rule 8
 	}

@@ -62,7 +62,7 @@ func (b *base) named(ctx context.Context, noun string, pipelineName, name, id ty
 	} else if resp.Diagnostics.Append(resp.Private.SetKey(ctx, ownKey, []byte(strconv.Quote(own)))...); moves {
 		return own
 	}
-	if pipelineName.IsUnknown() || name.IsUnknown() || b.session.overlay.take(noun, b.session.pipelineName(pipelineName), name.ValueString(), own) {
+	if pipelineName.IsUnknown() || name.IsUnknown() || b.session.overlay.claim(noun, b.session.pipelineName(pipelineName), name.ValueString(), own) {
 		return own
 	}
 	addAttributeError(&resp.Diagnostics, path.Root("name"), "plan "+noun, name.ValueString(),
@@ -250,13 +250,13 @@ func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk
 		return
 	}
 	if !known(ctx, m.Passed) {
-		r.session.overlay.learn(stage.Pipeline, stage.Name)
+		r.session.overlay.markApplied(stage.Pipeline, stage.Name)
 	}
 	planned, entering := m, standing.Move.Candidate
 	if !planned.Candidate.IsUnknown() {
 		entering = planned.Candidate.ValueString()
 	}
-	flattenStanding(standing, st.Pipeline, &m)
+	flattenStatus(standing, st.Pipeline, &m)
 	m.keep(ctx, planned)
 	diags.Append(private.SetKey(ctx, notesKey, noted(st, stage, entering))...)
 	diags.Append(state.Set(ctx, m)...)
@@ -290,8 +290,8 @@ func (r *stageResource) Read(ctx context.Context, req resource.ReadRequest, resp
 	if m.Type.IsNull() { // imported
 		flattenStage(ctx, st, stage, schemaOf(ctx, r), &m, &resp.Diagnostics)
 	}
-	standing := r.session.Engine.StandingIn(st, stage)
-	flattenStanding(standing, st.Pipeline, &m)
+	standing := r.session.Engine.StageStatusIn(st, stage)
+	flattenStatus(standing, st.Pipeline, &m)
 	resp.Diagnostics.Append(resp.Private.SetKey(ctx, notesKey, noted(st, stage, standing.Move.Candidate))...)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }

@@ -21,7 +21,7 @@ func (s *session) warnUnused(st *pipeline.State, stage pipeline.Stage, diags *di
 	if stage.Type != pipeline.TypeCommit || stage.BaseImage != "" || stage.Source == nil || stage.Source.Paths == nil || len(stage.Source.Paths.Infrastructure) == 0 {
 		return
 	}
-	for _, r := range st.Recipes {
+	for _, r := range st.ImageDefinitions {
 		if r.Source.Repository == stage.Source.Repository {
 			return
 		}

@@ -57,7 +57,7 @@ func (s *simulation) checkQuiet(st *pipeline.State) {
 		if move := pipeline.Decide(st, recorded); move.Err != nil || move.Action != pipeline.ActionNone {
 			s.violation("after all is done a plan has %q for stage %q: %s %v", move.Action, stage.Name, move.Why, move.Err)
 		}
-		if held := st.Holds[stage.Name]; held.Build != "" && st.Builds[held.Build].ID == "" {
+		if held := st.Current[stage.Name]; held.Build != "" && st.Builds[held.Build].ID == "" {
 			s.violation("stage %q holds build %s, which is gone", stage.Name, held.Build)
 		}
 	}

@@ -220,7 +220,7 @@ func (d door) RemoveImage(ctx context.Context, id string) error {
 	return d.change(ctx, "remove image", id, true, func(p *platform) error { delete(p.images, id); return nil })
 }
 
-func (d door) Remains(ctx context.Context) (bakes, images []string, err error) {
+func (d door) Orphans(ctx context.Context) (bakes, images []string, err error) {
 	return bakes, nil, d.look(ctx, "remains", func(p *platform) error { bakes = slices.Sorted(maps.Keys(p.bakes)); return nil })
 }
 
@@ -276,7 +276,7 @@ func (door) Resolve(_ context.Context, from pipeline.ImageFrom) (string, error) 
 func (door) Publish(context.Context, pipeline.PublishRequest) (map[string]string, error) {
 	return nil, nil
 }
-func (door) CheckRecipe(pipeline.Recipe) error    { return nil }
-func (door) Check(pipeline.EnvironmentSpec) error { return nil }
-func (door) CheckService(pipeline.Service) error  { return nil }
-func (door) LogCommand(lines int, _ bool) string  { return fmt.Sprint("log ", lines) }
+func (door) CheckImage(pipeline.ImageDefinition) error { return nil }
+func (door) Check(pipeline.EnvironmentSpec) error      { return nil }
+func (door) CheckService(pipeline.Service) error       { return nil }
+func (door) LogCommand(lines int, _ bool) string       { return fmt.Sprint("log ", lines) }

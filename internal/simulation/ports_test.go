@@ -51,7 +51,7 @@ func (r record) Append(ctx context.Context, b pipeline.Batch) (sealed []pipeline
 func (r record) unseen(ctx context.Context, b pipeline.Batch) error {
 	for _, e := range b.Events {
 		d := e.Facts.Decision
-		if d == nil || d.Verdict == pipeline.Rejected {
+		if d == nil || d.Result == pipeline.Rejected {
 			continue
 		}
 		st, err := r.Ledger.State(context.WithoutCancel(ctx), b.Pipeline)
@@ -61,7 +61,7 @@ func (r record) unseen(ctx context.Context, b pipeline.Batch) error {
 		id := pipeline.StageBuild(d.Stage, d.Build)
 		version := st.Version(pipeline.RecordDecision, id)
 		taken := b.Expect[pipeline.Key{Kind: pipeline.RecordDecision, ID: id}] == version
-		if st.Decisions[id].Verdict == pipeline.Rejected && version > r.looked && taken {
+		if st.Decisions[id].Result == pipeline.Rejected && version > r.looked && taken {
 			r.violation("%s lifts the rejection of %s of event %d, and saw event %d last", r, id, version, r.looked)
 		}
 	}

@@ -234,8 +234,8 @@ func (s *simulation) people(ctx context.Context, p *process, e *engine.Engine, r
 	case 6:
 		_, err = e.Retry(ctx, "shop", "acceptance")
 	case 7:
-		if _, err = e.Hold(ctx, "shop", "production", "Friday"); err == nil {
-			_, err = e.Release(ctx, "shop", "production")
+		if _, err = e.Pause(ctx, "shop", "production", "Friday"); err == nil {
+			_, err = e.Resume(ctx, "shop", "production")
 		}
 	}
 	return err
@@ -257,11 +257,11 @@ func (s *simulation) decide(ctx context.Context, p *process, e *engine.Engine, r
 	}
 	switch what {
 	case 3:
-		_, err = e.JudgeOn(ctx, "shop", stage, build, looked, pipeline.Rejected, "no")
+		_, err = e.DecideOn(ctx, "shop", stage, build, looked, pipeline.Rejected, "no")
 	case 8:
 		_, err = e.Lift(ctx, "shop", stage, build, looked, "it is mended")
 	default:
-		_, err = e.JudgeOn(ctx, "shop", stage, build, looked, pipeline.Approved, "fine")
+		_, err = e.DecideOn(ctx, "shop", stage, build, looked, pipeline.Approved, "fine")
 	}
 	return err
 }

@@ -62,18 +62,18 @@ type request struct {
 	by      *process
 	name    string
 	changes bool
-	turn    chan verdict
+	turn    chan result
 }
 
 // verdict is what happens to a call.
-type verdict string
+type result string
 
 const (
-	proceed    verdict = "proceed"
-	twice      verdict = "twice"       // it has its effect again, as when it was sent again
-	lost       verdict = "lost"        // it has its effect, and the caller hears of a failure
-	killBefore verdict = "kill before" // the process ends, and it has no effect
-	killAfter  verdict = "kill after"  // the process ends, and it has its effect
+	proceed    result = "proceed"
+	twice      result = "twice"       // it has its effect again, as when it was sent again
+	lost       result = "lost"        // it has its effect, and the caller hears of a failure
+	killBefore result = "kill before" // the process ends, and it has no effect
+	killAfter  result = "kill after"  // the process ends, and it has its effect
 )
 
 // process is one life of an actor.
@@ -99,7 +99,7 @@ func (w *world) note(format string, args ...any) {
 
 // call makes a call when its turn comes. The effect has the world to itself.
 func (p *process) call(ctx context.Context, name string, changes bool, effect func() error) error {
-	r := &request{by: p, name: name, changes: changes, turn: make(chan verdict, 1)}
+	r := &request{by: p, name: name, changes: changes, turn: make(chan result, 1)}
 	p.mu.Lock()
 	if err := p.ended(ctx, name); err != nil {
 		p.mu.Unlock()
@@ -111,7 +111,7 @@ func (p *process) call(ctx context.Context, name string, changes bool, effect fu
 	case p.arrived <- struct{}{}:
 	default:
 	}
-	var v verdict
+	var v result
 	select {
 	case v = <-r.turn:
 	case <-ctx.Done():
@@ -247,14 +247,14 @@ func (w *world) turn() (wake time.Duration) {
 }
 
 // choose says what happens to a call; nothing yet where its process is paused instead.
-func (w *world) choose(r *request) verdict {
+func (w *world) choose(r *request) result {
 	if w.calm || w.dead.has(r.by.id) {
 		return proceed
 	}
 	dice, c := w.random.IntN(1000), w.chances
 	for _, chance := range []struct {
 		of int
-		v  verdict
+		v  result
 	}{{c.kill / 2, killBefore}, {c.kill - c.kill/2, killAfter}, {c.lose, lost}, {c.twice, twice}} {
 		if dice -= chance.of; dice < 0 {
 			if !r.changes && chance.v != killBefore {

@@ -39,7 +39,7 @@ func (s *Source) fetching(at location, refspecs ...string) call {
 
 // ensure brings the cache up to date with the repository, once.
 func (s *Source) ensure(ctx context.Context, at location) error {
-	_, err := s.flights.do(ctx, "fetch "+at.key, func(ctx context.Context) (string, error) {
+	_, err := s.memos.do(ctx, "fetch "+at.key, func(ctx context.Context) (string, error) {
 		return "", s.locked(ctx, at, func() error { return s.update(ctx, at) })
 	})
 	return err
@@ -171,7 +171,7 @@ func (s *Source) mend(ctx context.Context, at location, f func() error) error {
 		return check
 	}
 	s.log.Warn("the cached clone is damaged, and is made anew", "repository", at.name, "reason", said, "damage", damage)
-	_, again := s.flights.do(ctx, "mend "+at.key, func(ctx context.Context) (string, error) {
+	_, again := s.memos.do(ctx, "mend "+at.key, func(ctx context.Context) (string, error) {
 		return "", s.locked(ctx, at, func() error { return s.clone(ctx, at) })
 	})
 	if again == nil {

@@ -11,12 +11,12 @@ import (
 // flights runs each named piece of work once, however many ask for it, at the same
 // time or later; all get its outcome. The work ends early only when everybody who
 // waited for it has gone, and is then done anew for whoever comes next.
-type flights struct {
+type memos struct {
 	mu    sync.Mutex
-	known map[string]*flight
+	known map[string]*memo
 }
 
-type flight struct {
+type memo struct {
 	waiting int
 	cancel  context.CancelFunc
 	done    chan struct{}
@@ -24,7 +24,7 @@ type flight struct {
 	err     error
 }
 
-func (f *flights) do(ctx context.Context, name string, work func(context.Context) (string, error)) (string, error) {
+func (f *memos) do(ctx context.Context, name string, work func(context.Context) (string, error)) (string, error) {
 	fl := f.join(ctx, name, work)
 	select {
 	case <-fl.done:
@@ -45,7 +45,7 @@ func (f *flights) do(ctx context.Context, name string, work func(context.Context
 	return "", context.Cause(ctx)
 }
 
-func (f *flights) join(ctx context.Context, name string, work func(context.Context) (string, error)) *flight {
+func (f *memos) join(ctx context.Context, name string, work func(context.Context) (string, error)) *memo {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if fl := f.known[name]; fl != nil {
@@ -54,9 +54,9 @@ func (f *flights) join(ctx context.Context, name string, work func(context.Conte
 	}
 	// One caller's cancel must not fail the others.
 	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	fl := &flight{waiting: 1, cancel: cancel, done: make(chan struct{})}
+	fl := &memo{waiting: 1, cancel: cancel, done: make(chan struct{})}
 	if f.known == nil {
-		f.known = map[string]*flight{}
+		f.known = map[string]*memo{}
 	}
 	f.known[name] = fl
 	go func() {
@@ -67,7 +67,7 @@ func (f *flights) join(ctx context.Context, name string, work func(context.Conte
 	return fl
 }
 
-func (fl *flight) landed() bool {
+func (fl *memo) landed() bool {
 	select {
 	case <-fl.done:
 		return true

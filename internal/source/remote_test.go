@@ -140,9 +140,9 @@ func TestCancelEndsAFetchOnlyForWhoCancels(t *testing.T) {
 		second <- err
 	}()
 	waitFor(t, func() bool {
-		s.flights.mu.Lock()
-		defer s.flights.mu.Unlock()
-		for name, fl := range s.flights.known {
+		s.memos.mu.Lock()
+		defer s.memos.mu.Unlock()
+		for name, fl := range s.memos.known {
 			if strings.HasPrefix(name, "fetch ") {
 				return fl.waiting == 2
 			}

@@ -47,7 +47,7 @@ func (s *Source) candidates(ctx context.Context, at location, ref string) []stri
 		return []string{ref}
 	case strings.HasPrefix(ref, "refs/"):
 		own := "refs/other/" + strings.TrimPrefix(ref, "refs/")
-		_, err := s.flights.do(ctx, "ref "+at.key+" "+ref, func(ctx context.Context) (string, error) {
+		_, err := s.memos.do(ctx, "ref "+at.key+" "+ref, func(ctx context.Context) (string, error) {
 			return "", s.locked(ctx, at, func() error { return s.git(ctx, s.fetching(at, "+"+ref+":"+own)) })
 		})
 		if err != nil {
@@ -93,7 +93,7 @@ var headLine = regexp.MustCompile(`(?m)^(?:ref: (refs/\S+)|([0-9a-f]{40,64}))\tH
 // head gives what the repository's HEAD is: a full ref, or a commit. It is empty in
 // a repository whose HEAD leads nowhere.
 func (s *Source) head(ctx context.Context, at location) (string, error) {
-	return s.flights.do(ctx, "head "+at.key, func(ctx context.Context) (string, error) {
+	return s.memos.do(ctx, "head "+at.key, func(ctx context.Context) (string, error) {
 		c := s.local(at, "ls-remote", "--quiet", "--symref", "--", at.address, "HEAD")
 		c.far = true
 		text, err := s.output(ctx, c)
@@ -171,7 +171,7 @@ func (s *Source) obtain(ctx context.Context, at location, commit string) error {
 	if s.has(ctx, at, commit) {
 		return s.keep(ctx, at, commit)
 	}
-	_, err := s.flights.do(ctx, "commit "+at.key+" "+commit, func(ctx context.Context) (string, error) {
+	_, err := s.memos.do(ctx, "commit "+at.key+" "+commit, func(ctx context.Context) (string, error) {
 		return "", s.locked(ctx, at, func() error {
 			return s.git(ctx, s.fetching(at, "+"+commit+":"+kept+commit))
 		})

@@ -30,7 +30,7 @@ type Options struct {
 type Source struct {
 	dir, base string
 	log       hclog.Logger
-	flights   flights
+	memos     memos
 
 	mu    sync.Mutex
 	known map[string]location // those with credentials, by key
@@ -184,7 +184,7 @@ func (s *Source) open(ctx context.Context, repository string) (location, error) 
 		return location{}, pipeline.Errorf(pipeline.CodeInvalid, "make cache of repositories", "%w", err).
 			WithHint("Let the data directory be one that this user may write to.")
 	}
-	if _, err := s.flights.do(ctx, "version", s.checkVersion); err != nil {
+	if _, err := s.memos.do(ctx, "version", s.checkVersion); err != nil {
 		return location{}, err
 	}
 	// Records name a repository without its credentials. Whoever asks by such a

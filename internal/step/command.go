@@ -23,7 +23,7 @@ var errTimedOut = pipeline.ErrTimedOut
 // prepareCommand prepares a command that runs beside the checkout, or in a copy of
 // it on a machine of the worker's.
 func (r *Runner) prepareCommand(ctx context.Context, req pipeline.StepRequest) (attempt, error) {
-	run := r.runAway
+	run := r.runRemote
 	if req.Runner == pipeline.RunnerLocal {
 		run = runLocal
 	}
@@ -98,7 +98,7 @@ func runLocal(ctx context.Context, req pipeline.StepRequest, _ int, log *log) ou
 		return outcome{err: err, exit: -1}
 	}
 	exit, err := p.Wait()
-	return judgeCommand(bounded, bound, exit, err, log)
+	return conclude(bounded, bound, exit, err, log)
 }
 
 // variables gives what a command sees beside the secrets.
@@ -129,12 +129,12 @@ func prepareRemote(req pipeline.StepRequest) (attempt, error) {
 		bounded, cancel := context.WithTimeoutCause(ctx, bound, errTimedOut)
 		defer cancel()
 		code, err := req.Exec(bounded, command, log)
-		return judgeCommand(bounded, bound, process.Exit{Code: code}, err, log)
+		return conclude(bounded, bound, process.Exit{Code: code}, err, log)
 	}, nil
 }
 
 // judgeCommand makes the outcome of a command that has ended.
-func judgeCommand(ctx context.Context, bound time.Duration, exit process.Exit, err error, log *log) outcome {
+func conclude(ctx context.Context, bound time.Duration, exit process.Exit, err error, log *log) outcome {
 	out := outcome{exit: exit.Code}
 	switch {
 	case err != nil && (context.Cause(ctx) == errTimedOut || errors.Is(err, errTimedOut)):

@@ -130,7 +130,7 @@ func (c check) try(ctx context.Context, log *log) error {
 		return err
 	}
 	log.note("%s %s: %s in %s", c.Method, c.url.Redacted(), statusText(code), took)
-	return c.judge(code, body)
+	return c.conclude(code, body)
 }
 
 func (c check) client() *http.Client {
@@ -163,7 +163,7 @@ func statusText(code int) string {
 	return strings.TrimSpace(fmt.Sprintf("%d %s", code, http.StatusText(code)))
 }
 
-func (c check) judge(code int, body []byte) error {
+func (c check) conclude(code int, body []byte) error {
 	var wanted string
 	switch {
 	case code != c.Status:

@@ -39,7 +39,7 @@ func (r *Runner) prepareLoad(req pipeline.StepRequest) (attempt, error) {
 	bound := limit(req.Step, l.Duration+2*requestTimeout)
 	attack := attackFromHere(l, u, bound)
 	if req.Runner != pipeline.RunnerLocal {
-		attack = r.attackFromAway(req, l, u, bound)
+		attack = r.attackRemote(req, l, u, bound)
 	}
 	return func(ctx context.Context, try int, log *log) outcome {
 		tally, err := attack(ctx, try, log)

@@ -110,7 +110,7 @@ func (r *Runner) Run(ctx context.Context, req pipeline.StepRequest) (pipeline.St
 	}
 	result.Duration = time.Since(begun)
 	result.ExitCode, result.Tests, result.Load = out.exit, hide.tests(out.tests), hide.load(out.load)
-	err := r.judge(ctx, &result, out, hide)
+	err := r.conclude(ctx, &result, out, hide)
 	log.own(pipeline.StepFooter(result.Name), summary(result))
 	_ = log.finish()
 	r.logger.Debug("step ended", "step", result.Name, "status", result.Status, "duration", result.Duration, "attempts", result.Attempts)
@@ -172,7 +172,7 @@ func (r *Runner) prepare(ctx context.Context, req pipeline.StepRequest) (attempt
 }
 
 // judge sets the result's status and makes the step's error.
-func (r *Runner) judge(ctx context.Context, result *pipeline.StepResult, out outcome, hide redactor) error {
+func (r *Runner) conclude(ctx context.Context, result *pipeline.StepResult, out outcome, hide redactor) error {
 	op := fmt.Sprintf("step %q failed", result.Name)
 	switch {
 	case out.err == nil:

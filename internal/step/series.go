@@ -17,9 +17,9 @@ const maxWindows = 60
 
 // window counts the requests that were sent in one part of a load's time.
 type window struct {
-	Requests  int64  `json:"requests"`
-	Errors    int64  `json:"errors"`
-	Latencies spread `json:"latencies"`
+	Requests  int64     `json:"requests"`
+	Errors    int64     `json:"errors"`
+	Latencies histogram `json:"latencies"`
 }
 
 // windowsOf cuts a load's time into parts of a round length: the length, and how many.
@@ -41,7 +41,7 @@ func newWindows(planned time.Duration) []window {
 	_, n := windowsOf(planned)
 	all := make([]window, n)
 	for i := range all {
-		all[i].Latencies = spread{}
+		all[i].Latencies = histogram{}
 	}
 	return all
 }

@@ -28,14 +28,14 @@ type tally struct {
 	End       time.Time           `json:"end"`     // of the last answer
 	Good      int64               `json:"good"`
 	Total     time.Duration       `json:"total"` // of all latencies
-	Latencies spread              `json:"latencies"`
+	Latencies histogram           `json:"latencies"`
 	Start     time.Time           `json:"start"`   // of the load; zero: the first answer's request
 	Windows   []window            `json:"windows"` // of the load's time
 	Counts    pipeline.LoadReport `json:"counts"`  // requests, errors, max, histogram, statuses, faults
 }
 
 func newTally(planned time.Duration) *tally {
-	t := &tally{Planned: planned, Latencies: spread{}, Windows: newWindows(planned), Counts: pipeline.LoadReport{Statuses: map[string]int64{}}}
+	t := &tally{Planned: planned, Latencies: histogram{}, Windows: newWindows(planned), Counts: pipeline.LoadReport{Statuses: map[string]int64{}}}
 	for _, bound := range bounds() {
 		t.Counts.Histogram = append(t.Counts.Histogram, pipeline.LatencyBucket{UpTo: bound})
 	}

@@ -18,15 +18,15 @@ import (
 )
 
 // looker looks at repositories and at the ledger.
-type looker struct {
-	open func(context.Context) (*app.App, error)
-	dir  string
-	app  *app.App // nil before the first apply has made what it opens
-	tips map[string]tip
-	held map[string]func() // releases, by pipeline
-	said []func()          // releases
-	only context.Context   // ends when a hold is lost
-	lost context.CancelCauseFunc
+type livePoller struct {
+	open      func(context.Context) (*app.App, error)
+	dir       string
+	app       *app.App // nil before the first apply has made what it opens
+	tips      map[string]tip
+	locked    map[string]func() // releases, by pipeline
+	published []func()          // releases
+	only      context.Context   // ends when a hold is lost
+	lost      context.CancelCauseFunc
 }
 
 // tip is what a ref stood for when a source was last looked at, and what that meant.
@@ -36,7 +36,7 @@ type tip struct {
 }
 
 // Hold implements eyes.
-func (l *looker) Hold(ctx context.Context, pipelines []string) (context.Context, error) {
+func (l *livePoller) Lock(ctx context.Context, pipelines []string) (context.Context, error) {
 	if len(pipelines) == 0 {
 		return ctx, nil // Terraform's own lock is all that there is
 	}
@@ -44,49 +44,49 @@ func (l *looker) Hold(ctx context.Context, pipelines []string) (context.Context,
 		return ctx, err
 	}
 	if l.only == nil || l.only.Err() != nil {
-		l.release()
+		l.unlock()
 		l.only, l.lost = context.WithCancelCause(ctx)
-		l.held = map[string]func(){}
+		l.locked = map[string]func(){}
 	}
 	for _, name := range slices.Sorted(slices.Values(pipelines)) {
-		if l.held[name] != nil {
+		if l.locked[name] != nil {
 			continue
 		}
 		leased, release, err := l.app.Engine.Exclusive(ctx, name, engine.Watching, "watch of "+l.dir)
 		if err != nil {
-			l.release()
+			l.unlock()
 			return nil, err
 		}
 		lost := l.lost
 		context.AfterFunc(leased, func() { lost(context.Cause(leased)) })
-		l.held[name] = release
+		l.locked[name] = release
 	}
 	return l.only, nil
 }
 
 // Say implements eyes. What it says is in a lease, so that it ends with the watcher however
 // that ends.
-func (l *looker) Say(text string) {
-	for _, release := range l.said {
+func (l *livePoller) Publish(text string) {
+	for _, release := range l.published {
 		release()
 	}
-	l.said = nil
+	l.published = nil
 	if text == "" || l.only == nil {
 		return
 	}
-	for _, name := range slices.Sorted(maps.Keys(l.held)) {
+	for _, name := range slices.Sorted(maps.Keys(l.locked)) {
 		if _, release, err := l.app.Engine.Exclusive(l.only, name, engine.Doing, text); err == nil { // else it is not said: nothing depends on it
-			l.said = append(l.said, release)
+			l.published = append(l.published, release)
 		}
 	}
 }
 
-func (l *looker) release() {
-	l.Say("")
-	for _, name := range slices.Sorted(maps.Keys(l.held)) {
-		l.held[name]()
+func (l *livePoller) unlock() {
+	l.Publish("")
+	for _, name := range slices.Sorted(maps.Keys(l.locked)) {
+		l.locked[name]()
 	}
-	l.held = nil
+	l.locked = nil
 	if l.lost != nil {
 		l.lost(nil)
 	}
@@ -94,7 +94,7 @@ func (l *looker) release() {
 }
 
 // ready opens the ledger where there is one.
-func (l *looker) ready(ctx context.Context) error {
+func (l *livePoller) ready(ctx context.Context) error {
 	if l.app != nil {
 		return nil
 	}
@@ -107,8 +107,8 @@ func (l *looker) ready(ctx context.Context) error {
 }
 
 // Close implements eyes.
-func (l *looker) Close(ctx context.Context) error {
-	l.release()
+func (l *livePoller) Close(ctx context.Context) error {
+	l.unlock()
 	if l.app == nil {
 		return nil
 	}
@@ -119,7 +119,7 @@ func (l *looker) Close(ctx context.Context) error {
 
 // UnderWay implements eyes. Before the first apply has ended it is whatever is under way
 // on the local platform.
-func (l *looker) UnderWay(ctx context.Context, pipelines []string) (all []engine.Progress, err error) {
+func (l *livePoller) UnderWay(ctx context.Context, pipelines []string) (all []engine.Progress, err error) {
 	if err := l.ready(ctx); err != nil || l.app == nil {
 		return nil, err
 	}
@@ -139,7 +139,7 @@ func (l *looker) UnderWay(ctx context.Context, pipelines []string) (all []engine
 }
 
 // Look implements eyes.
-func (l *looker) Look(ctx context.Context, seen *State) ([]Reason, error) {
+func (l *livePoller) Look(ctx context.Context, seen *State) ([]Reason, error) {
 	if seen.Empty() {
 		return []Reason{{Key: "first", Text: "nothing has been applied yet"}}, nil
 	}
@@ -166,7 +166,7 @@ func (l *looker) Look(ctx context.Context, seen *State) ([]Reason, error) {
 			reasons = append(reasons, Reason{Key: "pipeline " + name, Text: fmt.Sprintf("pipeline %q is gone", name)})
 			continue
 		}
-		l.app.Attend(st)
+		l.app.Watch(st)
 		reasons = append(reasons, stages(st)...)
 		reasons = append(reasons, environments(st, seen.Environments)...)
 	}
@@ -178,7 +178,7 @@ func (l *looker) Look(ctx context.Context, seen *State) ([]Reason, error) {
 
 // others says who else applies. What is to be done after that, or undone by it, nobody
 // knows before; an apply that waited for Terraform's lock would undo a destroy.
-func (l *looker) others(ctx context.Context, pipelines []string) error {
+func (l *livePoller) others(ctx context.Context, pipelines []string) error {
 	leases, err := l.app.Ledger().Leases(ctx)
 	if err != nil {
 		return err
@@ -187,14 +187,14 @@ func (l *looker) others(ctx context.Context, pipelines []string) error {
 		name, what, _ := strings.Cut(lease.Key, "/")
 		what, _, _ = strings.Cut(what, "/")
 		if slices.Contains(pipelines, name) && slices.Contains([]string{"stage", "image", "pipeline"}, what) && time.Now().Before(lease.Expires) {
-			return &pipeline.Error{Code: pipeline.CodeHeld, Op: "look", Err: &pipeline.HeldError{Lease: lease}}
+			return &pipeline.Error{Code: pipeline.CodeLocked, Op: "look", Err: &pipeline.LockedError{Lease: lease}}
 		}
 	}
 	return nil
 }
 
 // source asks a repository whether there is a commit that touches a component.
-func (l *looker) source(ctx context.Context, s Source) ([]Reason, error) {
+func (l *livePoller) source(ctx context.Context, s Source) ([]Reason, error) {
 	from := l.app.NewSource(l.dir)
 	text, err := from.Tip(ctx, s.Query)
 	if err != nil {
@@ -253,8 +253,8 @@ func stages(st *pipeline.State) []Reason {
 		if p, ok := st.Promotions[s.Name]; ok && p.Build == move.Candidate && s.Pin == "" {
 			key += fmt.Sprintf(" promoted %d", st.Version(pipeline.RecordPromotion, s.Name))
 			text = fmt.Sprintf("stage %q: %s promoted %s", s.Name, p.Actor, p.Build)
-			if held := st.Holds[s.Name].Build; st.Builds[p.Build].Order < st.Builds[held].Order {
-				text = fmt.Sprintf("stage %q: %s rolled back from %s to %s", s.Name, p.Actor, held, p.Build)
+			if locked := st.Current[s.Name].Build; st.Builds[p.Build].Order < st.Builds[locked].Order {
+				text = fmt.Sprintf("stage %q: %s rolled back from %s to %s", s.Name, p.Actor, locked, p.Build)
 			}
 		}
 		if r, ok := st.Retries[s.Name]; ok && r.Build == move.Candidate {

@@ -109,13 +109,13 @@ func (p *place) oldest() string {
 	return slices.MinFunc(slices.Collect(maps.Values(st.Builds)), func(a, b pipeline.Build) int { return cmp.Compare(a.Order, b.Order) }).ID
 }
 
-func (p *place) looker() *looker {
-	return &looker{dir: p.repo, open: func(context.Context) (*app.App, error) { return p.app, nil }, app: p.app}
+func (p *place) poller() *livePoller {
+	return &livePoller{dir: p.repo, open: func(context.Context) (*app.App, error) { return p.app, nil }, app: p.app}
 }
 
 func TestLook(t *testing.T) {
 	p := newPlace(t)
-	l, seen := p.looker(), p.build(nil)
+	l, seen := p.poller(), p.build(nil)
 	look := func(want ...string) {
 		t.Helper()
 		reasons, err := l.Look(t.Context(), seen)
@@ -171,7 +171,7 @@ func TestLook(t *testing.T) {
 // Keys tell a second wish from the first, and the same one from none.
 func TestKeys(t *testing.T) {
 	p := newPlace(t)
-	l, seen := p.looker(), p.build(nil)
+	l, seen := p.poller(), p.build(nil)
 	key := func() string {
 		t.Helper()
 		reasons, err := l.Look(t.Context(), seen)
@@ -199,7 +199,7 @@ func TestKeys(t *testing.T) {
 // Where there is a reason and somebody else applies, or destroys, that comes first.
 func TestOthersAtWork(t *testing.T) {
 	p := newPlace(t)
-	l, seen := p.looker(), p.build(nil)
+	l, seen := p.poller(), p.build(nil)
 	ledger := p.app.Ledger()
 	lease, err := ledger.Acquire(t.Context(), "shop/stage/commit", p.app.Engine.Holder, time.Minute)
 	if err != nil {
@@ -211,7 +211,7 @@ func TestOthersAtWork(t *testing.T) {
 	if _, err := p.app.Engine.Promote(t.Context(), "shop", "live", ""); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.Look(t.Context(), seen); pipeline.CodeOf(err) != pipeline.CodeHeld {
+	if _, err := l.Look(t.Context(), seen); pipeline.CodeOf(err) != pipeline.CodeLocked {
 		t.Errorf("beside another: %v", err)
 	}
 	if err := ledger.Release(t.Context(), lease); err != nil {
@@ -228,7 +228,7 @@ func TestOthersAtWork(t *testing.T) {
 // What is under way is told as long as its process lives, of bakes as well.
 func TestUnderWay(t *testing.T) {
 	p := newPlace(t)
-	l := p.looker()
+	l := p.poller()
 	ledger := p.app.Ledger()
 	under := func() string {
 		t.Helper()
@@ -268,17 +268,17 @@ func TestUnderWay(t *testing.T) {
 	}
 }
 
-func TestHold(t *testing.T) {
+func TestLock(t *testing.T) {
 	p := newPlace(t)
-	first, second := p.looker(), p.looker()
-	held, err := first.Hold(t.Context(), []string{"shop"})
+	first, second := p.poller(), p.poller()
+	locked, err := first.Lock(t.Context(), []string{"shop"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, err := first.Hold(t.Context(), []string{"shop"}); err != nil || again != held {
+	if again, err := first.Lock(t.Context(), []string{"shop"}); err != nil || again != locked {
 		t.Errorf("a second hold by the same: %v", err)
 	}
-	if _, err := second.Hold(t.Context(), []string{"shop"}); pipeline.CodeOf(err) != pipeline.CodeHeld {
+	if _, err := second.Lock(t.Context(), []string{"shop"}); pipeline.CodeOf(err) != pipeline.CodeLocked {
 		t.Errorf("a hold beside the first: %v", err)
 	}
 	doing := func() (said []string) {
@@ -295,19 +295,19 @@ func TestHold(t *testing.T) {
 		return said
 	}
 	for _, text := range []string{"applies, as it can", "failed", ""} {
-		if first.Say(text); strings.Join(doing(), "; ") != text {
+		if first.Publish(text); strings.Join(doing(), "; ") != text {
 			t.Errorf("it says %q, and others see %q", text, doing())
 		}
 	}
-	first.Say("applies again")
-	first.release()
-	if held.Err() == nil || len(doing()) > 0 {
+	first.Publish("applies again")
+	first.unlock()
+	if locked.Err() == nil || len(doing()) > 0 {
 		t.Errorf("what was released is still held: %q", doing())
 	}
-	if _, err := second.Hold(t.Context(), []string{"shop"}); err != nil {
+	if _, err := second.Lock(t.Context(), []string{"shop"}); err != nil {
 		t.Errorf("a hold after the first: %v", err)
 	}
-	second.release()
+	second.unlock()
 }
 
 // A receiver that hangs delays no look.
@@ -326,7 +326,7 @@ func TestLookPastHungReceiver(t *testing.T) {
 	}))
 	defer r.Close()
 	p := newPlace(t, pipeline.NotifyTarget{Webhook: r.URL})
-	l, seen := p.looker(), p.build(nil)
+	l, seen := p.poller(), p.build(nil)
 	look := func() {
 		t.Helper()
 		if _, err := l.Look(t.Context(), seen); err != nil {
@@ -348,7 +348,7 @@ func TestLookPastHungReceiver(t *testing.T) {
 // ledger, while things happen of which nobody is told.
 func TestIdleMemory(t *testing.T) {
 	p := newPlace(t, pipeline.NotifyTarget{Command: "exit 1", On: []pipeline.NoticeKind{pipeline.NoticeDrift}}, pipeline.NotifyTarget{Command: "exit 2", On: []pipeline.NoticeKind{pipeline.NoticeRejected}})
-	l, seen := p.looker(), p.build(nil)
+	l, seen := p.poller(), p.build(nil)
 	quiet := make([]pipeline.Event, 10)
 	for i := range quiet {
 		quiet[i] = pipeline.Event{Kind: pipeline.BuildCollected, Actor: "here"}

@@ -103,7 +103,7 @@ type Reason struct{ Key, Text string }
 // Watcher is a loop over one configuration.
 type Watcher struct {
 	Options
-	eyes      eyes
+	poller    poller
 	seen      *State    // what Terraform's state says; nil before it was read
 	read      time.Time // when it was read
 	bare      bool      // it is empty, and not to be filled from here
@@ -124,10 +124,10 @@ type failure struct {
 }
 
 // eyes finds what could move.
-type eyes interface {
+type poller interface {
 	// Hold makes this the only watcher of the pipelines, as long as the context lives
 	// that it gives; CodeHeld where there is another.
-	Hold(ctx context.Context, pipelines []string) (context.Context, error)
+	Lock(ctx context.Context, pipelines []string) (context.Context, error)
 	// Look gives the reasons for an apply since Terraform's state was as seen; CodeHeld
 	// where there are some, and somebody else applies.
 	Look(ctx context.Context, seen *State) ([]Reason, error)
@@ -135,7 +135,7 @@ type eyes interface {
 	UnderWay(ctx context.Context, pipelines []string) ([]engine.Progress, error)
 	// Say lets others who look at the pipelines know what the watcher does, until it says
 	// something else; "" for nothing. It does so as long as it holds them.
-	Say(text string)
+	Publish(text string)
 	// Close lets go of everything. What is called afterwards takes it up again.
 	Close(ctx context.Context) error
 }
@@ -154,7 +154,7 @@ func New(o Options) *Watcher {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Watcher{Options: o, eyes: &looker{open: o.Open, dir: o.Dir}}
+	return &Watcher{Options: o, poller: &livePoller{open: o.Open, dir: o.Dir}}
 }
 
 // BeginError says that there is nothing to watch: Terraform could not be initialised, or
@@ -172,7 +172,7 @@ func (e *BeginError) Unwrap() error { return e.Err }
 // *BeginError where it could not begin.
 func (w *Watcher) Run(ctx context.Context, stop <-chan struct{}) error {
 	defer func() {
-		_ = w.eyes.Close(context.WithoutCancel(ctx)) // what it held expires by itself
+		_ = w.poller.Close(context.WithoutCancel(ctx)) // what it held expires by itself
 	}()
 	for {
 		err := w.round(ctx)
@@ -220,16 +220,16 @@ func (w *Watcher) round(ctx context.Context) error {
 		w.recover()
 		return nil
 	}
-	held, err := w.eyes.Hold(ctx, w.seen.Pipelines)
-	if pipeline.CodeOf(err) == pipeline.CodeHeld {
+	locked, err := w.poller.Lock(ctx, w.seen.Pipelines)
+	if pipeline.CodeOf(err) == pipeline.CodeLocked {
 		w.compared = false
 		return w.stand(err)
 	}
 	if err != nil {
 		return w.trouble(ctx, err)
 	}
-	reasons, err := w.eyes.Look(held, w.seen)
-	if pipeline.CodeOf(err) == pipeline.CodeHeld {
+	reasons, err := w.poller.Look(locked, w.seen)
+	if pipeline.CodeOf(err) == pipeline.CodeLocked {
 		return w.stand(err)
 	}
 	if err != nil {
@@ -240,14 +240,14 @@ func (w *Watcher) round(ctx context.Context) error {
 	first := !w.compared
 	w.compared = true
 	if len(reasons) == 0 && first {
-		if reasons, err = w.differs(held); err != nil {
+		if reasons, err = w.differs(locked); err != nil {
 			return err
 		}
 	}
 	reasons = w.failed.with(reasons)
 	if len(reasons) == 0 {
 		if w.failed.reasons != nil {
-			w.eyes.Say("") // what was planned is no reason any more
+			w.poller.Publish("") // what was planned is no reason any more
 		}
 		w.failed = failure{}
 		w.announce()
@@ -261,7 +261,7 @@ func (w *Watcher) round(ctx context.Context) error {
 		return w.round(ctx)
 	}
 	w.announced = true
-	return w.act(held, reasons)
+	return w.act(locked, reasons)
 }
 
 // readState reads Terraform's state. One that is empty and was not has been destroyed:
@@ -287,7 +287,7 @@ func (w *Watcher) readState(ctx context.Context) error {
 func (w *Watcher) leave(ctx context.Context) {
 	w.bare, w.failed, w.announced = true, failure{}, false
 	w.report(Event{Kind: KindEmpty})
-	_ = w.eyes.Close(context.WithoutCancel(ctx)) // what it held expires by itself
+	_ = w.poller.Close(context.WithoutCancel(ctx)) // what it held expires by itself
 }
 
 // announce says once that there is nothing to do.
@@ -327,13 +327,13 @@ func (w *Watcher) act(ctx context.Context, reasons []Reason) error {
 		if err != nil {
 			return w.fail(ctx, reasons, err, began)
 		}
-		w.eyes.Say("plans only, and would apply as " + strings.Join(texts, "; "))
+		w.poller.Publish("plans only, and would apply as " + strings.Join(texts, "; "))
 		w.report(Event{Kind: KindPlanned, Reasons: texts, Changes: changes, Text: w.Terraform.Summary(), Took: w.Now().Sub(began)})
 		w.failed.remember(reasons) // the same is not planned again soon
 		w.failed.times, w.failed.next = 0, w.Now().Add(w.MaxBackOff)
 		return nil
 	}
-	w.eyes.Say("applies, as " + strings.Join(texts, "; "))
+	w.poller.Publish("applies, as " + strings.Join(texts, "; "))
 	w.report(Event{Kind: KindApply, Reasons: texts})
 	ended := w.accompany(ctx)
 	err := w.Terraform.Apply(ctx)
@@ -347,7 +347,7 @@ func (w *Watcher) act(ctx context.Context, reasons []Reason) error {
 		return w.fail(ctx, reasons, err, began)
 	}
 	w.failed = failure{}
-	w.eyes.Say("")
+	w.poller.Publish("")
 	w.report(Event{Kind: KindApplied, Text: summary, Took: w.Now().Sub(began)})
 	if w.seen.Empty() {
 		w.leave(ctx)
@@ -371,7 +371,7 @@ func (w *Watcher) accompany(ctx context.Context) (ended func()) {
 				return
 			case <-tick.C:
 			}
-			if runs, err := w.eyes.UnderWay(ctx, w.seen.Pipelines); err == nil { // else it will be said by a look
+			if runs, err := w.poller.UnderWay(ctx, w.seen.Pipelines); err == nil { // else it will be said by a look
 				w.Progress(runs)
 			}
 		}
@@ -392,7 +392,7 @@ func (w *Watcher) fail(ctx context.Context, reasons []Reason, err error, began t
 	event := Event{Kind: KindFailed, Error: err.Error(), Took: w.Now().Sub(began)}
 	if !w.Once && ctx.Err() == nil {
 		event.Next = w.failed.next
-		w.eyes.Say(fmt.Sprintf("failed, and tries again at %s or when there is something new: %s", pipeline.Moment(event.Next.UTC()), pipeline.FirstLine(event.Error)))
+		w.poller.Publish(fmt.Sprintf("failed, and tries again at %s or when there is something new: %s", pipeline.Moment(event.Next.UTC()), pipeline.FirstLine(event.Error)))
 	}
 	w.report(event)
 	return err

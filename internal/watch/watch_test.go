@@ -30,7 +30,7 @@ type fake struct {
 	unplanned int    // plans that fail
 	during    func() // an apply
 	closed    bool
-	said      []string
+	published []string
 	reads     int                // of the state
 	unread    error              // of a read
 	reread    func()             // before each but the first
@@ -75,13 +75,13 @@ func (f *fake) Apply(ctx context.Context) error {
 	return nil
 }
 
-func (f *fake) Hold(ctx context.Context, _ []string) (context.Context, error) {
+func (f *fake) Lock(ctx context.Context, _ []string) (context.Context, error) {
 	if f.holder != nil {
 		return nil, f.holder
 	}
-	held, cancel := context.WithCancel(ctx)
+	locked, cancel := context.WithCancel(ctx)
 	f.alone = cancel
-	return held, nil
+	return locked, nil
 }
 
 func (f *fake) Look(context.Context, *State) ([]Reason, error) {
@@ -89,7 +89,7 @@ func (f *fake) Look(context.Context, *State) ([]Reason, error) {
 	return f.reasons, f.blind
 }
 
-func (f *fake) Say(text string) { f.said = append(f.said, text) }
+func (f *fake) Publish(text string) { f.published = append(f.published, text) }
 
 func (f *fake) Close(context.Context) error { f.closed = true; return nil }
 
@@ -100,7 +100,7 @@ func watched(t *testing.T, f *fake, o Options, during func(stop func())) []Event
 	synctest.Test(t, func(t *testing.T) {
 		o.Terraform, o.Report = f, func(e Event) { events = append(events, e) }
 		w := New(o)
-		w.eyes = f
+		w.poller = f
 		stop, done := make(chan struct{}), make(chan error, 1)
 		go func() { done <- w.Run(t.Context(), stop) }()
 		synctest.Wait()
@@ -178,8 +178,8 @@ func TestFirstRound(t *testing.T) {
 		"a configuration, planned only":     {&fake{changes: true}, Options{PlanOnly: true}, "planned"},
 		"a failure":                         {&fake{reasons: reason("first"), fails: func() error { return errors.New("no") }}, Options{}, "apply failed"},
 		"what can't be looked at":           {&fake{blind: errors.New("no such host"), changes: true}, Options{}, "unreachable"},
-		"somebody else is at work":          {&fake{holder: pipeline.Errorf(pipeline.CodeHeld, "hold", "bob")}, Options{}, "standby"},
-		"somebody else, planned only":       {&fake{holder: pipeline.Errorf(pipeline.CodeHeld, "hold", "bob")}, Options{PlanOnly: true}, "standby"},
+		"somebody else is at work":          {&fake{holder: pipeline.Errorf(pipeline.CodeLocked, "lock", "bob")}, Options{}, "standby"},
+		"somebody else, planned only":       {&fake{holder: pipeline.Errorf(pipeline.CodeLocked, "lock", "bob")}, Options{PlanOnly: true}, "standby"},
 		"a ledger that can't be opened":     {&fake{holder: errors.New("no access")}, Options{}, "unreachable"},
 		"a configuration that can't be had": {&fake{reasons: reason("first"), fails: func() error { return errors.New("no") }}, Options{Once: true}, "apply failed"},
 	} {
@@ -199,8 +199,8 @@ func TestBackOff(t *testing.T) {
 	events := watched(t, f, Options{MaxBackOff: 30 * time.Minute}, func(func()) {
 		f.reasons = reason("commit 1")
 		later(24 * time.Hour)
-		if last := f.said[len(f.said)-1]; f.said[0] != "applies, as because of commit 1" || !strings.HasPrefix(last, "failed, and tries again at ") || !strings.HasSuffix(last, ": the tests fail") {
-			t.Errorf("it says %q and %q", f.said[0], last)
+		if last := f.published[len(f.published)-1]; f.published[0] != "applies, as because of commit 1" || !strings.HasPrefix(last, "failed, and tries again at ") || !strings.HasSuffix(last, ": the tests fail") {
+			t.Errorf("it says %q and %q", f.published[0], last)
 		}
 		if n := len(f.applies); n < 40 || n > 75 {
 			t.Errorf("%d applies in a day", n)
@@ -224,7 +224,7 @@ func TestBackOff(t *testing.T) {
 		f.fails = nil
 		later(time.Hour)
 		before = len(f.applies)
-		if last := f.said[len(f.said)-1]; last != "" {
+		if last := f.published[len(f.published)-1]; last != "" {
 			t.Errorf("after a success it says %q", last)
 		}
 		later(time.Hour)
@@ -257,7 +257,7 @@ func TestBegin(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			f := &fake{unread: errors.New("init fails")}
 			w := New(Options{Terraform: f, Once: once, Report: func(e Event) { t.Errorf("event %+v", e) }})
-			w.eyes = f
+			w.poller = f
 			err := w.Run(t.Context(), nil)
 			var begin *BeginError
 			if !errors.As(err, &begin) || !errors.Is(err, f.unread) || !f.closed {
@@ -299,7 +299,7 @@ func TestFlappingRemote(t *testing.T) {
 
 // Two watchers: the second waits, and takes over with a fresh look.
 func TestStandby(t *testing.T) {
-	f := &fake{state: State{resources: 1}, holder: pipeline.Errorf(pipeline.CodeHeld, "hold", "bob watches"), changes: true}
+	f := &fake{state: State{resources: 1}, holder: pipeline.Errorf(pipeline.CodeLocked, "lock", "bob watches"), changes: true}
 	events := watched(t, f, Options{}, func(func()) {
 		later(time.Hour)
 		if len(f.applies)+f.plans+f.looks > 0 {
@@ -326,7 +326,7 @@ func TestStopDuringApply(t *testing.T) {
 	}
 }
 
-func TestLostHold(t *testing.T) {
+func TestLostLock(t *testing.T) {
 	f := &fake{reasons: reason("first")}
 	f.during = func() {
 		if len(f.applies) == 1 {
@@ -389,7 +389,7 @@ func TestDestroyed(t *testing.T) {
 
 // A standby that takes over from one whose pipelines were destroyed leaves them so.
 func TestDestroyedMeanwhile(t *testing.T) {
-	f := &fake{state: State{resources: 1}, holder: pipeline.Errorf(pipeline.CodeHeld, "hold", "bob watches")}
+	f := &fake{state: State{resources: 1}, holder: pipeline.Errorf(pipeline.CodeLocked, "lock", "bob watches")}
 	events := watched(t, f, Options{}, func(func()) {
 		later(5 * time.Minute)
 		f.state.resources, f.holder, f.reasons = 0, nil, reason("nothing has been applied yet")
@@ -406,7 +406,7 @@ func TestOthersApply(t *testing.T) {
 	f := &fake{state: State{resources: 1}}
 	events := watched(t, f, Options{}, func(func()) {
 		later(5 * time.Minute)
-		f.reasons, f.blind = reason("stage commit: its environment is gone"), pipeline.Errorf(pipeline.CodeHeld, "look", "bob removes stage commit")
+		f.reasons, f.blind = reason("stage commit: its environment is gone"), pipeline.Errorf(pipeline.CodeLocked, "look", "bob removes stage commit")
 		later(5 * time.Minute)
 		f.state.resources, f.blind = 0, nil
 		later(time.Hour)

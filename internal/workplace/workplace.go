@@ -239,7 +239,7 @@ func (p *Place) Release() error {
 
 // Hold keeps the place from being removed for as long as this process lives, or until
 // the file is closed: for a process that outlives the one that opened the place.
-func Hold(dir string) (*os.File, error) { return share(filepath.Join(dir, lockFile)) }
+func Lock(dir string) (*os.File, error) { return share(filepath.Join(dir, lockFile)) }
 
 // sweep removes the places whose data directories are gone, or have others, and that no
 // process uses. What can't be removed is left for the next one.

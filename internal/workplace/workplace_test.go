@@ -101,7 +101,7 @@ func TestPlaceGoesWithItsDataDirectory(t *testing.T) {
 	// One whose data directory was removed by hand goes when nobody uses it.
 	p = opened(t, data)
 	must(t, os.RemoveAll(data))
-	held, err := Hold(p.Dir) // as a supervisor does
+	held, err := Lock(p.Dir) // as a supervisor does
 	must(t, err)
 	must(t, p.Release())
 	third := opened(t, dataDir(t))

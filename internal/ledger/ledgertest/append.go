@@ -112,12 +112,12 @@ func checkFact(t *testing.T, l pipeline.Ledger, f pipeline.Facts) {
 		got, want = st.Pipeline, *f.Pipeline
 	case f.Stage != nil:
 		got, want = st.Stages[f.Stage.Name], *f.Stage
-	case f.Recipe != nil:
-		got, want = st.Recipes[f.Recipe.Name], *f.Recipe
+	case f.ImageDefinition != nil:
+		got, want = st.ImageDefinitions[f.ImageDefinition.Name], *f.ImageDefinition
 	case f.Build != nil:
 		got, want = st.Builds[f.Build.ID], *f.Build
-	case f.Hold != nil:
-		got, want = st.Holds[f.Hold.Stage], *f.Hold
+	case f.Current != nil:
+		got, want = st.Current[f.Current.Stage], *f.Current
 	case f.Decision != nil:
 		got, want = st.Decisions[pipeline.StageBuild(f.Decision.Stage, f.Decision.Build)], *f.Decision
 	case f.Promotion != nil:
@@ -126,8 +126,8 @@ func checkFact(t *testing.T, l pipeline.Ledger, f pipeline.Facts) {
 		got, want = st.Overrides[pipeline.StageBuild(f.Override.Stage, f.Override.Build)], *f.Override
 	case f.Creation != nil:
 		got, want = st.Creations[f.Creation.Key().ID], *f.Creation
-	case f.Freeze != nil:
-		got, want = st.Freezes[f.Freeze.Stage], *f.Freeze
+	case f.Pause != nil:
+		got, want = st.Pauses[f.Pause.Stage], *f.Pause
 	case f.Retry != nil:
 		got, want = st.Retries[f.Retry.Stage], *f.Retry
 	case f.Raised != nil:
@@ -148,7 +148,7 @@ func checkFact(t *testing.T, l pipeline.Ledger, f pipeline.Facts) {
 		wantSame(t, "page of runs", page.Runs, []pipeline.RunSummary{summary})
 		wantSame(t, "latest run", st.Latest[summary.Stage], summary)
 		summary.Phase, summary.Made, summary.Committed, summary.Order, summary.Ready = pipeline.PhaseDone, pipeline.Inputs{}, time.Time{}, 0, time.Time{}
-		wantSame(t, "verdicts", st.Verdicts[pipeline.StageBuild(summary.Stage, summary.Build)], []pipeline.RunSummary{summary})
+		wantSame(t, "verdicts", st.Results[pipeline.StageBuild(summary.Stage, summary.Build)], []pipeline.RunSummary{summary})
 	default:
 		t.Fatalf("this suite does not know where the state keeps %+v", f)
 	}
@@ -298,7 +298,7 @@ func testExpect(t *testing.T, s *suite) {
 		{"same ID of another kind", map[pipeline.Key]int64{{Kind: pipeline.RecordImage, ID: "b-1"}: 4}, "b-1"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			b := batch("shop", pipeline.Facts{Hold: &pipeline.Hold{Stage: test.name}})
+			b := batch("shop", pipeline.Facts{Current: &pipeline.Current{Stage: test.name}})
 			b.Expect = test.expect
 			_, err := l.Append(t.Context(), b)
 			if test.stale == "" {
@@ -309,7 +309,7 @@ func testExpect(t *testing.T, s *suite) {
 			if !strings.Contains(err.Error(), test.stale) {
 				t.Errorf("the error %q does not name %s", err, test.stale)
 			}
-			if _, written := mustState(t, l, "shop").Holds[test.name]; written {
+			if _, written := mustState(t, l, "shop").Current[test.name]; written {
 				t.Error("the batch was written in spite of the conflict")
 			}
 		})
@@ -328,7 +328,7 @@ func testAtomic(t *testing.T, s *suite) {
 
 	events := []pipeline.Facts{
 		{Gone: []pipeline.Key{buildKey("b-1")}}, buildFact("b-2"),
-		runFact("r-1", "commit", "b-2", pipeline.RunPassed), {Hold: &pipeline.Hold{Stage: "commit", Build: "b-2"}},
+		runFact("r-1", "commit", "b-2", pipeline.RunPassed), {Current: &pipeline.Current{Stage: "commit", Build: "b-2"}},
 	}
 	conflicting := batch("shop", events...)
 	conflicting.Expect = map[pipeline.Key]int64{buildKey("b-1"): 1, buildKey("b-2"): 3}

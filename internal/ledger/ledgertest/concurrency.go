@@ -153,7 +153,7 @@ func testOneLease(t *testing.T, s *suite) {
 		switch _, err := l.Acquire(t.Context(), key, holder(fmt.Sprint(i)), ttl); pipeline.CodeOf(err) {
 		case "":
 			taken.Add(1)
-		case pipeline.CodeHeld:
+		case pipeline.CodeLocked:
 		default:
 			return err
 		}

@@ -88,13 +88,13 @@ func kindOf(f pipeline.Facts) pipeline.EventKind {
 		return pipeline.PipelineDefined
 	case f.Stage != nil:
 		return pipeline.StageDefined
-	case f.Recipe != nil:
-		return pipeline.RecipeDefined
+	case f.ImageDefinition != nil:
+		return pipeline.ImageDefined
 	case f.Build != nil:
 		return pipeline.BuildOffered
 	case f.Run != nil:
 		return pipeline.RunProgressed
-	case f.Hold != nil:
+	case f.Current != nil:
 		return pipeline.StageMoved
 	case f.Decision != nil:
 		return pipeline.BuildDecided
@@ -102,8 +102,8 @@ func kindOf(f pipeline.Facts) pipeline.EventKind {
 		return pipeline.BuildPromoted
 	case f.Override != nil:
 		return pipeline.GateOverridden
-	case f.Freeze != nil:
-		return pipeline.StageHeld
+	case f.Pause != nil:
+		return pipeline.StagePaused
 	case f.Retry != nil:
 		return pipeline.RetryAsked
 	case f.Raised != nil:

@@ -83,7 +83,7 @@ func (s state) step(c call, got int64) (state, answer) {
 		return s, answer{value: s.head}
 	case "acquire":
 		if s.held {
-			return s, answer{code: pipeline.CodeHeld, value: s.token}
+			return s, answer{code: pipeline.CodeLocked, value: s.token}
 		}
 		if got <= s.token {
 			return s, answer{code: pipeline.CodeInternal}
@@ -151,7 +151,7 @@ func (s *suite) record(t *testing.T, name string, seed uint64) []porcupine.Opera
 				mu.Lock()
 				history = append(history, porcupine.Operation{ClientId: id, Input: in, Call: began, Output: out, Return: ended})
 				mu.Unlock()
-				if out.code != "" && out.code != pipeline.CodeHeld && out.code != pipeline.CodeConflict && out.code != pipeline.CodeLeaseLost {
+				if out.code != "" && out.code != pipeline.CodeLocked && out.code != pipeline.CodeConflict && out.code != pipeline.CodeLeaseLost {
 					t.Errorf("seed %d: %+v gives %+v", seed, in, out)
 				}
 			}
@@ -240,7 +240,7 @@ func (c *client) ask(ctx context.Context, in call) (out answer, err error) {
 			c.lease = taken
 		}
 		if out.value == 0 {
-			out.value = heldToken(err)
+			out.value = lockedToken(err)
 			c.other = out.value
 		}
 	case "renew":
@@ -252,8 +252,8 @@ func (c *client) ask(ctx context.Context, in call) (out answer, err error) {
 }
 
 // heldToken returns the token of the lease that an error says another holds.
-func heldToken(err error) int64 {
-	var held *pipeline.HeldError
+func lockedToken(err error) int64 {
+	var held *pipeline.LockedError
 	if !errors.As(err, &held) {
 		return 0
 	}

@@ -45,11 +45,11 @@ func mustAcquire(t testing.TB, l pipeline.Ledger, actor string) pipeline.Lease {
 }
 
 // wantHeld checks that the lease can't be had, and who is said to hold it.
-func wantHeld(t testing.TB, l pipeline.Ledger, by string) pipeline.Lease {
+func wantLocked(t testing.TB, l pipeline.Ledger, by string) pipeline.Lease {
 	t.Helper()
 	_, err := l.Acquire(t.Context(), key, holder("mallory"), ttl)
-	wantCode(t, err, pipeline.CodeHeld)
-	var held *pipeline.HeldError
+	wantCode(t, err, pipeline.CodeLocked)
+	var held *pipeline.LockedError
 	if !errors.As(err, &held) {
 		t.Fatalf("%v is no HeldError", err)
 	}
@@ -63,7 +63,7 @@ func testExclusive(t *testing.T, s *suite) {
 	l, other := s.ledger(t), s.ledger(t)
 	lease := mustAcquire(t, l, "alice")
 	for _, l := range []pipeline.Ledger{l, other} {
-		wantSame(t, "lease in the error", wantHeld(t, l, "alice"), lease)
+		wantSame(t, "lease in the error", wantLocked(t, l, "alice"), lease)
 		leases, err := l.Leases(t.Context())
 		must(t, err)
 		wantSame(t, "list of leases", leases, []pipeline.Lease{lease})
@@ -83,7 +83,7 @@ func testExpiry(t *testing.T, s *suite) {
 		t.Errorf("the lease expires at %s, want %s", first.Expires, want)
 	}
 	s.clock.advance(ttl - 1)
-	wantHeld(t, l, "alice")
+	wantLocked(t, l, "alice")
 	s.clock.advance(1)
 	leases, err := l.Leases(t.Context())
 	must(t, err)
@@ -99,7 +99,7 @@ func testExpiry(t *testing.T, s *suite) {
 		t.Errorf("the error %q does not say who took over", err)
 	}
 	must(t, l.Release(t.Context(), first))
-	wantHeld(t, l, "bob")
+	wantLocked(t, l, "bob")
 }
 
 func testRenew(t *testing.T, s *suite) {
@@ -112,12 +112,12 @@ func testRenew(t *testing.T, s *suite) {
 		want := lease
 		want.Expires = s.clock.Now().Add(ttl)
 		wantSame(t, "renewed lease", renewed, want)
-		wantSame(t, "lease in the error", wantHeld(t, l, "alice"), want)
+		wantSame(t, "lease in the error", wantLocked(t, l, "alice"), want)
 	}
 	s.clock.advance(2 * ttl) // late, but nobody has taken it
 	_, err := l.Renew(t.Context(), lease, ttl)
 	must(t, err)
-	wantHeld(t, l, "alice")
+	wantLocked(t, l, "alice")
 	_, err = l.Renew(t.Context(), pipeline.Lease{Key: "never taken", Token: 1}, ttl)
 	wantCode(t, err, pipeline.CodeLeaseLost)
 }
@@ -137,7 +137,7 @@ func testRelease(t *testing.T, s *suite) {
 	wantCode(t, err, pipeline.CodeLeaseLost)
 	mustAcquire(t, l, "bob")
 	must(t, l.Release(t.Context(), first))
-	wantHeld(t, l, "bob")
+	wantLocked(t, l, "bob")
 }
 
 // testTokens takes a lease in all the ways there are: the token always grows.
@@ -152,7 +152,7 @@ func testTokens(t *testing.T, s *suite) {
 			must(t, l.Release(t.Context(), lease))
 			must(t, l.Purge(t.Context(), "shop"))
 		},
-		func(pipeline.Lease) { s.clock.advance(-time.Hour); wantHeld(t, l, "alice"); s.clock.advance(ttl) },
+		func(pipeline.Lease) { s.clock.advance(-time.Hour); wantLocked(t, l, "alice"); s.clock.advance(ttl) },
 		func(pipeline.Lease) {},
 	} {
 		lease := mustAcquire(t, l, "alice")
@@ -194,14 +194,14 @@ func testDeadHolder(t *testing.T, s *suite) {
 	dead := map[pipeline.Process]bool{}
 	l := s.ledgerWith(t, Options{Now: s.clock.Now, Dead: func(p pipeline.Process) bool { return dead[p] }})
 	first := mustAcquire(t, l, "alice")
-	wantHeld(t, l, "alice")
+	wantLocked(t, l, "alice")
 	dead[first.Holder.Process] = true
 	second := mustAcquire(t, l, "bob")
 	dead[first.Holder.Process] = false // both say that they are the same process
 	if second.Token <= first.Token {
 		t.Errorf("the token went from %d to %d", first.Token, second.Token)
 	}
-	wantHeld(t, l, "bob")
+	wantLocked(t, l, "bob")
 	_, err := l.Renew(t.Context(), first, ttl)
 	wantCode(t, err, pipeline.CodeLeaseLost)
 }
@@ -212,11 +212,11 @@ func testLeaseClock(t *testing.T, s *suite) {
 	l := s.ledger(t)
 	mustAcquire(t, l, "alice")
 	s.clock.advance(-24 * time.Hour)
-	if lease, latest := wantHeld(t, l, "alice"), s.clock.Now().Add(ttl); lease.Expires.After(latest) {
+	if lease, latest := wantLocked(t, l, "alice"), s.clock.Now().Add(ttl); lease.Expires.After(latest) {
 		t.Errorf("the lease seems to expire at %s, want %s at the latest", lease.Expires, latest)
 	}
 	s.clock.advance(ttl / 2)
-	wantHeld(t, l, "alice")
+	wantLocked(t, l, "alice")
 	s.clock.advance(ttl / 2)
 	mustAcquire(t, l, "bob")
 }
@@ -227,7 +227,7 @@ func testLivingHolderClock(t *testing.T, s *suite) {
 	lease := mustAcquire(t, l, "alice")
 	s.clock.advance(-24 * time.Hour)
 	for range 10 {
-		wantHeld(t, l, "alice")
+		wantLocked(t, l, "alice")
 		s.clock.advance(ttl / 3)
 		renewed, err := l.Renew(t.Context(), lease, ttl)
 		must(t, err)
@@ -255,7 +255,7 @@ func testHolder(t *testing.T, s *suite) {
 	lease, err := l.Acquire(t.Context(), key, h, ttl)
 	must(t, err)
 	wantSame(t, "holder", lease.Holder, h)
-	wantSame(t, "holder in the error", wantHeld(t, l, "alice").Holder, h)
+	wantSame(t, "holder in the error", wantLocked(t, l, "alice").Holder, h)
 	must(t, l.Release(t.Context(), lease))
 	if since := mustAcquire(t, l, "alice").Holder.Since; !since.Equal(s.clock.Now()) {
 		t.Errorf("a holder that does not say since when has it since %s, want %s", since, s.clock.Now())

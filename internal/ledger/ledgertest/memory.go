@@ -28,8 +28,8 @@ type Memory struct {
 // memoryLease is never removed, so that its tokens never start anew.
 type memoryLease struct {
 	pipeline.Lease
-	held bool
-	ttl  time.Duration
+	locked bool
+	ttl    time.Duration
 }
 
 // Open opens a ledger on the store, as a process does.
@@ -274,7 +274,7 @@ func (l memory) Events(ctx context.Context, name string, after int64, limit int)
 
 func (l memory) current(lease pipeline.Lease) bool {
 	row := l.leases[lease.Key]
-	return row.held && row.Token == lease.Token
+	return row.locked && row.Token == lease.Token
 }
 
 func (l memory) Acquire(ctx context.Context, key string, h pipeline.Holder, ttl time.Duration) (lease pipeline.Lease, err error) {
@@ -288,12 +288,12 @@ func (l memory) Acquire(ctx context.Context, key string, h pipeline.Holder, ttl 
 			h.Since = now
 		}
 		row := l.leases[key]
-		if row.held && now.Before(row.Expires) && !l.Dead(row.Holder.Process) {
+		if row.locked && now.Before(row.Expires) && !l.Dead(row.Holder.Process) {
 			if latest := now.Add(row.ttl); row.Expires.After(latest) { // the clock was set back
 				row.Expires = latest
 				l.leases[key] = row
 			}
-			return pipeline.Errorf(pipeline.CodeHeld, op, "%w", &pipeline.HeldError{Lease: row.Lease})
+			return pipeline.Errorf(pipeline.CodeLocked, op, "%w", &pipeline.LockedError{Lease: row.Lease})
 		}
 		lease = pipeline.Lease{Key: key, Token: max(row.Token+1, now.UnixMilli()), Holder: h, Expires: now.Add(ttl)}
 		l.leases[key] = memoryLease{lease, true, ttl}
@@ -329,7 +329,7 @@ func (l memory) Release(ctx context.Context, lease pipeline.Lease) error {
 func (l memory) Leases(ctx context.Context) (held []pipeline.Lease, err error) {
 	return held, l.do(ctx, "list leases", func() error {
 		for _, key := range slices.Sorted(maps.Keys(l.leases)) {
-			if row := l.leases[key]; row.held {
+			if row := l.leases[key]; row.locked {
 				held = append(held, row.Lease)
 			}
 		}

@@ -112,8 +112,8 @@ func testManyRuns(t *testing.T, s *suite) {
 	run, err := l.Run(t.Context(), "", runs[n/2].ID)
 	must(t, err)
 	wantSame(t, "run in the middle", run.Summary(), runs[n/2])
-	if st := mustState(t, l, "shop"); len(st.Latest) != FillStages || len(st.Verdicts) != FillStages*FillBuilds {
-		t.Errorf("the state has %d latest runs and the verdicts of %d", len(st.Latest), len(st.Verdicts))
+	if st := mustState(t, l, "shop"); len(st.Latest) != FillStages || len(st.Results) != FillStages*FillBuilds {
+		t.Errorf("the state has %d latest runs and the verdicts of %d", len(st.Latest), len(st.Results))
 	}
 }
 

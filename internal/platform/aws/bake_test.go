@@ -175,12 +175,12 @@ func TestBakeIsFinished(t *testing.T) {
 	if len(b.cloud.Running()) != 1 {
 		t.Error("Abandon ended a builder whose image is being made")
 	}
-	if bakes, images, err := b.Remains(t.Context()); err != nil || len(bakes)+len(images) > 0 {
+	if bakes, images, err := b.Orphans(t.Context()); err != nil || len(bakes)+len(images) > 0 {
 		t.Errorf("while it is being made there remain %v, %v, %v", bakes, images, err)
 	}
 	b.wantError(b.RemoveImage(t.Context(), id), pipeline.CodeConflict, "being made")
 	b.cloud.CompleteImages()
-	if bakes, _, err := b.Remains(t.Context()); err != nil || !slices.Equal(bakes, []string{"r-1"}) {
+	if bakes, _, err := b.Orphans(t.Context()); err != nil || !slices.Equal(bakes, []string{"r-1"}) {
 		t.Errorf("when it is made there remain %v, %v", bakes, err)
 	}
 	image, err := b.Bake(t.Context(), b.bakeRequest("r-2"))
@@ -195,7 +195,7 @@ func TestBakeIsFinished(t *testing.T) {
 		Tags: b.stack.TagsOf(pipeline.Labels{Run: "r-3"}, map[string]string{stack.TagRole: "builder"}),
 	})
 	b.must(err)
-	if bakes, _, err := b.Remains(t.Context()); err != nil || !slices.Equal(bakes, []string{"r-3"}) {
+	if bakes, _, err := b.Orphans(t.Context()); err != nil || !slices.Equal(bakes, []string{"r-3"}) {
 		t.Errorf("there remain %v, %v", bakes, err)
 	}
 	b.must(b.Abandon(t.Context(), "r-3"))

@@ -31,11 +31,11 @@ func BenchmarkBake(b *testing.B) {
 func BenchmarkDeployment(b *testing.B) {
 	d := newBed(b)
 	image := d.app()
-	d.must(d.deploy(d.lasting("f-first", image)))
+	d.must(d.deploy(d.persistent("f-first", image)))
 	requests := 0
 	for n := range b.N {
 		d.cloud.ResetCalls()
-		f, err := d.Prepare(b.Context(), d.lasting(fmt.Sprint("f-", n), image))
+		f, err := d.Prepare(b.Context(), d.persistent(fmt.Sprint("f-", n), image))
 		d.must(err)
 		_, err = d.Shift(b.Context(), "e-1", f.ID, pipeline.Traffic{})
 		d.must(err)

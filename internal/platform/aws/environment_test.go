@@ -93,7 +93,7 @@ func TestGroup(t *testing.T) {
 	image := b.app()
 	lasting := func(fleet string) pipeline.FleetRequest {
 		r := b.request("e-2", fleet, image)
-		r.Lasting, r.Instances = true, 2
+		r.Persistent, r.Instances = true, 2
 		r.Service.Migrate, r.Migrate = `echo migrated >> "$PENSTOCK_DATA/migrations"`, true
 		return r
 	}
@@ -187,7 +187,7 @@ func TestFleetFails(t *testing.T) {
 	for name, change := range map[string]func(*pipeline.FleetRequest){
 		"base_image":  func(r *pipeline.FleetRequest) { r.Image = "" },
 		"env_wo":      func(r *pipeline.FleetRequest) { r.Secrets = pipeline.Secrets{"A": "b"} },
-		"application": func(r *pipeline.FleetRequest) { r.Lasting = true },
+		"application": func(r *pipeline.FleetRequest) { r.Persistent = true },
 		"instances":   func(r *pipeline.FleetRequest) { r.Instances = 0 },
 		"address":     func(r *pipeline.FleetRequest) { r.Address = "0.0.0.0" },
 	} {

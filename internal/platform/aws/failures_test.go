@@ -120,7 +120,7 @@ func TestDeploymentFailures(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	image := b.app()
-	b.must(b.deploy(b.lasting("f-0", image)))
+	b.must(b.deploy(b.persistent("f-0", image)))
 	activities := func(message string) func() {
 		return func() {
 			b.cloud.SetActivities(cloudtest.Activity{ID: "a-3", Status: "Failed", Message: message}, cloudtest.Activity{ID: "a-2", Status: "Failed", Message: message}, cloudtest.Activity{ID: "a-1", Status: "Failed", Message: message})
@@ -135,7 +135,7 @@ func TestDeploymentFailures(t *testing.T) {
 			more(r)
 		}
 	}
-	single := other(func(r *pipeline.FleetRequest) { r.Lasting, r.Instances = false, 1 })
+	single := other(func(r *pipeline.FleetRequest) { r.Persistent, r.Instances = false, 1 })
 	const noCapacity = "We currently do not have sufficient t3.small capacity. Launching EC2 instance failed."
 	const noQuota = "You have requested more vCPU capacity than your current vCPU limit of 32 allows."
 	cases := []failure{
@@ -156,7 +156,7 @@ func TestDeploymentFailures(t *testing.T) {
 	serving := "f-0"
 	for n, c := range cases {
 		b.log = &syncBuffer{}
-		r := b.lasting(fmt.Sprintf("f-%d-a", n), image)
+		r := b.persistent(fmt.Sprintf("f-%d-a", n), image)
 		if c.change != nil {
 			c.change(&r)
 		}
@@ -174,9 +174,9 @@ func TestDeploymentFailures(t *testing.T) {
 		if left, err := b.target(r.Fleet); err != nil || left != "" {
 			t.Errorf("%s: the target group %s is left, %v", c.name, left, err)
 		}
-		next := b.lasting(fmt.Sprintf("f-%d-b", n), image)
+		next := b.persistent(fmt.Sprintf("f-%d-b", n), image)
 		if next.Environment = r.Environment; r.Environment != "e-1" {
-			next.Lasting, next.Instances = r.Lasting, r.Instances
+			next.Persistent, next.Instances = r.Persistent, r.Instances
 			b.must(b.deploy(next))
 			b.must(b.Destroy(t.Context(), next.Environment))
 			continue

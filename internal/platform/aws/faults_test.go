@@ -21,7 +21,7 @@ func (b *bed) deploy(r pipeline.FleetRequest) error {
 	if _, err := b.Prepare(b.Context(), r); err != nil {
 		return err
 	}
-	_, err := b.Shift(b.Context(), r.Environment, r.Fleet, pipeline.Traffic{Steps: []pipeline.ShiftStep{{Percent: 50, Hold: time.Millisecond}}})
+	_, err := b.Shift(b.Context(), r.Environment, r.Fleet, pipeline.Traffic{Steps: []pipeline.ShiftStep{{Percent: 50, Pause: time.Millisecond}}})
 	return err
 }
 
@@ -132,7 +132,7 @@ func TestDeploymentFaults(t *testing.T) {
 		b.trouble(fault)
 		request := func(fleet string) pipeline.FleetRequest {
 			r := b.request("e-1", fleet, image)
-			r.Lasting, r.Instances, r.Service.HealthCheck.StartTimeout = true, 2, time.Minute
+			r.Persistent, r.Instances, r.Service.HealthCheck.StartTimeout = true, 2, time.Minute
 			return r
 		}
 		b.must(b.deploy(request("f-0")))
@@ -176,7 +176,7 @@ func TestFirstDeploymentFaults(t *testing.T) {
 		for k, step := sample(20); ; k += step {
 			request := func(fleet string) pipeline.FleetRequest {
 				r := b.request(fmt.Sprintf("e-%d", k), fleet, image)
-				r.Lasting, r.Instances, r.Service.HealthCheck.StartTimeout = true, 1, time.Minute
+				r.Persistent, r.Instances, r.Service.HealthCheck.StartTimeout = true, 1, time.Minute
 				return r
 			}
 			b.cloud.ResetCalls()

@@ -40,7 +40,7 @@ func TestResizeGroup(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	image := b.app()
-	b.must(b.deploy(b.lasting("f-1", image)))
+	b.must(b.deploy(b.persistent("f-1", image)))
 	wantSize := func(least, desired int32) {
 		t.Helper()
 		if g := b.autoScalingGroup("f-1"); aws.ToInt32(g.MinSize) != least || aws.ToInt32(g.DesiredCapacity) != desired || aws.ToInt32(g.MaxSize) < desired {
@@ -68,7 +68,7 @@ func TestResizeGroup(t *testing.T) {
 	b.must(b.Destroy(t.Context(), "e-1"))
 
 	// A new group fails when it can launch nothing again and again, and says why.
-	r := b.lasting("f-2", image)
+	r := b.persistent("f-2", image)
 	r.Service.Start, r.Service.HealthCheck = "", &pipeline.HealthCheck{Path: "/none", StartTimeout: time.Minute}
 	r.Service.Start = "true"
 	b.cloud.SetActivities(failure("b-3"), failure("b-2"), cloudtest.Activity{ID: "b-1", Status: "Successful"}, failure("b-0"))
@@ -89,7 +89,7 @@ func TestResizeGroup(t *testing.T) {
 func TestMigrationOfGroup(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	r := b.lasting("f-1", b.app())
+	r := b.persistent("f-1", b.app())
 	dir := t.TempDir()
 	r.Service.Migrate, r.Migrate = "echo migrated >> "+dir+"/log; until [ -e "+dir+"/go ]; do sleep 0.05; done", true
 	done := make(chan error, 1)
@@ -127,7 +127,7 @@ func TestMigrationOfGroup(t *testing.T) {
 func TestDescribeWithoutInstance(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	r := b.lasting("f-1", b.app())
+	r := b.persistent("f-1", b.app())
 	r.Instances = 1
 	b.must(b.deploy(r))
 	_, err := b.groups.UpdateAutoScalingGroup(t.Context(), &autoscaling.UpdateAutoScalingGroupInput{ // the test cloud would replace an instance at once
@@ -161,8 +161,8 @@ func TestGroupsExpire(t *testing.T) {
 	b := newBed(t)
 	image := b.app()
 	request := func(fleet string) pipeline.FleetRequest {
-		r := b.lasting(fleet, image)
-		r.Lasting, r.ExpiresAt = false, time.Now().Add(time.Hour).Truncate(time.Second)
+		r := b.persistent(fleet, image)
+		r.Persistent, r.ExpiresAt = false, time.Now().Add(time.Hour).Truncate(time.Second)
 		return r
 	}
 	b.must(b.deploy(request("f-1")))

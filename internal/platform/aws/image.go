@@ -48,8 +48,8 @@ func (p *Platform) Abandon(ctx context.Context, token string) error {
 	return p.images.Abandon(ctx, token)
 }
 
-// Remains implements pipeline.Images.
-func (p *Platform) Remains(ctx context.Context) (bakes, images []string, err error) {
+// Orphans implements pipeline.Images.
+func (p *Platform) Orphans(ctx context.Context) (bakes, images []string, err error) {
 	return p.images.Orphans(ctx)
 }
 
@@ -58,8 +58,8 @@ func (p *Platform) Images(ctx context.Context) ([]pipeline.BakedImage, error) {
 	return p.images.List(ctx)
 }
 
-// CheckRecipe implements pipeline.Images.
-func (p *Platform) CheckRecipe(r pipeline.Recipe) error { return p.images.Check(r) }
+// CheckImage implements pipeline.Images.
+func (p *Platform) CheckImage(r pipeline.ImageDefinition) error { return p.images.Check(r) }
 
 // Publish implements pipeline.Images.
 func (p *Platform) Publish(ctx context.Context, r pipeline.PublishRequest) (map[string]string, error) {

@@ -16,7 +16,7 @@ import (
 func TestLiveOutput(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	b.must(b.deploy(b.lasting("f-1", b.app())))
+	b.must(b.deploy(b.persistent("f-1", b.app())))
 	step := pipeline.Command{
 		Name: "long", Line: `i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo "line $i of the output"; done
 echo "the secrets are $ONE and $TWO"; printf unfinished; until [ -e go ]; do sleep 0.05; done; echo " and finished"; exit 3`,

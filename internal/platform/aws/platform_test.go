@@ -17,7 +17,7 @@ import (
 
 // lasting is the platform as a pipeline has it that goes to production: what is to be
 // installed is baked first, and every fleet is one of a lasting environment.
-type lasting struct {
+type persistent struct {
 	*bed
 	mu     *sync.Mutex
 	images map[string]string      // by what was installed
@@ -25,7 +25,7 @@ type lasting struct {
 }
 
 // Under implements pipeline.Platform.
-func (l *lasting) Under(by ...pipeline.Fence) pipeline.Platform {
+func (l *persistent) Under(by ...pipeline.Fence) pipeline.Platform {
 	b, under := *l.bed, *l
 	b.Platform = l.bed.Platform.Under(by...).(*Platform)
 	under.bed = &b
@@ -33,8 +33,8 @@ func (l *lasting) Under(by ...pipeline.Fence) pipeline.Platform {
 }
 
 // Prepare implements pipeline.Platform.
-func (l *lasting) Prepare(ctx context.Context, r pipeline.FleetRequest) (pipeline.Fleet, error) {
-	if r.Lasting = true; r.Artifact != "" && r.Service.Start != "" {
+func (l *persistent) Prepare(ctx context.Context, r pipeline.FleetRequest) (pipeline.Fleet, error) {
+	if r.Persistent = true; r.Artifact != "" && r.Service.Start != "" {
 		image, err := l.baked(ctx, r)
 		if err != nil {
 			return pipeline.Fleet{}, err
@@ -53,7 +53,7 @@ func (l *lasting) Prepare(ctx context.Context, r pipeline.FleetRequest) (pipelin
 	return l.Platform.Prepare(ctx, r)
 }
 
-func (l *lasting) baked(ctx context.Context, r pipeline.FleetRequest) (string, error) {
+func (l *persistent) baked(ctx context.Context, r pipeline.FleetRequest) (string, error) {
 	artifact, err := os.ReadFile(r.Artifact)
 	if err != nil {
 		return "", err
@@ -98,7 +98,7 @@ func TestPlatform(t *testing.T) {
 		b := newBed(t)
 		t.Cleanup(b.wantNothing)
 		return platformtest.Subject{
-			Platform: &lasting{bed: b, images: map[string]string{}, leases: map[string]*sync.Mutex{}, mu: &sync.Mutex{}}, Start: platformtest.Start(), Base: b.base(),
+			Platform: &persistent{bed: b, images: map[string]string{}, leases: map[string]*sync.Mutex{}, mu: &sync.Mutex{}}, Start: platformtest.Start(), Base: b.base(),
 		}
 	})
 }

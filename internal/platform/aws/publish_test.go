@@ -183,7 +183,7 @@ func TestImageInUse(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	id := b.app()
-	r := b.lasting("f-1", id)
+	r := b.persistent("f-1", id)
 	_, err := b.Prepare(t.Context(), r)
 	b.must(err)
 	b.wantError(b.RemoveImage(t.Context(), id), pipeline.CodeConflict, "i-", "penstock-f-1")
@@ -230,12 +230,12 @@ func TestKey(t *testing.T) {
 	r.KMSKey = aws.ToString(key.KeyMetadata.Arn)
 	baked, err := b.Bake(t.Context(), r)
 	b.must(err)
-	for name, tt := range map[string]pipeline.Recipe{
+	for name, tt := range map[string]pipeline.ImageDefinition{
 		"own region":         {Publish: &pipeline.Publication{Regions: []string{cloudtest.Region}}},
 		"publish.share_with": {Publish: &pipeline.Publication{Accounts: []string{"999999999999"}}},
 		"publish.kms_keys":   {KMSKey: r.KMSKey, Publish: &pipeline.Publication{Accounts: []string{"999999999999"}, Regions: elsewhere}},
 	} {
-		b.wantError(b.CheckRecipe(tt), pipeline.CodeInvalid, name)
+		b.wantError(b.CheckImage(tt), pipeline.CodeInvalid, name)
 	}
 	q := b.publishRequest(baked.ID)
 	q.Publication = pipeline.Publication{Accounts: []string{"999999999999"}}

@@ -76,12 +76,12 @@ func TestShiftGoesBackAfterKill(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	image := b.app()
-	b.must(b.deploy(b.lasting("f-1", image)))
+	b.must(b.deploy(b.persistent("f-1", image)))
 	b.cloud.SetAlarm("errors", "OK")
-	r := b.lasting("f-2", image)
+	r := b.persistent("f-2", image)
 	_, err := b.Prepare(t.Context(), r)
 	b.must(err)
-	traffic := pipeline.Traffic{Steps: []pipeline.ShiftStep{{Percent: 50, Hold: time.Minute}}, Alarms: []string{"errors"}}
+	traffic := pipeline.Traffic{Steps: []pipeline.ShiftStep{{Percent: 50, Pause: time.Minute}}, Alarms: []string{"errors"}}
 
 	wantBack := func(after string) {
 		t.Helper()
@@ -120,10 +120,10 @@ func TestShiftEndsAfterKill(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	image := b.app()
-	b.must(b.deploy(b.lasting("f-1", image)))
-	_, err := b.Prepare(t.Context(), b.lasting("f-2", image))
+	b.must(b.deploy(b.persistent("f-1", image)))
+	_, err := b.Prepare(t.Context(), b.persistent("f-2", image))
 	b.must(err)
-	traffic := pipeline.Traffic{Steps: []pipeline.ShiftStep{{Percent: 10, Hold: time.Hour}}, KeepPrevious: time.Hour, Log: b.log}
+	traffic := pipeline.Traffic{Steps: []pipeline.ShiftStep{{Percent: 10, Pause: time.Hour}}, KeepPrevious: time.Hour, Log: b.log}
 	b.share(map[string]int32{"f-2": 1})
 	_, err = b.Shift(t.Context(), "e-1", "f-2", traffic)
 	b.must(err)
@@ -152,8 +152,8 @@ func TestShiftLeaves(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	image := b.app()
-	b.must(b.deploy(b.lasting("f-1", image)))
-	_, err := b.Prepare(t.Context(), b.lasting("f-2", image))
+	b.must(b.deploy(b.persistent("f-1", image)))
+	_, err := b.Prepare(t.Context(), b.persistent("f-2", image))
 	b.must(err)
 	b.cloud.Fail(
 		cloudtest.Fault{Action: "DeleteAutoScalingGroup", Code: "AccessDenied"},
@@ -166,7 +166,7 @@ func TestShiftLeaves(t *testing.T) {
 		t.Errorf("after a shift that could not remove what was before: %+v, on %v\n%s", report, b.cloud.Running(), b.log)
 	}
 	// A target group that was just taken off a listener counts as used for a moment.
-	_, err = b.Prepare(t.Context(), b.lasting("f-3", image))
+	_, err = b.Prepare(t.Context(), b.persistent("f-3", image))
 	b.must(err)
 	b.cloud.Fail(cloudtest.Fault{Action: "DeleteTargetGroup", Times: 3, Code: "ResourceInUse"}, cloudtest.Fault{Action: "DeleteAutoScalingGroup", Code: "ScalingActivityInProgress"})
 	_, err = b.Shift(t.Context(), "e-1", "f-3", pipeline.Traffic{})
@@ -200,7 +200,7 @@ func TestRollbackFails(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	image := b.app()
-	r := b.lasting("f-1", image)
+	r := b.persistent("f-1", image)
 	r.Env["VERSION"] = "one"
 	b.must(b.deploy(r))
 	r.Fleet, r.Env = "f-2", map[string]string{"VERSION": "two"}
@@ -226,10 +226,10 @@ func TestPortChanges(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	image := b.app()
-	b.must(b.deploy(b.lasting("f-0", image))) // at 8000
+	b.must(b.deploy(b.persistent("f-0", image))) // at 8000
 	before := 8000
 	for n, port := range []int{8001, 8000, 8003, 8001} {
-		r := b.lasting("f-"+string(rune('a'+n)), image)
+		r := b.persistent("f-"+string(rune('a'+n)), image)
 		r.Port = port
 		_, err := b.Prepare(t.Context(), r)
 		b.must(err)
@@ -283,7 +283,7 @@ func TestCertificate(t *testing.T) {
 	}{
 		{8000, certificate, "https://:8000"}, {8010, certificate, "https://:8010"}, {8000, "", "http://:8000"}, {0, "", "http://:8000"}, {8010, certificate, "https://:8010"}, {8010, "", "http://:8010"},
 	} {
-		r := b.lasting("f-"+string(rune('a'+n)), image)
+		r := b.persistent("f-"+string(rune('a'+n)), image)
 		r.Port, r.Certificate = step.port, step.certificate
 		fleet, err := b.Prepare(t.Context(), r)
 		b.must(err)

@@ -17,9 +17,9 @@ import (
 )
 
 // lasting asks for a fleet of a lasting environment.
-func (b *bed) lasting(fleet, image string) pipeline.FleetRequest {
+func (b *bed) persistent(fleet, image string) pipeline.FleetRequest {
 	r := b.request("e-1", fleet, image)
-	r.Lasting, r.Instances, r.Service.HealthCheck.StartTimeout = true, 2, time.Minute
+	r.Persistent, r.Instances, r.Service.HealthCheck.StartTimeout = true, 2, time.Minute
 	return r
 }
 
@@ -41,17 +41,17 @@ func TestShiftInSteps(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	image := b.app()
-	b.must(b.deploy(b.lasting("f-1", image)))
+	b.must(b.deploy(b.persistent("f-1", image)))
 	b.cloud.SetAlarm("errors", "OK")
 	b.cloud.SetAlarm("old trouble", "ALARM")
-	r := b.lasting("f-2", image)
+	r := b.persistent("f-2", image)
 	r.Alarms = []string{"errors", "no such"}
 	_, err := b.Prepare(t.Context(), r)
 	b.wantError(err, pipeline.CodeInvalid, `"no such"`, "environment.alarms")
 	r.Alarms = []string{"errors", "old trouble"}
 	_, err = b.Prepare(t.Context(), r)
 	b.must(err)
-	traffic := pipeline.Traffic{Steps: []pipeline.ShiftStep{{Percent: 30, Hold: time.Minute}, {Percent: 60, Hold: time.Minute}}, Alarms: r.Alarms, Log: b.log}
+	traffic := pipeline.Traffic{Steps: []pipeline.ShiftStep{{Percent: 30, Pause: time.Minute}, {Percent: 60, Pause: time.Minute}}, Alarms: r.Alarms, Log: b.log}
 	done := make(chan error, 1)
 	go func() {
 		_, err := b.Shift(t.Context(), "e-1", "f-2", traffic)
@@ -67,7 +67,7 @@ func TestShiftInSteps(t *testing.T) {
 	b.cloud.SetAlarm("errors", "OK")
 
 	// Killed in a hold, it goes on where it was; cancelled, the traffic goes back.
-	_, err = b.Prepare(t.Context(), b.lasting("f-3", image))
+	_, err = b.Prepare(t.Context(), b.persistent("f-3", image))
 	b.must(err)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
@@ -101,7 +101,7 @@ func TestKeepPrevious(t *testing.T) {
 	keep := pipeline.Traffic{KeepPrevious: time.Hour, Log: b.log}
 	deploy := func(fleet, version string) string {
 		t.Helper()
-		r := b.lasting(fleet, image)
+		r := b.persistent(fleet, image)
 		r.Env["VERSION"] = version
 		f, err := b.Prepare(t.Context(), r)
 		b.must(err)
@@ -157,13 +157,13 @@ func TestShiftUnhealthy(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	image := b.app()
-	b.must(b.deploy(b.lasting("f-1", image)))
-	r := b.lasting("f-2", image)
+	b.must(b.deploy(b.persistent("f-1", image)))
+	r := b.persistent("f-2", image)
 	_, err := b.Prepare(t.Context(), r)
 	b.must(err)
 	done := make(chan error, 1)
 	go func() {
-		_, err := b.Shift(t.Context(), "e-1", "f-2", pipeline.Traffic{Steps: []pipeline.ShiftStep{{Percent: 50, Hold: time.Minute}}})
+		_, err := b.Shift(t.Context(), "e-1", "f-2", pipeline.Traffic{Steps: []pipeline.ShiftStep{{Percent: 50, Pause: time.Minute}}})
 		done <- err
 	}()
 	b.eventually("both fleets serve", func() bool { return len(b.serves(20)) == 2 })

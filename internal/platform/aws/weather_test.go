@@ -33,7 +33,7 @@ func TestBadWeather(t *testing.T) {
 	baked, err := b.Bake(t.Context(), b.bakeRequest("r-1"))
 	b.must(err)
 	for _, fleet := range []string{"f-1", "f-2"} {
-		r := b.lasting(fleet, image)
+		r := b.persistent(fleet, image)
 		r.Service.HealthCheck.StartTimeout = time.Minute
 		b.must(b.deploy(r))
 		reports, err := b.Describe(t.Context(), "e-1")

@@ -203,9 +203,9 @@ func (p *Platform) sweepBakes() {
 	_ = os.Remove(dir)
 }
 
-// Remains implements pipeline.Platform. Nothing outlives its process for long: whatever
+// Orphans implements pipeline.Platform. Nothing outlives its process for long: whatever
 // is removed or baked next removes it.
-func (p *Platform) Remains(context.Context) (bakes, images []string, err error) {
+func (p *Platform) Orphans(context.Context) (bakes, images []string, err error) {
 	p.sweepBakes()
 	return nil, nil, nil
 }
@@ -223,8 +223,8 @@ func (p *Platform) Images(ctx context.Context) ([]pipeline.BakedImage, error) {
 	return images, nil
 }
 
-// CheckRecipe implements pipeline.Platform.
-func (p *Platform) CheckRecipe(r pipeline.Recipe) error {
+// CheckImage implements pipeline.Platform.
+func (p *Platform) CheckImage(r pipeline.ImageDefinition) error {
 	for name, set := range map[string]bool{"kms_key": r.KMSKey != "", "publish": r.Publish != nil} {
 		if set {
 			return pipeline.Errorf(pipeline.CodeInvalid, "check image "+r.Name, "%s has no meaning on the local platform", name).
@@ -238,7 +238,7 @@ func (p *Platform) CheckRecipe(r pipeline.Recipe) error {
 // nothing to take back.
 func (p *Platform) Publish(_ context.Context, r pipeline.PublishRequest) (map[string]string, error) {
 	want := r.Publication
-	return nil, p.CheckRecipe(pipeline.Recipe{Name: r.Image, Publish: map[bool]*pipeline.Publication{true: &want}[want.Digest() != (&pipeline.Publication{}).Digest()]})
+	return nil, p.CheckImage(pipeline.ImageDefinition{Name: r.Image, Publish: map[bool]*pipeline.Publication{true: &want}[want.Digest() != (&pipeline.Publication{}).Digest()]})
 }
 
 // RemoveImage removes an image that no fleet was made from.

@@ -34,7 +34,7 @@ type balancer struct {
 func newBalancer(serving func() *fleet, log *stdlog.Logger) *balancer {
 	b := &balancer{fleet: serving}
 	b.proxy = &httputil.ReverseProxy{
-		Rewrite: rewrite, Transport: rider{}, FlushInterval: -1, // streams are passed on as they come
+		Rewrite: rewrite, Transport: inFlightOf{}, FlushInterval: -1, // streams are passed on as they come
 		ErrorLog: log, BufferPool: newBuffers(), ErrorHandler: refuse, ModifyResponse: prepare,
 	}
 	return b
@@ -86,7 +86,7 @@ func trailersOnly(resp *http.Response) {
 // closeEarly has a connection of HTTP/1 closed after an answer that comes before the
 // request's body has ended. What is left of it is nobody's, and net/http must not look
 // for the next request behind it: having read in full duplex, it breaks off.
-func closeEarly(answer http.Header, r *ride) {
+func closeEarly(answer http.Header, r *inFlight) {
 	if r != nil && r.in.ProtoMajor == 1 && !r.body.ended() {
 		answer.Set("Connection", "close")
 	}
@@ -124,7 +124,7 @@ func (b *balancer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if !r.ProtoAtLeast(1, 1) {
 			w = onlyFinal{w}
 		}
-		b.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), rideKey{}, ride)))
+		b.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), inFlightKey{}, ride)))
 		return
 	}
 }

@@ -178,7 +178,7 @@ func (c *supervisorClient) end(ctx context.Context) error {
 			return err
 		}
 	}
-	return c.endStrays(ctx)
+	return c.endOrphans(ctx)
 }
 
 // staysAlive reports whether a supervisor that did not answer lives on. One that
@@ -217,7 +217,7 @@ func (c *supervisorClient) killSupervisor() error {
 // endStrays waits for the guards of instances whose supervisor was killed. Each
 // ends its service by itself, and holds a lock until then, which also tells of one in
 // another container. One that doesn't end in time is killed, and the service with it.
-func (c *supervisorClient) endStrays(ctx context.Context) error {
+func (c *supervisorClient) endOrphans(ctx context.Context) error {
 	records, err := filepath.Glob(filepath.Join(escape(c.fleets), "*", "*", instanceRecord))
 	if err != nil {
 		return err

@@ -42,7 +42,7 @@ type environment struct {
 
 // hold takes the lock of an environment for a change, and waits for it as long as ctx
 // allows. It makes the directory, or else fails where there is none.
-func (p *Platform) hold(ctx context.Context, op, id string, make bool) (*environment, error) {
+func (p *Platform) lock(ctx context.Context, op, id string, make bool) (*environment, error) {
 	if err := p.admit(ctx, op); err != nil { // before there is anything of an environment that others have removed
 		return nil, err
 	}
@@ -70,13 +70,13 @@ func (p *Platform) hold(ctx context.Context, op, id string, make bool) (*environ
 			_ = os.Remove(filepath.Join(e.dir, lockFile))
 			_ = os.Remove(e.dir) // stays where there is anything else
 		}
-		e.release()
+		e.unlock()
 		return nil, err
 	}
 	return e, nil
 }
 
-func (e *environment) release() { _ = e.lock.Close() }
+func (e *environment) unlock() { _ = e.lock.Close() }
 
 // remove ends the environment and removes every trace of it.
 func (e *environment) remove(ctx context.Context) error {
@@ -130,7 +130,7 @@ func (e *environment) drop(ctx context.Context, fleet string) error {
 	case err != nil:
 		return err
 	}
-	return errors.Join(e.client.endStrays(ctx), removeTree(e.fleets))
+	return errors.Join(e.client.endOrphans(ctx), removeTree(e.fleets))
 }
 
 // ask sends a request to the supervisor of an environment.
@@ -194,14 +194,14 @@ func (p *Platform) Discard(ctx context.Context, environment, fleet string) error
 	if err := errors.Join(checkID(op, "environment", environment), checkID(op, "fleet", fleet)); err != nil {
 		return err
 	}
-	e, err := p.hold(ctx, op, environment, false)
+	e, err := p.lock(ctx, op, environment, false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return coded(ctx, op, err)
 	}
-	defer e.release()
+	defer e.unlock()
 	return coded(ctx, op, e.drop(ctx, fleet))
 }
 
@@ -246,7 +246,7 @@ func (p *Platform) Destroy(ctx context.Context, environment string) error {
 	if err := checkID(op, "environment", environment); err != nil {
 		return err
 	}
-	e, err := p.hold(ctx, op, environment, false)
+	e, err := p.lock(ctx, op, environment, false)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = removeTree(p.fleets(environment))
 		p.tidy()
@@ -255,7 +255,7 @@ func (p *Platform) Destroy(ctx context.Context, environment string) error {
 	if err != nil {
 		return coded(ctx, op, err)
 	}
-	defer e.release()
+	defer e.unlock()
 	if err := e.remove(ctx); err != nil {
 		return coded(ctx, op, fmt.Errorf("environment %s: %w", environment, err))
 	}

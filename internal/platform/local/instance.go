@@ -53,8 +53,8 @@ type instance struct {
 
 	beats atomic.Pointer[pulse]
 
-	riders int           // requests under way; guarded by the fleet's mutex
-	idle   chan struct{} // closed when there are none, if somebody waits for it; likewise
+	inFlight int           // requests under way; guarded by the fleet's mutex
+	idle     chan struct{} // closed when there are none, if somebody waits for it; likewise
 }
 
 func newInstance(f *fleet, name string) *instance {

@@ -31,11 +31,11 @@ func (p *Platform) Prepare(ctx context.Context, r pipeline.FleetRequest) (pipeli
 	if err != nil {
 		return pipeline.Fleet{}, err
 	}
-	e, err := p.hold(ctx, opPrepare, r.Environment, true)
+	e, err := p.lock(ctx, opPrepare, r.Environment, true)
 	if err != nil {
 		return pipeline.Fleet{}, coded(ctx, opPrepare, err)
 	}
-	defer e.release()
+	defer e.unlock()
 	endpoint, err := e.prepare(ctx, r)
 	if err != nil {
 		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanLimit)
@@ -173,7 +173,7 @@ func (e *environment) discardOthers(ctx context.Context, now status) error {
 // clear removes what a supervisor that is gone left: all of it, but for the record
 // and the data of an environment that has any and whose time is not over.
 func (e *environment) clear(ctx context.Context) error {
-	if err := e.client.endStrays(ctx); err != nil {
+	if err := e.client.endOrphans(ctx); err != nil {
 		return err
 	}
 	rec, err := readRecord(e.dir)

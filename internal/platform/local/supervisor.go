@@ -82,7 +82,7 @@ type supervisor struct {
 // supervise runs the environment of a directory until it ends, with the files of its
 // fleets in another, which is below a workplace.
 func supervise(dir, files string) error {
-	place, err := workplace.Hold(filepath.Join(files, "..", ".."))
+	place, err := workplace.Lock(filepath.Join(files, "..", ".."))
 	if err != nil {
 		return err
 	}

@@ -87,12 +87,12 @@ func (c *instanceConn) CloseWrite() error {
 }
 
 // rider is the transport of all balancers: the request says where it goes.
-type rider struct{}
+type inFlightOf struct{}
 
 // RoundTrip sends the request to the instance of its ride. If that doesn't take
 // the connection the request was not sent, and goes to another one. If that ends before
 // it answers, or hangs, another one is tried once, where the request may be sent twice.
-func (rider) RoundTrip(req *http.Request) (*http.Response, error) {
+func (inFlightOf) RoundTrip(req *http.Request) (*http.Response, error) {
 	r := rideOf(req)
 	r.body = newBody(req.Body, r.in.Trailer, idempotent(req))
 	for again := idempotent(req); ; {
@@ -118,7 +118,7 @@ func (rider) RoundTrip(req *http.Request) (*http.Response, error) {
 // send sends the request over a kept connection, if it may be sent again by a new
 // one: an instance may close a kept one at the very moment that it is used. One of
 // HTTP/2 says which requests it has not seen.
-func (r *ride) send(req *http.Request) (*http.Response, error) {
+func (r *inFlight) send(req *http.Request) (*http.Response, error) {
 	kept, again := r.fleet.kept, r.fleet.single
 	switch upgrade := req.Header.Get("Upgrade") != ""; {
 	case r.fleet.http2 && !upgrade:
@@ -139,7 +139,7 @@ func (r *ride) send(req *http.Request) (*http.Response, error) {
 
 // try sends the request to the ride's instance once, and waits for its answer as long as
 // the instance does not hang. The response's body ends with parent.
-func (r *ride) try(parent context.Context, over *http.Transport, req *http.Request) (*http.Response, error) {
+func (r *inFlight) try(parent context.Context, over *http.Transport, req *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(parent)
 	stop := context.AfterFunc(r.on.pulse(), func() { cancel(errHangs) })
 	resp, err := over.RoundTrip(r.addressed(ctx, req))
@@ -156,7 +156,7 @@ func (r *ride) try(parent context.Context, over *http.Transport, req *http.Reque
 }
 
 // addressed gives a copy of the request that goes to the ride's instance.
-func (r *ride) addressed(ctx context.Context, req *http.Request) *http.Request {
+func (r *inFlight) addressed(ctx context.Context, req *http.Request) *http.Request {
 	out := req.WithContext(ctx)
 	if r.body != nil {
 		out.Trailer = maps.Clone(req.Trailer)

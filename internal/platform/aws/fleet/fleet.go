@@ -82,7 +82,7 @@ func New(s *stack.Stack, instances *instance.Instances) *Fleets {
 }
 
 // balanced reports whether the fleet needs a load balancer.
-func balanced(r pipeline.FleetRequest) bool { return r.Lasting || r.Instances > 1 }
+func balanced(r pipeline.FleetRequest) bool { return r.Persistent || r.Instances > 1 }
 
 // For returns the kind of environment that a fleet is asked for in: one instance by itself,
 // several or lasting ones as a group.

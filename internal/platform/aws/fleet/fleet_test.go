@@ -90,7 +90,7 @@ func TestKind(t *testing.T) {
 	b := awstest.New(t)
 	f := New(b.Stack, b.Instances)
 	one, lasting, two := request("e-1", "f-1", ""), request("e-1", "f-1", ""), request("e-1", "f-1", "")
-	lasting.Lasting, two.Instances = true, 2
+	lasting.Persistent, two.Instances = true, 2
 	for name, c := range map[string]struct {
 		r    pipeline.FleetRequest
 		want bool
@@ -128,7 +128,7 @@ func BenchmarkKnown(b *testing.B) {
 	d.Must(err)
 	r := request("e-1", "f-1", d.Image(instance.ID(installed[0])))
 	d.Must(f.Destroy(b.Context(), "e-app"))
-	r.Lasting, r.Instances, r.Service.HealthCheck.StartTimeout = true, 2, time.Hour
+	r.Persistent, r.Instances, r.Service.HealthCheck.StartTimeout = true, 2, time.Hour
 	_, err = f.For(r).Prepare(b.Context(), &r)
 	d.Must(err)
 	target, err := f.balancers.target(b.Context(), r.Fleet)

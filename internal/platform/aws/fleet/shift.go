@@ -79,11 +79,11 @@ func (s *shift) over(ctx context.Context) error {
 			if had >= step.Percent {
 				continue // an interrupted shift was further
 			}
-			stack.Logf(s.Log, "%d %% of the traffic goes to fleet %s for %s", step.Percent, s.fleet, step.Hold)
+			stack.Logf(s.Log, "%d %% of the traffic goes to fleet %s for %s", step.Percent, s.fleet, step.Pause)
 			if err := s.balancers.point(ctx, s.lb.live, s.shares(step.Percent)); err != nil {
 				return err
 			}
-			if err := s.watch.during(ctx, step.Hold); err != nil {
+			if err := s.watch.during(ctx, step.Pause); err != nil {
 				return err
 			}
 		}

@@ -35,7 +35,7 @@ const (
 
 // Check refuses a baked image that can't be published: CodeInvalid, with the argument and
 // its value.
-func (m *Images) Check(r pipeline.Recipe) error {
+func (m *Images) Check(r pipeline.ImageDefinition) error {
 	invalid := func(hint, format string, args ...any) error {
 		return pipeline.Errorf(pipeline.CodeInvalid, "check image "+r.Name, format, args...).WithHint("%s", hint)
 	}

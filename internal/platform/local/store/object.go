@@ -80,10 +80,10 @@ func unchanged(object string, size int64) bool {
 // check compares a stored file with what was recorded.
 func (s *Store) check(ctx context.Context, e entry) error {
 	_, digest, err := copyAndHash(ctx, s.objectPath(e), nil)
-	return s.judge(e, digest, err)
+	return s.conclude(e, digest, err)
 }
 
-func (s *Store) judge(e entry, digest string, err error) error {
+func (s *Store) conclude(e entry, digest string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return corrupt("the content of file %q is missing", e.Path)
@@ -117,7 +117,7 @@ func (s *Store) place(ctx context.Context, e entry, dest string, o Options) erro
 	} else {
 		var digest string
 		_, digest, err = copyAndHash(ctx, object, file)
-		err = s.judge(e, digest, err)
+		err = s.conclude(e, digest, err)
 	}
 	return errors.Join(err, file.Chmod(mode), file.Close())
 }

@@ -17,7 +17,7 @@ var (
 )
 
 // ride is a request that is under way to an instance.
-type ride struct {
+type inFlight struct {
 	in    *http.Request // as it came
 	body  *body         // of it; nil without one, and before it is sent
 	fleet *fleet
@@ -25,11 +25,11 @@ type ride struct {
 	tried []*instance
 }
 
-type rideKey struct{}
+type inFlightKey struct{}
 
 // rideOf gives the ride of a request; nil for one that has none.
-func rideOf(r *http.Request) *ride {
-	ride, _ := r.Context().Value(rideKey{}).(*ride)
+func rideOf(r *http.Request) *inFlight {
+	ride, _ := r.Context().Value(inFlightKey{}).(*inFlight)
 	return ride
 }
 
@@ -57,7 +57,7 @@ func (f *fleet) idle(i *instance) <-chan struct{} {
 		return i.idle
 	}
 	idle := make(chan struct{})
-	if i.riders == 0 {
+	if i.inFlight == 0 {
 		close(idle)
 	} else {
 		i.idle = idle
@@ -67,7 +67,7 @@ func (f *fleet) idle(i *instance) <-chan struct{} {
 
 // board finds an instance for a new request. One that it gives is not ended before
 // the request is, as long as it is drained.
-func (f *fleet) board(r *http.Request) (*ride, error) {
+func (f *fleet) board(r *http.Request) (*inFlight, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
@@ -77,12 +77,12 @@ func (f *fleet) board(r *http.Request) (*ride, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &ride{in: r, fleet: f, on: i}, nil
+	return &inFlight{in: r, fleet: f, on: i}, nil
 }
 
 // change moves a request to an instance that it was not on, also when the fleet
 // takes no new ones.
-func (f *fleet) change(r *ride) error {
+func (f *fleet) change(r *inFlight) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	r.tried = append(r.tried, r.on)
@@ -101,7 +101,7 @@ func (f *fleet) take(but []*instance) (*instance, error) {
 	for range f.instances {
 		f.next = (f.next + 1) % len(f.instances)
 		if i := f.instances[f.next]; i.healthy.Load() && !slices.Contains(but, i) {
-			i.riders++
+			i.inFlight++
 			return i, nil
 		}
 	}
@@ -109,15 +109,15 @@ func (f *fleet) take(but []*instance) (*instance, error) {
 }
 
 // leave ends a request.
-func (f *fleet) leave(r *ride) {
+func (f *fleet) leave(r *inFlight) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.leaveLocked(r.on)
 }
 
 func (f *fleet) leaveLocked(i *instance) {
-	i.riders--
-	if i.riders == 0 && i.idle != nil {
+	i.inFlight--
+	if i.inFlight == 0 && i.idle != nil {
 		close(i.idle)
 		i.idle = nil
 	}

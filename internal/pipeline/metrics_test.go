@@ -19,7 +19,7 @@ func deployed(hours float64, build string, status pipeline.RunStatus) pipeline.R
 	return pipeline.RunSummary{ID: "r-" + end.Format(time.RFC3339Nano), Stage: "production", Build: build, Status: status, StartedAt: end.Add(-time.Minute), EndedAt: end}
 }
 
-func TestFigures(t *testing.T) {
+func TestMetrics(t *testing.T) {
 	const pass, fail = pipeline.RunPassed, pipeline.RunFailed
 	hour := time.Hour
 	known := func(id string, order int64, committed time.Duration) pipeline.Build {
@@ -31,43 +31,43 @@ func TestFigures(t *testing.T) {
 	for name, tt := range map[string]struct {
 		runs                           []pipeline.RunSummary
 		deployments, changes, failures int
-		lead, restore                  pipeline.Spread
+		lead, restore                  pipeline.Distribution
 	}{
 		"nothing": {},
-		"one":     {[]pipeline.RunSummary{deployed(1, "a", pass)}, 1, 1, 0, pipeline.Spread{Count: 1, Median: 3 * hour, P90: 3 * hour}, pipeline.Spread{}},
+		"one":     {[]pipeline.RunSummary{deployed(1, "a", pass)}, 1, 1, 0, pipeline.Distribution{Count: 1, Median: 3 * hour, P90: 3 * hour}, pipeline.Distribution{}},
 		"two, in any order": {[]pipeline.RunSummary{deployed(10, "b", pass), deployed(1, "a", pass)},
-			2, 2, 0, pipeline.Spread{Count: 2, Median: 2 * hour, P90: 3 * hour}, pipeline.Spread{}},
+			2, 2, 0, pipeline.Distribution{Count: 2, Median: 2 * hour, P90: 3 * hour}, pipeline.Distribution{}},
 		"one that failed, and was mended": {[]pipeline.RunSummary{deployed(1, "a", pass), deployed(10, "b", fail), deployed(11, "b", fail), deployed(13, "c", pass)},
-			2, 4, 2, pipeline.Spread{Count: 1, Median: 3 * hour, P90: 3 * hour}, pipeline.Spread{Count: 1, Median: 3 * hour, P90: 3 * hour}},
+			2, 4, 2, pipeline.Distribution{Count: 1, Median: 3 * hour, P90: 3 * hour}, pipeline.Distribution{Count: 1, Median: 3 * hour, P90: 3 * hour}},
 		"a rollback": {[]pipeline.RunSummary{deployed(1, "a", pass), deployed(10, "b", pass), deployed(10.5, "a", pass)},
-			3, 2, 1, pipeline.Spread{Count: 2, Median: 2 * hour, P90: 3 * hour}, pipeline.Spread{Count: 1, Median: hour / 2, P90: hour / 2}},
+			3, 2, 1, pipeline.Distribution{Count: 2, Median: 2 * hour, P90: 3 * hour}, pipeline.Distribution{Count: 1, Median: hour / 2, P90: hour / 2}},
 		"a rollback, and forward again": {[]pipeline.RunSummary{deployed(1, "a", pass), deployed(10, "b", pass), deployed(11, "a", pass), deployed(12, "b", pass)},
-			4, 3, 1, pipeline.Spread{Count: 2, Median: 2 * hour, P90: 3 * hour}, pipeline.Spread{Count: 1, Median: hour, P90: hour}},
+			4, 3, 1, pipeline.Distribution{Count: 2, Median: 2 * hour, P90: 3 * hour}, pipeline.Distribution{Count: 1, Median: hour, P90: hour}},
 		"a rollback that failed at first": {[]pipeline.RunSummary{deployed(1, "a", pass), deployed(10, "b", pass), deployed(11, "a", fail), deployed(12, "a", pass)},
-			3, 2, 1, pipeline.Spread{Count: 2, Median: 2 * hour, P90: 3 * hour}, pipeline.Spread{Count: 1, Median: 2 * hour, P90: 2 * hour}},
+			3, 2, 1, pipeline.Distribution{Count: 2, Median: 2 * hour, P90: 3 * hour}, pipeline.Distribution{Count: 1, Median: 2 * hour, P90: 2 * hour}},
 		"the same again": {[]pipeline.RunSummary{deployed(1, "a", pass), deployed(2, "a", pass)},
-			1, 1, 0, pipeline.Spread{Count: 1, Median: 3 * hour, P90: 3 * hour}, pipeline.Spread{}},
+			1, 1, 0, pipeline.Distribution{Count: 1, Median: 3 * hour, P90: 3 * hour}, pipeline.Distribution{}},
 		"again, which fails at first": {[]pipeline.RunSummary{deployed(1, "a", pass), deployed(2, "a", fail), deployed(3, "a", pass)},
-			1, 1, 0, pipeline.Spread{Count: 1, Median: 3 * hour, P90: 3 * hour}, pipeline.Spread{}},
+			1, 1, 0, pipeline.Distribution{Count: 1, Median: 3 * hour, P90: 3 * hour}, pipeline.Distribution{}},
 		"back to what was never there": {[]pipeline.RunSummary{deployed(110, "c", pass), deployed(111, "b", pass)},
-			2, 1, 1, pipeline.Spread{Count: 2, Median: 10 * hour, P90: 103 * hour}, pipeline.Spread{Count: 1, Median: hour, P90: hour}},
+			2, 1, 1, pipeline.Distribution{Count: 2, Median: 10 * hour, P90: 103 * hour}, pipeline.Distribution{Count: 1, Median: hour, P90: hour}},
 		"a commit that was brought back": {[]pipeline.RunSummary{deployed(1, "a", pass), deployed(10, "b", pass), reverted},
-			3, 3, 0, pipeline.Spread{Count: 2, Median: 2 * hour, P90: 3 * hour}, pipeline.Spread{}},
-		"a commit of the future":        {[]pipeline.RunSummary{deployed(1, "late", pass)}, 1, 1, 0, pipeline.Spread{}, pipeline.Spread{}},
-		"a build that is known no more": {[]pipeline.RunSummary{deployed(1, "gone", pass)}, 1, 1, 0, pipeline.Spread{}, pipeline.Spread{}},
+			3, 3, 0, pipeline.Distribution{Count: 2, Median: 2 * hour, P90: 3 * hour}, pipeline.Distribution{}},
+		"a commit of the future":        {[]pipeline.RunSummary{deployed(1, "late", pass)}, 1, 1, 0, pipeline.Distribution{}, pipeline.Distribution{}},
+		"a build that is known no more": {[]pipeline.RunSummary{deployed(1, "gone", pass)}, 1, 1, 0, pipeline.Distribution{}, pipeline.Distribution{}},
 		"before the time": {[]pipeline.RunSummary{deployed(-5, "a", pass), deployed(-1, "b", fail), deployed(3, "c", pass)},
-			1, 1, 0, pipeline.Spread{}, pipeline.Spread{Count: 1, Median: 4 * hour, P90: 4 * hour}},
-		"cancelled and under way": {[]pipeline.RunSummary{deployed(1, "a", pipeline.RunCancelled), deployed(2, "a", pipeline.RunRunning)}, 0, 0, 0, pipeline.Spread{}, pipeline.Spread{}},
+			1, 1, 0, pipeline.Distribution{}, pipeline.Distribution{Count: 1, Median: 4 * hour, P90: 4 * hour}},
+		"cancelled and under way": {[]pipeline.RunSummary{deployed(1, "a", pipeline.RunCancelled), deployed(2, "a", pipeline.RunRunning)}, 0, 0, 0, pipeline.Distribution{}, pipeline.Distribution{}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := pipeline.FiguresOf(tt.runs, monday, monday.AddDate(0, 0, 70), func(id string) pipeline.Build { return builds[id] })
+			d := pipeline.MetricsOf(tt.runs, monday, monday.AddDate(0, 0, 70), func(id string) pipeline.Build { return builds[id] })
 			if d.Deployments != tt.deployments || d.Changes != tt.changes || d.Failures != tt.failures || d.LeadTime != tt.lead || d.Restore != tt.restore {
 				t.Errorf("%d deployments, %d changes, %d failures, lead %+v, restore %+v", d.Deployments, d.Changes, d.Failures, d.LeadTime, d.Restore)
 			}
 			if d.Every != "week" || len(d.Periods) != 10 || !d.Periods[0].Start.Equal(monday) {
 				t.Errorf("periods: every %s, %d", d.Every, len(d.Periods))
 			}
-			var sum pipeline.FiguresPeriod
+			var sum pipeline.MetricsPeriod
 			for _, p := range d.Periods {
 				sum.Deployments, sum.Changes, sum.Failures = sum.Deployments+p.Deployments, sum.Changes+p.Changes, sum.Failures+p.Failures
 			}
@@ -79,10 +79,10 @@ func TestFigures(t *testing.T) {
 }
 
 // A run knows when its build's commit was made, when the build has long been collected.
-func TestFiguresOfCollectedBuilds(t *testing.T) {
+func TestMetricsOfCollectedBuilds(t *testing.T) {
 	r := deployed(10, "gone", pipeline.RunPassed)
 	r.Committed = monday
-	d := pipeline.FiguresOf([]pipeline.RunSummary{r}, monday, monday.AddDate(0, 0, 7), func(string) pipeline.Build { return pipeline.Build{} })
+	d := pipeline.MetricsOf([]pipeline.RunSummary{r}, monday, monday.AddDate(0, 0, 7), func(string) pipeline.Build { return pipeline.Build{} })
 	if d.LeadTime.Median != 10*time.Hour || d.Every != "day" || len(d.Periods) != 7 || d.Periods[0].LeadTime != 10*time.Hour || d.PerDay != 1.0/7 {
 		t.Errorf("%+v", d)
 	}

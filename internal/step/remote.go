@@ -50,7 +50,7 @@ func token(req pipeline.StepRequest, try int) string {
 
 // runAway runs a command on a machine of the worker's. The time-out is the
 // command's, not that of the wait for the machine.
-func (r *Runner) runAway(ctx context.Context, req pipeline.StepRequest, try int, log *log) outcome {
+func (r *Runner) runRemote(ctx context.Context, req pipeline.StepRequest, try int, log *log) outcome {
 	tree := req.Checkout
 	if tree == "" { // a run without a source
 		empty, err := os.MkdirTemp("", "penstock-step-")
@@ -75,7 +75,7 @@ func (r *Runner) runAway(ctx context.Context, req pipeline.StepRequest, try int,
 	if err == nil {
 		exit.Code = exits[0]
 	}
-	return judgeCommand(ctx, work.Timeout, exit, err, log)
+	return conclude(ctx, work.Timeout, exit, err, log)
 }
 
 // share is what one machine makes of a load.
@@ -108,7 +108,7 @@ func shares(l pipeline.Load, u *url.URL) []share {
 }
 
 // attackFromAway makes the load on machines of the worker's, which run this program.
-func (r *Runner) attackFromAway(req pipeline.StepRequest, l pipeline.Load, u *url.URL, bound time.Duration) attack {
+func (r *Runner) attackRemote(req pipeline.StepRequest, l pipeline.Load, u *url.URL, bound time.Duration) attack {
 	return func(ctx context.Context, try int, log *log) (*tally, error) {
 		program, err := r.programFor(ctx)
 		if err != nil {

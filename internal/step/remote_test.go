@@ -62,7 +62,7 @@ func TestMerge(t *testing.T) {
 }
 
 // A quantile is that of the sorted latencies, to a 1,024th.
-func TestSpread(t *testing.T) {
+func TestHistogram(t *testing.T) {
 	t.Parallel()
 	for name, sample := range map[string]func(*rand.Rand) time.Duration{
 		"nanoseconds":  func(r *rand.Rand) time.Duration { return time.Duration(r.IntN(900)) },
@@ -72,7 +72,7 @@ func TestSpread(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			random, s, all := rand.New(rand.NewPCG(3, 4)), spread{}, []time.Duration(nil)
+			random, s, all := rand.New(rand.NewPCG(3, 4)), histogram{}, []time.Duration(nil)
 			for range 5000 {
 				d := sample(random)
 				s.add(d)
@@ -87,7 +87,7 @@ func TestSpread(t *testing.T) {
 			}
 		})
 	}
-	if got := (spread{}).quantile(0.5); got != 0 {
+	if got := (histogram{}).quantile(0.5); got != 0 {
 		t.Errorf("the median of nothing is %v", got)
 	}
 }
@@ -172,7 +172,7 @@ func (w *worker) Work(_ context.Context, works ...pipeline.Work) ([]int, error) 
 }
 
 // What a worker is asked for: with what, and what becomes of its answers.
-func TestAway(t *testing.T) {
+func TestRemote(t *testing.T) {
 	t.Parallel()
 	exits := func(code int) func([]pipeline.Work) ([]int, error) {
 		return func(works []pipeline.Work) ([]int, error) { return slices.Repeat([]int{code}, len(works)), nil }

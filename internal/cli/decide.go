@@ -15,10 +15,10 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-type judgeOptions struct {
+type decideOptions struct {
 	*factory
 	target
-	verdict   pipeline.Verdict
+	result    pipeline.DecisionResult
 	reason    string
 	lift, yes bool
 	run       string
@@ -26,10 +26,10 @@ type judgeOptions struct {
 	looked    engine.Looked // what was given of the two before
 }
 
-func newJudge(f *factory, verdict pipeline.Verdict, runF func(context.Context, *judgeOptions) error) *cobra.Command {
-	o := &judgeOptions{factory: f, verdict: verdict}
+func newDecide(f *factory, verdict pipeline.DecisionResult, runF func(context.Context, *decideOptions) error) *cobra.Command {
+	o := &decideOptions{factory: f, result: verdict}
 	if runF == nil {
-		runF = runJudge
+		runF = runDecide
 	}
 	c := &cobra.Command{
 		Args: args(0, 3),
@@ -65,7 +65,7 @@ func newJudge(f *factory, verdict pipeline.Verdict, runF func(context.Context, *
 	return c
 }
 
-func runJudge(ctx context.Context, o *judgeOptions) error {
+func runDecide(ctx context.Context, o *decideOptions) error {
 	if o.yes && !o.lift {
 		return pipeline.Errorf(pipeline.CodeInvalid, "approve", "--yes is for --lift, and nothing else is asked").WithHint("Leave it out.")
 	}
@@ -74,7 +74,7 @@ func runJudge(ctx context.Context, o *judgeOptions) error {
 		switch {
 		case o.lift:
 			verb = "lift"
-		case o.verdict == pipeline.Rejected:
+		case o.result == pipeline.Rejected:
 			verb = "reject"
 		}
 		if err := o.resolve(ctx, a, verb, &o.target); err != nil {
@@ -83,13 +83,13 @@ func runJudge(ctx context.Context, o *judgeOptions) error {
 		if o.lift {
 			return o.liftRejection(ctx, a)
 		}
-		d, err := a.Engine.JudgeOn(ctx, o.pipeline, o.stage, o.build, o.looked, o.verdict, o.reason)
+		d, err := a.Engine.DecideOn(ctx, o.pipeline, o.stage, o.build, o.looked, o.result, o.reason)
 		return o.report(ctx, a, d, err)
 	})
 }
 
 // liftRejection shows the rejection that is to be lifted, asks, and lifts that one.
-func (o *judgeOptions) liftRejection(ctx context.Context, a *app.App) error {
+func (o *decideOptions) liftRejection(ctx context.Context, a *app.App) error {
 	const op = "lift rejection"
 	if err := o.canAsk(op, o.yes); err != nil {
 		return err
@@ -100,7 +100,7 @@ func (o *judgeOptions) liftRejection(ctx context.Context, a *app.App) error {
 	}
 	st := states[o.pipeline]
 	id := pipeline.StageBuild(o.stage, o.build)
-	if d := st.Decisions[id]; o.looked.Decision == nil && d.Verdict == pipeline.Rejected {
+	if d := st.Decisions[id]; o.looked.Decision == nil && d.Result == pipeline.Rejected {
 		version := st.Version(pipeline.RecordDecision, id)
 		o.looked.Decision = &version
 		fmt.Fprintf(o.Err, "%s.\n", sentence(d))
@@ -113,20 +113,20 @@ func (o *judgeOptions) liftRejection(ctx context.Context, a *app.App) error {
 }
 
 // report prints a decision that was taken, and how many more it takes.
-func (o *judgeOptions) report(ctx context.Context, a *app.App, d pipeline.Decision, err error) error {
+func (o *decideOptions) report(ctx context.Context, a *app.App, d pipeline.Decision, err error) error {
 	if err != nil || o.json {
 		return o.tell(err, d, "")
 	}
-	fmt.Fprintln(o.Out, judged(d))
+	fmt.Fprintln(o.Out, decided(d))
 	st, err := a.Engine.State(ctx, o.pipeline)
 	if err != nil {
 		return err
 	}
 	s, missing := st.Stages[o.stage], 0
 	switch {
-	case d.Verdict == pipeline.Rejected && o.lift:
+	case d.Result == pipeline.Rejected && o.lift:
 		missing = st.MissingLifts(s, d.Build)
-	case d.Verdict == pipeline.Approved && st.Outcome(s, d.Build) == pipeline.OutcomeWaiting:
+	case d.Result == pipeline.Approved && st.Outcome(s, d.Build) == pipeline.OutcomeWaiting:
 		missing = st.MissingApprovals(s, d.Build)
 	}
 	if missing > 0 {
@@ -136,8 +136,8 @@ func (o *judgeOptions) report(ctx context.Context, a *app.App, d pipeline.Decisi
 }
 
 // judged says what was decided, and on which run.
-func judged(d pipeline.Decision) string {
-	text := fmt.Sprintf("%s is %s at stage %s by %s", d.Build, d.Verdict, d.Stage, d.Actor)
+func decided(d pipeline.Decision) string {
+	text := fmt.Sprintf("%s is %s at stage %s by %s", d.Build, d.Result, d.Stage, d.Actor)
 	if d.Lift != nil || len(d.Lifted) > 0 {
 		text = sentence(d)
 	}
@@ -218,7 +218,7 @@ func runPromote(ctx context.Context, o *promoteOptions) error {
 
 // moves says where a promotion takes a stage, and what that leaves.
 func moves(st *pipeline.State, p pipeline.Promotion) string {
-	from, to := st.Builds[st.Holds[p.Stage].Build], st.Builds[p.Build]
+	from, to := st.Builds[st.Current[p.Stage].Build], st.Builds[p.Build]
 	switch {
 	case from.ID == "":
 		return fmt.Sprintf("Stage %s is promoted to %s. The next apply deploys it.", p.Stage, p.Build)

@@ -16,8 +16,8 @@ import (
 )
 
 // figuresPage shows how well a pipeline delivers.
-type figuresPage struct {
-	pipeline.Figures
+type metricsPage struct {
+	pipeline.Metrics
 	Pictures []template.HTML
 	Stages   []string // that can be chosen
 	Days     int
@@ -26,18 +26,18 @@ type figuresPage struct {
 }
 
 // figuresDays are how far back the page can look.
-var figuresDays = []int{14, 30, 90, 365}
+var metricsDays = []int{14, 30, 90, 365}
 
 const defaultDays = 90
 
 // figures shows a pipeline's delivery figures.
-func (b *Board) figures(w http.ResponseWriter, r *http.Request, s *session) error {
+func (b *Board) metrics(w http.ResponseWriter, r *http.Request, s *session) error {
 	st, err := b.existing(r)
 	if err != nil {
 		return err
 	}
-	page := figuresPage{Days: defaultDays, Choices: figuresDays}
-	if n, err := strconv.Atoi(r.URL.Query().Get("days")); err == nil && slices.Contains(figuresDays, n) {
+	page := metricsPage{Days: defaultDays, Choices: metricsDays}
+	if n, err := strconv.Atoi(r.URL.Query().Get("days")); err == nil && slices.Contains(metricsDays, n) {
 		page.Days = n
 	}
 	var all []string
@@ -45,7 +45,7 @@ func (b *Board) figures(w http.ResponseWriter, r *http.Request, s *session) erro
 		if stage.TakesBuild() {
 			all = append(all, stage.Name)
 		}
-		if stage.Lasting() || stage.Guarded() {
+		if stage.Persistent() || stage.RequiresDeployRight() {
 			page.Stages = append(page.Stages, stage.Name)
 		}
 	}
@@ -57,29 +57,29 @@ func (b *Board) figures(w http.ResponseWriter, r *http.Request, s *session) erro
 		chosen = page.Stages[n-1]
 	}
 	if chosen != "" {
-		if page.Figures, err = b.Engine.Figures(r.Context(), st.Pipeline.Name, chosen, b.Now().UTC().AddDate(0, 0, -page.Days)); err != nil {
+		if page.Metrics, err = b.Engine.Metrics(r.Context(), st.Pipeline.Name, chosen, b.Now().UTC().AddDate(0, 0, -page.Days)); err != nil {
 			return err
 		}
-		page.Pictures = drawn(page.Figures)
+		page.Pictures = drawn(page.Metrics)
 	}
 	longest := func(w pipeline.StageWait) time.Duration { return max(w.Start.Median, w.Decision.Median) }
 	page.Longest = slices.SortedStableFunc(slices.Values(page.Waits), func(x, y pipeline.StageWait) int { return cmp.Compare(longest(y), longest(x)) })
-	b.show(w, s, http.StatusOK, "figures", view{Title: "Figures · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "figures", Body: page})
+	b.show(w, s, http.StatusOK, "metrics", view{Title: "Metrics · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "metrics", Body: page})
 	return nil
 }
 
 // drawn gives the pictures of the four figures over time.
-func drawn(f pipeline.Figures) (all []template.HTML) {
+func drawn(f pipeline.Metrics) (all []template.HTML) {
 	for i, p := range []struct {
 		title string
 		unit  plot.Unit
-		value func(pipeline.FiguresPeriod) float64
+		value func(pipeline.MetricsPeriod) float64
 		bad   bool
 	}{
-		{"Deployments per " + f.Every, plot.Number, func(p pipeline.FiguresPeriod) float64 { return float64(p.Deployments) }, false},
-		{"Lead time, median", plot.Seconds, func(p pipeline.FiguresPeriod) float64 { return p.LeadTime.Seconds() }, false},
-		{"Changes that failed", plot.Percent, func(p pipeline.FiguresPeriod) float64 { return float64(p.Failures) / float64(max(p.Changes, 1)) }, true},
-		{"Time to restore, median", plot.Seconds, func(p pipeline.FiguresPeriod) float64 { return p.Restore.Seconds() }, true},
+		{"Deployments per " + f.Every, plot.Number, func(p pipeline.MetricsPeriod) float64 { return float64(p.Deployments) }, false},
+		{"Lead time, median", plot.Seconds, func(p pipeline.MetricsPeriod) float64 { return p.LeadTime.Seconds() }, false},
+		{"Changes that failed", plot.Percent, func(p pipeline.MetricsPeriod) float64 { return float64(p.Failures) / float64(max(p.Changes, 1)) }, true},
+		{"Time to restore, median", plot.Seconds, func(p pipeline.MetricsPeriod) float64 { return p.Restore.Seconds() }, true},
 	} {
 		bars := plot.Bars{Title: p.title, Unit: p.unit, Whole: i == 0}
 		for _, period := range f.Periods {

@@ -12,7 +12,7 @@ import (
 
 // Figures say how well changes get to where they are used: the figures that the
 // research programme DORA found to tell teams apart, and where builds wait.
-type Figures struct {
+type Metrics struct {
 	Pipeline string    `json:"pipeline"`
 	Stage    string    `json:"stage"` // that deploys
 	Since    time.Time `json:"since"`
@@ -22,7 +22,7 @@ type Figures struct {
 	Deployments int     `json:"deployments"`
 	PerDay      float64 `json:"per_day"`
 	// LeadTime is from a build's commit to the end of the deployment that first brought it.
-	LeadTime Spread `json:"lead_time"`
+	LeadTime Distribution `json:"lead_time"`
 	// Changes are deployments that were tried, without those that went back, to an older
 	// build. Failures are those of them that failed, or from which the next deployment went
 	// back.
@@ -30,14 +30,14 @@ type Figures struct {
 	Failures    int     `json:"failures"`
 	FailureRate float64 `json:"change_failure_rate"` // of Changes
 	// Restore is from a failure to the end of the next deployment that passed.
-	Restore Spread          `json:"time_to_restore"`
+	Restore Distribution    `json:"time_to_restore"`
 	Every   string          `json:"every"` // "day" or "week", which begins on Monday, in UTC
-	Periods []FiguresPeriod `json:"periods"`
+	Periods []MetricsPeriod `json:"periods"`
 	Waits   []StageWait     `json:"waits"`
 }
 
 // FiguresPeriod are the figures of a day or a week.
-type FiguresPeriod struct {
+type MetricsPeriod struct {
 	Start       time.Time     `json:"start"`
 	Deployments int           `json:"deployments"`
 	Changes     int           `json:"changes"`
@@ -47,7 +47,7 @@ type FiguresPeriod struct {
 }
 
 // Spread is how durations are spread.
-type Spread struct {
+type Distribution struct {
 	Count  int           `json:"count"`
 	Median time.Duration `json:"median"`
 	P90    time.Duration `json:"p90"`
@@ -56,9 +56,9 @@ type Spread struct {
 // StageWait is how long builds waited at a stage: until they first ran there when they
 // could, and, of those that are retained, for a decision when they had run.
 type StageWait struct {
-	Stage    string `json:"stage"`
-	Start    Spread `json:"start"`
-	Decision Spread `json:"decision"`
+	Stage    string       `json:"stage"`
+	Start    Distribution `json:"start"`
+	Decision Distribution `json:"decision"`
 }
 
 // daily is the longest time that is shown by days.
@@ -67,12 +67,12 @@ const daily = 31 * 24 * time.Hour
 // FiguresOf works the figures out from the runs of the stage that deploys, in any order.
 // known gives a build, for runs that don't say when its commit was made and how new it is;
 // the zero Build where it is not known.
-func FiguresOf(runs []RunSummary, since, until time.Time, known func(build string) Build) Figures {
-	d := Figures{Since: since, Until: until, Every: "week", Periods: []FiguresPeriod{}, Waits: []StageWait{}}
+func MetricsOf(runs []RunSummary, since, until time.Time, known func(build string) Build) Metrics {
+	d := Metrics{Since: since, Until: until, Every: "week", Periods: []MetricsPeriod{}, Waits: []StageWait{}}
 	if until.Sub(since) <= daily {
 		d.Every = "day"
 	}
-	runs = slices.DeleteFunc(slices.Clone(runs), func(r RunSummary) bool { return !r.Status.Verdict() || r.Build == "" })
+	runs = slices.DeleteFunc(slices.Clone(runs), func(r RunSummary) bool { return !r.Status.HasResult() || r.Build == "" })
 	slices.SortFunc(runs, func(a, b RunSummary) int { return cmp.Or(a.EndedAt.Compare(b.EndedAt), cmp.Compare(a.ID, b.ID)) })
 	times := map[time.Time]*periodTimes{}
 	at := func(t time.Time) *periodTimes {
@@ -135,7 +135,7 @@ func FiguresOf(runs []RunSummary, since, until time.Time, known func(build strin
 		}
 		last, deployed[r.Build] = r, true
 	}
-	d.LeadTime, d.Restore = spreadOf(lead), spreadOf(restore)
+	d.LeadTime, d.Restore = distributionOf(lead), distributionOf(restore)
 	if days := until.Sub(since).Hours() / 24; days > 0 {
 		d.PerDay = float64(d.Deployments) / days
 	}
@@ -143,10 +143,10 @@ func FiguresOf(runs []RunSummary, since, until time.Time, known func(build strin
 		d.FailureRate = float64(d.Failures) / float64(d.Changes)
 	}
 	for start := d.periodOf(since); start.Before(until); start = d.next(start) {
-		p := FiguresPeriod{}
+		p := MetricsPeriod{}
 		if t := times[start]; t != nil {
-			p = t.FiguresPeriod
-			p.LeadTime, p.Restore = spreadOf(t.lead).Median, spreadOf(t.restore).Median
+			p = t.MetricsPeriod
+			p.LeadTime, p.Restore = distributionOf(t.lead).Median, distributionOf(t.restore).Median
 		}
 		p.Start = start
 		d.Periods = append(d.Periods, p)
@@ -156,17 +156,17 @@ func FiguresOf(runs []RunSummary, since, until time.Time, known func(build strin
 
 // periodTimes is a period with what its medians are made from.
 type periodTimes struct {
-	FiguresPeriod
+	MetricsPeriod
 	lead, restore []time.Duration
 }
 
 // counts reports whether a run ended in the time that the figures are of.
-func (d *Figures) counts(r RunSummary) bool {
+func (d *Metrics) counts(r RunSummary) bool {
 	return !r.EndedAt.Before(d.Since) && r.EndedAt.Before(d.Until)
 }
 
 // periodOf gives the beginning of the day or the week of a time.
-func (d *Figures) periodOf(t time.Time) time.Time {
+func (d *Metrics) periodOf(t time.Time) time.Time {
 	t = t.UTC()
 	day := time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC)
 	if d.Every == "week" {
@@ -175,7 +175,7 @@ func (d *Figures) periodOf(t time.Time) time.Time {
 	return day
 }
 
-func (d *Figures) next(start time.Time) time.Time {
+func (d *Metrics) next(start time.Time) time.Time {
 	if d.Every == "week" {
 		return start.AddDate(0, 0, 7)
 	}
@@ -184,13 +184,13 @@ func (d *Figures) next(start time.Time) time.Time {
 
 // spreadOf gives the median and the 90th percentile: the smallest that at least that share
 // does not exceed.
-func spreadOf(all []time.Duration) Spread {
+func distributionOf(all []time.Duration) Distribution {
 	if len(all) == 0 {
-		return Spread{}
+		return Distribution{}
 	}
 	slices.Sort(all)
 	rank := func(q float64) time.Duration { return all[max(int(math.Ceil(q*float64(len(all))))-1, 0)] }
-	return Spread{Count: len(all), Median: rank(0.5), P90: rank(0.9)}
+	return Distribution{Count: len(all), Median: rank(0.5), P90: rank(0.9)}
 }
 
 // Waits gives how long builds waited at each stage, from runs of all stages, for those that
@@ -205,14 +205,14 @@ func (s *State) Waits(runs []RunSummary, since time.Time) []StageWait {
 			start[r.Stage] = append(start[r.Stage], r.StartedAt.Sub(r.Ready))
 		}
 		stage, d := s.Stages[r.Stage], s.Decisions[StageBuild(r.Stage, r.Build)]
-		if stage.Approval && d.Run == r.ID && d.At.After(r.EndedAt) && s.Settled(stage, r.Build) {
+		if stage.Approval && d.Run == r.ID && d.At.After(r.EndedAt) && s.IsDecided(stage, r.Build) {
 			decision[r.Stage] = append(decision[r.Stage], d.At.Sub(r.EndedAt))
 		}
 	}
 	list := []StageWait{}
 	for _, stage := range s.StagesInOrder() {
 		if stage.TakesBuild() {
-			list = append(list, StageWait{stage.Name, spreadOf(start[stage.Name]), spreadOf(decision[stage.Name])})
+			list = append(list, StageWait{stage.Name, distributionOf(start[stage.Name]), distributionOf(decision[stage.Name])})
 		}
 	}
 	return list
@@ -222,7 +222,7 @@ func (s *State) Waits(runs []RunSummary, since time.Time) []StageWait {
 // it had passed all before it, and a person had moved the stage where one must. Zero where
 // that is not known, and where the build ran there before.
 func (s *State) ReadyAt(stage Stage, build string) (at time.Time) {
-	if latest := s.Latest[stage.Name]; latest.Build == build || len(s.Verdicts[StageBuild(stage.Name, build)]) > 0 {
+	if latest := s.Latest[stage.Name]; latest.Build == build || len(s.Results[StageBuild(stage.Name, build)]) > 0 {
 		return time.Time{}
 	}
 	later := func(t time.Time) {
@@ -239,12 +239,12 @@ func (s *State) ReadyAt(stage Stage, build string) (at time.Time) {
 			later(o.At)
 			continue
 		}
-		v, ran := s.VerdictOf(above, build)
+		v, ran := s.ResultOf(above, build)
 		if !ran || v.Status != RunPassed {
 			return time.Time{}
 		}
 		later(v.EndedAt)
-		if d := s.Decisions[StageBuild(up, build)]; above.Approval && d.Verdict == Approved {
+		if d := s.Decisions[StageBuild(up, build)]; above.Approval && d.Result == Approved {
 			later(d.At)
 		}
 	}

@@ -11,11 +11,11 @@ import (
 )
 
 // Standing is where a stage stands: what the provider exports and the CLI shows.
-type Standing struct {
+type StageStatus struct {
 	Stage       pipeline.Stage
 	Move        pipeline.Move // what an apply would do next, and the status
 	Passed      string        // the newest build that passed; empty for none
-	Held        string        // the build that the stage has moved to
+	Current     string        // the build that the stage has moved to
 	Run         pipeline.RunSummary
 	Image       string // the image that the stage baked of the held build, or that its lasting environment runs from; empty for none
 	Artifact    *pipeline.Artifact
@@ -24,33 +24,33 @@ type Standing struct {
 }
 
 // Standing gives where a stage stands; CodeNotFound for one that does not exist.
-func (e *Engine) Standing(ctx context.Context, pipelineName, stage string) (Standing, error) {
+func (e *Engine) StageStatus(ctx context.Context, pipelineName, stage string) (StageStatus, error) {
 	st, err := e.existing(ctx, pipelineName)
 	if err != nil {
-		return Standing{}, err
+		return StageStatus{}, err
 	}
 	s, ok := st.Stages[stage]
 	if !ok {
-		return Standing{}, noStage(pipelineName, stage)
+		return StageStatus{}, noStage(pipelineName, stage)
 	}
-	return e.StandingIn(st, s), nil
+	return e.StageStatusIn(st, s), nil
 }
 
 // StandingIn gives where a stage stands in a state.
-func (e *Engine) StandingIn(st *pipeline.State, s pipeline.Stage) Standing {
-	out := Standing{
+func (e *Engine) StageStatusIn(st *pipeline.State, s pipeline.Stage) StageStatus {
+	out := StageStatus{
 		Stage: s, Move: pipeline.Decide(st, s), Passed: st.NewestPassed(s.Name),
-		Held: st.Holds[s.Name].Build, Run: st.Latest[s.Name],
+		Current: st.Current[s.Name].Build, Run: st.Latest[s.Name],
 	}
 	if out.Run.ID != "" {
 		out.Log = e.Logs.Location(s.Pipeline, out.Run.ID)
 	}
-	if b, ok := st.Builds[out.Held]; ok {
+	if b, ok := st.Builds[out.Current]; ok {
 		out.Artifact = b.Artifact
 		switch {
 		case s.Bake:
 			out.Image = b.Image
-		case s.Lasting():
+		case s.Persistent():
 			out.Image = st.Launch(s, b.ID).Image
 		}
 	}

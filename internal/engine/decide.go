@@ -26,14 +26,14 @@ type Looked struct {
 //
 // Where another decision comes at the same time the later one is refused with
 // CodeConflict, which says who decided what; but approvals of the same run add up.
-func (e *Engine) Judge(ctx context.Context, pipelineName, stage, build string, verdict pipeline.Verdict, reason string) (pipeline.Decision, error) {
-	return e.JudgeOn(ctx, pipelineName, stage, build, Looked{}, verdict, reason)
+func (e *Engine) Decide(ctx context.Context, pipelineName, stage, build string, verdict pipeline.DecisionResult, reason string) (pipeline.Decision, error) {
+	return e.DecideOn(ctx, pipelineName, stage, build, Looked{}, verdict, reason)
 }
 
 // JudgeOn is Judge by somebody who looked. It is refused with CodeConflict where another
 // run judges the build by now, or somebody has decided since.
-func (e *Engine) JudgeOn(ctx context.Context, pipelineName, stage, build string, looked Looked, verdict pipeline.Verdict, reason string) (pipeline.Decision, error) {
-	return e.decide(ctx, choice{pipeline: pipelineName, stage: stage, build: build, verdict: verdict, reason: reason}, looked)
+func (e *Engine) DecideOn(ctx context.Context, pipelineName, stage, build string, looked Looked, verdict pipeline.DecisionResult, reason string) (pipeline.Decision, error) {
+	return e.decide(ctx, choice{pipeline: pipelineName, stage: stage, build: build, result: verdict, reason: reason}, looked)
 }
 
 // Lift records that a person wants the rejection of a build at a stage to be lifted. It is
@@ -41,13 +41,13 @@ func (e *Engine) JudgeOn(ctx context.Context, pipelineName, stage, build string,
 // that stands; where the run passed that judges the build their votes approve it. What was
 // voted before the last rejection does not count. The refusals are those of JudgeOn.
 func (e *Engine) Lift(ctx context.Context, pipelineName, stage, build string, looked Looked, reason string) (pipeline.Decision, error) {
-	return e.decide(ctx, choice{pipeline: pipelineName, stage: stage, build: build, verdict: pipeline.Approved, lift: true, reason: reason}, looked)
+	return e.decide(ctx, choice{pipeline: pipelineName, stage: stage, build: build, result: pipeline.Approved, lift: true, reason: reason}, looked)
 }
 
 // choice is what a person decides.
 type choice struct {
 	pipeline, stage, build string
-	verdict                pipeline.Verdict
+	result                 pipeline.DecisionResult
 	lift                   bool
 	reason                 string
 }
@@ -56,7 +56,7 @@ func (c choice) op() string {
 	switch {
 	case c.lift:
 		return fmt.Sprintf("lift rejection at stage %q", c.stage)
-	case c.verdict == pipeline.Rejected:
+	case c.result == pipeline.Rejected:
 		return fmt.Sprintf("reject at stage %q", c.stage)
 	}
 	return fmt.Sprintf("approve at stage %q", c.stage)
@@ -93,7 +93,7 @@ func (e *Engine) tryDecide(ctx context.Context, c *choice, looked *Looked) (d pi
 	if err := c.stillSo(st, s, *looked); err != nil {
 		return d, false, err
 	}
-	check := func() error { return e.CheckJudge(st, s, c.build, c.verdict) }
+	check := func() error { return e.CheckDecision(st, s, c.build, c.result) }
 	if c.lift {
 		check = func() error { return e.CheckLift(st, s, c.build) }
 	}
@@ -122,7 +122,7 @@ func (e *Engine) tryDecide(ctx context.Context, c *choice, looked *Looked) (d pi
 // complete fills in the build where none is named, and refuses what can't be decided at all.
 func (c *choice) complete(st *pipeline.State, s pipeline.Stage) error {
 	op := c.op()
-	if c.verdict == pipeline.Rejected && strings.TrimSpace(c.reason) == "" {
+	if c.result == pipeline.Rejected && strings.TrimSpace(c.reason) == "" {
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "a rejection needs a reason").WithHint("Say why with --reason.")
 	}
 	if c.build != "" {
@@ -136,7 +136,7 @@ func (c *choice) complete(st *pipeline.State, s pipeline.Stage) error {
 	case c.lift:
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "the build whose rejection to lift has to be named").
 			WithHint("`penstock builds %s` lists the builds with how they fared.", c.pipeline)
-	case !s.Approval && c.verdict == pipeline.Approved:
+	case !s.Approval && c.result == pipeline.Approved:
 		return takesNone(op)
 	case move.Candidate == "" && !s.Approval:
 		return pipeline.Errorf(pipeline.CodeRefused, op, "the stage takes no decision, and has no build now").
@@ -160,7 +160,7 @@ func takesNone(op string) error {
 // stillSo refuses, with CodeConflict, a decision of somebody who saw another run, or
 // another decision, than there is.
 func (c choice) stillSo(st *pipeline.State, s pipeline.Stage, looked Looked) error {
-	if now, _ := st.VerdictOf(s, c.build); looked.Run != nil && *looked.Run != now.ID {
+	if now, _ := st.ResultOf(s, c.build); looked.Run != nil && *looked.Run != now.ID {
 		return pipeline.Errorf(pipeline.CodeConflict, c.op(), "build %s has run there again since you looked, as run %s", c.build, now.ID).
 			WithHint("Look at that run, then decide.")
 	}
@@ -169,14 +169,14 @@ func (c choice) stillSo(st *pipeline.State, s pipeline.Stage, looked Looked) err
 		return nil
 	}
 	d, decided := st.Decisions[id]
-	if c.verdict == pipeline.Approved && !c.lift && len(st.Approvals(s, c.build)) > 0 && len(d.Lifted) == 0 {
+	if c.result == pipeline.Approved && !c.lift && len(st.Approvals(s, c.build)) > 0 && len(d.Lifted) == 0 {
 		return nil // somebody else has approved the same
 	}
 	if !decided {
 		return pipeline.Errorf(pipeline.CodeConflict, c.op(), "the decision on build %s that you looked at is gone", c.build).WithHint("Look again, then decide.")
 	}
 	err := pipeline.Errorf(pipeline.CodeConflict, c.op(), "since you looked, %s", d.Describe())
-	if d.Verdict == pipeline.Rejected && c.verdict == pipeline.Approved {
+	if d.Result == pipeline.Rejected && c.result == pipeline.Approved {
 		advice := pipeline.Advice{Verb: pipeline.VerbLift, Pipeline: c.pipeline, Stage: s.Name, Build: c.build}
 		return err.WithHint("Nothing was decided. Ask why; `%s` lifts a rejection.", advice.Command())
 	}
@@ -185,7 +185,7 @@ func (c choice) stillSo(st *pipeline.State, s pipeline.Stage, looked Looked) err
 
 // CheckJudge reports why this person can't take a decision: there is nothing to decide,
 // no right to, or the person wrote what would be approved.
-func (e *Engine) CheckJudge(st *pipeline.State, s pipeline.Stage, build string, verdict pipeline.Verdict) error {
+func (e *Engine) CheckDecision(st *pipeline.State, s pipeline.Stage, build string, verdict pipeline.DecisionResult) error {
 	if verdict == pipeline.Rejected {
 		return st.Pipeline.Authorize(pipeline.RightReject, e.Person, fmt.Sprintf("reject build %s at stage %q", build, s.Name))
 	}
@@ -206,7 +206,7 @@ func (e *Engine) CheckLift(st *pipeline.State, s pipeline.Stage, build string) e
 	if err := st.Pipeline.Authorize(pipeline.RightApprove, e.Person, op); err != nil {
 		return err
 	}
-	if st.Decisions[pipeline.StageBuild(s.Name, build)].Verdict != pipeline.Rejected {
+	if st.Decisions[pipeline.StageBuild(s.Name, build)].Result != pipeline.Rejected {
 		err := pipeline.Errorf(pipeline.CodeRefused, op, "it is not rejected there")
 		if at := st.RejectedAt(build); at != "" {
 			return err.WithHint("It is at stage %q: `%s`.", at, pipeline.Advice{Verb: pipeline.VerbLift, Pipeline: s.Pipeline, Stage: at, Build: build}.Command())
@@ -219,7 +219,7 @@ func (e *Engine) CheckLift(st *pipeline.State, s pipeline.Stage, build string) e
 // approvable reports why a build can't be approved at a stage: the stage needs no approval,
 // the build is rejected, or nothing passed that could be approved.
 func approvable(st *pipeline.State, s pipeline.Stage, build, op string) error {
-	run, _ := st.VerdictOf(s, build)
+	run, _ := st.ResultOf(s, build)
 	o, found := st.ObstacleAt(s, build)
 	switch {
 	case found && o.Kind == pipeline.ObstacleRejected:
@@ -235,15 +235,15 @@ func approvable(st *pipeline.State, s pipeline.Stage, build, op string) error {
 // decision makes the record of a decision, beside the votes that still count. It is no
 // news, and the one that there is, where this person has voted so already.
 func (e *Engine) decision(st *pipeline.State, s pipeline.Stage, c choice) (d pipeline.Decision, news bool) {
-	run, _ := st.VerdictOf(s, c.build)
+	run, _ := st.ResultOf(s, c.build)
 	now, was := e.Now().UTC(), st.Decisions[pipeline.StageBuild(s.Name, c.build)]
 	d = pipeline.Decision{
 		Pipeline: s.Pipeline, Stage: s.Name, Build: c.build, Run: run.ID, Inputs: st.Inputs(s, c.build),
-		Verdict: c.verdict, Reason: c.reason, Actor: e.Person.Name, At: now,
+		Result: c.result, Reason: c.reason, Actor: e.Person.Name, At: now,
 	}
 	mine := pipeline.Approval{Person: st.Pipeline.Authorization.Person(e.Person), Actor: e.Person.Name, Reason: c.reason, At: now}
 	switch {
-	case c.verdict == pipeline.Rejected:
+	case c.result == pipeline.Rejected:
 		d.Rejections = append(slices.Clone(was.Stand()), pipeline.Rejection{Actor: e.Person.Name, Reason: c.reason, Run: run.ID, At: now})
 		return d, true
 	case c.lift:
@@ -281,13 +281,13 @@ func (e *Engine) endInquiry(ctx context.Context, pipelineName, stage, build stri
 		return err
 	}
 	env, ok := st.RunEnvironment(stage, pipeline.ForInquiry)
-	if !ok || env.Build != build || !st.Settled(st.Stages[stage], build) {
+	if !ok || env.Build != build || !st.IsDecided(st.Stages[stage], build) {
 		return nil
 	}
-	leased, h, err := e.tryHold(ctx, stageKey(pipelineName, stage), "end of the environment to try "+build)
+	leased, h, err := e.tryLock(ctx, stageKey(pipelineName, stage), "end of the environment to try "+build)
 	if err != nil || h == nil {
 		return err // a run holds the stage: it replaces the environment
 	}
-	defer e.release(ctx, h)
+	defer e.unlock(ctx, h)
 	return e.endEnvironment(leased, pipelineName, h.lease, env)
 }

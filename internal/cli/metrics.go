@@ -16,20 +16,20 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-type figuresOptions struct {
+type metricsOptions struct {
 	*factory
 	target
 	since time.Duration
 }
 
-func newFigures(f *factory, runF func(context.Context, *figuresOptions) error) *cobra.Command {
-	o := &figuresOptions{factory: f}
+func newMetrics(f *factory, runF func(context.Context, *metricsOptions) error) *cobra.Command {
+	o := &metricsOptions{factory: f}
 	if runF == nil {
-		runF = runFigures
+		runF = runMetrics
 	}
 	var since string
 	c := &cobra.Command{
-		Use:   "figures [PIPELINE]",
+		Use:   "metrics [PIPELINE]",
 		Short: "Show how well changes get to production",
 		Long: "Show how often the pipeline deploys, how long a commit takes to production, how many changes fail there, how\n" +
 			"long it takes to restore what failed, and where builds wait. PIPELINE may be left out where there is one.",
@@ -60,20 +60,20 @@ func days(text string) (time.Duration, bool) {
 	return d, err == nil && d > 0
 }
 
-func runFigures(ctx context.Context, o *figuresOptions) error {
+func runMetrics(ctx context.Context, o *metricsOptions) error {
 	return o.with(ctx, func(a *app.App) error {
 		if err := o.resolve(ctx, a, "show figures", &o.target); err != nil {
 			return err
 		}
-		f, err := a.Engine.Figures(ctx, o.pipeline, o.stage, o.now().Add(-o.since).UTC())
+		f, err := a.Engine.Metrics(ctx, o.pipeline, o.stage, o.now().Add(-o.since).UTC())
 		if err != nil || o.json {
 			return o.tell(err, f, "")
 		}
 		t := o.newTable("FIGURE", "", "")
 		t.row("deployments", strconv.Itoa(f.Deployments), fmt.Sprintf("%.2f a day", f.PerDay))
-		t.row("lead time", describeSpread(f.LeadTime), "from the commit to the end of the deployment")
+		t.row("lead time", describeDistribution(f.LeadTime), "from the commit to the end of the deployment")
 		t.row("change failure rate", fmt.Sprintf("%.0f %%", 100*f.FailureRate), fmt.Sprintf("%d of %d changes failed or were taken back", f.Failures, f.Changes))
-		t.row("time to restore", describeSpread(f.Restore), "from a failure to the next deployment that passed")
+		t.row("time to restore", describeDistribution(f.Restore), "from a failure to the next deployment that passed")
 		fmt.Fprintf(o.Out, "Stage %s of pipeline %s, since %s\n\n", f.Stage, f.Pipeline, pipeline.Moment(f.Since.Local()))
 		if err := t.flush(); err != nil {
 			return err
@@ -81,14 +81,14 @@ func runFigures(ctx context.Context, o *figuresOptions) error {
 		fmt.Fprintln(o.Out)
 		t = o.newTable("WAITS AT", "TO RUN", "FOR A DECISION")
 		for _, w := range f.Waits {
-			t.row(w.Stage, describeSpread(w.Start), describeSpread(w.Decision))
+			t.row(w.Stage, describeDistribution(w.Start), describeDistribution(w.Decision))
 		}
 		return t.flush()
 	})
 }
 
 // describeSpread says a spread of durations.
-func describeSpread(s pipeline.Spread) string {
+func describeDistribution(s pipeline.Distribution) string {
 	if s.Count == 0 {
 		return "-"
 	}

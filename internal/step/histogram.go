@@ -14,12 +14,12 @@ import (
 // spread counts latencies by slots that are at most a 512th of their latency wide,
 // from a nanosecond to hours. Two of them add up without loss, which an estimate of
 // quantiles that adapts to its samples would not.
-type spread map[int]int64
+type histogram map[int]int64
 
 // slotBits is the number of leading bits by which latencies are told apart.
 const slotBits = 10
 
-func (s spread) add(d time.Duration) {
+func (s histogram) add(d time.Duration) {
 	v := uint64(max(d, 0))
 	shift := max(bits.Len64(v)-slotBits, 0)
 	s[shift<<slotBits+int(v>>shift)]++
@@ -33,7 +33,7 @@ func middle(slot int) time.Duration {
 }
 
 // quantile gives the latency that a share of q of all do not exceed, to a 1,024th.
-func (s spread) quantile(q float64) time.Duration {
+func (s histogram) quantile(q float64) time.Duration {
 	var all int64
 	for _, n := range s {
 		all += n

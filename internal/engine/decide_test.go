@@ -26,8 +26,8 @@ func offered(t *testing.T, approvals int) *desk {
 	return d
 }
 
-func (d *desk) judge(who, stage string, v pipeline.Verdict, reason string) error {
-	_, err := d.as(who).Judge(d.ctx, "shop", stage, build("1"), v, reason)
+func (d *desk) decide(who, stage string, v pipeline.DecisionResult, reason string) error {
+	_, err := d.as(who).Decide(d.ctx, "shop", stage, build("1"), v, reason)
 	return err
 }
 
@@ -62,8 +62,8 @@ func wantCode(t *testing.T, err error, code pipeline.Code, says ...string) {
 
 func TestApprovalLiftsNoRejection(t *testing.T) {
 	d := offered(t, 1)
-	d.must(d.judge("bob", "exploratory", pipeline.Rejected, "it leaks"))
-	err := d.judge("carol", "exploratory", pipeline.Approved, "")
+	d.must(d.decide("bob", "exploratory", pipeline.Rejected, "it leaks"))
+	err := d.decide("carol", "exploratory", pipeline.Approved, "")
 	wantCode(t, err, pipeline.CodeRefused, "by bob on 2026-", "it leaks", "penstock approve --lift shop exploratory "+build("1"))
 	if _, err := d.lift("carol", "acceptance"); err == nil {
 		t.Fatal("it lifted what is not rejected")
@@ -87,19 +87,19 @@ func TestApprovalLiftsNoRejection(t *testing.T) {
 // another rejection starts the count anew.
 func TestLiftOfSeveral(t *testing.T) {
 	d := offered(t, 2)
-	d.must(d.judge("bob", "exploratory", pipeline.Approved, ""))
-	d.must(d.judge("dave", "exploratory", pipeline.Rejected, "ugly"))
+	d.must(d.decide("bob", "exploratory", pipeline.Approved, ""))
+	d.must(d.decide("dave", "exploratory", pipeline.Rejected, "ugly"))
 	vote := func(who string, missing int) pipeline.Decision {
 		t.Helper()
 		got, err := d.lift(who, "exploratory")
 		d.must(err)
 		st := d.seen()
-		if left := st.MissingLifts(st.Stages["exploratory"], build("1")); got.Verdict == pipeline.Rejected && left != missing {
+		if left := st.MissingLifts(st.Stages["exploratory"], build("1")); got.Result == pipeline.Rejected && left != missing {
 			t.Fatalf("after %s it takes %d more, want %d", who, left, missing)
 		}
 		return got
 	}
-	if got := vote("carol", 1); got.Verdict != pipeline.Rejected || got.Actor != "dave" {
+	if got := vote("carol", 1); got.Result != pipeline.Rejected || got.Actor != "dave" {
 		t.Fatalf("one of two: %+v", got)
 	}
 	before := d.head()
@@ -107,21 +107,21 @@ func TestLiftOfSeveral(t *testing.T) {
 	if d.head() != before {
 		t.Error("a second vote of one person was recorded")
 	}
-	d.must(d.judge("erin", "exploratory", pipeline.Rejected, "slow")) // since then
-	if got := vote("bob", 1); got.Verdict != pipeline.Rejected {
+	d.must(d.decide("erin", "exploratory", pipeline.Rejected, "slow")) // since then
+	if got := vote("bob", 1); got.Result != pipeline.Rejected {
 		t.Fatalf("an earlier vote counts for a later rejection: %+v", got)
 	}
-	if got := vote("robert", 1); got.Verdict != pipeline.Rejected {
+	if got := vote("robert", 1); got.Result != pipeline.Rejected {
 		t.Fatalf("two names of one person lift it: %+v", got)
 	}
 	got := vote("dave", 0) // one's own, too
-	if got.Verdict != pipeline.Approved || len(got.Lifted) != 2 || got.Lifted[1].Reason != "slow" || len(got.Approvals) != 2 {
+	if got.Result != pipeline.Approved || len(got.Lifted) != 2 || got.Lifted[1].Reason != "slow" || len(got.Approvals) != 2 {
 		t.Fatalf("two of two: %+v", got)
 	}
 	if d.standing("exploratory").Passed != build("1") {
 		t.Error("it does not pass")
 	}
-	d.must(d.judge("erin", "exploratory", pipeline.Rejected, "still slow"))
+	d.must(d.decide("erin", "exploratory", pipeline.Rejected, "still slow"))
 	if got := d.seen().Decisions[pipeline.StageBuild("exploratory", build("1"))]; len(got.Stand()) != 1 || got.Lift != nil || len(got.Approvals) != 0 {
 		t.Errorf("rejected again: %+v", got)
 	}
@@ -130,24 +130,24 @@ func TestLiftOfSeveral(t *testing.T) {
 // A vote is on the evidence that there is: after another run those before it start anew.
 func TestLiftIsOnTheEvidence(t *testing.T) {
 	d := offered(t, 2)
-	d.must(d.judge("bob", "acceptance", pipeline.Rejected, "red"))
+	d.must(d.decide("bob", "acceptance", pipeline.Rejected, "red"))
 	if _, err := d.lift("carol", "acceptance"); err != nil {
 		t.Fatal(err)
 	}
-	d.must(d.judge("bob", "capacity", pipeline.Rejected, "red, too"))
-	if got, err := d.lift("dave", "acceptance"); err != nil || got.Verdict != pipeline.Approved {
+	d.must(d.decide("bob", "capacity", pipeline.Rejected, "red, too"))
+	if got, err := d.lift("dave", "acceptance"); err != nil || got.Result != pipeline.Approved {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	if at := d.seen().RejectedAt(build("1")); at != "capacity" {
 		t.Errorf("it stands rejected at %q", at)
 	}
-	if got, err := d.lift("dave", "capacity"); err != nil || got.Verdict != pipeline.Rejected {
+	if got, err := d.lift("dave", "capacity"); err != nil || got.Result != pipeline.Rejected {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	st := d.seen()
 	key := pipeline.StageBuild("capacity", build("1"))
 	again := st.Clone()
-	again.Verdicts = map[string][]pipeline.RunSummary{key: {{ID: "r-other", Status: pipeline.RunPassed}}}
+	again.Results = map[string][]pipeline.RunSummary{key: {{ID: "r-other", Status: pipeline.RunPassed}}}
 	if n := again.MissingLifts(st.Stages["capacity"], build("1")); n != 2 {
 		t.Errorf("after another run it takes %d more", n)
 	}
@@ -159,7 +159,7 @@ func TestLiftAndOverride(t *testing.T) {
 	d.authorize(func(p *pipeline.Pipeline) { p.Authorization.Override = []string{"*"} })
 	_, err := d.Override(d.ctx, "shop", "exploratory", build("1"), "nobody is here")
 	d.must(err)
-	d.must(d.judge("bob", "exploratory", pipeline.Rejected, "I am"))
+	d.must(d.decide("bob", "exploratory", pipeline.Rejected, "I am"))
 	if _, err := d.Override(d.ctx, "shop", "exploratory", build("1"), "hurry"); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(pipeline.HintOf(err), "--lift") {
 		t.Errorf("an override of a rejected build: %v", err)
 	}
@@ -178,18 +178,18 @@ func TestLiftAndOverride(t *testing.T) {
 func TestDecidedSinceOneLooked(t *testing.T) {
 	for name, tt := range map[string]struct {
 		first  func(*desk) error
-		second pipeline.Verdict
+		second pipeline.DecisionResult
 		says   []string // nil: it is taken
 	}{
-		"an approval after a rejection": {func(d *desk) error { return d.judge("bob", "exploratory", pipeline.Rejected, "it leaks") }, pipeline.Approved,
+		"an approval after a rejection": {func(d *desk) error { return d.decide("bob", "exploratory", pipeline.Rejected, "it leaks") }, pipeline.Approved,
 			[]string{"since you looked", "rejected", "by bob on 2026-", "it leaks", "--lift"}},
-		"a rejection after a rejection": {func(d *desk) error { return d.judge("bob", "exploratory", pipeline.Rejected, "it leaks") }, pipeline.Rejected,
+		"a rejection after a rejection": {func(d *desk) error { return d.decide("bob", "exploratory", pipeline.Rejected, "it leaks") }, pipeline.Rejected,
 			[]string{"since you looked", "by bob on 2026-", "it leaks"}},
-		"a rejection after an approval": {func(d *desk) error { return d.judge("bob", "exploratory", pipeline.Approved, "fine") }, pipeline.Rejected,
+		"a rejection after an approval": {func(d *desk) error { return d.decide("bob", "exploratory", pipeline.Approved, "fine") }, pipeline.Rejected,
 			[]string{"since you looked", "bob approved build", "on 2026-", "fine"}},
-		"an approval after an approval": {func(d *desk) error { return d.judge("bob", "exploratory", pipeline.Approved, "fine") }, pipeline.Approved, nil},
+		"an approval after an approval": {func(d *desk) error { return d.decide("bob", "exploratory", pipeline.Approved, "fine") }, pipeline.Approved, nil},
 		"an approval after a lift": {func(d *desk) error {
-			err := d.judge("bob", "exploratory", pipeline.Rejected, "it leaks")
+			err := d.decide("bob", "exploratory", pipeline.Rejected, "it leaks")
 			for _, who := range []string{"carol", "dave"} {
 				if err == nil {
 					_, err = d.lift(who, "exploratory")
@@ -203,7 +203,7 @@ func TestDecidedSinceOneLooked(t *testing.T) {
 			looked := d.version("exploratory")
 			d.must(tt.first(d))
 			before := d.head()
-			_, err := d.as("erin").JudgeOn(d.ctx, "shop", "exploratory", build("1"), engine.Looked{Decision: &looked}, tt.second, "I think so")
+			_, err := d.as("erin").DecideOn(d.ctx, "shop", "exploratory", build("1"), engine.Looked{Decision: &looked}, tt.second, "I think so")
 			if tt.says == nil {
 				d.must(err)
 				return
@@ -214,15 +214,15 @@ func TestDecidedSinceOneLooked(t *testing.T) {
 			}
 			now := d.version("exploratory")
 			if tt.second == pipeline.Rejected {
-				_, err = d.as("erin").JudgeOn(d.ctx, "shop", "exploratory", build("1"), engine.Looked{Decision: &now}, tt.second, "I think so")
+				_, err = d.as("erin").DecideOn(d.ctx, "shop", "exploratory", build("1"), engine.Looked{Decision: &now}, tt.second, "I think so")
 				d.must(err)
 			}
 		})
 	}
 	d := offered(t, 1)
-	d.must(d.judge("bob", "exploratory", pipeline.Rejected, "it leaks"))
+	d.must(d.decide("bob", "exploratory", pipeline.Rejected, "it leaks"))
 	looked := d.version("exploratory")
-	d.must(d.judge("carol", "exploratory", pipeline.Rejected, "and it is ugly"))
+	d.must(d.decide("carol", "exploratory", pipeline.Rejected, "and it is ugly"))
 	_, err := d.as("dave").Lift(d.ctx, "shop", "exploratory", build("1"), engine.Looked{Decision: &looked}, "")
 	wantCode(t, err, pipeline.CodeConflict, "since you looked", "by carol", "and it is ugly", "by bob")
 }
@@ -243,7 +243,7 @@ func (r *racing) Append(ctx context.Context, b pipeline.Batch) ([]pipeline.Event
 // refused and says what the other was. No rejection is lifted by who did not see it.
 func TestTwoDecideAtOnce(t *testing.T) {
 	approve, reject := pipeline.Approved, pipeline.Rejected
-	for name, tt := range map[string]struct{ first, second pipeline.Verdict }{
+	for name, tt := range map[string]struct{ first, second pipeline.DecisionResult }{
 		"a rejection before an approval": {reject, approve}, "an approval before a rejection": {approve, reject},
 		"two approvals": {approve, approve}, "two rejections": {reject, reject},
 	} {
@@ -251,8 +251,8 @@ func TestTwoDecideAtOnce(t *testing.T) {
 			d := offered(t, 2)
 			late := d.as("carol")
 			config := late.Engine.Config
-			config.Ledger = &racing{Ledger: late.Ledger, do: func() { d.must(d.judge("bob", "exploratory", tt.first, "at once")) }}
-			_, err := engine.New(config).As(pipeline.Person{Name: "carol"}).Judge(d.ctx, "shop", "exploratory", build("1"), tt.second, "no, yes")
+			config.Ledger = &racing{Ledger: late.Ledger, do: func() { d.must(d.decide("bob", "exploratory", tt.first, "at once")) }}
+			_, err := engine.New(config).As(pipeline.Person{Name: "carol"}).Decide(d.ctx, "shop", "exploratory", build("1"), tt.second, "no, yes")
 			st := d.seen()
 			if tt.first == approve && tt.second == approve {
 				d.must(err)
@@ -262,7 +262,7 @@ func TestTwoDecideAtOnce(t *testing.T) {
 				return
 			}
 			wantCode(t, err, pipeline.CodeConflict, "bob", "at once", "since you looked")
-			if got := st.Decisions[pipeline.StageBuild("exploratory", build("1"))]; got.Verdict != tt.first || got.Actor != "bob" {
+			if got := st.Decisions[pipeline.StageBuild("exploratory", build("1"))]; got.Result != tt.first || got.Actor != "bob" {
 				t.Errorf("decided: %+v", got)
 			}
 		})
@@ -279,7 +279,7 @@ func TestTwoDecideAtOnce(t *testing.T) {
 				if i == 3 {
 					verdict = reject
 				}
-				_, results[i] = e.Judge(d.ctx, "shop", "exploratory", build("1"), verdict, "at once")
+				_, results[i] = e.Decide(d.ctx, "shop", "exploratory", build("1"), verdict, "at once")
 			})
 		}
 		work.Wait()
@@ -289,12 +289,12 @@ func TestTwoDecideAtOnce(t *testing.T) {
 				t.Errorf("%s: %v", people[i], err)
 			}
 		}
-		if rejected := results[3] == nil; rejected != (got.Verdict == reject) {
+		if rejected := results[3] == nil; rejected != (got.Result == reject) {
 			t.Errorf("dave's rejection: %v; decided %+v", results[3], got)
 		}
 		for i, who := range people {
 			counts := slices.ContainsFunc(got.Approvals, func(a pipeline.Approval) bool { return a.Actor == who })
-			if got.Verdict == approve && i != 3 && counts != (results[i] == nil) {
+			if got.Result == approve && i != 3 && counts != (results[i] == nil) {
 				t.Errorf("%s: %v, and the approval counts: %v", who, results[i], counts)
 			}
 		}
@@ -307,20 +307,20 @@ func TestApproveStatusAndPlanAgree(t *testing.T) {
 	d.mustApply(route("1"))
 	d.mustApply(route("2"))
 	one, two := build("1"), build("2")
-	if _, err := d.Judge(d.ctx, "shop", "exploratory", "", pipeline.Rejected, "ugly"); err != nil {
+	if _, err := d.Decide(d.ctx, "shop", "exploratory", "", pipeline.Rejected, "ugly"); err != nil {
 		t.Fatal(err)
 	}
 	if got := d.standing("exploratory"); got.Move.Candidate != one || got.Move.Status != pipeline.StatusWaiting || got.Move.Action != pipeline.ActionAdopt {
 		t.Fatalf("after the rejection of %s: %+v", two, got.Move)
 	}
 	d.mustApply(route("2"))
-	if got := d.standing("exploratory"); got.Held != one || got.Move.Action != pipeline.ActionNone {
+	if got := d.standing("exploratory"); got.Current != one || got.Move.Action != pipeline.ActionNone {
 		t.Fatalf("after an apply: %+v", got)
 	}
 	if got := d.standing("pre-production"); !strings.Contains(got.Move.WaitingFor, one) {
 		t.Errorf("pre-production waits for %q", got.Move.WaitingFor)
 	}
-	got, err := d.Judge(d.ctx, "shop", "exploratory", "", pipeline.Approved, "")
+	got, err := d.Decide(d.ctx, "shop", "exploratory", "", pipeline.Approved, "")
 	if err != nil || got.Build != one {
 		t.Errorf("approved %q: %v", got.Build, err)
 	}
@@ -328,10 +328,10 @@ func TestApproveStatusAndPlanAgree(t *testing.T) {
 	if got := d.standing("pre-production"); got.Passed != one {
 		t.Errorf("pre-production passed %q", got.Passed)
 	}
-	if _, err := d.Judge(d.ctx, "shop", "exploratory", one, pipeline.Rejected, "too"); err != nil {
+	if _, err := d.Decide(d.ctx, "shop", "exploratory", one, pipeline.Rejected, "too"); err != nil {
 		t.Fatal(err)
 	}
-	_, err = d.Judge(d.ctx, "shop", "exploratory", "", pipeline.Approved, "")
+	_, err = d.Decide(d.ctx, "shop", "exploratory", "", pipeline.Approved, "")
 	wantCode(t, err, pipeline.CodeRefused, "waits for a build newer than "+two)
 	if _, err := d.Lift(d.ctx, "shop", "exploratory", two, engine.Looked{}, ""); err != nil {
 		t.Fatal(err)

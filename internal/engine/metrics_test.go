@@ -12,7 +12,7 @@ import (
 )
 
 // A stage that people move is ready when somebody has moved it, and each build is once.
-func TestFiguresOfStages(t *testing.T) {
+func TestMetricsOfStages(t *testing.T) {
 	ctx := context.Background()
 	d := open(t)
 	pass := func(minutes int) {
@@ -37,7 +37,7 @@ func TestFiguresOfStages(t *testing.T) {
 		}
 	}
 	d.mustApply(route("1"))
-	f, err := d.Figures(ctx, "shop", "", d.now().Add(-30*24*time.Hour))
+	f, err := d.Metrics(ctx, "shop", "", d.now().Add(-30*24*time.Hour))
 	if err != nil || f.Stage != "production" || f.Deployments != 1 || f.Changes != 1 || f.Failures != 0 {
 		t.Fatalf("%+v, %v", f, err)
 	}
@@ -45,7 +45,7 @@ func TestFiguresOfStages(t *testing.T) {
 	for _, w := range f.Waits {
 		longest[w.Stage] = w
 	}
-	near := func(what string, s pipeline.Spread, want time.Duration) {
+	near := func(what string, s pipeline.Distribution, want time.Duration) {
 		t.Helper()
 		if s.Count != 1 || s.Median < want || s.Median > want+time.Minute {
 			t.Errorf("%s: %+v, want about %s", what, s, want)

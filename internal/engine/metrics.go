@@ -13,47 +13,47 @@ import (
 )
 
 // figuresPage is how many runs are read at a time.
-const figuresPage = 1000
+const metricsPage = 1000
 
 // figuresBefore is how long before the time that is asked for runs are read: what was
 // deployed then tells a rollback, and a failure may last from then.
-const figuresBefore = 30 * 24 * time.Hour
+const metricsBefore = 30 * 24 * time.Hour
 
 // Figures works out how well a stage delivers, since a time; "" is the last stage whose
 // environment lasts or that people move. CodeNotFound where there is none.
-func (e *Engine) Figures(ctx context.Context, pipelineName, stage string, since time.Time) (pipeline.Figures, error) {
+func (e *Engine) Metrics(ctx context.Context, pipelineName, stage string, since time.Time) (pipeline.Metrics, error) {
 	st, err := e.existing(ctx, pipelineName)
 	if err != nil {
-		return pipeline.Figures{}, err
+		return pipeline.Metrics{}, err
 	}
 	if stage == "" {
 		for _, s := range st.StagesInOrder() {
-			if s.Lasting() || s.Guarded() {
+			if s.Persistent() || s.RequiresDeployRight() {
 				stage = s.Name
 			}
 		}
 		if stage == "" {
-			return pipeline.Figures{}, pipeline.Errorf(pipeline.CodeNotFound, "work out figures", "pipeline %q has no stage whose environment lasts, or that people move", pipelineName).
+			return pipeline.Metrics{}, pipeline.Errorf(pipeline.CodeNotFound, "work out figures", "pipeline %q has no stage whose environment lasts, or that people move", pipelineName).
 				WithHint("Name a stage.")
 		}
 	}
 	if _, ok := st.Stages[stage]; !ok {
-		return pipeline.Figures{}, noStage(pipelineName, stage)
+		return pipeline.Metrics{}, noStage(pipelineName, stage)
 	}
-	runs, err := e.pastRuns(ctx, pipelineName, since.Add(-figuresBefore))
+	runs, err := e.pastRuns(ctx, pipelineName, since.Add(-metricsBefore))
 	if err != nil {
-		return pipeline.Figures{}, fmt.Errorf("work out figures: %w", err)
+		return pipeline.Metrics{}, fmt.Errorf("work out figures: %w", err)
 	}
 	waits := st.Waits(runs, since)
 	runs = slices.DeleteFunc(runs, func(r pipeline.RunSummary) bool { return r.Stage != stage })
-	f := pipeline.FiguresOf(runs, since, e.Now().UTC(), func(build string) pipeline.Build { return st.Builds[build] })
+	f := pipeline.MetricsOf(runs, since, e.Now().UTC(), func(build string) pipeline.Build { return st.Builds[build] })
 	f.Pipeline, f.Stage, f.Waits = pipelineName, stage, waits
 	return f, nil
 }
 
 // pastRuns gives the runs that began since a time, the newest first.
 func (e *Engine) pastRuns(ctx context.Context, pipelineName string, since time.Time) (runs []pipeline.RunSummary, err error) {
-	for query := (pipeline.RunQuery{Limit: figuresPage}); ; {
+	for query := (pipeline.RunQuery{Limit: metricsPage}); ; {
 		page, err := e.Ledger.Runs(ctx, pipelineName, query)
 		if err != nil {
 			return nil, err
