@@ -183,7 +183,7 @@ func TestExitStatus(t *testing.T) {
 // What is wrong with a command line is usage, in JSON where that is asked for at all.
 func TestWrongCommandLines(t *testing.T) {
 	for _, given := range []string{
-		"status --nonsense", "approve a b c d", "override shop qa", "env destroy", "nonsense", "statsu", "env nonsense", "ledger nonsense", "context nonsense", "completion nonsense", "help nonsense", "help env nonsense", "status --interval soon", "figures shop --since ever",
+		"status --nonsense", "approve a b c d", "override shop qa", "env destroy", "nonsense", "statsu", "env nonsense", "ledger nonsense", "context nonsense", "completion nonsense", "help nonsense", "help env nonsense", "status --interval soon", "metrics shop --since ever",
 	} {
 		t.Run(given, func(t *testing.T) {
 			run := func(args ...string) (status int, out, talk string) {

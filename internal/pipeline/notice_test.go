@@ -44,7 +44,7 @@ func TestNotices(t *testing.T) {
 		"a stage that people move waits": {tried().decided("exploratory", "x", Approved).passed("capacity", "x").passed("pre-production", "x"),
 			[]string{"passed pre-production: x passed pre-production.", "waiting production: production waits for a promotion of x: `penstock promote"}},
 		"a paused stage waits": {base().current("capacity").passed("acceptance", "x"),
-			[]string{"passed acceptance", "ready exploratory", "waiting capacity: capacity could begin with x, and waits for its release"}},
+			[]string{"passed acceptance", "ready exploratory", "waiting capacity: capacity could begin with x, and waits for a person to resume it"}},
 		"a failure":   {base().ran("acceptance", "x", RunFailed), []string{"failed acceptance: acceptance failed for x: "}},
 		"a cancel":    {base().ran("acceptance", "x", RunCancelled), nil},
 		"a rejection": {tried().decided("exploratory", "x", Rejected), []string{"rejected exploratory: bob rejected x at exploratory: because"}},
