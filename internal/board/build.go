@@ -215,7 +215,7 @@ func (b *Board) runs(w http.ResponseWriter, r *http.Request, s *session) error {
 		body.Stages = append(body.Stages, stage.Name)
 	}
 	if query.After != "" {
-		live = "" // older ones stay as they are
+		live = nil // older ones stay as they are
 	}
 	if found.Next != "" {
 		q.Set("after", found.Next)
@@ -324,7 +324,7 @@ func (b *Board) run(w http.ResponseWriter, r *http.Request, s *session) error {
 		return err
 	}
 	if run.Status.Final() {
-		live = ""
+		live = nil
 	}
 	b.show(w, s, http.StatusOK, "run", view{
 		Title: run.ID + " · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "runs", Live: live, Body: page,

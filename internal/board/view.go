@@ -34,7 +34,7 @@ type view struct {
 	Title    string
 	Pipeline string // empty on pages of none
 	Tab      string // of the pipeline's pages, the one that is open
-	Live     string // the stream that says when to ask for the page again; empty for none
+	Live     *live  // nil for a page that does not change by itself
 	Body     any
 
 	// set by show

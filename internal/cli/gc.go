@@ -31,7 +31,8 @@ func newGC(f *factory, runF func(context.Context, *gcOptions) error) *cobra.Comm
 		Long: "Remove builds beyond what the pipelines retain, with their images, artifacts and logs, and what runs\n" +
 			"that died left behind, after asking. Nothing that is in use, or that a rollback may need, is ever removed;\n" +
 			"`penstock images` says what keeps an image.\n" +
-			"An apply does the same by itself; this is for after a crash, and for a look with --dry-run.",
+			"An apply does the same by itself, and removes the archives of destroyed pipelines whose time is over; this is for\n" +
+			"after a crash, and for a look with --dry-run.",
 		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.request.Pipeline = arg(given, 0)

@@ -236,9 +236,8 @@ func readGiven(what, name string) ([]byte, error) {
 
 // choose takes the only pipeline where none is named.
 func (o *ledgerOptions) choose(ctx context.Context, a *app.App, verb string) error {
-	names, err := a.Ledger().Pipelines(ctx)
-	if err == nil {
-		o.pipeline, err = only(verb, "PIPELINE", "there are", names)
-	}
+	var t target
+	err := o.resolve(ctx, a, verb, &t)
+	o.pipeline = t.pipeline
 	return err
 }

@@ -184,13 +184,23 @@ func selectPipelines(ctx context.Context, a *app.App, name string) (map[string]*
 	}
 	st, ok := all[name]
 	if !ok {
-		return nil, noPipeline(name)
+		return nil, noPipeline(ctx, a, name)
 	}
 	return map[string]*pipeline.State{name: st}, nil
 }
 
-func noPipeline(name string) error {
-	return pipeline.Errorf(pipeline.CodeNotFound, "find pipeline", "there is no pipeline %q", name).WithHint("`penstock status` lists them.")
+// noPipeline says that there is none of a name, and where the record of one is that was
+// destroyed.
+func noPipeline(ctx context.Context, a *app.App, name string) error {
+	const op = "find pipeline"
+	all, _ := a.Archives(ctx) // who may not read them gets the other hint
+	for _, of := range all {  // the newest first
+		if of.Pipeline == name {
+			return pipeline.Errorf(pipeline.CodeNotFound, op, "there is no pipeline %q any more: it was destroyed at %s", name, of.Removed.UTC().Format(time.RFC3339)).
+				WithHint("Its record is kept until %s: `penstock ledger archive list` names it.", of.Until.UTC().Format(time.RFC3339))
+		}
+	}
+	return pipeline.Errorf(pipeline.CodeNotFound, op, "there is no pipeline %q", name).WithHint("`penstock status` lists them.")
 }
 
 func describeStatus(e *engine.Engine, st *pipeline.State) statusPipeline {

@@ -132,7 +132,7 @@ func (f *factory) resolve(ctx context.Context, a *app.App, verb string, t *targe
 		}
 	}
 	if !slices.Contains(names, t.pipeline) {
-		return noPipeline(t.pipeline)
+		return noPipeline(ctx, a, t.pipeline)
 	}
 	if fit == nil || t.stage != "" {
 		return nil
@@ -196,7 +196,7 @@ func (f *factory) environment(ctx context.Context, a *app.App, verb string, w wh
 		}
 	}
 	if !slices.Contains(names, *pipelineName) {
-		return noPipeline(*pipelineName)
+		return noPipeline(ctx, a, *pipelineName)
 	}
 	if w == nobody || *name != "" {
 		return nil

@@ -224,8 +224,8 @@ func (e *Engine) bakeRun(ctx context.Context, h *lock, st *pipeline.State, defin
 	if err != nil {
 		return pipeline.Image{}, a.fail(ctx, err)
 	}
-	defer log.Close()
-	a.log = log
+	a.openLog(log)
+	defer a.closeLog()
 	image, err := a.bakeImage(ctx, definition, secrets)
 	if err != nil {
 		return pipeline.Image{}, a.fail(ctx, lostOr(ctx, err))

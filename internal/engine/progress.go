@@ -157,7 +157,7 @@ func (e *Engine) Follow(ctx context.Context, pipelineName, run string, w io.Writ
 		if offset += n; err != nil && (r.Status.Final() || !pipeline.IsNotFound(err)) {
 			return err
 		}
-		// The last lines are written when the run has been recorded as ended.
+		// One more look is for what a run writes yet that another process has ended.
 		if ended && n == 0 {
 			return nil
 		}
