@@ -35,8 +35,8 @@ func newLedgerArchive(f *factory, runF func(context.Context, *archiveOptions) er
 		Use:   "archive",
 		Short: "List and read the histories of destroyed pipelines",
 		Long: "List and read the histories of destroyed pipelines. Each is kept for as long as the pipeline's retain_history\n" +
-			"says. `penstock gc` then removes it. An archive's name is the ID of its pipeline, or the pipeline's name if\n" +
-			"only one archive has that name.",
+			"says. An apply, or `penstock gc`, then removes it. An archive's name is the ID of its pipeline, or the\n" +
+			"pipeline's name if only one archive has that name.",
 		Args: args(0, 0), RunE: list,
 	}
 	export := &archiveOptions{factory: f}
@@ -75,10 +75,15 @@ func runArchiveList(ctx context.Context, o *archiveOptions) error {
 	})
 }
 
+// verifiedArchive is the JSON shape of an archive that is whole.
+type verifiedArchive struct {
+	Events int64 `json:"events"`
+}
+
 func runArchiveVerify(ctx context.Context, o *archiveOptions) error {
 	return o.withArchive(ctx, func(r io.Reader) error {
 		n, err := app.VerifyExport(r)
-		return o.printDone(err, map[string]int64{"events": n}, "%d events, the chain is whole.", n)
+		return o.printDone(err, verifiedArchive{n}, "%d events, the chain is whole.", n)
 	})
 }
 
