@@ -258,7 +258,7 @@ func TestParametersAreKept(t *testing.T) {
 func TestParametersThatCannotBe(t *testing.T) {
 	yes := true
 	for text, p := range map[string]bootstrap.Parameters{
-		"no part":       {Parts: []bootstrap.Part{"cd"}},
+		"not a part":    {Parts: []bootstrap.Part{"cd"}},
 		"need the part": {Parts: []bootstrap.Part{bootstrap.PartSupport}, Repository: "https://example.com/a.git"},
 		"by HTTPS":      {Repository: "git@example.com:a.git"},
 		"https://me:":   {Repository: "https://me:secret@example.com/a.git"},
@@ -269,7 +269,7 @@ func TestParametersThatCannotBe(t *testing.T) {
 		"4 zones":       {Zones: 4},
 		"need their":    {PublicSubnets: []string{"subnet-1"}},
 		"needs its":     {VPC: "vpc-1", PublicSubnets: []string{"subnet-1"}},
-		"is made":       {VPC: "vpc-1", PublicSubnets: []string{"subnet-1"}, PrivateSubnets: []string{"subnet-1"}, NAT: &yes},
+		"new VPC":       {VPC: "vpc-1", PublicSubnets: []string{"subnet-1"}, PrivateSubnets: []string{"subnet-1"}, NAT: &yes},
 		"8.8":           {Addresses: "8.8"},
 		"10.1.2":        {Addresses: "10.1.2"},
 		"10.0.0.1/8":    {Clients: "10.0.0.1/8"},

@@ -207,7 +207,7 @@ func TestMistakes(t *testing.T) {
 		{"bad pattern", pipeline.Step{Command: "true", Report: "{x"}, "not a valid pattern"},
 		{"no endpoint", pipeline.Step{HTTP: &pipeline.HTTPCheck{Path: "/"}}, "no endpoint"},
 		{"two addresses", pipeline.Step{HTTP: &pipeline.HTTPCheck{Path: "/", URL: "http://localhost/"}}, "both set"},
-		{"no URL", pipeline.Step{HTTP: &pipeline.HTTPCheck{URL: "ftp://localhost/"}}, "no URL"},
+		{"no URL", pipeline.Step{HTTP: &pipeline.HTTPCheck{URL: "ftp://localhost/"}}, "not a URL"},
 		{"no method", pipeline.Step{HTTP: &pipeline.HTTPCheck{URL: "http://localhost/", Method: "G T"}}, "not an HTTP method"},
 		{"no status", pipeline.Step{HTTP: &pipeline.HTTPCheck{URL: "http://localhost/", Status: 7}}, "not an HTTP status"},
 		{"no expression", pipeline.Step{HTTP: &pipeline.HTTPCheck{URL: "http://localhost/", Contains: "("}}, "not a regular expression"},
