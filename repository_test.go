@@ -33,11 +33,13 @@ const module = "github.com/penstock-io/terraform-provider-penstock"
 var layers = map[string][]string{
 	"":                              {"internal/cli", "internal/platform/local", "internal/process", "internal/provider"},
 	"internal/pipeline":             {},
+	"internal/gate":                 {"internal/pipeline"}, // pure: the standard library besides
+	"internal/present":              {"internal/gate", "internal/pipeline"},
 	"internal/poll":                 {},
 	"internal/regular":              {}, // opens what steps leave, for all who read it
 	"internal/process":              {},
 	"internal/workplace":            {"internal/pipeline"},
-	"internal/engine":               {"internal/pipeline", "internal/poll"},
+	"internal/engine":               {"internal/gate", "internal/pipeline", "internal/poll"},
 	"internal/ledger":               {"internal/cloud", "internal/pipeline", "internal/poll"},
 	"internal/artifact":             {"internal/cloud", "internal/pipeline", "internal/poll", "internal/process", "internal/regular"},
 	"internal/source":               {"internal/pipeline", "internal/poll", "internal/process"},
@@ -49,27 +51,27 @@ var layers = map[string][]string{
 	"internal/codebuild":            {"internal/cloud", "internal/pipeline", "internal/poll", "internal/regular"},
 	"internal/bootstrap":            {"internal/cloud", "internal/pipeline", "internal/poll"},
 	"internal/checkpoint":           {"internal/pipeline"},
-	"internal/notice":               {"internal/cloud", "internal/pipeline", "internal/process"},
+	"internal/notice":               {"internal/cloud", "internal/gate", "internal/pipeline", "internal/present", "internal/process"},
 	"internal/app": {
 		"internal/artifact", "internal/bootstrap", "internal/cloud", "internal/codebuild", "internal/engine", "internal/ledger", "internal/notice", "internal/pipeline",
 		"internal/platform/aws", "internal/platform/local",
 		"internal/poll", "internal/process", "internal/source", "internal/step", "internal/workplace",
 	},
 	"internal/develop":  {"internal/engine", "internal/pipeline", "internal/process", "internal/regular"},
-	"internal/doctor":   {"internal/app", "internal/engine", "internal/pipeline"},
+	"internal/doctor":   {"internal/app", "internal/engine", "internal/gate", "internal/pipeline", "internal/present"},
 	"internal/install":  {"internal/pipeline"},
 	"internal/scaffold": {},
-	"internal/graph":    {"internal/pipeline"},
+	"internal/graph":    {"internal/gate", "internal/pipeline", "internal/present"},
 	"internal/plot":     {"internal/pipeline"},
-	"internal/board":    {"internal/engine", "internal/graph", "internal/metric", "internal/pipeline", "internal/plot"},
-	"internal/metric":   {"internal/engine", "internal/graph", "internal/pipeline"},
-	"internal/watch":    {"internal/app", "internal/engine", "internal/pipeline", "internal/source"},
-	"internal/cli":      {"internal/app", "internal/board", "internal/bootstrap", "internal/checkpoint", "internal/cloud", "internal/develop", "internal/doctor", "internal/engine", "internal/graph", "internal/install", "internal/pipeline", "internal/scaffold", "internal/watch"},
-	"internal/provider": {"internal/app", "internal/cloud", "internal/engine", "internal/pipeline", "internal/source", "internal/step"},
+	"internal/board":    {"internal/engine", "internal/gate", "internal/graph", "internal/metric", "internal/pipeline", "internal/plot", "internal/present"},
+	"internal/metric":   {"internal/engine", "internal/gate", "internal/pipeline"},
+	"internal/watch":    {"internal/app", "internal/engine", "internal/gate", "internal/pipeline", "internal/source"},
+	"internal/cli":      {"internal/app", "internal/board", "internal/bootstrap", "internal/checkpoint", "internal/cloud", "internal/develop", "internal/doctor", "internal/engine", "internal/gate", "internal/graph", "internal/install", "internal/pipeline", "internal/present", "internal/scaffold", "internal/watch"},
+	"internal/provider": {"internal/app", "internal/cloud", "internal/engine", "internal/gate", "internal/pipeline", "internal/present", "internal/source", "internal/step"},
 }
 
 // testOnly are the packages that only tests use.
-var testOnly = []string{"internal/cloud/cloudtest", "internal/e2e", "internal/ledger/ledgertest", "internal/platform/platformtest", "internal/simulation", "internal/workplace/workplacetest"}
+var testOnly = []string{"internal/cloud/cloudtest", "internal/e2e", "internal/ledger/ledgertest", "internal/pipeline/pipelinetest", "internal/platform/platformtest", "internal/simulation", "internal/workplace/workplacetest"}
 
 // confined says which packages alone may import modules with a prefix.
 var confined = map[string][]string{
@@ -85,6 +87,9 @@ var topLevel = []string{
 	"CHANGELOG.md", "GNUmakefile", "LICENSE", "README.md", "docs", "examples", "go.mod", "go.sum", "internal", "main.go",
 	"repository_test.go", "terraform-registry-manifest.json", "tools",
 }
+
+// pure are the packages that need nothing but the standard library, and one another.
+var pure = []string{"internal/pipeline", "internal/gate"}
 
 const maxLines = 800
 
@@ -104,7 +109,7 @@ func checkImports(pkg string, imports []string) []string {
 			}
 			continue
 		}
-		if pkg == "internal/pipeline" && strings.Contains(strings.Split(imported, "/")[0], ".") {
+		if slices.Contains(pure, pkg) && strings.Contains(strings.Split(imported, "/")[0], ".") {
 			wrong = append(wrong, fmt.Sprintf("%s imports %s, but only the standard library is allowed", pkg, imported))
 		}
 		for prefix, holders := range confined {
@@ -193,6 +198,8 @@ func TestRules(t *testing.T) {
 		want string
 	}{
 		"a domain with a library":    {checkImports("internal/pipeline", []string{"time", "github.com/spf13/cobra"}), "standard library"},
+		"a planner with a library":   {checkImports("internal/gate", []string{"slices", module + "/internal/pipeline", "github.com/hashicorp/go-hclog"}), "standard library"},
+		"a planner with the engine":  {checkImports("internal/gate", []string{module + "/internal/engine"}), "imports internal/engine"},
 		"an adapter with an adapter": {checkImports("internal/step", []string{module + "/internal/ledger"}), "imports internal/ledger"},
 		"a front end with the other": {checkImports("internal/cli", []string{module + "/internal/provider"}), "imports internal/provider"},
 		"cobra in the engine":        {checkImports("internal/engine", []string{"github.com/spf13/cobra"}), "which is for"},

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // maxBody is the size of a form at most, in bytes.
@@ -165,7 +166,7 @@ func (b *Board) refuse(w http.ResponseWriter, r *http.Request, status int, err e
 // trouble is an error as a page shows it.
 type trouble struct{ Text, Hint string }
 
-func problem(err error) trouble { return trouble{err.Error(), pipeline.HintOf(err)} }
+func problem(err error) trouble { return trouble{err.Error(), present.Hint(err)} }
 
 // hasToken reports whether a request carries the bearer token.
 func hasToken(r *http.Request, token string) bool {

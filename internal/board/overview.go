@@ -17,6 +17,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/graph"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // home lists the pipelines.
@@ -159,15 +160,17 @@ func (b *Board) valueStream(ctx context.Context, st *pipeline.State, who pipelin
 			switch {
 			case n.Status == "running", n.Status == "failed":
 				c.Build = st.Builds[c.Run.Build]
-			case at.Move.Candidate != "" && (n.Build == "" || n.Status == "ready"):
-				c.Build = st.Builds[at.Move.Candidate]
+			case at.Move.Candidate.ID != "" && (n.Build == "" || n.Status == "ready"):
+				c.Build = st.Builds[at.Move.Candidate.ID]
 			}
 			if c.Build.ID != n.Build {
 				c.Current = n.Build
 			}
 			c.Pin = s.Pin
 			e := b.Engine.As(who)
-			c.Buttons = append(buttons(e, st, s), moreButtons(e, st, s)...)
+			move := at.Move
+			c.Note = present.Note(move, st.Latest[s.Name], false) // there are buttons
+			c.Buttons = append(buttons(e, st, move), moreButtons(e, st, move)...)
 		}
 		var err error
 		if c.Progress, err = b.Engine.Progress(ctx, st, n.Name); err != nil {

@@ -111,15 +111,15 @@ func (p *pages) functions() template.FuncMap {
 			}
 			return template.URL(q.Encode()) // encoded already
 		},
-		"web":     web,
-		"percent": func(f float64) string { return fmt.Sprintf("%.2f %%", 100*f) },
-		"took":    took,
-		"join":    strings.Join,
-		"lines":   lines,
-		"dict":    dict,
-		"author":  author,
-		"brief":   brief,
-		"times":   func(a, b float64) float64 { return a * b },
+		"web":      web,
+		"percent":  func(f float64) string { return fmt.Sprintf("%.2f %%", 100*f) },
+		"took":     took,
+		"join":     strings.Join,
+		"lines":    lines,
+		"dict":     dict,
+		"author":   author,
+		"unbroken": unbroken,
+		"times":    func(a, b float64) float64 { return a * b },
 	}
 }
 
@@ -228,16 +228,11 @@ func author(s string) string {
 	return name
 }
 
-var (
-	buildIDs = regexp.MustCompile(`b-[0-9a-f]{10}`)
-	command  = regexp.MustCompile("[:;] `")
-)
+var buildIDs = regexp.MustCompile(`b-[0-9a-f]{10}`)
 
-// brief gives what a stage waits for without the commands, as the board has buttons. An ID
-// of a build is not broken at its hyphen.
-func brief(s string) template.HTML {
-	text := command.Split(plain(s), 2)[0]
-	return template.HTML(buildIDs.ReplaceAllString(template.HTMLEscapeString(text), `<span class="id">$0</span>`)) // escaped before
+// unbroken marks the IDs of builds in a text, so that they are not broken at the hyphen.
+func unbroken(s string) template.HTML {
+	return template.HTML(buildIDs.ReplaceAllString(template.HTMLEscapeString(plain(s)), `<span class="id">$0</span>`)) // escaped before
 }
 
 // lines is plain for text of several lines.

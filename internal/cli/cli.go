@@ -26,6 +26,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // Streams are the command's standard streams, and the signals that ask it to end.
@@ -222,12 +223,12 @@ func explain(commands []*cobra.Command) {
 func (f *factory) complain(err error) {
 	if f.json {
 		_ = f.printJSON(map[string]any{"error": map[string]string{
-			"code": string(codeOf(err)), "message": err.Error(), "hint": pipeline.HintOf(err),
+			"code": string(codeOf(err)), "message": err.Error(), "hint": present.Hint(err),
 		}})
 		return
 	}
 	fmt.Fprintf(f.Err, "penstock: %v\n", err)
-	if hint := pipeline.HintOf(err); hint != "" {
+	if hint := present.Hint(err); hint != "" {
 		fmt.Fprintln(f.Err, hint)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -177,7 +178,7 @@ func nextFor(st *pipeline.State, s pipeline.Stage) (build, waits string) {
 				return b.ID, name
 			}
 		}
-		if st.Eligible(s, b.ID) == nil {
+		if gate.MayEnter(st, s, b.ID) {
 			return b.ID, ""
 		}
 	}

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Package graph draws a pipeline with where its stages stand: as SVG, as text, and in the
-// languages of Mermaid and Graphviz. It decides nothing; package pipeline does.
+// languages of Mermaid and Graphviz. It decides nothing; package gate does.
 //
 //	svg := graph.Of(state).SVG(true)
 package graph
@@ -12,7 +12,9 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // Node is a stage or a baked image.
@@ -28,7 +30,14 @@ type Node struct {
 }
 
 // Statuses are what a node's status may be, in the order of the legend.
-var Statuses = []string{"passed", "running", "ready", "waiting", "failed", "rejected", "idle"}
+var Statuses = words(gate.Statuses)
+
+func words(all []gate.Status) (words []string) {
+	for _, s := range all {
+		words = append(words, string(s))
+	}
+	return words
+}
 
 // Graph is a pipeline to be drawn.
 type Graph struct {
@@ -41,20 +50,19 @@ func Of(st *pipeline.State) Graph {
 	g := Graph{Title: st.Pipeline.Name}
 	bases := map[string]string{} // image nodes by image
 	for _, r := range slices.SortedFunc(maps.Values(st.ImageDefinitions), func(a, b pipeline.ImageDefinition) int { return cmp.Compare(a.Name, b.Name) }) {
-		n := Node{Name: "image/" + r.Name, Kind: "image", Status: "passed", Build: r.Image}
-		if run := st.Latest[n.Name]; run.Status == pipeline.RunFailed {
-			n.Status, n.Note = "failed", pipeline.FirstLine(run.Error)
-		} else if run.Status == pipeline.RunRunning {
-			n.Status = "running"
-		} else if r.Image == "" {
-			n.Status = "idle"
+		run := st.Latest["image/"+r.Name]
+		n := Node{Name: "image/" + r.Name, Kind: "image", Status: string(gate.ShownImage(r, run)), Build: r.Image}
+		if run.Status == pipeline.RunFailed {
+			n.Note = pipeline.FirstLine(run.Error)
 		}
 		bases[r.Image] = n.Name
 		g.Nodes = append(g.Nodes, n)
 	}
+	plan := gate.Now(st)
 	for _, s := range st.StagesInOrder() {
 		n := Node{Name: s.Name, Kind: string(s.Type), Build: st.Current[s.Name].Build, After: s.Upstream()}
-		n.Status, n.Note = statusOf(st, s)
+		move, run := plan.Stage(s.Name), st.Latest[s.Name]
+		n.Status, n.Note = string(gate.Shown(move, run)), present.Note(move, run, true)
 		if base := bases[s.BaseImage]; base != "" && s.BaseImage != "" {
 			n.After = append(n.After, base)
 		}
@@ -62,25 +70,6 @@ func Of(st *pipeline.State) Graph {
 	}
 	g.place()
 	return g
-}
-
-// standing gives the word for where a stage stands, and what is worth saying of it.
-func statusOf(st *pipeline.State, s pipeline.Stage) (status, note string) {
-	move, run := pipeline.Decide(st, s), st.Latest[s.Name]
-	switch {
-	case run.Status == pipeline.RunRunning:
-		return "running", ""
-	case run.Status == pipeline.RunFailed && move.Action == pipeline.ActionRun:
-		return "failed", pipeline.FirstLine(run.Error)
-	case move.Err != nil:
-		return "waiting", move.Err.Error()
-	case move.WaitingFor != "":
-		return string(move.Status), "waits for " + move.WaitingFor
-	case move.Action != pipeline.ActionNone:
-		return "ready", move.Why
-	default:
-		return string(move.Status), ""
-	}
 }
 
 // place gives each node a column, right of all that it comes after, and a row in it

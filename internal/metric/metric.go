@@ -19,7 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
-	"github.com/penstock-io/terraform-provider-penstock/internal/graph"
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -88,28 +88,17 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 func (c *Collector) pipeline(st *pipeline.State, gauge func(d *prometheus.Desc, value float64, labels ...string)) {
 	gauge(builds, float64(len(st.Builds)))
 	gauge(images, float64(len(st.Images)))
-	for _, n := range graph.Of(st).Nodes {
-		for _, status := range graph.Statuses {
-			is := 0.0
-			if status == n.Status {
-				is = 1
-			}
-			gauge(stageStatus, is, n.Name, status)
-		}
-		run := st.Latest[n.Name]
-		switch {
-		case run.ID == "":
-		case run.Status == pipeline.RunRunning:
-			gauge(stageRunning, c.now().Sub(run.StartedAt).Seconds(), n.Name)
-		default:
-			gauge(stageRun, seconds(run.EndedAt), n.Name, string(run.Status))
-			gauge(stageTook, run.EndedAt.Sub(run.StartedAt).Seconds(), n.Name)
-		}
+	for _, image := range st.ImageDefinitions {
+		name := "image/" + image.Name
+		c.runs(name, gate.ShownImage(image, st.Latest[name]), st.Latest[name], gauge)
 	}
+	plan := gate.Now(st)
 	for _, s := range st.StagesInOrder() {
+		move := plan.Stage(s.Name)
+		c.runs(s.Name, gate.Shown(move, st.Latest[s.Name]), st.Latest[s.Name], gauge)
 		_, held := st.Pauses[s.Name]
 		gauge(stagePaused, truth(held), s.Name)
-		if build := pipeline.Decide(st, s).Candidate; s.Approval && build != "" && st.Outcome(s, build) == pipeline.OutcomeWaiting {
+		if build := gate.Undecided(st, move); build != "" {
 			if v, ok := st.ResultOf(s, build); ok {
 				gauge(undecided, c.now().Sub(v.EndedAt).Seconds(), s.Name)
 			}
@@ -126,6 +115,21 @@ func (c *Collector) pipeline(st *pipeline.State, gauge func(d *prometheus.Desc, 
 	}
 	for key, n := range count {
 		gauge(environments, float64(n), key[0], key[1])
+	}
+}
+
+// runs gives the metrics of a stage, or of an image: where it stands, and its latest run.
+func (c *Collector) runs(name string, shown gate.Status, run pipeline.RunSummary, gauge func(d *prometheus.Desc, value float64, labels ...string)) {
+	for _, status := range gate.Statuses {
+		gauge(stageStatus, truth(status == shown), name, string(status))
+	}
+	switch {
+	case run.ID == "":
+	case run.Status == pipeline.RunRunning:
+		gauge(stageRunning, c.now().Sub(run.StartedAt).Seconds(), name)
+	default:
+		gauge(stageRun, seconds(run.EndedAt), name, string(run.Status))
+		gauge(stageTook, run.EndedAt.Sub(run.StartedAt).Seconds(), name)
 	}
 }
 

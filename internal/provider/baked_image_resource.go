@@ -289,20 +289,21 @@ func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel
 	}
 	var image pipeline.Image
 	var found bool // and will be there
-	err := r.session.overlay.view(ctx, recipe.Pipeline, func(st *pipeline.State, _ *planned) (err error) {
-		if recipe, err = r.session.Engine.Rebased(ctx, st, recipe); err != nil {
-			return err
-		}
-		if _, exists := st.ImageDefinitions[recipe.Name]; state != nil || !exists { // else what is replaced goes with its images
-			m.Base = orNull(recipe.Base)
-		}
-		if state != nil { // else an image of before may go in this apply, with what needed it
-			image, found = engine.FindBaked(st, recipe)
-		}
-		return nil
-	})
-	if err != nil || !found {
+	st, err := r.session.overlay.newest(ctx, recipe.Pipeline)
+	if err != nil {
 		return err
+	}
+	if recipe, err = r.session.Engine.Rebased(ctx, st, recipe); err != nil {
+		return err
+	}
+	if _, exists := st.ImageDefinitions[recipe.Name]; state != nil || !exists { // else what is replaced goes with its images
+		m.Base = orNull(recipe.Base)
+	}
+	if state != nil { // else an image of before may go in this apply, with what needed it
+		image, found = engine.FindBaked(st, recipe)
+	}
+	if !found {
+		return nil
 	}
 	if exists, err := r.session.Engine.ImageExists(ctx, image.ID); err != nil || !exists {
 		return err

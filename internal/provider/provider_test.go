@@ -22,8 +22,10 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/tfjsonpath"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 	"github.com/penstock-io/terraform-provider-penstock/internal/provider"
 	"github.com/penstock-io/terraform-provider-penstock/internal/workplace/workplacetest"
@@ -257,15 +259,15 @@ func export(stage, attribute string, value knownvalue.Check) statecheck.StateChe
 
 // stands checks the status of a stage, which no resource exports.
 func (b *bench) stands(stage string, want string) statecheck.StateCheck {
-	return b.standing(stage, "status", want, func(m pipeline.Move) string { return string(m.Status) })
+	return b.standing(stage, "status", want, func(m gate.Move) string { return string(m.Status) })
 }
 
 // waitsFor checks what a stage waits for.
 func (b *bench) waitsFor(stage, want string) statecheck.StateCheck {
-	return b.standing(stage, "waiting for", want, func(m pipeline.Move) string { return m.WaitingFor })
+	return b.standing(stage, "waiting for", want, func(m gate.Move) string { return present.Waiting(m.Wait) })
 }
 
-func (b *bench) standing(stage, what, want string, of func(pipeline.Move) string) statecheck.StateCheck {
+func (b *bench) standing(stage, what, want string, of func(gate.Move) string) statecheck.StateCheck {
 	return stateCheck(func() (err error) {
 		b.open(func(a *app.App) error {
 			at, e := a.Engine.StageStatus(context.Background(), "shop", strings.ReplaceAll(stage, "_", "-"))
