@@ -161,7 +161,7 @@ resource "penstock_stage" "production" {
   build    = var.production_build
   environment = {
     port          = 80
-    shift         = [{ percent = 10, hold = "5m" }, { percent = 50, hold = "5m" }]
+    shift         = [{ percent = 10, pause = "5m" }, { percent = 50, pause = "5m" }]
     keep_previous = "1h"
   }
   steps = [{ name = "answers", http = { path = "/healthz", status = 200 }, retries = 3 }]

@@ -124,8 +124,8 @@ var actions = map[string]action{
 		Label: "Promote", Submit: "Promote", Build: true, Check: checkMove,
 		Explain: func(st *pipeline.State, a asked) []string {
 			text := fmt.Sprintf("Stage %s moves to build %s.", a.Stage, a.Build)
-			if held := a.From.Current; held != "" {
-				text = fmt.Sprintf("Stage %s moves from build %s to build %s.", a.Stage, held, a.Build)
+			if current := a.From.Current; current != "" {
+				text = fmt.Sprintf("Stage %s moves from build %s to build %s.", a.Stage, current, a.Build)
 			}
 			return append([]string{text + " " + nextApply, "New instances have to be healthy before they get requests; if they don't, what runs now goes on."}, pending(st, a)...)
 		},
@@ -161,23 +161,23 @@ var actions = map[string]action{
 			return fmt.Sprintf("Build %s passes stage %s by your override.", o.Build, o.Stage), err
 		},
 	},
-	"hold": {
-		Label: "Hold", Submit: "Hold", Reason: reasonWelcome, Check: checkSteer,
+	"pause": {
+		Label: "Pause", Submit: "Pause", Reason: reasonWelcome, Check: checkSteer,
 		Explain: func(_ *pipeline.State, a asked) []string {
-			return []string{fmt.Sprintf("No build enters stage %s until somebody releases it. What it runs goes on.", a.Stage)}
+			return []string{fmt.Sprintf("No build enters stage %s until somebody resumes it. What it runs goes on.", a.Stage)}
 		},
 		Do: func(ctx context.Context, e *engine.Engine, a asked) (string, error) {
 			_, err := e.Pause(ctx, a.Pipeline, a.Stage, a.Reason)
-			return fmt.Sprintf("Stage %s is held.", a.Stage), err
+			return fmt.Sprintf("Stage %s is paused.", a.Stage), err
 		},
 	},
-	"release": {
-		Label: "Release", Submit: "Release", Check: checkSteer,
+	"resume": {
+		Label: "Resume", Submit: "Resume", Check: checkSteer,
 		Explain: func(st *pipeline.State, a asked) []string {
 			f := st.Pauses[a.Stage]
 			text := []string{fmt.Sprintf("Builds enter stage %s again. %s", a.Stage, nextApply)}
 			if f.Reason != "" {
-				text = append(text, fmt.Sprintf("%s held it: %s", f.Actor, f.Reason))
+				text = append(text, fmt.Sprintf("%s paused it: %s", f.Actor, f.Reason))
 			}
 			return text
 		},

@@ -30,7 +30,7 @@ func BenchmarkPages(b *testing.B) {
 		b.ReportMetric(float64(many.get(b, "/p/shop", many.happen).Milliseconds()), "ms-after-an-event")
 		for name, path := range map[string]string{
 			"search": "/p/shop?q=number+77", "last-page": "/p/shop?page=200", "waiting": "/p/shop?outcome=waiting", "failed": "/p/shop?outcome=failed",
-			"build": "/p/shop/builds/" + many.some, "figures": "/p/shop/figures", "runs": "/p/shop/runs",
+			"build": "/p/shop/builds/" + many.some, "metrics": "/p/shop/metrics", "runs": "/p/shop/runs",
 		} {
 			b.ReportMetric(float64(many.get(b, path, many.rest).Milliseconds()), "ms-"+name)
 		}

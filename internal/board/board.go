@@ -115,7 +115,7 @@ func (b *Board) routes() http.Handler {
 		"GET /p/{pipeline}/environments/events":   b.events(kindEnvironments),
 		"GET /p/{pipeline}/images":                b.images,
 		"GET /p/{pipeline}/images/events":         b.events(kindImages),
-		"GET /p/{pipeline}/figures":               b.metrics,
+		"GET /p/{pipeline}/metrics":               b.metrics,
 		"GET /p/{pipeline}/do/{action}":           b.confirm,
 		"POST /p/{pipeline}/do/{action}":          b.act,
 	} {

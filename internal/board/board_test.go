@@ -44,8 +44,8 @@ func TestJourney(t *testing.T) {
 	page := b.get("/p/shop/do/promote?stage=production&build="+two, "What differs from what runs now", "Make it better", "version")
 	b.want(b.client, http.MethodPost, "/p/shop/do/promote", form(page), http.StatusOK, "is promoted")
 	b.apply()
-	if held := b.state().Current["production"].Build; held != two {
-		t.Fatalf("production holds %s", held)
+	if current := b.state().Current["production"].Build; current != two {
+		t.Fatalf("production holds %s", current)
 	}
 	b.press(b.client, "rollback", stageBuild("production", one), nil, http.StatusOK, " to build "+one)
 	b.apply()
@@ -55,8 +55,8 @@ func TestJourney(t *testing.T) {
 			t.Errorf("it is not said of %s that it %s: %s", component, change, words(page))
 		}
 	}
-	b.press(b.client, "hold", stageBuild("production", ""), url.Values{"reason": {"it is Friday"}}, http.StatusOK, "production</strong> is held by", "it is Friday")
-	b.press(b.client, "release", stageBuild("production", ""), nil, http.StatusOK, "goes on")
+	b.press(b.client, "pause", stageBuild("production", ""), url.Values{"reason": {"it is Friday"}}, http.StatusOK, "production</strong> is paused by", "it is Friday")
+	b.press(b.client, "resume", stageBuild("production", ""), nil, http.StatusOK, "goes on")
 	b.press(b.client, "retry", stageBuild("capacity", ""), nil, http.StatusOK, "runs again with the next apply")
 	b.press(b.client, "reject", stageBuild("exploratory", two), url.Values{"reason": {"  "}}, http.StatusBadRequest, "a reason is needed")
 	b.press(b.client, "reject", stageBuild("exploratory", two), url.Values{"reason": {"it leaks"}}, http.StatusOK, "is rejected")
@@ -67,7 +67,7 @@ func TestJourney(t *testing.T) {
 	b.get("/p/shop/runs/"+run, "Latency over time", "at most 5 s", "the build before", "expected")
 	b.get("/p/shop/runs/"+run+"/log", `step "expected"`)
 	b.get("/p/shop/images", "acceptance", "build "+one)
-	b.get("/p/shop/figures", "Change failure rate", "50 %", "1 of 2 changes")
+	b.get("/p/shop/metrics", "Change failure rate", "50 %", "1 of 2 changes")
 	b.get("/metrics", `penstock_builds{pipeline="shop"} 2`)
 	b.want(b.client, http.MethodGet, "/p/none", nil, http.StatusNotFound, `there is no pipeline "none"`)
 	b.want(b.client, http.MethodGet, "/p/shop/builds/b-0000000000", nil, http.StatusNotFound)
@@ -140,10 +140,10 @@ func TestBakes(t *testing.T) {
 	b.apply()
 	b.lacks(b.get("/p/shop/images"), "Being baked")
 	gate := filepath.Join(t.TempDir(), "gate")
-	recipe := pipeline.ImageDefinition{Pipeline: "shop", Name: "base", Owner: b.app.Owner, From: pipeline.ImageFrom{Image: b.state().Builds[b.newest()].Image}, Source: *b.state().Stages["commit"].Source, Steps: []pipeline.Step{{Name: "packages", Command: fmt.Sprintf("while ! [ -e %q ]; do sleep 0.05; done; echo installed > packages", gate)}}}
+	definition := pipeline.ImageDefinition{Pipeline: "shop", Name: "base", Owner: b.app.Owner, From: pipeline.ImageFrom{Image: b.state().Builds[b.newest()].Image}, Source: *b.state().Stages["commit"].Source, Steps: []pipeline.Step{{Name: "packages", Command: fmt.Sprintf("while ! [ -e %q ]; do sleep 0.05; done; echo installed > packages", gate)}}}
 	ended := make(chan error, 1)
 	go func() {
-		_, err := b.app.Engine.Bake(b.Context(), engine.BakeRequest{Definition: recipe})
+		_, err := b.app.Engine.Bake(b.Context(), engine.BakeRequest{Definition: definition})
 		ended <- err
 	}()
 	run := b.running("image/base")
@@ -165,12 +165,12 @@ func TestRights(t *testing.T) {
 	b.apply()
 	one := b.newest()
 	page := b.get("/p/shop", "Ask one of carol; authorize.approve of penstock_pipeline")
-	if strings.Contains(page, "do/approve") || strings.Contains(page, "do/hold") {
+	if strings.Contains(page, "do/approve") || strings.Contains(page, "do/pause") {
 		t.Error("there are buttons for what is not allowed")
 	}
 	for action, q := range map[string]url.Values{
 		"approve": stageBuild("exploratory", one), "reject": stageBuild("exploratory", one), "promote": stageBuild("production", one),
-		"hold": stageBuild("production", ""), "override": stageBuild("exploratory", one), "launch": {},
+		"pause": stageBuild("production", ""), "override": stageBuild("exploratory", one), "launch": {},
 	} {
 		page := b.want(b.client, http.MethodGet, "/p/shop/do/"+action+"?"+q.Encode(), nil, http.StatusOK, "has no right to", "Ask one of carol")
 		if len(form(page)) > 0 {

@@ -290,7 +290,7 @@ func TestBrowser(t *testing.T) {
 
 	for _, page := range []struct{ name, path string }{
 		{"build", "/p/shop/builds/" + two}, {"runs", "/p/shop/runs"}, {"load", "/p/shop/runs/" + b.state().Latest["capacity"].ID},
-		{"images", "/p/shop/images"}, {"figures", "/p/shop/figures"}, {"pipelines", "/"}, {"error", "/p/none"},
+		{"images", "/p/shop/images"}, {"metrics", "/p/shop/metrics"}, {"pipelines", "/"}, {"error", "/p/none"},
 	} {
 		me.visit(page.path)
 		me.picture(page.name)
@@ -312,16 +312,16 @@ func TestBrowserSteers(t *testing.T) {
 		me.picture("more")
 		me.click(fmt.Sprintf("li[@id='stage-%s']", stage), text)
 	}
-	more("production", "Hold")
-	me.sees("No build enters stage production until somebody releases it")
-	me.picture("hold")
+	more("production", "Pause")
+	me.sees("No build enters stage production until somebody resumes it")
+	me.picture("pause")
 	me.do(chromedp.SendKeys(chromedp.CSS(`textarea[name=reason]`), "it is Friday"))
-	me.click("form[@class='ask']", "Hold")
-	me.sees("Stage production is held.", "is held by", "it is Friday")
-	me.picture("held")
-	me.accessible("a held stage")
-	me.click("main", "Release")
-	me.click("form[@class='ask']", "Release")
+	me.click("form[@class='ask']", "Pause")
+	me.sees("Stage production is paused.", "is paused by", "it is Friday")
+	me.picture("paused")
+	me.accessible("a paused stage")
+	me.click("main", "Resume")
+	me.click("form[@class='ask']", "Resume")
 	me.sees("Stage production goes on.")
 
 	more("capacity", "Run again")
@@ -427,7 +427,7 @@ func TestBrowserHostile(t *testing.T) {
 	me := b.browse()
 	const phone = 390 // pixels
 	me.do(chromedp.EmulateViewport(phone, 844, chromedp.EmulateMobile))
-	for _, path := range []string{"/p/shop", "/p/shop/builds/" + b.newest(), "/p/shop/runs/" + b.state().Latest["commit"].ID, "/p/shop/runs", "/p/shop/images", "/p/shop/figures", "/p/shop/do/launch", "/"} {
+	for _, path := range []string{"/p/shop", "/p/shop/builds/" + b.newest(), "/p/shop/runs/" + b.state().Latest["commit"].ID, "/p/shop/runs", "/p/shop/images", "/p/shop/metrics", "/p/shop/do/launch", "/"} {
 		me.visit(path)
 		if strings.HasPrefix(path, "/p/shop/builds") || strings.HasPrefix(path, "/p/shop/runs/") {
 			me.sees("window.hacked")
@@ -476,7 +476,7 @@ func TestBrowserStreams(t *testing.T) {
 		me.sees(fmt.Sprintf("reason %d", i))
 		_, err = b.app.Engine.Resume(t.Context(), "shop", "production")
 		b.must(err)
-		b.await("the release", func() bool { return eval[bool](me, `!document.body.innerText.includes("is held by")`) })
+		b.await("the release", func() bool { return eval[bool](me, `!document.body.innerText.includes("is paused by")`) })
 	}
 	if asked := eval[float64](me, `performance.getEntriesByType("resource").filter(e => e.initiatorType === "xmlhttprequest").length`); asked > 2*changes+2 {
 		t.Errorf("%d changes made the page ask %g times", 2*changes, asked)

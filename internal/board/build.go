@@ -39,22 +39,22 @@ type component struct {
 
 // components gives the components of a build beside those of another, which may be none.
 // A build of an older version has none.
-func components(build, held pipeline.Build) (list []component) {
+func components(build, current pipeline.Build) (list []component) {
 	if build.Revision.Components == (pipeline.Components{}) {
 		return nil
 	}
-	is, was := build.Revision.Components, held.Revision.Components
+	is, was := build.Revision.Components, current.Revision.Components
 	for _, c := range []struct{ name, is, was string }{
 		{"application", is.Application, was.Application}, {"configuration", is.Configuration, was.Configuration},
 		{"infrastructure", is.Infrastructure, was.Infrastructure}, {"data", is.Data, was.Data},
 	} {
 		row := component{Name: c.name, Digest: c.is}
 		switch {
-		case held.ID == "" || held.ID == build.ID || c.was == "":
+		case current.ID == "" || current.ID == build.ID || c.was == "":
 		case c.is == c.was:
-			row.Change = "as in " + held.ID
+			row.Change = "as in " + current.ID
 		default:
-			row.Change = "differs from " + held.ID
+			row.Change = "differs from " + current.ID
 		}
 		list = append(list, row)
 	}
@@ -108,11 +108,11 @@ func (b *Board) build(w http.ResponseWriter, r *http.Request, s *session) error 
 	if st.Pipeline.Service.Start != "" && page.Rejected == "" && st.Pipeline.Authorization.Allows(pipeline.RightLaunch, s.person) {
 		page.Buttons = append(page.Buttons, button{Action: "launch", Label: "Launch an environment", Build: id})
 	}
-	var held string
-	page.CurrentAt, held = lastCurrent(st)
-	page.Components = components(build, st.Builds[held])
-	if held != "" && held != id {
-		diff, err := b.diff(r.Context(), st, held, id)
+	var current string
+	page.CurrentAt, current = lastCurrent(st)
+	page.Components = components(build, st.Builds[current])
+	if current != "" && current != id {
+		diff, err := b.diff(r.Context(), st, current, id)
 		if page.Diff = &diff; err != nil {
 			page.Diff, page.NoDiff = nil, err.Error()
 		}
@@ -135,15 +135,15 @@ func stageOf(e *engine.Engine, st *pipeline.State, stage pipeline.Stage, c cell,
 		at.Override = &o
 	}
 	add := func(name string) { adder(e, st, stage)(&at.Buttons, name, build) }
-	held := st.Builds[st.Current[stage.Name].Build]
+	current := st.Builds[st.Current[stage.Name].Build]
 	switch {
 	case c.Outcome == pipeline.OutcomeWaiting:
 		add("approve")
 		add("reject")
 	case at.Decision != nil && at.Decision.Result == pipeline.Rejected:
 		add("lift")
-	case stage.Trigger == pipeline.TriggerManual && held.ID != build && gate.MayEnter(st, stage, build):
-		if st.Builds[build].Order < held.Order {
+	case stage.Trigger == pipeline.TriggerManual && current.ID != build && gate.MayEnter(st, stage, build):
+		if st.Builds[build].Order < current.Order {
 			add("rollback")
 		} else {
 			add("promote")
@@ -179,8 +179,8 @@ func lineage(st *pipeline.State, build pipeline.Build) (list []pipeline.Image) {
 // people move, which is production; and the build.
 func lastCurrent(st *pipeline.State) (stage, build string) {
 	for _, s := range st.StagesInOrder() {
-		if held := st.Current[s.Name].Build; held != "" && (s.Persistent() || s.RequiresDeployRight()) {
-			stage, build = s.Name, held
+		if current := st.Current[s.Name].Build; current != "" && (s.Persistent() || s.RequiresDeployRight()) {
+			stage, build = s.Name, current
 		}
 	}
 	return stage, build
@@ -209,8 +209,8 @@ func (b *Board) runs(w http.ResponseWriter, r *http.Request, s *session) error {
 		Statuses []pipeline.RunStatus
 		Older    string
 	}{Query: query, Page: found, Statuses: pipeline.RunStatuses}
-	for _, recipe := range st.ImageDefinitions {
-		body.Stages = append(body.Stages, engine.ImageRun(recipe.Name))
+	for _, definition := range st.ImageDefinitions {
+		body.Stages = append(body.Stages, engine.ImageRun(definition.Name))
 	}
 	for _, stage := range st.StagesInOrder() {
 		body.Stages = append(body.Stages, stage.Name)

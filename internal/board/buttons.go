@@ -25,7 +25,7 @@ type button struct {
 
 func newButton(name string, stage pipeline.Stage, build string) button {
 	a := actions[name]
-	return button{Action: name, Label: a.Label, Stage: stage.Name, Build: build, Danger: a.Danger, Primary: name == "approve" || name == "promote" || name == "release"}
+	return button{Action: name, Label: a.Label, Stage: stage.Name, Build: build, Danger: a.Danger, Primary: name == "approve" || name == "promote" || name == "resume"}
 }
 
 // adder gives what adds a button to a list where the person that e works for may press it.
@@ -52,8 +52,8 @@ func adder(e *engine.Engine, st *pipeline.State, s pipeline.Stage) func(list *[]
 func buttons(e *engine.Engine, st *pipeline.State, m gate.Move) (now []button) {
 	s := m.Stage
 	add := adder(e, st, s)
-	if _, held := st.Pauses[s.Name]; held {
-		add(&now, "release", "")
+	if _, paused := st.Pauses[s.Name]; paused {
+		add(&now, "resume", "")
 		return now
 	}
 	if build := gate.Undecided(st, m); build != "" {
@@ -75,7 +75,7 @@ func buttons(e *engine.Engine, st *pipeline.State, m gate.Move) (now []button) {
 // moreButtons gives what else the person can do there.
 func moreButtons(e *engine.Engine, st *pipeline.State, m gate.Move) (more []button) {
 	s := m.Stage
-	if _, held := st.Pauses[s.Name]; held {
+	if _, paused := st.Pauses[s.Name]; paused {
 		return nil
 	}
 	add, failed := adder(e, st, s), gate.Fails(m, st.Latest[s.Name])
@@ -90,7 +90,7 @@ func moreButtons(e *engine.Engine, st *pipeline.State, m gate.Move) (more []butt
 	if run := st.Latest[s.Name]; failed && run.Build != "" {
 		add(&more, "override", run.Build)
 	}
-	add(&more, "hold", "")
+	add(&more, "pause", "")
 	return more
 }
 
@@ -123,12 +123,12 @@ func waits(e *engine.Engine, st *pipeline.State) []wait {
 			list = append(list, wait{Stage: s.Name, What: what, Build: st.Builds[build], Buttons: now, Who: who})
 			return &list[len(list)-1]
 		}
-		if f, held := st.Pauses[s.Name]; held {
-			text := "is held by " + f.Actor
+		if f, paused := st.Pauses[s.Name]; paused {
+			text := "is paused by " + f.Actor
 			if f.Reason != "" {
 				text += ": " + f.Reason
 			}
-			add(text, "", who(e, st, "release", pipeline.RightDeploy, s, ""))
+			add(text, "", who(e, st, "resume", pipeline.RightDeploy, s, ""))
 			continue
 		}
 		if build := gate.Undecided(st, m); build != "" {

@@ -179,8 +179,8 @@ func TestPromotionOfWhatWasCompared(t *testing.T) {
 	move(builds[2]) // by somebody else
 	b.want(b.client, http.MethodPost, "/p/shop/do/promote", ann, http.StatusConflict, "since you looked", builds[2], "Look at what differs now")
 	b.apply()
-	if held := b.state().Current["production"].Build; held != builds[2] {
-		t.Fatalf("production went to %s", held)
+	if current := b.state().Current["production"].Build; current != builds[2] {
+		t.Fatalf("production went to %s", current)
 	}
 	back := form(b.get("/p/shop/do/rollback?" + stageBuild("production", builds[0]).Encode()))
 	b.press(b.client, "rollback", stageBuild("production", builds[1]), nil, http.StatusOK, " to build "+builds[1])
@@ -213,12 +213,12 @@ func TestDiffOfAGrowingBuild(t *testing.T) {
 	b.press(b.client, "approve", stageBuild("exploratory", one), nil, http.StatusOK)
 	b.press(b.client, "promote", stageBuild("production", one), nil, http.StatusOK)
 	b.apply()
-	b.press(b.client, "hold", stageBuild("acceptance", ""), nil, http.StatusOK)
+	b.press(b.client, "pause", stageBuild("acceptance", ""), nil, http.StatusOK)
 	b.commit("2", "Next")
 	b.apply()
 	two, image := b.newest(), b.state().Builds[one].Image
 	b.get("/p/shop/builds/"+two, image+" → –")
-	b.press(b.client, "release", stageBuild("acceptance", ""), nil, http.StatusOK)
+	b.press(b.client, "resume", stageBuild("acceptance", ""), nil, http.StatusOK)
 	b.apply()
 	b.get("/p/shop/builds/"+two, image+" → "+b.state().Builds[two].Image)
 }
@@ -231,11 +231,11 @@ func TestMetricsWithoutDeployments(t *testing.T) {
 	p := pipeline.Pipeline{Name: "shop", Owner: b.app.Owner}
 	_, err := b.app.Engine.CreatePipeline(t.Context(), p)
 	b.must(err)
-	b.get("/p/shop/figures", "There is no stage yet")
+	b.get("/p/shop/metrics", "There is no stage yet")
 	s := pipeline.Stage{Pipeline: "shop", Owner: b.app.Owner, Type: pipeline.TypeCustom, Name: "lint"}
 	_, err = b.app.Engine.Advance(t.Context(), engine.AdvanceRequest{Stage: s.WithDefaults(nil, nil)})
 	b.must(err)
-	b.get("/p/shop/figures", "Deployments per week", "lint")
+	b.get("/p/shop/metrics", "Deployments per week", "lint")
 }
 
 // A build that ran more often than its page lists leads to all its runs.

@@ -59,7 +59,7 @@ func read(r *http.Request) (string, action, asked, error) {
 	}
 	q := asked{
 		Pipeline: r.PathValue("pipeline"), Stage: r.FormValue("stage"), Build: r.FormValue("build"), Name: r.FormValue("name"),
-		Run: r.FormValue("run"), From: engine.Place{Current: r.FormValue("held"), Next: r.FormValue("next")}, Reason: strings.TrimSpace(plain(strings.ReplaceAll(r.FormValue("reason"), "\n", " "))),
+		Run: r.FormValue("run"), From: engine.Place{Current: r.FormValue("current"), Next: r.FormValue("next")}, Reason: strings.TrimSpace(plain(strings.ReplaceAll(r.FormValue("reason"), "\n", " "))),
 	}
 	q.Decision, _ = strconv.ParseInt(r.FormValue("decision"), 10, 64) // what is none is not what the form was made for
 	if text := r.FormValue("ttl"); text != "" {
@@ -116,8 +116,8 @@ func (b *Board) prepareStage(ctx context.Context, st *pipeline.State, who pipeli
 	if moves {
 		q.From = engine.PlaceOf(st, stage)
 	}
-	if held := q.From.Current; held != "" && held != q.Build {
-		diff, err := b.diff(ctx, st, held, q.Build)
+	if current := q.From.Current; current != "" && current != q.Build {
+		diff, err := b.diff(ctx, st, current, q.Build)
 		if err != nil {
 			c.NoDiff = err.Error()
 			return nil

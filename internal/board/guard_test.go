@@ -222,7 +222,7 @@ func TestHostileText(t *testing.T) {
 	for _, path := range []string{
 		"/p/shop", "/p/shop?q=" + url.QueryEscape(`"><script>alert(6)</script>`) + "&outcome=" + url.QueryEscape(`"><script>`), "/p/shop/builds/" + one, "/p/shop/runs",
 		"/p/shop/runs?build=" + url.QueryEscape(`"><script>alert(7)</script>`), "/p/shop/runs/" + run, "/p/shop/runs/" + run + "?q=" + url.QueryEscape(`<script>`),
-		"/p/shop/images", "/p/shop/figures", "/p/shop/do/launch", "/p/shop/do/promote?stage=production&build=" + one,
+		"/p/shop/images", "/p/shop/metrics", "/p/shop/do/launch", "/p/shop/do/promote?stage=production&build=" + one,
 	} {
 		_, page := b.send(b.client, http.MethodGet, path, nil)
 		for _, bad := range []string{"<script>", "<img src=x", "\x1b", "\u202e", "\r"} {

@@ -141,7 +141,7 @@ func TestChanged(t *testing.T) {
 
 	// A page is told of what it shows.
 	hears := map[string]<-chan event{}
-	b.press(b.client, "hold", stageBuild("production", ""), nil, http.StatusOK)
+	b.press(b.client, "pause", stageBuild("production", ""), nil, http.StatusOK)
 	for _, page := range []string{"/", "/p/shop", "/p/shop/builds/" + one, "/p/shop/images", "/p/shop/runs", "/p/shop/environments"} {
 		hears[page] = b.listen(t.Context(), b.stream(page))
 	}
@@ -157,7 +157,7 @@ func TestChanged(t *testing.T) {
 		}
 	}
 	told()
-	b.press(b.client, "release", stageBuild("production", ""), nil, http.StatusOK)
+	b.press(b.client, "resume", stageBuild("production", ""), nil, http.StatusOK)
 	told("/", "/p/shop", "/p/shop/builds/"+one, "/p/shop/images")
 	st := b.state()
 	env := pipeline.Environment{ID: "e-1", Pipeline: "shop", Name: "mine", Purpose: pipeline.ForPerson, Owner: "ann", Status: pipeline.EnvGone}

@@ -71,7 +71,7 @@ func newBootstrapLocal(f *factory, runF func(context.Context, *localOptions) err
 }
 
 // recipe is what a service is made from.
-type recipe struct {
+type localBuild struct {
 	pipeline pipeline.Pipeline
 	commit   pipeline.Stage
 }
@@ -101,8 +101,8 @@ func runBootstrapLocal(ctx context.Context, o *localOptions) error {
 }
 
 // fromFlags makes the recipe that the flags say.
-func (o *localOptions) fromFlags() recipe {
-	r := recipe{pipeline: pipeline.Pipeline{Name: o.pipeline, Service: pipeline.Service{Start: o.start}}, commit: pipeline.Stage{Artifact: o.artifact}}
+func (o *localOptions) fromFlags() localBuild {
+	r := localBuild{pipeline: pipeline.Pipeline{Name: o.pipeline, Service: pipeline.Service{Start: o.start}}, commit: pipeline.Stage{Artifact: o.artifact}}
 	if r.pipeline.Name == "" {
 		r.pipeline.Name = "local"
 	}
@@ -119,29 +119,29 @@ func (o *localOptions) fromFlags() recipe {
 }
 
 // fromPipeline reads the recipe from the ledger: from the named pipeline, or the only one.
-func (o *localOptions) fromPipeline(ctx context.Context, a *app.App) (recipe, error) {
+func (o *localOptions) fromPipeline(ctx context.Context, a *app.App) (localBuild, error) {
 	const op = "run service"
 	states, err := selectPipelines(ctx, a, o.pipeline)
 	if err != nil {
-		return recipe{}, err
+		return localBuild{}, err
 	}
 	if len(states) != 1 {
-		return recipe{}, pipeline.Errorf(pipeline.CodeInvalid, op, "there are %d pipelines", len(states)).WithHint("Name one; `penstock status` lists them.")
+		return localBuild{}, pipeline.Errorf(pipeline.CodeInvalid, op, "there are %d pipelines", len(states)).WithHint("Name one; `penstock status` lists them.")
 	}
 	for _, st := range states {
 		for _, s := range st.StagesInOrder() {
 			if s.Type == pipeline.TypeCommit {
-				return recipe{st.Pipeline, s}, nil
+				return localBuild{st.Pipeline, s}, nil
 			}
 		}
-		return recipe{}, pipeline.Errorf(pipeline.CodeInvalid, op, "pipeline %q has no commit stage, whose steps build the service", st.Pipeline.Name).
+		return localBuild{}, pipeline.Errorf(pipeline.CodeInvalid, op, "pipeline %q has no commit stage, whose steps build the service", st.Pipeline.Name).
 			WithHint("Say --build, --artifact and --start.")
 	}
-	return recipe{}, nil
+	return localBuild{}, nil
 }
 
 // run runs the recipe in a data directory; with "" in one of its own.
-func (o *localOptions) run(ctx context.Context, r recipe, dataDir string) error {
+func (o *localOptions) run(ctx context.Context, r localBuild, dataDir string) error {
 	own := dataDir == ""
 	if own {
 		dataDir = filepath.Join(o.dir, localDataDir)
@@ -186,7 +186,7 @@ func (o *localOptions) run(ctx context.Context, r recipe, dataDir string) error 
 // whole makes the recipe one of the whole repository, where it is of a directory in it: a
 // service may need what lies beside it. It returns where the repository's tree is, of which
 // dir is the root or that directory.
-func (r *recipe) whole(dir string) (string, error) {
+func (r *localBuild) whole(dir string) (string, error) {
 	within := r.commit.Source.Directory()
 	if within == "" {
 		return dir, nil

@@ -118,16 +118,16 @@ func TestArguments(t *testing.T) {
 		"override of no build": {
 			parse: func() (any, error) { o, err := parse(t, newOverride, "shop", "qa"); return o, err }, usage: true,
 		},
-		"hold": {
+		"pause": {
 			parse: func() (any, error) {
 				o, err := parse(t, newPause, "shop", "qa", "--reason", "Friday")
 				return []string{o.pipeline, o.stage, o.reason}, err
 			}, want: []string{"shop", "qa", "Friday"},
 		},
-		"hold of a build": {
+		"pause of a build": {
 			parse: func() (any, error) { o, err := parse(t, newPause, "shop", "qa", "b-1"); return o, err }, usage: true,
 		},
-		"release": {
+		"resume": {
 			parse: func() (any, error) { o, err := parse(t, newResume, "shop", "qa"); return o.stage, err }, want: "qa",
 		},
 		"retry": {
@@ -167,7 +167,7 @@ func TestExitStatus(t *testing.T) {
 		{fmt.Errorf("wrapped: %w", pipeline.Errorf(pipeline.CodeRefused, "x", "y")), exitRefused, "refused"},
 		{pipeline.Errorf(pipeline.CodeNotAllowed, "x", "y"), exitNotAllowed, "not_allowed"},
 		{pipeline.Errorf(pipeline.CodeNotFound, "x", "y"), exitNotFound, "not_found"},
-		{pipeline.Errorf(pipeline.CodeLocked, "x", "y"), exitWaiting, "held"},
+		{pipeline.Errorf(pipeline.CodeLocked, "x", "y"), exitWaiting, "locked"},
 		{context.Canceled, exitCancelled, "cancelled"},
 		{fmt.Errorf("wait: %w", context.Canceled), exitCancelled, "cancelled"},
 		{pipeline.Errorf(pipeline.CodeCancelled, "x", "y"), exitCancelled, "cancelled"},
@@ -183,7 +183,7 @@ func TestExitStatus(t *testing.T) {
 // What is wrong with a command line is usage, in JSON where that is asked for at all.
 func TestWrongCommandLines(t *testing.T) {
 	for _, given := range []string{
-		"status --nonsense", "approve a b c d", "override shop qa", "env destroy", "nonsense", "statsu", "env nonsense", "ledger nonsense", "context nonsense", "completion nonsense", "help nonsense", "help env nonsense", "status --interval soon", "figures shop --since ever",
+		"status --nonsense", "approve a b c d", "override shop qa", "env destroy", "nonsense", "statsu", "env nonsense", "ledger nonsense", "context nonsense", "completion nonsense", "help nonsense", "help env nonsense", "status --interval soon", "metrics shop --since ever",
 	} {
 		t.Run(given, func(t *testing.T) {
 			run := func(args ...string) (status int, out, talk string) {

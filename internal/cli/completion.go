@@ -33,11 +33,11 @@ const (
 // arguments says what the arguments of commands name, in order: a new command needs a
 // line here.
 var arguments = map[string][]kind{
-	"status": {pipelines}, "builds": {pipelines}, "runs": {pipelines}, "logs": {pipelines, stages}, "graph": {pipelines}, "figures": {pipelines}, "diff": {pipelines, builds, builds}, "images": {pipelines},
+	"status": {pipelines}, "builds": {pipelines}, "runs": {pipelines}, "logs": {pipelines, stages}, "graph": {pipelines}, "metrics": {pipelines}, "diff": {pipelines, builds, builds}, "images": {pipelines},
 	"gc": {pipelines}, "notify": {pipelines}, "try": {pipelines, stages},
 	"approve": {pipelines, stages, builds}, "reject": {pipelines, stages, builds}, "promote": {pipelines, stages, builds},
 	"rollback": {pipelines, stages, builds}, "override": {pipelines, stages, builds},
-	"hold": {pipelines, stages}, "release": {pipelines, stages}, "retry": {pipelines, stages},
+	"pause": {pipelines, stages}, "resume": {pipelines, stages}, "retry": {pipelines, stages},
 	"env launch": {pipelines, environments}, "env list": {pipelines}, "env show": {pipelines, environments}, "env open": {pipelines, environments},
 	"env logs": {pipelines, environments}, "env exec": {pipelines, environments}, "env extend": {pipelines, environments}, "env destroy": {pipelines, environments},
 	"init": {directories}, "watch": {directories}, "bootstrap local": {pipelines, directories}, "ledger verify": {pipelines}, "ledger head": {pipelines}, "ledger checkpoint": {pipelines}, "ledger export": {pipelines},

@@ -48,7 +48,7 @@ func TestFlags(t *testing.T) {
 	}
 	notify := func(o notifyOptions) any { return list{o.pipeline, o.flush, o.test} }
 	diff := func(o diffOptions) any { return list{o.pipeline, o.from, o.to} }
-	figures := func(o metricsOptions) any { return list{o.pipeline, o.stage, o.since} }
+	metrics := func(o metricsOptions) any { return list{o.pipeline, o.stage, o.since} }
 	graph := func(o graphOptions) any { return list{o.pipeline, o.format, o.file} }
 	images := func(o imagesOptions) any { return o.pipeline }
 	start := func(o initOptions) any { return list{o.dir, o.service, o.target, o.platform} }
@@ -127,10 +127,10 @@ func TestFlags(t *testing.T) {
 		"diff of three":         {line(newDiff, diff, "shop", "b-1", "b-2", "b-3"), nil},
 		"diff of the pipeline":  {line(newDiff, diff, "b-0123456789", "b-1123456789"), list{"", "b-0123456789", "b-1123456789"}},
 		"diff of builds":        {line(newDiff, diff, "b-0123456789", "b-1123456789", "b-2123456789"), nil},
-		"figures":               {line(newMetrics, figures, "shop"), list{"shop", "", 90 * 24 * time.Hour}},
-		"figures with all":      {line(newMetrics, figures, "shop", "--stage", "production", "--since", "12h"), list{"shop", "production", 12 * time.Hour}},
-		"figures since never":   {line(newMetrics, figures, "shop", "--since", "0d"), nil},
-		"figures of the one":    {line(newMetrics, figures), list{"", "", 90 * 24 * time.Hour}},
+		"metrics":               {line(newMetrics, metrics, "shop"), list{"shop", "", 90 * 24 * time.Hour}},
+		"metrics with all":      {line(newMetrics, metrics, "shop", "--stage", "production", "--since", "12h"), list{"shop", "production", 12 * time.Hour}},
+		"metrics since never":   {line(newMetrics, metrics, "shop", "--since", "0d"), nil},
+		"metrics of the one":    {line(newMetrics, metrics), list{"", "", 90 * 24 * time.Hour}},
 		"graph":                 {line(newGraph, graph, "shop"), list{"shop", "svg", ""}},
 		"graph with all":        {line(newGraph, graph, "shop", "--format", "dot", "-o", "shop.dot"), list{"shop", "dot", "shop.dot"}},
 		"graph as a photograph": {line(newGraph, graph, "shop", "--format", "jpeg"), nil},

@@ -91,7 +91,7 @@ func TestInitRefuses(t *testing.T) {
 func TestLocalOfADirectory(t *testing.T) {
 	source := &pipeline.SourceRef{Paths: &pipeline.Paths{Directory: "services/shop"}}
 	for dir, want := range map[string]string{"/src/services/shop": "/src", "/src": "/src"} {
-		r := recipe{commit: pipeline.Stage{Source: source, Artifact: "dist.tar.gz", Steps: []pipeline.Step{
+		r := localBuild{commit: pipeline.Stage{Source: source, Artifact: "dist.tar.gz", Steps: []pipeline.Step{
 			{Name: "build", Command: "make", Report: "junit.xml"}, {Name: "there", Command: "make", Directory: "web"},
 			{Name: "inside", Command: "true", On: pipeline.OnEnvironment},
 		}}}
@@ -107,7 +107,7 @@ func TestLocalOfADirectory(t *testing.T) {
 			t.Error("the recorded step is changed")
 		}
 	}
-	r := recipe{commit: pipeline.Stage{Artifact: "a"}}
+	r := localBuild{commit: pipeline.Stage{Artifact: "a"}}
 	if root, err := r.whole("."); err != nil || root != "." || r.commit.Artifact != "a" {
 		t.Errorf("a whole repository is %s, %v, %s", root, err, r.commit.Artifact)
 	}

@@ -68,7 +68,7 @@ type statusStage struct {
 	Type       pipeline.StageType `json:"type"`
 	Status     gate.Status        `json:"status"`
 	Shown      gate.Status        `json:"-"`                   // the one word for it, by its latest run, too
-	Current    string             `json:"held,omitempty"`      // the build that it moved to
+	Current    string             `json:"current,omitempty"`   // the build that it moved to
 	Candidate  string             `json:"candidate,omitempty"` // the build that an apply moves it to
 	Passed     string             `json:"passed,omitempty"`    // the newest build that passed it
 	WaitingFor string             `json:"waiting_for,omitempty"`

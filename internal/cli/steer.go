@@ -61,9 +61,9 @@ func runOverride(ctx context.Context, o *steerOptions) error {
 
 func newPause(f *factory, runF func(context.Context, *steerOptions) error) *cobra.Command {
 	c, o := f.steer(2, &cobra.Command{
-		Use:   "hold [PIPELINE] [STAGE]",
+		Use:   "pause [PIPELINE] [STAGE]",
 		Short: "Keep a stage where it is: no build enters it",
-		Long: "Keep a stage where it is until it is released: no build enters it, and what it runs runs on. The stages\n" +
+		Long: "Keep a stage where it is until it is resumed: no build enters it, and what it runs runs on. The stages\n" +
 			"below it go on with what has passed it.",
 	}, runF, runPause)
 	c.Flags().StringVar(&o.reason, "reason", "", "why")
@@ -71,23 +71,23 @@ func newPause(f *factory, runF func(context.Context, *steerOptions) error) *cobr
 }
 
 func runPause(ctx context.Context, o *steerOptions) error {
-	return o.at(ctx, "hold", func(a *app.App) error {
+	return o.at(ctx, "pause", func(a *app.App) error {
 		done, err := a.Engine.Pause(ctx, o.pipeline, o.stage, o.reason)
-		return o.tell(err, done, "Stage %s is held by %s.", done.Stage, done.Actor)
+		return o.tell(err, done, "Stage %s is paused by %s.", done.Stage, done.Actor)
 	})
 }
 
 func newResume(f *factory, runF func(context.Context, *steerOptions) error) *cobra.Command {
 	c, _ := f.steer(2, &cobra.Command{
-		Use:   "release [PIPELINE] [STAGE]",
-		Short: "Let a held stage go on",
-		Long:  "Let a stage go on that is held. The next apply moves it.",
+		Use:   "resume [PIPELINE] [STAGE]",
+		Short: "Let a paused stage go on",
+		Long:  "Let a paused stage go on. The next apply moves it.",
 	}, runF, runResume)
 	return c
 }
 
 func runResume(ctx context.Context, o *steerOptions) error {
-	return o.at(ctx, "release", func(a *app.App) error {
+	return o.at(ctx, "resume", func(a *app.App) error {
 		was, err := a.Engine.Resume(ctx, o.pipeline, o.stage)
 		return o.tell(err, was, "Stage %s goes on with the next apply.", o.stage)
 	})

@@ -42,7 +42,7 @@ var (
 	deciding = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{waitsForDecision, takesDecision}, "takes a decision"}
 	manual   = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{unpinned, byHand}, "moves by hand"}
 	running  = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{lastFailed, hasRun}, "has run"}
-	held     = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{isHeld}, "is held"}
+	held     = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{isPaused}, "is paused"}
 	latest   = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{ranLast}, "has run"}
 	lifting  = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{hasRejection}, "has a rejected build"}
 	every    = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{takesBuild}, "takes builds"}
@@ -51,7 +51,7 @@ var (
 // stagesFor are the stages that the commands are for which take one.
 var stagesFor = map[string]*fitting{
 	"approve": deciding, "lift": lifting, "reject": deciding, "try": deciding, "promote": manual, "rollback": manual,
-	"override": every, "hold": every, "release": held, "retry": running, "logs": latest,
+	"override": every, "pause": every, "resume": held, "retry": running, "logs": latest,
 }
 
 func takesDecision(_ *pipeline.State, s pipeline.Stage) bool { return s.Approval }
@@ -70,7 +70,7 @@ func lastFailed(st *pipeline.State, s pipeline.Stage) bool {
 	return st.Latest[s.Name].Status == pipeline.RunFailed
 }
 
-func isHeld(st *pipeline.State, s pipeline.Stage) bool {
+func isPaused(st *pipeline.State, s pipeline.Stage) bool {
 	_, ok := st.Pauses[s.Name]
 	return ok
 }

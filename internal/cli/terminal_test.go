@@ -239,8 +239,8 @@ func TestStatusWatchInAPipe(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
 	out.wait(t, `shop/exploratory: waiting`)
-	program(t, dir, "penstock", "hold", "shop", "production", "--reason", "Friday")
-	out.wait(t, `shop/production: waiting +waits for its release: .*: Friday`)
+	program(t, dir, "penstock", "pause", "shop", "production", "--reason", "Friday")
+	out.wait(t, `shop/production: waiting +waits for a person to resume it: .*: Friday`)
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

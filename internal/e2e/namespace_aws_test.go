@@ -134,7 +134,7 @@ func checkArchive(t *testing.T, s *site, name string) {
 	}
 	file := filepath.Join(s.root, "p.jsonl")
 	at("ledger", "archive", "export", archives[0].ID, "-o", file)
-	if text, err := os.ReadFile(file); err != nil || !strings.Contains(string(text), `"verdict":"approved"`) {
+	if text, err := os.ReadFile(file); err != nil || !strings.Contains(string(text), `"result":"approved"`) {
 		t.Errorf("the archive has no approval: %v\n%s", err, text)
 	}
 	if out := at("gc", "--dry-run"); strings.Contains(out, "archive") {

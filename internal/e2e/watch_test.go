@@ -149,7 +149,7 @@ func TestWatch(t *testing.T) {
 	// What moves nothing, moves nothing: a commit without a change, one to what is taken
 	// back, a hold, a repository that is away for a while.
 	s.run(s.repo, "git", "commit", "-q", "--allow-empty", "-m", "nothing")
-	s.penstock("hold", "p", "production")
+	s.penstock("pause", "p", "production")
 	w.quiet()
 	away := s.repo + ".away"
 	s.must(os.Rename(s.repo, away))
@@ -157,7 +157,7 @@ func TestWatch(t *testing.T) {
 	s.must(os.Rename(away, s.repo))
 	w.next("reachable", "apply", "failed")
 	w.quiet()
-	s.penstock("release", "p", "production")
+	s.penstock("resume", "p", "production")
 	s.penstock("retry", "p", "acceptance")
 	w.applied(`stage "acceptance"`, "asked for another run")
 

@@ -27,76 +27,76 @@ func ImageRun(name string) string { return "image/" + name }
 // was baked from the same inputs before, else a new one. Older images stay as long
 // as they are needed.
 func (e *Engine) Bake(ctx context.Context, r BakeRequest) (pipeline.Image, error) {
-	recipe := r.Definition
-	leased, h, err := e.lock(ctx, imageKey(recipe.Pipeline, recipe.Name), "bake of image "+recipe.Name)
+	definition := r.Definition
+	leased, h, err := e.lock(ctx, imageKey(definition.Pipeline, definition.Name), "bake of image "+definition.Name)
 	if err != nil {
 		return pipeline.Image{}, err
 	}
 	defer e.unlock(ctx, h)
-	st, err := e.recovered(leased, h, recipe.Pipeline, ImageRun(recipe.Name))
+	st, err := e.recovered(leased, h, definition.Pipeline, ImageRun(definition.Name))
 	if err != nil {
 		return pipeline.Image{}, err
 	}
-	recipe.ID, recipe.Made = "k-"+randomHex(8), e.madeNow()
-	if old, ok := st.ImageDefinitions[recipe.Name]; ok {
-		recipe.Image, recipe.Baked, recipe.Run = old.Image, old.Baked, old.Run
+	definition.ID, definition.Made = "k-"+randomHex(8), e.madeNow()
+	if old, ok := st.ImageDefinitions[definition.Name]; ok {
+		definition.Image, definition.Baked, definition.Run = old.Image, old.Baked, old.Run
 		if !r.Create {
-			recipe.ID, recipe.Owner, recipe.Made = old.ID, old.Owner, old.Made
+			definition.ID, definition.Owner, definition.Made = old.ID, old.Owner, old.Made
 		}
 	}
 	var creation *pipeline.Creation
 	if r.Create {
-		if err := e.CheckCreate(leased, st, CreateRequest{Kind: pipeline.RecordImageDefinition, Name: recipe.Name}); err != nil {
+		if err := e.CheckCreate(leased, st, CreateRequest{Kind: pipeline.RecordImageDefinition, Name: definition.Name}); err != nil {
 			return pipeline.Image{}, err
 		}
-		if creation, err = e.creation(leased, recipe.Pipeline, pipeline.RecordImageDefinition, recipe.Name, recipe.ID); err != nil {
+		if creation, err = e.creation(leased, definition.Pipeline, pipeline.RecordImageDefinition, definition.Name, definition.ID); err != nil {
 			return pipeline.Image{}, err
 		}
 	}
-	image, err := e.bake(leased, h, st, recipe, creation, r.Secrets)
+	image, err := e.bake(leased, h, st, definition, creation, r.Secrets)
 	if err == nil && r.Create {
-		e.creations.created(recipe.Pipeline, pipeline.RecordImageDefinition, recipe.Name, recipe.ID)
+		e.creations.created(definition.Pipeline, pipeline.RecordImageDefinition, definition.Name, definition.ID)
 	}
 	return image, err
 }
 
 // bake gives the image of a recipe, under its lease.
-func (e *Engine) bake(leased context.Context, h *lock, st *pipeline.State, recipe pipeline.ImageDefinition, creation *pipeline.Creation, secrets []pipeline.Secrets) (_ pipeline.Image, err error) {
-	if recipe, err = e.Rebased(leased, st, recipe); err != nil {
+func (e *Engine) bake(leased context.Context, h *lock, st *pipeline.State, definition pipeline.ImageDefinition, creation *pipeline.Creation, secrets []pipeline.Secrets) (_ pipeline.Image, err error) {
+	if definition, err = e.Rebased(leased, st, definition); err != nil {
 		return pipeline.Image{}, err
 	}
-	if err := e.Platform.CheckImage(recipe); err != nil {
+	if err := e.Platform.CheckImage(definition); err != nil {
 		return pipeline.Image{}, err
 	}
-	if image, ok, err := e.baked(leased, st, recipe); err != nil || ok {
-		recipe.Image, recipe.Baked, recipe.Run = image.ID, recipe.Key(), image.Run
-		if err := e.finishImage(leased, h, recipe, creation, err); err != nil {
+	if image, ok, err := e.baked(leased, st, definition); err != nil || ok {
+		definition.Image, definition.Baked, definition.Run = image.ID, definition.Key(), image.Run
+		if err := e.finishImage(leased, h, definition, creation, err); err != nil {
 			return image, err
 		}
-		return e.publish(leased, h, recipe, image)
+		return e.publish(leased, h, definition, image)
 	}
-	image, err := e.bakeRun(leased, h, st, recipe, creation, secrets)
+	image, err := e.bakeRun(leased, h, st, definition, creation, secrets)
 	if err != nil {
 		return pipeline.Image{}, lostOr(leased, err)
 	}
 	if err := e.sweep(leased, h); err != nil {
-		e.Logger.Warn("collect garbage", "pipeline", recipe.Pipeline, "error", err)
+		e.Logger.Warn("collect garbage", "pipeline", definition.Pipeline, "error", err)
 	}
-	return e.publish(leased, h, recipe, image)
+	return e.publish(leased, h, definition, image)
 }
 
 // publish puts an image where its recipe says, as far as it is not there. When it
 // fails, the image stays, and the next call goes on.
-func (e *Engine) publish(ctx context.Context, h *lock, recipe pipeline.ImageDefinition, image pipeline.Image) (pipeline.Image, error) {
-	want := recipe.Publish.Digest()
+func (e *Engine) publish(ctx context.Context, h *lock, definition pipeline.ImageDefinition, image pipeline.Image) (pipeline.Image, error) {
+	want := definition.Publish.Digest()
 	if image.Published == want {
 		return image, nil
 	}
-	r := pipeline.PublishRequest{Image: image.ID, Labels: pipeline.Labels{Pipeline: recipe.Pipeline, Stage: ImageRun(recipe.Name), Run: image.Run}}
-	if recipe.Publish != nil {
-		r.Publication = *recipe.Publish
+	r := pipeline.PublishRequest{Image: image.ID, Labels: pipeline.Labels{Pipeline: definition.Pipeline, Stage: ImageRun(definition.Name), Run: image.Run}}
+	if definition.Publish != nil {
+		r.Publication = *definition.Publish
 	}
-	if log, err := e.Logs.Create(ctx, recipe.Pipeline, image.Run); err == nil {
+	if log, err := e.Logs.Create(ctx, definition.Pipeline, image.Run); err == nil {
 		defer log.Close()
 		r.Log = log
 	}
@@ -105,21 +105,21 @@ func (e *Engine) publish(ctx context.Context, h *lock, recipe pipeline.ImageDefi
 		return image, lostOr(ctx, fmt.Errorf("publish image %s: %w", image.ID, err))
 	}
 	image.Published, image.Copies = want, copies
-	return image, e.append(ctx, recipe.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.ImagePublished, Facts: pipeline.Facts{Image: &image}})
+	return image, e.append(ctx, definition.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.ImagePublished, Facts: pipeline.Facts{Image: &image}})
 }
 
-func (e *Engine) finishImage(ctx context.Context, h *lock, recipe pipeline.ImageDefinition, creation *pipeline.Creation, err error) error {
+func (e *Engine) finishImage(ctx context.Context, h *lock, definition pipeline.ImageDefinition, creation *pipeline.Creation, err error) error {
 	if err != nil {
 		return err
 	}
-	recipe.Applied = true
-	return e.append(ctx, recipe.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.ImageDefined, Facts: pipeline.Facts{ImageDefinition: &recipe, Creation: creation}})
+	definition.Applied = true
+	return e.append(ctx, definition.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.ImageDefined, Facts: pipeline.Facts{ImageDefinition: &definition, Creation: creation}})
 }
 
 // baked gives the image that the recipe's inputs yielded before, if the platform
 // still has it.
-func (e *Engine) baked(ctx context.Context, st *pipeline.State, recipe pipeline.ImageDefinition) (pipeline.Image, bool, error) {
-	image, ok := FindBaked(st, recipe)
+func (e *Engine) baked(ctx context.Context, st *pipeline.State, definition pipeline.ImageDefinition) (pipeline.Image, bool, error) {
+	image, ok := FindBaked(st, definition)
 	if !ok {
 		return pipeline.Image{}, false, nil
 	}
@@ -130,30 +130,30 @@ func (e *Engine) baked(ctx context.Context, st *pipeline.State, recipe pipeline.
 // Rebased gives the recipe with the image that its bake starts from. Where the
 // inputs are those of an image that exists, and the recipe does not follow its
 // origin, that is the one of before.
-func (e *Engine) Rebased(ctx context.Context, st *pipeline.State, recipe pipeline.ImageDefinition) (pipeline.ImageDefinition, error) {
-	if old, ok := st.ImageDefinitions[recipe.Name]; ok && !recipe.Follow {
-		recipe.Base = old.Base
-		if _, baked := FindBaked(st, recipe); baked {
-			return recipe, nil
+func (e *Engine) Rebased(ctx context.Context, st *pipeline.State, definition pipeline.ImageDefinition) (pipeline.ImageDefinition, error) {
+	if old, ok := st.ImageDefinitions[definition.Name]; ok && !definition.Follow {
+		definition.Base = old.Base
+		if _, baked := FindBaked(st, definition); baked {
+			return definition, nil
 		}
 	}
-	base, err := e.Platform.Resolve(ctx, recipe.From)
-	recipe.Base = base
-	return recipe, err
+	base, err := e.Platform.Resolve(ctx, definition.From)
+	definition.Base = base
+	return definition, err
 }
 
 // FindBaked gives the recorded image that was baked from the recipe's inputs, the newest
 // where there are several.
-func FindBaked(st *pipeline.State, recipe pipeline.ImageDefinition) (pipeline.Image, bool) {
+func FindBaked(st *pipeline.State, definition pipeline.ImageDefinition) (pipeline.Image, bool) {
 	var found pipeline.Image
-	key := recipe.Key()
-	if old := st.ImageDefinitions[recipe.Name]; old.Baked == key {
+	key := definition.Key()
+	if old := st.ImageDefinitions[definition.Name]; old.Baked == key {
 		if image, ok := ImageOf(st, old); ok {
 			return image, true
 		}
 	}
 	for _, image := range st.Images {
-		if image.Name == recipe.Name && image.Key == key && image.Order >= found.Order {
+		if image.Name == definition.Name && image.Key == key && image.Order >= found.Order {
 			found = image
 		}
 	}
@@ -162,10 +162,10 @@ func FindBaked(st *pipeline.State, recipe pipeline.ImageDefinition) (pipeline.Im
 
 // ImageOf gives the image that a recorded recipe has now. Where bakes of other names
 // yielded the same one, it is recorded as one of those.
-func ImageOf(st *pipeline.State, recipe pipeline.ImageDefinition) (pipeline.Image, bool) {
-	image, ok := st.Images[recipe.Image]
-	if ok && recipe.Run != "" {
-		image.Name, image.Run = recipe.Name, recipe.Run
+func ImageOf(st *pipeline.State, definition pipeline.ImageDefinition) (pipeline.Image, bool) {
+	image, ok := st.Images[definition.Image]
+	if ok && definition.Run != "" {
+		image.Name, image.Run = definition.Name, definition.Run
 	}
 	return image, ok
 }
@@ -208,63 +208,63 @@ func (e *Engine) ImageExists(ctx context.Context, id string) (bool, error) {
 }
 
 // bakeRun bakes the recipe as a run with a log of its own.
-func (e *Engine) bakeRun(ctx context.Context, h *lock, st *pipeline.State, recipe pipeline.ImageDefinition, creation *pipeline.Creation, secrets []pipeline.Secrets) (pipeline.Image, error) {
-	name := ImageRun(recipe.Name)
-	a := &attempt{Engine: e, lease: h.lease, state: st, stage: pipeline.Stage{Pipeline: recipe.Pipeline, Name: name}}
+func (e *Engine) bakeRun(ctx context.Context, h *lock, st *pipeline.State, definition pipeline.ImageDefinition, creation *pipeline.Creation, secrets []pipeline.Secrets) (pipeline.Image, error) {
+	name := ImageRun(definition.Name)
+	a := &attempt{Engine: e, lease: h.lease, state: st, stage: pipeline.Stage{Pipeline: definition.Pipeline, Name: name}}
 	a.run = pipeline.Run{
-		ID: e.newID(runPrefix), Pipeline: recipe.Pipeline, Stage: name, Kind: pipeline.KindBake, Digest: recipe.Key(),
+		ID: e.newID(runPrefix), Pipeline: definition.Pipeline, Stage: name, Kind: pipeline.KindBake, Digest: definition.Key(),
 		Status: pipeline.RunRunning, Phase: pipeline.PhaseCheckout, Why: "no image was baked from these inputs yet",
 		Actor: e.Holder.Actor, Process: e.Holder.Process, StartedAt: e.Now().UTC(),
 	}
 	a.work = e.workDir(a.run.ID)
-	if err := e.append(ctx, recipe.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.RunStarted, Facts: pipeline.Facts{Run: &a.run, ImageDefinition: &recipe, Creation: creation}}); err != nil {
+	if err := e.append(ctx, definition.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.RunStarted, Facts: pipeline.Facts{Run: &a.run, ImageDefinition: &definition, Creation: creation}}); err != nil {
 		return pipeline.Image{}, err
 	}
-	log, err := e.createLog(ctx, recipe.Pipeline, a.run.ID)
+	log, err := e.createLog(ctx, definition.Pipeline, a.run.ID)
 	if err != nil {
 		return pipeline.Image{}, a.fail(ctx, err)
 	}
 	defer log.Close()
 	a.log = log
-	image, err := a.bakeImage(ctx, recipe, secrets)
+	image, err := a.bakeImage(ctx, definition, secrets)
 	if err != nil {
 		return pipeline.Image{}, a.fail(ctx, lostOr(ctx, err))
 	}
 	a.run.Image = image.ID
 	a.finish(pipeline.RunPassed)
-	recipe.Image, recipe.Baked, recipe.Run, recipe.Applied = image.ID, recipe.Key(), a.run.ID, true
+	definition.Image, definition.Baked, definition.Run, definition.Applied = image.ID, definition.Key(), a.run.ID, true
 	record := recordOf(st, image)
-	err = e.append(ctx, recipe.Pipeline, &h.lease, pipeline.Event{
-		Kind: pipeline.ImageBaked, Facts: pipeline.Facts{Run: &a.run, Image: &record, ImageDefinition: &recipe},
+	err = e.append(ctx, definition.Pipeline, &h.lease, pipeline.Event{
+		Kind: pipeline.ImageBaked, Facts: pipeline.Facts{Run: &a.run, Image: &record, ImageDefinition: &definition},
 	})
 	a.removeWork()
 	return image, err
 }
 
-func (a *attempt) bakeImage(ctx context.Context, recipe pipeline.ImageDefinition, secrets []pipeline.Secrets) (pipeline.Image, error) {
+func (a *attempt) bakeImage(ctx context.Context, definition pipeline.ImageDefinition, secrets []pipeline.Secrets) (pipeline.Image, error) {
 	if err := os.MkdirAll(a.work, 0o700); err != nil {
 		return pipeline.Image{}, pipeline.Errorf(pipeline.CodeFailed, "make work directory", "%w", err)
 	}
 	err := a.Sources.Checkout(ctx, pipeline.CheckoutRequest{
-		Repository: recipe.Source.Repository, Commit: recipe.Source.Commit, Dir: a.checkout(), Travels: true, // to the machine that bakes
+		Repository: definition.Source.Repository, Commit: definition.Source.Commit, Dir: a.checkout(), Travels: true, // to the machine that bakes
 	})
 	if err != nil {
 		return pipeline.Image{}, err
 	}
 	req := pipeline.BakeRequest{
-		Token: a.run.ID, Key: recipe.Key(), Name: recipe.Name, Labels: a.labels(), Image: recipe.Base, Source: a.source(recipe),
-		Cleanup: recipe.Cleanup, KMSKey: recipe.KMSKey, Log: a.log,
+		Token: a.run.ID, Key: definition.Key(), Name: definition.Name, Labels: a.labels(), Image: definition.Base, Source: a.source(definition),
+		Cleanup: definition.Cleanup, KMSKey: definition.KMSKey, Log: a.log,
 	}
-	if recipe.From.Directory != "" {
-		req.Tree = inside(a.source(recipe), recipe.From.Directory)
+	if definition.From.Directory != "" {
+		req.Tree = inside(a.source(definition), definition.From.Directory)
 		if info, err := os.Stat(req.Tree); err != nil || !info.IsDir() {
-			return pipeline.Image{}, pipeline.Errorf(pipeline.CodeInvalid, "bake image "+recipe.Name,
-				"from.directory %q is not a directory of %s at %s", recipe.From.Directory, recipe.Source.Repository, recipe.Source.Commit).
+			return pipeline.Image{}, pipeline.Errorf(pipeline.CodeInvalid, "bake image "+definition.Name,
+				"from.directory %q is not a directory of %s at %s", definition.From.Directory, definition.Source.Repository, definition.Source.Commit).
 				WithHint("Set from = { directory = … } to a directory of the source, relative to its root.")
 		}
 	}
-	for i, step := range recipe.Steps {
-		c, err := a.bakeCommand(recipe, step)
+	for i, step := range definition.Steps {
+		c, err := a.bakeCommand(definition, step)
 		if err != nil {
 			return pipeline.Image{}, err
 		}
@@ -279,22 +279,22 @@ func (a *attempt) bakeImage(ctx context.Context, recipe pipeline.ImageDefinition
 		return pipeline.Image{}, err
 	}
 	return pipeline.Image{
-		ID: baked.ID, Pipeline: recipe.Pipeline, Name: recipe.Name, Key: recipe.Key(), Parent: recipe.Base,
-		Run: a.run.ID, Commit: recipe.Source.Commit, Size: baked.Size, CreatedAt: a.Now().UTC(),
+		ID: baked.ID, Pipeline: definition.Pipeline, Name: definition.Name, Key: definition.Key(), Parent: definition.Base,
+		Run: a.run.ID, Commit: definition.Source.Commit, Size: baked.Size, CreatedAt: a.Now().UTC(),
 	}, nil
 }
 
 // source returns where the files are that an image is baked from.
-func (a *attempt) source(recipe pipeline.ImageDefinition) string {
-	return inside(a.checkout(), recipe.Source.Directory())
+func (a *attempt) source(definition pipeline.ImageDefinition) string {
+	return inside(a.checkout(), definition.Source.Directory())
 }
 
 // bakeCommand gives the command of a bake step.
-func (a *attempt) bakeCommand(recipe pipeline.ImageDefinition, step pipeline.Step) (pipeline.Command, error) {
+func (a *attempt) bakeCommand(definition pipeline.ImageDefinition, step pipeline.Step) (pipeline.Command, error) {
 	c := pipeline.Command{Name: step.Name, Line: step.Command, Timeout: step.Timeout, Env: map[string]string{
-		"PENSTOCK_PIPELINE": recipe.Pipeline,
+		"PENSTOCK_PIPELINE": definition.Pipeline,
 		"PENSTOCK_RUN":      a.run.ID,
-		"PENSTOCK_REVISION": recipe.Source.Commit,
+		"PENSTOCK_REVISION": definition.Source.Commit,
 	}}
 	for k, v := range step.Env {
 		c.Env[k] = v
@@ -302,9 +302,9 @@ func (a *attempt) bakeCommand(recipe pipeline.ImageDefinition, step pipeline.Ste
 	if step.Script == "" {
 		return c, nil
 	}
-	script := inside(a.source(recipe), step.Script)
+	script := inside(a.source(definition), step.Script)
 	if info, err := os.Stat(script); err != nil || !info.Mode().IsRegular() {
-		return c, pipeline.Errorf(pipeline.CodeInvalid, "bake image "+recipe.Name,
+		return c, pipeline.Errorf(pipeline.CodeInvalid, "bake image "+definition.Name,
 			"script %q of step %q is not a file of the source", step.Script, step.Name).
 			WithHint("Set script to a file of the source, relative to its root.")
 	}

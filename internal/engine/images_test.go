@@ -120,11 +120,11 @@ func TestBakeIsCollected(t *testing.T) {
 	ctx := context.Background()
 	d := open(t)
 	d.mustApply(route("1"))
-	recipe := pipeline.ImageDefinition{Pipeline: "shop", Name: "base", From: pipeline.ImageFrom{Image: "img-base"}, Source: pipeline.SourceRef{Repository: "repo", Commit: "c1", Digest: "1"}}
+	definition := pipeline.ImageDefinition{Pipeline: "shop", Name: "base", From: pipeline.ImageFrom{Image: "img-base"}, Source: pipeline.SourceRef{Repository: "repo", Commit: "c1", Digest: "1"}}
 	for k := 1; len(d.builders) == 0; k++ {
 		d = d.again()
 		d.limit = d.calls + k
-		if _, err := d.Bake(ctx, engine.BakeRequest{Definition: recipe}); err == nil {
+		if _, err := d.Bake(ctx, engine.BakeRequest{Definition: definition}); err == nil {
 			t.Fatal("no bake was interrupted")
 		}
 	}
@@ -137,7 +137,7 @@ func TestBakeIsCollected(t *testing.T) {
 	if err != nil || !slices.Equal(g.Bakes, []string{"r-lost"}) || d.builders["r-lost"] {
 		t.Errorf("garbage %+v, %v; the builders are %v", g, err, d.builders)
 	}
-	if _, err := d.Bake(ctx, engine.BakeRequest{Definition: recipe}); err != nil || len(d.builders) > 0 {
+	if _, err := d.Bake(ctx, engine.BakeRequest{Definition: definition}); err != nil || len(d.builders) > 0 {
 		t.Errorf("the next bake: %v; the builders are %v", err, d.builders)
 	}
 }

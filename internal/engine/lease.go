@@ -17,11 +17,13 @@ import (
 )
 
 // Lease keys: one per thing that one process at a time may change.
-func stageKey(pipelineName, stage string) string  { return pipelineName + "/stage/" + stage }
-func imageKey(pipelineName, recipe string) string { return pipelineName + "/" + ImageRun(recipe) }
-func envKey(pipelineName, env string) string      { return pipelineName + "/environment/" + env }
-func ownerKey(pipelineName, who string) string    { return pipelineName + "/owner/" + who }
-func pipelineKey(name string) string              { return name + "/pipeline" }
+func stageKey(pipelineName, stage string) string { return pipelineName + "/stage/" + stage }
+func imageKey(pipelineName, definition string) string {
+	return pipelineName + "/" + ImageRun(definition)
+}
+func envKey(pipelineName, env string) string   { return pipelineName + "/environment/" + env }
+func ownerKey(pipelineName, who string) string { return pipelineName + "/owner/" + who }
+func pipelineKey(name string) string           { return name + "/pipeline" }
 
 // environmentKey is that of the lease under which an environment is changed.
 func environmentKey(env pipeline.Environment) string {

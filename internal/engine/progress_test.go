@@ -46,8 +46,8 @@ func TestProgressOfABake(t *testing.T) {
 		Ledger: memLedger{d.life}, Platform: platform, Runner: memRunner{d.life}, Sources: memSources{d.life}, Artifacts: memArtifacts{d.life},
 		Logs: memLogs{d.life}, WorkDir: d.work, Holder: pipeline.Holder{Process: pipeline.Process{Host: "test", PID: 1}, Actor: "bob"}, Now: d.now,
 	})
-	recipe := pipeline.ImageDefinition{Pipeline: "shop", Name: "base", From: pipeline.ImageFrom{Directory: "rootfs"}, Source: pipeline.SourceRef{Repository: "repo", Commit: "c1", Digest: "1"}, Owner: "here"}
-	if _, err := e.Bake(context.Background(), engine.BakeRequest{Definition: recipe}); err != nil {
+	definition := pipeline.ImageDefinition{Pipeline: "shop", Name: "base", From: pipeline.ImageFrom{Directory: "rootfs"}, Source: pipeline.SourceRef{Repository: "repo", Commit: "c1", Digest: "1"}, Owner: "here"}
+	if _, err := e.Bake(context.Background(), engine.BakeRequest{Definition: definition}); err != nil {
 		t.Fatal(err)
 	}
 	if seen == nil || seen.Dead || seen.Run.Phase != pipeline.PhaseBake {

@@ -72,11 +72,11 @@ func overridable(st *pipeline.State, s pipeline.Stage, build string) error {
 }
 
 // Hold keeps a stage where it is until Release: no build enters it, and what it runs
-// runs on. A hold of a stage that is held replaces the reason.
+// runs on. A hold of a paused stage replaces the reason.
 func (e *Engine) Pause(ctx context.Context, pipelineName, stage, reason string) (pipeline.Pause, error) {
 	st, _, err := e.stage(ctx, pipelineName, stage)
 	if err == nil {
-		err = st.Pipeline.Authorize(pipeline.RightDeploy, e.Person, fmt.Sprintf("hold stage %q", stage))
+		err = st.Pipeline.Authorize(pipeline.RightDeploy, e.Person, fmt.Sprintf("pause stage %q", stage))
 	}
 	if err != nil {
 		return pipeline.Pause{}, err
@@ -85,9 +85,9 @@ func (e *Engine) Pause(ctx context.Context, pipelineName, stage, reason string) 
 	return f, e.append(ctx, pipelineName, nil, pipeline.Event{Kind: pipeline.StagePaused, Facts: pipeline.Facts{Pause: &f}})
 }
 
-// Release lets a held stage go on. It gives what held it; CodeRefused where nothing did.
+// Release lets a paused stage go on. It gives what held it; CodeRefused where nothing did.
 func (e *Engine) Resume(ctx context.Context, pipelineName, stage string) (pipeline.Pause, error) {
-	op := fmt.Sprintf("release stage %q", stage)
+	op := fmt.Sprintf("resume stage %q", stage)
 	st, _, err := e.stage(ctx, pipelineName, stage)
 	if err == nil {
 		err = st.Pipeline.Authorize(pipeline.RightDeploy, e.Person, op)
@@ -97,7 +97,7 @@ func (e *Engine) Resume(ctx context.Context, pipelineName, stage string) (pipeli
 	}
 	f, held := st.Pauses[stage]
 	if !held {
-		return f, pipeline.Errorf(pipeline.CodeRefused, op, "nobody holds it").WithHint("`penstock status %s` shows what it waits for.", pipelineName)
+		return f, pipeline.Errorf(pipeline.CodeRefused, op, "it is not paused").WithHint("`penstock status %s` shows what it waits for.", pipelineName)
 	}
 	key := pipeline.Key{Kind: pipeline.RecordPause, ID: stage}
 	return f, e.appendExpecting(ctx, pipelineName, nil, map[pipeline.Key]int64{key: st.Version(key.Kind, key.ID)},

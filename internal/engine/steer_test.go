@@ -288,13 +288,13 @@ func TestPauseAndResume(t *testing.T) {
 		t.Errorf("held: %+v", got)
 	}
 	if _, err := d.Retry(ctx, "shop", "acceptance"); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(present.Hint(err), "penstock resume") {
-		t.Errorf("retry of a held stage: %v", err)
+		t.Errorf("retry of a paused stage: %v", err)
 	}
 	if _, err := d.Pause(ctx, "shop", "production", "it is Friday"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := d.Promote(ctx, "shop", "production", ""); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(err.Error(), "it is Friday") {
-		t.Errorf("promotion to a held stage: %v", err)
+		t.Errorf("promotion to a paused stage: %v", err)
 	}
 	if _, err := d.Resume(ctx, "shop", "acceptance"); err != nil {
 		t.Fatal(err)

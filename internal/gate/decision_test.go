@@ -137,7 +137,7 @@ func TestPausedStage(t *testing.T) {
 			if move.Action != tt.action || CodeOf(move.Err()) != tt.code || move.Candidate.ID != want {
 				t.Errorf("%+v, want %s of %q", move, tt.action, want)
 			}
-			if _, held := st.Pauses[tt.stage]; held && (move.Status != StatusWaiting || !strings.Contains(present.Waiting(move.Wait), "bob paused it on") || !strings.Contains(present.Waiting(move.Wait), "it is Friday")) {
+			if _, held := st.Pauses[tt.stage]; held && (move.Status != StatusWaiting || !strings.Contains(present.Waiting(move.Wait), "bob paused it at") || !strings.Contains(present.Waiting(move.Wait), "it is Friday")) {
 				t.Errorf("status %s, waits for %q", move.Status, present.Waiting(move.Wait))
 			}
 		})

@@ -114,7 +114,7 @@ func (o Obstacle) Cause() string {
 	case ObstaclePinned:
 		return text + fmt.Sprintf(", which the configuration pins to %s", o.Other)
 	case ObstaclePaused:
-		return text + fmt.Sprintf(", which %s paused on %s", o.Pause.Actor, pipeline.Moment(o.Pause.At.UTC()))
+		return text + fmt.Sprintf(", which is paused by %s since %s", o.Pause.Actor, pipeline.Moment(o.Pause.At.UTC()))
 	case ObstaclePassedBy:
 		return text + failed + fmt.Sprintf("; the stage has gone on to %s", o.Other)
 	case ObstacleOutdated:

@@ -37,7 +37,7 @@ func (r *Refusal) Error() string {
 	case RefusedMalformed:
 		return fmt.Sprintf("%q is not a build ID", r.Build)
 	case RefusedPaused:
-		text := fmt.Sprintf("%s paused the stage on %s", r.Pause.Actor, pipeline.Moment(r.Pause.At.UTC()))
+		text := fmt.Sprintf("%s paused the stage at %s", r.Pause.Actor, pipeline.Moment(r.Pause.At.UTC()))
 		if r.Pause.Reason != "" {
 			text += ": " + r.Pause.Reason
 		}

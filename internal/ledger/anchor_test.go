@@ -84,7 +84,7 @@ func TestAnchors(t *testing.T) {
 	}
 	same := func(body string) string { return body }
 	approve := func(body string) string {
-		return strings.Replace(body, `"verdict":"approved"`, `"verdict":"rejected"`, 1)
+		return strings.Replace(body, `"result":"approved"`, `"result":"rejected"`, 1)
 	}
 	for name, tt := range map[string]struct {
 		text  string

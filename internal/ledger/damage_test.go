@@ -161,7 +161,7 @@ func TestEarlierForm(t *testing.T) {
 	t.Parallel()
 	path := small(t)
 	execute(t, raw(t, path),
-		`UPDATE records SET doc = '{"at":"0001-01-01T00:00:00Z", "verdict":"rejected","build":"b-1","stage":"exploratory","actor":"alice"}' WHERE kind = 'decision'`,
+		`UPDATE records SET doc = '{"at":"0001-01-01T00:00:00Z", "result":"rejected","build":"b-1","stage":"exploratory","actor":"alice"}' WHERE kind = 'decision'`,
 		`UPDATE records SET doc = (SELECT summary FROM runs WHERE id = 'r-2') WHERE kind = 'verdict'`)
 	if _, err := open(t, path, Options{}).Verify(t.Context(), ""); err != nil {
 		t.Error(err)

@@ -24,7 +24,7 @@ func FuzzRows(f *testing.F) {
 	}
 	f.Add("build", "b-1", []byte(`{"id":"b-1"}`), int64(1), body)
 	f.Add("run", "r-1", []byte(`{"id":"r-1"}`), int64(1), []byte(`{"seq":1,"facts":{"run":{"id":"r-1"}}}`))
-	f.Add("verdict", "", []byte(`{"stage":null}`), int64(-1), []byte(`{"facts":{"gone":[{"kind":"build"}]}}`))
+	f.Add("result", "", []byte(`{"stage":null}`), int64(-1), []byte(`{"facts":{"gone":[{"kind":"build"}]}}`))
 	f.Add("stage", "commit", []byte(`{"after":["commit"]}`), int64(0), []byte(`null`))
 	f.Add("unknown", "\xff", []byte(`[]`), int64(1)<<62, []byte(`{"time":"x"}`))
 	l := &SQLite{path: "ledger.db"}

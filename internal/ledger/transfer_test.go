@@ -113,7 +113,7 @@ func TestImportRefuses(t *testing.T) {
 		"no export":       {"{\"resources\": []}", pipeline.CodeInvalid, nil},
 		"no JSON":         {"hello", pipeline.CodeInvalid, nil},
 		"another version": {strings.Replace(text, `"penstock_ledger":2`, `"penstock_ledger":1`, 1), pipeline.CodeInvalid, nil},
-		"a changed event": {strings.Replace(text, `"verdict":"approved"`, `"verdict":"rejected"`, 1), pipeline.CodeCorrupt, nil},
+		"a changed event": {strings.Replace(text, `"result":"approved"`, `"result":"rejected"`, 1), pipeline.CodeCorrupt, nil},
 		"a missing event": {strings.Join(append(append([]string{}, lines[:3]...), lines[4:]...), ""), pipeline.CodeCorrupt, nil},
 		"a cut file":      {text[:len(text)/4], pipeline.CodeCorrupt, nil},
 		"another history": {text, pipeline.CodeConflict, func() pipeline.Ledger { return filled(t, 2) }},

@@ -54,7 +54,7 @@ var (
 	stageRun     = desc("stage_last_run_timestamp_seconds", "When the latest run of a stage ended.", "stage", "status")
 	stageTook    = desc("stage_last_run_duration_seconds", "How long the latest run of a stage took.", "stage")
 	stageRunning = desc("stage_running_seconds", "How long the run of a stage that is under way has taken so far.", "stage")
-	stagePaused  = desc("stage_held", "Whether somebody holds a stage.", "stage")
+	stagePaused  = desc("stage_paused", "Whether a stage is paused.", "stage")
 	undecided    = desc("stage_undecided_seconds", "For how long a build has waited for a decision.", "stage")
 	environments = desc("environments", "Environments by what they are for and how they are.", "purpose", "status")
 	leadTime     = desc("deployment_lead_time_seconds", "From the commit of the build that a stage deployed last to the end of that.", "stage")

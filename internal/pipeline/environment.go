@@ -100,7 +100,7 @@ type ImageDefinition struct {
 	Image    string       `json:"image,omitempty"`
 	Baked    string       `json:"baked,omitempty"` // key of the inputs that gave Image
 	Run      string       `json:"run,omitempty"`   // that baked it
-	Applied  bool         `json:"settled"`
+	Applied  bool         `json:"applied"`
 	Owner    string       `json:"owner"`
 	Made     Made         `json:"made,omitzero"`
 }

@@ -17,7 +17,7 @@ const (
 	CodeInvalid    Code = "invalid"   // the input is wrong; change it
 	CodeNotFound   Code = "not_found" // the named thing does not exist
 	CodeConflict   Code = "conflict"  // somebody else changed or owns it
-	CodeLocked     Code = "held"      // another run holds the lease
+	CodeLocked     Code = "locked"    // another run holds the lease
 	CodeLeaseLost  Code = "lease_lost"
 	CodeRefused    Code = "refused"     // a gate refuses it
 	CodeNotAllowed Code = "not_allowed" // who asks lacks the right

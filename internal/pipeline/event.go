@@ -22,8 +22,8 @@ const (
 	StageDefined       EventKind = "stage.defined"
 	StageMoved         EventKind = "stage.moved" // to a build that needs no run
 	StageRemoved       EventKind = "stage.removed"
-	ImageDefined       EventKind = "recipe.defined"
-	ImageUndefined     EventKind = "recipe.removed"
+	ImageDefined       EventKind = "image.defined"
+	ImageUndefined     EventKind = "image.undefined"
 	BuildOffered       EventKind = "build.offered" // it becomes the newest build
 	BuildCollected     EventKind = "build.collected"
 	RunStarted         EventKind = "run.started"
@@ -32,8 +32,8 @@ const (
 	BuildDecided       EventKind = "build.decided"
 	BuildPromoted      EventKind = "build.promoted"
 	GateOverridden     EventKind = "gate.overridden"
-	StagePaused        EventKind = "stage.held"
-	StageResumed       EventKind = "stage.released"
+	StagePaused        EventKind = "stage.paused"
+	StageResumed       EventKind = "stage.resumed"
 	RetryAsked         EventKind = "stage.retried"
 	ImageBaked         EventKind = "image.baked"
 	ImagePublished     EventKind = "image.published"
@@ -66,14 +66,14 @@ type Event struct {
 type Facts struct {
 	Pipeline        *Pipeline        `json:"pipeline,omitempty"`
 	Stage           *Stage           `json:"stage,omitempty"`
-	ImageDefinition *ImageDefinition `json:"recipe,omitempty"`
+	ImageDefinition *ImageDefinition `json:"image_definition,omitempty"`
 	Build           *Build           `json:"build,omitempty"`
 	Run             *Run             `json:"run,omitempty"`
-	Current         *Current         `json:"hold,omitempty"`
+	Current         *Current         `json:"current,omitempty"`
 	Decision        *Decision        `json:"decision,omitempty"`
 	Promotion       *Promotion       `json:"promotion,omitempty"`
 	Override        *Override        `json:"override,omitempty"`
-	Pause           *Pause           `json:"freeze,omitempty"`
+	Pause           *Pause           `json:"pause,omitempty"`
 	Retry           *Retry           `json:"retry,omitempty"`
 	Raised          *Raised          `json:"raised,omitempty"`
 	Delivery        *Delivery        `json:"delivery,omitempty"`
@@ -90,23 +90,23 @@ type RecordKind string
 // whole; runs are history, which is paged.
 const (
 	RecordPipeline        RecordKind = "pipeline"
-	RecordStage           RecordKind = "stage"       // by name
-	RecordImageDefinition RecordKind = "recipe"      // by name
-	RecordBuild           RecordKind = "build"       // by ID
-	RecordRun             RecordKind = "run"         // by ID
-	RecordLatest          RecordKind = "latest"      // summary of a stage's latest run, by stage
-	RecordResult          RecordKind = "verdict"     // of the run that judged, by stage/build/digest
-	RecordCurrent         RecordKind = "hold"        // by stage
-	RecordDecision        RecordKind = "decision"    // by stage/build
-	RecordPromotion       RecordKind = "promotion"   // by stage
-	RecordOverride        RecordKind = "override"    // by stage/build
-	RecordPause           RecordKind = "freeze"      // by stage
-	RecordRetry           RecordKind = "retry"       // by stage
-	RecordRaised          RecordKind = "raised"      // by RaisedID
-	RecordDelivery        RecordKind = "delivery"    // by the target's key
-	RecordImage           RecordKind = "image"       // by ID
-	RecordEnvironment     RecordKind = "environment" // by ID
-	RecordCreation        RecordKind = "creation"    // by kind/name of what was created
+	RecordStage           RecordKind = "stage"            // by name
+	RecordImageDefinition RecordKind = "image_definition" // by name
+	RecordBuild           RecordKind = "build"            // by ID
+	RecordRun             RecordKind = "run"              // by ID
+	RecordLatest          RecordKind = "latest"           // summary of a stage's latest run, by stage
+	RecordResult          RecordKind = "result"           // of the run that judged, by stage/build/digest
+	RecordCurrent         RecordKind = "current"          // by stage
+	RecordDecision        RecordKind = "decision"         // by stage/build
+	RecordPromotion       RecordKind = "promotion"        // by stage
+	RecordOverride        RecordKind = "override"         // by stage/build
+	RecordPause           RecordKind = "pause"            // by stage
+	RecordRetry           RecordKind = "retry"            // by stage
+	RecordRaised          RecordKind = "raised"           // by RaisedID
+	RecordDelivery        RecordKind = "delivery"         // by the target's key
+	RecordImage           RecordKind = "image"            // by ID
+	RecordEnvironment     RecordKind = "environment"      // by ID
+	RecordCreation        RecordKind = "creation"         // by kind/name of what was created
 )
 
 // Key identifies a record within a pipeline.

@@ -143,14 +143,14 @@ func (p Pipeline) Target(key string) (NotifyTarget, bool) {
 // Delivery is how far a target has been told. It is recorded first with the definition
 // that brings the target.
 type Delivery struct {
-	Target   string       `json:"target"`            // key
-	Seq      int64        `json:"seq"`               // of the last event that it has been told of; 0: of the one that recorded this
-	Notified int          `json:"told,omitempty"`    // of the notices of the event after that
-	On       []NoticeKind `json:"on,omitempty"`      // what it was to be told of then; empty: all
-	Skipped  int          `json:"skipped,omitempty"` // notices that it refused for good
-	Error    string       `json:"error,omitempty"`   // of the last try; empty after one that went well
-	Tries    int          `json:"tries,omitempty"`   // that failed in a row
-	Next     time.Time    `json:"next,omitzero"`     // not tried again before
+	Target   string       `json:"target"`             // key
+	Seq      int64        `json:"seq"`                // of the last event that it has been told of; 0: of the one that recorded this
+	Notified int          `json:"notified,omitempty"` // of the notices of the event after that
+	On       []NoticeKind `json:"on,omitempty"`       // what it was to be told of then; empty: all
+	Skipped  int          `json:"skipped,omitempty"`  // notices that it refused for good
+	Error    string       `json:"error,omitempty"`    // of the last try; empty after one that went well
+	Tries    int          `json:"tries,omitempty"`    // that failed in a row
+	Next     time.Time    `json:"next,omitzero"`      // not tried again before
 }
 
 // Told gives how far a target has been told. One of which nothing is recorded has been

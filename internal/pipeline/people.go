@@ -27,7 +27,7 @@ type Decision struct {
 	Build      string         `json:"build"`
 	Run        string         `json:"run,omitempty"`
 	Inputs     Inputs         `json:"inputs,omitzero"` // the content that the run had
-	Result     DecisionResult `json:"verdict"`
+	Result     DecisionResult `json:"result"`
 	Approvals  []Approval     `json:"approvals,omitempty"`  // of an approval: everybody's, in order
 	Rejections []Rejection    `json:"rejections,omitempty"` // of a rejection: everybody's that stand, in order
 	Lift       *Lift          `json:"lift,omitempty"`       // of a rejection: who wants to lift it so far

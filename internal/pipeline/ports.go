@@ -104,7 +104,7 @@ func LeaseLost(op string, by Fence, newest int64) error {
 		WithHint("Another process took over because this one did not renew its lease in time. Apply again when it has ended.")
 }
 
-// HeldError says that a lease is held by another. It has CodeHeld.
+// HeldError says that a lease is paused by another. It has CodeHeld.
 type LockedError struct{ Lease Lease }
 
 // Error names the holder.

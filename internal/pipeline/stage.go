@@ -80,7 +80,7 @@ type Stage struct {
 	Bake      bool             `json:"bake"`     // a passed run yields the build's application image
 	OnFailure OnFailure        `json:"on_failure"`
 	Runner    RunnerKind       `json:"runner,omitempty"`
-	Applied   bool             `json:"settled"` // its first apply has ended well at least once
+	Applied   bool             `json:"applied"` // its first apply has ended well at least once
 	Owner     string           `json:"owner"`
 	Made      Made             `json:"made,omitzero"`
 }
@@ -122,7 +122,7 @@ type EnvironmentSpec struct {
 // ShiftStep sends a share of the traffic to a new fleet, and holds there for a look.
 type ShiftStep struct {
 	Percent int           `json:"percent"` // 1 to 99
-	Pause   time.Duration `json:"hold"`
+	Pause   time.Duration `json:"pause"`
 }
 
 // Traffic gives how the traffic of the environment goes over to a new fleet.

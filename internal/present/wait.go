@@ -30,7 +30,7 @@ func Wait(w gate.Wait) string {
 	case gate.WaitNever:
 		return "nothing: no build can ever pass both " + Names(w.Stages)
 	case gate.WaitResume:
-		text := fmt.Sprintf("somebody to resume it: %s paused it on %s", w.Pause.Actor, pipeline.Moment(w.Pause.At.UTC()))
+		text := fmt.Sprintf("a person to resume it: %s paused it at %s", w.Pause.Actor, pipeline.Moment(w.Pause.At.UTC()))
 		if w.Pause.Reason != "" {
 			text += ": " + w.Pause.Reason
 		}

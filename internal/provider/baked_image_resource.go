@@ -235,13 +235,13 @@ func flattenImageDefinition(ctx context.Context, r pipeline.ImageDefinition, sch
 }
 
 // export fills in what the resource exports of an image; the zero image for none.
-func (r *bakedImageResource) export(recipe pipeline.ImageDefinition, image pipeline.Image, m *bakedImageModel) {
-	m.ID, m.ImageID, m.Run = types.StringValue(recipe.ID), orNull(image.ID), orNull(image.Run)
-	m.Size, m.Log, m.Base = types.Int64Null(), types.StringNull(), orNull(recipe.Base)
+func (r *bakedImageResource) export(definition pipeline.ImageDefinition, image pipeline.Image, m *bakedImageModel) {
+	m.ID, m.ImageID, m.Run = types.StringValue(definition.ID), orNull(image.ID), orNull(image.Run)
+	m.Size, m.Log, m.Base = types.Int64Null(), types.StringNull(), orNull(definition.Base)
 	m.ImageIDs = flattenStrings(image.Copies)
 	if image.ID != "" {
 		m.Size = types.Int64Value(image.Size)
-		m.Log = types.StringValue(r.session.Engine.Logs.Location(recipe.Pipeline, image.Run))
+		m.Log = types.StringValue(r.session.Engine.Logs.Location(definition.Pipeline, image.Run))
 	}
 }
 
@@ -283,24 +283,24 @@ func (r *bakedImageResource) ModifyPlan(ctx context.Context, req resource.Modify
 }
 
 func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel, resp *resource.ModifyPlanResponse) error {
-	recipe := expandImageDefinition(ctx, *m, r.session, &resp.Diagnostics)
-	if err := r.session.Engine.Platform.CheckImage(recipe); err != nil {
+	definition := expandImageDefinition(ctx, *m, r.session, &resp.Diagnostics)
+	if err := r.session.Engine.Platform.CheckImage(definition); err != nil {
 		return err
 	}
 	var image pipeline.Image
 	var found bool // and will be there
-	st, err := r.session.overlay.newest(ctx, recipe.Pipeline)
+	st, err := r.session.overlay.newest(ctx, definition.Pipeline)
 	if err != nil {
 		return err
 	}
-	if recipe, err = r.session.Engine.Rebased(ctx, st, recipe); err != nil {
+	if definition, err = r.session.Engine.Rebased(ctx, st, definition); err != nil {
 		return err
 	}
-	if _, exists := st.ImageDefinitions[recipe.Name]; state != nil || !exists { // else what is replaced goes with its images
-		m.Base = orNull(recipe.Base)
+	if _, exists := st.ImageDefinitions[definition.Name]; state != nil || !exists { // else what is replaced goes with its images
+		m.Base = orNull(definition.Base)
 	}
 	if state != nil { // else an image of before may go in this apply, with what needed it
-		image, found = engine.FindBaked(st, recipe)
+		image, found = engine.FindBaked(st, definition)
 	}
 	if !found {
 		return nil
@@ -312,9 +312,9 @@ func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel
 	if state != nil {
 		m.Latest = state.Latest
 	}
-	r.export(recipe, image, m)
+	r.export(definition, image, m)
 	m.ID = id
-	if image.Published != recipe.Publish.Digest() {
+	if image.Published != definition.Publish.Digest() {
 		m.ImageIDs = types.MapUnknown(types.StringType)
 	}
 	return nil
@@ -344,26 +344,26 @@ func (r *bakedImageResource) apply(ctx context.Context, plan tfsdk.Plan, config 
 	}
 	limit, d := timeout(m)
 	diags.Append(d...)
-	recipe := expandImageDefinition(ctx, m, r.session, diags)
+	definition := expandImageDefinition(ctx, m, r.session, diags)
 	secrets := expandStepSecrets(ctx, secret.Steps, diags)
 	if diags.HasError() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	image, err := r.session.Engine.Bake(ctx, engine.BakeRequest{Definition: recipe, Create: m.ID.IsUnknown(), Secrets: secrets})
+	image, err := r.session.Engine.Bake(ctx, engine.BakeRequest{Definition: definition, Create: m.ID.IsUnknown(), Secrets: secrets})
 	if err != nil {
-		addError(diags, fmt.Sprintf("bake in pipeline %q the image", recipe.Pipeline), recipe.Name, err)
+		addError(diags, fmt.Sprintf("bake in pipeline %q the image", definition.Pipeline), definition.Name, err)
 		return
 	}
-	st, err := r.session.Engine.State(ctx, recipe.Pipeline)
+	st, err := r.session.Engine.State(ctx, definition.Pipeline)
 	if err != nil {
-		addError(diags, "read image", recipe.Name, err)
+		addError(diags, "read image", definition.Name, err)
 		return
 	}
-	r.export(st.ImageDefinitions[recipe.Name], image, &m)
+	r.export(st.ImageDefinitions[definition.Name], image, &m)
 	if m.Latest.IsUnknown() {
-		m.Latest = r.latest(ctx, recipe.From)
+		m.Latest = r.latest(ctx, definition.From)
 	}
 	diags.Append(state.Set(ctx, m)...)
 }
@@ -382,18 +382,18 @@ func (r *bakedImageResource) Read(ctx context.Context, req resource.ReadRequest,
 		addError(&resp.Diagnostics, "read image", name, err)
 		return
 	}
-	recipe, ok := st.ImageDefinitions[name]
-	if !ok || !r.same(m.ID, recipe.ID, name, &resp.Diagnostics) {
+	definition, ok := st.ImageDefinitions[name]
+	if !ok || !r.same(m.ID, definition.ID, name, &resp.Diagnostics) {
 		resp.State.RemoveResource(ctx)
 		return
 	}
-	r.recorded(ctx, st, pipeline.RecordImageDefinition, name, recipe.ID)
+	r.recorded(ctx, st, pipeline.RecordImageDefinition, name, definition.ID)
 	r.note(ctx, resp.Private, &resp.Diagnostics)
 	if m.From.IsNull() { // imported
-		flattenImageDefinition(ctx, recipe, schemaOf(ctx, r), &m, &resp.Diagnostics)
+		flattenImageDefinition(ctx, definition, schemaOf(ctx, r), &m, &resp.Diagnostics)
 	}
-	image, _ := engine.ImageOf(st, recipe)
-	exists, err := r.session.Engine.ImageExists(ctx, recipe.Image)
+	image, _ := engine.ImageOf(st, definition)
+	exists, err := r.session.Engine.ImageExists(ctx, definition.Image)
 	if err != nil {
 		addError(&resp.Diagnostics, "read image", name, err)
 		return
@@ -401,8 +401,8 @@ func (r *bakedImageResource) Read(ctx context.Context, req resource.ReadRequest,
 	if !exists {
 		image = pipeline.Image{}
 	}
-	r.export(recipe, image, &m)
-	m.Latest = r.latest(ctx, recipe.From)
+	r.export(definition, image, &m)
+	m.Latest = r.latest(ctx, definition.From)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }
 

@@ -82,8 +82,8 @@ func (d *imageDataSource) Read(ctx context.Context, req datasource.ReadRequest, 
 			image = i
 		}
 	}
-	if recipe, ok := st.ImageDefinitions[m.Name.ValueString()]; ok {
-		image, _ = engine.ImageOf(st, recipe)
+	if definition, ok := st.ImageDefinitions[m.Name.ValueString()]; ok {
+		image, _ = engine.ImageOf(st, definition)
 	}
 	if image.ID == "" {
 		err := pipeline.Errorf(pipeline.CodeNotFound, "find image", "pipeline %q has no such image: id = %s, name = %s", m.Pipeline.ValueString(), m.ID, m.Name).

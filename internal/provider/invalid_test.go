@@ -47,17 +47,17 @@ func TestAccInvalidStage(t *testing.T) {
 		kind, arguments, want string
 	}{
 		"a shift that does not grow": {
-			"production", `environment = { shift = [{ percent = 50, hold = "1m" }, { percent = 20, hold = "1m" }] }`,
+			"production", `environment = { shift = [{ percent = 50, pause = "1m" }, { percent = 20, pause = "1m" }] }`,
 			`Shift does not grow.*20 % of the traffic, and the one before 50 %`,
 		},
-		"a share of nothing":         {"production", `environment = { shift = [{ percent = 0, hold = "1m" }] }`, `percent.*between 1 and 99`},
-		"a hold that is no time":     {"production", `environment = { shift = [{ percent = 10, hold = "soon" }] }`, `soon`},
+		"a share of nothing":         {"production", `environment = { shift = [{ percent = 0, pause = "1m" }] }`, `percent.*between 1 and 99`},
+		"a pause that is no time":    {"production", `environment = { shift = [{ percent = 10, pause = "soon" }] }`, `soon`},
 		"alarms of what ends":        {"capacity", `environment = { alarms = ["errors"] }`, `Environment does not last.*alarms`},
 		"a certificate of what ends": {"capacity", `environment = { certificate = "arn:aws:acm:eu-west-1:123456789012:certificate/a" }`, `Environment does not last.*certificate`},
 		"no certificate":             {"production", `environment = { certificate = "shop.example.com" }`, `must be the ARN of a certificate`},
 		"a certificate without AWS":  {"production", `environment = { certificate = "arn:aws:acm:eu-west-1:123456789012:certificate/a" }`, `environment.certificate has no meaning`},
 		"an alarm twice":             {"production", `environment = { alarms = ["errors", "errors"] }`, `(?i)duplicate`},
-		"a shift without AWS":        {"production", `environment = { shift = [{ percent = 10, hold = "1m" }] }`, `environment.shift has no meaning on the local platform`},
+		"a shift without AWS":        {"production", `environment = { shift = [{ percent = 10, pause = "1m" }] }`, `environment.shift has no meaning on the local platform`},
 		"a kept fleet without AWS":   {"production", `environment = { keep_previous = "1h" }`, `environment.keep_previous has no meaning`},
 		"CodeBuild without AWS":      {"acceptance", `runner = "codebuild"`, `runner = "codebuild" needs the provider's aws`},
 		"a runner of another kind":   {"acceptance", `runner = "jenkins"`, `runner[\s\S]*"codebuild"`},

@@ -142,7 +142,7 @@ func TestAccPeople(t *testing.T) {
 	empty := plan(plancheck.ExpectEmptyPlan())
 	run(t,
 		resource.TestStep{Config: config},
-		resource.TestStep{ // a held stage plans clean
+		resource.TestStep{ // a paused stage plans clean
 			PreConfig: b.does(func(ctx context.Context, e *engine.Engine) error {
 				_, err := e.Pause(ctx, "shop", "production", "it is Friday")
 				return err

@@ -34,7 +34,7 @@ type pipelineDataModel struct {
 type pipelineDataItem struct {
 	Type       types.String `tfsdk:"type"`
 	After      types.List   `tfsdk:"after"`
-	Current    types.String `tfsdk:"held"`
+	Current    types.String `tfsdk:"current"`
 	Candidate  types.String `tfsdk:"candidate"`
 	Passed     types.Object `tfsdk:"passed"`
 	Status     types.String `tfsdk:"status"`
@@ -59,7 +59,7 @@ func (d *pipelineDataSource) Schema(_ context.Context, _ datasource.SchemaReques
 				NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
 					"type":      export("Type of the stage."),
 					"after":     schema.ListAttribute{Computed: true, ElementType: types.StringType, MarkdownDescription: "Names of the stages that it comes after."},
-					"held":      export("Build that the stage has moved to; null before the first."),
+					"current":   export("Build that the stage has moved to; null before the first."),
 					"candidate": export("Build that the next apply moves it to, or that it holds."),
 					"passed": schema.SingleNestedAttribute{
 						Computed: true, MarkdownDescription: "The newest build that passed, for use in `after`.",

@@ -66,7 +66,7 @@ type environmentModel struct {
 // shiftModel is a step of a shift of traffic.
 type shiftModel struct {
 	Percent types.Int64  `tfsdk:"percent"`
-	Pause   types.String `tfsdk:"hold"`
+	Pause   types.String `tfsdk:"pause"`
 }
 
 // decided reports whether everything that decides what a stage is and does is

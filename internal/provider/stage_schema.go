@@ -106,7 +106,7 @@ func environmentAttribute() schema.SingleNestedAttribute {
 			MarkdownDescription: "Steps in which the traffic of a lasting environment goes over to a new build, each with more of it than the one before; after the last all of it does. Default: all at once. On AWS.",
 			NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
 				"percent": schema.Int64Attribute{Required: true, Validators: []validator.Int64{int64validator.Between(1, 99)}, MarkdownDescription: "Percentage of the requests that the new build gets."},
-				"hold":    required("How long to watch the health of its instances, and `alarms`, before the next step. Should they fail, all of the traffic goes back and the apply fails.", isDuration()),
+				"pause":   required("How long to watch the health of its instances, and `alarms`, before the next step. Should they fail, all of the traffic goes back and the apply fails.", isDuration()),
 			}},
 		},
 		"alarms": schema.ListAttribute{

@@ -271,11 +271,11 @@ func TestUnderWay(t *testing.T) {
 func TestLock(t *testing.T) {
 	p := newPlace(t)
 	first, second := p.poller(), p.poller()
-	held, err := first.Lock(t.Context(), []string{"shop"})
+	locked, err := first.Lock(t.Context(), []string{"shop"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, err := first.Lock(t.Context(), []string{"shop"}); err != nil || again != held {
+	if again, err := first.Lock(t.Context(), []string{"shop"}); err != nil || again != locked {
 		t.Errorf("a second hold by the same: %v", err)
 	}
 	if _, err := second.Lock(t.Context(), []string{"shop"}); pipeline.CodeOf(err) != pipeline.CodeLocked {
@@ -301,7 +301,7 @@ func TestLock(t *testing.T) {
 	}
 	first.Publish("applies again")
 	first.unlock()
-	if held.Err() == nil || len(doing()) > 0 {
+	if locked.Err() == nil || len(doing()) > 0 {
 		t.Errorf("what was released is still held: %q", doing())
 	}
 	if _, err := second.Lock(t.Context(), []string{"shop"}); err != nil {

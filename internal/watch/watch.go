@@ -220,7 +220,7 @@ func (w *Watcher) round(ctx context.Context) error {
 		w.recover()
 		return nil
 	}
-	held, err := w.poller.Lock(ctx, w.seen.Pipelines)
+	locked, err := w.poller.Lock(ctx, w.seen.Pipelines)
 	if pipeline.CodeOf(err) == pipeline.CodeLocked {
 		w.compared = false
 		return w.stand(err)
@@ -228,7 +228,7 @@ func (w *Watcher) round(ctx context.Context) error {
 	if err != nil {
 		return w.trouble(ctx, err)
 	}
-	reasons, err := w.poller.Look(held, w.seen)
+	reasons, err := w.poller.Look(locked, w.seen)
 	if pipeline.CodeOf(err) == pipeline.CodeLocked {
 		return w.stand(err)
 	}
@@ -240,7 +240,7 @@ func (w *Watcher) round(ctx context.Context) error {
 	first := !w.compared
 	w.compared = true
 	if len(reasons) == 0 && first {
-		if reasons, err = w.differs(held); err != nil {
+		if reasons, err = w.differs(locked); err != nil {
 			return err
 		}
 	}
@@ -261,7 +261,7 @@ func (w *Watcher) round(ctx context.Context) error {
 		return w.round(ctx)
 	}
 	w.announced = true
-	return w.act(held, reasons)
+	return w.act(locked, reasons)
 }
 
 // readState reads Terraform's state. One that is empty and was not has been destroyed:

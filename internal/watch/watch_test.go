@@ -79,9 +79,9 @@ func (f *fake) Lock(ctx context.Context, _ []string) (context.Context, error) {
 	if f.holder != nil {
 		return nil, f.holder
 	}
-	held, cancel := context.WithCancel(ctx)
+	locked, cancel := context.WithCancel(ctx)
 	f.alone = cancel
-	return held, nil
+	return locked, nil
 }
 
 func (f *fake) Look(context.Context, *State) ([]Reason, error) {
@@ -178,8 +178,8 @@ func TestFirstRound(t *testing.T) {
 		"a configuration, planned only":     {&fake{changes: true}, Options{PlanOnly: true}, "planned"},
 		"a failure":                         {&fake{reasons: reason("first"), fails: func() error { return errors.New("no") }}, Options{}, "apply failed"},
 		"what can't be looked at":           {&fake{blind: errors.New("no such host"), changes: true}, Options{}, "unreachable"},
-		"somebody else is at work":          {&fake{holder: pipeline.Errorf(pipeline.CodeLocked, "hold", "bob")}, Options{}, "standby"},
-		"somebody else, planned only":       {&fake{holder: pipeline.Errorf(pipeline.CodeLocked, "hold", "bob")}, Options{PlanOnly: true}, "standby"},
+		"somebody else is at work":          {&fake{holder: pipeline.Errorf(pipeline.CodeLocked, "lock", "bob")}, Options{}, "standby"},
+		"somebody else, planned only":       {&fake{holder: pipeline.Errorf(pipeline.CodeLocked, "lock", "bob")}, Options{PlanOnly: true}, "standby"},
 		"a ledger that can't be opened":     {&fake{holder: errors.New("no access")}, Options{}, "unreachable"},
 		"a configuration that can't be had": {&fake{reasons: reason("first"), fails: func() error { return errors.New("no") }}, Options{Once: true}, "apply failed"},
 	} {
@@ -299,7 +299,7 @@ func TestFlappingRemote(t *testing.T) {
 
 // Two watchers: the second waits, and takes over with a fresh look.
 func TestStandby(t *testing.T) {
-	f := &fake{state: State{resources: 1}, holder: pipeline.Errorf(pipeline.CodeLocked, "hold", "bob watches"), changes: true}
+	f := &fake{state: State{resources: 1}, holder: pipeline.Errorf(pipeline.CodeLocked, "lock", "bob watches"), changes: true}
 	events := watched(t, f, Options{}, func(func()) {
 		later(time.Hour)
 		if len(f.applies)+f.plans+f.looks > 0 {
@@ -389,7 +389,7 @@ func TestDestroyed(t *testing.T) {
 
 // A standby that takes over from one whose pipelines were destroyed leaves them so.
 func TestDestroyedMeanwhile(t *testing.T) {
-	f := &fake{state: State{resources: 1}, holder: pipeline.Errorf(pipeline.CodeLocked, "hold", "bob watches")}
+	f := &fake{state: State{resources: 1}, holder: pipeline.Errorf(pipeline.CodeLocked, "lock", "bob watches")}
 	events := watched(t, f, Options{}, func(func()) {
 		later(5 * time.Minute)
 		f.state.resources, f.holder, f.reasons = 0, nil, reason("nothing has been applied yet")

@@ -29,7 +29,7 @@ func newMetrics(f *factory, runF func(context.Context, *metricsOptions) error) *
 	}
 	var since string
 	c := &cobra.Command{
-		Use:   "figures [PIPELINE]",
+		Use:   "metrics [PIPELINE]",
 		Short: "Show how well changes get to production",
 		Long: "Show how often the pipeline deploys, how long a commit takes to production, how many changes fail there, how\n" +
 			"long it takes to restore what failed, and where builds wait. PIPELINE may be left out where there is one.",
@@ -62,14 +62,14 @@ func days(text string) (time.Duration, bool) {
 
 func runMetrics(ctx context.Context, o *metricsOptions) error {
 	return o.with(ctx, func(a *app.App) error {
-		if err := o.resolve(ctx, a, "show figures", &o.target); err != nil {
+		if err := o.resolve(ctx, a, "show metrics", &o.target); err != nil {
 			return err
 		}
 		f, err := a.Engine.Metrics(ctx, o.pipeline, o.stage, o.now().Add(-o.since).UTC())
 		if err != nil || o.json {
 			return o.tell(err, f, "")
 		}
-		t := o.newTable("FIGURE", "", "")
+		t := o.newTable("METRIC", "", "")
 		t.row("deployments", strconv.Itoa(f.Deployments), fmt.Sprintf("%.2f a day", f.PerDay))
 		t.row("lead time", describeDistribution(f.LeadTime), "from the commit to the end of the deployment")
 		t.row("change failure rate", fmt.Sprintf("%.0f %%", 100*f.FailureRate), fmt.Sprintf("%d of %d changes failed or were taken back", f.Failures, f.Changes))

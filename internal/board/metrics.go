@@ -64,7 +64,7 @@ func (b *Board) metrics(w http.ResponseWriter, r *http.Request, s *session) erro
 	}
 	longest := func(w pipeline.StageWait) time.Duration { return max(w.Start.Median, w.Decision.Median) }
 	page.Longest = slices.SortedStableFunc(slices.Values(page.Waits), func(x, y pipeline.StageWait) int { return cmp.Compare(longest(y), longest(x)) })
-	b.show(w, s, http.StatusOK, "figures", view{Title: "Figures · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "figures", Body: page})
+	b.show(w, s, http.StatusOK, "metrics", view{Title: "Metrics · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "metrics", Body: page})
 	return nil
 }
 
