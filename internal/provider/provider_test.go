@@ -37,8 +37,8 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "serve" {
 		serve()
 	}
-	if len(os.Args) == 5 && os.Args[1] == "reject" {
-		reject(os.Args[2], os.Args[3], os.Args[4])
+	if len(os.Args) == 5 && acts[os.Args[1]] != nil {
+		act(os.Args[1], os.Args[2], os.Args[3], os.Args[4])
 		return
 	}
 	os.Exit(workplacetest.Main(m.Run))
