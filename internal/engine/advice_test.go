@@ -11,7 +11,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // TestAdviceIsTaken lets a pipeline live for a while by chance, then does by the engine what
@@ -81,7 +81,7 @@ func (c *configuration) open(seed, name, id string) {
 		if !found {
 			return
 		}
-		told += "\n" + o.Cause() + ". " + present.Advice(o)
+		told += "\n" + o.Cause() + ". " + reason.Advice(o)
 		advice := o.Advice()
 		var err error
 		switch advice.Verb {

@@ -24,6 +24,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -86,7 +87,8 @@ const describeAge = time.Second
 type Engine struct {
 	Config
 	*cache
-	creations *creations
+	creations      *creations
+	archivesLooked *atomic.Bool // for those whose time is over, once an apply: not by each stage
 }
 
 // cache is what is believed for a while.
@@ -133,6 +135,8 @@ func New(c Config) *Engine {
 	return &Engine{
 		Config: c, cache: &cache{states: map[string]*cachedState{}},
 		creations: &creations{leases: map[string]*lock{}, made: map[string]map[pipeline.Key]string{}},
+
+		archivesLooked: new(atomic.Bool),
 	}
 }
 

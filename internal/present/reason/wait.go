@@ -1,9 +1,9 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package present writes what Penstock says to people, so that all faces say it alike: what
-// a stage waits for, why something is refused, and the command that helps.
-package present
+// Package reason writes the reasons of package gate for people, so that all faces say them
+// alike: what a stage waits for, what to do about a refusal, and with which command.
+package reason
 
 import (
 	"errors"

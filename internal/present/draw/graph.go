@@ -1,11 +1,7 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package graph draws a pipeline with where its stages stand: as SVG, as text, and in the
-// languages of Mermaid and Graphviz. It decides nothing; package gate does.
-//
-//	svg := graph.Of(state).SVG(true)
-package graph
+package draw
 
 import (
 	"cmp"
@@ -14,29 +10,19 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // Node is a stage or a baked image.
 type Node struct {
 	Name   string
-	Kind   string   // the stage's type, or "image"
-	Status string   // one of Statuses
+	Kind   string // the stage's type, or "image"
+	Status gate.Status
 	Build  string   // that it holds; an image's ID
 	Note   string   // what it waits for, or why it failed; may be empty
 	After  []string // names of the nodes before it
 
 	Column, Row int // where it is drawn, from the left and from the top of its column
-}
-
-// Statuses are what a node's status may be, in the order of the legend.
-var Statuses = words(gate.Statuses)
-
-func words(all []gate.Status) (words []string) {
-	for _, s := range all {
-		words = append(words, string(s))
-	}
-	return words
 }
 
 // Graph is a pipeline to be drawn.
@@ -45,13 +31,13 @@ type Graph struct {
 	Nodes []Node // each behind those it comes after
 }
 
-// Of gives the graph of a pipeline: its baked images, and its stages as they are wired.
-func Of(st *pipeline.State) Graph {
+// GraphOf returns the graph of a pipeline: its baked images, and its stages as they are wired.
+func GraphOf(st *pipeline.State) Graph {
 	g := Graph{Title: st.Pipeline.Name}
 	bases := map[string]string{} // image nodes by image
 	for _, r := range slices.SortedFunc(maps.Values(st.ImageDefinitions), func(a, b pipeline.ImageDefinition) int { return cmp.Compare(a.Name, b.Name) }) {
-		run := st.Latest["image/"+r.Name]
-		n := Node{Name: "image/" + r.Name, Kind: "image", Status: string(gate.ShownImage(r, run)), Build: r.Image}
+		run := st.Latest[pipeline.ImageRun(r.Name)]
+		n := Node{Name: pipeline.ImageRun(r.Name), Kind: "image", Status: gate.ShownImage(r, run), Build: r.Image}
 		if run.Status == pipeline.RunFailed {
 			n.Note = pipeline.FirstLine(run.Error)
 		}
@@ -62,7 +48,7 @@ func Of(st *pipeline.State) Graph {
 	for _, s := range st.StagesInOrder() {
 		n := Node{Name: s.Name, Kind: string(s.Type), Build: st.Current[s.Name].Build, After: s.Upstream()}
 		move, run := plan.Stage(s.Name), st.Latest[s.Name]
-		n.Status, n.Note = string(gate.Shown(move, run)), present.Note(move, run, true)
+		n.Status, n.Note = gate.Shown(move, run), reason.Note(move, run, true)
 		if base := bases[s.BaseImage]; base != "" && s.BaseImage != "" {
 			n.After = append(n.After, base)
 		}
@@ -111,7 +97,7 @@ func (g *Graph) place() {
 	}
 }
 
-// Size gives the number of columns and of rows.
+// Size returns the number of columns and of rows.
 func (g Graph) Size() (columns, rows int) {
 	for _, n := range g.Nodes {
 		columns, rows = max(columns, n.Column+1), max(rows, n.Row+1)
@@ -119,15 +105,15 @@ func (g Graph) Size() (columns, rows int) {
 	return columns, rows
 }
 
-// InColumn gives how many nodes a column has.
-func (g Graph) InColumn(column int) int {
-	count := 0
-	for _, n := range g.Nodes {
-		if n.Column == column {
-			count++
+// HalfRow returns how many half rows a node is below the top, as each column is centred.
+func (g Graph) HalfRow(n Node) int {
+	_, rows := g.Size()
+	for _, other := range g.Nodes {
+		if other.Column == n.Column {
+			rows--
 		}
 	}
-	return count
+	return rows + 2*n.Row
 }
 
 // Edges calls f for each pair of nodes of which the second comes after the first.
