@@ -75,10 +75,15 @@ func runArchiveList(ctx context.Context, o *archiveOptions) error {
 	})
 }
 
+// verifiedArchive is the JSON shape of an archive that is whole.
+type verifiedArchive struct {
+	Events int64 `json:"events"`
+}
+
 func runArchiveVerify(ctx context.Context, o *archiveOptions) error {
 	return o.withArchive(ctx, func(r io.Reader) error {
 		n, err := app.VerifyExport(r)
-		return o.tell(err, map[string]int64{"events": n}, "%d events, the chain is whole.", n)
+		return o.tell(err, verifiedArchive{n}, "%d events, the chain is whole.", n)
 	})
 }
 

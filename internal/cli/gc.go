@@ -12,6 +12,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 type gcOptions struct {
@@ -59,7 +60,7 @@ func runGC(ctx context.Context, o *gcOptions) error {
 		}
 		if things := listGarbage("remove", g); len(things) > 0 {
 			if !o.yes {
-				fmt.Fprintln(o.Err, strings.Join(things, "\n"))
+				fmt.Fprintln(o.Err, present.Text(strings.Join(things, "\n")))
 			}
 			if err := o.ask(ctx, op, o.yes, "Remove these"); err != nil {
 				return err
@@ -81,7 +82,7 @@ func (o *gcOptions) list(verb string, g engine.Garbage) error {
 		fmt.Fprintln(o.Err, "There is nothing to remove.")
 	}
 	for _, line := range lines {
-		fmt.Fprintln(o.Out, line)
+		fmt.Fprintln(o.Out, present.Line(line))
 	}
 	return nil
 }

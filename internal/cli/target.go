@@ -160,7 +160,7 @@ func (f *factory) shift(ctx context.Context, a *app.App, names []string, stages 
 	if err != nil {
 		return first, second, err
 	}
-	if _, ok := st.Stages[first]; !ok && !strings.HasPrefix(first, "image/") {
+	if _, ok := st.Stages[first]; !ok && !pipeline.IsImageRun(first) {
 		return first, second, nil
 	}
 	return names[0], first, nil

@@ -19,7 +19,7 @@ import (
 // Lease keys: one per thing that one process at a time may change.
 func stageKey(pipelineName, stage string) string { return pipelineName + "/stage/" + stage }
 func imageKey(pipelineName, definition string) string {
-	return pipelineName + "/" + ImageRun(definition)
+	return pipelineName + "/" + pipeline.ImageRun(definition)
 }
 func envKey(pipelineName, env string) string   { return pipelineName + "/environment/" + env }
 func ownerKey(pipelineName, who string) string { return pipelineName + "/owner/" + who }

@@ -24,7 +24,7 @@ type Progress struct {
 	Dead   bool   // the process that ran it is gone, or has not renewed its lease: the next apply clears it away
 }
 
-// Progress gives where the run of a stage, or a bake by the name of RecipeRun, stands; nil where none is under way.
+// Progress gives where the run of a stage, or a bake by the name of pipeline.ImageRun, stands; nil where none is under way.
 func (e *Engine) Progress(ctx context.Context, st *pipeline.State, stage string) (*Progress, error) {
 	if !st.RunsNow(stage) {
 		return nil, nil

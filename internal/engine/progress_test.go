@@ -36,7 +36,7 @@ func TestProgressOfABake(t *testing.T) {
 	platform := looking{memPlatform: memPlatform{life: d.life}, during: func() {
 		st, err := d.State(context.Background(), "shop")
 		if err == nil {
-			seen, err = d.Progress(context.Background(), st, engine.ImageRun("base"))
+			seen, err = d.Progress(context.Background(), st, pipeline.ImageRun("base"))
 		}
 		if err != nil {
 			t.Error(err)
@@ -53,7 +53,7 @@ func TestProgressOfABake(t *testing.T) {
 	if seen == nil || seen.Dead || seen.Run.Phase != pipeline.PhaseBake {
 		t.Errorf("under way it is %+v", seen)
 	}
-	if after, err := d.Progress(context.Background(), d.seen(), engine.ImageRun("base")); err != nil || after != nil {
+	if after, err := d.Progress(context.Background(), d.seen(), pipeline.ImageRun("base")); err != nil || after != nil {
 		t.Errorf("afterwards it is %+v, %v", after, err)
 	}
 }

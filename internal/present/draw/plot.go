@@ -1,22 +1,17 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package plot draws numbers as SVG: lines over time with the limits that they have to
-// keep, and bars. A picture says what it shows to who can't see it, takes the width that
-// there is, and has its colours from a style sheet, by light and by dark.
-//
-//	svg := plot.Lines{Title: "Latency", Unit: plot.Milliseconds, Series: series}.SVG()
-package plot
+package draw
 
 import (
 	"cmp"
 	"fmt"
-	"html"
 	"math"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // Measures of a picture, in its own units: it is scaled to the width that it gets.
@@ -29,8 +24,8 @@ const (
 	innerHeight   = height - top - bottom
 )
 
-// style are the colours. Lines differ by their dashes, too, and each is named.
-const style = `
+// plotStyle are the colours. Lines differ by their dashes, too, and each is named.
+const plotStyle = `
 .plot{width:100%;height:auto;max-width:640px;font:11px system-ui,-apple-system,"Segoe UI",sans-serif}
 .plot text{fill:#1c2128}.plot .small{fill:#57606a}.plot .title{font-weight:600;font-size:12px}
 .plot .grid{stroke:#d5dbe1;stroke-width:1}.plot .axis{stroke:#8c959f;stroke-width:1}
@@ -41,8 +36,8 @@ const style = `
 .plot .s0{stroke:#6bb0ff}.plot .s1{stroke:#ffa066}.plot .s2{stroke:#c69bff}.plot .bar{fill:#6bb0ff}.plot .bar.bad{fill:#ff7b72}.plot .limit{stroke:#ff7b72}.plot .limitname{fill:#ff7b72}}
 `
 
-// Style is the style sheet of the pictures.
-func Style() string { return style }
+// PlotStyle is the style sheet of the pictures of numbers.
+func PlotStyle() string { return plotStyle }
 
 // Unit says how a number is written.
 type Unit func(float64) string
@@ -66,9 +61,9 @@ func Seconds(v float64) string {
 	for _, u := range []struct {
 		size float64
 		name string
-	}{{86400, "d"}, {3600, "h"}, {60, "min"}, {1, "s"}, {1e-3, "ms"}, {1e-6, "µs"}} {
+	}{{86400, "d"}, {3600, "h"}, {60, "m"}, {1, "s"}, {1e-3, "ms"}, {1e-6, "µs"}} {
 		if math.Abs(v) >= u.size {
-			return Number(v/u.size) + " " + u.name
+			return Number(v/u.size) + u.name
 		}
 	}
 	return "0"
@@ -230,7 +225,7 @@ func (b Bars) SVG() string {
 		}
 		if bar.Value > 0 {
 			fmt.Fprintf(&p.b, `<rect class="%s" x="%s" y="%s" width="%s" height="%s"><title>%s: %s</title></rect>`, class,
-				number(x+step*0.12), number(y), number(step*0.76), number(max(scale.y(0)-y, 0.8)), escape(bar.Name), escape(b.Unit(bar.Value)))
+				number(x+step*0.12), number(y), number(step*0.76), number(max(scale.y(0)-y, 0.8)), present.XML(bar.Name), present.XML(b.Unit(bar.Value)))
 		}
 		if i%every == 0 && bar.Name != "" {
 			p.text(x+step/2, height-bottom+15, "small", "middle", bar.Name)
@@ -259,7 +254,7 @@ func begin(title, words string, tall int) *picture {
 	if words != "" {
 		label += ": " + words
 	}
-	fmt.Fprintf(&p.b, `<svg class="plot" xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 %d %d" aria-label="%s">`, width, tall, escape(label))
+	fmt.Fprintf(&p.b, `<svg class="plot" xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 %d %d" aria-label="%s">`, width, tall, present.XML(label))
 	p.text(0, 14, "title", "start", title)
 	return p
 }
@@ -270,7 +265,7 @@ func (p *picture) end() string {
 }
 
 func (p *picture) text(x, y float64, class, anchor, text string) {
-	fmt.Fprintf(&p.b, `<text class="%s" x="%s" y="%s" text-anchor="%s">%s</text>`, class, number(x), number(y), anchor, escape(text))
+	fmt.Fprintf(&p.b, `<text class="%s" x="%s" y="%s" text-anchor="%s">%s</text>`, class, number(x), number(y), anchor, present.XML(text))
 }
 
 // vertical is the axis of values, from 0.
@@ -318,13 +313,3 @@ func ticks(highest, least float64) []float64 {
 
 // number writes a coordinate.
 func number(v float64) string { return strconv.FormatFloat(math.Round(v*10)/10, 'f', -1, 64) }
-
-// escape makes text fit for XML.
-func escape(s string) string {
-	return html.EscapeString(strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\uFFFE' || r == '\uFFFF' {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(s, "\uFFFD")))
-}

@@ -1,7 +1,7 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package plot_test
+package draw
 
 import (
 	"encoding/xml"
@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/plot"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -44,13 +43,13 @@ func report() pipeline.LoadReport {
 // The pictures are those of the golden files, and well-formed.
 func TestPictures(t *testing.T) {
 	pictures := map[string]string{
-		"bars":  plot.Bars{Title: "Deployments", Unit: plot.Number, Axis: "week", Bars: []plot.Bar{{"2 Nov", 3, false}, {"9 Nov", 0, false}, {"16 Nov", 7, true}}}.SVG(),
-		"none":  plot.Bars{Title: "Nothing", Unit: plot.Number, Whole: true, Bars: []plot.Bar{{"2 Nov", 0, false}}}.SVG(),
-		"empty": plot.Lines{Title: "Nothing", Unit: plot.Seconds, Every: time.Second, Series: []plot.Series{{Name: "p50"}}}.SVG(),
-		"hostile": plot.Lines{Title: `</svg><script>alert("1")</script>`, Unit: plot.Number, Every: time.Second, Series: []plot.Series{
+		"bars":  Bars{Title: "Deployments", Unit: Number, Axis: "week", Bars: []Bar{{"2 Nov", 3, false}, {"9 Nov", 0, false}, {"16 Nov", 7, true}}}.SVG(),
+		"none":  Bars{Title: "Nothing", Unit: Number, Whole: true, Bars: []Bar{{"2 Nov", 0, false}}}.SVG(),
+		"empty": Lines{Title: "Nothing", Unit: Seconds, Every: time.Second, Series: []Series{{Name: "p50"}}}.SVG(),
+		"hostile": Lines{Title: `</svg><script>alert("1")</script>`, Unit: Number, Every: time.Second, Series: []Series{
 			{Name: "\u202e<b>&", Values: []float64{math.NaN(), 1, math.NaN()}}}}.SVG(),
 	}
-	for i, svg := range plot.Load(report()) {
+	for i, svg := range Loads(report())[0] {
 		pictures[fmt.Sprintf("load-%d", i)] = svg
 	}
 	for name, svg := range pictures {
@@ -75,7 +74,7 @@ func TestPictures(t *testing.T) {
 		}
 		want, err := os.ReadFile(file)
 		if err != nil || string(want) != svg+"\n" {
-			t.Errorf("%s differs from %s (look at it, then `go test ./internal/plot -update`): %v", name, file, err)
+			t.Errorf("%s differs from %s (look at it, then `go test ./internal/present/draw -update`): %v", name, file, err)
 		}
 	}
 }
@@ -84,25 +83,25 @@ func TestPictures(t *testing.T) {
 func TestOldReport(t *testing.T) {
 	r := report()
 	r.Series, r.Limits = nil, nil
-	if all := plot.Load(r); len(all) != 1 || !strings.Contains(all[0], "Answers by latency") {
+	if all := Loads(r)[0]; len(all) != 1 || !strings.Contains(all[0], "Answers by latency") {
 		t.Errorf("%d pictures: %q", len(all), all)
 	}
-	if all := plot.Load(pipeline.LoadReport{}); len(all) != 1 {
+	if all := Loads(pipeline.LoadReport{})[0]; len(all) != 1 {
 		t.Errorf("of nothing: %q", all)
 	}
 }
 
 func TestNumber(t *testing.T) {
 	for v, want := range map[float64]string{0: "0", 0.25: "0.25", 12.3456: "12.35", 1234.5: "1234", 20000: "20000"} {
-		if got := plot.Number(v); got != want {
+		if got := Number(v); got != want {
 			t.Errorf("%v: %q, want %q", v, got, want)
 		}
 	}
 }
 
 func TestSeconds(t *testing.T) {
-	for v, want := range map[float64]string{0: "0", 0.25: "250 ms", 1.5: "1.5 s", 90: "1.5 min", 7200: "2 h", 86400 * 3: "3 d", 20e-6: "20 µs"} {
-		if got := plot.Seconds(v); got != want {
+	for v, want := range map[float64]string{0: "0", 0.25: "250ms", 1.5: "1.5s", 90: "1.5m", 7200: "2h", 86400 * 3: "3d", 20e-6: "20µs"} {
+		if got := Seconds(v); got != want {
 			t.Errorf("%v seconds: %q, want %q", v, got, want)
 		}
 	}

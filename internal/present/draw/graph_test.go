@@ -1,7 +1,7 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package graph
+package draw
 
 import (
 	"encoding/json"
@@ -61,7 +61,7 @@ func shop(t *testing.T) *pipeline.State {
 }
 
 func TestOf(t *testing.T) {
-	g := Of(shop(t))
+	g := GraphOf(shop(t))
 	var got []string
 	for _, n := range g.Nodes {
 		got = append(got, fmt.Sprintf("%s %s %d/%d", n.Name, n.Status, n.Column, n.Row))
@@ -84,7 +84,7 @@ func TestOf(t *testing.T) {
 
 // No two boxes lie over one another, and all are inside of the picture.
 func TestLayout(t *testing.T) {
-	for name, g := range map[string]Graph{"shop": Of(shop(t)), "wide": wide(30), "none": {Title: "none"}} {
+	for name, g := range map[string]Graph{"shop": GraphOf(shop(t)), "wide": wide(30), "none": {Title: "none"}} {
 		t.Run(name, func(t *testing.T) {
 			taken := map[[2]int]string{}
 			for _, n := range g.Nodes {
@@ -94,8 +94,8 @@ func TestLayout(t *testing.T) {
 				}
 				taken[at] = n.Name
 			}
-			wellFormed(t, g.SVG(true))
-			look(t, name, g.SVG(true))
+			wellFormed(t, g.SVG())
+			look(t, name, g.SVG())
 		})
 	}
 }
@@ -104,7 +104,7 @@ func TestLayout(t *testing.T) {
 func wide(n int) Graph {
 	g := Graph{Title: "wide"}
 	for i := range n {
-		node := Node{Name: fmt.Sprintf("stage-%d", i), Kind: "custom", Status: Statuses[i%len(Statuses)], Build: "b-0123456789"}
+		node := Node{Name: fmt.Sprintf("stage-%d", i), Kind: "custom", Status: pipeline.Statuses[i%len(pipeline.Statuses)], Build: "b-0123456789"}
 		if i > 0 {
 			node.After = []string{fmt.Sprintf("stage-%d", (i-1)/3)}
 		}
@@ -144,7 +144,7 @@ const hostile = "a\"];<script>alert(1)</script>\n%%{init}%% &amp; \\ \x1b[31m\u2
 func TestHostile(t *testing.T) {
 	g := Graph{Title: hostile, Nodes: []Node{{Name: hostile, Kind: hostile, Status: "failed", Build: hostile, Note: hostile}, {Name: "b", Status: "idle", After: []string{hostile}}}}
 	g.place()
-	svg := g.SVG(true)
+	svg := g.SVG()
 	wellFormed(t, svg)
 	if strings.Contains(svg, "<script") || strings.ContainsAny(svg, "\x1b\u202e") {
 		t.Errorf("the picture has %s", svg)
@@ -153,7 +153,7 @@ func TestHostile(t *testing.T) {
 		t.Errorf("text:\n%s", tree)
 	}
 	mermaid := g.Mermaid()
-	if lines := strings.Split(strings.TrimSpace(mermaid), "\n"); len(lines) != 4+len(Statuses) || strings.Count(mermaid, `"`) != 4 || strings.ContainsAny(mermaid, "`\\&\x1b") || strings.Contains(mermaid, "<script") {
+	if lines := strings.Split(strings.TrimSpace(mermaid), "\n"); len(lines) != 4+len(pipeline.Statuses) || strings.Count(mermaid, `"`) != 4 || strings.ContainsAny(mermaid, "`\\&\x1b") || strings.Contains(mermaid, "<script") {
 		t.Errorf("mermaid:\n%s", mermaid)
 	}
 	dot := g.DOT()
@@ -163,7 +163,7 @@ func TestHostile(t *testing.T) {
 }
 
 func TestText(t *testing.T) {
-	g := Of(shop(t))
+	g := GraphOf(shop(t))
 	if got := g.Mermaid(); !strings.HasPrefix(got, "flowchart LR\n  n0[\"image/base<br>passed<br>img-1\"]:::passed\n") || !strings.Contains(got, "  n2 --> n3\n") || !strings.Contains(got, "classDef failed") {
 		t.Errorf("mermaid:\n%s", got)
 	}
@@ -179,8 +179,8 @@ func TestText(t *testing.T) {
 	if strings.Count(tree, "\n") != 1+len(g.Nodes) {
 		t.Errorf("the tree has not a line for each node:\n%s", tree)
 	}
-	svg := g.SVG(false)
-	if strings.Contains(svg, "<style") || !strings.Contains(svg, "capacity: failed, b-") || !strings.Contains(svg, "p99 is 312ms &amp; &lt;more&gt;") {
+	svg := g.SVG()
+	if !strings.Contains(svg, "capacity: failed, b-") || !strings.Contains(svg, "p99 is 312ms &amp; &lt;more&gt;") {
 		t.Errorf("svg:\n%s", svg)
 	}
 }

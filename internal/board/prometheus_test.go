@@ -1,13 +1,12 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package metric_test
+package board
 
 import (
 	"context"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,15 +15,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
-	"github.com/penstock-io/terraform-provider-penstock/internal/metric"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/workplace/workplacetest"
 )
 
-func TestMain(m *testing.M) { os.Exit(workplacetest.Main(m.Run)) }
-
 // The metrics say where a pipeline is, in the form that Prometheus wants.
-func TestMetrics(t *testing.T) {
+func TestPrometheus(t *testing.T) {
 	a, err := app.Open(t.Context(), app.Options{DataDir: filepath.Join(t.TempDir(), "data")})
 	if err != nil {
 		t.Fatal(err)
@@ -64,11 +59,11 @@ func TestMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := func() time.Time { return began.Add(90 * time.Second) }
-	problems, err := testutil.CollectAndLint(metric.New(a.Engine, now))
+	problems, err := testutil.CollectAndLint(&collector{a.Engine, now})
 	if err != nil || len(problems) > 0 {
 		t.Errorf("the metrics are not in good form: %v, %+v", err, problems)
 	}
-	if err := testutil.CollectAndCompare(metric.New(a.Engine, now), strings.NewReader(`
+	if err := testutil.CollectAndCompare(&collector{a.Engine, now}, strings.NewReader(`
 # HELP penstock_builds Builds that are retained.
 # TYPE penstock_builds gauge
 penstock_builds{pipeline="shop"} 1
@@ -86,7 +81,7 @@ penstock_up 1
 		t.Error(err)
 	}
 	w := httptest.NewRecorder()
-	metric.Handler(a.Engine, now).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	scrapeHandler(a.Engine, now).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	for _, line := range []string{`penstock_stage_status{pipeline="shop",stage="exploratory",status="ready"} 1`, "go_goroutines"} {
 		if !strings.Contains(w.Body.String(), line) {
 			t.Errorf("there is no %s in\n%s", line, w.Body)
@@ -101,7 +96,7 @@ penstock_up 1
 	if err := closed.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := testutil.CollectAndCompare(metric.New(closed.Engine, now), strings.NewReader(`
+	if err := testutil.CollectAndCompare(&collector{closed.Engine, now}, strings.NewReader(`
 # HELP penstock_up Whether the ledger could be read.
 # TYPE penstock_up gauge
 penstock_up 0

@@ -1,11 +1,7 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package graph draws a pipeline with where its stages stand: as SVG, as text, and in the
-// languages of Mermaid and Graphviz. It decides nothing; package pipeline does.
-//
-//	svg := graph.Of(state).SVG(true)
-package graph
+package draw
 
 import (
 	"cmp"
@@ -18,8 +14,8 @@ import (
 // Node is a stage or a baked image.
 type Node struct {
 	Name   string
-	Kind   string   // the stage's type, or "image"
-	Status string   // one of Statuses
+	Kind   string // the stage's type, or "image"
+	Status pipeline.Status
 	Build  string   // that it holds; an image's ID
 	Note   string   // what it waits for, or why it failed; may be empty
 	After  []string // names of the nodes before it
@@ -27,27 +23,24 @@ type Node struct {
 	Column, Row int // where it is drawn, from the left and from the top of its column
 }
 
-// Statuses are what a node's status may be, in the order of the legend.
-var Statuses = []string{"passed", "running", "ready", "waiting", "failed", "rejected", "idle"}
-
 // Graph is a pipeline to be drawn.
 type Graph struct {
 	Title string
 	Nodes []Node // each behind those it comes after
 }
 
-// Of gives the graph of a pipeline: its baked images, and its stages as they are wired.
-func Of(st *pipeline.State) Graph {
+// GraphOf returns the graph of a pipeline: its baked images, and its stages as they are wired.
+func GraphOf(st *pipeline.State) Graph {
 	g := Graph{Title: st.Pipeline.Name}
 	bases := map[string]string{} // image nodes by image
 	for _, r := range slices.SortedFunc(maps.Values(st.ImageDefinitions), func(a, b pipeline.ImageDefinition) int { return cmp.Compare(a.Name, b.Name) }) {
-		n := Node{Name: "image/" + r.Name, Kind: "image", Status: "passed", Build: r.Image}
+		n := Node{Name: pipeline.ImageRun(r.Name), Kind: "image", Status: pipeline.StatusPassed, Build: r.Image}
 		if run := st.Latest[n.Name]; run.Status == pipeline.RunFailed {
-			n.Status, n.Note = "failed", pipeline.FirstLine(run.Error)
+			n.Status, n.Note = pipeline.StatusFailed, pipeline.FirstLine(run.Error)
 		} else if run.Status == pipeline.RunRunning {
-			n.Status = "running"
+			n.Status = pipeline.StatusRunning
 		} else if r.Image == "" {
-			n.Status = "idle"
+			n.Status = pipeline.StatusIdle
 		}
 		bases[r.Image] = n.Name
 		g.Nodes = append(g.Nodes, n)
@@ -65,21 +58,21 @@ func Of(st *pipeline.State) Graph {
 }
 
 // standing gives the word for where a stage stands, and what is worth saying of it.
-func statusOf(st *pipeline.State, s pipeline.Stage) (status, note string) {
+func statusOf(st *pipeline.State, s pipeline.Stage) (status pipeline.Status, note string) {
 	move, run := pipeline.Decide(st, s), st.Latest[s.Name]
 	switch {
 	case run.Status == pipeline.RunRunning:
-		return "running", ""
+		return pipeline.StatusRunning, ""
 	case run.Status == pipeline.RunFailed && move.Action == pipeline.ActionRun:
-		return "failed", pipeline.FirstLine(run.Error)
+		return pipeline.StatusFailed, pipeline.FirstLine(run.Error)
 	case move.Err != nil:
-		return "waiting", move.Err.Error()
+		return pipeline.StatusWaiting, move.Err.Error()
 	case move.WaitingFor != "":
-		return string(move.Status), "waits for " + move.WaitingFor
+		return move.Status, "waits for " + move.WaitingFor
 	case move.Action != pipeline.ActionNone:
-		return "ready", move.Why
+		return pipeline.StatusReady, move.Why
 	default:
-		return string(move.Status), ""
+		return move.Status, ""
 	}
 }
 
@@ -122,7 +115,7 @@ func (g *Graph) place() {
 	}
 }
 
-// Size gives the number of columns and of rows.
+// Size returns the number of columns and of rows.
 func (g Graph) Size() (columns, rows int) {
 	for _, n := range g.Nodes {
 		columns, rows = max(columns, n.Column+1), max(rows, n.Row+1)
@@ -130,15 +123,15 @@ func (g Graph) Size() (columns, rows int) {
 	return columns, rows
 }
 
-// InColumn gives how many nodes a column has.
-func (g Graph) InColumn(column int) int {
-	count := 0
-	for _, n := range g.Nodes {
-		if n.Column == column {
-			count++
+// HalfRow returns how many half rows a node is below the top, as each column is centred.
+func (g Graph) HalfRow(n Node) int {
+	_, rows := g.Size()
+	for _, other := range g.Nodes {
+		if other.Column == n.Column {
+			rows--
 		}
 	}
-	return count
+	return rows + 2*n.Row
 }
 
 // Edges calls f for each pair of nodes of which the second comes after the first.

@@ -1,24 +1,20 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package plot
+package draw
 
 import (
 	"cmp"
 	"math"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// Load gives the pictures of a load: latency over time, throughput, errors, and how the
-// latencies are spread. One of an older version has only the last.
-func Load(r pipeline.LoadReport) []string { return Loads(r)[0] }
-
-// Loads gives the pictures of several loads, which are compared: the same kinds have the
-// same scale.
+// Loads returns the pictures of several loads, which are compared: latency over time,
+// throughput, errors, and how the latencies are spread. The same kinds have the same
+// scale. A load of an older version has only the last.
 func Loads(reports ...pipeline.LoadReport) [][]string {
 	kinds := []func(pipeline.LoadReport, pipeline.LoadLimits) Lines{latency, throughput, errorRate}
 	all := make([][]string, len(reports))
@@ -116,19 +112,7 @@ func spread(r pipeline.LoadReport) string {
 		slowest = cmp.Or(r.Limits.P99, r.Limits.Max)
 	}
 	for _, bucket := range r.Histogram[from:to] {
-		b.Bars = append(b.Bars, Bar{short(bucket.UpTo), float64(bucket.Count), slowest > 0 && bucket.UpTo > slowest})
+		b.Bars = append(b.Bars, Bar{Seconds(bucket.UpTo.Seconds()), float64(bucket.Count), slowest > 0 && bucket.UpTo > slowest})
 	}
 	return b.SVG()
-}
-
-// short writes a bound of the histogram: 1, 2 or 5 of a power of ten.
-func short(d time.Duration) string {
-	switch {
-	case d < time.Millisecond:
-		return strconv.FormatFloat(float64(d)/float64(time.Millisecond), 'g', 3, 64) + "ms"
-	case d < time.Second:
-		return strconv.FormatInt(d.Milliseconds(), 10) + "ms"
-	default:
-		return strconv.FormatFloat(d.Seconds(), 'g', 3, 64) + "s"
-	}
 }

@@ -1,16 +1,20 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package graph
+package draw
 
 import (
 	"fmt"
 	"strings"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // colours of the statuses in text formats: what is behind dark text.
-var colours = map[string]string{
-	"passed": "#aceebb", "running": "#b6e3ff", "ready": "#ddf4ff", "waiting": "#fae17d", "failed": "#ffcecb", "rejected": "#ecd8ff", "idle": "#eaeef2",
+var colours = map[pipeline.Status]string{
+	pipeline.StatusPassed: "#aceebb", pipeline.StatusRunning: "#b6e3ff", pipeline.StatusReady: "#ddf4ff", pipeline.StatusWaiting: "#fae17d",
+	pipeline.StatusFailed: "#ffcecb", pipeline.StatusRejected: "#ecd8ff", pipeline.StatusIdle: "#eaeef2",
 }
 
 // Text gives the graph as a tree for a terminal: each node stands below the last of those
@@ -27,14 +31,14 @@ func (g Graph) Text() string {
 			from, parent[to] = last, from
 		}
 		if from >= 0 {
-			others[to] = append(others[to], clean(g.Nodes[from].Name))
+			others[to] = append(others[to], present.Line(g.Nodes[from].Name))
 		}
 	})
 	for i := range g.Nodes {
 		below[parent[i]] = append(below[parent[i]], i)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n", clean(g.Title))
+	fmt.Fprintf(&b, "%s\n", present.Line(g.Title))
 	var write func(parent int, indent string)
 	write = func(parent int, indent string) {
 		for at, i := range below[parent] {
@@ -42,12 +46,12 @@ func (g Graph) Text() string {
 			if at == len(below[parent])-1 {
 				branch, rest = "└─ ", "   "
 			}
-			text := strings.Join(n.lines(clean), "  ")
+			text := strings.Join(n.lines(present.Line), "  ")
 			if len(others[i]) > 0 {
 				text += "  (also after " + strings.Join(others[i], ", ") + ")"
 			}
 			if n.Note != "" {
-				text += ": " + clean(n.Note)
+				text += ": " + present.Line(n.Note)
 			}
 			fmt.Fprintf(&b, "%s%s%s\n", indent, branch, text)
 			write(i, indent+rest)
@@ -65,7 +69,7 @@ func (g Graph) Mermaid() string {
 		fmt.Fprintf(&b, "  n%d[\"%s\"]:::%s\n", i, strings.Join(n.lines(mermaidText), "<br>"), n.Status)
 	}
 	g.Edges(func(from, to int) { fmt.Fprintf(&b, "  n%d --> n%d\n", from, to) })
-	for _, status := range Statuses {
+	for _, status := range pipeline.Statuses {
 		fmt.Fprintf(&b, "  classDef %s fill:%s,stroke:#57606a,color:#1f2328\n", status, colours[status])
 	}
 	return b.String()
@@ -75,7 +79,7 @@ func (g Graph) Mermaid() string {
 // which Mermaid has instead of a way to quote.
 func mermaidText(text string) string {
 	var b strings.Builder
-	for _, r := range clean(text) {
+	for _, r := range present.Line(text) {
 		if r == ' ' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || strings.ContainsRune("-_./,:", r) || r > 0x7f {
 			b.WriteRune(r)
 		} else {
@@ -90,7 +94,7 @@ func (g Graph) DOT() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "digraph %s {\n  rankdir=LR\n  node [shape=box, style=\"rounded,filled\", fontname=\"Helvetica\"]\n", dotText(g.Title))
 	for i, n := range g.Nodes {
-		label := strings.Join(n.lines(func(text string) string { return dotEscape(clean(text)) }), `\n`)
+		label := strings.Join(n.lines(func(text string) string { return dotEscape(present.Line(text)) }), `\n`)
 		fmt.Fprintf(&b, "  n%d [label=\"%s\", fillcolor=%q, tooltip=%s]\n", i, label, colours[n.Status], dotText(n.words()))
 	}
 	g.Edges(func(from, to int) { fmt.Fprintf(&b, "  n%d -> n%d\n", from, to) })
@@ -100,11 +104,11 @@ func (g Graph) DOT() string {
 
 func dotEscape(text string) string { return strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) }
 
-func dotText(text string) string { return `"` + dotEscape(clean(text)) + `"` }
+func dotText(text string) string { return `"` + dotEscape(present.Line(text)) + `"` }
 
 // lines gives what is written into a node.
 func (n Node) lines(write func(string) string) []string {
-	lines := []string{write(n.Name), write(n.Status)}
+	lines := []string{write(n.Name), write(string(n.Status))}
 	if n.Build != "" {
 		lines = append(lines, write(n.Build))
 	}

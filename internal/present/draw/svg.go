@@ -1,28 +1,30 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package graph
+package draw
 
 import (
 	"fmt"
 	"html"
 	"strings"
-	"unicode"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // Measures of the picture, in pixels.
 const (
-	boxWidth, boxHeight = 176, 66
-	columnGap, rowGap   = 56, 26
-	margin              = 24
-	titleHeight         = 40
-	legendHeight        = 44
-	minWidth            = 560 // that the legend needs
+	margin       = 24
+	titleHeight  = 54
+	legendHeight = 44
+	minWidth     = 560 // that the legend needs
 )
 
-// style are the colours, by light and by dark. Text has a contrast of 4.5 and more with
+var boxes = Grid{Width: 176, Height: 66, ColumnGap: 56, RowGap: 26}
+
+// graphStyle are the colours, by light and by dark. Text has a contrast of 4.5 and more with
 // what is behind it.
-const style = `
+const graphStyle = `
 .penstock-graph{font:13px system-ui,-apple-system,"Segoe UI",sans-serif}
 .penstock-graph .ground{fill:#ffffff}.penstock-graph text{fill:#1f2328}.penstock-graph .small{fill:#57606a;font-size:11px}
 .penstock-graph .title{font-size:17px;font-weight:600}.penstock-graph .name{font-weight:600}.penstock-graph .code{font-family:ui-monospace,Menlo,Consolas,monospace;font-size:11px}
@@ -36,40 +38,25 @@ const style = `
 .penstock-graph .failed{fill:#f85149}.penstock-graph .rejected{fill:#ab7df8}.penstock-graph .idle{fill:#656c76}}
 `
 
-// Style is the style sheet of the pictures, for a page that has them in it.
-func Style() string { return style }
-
-// SVG draws the graph, the stages from left to right. A picture that stands alone brings
-// its style.
-func (g Graph) SVG(alone bool) string {
-	columns, rows := g.Size()
-	width := max(2*margin+columns*boxWidth+max(columns-1, 0)*columnGap, minWidth)
-	body := rows*boxHeight + max(rows-1, 0)*rowGap
-	height := titleHeight + margin + body + legendHeight
+// SVG draws the graph, the stages from left to right, with the style that it needs.
+func (g Graph) SVG() string {
+	columns, body := boxes.Size(g)
+	width, height := max(2*margin+columns, minWidth), titleHeight+margin+body+legendHeight
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" class="penstock-graph" role="img" aria-labelledby="graph-title graph-description" viewBox="0 0 %d %d" width="%d" height="%d">`+"\n", width, height, width, height)
 	fmt.Fprintf(&b, `<title id="graph-title">Pipeline %s</title><desc id="graph-description">%s</desc>`+"\n", escape(g.Title, 0), escape(g.words(), 0))
-	if alone {
-		fmt.Fprintf(&b, "<style>%s</style>\n", style)
-	}
+	fmt.Fprintf(&b, "<style>%s</style>\n", graphStyle)
 	fmt.Fprintf(&b, `<rect class="ground" width="%d" height="%d"/><text class="title" x="%d" y="28">%s</text>`+"\n", width, height, margin, escape(g.Title, 60))
-	place := func(n Node) (x, y int) {
-		count := g.InColumn(n.Column)
-		top := titleHeight + (body-count*boxHeight-(count-1)*rowGap)/2
-		return margin + n.Column*(boxWidth+columnGap), top + n.Row*(boxHeight+rowGap)
+	fmt.Fprintf(&b, `<g transform="translate(%d %d)">`+"\n", margin, titleHeight)
+	for _, e := range boxes.Edges(g) {
+		fmt.Fprintf(&b, `<path class="edge" d="%s"/><path class="arrow" d="%s"/>`+"\n", e.Line, e.Head)
 	}
-	g.Edges(func(from, to int) {
-		x1, y1 := place(g.Nodes[from])
-		x2, y2 := place(g.Nodes[to])
-		x1, y1, y2 = x1+boxWidth, y1+boxHeight/2, y2+boxHeight/2
-		bend := max((x2-x1)/2, columnGap/2)
-		fmt.Fprintf(&b, `<path class="edge" d="M%d %dC%d %d %d %d %d %d"/><path class="arrow" d="M%d %dl-8 -4v8z"/>`+"\n", x1, y1, x1+bend, y1, x2-bend, y2, x2-6, y2, x2, y2)
-	})
 	for _, n := range g.Nodes {
-		x, y := place(n)
+		x, y := boxes.Place(g, n)
 		n.draw(&b, x, y)
 	}
-	for i, status := range Statuses {
+	b.WriteString("</g>\n")
+	for i, status := range pipeline.Statuses {
 		x, y := margin+i*76, height-margin
 		fmt.Fprintf(&b, `<rect class="%s" x="%d" y="%d" width="10" height="10" rx="2"/><text class="small" x="%d" y="%d">%s</text>`+"\n", status, x, y-9, x+15, y, status)
 	}
@@ -79,19 +66,15 @@ func (g Graph) SVG(alone bool) string {
 
 func (n Node) draw(b *strings.Builder, x, y int) {
 	fmt.Fprintf(b, `<g><title>%s</title><rect class="box" x="%d" y="%d" width="%d" height="%d" rx="6"/><rect class="%s" x="%d" y="%d" width="5" height="%d" rx="2.5"/>`,
-		escape(n.words(), 0), x, y, boxWidth, boxHeight, n.Status, x, y, boxHeight)
+		escape(n.words(), 0), x, y, boxes.Width, boxes.Height, n.Status, x, y, boxes.Height)
 	fmt.Fprintf(b, `<text class="name" x="%d" y="%d">%s</text>`, x+16, y+20, escape(n.Name, 21))
-	fmt.Fprintf(b, `<text class="small" x="%d" y="%d">%s</text>`, x+16, y+37, escape(n.Status+" · "+n.Kind, 26))
-	build := n.Build
-	if build == "" {
-		build = "–"
-	}
-	fmt.Fprintf(b, `<text class="code" x="%d" y="%d">%s</text></g>`+"\n", x+16, y+54, escape(build, 22))
+	fmt.Fprintf(b, `<text class="small" x="%d" y="%d">%s</text>`, x+16, y+37, escape(string(n.Status)+" · "+n.Kind, 26))
+	fmt.Fprintf(b, `<text class="code" x="%d" y="%d">%s</text></g>`+"\n", x+16, y+54, escape(present.Dash(n.Build), 22))
 }
 
 // words says in a sentence where the node stands.
 func (n Node) words() string {
-	text := n.Name + ": " + n.Status
+	text := n.Name + ": " + string(n.Status)
 	if n.Build != "" {
 		text += ", " + n.Build
 	}
@@ -113,22 +96,9 @@ func (g Graph) words() string {
 // escape makes text fit for XML, on one line, and cuts it to so many characters; 0 for any
 // number.
 func escape(text string, most int) string {
-	text = clean(text)
+	text = present.Line(text)
 	if runes := []rune(text); most > 0 && len(runes) > most {
 		text = string(runes[:most-1]) + "…"
 	}
 	return html.EscapeString(text)
-}
-
-// clean gives text without control characters and what turns its direction.
-func clean(text string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r):
-			return ' '
-		case unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r), r == '\uFFFE', r == '\uFFFF':
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(text, "�"))
 }
