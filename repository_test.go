@@ -49,11 +49,16 @@ var layers = map[string][]string{
 	"internal/platform/local/store": {"internal/pipeline", "internal/poll", "internal/regular"},
 	"internal/platform/local":       {"internal/pipeline", "internal/platform/local/store", "internal/poll", "internal/present", "internal/process", "internal/regular", "internal/workplace"},
 	"internal/cloud":                {"internal/pipeline"},
-	"internal/platform/aws":         {"internal/cloud", "internal/pipeline", "internal/poll", "internal/regular"},
-	"internal/codebuild":            {"internal/cloud", "internal/pipeline", "internal/poll", "internal/present", "internal/regular"},
-	"internal/bootstrap":            {"internal/cloud", "internal/pipeline", "internal/poll"},
-	"internal/checkpoint":           {"internal/pipeline"},
-	"internal/notice":               {"internal/cloud", "internal/pipeline", "internal/present", "internal/process"},
+	// The platform on AWS: stack and instance are for both; an image knows no fleets, a fleet no images.
+	"internal/platform/aws/stack":    {"internal/cloud", "internal/pipeline", "internal/poll"},
+	"internal/platform/aws/instance": {"internal/cloud", "internal/pipeline", "internal/platform/aws/stack", "internal/poll"},
+	"internal/platform/aws/image":    {"internal/cloud", "internal/pipeline", "internal/platform/aws/instance", "internal/platform/aws/stack", "internal/poll"},
+	"internal/platform/aws/fleet":    {"internal/cloud", "internal/pipeline", "internal/platform/aws/instance", "internal/platform/aws/stack", "internal/poll", "internal/regular"},
+	"internal/platform/aws":          {"internal/pipeline", "internal/platform/aws/fleet", "internal/platform/aws/image", "internal/platform/aws/instance", "internal/platform/aws/stack"},
+	"internal/codebuild":             {"internal/cloud", "internal/pipeline", "internal/poll", "internal/present", "internal/regular"},
+	"internal/bootstrap":             {"internal/cloud", "internal/pipeline", "internal/poll"},
+	"internal/checkpoint":            {"internal/pipeline"},
+	"internal/notice":                {"internal/cloud", "internal/pipeline", "internal/present", "internal/process"},
 	"internal/app": {
 		"internal/artifact", "internal/bootstrap", "internal/cloud", "internal/codebuild", "internal/engine", "internal/ledger", "internal/notice", "internal/pipeline",
 		"internal/platform/aws", "internal/platform/local",
@@ -70,7 +75,7 @@ var layers = map[string][]string{
 }
 
 // testOnly are the packages that only tests use.
-var testOnly = []string{"internal/cloud/cloudtest", "internal/e2e", "internal/ledger/ledgertest", "internal/platform/platformtest", "internal/simulation", "internal/workplace/workplacetest"}
+var testOnly = []string{"internal/cloud/cloudtest", "internal/e2e", "internal/ledger/ledgertest", "internal/platform/aws/awstest", "internal/platform/platformtest", "internal/simulation", "internal/workplace/workplacetest"}
 
 // confined says which packages alone may import modules with a prefix.
 var confined = map[string][]string{
@@ -78,7 +83,10 @@ var confined = map[string][]string{
 	"github.com/spf13/cobra":                 {"internal/cli"},
 	"github.com/hashicorp/terraform-exec":    {"internal/watch"},
 	"modernc.org/sqlite":                     {"internal/ledger"},
-	"github.com/aws/aws-sdk-go-v2":           {"internal/app", "internal/cloud", "internal/codebuild", "internal/platform/aws", "internal/ledger", "internal/artifact", "internal/bootstrap", "internal/notice"},
+	"github.com/aws/aws-sdk-go-v2": {
+		"internal/app", "internal/artifact", "internal/bootstrap", "internal/cloud", "internal/codebuild", "internal/ledger", "internal/notice",
+		"internal/platform/aws", "internal/platform/aws/fleet", "internal/platform/aws/image", "internal/platform/aws/instance", "internal/platform/aws/stack",
+	},
 }
 
 // topLevel is what may lie at the top, beside dotfiles.
@@ -283,6 +291,8 @@ func TestRules(t *testing.T) {
 		"a front end with the other": {checkImports("internal/cli", []string{module + "/internal/provider"}), "imports internal/provider"},
 		"cobra in the engine":        {checkImports("internal/engine", []string{"github.com/spf13/cobra"}), "which is for"},
 		"a package in no layer":      {checkImports("internal/util", nil), "in no layer"},
+		"a fleet with an image":      {checkImports("internal/platform/aws/fleet", []string{module + "/internal/platform/aws/image"}), "imports internal/platform/aws/image"},
+		"an image with a fleet":      {checkImports("internal/platform/aws/image", []string{module + "/internal/platform/aws/fleet"}), "imports internal/platform/aws/fleet"},
 		"an import as it should be":  {checkImports("internal/engine", []string{"context", module + "/internal/pipeline"}), ""},
 		"no header":                  {checkHeader("a.go", "package a\n"), "licence"},
 		"a script's header":          {checkHeader("run", "#!/usr/bin/env bash\n# Copyright (c) Penstock contributors\n# SPDX-License-Identifier: MPL-2.0\n"), ""},

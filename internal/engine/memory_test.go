@@ -202,15 +202,9 @@ func (l memLedger) Leases(ctx context.Context) (held []pipeline.Lease, err error
 	return held, l.look(func() error { held, err = l.ledger().Leases(ctx); return err })
 }
 
-func (l memLedger) Verify(ctx context.Context, name string) (n int64, err error) {
-	return n, l.look(func() error { n, err = l.ledger().Verify(ctx, name); return err })
-}
-
 func (l memLedger) Purge(ctx context.Context, name string) error {
 	return l.do(ctx, func() error { return l.ledger().Purge(ctx, name) })
 }
-
-func (memLedger) Close() error { return nil }
 
 // memPlatform refuses changes that carry no lease, and those whose lease was taken over.
 type memPlatform struct {

@@ -203,7 +203,7 @@ func (p *Platform) sweepBakes() {
 	_ = os.Remove(dir)
 }
 
-// Remains implements pipeline.Platform. Nothing outlives its process for long: whatever
+// Orphans implements pipeline.Platform. Nothing outlives its process for long: whatever
 // is removed or baked next removes it.
 func (p *Platform) Orphans(context.Context) (bakes, images []string, err error) {
 	p.sweepBakes()
@@ -223,7 +223,7 @@ func (p *Platform) Images(ctx context.Context) ([]pipeline.BakedImage, error) {
 	return images, nil
 }
 
-// CheckRecipe implements pipeline.Platform.
+// CheckImage implements pipeline.Platform.
 func (p *Platform) CheckImage(r pipeline.ImageDefinition) error {
 	for name, set := range map[string]bool{"kms_key": r.KMSKey != "", "publish": r.Publish != nil} {
 		if set {

@@ -1,7 +1,7 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package aws
+package image
 
 import (
 	"context"
@@ -13,14 +13,12 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
-	"github.com/aws/aws-sdk-go-v2/service/kms"
-	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
 	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 )
 
@@ -35,32 +33,9 @@ const (
 	tagKeepShared = "penstock:keep-shared" // true: not removed while others may launch it
 )
 
-// regional is the part of a region that images need.
-type regional struct {
-	*Platform
-	region string
-	ec2    *ec2.Client
-	ssm    *ssm.Client
-	kms    *kms.Client
-	groups *autoscaling.Client
-}
-
-// in gives another region.
-func (p *Platform) in(region string) regional {
-	return regional{
-		Platform: p, region: region,
-		ec2:    ec2.NewFromConfig(p.Config, func(o *ec2.Options) { o.Region = region }),
-		ssm:    ssm.NewFromConfig(p.Config, func(o *ssm.Options) { o.Region = region }),
-		kms:    kms.NewFromConfig(p.Config, func(o *kms.Options) { o.Region = region }),
-		groups: autoscaling.NewFromConfig(p.Config, func(o *autoscaling.Options) { o.Region = region }),
-	}
-}
-
-// home gives the platform's own region.
-func (p *Platform) home() regional { return p.in(p.Config.Region) }
-
-// CheckRecipe implements pipeline.Platform.
-func (p *Platform) CheckImage(r pipeline.ImageDefinition) error {
+// Check refuses a baked image that can't be published: CodeInvalid, with the argument and
+// its value.
+func (m *Images) Check(r pipeline.ImageDefinition) error {
 	invalid := func(hint, format string, args ...any) error {
 		return pipeline.Errorf(pipeline.CodeInvalid, "check image "+r.Name, format, args...).WithHint("%s", hint)
 	}
@@ -68,77 +43,80 @@ func (p *Platform) CheckImage(r pipeline.ImageDefinition) error {
 	if w == nil {
 		return nil
 	}
-	if slices.Contains(w.Regions, p.Config.Region) {
-		return invalid("Remove it: the image is baked there.", "publish.regions has the provider's own region, %s", p.Config.Region)
+	if slices.Contains(w.Regions, m.stack.Config.Region) {
+		return invalid("Remove it: the image is baked there.", "publish.regions has the provider's own region, %s", m.stack.Config.Region)
 	}
 	if !w.Shared() {
 		return nil
 	}
 	if r.KMSKey == "" {
-		return invalid("Set kms_key to a key of this account that the others may use.", "publish.share_with: an image that is encrypted with the key of AWS can't be shared")
+		return invalid("Set kms_key to a key of this account that the others may use.",
+			"publish.share_with: an image that is encrypted with the key of AWS can't be shared")
 	}
 	for _, region := range w.Regions {
 		if w.KMSKeys[region] == "" {
-			return invalid("Set it to a key of this account in that region.", "publish.kms_keys has none for %s, and a copy that is encrypted with the key of AWS can't be shared", region)
+			return invalid("Set it to a key of this account in that region.",
+				"publish.kms_keys has none for %s, and a copy that is encrypted with the key of AWS can't be shared", region)
 		}
 	}
 	return nil
 }
 
-// Publish implements pipeline.Platform.
-func (p *Platform) Publish(ctx context.Context, r pipeline.PublishRequest) (map[string]string, error) {
-	ctx, err := p.fenced(ctx)
-	if err != nil {
-		return nil, err
-	}
-	found, err := p.findImages(ctx, []string{"self"}, filter("image-id", r.Image))
+// Publish copies and shares an image, and takes back what an earlier publication did and
+// this one does not. It returns the IDs by region, the image's own included.
+func (m *Images) Publish(ctx context.Context, r pipeline.PublishRequest) (map[string]string, error) {
+	found, err := m.findOwn(ctx, stack.Filter("image-id", r.Image))
 	if err != nil {
 		return nil, err
 	}
 	if len(found) == 0 {
-		return nil, pipeline.Errorf(pipeline.CodeNotFound, opPublish, "image %s does not exist in %s", r.Image, p.Config.Region).WithHint("Apply again, which bakes it anew.")
+		return nil, pipeline.Errorf(pipeline.CodeNotFound, opPublish, "image %s does not exist in %s", r.Image, m.stack.Config.Region).
+			WithHint("Apply again, which bakes it anew.")
 	}
 	image, want := found[0], r.Publication
-	before := listOf(tag(image.Tags, tagRegions))
+	before := listOf(stack.Tag(image.Tags, tagRegions))
 	all := append(slices.Clone(before), want.Regions...)
 	slices.Sort(all)
 	keep := map[bool]string{true: "true", false: "false"}[want.KeepShared]
-	if err := p.home().tag(ctx, opPublish, []string{r.Image}, map[string]string{tagRegions: strings.Join(slices.Compact(all), " "), tagKeepShared: keep}); err != nil {
+	record := map[string]string{tagRegions: strings.Join(slices.Compact(all), " "), tagKeepShared: keep}
+	if err := m.home().tag(ctx, opPublish, r.Image, record); err != nil {
 		return nil, err
 	}
-	images, err := p.copies(ctx, image, r)
+	images, err := m.copies(ctx, image, r)
 	if err != nil {
 		return nil, err
 	}
-	images[p.Config.Region] = image
-	for _, region := range sortedKeys(images) {
-		there := p.in(region)
+	images[m.stack.Config.Region] = image
+	for _, region := range stack.Sorted(images) {
+		there := m.in(region)
 		if err := errors.Join(
-			there.share(ctx, images[region], want, r.Log), there.parameter(ctx, images[region], want.Parameter, r.Labels, r.Log), there.guard(ctx, images[region], want),
+			there.share(ctx, images[region], want, r.Log),
+			there.parameter(ctx, images[region], want.Parameter, r.Labels, r.Log),
+			there.guard(ctx, images[region], want),
 		); err != nil {
 			return nil, err
 		}
 	}
 	gone := slices.DeleteFunc(before, func(region string) bool { return slices.Contains(want.Regions, region) })
-	if err := p.removeCopies(ctx, r.Image, gone); err != nil {
+	if err := m.removeCopies(ctx, r.Image, gone); err != nil {
 		return nil, err
 	}
 	ids := map[string]string{}
 	for region, image := range images {
 		ids[region] = aws.ToString(image.ImageId)
 	}
-	return ids, p.home().tag(ctx, opPublish, []string{r.Image}, map[string]string{tagRegions: strings.Join(want.Regions, " ")})
+	return ids, m.home().tag(ctx, opPublish, r.Image, map[string]string{tagRegions: strings.Join(want.Regions, " ")})
 }
 
-// copies gives the copies of an image by region, made where they are not there, all
+// copies returns the copies of an image by region, made where they are not there, all
 // at the same time.
-func (p *Platform) copies(ctx context.Context, image types.Image, r pipeline.PublishRequest) (map[string]types.Image, error) {
+func (m *Images) copies(ctx context.Context, image types.Image, r pipeline.PublishRequest) (map[string]types.Image, error) {
 	copies, errs := map[string]types.Image{}, []error{}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	for _, region := range r.Publication.Regions {
 		wg.Go(func() {
-			made, err := p.in(region).copy(ctx, image, r)
+			made, err := m.in(region).copy(ctx, image, r)
 			mu.Lock()
 			defer mu.Unlock()
 			copies[region], errs = made, append(errs, err)
@@ -151,7 +129,7 @@ func (p *Platform) copies(ctx context.Context, image types.Image, r pipeline.Pub
 // copiesOf lists the copies of an image.
 func (r regional) copiesOf(ctx context.Context, id string) ([]types.Image, error) {
 	out, err := r.ec2.DescribeImages(ctx, &ec2.DescribeImagesInput{
-		Owners: []string{"self"}, Filters: []types.Filter{filter("tag:"+tagStack, r.Settings.Stack), filter("tag:"+tagOf, id)},
+		Owners: []string{"self"}, Filters: []types.Filter{r.stack.Mine(), stack.Filter("tag:"+tagOf, id)},
 	})
 	if err != nil {
 		return nil, cloud.Fault(ctx, "list images in "+r.region, err)
@@ -159,7 +137,7 @@ func (r regional) copiesOf(ctx context.Context, id string) ([]types.Image, error
 	return out.Images, nil
 }
 
-// copy gives the copy of an image in the region.
+// copy returns the copy of an image in the region.
 func (r regional) copy(ctx context.Context, image types.Image, q pipeline.PublishRequest) (types.Image, error) {
 	op := "copy image " + q.Image + " to " + r.region
 	there, err := r.copiesOf(ctx, q.Image)
@@ -176,11 +154,12 @@ func (r regional) copy(ctx context.Context, image types.Image, q pipeline.Publis
 		}
 	}
 	if id == "" {
-		tags := r.tags(q.Labels, map[string]string{tagOf: q.Image, "Name": tag(image.Tags, "Name")})
+		tags := r.stack.TagsOf(q.Labels, map[string]string{tagOf: q.Image, "Name": stack.Tag(image.Tags, "Name")})
 		in := &ec2.CopyImageInput{
-			SourceImageId: image.ImageId, SourceRegion: aws.String(r.Config.Region), Name: image.Name, Description: image.Description, Encrypted: aws.Bool(true),
-			ClientToken:       aws.String(cut(fmt.Sprintf("%s-%s-%d", q.Image, r.region, len(there)), 64)), // a failed copy counts
-			TagSpecifications: []types.TagSpecification{{ResourceType: types.ResourceTypeImage, Tags: tags}, {ResourceType: types.ResourceTypeSnapshot, Tags: tags}},
+			SourceImageId: image.ImageId, SourceRegion: aws.String(r.stack.Config.Region), Name: image.Name, Description: image.Description,
+			Encrypted:         aws.Bool(true),
+			ClientToken:       aws.String(stack.Cut(fmt.Sprintf("%s-%s-%d", q.Image, r.region, len(there)), 64)), // a failed copy counts
+			TagSpecifications: tagged(tags),
 		}
 		if key := q.Publication.KMSKeys[r.region]; key != "" {
 			in.KmsKeyId = aws.String(key)
@@ -190,15 +169,15 @@ func (r regional) copy(ctx context.Context, image types.Image, q pipeline.Publis
 			return types.Image{}, cloud.Fault(ctx, op, err)
 		}
 		id = aws.ToString(out.ImageId)
-		logf(q.Log, "image %s is copied to %s as %s", q.Image, r.region, id)
+		stack.Logf(q.Log, "image %s is copied to %s as %s", q.Image, r.region, id)
 	}
 	return r.await(ctx, id)
 }
 
 // await waits until an image of the region can be used.
 func (r regional) await(ctx context.Context, id string) (image types.Image, err error) {
-	err = r.wait(ctx, "image "+id+" in "+r.region, imageLimit, func(ctx context.Context) (poll.Probe, error) {
-		out, err := r.ec2.DescribeImages(ctx, &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: []types.Filter{filter("image-id", id)}})
+	err = r.stack.Wait(ctx, "image "+id+" in "+r.region, imageLimit, func(ctx context.Context) (poll.Probe, error) {
+		out, err := r.ec2.DescribeImages(ctx, &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: []types.Filter{stack.Filter("image-id", id)}})
 		if err != nil || len(out.Images) == 0 {
 			return poll.Probe{State: "not listed yet"}, err
 		}
@@ -209,19 +188,6 @@ func (r regional) await(ctx context.Context, id string) (image types.Image, err 
 		return poll.Probe{Done: image.State == types.ImageStateAvailable, State: string(image.State)}, nil
 	})
 	return image, cloud.Fault(ctx, opPublish, err)
-}
-
-// tag sets tags.
-func (r regional) tag(ctx context.Context, op string, ids []string, tags map[string]string) error {
-	if len(ids) == 0 {
-		return nil
-	}
-	var list []types.Tag
-	for _, k := range sortedKeys(tags) {
-		list = append(list, types.Tag{Key: aws.String(k), Value: aws.String(tags[k])})
-	}
-	_, err := r.ec2.CreateTags(ctx, &ec2.CreateTagsInput{Resources: ids, Tags: list})
-	return cloud.Fault(ctx, op, err)
 }
 
 // deprecationLead is how soon an image can be deprecated: AWS takes no date that is past.
@@ -242,7 +208,7 @@ func (r regional) deprecate(ctx context.Context, image types.Image, after time.D
 	if err != nil {
 		return pipeline.Errorf(pipeline.CodeFailed, op, "its creation date: %w", err)
 	}
-	at, soon := made.Add(after).Truncate(time.Minute), r.Now().Add(deprecationLead).Truncate(time.Minute)
+	at, soon := made.Add(after).Truncate(time.Minute), r.stack.Now().Add(deprecationLead).Truncate(time.Minute)
 	if at.Before(soon) {
 		at = soon
 		if !has.IsZero() && has.Before(soon) { // it is so already, or nearly

@@ -1,7 +1,7 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package aws
+package image
 
 import (
 	"context"
@@ -16,60 +16,59 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/instance"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
 )
 
-// RemoveImage removes an image: its copies in other regions and the parameter first,
+// Remove removes an image: its copies in other regions and the parameter first,
 // so that what is left after a failure is found again by the image's own tags. One that
 // is needed anywhere stays everywhere.
-func (p *Platform) RemoveImage(ctx context.Context, id string) error {
-	ctx, err := p.fenced(ctx)
-	if err != nil {
-		return err
-	}
-	found, err := p.findImages(ctx, []string{"self"}, filter("image-id", id))
+func (m *Images) Remove(ctx context.Context, id string) error {
+	found, err := m.findOwn(ctx, stack.Filter("image-id", id))
 	if err != nil {
 		return err
 	}
 	if len(found) == 0 {
-		return p.home().removeSnapshots(ctx, id)
+		return m.home().removeSnapshots(ctx, id)
 	}
 	image := found[0]
-	if err := p.unneeded(ctx, image); err != nil {
+	if err := m.unneeded(ctx, image); err != nil {
 		return err
 	}
-	if err := p.removeCopies(ctx, id, listOf(tag(image.Tags, tagRegions))); err != nil {
+	if err := m.removeCopies(ctx, id, listOf(stack.Tag(image.Tags, tagRegions))); err != nil {
 		return err
 	}
-	if name := tag(image.Tags, tagParameter); name != "" {
-		if err := p.home().removeParameter(ctx, name, id); err != nil {
+	if name := stack.Tag(image.Tags, tagParameter); name != "" {
+		if err := m.home().removeParameter(ctx, name, id); err != nil {
 			return err
 		}
 	}
-	return p.home().remove(ctx, image)
+	return m.home().remove(ctx, image)
 }
 
 // unneeded is CodeConflict for an image that is used, or that others may launch on
 // purpose.
-func (p *Platform) unneeded(ctx context.Context, image types.Image) error {
+func (m *Images) unneeded(ctx context.Context, image types.Image) error {
 	id := aws.ToString(image.ImageId)
-	if tag(image.Tags, tagKeepShared) == "true" {
-		with, err := p.home().permissions(ctx, id)
+	if stack.Tag(image.Tags, tagKeepShared) == "true" {
+		with, err := m.home().permissions(ctx, id)
 		if err != nil {
 			return err
 		}
 		if len(with) > 0 {
-			return pipeline.Errorf(pipeline.CodeConflict, "remove image "+id, "it is shared with %s, and keep_shared is set", strings.Join(sortedKeys(with), ", ")).
+			return pipeline.Errorf(pipeline.CodeConflict, "remove image "+id,
+				"it is shared with %s, and keep_shared is set", strings.Join(stack.Sorted(with), ", ")).
 				WithHint("Take the sharing back, or keep_shared, first.")
 		}
 	}
-	return p.home().unused(ctx, image)
+	return m.home().unused(ctx, image)
 }
 
 // removeCopies removes the copies of an image in other regions, if none is used.
-func (p *Platform) removeCopies(ctx context.Context, id string, regions []string) error {
+func (m *Images) removeCopies(ctx context.Context, id string, regions []string) error {
 	copies := map[string][]types.Image{}
 	for _, region := range regions {
-		there := p.in(region)
+		there := m.in(region)
 		var err error
 		if copies[region], err = there.copiesOf(ctx, id); err != nil {
 			return err
@@ -81,9 +80,9 @@ func (p *Platform) removeCopies(ctx context.Context, id string, regions []string
 		}
 	}
 	for _, region := range regions {
-		there := p.in(region)
+		there := m.in(region)
 		for _, c := range copies[region] {
-			if name := tag(c.Tags, tagParameter); name != "" {
+			if name := stack.Tag(c.Tags, tagParameter); name != "" {
 				if err := there.removeParameter(ctx, name, aws.ToString(c.ImageId)); err != nil {
 					return err
 				}
@@ -108,17 +107,20 @@ func (r regional) unused(ctx context.Context, image types.Image) error {
 		return pipeline.Errorf(pipeline.CodeConflict, op, "it is being made in %s", r.region).WithHint("Wait until it is available.")
 	}
 	var by []string
-	instances := ec2.NewDescribeInstancesPaginator(r.ec2, &ec2.DescribeInstancesInput{Filters: []types.Filter{filter("image-id", id), alive}})
+	of := stack.Filter("image-id", id)
+	instances := ec2.NewDescribeInstancesPaginator(r.ec2, &ec2.DescribeInstancesInput{Filters: []types.Filter{of, instance.Alive}})
 	for instances.HasMorePages() {
 		page, err := instances.NextPage(ctx)
 		if err != nil {
 			return cloud.Fault(ctx, op, err)
 		}
 		for _, reservation := range page.Reservations {
-			by = append(by, idsOf(reservation.Instances)...)
+			by = append(by, instance.IDs(reservation.Instances)...)
 		}
 	}
-	templates, err := r.versionsOf(ctx, &ec2.DescribeLaunchTemplateVersionsInput{Versions: []string{"$Latest", "$Default"}, Filters: []types.Filter{filter("image-id", id)}})
+	templates, err := r.versionsOf(ctx, &ec2.DescribeLaunchTemplateVersionsInput{
+		Versions: []string{"$Latest", "$Default"}, Filters: []types.Filter{of},
+	})
 	if err != nil {
 		return cloud.Fault(ctx, op, err)
 	}
@@ -170,10 +172,10 @@ func (r regional) scaledFrom(ctx context.Context, id string) (names []string, er
 			}
 		}
 	}
-	for _, template := range sortedKeys(versions) {
+	for _, template := range stack.Sorted(versions) {
 		slices.Sort(versions[template])
 		found, err := r.versionsOf(ctx, &ec2.DescribeLaunchTemplateVersionsInput{
-			LaunchTemplateId: aws.String(template), Versions: slices.Compact(versions[template]), Filters: []types.Filter{filter("image-id", id)},
+			LaunchTemplateId: aws.String(template), Versions: slices.Compact(versions[template]), Filters: []types.Filter{stack.Filter("image-id", id)},
 		})
 		if err != nil && !cloud.IsNotFound(err) { // a group may outlive its template
 			return nil, err
@@ -183,7 +185,7 @@ func (r regional) scaledFrom(ctx context.Context, id string) (names []string, er
 	return names, nil
 }
 
-// templatesOf gives the launch templates of an Auto Scaling group.
+// templatesOf returns the launch templates of an Auto Scaling group.
 func templatesOf(g groups.AutoScalingGroup) (list []groups.LaunchTemplateSpecification) {
 	if g.LaunchTemplate != nil {
 		list = append(list, *g.LaunchTemplate)
@@ -212,9 +214,9 @@ func (r regional) remove(ctx context.Context, image types.Image) error {
 	if err := r.share(ctx, image, pipeline.Publication{}, nil); err != nil {
 		return err
 	}
-	snapshots := snapshotsOf(image)
-	if run := tag(image.Tags, tagRun); run != "" && originOf(image) == id { // AWS does not list those of an image that failed
-		made, err := r.snapshots(ctx, filter("tag:"+tagRun, run), filter("tag:"+tagKey, tag(image.Tags, tagKey)))
+	snapshots := instance.Snapshots(image)
+	if run := stack.Tag(image.Tags, stack.TagRun); run != "" && originOf(image) == id { // AWS does not list those of an image that failed
+		made, err := r.snapshots(ctx, stack.Filter("tag:"+stack.TagRun, run), stack.Filter("tag:"+stack.TagKey, stack.Tag(image.Tags, stack.TagKey)))
 		if err != nil {
 			return err
 		}
@@ -224,7 +226,7 @@ func (r regional) remove(ctx context.Context, image types.Image) error {
 		slices.Sort(snapshots)
 		snapshots = slices.Compact(snapshots)
 	}
-	if err := r.tag(ctx, op, snapshots, map[string]string{tagOf: originOf(image)}); err != nil {
+	if err := stack.SetTags(ctx, r.ec2, op, snapshots, map[string]string{tagOf: originOf(image)}); err != nil {
 		return err
 	}
 	if protected(image) {
@@ -245,7 +247,7 @@ func (r regional) remove(ctx context.Context, image types.Image) error {
 
 // removeSnapshots deletes the snapshots that an interrupted removal left.
 func (r regional) removeSnapshots(ctx context.Context, id string) error {
-	marked, err := r.snapshots(ctx, filter("tag:"+tagOf, id))
+	marked, err := r.snapshots(ctx, stack.Filter("tag:"+tagOf, id))
 	if err != nil {
 		return err
 	}
@@ -261,7 +263,7 @@ func (r regional) removeSnapshots(ctx context.Context, id string) error {
 func (r regional) snapshots(ctx context.Context, filters ...types.Filter) ([]types.Snapshot, error) {
 	var list []types.Snapshot
 	pages := ec2.NewDescribeSnapshotsPaginator(r.ec2, &ec2.DescribeSnapshotsInput{
-		OwnerIds: []string{"self"}, MaxResults: aws.Int32(1000), Filters: append(filters, filter("tag:"+tagStack, r.Settings.Stack)),
+		OwnerIds: []string{"self"}, MaxResults: aws.Int32(1000), Filters: append(filters, r.stack.Mine()),
 	})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
@@ -281,21 +283,9 @@ func (r regional) removeSnapshot(ctx context.Context, op, id string) error {
 	return cloud.Fault(ctx, op, err)
 }
 
-// snapshotsOf lists an image's snapshots.
-func snapshotsOf(image types.Image) []string {
-	var ids []string
-	for _, d := range image.BlockDeviceMappings {
-		if d.Ebs != nil && aws.ToString(d.Ebs.SnapshotId) != "" {
-			ids = append(ids, aws.ToString(d.Ebs.SnapshotId))
-		}
-	}
-	slices.Sort(ids)
-	return slices.Compact(ids)
-}
-
-// originOf gives the image that a copy is of; an image that is none is its own.
+// originOf returns the image that a copy is of; an image that is none is its own.
 func originOf(image types.Image) string {
-	if of := tag(image.Tags, tagOf); of != "" {
+	if of := stack.Tag(image.Tags, tagOf); of != "" {
 		return of
 	}
 	return aws.ToString(image.ImageId)

@@ -1,7 +1,7 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package aws
+package instance
 
 import (
 	"bytes"
@@ -9,8 +9,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -19,13 +17,14 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
 )
 
 // live is the output of a command while it runs. SSM gives none before the end, so
 // the instance puts what there is into the bucket now and then, and it is read from
 // there.
 type live struct {
-	*Platform
+	*Instances
 	key  string
 	log  io.Writer
 	mask *pipeline.Redactor
@@ -35,32 +34,26 @@ type live struct {
 // livePause is how often an instance tells what a command printed.
 const livePause = 5 * time.Second
 
-// watchOutput gives the lines that tell, beside a script, what it prints, and that from
+// watchOutput returns the lines that tell, beside a script, what it prints, and that from
 // which it is read.
-func (p *Platform) watchOutput(ctx context.Context, c command) (string, *live, error) {
-	l := &live{Platform: p, key: filesPrefix + rand.Text(), log: c.log, mask: c.redactor()}
-	up, err := p.presign.PresignPutObject(ctx, &s3.PutObjectInput{Bucket: aws.String(p.Settings.Bucket), Key: aws.String(l.key)}, s3.WithPresignExpires(max(c.timeout, urlLife)))
+func (i *Instances) watchOutput(ctx context.Context, c Command) (string, *live, error) {
+	l := &live{Instances: i, key: filesPrefix + rand.Text(), log: c.Log, mask: c.redactor()}
+	send, err := i.upload(ctx, l.key, max(c.Timeout, urlLife))
 	if err != nil {
-		return "", nil, cloud.Fault(ctx, c.what, err)
+		return "", nil, cloud.Fault(ctx, c.What, err)
 	}
-	headers := ""
-	for _, name := range slices.Sorted(maps.Keys(up.SignedHeader)) {
-		if name != "Host" {
-			headers += " -H " + quote(name+": "+strings.Join(up.SignedHeader[name], ","))
-		}
-	}
-	pause := max(p.Pause*2, 10*time.Millisecond)
-	if p.Pause >= DefaultPause {
+	pause := max(i.stack.Pause*2, 10*time.Millisecond)
+	if i.stack.Pause >= stack.DefaultPause {
 		pause = livePause
 	}
 	return fmt.Sprintf(`( sent=0
 while kill -0 $$ 2>/dev/null; do
   sleep %.2f
   size=$(wc -c < "$here/output" 2>/dev/null) || exit 0
-  if [ "$size" -gt "$sent" ] && curl -fs -o /dev/null -T "$here/output"%s %s; then sent=$size; fi
+  if [ "$size" -gt "$sent" ] && curl -fs -o /dev/null -T "$here/output" %s; then sent=$size; fi
 done ) >/dev/null 2>&1 &
 telling=$!
-`, pause.Seconds(), headers, quote(up.URL)), l, nil
+`, pause.Seconds(), send), l, nil
 }
 
 // next writes to the log what has come. It is for people who wait: what can't be read
@@ -69,7 +62,9 @@ func (l *live) next(ctx context.Context) {
 	if l == nil {
 		return
 	}
-	out, err := l.s3.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String(l.Settings.Bucket), Key: aws.String(l.key), Range: aws.String(fmt.Sprintf("bytes=%d-", l.read))})
+	out, err := l.s3.GetObject(ctx, &s3.GetObjectInput{
+		Bucket: aws.String(l.stack.Settings.Bucket), Key: aws.String(l.key), Range: aws.String(fmt.Sprintf("bytes=%d-", l.read)),
+	})
 	if err != nil { // nothing yet, or nothing new
 		return
 	}

@@ -1,7 +1,7 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package aws
+package stack
 
 import (
 	"context"
@@ -17,11 +17,11 @@ import (
 // without many requests. The clock is the test's.
 func TestKnownInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := New(Options{})
+		s := New(Options{})
 		var late []time.Duration
 		for takes := 20 * time.Second; takes <= 10*time.Minute; takes += 1300 * time.Millisecond {
 			began, looks := time.Now(), 0
-			err := p.wait(t.Context(), "it", time.Hour, func(context.Context) (poll.Probe, error) {
+			err := s.Wait(t.Context(), "it", time.Hour, func(context.Context) (poll.Probe, error) {
 				looks++
 				return poll.Probe{Done: time.Since(began) >= takes}, nil
 			})

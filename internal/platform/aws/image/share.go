@@ -1,7 +1,7 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package aws
+package image
 
 import (
 	"context"
@@ -18,9 +18,11 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/instance"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
 )
 
-// permission gives the permission to launch for whom a publication names: an account,
+// permission returns the permission to launch for whom a publication names: an account,
 // or the ARN of an organization or of one of its units.
 func permission(to string) types.LaunchPermission {
 	switch {
@@ -33,9 +35,11 @@ func permission(to string) types.LaunchPermission {
 	}
 }
 
-// permissions gives who may launch an image, beside its owner.
+// permissions returns who may launch an image, beside its owner.
 func (r regional) permissions(ctx context.Context, id string) (map[string]bool, error) {
-	out, err := r.ec2.DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{ImageId: aws.String(id), Attribute: types.ImageAttributeNameLaunchPermission})
+	out, err := r.ec2.DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{
+		ImageId: aws.String(id), Attribute: types.ImageAttributeNameLaunchPermission,
+	})
 	if err != nil {
 		return nil, cloud.Fault(ctx, "read permissions of image "+id, err)
 	}
@@ -76,7 +80,7 @@ func (r regional) share(ctx context.Context, image types.Image, want pipeline.Pu
 		}
 		return ids
 	}
-	for _, snapshot := range snapshotsOf(image) {
+	for _, snapshot := range instance.Snapshots(image) {
 		if err := r.shareSnapshot(ctx, snapshot, accounts(add), accounts(remove)); err != nil {
 			return err
 		}
@@ -91,7 +95,7 @@ func (r regional) share(ctx context.Context, image types.Image, want pipeline.Pu
 	for _, who := range remove {
 		change.Remove = append(change.Remove, permission(who))
 	}
-	logf(log, "image %s in %s: may be launched by %v", id, r.region, sortedKeys(wanted))
+	stack.Logf(log, "image %s in %s: may be launched by %v", id, r.region, stack.Sorted(wanted))
 	_, err = r.ec2.ModifyImageAttribute(ctx, &ec2.ModifyImageAttributeInput{ImageId: aws.String(id), LaunchPermission: change})
 	return cloud.Fault(ctx, "share image "+id, err)
 }
@@ -107,7 +111,9 @@ func (r regional) shareSnapshot(ctx context.Context, id string, add, remove []st
 	if len(change.Add)+len(change.Remove) == 0 {
 		return nil
 	}
-	_, err := r.ec2.ModifySnapshotAttribute(ctx, &ec2.ModifySnapshotAttributeInput{SnapshotId: aws.String(id), Attribute: types.SnapshotAttributeNameCreateVolumePermission, CreateVolumePermission: change})
+	_, err := r.ec2.ModifySnapshotAttribute(ctx, &ec2.ModifySnapshotAttributeInput{
+		SnapshotId: aws.String(id), Attribute: types.SnapshotAttributeNameCreateVolumePermission, CreateVolumePermission: change,
+	})
 	return cloud.Fault(ctx, "share snapshot "+id, err)
 }
 
@@ -122,14 +128,14 @@ func (r regional) grants(ctx context.Context, image types.Image, add, remove []s
 		return nil
 	}
 	op := "share the key of image " + aws.ToString(image.ImageId)
-	keys, err := r.keysOf(ctx, image)
+	keys, err := instance.Keys(ctx, r.ec2, image)
 	if err != nil {
 		return err
 	}
 	for _, key := range keys {
 		for _, account := range add {
 			_, err := r.kms.CreateGrant(ctx, &kms.CreateGrantInput{
-				KeyId: aws.String(key), GranteePrincipal: aws.String("arn:" + partition(r.region) + ":iam::" + account + ":root"),
+				KeyId: aws.String(key), GranteePrincipal: aws.String("arn:" + stack.Partition(r.region) + ":iam::" + account + ":root"),
 				Name: aws.String(grantName(aws.ToString(image.ImageId), account)),
 				Operations: []kmstypes.GrantOperation{
 					kmstypes.GrantOperationDecrypt, kmstypes.GrantOperationDescribeKey, kmstypes.GrantOperationCreateGrant,
@@ -166,67 +172,9 @@ func (r regional) grants(ctx context.Context, image types.Image, add, remove []s
 	return nil
 }
 
-// keysOf gives the keys that an image's snapshots are encrypted with.
-func (r regional) keysOf(ctx context.Context, image types.Image) ([]string, error) {
-	ids := snapshotsOf(image)
-	if len(ids) == 0 { // all snapshots would be listed
-		return nil, nil
-	}
-	out, err := r.ec2.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{SnapshotIds: ids})
-	if err != nil {
-		return nil, cloud.Fault(ctx, "read the keys of image "+aws.ToString(image.ImageId), err)
-	}
-	keys := map[string]bool{}
-	for _, s := range out.Snapshots {
-		if key := aws.ToString(s.KmsKeyId); key != "" {
-			keys[key] = true
-		}
-	}
-	return sortedKeys(keys), nil
-}
-
-// grantScaling lets Auto Scaling use the keys of an image of this account that are not
-// those of AWS: its service-linked role, unlike who asks for a group, may use no other.
-func (p *Platform) grantScaling(ctx context.Context, image types.Image) error {
-	if tag(image.Tags, tagStack) != p.Settings.Stack { // the snapshots of others are not shown
-		return nil
-	}
-	op := "let Auto Scaling use the key of image " + aws.ToString(image.ImageId)
-	here := p.home()
-	keys, err := here.keysOf(ctx, image)
-	if err != nil {
-		return err
-	}
-	for _, key := range keys {
-		known, err := here.kms.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: aws.String(key)})
-		if err != nil {
-			return cloud.Fault(ctx, op, err)
-		}
-		if known.KeyMetadata.KeyManager == kmstypes.KeyManagerTypeAws {
-			continue
-		}
-		role := "arn:" + partition(p.Config.Region) + ":iam::" + aws.ToString(known.KeyMetadata.AWSAccountId) + ":role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
-		_, err = here.kms.CreateGrant(ctx, &kms.CreateGrantInput{
-			KeyId: aws.String(key), GranteePrincipal: aws.String(role), Name: aws.String("penstock-autoscaling"),
-			Operations: []kmstypes.GrantOperation{
-				kmstypes.GrantOperationEncrypt, kmstypes.GrantOperationDecrypt, kmstypes.GrantOperationDescribeKey, kmstypes.GrantOperationCreateGrant,
-				kmstypes.GrantOperationGenerateDataKey, kmstypes.GrantOperationGenerateDataKeyWithoutPlaintext, kmstypes.GrantOperationReEncryptFrom, kmstypes.GrantOperationReEncryptTo,
-			},
-		})
-		if cloud.Is(err, "InvalidArnException") {
-			return pipeline.Errorf(pipeline.CodeInvalid, op, "%w", err).
-				WithHint("Auto Scaling was never used in this account. Make its role: aws iam create-service-linked-role --aws-service-name autoscaling.amazonaws.com")
-		}
-		if err != nil {
-			return cloud.Fault(ctx, op, err)
-		}
-	}
-	return nil
-}
-
-// without gives the keys of a that b lacks, in order.
+// without returns the keys of a that b lacks, in order.
 func without(a, b map[string]bool) (list []string) {
-	for _, k := range sortedKeys(a) {
+	for _, k := range stack.Sorted(a) {
 		if !b[k] {
 			list = append(list, k)
 		}
@@ -237,21 +185,24 @@ func without(a, b map[string]bool) (list []string) {
 // parameter puts an image's ID into a parameter, and removes that which held it before.
 func (r regional) parameter(ctx context.Context, image types.Image, name string, l pipeline.Labels, log io.Writer) error {
 	id := aws.ToString(image.ImageId)
-	if before := tag(image.Tags, tagParameter); before != "" && before != name {
+	if before := stack.Tag(image.Tags, tagParameter); before != "" && before != name {
 		if err := r.removeParameter(ctx, before, id); err != nil {
 			return err
 		}
 	}
-	if name != tag(image.Tags, tagParameter) { // first: it is removed by it
-		if err := r.tag(ctx, opPublish, []string{id}, map[string]string{tagParameter: name}); err != nil {
+	if name != stack.Tag(image.Tags, tagParameter) { // first: it is removed by it
+		if err := r.tag(ctx, opPublish, id, map[string]string{tagParameter: name}); err != nil {
 			return err
 		}
 	}
 	if name == "" {
 		return nil
 	}
-	in := &ssm.PutParameterInput{Name: aws.String(name), Value: aws.String(id), Type: ssmtypes.ParameterTypeString, DataType: aws.String("aws:ec2:image"), Description: aws.String("image of Penstock")}
-	for _, t := range r.tags(pipeline.Labels{Pipeline: l.Pipeline}, map[string]string{tagImageName: l.Stage}) {
+	in := &ssm.PutParameterInput{
+		Name: aws.String(name), Value: aws.String(id), Type: ssmtypes.ParameterTypeString,
+		DataType: aws.String("aws:ec2:image"), Description: aws.String("image of Penstock"),
+	}
+	for _, t := range r.stack.TagsOf(pipeline.Labels{Pipeline: l.Pipeline}, map[string]string{tagImageName: l.Stage}) {
 		in.Tags = append(in.Tags, ssmtypes.Tag{Key: t.Key, Value: t.Value})
 	}
 	_, err := r.ssm.PutParameter(ctx, in)
@@ -262,7 +213,7 @@ func (r regional) parameter(ctx context.Context, image types.Image, name string,
 		in.Tags, in.Overwrite = nil, aws.Bool(true)
 		_, err = r.ssm.PutParameter(ctx, in)
 	}
-	logf(log, "parameter %s in %s: %s", name, r.region, id)
+	stack.Logf(log, "parameter %s in %s: %s", name, r.region, id)
 	return cloud.Fault(ctx, "write parameter "+name, err)
 }
 
@@ -272,7 +223,9 @@ const tagImageName = "penstock:image-name"
 // ownParameter is CodeConflict for a parameter that is not of the same image.
 func (r regional) ownParameter(ctx context.Context, name string, l pipeline.Labels) error {
 	op := "write parameter " + name
-	out, err := r.ssm.ListTagsForResource(ctx, &ssm.ListTagsForResourceInput{ResourceId: aws.String(name), ResourceType: ssmtypes.ResourceTypeForTaggingParameter})
+	out, err := r.ssm.ListTagsForResource(ctx, &ssm.ListTagsForResourceInput{
+		ResourceId: aws.String(name), ResourceType: ssmtypes.ResourceTypeForTaggingParameter,
+	})
 	if err != nil {
 		return cloud.Fault(ctx, op, err)
 	}
@@ -280,7 +233,7 @@ func (r regional) ownParameter(ctx context.Context, name string, l pipeline.Labe
 	for _, t := range out.TagList {
 		has[aws.ToString(t.Key)] = aws.ToString(t.Value)
 	}
-	if has[tagStack] != r.Settings.Stack || has[tagPipeline] != l.Pipeline || has[tagImageName] != l.Stage {
+	if has[stack.TagStack] != r.stack.Settings.Stack || has[stack.TagPipeline] != l.Pipeline || has[tagImageName] != l.Stage {
 		return pipeline.Errorf(pipeline.CodeConflict, op, "it exists in %s, and is not of this image", r.region).
 			WithHint("Choose another publish.ssm_parameter, or delete that one.")
 	}
