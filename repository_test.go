@@ -104,7 +104,7 @@ const (
 )
 
 // oversize are the types and functions that may be larger, for now.
-var oversize = []string{"internal/engine.Engine", "internal/pipeline.MetricsOf", "internal/pipeline.State", "internal/platform/aws.Platform"}
+var oversize = []string{"internal/engine.Engine", "internal/pipeline.MetricsOf", "internal/pipeline.State"}
 
 func checkImports(pkg string, imports []string) []string {
 	if slices.Contains(testOnly, pkg) {

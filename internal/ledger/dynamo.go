@@ -87,7 +87,13 @@ type Dynamo struct {
 	id string
 }
 
-var _ pipeline.Ledger = (*Dynamo)(nil)
+var (
+	_ pipeline.Ledger     = (*Dynamo)(nil)
+	_ pipeline.Reader     = (*dynamoReader)(nil)
+	_ pipeline.Appender   = (*dynamoAppender)(nil)
+	_ pipeline.Leaser     = (*dynamoLeaser)(nil)
+	_ pipeline.Maintainer = (*dynamoMaintainer)(nil)
+)
 
 // OpenDynamo opens the ledger in a table. CodeNotFound where there is no such table,
 // CodeInvalid for a layout that this program does not know.
@@ -128,9 +134,6 @@ func OpenDynamo(ctx context.Context, o DynamoOptions) (*Dynamo, error) {
 // Identity returns the ID of the ledger, which a table that is restored or given to another
 // stack keeps; empty for one that nobody has written to.
 func (d *Dynamo) Identity() string { return d.id }
-
-// Close implements pipeline.Ledger. There is nothing to close.
-func (d *Dynamo) Close() error { return nil }
 
 // table is the DynamoDB table, with what the parts of a ledger read of it in common.
 type table struct{ DynamoOptions }

@@ -16,6 +16,9 @@ type dynamoMaintainer struct {
 	decisions *dynamoDecisions
 }
 
+// Close implements pipeline.Ledger. There is nothing to close.
+func (d *dynamoMaintainer) Close() error { return nil }
+
 // Verify implements pipeline.Ledger: the chain, and that the view is what the events
 // add up to. The pipeline should be at rest; an append meanwhile may look like damage.
 func (d *dynamoMaintainer) Verify(ctx context.Context, name string) (int64, error) {

@@ -61,7 +61,13 @@ type SQLite struct {
 	*sqliteMaintainer
 }
 
-var _ pipeline.Ledger = (*SQLite)(nil)
+var (
+	_ pipeline.Ledger     = (*SQLite)(nil)
+	_ pipeline.Reader     = (*sqliteReader)(nil)
+	_ pipeline.Appender   = (*sqliteAppender)(nil)
+	_ pipeline.Leaser     = (*sqliteLeaser)(nil)
+	_ pipeline.Maintainer = (*sqliteMaintainer)(nil)
+)
 
 // database is the open file: its connections, its transactions and its errors.
 type database struct {
