@@ -32,7 +32,7 @@ const module = "github.com/penstock-io/terraform-provider-penstock"
 // that is not listed may import none. Those in testOnly import as they like, and
 // only tests import them.
 var layers = map[string][]string{
-	"":                              {"internal/cli", "internal/platform/local", "internal/process", "internal/provider"},
+	"":                              {"internal/cli", "internal/platform/local/supervisor", "internal/process", "internal/provider"},
 	"internal/pipeline":             {},
 	"internal/poll":                 {},
 	"internal/regular":              {}, // opens what steps leave, for all who read it
@@ -41,17 +41,22 @@ var layers = map[string][]string{
 	"internal/present/shape":        {},
 	"internal/present/draw":         {"internal/pipeline", "internal/present"},
 	"internal/workplace":            {"internal/pipeline"},
-	"internal/engine":               {"internal/pipeline", "internal/poll"},
+	"internal/runlog":               {"internal/pipeline", "internal/present"}, // how output gets into logs, for all who run commands
+	"internal/engine":               {"internal/pipeline", "internal/poll", "internal/runlog"},
 	"internal/ledger":               {"internal/cloud", "internal/pipeline", "internal/poll"},
 	"internal/artifact":             {"internal/cloud", "internal/pipeline", "internal/poll", "internal/process", "internal/regular"},
 	"internal/source":               {"internal/pipeline", "internal/poll", "internal/present", "internal/process"},
-	"internal/step":                 {"internal/pipeline", "internal/poll", "internal/present", "internal/process", "internal/regular"},
+	"internal/step":                 {"internal/pipeline", "internal/poll", "internal/present", "internal/process", "internal/regular", "internal/runlog"},
 	"internal/platform/local/store": {"internal/pipeline", "internal/poll", "internal/regular"},
-	"internal/platform/local":       {"internal/pipeline", "internal/platform/local/store", "internal/poll", "internal/present", "internal/process", "internal/regular", "internal/workplace"},
-	"internal/cloud":                {"internal/pipeline"},
+	// The client and the supervisor are two processes: neither imports the other.
+	"internal/platform/local":            {"internal/pipeline", "internal/platform/local/filetree", "internal/platform/local/protocol", "internal/platform/local/store", "internal/poll", "internal/process", "internal/regular", "internal/runlog", "internal/workplace"},
+	"internal/platform/local/supervisor": {"internal/pipeline", "internal/platform/local/filetree", "internal/platform/local/protocol", "internal/platform/local/store", "internal/poll", "internal/process", "internal/runlog", "internal/workplace"},
+	"internal/platform/local/protocol":   {"internal/pipeline", "internal/poll", "internal/present", "internal/process"},
+	"internal/platform/local/filetree":   {"internal/platform/local/protocol", "internal/platform/local/store", "internal/regular", "internal/workplace"},
+	"internal/cloud":                     {"internal/pipeline"},
 	// The platform on AWS: stack and instance are for both; an image knows no fleets, a fleet no images.
 	"internal/platform/aws/stack":    {"internal/cloud", "internal/pipeline", "internal/poll"},
-	"internal/platform/aws/instance": {"internal/cloud", "internal/pipeline", "internal/platform/aws/stack", "internal/poll"},
+	"internal/platform/aws/instance": {"internal/cloud", "internal/pipeline", "internal/platform/aws/stack", "internal/poll", "internal/runlog"},
 	"internal/platform/aws/image":    {"internal/cloud", "internal/pipeline", "internal/platform/aws/instance", "internal/platform/aws/stack", "internal/poll"},
 	"internal/platform/aws/fleet":    {"internal/cloud", "internal/pipeline", "internal/platform/aws/instance", "internal/platform/aws/stack", "internal/poll", "internal/regular"},
 	"internal/platform/aws":          {"internal/pipeline", "internal/platform/aws/fleet", "internal/platform/aws/image", "internal/platform/aws/instance", "internal/platform/aws/stack"},
@@ -75,7 +80,7 @@ var layers = map[string][]string{
 }
 
 // testOnly are the packages that only tests use.
-var testOnly = []string{"internal/cloud/cloudtest", "internal/e2e", "internal/ledger/ledgertest", "internal/platform/aws/awstest", "internal/platform/platformtest", "internal/simulation", "internal/workplace/workplacetest"}
+var testOnly = []string{"internal/cloud/cloudtest", "internal/e2e", "internal/ledger/ledgertest", "internal/platform/aws/awstest", "internal/platform/local/localtest", "internal/platform/platformtest", "internal/simulation", "internal/workplace/workplacetest"}
 
 // confined says which packages alone may import modules with a prefix.
 var confined = map[string][]string{
@@ -289,6 +294,8 @@ func TestRules(t *testing.T) {
 		"a domain with a library":    {checkImports("internal/pipeline", []string{"time", "github.com/spf13/cobra"}), "standard library"},
 		"an adapter with an adapter": {checkImports("internal/step", []string{module + "/internal/ledger"}), "imports internal/ledger"},
 		"a front end with the other": {checkImports("internal/cli", []string{module + "/internal/provider"}), "imports internal/provider"},
+		"a client with a supervisor": {checkImports("internal/platform/local", []string{module + "/internal/platform/local/supervisor"}), "imports internal/platform/local/supervisor"},
+		"a supervisor with a client": {checkImports("internal/platform/local/supervisor", []string{module + "/internal/platform/local"}), "imports internal/platform/local"},
 		"cobra in the engine":        {checkImports("internal/engine", []string{"github.com/spf13/cobra"}), "which is for"},
 		"a package in no layer":      {checkImports("internal/util", nil), "in no layer"},
 		"a fleet with an image":      {checkImports("internal/platform/aws/fleet", []string{module + "/internal/platform/aws/image"}), "imports internal/platform/aws/image"},

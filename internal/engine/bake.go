@@ -93,7 +93,8 @@ func (e *Engine) publish(ctx context.Context, h *lock, definition pipeline.Image
 	if definition.Publish != nil {
 		r.Publication = *definition.Publish
 	}
-	if log, err := e.Logs.Create(ctx, definition.Pipeline, image.Run); err == nil {
+	if file, err := e.Logs.Create(ctx, definition.Pipeline, image.Run); err == nil {
+		log := e.newLog(file)
 		defer log.Close()
 		r.Log = log
 	}
@@ -217,11 +218,11 @@ func (e *Engine) bakeRun(ctx context.Context, h *lock, st *pipeline.State, defin
 	if err := e.append(ctx, definition.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.RunStarted, Facts: pipeline.Facts{Run: &a.run, ImageDefinition: &definition, Creation: creation}}); err != nil {
 		return pipeline.Image{}, err
 	}
-	log, err := e.createLog(ctx, definition.Pipeline, a.run.ID)
+	log, err := e.createLog(ctx, definition.Pipeline, a.run.ID, StageSecrets{Steps: secrets}.all()...)
 	if err != nil {
 		return pipeline.Image{}, a.fail(ctx, err)
 	}
-	a.openLog(log)
+	a.log = log
 	defer a.closeLog()
 	image, err := a.bakeImage(ctx, definition, secrets)
 	if err != nil {
@@ -277,7 +278,7 @@ func (a *attempt) bakeImage(ctx context.Context, definition pipeline.ImageDefini
 	}
 	return pipeline.Image{
 		ID: baked.ID, Pipeline: definition.Pipeline, Name: definition.Name, Key: definition.Key(), Parent: definition.Base,
-		Run: a.run.ID, Commit: definition.Source.Commit, Size: baked.Size, CreatedAt: a.Now().UTC(),
+		Run: a.run.ID, Commit: definition.Source.Commit, Size: baked.Size, CreatedAt: a.Now().UTC(), Packages: a.keepPackages(ctx, baked),
 	}, nil
 }
 

@@ -194,7 +194,7 @@ func (a *attempt) bake(ctx context.Context) error {
 	}
 	image := pipeline.Image{
 		ID: baked.ID, Pipeline: a.stage.Pipeline, Name: a.stage.Name, Parent: a.build.BaseImage, Build: a.build.ID,
-		Run: a.run.ID, Commit: a.build.Revision.Commit, Size: baked.Size, CreatedAt: a.Now().UTC(),
+		Run: a.run.ID, Commit: a.build.Revision.Commit, Size: baked.Size, CreatedAt: a.Now().UTC(), Packages: a.keepPackages(ctx, baked),
 	}
 	image = recordOf(a.state, image)
 	a.logf("image %s (%d bytes)", image.ID, image.Size)

@@ -312,12 +312,12 @@ func (e *Engine) relaunch(ctx context.Context, h *lock, st *pipeline.State, env 
 // bringUp prepares a fleet of the environment's build and sends it the traffic. It gives
 // the fleet, also one of which that failed, and where the environment answers.
 func (e *Engine) bringUp(ctx context.Context, h *lock, st *pipeline.State, env pipeline.Environment, secrets pipeline.Secrets, seed bool) (fleet, endpoint string, err error) {
-	log, err := e.createLog(ctx, env.Pipeline, env.ID)
+	log, err := e.createLog(ctx, env.Pipeline, env.ID, secrets.Values()...)
 	if err != nil {
 		return "", "", err
 	}
 	defer log.Close()
-	e.note(log, "launch of %s with build %s", env.Describe(), env.Build)
+	log.Note("launch of %s with build %s", env.Describe(), env.Build)
 	req, err := e.fleetRequest(ctx, env, st.Launch(pipeline.Stage{}, env.Build), secrets, log)
 	if err != nil {
 		return "", "", err
@@ -327,7 +327,7 @@ func (e *Engine) bringUp(ctx context.Context, h *lock, st *pipeline.State, env p
 	if err != nil {
 		return req.Fleet, "", err
 	}
-	e.note(log, "the instances are healthy; they get the traffic")
+	log.Note("the instances are healthy; they get the traffic")
 	report, err := e.sendTraffic(ctx, h.lease, env.ID, prepared.ID, env.Spec.Traffic())
 	return prepared.ID, report.Endpoint, err
 }

@@ -220,8 +220,9 @@ type PublishRequest struct {
 
 // BakedImage is what the platform says of an image.
 type BakedImage struct {
-	ID   string
-	Size int64 // bytes
+	ID       string
+	Size     int64     // bytes
+	Packages []Package // that a Bake found in it, in order; nil where it can't tell
 }
 
 // Labels say what a thing on a platform is for, where the platform can show it.

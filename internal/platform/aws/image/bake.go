@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -88,15 +89,21 @@ func (m *Images) Finish(ctx context.Context, r pipeline.BakeRequest) (pipeline.B
 func (m *Images) Capture(ctx context.Context, from types.Instance, r pipeline.BakeRequest) (pipeline.BakedImage, error) {
 	id := instance.ID(from)
 	if s := from.State.Name; s != types.InstanceStateNameStopping && s != types.InstanceStateNameStopped {
-		if err := m.clean(ctx, id, r); err != nil {
-			return pipeline.BakedImage{}, err
-		}
+		return m.cleanAndCapture(ctx, id, r)
 	}
 	return m.capture(ctx, id, r)
 }
 
-func (m *Images) clean(ctx context.Context, id string, r pipeline.BakeRequest) error {
-	return m.instances.Must(ctx, id, instance.Command{What: "cleaning", Script: cleanScript(r.Cleanup), Timeout: cleanLimit, Log: r.Log})
+// cleanAndCapture lists the packages of an instance, cleans it and makes its image.
+func (m *Images) cleanAndCapture(ctx context.Context, id string, r pipeline.BakeRequest) (pipeline.BakedImage, error) {
+	output, err := m.instances.MustPrint(ctx, id, instance.Command{What: "cleaning", Script: cleanScript(r.Cleanup), Timeout: cleanLimit, Log: r.Log})
+	if err != nil {
+		return pipeline.BakedImage{}, err
+	}
+	image, err := m.capture(ctx, id, r)
+	packages, _, _ := strings.Cut(output, packagesEnd)
+	image.Packages = pipeline.ParsePackages(packages)
+	return image, err
 }
 
 // capture stops an instance and makes its image.

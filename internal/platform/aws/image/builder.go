@@ -63,10 +63,7 @@ func (m *Images) build(ctx context.Context, r pipeline.BakeRequest) (_ pipeline.
 	if err := m.run(ctx, id, r); err != nil {
 		return pipeline.BakedImage{}, err
 	}
-	if err := m.clean(ctx, id, r); err != nil {
-		return pipeline.BakedImage{}, err
-	}
-	return m.capture(ctx, id, r)
+	return m.cleanAndCapture(ctx, id, r)
 }
 
 // source is where the files of the bake's source are on a builder.

@@ -7,16 +7,21 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/instance"
 )
 
-// listPackages prints the packages of the system, as pipeline.ParsePackage reads them.
-const listPackages = `{ dpkg-query --admindir="$root/var/lib/dpkg" -W -f '` + pipeline.PackageMark + `${Package} ${Version}\n' ||
-rpm --root "${root:-/}" -qa --qf '` + pipeline.PackageMark + `%{NAME} %{VERSION}-%{RELEASE}\n' || true; } 2>/dev/null | sort
+// listPackages prints the packages of the system, as pipeline.ParsePackages reads them, and
+// a line behind them.
+const listPackages = `{ dpkg-query --admindir="$root/var/lib/dpkg" -W -f '${Package} ${Version}\n' ||
+rpm --root "${root:-/}" -qa --qf '%{NAME} %{VERSION}-%{RELEASE}\n' || true; } 2>/dev/null | sort
+echo '` + packagesEnd + `'
 `
 
-// cleanScript removes what must not be in an image: what is one machine's own, and
+// packagesEnd is the line behind the list. As nothing of a pipeline's prints before it, what
+// comes up to the first such line is the list.
+const packagesEnd = "(these are the packages)"
+
+// cleanScript lists the packages, and removes what must not be in an image: what is one machine's own, and
 // what its commands left behind. What the agent needs to tell how this very command
 // ends goes when the machine stops, after the agent has.
 func cleanScript(more []string) string {

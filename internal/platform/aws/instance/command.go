@@ -24,6 +24,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
 	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
+	"github.com/penstock-io/terraform-provider-penstock/internal/runlog"
 )
 
 const (
@@ -56,11 +57,17 @@ func (c Command) redactor() *pipeline.Redactor {
 
 // Must runs a command and returns an error when it does not end well.
 func (i *Instances) Must(ctx context.Context, id string, c Command) error {
-	exit, tail, err := i.Execute(ctx, id, c)
+	_, err := i.MustPrint(ctx, id, c)
+	return err
+}
+
+// MustPrint runs a command as Must does, and returns its output.
+func (i *Instances) MustPrint(ctx context.Context, id string, c Command) (string, error) {
+	exit, output, err := i.Execute(ctx, id, c)
 	if err != nil || exit == 0 {
-		return err
+		return output, err
 	}
-	return pipeline.Errorf(pipeline.CodeFailed, c.What, "%s failed on instance %s: exit status %d%s", c.What, id, exit, LastLines(tail)).
+	return "", pipeline.Errorf(pipeline.CodeFailed, c.What, "%s failed on instance %s: exit status %d%s", c.What, id, exit, LastLines(output)).
 		WithHint("Correct %s. Its whole output is in the run's log.", c.What)
 }
 
@@ -113,7 +120,7 @@ func (i *Instances) Execute(ctx context.Context, id string, c Command) (exit int
 		return 0, "", err
 	}
 	told.rest(output)
-	output = told.mask.Text(output)
+	output = runlog.Text(told.mask, output)
 	switch result.Status {
 	case types.CommandInvocationStatusSuccess, types.CommandInvocationStatusFailed:
 		return int(result.ResponseCode), output, nil

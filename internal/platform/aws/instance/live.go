@@ -18,6 +18,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
+	"github.com/penstock-io/terraform-provider-penstock/internal/runlog"
 )
 
 // live is the output of a command while it runs. SSM gives none before the end, so
@@ -87,7 +88,7 @@ func (l *live) rest(output string) {
 }
 
 func (l *live) write(text string) {
-	if text = l.mask.Text(text); text != "" {
+	if text = runlog.Text(l.mask, text); text != "" {
 		_, _ = io.WriteString(l.log, strings.TrimRight(text, "\n")+"\n") // a log that can't be written to has said so itself
 	}
 }
