@@ -21,6 +21,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/supervisor"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
 	"github.com/penstock-io/terraform-provider-penstock/internal/workplace/workplacetest"
@@ -230,7 +231,7 @@ func TestChangedArtifact(t *testing.T) {
 			t.Fatal(err)
 		}
 		err = advance(pipeline.Stage{Type: pipeline.TypeCustom, After: []string{"commit"}, Steps: []pipeline.Step{{Name: "use", Command: `touch "$PENSTOCK_ROOT/../../../used"`}}})
-		if pipeline.CodeOf(err) != pipeline.CodeCorrupt || !strings.Contains(err.Error(), stored[0]) || pipeline.HintOf(err) == "" {
+		if pipeline.CodeOf(err) != pipeline.CodeCorrupt || !strings.Contains(err.Error(), stored[0]) || reason.Hint(err) == "" {
 			t.Errorf("a run with a changed artifact: %v", err)
 		}
 		if _, err := os.Stat(filepath.Join(dir, "used")); err == nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -276,14 +277,14 @@ func checkMove(e *engine.Engine, st *pipeline.State, s pipeline.Stage, build str
 	if err := e.CheckPromote(st, s, build); err != nil {
 		return err
 	}
-	return st.Eligible(s, build)
+	return gate.Eligible(st, s, build)
 }
 
 func checkRollback(e *engine.Engine, st *pipeline.State, s pipeline.Stage, build string) error {
 	if err := e.CheckRollback(st, s, build); err != nil {
 		return err
 	}
-	return st.Eligible(s, build)
+	return gate.Eligible(st, s, build)
 }
 
 func checkSteer(e *engine.Engine, st *pipeline.State, s pipeline.Stage, _ string) error {
@@ -295,7 +296,7 @@ func checkRetry(e *engine.Engine, st *pipeline.State, s pipeline.Stage, _ string
 	if err != nil {
 		return err
 	}
-	if asked := st.Retried(s, v); asked != "" {
+	if asked := askedFor(st, s, v); asked != "" {
 		return pipeline.Errorf(pipeline.CodeRefused, fmt.Sprintf("retry stage %q", s.Name), "%s already", asked).WithHint("%s", nextApply)
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/draw"
 )
@@ -141,7 +142,7 @@ func stageOf(e *engine.Engine, st *pipeline.State, stage pipeline.Stage, c cell,
 		add("reject")
 	case at.Decision != nil && at.Decision.Result == pipeline.Rejected:
 		add("lift")
-	case stage.Trigger == pipeline.TriggerManual && current.ID != build && st.Eligible(stage, build) == nil:
+	case stage.Trigger == pipeline.TriggerManual && current.ID != build && gate.MayEnter(st, stage, build):
 		if st.Builds[build].Order < current.Order {
 			add("rollback")
 		} else {

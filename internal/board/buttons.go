@@ -9,8 +9,10 @@ import (
 	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // button leads to the page that asks whether to do something, or to somewhere else.
@@ -48,34 +50,36 @@ func adder(e *engine.Engine, st *pipeline.State, s pipeline.Stage) func(list *[]
 
 // buttons gives what the person that e works for can do at a stage of what waits for
 // somebody.
-func buttons(e *engine.Engine, st *pipeline.State, s pipeline.Stage) (now []button) {
+func buttons(e *engine.Engine, st *pipeline.State, m gate.Move) (now []button) {
+	s := m.Stage
 	add := adder(e, st, s)
 	if _, paused := st.Pauses[s.Name]; paused {
 		add(&now, "resume", "")
 		return now
 	}
-	if build := undecided(st, s); build != "" {
+	if build := gate.Undecided(st, m); build != "" {
 		add(&now, "approve", build)
 		add(&now, "reject", build)
 		if b, ok := tryIt(st, s, build, e.Person); ok {
 			now = append(now, b)
 		}
 	}
-	if build := offered(st, s); build != "" {
+	if build := gate.Offered(st, m); build != "" {
 		add(&now, "promote", build)
 	}
-	if failing(st, s) && add(&now, "retry", "") {
+	if gate.Fails(m, st.Latest[s.Name]) && add(&now, "retry", "") {
 		now[len(now)-1].Primary = true
 	}
 	return now
 }
 
 // moreButtons gives what else the person can do there.
-func moreButtons(e *engine.Engine, st *pipeline.State, s pipeline.Stage) (more []button) {
+func moreButtons(e *engine.Engine, st *pipeline.State, m gate.Move) (more []button) {
+	s := m.Stage
 	if _, paused := st.Pauses[s.Name]; paused {
 		return nil
 	}
-	add, failed := adder(e, st, s), failing(st, s)
+	add, failed := adder(e, st, s), gate.Fails(m, st.Latest[s.Name])
 	if !failed {
 		add(&more, "retry", "")
 	}
@@ -102,34 +106,6 @@ func tryIt(st *pipeline.State, s pipeline.Stage, build string, who pipeline.Pers
 	return b, st.Pipeline.Service.Start != "" && st.Pipeline.Authorization.Allows(pipeline.RightLaunch, who)
 }
 
-// failing reports whether a stage's latest run failed, and the stage does not move on
-// before it has passed.
-func failing(st *pipeline.State, s pipeline.Stage) bool {
-	return st.Latest[s.Name].Status == pipeline.RunFailed && pipeline.Decide(st, s).Action == pipeline.ActionRun
-}
-
-// undecided gives the build that waits for a decision at a stage; empty for none.
-func undecided(st *pipeline.State, s pipeline.Stage) string {
-	candidate := pipeline.Decide(st, s).Candidate
-	if !s.Approval || candidate == "" || st.Outcome(s, candidate) != pipeline.OutcomeWaiting {
-		return ""
-	}
-	return candidate
-}
-
-// offered gives the build to which a person may move a stage; empty for none.
-func offered(st *pipeline.State, s pipeline.Stage) string {
-	if s.Trigger != pipeline.TriggerManual || !s.TakesBuild() {
-		return ""
-	}
-	move := pipeline.Decide(st, s)
-	build, ok := st.NewestEligible(s, st.Builds[st.Current[s.Name].Build].Order)
-	if !ok || move.Candidate == build {
-		return ""
-	}
-	return build
-}
-
 // wait is something that goes on when a person does something.
 type wait struct {
 	Stage, What string
@@ -142,8 +118,8 @@ type wait struct {
 // waits lists what waits for people, in the order of the stages.
 func waits(e *engine.Engine, st *pipeline.State) []wait {
 	var list []wait
-	for _, s := range st.StagesInOrder() {
-		now := buttons(e, st, s)
+	for _, m := range gate.Now(st).Moves() {
+		s, now := m.Stage, buttons(e, st, m)
 		add := func(what, build, who string) *wait {
 			list = append(list, wait{Stage: s.Name, What: what, Build: st.Builds[build], Buttons: now, Who: who})
 			return &list[len(list)-1]
@@ -156,26 +132,26 @@ func waits(e *engine.Engine, st *pipeline.State) []wait {
 			add(text, "", who(e, st, "resume", pipeline.RightDeploy, s, ""))
 			continue
 		}
-		if build := undecided(st, s); build != "" {
+		if build := gate.Undecided(st, m); build != "" {
 			text := "waits for a decision on"
 			if missing := st.MissingApprovals(s, build); missing > 1 || len(st.Approvals(s, build)) > 0 {
 				text = fmt.Sprintf("waits for %s of", present.Count(missing, "more approval"))
 			}
 			add(text, build, strings.TrimSpace(approvedBy(st, s, build)+" "+who(e, st, "approve", pipeline.RightApprove, s, build)))
 		}
-		if build := offered(st, s); build != "" {
+		if build := gate.Offered(st, m); build != "" {
 			text := "can be promoted to"
 			if s.Pin != "" {
 				text = fmt.Sprintf("is pinned to %s by the configuration, and could move to", s.Pin)
 			}
 			add(text, build, who(e, st, "promote", pipeline.RightDeploy, s, build))
 		}
-		if failing(st, s) {
+		if gate.Fails(m, st.Latest[s.Name]) {
 			run, text := st.Latest[s.Name], "failed for"
 			if run.Build == "" {
 				text = "failed"
 			}
-			add(text, run.Build, st.Retried(s, run)).Error = pipeline.FirstLine(run.Error)
+			add(text, run.Build, askedFor(st, s, run)).Error = pipeline.FirstLine(run.Error)
 		}
 	}
 	return list
@@ -198,11 +174,20 @@ func approvedBy(st *pipeline.State, s pipeline.Stage, build string) string {
 func who(e *engine.Engine, st *pipeline.State, name string, right pipeline.Right, s pipeline.Stage, build string) string {
 	err := actions[name].Check(e, st, s, build)
 	if pipeline.CodeOf(err) == pipeline.CodeNotAllowed {
-		return fmt.Sprintf("%s. %s", errors.Unwrap(err), pipeline.HintOf(err))
+		return fmt.Sprintf("%s. %s", errors.Unwrap(err), reason.Hint(err))
 	}
 	names, everybody := st.Pipeline.Entitled(right)
 	if everybody {
 		return ""
 	}
 	return fmt.Sprintf("May %s: %s.", name, strings.Join(names, ", "))
+}
+
+// askedFor says who asked for another run after one; empty for nobody.
+func askedFor(st *pipeline.State, s pipeline.Stage, run pipeline.RunSummary) string {
+	retry, ok := st.Retried(s, run)
+	if !ok {
+		return ""
+	}
+	return retry.Actor + " asked for another run"
 }

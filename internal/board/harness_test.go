@@ -26,6 +26,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/supervisor"
 	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
 	"github.com/penstock-io/terraform-provider-penstock/internal/workplace/workplacetest"
@@ -74,7 +75,7 @@ func newBed(t *testing.T) *bed {
 func (b *bed) must(err error) {
 	b.Helper()
 	if err != nil {
-		b.Fatalf("%v (%s)", err, pipeline.HintOf(err))
+		b.Fatalf("%v (%s)", err, reason.Hint(err))
 	}
 }
 

@@ -14,8 +14,10 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/draw"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // home lists the pipelines.
@@ -89,7 +91,7 @@ type applies struct {
 	UnderWay []pipeline.Holder // what is being done
 }
 
-func (b *Board) applies(ctx context.Context, name string) (a applies, err error) {
+func (b *core) applies(ctx context.Context, name string) (a applies, err error) {
 	leases, err := b.Engine.Ledger.Leases(ctx)
 	if err != nil {
 		return a, err
@@ -149,17 +151,19 @@ func (b *Board) valueStream(ctx context.Context, st *pipeline.State, who pipelin
 				c.Endpoint = at.Environment.Endpoint
 			}
 			switch {
-			case n.Status == pipeline.StatusRunning, n.Status == pipeline.StatusFailed:
+			case n.Status == gate.StatusRunning, n.Status == gate.StatusFailed:
 				c.Build = st.Builds[c.Run.Build]
-			case at.Move.Candidate != "" && (n.Build == "" || n.Status == pipeline.StatusReady):
-				c.Build = st.Builds[at.Move.Candidate]
+			case at.Move.Candidate.ID != "" && (n.Build == "" || n.Status == gate.StatusReady):
+				c.Build = st.Builds[at.Move.Candidate.ID]
 			}
 			if c.Build.ID != n.Build {
 				c.Current = n.Build
 			}
 			c.Pin = s.Pin
 			e := b.Engine.As(who)
-			c.Buttons = append(buttons(e, st, s), moreButtons(e, st, s)...)
+			move := at.Move
+			c.Note = reason.Note(move, st.Latest[s.Name], false) // there are buttons
+			c.Buttons = append(buttons(e, st, move), moreButtons(e, st, move)...)
 		}
 		var err error
 		if c.Progress, err = b.Engine.Progress(ctx, st, n.Name); err != nil {

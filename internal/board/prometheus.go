@@ -14,8 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present/draw"
 )
 
 // scrapeLimit bounds what one scrape may take.
@@ -82,28 +82,16 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 func (c *collector) pipeline(st *pipeline.State, gauge func(d *prometheus.Desc, value float64, labels ...string)) {
 	gauge(buildsDesc, float64(len(st.Builds)))
 	gauge(imagesDesc, float64(len(st.Images)))
-	for _, n := range draw.GraphOf(st).Nodes {
-		for _, status := range pipeline.Statuses {
-			is := 0.0
-			if status == n.Status {
-				is = 1
-			}
-			gauge(stageStatusDesc, is, n.Name, string(status))
-		}
-		run := st.Latest[n.Name]
-		switch {
-		case run.ID == "":
-		case run.Status == pipeline.RunRunning:
-			gauge(stageRunningDesc, c.now().Sub(run.StartedAt).Seconds(), n.Name)
-		default:
-			gauge(stageRunDesc, seconds(run.EndedAt), n.Name, string(run.Status))
-			gauge(stageTookDesc, run.EndedAt.Sub(run.StartedAt).Seconds(), n.Name)
-		}
+	for _, image := range st.ImageDefinitions {
+		name := pipeline.ImageRun(image.Name)
+		c.runs(name, gate.ShownImage(image, st.Latest[name]), st.Latest[name], gauge)
 	}
-	for _, s := range st.StagesInOrder() {
-		_, held := st.Pauses[s.Name]
-		gauge(stagePausedDesc, truth(held), s.Name)
-		if build := pipeline.Decide(st, s).Candidate; s.Approval && build != "" && st.Outcome(s, build) == pipeline.OutcomeWaiting {
+	for _, m := range gate.Now(st).Moves() {
+		s := m.Stage
+		c.runs(s.Name, gate.Shown(m, st.Latest[s.Name]), st.Latest[s.Name], gauge)
+		_, paused := st.Pauses[s.Name]
+		gauge(stagePausedDesc, truth(paused), s.Name)
+		if build := gate.Undecided(st, m); build != "" {
 			if v, ok := st.ResultOf(s, build); ok {
 				gauge(undecidedDesc, c.now().Sub(v.EndedAt).Seconds(), s.Name)
 			}
@@ -120,6 +108,21 @@ func (c *collector) pipeline(st *pipeline.State, gauge func(d *prometheus.Desc, 
 	}
 	for key, n := range count {
 		gauge(environmentsDesc, float64(n), key[0], key[1])
+	}
+}
+
+// runs gives the metrics of a stage, or of an image: where it stands, and its latest run.
+func (c *collector) runs(name string, shown gate.Status, run pipeline.RunSummary, gauge func(d *prometheus.Desc, value float64, labels ...string)) {
+	for _, status := range gate.Statuses {
+		gauge(stageStatusDesc, truth(status == shown), name, string(status))
+	}
+	switch {
+	case run.ID == "":
+	case run.Status == pipeline.RunRunning:
+		gauge(stageRunningDesc, c.now().Sub(run.StartedAt).Seconds(), name)
+	default:
+		gauge(stageRunDesc, seconds(run.EndedAt), name, string(run.Status))
+		gauge(stageTookDesc, run.EndedAt.Sub(run.StartedAt).Seconds(), name)
 	}
 }
 

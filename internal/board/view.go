@@ -111,15 +111,15 @@ func (p *pages) functions() template.FuncMap {
 			}
 			return template.URL(q.Encode()) // encoded already
 		},
-		"web":     web,
-		"percent": func(f float64) string { return fmt.Sprintf("%.2f %%", 100*f) },
-		"took":    present.Duration,
-		"join":    strings.Join,
-		"lines":   present.Text,
-		"dict":    dict,
-		"author":  author,
-		"brief":   brief,
-		"times":   func(a, b float64) float64 { return a * b },
+		"web":      web,
+		"percent":  func(f float64) string { return fmt.Sprintf("%.2f %%", 100*f) },
+		"took":     present.Duration,
+		"join":     strings.Join,
+		"lines":    present.Text,
+		"dict":     dict,
+		"author":   author,
+		"unbroken": unbroken,
+		"times":    func(a, b float64) float64 { return a * b },
 	}
 }
 
@@ -129,7 +129,7 @@ func web(address string) bool {
 }
 
 // show sends a page.
-func (b *Board) show(w http.ResponseWriter, s *session, status int, name string, v view) {
+func (b *core) show(w http.ResponseWriter, s *session, status int, name string, v view) {
 	v.Where, v.Version = b.Where, b.Version
 	if s != nil {
 		v.Person = s.person.Name
@@ -181,14 +181,9 @@ func author(s string) string {
 	return name
 }
 
-var (
-	buildIDs = regexp.MustCompile(`b-[0-9a-f]{10}`)
-	command  = regexp.MustCompile("[:;] `")
-)
+var buildIDs = regexp.MustCompile(`b-[0-9a-f]{10}`)
 
-// brief gives what a stage waits for without the commands, as the board has buttons. An ID
-// of a build is not broken at its hyphen.
-func brief(s string) template.HTML {
-	text := command.Split(present.Line(s), 2)[0]
-	return template.HTML(buildIDs.ReplaceAllString(template.HTMLEscapeString(text), `<span class="id">$0</span>`)) // escaped before
+// unbroken marks the IDs of builds in a text, so that they are not broken at the hyphen.
+func unbroken(s string) template.HTML {
+	return template.HTML(buildIDs.ReplaceAllString(template.HTMLEscapeString(present.Line(s)), `<span class="id">$0</span>`)) // escaped before
 }

@@ -27,6 +27,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // Streams are the command's standard streams, and the signals that ask it to end.
@@ -233,11 +234,11 @@ type problem struct {
 // complain prints an error with its remedy.
 func (f *factory) complain(err error) {
 	if f.json {
-		_ = f.printJSON(failure{problem{codeOf(err), err.Error(), pipeline.HintOf(err)}})
+		_ = f.printJSON(failure{problem{codeOf(err), err.Error(), reason.Hint(err)}})
 		return
 	}
 	fmt.Fprintf(f.Err, "penstock: %s\n", present.Text(err.Error()))
-	if hint := pipeline.HintOf(err); hint != "" {
+	if hint := reason.Hint(err); hint != "" {
 		fmt.Fprintln(f.Err, present.Text(hint))
 	}
 }

@@ -17,8 +17,10 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 type statusOptions struct {
@@ -65,12 +67,13 @@ type statusPipeline struct {
 type statusStage struct {
 	Stage      string             `json:"stage"`
 	Type       pipeline.StageType `json:"type"`
-	Status     pipeline.Status    `json:"status"`
+	Status     gate.Status        `json:"status"`
+	Shown      gate.Status        `json:"-"`                   // the one word for it, by its latest run, too
 	Current    string             `json:"current,omitempty"`   // the build that it moved to
 	Candidate  string             `json:"candidate,omitempty"` // the build that an apply moves it to
 	Passed     string             `json:"passed,omitempty"`    // the newest build that passed it
 	WaitingFor string             `json:"waiting_for,omitempty"`
-	NextAction pipeline.Action    `json:"next_action"`   // what an apply does
+	NextAction gate.Action        `json:"next_action"`   // what an apply does
 	Why        string             `json:"why,omitempty"` // it does that, in words
 	Run        string             `json:"run,omitempty"`
 	RunStatus  pipeline.RunStatus `json:"run_status,omitempty"`
@@ -209,10 +212,10 @@ func describeStatus(e *engine.Engine, st *pipeline.State) statusPipeline {
 	for _, s := range st.StagesInOrder() {
 		at := e.StageStatusIn(st, s)
 		row := statusStage{
-			Stage: s.Name, Type: s.Type, Status: at.Move.Status, Current: at.Current, Candidate: at.Move.Candidate,
-			Passed: at.Passed, WaitingFor: at.Move.WaitingFor, NextAction: at.Move.Action, Why: at.Move.Why, Run: at.Run.ID,
+			Stage: s.Name, Type: s.Type, Status: at.Move.Status, Shown: gate.Shown(at.Move, at.Run), Current: at.Current, Candidate: at.Move.Candidate.ID,
+			Passed: at.Passed, WaitingFor: reason.MoveWaits(at.Move), NextAction: at.Move.Action, Why: at.Move.Why.String(), Run: at.Run.ID,
 			RunStatus: at.Run.Status, RunError: at.Run.Error, RunStarted: at.Run.StartedAt, RunEnded: at.Run.EndedAt, Log: at.Log,
-			Override: cmp.Or(overrideOf(st, s.Name, at.Move.Candidate), overrideOf(st, s.Name, at.Current)),
+			Override: cmp.Or(overrideOf(st, s.Name, at.Move.Candidate.ID), overrideOf(st, s.Name, at.Current)),
 		}
 		if s.Approval && row.Candidate != "" {
 			version := st.Version(pipeline.RecordDecision, pipeline.StageBuild(s.Name, row.Candidate))
@@ -220,9 +223,6 @@ func describeStatus(e *engine.Engine, st *pipeline.State) statusPipeline {
 		}
 		if at.Environment != nil {
 			row.Endpoint = at.Environment.Endpoint
-		}
-		if at.Move.Err != nil {
-			row.WaitingFor = at.Move.Err.Error()
 		}
 		p.Stages = append(p.Stages, row)
 	}
@@ -288,19 +288,20 @@ func (o *statusOptions) note(s statusStage) (status, note string) {
 	switch {
 	case s.Progress != nil:
 		return s.Progress.describe(present.Age(o.now().Sub(s.RunStarted)), s.Run)
-	case s.RunStatus == pipeline.RunRunning:
-		return "running", "run " + s.Run
-	case s.RunStatus == pipeline.RunFailed && s.NextAction == pipeline.ActionRun:
-		return "failed", fmt.Sprintf("run %s: %s", s.Run, pipeline.FirstLine(s.RunError))
-	case s.RunStatus == pipeline.RunDisplaced && s.NextAction == pipeline.ActionRun:
-		return "ready", fmt.Sprintf("run %s was displaced: %s", s.Run, pipeline.FirstLine(s.RunError))
+	case s.Shown == gate.StatusRunning:
+		note = "run " + s.Run
+	case s.Shown == gate.StatusFailed:
+		note = fmt.Sprintf("run %s: %s", s.Run, pipeline.FirstLine(s.RunError))
+	case s.Shown == gate.StatusReady && s.RunStatus == pipeline.RunDisplaced:
+		note = fmt.Sprintf("run %s was displaced: %s", s.Run, pipeline.FirstLine(s.RunError))
+	case s.Shown == gate.StatusReady:
+		note = "the next apply moves it: " + cmp.Or(s.Why, string(s.NextAction))
 	case s.WaitingFor != "":
-		return string(s.Status), "waits for " + s.WaitingFor
-	case s.NextAction != pipeline.ActionNone:
-		return "ready", "the next apply moves it: " + cmp.Or(s.Why, string(s.NextAction))
+		note = "waits for " + s.WaitingFor
 	default:
-		return string(s.Status), s.Endpoint
+		note = s.Endpoint
 	}
+	return string(s.Shown), note
 }
 
 // describe says where a run stands: for how long, in which step, with which last line.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -20,16 +21,16 @@ func TestNote(t *testing.T) {
 		change       func(*statusStage)
 		status, note string
 	}{
-		"failed":                {func(s *statusStage) { s.NextAction, s.Status = pipeline.ActionRun, pipeline.StatusIdle }, "failed", "run r-1: step failed"},
-		"overridden":            {func(s *statusStage) { s.NextAction, s.Status = pipeline.ActionNone, pipeline.StatusPassed }, "passed", ""},
-		"overridden, and moves": {func(s *statusStage) { s.NextAction, s.Status = pipeline.ActionAdopt, pipeline.StatusPassed }, "ready", "the next apply moves it: adopt"},
+		"failed":                {func(s *statusStage) { s.NextAction, s.Shown = gate.ActionRun, gate.StatusFailed }, "failed", "run r-1: step failed"},
+		"overridden":            {func(s *statusStage) { s.NextAction, s.Shown = gate.ActionNone, gate.StatusPassed }, "passed", ""},
+		"overridden, and moves": {func(s *statusStage) { s.NextAction, s.Shown = gate.ActionAdopt, gate.StatusReady }, "ready", "the next apply moves it: adopt"},
 		"asked for": {func(s *statusStage) {
-			s.RunStatus, s.NextAction, s.Status, s.Why = pipeline.RunPassed, pipeline.ActionRun, pipeline.StatusPassed, "ada asked for another run"
+			s.RunStatus, s.NextAction, s.Shown, s.Why = pipeline.RunPassed, gate.ActionRun, gate.StatusReady, "ada asked for another run"
 		}, "ready", "the next apply moves it: ada asked for another run"},
 		"rejected after its run": {func(s *statusStage) {
-			s.NextAction, s.Status, s.WaitingFor = pipeline.ActionNone, pipeline.StatusRejected, "another"
+			s.NextAction, s.Shown, s.WaitingFor = gate.ActionNone, gate.StatusRejected, "another"
 		}, "rejected", "waits for another"},
-		"running after its failure": {func(s *statusStage) { s.RunStatus = pipeline.RunRunning }, "running", "run r-1"},
+		"running after its failure": {func(s *statusStage) { s.Shown = gate.StatusRunning }, "running", "run r-1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := failed
@@ -45,7 +46,7 @@ func TestNote(t *testing.T) {
 // What can't be looked at for a while is told once, and looked at again.
 func TestStatusWatchGoesOn(t *testing.T) {
 	shop := func(held string) []statusPipeline {
-		return []statusPipeline{{Pipeline: "shop", Stages: []statusStage{{Stage: "commit", Status: "passed", Current: held, NextAction: pipeline.ActionNone}}}}
+		return []statusPipeline{{Pipeline: "shop", Stages: []statusStage{{Stage: "commit", Status: "passed", Shown: "passed", Current: held, NextAction: gate.ActionNone}}}}
 	}
 	away := errors.New("the ledger is away")
 	type answer struct {

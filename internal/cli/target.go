@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -56,8 +57,7 @@ var stagesFor = map[string]*fitting{
 func takesDecision(_ *pipeline.State, s pipeline.Stage) bool { return s.Approval }
 
 func waitsForDecision(st *pipeline.State, s pipeline.Stage) bool {
-	build := pipeline.Decide(st, s).Candidate
-	return s.Approval && build != "" && st.Outcome(s, build) == pipeline.OutcomeWaiting
+	return gate.Undecided(st, gate.Now(st).Stage(s.Name)) != ""
 }
 
 func byHand(_ *pipeline.State, s pipeline.Stage) bool { return s.Trigger == pipeline.TriggerManual }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
@@ -95,12 +96,12 @@ func (o *tryOptions) offer(ctx context.Context, a *app.App) (tried, error) {
 		return tried{}, err
 	}
 	st := states[o.pipeline]
-	for _, s := range st.StagesInOrder() {
-		move := pipeline.Decide(st, s)
-		if !s.Approval || o.stage != "" && s.Name != o.stage || move.Candidate == "" || st.Outcome(s, move.Candidate) != pipeline.OutcomeWaiting {
+	for _, move := range gate.Now(st).Moves() {
+		s, build := move.Stage, gate.Undecided(st, move)
+		if build == "" || o.stage != "" && s.Name != o.stage {
 			continue
 		}
-		b := st.Builds[move.Candidate]
+		b := st.Builds[build]
 		fmt.Fprintf(o.Err, "Stage %s offers build %s: commit %s by %s, %s.\n", s.Name, b.ID, present.Commit(b.Revision.Commit), present.Line(b.Revision.Author), present.Line(b.Revision.Message))
 		run, _ := st.ResultOf(s, b.ID)
 		what := tried{Pipeline: o.pipeline, Stage: s.Name, Build: b.ID, Run: run.ID, Seen: st.Version(pipeline.RecordDecision, pipeline.StageBuild(s.Name, b.ID)), Commit: b.Revision.Commit, Author: b.Revision.Author, Message: b.Revision.Message}

@@ -23,8 +23,10 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // Status says how bad a finding is.
@@ -95,7 +97,7 @@ func (p *checker) found(check string, status Status, remedy, format string, args
 
 // failed is a problem with its own remedy.
 func (p *checker) failed(check string, err error) {
-	p.found(check, Problem, pipeline.HintOf(err), "%v", err)
+	p.found(check, Problem, reason.Hint(err), "%v", err)
 }
 
 // workplace says where steps work, and whether they find something of the user's there.
@@ -171,7 +173,7 @@ func (p *checker) open(ctx context.Context) bool {
 	a, err := p.Open(ctx)
 	switch {
 	case pipeline.IsNotFound(err):
-		p.found("place", Warning, pipeline.HintOf(err), "%v", err)
+		p.found("place", Warning, reason.Hint(err), "%v", err)
 	case err != nil:
 		p.failed("place", err)
 	default:
@@ -301,7 +303,7 @@ func (p *checker) stages() {
 		st := p.states[name]
 		for _, s := range st.StagesInOrder() {
 			if err := pipeline.CheckStage(st, s); err != nil {
-				p.found("stages", Problem, pipeline.HintOf(err), "pipeline %q: %v", name, err)
+				p.found("stages", Problem, reason.Hint(err), "pipeline %q: %v", name, err)
 				continue
 			}
 			count++
@@ -312,6 +314,7 @@ func (p *checker) stages() {
 
 func (p *checker) runs(ctx context.Context) {
 	for name, st := range p.states {
+		plan := gate.Now(st)
 		for _, s := range st.StagesInOrder() {
 			at, err := p.app.Engine.Progress(ctx, st, s.Name)
 			switch {
@@ -320,8 +323,8 @@ func (p *checker) runs(ctx context.Context) {
 			case at != nil && at.Dead:
 				p.found("runs", Warning, "The next apply cleans up and runs the stage again.", "the process of run %s of stage %q of pipeline %q is gone, or does not renew its lease", at.Run.ID, s.Name, name)
 			}
-			if move := pipeline.Decide(st, s); move.Err != nil {
-				p.found("pins", Problem, pipeline.HintOf(move.Err), "%v", move.Err)
+			if err := plan.Stage(s.Name).Err(); err != nil {
+				p.found("pins", Problem, reason.Hint(err), "%v", err)
 			}
 		}
 	}

@@ -5,8 +5,8 @@ package engine
 
 import (
 	"context"
-	"fmt"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -14,10 +14,10 @@ import (
 type AdvanceRequest struct {
 	Stage  pipeline.Stage // with its defaults filled in
 	Create bool           // the caller knows of no such stage yet: it takes over what there is
-	// Candidate is the build that was planned; empty where the plan didn't know. If
-	// the gates have opened for a newer build since, the planned one still goes.
-	Candidate string
-	Secrets   StageSecrets
+	// Intent is what was planned; zero where nobody planned. If the gates have opened for
+	// a newer build since, the planned one still goes.
+	Intent  gate.Intent
+	Secrets StageSecrets
 }
 
 // StageSecrets are the write-only variables of a stage.
@@ -60,10 +60,10 @@ func (e *Engine) Advance(ctx context.Context, r AdvanceRequest) (StageStatus, er
 	if err := e.CheckStage(st, stage); err != nil {
 		return StageStatus{}, err
 	}
-	if _, err := planned(st, stage, r.Candidate); err != nil { // before it is recorded what is refused
+	if _, err := gate.Confirm(gate.At(st, 0), stage, r.Intent); err != nil { // before it is recorded what is refused
 		return StageStatus{}, err
 	}
-	if err := st.AuthorizePin(stage, e.Person); err != nil {
+	if err := gate.CheckPerson(st, stage, e.Person); err != nil {
 		return StageStatus{}, err
 	}
 	if stage, err = e.define(leased, h, st, stage, r.Create); err != nil {
@@ -72,7 +72,7 @@ func (e *Engine) Advance(ctx context.Context, r AdvanceRequest) (StageStatus, er
 	if st, err = e.State(leased, stage.Pipeline); err != nil {
 		return StageStatus{}, err
 	}
-	move, err := planned(st, stage, r.Candidate)
+	move, err := gate.Confirm(gate.At(st, 0), stage, r.Intent)
 	if err != nil {
 		return StageStatus{}, err
 	}
@@ -126,66 +126,21 @@ func (e *Engine) recovered(ctx context.Context, h *lock, pipelineName, stage str
 	return e.fresh(ctx, pipelineName)
 }
 
-// planned decides the stage's move, to the planned candidate where there is one. A stage
-// that has moved on since then does not move back, and one that moves by promotions goes by
-// the newest.
-func planned(st *pipeline.State, stage pipeline.Stage, candidate string) (pipeline.Move, error) {
-	move := pipeline.Decide(st, stage)
-	if move.Err != nil {
-		return move, move.Err
-	}
-	if candidate == "" || candidate == move.Candidate {
-		return move, nil
-	}
-	op, held := fmt.Sprintf("move stage %q", stage.Name), st.Current[stage.Name].Build
-	if err := st.CheckPin(stage, candidate); err != nil {
-		return move, pipeline.Errorf(pipeline.CodeConflict, op, "build %s was planned, and the gates have changed since: %v", candidate, err).
-			WithHint("Plan again.")
-	}
-	if stage.Trigger == pipeline.TriggerManual && candidate != held {
-		return move, pipeline.Errorf(pipeline.CodeConflict, op, "build %s was planned, and the stage is to run %s now", candidate, move.Candidate).
-			WithHint("Plan again.")
-	}
-	if st.Builds[candidate].Order < st.Builds[held].Order {
-		return move, pipeline.Errorf(pipeline.CodeConflict, op, "build %s was planned, and the stage has moved on to %s since, which is newer", candidate, held).
-			WithHint("Plan again.")
-	}
-	stage.Pin = candidate
-	move = pipeline.Decide(st, stage)
-	return move, move.Err
-}
-
 // act does what the move says.
-func (e *Engine) act(ctx context.Context, h *lock, st *pipeline.State, stage pipeline.Stage, move pipeline.Move, secrets StageSecrets) error {
+func (e *Engine) act(ctx context.Context, h *lock, st *pipeline.State, stage pipeline.Stage, move gate.Move, secrets StageSecrets) error {
 	switch move.Action {
-	case pipeline.ActionRun, pipeline.ActionRestore:
+	case gate.ActionRun, gate.ActionRestore:
 		return e.run(ctx, h, st, stage, move, secrets)
-	case pipeline.ActionAdopt:
-		return e.adopt(ctx, h, st, stage, move.Candidate)
-	case pipeline.ActionAdjust:
+	case gate.ActionAdopt:
+		return e.append(ctx, stage.Pipeline, &h.lease, gate.Adoption(st, stage, move.Candidate.ID))
+	case gate.ActionAdjust:
 		return e.adjustStage(ctx, h, st, stage, move.Instances)
-	case pipeline.ActionEnd:
+	case gate.ActionEnd:
 		env, _ := st.DecidedEnvironment(stage)
 		return e.endEnvironment(ctx, stage.Pipeline, h.lease, env)
 	default:
 		return nil
 	}
-}
-
-// adopt moves the stage to a build that passed it before. On a commit stage the
-// build becomes the newest again, so that a reverted commit flows down.
-func (e *Engine) adopt(ctx context.Context, h *lock, st *pipeline.State, stage pipeline.Stage, build string) error {
-	v, _ := st.ResultOf(stage, build)
-	answers := st.Consumes(stage, build)
-	event := pipeline.Event{Kind: pipeline.StageMoved, Facts: pipeline.Facts{Current: &pipeline.Current{
-		Stage: stage.Name, Build: build, Run: v.ID, Previous: st.Current[stage.Name].Build, Promotion: &answers,
-	}}}
-	if stage.Type == pipeline.TypeCommit {
-		b := st.Builds[build]
-		b.Order = 0
-		event.Facts.Build = &b
-	}
-	return e.append(ctx, stage.Pipeline, &h.lease, event)
 }
 
 // adjustStage changes what can be changed of a stage's environment while it serves.

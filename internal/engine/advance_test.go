@@ -8,7 +8,9 @@ import (
 	"testing"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // What was planned goes, though the gates have opened for a newer build since; but not
@@ -16,7 +18,7 @@ import (
 func TestPlannedCandidate(t *testing.T) {
 	acceptance, dev := stage(pipeline.TypeAcceptance, "commit"), stage(pipeline.TypeCustom, "acceptance")
 	advance := func(d *desk, s pipeline.Stage, planned string) error {
-		_, err := d.Advance(t.Context(), engine.AdvanceRequest{Stage: s, Candidate: planned})
+		_, err := d.Advance(t.Context(), engine.AdvanceRequest{Stage: s, Intent: gate.Intent{Candidate: gate.Value{ID: planned}}})
 		return err
 	}
 	one, two := build("1"), build("2")
@@ -48,7 +50,7 @@ func TestPlannedCandidate(t *testing.T) {
 				tt.before(d)
 			}
 			err := advance(d, dev, tt.planned)
-			if pipeline.CodeOf(err) != tt.code || err != nil && (!strings.Contains(err.Error(), tt.says) || pipeline.HintOf(err) == "") {
+			if pipeline.CodeOf(err) != tt.code || err != nil && (!strings.Contains(err.Error(), tt.says) || reason.Hint(err) == "") {
 				t.Errorf("error %v with code %q, want %q and %q", err, pipeline.CodeOf(err), tt.says, tt.code)
 			}
 			st, err := d.State(t.Context(), "shop")
@@ -90,8 +92,8 @@ func TestPlannedPromotion(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		_, err := d.Advance(t.Context(), engine.AdvanceRequest{Stage: live, Candidate: step.planned})
-		if pipeline.CodeOf(err) != step.code || err != nil && pipeline.HintOf(err) != "Plan again." {
+		_, err := d.Advance(t.Context(), engine.AdvanceRequest{Stage: live, Intent: gate.Intent{Candidate: gate.Value{ID: step.planned}}})
+		if pipeline.CodeOf(err) != step.code || err != nil && reason.Hint(err) != "Plan again." {
 			t.Errorf("step %d: %v, want code %q", i, err, step.code)
 		}
 		if got := d.standing(live.Name).Current; got != step.held {
@@ -159,7 +161,7 @@ func TestOutgrownEnvironment(t *testing.T) {
 			if _, theirs := st.PersonEnvironment("alice"); !theirs || len(d.envs) != 1 || len(st.Environments) != 1 {
 				t.Errorf("the ledger has %v, the platform %v", st.Environments, d.envs)
 			}
-			if at := d.standing("qa"); at.Move.Action != pipeline.ActionNone || at.Move.Status != pipeline.StatusPassed {
+			if at := d.standing("qa"); at.Move.Action != gate.ActionNone || at.Move.Status != gate.StatusPassed {
 				t.Errorf("the stage does %s next, and is %s", at.Move.Action, at.Move.Status)
 			}
 		})

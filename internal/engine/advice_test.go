@@ -9,7 +9,9 @@ import (
 	"testing"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // TestAdviceIsTaken lets a pipeline live for a while by chance, then does by the engine what
@@ -75,36 +77,36 @@ func (c *configuration) open(seed, name, id string) {
 	told := ""
 	for range 40 {
 		st := c.seen()
-		o, found := st.Obstacle(st.Stages[name], id)
+		o, found := gate.ObstacleTo(st, st.Stages[name], id)
 		if !found {
 			return
 		}
-		told += "\n" + o.Cause() + ". " + o.Hint()
+		told += "\n" + o.Cause() + ". " + reason.Advice(o)
 		advice := o.Advice()
 		var err error
 		switch advice.Verb {
-		case pipeline.VerbApprove:
+		case gate.VerbApprove:
 			_, err = c.Decide(c.ctx, "shop", advice.Stage, advice.Build, pipeline.Approved, "")
-		case pipeline.VerbLift:
+		case gate.VerbLift:
 			_, err = c.Lift(c.ctx, "shop", advice.Stage, advice.Build, engine.Looked{}, "")
-		case pipeline.VerbPromote:
+		case gate.VerbPromote:
 			if _, err = c.Promote(c.ctx, "shop", advice.Stage, advice.Build); err == nil {
 				err = c.moves(advice.Stage)
 			}
-		case pipeline.VerbResume:
+		case gate.VerbResume:
 			_, err = c.Resume(c.ctx, "shop", advice.Stage)
-		case pipeline.VerbApply:
+		case gate.VerbApply:
 			err = c.moves(advice.Stage)
-		case pipeline.VerbPin:
+		case gate.VerbPin:
 			for i := range c.stages {
 				if c.stages[i].Name == advice.Stage {
 					c.stages[i].Pin = advice.Build
 				}
 			}
 			err = c.moves(advice.Stage)
-		case pipeline.VerbChoose:
+		case gate.VerbChoose:
 			if o.Choice != "" {
-				err = st.Eligible(st.Stages[name], o.Choice)
+				err = gate.Eligible(st, st.Stages[name], o.Choice)
 			}
 			if err == nil {
 				return

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -131,24 +132,24 @@ func (c *choice) complete(st *pipeline.State, s pipeline.Stage) error {
 		}
 		return nil
 	}
-	move := pipeline.Decide(st, s)
+	move := gate.Now(st).Stage(s.Name)
 	switch {
 	case c.lift:
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "the build whose rejection to lift has to be named").
 			WithHint("`penstock builds %s` lists the builds with how they fared.", c.pipeline)
 	case !s.Approval && c.result == pipeline.Approved:
 		return takesNone(op)
-	case move.Candidate == "" && !s.Approval:
+	case move.Candidate.ID == "" && !s.Approval:
 		return pipeline.Errorf(pipeline.CodeRefused, op, "the stage takes no decision, and has no build now").
 			WithHint("Name the build to reject there; `penstock builds %s` lists them.", c.pipeline)
-	case move.Candidate == "" && move.WaitingFor != "":
-		return pipeline.Errorf(pipeline.CodeRefused, op, "no build is on offer there: the stage waits for %s", move.WaitingFor).
+	case move.Candidate.ID == "" && move.Wait.Waits():
+		return (&pipeline.Error{Code: pipeline.CodeRefused, Op: op, Err: &gate.WaitError{Wait: move.Wait}}).
 			WithHint("A decision may name a build that was; `penstock builds %s` lists them.", c.pipeline)
-	case move.Candidate == "":
+	case move.Candidate.ID == "":
 		return pipeline.Errorf(pipeline.CodeRefused, op, "no build is on offer there").
 			WithHint("Name one that was; `penstock builds %s` lists them.", c.pipeline)
 	}
-	c.build = move.Candidate
+	c.build = move.Candidate.ID
 	return nil
 }
 
@@ -177,8 +178,8 @@ func (c choice) stillSo(st *pipeline.State, s pipeline.Stage, looked Looked) err
 	}
 	err := pipeline.Errorf(pipeline.CodeConflict, c.op(), "since you looked, %s", d.Describe())
 	if d.Result == pipeline.Rejected && c.result == pipeline.Approved {
-		advice := pipeline.Advice{Verb: pipeline.VerbLift, Pipeline: c.pipeline, Stage: s.Name, Build: c.build}
-		return err.WithHint("Nothing was decided. Ask why; `%s` lifts a rejection.", advice.Command())
+		err.Err = gate.NewLiftError(err.Err, c.pipeline, s.Name, c.build)
+		return err.WithHint("Nothing was decided. Ask why.")
 	}
 	return err.WithHint("Nothing was decided. Look again, then decide.")
 }
@@ -209,7 +210,8 @@ func (e *Engine) CheckLift(st *pipeline.State, s pipeline.Stage, build string) e
 	if st.Decisions[pipeline.StageBuild(s.Name, build)].Result != pipeline.Rejected {
 		err := pipeline.Errorf(pipeline.CodeRefused, op, "it is not rejected there")
 		if at := st.RejectedAt(build); at != "" {
-			return err.WithHint("It is at stage %q: `%s`.", at, pipeline.Advice{Verb: pipeline.VerbLift, Pipeline: s.Pipeline, Stage: at, Build: build}.Command())
+			err.Err = gate.NewLiftError(err.Err, s.Pipeline, at, build)
+			return err.WithHint("It is at stage %q.", at)
 		}
 		return err.WithHint("There is nothing to lift. `penstock builds %s` shows how the builds fared.", s.Pipeline)
 	}
@@ -220,9 +222,9 @@ func (e *Engine) CheckLift(st *pipeline.State, s pipeline.Stage, build string) e
 // the build is rejected, or nothing passed that could be approved.
 func approvable(st *pipeline.State, s pipeline.Stage, build, op string) error {
 	run, _ := st.ResultOf(s, build)
-	o, found := st.ObstacleAt(s, build)
+	o, found := gate.ObstaclePast(st, s, build)
 	switch {
-	case found && o.Kind == pipeline.ObstacleRejected:
+	case found && o.Kind == gate.ObstacleRejected:
 		return o.Err(op)
 	case !s.Approval:
 		return takesNone(op)

@@ -11,7 +11,9 @@ import (
 	"testing"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // offered gives a pipeline with a build that waits at exploratory, and an approval by
@@ -50,11 +52,11 @@ func (d *desk) must(err error) {
 // wantCode checks an error, and that it says what it should and what to do.
 func wantCode(t *testing.T, err error, code pipeline.Code, says ...string) {
 	t.Helper()
-	if pipeline.CodeOf(err) != code || pipeline.HintOf(err) == "" {
-		t.Fatalf("error %v with code %q and hint %q, want %q", err, pipeline.CodeOf(err), pipeline.HintOf(err), code)
+	if pipeline.CodeOf(err) != code || reason.Hint(err) == "" {
+		t.Fatalf("error %v with code %q and hint %q, want %q", err, pipeline.CodeOf(err), reason.Hint(err), code)
 	}
 	for _, text := range says {
-		if all := err.Error() + " " + pipeline.HintOf(err); !strings.Contains(all, text) {
+		if all := err.Error() + " " + reason.Hint(err); !strings.Contains(all, text) {
 			t.Errorf("%q does not say %q", all, text)
 		}
 	}
@@ -160,7 +162,7 @@ func TestLiftAndOverride(t *testing.T) {
 	_, err := d.Override(d.ctx, "shop", "exploratory", build("1"), "nobody is here")
 	d.must(err)
 	d.must(d.decide("bob", "exploratory", pipeline.Rejected, "I am"))
-	if _, err := d.Override(d.ctx, "shop", "exploratory", build("1"), "hurry"); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(pipeline.HintOf(err), "--lift") {
+	if _, err := d.Override(d.ctx, "shop", "exploratory", build("1"), "hurry"); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(reason.Hint(err), "--lift") {
 		t.Errorf("an override of a rejected build: %v", err)
 	}
 	if d.standing("exploratory").Passed != "" {
@@ -310,15 +312,15 @@ func TestApproveStatusAndPlanAgree(t *testing.T) {
 	if _, err := d.Decide(d.ctx, "shop", "exploratory", "", pipeline.Rejected, "ugly"); err != nil {
 		t.Fatal(err)
 	}
-	if got := d.standing("exploratory"); got.Move.Candidate != one || got.Move.Status != pipeline.StatusWaiting || got.Move.Action != pipeline.ActionAdopt {
+	if got := d.standing("exploratory"); got.Move.Candidate.ID != one || got.Move.Status != gate.StatusWaiting || got.Move.Action != gate.ActionAdopt {
 		t.Fatalf("after the rejection of %s: %+v", two, got.Move)
 	}
 	d.mustApply(route("2"))
-	if got := d.standing("exploratory"); got.Current != one || got.Move.Action != pipeline.ActionNone {
+	if got := d.standing("exploratory"); got.Current != one || got.Move.Action != gate.ActionNone {
 		t.Fatalf("after an apply: %+v", got)
 	}
-	if got := d.standing("pre-production"); !strings.Contains(got.Move.WaitingFor, one) {
-		t.Errorf("pre-production waits for %q", got.Move.WaitingFor)
+	if got := d.standing("pre-production"); !strings.Contains(reason.Waiting(got.Move.Wait), one) {
+		t.Errorf("pre-production waits for %q", reason.Waiting(got.Move.Wait))
 	}
 	got, err := d.Decide(d.ctx, "shop", "exploratory", "", pipeline.Approved, "")
 	if err != nil || got.Build != one {
@@ -336,7 +338,7 @@ func TestApproveStatusAndPlanAgree(t *testing.T) {
 	if _, err := d.Lift(d.ctx, "shop", "exploratory", two, engine.Looked{}, ""); err != nil {
 		t.Fatal(err)
 	}
-	if got := d.standing("exploratory"); got.Move.Candidate != two {
+	if got := d.standing("exploratory"); got.Move.Candidate.ID != two {
 		t.Errorf("after the lift: %+v", got.Move)
 	}
 }

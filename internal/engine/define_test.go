@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // A pipeline is not removed while somebody is at work on a part of it, forced or not.
@@ -26,7 +27,7 @@ func TestRemovalBesideOthers(t *testing.T) {
 			}
 			before := d.picture()
 			err = d.RemovePipeline(t.Context(), "shop", true)
-			if pipeline.CodeOf(err) != pipeline.CodeLocked || !strings.Contains(err.Error(), "bob") || !strings.Contains(err.Error(), key) || pipeline.HintOf(err) == "" {
+			if pipeline.CodeOf(err) != pipeline.CodeLocked || !strings.Contains(err.Error(), "bob") || !strings.Contains(err.Error(), key) || reason.Hint(err) == "" {
 				t.Fatalf("removal beside bob: %v", err)
 			}
 			if now := d.picture(); now != before {
@@ -56,7 +57,7 @@ func TestRemovalWithKept(t *testing.T) {
 		t.Fatal("a failing step passed")
 	}
 	err := d.RemovePipeline(t.Context(), "shop", false)
-	if pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(pipeline.HintOf(err), "penstock gc --kept") {
-		t.Errorf("%v (hint: %s)", err, pipeline.HintOf(err))
+	if pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(reason.Hint(err), "penstock gc --kept") {
+		t.Errorf("%v (hint: %s)", err, reason.Hint(err))
 	}
 }

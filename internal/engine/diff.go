@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -108,7 +109,7 @@ func nextFor(st *pipeline.State, s pipeline.Stage) (build, waits string) {
 				return b.ID, name
 			}
 		}
-		if st.Eligible(s, b.ID) == nil {
+		if gate.MayEnter(st, s, b.ID) {
 			return b.ID, ""
 		}
 	}

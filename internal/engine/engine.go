@@ -6,7 +6,7 @@
 // so that a run killed anywhere is found by the next call, cleaned up, and
 // repeated or finished, never doubled.
 //
-// It holds no rule about which build may go where (package pipeline does) and
+// It holds no rule about which build may go where (package gate does) and
 // knows no platform, ledger or Terraform. The provider and the CLI both call it:
 //
 //	e := engine.New(engine.Config{Ledger: ledger, Platform: platform, …})

@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // desk is a person at work: an engine in a process of its own on a world.
@@ -142,14 +144,14 @@ func TestWholeRoute(t *testing.T) {
 	d := open(t)
 	b := build("1")
 	d.mustApply(route("1"))
-	if got := d.standing("exploratory"); got.Move.Status != pipeline.StatusWaiting || got.Move.Candidate != b {
-		t.Fatalf("exploratory is %s with candidate %q, want waiting with %s", got.Move.Status, got.Move.Candidate, b)
+	if got := d.standing("exploratory"); got.Move.Status != gate.StatusWaiting || got.Move.Candidate.ID != b {
+		t.Fatalf("exploratory is %s with candidate %q, want waiting with %s", got.Move.Status, got.Move.Candidate.ID, b)
 	}
 	if got := d.standing("capacity"); got.Passed != b {
 		t.Errorf("capacity passed %q, want %s", got.Passed, b)
 	}
-	if got := d.standing("pre-production"); got.Passed != "" || !strings.Contains(got.Move.WaitingFor, `"exploratory"`) {
-		t.Errorf("pre-production passed %q and waits for %q", got.Passed, got.Move.WaitingFor)
+	if got := d.standing("pre-production"); got.Passed != "" || !strings.Contains(reason.Waiting(got.Move.Wait), `"exploratory"`) {
+		t.Errorf("pre-production passed %q and waits for %q", got.Passed, reason.Waiting(got.Move.Wait))
 	}
 	if len(d.envs) != 0 {
 		t.Errorf("environments are left while waiting: %v", d.envs)
@@ -160,7 +162,7 @@ func TestWholeRoute(t *testing.T) {
 	if got := d.standing("pre-production"); got.Passed != b {
 		t.Errorf("pre-production passed %q after the approval, want %s", got.Passed, b)
 	}
-	if got := d.standing("production"); got.Current != "" || got.Move.Status != pipeline.StatusWaiting {
+	if got := d.standing("production"); got.Current != "" || got.Move.Status != gate.StatusWaiting {
 		t.Errorf("production holds %q and is %s before a promotion", got.Current, got.Move.Status)
 	}
 
@@ -210,7 +212,7 @@ func TestRollbackByPin(t *testing.T) {
 	}
 	stages[5].Pin = ""
 	d.mustApply(stages)
-	if got := d.standing("production"); got.Environment.Build != one || got.Move.Status != pipeline.StatusWaiting {
+	if got := d.standing("production"); got.Environment.Build != one || got.Move.Status != gate.StatusWaiting {
 		t.Errorf("after the pin's removal production serves %s and is %s", got.Environment.Build, got.Move.Status)
 	}
 }
@@ -392,7 +394,7 @@ func TestVanishedEnvironmentIsRestored(t *testing.T) {
 	d := whole(t)
 	clear(d.envs)
 	d = d.again()
-	if got := d.standing("production"); got.Move.Action != pipeline.ActionRestore || got.Environment != nil {
+	if got := d.standing("production"); got.Move.Action != gate.ActionRestore || got.Environment != nil {
 		t.Fatalf("action is %s, want restore", got.Move.Action)
 	}
 	stages := route("1")

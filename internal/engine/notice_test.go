@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/notice"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -24,7 +25,7 @@ func (d *desk) noticed() []pipeline.NoticeKind {
 	}
 	var all []pipeline.NoticeKind
 	for _, e := range d.record.History("shop")[before:] {
-		for _, n := range (&pipeline.State{}).Notices(e) {
+		for _, n := range notice.Of(&pipeline.State{}, e) {
 			all = append(all, n.Kind)
 		}
 	}

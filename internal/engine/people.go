@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -49,7 +50,7 @@ type Place struct {
 
 // PlaceOf gives where a stage is, and where it goes.
 func PlaceOf(st *pipeline.State, s pipeline.Stage) Place {
-	return Place{Current: st.Current[s.Name].Build, Next: pipeline.Decide(st, s).Candidate}
+	return Place{Current: st.Current[s.Name].Build, Next: gate.Now(st).Stage(s.Name).Candidate.ID}
 }
 
 // promote records a promotion, which op calls what it is.
@@ -64,14 +65,14 @@ func (e *Engine) promote(ctx context.Context, op, pipelineName, stage, build str
 	if build == "" {
 		var ok bool
 		held := st.Builds[st.Current[s.Name].Build].Order
-		if build, ok = st.NewestEligible(s, held); !ok {
+		if build, ok = gate.NewestEligible(st, s, held); !ok {
 			return pipeline.Promotion{}, noneNewer(st, s, op)
 		}
 	}
-	if !pipeline.ValidBuildID(build) {
-		return pipeline.Promotion{}, s.PinError(build)
+	if err := gate.CheckID(s, build); err != nil {
+		return pipeline.Promotion{}, err
 	}
-	if err := st.Eligible(s, build); err != nil {
+	if err := gate.Eligible(st, s, build); err != nil {
 		return pipeline.Promotion{}, pipeline.During(op, err)
 	}
 	var expect map[pipeline.Key]int64
@@ -116,7 +117,7 @@ func (e *Engine) checkMove(op string, st *pipeline.State, s pipeline.Stage, buil
 		return pipeline.Errorf(pipeline.CodeRefused, op, "the stage moves by itself to the newest build that passed").
 			WithHint("Set trigger = \"manual\" on the stage to move it by hand, or pin it with build = \"…\".")
 	}
-	return st.RefusePaused(s, op)
+	return gate.CheckPaused(st, s, op)
 }
 
 // noneNewer says why there is no build that a stage could be promoted to: what keeps the
@@ -127,7 +128,7 @@ func noneNewer(st *pipeline.State, s pipeline.Stage, op string) error {
 		if b.Order <= held {
 			break
 		}
-		if o, found := st.Obstacle(s, b.ID); found && o.Comes {
+		if o, found := gate.ObstacleTo(st, s, b.ID); found && o.Comes {
 			return o.Err(op)
 		}
 	}

@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 func TestDecide(t *testing.T) {
@@ -43,8 +45,8 @@ func TestDecide(t *testing.T) {
 				t.Fatalf("error %v has code %q, want %q", err, pipeline.CodeOf(err), tt.code)
 			}
 			if err != nil {
-				if !strings.Contains(err.Error(), tt.says) || pipeline.HintOf(err) == "" {
-					t.Errorf("error %q with hint %q, want one that says %q", err, pipeline.HintOf(err), tt.says)
+				if !strings.Contains(err.Error(), tt.says) || reason.Hint(err) == "" {
+					t.Errorf("error %q with hint %q, want one that says %q", err, reason.Hint(err), tt.says)
 				}
 				return
 			}
@@ -62,7 +64,7 @@ func TestRejectedBuildStopsAndTheNextOneFlows(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.mustApply(route("1"))
-	if got := d.standing("exploratory"); got.Move.Status != pipeline.StatusRejected {
+	if got := d.standing("exploratory"); got.Move.Status != gate.StatusRejected {
 		t.Errorf("exploratory is %s, want rejected", got.Move.Status)
 	}
 	d.mustApply(route("2"))
@@ -99,7 +101,7 @@ func TestLiftOfWhatHasNotRun(t *testing.T) {
 				t.Fatal(err)
 			}
 			d.mustApply(stages)
-			if got := d.standing("exploratory"); got.Current == two || got.Move.Candidate == two {
+			if got := d.standing("exploratory"); got.Current == two || got.Move.Candidate.ID == two {
 				t.Fatalf("rejected: %+v", got)
 			}
 			if _, err := d.Lift(ctx, "shop", "exploratory", two, engine.Looked{}, "because"); err != nil {
@@ -109,7 +111,7 @@ func TestLiftOfWhatHasNotRun(t *testing.T) {
 				t.Errorf("an approval of no run: %v", err)
 			}
 			d.mustApply(route("2"))
-			if got := d.standing("exploratory"); got.Move.Candidate != two || got.Move.Status != pipeline.StatusWaiting || got.Passed == two {
+			if got := d.standing("exploratory"); got.Move.Candidate.ID != two || got.Move.Status != gate.StatusWaiting || got.Passed == two {
 				t.Errorf("lifted: %+v", got)
 			}
 			if err := judge(pipeline.Approved); err != nil {
@@ -126,8 +128,8 @@ func TestPromote(t *testing.T) {
 	ctx := context.Background()
 	d := open(t)
 	d.mustApply(route("1"))
-	if _, err := d.Promote(ctx, "shop", "production", build("1")); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(pipeline.HintOf(err), "penstock") {
-		t.Fatalf("promotion of a build that skipped a stage: %v (%s)", err, pipeline.HintOf(err))
+	if _, err := d.Promote(ctx, "shop", "production", build("1")); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(reason.Hint(err), "penstock") {
+		t.Fatalf("promotion of a build that skipped a stage: %v (%s)", err, reason.Hint(err))
 	}
 	d.approve(build("1"))
 	d.mustApply(route("1"))
@@ -148,7 +150,7 @@ func TestPromote(t *testing.T) {
 	pinned := route("1")
 	pinned[5].Pin = build("1")
 	d.mustApply(pinned)
-	if _, err := d.Promote(ctx, "shop", "production", build("1")); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(pipeline.HintOf(err), "build =") {
+	if _, err := d.Promote(ctx, "shop", "production", build("1")); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(reason.Hint(err), "build =") {
 		t.Errorf("promotion of a pinned stage: %v", err)
 	}
 }
@@ -187,11 +189,11 @@ func TestDecidedEnvironmentEnds(t *testing.T) {
 				t.Fatalf("%v; environments %v", err, d.envs)
 			}
 			d = d.again()
-			if move := d.standing("exploratory").Move; move.Action != pipeline.ActionEnd {
+			if move := d.standing("exploratory").Move; move.Action != gate.ActionEnd {
 				t.Errorf("after the decision the stage is to %s", move.Action)
 			}
 			d.mustApply(stages)
-			if move := d.standing("exploratory").Move; move.Action != pipeline.ActionNone || len(d.envs) != 0 {
+			if move := d.standing("exploratory").Move; move.Action != gate.ActionNone || len(d.envs) != 0 {
 				t.Errorf("after the apply it is to %s; environments %v", move.Action, d.envs)
 			}
 		})
@@ -351,8 +353,8 @@ func TestPipelineOfAnotherConfiguration(t *testing.T) {
 	}
 	other := shop
 	other.Owner = "elsewhere"
-	if _, err := d.CreatePipeline(context.Background(), other); pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(pipeline.HintOf(err), "import") {
-		t.Errorf("second pipeline of one name: %v (%s)", err, pipeline.HintOf(err))
+	if _, err := d.CreatePipeline(context.Background(), other); pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(reason.Hint(err), "import") {
+		t.Errorf("second pipeline of one name: %v (%s)", err, reason.Hint(err))
 	}
 }
 
@@ -473,8 +475,8 @@ func TestPromoteFrom(t *testing.T) {
 	}
 	refused := func(name string, move func(context.Context, string, string, string, engine.Place) (pipeline.Promotion, error), to string, from engine.Place) {
 		t.Helper()
-		if _, err := move(ctx, "shop", "production", to, from); pipeline.CodeOf(err) != pipeline.CodeConflict || pipeline.HintOf(err) == "" {
-			t.Errorf("%s: %v (%s)", name, err, pipeline.HintOf(err))
+		if _, err := move(ctx, "shop", "production", to, from); pipeline.CodeOf(err) != pipeline.CodeConflict || reason.Hint(err) == "" {
+			t.Errorf("%s: %v (%s)", name, err, reason.Hint(err))
 		}
 	}
 	refused("another has promoted", d.PromoteFrom, build("2"), before)
@@ -571,11 +573,11 @@ func TestPromotedMeanwhile(t *testing.T) {
 	d.during["announce"] = func() { promote(one) }
 	d.mustApply(route("2"))
 	delete(d.during, "announce")
-	if got := d.standing("production"); got.Current != two || got.Move.Candidate != one || got.Move.Action != pipeline.ActionRun {
-		t.Fatalf("after the run production holds %s, with %s and action %s next", got.Current, got.Move.Candidate, got.Move.Action)
+	if got := d.standing("production"); got.Current != two || got.Move.Candidate.ID != one || got.Move.Action != gate.ActionRun {
+		t.Fatalf("after the run production holds %s, with %s and action %s next", got.Current, got.Move.Candidate.ID, got.Move.Action)
 	}
 	d.mustApply(route("2"))
-	if got := d.standing("production"); got.Current != one || got.Environment.Build != one || got.Move.Action != pipeline.ActionNone {
+	if got := d.standing("production"); got.Current != one || got.Environment.Build != one || got.Move.Action != gate.ActionNone {
 		t.Errorf("the next apply left production with %s, and action %s next", got.Current, got.Move.Action)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -33,7 +34,7 @@ func BuildBefore(st *pipeline.State, s pipeline.Stage) string {
 			continue
 		}
 		for _, v := range st.Results[pipeline.StageBuild(s.Name, b)] {
-			if later := cmp.Or(v.EndedAt.Compare(last.EndedAt), strings.Compare(v.ID, last.ID)) > 0; later && v.Status == pipeline.RunPassed && st.Eligible(s, b) == nil {
+			if later := cmp.Or(v.EndedAt.Compare(last.EndedAt), strings.Compare(v.ID, last.ID)) > 0; later && v.Status == pipeline.RunPassed && gate.MayEnter(st, s, b) {
 				last = v
 			}
 		}

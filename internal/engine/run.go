@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -35,16 +36,16 @@ type attempt struct {
 }
 
 // run executes the stage for the move's candidate and records how it ended.
-func (e *Engine) run(ctx context.Context, h *lock, st *pipeline.State, stage pipeline.Stage, move pipeline.Move, secrets StageSecrets) (err error) {
-	a := &attempt{Engine: e, lease: h.lease, state: st, stage: stage, secrets: secrets}
+func (e *Engine) run(ctx context.Context, h *lock, st *pipeline.State, stage pipeline.Stage, move gate.Move, secrets StageSecrets) (err error) {
+	a, build := &attempt{Engine: e, lease: h.lease, state: st, stage: stage, secrets: secrets}, move.Candidate.ID
 	a.run = pipeline.Run{
 		ID: e.newID(runPrefix), Pipeline: stage.Pipeline, Stage: stage.Name, Kind: pipeline.KindStage,
-		Build: move.Candidate, Digest: stage.Digest(st.Pipeline), Status: pipeline.RunRunning,
-		Phase: pipeline.PhaseCheckout, Why: move.Why, Promotion: st.Consumes(stage, move.Candidate), Actor: e.Holder.Actor, Process: e.Holder.Process, StartedAt: e.Now().UTC(),
-		Committed: st.Builds[move.Candidate].Revision.Time.UTC(), Order: st.Builds[move.Candidate].Order, Ready: st.ReadyAt(stage, move.Candidate),
+		Build: build, Digest: stage.Digest(st.Pipeline), Status: pipeline.RunRunning,
+		Phase: pipeline.PhaseCheckout, Why: move.Why.String(), Promotion: gate.Consumes(st, stage, build), Actor: e.Holder.Actor, Process: e.Holder.Process, StartedAt: e.Now().UTC(),
+		Committed: st.Builds[build].Revision.Time.UTC(), Order: st.Builds[build].Order, Ready: st.ReadyAt(stage, build),
 	}
 	a.work = e.workDir(a.run.ID)
-	if err := a.start(ctx, move.Candidate); err != nil {
+	if err := a.start(ctx, build); err != nil {
 		return err
 	}
 	log, err := e.createLog(ctx, stage.Pipeline, a.run.ID, secrets.all()...)

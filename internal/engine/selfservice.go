@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -59,39 +60,47 @@ func (r LaunchRequest) asStage(st *pipeline.State) pipeline.Stage {
 // ChooseBuild gives the build that an environment gets: the one that is asked for,
 // if it may be launched, else the newest that may.
 func ChooseBuild(st *pipeline.State, r LaunchRequest) (string, error) {
-	gate, op := r.asStage(st), launchOf(r.Name)
+	entry, op := r.asStage(st), launchOf(r.Name)
 	if r.Build != "" {
-		if !pipeline.ValidBuildID(r.Build) {
-			return "", pipeline.During(op, gate.PinError(r.Build))
+		if err := gate.CheckID(entry, r.Build); err != nil {
+			return "", pipeline.During(op, err)
 		}
-		if o, found := st.Obstacle(r.gateFor(st, gate, r.Build), r.Build); found {
+		if o, found := gate.ObstacleTo(st, r.entryFor(st, entry, r.Build), r.Build); found {
 			return "", o.Err(op)
 		}
 		return r.Build, nil
 	}
 	var newest string
 	for b := range st.NewestBuilds() {
-		if st.MayEnter(r.gateFor(st, gate, b.ID), b.ID) {
+		if gate.MayEnter(st, r.entryFor(st, entry, b.ID), b.ID) {
 			return b.ID, nil
 		}
 		if newest == "" {
 			newest = b.ID
 		}
 	}
-	if o, found := st.Obstacle(r.gateFor(st, gate, newest), newest); newest != "" && found && o.Comes {
+	if o, found := gate.ObstacleTo(st, r.entryFor(st, entry, newest), newest); newest != "" && found && o.Comes {
 		return "", o.Err(op)
 	}
-	return "", pipeline.Errorf(pipeline.CodeRefused, op, "no build has passed %s", pipeline.QuoteList(gate.After, "the commit stage")).
+	return "", pipeline.Errorf(pipeline.CodeRefused, op, "no build has passed %s", stagesOr(entry.After, "the commit stage")).
 		WithHint("Let a build pass first; `penstock status %s` shows what the stages wait for.", r.Pipeline)
 }
 
-// gateFor leaves out of a gate that nobody named the acceptance stages that the build of
+// entryFor leaves out of an entry that nobody named the acceptance stages that the build of
 // another commit stage passes: where two share a pipeline, each has its own.
-func (r LaunchRequest) gateFor(st *pipeline.State, gate pipeline.Stage, build string) pipeline.Stage {
+func (r LaunchRequest) entryFor(st *pipeline.State, entry pipeline.Stage, build string) pipeline.Stage {
 	if len(r.After) == 0 {
-		gate.After = slices.DeleteFunc(slices.Clone(gate.After), func(up string) bool { return !st.Concerns(up, build) })
+		entry.After = slices.DeleteFunc(slices.Clone(entry.After), func(up string) bool { return !st.Concerns(up, build) })
 	}
-	return gate
+	return entry
+}
+
+// stagesOr names stages for a message; none is what instead says.
+func stagesOr(names []string, instead string) string {
+	if len(names) == 0 {
+		return instead
+	}
+	return fmt.Sprintf("%q", names)
 }
 
 func launchOf(name string) string { return fmt.Sprintf("launch environment %q", name) }

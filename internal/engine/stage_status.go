@@ -7,15 +7,16 @@ import (
 	"context"
 	"io"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
 // Standing is where a stage stands: what the provider exports and the CLI shows.
 type StageStatus struct {
 	Stage       pipeline.Stage
-	Move        pipeline.Move // what an apply would do next, and the status
-	Passed      string        // the newest build that passed; empty for none
-	Current     string        // the build that the stage has moved to
+	Move        gate.Move // what an apply would do next, and the status
+	Passed      string    // the newest build that passed; empty for none
+	Current     string    // the build that the stage has moved to
 	Run         pipeline.RunSummary
 	Image       string // the image that the stage baked of the held build, or that its lasting environment runs from; empty for none
 	Artifact    *pipeline.Artifact
@@ -39,7 +40,7 @@ func (e *Engine) StageStatus(ctx context.Context, pipelineName, stage string) (S
 // StandingIn gives where a stage stands in a state.
 func (e *Engine) StageStatusIn(st *pipeline.State, s pipeline.Stage) StageStatus {
 	out := StageStatus{
-		Stage: s, Move: pipeline.Decide(st, s), Passed: st.NewestPassed(s.Name),
+		Stage: s, Move: gate.Now(st).Stage(s.Name), Passed: st.NewestPassed(s.Name),
 		Current: st.Current[s.Name].Build, Run: st.Latest[s.Name],
 	}
 	if out.Run.ID != "" {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -61,7 +62,7 @@ func overridable(st *pipeline.State, s pipeline.Stage, build string) error {
 	case st.RunsNow(s.Name):
 		return pipeline.Errorf(pipeline.CodeLocked, op, "run %s of the stage is under way", st.Latest[s.Name].ID).WithHint("Wait until it ends.")
 	}
-	if err := st.Eligible(s, build); err != nil {
+	if err := gate.Eligible(st, s, build); err != nil {
 		return err
 	}
 	if st.Passed(s.Name, build) {
@@ -127,20 +128,20 @@ func (e *Engine) CheckRetry(st *pipeline.State, s pipeline.Stage) (pipeline.RunS
 			return pipeline.RunSummary{}, err
 		}
 	}
-	if err := st.RefusePaused(s, op); err != nil {
+	if err := gate.CheckPaused(st, s, op); err != nil {
 		return pipeline.RunSummary{}, err
 	}
-	move := pipeline.Decide(st, s)
-	v, judged := st.ResultOf(s, move.Candidate)
+	move := gate.Now(st).Stage(s.Name)
+	v, judged := st.ResultOf(s, move.Candidate.ID)
 	switch {
-	case move.Err != nil:
-		return v, move.Err
+	case move.Refusal != nil:
+		return v, move.Err()
 	case st.RunsNow(s.Name):
 		return v, pipeline.Errorf(pipeline.CodeLocked, op, "run %s of the stage is under way", st.Latest[s.Name].ID).WithHint("Wait until it ends.")
-	case s.TakesBuild() && move.Candidate == "":
+	case s.TakesBuild() && move.Candidate.ID == "":
 		return v, pipeline.Errorf(pipeline.CodeRefused, op, "there is no build for it").WithHint("`penstock status %s` shows what it waits for.", s.Pipeline)
 	case !judged:
-		return v, pipeline.Errorf(pipeline.CodeRefused, op, "it has not run yet%s", buildOr(move.Candidate, "", " for ")).WithHint("The next apply runs it.")
+		return v, pipeline.Errorf(pipeline.CodeRefused, op, "it has not run yet%s", buildOr(move.Candidate.ID, "", " for ")).WithHint("The next apply runs it.")
 	}
 	return v, nil
 }

@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // authorize changes who may do what.
@@ -136,8 +138,8 @@ func TestWhoMay(t *testing.T) {
 					if err != nil && name != "pin" && d.head() != before { // the definition of the stage is recorded before it moves
 						t.Error("what was refused was recorded")
 					}
-					if err != nil && !strings.Contains(pipeline.HintOf(err), "carol") {
-						t.Errorf("hint %q", pipeline.HintOf(err))
+					if err != nil && !strings.Contains(reason.Hint(err), "carol") {
+						t.Errorf("hint %q", reason.Hint(err))
 					}
 					if name == "pin" {
 						if held := d.standing("production").Current; (held == build("1")) != allowed {
@@ -183,7 +185,7 @@ func TestApprovalsOfSeveral(t *testing.T) {
 		t.Error("a second approval of one person was recorded")
 	}
 	d.mustApply(route("1"))
-	if got := d.standing("exploratory"); got.Passed != "" || !strings.Contains(got.Move.WaitingFor, "1 more") {
+	if got := d.standing("exploratory"); got.Passed != "" || !strings.Contains(reason.Waiting(got.Move.Wait), "1 more") {
 		t.Errorf("after one: %+v", got.Move)
 	}
 	if got := approve("carol"); len(got.Approvals) != 2 || got.Approvals[0].Person != "bob" {
@@ -252,8 +254,8 @@ func TestOverrides(t *testing.T) {
 				t.Fatalf("error %v", err)
 			}
 			if err != nil {
-				if !strings.Contains(err.Error(), tt.says) || pipeline.HintOf(err) == "" {
-					t.Errorf("error %q with hint %q", err, pipeline.HintOf(err))
+				if !strings.Contains(err.Error(), tt.says) || reason.Hint(err) == "" {
+					t.Errorf("error %q with hint %q", err, reason.Hint(err))
 				}
 				return
 			}
@@ -264,7 +266,7 @@ func TestOverrides(t *testing.T) {
 			if failed := tt.stage != "capacity"; failed != (err != nil) {
 				t.Errorf("the next apply: %v", err)
 			}
-			if got := d.standing(tt.stage); got.Passed != build("2") || got.Current != build("2") || got.Move.Status != pipeline.StatusPassed {
+			if got := d.standing(tt.stage); got.Passed != build("2") || got.Current != build("2") || got.Move.Status != gate.StatusPassed {
 				t.Errorf("%s: %+v", tt.stage, got)
 			}
 		})
@@ -282,10 +284,10 @@ func TestPauseAndResume(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.mustApply(route("2"))
-	if got := d.standing("acceptance"); got.Current != build("1") || !strings.Contains(got.Move.WaitingFor, "a look at the database") {
+	if got := d.standing("acceptance"); got.Current != build("1") || !strings.Contains(reason.Waiting(got.Move.Wait), "a look at the database") {
 		t.Errorf("held: %+v", got)
 	}
-	if _, err := d.Retry(ctx, "shop", "acceptance"); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(pipeline.HintOf(err), "penstock resume") {
+	if _, err := d.Retry(ctx, "shop", "acceptance"); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(reason.Hint(err), "penstock resume") {
 		t.Errorf("retry of a paused stage: %v", err)
 	}
 	if _, err := d.Pause(ctx, "shop", "production", "it is Friday"); err != nil {
@@ -315,7 +317,7 @@ func TestRetryRunsAgain(t *testing.T) {
 	}
 	d.mustApply(route("1"))
 	again := d.standing("exploratory")
-	if again.Run.ID == first || again.Passed != "" || again.Move.Status != pipeline.StatusWaiting {
+	if again.Run.ID == first || again.Passed != "" || again.Move.Status != gate.StatusWaiting {
 		t.Errorf("run %s after %s, %+v: the approval was of the run before", again.Run.ID, first, again.Move)
 	}
 	d.mustApply(route("1"))
@@ -370,14 +372,14 @@ func TestLimitsOfSelfService(t *testing.T) {
 		return err
 	}
 	for name, ttl := range map[string]time.Duration{"is longer than the 4h": 5 * time.Hour, "would never end": 0} {
-		if err := launch("one", "", ttl); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(err.Error(), name) || !strings.Contains(pipeline.HintOf(err), "4h") {
+		if err := launch("one", "", ttl); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(err.Error(), name) || !strings.Contains(reason.Hint(err), "4h") {
 			t.Errorf("%s: %v", ttl, err)
 		}
 	}
 	if err := launch("one", "", 4*time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	if err := launch("two", "", time.Hour); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(err.Error(), "one") || !strings.Contains(pipeline.HintOf(err), "env destroy shop one") {
+	if err := launch("two", "", time.Hour); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(err.Error(), "one") || !strings.Contains(reason.Hint(err), "env destroy shop one") {
 		t.Errorf("a second one: %v", err)
 	}
 	if err := launch("two", "bob", time.Hour); err != nil {
@@ -446,8 +448,8 @@ func TestSameNameOfTwo(t *testing.T) {
 	if again, err := d.as("role/approver/ada").Launch(ctx, r); err != nil || again.ID != env.ID || again.Owner != "ada" {
 		t.Errorf("by another name: %+v, %v", again, err)
 	}
-	if _, err := d.as("bob").Launch(ctx, r); pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(err.Error(), "ada's") || !strings.Contains(pipeline.HintOf(err), "another name") {
-		t.Errorf("by somebody else: %v (%s)", err, pipeline.HintOf(err))
+	if _, err := d.as("bob").Launch(ctx, r); pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(err.Error(), "ada's") || !strings.Contains(reason.Hint(err), "another name") {
+		t.Errorf("by somebody else: %v (%s)", err, reason.Hint(err))
 	}
 	r.Create, r.Configured = false, "a configuration that imported it"
 	if got, err := d.as("bob").Launch(ctx, r); err != nil || got.Owner != "ada" {
@@ -524,8 +526,8 @@ func TestExtensionIsRefused(t *testing.T) {
 	d.clock = d.clock.Add(3 * time.Hour)
 	d.world.mu.Unlock()
 	d = d.again()
-	if err := extend("mine"); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(pipeline.HintOf(err), "Apply the configuration in here") {
-		t.Errorf("expired, with secrets: %v (%s)", err, pipeline.HintOf(err))
+	if err := extend("mine"); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(reason.Hint(err), "Apply the configuration in here") {
+		t.Errorf("expired, with secrets: %v (%s)", err, reason.Hint(err))
 	}
 	r.Renew = true
 	if env, err := d.Launch(ctx, r); err != nil || env.Status != pipeline.EnvRunning || d.envs[env.ID].requests[env.Fleet].Secrets["TOKEN"] != "secret" {

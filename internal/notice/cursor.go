@@ -43,7 +43,7 @@ func (c *cursor) next(ctx context.Context) (bool, error) {
 			if !e.MayTell(c.wants) {
 				continue
 			}
-			c.notices = c.st.Notices(e)
+			c.notices = Of(c.st.State, e)
 			if slices.ContainsFunc(c.notices, func(n pipeline.Notice) bool { return c.wants.Wants(n.Kind) }) {
 				return true, nil
 			}

@@ -123,8 +123,8 @@ func (a *Authorization) Person(who Person) string {
 	return who.Name
 }
 
-// needed gives the number of people who must approve.
-func (a *Authorization) needed() int {
+// Needed returns the number of people who must approve.
+func (a *Authorization) Needed() int {
 	if a == nil {
 		return 1
 	}

@@ -4,22 +4,25 @@
 package pipeline
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 )
 
-// overridden reports whether the stage counts as passed for the build by an override
-// that still holds; v is the run that judges it.
-func (s *State) overridden(stage Stage, build string, v RunSummary) bool {
+// Overridden reports whether the stage counts as passed for the build by an override
+// that still holds.
+func (s *State) Overridden(stage Stage, build string) bool {
 	o, ok := s.Overrides[StageBuild(stage.Name, build)]
-	return ok && o.Run == v.ID && o.Inputs == s.Inputs(stage, build)
+	if !ok {
+		return false
+	}
+	v, _ := s.ResultOf(stage, build)
+	return o.Run == v.ID && o.Inputs == s.Inputs(stage, build)
 }
 
-// decided gives the decision on a build at a stage as far as it holds: an approval
+// DecisionOn returns the decision on a build at a stage as far as it holds: an approval
 // when it was taken on the run that judges the build, on the content that the build
 // has, and by as many people as must.
-func (s *State) decided(stage Stage, build string) DecisionResult {
+func (s *State) DecisionOn(stage Stage, build string) DecisionResult {
 	d := s.Decisions[StageBuild(stage.Name, build)]
 	if d.Result == Approved && s.MissingApprovals(stage, build) > 0 {
 		return ""
@@ -28,7 +31,7 @@ func (s *State) decided(stage Stage, build string) DecisionResult {
 }
 
 // Settled reports whether a build is approved, by as many as must, or rejected at a stage.
-func (s *State) IsDecided(stage Stage, build string) bool { return s.decided(stage, build) != "" }
+func (s *State) IsDecided(stage Stage, build string) bool { return s.DecisionOn(stage, build) != "" }
 
 // Approvals gives the approvals of a build at a stage that count: those that were given
 // on the run that judges it and on the content that it has. What was said of a run that
@@ -87,7 +90,7 @@ func (a *Authorization) missing(votes []Approval) int {
 	for _, v := range votes {
 		people[v.Person] = true
 	}
-	return max(a.needed()-len(people), 0)
+	return max(a.Needed()-len(people), 0)
 }
 
 // Outcome says how a build fared at a stage.
@@ -106,11 +109,11 @@ const (
 // counts while it holds; that there was one the state's Overrides tell for ever.
 func (s *State) Outcome(stage Stage, build string) Outcome {
 	v, ok := s.ResultOf(stage, build)
-	rejected := s.rejectedAt(stage, build)
+	rejected := s.RejectedAbove(stage, build)
 	switch {
 	case rejected == stage.Name:
 		return OutcomeRejected
-	case rejected == "" && s.overridden(stage, build, v):
+	case rejected == "" && s.Overridden(stage, build):
 		return OutcomeOverridden
 	case !ok:
 		return ""
@@ -125,9 +128,9 @@ func (s *State) Outcome(stage Stage, build string) Outcome {
 	}
 }
 
-// rejectedAt gives the stage, the given one or one above it, at which the build
+// RejectedAbove returns the stage, the given one or one above it, at which the build
 // stands rejected, or "".
-func (s *State) rejectedAt(stage Stage, build string) string {
+func (s *State) RejectedAbove(stage Stage, build string) string {
 	return s.rejectedAmong(append([]string{stage.Name}, s.Ancestors(stage.After)...), build)
 }
 
@@ -166,22 +169,9 @@ func (s *State) Authors(stage Stage, build string) []string {
 	return slices.Sorted(maps.Keys(seen))
 }
 
-// waitsForDecision says what a stage that takes decisions waits for.
-func (s *State) waitsForDecision(stage Stage, build string) string {
-	missing, needed := s.MissingApprovals(stage, build), s.Pipeline.Authorization.needed()
-	what := fmt.Sprintf("a decision on %s", build)
-	switch {
-	case missing < needed:
-		what = fmt.Sprintf("%d more of %d approvals of %s", missing, needed, build)
-	case needed > 1:
-		what += fmt.Sprintf(" by %d people", needed)
-	}
-	return what + fmt.Sprintf(": `penstock approve %s %s %s` or `penstock reject …`", stage.Pipeline, stage.Name, build)
-}
-
-// Decided gives the environment in which a stage's build was tried that has been
+// DecidedEnvironment returns the environment in which a stage's build was tried that has been
 // decided since.
 func (s *State) DecidedEnvironment(stage Stage) (Environment, bool) {
 	env, ok := s.RunEnvironment(stage.Name, ForInquiry)
-	return env, ok && env.Serves() && s.decided(stage, env.Build) != "" && s.Decisions[StageBuild(stage.Name, env.Build)].Run == env.Run
+	return env, ok && env.Serves() && s.DecisionOn(stage, env.Build) != "" && s.Decisions[StageBuild(stage.Name, env.Build)].Run == env.Run
 }

@@ -134,15 +134,30 @@ func (d Decision) Describe() string {
 	switch {
 	case d.Result == Rejected && d.Lift != nil:
 		vote := d.Lift.Votes[len(d.Lift.Votes)-1]
-		return fmt.Sprintf("%s voted on %s to lift the rejection of build %s at stage %q %s", vote.Actor, when(vote.At), d.Build, d.Stage, describeRejections(d.Stand()))
+		return fmt.Sprintf("%s voted on %s to lift the rejection of build %s at stage %q %s", vote.Actor, whenDecided(vote.At), d.Build, d.Stage, DescribeRejections(d.Stand()))
 	case d.Result == Rejected:
-		return fmt.Sprintf("build %s was rejected at stage %q %s", d.Build, d.Stage, describeRejections(d.Stand()))
+		return fmt.Sprintf("build %s was rejected at stage %q %s", d.Build, d.Stage, DescribeRejections(d.Stand()))
 	case len(d.Lifted) > 0:
-		return fmt.Sprintf("%s lifted on %s the rejection of build %s at stage %q %s", d.Actor, when(d.At), d.Build, d.Stage, describeRejections(d.Lifted))
+		return fmt.Sprintf("%s lifted on %s the rejection of build %s at stage %q %s", d.Actor, whenDecided(d.At), d.Build, d.Stage, DescribeRejections(d.Lifted))
 	}
-	text := fmt.Sprintf("%s approved build %s at stage %q on %s", d.Actor, d.Build, d.Stage, when(d.At))
+	text := fmt.Sprintf("%s approved build %s at stage %q on %s", d.Actor, d.Build, d.Stage, whenDecided(d.At))
 	if d.Reason != "" {
 		text += ": " + d.Reason
+	}
+	return text
+}
+
+// whenDecided writes the time of a decision.
+func whenDecided(t time.Time) string { return Moment(t.UTC()) }
+
+// DescribeRejections says who rejected something, when and why.
+func DescribeRejections(all []Rejection) string {
+	text := ""
+	for i, r := range all {
+		if i > 0 {
+			text += "; and "
+		}
+		text += fmt.Sprintf("by %s on %s: %s", r.Actor, whenDecided(r.At), r.Reason)
 	}
 	return text
 }

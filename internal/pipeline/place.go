@@ -102,7 +102,14 @@ func (b branch) words() string {
 	return fmt.Sprintf("%q (whose builds %s makes)", b.stage, quoteList(b.commits))
 }
 
-// neverMeet gives two stages upstream of a stage of which no build can pass both, if there
+// NeverMeet names two stages upstream of a stage of which no build can ever pass both, if
+// there are two.
+func (s *State) NeverMeet(stage Stage) (a, b string, never bool) {
+	x, y, never := s.neverMeet(stage)
+	return x.stage, y.stage, never
+}
+
+// neverMeet returns two stages upstream of a stage of which no build can pass both, if there
 // are two. What they lead to is known only of commit stages whose sources are.
 func (s *State) neverMeet(stage Stage) (a, b branch, never bool) {
 	feeds := map[string][]string{}
@@ -181,7 +188,7 @@ func (s *State) Concerns(stage, build string) bool {
 func (s *State) common(a, b []string) []string {
 	both := []string{}
 	makesOneOf := func(name string, others []string) bool {
-		return slices.ContainsFunc(others, func(other string) bool { return name == other || sameBuilds(s.Stages[name], s.Stages[other]) })
+		return slices.ContainsFunc(others, func(other string) bool { return name == other || SameBuilds(s.Stages[name], s.Stages[other]) })
 	}
 	for _, name := range a {
 		if makesOneOf(name, b) {
@@ -196,9 +203,9 @@ func (s *State) common(a, b []string) []string {
 	return both
 }
 
-// sameBuilds reports whether two commit stages can make the same build: of the same files
+// SameBuilds reports whether two commit stages can make the same build: of the same files
 // of one repository, on the same base image. They may stand at different commits now.
-func sameBuilds(a, b Stage) bool {
+func SameBuilds(a, b Stage) bool {
 	if a.Source == nil || b.Source == nil {
 		return true
 	}

@@ -291,20 +291,21 @@ func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel
 	}
 	var image pipeline.Image
 	var found bool // and will be there
-	err := r.session.overlay.view(ctx, definition.Pipeline, func(st *pipeline.State, _ *planned) (err error) {
-		if definition, err = r.session.Engine.Rebased(ctx, st, definition); err != nil {
-			return err
-		}
-		if _, exists := st.ImageDefinitions[definition.Name]; state != nil || !exists { // else what is replaced goes with its images
-			m.Base = orNull(definition.Base)
-		}
-		if state != nil { // else an image of before may go in this apply, with what needed it
-			image, found = engine.FindBaked(st, definition)
-		}
-		return nil
-	})
-	if err != nil || !found {
+	st, err := r.session.overlay.newest(ctx, definition.Pipeline)
+	if err != nil {
 		return err
+	}
+	if definition, err = r.session.Engine.Rebased(ctx, st, definition); err != nil {
+		return err
+	}
+	if _, exists := st.ImageDefinitions[definition.Name]; state != nil || !exists { // else what is replaced goes with its images
+		m.Base = orNull(definition.Base)
+	}
+	if state != nil { // else an image of before may go in this apply, with what needed it
+		image, found = engine.FindBaked(st, definition)
+	}
+	if !found {
+		return nil
 	}
 	if exists, err := r.session.Engine.ImageExists(ctx, image.ID); err != nil || !exists {
 		return err

@@ -14,6 +14,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // summaries renders an error's code as a diagnostic's summary: the one table.
@@ -56,7 +57,7 @@ func addAttributeError(diags *diag.Diagnostics, at path.Path, doing, name string
 // detail says what was being done with what, what to do now, and the cause.
 func detail(doing, name string, err error) string {
 	parts := []string{fmt.Sprintf("Could not %s %q.", doing, name)}
-	if hint := pipeline.HintOf(err); hint != "" {
+	if hint := reason.Hint(err); hint != "" {
 		parts = append(parts, hint)
 	}
 	var run *engine.RunError

@@ -5,69 +5,38 @@ package provider
 
 import (
 	"context"
-	"slices"
+	"maps"
 	"strings"
 	"sync"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// overlay holds the definitions that have been planned in one walk of Terraform.
-// A stage's plan depends on its pipeline and on the stages above, of which the
-// ledger knows only what was applied; Terraform plans them first, so their planned
-// definitions are here by then.
+// overlay holds what is known of the configuration in one walk of Terraform, and the
+// pipelines that it is planned for. A stage's plan depends on its pipeline and on the stages
+// above; Terraform plans them first, so what the configuration says of them is here by then.
 type overlay struct {
 	engine *engine.Engine
 
 	mu        sync.Mutex
-	pipelines map[string]*planned
+	pipelines map[string]*configured
 	inState   map[string]use // by ID: what the walk has found in Terraform's state
 
-	names         sync.Map // of resources: the ID of the one that has it, or empty while that is to be created
-	appliedStages sync.Map // stages whose passed build this apply has found out
+	names sync.Map // of resources: the ID of the one that has it, or empty while that is to be created
 }
 
-// planned is a pipeline with what has been planned laid over its state.
-type planned struct {
-	recorded *pipeline.State // that the rest was laid over
-	state    *pipeline.State // nil when something was planned since
-	pipeline *pipeline.Pipeline
-	unknown  bool // the planned definition of the pipeline is not known yet
-	changes  bool // the pipeline is planned to change
-	stages   map[string]pipeline.Stage
-	open     map[string]bool   // stages whose planned definition is not known yet
-	enters   map[string]string // by stage: the one build that can enter it in the apply, where that is known
-}
-
-// entering gives the one build that can enter all of some stages in the apply; empty where
-// it is not known, or not one.
-func (p *planned) entering(stages []string) string {
-	build := ""
-	for _, name := range stages {
-		b := p.enters[name]
-		if b == "" || build != "" && b != build {
-			return ""
-		}
-		build = b
-	}
-	return build
-}
-
-// mayMake reports whether a commit stage among the named ones, or above them, could make
-// a build in the apply that is planned.
-func (p *planned) mayMake(stages []string, build string) bool {
-	for _, name := range p.state.Ancestors(stages) {
-		s := p.state.Stages[name]
-		if p.open[name] || s.Type == pipeline.TypeCommit && s.Source != nil && pipeline.BuildID(s.Pipeline, s.Source.Digest, s.BaseImage) == build {
-			return true
-		}
-	}
-	return false
+// configured is a pipeline with what the walk has said of it.
+type configured struct {
+	want      gate.Desired
+	passed    map[string]string        // by stage: the build that the apply, whose plan did not know it, has said to have passed
+	snapshots map[string]gate.Snapshot // by position
+	here      engine.Position          // of the first look in this walk, which all plans and reads of it go by
 }
 
 func newOverlay(e *engine.Engine) *overlay {
-	return &overlay{engine: e, pipelines: map[string]*planned{}, inState: map[string]use{}}
+	return &overlay{engine: e, pipelines: map[string]*configured{}, inState: map[string]use{}}
 }
 
 // use is what a walk does with what Terraform's state has.
@@ -113,16 +82,17 @@ func (o *overlay) tainted(id string) bool {
 	return true
 }
 
-func (o *overlay) of(name string) *planned {
-	p := o.pipelines[name]
-	if p == nil {
-		p = &planned{stages: map[string]pipeline.Stage{}, open: map[string]bool{}, enters: map[string]string{}}
-		o.pipelines[name] = p
+// of returns what is known of a pipeline. The caller holds the lock.
+func (o *overlay) of(name string) *configured {
+	c := o.pipelines[name]
+	if c == nil {
+		c = &configured{want: gate.Desired{Person: &o.engine.Person, Stages: map[string]gate.Want{}}, passed: map[string]string{}, snapshots: map[string]gate.Snapshot{}}
+		o.pipelines[name] = c
 	}
-	return p
+	return c
 }
 
-// take notes that a resource has a name, and reports false when another one has it
+// claim notes that a resource has a name, and reports false when another one has it
 // too. id is empty for a resource that is to be created, and no replacement.
 func (o *overlay) claim(kind, pipelineName, name, id string) bool {
 	had, taken := o.names.LoadOrStore(kind+"/"+pipelineName+"/"+name, id)
@@ -138,84 +108,123 @@ func (o *overlay) plansImage(pipelineName string) (found bool) {
 	return found
 }
 
-// learn notes that an apply has found out what build passed a stage, which its plan did
+// planPipeline notes a planned pipeline, nil for one that is not known yet.
+func (o *overlay) planPipeline(name string, p *pipeline.Pipeline) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	want := &o.of(name).want
+	want.Pipeline, want.PipelineUnknown = p, p == nil
+}
+
+// snapshot returns the pipeline as it was when this walk looked at it first, and the
+// position of that.
+func (o *overlay) snapshot(ctx context.Context, name string) (gate.Snapshot, engine.Position, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	c := o.of(name)
+	at, err := o.first(ctx, name, c)
+	return at, c.here, err
+}
+
+// first is snapshot under the lock.
+func (o *overlay) first(ctx context.Context, name string, c *configured) (gate.Snapshot, error) {
+	if len(c.snapshots) > 0 {
+		return c.snapshots[c.here.Key()], nil
+	}
+	at, here, err := o.engine.Snapshot(ctx, name)
+	if err == nil {
+		c.here, c.snapshots[here.Key()] = here, at
+	}
+	return at, err
+}
+
+// at returns the pipeline as it was at a position; nil: as this walk looked at it first.
+// Where nothing has happened since, that is the same.
+func (o *overlay) at(ctx context.Context, name string, c *configured, at *engine.Position) (gate.Snapshot, error) {
+	first, err := o.first(ctx, name, c)
+	if err != nil || at == nil {
+		return first, err
+	}
+	s, known := c.snapshots[at.Key()]
+	if !known {
+		if s, err = o.engine.SnapshotAt(ctx, name, *at); err == nil {
+			c.snapshots[at.Key()] = s
+		}
+	}
+	return s, err
+}
+
+// planApply plans an apply of a pipeline with what is known of the configuration, at a position,
+// or where that is nil at the one of this walk.
+func (o *overlay) planApply(ctx context.Context, name string, at *engine.Position) (gate.Planned, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	c := o.of(name)
+	s, err := o.at(ctx, name, c, at)
+	if err != nil {
+		return gate.Planned{}, err
+	}
+	if err := c.check(s.State(), name); err != nil {
+		return gate.Planned{}, err
+	}
+	want := c.want
+	want.Stages = maps.Clone(want.Stages)
+	return gate.Plan(s, want), nil
+}
+
+// wantStage notes what the configuration says of a stage, and which stages above it the
+// apply does not run before it: those of which it is known what passed them, unless that is
+// what the apply has found out.
+func (o *overlay) wantStage(w gate.Want, g gates) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	c := o.of(w.Stage.Pipeline)
+	w.Pending, w.Settled = g.pending, map[string]bool{}
+	for up, build := range g.builds {
+		found, ran := c.passed[up]
+		w.Settled[up] = !ran || build != found
+	}
+	c.want.Stages[w.Stage.Name] = w
+}
+
+// settled reports whether it was known in the plan of this apply, too, what passed the stages
+// of an after list.
+func (o *overlay) settled(pipelineName string, g gates) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	c := o.of(pipelineName)
+	for up, build := range g.builds {
+		if found, ran := c.passed[up]; ran && build == found {
+			return false
+		}
+	}
+	return g.open()
+}
+
+// newest returns a pipeline as it is now.
+func (o *overlay) newest(ctx context.Context, name string) (*pipeline.State, error) {
+	st, err := o.engine.State(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return st, o.of(name).check(st, name)
+}
+
+// check refuses a pipeline that there is not, nor is going to be.
+func (c *configured) check(st *pipeline.State, name string) error {
+	if st.Exists() || c.want.Pipeline != nil || c.want.PipelineUnknown {
+		return nil
+	}
+	return pipeline.Errorf(pipeline.CodeNotFound, "find pipeline", "there is no pipeline %q", name).
+		WithHint("Refer to the resource, as in penstock_pipeline.%s.name, so that it is made first.", name)
+}
+
+// foundOut notes which build an apply has said to have passed a stage, of which its plan did
 // not know.
-func (o *overlay) markApplied(pipelineName, stage string) {
-	o.appliedStages.Store(pipelineName+"/"+stage, true)
-}
-
-// late reports whether an apply has found out what passed one of the stages of an after
-// list.
-func (o *overlay) hasApplied(pipelineName string, g gates) bool {
-	return len(o.lately(pipelineName, g)) > 0
-}
-
-// lately lists those stages.
-func (o *overlay) lately(pipelineName string, g gates) []string {
-	return slices.DeleteFunc(slices.Clone(g.stages), func(up string) bool {
-		_, late := o.appliedStages.Load(pipelineName + "/" + up)
-		return !late
-	})
-}
-
-// planPipeline notes a planned pipeline, nil for one that is not known yet, and whether it
-// changes.
-func (o *overlay) planPipeline(name string, p *pipeline.Pipeline, changes bool) {
+func (o *overlay) foundOut(pipelineName, stage, build string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	at := o.of(name)
-	at.pipeline, at.unknown, at.changes, at.state = p, p == nil, changes, nil
-}
-
-// planStage notes a planned stage.
-func (o *overlay) planStage(s pipeline.Stage) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	at := o.of(s.Pipeline)
-	at.stages[s.Name] = s
-	if at.state != nil {
-		at.state.Stages[s.Name] = s
-	}
-}
-
-// planUndecided notes that a stage will exist whose definition is not known yet:
-// enough for others to come after it.
-func (o *overlay) planUnknown(ctx context.Context, s pipeline.Stage) error {
-	o.mu.Lock()
-	o.of(s.Pipeline).open[s.Name] = true
-	o.mu.Unlock()
-	recorded, err := o.engine.State(ctx, s.Pipeline)
-	if err != nil {
-		return err
-	}
-	if _, exists := recorded.Stages[s.Name]; !exists {
-		o.planStage(s)
-	}
-	return nil
-}
-
-// view calls f with the pipeline's state as it is planned, and what is not known of it
-// yet. f must not keep the two, and must not call the overlay.
-func (o *overlay) view(ctx context.Context, name string, f func(st *pipeline.State, at *planned) error) error {
-	recorded, err := o.engine.State(ctx, name)
-	if err != nil {
-		return err
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	at := o.of(name)
-	if at.state == nil || at.recorded != recorded {
-		at.recorded, at.state = recorded, recorded.Clone()
-		if at.pipeline != nil {
-			at.state.Pipeline = *at.pipeline
-		}
-		for stageName, s := range at.stages {
-			at.state.Stages[stageName] = s
-		}
-	}
-	if !at.state.Exists() && !at.unknown {
-		return pipeline.Errorf(pipeline.CodeNotFound, "find pipeline", "there is no pipeline %q", name).
-			WithHint("Refer to the resource, as in penstock_pipeline.%s.name, so that it is made first.", name)
-	}
-	return f(at.state, at)
+	o.of(pipelineName).passed[stage] = build
 }

@@ -197,7 +197,7 @@ func TestAccPeople(t *testing.T) {
 			PreConfig: b.does(func(ctx context.Context, e *engine.Engine) error {
 				at, err := e.StageStatus(ctx, "shop", "exploratory")
 				if err == nil {
-					_, err = e.Override(ctx, "shop", "exploratory", at.Move.Candidate, "nobody is here")
+					_, err = e.Override(ctx, "shop", "exploratory", at.Move.Candidate.ID, "nobody is here")
 				}
 				return err
 			}),

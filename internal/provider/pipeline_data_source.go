@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // pipelineDataSource is data penstock_pipeline.
@@ -97,8 +98,8 @@ func (d *pipelineDataSource) Read(ctx context.Context, req datasource.ReadReques
 		}
 		item := pipelineDataItem{
 			Type: types.StringValue(string(s.Type)), After: types.ListValueMust(types.StringType, after), Current: orNull(at.Current),
-			Candidate: orNull(at.Move.Candidate), Passed: gate(m.Name.ValueString(), name, orNull(at.Passed)), Status: types.StringValue(string(at.Move.Status)),
-			WaitingFor: orNull(at.Move.WaitingFor), Run: orNull(at.Run.ID), Log: orNull(at.Log), Artifact: types.StringNull(), Endpoint: types.StringNull(),
+			Candidate: orNull(at.Move.Candidate.ID), Passed: flattenPassed(m.Name.ValueString(), name, orNull(at.Passed)), Status: types.StringValue(string(at.Move.Status)),
+			WaitingFor: orNull(reason.MoveWaits(at.Move)), Run: orNull(at.Run.ID), Log: orNull(at.Log), Artifact: types.StringNull(), Endpoint: types.StringNull(),
 		}
 		if at.Artifact != nil {
 			item.Artifact = types.StringValue(at.Artifact.Digest)

@@ -281,7 +281,7 @@ func (r *pipelineResource) ModifyPlan(ctx context.Context, req resource.ModifyPl
 		}
 	}
 	if !known(ctx, m.Service, m.Scale, m.Authorize, m.SelfService, m.Notify, m.Keep) {
-		r.session.overlay.planPipeline(name, nil, true)
+		r.session.overlay.planPipeline(name, nil)
 		return
 	}
 	p := expandPipeline(ctx, m, r.session, &resp.Diagnostics)
@@ -293,7 +293,7 @@ func (r *pipelineResource) ModifyPlan(ctx context.Context, req resource.ModifyPl
 	if err := r.session.Engine.Platform.CheckService(p.Service); err != nil {
 		addAttributeError(&resp.Diagnostics, path.Root("service").AtName("protocol"), "define pipeline", name, err)
 	}
-	r.session.overlay.planPipeline(name, &p, !resp.Plan.Raw.Equal(req.State.Raw))
+	r.session.overlay.planPipeline(name, &p)
 }
 
 // planRemoval says what goes with a pipeline that is to be destroyed, or replaced, and

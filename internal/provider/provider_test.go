@@ -22,8 +22,10 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/tfjsonpath"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/supervisor"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 	"github.com/penstock-io/terraform-provider-penstock/internal/provider"
 	"github.com/penstock-io/terraform-provider-penstock/internal/workplace/workplacetest"
@@ -35,8 +37,8 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "serve" {
 		serve()
 	}
-	if len(os.Args) == 5 && os.Args[1] == "reject" {
-		reject(os.Args[2], os.Args[3], os.Args[4])
+	if len(os.Args) == 5 && acts[os.Args[1]] != nil {
+		act(os.Args[1], os.Args[2], os.Args[3], os.Args[4])
 		return
 	}
 	os.Exit(workplacetest.Main(m.Run))
@@ -257,15 +259,15 @@ func export(stage, attribute string, value knownvalue.Check) statecheck.StateChe
 
 // stands checks the status of a stage, which no resource exports.
 func (b *bench) stands(stage string, want string) statecheck.StateCheck {
-	return b.standing(stage, "status", want, func(m pipeline.Move) string { return string(m.Status) })
+	return b.standing(stage, "status", want, func(m gate.Move) string { return string(m.Status) })
 }
 
 // waitsFor checks what a stage waits for.
 func (b *bench) waitsFor(stage, want string) statecheck.StateCheck {
-	return b.standing(stage, "waiting for", want, func(m pipeline.Move) string { return m.WaitingFor })
+	return b.standing(stage, "waiting for", want, func(m gate.Move) string { return reason.Waiting(m.Wait) })
 }
 
-func (b *bench) standing(stage, what, want string, of func(pipeline.Move) string) statecheck.StateCheck {
+func (b *bench) standing(stage, what, want string, of func(gate.Move) string) statecheck.StateCheck {
 	return stateCheck(func() (err error) {
 		b.open(func(a *app.App) error {
 			at, e := a.Engine.StageStatus(context.Background(), "shop", strings.ReplaceAll(stage, "_", "-"))

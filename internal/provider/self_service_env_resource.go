@@ -166,7 +166,11 @@ func (r *selfServiceEnvResource) ModifyPlan(ctx context.Context, req resource.Mo
 	}
 	m.Build = config.Build
 	if known(ctx, m.Pipeline, m.Name) {
-		r.planBuild(ctx, &m, state, known(ctx, config.TTL, config.Owner), resp)
+		var at *engine.Position
+		if state != nil {
+			at = readAt(ctx, req.Private, &resp.Diagnostics)
+		}
+		r.planBuild(ctx, &m, state, at, known(ctx, config.TTL, config.Owner), resp)
 	} else if config.Build.IsNull() {
 		m.Build = types.StringUnknown()
 	}
@@ -199,7 +203,7 @@ func (m *selfServiceEnvModel) unknownExports() {
 // planBuild chooses the build: the pin, the one that runs, or the newest that passed.
 // Where it is decided how long a new one lives, and whose it is, it is checked whether
 // that is allowed.
-func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfServiceEnvModel, decided bool, resp *resource.ModifyPlanResponse) {
+func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfServiceEnvModel, at *engine.Position, decided bool, resp *resource.ModifyPlanResponse) {
 	name := m.Name.ValueString()
 	g := expandGates(m.After)
 	pinned := !m.Build.IsNull()
@@ -207,27 +211,27 @@ func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfSe
 	if keeps {
 		m.Build = state.Build
 	}
-	err := r.session.overlay.view(ctx, r.session.pipelineName(m.Pipeline), func(st *pipeline.State, _ *planned) error {
-		longer := known(ctx, m.TTL) && (state == nil || !m.TTL.Equal(state.TTL))
-		if err := engine.CheckTTL(st, r.request(*m, nil)); longer && err != nil {
-			addAttributeError(&resp.Diagnostics, path.Root("ttl"), "launch environment", name, err)
-			return nil
-		}
-		if err := r.session.Engine.CheckLaunch(st, r.request(*m, nil)); state == nil && decided && err != nil {
-			addAttributeError(&resp.Diagnostics, path.Root("pipeline"), "launch environment", name, err)
-			return nil
-		}
-		switch {
-		case keeps, m.Build.IsUnknown(), !g.open() && pinned:
-		case !g.open():
-			m.Build = types.StringUnknown()
-		default:
-			r.chooseBuild(st, g, m, state, pinned, resp)
-		}
-		return nil
-	})
+	planned, err := r.session.overlay.planApply(ctx, r.session.pipelineName(m.Pipeline), at)
 	if err != nil {
 		addAttributeError(&resp.Diagnostics, path.Root("pipeline"), "plan environment", name, err)
+		return
+	}
+	st, settled := planned.State(g.stages...), r.session.overlay.settled(r.session.pipelineName(m.Pipeline), g)
+	longer := known(ctx, m.TTL) && (state == nil || !m.TTL.Equal(state.TTL))
+	if err := engine.CheckTTL(st, r.request(*m, nil)); longer && err != nil {
+		addAttributeError(&resp.Diagnostics, path.Root("ttl"), "launch environment", name, err)
+		return
+	}
+	if err := r.session.Engine.CheckLaunch(st, r.request(*m, nil)); state == nil && decided && err != nil {
+		addAttributeError(&resp.Diagnostics, path.Root("pipeline"), "launch environment", name, err)
+		return
+	}
+	switch {
+	case keeps, m.Build.IsUnknown(), !settled && pinned:
+	case !settled:
+		m.Build = types.StringUnknown()
+	default:
+		r.chooseBuild(st, g, m, state, pinned, resp)
 	}
 }
 
@@ -253,6 +257,8 @@ func (r *selfServiceEnvResource) chooseBuild(st *pipeline.State, g gates, m, sta
 		m.Build = types.StringUnknown() // the acceptance stages may run in this apply
 	case err != nil:
 		addAttributeError(&resp.Diagnostics, path.Root("after"), "launch environment", name, err)
+	case state == nil && !pinned: // what people decide until it is launched is not known
+		m.Build = types.StringUnknown()
 	default:
 		m.Build = types.StringValue(build)
 	}
@@ -340,11 +346,13 @@ func (r *selfServiceEnvResource) Read(ctx context.Context, req resource.ReadRequ
 	if resp.Diagnostics.HasError() || !r.here(ctx, req.Private, "read environment", name, &resp.Diagnostics) {
 		return
 	}
-	st, err := r.session.Engine.State(ctx, r.session.pipelineName(m.Pipeline))
+	at, position, err := r.session.overlay.snapshot(ctx, r.session.pipelineName(m.Pipeline))
 	if err != nil {
 		addError(&resp.Diagnostics, "read environment", name, err)
 		return
 	}
+	st := at.State()
+	noteRead(ctx, resp.Private, position, &resp.Diagnostics)
 	env, ok := st.PersonEnvironment(name)
 	if !ok || !r.same(m.ID, env.ID, name, &resp.Diagnostics) {
 		resp.State.RemoveResource(ctx)

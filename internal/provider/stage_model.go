@@ -164,7 +164,7 @@ func flattenStage(ctx context.Context, st *pipeline.State, s pipeline.Stage, sch
 	if len(s.After) > 0 {
 		var after []attr.Value
 		for _, up := range s.After {
-			after = append(after, gate(m.Pipeline.ValueString(), up, orNull(st.NewestPassed(up))))
+			after = append(after, flattenPassed(m.Pipeline.ValueString(), up, orNull(st.NewestPassed(up))))
 		}
 		m.After = types.ListValueMust(gateType, after)
 	}
@@ -218,14 +218,14 @@ func flattenEnvironment(ctx context.Context, e, def *pipeline.EnvironmentSpec, e
 // move is the build that it holds, so that the plan shows the move.
 func flattenStatus(st engine.StageStatus, p pipeline.Pipeline, m *stageModel) {
 	m.ID, m.Name = types.StringValue(st.Stage.ID), types.StringValue(st.Stage.Name)
-	m.Candidate = orNull(st.Move.Candidate)
-	if st.Move.Action == pipeline.ActionRun || st.Move.Action == pipeline.ActionAdopt {
+	m.Candidate = orNull(st.Move.Candidate.ID)
+	if st.Move.Moves() {
 		m.Candidate = orNull(st.Current)
 	}
-	m.Passed = gate(m.Pipeline.ValueString(), st.Stage.Name, orNull(st.Passed))
+	m.Passed = flattenPassed(m.Pipeline.ValueString(), st.Stage.Name, orNull(st.Passed))
 	m.ImageID, m.Endpoint = orNull(st.Image), types.StringNull()
 	m.Instances = intOrNull(st.Stage.Instances(p))
-	if env := st.Environment; env != nil {
+	if env := st.Environment; env != nil && env.Purpose != pipeline.ForRun { // one that a failed run left is none of the stage's
 		m.Endpoint = orNull(env.Endpoint)
 		if env.Purpose == pipeline.ForStage {
 			m.Instances = intOrNull(env.Instances)
@@ -255,44 +255,16 @@ func (m *stageModel) exports() []*types.String {
 	return []*types.String{&m.Candidate, &m.ImageID, &m.Endpoint}
 }
 
-// undecide makes everything that the stage exports unknown, but what can't change.
+// markUnknown makes everything that the stage exports unknown, but what can't change.
 func (m *stageModel) markUnknown(name types.String) {
 	for _, v := range m.exports() {
 		*v = types.StringUnknown()
 	}
 	m.Passed = types.ObjectUnknown(gateTypes)
 	if !name.IsUnknown() && !m.Pipeline.IsUnknown() {
-		m.Passed = gate(m.Pipeline.ValueString(), name.ValueString(), types.StringUnknown())
+		m.Passed = flattenPassed(m.Pipeline.ValueString(), name.ValueString(), types.StringUnknown())
 	}
 	m.Instances = types.Int64Unknown()
-}
-
-// move plans what a stage exports that may move: unknown is what the move decides, and
-// nothing else.
-func (m *stageModel) move(stage pipeline.Stage, p pipeline.Pipeline, state *stageModel) {
-	m.markUnknown(m.Name)
-	m.Instances = intOrNull(stage.Instances(p))
-	if !stage.Bake && !stage.Persistent() {
-		m.ImageID = types.StringNull()
-	}
-	switch {
-	case !stage.Persistent() && !(stage.Env != nil && stage.Approval): // what it has ends with its run
-		m.Endpoint = types.StringNull()
-	case stage.Persistent() && state != nil && !state.Endpoint.IsNull() && sameFront(m.Environment, state.Environment):
-		m.Endpoint = state.Endpoint
-	}
-}
-
-// agree plans of a stage that stays where it is what was planned when it might have moved.
-func (m *stageModel) agree(stage pipeline.Stage, p pipeline.Pipeline, state *stageModel) {
-	before := *m
-	before.move(stage, p, state)
-	if !before.ImageID.IsUnknown() {
-		m.ImageID = before.ImageID
-	}
-	if !before.Endpoint.IsUnknown() {
-		m.Endpoint = before.Endpoint
-	}
 }
 
 // sameFront reports whether two definitions of a lasting environment have the same

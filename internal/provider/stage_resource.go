@@ -21,6 +21,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -213,19 +214,19 @@ func (r *stageResource) validateByType(kind pipeline.StageType, m stageModel, en
 // is kept in Terraform's state: the next apply goes on from the ledger.
 func (r *stageResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
 	r.note(ctx, resp.Private, &resp.Diagnostics)
-	r.apply(ctx, req.Plan, req.Config, &resp.State, resp.Private, &resp.Diagnostics, func(m stageModel) (time.Duration, diag.Diagnostics) {
+	r.apply(ctx, req.Plan, req.Config, &resp.State, nil, resp.Private, &resp.Diagnostics, func(m stageModel) (time.Duration, diag.Diagnostics) {
 		return m.Timeouts.Create(ctx, defaultTimeout)
 	})
 }
 
 // Update implements resource.Resource. When it fails, the state stays as it was.
 func (r *stageResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
-	r.apply(ctx, req.Plan, req.Config, &resp.State, resp.Private, &resp.Diagnostics, func(m stageModel) (time.Duration, diag.Diagnostics) {
+	r.apply(ctx, req.Plan, req.Config, &resp.State, readAt(ctx, req.Private, &resp.Diagnostics), resp.Private, &resp.Diagnostics, func(m stageModel) (time.Duration, diag.Diagnostics) {
 		return m.Timeouts.Update(ctx, defaultTimeout)
 	})
 }
 
-func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk.Config, state *tfsdk.State, private noter, diags *diag.Diagnostics, timeout func(stageModel) (time.Duration, diag.Diagnostics)) {
+func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk.Config, state *tfsdk.State, planned *engine.Position, private privateSetter, diags *diag.Diagnostics, timeout func(stageModel) (time.Duration, diag.Diagnostics)) {
 	var m, secret stageModel
 	diags.Append(plan.Get(ctx, &m)...)
 	diags.Append(config.Get(ctx, &secret)...)
@@ -240,7 +241,13 @@ func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk
 		return
 	}
 	stage := expandStage(ctx, m, r.session, diags)
-	request := engine.AdvanceRequest{Stage: stage, Create: create, Candidate: m.Candidate.ValueString()}
+	request := engine.AdvanceRequest{Stage: stage, Create: create, Intent: gate.Intent{Candidate: gate.Unknown}}
+	if !m.Candidate.IsUnknown() {
+		request.Intent.Candidate = gate.Value{ID: m.Candidate.ValueString()}
+	}
+	if planned != nil {
+		request.Intent.Position = planned.Sequence
+	}
 	request.Secrets.Steps = expandStepSecrets(ctx, secret.Steps, diags)
 	if wo, ok := secret.Environment.Attributes()["env_wo"].(types.Map); ok {
 		request.Secrets.Environment = expandSecrets(ctx, wo, diags)
@@ -255,27 +262,20 @@ func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk
 		addError(diags, fmt.Sprintf("move stage %q of pipeline", stage.Name), stage.Pipeline, err)
 		return
 	}
-	st, err := r.session.Engine.State(ctx, stage.Pipeline)
-	if err != nil {
-		addError(diags, "read stage", stage.Name, err)
-		return
+	was := m
+	at, position, err := r.session.Engine.Snapshot(ctx, stage.Pipeline)
+	if err != nil { // what was done goes into the state all the same; the next read notes where
+		r.session.Engine.Logger.Debug("note the position of a stage", "stage", stage.Name, "error", err)
+		flattenStatus(standing, pipeline.Pipeline{}, &m)
+	} else {
+		flattenStatus(standing, at.State().Pipeline, &m)
+		noteRead(ctx, private, position, diags)
 	}
-	if !known(ctx, m.Passed) {
-		r.session.overlay.markApplied(stage.Pipeline, stage.Name)
+	if !known(ctx, was.Passed) {
+		r.session.overlay.foundOut(stage.Pipeline, stage.Name, standing.Passed)
 	}
-	planned, entering := m, standing.Move.Candidate
-	if !planned.Candidate.IsUnknown() {
-		entering = planned.Candidate.ValueString()
-	}
-	flattenStatus(standing, st.Pipeline, &m)
-	m.keep(ctx, planned)
-	diags.Append(private.SetKey(ctx, notesKey, noted(st, stage, entering))...)
+	m.keep(ctx, was)
 	diags.Append(state.Set(ctx, m)...)
-}
-
-// noter keeps notes beside a resource's state.
-type noter interface {
-	SetKey(ctx context.Context, key string, value []byte) diag.Diagnostics
 }
 
 // Read implements resource.Resource.
@@ -286,11 +286,12 @@ func (r *stageResource) Read(ctx context.Context, req resource.ReadRequest, resp
 	if resp.Diagnostics.HasError() || !r.here(ctx, req.Private, "read stage", name, &resp.Diagnostics) {
 		return
 	}
-	st, err := r.session.Engine.State(ctx, r.session.pipelineName(m.Pipeline))
+	at, position, err := r.session.overlay.snapshot(ctx, r.session.pipelineName(m.Pipeline))
 	if err != nil {
 		addError(&resp.Diagnostics, "read stage", name, err)
 		return
 	}
+	st := at.State()
 	stage, ok := st.Stages[name]
 	if !ok || !r.same(m.ID, stage.ID, name, &resp.Diagnostics) {
 		resp.State.RemoveResource(ctx)
@@ -303,7 +304,7 @@ func (r *stageResource) Read(ctx context.Context, req resource.ReadRequest, resp
 	}
 	standing := r.session.Engine.StageStatusIn(st, stage)
 	flattenStatus(standing, st.Pipeline, &m)
-	resp.Diagnostics.Append(resp.Private.SetKey(ctx, notesKey, noted(st, stage, standing.Move.Candidate))...)
+	noteRead(ctx, resp.Private, position, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }
 

@@ -186,7 +186,7 @@ var gateTypes = map[string]attr.Type{"pipeline": types.StringType, "stage": type
 
 var gateType = types.ObjectType{AttrTypes: gateTypes}
 
-func gate(pipelineName, stage string, build types.String) types.Object {
+func flattenPassed(pipelineName, stage string, build types.String) types.Object {
 	return types.ObjectValueMust(gateTypes, map[string]attr.Value{
 		"pipeline": types.StringValue(pipelineName), "stage": types.StringValue(stage), "build": build,
 	})
@@ -194,13 +194,14 @@ func gate(pipelineName, stage string, build types.String) types.Object {
 
 // gates is what is known of an after list.
 type gates struct {
-	stages  []string        // names, in order
-	pending map[string]bool // stages whose newest passed build is not known yet
-	unknown bool            // not even the stages are known
+	stages  []string          // names, in order
+	builds  map[string]string // that passed them, as far as it is known
+	pending map[string]bool   // stages whose newest passed build is not known yet
+	unknown bool              // not even the stages are known
 }
 
 func expandGates(after types.List) gates {
-	g := gates{pending: map[string]bool{}}
+	g := gates{builds: map[string]string{}, pending: map[string]bool{}}
 	if after.IsUnknown() {
 		g.unknown = true
 	}
@@ -216,7 +217,9 @@ func expandGates(after types.List) gates {
 			continue
 		}
 		g.stages = append(g.stages, stage.ValueString())
-		if o.Attributes()["build"].IsUnknown() {
+		build, _ := o.Attributes()["build"].(types.String)
+		g.builds[stage.ValueString()] = build.ValueString()
+		if build.IsUnknown() {
 			g.pending[stage.ValueString()] = true
 		}
 	}

@@ -10,8 +10,10 @@ import (
 	"slices"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/ledger/ledgertest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // finale has one process apply until nothing is left to do, undisturbed, and checks what
@@ -36,7 +38,7 @@ func (s *simulation) finale() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
-		s.violation("applies do not converge: %v (%s)", err, pipeline.HintOf(err))
+		s.violation("applies do not converge: %v (%s)", err, reason.Hint(err))
 		return
 	}
 	st, err := ledger.State(context.WithoutCancel(ctx), "shop")
@@ -52,10 +54,10 @@ func (s *simulation) finale() {
 
 // checkQuiet checks that another plan would find nothing to do.
 func (s *simulation) checkQuiet(st *pipeline.State) {
+	plan := gate.Plan(gate.At(st, 0), gate.Desired{})
 	for _, stage := range stages(s.commit) {
-		recorded := st.Stages[stage.Name]
-		if move := pipeline.Decide(st, recorded); move.Err != nil || move.Action != pipeline.ActionNone {
-			s.violation("after all is done a plan has %q for stage %q: %s %v", move.Action, stage.Name, move.Why, move.Err)
+		if move := plan.Stage(stage.Name); move.Refusal != nil || move.Action != gate.ActionNone {
+			s.violation("after all is done a plan has %q for stage %q: %s %v", move.Action, stage.Name, move.Why, move.Err())
 		}
 		if held := st.Current[stage.Name]; held.Build != "" && st.Builds[held.Build].ID == "" {
 			s.violation("stage %q holds build %s, which is gone", stage.Name, held.Build)

@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// memos runs each named piece of work once, however many ask for it, at the same
+// memos run each named piece of work once, however many ask for it, at the same
 // time or later; all get its outcome. The work ends early only when everybody who
 // waited for it has gone, and is then done again for whoever comes next.
 type memos struct {

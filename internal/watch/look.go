@@ -13,6 +13,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
 )
@@ -240,29 +241,32 @@ func touched(was, is pipeline.Components) []string {
 // is none: its configuration has to change.
 func stages(st *pipeline.State) []Reason {
 	var reasons []Reason
-	for _, s := range st.StagesInOrder() {
-		move := pipeline.Decide(st, s)
-		if move.Err != nil || move.Action == pipeline.ActionNone {
-			continue
+	for _, m := range gate.Now(st).Moves() {
+		if m.Refusal == nil && m.Action != gate.ActionNone {
+			reasons = append(reasons, reasonOf(st, m))
 		}
-		key := fmt.Sprintf("stage %s/%s %s %s", s.Pipeline, s.Name, move.Action, move.Candidate)
-		text := fmt.Sprintf("stage %q can move", s.Name)
-		if move.Why != "" {
-			text = fmt.Sprintf("stage %q: %s", s.Name, move.Why)
-		}
-		if p, ok := st.Promotions[s.Name]; ok && p.Build == move.Candidate && s.Pin == "" {
-			key += fmt.Sprintf(" promoted %d", st.Version(pipeline.RecordPromotion, s.Name))
-			text = fmt.Sprintf("stage %q: %s promoted %s", s.Name, p.Actor, p.Build)
-			if locked := st.Current[s.Name].Build; st.Builds[p.Build].Order < st.Builds[locked].Order {
-				text = fmt.Sprintf("stage %q: %s rolled back from %s to %s", s.Name, p.Actor, locked, p.Build)
-			}
-		}
-		if r, ok := st.Retries[s.Name]; ok && r.Build == move.Candidate {
-			key += fmt.Sprintf(" asked %d", st.Version(pipeline.RecordRetry, s.Name))
-		}
-		reasons = append(reasons, Reason{key, text})
 	}
 	return reasons
+}
+
+// reasonOf says why an apply would do something to a stage.
+func reasonOf(st *pipeline.State, m gate.Move) Reason {
+	s, build := m.Stage, m.Candidate.ID
+	r := Reason{Key: fmt.Sprintf("stage %s/%s %s %s", s.Pipeline, s.Name, m.Action, build), Text: fmt.Sprintf("stage %q can move", s.Name)}
+	if why := m.Why.String(); why != "" {
+		r.Text = fmt.Sprintf("stage %q: %s", s.Name, why)
+	}
+	if p, ok := st.Promotions[s.Name]; ok && p.Build == build && s.Pin == "" {
+		r.Key += fmt.Sprintf(" promoted %d", st.Version(pipeline.RecordPromotion, s.Name))
+		r.Text = fmt.Sprintf("stage %q: %s promoted %s", s.Name, p.Actor, p.Build)
+		if current := st.Current[s.Name].Build; st.Builds[p.Build].Order < st.Builds[current].Order {
+			r.Text = fmt.Sprintf("stage %q: %s rolled back from %s to %s", s.Name, p.Actor, current, p.Build)
+		}
+	}
+	if retry, ok := st.Retries[s.Name]; ok && retry.Build == build {
+		r.Key += fmt.Sprintf(" asked %d", st.Version(pipeline.RecordRetry, s.Name))
+	}
+	return r
 }
 
 // environments gives the self-service environments of the configuration that have

@@ -8,14 +8,16 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // Node is a stage or a baked image.
 type Node struct {
 	Name   string
 	Kind   string // the stage's type, or "image"
-	Status pipeline.Status
+	Status gate.Status
 	Build  string   // that it holds; an image's ID
 	Note   string   // what it waits for, or why it failed; may be empty
 	After  []string // names of the nodes before it
@@ -34,20 +36,19 @@ func GraphOf(st *pipeline.State) Graph {
 	g := Graph{Title: st.Pipeline.Name}
 	bases := map[string]string{} // image nodes by image
 	for _, r := range slices.SortedFunc(maps.Values(st.ImageDefinitions), func(a, b pipeline.ImageDefinition) int { return cmp.Compare(a.Name, b.Name) }) {
-		n := Node{Name: pipeline.ImageRun(r.Name), Kind: "image", Status: pipeline.StatusPassed, Build: r.Image}
-		if run := st.Latest[n.Name]; run.Status == pipeline.RunFailed {
-			n.Status, n.Note = pipeline.StatusFailed, pipeline.FirstLine(run.Error)
-		} else if run.Status == pipeline.RunRunning {
-			n.Status = pipeline.StatusRunning
-		} else if r.Image == "" {
-			n.Status = pipeline.StatusIdle
+		run := st.Latest[pipeline.ImageRun(r.Name)]
+		n := Node{Name: pipeline.ImageRun(r.Name), Kind: "image", Status: gate.ShownImage(r, run), Build: r.Image}
+		if run.Status == pipeline.RunFailed {
+			n.Note = pipeline.FirstLine(run.Error)
 		}
 		bases[r.Image] = n.Name
 		g.Nodes = append(g.Nodes, n)
 	}
+	plan := gate.Now(st)
 	for _, s := range st.StagesInOrder() {
 		n := Node{Name: s.Name, Kind: string(s.Type), Build: st.Current[s.Name].Build, After: s.Upstream()}
-		n.Status, n.Note = statusOf(st, s)
+		move, run := plan.Stage(s.Name), st.Latest[s.Name]
+		n.Status, n.Note = gate.Shown(move, run), reason.Note(move, run, true)
 		if base := bases[s.BaseImage]; base != "" && s.BaseImage != "" {
 			n.After = append(n.After, base)
 		}
@@ -55,25 +56,6 @@ func GraphOf(st *pipeline.State) Graph {
 	}
 	g.place()
 	return g
-}
-
-// statusOf gives the word for where a stage stands, and what is worth saying of it.
-func statusOf(st *pipeline.State, s pipeline.Stage) (status pipeline.Status, note string) {
-	move, run := pipeline.Decide(st, s), st.Latest[s.Name]
-	switch {
-	case run.Status == pipeline.RunRunning:
-		return pipeline.StatusRunning, ""
-	case run.Status == pipeline.RunFailed && move.Action == pipeline.ActionRun:
-		return pipeline.StatusFailed, pipeline.FirstLine(run.Error)
-	case move.Err != nil:
-		return pipeline.StatusWaiting, move.Err.Error()
-	case move.WaitingFor != "":
-		return move.Status, "waits for " + move.WaitingFor
-	case move.Action != pipeline.ActionNone:
-		return pipeline.StatusReady, move.Why
-	default:
-		return move.Status, ""
-	}
 }
 
 // place gives each node a column, right of all that it comes after, and a row in it

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -104,7 +105,7 @@ func TestLayout(t *testing.T) {
 func wide(n int) Graph {
 	g := Graph{Title: "wide"}
 	for i := range n {
-		node := Node{Name: fmt.Sprintf("stage-%d", i), Kind: "custom", Status: pipeline.Statuses[i%len(pipeline.Statuses)], Build: "b-0123456789"}
+		node := Node{Name: fmt.Sprintf("stage-%d", i), Kind: "custom", Status: gate.Statuses[i%len(gate.Statuses)], Build: "b-0123456789"}
 		if i > 0 {
 			node.After = []string{fmt.Sprintf("stage-%d", (i-1)/3)}
 		}
@@ -153,7 +154,7 @@ func TestHostile(t *testing.T) {
 		t.Errorf("text:\n%s", tree)
 	}
 	mermaid := g.Mermaid()
-	if lines := strings.Split(strings.TrimSpace(mermaid), "\n"); len(lines) != 4+len(pipeline.Statuses) || strings.Count(mermaid, `"`) != 4 || strings.ContainsAny(mermaid, "`\\&\x1b") || strings.Contains(mermaid, "<script") {
+	if lines := strings.Split(strings.TrimSpace(mermaid), "\n"); len(lines) != 4+len(gate.Statuses) || strings.Count(mermaid, `"`) != 4 || strings.ContainsAny(mermaid, "`\\&\x1b") || strings.Contains(mermaid, "<script") {
 		t.Errorf("mermaid:\n%s", mermaid)
 	}
 	dot := g.DOT()

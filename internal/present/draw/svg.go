@@ -8,7 +8,7 @@ import (
 	"html"
 	"strings"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
@@ -56,7 +56,7 @@ func (g Graph) SVG() string {
 		n.draw(&b, x, y)
 	}
 	b.WriteString("</g>\n")
-	for i, status := range pipeline.Statuses {
+	for i, status := range gate.Statuses {
 		x, y := margin+i*76, height-margin
 		fmt.Fprintf(&b, `<rect class="%s" x="%d" y="%d" width="10" height="10" rx="2"/><text class="small" x="%d" y="%d">%s</text>`+"\n", status, x, y-9, x+15, y, status)
 	}

@@ -7,14 +7,14 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // colours of the statuses in text formats: what is behind dark text.
-var colours = map[pipeline.Status]string{
-	pipeline.StatusPassed: "#aceebb", pipeline.StatusRunning: "#b6e3ff", pipeline.StatusReady: "#ddf4ff", pipeline.StatusWaiting: "#fae17d",
-	pipeline.StatusFailed: "#ffcecb", pipeline.StatusRejected: "#ecd8ff", pipeline.StatusIdle: "#eaeef2",
+var colours = map[gate.Status]string{
+	gate.StatusPassed: "#aceebb", gate.StatusRunning: "#b6e3ff", gate.StatusReady: "#ddf4ff", gate.StatusWaiting: "#fae17d",
+	gate.StatusFailed: "#ffcecb", gate.StatusRejected: "#ecd8ff", gate.StatusIdle: "#eaeef2",
 }
 
 // Text gives the graph as a tree for a terminal: each node stands below the last of those
@@ -69,7 +69,7 @@ func (g Graph) Mermaid() string {
 		fmt.Fprintf(&b, "  n%d[\"%s\"]:::%s\n", i, strings.Join(n.lines(mermaidText), "<br>"), n.Status)
 	}
 	g.Edges(func(from, to int) { fmt.Fprintf(&b, "  n%d --> n%d\n", from, to) })
-	for _, status := range pipeline.Statuses {
+	for _, status := range gate.Statuses {
 		fmt.Fprintf(&b, "  classDef %s fill:%s,stroke:#57606a,color:#1f2328\n", status, colours[status])
 	}
 	return b.String()
