@@ -144,13 +144,8 @@ func (e *Engine) collectBuilds(ctx context.Context, st *pipeline.State, dryRun b
 		if dryRun {
 			continue
 		}
-		gone := []pipeline.Key{{Kind: pipeline.RecordBuild, ID: b.ID}}
-		for _, key := range st.Keys() {
-			if key.OfStageAndBuild() && strings.Contains("/"+key.ID+"/", "/"+b.ID+"/") {
-				gone = append(gone, key)
-			}
-		}
-		version := map[pipeline.Key]int64{gone[0]: st.Version(pipeline.RecordBuild, b.ID)}
+		gone := st.KeysOfBuild(b.ID)
+		version := map[pipeline.Key]int64{{Kind: pipeline.RecordBuild, ID: b.ID}: st.Version(pipeline.RecordBuild, b.ID)}
 		err := e.appendExpecting(ctx, st.Pipeline.Name, nil, version, pipeline.Event{Kind: pipeline.BuildCollected, Facts: pipeline.Facts{Gone: gone}})
 		if pipeline.CodeOf(err) == pipeline.CodeConflict {
 			continue // somebody is at work on it

@@ -27,7 +27,7 @@ func (d *Dynamo) State(ctx context.Context, name string) (*pipeline.State, error
 	if head == nil { // what is left of a history that is being purged
 		records, decisions = nil, nil
 	}
-	state, err := pipeline.NewState(deciding(records, decisions))
+	state, err := stateOf(deciding(records, decisions))
 	if err != nil {
 		return nil, d.damaged(op, "table %s: %w", d.Table, err)
 	}

@@ -5,7 +5,6 @@ package pipeline
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -211,7 +210,7 @@ func (s *State) Notices(e Event) []Notice {
 	if len(e.notifies()) == 0 {
 		return nil
 	}
-	then := s.asOf(e)
+	then := s.AsOf(e)
 	var all []Notice
 	say := func(n Notice) { all = append(all, n) }
 	f := e.Facts
@@ -239,29 +238,6 @@ func (s *State) Notices(e Event) []Notice {
 		}
 	}
 	return all
-}
-
-// asOf gives the state without what was recorded after an event. A decision may have
-// been taken before it and have come into the history later, so its time counts.
-func (s *State) asOf(e Event) *State {
-	then := *s
-	then.Results = maps.Clone(s.Results)
-	for _, key := range slices.Backward(s.results) {
-		if s.versions[key] <= e.Seq {
-			break // as are all before it
-		}
-		cut := strings.LastIndex(key.ID, "/")
-		id, digest := key.ID[:cut], key.ID[cut+1:]
-		then.Results[id] = slices.DeleteFunc(slices.Clone(then.Results[id]), func(r RunSummary) bool { return r.Digest == digest })
-	}
-	then.Decisions = maps.Clone(s.Decisions)
-	maps.DeleteFunc(then.Decisions, func(_ string, d Decision) bool { return d.At.After(e.Time) })
-	if d := e.Facts.Decision; d != nil {
-		then.Decisions[StageBuild(d.Stage, d.Build)] = *d
-	}
-	then.Overrides = maps.Clone(s.Overrides)
-	maps.DeleteFunc(then.Overrides, func(id string, _ Override) bool { return s.versions[Key{RecordOverride, id}] > e.Seq })
-	return &then
 }
 
 func (s *State) noticesOfRun(r Run, hold *Current, say func(Notice)) {
