@@ -60,17 +60,15 @@ type DecodedRecord struct {
 
 // Decode returns what a record of a state says. The error is CodeCorrupt.
 func (r Record) Decode() (DecodedRecord, error) {
-	set, err := func(*State) {}, errors.New("unknown kind of record")
+	var set func(*State)
+	err := errors.New("unknown kind of record")
 	if decode := kindsByName[r.Kind].decode; decode != nil {
 		set, err = decode(r)
 	}
 	if err != nil {
 		return DecodedRecord{}, Errorf(CodeCorrupt, "read ledger", "record %s %q: %w", r.Kind, r.ID, err)
 	}
-	return DecodedRecord{r.Version, func(s *State) {
-		set(s)
-		s.versions[r.Key] = r.Version
-	}}, nil
+	return DecodedRecord{r.Version, set}, nil
 }
 
 // StateOf returns the state of the records of one pipeline, in any order. It sorts them.
@@ -190,6 +188,7 @@ func decodeResult(r Record) (func(*State), error) {
 			s.Results[of] = only
 		}
 		s.results = append(s.results, r.ID)
+		s.versions[r.Key] = r.Version
 	}, err
 }
 

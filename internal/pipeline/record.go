@@ -98,7 +98,7 @@ type recordKind struct {
 	part   func(*State) any                     // the field that keeps it, as a pointer to the field
 	fresh  func(s *State, n int)                // lets a new state, of n records of all kinds, have none
 	own    func(*State)                         // gives a copy of a state a part of its own
-	decode func(r Record) (func(*State), error) // returns what sets a record that is newer than all others
+	decode func(r Record) (func(*State), error) // returns what sets a record, with its version, that is newer than all others
 	drop   func(s *State, id string)            // takes a record out
 }
 
@@ -130,7 +130,10 @@ func alone[T any](name RecordKind, fact func(*Facts) **T, part func(*State) *T, 
 		own:   func(*State) {},
 		decode: func(r Record) (func(*State), error) {
 			v, err := read[T](r)
-			return func(s *State) { *part(s) = v }, err
+			return func(s *State) {
+				*part(s) = v
+				s.versions[r.Key] = r.Version
+			}, err
 		},
 		drop: func(s *State, _ string) {
 			var none T
@@ -207,7 +210,10 @@ func keepBy[T any](part func(*State) *map[string]T) recordKind {
 		own:   func(s *State) { *part(s) = maps.Clone(*part(s)) },
 		decode: func(r Record) (func(*State), error) {
 			v, err := read[T](r)
-			return func(s *State) { (*part(s))[r.ID] = v }, err
+			return func(s *State) {
+				(*part(s))[r.ID] = v
+				s.versions[r.Key] = r.Version
+			}, err
 		},
 		drop: func(s *State, id string) { delete(*part(s), id) },
 	}
