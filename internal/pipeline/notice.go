@@ -107,10 +107,6 @@ func (t NotifyTarget) Describe() string {
 	}
 }
 
-// NotifyLease begins the keys, behind the pipeline's name and a slash, of the leases that
-// processes hold while they tell a target.
-const NotifyLease = "notify/"
-
 // Targets gives the targets of the pipeline's notices, each once: what it is to be told
 // of is all that any mention of it says.
 func (p Pipeline) Targets() []NotifyTarget {

@@ -77,6 +77,8 @@ type Holder struct {
 	Actor   string    `json:"actor"`
 	Purpose string    `json:"purpose"` // "run of stage acceptance for b-…"
 	Since   time.Time `json:"since"`
+	// Activity is what it does at the moment, where it says so.
+	Activity Activity `json:"activity,omitzero"`
 }
 
 // Lease is the right to change something, held by one process at a time.
@@ -141,7 +143,8 @@ type Ledger interface {
 	// Acquire takes the lease for ttl. Where another holds it and it has not
 	// expired, the error is a *HeldError wrapped with CodeHeld.
 	Acquire(ctx context.Context, key string, h Holder, ttl time.Duration) (Lease, error)
-	// Renew extends a lease to ttl from now; CodeLeaseLost where it is no longer current.
+	// Renew extends a lease to ttl from now, and lets others see the Activity of its Holder;
+	// CodeLeaseLost where it is no longer current.
 	Renew(ctx context.Context, l Lease, ttl time.Duration) (Lease, error)
 	// Head gives the sequence number of the pipeline's newest event; 0 for none.
 	Head(ctx context.Context, pipeline string) (int64, error)
