@@ -20,7 +20,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/supervisor"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
 	"github.com/penstock-io/terraform-provider-penstock/internal/workplace/workplacetest"
@@ -28,7 +28,7 @@ import (
 
 func TestMain(m *testing.M) {
 	process.Guard()
-	local.Supervise()
+	supervisor.Main()
 	if len(os.Args) > 1 && os.Args[1] == "serve" {
 		serve()
 	}

@@ -4,6 +4,7 @@
 package board
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -58,7 +59,7 @@ var actions = map[string]action{
 	"approve": {
 		Label: "Approve", Submit: "Approve", Reason: reasonWelcome, Build: true, Check: checkApprove,
 		Explain: func(st *pipeline.State, a asked) []string {
-			text := []string{fmt.Sprintf("Build %s passes stage %s, on the evidence of run %s.", a.Build, a.Stage, orNone(a.Run))}
+			text := []string{fmt.Sprintf("Build %s passes stage %s, on the evidence of run %s.", a.Build, a.Stage, cmp.Or(a.Run, "none"))}
 			if missing := st.MissingApprovals(st.Stages[a.Stage], a.Build); missing > 1 {
 				text = append(text, fmt.Sprintf("It takes %d more approvals, yours included.", missing))
 			}
@@ -143,7 +144,7 @@ var actions = map[string]action{
 		},
 		Do: func(ctx context.Context, e *engine.Engine, a asked) (string, error) {
 			p, err := e.RollbackFrom(ctx, a.Pipeline, a.Stage, a.Build, a.From)
-			return fmt.Sprintf("Stage %s goes back from build %s to build %s. %s", p.Stage, orNone(a.From.Current), p.Build, nextApply), err
+			return fmt.Sprintf("Stage %s goes back from build %s to build %s. %s", p.Stage, cmp.Or(a.From.Current, "none"), p.Build, nextApply), err
 		},
 	},
 	"override": {
@@ -198,13 +199,6 @@ var actions = map[string]action{
 			return fmt.Sprintf("Stage %s runs again with the next apply.", a.Stage), err
 		},
 	},
-}
-
-func orNone(id string) string {
-	if id == "" {
-		return "none"
-	}
-	return id
 }
 
 // stagesBelow gives the stages that come next.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // button leads to the page that asks whether to do something, or to somewhere else.
@@ -158,7 +159,7 @@ func waits(e *engine.Engine, st *pipeline.State) []wait {
 		if build := undecided(st, s); build != "" {
 			text := "waits for a decision on"
 			if missing := st.MissingApprovals(s, build); missing > 1 || len(st.Approvals(s, build)) > 0 {
-				text = fmt.Sprintf("waits for %s of", count(missing, "more approval"))
+				text = fmt.Sprintf("waits for %s of", present.Count(missing, "more approval"))
 			}
 			add(text, build, strings.TrimSpace(approvedBy(st, s, build)+" "+who(e, st, "approve", pipeline.RightApprove, s, build)))
 		}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // maxBody is the size of a form at most, in bytes.
@@ -131,10 +132,7 @@ func statusOf(err error) int {
 // logRefusal logs that somebody, of whom the name may not be known, was not let do something.
 // Of what comes from elsewhere only the beginning is logged, as plain text.
 func (b *Board) logRefusal(r *http.Request, person string, status int, err error) {
-	short := func(s string) string {
-		text := []rune(plain(s))
-		return string(text[:min(len(text), 300)])
-	}
+	short := func(s string) string { return present.Cut(present.Line(s), 300) }
 	b.Logger.Warn("refused", "person", short(person), "from", r.RemoteAddr, "method", r.Method, "path", short(r.URL.Path), "status", status, "error", short(err.Error()))
 }
 
@@ -146,7 +144,7 @@ func (b *Board) fail(w http.ResponseWriter, r *http.Request, s *session, err err
 	status := statusOf(err)
 	switch {
 	case status == http.StatusInternalServerError:
-		b.Logger.Error("page", "path", plain(r.URL.Path), "person", plain(s.person.Name), "error", err)
+		b.Logger.Error("page", "path", present.Line(r.URL.Path), "person", present.Line(s.person.Name), "error", err)
 	case r.Method == http.MethodPost:
 		b.logRefusal(r, s.person.Name, status, err)
 	}

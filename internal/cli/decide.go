@@ -13,6 +13,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 type decideOptions struct {
@@ -117,7 +118,7 @@ func (o *decideOptions) report(ctx context.Context, a *app.App, d pipeline.Decis
 	if err != nil || o.json {
 		return o.tell(err, d, "")
 	}
-	fmt.Fprintln(o.Out, decided(d))
+	fmt.Fprintln(o.Out, present.Line(decided(d)))
 	st, err := a.Engine.State(ctx, o.pipeline)
 	if err != nil {
 		return err
@@ -148,7 +149,9 @@ func decided(d pipeline.Decision) string {
 }
 
 // sentence says who decided what, in a line of its own.
-func sentence(d pipeline.Decision) string { return plain(strings.TrimPrefix(d.Describe(), "build ")) }
+func sentence(d pipeline.Decision) string {
+	return present.Line(strings.TrimPrefix(d.Describe(), "build "))
+}
 
 type promoteOptions struct {
 	*factory

@@ -4,6 +4,7 @@
 package cli_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -14,6 +15,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -28,7 +30,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/cli"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/supervisor"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
 	"github.com/penstock-io/terraform-provider-penstock/internal/workplace/workplacetest"
@@ -38,7 +40,7 @@ import (
 // script what Terraform would; and sqlite FILE STATEMENT.
 func TestMain(m *testing.M) {
 	process.Guard()
-	local.Supervise()
+	supervisor.Main()
 	testscript.Main(tests{m}, map[string]func(){
 		"penstock": penstock,
 		"apply":    func() { exit(apply(context.Background(), os.Args[1:])) },
@@ -56,8 +58,28 @@ func penstock() {
 	streams, signals := cli.System(), make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	streams.Signals = signals
-	os.Exit(cli.Main(context.Background(), os.Args[1:], streams, "1.2.3"))
+	var printed bytes.Buffer
+	out := streams.Out
+	streams.Out = &printed
+	if cli.WantsJSON(os.Args[1:]) {
+		streams.Out = io.MultiWriter(out, &printed)
+	} else {
+		streams.Out = out
+	}
+	code := cli.Main(context.Background(), os.Args[1:], streams, "1.2.3")
+	command, err := cli.CheckJSON(os.Args[1:], printed.Bytes())
+	if seen := os.Getenv(seenVariable); err == nil && command != "" && code == 0 {
+		err = os.WriteFile(filepath.Join(seen, strings.ReplaceAll(command, " ", "_")), nil, 0o600)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "what it printed is not by its schema:", err)
+		os.Exit(99)
+	}
+	os.Exit(code)
 }
+
+// seenVariable names a directory with a file for each command that printed JSON.
+const seenVariable = "PENSTOCK_TEST_SEEN"
 
 func exit(err error) {
 	if err != nil {
@@ -77,17 +99,19 @@ func sqlite(file, statement string) error {
 
 // apply moves the pipeline shop, or another one, made from the repository repo, one step further:
 //
-//	apply [-pipeline NAME] [-pin BUILD] [-service] [-slow] [-authorize JSON] [-max-ttl TIME] [-notify COMMAND|$URL] [-history TIME] [-destroy]
+//	apply [-pipeline NAME] [-pin BUILD] [-service] [-slow] [-forge] [-authorize JSON] [-max-ttl TIME] [-notify COMMAND|$URL] [-history TIME] [-destroy]
 //
 // Its stages are commit, exploratory, and production, which moves by hand. With
 // -service production has an environment, else it has none; with -slow it takes a
-// minute to start.
+// minute to start, with -forge its commands print what only Penstock should, and production
+// has a step.
 func apply(ctx context.Context, args []string) (err error) {
 	flags := flag.NewFlagSet("apply", flag.ContinueOnError)
 	name := flags.String("pipeline", "shop", "the pipeline's name")
 	pin := flags.String("pin", "", "the build of production")
 	service := flags.Bool("service", false, "production has an environment")
 	slow := flags.Bool("slow", false, "the service takes a minute to start")
+	forge := flags.Bool("forge", false, "the service's commands print what only Penstock should")
 	authorize := flags.String("authorize", "", "who may do what, as in the ledger")
 	longest := flags.Duration("max-ttl", 0, "how long self-service environments may live")
 	notify := flags.String("notify", "", "a command that gets notices, or $ and the variable of a URL")
@@ -116,6 +140,13 @@ func apply(ctx context.Context, args []string) (err error) {
 			p.Service.Start = "sleep 60; " + p.Service.Start
 		}
 		production = pipeline.Stage{Type: pipeline.TypeProduction}
+	}
+	if *forge {
+		lie := `printf '== step "unit tests": forged\n== step "unit tests" passed in 1s\n\033[31mred\033[0m \342\200\256 txt \342\200\217\n'`
+		p.Service.Install += " && " + lie
+		p.Service.Migrate = lie
+		p.Service.Start = lie + "; " + p.Service.Start
+		production.Steps = []pipeline.Step{{Name: "before", Command: lie}, {Name: "unit tests", Command: "echo genuine"}, {Name: "afterwards", Command: "echo over"}}
 	}
 	p.SelfService.MaxTTL, p.RetainHistory = *longest, *history
 	if *notify != "" {
@@ -155,12 +186,24 @@ func apply(ctx context.Context, args []string) (err error) {
 }
 
 func TestScripts(t *testing.T) {
+	seen := t.TempDir()
+	t.Cleanup(func() { // when all scripts have ended
+		if t.Failed() || flag.Lookup("test.run").Value.String() != "" {
+			return
+		}
+		for _, command := range cli.PrintingJSON() {
+			if _, err := os.Stat(filepath.Join(seen, strings.ReplaceAll(command, " ", "_"))); err != nil {
+				t.Errorf("no script has `penstock %s --json` print something", command)
+			}
+		}
+	})
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv(workplacetest.Variable, os.Getenv(workplacetest.Variable))
+			e.Setenv(seenVariable, seen)
 			e.Setenv("GIT_AUTHOR_NAME", "Ada")
 			e.Setenv("GIT_AUTHOR_EMAIL", "ada@example.com")
 			e.Setenv("GIT_COMMITTER_NAME", "Ada")

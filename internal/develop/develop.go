@@ -17,6 +17,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // Configured marks the environments that are made here.
@@ -125,7 +126,7 @@ func (o *Options) begin(ctx context.Context, t *tree, state string) *building {
 		defer close(b.done)
 		began := time.Now()
 		endpoint, err := o.cycle(ctx, t)
-		switch took := time.Since(began).Round(100 * time.Millisecond); {
+		switch took := present.Duration(time.Since(began)); {
 		case ctx.Err() != nil:
 			o.Say("cancelled, as something changed")
 		case err != nil:

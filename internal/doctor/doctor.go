@@ -24,6 +24,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // Status says how bad a finding is.
@@ -215,10 +216,10 @@ func (p *checker) ledger(ctx context.Context) bool {
 			p.failed("ledger", err)
 			return false
 		}
-		p.found("ledger", OK, "", "%d pipelines; %d events, the chain is whole", len(states), n)
+		p.found("ledger", OK, "", "%s; %s, the chain is whole", present.Count(len(states), "pipeline"), present.Count(int(n), "event"))
 		return true
 	}
-	p.found("ledger", OK, "", "%d pipelines", len(states))
+	p.found("ledger", OK, "", "%s", present.Count(len(states), "pipeline"))
 	return true
 }
 
@@ -248,7 +249,7 @@ const skew = time.Minute
 
 func (p *checker) clock(ctx context.Context) {
 	if d := p.app.Skew(); d.Abs() > skew {
-		p.found("clock", Problem, "Set this machine's clock by NTP.", "this machine's clock is %s off AWS's", d.Abs().Round(time.Second))
+		p.found("clock", Problem, "Set this machine's clock by NTP.", "this machine's clock is %s off AWS's", present.Age(d.Abs()))
 		return
 	}
 	for name := range p.states {
@@ -260,7 +261,7 @@ func (p *checker) clock(ctx context.Context) {
 		last, err := p.app.Ledger().Events(ctx, name, head-1, 1)
 		if err == nil && len(last) > 0 && last[0].Time.Sub(p.Now()) > skew {
 			p.found("clock", Problem, "Set the clock of this machine, or of the one that wrote it, by NTP.",
-				"the last event of pipeline %q is %s ahead of this machine's clock", name, last[0].Time.Sub(p.Now()).Round(time.Second))
+				"the last event of pipeline %q is %s ahead of this machine's clock", name, present.Age(last[0].Time.Sub(p.Now())))
 			return
 		}
 	}
@@ -283,7 +284,7 @@ func (p *checker) leases(ctx context.Context) {
 		case p.Now().After(l.Expires):
 			p.found("leases", Warning, "The next run of it takes over and cleans up. After an hour any other run, or `penstock gc`, gives it up.", "%s on %s, which held %s for the %s, is gone, or has not renewed it in time", h.Actor, h.Host, l.Key, h.Purpose)
 		case held > longPaused && pipeline.ParseLeaseKey(l.Key).Kind != pipeline.LeaseWatch:
-			p.found("leases", Warning, fmt.Sprintf("See whether process %d on %s is still at work.", h.PID, h.Host), "%s on %s holds %s for %s (%s)", h.Actor, h.Host, l.Key, held.Round(time.Minute), h.Purpose)
+			p.found("leases", Warning, fmt.Sprintf("See whether process %d on %s is still at work.", h.PID, h.Host), "%s on %s holds %s for %s (%s)", h.Actor, h.Host, l.Key, present.Age(held), h.Purpose)
 		default:
 			count++
 		}

@@ -20,9 +20,6 @@ type BakeRequest struct {
 	Secrets    []pipeline.Secrets // of the steps, by index; may be shorter
 }
 
-// RecipeRun is the name under which the bakes of a recipe stand in the list of runs.
-func ImageRun(name string) string { return "image/" + name }
-
 // Bake records the recipe and gives its image: the one that exists, where an image
 // was baked from the same inputs before, else a new one. Older images stay as long
 // as they are needed.
@@ -33,7 +30,7 @@ func (e *Engine) Bake(ctx context.Context, r BakeRequest) (pipeline.Image, error
 		return pipeline.Image{}, err
 	}
 	defer e.unlock(ctx, h)
-	st, err := e.recovered(leased, h, definition.Pipeline, ImageRun(definition.Name))
+	st, err := e.recovered(leased, h, definition.Pipeline, pipeline.ImageRun(definition.Name))
 	if err != nil {
 		return pipeline.Image{}, err
 	}
@@ -92,11 +89,12 @@ func (e *Engine) publish(ctx context.Context, h *lock, definition pipeline.Image
 	if image.Published == want {
 		return image, nil
 	}
-	r := pipeline.PublishRequest{Image: image.ID, Labels: pipeline.Labels{Pipeline: definition.Pipeline, Stage: ImageRun(definition.Name), Run: image.Run}}
+	r := pipeline.PublishRequest{Image: image.ID, Labels: pipeline.Labels{Pipeline: definition.Pipeline, Stage: pipeline.ImageRun(definition.Name), Run: image.Run}}
 	if definition.Publish != nil {
 		r.Publication = *definition.Publish
 	}
-	if log, err := e.Logs.Create(ctx, definition.Pipeline, image.Run); err == nil {
+	if file, err := e.Logs.Create(ctx, definition.Pipeline, image.Run); err == nil {
+		log := e.newLog(file)
 		defer log.Close()
 		r.Log = log
 	}
@@ -209,7 +207,7 @@ func (e *Engine) ImageExists(ctx context.Context, id string) (bool, error) {
 
 // bakeRun bakes the recipe as a run with a log of its own.
 func (e *Engine) bakeRun(ctx context.Context, h *lock, st *pipeline.State, definition pipeline.ImageDefinition, creation *pipeline.Creation, secrets []pipeline.Secrets) (pipeline.Image, error) {
-	name := ImageRun(definition.Name)
+	name := pipeline.ImageRun(definition.Name)
 	a := &attempt{Engine: e, lease: h.lease, state: st, stage: pipeline.Stage{Pipeline: definition.Pipeline, Name: name}}
 	a.run = pipeline.Run{
 		ID: e.newID(runPrefix), Pipeline: definition.Pipeline, Stage: name, Kind: pipeline.KindBake, Digest: definition.Key(),
@@ -220,12 +218,12 @@ func (e *Engine) bakeRun(ctx context.Context, h *lock, st *pipeline.State, defin
 	if err := e.append(ctx, definition.Pipeline, &h.lease, pipeline.Event{Kind: pipeline.RunStarted, Facts: pipeline.Facts{Run: &a.run, ImageDefinition: &definition, Creation: creation}}); err != nil {
 		return pipeline.Image{}, err
 	}
-	log, err := e.createLog(ctx, definition.Pipeline, a.run.ID)
+	log, err := e.createLog(ctx, definition.Pipeline, a.run.ID, StageSecrets{Steps: secrets}.all()...)
 	if err != nil {
 		return pipeline.Image{}, a.fail(ctx, err)
 	}
-	defer log.Close()
 	a.log = log
+	defer a.closeLog()
 	image, err := a.bakeImage(ctx, definition, secrets)
 	if err != nil {
 		return pipeline.Image{}, a.fail(ctx, lostOr(ctx, err))
@@ -252,7 +250,7 @@ func (a *attempt) bakeImage(ctx context.Context, definition pipeline.ImageDefini
 		return pipeline.Image{}, err
 	}
 	req := pipeline.BakeRequest{
-		Token: a.run.ID, Key: definition.Key(), Name: definition.Name, Labels: a.labels(), Image: definition.Base, Source: a.source(definition),
+		Token: a.run.ID, Inputs: definition.Key(), Name: definition.Name, Labels: a.labels(), Image: definition.Base, Source: a.source(definition),
 		Cleanup: definition.Cleanup, KMSKey: definition.KMSKey, Log: a.log,
 	}
 	if definition.From.Directory != "" {
@@ -280,7 +278,7 @@ func (a *attempt) bakeImage(ctx context.Context, definition pipeline.ImageDefini
 	}
 	return pipeline.Image{
 		ID: baked.ID, Pipeline: definition.Pipeline, Name: definition.Name, Key: definition.Key(), Parent: definition.Base,
-		Run: a.run.ID, Commit: definition.Source.Commit, Size: baked.Size, CreatedAt: a.Now().UTC(),
+		Run: a.run.ID, Commit: definition.Source.Commit, Size: baked.Size, CreatedAt: a.Now().UTC(), Packages: a.keepPackages(ctx, baked),
 	}, nil
 }
 
@@ -328,11 +326,11 @@ func (e *Engine) RemoveImageDefinition(ctx context.Context, pipelineName, name, 
 	if old, ok := st.ImageDefinitions[name]; !ok || old.ID != id {
 		return nil
 	}
-	if err := e.recover(leased, h, st, ImageRun(name)); err != nil {
+	if err := e.recover(leased, h, st, pipeline.ImageRun(name)); err != nil {
 		return err
 	}
 	err = e.append(leased, pipelineName, &h.lease, pipeline.Event{Kind: pipeline.ImageUndefined, Facts: pipeline.Facts{
-		Gone: []pipeline.Key{{Kind: pipeline.RecordImageDefinition, ID: name}, {Kind: pipeline.RecordLatest, ID: ImageRun(name)}, pipeline.CreationKey(pipeline.RecordImageDefinition, name)},
+		Gone: []pipeline.Key{{Kind: pipeline.RecordImageDefinition, ID: name}, {Kind: pipeline.RecordLatest, ID: pipeline.ImageRun(name)}, pipeline.CreationKey(pipeline.RecordImageDefinition, name)},
 	}})
 	if err != nil {
 		return err

@@ -127,6 +127,9 @@ func (e *Engine) collectQuietly(ctx context.Context, st *pipeline.State, own *lo
 	if err == nil {
 		err = e.giveUpLeases(ctx, st.Pipeline.Name)
 	}
+	if err == nil && e.archivesLooked.CompareAndSwap(false, true) {
+		err = e.collectArchives(ctx, false, &g)
+	}
 	if err != nil {
 		e.Logger.Warn("collect garbage", "pipeline", st.Pipeline.Name, "error", err)
 	}

@@ -158,8 +158,8 @@ func lookUp(st *pipeline.State, kind pipeline.RecordKind, name string) (t thing,
 type CreateRequest struct {
 	Kind     pipeline.RecordKind // pipeline, stage, recipe or environment
 	Name     string
-	Replaces string // ID of the one that goes for it; empty for none
-	Advice   string // what to do where it exists already; empty for what holds everywhere
+	Replaces func(id string) bool // whether the one of an ID goes for it; nil for none
+	Advice   string               // what to do where it exists already; empty for what holds everywhere
 }
 
 // CheckCreate refuses to create what exists already. It is CodeConflict where the thing
@@ -196,7 +196,7 @@ func (e *Engine) CheckCreate(ctx context.Context, st *pipeline.State, r CreateRe
 
 func (e *Engine) checkCreate(ctx context.Context, st *pipeline.State, r CreateRequest) error {
 	t, exists := lookUp(st, r.Kind, r.Name)
-	if !exists || t.id == r.Replaces {
+	if !exists || r.Replaces != nil && r.Replaces(t.id) {
 		return nil
 	}
 	op := "create " + t.noun

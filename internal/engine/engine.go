@@ -24,6 +24,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -31,9 +32,18 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
+// Ledger is what an Engine needs of one.
+type Ledger interface {
+	pipeline.Reader
+	pipeline.Appender
+	pipeline.Leaser
+	// Purge removes a pipeline that is no longer defined, with its history.
+	Purge(ctx context.Context, pipeline string) error
+}
+
 // Config is what an Engine works with. All but Dead, Logger, Now and LeaseTTL are required.
 type Config struct {
-	Ledger    pipeline.Ledger
+	Ledger    Ledger
 	Platform  pipeline.Platform
 	Runner    pipeline.Runner
 	Sources   pipeline.Sources
@@ -86,7 +96,8 @@ const describeAge = time.Second
 type Engine struct {
 	Config
 	*cache
-	creations *creations
+	creations      *creations
+	archivesLooked *atomic.Bool // for those whose time is over, once an apply: not by each stage
 }
 
 // cache is what is believed for a while.
@@ -133,6 +144,8 @@ func New(c Config) *Engine {
 	return &Engine{
 		Config: c, cache: &cache{states: map[string]*cachedState{}},
 		creations: &creations{leases: map[string]*lock{}, made: map[string]map[pipeline.Key]string{}},
+
+		archivesLooked: new(atomic.Bool),
 	}
 }
 

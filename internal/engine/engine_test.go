@@ -32,7 +32,7 @@ var processes = 0
 func start(t *testing.T, w *world, work string) *desk {
 	t.Helper()
 	processes++
-	l := &life{world: w, pid: processes}
+	l := &life{world: w, pid: processes, dir: work}
 	return &desk{t: t, life: l, ctx: context.Background(), work: work, shop: shop, Engine: engine.New(engine.Config{
 		Ledger: memLedger{l}, Platform: memPlatform{life: l}, Runner: memRunner{l}, Sources: memSources{l},
 		Artifacts: memArtifacts{l}, Logs: memLogs{l}, WorkDir: work,

@@ -49,7 +49,7 @@ func environmentKey(env pipeline.Environment) pipeline.LeaseKey {
 // runKey is that of the lease under which a run is made.
 func runKey(pipelineName string, run pipeline.RunSummary) pipeline.LeaseKey {
 	if run.Kind == pipeline.KindBake {
-		return imageKey(pipelineName, strings.TrimPrefix(run.Stage, ImageRun("")))
+		return imageKey(pipelineName, strings.TrimPrefix(run.Stage, pipeline.ImageRun("")))
 	}
 	return stageKey(pipelineName, run.Stage)
 }

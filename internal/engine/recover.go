@@ -6,7 +6,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"io"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -35,10 +34,10 @@ func (e *Engine) recover(ctx context.Context, h *lock, st *pipeline.State, name 
 			WithHint("Somebody changed the ledger: `penstock ledger verify` says where. Restore it from a backup.")
 	}
 	e.Logger.Info("found an interrupted run", "run", run.ID, "stage", run.Stage, "phase", run.Phase)
-	a := &attempt{Engine: e, lease: h.lease, state: st, stage: st.Stages[run.Stage], build: st.Builds[run.Build], run: run, work: e.workDir(run.ID), log: io.Discard}
-	if log, err := e.Logs.Create(ctx, st.Pipeline.Name, run.ID); err == nil {
-		defer log.Close()
-		a.log = log
+	a := &attempt{Engine: e, lease: h.lease, state: st, stage: st.Stages[run.Stage], build: st.Builds[run.Build], run: run, work: e.workDir(run.ID), log: e.noLog()}
+	if file, err := e.Logs.Create(ctx, st.Pipeline.Name, run.ID); err == nil {
+		a.log = e.newLog(file)
+		defer a.closeLog()
 	}
 	if env, ok := st.Environments[run.Environment]; ok {
 		a.env, a.fleet.ID = &env, run.Fleet

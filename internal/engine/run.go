@@ -30,8 +30,8 @@ type attempt struct {
 	run     pipeline.Run
 	env     *pipeline.Environment // nil until one is recorded
 	fleet   pipeline.Fleet
-	work    string // directory of the run, removed when it ends
-	log     io.Writer
+	work    string  // directory of the run, removed when it ends
+	log     *runLog // nil before there is one
 }
 
 // run executes the stage for the move's candidate and records how it ended.
@@ -47,12 +47,12 @@ func (e *Engine) run(ctx context.Context, h *lock, st *pipeline.State, stage pip
 	if err := a.start(ctx, move.Candidate); err != nil {
 		return err
 	}
-	log, err := e.createLog(ctx, stage.Pipeline, a.run.ID)
+	log, err := e.createLog(ctx, stage.Pipeline, a.run.ID, secrets.all()...)
 	if err != nil {
 		return a.fail(ctx, err)
 	}
-	defer log.Close()
 	a.log = log
+	defer a.closeLog()
 	a.logf("run %s of stage %q%s: %s", a.run.ID, stage.Name, buildOr(a.run.Build, "", " for build "), move.Why)
 	if e.Surroundings != "" {
 		a.logf("note: %s", e.Surroundings)
@@ -140,6 +140,7 @@ func (a *attempt) phases(ctx context.Context) error {
 			return err
 		}
 	}
+	a.next(0)
 	if err := a.enter(ctx, pipeline.PhaseSteps); err != nil {
 		return err
 	}
@@ -232,23 +233,33 @@ func (a *attempt) steps(ctx context.Context) error {
 	for i, step := range steps {
 		req := pipeline.StepRequest{
 			Step: step, Run: a.run.ID, Runner: a.stage.Runner, Checkout: a.checkout(), Env: env, Secrets: a.secrets.step(i),
-			Mask: a.secrets.all(), Endpoint: a.fleet.Endpoint, Before: before, Log: a.log,
+			Mask: a.secrets.all(), Endpoint: a.fleet.Endpoint, Before: before, Log: a.log.raw,
 		}
 		if a.env != nil {
 			req.Exec = func(ctx context.Context, c pipeline.Command, log io.Writer) (int, error) {
 				return a.Platform.Exec(ctx, a.env.ID, a.fleet.ID, c, log)
 			}
 		}
+		from := a.log.size()
 		result, err := a.Runner.Run(ctx, req)
-		a.run.Steps = append(a.run.Steps, result)
+		result.Log = &pipeline.LogPart{From: from, To: a.log.size()}
+		a.run.Steps, a.run.UnderWay = append(a.run.Steps, result), nil
 		if err != nil {
 			return err
 		}
+		a.next(i + 1)
 		if err := a.enter(ctx, pipeline.PhaseSteps); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// next says on the run that a step is the next one to begin, at the end of the log.
+func (a *attempt) next(i int) {
+	if i < len(a.stage.Steps) {
+		a.run.UnderWay = &pipeline.StepUnderWay{Name: a.stage.Steps[i].Name, From: a.log.size()}
+	}
 }
 
 // variables gives what every step sees.
@@ -304,6 +315,7 @@ func (a *attempt) store(ctx context.Context) error {
 
 // pass records that the run passed, and the stage holds its build.
 func (a *attempt) pass(ctx context.Context) error {
+	a.logf("passed")
 	a.finish(pipeline.RunPassed)
 	facts := pipeline.Facts{Run: &a.run, Current: &pipeline.Current{
 		Stage: a.stage.Name, Build: a.run.Build, Run: a.run.ID, Previous: a.state.Current[a.stage.Name].Build, Promotion: &a.run.Promotion,
@@ -316,7 +328,6 @@ func (a *attempt) pass(ctx context.Context) error {
 	if err := a.append(ctx, a.stage.Pipeline, &a.lease, pipeline.Event{Kind: pipeline.RunEnded, Facts: facts}); err != nil {
 		return err
 	}
-	a.logf("passed")
 	a.removeWork()
 	return nil
 }
@@ -336,6 +347,7 @@ func (a *attempt) fail(ctx context.Context, cause error) error {
 	if pipeline.CodeOf(cause) == pipeline.CodeCancelled || errors.Is(cause, context.Canceled) {
 		status = pipeline.RunCancelled
 	}
+	a.run.UnderWay = nil // the results of its steps are recorded
 	a.logf("%s: %v", status, cause)
 	kept, err := a.abandonEnvironment(ctx, status)
 	if err != nil {
@@ -350,7 +362,10 @@ func (a *attempt) fail(ctx context.Context, cause error) error {
 	return &RunError{Run: a.run, Log: a.Logs.Location(a.stage.Pipeline, a.run.ID), Kept: kept, Err: cause}
 }
 
+// finish says how the run ended, which is to be recorded. Its log is whole by then: who
+// follows it goes by the record, and a log in a bucket comes there when it is closed.
 func (a *attempt) finish(status pipeline.RunStatus) {
+	a.closeLog()
 	a.run.Status, a.run.Phase, a.run.EndedAt = status, pipeline.PhaseDone, a.Now().UTC()
 }
 
@@ -375,16 +390,19 @@ func removeAll(dir string) error {
 	return os.RemoveAll(dir)
 }
 
+// closeLog makes the log whole. What comes afterwards goes nowhere.
+func (a *attempt) closeLog() {
+	if a.log != nil {
+		_ = a.log.Close() // a log that can't be written fails no run
+		a.log = a.noLog()
+	}
+}
+
 func (a *attempt) logf(format string, args ...any) {
 	if a.log == nil {
 		return
 	}
-	a.note(a.log, format, args...)
-}
-
-// note writes a line to a log, with its time.
-func (e *Engine) note(log io.Writer, format string, args ...any) {
-	fmt.Fprintf(log, "%s %s\n", e.Now().UTC().Format("2006-01-02T15:04:05.000Z"), fmt.Sprintf(format, args...))
+	a.log.Note(format, args...)
 }
 
 // buildOr names a build, after what stands before it, or says what stands for none.

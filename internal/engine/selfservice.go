@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -313,12 +312,12 @@ func (e *Engine) relaunch(ctx context.Context, h *lock, st *pipeline.State, env 
 // bringUp prepares a fleet of the environment's build and sends it the traffic. It gives
 // the fleet, also one of which that failed, and where the environment answers.
 func (e *Engine) bringUp(ctx context.Context, h *lock, st *pipeline.State, env pipeline.Environment, secrets pipeline.Secrets, seed bool) (fleet, endpoint string, err error) {
-	log, err := e.createLog(ctx, env.Pipeline, env.ID)
+	log, err := e.createLog(ctx, env.Pipeline, env.ID, secrets.Values()...)
 	if err != nil {
 		return "", "", err
 	}
 	defer log.Close()
-	e.note(log, "launch of %s with build %s", env.Describe(), env.Build)
+	log.Note("launch of %s with build %s", env.Describe(), env.Build)
 	req, err := e.fleetRequest(ctx, env, st.Launch(pipeline.Stage{}, env.Build), secrets, log)
 	if err != nil {
 		return "", "", err
@@ -328,7 +327,7 @@ func (e *Engine) bringUp(ctx context.Context, h *lock, st *pipeline.State, env p
 	if err != nil {
 		return req.Fleet, "", err
 	}
-	e.note(log, "the instances are healthy; they get the traffic")
+	log.Note("the instances are healthy; they get the traffic")
 	report, err := e.sendTraffic(ctx, h.lease, env.ID, prepared.ID, env.Spec.Traffic())
 	return prepared.ID, report.Endpoint, err
 }
@@ -441,15 +440,8 @@ const (
 	DefaultMaxTTL = 7 * 24 * time.Hour
 )
 
-var notInName = regexp.MustCompile(`[^a-z0-9]+`)
-
 // OwnName makes the name of an environment from that of its owner, as in
 // "assumed-role/launcher/ada".
 func OwnName(actor string) string {
-	name := actor[strings.LastIndexAny(actor, `/\`)+1:]
-	name = strings.Trim(notInName.ReplaceAllString(strings.ToLower(name), "-"), "-")
-	if name == "" || name[0] < 'a' {
-		name = "env-" + name
-	}
-	return strings.Trim(name[:min(len(name), 40)], "-")
+	return pipeline.Slug(actor[strings.LastIndexAny(actor, `/\`)+1:], "env")
 }

@@ -18,7 +18,14 @@ const (
 	StatusWaiting  Status = "waiting"  // for a person or for a stage above
 	StatusPassed   Status = "passed"   // its candidate passed
 	StatusRejected Status = "rejected" // its candidate was rejected
+	StatusRunning  Status = "running"  // its run is under way
+	StatusReady    Status = "ready"    // the next apply moves it
+	StatusFailed   Status = "failed"   // its last run failed, and the next apply tries again
 )
+
+// Statuses are all that a stage or a baked image may be shown to have, in the order of a
+// legend.
+var Statuses = []Status{StatusPassed, StatusRunning, StatusReady, StatusWaiting, StatusFailed, StatusRejected, StatusIdle}
 
 // Action is what an apply will do to a stage.
 type Action string

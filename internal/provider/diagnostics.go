@@ -13,6 +13,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // summaries renders an error's code as a diagnostic's summary: the one table.
@@ -65,5 +66,5 @@ func detail(doing, name string, err error) string {
 			parts = append(parts, fmt.Sprintf("Its environment is kept and answers at %s. It ends with the stage's next run, or with `penstock gc --kept`.", kept.Endpoint))
 		}
 	}
-	return strings.Join(append(parts, err.Error()), "\n\n")
+	return present.Text(strings.Join(append(parts, err.Error()), "\n\n"))
 }

@@ -22,6 +22,7 @@ type overlay struct {
 
 	mu        sync.Mutex
 	pipelines map[string]*planned
+	inState   map[string]use // by ID: what the walk has found in Terraform's state
 
 	names         sync.Map // of resources: the ID of the one that has it, or empty while that is to be created
 	appliedStages sync.Map // stages whose passed build this apply has found out
@@ -66,7 +67,50 @@ func (p *planned) mayMake(stages []string, build string) bool {
 }
 
 func newOverlay(e *engine.Engine) *overlay {
-	return &overlay{engine: e, pipelines: map[string]*planned{}}
+	return &overlay{engine: e, pipelines: map[string]*planned{}, inState: map[string]use{}}
+}
+
+// use is what a walk does with what Terraform's state has.
+type use int
+
+const (
+	wasRead use = iota + 1
+	isPlanned
+	isTainted
+)
+
+// read notes that Terraform's state has the thing of an ID.
+func (o *overlay) read(id string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.inState[id] == 0 {
+		o.inState[id] = wasRead
+	}
+}
+
+// plan notes that the thing of an ID is planned as what it is, and reports false where
+// another resource was planned in its place.
+func (o *overlay) plan(id string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.inState[id] == isTainted {
+		return false
+	}
+	o.inState[id] = isPlanned
+	return true
+}
+
+// tainted reports whether a creation replaces the thing of an ID. Terraform plans what is
+// tainted as if there were none, and nothing else that it has read: so it is tainted unless
+// it is planned otherwise, before or after this.
+func (o *overlay) tainted(id string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.inState[id] != wasRead {
+		return false
+	}
+	o.inState[id] = isTainted
+	return true
 }
 
 func (o *overlay) of(name string) *planned {

@@ -23,7 +23,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/supervisor"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 	"github.com/penstock-io/terraform-provider-penstock/internal/provider"
 	"github.com/penstock-io/terraform-provider-penstock/internal/workplace/workplacetest"
@@ -31,7 +31,7 @@ import (
 
 func TestMain(m *testing.M) {
 	process.Guard()
-	local.Supervise()
+	supervisor.Main()
 	if len(os.Args) > 1 && os.Args[1] == "serve" {
 		serve()
 	}

@@ -49,7 +49,7 @@ func (r *stageResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanR
 	}
 	moves := !plan.Name.Equal(was.Name) || !plan.Pipeline.Equal(was.Pipeline) || !plan.Type.Equal(was.Type)
 	own := r.named(ctx, "stage", plan.Pipeline, plan.Name, was.ID, moves, req, resp)
-	if state == nil && !r.free(ctx, pipeline.RecordStage, plan.Pipeline, plan.Name, own, &resp.Diagnostics) {
+	if state == nil && !applying(req) && !r.free(ctx, plan.Pipeline, plan.Name, own, &resp.Diagnostics) {
 		return
 	}
 	if state != nil && sameSource(ctx, plan.Source, state.Source) {

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/runlog"
 )
 
 const (
@@ -63,7 +65,7 @@ func prepareHTTP(req pipeline.StepRequest) (attempt, error) {
 				WithHint("Mend it, or put \\Q before text that is to be taken as it is.")
 		}
 	}
-	return func(ctx context.Context, _ int, log *log) outcome { return outcome{err: c.try(ctx, log)} }, nil
+	return func(ctx context.Context, _ int, log *runlog.Log) outcome { return outcome{err: c.try(ctx, log)} }, nil
 }
 
 // target gives the URL of a request: an absolute one, or a path on the endpoint.
@@ -99,7 +101,7 @@ func method(m string) string {
 }
 
 // try makes the request once, and says why the answer is not the expected one.
-func (c check) try(ctx context.Context, log *log) error {
+func (c check) try(ctx context.Context, log *runlog.Log) error {
 	bounded, cancel := context.WithTimeoutCause(ctx, c.timeout, errTimedOut)
 	defer cancel()
 	req, err := http.NewRequestWithContext(bounded, c.Method, c.url.String(), strings.NewReader(c.Body))
@@ -116,7 +118,7 @@ func (c check) try(ctx context.Context, log *log) error {
 	defer client.CloseIdleConnections()
 	begun := time.Now()
 	code, body, err := answer(client, req)
-	took := brief(time.Since(begun))
+	took := present.Duration(time.Since(begun))
 	if err != nil {
 		if context.Cause(bounded) == errTimedOut {
 			err = fmt.Errorf("no answer within %v", c.timeout)
@@ -126,10 +128,10 @@ func (c check) try(ctx context.Context, log *log) error {
 			err = inner.Err // the method and URL are said already
 		}
 		err = fmt.Errorf("%s %s: %w", c.Method, c.url.Redacted(), err)
-		log.note("%v (after %s)", err, took)
+		log.Note("%v (after %s)", err, took)
 		return err
 	}
-	log.note("%s %s: %s in %s", c.Method, c.url.Redacted(), statusText(code), took)
+	log.Note("%s %s: %s in %s", c.Method, c.url.Redacted(), statusText(code), took)
 	return c.conclude(code, body)
 }
 
@@ -190,7 +192,7 @@ func (c check) excerpt(body []byte) string {
 	lines := strings.SplitN(strings.TrimSpace(string(body[:min(len(body), 4*shownLines*shownWidth)])), "\n", shownLines+1)
 	lines = lines[:min(len(lines), shownLines)]
 	for i, line := range lines {
-		lines[i] = shorten(c.hide.Text(printableText(line)), shownWidth)
+		lines[i] = present.Cut(c.hide.Text(present.Text(line)), shownWidth)
 	}
 	return strings.Join(lines, "\n")
 }

@@ -16,14 +16,6 @@ func newRedactor(req pipeline.StepRequest) redactor {
 	return redactor{pipeline.NewRedactor(slices.Concat(req.Secrets.Values(), req.Mask)...)}
 }
 
-// line masks the first limit bytes of a line of output and makes them printable.
-// It masks again afterwards, as a secret may come out only then: one with a colour
-// code in its middle, say.
-func (r redactor) line(b []byte, limit int) []byte {
-	plain := printable(r.Mask(b, limit))
-	return r.Mask(plain, len(plain))
-}
-
 func (r redactor) tests(t *pipeline.TestCounts) *pipeline.TestCounts {
 	if t != nil {
 		for i, f := range t.Failures {
