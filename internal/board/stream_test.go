@@ -114,7 +114,7 @@ func TestChanged(t *testing.T) {
 	b.apply()
 	one, seen := b.newest(), b.seen("/p/shop")
 	ctx, leave := context.WithCancel(t.Context())
-	defer watch.End(t.Context())
+	defer leave()
 	first := b.listen(ctx, "/p/shop/events?seen="+seen)
 	b.nothing(first)
 	b.press(b.client, "approve", stageBuild("exploratory", one), nil, http.StatusOK)
@@ -286,7 +286,7 @@ func TestManyStreams(t *testing.T) {
 	path := "/p/shop/events?seen=" + b.seen("/p/shop")
 	busy := runtime.NumGoroutine()
 	ctx, leave := context.WithCancel(t.Context())
-	defer watch.End(t.Context())
+	defer leave()
 	var open []<-chan event
 	for range streams {
 		open = append(open, b.listen(ctx, path))
