@@ -487,7 +487,7 @@ func TestFollowersLeave(t *testing.T) {
 	})
 	busy := runtime.NumGoroutine()
 	ctx, leave := context.WithCancel(t.Context())
-	defer watch.End(t.Context())
+	defer leave()
 	var open []<-chan event
 	for range 30 {
 		open = append(open, b.listen(ctx, "/p/shop/runs/"+run+"/follow"))
