@@ -282,11 +282,10 @@ func (p *checker) leases(ctx context.Context) {
 	count := 0
 	for _, l := range leases {
 		h := l.Holder
-		_, what, _ := strings.Cut(l.Key, "/")
 		switch age := p.Now().Sub(h.Since); {
 		case p.Now().After(l.Expires):
 			p.found("leases", Warning, "The stage's next run takes over and cleans up. After an hour any other run, or `penstock gc`, gives it up.", "%s on %s, which held %s for the %s, is gone, or has not renewed it in time", h.Actor, h.Host, l.Key, h.Purpose)
-		case age > longPaused && what != engine.Watching && what != engine.Doing:
+		case age > longPaused && pipeline.ParseLeaseKey(l.Key).Kind != pipeline.LeaseWatch:
 			p.found("leases", Warning, fmt.Sprintf("Check whether process %d on %s is still working.", h.PID, h.Host), "%s on %s holds %s for %s (%s)", h.Actor, h.Host, l.Key, present.Age(age), h.Purpose)
 		default:
 			count++

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -101,12 +100,12 @@ func (e *Engine) giveUpLeases(ctx context.Context, pipelineName string) error {
 		return fmt.Errorf("list leases: %w", err)
 	}
 	for _, l := range leases {
-		of, _, _ := strings.Cut(l.Key, "/")
+		key := pipeline.ParseLeaseKey(l.Key)
 		expired := e.Now().Sub(l.Expires)
-		if pipelineName != "" && of != pipelineName || l.Holder.Process == e.Holder.Process || expired >= 0 && expired < leaseGrace {
+		if pipelineName != "" && key.Pipeline != pipelineName || l.Holder.Process == e.Holder.Process || expired >= 0 && expired < leaseGrace {
 			continue
 		}
-		_, taken, err := e.tryLock(ctx, l.Key, "collection of garbage")
+		_, taken, err := e.tryLock(ctx, key, "collection of garbage")
 		if err != nil {
 			return fmt.Errorf("take lease %s: %w", l.Key, err)
 		}
@@ -147,13 +146,8 @@ func (e *Engine) collectBuilds(ctx context.Context, st *pipeline.State, dryRun b
 		if dryRun {
 			continue
 		}
-		gone := []pipeline.Key{{Kind: pipeline.RecordBuild, ID: b.ID}}
-		for _, key := range st.Keys() {
-			if key.OfStageAndBuild() && strings.Contains("/"+key.ID+"/", "/"+b.ID+"/") {
-				gone = append(gone, key)
-			}
-		}
-		version := map[pipeline.Key]int64{gone[0]: st.Version(pipeline.RecordBuild, b.ID)}
+		gone := st.KeysOfBuild(b.ID)
+		version := map[pipeline.Key]int64{{Kind: pipeline.RecordBuild, ID: b.ID}: st.Version(pipeline.RecordBuild, b.ID)}
 		err := e.appendExpecting(ctx, st.Pipeline.Name, nil, version, pipeline.Event{Kind: pipeline.BuildCollected, Facts: pipeline.Facts{Gone: gone}})
 		if pipeline.CodeOf(err) == pipeline.CodeConflict {
 			continue // somebody is at work on it

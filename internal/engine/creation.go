@@ -24,9 +24,6 @@ type creations struct {
 	made   map[string]map[pipeline.Key]string // by pipeline: the IDs of what Terraform was told of
 }
 
-// creationWhat is the part of a lease's key that says what the lease is for.
-const creationWhat = "creation"
-
 // created notes that Terraform is told that a thing was created.
 func (c *creations) created(pipelineName string, kind pipeline.RecordKind, name, id string) {
 	c.mu.Lock()
@@ -46,7 +43,8 @@ func (e *Engine) creation(ctx context.Context, pipelineName string, kind pipelin
 	if h == nil {
 		holder := e.Holder
 		holder.Purpose, holder.Since = "apply that creates parts of the pipeline", e.Now()
-		lease, err := e.Ledger.Acquire(ctx, pipelineName+"/"+creationWhat+"/"+randomHex(8), holder, e.LeaseTTL)
+		key := pipeline.LeaseKey{Pipeline: pipelineName, Kind: pipeline.LeaseCreation, Name: randomHex(8)}
+		lease, err := e.Ledger.Acquire(ctx, key.String(), holder, e.LeaseTTL)
 		if err != nil {
 			return nil, err
 		}
@@ -233,7 +231,7 @@ func (e *Engine) creator(ctx context.Context, c pipeline.Creation) (*pipeline.Ho
 		if l.Key != c.Session || mine {
 			continue
 		}
-		_, taken, err := e.tryLock(ctx, l.Key, "look after a creation")
+		_, taken, err := e.tryLock(ctx, pipeline.ParseLeaseKey(l.Key), "look after a creation")
 		if taken != nil {
 			e.unlock(ctx, taken)
 			continue

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -160,16 +159,7 @@ func (e *Engine) RemoveStage(ctx context.Context, pipelineName, name, id string)
 			}
 		}
 	}
-	gone := []pipeline.Key{
-		{Kind: pipeline.RecordStage, ID: name}, {Kind: pipeline.RecordCurrent, ID: name},
-		{Kind: pipeline.RecordPromotion, ID: name}, {Kind: pipeline.RecordLatest, ID: name},
-		{Kind: pipeline.RecordPause, ID: name}, {Kind: pipeline.RecordRetry, ID: name}, pipeline.CreationKey(pipeline.RecordStage, name),
-	}
-	for _, key := range st.Keys() {
-		if key.OfStageAndBuild() && strings.HasPrefix(key.ID, name+"/") {
-			gone = append(gone, key)
-		}
-	}
+	gone := append(st.KeysOfStage(name), pipeline.CreationKey(pipeline.RecordStage, name))
 	return e.append(leased, pipelineName, &h.lease, pipeline.Event{Kind: pipeline.StageRemoved, Facts: pipeline.Facts{Gone: gone}})
 }
 

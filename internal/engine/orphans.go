@@ -26,7 +26,7 @@ func (e *Engine) withNothingRunning(ctx context.Context, own *lock, f func(ctx c
 	}
 	held := several{}
 	if own != nil {
-		held[own.lease.Key] = own
+		held[pipeline.ParseLeaseKey(own.lease.Key)] = own
 	}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		for _, key := range makers(name, all[name]) {
@@ -45,8 +45,8 @@ func (e *Engine) withNothingRunning(ctx context.Context, own *lock, f func(ctx c
 }
 
 // makers gives the lease keys of what makes images and artifacts.
-func makers(name string, st *pipeline.State) []string {
-	var keys []string
+func makers(name string, st *pipeline.State) []pipeline.LeaseKey {
+	var keys []pipeline.LeaseKey
 	for _, s := range st.Stages {
 		if s.Bake || s.Artifact != "" {
 			keys = append(keys, stageKey(name, s.Name))
@@ -55,7 +55,7 @@ func makers(name string, st *pipeline.State) []string {
 	for _, r := range st.ImageDefinitions {
 		keys = append(keys, imageKey(name, r.Name))
 	}
-	slices.Sort(keys) // all take them in one order
+	slices.SortFunc(keys, pipeline.LeaseKey.Compare) // all take them in one order
 	return keys
 }
 
@@ -82,7 +82,7 @@ func (e *Engine) orphans(ctx context.Context, held several, g *Garbage) error {
 		return err
 	}
 	for name, st := range all {
-		if slices.ContainsFunc(makers(name, st), func(key string) bool { return held[key] == nil }) {
+		if slices.ContainsFunc(makers(name, st), func(key pipeline.LeaseKey) bool { return held[key] == nil }) {
 			return nil
 		}
 	}

@@ -44,7 +44,7 @@ func (e *Engine) Progress(ctx context.Context, st *pipeline.State, stage string)
 	if err != nil {
 		return nil, err
 	}
-	key := runKey(name, run.Summary())
+	key := runKey(name, run.Summary()).String()
 	p.Dead = true
 	for _, l := range leases {
 		if l.Key == key && e.Now().Before(l.Expires) && !e.Dead(l.Holder.Process) {

@@ -154,8 +154,8 @@ func (e *Engine) undefine(ctx context.Context, h *lock, st *pipeline.State, forc
 }
 
 // workers gives the lease keys of all that somebody may be at work on in a pipeline.
-func workers(st *pipeline.State) []string {
-	var keys []string
+func workers(st *pipeline.State) []pipeline.LeaseKey {
+	var keys []pipeline.LeaseKey
 	for name := range st.Stages {
 		keys = append(keys, stageKey(st.Pipeline.Name, name))
 	}
@@ -168,7 +168,7 @@ func workers(st *pipeline.State) []string {
 	for _, run := range st.Latest {
 		keys = append(keys, runKey(st.Pipeline.Name, run))
 	}
-	slices.Sort(keys)
+	slices.SortFunc(keys, pipeline.LeaseKey.Compare)
 	return slices.Compact(keys)
 }
 

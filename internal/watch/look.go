@@ -20,14 +20,13 @@ import (
 
 // livePoller looks at repositories and at the ledger.
 type livePoller struct {
-	open      func(context.Context) (*app.App, error)
-	dir       string
-	app       *app.App // nil before the first apply has made what it opens
-	tips      map[string]tip
-	locked    map[string]func() // releases, by pipeline
-	published []func()          // releases
-	only      context.Context   // ends when a hold is lost
-	lost      context.CancelCauseFunc
+	open    func(context.Context) (*app.App, error)
+	dir     string
+	app     *app.App // nil before the first apply has made what it opens
+	tips    map[string]tip
+	watches map[string]*engine.Watch // by pipeline
+	only    context.Context          // ends when a watch is lost
+	lost    context.CancelCauseFunc
 }
 
 // tip is what a ref stood for when a source was last looked at, and what that meant.
@@ -36,7 +35,7 @@ type tip struct {
 	snapshot source.Snapshot
 }
 
-// Lock implements eyes.
+// Lock implements poller.
 func (l *livePoller) Lock(ctx context.Context, pipelines []string) (context.Context, error) {
 	if len(pipelines) == 0 {
 		return ctx, nil // Terraform's own lock is all that there is
@@ -47,47 +46,40 @@ func (l *livePoller) Lock(ctx context.Context, pipelines []string) (context.Cont
 	if l.only == nil || l.only.Err() != nil {
 		l.unlock()
 		l.only, l.lost = context.WithCancelCause(ctx)
-		l.locked = map[string]func(){}
+		l.watches = map[string]*engine.Watch{}
 	}
 	for _, name := range slices.Sorted(slices.Values(pipelines)) {
-		if l.locked[name] != nil {
+		if l.watches[name] != nil {
 			continue
 		}
-		leased, release, err := l.app.Engine.Exclusive(ctx, name, engine.Watching, "watch of "+l.dir)
+		leased, watch, err := l.app.Engine.Watch(ctx, name, "watch of "+l.dir)
 		if err != nil {
 			l.unlock()
 			return nil, err
 		}
 		lost := l.lost
 		context.AfterFunc(leased, func() { lost(context.Cause(leased)) })
-		l.locked[name] = release
+		l.watches[name] = watch
 	}
 	return l.only, nil
 }
 
-// Publish implements eyes. What it says is in a lease, so that it ends with the watcher however
-// that ends.
+// Publish implements poller. Others see it in the lease of the watch, so that it ends with
+// the watcher however that ends.
 func (l *livePoller) Publish(text string) {
-	for _, release := range l.published {
-		release()
-	}
-	l.published = nil
-	if text == "" || l.only == nil {
+	if l.only == nil {
 		return
 	}
-	for _, name := range slices.Sorted(maps.Keys(l.locked)) {
-		if _, release, err := l.app.Engine.Exclusive(l.only, name, engine.Doing, text); err == nil { // else it is not said: nothing depends on it
-			l.published = append(l.published, release)
-		}
+	for _, watch := range l.watches {
+		watch.Doing(l.only, text)
 	}
 }
 
 func (l *livePoller) unlock() {
-	l.Publish("")
-	for _, name := range slices.Sorted(maps.Keys(l.locked)) {
-		l.locked[name]()
+	for _, name := range slices.Sorted(maps.Keys(l.watches)) {
+		l.watches[name].End(context.Background())
 	}
-	l.locked = nil
+	l.watches = nil
 	if l.lost != nil {
 		l.lost(nil)
 	}
@@ -107,7 +99,7 @@ func (l *livePoller) ready(ctx context.Context) error {
 	return err
 }
 
-// Close implements eyes.
+// Close implements poller.
 func (l *livePoller) Close(ctx context.Context) error {
 	l.unlock()
 	if l.app == nil {
@@ -118,7 +110,7 @@ func (l *livePoller) Close(ctx context.Context) error {
 	return a.Close(ctx)
 }
 
-// UnderWay implements eyes. Before the first apply has ended it is whatever is under way
+// UnderWay implements poller. Before the first apply has ended it is whatever is under way
 // on the local platform.
 func (l *livePoller) UnderWay(ctx context.Context, pipelines []string) (all []engine.Progress, err error) {
 	if err := l.ready(ctx); err != nil || l.app == nil {
@@ -139,7 +131,7 @@ func (l *livePoller) UnderWay(ctx context.Context, pipelines []string) (all []en
 	return all, nil
 }
 
-// Look implements eyes.
+// Look implements poller.
 func (l *livePoller) Look(ctx context.Context, seen *State) ([]Reason, error) {
 	if seen.Empty() {
 		return []Reason{{Key: "first", Text: "nothing has been applied yet"}}, nil
@@ -185,9 +177,8 @@ func (l *livePoller) others(ctx context.Context, pipelines []string) error {
 		return err
 	}
 	for _, lease := range leases {
-		name, what, _ := strings.Cut(lease.Key, "/")
-		what, _, _ = strings.Cut(what, "/")
-		if slices.Contains(pipelines, name) && slices.Contains([]string{"stage", "image", "pipeline"}, what) && time.Now().Before(lease.Expires) {
+		key := pipeline.ParseLeaseKey(lease.Key)
+		if slices.Contains(pipelines, key.Pipeline) && key.Applies() && time.Now().Before(lease.Expires) {
 			return &pipeline.Error{Code: pipeline.CodeLocked, Op: "look", Err: &pipeline.LockedError{Lease: lease}}
 		}
 	}

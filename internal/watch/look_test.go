@@ -288,8 +288,8 @@ func TestLock(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, l := range leases {
-			if l.Key == "shop/watch/doing" {
-				said = append(said, l.Holder.Purpose)
+			if l.Key == "shop/watch" && l.Holder.Activity.Text != "" {
+				said = append(said, l.Holder.Activity.Text)
 			}
 		}
 		return said
