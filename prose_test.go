@@ -73,7 +73,7 @@ var (
 	heading   = regexp.MustCompile(`(?m)^#+ .*$`)
 	row       = regexp.MustCompile(`(?m)^\|.*$`)
 	block     = regexp.MustCompile(`\n *\n|\n *(?:[-*]|\d+\.) `)
-	sentence  = regexp.MustCompile(`[.!?]['")*]*(?:\s+|$)`)
+	sentence  = regexp.MustCompile(`[.!?]['")*]*(?:\s+|$)|\s→\s`)
 	frontPart = regexp.MustCompile(`(?s)^---\n.*?\n---\n`)
 )
 
