@@ -31,7 +31,7 @@ type progress struct {
 	last string
 }
 
-// working begins to tell what the engine is at, until the function that it gives is
+// working begins to report what the engine does, until the function that it gives is
 // called. With --json nobody looks on.
 func (f *factory) working(a *app.App, what string) (done func()) {
 	if f.json {
@@ -45,7 +45,7 @@ func (f *factory) working(a *app.App, what string) (done func()) {
 	}
 }
 
-// begin begins to tell what long work is at, which is written to what it gives.
+// begin begins to report the progress of long work, which is written to what it gives.
 func (f *factory) begin(what string) *progress {
 	p := &progress{on: screenOf(f.Err), what: what, since: f.now(), now: f.now, stop: make(chan struct{})}
 	if p.on.terminal {

@@ -18,7 +18,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
 )
 
-// looker looks at repositories and at the ledger.
+// livePoller looks at repositories and at the ledger.
 type livePoller struct {
 	open    func(context.Context) (*app.App, error)
 	dir     string
@@ -35,7 +35,7 @@ type tip struct {
 	snapshot source.Snapshot
 }
 
-// Hold implements eyes.
+// Lock implements eyes.
 func (l *livePoller) Lock(ctx context.Context, pipelines []string) (context.Context, error) {
 	if len(pipelines) == 0 {
 		return ctx, nil // Terraform's own lock is all that there is
