@@ -35,7 +35,7 @@ type tip struct {
 	snapshot source.Snapshot
 }
 
-// Lock implements eyes.
+// Lock implements poller.
 func (l *livePoller) Lock(ctx context.Context, pipelines []string) (context.Context, error) {
 	if len(pipelines) == 0 {
 		return ctx, nil // Terraform's own lock is all that there is
@@ -99,7 +99,7 @@ func (l *livePoller) ready(ctx context.Context) error {
 	return err
 }
 
-// Close implements eyes.
+// Close implements poller.
 func (l *livePoller) Close(ctx context.Context) error {
 	l.unlock()
 	if l.app == nil {
@@ -110,7 +110,7 @@ func (l *livePoller) Close(ctx context.Context) error {
 	return a.Close(ctx)
 }
 
-// UnderWay implements eyes. Before the first apply has ended it is whatever is under way
+// UnderWay implements poller. Before the first apply has ended it is whatever is under way
 // on the local platform.
 func (l *livePoller) UnderWay(ctx context.Context, pipelines []string) (all []engine.Progress, err error) {
 	if err := l.ready(ctx); err != nil || l.app == nil {
@@ -131,7 +131,7 @@ func (l *livePoller) UnderWay(ctx context.Context, pipelines []string) (all []en
 	return all, nil
 }
 
-// Look implements eyes.
+// Look implements poller.
 func (l *livePoller) Look(ctx context.Context, seen *State) ([]Reason, error) {
 	if seen.Empty() {
 		return []Reason{{Key: "first", Text: "nothing has been applied yet"}}, nil
