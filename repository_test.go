@@ -39,7 +39,13 @@ var layers = map[string][]string{
 	"internal/regular":              {}, // opens what steps leave, for all who read it
 	"internal/process":              {},
 	"internal/workplace":            {"internal/pipeline"},
-	"internal/engine":               {"internal/gate", "internal/pipeline", "internal/poll"},
+	"internal/state":                {"internal/gate", "internal/pipeline"},
+	"internal/lock":                 {"internal/pipeline", "internal/poll"},
+	"internal/decision":             {"internal/gate", "internal/pipeline", "internal/state"}, // ledger only: no platform, no leases
+	"internal/collect":              {"internal/lock", "internal/pipeline", "internal/state", "internal/workplace"},
+	"internal/report":               {"internal/collect", "internal/gate", "internal/lock", "internal/pipeline", "internal/state"},
+	"internal/run":                  {"internal/gate", "internal/lock", "internal/pipeline", "internal/poll", "internal/report", "internal/state", "internal/workplace"},
+	"internal/engine":               {"internal/collect", "internal/decision", "internal/gate", "internal/lock", "internal/pipeline", "internal/report", "internal/run", "internal/state"},
 	"internal/ledger":               {"internal/cloud", "internal/pipeline", "internal/poll"},
 	"internal/artifact":             {"internal/cloud", "internal/pipeline", "internal/poll", "internal/process", "internal/regular"},
 	"internal/source":               {"internal/pipeline", "internal/poll", "internal/process"},
@@ -57,17 +63,17 @@ var layers = map[string][]string{
 		"internal/platform/aws", "internal/platform/local",
 		"internal/poll", "internal/process", "internal/source", "internal/step", "internal/workplace",
 	},
-	"internal/develop":  {"internal/engine", "internal/pipeline", "internal/process", "internal/regular"},
-	"internal/doctor":   {"internal/app", "internal/engine", "internal/gate", "internal/pipeline", "internal/present"},
+	"internal/develop":  {"internal/pipeline", "internal/process", "internal/regular", "internal/run"},
+	"internal/doctor":   {"internal/app", "internal/collect", "internal/gate", "internal/lock", "internal/pipeline", "internal/present"},
 	"internal/install":  {"internal/pipeline"},
 	"internal/scaffold": {},
 	"internal/graph":    {"internal/gate", "internal/pipeline", "internal/present"},
 	"internal/plot":     {"internal/pipeline"},
-	"internal/board":    {"internal/engine", "internal/gate", "internal/graph", "internal/metric", "internal/pipeline", "internal/plot", "internal/present"},
+	"internal/board":    {"internal/decision", "internal/engine", "internal/gate", "internal/graph", "internal/lock", "internal/metric", "internal/pipeline", "internal/plot", "internal/present", "internal/report", "internal/run"},
 	"internal/metric":   {"internal/engine", "internal/gate", "internal/pipeline"},
-	"internal/watch":    {"internal/app", "internal/engine", "internal/gate", "internal/pipeline", "internal/source"},
-	"internal/cli":      {"internal/app", "internal/board", "internal/bootstrap", "internal/checkpoint", "internal/cloud", "internal/develop", "internal/doctor", "internal/engine", "internal/gate", "internal/graph", "internal/install", "internal/pipeline", "internal/present", "internal/scaffold", "internal/watch"},
-	"internal/provider": {"internal/app", "internal/cloud", "internal/engine", "internal/gate", "internal/pipeline", "internal/present", "internal/source", "internal/step"},
+	"internal/watch":    {"internal/app", "internal/gate", "internal/lock", "internal/pipeline", "internal/report", "internal/source"},
+	"internal/cli":      {"internal/app", "internal/board", "internal/bootstrap", "internal/checkpoint", "internal/cloud", "internal/collect", "internal/decision", "internal/develop", "internal/doctor", "internal/engine", "internal/gate", "internal/graph", "internal/install", "internal/pipeline", "internal/present", "internal/report", "internal/run", "internal/scaffold", "internal/watch"},
+	"internal/provider": {"internal/app", "internal/cloud", "internal/engine", "internal/gate", "internal/pipeline", "internal/present", "internal/report", "internal/run", "internal/source", "internal/step"},
 }
 
 // testOnly are the packages that only tests use.

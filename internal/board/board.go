@@ -68,7 +68,7 @@ func New(o Options) *Board {
 	if o.Interval == 0 {
 		o.Interval = time.Second
 	}
-	o.Interval = max(o.Interval, o.Engine.HeadAge)
+	o.Interval = max(o.Interval, o.Engine.HeadAge())
 	ctx, cancel := context.WithCancel(context.Background())
 	signedIn, signOff := context.WithCancel(context.Background())
 	b := &Board{Options: o, pages: newPages(o.Now), sessions: newSessions(signedIn), diffs: newDiffs(ctx, o.Now), cancel: cancel, signOff: signOff}

@@ -89,7 +89,7 @@ func (b *Board) fingerprint(ctx context.Context, about subject) (fingerprint, er
 
 // noteHeads notes the newest event of each pipeline.
 func (b *Board) noteHeads(ctx context.Context, note func(...any)) error {
-	names, err := b.Engine.Ledger.Pipelines(ctx)
+	names, err := b.Engine.Reports.Names(ctx)
 	if err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func (b *Board) noteHeads(ctx context.Context, note func(...any)) error {
 }
 
 func (b *Board) noteHead(ctx context.Context, name string, note func(...any)) error {
-	head, err := b.Engine.Ledger.Head(ctx, name)
+	head, err := b.Engine.Reports.Head(ctx, name)
 	note(name, head)
 	return err
 }
@@ -119,7 +119,7 @@ func (b *Board) noteBoard(ctx context.Context, name string, note, noteLine func(
 	}
 	b.noteEnvironments(st, note)
 	for _, stage := range slices.Sorted(maps.Keys(st.Latest)) { // or baked image
-		at, err := b.Engine.Progress(ctx, st, stage)
+		at, err := b.Engine.Reports.Progress(ctx, st, stage)
 		if err != nil {
 			return err
 		}
@@ -179,7 +179,7 @@ func noteRuns(st *pipeline.State, note func(...any)) {
 
 // noteRun notes where a run is. Its log comes in a stream of its own.
 func (b *Board) noteRun(ctx context.Context, about subject, note func(...any)) error {
-	run, err := b.Engine.Ledger.Run(ctx, about.pipeline, about.id)
+	run, err := b.Engine.Reports.Run(ctx, about.pipeline, about.id)
 	note(run.Status, run.Phase, len(run.Steps))
 	return err
 }

@@ -48,7 +48,7 @@ type logLine struct {
 func (b *Board) readLog(r *http.Request, run pipeline.Run) (logPage, error) {
 	q := r.URL.Query()
 	page := logPage{Search: strings.TrimSpace(q.Get("q"))}
-	log, err := b.Engine.Log(r.Context(), run.Pipeline, run.ID)
+	log, err := b.Engine.Reports.Log(r.Context(), run.Pipeline, run.ID)
 	if pipeline.IsNotFound(err) {
 		page.Gone = run.Status.Final()
 		page.Live = !page.Gone
@@ -141,7 +141,7 @@ func (b *Board) log(w http.ResponseWriter, r *http.Request, _ *session) error {
 	if err != nil {
 		return err
 	}
-	log, err := b.Engine.Log(r.Context(), st.Pipeline.Name, r.PathValue("run"))
+	log, err := b.Engine.Reports.Log(r.Context(), st.Pipeline.Name, r.PathValue("run"))
 	if err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func (b *Board) follow(w http.ResponseWriter, r *http.Request, who *session) err
 		after = n
 	}
 	run := r.PathValue("run")
-	if _, err := b.Engine.Ledger.Run(r.Context(), st.Pipeline.Name, run); err != nil {
+	if _, err := b.Engine.Reports.Run(r.Context(), st.Pipeline.Name, run); err != nil {
 		return err
 	}
 	if !b.hub.enter() {
@@ -201,7 +201,7 @@ func (b *Board) follow(w http.ResponseWriter, r *http.Request, who *session) err
 func (b *Board) newLines(ctx context.Context, pipelineName, run string, after int) (<-chan logLine, <-chan error) {
 	lines, ended := make(chan logLine), make(chan error, 1)
 	out, in := io.Pipe()
-	go func() { in.CloseWithError(b.Engine.Follow(ctx, pipelineName, run, in)) }()
+	go func() { in.CloseWithError(b.Engine.Reports.Follow(ctx, pipelineName, run, in)) }()
 	go func() {
 		err := eachLine(out, func(line logLine) error {
 			if line.Number <= after {

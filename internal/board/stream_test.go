@@ -19,8 +19,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/artifact"
 	"github.com/penstock-io/terraform-provider-penstock/internal/board"
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
+	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -161,13 +163,13 @@ func TestChanged(t *testing.T) {
 	told("/", "/p/shop", "/p/shop/builds/"+one, "/p/shop/images")
 	st := b.state()
 	env := pipeline.Environment{ID: "e-1", Pipeline: "shop", Name: "mine", Purpose: pipeline.ForPerson, Owner: "ann", Status: pipeline.EnvGone}
-	_, err := b.app.Engine.Ledger.Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{
+	_, err := b.app.Ledger().Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{
 		{Kind: pipeline.EnvironmentChanged, Actor: "ann", Facts: pipeline.Facts{Environment: &env}},
 	}})
 	b.must(err)
 	told("/", "/p/shop", "/p/shop/builds/"+one, "/p/shop/images", "/p/shop/environments")
 	run := pipeline.Run{ID: "r-1", Pipeline: "shop", Stage: "capacity", Kind: pipeline.KindStage, Build: one, Digest: st.Latest["capacity"].Digest, Status: pipeline.RunFailed, Phase: pipeline.PhaseDone, Order: 1}
-	_, err = b.app.Engine.Ledger.Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{
+	_, err = b.app.Ledger().Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{
 		{Kind: pipeline.RunEnded, Actor: "ann", Facts: pipeline.Facts{Run: &run}},
 	}})
 	b.must(err)
@@ -299,9 +301,9 @@ func TestManyStreams(t *testing.T) {
 	toggle := func(round int) {
 		var err error
 		if round%2 == 0 {
-			_, err = b.app.Engine.Pause(t.Context(), "shop", "production", "")
+			_, err = b.app.Engine.Decisions.Do(t.Context(), decision.Command{Verb: decision.Pause, Pipeline: "shop", Stage: "production"})
 		} else {
-			_, err = b.app.Engine.Resume(t.Context(), "shop", "production")
+			_, err = b.app.Engine.Decisions.Do(t.Context(), decision.Command{Verb: decision.Resume, Pipeline: "shop", Stage: "production"})
 		}
 		b.must(err)
 		for i, events := range open {
@@ -356,7 +358,7 @@ func TestWatcher(t *testing.T) {
 	b.apply()
 	b.get("/p/shop", "Nobody watches")
 	events := b.listen(t.Context(), "/p/shop/events?seen="+b.seen("/p/shop"))
-	_, leave, err := b.app.Engine.Exclusive(t.Context(), "shop", engine.Watching, "watch of .")
+	_, leave, err := b.app.Engine.Exclusive(t.Context(), "shop", lock.Watching, "watch of .")
 	b.must(err)
 	changed := func() {
 		t.Helper()
@@ -367,7 +369,7 @@ func TestWatcher(t *testing.T) {
 	changed()
 	b.get("/p/shop", "watches on", "what can move is applied by itself")
 	for _, text := range []string{"applies, as commit 0123456789 by Ada touches application", "failed, and tries again at 15:04 UTC or when there is something new: exit status 1"} {
-		_, end, err := b.app.Engine.Exclusive(t.Context(), "shop", engine.Doing, text)
+		_, end, err := b.app.Engine.Exclusive(t.Context(), "shop", lock.Doing, text)
 		b.must(err)
 		changed()
 		b.get("/p/shop", ": it "+text)
@@ -398,7 +400,7 @@ func TestQuiet(t *testing.T) {
 			for range 6 {
 				b.nothing(events)
 			}
-			_, err := b.app.Engine.Pause(t.Context(), "shop", "production", "")
+			_, err := b.app.Engine.Decisions.Do(t.Context(), decision.Command{Verb: decision.Pause, Pipeline: "shop", Stage: "production"})
 			b.must(err)
 			if e := b.next(events); e.name != "changed" {
 				t.Errorf("the event is %+v", e)
@@ -513,7 +515,7 @@ func TestSlowReader(t *testing.T) {
 	b := newBed(t)
 	b.apply()
 	run := b.state().Latest["commit"].ID
-	log, err := b.app.Engine.Logs.Create(t.Context(), "shop", run)
+	log, err := artifact.NewLogs(filepath.Join(b.app.Dir, "logs")).Create(t.Context(), "shop", run)
 	b.must(err)
 	line := strings.Repeat("x", 99) + "\n"
 	for range 1000 { // more than what the connection holds

@@ -63,7 +63,7 @@ func runLogs(ctx context.Context, o *logsOptions) error {
 		}
 		part := &stepPart{out: o.Out, step: o.step}
 		if o.follow {
-			err = a.Engine.Follow(ctx, run.Pipeline, run.ID, part)
+			err = a.Engine.Reports.Follow(ctx, run.Pipeline, run.ID, part)
 		} else {
 			err = o.copy(ctx, a, run, part)
 		}
@@ -103,7 +103,7 @@ func (o *logsOptions) find(ctx context.Context, a *app.App) (pipeline.Run, error
 }
 
 func (o *logsOptions) copy(ctx context.Context, a *app.App, run pipeline.Run, to io.Writer) error {
-	log, err := a.Engine.Log(ctx, run.Pipeline, run.ID)
+	log, err := a.Engine.Reports.Log(ctx, run.Pipeline, run.ID)
 	if err != nil {
 		return err
 	}

@@ -22,8 +22,9 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/collect"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
+	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
@@ -205,7 +206,7 @@ func (p *checker) directory() {
 }
 
 func (p *checker) ledger(ctx context.Context) bool {
-	states, err := p.app.Engine.Pipelines(ctx)
+	states, err := p.app.Engine.States(ctx)
 	if err != nil {
 		p.failed("ledger", err)
 		return false
@@ -285,7 +286,7 @@ func (p *checker) leases(ctx context.Context) {
 		switch held := p.Now().Sub(h.Since); {
 		case p.Now().After(l.Expires):
 			p.found("leases", Warning, "The next run of it takes over and cleans up. After an hour any other run, or `penstock gc`, gives it up.", "%s on %s, which held %s for the %s, is gone, or has not renewed it in time", h.Actor, h.Host, l.Key, h.Purpose)
-		case held > longPaused && what != engine.Watching && what != engine.Doing:
+		case held > longPaused && what != lock.Watching && what != lock.Doing:
 			p.found("leases", Warning, fmt.Sprintf("See whether process %d on %s is still at work.", h.PID, h.Host), "%s on %s holds %s for %s (%s)", h.Actor, h.Host, l.Key, held.Round(time.Minute), h.Purpose)
 		default:
 			count++
@@ -315,7 +316,7 @@ func (p *checker) runs(ctx context.Context) {
 	for name, st := range p.states {
 		plan := gate.Now(st)
 		for _, s := range st.StagesInOrder() {
-			at, err := p.app.Engine.Progress(ctx, st, s.Name)
+			at, err := p.app.Engine.Reports.Progress(ctx, st, s.Name)
 			switch {
 			case err != nil:
 				p.failed("runs", err)
@@ -363,7 +364,7 @@ func (p *checker) notices() {
 }
 
 func (p *checker) orphans(ctx context.Context) {
-	g, err := p.app.Engine.Collect(ctx, engine.CollectRequest{DryRun: true})
+	g, err := p.app.Engine.Collector.Collect(ctx, collect.Request{DryRun: true})
 	if err != nil {
 		p.failed("leftovers", err)
 		return

@@ -20,7 +20,7 @@ func TestDiff(t *testing.T) {
 		d.approve(build(digest))
 		d.mustApply(route(digest))
 		if digest == "1" {
-			if _, err := d.Diff(ctx, "shop", "", ""); pipeline.CodeOf(err) != pipeline.CodeRefused {
+			if _, err := d.Reports.Diff(ctx, "shop", "", ""); pipeline.CodeOf(err) != pipeline.CodeRefused {
 				t.Errorf("before anything runs: %v", err)
 			}
 			if _, err := d.Promote(ctx, "shop", "production", ""); err != nil {
@@ -35,7 +35,7 @@ func TestDiff(t *testing.T) {
 	}
 	for digest, lines := range map[string]string{"1": "== package gone 1\n== package kept 1\n== package newer 1\n", "2": "== package kept 1\n== package newer 2\n== package more 1\n"} {
 		image := st.Images[st.Builds[build(digest)].Image]
-		log, err := d.Logs.Create(ctx, "shop", image.Run)
+		log, err := d.config.Logs.Create(ctx, "shop", image.Run)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -46,7 +46,7 @@ func TestDiff(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	diff, err := d.Diff(ctx, "shop", "", "")
+	diff, err := d.Reports.Diff(ctx, "shop", "", "")
 	if err != nil || diff.Stage != "production" || diff.From != build("1") || diff.To != build("2") {
 		t.Fatalf("%+v, %v", diff, err)
 	}
@@ -56,11 +56,11 @@ func TestDiff(t *testing.T) {
 	if len(diff.Ahead) != 2 || diff.Unknown != "" || len(diff.Parts) == 0 || len(diff.Lineage.To) != 2 {
 		t.Errorf("%+v", diff)
 	}
-	same, err := d.Diff(ctx, "shop", build("2"), build("2"))
+	same, err := d.Reports.Diff(ctx, "shop", build("2"), build("2"))
 	if err != nil || len(same.Parts)+len(same.Packages) != 0 {
 		t.Errorf("a build and itself: %+v, %v", same, err)
 	}
-	if _, err := d.Diff(ctx, "shop", build("1"), "b-0000000000"); pipeline.CodeOf(err) != pipeline.CodeNotFound {
+	if _, err := d.Reports.Diff(ctx, "shop", build("1"), "b-0000000000"); pipeline.CodeOf(err) != pipeline.CodeNotFound {
 		t.Errorf("a build that is none: %v", err)
 	}
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 // looking calls during while an image is baked.
@@ -32,11 +34,11 @@ func (l looking) Bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.Bak
 func TestProgressOfABake(t *testing.T) {
 	d := open(t)
 	d.mustApply(nil)
-	var seen *engine.Progress
+	var seen *report.Progress
 	platform := looking{memPlatform: memPlatform{life: d.life}, during: func() {
 		st, err := d.State(context.Background(), "shop")
 		if err == nil {
-			seen, err = d.Progress(context.Background(), st, engine.ImageRun("base"))
+			seen, err = d.Reports.Progress(context.Background(), st, pipeline.ImageRun("base"))
 		}
 		if err != nil {
 			t.Error(err)
@@ -47,13 +49,13 @@ func TestProgressOfABake(t *testing.T) {
 		Logs: memLogs{d.life}, WorkDir: d.work, Holder: pipeline.Holder{Process: pipeline.Process{Host: "test", PID: 1}, Actor: "bob"}, Now: d.now,
 	})
 	definition := pipeline.ImageDefinition{Pipeline: "shop", Name: "base", From: pipeline.ImageFrom{Directory: "rootfs"}, Source: pipeline.SourceRef{Repository: "repo", Commit: "c1", Digest: "1"}, Owner: "here"}
-	if _, err := e.Bake(context.Background(), engine.BakeRequest{Definition: definition}); err != nil {
+	if _, err := e.Images.Bake(context.Background(), run.BakeRequest{Definition: definition}); err != nil {
 		t.Fatal(err)
 	}
 	if seen == nil || seen.Dead || seen.Run.Phase != pipeline.PhaseBake {
 		t.Errorf("under way it is %+v", seen)
 	}
-	if after, err := d.Progress(context.Background(), d.seen(), engine.ImageRun("base")); err != nil || after != nil {
+	if after, err := d.Reports.Progress(context.Background(), d.seen(), pipeline.ImageRun("base")); err != nil || after != nil {
 		t.Errorf("afterwards it is %+v, %v", after, err)
 	}
 }
@@ -61,7 +63,7 @@ func TestProgressOfABake(t *testing.T) {
 // A step that has printed nothing yet is told by what it runs, without the mark of the log.
 func TestProgressOfASilentStep(t *testing.T) {
 	d := open(t)
-	var seen *engine.Progress
+	var seen *report.Progress
 	d.during["make"] = func() {
 		st, err := d.State(context.Background(), "shop")
 		if err != nil {
@@ -69,7 +71,7 @@ func TestProgressOfASilentStep(t *testing.T) {
 			return
 		}
 		fmt.Fprintln(memLog{memLogs{d.life}, "shop/" + st.Latest["commit"].ID}, pipeline.StepHeader("build")+"make")
-		if seen, err = d.Progress(context.Background(), st, "commit"); err != nil {
+		if seen, err = d.Reports.Progress(context.Background(), st, "commit"); err != nil {
 			t.Error(err)
 		}
 	}

@@ -71,7 +71,7 @@ func (c *Collector) Describe(to chan<- *prometheus.Desc) {
 func (c *Collector) Collect(to chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeLimit)
 	defer cancel()
-	states, err := c.engine.Pipelines(ctx)
+	states, err := c.engine.States(ctx)
 	is := 1.0
 	if err != nil {
 		is = 0

@@ -42,7 +42,8 @@ func newOverlay(e *engine.Engine) *overlay {
 func (o *overlay) of(name string) *configured {
 	c := o.pipelines[name]
 	if c == nil {
-		c = &configured{want: gate.Desired{Person: &o.engine.Person, Stages: map[string]gate.Want{}}, passed: map[string]string{}, snapshots: map[string]gate.Snapshot{}}
+		person := o.engine.Person()
+		c = &configured{want: gate.Desired{Person: &person, Stages: map[string]gate.Want{}}, passed: map[string]string{}, snapshots: map[string]gate.Snapshot{}}
 		o.pipelines[name] = c
 	}
 	return c

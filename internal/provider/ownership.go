@@ -16,8 +16,8 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 // pipelineName returns the name that the ledger has for a pipeline of the configuration: in
@@ -56,7 +56,7 @@ func (b *base) claim(ctx context.Context, st *pipeline.State, kind pipeline.Reco
 	if kind == pipeline.RecordPipeline {
 		advice += " For one of its own in each workspace, set namespace = terraform.workspace in the provider block, or use terraform.workspace in the name; for a test, set another data_dir there."
 	}
-	return b.session.Engine.CheckCreate(ctx, st, engine.CreateRequest{Kind: kind, Name: name, Replaces: replaces, Advice: advice})
+	return b.session.Engine.Creations.Check(ctx, st, run.CreateRequest{Kind: kind, Name: name, Replaces: replaces, Advice: advice})
 }
 
 // free reports whether a stage, image or environment may be created under a name, as far as
@@ -78,8 +78,8 @@ func (b *base) free(ctx context.Context, kind pipeline.RecordKind, pipelineName,
 // recorded notes that Terraform's state has something: it is read from there. Who may not
 // record that leaves it to others.
 func (b *base) recorded(ctx context.Context, st *pipeline.State, kind pipeline.RecordKind, name, id string) {
-	if err := b.session.Engine.Recorded(ctx, st, kind, name, id); err != nil {
-		b.session.Engine.Logger.Debug("record that a state has it", "kind", kind, "name", name, "error", err)
+	if err := b.session.Engine.Creations.Recorded(ctx, st, kind, name, id); err != nil {
+		b.session.Logger().Debug("record that a state has it", "kind", kind, "name", name, "error", err)
 	}
 }
 
@@ -171,7 +171,7 @@ func (b *base) same(id types.String, recorded, name string, diags *diag.Diagnost
 }
 
 // describeRemoval says in words what goes with a pipeline.
-func describeRemoval(r engine.Removal, p pipeline.Pipeline) string {
+func describeRemoval(r run.Removal, p pipeline.Pipeline) string {
 	builds := fmt.Sprintf("With it go %d builds with their images, artifacts and logs.", r.Builds)
 	switch r.Builds {
 	case 0:
@@ -186,7 +186,7 @@ func describeRemoval(r engine.Removal, p pipeline.Pipeline) string {
 	for _, env := range r.Environments {
 		text := "Environment " + env.Name
 		switch {
-		case env.Purpose == pipeline.ForPerson && engine.ByHand(env):
+		case env.Purpose == pipeline.ForPerson && run.ByHand(env):
 			text += ", which " + env.Owner + " launched with the penstock command"
 		case env.Purpose == pipeline.ForPerson:
 			text += " of " + env.Owner

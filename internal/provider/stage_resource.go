@@ -23,6 +23,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 // defaultTimeout bounds an apply of one resource that sets no timeouts: longer than
@@ -230,7 +231,7 @@ func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk
 	diags.Append(d...)
 	refuseForeign("Stage", m.Name.ValueString(), m.Pipeline, m.After, diags)
 	stage := expandStage(ctx, m, r.session, diags)
-	request := engine.AdvanceRequest{Stage: stage, Create: m.ID.IsUnknown(), Intent: gate.Intent{Candidate: gate.Unknown}}
+	request := run.AdvanceRequest{Stage: stage, Create: m.ID.IsUnknown(), Intent: gate.Intent{Candidate: gate.Unknown}}
 	if !m.Candidate.IsUnknown() {
 		request.Intent.Candidate = gate.Value{ID: m.Candidate.ValueString()}
 	}
@@ -246,7 +247,7 @@ func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	standing, err := r.session.Engine.Advance(ctx, request)
+	standing, err := r.session.Engine.Stages.Advance(ctx, request)
 	if err != nil {
 		addError(diags, fmt.Sprintf("move pipeline %q through stage", stage.Pipeline), stage.Name, err)
 		return
@@ -290,7 +291,7 @@ func (r *stageResource) Read(ctx context.Context, req resource.ReadRequest, resp
 	if m.Type.IsNull() { // imported
 		flattenStage(ctx, st, stage, schemaOf(ctx, r), &m, &resp.Diagnostics)
 	}
-	standing := r.session.Engine.StageStatusIn(st, stage)
+	standing := r.session.Engine.Reports.StageStatusIn(st, stage)
 	flattenStatus(standing, st.Pipeline, &m)
 	noteRead(ctx, resp.Private, position, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
@@ -307,7 +308,7 @@ func (r *stageResource) Delete(ctx context.Context, req resource.DeleteRequest, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if err := r.session.Engine.RemoveStage(ctx, r.session.pipelineName(m.Pipeline), m.Name.ValueString(), m.ID.ValueString()); err != nil {
+	if err := r.session.Engine.Stages.Remove(ctx, r.session.pipelineName(m.Pipeline), m.Name.ValueString(), m.ID.ValueString()); err != nil {
 		addError(&resp.Diagnostics, "remove stage", m.Name.ValueString(), err)
 	}
 }

@@ -12,9 +12,10 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
+	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
 )
 
@@ -53,7 +54,7 @@ func (l *livePoller) Lock(ctx context.Context, pipelines []string) (context.Cont
 		if l.locked[name] != nil {
 			continue
 		}
-		leased, release, err := l.app.Engine.Exclusive(ctx, name, engine.Watching, "watch of "+l.dir)
+		leased, release, err := l.app.Engine.Exclusive(ctx, name, lock.Watching, "watch of "+l.dir)
 		if err != nil {
 			l.unlock()
 			return nil, err
@@ -76,7 +77,7 @@ func (l *livePoller) Publish(text string) {
 		return
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.locked)) {
-		if _, release, err := l.app.Engine.Exclusive(l.only, name, engine.Doing, text); err == nil { // else it is not said: nothing depends on it
+		if _, release, err := l.app.Engine.Exclusive(l.only, name, lock.Doing, text); err == nil { // else it is not said: nothing depends on it
 			l.published = append(l.published, release)
 		}
 	}
@@ -120,7 +121,7 @@ func (l *livePoller) Close(ctx context.Context) error {
 
 // UnderWay implements eyes. Before the first apply has ended it is whatever is under way
 // on the local platform.
-func (l *livePoller) UnderWay(ctx context.Context, pipelines []string) (all []engine.Progress, err error) {
+func (l *livePoller) UnderWay(ctx context.Context, pipelines []string) (all []report.Progress, err error) {
 	if err := l.ready(ctx); err != nil || l.app == nil {
 		return nil, err
 	}
@@ -130,7 +131,7 @@ func (l *livePoller) UnderWay(ctx context.Context, pipelines []string) (all []en
 		}
 	}
 	for _, name := range pipelines {
-		runs, err := l.app.Engine.UnderWay(ctx, name)
+		runs, err := l.app.Engine.Reports.UnderWay(ctx, name)
 		if err != nil {
 			return nil, err
 		}
