@@ -22,7 +22,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
@@ -234,7 +234,7 @@ func TestChangedArtifact(t *testing.T) {
 			t.Fatal(err)
 		}
 		err = advance(pipeline.Stage{Type: pipeline.TypeCustom, After: []string{"commit"}, Steps: []pipeline.Step{{Name: "use", Command: `touch "$PENSTOCK_ROOT/../../../used"`}}})
-		if pipeline.CodeOf(err) != pipeline.CodeCorrupt || !strings.Contains(err.Error(), stored[0]) || present.Hint(err) == "" {
+		if pipeline.CodeOf(err) != pipeline.CodeCorrupt || !strings.Contains(err.Error(), stored[0]) || reason.Hint(err) == "" {
 			t.Errorf("a run with a changed artifact: %v", err)
 		}
 		if _, err := os.Stat(filepath.Join(dir, "used")); err == nil {

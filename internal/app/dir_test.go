@@ -13,7 +13,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // fillDir puts files of the user into a directory, also such as have names of Penstock's.
@@ -52,8 +52,8 @@ func TestDirOfOthers(t *testing.T) {
 	fillDir(t, dir)
 	before := files(t, dir)
 	_, err := app.Open(t.Context(), app.Options{DataDir: dir})
-	if pipeline.CodeOf(err) != pipeline.CodeInvalid || !strings.Contains(err.Error(), dir) || !strings.Contains(present.Hint(err), filepath.Join(dir, app.DataDirName)) {
-		t.Errorf("a directory of the user: %v (%s)", err, present.Hint(err))
+	if pipeline.CodeOf(err) != pipeline.CodeInvalid || !strings.Contains(err.Error(), dir) || !strings.Contains(reason.Hint(err), filepath.Join(dir, app.DataDirName)) {
+		t.Errorf("a directory of the user: %v (%s)", err, reason.Hint(err))
 	}
 	if after := files(t, dir); !slices.Equal(before, after) {
 		t.Errorf("of %v is left %v", before, after)
@@ -164,8 +164,8 @@ func TestDirOfAnotherUser(t *testing.T) {
 		}
 	}
 	_, err := app.Open(t.Context(), app.Options{DataDir: dir})
-	if pipeline.CodeOf(err) != pipeline.CodeInvalid || !strings.Contains(err.Error(), dir+" belongs to the user") || !strings.Contains(present.Hint(err), "chown") {
-		t.Errorf("the directory of another user: %v (%s)", err, present.Hint(err))
+	if pipeline.CodeOf(err) != pipeline.CodeInvalid || !strings.Contains(err.Error(), dir+" belongs to the user") || !strings.Contains(reason.Hint(err), "chown") {
+		t.Errorf("the directory of another user: %v (%s)", err, reason.Hint(err))
 	}
 }
 

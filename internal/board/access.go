@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // Access tells who somebody is.
@@ -102,7 +103,7 @@ func (p *Proxy) SignIn(_ http.ResponseWriter, r *http.Request) (pipeline.Person,
 func here(to string) string {
 	u, err := url.Parse(to) // which refuses control characters
 	if err != nil || u.Scheme != "" || u.Opaque != "" || u.User != nil || u.Host != "" || !strings.HasPrefix(u.Path, "/") || strings.HasPrefix(u.Path, "//") ||
-		plain(u.Path) != u.Path || strings.Contains(u.Path, `\`) {
+		present.Line(u.Path) != u.Path || strings.Contains(u.Path, `\`) {
 		return "/"
 	}
 	return u.String()

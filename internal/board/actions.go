@@ -4,6 +4,7 @@
 package board
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -71,7 +72,7 @@ var actions = map[string]action{
 	"approve": {
 		Label: "Approve", Submit: "Approve", Reason: reasonWelcome, Build: true,
 		Explain: func(st *pipeline.State, a asked) []string {
-			text := []string{fmt.Sprintf("Build %s passes stage %s, on the evidence of run %s.", a.Build, a.Stage, orNone(a.Run))}
+			text := []string{fmt.Sprintf("Build %s passes stage %s, on the evidence of run %s.", a.Build, a.Stage, cmp.Or(a.Run, "none"))}
 			if missing := st.MissingApprovals(st.Stages[a.Stage], a.Build); missing > 1 {
 				text = append(text, fmt.Sprintf("It takes %d more approvals, yours included.", missing))
 			}
@@ -134,7 +135,7 @@ var actions = map[string]action{
 			}, pending(st, a)...)
 		},
 		Says: func(a asked, _ decision.Outcome) string {
-			return fmt.Sprintf("Stage %s goes back from build %s to build %s. %s", a.Stage, orNone(a.From.Current), a.Build, nextApply)
+			return fmt.Sprintf("Stage %s goes back from build %s to build %s. %s", a.Stage, cmp.Or(a.From.Current, "none"), a.Build, nextApply)
 		},
 	},
 	"override": {
@@ -184,13 +185,6 @@ var actions = map[string]action{
 			return fmt.Sprintf("Stage %s runs again with the next apply.", a.Stage)
 		},
 	},
-}
-
-func orNone(id string) string {
-	if id == "" {
-		return "none"
-	}
-	return id
 }
 
 // stagesBelow gives the stages that come next.

@@ -22,7 +22,6 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
-	"github.com/penstock-io/terraform-provider-penstock/internal/metric"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -97,7 +96,7 @@ func (b *Board) routes() http.Handler {
 	mux.HandleFunc("GET /sign-in", b.signIn)
 	mux.HandleFunc("GET /sign-in/callback", b.signIn)
 	mux.HandleFunc("POST /sign-out", b.signOut)
-	mux.Handle("GET /metrics", b.scraped(metric.Handler(b.Engine, b.Now)))
+	mux.Handle("GET /metrics", b.scraped(scrapeHandler(b.Engine, b.Now)))
 	for pattern, h := range map[string]page{
 		"GET /{$}":                                b.home,
 		"GET /events":                             b.events(kindHome),

@@ -65,7 +65,7 @@ func TestJourney(t *testing.T) {
 
 	run := b.state().Latest["capacity"].ID
 	b.get("/p/shop/runs?stage=capacity", run)
-	b.get("/p/shop/runs/"+run, "Latency over time", "at most 5 s", "the build before", "expected")
+	b.get("/p/shop/runs/"+run, "Latency over time", "at most 5s", "the build before", "expected")
 	b.get("/p/shop/runs/"+run+"/log", `step "expected"`)
 	b.get("/p/shop/images", "acceptance", "build "+one)
 	b.get("/p/shop/metrics", "Change failure rate", "50 %", "1 of 2 changes")

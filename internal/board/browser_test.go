@@ -20,6 +20,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/board"
 	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
+	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -313,11 +314,11 @@ func TestBrowserSteers(t *testing.T) {
 		me.picture("more")
 		me.click(fmt.Sprintf("li[@id='stage-%s']", stage), text)
 	}
-	more("production", "Pause")
+	more("production", "Hold")
 	me.sees("No build enters stage production until somebody resumes it")
 	me.picture("pause")
 	me.do(chromedp.SendKeys(chromedp.CSS(`textarea[name=reason]`), "it is Friday"))
-	me.click("form[@class='ask']", "Pause")
+	me.click("form[@class='ask']", "Hold")
 	me.sees("Stage production is paused.", "is paused by", "it is Friday")
 	me.picture("paused")
 	me.accessible("a paused stage")
@@ -482,6 +483,18 @@ func TestBrowserStreams(t *testing.T) {
 	if asked := eval[float64](me, `performance.getEntriesByType("resource").filter(e => e.initiatorType === "xmlhttprequest").length`); asked > 2*changes+2 {
 		t.Errorf("%d changes made the page ask %g times", 2*changes, asked)
 	}
+
+	// A page that has changed, and back while nobody saw it, says so.
+	me.visit("/p/shop")
+	me.sees("Nobody watches")
+	_, leave, err := b.app.Engine.Exclusive(t.Context(), "shop", lock.Watching, "watch of .")
+	b.must(err)
+	me.sees("watches on")
+	show(false)
+	b.await("the end of the streams", func() bool { return b.page.Streams() == 0 })
+	leave()
+	show(true)
+	me.sees("Nobody watches")
 
 	b.must(b.app.Engine.Pipelines.Remove(t.Context(), "shop", "", true))
 	me.sees(`there is no pipeline "shop"`)

@@ -13,7 +13,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/plot"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/draw"
 	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
@@ -110,8 +110,8 @@ func (b *Board) build(w http.ResponseWriter, r *http.Request, s *session) error 
 	if st.Pipeline.Service.Start != "" && page.Rejected == "" && st.Pipeline.Authorization.Allows(pipeline.RightLaunch, s.person) {
 		page.Buttons = append(page.Buttons, button{Action: "launch", Label: "Launch an environment", Build: id})
 	}
-	var current string
-	page.CurrentAt, current = lastCurrent(st)
+	at, current, _ := st.Delivered()
+	page.CurrentAt = at.Name
 	page.Components = components(build, st.Builds[current])
 	if current != "" && current != id {
 		diff, err := b.diff(r.Context(), st, current, id)
@@ -177,17 +177,6 @@ func lineage(st *pipeline.State, build pipeline.Build) (list []pipeline.Image) {
 	return list
 }
 
-// lastHeld gives the last stage that holds a build and whose environment lasts, or that
-// people move, which is production; and the build.
-func lastCurrent(st *pipeline.State) (stage, build string) {
-	for _, s := range st.StagesInOrder() {
-		if current := st.Current[s.Name].Build; current != "" && (s.Persistent() || s.RequiresDeployRight()) {
-			stage, build = s.Name, current
-		}
-	}
-	return stage, build
-}
-
 // runs lists runs, the newest first.
 func (b *Board) runs(w http.ResponseWriter, r *http.Request, s *session) error {
 	live, err := b.live(kindRuns, r)
@@ -218,7 +207,7 @@ func (b *Board) runs(w http.ResponseWriter, r *http.Request, s *session) error {
 		body.Stages = append(body.Stages, stage.Name)
 	}
 	if query.After != "" {
-		live = "" // older ones stay as they are
+		live = nil // older ones stay as they are
 	}
 	if found.Next != "" {
 		q.Set("after", found.Next)
@@ -278,7 +267,7 @@ func (b *Board) loads(ctx context.Context, run pipeline.Run) ([]load, error) {
 	for _, l := range all {
 		reports = append(reports, *l.LoadReport)
 	}
-	for i, pictures := range plot.Loads(reports...) {
+	for i, pictures := range draw.Loads(reports...) {
 		for _, svg := range pictures {
 			all[i].Pictures = append(all[i].Pictures, template.HTML(svg)) // which escapes what is in it
 		}
@@ -327,7 +316,7 @@ func (b *Board) run(w http.ResponseWriter, r *http.Request, s *session) error {
 		return err
 	}
 	if run.Status.Final() {
-		live = ""
+		live = nil
 	}
 	b.show(w, s, http.StatusOK, "run", view{
 		Title: run.ID + " · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "runs", Live: live, Body: page,

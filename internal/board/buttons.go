@@ -13,6 +13,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
@@ -136,7 +137,7 @@ func waits(e *engine.Engine, st *pipeline.State) []wait {
 		if build := gate.Undecided(st, m); build != "" {
 			text := "waits for a decision on"
 			if missing := st.MissingApprovals(s, build); missing > 1 || len(st.Approvals(s, build)) > 0 {
-				text = fmt.Sprintf("waits for %s of", count(missing, "more approval"))
+				text = fmt.Sprintf("waits for %s of", present.Count(missing, "more approval"))
 			}
 			add(text, build, strings.TrimSpace(approvedBy(st, s, build)+" "+who(e, st, "approve", pipeline.RightApprove, s, build)))
 		}
@@ -175,7 +176,7 @@ func approvedBy(st *pipeline.State, s pipeline.Stage, build string) string {
 func who(e *engine.Engine, st *pipeline.State, name string, right pipeline.Right, s pipeline.Stage, build string) string {
 	err := check(e, st, s, name, build)
 	if pipeline.CodeOf(err) == pipeline.CodeNotAllowed {
-		return fmt.Sprintf("%s. %s", errors.Unwrap(err), present.Hint(err))
+		return fmt.Sprintf("%s. %s", errors.Unwrap(err), reason.Hint(err))
 	}
 	names, everybody := st.Pipeline.Entitled(right)
 	if everybody {

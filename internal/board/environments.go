@@ -14,6 +14,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
@@ -148,7 +149,7 @@ func (b *Board) onEnvironment(ctx context.Context, e *engine.Engine, name string
 		return "", err
 	}
 	if name == "extend" {
-		return fmt.Sprintf("Environment %s lives for %s from now on.", q.Name, span(r.TTL)), nil
+		return fmt.Sprintf("Environment %s lives for %s from now on.", q.Name, present.Duration(r.TTL)), nil
 	}
 	return fmt.Sprintf("Environment %s is being launched; this page shows when it is there.", q.Name), nil
 }

@@ -3,7 +3,10 @@
 
 package board
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Pace makes the streams of a board quick enough for a test. It is for before the first.
 func (b *Board) Pace(heartbeat, writeLimit time.Duration) {
@@ -19,4 +22,14 @@ func (b *Board) Streams() int {
 	b.hub.mu.Lock()
 	defer b.hub.mu.Unlock()
 	return b.hub.streams
+}
+
+// BeforeLook calls a function before each look at what pages show. It is for before the
+// first.
+func (b *Board) BeforeLook(f func()) {
+	look := b.hub.look
+	b.hub.look = func(ctx context.Context, about subject) (fingerprint, error) {
+		f()
+		return look(ctx, about)
+	}
 }

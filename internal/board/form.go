@@ -17,6 +17,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
@@ -60,7 +61,7 @@ func read(r *http.Request) (string, action, asked, error) {
 	}
 	q := asked{
 		Pipeline: r.PathValue("pipeline"), Stage: r.FormValue("stage"), Build: r.FormValue("build"), Name: r.FormValue("name"),
-		Run: r.FormValue("run"), From: decision.Place{Current: r.FormValue("current"), Next: r.FormValue("next")}, Reason: strings.TrimSpace(plain(strings.ReplaceAll(r.FormValue("reason"), "\n", " "))),
+		Run: r.FormValue("run"), From: decision.Place{Current: r.FormValue("current"), Next: r.FormValue("next")}, Reason: strings.TrimSpace(present.Line(r.FormValue("reason"))),
 	}
 	q.Decision, _ = strconv.ParseInt(r.FormValue("decision"), 10, 64) // what is none is not what the form was made for
 	if text := r.FormValue("ttl"); text != "" {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // maxBody is the size of a form at most, in bytes.
@@ -132,10 +133,7 @@ func statusOf(err error) int {
 // logRefusal logs that somebody, of whom the name may not be known, was not let do something.
 // Of what comes from elsewhere only the beginning is logged, as plain text.
 func (b *Board) logRefusal(r *http.Request, person string, status int, err error) {
-	short := func(s string) string {
-		text := []rune(plain(s))
-		return string(text[:min(len(text), 300)])
-	}
+	short := func(s string) string { return present.Cut(present.Line(s), 300) }
 	b.Logger.Warn("refused", "person", short(person), "from", r.RemoteAddr, "method", r.Method, "path", short(r.URL.Path), "status", status, "error", short(err.Error()))
 }
 
@@ -147,7 +145,7 @@ func (b *Board) fail(w http.ResponseWriter, r *http.Request, s *session, err err
 	status := statusOf(err)
 	switch {
 	case status == http.StatusInternalServerError:
-		b.Logger.Error("page", "path", plain(r.URL.Path), "person", plain(s.person.Name), "error", err)
+		b.Logger.Error("page", "path", present.Line(r.URL.Path), "person", present.Line(s.person.Name), "error", err)
 	case r.Method == http.MethodPost:
 		b.logRefusal(r, s.person.Name, status, err)
 	}
@@ -166,7 +164,7 @@ func (b *Board) refuse(w http.ResponseWriter, r *http.Request, status int, err e
 // trouble is an error as a page shows it.
 type trouble struct{ Text, Hint string }
 
-func problem(err error) trouble { return trouble{err.Error(), present.Hint(err)} }
+func problem(err error) trouble { return trouble{err.Error(), reason.Hint(err)} }
 
 // hasToken reports whether a request carries the bearer token.
 func hasToken(r *http.Request, token string) bool {

@@ -25,7 +25,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local"
 	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
@@ -75,7 +75,7 @@ func newBed(t *testing.T) *bed {
 func (b *bed) must(err error) {
 	b.Helper()
 	if err != nil {
-		b.Fatalf("%v (%s)", err, present.Hint(err))
+		b.Fatalf("%v (%s)", err, reason.Hint(err))
 	}
 }
 

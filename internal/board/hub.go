@@ -4,6 +4,7 @@
 package board
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -44,8 +45,16 @@ type hub struct {
 
 // topic is a subject that is watched.
 type topic struct {
-	readers map[chan struct{}]bool
+	readers map[*reader]bool
+	joined  chan struct{} // gets something when there is another reader
 	stop    context.CancelFunc
+}
+
+// reader is a page that somebody has before them.
+type reader struct {
+	changed chan fingerprint // gets the newest, when that is not what the page shows
+	shows   fingerprint      // the page, as far as is known
+	since   time.Time
 }
 
 // newHub makes a hub. look gives the fingerprint of a subject.
@@ -56,9 +65,13 @@ func newHub(ctx context.Context, look func(context.Context, subject) (fingerprin
 	}
 }
 
-// join gives a channel that gets something when the subject changed, however often it did
-// since the last receive; and what ends that. It gives nil where too many are there.
-func (h *hub) join(about subject) (<-chan struct{}, func()) {
+// join returns a channel that gets the fingerprint of a subject when that is another one than
+// the reader's page shows, at first and then the one before, however often it has changed
+// since the last receive; and what ends that. It returns nil where too many are there.
+//
+// Each reader is compared for itself: what the subject was when the hub looked first, or
+// last, says nothing of a page that was made before or after that.
+func (h *hub) join(about subject, shows fingerprint) (<-chan fingerprint, func()) {
 	if !h.enter() {
 		return nil, nil
 	}
@@ -67,17 +80,21 @@ func (h *hub) join(about subject) (<-chan struct{}, func()) {
 	t := h.topics[about]
 	if t == nil {
 		ctx, stop := context.WithCancel(h.ctx)
-		t = &topic{readers: map[chan struct{}]bool{}, stop: stop}
+		t = &topic{readers: map[*reader]bool{}, joined: make(chan struct{}, 1), stop: stop}
 		h.topics[about] = t
 		go h.watch(ctx, about, t)
 	}
-	reader := make(chan struct{}, 1)
-	t.readers[reader] = true
-	return reader, func() {
+	r := &reader{changed: make(chan fingerprint, 1), shows: shows, since: time.Now()}
+	t.readers[r] = true
+	select {
+	case t.joined <- struct{}{}:
+	default: // the next look is for this one as well
+	}
+	return r.changed, func() {
 		h.exit()
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		delete(t.readers, reader)
+		delete(t.readers, r)
 		if len(t.readers) == 0 {
 			t.stop()
 			delete(h.topics, about)
@@ -102,40 +119,41 @@ func (h *hub) exit() {
 	h.streams--
 }
 
-// watch looks at a subject until nobody does any more.
+// watch looks at a subject until nobody does any more: at once when somebody joins.
 func (h *hub) watch(ctx context.Context, about subject, t *topic) {
 	tick := time.NewTicker(h.interval)
 	defer tick.Stop()
-	told, err := h.look(ctx, about)
-	at := time.Now()
-	for known := err == nil; ; {
+	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-t.joined:
 		}
 		now, err := h.look(ctx, about)
 		if err != nil {
 			h.logger.Debug("look at pipeline", "pipeline", about.pipeline, "error", err)
 			continue
 		}
-		if known && (now == told || now.facts == told.facts && time.Since(at) < h.lineEvery) {
-			continue
-		}
-		h.tell(t)
-		told, at, known = now, time.Now(), true
+		h.tell(t, now)
 	}
 }
 
-// tell tells all readers, and waits for none.
-func (h *hub) tell(t *topic) {
+// tell tells the readers whose pages show something else, and waits for none. Of no more than
+// another line of a log it tells them seldom.
+func (h *hub) tell(t *topic, now fingerprint) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for reader := range t.readers {
-		select {
-		case reader <- struct{}{}:
-		default: // it has not read the one before
+	for r := range t.readers {
+		if now == r.shows || now.facts == r.shows.facts && time.Since(r.since) < h.lineEvery {
+			continue
 		}
+		select {
+		case <-r.changed: // it has not read the one before
+		default:
+		}
+		r.changed <- now
+		r.shows, r.since = now, time.Now()
 	}
 }
 
@@ -181,14 +199,15 @@ func (s stream) send(format string, args ...any) error {
 	return err
 }
 
-// events says "changed" whenever what the pages of a kind show has.
+// events says "changed" whenever the pages of a kind show something else than the one that
+// listens: that names what it shows, or was told last.
 func (b *Board) events(k kind) page {
 	return func(w http.ResponseWriter, r *http.Request, who *session) error {
 		if _, err := b.existing(r); err != nil {
 			return err
 		}
-		about := subjectOf(k, r)
-		changed, leave := b.hub.join(about)
+		shows := cmp.Or(r.Header.Get("Last-Event-Id"), r.URL.Query().Get("seen"))
+		changed, leave := b.hub.join(subjectOf(k, r), fingerprintOf(shows))
 		if changed == nil {
 			http.Error(w, "too many pages are open", http.StatusServiceUnavailable)
 			return nil
@@ -199,15 +218,12 @@ func (b *Board) events(k kind) page {
 		beat := time.NewTicker(b.hub.heartbeat)
 		defer beat.Stop()
 		s, err := b.hub.newEvents(w)
-		if now, look := b.fingerprint(ctx, about); err == nil && look == nil && now.String() != r.URL.Query().Get("seen") {
-			err = s.send("event: changed\ndata: \n\n") // since the page was made, or since the stream broke
-		}
 		for err == nil {
 			select {
 			case <-ctx.Done():
 				return nil
-			case <-changed:
-				err = s.send("event: changed\ndata: \n\n")
+			case now := <-changed:
+				err = s.send("id: %s\nevent: changed\ndata: \n\n", now)
 			case <-beat.C:
 				err = s.send(": still here\n\n")
 			}

@@ -40,20 +40,33 @@ func subjectOf(k kind, r *http.Request) subject {
 	return subject{k, r.PathValue("pipeline"), cmp.Or(r.PathValue("build"), r.PathValue("run"))}
 }
 
-// imprint is a fingerprint: another one when what a page shows has changed. The last line of
+// fingerprint is another one when what a page shows has changed. The last line of
 // a log is apart, as it does so all the time.
 type fingerprint struct{ facts, line string }
 
-func (p fingerprint) String() string { return p.facts + p.line }
+// String returns the two as addresses have them.
+func (p fingerprint) String() string { return p.facts + "." + p.line }
 
-// live gives the address of the stream that says when a page is to be asked for again. It
-// is for before the page reads what it shows: a change between the two is told.
-func (b *Board) live(k kind, r *http.Request) (string, error) {
+// fingerprintOf returns what String was of; for any other text a fingerprint that nothing has.
+func fingerprintOf(text string) fingerprint {
+	facts, line, _ := strings.Cut(text, ".")
+	return fingerprint{facts, line}
+}
+
+// live is what a page that changes by itself carries.
+type live struct {
+	Stream string      // the address of what says when the page is to be asked for again
+	Seen   fingerprint // what it shows, for that
+}
+
+// live returns what a page carries. It is for before the page reads what it shows: a change
+// between the two is told.
+func (b *Board) live(k kind, r *http.Request) (*live, error) {
 	if _, err := b.existing(r); err != nil {
-		return "", err
+		return nil, err
 	}
 	seen, err := b.fingerprint(r.Context(), subjectOf(k, r))
-	return strings.TrimSuffix(r.URL.EscapedPath(), "/") + "/events?seen=" + seen.String(), err
+	return &live{strings.TrimSuffix(r.URL.EscapedPath(), "/") + "/events", seen}, err
 }
 
 // fingerprint gives the fingerprint of what pages about a subject show, and of nothing else.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 const (
@@ -130,12 +131,12 @@ func readLine(r *bufio.Reader) (string, error) {
 }
 
 func lineOf(number int, text string) logLine {
-	text = plain(strings.TrimRight(text, "\r\n"))
+	text = present.Text(strings.TrimRight(text, "\r\n"))
 	_, rest, _ := strings.Cut(text, " ")
 	return logLine{Number: number, Text: text, Step: strings.HasPrefix(rest, "step \"")}
 }
 
-// log gives a log as text.
+// log sends a log as printable text.
 func (b *Board) log(w http.ResponseWriter, r *http.Request, _ *session) error {
 	st, err := b.existing(r)
 	if err != nil {
@@ -147,7 +148,9 @@ func (b *Board) log(w http.ResponseWriter, r *http.Request, _ *session) error {
 	}
 	defer log.Close()
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = io.Copy(newStream(w, logLimit), log) // the answer has begun: nobody can be told of an error
+	text := present.NewWriter(newStream(w, logLimit))
+	_, _ = io.Copy(text, log) // the answer has begun: nobody can be told of an error
+	_ = text.Close()
 	return nil
 }
 

@@ -12,10 +12,10 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/plot"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/draw"
 )
 
-// figuresPage shows how well a pipeline delivers.
+// metricsPage shows how well a pipeline delivers.
 type metricsPage struct {
 	pipeline.Metrics
 	Pictures []template.HTML
@@ -25,7 +25,7 @@ type metricsPage struct {
 	Longest  []pipeline.StageWait // where builds wait, the longest first
 }
 
-// figuresDays are how far back the page can look.
+// metricsDays are how far back the page can look.
 var metricsDays = []int{14, 30, 90, 365}
 
 const defaultDays = 90
@@ -45,9 +45,9 @@ func (b *Board) metrics(w http.ResponseWriter, r *http.Request, s *session) erro
 		if stage.TakesBuild() {
 			all = append(all, stage.Name)
 		}
-		if stage.Persistent() || stage.RequiresDeployRight() {
-			page.Stages = append(page.Stages, stage.Name)
-		}
+	}
+	for _, stage := range st.DeliveryStages() {
+		page.Stages = append(page.Stages, stage.Name)
 	}
 	if len(page.Stages) == 0 {
 		page.Stages = all // how often builds get through one is worth knowing, too
@@ -72,18 +72,18 @@ func (b *Board) metrics(w http.ResponseWriter, r *http.Request, s *session) erro
 func drawn(f pipeline.Metrics) (all []template.HTML) {
 	for i, p := range []struct {
 		title string
-		unit  plot.Unit
+		unit  draw.Unit
 		value func(pipeline.MetricsPeriod) float64
 		bad   bool
 	}{
-		{"Deployments per " + f.Every, plot.Number, func(p pipeline.MetricsPeriod) float64 { return float64(p.Deployments) }, false},
-		{"Lead time, median", plot.Seconds, func(p pipeline.MetricsPeriod) float64 { return p.LeadTime.Seconds() }, false},
-		{"Changes that failed", plot.Percent, func(p pipeline.MetricsPeriod) float64 { return float64(p.Failures) / float64(max(p.Changes, 1)) }, true},
-		{"Time to restore, median", plot.Seconds, func(p pipeline.MetricsPeriod) float64 { return p.Restore.Seconds() }, true},
+		{"Deployments per " + f.Every, draw.Number, func(p pipeline.MetricsPeriod) float64 { return float64(p.Deployments) }, false},
+		{"Lead time, median", draw.Seconds, func(p pipeline.MetricsPeriod) float64 { return p.LeadTime.Seconds() }, false},
+		{"Changes that failed", draw.Percent, func(p pipeline.MetricsPeriod) float64 { return float64(p.Failures) / float64(max(p.Changes, 1)) }, true},
+		{"Time to restore, median", draw.Seconds, func(p pipeline.MetricsPeriod) float64 { return p.Restore.Seconds() }, true},
 	} {
-		bars := plot.Bars{Title: p.title, Unit: p.unit, Whole: i == 0}
+		bars := draw.Bars{Title: p.title, Unit: p.unit, Whole: i == 0}
 		for _, period := range f.Periods {
-			bars.Bars = append(bars.Bars, plot.Bar{Name: period.Start.Format("2 Jan"), Value: p.value(period), Bad: p.bad})
+			bars.Bars = append(bars.Bars, draw.Bar{Name: period.Start.Format("2 Jan"), Value: p.value(period), Bad: p.bad})
 		}
 		all = append(all, template.HTML(bars.SVG())) // which escapes what is in it
 	}

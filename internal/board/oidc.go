@@ -21,6 +21,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // OIDCOptions say where people sign in. Allow, Scopes, NameClaim and GroupsClaim may be
@@ -238,7 +239,7 @@ func (o *OIDC) person(id *oidc.IDToken) (pipeline.Person, error) {
 	switch {
 	case who.Name == "":
 		return who, fmt.Errorf("the provider does not say your name as %s", o.NameClaim)
-	case plain(who.Name) != who.Name:
+	case present.Line(who.Name) != who.Name:
 		return who, fmt.Errorf("the provider says your name with control characters: %q", who.Name)
 	}
 	groups, many := claims[o.GroupsClaim].([]any)

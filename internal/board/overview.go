@@ -6,7 +6,6 @@ package board
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -14,10 +13,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/graph"
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/draw"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
@@ -33,7 +33,7 @@ func (b *Board) home(w http.ResponseWriter, r *http.Request, s *session) error {
 	}
 	type row struct {
 		Name     string
-		Stages   []graph.Node
+		Stages   []draw.Node
 		Waits    int // for people
 		Produces string
 	}
@@ -41,7 +41,7 @@ func (b *Board) home(w http.ResponseWriter, r *http.Request, s *session) error {
 	for _, name := range slices.Sorted(maps.Keys(states)) {
 		st := states[name]
 		at := row{Name: name, Waits: len(waits(b.Engine.As(s.person), st))}
-		for _, n := range graph.Of(st).Nodes {
+		for _, n := range draw.GraphOf(st).Nodes {
 			at.Stages = append(at.Stages, n)
 			if st.Stages[n.Name].Persistent() {
 				at.Produces = n.Build
@@ -120,13 +120,13 @@ func (b *Board) applies(ctx context.Context, name string) (a applies, err error)
 // pipeline wires them.
 type valueStream struct {
 	Cards         []card
-	Edges         []string // paths of SVG
+	Edges         []draw.Edge
 	Width, Height int
 }
 
 // card is a stage, or an image, of the map.
 type card struct {
-	graph.Node
+	draw.Node
 	Column, Row int // in the grid, from 1; a card is two rows high
 	Build       pipeline.Build
 	Run         pipeline.RunSummary
@@ -137,31 +137,24 @@ type card struct {
 	Buttons     []button
 }
 
-// Measures of the map, in pixels: those of the style sheet.
-const (
-	cardWidth, cardHeight = 204, 212
-	columnGap, rowGap     = 36, 18
-)
+// mapGrid is how the map's cards lie, as the style sheet has them.
+var mapGrid = draw.Grid{Width: 204, Height: 212, ColumnGap: 36, RowGap: 18}
 
 func (b *Board) valueStream(ctx context.Context, st *pipeline.State, who pipeline.Person) (valueStream, error) {
-	g := graph.Of(st)
-	columns, rows := g.Size()
-	m := valueStream{
-		Width:  columns*cardWidth + max(columns-1, 0)*columnGap,
-		Height: rows*cardHeight + max(rows-1, 0)*rowGap,
-	}
-	m.Edges = edges(g)
+	g := draw.GraphOf(st)
+	m := valueStream{Edges: mapGrid.Edges(g)}
+	m.Width, m.Height = mapGrid.Size(g)
 	for _, n := range g.Nodes {
-		c := card{Node: n, Column: n.Column + 1, Row: rows - g.InColumn(n.Column) + 2*n.Row + 1, Build: st.Builds[n.Build], Run: st.Latest[n.Name]}
+		c := card{Node: n, Column: n.Column + 1, Row: g.HalfRow(n) + 1, Build: st.Builds[n.Build], Run: st.Latest[n.Name]}
 		if s, ok := st.Stages[n.Name]; ok {
 			at := b.Engine.Reports.StageStatusIn(st, s)
 			if at.Environment != nil {
 				c.Endpoint = at.Environment.Endpoint
 			}
 			switch {
-			case n.Status == "running", n.Status == "failed":
+			case n.Status == gate.StatusRunning, n.Status == gate.StatusFailed:
 				c.Build = st.Builds[c.Run.Build]
-			case at.Move.Candidate.ID != "" && (n.Build == "" || n.Status == "ready"):
+			case at.Move.Candidate.ID != "" && (n.Build == "" || n.Status == gate.StatusReady):
 				c.Build = st.Builds[at.Move.Candidate.ID]
 			}
 			if c.Build.ID != n.Build {
@@ -170,7 +163,7 @@ func (b *Board) valueStream(ctx context.Context, st *pipeline.State, who pipelin
 			c.Pin = s.Pin
 			e := b.Engine.As(who)
 			move := at.Move
-			c.Note = present.Note(move, st.Latest[s.Name], false) // there are buttons
+			c.Note = reason.Note(move, st.Latest[s.Name], false) // there are buttons
 			c.Buttons = append(buttons(e, st, move), moreButtons(e, st, move)...)
 		}
 		var err error
@@ -180,52 +173,6 @@ func (b *Board) valueStream(ctx context.Context, st *pipeline.State, who pipelin
 		m.Cards = append(m.Cards, c)
 	}
 	return m, nil
-}
-
-// edges draws the lines from each card to those that come after it, with their heads. One
-// that passes columns goes around the cards there.
-func edges(g graph.Graph) (paths []string) {
-	_, rows := g.Size()
-	middle := func(n graph.Node) (x, y int) {
-		row := rows - g.InColumn(n.Column) + 2*n.Row // in half rows
-		return n.Column * (cardWidth + columnGap), row*(cardHeight+rowGap)/2 + cardHeight/2
-	}
-	g.Edges(func(from, to int) {
-		a, b := g.Nodes[from], g.Nodes[to]
-		x1, y1 := middle(a)
-		x2, y2 := middle(b)
-		x1 += cardWidth
-		path := fmt.Sprintf("M%d %d", x1, y1)
-		if b.Column-a.Column > 1 {
-			lane := lane(y1, y2, rows, func(y int) bool {
-				return slices.ContainsFunc(g.Nodes, func(n graph.Node) bool {
-					_, at := middle(n)
-					return n.Column > a.Column && n.Column < b.Column && y >= at-cardHeight/2 && y <= at+cardHeight/2
-				})
-			})
-			path += fmt.Sprintf("C%d %d %d %d %d %dH%d", x1+columnGap/2, y1, x1+columnGap/2, lane, x1+columnGap, lane, x2-columnGap)
-			x1, y1 = x2-columnGap, lane
-		}
-		paths = append(paths, path+fmt.Sprintf("C%d %d %d %d %d %d", x1+columnGap/2, y1, x2-columnGap/2, y2, x2-7, y2), fmt.Sprintf("M%d %dl-8 -4v8z", x2, y2))
-	})
-	return paths
-}
-
-// lane gives the height nearest to two others at which nothing is covered: one of the two,
-// or in a gap between rows, above the first and below the last included.
-func lane(y1, y2, rows int, covered func(y int) bool) int {
-	heights := []int{y1, y2}
-	for half := range 2*rows + 1 {
-		heights = append(heights, half*(cardHeight+rowGap)/2-rowGap/2)
-	}
-	away := func(y int) int { return max(y1-y, y-y1) + max(y2-y, y-y2) }
-	best := heights[len(heights)-1] // below all there is nothing
-	for _, y := range heights {
-		if !covered(y) && away(y) < away(best) {
-			best = y
-		}
-	}
-	return best
 }
 
 // Took says how long the latest run of a card took.

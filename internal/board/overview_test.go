@@ -8,52 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/graph"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
-
-// A line that passes a column goes above, below or between the cards there.
-func TestEdges(t *testing.T) {
-	node := func(name string, column, row int, after ...string) graph.Node {
-		return graph.Node{Name: name, Column: column, Row: row, After: after}
-	}
-	for name, nodes := range map[string][]graph.Node{
-		"one row":     {node("a", 0, 0), node("b", 1, 0, "a"), node("c", 2, 0, "a", "b")},
-		"between two": {node("a", 0, 0), node("b", 1, 0, "a"), node("c", 1, 1, "a"), node("d", 2, 0, "a", "b", "c")},
-		"past a shorter column": {
-			node("a", 0, 0), node("b", 0, 1), node("c", 1, 0, "a", "b"), node("d", 2, 0, "a", "c"), node("e", 2, 1, "c"),
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			g := graph.Graph{Nodes: nodes}
-			_, rows := g.Size()
-			var passing []string
-			for _, path := range edges(g) {
-				if _, after, ok := strings.Cut(path, "H"); ok {
-					_, before, _ := strings.Cut(strings.TrimSuffix(path, "H"+after), "C")
-					fields := strings.Fields(before)
-					passing = append(passing, fields[len(fields)-1])
-				}
-			}
-			if len(passing) != 1 {
-				t.Fatalf("%d lines pass a column", len(passing))
-			}
-			var y int
-			if _, err := fmt.Sscan(passing[0], &y); err != nil {
-				t.Fatal(err)
-			}
-			for _, n := range nodes {
-				top := (rows - g.InColumn(n.Column) + 2*n.Row) * (cardHeight + rowGap) / 2
-				if n.Column == 1 && y >= top && y <= top+cardHeight {
-					t.Errorf("the line at %d is behind %s", y, n.Name)
-				}
-			}
-			if y < -rowGap || y > rows*(cardHeight+rowGap) {
-				t.Errorf("the line is at %d, far away", y)
-			}
-		})
-	}
-}
 
 // Each load stands beside that of the same step before it.
 func TestPaired(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 const (
@@ -245,7 +246,7 @@ func (b *Board) signIn(w http.ResponseWriter, r *http.Request) {
 	case who.Name != "":
 		b.leave(r) // who was there before
 		b.start(w, who)
-		b.Logger.Info("signed in", "person", plain(who.Name), "from", r.RemoteAddr)
+		b.Logger.Info("signed in", "person", present.Line(who.Name), "from", r.RemoteAddr)
 		http.Redirect(w, r, here(to), http.StatusSeeOther)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -102,12 +103,11 @@ func (b *bed) seen(path string) string {
 // stream gives the address of the stream that a page listens to.
 func (b *bed) stream(path string) string {
 	b.Helper()
-	_, rest, _ := strings.Cut(b.get(path), `sse-connect="`)
-	address, _, _ := strings.Cut(rest, `"`)
-	if address == "" {
+	found := regexp.MustCompile(`sse-connect="([^"]+)"><div id="live" data-seen="([^"]+)"`).FindStringSubmatch(b.get(path))
+	if found == nil {
 		b.Fatalf("%s is not live", path)
 	}
-	return address
+	return found[1] + "?seen=" + found[2]
 }
 
 // Pages hear of what changed, and of nothing else; one that was made before it at once.
@@ -193,13 +193,9 @@ func TestLines(t *testing.T) {
 	}
 	shows("one")
 	board, page := b.listen(t.Context(), b.stream("/p/shop")), b.listen(t.Context(), b.stream("/p/shop/runs/"+run))
-	seen := b.stream("/p/shop")
 	b.must(os.WriteFile(line, nil, 0o600))
 	shows("two")
 	b.nothing(board)
-	if e := b.next(b.listen(t.Context(), seen)); e.name != "changed" { // one that was made before the line
-		t.Errorf("it hears %+v", e)
-	}
 	b.nothing(page)
 	b.must(os.WriteFile(gate, nil, 0o600))
 	for _, events := range []<-chan event{board, page} {
@@ -380,6 +376,23 @@ func TestWatcher(t *testing.T) {
 	leave()
 	changed()
 	b.get("/p/shop", "Nobody watches")
+}
+
+// What changes between the page and the first look of the board at it is told, too.
+func TestChangedBeforeFirstLook(t *testing.T) {
+	b := newBed(t)
+	b.serve(nil)
+	b.apply()
+	looks := make(chan struct{})
+	b.page.BeforeLook(func() { <-looks })
+	events := b.listen(t.Context(), b.stream("/p/shop"))
+	_, leave, err := b.app.Engine.Exclusive(t.Context(), "shop", lock.Watching, "watch of .")
+	b.must(err)
+	defer leave()
+	close(looks)
+	if e := b.next(events); e.name != "changed" {
+		t.Errorf("the event is %+v", e)
+	}
 }
 
 // What a connection has of deadlines ends no stream, however quiet that is.

@@ -17,10 +17,10 @@ import (
 	"regexp"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/plot"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/draw"
 )
 
 //go:embed templates/*.html
@@ -34,7 +34,7 @@ type view struct {
 	Title    string
 	Pipeline string // empty on pages of none
 	Tab      string // of the pipeline's pages, the one that is open
-	Live     string // the stream that says when to ask for the page again; empty for none
+	Live     *live  // nil for a page that does not change by itself
 	Body     any
 
 	// set by show
@@ -61,7 +61,7 @@ func newPages(now func() time.Time) *pages {
 		p.files[name] = "/static/" + name + "?v=" + hex.EncodeToString(sum[:6])
 		return err
 	}))
-	sum := sha256.Sum256([]byte(plot.Style()))
+	sum := sha256.Sum256([]byte(draw.PlotStyle()))
 	p.files["plot.css"] = "/static/plot.css?v=" + hex.EncodeToString(sum[:6])
 	files, err := fs.Glob(templateFiles, "templates/*.html")
 	must(err)
@@ -91,17 +91,17 @@ func (p *pages) functions() template.FuncMap {
 			}
 			return "", fmt.Errorf("there is no static file %q", name)
 		},
-		"short":  func(commit string) string { return commit[:min(len(commit), 10)] },
-		"digest": func(s string) string { _, hex, _ := strings.Cut(s, ":"); return hex[:min(len(hex), 16)] },
-		"ago":    func(t time.Time) string { return span(p.now().Sub(t)) + " ago" },
-		"until":  func(t time.Time) string { return span(t.Sub(p.now())) },
-		"since":  func(t time.Time) string { return span(p.now().Sub(t)) },
-		"span":   span,
-		"count":  count,
+		"short":  present.Commit,
+		"digest": present.Digest,
+		"ago":    func(t time.Time) string { return present.Ago(p.now(), t) },
+		"until":  func(t time.Time) string { return present.Age(t.Sub(p.now())) },
+		"since":  func(t time.Time) string { return present.Age(p.now().Sub(t)) },
+		"span":   present.Duration,
+		"count":  present.Count,
 		"stamp":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"plain":  plain,
-		"first":  func(s string) string { return plain(pipeline.FirstLine(s)) },
-		"size":   size,
+		"plain":  present.Line,
+		"first":  func(s string) string { return present.Line(pipeline.FirstLine(s)) },
+		"size":   present.Size,
 		"query": func(pairs ...string) template.URL {
 			q := url.Values{}
 			for i := 0; i+1 < len(pairs); i += 2 {
@@ -113,9 +113,9 @@ func (p *pages) functions() template.FuncMap {
 		},
 		"web":      web,
 		"percent":  func(f float64) string { return fmt.Sprintf("%.2f %%", 100*f) },
-		"took":     took,
+		"took":     present.Duration,
 		"join":     strings.Join,
-		"lines":    lines,
+		"lines":    present.Text,
 		"dict":     dict,
 		"author":   author,
 		"unbroken": unbroken,
@@ -156,58 +156,11 @@ func (p *pages) static() http.Handler {
 		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 		if r.URL.Path == "/static/plot.css" {
 			w.Header().Set("Content-Type", "text/css; charset=utf-8")
-			_, _ = w.Write([]byte(plot.Style()))
+			_, _ = w.Write([]byte(draw.PlotStyle()))
 			return
 		}
 		serve.ServeHTTP(w, r)
 	})
-}
-
-// span says a duration in its largest unit, and in the next where that is worth saying.
-func span(d time.Duration) string {
-	d = max(d.Round(time.Second), 0)
-	units := []struct {
-		name string
-		size time.Duration
-	}{{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}}
-	for i, u := range units[:len(units)-1] {
-		n, rest := d/u.size, d%u.size/units[i+1].size
-		switch {
-		case n == 0:
-		case n < 10 && rest > 0:
-			return fmt.Sprintf("%d%s %d%s", n, u.name, rest, units[i+1].name)
-		default:
-			return fmt.Sprintf("%d%s", n, u.name)
-		}
-	}
-	return fmt.Sprintf("%ds", d/time.Second)
-}
-
-// took says how long something short took: a step, or an answer.
-func took(d time.Duration) string {
-	if d < time.Minute {
-		return plot.Seconds(d.Seconds())
-	}
-	return span(d)
-}
-
-// count says how many there are of something.
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}
-
-// size says a number of bytes.
-func size(n int64) string {
-	for _, unit := range []string{"B", "KiB", "MiB", "GiB"} {
-		if n < 10*1024 || unit == "GiB" {
-			return fmt.Sprintf("%d %s", n, unit)
-		}
-		n /= 1024
-	}
-	return ""
 }
 
 // dict makes what a template is called with.
@@ -221,9 +174,9 @@ func dict(pairs ...any) map[string]any {
 
 // author gives the name of who wrote a commit, without the address.
 func author(s string) string {
-	name, _, _ := strings.Cut(plain(s), "<")
+	name, _, _ := strings.Cut(present.Line(s), "<")
 	if name = strings.TrimSpace(name); name == "" {
-		return plain(s)
+		return present.Line(s)
 	}
 	return name
 }
@@ -232,28 +185,5 @@ var buildIDs = regexp.MustCompile(`b-[0-9a-f]{10}`)
 
 // unbroken marks the IDs of builds in a text, so that they are not broken at the hyphen.
 func unbroken(s string) template.HTML {
-	return template.HTML(buildIDs.ReplaceAllString(template.HTMLEscapeString(plain(s)), `<span class="id">$0</span>`)) // escaped before
-}
-
-// lines is plain for text of several lines.
-func lines(s string) string {
-	var list []string
-	for line := range strings.SplitSeq(s, "\n") {
-		list = append(list, plain(line))
-	}
-	return strings.Join(list, "\n")
-}
-
-// plain gives text without control characters and what turns its direction. Templates
-// escape the rest.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\t':
-			return ' '
-		case unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r):
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(s, "\uFFFD"))
+	return template.HTML(buildIDs.ReplaceAllString(template.HTMLEscapeString(present.Line(s)), `<span class="id">$0</span>`)) // escaped before
 }

@@ -5,6 +5,7 @@ package bootstrap
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"path/filepath"
 	"regexp"
@@ -199,7 +200,7 @@ func (p Parameters) expand(stack *types.Stack) []types.Parameter {
 	set("TerraformVersion", p.Terraform)
 	set("ApplyMinutes", number(p.Every))
 	list := make([]types.Parameter, 0, len(values))
-	for _, name := range sortedKeys(values) {
+	for _, name := range slices.Sorted(maps.Keys(values)) {
 		list = append(list, types.Parameter{ParameterKey: aws.String(name), ParameterValue: aws.String(values[name])})
 	}
 	return list

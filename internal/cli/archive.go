@@ -35,8 +35,8 @@ func newLedgerArchive(f *factory, runF func(context.Context, *archiveOptions) er
 		Use:   "archive",
 		Short: "List and read the records of pipelines that were destroyed",
 		Long: "List and read the records of pipelines that were destroyed. Each is kept for as long as the pipeline's\n" +
-			"retain_history says, and then removed by `penstock gc`. An archive is named by the ID of its pipeline, or by the\n" +
-			"pipeline's name where there is one of that name.",
+			"retain_history says, and then removed by an apply or `penstock gc`. An archive is named by the ID of its\n" +
+			"pipeline, or by the pipeline's name where there is one of that name.",
 		Args: args(0, 0), RunE: list,
 	}
 	export := &archiveOptions{factory: f}
@@ -75,10 +75,15 @@ func runArchiveList(ctx context.Context, o *archiveOptions) error {
 	})
 }
 
+// verifiedArchive is the JSON shape of an archive that is whole.
+type verifiedArchive struct {
+	Events int64 `json:"events"`
+}
+
 func runArchiveVerify(ctx context.Context, o *archiveOptions) error {
 	return o.withArchive(ctx, func(r io.Reader) error {
 		n, err := app.VerifyExport(r)
-		return o.tell(err, map[string]int64{"events": n}, "%d events, the chain is whole.", n)
+		return o.tell(err, verifiedArchive{n}, "%d events, the chain is whole.", n)
 	})
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/bootstrap"
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 type bootstrapOptions struct {
@@ -156,6 +157,11 @@ func (o *bootstrapOptions) target() (app.AWS, error) {
 	return *target, nil
 }
 
+// bootstrapDeleted is the JSON shape of what is left of a stack.
+type bootstrapDeleted struct {
+	Kept bootstrap.Kept `json:"kept"`
+}
+
 // bootstrapResult is the JSON shape of what was planned, and of what is there.
 type bootstrapResult struct {
 	Changes   []bootstrap.Change   `json:"changes"`
@@ -269,7 +275,7 @@ func (o *bootstrapOptions) remove(ctx context.Context, s *bootstrap.Stack, where
 		return err
 	}
 	if o.json {
-		return o.printJSON(map[string]bootstrap.Kept{"kept": kept})
+		return o.printJSON(bootstrapDeleted{kept})
 	}
 	fmt.Fprintf(o.Err, "There is no %s any more.\n", where)
 	for _, k := range [][2]string{{"bucket", kept.Bucket}, {"table", kept.Table}} {
@@ -282,5 +288,5 @@ func (o *bootstrapOptions) remove(ctx context.Context, s *bootstrap.Stack, where
 
 // progress tells of an event.
 func (o *bootstrapOptions) progress(e bootstrap.Event) {
-	fmt.Fprintf(o.Err, "%s  %s\n", pipeline.Clock(e.Time.Local()), plain(e.String()))
+	fmt.Fprintf(o.Err, "%s  %s\n", pipeline.Clock(e.Time.Local()), present.Line(e.String()))
 }

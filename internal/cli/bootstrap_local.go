@@ -19,6 +19,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/develop"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // localDataDir is where a service runs whose pipeline is not on the local platform.
@@ -236,6 +237,6 @@ func (o *localOptions) shown(ctx context.Context, a *app.App, pipelineName strin
 // say prints a line for each thing that happens.
 func (o *localOptions) say(format string, args ...any) {
 	if !o.json {
-		fmt.Fprintf(o.Err, "%s %s\n", pipeline.Clock(o.now()), plain(fmt.Sprintf(format, args...)))
+		fmt.Fprintf(o.Err, "%s %s\n", pipeline.Clock(o.now()), present.Line(fmt.Sprintf(format, args...)))
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 type buildsOptions struct {
@@ -89,7 +90,7 @@ func runBuilds(ctx context.Context, o *buildsOptions) error {
 			t.painted[i] = true
 		}
 		for _, r := range rows {
-			cells := []string{r.Build, short(r.Commit), ago(o.now(), r.Created)}
+			cells := []string{r.Build, present.Commit(r.Commit), present.Ago(o.now(), r.Created)}
 			for _, s := range stages {
 				if s.TakesBuild() {
 					cells = append(cells, r.mark(s.Name))
@@ -195,9 +196,9 @@ func runRuns(ctx context.Context, o *runsOptions) error {
 		for _, r := range page.Runs {
 			took := ""
 			if !r.EndedAt.IsZero() {
-				took = r.EndedAt.Sub(r.StartedAt).Round(100 * time.Millisecond).String()
+				took = present.Duration(r.EndedAt.Sub(r.StartedAt))
 			}
-			t.row(r.ID, r.Stage, r.Build, string(r.Status), ago(o.now(), r.StartedAt), took, pipeline.FirstLine(r.Error))
+			t.row(r.ID, r.Stage, r.Build, string(r.Status), present.Ago(o.now(), r.StartedAt), took, pipeline.FirstLine(r.Error))
 		}
 		return t.flush()
 	})

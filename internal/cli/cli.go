@@ -28,6 +28,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // Streams are the command's standard streams, and the signals that ask it to end.
@@ -197,7 +198,7 @@ func newRoot(f *factory) *cobra.Command {
 		newInit(f, nil), newStatus(f, nil), newBuilds(f, nil), newRuns(f, nil), newLogs(f, nil),
 		newDecide(f, decision.Approve, nil), newDecide(f, decision.Reject, nil), newPromote(f, nil), newRollback(f, nil),
 		newOverride(f, nil), newPause(f, nil), newResume(f, nil), newRetry(f, nil),
-		newEnv(f), newTry(f, nil), newWatch(f, nil), newServe(f, nil), newNotify(f, nil), newDiff(f, nil), newMetrics(f, nil), newGraph(f, nil), newImages(f, nil), newGC(f, nil), newLedger(f), newBootstrap(f, nil), newLoad(f), newDoctor(f, nil), newContext(f, nil), newInstall(f, nil), newVersion(f),
+		newEnv(f), newTry(f, nil), newWatch(f, nil), newServe(f, nil), newNotify(f, nil), newDiff(f, nil), newMetrics(f, nil), newGraph(f, nil), newImages(f, nil), newGC(f, nil), newLedger(f), newBootstrap(f, nil), newLoad(f), newDoctor(f, nil), newContext(f, nil), newInstall(f, nil), newSchema(f, nil), newVersion(f),
 	)
 	root.InitDefaultCompletionCmd()
 	if c, _, err := root.Find([]string{"completion"}); err == nil { // cobra's own takes any word for its help
@@ -220,17 +221,26 @@ func explain(commands []*cobra.Command) {
 	}
 }
 
+// failure is the JSON shape of an error.
+type failure struct {
+	Error problem `json:"error"`
+}
+
+type problem struct {
+	Code    pipeline.Code `json:"code"`
+	Message string        `json:"message"`
+	Hint    string        `json:"hint"` // what to do; may be empty
+}
+
 // complain prints an error with its remedy.
 func (f *factory) complain(err error) {
 	if f.json {
-		_ = f.printJSON(map[string]any{"error": map[string]string{
-			"code": string(codeOf(err)), "message": err.Error(), "hint": present.Hint(err),
-		}})
+		_ = f.printJSON(failure{problem{codeOf(err), err.Error(), reason.Hint(err)}})
 		return
 	}
-	fmt.Fprintf(f.Err, "penstock: %v\n", err)
-	if hint := present.Hint(err); hint != "" {
-		fmt.Fprintln(f.Err, hint)
+	fmt.Fprintf(f.Err, "penstock: %s\n", present.Text(err.Error()))
+	if hint := reason.Hint(err); hint != "" {
+		fmt.Fprintln(f.Err, present.Text(hint))
 	}
 }
 

@@ -255,19 +255,3 @@ func TestEveryFlagShowsItsValue(t *testing.T) {
 	root.Flags().AddFlagSet(root.PersistentFlags())
 	visit(root)
 }
-
-func TestPlain(t *testing.T) {
-	if got := plain("a\tb\nc\x1b[31md\u202e\x7fé"); got != "a b c[31mdé" {
-		t.Errorf("got %q", got)
-	}
-}
-
-func TestSpan(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		-time.Second: "0s", 1400 * time.Millisecond: "1s", 61 * time.Second: "1m", 3 * time.Hour: "3h", 72 * time.Hour: "3d",
-	} {
-		if got := span(d); got != want {
-			t.Errorf("%s is %q, want %q", d, got, want)
-		}
-	}
-}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // kind is what an argument or a flag names.
@@ -139,12 +140,12 @@ func suggestIn(st *pipeline.State, k kind, fit *fitting) (found []cobra.Completi
 		}
 	case builds:
 		for _, b := range st.BuildsNewestFirst() {
-			found = append(found, cobra.CompletionWithDesc(b.ID, plain(fmt.Sprintf("%s %s", short(b.Revision.Commit), b.Revision.Message))))
+			found = append(found, cobra.CompletionWithDesc(b.ID, present.Line(fmt.Sprintf("%s %s", present.Commit(b.Revision.Commit), b.Revision.Message))))
 		}
 	case environments:
 		for _, env := range st.Environments {
 			if env.Purpose == pipeline.ForPerson {
-				found = append(found, cobra.CompletionWithDesc(env.Name, plain(env.Owner)))
+				found = append(found, cobra.CompletionWithDesc(env.Name, present.Line(env.Owner)))
 			}
 		}
 		slices.Sort(found)

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // contextFile is the user's file of contexts.
@@ -129,6 +130,16 @@ type contextRow struct {
 	place
 }
 
+// contextUsed and contextRemoved are the JSON shapes of what became of a context.
+type (
+	contextUsed struct {
+		Current string `json:"current"` // the context's name
+	}
+	contextRemoved struct {
+		Removed string `json:"removed"` // the context's name
+	}
+)
+
 func runContextList(_ context.Context, o *contextOptions) error {
 	c, err := readContexts()
 	if err != nil {
@@ -196,7 +207,7 @@ func runContextUse(_ context.Context, o *contextOptions) error {
 		return pipeline.Errorf(pipeline.CodeNotFound, "use context", "there is no context %q", o.name).WithHint("`penstock context` lists them.")
 	}
 	c.Current = o.name
-	return o.tell(writeContexts(c), map[string]string{"current": o.name}, "Context %s is in use.", dash(o.name))
+	return o.tell(writeContexts(c), contextUsed{o.name}, "Context %s is in use.", present.Dash(o.name))
 }
 
 func runContextRemove(_ context.Context, o *contextOptions) error {
@@ -211,12 +222,5 @@ func runContextRemove(_ context.Context, o *contextOptions) error {
 	if c.Current == o.name {
 		c.Current = ""
 	}
-	return o.tell(writeContexts(c), map[string]string{"removed": o.name}, "Context %s is removed.", o.name)
-}
-
-func dash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
+	return o.tell(writeContexts(c), contextRemoved{o.name}, "Context %s is removed.", o.name)
 }

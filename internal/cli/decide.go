@@ -13,6 +13,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 type decideOptions struct {
@@ -114,7 +115,7 @@ func (o *decideOptions) record(ctx context.Context, a *app.App) error {
 	if err != nil || o.json {
 		return o.tell(err, done.Decision, "")
 	}
-	fmt.Fprintln(o.Out, decided(done.Decision))
+	fmt.Fprintln(o.Out, present.Line(decided(done.Decision)))
 	if done.More > 0 {
 		fmt.Fprintf(o.Out, "It takes %d more.\n", done.More)
 	}
@@ -134,7 +135,9 @@ func decided(d pipeline.Decision) string {
 }
 
 // sentence says who decided what, in a line of its own.
-func sentence(d pipeline.Decision) string { return plain(strings.TrimPrefix(d.Describe(), "build ")) }
+func sentence(d pipeline.Decision) string {
+	return present.Line(strings.TrimPrefix(d.Describe(), "build "))
+}
 
 type promoteOptions struct {
 	*factory

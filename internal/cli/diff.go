@@ -14,6 +14,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
@@ -72,7 +73,7 @@ func runDiff(ctx context.Context, o *diffOptions) error {
 		}
 		fmt.Fprintf(o.Out, "From %s%s to %s%s\n", d.From, holds, d.To, waits)
 		if d.Unknown != "" {
-			fmt.Fprintf(o.Err, "Commits and files are not known: %s\n", plain(d.Unknown))
+			fmt.Fprintf(o.Err, "Commits and files are not known: %s\n", present.Line(d.Unknown))
 		}
 		for _, side := range []struct {
 			title   string
@@ -93,7 +94,7 @@ func (o *diffOptions) commits(title string, commits []pipeline.Revision) error {
 	fmt.Fprintf(o.Out, "\n%s\n", title)
 	t := o.newTable("COMMIT", "AUTHOR", "WHEN", "MESSAGE")
 	for _, r := range commits {
-		t.row(short(r.Commit), r.Author, ago(o.now(), r.Time), r.Message)
+		t.row(present.Commit(r.Commit), r.Author, present.Ago(o.now(), r.Time), r.Message)
 	}
 	return t.flush()
 }
@@ -125,7 +126,7 @@ func (o *diffOptions) parts(d report.Diff) error {
 	}
 	t := o.newTable("PART", "FROM", "TO")
 	for _, p := range d.Parts {
-		t.row(p.Name, dash(p.From), dash(p.To))
+		t.row(p.Name, present.Dash(p.From), present.Dash(p.To))
 	}
 	if err := t.flush(); err != nil || len(d.Packages) == 0 {
 		return err
@@ -133,7 +134,7 @@ func (o *diffOptions) parts(d report.Diff) error {
 	fmt.Fprintln(o.Out)
 	t = o.newTable("PACKAGE", "FROM", "TO")
 	for _, p := range d.Packages {
-		t.row(p.Name, dash(p.From), dash(p.To))
+		t.row(p.Name, present.Dash(p.From), present.Dash(p.To))
 	}
 	return t.flush()
 }

@@ -58,7 +58,25 @@ func runDoctor(ctx context.Context, o *doctorOptions) error {
 		return &silentError{errors.New("there are problems")}
 	}
 	if !o.json {
-		fmt.Fprintln(o.Err, "There are no problems.")
+		fmt.Fprintln(o.Err, wellSaid(findings))
 	}
 	return nil
+}
+
+// wellSaid says that there are no problems, and how many warnings.
+func wellSaid(findings []doctor.Finding) string {
+	warnings := 0
+	for _, f := range findings {
+		if f.Status == doctor.Warning {
+			warnings++
+		}
+	}
+	switch warnings {
+	case 0:
+		return "There are no problems."
+	case 1:
+		return "There are no problems, and 1 warning."
+	default:
+		return fmt.Sprintf("There are no problems, and %d warnings.", warnings)
+	}
 }

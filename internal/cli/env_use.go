@@ -16,6 +16,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
@@ -72,18 +73,23 @@ func newEnvShow(f *factory, runF func(context.Context, *useOptions) error) *cobr
 	return c
 }
 
+// opened is the JSON shape of an environment that was opened in a browser.
+type opened struct {
+	Endpoint string `json:"endpoint"`
+}
+
 // envShown is the JSON shape of one environment with all about it.
 type envShown struct {
 	Pipeline string `json:"pipeline"`
 	statusEnvironment
-	Stage     string `json:"stage,omitempty"`
-	Commit    string `json:"commit,omitempty"`
-	Author    string `json:"author,omitempty"`
-	Message   string `json:"message,omitempty"`
-	Image     string `json:"image,omitempty"`
-	Instances int    `json:"instances"`
-	Created   string `json:"created"`
-	Import    string `json:"import,omitempty"` // the ID for `terraform import`
+	Stage     string    `json:"stage,omitempty"`
+	Commit    string    `json:"commit,omitempty"`
+	Author    string    `json:"author,omitempty"`
+	Message   string    `json:"message,omitempty"`
+	Image     string    `json:"image,omitempty"`
+	Instances int       `json:"instances"`
+	Created   time.Time `json:"created"`
+	Import    string    `json:"import,omitempty"` // the ID for `terraform import`
 }
 
 func runEnvShow(ctx context.Context, o *useOptions) error {
@@ -102,7 +108,7 @@ func runEnvShow(ctx context.Context, o *useOptions) error {
 		b := st.Builds[env.Build]
 		shown := envShown{
 			Pipeline: env.Pipeline, statusEnvironment: describeEnvironment(env), Stage: env.Stage, Commit: b.Revision.Commit, Author: b.Revision.Author,
-			Message: b.Revision.Message, Image: env.Image, Instances: env.Instances, Created: env.CreatedAt.UTC().Format(time.RFC3339),
+			Message: b.Revision.Message, Image: env.Image, Instances: env.Instances, Created: env.CreatedAt.UTC(),
 		}
 		if env.Purpose == pipeline.ForPerson {
 			shown.Import = env.Pipeline + "/" + env.Name
@@ -113,8 +119,8 @@ func runEnvShow(ctx context.Context, o *useOptions) error {
 		t := o.newTable("ENVIRONMENT", env.Name)
 		for _, row := range [][2]string{
 			{"status", string(env.Status)}, {"reason", env.Reason}, {"endpoint", env.Endpoint}, {"owner", env.Owner}, {"stage", env.Stage},
-			{"build", env.Build}, {"commit", strings.TrimSpace(short(b.Revision.Commit) + " " + b.Revision.Author + " " + b.Revision.Message)},
-			{"image", env.Image}, {"instances", fmt.Sprint(env.Instances)}, {"launched", ago(o.now(), env.CreatedAt)}, {"ends", o.ends(shown.statusEnvironment)},
+			{"build", env.Build}, {"commit", strings.TrimSpace(present.Commit(b.Revision.Commit) + " " + b.Revision.Author + " " + b.Revision.Message)},
+			{"image", env.Image}, {"instances", fmt.Sprint(env.Instances)}, {"launched", present.Ago(o.now(), env.CreatedAt)}, {"ends", o.ends(shown.statusEnvironment)},
 		} {
 			if strings.TrimSpace(row[1]) != "" {
 				t.row(row[0], row[1])
@@ -157,7 +163,7 @@ func runEnvOpen(ctx context.Context, o *useOptions) error {
 				return nil
 			}
 		}
-		return o.tell(nil, map[string]string{"endpoint": env.Endpoint}, "%s", env.Endpoint)
+		return o.tell(nil, opened{env.Endpoint}, "%s", env.Endpoint)
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/collect"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 type gcOptions struct {
@@ -31,7 +32,8 @@ func newGC(f *factory, runF func(context.Context, *gcOptions) error) *cobra.Comm
 		Long: "Remove builds beyond what the pipelines retain, with their images, artifacts and logs, and what runs\n" +
 			"that died left behind, after asking. Nothing that is in use, or that a rollback may need, is ever removed;\n" +
 			"`penstock images` says what keeps an image.\n" +
-			"An apply does the same by itself; this is for after a crash, and for a look with --dry-run.",
+			"An apply does the same by itself, and removes the archives of destroyed pipelines whose time is over; this is for\n" +
+			"after a crash, and for a look with --dry-run.",
 		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.request.Pipeline = arg(given, 0)
@@ -58,7 +60,7 @@ func runGC(ctx context.Context, o *gcOptions) error {
 		}
 		if things := listGarbage("remove", g); len(things) > 0 {
 			if !o.yes {
-				fmt.Fprintln(o.Err, strings.Join(things, "\n"))
+				fmt.Fprintln(o.Err, present.Text(strings.Join(things, "\n")))
 			}
 			if err := o.ask(ctx, op, o.yes, "Remove these"); err != nil {
 				return err
@@ -80,7 +82,7 @@ func (o *gcOptions) list(verb string, g collect.Garbage) error {
 		fmt.Fprintln(o.Err, "There is nothing to remove.")
 	}
 	for _, line := range lines {
-		fmt.Fprintln(o.Out, line)
+		fmt.Fprintln(o.Out, present.Line(line))
 	}
 	return nil
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
-	"github.com/penstock-io/terraform-provider-penstock/internal/graph"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/draw"
 )
 
 type graphOptions struct {
@@ -52,11 +52,18 @@ func newGraph(f *factory, runF func(context.Context, *graphOptions) error) *cobr
 }
 
 // formats are how a graph can be written.
-var formats = map[string]func(graph.Graph) string{
-	"text":    graph.Graph.Text,
-	"svg":     func(g graph.Graph) string { return g.SVG(true) },
-	"mermaid": graph.Graph.Mermaid,
-	"dot":     graph.Graph.DOT,
+var formats = map[string]func(draw.Graph) string{
+	"text":    draw.Graph.Text,
+	"svg":     draw.Graph.SVG,
+	"mermaid": draw.Graph.Mermaid,
+	"dot":     draw.Graph.DOT,
+}
+
+// drawing is the JSON shape of a graph.
+type drawing struct {
+	Pipeline string `json:"pipeline"`
+	Format   string `json:"format"`
+	Graph    string `json:"graph"` // in the format
 }
 
 func runGraph(ctx context.Context, o *graphOptions) error {
@@ -68,9 +75,9 @@ func runGraph(ctx context.Context, o *graphOptions) error {
 		if err != nil {
 			return err
 		}
-		text := formats[o.format](graph.Of(states[o.pipeline]))
+		text := formats[o.format](draw.GraphOf(states[o.pipeline]))
 		if o.json {
-			return o.printJSON(map[string]string{"pipeline": o.pipeline, "format": o.format, "graph": text})
+			return o.printJSON(drawing{o.pipeline, o.format, text})
 		}
 		return o.write(o.file, func(w io.Writer) error {
 			_, err := io.Copy(w, strings.NewReader(text))

@@ -5,12 +5,12 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
@@ -45,7 +45,7 @@ func runImages(ctx context.Context, o *imagesOptions) error {
 		}
 		t := o.newTable("PIPELINE", "NAME", "IMAGE", "FROM", "BUILD", "SIZE", "BAKED", "USED BY")
 		for _, i := range images {
-			t.row(i.Pipeline, i.Name, i.ID, i.Parent, i.Build, size(i.Size), ago(o.now(), i.CreatedAt), usedBy(i))
+			t.row(i.Pipeline, i.Name, i.ID, i.Parent, i.Build, present.Size(i.Size), present.Ago(o.now(), i.CreatedAt), usedBy(i))
 		}
 		return t.flush()
 	})
@@ -62,18 +62,4 @@ func usedBy(i report.ImageUse) string {
 		return "nothing: `penstock gc` removes it"
 	}
 	return text
-}
-
-// size says a number of bytes in the unit that suits it.
-func size(n int64) string {
-	switch {
-	case n >= 10<<30:
-		return fmt.Sprintf("%d GiB", n>>30)
-	case n >= 10<<20:
-		return fmt.Sprintf("%d MiB", n>>20)
-	case n >= 10<<10:
-		return fmt.Sprintf("%d KiB", n>>10)
-	default:
-		return fmt.Sprintf("%d B", n)
-	}
 }

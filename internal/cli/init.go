@@ -18,6 +18,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/install"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 	"github.com/penstock-io/terraform-provider-penstock/internal/scaffold"
 )
 
@@ -112,7 +113,7 @@ func runInit(ctx context.Context, o *initOptions) error {
 	}
 	fmt.Fprintf(o.Out, "Wrote %s for %s (%s).\n", file, p.Name, what)
 	for _, note := range notes {
-		fmt.Fprintf(o.Err, "- %s\n", note)
+		fmt.Fprintf(o.Err, "- %s\n", present.Line(note))
 	}
 	fmt.Fprintf(o.Err, "Next: cd %s && %s\n", filepath.Dir(file), next)
 	return nil

@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // Of several services init asks which one is meant, and takes a number or a name.
@@ -81,7 +81,7 @@ func TestInitRefuses(t *testing.T) {
 		o.platform = "local"
 		o.factory = &factory{Streams: Streams{In: strings.NewReader(""), Out: &bytes.Buffer{}, Err: &bytes.Buffer{}}, terminal: func() bool { return false }}
 		err := runInit(t.Context(), &o)
-		if pipeline.CodeOf(err) != tt.code || err == nil || !strings.Contains(err.Error(), tt.says) || present.Hint(err) == "" {
+		if pipeline.CodeOf(err) != tt.code || err == nil || !strings.Contains(err.Error(), tt.says) || reason.Hint(err) == "" {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

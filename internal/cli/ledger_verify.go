@@ -49,6 +49,12 @@ func newLedgerVerify(f *factory, runF func(context.Context, *ledgerOptions) erro
 	return c
 }
 
+// verifiedLedger is the JSON shape of a ledger that is whole.
+type verifiedLedger struct {
+	Events int64      `json:"events"` // that were checked
+	Heads  []app.Head `json:"heads"`  // the newest entry of each pipeline
+}
+
 func runLedgerVerify(ctx context.Context, o *ledgerOptions) error {
 	anchor, err := o.anchor()
 	if err != nil {
@@ -69,7 +75,7 @@ func runLedgerVerify(ctx context.Context, o *ledgerOptions) error {
 			err = a.CheckAnchor(ctx, o.pipeline, *anchor)
 		}
 		if err != nil || o.json {
-			return o.tell(err, map[string]any{"events": n, "heads": heads}, "")
+			return o.tell(err, verifiedLedger{n, heads}, "")
 		}
 		fmt.Fprintf(o.Out, "%d events, the chain is whole.\n", n)
 		if anchor != nil {
@@ -236,9 +242,8 @@ func readGiven(what, name string) ([]byte, error) {
 
 // choose takes the only pipeline where none is named.
 func (o *ledgerOptions) choose(ctx context.Context, a *app.App, verb string) error {
-	names, err := a.Ledger().Pipelines(ctx)
-	if err == nil {
-		o.pipeline, err = only(verb, "PIPELINE", "there are", names)
-	}
+	var t target
+	err := o.resolve(ctx, a, verb, &t)
+	o.pipeline = t.pipeline
 	return err
 }

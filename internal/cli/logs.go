@@ -15,6 +15,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 type logsOptions struct {
@@ -34,7 +35,8 @@ func newLogs(f *factory, runF func(context.Context, *logsOptions) error) *cobra.
 		Use:   "logs RUN | [PIPELINE] [STAGE]",
 		Short: "Print the log of a run",
 		Long: "Print the log of a run, or of the latest of a stage; image/NAME stands for the bakes of an image. PIPELINE\n" +
-			"may be left out where there is one; without STAGE it is the stage that ran last.\n" +
+			"may be left out where there is one; without STAGE it is the stage that ran last. Colours are left out, and what a\n" +
+			"terminal would act on is shown as an escape, such as \\x07, wherever the log is printed to.\n" +
 			"With --json, print the run itself: its steps, their results and reports.",
 		Args: args(0, 2),
 		RunE: func(c *cobra.Command, given []string) error {
@@ -61,11 +63,15 @@ func runLogs(ctx context.Context, o *logsOptions) error {
 		if o.json {
 			return o.printJSON(run)
 		}
-		part := &stepPart{out: o.Out, step: o.step}
+		out := present.NewWriter(o.Out)
+		part := &stepPart{out: out, step: o.step}
 		if o.follow {
 			err = a.Engine.Reports.Follow(ctx, run.Pipeline, run.ID, part)
 		} else {
 			err = o.copy(ctx, a, run, part)
+		}
+		if closed := out.Close(); err == nil {
+			err = closed
 		}
 		if pipeline.IsNotFound(err) {
 			return pipeline.Errorf(pipeline.CodeNotFound, "read log", "the log of run %s was collected with its build, or has not begun", run.ID).

@@ -14,6 +14,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 type metricsOptions struct {
@@ -92,5 +93,5 @@ func describeDistribution(s pipeline.Distribution) string {
 	if s.Count == 0 {
 		return "-"
 	}
-	return fmt.Sprintf("median %s, 90%% within %s", span(s.Median), span(s.P90))
+	return fmt.Sprintf("median %s, 90%% within %s", present.Duration(s.Median), present.Duration(s.P90))
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 type notifyOptions struct {
@@ -75,7 +76,7 @@ func runNotify(ctx context.Context, o *notifyOptions) error {
 			st := states[name]
 			if o.flush {
 				if err := a.Notify(ctx, name); pipeline.CodeOf(err) == pipeline.CodeNotAllowed {
-					fmt.Fprintf(o.Err, "Some can't be told from here: %v\n", err)
+					fmt.Fprintf(o.Err, "Some can't be told from here: %s\n", present.Line(err.Error()))
 				} else if err != nil {
 					return err
 				}
@@ -93,7 +94,7 @@ func runNotify(ctx context.Context, o *notifyOptions) error {
 		for _, r := range rows {
 			note := r.Error
 			if r.Tries > 0 {
-				note = fmt.Sprintf("failed %d times, again in %s: %s", r.Tries, span(r.Next.Sub(o.now())), r.Error)
+				note = fmt.Sprintf("failed %d times, again in %s: %s", r.Tries, present.Age(r.Next.Sub(o.now())), r.Error)
 			}
 			t.row(r.Pipeline, r.Target, kinds(r.On), fmt.Sprint(r.Pending), fmt.Sprint(r.Skipped), note)
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mattn/go-runewidth"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // progress tells on standard error what long work is at: on a terminal in one line
@@ -72,7 +73,7 @@ func (p *progress) refresh() {
 
 func (p *progress) draw() {
 	p.mu.Lock()
-	line := fmt.Sprintf("%s … %s", p.what, span(p.now().Sub(p.since)))
+	line := fmt.Sprintf("%s … %s", p.what, present.Age(p.now().Sub(p.since)))
 	if p.last != "" {
 		line += "  " + p.last
 	}
@@ -93,7 +94,7 @@ func (p *progress) Write(b []byte) (int, error) {
 			return len(b), nil
 		}
 		p.rest = append([]byte(nil), rest...)
-		text := plain(string(line))
+		text := present.Line(string(line))
 		if stamp, said, ok := strings.Cut(text, " "); ok {
 			if _, err := time.Parse(time.RFC3339, stamp); err == nil {
 				text = said

@@ -12,6 +12,8 @@ import (
 	"github.com/mattn/go-isatty"
 	"github.com/mattn/go-runewidth"
 	"golang.org/x/term"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // screen is where people read: a terminal, or a pipe, which has neither colours nor
@@ -104,7 +106,7 @@ func newTable(s screen, heading ...string) *table {
 
 func (t *table) row(cells ...string) {
 	for i, c := range cells {
-		if cells[i] = plain(c); cells[i] == "" && i < len(cells)-1 {
+		if cells[i] = present.Line(c); cells[i] == "" && i < len(cells)-1 {
 			cells[i] = "-"
 		}
 	}

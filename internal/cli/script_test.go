@@ -4,6 +4,7 @@
 package cli_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -14,6 +15,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -56,8 +58,28 @@ func penstock() {
 	streams, signals := cli.System(), make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	streams.Signals = signals
-	os.Exit(cli.Main(context.Background(), os.Args[1:], streams, "1.2.3"))
+	var printed bytes.Buffer
+	out := streams.Out
+	streams.Out = &printed
+	if cli.WantsJSON(os.Args[1:]) {
+		streams.Out = io.MultiWriter(out, &printed)
+	} else {
+		streams.Out = out
+	}
+	code := cli.Main(context.Background(), os.Args[1:], streams, "1.2.3")
+	command, err := cli.CheckJSON(os.Args[1:], printed.Bytes())
+	if seen := os.Getenv(seenVariable); err == nil && command != "" && code == 0 {
+		err = os.WriteFile(filepath.Join(seen, strings.ReplaceAll(command, " ", "_")), nil, 0o600)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "what it printed is not by its schema:", err)
+		os.Exit(99)
+	}
+	os.Exit(code)
 }
+
+// seenVariable names a directory with a file for each command that printed JSON.
+const seenVariable = "PENSTOCK_TEST_SEEN"
 
 func exit(err error) {
 	if err != nil {
@@ -155,12 +177,24 @@ func apply(ctx context.Context, args []string) (err error) {
 }
 
 func TestScripts(t *testing.T) {
+	seen := t.TempDir()
+	t.Cleanup(func() { // when all scripts have ended
+		if t.Failed() || flag.Lookup("test.run").Value.String() != "" {
+			return
+		}
+		for _, command := range cli.PrintingJSON() {
+			if _, err := os.Stat(filepath.Join(seen, strings.ReplaceAll(command, " ", "_"))); err != nil {
+				t.Errorf("no script has `penstock %s --json` print something", command)
+			}
+		}
+	})
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv(workplacetest.Variable, os.Getenv(workplacetest.Variable))
+			e.Setenv(seenVariable, seen)
 			e.Setenv("GIT_AUTHOR_NAME", "Ada")
 			e.Setenv("GIT_AUTHOR_EMAIL", "ada@example.com")
 			e.Setenv("GIT_COMMITTER_NAME", "Ada")

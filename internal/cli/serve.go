@@ -151,6 +151,11 @@ func loopback(host string) bool {
 	return err == nil && address.IsLoopback()
 }
 
+// served is the JSON shape of a board that was started.
+type served struct {
+	URL string `json:"url"`
+}
+
 func runServe(ctx context.Context, o *serveOptions) error {
 	return o.with(ctx, func(a *app.App) error {
 		listener, err := net.Listen("tcp", o.listen)
@@ -202,7 +207,7 @@ func (o *serveOptions) serve(ctx context.Context, b *board.Board, listener net.L
 		ended <- server.Serve(listener)
 	}()
 	if o.json {
-		if err := o.printJSON(map[string]string{"url": at}); err != nil {
+		if err := o.printJSON(served{at}); err != nil {
 			return err
 		}
 	} else {

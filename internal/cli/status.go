@@ -20,6 +20,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 type statusOptions struct {
@@ -171,7 +172,7 @@ func (o *statusOptions) look(ctx context.Context, a *app.App) ([]statusPipeline,
 				return nil, err
 			}
 			if at != nil {
-				p.Stages[i].Progress = &statusProgress{at.Run.Phase, at.Step, at.Number, at.Of, plain(at.Line), at.Dead}
+				p.Stages[i].Progress = &statusProgress{at.Run.Phase, at.Step, at.Number, at.Of, present.Line(at.Line), at.Dead}
 			}
 		}
 		all = append(all, p)
@@ -187,13 +188,23 @@ func selectPipelines(ctx context.Context, a *app.App, name string) (map[string]*
 	}
 	st, ok := all[name]
 	if !ok {
-		return nil, noPipeline(name)
+		return nil, noPipeline(ctx, a, name)
 	}
 	return map[string]*pipeline.State{name: st}, nil
 }
 
-func noPipeline(name string) error {
-	return pipeline.Errorf(pipeline.CodeNotFound, "find pipeline", "there is no pipeline %q", name).WithHint("`penstock status` lists them.")
+// noPipeline says that there is none of a name, and where the record of one is that was
+// destroyed.
+func noPipeline(ctx context.Context, a *app.App, name string) error {
+	const op = "find pipeline"
+	all, _ := a.Archives(ctx) // who may not read them gets the other hint
+	for _, of := range all {  // the newest first
+		if of.Pipeline == name {
+			return pipeline.Errorf(pipeline.CodeNotFound, op, "there is no pipeline %q any more: it was destroyed at %s", name, of.Removed.UTC().Format(time.RFC3339)).
+				WithHint("Its record is kept until %s: `penstock ledger archive list` names it.", of.Until.UTC().Format(time.RFC3339))
+		}
+	}
+	return pipeline.Errorf(pipeline.CodeNotFound, op, "there is no pipeline %q", name).WithHint("`penstock status` lists them.")
 }
 
 func describeStatus(e *engine.Engine, st *pipeline.State) statusPipeline {
@@ -202,7 +213,7 @@ func describeStatus(e *engine.Engine, st *pipeline.State) statusPipeline {
 		at := e.Reports.StageStatusIn(st, s)
 		row := statusStage{
 			Stage: s.Name, Type: s.Type, Status: at.Move.Status, Shown: gate.Shown(at.Move, at.Run), Current: at.Current, Candidate: at.Move.Candidate.ID,
-			Passed: at.Passed, WaitingFor: present.MoveWaits(at.Move), NextAction: at.Move.Action, Why: at.Move.Why.String(), Run: at.Run.ID,
+			Passed: at.Passed, WaitingFor: reason.MoveWaits(at.Move), NextAction: at.Move.Action, Why: at.Move.Why.String(), Run: at.Run.ID,
 			RunStatus: at.Run.Status, RunError: at.Run.Error, RunStarted: at.Run.StartedAt, RunEnded: at.Run.EndedAt, Log: at.Log,
 			Override: cmp.Or(overrideOf(st, s.Name, at.Move.Candidate.ID), overrideOf(st, s.Name, at.Current)),
 		}
@@ -236,7 +247,7 @@ func (f *factory) ends(env statusEnvironment) string {
 	if env.Expires.IsZero() || env.Status == pipeline.EnvExpired {
 		return ""
 	}
-	return "in " + span(env.Expires.Sub(f.now()))
+	return "in " + present.Age(env.Expires.Sub(f.now()))
 }
 
 // board renders the pipelines for people.
@@ -249,11 +260,11 @@ func (o *statusOptions) board(on screen, all []statusPipeline) string {
 		fmt.Fprintf(&b, "Pipeline %s\n\n", on.paint(p.Pipeline, bold))
 		t := newTable(on, "STAGE", "STATUS", "BUILD", "LAST RUN", "")
 		for _, img := range p.Images {
-			t.row(img.Name, "baked", img.Image, ago(o.now(), img.Baked), "")
+			t.row(img.Name, "baked", img.Image, present.Ago(o.now(), img.Baked), "")
 		}
 		for _, s := range p.Stages {
 			status, note := o.note(s)
-			t.row(s.Stage, status, s.Current, ago(o.now(), s.RunEnded), strings.TrimSpace(note+s.Override.describe()))
+			t.row(s.Stage, status, s.Current, present.Ago(o.now(), s.RunEnded), strings.TrimSpace(note+s.Override.describe()))
 		}
 		b.WriteString(t.text())
 		if len(p.Environments) == 0 {
@@ -276,7 +287,7 @@ func (o *statusOptions) board(on screen, all []statusPipeline) string {
 func (o *statusOptions) note(s statusStage) (status, note string) {
 	switch {
 	case s.Progress != nil:
-		return s.Progress.describe(span(o.now().Sub(s.RunStarted)), s.Run)
+		return s.Progress.describe(present.Age(o.now().Sub(s.RunStarted)), s.Run)
 	case s.Shown == gate.StatusRunning:
 		note = "run " + s.Run
 	case s.Shown == gate.StatusFailed:

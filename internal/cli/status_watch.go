@@ -15,6 +15,7 @@ import (
 	"github.com/mattn/go-runewidth"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // follow shows the pipelines until it is interrupted: in place on a terminal, as lines
@@ -31,7 +32,7 @@ func (o *statusOptions) follow(ctx context.Context, look func(context.Context) (
 	complain := func(_ []statusPipeline, trouble error) (err error) {
 		if trouble.Error() != told {
 			told = trouble.Error()
-			_, err = fmt.Fprintf(o.Err, "%s %s\n", pipeline.Clock(o.now()), plain(told))
+			_, err = fmt.Fprintf(o.Err, "%s %s\n", pipeline.Clock(o.now()), present.Line(told))
 		}
 		return err
 	}
@@ -81,7 +82,7 @@ func (o *statusOptions) redraw(on screen, all []statusPipeline, trouble error) e
 	width, height := on.size()
 	text := on.paint(pipeline.Clock(o.now())+"   interrupt to leave", faint) + "\n\n"
 	if trouble != nil {
-		text += on.paint(runewidth.Truncate(plain(trouble.Error()), max(width, 1), "…"), red) + "\n\n"
+		text += on.paint(runewidth.Truncate(present.Line(trouble.Error()), max(width, 1), "…"), red) + "\n\n"
 	}
 	text += o.board(on, all)
 	if len(all) == 0 {
@@ -126,7 +127,7 @@ func (o *statusOptions) changes() func([]statusPipeline) error {
 			if now[key] == last[key] {
 				continue
 			}
-			if _, err := fmt.Fprintf(o.Out, "%s %s: %s\n", pipeline.Clock(o.now()), plain(key), plain(now[key])); err != nil {
+			if _, err := fmt.Fprintf(o.Out, "%s %s: %s\n", pipeline.Clock(o.now()), present.Line(key), present.Line(now[key])); err != nil {
 				return err
 			}
 		}
@@ -149,7 +150,6 @@ func (o *statusOptions) objects() func([]statusPipeline) error {
 			return err
 		}
 		last = data
-		_, err = fmt.Fprintf(o.Out, "%s\n", data)
-		return err
+		return o.printJSONLine(json.RawMessage(data))
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // steerOptions are those of the commands that steer a stage without a decision on a
@@ -138,6 +139,6 @@ func (f *factory) tell(err error, done any, format string, args ...any) error {
 	case f.json:
 		return f.printJSON(done)
 	}
-	_, err = fmt.Fprintf(f.Out, format+"\n", args...)
+	_, err = fmt.Fprintln(f.Out, present.Text(fmt.Sprintf(format, args...)))
 	return err
 }

@@ -132,7 +132,7 @@ func (f *factory) resolve(ctx context.Context, a *app.App, verb string, t *targe
 		}
 	}
 	if !slices.Contains(names, t.pipeline) {
-		return noPipeline(t.pipeline)
+		return noPipeline(ctx, a, t.pipeline)
 	}
 	if fit == nil || t.stage != "" {
 		return nil
@@ -160,7 +160,7 @@ func (f *factory) shift(ctx context.Context, a *app.App, names []string, stages 
 	if err != nil {
 		return first, second, err
 	}
-	if _, ok := st.Stages[first]; !ok && !strings.HasPrefix(first, "image/") {
+	if _, ok := st.Stages[first]; !ok && !pipeline.IsImageRun(first) {
 		return first, second, nil
 	}
 	return names[0], first, nil
@@ -196,7 +196,7 @@ func (f *factory) environment(ctx context.Context, a *app.App, verb string, w wh
 		}
 	}
 	if !slices.Contains(names, *pipelineName) {
-		return noPipeline(*pipelineName)
+		return noPipeline(ctx, a, *pipelineName)
 	}
 	if w == nobody || *name != "" {
 		return nil

@@ -16,6 +16,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
@@ -102,7 +103,7 @@ func (o *tryOptions) offer(ctx context.Context, a *app.App) (tried, error) {
 			continue
 		}
 		b := st.Builds[build]
-		fmt.Fprintf(o.Err, "Stage %s offers build %s: commit %s by %s, %s.\n", s.Name, b.ID, short(b.Revision.Commit), plain(b.Revision.Author), plain(b.Revision.Message))
+		fmt.Fprintf(o.Err, "Stage %s offers build %s: commit %s by %s, %s.\n", s.Name, b.ID, present.Commit(b.Revision.Commit), present.Line(b.Revision.Author), present.Line(b.Revision.Message))
 		run, _ := st.ResultOf(s, b.ID)
 		what := tried{Pipeline: o.pipeline, Stage: s.Name, Build: b.ID, Run: run.ID, Seen: st.Version(pipeline.RecordDecision, pipeline.StageBuild(s.Name, b.ID)), Commit: b.Revision.Commit, Author: b.Revision.Author, Message: b.Revision.Message}
 		if env, ok := st.RunEnvironment(s.Name, pipeline.ForInquiry); ok && env.Serves() && env.Build == b.ID {
@@ -166,7 +167,7 @@ func (o *tryOptions) decide(ctx context.Context, a *app.App, what tried) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintln(o.Out, decided(done.Decision))
+		fmt.Fprintln(o.Out, present.Line(decided(done.Decision)))
 		if o.keep || what.Environment == "" {
 			return nil
 		}

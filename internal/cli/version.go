@@ -15,7 +15,12 @@ func newVersion(f *factory) *cobra.Command {
 	}
 }
 
+// versionShape is the JSON shape of the version.
+type versionShape struct {
+	Version string `json:"version"`
+}
+
 // tellVersion prints the version: `penstock version`, and the flag that other programs have.
 func (f *factory) tellVersion() error {
-	return f.tell(nil, map[string]string{"version": f.version}, "penstock %s", f.version)
+	return f.tell(nil, versionShape{f.version}, "penstock %s", f.version)
 }

@@ -5,7 +5,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +16,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/install"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 	"github.com/penstock-io/terraform-provider-penstock/internal/watch"
 )
@@ -28,7 +28,6 @@ type watchOptions struct {
 	planOnly, once     bool
 	verbose            bool
 	vars, varFiles     []string
-	lines              *json.Encoder
 	apply              *progress         // of the one under way
 	told               map[string]string // by run: the step that was told
 	firstBack, maxBack time.Duration
@@ -81,7 +80,6 @@ func runWatch(ctx context.Context, o *watchOptions) error {
 		return err
 	}
 	tf.Vars, tf.VarFiles = o.vars, o.varFiles
-	o.lines = json.NewEncoder(o.Out)
 	options := watch.Options{
 		Terraform: tf, Dir: o.dir, Interval: o.interval, PlanOnly: o.planOnly, Once: o.once,
 		Open:   func(ctx context.Context) (*app.App, error) { return o.openIn(ctx, o.dir) },
@@ -119,19 +117,19 @@ func providerHint(settings []install.Setting) string {
 // report prints an event as a line.
 func (o *watchOptions) report(e watch.Event) {
 	if o.json {
-		_ = o.lines.Encode(e)
+		_ = o.printJSONLine(e)
 		return
 	}
 	if o.apply != nil {
 		o.apply.end()
 		o.apply = nil
 	}
-	fmt.Fprintf(o.Out, "%s %s\n", pipeline.Clock(e.Time.Local()), plain(describeEvent(e)))
+	fmt.Fprintf(o.Out, "%s %s\n", pipeline.Clock(e.Time.Local()), present.Line(describeEvent(e)))
 	if e.Kind == watch.KindApply && !o.verbose {
 		o.apply, o.told = o.begin("applying"), map[string]string{}
 	}
 	for line := range strings.Lines(e.Error) {
-		fmt.Fprintf(o.Err, "  %s\n", plain(strings.TrimRight(line, "\n")))
+		fmt.Fprintf(o.Err, "  %s\n", present.Line(strings.TrimRight(line, "\n")))
 	}
 }
 
@@ -144,12 +142,12 @@ func (o *watchOptions) progress(runs []report.Progress) {
 		if r.Step != "" {
 			step = fmt.Sprintf("%s %d of %d, %s", step, r.Number, r.Of, r.Step)
 		}
-		text := fmt.Sprintf("%s: %s, %s", r.Run.Stage, span(o.now().Sub(r.Run.StartedAt)), step)
+		text := fmt.Sprintf("%s: %s, %s", r.Run.Stage, present.Age(o.now().Sub(r.Run.StartedAt)), step)
 		if r.Line != "" {
 			text += ": " + r.Line
 		}
 		if o.apply.on.terminal || o.told[r.Run.ID] != step {
-			all = append(all, plain(text))
+			all = append(all, present.Line(text))
 		}
 		o.told[r.Run.ID] = step
 	}
@@ -163,7 +161,7 @@ func (o *watchOptions) progress(runs []report.Progress) {
 
 func describeEvent(e watch.Event) string {
 	why := strings.Join(e.Reasons, "; ")
-	took := e.Took.Round(time.Second)
+	took := present.Duration(e.Took)
 	switch e.Kind {
 	case watch.KindWatching:
 		return "watching: nothing can move"

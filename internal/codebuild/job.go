@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // jobVariable is the build's variable with the URL of its job.
@@ -65,7 +66,7 @@ var body string
 // script gives the whole job: a list of variables, and job.sh, which does the rest.
 func (j job) script() string {
 	var b strings.Builder
-	set := func(name, value string) { fmt.Fprintf(&b, "%s=%s\n", name, quote(value)) }
+	set := func(name, value string) { fmt.Fprintf(&b, "%s=%s\n", name, present.Shell(value)) }
 	set("job_id", j.id)
 	set("job_self_url", j.self)
 	set("job_tree_url", j.tree)
@@ -79,22 +80,22 @@ func (j job) script() string {
 	set("job_untouched", j.untouched.Format("200601021504.05"))
 	set("job_mask", maskScript(j.work.Mask))
 	b.WriteString("variables() {\n:\n")
-	for _, name := range sortedKeys(j.work.Env) {
+	for _, name := range slices.Sorted(maps.Keys(j.work.Env)) {
 		if j.work.Files[name] != "" {
 			continue
 		}
-		value := quote(j.work.Env[name])
+		value := present.Shell(j.work.Env[name])
 		if j.work.Env[name] == j.work.Tree {
 			value = `"$job_tree"`
 		}
 		fmt.Fprintf(&b, "export %s=%s\n", name, value)
 	}
-	for _, name := range sortedKeys(j.work.Secrets) {
-		fmt.Fprintf(&b, "export %s=%s\n", name, quote(j.work.Secrets[name].Reveal()))
+	for _, name := range slices.Sorted(maps.Keys(j.work.Secrets)) {
+		fmt.Fprintf(&b, "export %s=%s\n", name, present.Shell(j.work.Secrets[name].Reveal()))
 	}
 	b.WriteString("}\nfiles() {\n:\n")
 	for _, f := range j.files {
-		fmt.Fprintf(&b, "fetch_file %s %s %s %t\n", f.variable, quote(f.url), f.digest, f.program)
+		fmt.Fprintf(&b, "fetch_file %s %s %s %t\n", f.variable, present.Shell(f.url), f.digest, f.program)
 	}
 	b.WriteString("}\n")
 	b.WriteString(body)
@@ -103,7 +104,7 @@ func (j job) script() string {
 
 // checkNames refuses variables that a shell can't export.
 func checkNames(work pipeline.Work) error {
-	for _, name := range append(sortedKeys(work.Env), sortedKeys(work.Secrets)...) {
+	for _, name := range append(slices.Sorted(maps.Keys(work.Env)), slices.Sorted(maps.Keys(work.Secrets))...) {
 		if !validName.MatchString(name) {
 			return pipeline.Errorf(pipeline.CodeInvalid, "run in CodeBuild", "%q is no name of a variable that a shell could export", name).
 				WithHint("Name it with letters, digits and underscores.")
@@ -130,6 +131,3 @@ func maskScript(texts []string) string {
 }
 
 // quote quotes a word for a shell.
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
-
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -11,8 +11,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -75,7 +77,7 @@ func (w *Worker) send(ctx context.Context, t *transfer, work pipeline.Work, shar
 		return cloud.Fault(ctx, op, err)
 	}
 	j := job{id: t.id, work: work, untouched: t.untouched, object: "s3://" + w.Bucket + "/" + t.result()}
-	for _, file := range sortedKeys(work.Files) {
+	for _, file := range slices.Sorted(maps.Keys(work.Files)) {
 		url, err := w.urlOf(ctx, get, shared[work.Files[file]], t.life)
 		if err != nil {
 			return err

@@ -130,6 +130,9 @@ func (c *Collector) Quietly(ctx context.Context, st *pipeline.State, own *lock.L
 	if err == nil {
 		err = c.giveUpLeases(ctx, st.Pipeline.Name)
 	}
+	if err == nil && c.looked.CompareAndSwap(false, true) {
+		err = c.collectArchives(ctx, false, &g)
+	}
 	if err != nil {
 		c.logger.Warn("collect garbage", "pipeline", st.Pipeline.Name, "error", err)
 	}

@@ -14,6 +14,7 @@ package collect
 import (
 	"context"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -90,14 +91,22 @@ type Collector struct {
 	process   pipeline.Process
 	logger    hclog.Logger
 	now       func() time.Time
+	looked    *atomic.Bool // for archives whose time is over, once an apply: not by each stage
 }
 
 // New makes a Collector.
 func New(c Config) *Collector {
 	return &Collector{
 		states: c.States, locks: c.Locks, ledger: c.Ledger, platform: c.Platform, artifacts: c.Artifacts, logs: c.Logs,
-		archives: c.Archives, export: c.Export, workDir: c.WorkDir, process: c.Process, logger: c.Logger, now: c.Now,
+		archives: c.Archives, export: c.Export, workDir: c.WorkDir, process: c.Process, logger: c.Logger, now: c.Now, looked: new(atomic.Bool),
 	}
+}
+
+// As returns a Collector for somebody else, in the same process.
+func (c *Collector) As(states *state.Store, locks *lock.Locker) *Collector {
+	as := *c
+	as.states, as.locks = states, locks
+	return &as
 }
 
 // under returns the platform for what is removed under leases.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
@@ -138,7 +139,7 @@ func (o *Options) begin(ctx context.Context, t *tree, state string) *building {
 		defer close(b.done)
 		began := time.Now()
 		endpoint, err := o.cycle(ctx, t)
-		switch took := time.Since(began).Round(100 * time.Millisecond); {
+		switch took := present.Duration(time.Since(began)); {
 		case ctx.Err() != nil:
 			o.Say("cancelled, as something changed")
 		case err != nil:

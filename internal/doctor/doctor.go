@@ -27,6 +27,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // Status says how bad a finding is.
@@ -97,7 +98,7 @@ func (p *checker) found(check string, status Status, remedy, format string, args
 
 // failed is a problem with its own remedy.
 func (p *checker) failed(check string, err error) {
-	p.found(check, Problem, present.Hint(err), "%v", err)
+	p.found(check, Problem, reason.Hint(err), "%v", err)
 }
 
 // workplace says where steps work, and whether they find something of the user's there.
@@ -173,7 +174,7 @@ func (p *checker) open(ctx context.Context) bool {
 	a, err := p.Open(ctx)
 	switch {
 	case pipeline.IsNotFound(err):
-		p.found("place", Warning, present.Hint(err), "%v", err)
+		p.found("place", Warning, reason.Hint(err), "%v", err)
 	case err != nil:
 		p.failed("place", err)
 	default:
@@ -218,10 +219,10 @@ func (p *checker) ledger(ctx context.Context) bool {
 			p.failed("ledger", err)
 			return false
 		}
-		p.found("ledger", OK, "", "%d pipelines; %d events, the chain is whole", len(states), n)
+		p.found("ledger", OK, "", "%s; %s, the chain is whole", present.Count(len(states), "pipeline"), present.Count(int(n), "event"))
 		return true
 	}
-	p.found("ledger", OK, "", "%d pipelines", len(states))
+	p.found("ledger", OK, "", "%s", present.Count(len(states), "pipeline"))
 	return true
 }
 
@@ -251,7 +252,7 @@ const skew = time.Minute
 
 func (p *checker) clock(ctx context.Context) {
 	if d := p.app.Skew(); d.Abs() > skew {
-		p.found("clock", Problem, "Set this machine's clock by NTP.", "this machine's clock is %s off AWS's", d.Abs().Round(time.Second))
+		p.found("clock", Problem, "Set this machine's clock by NTP.", "this machine's clock is %s off AWS's", present.Age(d.Abs()))
 		return
 	}
 	for name := range p.states {
@@ -263,7 +264,7 @@ func (p *checker) clock(ctx context.Context) {
 		last, err := p.app.Ledger().Events(ctx, name, head-1, 1)
 		if err == nil && len(last) > 0 && last[0].Time.Sub(p.Now()) > skew {
 			p.found("clock", Problem, "Set the clock of this machine, or of the one that wrote it, by NTP.",
-				"the last event of pipeline %q is %s ahead of this machine's clock", name, last[0].Time.Sub(p.Now()).Round(time.Second))
+				"the last event of pipeline %q is %s ahead of this machine's clock", name, present.Age(last[0].Time.Sub(p.Now())))
 			return
 		}
 	}
@@ -287,7 +288,7 @@ func (p *checker) leases(ctx context.Context) {
 		case p.Now().After(l.Expires):
 			p.found("leases", Warning, "The next run of it takes over and cleans up. After an hour any other run, or `penstock gc`, gives it up.", "%s on %s, which held %s for the %s, is gone, or has not renewed it in time", h.Actor, h.Host, l.Key, h.Purpose)
 		case held > longPaused && what != lock.Watching && what != lock.Doing:
-			p.found("leases", Warning, fmt.Sprintf("See whether process %d on %s is still at work.", h.PID, h.Host), "%s on %s holds %s for %s (%s)", h.Actor, h.Host, l.Key, held.Round(time.Minute), h.Purpose)
+			p.found("leases", Warning, fmt.Sprintf("See whether process %d on %s is still at work.", h.PID, h.Host), "%s on %s holds %s for %s (%s)", h.Actor, h.Host, l.Key, present.Age(held), h.Purpose)
 		default:
 			count++
 		}
@@ -303,7 +304,7 @@ func (p *checker) stages() {
 		st := p.states[name]
 		for _, s := range st.StagesInOrder() {
 			if err := pipeline.CheckStage(st, s); err != nil {
-				p.found("stages", Problem, present.Hint(err), "pipeline %q: %v", name, err)
+				p.found("stages", Problem, reason.Hint(err), "pipeline %q: %v", name, err)
 				continue
 			}
 			count++
@@ -324,7 +325,7 @@ func (p *checker) runs(ctx context.Context) {
 				p.found("runs", Warning, "The next apply clears it away and runs the stage again.", "the process of run %s of stage %q of pipeline %q is gone, or does not renew its lease", at.Run.ID, s.Name, name)
 			}
 			if err := plan.Stage(s.Name).Err(); err != nil {
-				p.found("pins", Problem, present.Hint(err), "%v", err)
+				p.found("pins", Problem, reason.Hint(err), "%v", err)
 			}
 		}
 	}

@@ -293,8 +293,9 @@ func TestKilledWhileCreating(t *testing.T) {
 	s.destroy()
 }
 
-// TestReplacedBeforeDestroyed shows the way back from create_before_destroy, which is refused
-// in the middle of an apply: nothing is touched, and the state has it again.
+// TestReplacedBeforeDestroyed replaces a stage with create_before_destroy, in an apply and in
+// one of a saved plan: it is refused, and what is there stays in the state. OpenTofu leaves it
+// deposed; then it shows the way back.
 func TestReplacedBeforeDestroyed(t *testing.T) {
 	t.Parallel()
 	config := func(trigger, more string) string {
@@ -318,15 +319,38 @@ resource "penstock_stage" "b" {
 `, trigger, more)
 	}
 	s := newSite(t, config("1", ""))
-	s.apply()
-	s.write(filepath.Join(s.dir, "main.tf"), config("2", "create_before_destroy = true"))
-	s.refused(s.dir, []string{"apply", "-auto-approve"}, `stage "bootstrap" exists already`)
-	s.write(filepath.Join(s.dir, "main.tf"), config("2", ""))
-	s.refused(s.dir, []string{"plan"}, `stage "bootstrap" exists already`)
-	s.run(s.dir, terraform, "state", "rm", "penstock_stage.b")
-	s.run(s.dir, terraform, "import", "-no-color", "penstock_stage.b", "p/bootstrap")
-	if code, out := s.planned(); code != 0 {
-		t.Errorf("after the import the plan is\n%s", out)
+	write := func(trigger, more string) { s.write(filepath.Join(s.dir, "main.tf"), config(trigger, more)) }
+	const early = "create_before_destroy = true"
+	quiet := func() {
+		t.Helper()
+		if code, out := s.planned(); code != 0 {
+			t.Errorf("after it was refused the plan is\n%s", out)
+		}
 	}
+	s.apply()
+	write("2", early)
+	s.refused(s.dir, []string{"apply", "-auto-approve"}, `stage "bootstrap" exists already`)
+	write("2", "")
+	if strings.Contains(s.run(s.dir, terraform, "version"), "OpenTofu") {
+		s.run(s.dir, terraform, "state", "rm", "penstock_stage.b")
+		s.run(s.dir, terraform, "import", "-no-color", "penstock_stage.b", "p/bootstrap")
+		quiet()
+		s.destroy()
+		return
+	}
+	quiet()
+	for i, option := range []string{"-refresh=true", "-refresh=false", "-replace=penstock_stage.b", "-target=penstock_stage.b"} {
+		trigger := fmt.Sprint(3 + i)
+		write(trigger, early)
+		s.run(s.dir, terraform, "plan", "-no-color", "-out=saved", option)
+		out, err := s.try(s.dir, terraform, "apply", "-no-color", "saved")
+		if err == nil || !strings.Contains(strings.Join(strings.Fields(out), " "), "remove create_before_destroy") {
+			t.Errorf("the apply of a plan with %s: %v\n%s", option, err, out)
+		}
+		write(trigger, "")
+		quiet()
+	}
+	write("9", "")
+	s.apply()
 	s.destroy()
 }

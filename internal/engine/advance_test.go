@@ -9,7 +9,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
@@ -50,7 +50,7 @@ func TestPlannedCandidate(t *testing.T) {
 				tt.before(d)
 			}
 			err := advance(d, dev, tt.planned)
-			if pipeline.CodeOf(err) != tt.code || err != nil && (!strings.Contains(err.Error(), tt.says) || present.Hint(err) == "") {
+			if pipeline.CodeOf(err) != tt.code || err != nil && (!strings.Contains(err.Error(), tt.says) || reason.Hint(err) == "") {
 				t.Errorf("error %v with code %q, want %q and %q", err, pipeline.CodeOf(err), tt.says, tt.code)
 			}
 			st, err := d.State(t.Context(), "shop")
@@ -93,7 +93,7 @@ func TestPlannedPromotion(t *testing.T) {
 			}
 		}
 		_, err := d.Stages.Advance(t.Context(), run.AdvanceRequest{Stage: live, Intent: gate.Intent{Candidate: gate.Value{ID: step.planned}}})
-		if pipeline.CodeOf(err) != step.code || err != nil && present.Hint(err) != "Plan again." {
+		if pipeline.CodeOf(err) != step.code || err != nil && reason.Hint(err) != "Plan again." {
 			t.Errorf("step %d: %v, want code %q", i, err, step.code)
 		}
 		if got := d.standing(live.Name).Current; got != step.held {

@@ -11,7 +11,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
@@ -82,7 +82,7 @@ func (c *configuration) open(seed, name, id string) {
 		if !found {
 			return
 		}
-		told += "\n" + o.Cause() + ". " + present.Advice(o)
+		told += "\n" + o.Cause() + ". " + reason.Advice(o)
 		advice := o.Advice()
 		var err error
 		switch advice.Verb {

@@ -121,3 +121,15 @@ func TestArchiveEnds(t *testing.T) {
 		}
 	}
 }
+
+// An apply removes the archives whose time is over, of whatever pipeline they are.
+func TestArchiveEndsByApply(t *testing.T) {
+	all := map[pipeline.Archive][]byte{}
+	d := open(t).archiving(all)
+	past, later := pipeline.Archive{ID: "p-1", Pipeline: "cart", Until: d.clock}, pipeline.Archive{ID: "p-2", Pipeline: "cart", Until: d.clock.Add(time.Hour)}
+	all[past], all[later] = nil, nil
+	d.mustApply(route("1")[:1])
+	if _, kept := all[later]; !kept || len(all) != 1 {
+		t.Errorf("after an apply there are %v", slices.Collect(maps.Keys(all)))
+	}
+}

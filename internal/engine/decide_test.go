@@ -14,7 +14,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // offered gives a pipeline with a build that waits at exploratory, and an approval by
@@ -53,11 +53,11 @@ func (d *desk) must(err error) {
 // wantCode checks an error, and that it says what it should and what to do.
 func wantCode(t *testing.T, err error, code pipeline.Code, says ...string) {
 	t.Helper()
-	if pipeline.CodeOf(err) != code || present.Hint(err) == "" {
-		t.Fatalf("error %v with code %q and hint %q, want %q", err, pipeline.CodeOf(err), present.Hint(err), code)
+	if pipeline.CodeOf(err) != code || reason.Hint(err) == "" {
+		t.Fatalf("error %v with code %q and hint %q, want %q", err, pipeline.CodeOf(err), reason.Hint(err), code)
 	}
 	for _, text := range says {
-		if all := err.Error() + " " + present.Hint(err); !strings.Contains(all, text) {
+		if all := err.Error() + " " + reason.Hint(err); !strings.Contains(all, text) {
 			t.Errorf("%q does not say %q", all, text)
 		}
 	}
@@ -163,7 +163,7 @@ func TestLiftAndOverride(t *testing.T) {
 	_, err := d.Override(d.ctx, "shop", "exploratory", build("1"), "nobody is here")
 	d.must(err)
 	d.must(d.decide("bob", "exploratory", pipeline.Rejected, "I am"))
-	if _, err := d.Override(d.ctx, "shop", "exploratory", build("1"), "hurry"); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(present.Hint(err), "--lift") {
+	if _, err := d.Override(d.ctx, "shop", "exploratory", build("1"), "hurry"); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(reason.Hint(err), "--lift") {
 		t.Errorf("an override of a rejected build: %v", err)
 	}
 	if d.standing("exploratory").Passed != "" {
@@ -282,7 +282,7 @@ func TestTwoDecideAtOnce(t *testing.T) {
 				if i == 3 {
 					verdict = reject
 				}
-				_, results[i] = e.Decide(d.ctx, "shop", "exploratory", build("1"), verdict, "at once")
+				_, results[i] = e.Decisions.Do(d.ctx, decision.Command{Verb: verb(verdict), Pipeline: "shop", Stage: "exploratory", Build: build("1"), Reason: "at once"})
 			})
 		}
 		work.Wait()
@@ -320,8 +320,8 @@ func TestApproveStatusAndPlanAgree(t *testing.T) {
 	if got := d.standing("exploratory"); got.Current != one || got.Move.Action != gate.ActionNone {
 		t.Fatalf("after an apply: %+v", got)
 	}
-	if got := d.standing("pre-production"); !strings.Contains(present.Waiting(got.Move.Wait), one) {
-		t.Errorf("pre-production waits for %q", present.Waiting(got.Move.Wait))
+	if got := d.standing("pre-production"); !strings.Contains(reason.Waiting(got.Move.Wait), one) {
+		t.Errorf("pre-production waits for %q", reason.Waiting(got.Move.Wait))
 	}
 	got, err := d.Decide(d.ctx, "shop", "exploratory", "", pipeline.Approved, "")
 	if err != nil || got.Build != one {

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // A pipeline is not removed while somebody is at work on a part of it, forced or not.
@@ -27,7 +27,7 @@ func TestRemovalBesideOthers(t *testing.T) {
 			}
 			before := d.picture()
 			err = d.Pipelines.Remove(t.Context(), "shop", "", true)
-			if pipeline.CodeOf(err) != pipeline.CodeLocked || !strings.Contains(err.Error(), "bob") || !strings.Contains(err.Error(), key) || present.Hint(err) == "" {
+			if pipeline.CodeOf(err) != pipeline.CodeLocked || !strings.Contains(err.Error(), "bob") || !strings.Contains(err.Error(), key) || reason.Hint(err) == "" {
 				t.Fatalf("removal beside bob: %v", err)
 			}
 			if now := d.picture(); now != before {
@@ -57,7 +57,7 @@ func TestRemovalWithKept(t *testing.T) {
 		t.Fatal("a failing step passed")
 	}
 	err := d.Pipelines.Remove(t.Context(), "shop", "", false)
-	if pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(present.Hint(err), "penstock gc --kept") {
-		t.Errorf("%v (hint: %s)", err, present.Hint(err))
+	if pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(reason.Hint(err), "penstock gc --kept") {
+		t.Errorf("%v (hint: %s)", err, reason.Hint(err))
 	}
 }

@@ -111,6 +111,10 @@ func New(c Config) *Engine {
 	e.Creations = run.NewCreations(run.CreationsConfig{
 		States: e.states, Locks: e.locks, Ledger: c.Ledger, Holder: c.Holder, Now: c.Now, Patience: c.LeaseTTL + time.Second, Jitter: c.Jitter,
 	})
+	e.Collector = collect.New(collect.Config{
+		States: e.states, Locks: e.locks, Ledger: c.Ledger, Platform: c.Platform, Artifacts: c.Artifacts, Logs: c.Logs,
+		WorkDir: c.WorkDir, Process: c.Holder.Process, Logger: c.Logger, Now: c.Now, Archives: c.Archives, Export: c.Export,
+	})
 	return e.open()
 }
 
@@ -120,16 +124,13 @@ func (e *Engine) As(who pipeline.Person) *Engine {
 	as := &Engine{config: e.config, found: e.found, states: e.states.As(who.Name), locks: e.locks.As(who.Name)}
 	as.config.Person, as.config.Holder.Actor = who, who.Name
 	as.Creations = e.Creations.As(as.states, as.locks, who.Name)
+	as.Collector = e.Collector.As(as.states, as.locks)
 	return as.open()
 }
 
-// open opens the rooms over states, locks and creations.
+// open opens those rooms that are made for a person.
 func (e *Engine) open() *Engine {
 	c := e.config
-	e.Collector = collect.New(collect.Config{
-		States: e.states, Locks: e.locks, Ledger: c.Ledger, Platform: c.Platform, Artifacts: c.Artifacts, Logs: c.Logs,
-		WorkDir: c.WorkDir, Process: c.Holder.Process, Logger: c.Logger, Now: c.Now, Archives: c.Archives, Export: c.Export,
-	})
 	e.Reports = report.New(report.Config{
 		States: e.states, Ledger: c.Ledger, Platform: c.Platform, Sources: c.Sources, Artifacts: c.Artifacts, Logs: c.Logs,
 		Dead: c.Dead, Now: c.Now, HeadAge: c.HeadAge,

@@ -16,7 +16,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
@@ -155,8 +155,8 @@ func TestWholeRoute(t *testing.T) {
 	if got := d.standing("capacity"); got.Passed != b {
 		t.Errorf("capacity passed %q, want %s", got.Passed, b)
 	}
-	if got := d.standing("pre-production"); got.Passed != "" || !strings.Contains(present.Waiting(got.Move.Wait), `"exploratory"`) {
-		t.Errorf("pre-production passed %q and waits for %q", got.Passed, present.Waiting(got.Move.Wait))
+	if got := d.standing("pre-production"); got.Passed != "" || !strings.Contains(reason.Waiting(got.Move.Wait), `"exploratory"`) {
+		t.Errorf("pre-production passed %q and waits for %q", got.Passed, reason.Waiting(got.Move.Wait))
 	}
 	if len(d.envs) != 0 {
 		t.Errorf("environments are left while waiting: %v", d.envs)

@@ -14,7 +14,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
@@ -47,8 +47,8 @@ func TestDecide(t *testing.T) {
 				t.Fatalf("error %v has code %q, want %q", err, pipeline.CodeOf(err), tt.code)
 			}
 			if err != nil {
-				if !strings.Contains(err.Error(), tt.says) || present.Hint(err) == "" {
-					t.Errorf("error %q with hint %q, want one that says %q", err, present.Hint(err), tt.says)
+				if !strings.Contains(err.Error(), tt.says) || reason.Hint(err) == "" {
+					t.Errorf("error %q with hint %q, want one that says %q", err, reason.Hint(err), tt.says)
 				}
 				return
 			}
@@ -130,8 +130,8 @@ func TestPromote(t *testing.T) {
 	ctx := context.Background()
 	d := open(t)
 	d.mustApply(route("1"))
-	if _, err := d.Promote(ctx, "shop", "production", build("1")); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(present.Hint(err), "penstock") {
-		t.Fatalf("promotion of a build that skipped a stage: %v (%s)", err, present.Hint(err))
+	if _, err := d.Promote(ctx, "shop", "production", build("1")); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(reason.Hint(err), "penstock") {
+		t.Fatalf("promotion of a build that skipped a stage: %v (%s)", err, reason.Hint(err))
 	}
 	d.approve(build("1"))
 	d.mustApply(route("1"))
@@ -152,7 +152,7 @@ func TestPromote(t *testing.T) {
 	pinned := route("1")
 	pinned[5].Pin = build("1")
 	d.mustApply(pinned)
-	if _, err := d.Promote(ctx, "shop", "production", build("1")); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(present.Hint(err), "build =") {
+	if _, err := d.Promote(ctx, "shop", "production", build("1")); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(reason.Hint(err), "build =") {
 		t.Errorf("promotion of a pinned stage: %v", err)
 	}
 }
@@ -355,8 +355,8 @@ func TestPipelineOfAnotherConfiguration(t *testing.T) {
 	}
 	other := shop
 	other.Owner = "elsewhere"
-	if _, err := d.Pipelines.Create(context.Background(), other); pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(present.Hint(err), "import") {
-		t.Errorf("second pipeline of one name: %v (%s)", err, present.Hint(err))
+	if _, err := d.Pipelines.Create(context.Background(), other); pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(reason.Hint(err), "import") {
+		t.Errorf("second pipeline of one name: %v (%s)", err, reason.Hint(err))
 	}
 }
 
@@ -477,8 +477,8 @@ func TestPromoteFrom(t *testing.T) {
 	}
 	refused := func(name string, move func(context.Context, string, string, string, decision.Place) (pipeline.Promotion, error), to string, from decision.Place) {
 		t.Helper()
-		if _, err := move(ctx, "shop", "production", to, from); pipeline.CodeOf(err) != pipeline.CodeConflict || present.Hint(err) == "" {
-			t.Errorf("%s: %v (%s)", name, err, present.Hint(err))
+		if _, err := move(ctx, "shop", "production", to, from); pipeline.CodeOf(err) != pipeline.CodeConflict || reason.Hint(err) == "" {
+			t.Errorf("%s: %v (%s)", name, err, reason.Hint(err))
 		}
 	}
 	refused("another has promoted", d.PromoteFrom, build("2"), before)

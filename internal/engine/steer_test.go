@@ -16,7 +16,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
@@ -139,8 +139,8 @@ func TestWhoMay(t *testing.T) {
 					if err != nil && name != "pin" && d.head() != before { // the definition of the stage is recorded before it moves
 						t.Error("what was refused was recorded")
 					}
-					if err != nil && !strings.Contains(present.Hint(err), "carol") {
-						t.Errorf("hint %q", present.Hint(err))
+					if err != nil && !strings.Contains(reason.Hint(err), "carol") {
+						t.Errorf("hint %q", reason.Hint(err))
 					}
 					if name == "pin" {
 						if held := d.standing("production").Current; (held == build("1")) != allowed {
@@ -186,7 +186,7 @@ func TestApprovalsOfSeveral(t *testing.T) {
 		t.Error("a second approval of one person was recorded")
 	}
 	d.mustApply(route("1"))
-	if got := d.standing("exploratory"); got.Passed != "" || !strings.Contains(present.Waiting(got.Move.Wait), "1 more") {
+	if got := d.standing("exploratory"); got.Passed != "" || !strings.Contains(reason.Waiting(got.Move.Wait), "1 more") {
 		t.Errorf("after one: %+v", got.Move)
 	}
 	if got := approve("carol"); len(got.Approvals) != 2 || got.Approvals[0].Person != "bob" {
@@ -255,8 +255,8 @@ func TestOverrides(t *testing.T) {
 				t.Fatalf("error %v", err)
 			}
 			if err != nil {
-				if !strings.Contains(err.Error(), tt.says) || present.Hint(err) == "" {
-					t.Errorf("error %q with hint %q", err, present.Hint(err))
+				if !strings.Contains(err.Error(), tt.says) || reason.Hint(err) == "" {
+					t.Errorf("error %q with hint %q", err, reason.Hint(err))
 				}
 				return
 			}
@@ -285,10 +285,10 @@ func TestPauseAndResume(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.mustApply(route("2"))
-	if got := d.standing("acceptance"); got.Current != build("1") || !strings.Contains(present.Waiting(got.Move.Wait), "a look at the database") {
+	if got := d.standing("acceptance"); got.Current != build("1") || !strings.Contains(reason.Waiting(got.Move.Wait), "a look at the database") {
 		t.Errorf("held: %+v", got)
 	}
-	if _, err := d.Retry(ctx, "shop", "acceptance"); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(present.Hint(err), "penstock resume") {
+	if _, err := d.Retry(ctx, "shop", "acceptance"); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(reason.Hint(err), "penstock resume") {
 		t.Errorf("retry of a paused stage: %v", err)
 	}
 	if _, err := d.Pause(ctx, "shop", "production", "it is Friday"); err != nil {
@@ -373,14 +373,14 @@ func TestLimitsOfSelfService(t *testing.T) {
 		return err
 	}
 	for name, ttl := range map[string]time.Duration{"is longer than the 4h": 5 * time.Hour, "would never end": 0} {
-		if err := launch("one", "", ttl); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(err.Error(), name) || !strings.Contains(present.Hint(err), "4h") {
+		if err := launch("one", "", ttl); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(err.Error(), name) || !strings.Contains(reason.Hint(err), "4h") {
 			t.Errorf("%s: %v", ttl, err)
 		}
 	}
 	if err := launch("one", "", 4*time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	if err := launch("two", "", time.Hour); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(err.Error(), "one") || !strings.Contains(present.Hint(err), "env destroy shop one") {
+	if err := launch("two", "", time.Hour); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(err.Error(), "one") || !strings.Contains(reason.Hint(err), "env destroy shop one") {
 		t.Errorf("a second one: %v", err)
 	}
 	if err := launch("two", "bob", time.Hour); err != nil {
@@ -449,8 +449,8 @@ func TestSameNameOfTwo(t *testing.T) {
 	if again, err := d.as("role/approver/ada").Environments.Launch(ctx, r); err != nil || again.ID != env.ID || again.Owner != "ada" {
 		t.Errorf("by another name: %+v, %v", again, err)
 	}
-	if _, err := d.as("bob").Environments.Launch(ctx, r); pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(err.Error(), "ada's") || !strings.Contains(present.Hint(err), "another name") {
-		t.Errorf("by somebody else: %v (%s)", err, present.Hint(err))
+	if _, err := d.as("bob").Environments.Launch(ctx, r); pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(err.Error(), "ada's") || !strings.Contains(reason.Hint(err), "another name") {
+		t.Errorf("by somebody else: %v (%s)", err, reason.Hint(err))
 	}
 	r.Create, r.Configured = false, "a configuration that imported it"
 	if got, err := d.as("bob").Environments.Launch(ctx, r); err != nil || got.Owner != "ada" {
@@ -527,8 +527,8 @@ func TestExtensionIsRefused(t *testing.T) {
 	d.clock = d.clock.Add(3 * time.Hour)
 	d.world.mu.Unlock()
 	d = d.again()
-	if err := extend("mine"); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(present.Hint(err), "Apply the configuration in here") {
-		t.Errorf("expired, with secrets: %v (%s)", err, present.Hint(err))
+	if err := extend("mine"); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(reason.Hint(err), "Apply the configuration in here") {
+		t.Errorf("expired, with secrets: %v (%s)", err, reason.Hint(err))
 	}
 	r.Renew = true
 	if env, err := d.Environments.Launch(ctx, r); err != nil || env.Status != pipeline.EnvRunning || d.envs[env.ID].requests[env.Fleet].Secrets["TOKEN"] != "secret" {

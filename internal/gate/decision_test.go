@@ -10,14 +10,14 @@ import (
 	. "github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	. "github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	. "github.com/penstock-io/terraform-provider-penstock/internal/pipeline/pipelinetest"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 func TestApprovalsByTwo(t *testing.T) {
 	s := Tell(t).Route()
 	s.Event(PipelineDefined, Facts{Pipeline: &Pipeline{Name: "shop", Service: Service{Start: "start"}, Authorization: &Authorization{Approvals: 2}}})
 	s.Offered("x").Passed("acceptance", "x").Passed("exploratory", "x")
-	waits := func() string { st := s.State(); return present.Waiting(decide(st, st.Stages["exploratory"]).Wait) }
+	waits := func() string { st := s.State(); return reason.Waiting(decide(st, st.Stages["exploratory"]).Wait) }
 	if got := waits(); !strings.Contains(got, "by 2 people") {
 		t.Errorf("waits for %q", got)
 	}
@@ -48,7 +48,7 @@ func TestRejectedEverywhere(t *testing.T) {
 	if move := decide(st, st.Stages["acceptance"]); move.Action != ActionNone || move.Candidate.ID != ID("y") || !st.Passed("acceptance", ID("y")) {
 		t.Errorf("acceptance: %+v", move)
 	}
-	if err := Eligible(st, st.Stages["capacity"], ID("y")); CodeOf(err) != CodeRefused || !strings.Contains(present.Hint(err), "penstock approve --lift shop exploratory") {
+	if err := Eligible(st, st.Stages["capacity"], ID("y")); CodeOf(err) != CodeRefused || !strings.Contains(reason.Hint(err), "penstock approve --lift shop exploratory") {
 		t.Errorf("capacity may take it: %v", err)
 	}
 }
@@ -137,8 +137,8 @@ func TestPausedStage(t *testing.T) {
 			if move.Action != tt.action || CodeOf(move.Err()) != tt.code || move.Candidate.ID != want {
 				t.Errorf("%+v, want %s of %q", move, tt.action, want)
 			}
-			if _, held := st.Pauses[tt.stage]; held && (move.Status != StatusWaiting || !strings.Contains(present.Waiting(move.Wait), "bob paused it at") || !strings.Contains(present.Waiting(move.Wait), "it is Friday")) {
-				t.Errorf("status %s, waits for %q", move.Status, present.Waiting(move.Wait))
+			if _, held := st.Pauses[tt.stage]; held && (move.Status != StatusWaiting || !strings.Contains(reason.Waiting(move.Wait), "bob paused it at") || !strings.Contains(reason.Waiting(move.Wait), "it is Friday")) {
+				t.Errorf("status %s, waits for %q", move.Status, reason.Waiting(move.Wait))
 			}
 		})
 	}

@@ -11,7 +11,7 @@ import (
 	. "github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	. "github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	. "github.com/penstock-io/terraform-provider-penstock/internal/pipeline/pipelinetest"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // TestObstacle tells histories and asks what keeps a build from production, and what to do.
@@ -61,10 +61,10 @@ func TestObstacle(t *testing.T) {
 			if found != (tt.kind != "") || o.Kind != tt.kind || o.Stage != tt.at || o.Comes != tt.comes {
 				t.Fatalf("%+v, want %s at %q", o, tt.kind, tt.at)
 			}
-			if found && present.Command(o.Advice()) != tt.does && !strings.Contains(present.Advice(o), tt.does) {
-				t.Errorf("advice %q: %s", present.Command(o.Advice()), present.Advice(o))
+			if found && reason.Command(o.Advice()) != tt.does && !strings.Contains(reason.Advice(o), tt.does) {
+				t.Errorf("advice %q: %s", reason.Command(o.Advice()), reason.Advice(o))
 			}
-			if text := o.Cause() + present.Advice(o); found && (strings.Contains(text, `""`) || strings.Contains(text, "  ") || strings.Contains(text, "0001")) {
+			if text := o.Cause() + reason.Advice(o); found && (strings.Contains(text, `""`) || strings.Contains(text, "  ") || strings.Contains(text, "0001")) {
 				t.Error(text)
 			}
 		})
@@ -102,8 +102,8 @@ func TestWaitsForWhatComes(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			m := decide(tt.story.State(), tt.stage)
-			if m.Status != tt.status || !strings.Contains(present.Waiting(m.Wait), tt.waits) {
-				t.Errorf("%s, waits for %q, want %q", m.Status, present.Waiting(m.Wait), tt.waits)
+			if m.Status != tt.status || !strings.Contains(reason.Waiting(m.Wait), tt.waits) {
+				t.Errorf("%s, waits for %q, want %q", m.Status, reason.Waiting(m.Wait), tt.waits)
 			}
 		})
 	}
@@ -141,7 +141,7 @@ func TestOnOfferAgain(t *testing.T) {
 				want = ID(tt.candidate)
 			}
 			if m.Candidate.ID != want || m.Status != tt.status {
-				t.Errorf("candidate %q, %s (%s), waits for %q; want %q, %s", m.Candidate.ID, m.Status, m.Action, present.Waiting(m.Wait), want, tt.status)
+				t.Errorf("candidate %q, %s (%s), waits for %q; want %q, %s", m.Candidate.ID, m.Status, m.Action, reason.Waiting(m.Wait), want, tt.status)
 			}
 		})
 	}
@@ -161,14 +161,14 @@ func TestAdviceWorks(t *testing.T) {
 				for n := 0; follow(t, c, name, build, followed); n++ {
 					if n == most {
 						o, _ := ObstacleTo(c.State(), c.State().Stages[name], build)
-						t.Fatalf("seed %d: %s into %s: the advices have no end; the last: %s %s", seed, build, name, o.Cause(), present.Advice(o))
+						t.Fatalf("seed %d: %s into %s: the advices have no end; the last: %s %s", seed, build, name, o.Cause(), reason.Advice(o))
 					}
 				}
 			}
 		}
 		for _, stage := range st.Stages {
-			if m := decide(st, stage); strings.Contains(present.Waiting(m.Wait), `""`) || m.Err() != nil && present.Hint(m.Err()) == "" {
-				t.Fatalf("seed %d: %s waits for %q, %v", seed, stage.Name, present.Waiting(m.Wait), m.Err())
+			if m := decide(st, stage); strings.Contains(reason.Waiting(m.Wait), `""`) || m.Err() != nil && reason.Hint(m.Err()) == "" {
+				t.Fatalf("seed %d: %s waits for %q, %v", seed, stage.Name, reason.Waiting(m.Wait), m.Err())
 			}
 		}
 	}
@@ -225,7 +225,7 @@ func follow(t *testing.T, s *Story, name, build string, followed map[Verb]int) b
 	followed[advice.Verb]++
 	at, short := st.Stages[advice.Stage], st.Builds[build].Digest
 	refuse := func(why string) {
-		t.Fatalf("%s into %s: %s %s\nbut %s", build, name, o.Cause(), present.Advice(o), why)
+		t.Fatalf("%s into %s: %s %s\nbut %s", build, name, o.Cause(), reason.Advice(o), why)
 	}
 	move, run := decide(st, at), false
 	switch v, _ := st.ResultOf(at, build); advice.Verb {

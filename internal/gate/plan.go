@@ -195,6 +195,10 @@ func (p *planner) move(name string) Move {
 		recorded, exists := p.recorded.Stages[name]
 		m.Redefined = !exists || redefined(w.Stage, recorded)
 	}
+	p.moves[name] = m
+	if m.Action == ActionAdopt { // it counts for the stage itself
+		v.rules = p.below([]string{name})
+	}
 	m.Passed = v.passed(w, m)
 	p.moves[name] = m
 	return m

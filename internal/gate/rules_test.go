@@ -12,7 +12,7 @@ import (
 	. "github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	. "github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	. "github.com/penstock-io/terraform-provider-penstock/internal/pipeline/pipelinetest"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // TestDecide tells histories and asks what a stage does next. The numbers are
@@ -151,8 +151,8 @@ func TestDecide(t *testing.T) {
 				t.Errorf("candidate %q, action %s, status %s, error %v;\nwant %q, %s, %s (builds: x is %s, y is %s, z is %s)",
 					m.Candidate.ID, m.Action, m.Status, m.Err(), want, tt.action, tt.status, ID("x"), ID("y"), ID("z"))
 			}
-			if !strings.Contains(present.Waiting(m.Wait), tt.waits) || (tt.waits == "") != (present.Waiting(m.Wait) == "") && tt.status != StatusRejected {
-				t.Errorf("waits for %q, want %q", present.Waiting(m.Wait), tt.waits)
+			if !strings.Contains(reason.Waiting(m.Wait), tt.waits) || (tt.waits == "") != (reason.Waiting(m.Wait) == "") && tt.status != StatusRejected {
+				t.Errorf("waits for %q, want %q", reason.Waiting(m.Wait), tt.waits)
 			}
 		})
 	}
@@ -204,8 +204,8 @@ func TestPinIsRefused(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			err := decide(s.State(), PinnedTo(tt.stage, tt.build)).Err()
-			if CodeOf(err) != tt.code || !strings.Contains(err.Error(), tt.says) || !strings.Contains(present.Hint(err), tt.hint) || present.Hint(err) == "" {
-				t.Errorf("error %v with code %s and hint %q, want %s, %q and %q", err, CodeOf(err), present.Hint(err), tt.code, tt.says, tt.hint)
+			if CodeOf(err) != tt.code || !strings.Contains(err.Error(), tt.says) || !strings.Contains(reason.Hint(err), tt.hint) || reason.Hint(err) == "" {
+				t.Errorf("error %v with code %s and hint %q, want %s, %q and %q", err, CodeOf(err), reason.Hint(err), tt.code, tt.says, tt.hint)
 			}
 		})
 	}
@@ -214,7 +214,7 @@ func TestPinIsRefused(t *testing.T) {
 	}
 	waiting := Tell(t).Route().Offered("x").Passed("acceptance", "x").Passed("capacity", "x").Passed("exploratory", "x").State()
 	err := CheckPin(waiting, A(TypePreProduction, "exploratory", "capacity"), ID("x"))
-	if hint := present.Hint(err); !strings.Contains(hint, "penstock approve shop exploratory "+ID("x")) {
+	if hint := reason.Hint(err); !strings.Contains(hint, "penstock approve shop exploratory "+ID("x")) {
 		t.Errorf("a pin that only lacks an approval hints %q", hint)
 	}
 }

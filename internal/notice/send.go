@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 )
 
@@ -105,7 +106,7 @@ func (s *Sender) post(ctx context.Context, to string, header http.Header, body [
 	defer resp.Body.Close()
 	said, _ := io.ReadAll(io.LimitReader(resp.Body, 200))
 	answer := fmt.Errorf("the receiver answered %s", resp.Status)
-	if text := strings.TrimSpace(strings.ToValidUTF8(string(said), "")); text != "" && resp.StatusCode >= 300 {
+	if text := strings.TrimSpace(present.Text(string(said))); text != "" && resp.StatusCode >= 300 {
 		answer = fmt.Errorf("%w: %s", answer, pipeline.FirstLine(text))
 	}
 	switch code := resp.StatusCode; {
@@ -163,7 +164,7 @@ func (s *Sender) command(ctx context.Context, t pipeline.NotifyTarget, n pipelin
 	case err != nil:
 		return err
 	case exit.Code != 0:
-		return fmt.Errorf("the command ended with status %d: %s", exit.Code, pipeline.FirstLine(strings.ToValidUTF8(out.String(), "")))
+		return fmt.Errorf("the command ended with status %d: %s", exit.Code, pipeline.FirstLine(present.Text(out.String())))
 	}
 	return nil
 }

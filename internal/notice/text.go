@@ -10,7 +10,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // then is the state of when an event was recorded.
@@ -80,7 +80,7 @@ func (s then) noticesOfRun(r pipeline.Run, hold *pipeline.Current, say func(pipe
 			n.Endpoint = env.Endpoint
 		}
 	case stage.Approval && !s.Passed(r.Stage, r.Build):
-		n.Kind, n.Text = pipeline.NoticeWaiting, fmt.Sprintf("%s waits for %s.", r.Stage, present.Waiting(gate.DecisionAwaited(s.State, stage, r.Build)))
+		n.Kind, n.Text = pipeline.NoticeWaiting, fmt.Sprintf("%s waits for %s.", r.Stage, reason.Waiting(gate.DecisionAwaited(s.State, stage, r.Build)))
 		if env, ok := s.RunEnvironment(r.Stage, pipeline.ForInquiry); ok {
 			n.Endpoint = env.Endpoint
 		}
@@ -116,7 +116,7 @@ func (s then) noticesOfDecision(d pipeline.Decision, say func(pipeline.Notice)) 
 		say(n)
 		s.opens(d.Stage, d.Build, say)
 	case stage.Approval && s.Outcome(stage, d.Build) == pipeline.OutcomeWaiting:
-		n.Kind, n.Text = pipeline.NoticeWaiting, fmt.Sprintf("%s, which waits for %s.", told(d), present.Waiting(gate.DecisionAwaited(s.State, stage, d.Build)))
+		n.Kind, n.Text = pipeline.NoticeWaiting, fmt.Sprintf("%s, which waits for %s.", told(d), reason.Waiting(gate.DecisionAwaited(s.State, stage, d.Build)))
 		say(n)
 	case len(d.Lifted) > 0: // with nothing to approve
 		n.Kind, n.Text = pipeline.NoticeWaiting, told(d)+"."
@@ -162,10 +162,10 @@ func (s then) opens(stage, build string, say func(pipeline.Notice)) {
 		w := gate.Wait{Pipeline: b.Pipeline, Stage: b.Name, Build: build}
 		if p, paused := s.Pauses[b.Name]; paused {
 			w.Kind, w.Pause = gate.WaitResume, p
-			n.Kind, n.Text = pipeline.NoticeWaiting, fmt.Sprintf("%s could begin with %s, and waits for %s.", b.Name, build, present.Waiting(w))
+			n.Kind, n.Text = pipeline.NoticeWaiting, fmt.Sprintf("%s could begin with %s, and waits for %s.", b.Name, build, reason.Waiting(w))
 		} else if b.Trigger == pipeline.TriggerManual && b.Pin == "" {
 			w.Kind = gate.WaitPromotion
-			n.Kind, n.Text = pipeline.NoticeWaiting, fmt.Sprintf("%s waits for %s.", b.Name, present.Waiting(w))
+			n.Kind, n.Text = pipeline.NoticeWaiting, fmt.Sprintf("%s waits for %s.", b.Name, reason.Waiting(w))
 		}
 		say(n)
 	}

@@ -8,9 +8,6 @@ import "strings"
 // RunPrefix begins the IDs of runs.
 const RunPrefix = "r-"
 
-// ImageRun is the name under which the bakes of an image stand in the list of runs.
-func ImageRun(image string) string { return "image/" + image }
-
 // FleetOf returns the ID of the fleet that a run brings up, where it needs a new one.
 func FleetOf(run string) string { return "f-" + strings.TrimPrefix(run, RunPrefix) }
 

@@ -181,6 +181,15 @@ type LatencyBucket struct {
 	Count int64         `json:"count"`
 }
 
+// imageRuns is what the names begin with under which the bakes of images stand beside stages.
+const imageRuns = "image/"
+
+// ImageRun returns the name under which the bakes of an image stand in the list of runs.
+func ImageRun(image string) string { return imageRuns + image }
+
+// IsImageRun reports whether a name is one that ImageRun returns. No stage has such a name.
+func IsImageRun(name string) bool { return strings.HasPrefix(name, imageRuns) }
+
 // RunSummary is the part of a run that gates and listings need.
 type RunSummary struct {
 	ID        string    `json:"id"`

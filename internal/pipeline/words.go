@@ -4,6 +4,7 @@
 package pipeline
 
 import (
+	"regexp"
 	"strings"
 	"time"
 )
@@ -25,4 +26,19 @@ func Period(d time.Duration) string {
 		s = strings.TrimSuffix(s, "0m")
 	}
 	return s
+}
+
+// longestSlug is how many characters a name that Slug makes has at most.
+const longestSlug = 40
+
+var notInSlug = regexp.MustCompile(`[^a-z0-9]+`)
+
+// Slug makes a name of a text: lower-case letters, digits and hyphens, a letter first. Where
+// the text does not begin with one, the word does.
+func Slug(text, word string) string {
+	name := strings.Trim(notInSlug.ReplaceAllString(strings.ToLower(text), "-"), "-")
+	if name == "" || name[0] < 'a' {
+		name = word + "-" + name
+	}
+	return strings.Trim(name[:min(len(name), longestSlug)], "-")
 }

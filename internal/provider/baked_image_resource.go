@@ -42,7 +42,9 @@ var (
 	_ resource.ResourceWithValidateConfig = (*bakedImageResource)(nil)
 )
 
-func newBakedImageResource() resource.Resource { return &bakedImageResource{base{kind: "baked_image"}} }
+func newBakedImageResource() resource.Resource {
+	return &bakedImageResource{base{kind: "baked_image", record: pipeline.RecordImageDefinition}}
+}
 
 type bakedImageModel struct {
 	ID       types.String   `tfsdk:"id"`
@@ -268,7 +270,7 @@ func (r *bakedImageResource) ModifyPlan(ctx context.Context, req resource.Modify
 		}
 	}
 	own := r.named(ctx, "image", m.Pipeline, m.Name, was.ID, !m.Name.Equal(was.Name) || !m.Pipeline.Equal(was.Pipeline), req, resp)
-	if state == nil && !r.free(ctx, pipeline.RecordImageDefinition, m.Pipeline, m.Name, own, &resp.Diagnostics) {
+	if state == nil && !applying(req) && !r.free(ctx, m.Pipeline, m.Name, own, &resp.Diagnostics) {
 		return
 	}
 	m.ImageID, m.Size, m.Run, m.Log = types.StringUnknown(), types.Int64Unknown(), types.StringUnknown(), types.StringUnknown()
@@ -344,6 +346,10 @@ func (r *bakedImageResource) apply(ctx context.Context, plan tfsdk.Plan, config 
 	}
 	limit, d := timeout(m)
 	diags.Append(d...)
+	create := m.ID.IsUnknown()
+	if create && !r.stillFree(ctx, m.Pipeline, m.Name, diags) {
+		return
+	}
 	definition := expandImageDefinition(ctx, m, r.session, diags)
 	secrets := expandStepSecrets(ctx, secret.Steps, diags)
 	if diags.HasError() {
@@ -351,7 +357,7 @@ func (r *bakedImageResource) apply(ctx context.Context, plan tfsdk.Plan, config 
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	image, err := r.session.Engine.Images.Bake(ctx, run.BakeRequest{Definition: definition, Create: m.ID.IsUnknown(), Secrets: secrets})
+	image, err := r.session.Engine.Images.Bake(ctx, run.BakeRequest{Definition: definition, Create: create, Secrets: secrets})
 	if err != nil {
 		addError(diags, fmt.Sprintf("bake in pipeline %q the image", definition.Pipeline), definition.Name, err)
 		return
@@ -387,7 +393,7 @@ func (r *bakedImageResource) Read(ctx context.Context, req resource.ReadRequest,
 		resp.State.RemoveResource(ctx)
 		return
 	}
-	r.recorded(ctx, st, pipeline.RecordImageDefinition, name, definition.ID)
+	r.recorded(ctx, st, name, definition.ID)
 	r.note(ctx, resp.Private, &resp.Diagnostics)
 	if m.From.IsNull() { // imported
 		flattenImageDefinition(ctx, definition, schemaOf(ctx, r), &m, &resp.Diagnostics)

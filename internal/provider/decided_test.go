@@ -20,14 +20,18 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 )
 
-// reject is a person who rejects a build at a stage of the pipeline shop.
-func reject(dir, stage, build string) {
+// act is a program of a person, who decides about a build at a stage of the pipeline shop.
+func act(verb, dir, stage, build string) {
 	ctx := context.Background()
 	a, err := app.Open(ctx, app.Options{DataDir: dir})
 	if err != nil {
 		panic(err)
 	}
-	if _, err := a.Engine.Decisions.Do(ctx, decision.Command{Verb: decision.Reject, Pipeline: "shop", Stage: stage, Build: build, Reason: "I have seen enough"}); err != nil {
+	c := decision.Command{Verb: decision.Verb(verb), Pipeline: "shop", Stage: stage, Build: build, Reason: "I have seen enough"}
+	if c.Verb == decision.Retry {
+		c.Build = ""
+	}
+	if _, err := a.Engine.Decisions.Do(ctx, c); err != nil {
 		panic(err)
 	}
 	if err := a.Close(ctx); err != nil {

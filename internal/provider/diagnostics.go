@@ -13,6 +13,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
@@ -56,7 +57,7 @@ func addAttributeError(diags *diag.Diagnostics, at path.Path, doing, name string
 // detail says what was being done with what, what to do now, and the cause.
 func detail(doing, name string, err error) string {
 	parts := []string{fmt.Sprintf("Could not %s %q.", doing, name)}
-	if hint := present.Hint(err); hint != "" {
+	if hint := reason.Hint(err); hint != "" {
 		parts = append(parts, hint)
 	}
 	var failed *run.Error
@@ -66,5 +67,5 @@ func detail(doing, name string, err error) string {
 			parts = append(parts, fmt.Sprintf("Its environment is kept and answers at %s. It ends with the stage's next run, or with `penstock gc --kept`.", kept.Endpoint))
 		}
 	}
-	return strings.Join(append(parts, err.Error()), "\n\n")
+	return present.Text(strings.Join(append(parts, err.Error()), "\n\n"))
 }

@@ -134,15 +134,19 @@ func (b *bench) imageThere() resource.TestStep {
 
 // An image that is replaced has its name to itself. Before it goes, the name is its own.
 func TestAccImageReplaced(t *testing.T) {
-	replaced := imageText("a", "one", "lifecycle {\n replace_triggered_by = [terraform_data.t]\n }")
+	replaced := func(more string) string {
+		return imageText("a", "one", "lifecycle {\n replace_triggered_by = [terraform_data.t]\n"+more+"\n}")
+	}
 	b := newBench(t)
-	walk(t,
-		resource.TestStep{Config: b.imagesOf(trigger("1"), replaced)},
-		resource.TestStep{Config: b.imagesOf(trigger("2"), replaced)},
+	steps := []resource.TestStep{
+		{Config: b.imagesOf(trigger("1"), replaced(""))},
+		{Config: b.imagesOf(trigger("2"), replaced(""))},
 		b.imageThere(),
-		resource.TestStep{Config: b.imagesOf(trigger("3"), replaced)},
-		b.imageThere(),
-	)
+	}
+	if restores() {
+		steps = append(steps, resource.TestStep{Config: b.imagesOf(trigger("3"), replaced("create_before_destroy = true")), ExpectError: taken}, b.imageThere())
+	}
+	walk(t, append(steps, resource.TestStep{Config: b.imagesOf(trigger("4"), replaced(""))}, b.imageThere())...)
 }
 
 func trigger(value string) string {

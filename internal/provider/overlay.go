@@ -22,6 +22,7 @@ type overlay struct {
 
 	mu        sync.Mutex
 	pipelines map[string]*configured
+	inState   map[string]use // by ID: what the walk has found in Terraform's state
 
 	names sync.Map // of resources: the ID of the one that has it, or empty while that is to be created
 }
@@ -35,7 +36,50 @@ type configured struct {
 }
 
 func newOverlay(e *engine.Engine) *overlay {
-	return &overlay{engine: e, pipelines: map[string]*configured{}}
+	return &overlay{engine: e, pipelines: map[string]*configured{}, inState: map[string]use{}}
+}
+
+// use is what a walk does with what Terraform's state has.
+type use int
+
+const (
+	wasRead use = iota + 1
+	isPlanned
+	isTainted
+)
+
+// read notes that Terraform's state has the thing of an ID.
+func (o *overlay) read(id string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.inState[id] == 0 {
+		o.inState[id] = wasRead
+	}
+}
+
+// plan notes that the thing of an ID is planned as what it is, and reports false where
+// another resource was planned in its place.
+func (o *overlay) plan(id string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.inState[id] == isTainted {
+		return false
+	}
+	o.inState[id] = isPlanned
+	return true
+}
+
+// tainted reports whether a creation replaces the thing of an ID. Terraform plans what is
+// tainted as if there were none, and nothing else that it has read: so it is tainted unless
+// it is planned otherwise, before or after this.
+func (o *overlay) tainted(id string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.inState[id] != wasRead {
+		return false
+	}
+	o.inState[id] = isTainted
+	return true
 }
 
 // of returns what is known of a pipeline. The caller holds the lock.
@@ -111,9 +155,9 @@ func (o *overlay) at(ctx context.Context, name string, c *configured, at *engine
 	return s, err
 }
 
-// plan plans an apply of a pipeline with what is known of the configuration, at a position,
+// planApply plans an apply of a pipeline with what is known of the configuration, at a position,
 // or where that is nil at the one of this walk.
-func (o *overlay) plan(ctx context.Context, name string, at *engine.Position) (gate.Planned, error) {
+func (o *overlay) planApply(ctx context.Context, name string, at *engine.Position) (gate.Planned, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	c := o.of(name)

@@ -44,30 +44,63 @@ func (s *session) checkName(name string) error {
 
 var notInLabel = regexp.MustCompile(`[^a-z0-9_]+`)
 
+// applying reports whether a plan is the second one of Terraform, in the middle of an apply.
+// Nothing else tells the two apart: Terraform 1.9 and newer allow a deferral there, and in the
+// first plan only with -allow-deferral and in Stacks. Older ones and OpenTofu never do.
+//
+// What the second plan refuses is not undone: with create_before_destroy the state has what
+// is to be replaced as deposed by then, and Terraform restores that only where the creation
+// fails. So the second plan leaves to the creation what the first one refuses.
+func applying(req resource.ModifyPlanRequest) bool { return req.ClientCapabilities.DeferralAllowed }
+
+// early is what to do where what exists is to be replaced by what is created.
+const early = " If it is the one that is to be replaced, nothing was changed: remove create_before_destroy, as the name is free only when that one is gone."
+
 // claim checks that a resource may be created under a name: that nothing is recorded under
-// it that belongs to a state. id is its import ID, replaces the ID of the one of the name
-// that goes for it.
-func (b *base) claim(ctx context.Context, st *pipeline.State, kind pipeline.RecordKind, name, id, replaces string) error {
-	advice := fmt.Sprintf("To have it in this state, run `terraform import penstock_%s.%s %s`", b.kind, notInLabel.ReplaceAllString(name, "_"), id)
-	if kind == pipeline.RecordPipeline {
-		advice = fmt.Sprintf("To have it in this state, run `terraform import penstock_%s.%s %s`", b.kind, notInLabel.ReplaceAllString(id, "_"), id)
+// it that belongs to a state. id is its import ID, replaces says which one of the name goes
+// for it, and more what else to do.
+func (b *base) claim(ctx context.Context, st *pipeline.State, name, id string, replaces func(id string) bool, more string) error {
+	label := name
+	if b.record == pipeline.RecordPipeline {
+		label = id
 	}
-	advice += ", with the address that the resource has in this configuration. If this state has it at another address, say so in a moved block."
-	if kind == pipeline.RecordPipeline {
+	advice := fmt.Sprintf("To have it in this state, run `terraform import penstock_%s.%s %s`", b.kind, notInLabel.ReplaceAllString(label, "_"), id) +
+		", with the address that the resource has in this configuration. If this state has it at another address, say so in a moved block."
+	if b.record == pipeline.RecordPipeline {
 		advice += " For one of its own in each workspace, set namespace = terraform.workspace in the provider block, or use terraform.workspace in the name; for a test, set another data_dir there."
 	}
-	return b.session.Engine.Creations.Check(ctx, st, run.CreateRequest{Kind: kind, Name: name, Replaces: replaces, Advice: advice})
+	return b.session.Engine.Creations.Check(ctx, st, run.CreateRequest{Kind: b.record, Name: name, Replaces: replaces, Advice: advice + more})
 }
 
 // free reports whether a stage, image or environment may be created under a name, as far as
 // that is known; else it adds an error.
-func (b *base) free(ctx context.Context, kind pipeline.RecordKind, pipelineName, name types.String, replaces string, diags *diag.Diagnostics) bool {
+func (b *base) free(ctx context.Context, pipelineName, name types.String, replaces string, diags *diag.Diagnostics) bool {
+	return b.unclaimed(ctx, pipelineName, name, b.replaces(replaces), "", diags)
+}
+
+// replaces says what a creation that is planned replaces: the one of an ID, empty for none,
+// or what is tainted.
+func (b *base) replaces(own string) func(id string) bool {
+	return func(id string) bool { return id == own || b.session.overlay.tainted(id) }
+}
+
+// stillFree does so right before it is created, when nothing of the name is left that it
+// could replace.
+func (b *base) stillFree(ctx context.Context, pipelineName, name types.String, diags *diag.Diagnostics) bool {
+	return b.unclaimed(ctx, pipelineName, name, nil, early, diags)
+}
+
+func (b *base) unclaimed(ctx context.Context, pipelineName, name types.String, replaces func(id string) bool, more string, diags *diag.Diagnostics) bool {
 	if pipelineName.IsUnknown() || name.IsUnknown() {
 		return true
 	}
 	st, err := b.session.Engine.State(ctx, b.session.pipelineName(pipelineName))
 	if err == nil {
-		err = b.claim(ctx, st, kind, name.ValueString(), pipelineName.ValueString()+"/"+name.ValueString(), replaces)
+		recorded, id := name.ValueString(), pipelineName.ValueString()+"/"+name.ValueString()
+		if b.record == pipeline.RecordPipeline {
+			recorded, id = st.Pipeline.Name, name.ValueString()
+		}
+		err = b.claim(ctx, st, recorded, id, replaces, more)
 	}
 	if err != nil {
 		addAttributeError(diags, path.Root("name"), "create "+b.kind, name.ValueString(), err)
@@ -77,9 +110,10 @@ func (b *base) free(ctx context.Context, kind pipeline.RecordKind, pipelineName,
 
 // recorded notes that Terraform's state has something: it is read from there. Who may not
 // record that leaves it to others.
-func (b *base) recorded(ctx context.Context, st *pipeline.State, kind pipeline.RecordKind, name, id string) {
-	if err := b.session.Engine.Creations.Recorded(ctx, st, kind, name, id); err != nil {
-		b.session.Logger().Debug("record that a state has it", "kind", kind, "name", name, "error", err)
+func (b *base) recorded(ctx context.Context, st *pipeline.State, name, id string) {
+	b.session.overlay.read(id)
+	if err := b.session.Engine.Creations.Recorded(ctx, st, b.record, name, id); err != nil {
+		b.session.Logger().Debug("record that a state has it", "kind", b.kind, "name", name, "error", err)
 	}
 }
 
@@ -156,7 +190,25 @@ func (b *base) toPlan(ctx context.Context, req resource.ModifyPlanRequest, resp 
 			return false
 		}
 	}
-	return !req.Plan.Raw.IsNull()
+	if req.Plan.Raw.IsNull() {
+		b.leaves(ctx, req, resp)
+		return false
+	}
+	return true
+}
+
+// leaves adds an error where a resource gives up the name that it has, and another one was
+// planned to replace it under that, as if it were tainted.
+func (b *base) leaves(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	var id, name, of types.String
+	resp.Diagnostics.Append(req.State.GetAttribute(ctx, path.Root("id"), &id)...)
+	resp.Diagnostics.Append(req.State.GetAttribute(ctx, path.Root("name"), &name)...)
+	if of = name; b.record != pipeline.RecordPipeline {
+		resp.Diagnostics.Append(req.State.GetAttribute(ctx, path.Root("pipeline"), &of)...)
+	}
+	if !resp.Diagnostics.HasError() && !b.session.overlay.plan(id.ValueString()) {
+		b.unclaimed(ctx, of, name, nil, "", &resp.Diagnostics)
+	}
 }
 
 // same reports whether what is recorded under a name is what the state has, or is being

@@ -77,7 +77,7 @@ resource "penstock_stage" "live" {
 			ConfigStateChecks: []statecheck.StateCheck{b.stands("live", "passed")},
 		},
 		resource.TestStep{
-			PreConfig: func() { reject(b.dir, "commit", one); set(one) }, Config: config, PlanOnly: true, ExpectError: refused(`was\s+rejected\s+at\s+stage\s+"commit"`),
+			PreConfig: func() { act("reject", b.dir, "commit", one); set(one) }, Config: config, PlanOnly: true, ExpectError: refused(`was\s+rejected\s+at\s+stage\s+"commit"`),
 		},
 	)
 }

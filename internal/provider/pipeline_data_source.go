@@ -13,7 +13,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // pipelineDataSource is data penstock_pipeline.
@@ -99,7 +99,7 @@ func (d *pipelineDataSource) Read(ctx context.Context, req datasource.ReadReques
 		item := pipelineDataItem{
 			Type: types.StringValue(string(s.Type)), After: types.ListValueMust(types.StringType, after), Current: orNull(at.Current),
 			Candidate: orNull(at.Move.Candidate.ID), Passed: flattenPassed(m.Name.ValueString(), name, orNull(at.Passed)), Status: types.StringValue(string(at.Move.Status)),
-			WaitingFor: orNull(present.MoveWaits(at.Move)), Run: orNull(at.Run.ID), Log: orNull(at.Log), Artifact: types.StringNull(), Endpoint: types.StringNull(),
+			WaitingFor: orNull(reason.MoveWaits(at.Move)), Run: orNull(at.Run.ID), Log: orNull(at.Log), Artifact: types.StringNull(), Endpoint: types.StringNull(),
 		}
 		if at.Artifact != nil {
 			item.Artifact = types.StringValue(at.Artifact.Digest)

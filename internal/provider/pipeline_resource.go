@@ -37,7 +37,9 @@ var (
 	_ resource.ResourceWithImportState    = (*pipelineResource)(nil)
 )
 
-func newPipelineResource() resource.Resource { return &pipelineResource{base{kind: "pipeline"}} }
+func newPipelineResource() resource.Resource {
+	return &pipelineResource{base{kind: "pipeline", record: pipeline.RecordPipeline}}
+}
 
 type pipelineModel struct {
 	ID           types.String   `tfsdk:"id"`
@@ -262,8 +264,9 @@ func (r *pipelineResource) ModifyPlan(ctx context.Context, req resource.ModifyPl
 	if err == nil {
 		err = r.session.checkName(name)
 	}
-	if err == nil && req.State.Raw.IsNull() {
-		err = r.claim(ctx, st, pipeline.RecordPipeline, name, m.Name.ValueString(), own)
+	creates := req.State.Raw.IsNull() && !applying(req)
+	if err == nil && creates {
+		err = r.claim(ctx, st, name, m.Name.ValueString(), r.replaces(own), "")
 	}
 	if err != nil {
 		addAttributeError(&resp.Diagnostics, path.Root("name"), "plan pipeline", name, err)
@@ -272,7 +275,7 @@ func (r *pipelineResource) ModifyPlan(ctx context.Context, req resource.ModifyPl
 	switch {
 	case !req.State.Raw.IsNull() && !m.Name.Equal(was.Name): // its stages are replaced, too
 		r.planRemoval(ctx, was, "replaced", &resp.Diagnostics)
-	case req.State.Raw.IsNull() && st.Exists(): // by -replace: Terraform shows no warning of this call
+	case creates && st.Exists(): // by -replace: Terraform shows no warning of this call
 		if err := run.RemovalOf(st).RefusedAlone(m.ForceDestroy.ValueBool()); err != nil {
 			addError(&resp.Diagnostics, "replace pipeline", name, err)
 		}
@@ -321,7 +324,13 @@ func (r *pipelineResource) Create(ctx context.Context, req resource.CreateReques
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	p, err := r.session.Engine.Pipelines.Create(ctx, p)
+	st, err := r.session.Engine.State(ctx, p.Name)
+	if err == nil {
+		err = r.claim(ctx, st, p.Name, m.Name.ValueString(), nil, early)
+	}
+	if err == nil {
+		p, err = r.session.Engine.Pipelines.Create(ctx, p)
+	}
 	if err != nil {
 		addError(&resp.Diagnostics, "create pipeline", p.Name, err)
 		return
@@ -379,7 +388,7 @@ func (r *pipelineResource) Read(ctx context.Context, req resource.ReadRequest, r
 		flattenPipeline(ctx, st.Pipeline, schemaOf(ctx, r), &m, &resp.Diagnostics)
 	}
 	m.ID, m.Qualified = types.StringValue(st.Pipeline.ID), types.StringValue(name)
-	r.recorded(ctx, st, pipeline.RecordPipeline, name, st.Pipeline.ID)
+	r.recorded(ctx, st, name, st.Pipeline.ID)
 	r.note(ctx, resp.Private, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 	resp.Diagnostics.Append(r.session.keepAnchor(ctx, st.Pipeline.Name, resp.Private)...)

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Package provider is the Terraform face of Penstock: it turns configuration into
-// definitions, asks the domain what an apply would do, and calls the engine to do
-// it. It holds no rule of its own about builds and gates.
+// definitions, asks package gate what an apply would do, renders that, and calls the
+// engine to do it. It holds no rule of its own about builds and gates.
 //
 //	p := provider.New("1.2.3")
 //	err := providerserver.Serve(ctx, func() provider.Provider { return p }, opts)

@@ -25,7 +25,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 	"github.com/penstock-io/terraform-provider-penstock/internal/provider"
 	"github.com/penstock-io/terraform-provider-penstock/internal/workplace/workplacetest"
@@ -37,8 +37,8 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "serve" {
 		serve()
 	}
-	if len(os.Args) == 5 && os.Args[1] == "reject" {
-		reject(os.Args[2], os.Args[3], os.Args[4])
+	if len(os.Args) == 5 && acts[os.Args[1]] != nil {
+		act(os.Args[1], os.Args[2], os.Args[3], os.Args[4])
 		return
 	}
 	os.Exit(workplacetest.Main(m.Run))
@@ -264,7 +264,7 @@ func (b *bench) stands(stage string, want string) statecheck.StateCheck {
 
 // waitsFor checks what a stage waits for.
 func (b *bench) waitsFor(stage, want string) statecheck.StateCheck {
-	return b.standing(stage, "waiting for", want, func(m gate.Move) string { return present.Waiting(m.Wait) })
+	return b.standing(stage, "waiting for", want, func(m gate.Move) string { return reason.Waiting(m.Wait) })
 }
 
 func (b *bench) standing(stage, what, want string, of func(gate.Move) string) statecheck.StateCheck {

@@ -41,7 +41,7 @@ var (
 )
 
 func newSelfServiceEnvResource() resource.Resource {
-	return &selfServiceEnvResource{base{kind: "self_service_env"}}
+	return &selfServiceEnvResource{base{kind: "self_service_env", record: pipeline.RecordEnvironment}}
 }
 
 type selfServiceEnvModel struct {
@@ -162,7 +162,7 @@ func (r *selfServiceEnvResource) ModifyPlan(ctx context.Context, req resource.Mo
 	}
 	moves := !m.Name.Equal(was.Name) || !m.Pipeline.Equal(was.Pipeline) || !m.Owner.Equal(was.Owner)
 	own := r.named(ctx, "environment", m.Pipeline, m.Name, was.ID, moves, req, resp)
-	if state == nil && !r.free(ctx, pipeline.RecordEnvironment, m.Pipeline, m.Name, own, &resp.Diagnostics) {
+	if state == nil && !applying(req) && !r.free(ctx, m.Pipeline, m.Name, own, &resp.Diagnostics) {
 		return
 	}
 	m.Build = config.Build
@@ -212,7 +212,7 @@ func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfSe
 	if keeps {
 		m.Build = state.Build
 	}
-	planned, err := r.session.overlay.plan(ctx, r.session.pipelineName(m.Pipeline), at)
+	planned, err := r.session.overlay.planApply(ctx, r.session.pipelineName(m.Pipeline), at)
 	if err != nil {
 		addAttributeError(&resp.Diagnostics, path.Root("pipeline"), "plan environment", name, err)
 		return
@@ -301,6 +301,9 @@ func (r *selfServiceEnvResource) apply(ctx context.Context, plan tfsdk.Plan, con
 	limit, d := timeout(m)
 	diags.Append(d...)
 	refuseForeign("Environment", m.Name.ValueString(), m.Pipeline, m.After, diags)
+	if prior == nil && !r.stillFree(ctx, m.Pipeline, m.Name, diags) {
+		return
+	}
 	req := r.request(m, expandStrings(ctx, m.Env, diags))
 	req.Secrets, req.Create = expandSecrets(ctx, secret.EnvWO, diags), prior == nil
 	if req.Secrets == nil {
@@ -356,7 +359,7 @@ func (r *selfServiceEnvResource) Read(ctx context.Context, req resource.ReadRequ
 		resp.State.RemoveResource(ctx)
 		return
 	}
-	r.recorded(ctx, st, pipeline.RecordEnvironment, name, env.ID)
+	r.recorded(ctx, st, name, env.ID)
 	if !m.ID.IsNull() && run.ByHand(env) { // imported since
 		if err := r.session.Engine.Environments.Configure(ctx, st, env, r.session.Owner); err != nil {
 			r.session.Logger().Debug("record that a configuration has an environment", "name", name, "error", err)

@@ -48,7 +48,7 @@ func (r *stageResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanR
 	}
 	moves := !plan.Name.Equal(was.Name) || !plan.Pipeline.Equal(was.Pipeline) || !plan.Type.Equal(was.Type)
 	own := r.named(ctx, "stage", plan.Pipeline, plan.Name, was.ID, moves, req, resp)
-	if state == nil && !r.free(ctx, pipeline.RecordStage, plan.Pipeline, plan.Name, own, &resp.Diagnostics) {
+	if state == nil && !applying(req) && !r.free(ctx, plan.Pipeline, plan.Name, own, &resp.Diagnostics) {
 		return
 	}
 	if state != nil && sameSource(ctx, plan.Source, state.Source) {
@@ -85,7 +85,7 @@ func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, at *e
 	}
 	stage := want.Stage
 	r.session.overlay.wantStage(want, expandGates(plan.After))
-	planned, err := r.session.overlay.plan(ctx, stage.Pipeline, at)
+	planned, err := r.session.overlay.planApply(ctx, stage.Pipeline, at)
 	if err != nil {
 		addAttributeError(&resp.Diagnostics, path.Root("pipeline"), "plan stage", stage.Name, err)
 		return
@@ -96,7 +96,7 @@ func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, at *e
 	}
 	move := planned.Stage(stage.Name)
 	if move.Refusal == nil && stage.Pin != "" { // one that is refused since is refused early
-		if newest, err := r.session.overlay.plan(ctx, stage.Pipeline, nil); err == nil {
+		if newest, err := r.session.overlay.planApply(ctx, stage.Pipeline, nil); err == nil {
 			move.Refusal = newest.Stage(stage.Name).Refusal
 		}
 	}

@@ -32,7 +32,8 @@ const defaultTimeout = time.Hour
 
 // base is what the resources have in common.
 type base struct {
-	kind    string
+	kind    string // completes penstock_
+	record  pipeline.RecordKind
 	session *session // nil while only the configuration is validated
 }
 
@@ -56,13 +57,17 @@ const ownKey = "id"
 // null for a resource that is to be created; moves says that it leaves the name that it
 // has. It gives the ID of the resource that the planned one is or replaces; empty for none.
 func (b *base) named(ctx context.Context, noun string, pipelineName, name, id types.String, moves bool, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) (own string) {
-	own = id.ValueString()
-	if id.IsNull() {
+	if own = id.ValueString(); id.IsNull() {
 		data, diags := req.Private.GetKey(ctx, ownKey)
 		resp.Diagnostics.Append(diags...)
 		_ = json.Unmarshal(data, &own) // nothing there: it replaces nothing
-	} else if resp.Diagnostics.Append(resp.Private.SetKey(ctx, ownKey, []byte(strconv.Quote(own)))...); moves {
-		return own
+	} else {
+		resp.Diagnostics.Append(resp.Private.SetKey(ctx, ownKey, []byte(strconv.Quote(own)))...)
+		if moves {
+			b.leaves(ctx, req, resp)
+			return own
+		}
+		b.session.overlay.plan(own) // where another one has the name that is found below
 	}
 	if pipelineName.IsUnknown() || name.IsUnknown() || b.session.overlay.claim(noun, b.session.pipelineName(pipelineName), name.ValueString(), own) {
 		return own
@@ -82,7 +87,9 @@ var (
 	_ resource.ResourceWithValidateConfig = (*stageResource)(nil)
 )
 
-func newStageResource() resource.Resource { return &stageResource{base{kind: "stage"}} }
+func newStageResource() resource.Resource {
+	return &stageResource{base{kind: "stage", record: pipeline.RecordStage}}
+}
 
 // ValidateConfig implements resource.ResourceWithValidateConfig: it finds the
 // mistakes between arguments.
@@ -230,8 +237,12 @@ func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk
 	limit, d := timeout(m)
 	diags.Append(d...)
 	refuseForeign("Stage", m.Name.ValueString(), m.Pipeline, m.After, diags)
+	create := m.ID.IsUnknown()
+	if create && !r.stillFree(ctx, m.Pipeline, m.Name, diags) {
+		return
+	}
 	stage := expandStage(ctx, m, r.session, diags)
-	request := run.AdvanceRequest{Stage: stage, Create: m.ID.IsUnknown(), Intent: gate.Intent{Candidate: gate.Unknown}}
+	request := run.AdvanceRequest{Stage: stage, Create: create, Intent: gate.Intent{Candidate: gate.Unknown}}
 	if !m.Candidate.IsUnknown() {
 		request.Intent.Candidate = gate.Value{ID: m.Candidate.ValueString()}
 	}
@@ -286,7 +297,7 @@ func (r *stageResource) Read(ctx context.Context, req resource.ReadRequest, resp
 		resp.State.RemoveResource(ctx)
 		return
 	}
-	r.recorded(ctx, st, pipeline.RecordStage, name, stage.ID)
+	r.recorded(ctx, st, name, stage.ID)
 	r.note(ctx, resp.Private, &resp.Diagnostics)
 	if m.Type.IsNull() { // imported
 		flattenStage(ctx, st, stage, schemaOf(ctx, r), &m, &resp.Diagnostics)

@@ -17,7 +17,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
 	"github.com/penstock-io/terraform-provider-penstock/internal/step"
 )
@@ -37,7 +37,7 @@ func (c check) ValidateString(_ context.Context, req validator.StringRequest, re
 	}
 	if err := c.f(req.ConfigValue.ValueString()); err != nil {
 		text := fmt.Sprintf("%s = %q: %v.", req.Path, req.ConfigValue.ValueString(), err)
-		if hint := present.Hint(err); hint != "" {
+		if hint := reason.Hint(err); hint != "" {
 			text += " " + hint
 		}
 		resp.Diagnostics.AddAttributeError(req.Path, "Invalid value", text)

@@ -145,24 +145,19 @@ func (r *Reports) packagesOf(ctx context.Context, st *pipeline.State, lineage []
 // released fills in what a promotion would release: nothing but the builds.
 func unlocked(st *pipeline.State, d Diff) (Diff, error) {
 	const op = "compare builds"
-	stages := st.StagesInOrder()
-	slices.Reverse(stages)
-	for _, s := range stages {
-		held := st.Current[s.Name].Build
-		if !s.RequiresDeployRight() && !s.Persistent() || held == "" {
-			continue
-		}
-		d.Stage, d.From = s.Name, held
-		if d.To == "" {
-			if d.To, d.Waits = nextFor(st, s); d.To == "" {
-				return d, pipeline.Errorf(pipeline.CodeRefused, op, "no build newer than %s, which stage %q holds, may enter there or waits for a decision", held, s.Name).
-					WithHint("Name the builds; `penstock builds %s` lists them.", d.Pipeline)
-			}
-		}
-		return d, nil
+	stage, current, ok := st.Delivered()
+	if !ok {
+		return d, pipeline.Errorf(pipeline.CodeRefused, op, "no stage that people move, or whose environment lasts, holds a build yet").
+			WithHint("Name two builds; `penstock builds %s` lists them.", d.Pipeline)
 	}
-	return d, pipeline.Errorf(pipeline.CodeRefused, op, "no stage that people move, or whose environment lasts, holds a build yet").
-		WithHint("Name two builds; `penstock builds %s` lists them.", d.Pipeline)
+	d.Stage, d.From = stage.Name, current
+	if d.To == "" {
+		if d.To, d.Waits = nextFor(st, stage); d.To == "" {
+			return d, pipeline.Errorf(pipeline.CodeRefused, op, "no build newer than %s, which stage %q holds, may enter there or waits for a decision", current, stage.Name).
+				WithHint("Name the builds; `penstock builds %s` lists them.", d.Pipeline)
+		}
+	}
+	return d, nil
 }
 
 // nextFor gives the newest build, of those newer than what a stage holds, that may enter it,

@@ -28,15 +28,12 @@ func (r *Reports) Metrics(ctx context.Context, pipelineName, stage string, since
 		return pipeline.Metrics{}, err
 	}
 	if stage == "" {
-		for _, s := range st.StagesInOrder() {
-			if s.Persistent() || s.RequiresDeployRight() {
-				stage = s.Name
-			}
-		}
-		if stage == "" {
+		all := st.DeliveryStages()
+		if len(all) == 0 {
 			return pipeline.Metrics{}, pipeline.Errorf(pipeline.CodeNotFound, "work out figures", "pipeline %q has no stage whose environment lasts, or that people move", pipelineName).
 				WithHint("Name a stage.")
 		}
+		stage = all[len(all)-1].Name
 	}
 	if _, ok := st.Stages[stage]; !ok {
 		return pipeline.Metrics{}, state.NoStage(pipelineName, stage)

@@ -146,7 +146,7 @@ func (r *Reports) Follow(ctx context.Context, pipelineName, run string, w io.Wri
 		if offset += n; err != nil && (now.Status.Final() || !pipeline.IsNotFound(err)) {
 			return err
 		}
-		// The last lines are written when the run has been recorded as ended.
+		// One more look is for what a run writes yet that another process has ended.
 		if ended && n == 0 {
 			return nil
 		}

@@ -233,8 +233,8 @@ func (im *Images) bakeRun(ctx context.Context, h *lock.Lock, st *pipeline.State,
 	if err != nil {
 		return pipeline.Image{}, a.fail(ctx, err)
 	}
-	defer log.Close()
-	a.log = log
+	a.openLog(log)
+	defer a.closeLog()
 	image, err := a.bakeImage(ctx, definition, secrets)
 	if err != nil {
 		return pipeline.Image{}, a.fail(ctx, lock.LostOr(ctx, err))

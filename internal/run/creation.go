@@ -199,8 +199,8 @@ func lookUp(st *pipeline.State, kind pipeline.RecordKind, name string) (t thing,
 type CreateRequest struct {
 	Kind     pipeline.RecordKind // pipeline, stage, image or environment
 	Name     string
-	Replaces string // ID of the one that goes for it; empty for none
-	Advice   string // what to do where it exists already; empty for what holds everywhere
+	Replaces func(id string) bool // whether the one of an ID goes for it; nil for none
+	Advice   string               // what to do where it exists already; empty for what holds everywhere
 }
 
 // Check refuses to create what exists already. It is CodeConflict where the thing
@@ -237,7 +237,7 @@ func (cs *Creations) Check(ctx context.Context, st *pipeline.State, r CreateRequ
 
 func (cs *Creations) check(ctx context.Context, st *pipeline.State, r CreateRequest) error {
 	t, exists := lookUp(st, r.Kind, r.Name)
-	if !exists || t.id == r.Replaces {
+	if !exists || r.Replaces != nil && r.Replaces(t.id) {
 		return nil
 	}
 	op := "create " + t.noun

@@ -39,8 +39,8 @@ func (e *core) recover(ctx context.Context, h *lock.Lock, st *pipeline.State, na
 	e.logger.Info("found an interrupted run", "run", run.ID, "stage", run.Stage, "phase", run.Phase)
 	a := &attempt{core: e, lease: h.Lease, state: st, stage: st.Stages[run.Stage], build: st.Builds[run.Build], run: run, work: e.workDir(run.ID), log: io.Discard}
 	if log, err := e.logs.Create(ctx, st.Pipeline.Name, run.ID); err == nil {
-		defer log.Close()
-		a.log = log
+		a.openLog(log)
+		defer a.closeLog()
 	}
 	if env, ok := st.Environments[run.Environment]; ok {
 		a.env, a.fleet.ID = &env, run.Fleet

@@ -35,6 +35,7 @@ type attempt struct {
 	fleet   pipeline.Fleet
 	work    string // directory of the run, removed when it ends
 	log     io.Writer
+	opened  io.Closer // of the log; nil when it is whole
 }
 
 // run executes the stage for the move's candidate and records how it ended.
@@ -54,8 +55,8 @@ func (s *Stages) run(ctx context.Context, h *lock.Lock, st *pipeline.State, stag
 	if err != nil {
 		return a.fail(ctx, err)
 	}
-	defer log.Close()
-	a.log = log
+	a.openLog(log)
+	defer a.closeLog()
 	a.logf("run %s of stage %q%s: %s", a.run.ID, stage.Name, orElse(a.run.Build, "", " for build "), move.Why)
 	if s.surroundings != "" {
 		a.logf("note: %s", s.surroundings)
@@ -301,6 +302,7 @@ func (a *attempt) store(ctx context.Context) error {
 
 // pass records that the run passed, and the stage holds its build.
 func (a *attempt) pass(ctx context.Context) error {
+	a.logf("passed")
 	a.finish(pipeline.RunPassed)
 	facts := pipeline.Facts{Run: &a.run, Current: &pipeline.Current{
 		Stage: a.stage.Name, Build: a.run.Build, Run: a.run.ID, Previous: a.state.Current[a.stage.Name].Build, Promotion: &a.run.Promotion,
@@ -313,7 +315,6 @@ func (a *attempt) pass(ctx context.Context) error {
 	if err := a.states.Append(ctx, a.stage.Pipeline, &a.lease, pipeline.Event{Kind: pipeline.RunEnded, Facts: facts}); err != nil {
 		return err
 	}
-	a.logf("passed")
 	a.removeWork()
 	return nil
 }
@@ -347,7 +348,10 @@ func (a *attempt) fail(ctx context.Context, cause error) error {
 	return &Error{Run: a.run, Log: a.logs.Location(a.stage.Pipeline, a.run.ID), Kept: kept, Err: cause}
 }
 
+// finish says how the run ended, which is to be recorded. Its log is whole by then: who
+// follows it goes by the record, and a log in a bucket comes there when it is closed.
 func (a *attempt) finish(status pipeline.RunStatus) {
+	a.closeLog()
 	a.run.Status, a.run.Phase, a.run.EndedAt = status, pipeline.PhaseDone, a.now().UTC()
 }
 
@@ -356,6 +360,16 @@ func (a *attempt) finish(status pipeline.RunStatus) {
 func (a *attempt) removeWork() {
 	if err := workplace.RemoveTree(a.work); err != nil {
 		a.logger.Warn("remove work directory", "run", a.run.ID, "error", err)
+	}
+}
+
+// openLog has the attempt write to a log until closeLog.
+func (a *attempt) openLog(log io.WriteCloser) { a.log, a.opened = log, log }
+
+func (a *attempt) closeLog() {
+	if a.opened != nil {
+		_ = a.opened.Close() // a log that can't be written fails no run
+		a.log, a.opened = io.Discard, nil
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -491,15 +490,8 @@ const (
 	DefaultMaxTTL = 7 * 24 * time.Hour
 )
 
-var notInName = regexp.MustCompile(`[^a-z0-9]+`)
-
 // OwnName makes the name of an environment from that of its owner, as in
 // "assumed-role/launcher/ada".
 func OwnName(actor string) string {
-	name := actor[strings.LastIndexAny(actor, `/\`)+1:]
-	name = strings.Trim(notInName.ReplaceAllString(strings.ToLower(name), "-"), "-")
-	if name == "" || name[0] < 'a' {
-		name = "env-" + name
-	}
-	return strings.Trim(name[:min(len(name), 40)], "-")
+	return pipeline.Slug(actor[strings.LastIndexAny(actor, `/\`)+1:], "env")
 }

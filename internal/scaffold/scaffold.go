@@ -15,6 +15,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
 // Project is what a service's directory holds, as far as its files tell.
@@ -75,19 +77,13 @@ func climb(within string) string {
 	return strings.Repeat("../", strings.Count(within, "/")+1)
 }
 
-var notInName = regexp.MustCompile(`[^a-z0-9]+`)
-
 // nameOf makes the name of a pipeline from that of the directory.
 func nameOf(dir string) string {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		abs = dir
 	}
-	name := strings.Trim(notInName.ReplaceAllString(strings.ToLower(filepath.Base(abs)), "-"), "-")
-	if name == "" || name[0] < 'a' { // Terraform's names begin with a letter
-		name = strings.Trim("app-"+name, "-")
-	}
-	return name[:min(len(name), 40)]
+	return pipeline.Slug(filepath.Base(abs), "app") // Terraform's names begin with a letter
 }
 
 // Service is a directory of a repository that looks like a service of its own.

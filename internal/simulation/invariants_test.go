@@ -13,7 +13,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/ledger/ledgertest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // finale has one process apply until nothing is left to do, undisturbed, and checks what
@@ -38,7 +38,7 @@ func (s *simulation) finale() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
-		s.violation("applies do not converge: %v (%s)", err, present.Hint(err))
+		s.violation("applies do not converge: %v (%s)", err, reason.Hint(err))
 		return
 	}
 	st, err := ledger.State(context.WithoutCancel(ctx), "shop")

@@ -16,7 +16,7 @@ func TestParseChanges(t *testing.T) {
 		t.Fatal(files, err)
 	}
 	for i, want := range []pipeline.FileChange{
-		{Path: "src/a b.go", Component: "application", Added: 3, Removed: 1}, {Path: "logo.png", Component: "ignored"}, {Path: "db/ x.sql", Component: "data", Removed: 7},
+		{Path: "src/a b.go", Component: "application", Added: 3, Removed: 1}, {Path: "logo.png", Component: "ignored"}, {Path: "db/.sql", Component: "data", Removed: 7},
 	} {
 		if files[i] != want {
 			t.Errorf("%+v, want %+v", files[i], want)

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // logFormat makes `git log` print what parseLog reads: commit, author's name and
@@ -22,7 +23,7 @@ const logFormat = "--format=tformat:%H%x00%an%x00%ae%x00%cn%x00%ce%x00%ct%x00%B%
 const logFields = 7
 
 // parseLog reads the record of one commit. The end of a long message may be missing.
-// What people wrote is made fit to print: valid UTF-8 without control characters.
+// What people wrote is made printable.
 func parseLog(text string) (pipeline.Revision, error) {
 	fields := strings.SplitN(text, "\x00", logFields)
 	if len(fields) < logFields || !validCommit(fields[0]) {
@@ -57,16 +58,8 @@ func parseTime(seconds string) time.Time {
 	return time.Unix(n, 0).UTC()
 }
 
-// printable gives s without what must not reach a terminal.
-func printable(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, string(utf8.RuneError)))
-	return strings.TrimSpace(s)
-}
+// printable returns s as a printable line without white space around it.
+func printable(s string) string { return strings.TrimSpace(present.Line(s)) }
 
 // unprintable reports whether s has a control character or is not UTF-8.
 func unprintable(s string) bool {

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // entry is a file of a commit. ID is the hash that git gives its content: the
@@ -130,11 +131,5 @@ func combine(q Query, named ...string) string {
 	return format(h)
 }
 
-// clip shortens foreign text for a message.
-func clip(s string) string {
-	const most = 200
-	if len(s) > most {
-		return strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
-}
+// clip shortens foreign text for a message, which quotes it.
+func clip(s string) string { return present.Cut(s, 200) }

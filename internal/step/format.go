@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // timeForm is RFC 3339 with milliseconds.
@@ -21,8 +21,8 @@ func title(s pipeline.Step) string {
 	case s.HTTP != nil:
 		return method(s.HTTP.Method) + " " + firstOf(s.HTTP.URL, s.HTTP.Path, "/")
 	case s.Load != nil:
-		return fmt.Sprintf("%s %s, %s/s for %v", method(s.Load.Method), firstOf(s.Load.URL, s.Load.Path, "/"),
-			strconv.FormatFloat(s.Load.Rate, 'g', -1, 64), s.Load.Duration)
+		return fmt.Sprintf("%s %s, %s/s for %s", method(s.Load.Method), firstOf(s.Load.URL, s.Load.Path, "/"),
+			strconv.FormatFloat(s.Load.Rate, 'g', -1, 64), pipeline.Period(s.Load.Duration))
 	}
 	line := pipeline.FirstLine(s.Command)
 	if line != strings.TrimSpace(s.Command) {
@@ -39,7 +39,7 @@ func title(s pipeline.Step) string {
 
 // summary says in one line how a step ended.
 func summary(r pipeline.StepResult) string {
-	text := string(r.Status) + " in " + brief(r.Duration)
+	text := string(r.Status) + " in " + present.Duration(r.Duration)
 	if r.Attempts > 1 {
 		text += fmt.Sprintf(" after %d tries", r.Attempts)
 	}
@@ -59,24 +59,6 @@ func firstOf(texts ...string) string {
 		}
 	}
 	return ""
-}
-
-// brief renders a duration with three significant digits or so.
-func brief(d time.Duration) string {
-	for unit := 100 * time.Second; unit >= time.Microsecond; unit /= 10 {
-		if d >= unit {
-			return d.Round(unit / 100).String()
-		}
-	}
-	return d.String()
-}
-
-// shorten cuts s to at most n bytes, at the end of a character.
-func shorten(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	return strings.ToValidUTF8(s[:n], "") + "…"
 }
 
 // indent sets every line of s in by two spaces.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 const (
@@ -116,7 +117,7 @@ func (c check) try(ctx context.Context, log *log) error {
 	defer client.CloseIdleConnections()
 	begun := time.Now()
 	code, body, err := answer(client, req)
-	took := brief(time.Since(begun))
+	took := present.Duration(time.Since(begun))
 	if err != nil {
 		if context.Cause(bounded) == errTimedOut {
 			err = fmt.Errorf("no answer within %v", c.timeout)
@@ -190,7 +191,7 @@ func (c check) excerpt(body []byte) string {
 	lines := strings.SplitN(strings.TrimSpace(string(body[:min(len(body), 4*shownLines*shownWidth)])), "\n", shownLines+1)
 	lines = lines[:min(len(lines), shownLines)]
 	for i, line := range lines {
-		lines[i] = shorten(c.hide.Text(printableText(line)), shownWidth)
+		lines[i] = present.Cut(c.hide.Text(present.Text(line)), shownWidth)
 	}
 	return strings.Join(lines, "\n")
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // Bounds of a report. The largest that test runners write are some ten megabytes,
@@ -120,7 +121,7 @@ func (p *junitParser) begin(e xml.StartElement) error {
 	case len(p.open) == maxDepth:
 		return fmt.Errorf(reportSyntax+": elements nest deeper than %d", maxDepth)
 	case len(p.open) == 0 && name != "testsuites" && name != "testsuite":
-		return fmt.Errorf(reportSyntax+": its root is <%s>", shorten(name, 40))
+		return fmt.Errorf(reportSyntax+": its root is <%s>", present.Cut(name, 40))
 	}
 	p.rooted = true
 	var in *junitElement
@@ -199,19 +200,10 @@ func (p *junitParser) count(test junitElement) {
 	case test.failed:
 		p.counts.Failed++
 		if len(p.counts.Failures) < maxFailures {
-			message := printableText(strings.TrimSpace(test.message))
-			p.counts.Failures = append(p.counts.Failures, pipeline.TestFailure{Name: test.name, Message: shorten(message, maxMessage)})
+			message := present.Text(strings.TrimSpace(test.message))
+			p.counts.Failures = append(p.counts.Failures, pipeline.TestFailure{Name: test.name, Message: present.Cut(message, maxMessage)})
 		}
 	}
-}
-
-// printableText is printable for a text of several lines.
-func printableText(s string) string {
-	lines := strings.Split(s, "\n")
-	for i, line := range lines {
-		lines[i] = string(printable([]byte(strings.TrimRight(line, "\r"))))
-	}
-	return strings.Join(lines, "\n")
 }
 
 const noName = "(no name)"
@@ -225,7 +217,7 @@ func testName(e xml.StartElement) string {
 	if class != "" && !strings.HasPrefix(name, class) {
 		name = class + "." + name
 	}
-	return shorten(printableText(name), maxTestName)
+	return present.Cut(present.Text(name), maxTestName)
 }
 
 func suiteOf(in *junitElement) string {

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // redactor masks the secrets of a step, and those that it might come upon.
@@ -20,7 +21,7 @@ func newRedactor(req pipeline.StepRequest) redactor {
 // It masks again afterwards, as a secret may come out only then: one with a colour
 // code in its middle, say.
 func (r redactor) line(b []byte, limit int) []byte {
-	plain := printable(r.Mask(b, limit))
+	plain := present.Bytes(r.Mask(b, limit))
 	return r.Mask(plain, len(plain))
 }
 

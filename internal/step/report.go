@@ -20,6 +20,7 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 	"github.com/penstock-io/terraform-provider-penstock/internal/regular"
 )
 
@@ -277,7 +278,7 @@ func namesOf(c *pipeline.TestCounts) string {
 		}
 		fmt.Fprintf(&b, "\n  %s", f.Name)
 		if m := pipeline.FirstLine(f.Message); m != "" {
-			b.WriteString(": " + shorten(m, 200))
+			b.WriteString(": " + present.Cut(m, 200))
 		}
 	}
 	return b.String()

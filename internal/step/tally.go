@@ -15,6 +15,7 @@ import (
 	vegeta "github.com/tsenart/vegeta/v12/lib"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // maxFaults is how many distinct faults a report names.
@@ -128,7 +129,7 @@ var (
 // next: the request's URL and this side's port.
 func fault(text string) string {
 	text = ownPort.ReplaceAllString(requestOf.ReplaceAllString(text, ""), "")
-	return shorten(printableText(text), shownWidth)
+	return present.Cut(present.Text(text), shownWidth)
 }
 
 // elapsed is how long the load took: as long as it was to, or longer where
@@ -160,13 +161,13 @@ func (t *tally) progress() string {
 		return "no answers yet"
 	}
 	past := max(t.End.Sub(t.Begun), time.Second)
-	return fmt.Sprintf("%d answers, %.1f/s, %d errors, p99 %s", c.Requests, float64(c.Requests)/past.Seconds(), c.Errors, brief(t.quantile(0.99)))
+	return fmt.Sprintf("%d answers, %.1f/s, %d errors, p99 %s", c.Requests, float64(c.Requests)/past.Seconds(), c.Errors, present.Duration(t.quantile(0.99)))
 }
 
 // describe gives the report in one line.
 func describe(r *pipeline.LoadReport) string {
 	return fmt.Sprintf("%d requests at %.1f/s, %d errors, p50 %s, p95 %s, p99 %s, max %s",
-		r.Requests, r.Rate, r.Errors, brief(r.P50), brief(r.P95), brief(r.P99), brief(r.Max))
+		r.Requests, r.Rate, r.Errors, present.Duration(r.P50), present.Duration(r.P95), present.Duration(r.P99), present.Duration(r.Max))
 }
 
 // missed lists every threshold that the report misses; nil when it meets all.
@@ -177,7 +178,7 @@ func missed(l pipeline.Load, r *pipeline.LoadReport) error {
 		was, allowed time.Duration
 	}{{"p50", r.P50, l.P50}, {"p95", r.P95, l.P95}, {"p99", r.P99, l.P99}, {"max", r.Max, l.Max}} {
 		if t.allowed > 0 && t.was > t.allowed {
-			was := brief(t.was)
+			was := present.Duration(t.was)
 			if was == t.allowed.String() {
 				was = t.was.String() // the difference is in the digits that brief leaves out
 			}

@@ -22,6 +22,7 @@ import (
 	tfjson "github.com/hashicorp/terraform-json"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
 )
 
@@ -197,7 +198,7 @@ func failed(ctx context.Context, op string, err error) error {
 	if ctx.Err() != nil {
 		return &pipeline.Error{Code: pipeline.CodeCancelled, Op: op, Err: context.Cause(ctx)}
 	}
-	return pipeline.Errorf(pipeline.CodeFailed, op, "%s", plain(err.Error()))
+	return pipeline.Errorf(pipeline.CodeFailed, op, "%s", unframed(err.Error()))
 }
 
 // longest is how much of what Terraform said an error keeps: the last of it.
@@ -205,9 +206,9 @@ const longest = 4000
 
 var frame = regexp.MustCompile(`(?m)^[│╷╵]?[ \t]*`)
 
-// plain takes the frames off Terraform's errors.
-func plain(text string) string {
-	text = strings.TrimSpace(regexp.MustCompile(`\n{3,}`).ReplaceAllString(frame.ReplaceAllString(text, ""), "\n\n"))
+// unframed takes the frames off Terraform's errors, and makes them printable.
+func unframed(text string) string {
+	text = strings.TrimSpace(regexp.MustCompile(`\n{3,}`).ReplaceAllString(frame.ReplaceAllString(present.Text(text), ""), "\n\n"))
 	if len(text) > longest {
 		text = "…" + strings.ToValidUTF8(text[len(text)-longest:], "")
 	}

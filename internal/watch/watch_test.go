@@ -461,12 +461,12 @@ func TestProgress(t *testing.T) {
 	})
 }
 
-func TestPlain(t *testing.T) {
+func TestUnframed(t *testing.T) {
 	in := "exit status 1\n\n╷\n│ Error: Stage failed\n│ \n│   with penstock_stage.commit,\n│ \n│ Could not move stage \"commit\".\n╵\n"
-	if got := plain(in); strings.ContainsAny(got, "│╷╵") || !strings.Contains(got, "Error: Stage failed\n\nwith penstock_stage.commit,") {
+	if got := unframed(in); strings.ContainsAny(got, "│╷╵") || !strings.Contains(got, "Error: Stage failed\n\nwith penstock_stage.commit,") {
 		t.Errorf("%q", got)
 	}
-	if got := plain(strings.Repeat("é", longest)); len(got) > longest+3 || strings.ContainsRune(got, '\uFFFD') {
+	if got := unframed(strings.Repeat("é", longest)); len(got) > longest+3 || strings.ContainsRune(got, '\uFFFD') {
 		t.Errorf("%d bytes", len(got))
 	}
 }

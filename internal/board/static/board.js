@@ -60,6 +60,8 @@ class Stream {
   open() {
     if (this.source) return;
     const source = (this.source = new EventSource(this.address()));
+    this.told = ""; // what it said last
+    source.addEventListener("changed", (e) => (this.told = e.lastEventId));
     source.onopen = () => {
       lost(false);
       this.wait = 2;
@@ -82,6 +84,10 @@ class Stream {
     this.source?.close();
     this.source = null;
   }
+  again() {
+    this.pause();
+    this.seen();
+  }
   close() {
     document.removeEventListener("visibilitychange", this.seen);
     this.pause();
@@ -97,7 +103,18 @@ class Stream {
     this.source?.removeEventListener(name, f);
   }
 }
-if (window.htmx) htmx.createEventSource = (address) => new Stream(() => address);
+
+// A page that changes by itself names to its stream what it shows. Where that is not what the
+// stream said last, something has changed until the page was had, and the stream begins again:
+// it would not tell of a change back. What is behind the dot changes all the time.
+const shown = () => document.getElementById("live")?.dataset.seen ?? "";
+if (window.htmx) htmx.createEventSource = (address) => {
+  const stream = new Stream(() => address + "?seen=" + shown());
+  document.addEventListener("htmx:afterSettle", () => {
+    if (stream.told && stream.told.split(".")[0] !== shown().split(".")[0]) stream.again();
+  });
+  return stream;
+};
 
 // The log of a run that is under way goes on. It stays at its end while it is there.
 const follow = () => {

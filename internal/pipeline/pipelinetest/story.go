@@ -100,7 +100,12 @@ func (s *Story) Stages(stages ...Stage) *Story {
 }
 
 // ID is the ID of the build that the stories call by a short name.
-func ID(name string) string { return BuildID("shop", name, "img-1") }
+func ID(name string) string {
+	if name == "" { // of a stage that takes none
+		return ""
+	}
+	return BuildID("shop", name, "img-1")
+}
 
 // Offered makes builds, each newer than the one before, that commit has passed.
 func (s *Story) Offered(names ...string) *Story {

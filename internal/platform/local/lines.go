@@ -8,9 +8,9 @@ import (
 	"io"
 	"strings"
 	"sync"
-	"unicode"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 const (
@@ -36,14 +36,7 @@ func newMasker(secrets []string) masker {
 // line masks a line and makes it printable. It masks again afterwards, as a secret
 // may come out only then.
 func (m masker) line(b []byte) string {
-	s := strings.ToValidUTF8(m.Text(string(b)), "?")
-	s = strings.Map(func(c rune) rune {
-		if unicode.IsControl(c) && c != '\t' {
-			return -1
-		}
-		return c
-	}, s)
-	return m.Text(s)
+	return m.Text(present.Text(m.Text(string(b))))
 }
 
 // lines hands the output of a command to a writer: whole lines, printable, cut and

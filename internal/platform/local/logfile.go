@@ -9,6 +9,8 @@ import (
 	"os"
 	"strings"
 	"sync"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // maxLog bounds a log file. With the one before, kept beside it, that is room for
@@ -84,7 +86,7 @@ func endOf(path string) []string {
 		_, _ = f.Seek(-window, io.SeekEnd)
 	}
 	data, _ := io.ReadAll(io.LimitReader(f, window))
-	text := strings.TrimSpace(strings.ToValidUTF8(string(data), "?"))
+	text := strings.TrimSpace(present.Text(string(data)))
 	if text == "" {
 		return nil
 	}

@@ -1,0 +1,132 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package draw
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
+)
+
+// Node is a stage or a baked image.
+type Node struct {
+	Name   string
+	Kind   string // the stage's type, or "image"
+	Status gate.Status
+	Build  string   // that it holds; an image's ID
+	Note   string   // what it waits for, or why it failed; may be empty
+	After  []string // names of the nodes before it
+
+	Column, Row int // where it is drawn, from the left and from the top of its column
+}
+
+// Graph is a pipeline to be drawn.
+type Graph struct {
+	Title string
+	Nodes []Node // each behind those it comes after
+}
+
+// GraphOf returns the graph of a pipeline: its baked images, and its stages as they are wired.
+func GraphOf(st *pipeline.State) Graph {
+	g := Graph{Title: st.Pipeline.Name}
+	bases := map[string]string{} // image nodes by image
+	for _, r := range slices.SortedFunc(maps.Values(st.ImageDefinitions), func(a, b pipeline.ImageDefinition) int { return cmp.Compare(a.Name, b.Name) }) {
+		run := st.Latest[pipeline.ImageRun(r.Name)]
+		n := Node{Name: pipeline.ImageRun(r.Name), Kind: "image", Status: gate.ShownImage(r, run), Build: r.Image}
+		if run.Status == pipeline.RunFailed {
+			n.Note = pipeline.FirstLine(run.Error)
+		}
+		bases[r.Image] = n.Name
+		g.Nodes = append(g.Nodes, n)
+	}
+	plan := gate.Now(st)
+	for _, s := range st.StagesInOrder() {
+		n := Node{Name: s.Name, Kind: string(s.Type), Build: st.Current[s.Name].Build, After: s.Upstream()}
+		move, run := plan.Stage(s.Name), st.Latest[s.Name]
+		n.Status, n.Note = gate.Shown(move, run), reason.Note(move, run, true)
+		if base := bases[s.BaseImage]; base != "" && s.BaseImage != "" {
+			n.After = append(n.After, base)
+		}
+		g.Nodes = append(g.Nodes, n)
+	}
+	g.place()
+	return g
+}
+
+// place gives each node a column, right of all that it comes after, and a row in it
+// near those.
+func (g *Graph) place() {
+	at := map[string]*Node{}
+	rows := map[int]int{}
+	for i := range g.Nodes {
+		n := &g.Nodes[i]
+		at[n.Name] = n
+		for _, up := range n.After {
+			if u := at[up]; u != nil {
+				n.Column = max(n.Column, u.Column+1)
+			}
+		}
+		n.Row = rows[n.Column]
+		rows[n.Column]++
+	}
+	for column := range len(rows) { // from the left, as what is before decides
+		var nodes []*Node
+		for i := range g.Nodes {
+			if g.Nodes[i].Column == column {
+				nodes = append(nodes, &g.Nodes[i])
+			}
+		}
+		middle := func(n *Node) float64 { // of those before it
+			sum, count := 0.0, 0.0
+			for _, up := range n.After {
+				if u := at[up]; u != nil {
+					sum, count = sum+float64(u.Row), count+1
+				}
+			}
+			return sum / max(count, 1)
+		}
+		slices.SortStableFunc(nodes, func(a, b *Node) int { return cmp.Compare(middle(a), middle(b)) })
+		for i, n := range nodes {
+			n.Row = i
+		}
+	}
+}
+
+// Size returns the number of columns and of rows.
+func (g Graph) Size() (columns, rows int) {
+	for _, n := range g.Nodes {
+		columns, rows = max(columns, n.Column+1), max(rows, n.Row+1)
+	}
+	return columns, rows
+}
+
+// HalfRow returns how many half rows a node is below the top, as each column is centred.
+func (g Graph) HalfRow(n Node) int {
+	_, rows := g.Size()
+	for _, other := range g.Nodes {
+		if other.Column == n.Column {
+			rows--
+		}
+	}
+	return rows + 2*n.Row
+}
+
+// Edges calls f for each pair of nodes of which the second comes after the first.
+func (g Graph) Edges(f func(from, to int)) {
+	index := map[string]int{}
+	for i, n := range g.Nodes {
+		index[n.Name] = i
+	}
+	for to, n := range g.Nodes {
+		for _, up := range n.After {
+			if from, ok := index[up]; ok {
+				f(from, to)
+			}
+		}
+	}
+}

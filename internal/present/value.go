@@ -1,0 +1,101 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package present
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// units of durations, the largest first.
+var units = []struct {
+	name string
+	size time.Duration
+}{{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}}
+
+// Duration says how long something took: in its largest unit, and in the next where the
+// first is less than ten of them: "2h 13m", "14m", "3d". Below a minute it has three
+// digits that count: "1.25s", "850ms". A negative one is none.
+func Duration(d time.Duration) string {
+	if d < time.Minute {
+		return brief(max(d, 0))
+	}
+	d = d.Round(time.Second)
+	for i, u := range units[:len(units)-1] {
+		n, rest := d/u.size, d%u.size/units[i+1].size
+		switch {
+		case n == 0:
+		case n < 10 && rest > 0:
+			return fmt.Sprintf("%d%s %d%s", n, u.name, rest, units[i+1].name)
+		default:
+			return fmt.Sprintf("%d%s", n, u.name)
+		}
+	}
+	return ""
+}
+
+// brief says a duration below a minute in three digits.
+func brief(d time.Duration) string {
+	for unit := 10 * time.Second; unit >= 100*time.Nanosecond; unit /= 10 {
+		if d >= unit {
+			d = d.Round(unit / 100)
+			break
+		}
+	}
+	if d >= time.Minute {
+		return "1m"
+	}
+	return d.String()
+}
+
+// Age says how long ago or ahead a time is: as Duration, in whole seconds. A negative one
+// is none, as clocks differ.
+func Age(d time.Duration) string { return Duration(max(d, 0).Round(time.Second)) }
+
+// Ago says how long before now a time was, "3m 5s ago"; nothing for no time.
+func Ago(now, t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return Age(now.Sub(t)) + " ago"
+}
+
+// Size says a number of bytes in the unit that has two digits or more for it: "512 B", "20 MiB".
+func Size(n int64) string {
+	unit := 0
+	names := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	for ; n >= 10<<10 && unit < len(names)-1; unit++ {
+		n >>= 10
+	}
+	return fmt.Sprintf("%d %s", n, names[unit])
+}
+
+// Count says how many there are of something: "1 build", "2 builds". What has another
+// plural than one with an s brings it: Count(n, "branch", "branches").
+func Count(n int, one string, many ...string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, cmp.Or(strings.Join(many, ""), one+"s"))
+}
+
+// Dash returns the text, or a dash where it is empty.
+func Dash(s string) string { return cmp.Or(s, "-") }
+
+// Commit returns the first characters of a commit's ID, which tell it from others.
+func Commit(id string) string { return id[:min(len(id), 10)] }
+
+// Digest returns the first characters of a digest such as "sha256:…", without the name of
+// its function.
+func Digest(s string) string {
+	if _, hex, ok := strings.Cut(s, ":"); ok {
+		s = hex
+	}
+	return s[:min(len(s), 16)]
+}
+
+// Shell returns text as one word of a POSIX shell.
+func Shell(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
