@@ -76,7 +76,7 @@ resource "penstock_self_service_env" "mine" {
 			return nil
 		}
 	}
-	run(t,
+	walk(t,
 		resource.TestStep{Config: keep(40, "")},
 		ready("one"),
 		resource.TestStep{ // production had no build to move to when it was planned
@@ -165,7 +165,7 @@ func TestAccDecidedBetweenWalks(t *testing.T) {
 		return resource.TestStep{PreConfig: quiet, Config: config(0), ConfigPlanChecks: plan(updates(stages...)...)}
 	}
 	moves := func(s resource.TestStep) resource.TestStep { s.ExpectNonEmptyPlan = true; return s }
-	run(t,
+	walk(t,
 		resource.TestStep{Config: config(0), Check: is("one")},
 		moves(next("two", "approve", "exploratory", "one")), // an older build
 		then("pre_production"),
