@@ -20,7 +20,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/providerserver"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cli"
-	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/supervisor"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 	"github.com/penstock-io/terraform-provider-penstock/internal/provider"
 )
@@ -33,7 +33,7 @@ const address = "registry.terraform.io/penstock-io/penstock"
 
 func main() {
 	process.Guard()
-	local.Supervise()
+	supervisor.Main()
 	attached := slices.Contains(os.Args[1:], "-debug")
 	if os.Getenv("TF_PLUGIN_MAGIC_COOKIE") != "" || attached {
 		os.Exit(serve(attached))

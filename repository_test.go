@@ -31,7 +31,7 @@ const module = "github.com/penstock-io/terraform-provider-penstock"
 // that is not listed may import none. Those in testOnly import as they like, and
 // only tests import them.
 var layers = map[string][]string{
-	"":                              {"internal/cli", "internal/platform/local", "internal/process", "internal/provider"},
+	"":                              {"internal/cli", "internal/platform/local/supervisor", "internal/process", "internal/provider"},
 	"internal/pipeline":             {},
 	"internal/gate":                 {"internal/pipeline"}, // pure: the standard library besides
 	"internal/poll":                 {},
@@ -42,25 +42,35 @@ var layers = map[string][]string{
 	"internal/present/shape":        {},
 	"internal/present/draw":         {"internal/gate", "internal/pipeline", "internal/present", "internal/present/reason"},
 	"internal/workplace":            {"internal/pipeline"},
+	"internal/runlog":               {"internal/pipeline", "internal/present"}, // how output gets into logs, for all who run commands
 	"internal/state":                {"internal/gate", "internal/pipeline"},
 	"internal/lock":                 {"internal/pipeline", "internal/poll"},
 	"internal/decision":             {"internal/gate", "internal/pipeline", "internal/state"}, // ledger only: no platform, no leases
 	"internal/collect":              {"internal/lock", "internal/pipeline", "internal/state", "internal/workplace"},
 	"internal/report":               {"internal/collect", "internal/gate", "internal/lock", "internal/pipeline", "internal/state"},
-	"internal/run":                  {"internal/gate", "internal/lock", "internal/pipeline", "internal/poll", "internal/report", "internal/state", "internal/workplace"},
+	"internal/run":                  {"internal/gate", "internal/lock", "internal/pipeline", "internal/poll", "internal/report", "internal/runlog", "internal/state", "internal/workplace"},
 	"internal/engine":               {"internal/collect", "internal/decision", "internal/gate", "internal/lock", "internal/pipeline", "internal/report", "internal/run", "internal/state"},
 	"internal/ledger":               {"internal/cloud", "internal/pipeline", "internal/poll"},
 	"internal/artifact":             {"internal/cloud", "internal/pipeline", "internal/poll", "internal/process", "internal/regular"},
 	"internal/source":               {"internal/pipeline", "internal/poll", "internal/present", "internal/process"},
-	"internal/step":                 {"internal/pipeline", "internal/poll", "internal/present", "internal/process", "internal/regular"},
+	"internal/step":                 {"internal/pipeline", "internal/poll", "internal/present", "internal/process", "internal/regular", "internal/runlog"},
 	"internal/platform/local/store": {"internal/pipeline", "internal/poll", "internal/regular"},
-	"internal/platform/local":       {"internal/pipeline", "internal/platform/local/store", "internal/poll", "internal/present", "internal/process", "internal/regular", "internal/workplace"},
-	"internal/cloud":                {"internal/pipeline"},
-	"internal/platform/aws":         {"internal/cloud", "internal/pipeline", "internal/poll", "internal/regular"},
-	"internal/codebuild":            {"internal/cloud", "internal/pipeline", "internal/poll", "internal/present", "internal/regular"},
-	"internal/bootstrap":            {"internal/cloud", "internal/pipeline", "internal/poll"},
-	"internal/checkpoint":           {"internal/pipeline"},
-	"internal/notice":               {"internal/cloud", "internal/gate", "internal/pipeline", "internal/present", "internal/present/reason", "internal/process"},
+	// The client and the supervisor are two processes: neither imports the other.
+	"internal/platform/local":            {"internal/pipeline", "internal/platform/local/filetree", "internal/platform/local/protocol", "internal/platform/local/store", "internal/poll", "internal/process", "internal/regular", "internal/runlog", "internal/workplace"},
+	"internal/platform/local/supervisor": {"internal/pipeline", "internal/platform/local/filetree", "internal/platform/local/protocol", "internal/platform/local/store", "internal/poll", "internal/process", "internal/runlog", "internal/workplace"},
+	"internal/platform/local/protocol":   {"internal/pipeline", "internal/poll", "internal/present", "internal/process"},
+	"internal/platform/local/filetree":   {"internal/platform/local/protocol", "internal/platform/local/store", "internal/regular", "internal/workplace"},
+	"internal/cloud":                     {"internal/pipeline"},
+	// The platform on AWS: stack and instance are for both; an image knows no fleets, a fleet no images.
+	"internal/platform/aws/stack":    {"internal/cloud", "internal/pipeline", "internal/poll"},
+	"internal/platform/aws/instance": {"internal/cloud", "internal/pipeline", "internal/platform/aws/stack", "internal/poll", "internal/runlog"},
+	"internal/platform/aws/image":    {"internal/cloud", "internal/pipeline", "internal/platform/aws/instance", "internal/platform/aws/stack", "internal/poll"},
+	"internal/platform/aws/fleet":    {"internal/cloud", "internal/pipeline", "internal/platform/aws/instance", "internal/platform/aws/stack", "internal/poll", "internal/regular"},
+	"internal/platform/aws":          {"internal/pipeline", "internal/platform/aws/fleet", "internal/platform/aws/image", "internal/platform/aws/instance", "internal/platform/aws/stack"},
+	"internal/codebuild":             {"internal/cloud", "internal/pipeline", "internal/poll", "internal/present", "internal/regular"},
+	"internal/bootstrap":             {"internal/cloud", "internal/pipeline", "internal/poll"},
+	"internal/checkpoint":            {"internal/pipeline"},
+	"internal/notice":                {"internal/cloud", "internal/gate", "internal/pipeline", "internal/present", "internal/present/reason", "internal/process"},
 	"internal/app": {
 		"internal/artifact", "internal/bootstrap", "internal/cloud", "internal/codebuild", "internal/engine", "internal/ledger", "internal/notice", "internal/pipeline",
 		"internal/platform/aws", "internal/platform/local",
@@ -77,7 +87,7 @@ var layers = map[string][]string{
 }
 
 // testOnly are the packages that only tests use.
-var testOnly = []string{"internal/cloud/cloudtest", "internal/e2e", "internal/ledger/ledgertest", "internal/pipeline/pipelinetest", "internal/platform/platformtest", "internal/simulation", "internal/workplace/workplacetest"}
+var testOnly = []string{"internal/cloud/cloudtest", "internal/e2e", "internal/ledger/ledgertest", "internal/pipeline/pipelinetest", "internal/platform/aws/awstest", "internal/platform/local/localtest", "internal/platform/platformtest", "internal/simulation", "internal/workplace/workplacetest"}
 
 // confined says which packages alone may import modules with a prefix.
 var confined = map[string][]string{
@@ -85,7 +95,10 @@ var confined = map[string][]string{
 	"github.com/spf13/cobra":                 {"internal/cli"},
 	"github.com/hashicorp/terraform-exec":    {"internal/watch"},
 	"modernc.org/sqlite":                     {"internal/ledger"},
-	"github.com/aws/aws-sdk-go-v2":           {"internal/app", "internal/cloud", "internal/codebuild", "internal/platform/aws", "internal/ledger", "internal/artifact", "internal/bootstrap", "internal/notice"},
+	"github.com/aws/aws-sdk-go-v2": {
+		"internal/app", "internal/artifact", "internal/bootstrap", "internal/cloud", "internal/codebuild", "internal/ledger", "internal/notice",
+		"internal/platform/aws", "internal/platform/aws/fleet", "internal/platform/aws/image", "internal/platform/aws/instance", "internal/platform/aws/stack",
+	},
 }
 
 // topLevel is what may lie at the top, beside dotfiles.
@@ -208,8 +221,12 @@ func TestRules(t *testing.T) {
 		"a planner with the engine":  {checkImports("internal/gate", []string{module + "/internal/engine"}), "imports internal/engine"},
 		"an adapter with an adapter": {checkImports("internal/step", []string{module + "/internal/ledger"}), "imports internal/ledger"},
 		"a front end with the other": {checkImports("internal/cli", []string{module + "/internal/provider"}), "imports internal/provider"},
+		"a client with a supervisor": {checkImports("internal/platform/local", []string{module + "/internal/platform/local/supervisor"}), "imports internal/platform/local/supervisor"},
+		"a supervisor with a client": {checkImports("internal/platform/local/supervisor", []string{module + "/internal/platform/local"}), "imports internal/platform/local"},
 		"cobra in the engine":        {checkImports("internal/engine", []string{"github.com/spf13/cobra"}), "which is for"},
 		"a package in no layer":      {checkImports("internal/util", nil), "in no layer"},
+		"a fleet with an image":      {checkImports("internal/platform/aws/fleet", []string{module + "/internal/platform/aws/image"}), "imports internal/platform/aws/image"},
+		"an image with a fleet":      {checkImports("internal/platform/aws/image", []string{module + "/internal/platform/aws/fleet"}), "imports internal/platform/aws/fleet"},
 		"an import as it should be":  {checkImports("internal/engine", []string{"context", module + "/internal/pipeline"}), ""},
 		"no header":                  {checkHeader("a.go", "package a\n"), "licence"},
 		"a script's header":          {checkHeader("run", "#!/usr/bin/env bash\n# Copyright (c) Penstock contributors\n# SPDX-License-Identifier: MPL-2.0\n"), ""},

@@ -42,12 +42,15 @@ type AWS struct {
 	PublicEndpoints      bool              `json:"public_endpoints,omitempty"`
 	InternalLoadBalancer bool              `json:"internal_load_balancer,omitempty"`
 	Tags                 map[string]string `json:"tags,omitempty"`
-	Pause                time.Duration     `json:"-"` // between looks at what is waited for; 0 means the default
 }
 
-// pauseVariable shortens the pauses between looks at what is waited for, where AWS
-// is not AWS: in tests.
-const pauseVariable = "PENSTOCK_AWS_PAUSE"
+// emulatorPause is the shortest pause between looks at what is waited for where AWS is an
+// emulator on this machine, which limits no rate and is done at once.
+const emulatorPause = 20 * time.Millisecond
+
+// maxTree is how much a tree that comes back from a runner's machine may hold, in bytes:
+// what the disk of the smallest machine of CodeBuild holds.
+const maxTree = 64 << 30
 
 // headAge spares a plan of many stages one request for each. Whoever decides in the
 // same seconds is seen by the next.
@@ -65,16 +68,13 @@ func openAWS(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.Co
 	if at.Stack == "" {
 		at.Stack = bootstrap.DefaultName
 	}
-	if text := os.Getenv(pauseVariable); text != "" {
-		pause, err := time.ParseDuration(text)
-		if err != nil {
-			return nil, engine.Config{}, pipeline.Errorf(pipeline.CodeInvalid, "configure AWS", "%s: %w", pauseVariable, err)
-		}
-		at.Pause = pause
-	}
 	c, err := cloud.Load(ctx, cloud.Options{Region: at.Region, Profile: at.Profile, AssumeRoles: at.AssumeRoles})
 	if err != nil {
 		return nil, engine.Config{}, err
+	}
+	pause := time.Duration(0) // what each part has by itself
+	if c.Emulated() {
+		pause = emulatorPause
 	}
 	made, err := bootstrap.Find(ctx, cloudformation.NewFromConfig(c.Config), at.Stack)
 	if err != nil {
@@ -94,19 +94,20 @@ func openAWS(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.Co
 	a.topics, a.buses = notice.Topics{Client: sns.NewFromConfig(c.Config)}, notice.Buses{Client: eventbridge.NewFromConfig(c.Config)}
 	a.worker = codebuild.New(codebuild.Options{
 		Config: c.Config, Project: made.RunnerProject, Stack: made.Stack, Bucket: made.Bucket, Pack: artifact.Pack, Unpack: unpack,
-		Logger: o.Logger.Named("codebuild"), Pause: at.Pause,
+		Logger: o.Logger.Named("codebuild"), Pause: pause,
 	})
 	return record, engine.Config{
 		Archives:  artifact.NewS3Archives(objects, made.Bucket, filepath.Join(a.Dir, "artifacts")),
 		HeadAge:   headAge,
-		Platform:  aws.New(aws.Options{Config: c.Config, Settings: settings(at, made), Tags: at.Tags, Logger: o.Logger.Named("aws"), Pause: at.Pause, Current: record.Current}),
+		Platform:  aws.New(aws.Options{Config: c.Config, Settings: settings(at, made), Tags: at.Tags, Logger: o.Logger.Named("aws"), Pause: pause, Current: record.Current}),
 		Artifacts: artifact.NewS3Store(objects, made.Bucket, filepath.Join(a.Dir, "artifacts")),
 		Logs:      artifact.NewS3Logs(objects, made.Bucket, filepath.Join(a.Dir, "logs"), o.Logger.Named("logs")),
 	}, writeContext(a.Dir, at)
 }
 
+// unpack writes a tree that comes back from a runner's machine to a directory.
 func unpack(ctx context.Context, r io.Reader, dir string, seen func(name string, modified time.Time)) error {
-	return artifact.Unpack(ctx, r, dir, artifact.Seen(seen))
+	return artifact.Unpack(ctx, r, dir, artifact.Seen(seen), artifact.MaxBytes(maxTree))
 }
 
 func settings(at AWS, made bootstrap.Resources) aws.Settings {

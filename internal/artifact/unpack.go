@@ -69,7 +69,7 @@ func emptyDir(dir string) (*os.Root, error) {
 		return nil, err
 	}
 	if len(entries) > 0 {
-		return nil, pipeline.Errorf(pipeline.CodeInvalid, "unpack archive", "the directory %s is not empty", dir).
+		return nil, pipeline.Errorf(pipeline.CodeInvalid, opUnpack, "the directory %s is not empty", dir).
 			WithHint("Unpack into a new directory.")
 	}
 	return os.OpenRoot(dir)
@@ -202,7 +202,8 @@ func (u *unpacker) dir(name string, mode fs.FileMode) error {
 func (u *unpacker) file(name string, mode fs.FileMode, size int64, content io.Reader) (err error) {
 	if u.left >= 0 {
 		if size > u.left {
-			return refuse("its files add up to more than %d bytes", u.limit)
+			return pipeline.Errorf(pipeline.CodeInvalid, opUnpack, "its files add up to more than %d bytes, with %q", u.limit, name).
+				WithHint("Leave out what nobody needs: whatever makes the archive should remove it before.")
 		}
 		u.left -= size
 	}
@@ -248,8 +249,10 @@ type damaged struct{ error }
 
 func (d damaged) Unwrap() error { return d.error }
 
+const opUnpack = "unpack archive"
+
 func refuse(format string, args ...any) error {
-	return pipeline.Errorf(pipeline.CodeInvalid, "unpack archive", format, args...).
+	return pipeline.Errorf(pipeline.CodeInvalid, opUnpack, format, args...).
 		WithHint("Make the archive anew from a plain directory, with relative names and each name once.")
 }
 
@@ -262,7 +265,7 @@ func taken(name string, err error) error {
 }
 
 func unpackError(ctx context.Context, err error) error {
-	const op = "unpack archive"
+	const op = opUnpack
 	var known *pipeline.Error
 	var bad damaged
 	switch {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -42,7 +43,28 @@ type logLine struct {
 	Number int
 	Text   string
 	Step   bool // a line of Penstock's own: what a step's output is between
+
+	from, to int64 // where it is in the log
 }
+
+// ownLines are the places in a log of the lines that a step's output is between.
+type ownLines struct{ begin, end map[int64]bool }
+
+// stepLines returns them as the record of the run says, whatever is printed in the log.
+func stepLines(run pipeline.Run) ownLines {
+	own := ownLines{map[int64]bool{}, map[int64]bool{}}
+	for _, s := range run.Steps {
+		if s.Log != nil {
+			own.begin[s.Log.From], own.end[s.Log.To] = true, true
+		}
+	}
+	if run.UnderWay != nil {
+		own.begin[run.UnderWay.From] = true
+	}
+	return own
+}
+
+func (o ownLines) has(line logLine) bool { return o.begin[line.from] || o.end[line.to] }
 
 // readLog reads the part of a run's log that an address asks for: the lines from a number,
 // those with a text, or else the last.
@@ -63,7 +85,9 @@ func (b *Board) readLog(r *http.Request, run pipeline.Run) (logPage, error) {
 	if n, err := strconv.Atoi(q.Get("line")); err == nil {
 		from = (n-1)/linesPerPage*linesPerPage + 1
 	}
+	own := stepLines(run)
 	err = eachLine(log, func(line logLine) error {
+		line.Step = own.has(line)
 		page.Total = line.Number
 		switch {
 		case page.Search != "":
@@ -102,38 +126,37 @@ func (b *Board) readLog(r *http.Request, run pipeline.Run) (logPage, error) {
 // eachLine calls f for each line of a log, until that gives an error.
 func eachLine(log io.Reader, f func(logLine) error) error {
 	r := bufio.NewReaderSize(log, 64<<10)
+	at := int64(0)
 	for number := 1; ; number++ {
-		text, err := readLine(r)
+		text, size, err := readLine(r)
 		if text == "" && err == io.EOF {
 			return nil
 		}
 		if err != nil && err != io.EOF {
 			return err
 		}
-		if failed := f(lineOf(number, text)); failed != nil || err == io.EOF {
+		line := logLine{Number: number, Text: present.Text(strings.TrimRight(text, "\r\n")), from: at, to: at + size}
+		at = line.to
+		if failed := f(line); failed != nil || err == io.EOF {
 			return failed
 		}
 	}
 }
 
-// readLine reads a line, of which it keeps the beginning where it is very long.
-func readLine(r *bufio.Reader) (string, error) {
+// readLine reads a line, of which it keeps the beginning where it is very long, and returns
+// its size, too.
+func readLine(r *bufio.Reader) (text string, size int64, err error) {
 	var line []byte
 	for {
 		part, err := r.ReadSlice('\n')
+		size += int64(len(part))
 		if room := longestLine - len(line); room > 0 {
 			line = append(line, part[:min(len(part), room)]...)
 		}
 		if err != bufio.ErrBufferFull {
-			return string(line), err
+			return string(line), size, err
 		}
 	}
-}
-
-func lineOf(number int, text string) logLine {
-	text = present.Text(strings.TrimRight(text, "\r\n"))
-	_, rest, _ := strings.Cut(text, " ")
-	return logLine{Number: number, Text: text, Step: strings.HasPrefix(rest, "step \"")}
 }
 
 // log sends a log as printable text.
@@ -204,9 +227,11 @@ func (b *Board) follow(w http.ResponseWriter, r *http.Request, who *session) err
 func (b *Board) newLines(ctx context.Context, pipelineName, run string, after int) (<-chan logLine, <-chan error) {
 	lines, ended := make(chan logLine), make(chan error, 1)
 	out, in := io.Pipe()
-	go func() { in.CloseWithError(b.Engine.Reports.Follow(ctx, pipelineName, run, in)) }()
+	known := &latestRun{b: b, ctx: ctx, pipeline: pipelineName, id: run, to: in}
+	go func() { in.CloseWithError(b.Engine.Reports.Follow(ctx, pipelineName, run, known)) }()
 	go func() {
 		err := eachLine(out, func(line logLine) error {
+			line.Step = known.own.Load().has(line)
 			if line.Number <= after {
 				return nil
 			}
@@ -221,4 +246,32 @@ func (b *Board) newLines(ctx context.Context, pipelineName, run string, after in
 		ended <- err
 	}()
 	return lines, ended
+}
+
+// latestRun hands on what is followed of a log, after it has read the record of the run, which
+// knows the steps in it.
+type latestRun struct {
+	b            *Board
+	ctx          context.Context
+	pipeline, id string
+	to           io.Writer
+	own          atomic.Pointer[ownLines]
+	asked        time.Time
+}
+
+// recordAge is how old the record of a run may be that is followed.
+const recordAge = 200 * time.Millisecond
+
+// Write implements io.Writer.
+func (l *latestRun) Write(p []byte) (int, error) {
+	if l.own.Load() == nil || time.Since(l.asked) > recordAge {
+		run, err := l.b.Engine.Reports.Run(l.ctx, l.pipeline, l.id)
+		if err != nil {
+			return 0, err
+		}
+		own := stepLines(run)
+		l.own.Store(&own)
+		l.asked = time.Now()
+	}
+	return l.to.Write(p)
 }

@@ -4,7 +4,6 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -64,11 +63,14 @@ func runLogs(ctx context.Context, o *logsOptions) error {
 			return o.printJSON(run)
 		}
 		out := present.NewWriter(o.Out)
-		part := &stepPart{out: out, step: o.step}
-		if o.follow {
-			err = a.Engine.Reports.Follow(ctx, run.Pipeline, run.ID, part)
-		} else {
-			err = o.copy(ctx, a, run, part)
+		found := true
+		switch {
+		case o.step != "":
+			found, err = a.Engine.Reports.StepLog(ctx, run.Pipeline, run.ID, o.step, o.follow, out)
+		case o.follow:
+			err = a.Engine.Reports.Follow(ctx, run.Pipeline, run.ID, out)
+		default:
+			err = o.copy(ctx, a, run, out)
 		}
 		if closed := out.Close(); err == nil {
 			err = closed
@@ -77,8 +79,8 @@ func runLogs(ctx context.Context, o *logsOptions) error {
 			return pipeline.Errorf(pipeline.CodeNotFound, "read log", "the log of run %s was collected with its build, or has not begun", run.ID).
 				WithHint("A pipeline's keep says how many builds it retains.")
 		}
-		if err == nil && o.step != "" && !part.found {
-			return pipeline.Errorf(pipeline.CodeNotFound, "read log", "run %s has no step %q in its log", run.ID, o.step).
+		if err == nil && !found {
+			return pipeline.Errorf(pipeline.CodeNotFound, "read log", "run %s has begun no step %q", run.ID, o.step).
 				WithHint("`penstock logs %s --json` lists its steps.", run.ID)
 		}
 		return err
@@ -118,38 +120,4 @@ func (o *logsOptions) copy(ctx context.Context, a *app.App, run pipeline.Run, to
 		return fmt.Errorf("read log of run %s: %w", run.ID, err)
 	}
 	return nil
-}
-
-// stepPart lets the part of one step through, or everything where none is named.
-type stepPart struct {
-	out    io.Writer
-	step   string
-	line   []byte // that has not ended yet
-	inside bool
-	found  bool
-}
-
-// Write implements io.Writer.
-func (s *stepPart) Write(p []byte) (int, error) {
-	if s.step == "" {
-		return s.out.Write(p)
-	}
-	for s.line = append(s.line, p...); ; {
-		line, rest, whole := bytes.Cut(s.line, []byte("\n"))
-		if !whole {
-			return len(p), nil
-		}
-		s.line = append([]byte(nil), rest...)
-		if !s.inside && pipeline.OpensStep(string(line), s.step) {
-			s.inside, s.found = true, true
-		}
-		if s.inside {
-			if _, err := fmt.Fprintf(s.out, "%s\n", line); err != nil {
-				return 0, err
-			}
-		}
-		if pipeline.ClosesStep(string(line), s.step) && !pipeline.OpensStep(string(line), s.step) {
-			s.inside = false
-		}
-	}
 }

@@ -29,7 +29,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/cli"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/supervisor"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
@@ -40,7 +40,7 @@ import (
 // script what Terraform would; and sqlite FILE STATEMENT.
 func TestMain(m *testing.M) {
 	process.Guard()
-	local.Supervise()
+	supervisor.Main()
 	testscript.Main(tests{m}, map[string]func(){
 		"penstock": penstock,
 		"apply":    func() { exit(apply(context.Background(), os.Args[1:])) },
@@ -99,17 +99,19 @@ func sqlite(file, statement string) error {
 
 // apply moves the pipeline shop, or another one, made from the repository repo, one step further:
 //
-//	apply [-pipeline NAME] [-pin BUILD] [-service] [-slow] [-authorize JSON] [-max-ttl TIME] [-notify COMMAND|$URL] [-history TIME] [-destroy]
+//	apply [-pipeline NAME] [-pin BUILD] [-service] [-slow] [-forge] [-authorize JSON] [-max-ttl TIME] [-notify COMMAND|$URL] [-history TIME] [-destroy]
 //
 // Its stages are commit, exploratory, and production, which moves by hand. With
 // -service production has an environment, else it has none; with -slow it takes a
-// minute to start.
+// minute to start, with -forge its commands print what only Penstock should, and production
+// has a step.
 func apply(ctx context.Context, args []string) (err error) {
 	flags := flag.NewFlagSet("apply", flag.ContinueOnError)
 	name := flags.String("pipeline", "shop", "the pipeline's name")
 	pin := flags.String("pin", "", "the build of production")
 	service := flags.Bool("service", false, "production has an environment")
 	slow := flags.Bool("slow", false, "the service takes a minute to start")
+	forge := flags.Bool("forge", false, "the service's commands print what only Penstock should")
 	authorize := flags.String("authorize", "", "who may do what, as in the ledger")
 	longest := flags.Duration("max-ttl", 0, "how long self-service environments may live")
 	notify := flags.String("notify", "", "a command that gets notices, or $ and the variable of a URL")
@@ -138,6 +140,13 @@ func apply(ctx context.Context, args []string) (err error) {
 			p.Service.Start = "sleep 60; " + p.Service.Start
 		}
 		production = pipeline.Stage{Type: pipeline.TypeProduction}
+	}
+	if *forge {
+		lie := `printf '== step "unit tests": forged\n== step "unit tests" passed in 1s\n\033[31mred\033[0m \342\200\256 txt \342\200\217\n'`
+		p.Service.Install += " && " + lie
+		p.Service.Migrate = lie
+		p.Service.Start = lie + "; " + p.Service.Start
+		production.Steps = []pipeline.Step{{Name: "before", Command: lie}, {Name: "unit tests", Command: "echo genuine"}, {Name: "afterwards", Command: "echo over"}}
 	}
 	p.SelfService.MaxTTL, p.RetainHistory = *longest, *history
 	if *notify != "" {

@@ -14,6 +14,8 @@ package cloud
 
 import (
 	"context"
+	"net"
+	"net/url"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -98,6 +100,17 @@ func Load(ctx context.Context, o Options) (*Cloud, error) {
 	}
 	skew, _ := awsmiddleware.GetAttemptSkew(who.ResultMetadata)
 	return &Cloud{Config: cfg, Account: aws.ToString(who.Account), ARN: aws.ToString(who.Arn), Skew: skew}, nil
+}
+
+// Emulated reports whether AWS is an emulator on this machine: its endpoint, as that of
+// AWS_ENDPOINT_URL, is plain HTTP to a loopback address. A tunnel to AWS speaks HTTPS.
+func (c *Cloud) Emulated() bool {
+	at, err := url.Parse(aws.ToString(c.Config.BaseEndpoint))
+	if err != nil || at.Scheme != "http" {
+		return false
+	}
+	ip := net.ParseIP(at.Hostname())
+	return at.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // PathStyle makes a client of S3 name buckets in the path, not in the host, where its

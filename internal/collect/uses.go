@@ -17,6 +17,13 @@ func Uses(all map[string]*pipeline.State) map[string][]string {
 	for _, st := range all {
 		needs(st, uses)
 	}
+	for _, st := range all {
+		for id, image := range st.Images { // the list goes with its image
+			if image.Packages != nil && len(uses[id]) > 0 {
+				uses[image.Packages.Digest] = append(uses[image.Packages.Digest], "packages of image "+id)
+			}
+		}
+	}
 	return uses
 }
 

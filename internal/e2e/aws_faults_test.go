@@ -40,7 +40,7 @@ func newAWSSite(t *testing.T, config string) (*site, *cloudtest.Cloud) {
 	t.Helper()
 	c := cloudtest.New(t)
 	s := newSite(t, config)
-	s.env = append(append(s.env, c.Environ()...), "PENSTOCK_AWS_PAUSE=20ms")
+	s.env = append(s.env, c.Environ()...)
 	s.penstock("bootstrap", "--region", cloudtest.Region, "--yes")
 	return s, c
 }

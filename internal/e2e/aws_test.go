@@ -56,7 +56,7 @@ output "accepted" { value = penstock_stage.acceptance.passed.build }
 	}
 	origin(cloudtest.BaseImage)
 	s := newSite(t, config)
-	s.env = append(append(s.env, c.Environ()...), "PENSTOCK_AWS_PAUSE=20ms")
+	s.env = append(s.env, c.Environ()...)
 	if out := s.penstock("bootstrap", "--region", cloudtest.Region, "--yes"); !strings.Contains(out, "Table") {
 		t.Errorf("bootstrap says:\n%s", out)
 	}

@@ -77,7 +77,7 @@ func TestNamespaceOnAWS(t *testing.T) {
 	}
 	s := newSite(t, namespaceConfig())
 	s.run(s.repo, "git", "tag", "v1.0.0")
-	s.env = append(append(s.env, c.Environ()...), "PENSTOCK_AWS_PAUSE=20ms")
+	s.env = append(s.env, c.Environ()...)
 	s.penstock("bootstrap", "--region", cloudtest.Region, "--yes")
 	made := map[string]bool{}
 	c.ResetCalls()

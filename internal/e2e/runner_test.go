@@ -64,7 +64,7 @@ data "penstock_pipeline" "p" {
 }
 output "run" { value = data.penstock_pipeline.p.stages["commit"].run }
 `, cloudtest.Region, service.URL))
-	s.env = append(append(s.env, c.Environ()...), "PENSTOCK_AWS_PAUSE=20ms")
+	s.env = append(s.env, c.Environ()...)
 	s.penstock("bootstrap", "--region", cloudtest.Region, "--yes")
 	c.ResetCalls()
 	s.apply()

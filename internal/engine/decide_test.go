@@ -232,7 +232,7 @@ func TestDecidedSinceOneLooked(t *testing.T) {
 
 // racing lets something happen between what a decision looked at and its record.
 type racing struct {
-	pipeline.Ledger
+	engine.Ledger
 	once sync.Once
 	do   func()
 }

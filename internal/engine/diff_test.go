@@ -7,8 +7,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"testing"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/collect"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -33,25 +35,23 @@ func TestDiff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for digest, lines := range map[string]string{"1": "== package gone 1\n== package kept 1\n== package newer 1\n", "2": "== package kept 1\n== package newer 2\n== package more 1\n"} {
-		image := st.Images[st.Builds[build(digest)].Image]
-		log, err := d.config.Logs.Create(ctx, "shop", image.Run)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.WriteString(log, lines); err != nil {
-			t.Fatal(err)
-		}
-		if err := log.Close(); err != nil {
-			t.Fatal(err)
-		}
+	image := func(digest string) pipeline.Image { return st.Images[st.Builds[build(digest)].Image] }
+	log, err := d.config.Logs.Create(ctx, "shop", image("2").Run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(log, "== package openssl 9.9.9\n"); err != nil { // whatever a log says
+		t.Fatal(err)
 	}
 	diff, err := d.Reports.Diff(ctx, "shop", "", "")
 	if err != nil || diff.Stage != "production" || diff.From != build("1") || diff.To != build("2") {
 		t.Fatalf("%+v, %v", diff, err)
 	}
-	if got := fmt.Sprint(diff.Packages); got != "[{gone 1 } {more  1} {newer 1 2}]" {
-		t.Errorf("packages %s", got)
+	if got, want := fmt.Sprint(diff.Packages), fmt.Sprintf("[{image %s %s}]", image("1").ID, image("2").ID); got != want {
+		t.Errorf("packages %s, want %s", got, want)
+	}
+	if garbage, err := d.Collector.Collect(ctx, collect.Request{DryRun: true}); err != nil || slices.Contains(garbage.Artifacts, image("1").Packages.Digest) {
+		t.Errorf("%v is garbage (%v)", garbage.Artifacts, err)
 	}
 	if len(diff.Ahead) != 2 || diff.Unknown != "" || len(diff.Parts) == 0 || len(diff.Lineage.To) != 2 {
 		t.Errorf("%+v", diff)

@@ -243,7 +243,7 @@ func (d *desk) agree() error {
 			return fmt.Errorf("a run of stage %q is under way", name)
 		}
 	}
-	_, err = (memLedger{d.life}).Verify(context.Background(), "shop")
+	_, err = memLedger{d.life}.ledger().Verify(context.Background(), "shop")
 	return err
 }
 

@@ -29,9 +29,18 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/state"
 )
 
+// Ledger is what an Engine needs of one.
+type Ledger interface {
+	pipeline.Reader
+	pipeline.Appender
+	pipeline.Leaser
+	// Purge removes a pipeline that is no longer defined, with its history.
+	Purge(ctx context.Context, pipeline string) error
+}
+
 // Config is what an Engine works with. All but Dead, Logger, Now and LeaseTTL are required.
 type Config struct {
-	Ledger    pipeline.Ledger
+	Ledger    Ledger
 	Platform  pipeline.Platform
 	Runner    pipeline.Runner
 	Sources   pipeline.Sources

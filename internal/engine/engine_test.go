@@ -38,7 +38,7 @@ var processes = 0
 func start(t *testing.T, w *world, work string) *desk {
 	t.Helper()
 	processes++
-	l := &life{world: w, pid: processes}
+	l := &life{world: w, pid: processes, dir: work}
 	config := engine.Config{
 		Ledger: memLedger{l}, Platform: memPlatform{life: l}, Runner: memRunner{l}, Sources: memSources{l},
 		Artifacts: memArtifacts{l}, Logs: memLogs{l}, WorkDir: work,

@@ -36,7 +36,7 @@ func (l *lateLog) Close() error {
 
 // endings looks at the log of each run when it is recorded as ended.
 type endings struct {
-	pipeline.Ledger
+	engine.Ledger
 	logs  pipeline.Logs
 	lines map[string]string // by stage, the last
 }

@@ -7,11 +7,13 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -43,7 +45,7 @@ type world struct {
 	reused    string            // the fleet that Prepare takes again, instead of a new one
 	unhealthy map[string]bool   // artifact digests whose service never becomes healthy
 	stepRuns  map[string]int    // by command
-	during    map[string]func() // by command: called while a step runs it
+	during    map[string]func() // by command or step: called while a step runs
 }
 
 type memEnv struct {
@@ -88,8 +90,9 @@ func (w *world) copied() *world {
 type life struct {
 	*world
 	pid    int
-	calls  int // changing calls so far
-	limit  int // killed, or cancelled, at this call; 0 for never
+	dir    string // where lists are given from
+	calls  int    // changing calls so far
+	limit  int    // killed, or cancelled, at this call; 0 for never
 	after  bool
 	cancel context.CancelFunc // what limit does; nil: it kills
 	dead   bool
@@ -202,15 +205,9 @@ func (l memLedger) Leases(ctx context.Context) (held []pipeline.Lease, err error
 	return held, l.look(func() error { held, err = l.ledger().Leases(ctx); return err })
 }
 
-func (l memLedger) Verify(ctx context.Context, name string) (n int64, err error) {
-	return n, l.look(func() error { n, err = l.ledger().Verify(ctx, name); return err })
-}
-
 func (l memLedger) Purge(ctx context.Context, name string) error {
 	return l.do(ctx, func() error { return l.ledger().Purge(ctx, name) })
 }
-
-func (memLedger) Close() error { return nil }
 
 // memPlatform refuses changes that carry no lease, and those whose lease was taken over.
 type memPlatform struct {
@@ -272,6 +269,7 @@ func (p memPlatform) Bake(ctx context.Context, r pipeline.BakeRequest) (image pi
 			image.ID += "-" + c.Line
 		}
 		p.images[image.ID] = image.Size
+		image.Packages = []pipeline.Package{{Name: "image", Version: image.ID}, {Name: "kept", Version: "1"}}
 		return nil
 	})
 }
@@ -467,6 +465,12 @@ func (m memRunner) Run(ctx context.Context, r pipeline.StepRequest) (pipeline.St
 		<-ctx.Done()
 		return result, &pipeline.Error{Code: pipeline.CodeCancelled, Op: "step", Err: ctx.Err()}
 	}
+	if r.Step.Command == "print" {
+		fmt.Fprintf(r.Log, "%s prints\n%s\n", r.Step.Name, pipeline.StepHeader("second"))
+	}
+	if f := m.during[r.Step.Name]; f != nil {
+		f()
+	}
 	if f := m.during[r.Step.Command]; f != nil {
 		f()
 	}
@@ -510,12 +514,20 @@ func (m memArtifacts) Put(ctx context.Context, path string) (a pipeline.Artifact
 	})
 }
 
-func (m memArtifacts) Get(_ context.Context, a pipeline.Artifact) (string, error) {
-	return a.Digest, m.look(func() error {
-		if _, ok := m.artifacts[a.Digest]; !ok {
+// Get gives the digest for the path, as what is installed is told by it; but for a list, which
+// is in a file.
+func (m memArtifacts) Get(_ context.Context, a pipeline.Artifact) (path string, err error) {
+	path = a.Digest
+	return path, m.look(func() error {
+		data, ok := m.artifacts[a.Digest]
+		if !ok {
 			return pipeline.Errorf(pipeline.CodeNotFound, "get artifact", "%s is gone", a.Digest)
 		}
-		return nil
+		if !bytes.HasPrefix(data, []byte("[")) {
+			return nil
+		}
+		path = filepath.Join(m.dir, fmt.Sprintf("%x", sha256.Sum256(data)))
+		return os.WriteFile(path, data, 0o600)
 	})
 }
 

@@ -310,7 +310,7 @@ func TestRetention(t *testing.T) {
 	if !slices.Equal(builds, want) {
 		t.Errorf("retained %v, want %v", builds, want)
 	}
-	if len(d.artifacts) != 3 {
+	if len(d.artifacts) != 6 { // distributions, and lists of packages
 		t.Errorf("%d artifacts are left, want those of the retained builds: %v", len(d.artifacts), d.artifacts)
 	}
 	if _, ok := d.images[st.Builds[build("1")].Image]; !ok {

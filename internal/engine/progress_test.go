@@ -6,6 +6,8 @@ package engine_test
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
@@ -78,5 +80,65 @@ func TestProgressOfASilentStep(t *testing.T) {
 	d.mustApply(route("1"))
 	if seen == nil || seen.Step != "build" || seen.Line != "make" {
 		t.Errorf("under way it is %+v", seen)
+	}
+}
+
+// A step's part of a log is where the run's record says, while it runs and afterwards, whatever
+// is printed; also that of a step in which the process died.
+func TestStepLog(t *testing.T) {
+	d := open(t)
+	stages := route("1")[:1]
+	stages[0].Steps = []pipeline.Step{
+		{Name: "first", Command: "print"}, {Name: "second", Command: "print"}, {Name: "build", Command: "make"}, {Name: "second", Command: "print"}, {Name: "silent", Command: "true"},
+	}
+	part := func(d *desk, step string, follow bool) string {
+		var b strings.Builder
+		found, err := d.StepLog(context.Background(), "shop", d.seen().Latest["commit"].ID, step, follow, &b)
+		if err != nil || !found {
+			return fmt.Sprintf("%v, %v", found, err)
+		}
+		return b.String()
+	}
+	const forged = " prints\n== step \"second\": \n"
+	followed := make(chan string, 1)
+	d.during["first"] = func() {
+		if got := part(d, "first", false) + "; " + part(d, "second", false); got != "first"+forged+"; false, <nil>" {
+			t.Errorf("while the first step runs: %q", got)
+		}
+		go func() { followed <- part(d, "second", true) }()
+	}
+	d.during["second"] = func() {
+		if got := part(d, "first", false); got != "first"+forged {
+			t.Errorf("while the second step runs, the first has %q", got)
+		}
+	}
+	d.mustApply(stages)
+	for step, want := range map[string]string{"first": "first" + forged, "second": "second" + forged + "second" + forged, "silent": "", "other": "false, <nil>"} {
+		if got := part(d, step, false); got != want {
+			t.Errorf("step %q has %q, want %q", step, got, want)
+		}
+	}
+	if got, want := <-followed, "second"+forged+"second"+forged; got != want {
+		t.Errorf("who follows it sees %q, want %q", got, want)
+	}
+
+	stages = slices.Clone(stages)
+	stages[0].Source = &pipeline.SourceRef{Repository: "repo", Commit: "c2", Digest: "2"}
+	delete(d.during, "first")
+	d.during["second"] = func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.limit = d.calls + 1
+	}
+	if d.apply(stages) == nil {
+		t.Fatal("it was not killed")
+	}
+	next := d.again()
+	run := next.seen().Latest["commit"].ID
+	delete(next.during, "second")
+	next.mustApply(stages)
+	var b strings.Builder
+	if _, err := next.StepLog(context.Background(), "shop", run, "second", false, &b); err != nil || !strings.HasPrefix(b.String(), "second"+forged) {
+		t.Errorf("the step in which it died has %q, %v", b.String(), err)
 	}
 }

@@ -16,7 +16,7 @@ import (
 
 // counted counts the reads of a ledger.
 type counted struct {
-	pipeline.Ledger
+	engine.Ledger
 	heads, states int
 }
 

@@ -41,9 +41,21 @@ const (
 	importBatch = 15
 )
 
+// verified is a ledger that can be read, and checked before it is.
+type verified interface {
+	pipeline.Reader
+	Verify(ctx context.Context, pipeline string) (int64, error)
+}
+
+// written is a ledger that can be written to, and read, to go on where it was.
+type written interface {
+	pipeline.Reader
+	pipeline.Appender
+}
+
 // Export writes the whole history of pipelines as they are, which Import reads. It reads
 // what is there when it begins.
-func Export(ctx context.Context, l pipeline.Ledger, w io.Writer, names ...string) error {
+func Export(ctx context.Context, l verified, w io.Writer, names ...string) error {
 	for _, name := range names {
 		if _, err := l.Verify(ctx, name); err != nil {
 			return err
@@ -54,7 +66,7 @@ func Export(ctx context.Context, l pipeline.Ledger, w io.Writer, names ...string
 
 // Dump is Export of histories that may be damaged: it writes them as they are, and whoever
 // reads them finds that out.
-func Dump(ctx context.Context, l pipeline.Ledger, w io.Writer, names ...string) error {
+func Dump(ctx context.Context, l pipeline.Reader, w io.Writer, names ...string) error {
 	out := bufio.NewWriter(w)
 	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false)
@@ -144,7 +156,7 @@ type Imported struct {
 // pipelines: CodeConflict where it has. Each event is checked before it is written;
 // CodeCorrupt names the first that is wrong. An import that was interrupted is
 // repeated: it goes on where it was.
-func Import(ctx context.Context, l pipeline.Ledger, r io.Reader) ([]Imported, error) {
+func Import(ctx context.Context, l written, r io.Reader) ([]Imported, error) {
 	const op = "import ledger"
 	in := json.NewDecoder(bufio.NewReader(r))
 	var all []Imported
@@ -168,7 +180,7 @@ func Import(ctx context.Context, l pipeline.Ledger, r io.Reader) ([]Imported, er
 	}
 }
 
-func importOne(ctx context.Context, l pipeline.Ledger, in *json.Decoder, h exportHeader) (Imported, error) {
+func importOne(ctx context.Context, l written, in *json.Decoder, h exportHeader) (Imported, error) {
 	const op = "import ledger"
 	done := Imported{Pipeline: h.Pipeline, Events: h.Events}
 	had, err := l.Head(ctx, h.Pipeline)
@@ -205,7 +217,7 @@ func importOne(ctx context.Context, l pipeline.Ledger, in *json.Decoder, h expor
 }
 
 // sameEvent refuses an event of which the ledger has another with its number.
-func sameEvent(ctx context.Context, l pipeline.Ledger, e pipeline.Event) error {
+func sameEvent(ctx context.Context, l pipeline.Reader, e pipeline.Event) error {
 	there, err := l.Events(ctx, e.Pipeline, e.Seq-1, 1)
 	if err == nil && (len(there) == 0 || there[0].Hash != e.Hash) {
 		return foreign(e.Pipeline)

@@ -28,9 +28,16 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
+// Ledger is what a Sender needs of one.
+type Ledger interface {
+	pipeline.Reader
+	pipeline.Appender
+	pipeline.Leaser
+}
+
 // Options are what a Sender works with.
 type Options struct {
-	Ledger  pipeline.Ledger
+	Ledger  Ledger
 	Holder  pipeline.Holder
 	Topics  Publisher // nil where there is no SNS
 	Buses   Publisher // nil where there is no EventBridge

@@ -3,28 +3,45 @@
 
 package pipeline
 
-import (
-	"strconv"
-	"strings"
-)
+import "strconv"
 
 // In the log of a run, a step stands between two lines of these forms:
 //
 //	== step "unit tests": make test
 //	== step "unit tests" passed in 1.2s
 //
-// All lines between them begin with a time, so nothing that a step prints can be
-// taken for one of them.
+// They are for people. Where a step's part of the log is, the record of the run says.
 const stepMark = "== step "
 
-// StepHeader gives the beginning of the line that opens a step's part of a log.
+// StepHeader returns the beginning of the line that opens a step's part of a log.
 func StepHeader(name string) string { return stepMark + strconv.Quote(name) + ": " }
 
-// StepFooter gives the beginning of the line that closes a step's part of a log.
+// StepFooter returns the beginning of the line that closes a step's part of a log.
 func StepFooter(name string) string { return stepMark + strconv.Quote(name) + " " }
 
-// OpensStep reports whether line opens the part of the named step.
-func OpensStep(line, name string) bool { return strings.HasPrefix(line, StepHeader(name)) }
+// LogPart is part of the log of a run, in bytes from the log's beginning.
+type LogPart struct {
+	From int64 `json:"from"`         // its first byte, from 0
+	To   int64 `json:"to,omitempty"` // behind its last byte; 0: it goes to the log's end
+}
 
-// ClosesStep reports whether line closes the part of the named step.
-func ClosesStep(line, name string) bool { return strings.HasPrefix(line, StepFooter(name)) }
+// StepUnderWay is a step that has begun and of which there is no result.
+type StepUnderWay struct {
+	Name string `json:"name"`
+	From int64  `json:"from"` // where its part of the log begins, in bytes
+}
+
+// LogParts returns where the parts of the steps with a name are in the log of the run, in
+// their order: none for a step that has not begun.
+func (r Run) LogParts(step string) []LogPart {
+	var parts []LogPart
+	for _, s := range r.Steps {
+		if s.Name == step && s.Log != nil {
+			parts = append(parts, *s.Log)
+		}
+	}
+	if u := r.UnderWay; u != nil && u.Name == step {
+		parts = append(parts, LogPart{From: u.From})
+	}
+	return parts
+}

@@ -4,28 +4,54 @@
 package pipeline
 
 import (
+	"cmp"
+	"slices"
 	"strings"
-	"time"
 )
 
-// PackageMark begins what a bake writes to its log for each package of the image: the
-// mark, the name, a space and the version.
-const PackageMark = "== package "
+// Package is a package of an operating system that is installed in an image.
+type Package struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+}
 
-// ParsePackage reads a line of a bake's log that names a package, with or without the
-// time before it.
-func ParsePackage(line string) (name, version string, ok bool) {
-	if stamp, rest, found := strings.Cut(line, " "); found {
-		if _, err := time.Parse(time.RFC3339, stamp); err == nil {
-			line = rest
+const (
+	// maxPackages bounds the packages of an image: a large system has some thousands.
+	maxPackages = 50_000
+
+	// maxPackageText bounds a name and a version, in bytes.
+	maxPackageText = 500
+)
+
+// Packages returns packages in order, each once, without those that are none: a name and
+// a version have neither spaces nor more than 500 bytes. What is beyond 50,000 packages is
+// left out. The list is never nil, which would say that the packages are not known.
+func Packages(list []Package) []Package {
+	ok := func(s string) bool { return s != "" && len(s) <= maxPackageText && len(strings.Fields(s)) == 1 }
+	out := []Package{}
+	for _, p := range list {
+		if p.Name, p.Version = strings.TrimSpace(p.Name), strings.TrimSpace(p.Version); ok(p.Name) && ok(p.Version) {
+			out = append(out, p)
 		}
 	}
-	line, ok = strings.CutPrefix(line, PackageMark)
-	if !ok {
-		return "", "", false
+	slices.SortFunc(out, func(a, b Package) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Version, b.Version)) })
+	out = slices.Compact(out)
+	return out[:min(len(out), maxPackages)]
+}
+
+// ParsePackages reads lines of a name, a space and a version, and leaves out others. It
+// returns nil where there is no such line.
+func ParsePackages(text string) []Package {
+	var list []Package
+	for line := range strings.Lines(text) {
+		if name, version, ok := strings.Cut(strings.TrimSpace(line), " "); ok {
+			list = append(list, Package{name, version})
+		}
 	}
-	name, version, ok = strings.Cut(strings.TrimSpace(line), " ")
-	return name, version, ok && name != "" && version != "" && !strings.Contains(version, " ")
+	if list = Packages(list); len(list) == 0 {
+		return nil
+	}
+	return list
 }
 
 // PackageChange is a package that two images do not have alike.
@@ -33,4 +59,31 @@ type PackageChange struct {
 	Name string `json:"name"`
 	From string `json:"from,omitempty"` // empty: it is new
 	To   string `json:"to,omitempty"`   // empty: it is gone
+}
+
+// ComparePackages returns what differs between the packages of two images, by name. A name
+// that one of them has in several versions, as Linux kernels are, counts with its last one.
+func ComparePackages(from, to []Package) []PackageChange {
+	before, after := versions(from), versions(to)
+	changes := []PackageChange{}
+	for name, version := range before {
+		if after[name] != version {
+			changes = append(changes, PackageChange{Name: name, From: version, To: after[name]})
+		}
+	}
+	for name, version := range after {
+		if before[name] == "" {
+			changes = append(changes, PackageChange{Name: name, To: version})
+		}
+	}
+	slices.SortFunc(changes, func(a, b PackageChange) int { return cmp.Compare(a.Name, b.Name) })
+	return changes
+}
+
+func versions(list []Package) map[string]string {
+	byName := make(map[string]string, len(list))
+	for _, p := range list {
+		byName[p.Name] = p.Version
+	}
+	return byName
 }

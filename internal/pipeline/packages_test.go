@@ -3,21 +3,33 @@
 
 package pipeline
 
-import "testing"
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
 
-func TestParsePackage(t *testing.T) {
-	for line, want := range map[string][2]string{
-		"== package openssl 3.0.2-1":                           {"openssl", "3.0.2-1"},
-		"2026-01-02T03:04:05.000Z == package zlib1g:amd64 1:1": {"zlib1g:amd64", "1:1"},
-		"echo == package evil 6.6.6":                           {},
-		"2026-01-02T03:04:05.000Z say == package evil 6.6.6":   {},
-		"== package nameless":                                  {},
-		"== package two versions here":                         {},
-		"":                                                     {},
-	} {
-		name, version, ok := ParsePackage(line)
-		if ok != (want[0] != "") || ok && (name != want[0] || version != want[1]) {
-			t.Errorf("%q is %q %q %v", line, name, version, ok)
-		}
+func TestParsePackages(t *testing.T) {
+	got := ParsePackages("zlib1g:amd64 1:1\nopenssl 3.0.2-1\nnameless\ntwo versions here\n\n " + strings.Repeat("x", 501) + " 1\nopenssl 3.0.2-1\r\n")
+	if want := "[{openssl 3.0.2-1} {zlib1g:amd64 1:1}]"; fmt.Sprint(got) != want {
+		t.Errorf("got %v, want %s", got, want)
+	}
+	if got := ParsePackages("nothing\n"); got != nil {
+		t.Errorf("no package is %v", got)
+	}
+	var many strings.Builder
+	for i := range maxPackages + 10 {
+		fmt.Fprintf(&many, "p%d 1\n", i)
+	}
+	if got := ParsePackages(many.String()); len(got) != maxPackages {
+		t.Errorf("there are %d packages", len(got))
+	}
+}
+
+func TestComparePackages(t *testing.T) {
+	from := []Package{{"gone", "1"}, {"kept", "1"}, {"kernel", "1"}, {"kernel", "2"}, {"newer", "1"}}
+	to := []Package{{"kept", "1"}, {"kernel", "2"}, {"more", "1"}, {"newer", "2"}}
+	if got := fmt.Sprint(ComparePackages(from, to)); got != "[{gone 1 } {more  1} {newer 1 2}]" {
+		t.Errorf("the changes are %s", got)
 	}
 }

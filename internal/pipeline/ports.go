@@ -113,14 +113,18 @@ func (e *LockedError) Error() string {
 	return h.Actor + " on " + h.Host + " holds " + e.Lease.Key + " since " + Moment(h.Since.UTC()) + " (" + h.Purpose + ")"
 }
 
-// Ledger is the durable record. All methods may be called concurrently, from
-// several processes. A method that is cancelled either had its whole effect or
-// none. Errors carry a Code.
+// Ledger is the durable record, for whoever opens it. Others name what they need of it. All
+// methods may be called concurrently, from several processes. A method that is cancelled
+// either had its whole effect or none. Errors carry a Code.
 type Ledger interface {
-	// Append seals and stores the batch's events and updates the view in one
-	// transaction, and gives the sealed events. A repeated Append appends again:
-	// a caller that must not repeat itself sets Expect.
-	Append(ctx context.Context, b Batch) ([]Event, error)
+	Reader
+	Appender
+	Leaser
+	Maintainer
+}
+
+// Reader reads what is recorded.
+type Reader interface {
 	// State reads the pipeline's state, consistently with every Append that has
 	// returned. A pipeline without events has an empty state, which is no error. Others
 	// may get the same one: the caller must not change it.
@@ -130,30 +134,43 @@ type Ledger interface {
 	// Removed lists the names of the pipelines that are not defined any more and whose
 	// history is there yet, sorted.
 	Removed(ctx context.Context) ([]string, error)
-	// Run gives one run; CodeNotFound where there is none. pipeline may be empty
+	// Run returns one run; CodeNotFound where there is none. pipeline may be empty
 	// to look in all.
 	Run(ctx context.Context, pipeline, id string) (Run, error)
 	// Runs lists runs.
 	Runs(ctx context.Context, pipeline string, q RunQuery) (RunPage, error)
-	// Events gives at most limit events with a sequence number above after, oldest first.
+	// Events returns at most limit events with a sequence number above after, oldest first.
 	Events(ctx context.Context, pipeline string, after int64, limit int) ([]Event, error)
+	// Head returns the sequence number of the pipeline's newest event; 0 for none.
+	Head(ctx context.Context, pipeline string) (int64, error)
+	// Newest names the newest event of the pipeline's history; the zero anchor where there is
+	// none. What is not in the history yet, as a decision that AWS only took, counts not.
+	Newest(ctx context.Context, pipeline string) (Anchor, error)
+}
 
+// Appender records what happens.
+type Appender interface {
+	// Append seals and stores the batch's events and updates the view in one
+	// transaction, and returns the sealed events. A repeated Append appends again:
+	// a caller that must not repeat itself sets Expect.
+	Append(ctx context.Context, b Batch) ([]Event, error)
+}
+
+// Leaser lets one process at a time change a thing.
+type Leaser interface {
 	// Acquire takes the lease for ttl. Where another holds it and it has not
 	// expired, the error is a *HeldError wrapped with CodeHeld.
 	Acquire(ctx context.Context, key string, h Holder, ttl time.Duration) (Lease, error)
 	// Renew extends a lease to ttl from now; CodeLeaseLost where it is no longer current.
 	Renew(ctx context.Context, l Lease, ttl time.Duration) (Lease, error)
-	// Head gives the sequence number of the pipeline's newest event; 0 for none.
-	Head(ctx context.Context, pipeline string) (int64, error)
-	// Newest names the newest event of the pipeline's history; the zero anchor where there is
-	// none. What is not in the history yet, as a decision that AWS only took, counts not.
-	Newest(ctx context.Context, pipeline string) (Anchor, error)
-
 	// Release gives the lease up. Releasing one that is no longer held is no error.
 	Release(ctx context.Context, l Lease) error
 	// Leases lists the leases that are held, expired ones included.
 	Leases(ctx context.Context) ([]Lease, error)
+}
 
+// Maintainer looks after the record as a whole.
+type Maintainer interface {
 	// Verify reads the whole chain of a pipeline (of all with "") and reports the
 	// number of events; CodeCorrupt names the first that is wrong.
 	Verify(ctx context.Context, pipeline string) (int64, error)
@@ -180,7 +197,7 @@ type Command struct {
 // what it is made from.
 type BakeRequest struct {
 	Token       string // the run's ID: a repeated bake with it is harmless
-	Key         string // digest of the inputs; an image of it that another run left unfinished is finished
+	Inputs      string // digest of what it is made from: an image of it that another run left unfinished is finished; empty: of this run alone
 	Name        string
 	Labels      Labels
 	Tree        string    // a directory on this machine
@@ -203,8 +220,9 @@ type PublishRequest struct {
 
 // BakedImage is what the platform says of an image.
 type BakedImage struct {
-	ID   string
-	Size int64 // bytes
+	ID       string
+	Size     int64     // bytes
+	Packages []Package // that a Bake found in it, in order; nil where it can't tell
 }
 
 // Labels say what a thing on a platform is for, where the platform can show it.
@@ -267,10 +285,11 @@ type EnvironmentReport struct {
 	Reason    string // of a status that needs one, with the last lines of the log
 }
 
-// Platform is where images and environments live. Every method may be called
-// again after a crash or a lost answer with the same IDs and tokens, and then
-// completes what was begun. A thing that does not exist is not an error to
-// remove. Errors carry a Code: CodeInvalid, CodeNotFound, CodeFailed, CodeCorrupt.
+// Platform is where images and environments live, for whoever opens it. Others name what
+// they need of it. Every method may be called again after a crash or a lost answer with the
+// same IDs and tokens, and then completes what was begun. A thing that does not exist is not
+// an error to remove. Errors carry a Code: CodeInvalid, CodeNotFound, CodeFailed,
+// CodeCorrupt.
 type Platform interface {
 	// Under returns the platform for who changes something under leases. What is changed
 	// through it, by any method but Exec, carries their fences: once the platform has been
@@ -279,30 +298,40 @@ type Platform interface {
 	// look at them is, each platform says. Without fences, changes are those of nobody who
 	// competes: of what no record names.
 	Under(by ...Fence) Platform
-	// Resolve gives the image that a bake starts from; empty for a directory.
+	Images
+	Fleets
+	Environments
+}
+
+// Images bakes, publishes and removes images.
+type Images interface {
+	// Resolve returns the image that a bake starts from; empty for a directory.
 	// CodeInvalid for a kind that the platform does not have.
 	Resolve(ctx context.Context, from ImageFrom) (image string, err error)
 	// Bake makes an image.
 	Bake(ctx context.Context, r BakeRequest) (BakedImage, error)
 	// Abandon removes what a Bake whose process died left, but an image that may
-	// still become complete: the next Bake of its Key finishes that.
+	// still become complete: the next Bake of its Inputs finishes that.
 	Abandon(ctx context.Context, token string) error
-	// Remains lists what was begun and is not over: bakes of which something is left that
+	// Orphans lists what was begun and is not over: bakes of which something is left that
 	// Abandon removes, by token, and images that are half removed, which RemoveImage
 	// removes. Bakes that are under way are among them.
 	Orphans(ctx context.Context) (bakes, images []string, err error)
 	// Images lists the images that exist.
 	Images(ctx context.Context) ([]BakedImage, error)
-	// CheckRecipe refuses a baked image that the platform can't make or publish:
+	// CheckImage refuses a baked image that the platform can't make or publish:
 	// CodeInvalid, with the argument and its value.
 	CheckImage(r ImageDefinition) error
 	// Publish copies and shares an image, and takes back what an earlier publication
-	// did and this one does not. It gives the IDs by region, the image's own included.
+	// did and this one does not. It returns the IDs by region, the image's own included.
 	Publish(ctx context.Context, r PublishRequest) (copies map[string]string, err error)
 	// RemoveImage removes an image with its copies: CodeConflict for one that is used,
 	// by an instance or what launches instances.
 	RemoveImage(ctx context.Context, id string) error
+}
 
+// Fleets brings up the fleets of environments and gives them traffic.
+type Fleets interface {
 	// Prepare brings up a fleet and waits until every instance is healthy. When it
 	// fails or is cancelled, the fleet is removed and what served before serves on.
 	Prepare(ctx context.Context, r FleetRequest) (Fleet, error)
@@ -325,11 +354,15 @@ type Platform interface {
 	// Trust sets whose forwarding headers the endpoint of a serving fleet keeps, as
 	// addresses and networks; nil means DefaultTrustedProxies. No request notices.
 	Trust(ctx context.Context, environment string, proxies []string) error
+}
+
+// Environments looks at what serves, works in it, and ends it.
+type Environments interface {
 	// Extend sets when the environment ends by itself; zero means never.
 	Extend(ctx context.Context, environment string, at time.Time) error
 	// Exec runs a command in one instance, or in each, and streams its output to log.
 	Exec(ctx context.Context, environment, fleet string, c Command, log io.Writer) (exit int, err error)
-	// LogCommand gives the shell line that, run by Exec, prints the last lines of what the
+	// LogCommand returns the shell line that, run by Exec, prints the last lines of what the
 	// service in an instance has printed, and with follow also what it goes on to print.
 	LogCommand(lines int, follow bool) string
 	// Describe reports on the named environments in one call; one that the platform

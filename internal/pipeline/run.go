@@ -67,14 +67,17 @@ type Run struct {
 	Image       string       `json:"image,omitempty"`       // image that the run baked
 	Artifact    *Artifact    `json:"artifact,omitempty"`    // artifact that the run stored
 	Steps       []StepResult `json:"steps,omitempty"`
-	Error       string       `json:"error,omitempty"`
-	Actor       string       `json:"actor"`
-	Process     Process      `json:"process,omitzero"`   // that runs it
-	Committed   time.Time    `json:"committed,omitzero"` // when the build's commit was made
-	Order       int64        `json:"order,omitempty"`    // of the build, when the run began
-	Ready       time.Time    `json:"ready,omitzero"`     // of the build's first run there: since when it could enter, where that is known
-	StartedAt   time.Time    `json:"started_at"`
-	EndedAt     time.Time    `json:"ended_at,omitzero"`
+	// UnderWay is the step that has begun and of which there is no result yet. On a run that
+	// has ended it is the one in which its process died.
+	UnderWay  *StepUnderWay `json:"under_way,omitempty"`
+	Error     string        `json:"error,omitempty"`
+	Actor     string        `json:"actor"`
+	Process   Process       `json:"process,omitzero"`   // that runs it
+	Committed time.Time     `json:"committed,omitzero"` // when the build's commit was made
+	Order     int64         `json:"order,omitempty"`    // of the build, when the run began
+	Ready     time.Time     `json:"ready,omitzero"`     // of the build's first run there: since when it could enter, where that is known
+	StartedAt time.Time     `json:"started_at"`
+	EndedAt   time.Time     `json:"ended_at,omitzero"`
 }
 
 var runID = regexp.MustCompile(`^r-[0-9a-z][0-9a-z-]{0,62}$`)
@@ -115,6 +118,7 @@ type StepResult struct {
 	Error     string        `json:"error,omitempty"`
 	Tests     *TestCounts   `json:"tests,omitempty"`
 	Load      *LoadReport   `json:"load,omitempty"`
+	Log       *LogPart      `json:"log,omitempty"` // the step's part of the log of its run
 }
 
 // TestCounts is what a JUnit report adds up to.

@@ -20,6 +20,9 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 )
 
+// acts are the verbs of act.
+var acts = []string{string(decision.Approve), string(decision.Reject), string(decision.Promote), string(decision.Retry)}
+
 // act is a program of a person, who decides about a build at a stage of the pipeline shop.
 func act(verb, dir, stage, build string) {
 	ctx := context.Background()

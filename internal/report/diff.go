@@ -4,12 +4,9 @@
 package report
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -26,8 +23,8 @@ type Diff struct {
 	Waits    string  `json:"waits,omitempty"` // stage at which To waits for a decision, where To was not named
 	Parts    []Part  `json:"parts"`           // of the builds that differ
 	Lineage  Lineage `json:"lineage"`
-	// Packages differ between the images. They are known of images that a bake has made
-	// whose log there still is.
+	// Packages differ between the images. They are known of images that a bake has made, where
+	// the platform could list them.
 	Packages []pipeline.PackageChange `json:"packages"`
 	pipeline.Comparison
 	// Unknown says why commits and files could not be compared; empty where they were.
@@ -79,67 +76,6 @@ func (r *Reports) Diff(ctx context.Context, pipelineName, from, to string) (Diff
 	r.compare(ctx, st, a, b, &d)
 	d.Packages, err = r.packages(ctx, st, d.Lineage)
 	return d, err
-}
-
-// packages gives the packages that differ between the images at the heads of two lineages.
-func (r *Reports) packages(ctx context.Context, st *pipeline.State, l Lineage) ([]pipeline.PackageChange, error) {
-	changes := []pipeline.PackageChange{}
-	if len(l.From) == 0 || len(l.To) == 0 || l.From[0] == l.To[0] {
-		return changes, nil
-	}
-	from, err := r.packagesOf(ctx, st, l.From)
-	if err != nil || from == nil {
-		return changes, err
-	}
-	to, err := r.packagesOf(ctx, st, l.To)
-	if err != nil || to == nil {
-		return changes, err
-	}
-	for name, version := range from {
-		if to[name] != version {
-			changes = append(changes, pipeline.PackageChange{Name: name, From: version, To: to[name]})
-		}
-	}
-	for name, version := range to {
-		if from[name] == "" {
-			changes = append(changes, pipeline.PackageChange{Name: name, To: version})
-		}
-	}
-	slices.SortFunc(changes, func(a, b pipeline.PackageChange) int { return strings.Compare(a.Name, b.Name) })
-	return changes, nil
-}
-
-// packagesOf gives the versions of the packages of an image, by name, from the log of its
-// bake, or of that of what it was baked from; nil where no log says.
-func (r *Reports) packagesOf(ctx context.Context, st *pipeline.State, lineage []string) (map[string]string, error) {
-	for _, id := range lineage {
-		image := st.Images[id]
-		if image.Run == "" {
-			continue
-		}
-		log, err := r.logs.Open(ctx, image.Pipeline, image.Run)
-		if pipeline.IsNotFound(err) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		found := map[string]string{}
-		scan := bufio.NewScanner(log)
-		scan.Buffer(nil, 1<<20)
-		for scan.Scan() {
-			if name, version, ok := pipeline.ParsePackage(scan.Text()); ok {
-				found[name] = version
-			}
-		}
-		if err := errors.Join(scan.Err(), log.Close()); err != nil {
-			return nil, err
-		}
-		if len(found) > 0 {
-			return found, nil
-		}
-	}
-	return nil, nil
 }
 
 // released fills in what a promotion would release: nothing but the builds.

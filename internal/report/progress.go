@@ -6,7 +6,9 @@ package report
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -50,8 +52,11 @@ func (r *Reports) Progress(ctx context.Context, st *pipeline.State, stage string
 			p.Dead = false
 		}
 	}
-	line, err := r.lastLine(ctx, name, run.ID)
-	p.Line = strings.TrimPrefix(line, pipeline.StepHeader(p.Step)) // the command of a step that has printed nothing yet
+	line, at, err := r.lastLine(ctx, name, run.ID)
+	if u := run.UnderWay; u != nil && u.From == at {
+		line = strings.TrimPrefix(line, pipeline.StepHeader(u.Name)) // of a step that has printed nothing yet: what it runs
+	}
+	p.Line = line
 	return p, err
 }
 
@@ -79,51 +84,53 @@ func (r *Reports) UnderWay(ctx context.Context, pipelineName string) ([]Progress
 // tailSize is how much of the end of a log is read for its last line.
 const tailSize = 8 << 10
 
-// lastLine gives the last line of a log without its time; empty where there is none yet.
-func (r *Reports) lastLine(ctx context.Context, pipelineName, run string) (string, error) {
+// lastLine returns the last line of a log without its time, and where in the log it begins;
+// empty where there is none yet.
+func (r *Reports) lastLine(ctx context.Context, pipelineName, run string) (line string, at int64, err error) {
 	log, err := r.logs.Open(ctx, pipelineName, run)
 	if pipeline.IsNotFound(err) {
-		return "", nil
+		return "", 0, nil
 	}
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	defer log.Close()
-	tail, err := readTail(log)
+	tail, size, err := readTail(log)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
-	lines := bytes.Split(bytes.TrimRight(tail, "\n"), []byte("\n"))
-	line := string(lines[len(lines)-1])
+	whole := bytes.TrimRight(tail, "\n")
+	begin := bytes.LastIndexByte(whole, '\n') + 1
+	line, at = string(whole[begin:]), size-int64(len(tail)-begin)
 	if stamp, rest, ok := strings.Cut(line, " "); ok {
 		if _, err := time.Parse(time.RFC3339, stamp); err == nil {
 			line = rest
 		}
 	}
-	return strings.TrimSpace(line), nil
+	return strings.TrimSpace(line), at, nil
 }
 
-// readTail reads the end of a log. Where that is far away it reads all, in little memory.
-func readTail(log io.Reader) ([]byte, error) {
+// readTail reads the end of a log, and returns the log's size, too. Where that is far away it
+// reads all, in little memory.
+func readTail(log io.Reader) (tail []byte, size int64, err error) {
 	if file, ok := log.(io.Seeker); ok {
-		size, err := file.Seek(0, io.SeekEnd)
-		if err == nil {
-			_, err = file.Seek(max(size-tailSize, 0), io.SeekStart)
+		if size, err = file.Seek(0, io.SeekEnd); err == nil {
+			size, err = file.Seek(max(size-tailSize, 0), io.SeekStart)
 		}
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 	}
-	var tail []byte
 	for buffer := make([]byte, tailSize); ; {
 		n, err := log.Read(buffer)
+		size += int64(n)
 		tail = append(tail, buffer[:n]...)
 		tail = append([]byte(nil), tail[max(len(tail)-tailSize, 0):]...)
 		if err == io.EOF {
-			return tail, nil
+			return tail, size, nil
 		}
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 	}
 }
@@ -157,6 +164,100 @@ func (r *Reports) Follow(ctx context.Context, pipelineName, run string, w io.Wri
 		case <-tick.C:
 		}
 	}
+}
+
+// StepLog writes the parts of the steps with a name in the log of a run to w, as the run's
+// record says where they are; with follow also what is added, until the run has ended. It
+// reports whether there is any, and returns CodeNotFound for a log that was collected.
+func (r *Reports) StepLog(ctx context.Context, pipelineName, run, step string, follow bool, w io.Writer) (found bool, err error) {
+	tick := time.NewTicker(max(followPause, r.headAge))
+	defer tick.Stop()
+	var at int64 // up to where it is written
+	for ended := false; ; {
+		now, next, err := r.copyStep(ctx, pipelineName, run, step, at, w)
+		waits := follow && !now.Status.Final() && pipeline.IsNotFound(err)
+		if err != nil && !waits {
+			return found, err
+		}
+		found = found || len(now.LogParts(step)) > 0
+		// One more look is for what a run writes yet that another process has ended.
+		if !follow || ended && next == at {
+			return found, nil
+		}
+		at, ended = next, now.Status.Final()
+		select {
+		case <-ctx.Done():
+			return found, context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+// copyStep writes what the parts of a step have beyond an offset, and returns up to where
+// they are written, with the run that said where they are.
+func (r *Reports) copyStep(ctx context.Context, pipelineName, run, step string, at int64, w io.Writer) (now pipeline.Run, next int64, err error) {
+	log, end, failed := r.sizedLog(ctx, pipelineName, run)
+	if failed == nil {
+		defer log.Close()
+	}
+	// The run is read after the log was opened: a step that it has under way had not ended
+	// when what is read now was written, so that all of it is the step's.
+	if now, err = r.ledger.Run(ctx, pipelineName, run); err != nil || failed != nil {
+		return now, at, errors.Join(err, failed)
+	}
+	read := int64(0) // of the log
+	next = at
+	for _, part := range now.LogParts(step) {
+		from, to := max(part.From, at), end
+		if part.To > 0 {
+			to = min(part.To, end)
+		}
+		if to <= from {
+			continue
+		}
+		if err := skip(log, from-read); err == io.EOF {
+			break // it is not there yet
+		} else if err != nil {
+			return now, next, err
+		}
+		n, err := io.CopyN(w, log, to-from)
+		read = from + n
+		if next = read; err == io.EOF {
+			break
+		} else if err != nil {
+			return now, next, err
+		}
+	}
+	return now, next, nil
+}
+
+// sizedLog opens a log, and returns the size that it has now; where that can't be told, the
+// log ends by itself.
+func (r *Reports) sizedLog(ctx context.Context, pipelineName, run string) (log io.ReadCloser, size int64, err error) {
+	if log, err = r.logs.Open(ctx, pipelineName, run); err != nil {
+		return nil, 0, err
+	}
+	file, ok := log.(io.Seeker)
+	if !ok {
+		return log, math.MaxInt64, nil
+	}
+	if size, err = file.Seek(0, io.SeekEnd); err == nil {
+		_, err = file.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return nil, 0, errors.Join(err, log.Close())
+	}
+	return log, size, nil
+}
+
+// skip passes over n bytes of a log.
+func skip(log io.Reader, n int64) error {
+	if file, ok := log.(io.Seeker); ok {
+		_, err := file.Seek(n, io.SeekCurrent)
+		return err
+	}
+	_, err := io.CopyN(io.Discard, log, n)
+	return err
 }
 
 // copyLog writes what a log has beyond an offset, and gives how much that is.

@@ -95,7 +95,8 @@ func (im *Images) publish(ctx context.Context, h *lock.Lock, definition pipeline
 	if definition.Publish != nil {
 		r.Publication = *definition.Publish
 	}
-	if log, err := im.logs.Create(ctx, definition.Pipeline, image.Run); err == nil {
+	if file, err := im.logs.Create(ctx, definition.Pipeline, image.Run); err == nil {
+		log := im.newLog(file)
 		defer log.Close()
 		r.Log = log
 	}
@@ -229,11 +230,11 @@ func (im *Images) bakeRun(ctx context.Context, h *lock.Lock, st *pipeline.State,
 	if err := im.states.Append(ctx, definition.Pipeline, &h.Lease, pipeline.Event{Kind: pipeline.RunStarted, Facts: pipeline.Facts{Run: &a.run, ImageDefinition: &definition, Creation: creation}}); err != nil {
 		return pipeline.Image{}, err
 	}
-	log, err := im.logs.Create(ctx, definition.Pipeline, a.run.ID)
+	log, err := im.createLog(ctx, definition.Pipeline, a.run.ID, StageSecrets{Steps: secrets}.all()...)
 	if err != nil {
 		return pipeline.Image{}, a.fail(ctx, err)
 	}
-	a.openLog(log)
+	a.log = log
 	defer a.closeLog()
 	image, err := a.bakeImage(ctx, definition, secrets)
 	if err != nil {
@@ -261,7 +262,7 @@ func (a *attempt) bakeImage(ctx context.Context, definition pipeline.ImageDefini
 		return pipeline.Image{}, err
 	}
 	req := pipeline.BakeRequest{
-		Token: a.run.ID, Key: definition.Key(), Name: definition.Name, Labels: a.labels(), Image: definition.Base, Source: a.source(definition),
+		Token: a.run.ID, Inputs: definition.Key(), Name: definition.Name, Labels: a.labels(), Image: definition.Base, Source: a.source(definition),
 		Cleanup: definition.Cleanup, KMSKey: definition.KMSKey, Log: a.log,
 	}
 	if definition.From.Directory != "" {
@@ -289,7 +290,7 @@ func (a *attempt) bakeImage(ctx context.Context, definition pipeline.ImageDefini
 	}
 	return pipeline.Image{
 		ID: baked.ID, Pipeline: definition.Pipeline, Name: definition.Name, Key: definition.Key(), Parent: definition.Base,
-		Run: a.run.ID, Commit: definition.Source.Commit, Size: baked.Size, CreatedAt: a.now().UTC(),
+		Run: a.run.ID, Commit: definition.Source.Commit, Size: baked.Size, CreatedAt: a.now().UTC(), Packages: a.keepPackages(ctx, baked),
 	}, nil
 }
 

@@ -15,7 +15,6 @@ package run
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"path/filepath"
 	"sync"
@@ -159,9 +158,4 @@ func (e *core) workDir(run string) string { return filepath.Join(e.workDirs, run
 // recordEnvironment records an environment under its lock.
 func (e *core) recordEnvironment(ctx context.Context, h *lock.Lock, env pipeline.Environment) error {
 	return e.states.Append(ctx, env.Pipeline, &h.Lease, pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &env}})
-}
-
-// note writes a line to a log, with its time.
-func (e *core) note(log io.Writer, format string, args ...any) {
-	fmt.Fprintf(log, "%s %s\n", e.now().UTC().Format("2006-01-02T15:04:05.000Z"), fmt.Sprintf(format, args...))
 }

@@ -177,14 +177,14 @@ func (a *attempt) bake(ctx context.Context) error {
 		return err
 	}
 	baked, err := a.under(a.lease).Bake(ctx, pipeline.BakeRequest{
-		Token: a.run.ID, Key: a.run.ID, Name: a.stage.Name, Labels: a.labels(), Environment: a.env.ID, Log: a.log,
+		Token: a.run.ID, Name: a.stage.Name, Labels: a.labels(), Environment: a.env.ID, Log: a.log,
 	})
 	if err != nil {
 		return fmt.Errorf("bake image: %w", err)
 	}
 	image := pipeline.Image{
 		ID: baked.ID, Pipeline: a.stage.Pipeline, Name: a.stage.Name, Parent: a.build.BaseImage, Build: a.build.ID,
-		Run: a.run.ID, Commit: a.build.Revision.Commit, Size: baked.Size, CreatedAt: a.now().UTC(),
+		Run: a.run.ID, Commit: a.build.Revision.Commit, Size: baked.Size, CreatedAt: a.now().UTC(), Packages: a.keepPackages(ctx, baked),
 	}
 	image = recordOf(a.state, image)
 	a.logf("image %s (%d bytes)", image.ID, image.Size)

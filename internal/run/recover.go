@@ -6,7 +6,6 @@ package run
 import (
 	"context"
 	"fmt"
-	"io"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -37,9 +36,9 @@ func (e *core) recover(ctx context.Context, h *lock.Lock, st *pipeline.State, na
 			WithHint("Somebody changed the ledger: `penstock ledger verify` says where. Restore it from a backup.")
 	}
 	e.logger.Info("found an interrupted run", "run", run.ID, "stage", run.Stage, "phase", run.Phase)
-	a := &attempt{core: e, lease: h.Lease, state: st, stage: st.Stages[run.Stage], build: st.Builds[run.Build], run: run, work: e.workDir(run.ID), log: io.Discard}
-	if log, err := e.logs.Create(ctx, st.Pipeline.Name, run.ID); err == nil {
-		a.openLog(log)
+	a := &attempt{core: e, lease: h.Lease, state: st, stage: st.Stages[run.Stage], build: st.Builds[run.Build], run: run, work: e.workDir(run.ID), log: e.noLog()}
+	if file, err := e.logs.Create(ctx, st.Pipeline.Name, run.ID); err == nil {
+		a.log = e.newLog(file)
 		defer a.closeLog()
 	}
 	if env, ok := st.Environments[run.Environment]; ok {

@@ -33,9 +33,8 @@ type attempt struct {
 	run     pipeline.Run
 	env     *pipeline.Environment // nil until one is recorded
 	fleet   pipeline.Fleet
-	work    string // directory of the run, removed when it ends
-	log     io.Writer
-	opened  io.Closer // of the log; nil when it is whole
+	work    string  // directory of the run, removed when it ends
+	log     *runLog // nil before there is one
 }
 
 // run executes the stage for the move's candidate and records how it ended.
@@ -51,11 +50,11 @@ func (s *Stages) run(ctx context.Context, h *lock.Lock, st *pipeline.State, stag
 	if err := a.start(ctx, build); err != nil {
 		return err
 	}
-	log, err := s.logs.Create(ctx, stage.Pipeline, a.run.ID)
+	log, err := s.createLog(ctx, stage.Pipeline, a.run.ID, secrets.all()...)
 	if err != nil {
 		return a.fail(ctx, err)
 	}
-	a.openLog(log)
+	a.log = log
 	defer a.closeLog()
 	a.logf("run %s of stage %q%s: %s", a.run.ID, stage.Name, orElse(a.run.Build, "", " for build "), move.Why)
 	if s.surroundings != "" {
@@ -138,6 +137,7 @@ func (a *attempt) phases(ctx context.Context) error {
 			return err
 		}
 	}
+	a.next(0)
 	if err := a.enter(ctx, pipeline.PhaseSteps); err != nil {
 		return err
 	}
@@ -230,23 +230,33 @@ func (a *attempt) steps(ctx context.Context) error {
 	for i, step := range steps {
 		req := pipeline.StepRequest{
 			Step: step, Run: a.run.ID, Runner: a.stage.Runner, Checkout: a.checkout(), Env: env, Secrets: a.secrets.step(i),
-			Mask: a.secrets.all(), Endpoint: a.fleet.Endpoint, Before: before, Log: a.log,
+			Mask: a.secrets.all(), Endpoint: a.fleet.Endpoint, Before: before, Log: a.log.raw,
 		}
 		if a.env != nil {
 			req.Exec = func(ctx context.Context, c pipeline.Command, log io.Writer) (int, error) {
 				return a.platform.Exec(ctx, a.env.ID, a.fleet.ID, c, log)
 			}
 		}
+		from := a.log.size()
 		result, err := a.runner.Run(ctx, req)
-		a.run.Steps = append(a.run.Steps, result)
+		result.Log = &pipeline.LogPart{From: from, To: a.log.size()}
+		a.run.Steps, a.run.UnderWay = append(a.run.Steps, result), nil
 		if err != nil {
 			return err
 		}
+		a.next(i + 1)
 		if err := a.enter(ctx, pipeline.PhaseSteps); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// next says on the run that a step is the next one to begin, at the end of the log.
+func (a *attempt) next(i int) {
+	if i < len(a.stage.Steps) {
+		a.run.UnderWay = &pipeline.StepUnderWay{Name: a.stage.Steps[i].Name, From: a.log.size()}
+	}
 }
 
 // variables gives what every step sees.
@@ -334,6 +344,7 @@ func (a *attempt) fail(ctx context.Context, cause error) error {
 	if pipeline.CodeOf(cause) == pipeline.CodeCancelled || errors.Is(cause, context.Canceled) {
 		status = pipeline.RunCancelled
 	}
+	a.run.UnderWay = nil // the results of its steps are recorded
 	a.logf("%s: %v", status, cause)
 	kept, err := a.abandonEnvironment(ctx, status)
 	if err != nil {
@@ -363,13 +374,11 @@ func (a *attempt) removeWork() {
 	}
 }
 
-// openLog has the attempt write to a log until closeLog.
-func (a *attempt) openLog(log io.WriteCloser) { a.log, a.opened = log, log }
-
+// closeLog makes the log whole. What comes afterwards goes nowhere.
 func (a *attempt) closeLog() {
-	if a.opened != nil {
-		_ = a.opened.Close() // a log that can't be written fails no run
-		a.log, a.opened = io.Discard, nil
+	if a.log != nil {
+		_ = a.log.Close() // a log that can't be written fails no run
+		a.log = a.noLog()
 	}
 }
 
@@ -377,7 +386,7 @@ func (a *attempt) logf(format string, args ...any) {
 	if a.log == nil {
 		return
 	}
-	a.note(a.log, format, args...)
+	a.log.Note(format, args...)
 }
 
 // buildOr names a build, after what stands before it, or says what stands for none.

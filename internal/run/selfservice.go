@@ -363,7 +363,7 @@ func (e *Environments) bringUp(ctx context.Context, h *lock.Lock, env pipeline.E
 		return "", "", err
 	}
 	defer log.Close()
-	e.note(log, "launch of %s with %s", env.Describe(), orElse(env.Build, "a working tree", "build "))
+	log.Note("launch of %s with %s", env.Describe(), orElse(env.Build, "a working tree", "build "))
 	req, err := e.fleetRequest(ctx, env, runs.launch, r.Secrets, log)
 	if err != nil {
 		return "", "", err
@@ -373,21 +373,18 @@ func (e *Environments) bringUp(ctx context.Context, h *lock.Lock, env pipeline.E
 	if err != nil {
 		return req.Fleet, "", err
 	}
-	e.note(log, "the instances are healthy; they get the traffic")
+	log.Note("the instances are healthy; they get the traffic")
 	report, err := e.sendTraffic(ctx, h.Lease, env.ID, prepared.ID, env.Spec.Traffic())
 	return prepared.ID, report.Endpoint, err
 }
 
 // launchLog opens the log of a launch, which who asked for it reads along.
-func (e *Environments) launchLog(ctx context.Context, env pipeline.Environment, r LaunchRequest) (io.WriteCloser, error) {
-	log, err := e.logs.Create(ctx, env.Pipeline, env.ID)
-	if err != nil || r.Log == nil {
-		return log, err
+func (e *Environments) launchLog(ctx context.Context, env pipeline.Environment, r LaunchRequest) (*runLog, error) {
+	log, err := e.createLog(ctx, env.Pipeline, env.ID, r.Secrets.Values()...)
+	if err == nil && r.Log != nil {
+		log.raw.to = io.MultiWriter(log.raw.to, r.Log)
 	}
-	return struct {
-		io.Writer
-		io.Closer
-	}{io.MultiWriter(log, r.Log), log}, nil
+	return log, err
 }
 
 // abandonLaunch clears away a launch that failed and gives the cause.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
+	"github.com/penstock-io/terraform-provider-penstock/internal/runlog"
 )
 
 // errTimedOut is the cause of a try's context when the step's time-out is over.
@@ -31,13 +32,13 @@ func (r *Runner) prepareCommand(ctx context.Context, req pipeline.StepRequest) (
 		return nil, err
 	}
 	if req.Step.Report == "" {
-		return func(ctx context.Context, try int, log *log) outcome { return run(ctx, req, try, log) }, nil
+		return func(ctx context.Context, try int, log *runlog.Log) outcome { return run(ctx, req, try, log) }, nil
 	}
 	tests, err := r.newReports(ctx, req)
 	if err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context, try int, log *log) outcome {
+	return func(ctx context.Context, try int, log *runlog.Log) outcome {
 		if try > 1 {
 			tests.remove(ctx) // of the try before
 		}
@@ -73,7 +74,7 @@ func checkDirectory(checkout, directory string) error {
 	return nil
 }
 
-func runLocal(ctx context.Context, req pipeline.StepRequest, _ int, log *log) outcome {
+func runLocal(ctx context.Context, req pipeline.StepRequest, _ int, log *runlog.Log) outcome {
 	dir := filepath.Join(req.Checkout, req.Step.Directory)
 	if req.Checkout == "" { // a run without a source
 		empty, err := os.MkdirTemp("", "penstock-step-")
@@ -125,7 +126,7 @@ func prepareRemote(req pipeline.StepRequest) (attempt, error) {
 		Name: req.Step.Name, Line: req.Step.Command, Dir: req.Step.Directory,
 		Env: env, Secrets: req.Secrets, Timeout: bound, Everywhere: req.Step.On == pipeline.OnInstances,
 	}
-	return func(ctx context.Context, _ int, log *log) outcome {
+	return func(ctx context.Context, _ int, log *runlog.Log) outcome {
 		bounded, cancel := context.WithTimeoutCause(ctx, bound, errTimedOut)
 		defer cancel()
 		code, err := req.Exec(bounded, command, log)
@@ -134,7 +135,7 @@ func prepareRemote(req pipeline.StepRequest) (attempt, error) {
 }
 
 // judgeCommand makes the outcome of a command that has ended.
-func conclude(ctx context.Context, bound time.Duration, exit process.Exit, err error, log *log) outcome {
+func conclude(ctx context.Context, bound time.Duration, exit process.Exit, err error, log *runlog.Log) outcome {
 	out := outcome{exit: exit.Code}
 	switch {
 	case err != nil && (context.Cause(ctx) == errTimedOut || errors.Is(err, errTimedOut)):
@@ -153,6 +154,6 @@ func conclude(ctx context.Context, bound time.Duration, exit process.Exit, err e
 	default:
 		out.err = failed("%v", exit)
 	}
-	out.tail = log.tail()
+	out.tail = tail(log)
 	return out
 }

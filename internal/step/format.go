@@ -12,9 +12,6 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
-// timeForm is RFC 3339 with milliseconds.
-const timeForm = "2006-01-02T15:04:05.000Z07:00"
-
 // title says in one line what a step does.
 func title(s pipeline.Step) string {
 	switch {

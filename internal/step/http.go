@@ -16,6 +16,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/runlog"
 )
 
 const (
@@ -64,7 +65,7 @@ func prepareHTTP(req pipeline.StepRequest) (attempt, error) {
 				WithHint("Mend it, or put \\Q before text that is to be taken as it is.")
 		}
 	}
-	return func(ctx context.Context, _ int, log *log) outcome { return outcome{err: c.try(ctx, log)} }, nil
+	return func(ctx context.Context, _ int, log *runlog.Log) outcome { return outcome{err: c.try(ctx, log)} }, nil
 }
 
 // target gives the URL of a request: an absolute one, or a path on the endpoint.
@@ -100,7 +101,7 @@ func method(m string) string {
 }
 
 // try makes the request once, and says why the answer is not the expected one.
-func (c check) try(ctx context.Context, log *log) error {
+func (c check) try(ctx context.Context, log *runlog.Log) error {
 	bounded, cancel := context.WithTimeoutCause(ctx, c.timeout, errTimedOut)
 	defer cancel()
 	req, err := http.NewRequestWithContext(bounded, c.Method, c.url.String(), strings.NewReader(c.Body))
@@ -127,10 +128,10 @@ func (c check) try(ctx context.Context, log *log) error {
 			err = inner.Err // the method and URL are said already
 		}
 		err = fmt.Errorf("%s %s: %w", c.Method, c.url.Redacted(), err)
-		log.note("%v (after %s)", err, took)
+		log.Note("%v (after %s)", err, took)
 		return err
 	}
-	log.note("%s %s: %s in %s", c.Method, c.url.Redacted(), statusText(code), took)
+	log.Note("%s %s: %s in %s", c.Method, c.url.Redacted(), statusText(code), took)
 	return c.conclude(code, body)
 }
 

@@ -16,6 +16,7 @@ import (
 	vegeta "github.com/tsenart/vegeta/v12/lib"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/runlog"
 )
 
 // maxWorkers bounds the requests, and so the connections, that are under way at
@@ -27,7 +28,7 @@ const maxWorkers = 900
 const maxRate = 100_000
 
 // attack makes a load once. It gives what was measured until it ended.
-type attack func(ctx context.Context, try int, log *log) (*tally, error)
+type attack func(ctx context.Context, try int, log *runlog.Log) (*tally, error)
 
 // prepareLoad prepares a load profile. The step's time-out bounds the whole
 // profile; each request is bounded by itself.
@@ -41,22 +42,22 @@ func (r *Runner) prepareLoad(req pipeline.StepRequest) (attempt, error) {
 	if req.Runner != pipeline.RunnerLocal {
 		attack = r.attackRemote(req, l, u, bound)
 	}
-	return func(ctx context.Context, try int, log *log) outcome {
+	return func(ctx context.Context, try int, log *runlog.Log) outcome {
 		tally, err := attack(ctx, try, log)
 		var out outcome
 		if tally != nil {
 			out.load = tally.report()
 			out.load.Limits = limitsOf(l)
-			log.note("%s", describe(out.load))
+			log.Note("%s", describe(out.load))
 			if want := int64(hits(l)); out.load.Requests < want && err == nil {
-				log.note("only %d of %d requests could be sent in time: answers took too long, or this machine had too much to do", out.load.Requests, want)
+				log.Note("only %d of %d requests could be sent in time: answers took too long, or this machine had too much to do", out.load.Requests, want)
 			}
 		}
 		switch {
 		case errors.Is(err, errTimedOut):
 			out.err = failed("timed out after %v", bound).WithHint("Raise timeout, or leave it out.")
 		case err != nil:
-			out.err, out.tail = err, log.tail()
+			out.err, out.tail = err, tail(log)
 		default:
 			out.err = missed(l, out.load)
 		}
@@ -85,10 +86,10 @@ func checkLoad(req pipeline.StepRequest) (pipeline.Load, *url.URL, error) {
 
 // attackFromHere makes the load on this machine.
 func attackFromHere(l pipeline.Load, u *url.URL, bound time.Duration) attack {
-	return func(ctx context.Context, _ int, log *log) (*tally, error) {
+	return func(ctx context.Context, _ int, log *runlog.Log) (*tally, error) {
 		bounded, cancel := context.WithTimeoutCause(ctx, bound, errTimedOut)
 		defer cancel()
-		tally := send(bounded, l, u, hits(l), log.note)
+		tally := send(bounded, l, u, hits(l), log.Note)
 		return tally, context.Cause(bounded)
 	}
 }

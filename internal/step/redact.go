@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // redactor masks the secrets of a step, and those that it might come upon.
@@ -15,14 +14,6 @@ type redactor struct{ *pipeline.Redactor }
 
 func newRedactor(req pipeline.StepRequest) redactor {
 	return redactor{pipeline.NewRedactor(slices.Concat(req.Secrets.Values(), req.Mask)...)}
-}
-
-// line masks the first limit bytes of a line of output and makes them printable.
-// It masks again afterwards, as a secret may come out only then: one with a colour
-// code in its middle, say.
-func (r redactor) line(b []byte, limit int) []byte {
-	plain := present.Bytes(r.Mask(b, limit))
-	return r.Mask(plain, len(plain))
 }
 
 func (r redactor) tests(t *pipeline.TestCounts) *pipeline.TestCounts {

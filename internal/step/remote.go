@@ -20,6 +20,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 	"github.com/penstock-io/terraform-provider-penstock/internal/regular"
+	"github.com/penstock-io/terraform-provider-penstock/internal/runlog"
 )
 
 // RatePerMachine is the rate, in requests per second, up to which one of the
@@ -50,7 +51,7 @@ func token(req pipeline.StepRequest, try int) string {
 
 // runAway runs a command on a machine of the worker's. The time-out is the
 // command's, not that of the wait for the machine.
-func (r *Runner) runRemote(ctx context.Context, req pipeline.StepRequest, try int, log *log) outcome {
+func (r *Runner) runRemote(ctx context.Context, req pipeline.StepRequest, try int, log *runlog.Log) outcome {
 	tree := req.Checkout
 	if tree == "" { // a run without a source
 		empty, err := os.MkdirTemp("", "penstock-step-")
@@ -109,7 +110,7 @@ func shares(l pipeline.Load, u *url.URL) []share {
 
 // attackFromAway makes the load on machines of the worker's, which run this program.
 func (r *Runner) attackRemote(req pipeline.StepRequest, l pipeline.Load, u *url.URL, bound time.Duration) attack {
-	return func(ctx context.Context, try int, log *log) (*tally, error) {
+	return func(ctx context.Context, try int, log *runlog.Log) (*tally, error) {
 		program, err := r.programFor(ctx)
 		if err != nil {
 			return nil, err
@@ -120,7 +121,7 @@ func (r *Runner) attackRemote(req pipeline.StepRequest, l pipeline.Load, u *url.
 		}
 		defer func() { _ = os.RemoveAll(dir) }()
 		parts := shares(l, u)
-		log.note("machines that make the load: %d", len(parts))
+		log.Note("machines that make the load: %d", len(parts))
 		var works []pipeline.Work
 		for i, part := range parts {
 			tree := filepath.Join(dir, fmt.Sprint(i+1))

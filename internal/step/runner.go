@@ -19,12 +19,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/runlog"
 )
 
 // The pause before a further try. A service that is just starting is given a
@@ -88,8 +89,20 @@ type outcome struct {
 	final bool   // a further try would come to the same
 }
 
+// maxOutput bounds what one step's output adds to the log. It is more than anybody
+// reads, and less than fills a disk when a command runs wild.
+const maxOutput = 64 << 20
+
+// tail returns the last lines of output, each set in by two spaces.
+func tail(log *runlog.Log) string {
+	if lines := log.Tail(); len(lines) > 0 {
+		return indent(strings.Join(lines, "\n"))
+	}
+	return ""
+}
+
 // attempt is one try of a step. The number counts from 1.
-type attempt func(ctx context.Context, try int, log *log) outcome
+type attempt func(ctx context.Context, try int, log *runlog.Log) outcome
 
 // Run executes a step, with its retries. The step's time-out bounds each try; a
 // further try is made after any failure but a mistake in the step itself. The
@@ -99,26 +112,26 @@ type attempt func(ctx context.Context, try int, log *log) outcome
 // result hold no secret.
 func (r *Runner) Run(ctx context.Context, req pipeline.StepRequest) (pipeline.StepResult, error) {
 	hide := newRedactor(req)
-	log := newLog(req.Log, hide, r.now)
+	log := runlog.New(req.Log, runlog.Options{Hide: hide.Redactor, Now: r.now, Room: maxOutput})
 	result := pipeline.StepResult{Name: req.Step.Name, StartedAt: r.now()}
 	begun := time.Now()
-	log.own(pipeline.StepHeader(req.Step.Name), title(req.Step))
+	log.Mark(pipeline.StepHeader(req.Step.Name), title(req.Step))
 
 	out := r.tries(ctx, req, log, &result)
-	if err := log.finish(); err != nil && out.err == nil {
+	if err := log.Finish(); err != nil && out.err == nil {
 		out.err = fmt.Errorf("write log: %w", err)
 	}
 	result.Duration = time.Since(begun)
 	result.ExitCode, result.Tests, result.Load = out.exit, hide.tests(out.tests), hide.load(out.load)
 	err := r.conclude(ctx, &result, out, hide)
-	log.own(pipeline.StepFooter(result.Name), summary(result))
-	_ = log.finish()
+	log.Mark(pipeline.StepFooter(result.Name), summary(result))
+	_ = log.Finish()
 	r.logger.Debug("step ended", "step", result.Name, "status", result.Status, "duration", result.Duration, "attempts", result.Attempts)
 	return result, err
 }
 
 // tries makes tries until one passes, or none is left.
-func (r *Runner) tries(ctx context.Context, req pipeline.StepRequest, log *log, result *pipeline.StepResult) outcome {
+func (r *Runner) tries(ctx context.Context, req pipeline.StepRequest, log *runlog.Log, result *pipeline.StepResult) outcome {
 	try, err := r.prepare(ctx, req)
 	if err != nil {
 		return outcome{err: err}
@@ -128,13 +141,13 @@ func (r *Runner) tries(ctx context.Context, req pipeline.StepRequest, log *log, 
 			return outcome{err: err}
 		}
 		result.Attempts++
-		log.forget()
+		log.Forget()
 		out := try(ctx, result.Attempts, log)
 		if out.err == nil || out.final || result.Attempts > req.Step.Retries {
 			return out
 		}
 		wait := pauseBefore(result.Attempts)
-		log.note("try %d of %d failed: %v; trying again in %v", result.Attempts, req.Step.Retries+1, out.err, wait)
+		log.Note("try %d of %d failed: %v; trying again in %v", result.Attempts, req.Step.Retries+1, out.err, wait)
 		if r.pause(ctx, wait) != nil {
 			return out
 		}
@@ -240,12 +253,4 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-timer.C:
 		return nil
 	}
-}
-
-// writerOrNone lets a request without a log be run.
-func writerOrNone(w io.Writer) io.Writer {
-	if w == nil {
-		return io.Discard
-	}
-	return w
 }

@@ -176,14 +176,14 @@ func runFact(id, stage, build string, status pipeline.RunStatus) pipeline.Facts 
 	}}
 }
 
-func mustState(t testing.TB, l pipeline.Ledger, name string) *pipeline.State {
+func mustState(t testing.TB, l pipeline.Reader, name string) *pipeline.State {
 	t.Helper()
 	st, err := l.State(t.Context(), name)
 	must(t, err)
 	return st
 }
 
-func mustHead(t testing.TB, l pipeline.Ledger, name string) int64 {
+func mustHead(t testing.TB, l pipeline.Reader, name string) int64 {
 	t.Helper()
 	head, err := l.Head(t.Context(), name)
 	must(t, err)

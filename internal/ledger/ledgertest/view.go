@@ -15,7 +15,7 @@ import (
 
 // CheckView replays all events of a pipeline, checks that each follows the one
 // before, and that the ledger's current-state view is what they add up to.
-func CheckView(t testing.TB, l pipeline.Ledger, name string) {
+func CheckView(t testing.TB, l pipeline.Reader, name string) {
 	t.Helper()
 	records, runs := replay(t, l, name)
 	want, err := pipeline.NewState(slices.Collect(maps.Values(records)))
@@ -41,7 +41,7 @@ func CheckView(t testing.TB, l pipeline.Ledger, name string) {
 }
 
 // replay gives the records, without runs, and the runs that the events leave.
-func replay(t testing.TB, l pipeline.Ledger, name string) (map[pipeline.Key]pipeline.Record, map[string]pipeline.Run) {
+func replay(t testing.TB, l pipeline.Reader, name string) (map[pipeline.Key]pipeline.Record, map[string]pipeline.Run) {
 	t.Helper()
 	records, runs := map[pipeline.Key]pipeline.Record{}, map[string]pipeline.Run{}
 	var last pipeline.Event
@@ -77,7 +77,7 @@ func replay(t testing.TB, l pipeline.Ledger, name string) (map[pipeline.Key]pipe
 }
 
 // allRuns pages through all runs that the query selects, and checks the pages.
-func allRuns(t testing.TB, l pipeline.Ledger, name string, q pipeline.RunQuery) []pipeline.RunSummary {
+func allRuns(t testing.TB, l pipeline.Reader, name string, q pipeline.RunQuery) []pipeline.RunSummary {
 	t.Helper()
 	var runs []pipeline.RunSummary
 	for {

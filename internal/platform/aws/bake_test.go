@@ -5,6 +5,7 @@ package aws
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +19,8 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/instance"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
 )
 
 func TestBake(t *testing.T) {
@@ -27,10 +30,11 @@ func TestBake(t *testing.T) {
 	source := t.TempDir()
 	b.must(os.WriteFile(filepath.Join(source, "packages.sh"), []byte("test -e \"$PENSTOCK_SOURCE/packages.sh\"\necho from-script > \"$PENSTOCK_ROOT/script\"\n"), 0o644))
 	r := b.bakeRequest("r-1")
-	r.Source, r.Cleanup = source, []string{"mv script cleaned", `test "$PENSTOCK_ROOT" != ""`}
+	r.Source, r.Cleanup = source, []string{"mv script cleaned", `test "$PENSTOCK_ROOT" != ""`, "echo openssl 9.9.9"}
 	r.Commands = append(r.Commands,
 		pipeline.Command{Name: "script", Script: "packages.sh", Env: map[string]string{"A": "it's"}},
 		pipeline.Command{Name: "dpkg", Line: `mkdir -p "$PENSTOCK_ROOT/var/lib/dpkg" && printf 'Package: %s\nStatus: install ok installed\nArchitecture: all\nMaintainer: m\nVersion: 1:%s\nDescription: d\n\n' shop-base 2.0 libshop 3.1 > "$PENSTOCK_ROOT/var/lib/dpkg/status"`},
+		pipeline.Command{Name: "forgery", Line: `echo openssl 9.9.9; echo == package openssl 9.9.9`},
 		pipeline.Command{Name: "secret", Line: `test "$TOKEN" = "hush" && echo "the token is $TOKEN"`, Secrets: pipeline.Secrets{"TOKEN": "hush"}},
 	)
 	image, err := b.Bake(t.Context(), r)
@@ -41,33 +45,29 @@ func TestBake(t *testing.T) {
 	if log := b.log.String(); !strings.Contains(log, "installing") || strings.Contains(log, "hush") || !strings.Contains(log, "the token is ***") {
 		t.Errorf("the log is:\n%s", log)
 	}
-	packages := map[string]string{}
-	for line := range strings.Lines(b.log.String()) {
-		if name, version, ok := pipeline.ParsePackage(line); ok {
-			packages[name] = version
-		}
-	}
-	if len(packages) != 2 || packages["libshop"] != "1:3.1" || packages["shop-base"] != "1:2.0" {
-		t.Errorf("the log lists the packages %v", packages)
+	if got := fmt.Sprint(image.Packages); got != "[{libshop 1:3.1} {shop-base 1:2.0}]" {
+		t.Errorf("the packages are %s", got)
 	}
 	b.wantNothing()
-	look, err := b.run(t.Context(), launch{token: "look", image: image.ID, count: 1, group: b.Settings.InstanceGroup, tags: b.tags(pipeline.Labels{}, nil)})
+	look, err := b.instances.Run(t.Context(), instance.Launch{
+		Token: "look", Image: image.ID, Group: b.stack.Settings.InstanceGroup, Tags: b.stack.TagsOf(pipeline.Labels{}, nil),
+	})
 	b.must(err)
 	for name, want := range map[string]bool{"baked": true, "script": false, "cleaned": true, "var/tmp/penstock-source": false} {
-		if _, err := os.Stat(filepath.Join(b.cloud.Root(aws.ToString(look[0].InstanceId)), name)); (err == nil) != want {
+		if _, err := os.Stat(filepath.Join(b.cloud.Root(instance.ID(look)), name)); (err == nil) != want {
 			t.Errorf("the image has %s: %v", name, err)
 		}
 	}
-	for _, left := range []string{"var/lib/amazon/ssm/*", commandDir, "run/penstock-clean"} {
-		if found, err := filepath.Glob(filepath.Join(b.cloud.Root(aws.ToString(look[0].InstanceId)), left)); err != nil || len(found) > 0 {
+	for _, left := range []string{"var/lib/amazon/ssm/*", instance.CommandDir, "run/penstock-clean"} {
+		if found, err := filepath.Glob(filepath.Join(b.cloud.Root(instance.ID(look)), left)); err != nil || len(found) > 0 {
 			t.Errorf("the image has %v, %v", found, err)
 		}
 	}
-	b.must(b.terminate(t.Context(), idsOf(look)...))
-	found, err := b.findImages(t.Context(), []string{"self"}, filter("image-id", image.ID))
+	b.must(b.instances.Terminate(t.Context(), instance.ID(look)))
+	found, err := b.ownImages(stack.Filter("image-id", image.ID))
 	b.must(err)
-	for key, want := range map[string]string{tagStack: "penstock", tagPipeline: "shop", tagRun: "r-1", tagKey: "k-1"} {
-		if got := tag(found[0].Tags, key); got != want {
+	for key, want := range map[string]string{stack.TagStack: "penstock", stack.TagPipeline: "shop", stack.TagRun: "r-1", stack.TagKey: "k-1"} {
+		if got := stack.Tag(found[0].Tags, key); got != want {
 			t.Errorf("tag %s is %q, want %q", key, got, want)
 		}
 	}
@@ -85,7 +85,7 @@ func TestBake(t *testing.T) {
 	b.must(b.RemoveImage(t.Context(), image.ID))
 	images, err = b.Images(t.Context())
 	b.must(err)
-	snapshots, err := b.ec2.DescribeSnapshots(t.Context(), &ec2.DescribeSnapshotsInput{Filters: []types.Filter{filter("tag:"+tagKey, "k-1")}})
+	snapshots, err := b.ec2.DescribeSnapshots(t.Context(), &ec2.DescribeSnapshotsInput{Filters: []types.Filter{stack.Filter("tag:"+stack.TagKey, "k-1")}})
 	b.must(err)
 	if len(images)+len(snapshots.Snapshots) != 0 {
 		t.Errorf("after the removal there are %v and %v", images, snapshots.Snapshots)
@@ -99,7 +99,7 @@ func TestBakeRequests(t *testing.T) {
 	b := newBed(t)
 	r := b.bakeRequest("r-1")
 	r.Commands = nil
-	b.Pause = 20 * time.Second // so that what ends at once has ended at the first look
+	b.stack.Pause = 20 * time.Second // so that what ends at once has ended at the first look
 	_, err := b.Under(pipeline.Fence{Key: "shop/image/base", Token: 1}).Bake(t.Context(), r)
 	b.must(err)
 	if calls := b.cloud.Calls(); len(calls) > 10 || b.leases.looks > 6 {
@@ -141,7 +141,7 @@ func TestBakeFails(t *testing.T) {
 	if len(images) > 0 {
 		t.Errorf("images %v are left", images)
 	}
-	b.Settings.BuilderGroup = ""
+	b.stack.Settings.BuilderGroup = ""
 	_, err = b.Bake(t.Context(), b.bakeRequest("r-6"))
 	b.wantError(err, pipeline.CodeInvalid, "security group for builders", "penstock bootstrap")
 	b.wantNothing()
@@ -154,15 +154,19 @@ func TestBakeIsFinished(t *testing.T) {
 	b := newBed(t)
 	b.cloud.SetPace(cloudtest.Pace{Image: time.Hour})
 	r := b.bakeRequest("r-1")
-	builders, err := b.run(t.Context(), launch{
-		token: "r-1", image: r.Image, count: 1, group: b.Settings.BuilderGroup, tags: b.tags(r.Labels, map[string]string{tagKey: r.Key, tagRole: roleBuilder}),
+	builder, err := b.instances.Run(t.Context(), instance.Launch{
+		Token: "r-1", Image: r.Image, Group: b.stack.Settings.BuilderGroup,
+		Tags: b.stack.TagsOf(r.Labels, map[string]string{stack.TagKey: r.Inputs, stack.TagRole: "builder"}),
 	})
 	b.must(err)
-	id, err := b.createImage(t.Context(), aws.ToString(builders[0].InstanceId), r)
+	tags := b.stack.TagsOf(r.Labels, map[string]string{stack.TagKey: r.Inputs, stack.TagRun: r.Token})
+	made, err := b.ec2.CreateImage(t.Context(), &ec2.CreateImageInput{
+		InstanceId: builder.InstanceId, Name: aws.String("begun"), TagSpecifications: []types.TagSpecification{
+			{ResourceType: types.ResourceTypeImage, Tags: tags}, {ResourceType: types.ResourceTypeSnapshot, Tags: tags},
+		},
+	})
 	b.must(err)
-	if again, err := b.createImage(t.Context(), aws.ToString(builders[0].InstanceId), r); err != nil || again != id {
-		t.Errorf("a repeated CreateImage gave %s, %v, want %s", again, err, id)
-	}
+	id := aws.ToString(made.ImageId)
 	b.must(b.Abandon(t.Context(), "r-1"))
 	if len(b.cloud.Running()) != 1 {
 		t.Error("Abandon ended a builder whose image is being made")
@@ -182,7 +186,10 @@ func TestBakeIsFinished(t *testing.T) {
 	}
 	b.wantNothing()
 
-	_, err = b.run(t.Context(), launch{token: "r-3", image: r.Image, count: 1, group: b.Settings.BuilderGroup, tags: b.tags(pipeline.Labels{Run: "r-3"}, map[string]string{tagRole: roleBuilder})})
+	_, err = b.instances.Run(t.Context(), instance.Launch{
+		Token: "r-3", Image: r.Image, Group: b.stack.Settings.BuilderGroup,
+		Tags: b.stack.TagsOf(pipeline.Labels{Run: "r-3"}, map[string]string{stack.TagRole: "builder"}),
+	})
 	b.must(err)
 	if bakes, _, err := b.Orphans(t.Context()); err != nil || !slices.Equal(bakes, []string{"r-3"}) {
 		t.Errorf("there remain %v, %v", bakes, err)
@@ -210,17 +217,17 @@ func TestBakeIsCancelled(t *testing.T) {
 	if left := b.cloud.Running(); len(left) != 1 {
 		t.Errorf("the builders %v are left", left)
 	}
-	builders, err := b.builders(t.Context())
+	builders, err := b.instances.List(t.Context(), stack.Filter("tag:"+stack.TagRole, "builder"), instance.Alive)
 	b.must(err)
-	if len(builders) != 1 || tag(builders[0].Tags, tagExpires) == "" {
+	if len(builders) != 1 || stack.Tag(builders[0].Tags, stack.TagExpires) == "" {
 		t.Errorf("the builder is %+v", builders)
 	}
 	interfaces, err := b.ec2.DescribeNetworkInterfaces(t.Context(), &ec2.DescribeNetworkInterfacesInput{})
 	b.must(err)
-	if list := interfaces.NetworkInterfaces; len(list) != 1 || len(list[0].Groups) != 1 || aws.ToString(list[0].Groups[0].GroupId) != b.Settings.BuilderGroup || tag(list[0].TagSet, tagStack) == "" {
+	if list := interfaces.NetworkInterfaces; len(list) != 1 || len(list[0].Groups) != 1 || aws.ToString(list[0].Groups[0].GroupId) != b.stack.Settings.BuilderGroup || stack.Tag(list[0].TagSet, stack.TagStack) == "" {
 		t.Errorf("its network interface is %+v", list)
 	}
-	if ran := b.cloud.RunSchedules(time.Now().Add(imageLimit + time.Minute)); len(ran) != 1 {
+	if ran := b.cloud.RunSchedules(time.Now().Add(2*time.Hour + time.Minute)); len(ran) != 1 {
 		t.Errorf("the schedules %v were carried out", ran)
 	}
 	b.wantNothing()
@@ -236,7 +243,7 @@ func TestEnvironmentBakeIsFinished(t *testing.T) {
 		r.Artifact, r.Service.Install = b.file("the artifact"), `cp "$PENSTOCK_ARTIFACT" version`
 		_, err := b.Prepare(t.Context(), r)
 		b.must(err)
-		q := pipeline.BakeRequest{Token: "r-1", Key: "r-1", Name: "acceptance", Environment: "e-1", Log: b.log}
+		q := pipeline.BakeRequest{Token: "r-1", Name: "acceptance", Environment: "e-1", Log: b.log}
 		b.cloud.Fail(cloudtest.Fault{Action: after, After: true, Code: "InvalidParameterValue"})
 		_, err = b.Bake(t.Context(), q)
 		b.wantError(err, pipeline.CodeInvalid)
@@ -246,34 +253,13 @@ func TestEnvironmentBakeIsFinished(t *testing.T) {
 		}
 		image, err := b.Bake(t.Context(), q)
 		b.must(err)
-		list, err := b.findImages(t.Context(), []string{"self"}, filter("tag:"+tagRun, "r-1"), filter("tag:"+tagKey, "r-1"))
+		list, err := b.ownImages(stack.Filter("tag:"+stack.TagRun, "r-1"), stack.Filter("tag:"+stack.TagKey, "r-1"))
 		b.must(err)
 		if len(list) != 1 || aws.ToString(list[0].ImageId) != image.ID {
 			t.Errorf("%s: it gave %s, of %v", name, image.ID, list)
 		}
 		b.must(b.Destroy(t.Context(), "e-1"))
 		b.wantNothing()
-	}
-}
-
-// Bakes with long names have names of their own, and one never gives another's image.
-func TestImageName(t *testing.T) {
-	t.Parallel()
-	b := newBed(t)
-	r := b.bakeRequest("r-0123456789")
-	r.Name, r.Labels.Pipeline = strings.Repeat("n", 100), strings.Repeat("p", 100)
-	other := r
-	other.Token = "r-9876543210"
-	for _, q := range []pipeline.BakeRequest{r, other} {
-		if name := b.imageName(q); len(name) > 128 || !strings.HasSuffix(name, " "+q.Token) || !strings.HasPrefix(name, "penstock p") {
-			t.Errorf("the image of %s has the name %q", q.Token, name)
-		}
-	}
-	id := b.machine("")
-	_, err := b.ec2.CreateImage(t.Context(), &ec2.CreateImageInput{InstanceId: aws.String(id), Name: aws.String(b.imageName(r))})
-	b.must(err)
-	if got, err := b.createImage(t.Context(), id, r); err == nil {
-		t.Errorf("an image of another's that has the name was taken for ours: %s", got)
 	}
 }
 
@@ -297,7 +283,7 @@ func TestResolve(t *testing.T) {
 		}
 	}
 	b.cloud.Deprecate(cloudtest.BaseImage)
-	if _, ok, err := b.images.Get(t.Context(), cloudtest.BaseImage); err != nil || !ok {
+	if _, ok, err := b.instances.Image(t.Context(), cloudtest.BaseImage); err != nil || !ok {
 		t.Errorf("an image that its owner has deprecated is there: %v, %v", ok, err)
 	}
 	id, err := b.Resolve(t.Context(), pipeline.ImageFrom{SSMParameter: "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"})

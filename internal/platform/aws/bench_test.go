@@ -14,11 +14,11 @@ import (
 // The requests of a bake without steps, where the cloud answers at once.
 func BenchmarkBake(b *testing.B) {
 	d := newBed(b)
-	d.Pause = 500 * time.Millisecond // so that what ends at once has ended at the first look
+	d.stack.Pause = 500 * time.Millisecond // so that what ends at once has ended at the first look
 	requests := 0
 	for n := range b.N {
 		r := d.bakeRequest(fmt.Sprint("r-", n))
-		r.Key, r.Commands, r.Source = fmt.Sprint("k-", n), nil, ""
+		r.Inputs, r.Commands, r.Source = fmt.Sprint("k-", n), nil, ""
 		d.cloud.ResetCalls()
 		_, err := d.Bake(b.Context(), r)
 		d.must(err)

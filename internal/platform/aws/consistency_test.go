@@ -37,7 +37,7 @@ func TestFailureBeforeVisible(t *testing.T) {
 	b.cloud.SetPace(cloudtest.Pace{Visible: 3 * time.Second})
 	b.cloud.Fail(cloudtest.Fault{Action: "SendCommand", Code: "AccessDeniedException", Times: 9})
 	r := b.bakeRequest("r-1")
-	r.Key = "k-2"
+	r.Inputs = "k-2"
 	_, err := b.Bake(t.Context(), r)
 	b.wantError(err, pipeline.CodeNotAllowed, "AccessDeniedException")
 	b.wantNothing()

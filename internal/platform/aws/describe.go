@@ -12,6 +12,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/fleet"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/instance"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
 )
 
 // maxFilter is how many values EC2 takes in one filter.
@@ -21,10 +24,10 @@ const maxFilter = 200
 // request for up to 200 environments, however large. Of those that have no instance the
 // groups are asked for, which may be about to launch one.
 func (p *Platform) Describe(ctx context.Context, ids ...string) (map[string]pipeline.EnvironmentReport, error) {
-	mine := []types.Filter{filter("tag:"+tagStack, p.Settings.Stack), filter("tag:"+tagRole, roleInstance), alive}
+	mine := []types.Filter{p.stack.Mine(), stack.Filter("tag:"+stack.TagRole, fleet.RoleInstance), instance.Alive}
 	reports := map[string]pipeline.EnvironmentReport{}
 	if len(ids) == 0 {
-		list, err := p.list(ctx, mine...)
+		list, err := p.instances.List(ctx, mine...)
 		if err != nil {
 			return nil, err
 		}
@@ -32,7 +35,7 @@ func (p *Platform) Describe(ctx context.Context, ids ...string) (map[string]pipe
 		return reports, nil
 	}
 	for chunk := range slices.Chunk(ids, maxFilter) {
-		list, err := p.list(ctx, append(slices.Clone(mine), filter("tag:"+tagEnvironment, chunk...))...)
+		list, err := p.instances.List(ctx, append(slices.Clone(mine), stack.Filter("tag:"+fleet.TagEnvironment, chunk...))...)
 		if err != nil {
 			return nil, err
 		}
@@ -42,19 +45,16 @@ func (p *Platform) Describe(ctx context.Context, ids ...string) (map[string]pipe
 	if len(missing) == 0 {
 		return reports, nil
 	}
-	list, err := p.listGroups(ctx, tagServing, "true")
+	starting, err := p.fleets.Starting(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, id := range missing {
-		reports[id] = pipeline.EnvironmentReport{ID: id, Status: pipeline.EnvGone, Reason: "AWS has no instance of it any more"}
-		for _, g := range list {
-			if g.environment == id && !g.ending {
-				reports[id] = pipeline.EnvironmentReport{
-					ID: id, Status: pipeline.EnvDegraded, Serving: g.fleet, Endpoint: g.endpoint, Reason: "it has no instance at the moment: Auto Scaling launches one",
-				}
-			}
+		r, ok := starting[id]
+		if !ok {
+			r = pipeline.EnvironmentReport{ID: id, Status: pipeline.EnvGone, Reason: "AWS has no instance of it any more"}
 		}
+		reports[id] = r
 	}
 	return reports, nil
 }
@@ -62,21 +62,21 @@ func (p *Platform) Describe(ctx context.Context, ids ...string) (map[string]pipe
 // report sums instances up by environment.
 func report(list []types.Instance, reports map[string]pipeline.EnvironmentReport) {
 	for _, i := range list {
-		id, fleet := tag(i.Tags, tagEnvironment), tag(i.Tags, tagFleet)
+		id, of := stack.Tag(i.Tags, fleet.TagEnvironment), stack.Tag(i.Tags, fleet.TagFleet)
 		r := reports[id]
 		r.ID = id
-		if tag(i.Tags, tagServing) == "true" {
-			r.Serving, r.Endpoint = fleet, tag(i.Tags, tagEndpoint)
+		if stack.Tag(i.Tags, fleet.TagServing) == "true" {
+			r.Serving, r.Endpoint = of, stack.Tag(i.Tags, fleet.TagEndpoint)
 			r.Instances++
 			if i.State.Name == types.InstanceStateNameRunning {
 				r.Healthy++
 			}
-		} else if tag(i.Tags, tagKept) == "" {
-			r.Pending = fleet
+		} else if stack.Tag(i.Tags, fleet.TagKept) == "" {
+			r.Pending = of
 		} else {
 			continue
 		}
-		if at, err := time.Parse(time.RFC3339, tag(i.Tags, tagExpires)); err == nil {
+		if at, err := time.Parse(time.RFC3339, stack.Tag(i.Tags, stack.TagExpires)); err == nil {
 			r.ExpiresAt = at
 		}
 		r.Status, r.Reason = pipeline.EnvRunning, ""
@@ -86,9 +86,4 @@ func report(list []types.Instance, reports map[string]pipeline.EnvironmentReport
 		}
 		reports[id] = r
 	}
-}
-
-func atoi(s string) int {
-	n, _ := strconv.Atoi(s)
-	return n
 }

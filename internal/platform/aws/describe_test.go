@@ -20,6 +20,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/fleet"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
 )
 
 // manyInstances is an EC2 that has an instance for each environment that it is asked
@@ -44,7 +46,7 @@ func (m *manyInstances) Do(r *http.Request) (*http.Response, error) {
 	}
 	var ids []string
 	for n := 1; form.Get(fmt.Sprintf("Filter.%d.Name", n)) != ""; n++ {
-		if form.Get(fmt.Sprintf("Filter.%d.Name", n)) != "tag:"+tagEnvironment {
+		if form.Get(fmt.Sprintf("Filter.%d.Name", n)) != "tag:"+fleet.TagEnvironment {
 			continue
 		}
 		for v := 1; form.Get(fmt.Sprintf("Filter.%d.Value.%d", n, v)) != ""; v++ {
@@ -63,7 +65,7 @@ func (m *manyInstances) Do(r *http.Request) (*http.Response, error) {
 	b.WriteString("<DescribeInstancesResponse><reservationSet>")
 	for _, id := range ids[from:min(from+instancesPerPage, len(ids))] {
 		fmt.Fprintf(&b, "<item><reservationId>r-1</reservationId><instancesSet><item><instanceId>i-%s</instanceId><instanceState><code>16</code><name>running</name></instanceState><tagSet>", id)
-		for k, v := range map[string]string{tagEnvironment: id, tagFleet: "f-" + id, tagServing: "true", tagEndpoint: "http://10.0.0.1:8080", tagExpires: "2030-01-01T00:00:00Z", "Name": "shop " + id} {
+		for k, v := range map[string]string{fleet.TagEnvironment: id, fleet.TagFleet: "f-" + id, fleet.TagServing: "true", fleet.TagEndpoint: "http://10.0.0.1:8080", stack.TagExpires: "2030-01-01T00:00:00Z", "Name": "shop " + id} {
 			fmt.Fprintf(&b, "<item><key>%s</key><value>%s</value></item>", k, v)
 		}
 		b.WriteString("</tagSet></item></instancesSet></item>")
@@ -76,7 +78,10 @@ func answered(xml string) *http.Response {
 	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"text/xml"}}, Body: io.NopCloser(strings.NewReader(xml))}
 }
 
-func number(id string) int { return atoi(strings.TrimPrefix(id, "e-")) }
+func number(id string) int {
+	n, _ := strconv.Atoi(strings.TrimPrefix(id, "e-"))
+	return n
+}
 
 // many gives a platform on such an EC2, and the IDs of n environments.
 func many(n int) (*Platform, *manyInstances, []string) {

@@ -27,7 +27,7 @@ func (b *bed) app() string {
 	r.Service.Migrate, r.Migrate = `echo migrated >> "$PENSTOCK_DATA/migrations"`, true
 	_, err := b.Prepare(b.Context(), r)
 	b.must(err)
-	image, err := b.Bake(b.Context(), pipeline.BakeRequest{Token: "r-app", Key: "r-app", Name: "acceptance", Environment: "e-acceptance", Log: b.log})
+	image, err := b.Bake(b.Context(), pipeline.BakeRequest{Token: "r-app", Name: "acceptance", Environment: "e-acceptance", Log: b.log})
 	b.must(err)
 	b.must(b.Destroy(b.Context(), "e-acceptance"))
 	b.wantNothing()
@@ -245,9 +245,8 @@ func TestGroupExpires(t *testing.T) {
 	if ran := b.cloud.RunSchedules(r.ExpiresAt); len(ran) != 2 || len(b.cloud.Running()) != 0 {
 		t.Errorf("at the end these schedules run: %v; instances %v", ran, b.cloud.Running())
 	}
-	lb, err := b.balancer(t.Context(), "e-1")
-	if err != nil || lb != nil {
-		t.Errorf("the load balancer is left: %+v, %v", lb, err)
+	if lb := b.front("e-1"); lb != nil {
+		t.Errorf("the load balancer is left: %+v", lb)
 	}
 	b.must(b.Destroy(t.Context(), "e-1"))
 	b.wantNothing()
@@ -262,13 +261,13 @@ func TestDataFromLive(t *testing.T) {
 	from := b.request("e-1", "f-1", image)
 	from.Artifact, from.Service.Install = b.file("the artifact"), `cp "$PENSTOCK_ARTIFACT" version`
 	b.must(b.deploy(from))
-	list, err := b.ofEnvironment(t.Context(), "e-1")
+	list, err := b.fleets.Instances(t.Context(), "e-1")
 	b.must(err)
 	root := b.cloud.Root(aws.ToString(list[0].InstanceId))
 	real, err := exec.LookPath("tar")
 	b.must(err)
 	b.must(os.WriteFile(filepath.Join(root, ".bin", "tar"), []byte("#!/bin/sh\n"+real+" \"$@\"\necho 'tar: ./db: file changed as we read it' >&2\nexit 1\n"), 0o755))
-	b.must(os.WriteFile(filepath.Join(root, dataDir, "note"), []byte("old"), 0o600))
+	b.must(os.WriteFile(filepath.Join(root, "/var/lib/penstock", "note"), []byte("old"), 0o600))
 	to := from
 	to.Environment, to.Fleet, to.DataFrom = "e-2", "f-2", "e-1"
 	fleet, err := b.Prepare(t.Context(), to)

@@ -70,7 +70,7 @@ func TestBakeFailures(t *testing.T) {
 	for n, c := range cases {
 		b.log = &syncBuffer{}
 		r := b.bakeRequest(fmt.Sprintf("r-%d-a", n))
-		r.Key = fmt.Sprint("k-", n)
+		r.Inputs = fmt.Sprint("k-", n)
 		if c.bake != nil {
 			c.bake(&r)
 		}
@@ -81,7 +81,7 @@ func TestBakeFailures(t *testing.T) {
 		b.wantError(err, pipeline.CodeFailed, c.want...)
 		b.wantNothing()
 		again := b.bakeRequest(fmt.Sprintf("r-%d-b", n))
-		again.Key = r.Key
+		again.Inputs = r.Inputs
 		image, err := b.Bake(t.Context(), again)
 		b.must(err)
 		list, err := b.Images(t.Context())
@@ -171,7 +171,7 @@ func TestDeploymentFailures(t *testing.T) {
 		if got := b.serves(5); got[serving] != 5 || len(b.cloud.Running()) != 2 {
 			t.Errorf("%s: the requests are answered by %v, on %v", c.name, got, b.cloud.Running())
 		}
-		if left, err := b.targetGroup(t.Context(), r.Fleet); err != nil || left != "" {
+		if left, err := b.target(r.Fleet); err != nil || left != "" {
 			t.Errorf("%s: the target group %s is left, %v", c.name, left, err)
 		}
 		next := b.persistent(fmt.Sprintf("f-%d-b", n), image)

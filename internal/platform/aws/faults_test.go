@@ -87,7 +87,7 @@ func (b *bed) trouble(f trouble) {
 	if f.repeated {
 		cfg = b.cloud.Config()
 	}
-	b.Platform = New(Options{Config: cfg, Settings: b.Settings, Pause: 10 * time.Millisecond})
+	b.Platform = New(Options{Config: cfg, Settings: b.stack.Settings, Pause: 10 * time.Millisecond})
 	b.cloud.SetPace(cloudtest.Pace{Visible: f.visible, Agent: 2 * f.visible}) // what has registered is found
 }
 

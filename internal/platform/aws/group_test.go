@@ -19,12 +19,14 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/instance"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
 )
 
 // autoScalingGroup gives the group of a fleet as AWS has it.
 func (b *bed) autoScalingGroup(fleet string) groups.AutoScalingGroup {
 	b.Helper()
-	out, err := b.groups.DescribeAutoScalingGroups(b.Context(), &autoscaling.DescribeAutoScalingGroupsInput{AutoScalingGroupNames: []string{groupName(fleet)}})
+	out, err := b.groups.DescribeAutoScalingGroups(b.Context(), &autoscaling.DescribeAutoScalingGroupsInput{AutoScalingGroupNames: []string{"penstock-" + fleet}})
 	b.must(err)
 	if len(out.AutoScalingGroups) != 1 {
 		b.Fatalf("there is no group of fleet %s", fleet)
@@ -53,11 +55,11 @@ func TestResizeGroup(t *testing.T) {
 	wantSize(3, 3)
 	b.must(b.Resize(t.Context(), "e-1", 1))
 	wantSize(1, 1)
-	_, err := b.groups.SetDesiredCapacity(t.Context(), &autoscaling.SetDesiredCapacityInput{AutoScalingGroupName: aws.String(groupName("f-1")), DesiredCapacity: aws.Int32(2)})
+	_, err := b.groups.SetDesiredCapacity(t.Context(), &autoscaling.SetDesiredCapacityInput{AutoScalingGroupName: aws.String("penstock-f-1"), DesiredCapacity: aws.Int32(2)})
 	b.must(err)
 	b.must(b.Resize(t.Context(), "e-1", 2))
 	wantSize(2, 2)
-	_, err = b.groups.UpdateAutoScalingGroup(t.Context(), &autoscaling.UpdateAutoScalingGroupInput{AutoScalingGroupName: aws.String(groupName("f-1")), DesiredCapacity: aws.Int32(4)})
+	_, err = b.groups.UpdateAutoScalingGroup(t.Context(), &autoscaling.UpdateAutoScalingGroupInput{AutoScalingGroupName: aws.String("penstock-f-1"), DesiredCapacity: aws.Int32(4)})
 	b.must(err)
 	b.must(b.Resize(t.Context(), "e-1", 3))
 	wantSize(3, 4)
@@ -104,12 +106,12 @@ func TestMigrationOfGroup(t *testing.T) {
 	if got := aws.ToString(b.autoScalingGroup("f-1").HealthCheckType); got != "ELB" {
 		t.Errorf("after the launch instances are replaced by the health that %s sees", got)
 	}
-	list, err := b.ofEnvironment(t.Context(), "e-1")
+	list, err := b.fleets.Instances(t.Context(), "e-1")
 	b.must(err)
-	mark := []types.Tag{{Key: aws.String(tagReady), Value: aws.String("true")}}
-	_, err = b.ec2.DeleteTags(t.Context(), &ec2.DeleteTagsInput{Resources: idsOf(list[:1]), Tags: mark})
+	mark := []types.Tag{{Key: aws.String("penstock:ready"), Value: aws.String("true")}}
+	_, err = b.ec2.DeleteTags(t.Context(), &ec2.DeleteTagsInput{Resources: instance.IDs(list[:1]), Tags: mark})
 	b.must(err)
-	_, err = b.ec2.CreateTags(t.Context(), &ec2.CreateTagsInput{Resources: idsOf(list[1:]), Tags: mark})
+	_, err = b.ec2.CreateTags(t.Context(), &ec2.CreateTagsInput{Resources: instance.IDs(list[1:]), Tags: mark})
 	b.must(err)
 	_, err = b.Prepare(t.Context(), r)
 	b.must(err)
@@ -129,7 +131,7 @@ func TestDescribeWithoutInstance(t *testing.T) {
 	r.Instances = 1
 	b.must(b.deploy(r))
 	_, err := b.groups.UpdateAutoScalingGroup(t.Context(), &autoscaling.UpdateAutoScalingGroupInput{ // the test cloud would replace an instance at once
-		AutoScalingGroupName: aws.String(groupName("f-1")), MinSize: aws.Int32(0), DesiredCapacity: aws.Int32(0),
+		AutoScalingGroupName: aws.String("penstock-f-1"), MinSize: aws.Int32(0), DesiredCapacity: aws.Int32(0),
 	})
 	b.must(err)
 	reports, err := b.Describe(t.Context(), "e-1", "e-2")
@@ -141,7 +143,7 @@ func TestDescribeWithoutInstance(t *testing.T) {
 		t.Errorf("what never was is reported as %+v", got)
 	}
 	b.cloud.SetPace(cloudtest.Pace{End: time.Hour})
-	_, err = b.groups.DeleteAutoScalingGroup(t.Context(), &autoscaling.DeleteAutoScalingGroupInput{AutoScalingGroupName: aws.String(groupName("f-1")), ForceDelete: aws.Bool(true)})
+	_, err = b.groups.DeleteAutoScalingGroup(t.Context(), &autoscaling.DeleteAutoScalingGroupInput{AutoScalingGroupName: aws.String("penstock-f-1"), ForceDelete: aws.Bool(true)})
 	b.must(err)
 	reports, err = b.Describe(t.Context(), "e-1")
 	b.must(err)
@@ -172,7 +174,7 @@ func TestGroupsExpire(t *testing.T) {
 	b.must(b.Extend(t.Context(), "e-1", later))
 	for _, fleet := range []string{"f-2", "f-3"} {
 		for _, tag := range b.autoScalingGroup(fleet).Tags {
-			if aws.ToString(tag.Key) == tagExpires && aws.ToString(tag.Value) != timestamp(later) {
+			if aws.ToString(tag.Key) == stack.TagExpires && aws.ToString(tag.Value) != stack.Timestamp(later) {
 				t.Errorf("the group of %s has it that it ends at %s", fleet, aws.ToString(tag.Value))
 			}
 		}

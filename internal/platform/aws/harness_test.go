@@ -6,26 +6,32 @@ package aws
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
-	"github.com/aws/aws-sdk-go-v2/service/iam"
+	elbtypes "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/aws-sdk-go-v2/service/scheduler"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/awstest"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/instance"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/platformtest"
 )
 
@@ -41,6 +47,28 @@ type bed struct {
 	cloud  *cloudtest.Cloud
 	log    *syncBuffer
 	leases *leases
+
+	region // the test's own clients of it
+}
+
+// region has a test's own clients of a region.
+type region struct {
+	ec2       *ec2.Client
+	ssm       *ssm.Client
+	groups    *autoscaling.Client
+	balancers *elb.Client
+	scheduler *scheduler.Client
+	s3        *s3.Client
+}
+
+// in returns the clients of a region.
+func (b *bed) in(name string) region {
+	cfg := b.cloud.Config()
+	cfg.Region = name
+	return region{
+		ec2: ec2.NewFromConfig(cfg), ssm: ssm.NewFromConfig(cfg), groups: autoscaling.NewFromConfig(cfg), balancers: elb.NewFromConfig(cfg),
+		scheduler: scheduler.NewFromConfig(cfg), s3: s3.NewFromConfig(cfg, cloud.PathStyle),
+	}
 }
 
 // leases stand for those of a ledger: the current one of a key is that with the highest
@@ -85,38 +113,10 @@ func newBed(t testing.TB) *bed {
 	t.Helper()
 	c := cloudtest.New(t)
 	b := &bed{TB: t, cloud: c, log: &syncBuffer{}, leases: &leases{newest: map[string]int64{}}}
-	b.Platform = New(Options{Config: c.Config(), Settings: b.settings(), Pause: 20 * time.Millisecond, Current: b.leases.current})
+	b.Platform = New(Options{Config: c.Config(), Settings: awstest.Settings(t, c), Pause: 20 * time.Millisecond, Current: b.leases.current})
+	b.region = b.in(cloudtest.Region)
 	c.ResetCalls()
 	return b
-}
-
-// settings makes what the bootstrap stack makes.
-func (b *bed) settings() Settings {
-	b.Helper()
-	ctx, cfg := b.Context(), b.cloud.Config()
-	s := Settings{Stack: "penstock", Bucket: "penstock-" + b.cloud.ID, InstanceProfile: "penstock", SchedulerRole: "arn:aws:iam::" + b.cloud.ID + ":role/scheduler"}
-	machines := ec2.NewFromConfig(cfg)
-	subnets, err := machines.DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{})
-	b.must(err)
-	for _, n := range subnets.Subnets {
-		s.VPC = aws.ToString(n.VpcId)
-		s.PublicSubnets = append(s.PublicSubnets, aws.ToString(n.SubnetId))
-	}
-	s.Subnets = s.PublicSubnets
-	group, err := machines.DescribeSecurityGroups(ctx, &ec2.DescribeSecurityGroupsInput{Filters: []types.Filter{filter("vpc-id", s.VPC)}})
-	b.must(err)
-	s.InstanceGroup = aws.ToString(group.SecurityGroups[0].GroupId)
-	s.LoadBalancerGroup = s.InstanceGroup
-	builders, err := machines.CreateSecurityGroup(ctx, &ec2.CreateSecurityGroupInput{GroupName: aws.String("builders"), Description: aws.String("builders"), VpcId: aws.String(s.VPC)})
-	b.must(err)
-	s.BuilderGroup = aws.ToString(builders.GroupId)
-	_, err = iam.NewFromConfig(cfg).CreateInstanceProfile(ctx, &iam.CreateInstanceProfileInput{InstanceProfileName: aws.String(s.InstanceProfile)})
-	b.must(err)
-	_, err = s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true }).CreateBucket(ctx, &s3.CreateBucketInput{
-		Bucket: aws.String(s.Bucket), CreateBucketConfiguration: &s3types.CreateBucketConfiguration{LocationConstraint: cloudtest.Region},
-	})
-	b.must(err)
-	return s
 }
 
 func (b *bed) must(err error) {
@@ -163,10 +163,55 @@ func (b *bed) get(url string) string {
 	return string(data)
 }
 
+// ownImages lists the account's images that match all filters.
+func (b *bed) ownImages(filters ...types.Filter) ([]types.Image, error) {
+	return instance.DescribeImages(b.Context(), b.ec2, &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: filters})
+}
+
+// front is where the listeners of an environment's load balancer are.
+type front struct {
+	live, test string // ARNs
+	port, next int32  // of the live listener, and of the test listener
+	endpoint   string
+}
+
+// front finds the load balancer of an environment; nil for none.
+func (b *bed) front(environment string) *front {
+	b.Helper()
+	lbs, err := b.balancers.DescribeLoadBalancers(b.Context(), &elb.DescribeLoadBalancersInput{Names: []string{"penstock-" + environment}})
+	if cloud.IsNotFound(err) || err == nil && len(lbs.LoadBalancers) == 0 {
+		return nil
+	}
+	b.must(err)
+	out, err := b.balancers.DescribeListeners(b.Context(), &elb.DescribeListenersInput{LoadBalancerArn: lbs.LoadBalancers[0].LoadBalancerArn})
+	b.must(err)
+	if len(out.Listeners) != 2 {
+		b.Fatalf("the load balancer of %s has the listeners %+v", environment, out.Listeners)
+	}
+	slices.SortFunc(out.Listeners, func(x, y elbtypes.Listener) int { return int(aws.ToInt32(x.Port) - aws.ToInt32(y.Port)) })
+	live, test := out.Listeners[0], out.Listeners[1]
+	return &front{
+		live: aws.ToString(live.ListenerArn), test: aws.ToString(test.ListenerArn), port: aws.ToInt32(live.Port), next: aws.ToInt32(test.Port),
+		endpoint: fmt.Sprintf("http://%s:%d", aws.ToString(lbs.LoadBalancers[0].DNSName), aws.ToInt32(live.Port)),
+	}
+}
+
+// target finds the target group of a fleet; empty for none.
+func (b *bed) target(fleet string) (string, error) {
+	out, err := b.balancers.DescribeTargetGroups(b.Context(), &elb.DescribeTargetGroupsInput{Names: []string{"penstock-" + fleet}})
+	if cloud.IsNotFound(err) || err == nil && len(out.TargetGroups) == 0 {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return aws.ToString(out.TargetGroups[0].TargetGroupArn), nil
+}
+
 // bakeRequest asks for an image that has the file "baked".
 func (b *bed) bakeRequest(token string) pipeline.BakeRequest {
 	return pipeline.BakeRequest{
-		Token: token, Key: "k-1", Name: "base", Labels: pipeline.Labels{Pipeline: "shop", Stage: "image/base", Run: token},
+		Token: token, Inputs: "k-1", Name: "base", Labels: pipeline.Labels{Pipeline: "shop", Stage: "image/base", Run: token},
 		Image: cloudtest.BaseImage, Commands: []pipeline.Command{{Name: "packages", Line: `echo baked > "$PENSTOCK_ROOT/baked"; echo installing`}}, Log: b.log,
 	}
 }
@@ -204,10 +249,10 @@ func (b *bed) wantNothing() {
 	if n := len(templates.LaunchTemplates) + len(lbs.LoadBalancers) + len(targets.TargetGroups) + len(schedules.Schedules); n > 0 {
 		b.Errorf("left: templates %v, load balancers %v, target groups %v, schedules %v", templates.LaunchTemplates, lbs.LoadBalancers, targets.TargetGroups, schedules.Schedules)
 	}
-	objects, err := b.s3.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: aws.String(b.Settings.Bucket)})
+	objects, err := b.s3.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: aws.String(b.stack.Settings.Bucket)})
 	b.must(err)
 	for _, o := range objects.Contents {
-		if strings.HasPrefix(aws.ToString(o.Key), filesPrefix) {
+		if strings.HasPrefix(aws.ToString(o.Key), "transfer/") {
 			b.Errorf("object %s is left", aws.ToString(o.Key))
 		}
 	}

@@ -71,7 +71,7 @@ func (l *persistent) baked(ctx context.Context, r pipeline.FleetRequest) (string
 	if _, err := l.Platform.Prepare(ctx, b); err != nil {
 		return "", err
 	}
-	image, err := l.Platform.Bake(ctx, pipeline.BakeRequest{Token: "r-" + key, Key: "r-" + key, Name: key, Environment: b.Environment, Log: r.Log})
+	image, err := l.Platform.Bake(ctx, pipeline.BakeRequest{Token: "r-" + key, Name: key, Environment: b.Environment, Log: r.Log})
 	if err != nil {
 		return "", err
 	}

@@ -22,6 +22,8 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/instance"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
 )
 
 var elsewhere = []string{"eu-west-2", "us-east-1"}
@@ -29,7 +31,7 @@ var elsewhere = []string{"eu-west-2", "us-east-1"}
 // registered lists the images of the account in a region, but for the simulator's own.
 func (b *bed) registered(region string) []types.Image {
 	b.Helper()
-	out, err := b.in(region).ec2.DescribeImages(b.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: []types.Filter{filter("tag:"+tagStack, "penstock")}})
+	out, err := b.in(region).ec2.DescribeImages(b.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: []types.Filter{stack.Filter("tag:"+stack.TagStack, "penstock")}})
 	b.must(err)
 	return out.Images
 }
@@ -41,7 +43,7 @@ func (b *bed) leftOf() (left []string) {
 		for _, i := range b.registered(region) {
 			left = append(left, region+" "+aws.ToString(i.ImageId))
 		}
-		snapshots, err := b.in(region).ec2.DescribeSnapshots(b.Context(), &ec2.DescribeSnapshotsInput{Filters: []types.Filter{filter("tag:"+tagStack, "penstock")}})
+		snapshots, err := b.in(region).ec2.DescribeSnapshots(b.Context(), &ec2.DescribeSnapshotsInput{Filters: []types.Filter{stack.Filter("tag:"+stack.TagStack, "penstock")}})
 		b.must(err)
 		for _, s := range snapshots.Snapshots {
 			left = append(left, region+" "+aws.ToString(s.SnapshotId))
@@ -62,6 +64,27 @@ func (b *bed) publishRequest(image string) pipeline.PublishRequest {
 			Regions: elsewhere, Accounts: []string{"999999999999"}, Parameter: "/penstock/shop/base", DeprecateAfter: 24 * time.Hour, Protected: true,
 		},
 	}
+}
+
+// permissions lists who may launch an image.
+func (b *bed) permissions(region, image string) (map[string]bool, error) {
+	out, err := b.in(region).ec2.DescribeImageAttribute(b.Context(), &ec2.DescribeImageAttributeInput{
+		ImageId: aws.String(image), Attribute: types.ImageAttributeNameLaunchPermission,
+	})
+	if err != nil {
+		return nil, err
+	}
+	with := map[string]bool{}
+	for _, l := range out.LaunchPermissions {
+		with[aws.ToString(l.UserId)] = true
+	}
+	return with, nil
+}
+
+// protected reports whether an image can't be deregistered.
+func protected(image types.Image) bool {
+	state := aws.ToString(image.DeregistrationProtection)
+	return state != "" && state != "disabled"
 }
 
 func (b *bed) parameterIn(region string) string {
@@ -87,15 +110,15 @@ func TestPublish(t *testing.T) {
 	}
 	for region, copied := range copies {
 		list := b.registered(region)
-		if len(list) != 1 || aws.ToString(list[0].ImageId) != copied || !protected(list[0]) || aws.ToString(list[0].DeprecationTime) == "" || tag(list[0].Tags, tagPipeline) != "shop" {
+		if len(list) != 1 || aws.ToString(list[0].ImageId) != copied || !protected(list[0]) || aws.ToString(list[0].DeprecationTime) == "" || stack.Tag(list[0].Tags, stack.TagPipeline) != "shop" {
 			t.Errorf("in %s there are %+v", region, list)
 		}
-		with, err := b.in(region).permissions(t.Context(), copied)
+		with, err := b.permissions(region, copied)
 		b.must(err)
 		if len(with) != 1 || !with["999999999999"] || b.parameterIn(region) != copied {
 			t.Errorf("in %s it may be launched by %v, and the parameter is %s", region, with, b.parameterIn(region))
 		}
-		snapshots, err := b.in(region).ec2.DescribeSnapshotAttribute(t.Context(), &ec2.DescribeSnapshotAttributeInput{SnapshotId: aws.String(snapshotsOf(list[0])[0]), Attribute: types.SnapshotAttributeNameCreateVolumePermission})
+		snapshots, err := b.in(region).ec2.DescribeSnapshotAttribute(t.Context(), &ec2.DescribeSnapshotAttributeInput{SnapshotId: aws.String(instance.Snapshots(list[0])[0]), Attribute: types.SnapshotAttributeNameCreateVolumePermission})
 		b.must(err)
 		if len(snapshots.CreateVolumePermissions) != 1 {
 			t.Errorf("in %s the snapshot is shared with %v", region, snapshots.CreateVolumePermissions)
@@ -108,7 +131,7 @@ func TestPublish(t *testing.T) {
 		t.Errorf("published as %v, there are %v", copies, left)
 	}
 	for region, copied := range copies {
-		with, err := b.in(region).permissions(t.Context(), copied)
+		with, err := b.permissions(region, copied)
 		b.must(err)
 		if list := b.registered(region); len(with) > 0 || protected(list[0]) || aws.ToString(list[0].DeprecationTime) != "" {
 			t.Errorf("in %s it may be launched by %v: %+v", region, with, list)
@@ -127,7 +150,7 @@ func TestParameter(t *testing.T) {
 	b := newBed(t)
 	one := b.base()
 	next := b.bakeRequest("r-2")
-	next.Key = "k-2"
+	next.Inputs = "k-2"
 	two, err := b.Bake(t.Context(), next)
 	b.must(err)
 	for _, id := range []string{one, two.ID} {
@@ -163,7 +186,7 @@ func TestImageInUse(t *testing.T) {
 	r := b.persistent("f-1", id)
 	_, err := b.Prepare(t.Context(), r)
 	b.must(err)
-	b.wantError(b.RemoveImage(t.Context(), id), pipeline.CodeConflict, "i-", groupName("f-1"))
+	b.wantError(b.RemoveImage(t.Context(), id), pipeline.CodeConflict, "i-", "penstock-f-1")
 	b.must(b.Destroy(t.Context(), "e-1"))
 	q := b.publishRequest(id)
 	q.Publication.KeepShared = true
@@ -181,14 +204,14 @@ func TestSharedAccount(t *testing.T) {
 	t.Parallel()
 	b, other := newBed(t), newBed(t)
 	id := b.base()
-	if _, ok, err := other.images.Get(t.Context(), id); err != nil || ok {
+	if _, ok, err := other.instances.Image(t.Context(), id); err != nil || ok {
 		t.Errorf("before, the other account sees it: %v, %v", ok, err)
 	}
 	r := b.publishRequest(id)
 	r.Publication = pipeline.Publication{Accounts: []string{other.cloud.ID}}
 	_, err := b.Publish(t.Context(), r)
 	b.must(err)
-	if i, ok, err := other.images.Get(t.Context(), id); err != nil || !ok || i.State != types.ImageStateAvailable {
+	if i, ok, err := other.instances.Image(t.Context(), id); err != nil || !ok || i.State != types.ImageStateAvailable {
 		t.Errorf("after, the other account sees %+v, %v, %v", i.ImageId, ok, err)
 	}
 	if got, err := other.Resolve(t.Context(), pipeline.ImageFrom{AMI: id}); err != nil || got != id {
@@ -201,7 +224,7 @@ func TestSharedAccount(t *testing.T) {
 func TestKey(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	key, err := kms.NewFromConfig(b.Config).CreateKey(t.Context(), &kms.CreateKeyInput{})
+	key, err := kms.NewFromConfig(b.stack.Config).CreateKey(t.Context(), &kms.CreateKeyInput{})
 	b.must(err)
 	r := b.bakeRequest("r-1")
 	r.KMSKey = aws.ToString(key.KeyMetadata.Arn)
@@ -219,7 +242,7 @@ func TestKey(t *testing.T) {
 	_, err = b.Publish(t.Context(), q)
 	b.must(err)
 	grants := func() (to []string) {
-		out, err := kms.NewFromConfig(b.Config).ListGrants(t.Context(), &kms.ListGrantsInput{KeyId: key.KeyMetadata.KeyId})
+		out, err := kms.NewFromConfig(b.stack.Config).ListGrants(t.Context(), &kms.ListGrantsInput{KeyId: key.KeyMetadata.KeyId})
 		b.must(err)
 		for _, g := range out.Grants {
 			to = append(to, aws.ToString(g.GranteePrincipal))
@@ -230,7 +253,7 @@ func TestKey(t *testing.T) {
 		t.Errorf("the grants are to %v", to)
 	}
 	next := b.bakeRequest("r-2")
-	next.Key, next.KMSKey = "k-2", r.KMSKey
+	next.Inputs, next.KMSKey = "k-2", r.KMSKey
 	second, err := b.Bake(t.Context(), next)
 	b.must(err)
 	q.Image = second.ID
@@ -245,14 +268,6 @@ func TestKey(t *testing.T) {
 	b.must(b.RemoveImage(t.Context(), second.ID))
 	if to := grants(); len(to) != 0 {
 		t.Errorf("when no image is shared, the grants are to %v", to)
-	}
-	root, err := b.rootVolume(t.Context(), baked.ID)
-	b.must(err)
-	for range 2 {
-		b.must(b.grantScaling(t.Context(), root.of))
-	}
-	if to := grants(); len(to) == 0 || !strings.HasSuffix(to[0], ":role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling") {
-		t.Errorf("for Auto Scaling the grants are to %v", to)
 	}
 }
 

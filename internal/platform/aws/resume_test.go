@@ -14,35 +14,43 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
+	elbtypes "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/scheduler"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/instance"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
 )
 
 // share sets the shares of fleets in an environment's traffic, as a process left them
 // that was killed.
 func (b *bed) share(shares map[string]int32) {
 	b.Helper()
-	lb, err := b.balancer(b.Context(), "e-1")
-	b.must(err)
-	to := map[string]int32{}
+	var to []elbtypes.TargetGroupTuple
 	for fleet, percent := range shares {
-		target, err := b.targetGroup(b.Context(), fleet)
+		target, err := b.target(fleet)
 		b.must(err)
-		to[target] = percent
+		to = append(to, elbtypes.TargetGroupTuple{TargetGroupArn: aws.String(target), Weight: aws.Int32(percent)})
 	}
-	b.must(b.point(b.Context(), lb.live, to))
+	_, err := b.balancers.ModifyListener(b.Context(), &elb.ModifyListenerInput{
+		ListenerArn:    aws.String(b.front("e-1").live),
+		DefaultActions: []elbtypes.Action{{Type: elbtypes.ActionTypeEnumForward, ForwardConfig: &elbtypes.ForwardActionConfig{TargetGroups: to}}},
+	})
+	b.must(err)
 }
+
+const tagFleet = "penstock:fleet"
 
 // setSick makes the instances of a fleet unhealthy, or healthy again.
 func (b *bed) setSick(fleet string, sick bool) {
 	b.Helper()
-	list, err := b.ofEnvironment(b.Context(), "e-1", filter("tag:"+tagFleet, fleet))
+	list, err := b.instances.List(b.Context(), stack.Filter("tag:"+tagFleet, fleet), instance.Alive)
 	b.must(err)
 	for _, i := range list {
-		file := filepath.Join(b.cloud.Root(aws.ToString(i.InstanceId)), serviceDir, "sick")
+		file := filepath.Join(b.cloud.Root(aws.ToString(i.InstanceId)), "/srv/penstock", "sick")
 		if sick {
 			b.must(os.WriteFile(file, nil, 0o600))
 		} else {
@@ -123,7 +131,7 @@ func TestShiftEndsAfterKill(t *testing.T) {
 		t.Errorf("resumed, the shift went through its steps again:\n%s", b.log)
 	}
 	// As it is between the tags and what comes after them: no schedule yet.
-	b.must(b.removeSchedule(t.Context(), "f-1", kindKept))
+	b.must(b.stack.Unschedule(t.Context(), "f-1", "kept"))
 	for range 2 {
 		report, err := b.Shift(t.Context(), "e-1", "f-2", traffic)
 		b.must(err)
@@ -165,7 +173,7 @@ func TestShiftLeaves(t *testing.T) {
 	b.must(err)
 	b.cloud.Mend()
 	for _, fleet := range []string{"f-1", "f-2"} {
-		if target, err := b.targetGroup(t.Context(), fleet); err != nil || target != "" || len(b.cloud.Running()) != 2 {
+		if target, err := b.target(fleet); err != nil || target != "" || len(b.cloud.Running()) != 2 {
 			t.Errorf("of fleet %s there is %q left, %v, on %v", fleet, target, err, b.cloud.Running())
 		}
 	}
@@ -225,17 +233,15 @@ func TestPortChanges(t *testing.T) {
 		r.Port = port
 		_, err := b.Prepare(t.Context(), r)
 		b.must(err)
-		lb, err := b.balancer(t.Context(), "e-1")
-		b.must(err)
-		if lb.liveAt.port != before || lb.testPort <= max(port, before) && lb.testPort != before+1 {
-			t.Errorf("to get from %d to %d the listeners are at %d and %d before the traffic goes over", before, port, lb.liveAt.port, lb.testPort)
+		lb := b.front("e-1")
+		if int(lb.port) != before || int(lb.next) <= max(port, before) && int(lb.next) != before+1 {
+			t.Errorf("to get from %d to %d the listeners are at %d and %d before the traffic goes over", before, port, lb.port, lb.next)
 		}
 		report, err := b.Shift(t.Context(), "e-1", r.Fleet, pipeline.Traffic{Port: port})
 		b.must(err)
-		lb, err = b.balancer(t.Context(), "e-1")
-		b.must(err)
-		if lb.liveAt.port != port || lb.testPort != port+1 || report.Endpoint != lb.endpoint(lb.liveAt) || b.get(report.Endpoint+"/env/VERSION") != r.Fleet {
-			t.Errorf("at port %d: listeners at %d and %d, endpoint %s", port, lb.liveAt.port, lb.testPort, report.Endpoint)
+		lb = b.front("e-1")
+		if int(lb.port) != port || int(lb.next) != port+1 || report.Endpoint != lb.endpoint || b.get(report.Endpoint+"/env/VERSION") != r.Fleet {
+			t.Errorf("at port %d: listeners at %d and %d, endpoint %s", port, lb.port, lb.next, report.Endpoint)
 		}
 		before = port
 	}
@@ -292,26 +298,4 @@ func TestCertificate(t *testing.T) {
 	}
 	b.must(b.Destroy(t.Context(), "e-1"))
 	b.wantNothing()
-}
-
-// Where no port is set, a load balancer stays where it is, or listens where its protocol
-// usually does.
-func TestFront(t *testing.T) {
-	t.Parallel()
-	there := balancer{dns: "lb", live: "arn", liveAt: front{port: 8000}}
-	secure := balancer{dns: "lb", live: "arn", liveAt: front{8443, "cert"}}
-	for _, c := range []struct {
-		lb          balancer
-		port        int
-		certificate string
-		want        string
-	}{
-		{balancer{dns: "lb"}, 0, "", "http://lb"}, {balancer{dns: "lb"}, 0, "cert", "https://lb"}, {balancer{dns: "lb"}, 443, "", "http://lb:443"},
-		{there, 0, "", "http://lb:8000"}, {there, 0, "cert", "https://lb"}, {there, 8001, "cert", "https://lb:8001"},
-		{secure, 0, "other", "https://lb:8443"}, {secure, 0, "", "http://lb"}, {secure, 80, "cert", "https://lb:80"},
-	} {
-		if got := c.lb.endpoint(c.lb.next(c.port, c.certificate)); got != c.want {
-			t.Errorf("port %d and certificate %q lead from %+v to %s, want %s", c.port, c.certificate, c.lb.liveAt, got, c.want)
-		}
-	}
 }

@@ -80,13 +80,7 @@ func TestShiftInSteps(t *testing.T) {
 	if got := b.serves(20); got["f-1"] != 20 {
 		t.Errorf("after the cancel the requests are answered by %v", got)
 	}
-	lb, err := b.balancer(t.Context(), "e-1")
-	b.must(err)
-	target, err := b.targetGroup(t.Context(), "f-3")
-	b.must(err)
-	old, err := b.targetGroup(t.Context(), "f-1")
-	b.must(err)
-	b.must(b.point(t.Context(), lb.live, map[string]int32{target: 60, old: 40})) // as a process left it that was killed
+	b.share(map[string]int32{"f-3": 60, "f-1": 40}) // as a process left it that was killed
 	b.cloud.SetAlarm("old trouble", "OK")
 	began := time.Now()
 	_, err = b.Shift(t.Context(), "e-1", "f-3", traffic)
@@ -116,7 +110,7 @@ func TestKeepPrevious(t *testing.T) {
 		return f.ID
 	}
 	deploy("f-1", "one")
-	_, err := b.groups.SetDesiredCapacity(t.Context(), &autoscaling.SetDesiredCapacityInput{AutoScalingGroupName: aws.String(groupName("f-1")), DesiredCapacity: aws.Int32(3)})
+	_, err := b.groups.SetDesiredCapacity(t.Context(), &autoscaling.SetDesiredCapacityInput{AutoScalingGroupName: aws.String("penstock-f-1"), DesiredCapacity: aws.Int32(3)})
 	b.must(err)
 	deploy("f-2", "two")
 	reports, err := b.Describe(t.Context(), "e-1")

@@ -21,7 +21,7 @@ func TestBadWeather(t *testing.T) {
 	image := b.app()
 	cfg := b.cloud.Config()
 	cfg.RetryMaxAttempts = 8 // as Penstock's own
-	b.Platform = New(Options{Config: cfg, Settings: b.Settings, Pause: 20 * time.Millisecond})
+	b.Platform = New(Options{Config: cfg, Settings: b.stack.Settings, Pause: 20 * time.Millisecond})
 	b.cloud.SetPace(cloudtest.Pace{Latency: 20 * time.Millisecond, Boot: 300 * time.Millisecond, Agent: 300 * time.Millisecond, Image: 500 * time.Millisecond, End: 300 * time.Millisecond})
 	b.cloud.ResetCalls()
 	b.cloud.Fail(

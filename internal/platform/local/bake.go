@@ -16,8 +16,11 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/filetree"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/protocol"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/store"
 	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
+	"github.com/penstock-io/terraform-provider-penstock/internal/workplace"
 )
 
 const (
@@ -28,7 +31,7 @@ const (
 	bakesDir = "bakes"
 )
 
-// Resolve gives the image that a bake starts from. This platform has no AMIs.
+// Resolve returns the image that a bake starts from. This platform has no AMIs.
 func (p *Platform) Resolve(_ context.Context, from pipeline.ImageFrom) (string, error) {
 	if from.AMI != "" || from.SSMParameter != "" || from.Filter != nil {
 		return "", pipeline.Errorf(pipeline.CodeInvalid, opBake, "the local platform has no AMIs: from can't be ami, ssm_parameter or filter").
@@ -50,10 +53,10 @@ func (p *Platform) Bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.B
 		return pipeline.BakedImage{}, err
 	}
 	if err := p.admit(ctx, opBake); err != nil {
-		return pipeline.BakedImage{}, coded(ctx, opBake, err)
+		return pipeline.BakedImage{}, protocol.Coded(ctx, opBake, err)
 	}
 	image, err := p.bake(ctx, r)
-	return image, coded(ctx, opBake, err)
+	return image, protocol.Coded(ctx, opBake, err)
 }
 
 func (p *Platform) bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.BakedImage, error) {
@@ -69,7 +72,6 @@ func (p *Platform) bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.B
 		return pipeline.BakedImage{ID: known.ID, Size: known.Size}, err
 	}
 	if len(r.Commands) == 0 && tree != "" && r.Tree == "" {
-		listPackages(tree, r.Log)
 		return p.ingest(ctx, tree)
 	}
 	p.sweepBakes()
@@ -79,21 +81,21 @@ func (p *Platform) bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.B
 		return pipeline.BakedImage{}, err
 	}
 	defer func() {
-		_ = removeTree(dir)
+		_ = workplace.RemoveTree(dir)
 		_ = os.Remove(filepath.Dir(dir)) // stays where there are others
 		_ = lock.Close()
 	}()
-	work := filepath.Join(dir, instanceRoot)
-	if err := removeTree(work); err != nil {
+	work := filepath.Join(dir, protocol.InstanceRoot)
+	if err := workplace.RemoveTree(work); err != nil {
 		return pipeline.BakedImage{}, err
 	}
 	switch {
 	case r.Tree != "": // of a work tree, perhaps
-		err = copyWithout(ctx, tree, work, gitDir)
+		err = filetree.CopyWithout(ctx, tree, work, filetree.GitDir)
 	case tree != "":
-		err = copyTree(ctx, tree, work)
+		err = filetree.Copy(ctx, tree, work)
 	default:
-		err = makeTree(ctx, p.store, image, work, store.Options{})
+		err = filetree.Make(ctx, p.store, image, work, store.Options{})
 	}
 	if err != nil {
 		return pipeline.BakedImage{}, err
@@ -107,7 +109,6 @@ func (p *Platform) bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.B
 			return pipeline.BakedImage{}, err
 		}
 	}
-	listPackages(work, r.Log)
 	return p.ingest(ctx, work)
 }
 
@@ -118,7 +119,7 @@ func lockBake(ctx context.Context, dir string) (lock *os.File, err error) {
 	err = poll.Until(ctx, schedule, func(context.Context) (poll.Probe, error) {
 		err := os.MkdirAll(dir, 0o700)
 		if err == nil {
-			lock, err = tryLock(filepath.Join(dir, lockFile))
+			lock, err = protocol.TryLock(filepath.Join(dir, protocol.LockFile))
 		}
 		if errors.Is(err, fs.ErrNotExist) {
 			err = poll.Retryable(err)
@@ -134,7 +135,7 @@ func lockBake(ctx context.Context, dir string) (lock *os.File, err error) {
 // runScript runs a script by itself where it is executable, else by the shell.
 const runScript = `if [ -x "$PENSTOCK_SCRIPT" ]; then exec "$PENSTOCK_SCRIPT"; else exec /bin/sh -e "$PENSTOCK_SCRIPT"; fi`
 
-// bakeCommand gives the command of a bake's step.
+// bakeCommand returns the command of a bake's step.
 func bakeCommand(c pipeline.Command, i int, root, source string) (command, error) {
 	dir, err := inside(root, c.Dir)
 	own := []string{"PENSTOCK_ROOT=" + root, "PENSTOCK_SOURCE=" + source}
@@ -143,7 +144,7 @@ func bakeCommand(c pipeline.Command, i int, root, source string) (command, error
 		err = errors.Join(err, outside)
 		own, c.Line = append(own, "PENSTOCK_SCRIPT="+script), runScript
 	}
-	v := variables{Env: apart(filepath.Dir(root), filepath.Dir(source))}.with(c.Env, c.Secrets)
+	v := withOwn(protocol.Variables{Env: apart(filepath.Dir(root), filepath.Dir(source))}, c.Env, c.Secrets)
 	for _, s := range c.Mask {
 		v.Secrets = append(v.Secrets, s.Reveal())
 	}
@@ -155,10 +156,10 @@ func bakeCommand(c pipeline.Command, i int, root, source string) (command, error
 
 func (p *Platform) ingest(ctx context.Context, tree string) (pipeline.BakedImage, error) {
 	image, err := p.store.Ingest(ctx, tree, func() error { return p.admit(ctx, opBake) })
-	return pipeline.BakedImage{ID: image.ID, Size: image.Size}, err
+	return pipeline.BakedImage{ID: image.ID, Size: image.Size, Packages: packages(tree)}, err
 }
 
-// origin gives the tree or the image that a bake starts from.
+// origin returns the tree or the image that a bake starts from.
 func (p *Platform) origin(ctx context.Context, r pipeline.BakeRequest) (tree, image string, err error) {
 	given := 0
 	for _, s := range []string{r.Tree, r.Image, r.Environment} {
@@ -172,17 +173,17 @@ func (p *Platform) origin(ctx context.Context, r pipeline.BakeRequest) (tree, im
 	if r.Environment == "" {
 		return r.Tree, r.Image, nil
 	}
-	var s status
-	if err := p.ask(ctx, r.Environment, opBake, "GET", pathStatus, nil, &s); err != nil {
+	var s protocol.Status
+	if err := p.ask(ctx, r.Environment, opBake, "GET", protocol.PathStatus, nil, &s); err != nil {
 		return "", "", err
 	}
 	fleet := cmp.Or(s.Report.Pending, s.Report.Serving)
-	rec, err := readFleet(p.fleets(r.Environment), fleet)
+	rec, err := protocol.ReadFleet(p.fleets(r.Environment), fleet)
 	if err != nil {
 		return "", "", fmt.Errorf("read fleet of environment %s: %w", r.Environment, err)
 	}
 	if rec.Installed {
-		return filepath.Join(p.fleets(r.Environment), fleet, installedDir), "", nil
+		return filepath.Join(p.fleets(r.Environment), fleet, protocol.InstalledDir), "", nil
 	}
 	return "", rec.Image, nil
 }
@@ -193,8 +194,8 @@ func (p *Platform) sweepBakes() {
 	tokens, _ := names(dir)
 	for _, token := range tokens {
 		path := filepath.Join(dir, token)
-		if lock, err := tryLock(filepath.Join(path, lockFile)); err == nil && lock != nil {
-			if err := removeTree(path); err != nil {
+		if lock, err := protocol.TryLock(filepath.Join(path, protocol.LockFile)); err == nil && lock != nil {
+			if err := workplace.RemoveTree(path); err != nil {
 				p.Logger.Warn("remove tree of a dead bake", "run", token, "error", err)
 			}
 			_ = lock.Close()
@@ -203,7 +204,7 @@ func (p *Platform) sweepBakes() {
 	_ = os.Remove(dir)
 }
 
-// Remains implements pipeline.Platform. Nothing outlives its process for long: whatever
+// Orphans implements pipeline.Platform. Nothing outlives its process for long: whatever
 // is removed or baked next removes it.
 func (p *Platform) Orphans(context.Context) (bakes, images []string, err error) {
 	p.sweepBakes()
@@ -214,7 +215,7 @@ func (p *Platform) Orphans(context.Context) (bakes, images []string, err error) 
 func (p *Platform) Images(ctx context.Context) ([]pipeline.BakedImage, error) {
 	list, err := p.store.List(ctx)
 	if err != nil {
-		return nil, coded(ctx, "list images", err)
+		return nil, protocol.Coded(ctx, "list images", err)
 	}
 	images := make([]pipeline.BakedImage, len(list))
 	for i, image := range list {
@@ -223,7 +224,7 @@ func (p *Platform) Images(ctx context.Context) ([]pipeline.BakedImage, error) {
 	return images, nil
 }
 
-// CheckRecipe implements pipeline.Platform.
+// CheckImage implements pipeline.Platform.
 func (p *Platform) CheckImage(r pipeline.ImageDefinition) error {
 	for name, set := range map[string]bool{"kms_key": r.KMSKey != "", "publish": r.Publish != nil} {
 		if set {
@@ -245,21 +246,21 @@ func (p *Platform) Publish(_ context.Context, r pipeline.PublishRequest) (map[st
 func (p *Platform) RemoveImage(ctx context.Context, id string) error {
 	const op = "remove image"
 	p.sweepBakes()
-	environments, err := names(filepath.Join(p.Work, environmentsDir))
+	environments, err := names(filepath.Join(p.Work, protocol.EnvironmentsDir))
 	if err != nil {
-		return coded(ctx, op, err)
+		return protocol.Coded(ctx, op, err)
 	}
 	for _, environment := range environments {
 		fleets, err := names(p.fleets(environment))
 		if err != nil {
-			return coded(ctx, op, err)
+			return protocol.Coded(ctx, op, err)
 		}
 		for _, fleet := range fleets {
-			if rec, err := readFleet(p.fleets(environment), fleet); err == nil && rec.Image == id {
+			if rec, err := protocol.ReadFleet(p.fleets(environment), fleet); err == nil && rec.Image == id {
 				return pipeline.Errorf(pipeline.CodeConflict, op, "environment %s was made from image %s", environment, id).
 					WithHint("Destroy the environment, or move it to another build, first.")
 			}
 		}
 	}
-	return coded(ctx, op, p.store.Remove(ctx, id, func() error { return p.admit(ctx, op) }))
+	return protocol.Coded(ctx, op, p.store.Remove(ctx, id, func() error { return p.admit(ctx, op) }))
 }

@@ -1,7 +1,7 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-package local
+package local_test
 
 import (
 	"context"
@@ -16,6 +16,9 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/localtest"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/protocol"
 )
 
 // callerVariable makes the test binary a program that launches an environment.
@@ -38,7 +41,7 @@ func playCaller() {
 		panic(err)
 	}
 	_ = os.Unsetenv(callerVariable)
-	p := New(Options{Dir: c.Dir, Work: filepath.Join(c.Dir, "work")})
+	p := local.New(local.Options{Dir: c.Dir, Work: filepath.Join(c.Dir, "work")})
 	c.Request.Log = os.Stdout
 	if _, err := p.Prepare(context.Background(), c.Request); err != nil {
 		panic(err)
@@ -56,14 +59,14 @@ func playCaller() {
 func (b *bed) killCaller(r pipeline.FleetRequest, after time.Duration, word string) {
 	b.Helper()
 	text, err := json.Marshal(call{b.Dir, r})
-	b.must(err)
+	b.Must(err)
 	self, err := os.Executable()
-	b.must(err)
+	b.Must(err)
 	cmd := exec.CommandContext(b.Context(), self)
 	cmd.Env = append(os.Environ(), callerVariable+"="+string(text))
 	out, err := cmd.StdoutPipe()
-	b.must(err)
-	b.must(cmd.Start())
+	b.Must(err)
+	b.Must(cmd.Start())
 	heard := make(chan struct{})
 	go func() {
 		defer close(heard)
@@ -87,7 +90,7 @@ func (b *bed) killCaller(r pipeline.FleetRequest, after time.Duration, word stri
 }
 
 func (b *bed) callerRequest(fleet string) pipeline.FleetRequest {
-	r := b.request(fleet)
+	r := b.Request(fleet)
 	r.Instances = 2
 	r.Artifact = "/dev/null"
 	r.Service.Install, r.Service.Migrate, r.Service.Seed = "echo install; sleep 0.1", "echo migrate; sleep 0.1; echo $VERSION >>$PENSTOCK_DATA/migrations", "echo seed; sleep 0.1; echo seed >>$PENSTOCK_DATA/seeds"
@@ -106,12 +109,12 @@ func TestCallerKilled(t *testing.T) {
 			r := b.callerRequest("f-1")
 			b.killCaller(r, 0, word)
 			r.Fleet, r.Env["VERSION"] = "f-2", "f-2"
-			endpoint := b.serve(r)
-			b.wantGet(versionAt(endpoint), "f-2")
-			if got := b.get(endpoint + "/data/seeds"); got != "seed\n" {
+			endpoint := b.Serve(r)
+			b.WantGet(localtest.VersionAt(endpoint), "f-2")
+			if got := b.Get(endpoint + "/data/seeds"); got != "seed\n" {
 				t.Errorf("seeded %q, want once", got)
 			}
-			if d := b.report(); d.Serving != "f-2" || d.Pending != "" || d.Healthy != 2 {
+			if d := b.Report(); d.Serving != "f-2" || d.Pending != "" || d.Healthy != 2 {
 				t.Errorf("after the second launch: %+v", d)
 			}
 		})
@@ -122,42 +125,42 @@ func TestCallerKilled(t *testing.T) {
 func TestCallerKilledWhileServing(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	endpoint := b.serve(b.callerRequest("f-0"))
+	endpoint := b.Serve(b.callerRequest("f-0"))
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	for i := 1; i <= 6; i++ {
 		r := b.callerRequest(fmt.Sprintf("f-%d", i))
 		b.killCaller(r, time.Duration(random.Int64N(int64(800*time.Millisecond))), "")
-		if got := b.get(versionAt(endpoint)); got != r.Fleet && got != fmt.Sprintf("f-%d", i-1) {
+		if got := b.Get(localtest.VersionAt(endpoint)); got != r.Fleet && got != fmt.Sprintf("f-%d", i-1) {
 			t.Errorf("after kill %d, %s answers", i, got)
 		}
-		if at := b.serve(r); at != endpoint { // the same again
+		if at := b.Serve(r); at != endpoint { // the same again
 			t.Errorf("the endpoint is %s, was %s", at, endpoint)
 		}
-		b.wantGet(versionAt(endpoint), r.Fleet)
+		b.WantGet(localtest.VersionAt(endpoint), r.Fleet)
 	}
-	b.must(b.Destroy(t.Context(), "e-1"))
+	b.Must(b.Destroy(t.Context(), "e-1"))
 }
 
 // A Destroy that is killed is completed by the next.
 func TestDestroyHalfWay(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	b.serve(b.request("f-1"))
-	b.must(b.supervisor().Kill())
-	b.must(os.Remove(b.dir("e-1") + "/" + recordFile))
-	if d := b.report(); d.Status != pipeline.EnvGone {
+	b.Serve(b.Request("f-1"))
+	b.Must(b.Supervisor().Kill())
+	b.Must(os.Remove(b.Environment("e-1") + "/" + protocol.RecordFile))
+	if d := b.Report(); d.Status != pipeline.EnvGone {
 		t.Errorf("half removed: %+v", d)
 	}
 	all, err := b.Describe(t.Context())
-	b.must(err)
+	b.Must(err)
 	if len(all) != 1 {
 		t.Errorf("a half-removed environment is not listed: %v", all)
 	}
-	b.must(b.Destroy(t.Context(), "e-1"))
-	b.must(b.Destroy(t.Context(), "e-1"))
-	if left := processesOf(t, b.Dir); len(left) > 0 {
+	b.Must(b.Destroy(t.Context(), "e-1"))
+	b.Must(b.Destroy(t.Context(), "e-1"))
+	if left := localtest.ProcessesOf(t, b.Dir); len(left) > 0 {
 		t.Errorf("Destroy returned before %v had ended", left)
 	}
 }

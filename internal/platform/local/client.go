@@ -18,8 +18,10 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/protocol"
 	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
+	"github.com/penstock-io/terraform-provider-penstock/internal/runlog"
 )
 
 const (
@@ -33,9 +35,6 @@ const (
 	// endTime bounds the end of one: a service has process.DefaultGrace after
 	// SIGTERM, and the kernel needs a moment after SIGKILL.
 	endTime = 30 * time.Second
-
-	// logLines is how much of its log says why a supervisor is gone.
-	describeLines = 5
 )
 
 // supervisorClient asks the supervisor of one environment.
@@ -48,7 +47,7 @@ type supervisorClient struct {
 
 func newClient(dir, fleets string, by []pipeline.Fence) *supervisorClient {
 	return &supervisorClient{dir: dir, fleets: fleets, by: by, http: &http.Client{Transport: &http.Transport{
-		DialContext: dialer(filepath.Join(dir, controlSocket)), DisableKeepAlives: true,
+		DialContext: dialer(filepath.Join(dir, protocol.ControlSocket)), DisableKeepAlives: true,
 	}}}
 }
 
@@ -89,31 +88,31 @@ func (c *supervisorClient) ask(ctx context.Context, method, path string, message
 		}
 		return nil
 	case http.StatusConflict:
-		var r refusal
+		var r protocol.Refusal
 		if err := d.Decode(&r); err != nil {
 			return fmt.Errorf("%w: %w", errNoSupervisor, err)
 		}
-		return r.error()
+		return r.Err()
 	}
 	return pipeline.Errorf(pipeline.CodeInternal, "ask supervisor", "%s %s: %s", method, path, resp.Status).
 		WithHint("The environment was launched by another version of Penstock. Destroy and launch it again.")
 }
 
 // change is what a request that changes something says.
-func (c *supervisorClient) change() change { return change{c.by} }
+func (c *supervisorClient) change() protocol.Change { return protocol.Change{By: c.by} }
 
 // status asks what the environment is at. It takes at most answerTime.
-func (c *supervisorClient) status(ctx context.Context) (status, error) {
+func (c *supervisorClient) status(ctx context.Context) (protocol.Status, error) {
 	bounded, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	var s status
-	err := c.ask(bounded, http.MethodGet, pathStatus, nil, &s)
+	var s protocol.Status
+	err := c.ask(bounded, http.MethodGet, protocol.PathStatus, nil, &s)
 	return s, err
 }
 
 // look asks a supervisor that may be about to begin or to end, until it answers or
 // is gone.
-func (c *supervisorClient) look(ctx context.Context, limit time.Duration) (s status, alive bool, err error) {
+func (c *supervisorClient) look(ctx context.Context, limit time.Duration) (s protocol.Status, alive bool, err error) {
 	schedule := poll.Schedule{First: 5 * time.Millisecond, Max: 200 * time.Millisecond, Factor: 2, Limit: limit, What: "an answer"}
 	err = poll.Until(ctx, schedule, func(ctx context.Context) (poll.Probe, error) {
 		var err error
@@ -133,11 +132,13 @@ func (c *supervisorClient) look(ctx context.Context, limit time.Duration) (s sta
 }
 
 // alive reports whether the environment has a supervisor, whether it answers or not.
-func (c *supervisorClient) alive() bool { return locked(filepath.Join(c.dir, superviseLock)) }
+func (c *supervisorClient) alive() bool {
+	return protocol.Locked(filepath.Join(c.dir, protocol.SuperviseLock))
+}
 
 // begin starts a supervisor and waits until it answers.
 func (c *supervisorClient) begin(ctx context.Context, executable []string) error {
-	log := filepath.Join(c.dir, superviseLog)
+	log := filepath.Join(c.dir, protocol.SuperviseLog)
 	args := append(executable[:len(executable):len(executable)], c.dir, c.fleets)
 	pid, err := process.Detach(args, c.dir, process.Environ(nil), log)
 	if err != nil {
@@ -155,7 +156,7 @@ func (c *supervisorClient) begin(ctx context.Context, executable []string) error
 			return poll.Probe{}, nil
 		})
 	if err != nil {
-		return errors.New(saying(fmt.Sprintf("start supervisor: %v", err), lastLines(log, describeLines)))
+		return errors.New(runlog.Saying(fmt.Sprintf("start supervisor: %v", err), protocol.LastLines(log, protocol.DescribeLines)))
 	}
 	return nil
 }
@@ -164,7 +165,7 @@ func (c *supervisorClient) begin(ctx context.Context, executable []string) error
 func (c *supervisorClient) end(ctx context.Context) error {
 	if c.alive() {
 		bounded, cancel := context.WithTimeout(ctx, answerTime)
-		err := c.ask(bounded, http.MethodPost, pathEnd, c.change(), nil)
+		err := c.ask(bounded, http.MethodPost, protocol.PathEnd, c.change(), nil)
 		cancel()
 		if pipeline.CodeOf(err) == pipeline.CodeLeaseLost {
 			return err
@@ -204,7 +205,7 @@ func (c *supervisorClient) awaitEnd(ctx context.Context) error {
 // killSupervisor kills the process that holds the lock; what it started ends with it.
 func (c *supervisorClient) killSupervisor() error {
 	var id process.Identity
-	if err := readJSON(filepath.Join(c.dir, superviseLock), &id); err != nil {
+	if err := protocol.ReadJSON(filepath.Join(c.dir, protocol.SuperviseLock), &id); err != nil {
 		return err
 	}
 	if id.Scope != process.Self().Scope && c.alive() {
@@ -218,12 +219,12 @@ func (c *supervisorClient) killSupervisor() error {
 // ends its service by itself, and holds a lock until then, which also tells of one in
 // another container. One that doesn't end in time is killed, and the service with it.
 func (c *supervisorClient) endOrphans(ctx context.Context) error {
-	records, err := filepath.Glob(filepath.Join(escape(c.fleets), "*", "*", instanceRecord))
+	records, err := filepath.Glob(filepath.Join(escape(c.fleets), "*", "*", protocol.InstanceRecord))
 	if err != nil {
 		return err
 	}
 	for _, path := range records {
-		lives := func() bool { return locked(filepath.Join(filepath.Dir(path), instanceLock)) }
+		lives := func() bool { return protocol.Locked(filepath.Join(filepath.Dir(path), protocol.InstanceLock)) }
 		err := poll.Until(ctx, poll.Schedule{
 			First: 2 * time.Millisecond, Max: 50 * time.Millisecond, Factor: 1.5,
 			Limit: 2 * process.DefaultGrace, What: "an instance to end",
@@ -232,7 +233,7 @@ func (c *supervisorClient) endOrphans(ctx context.Context) error {
 			return err
 		}
 		var id process.Identity
-		if err == nil || readJSON(path, &id) != nil {
+		if err == nil || protocol.ReadJSON(path, &id) != nil {
 			continue // it has ended, or was being started when its supervisor died
 		}
 		if err := id.Kill(); err != nil {

@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/protocol"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
+	"github.com/penstock-io/terraform-provider-penstock/internal/runlog"
 )
 
 // errTimedOut is the cause of a command's context when its time is over.
@@ -43,19 +45,19 @@ func (c command) run(ctx context.Context, log io.Writer) (exit process.Exit, tai
 	}
 	bounded, cancel := context.WithTimeoutCause(ctx, c.timeout, errTimedOut)
 	defer cancel()
-	out := newLines(log, newMasker(c.secrets))
+	out := runlog.New(log, runlog.Options{Hide: protocol.Variables{Secrets: c.secrets}.Redactor()})
 	p, err := process.Start(bounded, process.Spec{Args: process.Shell(c.line), Dir: c.dir, Env: c.env, Stdout: out, Stderr: out})
 	if err == nil {
 		exit, err = p.Wait()
 	}
-	tail = out.tail()
+	tail = out.Tail()
 	switch {
 	case err == nil:
 		return exit, tail, nil
 	case ctx.Err() != nil:
 		return exit, tail, &pipeline.Error{Code: pipeline.CodeCancelled, Op: "run " + c.what, Err: err}
 	case context.Cause(bounded) == errTimedOut:
-		return exit, tail, pipeline.Errorf(pipeline.CodeFailed, "run "+c.what, "%s", saying("timed out after "+c.timeout.String(), tail)).
+		return exit, tail, pipeline.Errorf(pipeline.CodeFailed, "run "+c.what, "%s", runlog.Saying("timed out after "+c.timeout.String(), tail)).
 			WithHint("Look at its last lines for where it hangs.")
 	}
 	return exit, tail, pipeline.Errorf(pipeline.CodeFailed, "run "+c.what, "%w", err)
@@ -67,16 +69,16 @@ func (c command) must(ctx context.Context, log io.Writer) error {
 	if err != nil || exit == (process.Exit{}) {
 		return err
 	}
-	failed := pipeline.Errorf(pipeline.CodeFailed, "run "+c.what, "%s", saying(exit.String(), tail))
+	failed := pipeline.Errorf(pipeline.CodeFailed, "run "+c.what, "%s", runlog.Saying(exit.String(), tail))
 	if exit.Code == 127 {
 		return failed.WithHint("The shell found no such command; it must be on the PATH of this machine, or in the tree.")
 	}
 	return failed.WithHint("Correct the command or what it works on; its output is in the log.")
 }
 
-// with gives a command's own variables laid over those of its surroundings, and
+// withOwn returns a command's own variables laid over those of its surroundings, and
 // all values to hide.
-func (v variables) with(env map[string]string, secrets pipeline.Secrets) variables {
+func withOwn(v protocol.Variables, env map[string]string, secrets pipeline.Secrets) protocol.Variables {
 	own := maps.Clone(env)
 	if own == nil {
 		own = map[string]string{}
@@ -90,10 +92,10 @@ func (v variables) with(env map[string]string, secrets pipeline.Secrets) variabl
 	for k, value := range own {
 		all = append(all, k+"="+value)
 	}
-	return variables{Env: all, Secrets: hide}
+	return protocol.Variables{Env: all, Secrets: hide}
 }
 
-// inside gives a directory of a tree by its path relative to the root.
+// inside returns a directory of a tree by its path relative to the root.
 func inside(root, dir string) (string, error) {
 	if dir != "" && !filepath.IsLocal(dir) {
 		return "", pipeline.Errorf(pipeline.CodeInvalid, "run command", "directory %q leads out of the tree", dir).
@@ -111,10 +113,10 @@ func (p *Platform) Exec(ctx context.Context, environment, fleet string, c pipeli
 		return -1, err
 	}
 	if fleet == "" {
-		fleet = servingFleet
+		fleet = protocol.ServingFleet
 	}
-	var list []place
-	if err := p.ask(ctx, environment, op, "GET", pathFleets+fleet+"/places", nil, &list); err != nil {
+	var list []protocol.Place
+	if err := p.ask(ctx, environment, op, "GET", protocol.PathFleets+fleet+"/places", nil, &list); err != nil {
 		return -1, err
 	}
 	if !c.Everywhere {
@@ -128,25 +130,22 @@ func (p *Platform) Exec(ctx context.Context, environment, fleet string, c pipeli
 	return 0, nil
 }
 
-// logVariable is where a command in an instance finds the log of the service.
-const logVariable = "PENSTOCK_LOG"
-
 // LogCommand implements pipeline.Platform.
 func (p *Platform) LogCommand(lines int, follow bool) string {
 	flags := fmt.Sprintf("-n %d", lines)
 	if follow {
 		flags += " -f"
 	}
-	return fmt.Sprintf("exec tail %s \"$%s\"", flags, logVariable)
+	return fmt.Sprintf("exec tail %s \"$%s\"", flags, protocol.LogVariable)
 }
 
 // execAt runs a command in one instance.
-func execAt(ctx context.Context, at place, c pipeline.Command, log io.Writer) (int, error) {
+func execAt(ctx context.Context, at protocol.Place, c pipeline.Command, log io.Writer) (int, error) {
 	dir, err := inside(at.Root, c.Dir)
 	if err != nil {
 		return -1, err
 	}
-	v := at.Variables.with(c.Env, c.Secrets)
+	v := withOwn(at.Variables, c.Env, c.Secrets)
 	what := "command"
 	if c.Name != "" {
 		what = "step " + c.Name

@@ -11,12 +11,12 @@ import (
 	"sync"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/protocol"
+	"github.com/penstock-io/terraform-provider-penstock/internal/runlog"
 )
 
 // describeAtOnce bounds how many environments are asked at a time.
 const describeAtOnce = 32
-
-const reasonExpired = "its time is over"
 
 // Describe reports on environments. Each takes at most two seconds, and they are
 // asked side by side. It changes nothing.
@@ -25,7 +25,7 @@ func (p *Platform) Describe(ctx context.Context, ids ...string) (map[string]pipe
 	if len(ids) == 0 {
 		found, err := names(p.environments())
 		if err != nil {
-			return nil, coded(ctx, op, err)
+			return nil, protocol.Coded(ctx, op, err)
 		}
 		ids = found
 	}
@@ -45,7 +45,7 @@ func (p *Platform) Describe(ctx context.Context, ids ...string) (map[string]pipe
 	}
 	all.Wait()
 	if err := ctx.Err(); err != nil {
-		return nil, coded(ctx, op, err)
+		return nil, protocol.Coded(ctx, op, err)
 	}
 	return reports, nil
 }
@@ -63,15 +63,15 @@ func (p *Platform) describe(ctx context.Context, id string) pipeline.Environment
 	case alive:
 		return pipeline.EnvironmentReport{ID: id, Status: pipeline.EnvDegraded, Reason: fmt.Sprintf("its supervisor does not answer: %v", err)}
 	}
-	rec, err := readRecord(c.dir)
+	rec, err := protocol.ReadRecord(c.dir)
 	switch {
 	case err == nil && p.over(rec):
-		return pipeline.EnvironmentReport{ID: id, Status: pipeline.EnvExpired, ExpiresAt: rec.ExpiresAt, Reason: reasonExpired}
+		return pipeline.EnvironmentReport{ID: id, Status: pipeline.EnvExpired, ExpiresAt: rec.ExpiresAt, Reason: protocol.ReasonExpired}
 	case pipeline.CodeOf(err) == pipeline.CodeCorrupt:
 		gone.Reason = errors.Unwrap(err).Error()
 		return gone
 	}
 	gone.ExpiresAt = rec.ExpiresAt
-	gone.Reason = saying("its supervisor has ended", lastLines(filepath.Join(c.dir, superviseLog), describeLines))
+	gone.Reason = runlog.Saying("its supervisor has ended", protocol.LastLines(filepath.Join(c.dir, protocol.SuperviseLog), protocol.DescribeLines))
 	return gone
 }

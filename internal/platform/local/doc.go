@@ -5,12 +5,13 @@
 // environment is some processes of the service behind one endpoint. Nothing of it
 // needs root, a container or a network.
 //
-// Each environment has a supervisor, a process of this same binary that outlives
-// the one that launched it. It listens at the endpoint, balances over the healthy
-// instances, restarts those that end, swaps fleets without failing a request, and
-// ends the environment at its time. Everything that it started ends with it,
-// however it ends. What is kept of an environment lies in its directory, and what its
-// commands run in below the work directory, which is in no repository:
+// The package runs in the process of whoever uses the platform: the provider, or a
+// command. That process bakes images, makes the trees of fleets, and runs install,
+// migrate and seed. It starts no service: for that each environment has a supervisor, a
+// process of this same binary that outlives the one that launched it. Package supervisor
+// is what runs there, and package protocol is all that the two know of each other. What
+// is kept of an environment lies in its directory, and what its commands run in lies
+// below the work directory, which is in no repository:
 //
 //	environments/e-1/
 //	  environment.json       where it listens, what serves, when it ends
@@ -34,7 +35,7 @@
 //
 //	func main() {
 //		process.Guard()
-//		local.Supervise() // does not return in a supervisor
+//		supervisor.Main() // does not return in a supervisor
 //		platform := local.New(local.Options{Dir: ".penstock", Work: place.Dir})
 //		fleet, err := platform.Prepare(ctx, pipeline.FleetRequest{Environment: "e-1", Fleet: "f-1", …})
 //		…

@@ -13,17 +13,9 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/protocol"
 	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
-)
-
-// What is done to an environment, in the words of errors.
-const (
-	opShift   = "shift traffic"
-	opDiscard = "discard fleet"
-	opResize  = "resize environment"
-	opExtend  = "extend environment"
-	opTrust   = "trust proxies"
-	opDestroy = "destroy environment"
+	"github.com/penstock-io/terraform-provider-penstock/internal/workplace"
 )
 
 // cleanLimit bounds what is cleared away after a failure or a cancel: every
@@ -55,7 +47,7 @@ func (p *Platform) lock(ctx context.Context, op, id string, make bool) (*environ
 			err = os.MkdirAll(e.dir, 0o700)
 		}
 		if err == nil {
-			e.lock, err = tryLock(filepath.Join(e.dir, lockFile))
+			e.lock, err = protocol.TryLock(filepath.Join(e.dir, protocol.LockFile))
 		}
 		if make && errors.Is(err, fs.ErrNotExist) {
 			err = poll.Retryable(err) // somebody removed it just now
@@ -67,7 +59,7 @@ func (p *Platform) lock(ctx context.Context, op, id string, make bool) (*environ
 	}
 	if err := p.admit(ctx, op); err != nil { // others may have come while this one waited
 		if make {
-			_ = os.Remove(filepath.Join(e.dir, lockFile))
+			_ = os.Remove(filepath.Join(e.dir, protocol.LockFile))
 			_ = os.Remove(e.dir) // stays where there is anything else
 		}
 		e.unlock()
@@ -83,12 +75,12 @@ func (e *environment) remove(ctx context.Context) error {
 	if err := e.client.end(ctx); err != nil {
 		return err
 	}
-	if err := e.admit(ctx, opDestroy); err != nil { // the supervisor may have had requests of others
+	if err := e.admit(ctx, protocol.OpDestroy); err != nil { // the supervisor may have had requests of others
 		return err
 	}
 	err := poll.Until(ctx, poll.Schedule{First: 5 * time.Millisecond, Max: 200 * time.Millisecond, Factor: 2, Limit: 5 * time.Second, What: "the removal of " + e.dir},
 		func(context.Context) (poll.Probe, error) {
-			err := errors.Join(removeTree(e.fleets), removeTree(e.dir))
+			err := errors.Join(workplace.RemoveTree(e.fleets), workplace.RemoveTree(e.dir))
 			return poll.Probe{Done: err == nil}, poll.Retryable(err) // a command of Exec may write there yet
 		})
 	if err == nil {
@@ -99,7 +91,7 @@ func (e *environment) remove(ctx context.Context) error {
 
 // tidy removes the directories of environments where there is none.
 func (p *Platform) tidy() {
-	for _, dir := range []string{p.environments(), filepath.Join(p.Work, environmentsDir)} {
+	for _, dir := range []string{p.environments(), filepath.Join(p.Work, protocol.EnvironmentsDir)} {
 		_ = os.Remove(dir)
 	}
 }
@@ -108,8 +100,8 @@ func (p *Platform) tidy() {
 // has no other fleet goes with it; of one that served, the data stays to be restored.
 func (e *environment) drop(ctx context.Context, fleet string) error {
 	if e.client.alive() {
-		var s status
-		err := e.client.ask(ctx, "DELETE", pathFleets+fleet, e.client.change(), &s)
+		var s protocol.Status
+		err := e.client.ask(ctx, "DELETE", protocol.PathFleets+fleet, e.client.change(), &s)
 		if pipeline.CodeOf(err) == pipeline.CodeLeaseLost || err != nil && e.client.staysAlive(ctx) {
 			return err // whatever ails it, what serves must not suffer
 		}
@@ -117,20 +109,20 @@ func (e *environment) drop(ctx context.Context, fleet string) error {
 			if there { // it serves
 				return nil
 			}
-			return removeTree(filepath.Join(e.fleets, fleet))
+			return workplace.RemoveTree(filepath.Join(e.fleets, fleet))
 		}
 		if err := e.client.end(ctx); err != nil {
 			return err
 		}
 	}
-	rec, err := readRecord(e.dir)
+	rec, err := protocol.ReadRecord(e.dir)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) || err == nil && !rec.served():
+	case errors.Is(err, fs.ErrNotExist) || err == nil && !rec.Served():
 		return e.remove(ctx)
 	case err != nil:
 		return err
 	}
-	return errors.Join(e.client.endOrphans(ctx), removeTree(e.fleets))
+	return errors.Join(e.client.endOrphans(ctx), workplace.RemoveTree(e.fleets))
 }
 
 // ask sends a request to the supervisor of an environment.
@@ -139,12 +131,12 @@ func (p *Platform) ask(ctx context.Context, id, op, method, path string, message
 	err := c.ask(ctx, method, path, message, reply)
 	switch {
 	case err == nil || !errors.Is(err, errNoSupervisor) || ctx.Err() != nil:
-		return coded(ctx, op, err)
+		return protocol.Coded(ctx, op, err)
 	case !exists(c.dir):
 		return noEnvironment(op, id)
 	case c.alive():
 		return pipeline.Errorf(pipeline.CodeFailed, op, "the supervisor of environment %s does not answer: %w", id, err).
-			WithHint("Look into %s.", filepath.Join(c.dir, superviseLog))
+			WithHint("Look into %s.", filepath.Join(c.dir, protocol.SuperviseLog))
 	}
 	return pipeline.Errorf(pipeline.CodeNotFound, op, "environment %s is gone: its supervisor has ended", id).
 		WithHint("Apply again, which restores it.")
@@ -176,21 +168,21 @@ func (p *Platform) CheckService(pipeline.Service) error { return nil }
 // Shift sends the traffic to a prepared fleet and returns when the one before has
 // answered its last request, at the latest after the drain time-out, and is gone.
 func (p *Platform) Shift(ctx context.Context, environment, fleet string, t pipeline.Traffic) (pipeline.EnvironmentReport, error) {
-	const op = opShift
+	const op = protocol.OpShift
 	if err := p.Check(pipeline.EnvironmentSpec{Shift: t.Steps, Alarms: t.Alarms, KeepPrevious: t.KeepPrevious, Certificate: t.Certificate}); err != nil {
 		return pipeline.EnvironmentReport{}, err
 	}
 	if err := errors.Join(checkID(op, "environment", environment), checkID(op, "fleet", fleet)); err != nil {
 		return pipeline.EnvironmentReport{}, err
 	}
-	var s status
-	err := p.ask(ctx, environment, op, "POST", pathFleets+fleet+"/shift", change{p.by}, &s)
+	var s protocol.Status
+	err := p.ask(ctx, environment, op, "POST", protocol.PathFleets+fleet+"/shift", protocol.Change{By: p.by}, &s)
 	return s.Report, err
 }
 
 // Discard removes a fleet that got no traffic.
 func (p *Platform) Discard(ctx context.Context, environment, fleet string) error {
-	const op = opDiscard
+	const op = protocol.OpDiscard
 	if err := errors.Join(checkID(op, "environment", environment), checkID(op, "fleet", fleet)); err != nil {
 		return err
 	}
@@ -199,65 +191,65 @@ func (p *Platform) Discard(ctx context.Context, environment, fleet string) error
 		return nil
 	}
 	if err != nil {
-		return coded(ctx, op, err)
+		return protocol.Coded(ctx, op, err)
 	}
 	defer e.unlock()
-	return coded(ctx, op, e.drop(ctx, fleet))
+	return protocol.Coded(ctx, op, e.drop(ctx, fleet))
 }
 
 // Resize changes the number of instances that serve.
 func (p *Platform) Resize(ctx context.Context, environment string, instances int) error {
-	const op = opResize
+	const op = protocol.OpResize
 	if err := checkID(op, "environment", environment); err != nil {
 		return err
 	}
 	if instances < 1 {
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "instances %d is less than 1", instances).WithHint("Set instances to 1 or more.")
 	}
-	return p.ask(ctx, environment, op, "PUT", pathInstances, resizeMessage{change{p.by}, instances}, nil)
+	return p.ask(ctx, environment, op, "PUT", protocol.PathInstances, protocol.ResizeMessage{Change: protocol.Change{By: p.by}, Instances: instances}, nil)
 }
 
 const hintProxies = "List IP addresses and networks in CIDR notation, as in [\"10.0.0.7\", \"10.1.0.0/16\"], or nothing to trust nobody."
 
 // Trust sets whose forwarding headers the endpoint keeps, from the next request on.
 func (p *Platform) Trust(ctx context.Context, environment string, proxies []string) error {
-	const op = opTrust
+	const op = protocol.OpTrust
 	if err := checkID(op, "environment", environment); err != nil {
 		return err
 	}
 	if _, err := pipeline.ParseProxies(proxies); err != nil {
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "trusted_proxies: %v", err).WithHint(hintProxies)
 	}
-	return p.ask(ctx, environment, op, "PUT", pathProxies, trustMessage{change{p.by}, proxies}, nil)
+	return p.ask(ctx, environment, op, "PUT", protocol.PathProxies, protocol.TrustMessage{Change: protocol.Change{By: p.by}, Proxies: proxies}, nil)
 }
 
 // Extend sets when the environment ends by itself.
 func (p *Platform) Extend(ctx context.Context, environment string, at time.Time) error {
-	const op = opExtend
+	const op = protocol.OpExtend
 	if err := checkID(op, "environment", environment); err != nil {
 		return err
 	}
-	return p.ask(ctx, environment, op, "PUT", pathExpiry, expiryMessage{change{p.by}, at}, nil)
+	return p.ask(ctx, environment, op, "PUT", protocol.PathExpiry, protocol.ExpiryMessage{Change: protocol.Change{By: p.by}, At: at}, nil)
 }
 
 // Destroy ends an environment and removes it with its data.
 func (p *Platform) Destroy(ctx context.Context, environment string) error {
-	const op = opDestroy
+	const op = protocol.OpDestroy
 	if err := checkID(op, "environment", environment); err != nil {
 		return err
 	}
 	e, err := p.lock(ctx, op, environment, false)
 	if errors.Is(err, fs.ErrNotExist) {
-		err = removeTree(p.fleets(environment))
+		err = workplace.RemoveTree(p.fleets(environment))
 		p.tidy()
-		return coded(ctx, op, err)
+		return protocol.Coded(ctx, op, err)
 	}
 	if err != nil {
-		return coded(ctx, op, err)
+		return protocol.Coded(ctx, op, err)
 	}
 	defer e.unlock()
 	if err := e.remove(ctx); err != nil {
-		return coded(ctx, op, fmt.Errorf("environment %s: %w", environment, err))
+		return protocol.Coded(ctx, op, fmt.Errorf("environment %s: %w", environment, err))
 	}
 	return nil
 }

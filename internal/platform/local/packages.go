@@ -5,11 +5,9 @@ package local
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -23,35 +21,38 @@ var packageFiles = []struct{ path, name, version string }{
 	{"lib/apk/db/installed", "P:", "V:"},
 }
 
-// listPackages writes the packages of a tree to the log of its bake. A tree without any,
-// or that can't be read, has none.
-func listPackages(tree string, log io.Writer) {
-	if log == nil {
-		return
-	}
+// maxPackageFile bounds how much of such a file is read.
+const maxPackageFile = 64 << 20
+
+// packages returns the packages of a tree; nil for one in which no package manager says.
+func packages(tree string) []pipeline.Package {
 	root, err := os.OpenRoot(tree)
 	if err != nil {
-		return
+		return nil
 	}
 	defer root.Close()
-	var lines []string
+	var list []pipeline.Package
 	for _, f := range packageFiles {
 		file, err := regular.OpenIn(root, filepath.FromSlash(f.path))
 		if err != nil {
 			continue
 		}
 		name := ""
-		for scan := bufio.NewScanner(file); scan.Scan(); {
+		scan := bufio.NewScanner(io.LimitReader(file, maxPackageFile))
+		scan.Buffer(nil, 1<<20)
+		for scan.Scan() {
 			line := scan.Text()
 			if rest, ok := strings.CutPrefix(line, f.name); ok {
 				name = rest
 			} else if rest, ok := strings.CutPrefix(line, f.version); ok && name != "" {
-				lines = append(lines, fmt.Sprintf("%s%s %s\n", pipeline.PackageMark, name, rest))
+				list = append(list, pipeline.Package{Name: name, Version: rest})
 				name = ""
 			}
 		}
 		_ = file.Close()
 	}
-	slices.Sort(lines)
-	_, _ = io.WriteString(log, strings.Join(lines, ""))
+	if list = pipeline.Packages(list); len(list) == 0 {
+		return nil
+	}
+	return list
 }

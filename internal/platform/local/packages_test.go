@@ -4,13 +4,13 @@
 package local
 
 import (
-	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 )
 
-func TestListPackages(t *testing.T) {
+func TestPackages(t *testing.T) {
 	tree := t.TempDir()
 	for name, content := range map[string]string{
 		"var/lib/dpkg/status":  "Package: zlib1g\nStatus: install ok installed\nVersion: 1:1.2\nDescription: x\n Version: no\n\nPackage: bash\nVersion: 5.2\n",
@@ -24,14 +24,10 @@ func TestListPackages(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var log bytes.Buffer
-	listPackages(tree, &log)
-	if want := "== package bash 5.2\n== package musl 1.2.5\n== package zlib1g 1:1.2\n"; log.String() != want {
-		t.Errorf("%q, want %q", log.String(), want)
+	if got, want := fmt.Sprint(packages(tree)), "[{bash 5.2} {musl 1.2.5} {zlib1g 1:1.2}]"; got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
-	log.Reset()
-	listPackages(t.TempDir(), &log)
-	if log.Len() > 0 {
-		t.Errorf("an empty tree has %q", log.String())
+	if got := packages(t.TempDir()); got != nil {
+		t.Errorf("an empty tree has %v", got)
 	}
 }

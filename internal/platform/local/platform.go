@@ -11,12 +11,12 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/protocol"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/store"
 )
 
@@ -39,7 +39,7 @@ type Platform struct {
 	by    []pipeline.Fence // under which things are changed
 }
 
-// New gives the platform of a data directory, which need not exist yet.
+// New returns the platform of a data directory, which need not exist yet.
 func New(o Options) *Platform {
 	if abs, err := filepath.Abs(o.Dir); err == nil {
 		o.Dir = abs
@@ -55,22 +55,15 @@ func New(o Options) *Platform {
 	}
 	if o.Executable == nil {
 		self, err := os.Executable()
-		o.Executable = []string{cmp.Or(self, os.Args[0]), superviseArgument}
+		o.Executable = []string{cmp.Or(self, os.Args[0]), protocol.SuperviseArgument}
 		if err != nil {
 			o.Logger.Warn("find this program", "error", err)
 		}
 	}
-	return &Platform{Options: o, store: store.Open(filepath.Join(o.Dir, imagesDir))}
+	return &Platform{Options: o, store: store.Open(filepath.Join(o.Dir, protocol.ImagesDir))}
 }
 
-// The directories below the data directory. Fleets have one of the same name as their
-// environment's below the work directory.
-const (
-	imagesDir       = "images"
-	environmentsDir = "environments"
-)
-
-func (p *Platform) environments() string { return filepath.Join(p.Dir, environmentsDir) }
+func (p *Platform) environments() string { return filepath.Join(p.Dir, protocol.EnvironmentsDir) }
 
 func (p *Platform) dir(environment string) string {
 	return filepath.Join(p.environments(), environment)
@@ -78,7 +71,7 @@ func (p *Platform) dir(environment string) string {
 
 // fleets is where the fleets of an environment are, with the trees of their instances.
 func (p *Platform) fleets(environment string) string {
-	return filepath.Join(p.Work, environmentsDir, environment)
+	return filepath.Join(p.Work, protocol.EnvironmentsDir, environment)
 }
 
 // name is what an ID of at most nameLength must look like to be the name of a directory.
@@ -97,24 +90,30 @@ func noEnvironment(op, id string) error {
 	return pipeline.Errorf(pipeline.CodeNotFound, op, "there is no environment %s on this machine", id)
 }
 
-// coded gives err a code where it has none: cancelled when ctx ended, failed for
-// what the system refused, such as a full disk.
-func coded(ctx context.Context, op string, err error) error {
-	var own *pipeline.Error
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &own) && (own.Code == pipeline.CodeCancelled || ctx.Err() == nil):
-		return err
-	case ctx.Err() != nil:
-		return &pipeline.Error{Code: pipeline.CodeCancelled, Op: op, Err: err}
+// names lists the entries of a directory that may not exist.
+func names(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
 	}
-	failed := pipeline.Errorf(pipeline.CodeFailed, op, "%w", err)
-	switch {
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
-		return failed.WithHint("Give this user the right to write there, or set data_dir to another directory.")
-	case errors.Is(err, syscall.ENOSPC):
-		return failed.WithHint("The disk is full. Free some room, for example with `penstock gc`, and try again.")
+	var out []string
+	for _, e := range entries {
+		if e.IsDir() && name.MatchString(e.Name()) {
+			out = append(out, e.Name())
+		}
 	}
-	return failed
+	return out, nil
+}
+
+// Under implements pipeline.Platform. A change is admitted where it is made, and nothing
+// comes between.
+func (p *Platform) Under(by ...pipeline.Fence) pipeline.Platform {
+	under := *p
+	under.by = by
+	return &under
+}
+
+// admit refuses a change under a lease that another has taken over.
+func (p *Platform) admit(ctx context.Context, op string) error {
+	return protocol.FencesOf(p.Dir).Admit(ctx, op, p.by)
 }

@@ -15,10 +15,12 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/filetree"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/protocol"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/store"
+	"github.com/penstock-io/terraform-provider-penstock/internal/runlog"
+	"github.com/penstock-io/terraform-provider-penstock/internal/workplace"
 )
-
-const opPrepare = "prepare fleet"
 
 // patience is how long a supervisor that does not answer is asked again before
 // the launch fails.
@@ -31,9 +33,9 @@ func (p *Platform) Prepare(ctx context.Context, r pipeline.FleetRequest) (pipeli
 	if err != nil {
 		return pipeline.Fleet{}, err
 	}
-	e, err := p.lock(ctx, opPrepare, r.Environment, true)
+	e, err := p.lock(ctx, protocol.OpPrepare, r.Environment, true)
 	if err != nil {
-		return pipeline.Fleet{}, coded(ctx, opPrepare, err)
+		return pipeline.Fleet{}, protocol.Coded(ctx, protocol.OpPrepare, err)
 	}
 	defer e.unlock()
 	endpoint, err := e.prepare(ctx, r)
@@ -43,24 +45,24 @@ func (p *Platform) Prepare(ctx context.Context, r pipeline.FleetRequest) (pipeli
 		if err := e.drop(clean, r.Fleet); err != nil {
 			p.Logger.Warn("clear away failed fleet", "environment", r.Environment, "fleet", r.Fleet, "error", err)
 		}
-		return pipeline.Fleet{}, coded(ctx, opPrepare, err)
+		return pipeline.Fleet{}, protocol.Coded(ctx, protocol.OpPrepare, err)
 	}
 	return pipeline.Fleet{ID: r.Fleet, Endpoint: endpoint}, nil
 }
 
 // completed checks a request and fills in what it leaves open.
 func completed(r pipeline.FleetRequest) (pipeline.FleetRequest, error) {
-	if err := errors.Join(checkID(opPrepare, "environment", r.Environment), checkID(opPrepare, "fleet", r.Fleet)); err != nil {
+	if err := errors.Join(checkID(protocol.OpPrepare, "environment", r.Environment), checkID(protocol.OpPrepare, "fleet", r.Fleet)); err != nil {
 		return r, err
 	}
 	if r.Address == "" {
-		r.Address = loopback
+		r.Address = protocol.Loopback
 	}
 	if r.DrainTimeout <= 0 {
 		r.DrainTimeout = pipeline.DefaultDrainTimeout
 	}
 	invalid := func(hint, format string, args ...any) error {
-		return pipeline.Errorf(pipeline.CodeInvalid, opPrepare, format, args...).WithHint("%s", hint)
+		return pipeline.Errorf(pipeline.CodeInvalid, protocol.OpPrepare, format, args...).WithHint("%s", hint)
 	}
 	switch {
 	case r.Instances < 1:
@@ -80,7 +82,7 @@ func completed(r pipeline.FleetRequest) (pipeline.FleetRequest, error) {
 	return r, nil
 }
 
-// prepare gives the endpoint of the fleet that it brought up.
+// prepare returns the endpoint of the fleet that it brought up.
 func (e *environment) prepare(ctx context.Context, r pipeline.FleetRequest) (endpoint string, err error) {
 	now, alive, err := e.look(ctx)
 	if err != nil {
@@ -97,7 +99,7 @@ func (e *environment) prepare(ctx context.Context, r pipeline.FleetRequest) (end
 	if err != nil {
 		return "", err
 	}
-	rec, err := readRecord(e.dir)
+	rec, err := protocol.ReadRecord(e.dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
@@ -107,15 +109,15 @@ func (e *environment) prepare(ctx context.Context, r pipeline.FleetRequest) (end
 	switch err = nil; {
 	case !alive:
 		rec.ID, rec.ExpiresAt, rec.Serving = e.id, r.ExpiresAt, ""
-		err = writeRecord(e.dir, rec)
+		err = protocol.WriteRecord(e.dir, rec)
 	case now.Report.Serving == "": // of a launch that nobody finished
-		err = e.client.ask(ctx, "PUT", pathExpiry, expiryMessage{e.client.change(), r.ExpiresAt}, nil)
+		err = e.client.ask(ctx, "PUT", protocol.PathExpiry, protocol.ExpiryMessage{Change: e.client.change(), At: r.ExpiresAt}, nil)
 	}
 	if err != nil {
 		return "", err
 	}
-	v := variables{Env: apart(e.fleets)}.with(r.Env, r.Secrets)
-	v.Env = append(v.Env, "PENSTOCK_ENVIRONMENT="+e.id, "PENSTOCK_DATA="+filepath.Join(e.dir, dataDir))
+	v := withOwn(protocol.Variables{Env: apart(e.fleets)}, r.Env, r.Secrets)
+	v.Env = append(v.Env, "PENSTOCK_ENVIRONMENT="+e.id, "PENSTOCK_DATA="+filepath.Join(e.dir, protocol.DataDir))
 	if err := e.build(ctx, r, v, rec); err != nil {
 		return "", err
 	}
@@ -124,7 +126,7 @@ func (e *environment) prepare(ctx context.Context, r pipeline.FleetRequest) (end
 
 // launch has the supervisor start the fleet. It is looked for again, as one without
 // a fleet may have ended during a long installation.
-func (e *environment) launch(ctx context.Context, r pipeline.FleetRequest, v variables) (endpoint string, err error) {
+func (e *environment) launch(ctx context.Context, r pipeline.FleetRequest, v protocol.Variables) (endpoint string, err error) {
 	_, alive, err := e.look(ctx)
 	if err == nil && !alive {
 		err = e.client.begin(ctx, e.Executable)
@@ -132,11 +134,11 @@ func (e *environment) launch(ctx context.Context, r pipeline.FleetRequest, v var
 	if err != nil {
 		return "", err
 	}
-	var f fleetStatus
-	err = e.client.ask(ctx, "PUT", pathFleets+r.Fleet, fleetMessage{e.client.change(), v}, &f)
+	var f protocol.FleetStatus
+	err = e.client.ask(ctx, "PUT", protocol.PathFleets+r.Fleet, protocol.FleetMessage{Change: e.client.change(), Variables: v}, &f)
 	if errors.Is(err, errNoSupervisor) && ctx.Err() == nil {
-		return "", pipeline.Errorf(pipeline.CodeFailed, opPrepare, "%s",
-			saying(fmt.Sprintf("the supervisor ended while the fleet started (%v)", err), lastLines(filepath.Join(e.dir, superviseLog), describeLines))).
+		return "", pipeline.Errorf(pipeline.CodeFailed, protocol.OpPrepare, "%s",
+			runlog.Saying(fmt.Sprintf("the supervisor ended while the fleet started (%v)", err), protocol.LastLines(filepath.Join(e.dir, protocol.SuperviseLog), protocol.DescribeLines))).
 			WithHint("Apply again.")
 	}
 	return f.Endpoint, err
@@ -144,19 +146,19 @@ func (e *environment) launch(ctx context.Context, r pipeline.FleetRequest, v var
 
 // look finds out whether the environment has a supervisor, and what it says. One
 // that ends is awaited.
-func (e *environment) look(ctx context.Context) (s status, alive bool, err error) {
+func (e *environment) look(ctx context.Context) (s protocol.Status, alive bool, err error) {
 	s, alive, err = e.client.look(ctx, patience)
 	if err != nil || !s.Ending {
 		return s, alive, err
 	}
-	return status{}, false, e.client.awaitEnd(ctx)
+	return protocol.Status{}, false, e.client.awaitEnd(ctx)
 }
 
 // discardOthers removes the fleets of launches that nobody finished.
-func (e *environment) discardOthers(ctx context.Context, now status) error {
+func (e *environment) discardOthers(ctx context.Context, now protocol.Status) error {
 	for id := range now.Fleets {
 		if id != now.Report.Serving {
-			if err := e.client.ask(ctx, "DELETE", pathFleets+id, e.client.change(), nil); err != nil {
+			if err := e.client.ask(ctx, "DELETE", protocol.PathFleets+id, e.client.change(), nil); err != nil {
 				return err
 			}
 		}
@@ -164,7 +166,7 @@ func (e *environment) discardOthers(ctx context.Context, now status) error {
 	left, err := names(e.fleets)
 	for _, id := range left {
 		if id != now.Report.Serving {
-			err = errors.Join(err, removeTree(filepath.Join(e.fleets, id)))
+			err = errors.Join(err, workplace.RemoveTree(filepath.Join(e.fleets, id)))
 		}
 	}
 	return err
@@ -176,24 +178,24 @@ func (e *environment) clear(ctx context.Context) error {
 	if err := e.client.endOrphans(ctx); err != nil {
 		return err
 	}
-	rec, err := readRecord(e.dir)
+	rec, err := protocol.ReadRecord(e.dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	err = removeTree(e.fleets)
+	err = workplace.RemoveTree(e.fleets)
 	if !rec.Populated || e.over(rec) {
-		err = errors.Join(err, removeTree(filepath.Join(e.dir, dataDir)), os.RemoveAll(filepath.Join(e.dir, recordFile)))
+		err = errors.Join(err, workplace.RemoveTree(filepath.Join(e.dir, protocol.DataDir)), os.RemoveAll(filepath.Join(e.dir, protocol.RecordFile)))
 	}
 	return err
 }
 
 // over reports whether the environment's time is over.
-func (p *Platform) over(r record) bool {
+func (p *Platform) over(r protocol.Record) bool {
 	return r.Expired || !r.ExpiresAt.IsZero() && !p.Now().Before(r.ExpiresAt)
 }
 
 // checkPort finds out early whether the endpoint will be able to listen.
-func checkPort(rec record, alive bool, r pipeline.FleetRequest) error {
+func checkPort(rec protocol.Record, alive bool, r pipeline.FleetRequest) error {
 	port := r.Port
 	if port == 0 {
 		port = rec.Port
@@ -201,28 +203,28 @@ func checkPort(rec record, alive bool, r pipeline.FleetRequest) error {
 	if port == 0 || alive && rec.Port == port {
 		return nil
 	}
-	if err := available(r.Address, port); err != nil {
-		return portError(pipeline.CodeInvalid, opPrepare, r.Address, port, r.Port != 0, err)
+	if err := protocol.Available(r.Address, port); err != nil {
+		return protocol.PortError(pipeline.CodeInvalid, protocol.OpPrepare, r.Address, port, r.Port != 0, err)
 	}
 	return nil
 }
 
 // build makes the fleet's trees and the environment's data.
-func (e *environment) build(ctx context.Context, r pipeline.FleetRequest, v variables, rec record) error {
-	fleet := fleetRecord{
+func (e *environment) build(ctx context.Context, r pipeline.FleetRequest, v protocol.Variables, rec protocol.Record) error {
+	fleet := protocol.FleetRecord{
 		ID: r.Fleet, Image: r.Image, Installed: r.Artifact != "" && r.Service.Install != "", Instances: r.Instances,
 		Address: r.Address, Port: r.Port, Service: r.Service, DrainTimeout: r.DrainTimeout,
 		TrustedProxies: r.TrustedProxies,
 	}
 	dir := filepath.Join(e.fleets, r.Fleet)
-	if err := removeTree(dir); err != nil {
+	if err := workplace.RemoveTree(dir); err != nil {
 		return err
 	}
-	if err := writeFleet(e.fleets, fleet); err != nil { // from here on the image is in use
+	if err := protocol.WriteFleet(e.fleets, fleet); err != nil { // from here on the image is in use
 		return err
 	}
 	if fleet.Installed {
-		if err := e.install(ctx, r, v, filepath.Join(dir, installedDir)); err != nil {
+		if err := e.install(ctx, r, v, filepath.Join(dir, protocol.InstalledDir)); err != nil {
 			return err
 		}
 	}
@@ -234,7 +236,7 @@ func (e *environment) build(ctx context.Context, r pipeline.FleetRequest, v vari
 	}
 	migrate, seed := r.Migrate && r.Service.Migrate != "", r.Seed && fresh && r.Service.Seed != ""
 	if migrate || seed {
-		root, err := makeRoot(ctx, e.store, dir, fleet, "i-0")
+		root, err := filetree.MakeRoot(ctx, e.store, dir, fleet, "i-0")
 		if err != nil {
 			return err
 		}
@@ -248,7 +250,7 @@ func (e *environment) build(ctx context.Context, r pipeline.FleetRequest, v vari
 	}
 	if fresh {
 		rec.Populated = true
-		return writeRecord(e.dir, rec)
+		return protocol.WriteRecord(e.dir, rec)
 	}
 	return nil
 }
@@ -263,12 +265,12 @@ func (c command) once(ctx context.Context, wanted bool, what, line string, log i
 
 // install makes the tree that all instances of the fleet are copied from, and
 // that an image of the environment holds.
-func (e *environment) install(ctx context.Context, r pipeline.FleetRequest, v variables, tree string) error {
+func (e *environment) install(ctx context.Context, r pipeline.FleetRequest, v protocol.Variables, tree string) error {
 	if _, err := os.Stat(r.Artifact); err != nil {
 		return pipeline.Errorf(pipeline.CodeNotFound, "install artifact", "%w", err).
 			WithHint("Run the commit stage again, which makes the artifact anew.")
 	}
-	if err := makeTree(ctx, e.store, r.Image, tree, store.Options{}); err != nil {
+	if err := filetree.Make(ctx, e.store, r.Image, tree, store.Options{}); err != nil {
 		return err
 	}
 	return command{
@@ -281,20 +283,20 @@ func (e *environment) install(ctx context.Context, r pipeline.FleetRequest, v va
 // named. The other goes on while its data is copied, so the copy is as good as
 // what a crash would have left it with.
 func (e *environment) makeData(ctx context.Context, from string) error {
-	data := filepath.Join(e.dir, dataDir)
-	if err := removeTree(data); err != nil {
+	data := filepath.Join(e.dir, protocol.DataDir)
+	if err := workplace.RemoveTree(data); err != nil {
 		return err
 	}
 	if from == "" {
 		return os.Mkdir(data, 0o700)
 	}
-	if err := checkID(opPrepare, "environment", from); err != nil {
+	if err := checkID(protocol.OpPrepare, "environment", from); err != nil {
 		return err
 	}
-	source := filepath.Join(e.Platform.dir(from), dataDir)
+	source := filepath.Join(e.Platform.dir(from), protocol.DataDir)
 	if !exists(source) {
 		return pipeline.Errorf(pipeline.CodeNotFound, "copy data", "environment %s has none on this machine", from).
 			WithHint("Restore that environment first, or change data_from.")
 	}
-	return copyTree(ctx, source, data)
+	return filetree.Copy(ctx, source, data)
 }

@@ -58,7 +58,7 @@ func testBakeEnvironment(s *suite) {
 	s.put(fleet.Endpoint+"/file/scribble", "x")
 	s.put(fleet.Endpoint+"/file/version", "y")
 	image := s.bake(pipeline.BakeRequest{Token: "r-2", Name: "app", Environment: "e-1"})
-	if again := s.bake(pipeline.BakeRequest{Token: "r-2", Name: "app", Environment: "e-1"}); again != image {
+	if again := s.bake(pipeline.BakeRequest{Token: "r-2", Name: "app", Environment: "e-1"}); !same(again, image) {
 		s.Errorf("a second bake with one token gives %+v, want %+v", again, image)
 	}
 	s.must(s.Platform.Destroy(s.Context(), "e-1"))
@@ -103,6 +103,9 @@ func testBakeFails(s *suite) {
 	}
 }
 
+// same reports whether two reports are of one image.
+func same(a, b pipeline.BakedImage) bool { return a.ID == b.ID && a.Size == b.Size }
+
 // An image is listed until it is removed, and stays while a fleet needs it.
 func testImages(s *suite) {
 	tree := s.TempDir()
@@ -110,7 +113,7 @@ func testImages(s *suite) {
 	image := s.bake(pipeline.BakeRequest{Token: "r-1", Name: "base", Tree: tree})
 	images, err := s.Platform.Images(s.Context())
 	s.must(err)
-	if len(images) != 1 || images[0] != image || image.Size < 3 {
+	if len(images) != 1 || !same(images[0], image) || image.Size < 3 {
 		s.Errorf("the images are %v, want %v", images, image)
 	}
 	r := s.request("e-1", "f-1", "")

@@ -18,7 +18,7 @@ func testFence(s *suite) {
 	first, second, all := under(1), under(2), s.Platform
 	image := s.Base
 	if image == "" {
-		baked, err := first.Bake(s.Context(), pipeline.BakeRequest{Token: "r-1", Key: "r-1", Name: "base", Tree: s.TempDir(), Log: &s.log})
+		baked, err := first.Bake(s.Context(), pipeline.BakeRequest{Token: "r-1", Name: "base", Tree: s.TempDir(), Log: &s.log})
 		s.must(err)
 		image = baked.ID
 	}
@@ -42,7 +42,7 @@ func testFence(s *suite) {
 		"Resize": func() error { return first.Resize(s.Context(), "e-1", 2) },
 		"Extend": func() error { return first.Extend(s.Context(), "e-1", time.Now()) },
 		"Bake": func() error {
-			_, err := first.Bake(s.Context(), pipeline.BakeRequest{Token: "r-2", Key: "r-2", Name: "own", Environment: "e-1", Log: &s.log})
+			_, err := first.Bake(s.Context(), pipeline.BakeRequest{Token: "r-2", Name: "own", Environment: "e-1", Log: &s.log})
 			return err
 		},
 		"Discard":     func() error { return first.Discard(s.Context(), "e-1", "f-3") },

@@ -132,7 +132,7 @@ func (s *Store) trust(ctx context.Context, object string, e entry) error {
 }
 
 // copyAndHash reads a file once, writes it to the given one unless that is nil,
-// and gives its size and hex SHA-256.
+// and returns its size and hex SHA-256.
 func copyAndHash(ctx context.Context, path string, to *os.File) (int64, string, error) {
 	from, err := regular.Open(path)
 	if err != nil {

@@ -64,7 +64,7 @@ const (
 	manifestsDir = "manifests"
 )
 
-// Open gives the store in dir, which is made when the first image comes.
+// Open returns the store in dir, which is made when the first image comes.
 func Open(dir string) *Store { return &Store{filepath.Clean(dir)} }
 
 // workers is how many files are copied at once: enough to keep a fast disk busy.
@@ -374,7 +374,7 @@ func removeTree(dir string) error {
 	return os.RemoveAll(dir)
 }
 
-// failed gives err a code and a remedy where it has none.
+// failed returns err a code and a remedy where it has none.
 func failed(ctx context.Context, op string, err error) error {
 	var own *pipeline.Error
 	switch {

@@ -1,0 +1,280 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
+	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
+)
+
+const (
+	// Where a load balancer listens when environment.port does not say. The port above
+	// is the test listener's, which reaches the new fleet before it gets the traffic.
+	defaultListenerPort = 80
+	defaultSecurePort   = 443
+
+	// balancerLimit is how long AWS may take to make a load balancer.
+	balancerLimit = 10 * time.Minute
+)
+
+// balancer is the load balancer of an environment.
+type balancer struct {
+	arn, dns   string
+	live, test string // ARNs of the listeners
+	liveAt     front
+	testPort   int
+	weights    map[string]int32 // shares of the live listener's requests, by target group
+}
+
+// front is how a listener is reached.
+type front struct {
+	port        int
+	certificate string // ARN, of HTTPS; empty for HTTP
+}
+
+func balancerName(environment string) string { return "penstock-" + environment }
+
+func (b balancer) endpoint(at front) string {
+	switch {
+	case at.certificate != "" && at.port == defaultSecurePort:
+		return "https://" + b.dns
+	case at.certificate != "":
+		return fmt.Sprintf("https://%s:%d", b.dns, at.port)
+	case at.port == defaultListenerPort:
+		return "http://" + b.dns
+	default:
+		return fmt.Sprintf("http://%s:%d", b.dns, at.port)
+	}
+}
+
+// next returns how the live listener is to be reached: at a port, else where it is, else
+// where its protocol usually is.
+func (b balancer) next(port int, certificate string) front {
+	usual := defaultListenerPort
+	if certificate != "" {
+		usual = defaultSecurePort
+	}
+	if b.live != "" && (b.liveAt.certificate == "") == (certificate == "") {
+		usual = b.liveAt.port
+	}
+	return front{cmp.Or(port, usual), certificate}
+}
+
+// balancers are the load balancers of environments, and the target groups of fleets.
+type balancers struct {
+	stack  *stack.Stack
+	client *elb.Client
+}
+
+// find finds an environment's load balancer; nil for none.
+func (b *balancers) find(ctx context.Context, environment string) (*balancer, error) {
+	op := "read load balancer of environment " + environment
+	out, err := b.client.DescribeLoadBalancers(ctx, &elb.DescribeLoadBalancersInput{Names: []string{balancerName(environment)}})
+	if cloud.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, cloud.Fault(ctx, op, err)
+	}
+	if len(out.LoadBalancers) == 0 {
+		return nil, nil
+	}
+	lb := &balancer{arn: aws.ToString(out.LoadBalancers[0].LoadBalancerArn), dns: aws.ToString(out.LoadBalancers[0].DNSName)}
+	listeners, err := b.client.DescribeListeners(ctx, &elb.DescribeListenersInput{LoadBalancerArn: aws.String(lb.arn)})
+	if err != nil {
+		return nil, cloud.Fault(ctx, op, err)
+	}
+	list := listeners.Listeners
+	slices.SortFunc(list, func(a, b types.Listener) int { return cmp.Compare(aws.ToInt32(a.Port), aws.ToInt32(b.Port)) })
+	for n, l := range list {
+		if n == 0 {
+			lb.live, lb.liveAt.port, lb.weights = aws.ToString(l.ListenerArn), int(aws.ToInt32(l.Port)), weights(l)
+			if l.Protocol == types.ProtocolEnumHttps && len(l.Certificates) > 0 {
+				lb.liveAt.certificate = aws.ToString(l.Certificates[0].CertificateArn)
+			}
+		} else {
+			lb.test, lb.testPort = aws.ToString(l.ListenerArn), int(aws.ToInt32(l.Port))
+		}
+	}
+	return lb, nil
+}
+
+// weights returns the target groups that a listener sends requests to, with their shares.
+func weights(l types.Listener) map[string]int32 {
+	shares := map[string]int32{}
+	for _, a := range l.DefaultActions {
+		switch {
+		case a.ForwardConfig != nil:
+			for _, t := range a.ForwardConfig.TargetGroups {
+				if w := aws.ToInt32(t.Weight); w > 0 || t.Weight == nil {
+					shares[aws.ToString(t.TargetGroupArn)] = max(w, 1)
+				}
+			}
+		case a.TargetGroupArn != nil:
+			shares[aws.ToString(a.TargetGroupArn)] = 1
+		}
+	}
+	return shares
+}
+
+// ensure makes the environment's load balancer with its two listeners, as
+// far as they are not there. They answer 503 until they are pointed at a fleet.
+func (b *balancers) ensure(ctx context.Context, r pipeline.FleetRequest) (*balancer, error) {
+	op := "make load balancer"
+	lb, err := b.find(ctx, r.Environment)
+	if err != nil {
+		return nil, err
+	}
+	tags := b.tags(ctx, r)
+	if lb == nil {
+		if lb, err = b.create(ctx, op, r, tags); err != nil {
+			return nil, err
+		}
+	}
+	if err := b.listen(ctx, lb, lb.next(r.Port, r.Certificate), tags); err != nil {
+		return nil, err
+	}
+	waiter := elb.NewLoadBalancerAvailableWaiter(b.client, func(o *elb.LoadBalancerAvailableWaiterOptions) {
+		o.MinDelay, o.MaxDelay = b.stack.Pause, 5*b.stack.Pause
+	})
+	return lb, cloud.Fault(ctx, op, waiter.Wait(ctx, &elb.DescribeLoadBalancersInput{LoadBalancerArns: []string{lb.arn}}, balancerLimit))
+}
+
+func (b *balancers) create(ctx context.Context, op string, r pipeline.FleetRequest, tags []types.Tag) (*balancer, error) {
+	in := &elb.CreateLoadBalancerInput{
+		Name: aws.String(balancerName(r.Environment)), Type: types.LoadBalancerTypeEnumApplication, Subnets: b.stack.Settings.PublicSubnets,
+		SecurityGroups: []string{b.stack.Settings.LoadBalancerGroup}, Tags: tags, Scheme: types.LoadBalancerSchemeEnumInternetFacing,
+	}
+	if b.stack.Settings.InternalLoadBalancer {
+		in.Scheme, in.Subnets = types.LoadBalancerSchemeEnumInternal, b.stack.Settings.Subnets
+	}
+	out, err := b.client.CreateLoadBalancer(ctx, in)
+	if err != nil {
+		return nil, cloud.Fault(ctx, op, err)
+	}
+	lb := &balancer{arn: aws.ToString(out.LoadBalancers[0].LoadBalancerArn), dns: aws.ToString(out.LoadBalancers[0].DNSName)}
+	stack.Logf(r.Log, "load balancer %s", lb.dns)
+	return lb, nil
+}
+
+// listen makes the listeners that are not there. The live listener moves with the traffic:
+// to where it is to be next. It is told from the test listener by its lower port, so that
+// this one makes way first.
+func (b *balancers) listen(ctx context.Context, lb *balancer, next front, tags []types.Tag) (err error) {
+	if lb.test != "" && lb.testPort <= next.port {
+		if err := b.pointAt(ctx, lb.test, front{port: next.port + 1}, nil); err != nil {
+			return err
+		}
+		lb.testPort = next.port + 1
+	}
+	if lb.live == "" {
+		lb.liveAt = next
+		if lb.live, err = b.createListener(ctx, lb.arn, next, tags); err != nil {
+			return err
+		}
+	}
+	if lb.test == "" {
+		lb.testPort = max(next.port, lb.liveAt.port) + 1
+		if lb.test, err = b.createListener(ctx, lb.arn, front{port: lb.testPort}, tags); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *balancers) createListener(ctx context.Context, balancer string, at front, tags []types.Tag) (string, error) {
+	protocol, certificates := at.protocol()
+	out, err := b.client.CreateListener(ctx, &elb.CreateListenerInput{
+		LoadBalancerArn: aws.String(balancer), Port: aws.Int32(int32(at.port)), Protocol: protocol, Certificates: certificates,
+		DefaultActions: nobody(), Tags: tags,
+	})
+	if err != nil {
+		return "", cloud.Fault(ctx, "make listener", err)
+	}
+	return aws.ToString(out.Listeners[0].ListenerArn), nil
+}
+
+func (f front) protocol() (types.ProtocolEnum, []types.Certificate) {
+	if f.certificate == "" {
+		return types.ProtocolEnumHttp, nil
+	}
+	return types.ProtocolEnumHttps, []types.Certificate{{CertificateArn: aws.String(f.certificate)}}
+}
+
+// tags are those of a load balancer, its listeners and a target group.
+func (b *balancers) tags(ctx context.Context, r pipeline.FleetRequest) []types.Tag {
+	var tags []types.Tag
+	own := map[string]string{TagEnvironment: r.Environment}
+	if token := stack.Token(ctx); token != "" {
+		own[tagFence] = token
+	}
+	for _, t := range b.stack.TagsOf(r.Labels, own) {
+		tags = append(tags, types.Tag{Key: t.Key, Value: t.Value})
+	}
+	return tags
+}
+
+// nobody is the action of a listener that has no fleet.
+func nobody() []types.Action {
+	return []types.Action{{Type: types.ActionTypeEnumFixedResponse, FixedResponseConfig: &types.FixedResponseActionConfig{
+		StatusCode: aws.String("503"), ContentType: aws.String("text/plain"), MessageBody: aws.String("No build serves here yet."),
+	}}}
+}
+
+// forward is the action of a listener that sends requests to target groups, by shares.
+func forward(shares map[string]int32) []types.Action {
+	if len(shares) == 0 {
+		return nobody()
+	}
+	var to []types.TargetGroupTuple
+	for _, target := range stack.Sorted(shares) {
+		to = append(to, types.TargetGroupTuple{TargetGroupArn: aws.String(target), Weight: aws.Int32(shares[target])})
+	}
+	return []types.Action{{Type: types.ActionTypeEnumForward, ForwardConfig: &types.ForwardActionConfig{TargetGroups: to}}}
+}
+
+// point sends a listener's requests to target groups, by shares.
+func (b *balancers) point(ctx context.Context, listener string, shares map[string]int32) error {
+	_, err := b.client.ModifyListener(ctx, &elb.ModifyListenerInput{ListenerArn: aws.String(listener), DefaultActions: forward(shares)})
+	return cloud.Fault(ctx, "point listener", err)
+}
+
+// pointAt does so, and moves the listener.
+func (b *balancers) pointAt(ctx context.Context, listener string, at front, shares map[string]int32) error {
+	protocol, certificates := at.protocol()
+	_, err := b.client.ModifyListener(ctx, &elb.ModifyListenerInput{
+		ListenerArn: aws.String(listener), Port: aws.Int32(int32(at.port)), Protocol: protocol, Certificates: certificates,
+		DefaultActions: forward(shares),
+	})
+	return cloud.Fault(ctx, "point listener", err)
+}
+
+// close removes the listeners of a load balancer, so that its target groups are not used.
+func (b *balancers) close(ctx context.Context, op string, lb balancer) error {
+	for _, listener := range []string{lb.live, lb.test} {
+		if listener == "" {
+			continue
+		}
+		if _, err := b.client.DeleteListener(ctx, &elb.DeleteListenerInput{ListenerArn: aws.String(listener)}); err != nil && !cloud.IsNotFound(err) {
+			return cloud.Fault(ctx, op, err)
+		}
+	}
+	return nil
+}
+
+func (b *balancers) remove(ctx context.Context, op string, lb balancer) error {
+	_, err := b.client.DeleteLoadBalancer(ctx, &elb.DeleteLoadBalancerInput{LoadBalancerArn: aws.String(lb.arn)})
+	return cloud.Fault(ctx, op, err)
+}

@@ -1,0 +1,79 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package fleet
+
+import (
+	"os"
+	"regexp"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+const opPrepare = "prepare fleet"
+
+// Check refuses an environment that AWS can't give: CodeInvalid, with the argument and its
+// value.
+func Check(e pipeline.EnvironmentSpec) error {
+	switch {
+	case e.SecretsVersion > 0:
+		return invalid("Let the service read them from AWS Secrets Manager or SSM, with the instance profile's role.",
+			"environment.env_wo can't be used on AWS: instances that start later would not have the values")
+	case e.Address != "":
+		return invalid("Remove it.", "environment.address %q has no meaning on AWS", e.Address)
+	case e.TrustedProxies != nil:
+		return invalid("Remove it.", "environment.trusted_proxies has no meaning on AWS, "+
+			"whose load balancers append to X-Forwarded-For and replace X-Forwarded-Proto and -Port")
+	}
+	return nil
+}
+
+// CheckService refuses a service that can't run on AWS. The test port of an environment
+// speaks HTTP, and load balancers take HTTP/2 to their targets from listeners of HTTPS only.
+func CheckService(s pipeline.Service) error {
+	if s.Protocol != "" {
+		return invalid("Let the service speak HTTP/1.1 there and remove it, or use the local platform. "+
+			"Clients may speak HTTP/2 to a load balancer with a certificate all the same.",
+			"service.protocol %q can't be used on AWS: requests reach the instances over HTTP/1.1", s.Protocol)
+	}
+	return nil
+}
+
+func invalid(hint, format string, args ...any) error {
+	return pipeline.Errorf(pipeline.CodeInvalid, opPrepare, format, args...).WithHint("%s", hint)
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// validID is what names load balancers, target groups and schedules.
+var validID = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,22}[A-Za-z0-9])?$`)
+
+// CheckRequest refuses what can't be launched.
+func CheckRequest(r pipeline.FleetRequest) error {
+	switch {
+	case !validID.MatchString(r.Environment) || !validID.MatchString(r.Fleet):
+		return invalid("This is a mistake in Penstock: please report it.",
+			"the IDs %q and %q of environment and fleet can't name things on AWS", r.Environment, r.Fleet)
+	case r.Port < 0 || r.Port >= 65535:
+		return invalid("Set environment.port to a port from 1 to 65534: the one above it is needed, too.", "environment.port %d", r.Port)
+	case r.Artifact != "" && !exists(r.Artifact):
+		return pipeline.Errorf(pipeline.CodeNotFound, opPrepare, "there is no artifact %s", r.Artifact).WithHint("Apply again, which fetches it.")
+	case r.Instances < 1:
+		return invalid("Set instances to 1 or more.", "a fleet of %d instances", r.Instances)
+	case r.Service.Start == "":
+		return invalid("Set service = { start = … } on the pipeline.", "the service has no start command")
+	case r.Image == "":
+		return invalid("Set base_image on the commit stage to the image_id of a penstock_baked_image.",
+			"there is no image to launch; on AWS an environment needs one")
+	case balanced(r) && r.Artifact != "":
+		return invalid("Let a stage before this one bake the application image, as acceptance does.",
+			"%d instances of a lasting or balanced fleet can't be made from an artifact", r.Instances)
+	}
+	if err := CheckService(r.Service); err != nil {
+		return err
+	}
+	return Check(pipeline.EnvironmentSpec{Address: r.Address, SecretsVersion: int64(len(r.Secrets)), TrustedProxies: r.TrustedProxies})
+}

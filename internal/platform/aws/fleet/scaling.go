@@ -1,0 +1,277 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package fleet
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
+	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
+)
+
+const (
+	opLabel  = "label fleet"
+	opResize = "resize environment"
+)
+
+// groupName names a fleet's launch template, Auto Scaling group and target group.
+func groupName(fleet string) string { return "penstock-" + fleet }
+
+// scalingGroup is the Auto Scaling group of a fleet.
+type scalingGroup struct {
+	name    string
+	fleet   string
+	targets []string // ARNs of target groups
+	least   int      // number of instances
+	desired int      // number of instances
+	key     string   // of what it was made from
+	serving bool
+	fence   string // token of the lease under which it was made, or got its traffic
+	kept    string // until when, for a rollback; empty where it is not
+	ending  bool
+
+	environment, endpoint string
+}
+
+// grown returns the present number of instances of a group whose least number is to be
+// another: what scaling policies have added stays.
+func (g scalingGroup) grown(instances int) int {
+	if g.desired > g.least {
+		return max(g.desired, instances)
+	}
+	return instances
+}
+
+// fleetKey tells fleets apart that were made from different things.
+func fleetKey(r pipeline.FleetRequest) string {
+	text, _ := json.Marshal([]any{r.Image, r.InstanceType, serviceEnv(r), port(r.Service), r.Service.HealthCheck}) // plain values
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8])
+}
+
+// scaling is Auto Scaling.
+type scaling struct {
+	stack  *stack.Stack
+	client *autoscaling.Client
+}
+
+// create makes the Auto Scaling group of a fleet. Its number of instances may be changed
+// by scaling policies: ours is the minimum and the start. An instance counts as healthy for
+// grace after its launch.
+func (a *scaling) create(ctx context.Context, r pipeline.FleetRequest, size int, template, target string, grace time.Duration) error {
+	name := groupName(r.Fleet)
+	tags := []types.Tag{}
+	own := tagsOf(ctx, r)
+	own[stack.TagKey] = fleetKey(r)
+	for _, t := range a.stack.TagsOf(r.Labels, own) {
+		tags = append(tags, groupTag(name, aws.ToString(t.Key), aws.ToString(t.Value)))
+	}
+	_, err := a.client.CreateAutoScalingGroup(ctx, &autoscaling.CreateAutoScalingGroupInput{
+		AutoScalingGroupName:   aws.String(name),
+		MinSize:                aws.Int32(int32(r.Instances)),
+		MaxSize:                aws.Int32(maxSize(r.Instances, size)),
+		DesiredCapacity:        aws.Int32(int32(size)),
+		LaunchTemplate:         &types.LaunchTemplateSpecification{LaunchTemplateId: aws.String(template), Version: aws.String("1")},
+		VPCZoneIdentifier:      aws.String(strings.Join(a.stack.Settings.Subnets, ",")),
+		TargetGroupARNs:        []string{target},
+		HealthCheckType:        aws.String("EC2"),
+		HealthCheckGracePeriod: aws.Int32(int32(grace / time.Second)),
+		Tags:                   tags,
+	})
+	if cloud.Is(err, "AlreadyExists") {
+		return nil
+	}
+	return cloud.Fault(ctx, opPrepare, err)
+}
+
+// groupTag is a tag of a group, and of what it launches later.
+func groupTag(name, key, value string) types.Tag {
+	return types.Tag{
+		Key: aws.String(key), Value: aws.String(value), PropagateAtLaunch: aws.Bool(true),
+		ResourceId: aws.String(name), ResourceType: aws.String("auto-scaling-group"),
+	}
+}
+
+// replaceUnhealthy lets Auto Scaling replace instances whose service is not healthy.
+// While a deployment migrates, none is, and none may be replaced for that.
+func (a *scaling) replaceUnhealthy(ctx context.Context, fleet string) error {
+	_, err := a.client.UpdateAutoScalingGroup(ctx, &autoscaling.UpdateAutoScalingGroupInput{
+		AutoScalingGroupName: aws.String(groupName(fleet)), HealthCheckType: aws.String("ELB"),
+	})
+	return cloud.Fault(ctx, opPrepare, err)
+}
+
+// maxSize is how far scaling policies may let a group of so many instances grow.
+func maxSize(instances, size int) int32 { return int32(max(2*instances, size)) }
+
+// setSize sets the least number of instances of a group, and the present one.
+func (a *scaling) setSize(ctx context.Context, g scalingGroup, instances, size int) (rising, error) {
+	up := rising{target: g.targets[0]}
+	before, err := a.activities(ctx, g.fleet, 1)
+	if err != nil {
+		return up, err
+	}
+	if len(before) > 0 {
+		up.since = aws.ToString(before[0].ActivityId)
+	}
+	_, err = a.client.UpdateAutoScalingGroup(ctx, &autoscaling.UpdateAutoScalingGroupInput{
+		AutoScalingGroupName: aws.String(g.name), MinSize: aws.Int32(int32(instances)),
+		MaxSize: aws.Int32(maxSize(instances, size)), DesiredCapacity: aws.Int32(int32(size)),
+	})
+	return up, cloud.Fault(ctx, "resize fleet "+g.fleet, err)
+}
+
+// rising is a group whose instances are awaited.
+type rising struct {
+	target string // its target group
+	since  string // ID of its newest scaling activity before; empty for a new group
+}
+
+// label sets tags on the group of a fleet, and on what it launches later. That others have
+// ended it is no error.
+func (a *scaling) label(ctx context.Context, fleet string, tags map[string]string) error {
+	var list []types.Tag
+	for _, k := range stack.Sorted(tags) {
+		list = append(list, groupTag(groupName(fleet), k, tags[k]))
+	}
+	_, err := a.client.CreateOrUpdateTags(ctx, &autoscaling.CreateOrUpdateTagsInput{Tags: list})
+	if err != nil && !absent(err) {
+		return cloud.Fault(ctx, opLabel, err)
+	}
+	return nil
+}
+
+// of lists the Auto Scaling groups of an environment.
+func (a *scaling) of(ctx context.Context, environment string) ([]scalingGroup, error) {
+	return a.list(ctx, TagEnvironment, environment)
+}
+
+// list lists the Auto Scaling groups that have a tag.
+func (a *scaling) list(ctx context.Context, key, value string) ([]scalingGroup, error) {
+	var list []scalingGroup
+	pages := autoscaling.NewDescribeAutoScalingGroupsPaginator(a.client, &autoscaling.DescribeAutoScalingGroupsInput{
+		MaxRecords: aws.Int32(100), Filters: []types.Filter{
+			{Name: aws.String("tag:" + key), Values: []string{value}}, {Name: aws.String("tag:" + stack.TagStack), Values: []string{a.stack.Settings.Stack}},
+		},
+	})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, cloud.Fault(ctx, "list Auto Scaling groups", err)
+		}
+		for _, g := range page.AutoScalingGroups {
+			list = append(list, describeGroup(g))
+		}
+	}
+	return list, nil
+}
+
+func describeGroup(g types.AutoScalingGroup) scalingGroup {
+	tags := map[string]string{}
+	for _, t := range g.Tags {
+		tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
+	}
+	name := aws.ToString(g.AutoScalingGroupName)
+	return scalingGroup{
+		name: name, fleet: strings.TrimPrefix(name, groupName("")), targets: g.TargetGroupARNs,
+		least: int(aws.ToInt32(g.MinSize)), desired: int(aws.ToInt32(g.DesiredCapacity)),
+		key: tags[stack.TagKey], serving: tags[TagServing] == "true", fence: tags[tagFence], kept: tags[TagKept],
+		ending:      aws.ToString(g.Status) != "", // Auto Scaling gives one only to what is being deleted
+		environment: tags[TagEnvironment], endpoint: tags[TagEndpoint],
+	}
+}
+
+// launchTries is how often in a row Auto Scaling must have failed to launch an instance
+// before it counts as unable to: what one try lacked, the next may find.
+const launchTries = 3
+
+// failures tells of launches that failed after an activity that is known, and
+// after the newest that did not: in words for a state, and as an error where there are
+// many. It only tells why instances are missing: what can't be read is left out.
+func (a *scaling) failures(ctx context.Context, fleet, since string) (failed string, stuck error) {
+	list, _ := a.activities(ctx, fleet, 10)
+	var why []string
+	for _, activity := range list {
+		if aws.ToString(activity.ActivityId) == since || activity.StatusCode == types.ScalingActivityStatusCodeSuccessful {
+			break
+		}
+		if activity.StatusCode == types.ScalingActivityStatusCodeFailed {
+			why = append(why, aws.ToString(activity.StatusMessage))
+		}
+	}
+	if len(why) == 0 {
+		return "", nil
+	}
+	if len(why) >= launchTries {
+		stuck = pipeline.Errorf(pipeline.CodeFailed, opPrepare, "Auto Scaling can't launch an instance: %s", why[0]).
+			WithHint("Correct what AWS names; for capacity, choose another instance_type or more subnets.")
+	}
+	return "; a launch failed: " + why[0], stuck
+}
+
+// activities returns the newest scaling activities of a fleet's group, the newest first.
+func (a *scaling) activities(ctx context.Context, fleet string, most int32) ([]types.Activity, error) {
+	out, err := a.client.DescribeScalingActivities(ctx, &autoscaling.DescribeScalingActivitiesInput{
+		AutoScalingGroupName: aws.String(groupName(fleet)), MaxRecords: aws.Int32(most),
+	})
+	if err != nil {
+		return nil, cloud.Fault(ctx, "read scaling activities of fleet "+fleet, err)
+	}
+	return out.Activities, nil
+}
+
+// remove removes the group of a fleet with its instances; one that does not exist, or that
+// is being removed, is no error.
+func (a *scaling) remove(ctx context.Context, fleet string) error {
+	name := groupName(fleet)
+	err := whenUnused(ctx, a.stack, "Auto Scaling group "+name, func() error {
+		_, err := a.client.DeleteAutoScalingGroup(ctx, &autoscaling.DeleteAutoScalingGroupInput{
+			AutoScalingGroupName: aws.String(name), ForceDelete: aws.Bool(true),
+		})
+		if cloud.Is(err, "ScalingActivityInProgress") && a.ends(ctx, name) {
+			return nil
+		}
+		return err
+	})
+	if err != nil && !absent(err) {
+		return cloud.Fault(ctx, "remove fleet "+fleet, err)
+	}
+	return nil
+}
+
+// ends reports whether a group is being deleted, which takes minutes.
+func (a *scaling) ends(ctx context.Context, name string) bool {
+	out, err := a.client.DescribeAutoScalingGroups(ctx, &autoscaling.DescribeAutoScalingGroupsInput{AutoScalingGroupNames: []string{name}})
+	return err == nil && len(out.AutoScalingGroups) == 1 && aws.ToString(out.AutoScalingGroups[0].Status) != ""
+}
+
+// absent reports whether Auto Scaling does not have the group. It has no code of its
+// own for that: the name is all that a deletion could be wrong about.
+func absent(err error) bool { return cloud.Is(err, "ValidationError") }
+
+// unusedLimit is how long what was just given up may count as used.
+const unusedLimit = 2 * time.Minute
+
+// whenUnused removes a thing, again while AWS says that it is used: it takes a moment
+// to notice that it no longer is.
+func whenUnused(ctx context.Context, s *stack.Stack, what string, remove func() error) error {
+	return s.Wait(ctx, "the end of the use of "+what, unusedLimit, func(context.Context) (poll.Probe, error) {
+		err := remove()
+		if cloud.Is(err, "ResourceInUse", "ScalingActivityInProgress") {
+			return poll.Probe{State: err.Error()}, nil
+		}
+		return poll.Probe{Done: true}, err
+	})
+}

@@ -1,0 +1,81 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package fleet
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/instance"
+)
+
+// Where things are on an instance. Below $PENSTOCK_SYSROOT, which is not set on a
+// real one.
+const (
+	serviceDir = "/srv/penstock"     // the service's tree, and the working directory of its commands
+	dataDir    = "/var/lib/penstock" // what must outlive a deployment to the instance
+	envFile    = "/etc/penstock/service.env"
+	startFile  = "/etc/penstock/start"
+	unitFile   = "/etc/systemd/system/penstock.service"
+)
+
+// userData returns the user data of an instance: it powers off at the deadline, which
+// terminates it, and starts the service of its image with its variables.
+func userData(deadline time.Duration, env map[string]string, port int, start bool) string {
+	var b strings.Builder
+	b.WriteString(instance.Preamble)
+	if deadline > 0 {
+		b.WriteString(instance.PowerOff(deadline) + " || true\n")
+	}
+	fmt.Fprintf(&b, "mkdir -p \"$root/etc/penstock\"\ncat > \"$root%s.new\" <<'PENSTOCK-END'\n%sexport PORT=%d\nPENSTOCK-END\n",
+		envFile, instance.Exports(env), port)
+	fmt.Fprintf(&b, "chmod 0600 \"$root%s.new\" && mv \"$root%[1]s.new\" \"$root%[1]s\"\n", envFile)
+	if start {
+		fmt.Fprintf(&b, "if [ -e \"$root%s\" ]; then systemctl start penstock; fi\n", unitFile)
+	} else { // it is enabled, and would start when the machine has
+		b.WriteString("systemctl stop penstock >/dev/null 2>&1 || true\n")
+	}
+	return b.String()
+}
+
+// variables returns the shell lines that a command of the service begins with.
+func variables() string {
+	return fmt.Sprintf(`export PENSTOCK_ROOT="$root%s" PENSTOCK_DATA="$root%s"
+export HOST="${PENSTOCK_HOST-0.0.0.0}" PENSTOCK_INSTANCE="${PENSTOCK_HOST-$(hostname)}"
+if [ -e "$root%s" ]; then . "$root%[3]s"; fi
+mkdir -p "$PENSTOCK_ROOT" "$PENSTOCK_DATA"
+cd "$PENSTOCK_ROOT"
+`, serviceDir, dataDir, envFile)
+}
+
+// installScript installs an artifact and leaves the unit that starts the service on
+// every instance of the image.
+func installScript(artifact, install, start string) string {
+	return instance.Preamble + variables() + artifact + "(\nset -e\n" + install + "\n)\n" + fmt.Sprintf(`rm -rf "$(dirname "$PENSTOCK_ARTIFACT")"
+mkdir -p "$root/etc/penstock" "$root/etc/systemd/system"
+cat > "$root%s" <<'PENSTOCK-END'
+root="${PENSTOCK_SYSROOT-}"
+[ -e "$root%s" ] || { echo "no environment was given to this instance yet"; exit 1; }
+%s%s
+PENSTOCK-END
+cat > "$root%s" <<'PENSTOCK-END'
+[Unit]
+Description=the service that Penstock deployed
+After=network-online.target
+Wants=network-online.target
+ConditionPathExists=%[2]s
+
+[Service]
+ExecStart=/bin/sh -e ${PENSTOCK_SYSROOT}%[1]s
+Restart=always
+RestartSec=2
+
+[Install]
+WantedBy=multi-user.target
+PENSTOCK-END
+systemctl daemon-reload
+systemctl enable penstock
+`, startFile, envFile, variables(), start, unitFile)
+}

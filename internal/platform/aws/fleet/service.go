@@ -1,0 +1,226 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/instance"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
+	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
+	"github.com/penstock-io/terraform-provider-penstock/internal/regular"
+)
+
+const (
+	// defaultPort is where the service listens when service.port does not say.
+	defaultPort = 8080
+
+	// bootAllowance is what a machine may need from running to its service's start,
+	// beside the service's own start_timeout.
+	bootAllowance = 3 * time.Minute
+)
+
+func port(s pipeline.Service) int { return cmp.Or(s.Port, defaultPort) }
+
+func startTimeout(s pipeline.Service) time.Duration {
+	if s.HealthCheck == nil {
+		return pipeline.DefaultStartTimeout
+	}
+	return cmp.Or(s.HealthCheck.StartTimeout, pipeline.DefaultStartTimeout)
+}
+
+// serviceEnv returns the service's variables.
+func serviceEnv(r pipeline.FleetRequest) map[string]string {
+	env := maps.Clone(r.Env)
+	if env == nil {
+		env = map[string]string{}
+	}
+	env["PENSTOCK_ENVIRONMENT"] = r.Environment
+	return env
+}
+
+// services are the services on the instances of fleets, of either kind.
+type services struct {
+	stack     *stack.Stack
+	instances *instance.Instances
+}
+
+// list lists an environment's instances, by ID.
+func (v *services) list(ctx context.Context, environment string, more ...types.Filter) ([]types.Instance, error) {
+	filters := append([]types.Filter{v.stack.Mine(), stack.Filter("tag:"+TagEnvironment, environment), instance.Alive}, more...)
+	list, err := v.instances.List(ctx, filters...)
+	slices.SortFunc(list, func(a, b types.Instance) int { return cmp.Compare(instance.ID(a), instance.ID(b)) })
+	return list, err
+}
+
+// endpoint returns where an instance's service answers.
+func (v *services) endpoint(i types.Instance, port int) string {
+	host := aws.ToString(i.PrivateIpAddress)
+	if v.stack.Settings.PublicEndpoints {
+		host = cmp.Or(aws.ToString(i.PublicIpAddress), host)
+	}
+	return fmt.Sprintf("http://%s:%d", host, port)
+}
+
+// ready does on an instance what comes before the service serves, once, and starts it.
+func (v *services) ready(ctx context.Context, i types.Instance, r pipeline.FleetRequest) error {
+	if stack.Tag(i.Tags, tagReady) == "true" {
+		return nil
+	}
+	if err := v.readyOnce(ctx, instance.ID(i), r); err != nil {
+		return err
+	}
+	return v.instances.SetTags(ctx, opPrepare, []types.Instance{i}, map[string]string{tagReady: "true"})
+}
+
+func (v *services) readyOnce(ctx context.Context, id string, r pipeline.FleetRequest) error {
+	if r.Artifact != "" {
+		if err := v.install(ctx, id, r); err != nil {
+			return err
+		}
+	}
+	if r.DataFrom != "" {
+		if err := v.copyData(ctx, r.DataFrom, id, r.Log); err != nil {
+			return err
+		}
+	}
+	own := func(what, line string) error {
+		stack.Logf(r.Log, "%s on instance %s", what, id)
+		return v.instances.Must(ctx, id, instance.Command{
+			What: what, Script: instance.Preamble + variables() + line, Timeout: time.Hour, Log: r.Log, Live: true,
+		})
+	}
+	if r.Migrate && r.Service.Migrate != "" {
+		if err := own("service.migrate", r.Service.Migrate); err != nil {
+			return err
+		}
+	}
+	if r.Seed && r.Service.Seed != "" {
+		if err := own("service.seed", r.Service.Seed); err != nil {
+			return err
+		}
+	}
+	return v.instances.Must(ctx, id, instance.Command{
+		What: "the start of the service", Script: instance.Preamble + "systemctl start penstock\n", Timeout: 5 * time.Minute, Log: r.Log,
+	})
+}
+
+// install puts the artifact on an instance, and leaves the unit that starts the
+// service.
+func (v *services) install(ctx context.Context, id string, r pipeline.FleetRequest) error {
+	const what = "service.install"
+	file, err := regular.Open(r.Artifact)
+	if err != nil {
+		return pipeline.Errorf(pipeline.CodeFailed, what, "%w", err)
+	}
+	defer file.Close()
+	artifact, err := v.instances.SendFile(ctx, file)
+	if err != nil {
+		return err
+	}
+	defer v.instances.Remove(ctx, artifact)
+	stack.Logf(r.Log, "%s on instance %s", what, id)
+	script := installScript(artifact.Fetch("PENSTOCK_ARTIFACT", filepath.Base(r.Artifact)), cmp.Or(r.Service.Install, ":"), r.Service.Start)
+	return v.instances.Must(ctx, id, instance.Command{What: what, Script: script, Timeout: time.Hour, Log: r.Log, Live: true})
+}
+
+// boot is the allowance for a boot. It shrinks with the pauses of tests.
+func (v *services) boot() time.Duration { return bootAllowance * v.stack.Pause / stack.DefaultPause }
+
+// awaitHealthy waits until an instance's service is healthy, as seen from here.
+func (v *services) awaitHealthy(ctx context.Context, id, endpoint string, check *pipeline.HealthCheck) error {
+	start, timeout := pipeline.DefaultStartTimeout, pipeline.DefaultHealthTimeout
+	if check != nil {
+		start, timeout = cmp.Or(check.StartTimeout, start), cmp.Or(check.Timeout, timeout)
+	}
+	looks := 0
+	err := v.stack.Wait(ctx, "the service on instance "+id, start+v.boot(), func(ctx context.Context) (poll.Probe, error) {
+		state := healthOf(ctx, endpoint, check, timeout)
+		if looks++; state != "" && looks%4 == 0 {
+			if err := v.instances.CheckAlive(ctx, id); err != nil {
+				return poll.Probe{}, err
+			}
+		}
+		return poll.Probe{Done: state == "", State: state}, nil
+	})
+	if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+		return cloud.Fault(ctx, opPrepare, err)
+	}
+	return pipeline.Errorf(pipeline.CodeFailed, opPrepare, "%w%s", err, instance.LastLines(v.printed(ctx, id))).
+		WithHint("Let the service listen on $HOST:$PORT, correct health_check or raise its start_timeout, "+
+			"and let the place that Terraform runs at reach %s.", endpoint)
+}
+
+// printed returns what an instance's service printed last, or why it can't be read.
+func (v *services) printed(ctx context.Context, id string) string {
+	_, tail, err := v.instances.Execute(ctx, id, instance.Command{
+		What: "reading the service's log", Script: instance.Preamble + "journalctl -u penstock --no-pager -n 20\n", Timeout: time.Minute,
+	})
+	if err != nil {
+		return err.Error()
+	}
+	return tail
+}
+
+// maxPut is how many bytes S3 takes in one request.
+const maxPut = 5 << 30
+
+// copyData copies the data directory of an environment's first instance that serves, as
+// a crash would have left it.
+func (v *services) copyData(ctx context.Context, environment, to string, log io.Writer) error {
+	what := "copying the data of environment " + environment
+	list, err := v.list(ctx, environment, stack.Filter("tag:"+TagServing, "true"))
+	if err != nil {
+		return err
+	}
+	if len(list) == 0 {
+		return pipeline.Errorf(pipeline.CodeNotFound, opPrepare, "environment %s, whose data is to be copied, has no instance that serves", environment).
+			WithHint("Restore it with an apply first, or set environment.data_from to another stage.")
+	}
+	file, send, err := v.instances.Relay(ctx, what)
+	if err != nil {
+		return err
+	}
+	defer v.instances.Remove(ctx, file)
+	stack.Logf(log, "%s to instance %s", what, to)
+	// A file that changes while it is read, which tar says with 1, is as a crash would
+	// have left it. /tmp may be in memory.
+	pack := instance.Preamble + fmt.Sprintf(`mkdir -p "$root%[1]s" "$root/var/tmp"
+f=$(mktemp -p "$root/var/tmp")
+trap 'rm -f "$f"' EXIT
+tar -czf "$f" -C "$root%[1]s" . || [ $? -eq 1 ]
+if [ "$(wc -c < "$f")" -gt %[3]d ]; then
+  echo "The data is more than 5 GB when it is packed, which is too much to copy in this way."
+  exit 1
+fi
+curl -fsS --retry 5 -T "$f" %[2]s
+`, dataDir, send, maxPut)
+	if err := v.instances.Must(ctx, instance.ID(list[0]), instance.Command{What: what, Script: pack, Timeout: time.Hour, Log: log}); err != nil {
+		return err
+	}
+	unpack := instance.Preamble + fmt.Sprintf("mkdir -p \"$root%[1]s\"\ncurl -fsS --retry 5 %[2]s | tar -xzf - -C \"$root%[1]s\"\n",
+		dataDir, instance.Quote(file.URL))
+	return v.instances.Must(ctx, to, instance.Command{What: what, Script: unpack, Timeout: time.Hour, Log: log})
+}
+
+// leave tells of what could not be removed after a deployment that is done.
+func (v *services) leave(log io.Writer, environment string, err error) {
+	if err != nil {
+		stack.Logf(log, "what the deployment before left can't all be removed now; the next one tries again: %v", err)
+		v.stack.Logger.Warn("remove what served before", "environment", environment, "error", err)
+	}
+}

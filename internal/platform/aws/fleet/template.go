@@ -1,0 +1,153 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"errors"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/instance"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
+)
+
+// templates are the launch templates of fleets.
+type templates struct {
+	stack     *stack.Stack
+	instances *instance.Instances
+	ec2       *ec2.Client
+	kms       *kms.Client
+}
+
+// create makes the fleet's launch template, and returns its ID.
+func (l *templates) create(ctx context.Context, r pipeline.FleetRequest) (string, error) {
+	root, err := l.instances.RootVolume(ctx, r.Image)
+	if err != nil {
+		return "", err
+	}
+	if err := l.grantScaling(ctx, root.Of); err != nil {
+		return "", err
+	}
+	tags := l.stack.TagsOf(r.Labels, tagsOf(ctx, r))
+	name := groupName(r.Fleet)
+	out, err := l.ec2.CreateLaunchTemplate(ctx, &ec2.CreateLaunchTemplateInput{
+		ClientToken: aws.String(r.Fleet), LaunchTemplateName: aws.String(name),
+		TagSpecifications:  []types.TagSpecification{{ResourceType: types.ResourceTypeLaunchTemplate, Tags: tags}},
+		LaunchTemplateData: l.data(r, root, tags),
+	})
+	if cloud.Is(err, "InvalidLaunchTemplateName.AlreadyExistsException") {
+		found, err := l.ec2.DescribeLaunchTemplates(ctx, &ec2.DescribeLaunchTemplatesInput{LaunchTemplateNames: []string{name}})
+		if err != nil || len(found.LaunchTemplates) == 0 {
+			return "", cloud.Fault(ctx, opPrepare, errors.Join(err, errors.New("the launch template "+name+" exists, and is not listed")))
+		}
+		return aws.ToString(found.LaunchTemplates[0].LaunchTemplateId), nil
+	}
+	if err != nil {
+		return "", cloud.Fault(ctx, opPrepare, err)
+	}
+	return aws.ToString(out.LaunchTemplate.LaunchTemplateId), nil
+}
+
+func (l *templates) data(r pipeline.FleetRequest, root instance.RootVolume, tags []types.Tag) *types.RequestLaunchTemplateData {
+	start := userData(0, serviceEnv(r), port(r.Service), true)
+	settings := l.stack.Settings
+	return &types.RequestLaunchTemplateData{
+		ImageId:            aws.String(r.Image),
+		InstanceType:       types.InstanceType(cmp.Or(r.InstanceType, settings.InstanceType)),
+		UserData:           aws.String(base64.StdEncoding.EncodeToString([]byte(start))),
+		IamInstanceProfile: &types.LaunchTemplateIamInstanceProfileSpecificationRequest{Name: aws.String(settings.InstanceProfile)},
+		MetadataOptions: &types.LaunchTemplateInstanceMetadataOptionsRequest{
+			HttpTokens:              types.LaunchTemplateHttpTokensStateRequired,
+			HttpEndpoint:            types.LaunchTemplateInstanceMetadataEndpointStateEnabled,
+			HttpPutResponseHopLimit: aws.Int32(1),
+		},
+		NetworkInterfaces: []types.LaunchTemplateInstanceNetworkInterfaceSpecificationRequest{{
+			DeviceIndex: aws.Int32(0), Groups: []string{settings.InstanceGroup},
+			AssociatePublicIpAddress: aws.Bool(settings.AssignPublicAddress), DeleteOnTermination: aws.Bool(true),
+		}},
+		BlockDeviceMappings: []types.LaunchTemplateBlockDeviceMappingRequest{{
+			DeviceName: aws.String(root.Device),
+			Ebs:        &types.LaunchTemplateEbsBlockDeviceRequest{Encrypted: aws.Bool(true), DeleteOnTermination: aws.Bool(true), VolumeSize: root.Size},
+		}},
+		TagSpecifications: []types.LaunchTemplateTagSpecificationRequest{
+			{ResourceType: types.ResourceTypeInstance, Tags: tags}, {ResourceType: types.ResourceTypeVolume, Tags: tags},
+			{ResourceType: types.ResourceTypeNetworkInterface, Tags: tags},
+		},
+	}
+}
+
+// grantScaling lets Auto Scaling use the keys of an image of this account that are not
+// those of AWS: its service-linked role, unlike who asks for a group, may use no other.
+func (l *templates) grantScaling(ctx context.Context, image types.Image) error {
+	if stack.Tag(image.Tags, stack.TagStack) != l.stack.Settings.Stack { // the snapshots of others are not shown
+		return nil
+	}
+	op := "let Auto Scaling use the key of image " + aws.ToString(image.ImageId)
+	keys, err := instance.Keys(ctx, l.ec2, image)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		known, err := l.kms.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: aws.String(key)})
+		if err != nil {
+			return cloud.Fault(ctx, op, err)
+		}
+		if known.KeyMetadata.KeyManager == kmstypes.KeyManagerTypeAws {
+			continue
+		}
+		role := "arn:" + stack.Partition(l.stack.Config.Region) + ":iam::" + aws.ToString(known.KeyMetadata.AWSAccountId) +
+			":role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
+		_, err = l.kms.CreateGrant(ctx, &kms.CreateGrantInput{
+			KeyId: aws.String(key), GranteePrincipal: aws.String(role), Name: aws.String("penstock-autoscaling"),
+			Operations: []kmstypes.GrantOperation{
+				kmstypes.GrantOperationEncrypt, kmstypes.GrantOperationDecrypt, kmstypes.GrantOperationDescribeKey, kmstypes.GrantOperationCreateGrant,
+				kmstypes.GrantOperationGenerateDataKey, kmstypes.GrantOperationGenerateDataKeyWithoutPlaintext,
+				kmstypes.GrantOperationReEncryptFrom, kmstypes.GrantOperationReEncryptTo,
+			},
+		})
+		if cloud.Is(err, "InvalidArnException") {
+			return pipeline.Errorf(pipeline.CodeInvalid, op, "%w", err).
+				WithHint("Auto Scaling was never used in this account. Make its role: " +
+					"aws iam create-service-linked-role --aws-service-name autoscaling.amazonaws.com")
+		}
+		if err != nil {
+			return cloud.Fault(ctx, op, err)
+		}
+	}
+	return nil
+}
+
+// fleets lists the fleets of which an environment has a template.
+func (l *templates) fleets(ctx context.Context, environment string) ([]string, error) {
+	out, err := l.ec2.DescribeLaunchTemplates(ctx, &ec2.DescribeLaunchTemplatesInput{
+		Filters: []types.Filter{stack.Filter("tag:"+TagEnvironment, environment)},
+	})
+	if err != nil {
+		return nil, cloud.Fault(ctx, "list launch templates", err)
+	}
+	var fleets []string
+	for _, t := range out.LaunchTemplates {
+		fleets = append(fleets, strings.TrimPrefix(aws.ToString(t.LaunchTemplateName), groupName("")))
+	}
+	return fleets, nil
+}
+
+// remove removes a fleet's template; one that does not exist is no error.
+func (l *templates) remove(ctx context.Context, fleet string) error {
+	_, err := l.ec2.DeleteLaunchTemplate(ctx, &ec2.DeleteLaunchTemplateInput{LaunchTemplateName: aws.String(groupName(fleet))})
+	if err != nil && !cloud.IsNotFound(err) {
+		return cloud.Fault(ctx, "remove fleet "+fleet, err)
+	}
+	return nil
+}

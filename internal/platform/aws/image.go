@@ -1,0 +1,80 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package aws
+
+import (
+	"context"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/fleet"
+)
+
+// Resolve implements pipeline.Images.
+func (p *Platform) Resolve(ctx context.Context, from pipeline.ImageFrom) (string, error) {
+	return p.images.Resolve(ctx, from)
+}
+
+// Bake implements pipeline.Images: from an image by commands on a builder, or of the first
+// instance of an environment, which does not serve afterwards.
+func (p *Platform) Bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.BakedImage, error) {
+	ctx, err := p.fenced(ctx)
+	if err != nil {
+		return pipeline.BakedImage{}, err
+	}
+	if r.Environment == "" || r.Tree != "" {
+		return p.images.Bake(ctx, r)
+	}
+	list, err := p.fleets.Instances(ctx, r.Environment)
+	switch {
+	case err != nil:
+		return pipeline.BakedImage{}, err
+	case len(list) == 0:
+		return p.images.Finish(ctx, r)
+	case !fleet.Installed(list[0]): // the installed state is the image that it was launched from
+		return p.images.Get(ctx, aws.ToString(list[0].ImageId))
+	}
+	return p.images.Capture(ctx, list[0], r)
+}
+
+// Abandon implements pipeline.Images.
+func (p *Platform) Abandon(ctx context.Context, token string) error {
+	ctx, err := p.fenced(ctx)
+	if err != nil {
+		return err
+	}
+	return p.images.Abandon(ctx, token)
+}
+
+// Orphans implements pipeline.Images.
+func (p *Platform) Orphans(ctx context.Context) (bakes, images []string, err error) {
+	return p.images.Orphans(ctx)
+}
+
+// Images implements pipeline.Images.
+func (p *Platform) Images(ctx context.Context) ([]pipeline.BakedImage, error) {
+	return p.images.List(ctx)
+}
+
+// CheckImage implements pipeline.Images.
+func (p *Platform) CheckImage(r pipeline.ImageDefinition) error { return p.images.Check(r) }
+
+// Publish implements pipeline.Images.
+func (p *Platform) Publish(ctx context.Context, r pipeline.PublishRequest) (map[string]string, error) {
+	ctx, err := p.fenced(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return p.images.Publish(ctx, r)
+}
+
+// RemoveImage implements pipeline.Images.
+func (p *Platform) RemoveImage(ctx context.Context, id string) error {
+	ctx, err := p.fenced(ctx)
+	if err != nil {
+		return err
+	}
+	return p.images.Remove(ctx, id)
+}

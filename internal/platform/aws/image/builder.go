@@ -1,0 +1,162 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package image
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/instance"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
+)
+
+// builderLife is when a builder powers off by itself, whatever happened to
+// whoever started it. It is longer than any apply's own time limit by default.
+const builderLife = 4 * time.Hour
+
+// roleBuilder is the role of an instance that is there to make an image.
+const roleBuilder = "builder"
+
+// kindBuilder is the suffix of the schedule that ends a builder.
+const kindBuilder = "builder"
+
+// build makes an image on a builder. The builder ends with the bake; where that
+// fails while an image is being made, or this process dies, as Abandon says, or at last
+// at its own deadline.
+func (m *Images) build(ctx context.Context, r pipeline.BakeRequest) (_ pipeline.BakedImage, err error) {
+	if m.stack.Settings.BuilderGroup == "" {
+		return pipeline.BakedImage{}, pipeline.Errorf(pipeline.CodeInvalid, opBake,
+			"the stack %q has no security group for builders, which nobody may reach", m.stack.Settings.Stack).
+			WithHint("Bring the stack up to date with `penstock bootstrap --region %s --stack %s`.", m.stack.Config.Region, m.stack.Settings.Stack)
+	}
+	builder, err := m.instances.Run(ctx, instance.Launch{
+		Token: r.Token, Image: r.Image, UserData: instance.Preamble + instance.PowerOff(builderLife) + " || true\n",
+		KMSKey: r.KMSKey, Group: m.stack.Settings.BuilderGroup, Tags: m.stack.TagsOf(r.Labels, map[string]string{
+			stack.TagKey: keyOf(r), stack.TagRun: r.Token, stack.TagRole: roleBuilder,
+			stack.TagExpires: stack.Timestamp(m.stack.Now().Add(builderLife)), "Name": "penstock builder of " + r.Name,
+		}),
+	})
+	if err != nil {
+		return pipeline.BakedImage{}, err
+	}
+	id := instance.ID(builder)
+	defer func() {
+		if err != nil {
+			m.instances.UntilListed(ctx, id)
+		}
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		if err == nil {
+			err = m.instances.Terminate(end, id)
+		} else if failed := m.abandon(end, r.Token, []types.Instance{builder}); failed != nil {
+			m.stack.Logger.Warn("end builder", "instance", id, "error", failed)
+		}
+	}()
+	stack.Logf(r.Log, "builder %s of image %s", id, r.Image)
+	if err := m.run(ctx, id, r); err != nil {
+		return pipeline.BakedImage{}, err
+	}
+	return m.cleanAndCapture(ctx, id, r)
+}
+
+// source is where the files of the bake's source are on a builder.
+const source = `"$root/var/tmp/penstock-source"`
+
+// refresh has git's index know the times of the files that were unpacked.
+const refresh = `if command -v git >/dev/null; then git -C ` + source + ` update-index -q --refresh >/dev/null 2>&1 || :; fi
+`
+
+// run runs the bake's commands on the builder, each in the root of its file
+// system, with the source beside it.
+func (m *Images) run(ctx context.Context, id string, r pipeline.BakeRequest) error {
+	if len(r.Commands) == 0 {
+		return nil
+	}
+	variable := ""
+	if r.Source != "" {
+		file, err := m.instances.SendDir(ctx, r.Source)
+		if err != nil {
+			return err
+		}
+		defer m.instances.Remove(ctx, file)
+		if err := m.unpack(ctx, id, file, r.Log); err != nil {
+			return err
+		}
+		variable = "export PENSTOCK_SOURCE=" + source + "\n"
+	}
+	for i, c := range r.Commands {
+		what := "step " + cmp.Or(c.Name, fmt.Sprint(i+1))
+		stack.Logf(r.Log, "%s", what)
+		script := instance.Preamble + instance.Exports(c.Env) + variable + "export PENSTOCK_ROOT=\"$root/\"\ncd \"$root/\"\n" + c.Line
+		if c.Script != "" {
+			script += "\nscript=\"$PENSTOCK_SOURCE\"/" + instance.Quote(c.Script) + "\n" +
+				"if [ -x \"$script\" ]; then \"$script\"; else /bin/sh -e \"$script\"; fi\n"
+		}
+		err := m.instances.Must(ctx, id, instance.Command{
+			What: what, Script: script, Timeout: c.Timeout, Secrets: c.Secrets, Mask: c.Mask, Log: r.Log, Live: true,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return m.instances.Must(ctx, id, instance.Command{
+		What: "removing the source", Script: instance.Preamble + "rm -rf " + source + "\n", Timeout: cleanLimit, Log: r.Log,
+	})
+}
+
+// unpack copies the packed source to where a builder's commands find it.
+func (m *Images) unpack(ctx context.Context, id string, file instance.File, log io.Writer) error {
+	script := instance.Preamble + file.Fetch("packed", "source.tar.gz") + "mkdir -p " + source + "\n" +
+		`tar --no-same-owner -xzf "$packed" -C ` + source + "\n" + refresh + `rm -rf "$(dirname "$packed")"` + "\n"
+	return m.instances.Must(ctx, id, instance.Command{What: "copying the source", Script: script, Timeout: cleanLimit, Log: log})
+}
+
+// Abandon ends the builder of a bake that is over, unless an image is being made of it:
+// the next bake of the inputs finishes that, and ends the builder. Should there be none,
+// Orphans tells of it once the image is made, and a schedule ends it at last: a builder
+// that has been stopped has no deadline of its own.
+func (m *Images) Abandon(ctx context.Context, token string) error {
+	left, err := m.builders(ctx, stack.Filter("tag:"+stack.TagRun, token))
+	if err != nil || len(left) == 0 {
+		return err
+	}
+	return m.abandon(ctx, token, left)
+}
+
+func (m *Images) abandon(ctx context.Context, token string, builders []types.Instance) error {
+	found, err := m.findOwn(ctx, m.stack.Mine(), stack.Filter("tag:"+stack.TagRun, token))
+	if err != nil {
+		return err
+	}
+	if len(inState(found, types.ImageStatePending)) == 0 {
+		return m.endBuilders(ctx, builders)
+	}
+	return m.stack.Schedule(ctx, token, m.stack.Now().Add(imageLimit), stack.EndInstances(kindBuilder, instance.IDs(builders)))
+}
+
+// builders lists instances that are there to make images.
+func (m *Images) builders(ctx context.Context, more ...types.Filter) ([]types.Instance, error) {
+	return m.instances.List(ctx, append([]types.Filter{m.stack.Mine(), stack.Filter("tag:"+stack.TagRole, roleBuilder), instance.Alive}, more...)...)
+}
+
+// endBuilders ends builders, and the schedules that would have.
+func (m *Images) endBuilders(ctx context.Context, builders []types.Instance) error {
+	if err := m.instances.Terminate(ctx, instance.IDs(builders)...); err != nil {
+		return err
+	}
+	for _, i := range builders {
+		if token := stack.Tag(i.Tags, stack.TagRun); token != "" {
+			if err := m.stack.Unschedule(ctx, token, kindBuilder); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,238 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
+	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
+)
+
+const opPublish = "publish image"
+
+// The tags of an image that is published. They are the record of where it is: they
+// are written before a copy is made, and shortened after one is gone.
+const (
+	tagOf         = "penstock:image"       // of a copy and of its snapshots: the image that it is of
+	tagRegions    = "penstock:regions"     // with copies
+	tagParameter  = "penstock:parameter"   // that holds the ID
+	tagKeepShared = "penstock:keep-shared" // true: not removed while others may launch it
+)
+
+// Check refuses a baked image that can't be published: CodeInvalid, with the argument and
+// its value.
+func (m *Images) Check(r pipeline.ImageDefinition) error {
+	invalid := func(hint, format string, args ...any) error {
+		return pipeline.Errorf(pipeline.CodeInvalid, "check image "+r.Name, format, args...).WithHint("%s", hint)
+	}
+	w := r.Publish
+	if w == nil {
+		return nil
+	}
+	if slices.Contains(w.Regions, m.stack.Config.Region) {
+		return invalid("Remove it: the image is baked there.", "publish.regions has the provider's own region, %s", m.stack.Config.Region)
+	}
+	if !w.Shared() {
+		return nil
+	}
+	if r.KMSKey == "" {
+		return invalid("Set kms_key to a key of this account that the others may use.",
+			"publish.share_with: an image that is encrypted with the key of AWS can't be shared")
+	}
+	for _, region := range w.Regions {
+		if w.KMSKeys[region] == "" {
+			return invalid("Set it to a key of this account in that region.",
+				"publish.kms_keys has none for %s, and a copy that is encrypted with the key of AWS can't be shared", region)
+		}
+	}
+	return nil
+}
+
+// Publish copies and shares an image, and takes back what an earlier publication did and
+// this one does not. It returns the IDs by region, the image's own included.
+func (m *Images) Publish(ctx context.Context, r pipeline.PublishRequest) (map[string]string, error) {
+	found, err := m.findOwn(ctx, stack.Filter("image-id", r.Image))
+	if err != nil {
+		return nil, err
+	}
+	if len(found) == 0 {
+		return nil, pipeline.Errorf(pipeline.CodeNotFound, opPublish, "image %s does not exist in %s", r.Image, m.stack.Config.Region).
+			WithHint("Apply again, which bakes it anew.")
+	}
+	image, want := found[0], r.Publication
+	before := listOf(stack.Tag(image.Tags, tagRegions))
+	all := append(slices.Clone(before), want.Regions...)
+	slices.Sort(all)
+	keep := map[bool]string{true: "true", false: "false"}[want.KeepShared]
+	record := map[string]string{tagRegions: strings.Join(slices.Compact(all), " "), tagKeepShared: keep}
+	if err := m.home().tag(ctx, opPublish, r.Image, record); err != nil {
+		return nil, err
+	}
+	images, err := m.copies(ctx, image, r)
+	if err != nil {
+		return nil, err
+	}
+	images[m.stack.Config.Region] = image
+	for _, region := range stack.Sorted(images) {
+		there := m.in(region)
+		if err := errors.Join(
+			there.share(ctx, images[region], want, r.Log),
+			there.parameter(ctx, images[region], want.Parameter, r.Labels, r.Log),
+			there.guard(ctx, images[region], want),
+		); err != nil {
+			return nil, err
+		}
+	}
+	gone := slices.DeleteFunc(before, func(region string) bool { return slices.Contains(want.Regions, region) })
+	if err := m.removeCopies(ctx, r.Image, gone); err != nil {
+		return nil, err
+	}
+	ids := map[string]string{}
+	for region, image := range images {
+		ids[region] = aws.ToString(image.ImageId)
+	}
+	return ids, m.home().tag(ctx, opPublish, r.Image, map[string]string{tagRegions: strings.Join(want.Regions, " ")})
+}
+
+// copies returns the copies of an image by region, made where they are not there, all
+// at the same time.
+func (m *Images) copies(ctx context.Context, image types.Image, r pipeline.PublishRequest) (map[string]types.Image, error) {
+	copies, errs := map[string]types.Image{}, []error{}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, region := range r.Publication.Regions {
+		wg.Go(func() {
+			made, err := m.in(region).copy(ctx, image, r)
+			mu.Lock()
+			defer mu.Unlock()
+			copies[region], errs = made, append(errs, err)
+		})
+	}
+	wg.Wait()
+	return copies, errors.Join(errs...)
+}
+
+// copiesOf lists the copies of an image.
+func (r regional) copiesOf(ctx context.Context, id string) ([]types.Image, error) {
+	out, err := r.ec2.DescribeImages(ctx, &ec2.DescribeImagesInput{
+		Owners: []string{"self"}, Filters: []types.Filter{r.stack.Mine(), stack.Filter("tag:"+tagOf, id)},
+	})
+	if err != nil {
+		return nil, cloud.Fault(ctx, "list images in "+r.region, err)
+	}
+	return out.Images, nil
+}
+
+// copy returns the copy of an image in the region.
+func (r regional) copy(ctx context.Context, image types.Image, q pipeline.PublishRequest) (types.Image, error) {
+	op := "copy image " + q.Image + " to " + r.region
+	there, err := r.copiesOf(ctx, q.Image)
+	if err != nil {
+		return types.Image{}, err
+	}
+	var id string
+	for _, c := range there {
+		switch c.State {
+		case types.ImageStateAvailable:
+			return c, nil
+		case types.ImageStatePending:
+			id = aws.ToString(c.ImageId)
+		}
+	}
+	if id == "" {
+		tags := r.stack.TagsOf(q.Labels, map[string]string{tagOf: q.Image, "Name": stack.Tag(image.Tags, "Name")})
+		in := &ec2.CopyImageInput{
+			SourceImageId: image.ImageId, SourceRegion: aws.String(r.stack.Config.Region), Name: image.Name, Description: image.Description,
+			Encrypted:         aws.Bool(true),
+			ClientToken:       aws.String(stack.Cut(fmt.Sprintf("%s-%s-%d", q.Image, r.region, len(there)), 64)), // a failed copy counts
+			TagSpecifications: tagged(tags),
+		}
+		if key := q.Publication.KMSKeys[r.region]; key != "" {
+			in.KmsKeyId = aws.String(key)
+		}
+		out, err := r.ec2.CopyImage(ctx, in)
+		if err != nil {
+			return types.Image{}, cloud.Fault(ctx, op, err)
+		}
+		id = aws.ToString(out.ImageId)
+		stack.Logf(q.Log, "image %s is copied to %s as %s", q.Image, r.region, id)
+	}
+	return r.await(ctx, id)
+}
+
+// await waits until an image of the region can be used.
+func (r regional) await(ctx context.Context, id string) (image types.Image, err error) {
+	err = r.stack.Wait(ctx, "image "+id+" in "+r.region, imageLimit, func(ctx context.Context) (poll.Probe, error) {
+		out, err := r.ec2.DescribeImages(ctx, &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: []types.Filter{stack.Filter("image-id", id)}})
+		if err != nil || len(out.Images) == 0 {
+			return poll.Probe{State: "not listed yet"}, err
+		}
+		image = out.Images[0]
+		if image.State != types.ImageStateAvailable && image.State != types.ImageStatePending {
+			return poll.Probe{}, pipeline.Errorf(pipeline.CodeFailed, opPublish, "image %s in %s is %s", id, r.region, image.State)
+		}
+		return poll.Probe{Done: image.State == types.ImageStateAvailable, State: string(image.State)}, nil
+	})
+	return image, cloud.Fault(ctx, opPublish, err)
+}
+
+// deprecationLead is how soon an image can be deprecated: AWS takes no date that is past.
+const deprecationLead = 5 * time.Minute
+
+// deprecate sets when an image is deprecated; 0 is never.
+func (r regional) deprecate(ctx context.Context, image types.Image, after time.Duration) error {
+	op := "deprecate image " + aws.ToString(image.ImageId)
+	has, _ := time.Parse(time.RFC3339, aws.ToString(image.DeprecationTime)) // zero where there is none
+	if after <= 0 {
+		if has.IsZero() {
+			return nil
+		}
+		_, err := r.ec2.DisableImageDeprecation(ctx, &ec2.DisableImageDeprecationInput{ImageId: image.ImageId})
+		return cloud.Fault(ctx, op, err)
+	}
+	made, err := time.Parse(time.RFC3339, aws.ToString(image.CreationDate))
+	if err != nil {
+		return pipeline.Errorf(pipeline.CodeFailed, op, "its creation date: %w", err)
+	}
+	at, soon := made.Add(after).Truncate(time.Minute), r.stack.Now().Add(deprecationLead).Truncate(time.Minute)
+	if at.Before(soon) {
+		at = soon
+		if !has.IsZero() && has.Before(soon) { // it is so already, or nearly
+			return nil
+		}
+	}
+	if at.Equal(has) {
+		return nil
+	}
+	_, err = r.ec2.EnableImageDeprecation(ctx, &ec2.EnableImageDeprecationInput{ImageId: image.ImageId, DeprecateAt: aws.Time(at)})
+	return cloud.Fault(ctx, op, err)
+}
+
+// guard sets when an image is deprecated, and whether it can be deregistered.
+func (r regional) guard(ctx context.Context, image types.Image, want pipeline.Publication) error {
+	if err := r.deprecate(ctx, image, want.DeprecateAfter); err != nil {
+		return err
+	}
+	var err error
+	switch {
+	case want.Protected && !protected(image):
+		_, err = r.ec2.EnableImageDeregistrationProtection(ctx, &ec2.EnableImageDeregistrationProtectionInput{ImageId: image.ImageId})
+	case !want.Protected && protected(image):
+		_, err = r.ec2.DisableImageDeregistrationProtection(ctx, &ec2.DisableImageDeregistrationProtectionInput{ImageId: image.ImageId})
+	}
+	return cloud.Fault(ctx, "protect image", err)
+}

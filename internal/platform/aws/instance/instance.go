@@ -1,0 +1,245 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package instance launches instances of EC2, runs commands on them through SSM Run
+// Command, and ends them. It knows no fleets, and of images only what it takes to launch
+// one.
+package instance
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
+	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
+)
+
+// How long changes of an instance may take. AWS needs a minute or so for each;
+// a stop waits for the operating system.
+const (
+	StartLimit = 15 * time.Minute
+	StopLimit  = 15 * time.Minute
+	listLimit  = 30 * time.Second // AWS needs seconds
+)
+
+// Instances are the instances of an installation. They may be used concurrently.
+type Instances struct {
+	stack   *stack.Stack
+	ec2     *ec2.Client
+	ssm     *ssm.Client
+	s3      *s3.Client
+	presign *s3.PresignClient
+
+	byID   *cloud.Batcher[string, types.Instance]
+	images *cloud.Batcher[string, types.Image] // by ID
+}
+
+// New returns the instances of an installation.
+func New(s *stack.Stack) *Instances {
+	objects := s3.NewFromConfig(s.Config, cloud.PathStyle)
+	i := &Instances{stack: s, ec2: ec2.NewFromConfig(s.Config), ssm: ssm.NewFromConfig(s.Config), s3: objects, presign: s3.NewPresignClient(objects)}
+	i.byID = cloud.NewBatcher(i.fetch)
+	i.images = cloud.NewBatcher(i.fetchImages)
+	return i
+}
+
+// Launch says what instance to run.
+type Launch struct {
+	Token    string // a repeated Run with it launches nothing more
+	Image    string
+	Type     string // empty: the installation's
+	UserData string
+	Tags     []types.Tag
+	KMSKey   string // for the root volume; empty: the account's default
+	Group    string // security group
+}
+
+// Run launches an instance. Its root volume is encrypted and goes with it, it takes no
+// metadata requests of version 1, has no key, and a power-off from inside terminates it.
+func (i *Instances) Run(ctx context.Context, l Launch) (types.Instance, error) {
+	root, err := i.RootVolume(ctx, l.Image)
+	if err != nil {
+		return types.Instance{}, err
+	}
+	volume := &types.EbsBlockDevice{Encrypted: aws.Bool(true), DeleteOnTermination: aws.Bool(true), VolumeSize: root.Size}
+	if l.KMSKey != "" {
+		volume.KmsKeyId = aws.String(l.KMSKey)
+	}
+	settings := i.stack.Settings
+	out, err := i.ec2.RunInstances(ctx, &ec2.RunInstancesInput{
+		ClientToken:                       aws.String(l.Token),
+		ImageId:                           aws.String(l.Image),
+		MinCount:                          aws.Int32(1),
+		MaxCount:                          aws.Int32(1),
+		InstanceType:                      types.InstanceType(cmp.Or(l.Type, settings.InstanceType)),
+		UserData:                          aws.String(base64.StdEncoding.EncodeToString([]byte(l.UserData))),
+		InstanceInitiatedShutdownBehavior: types.ShutdownBehaviorTerminate,
+		IamInstanceProfile:                &types.IamInstanceProfileSpecification{Name: aws.String(settings.InstanceProfile)},
+		MetadataOptions: &types.InstanceMetadataOptionsRequest{
+			HttpTokens: types.HttpTokensStateRequired, HttpEndpoint: types.InstanceMetadataEndpointStateEnabled, HttpPutResponseHopLimit: aws.Int32(1),
+		},
+		BlockDeviceMappings: []types.BlockDeviceMapping{{DeviceName: aws.String(root.Device), Ebs: volume}},
+		NetworkInterfaces: []types.InstanceNetworkInterfaceSpecification{{
+			DeviceIndex: aws.Int32(0), SubnetId: aws.String(i.subnet(l.Token)), Groups: []string{l.Group},
+			AssociatePublicIpAddress: aws.Bool(settings.AssignPublicAddress), DeleteOnTermination: aws.Bool(true),
+		}},
+		TagSpecifications: []types.TagSpecification{
+			{ResourceType: types.ResourceTypeInstance, Tags: l.Tags}, {ResourceType: types.ResourceTypeVolume, Tags: l.Tags},
+			{ResourceType: types.ResourceTypeNetworkInterface, Tags: l.Tags},
+		},
+	})
+	if err != nil {
+		return types.Instance{}, cloud.Fault(ctx, "launch instance", err)
+	}
+	return out.Instances[0], nil
+}
+
+// subnet spreads launches over the subnets.
+func (i *Instances) subnet(token string) string {
+	sum := 0
+	for _, c := range token {
+		sum += int(c)
+	}
+	return i.stack.Settings.Subnets[sum%len(i.stack.Settings.Subnets)]
+}
+
+func (i *Instances) fetch(ctx context.Context, ids []string) (map[string]types.Instance, error) {
+	list, err := i.List(ctx, stack.Filter("instance-id", ids...))
+	found := map[string]types.Instance{}
+	for _, one := range list {
+		found[ID(one)] = one
+	}
+	return found, err
+}
+
+// Alive is the filter of instances that exist and cost.
+var Alive = stack.Filter("instance-state-name", "pending", "running", "stopping", "stopped")
+
+// List lists the instances of the account that match all filters.
+func (i *Instances) List(ctx context.Context, filters ...types.Filter) ([]types.Instance, error) {
+	var list []types.Instance
+	pages := ec2.NewDescribeInstancesPaginator(i.ec2, &ec2.DescribeInstancesInput{Filters: filters, MaxResults: aws.Int32(1000)})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, cloud.Fault(ctx, "list instances", err)
+		}
+		for _, r := range page.Reservations {
+			list = append(list, r.Instances...)
+		}
+	}
+	return list, nil
+}
+
+// CheckAlive refuses to go on waiting for an instance that has ended. One that AWS does not
+// list may be new.
+func (i *Instances) CheckAlive(ctx context.Context, id string) error {
+	one, ok, err := i.byID.Get(ctx, id)
+	if err != nil || !ok {
+		return err
+	}
+	return Ended(one)
+}
+
+// AwaitState waits until an instance is in a state. One that ended meanwhile is an
+// error that says why.
+func (i *Instances) AwaitState(ctx context.Context, id string, want types.InstanceStateName, limit time.Duration) (found types.Instance, err error) {
+	err = i.stack.Wait(ctx, fmt.Sprintf("instance %s to be %s", id, want), limit, func(ctx context.Context) (poll.Probe, error) {
+		one, ok, err := i.byID.Get(ctx, id)
+		if err != nil {
+			return poll.Probe{}, err
+		}
+		if !ok { // AWS may not list a new instance at once
+			return poll.Probe{State: "not listed yet"}, nil
+		}
+		found = one
+		if one.State.Name == want {
+			return poll.Probe{Done: true}, nil
+		}
+		return poll.Probe{State: string(one.State.Name)}, Ended(one)
+	})
+	return found, cloud.Fault(ctx, "wait for instance "+id, err)
+}
+
+// UntilListed waits until AWS lists an instance that it has just launched, so that who
+// is to end it finds it; also where the work is cancelled.
+func (i *Instances) UntilListed(ctx context.Context, id string) {
+	err := i.stack.Wait(context.WithoutCancel(ctx), "instance "+id+" to be listed", listLimit, func(ctx context.Context) (poll.Probe, error) {
+		_, ok, err := i.byID.Get(ctx, id)
+		return poll.Probe{Done: ok, State: "not listed yet"}, err
+	})
+	if err != nil {
+		i.stack.Logger.Warn("list new instance", "instance", id, "error", err)
+	}
+}
+
+// Stop stops an instance, and waits until it has.
+func (i *Instances) Stop(ctx context.Context, id string) error {
+	if _, err := i.ec2.StopInstances(ctx, &ec2.StopInstancesInput{InstanceIds: []string{id}}); err != nil {
+		return cloud.Fault(ctx, "stop instance "+id, err)
+	}
+	_, err := i.AwaitState(ctx, id, types.InstanceStateNameStopped, StopLimit)
+	return err
+}
+
+// Terminate ends instances; those that don't exist are no error.
+func (i *Instances) Terminate(ctx context.Context, ids ...string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	_, err := i.ec2.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: ids})
+	if cloud.IsNotFound(err) && len(ids) > 1 { // AWS ends none when one does not exist
+		for _, id := range ids {
+			if err := i.Terminate(ctx, id); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if cloud.IsNotFound(err) {
+		return nil
+	}
+	return cloud.Fault(ctx, "terminate instances "+strings.Join(ids, ", "), err)
+}
+
+// SetTags sets tags of instances; none is no error.
+func (i *Instances) SetTags(ctx context.Context, op string, list []types.Instance, tags map[string]string) error {
+	return stack.SetTags(ctx, i.ec2, op, IDs(list), tags)
+}
+
+// Ended returns an error for an instance that has ended.
+func Ended(one types.Instance) error {
+	if one.State == nil || one.State.Name != types.InstanceStateNameTerminated && one.State.Name != types.InstanceStateNameShuttingDown {
+		return nil
+	}
+	why := aws.ToString(one.StateTransitionReason)
+	if one.StateReason != nil {
+		why = aws.ToString(one.StateReason.Message)
+	}
+	return pipeline.Errorf(pipeline.CodeFailed, "wait for instance", "instance %s was terminated: %s", ID(one), cmp.Or(why, "AWS gives no reason")).
+		WithHint("Try again. If it ends again, look at the instance's events in the EC2 console.")
+}
+
+// ID returns the ID of an instance.
+func ID(one types.Instance) string { return aws.ToString(one.InstanceId) }
+
+// IDs returns the IDs of instances.
+func IDs(list []types.Instance) []string {
+	var ids []string
+	for _, one := range list {
+		ids = append(ids, ID(one))
+	}
+	return ids
+}

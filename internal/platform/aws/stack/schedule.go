@@ -1,0 +1,70 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package stack
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/scheduler"
+	"github.com/aws/aws-sdk-go-v2/service/scheduler/types"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// Ending is a request that a schedule makes when something is to end.
+type Ending struct {
+	Kind   string // suffix of the schedule's name
+	Action string // service:action, as EventBridge Scheduler names them
+	Input  any
+}
+
+// EndInstances is the end of instances.
+func EndInstances(kind string, ids []string) Ending {
+	return Ending{kind, "ec2:terminateInstances", map[string]any{"InstanceIds": ids}}
+}
+
+// scheduleName names the schedule of an environment's, a fleet's or a bake's end.
+func scheduleName(id, kind string) string { return "penstock-" + id + "-" + kind }
+
+// Schedule makes or moves the schedule by which something with an ID ends.
+func (s *Stack) Schedule(ctx context.Context, id string, at time.Time, e Ending) error {
+	op := "schedule the end of " + id
+	input, err := json.Marshal(e.Input)
+	if err != nil {
+		return pipeline.Errorf(pipeline.CodeInternal, op, "%w", err)
+	}
+	target := &types.Target{
+		Arn:         aws.String("arn:" + Partition(s.Config.Region) + ":scheduler:::aws-sdk:" + e.Action),
+		RoleArn:     aws.String(s.Settings.SchedulerRole),
+		Input:       aws.String(string(input)),
+		RetryPolicy: &types.RetryPolicy{MaximumRetryAttempts: aws.Int32(20)},
+	}
+	expression := aws.String(fmt.Sprintf("at(%s)", at.UTC().Format("2006-01-02T15:04:05")))
+	window := &types.FlexibleTimeWindow{Mode: types.FlexibleTimeWindowModeOff}
+	name := aws.String(scheduleName(id, e.Kind))
+	_, err = s.scheduler.CreateSchedule(ctx, &scheduler.CreateScheduleInput{
+		Name: name, ClientToken: aws.String(Cut(id+"-"+e.Kind+"-"+fmt.Sprint(at.Unix()), 64)), ScheduleExpression: expression,
+		Target: target, FlexibleTimeWindow: window, ActionAfterCompletion: types.ActionAfterCompletionDelete,
+	})
+	if cloud.Is(err, "ConflictException") {
+		_, err = s.scheduler.UpdateSchedule(ctx, &scheduler.UpdateScheduleInput{
+			Name: name, ScheduleExpression: expression, Target: target, FlexibleTimeWindow: window, ActionAfterCompletion: types.ActionAfterCompletionDelete,
+		})
+	}
+	return cloud.Fault(ctx, op, err)
+}
+
+// Unschedule removes a schedule; one that does not exist is no error.
+func (s *Stack) Unschedule(ctx context.Context, id, kind string) error {
+	_, err := s.scheduler.DeleteSchedule(ctx, &scheduler.DeleteScheduleInput{Name: aws.String(scheduleName(id, kind))})
+	if cloud.IsNotFound(err) {
+		return nil
+	}
+	return cloud.Fault(ctx, "remove the schedules of "+id, err)
+}

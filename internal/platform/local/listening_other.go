@@ -1,9 +1,0 @@
-// Copyright (c) Penstock contributors
-// SPDX-License-Identifier: MPL-2.0
-
-//go:build !linux
-
-package local
-
-// listening is not known on this system.
-func listening(int) []int { return nil }
