@@ -93,7 +93,7 @@ func TestStepLog(t *testing.T) {
 	}
 	part := func(d *desk, step string, follow bool) string {
 		var b strings.Builder
-		found, err := d.StepLog(context.Background(), "shop", d.seen().Latest["commit"].ID, step, follow, &b)
+		found, err := d.Reports.StepLog(context.Background(), "shop", d.seen().Latest["commit"].ID, step, follow, &b)
 		if err != nil || !found {
 			return fmt.Sprintf("%v, %v", found, err)
 		}
