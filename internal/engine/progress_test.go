@@ -138,7 +138,7 @@ func TestStepLog(t *testing.T) {
 	delete(next.during, "second")
 	next.mustApply(stages)
 	var b strings.Builder
-	if _, err := next.StepLog(context.Background(), "shop", run, "second", false, &b); err != nil || !strings.HasPrefix(b.String(), "second"+forged) {
+	if _, err := next.Reports.StepLog(context.Background(), "shop", run, "second", false, &b); err != nil || !strings.HasPrefix(b.String(), "second"+forged) {
 		t.Errorf("the step in which it died has %q, %v", b.String(), err)
 	}
 }
