@@ -13,6 +13,7 @@ import (
 	"go/token"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path"
@@ -110,7 +111,16 @@ var topLevel = []string{
 // pure are the packages that need nothing but the standard library, and one another.
 var pure = []string{"internal/pipeline", "internal/gate"}
 
-const maxLines = 800
+// What is larger than this is several things: split it by what it is about. What one type
+// embeds counts for the type that declares it.
+const (
+	maxLines         = 800 // of a file
+	maxFunctionLines = 80
+	maxMethods       = 40
+)
+
+// oversize are the types and functions that may be larger, for now.
+var oversize = []string{"internal/pipeline.MetricsOf", "internal/pipeline.State"}
 
 func checkImports(pkg string, imports []string) []string {
 	if slices.Contains(testOnly, pkg) {
@@ -183,6 +193,75 @@ func checkSource(name, text string) []string {
 	return wrong
 }
 
+// checkSizes checks the types and functions of a package, which is in the given files.
+// Those of them that are excepted must be too large.
+func checkSizes(pkg string, texts []string, excepted ...string) []string {
+	var wrong []string
+	large := func(name, format string, args ...any) {
+		if i := slices.Index(excepted, name); i >= 0 {
+			excepted = slices.Delete(slices.Clone(excepted), i, i+1)
+			return
+		}
+		wrong = append(wrong, name+fmt.Sprintf(format, args...)+": split it by what it is about")
+	}
+	methods := map[string]map[string]bool{} // by type: a method may be there for each system
+	for _, text := range texts {
+		fset := token.NewFileSet()
+		file, err := parser.ParseFile(fset, pkg, text, 0)
+		if err != nil {
+			return []string{err.Error()}
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.FuncDecl:
+				name := pkg + "."
+				if n.Recv != nil {
+					name += receiver(n.Recv.List[0].Type)
+					if methods[name] == nil {
+						methods[name] = map[string]bool{}
+					}
+					methods[name][n.Name.Name] = true
+					name += "."
+				}
+				if lines := fset.Position(n.End()).Line - fset.Position(n.Pos()).Line + 1; lines > maxFunctionLines {
+					large(name+n.Name.Name, " has %d lines", lines)
+				}
+			case *ast.TypeSpec:
+				if i, ok := n.Type.(*ast.InterfaceType); ok && i.Methods.NumFields() > maxMethods {
+					large(pkg+"."+n.Name.Name, " has %d methods", i.Methods.NumFields())
+				}
+			}
+			return true
+		})
+	}
+	for _, name := range slices.Sorted(maps.Keys(methods)) {
+		if n := len(methods[name]); n > maxMethods {
+			large(name, " has %d methods", n)
+		}
+	}
+	for _, name := range excepted {
+		if strings.HasPrefix(name, pkg+".") {
+			wrong = append(wrong, name+" is not too large any more: remove it from oversize")
+		}
+	}
+	return wrong
+}
+
+// receiver returns the name of the type that a method is of.
+func receiver(t ast.Expr) string {
+	switch t := t.(type) {
+	case *ast.StarExpr:
+		return receiver(t.X)
+	case *ast.IndexExpr: // of a generic type
+		return receiver(t.X)
+	case *ast.IndexListExpr:
+		return receiver(t.X)
+	case *ast.Ident:
+		return t.Name
+	}
+	return ""
+}
+
 // checkDocs checks that exactly one of a package's files has the package's doc.
 func checkDocs(pkg string, docs []string) []string {
 	var said []string
@@ -212,6 +291,13 @@ func checkTopLevel(names []string) []string {
 
 func TestRules(t *testing.T) {
 	const header = "// Copyright (c) Penstock contributors\n// SPDX-License-Identifier: MPL-2.0\n\n"
+	methods := func(n int) (text string) {
+		for i := range n {
+			text += fmt.Sprintf("func (*t) m%d() {}\n", i)
+		}
+		return "package a\ntype t int\n" + text
+	}
+	function := "package a\nfunc f() {" + strings.Repeat("\n", maxFunctionLines) + "}\n"
 	tests := map[string]struct {
 		got  []string
 		want string
@@ -235,6 +321,16 @@ func TestRules(t *testing.T) {
 		"a sleep":                    {checkSource("a.go", header+"package a\nimport \"time\"\nfunc f() { time.Sleep(1) }\n"), "a.go:6"},
 		"a time without a zone":      {checkSource("a.go", header+"package a\nimport \"time\"\nvar f = time.DateTime\n"), "a.go:6"},
 		"a long file":                {checkSource("a.go", header+"package a\n"+strings.Repeat("\n", maxLines)), "split"},
+		"many methods":               {checkSizes("a", []string{methods(maxMethods + 1)}), "a.t has 41 methods"},
+		"many methods in two files":  {checkSizes("a", []string{methods(maxMethods), "package a\nfunc (t) another() {}\n"}), "a.t has 41 methods"},
+		"methods of two systems":     {checkSizes("a", []string{methods(maxMethods), methods(maxMethods)}), ""},
+		"methods of a generic type":  {checkSizes("a", []string{strings.ReplaceAll(methods(maxMethods+1), "*t", "*t[K, V]")}), "a.t has 41 methods"},
+		"a large interface":          {checkSizes("a", []string{"package a\ntype t interface {\n" + strings.Repeat("m()\n", maxMethods+1) + "}\n"}), "a.t has 41 methods"},
+		"a long function":            {checkSizes("a", []string{function}), "a.f has 81 lines"},
+		"a long method":              {checkSizes("a", []string{strings.Replace(function, "func f", "func (t) f", 1)}), "a.t.f has 81 lines"},
+		"sizes as they should be":    {checkSizes("a", []string{methods(maxMethods), strings.Replace(function, "\n}", "}", 1)}, "b/a.t", "c.f"), ""},
+		"sizes that are excepted":    {checkSizes("b/a", []string{methods(maxMethods + 1), function}, "b/a.t", "b/a.f"), ""},
+		"an exception too many":      {checkSizes("b/a", []string{methods(maxMethods), function}, "b/a.t", "b/a.f"), "b/a.t is not too large any more"},
 		"two docs":                   {checkDocs("a", []string{"Package a is.", "", "Package a is too."}), "2 package docs"},
 		"no doc":                     {checkDocs("a", []string{"", ""}), "0 package docs"},
 		"another doc":                {checkDocs("a", []string{"This is a."}), "begins"},
@@ -288,13 +384,48 @@ func TestImports(t *testing.T) {
 	}
 }
 
-func TestFiles(t *testing.T) {
-	docs := map[string][]string{}
-	tracked, err := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard").Output()
+// tracked lists the files of the repository.
+func tracked(t *testing.T) []string {
+	t.Helper()
+	names, err := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard").Output()
 	if err != nil {
 		t.Fatalf("git ls-files: %v", err)
 	}
-	for name := range strings.SplitSeq(strings.TrimRight(string(tracked), "\x00"), "\x00") {
+	return strings.Split(strings.TrimRight(string(names), "\x00"), "\x00")
+}
+
+// production reports whether a file is one of Go that is built into the program.
+func production(name string) bool {
+	return path.Ext(name) == ".go" && !strings.HasSuffix(name, "_test.go") && (strings.HasPrefix(name, "internal/") || name == "main.go") &&
+		!slices.Contains(testOnly, path.Dir(name))
+}
+
+func TestSizes(t *testing.T) {
+	texts := map[string][]string{} // by package
+	for _, name := range tracked(t) {
+		if !production(name) {
+			continue
+		}
+		text, err := os.ReadFile(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // deleted, not committed yet
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts[path.Dir(name)] = append(texts[path.Dir(name)], string(text))
+	}
+	if len(texts) < len(layers) {
+		t.Errorf("%d packages found", len(texts))
+	}
+	for pkg, files := range texts {
+		report(t, checkSizes(pkg, files, oversize...))
+	}
+}
+
+func TestFiles(t *testing.T) {
+	docs := map[string][]string{}
+	for _, name := range tracked(t) {
 		report(t, checkTopLevel([]string{strings.SplitN(name, "/", 2)[0]}))
 		if path.Ext(name) != ".go" && name != ".ci/run" && name != "examples/quickstart/run" {
 			continue
@@ -313,7 +444,7 @@ func TestFiles(t *testing.T) {
 		if path.Ext(name) != ".go" || strings.HasSuffix(name, "_test.go") || !strings.HasPrefix(name, "internal/") && name != "main.go" {
 			continue
 		}
-		if !slices.Contains(testOnly, path.Dir(name)) {
+		if production(name) {
 			report(t, checkSource(name, string(text)))
 		}
 		file, err := parser.ParseFile(token.NewFileSet(), name, text, parser.ParseComments|parser.PackageClauseOnly)

@@ -43,17 +43,26 @@ type Options struct {
 	Logger       hclog.Logger
 }
 
-// Board is an http.Handler. It is safe for concurrent use.
+// Board is an http.Handler. It is safe for concurrent use. It has the pages; who comes in,
+// what forms do and what makes pages live are parts of their own.
 type Board struct {
+	*core
+	*entrance
+	*forms
+	*fingerprints
+	handler http.Handler
+	cancel  context.CancelFunc // of streams and work
+	signOff context.CancelFunc // of everybody
+}
+
+// core is what the parts of a board share: how to show a page, and what pages and forms ask
+// of the engine.
+type core struct {
 	Options
-	pages    *pages
-	sessions *sessions
-	hub      *hub
-	work     *work
-	diffs    *diffs
-	handler  http.Handler
-	cancel   context.CancelFunc // of streams and work
-	signOff  context.CancelFunc // of everybody
+	pages *pages
+	hub   *hub
+	work  *work
+	diffs *diffs
 }
 
 // New makes a board. The caller must Close it.
@@ -70,8 +79,9 @@ func New(o Options) *Board {
 	o.Interval = max(o.Interval, o.Engine.HeadAge())
 	ctx, cancel := context.WithCancel(context.Background())
 	signedIn, signOff := context.WithCancel(context.Background())
-	b := &Board{Options: o, pages: newPages(o.Now), sessions: newSessions(signedIn), diffs: newDiffs(ctx, o.Now), cancel: cancel, signOff: signOff}
-	b.hub, b.work = newHub(ctx, b.fingerprint, o.Interval, o.Logger), newWork(ctx)
+	c := &core{Options: o, pages: newPages(o.Now), work: newWork(ctx), diffs: newDiffs(ctx, o.Now)}
+	b := &Board{core: c, entrance: &entrance{c, newSessions(signedIn)}, forms: &forms{c}, fingerprints: &fingerprints{c}, cancel: cancel, signOff: signOff}
+	c.hub = newHub(ctx, b.fingerprint, o.Interval, o.Logger)
 	b.handler = b.routes()
 	return b
 }
@@ -128,7 +138,7 @@ type page func(w http.ResponseWriter, r *http.Request, s *session) error
 
 // existing gives the state of the pipeline that the address names; one without anything
 // where it is about all of them.
-func (b *Board) existing(r *http.Request) (*pipeline.State, error) {
+func (b *core) existing(r *http.Request) (*pipeline.State, error) {
 	name := r.PathValue("pipeline")
 	if name == "" {
 		return &pipeline.State{}, nil

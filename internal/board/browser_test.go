@@ -314,11 +314,11 @@ func TestBrowserSteers(t *testing.T) {
 		me.picture("more")
 		me.click(fmt.Sprintf("li[@id='stage-%s']", stage), text)
 	}
-	more("production", "Hold")
+	more("production", "Pause")
 	me.sees("No build enters stage production until somebody resumes it")
 	me.picture("pause")
 	me.do(chromedp.SendKeys(chromedp.CSS(`textarea[name=reason]`), "it is Friday"))
-	me.click("form[@class='ask']", "Hold")
+	me.click("form[@class='ask']", "Pause")
 	me.sees("Stage production is paused.", "is paused by", "it is Friday")
 	me.picture("paused")
 	me.accessible("a paused stage")

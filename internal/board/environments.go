@@ -48,7 +48,7 @@ var lifetimes = []time.Duration{time.Hour, 2 * time.Hour, 4 * time.Hour, 8 * tim
 const offeredBuilds = 30
 
 // prepareEnvironment finds out what an action on an environment is about.
-func (b *Board) prepareEnvironment(st *pipeline.State, who pipeline.Person, q *asked, c *confirmation) error {
+func (b *forms) prepareEnvironment(st *pipeline.State, who pipeline.Person, q *asked, c *confirmation) error {
 	c.Back += "/environments"
 	longest := st.Pipeline.SelfService.MaxTTL
 	for _, t := range lifetimes {
@@ -108,7 +108,7 @@ func workKey(pipelineName, env string) string { return pipelineName + "/" + env 
 func afterSlash(s string) string { return s[strings.IndexByte(s, '/')+1:] }
 
 // onEnvironment begins what a form asks for; what can be refused at once is.
-func (b *Board) onEnvironment(ctx context.Context, e *engine.Engine, name string, q asked) (string, error) {
+func (b *forms) onEnvironment(ctx context.Context, e *engine.Engine, name string, q asked) (string, error) {
 	st, err := e.State(ctx, q.Pipeline)
 	if err != nil {
 		return "", err
@@ -158,7 +158,7 @@ func (b *Board) onEnvironment(ctx context.Context, e *engine.Engine, name string
 const shownFailure = time.Hour
 
 // failures gives what failed not long ago, by key.
-func (b *Board) failures() map[string]failure {
+func (b *core) failures() map[string]failure {
 	all := b.work.failures()
 	maps.DeleteFunc(all, func(_ string, f failure) bool { return b.Now().Sub(f.At) > shownFailure })
 	return all

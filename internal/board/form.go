@@ -74,8 +74,11 @@ func read(r *http.Request) (string, action, asked, error) {
 	return name, a, q, nil
 }
 
+// forms ask whether to do something, and do it.
+type forms struct{ *core }
+
 // confirm shows the page that asks.
-func (b *Board) confirm(w http.ResponseWriter, r *http.Request, s *session) error {
+func (b *forms) confirm(w http.ResponseWriter, r *http.Request, s *session) error {
 	name, a, q, err := read(r)
 	if err != nil {
 		return err
@@ -100,7 +103,7 @@ func (b *Board) confirm(w http.ResponseWriter, r *http.Request, s *session) erro
 }
 
 // prepareStage finds out what an action on a stage is about.
-func (b *Board) prepareStage(ctx context.Context, st *pipeline.State, who pipeline.Person, q *asked, c *confirmation) error {
+func (b *forms) prepareStage(ctx context.Context, st *pipeline.State, who pipeline.Person, q *asked, c *confirmation) error {
 	stage, ok := st.Stages[q.Stage]
 	if !ok {
 		return pipeline.Errorf(pipeline.CodeNotFound, "find stage", "pipeline %q has no stage %q", q.Pipeline, q.Stage).WithHint("The board shows its stages.")
@@ -132,7 +135,7 @@ func (b *Board) prepareStage(ctx context.Context, st *pipeline.State, who pipeli
 }
 
 // act does what a form asks for. A form counts once, and only for what it was made for.
-func (b *Board) act(w http.ResponseWriter, r *http.Request, s *session) error {
+func (b *forms) act(w http.ResponseWriter, r *http.Request, s *session) error {
 	name, a, q, err := read(r)
 	if err != nil {
 		return err
@@ -170,7 +173,7 @@ func backTo(name string) string {
 }
 
 // diff compares two builds, for a page.
-func (b *Board) diff(ctx context.Context, st *pipeline.State, from, to string) (report.Diff, error) {
+func (b *core) diff(ctx context.Context, st *pipeline.State, from, to string) (report.Diff, error) {
 	name := st.Pipeline.Name
 	version := func(build string) int64 { return st.Version(pipeline.RecordBuild, build) } // artifact and image come later than the build
 	key := fmt.Sprintf("%s/%s/%d/%s/%d", name, from, version(from), to, version(to))

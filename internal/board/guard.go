@@ -23,9 +23,15 @@ const maxBody = 64 << 10
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; " +
 	"form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
+// entrance lets people in, and keeps out what comes from elsewhere.
+type entrance struct {
+	*core
+	sessions *sessions
+}
+
 // guard is before all else: it answers only to the hosts that the board has, refuses what
 // another site's page sends, and says to browsers what a page may do.
-func (b *Board) guard(next http.Handler) http.Handler {
+func (b *entrance) guard(next http.Handler) http.Handler {
 	origins := http.NewCrossOriginProtection()
 	origins.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b.refuse(w, r, http.StatusForbidden, pipeline.Errorf(pipeline.CodeNotAllowed, "send form", "the form was sent by a page of another site").
@@ -60,12 +66,12 @@ func (b *Board) guard(next http.Handler) http.Handler {
 }
 
 // isHost reports whether a host is one of the board's.
-func (b *Board) isHost(name string) bool {
+func (b *entrance) isHost(name string) bool {
 	return slices.ContainsFunc(b.Hosts, func(host string) bool { return strings.EqualFold(host, name) })
 }
 
 // sameOrigin reports whether the Origin of a request, where it has one, is the board.
-func (b *Board) sameOrigin(r *http.Request) bool {
+func (b *entrance) sameOrigin(r *http.Request) bool {
 	origin := r.Header.Get("Origin")
 	if origin == "" {
 		return true
@@ -75,7 +81,7 @@ func (b *Board) sameOrigin(r *http.Request) bool {
 }
 
 // signedIn lets only those in who are somebody, and sends the others to sign in.
-func (b *Board) signedIn(h page) http.Handler {
+func (b *entrance) signedIn(h page) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s, err := b.session(w, r)
 		switch {
@@ -100,7 +106,7 @@ func (b *Board) signedIn(h page) http.Handler {
 }
 
 // scraped lets in who has signed in, and a scraper with the token.
-func (b *Board) scraped(h http.Handler) http.Handler {
+func (b *entrance) scraped(h http.Handler) http.Handler {
 	people := b.signedIn(func(w http.ResponseWriter, r *http.Request, _ *session) error {
 		h.ServeHTTP(w, r)
 		return nil
@@ -132,13 +138,13 @@ func statusOf(err error) int {
 
 // logRefusal logs that somebody, of whom the name may not be known, was not let do something.
 // Of what comes from elsewhere only the beginning is logged, as plain text.
-func (b *Board) logRefusal(r *http.Request, person string, status int, err error) {
+func (b *core) logRefusal(r *http.Request, person string, status int, err error) {
 	short := func(s string) string { return present.Cut(present.Line(s), 300) }
 	b.Logger.Warn("refused", "person", short(person), "from", r.RemoteAddr, "method", r.Method, "path", short(r.URL.Path), "status", status, "error", short(err.Error()))
 }
 
 // fail shows an error to somebody who has signed in.
-func (b *Board) fail(w http.ResponseWriter, r *http.Request, s *session, err error) {
+func (b *core) fail(w http.ResponseWriter, r *http.Request, s *session, err error) {
 	if r.Context().Err() != nil {
 		return // who asked has gone
 	}
@@ -154,7 +160,7 @@ func (b *Board) fail(w http.ResponseWriter, r *http.Request, s *session, err err
 
 // refuse shows an error to somebody who may not be anybody. That a page asks for its data
 // when nobody is signed in any more is no news.
-func (b *Board) refuse(w http.ResponseWriter, r *http.Request, status int, err error) {
+func (b *core) refuse(w http.ResponseWriter, r *http.Request, status int, err error) {
 	if r.Method == http.MethodPost || !asksByItself(r) {
 		b.logRefusal(r, "", status, err)
 	}

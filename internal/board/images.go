@@ -37,7 +37,7 @@ func (b *Board) images(w http.ResponseWriter, r *http.Request, s *session) error
 }
 
 // bakes gives the bakes that are under way: those of recipes, and those of stages.
-func (b *Board) bakes(ctx context.Context, name string) ([]report.Progress, error) {
+func (b *core) bakes(ctx context.Context, name string) ([]report.Progress, error) {
 	all, err := b.Engine.Reports.UnderWay(ctx, name)
 	return slices.DeleteFunc(all, func(p report.Progress) bool {
 		return p.Run.Kind != pipeline.KindBake && p.Run.Phase != pipeline.PhaseBake

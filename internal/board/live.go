@@ -59,9 +59,12 @@ type live struct {
 	Seen   fingerprint // what it shows, for that
 }
 
+// fingerprints tell whether what pages show has changed.
+type fingerprints struct{ *core }
+
 // live returns what a page carries. It is for before the page reads what it shows: a change
 // between the two is told.
-func (b *Board) live(k kind, r *http.Request) (*live, error) {
+func (b *fingerprints) live(k kind, r *http.Request) (*live, error) {
 	if _, err := b.existing(r); err != nil {
 		return nil, err
 	}
@@ -70,7 +73,7 @@ func (b *Board) live(k kind, r *http.Request) (*live, error) {
 }
 
 // fingerprint gives the fingerprint of what pages about a subject show, and of nothing else.
-func (b *Board) fingerprint(ctx context.Context, about subject) (fingerprint, error) {
+func (b *fingerprints) fingerprint(ctx context.Context, about subject) (fingerprint, error) {
 	facts, line := sha256.New(), sha256.New()
 	note := func(what ...any) { fmt.Fprintln(facts, what...) }
 	var err error
@@ -101,7 +104,7 @@ func (b *Board) fingerprint(ctx context.Context, about subject) (fingerprint, er
 }
 
 // noteHeads notes the newest event of each pipeline.
-func (b *Board) noteHeads(ctx context.Context, note func(...any)) error {
+func (b *fingerprints) noteHeads(ctx context.Context, note func(...any)) error {
 	names, err := b.Engine.Reports.Names(ctx)
 	if err != nil {
 		return err
@@ -114,7 +117,7 @@ func (b *Board) noteHeads(ctx context.Context, note func(...any)) error {
 	return nil
 }
 
-func (b *Board) noteHead(ctx context.Context, name string, note func(...any)) error {
+func (b *fingerprints) noteHead(ctx context.Context, name string, note func(...any)) error {
 	head, err := b.Engine.Reports.Head(ctx, name)
 	note(name, head)
 	return err
@@ -122,7 +125,7 @@ func (b *Board) noteHead(ctx context.Context, name string, note func(...any)) er
 
 // noteBoard notes what the first page of a pipeline shows; apart the last lines of what is
 // under way.
-func (b *Board) noteBoard(ctx context.Context, name string, note, noteLine func(...any)) error {
+func (b *fingerprints) noteBoard(ctx context.Context, name string, note, noteLine func(...any)) error {
 	if err := b.noteHead(ctx, name, note); err != nil {
 		return err
 	}
@@ -154,7 +157,7 @@ func (b *Board) noteBoard(ctx context.Context, name string, note, noteLine func(
 
 // noteEnvironments notes the environments, which a platform ends by itself, and the
 // launches that failed.
-func (b *Board) noteEnvironments(st *pipeline.State, note func(...any)) {
+func (b *fingerprints) noteEnvironments(st *pipeline.State, note func(...any)) {
 	note(st.Version(pipeline.RecordPipeline, st.Pipeline.Name))
 	for _, id := range slices.Sorted(maps.Keys(st.Environments)) {
 		note(id, st.Version(pipeline.RecordEnvironment, id), st.Environments[id].Status)
@@ -169,7 +172,7 @@ func (b *Board) noteEnvironments(st *pipeline.State, note func(...any)) {
 
 // noteImages notes the newest event, and which bakes are under way: the process of one may
 // be gone.
-func (b *Board) noteImages(ctx context.Context, name string, note func(...any)) error {
+func (b *fingerprints) noteImages(ctx context.Context, name string, note func(...any)) error {
 	if err := b.noteHead(ctx, name, note); err != nil {
 		return err
 	}
@@ -191,7 +194,7 @@ func noteRuns(st *pipeline.State, note func(...any)) {
 }
 
 // noteRun notes where a run is. Its log comes in a stream of its own.
-func (b *Board) noteRun(ctx context.Context, about subject, note func(...any)) error {
+func (b *fingerprints) noteRun(ctx context.Context, about subject, note func(...any)) error {
 	run, err := b.Engine.Reports.Run(ctx, about.pipeline, about.id)
 	note(run.Status, run.Phase, len(run.Steps))
 	return err

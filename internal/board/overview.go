@@ -92,7 +92,7 @@ type applies struct {
 	UnderWay []pipeline.Holder // what is being done
 }
 
-func (b *Board) applies(ctx context.Context, name string) (a applies, err error) {
+func (b *core) applies(ctx context.Context, name string) (a applies, err error) {
 	leases, err := b.Engine.Reports.Leases(ctx)
 	if err != nil {
 		return a, err

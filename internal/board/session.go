@@ -193,7 +193,7 @@ func (s *session) said() string {
 
 // cookie is the name of the session's cookie. Cookies don't tell ports apart, so the name
 // does.
-func (b *Board) cookie() string {
+func (b *entrance) cookie() string {
 	if b.Secure {
 		return "__Host-penstock"
 	}
@@ -201,7 +201,7 @@ func (b *Board) cookie() string {
 }
 
 // session gives the session of a request; nil for somebody who has to sign in.
-func (b *Board) session(w http.ResponseWriter, r *http.Request) (*session, error) {
+func (b *entrance) session(w http.ResponseWriter, r *http.Request) (*session, error) {
 	quiet := asksByItself(r)
 	var s *browser
 	if c, err := r.Cookie(b.cookie()); err == nil {
@@ -229,7 +229,7 @@ func asksByItself(r *http.Request) bool {
 }
 
 // start signs somebody in.
-func (b *Board) start(w http.ResponseWriter, who pipeline.Person) *browser {
+func (b *entrance) start(w http.ResponseWriter, who pipeline.Person) *browser {
 	secret, s := b.sessions.begin(who)
 	http.SetCookie(w, &http.Cookie{
 		Name: b.cookie(), Value: secret, Path: "/", HttpOnly: true, Secure: b.Secure, SameSite: http.SameSiteLaxMode,
@@ -238,7 +238,7 @@ func (b *Board) start(w http.ResponseWriter, who pipeline.Person) *browser {
 }
 
 // signIn asks who somebody is, in the way that the board was told.
-func (b *Board) signIn(w http.ResponseWriter, r *http.Request) {
+func (b *entrance) signIn(w http.ResponseWriter, r *http.Request) {
 	who, to, err := b.Access.SignIn(w, r)
 	switch {
 	case err != nil:
@@ -252,14 +252,14 @@ func (b *Board) signIn(w http.ResponseWriter, r *http.Request) {
 }
 
 // signOut ends a session, and with it the streams of its pages.
-func (b *Board) signOut(w http.ResponseWriter, r *http.Request) {
+func (b *entrance) signOut(w http.ResponseWriter, r *http.Request) {
 	b.leave(r)
 	http.SetCookie(w, &http.Cookie{Name: b.cookie(), Path: "/", MaxAge: -1, HttpOnly: true, Secure: b.Secure, SameSite: http.SameSiteLaxMode})
 	b.show(w, nil, http.StatusOK, "signed-out", view{Title: "Signed out"})
 }
 
 // leave ends the session that a request has a cookie of.
-func (b *Board) leave(r *http.Request) {
+func (b *entrance) leave(r *http.Request) {
 	if c, err := r.Cookie(b.cookie()); err == nil {
 		if s := b.sessions.find(c.Value, false); s != nil {
 			s.end()

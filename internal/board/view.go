@@ -129,7 +129,7 @@ func web(address string) bool {
 }
 
 // show sends a page.
-func (b *Board) show(w http.ResponseWriter, s *session, status int, name string, v view) {
+func (b *core) show(w http.ResponseWriter, s *session, status int, name string, v view) {
 	v.Where, v.Version = b.Where, b.Version
 	if s != nil {
 		v.Person = s.person.Name

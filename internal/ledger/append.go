@@ -19,8 +19,14 @@ import (
 
 const opAppend = "append to ledger"
 
+// sqliteAppender records what happens, under the leases that the batches name.
+type sqliteAppender struct {
+	*database
+	leases *sqliteLeaser
+}
+
 // Append implements pipeline.Ledger.
-func (l *SQLite) Append(ctx context.Context, b pipeline.Batch) ([]pipeline.Event, error) {
+func (l *sqliteAppender) Append(ctx context.Context, b pipeline.Batch) ([]pipeline.Event, error) {
 	if b.Pipeline == "" {
 		return nil, pipeline.Errorf(pipeline.CodeInvalid, opAppend, "the batch names no pipeline")
 	}
@@ -44,11 +50,11 @@ func (l *SQLite) Append(ctx context.Context, b pipeline.Batch) ([]pipeline.Event
 
 // checkFence refuses a lease that another process has taken over, or that was
 // given up.
-func (l *SQLite) checkFence(ctx context.Context, tx *sql.Tx, fence *pipeline.Lease) error {
+func (l *sqliteAppender) checkFence(ctx context.Context, tx *sql.Tx, fence *pipeline.Lease) error {
 	if fence == nil {
 		return nil
 	}
-	row, err := l.readLease(ctx, tx, fence.Key)
+	row, err := l.leases.readLease(ctx, tx, fence.Key)
 	if err != nil {
 		return err
 	}
@@ -59,7 +65,7 @@ func (l *SQLite) checkFence(ctx context.Context, tx *sql.Tx, fence *pipeline.Lea
 }
 
 // checkVersions refuses a batch that was made from records that have changed.
-func (l *SQLite) checkVersions(ctx context.Context, tx *sql.Tx, b pipeline.Batch) error {
+func (l *sqliteAppender) checkVersions(ctx context.Context, tx *sql.Tx, b pipeline.Batch) error {
 	keys := slices.SortedFunc(maps.Keys(b.Expect), func(x, y pipeline.Key) int {
 		return cmp.Or(cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.ID, y.ID))
 	})
@@ -94,7 +100,7 @@ func conflict(key pipeline.Key, want, found int64) error {
 }
 
 // appendEvents adds the batch's events to the pipeline's chain, and changes the view.
-func (l *SQLite) appendEvents(ctx context.Context, tx *sql.Tx, b pipeline.Batch) ([]pipeline.Event, error) {
+func (l *sqliteAppender) appendEvents(ctx context.Context, tx *sql.Tx, b pipeline.Batch) ([]pipeline.Event, error) {
 	last, err := l.readHead(ctx, tx, b.Pipeline)
 	if err != nil {
 		return nil, err
@@ -122,7 +128,7 @@ func (l *SQLite) appendEvents(ctx context.Context, tx *sql.Tx, b pipeline.Batch)
 }
 
 // readHead gives the newest event of a pipeline; the zero event for none.
-func (l *SQLite) readHead(ctx context.Context, tx *sql.Tx, name string) (pipeline.Event, error) {
+func (l *sqliteAppender) readHead(ctx context.Context, tx *sql.Tx, name string) (pipeline.Event, error) {
 	var seq int64
 	var hash string
 	var body []byte

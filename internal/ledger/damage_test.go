@@ -109,7 +109,7 @@ func TestTampering(t *testing.T) {
 		{`UPDATE events SET hash = 'x' WHERE seq = 2`, "event 2"},
 		{`DELETE FROM events WHERE seq = 1`, "event 1"},
 		{`DELETE FROM events WHERE seq = 4`, "event 4"},
-		{`DELETE FROM events WHERE seq >= 6`, `hold "capacity"`},
+		{`DELETE FROM events WHERE seq >= 6`, `current "capacity"`},
 		{`DELETE FROM events`, "shop"},
 		{`UPDATE events SET seq = 99 WHERE seq = 3; UPDATE events SET seq = 3 WHERE seq = 4; UPDATE events SET seq = 4 WHERE seq = 99`, "event 3"},
 		{`UPDATE events SET pipeline = 'blog'`, "event 1"},
@@ -121,7 +121,7 @@ func TestTampering(t *testing.T) {
 		{`INSERT INTO records VALUES ('shop', 'promotion', 'production', 3, '{}')`, `promotion "production"`},
 		{`INSERT INTO records VALUES ('blog', 'pipeline', 'blog', 1, '{"name":"blog"}')`, `pipeline "blog"`},
 		{`INSERT INTO records SELECT pipeline, 'build', 'b-0', seq, body -> '$.facts.build' FROM events WHERE seq = 7`, `build "b-0"`},
-		{`UPDATE records SET version = 4, doc = replace(replace(doc, 'r-2', 'r-1'), 'passed', 'failed') WHERE kind = 'verdict'`, `verdict "capacity/b-1/d-1"`},
+		{`UPDATE records SET version = 4, doc = replace(replace(doc, 'r-2', 'r-1'), 'passed', 'failed') WHERE kind = 'result'`, `result "capacity/b-1/d-1"`},
 		{`UPDATE runs SET status = 'passed' WHERE id = 'r-1'`, `run "r-1"`},
 		{`UPDATE runs SET build = 'b-2' WHERE id = 'r-1'`, `run "r-1"`},
 		{`UPDATE runs SET summary = replace(summary, 'failed', 'passed') WHERE id = 'r-1'`, `run "r-1"`},
@@ -162,7 +162,7 @@ func TestEarlierForm(t *testing.T) {
 	path := small(t)
 	execute(t, raw(t, path),
 		`UPDATE records SET doc = '{"at":"0001-01-01T00:00:00Z", "result":"rejected","build":"b-1","stage":"exploratory","actor":"alice"}' WHERE kind = 'decision'`,
-		`UPDATE records SET doc = (SELECT summary FROM runs WHERE id = 'r-2') WHERE kind = 'verdict'`)
+		`UPDATE records SET doc = (SELECT summary FROM runs WHERE id = 'r-2') WHERE kind = 'result'`)
 	if _, err := open(t, path, Options{}).Verify(t.Context(), ""); err != nil {
 		t.Error(err)
 	}

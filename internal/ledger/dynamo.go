@@ -8,7 +8,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -77,14 +76,24 @@ type DynamoOptions struct {
 	Dead   func(pipeline.Process) bool // tells that a lease's holder has ended; nil: never
 }
 
-// Dynamo is the ledger of a team, in a DynamoDB table.
+// Dynamo is the ledger of a team, in a DynamoDB table. It is safe for concurrent use. Each
+// port of the ledger is a part of its own; the parts share the table.
 type Dynamo struct {
-	DynamoOptions
-	id    string
-	turns sync.Map // by pipeline: a chan struct{} that its appending caller has put something into
+	*table
+	*dynamoReader
+	*dynamoAppender
+	*dynamoLeaser
+	*dynamoMaintainer
+	id string
 }
 
-var _ pipeline.Ledger = (*Dynamo)(nil)
+var (
+	_ pipeline.Ledger     = (*Dynamo)(nil)
+	_ pipeline.Reader     = (*dynamoReader)(nil)
+	_ pipeline.Appender   = (*dynamoAppender)(nil)
+	_ pipeline.Leaser     = (*dynamoLeaser)(nil)
+	_ pipeline.Maintainer = (*dynamoMaintainer)(nil)
+)
 
 // OpenDynamo opens the ledger in a table. CodeNotFound where there is no such table,
 // CodeInvalid for a layout that this program does not know.
@@ -96,7 +105,7 @@ func OpenDynamo(ctx context.Context, o DynamoOptions) (*Dynamo, error) {
 	if o.Dead == nil {
 		o.Dead = func(pipeline.Process) bool { return false }
 	}
-	d := &Dynamo{DynamoOptions: o}
+	d := &table{o}
 	meta, err := d.get(ctx, pkMeta, skSchema)
 	if err == nil && meta == nil {
 		meta = item{"version": number(tableSchema), "id": text(rand.Text())}.at(pkMeta, skSchema)
@@ -114,16 +123,20 @@ func OpenDynamo(ctx context.Context, o DynamoOptions) (*Dynamo, error) {
 		return nil, pipeline.Errorf(pipeline.CodeInvalid, op, "table %s has schema version %d, and this version of Penstock knows up to %d", d.Table, v, tableSchema).
 			WithHint("A newer Penstock has used this ledger. Upgrade this one to the same version or a later one.")
 	}
-	d.id = meta.text("id")
-	return d, nil
+	decisions, leases := &dynamoDecisions{d}, &dynamoLeaser{d}
+	maintenance := &dynamoMaintainer{d, decisions}
+	return &Dynamo{
+		table: d, dynamoReader: &dynamoReader{d, decisions}, dynamoLeaser: leases, dynamoMaintainer: maintenance,
+		dynamoAppender: &dynamoAppender{table: d, decisions: decisions, leases: leases, maintenance: maintenance}, id: meta.text("id"),
+	}, nil
 }
 
 // Identity returns the ID of the ledger, which a table that is restored or given to another
 // stack keeps; empty for one that nobody has written to.
 func (d *Dynamo) Identity() string { return d.id }
 
-// Close implements pipeline.Ledger. There is nothing to close.
-func (d *Dynamo) Close() error { return nil }
+// table is the DynamoDB table, with what the parts of a ledger read of it in common.
+type table struct{ DynamoOptions }
 
 // item is an item of the table.
 type item map[string]types.AttributeValue
@@ -164,7 +177,7 @@ func (i item) bool(name string) bool {
 func keyOf(pk, sk string) item { return item{}.at(pk, sk) }
 
 // get reads an item, consistently; nil for none.
-func (d *Dynamo) get(ctx context.Context, pk, sk string) (item, error) {
+func (d *table) get(ctx context.Context, pk, sk string) (item, error) {
 	out, err := d.Client.GetItem(ctx, &dynamodb.GetItemInput{TableName: aws.String(d.Table), Key: keyOf(pk, sk), ConsistentRead: aws.Bool(true)})
 	if err != nil {
 		return nil, err
@@ -185,7 +198,7 @@ type query struct {
 }
 
 // each calls f for the items of a range, until it gives false.
-func (d *Dynamo) each(ctx context.Context, q query, f func(item) (bool, error)) error {
+func (d *table) each(ctx context.Context, q query, f func(item) (bool, error)) error {
 	in := &dynamodb.QueryInput{
 		TableName: aws.String(d.Table), ConsistentRead: aws.Bool(true), ScanIndexForward: aws.Bool(!q.backward),
 		KeyConditionExpression: aws.String("pk = :pk"), ExpressionAttributeValues: item{":pk": text(q.pk)},
@@ -221,7 +234,7 @@ func (d *Dynamo) each(ctx context.Context, q query, f func(item) (bool, error)) 
 }
 
 // doc gives the document of an item: its own, or that in the blob it names.
-func (d *Dynamo) doc(ctx context.Context, i item) ([]byte, error) {
+func (d *table) doc(ctx context.Context, i item) ([]byte, error) {
 	if blob := i.text("blob"); blob != "" {
 		return d.Blobs.Get(ctx, blob)
 	}
@@ -229,7 +242,7 @@ func (d *Dynamo) doc(ctx context.Context, i item) ([]byte, error) {
 }
 
 // fault gives an error a code and a remedy.
-func (d *Dynamo) fault(ctx context.Context, op string, err error) error {
+func (d *table) fault(ctx context.Context, op string, err error) error {
 	if cloud.Is(err, "ResourceNotFoundException") {
 		return pipeline.Errorf(pipeline.CodeNotFound, op, "there is no table %s: %w", d.Table, err).
 			WithHint("`penstock bootstrap` makes it. If it was there, restore it from its point-in-time backup.")
@@ -238,7 +251,7 @@ func (d *Dynamo) fault(ctx context.Context, op string, err error) error {
 }
 
 // damaged makes the error of stored data that is not what was written.
-func (d *Dynamo) damaged(op, format string, args ...any) error {
+func (d *table) damaged(op, format string, args ...any) error {
 	return pipeline.Errorf(pipeline.CodeCorrupt, op, format, args...).
 		WithHint("Restore table %s from its point-in-time backup.", d.Table)
 }

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -28,11 +29,21 @@ const maxItems = 100
 // contention is how an append waits for others that append to the same pipeline.
 var contention = poll.Schedule{First: 5 * time.Millisecond, Max: 500 * time.Millisecond, Factor: 1.6, Limit: 2 * time.Minute, What: "other writers of the pipeline"}
 
+// dynamoAppender records what happens, under the leases that the batches name. It puts
+// pending decisions into the history first, and ends the purge that a process has left.
+type dynamoAppender struct {
+	*table
+	decisions   *dynamoDecisions
+	leases      *dynamoLeaser
+	maintenance *dynamoMaintainer
+	turns       sync.Map // by pipeline: a chan struct{} that its appending caller has put something into
+}
+
 // Append implements pipeline.Ledger. It is one transaction, on the condition that
 // the head is the one that the events were sealed after. Where another writer was
 // first, the events are sealed anew. A decision of one who may write nothing else is
 // left as pending, and no event is given for it yet.
-func (d *Dynamo) Append(ctx context.Context, b pipeline.Batch) (sealed []pipeline.Event, err error) {
+func (d *dynamoAppender) Append(ctx context.Context, b pipeline.Batch) (sealed []pipeline.Event, err error) {
 	if b.Pipeline == "" {
 		return nil, pipeline.Errorf(pipeline.CodeInvalid, opAppend, "the batch names no pipeline")
 	}
@@ -60,7 +71,7 @@ func (d *Dynamo) Append(ctx context.Context, b pipeline.Batch) (sealed []pipelin
 		return poll.Probe{Done: done, State: "another was first"}, err
 	})
 	if denied(err) && isDecision(b) && !b.Sealed {
-		return nil, d.fault(whole, opDecide, d.decide(whole, b))
+		return nil, d.fault(whole, opDecide, d.decisions.decide(whole, b))
 	}
 	if err != nil {
 		return nil, d.fault(whole, opAppend, err)
@@ -70,7 +81,7 @@ func (d *Dynamo) Append(ctx context.Context, b pipeline.Batch) (sealed []pipelin
 
 // turn waits until no other caller of this process appends to the pipeline: they would only
 // be in each other's way. The caller must call done.
-func (d *Dynamo) turn(ctx context.Context, name string) (done func(), err error) {
+func (d *dynamoAppender) turn(ctx context.Context, name string) (done func(), err error) {
 	v, _ := d.turns.LoadOrStore(name, make(chan struct{}, 1))
 	turn := v.(chan struct{})
 	select {
@@ -133,7 +144,7 @@ func (w *writes) transact(table string) []types.TransactWriteItem {
 
 // prepare seals the events after the present head, and says what changes; nil while
 // an earlier history of the name is being purged, or pending decisions were first.
-func (d *Dynamo) prepare(ctx context.Context, b pipeline.Batch) (*transaction, error) {
+func (d *dynamoAppender) prepare(ctx context.Context, b pipeline.Batch) (*transaction, error) {
 	head, pending, err := d.heads(ctx, b.Pipeline)
 	if err != nil {
 		return nil, err
@@ -143,7 +154,7 @@ func (d *Dynamo) prepare(ctx context.Context, b pipeline.Batch) (*transaction, e
 		return nil, err
 	}
 	if head == nil {
-		if done, err := d.finishPurge(ctx, b.Pipeline); err != nil || !done {
+		if done, err := d.maintenance.finishPurge(ctx, b.Pipeline); err != nil || !done {
 			return nil, err
 		}
 	}
@@ -210,7 +221,7 @@ func location(name string, k pipeline.Key) (pk, sk string) {
 }
 
 // seal seals the batch's events and writes them, their records and the new head.
-func (d *Dynamo) seal(ctx context.Context, t *transaction, head item, writes *writes) error {
+func (d *dynamoAppender) seal(ctx context.Context, t *transaction, head item, writes *writes) error {
 	name := t.batch.Pipeline
 	last := pipeline.Event{Seq: head.int("seq"), Hash: head.text("hash")}
 	if head != nil {
@@ -268,7 +279,7 @@ func (d *Dynamo) seal(ctx context.Context, t *transaction, head item, writes *wr
 }
 
 // change writes what an event changes in the view and in the runs.
-func (d *Dynamo) change(ctx context.Context, t *transaction, e pipeline.Event, writes *writes) error {
+func (d *dynamoAppender) change(ctx context.Context, t *transaction, e pipeline.Event, writes *writes) error {
 	name := t.batch.Pipeline
 	records, err := e.Records()
 	if err != nil {
@@ -306,7 +317,7 @@ func (d *Dynamo) change(ctx context.Context, t *transaction, e pipeline.Event, w
 }
 
 // remove removes a record; a run also from where its copies are.
-func (d *Dynamo) remove(ctx context.Context, name string, k pipeline.Key, writes *writes) error {
+func (d *dynamoAppender) remove(ctx context.Context, name string, k pipeline.Key, writes *writes) error {
 	pk, sk := location(name, k)
 	partitions := recordPartitions(name, k, false)
 	if k.Kind == pipeline.RecordRun {
@@ -345,7 +356,7 @@ func runPartitions(name string, s pipeline.RunSummary) []string {
 }
 
 // store gives an item with a document, or with the name of the blob that has it.
-func (d *Dynamo) store(ctx context.Context, t *transaction, name string, seq int64, part string, doc []byte) (item, error) {
+func (d *dynamoAppender) store(ctx context.Context, t *transaction, name string, seq int64, part string, doc []byte) (item, error) {
 	if len(doc) <= maxInline {
 		return item{"doc": text(string(doc))}, nil
 	}
@@ -361,7 +372,7 @@ func (d *Dynamo) store(ctx context.Context, t *transaction, name string, seq int
 }
 
 // commit makes the transaction. It gives false where another writer was first.
-func (d *Dynamo) commit(ctx context.Context, t *transaction) (bool, error) {
+func (d *dynamoAppender) commit(ctx context.Context, t *transaction) (bool, error) {
 	_, err := d.Client.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: t.writes})
 	if err == nil {
 		return true, nil
@@ -383,13 +394,13 @@ func (d *Dynamo) commit(ctx context.Context, t *transaction) (bool, error) {
 	return false, d.check(ctx, t, cancelled)
 }
 
-// judge says why a transaction was cancelled; nil where it is worth another try.
-func (d *Dynamo) check(ctx context.Context, t *transaction, cancelled *types.TransactionCanceledException) error {
+// check says why a transaction was cancelled; nil where it is worth another try.
+func (d *dynamoAppender) check(ctx context.Context, t *transaction, cancelled *types.TransactionCanceledException) error {
 	failed := func(n int) bool {
 		return n >= 0 && n < len(cancelled.CancellationReasons) && aws.ToString(cancelled.CancellationReasons[n].Code) == "ConditionalCheckFailed"
 	}
 	if failed(t.fence) {
-		row, err := d.readLease(ctx, t.batch.Fence.Key)
+		row, err := d.leases.readLease(ctx, t.batch.Fence.Key)
 		if err != nil {
 			return err
 		}
@@ -433,7 +444,7 @@ func unlessBusy(err error) error {
 }
 
 // discard removes the blobs of a transaction that was not made.
-func (d *Dynamo) discard(ctx context.Context, t *transaction) {
+func (d *dynamoAppender) discard(ctx context.Context, t *transaction) {
 	for _, blob := range t.blobs {
 		_ = d.Blobs.Delete(ctx, blob) // what stays costs a little, and is never read
 	}

@@ -41,6 +41,9 @@ func pkDecisions(name string) string { return "decisions#" + name }
 
 const opDecide = "record decision"
 
+// dynamoDecisions are the decisions, in partitions of their own.
+type dynamoDecisions struct{ *table }
+
 // isDecision tells whether a batch is one decision and nothing else.
 func isDecision(b pipeline.Batch) bool {
 	if len(b.Events) != 1 || b.Fence != nil {
@@ -76,7 +79,7 @@ func denied(err error) bool {
 }
 
 // decide leaves a decision as pending.
-func (d *Dynamo) decide(ctx context.Context, b pipeline.Batch) error {
+func (d *dynamoDecisions) decide(ctx context.Context, b pipeline.Batch) error {
 	e := b.Events[0]
 	e.Pipeline = b.Pipeline
 	body, err := json.Marshal(e)
@@ -104,7 +107,7 @@ func (d *Dynamo) decide(ctx context.Context, b pipeline.Batch) error {
 
 // leave writes a decision and its event, after n others. It gives false where another
 // was first. The ID tells it from one of another writer.
-func (d *Dynamo) leave(ctx context.Context, b pipeline.Batch, r pipeline.Record, event []byte, n int64, id string) (bool, error) {
+func (d *dynamoDecisions) leave(ctx context.Context, b pipeline.Batch, r pipeline.Record, event []byte, n int64, id string) (bool, error) {
 	pk, sk, w := pkDecisions(b.Pipeline), skRecord(r.Key), newWrites()
 	left := w.at(pk, skLeft(n+1))
 	left.item, left.condition = item{"event": text(string(event)), "tx": text(id)}.at(pk, skLeft(n+1)), "attribute_not_exists(pk)"
@@ -140,8 +143,8 @@ func (d *Dynamo) leave(ctx context.Context, b pipeline.Batch, r pipeline.Record,
 	return false, refused(cancelled)
 }
 
-// decisions reads a pipeline's decisions, in the order of their versions.
-func (d *Dynamo) decisions(ctx context.Context, name string) (list []item, err error) {
+// list reads a pipeline's decisions, in the order of their versions.
+func (d *dynamoDecisions) list(ctx context.Context, name string) (list []item, err error) {
 	err = d.each(ctx, query{pk: pkDecisions(name), before: skLeft(0)}, func(i item) (bool, error) {
 		if i.text("sk") != skPending {
 			list = append(list, i)
@@ -154,7 +157,7 @@ func (d *Dynamo) decisions(ctx context.Context, name string) (list []item, err e
 
 // heads reads a pipeline's head, and how many pending decisions the history does not
 // have yet.
-func (d *Dynamo) heads(ctx context.Context, name string) (head item, pending int64, err error) {
+func (d *table) heads(ctx context.Context, name string) (head item, pending int64, err error) {
 	keys := []map[string]types.AttributeValue{keyOf(pkView(name), skHead), keyOf(pkDecisions(name), skPending)}
 	for len(keys) > 0 {
 		out, err := d.Client.BatchGetItem(ctx, &dynamodb.BatchGetItemInput{RequestItems: map[string]types.KeysAndAttributes{
@@ -180,7 +183,7 @@ func (d *Dynamo) heads(ctx context.Context, name string) (head item, pending int
 
 // absorb puts the events of pending decisions into the history. It gives false where
 // another writer was first.
-func (d *Dynamo) absorb(ctx context.Context, name string, head item, pending int64) (bool, error) {
+func (d *dynamoAppender) absorb(ctx context.Context, name string, head item, pending int64) (bool, error) {
 	t := &transaction{id: rand.Text(), batch: pipeline.Batch{Pipeline: name}, fence: -1, absorbing: true}
 	err := d.each(ctx, query{pk: pkDecisions(name), after: skLeft(head.int("absorbed"))}, func(i item) (bool, error) {
 		if e, _, ok := leftEvent(name, i); ok { // Verify names what is none
@@ -217,10 +220,10 @@ func deciding(view []pipeline.Record, decisions []item) []pipeline.Record {
 	return records
 }
 
-// verifyDecisions checks that the history has the decisions that count, but for
+// verify checks that the history has the decisions that count, but for
 // pending ones, and no other.
-func (d *Dynamo) verifyDecisions(ctx context.Context, name string, view []pipeline.Record, head item) error {
-	list, err := d.decisions(ctx, name)
+func (d *dynamoDecisions) verify(ctx context.Context, name string, view []pipeline.Record, head item) error {
+	list, err := d.list(ctx, name)
 	if err != nil {
 		return err
 	}

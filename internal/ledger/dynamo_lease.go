@@ -19,9 +19,12 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 )
 
+// dynamoLeaser keeps the leases.
+type dynamoLeaser struct{ *table }
+
 // Acquire implements pipeline.Ledger, by the rules of SQLite.Acquire. What was read
 // is the condition of the write.
-func (d *Dynamo) Acquire(ctx context.Context, key string, h pipeline.Holder, ttl time.Duration) (pipeline.Lease, error) {
+func (d *dynamoLeaser) Acquire(ctx context.Context, key string, h pipeline.Holder, ttl time.Duration) (pipeline.Lease, error) {
 	const op = "take lease"
 	if key == "" || ttl <= 0 {
 		return pipeline.Lease{}, pipeline.Errorf(pipeline.CodeInvalid, op, "key %q with a time to live of %s: both must be set", key, ttl)
@@ -55,7 +58,7 @@ func (d *Dynamo) Acquire(ctx context.Context, key string, h pipeline.Holder, ttl
 
 // refuse says who holds the lease. One that would last for longer than anyone asked
 // for, by this clock, is brought forward first.
-func (d *Dynamo) refuse(ctx context.Context, op string, row leaseRow, now time.Time) (poll.Probe, error) {
+func (d *dynamoLeaser) refuse(ctx context.Context, op string, row leaseRow, now time.Time) (poll.Probe, error) {
 	if latest := now.Add(row.ttl); row.Expires.After(latest) {
 		before := row
 		row.Expires = latest
@@ -67,7 +70,7 @@ func (d *Dynamo) refuse(ctx context.Context, op string, row leaseRow, now time.T
 }
 
 // readLease gives the row of a key; the zero row, not held, where there is none.
-func (d *Dynamo) readLease(ctx context.Context, key string) (leaseRow, error) {
+func (d *dynamoLeaser) readLease(ctx context.Context, key string) (leaseRow, error) {
 	i, err := d.get(ctx, pkLease, key)
 	if err != nil || i == nil {
 		return leaseRow{Lease: pipeline.Lease{Key: key}}, err
@@ -75,7 +78,7 @@ func (d *Dynamo) readLease(ctx context.Context, key string) (leaseRow, error) {
 	return d.decodeLease(i)
 }
 
-func (d *Dynamo) decodeLease(i item) (leaseRow, error) {
+func (d *dynamoLeaser) decodeLease(i item) (leaseRow, error) {
 	row := leaseRow{Lease: pipeline.Lease{Key: i.text("sk"), Token: i.int("lease_token")}, locked: i.bool("held"), ttl: time.Duration(i.int("lease_ttl"))}
 	if !row.locked {
 		return row, nil
@@ -89,7 +92,7 @@ func (d *Dynamo) decodeLease(i item) (leaseRow, error) {
 
 // writeLease writes a row in place of the one that was read. It gives false where
 // that is no longer there.
-func (d *Dynamo) writeLease(ctx context.Context, row, before leaseRow) (bool, error) {
+func (d *dynamoLeaser) writeLease(ctx context.Context, row, before leaseRow) (bool, error) {
 	holder, err := json.Marshal(row.Holder)
 	if err != nil {
 		return false, pipeline.Errorf(pipeline.CodeInternal, "write lease", "%w", err)
@@ -122,7 +125,7 @@ func (d *Dynamo) writeLease(ctx context.Context, row, before leaseRow) (bool, er
 }
 
 // Renew implements pipeline.Ledger.
-func (d *Dynamo) Renew(ctx context.Context, lease pipeline.Lease, ttl time.Duration) (pipeline.Lease, error) {
+func (d *dynamoLeaser) Renew(ctx context.Context, lease pipeline.Lease, ttl time.Duration) (pipeline.Lease, error) {
 	const op = "renew lease"
 	if ttl <= 0 {
 		return pipeline.Lease{}, pipeline.Errorf(pipeline.CodeInvalid, op, "a time to live of %s must be positive", ttl)
@@ -153,7 +156,7 @@ func (d *Dynamo) Renew(ctx context.Context, lease pipeline.Lease, ttl time.Durat
 }
 
 // Release implements pipeline.Ledger.
-func (d *Dynamo) Release(ctx context.Context, lease pipeline.Lease) error {
+func (d *dynamoLeaser) Release(ctx context.Context, lease pipeline.Lease) error {
 	_, err := d.Client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName: aws.String(d.Table), Key: keyOf(pkLease, lease.Key), ConditionExpression: aws.String("lease_token = :token"),
 		UpdateExpression:          aws.String("SET held = :false REMOVE holder, claim, expires, lease_ttl"),
@@ -168,7 +171,7 @@ func (d *Dynamo) Release(ctx context.Context, lease pipeline.Lease) error {
 // Current refuses, with CodeLeaseLost, a change under leases of which another has taken
 // one over, or that was given up. It reads consistently, in one request for a hundred
 // leases, and changes nothing.
-func (d *Dynamo) Current(ctx context.Context, by ...pipeline.Fence) error {
+func (d *dynamoLeaser) Current(ctx context.Context, by ...pipeline.Fence) error {
 	const op = "look at lease"
 	for some := range slices.Chunk(by, maxGets) {
 		rows, err := d.readLeases(ctx, some)
@@ -189,7 +192,7 @@ const maxGets = 100
 
 // readLeases returns the rows of fences' keys, at most maxGets; the zero row where there
 // is none.
-func (d *Dynamo) readLeases(ctx context.Context, fences []pipeline.Fence) (map[string]leaseRow, error) {
+func (d *dynamoLeaser) readLeases(ctx context.Context, fences []pipeline.Fence) (map[string]leaseRow, error) {
 	rows := map[string]leaseRow{}
 	if len(fences) == 1 {
 		row, err := d.readLease(ctx, fences[0].Key)
@@ -223,7 +226,7 @@ func (d *Dynamo) readLeases(ctx context.Context, fences []pipeline.Fence) (map[s
 }
 
 // Leases implements pipeline.Ledger.
-func (d *Dynamo) Leases(ctx context.Context) ([]pipeline.Lease, error) {
+func (d *dynamoLeaser) Leases(ctx context.Context) ([]pipeline.Lease, error) {
 	var leases []pipeline.Lease
 	err := d.each(ctx, query{pk: pkLease}, func(i item) (bool, error) {
 		row, err := d.decodeLease(i)

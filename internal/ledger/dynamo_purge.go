@@ -25,7 +25,7 @@ const purgeLease = time.Minute
 // is no history; then all that belonged to it; and last its place in the list, which
 // says meanwhile who purges. What a purge that died has left, the next append or
 // purge of the name takes over.
-func (d *Dynamo) Purge(ctx context.Context, name string) error {
+func (d *dynamoMaintainer) Purge(ctx context.Context, name string) error {
 	const op = "purge pipeline"
 	token := rand.Text()
 	defined := skRecord(pipeline.Key{Kind: pipeline.RecordPipeline, ID: name})
@@ -48,7 +48,7 @@ func (d *Dynamo) Purge(ctx context.Context, name string) error {
 
 // finishPurge takes over what a purge that died has left. It gives false while a
 // purge is under way.
-func (d *Dynamo) finishPurge(ctx context.Context, name string) (bool, error) {
+func (d *dynamoMaintainer) finishPurge(ctx context.Context, name string) (bool, error) {
 	listed, err := d.get(ctx, pkPipelines, name)
 	if err != nil || listed.text("purger") == "" {
 		return err == nil, err
@@ -70,7 +70,7 @@ func (d *Dynamo) finishPurge(ctx context.Context, name string) (bool, error) {
 var errOtherPurger = errors.New("another process has taken over the purge")
 
 // holdPurge gives a sign of life, or hands the purge from one token to another.
-func (d *Dynamo) holdPurge(ctx context.Context, name, from, to string, until time.Time) error {
+func (d *dynamoMaintainer) holdPurge(ctx context.Context, name, from, to string, until time.Time) error {
 	_, err := d.Client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName: aws.String(d.Table), Key: keyOf(pkPipelines, name), ConditionExpression: aws.String("purger = :from"),
 		UpdateExpression: aws.String("SET purger = :to, #until = :until"), ExpressionAttributeNames: map[string]string{"#until": "until"},
@@ -84,7 +84,7 @@ func (d *Dynamo) holdPurge(ctx context.Context, name, from, to string, until tim
 
 // purge removes what is left of a history whose head is gone. When it fails, it
 // leaves the rest to whoever comes next.
-func (d *Dynamo) purge(ctx context.Context, name, token string) (err error) {
+func (d *dynamoMaintainer) purge(ctx context.Context, name, token string) (err error) {
 	defer func() {
 		if err != nil {
 			_ = d.holdPurge(context.WithoutCancel(ctx), name, token, token, d.Now().Add(-time.Second)) // else it expires
@@ -101,7 +101,7 @@ func (d *Dynamo) purge(ctx context.Context, name, token string) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := d.forgetDecisions(ctx, name); err != nil {
+	if err := d.decisions.forget(ctx, name); err != nil {
 		return err
 	}
 	for pk := range partitions {
@@ -121,9 +121,9 @@ func (d *Dynamo) purge(ctx context.Context, name, token string) (err error) {
 	return err
 }
 
-// forgetDecisions removes decisions one by one: who may remove them may not write
+// forget removes decisions one by one: who may remove them may not write
 // them, which is the same right where many are written at once.
-func (d *Dynamo) forgetDecisions(ctx context.Context, name string) error {
+func (d *dynamoDecisions) forget(ctx context.Context, name string) error {
 	return d.each(ctx, query{pk: pkDecisions(name)}, func(i item) (bool, error) {
 		_, err := d.Client.DeleteItem(ctx, &dynamodb.DeleteItemInput{TableName: aws.String(d.Table), Key: keyOf(pkDecisions(name), i.text("sk"))})
 		return true, err
@@ -134,7 +134,7 @@ func (d *Dynamo) forgetDecisions(ctx context.Context, name string) error {
 const maxDeletes = 25
 
 // empty removes all items of a partition, with the blobs that they name.
-func (d *Dynamo) empty(ctx context.Context, name, token, pk string) error {
+func (d *dynamoMaintainer) empty(ctx context.Context, name, token, pk string) error {
 	var batch []types.WriteRequest
 	flush := func() error {
 		for len(batch) > 0 {

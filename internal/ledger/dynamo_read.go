@@ -12,15 +12,21 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
+// dynamoReader reads what is recorded.
+type dynamoReader struct {
+	*table
+	decisions *dynamoDecisions
+}
+
 // State implements pipeline.Ledger: two consistent queries, and one more for each
 // megabyte.
-func (d *Dynamo) State(ctx context.Context, name string) (*pipeline.State, error) {
+func (d *dynamoReader) State(ctx context.Context, name string) (*pipeline.State, error) {
 	const op = "read state"
 	records, head, err := d.view(ctx, name)
 	if err != nil {
 		return nil, d.fault(ctx, op, err)
 	}
-	decisions, err := d.decisions(ctx, name)
+	decisions, err := d.decisions.list(ctx, name)
 	if err != nil {
 		return nil, d.fault(ctx, op, err)
 	}
@@ -35,7 +41,7 @@ func (d *Dynamo) State(ctx context.Context, name string) (*pipeline.State, error
 }
 
 // view reads a pipeline's records and head.
-func (d *Dynamo) view(ctx context.Context, name string) (records []pipeline.Record, head item, err error) {
+func (d *table) view(ctx context.Context, name string) (records []pipeline.Record, head item, err error) {
 	err = d.each(ctx, query{pk: pkView(name)}, func(i item) (bool, error) {
 		if i.text("sk") == skHead {
 			head = i
@@ -51,13 +57,13 @@ func (d *Dynamo) view(ctx context.Context, name string) (records []pipeline.Reco
 }
 
 // Pipelines implements pipeline.Ledger.
-func (d *Dynamo) Pipelines(ctx context.Context) ([]string, error) {
+func (d *dynamoReader) Pipelines(ctx context.Context) ([]string, error) {
 	names, err := d.histories(ctx, true)
 	return names, d.fault(ctx, "list pipelines", err)
 }
 
 // Removed implements pipeline.Ledger.
-func (d *Dynamo) Removed(ctx context.Context) ([]string, error) {
+func (d *dynamoReader) Removed(ctx context.Context) ([]string, error) {
 	const op = "list removed pipelines"
 	all, err := d.histories(ctx, false)
 	if err != nil {
@@ -69,7 +75,7 @@ func (d *Dynamo) Removed(ctx context.Context) ([]string, error) {
 }
 
 // histories lists the pipelines that have a history, or only those that are defined.
-func (d *Dynamo) histories(ctx context.Context, defined bool) (names []string, err error) {
+func (d *table) histories(ctx context.Context, defined bool) (names []string, err error) {
 	err = d.each(ctx, query{pk: pkPipelines}, func(i item) (bool, error) {
 		if !defined || i.bool("defined") {
 			names = append(names, i.text("sk"))
@@ -81,13 +87,13 @@ func (d *Dynamo) histories(ctx context.Context, defined bool) (names []string, e
 
 // Head implements pipeline.Ledger. A pending decision counts as the event that it
 // will be.
-func (d *Dynamo) Head(ctx context.Context, name string) (int64, error) {
+func (d *dynamoReader) Head(ctx context.Context, name string) (int64, error) {
 	head, pending, err := d.heads(ctx, name)
 	return head.int("seq") + pending, d.fault(ctx, "read head", err)
 }
 
 // Newest implements pipeline.Ledger, by one request.
-func (d *Dynamo) Newest(ctx context.Context, name string) (pipeline.Anchor, error) {
+func (d *dynamoReader) Newest(ctx context.Context, name string) (pipeline.Anchor, error) {
 	head, err := d.get(ctx, pkView(name), skHead)
 	if err != nil {
 		return pipeline.Anchor{}, d.fault(ctx, "read head", err)
@@ -96,7 +102,7 @@ func (d *Dynamo) Newest(ctx context.Context, name string) (pipeline.Anchor, erro
 }
 
 // Run implements pipeline.Ledger.
-func (d *Dynamo) Run(ctx context.Context, name, id string) (pipeline.Run, error) {
+func (d *dynamoReader) Run(ctx context.Context, name, id string) (pipeline.Run, error) {
 	const op = "read run"
 	names := []string{name}
 	if name == "" {
@@ -130,7 +136,7 @@ func (d *Dynamo) Run(ctx context.Context, name, id string) (pipeline.Run, error)
 }
 
 // Runs implements pipeline.Ledger. The cursor is the ID of a page's last run.
-func (d *Dynamo) Runs(ctx context.Context, name string, q pipeline.RunQuery) (pipeline.RunPage, error) {
+func (d *dynamoReader) Runs(ctx context.Context, name string, q pipeline.RunQuery) (pipeline.RunPage, error) {
 	const op = "list runs"
 	if q.Limit <= 0 {
 		q.Limit = pageSize
@@ -177,7 +183,7 @@ func runsOf(name string, q pipeline.RunQuery) query {
 }
 
 // Events implements pipeline.Ledger.
-func (d *Dynamo) Events(ctx context.Context, name string, after int64, limit int) ([]pipeline.Event, error) {
+func (d *dynamoReader) Events(ctx context.Context, name string, after int64, limit int) ([]pipeline.Event, error) {
 	const op = "read events"
 	var events []pipeline.Event
 	if limit <= 0 {
@@ -194,7 +200,7 @@ func (d *Dynamo) Events(ctx context.Context, name string, after int64, limit int
 	return events, nil
 }
 
-func (d *Dynamo) decodeEvent(ctx context.Context, op string, i item) (pipeline.Event, error) {
+func (d *table) decodeEvent(ctx context.Context, op string, i item) (pipeline.Event, error) {
 	body, err := d.doc(ctx, i)
 	if err != nil {
 		return pipeline.Event{}, d.fault(ctx, op, err)

@@ -10,9 +10,18 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
+// dynamoMaintainer looks after the record as a whole.
+type dynamoMaintainer struct {
+	*table
+	decisions *dynamoDecisions
+}
+
+// Close implements pipeline.Ledger. There is nothing to close.
+func (d *dynamoMaintainer) Close() error { return nil }
+
 // Verify implements pipeline.Ledger: the chain, and that the view is what the events
 // add up to. The pipeline should be at rest; an append meanwhile may look like damage.
-func (d *Dynamo) Verify(ctx context.Context, name string) (int64, error) {
+func (d *dynamoMaintainer) Verify(ctx context.Context, name string) (int64, error) {
 	names := []string{name}
 	if name == "" {
 		var err error
@@ -31,7 +40,7 @@ func (d *Dynamo) Verify(ctx context.Context, name string) (int64, error) {
 	return total, nil
 }
 
-func (d *Dynamo) verify(ctx context.Context, name string) (n int64, err error) {
+func (d *dynamoMaintainer) verify(ctx context.Context, name string) (n int64, err error) {
 	records, head, err := d.view(ctx, name)
 	if err != nil || head == nil { // nothing, or what a purge has left
 		return 0, err
@@ -68,11 +77,11 @@ func (d *Dynamo) verify(ctx context.Context, name string) (n int64, err error) {
 	if err := d.verifyView(ctx, name, records, bodies, versions); err != nil {
 		return n, err
 	}
-	return n, d.verifyDecisions(ctx, name, records, head)
+	return n, d.decisions.verify(ctx, name, records, head)
 }
 
 // verifyEvent checks that an item is event number want, sealed after prev.
-func (d *Dynamo) verifyEvent(ctx context.Context, name string, want int64, prev string, i item) ([]byte, pipeline.Event, error) {
+func (d *dynamoMaintainer) verifyEvent(ctx context.Context, name string, want int64, prev string, i item) ([]byte, pipeline.Event, error) {
 	if i.text("sk") != skEvent(want) {
 		return nil, pipeline.Event{}, d.damaged(opVerify, "%q: event %d is missing", name, want)
 	}
@@ -99,7 +108,7 @@ func (d *Dynamo) verifyEvent(ctx context.Context, name string, want int64, prev 
 }
 
 // verifyView checks that the records and runs are those that the events left.
-func (d *Dynamo) verifyView(ctx context.Context, name string, records []pipeline.Record, bodies map[pipeline.Key][]byte, versions map[pipeline.Key]int64) error {
+func (d *dynamoMaintainer) verifyView(ctx context.Context, name string, records []pipeline.Record, bodies map[pipeline.Key][]byte, versions map[pipeline.Key]int64) error {
 	check := func(row viewRow) error {
 		body, ok := bodies[row.Key]
 		if !ok || versions[row.Key] != row.Version || !row.writtenBy(body) {

@@ -17,7 +17,7 @@ import (
 
 // failed classifies an error of SQLite or of the file system by what can be done
 // about it. One that has a code already is given as it is.
-func (l *SQLite) failed(ctx context.Context, op string, err error) error {
+func (l *database) failed(ctx context.Context, op string, err error) error {
 	var known *pipeline.Error
 	if errors.As(err, &known) {
 		return err
@@ -39,7 +39,7 @@ func (l *SQLite) failed(ctx context.Context, op string, err error) error {
 }
 
 // fault classifies an error of SQLite; see https://www.sqlite.org/rescode.html.
-func (l *SQLite) fault(op string, err *sqlite.Error) error {
+func (l *database) fault(op string, err *sqlite.Error) error {
 	if err.Code() == sqlite3.SQLITE_IOERR_SHMSIZE { // the index of the log could not grow
 		return l.full(op, err)
 	}
@@ -59,18 +59,18 @@ func (l *SQLite) fault(op string, err *sqlite.Error) error {
 	return pipeline.Errorf(pipeline.CodeInternal, op, "%s: %w", l.path, err)
 }
 
-func (l *SQLite) full(op string, err error) error {
+func (l *database) full(op string, err error) error {
 	return pipeline.Errorf(pipeline.CodeFailed, op, "no space left for %s: %w", l.path, err).
 		WithHint("Free space on the file system of %s; `penstock gc` removes what nothing needs.", l.path)
 }
 
-func (l *SQLite) unusable(op string, err error) error {
+func (l *database) unusable(op string, err error) error {
 	return pipeline.Errorf(pipeline.CodeInvalid, op, "can't write %s: %w", l.path, err).
 		WithHint("Choose a data directory that this user may write to, or give this user that right.")
 }
 
 // damaged makes the error of stored data that is not what was written.
-func (l *SQLite) damaged(op, format string, args ...any) error {
+func (l *database) damaged(op, format string, args ...any) error {
 	return pipeline.Errorf(pipeline.CodeCorrupt, op, format, args...).
 		WithHint("Restore %[1]s from a backup. Without one, move %[1]s and the files %[1]s-wal and -shm away, and begin anew with an empty ledger.", l.path)
 }

@@ -27,7 +27,7 @@ func FuzzRows(f *testing.F) {
 	f.Add("result", "", []byte(`{"stage":null}`), int64(-1), []byte(`{"facts":{"gone":[{"kind":"build"}]}}`))
 	f.Add("stage", "commit", []byte(`{"after":["commit"]}`), int64(0), []byte(`null`))
 	f.Add("unknown", "\xff", []byte(`[]`), int64(1)<<62, []byte(`{"time":"x"}`))
-	l := &SQLite{path: "ledger.db"}
+	l := &sqliteLeaser{&database{path: "ledger.db"}}
 	f.Fuzz(func(t *testing.T, kind, id string, doc []byte, version int64, body []byte) {
 		record := pipeline.Record{Key: pipeline.Key{Kind: pipeline.RecordKind(kind), ID: id}, Version: version, Doc: doc}
 		st, err := pipeline.NewState([]pipeline.Record{record, {Key: pipeline.Key{Kind: "build", ID: "b"}, Doc: json.RawMessage(`{}`)}})

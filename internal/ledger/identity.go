@@ -15,7 +15,7 @@ import (
 
 // Identity returns the ID of the ledger, which it got when its file was made, and the place
 // that SetPlace recorded last; empty before the first time. A copy of the file has both.
-func (l *SQLite) Identity(ctx context.Context) (id, place string, err error) {
+func (l *database) Identity(ctx context.Context) (id, place string, err error) {
 	if err := l.read.QueryRowContext(ctx, `SELECT id, place FROM identity`).Scan(&id, &place); err != nil {
 		return "", "", l.failed(ctx, "identify ledger", err)
 	}
@@ -23,7 +23,7 @@ func (l *SQLite) Identity(ctx context.Context) (id, place string, err error) {
 }
 
 // SetPlace records where the ledger is.
-func (l *SQLite) SetPlace(ctx context.Context, place string) error {
+func (l *database) SetPlace(ctx context.Context, place string) error {
 	return l.update(ctx, "identify ledger", func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `UPDATE identity SET place = ?`, place)
 		return err
@@ -34,7 +34,7 @@ func (l *SQLite) SetPlace(ctx context.Context, place string) error {
 // CodeNotFound where there is no file.
 func IdentityIn(ctx context.Context, path string) (string, error) {
 	const op = "identify ledger"
-	l := &SQLite{path: path}
+	l := &database{path: path}
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return "", pipeline.Errorf(pipeline.CodeNotFound, op, "%w", err)
 	}

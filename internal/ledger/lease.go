@@ -14,6 +14,9 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
+// sqliteLeaser keeps the leases.
+type sqliteLeaser struct{ *database }
+
 // leaseRow is a row of leases. A key keeps its row for ever, so that its tokens
 // never start anew.
 type leaseRow struct {
@@ -32,7 +35,7 @@ type leaseRow struct {
 // renews it in time, and one that died holds it for one ttl at most from when the
 // first other asked. A clock that runs ahead ends leases early; the token then
 // keeps the former holder from writing.
-func (l *SQLite) Acquire(ctx context.Context, key string, h pipeline.Holder, ttl time.Duration) (pipeline.Lease, error) {
+func (l *sqliteLeaser) Acquire(ctx context.Context, key string, h pipeline.Holder, ttl time.Duration) (pipeline.Lease, error) {
 	const op = "take lease"
 	if key == "" || ttl <= 0 {
 		return pipeline.Lease{}, pipeline.Errorf(pipeline.CodeInvalid, op, "key %q with a time to live of %s: both must be set", key, ttl)
@@ -72,7 +75,7 @@ func (l *SQLite) Acquire(ctx context.Context, key string, h pipeline.Holder, ttl
 
 // Renew implements pipeline.Ledger. A lease that has expired, and that nobody has
 // taken since, is still current.
-func (l *SQLite) Renew(ctx context.Context, lease pipeline.Lease, ttl time.Duration) (pipeline.Lease, error) {
+func (l *sqliteLeaser) Renew(ctx context.Context, lease pipeline.Lease, ttl time.Duration) (pipeline.Lease, error) {
 	const op = "renew lease"
 	if ttl <= 0 {
 		return pipeline.Lease{}, pipeline.Errorf(pipeline.CodeInvalid, op, "a time to live of %s must be positive", ttl)
@@ -100,7 +103,7 @@ func (l *SQLite) Renew(ctx context.Context, lease pipeline.Lease, ttl time.Durat
 }
 
 // Release implements pipeline.Ledger.
-func (l *SQLite) Release(ctx context.Context, lease pipeline.Lease) error {
+func (l *sqliteLeaser) Release(ctx context.Context, lease pipeline.Lease) error {
 	return l.update(ctx, "release lease", func(tx *sql.Tx) error {
 		_, err := tx.StmtContext(ctx, l.stmt.release).ExecContext(ctx, lease.Key, lease.Token)
 		return err
@@ -108,7 +111,7 @@ func (l *SQLite) Release(ctx context.Context, lease pipeline.Lease) error {
 }
 
 // Leases implements pipeline.Ledger.
-func (l *SQLite) Leases(ctx context.Context) ([]pipeline.Lease, error) {
+func (l *sqliteLeaser) Leases(ctx context.Context) ([]pipeline.Lease, error) {
 	const op = "list leases"
 	rows, err := l.read.QueryContext(ctx, `SELECT key, token, holder, expires FROM leases WHERE holder IS NOT NULL ORDER BY key`)
 	if err != nil {
@@ -136,7 +139,7 @@ func (l *SQLite) Leases(ctx context.Context) ([]pipeline.Lease, error) {
 }
 
 // readLease gives the row of a key; the zero row, not held, where there is none.
-func (l *SQLite) readLease(ctx context.Context, tx *sql.Tx, key string) (leaseRow, error) {
+func (l *sqliteLeaser) readLease(ctx context.Context, tx *sql.Tx, key string) (leaseRow, error) {
 	row := leaseRow{Lease: pipeline.Lease{Key: key}}
 	var holder []byte
 	var expires, ttl int64
@@ -151,7 +154,7 @@ func (l *SQLite) readLease(ctx context.Context, tx *sql.Tx, key string) (leaseRo
 	return row, l.decodeHolder(key, holder, &row.Holder)
 }
 
-func (l *SQLite) writeLease(ctx context.Context, tx *sql.Tx, lease pipeline.Lease, ttl time.Duration) error {
+func (l *sqliteLeaser) writeLease(ctx context.Context, tx *sql.Tx, lease pipeline.Lease, ttl time.Duration) error {
 	holder, err := json.Marshal(lease.Holder)
 	if err != nil {
 		return fmt.Errorf("encode holder: %w", err)
@@ -160,7 +163,7 @@ func (l *SQLite) writeLease(ctx context.Context, tx *sql.Tx, lease pipeline.Leas
 	return err
 }
 
-func (l *SQLite) decodeHolder(key string, doc []byte, h *pipeline.Holder) error {
+func (l *sqliteLeaser) decodeHolder(key string, doc []byte, h *pipeline.Holder) error {
 	if err := json.Unmarshal(doc, h); err != nil {
 		return l.damaged("read lease", "%s: lease %q: %w", l.path, key, err)
 	}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -23,6 +24,13 @@ const stateQuery = `SELECT kind, id, version, doc FROM records WHERE pipeline = 
 // them cost about as much as the state.
 const catchUp = 100
 
+// sqliteReader reads what is recorded. It keeps the states that it has read.
+type sqliteReader struct {
+	*database
+	mu    sync.Mutex
+	known map[string]known // by pipeline
+}
+
 // known is the state of a pipeline as of an event.
 type known struct {
 	seq   int64
@@ -33,7 +41,7 @@ type known struct {
 // State implements pipeline.Ledger. Its cost depends on the number of records and
 // not on that of runs or events; where they have been read before, on what has come
 // since.
-func (l *SQLite) State(ctx context.Context, name string) (*pipeline.State, error) {
+func (l *sqliteReader) State(ctx context.Context, name string) (*pipeline.State, error) {
 	const op = "read state"
 	l.mu.Lock()
 	k, ok := l.known[name]
@@ -58,7 +66,7 @@ func (l *SQLite) State(ctx context.Context, name string) (*pipeline.State, error
 
 // follow lays the events since over a state; ok is false where there are too many, or
 // its history is no more.
-func (l *SQLite) follow(ctx context.Context, op, name string, k known) (_ known, ok bool, err error) {
+func (l *sqliteReader) follow(ctx context.Context, op, name string, k known) (_ known, ok bool, err error) {
 	var events []pipeline.Event
 	err = l.eachEvent(ctx, op, l.read, name, k.seq-1, catchUp+2, func(seq int64, hash string, body []byte) error {
 		e, err := l.decodeEvent(op, seq, hash, body)
@@ -80,7 +88,7 @@ func (l *SQLite) follow(ctx context.Context, op, name string, k known) (_ known,
 }
 
 // readState reads all records, and the newest event that they are of.
-func (l *SQLite) readState(ctx context.Context, op, name string) (k known, err error) {
+func (l *sqliteReader) readState(ctx context.Context, op, name string) (k known, err error) {
 	tx, err := l.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true}) // one view of both tables
 	if err != nil {
 		return k, l.failed(ctx, op, err)
@@ -94,7 +102,7 @@ func (l *SQLite) readState(ctx context.Context, op, name string) (k known, err e
 	return k, err
 }
 
-func (l *SQLite) records(ctx context.Context, op string, q querier, name string) (*pipeline.State, error) {
+func (l *sqliteReader) records(ctx context.Context, op string, q querier, name string) (*pipeline.State, error) {
 	rows, err := q.QueryContext(ctx, stateQuery, name)
 	if err != nil {
 		return nil, l.failed(ctx, op, err)
@@ -119,17 +127,17 @@ func (l *SQLite) records(ctx context.Context, op string, q querier, name string)
 }
 
 // Removed implements pipeline.Ledger.
-func (l *SQLite) Removed(ctx context.Context) ([]string, error) {
+func (l *sqliteReader) Removed(ctx context.Context) ([]string, error) {
 	return l.names(ctx, "list removed pipelines", l.read,
 		`SELECT pipeline FROM events EXCEPT SELECT pipeline FROM records WHERE kind = 'pipeline' ORDER BY pipeline`)
 }
 
 // Pipelines implements pipeline.Ledger.
-func (l *SQLite) Pipelines(ctx context.Context) ([]string, error) {
+func (l *sqliteReader) Pipelines(ctx context.Context) ([]string, error) {
 	return l.names(ctx, "list pipelines", l.read, `SELECT pipeline FROM records WHERE kind = 'pipeline' ORDER BY pipeline`)
 }
 
-func (l *SQLite) names(ctx context.Context, op string, q querier, query string) ([]string, error) {
+func (l *database) names(ctx context.Context, op string, q querier, query string) ([]string, error) {
 	rows, err := q.QueryContext(ctx, query)
 	if err != nil {
 		return nil, l.failed(ctx, op, err)
@@ -150,7 +158,7 @@ func (l *SQLite) names(ctx context.Context, op string, q querier, query string) 
 }
 
 // Run implements pipeline.Ledger.
-func (l *SQLite) Run(ctx context.Context, name, id string) (pipeline.Run, error) {
+func (l *sqliteReader) Run(ctx context.Context, name, id string) (pipeline.Run, error) {
 	const op = "read run"
 	var seq int64
 	var hash string
@@ -177,7 +185,7 @@ func (l *SQLite) Run(ctx context.Context, name, id string) (pipeline.Run, error)
 
 // Runs implements pipeline.Ledger. The cursor is the ID of a page's last run, so
 // runs that begin between two pages don't shift the second.
-func (l *SQLite) Runs(ctx context.Context, name string, q pipeline.RunQuery) (pipeline.RunPage, error) {
+func (l *sqliteReader) Runs(ctx context.Context, name string, q pipeline.RunQuery) (pipeline.RunPage, error) {
 	const op = "list runs"
 	if q.Limit <= 0 {
 		q.Limit = pageSize
@@ -240,7 +248,7 @@ func runsQuery(name string, q pipeline.RunQuery) (string, []any) {
 }
 
 // Events implements pipeline.Ledger.
-func (l *SQLite) Events(ctx context.Context, name string, after int64, limit int) ([]pipeline.Event, error) {
+func (l *sqliteReader) Events(ctx context.Context, name string, after int64, limit int) ([]pipeline.Event, error) {
 	const op = "read events"
 	var events []pipeline.Event
 	err := l.eachEvent(ctx, op, l.read, name, after, max(limit, 0), func(seq int64, hash string, body []byte) error {
@@ -256,7 +264,7 @@ func (l *SQLite) Events(ctx context.Context, name string, after int64, limit int
 
 // eachEvent calls f for the events after a number, oldest first; a negative limit
 // means all. The body is valid until f returns.
-func (l *SQLite) eachEvent(ctx context.Context, op string, q querier, name string, after int64, limit int, f func(seq int64, hash string, body []byte) error) error {
+func (l *database) eachEvent(ctx context.Context, op string, q querier, name string, after int64, limit int, f func(seq int64, hash string, body []byte) error) error {
 	rows, err := q.QueryContext(ctx, `SELECT seq, hash, body FROM events WHERE pipeline = ? AND seq > ? ORDER BY seq LIMIT ?`, name, after, limit)
 	if err != nil {
 		return l.failed(ctx, op, err)
@@ -280,7 +288,7 @@ func (l *SQLite) eachEvent(ctx context.Context, op string, q querier, name strin
 }
 
 // Head implements pipeline.Ledger.
-func (l *SQLite) Head(ctx context.Context, name string) (int64, error) {
+func (l *sqliteReader) Head(ctx context.Context, name string) (int64, error) {
 	var head int64
 	err := l.read.QueryRowContext(ctx, `SELECT coalesce(max(seq), 0) FROM events WHERE pipeline = ?`, name).Scan(&head)
 	if err != nil {
@@ -290,7 +298,7 @@ func (l *SQLite) Head(ctx context.Context, name string) (int64, error) {
 }
 
 // Newest implements pipeline.Ledger.
-func (l *SQLite) Newest(ctx context.Context, name string) (pipeline.Anchor, error) {
+func (l *sqliteReader) Newest(ctx context.Context, name string) (pipeline.Anchor, error) {
 	var a pipeline.Anchor
 	err := l.read.QueryRowContext(ctx, `SELECT seq, hash FROM events WHERE pipeline = ? ORDER BY seq DESC LIMIT 1`, name).Scan(&a.Sequence, &a.Hash)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
@@ -300,7 +308,7 @@ func (l *SQLite) Newest(ctx context.Context, name string) (pipeline.Anchor, erro
 }
 
 // decodeEvent reads a row of events.
-func (l *SQLite) decodeEvent(op string, seq int64, hash string, body []byte) (pipeline.Event, error) {
+func (l *database) decodeEvent(op string, seq int64, hash string, body []byte) (pipeline.Event, error) {
 	e, err := pipeline.DecodeEvent(body, hash)
 	if err != nil {
 		return e, l.damaged(op, "%s: event %d: %w", l.path, seq, err)

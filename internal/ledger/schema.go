@@ -82,7 +82,7 @@ INSERT INTO identity (id, place) VALUES ('l-' || lower(hex(randomblob(8))), '');
 
 // migrate brings the file to the present schema. Several processes may try at
 // once: one does it, the others find it done.
-func (l *SQLite) migrate(ctx context.Context) error {
+func (l *database) migrate(ctx context.Context) error {
 	current, err := l.schemaVersion(ctx, l.write)
 	if err != nil || current == len(migrations()) {
 		return err
@@ -113,7 +113,7 @@ type querier interface {
 
 // schemaVersion gives the number of migrations that the file has had. It refuses
 // a file that isn't a ledger, or that has had more than this program knows.
-func (l *SQLite) schemaVersion(ctx context.Context, q querier) (int, error) {
+func (l *database) schemaVersion(ctx context.Context, q querier) (int, error) {
 	var version, application, tables int
 	err := q.QueryRowContext(ctx, `SELECT user_version, application_id, (SELECT count(*) FROM sqlite_schema)
 		FROM pragma_user_version, pragma_application_id`).Scan(&version, &application, &tables)
@@ -132,7 +132,7 @@ func (l *SQLite) schemaVersion(ctx context.Context, q querier) (int, error) {
 
 // useWAL makes readers and the writer independent, for good. Where two processes
 // do it at once SQLite refuses one of them without waiting.
-func (l *SQLite) useWAL(ctx context.Context) error {
+func (l *database) useWAL(ctx context.Context) error {
 	schedule := poll.Schedule{First: 5 * time.Millisecond, Max: 100 * time.Millisecond, Factor: 2, Limit: busyTimeout, What: "the lock on " + l.path}
 	return poll.Until(ctx, schedule, func(ctx context.Context) (poll.Probe, error) {
 		var mode string

@@ -26,7 +26,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"modernc.org/sqlite"
@@ -52,8 +51,26 @@ type Options struct {
 	Dead func(pipeline.Process) bool
 }
 
-// SQLite is a ledger in a file. It is safe for concurrent use.
+// SQLite is a ledger in a file. It is safe for concurrent use. Each port of the ledger is
+// a part of its own; the parts share the open file.
 type SQLite struct {
+	*database
+	*sqliteReader
+	*sqliteAppender
+	*sqliteLeaser
+	*sqliteMaintainer
+}
+
+var (
+	_ pipeline.Ledger     = (*SQLite)(nil)
+	_ pipeline.Reader     = (*sqliteReader)(nil)
+	_ pipeline.Appender   = (*sqliteAppender)(nil)
+	_ pipeline.Leaser     = (*sqliteLeaser)(nil)
+	_ pipeline.Maintainer = (*sqliteMaintainer)(nil)
+)
+
+// database is the open file: its connections, its transactions and its errors.
+type database struct {
 	path string
 	file os.FileInfo // of the path when it was opened
 	now  func() time.Time
@@ -66,12 +83,7 @@ type SQLite struct {
 	write *sql.DB
 	read  *sql.DB
 	stmt  statements // on write
-
-	mu    sync.Mutex
-	known map[string]known // states that were read, by pipeline
 }
-
-var _ pipeline.Ledger = (*SQLite)(nil)
 
 // Open opens the ledger in the file at path, which is made, with its directory, if
 // it does not exist; only the owner may read it. The error is CodeCorrupt for a
@@ -79,7 +91,20 @@ var _ pipeline.Ledger = (*SQLite)(nil)
 // written, belongs to another program, or was written by a newer version. The
 // caller must Close the ledger.
 func Open(ctx context.Context, path string, o Options) (*SQLite, error) {
-	l := &SQLite{now: o.Now, dead: o.Dead, known: map[string]known{}}
+	l, err := openDatabase(ctx, path, o)
+	if err != nil {
+		return nil, err
+	}
+	leases := &sqliteLeaser{l}
+	return &SQLite{
+		database: l, sqliteReader: &sqliteReader{database: l, known: map[string]known{}},
+		sqliteAppender: &sqliteAppender{l, leases}, sqliteLeaser: leases, sqliteMaintainer: &sqliteMaintainer{l},
+	}, nil
+}
+
+// openDatabase opens the file for all parts of a ledger.
+func openDatabase(ctx context.Context, path string, o Options) (*database, error) {
+	l := &database{now: o.Now, dead: o.Dead}
 	if l.now == nil {
 		l.now = time.Now
 	}
@@ -99,7 +124,7 @@ func Open(ctx context.Context, path string, o Options) (*SQLite, error) {
 	return l, nil
 }
 
-func (l *SQLite) connect(ctx context.Context) (err error) {
+func (l *database) connect(ctx context.Context) (err error) {
 	if l.write, err = l.pool(1, "synchronous(FULL)", "fullfsync(1)"); err != nil {
 		return err
 	}
@@ -116,7 +141,7 @@ func (l *SQLite) connect(ctx context.Context) (err error) {
 }
 
 // pool gives up to size connections to the file, each with the given pragmas.
-func (l *SQLite) pool(size int, pragmas ...string) (*sql.DB, error) {
+func (l *database) pool(size int, pragmas ...string) (*sql.DB, error) {
 	path := filepath.ToSlash(l.path)
 	if !strings.HasPrefix(path, "/") {
 		path = "/" + path // a drive letter
@@ -136,7 +161,7 @@ func (l *SQLite) pool(size int, pragmas ...string) (*sql.DB, error) {
 }
 
 // Close gives the file up, after the calls under way.
-func (l *SQLite) Close() error {
+func (l *database) Close() error {
 	var errs []error
 	for _, db := range []*sql.DB{l.read, l.write} {
 		if db != nil {
@@ -151,7 +176,7 @@ func (l *SQLite) Close() error {
 
 // update runs f in a transaction that no other can come between. If f or the
 // commit fails, nothing was changed.
-func (l *SQLite) update(ctx context.Context, op string, f func(*sql.Tx) error) error {
+func (l *database) update(ctx context.Context, op string, f func(*sql.Tx) error) error {
 	tx, err := l.write.BeginTx(ctx, nil)
 	if err != nil {
 		return l.failed(ctx, op, err)
@@ -171,7 +196,7 @@ func (l *SQLite) update(ctx context.Context, op string, f func(*sql.Tx) error) e
 
 // checkPlace refuses to write to a file that is no longer at its path: nobody would
 // read it again.
-func (l *SQLite) checkPlace(op string) error {
+func (l *database) checkPlace(op string) error {
 	if now, err := os.Stat(l.path); err != nil || !os.SameFile(now, l.file) {
 		return pipeline.Errorf(pipeline.CodeFailed, op, "%s was moved, deleted or replaced while it was in use", l.path).
 			WithHint("Put the file back with those beside it, or begin anew with an empty data directory.")

@@ -15,13 +15,16 @@ import (
 
 const opVerify = "verify ledger"
 
+// sqliteMaintainer looks after the record as a whole.
+type sqliteMaintainer struct{ *database }
+
 // Verify implements pipeline.Ledger. Beside the chain it checks the file's own
 // structure, and that the current-state view is what the events add up to: a
 // forged approval in the view would open a gate without an event.
 //
 // A hash is compared with that of the stored bytes, not of an event that was
 // decoded and encoded again, so that events of earlier versions stay valid.
-func (l *SQLite) Verify(ctx context.Context, name string) (int64, error) {
+func (l *sqliteMaintainer) Verify(ctx context.Context, name string) (int64, error) {
 	tx, err := l.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true}) // one view of all tables
 	if err != nil {
 		return 0, l.failed(ctx, opVerify, err)
@@ -52,7 +55,7 @@ func (l *SQLite) Verify(ctx context.Context, name string) (int64, error) {
 }
 
 // checkFile lets SQLite check its pages and indexes.
-func (l *SQLite) checkFile(ctx context.Context, tx *sql.Tx) error {
+func (l *sqliteMaintainer) checkFile(ctx context.Context, tx *sql.Tx) error {
 	var result string
 	if err := tx.QueryRowContext(ctx, `PRAGMA integrity_check(1)`).Scan(&result); err != nil {
 		return l.failed(ctx, opVerify, err)
@@ -65,7 +68,7 @@ func (l *SQLite) checkFile(ctx context.Context, tx *sql.Tx) error {
 
 // verifyChain checks the events one after the other. It gives the records that
 // must be there in the end, with their versions, and the number of right events.
-func (l *SQLite) verifyChain(ctx context.Context, q querier, name string) (map[pipeline.Key]int64, int64, error) {
+func (l *sqliteMaintainer) verifyChain(ctx context.Context, q querier, name string) (map[pipeline.Key]int64, int64, error) {
 	last := map[pipeline.Key]int64{}
 	var n int64
 	prev := ""
@@ -91,7 +94,7 @@ func (l *SQLite) verifyChain(ctx context.Context, q querier, name string) (map[p
 }
 
 // checkEvent checks that a row is event number want, sealed after prev.
-func (l *SQLite) checkEvent(name string, want int64, prev string, seq int64, hash string, body []byte) (pipeline.Event, error) {
+func (l *sqliteMaintainer) checkEvent(name string, want int64, prev string, seq int64, hash string, body []byte) (pipeline.Event, error) {
 	if seq != want {
 		return pipeline.Event{}, l.damaged(opVerify, "%q: event %d is missing", name, want)
 	}
@@ -111,7 +114,7 @@ func (l *SQLite) checkEvent(name string, want int64, prev string, seq int64, has
 }
 
 // verifyView checks that the rows of the view are the records that the events left.
-func (l *SQLite) verifyView(ctx context.Context, q querier, name string, left map[pipeline.Key]int64) error {
+func (l *sqliteMaintainer) verifyView(ctx context.Context, q querier, name string, left map[pipeline.Key]int64) error {
 	rows, err := q.QueryContext(ctx, `
 		SELECT v.kind, v.id, v.version, v.doc, '', '', '', e.body
 			FROM records AS v LEFT JOIN events AS e ON e.pipeline = v.pipeline AND e.seq = v.version WHERE v.pipeline = ?1
@@ -184,7 +187,7 @@ func sameRecord(a, b pipeline.Record) bool {
 
 // Purge implements pipeline.Ledger. The pipeline's leases stay, so that their
 // tokens go on growing. A pipeline that isn't there is no error.
-func (l *SQLite) Purge(ctx context.Context, name string) error {
+func (l *sqliteMaintainer) Purge(ctx context.Context, name string) error {
 	const op = "purge pipeline"
 	return l.update(ctx, op, func(tx *sql.Tx) error {
 		var defined bool

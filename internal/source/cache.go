@@ -23,22 +23,29 @@ const kept = "refs/penstock/"
 // repository has, wherever its branches were moved to.
 var fetch = []string{"fetch", "--quiet", "--force", "--prune", "--no-tags", "--update-shallow", "--no-recurse-submodules"}
 
-func (s *Source) cache(at location) string { return filepath.Join(s.dir, at.key+".git") }
+// store is the cache: a clone of each repository, which git can read and bring up to date.
+type store struct {
+	*runner
+	memos memos
+}
+
+// path is where the clone of a repository is.
+func (s *store) path(at location) string { return filepath.Join(s.dir, at.key+".git") }
 
 // local is a command that reads or writes the cache only.
-func (s *Source) local(at location, args ...string) call {
-	return call{at: at, args: append([]string{"--git-dir=" + s.cache(at)}, args...)}
+func (s *store) local(at location, args ...string) call {
+	return call{at: at, args: append([]string{"--git-dir=" + s.path(at)}, args...)}
 }
 
 // fetching is a command that brings something from the repository into the cache.
-func (s *Source) fetching(at location, refspecs ...string) call {
+func (s *store) fetching(at location, refspecs ...string) call {
 	c := s.local(at, slices.Concat(fetch, []string{"--", at.address}, refspecs)...)
 	c.far = true
 	return c
 }
 
 // ensure brings the cache up to date with the repository, once.
-func (s *Source) ensure(ctx context.Context, at location) error {
+func (s *store) ensure(ctx context.Context, at location) error {
 	_, err := s.memos.do(ctx, "fetch "+at.key, func(ctx context.Context) (string, error) {
 		return "", s.locked(ctx, at, func() error { return s.update(ctx, at) })
 	})
@@ -46,7 +53,7 @@ func (s *Source) ensure(ctx context.Context, at location) error {
 }
 
 // locked does something to the cache that no other process may do at the same time.
-func (s *Source) locked(ctx context.Context, at location, f func() error) error {
+func (s *store) locked(ctx context.Context, at location, f func() error) error {
 	lock, err := lockFile(ctx, filepath.Join(s.dir, at.key+".lock"))
 	if err != nil {
 		return err
@@ -55,7 +62,7 @@ func (s *Source) locked(ctx context.Context, at location, f func() error) error 
 }
 
 // update fetches, or clones where there is nothing to fetch into.
-func (s *Source) update(ctx context.Context, at location) error {
+func (s *store) update(ctx context.Context, at location) error {
 	if at.dir != "" {
 		if _, err := os.Stat(at.dir); err != nil {
 			return pipeline.Errorf(pipeline.CodeNotFound, "find repository", "repository %q: %w", at.name, err).
@@ -65,7 +72,7 @@ func (s *Source) update(ctx context.Context, at location) error {
 	if err := s.sweep(at); err != nil {
 		return err
 	}
-	if _, err := os.Stat(s.cache(at)); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(s.path(at)); errors.Is(err, fs.ErrNotExist) {
 		return s.clone(ctx, at)
 	}
 	err := s.git(ctx, s.fetching(at, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"))
@@ -83,7 +90,7 @@ func (s *Source) update(ctx context.Context, at location) error {
 
 // sweep removes what killed processes left: unfinished clones, and the locks of a
 // git that is no more. Whoever writes to the cache holds its lock, so they are dead.
-func (s *Source) sweep(at location) error {
+func (s *store) sweep(at location) error {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
 		return err
@@ -95,8 +102,8 @@ func (s *Source) sweep(at location) error {
 			}
 		}
 	}
-	objects := filepath.Join(s.cache(at), "objects")
-	return filepath.WalkDir(s.cache(at), func(path string, d fs.DirEntry, err error) error {
+	objects := filepath.Join(s.path(at), "objects")
+	return filepath.WalkDir(s.path(at), func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			return nil
@@ -113,7 +120,7 @@ func (s *Source) sweep(at location) error {
 
 // clone makes the cache, which is in its place only when it is complete. From one
 // that it replaces, the commits that were handed out are saved where they can be read.
-func (s *Source) clone(ctx context.Context, at location) error {
+func (s *store) clone(ctx context.Context, at location) error {
 	temp, err := os.MkdirTemp(s.dir, at.key+".tmp-")
 	if err != nil {
 		return err
@@ -132,16 +139,16 @@ func (s *Source) clone(ctx context.Context, at location) error {
 	if err := s.git(ctx, call{at: at, args: []string{"--git-dir=" + fresh, "config", "remote.origin.url", at.public()}}); err != nil {
 		return err
 	}
-	if _, err := os.Stat(s.cache(at)); err == nil {
-		args := slices.Concat([]string{"--git-dir=" + fresh}, fetch, []string{"--", s.cache(at), "+" + kept + "*:" + kept + "*"})
+	if _, err := os.Stat(s.path(at)); err == nil {
+		args := slices.Concat([]string{"--git-dir=" + fresh}, fetch, []string{"--", s.path(at), "+" + kept + "*:" + kept + "*"})
 		if err := s.git(ctx, call{args: args}); err != nil {
 			s.log.Warn("older commits could not be saved from the damaged clone", "repository", at.name, "error", err)
 		}
-		if err := os.Rename(s.cache(at), old); err != nil {
+		if err := os.Rename(s.path(at), old); err != nil {
 			return err
 		}
 	}
-	return os.Rename(fresh, s.cache(at))
+	return os.Rename(fresh, s.path(at))
 }
 
 func unreachable(at location, err error) error {
@@ -155,7 +162,7 @@ func unreachable(at location, err error) error {
 
 // mend does something that reads the cache. Where git can't, and finds the cache
 // damaged, that is made anew, once, and read again.
-func (s *Source) mend(ctx context.Context, at location, f func() error) error {
+func (s *store) mend(ctx context.Context, at location, f func() error) error {
 	err := f()
 	var said, damage *gitError
 	var known *pipeline.Error
@@ -182,4 +189,72 @@ func (s *Source) mend(ctx context.Context, at location, f func() error) error {
 			WithHint("`git fsck` in the repository says what is wrong with it.")
 	}
 	return again
+}
+
+// parse gives the object that a full ref names; empty for none.
+func (s *store) parse(ctx context.Context, at location, ref string) (string, error) {
+	text, err := s.output(ctx, s.local(at, "rev-parse", "--verify", "--quiet", ref))
+	var said *gitError
+	if errors.As(err, &said) && said.status == 1 {
+		return "", nil
+	}
+	return strings.TrimSpace(text), err
+}
+
+// obtain has the cache hold a commit, and keep it. The repository is asked only
+// for what the cache lacks.
+func (s *store) obtain(ctx context.Context, at location, commit string) error {
+	if s.has(ctx, at, commit) {
+		return s.keep(ctx, at, commit)
+	}
+	if err := s.ensure(ctx, at); err != nil {
+		return err
+	}
+	if s.has(ctx, at, commit) {
+		return s.keep(ctx, at, commit)
+	}
+	_, err := s.memos.do(ctx, "commit "+at.key+" "+commit, func(ctx context.Context) (string, error) {
+		return "", s.locked(ctx, at, func() error {
+			return s.git(ctx, s.fetching(at, "+"+commit+":"+kept+commit))
+		})
+	})
+	var said *gitError
+	if !errors.As(err, &said) {
+		return err
+	}
+	held, heldErr := s.parse(ctx, at, kept+commit)
+	if held != "" || heldErr != nil {
+		return err // it was here: the cache is damaged
+	}
+	return pipeline.Errorf(pipeline.CodeNotFound, "find commit", "repository %q has no commit %s: %w", at.name, commit, err).
+		WithHint("It was never pushed, or a force push took it away and the repository has cleaned up. Push it again, or build a commit that is there.")
+}
+
+// has reports whether the cache has a commit.
+func (s *store) has(ctx context.Context, at location, commit string) bool {
+	if _, err := os.Stat(s.path(at)); err != nil {
+		return false
+	}
+	return s.git(ctx, s.local(at, "cat-file", "-e", commit+"^{commit}")) == nil
+}
+
+// keep holds on to a commit that the cache has.
+func (s *store) keep(ctx context.Context, at location, commit string) error {
+	held, err := s.parse(ctx, at, kept+commit)
+	if held != "" || err != nil {
+		return err
+	}
+	return s.locked(ctx, at, func() error {
+		return s.git(ctx, s.local(at, "update-ref", kept+commit, commit))
+	})
+}
+
+// with does something that reads a commit, once the cache has it.
+func (s *store) with(ctx context.Context, at location, commit string, f func() error) error {
+	return s.mend(ctx, at, func() error {
+		if err := s.obtain(ctx, at, commit); err != nil {
+			return err
+		}
+		return f()
+	})
 }

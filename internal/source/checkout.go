@@ -43,7 +43,7 @@ func (s *Source) Checkout(ctx context.Context, r pipeline.CheckoutRequest) error
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return err
 		}
-		err := s.checkOut(ctx, workTree{at: at, commit: r.Commit, dir: dir, travels: r.Travels})
+		err := workTree{store: s.store, at: at, commit: r.Commit, dir: dir, travels: r.Travels}.checkOut(ctx)
 		if err != nil {
 			err = errors.Join(err, os.RemoveAll(dir))
 		}
@@ -53,32 +53,32 @@ func (s *Source) Checkout(ctx context.Context, r pipeline.CheckoutRequest) error
 }
 
 // checkOut makes a work tree in a directory that is empty, of a commit that the cache has.
-func (s *Source) checkOut(ctx context.Context, w workTree) error {
+func (w workTree) checkOut(ctx context.Context) error {
 	paths := newPaths()
-	if err := s.tree(ctx, w.at, w.commit, paths.add); err != nil {
+	if err := w.store.tree(ctx, w.at, w.commit, paths.add); err != nil {
 		return err
 	}
-	revision, err := s.describe(ctx, w.at, w.commit)
+	revision, err := w.store.describe(ctx, w.at, w.commit)
 	if err != nil {
 		return err
 	}
-	if err := s.initialize(ctx, w); err != nil {
+	if err := w.initialize(ctx); err != nil {
 		return err
 	}
 	if paths.attributes {
 		w.lfs = largeFiles()
 	}
-	if err := s.readFiles(ctx, w); err != nil {
+	if err := w.readFiles(ctx); err != nil {
 		return err
 	}
-	if err := s.checkOutSubmodules(ctx, w, paths); err != nil {
+	if err := w.checkOutSubmodules(ctx, paths); err != nil {
 		return err
 	}
 	if err := settle(ctx, w.dir, paths, revision.Time); err != nil {
 		return err
 	}
 	// The index knows files by their times, among other things.
-	err = s.git(ctx, w.call("update-index", "-q", "--refresh"))
+	err = w.store.git(ctx, w.call("update-index", "-q", "--refresh"))
 	var said *gitError
 	if errors.As(err, &said) && said.status == 1 {
 		return nil // files that git's own settings would change at the next commit, as in every clone

@@ -31,14 +31,14 @@ func (s *Source) Compare(ctx context.Context, repository, from, to string, paths
 	err := s.at(ctx, repository, from, func(location) error { return nil })
 	if err == nil {
 		err = s.at(ctx, repository, to, func(at location) (err error) {
-			c, err = s.compare(ctx, at, from, to, paths)
+			c, err = s.store.compare(ctx, at, from, to, paths)
 			return err
 		})
 	}
 	return c, failed(ctx, op, err)
 }
 
-func (s *Source) compare(ctx context.Context, at location, from, to string, paths *pipeline.Paths) (pipeline.Comparison, error) {
+func (s *store) compare(ctx context.Context, at location, from, to string, paths *pipeline.Paths) (pipeline.Comparison, error) {
 	c := pipeline.Comparison{Ahead: []pipeline.Revision{}, Behind: []pipeline.Revision{}, Files: []pipeline.FileChange{}}
 	for _, side := range []struct {
 		list     *[]pipeline.Revision

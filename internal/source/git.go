@@ -18,6 +18,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 )
@@ -69,9 +71,15 @@ func (e *gitError) Error() string {
 	return fmt.Sprintf("git %s: %s", e.command, e.said)
 }
 
+// runner runs git.
+type runner struct {
+	dir string // the cache, in which it runs; repositories around it do not count
+	log hclog.Logger
+}
+
 // git runs a command to its end. When ctx ends, git gets a moment to clean up, and
 // everything that it started is ended with it. A *gitError says that git failed.
-func (s *Source) git(ctx context.Context, c call) error {
+func (r *runner) git(ctx context.Context, c call) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
@@ -81,12 +89,12 @@ func (s *Source) git(ctx context.Context, c call) error {
 	}
 	said, started := &tail{}, time.Now()
 	args := slices.Concat([]string{program}, configure(c.at), c.args)
-	start := s.run
+	start := r.run
 	if c.far {
-		start = s.runGuarded
+		start = r.runGuarded
 	}
 	status, err := start(ctx, c, args, said)
-	s.log.Debug("git", "command", verb(c.args), "repository", c.at.name, "took", time.Since(started).Round(time.Millisecond), "status", status, "error", err)
+	r.log.Debug("git", "command", verb(c.args), "repository", c.at.name, "took", time.Since(started).Round(time.Millisecond), "status", status, "error", err)
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
@@ -99,9 +107,9 @@ func (s *Source) git(ctx context.Context, c call) error {
 
 // runGuarded runs a command that can't outlive this process, nor anything that it
 // starts. That takes a process more, which is little beside a network.
-func (s *Source) runGuarded(ctx context.Context, c call, args []string, said io.Writer) (int, error) {
+func (r *runner) runGuarded(ctx context.Context, c call, args []string, said io.Writer) (int, error) {
 	var out bytes.Buffer
-	p, err := process.Start(ctx, process.Spec{Args: args, Dir: s.dir, Env: s.environ(c), Stdout: &out, Stderr: said, Grace: grace})
+	p, err := process.Start(ctx, process.Spec{Args: args, Dir: r.dir, Env: r.environ(c), Stdout: &out, Stderr: said, Grace: grace})
 	if err != nil {
 		return 0, err
 	}
@@ -113,9 +121,9 @@ func (s *Source) runGuarded(ctx context.Context, c call, args []string, said io.
 }
 
 // run starts a command, has its output read, and waits for it.
-func (s *Source) run(ctx context.Context, c call, args []string, said io.Writer) (int, error) {
+func (r *runner) run(ctx context.Context, c call, args []string, said io.Writer) (int, error) {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.Dir, cmd.Env, cmd.Stderr, cmd.WaitDelay = s.dir, s.environ(c), said, grace
+	cmd.Dir, cmd.Env, cmd.Stderr, cmd.WaitDelay = r.dir, r.environ(c), said, grace
 	if c.in != nil {
 		cmd.Stdin = c.in
 	}
@@ -153,7 +161,7 @@ func (s *Source) run(ctx context.Context, c call, args []string, said io.Writer)
 }
 
 // output runs a command and gives the beginning of what it prints.
-func (s *Source) output(ctx context.Context, c call) (string, error) {
+func (r *runner) output(ctx context.Context, c call) (string, error) {
 	const most = 64 << 10 // a commit message may be of any length, and only its first line matters
 	var out bytes.Buffer
 	c.read = func(r io.Reader) error {
@@ -161,7 +169,7 @@ func (s *Source) output(ctx context.Context, c call) (string, error) {
 		_, rest := io.Copy(io.Discard, r)
 		return errors.Join(err, rest)
 	}
-	err := s.git(ctx, c)
+	err := r.git(ctx, c)
 	return out.String(), err
 }
 
@@ -191,12 +199,12 @@ func hostOf(address string) string {
 	return address
 }
 
-func (s *Source) environ(c call) []string {
+func (r *runner) environ(c call) []string {
 	extra := map[string]string{
 		"GIT_TERMINAL_PROMPT":   "0",
 		"GIT_ATTR_NOSYSTEM":     "1",
 		"GIT_LFS_SKIP_SMUDGE":   "0",
-		process.CeilingVariable: filepath.Dir(s.dir), // the cache may lie within a repository, whose settings are another's
+		process.CeilingVariable: filepath.Dir(r.dir), // the cache may lie within a repository, whose settings are another's
 	}
 	if c.at.password != "" {
 		extra["PENSTOCK_GIT_USERNAME"], extra["PENSTOCK_GIT_PASSWORD"] = c.at.username, c.at.password
@@ -229,8 +237,8 @@ func lookUpGit() (string, error) {
 var versionLine = regexp.MustCompile(`(\d+)\.(\d+)`)
 
 // checkVersion refuses a git that lacks what is used here, before it fails at it.
-func (s *Source) checkVersion(ctx context.Context) (string, error) {
-	text, err := s.output(ctx, call{args: []string{"version"}})
+func (r *runner) checkVersion(ctx context.Context) (string, error) {
+	text, err := r.output(ctx, call{args: []string{"version"}})
 	if err != nil {
 		return "", err
 	}

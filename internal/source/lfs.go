@@ -40,31 +40,31 @@ func largeFiles() []string {
 // readFiles has git put the files of the commit into the work tree. What Git LFS fetches
 // is kept with the cache, for the next one: the work tree's own configuration says so for
 // as long as that takes (a setting in the environment would count for the remote, too).
-func (s *Source) readFiles(ctx context.Context, w workTree) error {
+func (w workTree) readFiles(ctx context.Context) error {
 	read := w.call("read-tree", "--reset", "-u", "--no-sparse-checkout", "--no-recurse-submodules", w.commit)
 	if w.lfs == nil {
-		return s.git(ctx, read)
+		return w.store.git(ctx, read)
 	}
 	config, err := os.ReadFile(w.git("config"))
 	if err != nil {
 		return err
 	}
-	if err := appendFile(w.git("config"), "[lfs]\n\tstorage = "+quoteConfig(filepath.Join(s.cache(w.at), "lfs"))+"\n"); err != nil {
+	if err := appendFile(w.git("config"), "[lfs]\n\tstorage = "+quoteConfig(filepath.Join(w.store.path(w.at), "lfs"))+"\n"); err != nil {
 		return err
 	}
 	read.far = true
-	if err := s.git(ctx, read); err != nil {
+	if err := w.store.git(ctx, read); err != nil {
 		return err
 	}
 	if err := os.WriteFile(w.git("config"), config, 0o644); err != nil {
 		return err
 	}
-	return s.checkLargeFiles(ctx, w)
+	return w.checkLargeFiles(ctx)
 }
 
 // checkLargeFiles sees that no file is in the work tree as what Git LFS has in its place,
 // and lets git in the work tree know of Git LFS where there are files of it.
-func (s *Source) checkLargeFiles(ctx context.Context, w workTree) error {
+func (w workTree) checkLargeFiles(ctx context.Context) error {
 	var files []string
 	list := w.call("ls-files", "-z", "--", ":(attr:filter=lfs)")
 	list.read = func(r io.Reader) error {
@@ -72,7 +72,7 @@ func (s *Source) checkLargeFiles(ctx context.Context, w workTree) error {
 		files = strings.FieldsFunc(string(text), func(c rune) bool { return c == 0 })
 		return err
 	}
-	if err := s.git(ctx, list); err != nil || len(files) == 0 {
+	if err := w.store.git(ctx, list); err != nil || len(files) == 0 {
 		return err
 	}
 	for _, file := range files {

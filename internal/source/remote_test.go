@@ -140,9 +140,9 @@ func TestCancelEndsAFetchOnlyForWhoCancels(t *testing.T) {
 		second <- err
 	}()
 	waitFor(t, func() bool {
-		s.memos.mu.Lock()
-		defer s.memos.mu.Unlock()
-		for name, fl := range s.memos.known {
+		s.store.memos.mu.Lock()
+		defer s.store.memos.mu.Unlock()
+		for name, fl := range s.store.memos.known {
 			if strings.HasPrefix(name, "fetch ") {
 				return fl.waiting == 2
 			}

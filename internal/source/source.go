@@ -6,10 +6,8 @@ package source
 import (
 	"context"
 	"errors"
-	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 
 	"github.com/hashicorp/go-hclog"
@@ -28,9 +26,9 @@ type Options struct {
 // processes with the same cache. It fetches each repository once, when it is first
 // asked for it, and answers from that ever after: make one for each plan.
 type Source struct {
-	dir, base string
-	log       hclog.Logger
-	memos     memos
+	base     string
+	store    *store
+	resolver resolver
 
 	mu    sync.Mutex
 	known map[string]location // those with credentials, by key
@@ -47,7 +45,8 @@ func New(o Options) *Source {
 	if err != nil {
 		dir = o.Dir // there is no working directory; git will say so
 	}
-	return &Source{dir: dir, base: o.Base, log: o.Logger, known: map[string]location{}}
+	cache := &store{runner: &runner{dir: dir, log: o.Logger}}
+	return &Source{base: o.Base, store: cache, resolver: resolver{cache}, known: map[string]location{}}
 }
 
 // Snapshot is one commit with what it means to a pipeline.
@@ -70,11 +69,11 @@ func (s *Source) Snapshot(ctx context.Context, q Query) (Snapshot, error) {
 	if err != nil {
 		return Snapshot{}, failed(ctx, op, err)
 	}
-	if err := s.ensure(ctx, at); err != nil {
+	if err := s.store.ensure(ctx, at); err != nil {
 		return Snapshot{}, failed(ctx, op, err)
 	}
 	var snapshot Snapshot
-	err = s.mend(ctx, at, func() (err error) {
+	err = s.store.mend(ctx, at, func() (err error) {
 		snapshot, err = s.snapshot(ctx, at, q)
 		return err
 	})
@@ -97,21 +96,21 @@ func (s *Source) Tip(ctx context.Context, q Query) (string, error) {
 	if err != nil {
 		return "", failed(ctx, op, err)
 	}
-	text, err := s.tip(ctx, at, q.Ref)
+	text, err := s.resolver.tip(ctx, at, q.Ref)
 	return text, failed(ctx, op, err)
 }
 
 func (s *Source) snapshot(ctx context.Context, at location, q Query) (Snapshot, error) {
-	commit, err := s.resolve(ctx, at, q.Ref)
+	commit, err := s.resolver.resolve(ctx, at, q.Ref)
 	if err != nil {
 		return Snapshot{}, err
 	}
-	revision, err := s.describe(ctx, at, commit)
+	revision, err := s.store.describe(ctx, at, commit)
 	if err != nil {
 		return Snapshot{}, err
 	}
 	revision.Ref = q.Ref
-	if revision.Components, err = s.components(ctx, at, commit, q); err != nil {
+	if revision.Components, err = s.store.components(ctx, at, commit, q); err != nil {
 		return Snapshot{}, err
 	}
 	return Snapshot{
@@ -121,30 +120,14 @@ func (s *Source) snapshot(ctx context.Context, at location, q Query) (Snapshot, 
 	}, nil
 }
 
-// components digests the components of a commit that the cache has.
-func (s *Source) components(ctx context.Context, at location, commit string, q Query) (pipeline.Components, error) {
-	sums, classify := newDigests(), newClassifier(q)
-	there := q.Directory == ""
-	err := s.tree(ctx, at, commit, func(e entry) error {
-		there = there || strings.HasPrefix(e.path, classify.within)
-		sums.add(classify.of(e.path), e)
-		return nil
-	})
-	if err == nil && !there {
-		err = pipeline.Errorf(pipeline.CodeNotFound, "find directory", "repository %q has no directory %q at commit %s", at.name, q.Directory, commit).
-			WithHint("Set directory to one with files of that commit, relative to the repository's root.")
-	}
-	return sums.components(), err
-}
-
 // Describe gives author, time and message of a commit, which is fetched if the
 // cache lacks it, and the digests of its components where paths are given.
 // CodeNotFound where it is nowhere.
 func (s *Source) Describe(ctx context.Context, repository, commit string, paths *pipeline.Paths) (pipeline.Revision, error) {
 	var revision pipeline.Revision
 	err := s.at(ctx, repository, commit, func(at location) (err error) {
-		if revision, err = s.describe(ctx, at, commit); err == nil && paths != nil {
-			revision.Components, err = s.components(ctx, at, commit, queryOf(*paths))
+		if revision, err = s.store.describe(ctx, at, commit); err == nil && paths != nil {
+			revision.Components, err = s.store.components(ctx, at, commit, queryOf(*paths))
 		}
 		return err
 	})
@@ -161,17 +144,7 @@ func (s *Source) at(ctx context.Context, repository, commit string, f func(locat
 	if err != nil {
 		return err
 	}
-	return s.with(ctx, at, commit, func() error { return f(at) })
-}
-
-// with does something that reads a commit, once the cache has it.
-func (s *Source) with(ctx context.Context, at location, commit string, f func() error) error {
-	return s.mend(ctx, at, func() error {
-		if err := s.obtain(ctx, at, commit); err != nil {
-			return err
-		}
-		return f()
-	})
+	return s.store.with(ctx, at, commit, func() error { return f(at) })
 }
 
 // open checks a repository argument, and that git can be run for it.
@@ -180,11 +153,11 @@ func (s *Source) open(ctx context.Context, repository string) (location, error) 
 	if err != nil {
 		return location{}, err
 	}
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+	if err := os.MkdirAll(s.store.dir, 0o700); err != nil {
 		return location{}, pipeline.Errorf(pipeline.CodeInvalid, "make cache of repositories", "%w", err).
 			WithHint("Let the data directory be one that this user may write to.")
 	}
-	if _, err := s.memos.do(ctx, "version", s.checkVersion); err != nil {
+	if _, err := s.store.memos.do(ctx, "version", s.store.checkVersion); err != nil {
 		return location{}, err
 	}
 	// Records name a repository without its credentials. Whoever asks by such a
@@ -197,24 +170,6 @@ func (s *Source) open(ctx context.Context, repository string) (location, error) 
 		at = known
 	}
 	return at, nil
-}
-
-// describe reads a commit that the cache has.
-func (s *Source) describe(ctx context.Context, at location, commit string) (pipeline.Revision, error) {
-	text, err := s.output(ctx, s.local(at, "log", "-1", "-s", "--no-show-signature", "--no-color", "--no-notes", "--encoding=UTF-8", logFormat, commit, "--"))
-	if err != nil {
-		return pipeline.Revision{}, err
-	}
-	revision, err := parseLog(text)
-	revision.Repository = at.name
-	return revision, err
-}
-
-// tree reads the list of files of a commit that the cache has.
-func (s *Source) tree(ctx context.Context, at location, commit string, f func(entry) error) error {
-	c := s.local(at, "ls-tree", "-r", "-z", "--full-tree", commit, "--")
-	c.read = func(r io.Reader) error { return readTree(r, f) }
-	return s.git(ctx, c)
 }
 
 // failed gives an error its code, where it has none yet.

@@ -28,11 +28,11 @@ type submodule struct{ name, path, url, update string }
 // checkOutSubmodules checks out the submodules of a work tree, each at the commit that it
 // is pinned to. One that modulesFile does not name, or says not to update, stays an empty
 // directory, as git leaves it.
-func (s *Source) checkOutSubmodules(ctx context.Context, w workTree, paths *paths) error {
+func (w workTree) checkOutSubmodules(ctx context.Context, paths *paths) error {
 	if len(paths.submodules) == 0 || !paths.modules {
 		return nil
 	}
-	modules, err := s.submodules(ctx, w)
+	modules, err := w.submodules(ctx)
 	if err != nil {
 		return err
 	}
@@ -41,14 +41,14 @@ func (s *Source) checkOutSubmodules(ctx context.Context, w workTree, paths *path
 		if !pinned || m.update == "none" {
 			continue
 		}
-		if err := s.checkOutSubmodule(ctx, w, m, commit); err != nil {
+		if err := w.checkOutSubmodule(ctx, m, commit); err != nil {
 			return fmt.Errorf("submodule %q: %w", clip(m.path), err)
 		}
 	}
 	return nil
 }
 
-func (s *Source) checkOutSubmodule(ctx context.Context, w workTree, m submodule, commit string) error {
+func (w workTree) checkOutSubmodule(ctx context.Context, m submodule, commit string) error {
 	if w.depth == maxNested {
 		return pipeline.Errorf(pipeline.CodeInvalid, "check out submodule", "submodules are nested more than %d deep", maxNested)
 	}
@@ -57,11 +57,11 @@ func (s *Source) checkOutSubmodule(ctx context.Context, w workTree, m submodule,
 		return err
 	}
 	dir := filepath.Join(w.dir, filepath.FromSlash(m.path))
-	err = s.with(ctx, at, commit, func() error {
+	err = w.store.with(ctx, at, commit, func() error {
 		if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o755)); err != nil {
 			return err
 		}
-		return s.checkOut(ctx, workTree{at: at, commit: commit, dir: dir, travels: w.travels, depth: w.depth + 1})
+		return workTree{store: w.store, at: at, commit: commit, dir: dir, travels: w.travels, depth: w.depth + 1}.checkOut(ctx)
 	})
 	if err != nil {
 		return err
@@ -70,8 +70,8 @@ func (s *Source) checkOutSubmodule(ctx context.Context, w workTree, m submodule,
 }
 
 // submodules reads what the commit says of its submodules, in the order of their paths.
-func (s *Source) submodules(ctx context.Context, w workTree) ([]submodule, error) {
-	text, err := s.output(ctx, s.local(w.at, "config", "-z", "--blob="+w.commit+":"+modulesFile, "--get-regexp", `^submodule\..*\.(path|url|update)$`))
+func (w workTree) submodules(ctx context.Context) ([]submodule, error) {
+	text, err := w.store.output(ctx, w.store.local(w.at, "config", "-z", "--blob="+w.commit+":"+modulesFile, "--get-regexp", `^submodule\..*\.(path|url|update)$`))
 	var said *gitError
 	if errors.As(err, &said) && said.status == 1 {
 		return nil, nil

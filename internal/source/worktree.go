@@ -21,6 +21,7 @@ const gitDir = ".git"
 
 // workTree is a work tree that is made, with its repository.
 type workTree struct {
+	store   *store
 	at      location
 	commit  string
 	dir     string
@@ -69,15 +70,15 @@ const partial = `	promisor = true
 `
 
 // initialize makes the repository of a work tree: all but the index.
-func (s *Source) initialize(ctx context.Context, w workTree) error {
+func (w workTree) initialize(ctx context.Context) error {
 	c := call{args: []string{"init", "--quiet", "--template=", "--", w.dir}, env: map[string]string{"GIT_DEFAULT_REF_FORMAT": "files"}}
 	if len(w.commit) == 64 {
 		c.env["GIT_DEFAULT_HASH"] = "sha256"
 	}
-	if err := s.git(ctx, c); err != nil {
+	if err := w.store.git(ctx, c); err != nil {
 		return err
 	}
-	cache := filepath.Join(s.cache(w.at), "objects")
+	cache := filepath.Join(w.store.path(w.at), "objects")
 	large := false
 	if w.travels {
 		size, err := sizeOf(cache)
@@ -93,19 +94,19 @@ func (s *Source) initialize(ctx context.Context, w workTree) error {
 	if err := appendFile(w.git("config"), config); err != nil {
 		return err
 	}
-	tags, err := s.tags(ctx, w)
+	tags, err := w.tags(ctx)
 	if err != nil {
 		return err
 	}
 	if large {
-		err = s.packCommit(ctx, w, tags)
+		err = w.packCommit(ctx, tags)
 	} else {
 		err = linkObjects(ctx, cache, w.git("objects"))
 	}
 	if err != nil {
 		return err
 	}
-	boundary, err := os.ReadFile(filepath.Join(s.cache(w.at), "shallow")) // where its history ends
+	boundary, err := os.ReadFile(filepath.Join(w.store.path(w.at), "shallow")) // where its history ends
 	if err == nil {
 		err = os.WriteFile(w.git("shallow"), boundary, 0o644)
 	}
@@ -119,16 +120,16 @@ func (s *Source) initialize(ctx context.Context, w workTree) error {
 
 // tags returns the tags that lead to the work tree's commit or to one before it, as git
 // writes them into packed-refs.
-func (s *Source) tags(ctx context.Context, w workTree) (string, error) {
+func (w workTree) tags(ctx context.Context) (string, error) {
 	var tags strings.Builder
-	c := s.local(w.at, "for-each-ref", "--merged="+w.commit, "--format=%(objectname) %(refname)", "refs/tags/")
+	c := w.store.local(w.at, "for-each-ref", "--merged="+w.commit, "--format=%(objectname) %(refname)", "refs/tags/")
 	c.read = func(r io.Reader) error { _, err := io.Copy(&tags, r); return err }
-	err := s.git(ctx, c)
+	err := w.store.git(ctx, c)
 	return tags.String(), err
 }
 
 // packCommit gives the work tree all commits and tags, and the files of its own commit.
-func (s *Source) packCommit(ctx context.Context, w workTree, tags string) error {
+func (w workTree) packCommit(ctx context.Context, tags string) error {
 	list, err := os.CreateTemp("", "penstock-objects-")
 	if err != nil {
 		return err
@@ -136,9 +137,9 @@ func (s *Source) packCommit(ctx context.Context, w workTree, tags string) error 
 	defer func() { _ = list.Close(); _ = os.Remove(list.Name()) }()
 	write := func(r io.Reader) error { _, err := io.Copy(list, r); return err }
 	for _, args := range [][]string{{"rev-list", w.commit, "--"}, {"rev-list", "--objects", "--no-walk", w.commit, "--"}} {
-		c := s.local(w.at, args...)
+		c := w.store.local(w.at, args...)
 		c.read = write
-		if err := s.git(ctx, c); err != nil {
+		if err := w.store.git(ctx, c); err != nil {
 			return err
 		}
 	}
@@ -151,9 +152,9 @@ func (s *Source) packCommit(ctx context.Context, w workTree, tags string) error 
 	if _, err := list.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	pack := s.local(w.at, "pack-objects", "-q", "--delta-base-offset", w.git(filepath.Join("objects", "pack", "pack")))
+	pack := w.store.local(w.at, "pack-objects", "-q", "--delta-base-offset", w.git(filepath.Join("objects", "pack", "pack")))
 	pack.in = list
-	name, err := s.output(ctx, pack)
+	name, err := w.store.output(ctx, pack)
 	if err != nil {
 		return err
 	}

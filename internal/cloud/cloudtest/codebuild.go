@@ -105,7 +105,10 @@ type startBuildInput struct {
 	TimeoutInMinutesOverride     int
 }
 
-func (a *account) batchGetProjects(r *request) answer {
+// codeBuildAPI is CodeBuild of an account, which runs its builds on this machine.
+type codeBuildAPI struct{ *account }
+
+func (a codeBuildAPI) batchGetProjects(r *request) answer {
 	var in struct{ Names []string }
 	if err := json.Unmarshal(r.body, &in); err != nil {
 		return r.fail(http.StatusBadRequest, "SerializationException", err.Error())
@@ -125,7 +128,7 @@ func (a *account) batchGetProjects(r *request) answer {
 
 // startBuild starts a build, or gives the one that the token started with the same
 // parameters.
-func (a *account) startBuild(r *request) answer {
+func (a codeBuildAPI) startBuild(r *request) answer {
 	var in startBuildInput
 	if err := json.Unmarshal(r.body, &in); err != nil {
 		return r.fail(http.StatusBadRequest, "SerializationException", err.Error())
@@ -177,7 +180,7 @@ func (a *account) startBuild(r *request) answer {
 }
 
 // build takes a build through its phases.
-func (a *account) build(ctx context.Context, b *build, commands []string, limit time.Duration) {
+func (a codeBuildAPI) build(ctx context.Context, b *build, commands []string, limit time.Duration) {
 	defer b.cancel()
 	timed, stop := context.WithTimeout(ctx, limit)
 	defer stop()
@@ -211,7 +214,7 @@ func (a *account) build(ctx context.Context, b *build, commands []string, limit 
 }
 
 // command runs a command of a buildspec in the build's directory.
-func (a *account) command(ctx context.Context, b *build, line string) (code int) {
+func (a codeBuildAPI) command(ctx context.Context, b *build, line string) (code int) {
 	dir := filepath.Join(a.dir, "builds", strings.ReplaceAll(b.id, ":", "-"))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		fmt.Fprintln(b, err)
@@ -322,7 +325,7 @@ func (b *build) describe() map[string]any {
 // stream gives the name of a build's log stream.
 func stream(id string) string { return id[strings.LastIndex(id, ":")+1:] }
 
-func (a *account) batchGetBuilds(r *request) answer {
+func (a codeBuildAPI) batchGetBuilds(r *request) answer {
 	var in struct{ IDs []string }
 	if err := json.Unmarshal(r.body, &in); err != nil {
 		return r.fail(http.StatusBadRequest, "SerializationException", err.Error())
@@ -340,7 +343,7 @@ func (a *account) batchGetBuilds(r *request) answer {
 	return reply(http.StatusOK, map[string]any{"builds": found, "buildsNotFound": missing})
 }
 
-func (a *account) stopBuild(r *request) answer {
+func (a codeBuildAPI) stopBuild(r *request) answer {
 	var in struct{ ID string }
 	if err := json.Unmarshal(r.body, &in); err != nil {
 		return r.fail(http.StatusBadRequest, "SerializationException", err.Error())
@@ -358,7 +361,7 @@ func (a *account) stopBuild(r *request) answer {
 // logPage is how many events a page has: few, so that tests have several pages.
 const logPage = 50
 
-func (a *account) getLogEvents(r *request) answer {
+func (a codeBuildAPI) getLogEvents(r *request) answer {
 	var in struct {
 		LogGroupName, LogStreamName, NextToken string
 		StartFromHead                          bool

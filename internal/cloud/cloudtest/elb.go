@@ -37,7 +37,7 @@ type balancer struct{ address string }
 
 // listener forwards what it gets to its target groups.
 type listener struct {
-	account *account
+	api     elbAPI
 	address string
 
 	mu      sync.Mutex
@@ -88,7 +88,10 @@ func (a *account) deleteLaunchTemplate(r *request) answer {
 	return a.server.forward(r)
 }
 
-func (a *account) createTargetGroup(r *request) answer {
+// elbAPI are the load balancers of an account, and what they send requests to.
+type elbAPI struct{ *account }
+
+func (a elbAPI) createTargetGroup(r *request) answer {
 	got := a.server.forward(r)
 	if id := arn(got.body, "TargetGroupArn"); got.status == http.StatusOK {
 		t := target{path: r.form.Get("HealthCheckPath"), expect: r.form.Get("Matcher.HttpCode")}
@@ -101,7 +104,7 @@ func (a *account) createTargetGroup(r *request) answer {
 }
 
 // describeTargetHealth says what the targets themselves answer.
-func (a *account) describeTargetHealth(r *request) answer {
+func (a elbAPI) describeTargetHealth(r *request) answer {
 	got := a.server.forward(r)
 	if got.status != http.StatusOK {
 		return got
@@ -119,13 +122,13 @@ func (a *account) describeTargetHealth(r *request) answer {
 	return got
 }
 
-func (a *account) target(arn string) target {
+func (a elbAPI) target(arn string) target {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.targets[arn]
 }
 
-func (a *account) healthy(ctx context.Context, group, id string) bool {
+func (a elbAPI) healthy(ctx context.Context, group, id string) bool {
 	i, t := a.instance(id), a.target(group)
 	if i == nil || i.state() != "" || i.drains() {
 		return false
@@ -144,7 +147,7 @@ func (a *account) healthy(ctx context.Context, group, id string) bool {
 	return resp.StatusCode < 300 || t.expect == "200-499" && resp.StatusCode < 500
 }
 
-func (a *account) createLoadBalancer(r *request) answer {
+func (a elbAPI) createLoadBalancer(r *request) answer {
 	got := a.server.forward(r)
 	if id := arn(got.body, "LoadBalancerArn"); got.status == http.StatusOK {
 		h := fnv.New32a()
@@ -159,12 +162,12 @@ func (a *account) createLoadBalancer(r *request) answer {
 	return a.mendBalancers(got)
 }
 
-func (a *account) describeLoadBalancers(r *request) answer {
+func (a elbAPI) describeLoadBalancers(r *request) answer {
 	return a.mendBalancers(a.server.forward(r))
 }
 
 // mendBalancers puts the addresses of the load balancers in place of their names.
-func (a *account) mendBalancers(got answer) answer {
+func (a elbAPI) mendBalancers(got answer) answer {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	item := regexp.MustCompile(`(?s)<member>\s*<LoadBalancerArn>.*?</DNSName>|<LoadBalancerArn>.*?</DNSName>`)
@@ -177,7 +180,7 @@ func (a *account) mendBalancers(got answer) answer {
 	return got
 }
 
-func (a *account) deleteLoadBalancer(r *request) answer {
+func (a elbAPI) deleteLoadBalancer(r *request) answer {
 	got := a.server.forward(r)
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -229,14 +232,14 @@ func (a *account) once(r *request, do func() answer) answer {
 	return got
 }
 
-func (a *account) createListener(r *request) answer {
+func (a elbAPI) createListener(r *request) answer {
 	a.mu.Lock()
 	b := a.balancers[r.form.Get("LoadBalancerArn")]
 	a.mu.Unlock()
 	if b == nil {
 		return a.server.forward(r)
 	}
-	own := &listener{account: a, address: b.address, weights: forwardWeights(r.form)}
+	own := &listener{api: a, address: b.address, weights: forwardWeights(r.form)}
 	if err := own.listen(r.form); err != nil {
 		return r.fail(http.StatusBadRequest, "DuplicateListener", err.Error())
 	}
@@ -278,12 +281,12 @@ func (l *listener) listen(form url.Values) error {
 	l.server, l.port, l.secure = next, port, secure
 	l.mu.Unlock()
 	if before != nil {
-		go func() { _ = before.Config.Shutdown(l.account.ctx) }() // what it has begun may end
+		go func() { _ = before.Config.Shutdown(l.api.ctx) }() // what it has begun may end
 	}
 	return nil
 }
 
-func (a *account) modifyListener(r *request) answer {
+func (a elbAPI) modifyListener(r *request) answer {
 	a.mu.Lock()
 	l := a.listeners[r.form.Get("ListenerArn")]
 	a.mu.Unlock()
@@ -301,7 +304,7 @@ func (a *account) modifyListener(r *request) answer {
 	return got
 }
 
-func (a *account) deleteListener(r *request) answer {
+func (a elbAPI) deleteListener(r *request) answer {
 	got := a.server.forward(r)
 	a.mu.Lock()
 	l := a.listeners[r.form.Get("ListenerArn")]
@@ -330,9 +333,9 @@ func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	group := l.choose()
 	var healthy []string
-	for _, id := range l.account.registered(r, group) {
-		if i := l.account.instance(id); i != nil && l.account.healthy(r.Context(), group, id) {
-			healthy = append(healthy, net.JoinHostPort(i.address, strconv.Itoa(l.account.target(group).port)))
+	for _, id := range l.api.registered(r, group) {
+		if i := l.api.instance(id); i != nil && l.api.healthy(r.Context(), group, id) {
+			healthy = append(healthy, net.JoinHostPort(i.address, strconv.Itoa(l.api.target(group).port)))
 		}
 	}
 	if len(healthy) == 0 {
@@ -364,10 +367,10 @@ func (l *listener) choose() string {
 }
 
 // registered asks moto for the targets of a group.
-func (a *account) registered(r *http.Request, group string) []string {
+func (a elbAPI) registered(r *http.Request, group string) []string {
 	hr := r.Clone(r.Context())
 	hr.Header = http.Header{"Authorization": {a.cloud.authorization("elasticloadbalancing")}}
-	got := a.query(&request{Request: hr, service: "elasticloadbalancing", region: Region, account: a}, "elasticloadbalancing", "DescribeTargetHealth", url.Values{"TargetGroupArn": {group}})
+	got := a.query(&request{Request: hr, service: "elasticloadbalancing", region: Region, account: a.account}, "elasticloadbalancing", "DescribeTargetHealth", url.Values{"TargetGroupArn": {group}})
 	var ids []string
 	for _, m := range targetID.FindAllSubmatch(got.body, -1) {
 		ids = append(ids, string(m[1]))

@@ -33,8 +33,11 @@ var (
 	imageState = regexp.MustCompile(`<imageState>[a-z]+`)
 )
 
+// imageAPI are the images of an account, and their snapshots: a part of EC2.
+type imageAPI struct{ *account }
+
 // changeImage changes what is known of an image.
-func (a *account) changeImage(id string, change func(*image)) {
+func (a imageAPI) changeImage(id string, change func(*image)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	i := a.images[id]
@@ -43,7 +46,7 @@ func (a *account) changeImage(id string, change func(*image)) {
 }
 
 // copyImage honours client tokens and tags, which moto does not.
-func (a *account) copyImage(r *request) answer {
+func (a imageAPI) copyImage(r *request) answer {
 	a.copying.Lock() // so that equal tokens meet
 	defer a.copying.Unlock()
 	token := r.form.Get("ClientToken") + " " + r.region
@@ -108,13 +111,13 @@ func (c *Cloud) FailImages(reason string) {
 
 // Deprecate makes an image one that its owner, another account, has deprecated.
 func (c *Cloud) Deprecate(id string) {
-	c.account().changeImage(id, func(i *image) { i.outdated = true })
+	imageAPI{c.account()}.changeImage(id, func(i *image) { i.outdated = true })
 }
 
 // describeImages shows images that are not available yet, what moto does not know of
 // them, and those of other accounts that are shared with this one. Those that others
 // have deprecated it shows to who asks for such alone.
-func (a *account) describeImages(r *request) answer {
+func (a imageAPI) describeImages(r *request) answer {
 	form := url.Values{}
 	for k, v := range r.form {
 		form[k] = v
@@ -128,7 +131,7 @@ func (a *account) describeImages(r *request) answer {
 	got := a.query(r, "ec2", "DescribeImages", form)
 	got.body = a.mendImages(got.body)
 	for id := range asked(r.form) {
-		for _, other := range a.server.others(a) {
+		for _, other := range a.server.others(a.account) {
 			other.mu.Lock()
 			shared := other.images[id].shared[a.cloud.ID]
 			other.mu.Unlock()
@@ -136,7 +139,7 @@ func (a *account) describeImages(r *request) answer {
 				continue
 			}
 			theirs := other.query(r, "ec2", "DescribeImages", url.Values{"ImageId.1": {id}})
-			_, items, ok := strings.Cut(string(other.mendImages(theirs.body)), "<imagesSet>")
+			_, items, ok := strings.Cut(string(imageAPI{other}.mendImages(theirs.body)), "<imagesSet>")
 			items, _, _ = strings.Cut(items, "</imagesSet>")
 			if ok {
 				body := strings.Replace(string(got.body), "<imagesSet/>", "<imagesSet></imagesSet>", 1)
@@ -170,7 +173,7 @@ func (s *server) others(a *account) (list []*account) {
 	return list
 }
 
-func (a *account) mendImages(body []byte) []byte {
+func (a imageAPI) mendImages(body []byte) []byte {
 	return imageItem.ReplaceAllFunc(body, func(item []byte) []byte {
 		a.mu.Lock()
 		defer a.mu.Unlock()
@@ -193,7 +196,7 @@ func (a *account) mendImages(body []byte) []byte {
 }
 
 // guardImage answers the calls for deprecation and protection.
-func (a *account) guardImage(r *request) answer {
+func (a imageAPI) guardImage(r *request) answer {
 	if at, err := time.Parse(time.RFC3339, r.form.Get("DeprecateAt")); err == nil && at.Before(time.Now()) {
 		return r.fail(http.StatusBadRequest, "InvalidParameterValue", "The deprecation date is in the past.")
 	}
@@ -212,7 +215,7 @@ func (a *account) guardImage(r *request) answer {
 	return xml(http.StatusOK, fmt.Sprintf(`<%sResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>test</requestId><return>true</return></%[1]sResponse>`, r.action))
 }
 
-func (a *account) deregisterImage(r *request) answer {
+func (a imageAPI) deregisterImage(r *request) answer {
 	a.mu.Lock()
 	protected := a.images[r.form.Get("ImageId")].protected
 	a.mu.Unlock()
@@ -223,7 +226,7 @@ func (a *account) deregisterImage(r *request) answer {
 }
 
 // modifyImageAttribute remembers with whom an image is shared.
-func (a *account) modifyImageAttribute(r *request) answer {
+func (a imageAPI) modifyImageAttribute(r *request) answer {
 	got := a.server.forward(r)
 	if got.status != http.StatusOK {
 		return got
@@ -252,7 +255,7 @@ func (a *account) encrypt(snapshot, key string) {
 }
 
 // describeSnapshots tells the keys, which moto forgets.
-func (a *account) describeSnapshots(r *request) answer {
+func (a imageAPI) describeSnapshots(r *request) answer {
 	got := a.server.forward(r)
 	got.body = snapshotIDs.ReplaceAllFunc(got.body, func(b []byte) []byte {
 		a.mu.Lock()
@@ -266,7 +269,7 @@ func (a *account) describeSnapshots(r *request) answer {
 }
 
 // snapshotAttribute changes and tells who may use a snapshot, which moto mixes up.
-func (a *account) snapshotAttribute(r *request) answer {
+func (a imageAPI) snapshotAttribute(r *request) answer {
 	id := r.form.Get("SnapshotId")
 	a.mu.Lock()
 	defer a.mu.Unlock()

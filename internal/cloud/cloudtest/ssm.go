@@ -49,8 +49,11 @@ type sendCommandInput struct {
 	TimeoutSeconds     int
 }
 
+// ssmAPI are the commands of Systems Manager on the instances of an account.
+type ssmAPI struct{ *account }
+
 // sendCommand runs the shell script on the instances.
-func (a *account) sendCommand(r *request) answer {
+func (a ssmAPI) sendCommand(r *request) answer {
 	var in sendCommandInput
 	if err := json.Unmarshal(r.body, &in); err != nil {
 		return r.fail(http.StatusBadRequest, "SerializationException", err.Error())
@@ -85,7 +88,7 @@ func (a *account) sendCommand(r *request) answer {
 }
 
 // execute runs a command in the instance's directory, and stores its output.
-func (a *account) execute(ctx context.Context, r *request, i *instance, c *command, in sendCommandInput) {
+func (a ssmAPI) execute(ctx context.Context, r *request, i *instance, c *command, in sendCommandInput) {
 	limit := time.Hour
 	if t := in.Parameters["executionTimeout"]; len(t) == 1 {
 		if n, err := strconv.Atoi(t[0]); err == nil {
@@ -168,7 +171,7 @@ func (a *account) interrupt(instance string) {
 }
 
 // putObject stores an object as the instance's agent would.
-func (a *account) putObject(r *request, bucket, key string, data []byte) {
+func (a ssmAPI) putObject(r *request, bucket, key string, data []byte) {
 	req, err := http.NewRequest(http.MethodPut, a.server.moto.String()+"/"+bucket+"/"+key, bytes.NewReader(data))
 	if err != nil {
 		a.cloud.logf("put %s: %v", key, err)
@@ -187,7 +190,7 @@ func (a *account) putObject(r *request, bucket, key string, data []byte) {
 	}
 }
 
-func (a *account) getCommandInvocation(r *request) answer {
+func (a ssmAPI) getCommandInvocation(r *request) answer {
 	var in struct{ CommandId, InstanceId string }
 	if err := json.Unmarshal(r.body, &in); err != nil {
 		return r.fail(http.StatusBadRequest, "SerializationException", err.Error())
@@ -208,7 +211,7 @@ func (a *account) getCommandInvocation(r *request) answer {
 
 func cut(s string, n int) string { return s[:min(n, len(s))] }
 
-func (a *account) cancelCommand(r *request) answer {
+func (a ssmAPI) cancelCommand(r *request) answer {
 	var in struct{ CommandId string }
 	if err := json.Unmarshal(r.body, &in); err != nil {
 		return r.fail(http.StatusBadRequest, "SerializationException", err.Error())
@@ -223,7 +226,7 @@ func (a *account) cancelCommand(r *request) answer {
 	return reply(http.StatusOK, map[string]any{})
 }
 
-func (a *account) describeInstanceInformation(*request) answer {
+func (a ssmAPI) describeInstanceInformation(*request) answer {
 	list := []map[string]any{}
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// flights runs each named piece of work once, however many ask for it, at the same
+// memos run each named piece of work once, however many ask for it, at the same
 // time or later; all get its outcome. The work ends early only when everybody who
 // waited for it has gone, and is then done anew for whoever comes next.
 type memos struct {
@@ -25,22 +25,22 @@ type memo struct {
 }
 
 func (f *memos) do(ctx context.Context, name string, work func(context.Context) (string, error)) (string, error) {
-	fl := f.join(ctx, name, work)
+	m := f.join(ctx, name, work)
 	select {
-	case <-fl.done:
-		return fl.value, fl.err
+	case <-m.done:
+		return m.value, m.err
 	case <-ctx.Done():
 	}
 	f.mu.Lock()
-	fl.waiting--
-	last := fl.waiting == 0
-	if last && f.known[name] == fl && !fl.landed() {
+	m.waiting--
+	last := m.waiting == 0
+	if last && f.known[name] == m && !m.landed() {
 		delete(f.known, name)
 	}
 	f.mu.Unlock()
 	if last {
-		fl.cancel()
-		<-fl.done // so that nothing of it is left when the caller goes on
+		m.cancel()
+		<-m.done // so that nothing of it is left when the caller goes on
 	}
 	return "", context.Cause(ctx)
 }
@@ -48,28 +48,28 @@ func (f *memos) do(ctx context.Context, name string, work func(context.Context) 
 func (f *memos) join(ctx context.Context, name string, work func(context.Context) (string, error)) *memo {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if fl := f.known[name]; fl != nil {
-		fl.waiting++
-		return fl
+	if m := f.known[name]; m != nil {
+		m.waiting++
+		return m
 	}
 	// One caller's cancel must not fail the others.
 	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	fl := &memo{waiting: 1, cancel: cancel, done: make(chan struct{})}
+	m := &memo{waiting: 1, cancel: cancel, done: make(chan struct{})}
 	if f.known == nil {
 		f.known = map[string]*memo{}
 	}
-	f.known[name] = fl
+	f.known[name] = m
 	go func() {
 		defer cancel()
-		defer close(fl.done)
-		fl.value, fl.err = work(own)
+		defer close(m.done)
+		m.value, m.err = work(own)
 	}()
-	return fl
+	return m
 }
 
-func (fl *memo) landed() bool {
+func (m *memo) landed() bool {
 	select {
-	case <-fl.done:
+	case <-m.done:
 		return true
 	default:
 		return false
