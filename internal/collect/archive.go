@@ -33,7 +33,7 @@ func (c *Collector) archive(ctx context.Context, name string, head int64) error 
 	return nil
 }
 
-// lastDefinition gives a pipeline as it was defined last, and its newest event.
+// lastDefinition returns a pipeline as it was defined last, and its newest event.
 func (c *Collector) lastDefinition(ctx context.Context, name string, head int64) (p pipeline.Pipeline, newest pipeline.Event, err error) {
 	for end := head; end > 0; end = max(0, end-archivePage) {
 		after := max(0, end-archivePage)

@@ -173,7 +173,7 @@ func (c *Collector) collectBuilds(ctx context.Context, st *pipeline.State, dryRu
 	return nil
 }
 
-// retained gives the builds of the pipeline that must stay: the newest ones, those
+// retained returns the builds of the pipeline that must stay: the newest ones, those
 // that are in use, wanted, or that a rollback may need.
 func retained(st *pipeline.State) map[string]bool {
 	keep := map[string]bool{}
@@ -207,7 +207,7 @@ func retained(st *pipeline.State) map[string]bool {
 	return keep
 }
 
-// lastPassed gives the builds whose runs passed the stage last, at most n.
+// lastPassed returns the builds whose runs passed the stage last, at most n.
 func lastPassed(st *pipeline.State, stage string, n int) []string {
 	var runs []pipeline.RunSummary
 	for _, verdicts := range st.Results {

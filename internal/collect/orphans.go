@@ -47,7 +47,7 @@ func (c *Collector) withNothingRunning(ctx context.Context, own *lock.Lock, f fu
 	return lock.LostOr(ctx, f(ctx, held))
 }
 
-// makers gives the lease keys of what makes images and artifacts.
+// makers returns the lease keys of what makes images and artifacts.
 func makers(name string, st *pipeline.State) []string {
 	var keys []string
 	for _, s := range st.Stages {
@@ -118,7 +118,7 @@ func (c *Collector) orphans(ctx context.Context, held lock.Several, g *Garbage) 
 	return err
 }
 
-// ended gives those of the runs that have ended or are unknown.
+// ended returns those of the runs that have ended or are unknown.
 func (c *Collector) ended(ctx context.Context, runs []string) (dead []string, err error) {
 	for _, id := range runs {
 		run, err := c.ledger.Run(ctx, "", id)

@@ -28,7 +28,7 @@ func Uses(all map[string]*pipeline.State) map[string][]string {
 }
 
 // needs adds what keeps the images and artifacts that a pipeline needs: its builds, its
-// runs that are not over, its environments, its stages, and of its recipes the newest ones.
+// runs that are not over, its environments, its stages, and of its image definitions the newest ones.
 func needs(st *pipeline.State, uses map[string][]string) {
 	use := func(id, format string, args ...any) {
 		if id != "" {

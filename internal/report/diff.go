@@ -96,7 +96,7 @@ func unlocked(st *pipeline.State, d Diff) (Diff, error) {
 	return d, nil
 }
 
-// nextFor gives the newest build, of those newer than what a stage holds, that may enter it,
+// nextFor returns the newest build, of those newer than what a stage holds, that may enter it,
 // or that waits for a decision at a stage above; empty for none.
 func nextFor(st *pipeline.State, s pipeline.Stage) (build, waits string) {
 	above := st.Builds[st.Current[s.Name].Build].Order

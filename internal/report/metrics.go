@@ -49,7 +49,7 @@ func (r *Reports) Metrics(ctx context.Context, pipelineName, stage string, since
 	return f, nil
 }
 
-// pastRuns gives the runs that began since a time, the newest first.
+// pastRuns returns the runs that began since a time, the newest first.
 func (r *Reports) pastRuns(ctx context.Context, pipelineName string, since time.Time) (runs []pipeline.RunSummary, err error) {
 	for query := (pipeline.RunQuery{Limit: metricsPage}); ; {
 		page, err := r.ledger.Runs(ctx, pipelineName, query)

@@ -27,7 +27,7 @@ type Progress struct {
 	Dead   bool   // the process that ran it is gone, or has not renewed its lease: the next apply clears it away
 }
 
-// Progress gives where the run of a stage, or a bake by the name that pipeline.ImageRun returns, stands; nil where none is under way.
+// Progress returns where the run of a stage, or a bake by the name that pipeline.ImageRun returns, stands; nil where none is under way.
 func (r *Reports) Progress(ctx context.Context, st *pipeline.State, stage string) (*Progress, error) {
 	if !st.RunsNow(stage) {
 		return nil, nil
@@ -60,7 +60,7 @@ func (r *Reports) Progress(ctx context.Context, st *pipeline.State, stage string
 	return p, err
 }
 
-// UnderWay gives where the runs and bakes of a pipeline stand that are under way, the
+// UnderWay returns where the runs and bakes of a pipeline stand that are under way, the
 // earliest first.
 func (r *Reports) UnderWay(ctx context.Context, pipelineName string) ([]Progress, error) {
 	st, err := r.states.State(ctx, pipelineName)
@@ -260,7 +260,7 @@ func skip(log io.Reader, n int64) error {
 	return err
 }
 
-// copyLog writes what a log has beyond an offset, and gives how much that is.
+// copyLog writes what a log has beyond an offset, and returns how much that is.
 func (r *Reports) copyLog(ctx context.Context, pipelineName, run string, offset int64, w io.Writer) (int64, error) {
 	log, err := r.logs.Open(ctx, pipelineName, run)
 	if err != nil {

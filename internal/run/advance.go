@@ -36,7 +36,7 @@ func (s StageSecrets) step(i int) pipeline.Secrets {
 	return nil
 }
 
-// all gives the secrets of the whole stage.
+// all returns the secrets of the whole stage.
 func (s StageSecrets) all() []pipeline.Secret {
 	all := s.Environment.Values()
 	for _, secrets := range s.Steps {
@@ -116,7 +116,7 @@ func (s *Stages) Check(st *pipeline.State, stage pipeline.Stage) error {
 // CheckRunner refuses a runner that there is none of.
 func (s *Stages) CheckRunner(runner pipeline.RunnerKind) error { return s.runner.Check(runner) }
 
-// recovered gives the state of a pipeline that exists, after finishing or
+// recovered returns the state of a pipeline that exists, after finishing or
 // clearing away what a dead run of the stage left.
 func (e *core) recovered(ctx context.Context, h *lock.Lock, pipelineName, stage string) (*pipeline.State, error) {
 	st, err := e.states.Fresh(ctx, pipelineName)

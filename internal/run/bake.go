@@ -22,7 +22,7 @@ type BakeRequest struct {
 	Secrets    []pipeline.Secrets // of the steps, by index; may be shorter
 }
 
-// Bake records the recipe and gives its image: the one that exists, where an image
+// Bake records the definition and returns its image: the one that exists, where an image
 // was baked from the same inputs before, else a new one. Older images stay as long
 // as they are needed.
 func (im *Images) Bake(ctx context.Context, r BakeRequest) (pipeline.Image, error) {
@@ -59,7 +59,7 @@ func (im *Images) Bake(ctx context.Context, r BakeRequest) (pipeline.Image, erro
 	return image, err
 }
 
-// bake gives the image of a recipe, under its lease.
+// bake returns the image of a definition, under its lease.
 func (im *Images) bake(leased context.Context, h *lock.Lock, st *pipeline.State, definition pipeline.ImageDefinition, creation *pipeline.Creation, secrets []pipeline.Secrets) (_ pipeline.Image, err error) {
 	if definition, err = im.Rebased(leased, st, definition); err != nil {
 		return pipeline.Image{}, err
@@ -84,7 +84,7 @@ func (im *Images) bake(leased context.Context, h *lock.Lock, st *pipeline.State,
 	return im.publish(leased, h, definition, image)
 }
 
-// publish puts an image where its recipe says, as far as it is not there. When it
+// publish puts an image where its definition says, as far as it is not there. When it
 // fails, the image stays, and the next call goes on.
 func (im *Images) publish(ctx context.Context, h *lock.Lock, definition pipeline.ImageDefinition, image pipeline.Image) (pipeline.Image, error) {
 	want := definition.Publish.Digest()
@@ -116,7 +116,7 @@ func (im *Images) finishImage(ctx context.Context, h *lock.Lock, definition pipe
 	return im.states.Append(ctx, definition.Pipeline, &h.Lease, pipeline.Event{Kind: pipeline.ImageDefined, Facts: pipeline.Facts{ImageDefinition: &definition, Creation: creation}})
 }
 
-// baked gives the image that the recipe's inputs yielded before, if the platform
+// baked returns the image that its inputs yielded before, if the platform
 // still has it.
 func (im *Images) baked(ctx context.Context, st *pipeline.State, definition pipeline.ImageDefinition) (pipeline.Image, bool, error) {
 	image, ok := FindBaked(st, definition)
@@ -127,8 +127,8 @@ func (im *Images) baked(ctx context.Context, st *pipeline.State, definition pipe
 	return image, err == nil && on[image.ID], err
 }
 
-// Rebased gives the recipe with the image that its bake starts from. Where the
-// inputs are those of an image that exists, and the recipe does not follow its
+// Rebased returns the definition with the image that its bake starts from. Where the
+// inputs are those of an image that exists, and the definition does not follow its
 // origin, that is the one of before.
 func (im *Images) Rebased(ctx context.Context, st *pipeline.State, definition pipeline.ImageDefinition) (pipeline.ImageDefinition, error) {
 	if old, ok := st.ImageDefinitions[definition.Name]; ok && !definition.Follow {
@@ -142,7 +142,7 @@ func (im *Images) Rebased(ctx context.Context, st *pipeline.State, definition pi
 	return definition, err
 }
 
-// FindBaked gives the recorded image that was baked from the recipe's inputs, the newest
+// FindBaked returns the recorded image that was baked from the inputs of a definition, the newest
 // where there are several.
 func FindBaked(st *pipeline.State, definition pipeline.ImageDefinition) (pipeline.Image, bool) {
 	var found pipeline.Image
@@ -160,7 +160,7 @@ func FindBaked(st *pipeline.State, definition pipeline.ImageDefinition) (pipelin
 	return found, found.ID != ""
 }
 
-// ImageOf gives the image that a recorded recipe has now. Where bakes of other names
+// ImageOf returns the image that a recorded definition has now. Where bakes of other names
 // yielded the same one, it is recorded as one of those.
 func ImageOf(st *pipeline.State, definition pipeline.ImageDefinition) (pipeline.Image, bool) {
 	image, ok := st.Images[definition.Image]
@@ -170,7 +170,7 @@ func ImageOf(st *pipeline.State, definition pipeline.ImageDefinition) (pipeline.
 	return image, ok
 }
 
-// recordOf gives what to record of an image that was baked. Bakes of other names may have
+// recordOf returns what to record of an image that was baked. Bakes of other names may have
 // yielded the same one before: then it stays theirs.
 func recordOf(st *pipeline.State, image pipeline.Image) pipeline.Image {
 	if before, ok := st.Images[image.ID]; ok && before.Name != image.Name {
@@ -217,10 +217,10 @@ func (im *Images) Exists(ctx context.Context, id string) (bool, error) {
 	return on[id], err
 }
 
-// bakeRun bakes the recipe as a run with a log of its own.
+// bakeRun bakes the definition as a run with a log of its own.
 func (im *Images) bakeRun(ctx context.Context, h *lock.Lock, st *pipeline.State, definition pipeline.ImageDefinition, creation *pipeline.Creation, secrets []pipeline.Secrets) (pipeline.Image, error) {
 	name := pipeline.ImageRun(definition.Name)
-	a := &attempt{core: im.core, lease: h.Lease, state: st, stage: pipeline.Stage{Pipeline: definition.Pipeline, Name: name}}
+	a := &attempt{core: im.core, lease: h.Lease, state: st}
 	a.run = pipeline.Run{
 		ID: im.states.NewID(pipeline.RunPrefix), Pipeline: definition.Pipeline, Stage: name, Kind: pipeline.KindBake, Digest: definition.Key(),
 		Status: pipeline.RunRunning, Phase: pipeline.PhaseCheckout, Why: "no image was baked from these inputs yet",
@@ -299,7 +299,7 @@ func (a *attempt) source(definition pipeline.ImageDefinition) string {
 	return inside(a.checkout(), definition.Source.Directory())
 }
 
-// bakeCommand gives the command of a bake step.
+// bakeCommand returns the command of a bake step.
 func (a *attempt) bakeCommand(definition pipeline.ImageDefinition, step pipeline.Step) (pipeline.Command, error) {
 	c := pipeline.Command{Name: step.Name, Line: step.Command, Timeout: step.Timeout, Env: map[string]string{
 		"PENSTOCK_PIPELINE": definition.Pipeline,
@@ -323,7 +323,7 @@ func (a *attempt) bakeCommand(definition pipeline.ImageDefinition, step pipeline
 }
 
 // Remove removes a baked image's definition and those of its images that nothing
-// needs. A recipe that does not exist is no error, nor is one of another ID, which has
+// needs. A definition that does not exist is no error, nor is one of another ID, which has
 // taken the name over: that one stays.
 func (im *Images) Remove(ctx context.Context, pipelineName, name, id string) error {
 	leased, h, err := im.locks.Lock(ctx, lock.Image(pipelineName, name), "removal of image "+name)

@@ -260,7 +260,7 @@ func (cs *Creations) check(ctx context.Context, st *pipeline.State, r CreateRequ
 	return err
 }
 
-// creator gives who is alive and creates what a record says; nil for nobody else. The lease
+// creator returns who is alive and creates what a record says; nil for nobody else. The lease
 // of one that died is given up.
 func (cs *Creations) creator(ctx context.Context, c pipeline.Creation) (*pipeline.Holder, error) {
 	leases, err := cs.ledger.Leases(ctx)

@@ -73,7 +73,7 @@ func (ps *Pipelines) Update(ctx context.Context, p pipeline.Pipeline) (pipeline.
 	return p, ps.states.Append(ctx, p.Name, nil, definition(st, p)...)
 }
 
-// definition gives the events that define a pipeline. From them on a target that is new
+// definition returns the events that define a pipeline. From them on a target that is new
 // is told what happens; one that is left out is forgotten.
 func definition(st *pipeline.State, p pipeline.Pipeline) []pipeline.Event {
 	defined := pipeline.Event{Kind: pipeline.PipelineDefined, Facts: pipeline.Facts{Pipeline: &p}}

@@ -46,7 +46,7 @@ func (a *attempt) prepare(ctx context.Context) error {
 	env, exists := a.state.RunEnvironment(a.stage.Name, what)
 	if !exists || what == pipeline.ForRun {
 		env = pipeline.Environment{
-			ID: a.states.NewID("e-"), Pipeline: a.stage.Pipeline, Name: a.stage.Name, Purpose: what, Stage: a.stage.Name,
+			ID: a.states.NewID("e-"), Pipeline: a.run.Pipeline, Name: a.stage.Name, Purpose: what, Stage: a.stage.Name,
 			Run: a.run.ID, Build: a.run.Build, Spec: a.stage.EnvironmentFor(a.state.Pipeline), Instances: a.stage.Instances(a.state.Pipeline),
 			Owner: a.holder.Actor, Status: pipeline.EnvLaunching, CreatedAt: a.now().UTC(),
 		}
@@ -113,7 +113,7 @@ func (e *core) fleetRequest(ctx context.Context, env pipeline.Environment, launc
 	return req, nil
 }
 
-// dataFrom gives the environment whose data the run's new one gets a copy of: the
+// dataFrom returns the environment whose data the run's new one gets a copy of: the
 // named stage's; for a pre-production stage that names none, production's.
 func (a *attempt) dataFrom() string {
 	from := a.stage.Env.DataFrom
@@ -136,7 +136,7 @@ func (a *attempt) dataFrom() string {
 func (a *attempt) endKept(ctx context.Context) error {
 	for _, env := range a.state.EnvironmentsInOrder() {
 		if env.Stage == a.stage.Name && env.Purpose == pipeline.ForRun {
-			if err := a.collector.EndEnvironment(ctx, a.stage.Pipeline, a.lease, env); err != nil {
+			if err := a.collector.EndEnvironment(ctx, a.run.Pipeline, a.lease, env); err != nil {
 				return err
 			}
 		}
@@ -146,7 +146,7 @@ func (a *attempt) endKept(ctx context.Context) error {
 
 // endOutgrown ends the environments that a stage had under a definition of before and
 // has no use for under the one that it now does what it must for. Those of a stage
-// that somebody holds stay. It gives the state that is left.
+// that somebody holds stay. It returns the state that is left.
 func (s *Stages) endOutgrown(ctx context.Context, h *lock.Lock, stage pipeline.Stage) (*pipeline.State, error) {
 	st, err := s.states.State(ctx, stage.Pipeline)
 	if err != nil {
@@ -183,16 +183,16 @@ func (a *attempt) bake(ctx context.Context) error {
 		return fmt.Errorf("bake image: %w", err)
 	}
 	image := pipeline.Image{
-		ID: baked.ID, Pipeline: a.stage.Pipeline, Name: a.stage.Name, Parent: a.build.BaseImage, Build: a.build.ID,
+		ID: baked.ID, Pipeline: a.run.Pipeline, Name: a.stage.Name, Parent: a.build.BaseImage, Build: a.build.ID,
 		Run: a.run.ID, Commit: a.build.Revision.Commit, Size: baked.Size, CreatedAt: a.now().UTC(), Packages: a.keepPackages(ctx, baked),
 	}
 	image = recordOf(a.state, image)
 	a.logf("image %s (%d bytes)", image.ID, image.Size)
 	a.run.Image, a.build.Image, a.build.BakedBy = image.ID, image.ID, a.stage.Name
-	return a.states.Append(ctx, a.stage.Pipeline, &a.lease, pipeline.Event{Kind: pipeline.ImageBaked, Facts: pipeline.Facts{Image: &image}})
+	return a.states.Append(ctx, a.run.Pipeline, &a.lease, pipeline.Event{Kind: pipeline.ImageBaked, Facts: pipeline.Facts{Image: &image}})
 }
 
-// settleEnvironment gives the traffic to the fleet of a lasting environment, and
+// finishEnvironment gives the traffic to the fleet of a persistent environment, and
 // ends one that was for the run alone. From the moment that its phase is recorded
 // the run has passed: whoever finds it dead finishes it.
 func (a *attempt) finishEnvironment(ctx context.Context) error {
@@ -204,7 +204,7 @@ func (a *attempt) finishEnvironment(ctx context.Context) error {
 			return err
 		}
 		a.logf("environment %s: tear down", a.env.ID)
-		return a.collector.EndEnvironment(ctx, a.stage.Pipeline, a.lease, *a.env)
+		return a.collector.EndEnvironment(ctx, a.run.Pipeline, a.lease, *a.env)
 	}
 	if err := a.enter(ctx, pipeline.PhaseShift); err != nil {
 		return err
@@ -229,7 +229,7 @@ func (a *attempt) shift(ctx context.Context) error {
 	env.Endpoint, env.Reason = report.Endpoint, ""
 	a.env = &env
 	a.logf("environment %s: %s serves build %s", env.ID, env.Endpoint, env.Build)
-	return a.states.Append(ctx, a.stage.Pipeline, &a.lease, pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &env}})
+	return a.states.Append(ctx, a.run.Pipeline, &a.lease, pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &env}})
 }
 
 // sendTraffic sends the traffic of an environment to a fleet. Where that fails, or is
@@ -303,7 +303,7 @@ func (e *core) resized(ctx context.Context, h *lock.Lock, env pipeline.Environme
 }
 
 // abandonEnvironment clears away the environment of a run that did not pass, and
-// leaves what served before. It gives the environment's new record where the run
+// leaves what served before. It returns the environment's new record where the run
 // failed and the stage keeps such environments.
 func (a *attempt) abandonEnvironment(ctx context.Context, status pipeline.RunStatus) (*pipeline.Environment, error) {
 	if a.env == nil {
@@ -323,13 +323,13 @@ func (a *attempt) abandonEnvironment(ctx context.Context, status pipeline.RunSta
 			a.logf("environment %s is kept at %s", env.ID, env.Endpoint)
 			return &env, nil
 		}
-		return nil, a.collector.EndEnvironment(ctx, a.stage.Pipeline, a.lease, env)
+		return nil, a.collector.EndEnvironment(ctx, a.run.Pipeline, a.lease, env)
 	}
 	if err := a.under(a.lease).Discard(ctx, env.ID, a.run.Fleet); err != nil {
 		return nil, fmt.Errorf("discard fleet of %s: %w", env.Describe(), err)
 	}
 	if env.Status == pipeline.EnvLaunching { // it was new, so nothing serves in it
-		return nil, a.collector.EndEnvironment(ctx, a.stage.Pipeline, a.lease, env)
+		return nil, a.collector.EndEnvironment(ctx, a.run.Pipeline, a.lease, env)
 	}
 	return nil, nil
 }

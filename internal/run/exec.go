@@ -19,7 +19,7 @@ type EnvironmentRef struct{ Pipeline, Name, Stage string }
 // longestLook bounds what somebody runs in an environment, or how long its log is followed.
 const longestLook = 24 * time.Hour
 
-// Find gives an environment; CodeNotFound where there is none.
+// Find returns an environment; CodeNotFound where there is none.
 func (e *Environments) Find(ctx context.Context, r EnvironmentRef) (pipeline.Environment, error) {
 	const op = "find environment"
 	st, err := e.states.Existing(ctx, r.Pipeline)
@@ -53,7 +53,7 @@ func (e *Environments) running(ctx context.Context, r EnvironmentRef) (pipeline.
 	return env, err
 }
 
-// Exec runs a shell line in an instance of an environment, or in each, and gives its exit
+// Exec runs a shell line in an instance of an environment, or in each, and returns its exit
 // status. It needs the right to launch; in somebody else's, and in that of a stage that
 // people move, the right to deploy.
 func (e *Environments) Exec(ctx context.Context, r EnvironmentRef, line string, everywhere bool, out io.Writer) (int, error) {

@@ -62,7 +62,7 @@ func (e *Environments) notice(ctx context.Context, st *pipeline.State, env pipel
 	return err
 }
 
-// remarkable gives what there is to say of an environment; empty for nothing.
+// remarkable returns what there is to say of an environment; empty for nothing.
 func (e *Environments) remarkable(env pipeline.Environment) pipeline.NoticeKind {
 	person := env.Purpose == pipeline.ForPerson
 	switch {

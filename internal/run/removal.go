@@ -40,7 +40,7 @@ func RemovalOf(st *pipeline.State) Removal {
 	return r
 }
 
-// Refused gives why the removal of the pipeline is bound to be refused; nil where it may
+// Refused returns why the removal of the pipeline is bound to be refused; nil where it may
 // succeed: what belongs to a state may be destroyed before the pipeline is.
 func (r Removal) Refused(force bool) error {
 	if force {
@@ -150,7 +150,7 @@ func (ps *Pipelines) undefine(ctx context.Context, h *lock.Lock, st *pipeline.St
 	return ps.states.Append(ctx, name, &h.Lease, pipeline.Event{Kind: pipeline.PipelineRemoved, Facts: pipeline.Facts{Gone: st.Keys()}})
 }
 
-// workers gives the lease keys of all that somebody may be at work on in a pipeline.
+// workers returns the lease keys of all that somebody may be at work on in a pipeline.
 func workers(st *pipeline.State) []string {
 	var keys []string
 	for name := range st.Stages {

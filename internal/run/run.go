@@ -79,7 +79,7 @@ func (a *attempt) start(ctx context.Context, build string) error {
 		}
 		if !exists {
 			b = pipeline.Build{
-				ID: build, Pipeline: a.stage.Pipeline, Stage: a.stage.Name, Digest: a.stage.Source.Digest,
+				ID: build, Pipeline: a.run.Pipeline, Stage: a.stage.Name, Digest: a.stage.Source.Digest,
 				BaseImage: a.stage.BaseImage, CreatedAt: a.now().UTC(), CreatedBy: a.holder.Actor, Authors: a.authors(ctx),
 			}
 		}
@@ -91,11 +91,11 @@ func (a *attempt) start(ctx context.Context, build string) error {
 	}
 	a.build = b
 	a.run.Inputs = a.state.Inputs(a.stage, build)
-	if err := a.states.Append(ctx, a.stage.Pipeline, &a.lease, event); err != nil {
+	if err := a.states.Append(ctx, a.run.Pipeline, &a.lease, event); err != nil {
 		return err
 	}
 	if a.stage.Type == pipeline.TypeCommit { // the ledger chose its order
-		st, err := a.states.State(ctx, a.stage.Pipeline)
+		st, err := a.states.State(ctx, a.run.Pipeline)
 		if err != nil {
 			return err
 		}
@@ -104,7 +104,7 @@ func (a *attempt) start(ctx context.Context, build string) error {
 	return nil
 }
 
-// authors gives who wrote and who committed the commits since the build before. Where that
+// authors returns who wrote and who committed the commits since the build before. Where that
 // can't be told, as after a forced push, it is those of the one commit.
 func (a *attempt) authors(ctx context.Context) []string {
 	before := a.state.Builds[a.state.Current[a.stage.Name].Build].Revision
@@ -166,7 +166,7 @@ func (a *attempt) enter(ctx context.Context, phase pipeline.Phase, more ...pipel
 		f.Run = &run
 		event.Facts = f
 	}
-	return a.states.Append(ctx, a.stage.Pipeline, &a.lease, event)
+	return a.states.Append(ctx, a.run.Pipeline, &a.lease, event)
 }
 
 // takeCheckout makes the work tree that the steps run in.
@@ -259,10 +259,10 @@ func (a *attempt) next(i int) {
 	}
 }
 
-// variables gives what every step sees.
+// variables returns what every step sees.
 func (a *attempt) variables(ctx context.Context) (map[string]string, error) {
 	env := map[string]string{
-		"PENSTOCK_PIPELINE": a.stage.Pipeline,
+		"PENSTOCK_PIPELINE": a.run.Pipeline,
 		"PENSTOCK_STAGE":    a.stage.Name,
 		"PENSTOCK_BUILD":    a.build.ID,
 		"PENSTOCK_RUN":      a.run.ID,
@@ -322,7 +322,7 @@ func (a *attempt) pass(ctx context.Context) error {
 	}
 	ctx, cancel := lock.CleanUp(ctx) // nothing is left that could be cancelled
 	defer cancel()
-	if err := a.states.Append(ctx, a.stage.Pipeline, &a.lease, pipeline.Event{Kind: pipeline.RunEnded, Facts: facts}); err != nil {
+	if err := a.states.Append(ctx, a.run.Pipeline, &a.lease, pipeline.Event{Kind: pipeline.RunEnded, Facts: facts}); err != nil {
 		return err
 	}
 	a.removeWork()
@@ -338,7 +338,7 @@ func (a *attempt) fail(ctx context.Context, cause error) error {
 		a.run.Error = cause.Error()
 		a.finish(pipeline.RunDisplaced)
 		a.removeWork()
-		return &Error{Run: a.run, Log: a.logs.Location(a.stage.Pipeline, a.run.ID), Err: cause}
+		return &Error{Run: a.run, Log: a.logs.Location(a.run.Pipeline, a.run.ID), Err: cause}
 	}
 	status := pipeline.RunFailed
 	if pipeline.CodeOf(cause) == pipeline.CodeCancelled || errors.Is(cause, context.Canceled) {
@@ -352,11 +352,11 @@ func (a *attempt) fail(ctx context.Context, cause error) error {
 	}
 	a.run.Error = cause.Error()
 	a.finish(status)
-	if err := a.states.Append(ctx, a.stage.Pipeline, &a.lease, pipeline.Event{Kind: pipeline.RunEnded, Facts: pipeline.Facts{Run: &a.run, Environment: kept}}); err != nil {
+	if err := a.states.Append(ctx, a.run.Pipeline, &a.lease, pipeline.Event{Kind: pipeline.RunEnded, Facts: pipeline.Facts{Run: &a.run, Environment: kept}}); err != nil {
 		cause = errors.Join(cause, err)
 	}
 	a.removeWork()
-	return &Error{Run: a.run, Log: a.logs.Location(a.stage.Pipeline, a.run.ID), Kept: kept, Err: cause}
+	return &Error{Run: a.run, Log: a.logs.Location(a.run.Pipeline, a.run.ID), Kept: kept, Err: cause}
 }
 
 // finish says how the run ended, which is to be recorded. Its log is whole by then: who
@@ -410,5 +410,5 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("run %s of stage %q %s: %v", e.Run.ID, e.Run.Stage, e.Run.Status, e.Err)
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }

@@ -62,7 +62,7 @@ func (r LaunchRequest) content(st *pipeline.State) (content, error) {
 	return content{build: build, launch: st.Launch(pipeline.Stage{}, build)}, err
 }
 
-// asStage gives the gate that the request's build has to pass.
+// asStage returns the gate that the request's build has to pass.
 func (r LaunchRequest) asStage(st *pipeline.State) pipeline.Stage {
 	s := pipeline.Stage{Pipeline: r.Pipeline, After: r.After, Type: pipeline.TypeCustom, Trigger: pipeline.TriggerAutomatic}
 	if len(s.After) > 0 {
@@ -84,7 +84,7 @@ func (r LaunchRequest) asStage(st *pipeline.State) pipeline.Stage {
 	return s
 }
 
-// ChooseBuild gives the build that an environment gets: the one that is asked for,
+// ChooseBuild returns the build that an environment gets: the one that is asked for,
 // if it may be launched, else the newest that may.
 func ChooseBuild(st *pipeline.State, r LaunchRequest) (string, error) {
 	entry, op := r.asStage(st), launchOf(r.Name)
@@ -132,7 +132,7 @@ func stagesOr(names []string, instead string) string {
 
 func launchOf(name string) string { return fmt.Sprintf("launch environment %q", name) }
 
-// LongestTTL gives how long a person's environment of the pipeline may live from a launch
+// LongestTTL returns how long a person's environment of the pipeline may live from a launch
 // or a renewal: what self_service.max_ttl says, else DefaultMaxTTL.
 func LongestTTL(st *pipeline.State) time.Duration {
 	return cmp.Or(st.Pipeline.SelfService.MaxTTL, DefaultMaxTTL)
@@ -240,7 +240,7 @@ func (e *Environments) Launch(ctx context.Context, r LaunchRequest) (pipeline.En
 	return env, lock.LostOr(leased, err)
 }
 
-// takeOver refuses to change an environment into another one, and gives whose it is. What
+// takeOver refuses to change an environment into another one, and returns whose it is. What
 // a launch left that died is whose asks for it.
 func (e *Environments) takeOver(ctx context.Context, st *pipeline.State, env *pipeline.Environment, r LaunchRequest) (owner string, err error) {
 	op := launchOf(r.Name)
@@ -301,7 +301,7 @@ func (e *Environments) adjust(ctx context.Context, h *lock.Lock, env pipeline.En
 	return env, e.recordLaunch(ctx, h, env, r)
 }
 
-// expiry gives when the environment ends: its TTL after its launch, or after now
+// expiry returns when the environment ends: its TTL after its launch, or after now
 // when it is renewed, or later where it was extended since. Zero means never.
 func (e *Environments) expiry(env pipeline.Environment, r LaunchRequest) time.Time {
 	configured := env.CreatedAt.Add(r.TTL)
@@ -387,7 +387,7 @@ func (e *Environments) launchLog(ctx context.Context, env pipeline.Environment, 
 	return log, err
 }
 
-// abandonLaunch clears away a launch that failed and gives the cause.
+// abandonLaunch clears away a launch that failed and returns the cause.
 func (e *Environments) abandonLaunch(ctx context.Context, h *lock.Lock, env pipeline.Environment, fleet string, fresh bool, cause error) error {
 	ctx, cancel := lock.CleanUp(ctx)
 	defer cancel()
