@@ -263,18 +263,19 @@ func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk
 		addError(diags, fmt.Sprintf("move pipeline %q through stage", stage.Pipeline), stage.Name, err)
 		return
 	}
-	at, position, err := r.session.Engine.Snapshot(ctx, stage.Pipeline)
-	if err != nil {
-		addError(diags, "read stage", stage.Name, err)
-		return
-	}
 	was := m
-	flattenStatus(standing, at.State().Pipeline, &m)
+	at, position, err := r.session.Engine.Snapshot(ctx, stage.Pipeline)
+	if err != nil { // what was done goes into the state all the same; the next read notes where
+		r.session.Engine.Logger.Debug("note the position of a stage", "stage", stage.Name, "error", err)
+		flattenStatus(standing, pipeline.Pipeline{}, &m)
+	} else {
+		flattenStatus(standing, at.State().Pipeline, &m)
+		noteRead(ctx, private, position, diags)
+	}
 	if !known(ctx, was.Passed) {
 		r.session.overlay.foundOut(stage.Pipeline, stage.Name, standing.Passed)
 	}
 	m.keep(ctx, was)
-	noteRead(ctx, private, position, diags)
 	diags.Append(state.Set(ctx, m)...)
 }
 
