@@ -266,7 +266,7 @@ func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk
 	was := m
 	at, position, err := r.session.Engine.Snapshot(ctx, stage.Pipeline)
 	if err != nil { // what was done goes into the state all the same; the next read notes where
-		r.session.Engine.Logger.Debug("note the position of a stage", "stage", stage.Name, "error", err)
+		r.session.Logger().Debug("note the position of a stage", "stage", stage.Name, "error", err)
 		flattenStatus(standing, pipeline.Pipeline{}, &m)
 	} else {
 		flattenStatus(standing, at.State().Pipeline, &m)
