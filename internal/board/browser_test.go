@@ -20,7 +20,6 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/board"
 	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
-	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -487,12 +486,12 @@ func TestBrowserStreams(t *testing.T) {
 	// A page that has changed, and back while nobody saw it, says so.
 	me.visit("/p/shop")
 	me.sees("Nobody watches")
-	_, leave, err := b.app.Engine.Exclusive(t.Context(), "shop", lock.Watching, "watch of .")
+	_, watch, err := b.app.Engine.Watch(t.Context(), "shop", "watch of .")
 	b.must(err)
 	me.sees("watches on")
 	show(false)
 	b.await("the end of the streams", func() bool { return b.page.Streams() == 0 })
-	leave()
+	watch.End(t.Context())
 	show(true)
 	me.sees("Nobody watches")
 

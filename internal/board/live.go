@@ -148,10 +148,7 @@ func (b *fingerprints) noteBoard(ctx context.Context, name string, note, noteLin
 	if err != nil {
 		return err
 	}
-	note(at.Watched, len(at.UnderWay))
-	if at.Doing != nil {
-		note(at.Doing.Purpose, at.Doing.Since)
-	}
+	note(at.Watched, at.Watcher.Activity, len(at.UnderWay))
 	return nil
 }
 

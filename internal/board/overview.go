@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
-	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/draw"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
@@ -87,8 +86,7 @@ func (b *Board) overview(w http.ResponseWriter, r *http.Request, s *session) err
 // applies says who applies the pipeline's configuration.
 type applies struct {
 	Watched  bool
-	Watcher  pipeline.Holder
-	Doing    *pipeline.Holder  // what the watcher does, and since when; nil: it waits for what can move
+	Watcher  pipeline.Holder   // without an activity it waits for what can move
 	UnderWay []pipeline.Holder // what is being done
 }
 
@@ -98,14 +96,11 @@ func (b *core) applies(ctx context.Context, name string) (a applies, err error) 
 		return a, err
 	}
 	for _, l := range leases {
-		key, ok := strings.CutPrefix(l.Key, name+"/")
-		switch {
-		case !ok || b.Now().After(l.Expires):
-		case key == lock.Watching:
+		switch key := pipeline.ParseLeaseKey(l.Key); {
+		case key.Pipeline != name || b.Now().After(l.Expires):
+		case key.Kind == pipeline.LeaseWatch:
 			a.Watched, a.Watcher = true, l.Holder
-		case key == lock.Doing:
-			a.Doing = &l.Holder
-		case strings.HasPrefix(key, pipeline.NotifyLease):
+		case key.Kind == pipeline.LeaseNotify:
 		default:
 			a.UnderWay = append(a.UnderWay, l.Holder)
 		}

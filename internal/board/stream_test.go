@@ -23,7 +23,6 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/artifact"
 	"github.com/penstock-io/terraform-provider-penstock/internal/board"
 	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
-	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -354,7 +353,7 @@ func TestWatcher(t *testing.T) {
 	b.apply()
 	b.get("/p/shop", "Nobody watches")
 	events := b.listen(t.Context(), "/p/shop/events?seen="+b.seen("/p/shop"))
-	_, leave, err := b.app.Engine.Exclusive(t.Context(), "shop", lock.Watching, "watch of .")
+	_, watch, err := b.app.Engine.Watch(t.Context(), "shop", "watch of .")
 	b.must(err)
 	changed := func() {
 		t.Helper()
@@ -365,15 +364,14 @@ func TestWatcher(t *testing.T) {
 	changed()
 	b.get("/p/shop", "watches on", "what can move is applied by itself")
 	for _, text := range []string{"applies, as commit 0123456789 by Ada touches application", "failed, and tries again at 15:04 UTC or when there is something new: exit status 1"} {
-		_, end, err := b.app.Engine.Exclusive(t.Context(), "shop", lock.Doing, text)
-		b.must(err)
+		watch.Doing(t.Context(), text)
 		changed()
 		b.get("/p/shop", ": it "+text)
-		end()
+		watch.Doing(t.Context(), "")
 		changed()
 	}
 	b.get("/p/shop", "what can move is applied by itself")
-	leave()
+	watch.End(t.Context())
 	changed()
 	b.get("/p/shop", "Nobody watches")
 }
@@ -386,9 +384,9 @@ func TestChangedBeforeFirstLook(t *testing.T) {
 	looks := make(chan struct{})
 	b.page.BeforeLook(func() { <-looks })
 	events := b.listen(t.Context(), b.stream("/p/shop"))
-	_, leave, err := b.app.Engine.Exclusive(t.Context(), "shop", lock.Watching, "watch of .")
+	_, watch, err := b.app.Engine.Watch(t.Context(), "shop", "watch of .")
 	b.must(err)
-	defer leave()
+	defer watch.End(t.Context())
 	close(looks)
 	if e := b.next(events); e.name != "changed" {
 		t.Errorf("the event is %+v", e)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
@@ -103,12 +102,12 @@ func (c *Collector) giveUpLeases(ctx context.Context, pipelineName string) error
 		return fmt.Errorf("list leases: %w", err)
 	}
 	for _, l := range leases {
-		of, _, _ := strings.Cut(l.Key, "/")
+		key := pipeline.ParseLeaseKey(l.Key)
 		expired := c.now().Sub(l.Expires)
-		if pipelineName != "" && of != pipelineName || l.Holder.Process == c.process || expired >= 0 && expired < leaseGrace {
+		if pipelineName != "" && key.Pipeline != pipelineName || l.Holder.Process == c.process || expired >= 0 && expired < leaseGrace {
 			continue
 		}
-		_, taken, err := c.locks.Try(ctx, l.Key, "collection of garbage")
+		_, taken, err := c.locks.Try(ctx, key, "collection of garbage")
 		if err != nil {
 			return fmt.Errorf("take lease %s: %w", l.Key, err)
 		}
@@ -149,13 +148,8 @@ func (c *Collector) collectBuilds(ctx context.Context, st *pipeline.State, dryRu
 		if dryRun {
 			continue
 		}
-		gone := []pipeline.Key{{Kind: pipeline.RecordBuild, ID: b.ID}}
-		for _, key := range st.Keys() {
-			if key.OfStageAndBuild() && strings.Contains("/"+key.ID+"/", "/"+b.ID+"/") {
-				gone = append(gone, key)
-			}
-		}
-		version := map[pipeline.Key]int64{gone[0]: st.Version(pipeline.RecordBuild, b.ID)}
+		gone := st.KeysOfBuild(b.ID)
+		version := map[pipeline.Key]int64{{Kind: pipeline.RecordBuild, ID: b.ID}: st.Version(pipeline.RecordBuild, b.ID)}
 		err := c.states.AppendExpecting(ctx, st.Pipeline.Name, nil, version, pipeline.Event{Kind: pipeline.BuildCollected, Facts: pipeline.Facts{Gone: gone}})
 		if pipeline.CodeOf(err) == pipeline.CodeConflict {
 			continue // somebody is at work on it

@@ -29,7 +29,7 @@ func (c *Collector) withNothingRunning(ctx context.Context, own *lock.Lock, f fu
 	}
 	held := lock.Several{}
 	if own != nil {
-		held[own.Lease.Key] = own
+		held[pipeline.ParseLeaseKey(own.Lease.Key)] = own
 	}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		for _, key := range makers(name, all[name]) {
@@ -48,8 +48,8 @@ func (c *Collector) withNothingRunning(ctx context.Context, own *lock.Lock, f fu
 }
 
 // makers returns the lease keys of what makes images and artifacts.
-func makers(name string, st *pipeline.State) []string {
-	var keys []string
+func makers(name string, st *pipeline.State) []pipeline.LeaseKey {
+	var keys []pipeline.LeaseKey
 	for _, s := range st.Stages {
 		if s.Bake || s.Artifact != "" {
 			keys = append(keys, lock.Stage(name, s.Name))
@@ -58,7 +58,7 @@ func makers(name string, st *pipeline.State) []string {
 	for _, r := range st.ImageDefinitions {
 		keys = append(keys, lock.Image(name, r.Name))
 	}
-	slices.Sort(keys) // all take them in one order
+	slices.SortFunc(keys, pipeline.LeaseKey.Compare) // all take them in one order
 	return keys
 }
 
@@ -85,7 +85,7 @@ func (c *Collector) orphans(ctx context.Context, held lock.Several, g *Garbage) 
 		return err
 	}
 	for name, st := range all {
-		if slices.ContainsFunc(makers(name, st), func(key string) bool { return held[key] == nil }) {
+		if slices.ContainsFunc(makers(name, st), func(key pipeline.LeaseKey) bool { return held[key] == nil }) {
 			return nil
 		}
 	}

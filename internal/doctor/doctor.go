@@ -24,7 +24,6 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/collect"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
-	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
@@ -283,11 +282,10 @@ func (p *checker) leases(ctx context.Context) {
 	count := 0
 	for _, l := range leases {
 		h := l.Holder
-		_, what, _ := strings.Cut(l.Key, "/")
 		switch held := p.Now().Sub(h.Since); {
 		case p.Now().After(l.Expires):
 			p.found("leases", Warning, "The next run of it takes over and cleans up. After an hour any other run, or `penstock gc`, gives it up.", "%s on %s, which held %s for the %s, is gone, or has not renewed it in time", h.Actor, h.Host, l.Key, h.Purpose)
-		case held > longPaused && what != lock.Watching && what != lock.Doing:
+		case held > longPaused && pipeline.ParseLeaseKey(l.Key).Kind != pipeline.LeaseWatch:
 			p.found("leases", Warning, fmt.Sprintf("See whether process %d on %s is still at work.", h.PID, h.Host), "%s on %s holds %s for %s (%s)", h.Actor, h.Host, l.Key, present.Age(held), h.Purpose)
 		default:
 			count++

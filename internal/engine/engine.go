@@ -180,11 +180,11 @@ func (e *Engine) SnapshotAt(ctx context.Context, name string, at state.Position)
 	return e.states.SnapshotAt(ctx, name, at)
 }
 
-// Exclusive makes the caller the only one who does something with a pipeline, such as
-// lock.Watching, until it calls release, and returns a context that ends when another has
-// taken over. It does not wait: CodeLocked says who does it already.
-func (e *Engine) Exclusive(ctx context.Context, pipelineName, what, purpose string) (leased context.Context, release func(), err error) {
-	return e.locks.Exclusive(ctx, pipelineName+"/"+what, purpose)
+// Watch makes the caller the only watcher of a pipeline until it ends the watch, and returns a
+// context that ends when another has taken over. It does not wait: CodeLocked says who
+// watches already.
+func (e *Engine) Watch(ctx context.Context, pipelineName, purpose string) (context.Context, *lock.Watch, error) {
+	return e.locks.Watch(ctx, pipelineName, purpose)
 }
 
 // Close gives up the leases that say that this process creates something.

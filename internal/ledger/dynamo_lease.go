@@ -137,11 +137,16 @@ func (d *dynamoLeaser) Renew(ctx context.Context, lease pipeline.Lease, ttl time
 	if !row.locked || row.Token != lease.Token {
 		return pipeline.Lease{}, leaseLost(op, lease, row)
 	}
+	row.Holder.Activity = lease.Holder.Activity
+	holder, err := json.Marshal(row.Holder)
+	if err != nil {
+		return pipeline.Lease{}, pipeline.Errorf(pipeline.CodeInternal, op, "%w", err)
+	}
 	expires := d.Now().UTC().Round(0).Add(ttl)
 	_, err = d.Client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName: aws.String(d.Table), Key: keyOf(pkLease, lease.Key), ConditionExpression: aws.String("lease_token = :token AND held = :true"),
-		UpdateExpression:          aws.String("SET expires = :expires, lease_ttl = :ttl"),
-		ExpressionAttributeValues: item{":token": number(lease.Token), ":true": boolean(true), ":expires": number(expires.UnixNano()), ":ttl": number(int64(ttl))},
+		UpdateExpression:          aws.String("SET expires = :expires, lease_ttl = :ttl, holder = :holder"),
+		ExpressionAttributeValues: item{":token": number(lease.Token), ":true": boolean(true), ":expires": number(expires.UnixNano()), ":ttl": number(int64(ttl)), ":holder": text(string(holder))},
 	})
 	if cloud.Is(err, "ConditionalCheckFailedException") {
 		if row, err = d.readLease(ctx, lease.Key); err == nil {

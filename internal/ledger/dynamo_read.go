@@ -33,7 +33,7 @@ func (d *dynamoReader) State(ctx context.Context, name string) (*pipeline.State,
 	if head == nil { // what is left of a history that is being purged
 		records, decisions = nil, nil
 	}
-	state, err := pipeline.NewState(deciding(records, decisions))
+	state, err := stateOf(deciding(records, decisions))
 	if err != nil {
 		return nil, d.damaged(op, "table %s: %w", d.Table, err)
 	}

@@ -80,10 +80,18 @@ func (l *sqliteLeaser) Renew(ctx context.Context, lease pipeline.Lease, ttl time
 	if ttl <= 0 {
 		return pipeline.Lease{}, pipeline.Errorf(pipeline.CodeInvalid, op, "a time to live of %s must be positive", ttl)
 	}
+	does := map[string]any{"activity": nil} // takes it out
+	if lease.Holder.Activity != (pipeline.Activity{}) {
+		does["activity"] = lease.Holder.Activity
+	}
+	patch, err := json.Marshal(does)
+	if err != nil {
+		return pipeline.Lease{}, fmt.Errorf("encode activity: %w", err)
+	}
 	renewed := pipeline.Lease{Key: lease.Key, Token: lease.Token, Expires: l.now().UTC().Round(0).Add(ttl)}
-	err := l.update(ctx, op, func(tx *sql.Tx) error {
+	err = l.update(ctx, op, func(tx *sql.Tx) error {
 		var holder []byte
-		err := tx.StmtContext(ctx, l.stmt.renew).QueryRowContext(ctx, renewed.Expires.UnixNano(), int64(ttl), lease.Key, lease.Token).Scan(&holder)
+		err := tx.StmtContext(ctx, l.stmt.renew).QueryRowContext(ctx, renewed.Expires.UnixNano(), int64(ttl), string(patch), lease.Key, lease.Token).Scan(&holder)
 		if errors.Is(err, sql.ErrNoRows) {
 			row, err := l.readLease(ctx, tx, lease.Key)
 			if err != nil {

@@ -108,18 +108,18 @@ func (l *sqliteReader) records(ctx context.Context, op string, q querier, name s
 		return nil, l.failed(ctx, op, err)
 	}
 	defer rows.Close()
-	var decoder pipeline.StateDecoder
+	var decoding stateDecoder
 	for rows.Next() {
 		var r pipeline.Record
 		if err := rows.Scan(&r.Kind, &r.ID, &r.Version, (*[]byte)(&r.Doc)); err != nil {
 			return nil, l.failed(ctx, op, err)
 		}
-		decoder.Add(r)
+		decoding.add(r)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, l.failed(ctx, op, err)
 	}
-	state, err := decoder.State()
+	state, err := decoding.state()
 	if err != nil {
 		return nil, l.damaged(op, "%s: %w", l.path, err)
 	}

@@ -235,7 +235,7 @@ func (s *statements) prepare(ctx context.Context, db *sql.DB) error {
 		{&s.putLease, `INSERT INTO leases (key, token, holder, expires, ttl) VALUES (?, ?, ?, ?, ?)
 			ON CONFLICT (key) DO UPDATE SET token = excluded.token, holder = excluded.holder,
 				expires = excluded.expires, ttl = excluded.ttl`},
-		{&s.renew, `UPDATE leases SET expires = ?, ttl = ? WHERE key = ? AND token = ? AND holder IS NOT NULL RETURNING holder`},
+		{&s.renew, `UPDATE leases SET expires = ?, ttl = ?, holder = json_patch(holder, ?) WHERE key = ? AND token = ? AND holder IS NOT NULL RETURNING holder`},
 		{&s.release, `UPDATE leases SET holder = NULL WHERE key = ? AND token = ?`},
 	} {
 		var err error

@@ -3,34 +3,46 @@
 
 package lock
 
-import "github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+import (
+	"strings"
 
-// Lease keys: one per thing that one process at a time may change.
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// The keys of leases: one for each thing that one process at a time may change.
 
 // Pipeline is the key of a pipeline as a whole.
-func Pipeline(name string) string { return name + "/pipeline" }
+func Pipeline(name string) pipeline.LeaseKey {
+	return pipeline.LeaseKey{Pipeline: name, Kind: pipeline.LeasePipeline}
+}
 
 // Stage is the key of a stage, its runs and its environments.
-func Stage(pipelineName, stage string) string { return pipelineName + "/stage/" + stage }
+func Stage(pipelineName, stage string) pipeline.LeaseKey {
+	return pipeline.LeaseKey{Pipeline: pipelineName, Kind: pipeline.LeaseStage, Name: stage}
+}
 
 // Image is the key of a baked image.
-func Image(pipelineName, image string) string {
-	return pipelineName + "/" + pipeline.ImageRun(image)
+func Image(pipelineName, image string) pipeline.LeaseKey {
+	return pipeline.LeaseKey{Pipeline: pipelineName, Kind: pipeline.LeaseImage, Name: image}
 }
 
 // Personal is the key of a person's environment.
-func Personal(pipelineName, environment string) string {
-	return pipelineName + "/environment/" + environment
+func Personal(pipelineName, environment string) pipeline.LeaseKey {
+	return pipeline.LeaseKey{Pipeline: pipelineName, Kind: pipeline.LeaseEnvironment, Name: environment}
 }
 
 // Owner is the key of the environments that a person has, where they are counted.
-func Owner(pipelineName, person string) string { return pipelineName + "/owner/" + person }
+func Owner(pipelineName, person string) pipeline.LeaseKey {
+	return pipeline.LeaseKey{Pipeline: pipelineName, Kind: pipeline.LeaseOwner, Name: person}
+}
 
 // Session is the key that says that a process lives that creates something.
-func Session(pipelineName, id string) string { return pipelineName + "/creation/" + id }
+func Session(pipelineName, id string) pipeline.LeaseKey {
+	return pipeline.LeaseKey{Pipeline: pipelineName, Kind: pipeline.LeaseCreation, Name: id}
+}
 
 // Environment is the key under which an environment is changed.
-func Environment(env pipeline.Environment) string {
+func Environment(env pipeline.Environment) pipeline.LeaseKey {
 	if env.Purpose == pipeline.ForPerson {
 		return Personal(env.Pipeline, env.Name)
 	}
@@ -38,17 +50,9 @@ func Environment(env pipeline.Environment) string {
 }
 
 // Run is the key under which a run is made.
-func Run(pipelineName string, run pipeline.RunSummary) string {
+func Run(pipelineName string, run pipeline.RunSummary) pipeline.LeaseKey {
 	if run.Kind == pipeline.KindBake {
-		return pipelineName + "/" + run.Stage
+		return Image(pipelineName, strings.TrimPrefix(run.Stage, pipeline.ImageRun("")))
 	}
 	return Stage(pipelineName, run.Stage)
 }
-
-// What watchers take leases for, after the name of their pipeline: others see in the first
-// that it is watched, and in the purpose of the second, while there is one, what its watcher
-// does.
-const (
-	Watching = "watch"
-	Doing    = "watch/doing"
-)

@@ -62,6 +62,9 @@ func (l *Locker) As(actor string) *Locker {
 type Lock struct {
 	Lease pipeline.Lease
 	stop  func()
+
+	mu       sync.Mutex        // one renewal at a time
+	activity pipeline.Activity // that others see
 }
 
 // Fences returns those of leases, for the platform.
@@ -83,12 +86,12 @@ func (l *Locker) holder(purpose string) pipeline.Holder {
 // Lock takes a lease, waiting for another holder to give it up until ctx ends,
 // and returns a context that ends when the lease is lost. The caller must call
 // Unlock.
-func (l *Locker) Lock(ctx context.Context, key, purpose string) (context.Context, *Lock, error) {
+func (l *Locker) Lock(ctx context.Context, key pipeline.LeaseKey, purpose string) (context.Context, *Lock, error) {
 	var lease pipeline.Lease
-	err := poll.Until(ctx, poll.Schedule{First: 100 * time.Millisecond, Max: 2 * time.Second, Factor: 1.5, What: "the lease " + key, Jitter: l.config.Jitter},
+	err := poll.Until(ctx, poll.Schedule{First: 100 * time.Millisecond, Max: 2 * time.Second, Factor: 1.5, What: "the lease " + key.String(), Jitter: l.config.Jitter},
 		func(ctx context.Context) (poll.Probe, error) {
 			var err error
-			lease, err = l.config.Ledger.Acquire(ctx, key, l.holder(purpose), l.config.TTL)
+			lease, err = l.config.Ledger.Acquire(ctx, key.String(), l.holder(purpose), l.config.TTL)
 			var other *pipeline.LockedError
 			if errors.As(err, &other) {
 				return poll.Probe{State: other.Error()}, poll.Retryable(err)
@@ -98,7 +101,7 @@ func (l *Locker) Lock(ctx context.Context, key, purpose string) (context.Context
 	if err != nil {
 		var other *pipeline.LockedError
 		if errors.As(err, &other) {
-			return nil, nil, pipeline.Errorf(pipeline.CodeLocked, "wait for "+key, "%w", other).
+			return nil, nil, pipeline.Errorf(pipeline.CodeLocked, "wait for "+key.String(), "%w", other).
 				WithHint("Wait until it ends and apply again, or raise the resource's timeouts.")
 		}
 		return nil, nil, fmt.Errorf("take lease %s: %w", key, err)
@@ -107,22 +110,10 @@ func (l *Locker) Lock(ctx context.Context, key, purpose string) (context.Context
 	return leased, held, nil
 }
 
-// Exclusive makes the caller the only one who does something, until it calls release, and
-// returns a context that ends when another has taken over. It does not wait: CodeLocked says
-// who does it already.
-func (l *Locker) Exclusive(ctx context.Context, key, purpose string) (leased context.Context, release func(), err error) {
-	lease, err := l.config.Ledger.Acquire(ctx, key, l.holder(purpose), l.config.TTL)
-	if err != nil {
-		return nil, nil, err
-	}
-	leased, held := l.keep(ctx, lease)
-	return leased, func() { l.Unlock(ctx, held) }, nil
-}
-
 // Try takes a lease only if nobody holds it, and returns a context that ends when it
 // is lost. held is nil when somebody holds it.
-func (l *Locker) Try(ctx context.Context, key, purpose string) (leased context.Context, held *Lock, err error) {
-	lease, err := l.config.Ledger.Acquire(ctx, key, l.holder(purpose), l.config.TTL)
+func (l *Locker) Try(ctx context.Context, key pipeline.LeaseKey, purpose string) (leased context.Context, held *Lock, err error) {
+	lease, err := l.config.Ledger.Acquire(ctx, key.String(), l.holder(purpose), l.config.TTL)
 	if pipeline.CodeOf(err) == pipeline.CodeLocked {
 		return ctx, nil, nil
 	}
@@ -134,29 +125,33 @@ func (l *Locker) Try(ctx context.Context, key, purpose string) (leased context.C
 }
 
 // Several are leases that are held together, by key.
-type Several map[string]*Lock
+type Several map[pipeline.LeaseKey]*Lock
 
 // Leases returns all of them.
 func (s Several) Leases() []pipeline.Lease {
 	var all []pipeline.Lease
-	for _, key := range slices.Sorted(maps.Keys(s)) {
+	for _, key := range s.keys() {
 		all = append(all, s[key].Lease)
 	}
 	return all
 }
 
+func (s Several) keys() []pipeline.LeaseKey {
+	return slices.SortedFunc(maps.Keys(s), pipeline.LeaseKey.Compare)
+}
+
 // All takes leases that nobody may hold: CodeLocked names who holds one. They are kept
 // alive until release is called; the context ends when one is lost.
-func (l *Locker) All(ctx context.Context, keys []string, purpose string) (leased context.Context, all Several, release func(), err error) {
+func (l *Locker) All(ctx context.Context, keys []pipeline.LeaseKey, purpose string) (leased context.Context, all Several, release func(), err error) {
 	leased, all = ctx, Several{}
 	release = func() {
-		for _, key := range slices.Sorted(maps.Keys(all)) {
+		for _, key := range all.keys() {
 			l.Unlock(ctx, all[key])
 		}
 	}
 	holder := l.holder(purpose)
 	for _, key := range keys {
-		lease, err := l.config.Ledger.Acquire(ctx, key, holder, l.config.TTL)
+		lease, err := l.config.Ledger.Acquire(ctx, key.String(), holder, l.config.TTL)
 		if err != nil {
 			release()
 			var other *pipeline.LockedError
@@ -171,8 +166,8 @@ func (l *Locker) All(ctx context.Context, keys []string, purpose string) (leased
 }
 
 // Session takes a lease that outlives ctx: others see in it that this process lives.
-func (l *Locker) Session(ctx context.Context, key, purpose string) (*Lock, error) {
-	lease, err := l.config.Ledger.Acquire(ctx, key, l.holder(purpose), l.config.TTL)
+func (l *Locker) Session(ctx context.Context, key pipeline.LeaseKey, purpose string) (*Lock, error) {
+	lease, err := l.config.Ledger.Acquire(ctx, key.String(), l.holder(purpose), l.config.TTL)
 	if err != nil {
 		return nil, err
 	}
@@ -184,16 +179,17 @@ func (l *Locker) Session(ctx context.Context, key, purpose string) (*Lock, error
 func (l *Locker) keep(ctx context.Context, lease pipeline.Lease) (context.Context, *Lock) {
 	leased, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
-	wg.Go(func() { l.keepAlive(leased, cancel, lease) })
-	return leased, &Lock{Lease: lease, stop: func() {
+	held := &Lock{Lease: lease, stop: func() {
 		cancel(nil)
 		wg.Wait()
 	}}
+	wg.Go(func() { l.keepAlive(leased, cancel, held) })
+	return leased, held
 }
 
 // keepAlive renews the lease three times within its life, and ends the work when
 // it is lost.
-func (l *Locker) keepAlive(ctx context.Context, lost context.CancelCauseFunc, lease pipeline.Lease) {
+func (l *Locker) keepAlive(ctx context.Context, lost context.CancelCauseFunc, held *Lock) {
 	tick := time.NewTicker(l.config.TTL / 3)
 	defer tick.Stop()
 	renewed := time.Now()
@@ -203,19 +199,29 @@ func (l *Locker) keepAlive(ctx context.Context, lost context.CancelCauseFunc, le
 			return
 		case <-tick.C:
 		}
-		_, err := l.config.Ledger.Renew(ctx, lease, l.config.TTL)
+		err := l.renew(ctx, held)
 		switch {
 		case err == nil:
 			renewed = time.Now()
 		case ctx.Err() != nil:
 			return
 		case pipeline.CodeOf(err) == pipeline.CodeLeaseLost || time.Since(renewed) > l.config.TTL:
-			lost(pipeline.Errorf(pipeline.CodeLeaseLost, "keep lease "+lease.Key, "%w", err))
+			lost(pipeline.Errorf(pipeline.CodeLeaseLost, "keep lease "+held.Lease.Key, "%w", err))
 			return
 		default:
-			l.config.Logger.Warn("renew lease", "key", lease.Key, "error", err)
+			l.config.Logger.Warn("renew lease", "key", held.Lease.Key, "error", err)
 		}
 	}
+}
+
+// renew renews a lease once, with what its holder does.
+func (l *Locker) renew(ctx context.Context, held *Lock) error {
+	held.mu.Lock()
+	defer held.mu.Unlock()
+	lease := held.Lease
+	lease.Holder.Activity = held.activity
+	_, err := l.config.Ledger.Renew(ctx, lease, l.config.TTL)
+	return err
 }
 
 // Unlock gives the lease up. It works after ctx has ended.

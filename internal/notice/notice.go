@@ -184,7 +184,7 @@ func (s *Sender) flush(ctx context.Context, name, key string) (time.Time, error)
 		}
 		holder := s.Holder
 		holder.Purpose, holder.Since = "notices to "+t.Describe(), s.Now()
-		lease, err := s.Ledger.Acquire(ctx, name+"/"+pipeline.NotifyLease+key, holder, leaseTime)
+		lease, err := s.Ledger.Acquire(ctx, pipeline.LeaseKey{Pipeline: name, Kind: pipeline.LeaseNotify, Name: key}.String(), holder, leaseTime)
 		switch pipeline.CodeOf(err) {
 		case "":
 		case pipeline.CodeLocked: // somebody else tells it

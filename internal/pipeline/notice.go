@@ -5,7 +5,6 @@ package pipeline
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -108,10 +107,6 @@ func (t NotifyTarget) Describe() string {
 	}
 }
 
-// NotifyLease begins the keys, behind the pipeline's name and a slash, of the leases that
-// processes hold while they tell a target.
-const NotifyLease = "notify/"
-
 // Targets gives the targets of the pipeline's notices, each once: what it is to be told
 // of is all that any mention of it says.
 func (p Pipeline) Targets() []NotifyTarget {
@@ -203,27 +198,4 @@ func (e Event) notifies() []NoticeKind {
 		return []NoticeKind{f.Raised.Kind}
 	}
 	return nil
-}
-
-// AsOf returns the state without what was recorded after an event. A decision may have
-// been taken before it and have come into the history later, so its time counts.
-func (s *State) AsOf(e Event) *State {
-	then := *s
-	then.Results = maps.Clone(s.Results)
-	for _, key := range slices.Backward(s.results) {
-		if s.versions[key] <= e.Seq {
-			break // as are all before it
-		}
-		cut := strings.LastIndex(key.ID, "/")
-		id, digest := key.ID[:cut], key.ID[cut+1:]
-		then.Results[id] = slices.DeleteFunc(slices.Clone(then.Results[id]), func(r RunSummary) bool { return r.Digest == digest })
-	}
-	then.Decisions = maps.Clone(s.Decisions)
-	maps.DeleteFunc(then.Decisions, func(_ string, d Decision) bool { return d.At.After(e.Time) })
-	if d := e.Facts.Decision; d != nil {
-		then.Decisions[StageBuild(d.Stage, d.Build)] = *d
-	}
-	then.Overrides = maps.Clone(s.Overrides)
-	maps.DeleteFunc(then.Overrides, func(id string, _ Override) bool { return s.versions[Key{RecordOverride, id}] > e.Seq })
-	return &then
 }

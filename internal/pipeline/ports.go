@@ -77,6 +77,8 @@ type Holder struct {
 	Actor   string    `json:"actor"`
 	Purpose string    `json:"purpose"` // "run of stage acceptance for b-…"
 	Since   time.Time `json:"since"`
+	// Activity is what it does at the moment, where it says so.
+	Activity Activity `json:"activity,omitzero"`
 }
 
 // Lease is the right to change something, held by one process at a time.
@@ -161,7 +163,8 @@ type Leaser interface {
 	// Acquire takes the lease for ttl. Where another holds it and it has not
 	// expired, the error is a *HeldError wrapped with CodeHeld.
 	Acquire(ctx context.Context, key string, h Holder, ttl time.Duration) (Lease, error)
-	// Renew extends a lease to ttl from now; CodeLeaseLost where it is no longer current.
+	// Renew extends a lease to ttl from now, and lets others see the Activity of its Holder;
+	// CodeLeaseLost where it is no longer current.
 	Renew(ctx context.Context, l Lease, ttl time.Duration) (Lease, error)
 	// Release gives the lease up. Releasing one that is no longer held is no error.
 	Release(ctx context.Context, l Lease) error

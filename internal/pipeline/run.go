@@ -4,7 +4,6 @@
 package pipeline
 
 import (
-	"errors"
 	"regexp"
 	"strings"
 	"time"
@@ -225,37 +224,4 @@ func (r Run) Summary() RunSummary {
 		Status: r.Status, Phase: r.Phase, Error: r.Error, Actor: r.Actor, Committed: r.Committed,
 		Order: r.Order, Ready: r.Ready, StartedAt: r.StartedAt, EndedAt: r.EndedAt,
 	}
-}
-
-// verdictDoc is what the record of a verdict says beside its key, which names the stage,
-// the build and the definition. A state has thousands of them, so it is short.
-type resultDoc struct {
-	ID        string    `json:"id"`
-	Inputs    Inputs    `json:"inputs,omitzero"`
-	Status    RunStatus `json:"status"`
-	Error     string    `json:"error,omitempty"`
-	Actor     string    `json:"actor"`
-	StartedAt time.Time `json:"started_at"`
-	EndedAt   time.Time `json:"ended_at"`
-}
-
-// verdict gives the record of what the run says about its build.
-func (r Run) result() (Key, resultDoc) {
-	return Key{RecordResult, StageBuild(r.Stage, r.Build) + "/" + r.Digest}, resultDoc{
-		ID: r.ID, Inputs: r.Inputs, Status: r.Status, Error: r.Error, Actor: r.Actor,
-		StartedAt: r.StartedAt, EndedAt: r.EndedAt,
-	}
-}
-
-// summary gives the summary of the run that judged, but for its Made, Committed, Order and Ready.
-func (d resultDoc) summary(key Key) (RunSummary, error) {
-	stage, rest, _ := strings.Cut(key.ID, "/")
-	build, digest, ok := strings.Cut(rest, "/")
-	if !ok {
-		return RunSummary{}, errors.New("its ID is not stage/build/digest")
-	}
-	return RunSummary{
-		ID: d.ID, Stage: stage, Kind: KindStage, Build: build, Digest: digest, Inputs: d.Inputs, Status: d.Status, Phase: PhaseDone,
-		Error: d.Error, Actor: d.Actor, StartedAt: d.StartedAt, EndedAt: d.EndedAt,
-	}, nil
 }

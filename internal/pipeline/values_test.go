@@ -79,38 +79,3 @@ func TestRunID(t *testing.T) {
 		}
 	}
 }
-
-// Verdicts are decoded in parts, and stand in the order of their events all the same.
-func TestStateOfManyResults(t *testing.T) {
-	const n = 3*statePartSize + 1
-	var records []Record
-	for i := range n {
-		doc := fmt.Appendf(nil, `{"id":"r-%d","status":"passed"}`, i)
-		records = append(records, Record{Key{RecordResult, fmt.Sprintf("s/b/d-%d", i)}, int64(n - i), doc})
-	}
-	st, err := NewState(records)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := st.Results["s/b"]
-	for i, v := range got {
-		if want := n - 1 - i; v.ID != fmt.Sprintf("r-%d", want) || v.Digest != fmt.Sprintf("d-%d", want) || v.Stage != "s" || v.Build != "b" {
-			t.Fatalf("verdict %d is %+v", i, v)
-		}
-	}
-	if len(got) != n {
-		t.Errorf("there are %d verdicts, want %d", len(got), n)
-	}
-	for name, r := range map[string]Record{
-		"document": {Key{RecordResult, "s/b/d"}, 1, []byte(`{"id":1}`)},
-		"key":      {Key{RecordResult, "s/b"}, 1, []byte(`{"id":"r-1"}`)},
-	} {
-		for _, at := range []int{0, n - 1} {
-			damaged := slices.Clone(records)
-			damaged[at] = r
-			if _, err := NewState(damaged); CodeOf(err) != CodeCorrupt {
-				t.Errorf("with a bad %s at %d: %v", name, at, err)
-			}
-		}
-	}
-}

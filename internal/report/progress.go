@@ -45,7 +45,7 @@ func (r *Reports) Progress(ctx context.Context, st *pipeline.State, stage string
 	if err != nil {
 		return nil, err
 	}
-	key := lock.Run(name, run.Summary())
+	key := lock.Run(name, run.Summary()).String()
 	p.Dead = true
 	for _, l := range leases {
 		if l.Key == key && r.now().Before(l.Expires) && !r.dead(l.Holder.Process) {

@@ -272,7 +272,7 @@ func (cs *Creations) creator(ctx context.Context, c pipeline.Creation) (*pipelin
 		if l.Key != c.Session || mine {
 			continue
 		}
-		_, taken, err := cs.locks.Try(ctx, l.Key, "look after a creation")
+		_, taken, err := cs.locks.Try(ctx, pipeline.ParseLeaseKey(l.Key), "look after a creation")
 		if taken != nil {
 			cs.locks.Unlock(ctx, taken)
 			continue

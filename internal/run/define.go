@@ -7,7 +7,6 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -147,15 +146,6 @@ func (s *Stages) Remove(ctx context.Context, pipelineName, name, id string) erro
 			}
 		}
 	}
-	gone := []pipeline.Key{
-		{Kind: pipeline.RecordStage, ID: name}, {Kind: pipeline.RecordCurrent, ID: name},
-		{Kind: pipeline.RecordPromotion, ID: name}, {Kind: pipeline.RecordLatest, ID: name},
-		{Kind: pipeline.RecordPause, ID: name}, {Kind: pipeline.RecordRetry, ID: name}, pipeline.CreationKey(pipeline.RecordStage, name),
-	}
-	for _, key := range st.Keys() {
-		if key.OfStageAndBuild() && strings.HasPrefix(key.ID, name+"/") {
-			gone = append(gone, key)
-		}
-	}
+	gone := append(st.KeysOfStage(name), pipeline.CreationKey(pipeline.RecordStage, name))
 	return s.states.Append(leased, pipelineName, &h.Lease, pipeline.Event{Kind: pipeline.StageRemoved, Facts: pipeline.Facts{Gone: gone}})
 }

@@ -151,8 +151,8 @@ func (ps *Pipelines) undefine(ctx context.Context, h *lock.Lock, st *pipeline.St
 }
 
 // workers returns the lease keys of all that somebody may be at work on in a pipeline.
-func workers(st *pipeline.State) []string {
-	var keys []string
+func workers(st *pipeline.State) []pipeline.LeaseKey {
+	var keys []pipeline.LeaseKey
 	for name := range st.Stages {
 		keys = append(keys, lock.Stage(st.Pipeline.Name, name))
 	}
@@ -165,7 +165,7 @@ func workers(st *pipeline.State) []string {
 	for _, run := range st.Latest {
 		keys = append(keys, lock.Run(st.Pipeline.Name, run))
 	}
-	slices.Sort(keys)
+	slices.SortFunc(keys, pipeline.LeaseKey.Compare)
 	return slices.Compact(keys)
 }
 

@@ -21,14 +21,13 @@ import (
 
 // looker looks at repositories and at the ledger.
 type livePoller struct {
-	open      func(context.Context) (*app.App, error)
-	dir       string
-	app       *app.App // nil before the first apply has made what it opens
-	tips      map[string]tip
-	locked    map[string]func() // releases, by pipeline
-	published []func()          // releases
-	only      context.Context   // ends when a hold is lost
-	lost      context.CancelCauseFunc
+	open    func(context.Context) (*app.App, error)
+	dir     string
+	app     *app.App // nil before the first apply has made what it opens
+	tips    map[string]tip
+	watches map[string]*lock.Watch // by pipeline
+	only    context.Context        // ends when a watch is lost
+	lost    context.CancelCauseFunc
 }
 
 // tip is what a ref stood for when a source was last looked at, and what that meant.
@@ -48,47 +47,40 @@ func (l *livePoller) Lock(ctx context.Context, pipelines []string) (context.Cont
 	if l.only == nil || l.only.Err() != nil {
 		l.unlock()
 		l.only, l.lost = context.WithCancelCause(ctx)
-		l.locked = map[string]func(){}
+		l.watches = map[string]*lock.Watch{}
 	}
 	for _, name := range slices.Sorted(slices.Values(pipelines)) {
-		if l.locked[name] != nil {
+		if l.watches[name] != nil {
 			continue
 		}
-		leased, release, err := l.app.Engine.Exclusive(ctx, name, lock.Watching, "watch of "+l.dir)
+		leased, watch, err := l.app.Engine.Watch(ctx, name, "watch of "+l.dir)
 		if err != nil {
 			l.unlock()
 			return nil, err
 		}
 		lost := l.lost
 		context.AfterFunc(leased, func() { lost(context.Cause(leased)) })
-		l.locked[name] = release
+		l.watches[name] = watch
 	}
 	return l.only, nil
 }
 
-// Say implements eyes. What it says is in a lease, so that it ends with the watcher however
-// that ends.
+// Publish implements poller. Others see it in the lease of the watch, so that it ends with
+// the watcher however that ends.
 func (l *livePoller) Publish(text string) {
-	for _, release := range l.published {
-		release()
-	}
-	l.published = nil
-	if text == "" || l.only == nil {
+	if l.only == nil {
 		return
 	}
-	for _, name := range slices.Sorted(maps.Keys(l.locked)) {
-		if _, release, err := l.app.Engine.Exclusive(l.only, name, lock.Doing, text); err == nil { // else it is not said: nothing depends on it
-			l.published = append(l.published, release)
-		}
+	for _, watch := range l.watches {
+		watch.Doing(l.only, text)
 	}
 }
 
 func (l *livePoller) unlock() {
-	l.Publish("")
-	for _, name := range slices.Sorted(maps.Keys(l.locked)) {
-		l.locked[name]()
+	for _, name := range slices.Sorted(maps.Keys(l.watches)) {
+		l.watches[name].End(context.Background())
 	}
-	l.locked = nil
+	l.watches = nil
 	if l.lost != nil {
 		l.lost(nil)
 	}
@@ -186,9 +178,8 @@ func (l *livePoller) others(ctx context.Context, pipelines []string) error {
 		return err
 	}
 	for _, lease := range leases {
-		name, what, _ := strings.Cut(lease.Key, "/")
-		what, _, _ = strings.Cut(what, "/")
-		if slices.Contains(pipelines, name) && slices.Contains([]string{"stage", "image", "pipeline"}, what) && time.Now().Before(lease.Expires) {
+		key := pipeline.ParseLeaseKey(lease.Key)
+		if slices.Contains(pipelines, key.Pipeline) && key.Applies() && time.Now().Before(lease.Expires) {
 			return &pipeline.Error{Code: pipeline.CodeLocked, Op: "look", Err: &pipeline.LockedError{Lease: lease}}
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
@@ -200,7 +201,8 @@ func TestKeys(t *testing.T) {
 func TestOthersAtWork(t *testing.T) {
 	p := newPlace(t)
 	l, seen := p.poller(), p.build(nil)
-	_, release, err := p.app.Engine.Exclusive(t.Context(), "shop", "stage/commit", "apply")
+	ledger := p.app.Ledger()
+	lease, err := ledger.Acquire(t.Context(), "shop/stage/commit", here(t), time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,8 +215,10 @@ func TestOthersAtWork(t *testing.T) {
 	if _, err := l.Look(t.Context(), seen); pipeline.CodeOf(err) != pipeline.CodeLocked {
 		t.Errorf("beside another: %v", err)
 	}
-	release()
-	if _, _, err := p.app.Engine.Exclusive(t.Context(), "shop", "environment/alice", "launch"); err != nil {
+	if err := ledger.Release(t.Context(), lease); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ledger.Acquire(t.Context(), "shop/environment/alice", here(t), time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if reasons, err := l.Look(t.Context(), seen); err != nil || len(reasons) != 1 {
@@ -255,8 +259,8 @@ func TestUnderWay(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, key := range []string{"image/base", "stage/live"} {
-		if _, _, err := p.app.Engine.Exclusive(t.Context(), "shop", key, "run"); err != nil {
+	for _, key := range []string{"shop/image/base", "shop/stage/live"} {
+		if _, err := ledger.Acquire(t.Context(), key, here(t), time.Minute); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -285,8 +289,8 @@ func TestLock(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, l := range leases {
-			if l.Key == "shop/watch/doing" {
-				said = append(said, l.Holder.Purpose)
+			if l.Key == "shop/watch" && l.Holder.Activity.Text != "" {
+				said = append(said, l.Holder.Activity.Text)
 			}
 		}
 		return said
@@ -389,4 +393,15 @@ func TestIdleMemory(t *testing.T) {
 	if records > len(events)/50 {
 		t.Errorf("%d of %d events say how far somebody was told", records, len(events))
 	}
+}
+
+// here is this process, as others see it in leases.
+func here(t *testing.T) pipeline.Holder {
+	t.Helper()
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	self := process.Self()
+	return pipeline.Holder{Process: pipeline.Process{Host: host, PID: self.PID, Started: self.Started, Scope: self.Scope}}
 }

@@ -81,40 +81,15 @@ func (f *filler) fill(v reflect.Value) {
 	}
 }
 
-// kindOf gives an event kind that fits the facts. Ledgers don't look at it.
-func kindOf(f pipeline.Facts) pipeline.EventKind {
-	switch {
-	case f.Pipeline != nil:
-		return pipeline.PipelineDefined
-	case f.Stage != nil:
-		return pipeline.StageDefined
-	case f.ImageDefinition != nil:
-		return pipeline.ImageDefined
-	case f.Build != nil:
-		return pipeline.BuildOffered
-	case f.Run != nil:
-		return pipeline.RunProgressed
-	case f.Current != nil:
-		return pipeline.StageMoved
-	case f.Decision != nil:
-		return pipeline.BuildDecided
-	case f.Promotion != nil:
-		return pipeline.BuildPromoted
-	case f.Override != nil:
-		return pipeline.GateOverridden
-	case f.Pause != nil:
-		return pipeline.StagePaused
-	case f.Retry != nil:
-		return pipeline.RetryAsked
-	case f.Raised != nil:
-		return pipeline.EnvironmentNoticed
-	case f.Delivery != nil:
-		return pipeline.NoticesDelivered
-	case f.Image != nil:
-		return pipeline.ImageBaked
-	case f.Environment != nil:
-		return pipeline.EnvironmentChanged
-	default:
-		return pipeline.BuildCollected
+// theFact returns the value of the only fact.
+func theFact(f pipeline.Facts) reflect.Value {
+	for _, field := range reflect.ValueOf(f).Fields() {
+		if field.Kind() == reflect.Pointer && !field.IsNil() {
+			return field.Elem()
+		}
 	}
+	panic("no fact")
 }
+
+// factRecorded is the kind of the events of this suite. Ledgers don't look at it.
+const factRecorded pipeline.EventKind = "fact.recorded"

@@ -114,6 +114,15 @@ func testRenew(t *testing.T, s *suite) {
 		wantSame(t, "renewed lease", renewed, want)
 		wantSame(t, "lease in the error", wantLocked(t, l, "alice"), want)
 	}
+	for _, activity := range []pipeline.Activity{{Text: "applies <'é\"\\>", Since: s.clock.Now()}, {Text: "plans", Since: s.clock.Now()}, {}} {
+		says := lease
+		says.Holder.Activity = activity
+		renewed, err := l.Renew(t.Context(), pipeline.Lease{Key: lease.Key, Token: lease.Token, Holder: pipeline.Holder{Activity: activity}}, ttl)
+		must(t, err)
+		says.Expires = s.clock.Now().Add(ttl)
+		wantSame(t, "lease whose holder says what it does", renewed, says)
+		wantSame(t, "lease that others see", wantLocked(t, l, "alice"), says)
+	}
 	s.clock.advance(2 * ttl) // late, but nobody has taken it
 	_, err := l.Renew(t.Context(), lease, ttl)
 	must(t, err)

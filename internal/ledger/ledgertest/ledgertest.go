@@ -158,7 +158,7 @@ func appendFacts(t testing.TB, l pipeline.Ledger, name string, facts ...pipeline
 func batch(name string, facts ...pipeline.Facts) pipeline.Batch {
 	b := pipeline.Batch{Pipeline: name}
 	for _, f := range facts {
-		b.Events = append(b.Events, pipeline.Event{Kind: kindOf(f), Actor: "alice", Facts: f})
+		b.Events = append(b.Events, pipeline.Event{Kind: factRecorded, Actor: "alice", Facts: f})
 	}
 	return b
 }

@@ -311,7 +311,7 @@ func (l memory) Renew(ctx context.Context, lease pipeline.Lease, ttl time.Durati
 		if !l.current(lease) {
 			return pipeline.Errorf(pipeline.CodeLeaseLost, op, "%s was lost to %s", lease.Key, row.Holder.Actor)
 		}
-		row.Expires, row.ttl = l.Now().UTC().Round(0).Add(ttl), ttl
+		row.Expires, row.ttl, row.Holder.Activity = l.Now().UTC().Round(0).Add(ttl), ttl, lease.Holder.Activity
 		l.leases[lease.Key], renewed = row, row.Lease
 		return nil
 	})
