@@ -61,7 +61,9 @@ type App struct {
 	Identity, Place string
 
 	ledger   pipeline.Ledger
+	archives pipeline.Archives
 	worker   pipeline.Worker // nil where there is none
+	runner   *step.Runner
 	holder   pipeline.Holder
 	person   pipeline.Person
 	stack    *bootstrap.Resources // nil on the local platform
@@ -107,7 +109,8 @@ func Open(ctx context.Context, o Options) (*App, error) {
 	a.Source = a.NewSource("")
 	config.Ledger, config.Sources, config.Holder, config.Person = record, a.Source, a.holder, a.person
 	config.Dead = deadOn(a.holder.Host)
-	config.Runner = step.NewRunner(step.Options{Logger: o.Logger.Named("step"), Worker: a.worker})
+	a.runner = step.NewRunner(step.Options{Logger: o.Logger.Named("step"), Worker: a.worker})
+	config.Runner = a.runner
 	config.WorkDir, config.Logger = filepath.Join(place.Dir, "runs"), o.Logger.Named("engine")
 	config.Surroundings = place.Surroundings()
 	config.Export = func(ctx context.Context, w io.Writer, name string) error { return ledger.Dump(ctx, record, w, name) }
@@ -115,6 +118,7 @@ func Open(ctx context.Context, o Options) (*App, error) {
 		Ledger: record, Holder: config.Holder, Topics: a.topics, Buses: a.buses, Logger: o.Logger.Named("notice"),
 	}))
 	config.Appended = func(name string) { a.notifier.wake(name, false) }
+	a.archives = config.Archives
 	a.Engine = engine.New(config)
 	return a, nil
 }
@@ -201,12 +205,12 @@ func (a *App) Verify(ctx context.Context, name string) (int64, error) {
 
 // Archives lists the histories of removed pipelines that are kept, the newest first.
 func (a *App) Archives(ctx context.Context) ([]pipeline.Archive, error) {
-	return a.Engine.Archives.List(ctx)
+	return a.archives.List(ctx)
 }
 
 // OpenArchive reads a kept history, as Export wrote it.
 func (a *App) OpenArchive(ctx context.Context, of pipeline.Archive) (io.ReadCloser, error) {
-	return a.Engine.Archives.Open(ctx, of)
+	return a.archives.Open(ctx, of)
 }
 
 // VerifyExport checks the hash chains of what Export wrote, and returns the number of
@@ -235,6 +239,12 @@ func (a *App) Import(ctx context.Context, r io.Reader) ([]ledger.Imported, error
 func MakeLoad(ctx context.Context, in io.Reader, out, progress io.Writer) error {
 	return step.MakeShare(ctx, os.Getenv(pipeline.StartVariable), in, out, progress)
 }
+
+// Runner runs steps, as stages do.
+func (a *App) Runner() *step.Runner { return a.runner }
+
+// Logger is where this process logs what concerns only its maintainers.
+func (a *App) Logger() hclog.Logger { return a.logger }
 
 // Ledger gives the ledger, for listings.
 func (a *App) Ledger() pipeline.Ledger { return a.ledger }

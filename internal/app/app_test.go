@@ -18,11 +18,14 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/collect"
+	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/supervisor"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
 	"github.com/penstock-io/terraform-provider-penstock/internal/workplace/workplacetest"
 )
@@ -98,7 +101,7 @@ func TestRoute(t *testing.T) {
 		Install: `tar -xzf "$PENSTOCK_ARTIFACT"`, Start: "exec " + self + " serve", Migrate: `date >> "$PENSTOCK_DATA/migrations"`,
 		HealthCheck: &pipeline.HealthCheck{Path: "/", Interval: 50 * time.Millisecond},
 	}}
-	if _, err := a.Engine.CreatePipeline(ctx, p); err != nil {
+	if _, err := a.Engine.Pipelines.Create(ctx, p); err != nil {
 		t.Fatal(err)
 	}
 	stages := func(pin string) []pipeline.Stage {
@@ -119,14 +122,14 @@ func TestRoute(t *testing.T) {
 	apply := func(pin string) error {
 		for _, s := range stages(pin) {
 			s.Owner = a.Owner
-			if _, err := a.Engine.Advance(ctx, engine.AdvanceRequest{Stage: s.WithDefaults(nil, nil)}); err != nil {
+			if _, err := a.Engine.Stages.Advance(ctx, run.AdvanceRequest{Stage: s.WithDefaults(nil, nil)}); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	standing := func(stage string) engine.StageStatus {
-		at, err := a.Engine.StageStatus(ctx, "shop", stage)
+	standing := func(stage string) report.StageStatus {
+		at, err := a.Engine.Reports.StageStatus(ctx, "shop", stage)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -162,7 +165,7 @@ func TestRoute(t *testing.T) {
 	if got := get(t, endpoint); got != "two" {
 		t.Errorf("after a bad commit production answers %q", got)
 	}
-	if _, err := a.Engine.Decide(ctx, "shop", "acceptance", standing("commit").Current, pipeline.Rejected, "bad"); err != nil {
+	if _, err := a.Engine.Decisions.Do(ctx, decision.Command{Verb: decision.Reject, Pipeline: "shop", Stage: "acceptance", Build: standing("commit").Current, Reason: "bad"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := apply(one); err != nil {
@@ -171,7 +174,7 @@ func TestRoute(t *testing.T) {
 	if got := get(t, endpoint); got != "one" {
 		t.Errorf("after the rollback production answers %q", got)
 	}
-	env, err := a.Engine.Launch(ctx, engine.LaunchRequest{Pipeline: "shop", Name: "alice", TTL: time.Hour, Configured: a.Owner})
+	env, err := a.Engine.Environments.Launch(ctx, run.LaunchRequest{Pipeline: "shop", Name: "alice", TTL: time.Hour, Configured: a.Owner})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,10 +184,10 @@ func TestRoute(t *testing.T) {
 	if n, err := a.Verify(ctx, ""); err != nil || n < 20 {
 		t.Errorf("%d events, %v", n, err)
 	}
-	if g, err := a.Engine.Collect(ctx, engine.CollectRequest{DryRun: true, Kept: true}); err != nil || fmt.Sprint(g) != fmt.Sprint(engine.Garbage{}) {
+	if g, err := a.Engine.Collector.Collect(ctx, collect.Request{DryRun: true, Kept: true}); err != nil || fmt.Sprint(g) != fmt.Sprint(collect.Garbage{}) {
 		t.Errorf("left over: %+v, %v", g, err)
 	}
-	if err := a.Engine.RemovePipeline(ctx, "shop", true); err != nil {
+	if err := a.Engine.Pipelines.Remove(ctx, "shop", "", true); err != nil {
 		t.Fatal(err)
 	}
 	if err := a.Close(ctx); err != nil {
@@ -207,7 +210,7 @@ func TestChangedArtifact(t *testing.T) {
 	git(t, repo, "init", "-q", "-b", "main")
 	commit(t, repo, "one")
 	closeAfter(t, dir, func(a *app.App) {
-		if _, err := a.Engine.CreatePipeline(ctx, pipeline.Pipeline{Name: "shop", Owner: a.Owner}); err != nil {
+		if _, err := a.Engine.Pipelines.Create(ctx, pipeline.Pipeline{Name: "shop", Owner: a.Owner}); err != nil {
 			t.Fatal(err)
 		}
 		snapshot, err := a.Source.Snapshot(ctx, source.Query{Repository: repo, Ref: "main"})
@@ -216,7 +219,7 @@ func TestChangedArtifact(t *testing.T) {
 		}
 		advance := func(s pipeline.Stage) error {
 			s.Pipeline, s.Owner = "shop", a.Owner
-			_, err := a.Engine.Advance(ctx, engine.AdvanceRequest{Stage: s.WithDefaults(nil, nil)})
+			_, err := a.Engine.Stages.Advance(ctx, run.AdvanceRequest{Stage: s.WithDefaults(nil, nil)})
 			return err
 		}
 		made := pipeline.Stage{Type: pipeline.TypeCommit, Source: &snapshot.Source, Artifact: "version", Steps: []pipeline.Step{{Name: "build", Command: "true"}}}
@@ -237,7 +240,7 @@ func TestChangedArtifact(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(dir, "used")); err == nil {
 			t.Error("its step has run")
 		}
-		if err := a.Engine.RemovePipeline(ctx, "shop", true); err != nil {
+		if err := a.Engine.Pipelines.Remove(ctx, "shop", "", true); err != nil {
 			t.Error(err)
 		}
 	})

@@ -17,8 +17,8 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/bootstrap"
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 const (
@@ -120,7 +120,7 @@ func plan(t testing.TB, options app.Options) {
 	running := sync.Map{}
 	for n := range planStages {
 		work = append(work, func() error {
-			_, err := e.StageStatus(t.Context(), "shop", fmt.Sprintf("stage-%d", n))
+			_, err := e.Reports.StageStatus(t.Context(), "shop", fmt.Sprintf("stage-%d", n))
 			return err
 		})
 	}
@@ -130,12 +130,12 @@ func plan(t testing.TB, options app.Options) {
 			if err != nil {
 				return err
 			}
-			recipe, err := e.Rebased(t.Context(), st, st.ImageDefinitions[fmt.Sprintf("image-%d", n)])
+			recipe, err := e.Images.Rebased(t.Context(), st, st.ImageDefinitions[fmt.Sprintf("image-%d", n)])
 			if err != nil {
 				return err
 			}
-			image, found := engine.FindBaked(st, recipe)
-			exists, err := e.ImageExists(t.Context(), image.ID)
+			image, found := run.FindBaked(st, recipe)
+			exists, err := e.Images.Exists(t.Context(), image.ID)
 			if err == nil && !(found && exists) {
 				err = fmt.Errorf("image %d exists: %v, %v", n, found, exists)
 			}

@@ -65,7 +65,7 @@ func TestDirOfOthers(t *testing.T) {
 func TestDirWithoutMarker(t *testing.T) {
 	dir := t.TempDir()
 	closeAfter(t, dir, func(a *app.App) {
-		if _, err := a.Engine.CreatePipeline(t.Context(), pipeline.Pipeline{Name: "shop", Owner: a.Owner}); err != nil {
+		if _, err := a.Engine.Pipelines.Create(t.Context(), pipeline.Pipeline{Name: "shop", Owner: a.Owner}); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -80,7 +80,7 @@ func TestDirWithoutMarker(t *testing.T) {
 	}
 	before := files(t, dir)
 	closeAfter(t, dir, func(a *app.App) {
-		if err := a.Engine.RemovePipeline(t.Context(), "shop", true); err != nil {
+		if err := a.Engine.Pipelines.Remove(t.Context(), "shop", "", true); err != nil {
 			t.Error(err)
 		}
 	})

@@ -109,7 +109,7 @@ func (t *notifier) later(name string, at time.Time) {
 // one is to be tried again.
 func (t *notifier) notify(ctx context.Context, name string, look bool) (time.Time, error) {
 	if look {
-		if err := t.app.Engine.Notice(ctx, name); err != nil {
+		if err := t.app.Engine.Environments.Notice(ctx, name); err != nil {
 			return time.Time{}, err
 		}
 	}

@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
 )
 
@@ -104,7 +104,7 @@ func closeApp(t *testing.T, a *app.App) {
 
 func define(t *testing.T, a *app.App, name string, targets ...pipeline.NotifyTarget) {
 	t.Helper()
-	if _, err := a.Engine.CreatePipeline(t.Context(), pipeline.Pipeline{Name: name, Owner: a.Owner, Notify: targets}); err != nil {
+	if _, err := a.Engine.Pipelines.Create(t.Context(), pipeline.Pipeline{Name: name, Owner: a.Owner, Notify: targets}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -148,7 +148,7 @@ func TestHungReceiver(t *testing.T) {
 	watch(t, a, "shop")
 	hung.asked(1)
 	s := pipeline.Stage{Pipeline: "shop", Owner: a.Owner, Type: pipeline.TypeCommit, Source: &snap.Source, Steps: []pipeline.Step{{Name: "test", Command: "true"}}}
-	if _, err := a.Engine.Advance(t.Context(), engine.AdvanceRequest{Stage: s.WithDefaults(nil, nil)}); err != nil {
+	if _, err := a.Engine.Stages.Advance(t.Context(), run.AdvanceRequest{Stage: s.WithDefaults(nil, nil)}); err != nil {
 		t.Fatal(err)
 	}
 	watch(t, a, "shop")

@@ -13,14 +13,14 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/collect"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
 // made makes a pipeline whose history is kept for a time.
 func made(t *testing.T, a *app.App, history time.Duration) {
 	t.Helper()
-	if _, err := a.Engine.CreatePipeline(t.Context(), pipeline.Pipeline{Name: "shop", Owner: a.Owner, RetainHistory: history}); err != nil {
+	if _, err := a.Engine.Pipelines.Create(t.Context(), pipeline.Pipeline{Name: "shop", Owner: a.Owner, RetainHistory: history}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -84,7 +84,7 @@ func TestArchivesStay(t *testing.T) {
 	for _, history := range []time.Duration{time.Hour, 0} {
 		closeAfter(t, dir, func(a *app.App) {
 			made(t, a, history)
-			if err := a.Engine.RemovePipeline(t.Context(), "shop", false); err != nil {
+			if err := a.Engine.Pipelines.Remove(t.Context(), "shop", "", false); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -116,7 +116,7 @@ func TestArchivesStay(t *testing.T) {
 		}
 	})
 	closeAfter(t, dir, func(a *app.App) {
-		if g, err := a.Engine.Collect(t.Context(), engine.CollectRequest{}); err != nil || len(g.Archives) != 1 {
+		if g, err := a.Engine.Collector.Collect(t.Context(), collect.Request{}); err != nil || len(g.Archives) != 1 {
 			t.Errorf("garbage: %+v, %v", g, err)
 		}
 	})

@@ -14,6 +14,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/board"
+	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -52,7 +53,7 @@ func (*board10k) rest(*testing.B) {}
 func (p *board10k) happen(b *testing.B) {
 	b.Helper()
 	p.events++
-	if _, err := p.app.Engine.Pause(b.Context(), "shop", "capacity", fmt.Sprint(p.events)); err != nil {
+	if _, err := p.app.Engine.Decisions.Do(b.Context(), decision.Command{Verb: decision.Pause, Pipeline: "shop", Stage: "capacity", Reason: fmt.Sprint(p.events)}); err != nil {
 		b.Fatal(err)
 	}
 }
@@ -84,7 +85,7 @@ func filled(b *testing.B, builds int) *board10k {
 	b.Cleanup(func() { _ = a.Close(context.Background()) })
 	batch := pipeline.Batch{Pipeline: "shop"}
 	flush := func() {
-		if _, err := a.Engine.Ledger.Append(b.Context(), batch); err != nil {
+		if _, err := a.Ledger().Append(b.Context(), batch); err != nil {
 			b.Fatal(err)
 		}
 		batch.Events = nil

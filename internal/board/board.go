@@ -76,7 +76,7 @@ func New(o Options) *Board {
 	if o.Interval == 0 {
 		o.Interval = time.Second
 	}
-	o.Interval = max(o.Interval, o.Engine.HeadAge)
+	o.Interval = max(o.Interval, o.Engine.HeadAge())
 	ctx, cancel := context.WithCancel(context.Background())
 	signedIn, signOff := context.WithCancel(context.Background())
 	c := &core{Options: o, pages: newPages(o.Now), work: newWork(ctx), diffs: newDiffs(ctx, o.Now)}

@@ -16,8 +16,9 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/board"
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 // A build goes from the commit to production by the board's forms alone, as a browser
@@ -114,7 +115,8 @@ func TestMissingImage(t *testing.T) {
 	b.apply()
 	one := b.newest()
 	b.lacks(b.get("/p/shop/images"), "no more")
-	b.must(b.app.Engine.Platform.RemoveImage(t.Context(), b.state().Builds[one].Image))
+	work, _ := b.app.WorkDir()
+	b.must(local.New(local.Options{Dir: b.app.Dir, Work: work, Logger: b.app.Logger()}).RemoveImage(t.Context(), b.state().Builds[one].Image))
 	b.get("/p/shop/images", "the platform has it no more, and it is needed: build "+one)
 	b.press(b.client, "launch", nil, url.Values{"name": {"mine"}, "build": {one}}, http.StatusOK, "is being launched")
 	failed := func() bool { return strings.Contains(words(b.get("/p/shop/environments")), "launch mine failed") }
@@ -143,7 +145,7 @@ func TestBakes(t *testing.T) {
 	definition := pipeline.ImageDefinition{Pipeline: "shop", Name: "base", Owner: b.app.Owner, From: pipeline.ImageFrom{Image: b.state().Builds[b.newest()].Image}, Source: *b.state().Stages["commit"].Source, Steps: []pipeline.Step{{Name: "packages", Command: fmt.Sprintf("while ! [ -e %q ]; do sleep 0.05; done; echo installed > packages", gate)}}}
 	ended := make(chan error, 1)
 	go func() {
-		_, err := b.app.Engine.Bake(b.Context(), engine.BakeRequest{Definition: definition})
+		_, err := b.app.Engine.Images.Bake(b.Context(), run.BakeRequest{Definition: definition})
 		ended <- err
 	}()
 	run := b.running("image/base")

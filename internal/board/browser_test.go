@@ -19,6 +19,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/board"
+	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -471,10 +472,10 @@ func TestBrowserStreams(t *testing.T) {
 	me.sees("Value stream")
 	const changes = 8
 	for i := range changes {
-		_, err := b.app.Engine.Pause(t.Context(), "shop", "production", fmt.Sprintf("reason %d", i))
+		_, err := b.app.Engine.Decisions.Do(t.Context(), decision.Command{Verb: decision.Pause, Pipeline: "shop", Stage: "production", Reason: fmt.Sprintf("reason %d", i)})
 		b.must(err)
 		me.sees(fmt.Sprintf("reason %d", i))
-		_, err = b.app.Engine.Resume(t.Context(), "shop", "production")
+		_, err = b.app.Engine.Decisions.Do(t.Context(), decision.Command{Verb: decision.Resume, Pipeline: "shop", Stage: "production"})
 		b.must(err)
 		b.await("the release", func() bool { return eval[bool](me, `!document.body.innerText.includes("is paused by")`) })
 	}
@@ -494,7 +495,7 @@ func TestBrowserStreams(t *testing.T) {
 	show(true)
 	me.sees("Nobody watches")
 
-	b.must(b.app.Engine.RemovePipeline(t.Context(), "shop", true))
+	b.must(b.app.Engine.Pipelines.Remove(t.Context(), "shop", "", true))
 	me.sees(`there is no pipeline "shop"`)
 
 	b.apply()

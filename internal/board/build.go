@@ -9,10 +9,12 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/draw"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
 // buildPage is everything about a build.
@@ -25,7 +27,7 @@ type buildPage struct {
 	Lineage    []pipeline.Image // the build's image, what it was baked from, and so on
 	BaseImage  string           // where no record has it
 	CurrentAt  string           // the last stage that lasts: the build is compared with what it holds
-	Diff       *engine.Diff     // to that
+	Diff       *report.Diff     // to that
 	NoDiff     string
 	Buttons    []button
 	Rejected   string // the stage at which it stands rejected
@@ -97,7 +99,7 @@ func (b *Board) build(w http.ResponseWriter, r *http.Request, s *session) error 
 	for i, stage := range stages {
 		page.Stages = append(page.Stages, stageOf(b.Engine.As(s.person), st, stage, page.Cells[i], build.ID))
 	}
-	runs, err := b.Engine.Ledger.Runs(r.Context(), st.Pipeline.Name, pipeline.RunQuery{Build: id})
+	runs, err := b.Engine.Reports.Runs(r.Context(), st.Pipeline.Name, pipeline.RunQuery{Build: id})
 	if err != nil {
 		return err
 	}
@@ -187,7 +189,7 @@ func (b *Board) runs(w http.ResponseWriter, r *http.Request, s *session) error {
 	}
 	q := r.URL.Query()
 	query := pipeline.RunQuery{Stage: q.Get("stage"), Build: q.Get("build"), Status: pipeline.RunStatus(q.Get("status")), After: q.Get("after"), Limit: rowsPerPage}
-	found, err := b.Engine.Ledger.Runs(r.Context(), st.Pipeline.Name, query)
+	found, err := b.Engine.Reports.Runs(r.Context(), st.Pipeline.Name, query)
 	if err != nil {
 		return err
 	}
@@ -246,7 +248,7 @@ func (b *Board) loads(ctx context.Context, run pipeline.Run) ([]load, error) {
 	if len(all) == 0 {
 		return nil, nil
 	}
-	page, err := b.Engine.Ledger.Runs(ctx, run.Pipeline, pipeline.RunQuery{Stage: run.Stage, After: run.ID, Limit: rowsPerPage})
+	page, err := b.Engine.Reports.Runs(ctx, run.Pipeline, pipeline.RunQuery{Stage: run.Stage, After: run.ID, Limit: rowsPerPage})
 	if err != nil {
 		return nil, err
 	}
@@ -254,7 +256,7 @@ func (b *Board) loads(ctx context.Context, run pipeline.Run) ([]load, error) {
 		if r.Build == run.Build || !r.Status.HasResult() {
 			continue
 		}
-		before, err := b.Engine.Ledger.Run(ctx, run.Pipeline, r.ID)
+		before, err := b.Engine.Reports.Run(ctx, run.Pipeline, r.ID)
 		if err != nil {
 			return nil, err
 		}
@@ -294,14 +296,14 @@ func (b *Board) run(w http.ResponseWriter, r *http.Request, s *session) error {
 	if err != nil {
 		return err
 	}
-	run, err := b.Engine.Ledger.Run(r.Context(), st.Pipeline.Name, r.PathValue("run"))
+	run, err := b.Engine.Reports.Run(r.Context(), st.Pipeline.Name, r.PathValue("run"))
 	if err != nil {
 		return err
 	}
 	page := runPage{Run: run, Of: st.Builds[run.Build]}
 	if stage, ok := st.Stages[run.Stage]; ok && run.Kind == pipeline.KindStage {
 		e := b.Engine.As(s.person)
-		if v, _ := e.CheckRetry(st, stage); v.ID == run.ID {
+		if decision.RetryOf(st, stage).ID == run.ID {
 			if adder(e, st, stage)(&page.Buttons, "retry", "") {
 				page.Buttons[0].Primary = run.Status == pipeline.RunFailed
 			}

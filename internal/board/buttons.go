@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 // button leads to the page that asks whether to do something, or to somewhere else.
@@ -34,7 +36,7 @@ func newButton(name string, stage pipeline.Stage, build string) button {
 // the line to change.
 func adder(e *engine.Engine, st *pipeline.State, s pipeline.Stage) func(list *[]button, name, build string) bool {
 	return func(list *[]button, name, build string) bool {
-		err := actions[name].Check(e, st, s, build)
+		err := check(e, st, s, name, build)
 		pinned := s.Pin != "" && (name == "promote" || name == "rollback") && pipeline.CodeOf(err) == pipeline.CodeRefused
 		if err != nil && !pinned {
 			return false
@@ -60,7 +62,7 @@ func buttons(e *engine.Engine, st *pipeline.State, m gate.Move) (now []button) {
 	if build := gate.Undecided(st, m); build != "" {
 		add(&now, "approve", build)
 		add(&now, "reject", build)
-		if b, ok := tryIt(st, s, build, e.Person); ok {
+		if b, ok := tryIt(st, s, build, e.Person()); ok {
 			now = append(now, b)
 		}
 	}
@@ -84,7 +86,7 @@ func moreButtons(e *engine.Engine, st *pipeline.State, m gate.Move) (more []butt
 		add(&more, "retry", "")
 	}
 	if s.Trigger == pipeline.TriggerManual {
-		if back := engine.BuildBefore(st, s); back != "" {
+		if back := decision.BuildBefore(st, s); back != "" {
 			add(&more, "rollback", back)
 		}
 	}
@@ -98,7 +100,7 @@ func moreButtons(e *engine.Engine, st *pipeline.State, m gate.Move) (more []butt
 // tryIt leads to the environment in which a build can be tried: the stage's, else one that
 // the person may launch.
 func tryIt(st *pipeline.State, s pipeline.Stage, build string, who pipeline.Person) (button, bool) {
-	b := button{Action: "launch", Label: "Try it", Build: build, Name: engine.OwnName("try-" + engine.OwnName(who.Name))}
+	b := button{Action: "launch", Label: "Try it", Build: build, Name: run.OwnName("try-" + run.OwnName(who.Name))}
 	if env, ok := st.RunEnvironment(s.Name, pipeline.ForInquiry); ok && env.Serves() && env.Build == build && web(env.Endpoint) {
 		b.URL = env.Endpoint
 		return b, true
@@ -172,7 +174,7 @@ func approvedBy(st *pipeline.State, s pipeline.Stage, build string) string {
 // who says who may do something: why this person may not, and who may instead, else who
 // else may; empty where that is everybody.
 func who(e *engine.Engine, st *pipeline.State, name string, right pipeline.Right, s pipeline.Stage, build string) string {
-	err := actions[name].Check(e, st, s, build)
+	err := check(e, st, s, name, build)
 	if pipeline.CodeOf(err) == pipeline.CodeNotAllowed {
 		return fmt.Sprintf("%s. %s", errors.Unwrap(err), reason.Hint(err))
 	}

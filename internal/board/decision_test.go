@@ -11,8 +11,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 // lacks fails where a page says something.
@@ -229,11 +229,11 @@ func TestMetricsWithoutDeployments(t *testing.T) {
 	b := newBed(t)
 	b.serve(nil)
 	p := pipeline.Pipeline{Name: "shop", Owner: b.app.Owner}
-	_, err := b.app.Engine.CreatePipeline(t.Context(), p)
+	_, err := b.app.Engine.Pipelines.Create(t.Context(), p)
 	b.must(err)
 	b.get("/p/shop/metrics", "There is no stage yet")
 	s := pipeline.Stage{Pipeline: "shop", Owner: b.app.Owner, Type: pipeline.TypeCustom, Name: "lint"}
-	_, err = b.app.Engine.Advance(t.Context(), engine.AdvanceRequest{Stage: s.WithDefaults(nil, nil)})
+	_, err = b.app.Engine.Stages.Advance(t.Context(), run.AdvanceRequest{Stage: s.WithDefaults(nil, nil)})
 	b.must(err)
 	b.get("/p/shop/metrics", "Deployments per week", "lint")
 }
@@ -250,7 +250,7 @@ func TestManyRuns(t *testing.T) {
 		run := pipeline.Run{ID: fmt.Sprintf("r-%04d", i), Pipeline: "shop", Stage: "capacity", Kind: pipeline.KindStage, Build: one, Digest: "d", Status: pipeline.RunFailed, Phase: pipeline.PhaseDone, Order: 1}
 		batch.Events = append(batch.Events, pipeline.Event{Kind: pipeline.RunEnded, Actor: "ann", Facts: pipeline.Facts{Run: &run}})
 	}
-	_, err := b.app.Engine.Ledger.Append(t.Context(), batch)
+	_, err := b.app.Ledger().Append(t.Context(), batch)
 	b.must(err)
 	b.get("/p/shop/builds/"+one, all, `href="/p/shop/runs?build=`+one)
 	page := b.get("/p/shop/runs?build="+one, "Older")

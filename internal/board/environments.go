@@ -15,6 +15,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 // environmentActions are those on people's environments. They take minutes where instances
@@ -58,7 +59,7 @@ func (b *forms) prepareEnvironment(st *pipeline.State, who pipeline.Person, q *a
 	if longest > 0 && len(c.Times) == 0 {
 		c.Times = []time.Duration{longest}
 	}
-	q.TTL = engine.DefaultTTL
+	q.TTL = run.DefaultTTL
 	if longest > 0 {
 		q.TTL = min(q.TTL, longest)
 	}
@@ -73,8 +74,8 @@ func (b *forms) prepareEnvironment(st *pipeline.State, who pipeline.Person, q *a
 		}
 		return nil
 	}
-	q.Name = cmp.Or(q.Name, engine.OwnName(who.Name))
-	err := b.Engine.As(who).CheckLaunch(st, engine.LaunchRequest{Pipeline: q.Pipeline, Name: q.Name, TTL: q.TTL})
+	q.Name = cmp.Or(q.Name, run.OwnName(who.Name))
+	err := b.Engine.As(who).Environments.CheckLaunch(st, run.LaunchRequest{Pipeline: q.Pipeline, Name: q.Name, TTL: q.TTL})
 	if st.Pipeline.Service.Start == "" {
 		err = pipeline.Errorf(pipeline.CodeInvalid, "launch environment", "pipeline %q has no service.start", q.Pipeline).WithHint("Set service = { start = \"…\" } on the pipeline.")
 	}
@@ -83,12 +84,12 @@ func (b *forms) prepareEnvironment(st *pipeline.State, who pipeline.Person, q *a
 		if len(c.Choice) >= offeredBuilds {
 			break
 		}
-		if _, err := engine.ChooseBuild(st, engine.LaunchRequest{Pipeline: q.Pipeline, Name: q.Name, Build: build.ID}); err == nil {
+		if _, err := run.ChooseBuild(st, run.LaunchRequest{Pipeline: q.Pipeline, Name: q.Name, Build: build.ID}); err == nil {
 			c.Choice = append(c.Choice, build)
 		}
 	}
 	if len(c.Choice) == 0 {
-		_, err := engine.ChooseBuild(st, engine.LaunchRequest{Pipeline: q.Pipeline, Name: q.Name})
+		_, err := run.ChooseBuild(st, run.LaunchRequest{Pipeline: q.Pipeline, Name: q.Name})
 		c.refuse(err)
 	}
 	return nil
@@ -113,35 +114,35 @@ func (b *forms) onEnvironment(ctx context.Context, e *engine.Engine, name string
 		return "", err
 	}
 	env, exists := st.PersonEnvironment(q.Name)
-	r := engine.LaunchRequest{Pipeline: q.Pipeline, Name: q.Name, TTL: cmp.Or(q.TTL, engine.DefaultTTL), Renew: true}
+	r := run.LaunchRequest{Pipeline: q.Pipeline, Name: q.Name, TTL: cmp.Or(q.TTL, run.DefaultTTL), Renew: true}
 	key := workKey(q.Pipeline, q.Name)
 	switch {
 	case name == "launch":
 		if err := checkName(q.Name); err != nil {
 			return "", err
 		}
-		r.Build, r.Spec, r.Create, r.Configured = q.Build, pipeline.EnvironmentSpec{Instances: 1}, true, engine.LaunchedByHand
+		r.Build, r.Spec, r.Create, r.Configured = q.Build, pipeline.EnvironmentSpec{Instances: 1}, true, run.LaunchedByHand
 	case !exists:
 		return "", pipeline.Errorf(pipeline.CodeNotFound, "find environment", "there is no self-service environment %q any more", q.Name)
 	case name == "destroy":
-		if !st.Pipeline.Authorization.Owns(env.Owner, e.Person) {
-			if err := st.Pipeline.Authorize(pipeline.RightLaunch, e.Person, fmt.Sprintf("end environment %q of %s", q.Name, env.Owner)); err != nil {
+		if !st.Pipeline.Authorization.Owns(env.Owner, e.Person()) {
+			if err := st.Pipeline.Authorize(pipeline.RightLaunch, e.Person(), fmt.Sprintf("end environment %q of %s", q.Name, env.Owner)); err != nil {
 				return "", err
 			}
 		}
 		return fmt.Sprintf("Environment %s is being ended.", q.Name),
-			b.work.begin(key, "end", b.Now, func(ctx context.Context) error { return e.EndEnvironment(ctx, q.Pipeline, q.Name) })
+			b.work.begin(key, "end", b.Now, func(ctx context.Context) error { return e.Environments.End(ctx, q.Pipeline, q.Name, "") })
 	default:
 		r.Build, r.Spec, r.Configured, r.Owner = env.Build, env.Spec, env.Configured, env.Owner
 	}
-	if err := e.CheckLaunch(st, r); err != nil {
+	if err := e.Environments.CheckLaunch(st, r); err != nil {
 		return "", err
 	}
-	if _, err := engine.ChooseBuild(st, r); err != nil {
+	if _, err := run.ChooseBuild(st, r); err != nil {
 		return "", err
 	}
 	err = b.work.begin(key, name, b.Now, func(ctx context.Context) error {
-		_, err := e.Launch(ctx, r)
+		_, err := e.Environments.Launch(ctx, r)
 		return err
 	})
 	if err != nil {
@@ -165,7 +166,7 @@ func (b *core) failures() map[string]failure {
 
 // checkName refuses what can't be the name of an environment.
 func checkName(name string) error {
-	if engine.OwnName(name) != name {
+	if run.OwnName(name) != name {
 		return pipeline.Errorf(pipeline.CodeInvalid, "launch environment", "%q is no name for it", name).
 			WithHint("Use small letters, digits and hyphens, a letter first, at most 40.")
 	}

@@ -15,9 +15,10 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
 // confirmation asks whether to do something, and says what will happen.
@@ -28,7 +29,7 @@ type confirmation struct {
 	Explain []string
 	Of      pipeline.Build
 	Ticket  string
-	Diff    *engine.Diff
+	Diff    *report.Diff
 	NoDiff  string   // why there is none
 	Refused *trouble // it would be refused: there is nothing to press
 	Times   []time.Duration
@@ -60,7 +61,7 @@ func read(r *http.Request) (string, action, asked, error) {
 	}
 	q := asked{
 		Pipeline: r.PathValue("pipeline"), Stage: r.FormValue("stage"), Build: r.FormValue("build"), Name: r.FormValue("name"),
-		Run: r.FormValue("run"), From: engine.Place{Current: r.FormValue("current"), Next: r.FormValue("next")}, Reason: strings.TrimSpace(present.Line(r.FormValue("reason"))),
+		Run: r.FormValue("run"), From: decision.Place{Current: r.FormValue("current"), Next: r.FormValue("next")}, Reason: strings.TrimSpace(present.Line(r.FormValue("reason"))),
 	}
 	q.Decision, _ = strconv.ParseInt(r.FormValue("decision"), 10, 64) // what is none is not what the form was made for
 	if text := r.FormValue("ttl"); text != "" {
@@ -111,14 +112,14 @@ func (b *forms) prepareStage(ctx context.Context, st *pipeline.State, who pipeli
 		return pipeline.Errorf(pipeline.CodeNotFound, "find build", "pipeline %q has no build %q", q.Pipeline, q.Build).WithHint("The board lists its builds.")
 	}
 	v, _ := st.ResultOf(stage, q.Build)
-	q.Run, q.From, q.Decision = v.ID, engine.Place{}, st.Version(pipeline.RecordDecision, pipeline.StageBuild(stage.Name, q.Build))
+	q.Run, q.From, q.Decision = v.ID, decision.Place{}, st.Version(pipeline.RecordDecision, pipeline.StageBuild(stage.Name, q.Build))
 	if c.Key == "lift" {
 		c.Act.Label = liftLabel(st, stage, q.Build)
 	}
-	c.refuse(c.Act.Check(b.Engine.As(who), st, stage, q.Build))
+	c.refuse(check(b.Engine.As(who), st, stage, c.Key, q.Build))
 	moves := c.Key == "promote" || c.Key == "rollback"
 	if moves {
-		q.From = engine.PlaceOf(st, stage)
+		q.From = decision.PlaceOf(st, stage)
 	}
 	if current := q.From.Current; current != "" && current != q.Build {
 		diff, err := b.diff(ctx, st, current, q.Build)
@@ -150,7 +151,9 @@ func (b *forms) act(w http.ResponseWriter, r *http.Request, s *session) error {
 	if _, ok := environmentActions[name]; ok {
 		said, err = b.onEnvironment(r.Context(), e, name, q)
 	} else {
-		said, err = a.Do(r.Context(), e, q)
+		var done decision.Outcome
+		done, err = e.Decisions.Do(r.Context(), q.command(name))
+		said = a.Says(q, done)
 	}
 	if err != nil {
 		return err
@@ -170,11 +173,11 @@ func backTo(name string) string {
 }
 
 // diff compares two builds, for a page.
-func (b *core) diff(ctx context.Context, st *pipeline.State, from, to string) (engine.Diff, error) {
+func (b *core) diff(ctx context.Context, st *pipeline.State, from, to string) (report.Diff, error) {
 	name := st.Pipeline.Name
 	version := func(build string) int64 { return st.Version(pipeline.RecordBuild, build) } // artifact and image come later than the build
 	key := fmt.Sprintf("%s/%s/%d/%s/%d", name, from, version(from), to, version(to))
-	return b.diffs.get(ctx, key, func(ctx context.Context) (engine.Diff, error) { return b.Engine.Diff(ctx, name, from, to) })
+	return b.diffs.get(ctx, key, func(ctx context.Context) (report.Diff, error) { return b.Engine.Reports.Diff(ctx, name, from, to) })
 }
 
 // diffs keeps comparisons of builds, which may take a look into a repository. Who asks for
@@ -191,7 +194,7 @@ type diffs struct {
 }
 
 type keptDiff struct {
-	engine.Diff
+	report.Diff
 	err   error
 	until time.Time // zero: for as long as there is room
 }
@@ -207,7 +210,7 @@ func newDiffs(ctx context.Context, now func() time.Time) *diffs {
 }
 
 // get gives what is known under a key, else what compare gives.
-func (d *diffs) get(ctx context.Context, key string, compare func(context.Context) (engine.Diff, error)) (engine.Diff, error) {
+func (d *diffs) get(ctx context.Context, key string, compare func(context.Context) (report.Diff, error)) (report.Diff, error) {
 	if known, ok := d.known(key); ok {
 		return known.Diff, known.err
 	}
@@ -231,7 +234,7 @@ func (d *diffs) get(ctx context.Context, key string, compare func(context.Contex
 		found := r.Val.(keptDiff)
 		return found.Diff, found.err
 	case <-ctx.Done():
-		return engine.Diff{}, ctx.Err()
+		return report.Diff{}, ctx.Err()
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
 // What was compared is kept; what could not be, for a while; and all who ask for the same
@@ -20,9 +20,9 @@ import (
 func TestDiffs(t *testing.T) {
 	now, looks := time.Now(), 0
 	d := newDiffs(t.Context(), func() time.Time { return now })
-	outcome, fault := engine.Diff{Unknown: "the repository does not answer"}, error(nil)
-	ask := func(key string) (engine.Diff, error) {
-		return d.get(t.Context(), key, func(context.Context) (engine.Diff, error) { looks++; return outcome, fault })
+	outcome, fault := report.Diff{Unknown: "the repository does not answer"}, error(nil)
+	ask := func(key string) (report.Diff, error) {
+		return d.get(t.Context(), key, func(context.Context) (report.Diff, error) { looks++; return outcome, fault })
 	}
 	for range 3 {
 		if got, err := ask("a"); err != nil || got.Unknown == "" || looks != 1 {
@@ -30,7 +30,7 @@ func TestDiffs(t *testing.T) {
 		}
 	}
 	now = now.Add(failedDiff)
-	outcome, fault = engine.Diff{}, errors.New("the ledger does not answer")
+	outcome, fault = report.Diff{}, errors.New("the ledger does not answer")
 	for range 3 {
 		if _, err := ask("a"); err == nil || looks != 2 {
 			t.Fatalf("%v after %d looks", err, looks)
@@ -46,11 +46,11 @@ func TestDiffs(t *testing.T) {
 	}
 
 	begun, gate := make(chan struct{}), make(chan struct{})
-	slow := func(ctx context.Context) (engine.Diff, error) {
+	slow := func(ctx context.Context) (report.Diff, error) {
 		looks++
 		close(begun)
 		<-gate
-		return engine.Diff{From: "x"}, ctx.Err()
+		return report.Diff{From: "x"}, ctx.Err()
 	}
 	impatient, leave := context.WithCancel(t.Context())
 	left := make(chan error, 1)

@@ -22,12 +22,12 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/board"
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/supervisor"
 	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
 	"github.com/penstock-io/terraform-provider-penstock/internal/workplace/workplacetest"
 )
@@ -62,7 +62,7 @@ func newBed(t *testing.T) *bed {
 	b.app = a
 	t.Cleanup(func() {
 		ctx := context.WithoutCancel(t.Context())
-		_ = a.Engine.RemovePipeline(ctx, "shop", true)
+		_ = a.Engine.Pipelines.Remove(ctx, "shop", "", true)
 		if err := a.Close(ctx); err != nil {
 			t.Error(err)
 		}
@@ -117,7 +117,7 @@ func (b *bed) tryApply() error {
 		Name: "shop", Owner: b.app.Owner, Scale: pipeline.Scale{Instances: 1}, Authorization: b.authorize,
 		Service: pipeline.Service{Install: `tar -xzf "$PENSTOCK_ARTIFACT"`, Start: `exec python3 -m http.server --bind "$HOST" "$PORT"`},
 	}
-	if _, err := e.CreatePipeline(ctx, p); err != nil {
+	if _, err := e.Pipelines.Create(ctx, p); err != nil {
 		return err
 	}
 	paths := &pipeline.Paths{Configuration: []string{"config/**"}}
@@ -143,7 +143,7 @@ func (b *bed) tryApply() error {
 		{Type: pipeline.TypeProduction, After: []string{"exploratory", "capacity"}, Pin: b.pin},
 	} {
 		s.Pipeline, s.Owner = "shop", b.app.Owner
-		if _, err := e.Advance(ctx, engine.AdvanceRequest{Stage: s.WithDefaults(nil, nil)}); err != nil {
+		if _, err := e.Stages.Advance(ctx, run.AdvanceRequest{Stage: s.WithDefaults(nil, nil)}); err != nil {
 			return err
 		}
 	}

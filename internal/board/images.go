@@ -8,8 +8,8 @@ import (
 	"net/http"
 	"slices"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
 // images lists the images of a pipeline, what uses them, and those that are being baked.
@@ -23,13 +23,13 @@ func (b *Board) images(w http.ResponseWriter, r *http.Request, s *session) error
 		return err
 	}
 	var body struct {
-		Bakes  []engine.Progress
-		Images []engine.ImageUse
+		Bakes  []report.Progress
+		Images []report.ImageUse
 	}
 	if body.Bakes, err = b.bakes(r.Context(), st.Pipeline.Name); err != nil {
 		return err
 	}
-	if body.Images, err = b.Engine.Images(r.Context(), st.Pipeline.Name); err != nil {
+	if body.Images, err = b.Engine.Reports.Images(r.Context(), st.Pipeline.Name); err != nil {
 		return err
 	}
 	b.show(w, s, http.StatusOK, "images", view{Title: "Images · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "images", Live: live, Body: body})
@@ -37,9 +37,9 @@ func (b *Board) images(w http.ResponseWriter, r *http.Request, s *session) error
 }
 
 // bakes gives the bakes that are under way: those of recipes, and those of stages.
-func (b *core) bakes(ctx context.Context, name string) ([]engine.Progress, error) {
-	all, err := b.Engine.UnderWay(ctx, name)
-	return slices.DeleteFunc(all, func(p engine.Progress) bool {
+func (b *core) bakes(ctx context.Context, name string) ([]report.Progress, error) {
+	all, err := b.Engine.Reports.UnderWay(ctx, name)
+	return slices.DeleteFunc(all, func(p report.Progress) bool {
 		return p.Run.Kind != pipeline.KindBake && p.Run.Phase != pipeline.PhaseBake
 	}), err
 }

@@ -105,7 +105,7 @@ func (b *fingerprints) fingerprint(ctx context.Context, about subject) (fingerpr
 
 // noteHeads notes the newest event of each pipeline.
 func (b *fingerprints) noteHeads(ctx context.Context, note func(...any)) error {
-	names, err := b.Engine.Ledger.Pipelines(ctx)
+	names, err := b.Engine.Reports.Names(ctx)
 	if err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func (b *fingerprints) noteHeads(ctx context.Context, note func(...any)) error {
 }
 
 func (b *fingerprints) noteHead(ctx context.Context, name string, note func(...any)) error {
-	head, err := b.Engine.Ledger.Head(ctx, name)
+	head, err := b.Engine.Reports.Head(ctx, name)
 	note(name, head)
 	return err
 }
@@ -135,7 +135,7 @@ func (b *fingerprints) noteBoard(ctx context.Context, name string, note, noteLin
 	}
 	b.noteEnvironments(st, note)
 	for _, stage := range slices.Sorted(maps.Keys(st.Latest)) { // or baked image
-		at, err := b.Engine.Progress(ctx, st, stage)
+		at, err := b.Engine.Reports.Progress(ctx, st, stage)
 		if err != nil {
 			return err
 		}
@@ -192,7 +192,7 @@ func noteRuns(st *pipeline.State, note func(...any)) {
 
 // noteRun notes where a run is. Its log comes in a stream of its own.
 func (b *fingerprints) noteRun(ctx context.Context, about subject, note func(...any)) error {
-	run, err := b.Engine.Ledger.Run(ctx, about.pipeline, about.id)
+	run, err := b.Engine.Reports.Run(ctx, about.pipeline, about.id)
 	note(run.Status, run.Phase, len(run.Steps))
 	return err
 }

@@ -71,7 +71,7 @@ func (o ownLines) has(line logLine) bool { return o.begin[line.from] || o.end[li
 func (b *Board) readLog(r *http.Request, run pipeline.Run) (logPage, error) {
 	q := r.URL.Query()
 	page := logPage{Search: strings.TrimSpace(q.Get("q"))}
-	log, err := b.Engine.Log(r.Context(), run.Pipeline, run.ID)
+	log, err := b.Engine.Reports.Log(r.Context(), run.Pipeline, run.ID)
 	if pipeline.IsNotFound(err) {
 		page.Gone = run.Status.Final()
 		page.Live = !page.Gone
@@ -165,7 +165,7 @@ func (b *Board) log(w http.ResponseWriter, r *http.Request, _ *session) error {
 	if err != nil {
 		return err
 	}
-	log, err := b.Engine.Log(r.Context(), st.Pipeline.Name, r.PathValue("run"))
+	log, err := b.Engine.Reports.Log(r.Context(), st.Pipeline.Name, r.PathValue("run"))
 	if err != nil {
 		return err
 	}
@@ -189,7 +189,7 @@ func (b *Board) follow(w http.ResponseWriter, r *http.Request, who *session) err
 		after = n
 	}
 	run := r.PathValue("run")
-	if _, err := b.Engine.Ledger.Run(r.Context(), st.Pipeline.Name, run); err != nil {
+	if _, err := b.Engine.Reports.Run(r.Context(), st.Pipeline.Name, run); err != nil {
 		return err
 	}
 	if !b.hub.enter() {
@@ -228,7 +228,7 @@ func (b *Board) newLines(ctx context.Context, pipelineName, run string, after in
 	lines, ended := make(chan logLine), make(chan error, 1)
 	out, in := io.Pipe()
 	known := &latestRun{b: b, ctx: ctx, pipeline: pipelineName, id: run, to: in}
-	go func() { in.CloseWithError(b.Engine.Follow(ctx, pipelineName, run, known)) }()
+	go func() { in.CloseWithError(b.Engine.Reports.Follow(ctx, pipelineName, run, known)) }()
 	go func() {
 		err := eachLine(out, func(line logLine) error {
 			line.Step = known.own.Load().has(line)
@@ -265,7 +265,7 @@ const recordAge = 200 * time.Millisecond
 // Write implements io.Writer.
 func (l *latestRun) Write(p []byte) (int, error) {
 	if l.own.Load() == nil || time.Since(l.asked) > recordAge {
-		run, err := l.b.Engine.Ledger.Run(l.ctx, l.pipeline, l.id)
+		run, err := l.b.Engine.Reports.Run(l.ctx, l.pipeline, l.id)
 		if err != nil {
 			return 0, err
 		}

@@ -57,7 +57,7 @@ func (b *Board) metrics(w http.ResponseWriter, r *http.Request, s *session) erro
 		chosen = page.Stages[n-1]
 	}
 	if chosen != "" {
-		if page.Metrics, err = b.Engine.Metrics(r.Context(), st.Pipeline.Name, chosen, b.Now().UTC().AddDate(0, 0, -page.Days)); err != nil {
+		if page.Metrics, err = b.Engine.Reports.Metrics(r.Context(), st.Pipeline.Name, chosen, b.Now().UTC().AddDate(0, 0, -page.Days)); err != nil {
 			return err
 		}
 		page.Pictures = drawn(page.Metrics)

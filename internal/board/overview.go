@@ -13,11 +13,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/draw"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
 // home lists the pipelines.
@@ -26,7 +26,7 @@ func (b *Board) home(w http.ResponseWriter, r *http.Request, s *session) error {
 	if err != nil {
 		return err
 	}
-	states, err := b.Engine.Pipelines(r.Context())
+	states, err := b.Engine.States(r.Context())
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ type applies struct {
 }
 
 func (b *core) applies(ctx context.Context, name string) (a applies, err error) {
-	leases, err := b.Engine.Ledger.Leases(ctx)
+	leases, err := b.Engine.Reports.Leases(ctx)
 	if err != nil {
 		return a, err
 	}
@@ -125,7 +125,7 @@ type card struct {
 	Column, Row int // in the grid, from 1; a card is two rows high
 	Build       pipeline.Build
 	Run         pipeline.RunSummary
-	Progress    *engine.Progress
+	Progress    *report.Progress
 	Current     string // the build that the stage holds, where Build is another
 	Endpoint    string
 	Pin         string
@@ -142,7 +142,7 @@ func (b *Board) valueStream(ctx context.Context, st *pipeline.State, who pipelin
 	for _, n := range g.Nodes {
 		c := card{Node: n, Column: n.Column + 1, Row: g.HalfRow(n) + 1, Build: st.Builds[n.Build], Run: st.Latest[n.Name]}
 		if s, ok := st.Stages[n.Name]; ok {
-			at := b.Engine.StageStatusIn(st, s)
+			at := b.Engine.Reports.StageStatusIn(st, s)
 			if at.Environment != nil {
 				c.Endpoint = at.Environment.Endpoint
 			}
@@ -162,7 +162,7 @@ func (b *Board) valueStream(ctx context.Context, st *pipeline.State, who pipelin
 			c.Buttons = append(buttons(e, st, move), moreButtons(e, st, move)...)
 		}
 		var err error
-		if c.Progress, err = b.Engine.Progress(ctx, st, n.Name); err != nil {
+		if c.Progress, err = b.Engine.Reports.Progress(ctx, st, n.Name); err != nil {
 			return m, err
 		}
 		m.Cards = append(m.Cards, c)

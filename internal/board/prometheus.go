@@ -65,7 +65,7 @@ func (c *collector) Describe(to chan<- *prometheus.Desc) {
 func (c *collector) Collect(to chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeLimit)
 	defer cancel()
-	states, err := c.engine.Pipelines(ctx)
+	states, err := c.engine.States(ctx)
 	is := 1.0
 	if err != nil {
 		is = 0

@@ -55,7 +55,7 @@ func TestPrometheus(t *testing.T) {
 	} {
 		batch.Events = append(batch.Events, pipeline.Event{Kind: e.kind, Actor: "ann", Facts: e.facts})
 	}
-	if _, err := a.Engine.Ledger.Append(t.Context(), batch); err != nil {
+	if _, err := a.Ledger().Append(t.Context(), batch); err != nil {
 		t.Fatal(err)
 	}
 	now := func() time.Time { return began.Add(90 * time.Second) }

@@ -20,7 +20,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/artifact"
 	"github.com/penstock-io/terraform-provider-penstock/internal/board"
+	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -160,13 +162,13 @@ func TestChanged(t *testing.T) {
 	told("/", "/p/shop", "/p/shop/builds/"+one, "/p/shop/images")
 	st := b.state()
 	env := pipeline.Environment{ID: "e-1", Pipeline: "shop", Name: "mine", Purpose: pipeline.ForPerson, Owner: "ann", Status: pipeline.EnvGone}
-	_, err := b.app.Engine.Ledger.Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{
+	_, err := b.app.Ledger().Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{
 		{Kind: pipeline.EnvironmentChanged, Actor: "ann", Facts: pipeline.Facts{Environment: &env}},
 	}})
 	b.must(err)
 	told("/", "/p/shop", "/p/shop/builds/"+one, "/p/shop/images", "/p/shop/environments")
 	run := pipeline.Run{ID: "r-1", Pipeline: "shop", Stage: "capacity", Kind: pipeline.KindStage, Build: one, Digest: st.Latest["capacity"].Digest, Status: pipeline.RunFailed, Phase: pipeline.PhaseDone, Order: 1}
-	_, err = b.app.Engine.Ledger.Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{
+	_, err = b.app.Ledger().Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{
 		{Kind: pipeline.RunEnded, Actor: "ann", Facts: pipeline.Facts{Run: &run}},
 	}})
 	b.must(err)
@@ -294,9 +296,9 @@ func TestManyStreams(t *testing.T) {
 	toggle := func(round int) {
 		var err error
 		if round%2 == 0 {
-			_, err = b.app.Engine.Pause(t.Context(), "shop", "production", "")
+			_, err = b.app.Engine.Decisions.Do(t.Context(), decision.Command{Verb: decision.Pause, Pipeline: "shop", Stage: "production"})
 		} else {
-			_, err = b.app.Engine.Resume(t.Context(), "shop", "production")
+			_, err = b.app.Engine.Decisions.Do(t.Context(), decision.Command{Verb: decision.Resume, Pipeline: "shop", Stage: "production"})
 		}
 		b.must(err)
 		for i, events := range open {
@@ -409,7 +411,7 @@ func TestQuiet(t *testing.T) {
 			for range 6 {
 				b.nothing(events)
 			}
-			_, err := b.app.Engine.Pause(t.Context(), "shop", "production", "")
+			_, err := b.app.Engine.Decisions.Do(t.Context(), decision.Command{Verb: decision.Pause, Pipeline: "shop", Stage: "production"})
 			b.must(err)
 			if e := b.next(events); e.name != "changed" {
 				t.Errorf("the event is %+v", e)
@@ -524,7 +526,7 @@ func TestSlowReader(t *testing.T) {
 	b := newBed(t)
 	b.apply()
 	run := b.state().Latest["commit"].ID
-	log, err := b.app.Engine.Logs.Create(t.Context(), "shop", run)
+	log, err := artifact.NewLogs(filepath.Join(b.app.Dir, "logs")).Create(t.Context(), "shop", run)
 	b.must(err)
 	line := strings.Repeat("x", 99) + "\n"
 	for range 1000 { // more than what the connection holds

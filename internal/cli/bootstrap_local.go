@@ -169,12 +169,12 @@ func (o *localOptions) run(ctx context.Context, r localBuild, dataDir string) er
 		}
 		work, _ := a.WorkDir()
 		err = develop.Run(ctx, o.finishing(), develop.Options{
-			Engine: a.Engine, Pipeline: r.pipeline.Name, Name: "local", Dir: dir, Work: filepath.Join(work, "develop"),
+			Environments: a.Engine.Environments, Runner: a.Runner(), Sources: a.Source, Pipeline: r.pipeline.Name, Name: "local", Dir: dir, Work: filepath.Join(work, "develop"),
 			Steps: r.commit.Steps, Artifact: r.commit.Artifact, Image: r.commit.BaseImage, TTL: o.ttl,
 			Tests: o.tests, Once: o.once, Keep: o.keep, Say: o.say, Log: log,
 		})
 		if own && !o.once && !o.keep {
-			return errors.Join(err, a.Engine.RemovePipeline(context.WithoutCancel(ctx), r.pipeline.Name, true))
+			return errors.Join(err, a.Engine.Pipelines.Remove(context.WithoutCancel(ctx), r.pipeline.Name, "", true))
 		}
 		return err
 	}()
@@ -218,13 +218,13 @@ func define(ctx context.Context, a *app.App, p pipeline.Pipeline) error {
 	}
 	if st.Exists() && st.Pipeline.Owner == develop.Configured {
 		p.ID = ""
-		_, err = a.Engine.UpdatePipeline(ctx, p)
+		_, err = a.Engine.Pipelines.Update(ctx, p)
 		return err
 	}
-	if _, err = a.Engine.CreatePipeline(ctx, p); err != nil {
+	if _, err = a.Engine.Pipelines.Create(ctx, p); err != nil {
 		return err
 	}
-	return a.Engine.Settle(ctx) // it is no configuration's
+	return a.Engine.Creations.Settle(ctx) // it is no configuration's
 }
 
 // shown prints where the environment answers.

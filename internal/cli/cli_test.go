@@ -18,7 +18,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/collect"
+	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -45,7 +46,7 @@ func parse[O any](t *testing.T, make func(*factory, func(context.Context, *O) er
 }
 
 func TestArguments(t *testing.T) {
-	judge := func(v pipeline.DecisionResult) func(*factory, func(context.Context, *decideOptions) error) *cobra.Command {
+	decide := func(v decision.Verb) func(*factory, func(context.Context, *decideOptions) error) *cobra.Command {
 		return func(f *factory, runF func(context.Context, *decideOptions) error) *cobra.Command {
 			return newDecide(f, v, runF)
 		}
@@ -87,19 +88,19 @@ func TestArguments(t *testing.T) {
 		},
 		"approve the candidate": {
 			parse: func() (any, error) {
-				o, err := parse(t, judge(pipeline.Approved), "shop", "qa", "--reason", "fine")
-				return []any{o.result, o.pipeline, o.stage, o.build, o.reason}, err
-			}, want: []any{pipeline.Approved, "shop", "qa", "", "fine"},
+				o, err := parse(t, decide(decision.Approve), "shop", "qa", "--reason", "fine")
+				return []any{o.verb, o.pipeline, o.stage, o.build, o.reason}, err
+			}, want: []any{decision.Approve, "shop", "qa", "", "fine"},
 		},
 		"reject a build": {
 			parse: func() (any, error) {
-				o, err := parse(t, judge(pipeline.Rejected), "shop", "qa", "b-1", "--reason", "bad")
-				return []any{o.result, o.build, o.reason}, err
-			}, want: []any{pipeline.Rejected, "b-1", "bad"},
+				o, err := parse(t, decide(decision.Reject), "shop", "qa", "b-1", "--reason", "bad")
+				return []any{o.verb, o.build, o.reason}, err
+			}, want: []any{decision.Reject, "b-1", "bad"},
 		},
 		"reject what": {
 			parse: func() (any, error) {
-				o, err := parse(t, judge(pipeline.Rejected), "shop", "qa", "b-1", "b-2")
+				o, err := parse(t, decide(decision.Reject), "shop", "qa", "b-1", "b-2")
 				return o, err
 			}, usage: true,
 		},
@@ -135,7 +136,7 @@ func TestArguments(t *testing.T) {
 		},
 		"gc": {
 			parse: func() (any, error) { o, err := parse(t, newGC, "shop", "--dry-run", "--kept"); return o.request, err },
-			want:  engine.CollectRequest{Pipeline: "shop", DryRun: true, Kept: true},
+			want:  collect.Request{Pipeline: "shop", DryRun: true, Kept: true},
 		},
 	}
 	for name, tt := range tests {

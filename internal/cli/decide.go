@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
@@ -19,16 +19,16 @@ import (
 type decideOptions struct {
 	*factory
 	target
-	result    pipeline.DecisionResult
+	verb      decision.Verb
 	reason    string
 	lift, yes bool
 	run       string
 	seen      int64
-	looked    engine.Looked // what was given of the two before
+	looked    decision.Looked // what was given of the two before
 }
 
-func newDecide(f *factory, result pipeline.DecisionResult, runF func(context.Context, *decideOptions) error) *cobra.Command {
-	o := &decideOptions{factory: f, result: result}
+func newDecide(f *factory, verb decision.Verb, runF func(context.Context, *decideOptions) error) *cobra.Command {
+	o := &decideOptions{factory: f, verb: verb}
 	if runF == nil {
 		runF = runDecide
 	}
@@ -47,7 +47,7 @@ func newDecide(f *factory, result pipeline.DecisionResult, runF func(context.Con
 	}
 	c.Flags().StringVar(&o.run, "run", "", "the run that you looked at: refused if the stage has run again since")
 	c.Flags().Int64Var(&o.seen, "seen", 0, "the version of the decision that you looked at, 0 for none: refused if somebody has decided since")
-	if result == pipeline.Approved {
+	if verb == decision.Approve {
 		c.Use, c.Short = "approve [PIPELINE] [STAGE] [BUILD]", "Approve a build at a stage that waits for a decision"
 		c.Long = "Approve a build at a stage that waits for a decision; without BUILD, the stage's candidate. PIPELINE may be\n" +
 			"left out if there is only one, and STAGE if only one waits.\n\n" +
@@ -71,21 +71,16 @@ func runDecide(ctx context.Context, o *decideOptions) error {
 		return pipeline.Errorf(pipeline.CodeInvalid, "approve", "--yes is for --lift; nothing else asks").WithHint("Leave it out.")
 	}
 	return o.with(ctx, func(a *app.App) error {
-		verb := "approve"
-		switch {
-		case o.lift:
-			verb = "lift"
-		case o.result == pipeline.Rejected:
-			verb = "reject"
+		if o.lift {
+			o.verb = decision.Lift
 		}
-		if err := o.resolve(ctx, a, verb, &o.target); err != nil {
+		if err := o.resolve(ctx, a, string(o.verb), &o.target); err != nil {
 			return err
 		}
 		if o.lift {
 			return o.liftRejection(ctx, a)
 		}
-		d, err := a.Engine.DecideOn(ctx, o.pipeline, o.stage, o.build, o.looked, o.result, o.reason)
-		return o.report(ctx, a, d, err)
+		return o.record(ctx, a)
 	})
 }
 
@@ -109,29 +104,20 @@ func (o *decideOptions) liftRejection(ctx context.Context, a *app.App) error {
 			return err
 		}
 	}
-	d, err := a.Engine.Lift(ctx, o.pipeline, o.stage, o.build, o.looked, o.reason)
-	return o.report(ctx, a, d, err)
+	return o.record(ctx, a)
 }
 
-// report prints a decision that was taken, and how many more it takes.
-func (o *decideOptions) report(ctx context.Context, a *app.App, d pipeline.Decision, err error) error {
+// record takes the decision and prints it, and how many more people it takes.
+func (o *decideOptions) record(ctx context.Context, a *app.App) error {
+	done, err := a.Engine.Decisions.Do(ctx, decision.Command{
+		Verb: o.verb, Pipeline: o.pipeline, Stage: o.stage, Build: o.build, Reason: o.reason, Looked: o.looked,
+	})
 	if err != nil || o.json {
-		return o.printDone(err, d, "")
+		return o.printDone(err, done.Decision, "")
 	}
-	fmt.Fprintln(o.Out, present.Line(decided(d)))
-	st, err := a.Engine.State(ctx, o.pipeline)
-	if err != nil {
-		return err
-	}
-	s, missing := st.Stages[o.stage], 0
-	switch {
-	case d.Result == pipeline.Rejected && o.lift:
-		missing = st.MissingLifts(s, d.Build)
-	case d.Result == pipeline.Approved && st.Outcome(s, d.Build) == pipeline.OutcomeWaiting:
-		missing = st.MissingApprovals(s, d.Build)
-	}
-	if missing > 0 {
-		fmt.Fprintf(o.Out, "It needs %d more.\n", missing)
+	fmt.Fprintln(o.Out, present.Line(decided(done.Decision)))
+	if done.More > 0 {
+		fmt.Fprintf(o.Out, "It needs %d more.\n", done.More)
 	}
 	return nil
 }
@@ -199,29 +185,21 @@ func newPromote(f *factory, runF func(context.Context, *promoteOptions) error) *
 
 func runPromote(ctx context.Context, o *promoteOptions) error {
 	return o.with(ctx, func(a *app.App) error {
-		verb, move := "promote", a.Engine.Promote
+		verb := decision.Promote
 		if o.back {
-			verb, move = "rollback", a.Engine.Rollback
+			verb = decision.Rollback
 		}
-		if err := o.resolve(ctx, a, verb, &o.target); err != nil {
+		if err := o.resolve(ctx, a, string(verb), &o.target); err != nil {
 			return err
 		}
-		p, err := move(ctx, o.pipeline, o.stage, o.build)
-		if err != nil || o.json {
-			return o.printDone(err, p, "")
-		}
-		st, err := a.Engine.State(ctx, o.pipeline)
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintln(o.Out, moves(st, p))
-		return err
+		done, err := a.Engine.Decisions.Do(ctx, decision.Command{Verb: verb, Pipeline: o.pipeline, Stage: o.stage, Build: o.build})
+		return o.printDone(err, done.Promotion, "%s", moves(done))
 	})
 }
 
 // moves says where a promotion takes a stage, and what that leaves.
-func moves(st *pipeline.State, p pipeline.Promotion) string {
-	from, to := st.Builds[st.Current[p.Stage].Build], st.Builds[p.Build]
+func moves(done decision.Outcome) string {
+	p, from, to := done.Promotion, done.From, done.To
 	switch {
 	case from.ID == "":
 		return fmt.Sprintf("Stage %s is promoted to %s. The next apply deploys it.", p.Stage, p.Build)

@@ -13,9 +13,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
 type diffOptions struct {
@@ -59,7 +59,7 @@ func runDiff(ctx context.Context, o *diffOptions) error {
 		if err := o.resolve(ctx, a, "compare builds", &o.target); err != nil {
 			return err
 		}
-		d, err := a.Engine.Diff(ctx, o.pipeline, o.from, o.to)
+		d, err := a.Engine.Reports.Diff(ctx, o.pipeline, o.from, o.to)
 		if err != nil || o.json {
 			return o.printDone(err, d, "")
 		}
@@ -99,7 +99,7 @@ func (o *diffOptions) commits(title string, commits []pipeline.Revision) error {
 	return t.flush()
 }
 
-func (o *diffOptions) files(d engine.Diff) error {
+func (o *diffOptions) files(d report.Diff) error {
 	if len(d.Files) == 0 {
 		return nil
 	}
@@ -118,7 +118,7 @@ func (o *diffOptions) files(d engine.Diff) error {
 	return nil
 }
 
-func (o *diffOptions) parts(d engine.Diff) error {
+func (o *diffOptions) parts(d report.Diff) error {
 	fmt.Fprintln(o.Out)
 	if len(d.Parts) == 0 {
 		fmt.Fprintln(o.Out, "The artifact and the images are the same.")

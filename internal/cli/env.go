@@ -13,8 +13,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 type envOptions struct {
@@ -60,7 +60,7 @@ func newEnvLaunch(f *factory, runF func(context.Context, *envOptions) error) *co
 		},
 	}
 	c.Flags().StringVar(&o.build, "build", "", "the build")
-	c.Flags().DurationVar(&o.ttl, "ttl", engine.DefaultTTL, "how long it lives")
+	c.Flags().DurationVar(&o.ttl, "ttl", run.DefaultTTL, "how long it lives")
 	c.Flags().StringVar(&o.instanceType, "instance-type", "", "the type of its instance, if the platform has types")
 	return c
 }
@@ -100,7 +100,7 @@ func newEnvExtend(f *factory, runF func(context.Context, *envOptions) error) *co
 			return runF(c.Context(), o)
 		},
 	}
-	c.Flags().DurationVar(&o.ttl, "ttl", engine.DefaultTTL, "how long it lives from now on")
+	c.Flags().DurationVar(&o.ttl, "ttl", run.DefaultTTL, "how long it lives from now on")
 	return c
 }
 
@@ -140,10 +140,10 @@ func runEnvLaunch(ctx context.Context, o *envOptions) error {
 			return err
 		}
 		if o.name == "" {
-			o.name = engine.OwnName(a.Engine.Holder.Actor)
+			o.name = run.OwnName(a.Engine.Person().Name)
 		}
-		return o.launch(ctx, a, "Launching", engine.LaunchRequest{
-			Build: o.build, Spec: pipeline.EnvironmentSpec{Instances: 1, InstanceType: o.instanceType}, Create: true, Configured: engine.LaunchedByHand,
+		return o.launch(ctx, a, "Launching", run.LaunchRequest{
+			Build: o.build, Spec: pipeline.EnvironmentSpec{Instances: 1, InstanceType: o.instanceType}, Create: true, Configured: run.LaunchedByHand,
 		})
 	})
 }
@@ -164,22 +164,23 @@ func runEnvExtend(ctx context.Context, o *envOptions) error {
 		if !env.Serves() {
 			verb = "Launching again"
 		}
-		return o.launch(ctx, a, verb, engine.LaunchRequest{Build: env.Build, Spec: env.Spec, Configured: env.Configured})
+		return o.launch(ctx, a, verb, run.LaunchRequest{Build: env.Build, Spec: env.Spec, Configured: env.Configured})
 	})
 }
 
 // launch launches or changes the environment, which lives for the TTL from now.
-func (o *envOptions) launch(ctx context.Context, a *app.App, verb string, r engine.LaunchRequest) error {
+func (o *envOptions) launch(ctx context.Context, a *app.App, verb string, r run.LaunchRequest) error {
 	st, err := a.Engine.State(ctx, o.pipeline)
 	if err != nil {
 		return err
 	}
-	if longest := engine.LongestTTL(st); !o.ttlGiven {
+	if longest := run.LongestTTL(st); !o.ttlGiven {
 		o.ttl = min(o.ttl, longest)
 	}
 	r.Pipeline, r.Name, r.TTL, r.Renew = o.pipeline, o.name, o.ttl, true
-	done := o.working(a, verb+" environment "+o.name)
-	env, err := a.Engine.Launch(ctx, r)
+	log, done := o.working(verb + " environment " + o.name)
+	r.Log = log
+	env, err := a.Engine.Environments.Launch(ctx, r)
 	done()
 	if err != nil {
 		return err
@@ -194,7 +195,7 @@ func (o *envOptions) launch(ctx context.Context, a *app.App, verb string, r engi
 
 // existing gives the environment that the command is about.
 func (o *envOptions) existing(ctx context.Context, a *app.App) (pipeline.Environment, error) {
-	return a.Engine.Find(ctx, engine.EnvironmentRef{Pipeline: o.pipeline, Name: o.name})
+	return a.Engine.Environments.Find(ctx, run.EnvironmentRef{Pipeline: o.pipeline, Name: o.name})
 }
 
 func runEnvDestroy(ctx context.Context, o *envOptions) error {
@@ -210,7 +211,7 @@ func runEnvDestroy(ctx context.Context, o *envOptions) error {
 		if err := o.ask(ctx, "destroy environment", o.yes, what); err != nil {
 			return err
 		}
-		if err := a.Engine.EndEnvironment(ctx, o.pipeline, o.name); err != nil {
+		if err := a.Engine.Environments.End(ctx, o.pipeline, o.name, ""); err != nil {
 			return err
 		}
 		if o.json {

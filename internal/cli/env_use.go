@@ -15,15 +15,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 // useOptions are those of the commands that use an environment.
 type useOptions struct {
 	*factory
-	at         engine.EnvironmentRef
+	at         run.EnvironmentRef
 	line       []string
 	everywhere bool
 	follow     bool
@@ -97,7 +97,7 @@ func runEnvShow(ctx context.Context, o *useOptions) error {
 		if err := o.place(ctx, a, "show an environment"); err != nil {
 			return err
 		}
-		env, err := a.Engine.Find(ctx, o.at)
+		env, err := a.Engine.Environments.Find(ctx, o.at)
 		if err != nil {
 			return err
 		}
@@ -148,7 +148,7 @@ func runEnvOpen(ctx context.Context, o *useOptions) error {
 		if err := o.place(ctx, a, "open an environment"); err != nil {
 			return err
 		}
-		env, err := a.Engine.Find(ctx, o.at)
+		env, err := a.Engine.Environments.Find(ctx, o.at)
 		if err != nil {
 			return err
 		}
@@ -201,7 +201,7 @@ func runEnvLogs(ctx context.Context, o *useOptions) error {
 				}
 			}()
 		}
-		err := a.Engine.ServiceLog(ctx, o.at, o.lines, o.follow, o.Out)
+		err := a.Engine.Environments.ServiceLog(ctx, o.at, o.lines, o.follow, o.Out)
 		if o.follow && errors.Is(err, context.Canceled) {
 			return nil
 		}
@@ -240,7 +240,7 @@ func runEnvExec(ctx context.Context, o *useOptions) error {
 		if err := o.place(ctx, a, "run a command in an environment"); err != nil {
 			return err
 		}
-		status, err := a.Engine.Exec(ctx, o.at, line, o.everywhere, o.Out)
+		status, err := a.Engine.Environments.Exec(ctx, o.at, line, o.everywhere, o.Out)
 		if err == nil && status != 0 {
 			return commandStatus(status)
 		}

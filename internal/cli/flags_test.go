@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 	"github.com/spf13/cobra"
-
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 )
 
 // line is a command line of a command with options O, and what these hold then.
@@ -63,7 +63,7 @@ func TestFlags(t *testing.T) {
 	status := func(o statusOptions) any { return list{o.pipeline, o.watch, o.interval} }
 	logs := func(o logsOptions) any { return list{o.run, o.pipeline, o.stage, o.follow, o.step} }
 	approve := func(f *factory, runF func(context.Context, *decideOptions) error) *cobra.Command {
-		return newDecide(f, "approved", runF)
+		return newDecide(f, decision.Approve, runF)
 	}
 	noVars := []string(nil)
 	for name, tt := range map[string]struct {
@@ -97,18 +97,18 @@ func TestFlags(t *testing.T) {
 		"env extend of three":     {line(newEnvExtend, env, "shop", "alice", "bob"), nil},
 		"env destroy":             {line(newEnvDestroy, env, "shop", "alice", "--yes"), list{"shop", "alice", "", "", time.Duration(0), false, false, true}},
 		"env destroy of what":     {line(newEnvDestroy, env, "--yes"), nil},
-		"env show":                {line(newEnvShow, use, "shop", "alice"), list{engine.EnvironmentRef{Pipeline: "shop", Name: "alice"}, noVars, false, false, 0}},
-		"env show of a stage":     {line(newEnvShow, use, "shop", "--stage", "production"), list{engine.EnvironmentRef{Pipeline: "shop", Stage: "production"}, noVars, false, false, 0}},
-		"env show of one":         {line(newEnvShow, use, "shop"), list{engine.EnvironmentRef{Pipeline: "shop"}, noVars, false, false, 0}},
+		"env show":                {line(newEnvShow, use, "shop", "alice"), list{run.EnvironmentRef{Pipeline: "shop", Name: "alice"}, noVars, false, false, 0}},
+		"env show of a stage":     {line(newEnvShow, use, "shop", "--stage", "production"), list{run.EnvironmentRef{Pipeline: "shop", Stage: "production"}, noVars, false, false, 0}},
+		"env show of one":         {line(newEnvShow, use, "shop"), list{run.EnvironmentRef{Pipeline: "shop"}, noVars, false, false, 0}},
 		"env show of both":        {line(newEnvShow, use, "shop", "alice", "--stage", "production"), nil},
-		"env open":                {line(newEnvOpen, use, "shop", "alice"), list{engine.EnvironmentRef{Pipeline: "shop", Name: "alice"}, noVars, false, false, 0}},
-		"env open the one":        {line(newEnvOpen, use), list{engine.EnvironmentRef{}, noVars, false, false, 0}},
-		"env logs":                {line(newEnvLogs, use, "shop", "alice"), list{engine.EnvironmentRef{Pipeline: "shop", Name: "alice"}, noVars, false, false, 100}},
-		"env logs that go on":     {line(newEnvLogs, use, "shop", "alice", "-f", "--lines", "5"), list{engine.EnvironmentRef{Pipeline: "shop", Name: "alice"}, noVars, false, true, 5}},
-		"env exec":                {line(newEnvExec, use, "shop", "alice", "--", "ls", "-l"), list{engine.EnvironmentRef{Pipeline: "shop", Name: "alice"}, []string{"ls", "-l"}, false, false, 0}},
-		"env exec everywhere":     {line(newEnvExec, use, "shop", "--stage", "production", "--everywhere", "--", "df"), list{engine.EnvironmentRef{Pipeline: "shop", Stage: "production"}, []string{"df"}, true, false, 0}},
+		"env open":                {line(newEnvOpen, use, "shop", "alice"), list{run.EnvironmentRef{Pipeline: "shop", Name: "alice"}, noVars, false, false, 0}},
+		"env open the one":        {line(newEnvOpen, use), list{run.EnvironmentRef{}, noVars, false, false, 0}},
+		"env logs":                {line(newEnvLogs, use, "shop", "alice"), list{run.EnvironmentRef{Pipeline: "shop", Name: "alice"}, noVars, false, false, 100}},
+		"env logs that go on":     {line(newEnvLogs, use, "shop", "alice", "-f", "--lines", "5"), list{run.EnvironmentRef{Pipeline: "shop", Name: "alice"}, noVars, false, true, 5}},
+		"env exec":                {line(newEnvExec, use, "shop", "alice", "--", "ls", "-l"), list{run.EnvironmentRef{Pipeline: "shop", Name: "alice"}, []string{"ls", "-l"}, false, false, 0}},
+		"env exec everywhere":     {line(newEnvExec, use, "shop", "--stage", "production", "--everywhere", "--", "df"), list{run.EnvironmentRef{Pipeline: "shop", Stage: "production"}, []string{"df"}, true, false, 0}},
 		"env exec without a dash": {line(newEnvExec, use, "shop", "alice", "ls"), nil},
-		"env exec in the one":     {line(newEnvExec, use, "--", "ls"), list{engine.EnvironmentRef{}, []string{"ls"}, false, false, 0}},
+		"env exec in the one":     {line(newEnvExec, use, "--", "ls"), list{run.EnvironmentRef{}, []string{"ls"}, false, false, 0}},
 
 		"try":                   {line(newTry, try, "shop"), list{"shop", "", 2 * time.Hour, false}},
 		"try with all":          {line(newTry, try, "shop", "qa", "--ttl", "1h", "--keep"), list{"shop", "qa", time.Hour, true}},

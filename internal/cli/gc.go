@@ -11,13 +11,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/collect"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 type gcOptions struct {
 	*factory
-	request engine.CollectRequest
+	request collect.Request
 	yes     bool
 }
 
@@ -51,7 +51,7 @@ func runGC(ctx context.Context, o *gcOptions) error {
 	return o.with(ctx, func(a *app.App) error {
 		look := o.request
 		look.DryRun = true
-		g, err := a.Engine.Collect(ctx, look)
+		g, err := a.Engine.Collector.Collect(ctx, look)
 		if err != nil {
 			return err
 		}
@@ -66,14 +66,14 @@ func runGC(ctx context.Context, o *gcOptions) error {
 				return err
 			}
 		}
-		if g, err = a.Engine.Collect(ctx, o.request); err != nil {
+		if g, err = a.Engine.Collector.Collect(ctx, o.request); err != nil {
 			return err
 		}
 		return o.list("removed", g)
 	})
 }
 
-func (o *gcOptions) list(verb string, g engine.Garbage) error {
+func (o *gcOptions) list(verb string, g collect.Garbage) error {
 	if o.json {
 		return o.printJSON(g)
 	}
@@ -88,7 +88,7 @@ func (o *gcOptions) list(verb string, g engine.Garbage) error {
 }
 
 // listGarbage gives a line for each thing, with why it goes.
-func listGarbage(verb string, g engine.Garbage) []string {
+func listGarbage(verb string, g collect.Garbage) []string {
 	var lines []string
 	for _, part := range []struct {
 		noun, why string

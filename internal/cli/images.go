@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
 type imagesOptions struct {
@@ -39,7 +39,7 @@ func newImages(f *factory, runF func(context.Context, *imagesOptions) error) *co
 
 func runImages(ctx context.Context, o *imagesOptions) error {
 	return o.with(ctx, func(a *app.App) error {
-		images, err := a.Engine.Images(ctx, o.pipeline)
+		images, err := a.Engine.Reports.Images(ctx, o.pipeline)
 		if err != nil || o.json {
 			return o.printDone(err, images, "")
 		}
@@ -51,7 +51,7 @@ func runImages(ctx context.Context, o *imagesOptions) error {
 	})
 }
 
-func usedBy(i engine.ImageUse) string {
+func usedBy(i report.ImageUse) string {
 	text := strings.Join(i.Uses, ", ")
 	switch {
 	case !i.There && text != "":

@@ -66,9 +66,9 @@ func runLogs(ctx context.Context, o *logsOptions) error {
 		found := true
 		switch {
 		case o.step != "":
-			found, err = a.Engine.StepLog(ctx, run.Pipeline, run.ID, o.step, o.follow, out)
+			found, err = a.Engine.Reports.StepLog(ctx, run.Pipeline, run.ID, o.step, o.follow, out)
 		case o.follow:
-			err = a.Engine.Follow(ctx, run.Pipeline, run.ID, out)
+			err = a.Engine.Reports.Follow(ctx, run.Pipeline, run.ID, out)
 		default:
 			err = o.copy(ctx, a, run, out)
 		}
@@ -111,7 +111,7 @@ func (o *logsOptions) find(ctx context.Context, a *app.App) (pipeline.Run, error
 }
 
 func (o *logsOptions) copy(ctx context.Context, a *app.App, run pipeline.Run, to io.Writer) error {
-	log, err := a.Engine.Log(ctx, run.Pipeline, run.ID)
+	log, err := a.Engine.Reports.Log(ctx, run.Pipeline, run.ID)
 	if err != nil {
 		return err
 	}

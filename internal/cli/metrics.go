@@ -67,7 +67,7 @@ func runMetrics(ctx context.Context, o *metricsOptions) error {
 		if err := o.resolve(ctx, a, "show metrics", &o.target); err != nil {
 			return err
 		}
-		f, err := a.Engine.Metrics(ctx, o.pipeline, o.stage, o.now().Add(-o.since).UTC())
+		f, err := a.Engine.Reports.Metrics(ctx, o.pipeline, o.stage, o.now().Add(-o.since).UTC())
 		if err != nil || o.json {
 			return o.printDone(err, f, "")
 		}

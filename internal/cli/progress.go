@@ -6,13 +6,12 @@ package cli
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/mattn/go-runewidth"
-
-	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
@@ -31,18 +30,14 @@ type progress struct {
 	last string
 }
 
-// working begins to report what the engine does, until the function that it gives is
-// called. With --json nobody looks on.
-func (f *factory) working(a *app.App, what string) (done func()) {
+// working begins to report the progress of a launch, until the function that it returns is called.
+// The launch writes what it does to log. With --json nobody looks on, and log is nil.
+func (f *factory) working(what string) (log io.Writer, done func()) {
 	if f.json {
-		return func() {}
+		return nil, func() {}
 	}
 	p := f.begin(what)
-	a.Engine.Echo = p
-	return func() {
-		a.Engine.Echo = nil
-		p.end()
-	}
+	return p, p.end
 }
 
 // begin begins to report the progress of long work, which is written to what it gives.

@@ -24,11 +24,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/collect"
 	"github.com/penstock-io/terraform-provider-penstock/internal/doctor"
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/ledger"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/shape"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 	"github.com/penstock-io/terraform-provider-penstock/internal/watch"
 )
 
@@ -39,9 +40,9 @@ var printed = map[string]any{
 	"approve": pipeline.Decision{}, "reject": pipeline.Decision{}, "promote": pipeline.Promotion{}, "rollback": pipeline.Promotion{},
 	"override": pipeline.Override{}, "pause": pipeline.Pause{}, "resume": pipeline.Pause{}, "retry": pipeline.Retry{},
 	"bootstrap": bootstrapResult{}, "bootstrap --delete": bootstrapDeleted{}, "bootstrap local": statusEnvironment{},
-	"builds": []buildRow{}, "runs": pipeline.RunPage{}, "logs": pipeline.Run{}, "status": []statusPipeline{}, "images": []engine.ImageUse{},
+	"builds": []buildRow{}, "runs": pipeline.RunPage{}, "logs": pipeline.Run{}, "status": []statusPipeline{}, "images": []report.ImageUse{},
 	"context list": []contextRow{}, "context set": place{}, "context show": place{}, "context use": contextUsed{}, "context remove": contextRemoved{},
-	"diff": engine.Diff{}, "doctor": []doctor.Finding{}, "gc": engine.Garbage{}, "graph": drawing{}, "metrics": pipeline.Metrics{}, "notify": []notifyRow{},
+	"diff": report.Diff{}, "doctor": []doctor.Finding{}, "gc": collect.Garbage{}, "graph": drawing{}, "metrics": pipeline.Metrics{}, "notify": []notifyRow{},
 	"env launch": statusEnvironment{}, "env extend": statusEnvironment{}, "env destroy": statusEnvironment{}, "env list": []envRow{}, "env show": envShown{}, "env open": opened{},
 	"init": scaffolded{}, "install": installation{}, "serve": served{}, "try": tried{}, "version": versionShape{}, "watch": watch.Event{},
 	"ledger verify": verifiedLedger{}, "ledger head": []app.Head{}, "ledger import": []ledger.Imported{}, "ledger archive list": []pipeline.Archive{}, "ledger archive verify": verifiedArchive{},

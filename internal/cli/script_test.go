@@ -28,10 +28,10 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/cli"
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/supervisor"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
 	"github.com/penstock-io/terraform-provider-penstock/internal/workplace/workplacetest"
 )
@@ -130,7 +130,7 @@ func apply(ctx context.Context, args []string) (err error) {
 		}
 	}()
 	if *destroy {
-		return a.Engine.RemovePipeline(ctx, *name, true)
+		return a.Engine.Pipelines.Remove(ctx, *name, "", true)
 	}
 	p := pipeline.Pipeline{Name: *name, Owner: a.Owner, Scale: pipeline.Scale{Instances: 1}}
 	production := pipeline.Stage{Type: pipeline.TypeCustom, Trigger: pipeline.TriggerManual}
@@ -161,7 +161,7 @@ func apply(ctx context.Context, args []string) (err error) {
 		}
 	}
 	production.Name, production.After, production.Pin = "production", []string{"exploratory"}, *pin
-	if _, err := a.Engine.CreatePipeline(ctx, p); err != nil { // what is there already is changed
+	if _, err := a.Engine.Pipelines.Create(ctx, p); err != nil { // what is there already is changed
 		return err
 	}
 	snapshot, err := a.Source.Snapshot(ctx, source.Query{Repository: "repo", Ref: "main", Ignore: []string{"*.md"}})
@@ -178,7 +178,7 @@ func apply(ctx context.Context, args []string) (err error) {
 		production,
 	} {
 		s.Pipeline, s.Owner = *name, a.Owner
-		if _, err := a.Engine.Advance(ctx, engine.AdvanceRequest{Stage: s.WithDefaults(nil, nil)}); err != nil {
+		if _, err := a.Engine.Stages.Advance(ctx, run.AdvanceRequest{Stage: s.WithDefaults(nil, nil)}); err != nil {
 			return err
 		}
 	}

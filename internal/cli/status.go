@@ -167,7 +167,7 @@ func (o *statusOptions) look(ctx context.Context, a *app.App) ([]statusPipeline,
 	for _, name := range slices.Sorted(maps.Keys(states)) {
 		p := describeStatus(a.Engine, states[name])
 		for i, row := range p.Stages {
-			at, err := a.Engine.Progress(ctx, states[name], row.Stage)
+			at, err := a.Engine.Reports.Progress(ctx, states[name], row.Stage)
 			if err != nil {
 				return nil, err
 			}
@@ -182,7 +182,7 @@ func (o *statusOptions) look(ctx context.Context, a *app.App) ([]statusPipeline,
 
 // selectPipelines gives the state of the named pipeline, or of all.
 func selectPipelines(ctx context.Context, a *app.App, name string) (map[string]*pipeline.State, error) {
-	all, err := a.Engine.Pipelines(ctx)
+	all, err := a.Engine.States(ctx)
 	if err != nil || name == "" {
 		return all, err
 	}
@@ -210,7 +210,7 @@ func noPipeline(ctx context.Context, a *app.App, name string) error {
 func describeStatus(e *engine.Engine, st *pipeline.State) statusPipeline {
 	p := statusPipeline{Pipeline: st.Pipeline.Name, Stages: []statusStage{}, Images: []statusImage{}, Environments: []statusEnvironment{}}
 	for _, s := range st.StagesInOrder() {
-		at := e.StageStatusIn(st, s)
+		at := e.Reports.StageStatusIn(st, s)
 		row := statusStage{
 			Stage: s.Name, Type: s.Type, Status: at.Move.Status, Shown: gate.Shown(at.Move, at.Run), Current: at.Current, Candidate: at.Move.Candidate.ID,
 			Passed: at.Passed, WaitingFor: reason.MoveWaits(at.Move), NextAction: at.Move.Action, Why: at.Move.Why.String(), Run: at.Run.ID,

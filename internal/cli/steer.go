@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
@@ -55,7 +56,8 @@ func newOverride(f *factory, runF func(context.Context, *steerOptions) error) *c
 
 func runOverride(ctx context.Context, o *steerOptions) error {
 	return o.at(ctx, "override", func(a *app.App) error {
-		done, err := a.Engine.Override(ctx, o.pipeline, o.stage, o.build, o.reason)
+		outcome, err := o.do(ctx, a, decision.Override)
+		done := outcome.Override
 		return o.printDone(err, done, "%s passes stage %s by an override of %s. The next apply moves what that opens.", done.Build, done.Stage, done.Actor)
 	})
 }
@@ -73,7 +75,8 @@ func newPause(f *factory, runF func(context.Context, *steerOptions) error) *cobr
 
 func runPause(ctx context.Context, o *steerOptions) error {
 	return o.at(ctx, "pause", func(a *app.App) error {
-		done, err := a.Engine.Pause(ctx, o.pipeline, o.stage, o.reason)
+		outcome, err := o.do(ctx, a, decision.Pause)
+		done := outcome.Pause
 		return o.printDone(err, done, "Stage %s is paused by %s.", done.Stage, done.Actor)
 	})
 }
@@ -89,7 +92,8 @@ func newResume(f *factory, runF func(context.Context, *steerOptions) error) *cob
 
 func runResume(ctx context.Context, o *steerOptions) error {
 	return o.at(ctx, "resume", func(a *app.App) error {
-		was, err := a.Engine.Resume(ctx, o.pipeline, o.stage)
+		outcome, err := o.do(ctx, a, decision.Resume)
+		was := outcome.Pause
 		return o.printDone(err, was, "Stage %s goes on with the next apply.", o.stage)
 	})
 }
@@ -106,9 +110,15 @@ func newRetry(f *factory, runF func(context.Context, *steerOptions) error) *cobr
 
 func runRetry(ctx context.Context, o *steerOptions) error {
 	return o.at(ctx, "retry", func(a *app.App) error {
-		asked, err := a.Engine.Retry(ctx, o.pipeline, o.stage)
+		outcome, err := o.do(ctx, a, decision.Retry)
+		asked := outcome.Retry
 		return o.printDone(err, asked, "Stage %s runs again with the next apply.", asked.Stage)
 	})
+}
+
+// do does what the arguments say.
+func (o *steerOptions) do(ctx context.Context, a *app.App, verb decision.Verb) (decision.Outcome, error) {
+	return a.Engine.Decisions.Do(ctx, decision.Command{Verb: verb, Pipeline: o.pipeline, Stage: o.stage, Build: o.build, Reason: o.reason})
 }
 
 // at is with, once the pipeline and the stage are known.

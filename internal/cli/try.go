@@ -13,10 +13,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 type tryOptions struct {
@@ -123,12 +124,12 @@ func (o *tryOptions) launch(ctx context.Context, a *app.App, what *tried) error 
 	if err != nil {
 		return err
 	}
-	ttl := min(o.ttl, engine.LongestTTL(st))
-	name := "try-" + engine.OwnName(a.Engine.Person.Name)
-	done := o.working(a, "Launching environment "+name)
-	env, err := a.Engine.Launch(ctx, engine.LaunchRequest{
-		Pipeline: o.pipeline, Name: name, Build: what.Build, TTL: ttl, Renew: true, Create: true, Configured: engine.LaunchedByHand,
-		Spec: pipeline.EnvironmentSpec{Instances: 1},
+	ttl := min(o.ttl, run.LongestTTL(st))
+	name := "try-" + run.OwnName(a.Engine.Person().Name)
+	log, done := o.working("Launching environment " + name)
+	env, err := a.Engine.Environments.Launch(ctx, run.LaunchRequest{
+		Pipeline: o.pipeline, Name: name, Build: what.Build, TTL: ttl, Renew: true, Create: true, Configured: run.LaunchedByHand,
+		Spec: pipeline.EnvironmentSpec{Instances: 1}, Log: log,
 	})
 	done()
 	what.Environment, what.Endpoint = env.Name, env.Endpoint
@@ -144,13 +145,16 @@ func (o *tryOptions) decide(ctx context.Context, a *app.App, what tried) error {
 		if err != nil {
 			return err
 		}
-		result, reason := pipeline.Approved, ""
+		c := decision.Command{
+			Verb: decision.Approve, Pipeline: what.Pipeline, Stage: what.Stage, Build: what.Build,
+			Looked: decision.Looked{Run: &what.Run, Decision: &what.Seen},
+		}
 		switch {
 		case strings.HasPrefix("approve", answer) && answer != "":
 		case strings.HasPrefix("reject", answer) && answer != "":
-			result = pipeline.Rejected
+			c.Verb = decision.Reject
 			fmt.Fprint(o.Err, "Why? ")
-			if reason, err = next(ctx, answers); err != nil {
+			if c.Reason, err = next(ctx, answers); err != nil {
 				return err
 			}
 		case answer == "" || strings.HasPrefix("later", answer):
@@ -159,15 +163,15 @@ func (o *tryOptions) decide(ctx context.Context, a *app.App, what tried) error {
 		default:
 			continue
 		}
-		d, err := a.Engine.DecideOn(ctx, what.Pipeline, what.Stage, what.Build, engine.Looked{Run: &what.Run, Decision: &what.Seen}, result, reason)
+		done, err := a.Engine.Decisions.Do(ctx, c)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintln(o.Out, present.Line(decided(d)))
+		fmt.Fprintln(o.Out, present.Line(decided(done.Decision)))
 		if o.keep || what.Environment == "" {
 			return nil
 		}
-		return a.Engine.EndEnvironment(ctx, what.Pipeline, what.Environment)
+		return a.Engine.Environments.End(ctx, what.Pipeline, what.Environment, "")
 	}
 }
 

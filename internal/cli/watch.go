@@ -14,10 +14,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/install"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 	"github.com/penstock-io/terraform-provider-penstock/internal/watch"
 )
 
@@ -135,7 +135,7 @@ func (o *watchOptions) report(e watch.Event) {
 
 // progress tells what an apply is at: on a terminal all of it, in a pipe each step that
 // has begun since.
-func (o *watchOptions) progress(runs []engine.Progress) {
+func (o *watchOptions) progress(runs []report.Progress) {
 	var all []string
 	for _, r := range runs {
 		step := string(r.Run.Phase)

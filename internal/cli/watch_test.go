@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 	"github.com/penstock-io/terraform-provider-penstock/internal/watch"
 )
 
@@ -19,17 +19,17 @@ func TestWatchProgress(t *testing.T) {
 	var out, talk bytes.Buffer
 	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 	o := &watchOptions{factory: &factory{Streams: Streams{Out: &out, Err: &talk}, now: func() time.Time { return now }}}
-	run := func(stage, step string, number int, line string) engine.Progress {
-		return engine.Progress{
+	run := func(stage, step string, number int, line string) report.Progress {
+		return report.Progress{
 			Run:  pipeline.Run{ID: "r-" + stage, Stage: stage, Phase: pipeline.PhaseSteps, StartedAt: now.Add(-time.Duration(number) * time.Minute)},
 			Step: step, Number: number, Of: 3, Line: line,
 		}
 	}
 	o.report(watch.Event{Kind: watch.KindApply, Reasons: []string{"a commit"}})
 	o.progress(nil)
-	o.progress([]engine.Progress{run("commit", "build", 1, "cc main.c"), run("image/base", "", 1, "")})
-	o.progress([]engine.Progress{run("commit", "build", 1, "cc other.c")})
-	o.progress([]engine.Progress{run("commit", "test", 2, "ok\x1b[31m")})
+	o.progress([]report.Progress{run("commit", "build", 1, "cc main.c"), run("image/base", "", 1, "")})
+	o.progress([]report.Progress{run("commit", "build", 1, "cc other.c")})
+	o.progress([]report.Progress{run("commit", "test", 2, "ok\x1b[31m")})
 	o.report(watch.Event{Kind: watch.KindApplied, Text: "Apply complete!"})
 	want := []string{"applying …", "  commit: 1m, steps 1 of 3, build: cc main.c", "  image/base: 1m, steps", "  commit: 2m, steps 2 of 3, test: ok"}
 	got := strings.Split(strings.TrimSpace(talk.String()), "\n")

@@ -15,9 +15,9 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 // Configured marks the environments that are made here.
@@ -26,23 +26,36 @@ const Configured = "penstock bootstrap local"
 // DefaultInterval is how often the working tree is looked at.
 const DefaultInterval = 500 * time.Millisecond
 
+// environments are launched and ended.
+type environments interface {
+	Launch(ctx context.Context, r run.LaunchRequest) (pipeline.Environment, error)
+	End(ctx context.Context, pipeline, name, id string) error
+}
+
+// runner runs the steps.
+type runner interface {
+	Run(ctx context.Context, r pipeline.StepRequest) (pipeline.StepResult, error)
+}
+
 // Options say what to run and how.
 type Options struct {
-	Engine   *engine.Engine // on the local platform
-	Pipeline string
-	Name     string // of the environment
-	Dir      string // the working tree, of git
-	Work     string // a directory for the copy that is built, which is kept for the next build
-	Steps    []pipeline.Step
-	Artifact string // that the steps make, relative to the tree; empty for none
-	Image    string // that instances start from; empty for an empty root
-	TTL      time.Duration
-	Tests    bool // run all steps, and not only until the artifact is made
-	Once     bool
-	Keep     bool // leave the environment running at the end
-	Interval time.Duration
-	Say      func(format string, args ...any)
-	Log      io.Writer // what the steps and the launch print
+	Environments environments // on the local platform
+	Runner       runner
+	Sources      pipeline.Sources
+	Pipeline     string
+	Name         string // of the environment
+	Dir          string // the working tree, of git
+	Work         string // a directory for the copy that is built, which is kept for the next build
+	Steps        []pipeline.Step
+	Artifact     string // that the steps make, relative to the tree; empty for none
+	Image        string // that instances start from; empty for an empty root
+	TTL          time.Duration
+	Tests        bool // run all steps, and not only until the artifact is made
+	Once         bool
+	Keep         bool // leave the environment running at the end
+	Interval     time.Duration
+	Say          func(format string, args ...any)
+	Log          io.Writer // what the steps and the launch print
 }
 
 // Run builds and launches, and with every change again, until stop is closed or ctx ends.
@@ -63,7 +76,7 @@ func Run(ctx context.Context, stop <-chan struct{}, o Options) (err error) {
 		}
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
-		if ended := o.Engine.EndEnvironment(end, o.Pipeline, o.Name); ended != nil && err == nil {
+		if ended := o.Environments.End(end, o.Pipeline, o.Name, ""); ended != nil && err == nil {
 			err = ended
 		}
 		if removed := os.RemoveAll(o.Work); removed != nil && err == nil {
@@ -144,7 +157,7 @@ func (o *Options) cycle(ctx context.Context, t *tree) (endpoint string, err erro
 	if err != nil {
 		return "", err
 	}
-	if err := t.takeHead(ctx, o.Engine.Sources); err != nil && ctx.Err() == nil {
+	if err := t.takeHead(ctx, o.Sources); err != nil && ctx.Err() == nil {
 		o.Say("the steps find no repository: %v", err)
 	}
 	o.Say("building: %s", changed)
@@ -158,8 +171,9 @@ func (o *Options) cycle(ctx context.Context, t *tree) (endpoint string, err erro
 			return "", pipeline.Errorf(pipeline.CodeFailed, "build", "the steps made no file %s", o.Artifact).WithHint("--verbose shows what they print.")
 		}
 	}
-	env, err := o.Engine.Develop(ctx, engine.DevelopRequest{
-		Pipeline: o.Pipeline, Name: o.Name, Artifact: artifact, Image: o.Image, TTL: o.TTL, Configured: Configured, Log: o.Log,
+	env, err := o.Environments.Launch(ctx, run.LaunchRequest{
+		Pipeline: o.Pipeline, Name: o.Name, Tree: &run.Tree{Artifact: artifact, Image: o.Image}, TTL: o.TTL, Renew: true,
+		Spec: pipeline.EnvironmentSpec{Instances: 1}, Configured: Configured, Log: o.Log,
 	})
 	return env.Endpoint, err
 }
@@ -172,7 +186,7 @@ func (o *Options) build(ctx context.Context, dir string) error {
 		if s.Command == "" || s.On != pipeline.OnRunner {
 			continue
 		}
-		_, err := o.Engine.Runner.Run(ctx, pipeline.StepRequest{
+		_, err := o.Runner.Run(ctx, pipeline.StepRequest{
 			Step: s, Run: "development", Checkout: dir, Log: o.Log,
 			Env: map[string]string{"PENSTOCK_PIPELINE": o.Pipeline, "PENSTOCK_ROOT": dir, "PENSTOCK_STAGE": "development"},
 		})

@@ -22,7 +22,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/collect"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
@@ -206,7 +206,7 @@ func (p *checker) directory() {
 }
 
 func (p *checker) ledger(ctx context.Context) bool {
-	states, err := p.app.Engine.Pipelines(ctx)
+	states, err := p.app.Engine.States(ctx)
 	if err != nil {
 		p.failed("ledger", err)
 		return false
@@ -315,7 +315,7 @@ func (p *checker) runs(ctx context.Context) {
 	for name, st := range p.states {
 		plan := gate.Now(st)
 		for _, s := range st.StagesInOrder() {
-			at, err := p.app.Engine.Progress(ctx, st, s.Name)
+			at, err := p.app.Engine.Reports.Progress(ctx, st, s.Name)
 			switch {
 			case err != nil:
 				p.failed("runs", err)
@@ -363,7 +363,7 @@ func (p *checker) notices() {
 }
 
 func (p *checker) orphans(ctx context.Context) {
-	g, err := p.app.Engine.Collect(ctx, engine.CollectRequest{DryRun: true})
+	g, err := p.app.Engine.Collector.Collect(ctx, collect.Request{DryRun: true})
 	if err != nil {
 		p.failed("orphans", err)
 		return

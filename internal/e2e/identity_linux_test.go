@@ -61,7 +61,7 @@ func ledgerOf(t *testing.T, dir, work string, id int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = a.Engine.CreatePipeline(t.Context(), pipeline.Pipeline{Name: "shop", Owner: a.Owner})
+	_, err = a.Engine.Pipelines.Create(t.Context(), pipeline.Pipeline{Name: "shop", Owner: a.Owner})
 	if err = errors.Join(err, a.Close(t.Context())); err != nil {
 		t.Fatal(err)
 	}

@@ -7,10 +7,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 // What was planned goes, though the gates have opened for a newer build since; but not
@@ -18,7 +18,7 @@ import (
 func TestPlannedCandidate(t *testing.T) {
 	acceptance, dev := stage(pipeline.TypeAcceptance, "commit"), stage(pipeline.TypeCustom, "acceptance")
 	advance := func(d *desk, s pipeline.Stage, planned string) error {
-		_, err := d.Advance(t.Context(), engine.AdvanceRequest{Stage: s, Intent: gate.Intent{Candidate: gate.Value{ID: planned}}})
+		_, err := d.Stages.Advance(t.Context(), run.AdvanceRequest{Stage: s, Intent: gate.Intent{Candidate: gate.Value{ID: planned}}})
 		return err
 	}
 	one, two := build("1"), build("2")
@@ -92,7 +92,7 @@ func TestPlannedPromotion(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		_, err := d.Advance(t.Context(), engine.AdvanceRequest{Stage: live, Intent: gate.Intent{Candidate: gate.Value{ID: step.planned}}})
+		_, err := d.Stages.Advance(t.Context(), run.AdvanceRequest{Stage: live, Intent: gate.Intent{Candidate: gate.Value{ID: step.planned}}})
 		if pipeline.CodeOf(err) != step.code || err != nil && reason.Hint(err) != "Plan again." {
 			t.Errorf("step %d: %v, want code %q", i, err, step.code)
 		}

@@ -8,10 +8,11 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 // TestAdviceIsTaken lets a pipeline live for a while by chance, then does by the engine what
@@ -88,7 +89,7 @@ func (c *configuration) open(seed, name, id string) {
 		case gate.VerbApprove:
 			_, err = c.Decide(c.ctx, "shop", advice.Stage, advice.Build, pipeline.Approved, "")
 		case gate.VerbLift:
-			_, err = c.Lift(c.ctx, "shop", advice.Stage, advice.Build, engine.Looked{}, "")
+			_, err = c.Lift(c.ctx, "shop", advice.Stage, advice.Build, decision.Looked{}, "")
 		case gate.VerbPromote:
 			if _, err = c.Promote(c.ctx, "shop", advice.Stage, advice.Build); err == nil {
 				err = c.moves(advice.Stage)
@@ -132,7 +133,7 @@ func (c *configuration) moves(name string) error {
 				c.stages[i].Steps[j].Command = "true"
 			}
 		}
-		_, err := c.Advance(c.ctx, engine.AdvanceRequest{Stage: c.stages[i]})
+		_, err := c.Stages.Advance(c.ctx, run.AdvanceRequest{Stage: c.stages[i]})
 		return err
 	}
 	return fmt.Errorf("there is no stage %q", name)

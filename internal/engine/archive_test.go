@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/collect"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -45,10 +46,10 @@ func (m memArchives) Remove(ctx context.Context, a pipeline.Archive) error {
 
 // archiving gives a desk whose removed pipelines are archived in all.
 func (d *desk) archiving(all map[pipeline.Archive][]byte) *desk {
-	config := d.Config
+	config := d.config
 	config.Archives = memArchives{d.life, all}
 	config.Export = func(ctx context.Context, w io.Writer, name string) error {
-		events, err := d.Ledger.Events(ctx, name, 0, 1_000_000)
+		events, err := d.config.Ledger.Events(ctx, name, 0, 1_000_000)
 		if err != nil {
 			return err
 		}
@@ -69,7 +70,7 @@ func TestArchiveSurvivesKills(t *testing.T) {
 		d := start(t, begin.world.copied(), t.TempDir()).archiving(all)
 		before := len(d.record.History("shop"))
 		d.limit, d.after = limit, limit%2 == 0
-		err := d.RemovePipeline(d.ctx, "shop", true)
+		err := d.Pipelines.Remove(d.ctx, "shop", "", true)
 		whole := func() bool {
 			for _, data := range all {
 				var events []pipeline.Event
@@ -89,7 +90,7 @@ func TestArchiveSurvivesKills(t *testing.T) {
 			return
 		}
 		d = d.again().archiving(all)
-		if err := d.RemovePipeline(d.ctx, "shop", true); err != nil {
+		if err := d.Pipelines.Remove(d.ctx, "shop", "", true); err != nil {
 			t.Fatalf("killed at call %d: the next removal: %v", limit, err)
 		}
 		if len(d.record.History("shop")) > 0 || !whole() {
@@ -105,17 +106,17 @@ func TestArchiveEnds(t *testing.T) {
 		d := open(t).archiving(all)
 		d.shop.RetainHistory = history
 		d.mustApply(nil)
-		if err := d.RemovePipeline(d.ctx, "shop", false); err != nil || len(all) != want {
+		if err := d.Pipelines.Remove(d.ctx, "shop", "", false); err != nil || len(all) != want {
 			t.Fatalf("with %s: %v, %d archives, want %d", history, err, len(all), want)
 		}
-		if g, err := d.Collect(d.ctx, engine.CollectRequest{}); err != nil || len(g.Archives) > 0 {
+		if g, err := d.Collector.Collect(d.ctx, collect.Request{}); err != nil || len(g.Archives) > 0 {
 			t.Errorf("with %s: at once garbage is %v: %v", history, g.Archives, err)
 		}
 		d.clock = d.clock.Add(2 * time.Hour)
-		if g, err := d.Collect(d.ctx, engine.CollectRequest{DryRun: true}); err != nil || len(g.Archives) != want || len(all) != want {
+		if g, err := d.Collector.Collect(d.ctx, collect.Request{DryRun: true}); err != nil || len(g.Archives) != want || len(all) != want {
 			t.Errorf("with %s: later garbage is %v, and %d are left: %v", history, g.Archives, len(all), err)
 		}
-		if _, err := d.Collect(d.ctx, engine.CollectRequest{}); err != nil || len(all) > 0 {
+		if _, err := d.Collector.Collect(d.ctx, collect.Request{}); err != nil || len(all) > 0 {
 			t.Errorf("with %s: %d archives are left: %v", history, len(all), err)
 		}
 	}

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 // atWork leaves out the leases that only say that a process that creates is alive.
@@ -29,23 +29,23 @@ func TestWhoseCreation(t *testing.T) {
 		"pipeline": {pipeline.RecordPipeline, "shop", func(d *desk, owner string) error {
 			p := d.shop
 			p.Owner = owner
-			_, err := d.CreatePipeline(d.ctx, p)
+			_, err := d.Pipelines.Create(d.ctx, p)
 			return err
 		}},
 		"stage": {pipeline.RecordStage, "commit", func(d *desk, owner string) error {
 			s := route("1")[0]
 			s.Owner = owner
-			_, err := d.Advance(d.ctx, engine.AdvanceRequest{Stage: s, Create: true})
+			_, err := d.Stages.Advance(d.ctx, run.AdvanceRequest{Stage: s, Create: true})
 			return err
 		}},
 		"image": {pipeline.RecordImageDefinition, imageDefinition.Name, func(d *desk, owner string) error {
 			r := imageDefinition
 			r.Owner = owner
-			_, err := d.Bake(d.ctx, engine.BakeRequest{Definition: r, Create: true})
+			_, err := d.Images.Bake(d.ctx, run.BakeRequest{Definition: r, Create: true})
 			return err
 		}},
 		"environment": {pipeline.RecordEnvironment, "alice", func(d *desk, owner string) error {
-			_, err := d.Launch(d.ctx, engine.LaunchRequest{Pipeline: "shop", Name: "alice", TTL: time.Hour, Create: true, Configured: owner})
+			_, err := d.Environments.Launch(d.ctx, run.LaunchRequest{Pipeline: "shop", Name: "alice", TTL: time.Hour, Create: true, Configured: owner})
 			return err
 		}},
 	}
@@ -60,12 +60,12 @@ func TestWhoseCreation(t *testing.T) {
 			}
 			if name != "pipeline" {
 				d.mustApply(route("1")[:2])
-				must(d.Settle(d.ctx))
+				must(d.Creations.Settle(d.ctx))
 			}
 			if name == "stage" {
 				st, err := d.State(d.ctx, "shop")
 				must(err)
-				must(d.RemoveStage(d.ctx, "shop", "commit", st.Stages["commit"].ID))
+				must(d.Stages.Remove(d.ctx, "shop", "commit", st.Stages["commit"].ID))
 			}
 			must(c.create(d, "here"))
 			key := pipeline.CreationKey(c.kind, c.name).ID
@@ -81,13 +81,13 @@ func TestWhoseCreation(t *testing.T) {
 			}
 			d = d.again() // the process died before a state had it
 			must(c.create(d, "elsewhere"))
-			must(d.Settle(d.ctx))
+			must(d.Creations.Settle(d.ctx))
 			if pending() {
 				t.Error("its creation is pending after a state has it")
 			}
 			d.Close(d.ctx)
-			if leases, err := d.Ledger.Leases(d.ctx); err != nil || slices.ContainsFunc(leases, func(l pipeline.Lease) bool {
-				return strings.Contains(l.Key, "/creation/") && l.Holder.PID == d.Holder.PID
+			if leases, err := d.config.Ledger.Leases(d.ctx); err != nil || slices.ContainsFunc(leases, func(l pipeline.Lease) bool {
+				return strings.Contains(l.Key, "/creation/") && l.Holder.PID == d.config.Holder.PID
 			}) {
 				t.Errorf("leases after the end: %+v, %v", leases, err)
 			}
@@ -102,18 +102,18 @@ func TestWhoseCreation(t *testing.T) {
 func TestCreatorAlive(t *testing.T) {
 	d := open(t)
 	p := d.shop
-	if _, err := d.CreatePipeline(d.ctx, p); err != nil {
+	if _, err := d.Pipelines.Create(d.ctx, p); err != nil {
 		t.Fatal(err)
 	}
 	other := d.beside()
-	if _, err := other.CreatePipeline(d.ctx, p); pipeline.CodeOf(err) != pipeline.CodeLocked || !strings.Contains(err.Error(), "is creating") {
+	if _, err := other.Pipelines.Create(d.ctx, p); pipeline.CodeOf(err) != pipeline.CodeLocked || !strings.Contains(err.Error(), "is creating") {
 		t.Errorf("a creation beside another one: %v", err)
 	}
 	d.Close(d.ctx)
-	if _, err := other.CreatePipeline(d.ctx, p); err != nil {
+	if _, err := other.Pipelines.Create(d.ctx, p); err != nil {
 		t.Errorf("the creation is not taken up: %v", err)
 	}
-	if err := d.Settle(d.ctx); err != nil {
+	if err := d.Creations.Settle(d.ctx); err != nil {
 		t.Fatal(err)
 	}
 	if st, err := other.State(d.ctx, "shop"); err != nil || len(st.Creations) != 1 {

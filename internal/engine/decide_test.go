@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -34,7 +35,7 @@ func (d *desk) decide(who, stage string, v pipeline.DecisionResult, reason strin
 }
 
 func (d *desk) lift(who, stage string) (pipeline.Decision, error) {
-	return d.as(who).Lift(d.ctx, "shop", stage, build("1"), engine.Looked{}, "it was the test")
+	return d.as(who).Lift(d.ctx, "shop", stage, build("1"), decision.Looked{}, "it was the test")
 }
 
 // version gives the version of the decision on the build.
@@ -80,7 +81,7 @@ func TestApprovalLiftsNoRejection(t *testing.T) {
 	if _, err := d.lift("carol", "exploratory"); pipeline.CodeOf(err) != pipeline.CodeRefused {
 		t.Errorf("lifted twice: %v", err)
 	}
-	if _, err := d.Lift(d.ctx, "shop", "exploratory", "", engine.Looked{}, ""); pipeline.CodeOf(err) != pipeline.CodeInvalid {
+	if _, err := d.Lift(d.ctx, "shop", "exploratory", "", decision.Looked{}, ""); pipeline.CodeOf(err) != pipeline.CodeInvalid {
 		t.Errorf("no build: %v", err)
 	}
 }
@@ -205,7 +206,7 @@ func TestDecidedSinceOneLooked(t *testing.T) {
 			looked := d.version("exploratory")
 			d.must(tt.first(d))
 			before := d.head()
-			_, err := d.as("erin").DecideOn(d.ctx, "shop", "exploratory", build("1"), engine.Looked{Decision: &looked}, tt.second, "I think so")
+			_, err := d.as("erin").DecideOn(d.ctx, "shop", "exploratory", build("1"), decision.Looked{Decision: &looked}, tt.second, "I think so")
 			if tt.says == nil {
 				d.must(err)
 				return
@@ -216,7 +217,7 @@ func TestDecidedSinceOneLooked(t *testing.T) {
 			}
 			now := d.version("exploratory")
 			if tt.second == pipeline.Rejected {
-				_, err = d.as("erin").DecideOn(d.ctx, "shop", "exploratory", build("1"), engine.Looked{Decision: &now}, tt.second, "I think so")
+				_, err = d.as("erin").DecideOn(d.ctx, "shop", "exploratory", build("1"), decision.Looked{Decision: &now}, tt.second, "I think so")
 				d.must(err)
 			}
 		})
@@ -225,7 +226,7 @@ func TestDecidedSinceOneLooked(t *testing.T) {
 	d.must(d.decide("bob", "exploratory", pipeline.Rejected, "it leaks"))
 	looked := d.version("exploratory")
 	d.must(d.decide("carol", "exploratory", pipeline.Rejected, "and it is ugly"))
-	_, err := d.as("dave").Lift(d.ctx, "shop", "exploratory", build("1"), engine.Looked{Decision: &looked}, "")
+	_, err := d.as("dave").Lift(d.ctx, "shop", "exploratory", build("1"), decision.Looked{Decision: &looked}, "")
 	wantCode(t, err, pipeline.CodeConflict, "since you looked", "by carol", "and it is ugly", "by bob")
 }
 
@@ -252,9 +253,9 @@ func TestTwoDecideAtOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := offered(t, 2)
 			late := d.as("carol")
-			config := late.Engine.Config
-			config.Ledger = &racing{Ledger: late.Ledger, do: func() { d.must(d.decide("bob", "exploratory", tt.first, "at once")) }}
-			_, err := engine.New(config).As(pipeline.Person{Name: "carol"}).Decide(d.ctx, "shop", "exploratory", build("1"), tt.second, "no, yes")
+			config := late.config
+			config.Ledger = &racing{Ledger: late.config.Ledger, do: func() { d.must(d.decide("bob", "exploratory", tt.first, "at once")) }}
+			_, err := engine.New(config).As(pipeline.Person{Name: "carol"}).Decisions.Do(d.ctx, command(verb(tt.second), "shop", "exploratory", build("1"), "no, yes"))
 			st := d.seen()
 			if tt.first == approve && tt.second == approve {
 				d.must(err)
@@ -281,7 +282,7 @@ func TestTwoDecideAtOnce(t *testing.T) {
 				if i == 3 {
 					verdict = reject
 				}
-				_, results[i] = e.Decide(d.ctx, "shop", "exploratory", build("1"), verdict, "at once")
+				_, results[i] = e.Decisions.Do(d.ctx, decision.Command{Verb: verb(verdict), Pipeline: "shop", Stage: "exploratory", Build: build("1"), Reason: "at once"})
 			})
 		}
 		work.Wait()
@@ -335,7 +336,7 @@ func TestApproveStatusAndPlanAgree(t *testing.T) {
 	}
 	_, err = d.Decide(d.ctx, "shop", "exploratory", "", pipeline.Approved, "")
 	wantCode(t, err, pipeline.CodeRefused, "waits for a build newer than "+two)
-	if _, err := d.Lift(d.ctx, "shop", "exploratory", two, engine.Looked{}, ""); err != nil {
+	if _, err := d.Lift(d.ctx, "shop", "exploratory", two, decision.Looked{}, ""); err != nil {
 		t.Fatal(err)
 	}
 	if got := d.standing("exploratory"); got.Move.Candidate.ID != two {

@@ -26,7 +26,7 @@ func TestRemovalBesideOthers(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := d.picture()
-			err = d.RemovePipeline(t.Context(), "shop", true)
+			err = d.Pipelines.Remove(t.Context(), "shop", "", true)
 			if pipeline.CodeOf(err) != pipeline.CodeLocked || !strings.Contains(err.Error(), "bob") || !strings.Contains(err.Error(), key) || reason.Hint(err) == "" {
 				t.Fatalf("removal beside bob: %v", err)
 			}
@@ -36,7 +36,7 @@ func TestRemovalBesideOthers(t *testing.T) {
 			if err := l.Release(t.Context(), lease); err != nil {
 				t.Fatal(err)
 			}
-			if err := d.RemovePipeline(t.Context(), "shop", true); err != nil {
+			if err := d.Pipelines.Remove(t.Context(), "shop", "", true); err != nil {
 				t.Error(err)
 			}
 			if len(d.envs)+len(d.images)+len(d.record.History("shop"))+len(d.logs) > 0 {
@@ -56,7 +56,7 @@ func TestRemovalWithKept(t *testing.T) {
 	if err := d.apply(stages); err == nil {
 		t.Fatal("a failing step passed")
 	}
-	err := d.RemovePipeline(t.Context(), "shop", false)
+	err := d.Pipelines.Remove(t.Context(), "shop", "", false)
 	if pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(reason.Hint(err), "penstock gc --kept") {
 		t.Errorf("%v (hint: %s)", err, reason.Hint(err))
 	}

@@ -14,8 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/collect"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 // journey is something that somebody does, which is disturbed at every call that changes
@@ -67,10 +68,10 @@ var journeys = map[string]journey{
 	},
 	"base image": {act: func(d *desk) error {
 		delete(d.images, "img-base") // the only image is the one that is baked
-		if _, err := d.CreatePipeline(d.ctx, shop); err != nil {
+		if _, err := d.Pipelines.Create(d.ctx, shop); err != nil {
 			return err
 		}
-		_, err := d.Bake(d.ctx, engine.BakeRequest{Definition: imageDefinition})
+		_, err := d.Images.Bake(d.ctx, run.BakeRequest{Definition: imageDefinition})
 		return err
 	}},
 	"self-service": {act: func(d *desk) error {
@@ -97,12 +98,12 @@ var journeys = map[string]journey{
 	},
 	"removal of the pipeline": {
 		setup: deployed,
-		act:   func(d *desk) error { return d.RemovePipeline(d.ctx, "shop", true) },
+		act:   func(d *desk) error { return d.Pipelines.Remove(d.ctx, "shop", "", true) },
 		back: func(d *desk) error { // somebody who finds no pipeline any more
 			if st, err := d.State(d.ctx, "shop"); err != nil || st.Exists() {
-				return errors.Join(err, d.RemovePipeline(d.ctx, "shop", true))
+				return errors.Join(err, d.Pipelines.Remove(d.ctx, "shop", "", true))
 			}
-			_, err := d.Collect(d.ctx, engine.CollectRequest{})
+			_, err := d.Collector.Collect(d.ctx, collect.Request{})
 			if n, images := len(d.record.History("shop")), len(d.images); n+images > 0 {
 				return errors.Join(err, fmt.Errorf("%d events and %d images are left", n, images))
 			}
@@ -135,7 +136,7 @@ func deployed(d *desk) error {
 }
 
 func (d *desk) launch(build string, instances int) error {
-	_, err := d.Launch(d.ctx, engine.LaunchRequest{
+	_, err := d.Environments.Launch(d.ctx, run.LaunchRequest{
 		Pipeline: "shop", Name: "alice", Build: build, TTL: time.Hour, Configured: "here", Spec: pipeline.EnvironmentSpec{Instances: instances},
 	})
 	return err
@@ -147,12 +148,12 @@ func (d *desk) remove(stage string) error {
 	if err != nil {
 		return err
 	}
-	return d.RemoveStage(d.ctx, "shop", stage, st.Stages[stage].ID)
+	return d.Stages.Remove(d.ctx, "shop", stage, st.Stages[stage].ID)
 }
 
 // serves reports what production does not serve as it should.
 func (d *desk) serves(build string, instances int) error {
-	at, err := d.StageStatus(context.Background(), "shop", "production")
+	at, err := d.Reports.StageStatus(context.Background(), "shop", "production")
 	switch {
 	case err != nil:
 		return err
@@ -334,7 +335,7 @@ func (d *desk) picture() string {
 	}
 	var b strings.Builder
 	for _, s := range st.StagesInOrder() {
-		at := d.StageStatusIn(st, s)
+		at := d.Reports.StageStatusIn(st, s)
 		fmt.Fprintf(&b, "%s held=%s passed=%s status=%s settled=%v latest=%s\n", s.Name, at.Current, at.Passed, at.Move.Status, s.Applied, at.Run.Status)
 	}
 	for _, env := range slices.SortedFunc(maps.Values(st.Environments), func(a, b pipeline.Environment) int { return strings.Compare(a.Name, b.Name) }) {

@@ -1,35 +1,32 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package engine takes stages through runs: it asks the domain what a stage does
-// next and does it through the ports, recording each transition before and after,
-// so that a run killed anywhere is found by the next call, cleaned up, and
-// repeated or finished, never doubled.
+// Package engine opens the rooms in which pipelines are worked on, over one set of ports: what
+// executes (package run), what people decide (decision), what is removed (collect), and what
+// is shown (report). They share one view of the ledger (state) and its leases (lock).
 //
-// It holds no rule about which build may go where (package gate does) and
-// knows no platform, ledger or Terraform. The provider and the CLI both call it:
+// It does nothing itself, and shows nobody the ports. Its tests run all rooms together, in
+// memory, with the process killed at every call:
 //
 //	e := engine.New(engine.Config{Ledger: ledger, Platform: platform, …})
-//	standing, err := e.Advance(ctx, engine.AdvanceRequest{Stage: stage})
+//	status, err := e.Stages.Advance(ctx, run.AdvanceRequest{Stage: stage})
 package engine
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"fmt"
 	"io"
-	"maps"
-	"slices"
-	"strconv"
-	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/collect"
+	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
+	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
+	"github.com/penstock-io/terraform-provider-penstock/internal/state"
 )
 
 // Ledger is what an Engine needs of one.
@@ -63,9 +60,7 @@ type Config struct {
 	// wait don't ask together; nil: at random.
 	Jitter func() float64
 	// HeadAge is how long a pipeline's state is believed before the ledger is asked
-	// whether it has moved: one plan of many stages then asks a remote ledger once.
-	// What this engine records itself, and all that is decided under a lease, is read
-	// anew. 0 means that it is asked each time.
+	// whether it has moved. 0 means that it is asked each time; see state.Config.
 	HeadAge time.Duration
 	// Appended is called after events were recorded of a pipeline that has targets to be
 	// notified. It must not wait.
@@ -74,9 +69,6 @@ type Config struct {
 	// they are not kept.
 	Archives pipeline.Archives
 	Export   func(ctx context.Context, w io.Writer, pipeline string) error
-	// Echo gets what this engine writes to the logs of runs, bakes and launches, in
-	// whole lines, as it writes it. nil: nobody looks on.
-	Echo io.Writer
 }
 
 // DefaultLeaseTTL is how long a lease outlives the last sign of life of a process
@@ -84,46 +76,27 @@ type Config struct {
 // short enough to wait for.
 const DefaultLeaseTTL = 30 * time.Second
 
-// cleanUpLimit bounds the clean-up after a failure or a cancel, which must not
-// hang on the thing that failed.
-const cleanUpLimit = 2 * time.Minute
-
-// describeAge is how long what the platform said of environments is believed: one
-// plan asks for each stage, and gets one answer.
-const describeAge = time.Second
-
-// Engine moves stages. It is safe for concurrent use.
+// Engine is the rooms, for one person. Each is safe for concurrent use.
 type Engine struct {
-	Config
-	*cache
-	creations      *creations
-	archivesLooked *atomic.Bool // for those whose time is over, once an apply: not by each stage
+	Stages       *run.Stages
+	Images       *run.Images
+	Environments *run.Environments
+	Pipelines    *run.Pipelines
+	Creations    *run.Creations
+	Decisions    *decision.Decisions
+	Collector    *collect.Collector
+	Reports      *report.Reports
+
+	config Config // as it was opened with
+	states *state.Store
+	locks  *lock.Locker
+	found  *run.Found
 }
 
-// cache is what is believed for a while.
-type cache struct {
-	mu     sync.Mutex
-	states map[string]*cachedState // by pipeline
-	images struct {
-		mu    sync.Mutex
-		on    map[string]bool // what the platform has
-		asked time.Time
-	}
-}
+// Position is where a pipeline was looked at.
+type Position = state.Position
 
-// believed is how long what the platform said is believed.
-func (e *Engine) believed() time.Duration { return max(describeAge, e.HeadAge) }
-
-type cachedState struct {
-	mu        sync.Mutex
-	head      int64
-	asked     time.Time // when the ledger gave head
-	recorded  *pipeline.State
-	merged    *pipeline.State
-	described time.Time
-}
-
-// New makes an engine.
+// New opens the rooms.
 func New(c Config) *Engine {
 	if c.Logger == nil {
 		c.Logger = hclog.NewNullLogger()
@@ -141,215 +114,78 @@ func New(c Config) *Engine {
 		c.Person.Name = c.Holder.Actor
 	}
 	c.Holder.Actor = c.Person.Name
-	return &Engine{
-		Config: c, cache: &cache{states: map[string]*cachedState{}},
-		creations: &creations{leases: map[string]*lock{}, made: map[string]map[pipeline.Key]string{}},
-
-		archivesLooked: new(atomic.Bool),
-	}
+	e := &Engine{config: c, found: &run.Found{}}
+	e.states = state.New(state.Config{Ledger: c.Ledger, Platform: c.Platform, Actor: c.Person.Name, Now: c.Now, HeadAge: c.HeadAge, Appended: c.Appended})
+	e.locks = lock.New(lock.Config{Ledger: c.Ledger, Holder: c.Holder, TTL: c.LeaseTTL, Logger: c.Logger, Now: c.Now, Jitter: c.Jitter})
+	e.Creations = run.NewCreations(run.CreationsConfig{
+		States: e.states, Locks: e.locks, Ledger: c.Ledger, Holder: c.Holder, Now: c.Now, Patience: c.LeaseTTL + time.Second, Jitter: c.Jitter,
+	})
+	e.Collector = collect.New(collect.Config{
+		States: e.states, Locks: e.locks, Ledger: c.Ledger, Platform: c.Platform, Artifacts: c.Artifacts, Logs: c.Logs,
+		WorkDir: c.WorkDir, Process: c.Holder.Process, Logger: c.Logger, Now: c.Now, Archives: c.Archives, Export: c.Export,
+	})
+	return e.open()
 }
 
-// As gives an engine that works for another person, and shares everything else with e.
+// As returns the rooms for another person, in the same process: they share with e what is
+// believed of the ledger and the platform.
 func (e *Engine) As(who pipeline.Person) *Engine {
-	as := *e
-	as.Person, as.Holder.Actor = who, who.Name
-	return &as
+	as := &Engine{config: e.config, found: e.found, states: e.states.As(who.Name), locks: e.locks.As(who.Name)}
+	as.config.Person, as.config.Holder.Actor = who, who.Name
+	as.Creations = e.Creations.As(as.states, as.locks, who.Name)
+	as.Collector = e.Collector.As(as.states, as.locks)
+	return as.open()
 }
 
-// State gives the pipeline's state, with its environments as the platform sees
-// them now. The caller must not change it; Clone gives a copy to change. It is
-// read anew only when the ledger has moved. A pipeline that does not exist has an
-// empty state.
+// open opens those rooms that are made for a person.
+func (e *Engine) open() *Engine {
+	c := e.config
+	e.Reports = report.New(report.Config{
+		States: e.states, Ledger: c.Ledger, Platform: c.Platform, Sources: c.Sources, Artifacts: c.Artifacts, Logs: c.Logs,
+		Dead: c.Dead, Now: c.Now, HeadAge: c.HeadAge,
+	})
+	e.Decisions = decision.New(decision.Config{States: e.states, Inquiries: e.Collector, Person: c.Person, Logger: c.Logger, Now: c.Now})
+	e.Stages, e.Images, e.Environments, e.Pipelines = run.New(run.Config{
+		States: e.states, Locks: e.locks, Creations: e.Creations, Collector: e.Collector, Statuses: e.Reports, Ledger: c.Ledger,
+		Platform: c.Platform, Runner: c.Runner, Sources: c.Sources, Artifacts: c.Artifacts, Logs: c.Logs, WorkDir: c.WorkDir,
+		Surroundings: c.Surroundings, Holder: c.Holder, Person: c.Person, Dead: c.Dead, Logger: c.Logger, Now: c.Now,
+	}, e.found)
+	return e
+}
+
+// Person is who the rooms work for.
+func (e *Engine) Person() pipeline.Person { return e.config.Person }
+
+// HeadAge is how long a pipeline's state is believed before the ledger is asked again.
+func (e *Engine) HeadAge() time.Duration { return e.config.HeadAge }
+
+// State returns a pipeline's state, with its environments as the platform sees them now. The
+// caller must not change it. A pipeline that does not exist has an empty state.
 func (e *Engine) State(ctx context.Context, name string) (*pipeline.State, error) {
-	c := e.cached(name)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err := e.refresh(ctx, name, c); err != nil {
-		return nil, err
-	}
-	if c.merged == nil || time.Since(c.described) > e.believed() {
-		merged, err := e.describe(ctx, c.recorded)
-		if err != nil {
-			return nil, err
-		}
-		c.merged, c.described = merged, time.Now()
-	}
-	return c.merged, nil
+	return e.states.State(ctx, name)
 }
 
-func (e *Engine) cached(name string) *cachedState {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	c := e.states[name]
-	if c == nil {
-		c = &cachedState{}
-		e.states[name] = c
-	}
-	return c
+// States returns the states of all pipelines, by name.
+func (e *Engine) States(ctx context.Context) (map[string]*pipeline.State, error) {
+	return e.states.All(ctx)
 }
 
-// refresh reads what the ledger has of the pipeline, if it may have moved.
-func (e *Engine) refresh(ctx context.Context, name string, c *cachedState) error {
-	if c.recorded != nil && time.Since(c.asked) < e.HeadAge {
-		return nil
-	}
-	asked := time.Now()
-	head, err := e.Ledger.Head(ctx, name)
-	if err != nil {
-		return err
-	}
-	if c.recorded == nil || head != c.head {
-		recorded, err := e.Ledger.State(ctx, name)
-		if err != nil {
-			return err
-		}
-		c.recorded, c.head, c.merged = recorded, head, nil
-	}
-	c.asked = asked
-	return nil
+// Snapshot returns a pipeline at the newest position of its ledger, and that position.
+func (e *Engine) Snapshot(ctx context.Context, name string) (gate.Snapshot, state.Position, error) {
+	return e.states.Snapshot(ctx, name)
 }
 
-// fresh gives the state with the platform asked anew.
-func (e *Engine) fresh(ctx context.Context, name string) (*pipeline.State, error) {
-	e.mu.Lock()
-	delete(e.states, name)
-	e.mu.Unlock()
-	return e.State(ctx, name)
+// SnapshotAt returns a pipeline as it was at a position.
+func (e *Engine) SnapshotAt(ctx context.Context, name string, at state.Position) (gate.Snapshot, error) {
+	return e.states.SnapshotAt(ctx, name, at)
 }
 
-// askAgain makes the next look at each pipeline ask the ledger, however young its last
-// answer is.
-func (e *Engine) askAgain() {
-	e.mu.Lock()
-	states := slices.Collect(maps.Values(e.states))
-	e.mu.Unlock()
-	for _, c := range states {
-		c.mu.Lock()
-		c.asked = time.Time{}
-		c.mu.Unlock()
-	}
+// Watch makes the caller the only watcher of a pipeline until it ends the watch, and returns a
+// context that ends when another has taken over. It does not wait: CodeLocked says who
+// watches already.
+func (e *Engine) Watch(ctx context.Context, pipelineName, purpose string) (context.Context, *lock.Watch, error) {
+	return e.locks.Watch(ctx, pipelineName, purpose)
 }
 
-// existing gives the state of a pipeline that must exist.
-func (e *Engine) existing(ctx context.Context, name string) (*pipeline.State, error) {
-	st, err := e.State(ctx, name)
-	if err == nil && !st.Exists() {
-		return nil, noPipeline(name)
-	}
-	return st, err
-}
-
-func noPipeline(name string) error {
-	return pipeline.Errorf(pipeline.CodeNotFound, "read pipeline", "there is no pipeline %q", name).
-		WithHint("`penstock status` lists the pipelines; penstock_pipeline makes one.")
-}
-
-// describe lays what the platform says over the environments in the ledger.
-func (e *Engine) describe(ctx context.Context, recorded *pipeline.State) (*pipeline.State, error) {
-	var ids []string
-	for id, env := range recorded.Environments {
-		if env.Alive() {
-			ids = append(ids, id)
-		}
-	}
-	if len(ids) == 0 {
-		return recorded, nil
-	}
-	reports, err := e.Platform.Describe(ctx, ids...)
-	if err != nil {
-		return nil, fmt.Errorf("describe environments: %w", err)
-	}
-	st := recorded.Clone()
-	for _, id := range ids {
-		env := merge(st.Environments[id], reports[id], e.Now())
-		st.Environments[id] = traced(env, reports[id], st.Latest[env.Stage])
-	}
-	return st, nil
-}
-
-// traced corrects what the record says that an environment runs, where another fleet
-// has its traffic: somebody was about to record that, or ended before that. The fleet
-// is that of the stage's latest run, or of nobody knows which build.
-func traced(env pipeline.Environment, r pipeline.EnvironmentReport, latest pipeline.RunSummary) pipeline.Environment {
-	if !env.Serves() || env.Fleet == "" || r.Serving == "" || r.Serving == env.Fleet {
-		return env
-	}
-	env.Fleet, env.Build, env.Run, env.Digest = r.Serving, "", "", ""
-	if latest.ID != "" && fleetOf(latest.ID) == r.Serving {
-		env.Build, env.Run, env.Digest = latest.Build, latest.ID, latest.Digest
-	}
-	return env
-}
-
-// merge lays a report over the record of an environment. The record's own status
-// stays where it says what the platform can't know.
-func merge(env pipeline.Environment, r pipeline.EnvironmentReport, now time.Time) pipeline.Environment {
-	gone := r.Status == "" || r.Status == pipeline.EnvGone
-	switch {
-	case env.Status == pipeline.EnvLaunching, env.Status == pipeline.EnvEnding:
-		return env // somebody is at work on it, or died at work
-	case r.Status == pipeline.EnvExpired, gone && !env.ExpiresAt.IsZero() && !now.Before(env.ExpiresAt):
-		env.Status = pipeline.EnvExpired
-	case gone:
-		env.Status = pipeline.EnvGone
-	case env.Status == pipeline.EnvKept:
-	default:
-		env.Status = r.Status
-	}
-	env.Reason = r.Reason
-	if !env.Alive() {
-		env.Endpoint = ""
-	} else if r.Endpoint != "" && env.Status != pipeline.EnvKept {
-		env.Endpoint = r.Endpoint
-	}
-	return env
-}
-
-// append records events under a lease.
-func (e *Engine) append(ctx context.Context, name string, fence *pipeline.Lease, events ...pipeline.Event) error {
-	return e.appendExpecting(ctx, name, fence, nil, events...)
-}
-
-func (e *Engine) appendExpecting(ctx context.Context, name string, fence *pipeline.Lease, expect map[pipeline.Key]int64, events ...pipeline.Event) error {
-	for i := range events {
-		events[i].Actor = e.Holder.Actor
-	}
-	_, err := e.Ledger.Append(ctx, pipeline.Batch{Pipeline: name, Events: events, Fence: fence, Expect: maps.Clone(expect)})
-	c := e.cached(name)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.asked = time.Time{} // also after an error: the answer alone may be lost
-	if e.Appended != nil && notifies(c.recorded, events) {
-		e.Appended(name)
-	}
-	return err
-}
-
-// notifies reports whether somebody is to be told of events, as far as is known.
-func notifies(st *pipeline.State, events []pipeline.Event) bool {
-	for _, event := range events {
-		if p := event.Facts.Pipeline; p != nil && len(p.Notify) > 0 {
-			return true
-		}
-	}
-	return st != nil && len(st.Pipeline.Notify) > 0
-}
-
-// newID makes an ID that sorts by the time it was made: prefix, the time in
-// milliseconds as nine base-36 digits (enough until the year 5188), four random
-// hexadecimal digits.
-func (e *Engine) newID(prefix string) string {
-	stamp := strconv.FormatInt(e.Now().UnixMilli(), 36)
-	return prefix + strings.Repeat("0", max(0, 9-len(stamp))) + stamp + randomHex(2)
-}
-
-func randomHex(bytes int) string {
-	b := make([]byte, bytes)
-	_, _ = rand.Read(b) // never fails, by crypto/rand's contract
-	return hex.EncodeToString(b)
-}
-
-// cleanUpContext gives a context for cleaning up after ctx may have ended.
-func cleanUpContext(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), cleanUpLimit)
-}
+// Close gives up the leases that say that this process creates something.
+func (e *Engine) Close(ctx context.Context) { e.Creations.Close(ctx) }

@@ -12,10 +12,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/collect"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 // desk is a person at work: an engine in a process of its own on a world.
@@ -23,9 +26,10 @@ type desk struct {
 	t *testing.T
 	*life
 	*engine.Engine
-	ctx  context.Context // of what it asks for
-	work string
-	shop pipeline.Pipeline // as apply defines it
+	config engine.Config
+	ctx    context.Context // of what it asks for
+	work   string
+	shop   pipeline.Pipeline // as apply defines it
 }
 
 var processes = 0
@@ -35,13 +39,14 @@ func start(t *testing.T, w *world, work string) *desk {
 	t.Helper()
 	processes++
 	l := &life{world: w, pid: processes, dir: work}
-	return &desk{t: t, life: l, ctx: context.Background(), work: work, shop: shop, Engine: engine.New(engine.Config{
+	config := engine.Config{
 		Ledger: memLedger{l}, Platform: memPlatform{life: l}, Runner: memRunner{l}, Sources: memSources{l},
 		Artifacts: memArtifacts{l}, Logs: memLogs{l}, WorkDir: work,
 		Holder: pipeline.Holder{Process: pipeline.Process{Host: "test", PID: l.pid}, Actor: "alice"}, Now: w.now,
 		Dead:     func(p pipeline.Process) bool { return p.Host == "test" && p.PID != l.pid },
 		LeaseTTL: 1000 * time.Hour, // by the world's clock, which goes on with each call
-	})}
+	}
+	return &desk{t: t, life: l, config: config, ctx: context.Background(), work: work, shop: shop, Engine: engine.New(config)}
 }
 
 func (w *world) now() time.Time {
@@ -58,7 +63,7 @@ func (d *desk) again() *desk { return start(d.t, d.world, d.work) }
 // beside gives another living process on the world.
 func (d *desk) beside() *desk {
 	other := *d
-	config := d.Config
+	config := d.config
 	config.Holder.Started, config.LeaseTTL = "later", 100*time.Millisecond
 	other.Engine = engine.New(config)
 	return &other
@@ -100,15 +105,15 @@ func (d *desk) apply(stages []pipeline.Stage) error {
 	if err != nil {
 		return err
 	}
-	define := d.CreatePipeline
+	define := d.Pipelines.Create
 	if _, pending := st.Creations[pipeline.CreationKey(pipeline.RecordPipeline, d.shop.Name).ID]; st.Exists() && !pending {
-		define = d.UpdatePipeline
+		define = d.Pipelines.Update
 	}
 	if _, err := define(d.ctx, d.shop); err != nil {
 		return err
 	}
 	for _, s := range stages {
-		if _, err := d.Advance(d.ctx, engine.AdvanceRequest{Stage: s}); err != nil {
+		if _, err := d.Stages.Advance(d.ctx, run.AdvanceRequest{Stage: s}); err != nil {
 			return err
 		}
 	}
@@ -129,9 +134,9 @@ func (d *desk) approve(build string) {
 	}
 }
 
-func (d *desk) standing(stage string) engine.StageStatus {
+func (d *desk) standing(stage string) report.StageStatus {
 	d.t.Helper()
-	st, err := d.StageStatus(context.Background(), "shop", stage)
+	st, err := d.Reports.StageStatus(context.Background(), "shop", stage)
 	if err != nil {
 		d.t.Fatalf("standing of %s: %v", stage, err)
 	}
@@ -224,7 +229,7 @@ func TestFailureLeavesWhatServed(t *testing.T) {
 	stages[5].Pin = one
 	stages[1].Steps = []pipeline.Step{{Name: "journeys", Command: "fail " + build("2")}}
 	err := d.apply(stages)
-	var failed *engine.RunError
+	var failed *run.Error
 	if !errors.As(err, &failed) || failed.Run.Stage != "acceptance" || pipeline.CodeOf(err) != pipeline.CodeFailed {
 		t.Fatalf("apply of a failing build: %v", err)
 	}
@@ -260,7 +265,7 @@ func TestKeepOnFailure(t *testing.T) {
 	stages := route("1")[:2]
 	stages[1].OnFailure = pipeline.OnFailureKeep
 	stages[1].Steps = []pipeline.Step{{Name: "journeys", Command: "fail"}}
-	var failed *engine.RunError
+	var failed *run.Error
 	if err := d.apply(stages); !errors.As(err, &failed) || failed.Kept == nil || failed.Kept.Endpoint == "" {
 		t.Fatalf("the environment was not kept: %v", err)
 	}
@@ -294,7 +299,7 @@ func TestKeptExpires(t *testing.T) {
 	}
 	d.clock = d.clock.Add(73 * time.Hour)
 	d = d.again()
-	if g, err := d.Collect(t.Context(), engine.CollectRequest{}); err != nil || len(g.Environments) != 1 {
+	if g, err := d.Collector.Collect(t.Context(), collect.Request{}); err != nil || len(g.Environments) != 1 {
 		t.Fatalf("collected %+v: %v", g, err)
 	}
 	if st, err := d.State(t.Context(), "shop"); err != nil || len(st.Environments) != 0 || len(d.envs) != 0 {
@@ -308,7 +313,7 @@ func TestCollectGivesUpLeasesOfTheDead(t *testing.T) {
 	d := whole(t)
 	take := func(key string, life time.Duration) {
 		t.Helper()
-		if _, err := d.Ledger.Acquire(t.Context(), key, pipeline.Holder{Actor: "bob"}, life); err != nil {
+		if _, err := d.config.Ledger.Acquire(t.Context(), key, pipeline.Holder{Actor: "bob"}, life); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -321,17 +326,17 @@ func TestCollectGivesUpLeasesOfTheDead(t *testing.T) {
 	d.clock = d.clock.Add(2 * time.Hour)
 	working := []string{"shop/stage/capacity", "shop/stage/pre-production"}
 	for _, step := range []struct {
-		request engine.CollectRequest
+		request collect.Request
 		dead    []string
 	}{
-		{engine.CollectRequest{DryRun: true}, []string{"shop/stage/exploratory", "shop/stage/production", "till/stage/production"}},
-		{engine.CollectRequest{Pipeline: "shop"}, []string{"till/stage/production"}},
-		{engine.CollectRequest{}, nil},
+		{collect.Request{DryRun: true}, []string{"shop/stage/exploratory", "shop/stage/production", "till/stage/production"}},
+		{collect.Request{Pipeline: "shop"}, []string{"till/stage/production"}},
+		{collect.Request{}, nil},
 	} {
-		if _, err := d.Collect(t.Context(), step.request); err != nil {
+		if _, err := d.Collector.Collect(t.Context(), step.request); err != nil {
 			t.Fatal(err)
 		}
-		leases, err := d.Ledger.Leases(t.Context())
+		leases, err := d.config.Ledger.Leases(t.Context())
 		var left []string
 		for _, l := range atWork(leases) {
 			left = append(left, l.Key)
@@ -347,12 +352,12 @@ func TestCollectGivesUpLeasesOfTheDead(t *testing.T) {
 // An apply gives up what another left, whose own stages have nothing to do.
 func TestAdvanceGivesUpLeasesOfTheDead(t *testing.T) {
 	d := whole(t)
-	if _, err := d.Ledger.Acquire(t.Context(), "shop/stage/exploratory", pipeline.Holder{}, time.Hour); err != nil {
+	if _, err := d.config.Ledger.Acquire(t.Context(), "shop/stage/exploratory", pipeline.Holder{}, time.Hour); err != nil {
 		t.Fatal(err)
 	}
 	d = d.again() // it died
 	d.mustApply(route("1")[:1])
-	if leases, err := d.Ledger.Leases(t.Context()); err != nil || len(atWork(leases)) > 0 {
+	if leases, err := d.config.Ledger.Leases(t.Context()); err != nil || len(atWork(leases)) > 0 {
 		t.Errorf("leases are held: %+v: %v", leases, err)
 	}
 }
@@ -456,7 +461,7 @@ func TestCancelCleansUp(t *testing.T) {
 	d.mustApply(stages[:1])
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
-	_, err := d.Advance(ctx, engine.AdvanceRequest{Stage: stages[1]})
+	_, err := d.Stages.Advance(ctx, run.AdvanceRequest{Stage: stages[1]})
 	if pipeline.CodeOf(err) != pipeline.CodeCancelled {
 		t.Fatalf("cancelled run: %v", err)
 	}
@@ -480,14 +485,14 @@ func TestSecondApplyWaitsForTheLease(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 150*time.Millisecond)
 	defer cancel()
-	_, err = other.Advance(ctx, engine.AdvanceRequest{Stage: commit("1")})
+	_, err = other.Stages.Advance(ctx, run.AdvanceRequest{Stage: commit("1")})
 	if pipeline.CodeOf(err) != pipeline.CodeLocked || !strings.Contains(err.Error(), "bob") {
 		t.Fatalf("an apply beside another: %v", err)
 	}
 	if err := (memLedger{d.life}).Release(context.Background(), lease); err != nil {
 		t.Fatal(err)
 	}
-	if _, err = other.Advance(context.Background(), engine.AdvanceRequest{Stage: commit("1")}); err != nil {
+	if _, err = other.Stages.Advance(context.Background(), run.AdvanceRequest{Stage: commit("1")}); err != nil {
 		t.Errorf("after the release: %v", err)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"context"
 	"testing"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/collect"
 )
 
 // Whoever collects garbage after a kill leaves what the killed run made, which the next
@@ -18,7 +18,7 @@ func TestCollectBeforeRunIsFinished(t *testing.T) {
 		d.limit, d.after = n, true
 		ended := d.apply(route("1")[:2]) == nil
 		d = d.again()
-		if _, err := d.Collect(context.Background(), engine.CollectRequest{}); err != nil {
+		if _, err := d.Collector.Collect(context.Background(), collect.Request{}); err != nil {
 			t.Fatal(err)
 		}
 		d.images["img-base"] = 1 // that somebody else bakes

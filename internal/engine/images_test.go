@@ -9,8 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/collect"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 // What the list says of images is what a collection does.
@@ -21,14 +22,14 @@ func TestImagesAndGarbageAgree(t *testing.T) {
 		d.mustApply(route(digest))
 	}
 	d.shop.Keep = 1
-	if _, err := d.UpdatePipeline(ctx, d.shop); err != nil {
+	if _, err := d.Pipelines.Update(ctx, d.shop); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // the first finds builds that go, and the second what only they had
-		if _, err := d.Collect(ctx, engine.CollectRequest{DryRun: true}); err != nil {
+		if _, err := d.Collector.Collect(ctx, collect.Request{DryRun: true}); err != nil {
 			t.Fatal(err)
 		}
-		images, err := d.Images(ctx, "")
+		images, err := d.Reports.Images(ctx, "")
 		if err != nil || len(images) == 0 {
 			t.Fatal(images, err)
 		}
@@ -38,7 +39,7 @@ func TestImagesAndGarbageAgree(t *testing.T) {
 				idle = append(idle, i.ID)
 			}
 		}
-		g, err := d.Collect(ctx, engine.CollectRequest{DryRun: true})
+		g, err := d.Collector.Collect(ctx, collect.Request{DryRun: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -47,11 +48,11 @@ func TestImagesAndGarbageAgree(t *testing.T) {
 		if !slices.Equal(idle, g.Images) {
 			t.Errorf("nothing uses %v, and garbage are %v", idle, g.Images)
 		}
-		if _, err := d.Collect(ctx, engine.CollectRequest{}); err != nil {
+		if _, err := d.Collector.Collect(ctx, collect.Request{}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	images, err := d.Images(ctx, "shop")
+	images, err := d.Reports.Images(ctx, "shop")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +64,7 @@ func TestImagesAndGarbageAgree(t *testing.T) {
 			t.Errorf("image of build 3 is used by %q", i.Uses)
 		}
 	}
-	if _, err := d.Images(ctx, "nowhere"); pipeline.CodeOf(err) != pipeline.CodeNotFound {
+	if _, err := d.Reports.Images(ctx, "nowhere"); pipeline.CodeOf(err) != pipeline.CodeNotFound {
 		t.Errorf("images of no pipeline: %v", err)
 	}
 }
@@ -73,22 +74,22 @@ func TestOrphanedEnvironment(t *testing.T) {
 	ctx := context.Background()
 	d := open(t)
 	d.mustApply(route("1"))
-	env, err := d.Launch(ctx, mine())
+	env, err := d.Environments.Launch(ctx, mine())
 	if err != nil {
 		t.Fatal(err)
 	}
-	platform := d.Platform.Under(pipeline.Fence{Key: "lost", Token: 1})
+	platform := d.config.Platform.Under(pipeline.Fence{Key: "lost", Token: 1})
 	if _, err := platform.Prepare(ctx, pipeline.FleetRequest{Environment: "e-lost", Fleet: "f-1", Instances: 1, Service: shop.Service}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := platform.Shift(ctx, "e-lost", "f-1", pipeline.Traffic{}); err != nil {
 		t.Fatal(err)
 	}
-	g, err := d.Collect(ctx, engine.CollectRequest{})
+	g, err := d.Collector.Collect(ctx, collect.Request{})
 	if err != nil || !slices.Equal(g.Environments, []string{"e-lost"}) {
 		t.Errorf("garbage %+v, %v", g, err)
 	}
-	reports, err := d.Platform.Describe(ctx)
+	reports, err := d.config.Platform.Describe(ctx)
 	if _, there := reports[env.ID]; err != nil || !there || len(reports) != 1 {
 		t.Errorf("left are %v, %v", reports, err)
 	}
@@ -103,10 +104,10 @@ func TestRemovalIsFinished(t *testing.T) {
 		d.mustApply(route("1"))
 		d.images["img-idle"] = 1
 		d.limit = d.calls + k
-		if _, err := d.Collect(ctx, engine.CollectRequest{}); err == nil {
+		if _, err := d.Collector.Collect(ctx, collect.Request{}); err == nil {
 			break
 		}
-		if _, err := d.again().Collect(ctx, engine.CollectRequest{}); err != nil {
+		if _, err := d.again().Collector.Collect(ctx, collect.Request{}); err != nil {
 			t.Fatal(err)
 		}
 		if _, there := d.images["img-idle"]; there || len(d.snapshots) > 0 {
@@ -124,20 +125,20 @@ func TestBakeIsCollected(t *testing.T) {
 	for k := 1; len(d.builders) == 0; k++ {
 		d = d.again()
 		d.limit = d.calls + k
-		if _, err := d.Bake(ctx, engine.BakeRequest{Definition: definition}); err == nil {
+		if _, err := d.Images.Bake(ctx, run.BakeRequest{Definition: definition}); err == nil {
 			t.Fatal("no bake was interrupted")
 		}
 	}
 	d = d.again()
-	if g, err := d.Collect(ctx, engine.CollectRequest{}); err != nil || len(g.Bakes) > 0 || len(d.builders) != 1 {
+	if g, err := d.Collector.Collect(ctx, collect.Request{}); err != nil || len(g.Bakes) > 0 || len(d.builders) != 1 {
 		t.Errorf("garbage %+v, %v; the builders are %v", g, err, d.builders)
 	}
 	d.builders["r-lost"] = true
-	g, err := d.Collect(ctx, engine.CollectRequest{})
+	g, err := d.Collector.Collect(ctx, collect.Request{})
 	if err != nil || !slices.Equal(g.Bakes, []string{"r-lost"}) || d.builders["r-lost"] {
 		t.Errorf("garbage %+v, %v; the builders are %v", g, err, d.builders)
 	}
-	if _, err := d.Bake(ctx, engine.BakeRequest{Definition: definition}); err != nil || len(d.builders) > 0 {
+	if _, err := d.Images.Bake(ctx, run.BakeRequest{Definition: definition}); err != nil || len(d.builders) > 0 {
 		t.Errorf("the next bake: %v; the builders are %v", err, d.builders)
 	}
 }
@@ -160,7 +161,7 @@ func TestStageBakeIsFinished(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r, err := d.Ledger.Run(ctx, "shop", st.Latest["acceptance"].ID); err != nil || r.Phase != pipeline.PhaseBake {
+		if r, err := d.config.Ledger.Run(ctx, "shop", st.Latest["acceptance"].ID); err != nil || r.Phase != pipeline.PhaseBake {
 			continue
 		}
 		d.mustApply(stages)

@@ -62,7 +62,7 @@ func (e endings) Append(ctx context.Context, b pipeline.Batch) ([]pipeline.Event
 // Who follows a run has its whole log when the run is recorded as ended.
 func TestLogIsWholeAtTheEnd(t *testing.T) {
 	d := open(t)
-	config := d.Config
+	config := d.config
 	config.Logs = lateLogs{config.Logs}
 	seen := endings{config.Ledger, config.Logs, map[string]string{}}
 	config.Ledger = seen

@@ -37,7 +37,7 @@ func TestMetricsOfStages(t *testing.T) {
 		}
 	}
 	d.mustApply(route("1"))
-	f, err := d.Metrics(ctx, "shop", "", d.now().Add(-30*24*time.Hour))
+	f, err := d.Reports.Metrics(ctx, "shop", "", d.now().Add(-30*24*time.Hour))
 	if err != nil || f.Stage != "production" || f.Deployments != 1 || f.Changes != 1 || f.Failures != 0 {
 		t.Fatalf("%+v, %v", f, err)
 	}

@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/notice"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 // noticed looks in a new process, twice, and gives the kinds of notice that this added.
@@ -19,7 +19,7 @@ func (d *desk) noticed() []pipeline.NoticeKind {
 	d.t.Helper()
 	before := len(d.record.History("shop"))
 	for range 2 { // the second look finds nothing new
-		if err := d.again().Notice(context.Background(), "shop"); err != nil {
+		if err := d.again().Environments.Notice(context.Background(), "shop"); err != nil {
 			d.t.Fatal(err)
 		}
 	}
@@ -60,7 +60,7 @@ func told(t *testing.T) *desk {
 
 func (d *desk) launchFor(ttl time.Duration, renew bool) {
 	d.t.Helper()
-	if _, err := d.again().Launch(context.Background(), engine.LaunchRequest{Pipeline: "shop", Name: "alice", After: []string{"commit"}, TTL: ttl, Renew: renew}); err != nil {
+	if _, err := d.again().Environments.Launch(context.Background(), run.LaunchRequest{Pipeline: "shop", Name: "alice", After: []string{"commit"}, TTL: ttl, Renew: renew}); err != nil {
 		d.t.Fatal(err)
 	}
 }
@@ -126,7 +126,7 @@ func TestNoticeKilled(t *testing.T) {
 		d.envs[d.standing("production").Environment.ID].degraded = true
 		dying := d.again()
 		dying.limit, dying.after = 1, after
-		if err := dying.Notice(context.Background(), "shop"); err == nil {
+		if err := dying.Environments.Notice(context.Background(), "shop"); err == nil {
 			t.Fatal("it was not killed")
 		}
 		d.noticed()
@@ -153,7 +153,7 @@ func TestNoticeNothing(t *testing.T) {
 	record(pipeline.Event{Kind: pipeline.RunEnded, Facts: pipeline.Facts{Run: &pipeline.Run{ID: "r-now", Stage: "production", Kind: pipeline.KindStage, Status: pipeline.RunCancelled}}})
 	p := d.shop
 	p.Notify = nil
-	if _, err := d.again().UpdatePipeline(context.Background(), p); err != nil {
+	if _, err := d.again().Pipelines.Update(context.Background(), p); err != nil {
 		t.Fatal(err)
 	}
 	d.wants()
@@ -168,7 +168,7 @@ func TestDeliveriesOfDefinitions(t *testing.T) {
 		p := d.shop
 		p.Notify = targets
 		d = d.again()
-		if _, err := d.CreatePipeline(ctx, p); err != nil {
+		if _, err := d.Pipelines.Create(ctx, p); err != nil {
 			t.Fatal(err)
 		}
 		st, err := d.again().State(ctx, "shop")

@@ -8,8 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/collect"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 // meddler lets something happen once, in the middle of what an engine does.
@@ -64,7 +66,7 @@ func TestCollectBesideOthers(t *testing.T) {
 		"a build": func(d *desk, m *meddler) { m.acquired = func() { d.mustApply(route("2")[:2]) } },
 		"an environment": func(d *desk, m *meddler) {
 			m.described = func() {
-				if _, err := d.Launch(ctx, mine()); err != nil {
+				if _, err := d.Environments.Launch(ctx, mine()); err != nil {
 					d.t.Error(err)
 				}
 			}
@@ -76,12 +78,12 @@ func TestCollectBesideOthers(t *testing.T) {
 					d.images["img-baked"] = 1 // and not recorded yet
 					d.world.mu.Unlock()
 				}()
-				if _, err := d.CreatePipeline(ctx, another); err != nil {
+				if _, err := d.Pipelines.Create(ctx, another); err != nil {
 					d.t.Error(err)
 				}
 				for _, s := range route("3")[:2] {
 					s.Pipeline = another.Name
-					if _, err := d.Advance(ctx, engine.AdvanceRequest{Stage: s}); err != nil {
+					if _, err := d.Stages.Advance(ctx, run.AdvanceRequest{Stage: s}); err != nil {
 						d.t.Error(err)
 					}
 				}
@@ -97,11 +99,11 @@ func TestCollectBesideOthers(t *testing.T) {
 				Sources: memSources{d.life}, Artifacts: memArtifacts{d.life}, Logs: memLogs{d.life}, WorkDir: t.TempDir(),
 				Holder: pipeline.Holder{Process: pipeline.Process{Host: "test", PID: d.pid}, Actor: "bob"}, Now: d.world.now, HeadAge: time.Hour,
 			})
-			if _, err := e.Pipelines(ctx); err != nil {
+			if _, err := e.States(ctx); err != nil {
 				t.Fatal(err)
 			}
 			meddle(d, m)
-			if g, err := e.Collect(ctx, engine.CollectRequest{}); err != nil || len(g.Images)+len(g.Artifacts)+len(g.Environments) != 0 {
+			if g, err := e.Collector.Collect(ctx, collect.Request{}); err != nil || len(g.Images)+len(g.Artifacts)+len(g.Environments) != 0 {
 				t.Errorf("it removed %+v, %v", g, err)
 			}
 			if m.acquired != nil || m.described != nil || m.listed != nil {
@@ -118,12 +120,12 @@ func TestCollectOfALaunch(t *testing.T) {
 	d.mustApply(route("1")[:2])
 	killed := d.again()
 	killed.limit = 4
-	if _, err := killed.Launch(ctx, mine()); err == nil {
+	if _, err := killed.Environments.Launch(ctx, mine()); err == nil {
 		t.Fatal("it was not killed")
 	}
 	d = killed.again()
 	m := &meddler{acquired: func() {
-		if _, err := d.Launch(ctx, mine()); err != nil {
+		if _, err := d.Environments.Launch(ctx, mine()); err != nil {
 			t.Error(err)
 		}
 	}}
@@ -138,7 +140,7 @@ func TestCollectOfALaunch(t *testing.T) {
 	if env, ok := before.PersonEnvironment("mine"); !ok || env.Status != pipeline.EnvLaunching {
 		t.Fatalf("the launch left %+v", env)
 	}
-	if g, err := e.Collect(ctx, engine.CollectRequest{}); err != nil || len(g.Environments) != 0 || len(d.envs) != 1 {
+	if g, err := e.Collector.Collect(ctx, collect.Request{}); err != nil || len(g.Environments) != 0 || len(d.envs) != 1 {
 		t.Errorf("it removed %+v, %v; left %v", g, err, d.envs)
 	}
 }

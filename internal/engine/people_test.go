@@ -10,10 +10,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/collect"
+	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 func TestDecide(t *testing.T) {
@@ -104,7 +106,7 @@ func TestLiftOfWhatHasNotRun(t *testing.T) {
 			if got := d.standing("exploratory"); got.Current == two || got.Move.Candidate.ID == two {
 				t.Fatalf("rejected: %+v", got)
 			}
-			if _, err := d.Lift(ctx, "shop", "exploratory", two, engine.Looked{}, "because"); err != nil {
+			if _, err := d.Lift(ctx, "shop", "exploratory", two, decision.Looked{}, "because"); err != nil {
 				t.Fatal(err)
 			}
 			if err := judge(pipeline.Approved); pipeline.CodeOf(err) != pipeline.CodeRefused {
@@ -204,30 +206,30 @@ func TestSelfService(t *testing.T) {
 	ctx := context.Background()
 	d := open(t)
 	d.mustApply(route("1")[:2])
-	r := engine.LaunchRequest{Pipeline: "shop", Name: "alice", TTL: time.Hour, Create: true, Configured: "here"}
-	env, err := d.Launch(ctx, r)
+	r := run.LaunchRequest{Pipeline: "shop", Name: "alice", TTL: time.Hour, Create: true, Configured: "here"}
+	env, err := d.Environments.Launch(ctx, r)
 	if err != nil || env.Build != build("1") || env.Endpoint == "" || !env.ExpiresAt.Equal(env.CreatedAt.Add(time.Hour)) {
 		t.Fatalf("launch: %+v, %v", env, err)
 	}
-	same, err := d.Launch(ctx, r)
+	same, err := d.Environments.Launch(ctx, r)
 	if err != nil || same.ID != env.ID || d.prepared != 2 {
 		t.Errorf("a repeated launch made another environment: %+v, %v", same, err)
 	}
-	if err := d.Settle(ctx); err != nil {
+	if err := d.Creations.Settle(ctx); err != nil {
 		t.Fatal(err)
 	}
 	r.Configured = "elsewhere"
-	if _, err := d.Launch(ctx, r); pipeline.CodeOf(err) != pipeline.CodeConflict {
+	if _, err := d.Environments.Launch(ctx, r); pipeline.CodeOf(err) != pipeline.CodeConflict {
 		t.Errorf("a second environment of one name: %v", err)
 	}
 	r.Configured, r.Create, r.TTL = "here", false, 2*time.Hour
-	longer, err := d.Launch(ctx, r)
+	longer, err := d.Environments.Launch(ctx, r)
 	if err != nil || !longer.ExpiresAt.Equal(env.CreatedAt.Add(2*time.Hour)) {
 		t.Errorf("longer TTL: %+v, %v", longer, err)
 	}
 	d.mustApply(route("2")[:2])
 	r.Build = build("2")
-	moved, err := d.Launch(ctx, r)
+	moved, err := d.Environments.Launch(ctx, r)
 	if err != nil || moved.Build != build("2") || moved.ID != env.ID || moved.Endpoint != env.Endpoint {
 		t.Errorf("another build: %+v, %v", moved, err)
 	}
@@ -243,15 +245,15 @@ func TestSelfService(t *testing.T) {
 		t.Errorf("status is %s after the TTL", expired.Status)
 	}
 	r.Renew = true
-	renewed, err := d.Launch(ctx, r)
+	renewed, err := d.Environments.Launch(ctx, r)
 	if err != nil || renewed.Status != pipeline.EnvRunning || !renewed.ExpiresAt.After(d.now()) {
 		t.Errorf("renewed: %+v, %v", renewed, err)
 	}
 	d.unhealthy["sha256:c3"], d.unhealthy["img-base+sha256:c3"] = true, false
-	if err := d.EndEnvironment(ctx, "shop", "alice"); err != nil || len(d.envs) != 0 {
+	if err := d.Environments.End(ctx, "shop", "alice", ""); err != nil || len(d.envs) != 0 {
 		t.Errorf("end: %v, left %v", err, d.envs)
 	}
-	if err := d.EndEnvironment(ctx, "shop", "alice"); err != nil {
+	if err := d.Environments.End(ctx, "shop", "alice", ""); err != nil {
 		t.Errorf("a second end: %v", err)
 	}
 }
@@ -261,11 +263,11 @@ func TestSelfServiceTakesKeptFleet(t *testing.T) {
 	d := open(t)
 	d.mustApply(route("1")[:2])
 	d.reused = "f-kept"
-	env, err := d.Launch(t.Context(), engine.LaunchRequest{Pipeline: "shop", Name: "alice", TTL: time.Hour})
+	env, err := d.Environments.Launch(t.Context(), run.LaunchRequest{Pipeline: "shop", Name: "alice", TTL: time.Hour})
 	if err != nil || env.Fleet != "f-kept" || d.envs[env.ID].serving != "f-kept" {
 		t.Errorf("launch: %+v, %v", env, err)
 	}
-	env, err = d.Develop(t.Context(), engine.DevelopRequest{Pipeline: "shop", Name: "bob", TTL: time.Hour})
+	env, err = d.Environments.Launch(t.Context(), run.LaunchRequest{Pipeline: "shop", Name: "bob", Tree: &run.Tree{}, TTL: time.Hour, Renew: true})
 	if err != nil || env.Fleet != "f-kept" || d.envs[env.ID].serving != "f-kept" {
 		t.Errorf("develop: %+v, %v", env, err)
 	}
@@ -275,7 +277,7 @@ func TestFailedLaunchLeavesNothing(t *testing.T) {
 	d := open(t)
 	d.mustApply(route("1")[:2])
 	d.unhealthy[d.standing("acceptance").Image] = true
-	_, err := d.Launch(context.Background(), engine.LaunchRequest{Pipeline: "shop", Name: "alice", TTL: time.Hour})
+	_, err := d.Environments.Launch(context.Background(), run.LaunchRequest{Pipeline: "shop", Name: "alice", TTL: time.Hour})
 	if pipeline.CodeOf(err) != pipeline.CodeFailed || len(d.envs) != 0 {
 		t.Errorf("launch: %v, left %v", err, d.envs)
 	}
@@ -287,11 +289,11 @@ func TestRetention(t *testing.T) {
 	small := shop
 	small.Keep = 2
 	for _, digest := range []string{"2", "3", "4", "5"} {
-		if _, err := d.UpdatePipeline(ctx, small); err != nil {
+		if _, err := d.Pipelines.Update(ctx, small); err != nil {
 			t.Fatal(err)
 		}
 		for _, s := range route(digest)[:2] {
-			if _, err := d.Advance(ctx, engine.AdvanceRequest{Stage: s}); err != nil {
+			if _, err := d.Stages.Advance(ctx, run.AdvanceRequest{Stage: s}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -317,7 +319,7 @@ func TestRetention(t *testing.T) {
 	if len(d.images) != 4 { // three application images and the base image
 		t.Errorf("%d images are left: %v", len(d.images), d.images)
 	}
-	g, err := d.Collect(ctx, engine.CollectRequest{DryRun: true})
+	g, err := d.Collector.Collect(ctx, collect.Request{DryRun: true})
 	if err != nil || len(g.Builds)+len(g.Images)+len(g.Artifacts) != 0 {
 		t.Errorf("a collection right after one would remove %+v, %v", g, err)
 	}
@@ -326,34 +328,34 @@ func TestRetention(t *testing.T) {
 func TestRemovePipeline(t *testing.T) {
 	ctx := context.Background()
 	d := whole(t)
-	if err := d.RemovePipeline(ctx, "shop", false); pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(err.Error(), "production") {
+	if err := d.Pipelines.Remove(ctx, "shop", "", false); pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(err.Error(), "production") {
 		t.Fatalf("removal of a pipeline that serves: %v", err)
 	}
-	if err := d.RemoveStage(ctx, "shop", "production", "s-another"); err != nil || d.standing("production").Environment == nil {
+	if err := d.Stages.Remove(ctx, "shop", "production", "s-another"); err != nil || d.standing("production").Environment == nil {
 		t.Errorf("removal of one that is no more: %v", err)
 	}
 	if err := d.remove("production"); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.RemovePipeline(ctx, "shop", false); err != nil {
+	if err := d.Pipelines.Remove(ctx, "shop", "", false); err != nil {
 		t.Fatal(err)
 	}
 	if len(d.envs)+len(d.images)+len(d.artifacts)+len(d.logs)+len(d.record.History("shop")) != 0 {
 		t.Errorf("the removed pipeline left %d environments, images %v, artifacts %v, logs %d", len(d.envs), d.images, d.artifacts, len(d.logs))
 	}
-	if err := d.RemovePipeline(ctx, "shop", false); err != nil {
+	if err := d.Pipelines.Remove(ctx, "shop", "", false); err != nil {
 		t.Errorf("a second removal: %v", err)
 	}
 }
 
 func TestPipelineOfAnotherConfiguration(t *testing.T) {
 	d := whole(t)
-	if err := d.Settle(t.Context()); err != nil {
+	if err := d.Creations.Settle(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	other := shop
 	other.Owner = "elsewhere"
-	if _, err := d.CreatePipeline(context.Background(), other); pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(reason.Hint(err), "import") {
+	if _, err := d.Pipelines.Create(context.Background(), other); pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(reason.Hint(err), "import") {
 		t.Errorf("second pipeline of one name: %v (%s)", err, reason.Hint(err))
 	}
 }
@@ -361,14 +363,14 @@ func TestPipelineOfAnotherConfiguration(t *testing.T) {
 func TestBake(t *testing.T) {
 	ctx := context.Background()
 	d := open(t)
-	if _, err := d.CreatePipeline(ctx, shop); err != nil {
+	if _, err := d.Pipelines.Create(ctx, shop); err != nil {
 		t.Fatal(err)
 	}
 	bake := func(digest, command string) (pipeline.Image, error) {
 		r := imageDefinition
 		r.Source.Digest, r.Source.Commit, r.Keep = digest, "c"+digest, 1
 		r.Steps = []pipeline.Step{{Name: "packages", Command: command}}
-		return d.Bake(ctx, engine.BakeRequest{Definition: r})
+		return d.Images.Bake(ctx, run.BakeRequest{Definition: r})
 	}
 	one, err := bake("1", "one")
 	if err != nil {
@@ -397,14 +399,14 @@ func TestBake(t *testing.T) {
 	if _, ok := d.images[two.ID]; !ok {
 		t.Errorf("the image before was removed with keep = 1: %v", d.images)
 	}
-	if err := d.RemoveImageDefinition(ctx, "shop", "base", "k-another"); err != nil || len(d.images) == 0 {
+	if err := d.Images.Remove(ctx, "shop", "base", "k-another"); err != nil || len(d.images) == 0 {
 		t.Errorf("removal of one that is no more: %v, left %v", err, d.images)
 	}
 	st, err := d.State(ctx, "shop")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.RemoveImageDefinition(ctx, "shop", "base", st.ImageDefinitions["base"].ID); err != nil || len(d.images) != 0 {
+	if err := d.Images.Remove(ctx, "shop", "base", st.ImageDefinitions["base"].ID); err != nil || len(d.images) != 0 {
 		t.Errorf("removal: %v, left %v", err, d.images)
 	}
 }
@@ -414,11 +416,11 @@ func TestBake(t *testing.T) {
 func TestPublish(t *testing.T) {
 	ctx := t.Context()
 	d := open(t)
-	if _, err := d.CreatePipeline(ctx, shop); err != nil {
+	if _, err := d.Pipelines.Create(ctx, shop); err != nil {
 		t.Fatal(err)
 	}
 	bake := func(p *pipeline.Publication, key string) (pipeline.Image, error) {
-		return d.Bake(ctx, engine.BakeRequest{Definition: pipeline.ImageDefinition{
+		return d.Images.Bake(ctx, run.BakeRequest{Definition: pipeline.ImageDefinition{
 			Pipeline: "shop", Name: "base", From: pipeline.ImageFrom{Image: "img-base"}, Source: pipeline.SourceRef{Repository: "repo", Commit: "c1", Digest: "1"}, Owner: "here", Publish: p, KMSKey: key,
 		}})
 	}
@@ -429,7 +431,7 @@ func TestPublish(t *testing.T) {
 	regions := &pipeline.Publication{Regions: []string{"there"}}
 	killed := d.again()
 	for killed.limit = 1; ; killed.limit++ {
-		if _, err := killed.Bake(ctx, engine.BakeRequest{Definition: pipeline.ImageDefinition{
+		if _, err := killed.Images.Bake(ctx, run.BakeRequest{Definition: pipeline.ImageDefinition{
 			Pipeline: "shop", Name: "base", From: pipeline.ImageFrom{Image: "img-base"}, Source: pipeline.SourceRef{Repository: "repo", Commit: "c1", Digest: "1"}, Owner: "here", Publish: regions,
 		}}); err == nil {
 			break
@@ -456,9 +458,9 @@ func TestPublish(t *testing.T) {
 func TestPromoteFrom(t *testing.T) {
 	ctx := context.Background()
 	d := open(t)
-	looked := func() engine.Place {
+	looked := func() decision.Place {
 		st := d.seen()
-		return engine.PlaceOf(st, st.Stages["production"])
+		return decision.PlaceOf(st, st.Stages["production"])
 	}
 	deploy := func(content string) {
 		t.Helper()
@@ -470,10 +472,10 @@ func TestPromoteFrom(t *testing.T) {
 		deploy(content)
 	}
 	before := looked()
-	if _, err := d.PromoteFrom(ctx, "shop", "production", build("1"), before); err != nil || before != (engine.Place{}) {
+	if _, err := d.PromoteFrom(ctx, "shop", "production", build("1"), before); err != nil || before != (decision.Place{}) {
 		t.Fatalf("from %+v: %v", before, err)
 	}
-	refused := func(name string, move func(context.Context, string, string, string, engine.Place) (pipeline.Promotion, error), to string, from engine.Place) {
+	refused := func(name string, move func(context.Context, string, string, string, decision.Place) (pipeline.Promotion, error), to string, from decision.Place) {
 		t.Helper()
 		if _, err := move(ctx, "shop", "production", to, from); pipeline.CodeOf(err) != pipeline.CodeConflict || reason.Hint(err) == "" {
 			t.Errorf("%s: %v (%s)", name, err, reason.Hint(err))
@@ -483,7 +485,7 @@ func TestPromoteFrom(t *testing.T) {
 	d.mustApply(route("3"))
 	refused("another has deployed", d.PromoteFrom, build("2"), before)
 	one := looked()
-	if one != (engine.Place{Current: build("1"), Next: build("1")}) {
+	if one != (decision.Place{Current: build("1"), Next: build("1")}) {
 		t.Fatalf("production is at %+v", one)
 	}
 	if _, err := d.Retry(ctx, "shop", "production"); err != nil {
@@ -497,7 +499,7 @@ func TestPromoteFrom(t *testing.T) {
 		t.Fatal(err)
 	}
 	pending := looked()
-	if pending != (engine.Place{Current: build("1"), Next: build("3")}) {
+	if pending != (decision.Place{Current: build("1"), Next: build("3")}) {
 		t.Errorf("production is at %+v", pending)
 	}
 	d.mustApply(route("3"))
@@ -516,7 +518,7 @@ func TestBuildBefore(t *testing.T) {
 	before := func(want string) {
 		t.Helper()
 		st := d.seen()
-		if got := engine.BuildBefore(st, st.Stages["production"]); got != want {
+		if got := decision.BuildBefore(st, st.Stages["production"]); got != want {
 			t.Errorf("the build before %s is %q, want %q", st.Current["production"].Build, got, want)
 		}
 	}

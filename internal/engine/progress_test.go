@@ -12,6 +12,8 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 // looking calls during while an image is baked.
@@ -34,11 +36,11 @@ func (l looking) Bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.Bak
 func TestProgressOfABake(t *testing.T) {
 	d := open(t)
 	d.mustApply(nil)
-	var seen *engine.Progress
+	var seen *report.Progress
 	platform := looking{memPlatform: memPlatform{life: d.life}, during: func() {
 		st, err := d.State(context.Background(), "shop")
 		if err == nil {
-			seen, err = d.Progress(context.Background(), st, pipeline.ImageRun("base"))
+			seen, err = d.Reports.Progress(context.Background(), st, pipeline.ImageRun("base"))
 		}
 		if err != nil {
 			t.Error(err)
@@ -49,13 +51,13 @@ func TestProgressOfABake(t *testing.T) {
 		Logs: memLogs{d.life}, WorkDir: d.work, Holder: pipeline.Holder{Process: pipeline.Process{Host: "test", PID: 1}, Actor: "bob"}, Now: d.now,
 	})
 	definition := pipeline.ImageDefinition{Pipeline: "shop", Name: "base", From: pipeline.ImageFrom{Directory: "rootfs"}, Source: pipeline.SourceRef{Repository: "repo", Commit: "c1", Digest: "1"}, Owner: "here"}
-	if _, err := e.Bake(context.Background(), engine.BakeRequest{Definition: definition}); err != nil {
+	if _, err := e.Images.Bake(context.Background(), run.BakeRequest{Definition: definition}); err != nil {
 		t.Fatal(err)
 	}
 	if seen == nil || seen.Dead || seen.Run.Phase != pipeline.PhaseBake {
 		t.Errorf("under way it is %+v", seen)
 	}
-	if after, err := d.Progress(context.Background(), d.seen(), pipeline.ImageRun("base")); err != nil || after != nil {
+	if after, err := d.Reports.Progress(context.Background(), d.seen(), pipeline.ImageRun("base")); err != nil || after != nil {
 		t.Errorf("afterwards it is %+v, %v", after, err)
 	}
 }
@@ -63,7 +65,7 @@ func TestProgressOfABake(t *testing.T) {
 // A step that has printed nothing yet is told by what it runs, without the mark of the log.
 func TestProgressOfASilentStep(t *testing.T) {
 	d := open(t)
-	var seen *engine.Progress
+	var seen *report.Progress
 	d.during["make"] = func() {
 		st, err := d.State(context.Background(), "shop")
 		if err != nil {
@@ -71,7 +73,7 @@ func TestProgressOfASilentStep(t *testing.T) {
 			return
 		}
 		fmt.Fprintln(memLog{memLogs{d.life}, "shop/" + st.Latest["commit"].ID}, pipeline.StepHeader("build")+"make")
-		if seen, err = d.Progress(context.Background(), st, "commit"); err != nil {
+		if seen, err = d.Reports.Progress(context.Background(), st, "commit"); err != nil {
 			t.Error(err)
 		}
 	}
@@ -91,7 +93,7 @@ func TestStepLog(t *testing.T) {
 	}
 	part := func(d *desk, step string, follow bool) string {
 		var b strings.Builder
-		found, err := d.StepLog(context.Background(), "shop", d.seen().Latest["commit"].ID, step, follow, &b)
+		found, err := d.Reports.StepLog(context.Background(), "shop", d.seen().Latest["commit"].ID, step, follow, &b)
 		if err != nil || !found {
 			return fmt.Sprintf("%v, %v", found, err)
 		}
@@ -136,7 +138,7 @@ func TestStepLog(t *testing.T) {
 	delete(next.during, "second")
 	next.mustApply(stages)
 	var b strings.Builder
-	if _, err := next.StepLog(context.Background(), "shop", run, "second", false, &b); err != nil || !strings.HasPrefix(b.String(), "second"+forged) {
+	if _, err := next.Reports.StepLog(context.Background(), "shop", run, "second", false, &b); err != nil || !strings.HasPrefix(b.String(), "second"+forged) {
 		t.Errorf("the step in which it died has %q, %v", b.String(), err)
 	}
 }

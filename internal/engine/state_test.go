@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -58,7 +59,7 @@ func testHeadAge(t *testing.T) {
 		t.Errorf("20 looks made %d requests for the head and %d for the state", reads.heads, reads.states)
 	}
 	build := look().Current["acceptance"].Build
-	if _, err := e.Decide(t.Context(), "shop", "exploratory", build, pipeline.Approved, ""); err != nil {
+	if _, err := e.Decisions.Do(t.Context(), command(decision.Approve, "shop", "exploratory", build, "")); err != nil {
 		t.Fatal(err)
 	}
 	if !look().Passed("exploratory", build) {

@@ -13,10 +13,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 // authorize changes who may do what.
@@ -24,13 +25,13 @@ func (d *desk) authorize(change func(*pipeline.Pipeline)) {
 	d.t.Helper()
 	d.shop.Authorization = &pipeline.Authorization{}
 	change(&d.shop)
-	if _, err := d.UpdatePipeline(context.Background(), d.shop); err != nil {
+	if _, err := d.Pipelines.Update(context.Background(), d.shop); err != nil {
 		d.t.Fatal(err)
 	}
 }
 
-func mine() engine.LaunchRequest {
-	return engine.LaunchRequest{Pipeline: "shop", Name: "mine", TTL: time.Hour, Configured: "here"}
+func mine() run.LaunchRequest {
+	return run.LaunchRequest{Pipeline: "shop", Name: "mine", TTL: time.Hour, Configured: "here"}
 }
 
 // as gives the desk of another person.
@@ -57,13 +58,13 @@ func TestWhoMay(t *testing.T) {
 			"release": func(d *desk) error { _, err := d.Resume(ctx, "shop", "acceptance"); return err },
 			"retry":   func(d *desk) error { _, err := d.Retry(ctx, "shop", "production"); return err },
 			"use another's": func(d *desk) error {
-				_, err := d.Exec(ctx, engine.EnvironmentRef{Pipeline: "shop", Name: "daves"}, "true", false, io.Discard)
+				_, err := d.Environments.Exec(ctx, run.EnvironmentRef{Pipeline: "shop", Name: "daves"}, "true", false, io.Discard)
 				return err
 			},
 			"launch for another": func(d *desk) error {
 				r := mine()
 				r.Owner = "dave"
-				_, err := d.Launch(ctx, r)
+				_, err := d.Environments.Launch(ctx, r)
 				return err
 			},
 			"pin": func(d *desk) error {
@@ -73,16 +74,16 @@ func TestWhoMay(t *testing.T) {
 			},
 		},
 		pipeline.RightLaunch: {
-			"launch":        func(d *desk) error { _, err := d.Launch(ctx, mine()); return err },
-			"end another's": func(d *desk) error { return d.EndEnvironment(ctx, "shop", "carols") },
+			"launch":        func(d *desk) error { _, err := d.Environments.Launch(ctx, mine()); return err },
+			"end another's": func(d *desk) error { return d.Environments.End(ctx, "shop", "carols", "") },
 			"use one's own": func(d *desk) error {
-				_, err := d.Exec(ctx, engine.EnvironmentRef{Pipeline: "shop", Name: d.Person.Name + "s"}, "true", false, io.Discard)
+				_, err := d.Environments.Exec(ctx, run.EnvironmentRef{Pipeline: "shop", Name: d.Person().Name + "s"}, "true", false, io.Discard)
 				return err
 			},
 			"change another's": func(d *desk) error {
 				r := mine()
 				r.Name, r.TTL = "carols", 2*time.Hour
-				_, err := d.Launch(ctx, r)
+				_, err := d.Environments.Launch(ctx, r)
 				return err
 			},
 		},
@@ -108,7 +109,7 @@ func TestWhoMay(t *testing.T) {
 					for _, owner := range []string{"carol", "bob", "dave"} {
 						r := mine()
 						r.Name, r.Owner = owner+"s", owner
-						if _, err := d.Launch(ctx, r); err != nil {
+						if _, err := d.Environments.Launch(ctx, r); err != nil {
 							t.Fatal(err)
 						}
 					}
@@ -154,7 +155,7 @@ func TestWhoMay(t *testing.T) {
 
 func (d *desk) head() int64 {
 	d.t.Helper()
-	n, err := d.Ledger.Head(context.Background(), "shop")
+	n, err := d.config.Ledger.Head(context.Background(), "shop")
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -208,10 +209,10 @@ func TestAuthorMayNotApprove(t *testing.T) {
 	if _, err := d.as("ada").Decide(ctx, "shop", "exploratory", "", pipeline.Rejected, "a mistake"); err != nil {
 		t.Errorf("the author can't reject: %v", err)
 	}
-	if _, err := d.as("ada").Lift(ctx, "shop", "exploratory", build("1"), engine.Looked{}, ""); pipeline.CodeOf(err) != pipeline.CodeNotAllowed {
+	if _, err := d.as("ada").Lift(ctx, "shop", "exploratory", build("1"), decision.Looked{}, ""); pipeline.CodeOf(err) != pipeline.CodeNotAllowed {
 		t.Errorf("the author lifted a rejection: %v", err)
 	}
-	if _, err := d.as("somebody else").Lift(ctx, "shop", "exploratory", build("1"), engine.Looked{}, ""); err != nil {
+	if _, err := d.as("somebody else").Lift(ctx, "shop", "exploratory", build("1"), decision.Looked{}, ""); err != nil {
 		t.Error(err)
 	}
 	// A build has the authors of all its commits.
@@ -368,7 +369,7 @@ func TestLimitsOfSelfService(t *testing.T) {
 	launch := func(name, owner string, ttl time.Duration) error {
 		r := mine()
 		r.Name, r.Owner, r.TTL = name, owner, ttl
-		_, err := d.Launch(ctx, r)
+		_, err := d.Environments.Launch(ctx, r)
 		return err
 	}
 	for name, ttl := range map[string]time.Duration{"is longer than the 4h": 5 * time.Hour, "would never end": 0} {
@@ -388,7 +389,7 @@ func TestLimitsOfSelfService(t *testing.T) {
 	if err := launch("one", "", time.Hour); err != nil {
 		t.Errorf("a change of the first: %v", err)
 	}
-	if err := d.EndEnvironment(ctx, "shop", "one"); err != nil {
+	if err := d.Environments.End(ctx, "shop", "one", ""); err != nil {
 		t.Fatal(err)
 	}
 	if err := launch("two and a half", "", time.Hour); err != nil {
@@ -411,7 +412,7 @@ func TestLimitOfLaunchesAtOnce(t *testing.T) {
 		wg.Go(func() {
 			r := mine()
 			r.Name = fmt.Sprintf("mine-%d", i)
-			_, err := d.As(pipeline.Person{Name: fmt.Sprintf("ada-%d", i)}).Launch(context.Background(), r)
+			_, err := d.As(pipeline.Person{Name: fmt.Sprintf("ada-%d", i)}).Environments.Launch(context.Background(), r)
 			switch pipeline.CodeOf(err) {
 			case "":
 				launched.Add(1)
@@ -434,25 +435,25 @@ func TestSameNameOfTwo(t *testing.T) {
 	d.mustApply(route("1"))
 	d.authorize(func(p *pipeline.Pipeline) { p.Authorization.People = map[string][]string{"ada": {"role/approver/ada"}} })
 	r := mine()
-	r.Create, r.Configured = true, engine.LaunchedByHand
+	r.Create, r.Configured = true, run.LaunchedByHand
 	killed := d.again()
 	killed.limit = 4
-	if _, err := killed.as("eve").Launch(ctx, r); err == nil {
+	if _, err := killed.as("eve").Environments.Launch(ctx, r); err == nil {
 		t.Fatal("it was not killed")
 	}
 	d = killed.again()
-	env, err := d.as("ada").Launch(ctx, r)
+	env, err := d.as("ada").Environments.Launch(ctx, r)
 	if err != nil || env.Owner != "ada" {
 		t.Fatalf("what a launch that died left: %+v, %v", env, err)
 	}
-	if again, err := d.as("role/approver/ada").Launch(ctx, r); err != nil || again.ID != env.ID || again.Owner != "ada" {
+	if again, err := d.as("role/approver/ada").Environments.Launch(ctx, r); err != nil || again.ID != env.ID || again.Owner != "ada" {
 		t.Errorf("by another name: %+v, %v", again, err)
 	}
-	if _, err := d.as("bob").Launch(ctx, r); pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(err.Error(), "ada's") || !strings.Contains(reason.Hint(err), "another name") {
+	if _, err := d.as("bob").Environments.Launch(ctx, r); pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(err.Error(), "ada's") || !strings.Contains(reason.Hint(err), "another name") {
 		t.Errorf("by somebody else: %v (%s)", err, reason.Hint(err))
 	}
 	r.Create, r.Configured = false, "a configuration that imported it"
-	if got, err := d.as("bob").Launch(ctx, r); err != nil || got.Owner != "ada" {
+	if got, err := d.as("bob").Environments.Launch(ctx, r); err != nil || got.Owner != "ada" {
 		t.Errorf("by the configuration that took it over: %+v, %v", got, err)
 	}
 }
@@ -467,21 +468,21 @@ func TestExtensionStays(t *testing.T) {
 			d.mustApply(route("2")[:2])
 			r := mine()
 			r.Build = build("1")
-			launch := func(change func(*engine.LaunchRequest)) pipeline.Environment {
+			launch := func(change func(*run.LaunchRequest)) pipeline.Environment {
 				t.Helper()
 				asked := r
 				change(&asked)
-				env, err := d.Launch(ctx, asked)
+				env, err := d.Environments.Launch(ctx, asked)
 				if err != nil {
 					t.Fatal(err)
 				}
 				return env
 			}
-			launch(func(r *engine.LaunchRequest) { r.Create = true })
-			extended := launch(func(r *engine.LaunchRequest) { r.TTL, r.Renew = 5*time.Hour, true }).ExpiresAt
+			launch(func(r *run.LaunchRequest) { r.Create = true })
+			extended := launch(func(r *run.LaunchRequest) { r.TTL, r.Renew = 5*time.Hour, true }).ExpiresAt
 			update := func(ttl time.Duration, same bool) pipeline.Environment {
 				t.Helper()
-				return launch(func(r *engine.LaunchRequest) {
+				return launch(func(r *run.LaunchRequest) {
 					if r.TTL, r.SameTTL, r.Spec.Instances = ttl, same, 2; build2 {
 						r.Build = build("2")
 					}
@@ -507,16 +508,16 @@ func TestExtensionIsRefused(t *testing.T) {
 	d.mustApply(route("1"))
 	r := mine()
 	r.Spec.SecretsVersion, r.Secrets = 1, pipeline.Secrets{"TOKEN": "secret"}
-	if _, err := d.Launch(ctx, r); err != nil {
+	if _, err := d.Environments.Launch(ctx, r); err != nil {
 		t.Fatal(err)
 	}
 	extend := func(name string) error {
 		t.Helper()
-		env, err := d.Find(ctx, engine.EnvironmentRef{Pipeline: "shop", Name: name})
+		env, err := d.Environments.Find(ctx, run.EnvironmentRef{Pipeline: "shop", Name: name})
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = d.Launch(ctx, engine.LaunchRequest{Pipeline: "shop", Name: name, Build: env.Build, Spec: env.Spec, Configured: env.Configured, TTL: time.Hour, Renew: true})
+		_, err = d.Environments.Launch(ctx, run.LaunchRequest{Pipeline: "shop", Name: name, Build: env.Build, Spec: env.Spec, Configured: env.Configured, TTL: time.Hour, Renew: true})
 		return err
 	}
 	if err := extend("mine"); err != nil {
@@ -530,17 +531,17 @@ func TestExtensionIsRefused(t *testing.T) {
 		t.Errorf("expired, with secrets: %v (%s)", err, reason.Hint(err))
 	}
 	r.Renew = true
-	if env, err := d.Launch(ctx, r); err != nil || env.Status != pipeline.EnvRunning || d.envs[env.ID].requests[env.Fleet].Secrets["TOKEN"] != "secret" {
+	if env, err := d.Environments.Launch(ctx, r); err != nil || env.Status != pipeline.EnvRunning || d.envs[env.ID].requests[env.Fleet].Secrets["TOKEN"] != "secret" {
 		t.Errorf("by its configuration: %+v, %v", env, err)
 	}
-	local, err := d.Develop(ctx, engine.DevelopRequest{Pipeline: "shop", Name: "local", TTL: time.Hour, Configured: "penstock bootstrap local"})
+	local, err := d.Environments.Launch(ctx, run.LaunchRequest{Pipeline: "shop", Name: "local", Tree: &run.Tree{}, TTL: time.Hour, Renew: true, Configured: "penstock bootstrap local"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := extend("local"); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(err.Error(), "working tree") {
 		t.Errorf("a working tree: %v", err)
 	}
-	if now, err := d.Find(ctx, engine.EnvironmentRef{Pipeline: "shop", Name: "local"}); err != nil || now.Build != "" || now.Fleet != local.Fleet {
+	if now, err := d.Environments.Find(ctx, run.EnvironmentRef{Pipeline: "shop", Name: "local"}); err != nil || now.Build != "" || now.Fleet != local.Fleet {
 		t.Errorf("it runs %+v, %v", now, err)
 	}
 }

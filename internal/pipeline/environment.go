@@ -5,6 +5,9 @@ package pipeline
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -168,4 +171,9 @@ func (e Environment) Describe() string {
 		return fmt.Sprintf("self-service environment %q", e.Name)
 	}
 	return fmt.Sprintf("environment %s of stage %q", e.ID, e.Stage)
+}
+
+// EnvironmentsInOrder returns the environments, the oldest first.
+func (s *State) EnvironmentsInOrder() []Environment {
+	return slices.SortedFunc(maps.Values(s.Environments), func(a, b Environment) int { return strings.Compare(a.ID, b.ID) })
 }

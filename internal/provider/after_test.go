@@ -55,7 +55,7 @@ resource "penstock_stage" "qa" {
 		`
 data "penstock_pipeline" "web" { name = penstock_pipeline.web.name }`
 	refused := regexp.MustCompile(`(?s)Stage\s+"qa"\s+of\s+pipeline\s+"shop"\s+can't\s+come\s+after\s+stage\s+"commit"\s+of\s+pipeline\s+"web".*Use\s+passed\s+of\s+a\s+stage\s+of\s+pipeline\s+"shop"`)
-	run(t,
+	walk(t,
 		resource.TestStep{Config: stage(foreign), ExpectError: refused},
 		resource.TestStep{Config: two},
 		resource.TestStep{Config: stage(foreign), ExpectError: refused},
@@ -127,7 +127,7 @@ resource "penstock_stage" "live" {
   after    = [penstock_stage.qa_api.passed, penstock_stage.qa_web.passed]
 }`
 	never := regexp.MustCompile(`(?s)no\s+build\s+can\s+ever\s+pass\s+both\s+"qa-api"\s+\(whose\s+builds\s+"api"\s+makes\)\s+and\s+"qa-web"`)
-	run(t,
+	walk(t,
 		resource.TestStep{Config: config(live), ExpectError: never},
 		resource.TestStep{Config: config("")},
 		resource.TestStep{Config: config(live), PlanOnly: true, ExpectError: never},

@@ -47,7 +47,7 @@ func TestAccAnchor(t *testing.T) {
 		PostApplyPostRefresh: []plancheck.PlanCheck{plancheck.ExpectEmptyPlan()},
 	}
 	const newest = `(SELECT max(seq) FROM events WHERE pipeline = 'shop')`
-	run(t,
+	walk(t,
 		resource.TestStep{Config: b.config(nil)},
 		resource.TestStep{PreConfig: happen, Config: b.config(nil), ConfigPlanChecks: quiet},
 		resource.TestStep{

@@ -24,8 +24,8 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 // defaultKeepImages is how many older images a baked image retains: enough to go
@@ -243,7 +243,7 @@ func (r *bakedImageResource) export(definition pipeline.ImageDefinition, image p
 	m.ImageIDs = flattenStrings(image.Copies)
 	if image.ID != "" {
 		m.Size = types.Int64Value(image.Size)
-		m.Log = types.StringValue(r.session.Engine.Logs.Location(definition.Pipeline, image.Run))
+		m.Log = types.StringValue(r.session.Engine.Reports.LogLocation(definition.Pipeline, image.Run))
 	}
 }
 
@@ -286,7 +286,7 @@ func (r *bakedImageResource) ModifyPlan(ctx context.Context, req resource.Modify
 
 func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel, resp *resource.ModifyPlanResponse) error {
 	definition := expandImageDefinition(ctx, *m, r.session, &resp.Diagnostics)
-	if err := r.session.Engine.Platform.CheckImage(definition); err != nil {
+	if err := r.session.Engine.Images.Check(definition); err != nil {
 		return err
 	}
 	var image pipeline.Image
@@ -295,19 +295,19 @@ func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel
 	if err != nil {
 		return err
 	}
-	if definition, err = r.session.Engine.Rebased(ctx, st, definition); err != nil {
+	if definition, err = r.session.Engine.Images.Rebased(ctx, st, definition); err != nil {
 		return err
 	}
 	if _, exists := st.ImageDefinitions[definition.Name]; state != nil || !exists { // else what is replaced goes with its images
 		m.Base = orNull(definition.Base)
 	}
 	if state != nil { // else an image of before may go in this apply, with what needed it
-		image, found = engine.FindBaked(st, definition)
+		image, found = run.FindBaked(st, definition)
 	}
 	if !found {
 		return nil
 	}
-	if exists, err := r.session.Engine.ImageExists(ctx, image.ID); err != nil || !exists {
+	if exists, err := r.session.Engine.Images.Exists(ctx, image.ID); err != nil || !exists {
 		return err
 	}
 	id := m.ID
@@ -357,7 +357,7 @@ func (r *bakedImageResource) apply(ctx context.Context, plan tfsdk.Plan, config 
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	image, err := r.session.Engine.Bake(ctx, engine.BakeRequest{Definition: definition, Create: create, Secrets: secrets})
+	image, err := r.session.Engine.Images.Bake(ctx, run.BakeRequest{Definition: definition, Create: create, Secrets: secrets})
 	if err != nil {
 		addError(diags, fmt.Sprintf("bake image %q of pipeline", definition.Name), definition.Pipeline, err)
 		return
@@ -398,8 +398,8 @@ func (r *bakedImageResource) Read(ctx context.Context, req resource.ReadRequest,
 	if m.From.IsNull() { // imported
 		flattenImageDefinition(ctx, definition, schemaOf(ctx, r), &m, &resp.Diagnostics)
 	}
-	image, _ := engine.ImageOf(st, definition)
-	exists, err := r.session.Engine.ImageExists(ctx, definition.Image)
+	image, _ := run.ImageOf(st, definition)
+	exists, err := r.session.Engine.Images.Exists(ctx, definition.Image)
 	if err != nil {
 		addError(&resp.Diagnostics, "read image", name, err)
 		return
@@ -415,7 +415,7 @@ func (r *bakedImageResource) Read(ctx context.Context, req resource.ReadRequest,
 // latest gives the image that an origin leads to now; null for a directory, and where
 // it leads nowhere, which is no matter before the next bake.
 func (r *bakedImageResource) latest(ctx context.Context, from pipeline.ImageFrom) types.String {
-	id, err := r.session.Engine.Platform.Resolve(ctx, from)
+	id, err := r.session.Engine.Images.Resolve(ctx, from)
 	if err != nil {
 		return types.StringNull()
 	}
@@ -433,7 +433,7 @@ func (r *bakedImageResource) Delete(ctx context.Context, req resource.DeleteRequ
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if err := r.session.Engine.RemoveImageDefinition(ctx, r.session.pipelineName(m.Pipeline), m.Name.ValueString(), m.ID.ValueString()); err != nil {
+	if err := r.session.Engine.Images.Remove(ctx, r.session.pipelineName(m.Pipeline), m.Name.ValueString(), m.ID.ValueString()); err != nil {
 		addError(&resp.Diagnostics, "remove image", m.Name.ValueString(), err)
 	}
 }

@@ -97,7 +97,7 @@ func (d *buildDataSource) Read(ctx context.Context, req datasource.ReadRequest, 
 	m.CreatedAt = types.StringValue(b.CreatedAt.UTC().Format(time.RFC3339))
 	m.ArtifactDigest, m.ArtifactPath = types.StringNull(), types.StringNull()
 	if b.Artifact != nil {
-		file, err := d.session.Engine.Artifacts.Get(ctx, *b.Artifact)
+		file, err := d.session.Engine.Reports.Artifact(ctx, *b.Artifact)
 		if err != nil {
 			addError(&resp.Diagnostics, "read artifact of build", b.ID, err)
 			return

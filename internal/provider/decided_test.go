@@ -16,39 +16,25 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/terraform"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
-	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// acts are what a person does about a build at a stage of the pipeline shop, in a program of
-// its own.
-var acts = map[string]func(ctx context.Context, e *engine.Engine, stage, build string) error{
-	"approve": func(ctx context.Context, e *engine.Engine, stage, build string) error {
-		_, err := e.Decide(ctx, "shop", stage, build, pipeline.Approved, "it is fine")
-		return err
-	},
-	"reject": func(ctx context.Context, e *engine.Engine, stage, build string) error {
-		_, err := e.Decide(ctx, "shop", stage, build, pipeline.Rejected, "I have seen enough")
-		return err
-	},
-	"promote": func(ctx context.Context, e *engine.Engine, stage, build string) error {
-		_, err := e.Promote(ctx, "shop", stage, build)
-		return err
-	},
-	"retry": func(ctx context.Context, e *engine.Engine, stage, _ string) error {
-		_, err := e.Retry(ctx, "shop", stage)
-		return err
-	},
-}
+// acts are the verbs of act.
+var acts = []string{string(decision.Approve), string(decision.Reject), string(decision.Promote), string(decision.Retry)}
 
-// act is a program of a person.
+// act is a program of a person, who decides about a build at a stage of the pipeline shop.
 func act(verb, dir, stage, build string) {
 	ctx := context.Background()
 	a, err := app.Open(ctx, app.Options{DataDir: dir})
 	if err != nil {
 		panic(err)
 	}
-	if err := acts[verb](ctx, a.Engine, stage, build); err != nil {
+	c := decision.Command{Verb: decision.Verb(verb), Pipeline: "shop", Stage: stage, Build: build, Reason: "I have seen enough"}
+	if c.Verb == decision.Retry {
+		c.Build = ""
+	}
+	if _, err := a.Engine.Decisions.Do(ctx, c); err != nil {
 		panic(err)
 	}
 	if err := a.Close(ctx); err != nil {
@@ -76,7 +62,7 @@ resource "penstock_stage" "smoke" {
   after    = [penstock_stage.commit.passed]
   steps    = [{ name = "look", command = %q }]
 }`, rejects)
-	run(t,
+	walk(t,
 		resource.TestStep{Config: b.config(nil)},
 		resource.TestStep{Config: b.config(map[string]string{"JOURNEYS": rejects, "MORE": always}), ExpectNonEmptyPlan: true},
 		resource.TestStep{
@@ -112,15 +98,15 @@ func TestAccDecidedBeforeApply(t *testing.T) {
 			Check: func(*terraform.State) error { built[version] = b.passed("acceptance"); return nil },
 		}
 	}
-	judge := func(version string, verdict pipeline.DecisionResult) func() {
+	judge := func(version string, verb decision.Verb) func() {
 		return b.does(func(ctx context.Context, e *engine.Engine) error {
-			_, err := e.Decide(ctx, "shop", "exploratory", built[version], verdict, "because")
+			_, err := e.Decisions.Do(ctx, decision.Command{Verb: verb, Pipeline: "shop", Stage: "exploratory", Build: built[version], Reason: "because"})
 			return err
 		})
 	}
 	promote := func(version string) func() {
 		return b.does(func(ctx context.Context, e *engine.Engine) error {
-			_, err := e.Promote(ctx, "shop", "production", built[version])
+			_, err := e.Decisions.Do(ctx, decision.Command{Verb: decision.Promote, Pipeline: "shop", Stage: "production", Build: built[version]})
 			return err
 		})
 	}
@@ -135,12 +121,12 @@ func TestAccDecidedBeforeApply(t *testing.T) {
 			return nil
 		}
 	}
-	run(t,
+	walk(t,
 		build("two"),
 		build("three"),
 		resource.TestStep{ // the older one was planned, and the newer one is approved, too
-			PreConfig: judge("two", pipeline.Approved),
-			Config:    config, ConfigPlanChecks: but(judge("three", pipeline.Approved), "pre_production"),
+			PreConfig: judge("two", decision.Approve),
+			Config:    config, ConfigPlanChecks: but(judge("three", decision.Approve), "pre_production"),
 			Check: ready("two"), ExpectNonEmptyPlan: true,
 		},
 		resource.TestStep{Config: config, ConfigPlanChecks: plan(updates("pre_production")...), Check: ready("three")},
@@ -152,16 +138,16 @@ func TestAccDecidedBeforeApply(t *testing.T) {
 		resource.TestStep{Config: config, ConfigPlanChecks: plan(updates("production")...), Check: answers("production", "two")},
 		build("four"),
 		resource.TestStep{
-			PreConfig: judge("four", pipeline.Approved),
-			Config:    config, ConfigPlanChecks: but(judge("four", pipeline.Rejected), "pre_production"),
+			PreConfig: judge("four", decision.Approve),
+			Config:    config, ConfigPlanChecks: but(judge("four", decision.Reject), "pre_production"),
 			ExpectError: regexp.MustCompile(`(?s)Plan\s+again.*and\s+since\s+then:.*was\s+rejected`),
 		},
 		resource.TestStep{Config: config, ConfigPlanChecks: plan(plancheck.ExpectEmptyPlan()), Check: ready("three")},
 		build("five"),
 		resource.TestStep{
-			PreConfig: judge("five", pipeline.Approved),
+			PreConfig: judge("five", decision.Approve),
 			Config:    config, ConfigPlanChecks: but(b.does(func(ctx context.Context, e *engine.Engine) error {
-				_, err := e.Pause(ctx, "shop", "pre-production", "it is Friday")
+				_, err := e.Decisions.Do(ctx, decision.Command{Verb: decision.Pause, Pipeline: "shop", Stage: "pre-production", Reason: "it is Friday"})
 				return err
 			}), "pre_production"),
 			ExpectError: regexp.MustCompile(`(?s)Plan\s+again.*and\s+since\s+then:.*it\s+is\s+Friday`),
@@ -195,8 +181,8 @@ resource "penstock_stage" "smoke" {
 			return nil
 		}
 	}
-	approve := meanwhile(b.judge("exploratory", pipeline.Approved))
-	run(t,
+	approve := meanwhile(b.judge("exploratory", decision.Approve))
+	walk(t,
 		resource.TestStep{Config: smoke(automatic), Check: holds("commit")},
 		resource.TestStep{PreConfig: func() { b.commit("bad") }, Config: smoke(automatic), ExpectError: regexp.MustCompile("Stage failed")},
 		resource.TestStep{PreConfig: func() { b.commit("good") }, Config: smoke(manual), Check: holds("smoke")},
@@ -214,7 +200,7 @@ resource "penstock_stage" "smoke" {
 // and what is below stays where it is.
 func TestAccTakenBack(t *testing.T) {
 	b := newBench(t)
-	run(t,
+	walk(t,
 		resource.TestStep{Config: b.config(nil)},
 		resource.TestStep{Config: b.config(map[string]string{"JOURNEYS": "exit 3"}), ExpectError: regexp.MustCompile(`Stage failed`)},
 		resource.TestStep{

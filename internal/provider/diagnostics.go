@@ -11,10 +11,10 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 // summaries renders an error's code as a diagnostic's summary: the one table.
@@ -33,9 +33,9 @@ var summaries = map[pipeline.Code]string{
 }
 
 func summary(err error) string {
-	var run *engine.RunError
-	if errors.As(err, &run) && run.Run.Status == pipeline.RunFailed {
-		if run.Run.Kind == pipeline.KindBake {
+	var failed *run.Error
+	if errors.As(err, &failed) && failed.Run.Status == pipeline.RunFailed {
+		if failed.Run.Kind == pipeline.KindBake {
 			return "Bake failed"
 		}
 		return "Stage failed"
@@ -60,10 +60,10 @@ func detail(doing, name string, err error) string {
 	if hint := reason.Hint(err); hint != "" {
 		parts = append(parts, hint)
 	}
-	var run *engine.RunError
-	if errors.As(err, &run) {
-		parts = append(parts, fmt.Sprintf("`penstock logs %s` prints the log, which is in %s.", run.Run.ID, run.Log))
-		if kept := run.Kept; kept != nil {
+	var failed *run.Error
+	if errors.As(err, &failed) {
+		parts = append(parts, fmt.Sprintf("`penstock logs %s` prints the log, which is in %s.", failed.Run.ID, failed.Log))
+		if kept := failed.Kept; kept != nil {
 			parts = append(parts, fmt.Sprintf("Its environment stays up and answers at %s. It ends with the stage's next run, or with `penstock gc --kept`.", kept.Endpoint))
 		}
 	}

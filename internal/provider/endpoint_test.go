@@ -55,7 +55,7 @@ resource "penstock_self_service_env" "alice" {
 		return resource.ComposeAggregateTestCheckFunc(append(stays[:4:4], proxied(stageAddress("edge"), want), proxied(alice, want))...)
 	}
 	both := plan(plancheck.ExpectResourceAction(stageAddress("edge"), plancheck.ResourceActionUpdate), plancheck.ExpectResourceAction(alice, plancheck.ResourceActionUpdate))
-	run(t,
+	walk(t,
 		resource.TestStep{Config: config("", "null"), Check: check("HTTP/1.1 https")},
 		resource.TestStep{Config: config("trusted_proxies = []", "null"), ConfigPlanChecks: both, Check: check("HTTP/1.1 http")},
 		resource.TestStep{Config: config(`trusted_proxies = ["127.0.0.1", "10.0.0.0/8"]`, "null"), ConfigPlanChecks: both, Check: check("HTTP/1.1 https")},

@@ -14,6 +14,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local"
 	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 )
 
@@ -43,7 +44,7 @@ func waitExpired(t *testing.T, b *bench) {
 	b.open(func(a *app.App) error {
 		return poll.Until(context.Background(), poll.Schedule{First: 200 * time.Millisecond, Limit: 30 * time.Second, What: "the environment's end"},
 			func(ctx context.Context) (poll.Probe, error) {
-				reports, err := a.Engine.Platform.Describe(ctx)
+				reports, err := platform(a).Describe(ctx)
 				done := err == nil
 				for _, r := range reports {
 					done = done && r.Status == pipeline.EnvExpired
@@ -51,4 +52,10 @@ func waitExpired(t *testing.T, b *bench) {
 				return poll.Probe{Done: done && len(reports) == 1}, err
 			})
 	})
+}
+
+// platform is what the environments of a data directory are on.
+func platform(a *app.App) *local.Platform {
+	work, _ := a.WorkDir()
+	return local.New(local.Options{Dir: a.Dir, Work: work, Logger: a.Logger()})
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 // imageDataSource is data penstock_image.
@@ -83,7 +83,7 @@ func (d *imageDataSource) Read(ctx context.Context, req datasource.ReadRequest, 
 		}
 	}
 	if definition, ok := st.ImageDefinitions[m.Name.ValueString()]; ok {
-		image, _ = engine.ImageOf(st, definition)
+		image, _ = run.ImageOf(st, definition)
 	}
 	if image.ID == "" {
 		err := pipeline.Errorf(pipeline.CodeNotFound, "find image", "pipeline %q has no such image: id = %s, name = %s", m.Pipeline.ValueString(), m.ID, m.Name).

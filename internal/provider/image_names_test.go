@@ -17,7 +17,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/tfjsonpath"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
 // imageText gives a baked image, named and with more arguments, of the tree that all have.
@@ -71,7 +71,7 @@ output "names" { value = [for image in data.penstock_image.of : image.name] }`
 	noop := func(address string) plancheck.PlanCheck {
 		return plancheck.ExpectResourceAction(imageAddress(address), plancheck.ResourceActionNoop)
 	}
-	run(t,
+	walk(t,
 		resource.TestStep{Config: b.imagesOf(a, same, other), ConfigStateChecks: []statecheck.StateCheck{one("a", "b"), one("a", "c")}},
 		resource.TestStep{
 			Config: b.imagesOf(a, same, other, data),
@@ -108,7 +108,7 @@ func TestAccImageNameTakenOver(t *testing.T) {
 			b := newBench(t)
 			freed := slices.Clone(tt.before)
 			freed[0] = strings.Replace(freed[0], `"one"`, `"two"`, 1)
-			run(t,
+			walk(t,
 				resource.TestStep{Config: b.imagesOf(tt.before...)},
 				resource.TestStep{Config: b.imagesOf(tt.after...), ExpectError: taken},
 				resource.TestStep{Config: b.imagesOf(freed...)},
@@ -123,8 +123,8 @@ func TestAccImageNameTakenOver(t *testing.T) {
 func (b *bench) imageThere() resource.TestStep {
 	return resource.TestStep{PreConfig: func() {
 		b.open(func(a *app.App) error {
-			images, err := a.Engine.Images(b.t.Context(), "p")
-			if there := slices.ContainsFunc(images, func(i engine.ImageUse) bool { return i.There }); !there {
+			images, err := a.Engine.Reports.Images(b.t.Context(), "p")
+			if there := slices.ContainsFunc(images, func(i report.ImageUse) bool { return i.There }); !there {
 				b.t.Errorf("there is no image: %+v", images)
 			}
 			return err
@@ -146,7 +146,7 @@ func TestAccImageReplaced(t *testing.T) {
 	if restores() {
 		steps = append(steps, resource.TestStep{Config: b.imagesOf(trigger("3"), replaced("create_before_destroy = true")), ExpectError: taken}, b.imageThere())
 	}
-	run(t, append(steps, resource.TestStep{Config: b.imagesOf(trigger("4"), replaced(""))}, b.imageThere())...)
+	walk(t, append(steps, resource.TestStep{Config: b.imagesOf(trigger("4"), replaced(""))}, b.imageThere())...)
 }
 
 func trigger(value string) string {

@@ -24,7 +24,7 @@ func TestAccInvalidImage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			run(t, resource.TestStep{
+			walk(t, resource.TestStep{
 				Config: fmt.Sprintf(`
 provider "penstock" { data_dir = %q }
 resource "penstock_pipeline" "p" { name = "p" }
@@ -94,7 +94,7 @@ func TestAccInvalidStage(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			run(t, resource.TestStep{
+			walk(t, resource.TestStep{
 				Config: fmt.Sprintf(`
 provider "penstock" { data_dir = %q }
 resource "penstock_pipeline" "p" {
@@ -142,7 +142,7 @@ func TestAccInvalidNumbers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			run(t, resource.TestStep{
+			walk(t, resource.TestStep{
 				Config:      fmt.Sprintf("provider \"penstock\" { data_dir = %q }\nresource %s\n}", t.TempDir(), tt.resource),
 				ExpectError: regexp.MustCompile(`(?s)` + strings.ReplaceAll(tt.want, " ", `\s+`)),
 			})

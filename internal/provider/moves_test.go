@@ -20,8 +20,8 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/terraform"
 	"github.com/hashicorp/terraform-plugin-testing/tfjsonpath"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
-	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
 // moves checks that a plan takes a stage from one build to another, and knows everything of
@@ -74,14 +74,14 @@ output "log" { value = data.penstock_pipeline.shop.stages["production"].log }
 	built := map[string]string{}
 	build := func(version string) func() string { return func() string { return built[version] } }
 	ready := func(version string) resource.TestStep {
-		return resource.TestStep{PreConfig: b.judge("exploratory", pipeline.Approved), Config: config, Check: func(*terraform.State) error {
+		return resource.TestStep{PreConfig: b.judge("exploratory", decision.Approve), Config: config, Check: func(*terraform.State) error {
 			built[version] = b.passed("pre-production")
 			return nil
 		}}
 	}
-	does := func(call func(*engine.Engine, context.Context, string, string, string) (pipeline.Promotion, error)) func() {
+	does := func(verb decision.Verb) func() {
 		return b.does(func(ctx context.Context, e *engine.Engine) error {
-			_, err := call(e, ctx, "shop", "production", "")
+			_, err := e.Decisions.Do(ctx, decision.Command{Verb: verb, Pipeline: "shop", Stage: "production"})
 			return err
 		})
 	}
@@ -89,19 +89,19 @@ output "log" { value = data.penstock_pipeline.shop.stages["production"].log }
 	port := func() string { // production at another port, which is another endpoint
 		return strings.Replace(config, "build    = null", "environment = { port = "+freePort(t)+" }", 1)
 	}()
-	run(t,
+	walk(t,
 		resource.TestStep{Config: config},
 		ready("one"),
-		resource.TestStep{PreConfig: does((*engine.Engine).Promote), Config: config, ConfigPlanChecks: plan(updates("production")...), Check: answers("production", "one")},
+		resource.TestStep{PreConfig: does(decision.Promote), Config: config, ConfigPlanChecks: plan(updates("production")...), Check: answers("production", "one")},
 		resource.TestStep{PreConfig: func() { b.commit("two") }, Config: config, ConfigPlanChecks: plan(same,
 			plancheck.ExpectKnownValue(stageAddress("capacity"), tfjsonpath.New("endpoint"), knownvalue.Null()))},
 		ready("two"),
 		resource.TestStep{
-			PreConfig: does((*engine.Engine).Promote), Config: config, Check: answers("production", "two"),
+			PreConfig: does(decision.Promote), Config: config, Check: answers("production", "two"),
 			ConfigPlanChecks: plan(append(updates("production"), same, moves{"production", build("one"), build("two"), []string{"image_id", "passed"}})...),
 		},
 		resource.TestStep{
-			PreConfig: does((*engine.Engine).Rollback), Config: config, Check: answers("production", "one"),
+			PreConfig: does(decision.Rollback), Config: config, Check: answers("production", "one"),
 			ConfigPlanChecks: plan(append(updates("production"), same, moves{"production", build("two"), build("one"), []string{"image_id", "passed"}})...),
 			ConfigStateChecks: []statecheck.StateCheck{
 				statecheck.ExpectKnownValue("data.penstock_pipeline.shop", tfjsonpath.New("stages").AtMapKey("production").AtMapKey("artifact_digest"), knownvalue.NotNull()),
@@ -158,9 +158,9 @@ func TestAccCommitEndsWherePeopleDecide(t *testing.T) {
 		}
 	}
 	one, two := "", ""
-	run(t,
+	walk(t,
 		resource.TestStep{Config: config},
-		resource.TestStep{PreConfig: b.judge("exploratory", pipeline.Approved), Config: config, Check: func(*terraform.State) error {
+		resource.TestStep{PreConfig: b.judge("exploratory", decision.Approve), Config: config, Check: func(*terraform.State) error {
 			one = b.passed("pre-production")
 			return nil
 		}},
@@ -171,7 +171,7 @@ func TestAccCommitEndsWherePeopleDecide(t *testing.T) {
 			Check: approved("exploratory", func() string { return one }),
 		},
 		resource.TestStep{ // another apply before the approval changes nothing, and the approval opens what is below
-			PreConfig: b.judge("exploratory", pipeline.Approved), Config: config, ConfigPlanChecks: plan(updates("pre_production")...),
+			PreConfig: b.judge("exploratory", decision.Approve), Config: config, ConfigPlanChecks: plan(updates("pre_production")...),
 			Check: func(*terraform.State) error {
 				two = b.passed("pre-production")
 				return nil

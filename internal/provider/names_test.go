@@ -49,7 +49,7 @@ resource "penstock_pipeline" "p" { name = "p" }
 				}
 				return text
 			}
-			run(t,
+			walk(t,
 				resource.TestStep{Config: config(map[string]string{"a": "same", "b": "same"}), ExpectError: twice},
 				resource.TestStep{Config: config(map[string]string{"b": "same"})},
 				resource.TestStep{Config: config(map[string]string{"a": "same", "b": "same"}), ExpectError: twice},
@@ -77,7 +77,7 @@ resource "penstock_stage" "s" {
 }
 %s`, dir, trigger, more)
 	}
-	run(t,
+	walk(t,
 		resource.TestStep{Config: config("1", "")},
 		resource.TestStep{
 			Config:           config("2", ""),
@@ -117,7 +117,7 @@ resource "penstock_stage" %q {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			start := fmt.Sprintf("provider \"penstock\" { data_dir = %q }\nresource \"penstock_pipeline\" \"p\" { name = \"p\" }\n", t.TempDir())
-			run(t,
+			walk(t,
 				resource.TestStep{Config: start + tt.before},
 				resource.TestStep{Config: start + tt.after, ExpectError: taken},
 				resource.TestStep{Config: start + strings.Replace(tt.before, `"one"`, `"two"`, 1)},
@@ -128,7 +128,7 @@ resource "penstock_stage" %q {
 	t.Run("under another address", func(t *testing.T) {
 		t.Parallel()
 		start := fmt.Sprintf("provider \"penstock\" { data_dir = %q }\nresource \"penstock_pipeline\" \"p\" { name = \"p\" }\n", t.TempDir())
-		run(t,
+		walk(t,
 			resource.TestStep{Config: start + stage("a", "one", "")},
 			resource.TestStep{Config: start + stage("b", "one", ""), ExpectError: taken},
 			resource.TestStep{

@@ -86,7 +86,8 @@ func (o *overlay) tainted(id string) bool {
 func (o *overlay) of(name string) *configured {
 	c := o.pipelines[name]
 	if c == nil {
-		c = &configured{want: gate.Desired{Person: &o.engine.Person, Stages: map[string]gate.Want{}}, passed: map[string]string{}, snapshots: map[string]gate.Snapshot{}}
+		person := o.engine.Person()
+		c = &configured{want: gate.Desired{Person: &person, Stages: map[string]gate.Want{}}, passed: map[string]string{}, snapshots: map[string]gate.Snapshot{}}
 		o.pipelines[name] = c
 	}
 	return c

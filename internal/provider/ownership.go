@@ -16,8 +16,8 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 // pipelineName returns the name that the ledger has for a pipeline of the configuration: in
@@ -69,7 +69,7 @@ func (b *base) claim(ctx context.Context, st *pipeline.State, name, id string, r
 	if b.record == pipeline.RecordPipeline {
 		advice += " For a pipeline in each workspace, set namespace = terraform.workspace in the provider block, or use terraform.workspace in the name; for a test, set another data_dir there."
 	}
-	return b.session.Engine.CheckCreate(ctx, st, engine.CreateRequest{Kind: b.record, Name: name, Replaces: replaces, Advice: advice + more})
+	return b.session.Engine.Creations.Check(ctx, st, run.CreateRequest{Kind: b.record, Name: name, Replaces: replaces, Advice: advice + more})
 }
 
 // free reports whether a stage, image or environment may be created under a name, as far as
@@ -112,8 +112,8 @@ func (b *base) unclaimed(ctx context.Context, pipelineName, name types.String, r
 // record that leaves it to others.
 func (b *base) recorded(ctx context.Context, st *pipeline.State, name, id string) {
 	b.session.overlay.read(id)
-	if err := b.session.Engine.Recorded(ctx, st, b.record, name, id); err != nil {
-		b.session.Engine.Logger.Debug("record that a state has it", "kind", b.kind, "name", name, "error", err)
+	if err := b.session.Engine.Creations.Recorded(ctx, st, b.record, name, id); err != nil {
+		b.session.Logger().Debug("record that a state has it", "kind", b.kind, "name", name, "error", err)
 	}
 }
 
@@ -223,7 +223,7 @@ func (b *base) same(id types.String, recorded, name string, diags *diag.Diagnost
 }
 
 // describeRemoval says in words what goes with a pipeline.
-func describeRemoval(r engine.Removal, p pipeline.Pipeline) string {
+func describeRemoval(r run.Removal, p pipeline.Pipeline) string {
 	builds := fmt.Sprintf("%d builds are removed with it, with their images, artifacts and logs.", r.Builds)
 	switch r.Builds {
 	case 0:
@@ -238,7 +238,7 @@ func describeRemoval(r engine.Removal, p pipeline.Pipeline) string {
 	for _, env := range r.Environments {
 		text := "Environment " + env.Name
 		switch {
-		case env.Purpose == pipeline.ForPerson && engine.ByHand(env):
+		case env.Purpose == pipeline.ForPerson && run.ByHand(env):
 			text += ", which " + env.Owner + " launched with the penstock command"
 		case env.Purpose == pipeline.ForPerson:
 			text += " of " + env.Owner

@@ -41,7 +41,7 @@ func TestAccOtherLedger(t *testing.T) {
 		return oneStage(fmt.Sprintf("data_dir = %q", filepath.Join(dir, name)), "p", "")
 	}
 	elsewhere := regexp.MustCompile(`(?s)the\s+state\s+has\s+it\s+in\s+data\s+directory\s+.*one.*this\s+is\s+data\s+directory.*two`)
-	run(t,
+	walk(t,
 		resource.TestStep{Config: in("one")},
 		resource.TestStep{Config: in("two"), ExpectError: elsewhere},
 		resource.TestStep{Config: in("two"), Destroy: true, ExpectError: elsewhere},
@@ -62,7 +62,7 @@ data "penstock_pipeline" "p" {
   name       = "p"
   depends_on = [penstock_stage.s]
 `
-	run(t,
+	walk(t,
 		resource.TestStep{Config: in("Two", "p", ""), ExpectError: regexp.MustCompile(`lower-case`)},
 		resource.TestStep{Config: in("two", strings.Repeat("p", 60), ""), ExpectError: regexp.MustCompile(`(?s)which\s+has\s+64\s+characters`)},
 		resource.TestStep{Config: in("two", "p", data)},
@@ -81,7 +81,7 @@ data "penstock_pipeline" "p" {
 		},
 		resource.TestStep{Config: in("two", "p", ""), PlanOnly: true},
 	)
-	run(t,
+	walk(t,
 		resource.TestStep{Config: in("default", "p", "")},
 		resource.TestStep{PreConfig: func() { wantPipelines(t, dir, "p") }, Config: oneStage(fmt.Sprintf("data_dir = %q", dir), "p", ""), PlanOnly: true},
 	)

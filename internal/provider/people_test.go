@@ -20,6 +20,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/tfjsonpath"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -45,7 +46,7 @@ resource "penstock_self_service_env" "alice" {
   ttl        = "6s"
 }`})
 	var text []byte
-	run(t,
+	walk(t,
 		resource.TestStep{Config: config},
 		resource.TestStep{PreConfig: func() { waitExpired(t, b) }, Config: config, ConfigPlanChecks: plan(plancheck.ExpectEmptyPlan())},
 		resource.TestStep{
@@ -83,7 +84,7 @@ resource "penstock_self_service_env" "alice" {
 				return err
 			}
 			env, _ := st.PersonEnvironment("alice")
-			reports, err := a.Engine.Platform.Describe(context.Background(), env.ID)
+			reports, err := platform(a).Describe(context.Background(), env.ID)
 			recorded, there = env.Instances, reports[env.ID].Instances
 			return err
 		})
@@ -103,10 +104,10 @@ resource "penstock_self_service_env" "alice" {
 			}}); err != nil {
 				return err
 			}
-			return a.Engine.Platform.Resize(ctx, env.ID, 2)
+			return platform(a).Resize(ctx, env.ID, 2)
 		})
 	}
-	run(t,
+	walk(t,
 		resource.TestStep{Config: config("1h")},
 		resource.TestStep{
 			PreConfig: interrupt, Config: config("1h"), ConfigPlanChecks: plan(plancheck.ExpectResourceAction(address, plancheck.ResourceActionUpdate)),
@@ -124,7 +125,7 @@ resource "penstock_self_service_env" "alice" {
 						return err
 					}
 					env, _ := st.PersonEnvironment("alice")
-					return a.Engine.Platform.Extend(context.Background(), env.ID, time.Now().Add(time.Second))
+					return platform(a).Extend(context.Background(), env.ID, time.Now().Add(time.Second))
 				})
 				waitExpired(t, b)
 			},
@@ -140,11 +141,11 @@ func TestAccPeople(t *testing.T) {
 	b := newBench(t)
 	config := b.config(map[string]string{"PIPELINE": `authorize = { override = ["*"] }`})
 	empty := plan(plancheck.ExpectEmptyPlan())
-	run(t,
+	walk(t,
 		resource.TestStep{Config: config},
 		resource.TestStep{ // a paused stage plans clean
 			PreConfig: b.does(func(ctx context.Context, e *engine.Engine) error {
-				_, err := e.Pause(ctx, "shop", "production", "it is Friday")
+				_, err := e.Decisions.Do(ctx, decision.Command{Verb: decision.Pause, Pipeline: "shop", Stage: "production", Reason: "it is Friday"})
 				return err
 			}),
 			Config: config, ConfigPlanChecks: empty,
@@ -153,26 +154,26 @@ func TestAccPeople(t *testing.T) {
 			},
 		},
 		resource.TestStep{ // and moves nothing when the others do
-			PreConfig: b.judge("exploratory", pipeline.Approved),
+			PreConfig: b.judge("exploratory", decision.Approve),
 			Config:    config, ConfigPlanChecks: plan(updates("pre_production")...),
 		},
 		resource.TestStep{
 			PreConfig: b.does(func(ctx context.Context, e *engine.Engine) error {
-				_, err := e.Resume(ctx, "shop", "production")
+				_, err := e.Decisions.Do(ctx, decision.Command{Verb: decision.Resume, Pipeline: "shop", Stage: "production"})
 				return err
 			}),
 			Config: config, ConfigPlanChecks: empty,
 		},
 		resource.TestStep{
 			PreConfig: b.does(func(ctx context.Context, e *engine.Engine) error {
-				_, err := e.Promote(ctx, "shop", "production", "")
+				_, err := e.Decisions.Do(ctx, decision.Command{Verb: decision.Promote, Pipeline: "shop", Stage: "production"})
 				return err
 			}),
 			Config: config, ConfigPlanChecks: plan(updates("production")...), Check: answers("production", "one"),
 		},
 		resource.TestStep{ // another run shows with what is below it; it changes nothing there, but takes the approval away
 			PreConfig: b.does(func(ctx context.Context, e *engine.Engine) error {
-				_, err := e.Retry(ctx, "shop", "exploratory")
+				_, err := e.Decisions.Do(ctx, decision.Command{Verb: decision.Retry, Pipeline: "shop", Stage: "exploratory"})
 				return err
 			}),
 			Config: config, ConfigPlanChecks: plan(updates("exploratory", "pre_production")...),
@@ -180,7 +181,7 @@ func TestAccPeople(t *testing.T) {
 		},
 		resource.TestStep{ // while one of two gates is closed again, the other one's stage runs again
 			PreConfig: b.does(func(ctx context.Context, e *engine.Engine) error {
-				_, err := e.Retry(ctx, "shop", "capacity")
+				_, err := e.Decisions.Do(ctx, decision.Command{Verb: decision.Retry, Pipeline: "shop", Stage: "capacity"})
 				return err
 			}),
 			Config: config, ConfigPlanChecks: plan(updates("capacity", "pre_production")...),
@@ -195,9 +196,9 @@ func TestAccPeople(t *testing.T) {
 		},
 		resource.TestStep{
 			PreConfig: b.does(func(ctx context.Context, e *engine.Engine) error {
-				at, err := e.StageStatus(ctx, "shop", "exploratory")
+				at, err := e.Reports.StageStatus(ctx, "shop", "exploratory")
 				if err == nil {
-					_, err = e.Override(ctx, "shop", "exploratory", at.Move.Candidate.ID, "nobody is here")
+					_, err = e.Decisions.Do(ctx, decision.Command{Verb: decision.Override, Pipeline: "shop", Stage: "exploratory", Build: at.Move.Candidate.ID, Reason: "nobody is here"})
 				}
 				return err
 			}),
@@ -205,7 +206,7 @@ func TestAccPeople(t *testing.T) {
 		},
 		resource.TestStep{ // a rejection moves nothing
 			PreConfig: b.does(func(ctx context.Context, e *engine.Engine) error {
-				_, err := e.Decide(ctx, "shop", "pre-production", "", pipeline.Rejected, "it leaks")
+				_, err := e.Decisions.Do(ctx, decision.Command{Verb: decision.Reject, Pipeline: "shop", Stage: "pre-production", Reason: "it leaks"})
 				return err
 			}),
 			Config: config, ConfigPlanChecks: empty, Check: answers("production", "one"),
@@ -238,9 +239,9 @@ resource "penstock_self_service_env" "mine" {
 	fails := func(want string) *regexp.Regexp {
 		return regexp.MustCompile(`(?s)` + strings.ReplaceAll(want, " ", `\s+`))
 	}
-	run(t,
+	walk(t,
 		resource.TestStep{Config: config(onlyCarol, "")},
-		resource.TestStep{PreConfig: b.judge("exploratory", pipeline.Approved), Config: config(onlyCarol, "")},
+		resource.TestStep{PreConfig: b.judge("exploratory", decision.Approve), Config: config(onlyCarol, "")},
 		resource.TestStep{
 			PreConfig:   func() { set(b.passed("pre-production")) },
 			Config:      config(onlyCarol, ""),
@@ -290,7 +291,7 @@ func TestAccInvalidPipeline(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			run(t, resource.TestStep{
+			walk(t, resource.TestStep{
 				Config:      fmt.Sprintf("provider \"penstock\" { data_dir = %q }\nresource \"penstock_pipeline\" \"p\" {\n  name = \"p\"\n  %s\n}", t.TempDir(), tt.arguments),
 				ExpectError: regexp.MustCompile(`(?s)` + strings.ReplaceAll(tt.want, " ", `\s+`)),
 			})

@@ -15,8 +15,8 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/statecheck"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
 )
 
@@ -64,7 +64,7 @@ resource "penstock_stage" "live" {
 	const unknown = "b-0123456789"
 	refused := func(text string) *regexp.Regexp { return regexp.MustCompile(`(?s)` + text) }
 	one := ""
-	run(t,
+	walk(t,
 		resource.TestStep{Config: config},
 		resource.TestStep{
 			PreConfig: func() { one = next(); set(unknown) }, Config: config, PlanOnly: true, ExpectError: refused(`no\s+build\s+` + unknown),
@@ -87,17 +87,17 @@ func TestAccTwoConfigurations(t *testing.T) {
 	b := newBench(t)
 	b.open(func(a *app.App) error {
 		ctx := context.Background()
-		if _, err := a.Engine.CreatePipeline(ctx, pipeline.Pipeline{Name: "shop", Owner: "/other/deploy"}); err != nil {
+		if _, err := a.Engine.Pipelines.Create(ctx, pipeline.Pipeline{Name: "shop", Owner: "/other/deploy"}); err != nil {
 			return err
 		}
 		s := pipeline.Stage{Pipeline: "shop", Name: "gate", Type: pipeline.TypeCustom, Owner: "/other/deploy"}.WithDefaults(nil, nil)
-		if _, err := a.Engine.Advance(ctx, engine.AdvanceRequest{Stage: s}); err != nil {
+		if _, err := a.Engine.Stages.Advance(ctx, run.AdvanceRequest{Stage: s}); err != nil {
 			return err
 		}
-		return a.Engine.Settle(ctx)
+		return a.Engine.Creations.Settle(ctx)
 	})
 	provider := fmt.Sprintf("provider \"penstock\" { data_dir = %q }\n", b.dir)
-	run(t,
+	walk(t,
 		resource.TestStep{
 			Config: provider + `resource "penstock_pipeline" "p" { name = "shop" }`, PlanOnly: true,
 			ExpectError: regexp.MustCompile(`(?s)terraform\s+import\s+penstock_pipeline\.shop\s+shop.*namespace\s+=\s+terraform\.workspace.*pipeline\s+"shop"\s+exists\s+already;.*the\s+configuration\s+in\s+/other/deploy`),

@@ -91,7 +91,7 @@ func (d *pipelineDataSource) Read(ctx context.Context, req datasource.ReadReques
 	}
 	m.ID, m.Stages = types.StringValue(st.Pipeline.ID), map[string]pipelineDataItem{}
 	for name, s := range st.Stages {
-		at := d.session.Engine.StageStatusIn(st, s)
+		at := d.session.Engine.Reports.StageStatusIn(st, s)
 		after := []attr.Value{}
 		for _, up := range s.After {
 			after = append(after, types.StringValue(up))

@@ -23,8 +23,8 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 // pipelineResource is penstock_pipeline.
@@ -276,7 +276,7 @@ func (r *pipelineResource) ModifyPlan(ctx context.Context, req resource.ModifyPl
 	case !req.State.Raw.IsNull() && !m.Name.Equal(was.Name): // its stages are replaced, too
 		r.planRemoval(ctx, was, "replaced", &resp.Diagnostics)
 	case creates && st.Exists(): // by -replace: Terraform shows no warning of this call
-		if err := engine.RemovalOf(st).RefusedAlone(m.ForceDestroy.ValueBool()); err != nil {
+		if err := run.RemovalOf(st).RefusedAlone(m.ForceDestroy.ValueBool()); err != nil {
 			addError(&resp.Diagnostics, "replace pipeline", name, err)
 		}
 	}
@@ -290,7 +290,7 @@ func (r *pipelineResource) ModifyPlan(ctx context.Context, req resource.ModifyPl
 			addAttributeError(&resp.Diagnostics, path.Root("notify").AtListIndex(i), "define pipeline", name, err)
 		}
 	}
-	if err := r.session.Engine.Platform.CheckService(p.Service); err != nil {
+	if err := r.session.Engine.Pipelines.CheckService(p.Service); err != nil {
 		addAttributeError(&resp.Diagnostics, path.Root("service").AtName("protocol"), "define pipeline", name, err)
 	}
 	r.session.overlay.planPipeline(name, &p)
@@ -308,7 +308,7 @@ func (r *pipelineResource) planRemoval(ctx context.Context, m pipelineModel, ver
 	if !st.Exists() {
 		return
 	}
-	removal := engine.RemovalOf(st)
+	removal := run.RemovalOf(st)
 	if err := removal.Refused(m.ForceDestroy.ValueBool()); err != nil {
 		addError(diags, "destroy pipeline", name, err)
 		return
@@ -329,7 +329,7 @@ func (r *pipelineResource) Create(ctx context.Context, req resource.CreateReques
 		err = r.claim(ctx, st, p.Name, m.Name.ValueString(), nil, early)
 	}
 	if err == nil {
-		p, err = r.session.Engine.CreatePipeline(ctx, p)
+		p, err = r.session.Engine.Pipelines.Create(ctx, p)
 	}
 	if err != nil {
 		addError(&resp.Diagnostics, "create pipeline", p.Name, err)
@@ -350,7 +350,7 @@ func (r *pipelineResource) Update(ctx context.Context, req resource.UpdateReques
 		return
 	}
 	p.ID = m.ID.ValueString()
-	p, err := r.session.Engine.UpdatePipeline(ctx, p)
+	p, err := r.session.Engine.Pipelines.Update(ctx, p)
 	if err != nil {
 		addError(&resp.Diagnostics, "change pipeline", p.Name, err)
 		return
@@ -406,7 +406,7 @@ func (r *pipelineResource) Delete(ctx context.Context, req resource.DeleteReques
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if err := r.session.Engine.RemoveOwnPipeline(ctx, name, m.ID.ValueString(), m.ForceDestroy.ValueBool()); err != nil {
+	if err := r.session.Engine.Pipelines.Remove(ctx, name, m.ID.ValueString(), m.ForceDestroy.ValueBool()); err != nil {
 		addError(&resp.Diagnostics, "remove pipeline", name, err)
 	}
 }

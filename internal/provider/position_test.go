@@ -17,8 +17,8 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/terraform"
 	"github.com/hashicorp/terraform-plugin-testing/tfjsonpath"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
-	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
 // TestAccDecidedBetweenPlanAndApply decides between a plan and its apply, in which the
@@ -31,24 +31,24 @@ func TestAccDecidedBetweenPlanAndApply(t *testing.T) {
 		return b.config(map[string]string{"PIPELINE": fmt.Sprintf("keep = %d", n), "MORE": more})
 	}
 	ready := func(version string) resource.TestStep {
-		return resource.TestStep{PreConfig: b.judge("exploratory", pipeline.Approved), Config: keep(40, ""), Check: func(*terraform.State) error {
+		return resource.TestStep{PreConfig: b.judge("exploratory", decision.Approve), Config: keep(40, ""), Check: func(*terraform.State) error {
 			built[version] = b.passed("pre-production")
 			return nil
 		}}
 	}
 	promote := func(version string) func() {
 		return b.does(func(ctx context.Context, e *engine.Engine) error {
-			_, err := e.Promote(ctx, "shop", "production", built[version])
+			_, err := e.Decisions.Do(ctx, decision.Command{Verb: decision.Promote, Pipeline: "shop", Stage: "production", Build: built[version]})
 			return err
 		})
 	}
 	retry := b.does(func(ctx context.Context, e *engine.Engine) error {
-		_, err := e.Retry(ctx, "shop", "capacity")
+		_, err := e.Decisions.Do(ctx, decision.Command{Verb: decision.Retry, Pipeline: "shop", Stage: "capacity"})
 		return err
 	})
-	judge := func(version, stage string, result pipeline.DecisionResult) func() {
+	judge := func(version, stage string, verb decision.Verb) func() {
 		return b.does(func(ctx context.Context, e *engine.Engine) error {
-			_, err := e.Decide(ctx, "shop", stage, built[version], result, "because")
+			_, err := e.Decisions.Do(ctx, decision.Command{Verb: verb, Pipeline: "shop", Stage: stage, Build: built[version], Reason: "because"})
 			return err
 		})
 	}
@@ -76,7 +76,7 @@ resource "penstock_self_service_env" "mine" {
 			return nil
 		}
 	}
-	run(t,
+	walk(t,
 		resource.TestStep{Config: keep(40, "")},
 		ready("one"),
 		resource.TestStep{ // production had no build to move to when it was planned
@@ -89,7 +89,7 @@ resource "penstock_self_service_env" "mine" {
 		resource.TestStep{PreConfig: func() { b.commit("two") }, Config: keep(40, "")},
 		resource.TestStep{ // the approval waits for the next plan, though the pipeline changes in this apply
 			PreConfig: func() { built["two"] = b.passed("capacity") },
-			Config:    keep(42, ""), ConfigPlanChecks: changes(b.judge("exploratory", pipeline.Approved)), ExpectNonEmptyPlan: true,
+			Config:    keep(42, ""), ConfigPlanChecks: changes(b.judge("exploratory", decision.Approve)), ExpectNonEmptyPlan: true,
 		},
 		resource.TestStep{Config: keep(42, ""), ConfigPlanChecks: plan(updates("pre_production")...)},
 		resource.TestStep{ // production is resized, and a promotion meanwhile waits
@@ -101,12 +101,12 @@ resource "penstock_self_service_env" "mine" {
 			Config: keep(42, smoke), ConfigPlanChecks: plan(
 				plancheck.ExpectUnknownValue(stageAddress("smoke"), tfjsonpath.New("candidate")),
 				plancheck.ExpectUnknownValue("penstock_self_service_env.mine", tfjsonpath.New("build")),
-				meanwhile(func() { judge("two", "commit", pipeline.Rejected)() })),
+				meanwhile(func() { judge("two", "commit", decision.Reject)() })),
 			Check: resource.ComposeTestCheckFunc(holds(stageAddress("smoke"), "candidate", "one"), holds("penstock_self_service_env.mine", "build", "one")),
 		},
 		resource.TestStep{PreConfig: func() { b.commit("three") }, Config: keep(42, "")},
 		resource.TestStep{ // a pin that is refused since
-			PreConfig: func() { b.judge("exploratory", pipeline.Approved)(); built["three"] = b.passed("exploratory") },
+			PreConfig: func() { b.judge("exploratory", decision.Approve)(); built["three"] = b.passed("exploratory") },
 			Config: keep(43, `
 data "penstock_build" "newest" {
   pipeline = penstock_pipeline.shop.name
@@ -118,7 +118,7 @@ resource "penstock_stage" "pinned" {
   type     = "custom"
   after    = [penstock_stage.exploratory.passed]
   build    = data.penstock_build.newest.id
-}`), ConfigPlanChecks: plan(meanwhile(func() { judge("three", "exploratory", pipeline.Rejected)() })),
+}`), ConfigPlanChecks: plan(meanwhile(func() { judge("three", "exploratory", decision.Reject)() })),
 			ExpectError: regexp.MustCompile(`was\s+rejected\s+at\s+stage\s+"exploratory"`),
 		},
 	)
@@ -165,7 +165,7 @@ func TestAccDecidedBetweenWalks(t *testing.T) {
 		return resource.TestStep{PreConfig: quiet, Config: config(0), ConfigPlanChecks: plan(updates(stages...)...)}
 	}
 	moves := func(s resource.TestStep) resource.TestStep { s.ExpectNonEmptyPlan = true; return s }
-	run(t,
+	walk(t,
 		resource.TestStep{Config: config(0), Check: is("one")},
 		moves(next("two", "approve", "exploratory", "one")), // an older build
 		then("pre_production"),

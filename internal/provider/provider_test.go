@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,8 +23,8 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/tfjsonpath"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
-	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/supervisor"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
@@ -37,7 +38,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "serve" {
 		serve()
 	}
-	if len(os.Args) == 5 && acts[os.Args[1]] != nil {
+	if len(os.Args) == 5 && slices.Contains(acts, os.Args[1]) {
 		act(os.Args[1], os.Args[2], os.Args[3], os.Args[4])
 		return
 	}
@@ -126,11 +127,11 @@ func (b *bench) open(call func(*app.App) error) {
 	}
 }
 
-func (b *bench) judge(stage string, verdict pipeline.DecisionResult) func() {
+func (b *bench) judge(stage string, verb decision.Verb) func() {
 	return func() {
 		b.t.Helper()
 		b.open(func(a *app.App) error {
-			_, err := a.Engine.Decide(context.Background(), "shop", stage, "", verdict, "because")
+			_, err := a.Engine.Decisions.Do(context.Background(), decision.Command{Verb: verb, Pipeline: "shop", Stage: stage, Reason: "because"})
 			return err
 		})
 	}
@@ -141,7 +142,7 @@ func (b *bench) passed(stage string) string {
 	b.t.Helper()
 	var build string
 	b.open(func(a *app.App) error {
-		at, err := a.Engine.StageStatus(context.Background(), "shop", stage)
+		at, err := a.Engine.Reports.StageStatus(context.Background(), "shop", stage)
 		build = at.Passed
 		return err
 	})
@@ -270,7 +271,7 @@ func (b *bench) waitsFor(stage, want string) statecheck.StateCheck {
 func (b *bench) standing(stage, what, want string, of func(gate.Move) string) statecheck.StateCheck {
 	return stateCheck(func() (err error) {
 		b.open(func(a *app.App) error {
-			at, e := a.Engine.StageStatus(context.Background(), "shop", strings.ReplaceAll(stage, "_", "-"))
+			at, e := a.Engine.Reports.StageStatus(context.Background(), "shop", strings.ReplaceAll(stage, "_", "-"))
 			if got := of(at.Move); e == nil && !strings.Contains(got, want) {
 				err = fmt.Errorf("stage %s: %s %q, want %q", stage, what, got, want)
 			}
@@ -289,8 +290,8 @@ func (c stateCheck) CheckState(_ context.Context, _ statecheck.CheckStateRequest
 
 func exact(s string) knownvalue.Check { return knownvalue.StringExact(s) }
 
-// run runs steps, each of which must leave an empty plan (the framework checks).
-func run(t *testing.T, steps ...resource.TestStep) {
+// walk runs steps, each of which must leave an empty plan (the framework checks).
+func walk(t *testing.T, steps ...resource.TestStep) {
 	t.Helper()
 	resource.Test(t, resource.TestCase{ProtoV6ProviderFactories: factories, Steps: steps})
 }

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 // What goes with a pipeline is counted in words.
@@ -19,7 +19,7 @@ func TestDescribeRemoval(t *testing.T) {
 		1: "1 build is removed with it, with its image, artifact and logs.",
 		2: "2 builds are removed with it, with their images, artifacts and logs.",
 	} {
-		if got := describeRemoval(engine.Removal{Builds: builds}, pipeline.Pipeline{RetainHistory: time.Hour}); !strings.HasPrefix(got, want+"\n") {
+		if got := describeRemoval(run.Removal{Builds: builds}, pipeline.Pipeline{RetainHistory: time.Hour}); !strings.HasPrefix(got, want+"\n") {
 			t.Errorf("with %d builds: %s", builds, got)
 		}
 	}

@@ -23,8 +23,9 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/tfjsonpath"
 	"github.com/hashicorp/terraform-plugin-testing/tfversion"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
-	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 // answers checks what the stage's endpoint says.
@@ -56,7 +57,7 @@ func plan(checks ...plancheck.PlanCheck) resource.ConfigPlanChecks {
 func TestAccRoute(t *testing.T) {
 	b := newBench(t)
 	none := knownvalue.Null()
-	run(t,
+	walk(t,
 		resource.TestStep{ // up to the first decision; the plan after it is empty
 			Config: b.config(nil),
 			ConfigStateChecks: []statecheck.StateCheck{
@@ -67,7 +68,7 @@ func TestAccRoute(t *testing.T) {
 			},
 		},
 		resource.TestStep{ // an approval moves just what it opens
-			PreConfig:        b.judge("exploratory", pipeline.Approved),
+			PreConfig:        b.judge("exploratory", decision.Approve),
 			Config:           b.config(nil),
 			ConfigPlanChecks: plan(updates("pre_production")...),
 			ConfigStateChecks: []statecheck.StateCheck{
@@ -104,9 +105,9 @@ func TestAccPromotion(t *testing.T) {
 		}
 		return b.config(all)
 	}
-	run(t,
+	walk(t,
 		resource.TestStep{Config: with(nil)},
-		resource.TestStep{PreConfig: b.judge("exploratory", pipeline.Approved), Config: with(nil)},
+		resource.TestStep{PreConfig: b.judge("exploratory", decision.Approve), Config: with(nil)},
 		resource.TestStep{ // promotion by attribute
 			PreConfig:        func() { note("one")(); set(ids["one"]) },
 			Config:           with(nil),
@@ -143,7 +144,7 @@ func TestAccPromotion(t *testing.T) {
 			ExpectError: regexp.MustCompile(`(?s)Refused by a gate.*penstock\s+approve\s+shop\s+exploratory.*"exploratory",\s+where\s+it\s+waits`),
 		},
 		resource.TestStep{
-			PreConfig: func() { b.judge("exploratory", pipeline.Approved)(); set(ids["one"]) },
+			PreConfig: func() { b.judge("exploratory", decision.Approve)(); set(ids["one"]) },
 			Config:    with(nil), ConfigPlanChecks: plan(updates("pre_production")...),
 		},
 		resource.TestStep{
@@ -177,7 +178,7 @@ func TestAccPromotion(t *testing.T) {
 func TestAccFailure(t *testing.T) {
 	b := newBench(t)
 	journeys := map[string]string{"JOURNEYS": `test \"$(cat version)\" != bad || { echo it is bad; exit 3; }`}
-	run(t,
+	walk(t,
 		resource.TestStep{Config: b.config(journeys)},
 		resource.TestStep{
 			PreConfig:   func() { b.commit("bad") },
@@ -199,7 +200,7 @@ func TestAccFailure(t *testing.T) {
 // the next apply creates the stage.
 func TestAccFirstRunFails(t *testing.T) {
 	b := newBench(t)
-	run(t,
+	walk(t,
 		resource.TestStep{Config: b.config(map[string]string{"JOURNEYS": "exit 3"}), ExpectError: regexp.MustCompile(`Stage failed`)},
 		resource.TestStep{
 			Config:           b.config(nil),
@@ -211,7 +212,7 @@ func TestAccFirstRunFails(t *testing.T) {
 // TestAccMissingArtifact and the like: what a run can't find is named.
 func TestAccMissingArtifact(t *testing.T) {
 	b := newBench(t)
-	run(t, resource.TestStep{
+	walk(t, resource.TestStep{
 		Config:      b.config(map[string]string{"BUILD": "true"}),
 		ExpectError: regexp.MustCompile(`(?s)Stage failed.*"dist.tar.gz"`),
 	})
@@ -228,7 +229,7 @@ resource "penstock_stage" "live" {
   trigger  = "automatic"
   after    = [penstock_stage.acceptance.passed]
 }`}
-	run(t,
+	walk(t,
 		resource.TestStep{Config: b.config(auto), Check: answers("live", "one")},
 		resource.TestStep{
 			PreConfig: func() {
@@ -330,7 +331,7 @@ resource "penstock_self_service_env" "alice" {
 		return plan(plancheck.ExpectResourceAction(address, a))
 	}
 	after := "after = [penstock_stage.acceptance.passed]\n"
-	run(t,
+	walk(t,
 		resource.TestStep{Config: b.config(env(after + `ttl = "1h"`)), ConfigStateChecks: []statecheck.StateCheck{running}},
 		resource.TestStep{ // a newer build does not move it
 			PreConfig: func() { b.commit("two") }, Config: b.config(env(after + `ttl = "1h"`)), ConfigPlanChecks: action(plancheck.ResourceActionNoop),
@@ -342,9 +343,9 @@ resource "penstock_self_service_env" "alice" {
 		resource.TestStep{Config: b.config(env(after + "ttl = \"2h\"\nfollow = true")), ConfigPlanChecks: action(plancheck.ResourceActionUpdate)},
 		resource.TestStep{ // an extension by hand is no change, and an update leaves it
 			PreConfig: b.does(func(ctx context.Context, e *engine.Engine) error {
-				env, err := e.Find(ctx, engine.EnvironmentRef{Pipeline: "shop", Name: "alice"})
+				env, err := e.Environments.Find(ctx, run.EnvironmentRef{Pipeline: "shop", Name: "alice"})
 				if err == nil {
-					_, err = e.Launch(ctx, engine.LaunchRequest{Pipeline: "shop", Name: "alice", Build: env.Build, Spec: env.Spec, Configured: env.Configured, TTL: 9 * time.Hour, Renew: true})
+					_, err = e.Environments.Launch(ctx, run.LaunchRequest{Pipeline: "shop", Name: "alice", Build: env.Build, Spec: env.Spec, Configured: env.Configured, TTL: 9 * time.Hour, Renew: true})
 				}
 				return err
 			}),
@@ -380,7 +381,7 @@ resource "penstock_self_service_env" "alice" {
 	status := func(want string) []statecheck.StateCheck {
 		return []statecheck.StateCheck{statecheck.ExpectKnownValue(address, tfjsonpath.New("status"), exact(want))}
 	}
-	run(t,
+	walk(t,
 		resource.TestStep{Config: b.config(env("6s")), ConfigStateChecks: status("running")},
 		resource.TestStep{PreConfig: func() { waitExpired(t, b) }, RefreshState: true},
 		resource.TestStep{Config: b.config(env("6s")), ConfigPlanChecks: plan(plancheck.ExpectEmptyPlan()), ConfigStateChecks: status("expired")},
@@ -402,13 +403,13 @@ func TestAccImport(t *testing.T) {
 	steps = append(steps, resource.TestStep{
 		ResourceName: stageAddress("commit"), ImportState: true, ImportStateId: "commit", ExpectError: regexp.MustCompile(`PIPELINE/STAGE`),
 	})
-	run(t, steps...)
+	walk(t, steps...)
 }
 
 // TestAccDataSources reads everything that can be read.
 func TestAccDataSources(t *testing.T) {
 	b := newBench(t)
-	run(t, resource.TestStep{Config: b.config(map[string]string{"MORE": `
+	walk(t, resource.TestStep{Config: b.config(map[string]string{"MORE": `
 data "penstock_pipeline" "shop" {
   name       = "shop"
   depends_on = [penstock_stage.acceptance]

@@ -27,6 +27,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 // selfServiceEnvResource is penstock_self_service_env.
@@ -218,11 +219,11 @@ func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfSe
 	}
 	st, settled := planned.State(g.stages...), r.session.overlay.settled(r.session.pipelineName(m.Pipeline), g)
 	longer := known(ctx, m.TTL) && (state == nil || !m.TTL.Equal(state.TTL))
-	if err := engine.CheckTTL(st, r.request(*m, nil)); longer && err != nil {
+	if err := run.CheckTTL(st, r.request(*m, nil)); longer && err != nil {
 		addAttributeError(&resp.Diagnostics, path.Root("ttl"), "launch environment", name, err)
 		return
 	}
-	if err := r.session.Engine.CheckLaunch(st, r.request(*m, nil)); state == nil && decided && err != nil {
+	if err := r.session.Engine.Environments.CheckLaunch(st, r.request(*m, nil)); state == nil && decided && err != nil {
 		addAttributeError(&resp.Diagnostics, path.Root("pipeline"), "launch environment", name, err)
 		return
 	}
@@ -249,7 +250,7 @@ func (r *selfServiceEnvResource) chooseBuild(st *pipeline.State, g gates, m, sta
 	if pinned && state != nil && m.Build.Equal(state.Build) {
 		return
 	}
-	build, err := engine.ChooseBuild(st, r.request(*m, nil))
+	build, err := run.ChooseBuild(st, r.request(*m, nil))
 	switch {
 	case err != nil && pinned:
 		addAttributeError(&resp.Diagnostics, path.Root("build"), "launch environment", name, err)
@@ -264,8 +265,8 @@ func (r *selfServiceEnvResource) chooseBuild(st *pipeline.State, g gates, m, sta
 	}
 }
 
-func (r *selfServiceEnvResource) request(m selfServiceEnvModel, env map[string]string) engine.LaunchRequest {
-	return engine.LaunchRequest{
+func (r *selfServiceEnvResource) request(m selfServiceEnvModel, env map[string]string) run.LaunchRequest {
+	return run.LaunchRequest{
 		Pipeline: r.session.pipelineName(m.Pipeline), Name: m.Name.ValueString(), Owner: m.Owner.ValueString(), Build: m.Build.ValueString(),
 		After: expandGates(m.After).stages, TTL: expandDuration(m.TTL), Configured: r.session.Owner,
 		Spec: pipeline.EnvironmentSpec{
@@ -318,7 +319,7 @@ func (r *selfServiceEnvResource) apply(ctx context.Context, plan tfsdk.Plan, con
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	env, err := r.session.Engine.Launch(ctx, req)
+	env, err := r.session.Engine.Environments.Launch(ctx, req)
 	if err != nil {
 		addError(diags, fmt.Sprintf("launch environment %q of pipeline", req.Name), req.Pipeline, err)
 		return
@@ -359,9 +360,9 @@ func (r *selfServiceEnvResource) Read(ctx context.Context, req resource.ReadRequ
 		return
 	}
 	r.recorded(ctx, st, name, env.ID)
-	if !m.ID.IsNull() && engine.ByHand(env) { // imported since
-		if err := r.session.Engine.Configure(ctx, st, env, r.session.Owner); err != nil {
-			r.session.Engine.Logger.Debug("record that a configuration has an environment", "name", name, "error", err)
+	if !m.ID.IsNull() && run.ByHand(env) { // imported since
+		if err := r.session.Engine.Environments.Configure(ctx, st, env, r.session.Owner); err != nil {
+			r.session.Logger().Debug("record that a configuration has an environment", "name", name, "error", err)
 		}
 	}
 	r.note(ctx, resp.Private, &resp.Diagnostics)
@@ -389,7 +390,7 @@ func (r *selfServiceEnvResource) Delete(ctx context.Context, req resource.Delete
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if err := r.session.Engine.EndOwnEnvironment(ctx, r.session.pipelineName(m.Pipeline), m.Name.ValueString(), m.ID.ValueString()); err != nil {
+	if err := r.session.Engine.Environments.End(ctx, r.session.pipelineName(m.Pipeline), m.Name.ValueString(), m.ID.ValueString()); err != nil {
 		addError(&resp.Diagnostics, "end environment", m.Name.ValueString(), err)
 	}
 }

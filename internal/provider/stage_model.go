@@ -13,8 +13,8 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
 // stageModel is a penstock_stage.
@@ -216,7 +216,7 @@ func flattenEnvironment(ctx context.Context, e, def *pipeline.EnvironmentSpec, e
 
 // flattenStanding fills in what a stage exports. The candidate of one that an apply would
 // move is the build that it holds, so that the plan shows the move.
-func flattenStatus(st engine.StageStatus, p pipeline.Pipeline, m *stageModel) {
+func flattenStatus(st report.StageStatus, p pipeline.Pipeline, m *stageModel) {
 	m.ID, m.Name = types.StringValue(st.Stage.ID), types.StringValue(st.Stage.Name)
 	m.Candidate = orNull(st.Move.Candidate.ID)
 	if st.Move.Moves() {

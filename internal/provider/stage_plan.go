@@ -113,7 +113,7 @@ func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, at *e
 
 // place checks that the stage can be where it is: after what it comes after.
 func (r *stageResource) place(planned gate.Planned, stage pipeline.Stage, resp *resource.ModifyPlanResponse) bool {
-	if err := r.session.Engine.Runner.Check(stage.Runner); err != nil {
+	if err := r.session.Engine.Stages.CheckRunner(stage.Runner); err != nil {
 		addAttributeError(&resp.Diagnostics, path.Root("runner"), "plan stage", stage.Name, err)
 		return false
 	}
@@ -121,7 +121,7 @@ func (r *stageResource) place(planned gate.Planned, stage pipeline.Stage, resp *
 		return true
 	}
 	st := planned.State()
-	err := r.session.Engine.CheckStage(st, stage)
+	err := r.session.Engine.Stages.Check(st, stage)
 	if err == nil {
 		return true
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 // defaultTimeout bounds an apply of one resource that sets no timeouts: longer than
@@ -241,7 +242,7 @@ func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk
 		return
 	}
 	stage := expandStage(ctx, m, r.session, diags)
-	request := engine.AdvanceRequest{Stage: stage, Create: create, Intent: gate.Intent{Candidate: gate.Unknown}}
+	request := run.AdvanceRequest{Stage: stage, Create: create, Intent: gate.Intent{Candidate: gate.Unknown}}
 	if !m.Candidate.IsUnknown() {
 		request.Intent.Candidate = gate.Value{ID: m.Candidate.ValueString()}
 	}
@@ -257,7 +258,7 @@ func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	standing, err := r.session.Engine.Advance(ctx, request)
+	standing, err := r.session.Engine.Stages.Advance(ctx, request)
 	if err != nil {
 		addError(diags, fmt.Sprintf("move stage %q of pipeline", stage.Name), stage.Pipeline, err)
 		return
@@ -265,7 +266,7 @@ func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk
 	was := m
 	at, position, err := r.session.Engine.Snapshot(ctx, stage.Pipeline)
 	if err != nil { // what was done goes into the state all the same; the next read notes where
-		r.session.Engine.Logger.Debug("note the position of a stage", "stage", stage.Name, "error", err)
+		r.session.Logger().Debug("note the position of a stage", "stage", stage.Name, "error", err)
 		flattenStatus(standing, pipeline.Pipeline{}, &m)
 	} else {
 		flattenStatus(standing, at.State().Pipeline, &m)
@@ -302,7 +303,7 @@ func (r *stageResource) Read(ctx context.Context, req resource.ReadRequest, resp
 	if m.Type.IsNull() { // imported
 		flattenStage(ctx, st, stage, schemaOf(ctx, r), &m, &resp.Diagnostics)
 	}
-	standing := r.session.Engine.StageStatusIn(st, stage)
+	standing := r.session.Engine.Reports.StageStatusIn(st, stage)
 	flattenStatus(standing, st.Pipeline, &m)
 	noteRead(ctx, resp.Private, position, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
@@ -319,7 +320,7 @@ func (r *stageResource) Delete(ctx context.Context, req resource.DeleteRequest, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if err := r.session.Engine.RemoveStage(ctx, r.session.pipelineName(m.Pipeline), m.Name.ValueString(), m.ID.ValueString()); err != nil {
+	if err := r.session.Engine.Stages.Remove(ctx, r.session.pipelineName(m.Pipeline), m.Name.ValueString(), m.ID.ValueString()); err != nil {
 		addError(&resp.Diagnostics, "remove stage", m.Name.ValueString(), err)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/collect"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/ledger/ledgertest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -30,7 +30,7 @@ func (s *simulation) finale() {
 		}
 	}
 	if err == nil {
-		_, err = e.Collect(ctx, engine.CollectRequest{})
+		_, err = e.Collector.Collect(ctx, collect.Request{})
 	}
 	if err == nil {
 		err = apply(ctx, e, s.commit)

@@ -17,9 +17,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/collect"
+	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/ledger/ledgertest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
 // opener opens a ledger for a process. It makes its store anew for each simulation.
@@ -207,19 +210,19 @@ func (s *simulation) apply(ctx context.Context, p *process, e *engine.Engine, ra
 }
 
 func apply(ctx context.Context, e *engine.Engine, commit string) error {
-	if _, err := e.CreatePipeline(ctx, shop); err != nil {
+	if _, err := e.Pipelines.Create(ctx, shop); err != nil {
 		return err
 	}
 	for _, stage := range stages(commit) {
-		if _, err := e.Advance(ctx, engine.AdvanceRequest{Stage: stage}); err != nil {
+		if _, err := e.Stages.Advance(ctx, run.AdvanceRequest{Stage: stage}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-var mine = engine.LaunchRequest{
-	Pipeline: "shop", Name: "mine", After: []string{"acceptance"}, TTL: 8 * time.Hour, Renew: true, Spec: pipeline.EnvironmentSpec{Instances: 1}, Configured: engine.LaunchedByHand,
+var mine = run.LaunchRequest{
+	Pipeline: "shop", Name: "mine", After: []string{"acceptance"}, TTL: 8 * time.Hour, Renew: true, Spec: pipeline.EnvironmentSpec{Instances: 1}, Configured: run.LaunchedByHand,
 }
 
 // people decides, launches and holds.
@@ -228,14 +231,14 @@ func (s *simulation) people(ctx context.Context, p *process, e *engine.Engine, r
 	case 0, 1, 2, 3, 8:
 		err = s.decide(ctx, p, e, random, what)
 	case 4:
-		_, err = e.Launch(ctx, mine)
+		_, err = e.Environments.Launch(ctx, mine)
 	case 5:
-		err = e.EndEnvironment(ctx, "shop", "mine")
+		err = e.Environments.End(ctx, "shop", "mine", "")
 	case 6:
-		_, err = e.Retry(ctx, "shop", "acceptance")
+		_, err = e.Decisions.Do(ctx, decision.Command{Verb: decision.Retry, Pipeline: "shop", Stage: "acceptance"})
 	case 7:
-		if _, err = e.Pause(ctx, "shop", "production", "Friday"); err == nil {
-			_, err = e.Resume(ctx, "shop", "production")
+		if _, err = e.Decisions.Do(ctx, decision.Command{Verb: decision.Pause, Pipeline: "shop", Stage: "production", Reason: "Friday"}); err == nil {
+			_, err = e.Decisions.Do(ctx, decision.Command{Verb: decision.Resume, Pipeline: "shop", Stage: "production"})
 		}
 	}
 	return err
@@ -251,23 +254,23 @@ func (s *simulation) decide(ctx context.Context, p *process, e *engine.Engine, r
 	}
 	build := st.BuildsNewestFirst()[0].ID
 	p.looked = st.Version(pipeline.RecordDecision, pipeline.StageBuild(stage, build))
-	looked := engine.Looked{Decision: &p.looked}
+	looked := decision.Looked{Decision: &p.looked}
 	if err := p.pass(ctx, time.Duration(random.Int64N(int64(time.Minute)))); err != nil {
 		return err
 	}
 	switch what {
 	case 3:
-		_, err = e.DecideOn(ctx, "shop", stage, build, looked, pipeline.Rejected, "no")
+		_, err = e.Decisions.Do(ctx, decision.Command{Verb: decision.Reject, Pipeline: "shop", Stage: stage, Build: build, Reason: "no", Looked: looked})
 	case 8:
-		_, err = e.Lift(ctx, "shop", stage, build, looked, "it is mended")
+		_, err = e.Decisions.Do(ctx, decision.Command{Verb: decision.Lift, Pipeline: "shop", Stage: stage, Build: build, Looked: looked, Reason: "it is mended"})
 	default:
-		_, err = e.DecideOn(ctx, "shop", stage, build, looked, pipeline.Approved, "fine")
+		_, err = e.Decisions.Do(ctx, decision.Command{Verb: decision.Approve, Pipeline: "shop", Stage: stage, Build: build, Reason: "fine", Looked: looked})
 	}
 	return err
 }
 
 func (s *simulation) collect(ctx context.Context, _ *process, e *engine.Engine, _ *rand.Rand) error {
-	_, err := e.Collect(ctx, engine.CollectRequest{})
+	_, err := e.Collector.Collect(ctx, collect.Request{})
 	return err
 }
 

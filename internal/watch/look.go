@@ -12,9 +12,10 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
+	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
 )
 
@@ -24,8 +25,8 @@ type livePoller struct {
 	dir     string
 	app     *app.App // nil before the first apply has made what it opens
 	tips    map[string]tip
-	watches map[string]*engine.Watch // by pipeline
-	only    context.Context          // ends when a watch is lost
+	watches map[string]*lock.Watch // by pipeline
+	only    context.Context        // ends when a watch is lost
 	lost    context.CancelCauseFunc
 }
 
@@ -46,7 +47,7 @@ func (l *livePoller) Lock(ctx context.Context, pipelines []string) (context.Cont
 	if l.only == nil || l.only.Err() != nil {
 		l.unlock()
 		l.only, l.lost = context.WithCancelCause(ctx)
-		l.watches = map[string]*engine.Watch{}
+		l.watches = map[string]*lock.Watch{}
 	}
 	for _, name := range slices.Sorted(slices.Values(pipelines)) {
 		if l.watches[name] != nil {
@@ -112,7 +113,7 @@ func (l *livePoller) Close(ctx context.Context) error {
 
 // UnderWay implements poller. Before the first apply has ended it is whatever is under way
 // on the local platform.
-func (l *livePoller) UnderWay(ctx context.Context, pipelines []string) (all []engine.Progress, err error) {
+func (l *livePoller) UnderWay(ctx context.Context, pipelines []string) (all []report.Progress, err error) {
 	if err := l.ready(ctx); err != nil || l.app == nil {
 		return nil, err
 	}
@@ -122,7 +123,7 @@ func (l *livePoller) UnderWay(ctx context.Context, pipelines []string) (all []en
 		}
 	}
 	for _, name := range pipelines {
-		runs, err := l.app.Engine.UnderWay(ctx, name)
+		runs, err := l.app.Engine.Reports.UnderWay(ctx, name)
 		if err != nil {
 			return nil, err
 		}

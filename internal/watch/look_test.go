@@ -21,9 +21,10 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
 	"github.com/penstock-io/terraform-provider-penstock/internal/workplace/workplacetest"
 )
@@ -52,7 +53,7 @@ func newPlace(t *testing.T, targets ...pipeline.NotifyTarget) *place {
 	}
 	t.Cleanup(func() { _ = a.Close(context.Background()) })
 	p.app, p.query = a, source.Query{Repository: p.repo, Ref: "main", Data: []string{"db/**"}, Ignore: []string{"*.md"}}
-	if _, err := a.Engine.CreatePipeline(t.Context(), pipeline.Pipeline{Name: "shop", Owner: "here", Notify: targets}); err != nil {
+	if _, err := a.Engine.Pipelines.Create(t.Context(), pipeline.Pipeline{Name: "shop", Owner: "here", Notify: targets}); err != nil {
 		t.Fatal(err)
 	}
 	p.build(nil)
@@ -89,7 +90,7 @@ func (p *place) build(environments []Environment) *State {
 		{Type: pipeline.TypeCustom, Name: "live", After: []string{"commit"}, Trigger: pipeline.TriggerManual},
 	} {
 		s.Pipeline, s.Owner = "shop", "here"
-		if _, err := p.app.Engine.Advance(p.Context(), engine.AdvanceRequest{Stage: s.WithDefaults(nil, nil)}); err != nil {
+		if _, err := p.app.Engine.Stages.Advance(p.Context(), run.AdvanceRequest{Stage: s.WithDefaults(nil, nil)}); err != nil {
 			p.Fatal(err)
 		}
 	}
@@ -144,19 +145,19 @@ func TestLook(t *testing.T) {
 	look("touches application and data")
 	seen = p.build(nil)
 	look()
-	if _, err := p.app.Engine.Promote(t.Context(), "shop", "live", ""); err != nil {
+	if _, err := p.app.Engine.Decisions.Do(t.Context(), decision.Command{Verb: decision.Promote, Pipeline: "shop", Stage: "live"}); err != nil {
 		t.Fatal(err)
 	}
 	look("promoted b-")
 	seen = p.build(nil)
 	look()
-	if _, err := p.app.Engine.Rollback(t.Context(), "shop", "live", p.oldest()); err != nil {
+	if _, err := p.app.Engine.Decisions.Do(t.Context(), decision.Command{Verb: decision.Rollback, Pipeline: "shop", Stage: "live", Build: p.oldest()}); err != nil {
 		t.Fatal(err)
 	}
 	look("rolled back from b-")
 	seen = p.build(nil)
 	look()
-	if _, err := p.app.Engine.Retry(t.Context(), "shop", "commit"); err != nil {
+	if _, err := p.app.Engine.Decisions.Do(t.Context(), decision.Command{Verb: decision.Retry, Pipeline: "shop", Stage: "commit"}); err != nil {
 		t.Fatal(err)
 	}
 	look("asked for another run")
@@ -182,7 +183,7 @@ func TestKeys(t *testing.T) {
 	}
 	retry := func() {
 		t.Helper()
-		if _, err := p.app.Engine.Retry(t.Context(), "shop", "commit"); err != nil {
+		if _, err := p.app.Engine.Decisions.Do(t.Context(), decision.Command{Verb: decision.Retry, Pipeline: "shop", Stage: "commit"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -201,14 +202,14 @@ func TestOthersAtWork(t *testing.T) {
 	p := newPlace(t)
 	l, seen := p.poller(), p.build(nil)
 	ledger := p.app.Ledger()
-	lease, err := ledger.Acquire(t.Context(), "shop/stage/commit", p.app.Engine.Holder, time.Minute)
+	lease, err := ledger.Acquire(t.Context(), "shop/stage/commit", here(t), time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if reasons, err := l.Look(t.Context(), seen); err != nil || len(reasons) > 0 {
 		t.Errorf("without a reason: %v, %v", reasons, err)
 	}
-	if _, err := p.app.Engine.Promote(t.Context(), "shop", "live", ""); err != nil {
+	if _, err := p.app.Engine.Decisions.Do(t.Context(), decision.Command{Verb: decision.Promote, Pipeline: "shop", Stage: "live"}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := l.Look(t.Context(), seen); pipeline.CodeOf(err) != pipeline.CodeLocked {
@@ -217,7 +218,7 @@ func TestOthersAtWork(t *testing.T) {
 	if err := ledger.Release(t.Context(), lease); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ledger.Acquire(t.Context(), "shop/environment/alice", p.app.Engine.Holder, time.Minute); err != nil {
+	if _, err := ledger.Acquire(t.Context(), "shop/environment/alice", here(t), time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if reasons, err := l.Look(t.Context(), seen); err != nil || len(reasons) != 1 {
@@ -259,7 +260,7 @@ func TestUnderWay(t *testing.T) {
 		}
 	}
 	for _, key := range []string{"shop/image/base", "shop/stage/live"} {
-		if _, err := ledger.Acquire(t.Context(), key, p.app.Engine.Holder, time.Minute); err != nil {
+		if _, err := ledger.Acquire(t.Context(), key, here(t), time.Minute); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -392,4 +393,15 @@ func TestIdleMemory(t *testing.T) {
 	if records > len(events)/50 {
 		t.Errorf("%d of %d events say how far somebody was told", records, len(events))
 	}
+}
+
+// here is this process, as others see it in leases.
+func here(t *testing.T) pipeline.Holder {
+	t.Helper()
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	self := process.Self()
+	return pipeline.Holder{Process: pipeline.Process{Host: host, PID: self.PID, Started: self.Started, Scope: self.Scope}}
 }

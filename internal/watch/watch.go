@@ -23,8 +23,8 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
 // Defaults of Options.
@@ -64,7 +64,7 @@ type Options struct {
 	Report                   func(Event) // called from Run
 	// Progress, if set, gets now and then what an apply is at. It is not called at the
 	// same time as Report.
-	Progress func([]engine.Progress)
+	Progress func([]report.Progress)
 	Now      func() time.Time
 }
 
@@ -132,7 +132,7 @@ type poller interface {
 	// where there are some, and somebody else applies.
 	Look(ctx context.Context, seen *State) ([]Reason, error)
 	// UnderWay returns the active runs of the pipelines.
-	UnderWay(ctx context.Context, pipelines []string) ([]engine.Progress, error)
+	UnderWay(ctx context.Context, pipelines []string) ([]report.Progress, error)
 	// Publish lets others who look at the pipelines know what the watcher does, until it says
 	// something else; "" for nothing. It does so as long as it holds them.
 	Publish(text string)

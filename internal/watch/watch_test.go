@@ -12,8 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
 // fake is a Terraform and what can be seen, in one.
@@ -47,8 +47,8 @@ func (f *fake) State(context.Context) (*State, error) {
 	return &s, f.unread
 }
 
-func (f *fake) UnderWay(context.Context, []string) ([]engine.Progress, error) {
-	return []engine.Progress{{Step: "tests", Number: len(f.applies)}}, nil
+func (f *fake) UnderWay(context.Context, []string) ([]report.Progress, error) {
+	return []report.Progress{{Step: "tests", Number: len(f.applies)}}, nil
 }
 
 func (f *fake) Plan(context.Context) (bool, error) {
@@ -449,7 +449,7 @@ func TestPlansAfterAFailure(t *testing.T) {
 func TestProgress(t *testing.T) {
 	f, told := &fake{reasons: reason("first")}, 0
 	f.during = func() { later(time.Minute) }
-	watched(t, f, Options{Progress: func(runs []engine.Progress) {
+	watched(t, f, Options{Progress: func(runs []report.Progress) {
 		if told++; len(runs) != 1 || runs[0].Step != "tests" {
 			t.Errorf("progress %+v", runs)
 		}

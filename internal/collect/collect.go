@@ -1,0 +1,285 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package collect
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/state"
+)
+
+// rollbackDepth is how many builds that a lasting stage ran before stay, beside
+// the one that it runs: a rollback goes one back, and sometimes that was bad too.
+const rollbackDepth = 2
+
+// Garbage is what a collection removes, or would.
+type Garbage struct {
+	Builds       []string `json:"builds"`
+	Images       []string `json:"images"`
+	Bakes        []string `json:"bakes"` // by run, that left something on the platform
+	Artifacts    []string `json:"artifacts"`
+	Environments []string `json:"environments"` // of failed runs that were kept, whose process died, or that no record names
+	WorkDirs     []string `json:"work_dirs"`
+	Archives     []string `json:"archives"` // of pipelines that were removed, whose time is over
+}
+
+// Request says what to collect.
+type Request struct {
+	Pipeline string // empty means all
+	DryRun   bool
+	Kept     bool // end environments that were kept after a failure, too
+}
+
+// Collect removes builds beyond what the pipelines retain, with their images,
+// artifacts and logs, and what dead runs left: never anything in use, nor what a
+// rollback may need. While a run is under way anywhere, files that no record
+// names are left alone, as the run may be about to record them. Leases that processes
+// held when they died are given up.
+func (c *Collector) Collect(ctx context.Context, r Request) (Garbage, error) {
+	var g Garbage
+	c.states.AskAgain()
+	all, err := c.states.All(ctx)
+	if err != nil {
+		return g, err
+	}
+	if _, ok := all[r.Pipeline]; r.Pipeline != "" && !ok {
+		return g, state.NoPipeline(r.Pipeline)
+	}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		st := all[name]
+		if r.Pipeline != "" && name != r.Pipeline {
+			continue
+		}
+		if err := c.collectBuilds(ctx, st, r.DryRun, &g); err != nil {
+			return g, err
+		}
+		if err := c.collectEnvironments(ctx, st, r, &g); err != nil {
+			return g, err
+		}
+	}
+	if r.Pipeline == "" {
+		if err := c.collectOrphans(ctx, r.DryRun, &g); err != nil {
+			return g, err
+		}
+		if err := c.collectArchives(ctx, r.DryRun, &g); err != nil {
+			return g, err
+		}
+		if !r.DryRun {
+			if err := c.purgeRemoved(ctx); err != nil {
+				return g, err
+			}
+		}
+	}
+	err = c.withNothingRunning(ctx, nil, func(ctx context.Context, all lock.Several) error {
+		if err := c.orphans(ctx, all, &g); err != nil || r.DryRun {
+			return err
+		}
+		return c.removeOrphans(ctx, all, g)
+	})
+	slices.Sort(g.Builds)
+	if err != nil || r.DryRun {
+		return g, err
+	}
+	return g, c.giveUpLeases(ctx, r.Pipeline)
+}
+
+// leaseGrace is how long a lease may have expired before it is garbage: its holder may only
+// have been asleep, or cut off, and goes on with it where nobody else has taken it.
+const leaseGrace = time.Hour
+
+// giveUpLeases gives up the leases of a pipeline (of all with "") whose holders died. What
+// they had in hand is recorded elsewhere.
+func (c *Collector) giveUpLeases(ctx context.Context, pipelineName string) error {
+	leases, err := c.ledger.Leases(ctx)
+	if err != nil {
+		return fmt.Errorf("list leases: %w", err)
+	}
+	for _, l := range leases {
+		key := pipeline.ParseLeaseKey(l.Key)
+		expired := c.now().Sub(l.Expires)
+		if pipelineName != "" && key.Pipeline != pipelineName || l.Holder.Process == c.process || expired >= 0 && expired < leaseGrace {
+			continue
+		}
+		_, taken, err := c.locks.Try(ctx, key, "collection of garbage")
+		if err != nil {
+			return fmt.Errorf("take lease %s: %w", l.Key, err)
+		}
+		if taken != nil {
+			c.locks.Unlock(ctx, taken)
+		}
+	}
+	return nil
+}
+
+// Quietly collects after a successful apply; a failure is no reason to fail it.
+// own is the caller's lease.
+func (c *Collector) Quietly(ctx context.Context, st *pipeline.State, own *lock.Lock) {
+	var g Garbage
+	err := c.collectBuilds(ctx, st, false, &g)
+	if err == nil && len(g.Builds) > 0 {
+		err = c.Sweep(ctx, own)
+	}
+	if err == nil {
+		err = c.giveUpLeases(ctx, st.Pipeline.Name)
+	}
+	if err == nil && c.looked.CompareAndSwap(false, true) {
+		err = c.collectArchives(ctx, false, &g)
+	}
+	if err != nil {
+		c.logger.Warn("collect garbage", "pipeline", st.Pipeline.Name, "error", err)
+	}
+}
+
+// collectBuilds removes the records of builds that are not retained, and their logs.
+func (c *Collector) collectBuilds(ctx context.Context, st *pipeline.State, dryRun bool, g *Garbage) error {
+	keep := retained(st)
+	for _, b := range st.BuildsNewestFirst() {
+		if keep[b.ID] {
+			continue
+		}
+		g.Builds = append(g.Builds, b.ID)
+		if dryRun {
+			continue
+		}
+		gone := st.KeysOfBuild(b.ID)
+		version := map[pipeline.Key]int64{{Kind: pipeline.RecordBuild, ID: b.ID}: st.Version(pipeline.RecordBuild, b.ID)}
+		err := c.states.AppendExpecting(ctx, st.Pipeline.Name, nil, version, pipeline.Event{Kind: pipeline.BuildCollected, Facts: pipeline.Facts{Gone: gone}})
+		if pipeline.CodeOf(err) == pipeline.CodeConflict {
+			continue // somebody is at work on it
+		}
+		if err != nil {
+			return err
+		}
+		err = c.states.EachRun(ctx, st.Pipeline.Name, pipeline.RunQuery{Build: b.ID}, func(r pipeline.RunSummary) error {
+			return c.logs.Remove(ctx, st.Pipeline.Name, r.ID)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// retained returns the builds of the pipeline that must stay: the newest ones, those
+// that are in use, wanted, or that a rollback may need.
+func retained(st *pipeline.State) map[string]bool {
+	keep := map[string]bool{}
+	for i, b := range st.BuildsNewestFirst() {
+		if i < st.Pipeline.Retained() {
+			keep[b.ID] = true
+		}
+	}
+	for _, hold := range st.Current {
+		keep[hold.Build] = true
+	}
+	for _, s := range st.Stages {
+		keep[s.Pin] = true
+		if s.Persistent() {
+			for _, build := range lastPassed(st, s.Name, rollbackDepth+1) {
+				keep[build] = true
+			}
+		}
+	}
+	for _, p := range st.Promotions {
+		keep[p.Build] = true
+	}
+	for _, env := range st.EnvironmentsInOrder() {
+		keep[env.Build] = true
+	}
+	for _, run := range st.Latest {
+		if run.Status == pipeline.RunRunning {
+			keep[run.Build] = true
+		}
+	}
+	return keep
+}
+
+// lastPassed returns the builds whose runs passed the stage last, at most n.
+func lastPassed(st *pipeline.State, stage string, n int) []string {
+	var runs []pipeline.RunSummary
+	for _, verdicts := range st.Results {
+		for _, v := range verdicts {
+			if v.Stage == stage && v.Status == pipeline.RunPassed {
+				runs = append(runs, v)
+			}
+		}
+	}
+	slices.SortFunc(runs, func(a, b pipeline.RunSummary) int { return b.EndedAt.Compare(a.EndedAt) })
+	var builds []string
+	for _, r := range runs {
+		if len(builds) < n && !slices.Contains(builds, r.Build) {
+			builds = append(builds, r.Build)
+		}
+	}
+	return builds
+}
+
+// collectEnvironments ends the environments that dead runs left, what is recorded of
+// those that were kept and have expired and, if asked, those that are kept.
+func (c *Collector) collectEnvironments(ctx context.Context, st *pipeline.State, r Request, g *Garbage) error {
+	left := func(env pipeline.Environment) bool {
+		died := env.Status == pipeline.EnvEnding || env.Status == pipeline.EnvLaunching
+		return died || env.Purpose == pipeline.ForRun && !env.Alive() || r.Kept && env.Status == pipeline.EnvKept
+	}
+	for _, env := range st.EnvironmentsInOrder() {
+		if !left(env) {
+			continue
+		}
+		leased, h, err := c.locks.Try(ctx, lock.Environment(env), "collection of garbage")
+		if err != nil {
+			return err
+		}
+		if h == nil {
+			continue // its run is alive
+		}
+		now, err := c.states.Fresh(leased, st.Pipeline.Name)
+		if err == nil && left(now.Environments[env.ID]) { // and has not been finished meanwhile
+			g.Environments = append(g.Environments, env.ID)
+			if !r.DryRun {
+				err = c.EndEnvironment(leased, st.Pipeline.Name, h.Lease, now.Environments[env.ID])
+			}
+		}
+		c.locks.Unlock(ctx, h)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// collectOrphans ends the environments that no record names.
+func (c *Collector) collectOrphans(ctx context.Context, dryRun bool, g *Garbage) error {
+	ids, err := c.orphanedEnvironments(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		g.Environments = append(g.Environments, id)
+		if dryRun {
+			continue
+		}
+		if err := c.platform.Destroy(ctx, id); err != nil {
+			return fmt.Errorf("end environment %s: %w", id, err)
+		}
+	}
+	return nil
+}
+
+// Sweep removes the files that no record names, unless a run is under way
+// elsewhere than under the caller's own lease; nil: it has none.
+func (c *Collector) Sweep(ctx context.Context, own *lock.Lock) error {
+	return c.withNothingRunning(ctx, own, func(ctx context.Context, all lock.Several) error {
+		var g Garbage
+		if err := c.orphans(ctx, all, &g); err != nil {
+			return err
+		}
+		return c.removeOrphans(ctx, all, g)
+	})
+}

@@ -1,0 +1,115 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package collect removes what nothing needs any more: builds beyond what a pipeline retains,
+// images, artifacts and logs, what dead runs left, environments that have ended, and the
+// histories of pipelines that are gone, which it archives. It never removes what is in use,
+// or what a rollback may need.
+//
+// It starts nothing, and decides no more than what is garbage:
+//
+//	garbage, err := collector.Collect(ctx, collect.Request{Pipeline: "shop", DryRun: true})
+package collect
+
+import (
+	"context"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/state"
+)
+
+// ledger is what a Collector needs of one, beside its states.
+type ledger interface {
+	Run(ctx context.Context, pipeline, id string) (pipeline.Run, error)
+	Removed(ctx context.Context) ([]string, error)
+	Head(ctx context.Context, pipeline string) (int64, error)
+	Events(ctx context.Context, pipeline string, after int64, limit int) ([]pipeline.Event, error)
+	Leases(ctx context.Context) ([]pipeline.Lease, error)
+	Purge(ctx context.Context, pipeline string) error
+}
+
+// platform is what a Collector needs of one. What it removes under leases it removes by what
+// Under returns.
+type platform interface {
+	Under(by ...pipeline.Fence) pipeline.Platform
+	Images(ctx context.Context) ([]pipeline.BakedImage, error)
+	Orphans(ctx context.Context) (bakes, images []string, err error)
+	Describe(ctx context.Context, environments ...string) (map[string]pipeline.EnvironmentReport, error)
+	Destroy(ctx context.Context, environment string) error
+}
+
+type artifacts interface {
+	List(ctx context.Context) ([]string, error)
+	Remove(ctx context.Context, digest string) error
+}
+
+type logs interface {
+	Remove(ctx context.Context, pipeline, run string) error
+}
+
+type archives interface {
+	Put(ctx context.Context, a pipeline.Archive, write func(w io.Writer) error) error
+	List(ctx context.Context) ([]pipeline.Archive, error)
+	Remove(ctx context.Context, a pipeline.Archive) error
+}
+
+// Config is what a Collector works with.
+type Config struct {
+	States    *state.Store
+	Locks     *lock.Locker
+	Ledger    ledger
+	Platform  platform
+	Artifacts artifacts
+	Logs      logs
+	WorkDir   string           // where runs have their files, each below its ID
+	Process   pipeline.Process // this one, whose own leases stay
+	Logger    hclog.Logger
+	Now       func() time.Time
+	// Archives keep the histories of pipelines that are removed, as Export writes them; nil:
+	// they are not kept.
+	Archives archives
+	Export   func(ctx context.Context, w io.Writer, pipeline string) error
+}
+
+// Collector removes garbage. It is safe for concurrent use.
+type Collector struct {
+	states    *state.Store
+	locks     *lock.Locker
+	ledger    ledger
+	platform  platform
+	artifacts artifacts
+	logs      logs
+	archives  archives
+	export    func(ctx context.Context, w io.Writer, pipeline string) error
+	workDir   string
+	process   pipeline.Process
+	logger    hclog.Logger
+	now       func() time.Time
+	looked    *atomic.Bool // for archives whose time is over, once an apply: not by each stage
+}
+
+// New makes a Collector.
+func New(c Config) *Collector {
+	return &Collector{
+		states: c.States, locks: c.Locks, ledger: c.Ledger, platform: c.Platform, artifacts: c.Artifacts, logs: c.Logs,
+		archives: c.Archives, export: c.Export, workDir: c.WorkDir, process: c.Process, logger: c.Logger, now: c.Now, looked: new(atomic.Bool),
+	}
+}
+
+// As returns a Collector for somebody else, in the same process.
+func (c *Collector) As(states *state.Store, locks *lock.Locker) *Collector {
+	as := *c
+	as.states, as.locks = states, locks
+	return &as
+}
+
+// under returns the platform for what is removed under leases.
+func (c *Collector) under(leases ...pipeline.Lease) pipeline.Platform {
+	return c.platform.Under(lock.Fences(leases...)...)
+}

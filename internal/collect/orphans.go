@@ -1,0 +1,195 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package collect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/workplace"
+)
+
+// withNothingRunning calls f while no run that makes images or artifacts is under
+// way, beside the caller's own (nil: none), and none can begin but under a lease that is
+// not among those that f gets. It does nothing where one is.
+func (c *Collector) withNothingRunning(ctx context.Context, own *lock.Lock, f func(ctx context.Context, all lock.Several) error) error {
+	all, err := c.states.All(ctx)
+	if err != nil {
+		return err
+	}
+	held := lock.Several{}
+	if own != nil {
+		held[pipeline.ParseLeaseKey(own.Lease.Key)] = own
+	}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		for _, key := range makers(name, all[name]) {
+			if held[key] != nil {
+				continue
+			}
+			leased, h, err := c.locks.Try(ctx, key, "collection of garbage")
+			if err != nil || h == nil {
+				return err
+			}
+			defer c.locks.Unlock(ctx, h)
+			ctx, held[key] = leased, h
+		}
+	}
+	return lock.LostOr(ctx, f(ctx, held))
+}
+
+// makers returns the lease keys of what makes images and artifacts.
+func makers(name string, st *pipeline.State) []pipeline.LeaseKey {
+	var keys []pipeline.LeaseKey
+	for _, s := range st.Stages {
+		if s.Bake || s.Artifact != "" {
+			keys = append(keys, lock.Stage(name, s.Name))
+		}
+	}
+	for _, r := range st.ImageDefinitions {
+		keys = append(keys, lock.Image(name, r.Name))
+	}
+	slices.SortFunc(keys, pipeline.LeaseKey.Compare) // all take them in one order
+	return keys
+}
+
+// orphans finds the images and artifacts that nothing needs, and the bakes and work
+// directories of runs that have ended, and adds them to g: nothing where a maker has come
+// that is not held. As makers are recorded before they make anything, what is there is
+// listed first.
+func (c *Collector) orphans(ctx context.Context, held lock.Several, g *Garbage) error {
+	existing, err := c.platform.Images(ctx)
+	if err != nil {
+		return fmt.Errorf("list images: %w", err)
+	}
+	bakes, halves, err := c.platform.Orphans(ctx)
+	if err != nil {
+		return fmt.Errorf("list what is left of bakes and images: %w", err)
+	}
+	stored, err := c.artifacts.List(ctx)
+	if err != nil {
+		return fmt.Errorf("list artifacts: %w", err)
+	}
+	c.states.AskAgain()
+	all, err := c.states.All(ctx)
+	if err != nil {
+		return err
+	}
+	for name, st := range all {
+		if slices.ContainsFunc(makers(name, st), func(key pipeline.LeaseKey) bool { return held[key] == nil }) {
+			return nil
+		}
+	}
+	uses := Uses(all)
+	for _, image := range existing {
+		if len(uses[image.ID]) == 0 {
+			g.Images = append(g.Images, image.ID)
+		}
+	}
+	g.Images = append(g.Images, halves...)
+	for _, digest := range stored {
+		if len(uses[digest]) == 0 {
+			g.Artifacts = append(g.Artifacts, digest)
+		}
+	}
+	if g.Bakes, err = c.ended(ctx, bakes); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(c.workDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("list work directories: %w", err)
+	}
+	var runs []string
+	for _, entry := range entries {
+		if entry.IsDir() && strings.HasPrefix(entry.Name(), pipeline.RunPrefix) { // nothing else is a run's
+			runs = append(runs, entry.Name())
+		}
+	}
+	g.WorkDirs, err = c.ended(ctx, runs)
+	return err
+}
+
+// ended returns those of the runs that have ended or are unknown.
+func (c *Collector) ended(ctx context.Context, runs []string) (dead []string, err error) {
+	for _, id := range runs {
+		run, err := c.ledger.Run(ctx, "", id)
+		switch {
+		case pipeline.IsNotFound(err) || err == nil && run.Status.Final():
+			dead = append(dead, id)
+		case err != nil:
+			return nil, err
+		}
+	}
+	return dead, nil
+}
+
+// removeOrphans removes the records of images first: an image without a record is
+// found again, a record without an image would promise what is gone.
+func (c *Collector) removeOrphans(ctx context.Context, held lock.Several, g Garbage) error {
+	platform := c.under(held.Leases()...)
+	all, err := c.states.All(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range g.Images {
+		for _, name := range slices.Sorted(maps.Keys(all)) {
+			if _, ok := all[name].Images[id]; !ok {
+				continue
+			}
+			err := c.states.Append(ctx, name, nil, pipeline.Event{Kind: pipeline.ImageRemoved, Facts: pipeline.Facts{
+				Gone: []pipeline.Key{{Kind: pipeline.RecordImage, ID: id}},
+			}})
+			if err != nil {
+				return err
+			}
+		}
+		if err := platform.RemoveImage(ctx, id); err != nil && pipeline.CodeOf(err) != pipeline.CodeConflict {
+			return fmt.Errorf("remove image %s: %w", id, err)
+		}
+	}
+	for _, token := range g.Bakes {
+		if err := platform.Abandon(ctx, token); err != nil {
+			return fmt.Errorf("clear the bake of run %s: %w", token, err)
+		}
+	}
+	for _, digest := range g.Artifacts {
+		if err := c.artifacts.Remove(ctx, digest); err != nil {
+			return fmt.Errorf("remove artifact %s: %w", digest, err)
+		}
+	}
+	for _, run := range g.WorkDirs {
+		if err := workplace.RemoveTree(filepath.Join(c.workDir, run)); err != nil {
+			return fmt.Errorf("remove work directory of run %s: %w", run, err)
+		}
+	}
+	return nil
+}
+
+// orphanedEnvironments returns the environments of the platform that no pipeline has a record of. As
+// the record comes first, nobody is about to write one.
+func (c *Collector) orphanedEnvironments(ctx context.Context) ([]string, error) {
+	reports, err := c.platform.Describe(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("describe environments: %w", err)
+	}
+	c.states.AskAgain()
+	all, err := c.states.All(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, st := range all {
+		for id := range st.Environments {
+			delete(reports, id)
+		}
+	}
+	return slices.Sorted(maps.Keys(reports)), nil
+}

@@ -1,0 +1,201 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package decision
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/state"
+)
+
+// completeDecision fills in the build where none is named, and refuses what can't be decided at
+// all, or what was decided on something else than there is now.
+func completeDecision(st *pipeline.State, s pipeline.Stage, c *Command) error {
+	op := c.op()
+	if c.Verb == Reject && strings.TrimSpace(c.Reason) == "" {
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "a rejection needs a reason").WithHint("Say why with --reason.")
+	}
+	if c.Build != "" {
+		if _, ok := st.Builds[c.Build]; !ok {
+			return state.NoBuild(op, c.Pipeline, c.Build)
+		}
+		return c.stillSo(st, s)
+	}
+	move := gate.Now(st).Stage(s.Name)
+	switch {
+	case c.Verb == Lift:
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "the build whose rejection to lift has to be named").
+			WithHint("`penstock builds %s` lists the builds with how they fared.", c.Pipeline)
+	case !s.Approval && c.Verb == Approve:
+		return takesNone(op)
+	case move.Candidate.ID == "" && !s.Approval:
+		return pipeline.Errorf(pipeline.CodeRefused, op, "the stage takes no decision, and has no build now").
+			WithHint("Name the build to reject there; `penstock builds %s` lists them.", c.Pipeline)
+	case move.Candidate.ID == "" && move.Wait.Waits():
+		return (&pipeline.Error{Code: pipeline.CodeRefused, Op: op, Err: &gate.WaitError{Wait: move.Wait}}).
+			WithHint("A decision may name a build that was; `penstock builds %s` lists them.", c.Pipeline)
+	case move.Candidate.ID == "":
+		return pipeline.Errorf(pipeline.CodeRefused, op, "no build is on offer there").
+			WithHint("Name one that was; `penstock builds %s` lists them.", c.Pipeline)
+	}
+	c.Build = move.Candidate.ID
+	return c.stillSo(st, s)
+}
+
+func takesNone(op string) error {
+	return pipeline.Errorf(pipeline.CodeInvalid, op, "the stage takes no decision").
+		WithHint("Only a stage of type exploratory, or one with approval = true, waits for one.")
+}
+
+// stillSo refuses, with CodeConflict, a decision of somebody who saw another run, or
+// another decision, than there is.
+func (c Command) stillSo(st *pipeline.State, s pipeline.Stage) error {
+	if now, _ := st.ResultOf(s, c.Build); c.Looked.Run != nil && *c.Looked.Run != now.ID {
+		return pipeline.Errorf(pipeline.CodeConflict, c.op(), "build %s has run there again since you looked, as run %s", c.Build, now.ID).
+			WithHint("Look at that run, then decide.")
+	}
+	id := pipeline.StageBuild(s.Name, c.Build)
+	if c.Looked.Decision == nil || *c.Looked.Decision == st.Version(pipeline.RecordDecision, id) {
+		return nil
+	}
+	d, decided := st.Decisions[id]
+	if c.Verb == Approve && len(st.Approvals(s, c.Build)) > 0 && len(d.Lifted) == 0 {
+		return nil // somebody else has approved the same
+	}
+	if !decided {
+		return pipeline.Errorf(pipeline.CodeConflict, c.op(), "the decision on build %s that you looked at is gone", c.Build).WithHint("Look again, then decide.")
+	}
+	err := pipeline.Errorf(pipeline.CodeConflict, c.op(), "since you looked, %s", d.Describe())
+	if d.Result == pipeline.Rejected && c.Verb != Reject {
+		err.Err = gate.NewLiftError(err.Err, c.Pipeline, s.Name, c.Build)
+		return err.WithHint("Nothing was decided. Ask why.")
+	}
+	return err.WithHint("Nothing was decided. Look again, then decide.")
+}
+
+func (d *Decisions) checkReject(st *pipeline.State, s pipeline.Stage, c Command) error {
+	return st.Pipeline.Authorize(pipeline.RightReject, d.person, fmt.Sprintf("reject build %s at stage %q", c.Build, s.Name))
+}
+
+// checkApprove refuses who has no right, what there is nothing to approve of, and who wrote
+// what would be approved.
+func (d *Decisions) checkApprove(st *pipeline.State, s pipeline.Stage, c Command) error {
+	op := fmt.Sprintf("approve build %s at stage %q", c.Build, s.Name)
+	if err := st.Pipeline.Authorize(pipeline.RightApprove, d.person, op); err != nil {
+		return err
+	}
+	if err := approvable(st, s, c.Build, op); err != nil {
+		return err
+	}
+	return st.Pipeline.RefuseAuthor(d.person, st.Authors(s, c.Build), op)
+}
+
+// checkLift refuses who has no right, what is not rejected, and who wrote the build. That the
+// rejection is their own is no reason.
+func (d *Decisions) checkLift(st *pipeline.State, s pipeline.Stage, c Command) error {
+	op := fmt.Sprintf("lift the rejection of build %s at stage %q", c.Build, s.Name)
+	if err := st.Pipeline.Authorize(pipeline.RightApprove, d.person, op); err != nil {
+		return err
+	}
+	if st.Decisions[pipeline.StageBuild(s.Name, c.Build)].Result != pipeline.Rejected {
+		err := pipeline.Errorf(pipeline.CodeRefused, op, "it is not rejected there")
+		if at := st.RejectedAt(c.Build); at != "" {
+			err.Err = gate.NewLiftError(err.Err, s.Pipeline, at, c.Build)
+			return err.WithHint("It is at stage %q.", at)
+		}
+		return err.WithHint("There is nothing to lift. `penstock builds %s` shows how the builds fared.", s.Pipeline)
+	}
+	return st.Pipeline.RefuseAuthor(d.person, st.Authors(s, c.Build), op)
+}
+
+// approvable reports why a build can't be approved at a stage: the stage needs no approval,
+// the build is rejected, or nothing passed that could be approved.
+func approvable(st *pipeline.State, s pipeline.Stage, build, op string) error {
+	run, _ := st.ResultOf(s, build)
+	o, found := gate.ObstaclePast(st, s, build)
+	switch {
+	case found && o.Kind == gate.ObstacleRejected:
+		return o.Err(op)
+	case !s.Approval:
+		return takesNone(op)
+	case run.Status == pipeline.RunPassed, !found:
+		return nil
+	}
+	return o.Err(op)
+}
+
+func (d *Decisions) approved(st *pipeline.State, s pipeline.Stage, c Command) error {
+	if !st.ApprovedBy(d.person, s, c.Build) {
+		return nil
+	}
+	return pipeline.Errorf(pipeline.CodeRefused, "approve", "you have approved build %s at stage %q already", c.Build, s.Name).
+		WithHint("It takes %d more.", st.MissingApprovals(s, c.Build))
+}
+
+func (d *Decisions) lifted(st *pipeline.State, s pipeline.Stage, c Command) error {
+	if !st.LiftedBy(d.person, s, c.Build) {
+		return nil
+	}
+	return pipeline.Errorf(pipeline.CodeRefused, "lift rejection", "you have voted already to lift the rejection of build %s at stage %q", c.Build, s.Name).
+		WithHint("It takes %d more.", st.MissingLifts(s, c.Build))
+}
+
+// decide makes the record of a decision, beside the votes that still count. It is no news
+// where this person has voted so already.
+func (d *Decisions) decide(st *pipeline.State, s pipeline.Stage, c Command) (record, error) {
+	key := decisionKey(c)
+	made, news := d.decision(st, s, c)
+	r := record{outcome: Outcome{Decision: made, More: more(st, s, made)}, expect: map[pipeline.Key]int64{key: st.Version(key.Kind, key.ID)}, adds: true}
+	if news {
+		r.event = &pipeline.Event{Kind: pipeline.BuildDecided, Facts: pipeline.Facts{Decision: &made}}
+	}
+	return r, nil
+}
+
+// decision returns what stands on a build once this person has decided, and whether that is
+// anything new.
+func (d *Decisions) decision(st *pipeline.State, s pipeline.Stage, c Command) (made pipeline.Decision, news bool) {
+	run, _ := st.ResultOf(s, c.Build)
+	now, was := d.now().UTC(), st.Decisions[pipeline.StageBuild(s.Name, c.Build)]
+	made = pipeline.Decision{
+		Pipeline: s.Pipeline, Stage: s.Name, Build: c.Build, Run: run.ID, Inputs: st.Inputs(s, c.Build),
+		Result: pipeline.Approved, Reason: c.Reason, Actor: d.person.Name, At: now,
+	}
+	mine := pipeline.Approval{Person: st.Pipeline.Authorization.Person(d.person), Actor: d.person.Name, Reason: c.Reason, At: now}
+	switch {
+	case c.Verb == Reject:
+		made.Result = pipeline.Rejected
+		made.Rejections = append(slices.Clone(was.Stand()), pipeline.Rejection{Actor: d.person.Name, Reason: c.Reason, Run: run.ID, At: now})
+		return made, true
+	case c.Verb == Lift:
+		return d.lifting(st, s, made, was, mine)
+	case st.ApprovedBy(d.person, s, c.Build):
+		return was, false
+	}
+	if before := st.Approvals(s, c.Build); len(before) > 0 {
+		made.Approvals, made.Lifted = slices.Clone(before), was.Lifted
+	}
+	made.Approvals = append(made.Approvals, mine)
+	return made, true
+}
+
+// lifting makes the record of a vote to lift a rejection: the lift, where it is the last
+// one that it takes.
+func (d *Decisions) lifting(st *pipeline.State, s pipeline.Stage, made, was pipeline.Decision, mine pipeline.Approval) (pipeline.Decision, bool) {
+	if st.LiftedBy(d.person, s, made.Build) {
+		return was, false
+	}
+	missing := st.MissingLifts(s, made.Build)
+	votes := append(slices.Clone(st.LiftVotes(s, made.Build)), mine)
+	if missing > 1 {
+		was.Lift = &pipeline.Lift{Run: made.Run, Inputs: made.Inputs, Votes: votes}
+		return was, true
+	}
+	made.Approvals, made.Lifted = votes, was.Stand()
+	return made, true
+}

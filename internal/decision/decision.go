@@ -1,0 +1,261 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package decision records what people decide about a stage and its builds: they approve,
+// reject, promote, pause, and so on. Each is a Command, which can be checked, for a button,
+// and done. It works with the ledger alone: the next apply does what a decision allows.
+//
+// It renders nothing: what a face says of a command it takes from the Outcome:
+//
+//	c := decision.Command{Verb: decision.Approve, Pipeline: "shop", Stage: "exploratory"}
+//	outcome, err := decisions.Do(ctx, c)
+package decision
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/state"
+)
+
+// inquiries are the environments in which people try builds before they decide.
+type inquiries interface {
+	// EndInquiry ends that of a build, where it is decided.
+	EndInquiry(ctx context.Context, pipeline, stage, build string) error
+}
+
+// Config is what Decisions work with.
+type Config struct {
+	States    *state.Store
+	Inquiries inquiries
+	Person    pipeline.Person // who decides
+	Logger    hclog.Logger
+	Now       func() time.Time
+}
+
+// Decisions are what one person may decide. They are safe for concurrent use.
+type Decisions struct {
+	states    *state.Store
+	inquiries inquiries
+	person    pipeline.Person
+	logger    hclog.Logger
+	now       func() time.Time
+}
+
+// New makes the decisions of a person.
+func New(c Config) *Decisions {
+	return &Decisions{states: c.States, inquiries: c.Inquiries, person: c.Person, logger: c.Logger, now: c.Now}
+}
+
+// Verb is what a command does.
+type Verb string
+
+// The verbs.
+const (
+	// Approve approves a build at a stage. It needs a run that passed there, and is one of as
+	// many approvals as the pipeline wants. CodeRefused is for a rejected build, which Lift is
+	// for. To approve again what one approved already changes nothing.
+	Approve Verb = "approve"
+	// Reject rejects a build at a stage. It needs a reason, and stands beside the rejections
+	// that there are.
+	Reject Verb = "reject"
+	// Lift is a vote to lift the rejection of a build at a stage. It is lifted when as many
+	// people vote for it as must approve a build, all of whom have seen every rejection
+	// that stands; where the run passed that the build is judged by, their votes approve it.
+	// What was voted before the last rejection does not count.
+	Lift Verb = "lift"
+	// Promote lets a stage with a manual trigger move to a build with the next apply. It is
+	// refused where a gate is closed, and where the configuration pins the stage, which
+	// would win.
+	Promote Verb = "promote"
+	// Rollback is a promotion back to an older build that passed the stage.
+	Rollback Verb = "rollback"
+	// Override lets a build pass a gate that it has not passed: without a run, with one that
+	// failed, or without the approvals that the stage wants. It needs a right of its own and
+	// a reason, and its mark stays. What is above the stage the build must have passed, and
+	// a rejection it does not lift.
+	Override Verb = "override"
+	// Pause keeps a stage where it is until Resume: no build enters it, and what it runs runs
+	// on. A pause of a paused stage replaces the reason.
+	Pause Verb = "pause"
+	// Resume lets a paused stage go on; CodeRefused where it is not paused.
+	Resume Verb = "resume"
+	// Retry lets a stage run once more, with the next apply, for the build that it ran for.
+	// Where a person moves the stage it needs the right to deploy.
+	Retry Verb = "retry"
+)
+
+// Command is one thing that a person decides about a stage.
+type Command struct {
+	Verb            Verb
+	Pipeline, Stage string
+	// Build is what it is about. Where it is empty, Approve and Reject are about the stage's
+	// candidate, Promote about the newest build that may enter, and Rollback about the one
+	// that passed last before the current one. Pause, Resume and Retry are about none.
+	Build  string
+	Reason string // Reject and Override need one
+	Looked Looked
+}
+
+// Looked is what somebody saw who decides. What is nil, nobody showed. Where it is something
+// else by now the command is refused with CodeConflict, which says what has happened; but
+// approvals of the same run add up.
+type Looked struct {
+	Run      *string // the run that the build is judged by; "" for none
+	Decision *int64  // the version of the decision that there was; 0 for none
+	Place    *Place  // where the stage was
+}
+
+// Outcome is what came of a command: the record that its verb makes, and what a face says
+// of it.
+type Outcome struct {
+	Decision  pipeline.Decision  // of Approve, Reject and Lift
+	Promotion pipeline.Promotion // of Promote and Rollback
+	Override  pipeline.Override
+	Pause     pipeline.Pause // of Pause; of Resume the one that is over
+	Retry     pipeline.Retry
+	More      int            // how many more people Approve and Lift take
+	From, To  pipeline.Build // of Promote and Rollback: what the stage is at, zero for nothing, and what it moves to
+}
+
+// op says what a command does, for errors.
+func (c Command) op() string {
+	says := map[Verb]string{
+		Approve: "approve at", Reject: "reject at", Lift: "lift rejection at", Promote: "promote to", Rollback: "roll back",
+		Override: "override", Pause: "pause", Resume: "resume", Retry: "retry",
+	}
+	return fmt.Sprintf("%s stage %q", says[c.Verb], c.Stage)
+}
+
+// rule is how a verb is checked and done. Each part may be nil.
+type rule struct {
+	// complete fills in the build, and refuses what can't be done whoever asks.
+	complete func(st *pipeline.State, s pipeline.Stage, c *Command) error
+	// check refuses what this person may not do, or the stage does not take.
+	check func(d *Decisions, st *pipeline.State, s pipeline.Stage, c Command) error
+	// idle refuses what would do nothing, which is an error only before it is done.
+	idle func(d *Decisions, st *pipeline.State, s pipeline.Stage, c Command) error
+	// record makes what is recorded.
+	record func(d *Decisions, st *pipeline.State, s pipeline.Stage, c Command) (record, error)
+}
+
+// record is what a command records.
+type record struct {
+	outcome Outcome
+	event   *pipeline.Event        // nil: it is no news
+	expect  map[pipeline.Key]int64 // what must not have changed
+	adds    bool                   // it is made once more where it has: it adds to what others decided
+}
+
+var rules = map[Verb]rule{
+	Approve:  {complete: completeDecision, check: (*Decisions).checkApprove, idle: (*Decisions).approved, record: (*Decisions).decide},
+	Reject:   {complete: completeDecision, check: (*Decisions).checkReject, record: (*Decisions).decide},
+	Lift:     {complete: completeDecision, check: (*Decisions).checkLift, idle: (*Decisions).lifted, record: (*Decisions).decide},
+	Promote:  {check: (*Decisions).checkMove, idle: (*Decisions).closed, record: (*Decisions).promote},
+	Rollback: {complete: completeRollback, check: (*Decisions).checkMove, idle: (*Decisions).closed, record: (*Decisions).promote},
+	Override: {check: (*Decisions).checkOverride, record: (*Decisions).override},
+	Pause:    {check: (*Decisions).checkDeploy, record: (*Decisions).pause},
+	Resume:   {check: (*Decisions).checkResume, record: (*Decisions).resume},
+	Retry:    {check: (*Decisions).checkRetry, idle: (*Decisions).retried, record: (*Decisions).retry},
+}
+
+// Check refuses a command that this person may not do, that the stage does not take, or that
+// would do nothing. It reads nothing, so that a page can ask it for each of its buttons.
+func (d *Decisions) Check(st *pipeline.State, c Command) error {
+	s, ok := st.Stages[c.Stage]
+	if !ok {
+		return state.NoStage(c.Pipeline, c.Stage)
+	}
+	r := rules[c.Verb]
+	if err := r.check(d, st, s, c); err != nil || r.idle == nil {
+		return err
+	}
+	return r.idle(d, st, s, c)
+}
+
+// attempts is how often a decision is tried that only approvals of others come before: each
+// time another person's was recorded.
+const attempts = 20
+
+// Do checks a command and records it. Where another decision comes at the same time, the
+// later one is refused with CodeConflict, which says who decided what.
+func (d *Decisions) Do(ctx context.Context, c Command) (o Outcome, err error) {
+	for range attempts {
+		var again bool
+		if o, again, err = d.try(ctx, &c); !again {
+			break
+		}
+		d.states.AskAgain()
+	}
+	return o, err
+}
+
+// try checks and records a command. It notes what was decided before, and reports true where
+// somebody else decided meanwhile, so that a look at that says whether this still holds.
+func (d *Decisions) try(ctx context.Context, c *Command) (o Outcome, again bool, err error) {
+	st, s, err := d.states.Stage(ctx, c.Pipeline, c.Stage)
+	if err != nil {
+		return o, false, err
+	}
+	rule := rules[c.Verb]
+	if rule.complete != nil {
+		if err := rule.complete(st, s, c); err != nil {
+			return o, false, err
+		}
+	}
+	if err := rule.check(d, st, s, *c); err != nil {
+		return o, false, err
+	}
+	r, err := rule.record(d, st, s, *c)
+	if err != nil || r.event == nil {
+		return r.outcome, false, err
+	}
+	err = d.states.AppendExpecting(ctx, c.Pipeline, nil, r.expect, *r.event)
+	if r.adds && pipeline.CodeOf(err) == pipeline.CodeConflict {
+		seen := r.expect[decisionKey(*c)]
+		c.Looked.Decision = &seen
+		return r.outcome, true, err
+	}
+	if err != nil || !r.adds {
+		return r.outcome, false, err
+	}
+	if err := d.inquiries.EndInquiry(ctx, c.Pipeline, c.Stage, c.Build); err != nil { // who may decide need not be allowed to
+		d.logger.Warn("the environment in which the build was tried ends with the next apply", "stage", c.Stage, "build", c.Build, "error", err)
+	}
+	return r.outcome, false, nil
+}
+
+// decisionKey is the key of the decision that a command is about.
+func decisionKey(c Command) pipeline.Key {
+	return pipeline.Key{Kind: pipeline.RecordDecision, ID: pipeline.StageBuild(c.Stage, c.Build)}
+}
+
+// more is how many more people a decision takes, once it is recorded.
+func more(st *pipeline.State, s pipeline.Stage, d pipeline.Decision) int {
+	after := st.Clone()
+	after.Decisions = maps.Clone(st.Decisions)
+	if after.Decisions == nil {
+		after.Decisions = map[string]pipeline.Decision{}
+	}
+	after.Decisions[pipeline.StageBuild(s.Name, d.Build)] = d
+	switch {
+	case d.Result == pipeline.Rejected && d.Lift != nil:
+		return after.MissingLifts(s, d.Build)
+	case d.Result == pipeline.Approved && s.Approval:
+		return after.MissingApprovals(s, d.Build)
+	}
+	return 0
+}
+
+// orElse is an ID, or what stands for none.
+func orElse(id, none string) string {
+	if id == "" {
+		return none
+	}
+	return id
+}

@@ -1,0 +1,142 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package decision
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// Place is where a stage is, and where it goes.
+type Place struct {
+	Current string // the build that it is at; empty for none
+	Next    string // the build that the next apply moves it to; Current where that leaves it there
+}
+
+// PlaceOf returns where a stage is, and where it goes.
+func PlaceOf(st *pipeline.State, s pipeline.Stage) Place {
+	return Place{Current: st.Current[s.Name].Build, Next: gate.Now(st).Stage(s.Name).Candidate.ID}
+}
+
+// BuildBefore returns the build that a rollback of a stage goes back to where nobody names
+// one: of those older than what it holds, the one that passed it last; empty for none.
+func BuildBefore(st *pipeline.State, s pipeline.Stage) string {
+	held := st.Builds[st.Current[s.Name].Build]
+	var last pipeline.RunSummary
+	for b, build := range st.Builds {
+		if build.Order >= held.Order {
+			continue
+		}
+		for _, v := range st.Results[pipeline.StageBuild(s.Name, b)] {
+			if later := cmp.Or(v.EndedAt.Compare(last.EndedAt), strings.Compare(v.ID, last.ID)) > 0; later && v.Status == pipeline.RunPassed && gate.MayEnter(st, s, b) {
+				last = v
+			}
+		}
+	}
+	return last.Build
+}
+
+// completeRollback chooses the build before, and refuses one that is none.
+func completeRollback(st *pipeline.State, s pipeline.Stage, c *Command) error {
+	current := st.Builds[st.Current[s.Name].Build]
+	if current.ID == "" {
+		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "it holds no build yet").WithHint("There is nothing to go back from.")
+	}
+	if c.Build == "" {
+		c.Build = BuildBefore(st, s)
+	}
+	switch b, known := st.Builds[c.Build]; {
+	case c.Build == "":
+		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "no older build that may be there has passed it").
+			WithHint("`penstock builds %s` lists the builds with the stages that they passed.", c.Pipeline)
+	case known && b.Order >= current.Order:
+		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "build %s is not older than %s, which it holds", c.Build, current.ID).
+			WithHint("To go forward use `penstock promote %s %s %s`.", c.Pipeline, c.Stage, c.Build)
+	}
+	return nil
+}
+
+// checkMove refuses a promotion or a rollback that this person may not make, or that the stage
+// does not take, whatever the build.
+func (d *Decisions) checkMove(st *pipeline.State, s pipeline.Stage, c Command) error {
+	op := c.op()
+	if err := st.Pipeline.Authorize(pipeline.RightDeploy, d.person, op); err != nil {
+		return err
+	}
+	to := ""
+	if c.Build != "" {
+		to = fmt.Sprintf(" to build = %q", c.Build)
+	}
+	switch {
+	case s.Type == pipeline.TypeCommit || !s.TakesBuild():
+		return pipeline.Errorf(pipeline.CodeRefused, op, "a stage of type %s takes no builds: it runs when its source or definition changes", s.Type).
+			WithHint("Name a stage with a manual trigger; `penstock status %s` lists the stages.", s.Pipeline)
+	case s.Pin != "":
+		return pipeline.Errorf(pipeline.CodeRefused, op, "the stage is pinned to build %s by its configuration", s.Pin).
+			WithHint("Change build = %q%s in the penstock_stage and apply.", s.Pin, to)
+	case s.Trigger != pipeline.TriggerManual:
+		return pipeline.Errorf(pipeline.CodeRefused, op, "the stage moves by itself to the newest build that passed").
+			WithHint("Set trigger = \"manual\" on the stage to move it by hand, or pin it with build = \"…\".")
+	}
+	return gate.CheckPaused(st, s, op)
+}
+
+// closed refuses a move to a build that may not enter.
+func (d *Decisions) closed(st *pipeline.State, s pipeline.Stage, c Command) error {
+	return gate.Eligible(st, s, c.Build)
+}
+
+// promote makes the record of a promotion.
+func (d *Decisions) promote(st *pipeline.State, s pipeline.Stage, c Command) (record, error) {
+	current := st.Builds[st.Current[s.Name].Build]
+	if c.Build == "" {
+		var ok bool
+		if c.Build, ok = gate.NewestEligible(st, s, current.Order); !ok {
+			return record{}, noneNewer(st, s, c.op())
+		}
+	}
+	if err := gate.CheckID(s, c.Build); err != nil {
+		return record{}, err
+	}
+	if err := gate.Eligible(st, s, c.Build); err != nil {
+		return record{}, pipeline.During(c.op(), err)
+	}
+	p := pipeline.Promotion{Pipeline: s.Pipeline, Stage: s.Name, Build: c.Build, Actor: d.person.Name, At: d.now().UTC()}
+	r := record{
+		outcome: Outcome{Promotion: p, From: current, To: st.Builds[c.Build]},
+		event:   &pipeline.Event{Kind: pipeline.BuildPromoted, Facts: pipeline.Facts{Promotion: &p}},
+	}
+	if c.Looked.Place == nil {
+		return r, nil
+	}
+	if now, was := PlaceOf(st, s), *c.Looked.Place; now != was {
+		return r, pipeline.Errorf(pipeline.CodeConflict, c.op(), "since you looked the stage has come to hold %s and goes to %s; it held %s and went to %s",
+			orElse(now.Current, "no build"), orElse(now.Next, "none"), orElse(was.Current, "no build"), orElse(was.Next, "none")).WithHint("Look at what differs now, then decide.")
+	}
+	r.expect = map[pipeline.Key]int64{}
+	for _, kind := range []pipeline.RecordKind{pipeline.RecordCurrent, pipeline.RecordPromotion} {
+		r.expect[pipeline.Key{Kind: kind, ID: s.Name}] = st.Version(kind, s.Name)
+	}
+	return r, nil
+}
+
+// noneNewer says why there is no build that a stage could be promoted to: what keeps the
+// newest that may still come.
+func noneNewer(st *pipeline.State, s pipeline.Stage, op string) error {
+	held := st.Builds[st.Current[s.Name].Build].Order
+	for b := range st.NewestBuilds() {
+		if b.Order <= held {
+			break
+		}
+		if o, found := gate.ObstacleTo(st, s, b.ID); found && o.Comes {
+			return o.Err(op)
+		}
+	}
+	return pipeline.Errorf(pipeline.CodeRefused, op, "no build newer than the one it holds has passed what is before it").
+		WithHint("`penstock builds %s` lists the builds with how they fared; name one that passed to go back.", s.Pipeline)
+}

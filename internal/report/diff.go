@@ -1,0 +1,159 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package report
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/state"
+)
+
+// Diff is what differs between two builds: what a promotion of the second would release
+// where the first runs.
+type Diff struct {
+	Pipeline string  `json:"pipeline"`
+	From     string  `json:"from"`
+	To       string  `json:"to"`
+	Stage    string  `json:"stage,omitempty"` // that holds From, where no build was named
+	Waits    string  `json:"waits,omitempty"` // stage at which To waits for a decision, where To was not named
+	Parts    []Part  `json:"parts"`           // of the builds that differ
+	Lineage  Lineage `json:"lineage"`
+	// Packages differ between the images. They are known of images that a bake has made, where
+	// the platform could list them.
+	Packages []pipeline.PackageChange `json:"packages"`
+	pipeline.Comparison
+	// Unknown says why commits and files could not be compared; empty where they were.
+	Unknown string `json:"unknown,omitempty"`
+}
+
+// Part is a part of a build that differs.
+type Part struct {
+	Name string `json:"name"` // artifact, base image or image
+	From string `json:"from,omitempty"`
+	To   string `json:"to,omitempty"`
+}
+
+// Lineage is what the images of the two builds were baked from, the image itself first.
+type Lineage struct {
+	From []string `json:"from"`
+	To   []string `json:"to"`
+}
+
+// Diff compares two builds. With from "" it is the one that the last stage holds which
+// people move or whose environment lasts, and with to "" the newest that may enter there, or
+// that waits for a decision on its way there.
+func (r *Reports) Diff(ctx context.Context, pipelineName, from, to string) (Diff, error) {
+	const op = "compare builds"
+	st, err := r.states.Existing(ctx, pipelineName)
+	if err != nil {
+		return Diff{}, err
+	}
+	d := Diff{Pipeline: pipelineName, From: from, To: to, Parts: []Part{}, Packages: []pipeline.PackageChange{}}
+	if from == "" {
+		if d, err = unlocked(st, d); err != nil {
+			return d, err
+		}
+	}
+	a, okA := st.Builds[d.From]
+	b, okB := st.Builds[d.To]
+	switch {
+	case !okA:
+		return d, state.NoBuild(op, pipelineName, d.From)
+	case !okB:
+		return d, state.NoBuild(op, pipelineName, d.To)
+	}
+	for _, p := range []Part{{"artifact", digestOf(a), digestOf(b)}, {"base image", a.BaseImage, b.BaseImage}, {"image", a.Image, b.Image}} {
+		if p.From != p.To {
+			d.Parts = append(d.Parts, p)
+		}
+	}
+	d.Lineage = Lineage{lineage(st, a), lineage(st, b)}
+	r.compare(ctx, st, a, b, &d)
+	d.Packages, err = r.packages(ctx, st, d.Lineage)
+	return d, err
+}
+
+// released fills in what a promotion would release: nothing but the builds.
+func unlocked(st *pipeline.State, d Diff) (Diff, error) {
+	const op = "compare builds"
+	stage, current, ok := st.Delivered()
+	if !ok {
+		return d, pipeline.Errorf(pipeline.CodeRefused, op, "no stage that people move, or whose environment lasts, holds a build yet").
+			WithHint("Name two builds; `penstock builds %s` lists them.", d.Pipeline)
+	}
+	d.Stage, d.From = stage.Name, current
+	if d.To == "" {
+		if d.To, d.Waits = nextFor(st, stage); d.To == "" {
+			return d, pipeline.Errorf(pipeline.CodeRefused, op, "no build newer than %s, which stage %q holds, may enter there or waits for a decision", current, stage.Name).
+				WithHint("Name the builds; `penstock builds %s` lists them.", d.Pipeline)
+		}
+	}
+	return d, nil
+}
+
+// nextFor returns the newest build, of those newer than what a stage holds, that may enter it,
+// or that waits for a decision at a stage above; empty for none.
+func nextFor(st *pipeline.State, s pipeline.Stage) (build, waits string) {
+	above := st.Builds[st.Current[s.Name].Build].Order
+	deciders := slices.DeleteFunc(st.Ancestors(s.After), func(name string) bool { return !st.Stages[name].Approval })
+	for b := range st.NewestBuilds() {
+		if b.Order <= above {
+			break
+		}
+		for _, name := range deciders {
+			if st.Outcome(st.Stages[name], b.ID) == pipeline.OutcomeWaiting {
+				return b.ID, name
+			}
+		}
+		if gate.MayEnter(st, s, b.ID) {
+			return b.ID, ""
+		}
+	}
+	return "", ""
+}
+
+// compare lays the commits and files of two builds beside one another. A repository that
+// can't be read is no failure: what the ledger has is shown all the same.
+func (r *Reports) compare(ctx context.Context, st *pipeline.State, a, b pipeline.Build, d *Diff) {
+	d.Ahead, d.Behind, d.Files = []pipeline.Revision{}, []pipeline.Revision{}, []pipeline.FileChange{}
+	if a.Revision.Repository != b.Revision.Repository {
+		d.Unknown = fmt.Sprintf("the builds are of different repositories, %s and %s", a.Revision.Repository, b.Revision.Repository)
+		return
+	}
+	var paths *pipeline.Paths
+	if source := st.Stages[b.Stage].Source; source != nil {
+		paths = source.Paths
+	}
+	c, err := r.sources.Compare(ctx, b.Revision.Repository, a.Revision.Commit, b.Revision.Commit, paths)
+	if err != nil {
+		d.Unknown = err.Error()
+		return
+	}
+	d.Comparison = c
+}
+
+func digestOf(b pipeline.Build) string {
+	if b.Artifact == nil {
+		return ""
+	}
+	return b.Artifact.Digest
+}
+
+// lineage follows what an image of a build was baked from.
+func lineage(st *pipeline.State, b pipeline.Build) []string {
+	images := []string{}
+	id := b.Image
+	if id == "" {
+		id = b.BaseImage
+	}
+	for id != "" && !slices.Contains(images, id) {
+		images = append(images, id)
+		id = st.Images[id].Parent
+	}
+	return images
+}

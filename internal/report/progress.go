@@ -1,0 +1,282 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package report
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// Progress is where a run stands that is under way.
+type Progress struct {
+	Run    pipeline.Run
+	Step   string // under way; empty before the first and after the last
+	Number int    // of the step, from 1
+	Of     int    // how many steps the stage has
+	Line   string // the last of the log; what the step runs where it printed nothing yet
+	Dead   bool   // the process that ran it is gone, or has not renewed its lease: the next apply clears it away
+}
+
+// Progress returns where the run of a stage, or a bake by the name that pipeline.ImageRun returns, stands; nil where none is under way.
+func (r *Reports) Progress(ctx context.Context, st *pipeline.State, stage string) (*Progress, error) {
+	if !st.RunsNow(stage) {
+		return nil, nil
+	}
+	name := st.Pipeline.Name
+	run, err := r.ledger.Run(ctx, name, st.Latest[stage].ID)
+	if err != nil || run.Status.Final() {
+		return nil, err
+	}
+	p := &Progress{Run: run, Of: len(st.Stages[stage].Steps)}
+	if done := len(run.Steps); run.Phase == pipeline.PhaseSteps && done < p.Of {
+		p.Step, p.Number = st.Stages[stage].Steps[done].Name, done+1
+	}
+	leases, err := r.ledger.Leases(ctx)
+	if err != nil {
+		return nil, err
+	}
+	key := lock.Run(name, run.Summary()).String()
+	p.Dead = true
+	for _, l := range leases {
+		if l.Key == key && r.now().Before(l.Expires) && !r.dead(l.Holder.Process) {
+			p.Dead = false
+		}
+	}
+	line, at, err := r.lastLine(ctx, name, run.ID)
+	if u := run.UnderWay; u != nil && u.From == at {
+		line = strings.TrimPrefix(line, pipeline.StepHeader(u.Name)) // of a step that has printed nothing yet: what it runs
+	}
+	p.Line = line
+	return p, err
+}
+
+// UnderWay returns where the runs and bakes of a pipeline stand that are under way, the
+// earliest first.
+func (r *Reports) UnderWay(ctx context.Context, pipelineName string) ([]Progress, error) {
+	st, err := r.states.State(ctx, pipelineName)
+	if err != nil {
+		return nil, err
+	}
+	var all []Progress
+	for name := range st.Latest {
+		p, err := r.Progress(ctx, st, name)
+		if err != nil {
+			return nil, err
+		}
+		if p != nil && !p.Dead {
+			all = append(all, *p)
+		}
+	}
+	slices.SortFunc(all, func(a, b Progress) int { return strings.Compare(a.Run.ID, b.Run.ID) })
+	return all, nil
+}
+
+// tailSize is how much of the end of a log is read for its last line.
+const tailSize = 8 << 10
+
+// lastLine returns the last line of a log without its time, and where in the log it begins;
+// empty where there is none yet.
+func (r *Reports) lastLine(ctx context.Context, pipelineName, run string) (line string, at int64, err error) {
+	log, err := r.logs.Open(ctx, pipelineName, run)
+	if pipeline.IsNotFound(err) {
+		return "", 0, nil
+	}
+	if err != nil {
+		return "", 0, err
+	}
+	defer log.Close()
+	tail, size, err := readTail(log)
+	if err != nil {
+		return "", 0, err
+	}
+	whole := bytes.TrimRight(tail, "\n")
+	begin := bytes.LastIndexByte(whole, '\n') + 1
+	line, at = string(whole[begin:]), size-int64(len(tail)-begin)
+	if stamp, rest, ok := strings.Cut(line, " "); ok {
+		if _, err := time.Parse(time.RFC3339, stamp); err == nil {
+			line = rest
+		}
+	}
+	return strings.TrimSpace(line), at, nil
+}
+
+// readTail reads the end of a log, and returns the log's size, too. Where that is far away it
+// reads all, in little memory.
+func readTail(log io.Reader) (tail []byte, size int64, err error) {
+	if file, ok := log.(io.Seeker); ok {
+		if size, err = file.Seek(0, io.SeekEnd); err == nil {
+			size, err = file.Seek(max(size-tailSize, 0), io.SeekStart)
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+	}
+	for buffer := make([]byte, tailSize); ; {
+		n, err := log.Read(buffer)
+		size += int64(n)
+		tail = append(tail, buffer[:n]...)
+		tail = append([]byte(nil), tail[max(len(tail)-tailSize, 0):]...)
+		if err == io.EOF {
+			return tail, size, nil
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+	}
+}
+
+// followPause is how often a log is looked at that may grow.
+const followPause = 500 * time.Millisecond
+
+// Follow writes the log of a run to w, and what is added to it, until the run has
+// ended. A log that was collected is CodeNotFound.
+func (r *Reports) Follow(ctx context.Context, pipelineName, run string, w io.Writer) error {
+	tick := time.NewTicker(max(followPause, r.headAge))
+	defer tick.Stop()
+	var offset int64
+	for ended := false; ; {
+		now, err := r.ledger.Run(ctx, pipelineName, run)
+		if err != nil {
+			return err
+		}
+		n, err := r.copyLog(ctx, pipelineName, run, offset, w)
+		if offset += n; err != nil && (now.Status.Final() || !pipeline.IsNotFound(err)) {
+			return err
+		}
+		// One more look is for what a run writes yet that another process has ended.
+		if ended && n == 0 {
+			return nil
+		}
+		ended = now.Status.Final()
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+// StepLog writes the parts of the steps with a name in the log of a run to w, as the run's
+// record says where they are; with follow also what is added, until the run has ended. It
+// reports whether there is any, and returns CodeNotFound for a log that was collected.
+func (r *Reports) StepLog(ctx context.Context, pipelineName, run, step string, follow bool, w io.Writer) (found bool, err error) {
+	tick := time.NewTicker(max(followPause, r.headAge))
+	defer tick.Stop()
+	var at int64 // up to where it is written
+	for ended := false; ; {
+		now, next, err := r.copyStep(ctx, pipelineName, run, step, at, w)
+		waits := follow && !now.Status.Final() && pipeline.IsNotFound(err)
+		if err != nil && !waits {
+			return found, err
+		}
+		found = found || len(now.LogParts(step)) > 0
+		// One more look is for what a run writes yet that another process has ended.
+		if !follow || ended && next == at {
+			return found, nil
+		}
+		at, ended = next, now.Status.Final()
+		select {
+		case <-ctx.Done():
+			return found, context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+// copyStep writes what the parts of a step have beyond an offset, and returns up to where
+// they are written, with the run that said where they are.
+func (r *Reports) copyStep(ctx context.Context, pipelineName, run, step string, at int64, w io.Writer) (now pipeline.Run, next int64, err error) {
+	log, end, failed := r.sizedLog(ctx, pipelineName, run)
+	if failed == nil {
+		defer log.Close()
+	}
+	// The run is read after the log was opened: a step that it has under way had not ended
+	// when what is read now was written, so that all of it is the step's.
+	if now, err = r.ledger.Run(ctx, pipelineName, run); err != nil || failed != nil {
+		return now, at, errors.Join(err, failed)
+	}
+	read := int64(0) // of the log
+	next = at
+	for _, part := range now.LogParts(step) {
+		from, to := max(part.From, at), end
+		if part.To > 0 {
+			to = min(part.To, end)
+		}
+		if to <= from {
+			continue
+		}
+		if err := skip(log, from-read); err == io.EOF {
+			break // it is not there yet
+		} else if err != nil {
+			return now, next, err
+		}
+		n, err := io.CopyN(w, log, to-from)
+		read = from + n
+		if next = read; err == io.EOF {
+			break
+		} else if err != nil {
+			return now, next, err
+		}
+	}
+	return now, next, nil
+}
+
+// sizedLog opens a log, and returns the size that it has now; where that can't be told, the
+// log ends by itself.
+func (r *Reports) sizedLog(ctx context.Context, pipelineName, run string) (log io.ReadCloser, size int64, err error) {
+	if log, err = r.logs.Open(ctx, pipelineName, run); err != nil {
+		return nil, 0, err
+	}
+	file, ok := log.(io.Seeker)
+	if !ok {
+		return log, math.MaxInt64, nil
+	}
+	if size, err = file.Seek(0, io.SeekEnd); err == nil {
+		_, err = file.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return nil, 0, errors.Join(err, log.Close())
+	}
+	return log, size, nil
+}
+
+// skip passes over n bytes of a log.
+func skip(log io.Reader, n int64) error {
+	if file, ok := log.(io.Seeker); ok {
+		_, err := file.Seek(n, io.SeekCurrent)
+		return err
+	}
+	_, err := io.CopyN(io.Discard, log, n)
+	return err
+}
+
+// copyLog writes what a log has beyond an offset, and returns how much that is.
+func (r *Reports) copyLog(ctx context.Context, pipelineName, run string, offset int64, w io.Writer) (int64, error) {
+	log, err := r.logs.Open(ctx, pipelineName, run)
+	if err != nil {
+		return 0, err
+	}
+	defer log.Close()
+	if file, ok := log.(io.Seeker); ok {
+		_, err = file.Seek(offset, io.SeekStart)
+	} else {
+		_, err = io.CopyN(io.Discard, log, offset)
+	}
+	if err == io.EOF {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return io.Copy(w, log)
+}

@@ -1,0 +1,163 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package run
+
+import (
+	"context"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
+	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
+	"github.com/penstock-io/terraform-provider-penstock/internal/state"
+)
+
+// AdvanceRequest asks for a stage to be defined and moved.
+type AdvanceRequest struct {
+	Stage  pipeline.Stage // with its defaults filled in
+	Create bool           // the caller knows of no such stage yet: it takes over what there is
+	// Intent is what was planned; zero where nobody planned. If the gates have opened for
+	// a newer build since, the planned one still goes.
+	Intent  gate.Intent
+	Secrets StageSecrets
+}
+
+// StageSecrets are the write-only variables of a stage.
+type StageSecrets struct {
+	Environment pipeline.Secrets
+	Steps       []pipeline.Secrets // by the step's index; may be shorter
+}
+
+func (s StageSecrets) step(i int) pipeline.Secrets {
+	if i < len(s.Steps) {
+		return s.Steps[i]
+	}
+	return nil
+}
+
+// all returns the secrets of the whole stage.
+func (s StageSecrets) all() []pipeline.Secret {
+	all := s.Environment.Values()
+	for _, secrets := range s.Steps {
+		all = append(all, secrets.Values()...)
+	}
+	return all
+}
+
+// Advance records the stage's definition and does what the gates allow: nothing, a
+// run, a restored or an adjusted environment. When it fails the stage holds what it
+// held before. It is safe to call again after any failure, kill or cancel, and
+// beside itself: one call works, the others wait for it.
+func (s *Stages) Advance(ctx context.Context, r AdvanceRequest) (report.StageStatus, error) {
+	stage := r.Stage
+	leased, h, err := s.locks.Lock(ctx, lock.Stage(stage.Pipeline, stage.Name), "stage "+stage.Name)
+	if err != nil {
+		return report.StageStatus{}, err
+	}
+	defer s.locks.Unlock(ctx, h)
+	st, err := s.recovered(leased, h, stage.Pipeline, stage.Name)
+	if err != nil {
+		return report.StageStatus{}, err
+	}
+	if err := s.Check(st, stage); err != nil {
+		return report.StageStatus{}, err
+	}
+	if _, err := gate.Confirm(gate.At(st, 0), stage, r.Intent); err != nil { // before it is recorded what is refused
+		return report.StageStatus{}, err
+	}
+	if err := gate.CheckPerson(st, stage, s.person); err != nil {
+		return report.StageStatus{}, err
+	}
+	if stage, err = s.define(leased, h, st, stage, r.Create); err != nil {
+		return report.StageStatus{}, err
+	}
+	if st, err = s.states.State(leased, stage.Pipeline); err != nil {
+		return report.StageStatus{}, err
+	}
+	move, err := gate.Confirm(gate.At(st, 0), stage, r.Intent)
+	if err != nil {
+		return report.StageStatus{}, err
+	}
+	if err := s.act(leased, h, st, stage, move, r.Secrets); err != nil {
+		return report.StageStatus{}, lock.LostOr(leased, err)
+	}
+	if !stage.Applied {
+		stage.Applied = true
+		if err := s.states.Append(leased, stage.Pipeline, &h.Lease, pipeline.Event{Kind: pipeline.StageDefined, Facts: pipeline.Facts{Stage: &stage}}); err != nil {
+			return report.StageStatus{}, lock.LostOr(leased, err)
+		}
+	}
+	if st, err = s.endOutgrown(leased, h, stage); err != nil {
+		return report.StageStatus{}, lock.LostOr(leased, err)
+	}
+	if r.Create {
+		s.creations.created(stage.Pipeline, pipeline.RecordStage, stage.Name, stage.ID)
+	}
+	s.collector.Quietly(leased, st, h)
+	return s.statuses.StageStatusIn(st, stage), nil
+}
+
+// Check refuses a stage that can't be where it is, whose environment the
+// platform can't give, or whose runner there is none of.
+func (s *Stages) Check(st *pipeline.State, stage pipeline.Stage) error {
+	if err := pipeline.CheckStage(st, stage); err != nil {
+		return err
+	}
+	if err := s.runner.Check(stage.Runner); err != nil || stage.Env == nil {
+		return err
+	}
+	if err := pipeline.CheckData(st, stage); err != nil {
+		return err
+	}
+	return s.platform.Check(*stage.Env)
+}
+
+// CheckRunner refuses a runner that there is none of.
+func (s *Stages) CheckRunner(runner pipeline.RunnerKind) error { return s.runner.Check(runner) }
+
+// recovered returns the state of a pipeline that exists, after finishing or
+// clearing away what a dead run of the stage left.
+func (e *core) recovered(ctx context.Context, h *lock.Lock, pipelineName, stage string) (*pipeline.State, error) {
+	st, err := e.states.Fresh(ctx, pipelineName)
+	if err != nil {
+		return nil, err
+	}
+	if !st.Exists() {
+		return nil, state.NoPipeline(pipelineName)
+	}
+	if err := e.recover(ctx, h, st, stage); err != nil {
+		return nil, err
+	}
+	return e.states.Fresh(ctx, pipelineName)
+}
+
+// act does what the move says.
+func (s *Stages) act(ctx context.Context, h *lock.Lock, st *pipeline.State, stage pipeline.Stage, move gate.Move, secrets StageSecrets) error {
+	switch move.Action {
+	case gate.ActionRun, gate.ActionRestore:
+		return s.run(ctx, h, st, stage, move, secrets)
+	case gate.ActionAdopt:
+		return s.states.Append(ctx, stage.Pipeline, &h.Lease, gate.Adoption(st, stage, move.Candidate.ID))
+	case gate.ActionAdjust:
+		return s.adjustStage(ctx, h, st, stage, move.Instances)
+	case gate.ActionEnd:
+		env, _ := st.DecidedEnvironment(stage)
+		return s.collector.EndEnvironment(ctx, stage.Pipeline, h.Lease, env)
+	default:
+		return nil
+	}
+}
+
+// adjustStage changes what can be changed of a stage's environment while it serves.
+func (s *Stages) adjustStage(ctx context.Context, h *lock.Lock, st *pipeline.State, stage pipeline.Stage, instances int) error {
+	env, ok := st.RunEnvironment(stage.Name, pipeline.ForStage)
+	if !ok {
+		return pipeline.Errorf(pipeline.CodeInternal, "adjust stage "+stage.Name, "it has no environment")
+	}
+	env, err := s.adjusted(ctx, h, env, stage.EnvironmentFor(st.Pipeline), instances)
+	if err != nil {
+		return err
+	}
+	return s.recordEnvironment(ctx, h, env)
+}

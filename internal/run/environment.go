@@ -1,0 +1,338 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package run
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// purpose says what the stage's environment is for.
+func purpose(s pipeline.Stage) pipeline.EnvironmentPurpose {
+	switch {
+	case s.Persistent():
+		return pipeline.ForStage
+	case s.Approval:
+		return pipeline.ForInquiry
+	default:
+		return pipeline.ForRun
+	}
+}
+
+const (
+	// runMargin is how much longer than its steps may take the environment of a run lives
+	// if nobody ends it: enough for what is done before and after them.
+	runMargin = 12 * time.Hour
+	// keptLife is how long an environment that was kept for a look lives: a weekend.
+	keptLife = 72 * time.Hour
+)
+
+// prepare brings up the run's fleet: in the stage's environment where it lasts,
+// else in one of its own.
+func (a *attempt) prepare(ctx context.Context) error {
+	if err := a.endKept(ctx); err != nil {
+		return err
+	}
+	what := purpose(a.stage)
+	env, exists := a.state.RunEnvironment(a.stage.Name, what)
+	if !exists || what == pipeline.ForRun {
+		env = pipeline.Environment{
+			ID: a.states.NewID("e-"), Pipeline: a.run.Pipeline, Name: a.stage.Name, Purpose: what, Stage: a.stage.Name,
+			Run: a.run.ID, Build: a.run.Build, Spec: a.stage.EnvironmentFor(a.state.Pipeline), Instances: a.stage.Instances(a.state.Pipeline),
+			Owner: a.holder.Actor, Status: pipeline.EnvLaunching, CreatedAt: a.now().UTC(),
+		}
+	}
+	if what == pipeline.ForRun { // should this machine die, the platform ends it
+		env.ExpiresAt = a.now().UTC().Add(a.stage.StepsLimit() + runMargin)
+	}
+	a.env = &env
+	fleet := pipeline.FleetOf(a.run.ID)
+	a.run.Environment, a.run.Fleet = env.ID, fleet
+	recorded := pipeline.Facts{}
+	if env.Status == pipeline.EnvLaunching {
+		recorded.Environment = &env
+	}
+	if err := a.enter(ctx, pipeline.PhaseEnvironment, recorded); err != nil {
+		return err
+	}
+	launch := a.state.Launch(a.stage, a.run.Build)
+	next := env // what serves stays recorded until the traffic has gone over
+	next.Build, next.Run, next.Spec = a.run.Build, a.run.ID, a.stage.EnvironmentFor(a.state.Pipeline)
+	req, err := a.fleetRequest(ctx, next, launch, a.secrets.Environment, a.log)
+	if err != nil {
+		return err
+	}
+	req.Fleet = fleet
+	req.Instances = a.stage.Instances(a.state.Pipeline)
+	req.DataFrom = a.dataFrom()
+	req.Seed = a.state.Pipeline.Service.Seed != "" && what != pipeline.ForStage && req.DataFrom == ""
+	a.logf("environment %s: %d instances of %s", env.ID, req.Instances, cmp.Or(launch.Image, "an empty root"))
+	a.fleet, err = a.under(a.lease).Prepare(ctx, req)
+	if err != nil {
+		return fmt.Errorf("launch %s: %w", env.Describe(), err)
+	}
+	a.run.Fleet = a.fleet.ID // a kept one, perhaps
+	return nil
+}
+
+// fleetRequest fills in what every launch has in common.
+func (e *core) fleetRequest(ctx context.Context, env pipeline.Environment, launch pipeline.Launch, secrets pipeline.Secrets, log io.Writer) (pipeline.FleetRequest, error) {
+	st, err := e.states.State(ctx, env.Pipeline)
+	if err != nil {
+		return pipeline.FleetRequest{}, err
+	}
+	vars := map[string]string{}
+	for k, v := range env.Spec.Env {
+		vars[k] = v
+	}
+	vars["PENSTOCK_PIPELINE"], vars["PENSTOCK_BUILD"] = env.Pipeline, env.Build
+	if env.Stage != "" {
+		vars["PENSTOCK_STAGE"] = env.Stage
+	}
+	req := pipeline.FleetRequest{
+		Environment: env.ID, Labels: pipeline.Labels{Pipeline: env.Pipeline, Stage: env.Stage, Build: env.Build, Run: env.Run},
+		Persistent: env.Purpose == pipeline.ForStage, Image: launch.Image, Instances: env.Instances, InstanceType: env.Spec.InstanceType,
+		Address: env.Spec.Address, Port: env.Spec.Port, Certificate: env.Spec.Certificate, Service: st.Pipeline.Service, Env: vars, Secrets: secrets,
+		Migrate: st.Pipeline.Service.Migrate != "", ExpiresAt: env.ExpiresAt, DrainTimeout: env.Spec.DrainTimeout, Alarms: env.Spec.Alarms, Log: log,
+		TrustedProxies: env.Spec.TrustedProxies,
+	}
+	if launch.Install && launch.Artifact != nil {
+		if req.Artifact, err = e.artifacts.Get(ctx, *launch.Artifact); err != nil {
+			return req, fmt.Errorf("fetch artifact of build %s: %w", env.Build, err)
+		}
+	}
+	return req, nil
+}
+
+// dataFrom returns the environment whose data the run's new one gets a copy of: the
+// named stage's; for a pre-production stage that names none, production's.
+func (a *attempt) dataFrom() string {
+	from := a.stage.Env.DataFrom
+	for _, s := range a.state.StagesInOrder() {
+		if from == "" && a.stage.Type == pipeline.TypePreProduction && s.Type == pipeline.TypeProduction {
+			from = s.Name
+		}
+	}
+	if env, ok := a.state.RunEnvironment(from, pipeline.ForStage); ok && env.Serves() {
+		return env.ID
+	}
+	if from != "" {
+		a.logf("stage %q has no environment yet to copy data from", from)
+	}
+	return ""
+}
+
+// endKept ends the environments of earlier failed runs of the stage that were
+// kept for a look.
+func (a *attempt) endKept(ctx context.Context) error {
+	for _, env := range a.state.EnvironmentsInOrder() {
+		if env.Stage == a.stage.Name && env.Purpose == pipeline.ForRun {
+			if err := a.collector.EndEnvironment(ctx, a.run.Pipeline, a.lease, env); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// endOutgrown ends the environments that a stage had under a definition of before and
+// has no use for under the one that it now does what it must for. Those of a stage
+// that somebody holds stay. It returns the state that is left.
+func (s *Stages) endOutgrown(ctx context.Context, h *lock.Lock, stage pipeline.Stage) (*pipeline.State, error) {
+	st, err := s.states.State(ctx, stage.Pipeline)
+	if err != nil {
+		return nil, err
+	}
+	if _, frozen := st.Pauses[stage.Name]; frozen {
+		return st, nil
+	}
+	left := st
+	for _, env := range st.EnvironmentsInOrder() {
+		wanted := stage.Env != nil && env.Purpose == purpose(stage)
+		if env.Stage != stage.Name || env.Purpose == pipeline.ForPerson || wanted {
+			continue
+		}
+		if err := s.collector.EndEnvironment(ctx, stage.Pipeline, h.Lease, env); err != nil {
+			return nil, err
+		}
+		if left, err = s.states.State(ctx, stage.Pipeline); err != nil {
+			return nil, err
+		}
+	}
+	return left, nil
+}
+
+// bake keeps the installed state of the environment as the build's image.
+func (a *attempt) bake(ctx context.Context) error {
+	if err := a.enter(ctx, pipeline.PhaseBake); err != nil {
+		return err
+	}
+	baked, err := a.under(a.lease).Bake(ctx, pipeline.BakeRequest{
+		Token: a.run.ID, Name: a.stage.Name, Labels: a.labels(), Environment: a.env.ID, Log: a.log,
+	})
+	if err != nil {
+		return fmt.Errorf("bake image: %w", err)
+	}
+	image := pipeline.Image{
+		ID: baked.ID, Pipeline: a.run.Pipeline, Name: a.stage.Name, Parent: a.build.BaseImage, Build: a.build.ID,
+		Run: a.run.ID, Commit: a.build.Revision.Commit, Size: baked.Size, CreatedAt: a.now().UTC(), Packages: a.keepPackages(ctx, baked),
+	}
+	image = recordOf(a.state, image)
+	a.logf("image %s (%d bytes)", image.ID, image.Size)
+	a.run.Image, a.build.Image, a.build.BakedBy = image.ID, image.ID, a.stage.Name
+	return a.states.Append(ctx, a.run.Pipeline, &a.lease, pipeline.Event{Kind: pipeline.ImageBaked, Facts: pipeline.Facts{Image: &image}})
+}
+
+// finishEnvironment gives the traffic to the fleet of a persistent environment, and
+// ends one that was for the run alone. From the moment that its phase is recorded
+// the run has passed: whoever finds it dead finishes it.
+func (a *attempt) finishEnvironment(ctx context.Context) error {
+	if a.env == nil {
+		return nil
+	}
+	if a.env.Purpose == pipeline.ForRun {
+		if err := a.enter(ctx, pipeline.PhaseTearDown); err != nil {
+			return err
+		}
+		a.logf("environment %s: tear down", a.env.ID)
+		return a.collector.EndEnvironment(ctx, a.run.Pipeline, a.lease, *a.env)
+	}
+	if err := a.enter(ctx, pipeline.PhaseShift); err != nil {
+		return err
+	}
+	return a.shift(ctx)
+}
+
+// shift sends the traffic to the run's fleet and records what serves now.
+func (a *attempt) shift(ctx context.Context) error {
+	traffic := a.stage.Env.Traffic()
+	traffic.Log = a.log
+	report, err := a.sendTraffic(ctx, a.lease, a.env.ID, a.run.Fleet, traffic)
+	if err != nil {
+		return fmt.Errorf("shift traffic of %s: %w", a.env.Describe(), err)
+	}
+	ctx, cancel := lock.CleanUp(ctx) // what serves is recorded, whoever gave up waiting
+	defer cancel()
+	env := *a.env
+	env.Build, env.Run, env.Fleet, env.Digest = a.run.Build, a.run.ID, a.run.Fleet, a.run.Digest
+	env.Image, env.Spec = a.run.Inputs.Image, a.stage.EnvironmentFor(a.state.Pipeline)
+	env.Instances, env.Status = a.stage.Instances(a.state.Pipeline), pipeline.EnvRunning
+	env.Endpoint, env.Reason = report.Endpoint, ""
+	a.env = &env
+	a.logf("environment %s: %s serves build %s", env.ID, env.Endpoint, env.Build)
+	return a.states.Append(ctx, a.run.Pipeline, &a.lease, pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &env}})
+}
+
+// sendTraffic sends the traffic of an environment to a fleet. Where that fails, or is
+// cancelled, the fleet is discarded. One that has got the traffic by then can't be, and
+// serves: that is no failure, though what served before may end a little later.
+func (e *core) sendTraffic(ctx context.Context, lease pipeline.Lease, environment, fleet string, t pipeline.Traffic) (pipeline.EnvironmentReport, error) {
+	platform := e.under(lease)
+	report, err := platform.Shift(ctx, environment, fleet, t)
+	if err == nil {
+		return report, nil
+	}
+	ctx, cancel := lock.CleanUp(ctx)
+	defer cancel()
+	if failed := platform.Discard(ctx, environment, fleet); failed != nil {
+		return report, errors.Join(err, fmt.Errorf("discard fleet %s: %w", fleet, failed))
+	}
+	reports, failed := platform.Describe(ctx, environment)
+	if failed != nil {
+		return report, errors.Join(err, fmt.Errorf("describe environment %s: %w", environment, failed))
+	}
+	if now := reports[environment]; now.Serving == fleet {
+		e.logger.Warn("the traffic has gone over all the same", "environment", environment, "fleet", fleet, "error", err)
+		return now, nil
+	}
+	return report, err
+}
+
+// discardPending removes a fleet that somebody prepared in an environment and, having
+// died, did not send the traffic to.
+func (e *core) discardPending(ctx context.Context, h *lock.Lock, env pipeline.Environment) error {
+	reports, err := e.platform.Describe(ctx, env.ID)
+	if fleet := reports[env.ID].Pending; err == nil && fleet != "" {
+		err = e.under(h.Lease).Discard(ctx, env.ID, fleet)
+	}
+	if err != nil {
+		return fmt.Errorf("clear %s: %w", env.Describe(), err)
+	}
+	return nil
+}
+
+// adjusted gives an environment another specification whose service runs no differently,
+// for the caller to record: the number of its instances, and the proxies that its endpoint
+// trusts.
+func (e *core) adjusted(ctx context.Context, h *lock.Lock, env pipeline.Environment, spec pipeline.EnvironmentSpec, instances int) (pipeline.Environment, error) {
+	if !env.Spec.TrustsAlike(spec) {
+		if err := e.under(h.Lease).Trust(ctx, env.ID, spec.TrustedProxies); err != nil {
+			return env, fmt.Errorf("trust other proxies at %s: %w", env.Describe(), err)
+		}
+	}
+	var err error
+	if env.Instances != instances {
+		env, err = e.resized(ctx, h, env, instances)
+	}
+	env.Spec = spec
+	return env, err
+}
+
+// resized changes the number of instances of an environment, for the caller to record.
+// Until then the record says that it has none: a change that is interrupted is made
+// again, whatever number is wanted then.
+func (e *core) resized(ctx context.Context, h *lock.Lock, env pipeline.Environment, instances int) (pipeline.Environment, error) {
+	env.Instances = 0
+	if err := e.recordEnvironment(ctx, h, env); err != nil {
+		return env, err
+	}
+	if err := e.under(h.Lease).Resize(ctx, env.ID, instances); err != nil {
+		return env, fmt.Errorf("resize %s to %d instances: %w", env.Describe(), instances, err)
+	}
+	env.Instances = instances
+	return env, nil
+}
+
+// abandonEnvironment clears away the environment of a run that did not pass, and
+// leaves what served before. It returns the environment's new record where the run
+// failed and the stage keeps such environments.
+func (a *attempt) abandonEnvironment(ctx context.Context, status pipeline.RunStatus) (*pipeline.Environment, error) {
+	if a.env == nil {
+		return nil, nil
+	}
+	env := *a.env
+	if env.Purpose == pipeline.ForRun {
+		if status == pipeline.RunFailed && a.stage.OnFailure == pipeline.OnFailureKeep && a.fleet.Endpoint != "" {
+			env.Status, env.Endpoint, env.Fleet = pipeline.EnvKept, a.fleet.Endpoint, a.fleet.ID
+			env.Reason = "kept after run " + a.run.ID + " failed"
+			until := a.now().UTC().Add(keptLife)
+			if err := a.under(a.lease).Extend(ctx, env.ID, until); err != nil {
+				a.logf("environment %s ends at %s, as it could not be given more time: %v", env.ID, pipeline.Moment(env.ExpiresAt.UTC()), err)
+			} else {
+				env.ExpiresAt = until
+			}
+			a.logf("environment %s is kept at %s", env.ID, env.Endpoint)
+			return &env, nil
+		}
+		return nil, a.collector.EndEnvironment(ctx, a.run.Pipeline, a.lease, env)
+	}
+	if err := a.under(a.lease).Discard(ctx, env.ID, a.run.Fleet); err != nil {
+		return nil, fmt.Errorf("discard fleet of %s: %w", env.Describe(), err)
+	}
+	if env.Status == pipeline.EnvLaunching { // it was new, so nothing serves in it
+		return nil, a.collector.EndEnvironment(ctx, a.run.Pipeline, a.lease, env)
+	}
+	return nil, nil
+}
+
+// inside joins a slash-separated path of a source to a directory.
+func inside(dir, name string) string { return path.Join(dir, path.Clean("/"+name)) }

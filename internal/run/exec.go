@@ -1,0 +1,98 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package run
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// EnvironmentRef names an environment of a pipeline: a person's by its name, or that of a
+// stage by the stage's.
+type EnvironmentRef struct{ Pipeline, Name, Stage string }
+
+// longestLook bounds what somebody runs in an environment, or how long its log is followed.
+const longestLook = 24 * time.Hour
+
+// Find returns an environment; CodeNotFound where there is none.
+func (e *Environments) Find(ctx context.Context, r EnvironmentRef) (pipeline.Environment, error) {
+	const op = "find environment"
+	st, err := e.states.Existing(ctx, r.Pipeline)
+	if err != nil {
+		return pipeline.Environment{}, err
+	}
+	if r.Stage == "" {
+		env, ok := st.PersonEnvironment(r.Name)
+		if !ok {
+			return env, pipeline.Errorf(pipeline.CodeNotFound, op, "pipeline %q has no self-service environment %q", r.Pipeline, r.Name).
+				WithHint("`penstock env list %s` lists them.", r.Pipeline)
+		}
+		return env, nil
+	}
+	for _, purpose := range []pipeline.EnvironmentPurpose{pipeline.ForStage, pipeline.ForInquiry, pipeline.ForRun} {
+		if env, ok := st.RunEnvironment(r.Stage, purpose); ok {
+			return env, nil
+		}
+	}
+	return pipeline.Environment{}, pipeline.Errorf(pipeline.CodeNotFound, op, "stage %q of pipeline %q has no environment now", r.Stage, r.Pipeline).
+		WithHint("`penstock status %s` shows those that there are.", r.Pipeline)
+}
+
+// running is Find for an environment that has instances.
+func (e *Environments) running(ctx context.Context, r EnvironmentRef) (pipeline.Environment, error) {
+	env, err := e.Find(ctx, r)
+	if err == nil && !env.Serves() {
+		return env, pipeline.Errorf(pipeline.CodeRefused, "use "+env.Describe(), "it is %s", env.Status).
+			WithHint("Launch it again, or choose another; `penstock env list %s` lists them.", r.Pipeline)
+	}
+	return env, err
+}
+
+// Exec runs a shell line in an instance of an environment, or in each, and returns its exit
+// status. It needs the right to launch; in somebody else's, and in that of a stage that
+// people move, the right to deploy.
+func (e *Environments) Exec(ctx context.Context, r EnvironmentRef, line string, everywhere bool, out io.Writer) (int, error) {
+	env, err := e.running(ctx, r)
+	if err != nil {
+		return 0, err
+	}
+	st, err := e.states.State(ctx, r.Pipeline)
+	if err != nil {
+		return 0, err
+	}
+	right := pipeline.RightLaunch
+	others := env.Purpose == pipeline.ForPerson && !st.Pipeline.Authorization.Owns(env.Owner, e.person)
+	if others || st.Stages[env.Stage].RequiresDeployRight() {
+		right = pipeline.RightDeploy
+	}
+	if err := st.Pipeline.Authorize(right, e.person, "run a command in "+env.Describe()); err != nil {
+		return 0, err
+	}
+	exit, err := e.platform.Exec(ctx, env.ID, env.Fleet, pipeline.Command{Line: line, Everywhere: everywhere, Timeout: longestLook}, out)
+	if err != nil {
+		return exit, fmt.Errorf("run a command in %s: %w", env.Describe(), err)
+	}
+	return exit, nil
+}
+
+// ServiceLog writes the last lines of what the service in an environment has printed; with
+// follow until ctx ends what it goes on to print.
+func (e *Environments) ServiceLog(ctx context.Context, r EnvironmentRef, lines int, follow bool, out io.Writer) error {
+	env, err := e.running(ctx, r)
+	if err != nil {
+		return err
+	}
+	exit, err := e.platform.Exec(ctx, env.ID, env.Fleet, pipeline.Command{Line: e.platform.LogCommand(lines, follow), Timeout: longestLook}, out)
+	switch {
+	case err != nil:
+		return fmt.Errorf("read the log of %s: %w", env.Describe(), err)
+	case exit != 0:
+		return pipeline.Errorf(pipeline.CodeFailed, "read the log of "+env.Describe(), "the command for it ended with status %d", exit)
+	}
+	return nil
+}

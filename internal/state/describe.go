@@ -1,0 +1,73 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package state
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// describe lays what the platform says over the environments in the ledger.
+func (s *Store) describe(ctx context.Context, recorded *pipeline.State) (*pipeline.State, error) {
+	var ids []string
+	for id, env := range recorded.Environments {
+		if env.Alive() {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) == 0 {
+		return recorded, nil
+	}
+	reports, err := s.config.Platform.Describe(ctx, ids...)
+	if err != nil {
+		return nil, fmt.Errorf("describe environments: %w", err)
+	}
+	st := recorded.Clone()
+	for _, id := range ids {
+		env := merge(st.Environments[id], reports[id], s.config.Now())
+		st.Environments[id] = traced(env, reports[id], st.Latest[env.Stage])
+	}
+	return st, nil
+}
+
+// traced corrects what the record says that an environment runs, where another fleet
+// has its traffic: somebody was about to record that, or ended before that. The fleet
+// is that of the stage's latest run, or of nobody knows which build.
+func traced(env pipeline.Environment, r pipeline.EnvironmentReport, latest pipeline.RunSummary) pipeline.Environment {
+	if !env.Serves() || env.Fleet == "" || r.Serving == "" || r.Serving == env.Fleet {
+		return env
+	}
+	env.Fleet, env.Build, env.Run, env.Digest = r.Serving, "", "", ""
+	if latest.ID != "" && pipeline.FleetOf(latest.ID) == r.Serving {
+		env.Build, env.Run, env.Digest = latest.Build, latest.ID, latest.Digest
+	}
+	return env
+}
+
+// merge lays a report over the record of an environment. The record's own status
+// stays where it says what the platform can't know.
+func merge(env pipeline.Environment, r pipeline.EnvironmentReport, now time.Time) pipeline.Environment {
+	gone := r.Status == "" || r.Status == pipeline.EnvGone
+	switch {
+	case env.Status == pipeline.EnvLaunching, env.Status == pipeline.EnvEnding:
+		return env // somebody is at work on it, or died at work
+	case r.Status == pipeline.EnvExpired, gone && !env.ExpiresAt.IsZero() && !now.Before(env.ExpiresAt):
+		env.Status = pipeline.EnvExpired
+	case gone:
+		env.Status = pipeline.EnvGone
+	case env.Status == pipeline.EnvKept:
+	default:
+		env.Status = r.Status
+	}
+	env.Reason = r.Reason
+	if !env.Alive() {
+		env.Endpoint = ""
+	} else if r.Endpoint != "" && env.Status != pipeline.EnvKept {
+		env.Endpoint = r.Endpoint
+	}
+	return env
+}

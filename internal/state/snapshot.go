@@ -1,0 +1,121 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package state
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// Position is where a pipeline was looked at: the events that its ledger had, and what the
+// platform saw besides. A Snapshot of it is the same whenever it is asked for.
+type Position struct {
+	Sequence     int64      `json:"sequence"` // of the newest event
+	Environments []Sighting `json:"environments,omitempty"`
+}
+
+// Key tells positions apart.
+func (p Position) Key() string {
+	key, _ := json.Marshal(p) // of numbers and strings
+	return string(key)
+}
+
+// Sighting is what the platform said of an environment where it was not what is recorded.
+type Sighting struct {
+	ID       string                     `json:"id"`
+	Status   pipeline.EnvironmentStatus `json:"status"`
+	Reason   string                     `json:"reason,omitempty"`
+	Endpoint string                     `json:"endpoint,omitempty"`
+	Fleet    string                     `json:"fleet,omitempty"`
+	Build    string                     `json:"build,omitempty"`
+	Run      string                     `json:"run,omitempty"`
+	Digest   string                     `json:"digest,omitempty"`
+}
+
+// Snapshot returns a pipeline at the newest position of its ledger, with its environments as
+// the platform sees them, and that position.
+func (s *Store) Snapshot(ctx context.Context, name string) (gate.Snapshot, Position, error) {
+	var at Position
+	var recorded *pipeline.State
+	for again := true; again; {
+		head, err := s.config.Ledger.Head(ctx, name)
+		if err == nil {
+			recorded, err = s.config.Ledger.State(ctx, name)
+		}
+		if err == nil {
+			at.Sequence, err = s.config.Ledger.Head(ctx, name)
+		}
+		if err != nil {
+			return gate.Snapshot{}, at, err
+		}
+		again = head != at.Sequence // somebody has recorded something
+	}
+	merged, err := s.describe(ctx, recorded)
+	if err != nil {
+		return gate.Snapshot{}, at, err
+	}
+	for id, env := range merged.Environments {
+		if seen := sighted(env); seen != sighted(recorded.Environments[id]) {
+			at.Environments = append(at.Environments, seen)
+		}
+	}
+	slices.SortFunc(at.Environments, func(a, b Sighting) int { return strings.Compare(a.ID, b.ID) })
+	return gate.At(merged, at.Sequence), at, nil
+}
+
+func sighted(env pipeline.Environment) Sighting {
+	return Sighting{env.ID, env.Status, env.Reason, env.Endpoint, env.Fleet, env.Build, env.Run, env.Digest}
+}
+
+// eventsPage is how many events are read at a time.
+const eventsPage = 500
+
+// SnapshotAt returns a pipeline as it was at a position, from its history. It is CodeConflict
+// where the history has no such position any more, or not yet.
+func (s *Store) SnapshotAt(ctx context.Context, name string, at Position) (gate.Snapshot, error) {
+	st, err := pipeline.NewState(nil)
+	if err != nil {
+		return gate.Snapshot{}, err
+	}
+	for seq := int64(0); seq < at.Sequence; {
+		events, err := s.config.Ledger.Events(ctx, name, seq, int(min(eventsPage, at.Sequence-seq)))
+		if err != nil {
+			return gate.Snapshot{}, err
+		}
+		if len(events) == 0 {
+			return gate.Snapshot{}, pipeline.Errorf(pipeline.CodeConflict, "read history", "pipeline %q was planned at event %d, and its history ends at event %d", name, at.Sequence, seq).
+				WithHint("Plan again.")
+		}
+		if st, err = st.With(events); err != nil {
+			return gate.Snapshot{}, err
+		}
+		seq = events[len(events)-1].Seq
+	}
+	return gate.At(at.Over(st), at.Sequence), nil
+}
+
+// Over lays what the platform saw over a state, which stays as it is.
+func (p Position) Over(st *pipeline.State) *pipeline.State {
+	if len(p.Environments) == 0 {
+		return st
+	}
+	over := st.Clone()
+	over.Environments = maps.Clone(st.Environments)
+	for _, s := range p.Environments {
+		env, ok := over.Environments[s.ID]
+		if !ok {
+			continue
+		}
+		env.Status, env.Reason, env.Endpoint = s.Status, s.Reason, s.Endpoint
+		env.Fleet, env.Build, env.Run, env.Digest = s.Fleet, s.Build, s.Run, s.Digest
+		over.Environments[s.ID] = env
+	}
+	return over
+}
