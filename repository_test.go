@@ -104,7 +104,7 @@ var confined = map[string][]string{
 
 // topLevel is what may lie at the top, beside dotfiles.
 var topLevel = []string{
-	"CHANGELOG.md", "GNUmakefile", "LICENSE", "README.md", "docs", "examples", "go.mod", "go.sum", "internal", "main.go",
+	"CHANGELOG.md", "GNUmakefile", "LICENSE", "README.md", "docs", "examples", "go.mod", "go.sum", "internal", "main.go", "prose_test.go",
 	"repository_test.go", "terraform-registry-manifest.json", "tools",
 }
 

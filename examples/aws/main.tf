@@ -1,6 +1,6 @@
 # The nine stages of a pipeline for a small HTTP service, on AWS.
 #
-# Once for each account and region, with credentials that may make roles:
+# Once for each account and region, with credentials that may create roles:
 #
 #   penstock bootstrap --region eu-west-1
 #
@@ -20,7 +20,7 @@ provider "penstock" {
   aws = {
     region           = var.region
     stack            = "penstock"  # that `penstock bootstrap` made
-    instance_type    = "t4g.small" # where nothing else is said
+    instance_type    = "t4g.small" # the default
     public_endpoints = var.outside # single instances are reached from outside of the VPC
     default_tags     = { team = "shop" }
   }
@@ -86,7 +86,7 @@ resource "penstock_stage" "bootstrap" {
 }
 
 # Image: infrastructure and configuration commits bake an AMI from the newest Amazon
-# Linux. A newer one is taken up with the next bake.
+# Linux. The next bake uses a newer one.
 resource "penstock_baked_image" "base" {
   pipeline = penstock_pipeline.shop.name
   name     = "shop-base"
@@ -153,7 +153,7 @@ resource "penstock_stage" "pre_production" {
 }
 
 # Production: moves when production_build changes. A tenth of the traffic first; the
-# instances before are kept for an hour, for a rollback.
+# previous instances are kept for an hour, for a rollback.
 resource "penstock_stage" "production" {
   pipeline = penstock_pipeline.shop.name
   type     = "production"
@@ -167,7 +167,7 @@ resource "penstock_stage" "production" {
   steps = [{ name = "answers", http = { path = "/healthz", status = 200 }, retries = 3 }]
 }
 
-# Self-service: an environment of one's own, from a build that passed acceptance.
+# Self-service: a personal environment, from a build that passed acceptance.
 resource "penstock_self_service_env" "person" {
   for_each = var.self_service
   pipeline = penstock_pipeline.shop.name

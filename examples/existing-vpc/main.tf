@@ -1,4 +1,4 @@
-# A pipeline in a VPC that is there already, with load balancers that only it reaches.
+# A pipeline in an existing VPC, with load balancers that only the VPC can reach.
 # The subnets must reach Systems Manager and S3, by a NAT gateway or by endpoints; and
 # Terraform must run where it reaches the instances' private addresses.
 #
@@ -38,12 +38,12 @@ resource "penstock_pipeline" "shop" {
   scale = { instances = 3 }
 }
 
-# The newest image of the team that is responsible for base images.
+# The newest image of the base image team.
 resource "penstock_baked_image" "base" {
   pipeline      = penstock_pipeline.shop.name
   name          = "shop-base"
   from          = { filter = { name = "acme-linux-*", owners = ["210987654321"], architecture = "x86_64" } }
-  follow_source = true # bake anew when they publish one
+  follow_source = true # bake again when they publish one
   source        = data.penstock_source.shop.image_revision
   steps         = [{ name = "packages", script = "image/packages.sh" }]
 }

@@ -129,7 +129,7 @@ resource "penstock_stage" "production" {
   steps    = [{ name = "answers", http = { path = "/healthz", status = 200 }, retries = 3 }]
 }
 
-# Self-service: an environment of one's own, from a build that passed acceptance.
+# Self-service: a personal environment, from a build that passed acceptance.
 resource "penstock_self_service_env" "person" {
   for_each = var.self_service
   pipeline = penstock_pipeline.shop.name

@@ -71,7 +71,7 @@ func KMSKey(ctx context.Context, keyARN, profile string) (crypto.Signer, error) 
 	at, err := arn.Parse(keyARN)
 	if err != nil || at.Service != "kms" {
 		return nil, pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the ARN of a KMS key", keyARN).
-			WithHint("Give it as in arn:aws:kms:eu-west-1:123456789012:key/… or …:alias/….")
+			WithHint("Write it like arn:aws:kms:eu-west-1:123456789012:key/… or …:alias/….")
 	}
 	c, err := cloud.Load(ctx, cloud.Options{Region: at.Region, Profile: profile})
 	if err != nil {

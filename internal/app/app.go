@@ -171,7 +171,7 @@ func (a *App) Outdated() (text, remedy string) {
 	if a.stack == nil || a.stack.TemplateVersion == bootstrap.TemplateVersion {
 		return "", ""
 	}
-	return fmt.Sprintf("it was made from version %d of the template, and this program brings version %d", a.stack.TemplateVersion, bootstrap.TemplateVersion),
+	return fmt.Sprintf("it has version %d of the template, but this program has version %d", a.stack.TemplateVersion, bootstrap.TemplateVersion),
 		fmt.Sprintf("Bring it up to date with `penstock bootstrap --stack %s`, or use the program of its version.", a.stack.Stack)
 }
 

@@ -181,7 +181,7 @@ func ReadContext(dir string) (*AWS, error) {
 	}
 	if err != nil {
 		return nil, pipeline.Errorf(pipeline.CodeInvalid, "read context", "%s: %w", filepath.Join(dir, contextFile), err).
-			WithHint("Remove the file; the next plan or apply writes it anew.")
+			WithHint("Remove the file; the next plan or apply writes it again.")
 	}
 	for _, own := range []string{"AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE"} {
 		if os.Getenv(own) != "" { // the caller has credentials of another origin

@@ -23,7 +23,7 @@ const (
 	// markerFile is in each directory that Penstock made, or found empty: what has one of
 	// the names below there is Penstock's. Nothing is ever removed where it is missing.
 	markerFile = "PENSTOCK.TAG"
-	markerText = "This directory is Penstock's. When it holds no pipeline any more, it is removed.\n"
+	markerText = "This directory belongs to Penstock. It is removed when it contains no pipeline.\n"
 )
 
 // contents are the entries of a data directory that may be removed whole when it
@@ -58,7 +58,7 @@ func makeDataDir(dir string) error {
 			return dirError(dir, err)
 		}
 		if !empty {
-			return pipeline.Errorf(pipeline.CodeInvalid, "open data directory", "%s holds files, and is no data directory of Penstock", dir).
+			return pipeline.Errorf(pipeline.CodeInvalid, "open data directory", "%s contains other files, and is not a data directory of Penstock", dir).
 				WithHint("Set data_dir in the provider block, --data-dir or %s to a directory that is empty or does not exist yet, such as %s.", DataDirVariable, filepath.Join(dir, DataDirName))
 		}
 	}

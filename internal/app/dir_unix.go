@@ -85,7 +85,7 @@ func checkOwner(dir string, info fs.FileInfo) error {
 	if u, err := user.LookupId(name); err == nil {
 		name = u.Username
 	}
-	return pipeline.Errorf(pipeline.CodeInvalid, "open data directory", "%s belongs to the user %s, and this is %s", dir, name, strconv.Itoa(os.Geteuid())).
+	return pipeline.Errorf(pipeline.CodeInvalid, "open data directory", "%s belongs to the user %s, but this is %s", dir, name, strconv.Itoa(os.Geteuid())).
 		WithHint("Work as that user (`sudo -u %s …`), or take the directory over (`sudo chown -R %d %s`), or name another with data_dir, --data-dir or %s.", name, os.Geteuid(), dir, DataDirVariable)
 }
 
@@ -110,5 +110,5 @@ func checkPrivate(dir string) error {
 		return err
 	}
 	return pipeline.Errorf(pipeline.CodeInvalid, "find data directory", "other users may write in %s", dir).
-		WithHint("If it is yours, and nobody has changed it, run `chmod 700 %s`; else name another with --data-dir or %s.", dir, DataDirVariable)
+		WithHint("If it is yours, and nobody has changed it, run `chmod 700 %s`; otherwise name another with --data-dir or %s.", dir, DataDirVariable)
 }

@@ -13,21 +13,21 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// lastCall is how long the end of a process waits for what is still to be told. The
-// next process tells the rest.
+// lastCall is how long the end of a process waits for notices that are still to be sent. The
+// next process sends the rest.
 const lastCall = 5 * time.Second
 
 // attention is how often a process that stays looks at the environments of pipelines.
 const attention = time.Minute
 
-// teller tells in the background what was recorded, each pipeline by itself.
+// notifier sends in the background the notices of what was recorded, each pipeline by itself.
 type notifier struct {
 	app    *App
 	sender *notice.Sender
 
 	mu      sync.Mutex
-	wanted  map[string]bool // pipelines that were nudged; true: their environments are to be looked at
-	busy    map[string]bool // pipelines that are being told
+	wanted  map[string]bool // pipelines that were woken; true: their environments are to be looked at
+	busy    map[string]bool // pipelines whose notices are being sent
 	timers  map[string]*time.Timer
 	closed  chan struct{}
 	working sync.WaitGroup
@@ -51,7 +51,7 @@ func (t *notifier) over() bool {
 	}
 }
 
-// nudge has the targets of a pipeline told soon what they have not been told yet, after
+// wake makes the notifier send soon what a pipeline's targets have not received yet, after
 // a look at its environments where that is wanted. It does not wait.
 func (t *notifier) wake(pipelineName string, look bool) {
 	t.mu.Lock()
@@ -86,7 +86,7 @@ func (t *notifier) work(name string) {
 		}
 		again, err := t.notify(t.life, name, look)
 		if err != nil && t.life.Err() == nil {
-			t.app.logger.Warn("tell what happened", "pipeline", name, "error", err)
+			t.app.logger.Warn("send notices", "pipeline", name, "error", err)
 		}
 		t.later(name, again)
 	}
@@ -105,7 +105,7 @@ func (t *notifier) later(name string, at time.Time) {
 	}
 }
 
-// tell tells the targets of a pipeline what they have not been told yet, and gives when
+// notify sends the targets of a pipeline the notices that wait for them, and returns when
 // one is to be tried again.
 func (t *notifier) notify(ctx context.Context, name string, look bool) (time.Time, error) {
 	if look {
@@ -123,7 +123,7 @@ func (t *notifier) stay() {
 	for {
 		names, err := t.app.ledger.Pipelines(t.life)
 		if err != nil && t.life.Err() == nil {
-			t.app.logger.Warn("look for what to tell", "error", err)
+			t.app.logger.Warn("find notices", "error", err)
 		}
 		for _, name := range names {
 			t.wake(name, true)
@@ -150,15 +150,15 @@ func (t *notifier) close() {
 	t.end()
 }
 
-// Tell notices what there is to notice in the environments of a pipeline, and tells its
-// targets what they have not been told yet. What can't be told is recorded there; what
-// this process has not the means to tell is CodeNotAllowed.
+// Notify notices what there is to notice in the environments of a pipeline, and tells its
+// targets the notices that wait for them. A notice that can't be sent is recorded there; one
+// that this process lacks the credentials for is CodeNotAllowed.
 func (a *App) Notify(ctx context.Context, pipelineName string) error {
 	_, err := a.notifier.notify(ctx, pipelineName, true)
 	return err
 }
 
-// Attend does what Tell does, in the background, where the pipeline has targets.
+// Watch does what Tell does, in the background, where the pipeline has targets.
 func (a *App) Watch(st *pipeline.State) {
 	if len(st.Pipeline.Notify) > 0 {
 		a.notifier.wake(st.Pipeline.Name, true)
@@ -169,7 +169,7 @@ func (a *App) Watch(st *pipeline.State) {
 // that lives long.
 func (a *App) Stay() { a.notifier.working.Go(a.notifier.stay) }
 
-// Told gives how far a target has been told, and how many notices it has still to get.
+// Notified returns how far a target has been notified, and how many notices wait for it.
 func (a *App) Notified(ctx context.Context, pipelineName string, t pipeline.NotifyTarget) (pipeline.Delivery, int64, error) {
 	return a.notifier.sender.Notified(ctx, pipelineName, t)
 }
@@ -177,7 +177,7 @@ func (a *App) Notified(ctx context.Context, pipelineName string, t pipeline.Noti
 // CanTell reports, with CodeNotAllowed, what this process lacks to reach a target.
 func (a *App) CanTell(t pipeline.NotifyTarget) error { return a.notifier.sender.Able(t) }
 
-// CheckTarget refuses a target that can't be told here: CodeInvalid.
+// CheckTarget refuses a target that can't be notified here: CodeInvalid.
 func (a *App) CheckTarget(t pipeline.NotifyTarget) error {
 	argument := ""
 	switch {
@@ -188,7 +188,7 @@ func (a *App) CheckTarget(t pipeline.NotifyTarget) error {
 	default:
 		return nil
 	}
-	return pipeline.Errorf(pipeline.CodeInvalid, "check notify", "%s has no meaning on the local platform", argument).
+	return pipeline.Errorf(pipeline.CodeInvalid, "check notify", "%s has no effect on the local platform", argument).
 		WithHint("Use webhook_url, slack_url or command, or set aws on the provider.")
 }
 

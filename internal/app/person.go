@@ -17,7 +17,7 @@ import (
 // localPerson is the user of the operating system, with the groups that it knows. Who they
 // are says the system alone, by the user ID of this process, and no variable such as USER
 // or HOME, which anybody may set. A user ID without an entry in the system's list of users
-// is "uid 1234". What the system can't tell is left out.
+// is "uid 1234". What the system doesn't know is left out.
 func localPerson() pipeline.Person {
 	u, err := systemUser()
 	if err != nil {

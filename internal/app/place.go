@@ -99,7 +99,7 @@ func (a *App) identify(ctx context.Context, l *ledger.SQLite) error {
 		case err != nil && pipeline.CodeOf(err) != pipeline.CodeNotFound:
 			return err
 		case other == id:
-			return pipeline.Errorf(pipeline.CodeConflict, "open data directory", "%s is a copy of %s, which is there, too", here.Dir, before.Dir).
+			return pipeline.Errorf(pipeline.CodeConflict, "open data directory", "%s is a copy of %s, which still exists", here.Dir, before.Dir).
 				WithHint("Work with the original, or remove the copy. To move it, remove the original after the copy was made.")
 		}
 	}

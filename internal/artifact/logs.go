@@ -65,7 +65,7 @@ func (l *Logs) Open(ctx context.Context, name, run string) (io.ReadCloser, error
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, pipeline.Errorf(pipeline.CodeNotFound, op, "run %q of pipeline %q has no log in %s", run, name, l.dir).
-			WithHint("It was collected with its build, or kept on another machine. The pipeline's `keep` says how many builds are retained.")
+			WithHint("It was removed with its build, or is on another machine. The pipeline's `keep` says how many builds are retained.")
 	case err != nil:
 		return nil, pipeline.Errorf(pipeline.CodeFailed, op, "%w", err)
 	}

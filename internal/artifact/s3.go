@@ -65,11 +65,11 @@ func (s *S3Store) Put(ctx context.Context, file string) (pipeline.Artifact, erro
 	if err != nil {
 		return record, err
 	}
-	held, err := s.cache.Get(ctx, record)
+	cached, err := s.cache.Get(ctx, record)
 	if err != nil {
 		return record, err
 	}
-	body, err := os.Open(held)
+	body, err := os.Open(cached)
 	if err != nil {
 		return record, pipeline.Errorf(pipeline.CodeFailed, op, "%w", err)
 	}
@@ -128,14 +128,14 @@ func (s *S3Store) putParts(ctx context.Context, a pipeline.Artifact, body *os.Fi
 // Get gives a verified copy on this machine, downloaded where the cache lacks it or
 // holds a damaged one.
 func (s *S3Store) Get(ctx context.Context, a pipeline.Artifact) (string, error) {
-	if held, err := s.cache.Get(ctx, a); err == nil || pipeline.CodeOf(err) == pipeline.CodeInvalid {
-		return held, err
+	if cached, err := s.cache.Get(ctx, a); err == nil || pipeline.CodeOf(err) == pipeline.CodeInvalid {
+		return cached, err
 	}
 	op := "read artifact"
 	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String(s.bucket), Key: aws.String(s.key(a.Digest))})
 	if cloud.IsNotFound(err) {
 		return "", pipeline.Errorf(pipeline.CodeNotFound, op, "artifact %q (%s) is not in s3://%s", a.Name, a.Digest, s.bucket).
-			WithHint("It was collected. Its commit stage makes it anew when it runs again: on a new commit, or when its `steps` change.")
+			WithHint("It was removed. Its commit stage makes it again in its next run: on a new commit, or when its `steps` change.")
 	}
 	if err != nil {
 		return "", cloud.Fault(ctx, op, err)

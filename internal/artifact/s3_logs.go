@@ -179,7 +179,7 @@ func (l *S3Logs) Open(ctx context.Context, name, run string) (io.ReadCloser, err
 	}
 	if cloud.IsNotFound(err) {
 		return nil, pipeline.Errorf(pipeline.CodeNotFound, "read log", "run %q of pipeline %q has no log in %s", run, name, "s3://"+l.bucket).
-			WithHint("It was collected with its build. The pipeline's `keep` says how many builds are retained.")
+			WithHint("It was removed with its build. The pipeline's `keep` says how many builds are retained.")
 	}
 	if err != nil {
 		return nil, cloud.Fault(ctx, "read log", err)

@@ -49,7 +49,7 @@ func (s *Store) Put(ctx context.Context, path string) (pipeline.Artifact, error)
 	case err != nil:
 		return pipeline.Artifact{}, pipeline.Errorf(pipeline.CodeInvalid, op, "%w", err)
 	case !info.IsDir() && !info.Mode().IsRegular():
-		return pipeline.Artifact{}, pipeline.Errorf(pipeline.CodeInvalid, op, "%q is a %s, and neither a file nor a directory", path, regular.Kind(info.Mode())).
+		return pipeline.Artifact{}, pipeline.Errorf(pipeline.CodeInvalid, op, "%q is a %s, not a file or a directory", path, regular.Kind(info.Mode())).
 			WithHint("Set `artifact` to a file or a directory that a step makes.")
 	}
 	name, write := filepath.Base(path), copyFile
@@ -169,14 +169,14 @@ func (s *Store) Get(ctx context.Context, a pipeline.Artifact) (string, error) {
 	err = copyFile(ctx, path, content)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", pipeline.Errorf(pipeline.CodeNotFound, op, "artifact %q (%s) is not in %s", a.Name, a.Digest, s.dir).
-			WithHint("It was collected, or stored on another machine. Its commit stage makes it anew when it runs again: on a new commit, or when its `steps` change.")
+			WithHint("It was removed, or stored on another machine. Its commit stage makes it again in its next run: on a new commit, or when its `steps` change.")
 	}
 	if err != nil {
 		return "", s.failed(ctx, op, err)
 	}
 	if found := algorithm + ":" + hex.EncodeToString(content.Sum(nil)); found != a.Digest {
-		return "", pipeline.Errorf(pipeline.CodeCorrupt, op, "artifact %q was changed on disk: %s has the digest %s, and %s was recorded", a.Name, path, found, a.Digest).
-			WithHint("Don't deploy it. Find out what changed the file; then let the commit stage store it anew: it runs again on a new commit, or when its `steps` change.")
+		return "", pipeline.Errorf(pipeline.CodeCorrupt, op, "artifact %q was changed on disk: %s has the digest %s, but %s was recorded", a.Name, path, found, a.Digest).
+			WithHint("Don't deploy it. Find out what changed the file. Then let the commit stage store it again: it runs again on a new commit, or when its `steps` change.")
 	}
 	return path, nil
 }

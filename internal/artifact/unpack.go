@@ -26,10 +26,10 @@ type UnpackOption func(*unpacker)
 // it they may fill the disk.
 func MaxBytes(n int64) UnpackOption { return func(u *unpacker) { u.left = n; u.limit = n } }
 
-// Seen has each file told, once it is written: its path below the directory, and the time
+// Seen calls report for each file, once it is written: its path below the directory, and the time
 // of its last change that the archive gives.
-func Seen(told func(name string, modified time.Time)) UnpackOption {
-	return func(u *unpacker) { u.seen = told }
+func Seen(report func(name string, modified time.Time)) UnpackOption {
+	return func(u *unpacker) { u.seen = report }
 }
 
 // Unpack writes the entries of a gzipped tar to dir, which is made if it does not
@@ -186,7 +186,7 @@ func (u *unpacker) dir(name string, mode fs.FileMode) error {
 	if errors.Is(err, fs.ErrExist) {
 		var info fs.FileInfo
 		if info, err = u.root.Lstat(name); err == nil && !info.IsDir() {
-			return refuse("an entry leads through %q, which is no directory", name)
+			return refuse("an entry leads through %q, which is not a directory", name)
 		}
 	}
 	if err != nil {
@@ -228,7 +228,7 @@ func (u *unpacker) link(name, target string) error {
 	}
 	info, err := u.root.Lstat(target)
 	if err != nil || !info.Mode().IsRegular() {
-		return refuse("entry %q is a hard link to %q, which is no file of the archive", name, target)
+		return refuse("entry %q is a hard link to %q, which is not a file of the archive", name, target)
 	}
 	return taken(name, u.root.Link(target, name))
 }
@@ -253,13 +253,13 @@ const opUnpack = "unpack archive"
 
 func refuse(format string, args ...any) error {
 	return pipeline.Errorf(pipeline.CodeInvalid, opUnpack, format, args...).
-		WithHint("Make the archive anew from a plain directory, with relative names and each name once.")
+		WithHint("Make the archive again from a plain directory, with relative names and each name once.")
 }
 
 // taken refuses a name that came before.
 func taken(name string, err error) error {
 	if errors.Is(err, fs.ErrExist) {
-		return refuse("entry %q comes twice", name)
+		return refuse("entry %q appears twice", name)
 	}
 	return err
 }
@@ -274,8 +274,8 @@ func unpackError(ctx context.Context, err error) error {
 	case errors.As(err, &known):
 		return err
 	case errors.As(err, &bad):
-		return pipeline.Errorf(pipeline.CodeCorrupt, op, "it is not a whole gzipped tar: %w", err).
-			WithHint("Make the archive anew.")
+		return pipeline.Errorf(pipeline.CodeCorrupt, op, "it is not a complete gzipped tar: %w", err).
+			WithHint("Make the archive again.")
 	default:
 		return pipeline.Errorf(pipeline.CodeFailed, op, "%w", err)
 	}

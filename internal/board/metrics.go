@@ -30,7 +30,7 @@ var metricsDays = []int{14, 30, 90, 365}
 
 const defaultDays = 90
 
-// figures shows a pipeline's delivery figures.
+// metrics shows a pipeline's delivery figures.
 func (b *Board) metrics(w http.ResponseWriter, r *http.Request, s *session) error {
 	st, err := b.existing(r)
 	if err != nil {

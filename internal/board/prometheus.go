@@ -43,15 +43,15 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 var (
 	upDesc           = prometheus.NewDesc("penstock_up", "Whether the ledger could be read.", nil, nil)
 	buildsDesc       = desc("builds", "Builds that are retained.")
-	imagesDesc       = desc("images", "Images that the record has.")
-	stageStatusDesc  = desc("stage_status", "1 for the status that a stage has, 0 for the others.", "stage", "status")
+	imagesDesc       = desc("images", "Images in the ledger.")
+	stageStatusDesc  = desc("stage_status", "1 for the status of a stage, 0 for the others.", "stage", "status")
 	stageRunDesc     = desc("stage_last_run_timestamp_seconds", "When the latest run of a stage ended.", "stage", "status")
 	stageTookDesc    = desc("stage_last_run_duration_seconds", "How long the latest run of a stage took.", "stage")
-	stageRunningDesc = desc("stage_running_seconds", "How long the run of a stage that is under way has taken so far.", "stage")
+	stageRunningDesc = desc("stage_running_seconds", "How long the active run of a stage has taken so far.", "stage")
 	stagePausedDesc  = desc("stage_paused", "Whether a stage is paused.", "stage")
-	undecidedDesc    = desc("stage_undecided_seconds", "For how long a build has waited for a decision.", "stage")
-	environmentsDesc = desc("environments", "Environments by what they are for and how they are.", "purpose", "status")
-	leadTimeDesc     = desc("deployment_lead_time_seconds", "From the commit of the build that a stage deployed last to the end of that.", "stage")
+	undecidedDesc    = desc("stage_undecided_seconds", "How long a build has waited for a decision.", "stage")
+	environmentsDesc = desc("environments", "Environments by purpose and status.", "purpose", "status")
+	leadTimeDesc     = desc("deployment_lead_time_seconds", "From the commit of the last build that a stage deployed to the end of that deployment.", "stage")
 )
 
 // Describe implements prometheus.Collector.

@@ -77,8 +77,8 @@ func (c *Changes) execute(ctx context.Context) error {
 	if described == nil && strings.HasPrefix(string(set.ExecutionStatus), "EXECUTE_") {
 		return nil
 	}
-	return pipeline.Errorf(pipeline.CodeConflict, op, "the change set can't be executed any more: %w", err).
-		WithHint("The stack was changed meanwhile. Look at the changes again with `%s`.", s.command(""))
+	return pipeline.Errorf(pipeline.CodeConflict, op, "the change set can no longer be executed: %w", err).
+		WithHint("The stack has changed since. Review the changes again with `%s`.", s.command(""))
 }
 
 // failure says what failed, and what to do.
@@ -87,16 +87,16 @@ func (c *Changes) failure(f *follower, status string) error {
 	failed := pipeline.Errorf(pipeline.CodeFailed, s.op("change"), "%s", f.cause(status))
 	switch {
 	case c.New:
-		hint := fmt.Sprintf("Mend the cause, remove what is left with `%s`, and try again.", s.command(" --destroy"))
+		hint := fmt.Sprintf("Fix the cause, remove what is left with `%s`, and try again.", s.command(" --destroy"))
 		if len(f.kept) > 0 {
-			hint += " These were kept: " + strings.Join(f.kept, ", ") + "; remove them by hand, or give them with --bucket and --table."
+			hint += " These were kept: " + strings.Join(f.kept, ", ") + "; remove them by hand, or pass them with --bucket and --table."
 		}
 		return failed.WithHint("%s", hint)
 	case status == string(types.StackStatusUpdateRollbackFailed):
-		return failed.WithHint("The change could not be taken back either. Mend the cause, and run `aws cloudformation continue-update-rollback --region %s --stack-name %s`.",
+		return failed.WithHint("The change could not be rolled back either. Fix the cause, and run `aws cloudformation continue-update-rollback --region %s --stack-name %s`.",
 			s.client.Options().Region, s.name)
 	default:
-		return failed.WithHint("The stack is again what it was before. Mend the cause, and try again.")
+		return failed.WithHint("The stack is as it was before. Fix the cause, and try again.")
 	}
 }
 

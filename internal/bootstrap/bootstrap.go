@@ -128,7 +128,7 @@ func (s *Stack) op(verb string) string { return verb + " stack " + s.name }
 
 func (s *Stack) check() error {
 	if len(s.name) > stackNameLength || !stackName.MatchString(s.name) {
-		return pipeline.Errorf(pipeline.CodeInvalid, "name stack", "%q is no name of a stack", s.name).
+		return pipeline.Errorf(pipeline.CodeInvalid, "name stack", "%q is not a valid stack name", s.name).
 			WithHint("Use letters, digits and hyphens, at most 128, with a letter first.")
 	}
 	return nil

@@ -100,13 +100,13 @@ func TestAStackThatIsNotOurs(t *testing.T) {
 	}
 	f := foreign(types.StackStatusCreateComplete)
 	_, err := f.stackOf().Plan(t.Context(), bootstrap.Parameters{})
-	check(t, err, pipeline.CodeConflict, "not Penstock's", "--stack")
+	check(t, err, pipeline.CodeConflict, "belong to Penstock", "--stack")
 	_, err = f.stackOf().Find(t.Context())
-	check(t, err, pipeline.CodeConflict, "not Penstock's", "--stack")
+	check(t, err, pipeline.CodeConflict, "belong to Penstock", "--stack")
 	for _, status := range []types.StackStatus{types.StackStatusCreateComplete, types.StackStatusRollbackComplete} {
 		f := foreign(status)
 		_, err = f.stackOf().Delete(t.Context(), none, nil)
-		check(t, err, pipeline.CodeConflict, "not Penstock's", "--stack")
+		check(t, err, pipeline.CodeConflict, "belong to Penstock", "--stack")
 		if f.called("DeleteStack") {
 			t.Error("somebody else's stack was deleted")
 		}
@@ -174,7 +174,7 @@ func TestFailedCreation(t *testing.T) {
 
 func TestFailedUpdate(t *testing.T) {
 	for status, hint := range map[types.StackStatus]string{
-		types.StackStatusUpdateRollbackComplete: "what it was before", types.StackStatusUpdateRollbackFailed: "continue-update-rollback",
+		types.StackStatusUpdateRollbackComplete: "as it was before", types.StackStatusUpdateRollbackFailed: "continue-update-rollback",
 	} {
 		f := newFake(t, types.StackStatusCreateComplete)
 		f.script = []types.StackEvent{event("penstock", types.StackStatusUpdateInProgress, ""), event("Table", types.StackStatusUpdateFailed, "Not that often"), event("penstock", status, "")}
@@ -258,22 +258,22 @@ func TestParametersAreKept(t *testing.T) {
 func TestParametersThatCannotBe(t *testing.T) {
 	yes := true
 	for text, p := range map[string]bootstrap.Parameters{
-		"no part":          {Parts: []bootstrap.Part{"cd"}},
-		"without the part": {Parts: []bootstrap.Part{bootstrap.PartSupport}, Repository: "https://example.com/a.git"},
-		"by HTTPS":         {Repository: "git@example.com:a.git"},
-		"https://me:":      {Repository: "https://me:secret@example.com/a.git"},
-		"not in the":       {Repository: "https://example.com/a.git", Directory: "../b"},
-		"with a path":      {Repository: "https://example.com/a.git", Token: "token"},
-		"version":          {Repository: "https://example.com/a.git", Terraform: "1.14"},
-		"every 1":          {Repository: "https://example.com/a.git", Every: 1},
-		"4 zones":          {Zones: 4},
-		"without their":    {PublicSubnets: []string{"subnet-1"}},
-		"without its":      {VPC: "vpc-1", PublicSubnets: []string{"subnet-1"}},
-		"is made":          {VPC: "vpc-1", PublicSubnets: []string{"subnet-1"}, PrivateSubnets: []string{"subnet-1"}, NAT: &yes},
-		"8.8":              {Addresses: "8.8"},
-		"10.1.2":           {Addresses: "10.1.2"},
-		"10.0.0.1/8":       {Clients: "10.0.0.1/8"},
-		"70000":            {ServicePort: 70000},
+		"not a part":    {Parts: []bootstrap.Part{"cd"}},
+		"need the part": {Parts: []bootstrap.Part{bootstrap.PartSupport}, Repository: "https://example.com/a.git"},
+		"by HTTPS":      {Repository: "git@example.com:a.git"},
+		"https://me:":   {Repository: "https://me:secret@example.com/a.git"},
+		"not in the":    {Repository: "https://example.com/a.git", Directory: "../b"},
+		"with a path":   {Repository: "https://example.com/a.git", Token: "token"},
+		"version":       {Repository: "https://example.com/a.git", Terraform: "1.14"},
+		"interval of 1": {Repository: "https://example.com/a.git", Every: 1},
+		"4 zones":       {Zones: 4},
+		"need their":    {PublicSubnets: []string{"subnet-1"}},
+		"needs its":     {VPC: "vpc-1", PublicSubnets: []string{"subnet-1"}},
+		"new VPC":       {VPC: "vpc-1", PublicSubnets: []string{"subnet-1"}, PrivateSubnets: []string{"subnet-1"}, NAT: &yes},
+		"8.8":           {Addresses: "8.8"},
+		"10.1.2":        {Addresses: "10.1.2"},
+		"10.0.0.1/8":    {Clients: "10.0.0.1/8"},
+		"70000":         {ServicePort: 70000},
 	} {
 		f := newFake(t, "")
 		_, err := f.stackOf().Plan(t.Context(), p)
@@ -288,7 +288,7 @@ func TestParametersThatCannotBe(t *testing.T) {
 func TestParametersOfAConfiguration(t *testing.T) {
 	f := newFake(t, types.StackStatusCreateComplete)
 	_, err := f.stackOf().Plan(t.Context(), bootstrap.Parameters{Every: 10})
-	check(t, err, pipeline.CodeInvalid, "but not which", "repository")
+	check(t, err, pipeline.CodeInvalid, "need --repository", "repository")
 	_, err = f.stackOf().Plan(t.Context(), bootstrap.Parameters{Parts: []bootstrap.Part{bootstrap.PartCI}, Repository: "https://example.com/a.git", Ref: "live", Directory: "d", Token: "/t", Terraform: "1.14.0", Every: 10})
 	must(t, err)
 	f.stack.Parameters = f.made[0].Parameters

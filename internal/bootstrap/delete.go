@@ -68,7 +68,7 @@ func (s *Stack) deletable(ctx context.Context, found *types.Stack, inUse InUse) 
 	if strings.HasSuffix(string(found.StackStatus), "_IN_PROGRESS") && found.StackStatus != types.StackStatusReviewInProgress {
 		return Kept{}, pipeline.Errorf(pipeline.CodeLocked, op, "another change is under way (%s)", found.StackStatus).WithHint("Wait until it has ended, and try again.")
 	}
-	if !s.tagged(found) { // then its outputs must tell
+	if !s.tagged(found) { // then its outputs must identify it
 		if _, err := s.version(found); err != nil {
 			return Kept{}, err
 		}

@@ -18,7 +18,7 @@ import (
 // are empty.
 type Resources struct {
 	Stack                     string   `json:"stack"` // name
-	ID                        string   `json:"id"`    // ARN; a stack that is made anew under the name has another
+	ID                        string   `json:"id"`    // ARN; a new stack of the same name has another
 	TemplateVersion           int      `json:"template_version"`
 	VPC                       string   `json:"vpc,omitempty"`
 	PublicSubnets             []string `json:"public_subnets,omitempty"`
@@ -71,19 +71,19 @@ func (s *Stack) Find(ctx context.Context) (Resources, error) {
 		return Resources{}, err
 	case found == nil || found.StackStatus == types.StackStatusReviewInProgress:
 		return Resources{}, pipeline.Errorf(pipeline.CodeNotFound, op, "there is no such stack in region %s", s.client.Options().Region).
-			WithHint("Make it with `%s`, or correct the name and the region.", s.command(""))
+			WithHint("Create it with `%s`, or correct the name and the region.", s.command(""))
 	case broken(found.StackStatus):
-		return Resources{}, pipeline.Errorf(pipeline.CodeInvalid, op, "it is what is left of a failed attempt (%s)", found.StackStatus).
-			WithHint("Remove it with `%s`, and make it again.", s.command(" --destroy"))
+		return Resources{}, pipeline.Errorf(pipeline.CodeInvalid, op, "it is left over from a failed attempt (%s)", found.StackStatus).
+			WithHint("Remove it with `%s`, and create it again.", s.command(" --destroy"))
 	case found.StackStatus == types.StackStatusCreateInProgress || found.StackStatus == types.StackStatusRollbackInProgress || found.StackStatus == types.StackStatusDeleteInProgress:
-		return Resources{}, pipeline.Errorf(pipeline.CodeInvalid, op, "it is unfinished (%s)", found.StackStatus).WithHint("Wait until AWS has ended the change, and try again.")
+		return Resources{}, pipeline.Errorf(pipeline.CodeInvalid, op, "its creation has not finished (%s)", found.StackStatus).WithHint("Wait until AWS has finished the change, and try again.")
 	}
 	version, err := s.version(found)
 	if err != nil {
 		return Resources{}, err
 	}
 	if version < minimumVersion {
-		return Resources{}, pipeline.Errorf(pipeline.CodeInvalid, op, "it was made from version %d of the template, and version %d is needed", version, minimumVersion).
+		return Resources{}, pipeline.Errorf(pipeline.CodeInvalid, op, "it has version %d of the template, but version %d is needed", version, minimumVersion).
 			WithHint("Bring it up to date with `%s`.", s.command(""))
 	}
 	return s.resources(found, version), nil
@@ -93,7 +93,7 @@ func (s *Stack) Find(ctx context.Context) (Resources, error) {
 func (s *Stack) version(found *types.Stack) (int, error) {
 	version, err := strconv.Atoi(outputs(found)["TemplateVersion"])
 	if err != nil {
-		return 0, pipeline.Errorf(pipeline.CodeConflict, s.op("find"), "the stack of this name is not Penstock's").WithHint("Choose another name with --stack.")
+		return 0, pipeline.Errorf(pipeline.CodeConflict, s.op("find"), "the stack of this name does not belong to Penstock").WithHint("Choose another name with --stack.")
 	}
 	return version, nil
 }

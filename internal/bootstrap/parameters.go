@@ -62,7 +62,7 @@ func (p Parameters) Validate() error {
 	const op = "check parameters"
 	for _, part := range p.Parts {
 		if made[part] == nil {
-			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is no part of the stack", part).WithHint("Use %s, %s or %s, or none of them for all.", PartNetwork, PartSupport, PartCI)
+			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not a part of the stack", part).WithHint("Use %s, %s or %s, or none of them for all.", PartNetwork, PartSupport, PartCI)
 		}
 	}
 	if p.Zones != 0 && p.Zones != 2 && p.Zones != 3 {
@@ -71,29 +71,29 @@ func (p Parameters) Validate() error {
 	subnets := len(p.PublicSubnets) + len(p.PrivateSubnets)
 	switch {
 	case p.VPC == "" && subnets > 0:
-		return pipeline.Errorf(pipeline.CodeInvalid, op, "subnets are given without their VPC").WithHint("Give the VPC of the subnets, too.")
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "subnets need their VPC").WithHint("Pass the VPC of the subnets, too.")
 	case p.VPC != "" && (len(p.PublicSubnets) == 0 || len(p.PrivateSubnets) == 0):
-		return pipeline.Errorf(pipeline.CodeInvalid, op, "VPC %s is given without its subnets", p.VPC).
-			WithHint("Give subnets of it in two zones at least.")
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "VPC %s needs its subnets", p.VPC).
+			WithHint("Pass subnets of that VPC in at least two zones.")
 	case p.VPC != "" && (p.Zones != 0 || p.NAT != nil || p.Addresses != ""):
-		return pipeline.Errorf(pipeline.CodeInvalid, op, "zones, NAT gateway and addresses are for a VPC that is made, but VPC %s is given", p.VPC).
-			WithHint("Leave them out, or the VPC.")
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "zones, NAT gateway and addresses are for a new VPC, but VPC %s exists", p.VPC).
+			WithHint("Leave out these flags, or the VPC.")
 	}
 	if p.Addresses != "" {
 		if a, err := netip.ParseAddr(p.Addresses + ".0.0"); err != nil || !a.Is4() || !a.IsPrivate() {
-			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q does not begin private addresses", p.Addresses).WithHint("Give their first two numbers, as in 10.97.")
+			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the beginning of private addresses", p.Addresses).WithHint("Pass their first two numbers, such as 10.97.")
 		}
 	}
 	if p.Clients != "" {
 		if c, err := netip.ParsePrefix(p.Clients); err != nil || !c.Addr().Is4() || c != c.Masked() {
-			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is no block of IPv4 addresses", p.Clients).WithHint("Write it as in 203.0.113.0/24.")
+			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not a block of IPv4 addresses", p.Clients).WithHint("Write it like 203.0.113.0/24.")
 		}
 	}
 	if _, _, err := p.listeners(); err != nil {
 		return err
 	}
 	if p.ServicePort < 0 || p.ServicePort > 65535 {
-		return pipeline.Errorf(pipeline.CodeInvalid, op, "%d is no port", p.ServicePort).WithHint("Use a port from 1 to 65535.")
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "%d is not a port", p.ServicePort).WithHint("Use a port from 1 to 65535.")
 	}
 	return p.validateCI()
 }
@@ -110,19 +110,19 @@ func (p Parameters) validateCI() error {
 	ci := len(p.Parts) == 0 || slices.Contains(p.Parts, PartCI)
 	switch {
 	case !ci && (p.Repository != "" || p.saysHow()):
-		return pipeline.Errorf(pipeline.CodeInvalid, op, "what is applied by itself is said, but without the part that does it").WithHint("Leave it out, or make the part %s.", PartCI)
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "--repository, and the flags that go with it, need the part %s", PartCI).WithHint("Leave them out, or create the part %s.", PartCI)
 	case p.Repository != "" && !repository.MatchString(p.Repository):
-		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is no repository that can be cloned by HTTPS", p.Repository).
-			WithHint("Write it as in https://example.com/acme/pipeline.git, without a user or a token.")
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not a repository that can be cloned by HTTPS", p.Repository).
+			WithHint("Write it like https://example.com/acme/pipeline.git, without a user or a token.")
 	case p.Directory != "" && !filepath.IsLocal(filepath.FromSlash(p.Directory)):
-		return pipeline.Errorf(pipeline.CodeInvalid, op, "directory %q is not in the repository", p.Directory).WithHint("Give it from the repository's top on.")
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "directory %q is not in the repository", p.Directory).WithHint("Write it relative to the repository's top.")
 	case p.Token != "" && !token.MatchString(p.Token):
-		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is no name of an SSM parameter with a path", p.Token).
-			WithHint("Keep the token in a parameter with a name as in /ci/repository-token, and give its name.")
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the name of an SSM parameter with a path", p.Token).
+			WithHint("Keep the token in a parameter with a name such as /ci/repository-token, and pass that name.")
 	case p.Terraform != "" && !terraform.MatchString(p.Terraform):
-		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is no version of Terraform", p.Terraform).WithHint("Write it in full, as in 1.14.0.")
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not a version of Terraform", p.Terraform).WithHint("Write it in full, such as 1.14.0.")
 	case p.Every != 0 && (p.Every < 2 || p.Every > 24*60):
-		return pipeline.Errorf(pipeline.CodeInvalid, op, "every %d minutes", p.Every).WithHint("Use 2 minutes to 1440, which are a day.")
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "an interval of %d minutes is out of range", p.Every).WithHint("Use 2 to 1440 minutes (a day).")
 	}
 	return nil
 }
@@ -136,8 +136,8 @@ func (p Parameters) listeners() (first, last string, err error) {
 	from, err1 := strconv.ParseUint(first, 10, 16)
 	to, err2 := strconv.ParseUint(last, 10, 16)
 	if !ok || err1 != nil || err2 != nil || from == 0 || to <= from {
-		return "", "", pipeline.Errorf(pipeline.CodeInvalid, "check parameters", "%q is no range of ports", p.Listeners).
-			WithHint("Write it as in 80-89. Each environment with a load balancer takes two ports, one above the other.")
+		return "", "", pipeline.Errorf(pipeline.CodeInvalid, "check parameters", "%q is not a range of ports", p.Listeners).
+			WithHint("Write it like 80-89. Each environment with a load balancer takes two adjacent ports.")
 	}
 	return first, last, nil
 }
@@ -213,7 +213,7 @@ func (p Parameters) applies(list []types.Parameter) error {
 	}) {
 		return nil
 	}
-	return pipeline.Errorf(pipeline.CodeInvalid, "check parameters", "it is said how AWS applies a configuration, but not which").WithHint("Give its repository.")
+	return pipeline.Errorf(pipeline.CodeInvalid, "check parameters", "--ref, --directory, --repository-token, --terraform and --every need --repository").WithHint("Pass --repository, too.")
 }
 
 // saysHow reports whether the parameters say how a configuration is applied.

@@ -101,18 +101,18 @@ func (s *Stack) plannable(found *types.Stack) error {
 	case strings.HasSuffix(string(status), "_IN_PROGRESS"):
 		return pipeline.Errorf(pipeline.CodeLocked, op, "another change is under way (%s)", reason).WithHint("Wait until it has ended, and try again.")
 	case status == types.StackStatusUpdateRollbackFailed:
-		return pipeline.Errorf(pipeline.CodeConflict, op, "a failed change could not be taken back (%s)", reason).
-			WithHint("Mend the cause, and run `aws cloudformation continue-update-rollback --region %s --stack-name %s`.", s.client.Options().Region, s.name)
+		return pipeline.Errorf(pipeline.CodeConflict, op, "a failed change could not be rolled back (%s)", reason).
+			WithHint("Fix the cause, and run `aws cloudformation continue-update-rollback --region %s --stack-name %s`.", s.client.Options().Region, s.name)
 	case broken(status):
-		return pipeline.Errorf(pipeline.CodeConflict, op, "what is left of a failed attempt is in the way (%s)", reason).
-			WithHint("Remove it with `%s`, and try again.", s.command(" --destroy"))
+		return pipeline.Errorf(pipeline.CodeConflict, op, "a failed attempt left resources (%s)", reason).
+			WithHint("Remove them with `%s`, and try again.", s.command(" --destroy"))
 	}
 	version, err := s.version(found)
 	switch {
 	case err != nil:
 		return err
 	case version > TemplateVersion:
-		return pipeline.Errorf(pipeline.CodeInvalid, op, "it was made from version %d of the template, and this program brings version %d", version, TemplateVersion).
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "it has version %d of the template, but this program has version %d", version, TemplateVersion).
 			WithHint("Use the newest penstock.")
 	}
 	return nil

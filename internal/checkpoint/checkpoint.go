@@ -67,7 +67,7 @@ func Open(signed []byte, key crypto.PublicKey) (name string, a pipeline.Anchor, 
 	name, ok := strings.CutPrefix(first, origin)
 	if !ok || name == "" {
 		return "", a, pipeline.Errorf(pipeline.CodeInvalid, op, "it does not begin with %s and the name of a pipeline", origin).
-			WithHint("Give a file that `penstock ledger checkpoint` wrote.")
+			WithHint("Use a file that `penstock ledger checkpoint` wrote.")
 	}
 	public, err := newVerifier(name, key)
 	if err != nil {
@@ -78,11 +78,11 @@ func Open(signed []byte, key crypto.PublicKey) (name string, a pipeline.Anchor, 
 	var bad *note.InvalidSignatureError
 	switch {
 	case errors.As(err, &none):
-		return "", a, pipeline.Errorf(pipeline.CodeCorrupt, op, "it has no signature by this key").WithHint("Give the public key of the key that signed it.")
+		return "", a, pipeline.Errorf(pipeline.CodeCorrupt, op, "it is not signed with this key").WithHint("Use the public key of the key that signed it.")
 	case errors.As(err, &bad):
-		return "", a, pipeline.Errorf(pipeline.CodeCorrupt, op, "its signature is not of this text: it was changed").WithHint("Use another copy of it.")
+		return "", a, pipeline.Errorf(pipeline.CodeCorrupt, op, "its signature does not match its text: it was changed").WithHint("Use another copy of it.")
 	case err != nil:
-		return "", a, pipeline.Errorf(pipeline.CodeInvalid, op, "%w", err).WithHint("Give a file that `penstock ledger checkpoint` wrote.")
+		return "", a, pipeline.Errorf(pipeline.CodeInvalid, op, "%w", err).WithHint("Use a file that `penstock ledger checkpoint` wrote.")
 	}
 	lines := strings.Split(opened.Text, "\n")
 	if len(lines) < 4 {
@@ -131,7 +131,7 @@ func ParsePublicKey(data []byte) (crypto.PublicKey, error) {
 	const op = "read public key"
 	block, _ := pem.Decode(data)
 	if block == nil || block.Type != "PUBLIC KEY" {
-		return nil, noKey(op, "it is no PUBLIC KEY in PEM")
+		return nil, noKey(op, "it is not a PUBLIC KEY in PEM")
 	}
 	key, err := x509.ParsePKIXPublicKey(block.Bytes)
 	if err != nil {
@@ -172,7 +172,7 @@ func newVerifier(name string, key crypto.PublicKey) (verifier, error) {
 		id = sha256.Sum256(append([]byte(v.name+"\n"), append([]byte{kindEd25519}, k...)...))
 	case *ecdsa.PublicKey:
 		if k.Curve != elliptic.P256() {
-			return v, noKey("read key", "its curve is "+k.Curve.Params().Name+", and not P-256")
+			return v, noKey("read key", "its curve is "+k.Curve.Params().Name+", not P-256")
 		}
 		der, err := x509.MarshalPKIXPublicKey(k)
 		if err != nil {
@@ -180,7 +180,7 @@ func newVerifier(name string, key crypto.PublicKey) (verifier, error) {
 		}
 		id = sha256.Sum256(der) // as of old, without name and kind
 	default:
-		return v, noKey("read key", "it is neither an Ed25519 key nor one of ECDSA on P-256")
+		return v, noKey("read key", "it is neither an Ed25519 key nor an ECDSA key on P-256")
 	}
 	v.hash = binary.BigEndian.Uint32(id[:4])
 	return v, nil

@@ -74,7 +74,7 @@ func TestSignAndOpen(t *testing.T) {
 			}
 		}
 		for other, key := range keys(t) {
-			if _, _, err := Open(signed, key.Public()); pipeline.CodeOf(err) != pipeline.CodeCorrupt || !strings.Contains(err.Error(), "no signature by this key") {
+			if _, _, err := Open(signed, key.Public()); pipeline.CodeOf(err) != pipeline.CodeCorrupt || !strings.Contains(err.Error(), "not signed with this key") {
 				t.Errorf("%s, by another key of %s: %v", kind, other, err)
 			}
 		}

@@ -33,27 +33,27 @@ func newLedgerArchive(f *factory, runF func(context.Context, *archiveOptions) er
 	list := runs(&archiveOptions{factory: f}, runArchiveList)
 	c := &cobra.Command{
 		Use:   "archive",
-		Short: "List and read the records of pipelines that were destroyed",
-		Long: "List and read the records of pipelines that were destroyed. Each is kept for as long as the pipeline's\n" +
-			"retain_history says, and then removed by an apply or `penstock gc`. An archive is named by the ID of its\n" +
-			"pipeline, or by the pipeline's name where there is one of that name.",
+		Short: "List and read the histories of destroyed pipelines",
+		Long: "List and read the histories of destroyed pipelines. Each is kept for as long as the pipeline's retain_history\n" +
+			"says. An apply, or `penstock gc`, then removes it. An archive's name is the ID of its pipeline, or the\n" +
+			"pipeline's name if only one archive has that name.",
 		Args: args(0, 0), RunE: list,
 	}
 	export := &archiveOptions{factory: f}
 	exporting := &cobra.Command{
-		Use: "export ARCHIVE", Short: "Write an archived record as lines of JSON",
-		Long: "Write an archived record as lines of JSON, as `penstock ledger export` does of one that is in use.",
+		Use: "export ARCHIVE", Short: "Write an archived history as lines of JSON",
+		Long: "Write an archived history as lines of JSON, as `penstock ledger export` does for an active pipeline.",
 		Args: args(1, 1), RunE: runs(export, runArchiveExport),
 	}
 	exporting.Flags().StringVarP(&export.file, "output", "o", "", "a new file to write (default: standard output)")
 	c.AddCommand(
 		&cobra.Command{
-			Use: "list", Short: "List the archived records", Long: "List the archived records, the newest first, and until when each is kept.",
+			Use: "list", Short: "List the archived histories", Long: "List the archived histories, the newest first, and how long each is kept.",
 			Args: args(0, 0), RunE: list,
 		},
 		&cobra.Command{
-			Use: "verify ARCHIVE", Short: "Check that no entry of an archived record was changed, removed or added",
-			Long: "Check the chain of hashes through an archived record: no entry was changed, removed or put in afterwards.",
+			Use: "verify ARCHIVE", Short: "Check that no entry of an archived history was changed, removed or added",
+			Long: "Check the chain of hashes through an archived history: no entry was changed, removed or inserted later.",
 			Args: args(1, 1), RunE: runs(&archiveOptions{factory: f}, runArchiveVerify),
 		},
 		exporting,
@@ -65,7 +65,7 @@ func runArchiveList(ctx context.Context, o *archiveOptions) error {
 	return o.with(ctx, func(a *app.App) error {
 		all, err := a.Archives(ctx)
 		if err != nil || o.json {
-			return o.tell(err, all, "")
+			return o.printDone(err, all, "")
 		}
 		t := o.newTable("ARCHIVE", "PIPELINE", "REMOVED", "KEPT UNTIL")
 		for _, at := range all {
@@ -83,7 +83,7 @@ type verifiedArchive struct {
 func runArchiveVerify(ctx context.Context, o *archiveOptions) error {
 	return o.withArchive(ctx, func(r io.Reader) error {
 		n, err := app.VerifyExport(r)
-		return o.tell(err, verifiedArchive{n}, "%d events, the chain is whole.", n)
+		return o.printDone(err, verifiedArchive{n}, "%d events, the chain is whole.", n)
 	})
 }
 

@@ -21,7 +21,7 @@ func (f *factory) canAsk(op string, yes bool) error {
 	if yes || terminal() {
 		return nil
 	}
-	return pipeline.Errorf(pipeline.CodeInvalid, op, "there is no terminal to ask at").WithHint("Say --yes to go ahead.")
+	return pipeline.Errorf(pipeline.CodeInvalid, op, "there is no terminal for the question").WithHint("Pass --yes to go ahead.")
 }
 
 // ask asks whether to go ahead, unless that was said already. A no is CodeCancelled. Where
@@ -31,7 +31,7 @@ func (f *factory) ask(ctx context.Context, op string, yes bool, question string)
 		return nil
 	}
 	if err := f.canAsk(op, yes); err != nil {
-		fmt.Fprintf(f.Err, "%s: not done, as nobody can be asked.\n", question)
+		fmt.Fprintf(f.Err, "%s: not done, because there is no terminal for the question.\n", question)
 		return err
 	}
 	answer, err := f.answer(ctx, question+"? [y/N] ")
@@ -41,7 +41,7 @@ func (f *factory) ask(ctx context.Context, op string, yes bool, question string)
 	if answer = strings.ToLower(answer); answer == "y" || answer == "yes" {
 		return nil
 	}
-	return pipeline.Errorf(pipeline.CodeCancelled, op, "nothing was changed, as you did not say yes")
+	return pipeline.Errorf(pipeline.CodeCancelled, op, "nothing was changed, because you did not say yes")
 }
 
 // answer asks a question and returns the line that answers it; what ends without one is empty.

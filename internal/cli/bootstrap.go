@@ -36,16 +36,17 @@ func newBootstrap(f *factory, runF func(context.Context, *bootstrapOptions) erro
 	}
 	c := &cobra.Command{
 		Use:   "bootstrap [network|support|ci]",
-		Short: "Make in an AWS account what pipelines need there",
-		Long: "Make in an AWS account and region what pipelines need there, in one CloudFormation stack: that of --stack, or\n" +
-			"where other commands would look, else \"" + bootstrap.DefaultName + "\". It has the network\n" +
-			"(VPC, subnets, gateways), the support (bucket, table, topic, security groups, roles) and CI (CodeBuild), or\n" +
-			"one of them; CI comes with the support.\n\n" +
-			"CI is a CodeBuild project for steps of stages with runner = \"codebuild\". With --repository it is also one that\n" +
+		Short: "Create in an AWS account what pipelines need there",
+		Long: "Create in an AWS account and region what pipelines need there, in one CloudFormation stack: that of --stack,\n" +
+			"or the one that other commands would use, otherwise \"" + bootstrap.DefaultName + "\". It has the network\n" +
+			"(VPC, subnets, gateways), the support (bucket, table, topic, security groups, roles) and CI (CodeBuild). An\n" +
+			"argument creates one of them; CI includes the support.\n\n" +
+			"CI is a CodeBuild project for steps of stages with runner = \"codebuild\". With --repository, another project\n" +
 			"applies the Terraform configuration there: every few minutes, and when somebody approves, rejects or promotes.\n" +
 			"So AWS itself moves the pipelines. The configuration must have a backend for its state; the s3 backend can keep\n" +
 			"it in the stack's bucket, under state/.\n\n" +
-			"The changes are shown first. Repeated, it brings the stack up to date; what no flag says stays as it is.\n\n" +
+			"The command shows the changes first. Run it again to bring the stack up to date; settings without a flag stay\n" +
+			"as they are.\n\n" +
 			"With --destroy it removes the stack, unless a pipeline uses it. Bucket and table stay.",
 		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
@@ -65,25 +66,25 @@ func newBootstrap(f *factory, runF func(context.Context, *bootstrapOptions) erro
 
 func (o *bootstrapOptions) flags(c *cobra.Command) {
 	flags, p := c.Flags(), &o.parameters
-	flags.IntVar(&p.Zones, "zones", 0, "over how many availability zones the VPC extends, 2 or 3 (default 2)")
-	flags.Bool("nat", false, "let private subnets reach the internet, through a NAT gateway, which costs money every hour")
+	flags.IntVar(&p.Zones, "zones", 0, "number of availability zones of the VPC, 2 or 3 (default 2)")
+	flags.Bool("nat", false, "let private subnets reach the internet through a NAT gateway, which costs money every hour")
 	flags.StringVar(&p.Addresses, "addresses", "", "the first two numbers of the VPC's addresses (default 10.97)")
-	flags.StringVar(&p.VPC, "vpc", "", "a VPC that is there already, instead of a new one; with --subnets")
-	flags.StringSliceVar(&p.PrivateSubnets, "subnets", nil, "its subnets for instances, in two zones at least; they must reach Systems Manager")
-	flags.StringSliceVar(&p.PublicSubnets, "public-subnets", nil, "its subnets for load balancers (default: those of --subnets)")
-	flags.StringVar(&p.Bucket, "bucket", "", "a bucket that is there already, instead of a new one")
-	flags.StringVar(&p.Table, "table", "", "a table that is there already, instead of a new one")
+	flags.StringVar(&p.VPC, "vpc", "", "an existing VPC instead of a new one; with --subnets")
+	flags.StringSliceVar(&p.PrivateSubnets, "subnets", nil, "subnets of that VPC for instances, in at least two zones; they must reach Systems Manager")
+	flags.StringSliceVar(&p.PublicSubnets, "public-subnets", nil, "subnets of that VPC for load balancers (default: those of --subnets)")
+	flags.StringVar(&p.Bucket, "bucket", "", "an existing bucket instead of a new one")
+	flags.StringVar(&p.Table, "table", "", "an existing table instead of a new one")
 	flags.IntVar(&p.ServicePort, "port", 0, "the port that services listen on, on their instances (default 8080)")
 	flags.StringVar(&p.Clients, "clients", "", "the block of addresses that may reach the load balancers (default 0.0.0.0/0)")
-	flags.StringVar(&p.Listeners, "listener-ports", "", "the ports of load balancers, as in 80-89, of which an environment takes two (default 80-89)")
+	flags.StringVar(&p.Listeners, "listener-ports", "", "the ports of load balancers, such as 80-89; an environment takes two of them (default 80-89)")
 	flags.Bool("public-instances", false, "let clients reach the service on single instances, too, for public_endpoints")
-	flags.Bool("own-key", false, "encrypt bucket, table and topic with a KMS key of the account's own, which costs money every month")
-	flags.StringVar(&p.Repository, "repository", "", "the git repository of a Terraform configuration that AWS is to apply by itself, as in https://example.com/acme/pipeline.git")
-	flags.StringVar(&p.Ref, "ref", "", "the branch or tag of it (default main)")
-	flags.StringVar(&p.Directory, "directory", "", "the directory of the configuration in it (default its top)")
-	flags.StringVar(&p.Token, "repository-token", "", "the name of an SSM parameter with a token for it, as in /ci/repository-token")
-	flags.StringVar(&p.Terraform, "terraform", "", "the version of Terraform that applies it (default 1.14.0)")
-	flags.IntVar(&p.Every, "every", 0, "minutes between two times that it is applied (default 5)")
+	flags.Bool("own-key", false, "encrypt bucket, table and topic with a KMS key of the account, which costs money every month")
+	flags.StringVar(&p.Repository, "repository", "", "the git repository of a Terraform configuration that AWS applies by itself, such as https://example.com/acme/pipeline.git")
+	flags.StringVar(&p.Ref, "ref", "", "the branch or tag of that repository (default main)")
+	flags.StringVar(&p.Directory, "directory", "", "the directory of the configuration in that repository (default its top)")
+	flags.StringVar(&p.Token, "repository-token", "", "the name of an SSM parameter with a token for that repository, such as /ci/repository-token")
+	flags.StringVar(&p.Terraform, "terraform", "", "the version of Terraform that applies the configuration (default 1.14.0)")
+	flags.IntVar(&p.Every, "every", 0, "minutes between two applies (default 5)")
 	flags.BoolVar(&o.yes, "yes", false, "don't ask")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "only show the changes")
 	flags.BoolVar(&o.destroy, "destroy", false, "remove the stack")
@@ -109,7 +110,7 @@ func (o *bootstrapOptions) complete(c *cobra.Command) error {
 		for _, name := range []string{"zones", "nat", "addresses", "vpc", "subnets", "public-subnets", "bucket", "table", "port", "clients", "listener-ports", "public-instances", "own-key",
 			"repository", "ref", "directory", "repository-token", "terraform", "every", "dry-run"} {
 			if flags.Changed(name) {
-				return &usageError{fmt.Errorf("--destroy removes the whole stack: --%s has no meaning with it", name)}
+				return &usageError{fmt.Errorf("--destroy removes the whole stack, so --%s has no effect with it", name)}
 			}
 		}
 		if len(p.Parts) > 0 {
@@ -277,7 +278,7 @@ func (o *bootstrapOptions) remove(ctx context.Context, s *bootstrap.Stack, where
 	if o.json {
 		return o.printJSON(bootstrapDeleted{kept})
 	}
-	fmt.Fprintf(o.Err, "There is no %s any more.\n", where)
+	fmt.Fprintf(o.Err, "%s is removed.\n", where)
 	for _, k := range [][2]string{{"bucket", kept.Bucket}, {"table", kept.Table}} {
 		if k[1] != "" {
 			fmt.Fprintf(o.Out, "kept %s %s\n", k[0], k[1])

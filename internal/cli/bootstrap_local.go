@@ -40,13 +40,13 @@ func newBootstrapLocal(f *factory, runF func(context.Context, *localOptions) err
 	}
 	c := &cobra.Command{
 		Use:   "local [PIPELINE] [DIR]",
-		Short: "Run the service from the working tree, and swap it in anew on every change",
-		Long: "Run the service of a pipeline from the working tree in DIR, this directory if left out, with what is not\n" +
-			"committed: built by the steps of its commit stage and run on this machine. On every change it is built anew and\n" +
-			"swapped in without a failed request; what fails leaves what ran before. An interrupt ends it.\n\n" +
-			"It takes the service and the steps from the pipeline, which may be on AWS, too: then it runs here all the same,\n" +
-			"with its data in " + localDataDir + ". Without a pipeline say how it is built and started with --build,\n" +
-			"--artifact and --start, or write one with `penstock init`.",
+		Short: "Run the service from the working tree, and replace it on every change",
+		Long: "Run a pipeline's service from the working tree in DIR (default: this directory), with uncommitted changes. The\n" +
+			"steps of the pipeline's commit stage build it, and it runs on this machine. On every change it is built again\n" +
+			"and replaced without a failed request. If that fails, the previous instance stays. An interrupt ends it.\n\n" +
+			"The service and the steps come from the pipeline. If the pipeline is on AWS, the service still runs here, with\n" +
+			"its data in " + localDataDir + ". Without a pipeline, say how to build and start it with --build, --artifact\n" +
+			"and --start, or write a pipeline with `penstock init`.",
 		Args: args(0, 2),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline, o.dir = arg(given, 0), arg(given, 1)
@@ -59,11 +59,11 @@ func newBootstrapLocal(f *factory, runF func(context.Context, *localOptions) err
 			return runF(c.Context(), o)
 		},
 	}
-	c.Flags().StringVar(&o.build, "build", "", "how it is built, where there is no pipeline")
-	c.Flags().StringVar(&o.artifact, "artifact", "", "the file that is made, a gzipped tar, which is unpacked where the service starts")
-	c.Flags().StringVar(&o.start, "start", "", "how it is started, where there is no pipeline; it has to listen on $PORT")
-	c.Flags().StringVar(&o.health, "health", "", "a path at which it says that it is well")
-	c.Flags().BoolVar(&o.tests, "tests", false, "run all steps of the commit stage, and not only those up to the artifact")
+	c.Flags().StringVar(&o.build, "build", "", "how to build the service, if there is no pipeline")
+	c.Flags().StringVar(&o.artifact, "artifact", "", "the file that the build produces: a gzipped tar, which is unpacked where the service starts")
+	c.Flags().StringVar(&o.start, "start", "", "how to start the service, if there is no pipeline; it has to listen on $PORT")
+	c.Flags().StringVar(&o.health, "health", "", "a path at which the service reports that it is healthy")
+	c.Flags().BoolVar(&o.tests, "tests", false, "run all steps of the commit stage, not only those up to the artifact")
 	c.Flags().BoolVar(&o.once, "once", false, "build and launch once, and leave it running")
 	c.Flags().BoolVar(&o.keep, "keep", false, "leave it running after an interrupt")
 	c.Flags().BoolVar(&o.verbose, "verbose", false, "print what the steps print")
@@ -71,7 +71,7 @@ func newBootstrapLocal(f *factory, runF func(context.Context, *localOptions) err
 	return c
 }
 
-// recipe is what a service is made from.
+// localBuild is what a service is built from.
 type localBuild struct {
 	pipeline pipeline.Pipeline
 	commit   pipeline.Stage
@@ -85,7 +85,7 @@ func runBootstrapLocal(ctx context.Context, o *localOptions) error {
 	a, err := o.openIn(ctx, o.dir)
 	if pipeline.IsNotFound(err) {
 		return pipeline.Errorf(pipeline.CodeNotFound, "run service", "there is no pipeline here to take the service from").
-			WithHint("Write one with `penstock init` and apply it, or say --build, --artifact and --start.")
+			WithHint("Write one with `penstock init` and apply it, or pass --build, --artifact and --start.")
 	}
 	if err != nil {
 		return err
@@ -101,7 +101,7 @@ func runBootstrapLocal(ctx context.Context, o *localOptions) error {
 	return o.run(ctx, found, local)
 }
 
-// fromFlags makes the recipe that the flags say.
+// fromFlags returns the local build that the flags describe.
 func (o *localOptions) fromFlags() localBuild {
 	r := localBuild{pipeline: pipeline.Pipeline{Name: o.pipeline, Service: pipeline.Service{Start: o.start}}, commit: pipeline.Stage{Artifact: o.artifact}}
 	if r.pipeline.Name == "" {
@@ -119,7 +119,7 @@ func (o *localOptions) fromFlags() localBuild {
 	return r
 }
 
-// fromPipeline reads the recipe from the ledger: from the named pipeline, or the only one.
+// fromPipeline returns the local build of the named pipeline in the ledger, or of the only one.
 func (o *localOptions) fromPipeline(ctx context.Context, a *app.App) (localBuild, error) {
 	const op = "run service"
 	states, err := selectPipelines(ctx, a, o.pipeline)
@@ -135,13 +135,13 @@ func (o *localOptions) fromPipeline(ctx context.Context, a *app.App) (localBuild
 				return localBuild{st.Pipeline, s}, nil
 			}
 		}
-		return localBuild{}, pipeline.Errorf(pipeline.CodeInvalid, op, "pipeline %q has no commit stage, whose steps build the service", st.Pipeline.Name).
-			WithHint("Say --build, --artifact and --start.")
+		return localBuild{}, pipeline.Errorf(pipeline.CodeInvalid, op, "pipeline %q has no commit stage to build the service", st.Pipeline.Name).
+			WithHint("Pass --build, --artifact and --start.")
 	}
 	return localBuild{}, nil
 }
 
-// run runs the recipe in a data directory; with "" in one of its own.
+// run runs the local build in a data directory; with "" in one of its own.
 func (o *localOptions) run(ctx context.Context, r localBuild, dataDir string) error {
 	own := dataDir == ""
 	if own {
@@ -184,7 +184,7 @@ func (o *localOptions) run(ctx context.Context, r localBuild, dataDir string) er
 	return errors.Join(err, a.Close(context.WithoutCancel(ctx)))
 }
 
-// whole makes the recipe one of the whole repository, where it is of a directory in it: a
+// whole extends the local build from a directory to the whole repository: a
 // service may need what lies beside it. It returns where the repository's tree is, of which
 // dir is the root or that directory.
 func (r *localBuild) whole(dir string) (string, error) {
@@ -231,7 +231,7 @@ func define(ctx context.Context, a *app.App, p pipeline.Pipeline) error {
 func (o *localOptions) shown(ctx context.Context, a *app.App, pipelineName string) error {
 	st, err := a.Engine.State(ctx, pipelineName)
 	env, _ := st.PersonEnvironment("local")
-	return o.tell(err, describeEnvironment(env), "%s", env.Endpoint)
+	return o.printDone(err, describeEnvironment(env), "%s", env.Endpoint)
 }
 
 // say prints a line for each thing that happens.

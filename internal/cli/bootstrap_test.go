@@ -288,10 +288,10 @@ func TestBootstrapArguments(t *testing.T) {
 			want: bootstrap.Parameters{VPC: "vpc-1", PrivateSubnets: []string{"subnet-1"}, PublicSubnets: []string{"subnet-2"}}},
 		"a configuration to apply": {given: []string{"ci", "--repository", "https://example.com/a.git", "--ref", "live", "--directory", "d", "--repository-token", "/t", "--terraform", "1.14.0", "--every", "10"},
 			want: bootstrap.Parameters{Parts: []bootstrap.Part{bootstrap.PartCI}, Repository: "https://example.com/a.git", Ref: "live", Directory: "d", Token: "/t", Terraform: "1.14.0", Every: 10}},
-		"another part":        {given: []string{"cd"}, wrong: "no part"},
+		"another part":        {given: []string{"cd"}, wrong: "not a part"},
 		"destroy with CI":     {given: []string{"--destroy", "--every", "3"}, wrong: "--every"},
 		"two parts":           {given: []string{"network", "support"}, wrong: "argument"},
-		"a VPC alone":         {given: []string{"--vpc", "vpc-1"}, wrong: "without its subnets"},
+		"a VPC alone":         {given: []string{"--vpc", "vpc-1"}, wrong: "needs its subnets"},
 		"destroy a part":      {given: []string{"support", "--destroy"}, wrong: "whole stack"},
 		"destroy with a flag": {given: []string{"--destroy", "--zones", "3"}, wrong: "--zones"},
 	}

@@ -29,16 +29,16 @@ func newBuilds(f *factory, runF func(context.Context, *buildsOptions) error) *co
 	c := &cobra.Command{
 		Use:   "builds [PIPELINE]",
 		Short: "List builds, the newest first, with the stages that each passed",
-		Long: "List the builds that the pipeline retains, the newest first. PIPELINE may be left out where there is one.\n\n" +
-			"Marks: + passed, x failed, ! rejected, ? waits for a decision, o let pass by an override, . not run.\n" +
-			"An o behind another mark is an override that counts no more.",
+		Long: "List the builds that the pipeline retains, the newest first. PIPELINE may be left out if there is only one.\n\n" +
+			"Marks: + passed, x failed, ! rejected, ? waits for a decision, o let pass by an override, . not run. An o\n" +
+			"behind another mark is an override that no longer applies.",
 		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline = arg(given, 0)
 			return runF(c.Context(), o)
 		},
 	}
-	c.Flags().IntVar(&o.limit, "limit", 20, "how many to list at most")
+	c.Flags().IntVar(&o.limit, "limit", 20, "the largest number to list")
 	return c
 }
 
@@ -59,7 +59,7 @@ type buildRow struct {
 
 func runBuilds(ctx context.Context, o *buildsOptions) error {
 	if o.limit < 1 {
-		return pipeline.Errorf(pipeline.CodeInvalid, "list builds", "--limit %d is not positive", o.limit).WithHint("Give a number from 1.")
+		return pipeline.Errorf(pipeline.CodeInvalid, "list builds", "--limit %d is not positive", o.limit).WithHint("Use a number from 1.")
 	}
 	return o.with(ctx, func(a *app.App) error {
 		if err := o.resolve(ctx, a, "list builds", &o.target); err != nil {
@@ -153,7 +153,7 @@ func newRuns(f *factory, runF func(context.Context, *runsOptions) error) *cobra.
 		Use:   "runs [PIPELINE]",
 		Short: "List runs, the newest first",
 		Long: "List the runs of a pipeline's stages and the bakes of its images, the newest first. PIPELINE may be left out\n" +
-			"where there is one.",
+			"if there is only one.",
 		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline, o.query.Status = arg(given, 0), pipeline.RunStatus(o.status)
@@ -163,17 +163,17 @@ func newRuns(f *factory, runF func(context.Context, *runsOptions) error) *cobra.
 	c.Flags().StringVar(&o.query.Stage, "stage", "", "only runs of this stage (image/NAME for the bakes of an image)")
 	c.Flags().StringVar(&o.query.Build, "build", "", "only runs for this build")
 	c.Flags().StringVar(&o.status, "status", "", "only runs that are running, passed, failed, cancelled or displaced")
-	c.Flags().IntVar(&o.query.Limit, "limit", 20, "how many to list at most")
-	c.Flags().StringVar(&o.query.After, "after", "", "continue after this run, the last one of a list before")
+	c.Flags().IntVar(&o.query.Limit, "limit", 20, "the largest number to list")
+	c.Flags().StringVar(&o.query.After, "after", "", "continue after this run, the last one of the previous list")
 	return c
 }
 
 func runRuns(ctx context.Context, o *runsOptions) error {
 	if o.status != "" && !contains(runStatuses(), o.status) {
-		return pipeline.Errorf(pipeline.CodeInvalid, "list runs", "--status %q is no status", o.status).WithHint("Use %s.", strings.Join(runStatuses(), ", "))
+		return pipeline.Errorf(pipeline.CodeInvalid, "list runs", "--status %q is not a status", o.status).WithHint("Use %s.", strings.Join(runStatuses(), ", "))
 	}
 	if o.query.Limit < 1 {
-		return pipeline.Errorf(pipeline.CodeInvalid, "list runs", "--limit %d is not positive", o.query.Limit).WithHint("Give a number from 1.")
+		return pipeline.Errorf(pipeline.CodeInvalid, "list runs", "--limit %d is not positive", o.query.Limit).WithHint("Use a number from 1.")
 	}
 	return o.with(ctx, func(a *app.App) error {
 		if err := o.resolve(ctx, a, "list runs", &o.target); err != nil {

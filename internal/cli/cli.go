@@ -179,8 +179,8 @@ func newRoot(f *factory) *cobra.Command {
 		Use:   "penstock",
 		Short: "See and steer deployment pipelines that Terraform applies",
 		Long: "See and steer deployment pipelines that Terraform applies.\n\n" +
-			"Terraform defines the pipelines and moves them. This command shows where builds\n" +
-			"are, and takes the decisions that are people's.\n\n" + exitHelp,
+			"Terraform defines the pipelines and moves them. This command shows where builds are, and records the decisions\n" +
+			"of people.\n\n" + exitHelp,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}

@@ -31,7 +31,7 @@ type contextFile struct {
 func contextPath() (string, error) {
 	dir, err := os.UserConfigDir()
 	if err != nil {
-		return "", pipeline.Errorf(pipeline.CodeFailed, "find the user's configuration", "%w", err).WithHint("Say where the pipelines are with --data-dir or --stack.")
+		return "", pipeline.Errorf(pipeline.CodeFailed, "find the user's configuration", "%w", err).WithHint("Name the place of the pipelines with --data-dir or --stack.")
 	}
 	return filepath.Join(dir, "penstock", "contexts.json"), nil
 }
@@ -51,7 +51,7 @@ func readContexts() (contextFile, error) {
 		err = json.Unmarshal(data, &c)
 	}
 	if err != nil {
-		return c, pipeline.Errorf(pipeline.CodeInvalid, "read contexts", "%s: %w", path, err).WithHint("Mend the file, or remove it.")
+		return c, pipeline.Errorf(pipeline.CodeInvalid, "read contexts", "%s: %w", path, err).WithHint("Correct the file, or remove it.")
 	}
 	if c.Contexts == nil {
 		c.Contexts = map[string]place{}
@@ -104,8 +104,8 @@ func newContext(f *factory, runF func(context.Context, *contextOptions) error) *
 	c := &cobra.Command{
 		Use:   "context",
 		Short: "Name the places where pipelines are",
-		Long: "Name the places where pipelines are, and choose the one to use where no flag, no variable and no data\n" +
-			"directory here or above says another. The names are in the user's configuration.",
+		Long: "Name the places where pipelines are, and choose the one to use when no flag, no variable and no data directory\n" +
+			"here or above names another. The names are in the user's configuration.",
 		Args: args(0, 0),
 		RunE: runs("list", runContextList),
 	}
@@ -115,10 +115,10 @@ func newContext(f *factory, runF func(context.Context, *contextOptions) error) *
 	}
 	c.AddCommand(
 		sub("list", "List the contexts", "List the contexts; a star marks the one in use.", 0, runContextList),
-		sub("show", "Say where the command looks here, and why", "Say where the command looks in this directory, and what says so.", 0, runContextShow),
-		sub("set NAME", "Name a place", "Name the place that --data-dir, or --stack with --region and --profile, say.", 1, runContextSet),
-		sub("use NAME", "Choose the context to use", "Choose the context to use where nothing else says where to look; with - none.", 1, runContextUse),
-		sub("remove NAME", "Forget a name", "Forget the name of a place. What is there stays.", 1, runContextRemove),
+		sub("show", "Show where the command looks here, and why", "Show where the command looks in this directory, and which setting decides that.", 0, runContextShow),
+		sub("set NAME", "Name a place", "Name the place given by --data-dir, or by --stack with --region and --profile.", 1, runContextSet),
+		sub("use NAME", "Choose the context to use", "Choose the context to use when nothing else says where to look; - uses none.", 1, runContextUse),
+		sub("remove NAME", "Forget a name", "Forget the name of a place. The place itself stays.", 1, runContextRemove),
 	)
 	return c
 }
@@ -169,18 +169,18 @@ func runContextShow(_ context.Context, o *contextOptions) error {
 	if at.Stack != "" {
 		where = "stack " + at.Stack
 	}
-	return o.tell(err, at, "%s, as %s says", where, at.From)
+	return o.printDone(err, at, "%s, as %s says", where, at.From)
 }
 
 var contextName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
 func runContextSet(_ context.Context, o *contextOptions) error {
 	if !contextName.MatchString(o.name) {
-		return &usageError{fmt.Errorf("%q is no name of a context: use letters, digits, dots, dashes and underscores", o.name)}
+		return &usageError{fmt.Errorf("%q is not a valid name of a context: use letters, digits, dots, dashes and underscores", o.name)}
 	}
 	p := place{DataDir: o.dataDir, Stack: o.aws.Stack, Region: o.aws.Region, Profile: o.aws.Profile}
 	if p.DataDir+p.Stack == "" {
-		return &usageError{errors.New("say what the name stands for, with --data-dir or --stack")}
+		return &usageError{errors.New("the name needs a place: pass --data-dir or --stack")}
 	}
 	if p.DataDir != "" {
 		var err error
@@ -193,7 +193,7 @@ func runContextSet(_ context.Context, o *contextOptions) error {
 		c.Contexts[o.name] = p
 		err = writeContexts(c)
 	}
-	return o.tell(err, p, "Context %s is set.", o.name)
+	return o.printDone(err, p, "Context %s is set.", o.name)
 }
 
 func runContextUse(_ context.Context, o *contextOptions) error {
@@ -207,7 +207,7 @@ func runContextUse(_ context.Context, o *contextOptions) error {
 		return pipeline.Errorf(pipeline.CodeNotFound, "use context", "there is no context %q", o.name).WithHint("`penstock context` lists them.")
 	}
 	c.Current = o.name
-	return o.tell(writeContexts(c), contextUsed{o.name}, "Context %s is in use.", present.Dash(o.name))
+	return o.printDone(writeContexts(c), contextUsed{o.name}, "Context %s is in use.", present.Dash(o.name))
 }
 
 func runContextRemove(_ context.Context, o *contextOptions) error {
@@ -222,5 +222,5 @@ func runContextRemove(_ context.Context, o *contextOptions) error {
 	if c.Current == o.name {
 		c.Current = ""
 	}
-	return o.tell(writeContexts(c), contextRemoved{o.name}, "Context %s is removed.", o.name)
+	return o.printDone(writeContexts(c), contextRemoved{o.name}, "Context %s is removed.", o.name)
 }

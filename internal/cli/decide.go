@@ -45,22 +45,22 @@ func newDecide(f *factory, verb decision.Verb, runF func(context.Context, *decid
 			return runF(c.Context(), o)
 		},
 	}
-	c.Flags().StringVar(&o.run, "run", "", "the run that was looked at: refused where the stage has run again since")
-	c.Flags().Int64Var(&o.seen, "seen", 0, "the version of the decision that was looked at, 0 for none: refused where somebody has decided since")
+	c.Flags().StringVar(&o.run, "run", "", "the run that you looked at: refused if the stage has run again since")
+	c.Flags().Int64Var(&o.seen, "seen", 0, "the version of the decision that you looked at, 0 for none: refused if somebody has decided since")
 	if verb == decision.Approve {
 		c.Use, c.Short = "approve [PIPELINE] [STAGE] [BUILD]", "Approve a build at a stage that waits for a decision"
-		c.Long = "Approve a build at a stage that waits for a decision; without BUILD the one on offer. PIPELINE may be left\n" +
-			"out where there is one, and STAGE where one waits.\n" +
-			"The next apply moves what the approval opens. A rejected build is not approved: --lift lifts the rejection,\n" +
-			"which it shows first, and takes as many people as an approval."
+		c.Long = "Approve a build at a stage that waits for a decision; without BUILD, the stage's candidate. PIPELINE may be\n" +
+			"left out if there is only one, and STAGE if only one waits.\n\n" +
+			"The next apply moves what the approval opens. A rejected build can't be approved: --lift shows its rejection\n" +
+			"and lifts it, which takes as many people as an approval."
 		c.Flags().StringVar(&o.reason, "reason", "", "why")
 		c.Flags().BoolVar(&o.lift, "lift", false, "lift the rejection of BUILD at the stage")
 		c.Flags().BoolVar(&o.yes, "yes", false, "with --lift, do not ask")
 	} else {
 		c.Use, c.Short = "reject [PIPELINE] [STAGE] [BUILD] --reason WHY", "Reject a build at a stage"
-		c.Long = "Reject a build at a stage; without BUILD the one on offer. It goes no further, at that stage and below,\n" +
-			"until the rejection is lifted with approve --lift. What runs already stays. PIPELINE may be left out where\n" +
-			"there is one, and STAGE where one waits for a decision."
+		c.Long = "Reject a build at a stage; without BUILD, the stage's candidate. The build goes no further, at that stage and\n" +
+			"below, until approve --lift lifts the rejection. Whatever already runs it stays. PIPELINE may be left out if\n" +
+			"there is only one, and STAGE if only one waits for a decision."
 		c.Flags().StringVar(&o.reason, "reason", "", "why (required)")
 	}
 	return c
@@ -68,7 +68,7 @@ func newDecide(f *factory, verb decision.Verb, runF func(context.Context, *decid
 
 func runDecide(ctx context.Context, o *decideOptions) error {
 	if o.yes && !o.lift {
-		return pipeline.Errorf(pipeline.CodeInvalid, "approve", "--yes is for --lift, and nothing else is asked").WithHint("Leave it out.")
+		return pipeline.Errorf(pipeline.CodeInvalid, "approve", "--yes is for --lift; nothing else asks").WithHint("Leave it out.")
 	}
 	return o.with(ctx, func(a *app.App) error {
 		if o.lift {
@@ -113,11 +113,11 @@ func (o *decideOptions) record(ctx context.Context, a *app.App) error {
 		Verb: o.verb, Pipeline: o.pipeline, Stage: o.stage, Build: o.build, Reason: o.reason, Looked: o.looked,
 	})
 	if err != nil || o.json {
-		return o.tell(err, done.Decision, "")
+		return o.printDone(err, done.Decision, "")
 	}
 	fmt.Fprintln(o.Out, present.Line(decided(done.Decision)))
 	if done.More > 0 {
-		fmt.Fprintf(o.Out, "It takes %d more.\n", done.More)
+		fmt.Fprintf(o.Out, "It needs %d more.\n", done.More)
 	}
 	return nil
 }
@@ -153,9 +153,9 @@ func newRollback(f *factory, runF func(context.Context, *promoteOptions) error) 
 	return &cobra.Command{
 		Use:   "rollback [PIPELINE] [STAGE] [BUILD]",
 		Short: "Let a stage with a manual trigger move back to an older build",
-		Long: "Let a stage with a manual trigger, such as production, move back to an older build; without BUILD the\n" +
-			"one that passed it last before the one that it holds. The next apply deploys it. PIPELINE may be left out\n" +
-			"where there is one, and STAGE where one moves by hand.",
+		Long: "Let a stage with a manual trigger, such as production, move back to an older build; without BUILD, the last\n" +
+			"one before the current build that passed the stage. The next apply deploys it. PIPELINE may be left out if\n" +
+			"there is only one, and STAGE if only one has a manual trigger.",
 		Args: args(0, 3),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.read(given)
@@ -172,9 +172,9 @@ func newPromote(f *factory, runF func(context.Context, *promoteOptions) error) *
 	return &cobra.Command{
 		Use:   "promote [PIPELINE] [STAGE] [BUILD]",
 		Short: "Let a stage with a manual trigger move to a build",
-		Long: "Let a stage with a manual trigger, such as production, move to a build; without BUILD the newest\n" +
-			"that passed what is before it. The next apply deploys it. An older build that passed is a rollback.\n" +
-			"PIPELINE may be left out where there is one, and STAGE where one moves by hand.",
+		Long: "Let a stage with a manual trigger, such as production, move to a build; without BUILD, the newest that passed\n" +
+			"the stages above. The next apply deploys it. An older build that passed is a rollback. PIPELINE may be left\n" +
+			"out if there is only one, and STAGE if only one has a manual trigger.",
 		Args: args(0, 3),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.read(given)
@@ -193,7 +193,7 @@ func runPromote(ctx context.Context, o *promoteOptions) error {
 			return err
 		}
 		done, err := a.Engine.Decisions.Do(ctx, decision.Command{Verb: verb, Pipeline: o.pipeline, Stage: o.stage, Build: o.build})
-		return o.tell(err, done.Promotion, "%s", moves(done))
+		return o.printDone(err, done.Promotion, "%s", moves(done))
 	})
 }
 

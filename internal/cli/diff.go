@@ -32,10 +32,10 @@ func newDiff(f *factory, runF func(context.Context, *diffOptions) error) *cobra.
 	return &cobra.Command{
 		Use:   "diff [PIPELINE] [BUILD [BUILD]]",
 		Short: "Show what a promotion would release",
-		Long: "Show what differs between two builds: commits, files by component, artifact, images and their packages.\n" +
-			"With one BUILD it is compared with the one that production, or the last stage that lasts, holds; without\n" +
-			"any it is the newest that may enter there, or that waits for a decision on its way there. PIPELINE may be\n" +
-			"left out where there is one.",
+		Long: "Show what differs between two builds: commits, files by component, artifact, images and their packages. With\n" +
+			"one BUILD, compare it with the current build of production, or of the last stage with a persistent\n" +
+			"environment. Without any, compare the newest that may enter there, or that waits for a decision on its way\n" +
+			"there. PIPELINE may be left out if there is only one.",
 		Args: args(0, 3),
 		RunE: func(c *cobra.Command, given []string) error {
 			if len(given) > 0 && !pipeline.ValidBuildID(given[0]) {
@@ -61,7 +61,7 @@ func runDiff(ctx context.Context, o *diffOptions) error {
 		}
 		d, err := a.Engine.Reports.Diff(ctx, o.pipeline, o.from, o.to)
 		if err != nil || o.json {
-			return o.tell(err, d, "")
+			return o.printDone(err, d, "")
 		}
 		holds := ""
 		if d.Stage != "" {
@@ -73,12 +73,12 @@ func runDiff(ctx context.Context, o *diffOptions) error {
 		}
 		fmt.Fprintf(o.Out, "From %s%s to %s%s\n", d.From, holds, d.To, waits)
 		if d.Unknown != "" {
-			fmt.Fprintf(o.Err, "Commits and files are not known: %s\n", present.Line(d.Unknown))
+			fmt.Fprintf(o.Err, "Commits and files are unknown: %s\n", present.Line(d.Unknown))
 		}
 		for _, side := range []struct {
 			title   string
 			commits []pipeline.Revision
-		}{{"Commits that it brings", d.Ahead}, {"Commits that it takes back", d.Behind}} {
+		}{{"Commits that it adds", d.Ahead}, {"Commits that it removes", d.Behind}} {
 			if err := o.commits(side.title, side.commits); err != nil {
 				return err
 			}

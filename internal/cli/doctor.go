@@ -26,13 +26,13 @@ func newDoctor(f *factory, runF func(context.Context, *doctorOptions) error) *co
 	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "Look for what keeps pipelines from working, and say what to do",
-		Long: "Look for what keeps pipelines from working, and say what to do about it: git, Terraform, the data directory or\n" +
-			"the stack on AWS, the ledger, clocks, leases and runs of processes that are gone, environments, notices, and\n" +
-			"what is left over. It changes nothing. Problems give status 1, warnings do not.",
+		Long: "Look for what keeps pipelines from working, and say what to do about it. It checks git, Terraform, the data\n" +
+			"directory or the stack on AWS, the ledger, clocks, leases and runs of dead processes, environments, notices,\n" +
+			"and orphans. It changes nothing. It exits with 1 if there are problems, but not for warnings.",
 		Args: args(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error { return runF(c.Context(), o) },
 	}
-	c.Flags().BoolVar(&o.deep, "deep", false, "check every entry of the ledger, too")
+	c.Flags().BoolVar(&o.deep, "deep", false, "also check every entry of the ledger")
 	return c
 }
 

@@ -30,8 +30,8 @@ func newEnv(f *factory) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "env",
 		Short: "Launch, use, extend and end self-service environments",
-		Long: "Launch, list, use, extend and end self-service environments: scaled down, each somebody's own, and ended by\n" +
-			"itself when its time is over. They are the same that penstock_self_service_env makes.",
+		Long: "Launch, list, use, extend and end self-service environments. Each is scaled down, belongs to one person, and\n" +
+			"ends by itself when its time is over. penstock_self_service_env makes the same environments.",
 		Args: args(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
@@ -49,9 +49,10 @@ func newEnvLaunch(f *factory, runF func(context.Context, *envOptions) error) *co
 	}
 	c := &cobra.Command{
 		Use:   "launch [PIPELINE] [NAME]",
-		Short: "Launch an environment of one's own",
-		Long: "Launch an environment with one instance of a build that passed acceptance; without --build the newest.\n" +
-			"Without NAME it has yours; a single argument is the pipeline, which may be left out where there is one. One of that name is moved to the build, or launched again if it has ended.",
+		Short: "Launch an environment of your own",
+		Long: "Launch an environment with one instance of a build that passed acceptance; without --build, the newest.\n" +
+			"Without NAME it has your name; a single argument is the pipeline, which may be left out if there is only one.\n" +
+			"An environment of that name moves to the build, or is launched again if it has ended.",
 		Args: args(0, 2),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline, o.name, o.ttlGiven = arg(given, 0), arg(given, 1), c.Flags().Changed("ttl")
@@ -60,7 +61,7 @@ func newEnvLaunch(f *factory, runF func(context.Context, *envOptions) error) *co
 	}
 	c.Flags().StringVar(&o.build, "build", "", "the build")
 	c.Flags().DurationVar(&o.ttl, "ttl", run.DefaultTTL, "how long it lives")
-	c.Flags().StringVar(&o.instanceType, "instance-type", "", "the type of its instance, where the platform has types")
+	c.Flags().StringVar(&o.instanceType, "instance-type", "", "the type of its instance, if the platform has types")
 	return c
 }
 
@@ -72,14 +73,14 @@ func newEnvList(f *factory, runF func(context.Context, *envOptions) error) *cobr
 	c := &cobra.Command{
 		Use:   "list [PIPELINE]",
 		Short: "List self-service environments",
-		Long:  "List the self-service environments of a pipeline, or of all pipelines; with --all also those of stages.",
+		Long:  "List the self-service environments of a pipeline, or of all pipelines; with --all, also those of stages.",
 		Args:  args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline = arg(given, 0)
 			return runF(c.Context(), o)
 		},
 	}
-	c.Flags().BoolVar(&o.all, "all", false, "those of stages, too")
+	c.Flags().BoolVar(&o.all, "all", false, "also those of stages")
 	return c
 }
 
@@ -90,9 +91,9 @@ func newEnvExtend(f *factory, runF func(context.Context, *envOptions) error) *co
 	}
 	c := &cobra.Command{
 		Use:   "extend [PIPELINE] [NAME]",
-		Short: "Let an environment live longer, or shorter",
-		Long: "Set the time that an environment lives from now on. One that has ended is launched again. PIPELINE and NAME\n" +
-			"may be left out where there is one.",
+		Short: "Change how long an environment lives",
+		Long: "Set how long an environment lives from now on. An ended environment is launched again. PIPELINE and NAME may\n" +
+			"be left out if there is only one.",
 		Args: args(0, 2),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline, o.name, o.ttlGiven = arg(given, 0), arg(given, 1), c.Flags().Changed("ttl")
@@ -111,7 +112,7 @@ func newEnvDestroy(f *factory, runF func(context.Context, *envOptions) error) *c
 	c := &cobra.Command{
 		Use:   "destroy [PIPELINE] NAME",
 		Short: "End an environment with its data",
-		Long:  "End an environment with its data, after asking. PIPELINE may be left out where there is one.",
+		Long:  "End an environment with its data, after asking. PIPELINE may be left out if there is only one.",
 		Args:  args(1, 2),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline, o.name = arg(given, 0), arg(given, 1)

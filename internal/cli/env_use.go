@@ -67,8 +67,8 @@ func (o *useOptions) place(ctx context.Context, a *app.App, verb string) error {
 func newEnvShow(f *factory, runF func(context.Context, *useOptions) error) *cobra.Command {
 	c, _ := f.use(&cobra.Command{
 		Use:   "show [PIPELINE] [NAME]",
-		Short: "Show all about an environment",
-		Long:  "Show all about an environment, and how a Terraform configuration takes it over.",
+		Short: "Show an environment in detail",
+		Long:  "Show an environment in detail, and how a Terraform configuration takes it over.",
 	}, runF, runEnvShow)
 	return c
 }
@@ -138,7 +138,7 @@ func newEnvOpen(f *factory, runF func(context.Context, *useOptions) error) *cobr
 	c, _ := f.use(&cobra.Command{
 		Use:   "open [PIPELINE] [NAME]",
 		Short: "Open an environment in a browser",
-		Long:  "Open the endpoint of an environment in a browser. Without a terminal it is printed.",
+		Long:  "Open the endpoint of an environment in a browser. Without a terminal, print it.",
 	}, runF, runEnvOpen)
 	return c
 }
@@ -154,7 +154,7 @@ func runEnvOpen(ctx context.Context, o *useOptions) error {
 		}
 		if env.Endpoint == "" {
 			return pipeline.Errorf(pipeline.CodeRefused, "open "+env.Describe(), "it is %s, and has no endpoint", env.Status).
-				WithHint("`penstock env show %s %s` says more.", o.at.Pipeline, cmp.Or(o.at.Name, "--stage "+o.at.Stage))
+				WithHint("`penstock env show %s %s` shows more.", o.at.Pipeline, cmp.Or(o.at.Name, "--stage "+o.at.Stage))
 		}
 		if !o.json && isTerminal(o.Out) {
 			browser.Stdout, browser.Stderr = o.Err, o.Err
@@ -163,27 +163,27 @@ func runEnvOpen(ctx context.Context, o *useOptions) error {
 				return nil
 			}
 		}
-		return o.tell(nil, opened{env.Endpoint}, "%s", env.Endpoint)
+		return o.printDone(nil, opened{env.Endpoint}, "%s", env.Endpoint)
 	})
 }
 
 func newEnvLogs(f *factory, runF func(context.Context, *useOptions) error) *cobra.Command {
 	c, o := f.use(&cobra.Command{
 		Use:   "logs [PIPELINE] [NAME]",
-		Short: "Print what the service in an environment prints",
-		Long:  "Print the last lines of what the service in one instance of an environment has printed.",
+		Short: "Print what the service of an environment prints",
+		Long:  "Print the last lines that the service has printed in one instance of an environment.",
 	}, runF, runEnvLogs)
-	c.Flags().BoolVarP(&o.follow, "follow", "f", false, "stay, and print what it goes on to print, until an interrupt")
+	c.Flags().BoolVarP(&o.follow, "follow", "f", false, "continue with new lines, until an interrupt")
 	c.Flags().IntVar(&o.lines, "lines", 100, "how many")
 	return c
 }
 
 func runEnvLogs(ctx context.Context, o *useOptions) error {
 	if o.json {
-		return &usageError{errors.New("--json has no meaning here: what is printed is what the service prints")}
+		return &usageError{errors.New("--json has no effect here: the output is that of the service")}
 	}
 	if o.lines < 0 {
-		return &usageError{fmt.Errorf("--lines %d is less than none", o.lines)}
+		return &usageError{fmt.Errorf("--lines %d is negative", o.lines)}
 	}
 	return o.with(ctx, func(a *app.App) error {
 		if err := o.place(ctx, a, "print the log of an environment"); err != nil {
@@ -213,9 +213,9 @@ func newEnvExec(f *factory, runF func(context.Context, *useOptions) error) *cobr
 	c, o := f.use(&cobra.Command{
 		Use:   "exec [PIPELINE] [NAME] -- COMMAND [ARGUMENT…]",
 		Short: "Run a command in an instance of an environment",
-		Long: "Run a command in the root of an instance of an environment, with the variables that its service has. A single\n" +
-			"COMMAND is a line for the shell. What it prints is printed, and its exit status is that of penstock;\n" +
-			"so here a status of 1 to 6 can be the command's, too.",
+		Long: "Run a command in the root of an instance of an environment, with the variables of its service. A single\n" +
+			"COMMAND is a command line for the shell. penstock prints what the command prints, and exits with its status;\n" +
+			"so here a status of 1 to 6 can come from the command, too.",
 	}, runF, runEnvExec)
 	c.Flags().BoolVar(&o.everywhere, "everywhere", false, "in each instance, one after another, until one fails")
 	return c
@@ -223,7 +223,7 @@ func newEnvExec(f *factory, runF func(context.Context, *useOptions) error) *cobr
 
 func runEnvExec(ctx context.Context, o *useOptions) error {
 	if o.json {
-		return &usageError{errors.New("--json has no meaning here: what is printed is what the command prints")}
+		return &usageError{errors.New("--json has no effect here: the output is that of the command")}
 	}
 	if len(o.line) == 0 {
 		return &usageError{errors.New("exec needs a command after --, as in: penstock env exec shop alice -- ls -l")}

@@ -28,12 +28,12 @@ func newGC(f *factory, runF func(context.Context, *gcOptions) error) *cobra.Comm
 	}
 	c := &cobra.Command{
 		Use:   "gc [PIPELINE]",
-		Short: "Remove what nothing needs any more",
-		Long: "Remove builds beyond what the pipelines retain, with their images, artifacts and logs, and what runs\n" +
-			"that died left behind, after asking. Nothing that is in use, or that a rollback may need, is ever removed;\n" +
-			"`penstock images` says what keeps an image.\n" +
-			"An apply does the same by itself, and removes the archives of destroyed pipelines whose time is over; this is for\n" +
-			"after a crash, and for a look with --dry-run.",
+		Short: "Remove what nothing needs",
+		Long: "Remove builds beyond what the pipelines retain, with their images, artifacts and logs, and what dead runs\n" +
+			"left, after asking. Nothing that is in use, or that a rollback may need, is ever removed; `penstock images`\n" +
+			"says what keeps an image.\n\n" +
+			"An apply does the same by itself, and also removes expired archives of destroyed pipelines. Use this after a\n" +
+			"crash, or with --dry-run to see what would go.",
 		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.request.Pipeline = arg(given, 0)
@@ -41,7 +41,7 @@ func newGC(f *factory, runF func(context.Context, *gcOptions) error) *cobra.Comm
 		},
 	}
 	c.Flags().BoolVar(&o.request.DryRun, "dry-run", false, "only say what would be removed")
-	c.Flags().BoolVar(&o.request.Kept, "kept", false, "end environments that were kept after a failure, too")
+	c.Flags().BoolVar(&o.request.Kept, "kept", false, "also end environments that were kept after a failure")
 	c.Flags().BoolVar(&o.yes, "yes", false, "don't ask")
 	return c
 }
@@ -94,13 +94,13 @@ func listGarbage(verb string, g collect.Garbage) []string {
 		noun, why string
 		ids       []string
 	}{
-		{"build", "it is older than those that are kept, and nothing runs it", g.Builds},
+		{"build", "it is older than the builds to keep, and nothing runs it", g.Builds},
 		{"image", "nothing needs it", g.Images},
 		{"bake", "its run has ended", g.Bakes},
 		{"artifact", "no build has it", g.Artifacts},
-		{"environment", "what made it has ended", g.Environments},
+		{"environment", "its maker has ended", g.Environments},
 		{"work directory", "its run has ended", g.WorkDirs},
-		{"archive of pipeline", "its time is over", g.Archives},
+		{"archive of pipeline", "it has expired", g.Archives},
 	} {
 		for _, id := range part.ids {
 			lines = append(lines, fmt.Sprintf("%s %s %s: %s", verb, part.noun, id, part.why))

@@ -28,9 +28,9 @@ func newGraph(f *factory, runF func(context.Context, *graphOptions) error) *cobr
 	}
 	c := &cobra.Command{
 		Use:   "graph [PIPELINE]",
-		Short: "Draw a pipeline with where its stages stand",
-		Long: "Draw a pipeline with where its stages stand: as text, as an SVG, or in the languages of Mermaid or Graphviz\n" +
-			"(DOT). Without --format it is text on a terminal, else an SVG. PIPELINE may be left out where there is one.",
+		Short: "Draw a pipeline with the status of its stages",
+		Long: "Draw a pipeline with the status of its stages: as text, as an SVG, or in the languages of Mermaid or Graphviz\n" +
+			"(DOT). The default is text on a terminal, otherwise SVG. PIPELINE may be left out if there is only one.",
 		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline = arg(given, 0)
@@ -46,7 +46,7 @@ func newGraph(f *factory, runF func(context.Context, *graphOptions) error) *cobr
 			return runF(c.Context(), o)
 		},
 	}
-	c.Flags().StringVar(&o.format, "format", "", "text, svg, mermaid or dot (default: text on a terminal, else svg)")
+	c.Flags().StringVar(&o.format, "format", "", "text, svg, mermaid or dot (default: text on a terminal, otherwise svg)")
 	c.Flags().StringVarP(&o.file, "output", "o", "", "a new file to write (default: standard output)")
 	return c
 }

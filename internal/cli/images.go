@@ -27,8 +27,8 @@ func newImages(f *factory, runF func(context.Context, *imagesOptions) error) *co
 	return &cobra.Command{
 		Use:   "images [PIPELINE]",
 		Short: "List images, what they were baked from, and what uses them",
-		Long: "List the images of a pipeline, or of all: what they were baked from, and what keeps them. What nothing keeps\n" +
-			"`penstock gc` removes. Without PIPELINE also images that no record names.",
+		Long: "List the images of a pipeline, or of all: what they were baked from, and what keeps them. `penstock gc`\n" +
+			"removes images that nothing keeps. Without PIPELINE, also list images that no record names.",
 		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline = arg(given, 0)
@@ -41,7 +41,7 @@ func runImages(ctx context.Context, o *imagesOptions) error {
 	return o.with(ctx, func(a *app.App) error {
 		images, err := a.Engine.Reports.Images(ctx, o.pipeline)
 		if err != nil || o.json {
-			return o.tell(err, images, "")
+			return o.printDone(err, images, "")
 		}
 		t := o.newTable("PIPELINE", "NAME", "IMAGE", "FROM", "BUILD", "SIZE", "BAKED", "USED BY")
 		for _, i := range images {
@@ -55,7 +55,7 @@ func usedBy(i report.ImageUse) string {
 	text := strings.Join(i.Uses, ", ")
 	switch {
 	case !i.There && text != "":
-		return "it is gone, and needed by " + text
+		return "it is gone, but needed by " + text
 	case !i.There:
 		return "it is gone"
 	case text == "":

@@ -35,13 +35,13 @@ func newInit(f *factory, runF func(context.Context, *initOptions) error) *cobra.
 	c := &cobra.Command{
 		Use:   "init [DIR]",
 		Short: "Write a first pipeline for a repository, or for one of its services",
-		Long: "Look at DIR, this directory if left out, and write a first pipeline for the service in it to deploy/main.tf\n" +
-			"there: a Terraform configuration with comments. It looks at files and runs none, and writes into no directory\n" +
-			"that has other files: where deploy is taken, it is penstock/main.tf.\n\n" +
-			"DIR is a git repository, or a directory in one: then only what is below it moves the pipeline. Where DIR is no\n" +
-			"service, and there are several in the directories below, it asks which.\n\n" +
-			"How the service starts is taken from a Procfile, a Dockerfile, a compose file, the scripts of a package.json,\n" +
-			"or else guessed from the sources.",
+		Long: "Look at DIR (default: this directory), and write a first pipeline for the service in it to deploy/main.tf\n" +
+			"there: a Terraform configuration with comments. The command reads files and runs none. It writes into no\n" +
+			"directory that has other files: if deploy is taken, it writes penstock/main.tf.\n\n" +
+			"DIR is a git repository, or a directory in one: then only files below it move the pipeline. If DIR is not a\n" +
+			"service, and there are several in the directories below, the command asks which.\n\n" +
+			"The start command comes from a Procfile, a Dockerfile, a compose file, or the scripts of a package.json;\n" +
+			"otherwise it is guessed from the sources.",
 		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			if o.dir = arg(given, 0); o.dir == "" {
@@ -55,7 +55,7 @@ func newInit(f *factory, runF func(context.Context, *initOptions) error) *cobra.
 	}
 	c.Flags().StringVar(&o.platform, "platform", string(scaffold.Local), "where the pipeline runs: local or aws")
 	c.Flags().StringVar(&o.service, "service", "", "the directory of the service, in DIR; \".\" for DIR itself")
-	c.Flags().StringVar(&o.target, "dir", "", "the directory to write to, new or empty (default: deploy, else penstock)")
+	c.Flags().StringVar(&o.target, "dir", "", "the directory to write to, new or empty (default: deploy, otherwise penstock)")
 	return c
 }
 
@@ -137,7 +137,7 @@ func (o *initOptions) locate(ctx context.Context) (root, within string, err erro
 			break
 		}
 		if root == filepath.Dir(root) {
-			return "", "", pipeline.Errorf(pipeline.CodeInvalid, opInit, "%s is in no git repository", dir).
+			return "", "", pipeline.Errorf(pipeline.CodeInvalid, opInit, "%s is not in a git repository", dir).
 				WithHint("Run `git init` and commit there first, or name a directory of a repository.")
 		}
 	}
@@ -171,9 +171,9 @@ func (o *initOptions) pick(ctx context.Context, root, within string) (string, er
 	}
 	if err := o.canAsk(opInit, false); err != nil {
 		return "", pipeline.Errorf(pipeline.CodeInvalid, opInit, "there are several services in %s:\n%s", o.dir, strings.Join(lines, "\n")).
-			WithHint("Name one, as in: penstock init --service %s", services[0].Directory)
+			WithHint("Name one, for example: penstock init --service %s", services[0].Directory)
 	}
-	answer, err := o.answer(ctx, "Several services are there:\n"+strings.Join(lines, "\n")+"\nWhich? ")
+	answer, err := o.answer(ctx, "There are several services:\n"+strings.Join(lines, "\n")+"\nWhich? ")
 	if err != nil {
 		return "", err
 	}
@@ -182,7 +182,7 @@ func (o *initOptions) pick(ctx context.Context, root, within string) (string, er
 			return path.Join(within, s.Directory), nil
 		}
 	}
-	return "", pipeline.Errorf(pipeline.CodeInvalid, opInit, "%q is none of them", answer).WithHint("Give a number, or name a directory with --service.")
+	return "", pipeline.Errorf(pipeline.CodeInvalid, opInit, "%q is none of them", answer).WithHint("Enter a number, or name a directory with --service.")
 }
 
 // choose chooses the directory to write to: one that is new or empty.
@@ -205,7 +205,7 @@ func (o *initOptions) choose(service string) (string, error) {
 			return "", pipeline.Errorf(pipeline.CodeInvalid, opInit, "%w", err).WithHint("Name a new or an empty directory with --dir.")
 		}
 		if file := pipelineIn(dir, entries); file != "" {
-			return "", pipeline.Errorf(pipeline.CodeConflict, opInit, "there is a configuration already: %s", fromHere(file)).WithHint("It is not overwritten. Remove it, go on with it, or name another directory with --dir.")
+			return "", pipeline.Errorf(pipeline.CodeConflict, opInit, "there is a configuration already: %s", fromHere(file)).WithHint("It is not overwritten. Remove it, continue with it, or name another directory with --dir.")
 		}
 		taken = append(taken, fromHere(dir))
 	}
@@ -233,7 +233,7 @@ func settle(p *scaffold.Project, root, target string) error {
 	}
 	up, err := filepath.Rel(target, root)
 	if err != nil {
-		return pipeline.Errorf(pipeline.CodeInvalid, opInit, "%w", err).WithHint("Name a directory with --dir from which there is a way to the repository.")
+		return pipeline.Errorf(pipeline.CodeInvalid, opInit, "%w", err).WithHint("With --dir, name a directory from which the repository can be reached.")
 	}
 	p.Repository, p.Deploy = filepath.ToSlash(up), ""
 	inside, err := filepath.Rel(filepath.Join(root, filepath.FromSlash(p.Directory)), target)
@@ -262,7 +262,7 @@ func fromHere(file string) string {
 func writeNew(name, text string) error {
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if errors.Is(err, fs.ErrExist) {
-		return pipeline.Errorf(pipeline.CodeConflict, "write pipeline", "%s exists already", name).WithHint("It is not overwritten. Remove it, or go on with it.")
+		return pipeline.Errorf(pipeline.CodeConflict, "write pipeline", "%s exists already", name).WithHint("It is not overwritten. Remove it, or continue with it.")
 	}
 	if err == nil {
 		_, err = file.WriteString(strings.TrimRight(text, "\n") + "\n")

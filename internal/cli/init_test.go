@@ -75,7 +75,7 @@ func TestInitRefuses(t *testing.T) {
 		"it has a pipeline":          {initOptions{dir: at("repo"), target: at("repo/own")}, pipeline.CodeConflict, "there is a configuration already"},
 		"the named one is a file":    {initOptions{dir: at("repo"), target: at("repo/go.mod")}, pipeline.CodeInvalid, "go.mod"},
 		"no such service":            {initOptions{dir: at("repo"), service: "x"}, pipeline.CodeNotFound, "there is no directory"},
-		"no repository":              {initOptions{dir: at("outside")}, pipeline.CodeInvalid, "is in no git repository"},
+		"no repository":              {initOptions{dir: at("outside")}, pipeline.CodeInvalid, "is not in a git repository"},
 	} {
 		o := tt.o
 		o.platform = "local"

@@ -29,11 +29,11 @@ func newInstall(f *factory, runF func(context.Context, *installOptions) error) *
 	c := &cobra.Command{
 		Use:   "install",
 		Short: "Install this program for Terraform, OpenTofu and the shell",
-		Long: "Install this program: the provider where Terraform and OpenTofu look for one that no registry has, in the\n" +
-			"directory plugins of ~/.terraform.d, and the command penstock in ~/.local/bin, or another directory of yours\n" +
-			"that is on PATH. It needs no network and no rights but yours, and changes none of your settings: where these\n" +
-			"keep Terraform from looking there, it says so.\n\n" +
-			"Releases stay beside one another. A development build replaces the one before; directories that were\n" +
+		Long: "Install this program in two places. The provider goes into the directory plugins of ~/.terraform.d, where\n" +
+			"Terraform and OpenTofu look for providers that no registry has. The command penstock goes into ~/.local/bin,\n" +
+			"or another directory of yours that is on PATH. The installation needs no network and no rights except yours.\n" +
+			"It changes none of your settings; if they keep Terraform from looking there, it says so.\n\n" +
+			"Releases are kept side by side. A development build replaces the previous one; directories that were\n" +
 			"initialised with that one need `terraform init -upgrade`.",
 		Args: args(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error { return runF(c.Context(), o) },
@@ -72,18 +72,19 @@ func runInstall(_ context.Context, o *installOptions) error {
 func installNotes(done install.Installed, settings []install.Setting) (notes []string) {
 	switch dir := filepath.Dir(done.Command); {
 	case !done.OnPath:
-		notes = append(notes, fmt.Sprintf("%s is not on PATH. Add it, in the shell's start-up file, too:\n  export PATH=\"%s:$PATH\"", dir, dir))
+		notes = append(notes, fmt.Sprintf("%s is not on PATH. Add it, also in the shell's start-up file:\n"+
+			"  export PATH=\"%s:$PATH\"", dir, dir))
 	case done.Shadowed != "":
 		notes = append(notes, fmt.Sprintf("%s comes first on PATH, and is another penstock. Remove it.", done.Shadowed))
 	}
 	if len(done.Replaced) > 0 {
-		notes = append(notes, fmt.Sprintf("It replaces %s. Run `terraform init -upgrade` in directories that use that.", strings.Join(done.Replaced, " and ")))
+		notes = append(notes, fmt.Sprintf("It replaces %s. Run `terraform init -upgrade` in directories that use it.", strings.Join(done.Replaced, " and ")))
 	}
 	if release, _, _ := strings.Cut(done.Version, "+"); strings.Contains(release, "-") {
-		notes = append(notes, fmt.Sprintf("Terraform selects a pre-release only where the configuration asks for it: version = %q.", done.Version))
+		notes = append(notes, fmt.Sprintf("Terraform selects a pre-release only if the configuration asks for it: version = %q.", done.Version))
 	}
 	if done.Newer != "" {
-		notes = append(notes, fmt.Sprintf("Terraform selects %s, which is installed, too, and is newer. Remove it from %s, or ask for this one in the configuration.", done.Newer, done.Mirror))
+		notes = append(notes, fmt.Sprintf("Terraform selects %s, which is also installed and is newer. Remove it from %s, or ask for this one in the configuration.", done.Newer, done.Mirror))
 	}
 	for _, s := range settings {
 		if s.Override != "" {

@@ -37,7 +37,7 @@ func (f *factory) interrupted(cancel context.CancelFunc) bool {
 	case f.stop.graceful != nil && !f.stop.stopped:
 		f.stop.stopped = true
 		close(f.stop.graceful)
-		fmt.Fprintln(f.Err, "Finishing what is in hand. Interrupt again to cancel it.")
+		fmt.Fprintln(f.Err, "Finishing the current apply. Interrupt again to cancel it.")
 	case !f.stop.cancelled:
 		f.stop.cancelled = true
 		cancel()

@@ -26,7 +26,7 @@ type ledgerOptions struct {
 
 func newLedger(f *factory) *cobra.Command {
 	c := &cobra.Command{
-		Use: "ledger", Short: "Look after the record", Long: "Look after the record of builds, runs, decisions and environments.",
+		Use: "ledger", Short: "Check, export and sign the ledger", Long: "Check, export, import and sign the ledger: the history of builds, runs, decisions and environments.",
 		Args: args(0, 0), RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(newLedgerVerify(f, nil), newLedgerHead(f, nil), newLedgerCheckpoint(f, nil), newLedgerExport(f, nil), newLedgerImport(f, nil), newLedgerArchive(f, nil))
@@ -40,9 +40,9 @@ func newLedgerExport(f *factory, runF func(context.Context, *ledgerOptions) erro
 	}
 	c := &cobra.Command{
 		Use:   "export [PIPELINE]",
-		Short: "Write the whole record as lines of JSON",
-		Long: "Write the whole record of a pipeline, or of all, as lines of JSON: a header, then each event with its hash.\n" +
-			"The chain is checked first. `penstock ledger import` reads it.",
+		Short: "Write the whole history as lines of JSON",
+		Long: "Write the whole history of a pipeline, or of all, as lines of JSON: a header, then each event with its hash.\n" +
+			"The command checks the chain first. `penstock ledger import` reads the result.",
 		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline = arg(given, 0)
@@ -67,7 +67,7 @@ func (f *factory) write(file string, content func(io.Writer) error) error {
 	}
 	to, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return pipeline.Errorf(pipeline.CodeInvalid, "write output", "%w", err).WithHint("Name a file with -o that does not exist yet.")
+		return pipeline.Errorf(pipeline.CodeInvalid, "write output", "%w", err).WithHint("With -o, name a file that does not exist yet.")
 	}
 	if err := errors.Join(content(to), to.Close()); err != nil {
 		return errors.Join(err, os.Remove(file))
@@ -82,10 +82,11 @@ func newLedgerImport(f *factory, runF func(context.Context, *ledgerOptions) erro
 	}
 	return &cobra.Command{
 		Use:   "import FILE",
-		Short: "Read a record that was exported into a ledger without one",
+		Short: "Read an exported history into a ledger without one",
 		Long: "Read what `penstock ledger export` wrote, from a file or with - from standard input, into a ledger that has no\n" +
-			"record of those pipelines. Each event is checked. An import that was interrupted is repeated and goes on.\n\n" +
-			"It moves the record and nothing else: images, artifacts and environments are where they were.",
+			"history of those pipelines. The command checks each event. You can repeat an interrupted import, and it\n" +
+			"continues.\n\n" +
+			"It moves the history and nothing else: images, artifacts and environments stay where they are.",
 		Args: args(1, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.file = given[0]
@@ -111,7 +112,7 @@ func runLedgerImport(ctx context.Context, o *ledgerOptions) error {
 	return open(ctx, func(a *app.App) error {
 		done, err := a.Import(ctx, bufio.NewReader(in))
 		if err != nil || o.json {
-			return o.tell(err, done, "")
+			return o.printDone(err, done, "")
 		}
 		for _, d := range done {
 			fmt.Fprintf(o.Out, "%d events of pipeline %s, of which %d were there.\n", d.Events, d.Pipeline, d.Had)

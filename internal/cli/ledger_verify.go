@@ -25,26 +25,26 @@ func newLedgerVerify(f *factory, runF func(context.Context, *ledgerOptions) erro
 	}
 	c := &cobra.Command{
 		Use:   "verify [PIPELINE]",
-		Short: "Check the record, and that it still has what it had before",
-		Long: "Check the record: each entry has the hash that it was given, and that of the one before it, and the present\n" +
-			"state is what the entries add up to. That finds damage, and an entry that was changed, removed or put in.\n\n" +
-			"Whoever can write the record can write all of it anew, or cut off the newest entries, and nothing in the record\n" +
-			"itself shows that. It shows by an anchor that was kept elsewhere: a sequence number and a hash. --since takes one\n" +
-			"as this command, `penstock ledger head` and notices give it; --checkpoint takes a signed one.",
+		Short: "Check the ledger, and that it still has what it had before",
+		Long: "Check the ledger: each entry has its own hash and that of the previous entry, and the current state is the sum\n" +
+			"of the entries. That finds damage, and entries that were changed, removed or inserted.\n\n" +
+			"Whoever can write the ledger can rewrite all of it, or cut off the newest entries, and nothing in the ledger\n" +
+			"itself shows that. An anchor that is kept elsewhere does: a sequence number and a hash. --since takes an\n" +
+			"anchor from this command, `penstock ledger head` or a notice; --checkpoint takes a signed one.",
 		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline = arg(given, 0)
 			switch {
 			case o.since != "" && o.checkpoint != "":
-				return &usageError{errors.New("give --since or --checkpoint, not both")}
+				return &usageError{errors.New("use --since or --checkpoint, not both")}
 			case (o.checkpoint == "") != (o.publicKey == ""):
 				return &usageError{errors.New("--checkpoint and --public-key go together")}
 			}
 			return runF(c.Context(), o)
 		},
 	}
-	c.Flags().StringVar(&o.since, "since", "", "an entry that the record must have: `SEQUENCE:HASH`")
-	c.Flags().StringVar(&o.checkpoint, "checkpoint", "", "a `FILE` that `penstock ledger checkpoint` wrote: the record must have what was signed")
+	c.Flags().StringVar(&o.since, "since", "", "an entry that the ledger must have: `SEQUENCE:HASH`")
+	c.Flags().StringVar(&o.checkpoint, "checkpoint", "", "a `FILE` that `penstock ledger checkpoint` wrote: the ledger must have what was signed")
 	c.Flags().StringVar(&o.publicKey, "public-key", "", "a `FILE` with the public key, in PEM, of the key that signed")
 	return c
 }
@@ -75,11 +75,11 @@ func runLedgerVerify(ctx context.Context, o *ledgerOptions) error {
 			err = a.CheckAnchor(ctx, o.pipeline, *anchor)
 		}
 		if err != nil || o.json {
-			return o.tell(err, verifiedLedger{n, heads}, "")
+			return o.printDone(err, verifiedLedger{n, heads}, "")
 		}
 		fmt.Fprintf(o.Out, "%d events, the chain is whole.\n", n)
 		if anchor != nil {
-			fmt.Fprintf(o.Out, "The record of %s still has event %d, and all before it.\n", o.pipeline, anchor.Sequence)
+			fmt.Fprintf(o.Out, "The ledger of %s still has event %d, and all events before it.\n", o.pipeline, anchor.Sequence)
 		}
 		return o.printHeads(heads)
 	})
@@ -124,10 +124,10 @@ func newLedgerHead(f *factory, runF func(context.Context, *ledgerOptions) error)
 	}
 	return &cobra.Command{
 		Use:   "head [PIPELINE]",
-		Short: "Print how far the record has come",
-		Long: "Print the number and the hash of the newest entry of each pipeline's record. Kept elsewhere, it lets\n" +
-			"`penstock ledger verify PIPELINE --since SEQUENCE:HASH` tell later whether the record still has that entry, and\n" +
-			"those before it, as they were.",
+		Short: "Print how far the ledger has come",
+		Long: "Print the number and the hash of each pipeline's newest entry. Keep them elsewhere. Later, `penstock ledger\n" +
+			"verify PIPELINE --since SEQUENCE:HASH` checks that the ledger still has that entry, and that the earlier ones\n" +
+			"are unchanged.",
 		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline = arg(given, 0)
@@ -165,17 +165,17 @@ func newLedgerCheckpoint(f *factory, runF func(context.Context, *ledgerOptions) 
 	}
 	c := &cobra.Command{
 		Use:   "checkpoint [PIPELINE]",
-		Short: "Sign how far the record has come",
-		Long: "Check the record of a pipeline, and sign the number and the hash of its newest entry: a signed note, as\n" +
-			"transparency logs have them. `penstock ledger verify --checkpoint FILE --public-key FILE` checks it later.\n\n" +
-			"The key is Ed25519 or ECDSA on P-256: a file in PEM, as `openssl genpkey -algorithm ed25519` makes it, or one of\n" +
-			"AWS KMS. A checkpoint says no more than that who has the key signed it. Let it be somebody who can't write the\n" +
-			"record, and keep checkpoints where who can write it can't.",
+		Short: "Sign how far the ledger has come",
+		Long: "Check the history of a pipeline, and sign the number and the hash of its newest entry: a signed note, as in\n" +
+			"transparency logs. `penstock ledger verify --checkpoint FILE --public-key FILE` checks it later.\n\n" +
+			"The key is Ed25519 or ECDSA on P-256: a file in PEM, as `openssl genpkey -algorithm ed25519` makes it, or a\n" +
+			"key of AWS KMS. A checkpoint only says that the owner of the key signed it. The owner should be somebody who\n" +
+			"can't write the ledger. Keep checkpoints where the ledger's writers can't write.",
 		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline = arg(given, 0)
 			if (o.key == "") == (o.kmsKey == "") {
-				return &usageError{errors.New("give --key or --kms-key")}
+				return &usageError{errors.New("pass --key or --kms-key")}
 			}
 			return runF(c.Context(), o)
 		},

@@ -13,9 +13,10 @@ import (
 // with. It is for no person, so no list shows it.
 func newLoad(f *factory) *cobra.Command {
 	return &cobra.Command{
-		Use:    "load",
-		Short:  "Make a share of a load, read from standard input",
-		Long:   "Make a share of a load, read from standard input, and print what was measured.\n\nThe builds of a stage with runner = \"codebuild\" call it.",
+		Use:   "load",
+		Short: "Make a share of a load, read from standard input",
+		Long: "Make a share of a load, read from standard input, and print the measurements.\n\n" +
+			"The builds of a stage with runner = \"codebuild\" call it.",
 		Hidden: true,
 		Args:   args(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {

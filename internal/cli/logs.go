@@ -33,9 +33,9 @@ func newLogs(f *factory, runF func(context.Context, *logsOptions) error) *cobra.
 	c := &cobra.Command{
 		Use:   "logs RUN | [PIPELINE] [STAGE]",
 		Short: "Print the log of a run",
-		Long: "Print the log of a run, or of the latest of a stage; image/NAME stands for the bakes of an image. PIPELINE\n" +
-			"may be left out where there is one; without STAGE it is the stage that ran last. Colours are left out, and what a\n" +
-			"terminal would act on is shown as an escape, such as \\x07, wherever the log is printed to.\n" +
+		Long: "Print the log of a run, or of a stage's latest run; image/NAME stands for the bakes of an image. PIPELINE may\n" +
+			"be left out if there is only one; the default STAGE is the one that ran last. Wherever it prints to, it leaves\n" +
+			"colours out, and shows what a terminal would act on as an escape, such as \\x07.\n\n" +
 			"With --json, print the run itself: its steps, their results and reports.",
 		Args: args(0, 2),
 		RunE: func(c *cobra.Command, given []string) error {
@@ -43,12 +43,12 @@ func newLogs(f *factory, runF func(context.Context, *logsOptions) error) *cobra.
 				o.run, o.pipeline = o.pipeline, ""
 			}
 			if o.json && (o.follow || o.step != "") {
-				return &usageError{errors.New("--json prints the run and not its log, so it does not go with --follow and --step")}
+				return &usageError{errors.New("--json prints the run and not its log, so --follow and --step have no effect with it")}
 			}
 			return runF(c.Context(), o)
 		},
 	}
-	c.Flags().BoolVarP(&o.follow, "follow", "f", false, "stay until the run has ended, and print what is added")
+	c.Flags().BoolVarP(&o.follow, "follow", "f", false, "continue until the run has ended, and print what is added")
 	c.Flags().StringVar(&o.step, "step", "", "only the part of this step")
 	return c
 }
@@ -76,7 +76,7 @@ func runLogs(ctx context.Context, o *logsOptions) error {
 			err = closed
 		}
 		if pipeline.IsNotFound(err) {
-			return pipeline.Errorf(pipeline.CodeNotFound, "read log", "the log of run %s was collected with its build, or has not begun", run.ID).
+			return pipeline.Errorf(pipeline.CodeNotFound, "read log", "the log of run %s was removed with its build, or has not begun", run.ID).
 				WithHint("A pipeline's keep says how many builds it retains.")
 		}
 		if err == nil && !found {

@@ -32,19 +32,20 @@ func newMetrics(f *factory, runF func(context.Context, *metricsOptions) error) *
 	c := &cobra.Command{
 		Use:   "metrics [PIPELINE]",
 		Short: "Show how well changes get to production",
-		Long: "Show how often the pipeline deploys, how long a commit takes to production, how many changes fail there, how\n" +
-			"long it takes to restore what failed, and where builds wait. PIPELINE may be left out where there is one.",
+		Long: "Show how often the pipeline deploys, how long a commit takes to reach production, how many changes fail there,\n" +
+			"how long it takes to restore the service, and where builds wait. PIPELINE may be left out if there is only\n" +
+			"one.",
 		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline = arg(given, 0)
 			var ok bool
 			if o.since, ok = days(since); !ok {
-				return &usageError{fmt.Errorf("--since %q is no time such as 90d or 12h", since)}
+				return &usageError{fmt.Errorf("--since %q is not a time such as 90d or 12h", since)}
 			}
 			return runF(c.Context(), o)
 		},
 	}
-	c.Flags().StringVar(&o.stage, "stage", "", "the stage that deploys (default: the last whose environment lasts, or that people move)")
+	c.Flags().StringVar(&o.stage, "stage", "", "the stage that deploys (default: the last that has a persistent environment, or that people move)")
 	c.Flags().StringVar(&since, "since", "90d", "how far to look back")
 	return c
 }
@@ -68,12 +69,12 @@ func runMetrics(ctx context.Context, o *metricsOptions) error {
 		}
 		f, err := a.Engine.Reports.Metrics(ctx, o.pipeline, o.stage, o.now().Add(-o.since).UTC())
 		if err != nil || o.json {
-			return o.tell(err, f, "")
+			return o.printDone(err, f, "")
 		}
 		t := o.newTable("METRIC", "", "")
 		t.row("deployments", strconv.Itoa(f.Deployments), fmt.Sprintf("%.2f a day", f.PerDay))
 		t.row("lead time", describeDistribution(f.LeadTime), "from the commit to the end of the deployment")
-		t.row("change failure rate", fmt.Sprintf("%.0f %%", 100*f.FailureRate), fmt.Sprintf("%d of %d changes failed or were taken back", f.Failures, f.Changes))
+		t.row("change failure rate", fmt.Sprintf("%.0f %%", 100*f.FailureRate), fmt.Sprintf("%d of %d changes failed or were rolled back", f.Failures, f.Changes))
 		t.row("time to restore", describeDistribution(f.Restore), "from a failure to the next deployment that passed")
 		fmt.Fprintf(o.Out, "Stage %s of pipeline %s, since %s\n\n", f.Stage, f.Pipeline, pipeline.Moment(f.Since.Local()))
 		if err := t.flush(); err != nil {
@@ -88,7 +89,7 @@ func runMetrics(ctx context.Context, o *metricsOptions) error {
 	})
 }
 
-// describeSpread says a spread of durations.
+// describeDistribution describes a distribution of durations.
 func describeDistribution(s pipeline.Distribution) string {
 	if s.Count == 0 {
 		return "-"

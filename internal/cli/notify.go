@@ -32,10 +32,10 @@ func newNotify(f *factory, runF func(context.Context, *notifyOptions) error) *co
 	}
 	c := &cobra.Command{
 		Use:   "notify [PIPELINE]",
-		Short: "Show who is told what happens, and whether that works",
-		Long: "Show the targets of a pipeline's notices, or of all pipelines': whether they have been told everything, and\n" +
-			"what went wrong last. Notices are sent by whatever process made them; what it could not send, the next sends,\n" +
-			"and `penstock watch` and `penstock serve` send all the time.",
+		Short: "Show who is notified of what, and whether that works",
+		Long: "Show the targets of a pipeline's notices, or of all pipelines: whether they have received all notices, and\n" +
+			"what failed last. The process that made a notice sends it. The next process sends whatever that one could not.\n" +
+			"`penstock watch` and `penstock serve` send all the time.",
 		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline = arg(given, 0)
@@ -45,7 +45,7 @@ func newNotify(f *factory, runF func(context.Context, *notifyOptions) error) *co
 			return runF(c.Context(), o)
 		},
 	}
-	c.Flags().BoolVar(&o.flush, "flush", false, "first send what is still to be sent")
+	c.Flags().BoolVar(&o.flush, "flush", false, "first send what waits")
 	c.Flags().BoolVar(&o.test, "test", false, "send a test to each target instead")
 	return c
 }
@@ -58,7 +58,7 @@ type notifyRow struct {
 	Pending  int64                 `json:"pending"`         // notices that it has still to get
 	Skipped  int                   `json:"skipped"`         // notices that it refused for good
 	Tries    int                   `json:"tries"`           // that failed in a row
-	Error    string                `json:"error,omitempty"` // of the last try, or why it can't be told from here
+	Error    string                `json:"error,omitempty"` // of the last attempt, or why it can't be notified from here
 	Next     time.Time             `json:"next,omitzero"`   // not tried again before
 }
 
@@ -76,7 +76,7 @@ func runNotify(ctx context.Context, o *notifyOptions) error {
 			st := states[name]
 			if o.flush {
 				if err := a.Notify(ctx, name); pipeline.CodeOf(err) == pipeline.CodeNotAllowed {
-					fmt.Fprintf(o.Err, "Some can't be told from here: %s\n", present.Line(err.Error()))
+					fmt.Fprintf(o.Err, "Some can't be notified from here: %s\n", present.Line(err.Error()))
 				} else if err != nil {
 					return err
 				}
@@ -128,7 +128,7 @@ func (o *notifyOptions) sendTests(ctx context.Context, a *app.App, p pipeline.Pi
 			failed = errors.Join(failed, fmt.Errorf("%s: %w", t.Describe(), err))
 			continue
 		}
-		fmt.Fprintf(o.Err, "%s was told.\n", t.Describe())
+		fmt.Fprintf(o.Err, "%s was notified.\n", t.Describe())
 	}
 	if failed != nil {
 		return pipeline.Errorf(pipeline.CodeFailed, "send test notices", "%w", failed)

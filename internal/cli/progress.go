@@ -30,7 +30,7 @@ type progress struct {
 	last string
 }
 
-// working begins to tell what a launch is at, until the function that it returns is called.
+// working begins to report what a launch does, until the function that it returns is called.
 // The launch writes what it does to log. With --json nobody looks on, and log is nil.
 func (f *factory) working(what string) (log io.Writer, done func()) {
 	if f.json {
@@ -40,7 +40,7 @@ func (f *factory) working(what string) (log io.Writer, done func()) {
 	return p, p.end
 }
 
-// begin begins to tell what long work is at, which is written to what it gives.
+// begin begins to report the progress of long work, which is written to what it gives.
 func (f *factory) begin(what string) *progress {
 	p := &progress{on: screenOf(f.Err), what: what, since: f.now(), now: f.now, stop: make(chan struct{})}
 	if p.on.terminal {

@@ -8,7 +8,7 @@ import (
 	"fmt"
 )
 
-// saidError is an error whose text was printed already.
+// silentError is an error whose text was printed already.
 type silentError struct{ error }
 
 func (e *silentError) Unwrap() error { return e.error }
@@ -19,7 +19,7 @@ type commandStatus int
 
 func (s commandStatus) Error() string { return fmt.Sprintf("the command ended with status %d", int(s)) }
 
-// said reports whether there is nothing more to print of an error.
+// silent reports whether there is nothing more to print of an error.
 func silent(err error) bool {
 	var e *silentError
 	var s commandStatus

@@ -60,7 +60,7 @@ func runSchema(_ context.Context, o *schemaOptions) error {
 			return err
 		}
 		names := slices.Sorted(maps.Keys(all.Commands))
-		return o.tell(nil, names, "%s", strings.Join(names, "\n"))
+		return o.printDone(nil, names, "%s", strings.Join(names, "\n"))
 	}
 	doc, err := schemaOf(o.command)
 	if err != nil {

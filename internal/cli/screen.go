@@ -53,7 +53,7 @@ func (s screen) size() (width, height int) {
 	return width, height
 }
 
-// colour is how a terminal is told to write what follows.
+// colour is the control sequence that makes a terminal write what follows.
 type colour string
 
 const (

@@ -51,11 +51,11 @@ func newServe(f *factory, runF func(context.Context, *serveOptions) error) *cobr
 	}
 	c := &cobra.Command{
 		Use:   "serve",
-		Short: "Show pipelines in a browser, and press their buttons there",
-		Long: "Serve a page on which people see the pipelines and take their decisions. On this machine, as it is without\n" +
-			"flags, it lets in one browser: by the address that is printed, as you.\n\n" +
-			"For more people they sign in to an OpenID provider (--oidc-issuer), or a reverse proxy that has signed them in\n" +
-			"names them (--proxy-header). What each may is what authorize of the pipeline says.",
+		Short: "Show pipelines in a browser, with buttons for decisions",
+		Long: "Serve a page on which people see the pipelines and take their decisions. Without flags it is for this machine,\n" +
+			"and lets in one browser, as you, by the address that it prints.\n\n" +
+			"For more people, let them sign in with an OpenID provider (--oidc-issuer), or put the board behind a reverse\n" +
+			"proxy that has signed them in (--proxy-header). The pipeline's authorize says what each person may do.",
 		Args: args(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := o.check(); err != nil {
@@ -66,22 +66,22 @@ func newServe(f *factory, runF func(context.Context, *serveOptions) error) *cobr
 	}
 	flags := c.Flags()
 	flags.StringVar(&o.listen, "listen", defaultListen, "the address to listen on; port 0 takes a free one")
-	flags.StringVar(&o.url, "url", "", "where browsers reach it, as in https://board.example.com (default: the address)")
+	flags.StringVar(&o.url, "url", "", "where browsers reach the board, such as https://board.example.com (default: the address)")
 	flags.StringVar(&o.cert, "tls-cert", "", "a file with a certificate, and its chain")
-	flags.StringVar(&o.key, "tls-key", "", "a file with the key of it")
-	flags.BoolVar(&o.open, "open", false, "open it in a browser")
+	flags.StringVar(&o.key, "tls-key", "", "a file with the certificate's key")
+	flags.BoolVar(&o.open, "open", false, "open the board in a browser")
 	flags.StringVar(&o.oidc.Issuer, "oidc-issuer", "", "the OpenID provider's URL")
-	flags.StringVar(&o.oidc.ClientID, "oidc-client-id", "", "what it knows the board by")
-	flags.StringVar(&o.secretFile, "oidc-client-secret-file", "", "a file with the secret for that (default: $"+clientSecretVariable+")")
-	flags.StringSliceVar(&o.oidc.Scopes, "oidc-scopes", nil, "what to ask for beside openid (default profile,email)")
-	flags.StringVar(&o.oidc.NameClaim, "oidc-name-claim", "", "the claim that names people (default: a verified email, else sub)")
+	flags.StringVar(&o.oidc.ClientID, "oidc-client-id", "", "the board's name at the OpenID provider")
+	flags.StringVar(&o.secretFile, "oidc-client-secret-file", "", "a file with the client's secret (default: $"+clientSecretVariable+")")
+	flags.StringSliceVar(&o.oidc.Scopes, "oidc-scopes", nil, "what to request besides openid (default profile,email)")
+	flags.StringVar(&o.oidc.NameClaim, "oidc-name-claim", "", "the claim that names people (default: a verified email, otherwise sub)")
 	flags.StringVar(&o.oidc.GroupsClaim, "oidc-groups-claim", "", "the claim that lists their groups (default groups)")
-	flags.StringArrayVar(&o.oidc.Allow, "oidc-allow", nil, "who gets in: a name, with * and ? as wildcards, or @group; may be repeated (default: everybody whom the provider knows)")
-	flags.StringVar(&o.proxy.Header, "proxy-header", "", "the header in which a reverse proxy names people, as in X-Forwarded-User")
-	flags.StringVar(&o.proxy.Groups, "proxy-groups-header", "", "the header in which it lists their groups, separated by commas")
-	flags.StringSliceVar(&o.trusted, "trusted-proxy", nil, "the proxy's address or network, as in 10.0.0.0/24; may be repeated")
+	flags.StringArrayVar(&o.oidc.Allow, "oidc-allow", nil, "who gets in: a name, with * and ? as wildcards, or @group; may be repeated (default: every user of the provider)")
+	flags.StringVar(&o.proxy.Header, "proxy-header", "", "the header in which a reverse proxy names people, such as X-Forwarded-User")
+	flags.StringVar(&o.proxy.Groups, "proxy-groups-header", "", "the header in which the proxy lists their groups, separated by commas")
+	flags.StringSliceVar(&o.trusted, "trusted-proxy", nil, "the proxy's address or network, such as 10.0.0.0/24; may be repeated")
 	flags.StringVar(&o.metricsTokenFile, "metrics-token-file", "", "a file with the bearer token that opens /metrics to a scraper")
-	flags.StringVar(&o.logLevel, "log-level", "info", "how much to say: trace, debug, info, warn or error")
+	flags.StringVar(&o.logLevel, "log-level", "info", "how much to log: trace, debug, info, warn or error")
 	return c
 }
 
@@ -90,12 +90,12 @@ func (o *serveOptions) check() error {
 	usage := func(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
 	host, _, err := net.SplitHostPort(o.listen)
 	if err != nil {
-		return usage("--listen %q is no address with a port, such as %s: %v", o.listen, defaultListen, err)
+		return usage("--listen %q is not an address with a port, such as %s: %v", o.listen, defaultListen, err)
 	}
 	oidc, proxy := o.oidc.Issuer != "", o.proxy.Header != ""
 	at, err := url.Parse(o.url)
 	if err != nil || o.url != "" && (at.Scheme != "http" && at.Scheme != "https" || at.Host == "" || strings.Trim(at.Path, "/") != "") {
-		return usage("--url %q is no address of a host, such as https://board.example.com", o.url)
+		return usage("--url %q is not the address of a host, such as https://board.example.com", o.url)
 	}
 	for _, cidr := range o.trusted {
 		network, err := netip.ParsePrefix(cidr)
@@ -113,28 +113,28 @@ func (o *serveOptions) check() error {
 		case strings.TrimSpace(entry) != entry || entry == "" || is && group == "":
 			return usage("--oidc-allow %q is neither a name nor @ and the name of a group", entry)
 		case is && strings.ContainsAny(group, "*?"):
-			return usage("--oidc-allow %q has a wildcard, and a group is named in full; names may have them", entry)
+			return usage("--oidc-allow %q has a wildcard, but a group must be named in full; only names may have wildcards", entry)
 		}
 	}
 	switch {
 	case (o.cert == "") != (o.key == ""):
 		return usage("--tls-cert and --tls-key go together")
 	case oidc && proxy:
-		return usage("--oidc-issuer and --proxy-header are two ways to know people: choose one")
+		return usage("--oidc-issuer and --proxy-header are two ways to identify people: choose one")
 	case oidc && o.oidc.ClientID == "":
 		return usage("--oidc-issuer needs --oidc-client-id")
 	case !oidc && (o.oidc.ClientID != "" || o.secretFile != "" || len(o.oidc.Allow) > 0):
 		return usage("--oidc-client-id, --oidc-client-secret-file and --oidc-allow need --oidc-issuer")
 	case proxy && len(o.trusted) == 0:
-		return usage("--proxy-header needs --trusted-proxy: whoever reaches the board could say to be anybody")
+		return usage("--proxy-header needs --trusted-proxy: without it, anybody who reaches the board could claim any name")
 	case proxy && o.url == "":
-		return usage("--proxy-header needs --url, where browsers reach the proxy")
+		return usage("--proxy-header needs --url, the address at which browsers reach the proxy")
 	case !proxy && (len(o.trusted) > 0 || o.proxy.Groups != ""):
 		return usage("--trusted-proxy and --proxy-groups-header need --proxy-header")
 	case !loopback(host) && !oidc && !proxy:
-		return usage("--listen %s is reached from other machines: say with --oidc-issuer or --proxy-header who people are", o.listen)
+		return usage("other machines can reach --listen %s: use --oidc-issuer or --proxy-header to identify people", o.listen)
 	case oidc && !loopback(host) && (o.url == "" || at.Scheme != "https"):
-		return usage("people who sign in from other machines need TLS: give --url https://…, and --tls-cert unless a proxy has it")
+		return usage("people who sign in from other machines need TLS: set --url https://…, and --tls-cert unless a proxy has it")
 	}
 	if hclog.LevelFromString(o.logLevel) == hclog.NoLevel {
 		return usage("--log-level %q is none of trace, debug, info, warn, error", o.logLevel)
@@ -161,7 +161,7 @@ func runServe(ctx context.Context, o *serveOptions) error {
 		listener, err := net.Listen("tcp", o.listen)
 		if err != nil {
 			return pipeline.Errorf(pipeline.CodeInvalid, "listen", "--listen %s: %w", o.listen, err).
-				WithHint("Another `penstock serve` may be there already; --listen 127.0.0.1:0 takes a free port.")
+				WithHint("Another `penstock serve` may use that address; --listen 127.0.0.1:0 takes a free port.")
 		}
 		defer func() { _ = listener.Close() }()
 		address := listener.Addr().(*net.TCPAddr)
@@ -217,7 +217,7 @@ func (o *serveOptions) serve(ctx context.Context, b *board.Board, listener net.L
 	if o.open {
 		browser.Stdout, browser.Stderr = o.Err, o.Err
 		if err := browser.OpenURL(at); err != nil {
-			fmt.Fprintf(o.Err, "It can't be opened from here: %v\n", err)
+			fmt.Fprintf(o.Err, "The browser can't be opened from here: %v\n", err)
 		}
 	}
 	select {
@@ -246,7 +246,7 @@ func (o *serveOptions) access(ctx context.Context, a *app.App, at string) (board
 		}
 		o.oidc.URL, o.oidc.ClientSecret = at, secret
 		if len(o.oidc.Allow) == 0 {
-			fmt.Fprintf(o.Err, "Warning: everybody whom %s knows gets in, sees the pipelines, and may do what authorize leaves to everybody. --oidc-allow says who gets in.\n", o.oidc.Issuer)
+			fmt.Fprintf(o.Err, "Warning: every user of %s can sign in, see the pipelines, and do what authorize leaves to everybody. --oidc-allow limits who gets in.\n", o.oidc.Issuer)
 		}
 		access, err := board.NewOIDC(ctx, o.oidc)
 		return access, "/", err

@@ -240,7 +240,7 @@ func TestServeOIDC(t *testing.T) {
 			if resp.StatusCode != c.status || !strings.Contains(page, c.says) {
 				t.Errorf("it answers %s:\n%s", resp.Status, page)
 			}
-			if warned := strings.Contains(talk.String(), "Warning: everybody whom "+at+" knows gets in"); warned != c.warned {
+			if warned := strings.Contains(talk.String(), "Warning: every user of "+at+" can sign in"); warned != c.warned {
 				t.Errorf("it says %s", talk.String())
 			}
 		})

@@ -43,8 +43,8 @@ func TestServeFlags(t *testing.T) {
 		"a proxy that is no address":       {with(proxy, "--trusted-proxy", "proxy.example.com"), `"proxy.example.com" is neither an address nor a network`},
 		"an address of no proxy":           {[]string{"--trusted-proxy", "10.0.0.1"}, "--proxy-header"},
 		"half of a certificate":            {[]string{"--tls-cert", "a.pem"}, "go together"},
-		"a path for a host":                {[]string{"--url", "https://example.com/board"}, "no address of a host"},
-		"a script for a host":              {[]string{"--url", "javascript:alert(1)"}, "no address of a host"},
+		"a path for a host":                {[]string{"--url", "https://example.com/board"}, "not the address of a host"},
+		"a script for a host":              {[]string{"--url", "javascript:alert(1)"}, "not the address of a host"},
 		"an unknown level of what is said": {[]string{"--log-level", "loud"}, `"loud"`},
 		"a pipeline":                       {[]string{"shop"}, "serve"},
 	} {

@@ -37,11 +37,11 @@ func newStatus(f *factory, runF func(context.Context, *statusOptions) error) *co
 	}
 	c := &cobra.Command{
 		Use:   "status [PIPELINE]",
-		Short: "Show where every stage stands and what it waits for",
-		Long: "Show where every stage of the pipelines stands: the build that it holds, when it ran last,\n" +
-			"what it waits for, and the environments that exist.\n\n" +
-			"With --watch it stays, and shows what changes: on a terminal in place, else a line for each change.\n" +
-			"An interrupt ends it.",
+		Short: "Show where every stage is, and what it waits for",
+		Long: "Show for every stage of the pipelines its current build, when it ran last and what it waits for, and the\n" +
+			"environments.\n\n" +
+			"With --watch, keep running and show changes: in place on a terminal, otherwise a line for each change. An\n" +
+			"interrupt ends it.",
 		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline = arg(given, 0)
@@ -51,8 +51,8 @@ func newStatus(f *factory, runF func(context.Context, *statusOptions) error) *co
 			return runF(c.Context(), o)
 		},
 	}
-	c.Flags().BoolVar(&o.watch, "watch", false, "stay, and show what changes")
-	c.Flags().DurationVar(&o.interval, "interval", time.Second, "how often to look, with --watch")
+	c.Flags().BoolVar(&o.watch, "watch", false, "keep running, and show changes")
+	c.Flags().DurationVar(&o.interval, "interval", time.Second, "how often to check, with --watch")
 	return c
 }
 
@@ -147,7 +147,7 @@ func runStatus(ctx context.Context, o *statusOptions) error {
 		}
 		all, err := look(ctx)
 		if err != nil || o.json {
-			return o.tell(err, all, "")
+			return o.printDone(err, all, "")
 		}
 		if len(all) == 0 {
 			fmt.Fprintln(o.Err, "There are no pipelines yet; `terraform apply` of a penstock_pipeline makes one.")
@@ -307,7 +307,7 @@ func (o *statusOptions) note(s statusStage) (status, note string) {
 // describe says where a run stands: for how long, in which step, with which last line.
 func (p statusProgress) describe(since, run string) (status, note string) {
 	if p.Dead {
-		return "dead", fmt.Sprintf("the process of run %s is gone, or does not renew its lease; the next apply clears it away", run)
+		return "dead", fmt.Sprintf("the process of run %s is gone, or does not renew its lease; the next apply cleans up after it", run)
 	}
 	note = fmt.Sprintf("run %s, %s, %s", run, since, p.Phase)
 	if p.Step != "" {

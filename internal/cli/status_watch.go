@@ -19,7 +19,7 @@ import (
 )
 
 // follow shows the pipelines until it is interrupted: in place on a terminal, as lines
-// of what changes in a pipe, as JSON objects with --json. A look that fails is told, and
+// of what changes in a pipe, as JSON objects with --json. A check that fails is reported, and
 // the next one goes on, unless there was none before or what is looked at is gone.
 func (o *statusOptions) follow(ctx context.Context, look func(context.Context) ([]statusPipeline, error)) error {
 	tightenMemory()
@@ -28,11 +28,11 @@ func (o *statusOptions) follow(ctx context.Context, look func(context.Context) (
 	defer tick.Stop()
 	on := screenOf(o.Out)
 	show := o.changes()
-	told := "" // of what went wrong
+	reported := "" // the last error
 	complain := func(_ []statusPipeline, trouble error) (err error) {
-		if trouble.Error() != told {
-			told = trouble.Error()
-			_, err = fmt.Fprintf(o.Err, "%s %s\n", pipeline.Clock(o.now()), present.Line(told))
+		if trouble.Error() != reported {
+			reported = trouble.Error()
+			_, err = fmt.Fprintf(o.Err, "%s %s\n", pipeline.Clock(o.now()), present.Line(reported))
 		}
 		return err
 	}
@@ -50,7 +50,7 @@ func (o *statusOptions) follow(ctx context.Context, look func(context.Context) (
 		all, err := look(ctx)
 		switch {
 		case err == nil:
-			told, last, err = "", all, show(all)
+			reported, last, err = "", all, show(all)
 		case last != nil && !pipeline.IsNotFound(err) && ctx.Err() == nil:
 			err = complain(last, err)
 		}
@@ -67,7 +67,7 @@ func (o *statusOptions) follow(ctx context.Context, look func(context.Context) (
 	}
 }
 
-// What a terminal is told: the other screen without a cursor, and back.
+// Control sequences of the terminal: the other screen without a cursor, and back.
 const (
 	enterScreen = "\x1b[?1049h\x1b[?25l"
 	leaveScreen = "\x1b[?25h\x1b[?1049l"

@@ -15,7 +15,7 @@ import (
 )
 
 // steerOptions are those of the commands that steer a stage without a decision on a
-// build: override, hold, release and retry.
+// build: override, pause, resume and retry.
 type steerOptions struct {
 	*factory
 	target
@@ -35,7 +35,7 @@ func (f *factory) steer(most int, c *cobra.Command, runF, run func(context.Conte
 		case o.build == "" && most == 3:
 			return &usageError{fmt.Errorf("cannot %s: BUILD required; usage: %s", c.Name(), c.UseLine())}
 		case o.build != "" && most < 3:
-			return &usageError{fmt.Errorf("cannot %s: %q is a build, and the command is about a stage; usage: %s", c.Name(), o.build, c.UseLine())}
+			return &usageError{fmt.Errorf("cannot %s: %q is a build, but the command is about a stage; usage: %s", c.Name(), o.build, c.UseLine())}
 		}
 		return runF(c.Context(), o)
 	}
@@ -46,9 +46,9 @@ func newOverride(f *factory, runF func(context.Context, *steerOptions) error) *c
 	c, o := f.steer(3, &cobra.Command{
 		Use:   "override [PIPELINE] [STAGE] BUILD --reason WHY",
 		Short: "Let a build pass a stage that it has not passed",
-		Long: "Let a build pass a stage that it has not passed: one that failed, did not run, or lacks approvals. The stages\n" +
-			"above it the build must have passed, and a rejection stays one. Only those may whom authorize.override names.\n" +
-			"The mark of it stays with the build.",
+		Long: "Let a build pass a stage that it has not passed: one that failed, did not run, or lacks approvals. The build\n" +
+			"must have passed the stages above, and must not be rejected. Requires the override right. The override is\n" +
+			"recorded on the build permanently.",
 	}, runF, runOverride)
 	c.Flags().StringVar(&o.reason, "reason", "", "why (required)")
 	return c
@@ -58,7 +58,7 @@ func runOverride(ctx context.Context, o *steerOptions) error {
 	return o.at(ctx, "override", func(a *app.App) error {
 		outcome, err := o.do(ctx, a, decision.Override)
 		done := outcome.Override
-		return o.tell(err, done, "%s passes stage %s by an override of %s. The next apply moves what that opens.", done.Build, done.Stage, done.Actor)
+		return o.printDone(err, done, "%s passes stage %s by an override of %s. The next apply moves what that opens.", done.Build, done.Stage, done.Actor)
 	})
 }
 
@@ -66,8 +66,8 @@ func newPause(f *factory, runF func(context.Context, *steerOptions) error) *cobr
 	c, o := f.steer(2, &cobra.Command{
 		Use:   "pause [PIPELINE] [STAGE]",
 		Short: "Keep a stage where it is: no build enters it",
-		Long: "Keep a stage where it is until it is resumed: no build enters it, and what it runs runs on. The stages\n" +
-			"below it go on with what has passed it.",
+		Long: "Keep a stage where it is until it is resumed. No build enters it, and what it runs continues to run. The\n" +
+			"stages below it go on with what has passed it.",
 	}, runF, runPause)
 	c.Flags().StringVar(&o.reason, "reason", "", "why")
 	return c
@@ -77,7 +77,7 @@ func runPause(ctx context.Context, o *steerOptions) error {
 	return o.at(ctx, "pause", func(a *app.App) error {
 		outcome, err := o.do(ctx, a, decision.Pause)
 		done := outcome.Pause
-		return o.tell(err, done, "Stage %s is paused by %s.", done.Stage, done.Actor)
+		return o.printDone(err, done, "Stage %s is paused by %s.", done.Stage, done.Actor)
 	})
 }
 
@@ -94,16 +94,16 @@ func runResume(ctx context.Context, o *steerOptions) error {
 	return o.at(ctx, "resume", func(a *app.App) error {
 		outcome, err := o.do(ctx, a, decision.Resume)
 		was := outcome.Pause
-		return o.tell(err, was, "Stage %s goes on with the next apply.", o.stage)
+		return o.printDone(err, was, "Stage %s goes on with the next apply.", o.stage)
 	})
 }
 
 func newRetry(f *factory, runF func(context.Context, *steerOptions) error) *cobra.Command {
 	c, _ := f.steer(2, &cobra.Command{
 		Use:   "retry [PIPELINE] [STAGE]",
-		Short: "Let a stage run once more for the build that it ran for",
-		Long: "Let a stage run once more, with the next apply, for the build that it ran for, whether that passed or\n" +
-			"failed. A decision on the run before does not count for the new one.",
+		Short: "Let a stage run once more for its latest build",
+		Long: "Let a stage run once more, with the next apply, for its latest build, whether that passed or failed. A\n" +
+			"decision on the earlier run does not count for the new one.",
 	}, runF, runRetry)
 	return c
 }
@@ -112,7 +112,7 @@ func runRetry(ctx context.Context, o *steerOptions) error {
 	return o.at(ctx, "retry", func(a *app.App) error {
 		outcome, err := o.do(ctx, a, decision.Retry)
 		asked := outcome.Retry
-		return o.tell(err, asked, "Stage %s runs again with the next apply.", asked.Stage)
+		return o.printDone(err, asked, "Stage %s runs again with the next apply.", asked.Stage)
 	})
 }
 
@@ -131,8 +131,8 @@ func (o *steerOptions) at(ctx context.Context, verb string, call func(*app.App) 
 	})
 }
 
-// tell prints what was done, as JSON or in words; or gives the error.
-func (f *factory) tell(err error, done any, format string, args ...any) error {
+// printDone prints what was done, as JSON or in words; or returns the error.
+func (f *factory) printDone(err error, done any, format string, args ...any) error {
 	switch {
 	case err != nil:
 		return err

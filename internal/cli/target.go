@@ -40,9 +40,9 @@ type fitting struct {
 // Which stages the commands on stages are for.
 var (
 	deciding = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{waitsForDecision, takesDecision}, "takes a decision"}
-	manual   = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{unpinned, byHand}, "moves by hand"}
+	manual   = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{unpinned, byHand}, "has a manual trigger"}
 	running  = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{lastFailed, hasRun}, "has run"}
-	held     = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{isPaused}, "is paused"}
+	paused   = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{isPaused}, "is paused"}
 	latest   = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{ranLast}, "has run"}
 	lifting  = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{hasRejection}, "has a rejected build"}
 	every    = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{takesBuild}, "takes builds"}
@@ -51,7 +51,7 @@ var (
 // stagesFor are the stages that the commands are for which take one.
 var stagesFor = map[string]*fitting{
 	"approve": deciding, "lift": lifting, "reject": deciding, "try": deciding, "promote": manual, "rollback": manual,
-	"override": every, "pause": every, "resume": held, "retry": running, "logs": latest,
+	"override": every, "pause": every, "resume": paused, "retry": running, "logs": latest,
 }
 
 func takesDecision(_ *pipeline.State, s pipeline.Stage) bool { return s.Approval }
@@ -144,7 +144,7 @@ func (f *factory) resolve(ctx context.Context, a *app.App, verb string, t *targe
 	stages := fit.stages(st)
 	if len(stages) == 0 {
 		return pipeline.Errorf(pipeline.CodeRefused, verb, "no stage of pipeline %s %s", t.pipeline, fit.none).
-			WithHint("`penstock status %s` shows where the stages stand.", t.pipeline)
+			WithHint("`penstock status %s` shows where the stages are.", t.pipeline)
 	}
 	t.stage, err = only(verb, "STAGE", fmt.Sprintf("pipeline %s has", t.pipeline), stages)
 	return err
@@ -215,7 +215,7 @@ func (f *factory) environment(ctx context.Context, a *app.App, verb string, w wh
 	switch {
 	case len(theirs) == 0:
 		return pipeline.Errorf(pipeline.CodeNotFound, verb, "pipeline %q has no self-service environment", *pipelineName).
-			WithHint("`penstock env launch %s` launches one; --stage names a stage's instead.", *pipelineName)
+			WithHint("`penstock env launch %s` launches one; --stage names the environment of a stage instead.", *pipelineName)
 	case len(theirs) == 1 && w == theOne:
 		*name = theirs[0]
 		return nil

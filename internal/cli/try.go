@@ -35,10 +35,10 @@ func newTry(f *factory, runF func(context.Context, *tryOptions) error) *cobra.Co
 	c := &cobra.Command{
 		Use:   "try [PIPELINE] [STAGE]",
 		Short: "Launch the build that waits for a decision, try it, decide",
-		Long: "Show the build that waits for a decision at a stage, launch an environment with it or show the one that the\n" +
-			"stage has, and ask for the decision: approve, reject, or later. An environment that was launched for it ends\n" +
-			"with the decision. Without a terminal the environment stays, and the commands for the decision are printed.\n" +
-			"PIPELINE may be left out where there is one, and STAGE where one waits.",
+		Long: "Show the build that waits for a decision at a stage, launch an environment with it or show the stage's own,\n" +
+			"and ask for the decision: approve, reject, or later. A launched environment ends with the decision. Without a\n" +
+			"terminal the environment stays, and the commands for the decision are printed. PIPELINE may be left out if\n" +
+			"there is only one, and STAGE if only one waits.",
 		Args: args(0, 2),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline, o.stage = arg(given, 0), arg(given, 1)
@@ -111,7 +111,7 @@ func (o *tryOptions) offer(ctx context.Context, a *app.App) (tried, error) {
 		}
 		return what, nil
 	}
-	return tried{}, pipeline.Errorf(pipeline.CodeRefused, op, "stage %q of pipeline %q waits for no decision", o.stage, o.pipeline).
+	return tried{}, pipeline.Errorf(pipeline.CodeRefused, op, "stage %q of pipeline %q does not wait for a decision", o.stage, o.pipeline).
 		WithHint("`penstock status %s` shows what the stages wait for.", o.pipeline)
 }
 

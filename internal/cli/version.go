@@ -22,5 +22,5 @@ type versionShape struct {
 
 // tellVersion prints the version: `penstock version`, and the flag that other programs have.
 func (f *factory) tellVersion() error {
-	return f.tell(nil, versionShape{f.version}, "penstock %s", f.version)
+	return f.printDone(nil, versionShape{f.version}, "penstock %s", f.version)
 }

@@ -29,7 +29,7 @@ type watchOptions struct {
 	verbose            bool
 	vars, varFiles     []string
 	apply              *progress         // of the one under way
-	told               map[string]string // by run: the step that was told
+	reported           map[string]string // by run: the step that was reported
 	firstBack, maxBack time.Duration
 }
 
@@ -41,13 +41,13 @@ func newWatch(f *factory, runF func(context.Context, *watchOptions) error) *cobr
 	c := &cobra.Command{
 		Use:   "watch [DIR]",
 		Short: "Apply a configuration whenever something in its pipelines can move",
-		Long: "Apply the Terraform configuration in DIR, this directory if left out, when and only when something in its\n" +
-			"pipelines can move: a commit touches a component, somebody approved, promoted, released or asked for another\n" +
-			"run, an environment has ended. It looks at the repositories and at the ledger, one line for each thing that it\n" +
-			"does and why.\n\n" +
-			"One watcher is at work at a time; others of the same pipelines stand by. What failed is tried again after a\n" +
+		Long: "Apply the Terraform configuration in DIR (default: this directory), when and only when something in its\n" +
+			"pipelines can move: a commit touches a component; somebody approved, promoted, resumed or asked for another\n" +
+			"run; or an environment has ended. It watches the repositories and the ledger, and prints one line for each\n" +
+			"thing that it does, with the reason.\n\n" +
+			"One watcher works at a time; others of the same pipelines stand by. It tries a failed apply again after a\n" +
 			"minute, then two, up to an hour, or at once when there is something new.\n\n" +
-			"The first interrupt lets an apply in hand finish, the second cancels it.",
+			"The first interrupt lets the current apply finish, the second cancels it.",
 		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			if o.dir = arg(given, 0); o.dir == "" {
@@ -59,13 +59,13 @@ func newWatch(f *factory, runF func(context.Context, *watchOptions) error) *cobr
 			return runF(c.Context(), o)
 		},
 	}
-	c.Flags().DurationVar(&o.interval, "interval", watch.DefaultInterval, "how often to look")
-	c.Flags().BoolVar(&o.once, "once", false, "look once, apply if need be, and end")
+	c.Flags().DurationVar(&o.interval, "interval", watch.DefaultInterval, "how often to check")
+	c.Flags().BoolVar(&o.once, "once", false, "check once, apply if needed, and end")
 	c.Flags().BoolVar(&o.planOnly, "plan-only", false, "plan instead of applying")
-	c.Flags().StringVar(&o.terraform, "terraform", "", "the program (default: terraform, else tofu, on PATH)")
+	c.Flags().StringVar(&o.terraform, "terraform", "", "the program (default: terraform, otherwise tofu, on PATH)")
 	c.Flags().StringArrayVar(&o.vars, "var", nil, "a variable, NAME=VALUE; may be repeated")
 	c.Flags().StringArrayVar(&o.varFiles, "var-file", nil, "a file of variables; may be repeated")
-	c.Flags().BoolVar(&o.verbose, "verbose", false, "print what Terraform prints, too")
+	c.Flags().BoolVar(&o.verbose, "verbose", false, "also print what Terraform prints")
 	return c
 }
 
@@ -108,10 +108,10 @@ func providerHint(settings []install.Setting) string {
 		case s.Override != "":
 			return fmt.Sprintf("%s has dev_overrides for the provider, with which `terraform init` can't work. Remove them, and run `penstock install`.", s.File)
 		case s.Hides:
-			return fmt.Sprintf("%s has a provider_installation block, which keeps Terraform from looking for the provider by itself. `penstock install` says what to add to it.", s.File)
+			return fmt.Sprintf("%s has a provider_installation block, which keeps Terraform from finding the provider by itself. `penstock install` says what to add to it.", s.File)
 		}
 	}
-	return "If it is the provider that Terraform does not find, `penstock install` puts it where it looks."
+	return "If Terraform does not find the provider, `penstock install` puts it where Terraform looks."
 }
 
 // report prints an event as a line.
@@ -126,7 +126,7 @@ func (o *watchOptions) report(e watch.Event) {
 	}
 	fmt.Fprintf(o.Out, "%s %s\n", pipeline.Clock(e.Time.Local()), present.Line(describeEvent(e)))
 	if e.Kind == watch.KindApply && !o.verbose {
-		o.apply, o.told = o.begin("applying"), map[string]string{}
+		o.apply, o.reported = o.begin("applying"), map[string]string{}
 	}
 	for line := range strings.Lines(e.Error) {
 		fmt.Fprintf(o.Err, "  %s\n", present.Line(strings.TrimRight(line, "\n")))
@@ -146,10 +146,10 @@ func (o *watchOptions) progress(runs []report.Progress) {
 		if r.Line != "" {
 			text += ": " + r.Line
 		}
-		if o.apply.on.terminal || o.told[r.Run.ID] != step {
+		if o.apply.on.terminal || o.reported[r.Run.ID] != step {
 			all = append(all, present.Line(text))
 		}
-		o.told[r.Run.ID] = step
+		o.reported[r.Run.ID] = step
 	}
 	switch {
 	case o.apply.on.terminal:
@@ -179,9 +179,9 @@ func describeEvent(e watch.Event) string {
 		}
 		return fmt.Sprintf("failed after %s; tried again at %s, or when there is something new", took, pipeline.Clock(e.Next.Local()))
 	case watch.KindUnreachable:
-		return "can't look, and goes on trying"
+		return "can't check, and keeps trying"
 	case watch.KindReachable:
-		return "can look again"
+		return "can check again"
 	case watch.KindEmpty:
 		return "the state is empty: nothing is applied until somebody applies the configuration"
 	default:

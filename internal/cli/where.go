@@ -35,8 +35,8 @@ type place struct {
 
 // places adds the flags that say where to look.
 func (f *factory) places(flags *pflag.FlagSet) {
-	flags.StringVar(&f.dataDir, "data-dir", "", "the data directory (default: $"+app.DataDirVariable+", else "+app.DataDirName+" here or above)")
-	flags.StringVar(&f.aws.Stack, "stack", "", "a stack on AWS, where no data directory is at hand that leads there (default: $"+stackVariable+")")
+	flags.StringVar(&f.dataDir, "data-dir", "", "the data directory (default: $"+app.DataDirVariable+", otherwise "+app.DataDirName+" here or above)")
+	flags.StringVar(&f.aws.Stack, "stack", "", "a stack on AWS, if no data directory leads to it (default: $"+stackVariable+")")
 	flags.StringVar(&f.aws.Region, "region", "", "its region (default: $AWS_REGION, or the profile's)")
 	flags.StringVar(&f.aws.Profile, "profile", "", "the profile of the shared AWS configuration (default: $AWS_PROFILE)")
 	flags.StringVar(&f.context, "context", "", "the `NAME` of a place that penstock context lists (default: $"+contextVariable+")")
@@ -47,7 +47,7 @@ func (f *factory) where(here string) (place, error) {
 	at, err := f.find(here)
 	if err == nil && at == nil {
 		return place{}, pipeline.Errorf(pipeline.CodeNotFound, "find data directory", "there is no %s in this directory or one above it", app.DataDirName).
-			WithHint("Run the command where Terraform was applied, or say where with --data-dir or %s, or with `penstock context`.", app.DataDirVariable)
+			WithHint("Run the command where Terraform was applied, or name the place with --data-dir or %s, or with `penstock context`.", app.DataDirVariable)
 	}
 	if err != nil {
 		return place{}, err
@@ -65,7 +65,7 @@ func (f *factory) find(here string) (*place, error) {
 	} {
 		switch {
 		case said.context != "" && said.dir+said.stack != "":
-			return nil, &usageError{fmt.Errorf("%s name the context %q, and also a data directory or a stack: say one of them", said.from, said.context)}
+			return nil, &usageError{fmt.Errorf("%s name the context %q, and also a data directory or a stack: use only one of them", said.from, said.context)}
 		case said.context != "":
 			return named(said.context, said.from)
 		case said.dir+said.stack != "":
@@ -123,12 +123,12 @@ func (f *factory) openIn(ctx context.Context, here string) (*app.App, error) {
 	if at.Stack == "" {
 		if !app.HasPipelines(at.DataDir) {
 			return nil, pipeline.Errorf(pipeline.CodeNotFound, "open data directory", "there is no ledger in %s (%s)", at.DataDir, at.From).
-				WithHint("--data-dir and %s name the directory that the provider's data_dir does.", app.DataDirVariable)
+				WithHint("--data-dir and %s must name the same directory as the provider's data_dir.", app.DataDirVariable)
 		}
 	} else if at.DataDir == "" {
 		cache, err := os.UserCacheDir()
 		if err != nil {
-			return nil, pipeline.Errorf(pipeline.CodeFailed, "find cache directory", "%w", err).WithHint("Say with --data-dir where copies of logs and artifacts can be.")
+			return nil, pipeline.Errorf(pipeline.CodeFailed, "find cache directory", "%w", err).WithHint("Use --data-dir to name a place for copies of logs and artifacts.")
 		}
 		at.DataDir = filepath.Join(cache, "penstock", at.Stack)
 	}

@@ -20,10 +20,10 @@ type fault struct {
 }
 
 const (
-	hintDenied   = "Give the caller the permission that the message names; the guide to IAM lists them all."
+	hintDenied   = "Grant the caller the permission that the message names; the guide to IAM lists them all."
 	hintExpired  = "The session has ended. Log in again."
 	hintQuota    = "Ask AWS for a higher quota in this region, or end what is no longer needed."
-	hintCapacity = "AWS has no such capacity at the moment. Try again, or choose another instance type or other subnets."
+	hintCapacity = "AWS lacks capacity for this at the moment. Try again, or choose another instance type or other subnets."
 	hintThrottle = "The account's rate of requests is exhausted. Try again later, or with a lower -parallelism."
 )
 

@@ -196,8 +196,8 @@ func (b *build) failure(looked error) error {
 	case types.StatusTypeStopped:
 		return err.WithHint("Somebody stopped the build. Apply again.")
 	case types.StatusTypeTimedOut:
-		return err.WithHint("The build waited longer than %v for a machine, or its work tree took long on its way. Apply again, or leave out of the tree what no step needs.", queueLimit)
+		return err.WithHint("The build waited longer than %v for a machine, or its work tree took long to transfer. Apply again, or remove from the tree what no step needs.", queueLimit)
 	default:
-		return err.WithHint("Look at the build in CodeBuild; its project needs an image with sh, curl, tar and the coreutils, and a way to S3.")
+		return err.WithHint("Open the build in CodeBuild; its project needs an image with sh, curl, tar and the coreutils, and a route to S3.")
 	}
 }

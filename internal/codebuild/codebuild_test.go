@@ -330,7 +330,7 @@ func TestTimeout(t *testing.T) {
 	r := b.request("echo begun > begun; sleep 300 & sleep 300")
 	r.Step.Timeout = time.Second
 	_, err := b.runner.Run(t.Context(), r)
-	b.wantError(err, pipeline.CodeFailed, "timed out after 1s", "Set timeout on the step")
+	b.wantError(err, pipeline.CodeFailed, "timed out after 1s", "set its timeout")
 	if b.read("begun") != "begun\n" {
 		t.Error("what the command left is not here")
 	}
@@ -706,7 +706,7 @@ func TestHostileTree(t *testing.T) {
 	b.write("kept", "kept")
 	// Beside the tree is what the job packs: an entry there that leads out is refused.
 	_, err := b.runner.Run(t.Context(), b.request(`rm -r ../tree; mkfifo ../tree`))
-	b.wantError(err, pipeline.CodeFailed, "device, a pipe", "nothing but files")
+	b.wantError(err, pipeline.CodeFailed, "device, a pipe", "only files")
 	if b.read("kept") != "kept" {
 		t.Error("the tree was changed")
 	}

@@ -106,7 +106,7 @@ func (j job) script() string {
 func checkNames(work pipeline.Work) error {
 	for _, name := range append(slices.Sorted(maps.Keys(work.Env)), slices.Sorted(maps.Keys(work.Secrets))...) {
 		if !validName.MatchString(name) {
-			return pipeline.Errorf(pipeline.CodeInvalid, "run in CodeBuild", "%q is no name of a variable that a shell could export", name).
+			return pipeline.Errorf(pipeline.CodeInvalid, "run in CodeBuild", "%q is not the name of a variable that a shell could export", name).
 				WithHint("Name it with letters, digits and underscores.")
 		}
 	}

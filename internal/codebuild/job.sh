@@ -11,7 +11,7 @@ mkdir "$job_tree" && fetch "$job_work/tree.tar.gz" "$job_tree_url" && tar -xzf "
   give_up "the work tree could not be fetched"
 rm "$job_work/tree.tar.gz"
 # The archive has no times. All alike they suit make as well as zip, and being old they
-# tell what the command writes, whatever the clocks say.
+# show what the command writes, whatever the clocks say.
 TZ=UTC0 touch -t "$job_untouched" "$job_work/untouched"
 find "$job_tree" -exec touch -h -r "$job_work/untouched" {} +
 # The index of git knows files by their times.

@@ -272,7 +272,7 @@ func unpackError(ctx context.Context, op string, err error) error {
 		return cloud.Fault(ctx, op, err)
 	}
 	return pipeline.Errorf(pipeline.CodeFailed, op, "%v", err).
-		WithHint("Let the step leave nothing but files, directories and links in its work tree.")
+		WithHint("The step may leave only files, directories and links in its work tree.")
 }
 
 // replace puts a directory in place of another, which goes to aside.

@@ -95,7 +95,7 @@ func (w *Worker) Check() error {
 		return nil
 	}
 	return pipeline.Errorf(pipeline.CodeInvalid, "find runner", "stack %q has no CodeBuild project", w.Stack).
-		WithHint("Make it with `penstock bootstrap ci --stack %s`, or remove runner = \"codebuild\".", w.Stack)
+		WithHint("Create it with `penstock bootstrap ci --stack %s`, or remove runner = \"codebuild\".", w.Stack)
 }
 
 // systems says what programs an environment of CodeBuild runs.
@@ -125,14 +125,14 @@ func (w *Worker) System(ctx context.Context) (system, arch string, err error) {
 	kind := out.Projects[0].Environment.Type
 	known, ok := systems[kind]
 	if !ok {
-		return "", "", pipeline.Errorf(pipeline.CodeInvalid, op, "CodeBuild project %q has environments of type %s, and Penstock runs on Linux", w.Project, kind)
+		return "", "", pipeline.Errorf(pipeline.CodeInvalid, op, "CodeBuild project %q has environments of type %s, but Penstock needs Linux", w.Project, kind)
 	}
 	return known[0], known[1], nil
 }
 
 func (w *Worker) noProject(op string) error {
 	return pipeline.Errorf(pipeline.CodeInvalid, op, "there is no CodeBuild project %q", w.Project).
-		WithHint("Make it with `penstock bootstrap ci --stack %s`.", w.Stack)
+		WithHint("Create it with `penstock bootstrap ci --stack %s`.", w.Stack)
 }
 
 // Work implements pipeline.Worker. The error of one command ends the others.
@@ -166,7 +166,7 @@ func (w *Worker) run(ctx context.Context, work pipeline.Work, shared map[string]
 		work.Timeout = pipeline.DefaultStepTimeout
 	}
 	if work.Timeout > maxTimeout {
-		return 0, pipeline.Errorf(pipeline.CodeInvalid, "run in CodeBuild", "a timeout of %v is more than a build can have", work.Timeout).
+		return 0, pipeline.Errorf(pipeline.CodeInvalid, "run in CodeBuild", "a timeout of %v is longer than a build can have", work.Timeout).
 			WithHint("Set timeout to at most %v.", maxTimeout)
 	}
 	if err := checkNames(work); err != nil {

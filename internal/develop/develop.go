@@ -1,7 +1,7 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package develop runs a service from a working tree, and builds and swaps it in anew
+// Package develop runs a service from a working tree, and builds and replaces it
 // whenever a file changes: what fails leaves what served before. It moves no build.
 //
 //	err := develop.Run(ctx, stop, develop.Options{Engine: e, Dir: ".", …})
@@ -141,7 +141,7 @@ func (o *Options) begin(ctx context.Context, t *tree, state string) *building {
 		endpoint, err := o.cycle(ctx, t)
 		switch took := present.Duration(time.Since(began)); {
 		case ctx.Err() != nil:
-			o.Say("cancelled, as something changed")
+			o.Say("cancelled, because something changed")
 		case err != nil:
 			o.Say("failed after %s: %v", took, err)
 		default:
@@ -168,7 +168,7 @@ func (o *Options) cycle(ctx context.Context, t *tree) (endpoint string, err erro
 	if o.Artifact != "" {
 		artifact = filepath.Join(t.copy, filepath.FromSlash(o.Artifact))
 		if info, err := os.Stat(artifact); err != nil || !info.Mode().IsRegular() {
-			return "", pipeline.Errorf(pipeline.CodeFailed, "build", "the steps made no file %s", o.Artifact).WithHint("See what they print with --verbose.")
+			return "", pipeline.Errorf(pipeline.CodeFailed, "build", "the steps made no file %s", o.Artifact).WithHint("--verbose shows what they print.")
 		}
 	}
 	env, err := o.Environments.Launch(ctx, run.LaunchRequest{

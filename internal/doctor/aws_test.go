@@ -49,17 +49,17 @@ func TestOnAWS(t *testing.T) {
 
 	refuse := cloudtest.Fault{Service: "dynamodb", Action: "PutItem", Code: "AccessDeniedException"}
 	c.Fail(refuse)
-	expect("rights", OK, "you may approve and reject; to run stages and promote takes")
+	expect("rights", OK, "you may approve and reject; to run stages and promote, you need the deployer role")
 	refuse.Nth = 2
 	c.Fail(refuse)
 	expect("rights", OK, "run stages or launch environments, and promote; to approve or reject")
 	refuse.Nth, refuse.Times = 1, 2
 	c.Fail(refuse)
-	expect("rights", Warning, "you may look")
+	expect("rights", Warning, "you may read")
 	c.Mend()
 
 	c.SetClock(2 * time.Minute)
-	expect("clock", Problem, "off AWS's")
+	expect("clock", Problem, "differs from AWS's")
 	c.SetClock(-2 * time.Minute)
-	expect("clock", Problem, "off AWS's")
+	expect("clock", Problem, "differs from AWS's")
 }

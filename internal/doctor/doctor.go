@@ -55,7 +55,7 @@ type Options struct {
 	Now  func() time.Time
 }
 
-// patient is what is examined.
+// checker makes the checks, one after another, and collects what they find.
 type checker struct {
 	Options
 	app      *app.App
@@ -104,7 +104,7 @@ func (p *checker) failed(check string, err error) {
 func (p *checker) workplace() {
 	dir, above := p.app.WorkDir()
 	if above == "" {
-		p.found("work directory", OK, "", "steps work in %s, and nothing of yours is above it", dir)
+		p.found("work directory", OK, "", "steps work in %s, and none of your files lie above it", dir)
 		return
 	}
 	p.found("work directory", Warning, "Remove it, or set PENSTOCK_WORK_DIR to a directory that is not below it.", "%s", above)
@@ -142,7 +142,7 @@ func (p *checker) terraform(ctx context.Context) {
 		case major == 1 && minor < oldestTerraformMinor || major < 1:
 			p.found("terraform", Problem, remedy, "%s is version %s", name, text)
 		case major == 1 && minor < writeOnlyMinor:
-			p.found("terraform", Warning, "For secrets that are in no state (env_wo) install 1.11 or later.", "%s is version %s", name, text)
+			p.found("terraform", Warning, "For secrets that stay out of the state (env_wo), install 1.11 or later.", "%s is version %s", name, text)
 		default:
 			p.found("terraform", OK, "", "%s %s", name, text)
 		}
@@ -162,7 +162,7 @@ func versionOf(ctx context.Context, name string, args ...string) (major, minor i
 	out, err := exec.CommandContext(ctx, path, args...).CombinedOutput()
 	found := version.FindStringSubmatch(string(out))
 	if err != nil || found == nil {
-		return 0, 0, "", fmt.Errorf("it does not say its version: %s", pipeline.FirstLine(string(out)))
+		return 0, 0, "", fmt.Errorf("it does not print its version: %s", pipeline.FirstLine(string(out)))
 	}
 	major, _ = strconv.Atoi(found[1])
 	minor, _ = strconv.Atoi(found[2])
@@ -199,7 +199,7 @@ func (p *checker) directory() {
 	_ = probe.Close()
 	_ = os.Remove(probe.Name())
 	if free, ok := freeBytes(dir); ok && free < leastFree {
-		p.found("directory", Warning, "Free some room, for example with `penstock gc`.", "%d MiB are free on the disk of %s", free>>20, dir)
+		p.found("directory", Warning, "Free some space, for example with `penstock gc`.", "the disk of %s has %d MiB free", dir, free>>20)
 		return
 	}
 	p.found("directory", OK, "", "%s", filepath.Clean(dir))
@@ -237,12 +237,12 @@ func (p *checker) rights(ctx context.Context) {
 	case r.Record && r.Decide:
 		p.found("rights", OK, "", "you may run stages, launch environments and promote, and approve and reject")
 	case r.Record:
-		p.found("rights", OK, "", "you may run stages or launch environments, and promote; to approve or reject takes the role of the approver")
+		p.found("rights", OK, "", "you may run stages or launch environments, and promote; to approve or reject, you need the approver role")
 	case r.Decide:
-		p.found("rights", OK, "", "you may approve and reject; to run stages and promote takes the role of the deployer, and to launch environments that of the launcher")
+		p.found("rights", OK, "", "you may approve and reject; to run stages and promote, you need the deployer role; to launch environments, the launcher role")
 	default:
-		p.found("rights", Warning, "Assume one of the roles that `penstock bootstrap` made: the deployer's, the launcher's or the approver's.",
-			"you may look, and write nothing")
+		p.found("rights", Warning, "Assume one of the roles that `penstock bootstrap` created: deployer, launcher or approver.",
+			"you may read, but not write")
 	}
 }
 
@@ -251,7 +251,7 @@ const skew = time.Minute
 
 func (p *checker) clock(ctx context.Context) {
 	if d := p.app.Skew(); d.Abs() > skew {
-		p.found("clock", Problem, "Set this machine's clock by NTP.", "this machine's clock is %s off AWS's", present.Age(d.Abs()))
+		p.found("clock", Problem, "Set this machine's clock by NTP.", "this machine's clock differs from AWS's by %s", present.Age(d.Abs()))
 		return
 	}
 	for name := range p.states {
@@ -262,7 +262,7 @@ func (p *checker) clock(ctx context.Context) {
 		}
 		last, err := p.app.Ledger().Events(ctx, name, head-1, 1)
 		if err == nil && len(last) > 0 && last[0].Time.Sub(p.Now()) > skew {
-			p.found("clock", Problem, "Set the clock of this machine, or of the one that wrote it, by NTP.",
+			p.found("clock", Problem, "Set the clock of this machine, or of the machine that wrote the event, by NTP.",
 				"the last event of pipeline %q is %s ahead of this machine's clock", name, present.Age(last[0].Time.Sub(p.Now())))
 			return
 		}
@@ -270,7 +270,7 @@ func (p *checker) clock(ctx context.Context) {
 	p.found("clock", OK, "", "no event is in the future")
 }
 
-// longHeld is how long most runs take at most.
+// longPaused is how long most runs take at most.
 const longPaused = 6 * time.Hour
 
 func (p *checker) leases(ctx context.Context) {
@@ -282,16 +282,16 @@ func (p *checker) leases(ctx context.Context) {
 	count := 0
 	for _, l := range leases {
 		h := l.Holder
-		switch held := p.Now().Sub(h.Since); {
+		switch age := p.Now().Sub(h.Since); {
 		case p.Now().After(l.Expires):
-			p.found("leases", Warning, "The next run of it takes over and cleans up. After an hour any other run, or `penstock gc`, gives it up.", "%s on %s, which held %s for the %s, is gone, or has not renewed it in time", h.Actor, h.Host, l.Key, h.Purpose)
-		case held > longPaused && pipeline.ParseLeaseKey(l.Key).Kind != pipeline.LeaseWatch:
-			p.found("leases", Warning, fmt.Sprintf("See whether process %d on %s is still at work.", h.PID, h.Host), "%s on %s holds %s for %s (%s)", h.Actor, h.Host, l.Key, present.Age(held), h.Purpose)
+			p.found("leases", Warning, "The stage's next run takes over and cleans up. After an hour any other run, or `penstock gc`, gives it up.", "%s on %s, which held %s for the %s, is gone, or has not renewed it in time", h.Actor, h.Host, l.Key, h.Purpose)
+		case age > longPaused && pipeline.ParseLeaseKey(l.Key).Kind != pipeline.LeaseWatch:
+			p.found("leases", Warning, fmt.Sprintf("Check whether process %d on %s is still working.", h.PID, h.Host), "%s on %s holds %s for %s (%s)", h.Actor, h.Host, l.Key, present.Age(age), h.Purpose)
 		default:
 			count++
 		}
 	}
-	p.found("leases", OK, "", "%d are held by who is at work", count)
+	p.found("leases", OK, "", "%d active", count)
 }
 
 // stages looks for stages that no apply would take as they are recorded: those that no
@@ -320,7 +320,7 @@ func (p *checker) runs(ctx context.Context) {
 			case err != nil:
 				p.failed("runs", err)
 			case at != nil && at.Dead:
-				p.found("runs", Warning, "The next apply clears it away and runs the stage again.", "the process of run %s of stage %q of pipeline %q is gone, or does not renew its lease", at.Run.ID, s.Name, name)
+				p.found("runs", Warning, "The next apply cleans up and runs the stage again.", "the process of run %s of stage %q of pipeline %q is gone, or does not renew its lease", at.Run.ID, s.Name, name)
 			}
 			if err := plan.Stage(s.Name).Err(); err != nil {
 				p.found("pins", Problem, reason.Hint(err), "%v", err)
@@ -336,24 +336,24 @@ func (p *checker) environments() {
 			what := fmt.Sprintf("%s of pipeline %q", env.Describe(), name)
 			switch env.Status {
 			case pipeline.EnvGone:
-				p.found("environments", Problem, "The next apply brings that of a stage up again; launch one of your own again.", "%s is gone", what)
+				p.found("environments", Problem, "The next apply restores a stage's environment; launch your own again with `penstock env launch`.", "%s is gone", what)
 			case pipeline.EnvDegraded:
-				p.found("environments", Warning, "See its log with `penstock env logs`.", "%s is degraded: %s", what, pipeline.FirstLine(env.Reason))
+				p.found("environments", Warning, "Read its log with `penstock env logs`.", "%s is degraded: %s", what, pipeline.FirstLine(env.Reason))
 			case pipeline.EnvKept:
-				p.found("environments", Warning, "End it with `penstock gc --kept` when you have looked at it.", "%s is kept after a failure", what)
+				p.found("environments", Warning, "When you have inspected it, end it with `penstock gc --kept`.", "%s is kept after a failure", what)
 			default:
 				count++
 			}
 		}
 	}
-	p.found("environments", OK, "", "%d are as they should be", count)
+	p.found("environments", OK, "", "%d are healthy", count)
 }
 
 func (p *checker) notices() {
 	for name, st := range p.states {
 		for _, t := range st.Pipeline.Targets() {
 			if err := p.app.CanTell(t); err != nil {
-				p.found("notices", Warning, "Set it where Terraform, `penstock watch` or `penstock serve` runs: one that has it tells the target.", "%s of pipeline %q: %v", t.Describe(), name, err)
+				p.found("notices", Warning, "Set it where Terraform, `penstock watch` or `penstock serve` runs: a process that has it notifies the target.", "%s of pipeline %q: %v", t.Describe(), name, err)
 			}
 			if d := st.Deliveries[t.Key()]; d.Error != "" {
 				p.found("notices", Warning, fmt.Sprintf("See `penstock notify %s`; `penstock notify %s --test` tries it.", name, name), "%s of pipeline %q: %s", t.Describe(), name, d.Error)
@@ -365,7 +365,7 @@ func (p *checker) notices() {
 func (p *checker) orphans(ctx context.Context) {
 	g, err := p.app.Engine.Collector.Collect(ctx, collect.Request{DryRun: true})
 	if err != nil {
-		p.failed("leftovers", err)
+		p.failed("orphans", err)
 		return
 	}
 	var parts []string
@@ -378,10 +378,10 @@ func (p *checker) orphans(ctx context.Context) {
 		}
 	}
 	if len(parts) > 0 {
-		p.found("leftovers", Warning, "Look with `penstock gc --dry-run`, and remove them with `penstock gc`.", "nothing needs %s", strings.Join(parts, ", "))
+		p.found("orphans", Warning, "List them with `penstock gc --dry-run`, and remove them with `penstock gc`.", "nothing needs %s", strings.Join(parts, ", "))
 		return
 	}
-	p.found("leftovers", OK, "", "there is nothing to remove")
+	p.found("orphans", OK, "", "there is nothing to remove")
 }
 
 // Healthy reports whether no finding is a problem.

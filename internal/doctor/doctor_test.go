@@ -88,7 +88,7 @@ func TestFindings(t *testing.T) {
 		status   Status
 		says     string
 	}{
-		"nothing":             {check: "leftovers", status: OK, says: "nothing to remove"},
+		"nothing":             {check: "orphans", status: OK, says: "nothing to remove"},
 		"no git":              {programs: map[string]string{"terraform": "Terraform v1.11.4"}, check: "git", status: Problem, says: "not found"},
 		"an old git":          {programs: map[string]string{"git": "git version 2.17.1"}, check: "git", status: Problem, says: "2.17"},
 		"a git that is none":  {programs: map[string]string{"git": "hello"}, check: "git", status: Problem, says: "hello"},
@@ -103,7 +103,7 @@ func TestFindings(t *testing.T) {
 		"an environment that is gone": {harm: func(b *body) { b.environment(pipeline.EnvRunning, pipeline.ForPerson) },
 			check: "environments", status: Problem, says: `"mine" of pipeline "shop" is gone`},
 		"what a dead process left": {harm: func(b *body) { b.environment(pipeline.EnvEnding, pipeline.ForPerson) },
-			check: "leftovers", status: Warning, says: "1 environments"},
+			check: "orphans", status: Warning, says: "1 environments"},
 		"a run that died": {harm: func(b *body) {
 			stage := pipeline.Stage{Pipeline: "shop", Name: "live", Type: pipeline.TypeCustom}.WithDefaults(nil, nil)
 			b.do(pipeline.Event{Kind: pipeline.StageDefined, Facts: pipeline.Facts{Stage: &stage}},

@@ -143,7 +143,7 @@ resource "penstock_self_service_env" "own" {
 }`)
 	s.apply()
 	endpoint := s.output("production")
-	goes := []string{"Pipeline p is destroyed with all that belongs to it", "commit, acceptance, production", "With it goes 1 build ", "archived for 30d"}
+	goes := []string{"Pipeline p is destroyed with everything that belongs to it", "commit, acceptance, production", "1 build is removed with it", "archived for 30d"}
 	out := strings.Join(strings.Fields(s.run(s.dir, terraform, "plan", "-destroy", "-no-color", "-input=false")), " ")
 	for _, text := range append(goes, "Environment own") {
 		if !strings.Contains(out, text) {

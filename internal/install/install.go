@@ -77,7 +77,7 @@ func Install(o Options) (Installed, error) {
 		err = put(o.Binary, done.Command, filepath.Dir(done.Command))
 	}
 	if err != nil {
-		return done, pipeline.Errorf(pipeline.CodeFailed, op, "the provider is installed in %s, and the command is not: %w", done.Mirror, err).
+		return done, pipeline.Errorf(pipeline.CodeFailed, op, "the provider is installed in %s, but the command is not: %w", done.Mirror, err).
 			WithHint("Name another directory with --bin.")
 	}
 	done.OnPath = onPath(filepath.Dir(done.Command))
@@ -147,7 +147,7 @@ func Version(built, sum string) string {
 // development marks the versions of development builds.
 const development = "+dev."
 
-// mirror returns the directory in which Terraform and OpenTofu look without being told to.
+// mirror returns the directory in which Terraform and OpenTofu look by default.
 // Where OpenTofu keeps its settings elsewhere as long as there is no ~/.terraform.d, none is
 // made: the directory that both share in the user's data does as well.
 func mirror(home string) string {

@@ -96,7 +96,7 @@ func conflict(key pipeline.Key, want, found int64) error {
 	default:
 		err = pipeline.Errorf(pipeline.CodeConflict, opAppend, "%s %q was changed meanwhile, by event %d", key.Kind, key.ID, found)
 	}
-	return err.WithHint("Look at the present state and try again.")
+	return err.WithHint("Look at the current state and try again.")
 }
 
 // appendEvents adds the batch's events to the pipeline's chain, and changes the view.
@@ -148,7 +148,7 @@ func seal(e *pipeline.Event, last pipeline.Event, now time.Time, sealed bool) ([
 	if sealed {
 		if e.Seq != last.Seq+1 || e.Prev != last.Hash {
 			return nil, pipeline.Errorf(pipeline.CodeConflict, opAppend, "event %d does not follow event %d, the newest", e.Seq, last.Seq).
-				WithHint("Look at the present state and try again.")
+				WithHint("Look at the current state and try again.")
 		}
 		if err := e.Check(e.Seq, e.Prev); err != nil {
 			return nil, err

@@ -129,7 +129,7 @@ func (d *dynamoDecisions) leave(ctx context.Context, b pipeline.Batch, r pipelin
 		return true, nil
 	case denied(err):
 		return false, pipeline.Errorf(pipeline.CodeNotAllowed, opDecide, "AWS does not let you decide: %w", err).
-			WithHint("Take the role that may: the output ApproverRole of the stack that `penstock bootstrap` made.")
+			WithHint("Assume the role that may decide: the output ApproverRole of the stack that `penstock bootstrap` created.")
 	}
 	if there, read := d.get(ctx, pk, skLeft(n+1)); read == nil && there.text("tx") == id { // the answer alone was lost
 		return true, nil
@@ -253,7 +253,7 @@ func (d *dynamoDecisions) verify(ctx context.Context, name string, view []pipeli
 		delete(said, i.text("id"))
 	}
 	for id := range said {
-		return d.damaged(opVerify, "%q: the events have a decision on %q that nobody took who may decide", name, id)
+		return d.damaged(opVerify, "%q: the events have a decision on %q that no authorized person took", name, id)
 	}
 	return nil
 }

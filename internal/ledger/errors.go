@@ -47,12 +47,12 @@ func (l *database) fault(op string, err *sqlite.Error) error {
 	case sqlite3.SQLITE_FULL:
 		return l.full(op, err)
 	case sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT:
-		return l.damaged(op, "%s is damaged or no ledger: %w", l.path, err)
+		return l.damaged(op, "%s is damaged, or not a ledger: %w", l.path, err)
 	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM:
 		return l.unusable(op, err)
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL:
 		return pipeline.Errorf(pipeline.CodeFailed, op, "another process keeps %s locked: %w", l.path, err).
-			WithHint("Find the Penstock process that hangs or is stopped, and let it go on or end it.")
+			WithHint("Find the Penstock process that hangs or is stopped, and let it continue or end it.")
 	case sqlite3.SQLITE_IOERR:
 		return pipeline.Errorf(pipeline.CodeFailed, op, "%s: %w", l.path, err).WithHint("Check the disk that holds %s.", l.path)
 	}
@@ -72,5 +72,5 @@ func (l *database) unusable(op string, err error) error {
 // damaged makes the error of stored data that is not what was written.
 func (l *database) damaged(op, format string, args ...any) error {
 	return pipeline.Errorf(pipeline.CodeCorrupt, op, format, args...).
-		WithHint("Restore %[1]s from a backup. Without one, move %[1]s and the files %[1]s-wal and -shm away, and begin anew with an empty ledger.", l.path)
+		WithHint("Restore %[1]s from a backup. Without one, move %[1]s and the files %[1]s-wal and -shm away, and start over with an empty ledger.", l.path)
 }

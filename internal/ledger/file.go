@@ -24,7 +24,7 @@ func createFile(path string) error {
 	fresh := path + ".new"
 	switch info, err := os.Stat(path); {
 	case err == nil && !info.Mode().IsRegular():
-		return fmt.Errorf("%s is no regular file: %w", path, fs.ErrInvalid)
+		return fmt.Errorf("%s is not a regular file: %w", path, fs.ErrInvalid)
 	case err == nil:
 		_ = os.Remove(fresh) // of a process that was killed
 		return restrict(path, info)

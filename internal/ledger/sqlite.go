@@ -199,7 +199,7 @@ func (l *database) update(ctx context.Context, op string, f func(*sql.Tx) error)
 func (l *database) checkPlace(op string) error {
 	if now, err := os.Stat(l.path); err != nil || !os.SameFile(now, l.file) {
 		return pipeline.Errorf(pipeline.CodeFailed, op, "%s was moved, deleted or replaced while it was in use", l.path).
-			WithHint("Put the file back with those beside it, or begin anew with an empty data directory.")
+			WithHint("Put the file back with those beside it, or start over with an empty data directory.")
 	}
 	return nil
 }

@@ -112,7 +112,7 @@ func VerifyExport(r io.Reader) (events int64, err error) {
 		case errors.Is(err, io.EOF):
 			return events, nil
 		case err != nil || h.Format != exportFormat || h.Pipeline == "":
-			return events, pipeline.Errorf(pipeline.CodeInvalid, op, "it is no export of a ledger, or is cut off").WithHint("Give a file that `penstock ledger export` wrote.")
+			return events, pipeline.Errorf(pipeline.CodeInvalid, op, "it is not an export of a ledger, or is cut off").WithHint("Use a file that `penstock ledger export` wrote.")
 		}
 		var last pipeline.Event
 		for seq := int64(1); seq <= h.Events; seq++ {
@@ -167,10 +167,10 @@ func Import(ctx context.Context, l written, r io.Reader) ([]Imported, error) {
 		case errors.Is(err, io.EOF):
 			return all, nil
 		case err != nil:
-			return all, pipeline.Errorf(pipeline.CodeInvalid, op, "%w", err).WithHint("Give a file that `penstock ledger export` wrote.")
+			return all, pipeline.Errorf(pipeline.CodeInvalid, op, "%w", err).WithHint("Use a file that `penstock ledger export` wrote.")
 		case h.Format != exportFormat || h.Pipeline == "":
-			return all, pipeline.Errorf(pipeline.CodeInvalid, op, "it is no export of a ledger, or one of another version (%d)", h.Format).
-				WithHint("Give a file that `penstock ledger export` of this version wrote.")
+			return all, pipeline.Errorf(pipeline.CodeInvalid, op, "it is not an export of a ledger, or is one of another version (%d)", h.Format).
+				WithHint("Use a file that `penstock ledger export` of this version wrote.")
 		}
 		done, err := importOne(ctx, l, in, h)
 		if err != nil {
@@ -227,5 +227,5 @@ func sameEvent(ctx context.Context, l pipeline.Reader, e pipeline.Event) error {
 
 func foreign(name string) error {
 	return pipeline.Errorf(pipeline.CodeConflict, "import ledger", "there is another history of pipeline %q", name).
-		WithHint("Import into a ledger that has no pipeline %q, or destroy that first.", name)
+		WithHint("Import into a ledger that has no pipeline %q, or destroy that pipeline first.", name)
 }

@@ -10,26 +10,26 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// cursor goes through the events that a target has not been told of, as far as the
+// cursor goes through the events that a target has not been notified of, as far as the
 // state is of them.
 type cursor struct {
 	s        *Sender
 	st       known
 	notified pipeline.Delivery     // as it is recorded
-	wants    pipeline.NotifyTarget // with what it was to be told of at seq
+	wants    pipeline.NotifyTarget // with the kinds that it wanted at seq
 	seq      int64                 // of the event that was looked at last
 	page     []pipeline.Event
 	notices  []pipeline.Notice // of that event, also those that are not wanted
 }
 
 func (s *Sender) from(st known, t pipeline.NotifyTarget) *cursor {
-	told := st.Notified(t)
-	t.On = told.On
-	return &cursor{s: s, st: st, notified: told, wants: t, seq: told.Seq}
+	delivered := st.Notified(t)
+	t.On = delivered.On
+	return &cursor{s: s, st: st, notified: delivered, wants: t, seq: delivered.Seq}
 }
 
-// next goes to the next event of which the target has to be told something; false where
-// there is none. Each definition on the way says what it is to be told of from there on.
+// next goes to the next event that the target has to be notified of; false where
+// there is none. Each definition on the way says which kinds it wants from there on.
 func (c *cursor) next(ctx context.Context) (bool, error) {
 	for {
 		for len(c.page) > 0 && c.page[0].Seq <= c.st.head {
@@ -63,17 +63,17 @@ func (c *cursor) far() bool {
 	return c.seq-c.notified.Seq >= farBehind*int64(len(c.st.Pipeline.Notify))
 }
 
-// here gives how far the target has been told while it is told of the event.
+// here returns how far the target has been notified, up to the current event.
 func (c *cursor) here() pipeline.Delivery {
-	told := c.notified
-	if told.Seq != c.seq-1 {
-		told.Seq, told.Notified = c.seq-1, 0
+	delivered := c.notified
+	if delivered.Seq != c.seq-1 {
+		delivered.Seq, delivered.Notified = c.seq-1, 0
 	}
-	told.On = c.wants.On
-	return told
+	delivered.On = c.wants.On
+	return delivered
 }
 
-// Told gives how far a target has been told, and how many notices it has still to get.
+// Notified gives how far a target has been notified, and how many notices wait for it.
 func (s *Sender) Notified(ctx context.Context, pipelineName string, t pipeline.NotifyTarget) (pipeline.Delivery, int64, error) {
 	st, err := s.state(ctx, pipelineName)
 	if err != nil {

@@ -1,11 +1,11 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package notice tells people and programs what happens in pipelines: by webhooks,
+// Package notice notifies people and programs of what happens in pipelines: by webhooks,
 // Slack, SNS, EventBridge and commands.
 //
 // The ledger is the outbox: notices are made from its events, and how far each target
-// has been told is an event of it, too. So each notice is delivered at least once, in
+// has been notified is an event of it, too. So each notice is delivered at least once, in
 // the order of the events, and none is lost with a process; the next one sends what is
 // left. Nothing here fails or delays a run.
 //
@@ -65,7 +65,7 @@ const (
 	firstPause, longestPause = 5 * time.Second, 15 * time.Minute
 	// maxRefusals is how often a notice is tried that the receiver refuses for good.
 	maxRefusals = 3
-	// farBehind is how many events that a target is not told of are looked at again by
+	// farBehind is how many events that a target does not want are read again by
 	// each sender, times the number of targets; then one records that it has seen them.
 	// So looking stays cheap, and the record grows by a hundredth at most.
 	farBehind = 100
@@ -130,7 +130,7 @@ func (s *Sender) state(ctx context.Context, name string) (known, error) {
 	return st, nil
 }
 
-// Flush tells every target of a pipeline what it has not been told yet, as far as it
+// Flush sends every target of a pipeline the notices that wait for it, as far as it
 // can be reached, and gives when one is to be tried again; zero for none. The error of a
 // receiver is not given, but recorded with the target. That this process lacks what it
 // takes to reach one is given, with CodeNotAllowed, and not recorded: others may have it.
@@ -196,7 +196,7 @@ func (s *Sender) flush(ctx context.Context, name, key string) (time.Time, error)
 		}
 		err = s.notify(ctx, name, key, lease)
 		s.release(ctx, lease)
-		if err != nil && pipeline.CodeOf(err) != pipeline.CodeConflict { // it was defined anew: what has to be told now?
+		if err != nil && pipeline.CodeOf(err) != pipeline.CodeConflict { // it was defined again: what has to be sent now?
 			return time.Time{}, err
 		}
 	}
@@ -217,9 +217,9 @@ func (k known) target(key string) (pipeline.NotifyTarget, bool) {
 	return k.Pipeline.Target(key)
 }
 
-// tell sends what is pending, in order, until nothing is or the target fails.
+// notify sends what is pending, in order, until nothing is or the target fails.
 func (s *Sender) notify(ctx context.Context, name, key string, lease pipeline.Lease) error {
-	st, err := s.state(ctx, name) // with what another process has told meanwhile
+	st, err := s.state(ctx, name) // with what another process has sent meanwhile
 	t, ok := st.target(key)
 	if err != nil || !ok || s.Now().Before(st.Notified(t).Next) {
 		return err
@@ -235,78 +235,78 @@ func (s *Sender) notify(ctx context.Context, name, key string, lease pipeline.Le
 			seen.Seq, seen.Notified = c.seq, 0
 			return s.record(ctx, st, seen, lease)
 		}
-		told, failed := s.deliver(ctx, t, c, lease)
-		if failed == nil || told.Notified > c.here().Notified {
-			if err := s.record(ctx, st, told, lease); err != nil {
+		delivered, failed := s.deliver(ctx, t, c, lease)
+		if failed == nil || delivered.Notified > c.here().Notified {
+			if err := s.record(ctx, st, delivered, lease); err != nil {
 				return err
 			}
 		}
-		if c.notified = told; failed != nil || told.Tries > 0 {
+		if c.notified = delivered; failed != nil || delivered.Tries > 0 {
 			return failed
 		}
 	}
 }
 
 // deliver sends the wanted notices of an event, in order, and gives how far the target
-// has been told then. An error is none of the target.
+// has been notified then. An error is not the target's.
 func (s *Sender) deliver(ctx context.Context, t pipeline.NotifyTarget, c *cursor, lease pipeline.Lease) (pipeline.Delivery, error) {
-	told := c.here()
+	delivered := c.here()
 	for i, n := range c.notices {
-		if i < told.Notified || !c.wants.Wants(n.Kind) {
+		if i < delivered.Notified || !c.wants.Wants(n.Kind) {
 			continue
 		}
 		if _, err := s.Ledger.Renew(ctx, lease, leaseTime); err != nil {
-			return told, err // another has taken over
+			return delivered, err // another has taken over
 		}
 		failed := s.Send(ctx, t, n)
 		switch {
 		case failed == nil:
 		case ctx.Err() != nil:
-			return told, ctx.Err() // it is told again by the next
+			return delivered, ctx.Err() // the next process sends it again
 		case pipeline.CodeOf(failed) == pipeline.CodeNotAllowed:
-			return told, failed
+			return delivered, failed
 		default:
 			s.Logger.Warn("deliver notice", "target", t.Describe(), "notice", n.ID, "error", failed)
 		}
-		if told = s.after(told, i, failed); told.Tries > 0 {
-			return told, nil
+		if delivered = s.after(delivered, i, failed); delivered.Tries > 0 {
+			return delivered, nil
 		}
 	}
-	told.Seq, told.Notified = c.seq, 0
-	return told, nil
+	delivered.Seq, delivered.Notified = c.seq, 0
+	return delivered, nil
 }
 
-// after gives how far the target has been told after a try of an event's notice.
-func (s *Sender) after(told pipeline.Delivery, i int, failed error) pipeline.Delivery {
+// after returns how far the target has been notified after an attempt with an event's notice.
+func (s *Sender) after(delivered pipeline.Delivery, i int, failed error) pipeline.Delivery {
 	var refused *refusedError
 	switch {
 	case failed == nil:
-		told.Notified, told.Error, told.Tries, told.Next = i+1, "", 0, time.Time{}
-	case errors.As(failed, &refused) && told.Tries+1 >= maxRefusals:
-		told.Notified, told.Error, told.Tries, told.Next = i+1, failed.Error(), 0, time.Time{}
-		told.Skipped++
+		delivered.Notified, delivered.Error, delivered.Tries, delivered.Next = i+1, "", 0, time.Time{}
+	case errors.As(failed, &refused) && delivered.Tries+1 >= maxRefusals:
+		delivered.Notified, delivered.Error, delivered.Tries, delivered.Next = i+1, failed.Error(), 0, time.Time{}
+		delivered.Skipped++
 	default:
-		pause := min(firstPause<<min(told.Tries, 20), longestPause)
+		pause := min(firstPause<<min(delivered.Tries, 20), longestPause)
 		pause += time.Duration(rand.Float64() * 0.2 * float64(pause))
 		var later *laterError
 		if errors.As(failed, &later) {
 			pause = min(max(pause, later.after), longestPause)
 		}
-		told.Tries++
-		told.Error, told.Next = failed.Error(), s.Now().Add(pause).UTC()
+		delivered.Tries++
+		delivered.Error, delivered.Next = failed.Error(), s.Now().Add(pause).UTC()
 	}
-	return told
+	return delivered
 }
 
-// record notes how far a target has been told: CodeConflict where the pipeline is not
+// record notes how far a target has been notified: CodeConflict where the pipeline is not
 // defined as it was in the state.
-func (s *Sender) record(ctx context.Context, st known, told pipeline.Delivery, lease pipeline.Lease) error {
+func (s *Sender) record(ctx context.Context, st known, delivered pipeline.Delivery, lease pipeline.Lease) error {
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Timeout)
 	defer cancel()
 	defined := pipeline.Key{Kind: pipeline.RecordPipeline, ID: st.Pipeline.Name}
 	_, err := s.Ledger.Append(end, pipeline.Batch{
 		Pipeline: st.Pipeline.Name, Fence: &lease, Expect: map[pipeline.Key]int64{defined: st.Version(defined.Kind, defined.ID)},
-		Events: []pipeline.Event{{Kind: pipeline.NoticesDelivered, Actor: s.Holder.Actor, Facts: pipeline.Facts{Delivery: &told}}},
+		Events: []pipeline.Event{{Kind: pipeline.NoticesDelivered, Actor: s.Holder.Actor, Facts: pipeline.Facts{Delivery: &delivered}}},
 	})
 	return err
 }
@@ -333,8 +333,8 @@ func (s *Sender) Send(ctx context.Context, t pipeline.NotifyTarget, n pipeline.N
 	}
 }
 
-// Able reports, with CodeNotAllowed, that this process lacks what it takes to reach a
-// target, as far as can be told without trying.
+// Able reports, with CodeNotAllowed, that this process lacks the credentials for a
+// target, as far as it can find out without an attempt.
 func (s *Sender) Able(t pipeline.NotifyTarget) error {
 	switch {
 	case t.Topic != "" && s.Topics == nil:

@@ -90,7 +90,7 @@ func (s *Sender) post(ctx context.Context, to string, header http.Header, body [
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(body))
 	if err != nil {
-		return errors.New("the URL is none") // which may be a secret
+		return errors.New("the URL is not valid") // which may be a secret
 	}
 	req.Header = header
 	req.Header.Set("Content-Type", "application/json")

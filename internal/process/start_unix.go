@@ -159,7 +159,7 @@ func (p *Process) listen() (last report, ended bool) {
 	}
 }
 
-// endStrays kills what is left of a tree whose guard was killed, until nothing is.
+// endOrphans kills what is left of a tree whose guard was killed, until nothing is.
 func endOrphans(mark string, session int) {
 	deadline := time.Now().Add(giveUp)
 	for time.Now().Before(deadline) {

@@ -39,7 +39,7 @@ func (g *guard) living(bool) []int {
 	return found
 }
 
-// strays lists the processes of the session. The mark is of no use, as the
+// orphans lists the processes of the session. The mark is of no use, as the
 // environment of the system's own programs can't be read.
 func orphans(_ string, session int) []int {
 	var found []int

@@ -51,7 +51,7 @@ func (g *guard) living(children bool) []int {
 	return found
 }
 
-// strays lists the processes that bear the mark or belong to the session.
+// orphans lists the processes that bear the mark or belong to the session.
 func orphans(mark string, session int) []int {
 	var found []int
 	want := []byte(markVariable + "=" + mark)

@@ -54,7 +54,7 @@ resource "penstock_stage" "qa" {
 	const own, foreign, data = `penstock_stage.shop.passed`, `penstock_stage.web.passed`,
 		`
 data "penstock_pipeline" "web" { name = penstock_pipeline.web.name }`
-	refused := regexp.MustCompile(`(?s)Stage\s+"qa"\s+of\s+pipeline\s+"shop"\s+can't\s+come\s+after\s+stage\s+"commit"\s+of\s+pipeline\s+"web".*Take\s+the\s+passed\s+of\s+a\s+stage\s+of\s+pipeline\s+"shop"`)
+	refused := regexp.MustCompile(`(?s)Stage\s+"qa"\s+of\s+pipeline\s+"shop"\s+can't\s+come\s+after\s+stage\s+"commit"\s+of\s+pipeline\s+"web".*Use\s+passed\s+of\s+a\s+stage\s+of\s+pipeline\s+"shop"`)
 	walk(t,
 		resource.TestStep{Config: stage(foreign), ExpectError: refused},
 		resource.TestStep{Config: two},

@@ -81,22 +81,22 @@ func authorizeAttribute() schema.Attribute {
 	return schema.SingleNestedAttribute{
 		Optional: true,
 		MarkdownDescription: "Who may do what. Entries are names, patterns with `*` and `?`, or `@` and the name of a group. " +
-			"A right without a list is everybody's, but `override`; an empty list is nobody's. The guide *Who may do what* says by which names people are known on each platform.",
+			"A right without a list belongs to everybody, except `override`. An empty list grants the right to nobody. The guide *Who may do what* explains people's names on each platform.",
 		Attributes: map[string]schema.Attribute{
 			"approve":  who("Who may approve builds, and lift rejections. Default: everybody."),
-			"reject":   who("Who may reject builds. Default: who may approve."),
-			"deploy":   who("Who may promote, roll back and retry a stage with a manual trigger or of type production, move it by `build`, and hold and release any stage. Default: everybody."),
-			"launch":   who("Who may launch self-service environments, and change and end those of others. Default: everybody."),
+			"reject":   who("Who may reject builds. Default: those who may approve."),
+			"deploy":   who("Who may promote, roll back and retry a stage with a manual trigger or of type production, and move it by `build`; and who may pause and resume any stage. Default: everybody."),
+			"launch":   who("Who may launch self-service environments, and change and end those of other people. Default: everybody."),
 			"override": who("Who may let a build pass a gate that it has not passed. Default: nobody."),
-			"groups":   names("The members of groups, by the group's name. A group that is not here is one of the operating system, or of the system that people sign in with."),
-			"people":   names("Names by which a person goes, by the name that stands in the lists: names of users, ARNs, and the addresses of commits' authors. Patterns are allowed."),
+			"groups":   names("Members of each group, by the group's name. A group that is not listed here is a group of the operating system, or of the system that people sign in with."),
+			"people":   names("Other names of each person, by the name that the lists use: user names, ARNs, and email addresses of commit authors. Patterns are allowed."),
 			"approvals": schema.Int64Attribute{
 				Optional: true, Validators: []validator.Int64{int64validator.Between(1, 20)},
 				MarkdownDescription: "How many people must approve a build at a stage that takes decisions. Default: 1.",
 			},
 			"not_author": schema.BoolAttribute{
 				Optional:            true,
-				MarkdownDescription: "Whether nobody may approve a build who wrote or committed what it would bring past the stage. Default: false.",
+				MarkdownDescription: "Whether to refuse an approval from an author or committer of what the build would bring past the stage. Default: false.",
 			},
 		},
 	}
@@ -104,12 +104,12 @@ func authorizeAttribute() schema.Attribute {
 
 func selfServiceAttribute() schema.Attribute {
 	return schema.SingleNestedAttribute{
-		Optional: true, MarkdownDescription: "Bounds of self-service environments, those of `penstock_self_service_env` and of `penstock env` alike.",
+		Optional: true, MarkdownDescription: "Limits of self-service environments, whether from `penstock_self_service_env` or from `penstock env`.",
 		Attributes: map[string]schema.Attribute{
-			"max_ttl": optional("Longest time to live, from the launch or from when it is extended. Default: `168h`, a week.", isDuration()),
+			"max_ttl": optional("Longest time to live, from the launch or from the extension. Default: `168h`, a week.", isDuration()),
 			"max_per_owner": schema.Int64Attribute{
 				Optional: true, Validators: []validator.Int64{int64validator.AtLeast(1)},
-				MarkdownDescription: "How many one person may have at a time. Default: unbounded.",
+				MarkdownDescription: "How many one person may have at a time. Default: unlimited.",
 			},
 		},
 	}

@@ -43,29 +43,29 @@ func awsAttribute() schema.SingleNestedAttribute {
 	}
 	return schema.SingleNestedAttribute{
 		Optional: true,
-		MarkdownDescription: "Where in AWS the ledger, the images and the environments are; without it, everything is in the data directory. " +
-			"Credentials come from where the AWS tools take them: environment, shared configuration, SSO, web identity, instance profile. " +
-			"`AWS_ENDPOINT_URL` and its kin are honoured.",
+		MarkdownDescription: "Where in AWS the ledger, the images and the environments are. Without this block, everything is in the data directory. " +
+			"Credentials come from the usual places of AWS tools: environment, shared configuration, SSO, web identity, instance profile. " +
+			"`AWS_ENDPOINT_URL` and the related variables are honoured.",
 		Attributes: map[string]schema.Attribute{
 			"region":        text("Region. Default: that of the environment or of the profile."),
 			"profile":       text("Profile of the shared configuration."),
 			"stack":         text("Name of the stack that `penstock bootstrap` made. Default: `penstock`."),
-			"instance_type": text("Type of instances where nothing else is said. Default: `t3.small`."),
+			"instance_type": text("Default type of instances. Default: `t3.small`."),
 			"public_endpoints": schema.BoolAttribute{
-				Optional: true, MarkdownDescription: "Whether the endpoints of single instances are their public addresses. Needed where Terraform runs outside of the VPC. Default: false.",
+				Optional: true, MarkdownDescription: "Whether the endpoints of single instances are their public addresses. Needed if Terraform runs outside the VPC. Default: false.",
 			},
 			"internal_load_balancer": schema.BoolAttribute{
-				Optional: true, MarkdownDescription: "Whether load balancers are reached from inside the VPC only. Default: false.",
+				Optional: true, MarkdownDescription: "Whether load balancers can be reached only from inside the VPC. Default: false.",
 			},
 			"default_tags": schema.MapAttribute{
-				Optional: true, ElementType: types.StringType, MarkdownDescription: "Tags of everything that is created, beside Penstock's own.",
+				Optional: true, ElementType: types.StringType, MarkdownDescription: "Tags for everything that Penstock creates, besides its own tags.",
 			},
 			"assume_role": schema.ListNestedAttribute{
 				Optional: true, MarkdownDescription: "Roles to assume, one after another.",
 				NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
 					"role_arn":     schema.StringAttribute{Required: true, MarkdownDescription: "ARN of the role.", Validators: []validator.String{isRoleARN()}},
-					"session_name": text("Name of the session, which appears in records of who did what. Default: `penstock`."),
-					"external_id":  text("External ID that the role's trust policy asks for."),
+					"session_name": text("Name of the session. It appears in records of who did what. Default: `penstock`."),
+					"external_id":  text("External ID that the role's trust policy requires."),
 					"duration":     text("Duration of the session. Default: `1h`.", isDuration()),
 				}},
 			},
@@ -81,7 +81,7 @@ func expandAWS(ctx context.Context, o types.Object, diags *diag.Diagnostics) *ap
 	}
 	if !known(ctx, o) {
 		diags.AddAttributeError(path.Root("aws"), "Unknown value in aws",
-			"aws must be known when Terraform plans, as the plan reads the ledger there. Use literal values or variables.")
+			"aws must be known when Terraform plans, because the plan reads the ledger there. Use literal values or variables.")
 		return nil
 	}
 	var m awsModel

@@ -100,12 +100,12 @@ func (r *bakedImageResource) Schema(ctx context.Context, _ resource.SchemaReques
 	steps := envAttributes("the step's command")
 	maps.Copy(steps, map[string]schema.Attribute{
 		"name":    required("Name of the step, unique in the image.", stringvalidator.LengthBetween(1, 100)),
-		"script":  optional("File of the source to run in the root of the image, by itself where it is executable, else by `/bin/sh -e`. `$PENSTOCK_SOURCE` is the checkout. Exactly one of `script` and `command` is set.", isInside()),
+		"script":  optional("File of the source to run in the root of the image: directly if it is executable, otherwise with `/bin/sh -e`. `$PENSTOCK_SOURCE` is the checkout. Exactly one of `script` and `command` is set.", isInside()),
 		"command": optional("Command line for `/bin/sh -e`, run in the root of the image.", stringvalidator.LengthAtLeast(1)),
 		"timeout": optional("How long the step may take. Default: `1h`.", isDuration()),
 	})
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "A base image that is baked from the source whenever its infrastructure or configuration changes. A new bake gives a new `image_id`; older images stay as long as a build, an environment or `keep` needs them.",
+		MarkdownDescription: "A base image. It is baked from the source whenever its infrastructure or configuration changes. A new bake produces a new `image_id`; older images stay as long as a build, an environment or `keep` needs them.",
 		Attributes: map[string]schema.Attribute{
 			"id":       idAttribute(),
 			"pipeline": replace(required("Name of the pipeline. A change replaces the image.", isName())),
@@ -123,7 +123,7 @@ func (r *bakedImageResource) Schema(ctx context.Context, _ resource.SchemaReques
 							"name": required("Name, with `*` and `?` as wildcards.", stringvalidator.LengthAtLeast(1)),
 							"owners": schema.ListAttribute{
 								Required: true, ElementType: types.StringType, Validators: []validator.List{listvalidator.SizeAtLeast(1)},
-								MarkdownDescription: "Account IDs, `self` or `amazon`. Without an owner, whoever publishes an image of that name would be booted.",
+								MarkdownDescription: "Account IDs, `self` or `amazon`. Without an owner, anybody could publish an image of that name, and you would boot it.",
 							},
 							"architecture": optional("Architecture.", stringvalidator.OneOf("x86_64", "arm64")),
 						},
@@ -141,22 +141,22 @@ func (r *bakedImageResource) Schema(ctx context.Context, _ resource.SchemaReques
 			},
 			"follow_source": schema.BoolAttribute{
 				Optional: true, Computed: true, Default: booldefault.StaticBool(false),
-				MarkdownDescription: "Whether to bake anew when `from` resolves to a newer image. Default: false, which takes that up with the next bake for another reason.",
+				MarkdownDescription: "Whether to bake again when `from` resolves to a newer image. Default: false, which uses the newer image in the next bake for another reason.",
 			},
 			"cleanup": schema.ListAttribute{
 				Optional: true, ElementType: types.StringType, Validators: []validator.List{listvalidator.ValueStringsAre(stringvalidator.LengthAtLeast(1))},
-				MarkdownDescription: "Shell lines that run in the root of the image after the steps. On AWS what is one machine's own is removed before them: host keys, machine ID, logs, histories, the state of cloud-init and of the SSM agent.",
+				MarkdownDescription: "Command lines for the shell that run in the root of the image after the steps. On AWS, machine-specific files are removed first: host keys, machine ID, logs, histories, the state of cloud-init and of the SSM agent.",
 			},
 			"kms_key":                optional("KMS key that encrypts the image, by ID or ARN. Default: the account's default key for EBS, which can't be shared. On AWS.", stringvalidator.LengthAtLeast(1)),
 			"publish":                publishAttribute(),
-			"image_ids":              schema.MapAttribute{Computed: true, ElementType: types.StringType, MarkdownDescription: "ID of the newest image by region; null where it is not published."},
+			"image_ids":              schema.MapAttribute{Computed: true, ElementType: types.StringType, MarkdownDescription: "ID of the newest image by region; null if it is not published."},
 			"timeouts":               timeouts.Attributes(ctx, timeouts.Opts{Create: true, Update: true, Delete: true}),
 			"source_image_id":        computed("ID of the image that the newest one was baked from; null for a directory."),
-			"latest_source_image_id": computed("ID of the image that `from` leads to now. Where it is another than `source_image_id`, that one is newer: the next bake takes it up, and with `follow_source` the next apply bakes. Null for a directory."),
+			"latest_source_image_id": computed("ID of the image that `from` resolves to now. If it differs from `source_image_id`, it is newer: the next bake uses it, and with `follow_source` the next apply bakes. Null for a directory."),
 			"image_id":               computed("ID of the newest image."),
 			"size":                   schema.Int64Attribute{Computed: true, MarkdownDescription: "Size of the newest image in bytes."},
 			"run":                    computed("ID of the run that baked it."),
-			"log":                    computed("Where the log of that run is."),
+			"log":                    computed("Location of that run's log."),
 		},
 	}
 }
@@ -359,7 +359,7 @@ func (r *bakedImageResource) apply(ctx context.Context, plan tfsdk.Plan, config 
 	defer cancel()
 	image, err := r.session.Engine.Images.Bake(ctx, run.BakeRequest{Definition: definition, Create: create, Secrets: secrets})
 	if err != nil {
-		addError(diags, fmt.Sprintf("bake in pipeline %q the image", definition.Pipeline), definition.Name, err)
+		addError(diags, fmt.Sprintf("bake image %q of pipeline", definition.Name), definition.Pipeline, err)
 		return
 	}
 	st, err := r.session.Engine.State(ctx, definition.Pipeline)

@@ -45,7 +45,7 @@ type buildDataModel struct {
 // Schema implements datasource.DataSource.
 func (d *buildDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, resp *datasource.SchemaResponse) {
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "One build with its images and its artifact, for use in other configuration: the one with an ID, or the newest that passed a stage.",
+		MarkdownDescription: "One build with its images and its artifact, for use in other configurations. Select it by ID, or as the newest that passed a stage.",
 		Attributes: map[string]schema.Attribute{
 			"pipeline": schema.StringAttribute{Required: true, MarkdownDescription: "Name of the pipeline.", Validators: []validator.String{isName()}},
 			"id": schema.StringAttribute{
@@ -54,17 +54,17 @@ func (d *buildDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, 
 			},
 			"passed": schema.StringAttribute{
 				Optional: true, Validators: []validator.String{isName()},
-				MarkdownDescription: "Name of the stage whose newest passed build to read.",
+				MarkdownDescription: "Name of a stage: reads the newest build that passed it.",
 			},
-			"repository":      export("Repository that it was built from."),
+			"repository":      export("Repository that the build was made from."),
 			"commit":          export("Full ID of the commit."),
 			"author":          export("Author of the commit."),
 			"message":         export("First line of the commit's message."),
-			"artifact_digest": export("Digest of its artifact; null when it has none."),
-			"artifact_path":   export("File of its artifact on this machine, verified; null when it has none."),
-			"image_id":        export("Its application image; null when none was baked yet."),
-			"base_image":      export("The base image that it starts from; null when it has none."),
-			"created_at":      export("When it was first offered, in RFC 3339."),
+			"artifact_digest": export("Digest of its artifact; null if it has none."),
+			"artifact_path":   export("File of its artifact on this machine, verified; null if it has none."),
+			"image_id":        export("Its application image; null if none has been baked yet."),
+			"base_image":      export("The base image that it starts from; null if it has none."),
+			"created_at":      export("When the build was first recorded, in RFC 3339."),
 		},
 	}
 }

@@ -62,9 +62,9 @@ func detail(doing, name string, err error) string {
 	}
 	var failed *run.Error
 	if errors.As(err, &failed) {
-		parts = append(parts, fmt.Sprintf("The log is printed by `penstock logs %s`; it is %s.", failed.Run.ID, failed.Log))
+		parts = append(parts, fmt.Sprintf("`penstock logs %s` prints the log, which is in %s.", failed.Run.ID, failed.Log))
 		if kept := failed.Kept; kept != nil {
-			parts = append(parts, fmt.Sprintf("Its environment is kept and answers at %s. It ends with the stage's next run, or with `penstock gc --kept`.", kept.Endpoint))
+			parts = append(parts, fmt.Sprintf("Its environment stays up and answers at %s. It ends with the stage's next run, or with `penstock gc --kept`.", kept.Endpoint))
 		}
 	}
 	return present.Text(strings.Join(append(parts, err.Error()), "\n\n"))

@@ -41,7 +41,7 @@ type imageDataModel struct {
 // Schema implements datasource.DataSource.
 func (d *imageDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, resp *datasource.SchemaResponse) {
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "One image of a pipeline: the one with an ID, or the one that a name has now.",
+		MarkdownDescription: "One image of a pipeline. Select it by ID, or by name for the current image of that name.",
 		Attributes: map[string]schema.Attribute{
 			"pipeline": schema.StringAttribute{Required: true, MarkdownDescription: "Name of the pipeline.", Validators: []validator.String{isName()}},
 			"id": schema.StringAttribute{
@@ -51,10 +51,10 @@ func (d *imageDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, 
 				Optional: true, Computed: true, Validators: []validator.String{isName()},
 				MarkdownDescription: "Name of the baked image, or of the stage that baked it.",
 			},
-			"commit":     export("Full ID of the commit that it was baked from."),
-			"build":      export("Build that it is the application image of; null for a base image."),
+			"commit":     export("Full ID of the commit that the image was baked from."),
+			"build":      export("Build whose application image this is; null for a base image."),
 			"size":       schema.Int64Attribute{Computed: true, MarkdownDescription: "Size in bytes."},
-			"created_at": export("When it was baked, in RFC 3339."),
+			"created_at": export("When the image was baked, in RFC 3339."),
 		},
 	}
 }

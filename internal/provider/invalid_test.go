@@ -48,12 +48,12 @@ func TestAccInvalidStage(t *testing.T) {
 	}{
 		"a shift that does not grow": {
 			"production", `environment = { shift = [{ percent = 50, pause = "1m" }, { percent = 20, pause = "1m" }] }`,
-			`Shift does not grow.*20 % of the traffic, and the one before 50 %`,
+			`Shift does not grow.*20 % of the traffic, and the previous one 50 %`,
 		},
 		"a share of nothing":         {"production", `environment = { shift = [{ percent = 0, pause = "1m" }] }`, `percent.*between 1 and 99`},
 		"a pause that is no time":    {"production", `environment = { shift = [{ percent = 10, pause = "soon" }] }`, `soon`},
-		"alarms of what ends":        {"capacity", `environment = { alarms = ["errors"] }`, `Environment does not last.*alarms`},
-		"a certificate of what ends": {"capacity", `environment = { certificate = "arn:aws:acm:eu-west-1:123456789012:certificate/a" }`, `Environment does not last.*certificate`},
+		"alarms of what ends":        {"capacity", `environment = { alarms = ["errors"] }`, `Environment is not persistent.*alarms`},
+		"a certificate of what ends": {"capacity", `environment = { certificate = "arn:aws:acm:eu-west-1:123456789012:certificate/a" }`, `Environment is not persistent.*certificate`},
 		"no certificate":             {"production", `environment = { certificate = "shop.example.com" }`, `must be the ARN of a certificate`},
 		"a certificate without AWS":  {"production", `environment = { certificate = "arn:aws:acm:eu-west-1:123456789012:certificate/a" }`, `environment.certificate has no meaning`},
 		"an alarm twice":             {"production", `environment = { alarms = ["errors", "errors"] }`, `(?i)duplicate`},
@@ -65,12 +65,12 @@ func TestAccInvalidStage(t *testing.T) {
 			"capacity", `steps = [{ name = "x", load = { rate = 1, duration = "1s", path = "/", machines = 2 } }]`, `One machine[\s\S]*codebuild`,
 		},
 		"a report out of reach": {
-			"acceptance", `steps = [{ name = "x", command = "true", on = "environment", report = "junit.xml" }]`, `Report out of reach[\s\S]*looked for in the checkout`,
+			"acceptance", `steps = [{ name = "x", command = "true", on = "environment", report = "junit.xml" }]`, `Report out of reach[\s\S]*read from the checkout`,
 		},
 		"a report anywhere":      {"acceptance", `steps = [{ name = "x", command = "true", report = "/tmp/junit.xml" }]`, `leads out of the checkout`},
 		"a report above":         {"acceptance", `steps = [{ name = "x", command = "true", report = "a/../../junit.xml" }]`, `leads out of the checkout`},
 		"a report by no pattern": {"acceptance", `steps = [{ name = "x", command = "true", report = "{.xml" }]`, `not a valid pattern`},
-		"no report to be empty":  {"acceptance", `steps = [{ name = "x", command = "true", allow_empty_report = true }]`, `No report to be empty[\s\S]*allow_empty_report, and no report`},
+		"no report to be empty":  {"acceptance", `steps = [{ name = "x", command = "true", allow_empty_report = true }]`, `Missing report[\s\S]*allow_empty_report without report`},
 		"a check's empty report": {"acceptance", `steps = [{ name = "x", http = { url = "http://localhost/" }, allow_empty_report = true }]`, `Argument of a command[\s\S]*allow_empty_report`},
 		"a load that is cut off": {
 			"capacity", `steps = [{ name = "x", timeout = "10s", load = { rate = 1, duration = "30s", path = "/" } }]`, `Time-out shorter than the load[\s\S]*takes 30s`,
@@ -87,7 +87,7 @@ func TestAccInvalidStage(t *testing.T) {
 		"a proxy by name":          {"production", `environment = { trusted_proxies = ["proxy.example.com"] }`, `trusted_proxies\[0\][\s\S]*neither an IP address nor a network`},
 		"a network that is none":   {"production", `environment = { trusted_proxies = ["10.0.0.0/33"] }`, `no network in CIDR notation`},
 		"an address for a network": {"production", `environment = { trusted_proxies = ["10.0.0.7/8"] }`, `write 10.0.0.0/8 for the network`},
-		"production that ends":     {"production", `environment = { keep = false }`, `Production lasts`},
+		"production that ends":     {"production", `environment = { keep = false }`, `Production is persistent`},
 		"a pinned commit stage":    {"commit", `build = "b-0123456789"`, `no build`},
 		"a source of another type": {"acceptance", `base_image = "img-1"`, `no base_image`},
 	}

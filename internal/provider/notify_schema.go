@@ -58,21 +58,21 @@ func notifyAttribute() schema.Attribute {
 	}
 	return schema.ListNestedAttribute{
 		Optional:            true,
-		MarkdownDescription: "Who is told what happens. Each has exactly one of `webhook_url`, `slack_url`, `sns_topic`, `event_bus` and `command`. See the guide *Notices*.",
+		MarkdownDescription: "Who is notified of what happens. Each target has exactly one of `webhook_url`, `slack_url`, `sns_topic`, `event_bus` and `command`. See the guide *Notices*.",
 		Validators:          []validator.List{listvalidator.SizeAtLeast(1)},
 		NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
 			"on": schema.SetAttribute{
-				Optional: true, ElementType: types.StringType, MarkdownDescription: "What it is told: `" + strings.Join(kinds, "`, `") + "`. Default: all.",
+				Optional: true, ElementType: types.StringType, MarkdownDescription: "Kinds of notices for this target: `" + strings.Join(kinds, "`, `") + "`. Default: all.",
 				Validators: []validator.Set{setvalidator.SizeAtLeast(1), setvalidator.ValueStringsAre(stringvalidator.OneOf(kinds...))},
 			},
-			"webhook_url": optional("URL that gets each notice by POST, as JSON. `$NAME` is the URL in that variable where notices are sent.", isURLOrVariable()),
-			"secret": optional("`$NAME`: the variable, where notices are sent, with the secret that signs what the webhook gets. The secret itself is in neither state nor ledger.",
+			"webhook_url": optional("URL that receives each notice by POST, as JSON. `$NAME` takes the URL from that variable of the sending process.", isURLOrVariable()),
+			"secret": optional("`$NAME`: the variable of the sending process with the secret that signs the webhook's requests. The secret itself is in neither state nor ledger.",
 				stringvalidator.RegexMatches(variable, "must be $ and the name of a variable, such as \"$SHOP_SECRET\": the secret itself would be in the state"),
 				stringvalidator.AlsoRequires(path.MatchRelative().AtParent().AtName("webhook_url"))),
-			"slack_url": optional("URL of an incoming webhook of Slack or what understands the same. `$NAME` is the URL in that variable where notices are sent.", isURLOrVariable()),
+			"slack_url": optional("URL of an incoming webhook of Slack or a compatible service. `$NAME` takes the URL from that variable of the sending process.", isURLOrVariable()),
 			"sns_topic": arn("sns", "ARN of an SNS topic. AWS only."),
-			"event_bus": optional("Name or ARN of an EventBridge bus, as `default`. AWS only.", stringvalidator.LengthAtLeast(1)),
-			"command":   optional("Shell line that is run where notices are sent, with the notice as JSON on its standard input.", stringvalidator.LengthAtLeast(1)),
+			"event_bus": optional("Name or ARN of an EventBridge bus, such as `default`. AWS only.", stringvalidator.LengthAtLeast(1)),
+			"command":   optional("Command line for the shell. The sending process runs it with the notice as JSON on its standard input.", stringvalidator.LengthAtLeast(1)),
 		}},
 	}
 }
@@ -90,8 +90,8 @@ func validateNotify(ctx context.Context, list types.List, diags *diag.Diagnostic
 			}
 		}
 		if set != 1 {
-			diags.AddAttributeError(path.Root("notify").AtListIndex(i), "Invalid target of notices",
-				fmt.Sprintf("It sets %d of webhook_url, slack_url, sns_topic, event_bus and command. Set exactly one of them, and add another element for another target.", set))
+			diags.AddAttributeError(path.Root("notify").AtListIndex(i), "Invalid notice target",
+				fmt.Sprintf("The target sets %d of webhook_url, slack_url, sns_topic, event_bus and command. Set exactly one of them, and add another element for another target.", set))
 		}
 	}
 }

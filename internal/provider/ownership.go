@@ -38,7 +38,7 @@ func (s *session) checkName(name string) error {
 	if len(name) <= maxName {
 		return nil
 	}
-	return pipeline.Errorf(pipeline.CodeInvalid, "define pipeline", "in namespace %q its name is %q, which has %d characters of at most %d", s.namespace, name, len(name), maxName).
+	return pipeline.Errorf(pipeline.CodeInvalid, "define pipeline", "in namespace %q its name is %q, which has %d characters; the limit is %d", s.namespace, name, len(name), maxName).
 		WithHint("Choose a shorter name, or a shorter namespace.")
 }
 
@@ -54,7 +54,7 @@ var notInLabel = regexp.MustCompile(`[^a-z0-9_]+`)
 func applying(req resource.ModifyPlanRequest) bool { return req.ClientCapabilities.DeferralAllowed }
 
 // early is what to do where what exists is to be replaced by what is created.
-const early = " If it is the one that is to be replaced, nothing was changed: remove create_before_destroy, as the name is free only when that one is gone."
+const early = " If this apply should replace it, nothing was changed: remove create_before_destroy, because the name is free only when the old one is gone."
 
 // claim checks that a resource may be created under a name: that nothing is recorded under
 // it that belongs to a state. id is its import ID, replaces says which one of the name goes
@@ -67,7 +67,7 @@ func (b *base) claim(ctx context.Context, st *pipeline.State, name, id string, r
 	advice := fmt.Sprintf("To have it in this state, run `terraform import penstock_%s.%s %s`", b.kind, notInLabel.ReplaceAllString(label, "_"), id) +
 		", with the address that the resource has in this configuration. If this state has it at another address, say so in a moved block."
 	if b.record == pipeline.RecordPipeline {
-		advice += " For one of its own in each workspace, set namespace = terraform.workspace in the provider block, or use terraform.workspace in the name; for a test, set another data_dir there."
+		advice += " For a pipeline in each workspace, set namespace = terraform.workspace in the provider block, or use terraform.workspace in the name; for a test, set another data_dir there."
 	}
 	return b.session.Engine.Creations.Check(ctx, st, run.CreateRequest{Kind: b.record, Name: name, Replaces: replaces, Advice: advice + more})
 }
@@ -161,14 +161,14 @@ func (b *base) here(ctx context.Context, private privateGetter, doing, name stri
 		return false
 	}
 	const forget = "forget what it held with `terraform state rm ADDRESS` for each penstock_ resource that `terraform state list` shows, and apply again."
-	err := pipeline.Errorf(pipeline.CodeConflict, "find the ledger", "the state has it in %s, and this is %s", at.Place, b.session.Place).
+	err := pipeline.Errorf(pipeline.CodeConflict, "find the ledger", "the state has it in %s, but this is %s", at.Place, b.session.Place).
 		WithHint("Nothing was changed. Work where the state's pipelines are, or correct data_dir, aws.stack or the region in the provider block. If they are gone there for good, " + forget)
 	switch {
 	case at.Identity == b.session.Identity && at.Namespace == b.session.namespace:
 		return true
 	case at.Identity == b.session.Identity:
-		err = pipeline.Errorf(pipeline.CodeConflict, "find the ledger", "the state has it in namespace %q, and the provider block names %q", cmp.Or(at.Namespace, noNamespace), cmp.Or(b.session.namespace, noNamespace)).
-			WithHint("Nothing was changed. A namespace is for the life of what is in it: set namespace back in the provider block, and destroy what is there before you choose another. To leave it there, " + forget)
+		err = pipeline.Errorf(pipeline.CodeConflict, "find the ledger", "the state has it in namespace %q, but the provider block names %q", cmp.Or(at.Namespace, noNamespace), cmp.Or(b.session.namespace, noNamespace)).
+			WithHint("Nothing was changed. You can't change the namespace of existing pipelines: set namespace back in the provider block, and destroy them before you choose another. To leave them there, " + forget)
 	case at.Place == b.session.Place:
 		err = pipeline.Errorf(pipeline.CodeConflict, "find the ledger", "the ledger that the state has it in is gone from %s", at.Place).
 			WithHint("If it was moved or removed by mistake, put it back. If it is gone for good, " + forget)
@@ -218,18 +218,18 @@ func (b *base) same(id types.String, recorded, name string, diags *diag.Diagnost
 	if id.IsNull() || id.ValueString() == recorded {
 		return true
 	}
-	diags.AddWarning("Another one has taken the name", fmt.Sprintf("The %s %q of this state is gone, and another one was made under the name: the state has %s, and the ledger %s.", b.kind, name, id.ValueString(), recorded))
+	diags.AddWarning("The name belongs to another one now", fmt.Sprintf("The %s %q of this state is gone, and another one was created under the name: the state has %s, the ledger has %s.", b.kind, name, id.ValueString(), recorded))
 	return false
 }
 
 // describeRemoval says in words what goes with a pipeline.
 func describeRemoval(r run.Removal, p pipeline.Pipeline) string {
-	builds := fmt.Sprintf("With it go %d builds with their images, artifacts and logs.", r.Builds)
+	builds := fmt.Sprintf("%d builds are removed with it, with their images, artifacts and logs.", r.Builds)
 	switch r.Builds {
 	case 0:
 		builds = "It has no builds."
 	case 1:
-		builds = "With it goes 1 build with its image, artifact and logs."
+		builds = "1 build is removed with it, with its image, artifact and logs."
 	}
 	parts := []string{builds}
 	if len(r.Stages) > 0 {
@@ -247,7 +247,7 @@ func describeRemoval(r run.Removal, p pipeline.Pipeline) string {
 		}
 		parts = append(parts, fmt.Sprintf("%s, which runs %s at %s.", text, env.Build, env.Endpoint))
 	}
-	history := "Its history goes, too, as retain_history is 0s."
+	history := "Its history is removed, too, because retain_history is 0s."
 	if p.RetainHistory > 0 {
 		history = fmt.Sprintf("Its history is archived for %s; `penstock ledger archive` lists it.", flattenHistory(p.RetainHistory).ValueString())
 	}

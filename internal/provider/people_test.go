@@ -284,9 +284,9 @@ func TestAccInvalidPipeline(t *testing.T) {
 		"a secret in the state":      {`notify = [{ webhook_url = "https://example.com", secret = "s3cret" }]`, `must be \$ and the name of a variable`},
 		"a secret for nobody":        {`notify = [{ command = "cat", secret = "$S" }]`, `webhook_url`},
 		"no URL":                     {`notify = [{ webhook_url = "example.com" }]`, `must be an http or https URL`},
-		"a topic without AWS":        {`notify = [{ sns_topic = "arn:aws:sns:eu-west-1:123456789012:shop" }]`, `sns_topic has no meaning on the local platform`},
+		"a topic without AWS":        {`notify = [{ sns_topic = "arn:aws:sns:eu-west-1:123456789012:shop" }]`, `sns_topic has no effect on the local platform`},
 		"a topic that is none":       {`notify = [{ sns_topic = "shop" }]`, `must be the ARN of a topic`},
-		"a bus without AWS":          {`notify = [{ event_bus = "default" }]`, `event_bus has no meaning on the local platform`},
+		"a bus without AWS":          {`notify = [{ event_bus = "default" }]`, `event_bus has no effect on the local platform`},
 		"none for each":              {`self_service = { max_per_owner = 0 }`, `at least 1`},
 	} {
 		t.Run(name, func(t *testing.T) {

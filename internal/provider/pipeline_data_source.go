@@ -48,7 +48,7 @@ type pipelineDataItem struct {
 // Schema implements datasource.DataSource.
 func (d *pipelineDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, resp *datasource.SchemaResponse) {
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "A pipeline with where each of its stages stands, its latest run and the log of it. What it reads changes with an apply: where something refers to it, let it depend on the stages, with `depends_on`, so that it is read after them.",
+		MarkdownDescription: "A pipeline with the status of each stage, its latest run and that run's log. These change with an apply. If something refers to the data source, make it depend on the stages with `depends_on`, so that it is read after them.",
 		Attributes: map[string]schema.Attribute{
 			"id": export("Identifier of the pipeline."),
 			"name": schema.StringAttribute{
@@ -58,19 +58,19 @@ func (d *pipelineDataSource) Schema(_ context.Context, _ datasource.SchemaReques
 				Computed: true, MarkdownDescription: "The stages, by name.",
 				NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
 					"type":      export("Type of the stage."),
-					"after":     schema.ListAttribute{Computed: true, ElementType: types.StringType, MarkdownDescription: "Names of the stages that it comes after."},
+					"after":     schema.ListAttribute{Computed: true, ElementType: types.StringType, MarkdownDescription: "Names of the stages that this one comes after."},
 					"current":   export("Build that the stage has moved to; null before the first."),
-					"candidate": export("Build that the next apply moves it to, or that it holds."),
+					"candidate": export("Build that the next apply moves the stage to, or else its current build."),
 					"passed": schema.SingleNestedAttribute{
 						Computed: true, MarkdownDescription: "The newest build that passed, for use in `after`.",
-						Attributes: map[string]schema.Attribute{"pipeline": export("Name of the pipeline."), "stage": export("Name of the stage."), "build": export("Build ID; null when none passed yet.")},
+						Attributes: map[string]schema.Attribute{"pipeline": export("Name of the pipeline."), "stage": export("Name of the stage."), "build": export("Build ID; null if none has passed yet.")},
 					},
 					"status":          export("`idle`, `waiting`, `passed` or `rejected`."),
-					"waiting_for":     export("What the stage waits for, in words; null when for nothing."),
+					"waiting_for":     export("What the stage waits for, in words; null if it waits for nothing."),
 					"run":             export("ID of its latest run; null before the first."),
-					"log":             export("Where the log of its latest run is; null before the first."),
-					"artifact_digest": export("Digest of the artifact of the build that it has moved to: `sha256:` and 64 hexadecimal digits; null where it has none."),
-					"endpoint":        export("URL at which its environment answers; null when it has none."),
+					"log":             export("Location of the log of its latest run; null before the first."),
+					"artifact_digest": export("Digest of the artifact of its current build: `sha256:` and 64 hexadecimal digits; null if it has none."),
+					"endpoint":        export("URL at which its environment answers; null if it has none."),
 				}},
 			},
 		},

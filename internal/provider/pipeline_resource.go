@@ -84,16 +84,16 @@ type scaleModel struct {
 func (r *pipelineResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
 	command := func(text string) schema.StringAttribute { return optional(text, stringvalidator.LengthAtLeast(1)) }
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "A pipeline: one application's way from commit to production. It says how the application is installed, started and checked; its stages are resources of their own.",
+		MarkdownDescription: "A pipeline: one application's way from commit to production. It says how to install, start and check the application. Its stages are separate resources.",
 		Attributes: map[string]schema.Attribute{
 			"id":   idAttribute(),
 			"name": replace(required("Name of the pipeline, unique in the data directory. A change replaces the pipeline.", isName())),
 			"qualified_name": schema.StringAttribute{
 				Computed:            true,
-				MarkdownDescription: "Name with the provider's `namespace` before it, if there is one: what the `penstock` command, the board and AWS call the pipeline.",
+				MarkdownDescription: "Name with the provider's `namespace` before it, if there is one. The `penstock` command, the board and AWS use this name.",
 			},
 			"service": schema.SingleNestedAttribute{
-				Optional: true, MarkdownDescription: "How the application runs. Commands run by `/bin/sh -e` in the root of an instance. Needed as soon as a stage has an environment.",
+				Optional: true, MarkdownDescription: "How the application runs. `/bin/sh -e` runs the commands in the root of an instance. Required if a stage has an environment.",
 				Attributes: map[string]schema.Attribute{
 					"install": command("Installs the artifact, the file `$PENSTOCK_ARTIFACT`, on the base image."),
 					"start":   command("Starts the service, which must listen on `$PORT` and stay in the foreground. Files that must outlive an instance go to `$PENSTOCK_DATA`."),
@@ -101,20 +101,20 @@ func (r *pipelineResource) Schema(ctx context.Context, _ resource.SchemaRequest,
 					"seed":    command("Fills a new environment that does not last with sample data, after `migrate`."),
 					"port": schema.Int64Attribute{
 						Optional: true, Validators: []validator.Int64{int64validator.Between(1, 65535)},
-						MarkdownDescription: "Port of the service where the platform does not choose one. The local platform chooses, and sets `$PORT`.",
+						MarkdownDescription: "Port of the service, if the platform does not choose one. The local platform chooses, and sets `$PORT`.",
 					},
-					"protocol": optional("`h2c`: requests reach the service over HTTP/2 without TLS, which it understands without being asked, as gRPC needs it. The health check, too. Not on AWS. Default: HTTP/1.1.", stringvalidator.OneOf(pipeline.ProtocolH2C)),
+					"protocol": optional("`h2c`: requests and health checks reach the service over HTTP/2 without TLS, by prior knowledge, as gRPC requires. Not on AWS. Default: HTTP/1.1.", stringvalidator.OneOf(pipeline.ProtocolH2C)),
 					"read_only_root": schema.BoolAttribute{
 						Optional:            true,
-						MarkdownDescription: "Whether the service writes to no file of its image. Instances then share those files where the platform can, and start at once from large images. What it writes goes to `$PENSTOCK_DATA`. Default: false.",
+						MarkdownDescription: "Whether the service never writes to the files of its image. Instances then share those files if the platform can, and start at once from large images. The service writes to `$PENSTOCK_DATA` instead. Default: false.",
 					},
 					"health_check": schema.SingleNestedAttribute{
-						Optional: true, MarkdownDescription: "When an instance is healthy: an HTTP GET gets the expected status. Without it, when it accepts a connection.",
+						Optional: true, MarkdownDescription: "An instance is healthy when an HTTP GET returns the expected status. Without a `health_check`, it is healthy when it accepts a connection.",
 						Attributes: map[string]schema.Attribute{
 							"path": required("Path to request.", isHTTPPath()),
 							"status": schema.Int64Attribute{
 								Optional: true, Validators: []validator.Int64{int64validator.Between(100, 599)},
-								MarkdownDescription: "Status that is expected. Default: any from 200 to 299.",
+								MarkdownDescription: "Expected status. Default: any from 200 to 299.",
 							},
 							"interval":      optional("Time between two checks. Default: `2s`.", isDuration()),
 							"timeout":       optional("How long one check may take. Default: `2s`.", isDuration()),
@@ -124,12 +124,12 @@ func (r *pipelineResource) Schema(ctx context.Context, _ resource.SchemaRequest,
 				},
 			},
 			"scale": schema.SingleNestedAttribute{
-				Optional: true, MarkdownDescription: "Production's size. Capacity, pre-production and production stages run at it. Default: one instance.",
+				Optional: true, MarkdownDescription: "Size of production. Capacity, pre-production and production stages run at this size. Default: one instance.",
 				Attributes: map[string]schema.Attribute{
 					"instances": schema.Int64Attribute{
 						Required: true, Validators: []validator.Int64{int64validator.Between(1, 1000)}, MarkdownDescription: "Number of instances.",
 					},
-					"instance_type": optional("Type of the instances of the same stages, where the platform has types. A change deploys anew to a lasting environment, and repeats no other stage. Default: the provider's."),
+					"instance_type": optional("Type of the instances of these stages, if the platform has types. A change deploys a persistent environment again, and repeats no other stage. Default: the provider's."),
 				},
 			},
 			"authorize":    authorizeAttribute(),
@@ -137,15 +137,15 @@ func (r *pipelineResource) Schema(ctx context.Context, _ resource.SchemaRequest,
 			"notify":       notifyAttribute(),
 			"keep": schema.Int64Attribute{
 				Optional: true, Computed: true, Default: int64default.StaticInt64(pipeline.DefaultKeep), Validators: []validator.Int64{int64validator.AtLeast(1)},
-				MarkdownDescription: "Number of builds to retain, with their images, artifacts and logs. Those in use, and those that a rollback may need, are retained besides. Default: 50.",
+				MarkdownDescription: "Number of builds to retain, with their images, artifacts and logs. Builds in use, and builds that a rollback may need, are retained in addition. Default: 50.",
 			},
 			"force_destroy": schema.BoolAttribute{
 				Optional: true, Computed: true, Default: booldefault.StaticBool(false),
-				MarkdownDescription: "Whether a destroy ends the environments that are left, too. Default: false, which refuses to destroy a pipeline that has any.",
+				MarkdownDescription: "Whether a destroy also ends the remaining environments. Default: false, which refuses to destroy a pipeline that has any.",
 			},
 			"retain_history": schema.StringAttribute{
 				Optional: true, Computed: true, Default: stringdefault.StaticString("30d"), Validators: []validator.String{isHistory()},
-				MarkdownDescription: "How long the history is kept after the pipeline is destroyed, as `penstock ledger archive` lists it: in days as in `30d`, or as in `12h`; `0s` keeps none. Default: `30d`.",
+				MarkdownDescription: "How long to keep the history after the pipeline is destroyed: in days as in `30d`, or as in `12h`; `0s` keeps none. `penstock ledger archive` lists it. Default: `30d`.",
 			},
 			"timeouts": timeouts.Attributes(ctx, timeouts.Opts{Delete: true}),
 		},
@@ -302,7 +302,7 @@ func (r *pipelineResource) planRemoval(ctx context.Context, m pipelineModel, ver
 	name := r.session.pipelineName(m.Name)
 	st, err := r.session.Engine.State(ctx, name)
 	if err != nil {
-		addError(diags, "plan the end of pipeline", name, err)
+		addError(diags, "plan the removal of pipeline", name, err)
 		return
 	}
 	if !st.Exists() {
@@ -313,7 +313,7 @@ func (r *pipelineResource) planRemoval(ctx context.Context, m pipelineModel, ver
 		addError(diags, "destroy pipeline", name, err)
 		return
 	}
-	diags.AddWarning(fmt.Sprintf("Pipeline %s is %s with all that belongs to it", name, verb), describeRemoval(removal, st.Pipeline))
+	diags.AddWarning(fmt.Sprintf("Pipeline %s is %s with everything that belongs to it", name, verb), describeRemoval(removal, st.Pipeline))
 }
 
 // Create implements resource.Resource.

@@ -84,17 +84,17 @@ type providerModel struct {
 // Schema implements provider.Provider.
 func (p *Provider) Schema(_ context.Context, _ provider.SchemaRequest, resp *provider.SchemaResponse) {
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "Penstock makes a deployment pipeline a set of resources: an apply builds, bakes, tests and promotes machine images through gated stages.",
+		MarkdownDescription: "Penstock makes a deployment pipeline a set of resources. An apply builds, bakes, tests and promotes machine images through gated stages.",
 		Attributes: map[string]schema.Attribute{
 			"data_dir": schema.StringAttribute{
 				Optional: true,
-				MarkdownDescription: "Directory of the ledger, the images and the environments of the local platform; on AWS, of what this machine keeps of them for a while. Default: the environment variable `" +
-					app.DataDirVariable + "`, else `" + app.DataDirName + "` in the directory that Terraform runs in.",
+				MarkdownDescription: "Directory of the ledger, the images and the environments of the local platform. On AWS, this machine caches what it needs there. Default: the environment variable `" +
+					app.DataDirVariable + "`, otherwise `" + app.DataDirName + "` in the directory that Terraform runs in.",
 			},
 			"namespace": schema.StringAttribute{
 				Optional: true, Validators: []validator.String{isNamespace()},
-				MarkdownDescription: "Namespace of the pipelines of this provider block, as in `namespace = terraform.workspace`: pipelines of different namespaces share a data directory, or a stack on AWS, and never meet. " +
-					"In the ledger, in the command and on AWS the pipeline `shop` of namespace `two` is named `two.shop`; in the configuration and in import IDs it stays `shop`. `default` is the same as none.",
+				MarkdownDescription: "Namespace of the pipelines of this provider block, as in `namespace = terraform.workspace`. Pipelines of different namespaces can share a data directory, or a stack on AWS, and never meet. " +
+					"In the ledger, in the command and on AWS, the pipeline `shop` of namespace `two` is named `two.shop`. In the configuration and in import IDs it stays `shop`. `default` is the same as none.",
 			},
 			"aws": awsAttribute(),
 		},
@@ -117,12 +117,12 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 	}
 	if m.DataDir.IsUnknown() {
 		resp.Diagnostics.AddAttributeError(path.Root("data_dir"), "Unknown data directory",
-			"data_dir must be known when Terraform plans, as the plan reads the ledger there. Use a literal value or a variable.")
+			"data_dir must be known when Terraform plans, because the plan reads the ledger there. Use a literal value or a variable.")
 		return
 	}
 	if m.Namespace.IsUnknown() {
 		resp.Diagnostics.AddAttributeError(path.Root("namespace"), "Unknown namespace",
-			"namespace must be known when Terraform plans, as it says which pipelines those of the configuration are. Use terraform.workspace, a literal value or a variable.")
+			"namespace must be known when Terraform plans, because it identifies the pipelines of the configuration. Use terraform.workspace, a literal value or a variable.")
 		return
 	}
 	at := expandAWS(ctx, m.AWS, &resp.Diagnostics)
@@ -139,7 +139,7 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 	a, err := app.Open(ctx, app.Options{DataDir: dir, AWS: at, Logger: newLogger(ctx)})
 	switch {
 	case err != nil && at != nil:
-		addAttributeError(&resp.Diagnostics, path.Root("aws"), "open the installation in AWS for data directory", dir, err)
+		addAttributeError(&resp.Diagnostics, path.Root("aws"), "open the AWS stack for data directory", dir, err)
 		return
 	case err != nil:
 		addError(&resp.Diagnostics, "open data directory", dir, err)

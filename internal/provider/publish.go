@@ -53,22 +53,22 @@ func publishAttribute() schema.SingleNestedAttribute {
 		}
 	}
 	return schema.SingleNestedAttribute{
-		Optional: true, MarkdownDescription: "Where and to whom the newest image is given. A change bakes no new image; what it no longer says is taken back. On AWS.",
+		Optional: true, MarkdownDescription: "Where the newest image is copied, and who may launch it. A change bakes no new image, and undoes whatever it no longer says. On AWS.",
 		Attributes: map[string]schema.Attribute{
-			"regions":  list("Regions that get a copy, beside the provider's.", regionPattern, "must be a region, as in eu-west-2"),
+			"regions":  list("Regions that get a copy, besides the provider's.", regionPattern, "must be a region, as in eu-west-2"),
 			"kms_keys": schema.MapAttribute{Optional: true, ElementType: types.StringType, MarkdownDescription: "KMS keys that encrypt the copies, by region. Default: the account's default key for EBS there."},
 			"share_with": schema.SingleNestedAttribute{
-				Optional: true, MarkdownDescription: "Who else may launch the image and its copies. Needs `kms_key`, and one in `kms_keys` for each region: accounts are granted its use. Organizations need that in the policy of the key.",
+				Optional: true, MarkdownDescription: "Who else may launch the image and its copies. Needs `kms_key`, and a key in `kms_keys` for each region: Penstock grants their use to accounts. For organizations, the policy of the key must grant it.",
 				Attributes: map[string]schema.Attribute{
 					"accounts":             list("Account IDs.", accountPattern, "must be an account's ID of 12 digits"),
 					"organizations":        list("ARNs of organizations.", orgPattern, "must be the ARN of an organization"),
 					"organizational_units": list("ARNs of organizational units.", unitPattern, "must be the ARN of an organizational unit"),
 				},
 			},
-			"ssm_parameter":             optional("Name of an SSM parameter of data type `aws:ec2:image` that holds the ID of the newest image, in each region. The deployer role of the stack may write those below `/penstock/`.", stringvalidator.RegexMatches(regexp.MustCompile(`^(/[A-Za-z0-9_.-]+)+$`), "must begin with a slash and have letters, digits, and ._-/")),
-			"deprecate_after":           optional("How long after the bake the image is deprecated, which hides it from others' lists.", isDuration()),
-			"deregistration_protection": schema.BoolAttribute{Optional: true, MarkdownDescription: "Whether AWS refuses to deregister the image. Penstock lifts it where nothing needs the image any more. Default: false."},
-			"keep_shared":               schema.BoolAttribute{Optional: true, MarkdownDescription: "Whether an image stays for as long as others may launch it, even where the resource is destroyed. Default: false."},
+			"ssm_parameter":             optional("Name of an SSM parameter of data type `aws:ec2:image` for the ID of the newest image, in each region. The deployer role of the stack may write parameters below `/penstock/`.", stringvalidator.RegexMatches(regexp.MustCompile(`^(/[A-Za-z0-9_.-]+)+$`), "must begin with a slash and have letters, digits, and ._-/")),
+			"deprecate_after":           optional("How long after the bake the image is deprecated. That hides it from the lists of other accounts.", isDuration()),
+			"deregistration_protection": schema.BoolAttribute{Optional: true, MarkdownDescription: "Whether AWS refuses to deregister the image. Penstock lifts the protection once nothing needs the image. Default: false."},
+			"keep_shared":               schema.BoolAttribute{Optional: true, MarkdownDescription: "Whether an image stays for as long as others may launch it, even if the resource is destroyed. Default: false."},
 		},
 	}
 }
@@ -89,7 +89,7 @@ func validatePublish(ctx context.Context, o types.Object) (diags diag.Diagnostic
 	for region := range m.KMSKeys.Elements() {
 		if !regions[types.StringValue(region)] && !regions[types.StringUnknown()] {
 			diags.AddAttributeError(path.Root("publish").AtName("kms_keys"), "Key of a region without a copy",
-				fmt.Sprintf("There is a key for %q, which is not in regions. Add the region, or remove the key.", region))
+				fmt.Sprintf("kms_keys has a key for %q, which is not in regions. Add the region, or remove the key.", region))
 		}
 	}
 	return diags

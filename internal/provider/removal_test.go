@@ -16,8 +16,8 @@ import (
 func TestDescribeRemoval(t *testing.T) {
 	for builds, want := range map[int]string{
 		0: "It has no builds.",
-		1: "With it goes 1 build with its image, artifact and logs.",
-		2: "With it go 2 builds with their images, artifacts and logs.",
+		1: "1 build is removed with it, with its image, artifact and logs.",
+		2: "2 builds are removed with it, with their images, artifacts and logs.",
 	} {
 		if got := describeRemoval(run.Removal{Builds: builds}, pipeline.Pipeline{RetainHistory: time.Hour}); !strings.HasPrefix(got, want+"\n") {
 			t.Errorf("with %d builds: %s", builds, got)

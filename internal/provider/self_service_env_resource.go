@@ -74,18 +74,18 @@ func (r *selfServiceEnvResource) Schema(ctx context.Context, _ resource.SchemaRe
 		"id":       idAttribute(),
 		"pipeline": replace(required("Name of the pipeline. A change replaces the environment.", isName())),
 		"name":     replace(required("Name of the environment, unique in the pipeline. A change replaces the environment.", isName())),
-		"after":    afterAttribute("Stages that the build must have passed: the `passed` of stages of this pipeline. Default: the pipeline's acceptance stages."),
+		"after":    afterAttribute("Stages that the build must have passed: `passed` of stages of this pipeline. Default: the pipeline's acceptance stages."),
 		"build": schema.StringAttribute{
 			Optional: true, Computed: true, Validators: []validator.String{isBuildID()},
-			MarkdownDescription: "Build to run. Default: the newest that passed when the environment was launched, which it then keeps.",
+			MarkdownDescription: "Build to run. Default: the newest that has passed at launch. The environment then keeps that build.",
 		},
 		"follow": schema.BoolAttribute{
 			Optional: true, Computed: true, Default: booldefault.StaticBool(false),
-			MarkdownDescription: "Whether the environment moves along to the newest build that passed. Not together with `build`. Default: false.",
+			MarkdownDescription: "Whether the environment moves to each newer build that passes. Not together with `build`. Default: false.",
 		},
 		"ttl": schema.StringAttribute{
 			Optional: true, Computed: true, Default: stringdefault.StaticString("8h"), Validators: []validator.String{isDuration()},
-			MarkdownDescription: "Time to live, from the launch. The environment ends by itself when it is over, and stays ended: a longer `ttl`, or another build, renews it. What somebody extended with `penstock env extend` lives as long, until `ttl` changes. At most what the pipeline's `self_service` says, else `168h`. Default: `8h`.",
+			MarkdownDescription: "Time to live, from the launch. The environment then ends by itself, and stays ended until a longer `ttl` or another build renews it. An extension with `penstock env extend` applies until `ttl` changes. The maximum is set by the pipeline's `self_service`, otherwise `168h`. Default: `8h`.",
 		},
 		"instances": schema.Int64Attribute{
 			Optional: true, Computed: true, Default: int64default.StaticInt64(1), Validators: []validator.Int64{int64validator.Between(1, 100)},
@@ -93,7 +93,7 @@ func (r *selfServiceEnvResource) Schema(ctx context.Context, _ resource.SchemaRe
 		},
 		"owner": schema.StringAttribute{
 			Optional: true, Computed: true, Validators: []validator.String{stringvalidator.LengthAtLeast(1)},
-			MarkdownDescription: "Whose environment it is. Default: whoever applies; to name somebody else takes the right to deploy. A change replaces the environment.",
+			MarkdownDescription: "Owner of the environment. Default: whoever applies. To name somebody else, you need the deploy right. A change replaces the environment.",
 			PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown(), stringplanmodifier.RequiresReplace()},
 		},
 		"address": optional("IP address that the endpoint listens on. Default: loopback.", isAddress()),
@@ -105,12 +105,12 @@ func (r *selfServiceEnvResource) Schema(ctx context.Context, _ resource.SchemaRe
 
 		"timeouts":   timeouts.Attributes(ctx, timeouts.Opts{Create: true, Update: true, Delete: true}),
 		"status":     computed("`running`, `degraded`, `expired` or `gone`."),
-		"endpoint":   computed("URL at which the environment answers; null when it has ended."),
+		"endpoint":   computed("URL at which the environment answers; null if it has ended."),
 		"expires_at": computed("When it ends by itself, in RFC 3339."),
-		"image_id":   computed("Image that it runs from; null for a build without one."),
+		"image_id":   computed("Image that the environment runs from; null for a build without one."),
 	})
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "A scaled-down environment of one's own, from a build that passed acceptance, until its time to live is over.",
+		MarkdownDescription: "A person's own, scaled-down environment. It runs a build that passed acceptance, until its time to live is over.",
 		Attributes:          attributes,
 	}
 }
@@ -126,7 +126,7 @@ func (r *selfServiceEnvResource) ValidateConfig(ctx context.Context, req resourc
 	refuseForeign("Environment", m.Name.ValueString(), m.Pipeline, m.After, &resp.Diagnostics)
 	if !m.Build.IsNull() && !m.After.IsNull() {
 		resp.Diagnostics.AddAttributeError(path.Root("after"), "Conflicting arguments",
-			"build names the build, so after has nothing to choose. Remove one of the two.")
+			"build already names the build, so after has no effect. Remove one of the two.")
 	}
 	if !m.Build.IsNull() && m.Follow.ValueBool() {
 		resp.Diagnostics.AddAttributeError(path.Root("follow"), "Conflicting arguments",
@@ -321,7 +321,7 @@ func (r *selfServiceEnvResource) apply(ctx context.Context, plan tfsdk.Plan, con
 	defer cancel()
 	env, err := r.session.Engine.Environments.Launch(ctx, req)
 	if err != nil {
-		addError(diags, fmt.Sprintf("launch from pipeline %q the environment", req.Pipeline), req.Name, err)
+		addError(diags, fmt.Sprintf("launch environment %q of pipeline", req.Name), req.Pipeline, err)
 		return
 	}
 	exportEnvironment(env, &m)

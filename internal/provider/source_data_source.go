@@ -85,14 +85,14 @@ func (d *sourceDataSource) Schema(_ context.Context, _ datasource.SchemaRequest,
 	revision := func(text string) schema.SingleNestedAttribute {
 		return schema.SingleNestedAttribute{Computed: true, MarkdownDescription: text, Attributes: map[string]schema.Attribute{
 			"repository": export("Repository."),
-			"directory":  export("Directory of the repository; null for all of it."),
+			"directory":  export("Directory of the repository; null for the whole repository."),
 			"commit":     export("Full ID of the commit."),
 			"digest":     export("Digest of the files."),
 			"paths":      schema.MapAttribute{Computed: true, ElementType: pathsType.ElemType, MarkdownDescription: "The patterns above, by component."},
 		}}
 	}
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "The newest commit of a branch, polled at every plan, with a digest of the files of each component. Of a repository of several services, `directory` names the part that counts. A file belongs to the first of `ignore`, `infrastructure`, `configuration` and `data` that has a pattern for it, else to the application.",
+		MarkdownDescription: "The newest commit of a branch, read at every plan, with a digest of the files of each component. In a repository of several services, `directory` names the part that counts. A file belongs to the first of `ignore`, `infrastructure`, `configuration` and `data` that has a pattern for it, otherwise to the application.",
 		Attributes: map[string]schema.Attribute{
 			"id": export("The commit."),
 			"repository": schema.StringAttribute{
@@ -105,12 +105,12 @@ func (d *sourceDataSource) Schema(_ context.Context, _ datasource.SchemaRequest,
 			},
 			"directory": schema.StringAttribute{
 				Optional: true, Validators: []validator.String{isDirectory()},
-				MarkdownDescription: "The part of a repository of several services that the pipeline is of, as in `services/shop`. Only files below it count, patterns are relative to it, and commands run in it, within a checkout of the whole commit. Default: all of the repository.",
+				MarkdownDescription: "The part of the repository that the pipeline builds, such as `services/shop`. Only files below it count, patterns are relative to it, and commands run in it, within a checkout of the whole commit. Default: the whole repository.",
 			},
 			"include": schema.ListAttribute{
 				Optional: true, ElementType: types.StringType,
 				Validators:          []validator.List{listvalidator.ValueStringsAre(isGlob()), listvalidator.AlsoRequires(path.MatchRoot("directory"))},
-				MarkdownDescription: "Patterns of files outside of `directory` that belong to the application, too, such as shared libraries. They are relative to the repository's root.",
+				MarkdownDescription: "Patterns of files outside `directory` that also belong to the application, such as shared libraries. They are relative to the repository's root.",
 			},
 			"infrastructure": globs("Patterns of the infrastructure's files. `**` matches any number of directories; a pattern without `/` matches at any depth."),
 			"configuration":  globs("Patterns of the configuration's files."),

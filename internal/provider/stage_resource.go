@@ -109,8 +109,8 @@ func (r *stageResource) ValidateConfig(ctx context.Context, req resource.Validat
 	if !m.Environment.IsNull() && !m.Environment.IsUnknown() {
 		resp.Diagnostics.Append(needsVersion(path.Root("environment"), m.Environment)...)
 		if keep, ok := m.Environment.Attributes()["keep"].(types.Bool); ok && kind == pipeline.TypeProduction && !keep.IsUnknown() && !keep.IsNull() && !keep.ValueBool() {
-			resp.Diagnostics.AddAttributeError(path.Root("environment").AtName("keep"), "Production lasts",
-				"The environment of a production stage always lasts. Remove keep, or use type = \"pre-production\" for one that ends with its run.")
+			resp.Diagnostics.AddAttributeError(path.Root("environment").AtName("keep"), "Production is persistent",
+				"The environment of a production stage is always persistent. Remove keep, or use type = \"pre-production\" for an environment that ends with its run.")
 		}
 	}
 	r.validateByType(kind, m, environment, &resp.Diagnostics)
@@ -130,14 +130,14 @@ func validateRunner(runner types.String, steps types.List) (diags diag.Diagnosti
 		}
 		if load, ok := step.Attributes()["load"].(types.Object); ok && load.Attributes()["machines"] != nil && !load.Attributes()["machines"].IsNull() {
 			diags.AddAttributeError(path.Root("steps").AtListIndex(i).AtName("load").AtName("machines"), "One machine",
-				"The steps run on the machine that runs Terraform, so there are no others to share a load. Set runner = \"codebuild\" on the stage, or remove machines.")
+				"The steps run on the machine that runs Terraform, so no other machine can share a load. Set runner = \"codebuild\" on the stage, or remove machines.")
 		}
 	}
 	return diags
 }
 
 // validateTraffic finds steps of a shift that don't grow, and arguments that only a
-// lasting environment has.
+// persistent environment has.
 func validateTraffic(ctx context.Context, kind pipeline.StageType, o types.Object) (diags diag.Diagnostics) {
 	if o.IsNull() || o.IsUnknown() {
 		return nil
@@ -145,11 +145,11 @@ func validateTraffic(ctx context.Context, kind pipeline.StageType, o types.Objec
 	var e environmentModel
 	diags.Append(o.As(ctx, &e, basetypes.ObjectAsOptions{UnhandledUnknownAsEmpty: true})...)
 	at := path.Root("environment")
-	lasting := kind == pipeline.TypeProduction || e.Keep.ValueBool() || e.Keep.IsUnknown()
+	persistent := kind == pipeline.TypeProduction || e.Keep.ValueBool() || e.Keep.IsUnknown()
 	for _, name := range []string{"shift", "alarms", "keep_previous", "certificate"} {
-		if !lasting && !o.Attributes()[name].IsNull() {
-			diags.AddAttributeError(at.AtName(name), "Environment does not last",
-				fmt.Sprintf("Only a lasting environment is deployed to, and has %s. Set keep = true, or remove it.", name))
+		if !persistent && !o.Attributes()[name].IsNull() {
+			diags.AddAttributeError(at.AtName(name), "Environment is not persistent",
+				fmt.Sprintf("Only a persistent environment can have %s. Set keep = true, or remove it.", name))
 		}
 	}
 	if e.Shift.IsUnknown() {
@@ -167,7 +167,7 @@ func validateTraffic(ctx context.Context, kind pipeline.StageType, o types.Objec
 		}
 		if percent.ValueInt64() <= before {
 			diags.AddAttributeError(at.AtName("shift").AtListIndex(i).AtName("percent"), "Shift does not grow",
-				fmt.Sprintf("This step has %d %% of the traffic, and the one before %d %%. Give each step more than the one before.", percent.ValueInt64(), before))
+				fmt.Sprintf("This step has %d %% of the traffic, and the previous one %d %%. Give each step more than the previous one.", percent.ValueInt64(), before))
 		}
 		before = percent.ValueInt64()
 	}
@@ -205,7 +205,7 @@ func (r *stageResource) validateByType(kind pipeline.StageType, m stageModel, en
 			diags.AddAttributeError(at, "Stage after itself", fmt.Sprintf("Stage %q can't come after itself. Remove it from after.", up))
 		}
 		if seen[up] {
-			diags.AddAttributeError(at, "Stage twice", fmt.Sprintf("Stage %q stands in after twice. Remove one.", up))
+			diags.AddAttributeError(at, "Stage twice", fmt.Sprintf("Stage %q is in after twice. Remove one.", up))
 		}
 		seen[up] = true
 	}
@@ -260,7 +260,7 @@ func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk
 	defer cancel()
 	standing, err := r.session.Engine.Stages.Advance(ctx, request)
 	if err != nil {
-		addError(diags, fmt.Sprintf("move pipeline %q through stage", stage.Pipeline), stage.Name, err)
+		addError(diags, fmt.Sprintf("move stage %q of pipeline", stage.Name), stage.Pipeline, err)
 		return
 	}
 	was := m

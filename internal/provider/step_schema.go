@@ -87,7 +87,7 @@ func envAttributes(of string) map[string]schema.Attribute {
 		},
 		"env_wo_version": schema.Int64Attribute{
 			Optional: true, Validators: []validator.Int64{int64validator.AtLeast(1)},
-			MarkdownDescription: "Version of `env_wo`. Terraform can't see a write-only value change; a new number here says that it did.",
+			MarkdownDescription: "Version of `env_wo`. Terraform can't see that a write-only value changed; a new number here tells it.",
 		},
 	}
 }
@@ -99,17 +99,17 @@ func stepsAttribute() schema.ListNestedAttribute {
 		"command":   optional("Command line for `/bin/sh -e`, run in a clean checkout of the build's source. Exactly one of `command`, `http` and `load` is set.", stringvalidator.LengthAtLeast(1)),
 		"on":        optional("`environment` runs the command inside the stage's environment, in the root of an instance, instead of in the checkout; `instances` in each instance, one after another, until one fails.", stringvalidator.OneOf(string(pipeline.OnEnvironment), string(pipeline.OnInstances))),
 		"directory": optional("Directory of the checkout to run the command in. Default: its root.", isInside()),
-		"timeout":   optional("How long one try may take. Default: `1h` for a command, `30s` for an HTTP check.", isDuration()),
+		"timeout":   optional("How long one attempt may take. Default: `1h` for a command, `30s` for an HTTP check.", isDuration()),
 		"retries": schema.Int64Attribute{
 			Optional: true, Validators: []validator.Int64{int64validator.Between(0, 1000)},
-			MarkdownDescription: "Further tries after a failure. Default: 0.",
+			MarkdownDescription: "Further attempts after a failure. Default: 0.",
 		},
-		"report": optional("JUnit XML that the command writes: a path or pattern in the checkout. Its tests are counted. The step fails if a test failed, if there is no test, and if the run wrote no such file. Not together with `on`.", isReport()),
+		"report": optional("JUnit XML that the command writes: a path or pattern in the checkout. Penstock counts its tests. The step fails if a test failed, if there is no test, or if the run wrote no such file. Not together with `on`.", isReport()),
 		"allow_empty_report": schema.BoolAttribute{
-			Optional: true, MarkdownDescription: "Whether a `report` without a single test passes, too. Default: false.",
+			Optional: true, MarkdownDescription: "Whether a `report` without any test also passes. Default: false.",
 		},
 		"http": schema.SingleNestedAttribute{
-			Optional: true, MarkdownDescription: "An HTTP request and the answer that it must get.",
+			Optional: true, MarkdownDescription: "An HTTP request and its expected answer.",
 			Attributes: map[string]schema.Attribute{
 				"url":     optional("Absolute URL. Exactly one of `url` and `path` is set.", isHTTPURL()),
 				"path":    optional("Path on the endpoint of the stage's environment.", isHTTPPath()),
@@ -118,7 +118,7 @@ func stepsAttribute() schema.ListNestedAttribute {
 				"body":    optional("Body of the request."),
 				"status": schema.Int64Attribute{
 					Optional: true, Validators: []validator.Int64{int64validator.Between(100, 599)},
-					MarkdownDescription: "Status that is expected. Default: 200.",
+					MarkdownDescription: "Expected status. Default: 200.",
 				},
 				"contains": optional("Regular expression (RE2) that the body must match.", isRegexp()),
 			},
@@ -129,7 +129,7 @@ func stepsAttribute() schema.ListNestedAttribute {
 	}
 	return schema.ListNestedAttribute{
 		Optional: true, NestedObject: schema.NestedAttributeObject{Attributes: attributes},
-		MarkdownDescription: "What a run does, in order: commands, HTTP checks and load profiles. The first that fails fails the run.",
+		MarkdownDescription: "What a run does, in order: commands, HTTP checks and loads. The first failure fails the run.",
 	}
 }
 
@@ -161,7 +161,7 @@ func loadAttribute() schema.SingleNestedAttribute {
 			"min_throughput": rate("Fewest successful requests per second that pass."),
 			"machines": schema.Int64Attribute{
 				Optional: true, Validators: []validator.Int64{int64validator.Between(1, 100)},
-				MarkdownDescription: "Number of builds that share the rate, in a stage with `runner = \"codebuild\"`. They begin at the same time, and what they measure is judged as one. Default: one for each 500 requests per second.",
+				MarkdownDescription: "Number of builds that share the rate, in a stage with `runner = \"codebuild\"`. They begin at the same time, and their measurements are evaluated as one. Default: one for each 500 requests per second.",
 			},
 		},
 	}
@@ -187,7 +187,7 @@ func validateSteps(steps types.List, environment bool, choices ...string) diag.D
 		diags.Append(exactlyOne(at, o, fmt.Sprintf("step %q", name.ValueString()), choices...)...)
 		for _, only := range []string{"on", "directory", "report", "allow_empty_report", "env", "env_wo"} {
 			if v, ok := a[only]; ok && !v.IsNull() && a["http"] != nil && a["command"].IsNull() && !v.IsUnknown() {
-				diags.AddAttributeError(at.AtName(only), "Argument of a command", fmt.Sprintf("Step %q sets %s, which only a step with a command has. Remove it.", name.ValueString(), only))
+				diags.AddAttributeError(at.AtName(only), "Argument of a command", fmt.Sprintf("Step %q sets %s, which only a step with a command may have. Remove it.", name.ValueString(), only))
 			}
 		}
 		diags.Append(needsVersion(at, o)...)
@@ -203,12 +203,12 @@ func validateSteps(steps types.List, environment bool, choices ...string) diag.D
 			diags.Append(needsEnvironment(at.AtName("on"), name.ValueString()))
 		}
 		if empty, ok := a["allow_empty_report"].(types.Bool); ok && empty.ValueBool() && a["report"].IsNull() {
-			diags.AddAttributeError(at.AtName("allow_empty_report"), "No report to be empty",
-				fmt.Sprintf("Step %q sets allow_empty_report, and no report. Set report, or remove allow_empty_report.", name.ValueString()))
+			diags.AddAttributeError(at.AtName("allow_empty_report"), "Missing report",
+				fmt.Sprintf("Step %q sets allow_empty_report without report. Set report, or remove allow_empty_report.", name.ValueString()))
 		}
 		if on, report := a["on"], a["report"]; on != nil && !on.IsNull() && !on.IsUnknown() && !report.IsNull() {
 			diags.AddAttributeError(at.AtName("report"), "Report out of reach",
-				fmt.Sprintf("The report of step %q is looked for in the checkout, and its command runs on the environment. Remove report, or on.", name.ValueString()))
+				fmt.Sprintf("Step %q has a report, which is read from the checkout, but its command runs on the environment. Remove report, or on.", name.ValueString()))
 		}
 		diags.Append(validateLoadTime(at, a)...)
 	}
@@ -225,14 +225,14 @@ func validateLoadTime(at path.Path, step map[string]attr.Value) (diags diag.Diag
 	duration, _ := load.Attributes()["duration"].(types.String)
 	if limit, takes := expandDuration(timeout), expandDuration(duration); limit > 0 && limit < takes {
 		diags.AddAttributeError(at.AtName("timeout"), "Time-out shorter than the load",
-			fmt.Sprintf("The load takes %s, and timeout = %q ends it before. Raise timeout, or remove it.", takes, timeout.ValueString()))
+			fmt.Sprintf("The load takes %s, but timeout = %q ends it earlier. Raise timeout, or remove it.", takes, timeout.ValueString()))
 	}
 	return diags
 }
 
 func needsEnvironment(at path.Path, step string) diag.Diagnostic {
 	return diag.NewAttributeErrorDiagnostic(at, "No environment",
-		fmt.Sprintf("Step %q needs the stage's environment, and the stage has none. Set environment = {} on the stage, or a url on the step.", step))
+		fmt.Sprintf("Step %q needs the stage's environment, but the stage has none. Set environment = {} on the stage, or a url on the step.", step))
 }
 
 // needsVersion reports secrets without the version that says when they change.

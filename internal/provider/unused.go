@@ -30,7 +30,7 @@ func (s *session) warnUnused(st *pipeline.State, stage pipeline.Stage, diags *di
 		return
 	}
 	diags.AddAttributeWarning(path.Root("source"), "Files move nothing", fmt.Sprintf(
-		"The source of stage %q gives infrastructure = [\"%s\"], and no image of pipeline %q is baked from it. A commit that touches only such files moves nothing.\n\n"+
-			"Add a penstock_baked_image with the image_revision of the source, and set base_image to its image_id; or remove infrastructure from the source, so that the files count as the application's.",
+		"The source of stage %q has infrastructure = [\"%s\"], but no image of pipeline %q is baked from it. A commit that touches only such files moves nothing.\n\n"+
+			"Add a penstock_baked_image with the image_revision of the source, and set base_image to its image_id; or remove infrastructure from the source, so that the files belong to the application.",
 		stage.Name, strings.Join(stage.Source.Paths.Infrastructure, `", "`), stage.Pipeline))
 }

@@ -82,7 +82,7 @@ func parseHistory(s string) (time.Duration, error) {
 	}
 	d, err := time.ParseDuration(s)
 	if err != nil || d < 0 {
-		return 0, fmt.Errorf("it is not a duration; write a number and a unit (d, h, m, s), as in \"30d\", or \"0s\" to keep no history")
+		return 0, fmt.Errorf("it is not a duration; write a number and a unit (d, h, m, s), such as \"30d\", or \"0s\" to keep no history")
 	}
 	return d, nil
 }
@@ -92,7 +92,7 @@ func isDuration() validator.String {
 	return check{"a positive duration, such as \"30s\" or \"1h30m\"", func(s string) error {
 		d, err := time.ParseDuration(s)
 		if err != nil {
-			return fmt.Errorf("it is not a duration; write a number and a unit (ms, s, m, h), as in \"30s\"")
+			return fmt.Errorf("it is not a duration; write a number and a unit (ms, s, m, h), such as \"30s\"")
 		}
 		if d <= 0 {
 			return fmt.Errorf("it must be more than zero")

@@ -232,7 +232,7 @@ func validateGates(after types.List) diag.Diagnostics {
 	for i, element := range after.Elements() {
 		if o, ok := element.(types.Object); ok && !o.IsUnknown() && o.Attributes()["stage"].IsNull() {
 			diags.AddAttributeError(path.Root("after").AtListIndex(i), "Missing stage",
-				"An entry of after names no stage. Use the passed of another stage, as in penstock_stage.acceptance.passed.")
+				"An entry of after names no stage. Use passed of another stage, as in penstock_stage.acceptance.passed.")
 		}
 	}
 	return diags
@@ -255,7 +255,7 @@ func refuseForeign(what, name string, pipelineName types.String, after types.Lis
 		found = true
 		diags.AddAttributeError(path.Root("after").AtListIndex(i), "Stage of another pipeline", fmt.Sprintf(
 			"%s of pipeline %q can't come after stage %q of pipeline %q: the builds of one pipeline are not those of another. "+
-				"Take the passed of a stage of pipeline %q, or move the two into one pipeline.",
+				"Use passed of a stage of pipeline %q, or move the two into one pipeline.",
 			strings.TrimSpace(what+" "+quotedOrNone(name)), pipelineName.ValueString(), stage.ValueString(), from.ValueString(), pipelineName.ValueString()))
 	}
 	return found

@@ -141,7 +141,7 @@ func (c container) copied(r *repository) (names []string) {
 }
 
 // origin returns where in the repository, or in what is built from it, a file of the
-// container is; empty where that can't be told.
+// container is; empty where that is unknown.
 func (c container) origin(r *repository, name string, builds bool) string {
 	name = c.absolute(name)
 	for _, f := range slices.Backward(c.copies) {

@@ -148,7 +148,7 @@ var bound = regexp.MustCompile(`\s(-b|--bind|--host|--port|--listen|-h|-p)(=|\s+
 
 // python returns how a command of Python's starts where the modules are in a virtual
 // environment, which is copied with the image: its programs have the path of the original in
-// them, so that it is the interpreter that is run. A server listens where it is told.
+// them, so that it is the interpreter that is run. A server listens where its arguments say.
 func (r *repository) python(line string) string {
 	interpreter := "python3"
 	if strings.TrimSpace(r.found["requirements.txt"]) != "" {

@@ -19,7 +19,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// Project is what a service's directory holds, as far as its files tell.
+// Project is what a service's directory contains, as far as its files show.
 type Project struct {
 	Name     string
 	Language string // empty where no file tells
@@ -27,12 +27,12 @@ type Project struct {
 	Build    []Step
 	Artifact string // that the steps make
 	Install  string
-	Start    string // empty where it can't be told
+	Start    string // empty where it is unknown
 	Says     string // the file that says so; empty where it is a guess
 	Migrate  string // what a Procfile runs before a release; empty for nothing
 	Health   string // a path that the service knows
 	OwnPort  bool   // the service takes its port from $PORT
-	Port     int    // at which it listens where nobody says another; 0 where it can't be told
+	Port     int    // at which it listens where nobody says another; 0 where it is unknown
 	Listens  string // the line that says so, as file:line; may be empty
 
 	Declared string // how its Procfile or Dockerfile starts it; empty where none says

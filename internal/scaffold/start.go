@@ -17,7 +17,7 @@ import (
 
 // started finds out how the service starts, and where it listens: what a Procfile says comes
 // first, then a Dockerfile, then a compose file. Where none of them says it in words that
-// mean something in an unpacked checkout, what the language's files tell stays.
+// mean something in an unpacked checkout, what the language's files say stays.
 func (r *repository) started(p *Project) {
 	processes, c := r.processes(), r.container()
 	fromCompose, composePort := r.composition()

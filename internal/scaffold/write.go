@@ -31,9 +31,9 @@ func Write(p Project, on Platform) (text string, notes []string) {
 	w.stages(p, on)
 	switch {
 	case p.Language == "":
-		notes = append(notes, "No build file was recognised: fill in the steps of the commit stage.")
+		notes = append(notes, "No known build file was found: fill in the steps of the commit stage.")
 	case p.Start == "":
-		notes = append(notes, "How the service starts could not be told: fill in service.start, and uncomment the stages.")
+		notes = append(notes, "The start command could not be determined: fill in service.start, and uncomment the stages.")
 	case !p.OwnPort:
 		notes = append(notes, p.portEdit())
 	}
@@ -42,7 +42,7 @@ func Write(p Project, on Platform) (text string, notes []string) {
 		if p.Start != "" && p.Port != 0 {
 			port = fmt.Sprintf(" --port %d", p.Port)
 		}
-		notes = append(notes, "Make what is needed in AWS with `penstock bootstrap --region eu-west-1"+port+"`, and set the region.")
+		notes = append(notes, "Create what Penstock needs in AWS with `penstock bootstrap --region eu-west-1"+port+"`, and set the region.")
 	}
 	return w.String(), notes
 }
@@ -53,14 +53,14 @@ func (p Project) portEdit() string {
 	if strings.Contains(as, "%d") {
 		as = fmt.Sprintf(as, p.Port)
 	}
-	const where = "$PORT, and on $HOST where that is set"
+	const where = "$PORT, and on $HOST if that is set"
 	switch {
 	case p.Port == 0:
-		return "The service has to listen on " + where + "; nothing in the repository mentions it."
+		return "The service must listen on " + where + "; nothing in the repository mentions it."
 	case p.Listens == "" || as == "":
-		return fmt.Sprintf("The service listens on port %d: it has to listen on %s; nothing in the repository mentions it.", p.Port, where)
+		return fmt.Sprintf("The service listens on port %d, but it must listen on %s; nothing in the repository mentions that.", p.Port, where)
 	default:
-		return fmt.Sprintf("%s listens on port %d. Let it listen on %s, as in %s, and commit that.", p.Listens, p.Port, where, as)
+		return fmt.Sprintf("%s listens on port %d. Make it listen on %s, as in %s, and commit that.", p.Listens, p.Port, where, as)
 	}
 }
 
@@ -93,15 +93,16 @@ func (w *writer) head(p Project, on Platform) {
 		w.line("provider \"penstock\" {\n  aws = { region = \"eu-west-1\", stack = \"penstock\" }\n}\n")
 		return
 	}
-	w.line("# Everything runs on this machine, and is kept in .penstock/ here.\nprovider \"penstock\" {}\n")
+	w.line("# Everything runs on this machine, and its data is in .penstock/ here.\n" +
+		"provider \"penstock\" {}\n")
 }
 
 func (w *writer) source(p Project, on Platform) {
 	if p.Directory == "" {
-		w.line("# What a commit touches decides what it moves. Whatever matches no list is application.")
+		w.line("# The files that a commit touches decide what it moves. Files that match no list belong to the application.")
 	} else {
-		w.line("# What a commit touches in the directory decides what it moves: whatever matches no list is application.")
-		w.line("# Commands run in the directory, too, in a checkout of the whole repository.")
+		w.line("# The files that a commit touches in the directory decide what it moves. Files that match no list belong to the application.")
+		w.line("# Commands run in the directory, in a checkout of the whole repository.")
 	}
 	w.line("data \"penstock_source\" %s {", quote(p.Name))
 	rows := [][2]string{{"repository", quote(p.Repository)}}
@@ -143,7 +144,8 @@ func (w *writer) pipeline(p Project) {
 	w.line("resource \"penstock_pipeline\" %s {\n  name = %s", quote(p.Name), quote(p.Name))
 	switch {
 	case p.Start == "":
-		w.line("\n  # How the service is installed and started. It has to listen on $PORT.")
+		w.line("\n" +
+			"  # How to install and start the service. It must listen on $PORT.")
 		start := "exec ./service"
 		if p.Declared != "" {
 			start = p.Declared
@@ -154,7 +156,8 @@ func (w *writer) pipeline(p Project) {
 		if p.Says != "" {
 			says = ", as " + p.Says + " says"
 		}
-		w.line("\n  # How the service is installed and started%s. It has to listen on $PORT.", says)
+		w.line("\n"+
+			"  # How to install and start the service%s. It must listen on $PORT.", says)
 		if !p.OwnPort {
 			w.line("  # EDIT: %s", p.portEdit())
 		}
@@ -172,12 +175,17 @@ func (w *writer) pipeline(p Project) {
 		}
 		w.line("  }\n\n  # Production's size.\n  scale = { instances = 2 }")
 	}
-	w.line("\n  # Who may approve, deploy, launch and override; left out it is everybody.\n  # authorize = { approve = [\"alice\"], deploy = [\"alice\", \"bob\"] }")
-	w.line("\n  # Who is told what happens.\n  # notify = [{ on = [\"failed\", \"waiting\", \"deployed\"], slack_url = \"$SLACK_URL\" }]\n}\n")
+	w.line("\n" +
+		"  # Who may approve, deploy, launch and override. Default: everybody, but nobody may override.\n" +
+		"  # authorize = { approve = [\"alice\"], deploy = [\"alice\", \"bob\"] }")
+	w.line("\n" +
+		"  # Who is notified of what.\n" +
+		"  # notify = [{ on = [\"failed\", \"waiting\", \"deployed\"], slack_url = \"$SLACK_URL\" }]\n" +
+		"}\n")
 }
 
 func (w *writer) image(p Project) {
-	w.line("# The image that instances start from. A commit that touches infrastructure or configuration bakes it anew.")
+	w.line("# The image that instances start from. A commit that touches infrastructure or configuration bakes it again.")
 	w.line("resource \"penstock_baked_image\" \"base\" {")
 	w.rows("  ", [][2]string{
 		{"pipeline", fmt.Sprintf("penstock_pipeline.%s.name", p.Name)}, {"name", quote(p.Name + "-base")},
@@ -198,7 +206,7 @@ func (w *writer) stages(p Project, on Platform) {
 	}
 	w.rows("  ", rows)
 	if p.Needs != "" {
-		w.line("  # It asks for %s.", p.Needs)
+		w.line("  # It requires %s.", p.Needs)
 	}
 	w.line("  steps = [")
 	for _, s := range p.Build {
@@ -214,9 +222,9 @@ func (w *writer) stages(p Project, on Platform) {
 	w.line("  steps = [\n    { name = \"answers\", http = { path = %s } },\n    # { name = \"journeys\", command = \"make acceptance\" }, # at $PENSTOCK_ENDPOINT\n  ]\n}\n", quote(p.Health))
 	w.stage(p, "exploratory", "exploratory", "A person tries the build and decides: `penstock try "+p.Name+"`.", "acceptance")
 	w.line("}\n")
-	w.stage(p, "capacity", "capacity", "Expected and peak load, beside exploratory.", "acceptance")
+	w.stage(p, "capacity", "capacity", "Expected and peak load, in parallel with exploratory.", "acceptance")
 	w.line("  steps = [\n    { name = \"expected\", load = { rate = 20, duration = \"10s\", path = %s, p99 = \"500ms\", error_rate = 0.001 } },\n    { name = \"peak\", load = { rate = 60, duration = \"10s\", path = %s, p99 = \"1s\", error_rate = 0.01 } },\n  ]\n}\n", quote(p.Health), quote(p.Health))
-	w.stage(p, "pre_production", "pre-production", "Production's size, when both have passed the same build.", "exploratory", "capacity")
+	w.stage(p, "pre_production", "pre-production", "The size of production, when both have passed the same build.", "exploratory", "capacity")
 	w.line("}\n")
 	w.stage(p, "production", "production", "A person deploys: `penstock promote "+p.Name+" production`, or build = \"b-…\" here.", "pre_production")
 	w.line("}\n\noutput \"production\" {\n  value = penstock_stage.production.endpoint\n}")

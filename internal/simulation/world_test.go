@@ -65,7 +65,7 @@ type request struct {
 	turn    chan result
 }
 
-// verdict is what happens to a call.
+// result is what happens to a call.
 type result string
 
 const (

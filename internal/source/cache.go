@@ -84,7 +84,7 @@ func (s *store) update(ctx context.Context, at location) error {
 	if reach := s.git(ctx, call{at: at, far: true, args: []string{"ls-remote", "--quiet", "--", at.address, "HEAD"}}); reach != nil {
 		return unreachable(at, reach)
 	}
-	s.log.Warn("the cached clone can't be fetched into, and is made anew", "repository", at.name, "reason", said)
+	s.log.Warn("the cached clone can't be fetched into, and is made again", "repository", at.name, "reason", said)
 	return s.clone(ctx, at)
 }
 
@@ -157,11 +157,11 @@ func unreachable(at location, err error) error {
 			WithHint("Set repository to the top directory of a git repository, bare or not, that `git ls-remote %s` can read.", at.dir)
 	}
 	return pipeline.Errorf(pipeline.CodeFailed, "fetch repository", "repository %q: %w", at.name, err).
-		WithHint("See that `git ls-remote %s` works for this user without asking for a password: through a credential helper, or a key in the ssh agent.", at.name)
+		WithHint("Make sure that `git ls-remote %s` works for this user without a password prompt: through a credential helper, or a key in the ssh agent.", at.name)
 }
 
 // mend does something that reads the cache. Where git can't, and finds the cache
-// damaged, that is made anew, once, and read again.
+// damaged, it is made again, once, and read again.
 func (s *store) mend(ctx context.Context, at location, f func() error) error {
 	err := f()
 	var said, damage *gitError
@@ -172,12 +172,12 @@ func (s *store) mend(ctx context.Context, at location, f func() error) error {
 	check := s.git(ctx, s.local(at, "fsck", "--no-progress", "--no-dangling"))
 	if check == nil {
 		return pipeline.Errorf(pipeline.CodeFailed, "read repository", "repository %q: %w", at.name, err).
-			WithHint("The repository itself is whole. A full disk or a filter in git's own configuration may be the reason.")
+			WithHint("The repository itself is intact. A full disk or a filter in git's own configuration may be the reason.")
 	}
 	if !errors.As(check, &damage) {
 		return check
 	}
-	s.log.Warn("the cached clone is damaged, and is made anew", "repository", at.name, "reason", said, "damage", damage)
+	s.log.Warn("the cached clone is damaged, and is made again", "repository", at.name, "reason", said, "damage", damage)
 	_, again := s.memos.do(ctx, "mend "+at.key, func(ctx context.Context) (string, error) {
 		return "", s.locked(ctx, at, func() error { return s.clone(ctx, at) })
 	})
@@ -222,12 +222,12 @@ func (s *store) obtain(ctx context.Context, at location, commit string) error {
 	if !errors.As(err, &said) {
 		return err
 	}
-	held, heldErr := s.parse(ctx, at, kept+commit)
-	if held != "" || heldErr != nil {
+	found, findErr := s.parse(ctx, at, kept+commit)
+	if found != "" || findErr != nil {
 		return err // it was here: the cache is damaged
 	}
 	return pipeline.Errorf(pipeline.CodeNotFound, "find commit", "repository %q has no commit %s: %w", at.name, commit, err).
-		WithHint("It was never pushed, or a force push took it away and the repository has cleaned up. Push it again, or build a commit that is there.")
+		WithHint("It was never pushed, or a force push removed it and the repository has cleaned up. Push it again, or build a commit that exists.")
 }
 
 // has reports whether the cache has a commit.
@@ -240,8 +240,8 @@ func (s *store) has(ctx context.Context, at location, commit string) bool {
 
 // keep holds on to a commit that the cache has.
 func (s *store) keep(ctx context.Context, at location, commit string) error {
-	held, err := s.parse(ctx, at, kept+commit)
-	if held != "" || err != nil {
+	found, err := s.parse(ctx, at, kept+commit)
+	if found != "" || err != nil {
 		return err
 	}
 	return s.locked(ctx, at, func() error {

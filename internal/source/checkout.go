@@ -122,7 +122,7 @@ func (p *paths) add(e entry) error {
 	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
 		if p.links[dir] {
 			return pipeline.Errorf(pipeline.CodeInvalid, "read commit", "path %q leads through a symbolic link", clip(e.path)).
-				WithHint("Such a commit is made to write where it shouldn't. Find out who made it, and build another.")
+				WithHint("Somebody may have made this commit to write outside the checkout. Find out who, and build another commit.")
 		}
 	}
 	return nil

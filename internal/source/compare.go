@@ -22,7 +22,7 @@ const (
 var componentNames = [...]string{ignored: "ignored", infrastructure: "infrastructure", configuration: "configuration", data: "data", application: "application"}
 
 // Compare gives what lies between two commits, which are fetched if the cache lacks them.
-// Files are told apart by component where paths are given, and of a directory only the
+// Files are grouped by component where paths are given, and of a directory only the
 // files that concern it are listed, and the commits that touch them. CodeNotFound where a commit is
 // nowhere any more.
 func (s *Source) Compare(ctx context.Context, repository, from, to string, paths *pipeline.Paths) (pipeline.Comparison, error) {

@@ -29,13 +29,13 @@ func globFault(pattern string) string {
 	case unprintable(pattern):
 		return "has a control character or is not UTF-8"
 	case strings.HasPrefix(pattern, "!"):
-		return "begins with \"!\": patterns don't take back what another matched; a path has the first component that matches it"
+		return "begins with \"!\": patterns can't exclude what another one matched; a path has the first component that matches it"
 	case len(pattern) > maxGlob:
 		return "is too long"
 	case strings.Count(pattern, "{") > maxGroups:
 		return "has too many {…} groups"
 	case !doublestar.ValidatePattern(pattern):
-		return "is not a valid pattern: a bracket, a brace or a backslash has no counterpart"
+		return "is not a valid pattern: a bracket, a brace or a backslash is unmatched"
 	}
 	for _, part := range strings.Split(strings.Trim(pattern, "/"), "/") {
 		switch part {

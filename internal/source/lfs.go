@@ -81,8 +81,8 @@ func (w workTree) checkLargeFiles(ctx context.Context) error {
 			return err
 		}
 		if pointer {
-			return pipeline.Errorf(pipeline.CodeInvalid, "check out commit", "file %q is in Git LFS, and this machine can't fetch it", clip(file)).
-				WithHint("Install git-lfs on the machine that runs Terraform, and put it on its PATH; `git lfs pull` in a clone says whether its server lets this user in.")
+			return pipeline.Errorf(pipeline.CodeInvalid, "check out commit", "file %q is in Git LFS, but this machine can't fetch it", clip(file)).
+				WithHint("Install git-lfs on the machine that runs Terraform, and put it on its PATH; `git lfs pull` in a clone shows whether the server lets this user in.")
 		}
 	}
 	config := "[filter \"lfs\"]\n"

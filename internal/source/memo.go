@@ -10,7 +10,7 @@ import (
 
 // memos run each named piece of work once, however many ask for it, at the same
 // time or later; all get its outcome. The work ends early only when everybody who
-// waited for it has gone, and is then done anew for whoever comes next.
+// waited for it has gone, and is then done again for whoever comes next.
 type memos struct {
 	mu    sync.Mutex
 	known map[string]*memo
@@ -34,7 +34,7 @@ func (f *memos) do(ctx context.Context, name string, work func(context.Context) 
 	f.mu.Lock()
 	m.waiting--
 	last := m.waiting == 0
-	if last && f.known[name] == m && !m.landed() {
+	if last && f.known[name] == m && !m.finished() {
 		delete(f.known, name)
 	}
 	f.mu.Unlock()
@@ -67,7 +67,7 @@ func (f *memos) join(ctx context.Context, name string, work func(context.Context
 	return m
 }
 
-func (m *memo) landed() bool {
+func (m *memo) finished() bool {
 	select {
 	case <-m.done:
 		return true

@@ -55,8 +55,8 @@ func (q Query) Validate() error {
 		return err
 	}
 	if q.Directory == "" && len(q.Include) > 0 {
-		return pipeline.Errorf(pipeline.CodeInvalid, "check source", "include names files outside of directory, and there is no directory").
-			WithHint("Set directory to the part of the repository that the pipeline is of, or remove include: without directory every file counts.")
+		return pipeline.Errorf(pipeline.CodeInvalid, "check source", "include names files outside directory, but directory is not set").
+			WithHint("Set directory to the part of the repository that the pipeline builds, or remove include: without directory every file counts.")
 	}
 	for _, patterns := range [][]string{q.Include, q.Ignore, q.Infrastructure, q.Configuration, q.Data} {
 		for _, pattern := range patterns {
@@ -75,7 +75,7 @@ func ValidateDirectory(dir string) error {
 		return nil
 	}
 	return pipeline.Errorf(pipeline.CodeInvalid, "check directory", "directory %q is not a path below the repository's root", clip(dir)).
-		WithHint("Write it relative to the root, with slashes, as in \"services/shop\"; leave it out for the whole repository.")
+		WithHint("Write it relative to the root, with slashes, such as \"services/shop\"; leave it out for the whole repository.")
 }
 
 // ValidateRef checks the form of a ref by the rules of git-check-ref-format. The
@@ -103,11 +103,11 @@ func refFault(ref string) string {
 	case len(ref) > maxRef:
 		return "is too long"
 	case strings.Contains(ref, ".."):
-		return "has \"..\" in it: a range is no commit"
+		return "contains \"..\": a range is not a commit"
 	case strings.ContainsAny(ref, " ~^:?*[\\"):
-		return "has a character that no ref can have: a space or one of ~ ^ : ? * [ \\"
+		return "contains a character that no ref can have: a space or one of ~ ^ : ? * [ \\"
 	case strings.Contains(ref, "@{") || ref == "@":
-		return "has \"@\" in a place where git gives it a meaning"
+		return "contains \"@\" where git gives it a meaning"
 	case strings.HasSuffix(ref, "."):
 		return "ends with \".\""
 	}

@@ -98,7 +98,7 @@ func locateURL(repository string) (location, error) {
 	case u.Scheme == "ssh" && u.User != nil && !username.MatchString(u.User.Username()):
 		return location{}, badRepository(redact(repository), "has no usable user name")
 	case u.Scheme == "ssh" && hasPassword:
-		return location{}, badRepository(redact(repository), "has a password, and ssh takes none from a URL; use a key and its agent")
+		return location{}, badRepository(redact(repository), "has a password, but ssh takes none from a URL; use a key and its agent")
 	}
 	l := location{address: repository, name: repository}
 	if u.User != nil && u.Scheme != "ssh" {
@@ -125,7 +125,7 @@ func bracketed(host string) string {
 func locateFileURL(repository string) (location, error) {
 	path, err := url.PathUnescape(strings.TrimPrefix(repository, "file://"))
 	if err != nil || !strings.HasPrefix(path, "/") {
-		return location{}, badRepository(repository, "is no file URL of this machine: it has the form file:///path")
+		return location{}, badRepository(repository, "is not a file URL of this machine: it has the form file:///path")
 	}
 	if unprintable(path) {
 		return location{}, badRepository(repository, "has an encoded control character")

@@ -77,7 +77,7 @@ func (r *resolver) commit(ctx context.Context, at location, ref string) (string,
 	if err != nil {
 		return "", err // the ref leads nowhere: the cache is damaged
 	}
-	return "", pipeline.Errorf(pipeline.CodeInvalid, "resolve ref", "%s of repository %q leads to no commit, but to a %s", ref, at.name, strings.TrimSpace(kind)).
+	return "", pipeline.Errorf(pipeline.CodeInvalid, "resolve ref", "%s of repository %q is not a commit, but a %s", ref, at.name, strings.TrimSpace(kind)).
 		WithHint("Set ref to a branch, or to a tag of a commit.")
 }
 
@@ -144,10 +144,10 @@ func (r *resolver) missing(ctx context.Context, at location, ref string) error {
 		return pipeline.Errorf(pipeline.CodeNotFound, op, "repository %q has no commits", at.name).
 			WithHint("Push a first commit to it.")
 	case ref == "" || ref == "HEAD":
-		return pipeline.Errorf(pipeline.CodeNotFound, op, "the HEAD of repository %q leads nowhere", at.name).
-			WithHint("Set ref to what should be built, as in ref = %q.", there[0])
+		return pipeline.Errorf(pipeline.CodeNotFound, op, "the HEAD of repository %q points to nothing", at.name).
+			WithHint("Set ref to what should be built, such as ref = %q.", there[0])
 	default:
 		return pipeline.Errorf(pipeline.CodeNotFound, op, "repository %q has no ref %q", at.name, ref).
-			WithHint("Set ref to a branch, a tag, a full ref or a whole commit ID. There are, newest first: %s.", strings.Join(there, ", "))
+			WithHint("Set ref to a branch, a tag, a full ref or a whole commit ID. The repository has, newest first: %s.", strings.Join(there, ", "))
 	}
 }

@@ -84,7 +84,7 @@ func (s *Source) Snapshot(ctx context.Context, q Query) (Snapshot, error) {
 }
 
 // Tip gives what the query's ref stands for now, as text to compare with what it was:
-// no Snapshot is another one while it is the same. It asks the repository for no more
+// while it is unchanged, Snapshot returns the same commit. It asks the repository for no more
 // than that. It is empty for a ref that does not exist, and where the repository was
 // never read. Errors are those of Snapshot.
 func (s *Source) Tip(ctx context.Context, q Query) (string, error) {
@@ -155,7 +155,7 @@ func (s *Source) open(ctx context.Context, repository string) (location, error) 
 	}
 	if err := os.MkdirAll(s.store.dir, 0o700); err != nil {
 		return location{}, pipeline.Errorf(pipeline.CodeInvalid, "make cache of repositories", "%w", err).
-			WithHint("Let the data directory be one that this user may write to.")
+			WithHint("Use a data directory that this user may write to.")
 	}
 	if _, err := s.store.memos.do(ctx, "version", s.store.checkVersion); err != nil {
 		return location{}, err

@@ -115,7 +115,7 @@ func (l location) submodule(url string) (location, error) {
 		return location{}, err
 	}
 	if at.dir != "" && l.dir == "" {
-		return location{}, badRepository(redact(url), "is on this machine, and the repository that names it for a submodule is not")
+		return location{}, badRepository(redact(url), "is on this machine, but the repository that names it as a submodule is not")
 	}
 	if l.password != "" && at.password == "" && at.dir == "" && strings.Contains(at.address, "://") && hostOf(at.address) == hostOf(l.address) {
 		at.username, at.password = l.username, l.password

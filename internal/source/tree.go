@@ -59,7 +59,7 @@ func readTree(r io.Reader, f func(entry) error) error {
 		e := entry{mode: m[1], id: m[3], path: line[len(m[0]):]}
 		if reason := pathFault(e.path); reason != "" {
 			return pipeline.Errorf(pipeline.CodeInvalid, "read commit", "path %q %s", clip(e.path), reason).
-				WithHint("Such a commit is made to write where it shouldn't. Find out who made it, and build another.")
+				WithHint("Somebody may have made this commit to write outside the checkout. Find out who, and build another commit.")
 		}
 		if err := f(e); err != nil {
 			return err

@@ -167,7 +167,7 @@ var (
 	packFile = regexp.MustCompile(`^pack-[0-9a-f]+\.(pack|idx|rev)$`)
 )
 
-// linkTries bounds how often packs are listed anew that a fetch replaces meanwhile.
+// linkTries bounds how often packs that a fetch replaces meanwhile are listed again.
 const linkTries = 10
 
 // linkObjects gives a repository the objects of another, by hard links where the file

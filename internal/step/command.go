@@ -114,11 +114,11 @@ func variables(req pipeline.StepRequest) map[string]string {
 func prepareRemote(req pipeline.StepRequest) (attempt, error) {
 	switch {
 	case req.Exec == nil:
-		return nil, invalid("the command runs on the environment, and the stage has none").
-			WithHint("Give the stage environment = { instances = 1 }, or leave out on = %q.", req.Step.On)
+		return nil, invalid("the command runs on the environment, but the stage has none").
+			WithHint("Set environment = { instances = 1 } on the stage, or remove on = %q.", req.Step.On)
 	case req.Step.Report != "":
-		return nil, invalid("the report %q is looked for in the checkout, and the command runs on the environment", req.Step.Report).
-			WithHint("Leave out report, or on = %q.", req.Step.On)
+		return nil, invalid("the report %q is read from the checkout, but the command runs on the environment", req.Step.Report).
+			WithHint("Remove report, or on = %q.", req.Step.On)
 	}
 	env := variables(req)
 	bound := limit(req.Step, pipeline.DefaultStepTimeout)
@@ -134,23 +134,23 @@ func prepareRemote(req pipeline.StepRequest) (attempt, error) {
 	}, nil
 }
 
-// judgeCommand makes the outcome of a command that has ended.
+// conclude makes the outcome of a command that has ended.
 func conclude(ctx context.Context, bound time.Duration, exit process.Exit, err error, log *runlog.Log) outcome {
 	out := outcome{exit: exit.Code}
 	switch {
 	case err != nil && (context.Cause(ctx) == errTimedOut || errors.Is(err, errTimedOut)):
 		out.err = failed("timed out after %v", bound).
-			WithHint("Set timeout on the step if it needs more, and look at the last lines for where it hangs.")
+			WithHint("If the step needs more time, set its timeout. The last lines show where it hangs.")
 	case err != nil:
 		out.err = err
 	case exit.Code == 0:
 		return out
 	case exit.Signal == "killed" || exit.Code == 137: // 137: the shell's word for it
 		out.err = failed("%v", exit).
-			WithHint("Nobody cancelled the step, so the system may have killed it for want of memory.")
+			WithHint("Nobody cancelled the step, so the system may have killed it for lack of memory.")
 	case exit.Code == 127:
 		out.err = failed("%v", exit).
-			WithHint("The shell found no such command; it must be on the PATH of the machine that runs the step.")
+			WithHint("The shell did not find the command; it must be on the PATH of the machine that runs the step.")
 	default:
 		out.err = failed("%v", exit)
 	}

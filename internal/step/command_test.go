@@ -116,7 +116,7 @@ func TestCommandTimesOut(t *testing.T) {
 	if pipeline.CodeOf(err) != pipeline.CodeFailed || !strings.HasPrefix(err.Error(), "step \"s\" failed: timed out after 300ms\n") || errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error is %v", err)
 	}
-	if result.Attempts != 2 || result.Status != pipeline.RunFailed || !strings.Contains(log, "try 1 of 2 failed: timed out") {
+	if result.Attempts != 2 || result.Status != pipeline.RunFailed || !strings.Contains(log, "attempt 1 of 2 failed: timed out") {
 		t.Errorf("result is %+v, log\n%s", result, log)
 	}
 	mustBeGone(t, filepath.Join(dir, "pid"))

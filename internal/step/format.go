@@ -38,7 +38,7 @@ func title(s pipeline.Step) string {
 func summary(r pipeline.StepResult) string {
 	text := string(r.Status) + " in " + present.Duration(r.Duration)
 	if r.Attempts > 1 {
-		text += fmt.Sprintf(" after %d tries", r.Attempts)
+		text += fmt.Sprintf(" after %d attempts", r.Attempts)
 	}
 	if t := r.Tests; t != nil {
 		text += fmt.Sprintf(" (%d tests, %d failed, %d skipped)", t.Total, t.Failed, t.Skipped)

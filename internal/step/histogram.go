@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// spread counts latencies by slots that are at most a 512th of their latency wide,
+// histogram counts latencies by slots that are at most a 512th of their latency wide,
 // from a nanosecond to hours. Two of them add up without loss, which an estimate of
 // quantiles that adapts to its samples would not.
 type histogram map[int]int64
 
-// slotBits is the number of leading bits by which latencies are told apart.
+// slotBits is the number of leading bits that distinguish latencies.
 const slotBits = 10
 
 func (s histogram) add(d time.Duration) {

@@ -53,7 +53,7 @@ func prepareHTTP(req pipeline.StepRequest) (attempt, error) {
 		c.Status = http.StatusOK
 	}
 	if c.Status < 100 || c.Status > 599 {
-		return nil, invalid("%d is no HTTP status", c.Status).WithHint("Set status to one of 100 to 599, or leave it out for 200.")
+		return nil, invalid("%d is not an HTTP status", c.Status).WithHint("Set status to a number from 100 to 599, or leave it out for 200.")
 	}
 	var err error
 	if c.url, err = target(c.Method, req.Endpoint, c.URL, c.Path); err != nil {
@@ -61,8 +61,8 @@ func prepareHTTP(req pipeline.StepRequest) (attempt, error) {
 	}
 	if c.Contains != "" {
 		if c.contains, err = regexp.Compile(c.Contains); err != nil {
-			return nil, invalid("contains is no regular expression: %w", err).
-				WithHint("Mend it, or put \\Q before text that is to be taken as it is.")
+			return nil, invalid("contains is not a regular expression: %w", err).
+				WithHint("Correct it, or put \\Q before literal text.")
 		}
 	}
 	return func(ctx context.Context, _ int, log *runlog.Log) outcome { return outcome{err: c.try(ctx, log)} }, nil
@@ -75,8 +75,8 @@ func target(method, endpoint, absolute, path string) (*url.URL, error) {
 	case absolute != "" && path != "":
 		return nil, invalid("url and path are both set").WithHint("Set path for the stage's environment, or url for anything else.")
 	case absolute == "" && endpoint == "":
-		return nil, invalid("path %q has no endpoint, as the stage has no environment", path).
-			WithHint("Give the stage environment = { instances = 1 }, or set url.")
+		return nil, invalid("path %q has no endpoint, because the stage has no environment", path).
+			WithHint("Set environment = { instances = 1 } on the stage, or set url.")
 	case absolute == "":
 		if !strings.Contains(endpoint, "://") {
 			endpoint = "http://" + endpoint
@@ -85,10 +85,10 @@ func target(method, endpoint, absolute, path string) (*url.URL, error) {
 	}
 	u, err := url.Parse(raw)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return nil, invalid("%q is no URL to request", raw).WithHint("Write it as http://host/path or https://host/path.")
+		return nil, invalid("%q is not a URL to request", raw).WithHint("Write it like http://host/path or https://host/path.")
 	}
 	if _, err := http.NewRequest(method, u.String(), nil); err != nil {
-		return nil, invalid("%q is no HTTP method", method).WithHint("Use GET, HEAD, POST, PUT, PATCH or DELETE, for example.")
+		return nil, invalid("%q is not an HTTP method", method).WithHint("Use GET, HEAD, POST, PUT, PATCH or DELETE, for example.")
 	}
 	return u, nil
 }

@@ -116,7 +116,7 @@ func TestHTTPRetries(t *testing.T) {
 	result, log, err := run(t, t.Context(), pipeline.StepRequest{
 		Step: pipeline.Step{Name: "s", HTTP: &pipeline.HTTPCheck{Path: "/"}, Retries: 5}, Endpoint: strings.TrimPrefix(server.URL, "http://"),
 	}, nil)
-	if err != nil || result.Attempts != 3 || strings.Count(log, ": 502 Bad Gateway in ") != 2 || !strings.Contains(log, "after 3 tries") {
+	if err != nil || result.Attempts != 3 || strings.Count(log, ": 502 Bad Gateway in ") != 2 || !strings.Contains(log, "after 3 attempts") {
 		t.Errorf("got %+v, %v, log\n%s", result, err, log)
 	}
 }

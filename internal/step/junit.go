@@ -27,7 +27,7 @@ const (
 	maxMessage   = 1000 // bytes
 	maxTestName  = 300  // bytes
 	maxTestTime  = 30 * 24 * time.Hour
-	reportSyntax = "is no JUnit report"
+	reportSyntax = "is not a JUnit report"
 )
 
 // readJUnit adds the tests of a JUnit report of at most size bytes to the counts. There
@@ -53,7 +53,7 @@ func readJUnit(in io.Reader, size int64, counts *pipeline.TestCounts) error {
 		case errors.Is(err, io.EOF) && p.rooted:
 			return nil
 		case errors.Is(err, io.EOF):
-			return errors.New(reportSyntax + ": it holds no XML element")
+			return errors.New(reportSyntax + ": it contains no XML element")
 		case err != nil:
 			return fmt.Errorf(reportSyntax+": %w", err)
 		}
@@ -80,7 +80,7 @@ func checkDirective(text string) error {
 	for declaration := range strings.SplitSeq(entities, "<!ENTITY") {
 		value, _, _ := strings.Cut(declaration, ">")
 		if strings.ContainsAny(value, "<&%") || strings.Contains(value, "SYSTEM") || strings.Contains(value, "PUBLIC") {
-			return errors.New(reportSyntax + ": its document type declares entities that are more than text, and none is expanded")
+			return errors.New(reportSyntax + ": its document type declares entities that are more than text, and Penstock expands none")
 		}
 	}
 	return nil
@@ -234,7 +234,7 @@ func countedFaults(e xml.StartElement) string {
 	if !(failures > 0 || errs > 0) {
 		return ""
 	}
-	return fmt.Sprintf("the suite counts failures: %.0f, errors: %.0f, and shows no test", max(failures, 0), max(errs, 0))
+	return fmt.Sprintf("the suite reports failures: %.0f, errors: %.0f, but contains no test", max(failures, 0), max(errs, 0))
 }
 
 // attribute returns the value of an attribute, one without a namespace first.

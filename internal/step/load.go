@@ -50,7 +50,7 @@ func (r *Runner) prepareLoad(req pipeline.StepRequest) (attempt, error) {
 			out.load.Limits = limitsOf(l)
 			log.Note("%s", describe(out.load))
 			if want := int64(hits(l)); out.load.Requests < want && err == nil {
-				log.Note("only %d of %d requests could be sent in time: answers took too long, or this machine had too much to do", out.load.Requests, want)
+				log.Note("only %d of %d requests could be sent in time: answers took too long, or this machine was too busy", out.load.Requests, want)
 			}
 		}
 		switch {

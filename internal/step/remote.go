@@ -49,7 +49,7 @@ func token(req pipeline.StepRequest, try int) string {
 	return fmt.Sprintf("%s/%s/%d", req.Run, req.Step.Name, try)
 }
 
-// runAway runs a command on a machine of the worker's. The time-out is the
+// runRemote runs a command on a machine of the worker's. The time-out is the
 // command's, not that of the wait for the machine.
 func (r *Runner) runRemote(ctx context.Context, req pipeline.StepRequest, try int, log *runlog.Log) outcome {
 	tree := req.Checkout
@@ -108,7 +108,7 @@ func shares(l pipeline.Load, u *url.URL) []share {
 	return list
 }
 
-// attackFromAway makes the load on machines of the worker's, which run this program.
+// attackRemote makes the load on machines of the worker's, which run this program.
 func (r *Runner) attackRemote(req pipeline.StepRequest, l pipeline.Load, u *url.URL, bound time.Duration) attack {
 	return func(ctx context.Context, try int, log *runlog.Log) (*tally, error) {
 		program, err := r.programFor(ctx)
@@ -151,7 +151,7 @@ func (r *Runner) programFor(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if system != runtime.GOOS || arch != runtime.GOARCH {
-		return "", invalid("the machines that are to make the load run programs for %s/%s, and this one is for %s/%s", system, arch, runtime.GOOS, runtime.GOARCH).
+		return "", invalid("the machines for the load run programs for %s/%s, but this one is for %s/%s", system, arch, runtime.GOOS, runtime.GOARCH).
 			WithHint("Run Terraform on %s/%s, or make the load on this machine: in a stage with runner = \"local\".", system, arch)
 	}
 	if r.program != "" {
@@ -173,7 +173,7 @@ func gather(l pipeline.Load, works []pipeline.Work, exits []int) (*tally, error)
 			err = json.Unmarshal(data, part)
 		}
 		if err == nil && (len(part.Counts.Histogram) != len(all.Counts.Histogram) || len(part.Windows) != len(all.Windows)) {
-			err = errors.New("it is of another version of Penstock")
+			err = errors.New("it has another version of Penstock")
 		}
 		if err != nil {
 			return nil, failed("read what machine %d of %d measured: %w", i+1, len(works), err)

@@ -37,8 +37,8 @@ type reports struct {
 
 func (r *Runner) newReports(ctx context.Context, req pipeline.StepRequest) (*reports, error) {
 	if req.Checkout == "" {
-		return nil, invalid("report %q has no checkout to be looked for in", req.Step.Report).
-			WithHint("Leave out report, or give the stage a source.")
+		return nil, invalid("report %q needs a checkout", req.Step.Report).
+			WithHint("Remove report, or set a source on the stage.")
 	}
 	if err := CheckReport(req.Step.Report); err != nil {
 		return nil, err
@@ -99,7 +99,7 @@ func CheckReport(pattern string) error {
 // coarse is more than the steps in which any file system counts time.
 const coarse = 3 * time.Second
 
-// Survey implements pipeline.Runner. A file so new that its time may not tell whether it
+// Survey implements pipeline.Runner. A file so new that its time may not show whether it
 // is written again is made a little older.
 func (*Runner) Survey(ctx context.Context, checkout string, steps []pipeline.Step) (pipeline.ReportFiles, error) {
 	files := pipeline.ReportFiles{}
@@ -191,7 +191,7 @@ func (r *reports) find(ctx context.Context, root *os.Root) (written []string, ol
 	return written, old, ctx.Err()
 }
 
-// remove removes the reports of a try that failed, so that the next is not judged
+// remove removes the reports of a failed attempt, so that the next is not evaluated
 // by them.
 func (r *reports) remove(ctx context.Context) {
 	root, err := os.OpenRoot(r.checkout)
@@ -237,10 +237,10 @@ func (r *reports) count(ctx context.Context, counts *pipeline.TestCounts) (writt
 	case err != nil:
 		return false, err
 	case len(names) == 0 && old > 0:
-		return false, failed("report %q is as it was before the run: the command did not write it", r.pattern).
-			WithHint("A report of the repository, or of an earlier build, says nothing about this one. Let the command write it, and keep it out of the repository.")
+		return false, failed("report %q has not changed since the run began: the command did not write it", r.pattern).
+			WithHint("A report from the repository, or from an earlier build, says nothing about this one. Let the command write it, and keep it out of the repository.")
 	case len(names) == 0:
-		return false, failed("the command left no report %q", r.pattern).
+		return false, failed("the command wrote no report %q", r.pattern).
 			WithHint("Set report to where the tests write JUnit XML, relative to the repository's root, or remove it.")
 	}
 	for _, name := range names {
@@ -250,7 +250,7 @@ func (r *reports) count(ctx context.Context, counts *pipeline.TestCounts) (writt
 	}
 	if counts.Total == 0 && !r.empty {
 		return true, failed("report %q has no test", r.pattern).
-			WithHint("Find out why no test ran. If that is as it should be, set allow_empty_report = true.")
+			WithHint("Find out why no test ran. If that is intended, set allow_empty_report = true.")
 	}
 	return true, nil
 }

@@ -34,7 +34,7 @@ func TestReportsOfTheRun(t *testing.T) {
 		remains []string // afterwards
 	}{
 		{name: "committed", files: map[string]string{"r.xml": goodReport}, old: true, step: pipeline.Step{Command: "true", Report: "r.xml"},
-			says: `report "r.xml" is as it was before the run: the command did not write it`},
+			says: `report "r.xml" has not changed since the run began: the command did not write it`},
 		{name: "committed just now", files: map[string]string{"r.xml": goodReport}, step: pipeline.Step{Command: "true", Report: "r.xml"}, says: "did not write it"},
 		{name: "committed with failures", files: map[string]string{"r.xml": badReport}, old: true, step: pipeline.Step{Command: "true", Report: "r.xml"}, says: "did not write it"},
 		{name: "written again as it was", files: map[string]string{"r.xml": goodReport}, step: pipeline.Step{Command: "cp r.xml c; cat c > r.xml", Report: "r.xml"}, total: 1},
@@ -50,7 +50,7 @@ func TestReportsOfTheRun(t *testing.T) {
 		{name: "no test", step: pipeline.Step{Command: "echo '" + emptyReport + "' > r.xml", Report: "r.xml"}, says: `report "r.xml" has no test`},
 		{name: "no test is allowed", step: pipeline.Step{Command: "echo '" + emptyReport + "' > r.xml", Report: "r.xml", AllowEmptyReport: true}},
 		{name: "one of two has no test", step: pipeline.Step{Command: "echo '" + emptyReport + "' > r1.xml; echo '" + goodReport + "' > r2.xml", Report: "r*.xml"}, total: 1},
-		{name: "an empty file is no report", step: pipeline.Step{Command: ": > r.xml", Report: "r.xml", AllowEmptyReport: true}, says: `report "r.xml" is no JUnit report`},
+		{name: "an empty file is no report", step: pipeline.Step{Command: ": > r.xml", Report: "r.xml", AllowEmptyReport: true}, says: `report "r.xml" is not a JUnit report`},
 		{name: "a file in brackets", step: pipeline.Step{Command: "echo '" + goodReport + "' > 'r[1].xml'; echo '" + badReport + "' > r1.xml", Report: "r[1].xml"}, total: 1},
 		{name: "a class where there is none", step: pipeline.Step{Command: "echo '" + goodReport + "' | tee r1.xml > r2.xml", Report: "r[1-2].xml"}, total: 2},
 		{name: "a directory in brackets", step: pipeline.Step{Command: "mkdir -p 'app/[id]/deep'; echo '" + goodReport + "' | tee 'app/[id]/r.xml' > 'app/[id]/deep/r.xml'", Report: "app/[id]/**/*.xml"}, total: 2},

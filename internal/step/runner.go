@@ -71,7 +71,7 @@ func (r *Runner) Check(kind pipeline.RunnerKind) error {
 	case kind == pipeline.RunnerLocal:
 		return nil
 	case kind != pipeline.RunnerCodeBuild:
-		return invalid("%q is no runner", kind).WithHint("Set runner to local or codebuild.")
+		return invalid("%q is not a runner", kind).WithHint("Set runner to local or codebuild.")
 	case r.worker == nil:
 		return invalid("runner = %q needs the provider's aws argument: without it everything is on this machine", kind).
 			WithHint("Configure the provider with aws = { … }, or remove runner.")
@@ -147,7 +147,7 @@ func (r *Runner) tries(ctx context.Context, req pipeline.StepRequest, log *runlo
 			return out
 		}
 		wait := pauseBefore(result.Attempts)
-		log.Note("try %d of %d failed: %v; trying again in %v", result.Attempts, req.Step.Retries+1, out.err, wait)
+		log.Note("attempt %d of %d failed: %v; trying again in %v", result.Attempts, req.Step.Retries+1, out.err, wait)
 		if r.pause(ctx, wait) != nil {
 			return out
 		}
@@ -170,7 +170,7 @@ func (r *Runner) prepare(ctx context.Context, req pipeline.StepRequest) (attempt
 	case kinds != 1:
 		return nil, invalid("the step sets %d of command, http and load", kinds).WithHint("Set exactly one of them.")
 	case s.Script != "":
-		return nil, invalid("script %q is for the steps of a baked image", s.Script).WithHint("Call it from a command: command = %q.", "sh "+s.Script)
+		return nil, invalid("script %q is only for the steps of a baked image", s.Script).WithHint("Call it from a command: command = %q.", "sh "+s.Script)
 	case s.HTTP != nil:
 		return prepareHTTP(req)
 	case s.Load != nil:
@@ -180,11 +180,11 @@ func (r *Runner) prepare(ctx context.Context, req pipeline.StepRequest) (attempt
 	case s.On == pipeline.OnRunner:
 		return r.prepareCommand(ctx, req)
 	default:
-		return nil, invalid("on = %q is no place to run a command", s.On).WithHint("Use on = %q or %q, or leave it out.", pipeline.OnEnvironment, pipeline.OnInstances)
+		return nil, invalid("on = %q is not a place to run a command", s.On).WithHint("Use on = %q or %q, or leave it out.", pipeline.OnEnvironment, pipeline.OnInstances)
 	}
 }
 
-// judge sets the result's status and makes the step's error.
+// conclude sets the result's status and makes the step's error.
 func (r *Runner) conclude(ctx context.Context, result *pipeline.StepResult, out outcome, hide redactor) error {
 	op := fmt.Sprintf("step %q failed", result.Name)
 	switch {

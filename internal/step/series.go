@@ -11,7 +11,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// maxWindows is how many parts of a load's time are told apart at most. A report of as
+// maxWindows is the largest number of parts into which a load's time is divided. A report of as
 // many takes about 6 KiB.
 const maxWindows = 60
 

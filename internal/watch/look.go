@@ -19,7 +19,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
 )
 
-// looker looks at repositories and at the ledger.
+// livePoller looks at repositories and at the ledger.
 type livePoller struct {
 	open    func(context.Context) (*app.App, error)
 	dir     string
@@ -36,7 +36,7 @@ type tip struct {
 	snapshot source.Snapshot
 }
 
-// Hold implements eyes.
+// Lock implements poller.
 func (l *livePoller) Lock(ctx context.Context, pipelines []string) (context.Context, error) {
 	if len(pipelines) == 0 {
 		return ctx, nil // Terraform's own lock is all that there is
@@ -100,7 +100,7 @@ func (l *livePoller) ready(ctx context.Context) error {
 	return err
 }
 
-// Close implements eyes.
+// Close implements poller.
 func (l *livePoller) Close(ctx context.Context) error {
 	l.unlock()
 	if l.app == nil {
@@ -111,7 +111,7 @@ func (l *livePoller) Close(ctx context.Context) error {
 	return a.Close(ctx)
 }
 
-// UnderWay implements eyes. Before the first apply has ended it is whatever is under way
+// UnderWay implements poller. Before the first apply has ended it is whatever is under way
 // on the local platform.
 func (l *livePoller) UnderWay(ctx context.Context, pipelines []string) (all []report.Progress, err error) {
 	if err := l.ready(ctx); err != nil || l.app == nil {
@@ -132,7 +132,7 @@ func (l *livePoller) UnderWay(ctx context.Context, pipelines []string) (all []re
 	return all, nil
 }
 
-// Look implements eyes.
+// Look implements poller.
 func (l *livePoller) Look(ctx context.Context, seen *State) ([]Reason, error) {
 	if seen.Empty() {
 		return []Reason{{Key: "first", Text: "nothing has been applied yet"}}, nil

@@ -96,7 +96,7 @@ func NewCLI(dir, path string, out io.Writer) (*CLI, error) {
 		return nil, pipeline.Errorf(pipeline.CodeFailed, op, "there is neither terraform nor tofu on PATH").WithHint("Install one of them, or name it with --terraform.")
 	}
 	if name := os.Getenv("TF_WORKSPACE"); name != "" {
-		return nil, pipeline.Errorf(pipeline.CodeInvalid, op, "TF_WORKSPACE is %q, which can't be handed on", name).
+		return nil, pipeline.Errorf(pipeline.CodeInvalid, op, "TF_WORKSPACE is %q, which can't be passed on", name).
 			WithHint("Unset it, and select the workspace with `terraform workspace select %s`.", name)
 	}
 	dir, err := filepath.Abs(dir)

@@ -35,7 +35,7 @@ const (
 )
 
 // stateAge is how long Terraform's state is believed while there is no reason to apply.
-// Before an apply it is read anew. What others applied meanwhile may bring sources and
+// Before an apply it is read again. What others applied meanwhile may bring sources and
 // pipelines that are to be looked at, too.
 const stateAge = 10 * time.Minute
 
@@ -123,17 +123,17 @@ type failure struct {
 	next    time.Time
 }
 
-// eyes finds what could move.
+// poller finds what could move.
 type poller interface {
-	// Hold makes this the only watcher of the pipelines, as long as the context lives
-	// that it gives; CodeHeld where there is another.
+	// Lock makes this the only watcher of the pipelines, as long as the context lives
+	// that it gives; CodeLocked where there is another.
 	Lock(ctx context.Context, pipelines []string) (context.Context, error)
-	// Look gives the reasons for an apply since Terraform's state was as seen; CodeHeld
+	// Look gives the reasons for an apply since Terraform's state was as seen; CodeLocked
 	// where there are some, and somebody else applies.
 	Look(ctx context.Context, seen *State) ([]Reason, error)
-	// UnderWay gives what the pipelines are at.
+	// UnderWay returns the active runs of the pipelines.
 	UnderWay(ctx context.Context, pipelines []string) ([]report.Progress, error)
-	// Say lets others who look at the pipelines know what the watcher does, until it says
+	// Publish lets others who look at the pipelines know what the watcher does, until it says
 	// something else; "" for nothing. It does so as long as it holds them.
 	Publish(text string)
 	// Close lets go of everything. What is called afterwards takes it up again.
@@ -301,7 +301,7 @@ func (w *Watcher) announce() {
 // differs gives a reason where the configuration is not what was applied last, which
 // it is looked at for once, at the start.
 func (w *Watcher) differs(ctx context.Context) ([]Reason, error) {
-	reason := []Reason{{Key: "configuration", Text: "the configuration is not what was applied last"}}
+	reason := []Reason{{Key: "configuration", Text: "the configuration differs from what was applied last"}}
 	if w.PlanOnly {
 		return reason, nil // it is planned anyway
 	}
@@ -398,7 +398,7 @@ func (w *Watcher) fail(ctx context.Context, reasons []Reason, err error, began t
 	return err
 }
 
-// remember makes the reasons those that failed; the count starts anew where there is
+// remember makes the reasons those that failed; the count restarts where there is
 // one among them that had not.
 func (f *failure) remember(reasons []Reason) {
 	known := f.reasons

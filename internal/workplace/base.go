@@ -26,7 +26,7 @@ func base() (dir string, named bool, err error) {
 	}
 	home, err := os.UserHomeDir()
 	if err == nil && !filepath.IsAbs(home) {
-		err = fmt.Errorf("the home directory %q is no absolute path", home)
+		err = fmt.Errorf("the home directory %q is not an absolute path", home)
 	}
 	if err != nil {
 		return "", false, placeError("no directory for it", err)
@@ -95,7 +95,7 @@ func Above(dir string) []string {
 }
 
 // Surroundings says in words what lies above a place that steps would find; empty where
-// nothing does. A repository is left out: git is told not to look for it.
+// nothing does. A repository is left out: git does not look for it.
 func (p *Place) Surroundings() string {
 	var found []string
 	for _, path := range Above(p.Dir) {

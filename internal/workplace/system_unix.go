@@ -20,9 +20,9 @@ func checkPrivate(dir string, info fs.FileInfo) error {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	switch {
 	case !info.IsDir():
-		return errors.New("it is no directory")
+		return errors.New("it is not a directory")
 	case ok && int(stat.Uid) != os.Geteuid():
-		return fmt.Errorf("it belongs to the user %d, and this is %d", stat.Uid, os.Geteuid())
+		return fmt.Errorf("it belongs to the user %d, but this is %d", stat.Uid, os.Geteuid())
 	case info.Mode().Perm()&0o077 != 0:
 		return os.Chmod(dir, 0o700)
 	}

@@ -53,7 +53,7 @@ type Place struct {
 	lock *os.File
 }
 
-// tries bounds how often a place is looked for anew that others remove or replace.
+// tries bounds how often a place that others remove or replace is looked for again.
 const tries = 20
 
 // Open returns the place of a data directory, which exists. The place is made where
@@ -199,7 +199,7 @@ func readRecord(data string) (string, error) {
 	}
 	dir := strings.TrimSpace(string(text))
 	if err == nil && !filepath.IsAbs(dir) {
-		return "", fmt.Errorf("%s names %q, which is no absolute path", filepath.Join(data, RecordFile), dir)
+		return "", fmt.Errorf("%s names %q, which is not an absolute path", filepath.Join(data, RecordFile), dir)
 	}
 	return dir, err
 }
@@ -237,7 +237,7 @@ func (p *Place) Release() error {
 	return nil
 }
 
-// Hold keeps the place from being removed for as long as this process lives, or until
+// Lock keeps the place from being removed for as long as this process lives, or until
 // the file is closed: for a process that outlives the one that opened the place.
 func Lock(dir string) (*os.File, error) { return share(filepath.Join(dir, lockFile)) }
 

@@ -116,7 +116,7 @@ func (g *generator) schema(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if !bytes.Contains(out, []byte(source)) {
-		return "", fmt.Errorf("%s told no schema of %s; is it a terraform?", g.terraform, source)
+		return "", fmt.Errorf("%s printed no schema of %s; is it a terraform?", g.terraform, source)
 	}
 	path := filepath.Join(g.work, "schema.json")
 	return path, os.WriteFile(path, out, 0o644)

@@ -1,4 +1,4 @@
-# Where every stage of a pipeline stands, as `penstock status` shows it.
+# The status of every stage of a pipeline, as `penstock status` shows it.
 data "penstock_pipeline" "shop" {
   name = "shop"
 

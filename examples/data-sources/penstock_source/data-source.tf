@@ -1,5 +1,5 @@
-# Read at every plan. Which files belong to which component decides what a commit
-# sets off; what matches no pattern is application.
+# Read at every plan. The component of its files decides what a commit
+# sets off; files that match no pattern belong to the application.
 data "penstock_source" "shop" {
   repository     = "https://example.com/acme/shop.git"
   ref            = "main"

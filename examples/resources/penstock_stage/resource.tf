@@ -35,7 +35,7 @@ resource "penstock_stage" "acceptance" {
     { name = "version", http = { path = "/version", contains = "\"version\"" } },
     { name = "journeys", command = "make acceptance", retries = 1, timeout = "20m" },
   ]
-  on_failure = "keep" # the environment, for a look
+  on_failure = "keep" # so that you can inspect the environment
 }
 
 # Passes with a person's approval. The environment is there until the decision.
@@ -57,7 +57,7 @@ resource "penstock_stage" "capacity" {
   ]
 }
 
-# A stage of one's own: any name, type custom.
+# A stage of your own: any name, type custom.
 resource "penstock_stage" "licences" {
   pipeline = penstock_pipeline.shop.name
   type     = "custom"
@@ -84,7 +84,7 @@ variable "production_build" {
   default     = null
 }
 
-# Moves only by build, or by `penstock promote`. Its environment lasts.
+# Moves only by build, or by `penstock promote`. Its environment is persistent.
 resource "penstock_stage" "production" {
   pipeline    = penstock_pipeline.shop.name
   type        = "production"

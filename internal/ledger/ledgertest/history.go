@@ -251,7 +251,7 @@ func (c *client) ask(ctx context.Context, in call) (out answer, err error) {
 	return out, err
 }
 
-// heldToken returns the token of the lease that an error says another holds.
+// lockedToken returns the token of the lease that an error says another holds.
 func lockedToken(err error) int64 {
 	var held *pipeline.LockedError
 	if !errors.As(err, &held) {

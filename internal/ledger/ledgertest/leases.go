@@ -44,7 +44,7 @@ func mustAcquire(t testing.TB, l pipeline.Ledger, actor string) pipeline.Lease {
 	return lease
 }
 
-// wantHeld checks that the lease can't be had, and who is said to hold it.
+// wantLocked checks that the lease can't be had, and who is said to hold it.
 func wantLocked(t testing.TB, l pipeline.Ledger, by string) pipeline.Lease {
 	t.Helper()
 	_, err := l.Acquire(t.Context(), key, holder("mallory"), ttl)

@@ -268,7 +268,7 @@ func (c command) once(ctx context.Context, wanted bool, what, line string, log i
 func (e *environment) install(ctx context.Context, r pipeline.FleetRequest, v protocol.Variables, tree string) error {
 	if _, err := os.Stat(r.Artifact); err != nil {
 		return pipeline.Errorf(pipeline.CodeNotFound, "install artifact", "%w", err).
-			WithHint("Run the commit stage again, which makes the artifact anew.")
+			WithHint("Run the commit stage again to make the artifact.")
 	}
 	if err := filetree.Make(ctx, e.store, r.Image, tree, store.Options{}); err != nil {
 		return err

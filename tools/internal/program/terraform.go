@@ -14,7 +14,7 @@ import (
 	"github.com/hashicorp/go-version"
 )
 
-// versionTimeout bounds how long a terraform may take to tell its version.
+// versionTimeout bounds how long a terraform may take to print its version.
 const versionTimeout = 30 * time.Second
 
 // TerraformVersion asks a terraform or tofu for its version.

@@ -216,7 +216,7 @@ func (e *group) Extend(ctx context.Context, at time.Time) error {
 		}
 	}
 	if len(left) == 0 {
-		return gone(opExtend, e.environment, "Apply again to launch it anew.")
+		return gone(opExtend, e.environment, "The next apply launches it again.")
 	}
 	if err := e.endAt(ctx, e.lb.arn, at); err != nil {
 		return err

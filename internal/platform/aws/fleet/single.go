@@ -138,7 +138,7 @@ func (e *single) Resize(ctx context.Context, instances int) error {
 	case instances != 1:
 		return pipeline.Errorf(pipeline.CodeInvalid, opResize,
 			"environment %s has no load balancer, and can't have %d instances", e.environment, instances).
-			WithHint("Destroy it and launch it anew with that number.")
+			WithHint("Destroy it and launch it again with that number.")
 	}
 	return nil
 }
@@ -151,7 +151,7 @@ func (e *single) Extend(ctx context.Context, at time.Time) error {
 		return err
 	}
 	if len(list) == 0 {
-		return gone(opExtend, e.environment, "Apply again to launch it anew.")
+		return gone(opExtend, e.environment, "The next apply launches it again.")
 	}
 	script := instance.Preamble + "shutdown -c >/dev/null 2>&1 || true\n"
 	if life := e.untilExpiry(at); life > 0 {

@@ -71,7 +71,7 @@ func (m *Images) Publish(ctx context.Context, r pipeline.PublishRequest) (map[st
 	}
 	if len(found) == 0 {
 		return nil, pipeline.Errorf(pipeline.CodeNotFound, opPublish, "image %s does not exist in %s", r.Image, m.stack.Config.Region).
-			WithHint("Apply again, which bakes it anew.")
+			WithHint("The next apply bakes it again.")
 	}
 	image, want := found[0], r.Publication
 	before := listOf(stack.Tag(image.Tags, tagRegions))

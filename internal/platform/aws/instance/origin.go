@@ -64,7 +64,7 @@ func (i *Instances) RootVolume(ctx context.Context, image string) (RootVolume, e
 	case !ok:
 		return RootVolume{}, pipeline.Errorf(pipeline.CodeNotFound, "launch instance",
 			"there is no image %s in region %s, or this account may not use it", image, i.stack.Config.Region).
-			WithHint("Bake it anew, or correct its ID.")
+			WithHint("Bake it again, or correct its ID.")
 	}
 	root := RootVolume{Of: of, Device: cmp.Or(aws.ToString(of.RootDeviceName), "/dev/xvda")}
 	for _, d := range of.BlockDeviceMappings {
