@@ -30,7 +30,7 @@ type progress struct {
 	last string
 }
 
-// working begins to report the progress of a launch, until the function that it returns is called.
+// working begins to report what a launch does, until the function that it returns is called.
 // The launch writes what it does to log. With --json nobody looks on, and log is nil.
 func (f *factory) working(what string) (log io.Writer, done func()) {
 	if f.json {
