@@ -140,7 +140,7 @@ func openLocal(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.
 	}, nil
 }
 
-// NewSource gives a Source that has not asked any repository yet. Relative repositories
+// NewSource returns a Source that has not asked any repository yet. Relative repositories
 // are relative to base, which is the working directory if it is empty.
 func (a *App) NewSource(base string) *source.Source {
 	return source.New(source.Options{Dir: filepath.Join(a.Dir, "cache"), Base: base, Logger: a.logger.Named("source")})
@@ -246,7 +246,7 @@ func (a *App) Runner() *step.Runner { return a.runner }
 // Logger is where this process logs what concerns only its maintainers.
 func (a *App) Logger() hclog.Logger { return a.logger }
 
-// Ledger gives the ledger, for listings.
+// Ledger returns the ledger, for listings.
 func (a *App) Ledger() pipeline.Ledger { return a.ledger }
 
 // Close closes the ledger. A data directory that Penstock made, that holds no pipeline,

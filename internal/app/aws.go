@@ -168,7 +168,7 @@ func writeContext(dir string, at AWS) error {
 	return nil
 }
 
-// ReadContext gives where in AWS the pipelines of a data directory are; nil for
+// ReadContext returns where in AWS the pipelines of a data directory are; nil for
 // those that are in the directory itself.
 func ReadContext(dir string) (*AWS, error) {
 	data, err := os.ReadFile(filepath.Join(dir, contextFile))

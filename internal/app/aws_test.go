@@ -92,7 +92,7 @@ func fill(t testing.TB, c *cloudtest.Cloud, l pipeline.Ledger) {
 	}
 }
 
-// filled gives an account with such a pipeline, and what opens it.
+// filled returns an account with such a pipeline, and what opens it.
 func filled(t testing.TB) (*cloudtest.Cloud, app.Options) {
 	t.Helper()
 	c, options := onAWS(t)

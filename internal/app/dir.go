@@ -152,7 +152,7 @@ func removeDataDir(dir string, place *workplace.Place) error {
 	return nil
 }
 
-// FindDataDir looks for a data directory in dir and its parents, and gives "" where
+// FindDataDir looks for a data directory in dir and its parents, and returns "" where
 // there is none. One that others may have put there is CodeInvalid.
 func FindDataDir(dir string) (string, error) {
 	dir, err := filepath.Abs(dir)

@@ -39,7 +39,7 @@ func lockDir(ctx context.Context, dir string) (*dirLock, error) {
 	return lock, err
 }
 
-// tryLockDir gives nil where the directory is being removed by another process.
+// tryLockDir returns nil where the directory is being removed by another process.
 func tryLockDir(dir string) (*dirLock, error) {
 	if err := makeDataDir(dir); err != nil {
 		return nil, err

@@ -58,7 +58,7 @@ func listedUser(file string, id int) (*user.User, error) {
 	return nil, user.UnknownUserIdError(id)
 }
 
-// processGroups gives the groups that this process is in.
+// processGroups returns the groups that this process is in.
 func processGroups() []string {
 	ids := []int{os.Getgid()}
 	if more, err := os.Getgroups(); err == nil {

@@ -73,7 +73,7 @@ func (s *Archives) List(context.Context) ([]pipeline.Archive, error) {
 	return parseArchives(names), nil
 }
 
-// parseArchives gives what names stand for, the newest first.
+// parseArchives returns what names stand for, the newest first.
 func parseArchives(names []string) []pipeline.Archive {
 	all := []pipeline.Archive{}
 	for _, name := range names {

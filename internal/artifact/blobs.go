@@ -23,7 +23,7 @@ type Blobs struct {
 	bucket string
 }
 
-// NewBlobs gives the objects of a bucket.
+// NewBlobs returns the objects of a bucket.
 func NewBlobs(client *s3.Client, bucket string) *Blobs { return &Blobs{client, bucket} }
 
 // Put stores an object, in place of one of the key.

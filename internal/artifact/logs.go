@@ -28,7 +28,7 @@ type Logs struct{ dir string }
 
 var _ pipeline.Logs = (*Logs)(nil)
 
-// NewLogs gives the logs in dir, which is made with the first log.
+// NewLogs returns the logs in dir, which is made with the first log.
 func NewLogs(dir string) *Logs { return &Logs{filepath.Clean(dir)} }
 
 // Create opens the log of a run for appending, and makes it if there is none.
@@ -72,7 +72,7 @@ func (l *Logs) Open(ctx context.Context, name, run string) (io.ReadCloser, error
 	return file, nil
 }
 
-// Location gives the path of the log of a run, whether there is one or not.
+// Location returns the path of the log of a run, whether there is one or not.
 func (l *Logs) Location(name, run string) string {
 	return filepath.Join(l.dir, name, run+".log")
 }

@@ -125,7 +125,7 @@ func (s *S3Store) putParts(ctx context.Context, a pipeline.Artifact, body *os.Fi
 	return err
 }
 
-// Get gives a verified copy on this machine, downloaded where the cache lacks it or
+// Get returns a verified copy on this machine, downloaded where the cache lacks it or
 // holds a damaged one.
 func (s *S3Store) Get(ctx context.Context, a pipeline.Artifact) (string, error) {
 	if cached, err := s.cache.Get(ctx, a); err == nil || pipeline.CodeOf(err) == pipeline.CodeInvalid {

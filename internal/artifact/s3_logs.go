@@ -51,7 +51,7 @@ func (l *S3Logs) key(name, run string) *string {
 	return aws.String(logsPrefix + name + "/" + run + ".log")
 }
 
-// Location gives the URL of the log of a run.
+// Location returns the URL of the log of a run.
 func (l *S3Logs) Location(name, run string) string {
 	return "s3://" + l.bucket + "/" + *l.key(name, run)
 }

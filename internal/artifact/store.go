@@ -32,7 +32,7 @@ type Store struct{ dir string }
 
 var _ pipeline.Artifacts = (*Store)(nil)
 
-// NewStore gives the store in dir, which is made when the first file is stored.
+// NewStore returns the store in dir, which is made when the first file is stored.
 func NewStore(dir string) *Store { return &Store{filepath.Clean(dir)} }
 
 // Put stores the file at path, or the directory at path as a gzipped tar with
@@ -156,7 +156,7 @@ func claim(file *os.File) (bool, error) {
 	return err == nil && os.SameFile(mine, now), nil
 }
 
-// Get gives the path of the stored file, once its content has been read and found
+// Get returns the path of the stored file, once its content has been read and found
 // to be what the record says. The file has no other name than its digest and must
 // not be changed. CodeCorrupt where it was changed, CodeNotFound where it is gone.
 func (s *Store) Get(ctx context.Context, a pipeline.Artifact) (string, error) {
@@ -197,7 +197,7 @@ func (s *Store) Remove(ctx context.Context, digest string) error {
 	return nil
 }
 
-// List gives the digests of all stored files, sorted. Other files are ignored.
+// List returns the digests of all stored files, sorted. Other files are ignored.
 func (s *Store) List(ctx context.Context) ([]string, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, s.failed(ctx, "list artifacts", err)

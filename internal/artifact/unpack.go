@@ -145,7 +145,7 @@ func (u *unpacker) entry(header *tar.Header, content io.Reader) error {
 	}
 }
 
-// entryName gives the path of an entry below the root.
+// entryName returns the path of an entry below the root.
 func entryName(name string) (string, error) {
 	clean := path.Clean(name)
 	switch {

@@ -20,7 +20,7 @@ import (
 
 // Access tells who somebody is.
 type Access interface {
-	// Vouched gives the person whom every request names; false where people sign in. An
+	// Vouched returns the person whom every request names; false where people sign in. An
 	// error refuses the request.
 	Vouched(r *http.Request) (pipeline.Person, bool, error)
 	// SignIn answers a request to sign in, or gives who has signed in and where to go
@@ -99,7 +99,7 @@ func (p *Proxy) SignIn(_ http.ResponseWriter, r *http.Request) (pipeline.Person,
 	return who, r.URL.Query().Get("to"), err
 }
 
-// here gives an address of the board itself, to go to: no other site gets anybody.
+// here returns an address of the board itself, to go to: no other site gets anybody.
 func here(to string) string {
 	u, err := url.Parse(to) // which refuses control characters
 	if err != nil || u.Scheme != "" || u.Opaque != "" || u.User != nil || u.Host != "" || !strings.HasPrefix(u.Path, "/") || strings.HasPrefix(u.Path, "//") ||
@@ -109,7 +109,7 @@ func here(to string) string {
 	return u.String()
 }
 
-// portOf gives the port of a host, or what tells the host apart.
+// portOf returns the port of a host, or what tells the host apart.
 func portOf(host string) string {
 	if _, port, err := net.SplitHostPort(host); err == nil {
 		return port

@@ -187,7 +187,7 @@ var actions = map[string]action{
 	},
 }
 
-// stagesBelow gives the stages that come next.
+// stagesBelow returns the stages that come next.
 func stagesBelow(st *pipeline.State, stage string) []string {
 	var names []string
 	for _, s := range st.StagesInOrder() {

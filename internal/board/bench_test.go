@@ -58,7 +58,7 @@ func (p *board10k) happen(b *testing.B) {
 	}
 }
 
-// get asks for a page, and gives how long that takes at best after something else.
+// get asks for a page, and returns how long that takes at best after something else.
 func (p *board10k) get(b *testing.B, path string, after func(*testing.B)) time.Duration {
 	b.Helper()
 	best := time.Hour

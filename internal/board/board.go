@@ -136,7 +136,7 @@ func (b *Board) routes() http.Handler {
 // page answers somebody who has signed in. An error is shown as a page of its own.
 type page func(w http.ResponseWriter, r *http.Request, s *session) error
 
-// existing gives the state of the pipeline that the address names; one without anything
+// existing returns the state of the pipeline that the address names; one without anything
 // where it is about all of them.
 func (b *core) existing(r *http.Request) (*pipeline.State, error) {
 	name := r.PathValue("pipeline")
@@ -195,7 +195,7 @@ func (w *work) begin(key, what string, now func() time.Time, do func(context.Con
 	return nil
 }
 
-// failures gives what failed, by key.
+// failures returns what failed, by key.
 func (w *work) failures() map[string]failure {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -147,7 +147,7 @@ func (t *tab) sees(texts ...string) {
 	}
 }
 
-// eval gives what a script gives.
+// eval returns what a script gives.
 func eval[T any](t *tab, script string) T {
 	t.Helper()
 	v, err := chromedp.Run(t.ctx, chromedp.Evaluate[T](script))

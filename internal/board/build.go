@@ -39,7 +39,7 @@ type component struct {
 	Change       string // from the build that it is compared with; empty where there is none
 }
 
-// components gives the components of a build beside those of another, which may be none.
+// components returns the components of a build beside those of another, which may be none.
 // A build of an older version has none.
 func components(build, current pipeline.Build) (list []component) {
 	if build.Revision.Components == (pipeline.Components{}) {
@@ -159,7 +159,7 @@ func stageOf(e *engine.Engine, st *pipeline.State, stage pipeline.Stage, c cell,
 	return at
 }
 
-// lineage gives a build's image, what that was baked from, and so on, as far as the record
+// lineage returns a build's image, what that was baked from, and so on, as far as the record
 // knows them.
 func lineage(st *pipeline.State, build pipeline.Build) (list []pipeline.Image) {
 	id := build.Image
@@ -233,7 +233,7 @@ type load struct {
 	Pictures []template.HTML
 }
 
-// loads gives the loads of a run, each beside that of the same step of the run for another
+// loads returns the loads of a run, each beside that of the same step of the run for another
 // build before it.
 func (b *Board) loads(ctx context.Context, run pipeline.Run) ([]load, error) {
 	collect := func(r pipeline.Run) (all []load) {

@@ -31,7 +31,7 @@ func newButton(name string, stage pipeline.Stage, build string) button {
 	return button{Action: name, Label: a.Label, Stage: stage.Name, Build: build, Danger: a.Danger, Primary: name == "approve" || name == "promote" || name == "resume"}
 }
 
-// adder gives what adds a button to a list where the person that e works for may press it.
+// adder returns what adds a button to a list where the person that e works for may press it.
 // One that would move a stage that the configuration pins is shown, too: its page names
 // the line to change.
 func adder(e *engine.Engine, st *pipeline.State, s pipeline.Stage) func(list *[]button, name, build string) bool {
@@ -50,7 +50,7 @@ func adder(e *engine.Engine, st *pipeline.State, s pipeline.Stage) func(list *[]
 	}
 }
 
-// buttons gives what the person that e works for can do at a stage of what waits for
+// buttons returns what the person that e works for can do at a stage of what waits for
 // somebody.
 func buttons(e *engine.Engine, st *pipeline.State, m gate.Move) (now []button) {
 	s := m.Stage
@@ -75,7 +75,7 @@ func buttons(e *engine.Engine, st *pipeline.State, m gate.Move) (now []button) {
 	return now
 }
 
-// moreButtons gives what else the person can do there.
+// moreButtons returns what else the person can do there.
 func moreButtons(e *engine.Engine, st *pipeline.State, m gate.Move) (more []button) {
 	s := m.Stage
 	if _, paused := st.Pauses[s.Name]; paused {

@@ -25,7 +25,7 @@ func (b *bed) lacks(page string, texts ...string) {
 	}
 }
 
-// cardOf gives the part of the board's page that is about a stage.
+// cardOf returns the part of the board's page that is about a stage.
 func (b *bed) cardOf(stage string) string {
 	b.Helper()
 	_, rest, found := strings.Cut(b.get("/p/shop"), `id="stage-`+stage+`"`)

@@ -157,7 +157,7 @@ func (b *forms) onEnvironment(ctx context.Context, e *engine.Engine, name string
 // shownFailure is how long people see that a launch failed.
 const shownFailure = time.Hour
 
-// failures gives what failed not long ago, by key.
+// failures returns what failed not long ago, by key.
 func (b *core) failures() map[string]failure {
 	all := b.work.failures()
 	maps.DeleteFunc(all, func(_ string, f failure) bool { return b.Now().Sub(f.At) > shownFailure })

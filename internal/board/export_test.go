@@ -17,7 +17,7 @@ func (b *Board) Pace(heartbeat, writeLimit time.Duration) {
 // before the first.
 func (b *Board) Lines(every time.Duration) { b.hub.lineEvery = every }
 
-// Streams gives how many are open.
+// Streams returns how many are open.
 func (b *Board) Streams() int {
 	b.hub.mu.Lock()
 	defer b.hub.mu.Unlock()

@@ -46,7 +46,7 @@ func (a asked) about(name string) string {
 	return strings.Join([]string{name, a.Pipeline, a.Stage, a.Build, a.Name, a.Run, strconv.FormatInt(a.Decision, 10), a.From.Current, a.From.Next}, "\x00")
 }
 
-// read gives what an address or a form asks for.
+// read returns what an address or a form asks for.
 func read(r *http.Request) (string, action, asked, error) {
 	name := r.PathValue("action")
 	a, known := actions[name]
@@ -164,7 +164,7 @@ func (b *forms) act(w http.ResponseWriter, r *http.Request, s *session) error {
 	return nil
 }
 
-// backTo gives the page that shows what an action did.
+// backTo returns the page that shows what an action did.
 func backTo(name string) string {
 	if _, ok := environmentActions[name]; ok {
 		return "/environments"
@@ -209,7 +209,7 @@ func newDiffs(ctx context.Context, now func() time.Time) *diffs {
 	return &diffs{ctx: ctx, now: now, all: map[string]keptDiff{}}
 }
 
-// get gives what is known under a key, else what compare gives.
+// get returns what is known under a key, else what compare gives.
 func (d *diffs) get(ctx context.Context, key string, compare func(context.Context) (report.Diff, error)) (report.Diff, error) {
 	if known, ok := d.known(key); ok {
 		return known.Diff, known.err

@@ -150,7 +150,7 @@ func (b *bed) tryApply() error {
 	return nil
 }
 
-// state gives where the pipeline is.
+// state returns where the pipeline is.
 func (b *bed) state() *pipeline.State {
 	b.Helper()
 	st, err := b.app.Engine.State(b.Context(), "shop")
@@ -158,7 +158,7 @@ func (b *bed) state() *pipeline.State {
 	return st
 }
 
-// newest gives the newest build.
+// newest returns the newest build.
 func (b *bed) newest() string { return b.state().BuildsNewestFirst()[0].ID }
 
 // serve starts the board. With access nil it is that of one person, who has signed in.
@@ -195,7 +195,7 @@ func (b *bed) serve(access board.Access, change ...func(*board.Options)) {
 	}
 }
 
-// as gives a browser behind a proxy that has signed somebody in, for a board with behind.
+// as returns a browser behind a proxy that has signed somebody in, for a board with behind.
 func (b *bed) as(name string) *http.Client {
 	b.Helper()
 	c := b.browser()
@@ -215,7 +215,7 @@ func (n named) RoundTrip(r *http.Request) (*http.Response, error) {
 	return http.DefaultTransport.RoundTrip(r)
 }
 
-// browser gives a browser that has not been here.
+// browser returns a browser that has not been here.
 func (b *bed) browser() *http.Client {
 	jar, err := cookiejar.New(nil)
 	b.must(err)
@@ -226,7 +226,7 @@ func (b *bed) browser() *http.Client {
 	return c
 }
 
-// send sends a request, and gives the status and the page.
+// send sends a request, and returns the status and the page.
 func (b *bed) send(c *http.Client, method, path string, form url.Values, header ...string) (int, string) {
 	b.Helper()
 	var body io.Reader
@@ -268,12 +268,12 @@ func (b *bed) want(c *http.Client, method, path string, form url.Values, status 
 
 var tags = regexp.MustCompile(`(?s)<head>.*</head>|<[^>]*>`)
 
-// words gives what a page says.
+// words returns what a page says.
 func words(page string) string {
 	return strings.Join(strings.Fields(html.UnescapeString(tags.ReplaceAllString(page, " "))), " ")
 }
 
-// get gives a page to who has signed in.
+// get returns a page to who has signed in.
 func (b *bed) get(path string, texts ...string) string {
 	b.Helper()
 	return b.want(b.client, http.MethodGet, path, nil, http.StatusOK, texts...)
@@ -308,7 +308,7 @@ func (b *bed) await(what string, ok func() bool) {
 		func(ctx context.Context) (poll.Probe, error) { return poll.Probe{Done: ok()}, nil }))
 }
 
-// outcome gives how a build fared at a stage.
+// outcome returns how a build fared at a stage.
 func (b *bed) outcome(stage, build string) pipeline.Outcome {
 	st := b.state()
 	return st.Outcome(st.Stages[stage], build)

@@ -72,7 +72,7 @@ func (b *fingerprints) live(k kind, r *http.Request) (*live, error) {
 	return &live{strings.TrimSuffix(r.URL.EscapedPath(), "/") + "/events", seen}, err
 }
 
-// fingerprint gives the fingerprint of what pages about a subject show, and of nothing else.
+// fingerprint returns the fingerprint of what pages about a subject show, and of nothing else.
 func (b *fingerprints) fingerprint(ctx context.Context, about subject) (fingerprint, error) {
 	facts, line := sha256.New(), sha256.New()
 	note := func(what ...any) { fmt.Fprintln(facts, what...) }

@@ -222,7 +222,7 @@ func (b *Board) follow(w http.ResponseWriter, r *http.Request, who *session) err
 	return nil
 }
 
-// newLines gives the lines of a log behind a number as they come, and what becomes of it:
+// newLines returns the lines of a log behind a number as they come, and what becomes of it:
 // nil when the run has ended and all its lines were taken. It ends with ctx at the latest.
 func (b *Board) newLines(ctx context.Context, pipelineName, run string, after int) (<-chan logLine, <-chan error) {
 	lines, ended := make(chan logLine), make(chan error, 1)

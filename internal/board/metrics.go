@@ -68,7 +68,7 @@ func (b *Board) metrics(w http.ResponseWriter, r *http.Request, s *session) erro
 	return nil
 }
 
-// drawn gives the pictures of the four figures over time.
+// drawn returns the pictures of the four figures over time.
 func drawn(f pipeline.Metrics) (all []template.HTML) {
 	for i, p := range []struct {
 		title string

@@ -143,7 +143,7 @@ func (o *OIDC) cookie(state, value string, age int) *http.Cookie {
 	return c
 }
 
-// begin gives the address at the provider.
+// begin returns the address at the provider.
 func (o *OIDC) begin(w http.ResponseWriter, r *http.Request) (string, error) {
 	a := attempt{Nonce: rand.Text(), Verifier: oauth2.GenerateVerifier(), To: here(r.URL.Query().Get("to")), At: time.Now()}
 	if len(a.To) > longestTo {

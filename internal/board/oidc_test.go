@@ -231,7 +231,7 @@ func TestOIDCForged(t *testing.T) {
 	}
 }
 
-// untilCallback signs in at the provider, and gives where that sends the browser back to.
+// untilCallback signs in at the provider, and returns where that sends the browser back to.
 func (b *bed) untilCallback(c *http.Client, path string) (callback string) {
 	b.Helper()
 	before := c.CheckRedirect

@@ -125,7 +125,7 @@ func (all *sessions) forget(secret string) {
 	})
 }
 
-// find gives the browser of a cookie; nil for none. used says that the person does
+// find returns the browser of a cookie; nil for none. used says that the person does
 // something in it.
 func (all *sessions) find(secret string, used bool) *browser {
 	all.mu.Lock()
@@ -142,7 +142,7 @@ func (all *sessions) find(secret string, used bool) *browser {
 	return s
 }
 
-// until gives a context that ends with either of two, and when the browser is signed in no
+// until returns a context that ends with either of two, and when the browser is signed in no
 // more.
 func (s *browser) until(ctx, other context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -150,7 +150,7 @@ func (s *browser) until(ctx, other context.Context) (context.Context, context.Ca
 	return ctx, func() { stopOther(); stop(); cancel() }
 }
 
-// issue gives a ticket for a form.
+// issue returns a ticket for a form.
 func (s *browser) issue(about string, now time.Time) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -179,7 +179,7 @@ func (s *browser) say(text string) {
 	s.flash = text
 }
 
-// said gives that, once. A page that asks by itself shows it to nobody.
+// said returns that, once. A page that asks by itself shows it to nobody.
 func (s *session) said() string {
 	if s.quiet {
 		return ""
@@ -200,7 +200,7 @@ func (b *entrance) cookie() string {
 	return "penstock-" + portOf(b.Hosts[0])
 }
 
-// session gives the session of a request; nil for somebody who has to sign in.
+// session returns the session of a request; nil for somebody who has to sign in.
 func (b *entrance) session(w http.ResponseWriter, r *http.Request) (*session, error) {
 	quiet := asksByItself(r)
 	var s *browser

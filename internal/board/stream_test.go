@@ -29,7 +29,7 @@ import (
 // event is one of a stream.
 type event struct{ id, name, data string }
 
-// listen opens a stream, and gives its events; the channel closes with the stream.
+// listen opens a stream, and returns its events; the channel closes with the stream.
 func (b *bed) listen(ctx context.Context, path string, header ...string) <-chan event {
 	b.Helper()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, b.server.URL+path, nil)
@@ -67,7 +67,7 @@ func (b *bed) listen(ctx context.Context, path string, header ...string) <-chan 
 	return events
 }
 
-// next gives the next event; the test fails where none comes.
+// next returns the next event; the test fails where none comes.
 func (b *bed) next(events <-chan event) event {
 	b.Helper()
 	select {
@@ -92,14 +92,14 @@ func (b *bed) nothing(events <-chan event) {
 	}
 }
 
-// seen gives the fingerprint that a page carries.
+// seen returns the fingerprint that a page carries.
 func (b *bed) seen(path string) string {
 	b.Helper()
 	_, seen, _ := strings.Cut(b.stream(path), "?seen=")
 	return seen
 }
 
-// stream gives the address of the stream that a page listens to.
+// stream returns the address of the stream that a page listens to.
 func (b *bed) stream(path string) string {
 	b.Helper()
 	found := regexp.MustCompile(`sse-connect="([^"]+)"><div id="live" data-seen="([^"]+)"`).FindStringSubmatch(b.get(path))
@@ -507,7 +507,7 @@ func TestFollowersLeave(t *testing.T) {
 	b.must(<-ended)
 }
 
-// running waits until a stage runs, and gives the run.
+// running waits until a stage runs, and returns the run.
 func (b *bed) running(stage string) (run string) {
 	b.Helper()
 	b.await("the run", func() bool {

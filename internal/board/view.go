@@ -172,7 +172,7 @@ func dict(pairs ...any) map[string]any {
 	return m
 }
 
-// author gives the name of who wrote a commit, without the address.
+// author returns the name of who wrote a commit, without the address.
 func author(s string) string {
 	name, _, _ := strings.Cut(present.Line(s), "<")
 	if name = strings.TrimSpace(name); name == "" {

@@ -166,7 +166,7 @@ func (f *follower) take(raw types.StackEvent) {
 	}
 }
 
-// fresh gives the events since the last one seen, oldest first.
+// fresh returns the events since the last one seen, oldest first.
 func (f *follower) fresh(ctx context.Context) ([]types.StackEvent, error) {
 	var list []types.StackEvent
 	input := &cloudformation.DescribeStackEventsInput{StackName: aws.String(f.id)}

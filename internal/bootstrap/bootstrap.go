@@ -76,7 +76,7 @@ type Stack struct {
 	pause  time.Duration
 }
 
-// New gives the stack of a name, in the account and region of a configuration.
+// New returns the stack of a name, in the account and region of a configuration.
 func New(cfg aws.Config, name string) *Stack {
 	return NewWith(cloudformation.NewFromConfig(cfg), name, pause)
 }
@@ -87,7 +87,7 @@ func NewWith(client Client, name string, pause time.Duration) *Stack {
 	return &Stack{name: name, client: client, pause: pause}
 }
 
-// command gives the bootstrap command for the stack, for hints.
+// command returns the bootstrap command for the stack, for hints.
 func (s *Stack) command(flags string) string {
 	text := "penstock bootstrap --region " + s.client.Options().Region
 	if s.name != DefaultName {
@@ -96,7 +96,7 @@ func (s *Stack) command(flags string) string {
 	return text + flags
 }
 
-// Template gives the template as it is deployed, without its comments: a request takes
+// Template returns the template as it is deployed, without its comments: a request takes
 // 51,200 bytes of it.
 func Template() string {
 	return regexp.MustCompile(`(?m)^ *#.*\n`).ReplaceAllString(commented, "")
@@ -107,7 +107,7 @@ var stackName = regexp.MustCompile(`^[a-zA-Z][-a-zA-Z0-9]*$`)
 
 const stackNameLength = 128
 
-// describe gives the stack of a name or ID; nil where there is none.
+// describe returns the stack of a name or ID; nil where there is none.
 func (s *Stack) describe(ctx context.Context, name string) (*types.Stack, error) {
 	out, err := s.client.DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: aws.String(name)})
 	switch {

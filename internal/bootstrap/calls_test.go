@@ -72,7 +72,7 @@ func readCalls(t *testing.T, list string) []string {
 	return calls
 }
 
-// allowed gives the actions that some statement allows.
+// allowed returns the actions that some statement allows.
 func (p policy) allowed() (actions []string) {
 	for _, s := range p {
 		if s.effect == "Allow" {

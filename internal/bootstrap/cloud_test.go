@@ -29,7 +29,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// simulated gives a stack in the test cloud.
+// simulated returns a stack in the test cloud.
 func simulated(c *cloudtest.Cloud, name string) *bootstrap.Stack {
 	return bootstrap.NewWith(cloudformation.NewFromConfig(c.Config()), name, 5*time.Millisecond)
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// InUse gives the names of the pipelines that a table holds.
+// InUse returns the names of the pipelines that a table holds.
 type InUse func(ctx context.Context, table string) ([]string, error)
 
 // Kept is what a deletion leaves: it holds what nobody can make again.
@@ -62,7 +62,7 @@ func (s *Stack) Delete(ctx context.Context, inUse InUse, progress func(Event)) (
 	return kept, nil
 }
 
-// deletable refuses a stack that must not be deleted, and gives what will be kept.
+// deletable refuses a stack that must not be deleted, and returns what will be kept.
 func (s *Stack) deletable(ctx context.Context, found *types.Stack, inUse InUse) (Kept, error) {
 	op := s.op("delete")
 	if strings.HasSuffix(string(found.StackStatus), "_IN_PROGRESS") && found.StackStatus != types.StackStatusReviewInProgress {

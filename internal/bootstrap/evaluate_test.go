@@ -67,7 +67,7 @@ func (d *deployed) exists(thing map[string]any) bool {
 	return !ok || d.holds(map[string]any{"Condition": name})
 }
 
-// properties gives the properties of a resource that exists.
+// properties returns the properties of a resource that exists.
 func (d *deployed) properties(resource string) map[string]any {
 	d.t.Helper()
 	r, ok := d.resources[resource]
@@ -77,7 +77,7 @@ func (d *deployed) properties(resource string) map[string]any {
 	return r["Properties"].(map[string]any)
 }
 
-// plainOf gives a node as plain values, with the short forms of functions written out.
+// plainOf returns a node as plain values, with the short forms of functions written out.
 func plainOf(t testing.TB, n *yaml.Node) any {
 	var v any
 	switch n.Kind {
@@ -171,7 +171,7 @@ func (d *deployed) function(name string, argument any) any {
 	return nil
 }
 
-// reference gives a parameter, or the ID of a resource, which must exist.
+// reference returns a parameter, or the ID of a resource, which must exist.
 func (d *deployed) reference(name string) any {
 	if p, ok := d.parameters[name]; ok {
 		return p
@@ -229,7 +229,7 @@ func (d *deployed) holds(condition any) bool {
 	return false
 }
 
-// stringsOf gives one string or several as a list.
+// stringsOf returns one string or several as a list.
 func stringsOf(v any) []string {
 	if s, ok := v.(string); ok {
 		return []string{s}

@@ -73,7 +73,7 @@ func (f *fake) happen(events ...types.StackEvent) {
 	}
 }
 
-// call notes a call, and gives the error that a test set for it.
+// call notes a call, and returns the error that a test set for it.
 func (f *fake) call(action string) error {
 	f.calls = append(f.calls, action)
 	err := f.errs[action]
@@ -163,7 +163,7 @@ func (f *fake) find(name *string) (*cfn.DescribeChangeSetOutput, error) {
 	return nil, fault("ChangeSetNotFound")
 }
 
-// DescribeChangeSet gives the change set in two pages.
+// DescribeChangeSet returns the change set in two pages.
 func (f *fake) DescribeChangeSet(_ context.Context, in *cfn.DescribeChangeSetInput, _ ...func(*cfn.Options)) (*cfn.DescribeChangeSetOutput, error) {
 	if err := f.call("DescribeChangeSet"); err != nil {
 		return nil, err

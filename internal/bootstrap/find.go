@@ -43,7 +43,7 @@ type Resources struct {
 	CILogGroup                string   `json:"ci_log_group,omitempty"`   // of both projects; name
 }
 
-// InstanceSubnets gives the subnets where instances reach Systems Manager: the private
+// InstanceSubnets returns the subnets where instances reach Systems Manager: the private
 // ones where they can, else the public ones.
 func (r Resources) InstanceSubnets() []string {
 	if r.PrivateAccess {
@@ -52,7 +52,7 @@ func (r Resources) InstanceSubnets() []string {
 	return r.PublicSubnets
 }
 
-// Find gives what the stack of a name made. Errors are CodeNotFound where there is
+// Find returns what the stack of a name made. Errors are CodeNotFound where there is
 // none, CodeConflict for a stack that is not Penstock's, and CodeInvalid for one that
 // is too old for this program or unfinished.
 func Find(ctx context.Context, client Client, stack string) (Resources, error) {
@@ -89,7 +89,7 @@ func (s *Stack) Find(ctx context.Context) (Resources, error) {
 	return s.resources(found, version), nil
 }
 
-// version gives the version of the template that a stack was made from.
+// version returns the version of the template that a stack was made from.
 func (s *Stack) version(found *types.Stack) (int, error) {
 	version, err := strconv.Atoi(outputs(found)["TemplateVersion"])
 	if err != nil {

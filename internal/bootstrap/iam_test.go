@@ -49,7 +49,7 @@ func statements(t testing.TB, document any) policy {
 	return p
 }
 
-// policyOf gives all that a role's own policies and the stack's say.
+// policyOf returns all that a role's own policies and the stack's say.
 func (d *deployed) policyOf(role string) policy {
 	var p policy
 	properties := d.properties(role)

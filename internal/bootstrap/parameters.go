@@ -127,7 +127,7 @@ func (p Parameters) validateCI() error {
 	return nil
 }
 
-// listeners gives the first and the last port of load balancers; empty for the default.
+// listeners returns the first and the last port of load balancers; empty for the default.
 func (p Parameters) listeners() (first, last string, err error) {
 	if p.Listeners == "" {
 		return "", "", nil
@@ -142,7 +142,7 @@ func (p Parameters) listeners() (first, last string, err error) {
 	return first, last, nil
 }
 
-// expand gives the parameters for the template: what is asked for, else what the
+// expand returns the parameters for the template: what is asked for, else what the
 // stack has, else the template's defaults. A part that the stack has is never lost
 // because another was asked for.
 func (p Parameters) expand(stack *types.Stack) []types.Parameter {
@@ -221,7 +221,7 @@ func (p Parameters) saysHow() bool {
 	return p.Ref != "" || p.Directory != "" || p.Token != "" || p.Terraform != "" || p.Every != 0
 }
 
-// render gives the parameters as text, the same for the same parameters.
+// render returns the parameters as text, the same for the same parameters.
 func render(list []types.Parameter) string {
 	var b strings.Builder
 	for _, p := range list {

@@ -243,7 +243,7 @@ func (c *Changes) Discard(ctx context.Context) error {
 	return cloud.Fault(ctx, op, err)
 }
 
-// state gives what makes a stack differ from itself before its last change.
+// state returns what makes a stack differ from itself before its last change.
 func state(found *types.Stack) string {
 	if found == nil {
 		return ""
@@ -251,7 +251,7 @@ func state(found *types.Stack) string {
 	return fmt.Sprint(aws.ToString(found.StackId), aws.ToTime(found.LastUpdatedTime).UTC().Format(time.RFC3339Nano))
 }
 
-// digest gives the same short text for the same parts.
+// digest returns the same short text for the same parts.
 func digest(parts ...string) string {
 	h := sha256.New()
 	for _, p := range parts {

@@ -58,7 +58,7 @@ func findLint() ([]string, error) {
 	return nil, errors.New("there is no cfn-lint: run the tests with `make test`, which finds or installs a moto_server that brings it, or `pip install cfn-lint`")
 }
 
-// at gives what a path of keys leads to.
+// at returns what a path of keys leads to.
 func at(v any, path ...string) any {
 	for _, key := range path {
 		m, ok := v.(map[string]any)
@@ -136,7 +136,7 @@ func TestBucketTakesTLSOnly(t *testing.T) {
 	}
 }
 
-// rules gives a security group's inbound rules, inline and apart.
+// rules returns a security group's inbound rules, inline and apart.
 func (d *deployed) rules(group string) []any {
 	list, _ := d.properties(group)["SecurityGroupIngress"].([]any)
 	for _, r := range d.resources {

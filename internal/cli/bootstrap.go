@@ -137,7 +137,7 @@ func runBootstrap(ctx context.Context, o *bootstrapOptions) error {
 	return o.deploy(ctx, s, where)
 }
 
-// target gives the stack that the command is about: where others would look for pipelines,
+// target returns the stack that the command is about: where others would look for pipelines,
 // and the default where there is none on AWS yet.
 func (o *bootstrapOptions) target() (app.AWS, error) {
 	at, err := o.find(".")
@@ -248,7 +248,7 @@ func (o *bootstrapOptions) print(r bootstrap.Resources) error {
 	return t.flush()
 }
 
-// pipelines gives the pipelines of the stack's ledger.
+// pipelines returns the pipelines of the stack's ledger.
 func (o *bootstrapOptions) pipelines(ctx context.Context, _ string) (_ []string, err error) {
 	at, err := o.target()
 	if err != nil {

@@ -102,7 +102,7 @@ func runBuilds(ctx context.Context, o *buildsOptions) error {
 	})
 }
 
-// mark gives the mark of a build at a stage.
+// mark returns the mark of a build at a stage.
 func (r buildRow) mark(stage string) string {
 	outcome := r.Stages[stage]
 	if _, ok := r.Overrides[stage]; ok && outcome != pipeline.OutcomeOverridden {

@@ -39,7 +39,7 @@ type Streams struct {
 	Signals <-chan os.Signal
 }
 
-// System gives the process's own streams.
+// System returns the process's own streams.
 func System() Streams { return Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr} }
 
 // The exit statuses. Every help text shows them.
@@ -58,7 +58,7 @@ const exitHelp = `Exit status:
   0 done   1 failed   2 usage or invalid input   3 refused by a gate
   4 not allowed   5 not found   6 another run is under way   130 cancelled`
 
-// codeOf gives an error's code: a wrong command line and a cancelled wait have one, too.
+// codeOf returns an error's code: a wrong command line and a cancelled wait have one, too.
 func codeOf(err error) pipeline.Code {
 	var usage *usageError
 	switch {
@@ -104,7 +104,7 @@ func (e *usageError) Unwrap() error { return e.err }
 
 func wrongFlag(_ *cobra.Command, err error) error { return &usageError{err} }
 
-// factory gives commands what they have in common.
+// factory returns commands what they have in common.
 type factory struct {
 	Streams
 	version string
@@ -274,7 +274,7 @@ func arg(given []string, i int) string {
 	return ""
 }
 
-// tightenMemory gives memory back early, as Go does by itself: for commands that stay,
+// tightenMemory returns memory back early, as Go does by itself: for commands that stay,
 // where the short ones are in a hurry.
 func tightenMemory() {
 	if os.Getenv("GOGC") == "" {

@@ -58,7 +58,7 @@ var words = map[string][]string{
 // completeIn is how long a completion may take. Who presses a key does not wait longer.
 const completeIn = 2 * time.Second
 
-// complete gives the commands their completions.
+// complete returns the commands their completions.
 func (f *factory) complete(root *cobra.Command) {
 	var visit func(c *cobra.Command, path string)
 	visit = func(c *cobra.Command, path string) {
@@ -89,7 +89,7 @@ func (f *factory) complete(root *cobra.Command) {
 	visit(root, "")
 }
 
-// suggest gives what the next argument of a command can be, after those that are given. The
+// suggest returns what the next argument of a command can be, after those that are given. The
 // pipeline may have been left out. Where that can't be found out there is nothing: a
 // completion says no errors.
 func (f *factory) suggest(path string, kinds []kind, given []string) []cobra.Completion {
@@ -129,7 +129,7 @@ func (f *factory) suggest(path string, kinds []kind, given []string) []cobra.Com
 	return found
 }
 
-// suggestIn gives the things of a kind in a pipeline; of the stages those that fit.
+// suggestIn returns the things of a kind in a pipeline; of the stages those that fit.
 func suggestIn(st *pipeline.State, k kind, fit *fitting) (found []cobra.Completion) {
 	switch k {
 	case stages:

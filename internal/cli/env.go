@@ -193,7 +193,7 @@ func (o *envOptions) launch(ctx context.Context, a *app.App, verb string, r run.
 	return nil
 }
 
-// existing gives the environment that the command is about.
+// existing returns the environment that the command is about.
 func (o *envOptions) existing(ctx context.Context, a *app.App) (pipeline.Environment, error) {
 	return a.Engine.Environments.Find(ctx, run.EnvironmentRef{Pipeline: o.pipeline, Name: o.name})
 }

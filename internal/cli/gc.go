@@ -87,7 +87,7 @@ func (o *gcOptions) list(verb string, g collect.Garbage) error {
 	return nil
 }
 
-// listGarbage gives a line for each thing, with why it goes.
+// listGarbage returns a line for each thing, with why it goes.
 func listGarbage(verb string, g collect.Garbage) []string {
 	var lines []string
 	for _, part := range []struct {

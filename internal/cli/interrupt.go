@@ -17,7 +17,7 @@ type stopper struct {
 	cancelled bool
 }
 
-// finishing gives a channel that the first signal closes instead of cancelling the
+// finishing returns a channel that the first signal closes instead of cancelling the
 // command: for one that has to finish what it has in hand.
 func (f *factory) finishing() <-chan struct{} {
 	f.stop.mu.Lock()

@@ -36,7 +36,7 @@ func develop(t *testing.T, dir string, args ...string) *developing {
 	return d
 }
 
-// endpoint waits until the service runs for the nth time, and gives where.
+// endpoint waits until the service runs for the nth time, and returns where.
 func (d *developing) endpoint(n int) string {
 	d.Helper()
 	d.out.wait(d.T, `(?s)(runs at .*){`+string(rune('0'+n))+`}`)

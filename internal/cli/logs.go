@@ -87,7 +87,7 @@ func runLogs(ctx context.Context, o *logsOptions) error {
 	})
 }
 
-// find gives the run that was asked for.
+// find returns the run that was asked for.
 func (o *logsOptions) find(ctx context.Context, a *app.App) (pipeline.Run, error) {
 	if o.run == "" {
 		if err := o.resolve(ctx, a, "logs", &o.target); err != nil {

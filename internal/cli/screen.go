@@ -40,7 +40,7 @@ func isTerminal(stream any) bool {
 	return ok && isatty.IsTerminal(file.Fd())
 }
 
-// size gives the width and height of the terminal as they are now; zero for none.
+// size returns the width and height of the terminal as they are now; zero for none.
 func (s screen) size() (width, height int) {
 	file, ok := s.out.(*os.File)
 	if !ok || !s.terminal {

@@ -277,7 +277,7 @@ func secretFrom(file, variable, flag string) (pipeline.Secret, error) {
 	return pipeline.Secret(secret), nil
 }
 
-// hosts gives the Host headers that belong to a board at a URL, or at the address that it
+// hosts returns the Host headers that belong to a board at a URL, or at the address that it
 // listens on. Browsers leave out the port that goes with a scheme, other programs may not.
 func hosts(at, scheme string, address *net.TCPAddr) []string {
 	ports, list := map[string]string{"http": "80", "https": "443"}, []string{}

@@ -31,7 +31,7 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 )
 
-// certificate makes one for this machine, and gives its files and who believes in it.
+// certificate makes one for this machine, and returns its files and who believes in it.
 func certificate(t *testing.T) (cert, key string, roots *x509.CertPool) {
 	t.Helper()
 	signer, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -71,7 +71,7 @@ func visitor(t *testing.T, roots *x509.CertPool) *http.Client {
 	return &http.Client{Jar: jar, Transport: transport}
 }
 
-// ask sends a request, and gives the answer with its text.
+// ask sends a request, and returns the answer with its text.
 func ask(t *testing.T, c *http.Client, at string, header ...string) (*http.Response, string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, at, nil)

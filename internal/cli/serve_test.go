@@ -18,7 +18,7 @@ import (
 	"testing"
 )
 
-// serve starts a board, and gives what it printed.
+// serve starts a board, and returns what it printed.
 func serve(t *testing.T, dir string, args ...string) (printed string, cmd *exec.Cmd, talk *syncBuffer) {
 	t.Helper()
 	var out syncBuffer

@@ -103,7 +103,7 @@ func (s *statusOverride) describe() string {
 	return fmt.Sprintf("  %s overridden by %s: %s", s.Build, s.Actor, s.Reason)
 }
 
-// overrideOf gives the mark of a build at a stage; nil for none.
+// overrideOf returns the mark of a build at a stage; nil for none.
 func overrideOf(st *pipeline.State, stage, build string) *statusOverride {
 	o, ok := st.Overrides[pipeline.StageBuild(stage, build)]
 	if !ok {
@@ -180,7 +180,7 @@ func (o *statusOptions) look(ctx context.Context, a *app.App) ([]statusPipeline,
 	return all, nil
 }
 
-// selectPipelines gives the state of the named pipeline, or of all.
+// selectPipelines returns the state of the named pipeline, or of all.
 func selectPipelines(ctx context.Context, a *app.App, name string) (map[string]*pipeline.State, error) {
 	all, err := a.Engine.States(ctx)
 	if err != nil || name == "" {
@@ -283,7 +283,7 @@ func (o *statusOptions) board(on screen, all []statusPipeline) string {
 	return b.String()
 }
 
-// note gives the word for a stage's status and what is worth saying of it.
+// note returns the word for a stage's status and what is worth saying of it.
 func (o *statusOptions) note(s statusStage) (status, note string) {
 	switch {
 	case s.Progress != nil:

@@ -96,7 +96,7 @@ func (o *statusOptions) redraw(on screen, all []statusPipeline, trouble error) e
 	return err
 }
 
-// changes gives a function that prints a line for each stage and environment that is
+// changes returns a function that prints a line for each stage and environment that is
 // not as it was printed last.
 func (o *statusOptions) changes() func([]statusPipeline) error {
 	last := map[string]string{}
@@ -141,7 +141,7 @@ func (o *statusOptions) changes() func([]statusPipeline) error {
 	}
 }
 
-// objects gives a function that prints the whole as one line whenever it has changed.
+// objects returns a function that prints the whole as one line whenever it has changed.
 func (o *statusOptions) objects() func([]statusPipeline) error {
 	var last []byte
 	return func(all []statusPipeline) error {

@@ -223,7 +223,7 @@ func (f *factory) environment(ctx context.Context, a *app.App, verb string, w wh
 	return &usageError{fmt.Errorf("cannot %s: NAME required; pipeline %s has %s", verb, *pipelineName, strings.Join(theirs, ", "))}
 }
 
-// only gives the single one of some names, where an argument was left out.
+// only returns the single one of some names, where an argument was left out.
 func only(verb, argument, there string, names []string) (string, error) {
 	switch len(names) {
 	case 0:

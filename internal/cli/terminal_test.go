@@ -76,7 +76,7 @@ func command(t *testing.T, dir, name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// link gives a path by which a program goes by another name.
+// link returns a path by which a program goes by another name.
 func link(t *testing.T, self, name string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)

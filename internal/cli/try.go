@@ -175,7 +175,7 @@ func (o *tryOptions) decide(ctx context.Context, a *app.App, what tried) error {
 	}
 }
 
-// lines gives what is typed, line by line.
+// lines returns what is typed, line by line.
 func lines(f *factory) <-chan string {
 	typed := make(chan string)
 	go func() {

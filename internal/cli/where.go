@@ -82,7 +82,7 @@ func (f *factory) find(here string) (*place, error) {
 	return named(contexts.Current, "the context in use")
 }
 
-// named gives what a context says.
+// named returns what a context says.
 func named(name, from string) (*place, error) {
 	contexts, err := readContexts()
 	if err != nil {
@@ -97,7 +97,7 @@ func named(name, from string) (*place, error) {
 	return &p, nil
 }
 
-// onAWS gives the stack of a place, which may be that of its data directory; nil where it
+// onAWS returns the stack of a place, which may be that of its data directory; nil where it
 // is none.
 func (f *factory) onAWS(at place) (*app.AWS, error) {
 	found := &app.AWS{Stack: at.Stack, Region: at.Region, Profile: at.Profile}

@@ -41,7 +41,7 @@ func NewBatcher[K comparable, V any](fetch func(context.Context, []K) (map[K]V, 
 	return &Batcher[K, V]{fetch: fetch}
 }
 
-// Get gives the thing with a key; ok is false where it does not exist. An error is
+// Get returns the thing with a key; ok is false where it does not exist. An error is
 // that of the whole batch. When ctx ends, Get returns, and the batch goes on for
 // the others.
 func (b *Batcher[K, V]) Get(ctx context.Context, key K) (v V, ok bool, err error) {

@@ -76,7 +76,7 @@ var faults = map[string]fault{
 	"ConditionalRequestConflict":                  {pipeline.CodeConflict, ""},
 }
 
-// Code gives AWS's error code of an error; empty where AWS did not answer.
+// Code returns AWS's error code of an error; empty where AWS did not answer.
 func Code(err error) string {
 	var api smithy.APIError
 	if errors.As(err, &api) {
@@ -101,7 +101,7 @@ func IsNotFound(err error) bool {
 	return pipeline.CodeOf(err) == pipeline.CodeNotFound || faults[Code(err)].code == pipeline.CodeNotFound
 }
 
-// Fault gives err, which may be nil, the code and the remedy of what AWS answered.
+// Fault returns err, which may be nil, the code and the remedy of what AWS answered.
 // An error that has a code already keeps it.
 func Fault(ctx context.Context, op string, err error) error {
 	var own *pipeline.Error

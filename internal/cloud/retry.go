@@ -33,7 +33,7 @@ func adaptive(attempts int) *retry.AdaptiveMode {
 	})
 }
 
-// api gives the retryer of the API that is called in a context.
+// api returns the retryer of the API that is called in a context.
 func (r *retryer) api(ctx context.Context) *retry.AdaptiveMode {
 	name := middleware.GetServiceID(ctx) + "." + middleware.GetOperationName(ctx)
 	r.mu.Lock()

@@ -319,7 +319,7 @@ func TestSameAsLocal(t *testing.T) {
 
 var times = regexp.MustCompile(`(?m)^\S+Z | in [0-9.]+[a-zµ]+`)
 
-// timeless gives a log without what differs from one run to the next.
+// timeless returns a log without what differs from one run to the next.
 func timeless(log string) string { return times.ReplaceAllString(log, "") }
 
 // A command is ended at its time-out, with all that it started, and what it left is here.

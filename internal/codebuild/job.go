@@ -63,7 +63,7 @@ type job struct {
 //go:embed job.sh
 var body string
 
-// script gives the whole job: a list of variables, and job.sh, which does the rest.
+// script returns the whole job: a list of variables, and job.sh, which does the rest.
 func (j job) script() string {
 	var b strings.Builder
 	set := func(name, value string) { fmt.Fprintf(&b, "%s=%s\n", name, present.Shell(value)) }
@@ -118,7 +118,7 @@ var validName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 // special are the characters with a meaning in a pattern of sed.
 var special = strings.NewReplacer(`\`, `\\`, `/`, `\/`, `.`, `\.`, `*`, `\*`, `[`, `\[`, `^`, `\^`, `$`, `\$`)
 
-// maskScript gives the sed script that masks texts in lines, the longest first, so
+// maskScript returns the sed script that masks texts in lines, the longest first, so
 // that one that is part of another leaves nothing of that.
 func maskScript(texts []string) string {
 	texts = slices.Clone(texts)

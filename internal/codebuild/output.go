@@ -118,7 +118,7 @@ func (o *output) take(message string) error {
 
 func (o *output) mark(what string) string { return "penstock " + o.id + " " + what }
 
-// around gives the last lines of the log that are not the command's.
+// around returns the last lines of the log that are not the command's.
 func (o *output) around() string {
 	if len(o.own) == 0 {
 		return ""

@@ -126,7 +126,7 @@ const (
 	remove
 )
 
-// urlOf gives a URL by which who has it may do one thing with one object.
+// urlOf returns a URL by which who has it may do one thing with one object.
 func (w *Worker) urlOf(ctx context.Context, v verb, key string, life time.Duration) (string, error) {
 	bucket, name, expires := aws.String(w.Bucket), aws.String(key), s3.WithPresignExpires(life)
 	switch v {
@@ -151,7 +151,7 @@ func (w *Worker) urlOf(ctx context.Context, v verb, key string, life time.Durati
 	}
 }
 
-// share puts the files of all works into the bucket, by their digest, and gives their
+// share puts the files of all works into the bucket, by their digest, and returns their
 // keys by path. They are left for the next build that needs them.
 func (w *Worker) share(ctx context.Context, works []pipeline.Work) (map[string]string, error) {
 	keys := map[string]string{}
@@ -245,7 +245,7 @@ func readExit(result string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(file, 100))
 }
 
-// keepTimes gives files that the command left alone the times that they had here, so that
+// keepTimes returns files that the command left alone the times that they had here, so that
 // whoever looks can tell them from those that it wrote. A file whose time can't be kept
 // counts as written.
 func keepTimes(before, after string, names []string) {

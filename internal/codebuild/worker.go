@@ -199,7 +199,7 @@ func (w *Worker) run(ctx context.Context, work pipeline.Work, shared map[string]
 // cleanUpTimeout bounds what is still done when a context has ended.
 const cleanUpTimeout = 20 * time.Second
 
-// outliving gives a context that ends some time after ctx: for requests whose answer
+// outliving returns a context that ends some time after ctx: for requests whose answer
 // must be known, as what they make has to be ended.
 func outliving(ctx context.Context) (context.Context, context.CancelFunc) {
 	long, cancel := context.WithCancel(context.WithoutCancel(ctx))

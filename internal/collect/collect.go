@@ -94,7 +94,7 @@ func (c *Collector) Collect(ctx context.Context, r Request) (Garbage, error) {
 // have been asleep, or cut off, and goes on with it where nobody else has taken it.
 const leaseGrace = time.Hour
 
-// giveUpLeases gives up the leases of a pipeline (of all with "") whose holders died. What
+// giveUpLeases returns up the leases of a pipeline (of all with "") whose holders died. What
 // they had in hand is recorded elsewhere.
 func (c *Collector) giveUpLeases(ctx context.Context, pipelineName string) error {
 	leases, err := c.ledger.Leases(ctx)

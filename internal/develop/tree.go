@@ -43,7 +43,7 @@ func (t *tree) git(ctx context.Context, args ...string) (string, error) {
 	return string(out), nil
 }
 
-// takeHead gives the copy a repository of its own, at the working tree's commit: what
+// takeHead returns the copy a repository of its own, at the working tree's commit: what
 // asks git for a version gets that, and what is done to it is done to no other. There is
 // none before the first commit, nor where the working tree is a part of a repository.
 func (t *tree) takeHead(ctx context.Context, sources pipeline.Sources) error {
@@ -77,7 +77,7 @@ func (t *tree) takeHead(ctx context.Context, sources pipeline.Sources) error {
 
 const gitDir = ".git"
 
-// files gives the stamps of the files in the tree: of those that git knows, and of others
+// files returns the stamps of the files in the tree: of those that git knows, and of others
 // that it does not ignore.
 func (t *tree) files(ctx context.Context) (map[string]string, error) {
 	out, err := t.git(ctx, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
@@ -98,7 +98,7 @@ func (t *tree) files(ctx context.Context) (map[string]string, error) {
 	return files, nil
 }
 
-// state gives a text that is another one whenever the tree is.
+// state returns a text that is another one whenever the tree is.
 func (t *tree) state(ctx context.Context) (string, error) {
 	files, err := t.files(ctx)
 	if err != nil {

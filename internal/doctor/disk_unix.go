@@ -7,7 +7,7 @@ package doctor
 
 import "golang.org/x/sys/unix"
 
-// freeBytes gives the room that is left on the file system of a directory.
+// freeBytes returns the room that is left on the file system of a directory.
 func freeBytes(dir string) (int64, bool) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {

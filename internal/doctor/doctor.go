@@ -63,7 +63,7 @@ type checker struct {
 	findings []Finding
 }
 
-// Examine makes all checks, and gives what they found in the order of the checks.
+// Examine makes all checks, and returns what they found in the order of the checks.
 func Examine(ctx context.Context, o Options) []Finding {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -151,7 +151,7 @@ func (p *checker) terraform(ctx context.Context) {
 	p.found("terraform", Problem, remedy, "there is neither terraform nor tofu on PATH")
 }
 
-// versionOf gives the version that a program says it has.
+// versionOf returns the version that a program says it has.
 func versionOf(ctx context.Context, name string, args ...string) (major, minor int, text string, err error) {
 	path, err := exec.LookPath(name)
 	if err != nil {

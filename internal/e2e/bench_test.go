@@ -25,7 +25,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/step"
 )
 
-// fastest gives the shortest of n timings of f: what it takes when nothing else
+// fastest returns the shortest of n timings of f: what it takes when nothing else
 // is in its way.
 func fastest(n int, f func()) time.Duration {
 	best := time.Duration(1<<63 - 1)
@@ -178,7 +178,7 @@ func BenchmarkSchema(b *testing.B) {
 	b.ReportMetric(float64(memory)/(1<<20), "MiB")
 }
 
-// connection gives the bare connection to a plugin.
+// connection returns the bare connection to a plugin.
 type connection struct{ plugin.NetRPCUnsupportedPlugin }
 
 func (connection) GRPCServer(*plugin.GRPCBroker, *grpc.Server) error { return nil }
@@ -187,7 +187,7 @@ func (connection) GRPCClient(_ context.Context, _ *plugin.GRPCBroker, c *grpc.Cl
 	return c, nil
 }
 
-// residentBytes gives the memory that a process holds; 0 where the system doesn't say.
+// residentBytes returns the memory that a process holds; 0 where the system doesn't say.
 func residentBytes(b *testing.B, pid int) int64 {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

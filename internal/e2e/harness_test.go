@@ -215,7 +215,7 @@ func (s *site) places() []string {
 	return left
 }
 
-// planned gives the plan's exit code with -detailed-exitcode: 0 for no changes, 2 for changes.
+// planned returns the plan's exit code with -detailed-exitcode: 0 for no changes, 2 for changes.
 func (s *site) planned() (int, string) {
 	s.t.Helper()
 	cmd := s.command(s.dir, terraform, "plan", "-detailed-exitcode", "-no-color", "-input=false")
@@ -233,7 +233,7 @@ func (s *site) output(name string) string {
 	return strings.TrimSpace(s.run(s.dir, terraform, "output", "-raw", name))
 }
 
-// answer gives what the service at the endpoint says.
+// answer returns what the service at the endpoint says.
 func (s *site) answer(endpoint string) string {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)

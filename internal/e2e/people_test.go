@@ -37,7 +37,7 @@ output "production" { value = penstock_stage.production.endpoint }
 `
 }
 
-// changes gives the names of the resources that a plan changes, sorted.
+// changes returns the names of the resources that a plan changes, sorted.
 func (s *site) changes() []string {
 	s.t.Helper()
 	file := filepath.Join(s.dir, "tfplan")

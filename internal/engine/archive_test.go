@@ -44,7 +44,7 @@ func (m memArchives) Remove(ctx context.Context, a pipeline.Archive) error {
 	return m.do(ctx, func() error { delete(m.all, a); return nil })
 }
 
-// archiving gives a desk whose removed pipelines are archived in all.
+// archiving returns a desk whose removed pipelines are archived in all.
 func (d *desk) archiving(all map[pipeline.Archive][]byte) *desk {
 	config := d.config
 	config.Archives = memArchives{d.life, all}

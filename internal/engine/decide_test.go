@@ -17,7 +17,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
-// offered gives a pipeline with a build that waits at exploratory, and an approval by
+// offered returns a pipeline with a build that waits at exploratory, and an approval by
 // several where that is so.
 func offered(t *testing.T, approvals int) *desk {
 	d := open(t)
@@ -38,7 +38,7 @@ func (d *desk) lift(who, stage string) (pipeline.Decision, error) {
 	return d.as(who).Lift(d.ctx, "shop", stage, build("1"), decision.Looked{}, "it was the test")
 }
 
-// version gives the version of the decision on the build.
+// version returns the version of the decision on the build.
 func (d *desk) version(stage string) int64 {
 	return d.seen().Version(pipeline.RecordDecision, pipeline.StageBuild(stage, build("1")))
 }

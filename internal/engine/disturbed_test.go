@@ -247,7 +247,7 @@ func (d *desk) agree() error {
 	return err
 }
 
-// before gives the world where the journey begins.
+// before returns the world where the journey begins.
 func (j journey) before(t *testing.T) *world {
 	t.Helper()
 	d := open(t)

@@ -187,5 +187,5 @@ func (e *Engine) Watch(ctx context.Context, pipelineName, purpose string) (conte
 	return e.locks.Watch(ctx, pipelineName, purpose)
 }
 
-// Close gives up the leases that say that this process creates something.
+// Close returns up the leases that say that this process creates something.
 func (e *Engine) Close(ctx context.Context) { e.Creations.Close(ctx) }

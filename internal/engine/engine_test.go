@@ -60,7 +60,7 @@ func open(t *testing.T) *desk { return start(t, newWorld(), t.TempDir()) }
 // again continues in a new process.
 func (d *desk) again() *desk { return start(d.t, d.world, d.work) }
 
-// beside gives another living process on the world.
+// beside returns another living process on the world.
 func (d *desk) beside() *desk {
 	other := *d
 	config := d.config

@@ -67,7 +67,7 @@ func newWorld() *world {
 	}
 }
 
-// copied gives a world that is like w and goes its own way.
+// copied returns a world that is like w and goes its own way.
 func (w *world) copied() *world {
 	c := newWorld()
 	c.clock, c.prepared, c.shifted = w.clock, w.prepared, w.shifted
@@ -514,7 +514,7 @@ func (m memArtifacts) Put(ctx context.Context, path string) (a pipeline.Artifact
 	})
 }
 
-// Get gives the digest for the path, as what is installed is told by it; but for a list, which
+// Get returns the digest for the path, as what is installed is told by it; but for a list, which
 // is in a file.
 func (m memArtifacts) Get(_ context.Context, a pipeline.Artifact) (path string, err error) {
 	path = a.Digest

@@ -14,7 +14,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
-// noticed looks in a new process, twice, and gives the kinds of notice that this added.
+// noticed looks in a new process, twice, and returns the kinds of notice that this added.
 func (d *desk) noticed() []pipeline.NoticeKind {
 	d.t.Helper()
 	before := len(d.record.History("shop"))

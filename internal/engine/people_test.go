@@ -544,7 +544,7 @@ func TestBuildBefore(t *testing.T) {
 	before(build("1"))
 }
 
-// seen gives the state of the pipeline.
+// seen returns the state of the pipeline.
 func (d *desk) seen() *pipeline.State {
 	d.t.Helper()
 	st, err := d.State(context.Background(), "shop")

@@ -34,7 +34,7 @@ func mine() run.LaunchRequest {
 	return run.LaunchRequest{Pipeline: "shop", Name: "mine", TTL: time.Hour, Configured: "here"}
 }
 
-// as gives the desk of another person.
+// as returns the desk of another person.
 func (d *desk) as(name string) *desk {
 	other := *d
 	other.Engine = d.As(pipeline.Person{Name: name})

@@ -181,7 +181,7 @@ func agrees(first, second Value) bool { return first.Unknown || first == second 
 
 var errFailed = errors.New("failed")
 
-// apply does what was planned at a snapshot, after what people do meanwhile. It gives how
+// apply does what was planned at a snapshot, after what people do meanwhile. It returns how
 // each stage ended that did not end well.
 func (w *world) apply(at Snapshot, first map[string]Move, meanwhile func(), fails bool) map[string]error {
 	order, found, ended := w.order(), map[string]bool{}, map[string]error{}

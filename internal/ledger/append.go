@@ -127,7 +127,7 @@ func (l *sqliteAppender) appendEvents(ctx context.Context, tx *sql.Tx, b pipelin
 	return sealed, nil
 }
 
-// readHead gives the newest event of a pipeline; the zero event for none.
+// readHead returns the newest event of a pipeline; the zero event for none.
 func (l *sqliteAppender) readHead(ctx context.Context, tx *sql.Tx, name string) (pipeline.Event, error) {
 	var seq int64
 	var hash string

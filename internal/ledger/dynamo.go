@@ -233,7 +233,7 @@ func (d *table) each(ctx context.Context, q query, f func(item) (bool, error)) e
 	return nil
 }
 
-// doc gives the document of an item: its own, or that in the blob it names.
+// doc returns the document of an item: its own, or that in the blob it names.
 func (d *table) doc(ctx context.Context, i item) ([]byte, error) {
 	if blob := i.text("blob"); blob != "" {
 		return d.Blobs.Get(ctx, blob)
@@ -241,7 +241,7 @@ func (d *table) doc(ctx context.Context, i item) ([]byte, error) {
 	return []byte(i.text("doc")), nil
 }
 
-// fault gives an error a code and a remedy.
+// fault returns an error a code and a remedy.
 func (d *table) fault(ctx context.Context, op string, err error) error {
 	if cloud.Is(err, "ResourceNotFoundException") {
 		return pipeline.Errorf(pipeline.CodeNotFound, op, "there is no table %s: %w", d.Table, err).

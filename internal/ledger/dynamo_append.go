@@ -123,7 +123,7 @@ type writes struct {
 
 func newWrites() *writes { return &writes{byKey: map[[2]string]*write{}} }
 
-// at gives the write of an item.
+// at returns the write of an item.
 func (w *writes) at(pk, sk string) *write {
 	k := [2]string{pk, sk}
 	if w.byKey[k] == nil {
@@ -133,7 +133,7 @@ func (w *writes) at(pk, sk string) *write {
 	return w.byKey[k]
 }
 
-// transact gives the writes as DynamoDB takes them.
+// transact returns the writes as DynamoDB takes them.
 func (w *writes) transact(table string) []types.TransactWriteItem {
 	var list []types.TransactWriteItem
 	for _, k := range w.order {
@@ -192,7 +192,7 @@ func (d *dynamoAppender) prepare(ctx context.Context, b pipeline.Batch) (*transa
 	return t, nil
 }
 
-// transact gives the write as DynamoDB takes it. A condition alone is a check.
+// transact returns the write as DynamoDB takes it. A condition alone is a check.
 func (w *write) transact(table string) types.TransactWriteItem {
 	var condition *string
 	if w.condition != "" {
@@ -208,7 +208,7 @@ func (w *write) transact(table string) types.TransactWriteItem {
 	}
 }
 
-// location gives where a record is.
+// location returns where a record is.
 func location(name string, k pipeline.Key) (pk, sk string) {
 	switch k.Kind {
 	case pipeline.RecordRun:
@@ -355,7 +355,7 @@ func runPartitions(name string, s pipeline.RunSummary) []string {
 	return list
 }
 
-// store gives an item with a document, or with the name of the blob that has it.
+// store returns an item with a document, or with the name of the blob that has it.
 func (d *dynamoAppender) store(ctx context.Context, t *transaction, name string, seq int64, part string, doc []byte) (item, error) {
 	if len(doc) <= maxInline {
 		return item{"doc": text(string(doc))}, nil
@@ -371,7 +371,7 @@ func (d *dynamoAppender) store(ctx context.Context, t *transaction, name string,
 	return item{"blob": text(blob)}, nil
 }
 
-// commit makes the transaction. It gives false where another writer was first.
+// commit makes the transaction. It returns false where another writer was first.
 func (d *dynamoAppender) commit(ctx context.Context, t *transaction) (bool, error) {
 	_, err := d.Client.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: t.writes})
 	if err == nil {
@@ -435,7 +435,7 @@ func refused(cancelled *types.TransactionCanceledException) error {
 	return nil
 }
 
-// unlessBusy gives the error, but for those that are worth another try.
+// unlessBusy returns the error, but for those that are worth another try.
 func unlessBusy(err error) error {
 	if cloud.Is(err, "TransactionInProgressException", "ThrottlingException", "ProvisionedThroughputExceededException", "RequestLimitExceeded") {
 		return nil

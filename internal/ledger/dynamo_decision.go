@@ -53,7 +53,7 @@ func isDecision(b pipeline.Batch) bool {
 	return ok
 }
 
-// soleDecision gives the decision of an event that changes nothing else.
+// soleDecision returns the decision of an event that changes nothing else.
 func soleDecision(e pipeline.Event) (pipeline.Record, bool) {
 	records, err := e.Records()
 	if err != nil || len(records) != 1 || records[0].Kind != pipeline.RecordDecision || len(e.Facts.Gone) > 0 {
@@ -62,7 +62,7 @@ func soleDecision(e pipeline.Event) (pipeline.Record, bool) {
 	return records[0], true
 }
 
-// leftEvent gives the event that was left with a pending decision. It is false for one
+// leftEvent returns the event that was left with a pending decision. It is false for one
 // that is not a decision and nothing else: who may decide could leave any event there,
 // and the history must not take it.
 func leftEvent(name string, i item) (pipeline.Event, pipeline.Record, bool) {
@@ -105,7 +105,7 @@ func (d *dynamoDecisions) decide(ctx context.Context, b pipeline.Batch) error {
 	})
 }
 
-// leave writes a decision and its event, after n others. It gives false where another
+// leave writes a decision and its event, after n others. It returns false where another
 // was first. The ID tells it from one of another writer.
 func (d *dynamoDecisions) leave(ctx context.Context, b pipeline.Batch, r pipeline.Record, event []byte, n int64, id string) (bool, error) {
 	pk, sk, w := pkDecisions(b.Pipeline), skRecord(r.Key), newWrites()
@@ -181,7 +181,7 @@ func (d *table) heads(ctx context.Context, name string) (head item, pending int6
 	return head, pending - head.int("absorbed"), nil
 }
 
-// absorb puts the events of pending decisions into the history. It gives false where
+// absorb puts the events of pending decisions into the history. It returns false where
 // another writer was first.
 func (d *dynamoAppender) absorb(ctx context.Context, name string, head item, pending int64) (bool, error) {
 	t := &transaction{id: rand.Text(), batch: pipeline.Batch{Pipeline: name}, fence: -1, absorbing: true}
@@ -210,7 +210,7 @@ func (d *dynamoAppender) absorb(ctx context.Context, name string, head item, pen
 // items of a transaction.
 const maxAbsorbed = 30
 
-// deciding gives the records of a state: those of the view, but for decisions, which
+// deciding returns the records of a state: those of the view, but for decisions, which
 // count only where they are in their partition.
 func deciding(view []pipeline.Record, decisions []item) []pipeline.Record {
 	records := slices.DeleteFunc(slices.Clone(view), func(r pipeline.Record) bool { return r.Kind == pipeline.RecordDecision })

@@ -22,7 +22,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// as gives the options of a caller to whom AWS allows writes by the partition key, as
+// as returns the options of a caller to whom AWS allows writes by the partition key, as
 // the policies of the roles do.
 func as(c *cloudtest.Cloud, o ledger.DynamoOptions, put, remove func(pk string) bool) ledger.DynamoOptions {
 	key := func(item map[string]types.AttributeValue) string {

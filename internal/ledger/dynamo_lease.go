@@ -69,7 +69,7 @@ func (d *dynamoLeaser) refuse(ctx context.Context, op string, row leaseRow, now 
 	return poll.Probe{}, pipeline.Errorf(pipeline.CodeLocked, op, "%w", &pipeline.LockedError{Lease: row.Lease})
 }
 
-// readLease gives the row of a key; the zero row, not held, where there is none.
+// readLease returns the row of a key; the zero row, not held, where there is none.
 func (d *dynamoLeaser) readLease(ctx context.Context, key string) (leaseRow, error) {
 	i, err := d.get(ctx, pkLease, key)
 	if err != nil || i == nil {
@@ -90,7 +90,7 @@ func (d *dynamoLeaser) decodeLease(i item) (leaseRow, error) {
 	return row, nil
 }
 
-// writeLease writes a row in place of the one that was read. It gives false where
+// writeLease writes a row in place of the one that was read. It returns false where
 // that is no longer there.
 func (d *dynamoLeaser) writeLease(ctx context.Context, row, before leaseRow) (bool, error) {
 	holder, err := json.Marshal(row.Holder)

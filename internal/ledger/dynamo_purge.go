@@ -18,7 +18,7 @@ import (
 )
 
 // purgeLease is how long a purge holds a pipeline's place in the list without a sign
-// of life. It gives one before each batch of deletions.
+// of life. It returns one before each batch of deletions.
 const purgeLease = time.Minute
 
 // Purge implements pipeline.Ledger. The head goes first, so that from then on there
@@ -46,7 +46,7 @@ func (d *dynamoMaintainer) Purge(ctx context.Context, name string) error {
 	return d.fault(ctx, op, err)
 }
 
-// finishPurge takes over what a purge that died has left. It gives false while a
+// finishPurge takes over what a purge that died has left. It returns false while a
 // purge is under way.
 func (d *dynamoMaintainer) finishPurge(ctx context.Context, name string) (bool, error) {
 	listed, err := d.get(ctx, pkPipelines, name)
@@ -69,7 +69,7 @@ func (d *dynamoMaintainer) finishPurge(ctx context.Context, name string) (bool, 
 
 var errOtherPurger = errors.New("another process has taken over the purge")
 
-// holdPurge gives a sign of life, or hands the purge from one token to another.
+// holdPurge returns a sign of life, or hands the purge from one token to another.
 func (d *dynamoMaintainer) holdPurge(ctx context.Context, name, from, to string, until time.Time) error {
 	_, err := d.Client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName: aws.String(d.Table), Key: keyOf(pkPipelines, name), ConditionExpression: aws.String("purger = :from"),

@@ -146,7 +146,7 @@ func (l *sqliteLeaser) Leases(ctx context.Context) ([]pipeline.Lease, error) {
 	return leases, nil
 }
 
-// readLease gives the row of a key; the zero row, not held, where there is none.
+// readLease returns the row of a key; the zero row, not held, where there is none.
 func (l *sqliteLeaser) readLease(ctx context.Context, tx *sql.Tx, key string) (leaseRow, error) {
 	row := leaseRow{Lease: pipeline.Lease{Key: key}}
 	var holder []byte

@@ -111,7 +111,7 @@ type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// schemaVersion gives the number of migrations that the file has had. It refuses
+// schemaVersion returns the number of migrations that the file has had. It refuses
 // a file that isn't a ledger, or that has had more than this program knows.
 func (l *database) schemaVersion(ctx context.Context, q querier) (int, error) {
 	var version, application, tables int
@@ -148,7 +148,7 @@ func (l *database) useWAL(ctx context.Context) error {
 	})
 }
 
-// resultCode gives SQLite's primary result code of an error; 0 for other errors.
+// resultCode returns SQLite's primary result code of an error; 0 for other errors.
 func resultCode(err error) int {
 	var e *sqlite.Error
 	if errors.As(err, &e) {

@@ -7,7 +7,7 @@
 // Events are only ever added. The current-state view (records and runs) is changed
 // in the transaction that adds the event, so that the two can't disagree, and both
 // can be checked against one another with Verify. The package knows no gate rules
-// and gives no events of its own.
+// and returns no events of its own.
 //
 //	l, err := ledger.Open(ctx, filepath.Join(dir, "ledger.db"), ledger.Options{})
 //	if err != nil {
@@ -43,7 +43,7 @@ const readers = 4
 
 // Options configure a ledger.
 type Options struct {
-	// Now gives the time of events and leases; time.Now if nil.
+	// Now returns the time of events and leases; time.Now if nil.
 	Now func() time.Time
 	// Dead reports that the holder of a lease is known to have ended, so that its
 	// lease can be taken over before it expires. Nil knows of none. It is called
@@ -140,7 +140,7 @@ func (l *database) connect(ctx context.Context) (err error) {
 	return l.stmt.prepare(ctx, l.write)
 }
 
-// pool gives up to size connections to the file, each with the given pragmas.
+// pool returns up to size connections to the file, each with the given pragmas.
 func (l *database) pool(size int, pragmas ...string) (*sql.DB, error) {
 	path := filepath.ToSlash(l.path)
 	if !strings.HasPrefix(path, "/") {
@@ -160,7 +160,7 @@ func (l *database) pool(size int, pragmas ...string) (*sql.DB, error) {
 	return db, nil
 }
 
-// Close gives the file up, after the calls under way.
+// Close returns the file up, after the calls under way.
 func (l *database) Close() error {
 	var errs []error
 	for _, db := range []*sql.DB{l.read, l.write} {

@@ -66,7 +66,7 @@ func (l *sqliteMaintainer) checkFile(ctx context.Context, tx *sql.Tx) error {
 	return nil
 }
 
-// verifyChain checks the events one after the other. It gives the records that
+// verifyChain checks the events one after the other. It returns the records that
 // must be there in the end, with their versions, and the number of right events.
 func (l *sqliteMaintainer) verifyChain(ctx context.Context, q querier, name string) (map[pipeline.Key]int64, int64, error) {
 	last := map[pipeline.Key]int64{}

@@ -224,7 +224,7 @@ func (l *Locker) renew(ctx context.Context, held *Lock) error {
 	return err
 }
 
-// Unlock gives the lease up. It works after ctx has ended.
+// Unlock returns the lease up. It works after ctx has ended.
 func (l *Locker) Unlock(ctx context.Context, held *Lock) {
 	held.stop()
 	ctx, cancel := CleanUp(ctx)

@@ -73,7 +73,7 @@ func (c *cursor) here() pipeline.Delivery {
 	return delivered
 }
 
-// Notified gives how far a target has been notified, and how many notices wait for it.
+// Notified returns how far a target has been notified, and how many notices wait for it.
 func (s *Sender) Notified(ctx context.Context, pipelineName string, t pipeline.NotifyTarget) (pipeline.Delivery, int64, error) {
 	st, err := s.state(ctx, pipelineName)
 	if err != nil {

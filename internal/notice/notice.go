@@ -131,7 +131,7 @@ func (s *Sender) state(ctx context.Context, name string) (known, error) {
 }
 
 // Flush sends every target of a pipeline the notices that wait for it, as far as it
-// can be reached, and gives when one is to be tried again; zero for none. The error of a
+// can be reached, and returns when one is to be tried again; zero for none. The error of a
 // receiver is not given, but recorded with the target. That this process lacks what it
 // takes to reach one is given, with CodeNotAllowed, and not recorded: others may have it.
 func (s *Sender) Flush(ctx context.Context, pipelineName string) (again time.Time, err error) {
@@ -247,7 +247,7 @@ func (s *Sender) notify(ctx context.Context, name, key string, lease pipeline.Le
 	}
 }
 
-// deliver sends the wanted notices of an event, in order, and gives how far the target
+// deliver sends the wanted notices of an event, in order, and returns how far the target
 // has been notified then. An error is not the target's.
 func (s *Sender) deliver(ctx context.Context, t pipeline.NotifyTarget, c *cursor, lease pipeline.Lease) (pipeline.Delivery, error) {
 	delivered := c.here()
@@ -354,7 +354,7 @@ func unable(format string, args ...any) error {
 	return pipeline.Errorf(pipeline.CodeNotAllowed, "send notice", format, args...)
 }
 
-// expand gives a value, or that of the variable that it names.
+// expand returns a value, or that of the variable that it names.
 func (s *Sender) expand(value string) (string, error) {
 	name, variable := strings.CutPrefix(value, "$")
 	if !variable {

@@ -51,7 +51,7 @@ func (s *Sender) webhook(ctx context.Context, t pipeline.NotifyTarget, n pipelin
 	return s.post(ctx, t.Webhook, header, body)
 }
 
-// Sign gives the signature of a request, for who checks it.
+// Sign returns the signature of a request, for who checks it.
 func Sign(secret, timestamp string, body []byte) string {
 	mac := hmac.New(sha256.New, []byte(secret))
 	fmt.Fprintf(mac, "%s.%s", timestamp, body)

@@ -136,7 +136,7 @@ func told(d pipeline.Decision) string {
 	return fmt.Sprintf("%s lifted the rejection of %s at %s %s", d.Actor, d.Build, d.Stage, pipeline.DescribeRejections(d.Lifted))
 }
 
-// below gives the stages that come after one, in the pipeline's order.
+// below returns the stages that come after one, in the pipeline's order.
 func (s then) below(stage string) []pipeline.Stage {
 	return slices.DeleteFunc(s.StagesInOrder(), func(b pipeline.Stage) bool { return !slices.Contains(b.After, stage) })
 }

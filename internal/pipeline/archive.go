@@ -21,7 +21,7 @@ type Archive struct {
 
 const archiveTime = "20060102T150405Z"
 
-// FileName gives the name under which the archive is stored. It says all that there is to
+// FileName returns the name under which the archive is stored. It says all that there is to
 // say of it, and is the same for each try of one removal.
 func (a Archive) FileName() string {
 	return fmt.Sprintf("%s_%s_%s_%s.jsonl", a.Removed.UTC().Format(archiveTime), a.Until.UTC().Format(archiveTime), a.ID, a.Pipeline)

@@ -49,7 +49,7 @@ type Authorization struct {
 	NotAuthor bool                `json:"not_author,omitempty"`
 }
 
-// list gives who has a right, and whether it is everybody.
+// list returns who has a right, and whether it is everybody.
 func (a *Authorization) list(right Right) (who []string, everybody bool) {
 	if a == nil {
 		return nil, right != RightOverride
@@ -110,7 +110,7 @@ func (a *Authorization) is(entry string, who Person) bool {
 	})
 }
 
-// Person gives the name under which People lists somebody, else the one that is
+// Person returns the name under which People lists somebody, else the one that is
 // recorded: two names of one person are one approval.
 func (a *Authorization) Person(who Person) string {
 	if a != nil {

@@ -76,7 +76,7 @@ func BuildID(pipeline, sourceDigest, baseImage string) string {
 	return "b-" + hex.EncodeToString(h.Sum(nil))[:10]
 }
 
-// FirstLine gives the first line of s without surrounding space, and the second with it
+// FirstLine returns the first line of s without surrounding space, and the second with it
 // where the first ends with a colon.
 func FirstLine(s string) string {
 	line, rest, _ := strings.Cut(strings.TrimSpace(s), "\n")

@@ -25,10 +25,10 @@ type Creation struct {
 	Made    Made       `json:"made"`
 }
 
-// Key gives the key of the record.
+// Key returns the key of the record.
 func (c Creation) Key() Key { return CreationKey(c.Kind, c.Name) }
 
-// CreationKey gives the key of the record of the creation of something.
+// CreationKey returns the key of the record of the creation of something.
 func CreationKey(kind RecordKind, name string) Key {
 	return Key{Kind: RecordCreation, ID: string(kind) + "/" + name}
 }

@@ -30,10 +30,10 @@ func (s *State) DecisionOn(stage Stage, build string) DecisionResult {
 	return d.Result
 }
 
-// Settled reports whether a build is approved, by as many as must, or rejected at a stage.
+// IsDecided reports whether a build is approved, by as many as must, or rejected at a stage.
 func (s *State) IsDecided(stage Stage, build string) bool { return s.DecisionOn(stage, build) != "" }
 
-// Approvals gives the approvals of a build at a stage that count: those that were given
+// Approvals returns the approvals of a build at a stage that count: those that were given
 // on the run that judges it and on the content that it has. What was said of a run that
 // did not pass, by who lifted a rejection, is no approval.
 func (s *State) Approvals(stage Stage, build string) []Approval {
@@ -50,12 +50,12 @@ func (s *State) ApprovedBy(who Person, stage Stage, build string) bool {
 	return s.Pipeline.Authorization.voted(who, s.Approvals(stage, build))
 }
 
-// MissingApprovals gives how many more people must approve a build at a stage.
+// MissingApprovals returns how many more people must approve a build at a stage.
 func (s *State) MissingApprovals(stage Stage, build string) int {
 	return s.Pipeline.Authorization.missing(s.Approvals(stage, build))
 }
 
-// LiftVotes gives the votes to lift the rejection of a build at a stage that count: those
+// LiftVotes returns the votes to lift the rejection of a build at a stage that count: those
 // that were given on the run that judges it now and on the content that it has, since the
 // last rejection. An approval from before that is none.
 func (s *State) LiftVotes(stage Stage, build string) []Approval {
@@ -72,7 +72,7 @@ func (s *State) LiftedBy(who Person, stage Stage, build string) bool {
 	return s.Pipeline.Authorization.voted(who, s.LiftVotes(stage, build))
 }
 
-// MissingLifts gives how many more people must vote to lift the rejection of a build at a
+// MissingLifts returns how many more people must vote to lift the rejection of a build at a
 // stage: as many as must approve one.
 func (s *State) MissingLifts(stage Stage, build string) int {
 	return s.Pipeline.Authorization.missing(s.LiftVotes(stage, build))
@@ -84,7 +84,7 @@ func (a *Authorization) voted(who Person, votes []Approval) bool {
 	return slices.ContainsFunc(votes, func(v Approval) bool { return v.Person == person })
 }
 
-// missing gives how many more people than have voted must.
+// missing returns how many more people than have voted must.
 func (a *Authorization) missing(votes []Approval) int {
 	people := map[string]bool{}
 	for _, v := range votes {
@@ -105,7 +105,7 @@ const (
 	OutcomeOverridden Outcome = "overridden" // somebody let it pass the gate, and it has not run since
 )
 
-// Outcome gives how a build fared at a stage; empty where it did not run. An override
+// Outcome returns how a build fared at a stage; empty where it did not run. An override
 // counts while it holds; that there was one the state's Overrides tell for ever.
 func (s *State) Outcome(stage Stage, build string) Outcome {
 	v, ok := s.ResultOf(stage, build)
@@ -134,7 +134,7 @@ func (s *State) RejectedAbove(stage Stage, build string) string {
 	return s.rejectedAmong(append([]string{stage.Name}, s.Ancestors(stage.After)...), build)
 }
 
-// RejectedAt gives the stage at which the build stands rejected, or "": no stage that
+// RejectedAt returns the stage at which the build stands rejected, or "": no stage that
 // it has not entered takes it, and no person gets it.
 func (s *State) RejectedAt(build string) string {
 	return s.rejectedAmong(slices.Sorted(maps.Keys(s.Stages)), build)
@@ -149,7 +149,7 @@ func (s *State) rejectedAmong(stages []string, build string) string {
 	return ""
 }
 
-// Authors gives who wrote what a build would bring past a stage: the authors and the
+// Authors returns who wrote what a build would bring past a stage: the authors and the
 // committers of its commits and of those of the builds before it, back to the newest
 // that passed.
 func (s *State) Authors(stage Stage, build string) []string {

@@ -87,7 +87,7 @@ type Image struct {
 	CreatedAt time.Time         `json:"created_at"`
 }
 
-// Recipe is the definition of a baked image.
+// ImageDefinition is the definition of a baked image.
 type ImageDefinition struct {
 	ID       string       `json:"id"`
 	Pipeline string       `json:"pipeline"`
@@ -125,7 +125,7 @@ type ImageFilter struct {
 	Architecture string   `json:"architecture,omitempty"`
 }
 
-// Key gives the digest of a bake's inputs. A bake with the same key yields the
+// Key returns the digest of a bake's inputs. A bake with the same key yields the
 // image that exists already.
 func (r ImageDefinition) Key() string {
 	return "k-" + hashJSON(struct {

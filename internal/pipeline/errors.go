@@ -47,7 +47,7 @@ func (e *Error) Error() string {
 	}
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
 // Errorf makes an Error with the given code, operation and formatted cause.
@@ -73,7 +73,7 @@ func During(op string, err error) error {
 	return &of
 }
 
-// CodeOf gives the code of the outermost Error in err's chain, or CodeInternal.
+// CodeOf returns the code of the outermost Error in err's chain, or CodeInternal.
 // It is empty for a nil error.
 func CodeOf(err error) Code {
 	if err == nil {
@@ -86,7 +86,7 @@ func CodeOf(err error) Code {
 	return CodeInternal
 }
 
-// HintOf gives the innermost hint in err's chain, or "".
+// HintOf returns the innermost hint in err's chain, or "".
 func HintOf(err error) string {
 	hint := ""
 	for err != nil {

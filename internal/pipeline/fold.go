@@ -167,7 +167,7 @@ func (s *State) AsOf(e Event) *State {
 	return then
 }
 
-// ownResults gives a copy of a state results of its own. The slices in them are shared, and
+// ownResults returns a copy of a state results of its own. The slices in them are shared, and
 // replaced as wholes.
 func (s *State) ownResults() {
 	s.Results, s.results = maps.Clone(s.Results), slices.Clone(s.results)
@@ -220,7 +220,7 @@ func newestFirst(builds map[string]Build) []string {
 	})
 }
 
-// Version gives the version of a record for use in Batch.Expect: zero for one
+// Version returns the version of a record for use in Batch.Expect: zero for one
 // that does not exist.
 func (s *State) Version(kind RecordKind, id string) int64 { return s.versions[Key{kind, id}] }
 

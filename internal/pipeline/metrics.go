@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Figures say how well changes get to where they are used: the figures that the
+// Metrics say how well changes get to where they are used: the figures that the
 // research programme DORA found to tell teams apart, and where builds wait.
 type Metrics struct {
 	Pipeline string    `json:"pipeline"`
@@ -36,7 +36,7 @@ type Metrics struct {
 	Waits   []StageWait     `json:"waits"`
 }
 
-// FiguresPeriod are the figures of a day or a week.
+// MetricsPeriod are the figures of a day or a week.
 type MetricsPeriod struct {
 	Start       time.Time     `json:"start"`
 	Deployments int           `json:"deployments"`
@@ -46,7 +46,7 @@ type MetricsPeriod struct {
 	Restore     time.Duration `json:"time_to_restore"` // median; 0 for none
 }
 
-// Spread is how durations are spread.
+// Distribution is how durations are spread.
 type Distribution struct {
 	Count  int           `json:"count"`
 	Median time.Duration `json:"median"`
@@ -64,8 +64,8 @@ type StageWait struct {
 // daily is the longest time that is shown by days.
 const daily = 31 * 24 * time.Hour
 
-// FiguresOf works the figures out from the runs of the stage that deploys, in any order.
-// known gives a build, for runs that don't say when its commit was made and how new it is;
+// MetricsOf works the figures out from the runs of the stage that deploys, in any order.
+// known returns a build, for runs that don't say when its commit was made and how new it is;
 // the zero Build where it is not known.
 func MetricsOf(runs []RunSummary, since, until time.Time, known func(build string) Build) Metrics {
 	d := Metrics{Since: since, Until: until, Every: "week", Periods: []MetricsPeriod{}, Waits: []StageWait{}}
@@ -165,7 +165,7 @@ func (d *Metrics) counts(r RunSummary) bool {
 	return !r.EndedAt.Before(d.Since) && r.EndedAt.Before(d.Until)
 }
 
-// periodOf gives the beginning of the day or the week of a time.
+// periodOf returns the beginning of the day or the week of a time.
 func (d *Metrics) periodOf(t time.Time) time.Time {
 	t = t.UTC()
 	day := time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC)
@@ -182,7 +182,7 @@ func (d *Metrics) next(start time.Time) time.Time {
 	return start.AddDate(0, 0, 1)
 }
 
-// spreadOf gives the median and the 90th percentile: the smallest that at least that share
+// distributionOf returns the median and the 90th percentile: the smallest that at least that share
 // does not exceed.
 func distributionOf(all []time.Duration) Distribution {
 	if len(all) == 0 {
@@ -193,7 +193,7 @@ func distributionOf(all []time.Duration) Distribution {
 	return Distribution{Count: len(all), Median: rank(0.5), P90: rank(0.9)}
 }
 
-// Waits gives how long builds waited at each stage, from runs of all stages, for those that
+// Waits returns how long builds waited at each stage, from runs of all stages, for those that
 // began in the time.
 func (s *State) Waits(runs []RunSummary, since time.Time) []StageWait {
 	start, decision := map[string][]time.Duration{}, map[string][]time.Duration{}
@@ -218,7 +218,7 @@ func (s *State) Waits(runs []RunSummary, since time.Time) []StageWait {
 	return list
 }
 
-// ReadyAt gives when a build that runs at a stage for the first time could enter it: when
+// ReadyAt returns when a build that runs at a stage for the first time could enter it: when
 // it had passed all before it, and a person had moved the stage where one must. Zero where
 // that is not known, and where the build ran there before.
 func (s *State) ReadyAt(stage Stage, build string) (at time.Time) {

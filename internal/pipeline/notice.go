@@ -107,7 +107,7 @@ func (t NotifyTarget) Describe() string {
 	}
 }
 
-// Targets gives the targets of the pipeline's notices, each once: what it is to be told
+// Targets returns the targets of the pipeline's notices, each once: what it is to be told
 // of is all that any mention of it says.
 func (p Pipeline) Targets() []NotifyTarget {
 	var targets []NotifyTarget
@@ -125,7 +125,7 @@ func (p Pipeline) Targets() []NotifyTarget {
 	return targets
 }
 
-// Target gives the target with the key.
+// Target returns the target with the key.
 func (p Pipeline) Target(key string) (NotifyTarget, bool) {
 	for _, t := range p.Targets() {
 		if t.Key() == key {
@@ -148,7 +148,7 @@ type Delivery struct {
 	Next     time.Time    `json:"next,omitzero"`      // not tried again before
 }
 
-// Told gives how far a target has been told. One of which nothing is recorded has been
+// Notified returns how far a target has been told. One of which nothing is recorded has been
 // told what happened before the definition.
 func (s *State) Notified(t NotifyTarget) Delivery {
 	key := t.Key()
@@ -182,7 +182,7 @@ func RaisedID(env Environment, kind NoticeKind) string {
 // and right where it says no.
 func (e Event) MayTell(t NotifyTarget) bool { return slices.ContainsFunc(e.notifies(), t.Wants) }
 
-// tells gives the kinds of notice that an event may give.
+// notifies returns the kinds of notice that an event may give.
 func (e Event) notifies() []NoticeKind {
 	f := e.Facts
 	switch {

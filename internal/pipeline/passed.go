@@ -41,7 +41,7 @@ func (s *State) Passed(stage, build string) bool {
 	return true
 }
 
-// NewestPassed gives the newest build that passed the stage, or "".
+// NewestPassed returns the newest build that passed the stage, or "".
 func (s *State) NewestPassed(stage string) string {
 	if !s.Stages[stage].TakesBuild() {
 		return ""
@@ -54,7 +54,7 @@ func (s *State) NewestPassed(stage string) string {
 	return ""
 }
 
-// VerdictOf gives the run that judges the build at the stage.
+// ResultOf returns the run that judges the build at the stage.
 func (s *State) ResultOf(stage Stage, build string) (RunSummary, bool) {
 	all := s.Results[StageBuild(stage.Name, build)]
 	if len(all) == 0 {
@@ -95,7 +95,7 @@ func (s *State) Launch(stage Stage, build string) Launch {
 	return Launch{Image: b.BaseImage, Install: b.Artifact != nil && s.Pipeline.Service.Install != "", Artifact: b.Artifact}
 }
 
-// Inputs gives what a run of the stage for the build consumes.
+// Inputs returns what a run of the stage for the build consumes.
 func (s *State) Inputs(stage Stage, build string) Inputs {
 	var in Inputs
 	if a := s.Builds[build].Artifact; a != nil && stage.Type != TypeCommit {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Verdict is what a person decided.
+// DecisionResult is what a person decided.
 type DecisionResult string
 
 // The verdicts.
@@ -53,7 +53,7 @@ type Lift struct {
 	Votes  []Approval `json:"votes"`
 }
 
-// Stand gives the rejections that stand, in order.
+// Stand returns the rejections that stand, in order.
 func (d Decision) Stand() []Rejection {
 	if d.Result == Rejected && len(d.Rejections) == 0 { // by one person, as it is when nobody lists them
 		return []Rejection{{Actor: d.Actor, Reason: d.Reason, Run: d.Run, At: d.At}}
@@ -84,7 +84,7 @@ type Override struct {
 	At       time.Time `json:"at"`
 }
 
-// Freeze holds a stage where it is: no build enters it until it is released.
+// Pause holds a stage where it is: no build enters it until it is released.
 type Pause struct {
 	Stage  string    `json:"stage"`
 	Reason string    `json:"reason,omitempty"`
@@ -110,7 +110,7 @@ type Promotion struct {
 	At       time.Time `json:"at"`
 }
 
-// Hold is the build that a stage has moved to: the one that it runs, or that
+// Current is the build that a stage has moved to: the one that it runs, or that
 // passed it last.
 type Current struct {
 	Stage string `json:"stage"`

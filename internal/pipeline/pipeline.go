@@ -86,7 +86,7 @@ type Scale struct {
 	InstanceType string `json:"instance_type,omitempty"` // used by platforms that have types
 }
 
-// Retained gives the number of builds to retain.
+// Retained returns the number of builds to retain.
 func (p Pipeline) Retained() int {
 	if p.Keep > 0 {
 		return p.Keep

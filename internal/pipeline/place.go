@@ -40,7 +40,7 @@ func CheckStage(s *State, stage Stage) error {
 	return s.checkMeeting(stage)
 }
 
-// takesFrom gives a stage above a commit stage that can take no build but those that the
+// takesFrom returns a stage above a commit stage that can take no build but those that the
 // commit stage makes, or "".
 func (s *State) takesFrom(stage Stage) string {
 	others := func(name string) bool { return name != stage.Name && s.Stages[name].Type == TypeCommit }
@@ -139,7 +139,7 @@ func (s *State) neverMeet(stage Stage) (a, b branch, never bool) {
 	return a, b, false
 }
 
-// feeds gives the commit stages whose builds can pass a stage. It reports false where that
+// feeds returns the commit stages whose builds can pass a stage. It reports false where that
 // is any: the stage takes no build, comes after none that does, or is not known yet.
 func (s *State) feeds(name string, known map[string][]string, seen []string) (commits []string, limited bool) {
 	stage, exists := s.Stages[name]
@@ -183,7 +183,7 @@ func (s *State) Concerns(stage, build string) bool {
 	return len(s.common([]string{maker}, from)) > 0
 }
 
-// common gives the commit stages of two lists that make a build of the other list, too:
+// common returns the commit stages of two lists that make a build of the other list, too:
 // they have the same source and base image.
 func (s *State) common(a, b []string) []string {
 	both := []string{}

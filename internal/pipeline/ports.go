@@ -16,7 +16,7 @@ import (
 // else: neither state, plan, ledger nor log.
 type Secrets map[string]Secret
 
-// Values gives the secrets without their names.
+// Values returns the secrets without their names.
 func (s Secrets) Values() []Secret { return slices.Collect(maps.Values(s)) }
 
 // Secret is a value that renders as "(secret)" wherever it is printed or encoded.
@@ -33,7 +33,7 @@ func (Secret) GoString() string { return redacted }
 // MarshalText hides the value from encoders.
 func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// Reveal gives the value, for the environment of a command.
+// Reveal returns the value, for the environment of a command.
 func (s Secret) Reveal() string { return string(s) }
 
 // Batch is a set of events that are appended together or not at all.
@@ -106,7 +106,7 @@ func LeaseLost(op string, by Fence, newest int64) error {
 		WithHint("Another process took over because this one did not renew its lease in time. Apply again when it has ended.")
 }
 
-// HeldError says that a lease is paused by another. It has CodeHeld.
+// LockedError says that a lease is paused by another. It has CodeHeld.
 type LockedError struct{ Lease Lease }
 
 // Error names the holder.
@@ -166,7 +166,7 @@ type Leaser interface {
 	// Renew extends a lease to ttl from now, and lets others see the Activity of its Holder;
 	// CodeLeaseLost where it is no longer current.
 	Renew(ctx context.Context, l Lease, ttl time.Duration) (Lease, error)
-	// Release gives the lease up. Releasing one that is no longer held is no error.
+	// Release returns the lease up. Releasing one that is no longer held is no error.
 	Release(ctx context.Context, l Lease) error
 	// Leases lists the leases that are held, expired ones included.
 	Leases(ctx context.Context) ([]Lease, error)
@@ -438,9 +438,9 @@ const StartVariable = "PENSTOCK_START"
 type Worker interface {
 	// Check says why no command can run there: CodeInvalid, with the remedy.
 	Check() error
-	// System gives what the machines run programs of, as in "linux" and "amd64".
+	// System returns what the machines run programs of, as in "linux" and "amd64".
 	System(ctx context.Context) (system, arch string, err error)
-	// Work runs commands, each on a machine of its own, and gives their exit
+	// Work runs commands, each on a machine of its own, and returns their exit
 	// statuses. A command that fails is no error. Where there are several, none
 	// begins before all can, StartVariable tells when, and an error ends them all.
 	// Cancellation ends everything that was started.
@@ -454,23 +454,23 @@ type CheckoutRequest struct {
 	Travels            bool   // it is sent to other machines, so that its size is bounded: of a long history it has the commits only
 }
 
-// Sources gives work trees of revisions.
+// Sources returns work trees of revisions.
 type Sources interface {
 	// Checkout makes a work tree of a commit, a repository of its own.
 	Checkout(ctx context.Context, r CheckoutRequest) error
-	// Describe gives author, time and message of a commit, and where paths are given the
+	// Describe returns author, time and message of a commit, and where paths are given the
 	// digests of its components.
 	Describe(ctx context.Context, repository, commit string, paths *Paths) (Revision, error)
-	// Compare gives what lies between two commits, with the components of files where
+	// Compare returns what lies between two commits, with the components of files where
 	// paths are given; CodeNotFound where a commit is nowhere any more.
 	Compare(ctx context.Context, repository, from, to string, paths *Paths) (Comparison, error)
 }
 
 // Artifacts stores distributions by the digest of their content.
 type Artifacts interface {
-	// Put stores the file, or a directory as a gzipped tar, and gives its record.
+	// Put stores the file, or a directory as a gzipped tar, and returns its record.
 	Put(ctx context.Context, path string) (Artifact, error)
-	// Get gives the path of a verified copy on this machine; CodeCorrupt where the
+	// Get returns the path of a verified copy on this machine; CodeCorrupt where the
 	// content is not what was recorded, CodeNotFound where it is gone.
 	Get(ctx context.Context, a Artifact) (path string, err error)
 	Remove(ctx context.Context, digest string) error

@@ -40,7 +40,7 @@ func NewRedactor(secrets ...Secret) *Redactor {
 	return r
 }
 
-// Pieces gives what is masked.
+// Pieces returns what is masked.
 func (r *Redactor) Pieces() []string {
 	var all []string
 	for _, piece := range r.pieces {
@@ -93,7 +93,7 @@ func (r *Redactor) Mask(b []byte, limit int) []byte {
 // Text masks secrets in a text.
 func (r *Redactor) Text(s string) string { return string(r.Mask([]byte(s), len(s))) }
 
-// spans gives the parts of b to mask that begin before limit, in order and merged
+// spans returns the parts of b to mask that begin before limit, in order and merged
 // where they overlap, so that two secrets that share a part hide each other's rest.
 func (r *Redactor) spans(b []byte, limit int) []span {
 	var found []span

@@ -30,7 +30,7 @@ var RunStatuses = []RunStatus{RunRunning, RunPassed, RunFailed, RunCancelled, Ru
 // Final reports whether the run has ended.
 func (s RunStatus) Final() bool { return s != RunRunning }
 
-// Verdict reports whether the status judges the build.
+// HasResult reports whether the status judges the build.
 func (s RunStatus) HasResult() bool { return s == RunPassed || s == RunFailed }
 
 // Phase is the part of a run that is under way. The order is that of a run.
@@ -213,7 +213,7 @@ type RunSummary struct {
 	EndedAt   time.Time `json:"ended_at,omitzero"`
 }
 
-// Summary gives the part of r that gates and listings need.
+// Summary returns the part of r that gates and listings need.
 func (r Run) Summary() RunSummary {
 	made := Inputs{Image: r.Image}
 	if r.Artifact != nil {

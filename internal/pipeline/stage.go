@@ -125,7 +125,7 @@ type ShiftStep struct {
 	Pause   time.Duration `json:"pause"`
 }
 
-// Traffic gives how the traffic of the environment goes over to a new fleet.
+// Traffic returns how the traffic of the environment goes over to a new fleet.
 func (e EnvironmentSpec) Traffic() Traffic {
 	return Traffic{Port: e.Port, Certificate: e.Certificate, Steps: e.Shift, Alarms: e.Alarms, KeepPrevious: e.KeepPrevious}
 }
@@ -210,16 +210,16 @@ type Load struct {
 // for the platform itself.
 func (s Stage) TakesBuild() bool { return s.Type != TypeBootstrap }
 
-// Guarded reports whether only who may deploy moves the stage: a person does, or it is
+// RequiresDeployRight reports whether only who may deploy moves the stage: a person does, or it is
 // of type production.
 func (s Stage) RequiresDeployRight() bool {
 	return s.Trigger == TriggerManual || s.Type == TypeProduction
 }
 
-// Lasting reports whether the stage's environment outlives its run.
+// Persistent reports whether the stage's environment outlives its run.
 func (s Stage) Persistent() bool { return s.Env != nil && s.Env.Keep }
 
-// Upstream gives the names in After once each, in order.
+// Upstream returns the names in After once each, in order.
 func (s Stage) Upstream() []string {
 	seen := make(map[string]bool, len(s.After))
 	var names []string
@@ -232,7 +232,7 @@ func (s Stage) Upstream() []string {
 	return names
 }
 
-// Instances gives the number of instances of the stage's environment: its own,
+// Instances returns the number of instances of the stage's environment: its own,
 // else the pipeline's scale, else one. It is zero without an environment.
 func (s Stage) Instances(p Pipeline) int {
 	switch {
@@ -245,7 +245,7 @@ func (s Stage) Instances(p Pipeline) int {
 	}
 }
 
-// StepsLimit gives how long the stage's steps may take together, with all their tries.
+// StepsLimit returns how long the stage's steps may take together, with all their tries.
 func (s Stage) StepsLimit() time.Duration {
 	var limit time.Duration
 	for _, step := range s.Steps {
@@ -261,7 +261,7 @@ func (s Stage) StepsLimit() time.Duration {
 	return limit
 }
 
-// EnvironmentFor gives the specification of the stage's environment. The instances of
+// EnvironmentFor returns the specification of the stage's environment. The instances of
 // the stages that are of production's size are of its type, too, where no other is set.
 func (s Stage) EnvironmentFor(p Pipeline) EnvironmentSpec {
 	spec := *s.Env
@@ -321,7 +321,7 @@ func (s Stage) WithDefaults(approval, bake *bool) Stage {
 	return s
 }
 
-// Digest gives the definition digest: a hash of all that decides what a run of
+// Digest returns the definition digest: a hash of all that decides what a run of
 // the stage does, so that a passed run with the same digest need not be repeated.
 // Names, gates, the pin, the number of instances and how the traffic gets to them are
 // no part of it.
@@ -351,7 +351,7 @@ func (s Stage) Digest(p Pipeline) string {
 // Equal reports whether two stages have the same definition, source and gates.
 func (s Stage) Equal(t Stage) bool { return hashJSON(s) == hashJSON(t) }
 
-// hashJSON gives the hex SHA-256 of v's JSON. Maps are encoded in key order, so
+// hashJSON returns the hex SHA-256 of v's JSON. Maps are encoded in key order, so
 // equal values give equal digests on every machine.
 func hashJSON(v any) string {
 	data, err := json.Marshal(v)

@@ -65,7 +65,7 @@ func (s *State) StagesInOrder() []Stage {
 	})
 }
 
-// Ancestors gives the names of every stage above the named one, directly or not,
+// Ancestors returns the names of every stage above the named one, directly or not,
 // in no particular order. It ends on cycles.
 func (s *State) Ancestors(after []string) []string {
 	seen := map[string]bool{}
@@ -85,7 +85,7 @@ func (s *State) Ancestors(after []string) []string {
 // RunsNow reports whether a run of the stage is under way.
 func (s *State) RunsNow(stage string) bool { return s.Latest[stage].Status == RunRunning }
 
-// RunEnvironment gives the living environment with the given purpose of a stage.
+// RunEnvironment returns the living environment with the given purpose of a stage.
 func (s *State) RunEnvironment(stage string, purpose EnvironmentPurpose) (Environment, bool) {
 	for _, e := range s.Environments {
 		if e.Stage == stage && e.Purpose == purpose {
@@ -95,7 +95,7 @@ func (s *State) RunEnvironment(stage string, purpose EnvironmentPurpose) (Enviro
 	return Environment{}, false
 }
 
-// PersonEnvironment gives the self-service environment with the given name.
+// PersonEnvironment returns the self-service environment with the given name.
 func (s *State) PersonEnvironment(name string) (Environment, bool) {
 	for _, e := range s.Environments {
 		if e.Purpose == ForPerson && e.Name == name {

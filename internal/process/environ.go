@@ -14,7 +14,7 @@ import (
 // guard was killed.
 const markVariable = "PENSTOCK_GUARD"
 
-// Environ gives this process's environment as a command should see it, with the
+// Environ returns this process's environment as a command should see it, with the
 // extra variables laid over it. Left out is what belongs to this process alone:
 // the plugin handshake (a command that is itself a plugin host or a Terraform
 // would take it for its own), Terraform's logging and arguments, and the variables
@@ -69,7 +69,7 @@ func Ceiling(dirs ...string) string {
 	return strings.Join(dirs, string(os.PathListSeparator))
 }
 
-// marked gives env with the mark of a tree.
+// marked returns env with the mark of a tree.
 func marked(env []string, mark string) []string {
 	env = slices.DeleteFunc(slices.Clone(env), func(kv string) bool {
 		return strings.HasPrefix(kv, markVariable+"=")

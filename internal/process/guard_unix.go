@@ -117,7 +117,7 @@ func (g *guard) run(grace time.Duration, program string, args []string) (report,
 	return r, nil
 }
 
-// stopAsked gives a channel that is closed when the parent lets go of the pipe
+// stopAsked returns a channel that is closed when the parent lets go of the pipe
 // or dies, or when somebody signals the guard to end.
 func stopAsked() <-chan struct{} {
 	signals := make(chan os.Signal, 1)
@@ -157,7 +157,7 @@ func (g *guard) reap() bool {
 }
 
 // endAll ends every descendant: SIGTERM once to each that shows, SIGKILL after
-// the grace. It gives those that could not be ended.
+// the grace. It returns those that could not be ended.
 func (g *guard) endAll(grace time.Duration) []int {
 	asked := map[int]bool{}
 	force := time.Now().Add(grace)

@@ -34,7 +34,7 @@ func (o *output) end() {
 }
 
 // copy moves everything to the writer. Where that fails it reads on, as a full
-// pipe would block the command, and gives the error at the end.
+// pipe would block the command, and returns the error at the end.
 func (o *output) copy() {
 	var failed error
 	buffer := make([]byte, 32<<10)

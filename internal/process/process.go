@@ -85,7 +85,7 @@ type Process struct {
 	err     error // likewise
 }
 
-// PID gives the process ID of the guard.
+// PID returns the process ID of the guard.
 func (p *Process) PID() int { return p.guard.Process.Pid }
 
 // Stop ends the whole tree: SIGTERM, and SIGKILL after the grace. It returns
@@ -107,7 +107,7 @@ func (p *Process) Wait() (Exit, error) {
 
 func (p *Process) letGo() { p.release.Do(func() { _ = p.control.Close() }) }
 
-// Shell gives the arguments that run line in a POSIX shell which stops at the
+// Shell returns the arguments that run line in a POSIX shell which stops at the
 // first command that fails.
 func Shell(line string) []string { return []string{"/bin/sh", "-e", "-c", line} }
 

@@ -24,7 +24,7 @@ import (
 // parentVariable makes the test binary play the program that starts a command.
 const parentVariable = "PROCESS_TEST_PARENT"
 
-// scriptVariable gives it another command than treeScript.
+// scriptVariable returns it another command than treeScript.
 const scriptVariable = "PROCESS_TEST_SCRIPT"
 
 func TestMain(m *testing.M) {
@@ -104,7 +104,7 @@ func awaitFile(t *testing.T, path string) {
 	await(t, path, func() bool { _, err := os.Stat(path); return err == nil })
 }
 
-// noted gives the identities of the processes that the tree script noted.
+// noted returns the identities of the processes that the tree script noted.
 func noted(t *testing.T, dir string) map[string]Identity {
 	t.Helper()
 	awaitFile(t, filepath.Join(dir, "ready"))

@@ -15,11 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// selfPath gives this program. The link still leads to it when an upgrade has
+// selfPath returns this program. The link still leads to it when an upgrade has
 // replaced the file.
 func selfPath() (string, error) { return "/proc/self/exe", nil }
 
-// adopt makes orphaned descendants children of this process, and gives it a name
+// adopt makes orphaned descendants children of this process, and returns it a name
 // that tells it from its parent, as the link above would name it "exe".
 func adopt() error {
 	_ = os.WriteFile("/proc/self/comm", []byte("penstock-guard"), 0)

@@ -206,7 +206,7 @@ func expandImageDefinition(ctx context.Context, m bakedImageModel, at *session, 
 	return r
 }
 
-// flattenRecipe fills in the arguments of an imported image.
+// flattenImageDefinition fills in the arguments of an imported image.
 func flattenImageDefinition(ctx context.Context, r pipeline.ImageDefinition, sch schema.Schema, m *bakedImageModel, diags *diag.Diagnostics) {
 	var d diag.Diagnostics
 	m.Keep, m.Source = types.Int64Value(int64(r.Keep)), flattenSource(&r.Source)
@@ -412,7 +412,7 @@ func (r *bakedImageResource) Read(ctx context.Context, req resource.ReadRequest,
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }
 
-// latest gives the image that an origin leads to now; null for a directory, and where
+// latest returns the image that an origin leads to now; null for a directory, and where
 // it leads nowhere, which is no matter before the next bake.
 func (r *bakedImageResource) latest(ctx context.Context, from pipeline.ImageFrom) types.String {
 	id, err := r.session.Engine.Images.Resolve(ctx, from)

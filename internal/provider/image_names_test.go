@@ -20,7 +20,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
-// imageText gives a baked image, named and with more arguments, of the tree that all have.
+// imageText returns a baked image, named and with more arguments, of the tree that all have.
 func imageText(address, name, more string) string {
 	return fmt.Sprintf(`
 resource "penstock_baked_image" %q {
@@ -32,7 +32,7 @@ resource "penstock_baked_image" %q {
 }`, address, name, more)
 }
 
-// imagesOf gives a configuration of a pipeline with images.
+// imagesOf returns a configuration of a pipeline with images.
 func (b *bench) imagesOf(images ...string) string {
 	text := fmt.Sprintf(`
 provider "penstock" { data_dir = %q }

@@ -10,7 +10,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-log/tflog"
 )
 
-// newLogger gives a logger whose lines go to Terraform's log.
+// newLogger returns a logger whose lines go to Terraform's log.
 func newLogger(ctx context.Context) hclog.Logger {
 	l := hclog.NewInterceptLogger(&hclog.LoggerOptions{Name: "penstock", Level: hclog.Trace, Output: discard{}})
 	l.RegisterSink(sink{context.WithoutCancel(ctx)})

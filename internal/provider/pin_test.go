@@ -51,7 +51,7 @@ resource "penstock_stage" "live" {
   after    = [penstock_stage.commit.passed]
   build    = trimspace(file(%[3]q)) == "" ? null : trimspace(file(%[3]q))
 }`, b.dir, b.repo, pin)
-	// next gives the ID of the build that the commit stage makes of the newest commit.
+	// next returns the ID of the build that the commit stage makes of the newest commit.
 	next := func() string {
 		var id string
 		b.open(func(a *app.App) error {

@@ -112,7 +112,7 @@ func (d *pipelineDataSource) Read(ctx context.Context, req datasource.ReadReques
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }
 
-// existing gives the state of a pipeline that must exist.
+// existing returns the state of a pipeline that must exist.
 func existing(ctx context.Context, s *session, short types.String) (*pipeline.State, error) {
 	name := s.pipelineName(short)
 	st, err := s.Engine.State(ctx, name)

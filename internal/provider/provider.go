@@ -59,7 +59,7 @@ func (p *Provider) Close(ctx context.Context) {
 	p.apps = nil
 }
 
-// Abandon gives up what others wait for while this process lives. Call it before a process
+// Abandon returns up what others wait for while this process lives. Call it before a process
 // ends whose Terraform was killed: what that has in its state is not known, so nothing is
 // settled. It takes no longer than ctx allows.
 func (p *Provider) Abandon(ctx context.Context) {

@@ -137,7 +137,7 @@ func (b *bench) judge(stage string, verb decision.Verb) func() {
 	}
 }
 
-// passed gives the newest build that passed a stage.
+// passed returns the newest build that passed a stage.
 func (b *bench) passed(stage string) string {
 	b.t.Helper()
 	var build string

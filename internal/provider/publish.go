@@ -130,7 +130,7 @@ func flattenPublish(ctx context.Context, p *pipeline.Publication, attrTypes map[
 	return o
 }
 
-// stringList gives null for no values.
+// stringList returns null for no values.
 func stringList(ctx context.Context, values []string, diags *diag.Diagnostics) types.List {
 	if len(values) == 0 {
 		return types.ListNull(types.StringType)

@@ -179,7 +179,7 @@ func flattenStage(ctx context.Context, st *pipeline.State, s pipeline.Stage, sch
 	m.Environment = flattenEnvironment(ctx, s.Env, def.Env, envTypes, diags)
 }
 
-// flattenEnvironment gives null for the environment that the type has by default.
+// flattenEnvironment returns null for the environment that the type has by default.
 func flattenEnvironment(ctx context.Context, e, def *pipeline.EnvironmentSpec, envTypes map[string]attr.Type, diags *diag.Diagnostics) types.Object {
 	if e == nil || def != nil && e.Equal(*def) {
 		return types.ObjectNull(envTypes)
@@ -214,7 +214,7 @@ func flattenEnvironment(ctx context.Context, e, def *pipeline.EnvironmentSpec, e
 	return o
 }
 
-// flattenStanding fills in what a stage exports. The candidate of one that an apply would
+// flattenStatus fills in what a stage exports. The candidate of one that an apply would
 // move is the build that it holds, so that the plan shows the move.
 func flattenStatus(st report.StageStatus, p pipeline.Pipeline, m *stageModel) {
 	m.ID, m.Name = types.StringValue(st.Stage.ID), types.StringValue(st.Stage.Name)

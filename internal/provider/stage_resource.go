@@ -55,7 +55,7 @@ const ownKey = "id"
 
 // named checks that no other resource of the configuration has the planned name. id is
 // null for a resource that is to be created; moves says that it leaves the name that it
-// has. It gives the ID of the resource that the planned one is or replaces; empty for none.
+// has. It returns the ID of the resource that the planned one is or replaces; empty for none.
 func (b *base) named(ctx context.Context, noun string, pipelineName, name, id types.String, moves bool, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) (own string) {
 	if own = id.ValueString(); id.IsNull() {
 		data, diags := req.Private.GetKey(ctx, ownKey)
@@ -341,7 +341,7 @@ func importPair(ctx context.Context, req resource.ImportStateRequest, resp *reso
 	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("name"), name)...)
 }
 
-// schemaOf gives a resource's schema.
+// schemaOf returns a resource's schema.
 func schemaOf(ctx context.Context, r resource.Resource) schema.Schema {
 	var s resource.SchemaResponse
 	r.Schema(ctx, resource.SchemaRequest{}, &s)

@@ -30,7 +30,7 @@ func known(ctx context.Context, values ...attr.Value) bool {
 	return true
 }
 
-// orNull gives a null string for an empty one.
+// orNull returns a null string for an empty one.
 func orNull(s string) types.String {
 	if s == "" {
 		return types.StringNull()
@@ -38,7 +38,7 @@ func orNull(s string) types.String {
 	return types.StringValue(s)
 }
 
-// trueOrNull gives a null bool for false.
+// trueOrNull returns a null bool for false.
 func trueOrNull(b bool) types.Bool {
 	if !b {
 		return types.BoolNull()
@@ -46,7 +46,7 @@ func trueOrNull(b bool) types.Bool {
 	return types.BoolValue(true)
 }
 
-// intOrNull gives a null number for zero.
+// intOrNull returns a null number for zero.
 func intOrNull[T int | int64](n T) types.Int64 {
 	if n == 0 {
 		return types.Int64Null()

@@ -78,7 +78,7 @@ func (r *Reports) Diff(ctx context.Context, pipelineName, from, to string) (Diff
 	return d, err
 }
 
-// released fills in what a promotion would release: nothing but the builds.
+// unlocked fills in what a promotion would release: nothing but the builds.
 func unlocked(st *pipeline.State, d Diff) (Diff, error) {
 	const op = "compare builds"
 	stage, current, ok := st.Delivered()

@@ -13,14 +13,14 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/state"
 )
 
-// figuresPage is how many runs are read at a time.
+// metricsPage is how many runs are read at a time.
 const metricsPage = 1000
 
-// figuresBefore is how long before the time that is asked for runs are read: what was
+// metricsBefore is how long before the time that is asked for runs are read: what was
 // deployed then tells a rollback, and a failure may last from then.
 const metricsBefore = 30 * 24 * time.Hour
 
-// Figures works out how well a stage delivers, since a time; "" is the last stage whose
+// Metrics works out how well a stage delivers, since a time; "" is the last stage whose
 // environment lasts or that people move. CodeNotFound where there is none.
 func (r *Reports) Metrics(ctx context.Context, pipelineName, stage string, since time.Time) (pipeline.Metrics, error) {
 	st, err := r.states.Existing(ctx, pipelineName)

@@ -160,7 +160,7 @@ func (cs *Creations) settle(ctx context.Context, pipelineName string, ids map[pi
 	return nil
 }
 
-// Close gives up the leases that say that this process creates something.
+// Close returns up the leases that say that this process creates something.
 func (cs *Creations) Close(ctx context.Context) {
 	cs.mu.Lock()
 	leases := cs.leases

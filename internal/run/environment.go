@@ -192,7 +192,7 @@ func (a *attempt) bake(ctx context.Context) error {
 	return a.states.Append(ctx, a.run.Pipeline, &a.lease, pipeline.Event{Kind: pipeline.ImageBaked, Facts: pipeline.Facts{Image: &image}})
 }
 
-// finishEnvironment gives the traffic to the fleet of a persistent environment, and
+// finishEnvironment returns the traffic to the fleet of a persistent environment, and
 // ends one that was for the run alone. From the moment that its phase is recorded
 // the run has passed: whoever finds it dead finishes it.
 func (a *attempt) finishEnvironment(ctx context.Context) error {
@@ -270,7 +270,7 @@ func (e *core) discardPending(ctx context.Context, h *lock.Lock, env pipeline.En
 	return nil
 }
 
-// adjusted gives an environment another specification whose service runs no differently,
+// adjusted returns an environment another specification whose service runs no differently,
 // for the caller to record: the number of its instances, and the proxies that its endpoint
 // trusts.
 func (e *core) adjusted(ctx context.Context, h *lock.Lock, env pipeline.Environment, spec pipeline.EnvironmentSpec, instances int) (pipeline.Environment, error) {

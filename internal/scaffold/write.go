@@ -18,7 +18,7 @@ const (
 	AWS   Platform = "aws"
 )
 
-// Write gives a configuration for the project, as `terraform fmt` writes it, and what
+// Write returns a configuration for the project, as `terraform fmt` writes it, and what
 // there is to do by hand.
 func Write(p Project, on Platform) (text string, notes []string) {
 	w := &writer{}

@@ -184,7 +184,7 @@ func (w *world) between(least, most time.Duration) time.Duration {
 	return least + time.Duration(w.random.Int64N(int64(most-least)))
 }
 
-// schedule gives one waiting call after another its turn, until done is closed.
+// schedule returns one waiting call after another its turn, until done is closed.
 func (w *world) schedule(done <-chan struct{}) {
 	for {
 		synctest.Wait()
@@ -205,7 +205,7 @@ func (w *world) schedule(done <-chan struct{}) {
 	}
 }
 
-// turn gives a waiting call its turn. Where none can have it, it returns how long to wait.
+// turn returns a waiting call its turn. Where none can have it, it returns how long to wait.
 func (w *world) turn() (wake time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -191,7 +191,7 @@ func (s *store) mend(ctx context.Context, at location, f func() error) error {
 	return again
 }
 
-// parse gives the object that a full ref names; empty for none.
+// parse returns the object that a full ref names; empty for none.
 func (s *store) parse(ctx context.Context, at location, ref string) (string, error) {
 	text, err := s.output(ctx, s.local(at, "rev-parse", "--verify", "--quiet", ref))
 	var said *gitError

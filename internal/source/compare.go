@@ -21,7 +21,7 @@ const (
 // componentNames are what components are called.
 var componentNames = [...]string{ignored: "ignored", infrastructure: "infrastructure", configuration: "configuration", data: "data", application: "application"}
 
-// Compare gives what lies between two commits, which are fetched if the cache lacks them.
+// Compare returns what lies between two commits, which are fetched if the cache lacks them.
 // Files are grouped by component where paths are given, and of a directory only the
 // files that concern it are listed, and the commits that touch them. CodeNotFound where a commit is
 // nowhere any more.

@@ -173,7 +173,7 @@ func (r *runner) output(ctx context.Context, c call) (string, error) {
 	return out.String(), err
 }
 
-// configure gives the settings of a call. A password goes to git through a
+// configure returns the settings of a call. A password goes to git through a
 // credential helper for exactly that address, and so through the environment: the
 // arguments of a process are there for all to see.
 func configure(at location) []string {
@@ -190,7 +190,7 @@ func configure(at location) []string {
 	return args
 }
 
-// hostOf gives the scheme and host of a URL.
+// hostOf returns the scheme and host of a URL.
 func hostOf(address string) string {
 	start := strings.Index(address, "://") + len("://")
 	if end := strings.IndexAny(address[start:], "/?#"); end >= 0 {
@@ -215,7 +215,7 @@ func (r *runner) environ(c call) []string {
 	return process.Environ(extra)
 }
 
-// verb gives git's command of the arguments.
+// verb returns git's command of the arguments.
 func verb(args []string) string {
 	for i, arg := range args {
 		if !strings.HasPrefix(arg, "-") && (i == 0 || args[i-1] != "-c" && args[i-1] != "-C") {
@@ -268,7 +268,7 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// lines gives the last few lines in one, fit to print.
+// lines returns the last few lines in one, fit to print.
 func (t *tail) lines() string {
 	const most = 6
 	var lines []string

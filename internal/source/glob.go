@@ -61,7 +61,7 @@ type globs []string
 // brackets makes brackets stand for themselves.
 var brackets = strings.NewReplacer("[", `\[`, "]", `\]`)
 
-// compile gives the patterns in the form that doublestar matches against a whole
+// compile returns the patterns in the form that doublestar matches against a whole
 // path. Brackets match what is named like them, as Next.js's [id] directories, and what
 // the class matches that they make.
 func compile(patterns []string) globs {

@@ -38,7 +38,7 @@ type Query struct {
 	Ignore         []string
 }
 
-// queryOf gives the patterns of paths, as those of a query.
+// queryOf returns the patterns of paths, as those of a query.
 func queryOf(p pipeline.Paths) Query {
 	return Query{Directory: p.Directory, Include: p.Include, Infrastructure: p.Infrastructure, Configuration: p.Configuration, Data: p.Data, Ignore: p.Ignore}
 }

@@ -164,7 +164,7 @@ func (j *journal) count(command string) int {
 	return strings.Count(j.String(), "command="+command+" ")
 }
 
-// newSource gives a Source on the cache with a journal of what it does.
+// newSource returns a Source on the cache with a journal of what it does.
 func newSource(cache string) (*Source, *journal) {
 	j := &journal{}
 	return New(Options{Dir: cache, Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: j})}), j

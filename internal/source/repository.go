@@ -113,7 +113,7 @@ func locateURL(repository string) (location, error) {
 	return l, nil
 }
 
-// bracketed gives the host as it is written in a URL.
+// bracketed returns the host as it is written in a URL.
 func bracketed(host string) string {
 	if strings.Contains(host, ":") {
 		return "[" + host + "]"

@@ -16,7 +16,7 @@ import (
 // resolver finds the commits that refs name.
 type resolver struct{ *store }
 
-// resolve gives the commit that a ref names in the cache, which is up to date, and
+// resolve returns the commit that a ref names in the cache, which is up to date, and
 // keeps it. A branch comes before a tag of the same name.
 func (r *resolver) resolve(ctx context.Context, at location, ref string) (string, error) {
 	named := ref
@@ -43,7 +43,7 @@ func (r *resolver) resolve(ctx context.Context, at location, ref string) (string
 	return "", r.missing(ctx, at, ref)
 }
 
-// candidates gives the names in the cache that a ref may have.
+// candidates returns the names in the cache that a ref may have.
 func (r *resolver) candidates(ctx context.Context, at location, ref string) []string {
 	switch {
 	case strings.HasPrefix(ref, "refs/heads/"), strings.HasPrefix(ref, "refs/tags/"):
@@ -63,7 +63,7 @@ func (r *resolver) candidates(ctx context.Context, at location, ref string) []st
 	}
 }
 
-// commit gives the commit that a full ref of the cache leads to; empty for none.
+// commit returns the commit that a full ref of the cache leads to; empty for none.
 func (r *resolver) commit(ctx context.Context, at location, ref string) (string, error) {
 	commit, err := r.parse(ctx, at, ref+"^{commit}")
 	if commit != "" || err != nil {
@@ -83,7 +83,7 @@ func (r *resolver) commit(ctx context.Context, at location, ref string) (string,
 
 var headLine = regexp.MustCompile(`(?m)^(?:ref: (refs/\S+)|([0-9a-f]{40,64}))\tHEAD$`)
 
-// head gives what the repository's HEAD is: a full ref, or a commit. It is empty in
+// head returns what the repository's HEAD is: a full ref, or a commit. It is empty in
 // a repository whose HEAD leads nowhere.
 func (r *resolver) head(ctx context.Context, at location) (string, error) {
 	return r.memos.do(ctx, "head "+at.key, func(ctx context.Context) (string, error) {

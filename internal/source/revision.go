@@ -39,7 +39,7 @@ func parseLog(text string) (pipeline.Revision, error) {
 	}, nil
 }
 
-// signature gives somebody's name and address as git shows them.
+// signature returns somebody's name and address as git shows them.
 func signature(name, address string) string {
 	if name, address = printable(name), printable(address); address == "" {
 		return name

@@ -36,7 +36,7 @@ type Source struct {
 
 var _ pipeline.Sources = (*Source)(nil)
 
-// New gives a Source. It does nothing yet.
+// New returns a Source. It does nothing yet.
 func New(o Options) *Source {
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
@@ -56,7 +56,7 @@ type Snapshot struct {
 	Image  pipeline.SourceRef // infrastructure and configuration: what baked images take
 }
 
-// Snapshot gives the commit that the query's ref names now, with the digests of its
+// Snapshot returns the commit that the query's ref names now, with the digests of its
 // components. The repository is fetched first, once for the life of s. CodeInvalid
 // refuses a query; CodeNotFound says that the repository, the ref or any commit is
 // missing; CodeFailed, with what git said, that the repository can't be reached.
@@ -83,7 +83,7 @@ func (s *Source) Snapshot(ctx context.Context, q Query) (Snapshot, error) {
 	return snapshot, nil
 }
 
-// Tip gives what the query's ref stands for now, as text to compare with what it was:
+// Tip returns what the query's ref stands for now, as text to compare with what it was:
 // while it is unchanged, Snapshot returns the same commit. It asks the repository for no more
 // than that. It is empty for a ref that does not exist, and where the repository was
 // never read. Errors are those of Snapshot.
@@ -120,7 +120,7 @@ func (s *Source) snapshot(ctx context.Context, at location, q Query) (Snapshot, 
 	}, nil
 }
 
-// Describe gives author, time and message of a commit, which is fetched if the
+// Describe returns author, time and message of a commit, which is fetched if the
 // cache lacks it, and the digests of its components where paths are given.
 // CodeNotFound where it is nowhere.
 func (s *Source) Describe(ctx context.Context, repository, commit string, paths *pipeline.Paths) (pipeline.Revision, error) {
@@ -172,7 +172,7 @@ func (s *Source) open(ctx context.Context, repository string) (location, error) 
 	return at, nil
 }
 
-// failed gives an error its code, where it has none yet.
+// failed returns an error its code, where it has none yet.
 func failed(ctx context.Context, op string, err error) error {
 	var known *pipeline.Error
 	switch {

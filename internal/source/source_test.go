@@ -283,7 +283,7 @@ func read(t *testing.T, path string) string {
 	return string(text)
 }
 
-// only gives the one name in dir with the ending.
+// only returns the one name in dir with the ending.
 func only(t *testing.T, dir, ending string) string {
 	t.Helper()
 	list := slices.DeleteFunc(names(t, dir), func(name string) bool { return !strings.HasSuffix(name, ending) })

@@ -19,7 +19,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 )
 
-// isolate gives a command a session of its own: the whole of it can be ended, and
+// isolate returns a command a session of its own: the whole of it can be ended, and
 // nothing in it (ssh, above all) can ask a question on the user's terminal.
 func isolate(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

@@ -128,7 +128,7 @@ func (w workTree) tags(ctx context.Context) (string, error) {
 	return tags.String(), err
 }
 
-// packCommit gives the work tree all commits and tags, and the files of its own commit.
+// packCommit returns the work tree all commits and tags, and the files of its own commit.
 func (w workTree) packCommit(ctx context.Context, tags string) error {
 	list, err := os.CreateTemp("", "penstock-objects-")
 	if err != nil {
@@ -170,7 +170,7 @@ var (
 // linkTries bounds how often packs that a fetch replaces meanwhile are listed again.
 const linkTries = 10
 
-// linkObjects gives a repository the objects of another, by hard links where the file
+// linkObjects returns a repository the objects of another, by hard links where the file
 // system has them. Git never changes an object, so what is done in the one does not show
 // in the other. A fetch may pack the objects of the other at the same time: those that
 // are not in a pack come first, so that one is found here or there.

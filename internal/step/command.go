@@ -102,7 +102,7 @@ func runLocal(ctx context.Context, req pipeline.StepRequest, _ int, log *runlog.
 	return conclude(bounded, bound, exit, err, log)
 }
 
-// variables gives what a command sees beside the secrets.
+// variables returns what a command sees beside the secrets.
 func variables(req pipeline.StepRequest) map[string]string {
 	env := map[string]string{}
 	maps.Copy(env, req.Env)

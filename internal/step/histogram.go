@@ -25,14 +25,14 @@ func (s histogram) add(d time.Duration) {
 	s[shift<<slotBits+int(v>>shift)]++
 }
 
-// middle gives the latency in the middle of a slot.
+// middle returns the latency in the middle of a slot.
 func middle(slot int) time.Duration {
 	shift := slot >> slotBits
 	low := int64(slot&(1<<slotBits-1)) << shift
 	return time.Duration(low + (int64(1)<<shift)/2)
 }
 
-// quantile gives the latency that a share of q of all do not exceed, to a 1,024th.
+// quantile returns the latency that a share of q of all do not exceed, to a 1,024th.
 func (s histogram) quantile(q float64) time.Duration {
 	var all int64
 	for _, n := range s {

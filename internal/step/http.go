@@ -68,7 +68,7 @@ func prepareHTTP(req pipeline.StepRequest) (attempt, error) {
 	return func(ctx context.Context, _ int, log *runlog.Log) outcome { return outcome{err: c.try(ctx, log)} }, nil
 }
 
-// target gives the URL of a request: an absolute one, or a path on the endpoint.
+// target returns the URL of a request: an absolute one, or a path on the endpoint.
 func target(method, endpoint, absolute, path string) (*url.URL, error) {
 	raw := absolute
 	switch {
@@ -149,7 +149,7 @@ func (c check) client() *http.Client {
 	return client
 }
 
-// answer gives the status and the beginning of the body.
+// answer returns the status and the beginning of the body.
 func answer(client *http.Client, req *http.Request) (code int, body []byte, err error) {
 	resp, err := client.Do(req)
 	if err != nil {
@@ -185,7 +185,7 @@ func (c check) conclude(code int, body []byte) error {
 	return fmt.Errorf("%s with no body", text)
 }
 
-// excerpt gives the first lines of a body. It is masked before it is cut: what is left of
+// excerpt returns the first lines of a body. It is masked before it is cut: what is left of
 // a secret then would not be known as one.
 func (c check) excerpt(body []byte) string {
 	body = c.hide.Mask(body, len(body))

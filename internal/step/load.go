@@ -27,7 +27,7 @@ const maxWorkers = 900
 // maxRate is beyond what one machine can send.
 const maxRate = 100_000
 
-// attack makes a load once. It gives what was measured until it ended.
+// attack makes a load once. It returns what was measured until it ended.
 type attack func(ctx context.Context, try int, log *runlog.Log) (*tally, error)
 
 // prepareLoad prepares a load profile. The step's time-out bounds the whole
@@ -65,7 +65,7 @@ func (r *Runner) prepareLoad(req pipeline.StepRequest) (attempt, error) {
 	}, nil
 }
 
-// checkLoad gives the profile and its URL, or what is wrong with it.
+// checkLoad returns the profile and its URL, or what is wrong with it.
 func checkLoad(req pipeline.StepRequest) (pipeline.Load, *url.URL, error) {
 	l := *req.Step.Load
 	l.Method = method(l.Method)
@@ -129,7 +129,7 @@ func send(ctx context.Context, l pipeline.Load, u *url.URL, hits uint64, say fun
 	}
 }
 
-// hits gives the number of requests of a profile: at least one.
+// hits returns the number of requests of a profile: at least one.
 func hits(l pipeline.Load) uint64 {
 	return max(1, uint64(math.Round(l.Rate*l.Duration.Seconds())))
 }
@@ -156,7 +156,7 @@ func (p pacer) Pace(elapsed time.Duration, sent uint64) (time.Duration, bool) {
 	return 0, pause(p.ctx, due-elapsed) != nil
 }
 
-// Rate gives the rate, which is constant.
+// Rate returns the rate, which is constant.
 func (p pacer) Rate(time.Duration) float64 { return p.rate }
 
 // bounded makes requests that end with ctx, and after requestTimeout.

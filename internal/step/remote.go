@@ -144,7 +144,7 @@ func (r *Runner) attackRemote(req pipeline.StepRequest, l pipeline.Load, u *url.
 	}
 }
 
-// programFor gives the path of this program, if the worker's machines can run it.
+// programFor returns the path of this program, if the worker's machines can run it.
 func (r *Runner) programFor(ctx context.Context) (string, error) {
 	system, arch, err := r.worker.System(ctx)
 	if err != nil {

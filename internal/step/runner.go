@@ -227,7 +227,7 @@ func failed(format string, args ...any) *pipeline.Error {
 	return pipeline.Errorf(pipeline.CodeFailed, "", format, args...)
 }
 
-// limit gives the bound of each try of a step.
+// limit returns the bound of each try of a step.
 func limit(s pipeline.Step, otherwise time.Duration) time.Duration {
 	if s.Timeout > 0 {
 		return s.Timeout
@@ -235,7 +235,7 @@ func limit(s pipeline.Step, otherwise time.Duration) time.Duration {
 	return otherwise
 }
 
-// pauseBefore gives the pause after the given number of tries.
+// pauseBefore returns the pause after the given number of tries.
 func pauseBefore(tries int) time.Duration {
 	wait := firstPause
 	for range tries - 1 {

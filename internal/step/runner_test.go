@@ -60,7 +60,7 @@ func (s *safeBuffer) String() string {
 	return s.b.String()
 }
 
-// run runs a step in a fresh checkout with the given files, and gives its log.
+// run runs a step in a fresh checkout with the given files, and returns its log.
 func run(t *testing.T, ctx context.Context, req pipeline.StepRequest, files map[string]string) (pipeline.StepResult, string, error) {
 	t.Helper()
 	if req.Checkout == "" {

@@ -46,7 +46,7 @@ func newWindows(planned time.Duration) []window {
 	return all
 }
 
-// window gives the one in which a request was sent.
+// window returns the one in which a request was sent.
 func (t *tally) window(r *vegeta.Result) *window {
 	length, n := windowsOf(t.Planned)
 	if t.Start.IsZero() {
@@ -74,7 +74,7 @@ func (w *window) merge(o window) {
 	}
 }
 
-// series gives how the load went over time. It ends with the last request.
+// series returns how the load went over time. It ends with the last request.
 func (t *tally) series() (every time.Duration, points []pipeline.LoadPoint) {
 	every, _ = windowsOf(t.Planned)
 	sent := 0
@@ -89,12 +89,12 @@ func (t *tally) series() (every time.Duration, points []pipeline.LoadPoint) {
 	return every, points[:sent]
 }
 
-// shown gives a quantile of a window, never above what was measured.
+// shown returns a quantile of a window, never above what was measured.
 func (t *tally) shown(w window, q float64) time.Duration {
 	return min(w.Latencies.quantile(q), t.Counts.Max).Round(time.Microsecond)
 }
 
-// limitsOf gives what a load was to meet.
+// limitsOf returns what a load was to meet.
 func limitsOf(l pipeline.Load) *pipeline.LoadLimits {
 	return &pipeline.LoadLimits{
 		Rate: l.Rate, P50: l.P50, P95: l.P95, P99: l.P99, Max: l.Max, ErrorRate: l.ErrorRate, MinThroughput: l.MinThroughput,

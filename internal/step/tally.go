@@ -43,7 +43,7 @@ func newTally(planned time.Duration) *tally {
 	return t
 }
 
-// bounds gives the histogram's: 1, 2 and 5 in each power of ten, from the fastest
+// bounds returns the histogram's: 1, 2 and 5 in each power of ten, from the fastest
 // answer of a local service to beyond the time-out of a request. They are fixed,
 // so that two reports can be compared.
 func bounds() []time.Duration {
@@ -125,7 +125,7 @@ var (
 	ownPort   = regexp.MustCompile(`\S+->`)
 )
 
-// fault gives an error's text without what differs from one connection to the
+// fault returns an error's text without what differs from one connection to the
 // next: the request's URL and this side's port.
 func fault(text string) string {
 	text = ownPort.ReplaceAllString(requestOf.ReplaceAllString(text, ""), "")
@@ -164,7 +164,7 @@ func (t *tally) progress() string {
 	return fmt.Sprintf("%d answers, %.1f/s, %d errors, p99 %s", c.Requests, float64(c.Requests)/past.Seconds(), c.Errors, present.Duration(t.quantile(0.99)))
 }
 
-// describe gives the report in one line.
+// describe returns the report in one line.
 func describe(r *pipeline.LoadReport) string {
 	return fmt.Sprintf("%d requests at %.1f/s, %d errors, p50 %s, p95 %s, p99 %s, max %s",
 		r.Requests, r.Rate, r.Errors, present.Duration(r.P50), present.Duration(r.P95), present.Duration(r.P99), present.Duration(r.Max))

@@ -229,7 +229,7 @@ func touched(was, is pipeline.Components) []string {
 	return names
 }
 
-// stages gives the stages that an apply would do something to. One whose pin is refused
+// stages returns the stages that an apply would do something to. One whose pin is refused
 // is none: its configuration has to change.
 func stages(st *pipeline.State) []Reason {
 	var reasons []Reason
@@ -261,7 +261,7 @@ func reasonOf(st *pipeline.State, m gate.Move) Reason {
 	return r
 }
 
-// environments gives the self-service environments of the configuration that have
+// environments returns the self-service environments of the configuration that have
 // ended since.
 func environments(st *pipeline.State, seen []Environment) []Reason {
 	var reasons []Reason

@@ -78,7 +78,7 @@ func (p *place) commit(name, content string) {
 	p.git("commit", "-q", "-m", "change "+name)
 }
 
-// build does what an apply would, and gives what Terraform's state says then.
+// build does what an apply would, and returns what Terraform's state says then.
 func (p *place) build(environments []Environment) *State {
 	p.Helper()
 	snapshot, err := p.app.NewSource("").Snapshot(p.Context(), p.query)
@@ -100,7 +100,7 @@ func (p *place) build(environments []Environment) *State {
 	}
 }
 
-// oldest gives the first build that there was.
+// oldest returns the first build that there was.
 func (p *place) oldest() string {
 	p.Helper()
 	st, err := p.app.Engine.State(p.Context(), "shop")

@@ -189,7 +189,7 @@ func (c *CLI) Apply(ctx context.Context) error {
 	return failed(ctx, "apply", c.tf.Apply(ctx, options...))
 }
 
-// failed gives Terraform's error with the lines that matter, or the reason that the
+// failed returns Terraform's error with the lines that matter, or the reason that the
 // context ended for.
 func failed(ctx context.Context, op string, err error) error {
 	if err == nil {

@@ -128,7 +128,7 @@ type poller interface {
 	// Lock makes this the only watcher of the pipelines, as long as the context lives
 	// that it gives; CodeLocked where there is another.
 	Lock(ctx context.Context, pipelines []string) (context.Context, error)
-	// Look gives the reasons for an apply since Terraform's state was as seen; CodeLocked
+	// Look returns the reasons for an apply since Terraform's state was as seen; CodeLocked
 	// where there are some, and somebody else applies.
 	Look(ctx context.Context, seen *State) ([]Reason, error)
 	// UnderWay returns the active runs of the pipelines.
@@ -298,7 +298,7 @@ func (w *Watcher) announce() {
 	}
 }
 
-// differs gives a reason where the configuration is not what was applied last, which
+// differs returns a reason where the configuration is not what was applied last, which
 // it is looked at for once, at the start.
 func (w *Watcher) differs(ctx context.Context) ([]Reason, error) {
 	reason := []Reason{{Key: "configuration", Text: "the configuration differs from what was applied last"}}

@@ -93,7 +93,7 @@ func (f *fake) Publish(text string) { f.published = append(f.published, text) }
 
 func (f *fake) Close(context.Context) error { f.closed = true; return nil }
 
-// watched runs a watcher in a bubble of its own time, and gives the kinds of its events.
+// watched runs a watcher in a bubble of its own time, and returns the kinds of its events.
 func watched(t *testing.T, f *fake, o Options, during func(stop func())) []Event {
 	t.Helper()
 	var events []Event

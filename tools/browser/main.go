@@ -80,7 +80,7 @@ func check(ctx context.Context, path string) error {
 	return nil
 }
 
-// installed gives the browser in dir, and installs it if it is not there. It is put
+// installed returns the browser in dir, and installs it if it is not there. It is put
 // together beside dir, and moved there when it is complete.
 func installed(ctx context.Context, dir string, get func(context.Context) ([]byte, error)) (string, error) {
 	dir, err := filepath.Abs(dir)

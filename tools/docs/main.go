@@ -96,7 +96,7 @@ func (g *generator) run(ctx context.Context, check bool) error {
 	return os.Rename(rendered, docs)
 }
 
-// schema gives the path of a file with the provider's schema, as Terraform tells it.
+// schema returns the path of a file with the provider's schema, as Terraform tells it.
 func (g *generator) schema(ctx context.Context) (string, error) {
 	for name, content := range map[string]string{
 		"main.tf": fmt.Sprintf("terraform {\n  required_providers {\n    penstock = {\n      source = %q\n    }\n  }\n}\n", source),
@@ -137,7 +137,7 @@ func (g *generator) render(ctx context.Context, schema string) error {
 }
 
 // compare prints the differences between the documentation there is and that
-// rendered, and gives an error if there are any.
+// rendered, and returns an error if there are any.
 func compare(ctx context.Context, docs, rendered string) error {
 	if _, err := os.Stat(docs); err != nil {
 		return errors.New("there is no docs/: run make docs, and commit it")
@@ -163,7 +163,7 @@ func withoutTerraform(env []string) []string {
 	return kept
 }
 
-// output gives what a command prints; its error holds what the command complained of.
+// output returns what a command prints; its error holds what the command complained of.
 func output(cmd *exec.Cmd) ([]byte, error) {
 	var out, complaint bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &complaint

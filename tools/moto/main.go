@@ -47,7 +47,7 @@ func check(ctx context.Context, path string) error {
 	return nil
 }
 
-// installed gives the moto_server in dir, and installs it if it is not there. A
+// installed returns the moto_server in dir, and installs it if it is not there. A
 // Python environment can't be moved, so a file that is written last says that the
 // one in dir is complete, and of which release.
 func installed(ctx context.Context, dir string) (string, error) {

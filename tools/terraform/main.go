@@ -55,7 +55,7 @@ func check(ctx context.Context, path string) error {
 	return nil
 }
 
-// installed gives the terraform in dir, and installs it if it is not there. A
+// installed returns the terraform in dir, and installs it if it is not there. A
 // directory that is there is complete: it is moved to its place as the last step.
 func installed(ctx context.Context, dir string) (string, error) {
 	dir, err := filepath.Abs(dir)

@@ -19,7 +19,7 @@ import (
 // Readers hold nothing: a file grows by whole lines or is replaced by rename, and
 // a last line without its end was not completed and does not count.
 
-// lock waits for the right to write in dir, and gives the function that ends it.
+// lock waits for the right to write in dir, and returns the function that ends it.
 // It holds between processes and between goroutines, and ends with the process.
 func lock(dir string) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -88,7 +88,7 @@ func appendLine(path string, item any) error {
 	return f.Sync()
 }
 
-// completeEnd gives the offset behind the last complete line: a process that was
+// completeEnd returns the offset behind the last complete line: a process that was
 // killed while it wrote leaves part of a line.
 func completeEnd(f *os.File) (int64, error) {
 	info, err := f.Stat()

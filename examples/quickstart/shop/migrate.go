@@ -105,7 +105,7 @@ func loadMigrations(dir fs.FS) ([]migration, error) {
 	return migrations, nil
 }
 
-// dataVersion gives the version of the last migration; 0 for none.
+// dataVersion returns the version of the last migration; 0 for none.
 func (s *Store) dataVersion() (int, error) {
 	versions, err := readLines[int](s.path("version"))
 	if err != nil || len(versions) == 0 {

@@ -19,7 +19,7 @@ type server struct {
 	page   *template.Template
 }
 
-// newServer gives the shop's handler. static holds the page's template and the
+// newServer returns the shop's handler. static holds the page's template and the
 // files that it needs.
 func newServer(store *Store, config Config, static fs.FS) (http.Handler, error) {
 	page, err := template.New("index.html").Funcs(template.FuncMap{"money": money}).ParseFS(static, "index.html")

@@ -45,7 +45,7 @@ func (s *Store) Products() ([]Product, error) {
 	return products, err
 }
 
-// Product gives one product, or errNotFound.
+// Product returns one product, or errNotFound.
 func (s *Store) Product(id string) (Product, error) {
 	products, err := s.Products()
 	if err != nil {

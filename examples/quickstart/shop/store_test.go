@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// stocked gives a store with the data of all migrations.
+// stocked returns a store with the data of all migrations.
 func stocked(t *testing.T) *Store {
 	t.Helper()
 	s := &Store{Dir: t.TempDir()}

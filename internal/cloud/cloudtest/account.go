@@ -99,7 +99,7 @@ func (a *account) end() {
 	_ = os.RemoveAll(a.dir)
 }
 
-// Running gives the IDs of the instances that exist in the account, and have not
+// Running returns the IDs of the instances that exist in the account, and have not
 // been terminated.
 func (c *Cloud) Running() []string {
 	a := c.account()
@@ -114,7 +114,7 @@ func (c *Cloud) Running() []string {
 	return ids
 }
 
-// Since gives the time from when on an instance is running or an image available.
+// Since returns the time from when on an instance is running or an image available.
 func (c *Cloud) Since(id string) time.Time {
 	a := c.account()
 	a.mu.Lock()
@@ -128,7 +128,7 @@ func (c *Cloud) Since(id string) time.Time {
 	return i.running
 }
 
-// Root gives the directory that stands for the root of an instance's file system.
+// Root returns the directory that stands for the root of an instance's file system.
 func (c *Cloud) Root(instance string) string {
 	return filepath.Join(c.account().dir, "instances", instance)
 }

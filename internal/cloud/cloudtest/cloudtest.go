@@ -140,7 +140,7 @@ type Fault struct {
 	seen, struck int
 }
 
-// New gives the test an account in the test cloud.
+// New returns the test an account in the test cloud.
 func New(t testing.TB) *Cloud {
 	t.Helper()
 	shared.Lock()
@@ -159,7 +159,7 @@ func New(t testing.TB) *Cloud {
 	return c
 }
 
-// Config gives the account's configuration.
+// Config returns the account's configuration.
 func (c *Cloud) Config() aws.Config {
 	return aws.Config{
 		Region: Region, BaseEndpoint: aws.String(c.URL), HTTPClient: &http.Client{Timeout: time.Minute},
@@ -168,10 +168,10 @@ func (c *Cloud) Config() aws.Config {
 	}
 }
 
-// AccessKey gives the ID of the account's access key.
+// AccessKey returns the ID of the account's access key.
 func (c *Cloud) AccessKey() string { return "AKIA" + c.ID }
 
-// Environ gives the variables by which a program finds the account.
+// Environ returns the variables by which a program finds the account.
 func (c *Cloud) Environ() []string {
 	return []string{"AWS_ENDPOINT_URL=" + c.URL, "AWS_REGION=" + Region, "AWS_ACCESS_KEY_ID=" + c.AccessKey(), "AWS_SECRET_ACCESS_KEY=secret",
 		"AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null"}
@@ -198,7 +198,7 @@ func (c *Cloud) date() string {
 	return time.Now().Add(c.ahead).UTC().Format(http.TimeFormat)
 }
 
-// Calls gives the requests since the account was made, or since ResetCalls.
+// Calls returns the requests since the account was made, or since ResetCalls.
 func (c *Cloud) Calls() []Call {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -212,7 +212,7 @@ func (c *Cloud) ResetCalls() {
 	c.calls = nil
 }
 
-// Count gives the number of requests by action.
+// Count returns the number of requests by action.
 func (c *Cloud) Count() map[string]int {
 	n := map[string]int{}
 	for _, call := range c.Calls() {

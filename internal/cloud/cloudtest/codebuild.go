@@ -39,7 +39,7 @@ func (c *Cloud) SetProject(name string, p Project) {
 	a.projects[name] = p
 }
 
-// Builds gives the statuses of all builds by ID.
+// Builds returns the statuses of all builds by ID.
 func (c *Cloud) Builds() map[string]string {
 	a := c.account()
 	a.mu.Lock()
@@ -51,7 +51,7 @@ func (c *Cloud) Builds() map[string]string {
 	return all
 }
 
-// BuildLogs gives all that builds have printed.
+// BuildLogs returns all that builds have printed.
 func (c *Cloud) BuildLogs() string {
 	a := c.account()
 	a.mu.Lock()
@@ -289,7 +289,7 @@ func (b *build) end(ctx, timed context.Context, status, message string) {
 
 func (b *build) wait() { b.cancel(); <-b.done }
 
-// describe gives a build as the API does, with times as numbers.
+// describe returns a build as the API does, with times as numbers.
 func (b *build) describe() map[string]any {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -322,7 +322,7 @@ func (b *build) describe() map[string]any {
 	return all
 }
 
-// stream gives the name of a build's log stream.
+// stream returns the name of a build's log stream.
 func stream(id string) string { return id[strings.LastIndex(id, ":")+1:] }
 
 func (a codeBuildAPI) batchGetBuilds(r *request) answer {

@@ -150,7 +150,7 @@ func (a imageAPI) describeImages(r *request) answer {
 	return got
 }
 
-// asked gives the images that a request names.
+// asked returns the images that a request names.
 func asked(form url.Values) map[string]bool {
 	ids := map[string]bool{}
 	for k, v := range form {
@@ -161,7 +161,7 @@ func asked(form url.Values) map[string]bool {
 	return ids
 }
 
-// others gives the other tests' accounts.
+// others returns the other tests' accounts.
 func (s *server) others(a *account) (list []*account) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -306,7 +306,7 @@ func (i *instance) halt(forever bool) {
 	_ = os.RemoveAll(filepath.Join(i.root, "run"))
 }
 
-// drain takes the instance from the load balancers, and gives what it has begun a
+// drain takes the instance from the load balancers, and returns what it has begun a
 // moment to end.
 func (i *instance) drain() {
 	i.mu.Lock()
@@ -330,7 +330,7 @@ func (i *instance) drains() bool {
 
 func (i *instance) wait() { i.active.Wait() }
 
-// state gives the name of the instance's state while it starts; empty where moto is right.
+// state returns the name of the instance's state while it starts; empty where moto is right.
 func (i *instance) state() string {
 	i.mu.Lock()
 	defer i.mu.Unlock()

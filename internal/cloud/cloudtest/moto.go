@@ -110,7 +110,7 @@ func findMoto() (string, error) {
 	return path, nil
 }
 
-// freePort gives a port that nobody listens on at the moment.
+// freePort returns a port that nobody listens on at the moment.
 func freePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -21,7 +21,7 @@ var dependent = map[string][]string{
 	"CreateTargetGroup":  {"InternetGateways", "Vpcs"},
 }
 
-// app gives what the client says it is.
+// app returns what the client says it is.
 func (r *request) app() string {
 	if m := appID.FindStringSubmatch(r.Header.Get("User-Agent")); m != nil {
 		return m[1]
@@ -29,7 +29,7 @@ func (r *request) app() string {
 	return ""
 }
 
-// permissions gives the actions of IAM that the request needs, as the Service
+// permissions returns the actions of IAM that the request needs, as the Service
 // Authorization Reference has them. Most are named like the request.
 func (r *request) permissions() []string {
 	switch r.service {
@@ -63,7 +63,7 @@ func (r *request) permissions() []string {
 	return []string{r.service + ":" + r.action}
 }
 
-// objectAction gives the action of a request to S3.
+// objectAction returns the action of a request to S3.
 func (r *request) objectAction() string {
 	_, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	switch {

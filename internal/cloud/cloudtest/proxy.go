@@ -250,7 +250,7 @@ func (s *server) ask(r *request) (got answer, stumbled bool) {
 	return answer{status: resp.StatusCode, header: h, body: body}, false
 }
 
-// cause gives the last error that moto logged.
+// cause returns the last error that moto logged.
 func (s *server) cause() string {
 	data, err := os.ReadFile(filepath.Join(s.dir, "moto.log"))
 	if err != nil {
@@ -281,7 +281,7 @@ func (a *account) query(r *request, service, action string, values url.Values) a
 	return a.server.forward(own)
 }
 
-// fail gives an error in the shape of the request's protocol.
+// fail returns an error in the shape of the request's protocol.
 func (r *request) fail(status int, code, message string) answer {
 	switch r.service {
 	case "ec2":

@@ -42,7 +42,7 @@ func (a *account) keepSchedule(r *request) answer {
 }
 
 // RunSchedules carries out the schedules that are due at a time, as AWS would: each
-// makes its request, and is gone. It gives their names.
+// makes its request, and is gone. It returns their names.
 func (c *Cloud) RunSchedules(now time.Time) (names []string) {
 	a := c.account()
 	a.mu.Lock()

@@ -144,7 +144,7 @@ func (a ssmAPI) execute(ctx context.Context, r *request, i *instance, c *command
 	}
 }
 
-// CommandEnded gives the time at which the last command of an instance ended.
+// CommandEnded returns the time at which the last command of an instance ended.
 func (c *Cloud) CommandEnded(instance string) (last time.Time) {
 	a := c.account()
 	a.mu.Lock()

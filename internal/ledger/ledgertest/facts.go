@@ -12,7 +12,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// everyFact gives one Facts for each kind of fact, each with every field set, so
+// everyFact returns one Facts for each kind of fact, each with every field set, so
 // that a field that is added to the domain is tested without a change here.
 func everyFact(t testing.TB) []pipeline.Facts {
 	t.Helper()

@@ -40,7 +40,7 @@ func CheckView(t testing.TB, l pipeline.Reader, name string) {
 	}
 }
 
-// replay gives the records, without runs, and the runs that the events leave.
+// replay returns the records, without runs, and the runs that the events leave.
 func replay(t testing.TB, l pipeline.Reader, name string) (map[pipeline.Key]pipeline.Record, map[string]pipeline.Run) {
 	t.Helper()
 	records, runs := map[pipeline.Key]pipeline.Record{}, map[string]pipeline.Run{}

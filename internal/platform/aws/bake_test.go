@@ -263,7 +263,7 @@ func TestEnvironmentBakeIsFinished(t *testing.T) {
 	}
 }
 
-// noRetry gives the configuration without the SDK's own repeated requests.
+// noRetry returns the configuration without the SDK's own repeated requests.
 func (b *bed) noRetry() aws.Config {
 	cfg := b.cloud.Config()
 	cfg.RetryMaxAttempts = 1

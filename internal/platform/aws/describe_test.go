@@ -25,7 +25,7 @@ import (
 )
 
 // manyInstances is an EC2 that has an instance for each environment that it is asked
-// for, but for those with a number that seven divides. It gives them in pages of 150.
+// for, but for those with a number that seven divides. It returns them in pages of 150.
 type manyInstances struct{ requests atomic.Int64 }
 
 const instancesPerPage = 150
@@ -83,7 +83,7 @@ func number(id string) int {
 	return n
 }
 
-// many gives a platform on such an EC2, and the IDs of n environments.
+// many returns a platform on such an EC2, and the IDs of n environments.
 func many(n int) (*Platform, *manyInstances, []string) {
 	cloud := &manyInstances{}
 	p := New(Options{Config: aws.Config{Region: "eu-west-1", HTTPClient: cloud, Credentials: credentials.NewStaticCredentialsProvider("a", "b", "")}, Settings: Settings{Stack: "penstock"}})

@@ -19,7 +19,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/platformtest"
 )
 
-// app gives an application image: the base image with an artifact installed.
+// app returns an application image: the base image with an artifact installed.
 func (b *bed) app() string {
 	b.Helper()
 	r := b.request("e-acceptance", "f-acceptance", b.base())

@@ -81,7 +81,7 @@ func sample(every int) (first, step int) {
 	return 1 + rand.IntN(every), every
 }
 
-// trouble gives the bed's platform the trouble's behaviour of the SDK and of AWS.
+// trouble returns the bed's platform the trouble's behaviour of the SDK and of AWS.
 func (b *bed) trouble(f trouble) {
 	cfg := b.noRetry()
 	if f.repeated {

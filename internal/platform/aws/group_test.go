@@ -23,7 +23,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
 )
 
-// autoScalingGroup gives the group of a fleet as AWS has it.
+// autoScalingGroup returns the group of a fleet as AWS has it.
 func (b *bed) autoScalingGroup(fleet string) groups.AutoScalingGroup {
 	b.Helper()
 	out, err := b.groups.DescribeAutoScalingGroups(b.Context(), &autoscaling.DescribeAutoScalingGroupsInput{AutoScalingGroupNames: []string{"penstock-" + fleet}})

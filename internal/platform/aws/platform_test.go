@@ -15,7 +15,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/platformtest"
 )
 
-// lasting is the platform as a pipeline has it that goes to production: what is to be
+// persistent is the platform as a pipeline has it that goes to production: what is to be
 // installed is baked first, and every fleet is one of a lasting environment.
 type persistent struct {
 	*bed

@@ -36,7 +36,7 @@ func (b *bed) registered(region string) []types.Image {
 	return out.Images
 }
 
-// leftOf gives what there is of images anywhere.
+// leftOf returns what there is of images anywhere.
 func (b *bed) leftOf() (left []string) {
 	b.Helper()
 	for _, region := range append([]string{cloudtest.Region}, elsewhere...) {

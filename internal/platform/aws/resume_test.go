@@ -59,7 +59,7 @@ func (b *bed) setSick(fleet string, sick bool) {
 	}
 }
 
-// schedules gives the names of the schedules that there are.
+// schedules returns the names of the schedules that there are.
 func (b *bed) schedules() (names []string) {
 	b.Helper()
 	out, err := b.scheduler.ListSchedules(b.Context(), &scheduler.ListSchedulesInput{})

@@ -16,7 +16,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// lasting asks for a fleet of a lasting environment.
+// persistent asks for a fleet of a lasting environment.
 func (b *bed) persistent(fleet, image string) pipeline.FleetRequest {
 	r := b.request("e-1", fleet, image)
 	r.Persistent, r.Instances, r.Service.HealthCheck.StartTimeout = true, 2, time.Minute

@@ -215,7 +215,7 @@ func (c *supervisorClient) killSupervisor() error {
 	return id.Kill()
 }
 
-// endStrays waits for the guards of instances whose supervisor was killed. Each
+// endOrphans waits for the guards of instances whose supervisor was killed. Each
 // ends its service by itself, and holds a lock until then, which also tells of one in
 // another container. One that doesn't end in time is killed, and the service with it.
 func (c *supervisorClient) endOrphans(ctx context.Context) error {

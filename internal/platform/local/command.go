@@ -37,7 +37,7 @@ func apart(dirs ...string) []string {
 	return process.Environ(map[string]string{process.CeilingVariable: process.Ceiling(dirs...)})
 }
 
-// run runs the command with its output in log, and gives how it ended. The error
+// run runs the command with its output in log, and returns how it ended. The error
 // says that it did not run to its end. tail is the end of its output.
 func (c command) run(ctx context.Context, log io.Writer) (exit process.Exit, tail []string, err error) {
 	if c.timeout <= 0 {

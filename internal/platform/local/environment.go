@@ -32,7 +32,7 @@ type environment struct {
 	client *supervisorClient
 }
 
-// hold takes the lock of an environment for a change, and waits for it as long as ctx
+// lock takes the lock of an environment for a change, and waits for it as long as ctx
 // allows. It makes the directory, or else fails where there is none.
 func (p *Platform) lock(ctx context.Context, op, id string, make bool) (*environment, error) {
 	if err := p.admit(ctx, op); err != nil { // before there is anything of an environment that others have removed

@@ -41,7 +41,7 @@ func Serve() {
 	}
 }
 
-// Start gives the command line that starts the service: this test binary.
+// Start returns the command line that starts the service: this test binary.
 func Start() string {
 	self, err := os.Executable()
 	if err != nil {

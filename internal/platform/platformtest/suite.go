@@ -128,7 +128,7 @@ func (s *suite) must(err error) {
 	}
 }
 
-// wantCode asserts an error's code, and gives its text.
+// wantCode asserts an error's code, and returns its text.
 func (s *suite) wantCode(err error, code pipeline.Code) string {
 	s.Helper()
 	if pipeline.CodeOf(err) != code {
@@ -168,7 +168,7 @@ func (s *suite) prepare(r pipeline.FleetRequest) pipeline.Fleet {
 	return fleet
 }
 
-// serve prepares a fleet, gives it the traffic, and gives the endpoint.
+// serve prepares a fleet, gives it the traffic, and returns the endpoint.
 func (s *suite) serve(r pipeline.FleetRequest) string {
 	s.Helper()
 	s.prepare(r)
@@ -184,7 +184,7 @@ func (s *suite) describe(id string) pipeline.EnvironmentReport {
 	return reports[id]
 }
 
-// get gives the body of an answer with status 200.
+// get returns the body of an answer with status 200.
 func (s *suite) get(url string) string {
 	s.Helper()
 	body, err := fetch(s.Context(), http.MethodGet, url, "")

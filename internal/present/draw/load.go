@@ -41,7 +41,7 @@ func Loads(reports ...pipeline.LoadReport) [][]string {
 	return all
 }
 
-// each gives a value for each point of a series, NaN where it had no request.
+// each returns a value for each point of a series, NaN where it had no request.
 func each(r pipeline.LoadReport, value func(pipeline.LoadPoint) float64) []float64 {
 	var all []float64
 	for _, p := range r.Series {

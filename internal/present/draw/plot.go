@@ -91,7 +91,7 @@ type Lines struct {
 	Reach  float64 // that the axis has at least: the same for pictures that are compared
 }
 
-// peak gives the highest value.
+// peak returns the highest value.
 func (l Lines) peak() (highest float64) {
 	for _, s := range l.Series {
 		for _, v := range s.Values {
@@ -290,7 +290,7 @@ func (p *picture) vertical(at []float64, unit Unit) vertical {
 	return v
 }
 
-// ticks gives up to seven round values from 0 to at least the highest, not nearer to each
+// ticks returns up to seven round values from 0 to at least the highest, not nearer to each
 // other than the least.
 func ticks(highest, least float64) []float64 {
 	if !(highest > 0) || math.IsInf(highest, 0) {

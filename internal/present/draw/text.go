@@ -17,7 +17,7 @@ var colours = map[gate.Status]string{
 	gate.StatusFailed: "#ffcecb", gate.StatusRejected: "#ecd8ff", gate.StatusIdle: "#eaeef2",
 }
 
-// Text gives the graph as a tree for a terminal: each node stands below the last of those
+// Text returns the graph as a tree for a terminal: each node stands below the last of those
 // that it comes after, and names the others.
 func (g Graph) Text() string {
 	below := map[int][]int{} // nodes by the one that they stand below; -1 for the roots
@@ -61,7 +61,7 @@ func (g Graph) Text() string {
 	return b.String()
 }
 
-// Mermaid gives the graph as a flowchart of Mermaid.
+// Mermaid returns the graph as a flowchart of Mermaid.
 func (g Graph) Mermaid() string {
 	var b strings.Builder
 	b.WriteString("flowchart LR\n")
@@ -89,7 +89,7 @@ func mermaidText(text string) string {
 	return b.String()
 }
 
-// DOT gives the graph in the language of Graphviz.
+// DOT returns the graph in the language of Graphviz.
 func (g Graph) DOT() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "digraph %s {\n  rankdir=LR\n  node [shape=box, style=\"rounded,filled\", fontname=\"Helvetica\"]\n", dotText(g.Title))
@@ -106,7 +106,7 @@ func dotEscape(text string) string { return strings.NewReplacer(`\`, `\\`, `"`, 
 
 func dotText(text string) string { return `"` + dotEscape(present.Line(text)) + `"` }
 
-// lines gives what is written into a node.
+// lines returns what is written into a node.
 func (n Node) lines(write func(string) string) []string {
 	lines := []string{write(n.Name), write(string(n.Status))}
 	if n.Build != "" {

@@ -17,7 +17,7 @@ import (
 	"syscall"
 )
 
-// Find gives the absolute path of the program that the variable names or, without
+// Find returns the absolute path of the program that the variable names or, without
 // it, of the first of names on PATH that check accepts; "" where there is none. A
 // program that the variable names must do; one on PATH that does not is passed
 // over, and said so on standard error.
@@ -54,7 +54,7 @@ func find(name string, check func(string) error) (string, error) {
 }
 
 // Main runs a helper program until it ends or is interrupted, prints the path that
-// it gives to standard output, and ends the process.
+// it returns to standard output, and ends the process.
 func Main(name string, run func(ctx context.Context) (path string, err error)) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	path, err := run(ctx)

@@ -99,7 +99,7 @@ func orders(t *testing.T) []order {
 }
 
 // call makes a request, checks the status of the answer, decodes it into result if
-// there is one, and gives its text.
+// there is one, and returns its text.
 func call(t *testing.T, method, path string, body any, status int, result any) string {
 	t.Helper()
 	endpoint := os.Getenv("PENSTOCK_ENDPOINT")

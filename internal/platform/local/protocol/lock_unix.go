@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TryLock takes an advisory lock on a file, which it makes. It gives nil where
+// TryLock takes an advisory lock on a file, which it makes. It returns nil where
 // somebody else holds it, or where the file was removed in the meantime. The lock
 // ends with the file's Close, and with the process.
 func TryLock(path string) (*os.File, error) {

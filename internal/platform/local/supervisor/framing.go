@@ -149,7 +149,7 @@ type framing struct {
 	old     bool // HTTP/1.0
 }
 
-// pass follows the bytes, and gives how many of them come before what is ambiguous.
+// pass follows the bytes, and returns how many of them come before what is ambiguous.
 func (f *framing) pass(p []byte) (good int, err error) {
 	for good < len(p) && f.state != readForeign {
 		if f.state == readBody || f.state == readChunk {

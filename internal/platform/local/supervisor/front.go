@@ -28,7 +28,7 @@ type front struct {
 
 func (f *front) serve() { go func() { _ = f.server.Serve(strictListener{f.listener}) }() }
 
-// open listens where the fleet's endpoint is to be. It gives nil where the
+// open listens where the fleet's endpoint is to be. It returns nil where the
 // environment listens there.
 func (s *supervisor) open(want protocol.FleetRecord) (*front, error) {
 	at := s.front

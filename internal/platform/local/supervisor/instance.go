@@ -148,7 +148,7 @@ func (i *instance) run() {
 	}
 }
 
-// live starts the service once and watches it to its end. It gives whether it was
+// live starts the service once and watches it to its end. It returns whether it was
 // ever healthy, and why it ended.
 func (i *instance) live(root string, out *runlog.Log) (was bool, err error) {
 	port, err := freePort()
