@@ -60,7 +60,7 @@ func TestMarshal(t *testing.T) {
 // Without durations and with nothing missing it is what package json writes.
 func TestAsJSON(t *testing.T) {
 	type all struct {
-		inner struct{}
+		inner struct{}        //nolint:unused // json leaves it out, and so must we
 		A     any             `json:"a"`
 		B     bool            `json:"b"`
 		F     float64         `json:"f"`
