@@ -73,7 +73,7 @@ var actions = map[string]action{
 		Label: "Approve", Submit: "Approve", Reason: reasonWelcome, Build: true,
 		Explain: func(st *pipeline.State, a asked) []string {
 			text := []string{fmt.Sprintf("Build %s passes stage %s, on the evidence of run %s.", a.Build, a.Stage, cmp.Or(a.Run, "none"))}
-			if missing := st.MissingApprovals(st.Stages[a.Stage], a.Build); missing > 1 {
+			if missing := st.Ballot(st.Stages[a.Stage], a.Build).MissingApprovals(); missing > 1 {
 				text = append(text, fmt.Sprintf("It takes %d more approvals, yours included.", missing))
 			}
 			if by := approvedBy(st, st.Stages[a.Stage], a.Build); by != "" {
@@ -214,8 +214,8 @@ func explainLift(st *pipeline.State, a asked) []string {
 	for _, r := range st.Decisions[pipeline.StageBuild(a.Stage, a.Build)].Stand() {
 		text = append(text, fmt.Sprintf("%s rejected build %s at stage %s on %s: %s", r.Actor, a.Build, a.Stage, r.At.UTC().Format("2006-01-02 15:04 UTC"), r.Reason))
 	}
-	missing := st.MissingLifts(s, a.Build)
-	for _, vote := range st.LiftVotes(s, a.Build) {
+	missing := st.Ballot(s, a.Build).MissingLifts()
+	for _, vote := range st.Ballot(s, a.Build).LiftVotes() {
 		text = append(text, vote.Actor+" has voted to lift that.")
 	}
 	if missing > 1 {

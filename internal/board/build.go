@@ -131,7 +131,7 @@ func stageOf(e *engine.Engine, st *pipeline.State, stage pipeline.Stage, c cell,
 	}
 	if d, ok := st.Decisions[id]; ok {
 		at.Decision = &d
-		at.Missing = st.MissingApprovals(stage, build)
+		at.Missing = st.Ballot(stage, build).MissingApprovals()
 	}
 	if o, ok := st.Overrides[id]; ok {
 		at.Override = &o

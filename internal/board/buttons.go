@@ -136,7 +136,7 @@ func waits(e *engine.Engine, st *pipeline.State) []wait {
 		}
 		if build := gate.Undecided(st, m); build != "" {
 			text := "waits for a decision on"
-			if missing := st.MissingApprovals(s, build); missing > 1 || len(st.Approvals(s, build)) > 0 {
+			if missing := st.Ballot(s, build).MissingApprovals(); missing > 1 || len(st.Ballot(s, build).Approvals()) > 0 {
 				text = fmt.Sprintf("waits for %s of", present.Count(missing, "more approval"))
 			}
 			add(text, build, strings.TrimSpace(approvedBy(st, s, build)+" "+who(e, st, "approve", pipeline.RightApprove, s, build)))
@@ -162,7 +162,7 @@ func waits(e *engine.Engine, st *pipeline.State) []wait {
 // approvedBy says whose approvals of a build count; empty for nobody's.
 func approvedBy(st *pipeline.State, s pipeline.Stage, build string) string {
 	var names []string
-	for _, a := range st.Approvals(s, build) {
+	for _, a := range st.Ballot(s, build).Approvals() {
 		names = append(names, a.Actor)
 	}
 	if len(names) == 0 {

@@ -71,7 +71,7 @@ penstock_builds{pipeline="shop"} 1
 # TYPE penstock_stage_last_run_duration_seconds gauge
 penstock_stage_last_run_duration_seconds{pipeline="shop",stage="commit"} 30
 penstock_stage_last_run_duration_seconds{pipeline="shop",stage="exploratory"} 30
-# HELP penstock_stage_undecided_seconds For how long a build has waited for a decision.
+# HELP penstock_stage_undecided_seconds How long a build has waited for a decision.
 # TYPE penstock_stage_undecided_seconds gauge
 penstock_stage_undecided_seconds{pipeline="shop",stage="exploratory"} 60
 # HELP penstock_up Whether the ledger could be read.

@@ -64,7 +64,7 @@ func (c Command) stillSo(st *pipeline.State, s pipeline.Stage) error {
 		return nil
 	}
 	d, decided := st.Decisions[id]
-	if c.Verb == Approve && len(st.Approvals(s, c.Build)) > 0 && len(d.Lifted) == 0 {
+	if c.Verb == Approve && len(st.Ballot(s, c.Build).Approvals()) > 0 && len(d.Lifted) == 0 {
 		return nil // somebody else has approved the same
 	}
 	if !decided {
@@ -130,19 +130,19 @@ func approvable(st *pipeline.State, s pipeline.Stage, build, op string) error {
 }
 
 func (d *Decisions) approved(st *pipeline.State, s pipeline.Stage, c Command) error {
-	if !st.ApprovedBy(d.person, s, c.Build) {
+	if !st.Ballot(s, c.Build).ApprovedBy(d.person) {
 		return nil
 	}
 	return pipeline.Errorf(pipeline.CodeRefused, "approve", "you have approved build %s at stage %q already", c.Build, s.Name).
-		WithHint("It takes %d more.", st.MissingApprovals(s, c.Build))
+		WithHint("It takes %d more.", st.Ballot(s, c.Build).MissingApprovals())
 }
 
 func (d *Decisions) lifted(st *pipeline.State, s pipeline.Stage, c Command) error {
-	if !st.LiftedBy(d.person, s, c.Build) {
+	if !st.Ballot(s, c.Build).LiftedBy(d.person) {
 		return nil
 	}
 	return pipeline.Errorf(pipeline.CodeRefused, "lift rejection", "you have voted already to lift the rejection of build %s at stage %q", c.Build, s.Name).
-		WithHint("It takes %d more.", st.MissingLifts(s, c.Build))
+		WithHint("It takes %d more.", st.Ballot(s, c.Build).MissingLifts())
 }
 
 // decide makes the record of a decision, beside the votes that still count. It is no news
@@ -174,10 +174,10 @@ func (d *Decisions) decision(st *pipeline.State, s pipeline.Stage, c Command) (m
 		return made, true
 	case c.Verb == Lift:
 		return d.lifting(st, s, made, was, mine)
-	case st.ApprovedBy(d.person, s, c.Build):
+	case st.Ballot(s, c.Build).ApprovedBy(d.person):
 		return was, false
 	}
-	if before := st.Approvals(s, c.Build); len(before) > 0 {
+	if before := st.Ballot(s, c.Build).Approvals(); len(before) > 0 {
 		made.Approvals, made.Lifted = slices.Clone(before), was.Lifted
 	}
 	made.Approvals = append(made.Approvals, mine)
@@ -187,11 +187,11 @@ func (d *Decisions) decision(st *pipeline.State, s pipeline.Stage, c Command) (m
 // lifting makes the record of a vote to lift a rejection: the lift, where it is the last
 // one that it takes.
 func (d *Decisions) lifting(st *pipeline.State, s pipeline.Stage, made, was pipeline.Decision, mine pipeline.Approval) (pipeline.Decision, bool) {
-	if st.LiftedBy(d.person, s, made.Build) {
+	if st.Ballot(s, made.Build).LiftedBy(d.person) {
 		return was, false
 	}
-	missing := st.MissingLifts(s, made.Build)
-	votes := append(slices.Clone(st.LiftVotes(s, made.Build)), mine)
+	missing := st.Ballot(s, made.Build).MissingLifts()
+	votes := append(slices.Clone(st.Ballot(s, made.Build).LiftVotes()), mine)
 	if missing > 1 {
 		was.Lift = &pipeline.Lift{Run: made.Run, Inputs: made.Inputs, Votes: votes}
 		return was, true

@@ -245,9 +245,9 @@ func more(st *pipeline.State, s pipeline.Stage, d pipeline.Decision) int {
 	after.Decisions[pipeline.StageBuild(s.Name, d.Build)] = d
 	switch {
 	case d.Result == pipeline.Rejected && d.Lift != nil:
-		return after.MissingLifts(s, d.Build)
+		return after.Ballot(s, d.Build).MissingLifts()
 	case d.Result == pipeline.Approved && s.Approval:
-		return after.MissingApprovals(s, d.Build)
+		return after.Ballot(s, d.Build).MissingApprovals()
 	}
 	return 0
 }

@@ -97,7 +97,7 @@ func TestLiftOfSeveral(t *testing.T) {
 		got, err := d.lift(who, "exploratory")
 		d.must(err)
 		st := d.seen()
-		if left := st.MissingLifts(st.Stages["exploratory"], build("1")); got.Result == pipeline.Rejected && left != missing {
+		if left := st.Ballot(st.Stages["exploratory"], build("1")).MissingLifts(); got.Result == pipeline.Rejected && left != missing {
 			t.Fatalf("after %s it takes %d more, want %d", who, left, missing)
 		}
 		return got
@@ -151,7 +151,7 @@ func TestLiftIsOnTheEvidence(t *testing.T) {
 	key := pipeline.StageBuild("capacity", build("1"))
 	again := st.Clone()
 	again.Results = map[string][]pipeline.RunSummary{key: {{ID: "r-other", Status: pipeline.RunPassed}}}
-	if n := again.MissingLifts(st.Stages["capacity"], build("1")); n != 2 {
+	if n := again.Ballot(st.Stages["capacity"], build("1")).MissingLifts(); n != 2 {
 		t.Errorf("after another run it takes %d more", n)
 	}
 }
@@ -259,7 +259,7 @@ func TestTwoDecideAtOnce(t *testing.T) {
 			st := d.seen()
 			if tt.first == approve && tt.second == approve {
 				d.must(err)
-				if n := len(st.Approvals(st.Stages["exploratory"], build("1"))); n != 2 {
+				if n := len(st.Ballot(st.Stages["exploratory"], build("1")).Approvals()); n != 2 {
 					t.Errorf("%d approvals count", n)
 				}
 				return

@@ -145,7 +145,7 @@ func (r *rules) before(stage pipeline.Stage, build string) (Obstacle, bool) {
 	}
 	if at := r.RejectedAt(build); at != "" {
 		o.Kind, o.Stage, o.Rejected = ObstacleRejected, at, r.Decisions[pipeline.StageBuild(at, build)].Stand()
-		o.Missing, o.Needed = r.MissingLifts(r.Stages[at], build), r.Pipeline.Authorization.Needed()
+		o.Missing, o.Needed = r.Ballot(r.Stages[at], build).MissingLifts(), r.Pipeline.Authorization.Needed()
 		return o, true
 	}
 	all := r.ahead(stage, build)
@@ -207,7 +207,7 @@ func (r *rules) at(name, build string) Obstacle {
 		return o
 	case up.Approval && ran && v.Status == pipeline.RunPassed && (paused || !goes || move.Action != ActionRun):
 		o.Kind, o.Comes = ObstacleUndecided, true
-		o.Missing, o.Needed = r.MissingApprovals(up, build), r.Pipeline.Authorization.Needed()
+		o.Missing, o.Needed = r.Ballot(up, build).MissingApprovals(), r.Pipeline.Authorization.Needed()
 		return o
 	case goes && v.Status == pipeline.RunFailed:
 		o.Kind, o.Comes = ObstacleFailed, true

@@ -56,7 +56,7 @@ func (*WaitError) Error() string { return "no build is on offer there" }
 func DecisionAwaited(st *pipeline.State, stage pipeline.Stage, build string) Wait {
 	return Wait{
 		Kind: WaitDecision, Pipeline: stage.Pipeline, Stage: stage.Name, Build: build,
-		Missing: st.MissingApprovals(stage, build), Needed: st.Pipeline.Authorization.Needed(),
+		Missing: st.Ballot(stage, build).MissingApprovals(), Needed: st.Pipeline.Authorization.Needed(),
 	}
 }
 
@@ -91,7 +91,7 @@ func (r *rules) statusWithout(stage pipeline.Stage) (Status, Wait) {
 		}
 		break
 	}
-	if a, b, never := r.NeverMeet(stage); never {
+	if a, b, never := pipeline.NeverMeet(r.State, stage); never {
 		w.Kind, w.Stages = WaitNever, []string{a, b}
 		return StatusWaiting, w
 	}

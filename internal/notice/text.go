@@ -106,7 +106,7 @@ func (s then) noticesOfDecision(d pipeline.Decision, say func(pipeline.Notice)) 
 		vote := d.Lift.Votes[len(d.Lift.Votes)-1]
 		n.Kind, n.Actor, n.Reason = pipeline.NoticeWaiting, vote.Actor, vote.Reason
 		n.Text = fmt.Sprintf("%s votes to lift the rejection of %s at %s %s. It takes %d more.",
-			vote.Actor, d.Build, d.Stage, pipeline.DescribeRejections(d.Stand()), s.MissingLifts(stage, d.Build))
+			vote.Actor, d.Build, d.Stage, pipeline.DescribeRejections(d.Stand()), s.Ballot(stage, d.Build).MissingLifts())
 		say(n)
 	case d.Result == pipeline.Rejected:
 		n.Kind, n.Text = pipeline.NoticeRejected, fmt.Sprintf("%s rejected %s at %s: %s", d.Actor, d.Build, d.Stage, d.Reason)

@@ -24,7 +24,7 @@ func (s *State) Overridden(stage Stage, build string) bool {
 // has, and by as many people as must.
 func (s *State) DecisionOn(stage Stage, build string) DecisionResult {
 	d := s.Decisions[StageBuild(stage.Name, build)]
-	if d.Result == Approved && s.MissingApprovals(stage, build) > 0 {
+	if d.Result == Approved && s.Ballot(stage, build).MissingApprovals() > 0 {
 		return ""
 	}
 	return d.Result
@@ -32,66 +32,6 @@ func (s *State) DecisionOn(stage Stage, build string) DecisionResult {
 
 // IsDecided reports whether a build is approved, by as many as must, or rejected at a stage.
 func (s *State) IsDecided(stage Stage, build string) bool { return s.DecisionOn(stage, build) != "" }
-
-// Approvals returns the approvals of a build at a stage that count: those that were given
-// on the run that judges it and on the content that it has. What was said of a run that
-// did not pass, by who lifted a rejection, is no approval.
-func (s *State) Approvals(stage Stage, build string) []Approval {
-	d := s.Decisions[StageBuild(stage.Name, build)]
-	v, _ := s.ResultOf(stage, build)
-	if d.Result != Approved || v.Status != RunPassed || d.Run != v.ID || d.Inputs != s.Inputs(stage, build) {
-		return nil
-	}
-	return d.Approvals
-}
-
-// ApprovedBy reports whether a person's approval of a build at a stage counts already.
-func (s *State) ApprovedBy(who Person, stage Stage, build string) bool {
-	return s.Pipeline.Authorization.voted(who, s.Approvals(stage, build))
-}
-
-// MissingApprovals returns how many more people must approve a build at a stage.
-func (s *State) MissingApprovals(stage Stage, build string) int {
-	return s.Pipeline.Authorization.missing(s.Approvals(stage, build))
-}
-
-// LiftVotes returns the votes to lift the rejection of a build at a stage that count: those
-// that were given on the run that judges it now and on the content that it has, since the
-// last rejection. An approval from before that is none.
-func (s *State) LiftVotes(stage Stage, build string) []Approval {
-	d := s.Decisions[StageBuild(stage.Name, build)]
-	v, _ := s.ResultOf(stage, build)
-	if d.Result != Rejected || d.Lift == nil || d.Lift.Run != v.ID || d.Lift.Inputs != s.Inputs(stage, build) {
-		return nil
-	}
-	return d.Lift.Votes
-}
-
-// LiftedBy reports whether a person's vote to lift a rejection counts already.
-func (s *State) LiftedBy(who Person, stage Stage, build string) bool {
-	return s.Pipeline.Authorization.voted(who, s.LiftVotes(stage, build))
-}
-
-// MissingLifts returns how many more people must vote to lift the rejection of a build at a
-// stage: as many as must approve one.
-func (s *State) MissingLifts(stage Stage, build string) int {
-	return s.Pipeline.Authorization.missing(s.LiftVotes(stage, build))
-}
-
-// voted reports whether a person is among those who voted.
-func (a *Authorization) voted(who Person, votes []Approval) bool {
-	person := a.Person(who)
-	return slices.ContainsFunc(votes, func(v Approval) bool { return v.Person == person })
-}
-
-// missing returns how many more people than have voted must.
-func (a *Authorization) missing(votes []Approval) int {
-	people := map[string]bool{}
-	for _, v := range votes {
-		people[v.Person] = true
-	}
-	return max(a.Needed()-len(people), 0)
-}
 
 // Outcome says how a build fared at a stage.
 type Outcome string

@@ -157,7 +157,7 @@ func (s *State) AsOf(e Event) *State {
 		if s.versions[Key{RecordResult, id}] <= e.Seq {
 			break // as are all before it
 		}
-		then.cutResult(id)
+		cutResult(then, id)
 	}
 	maps.DeleteFunc(then.Decisions, func(_ string, d Decision) bool { return d.At.After(e.Time) })
 	if d := e.Facts.Decision; d != nil {
@@ -169,7 +169,7 @@ func (s *State) AsOf(e Event) *State {
 
 // ownResults returns a copy of a state results of its own. The slices in them are shared, and
 // replaced as wholes.
-func (s *State) ownResults() {
+func ownResults(s *State) {
 	s.Results, s.results = maps.Clone(s.Results), slices.Clone(s.results)
 }
 
@@ -181,7 +181,7 @@ func decodeResult(r Record) (func(*State), error) {
 	v, err := doc.summary(r.ID)
 	of, only := StageBuild(v.Stage, v.Build), []RunSummary{v}
 	return func(s *State) {
-		s.dropResult(r.ID)
+		dropResult(s, r.ID)
 		if others := s.Results[of]; len(others) > 0 {
 			s.Results[of] = append(slices.Clip(others), only...)
 		} else {
@@ -193,11 +193,11 @@ func decodeResult(r Record) (func(*State), error) {
 }
 
 // dropResult takes the result out whose record has the given ID.
-func (s *State) dropResult(id string) {
+func dropResult(s *State, id string) {
 	if s.versions[Key{RecordResult, id}] == 0 {
 		return
 	}
-	s.cutResult(id)
+	cutResult(s, id)
 	if s.results = slices.DeleteFunc(s.results, func(other string) bool { return other == id }); len(s.results) == 0 {
 		s.results = nil
 	}
@@ -205,7 +205,7 @@ func (s *State) dropResult(id string) {
 
 // cutResult takes a result out of Results, without a change to a slice that another state
 // may have, too.
-func (s *State) cutResult(id string) {
+func cutResult(s *State, id string) {
 	cut := strings.LastIndex(id, "/")
 	of, digest := id[:cut], id[cut+1:]
 	left := slices.DeleteFunc(slices.Clone(s.Results[of]), func(v RunSummary) bool { return v.Digest == digest })

@@ -64,7 +64,7 @@ type StageWait struct {
 // daily is the longest time that is shown by days.
 const daily = 31 * 24 * time.Hour
 
-// MetricsOf works the figures out from the runs of the stage that deploys, in any order.
+// MetricsOf works the numbers out from the runs of the stage that deploys, in any order.
 // known returns a build, for runs that don't say when its commit was made and how new it is;
 // the zero Build where it is not known.
 func MetricsOf(runs []RunSummary, since, until time.Time, known func(build string) Build) Metrics {
@@ -74,68 +74,13 @@ func MetricsOf(runs []RunSummary, since, until time.Time, known func(build strin
 	}
 	runs = slices.DeleteFunc(slices.Clone(runs), func(r RunSummary) bool { return !r.Status.HasResult() || r.Build == "" })
 	slices.SortFunc(runs, func(a, b RunSummary) int { return cmp.Or(a.EndedAt.Compare(b.EndedAt), cmp.Compare(a.ID, b.ID)) })
-	times := map[time.Time]*periodTimes{}
-	at := func(t time.Time) *periodTimes {
-		start := d.periodOf(t)
-		if times[start] == nil {
-			times[start] = &periodTimes{}
-		}
-		return times[start]
-	}
-	var lead, restore []time.Duration
-	var broken time.Time          // since when a failure lasts; zero: none does
-	var last RunSummary           // the deployment before
-	deployed := map[string]bool{} // builds that were
-	fail := func(r RunSummary) {
-		if broken.IsZero() {
-			broken = r.EndedAt
-		}
-		if d.counts(r) {
-			d.Failures++
-			at(r.EndedAt).Failures++
-		}
-	}
+	c := count{Metrics: &d, known: known, times: map[time.Time]*periodTimes{}, deployed: map[string]bool{}}
 	for _, r := range runs {
-		if r.Build == last.Build {
-			continue // it was run again, or restored
+		if r.Build != c.last.Build { // else it was run again, or restored
+			c.add(r)
 		}
-		r.Order = cmp.Or(r.Order, known(r.Build).Order)
-		back := r.Order > 0 && r.Order < last.Order
-		if d.counts(r) && !back {
-			d.Changes++
-			at(r.EndedAt).Changes++
-		}
-		if r.Status == RunFailed {
-			if !back {
-				fail(r)
-			}
-			continue
-		}
-		if back {
-			fail(last)
-		}
-		if !broken.IsZero() {
-			if took := r.EndedAt.Sub(broken); d.counts(r) && took >= 0 {
-				restore = append(restore, took)
-				at(r.EndedAt).restore = append(at(r.EndedAt).restore, took)
-			}
-			broken = time.Time{}
-		}
-		if d.counts(r) {
-			d.Deployments++
-			at(r.EndedAt).Deployments++
-			made := r.Committed
-			if made.IsZero() {
-				made = known(r.Build).Revision.Time
-			}
-			if took := r.EndedAt.Sub(made); !made.IsZero() && took >= 0 && !deployed[r.Build] {
-				lead = append(lead, took)
-				at(r.EndedAt).lead = append(at(r.EndedAt).lead, took)
-			}
-		}
-		last, deployed[r.Build] = r, true
 	}
-	d.LeadTime, d.Restore = distributionOf(lead), distributionOf(restore)
+	d.LeadTime, d.Restore = distributionOf(c.lead), distributionOf(c.restore)
 	if days := until.Sub(since).Hours() / 24; days > 0 {
 		d.PerDay = float64(d.Deployments) / days
 	}
@@ -144,7 +89,7 @@ func MetricsOf(runs []RunSummary, since, until time.Time, known func(build strin
 	}
 	for start := d.periodOf(since); start.Before(until); start = d.next(start) {
 		p := MetricsPeriod{}
-		if t := times[start]; t != nil {
+		if t := c.times[start]; t != nil {
 			p = t.MetricsPeriod
 			p.LeadTime, p.Restore = distributionOf(t.lead).Median, distributionOf(t.restore).Median
 		}
@@ -152,6 +97,80 @@ func MetricsOf(runs []RunSummary, since, until time.Time, known func(build strin
 		d.Periods = append(d.Periods, p)
 	}
 	return d
+}
+
+// count goes through the runs in the order in which they ended.
+type count struct {
+	*Metrics
+	known         func(build string) Build
+	times         map[time.Time]*periodTimes
+	lead, restore []time.Duration
+	broken        time.Time       // since when a failure lasts; zero: none does
+	last          RunSummary      // the deployment before
+	deployed      map[string]bool // builds that were
+}
+
+// at returns the period of a time.
+func (c *count) at(t time.Time) *periodTimes {
+	start := c.periodOf(t)
+	if c.times[start] == nil {
+		c.times[start] = &periodTimes{}
+	}
+	return c.times[start]
+}
+
+// add counts a run of another build than the one before.
+func (c *count) add(r RunSummary) {
+	r.Order = cmp.Or(r.Order, c.known(r.Build).Order)
+	back := r.Order > 0 && r.Order < c.last.Order
+	if c.counts(r) && !back {
+		c.Changes++
+		c.at(r.EndedAt).Changes++
+	}
+	switch {
+	case r.Status == RunFailed && back:
+	case r.Status == RunFailed:
+		c.fail(r)
+	case back:
+		c.fail(c.last)
+		c.deploy(r)
+	default:
+		c.deploy(r)
+	}
+}
+
+// fail counts a change that failed.
+func (c *count) fail(r RunSummary) {
+	if c.broken.IsZero() {
+		c.broken = r.EndedAt
+	}
+	if c.counts(r) {
+		c.Failures++
+		c.at(r.EndedAt).Failures++
+	}
+}
+
+// deploy counts a deployment, which ends a failure.
+func (c *count) deploy(r RunSummary) {
+	period := c.at(r.EndedAt)
+	if took := r.EndedAt.Sub(c.broken); !c.broken.IsZero() && c.counts(r) && took >= 0 {
+		c.restore = append(c.restore, took)
+		period.restore = append(period.restore, took)
+	}
+	c.broken = time.Time{}
+	if c.counts(r) {
+		c.Deployments++
+		period.Deployments++
+		made := r.Committed
+		if made.IsZero() {
+			made = c.known(r.Build).Revision.Time
+		}
+		if took := r.EndedAt.Sub(made); !made.IsZero() && took >= 0 && !c.deployed[r.Build] {
+			c.lead = append(c.lead, took)
+			period.lead = append(period.lead, took)
+		}
+	}
+	c.last, c.deployed[r.Build] = r, true
 }
 
 // periodTimes is a period with what its medians are made from.
@@ -193,9 +212,9 @@ func distributionOf(all []time.Duration) Distribution {
 	return Distribution{Count: len(all), Median: rank(0.5), P90: rank(0.9)}
 }
 
-// Waits returns how long builds waited at each stage, from runs of all stages, for those that
+// WaitsOf returns how long builds waited at each stage, from runs of all stages, for those that
 // began in the time.
-func (s *State) Waits(runs []RunSummary, since time.Time) []StageWait {
+func WaitsOf(s *State, runs []RunSummary, since time.Time) []StageWait {
 	start, decision := map[string][]time.Duration{}, map[string][]time.Duration{}
 	for _, r := range runs {
 		if r.StartedAt.Before(since) || r.Build == "" {
@@ -221,7 +240,7 @@ func (s *State) Waits(runs []RunSummary, since time.Time) []StageWait {
 // ReadyAt returns when a build that runs at a stage for the first time could enter it: when
 // it had passed all before it, and a person had moved the stage where one must. Zero where
 // that is not known, and where the build ran there before.
-func (s *State) ReadyAt(stage Stage, build string) (at time.Time) {
+func ReadyAt(s *State, stage Stage, build string) (at time.Time) {
 	if latest := s.Latest[stage.Name]; latest.Build == build || len(s.Results[StageBuild(stage.Name, build)]) > 0 {
 		return time.Time{}
 	}

@@ -33,16 +33,16 @@ func CheckStage(s *State, stage Stage) error {
 				WithHint("Remove one of the two from the other's after.")
 		}
 	}
-	if taker := s.takesFrom(stage); taker != "" {
+	if taker := takesFrom(s, stage); taker != "" {
 		return Errorf(CodeInvalid, op, "the stage makes the builds that stage %q, which it comes after, takes", taker).
 			WithHint("Remove %q from its after, or let %q come after another commit stage.", taker, taker)
 	}
-	return s.checkMeeting(stage)
+	return checkMeeting(s, stage)
 }
 
 // takesFrom returns a stage above a commit stage that can take no build but those that the
 // commit stage makes, or "".
-func (s *State) takesFrom(stage Stage) string {
+func takesFrom(s *State, stage Stage) string {
 	others := func(name string) bool { return name != stage.Name && s.Stages[name].Type == TypeCommit }
 	if stage.Type != TypeCommit || slices.ContainsFunc(slices.Collect(maps.Keys(s.Stages)), others) {
 		return ""
@@ -76,8 +76,8 @@ func CheckData(s *State, stage Stage) error {
 
 // checkMeeting refuses a stage that comes after stages of which no build can ever pass
 // all, as each gets its builds from another commit stage.
-func (s *State) checkMeeting(stage Stage) error {
-	a, b, never := s.neverMeet(stage)
+func checkMeeting(s *State, stage Stage) error {
+	a, b, never := neverMeet(s, stage)
 	if !never {
 		return nil
 	}
@@ -104,17 +104,17 @@ func (b branch) words() string {
 
 // NeverMeet names two stages upstream of a stage of which no build can ever pass both, if
 // there are two.
-func (s *State) NeverMeet(stage Stage) (a, b string, never bool) {
-	x, y, never := s.neverMeet(stage)
+func NeverMeet(s *State, stage Stage) (a, b string, never bool) {
+	x, y, never := neverMeet(s, stage)
 	return x.stage, y.stage, never
 }
 
 // neverMeet returns two stages upstream of a stage of which no build can pass both, if there
 // are two. What they lead to is known only of commit stages whose sources are.
-func (s *State) neverMeet(stage Stage) (a, b branch, never bool) {
-	feeds := map[string][]string{}
+func neverMeet(s *State, stage Stage) (a, b branch, never bool) {
+	known := map[string][]string{}
 	for _, up := range stage.Upstream() {
-		from, limited := s.feeds(up, feeds, []string{stage.Name})
+		from, limited := feeds(s, up, known, []string{stage.Name})
 		if !limited || len(from) == 0 { // of the second, the stage above says it
 			continue
 		}
@@ -123,16 +123,16 @@ func (s *State) neverMeet(stage Stage) (a, b branch, never bool) {
 			a = at
 			continue
 		}
-		common := s.common(a.commits, from)
-		if len(common) == 0 {
+		both := common(s, a.commits, from)
+		if len(both) == 0 {
 			return a, at, true
 		}
-		a = branch{up, common}
+		a = branch{up, both}
 	}
 	if stage.Type == TypeCommit && stage.Source != nil && a.stage != "" {
 		with := s.Clone()
 		with.Stages[stage.Name] = stage
-		if len(with.common([]string{stage.Name}, a.commits)) == 0 {
+		if len(common(with, []string{stage.Name}, a.commits)) == 0 {
 			return a, branch{stage.Name, []string{stage.Name}}, true
 		}
 	}
@@ -141,7 +141,7 @@ func (s *State) neverMeet(stage Stage) (a, b branch, never bool) {
 
 // feeds returns the commit stages whose builds can pass a stage. It reports false where that
 // is any: the stage takes no build, comes after none that does, or is not known yet.
-func (s *State) feeds(name string, known map[string][]string, seen []string) (commits []string, limited bool) {
+func feeds(s *State, name string, known map[string][]string, seen []string) (commits []string, limited bool) {
 	stage, exists := s.Stages[name]
 	if !exists || !stage.TakesBuild() || slices.Contains(seen, name) {
 		return nil, false
@@ -156,13 +156,13 @@ func (s *State) feeds(name string, known map[string][]string, seen []string) (co
 		commits, limited = []string{name}, true
 	}
 	for _, up := range stage.Upstream() {
-		from, only := s.feeds(up, known, append(seen, name))
+		from, only := feeds(s, up, known, append(seen, name))
 		switch {
 		case !only:
 		case !limited:
 			commits, limited = from, true
 		default:
-			commits = s.common(commits, from)
+			commits = common(s, commits, from)
 		}
 	}
 	if limited && commits == nil {
@@ -174,18 +174,18 @@ func (s *State) feeds(name string, known map[string][]string, seen []string) (co
 
 // Concerns reports whether a build may ever pass a stage: the commit stage that made it is
 // one of those whose builds do, or makes the same ones.
-func (s *State) Concerns(stage, build string) bool {
-	from, limited := s.feeds(stage, map[string][]string{}, nil)
+func Concerns(s *State, stage, build string) bool {
+	from, limited := feeds(s, stage, map[string][]string{}, nil)
 	maker := s.Builds[build].Stage
 	if _, exists := s.Stages[maker]; !limited || !exists {
 		return true
 	}
-	return len(s.common([]string{maker}, from)) > 0
+	return len(common(s, []string{maker}, from)) > 0
 }
 
 // common returns the commit stages of two lists that make a build of the other list, too:
 // they have the same source and base image.
-func (s *State) common(a, b []string) []string {
+func common(s *State, a, b []string) []string {
 	both := []string{}
 	makesOneOf := func(name string, others []string) bool {
 		return slices.ContainsFunc(others, func(other string) bool { return name == other || SameBuilds(s.Stages[name], s.Stages[other]) })

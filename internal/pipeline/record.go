@@ -256,9 +256,9 @@ var result = recordKind{
 	},
 	part:   func(s *State) any { return &s.Results },
 	fresh:  func(s *State, n int) { s.Results = make(map[string][]RunSummary, n) },
-	own:    (*State).ownResults,
+	own:    ownResults,
 	decode: decodeResult,
-	drop:   (*State).dropResult,
+	drop:   dropResult,
 }
 
 // resultDoc is what the record of a result says beside its key, which names the stage,

@@ -33,22 +33,22 @@ func TestReadyAt(t *testing.T) {
 	}
 	for name, at := range want {
 		stage := st.Stages[name]
-		if again := st.ReadyAt(stage, ID("one")); name != "production" && !again.IsZero() {
+		if again := ReadyAt(st, stage, ID("one")); name != "production" && !again.IsZero() {
 			t.Errorf("%s, where it ran already: %s", name, again)
 		}
 		first := st.Clone()
 		first.Results, first.Latest = maps.Clone(st.Results), nil
 		delete(first.Results, StageBuild(name, ID("one")))
-		if got := first.ReadyAt(stage, ID("one")); !got.Equal(at) {
+		if got := ReadyAt(first, stage, ID("one")); !got.Equal(at) {
 			t.Errorf("%s: %s, want %s", name, got, at)
 		}
 	}
 	st.Overrides[StageBuild("commit", ID("other"))] = Override{At: noon}
-	if got := st.ReadyAt(st.Stages["acceptance"], ID("other")); !got.Equal(noon) {
+	if got := ReadyAt(st, st.Stages["acceptance"], ID("other")); !got.Equal(noon) {
 		t.Errorf("a build that was let through: %s", got)
 	}
 	delete(st.Overrides, StageBuild("commit", ID("other")))
-	if got := st.ReadyAt(st.Stages["acceptance"], ID("other")); !got.IsZero() {
+	if got := ReadyAt(st, st.Stages["acceptance"], ID("other")); !got.IsZero() {
 		t.Errorf("a build that has passed nothing: %s", got)
 	}
 }
@@ -79,7 +79,7 @@ func TestWaits(t *testing.T) {
 		"commit": {}, "acceptance": {Start: Distribution{1, 2 * min, 2 * min}}, "exploratory": {Start: Distribution{1, 0, 0}, Decision: Distribution{1, 60 * min, 60 * min}},
 		"capacity": {Start: Distribution{2, 2 * min, 4 * min}}, "pre-production": {}, "production": {},
 	}
-	for _, got := range st.Waits(runs, noon) {
+	for _, got := range WaitsOf(st, runs, noon) {
 		w := want[got.Stage]
 		if w.Stage = got.Stage; got != w {
 			t.Errorf("%+v, want %+v", got, w)
@@ -89,7 +89,7 @@ func TestWaits(t *testing.T) {
 	if len(want) > 0 {
 		t.Errorf("there is nothing of %v", want)
 	}
-	for _, got := range st.Waits(runs, noon.Add(100*time.Hour)) {
+	for _, got := range WaitsOf(st, runs, noon.Add(100*time.Hour)) {
 		if got.Start.Count+got.Decision.Count > 0 {
 			t.Errorf("of later: %+v", got)
 		}

@@ -42,7 +42,7 @@ func (r *Reports) Metrics(ctx context.Context, pipelineName, stage string, since
 	if err != nil {
 		return pipeline.Metrics{}, fmt.Errorf("work out figures: %w", err)
 	}
-	waits := st.Waits(runs, since)
+	waits := pipeline.WaitsOf(st, runs, since)
 	runs = slices.DeleteFunc(runs, func(r pipeline.RunSummary) bool { return r.Stage != stage })
 	f := pipeline.MetricsOf(runs, since, r.now().UTC(), func(build string) pipeline.Build { return st.Builds[build] })
 	f.Pipeline, f.Stage, f.Waits = pipelineName, stage, waits

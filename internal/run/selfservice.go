@@ -117,7 +117,7 @@ func ChooseBuild(st *pipeline.State, r LaunchRequest) (string, error) {
 // another commit stage passes: where two share a pipeline, each has its own.
 func (r LaunchRequest) entryFor(st *pipeline.State, entry pipeline.Stage, build string) pipeline.Stage {
 	if len(r.After) == 0 {
-		entry.After = slices.DeleteFunc(slices.Clone(entry.After), func(up string) bool { return !st.Concerns(up, build) })
+		entry.After = slices.DeleteFunc(slices.Clone(entry.After), func(up string) bool { return !pipeline.Concerns(st, up, build) })
 	}
 	return entry
 }
