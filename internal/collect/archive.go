@@ -15,9 +15,9 @@ import (
 // archivePage is how many events are read at a time in search of a pipeline's definition.
 const archivePage = 200
 
-// archive keeps the history of a pipeline that is not defined any more, of head events, for
-// as long as its last definition says. A removal that was interrupted archives it under the
-// same name again.
+// archive keeps the history of a pipeline that is no longer defined, of head events, for as
+// long as its last definition says. A removal that was interrupted archives it again under
+// the same name.
 func (c *Collector) archive(ctx context.Context, name string, head int64) error {
 	if c.archives == nil {
 		return nil
@@ -53,7 +53,7 @@ func (c *Collector) lastDefinition(ctx context.Context, name string, head int64)
 	return p, newest, nil
 }
 
-// collectArchives removes the archives whose time is over.
+// collectArchives removes the archives that have expired.
 func (c *Collector) collectArchives(ctx context.Context, dryRun bool, g *Garbage) error {
 	if c.archives == nil {
 		return nil
@@ -76,7 +76,7 @@ func (c *Collector) collectArchives(ctx context.Context, dryRun bool, g *Garbage
 	return nil
 }
 
-// Purge removes the history of a pipeline that is not defined, if it has one, once it is
+// Purge removes the history of a pipeline that is not defined, if it has one, once that is
 // archived.
 func (c *Collector) Purge(ctx context.Context, name string) error {
 	head, err := c.ledger.Head(ctx, name)

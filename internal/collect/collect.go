@@ -15,8 +15,8 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/state"
 )
 
-// rollbackDepth is how many builds that a lasting stage ran before stay, beside
-// the one that it runs: a rollback goes one back, and sometimes that was bad too.
+// rollbackDepth is how many earlier builds of a persistent stage are retained beside the one
+// that it runs: a rollback goes one back, and sometimes that was bad too.
 const rollbackDepth = 2
 
 // Garbage is what a collection removes, or would.
@@ -37,11 +37,10 @@ type Request struct {
 	Kept     bool // end environments that were kept after a failure, too
 }
 
-// Collect removes builds beyond what the pipelines retain, with their images,
-// artifacts and logs, and what dead runs left: never anything in use, nor what a
-// rollback may need. While a run is under way anywhere, files that no record
-// names are left alone, as the run may be about to record them. Leases that processes
-// held when they died are given up.
+// Collect removes builds beyond what the pipelines retain, with their images, artifacts and
+// logs, and what dead runs left. It never removes what is in use, or what a rollback may
+// need. While a run is under way anywhere, it leaves files alone that no record names, as the
+// run may be about to record them. It releases the leases of processes that have died.
 func (c *Collector) Collect(ctx context.Context, r Request) (Garbage, error) {
 	var g Garbage
 	c.states.AskAgain()
@@ -91,11 +90,11 @@ func (c *Collector) Collect(ctx context.Context, r Request) (Garbage, error) {
 }
 
 // leaseGrace is how long a lease may have expired before it is garbage: its holder may only
-// have been asleep, or cut off, and goes on with it where nobody else has taken it.
+// have been asleep, or cut off, and goes on with it if nobody else has taken it.
 const leaseGrace = time.Hour
 
-// giveUpLeases returns up the leases of a pipeline (of all with "") whose holders died. What
-// they had in hand is recorded elsewhere.
+// giveUpLeases releases the leases of a pipeline (of all with "") whose holders have died.
+// Their unfinished work is recorded elsewhere.
 func (c *Collector) giveUpLeases(ctx context.Context, pipelineName string) error {
 	leases, err := c.ledger.Leases(ctx)
 	if err != nil {
@@ -118,8 +117,8 @@ func (c *Collector) giveUpLeases(ctx context.Context, pipelineName string) error
 	return nil
 }
 
-// Quietly collects after a successful apply; a failure is no reason to fail it.
-// own is the caller's lease.
+// Quietly collects after a successful apply. A failure is no reason to fail the apply. own is
+// the caller's lease.
 func (c *Collector) Quietly(ctx context.Context, st *pipeline.State, own *lock.Lock) {
 	var g Garbage
 	err := c.collectBuilds(ctx, st, false, &g)
@@ -167,8 +166,8 @@ func (c *Collector) collectBuilds(ctx context.Context, st *pipeline.State, dryRu
 	return nil
 }
 
-// retained returns the builds of the pipeline that must stay: the newest ones, those
-// that are in use, wanted, or that a rollback may need.
+// retained returns the builds of the pipeline that must stay: the newest ones, and those that
+// are in use, wanted, or needed for a rollback.
 func retained(st *pipeline.State) map[string]bool {
 	keep := map[string]bool{}
 	for i, b := range st.BuildsNewestFirst() {
@@ -201,7 +200,7 @@ func retained(st *pipeline.State) map[string]bool {
 	return keep
 }
 
-// lastPassed returns the builds whose runs passed the stage last, at most n.
+// lastPassed returns the builds whose runs passed the stage last, at most n of them.
 func lastPassed(st *pipeline.State, stage string, n int) []string {
 	var runs []pipeline.RunSummary
 	for _, verdicts := range st.Results {
@@ -221,8 +220,8 @@ func lastPassed(st *pipeline.State, stage string, n int) []string {
 	return builds
 }
 
-// collectEnvironments ends the environments that dead runs left, what is recorded of
-// those that were kept and have expired and, if asked, those that are kept.
+// collectEnvironments ends the environments that dead runs left, removes the records of kept
+// ones that have expired and, if asked, ends those that are kept.
 func (c *Collector) collectEnvironments(ctx context.Context, st *pipeline.State, r Request, g *Garbage) error {
 	left := func(env pipeline.Environment) bool {
 		died := env.Status == pipeline.EnvEnding || env.Status == pipeline.EnvLaunching
@@ -272,8 +271,8 @@ func (c *Collector) collectOrphans(ctx context.Context, dryRun bool, g *Garbage)
 	return nil
 }
 
-// Sweep removes the files that no record names, unless a run is under way
-// elsewhere than under the caller's own lease; nil: it has none.
+// Sweep removes the files that no record names, unless a run is under way that is not under
+// the caller's own lease (nil: the caller has none).
 func (c *Collector) Sweep(ctx context.Context, own *lock.Lock) error {
 	return c.withNothingRunning(ctx, own, func(ctx context.Context, all lock.Several) error {
 		var g Garbage

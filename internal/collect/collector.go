@@ -6,7 +6,7 @@
 // histories of pipelines that are gone, which it archives. It never removes what is in use,
 // or what a rollback may need.
 //
-// It starts nothing, and decides no more than what is garbage:
+// It starts nothing, and decides only what is garbage:
 //
 //	garbage, err := collector.Collect(ctx, collect.Request{Pipeline: "shop", DryRun: true})
 package collect
@@ -24,7 +24,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/state"
 )
 
-// ledger is what a Collector needs of one, beside its states.
+// ledger is what a Collector needs of the ledger, beside the states.
 type ledger interface {
 	Run(ctx context.Context, pipeline, id string) (pipeline.Run, error)
 	Removed(ctx context.Context) ([]string, error)
@@ -34,8 +34,8 @@ type ledger interface {
 	Purge(ctx context.Context, pipeline string) error
 }
 
-// platform is what a Collector needs of one. What it removes under leases it removes by what
-// Under returns.
+// platform is what a Collector needs of the platform. What it removes under leases, it
+// removes by what Under returns.
 type platform interface {
 	Under(by ...pipeline.Fence) pipeline.Platform
 	Images(ctx context.Context) ([]pipeline.BakedImage, error)
@@ -71,8 +71,8 @@ type Config struct {
 	Process   pipeline.Process // this one, whose own leases stay
 	Logger    hclog.Logger
 	Now       func() time.Time
-	// Archives keep the histories of pipelines that are removed, as Export writes them; nil:
-	// they are not kept.
+	// Archives keep the histories of removed pipelines, as Export writes them. With nil,
+	// histories are not kept.
 	Archives archives
 	Export   func(ctx context.Context, w io.Writer, pipeline string) error
 }
@@ -109,7 +109,7 @@ func (c *Collector) As(states *state.Store, locks *lock.Locker) *Collector {
 	return &as
 }
 
-// under returns the platform for what is removed under leases.
+// under returns the platform for what is removed under the leases.
 func (c *Collector) under(leases ...pipeline.Lease) pipeline.Platform {
 	return c.platform.Under(lock.Fences(leases...)...)
 }

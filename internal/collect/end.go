@@ -11,9 +11,9 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// EndEnvironment destroys an environment and removes its record, in that order:
-// what is recorded can be found, what is not recorded can't. lease is that of the
-// environment, under lock.Environment.
+// EndEnvironment destroys an environment and then removes its record, in that order: what is
+// recorded can be found, what is not recorded can't. lease is that of the environment, under
+// lock.Environment.
 func (c *Collector) EndEnvironment(ctx context.Context, pipelineName string, lease pipeline.Lease, env pipeline.Environment) error {
 	if env.Status != pipeline.EnvEnding {
 		env.Status = pipeline.EnvEnding
@@ -35,7 +35,7 @@ func (c *Collector) EndEnvironment(ctx context.Context, pipelineName string, lea
 	return c.states.Append(ctx, pipelineName, &lease, pipeline.Event{Kind: pipeline.EnvironmentEnded, Facts: pipeline.Facts{Gone: gone}})
 }
 
-// EndInquiry ends the environment that a build was tried in, once it is decided.
+// EndInquiry ends the environment in which a build was tried, once the build is decided.
 func (c *Collector) EndInquiry(ctx context.Context, pipelineName, stage, build string) error {
 	st, err := c.states.Fresh(ctx, pipelineName)
 	if err != nil {

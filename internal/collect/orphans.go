@@ -19,9 +19,9 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/workplace"
 )
 
-// withNothingRunning calls f while no run that makes images or artifacts is under
-// way, beside the caller's own (nil: none), and none can begin but under a lease that is
-// not among those that f gets. It does nothing where one is.
+// withNothingRunning calls f while no run that makes images or artifacts is under way, except
+// the caller's own (nil: none). While f runs, such a run can begin only under a lease that is
+// not among those that f gets. If one is under way already, it does nothing.
 func (c *Collector) withNothingRunning(ctx context.Context, own *lock.Lock, f func(ctx context.Context, all lock.Several) error) error {
 	all, err := c.states.All(ctx)
 	if err != nil {
@@ -47,7 +47,7 @@ func (c *Collector) withNothingRunning(ctx context.Context, own *lock.Lock, f fu
 	return lock.LostOr(ctx, f(ctx, held))
 }
 
-// makers returns the lease keys of what makes images and artifacts.
+// makers returns the lease keys of everything that makes images and artifacts.
 func makers(name string, st *pipeline.State) []pipeline.LeaseKey {
 	var keys []pipeline.LeaseKey
 	for _, s := range st.Stages {
@@ -63,9 +63,9 @@ func makers(name string, st *pipeline.State) []pipeline.LeaseKey {
 }
 
 // orphans finds the images and artifacts that nothing needs, and the bakes and work
-// directories of runs that have ended, and adds them to g: nothing where a maker has come
-// that is not held. As makers are recorded before they make anything, what is there is
-// listed first.
+// directories of runs that have ended, and adds them to g. It adds nothing if there is a new
+// maker whose lease is not among those held. It lists what exists first, because makers are
+// recorded before they make anything.
 func (c *Collector) orphans(ctx context.Context, held lock.Several, g *Garbage) error {
 	existing, err := c.platform.Images(ctx)
 	if err != nil {
@@ -132,8 +132,8 @@ func (c *Collector) ended(ctx context.Context, runs []string) (dead []string, er
 	return dead, nil
 }
 
-// removeOrphans removes the records of images first: an image without a record is
-// found again, a record without an image would promise what is gone.
+// removeOrphans removes the records of images first: an image without a record is found
+// again, but a record without an image would promise what is gone.
 func (c *Collector) removeOrphans(ctx context.Context, held lock.Several, g Garbage) error {
 	platform := c.under(held.Leases()...)
 	all, err := c.states.All(ctx)
@@ -174,8 +174,8 @@ func (c *Collector) removeOrphans(ctx context.Context, held lock.Several, g Garb
 	return nil
 }
 
-// orphanedEnvironments returns the environments of the platform that no pipeline has a record of. As
-// the record comes first, nobody is about to write one.
+// orphanedEnvironments returns the environments of the platform that no pipeline has a record
+// of. The record comes first, so nobody is about to write one.
 func (c *Collector) orphanedEnvironments(ctx context.Context) ([]string, error) {
 	reports, err := c.platform.Describe(ctx)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// Uses returns in words what keeps images and artifacts, by their IDs and digests.
+// Uses returns, in words, what keeps images and artifacts, by their IDs and digests.
 func Uses(all map[string]*pipeline.State) map[string][]string {
 	uses := map[string][]string{}
 	for _, st := range all {
@@ -28,7 +28,8 @@ func Uses(all map[string]*pipeline.State) map[string][]string {
 }
 
 // needs adds what keeps the images and artifacts that a pipeline needs: its builds, its
-// runs that are not over, its environments, its stages, and of its image definitions the newest ones.
+// unfinished runs, its environments, its stages, and the newest images of its image
+// definitions.
 func needs(st *pipeline.State, uses map[string][]string) {
 	use := func(id, format string, args ...any) {
 		if id != "" {

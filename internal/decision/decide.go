@@ -13,8 +13,8 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/state"
 )
 
-// completeDecision fills in the build where none is named, and refuses what can't be decided at
-// all, or what was decided on something else than there is now.
+// completeDecision fills in the build if none is named. It refuses a build that can't be
+// decided, and a decision on another run or decision than the present one.
 func completeDecision(st *pipeline.State, s pipeline.Stage, c *Command) error {
 	op := c.op()
 	if c.Verb == Reject && strings.TrimSpace(c.Reason) == "" {
@@ -52,8 +52,8 @@ func takesNone(op string) error {
 		WithHint("Only a stage of type exploratory, or one with approval = true, waits for one.")
 }
 
-// stillSo refuses, with CodeConflict, a decision of somebody who saw another run, or
-// another decision, than there is.
+// stillSo refuses, with CodeConflict, a decision of somebody who saw another run, or another
+// decision, than the present one.
 func (c Command) stillSo(st *pipeline.State, s pipeline.Stage) error {
 	if now, _ := st.ResultOf(s, c.Build); c.Looked.Run != nil && *c.Looked.Run != now.ID {
 		return pipeline.Errorf(pipeline.CodeConflict, c.op(), "build %s has run there again since you looked, as run %s", c.Build, now.ID).
@@ -82,8 +82,8 @@ func (d *Decisions) checkReject(st *pipeline.State, s pipeline.Stage, c Command)
 	return st.Pipeline.Authorize(pipeline.RightReject, d.person, fmt.Sprintf("reject build %s at stage %q", c.Build, s.Name))
 }
 
-// checkApprove refuses who has no right, what there is nothing to approve of, and who wrote
-// what would be approved.
+// checkApprove refuses a person without the right, a build that can't be approved, and the
+// author of what would be approved.
 func (d *Decisions) checkApprove(st *pipeline.State, s pipeline.Stage, c Command) error {
 	op := fmt.Sprintf("approve build %s at stage %q", c.Build, s.Name)
 	if err := st.Pipeline.Authorize(pipeline.RightApprove, d.person, op); err != nil {
@@ -95,8 +95,8 @@ func (d *Decisions) checkApprove(st *pipeline.State, s pipeline.Stage, c Command
 	return st.Pipeline.RefuseAuthor(d.person, st.Authors(s, c.Build), op)
 }
 
-// checkLift refuses who has no right, what is not rejected, and who wrote the build. That the
-// rejection is their own is no reason.
+// checkLift refuses a person without the right, a build that is not rejected, and the author
+// of the build. The author of the rejection may lift it.
 func (d *Decisions) checkLift(st *pipeline.State, s pipeline.Stage, c Command) error {
 	op := fmt.Sprintf("lift the rejection of build %s at stage %q", c.Build, s.Name)
 	if err := st.Pipeline.Authorize(pipeline.RightApprove, d.person, op); err != nil {
@@ -145,8 +145,8 @@ func (d *Decisions) lifted(st *pipeline.State, s pipeline.Stage, c Command) erro
 		WithHint("It takes %d more.", st.Ballot(s, c.Build).MissingLifts())
 }
 
-// decide makes the record of a decision, beside the votes that still count. It is no news
-// where this person has voted so already.
+// decide makes the record of a decision, with the votes that still count. It records nothing
+// if this person has already voted so.
 func (d *Decisions) decide(st *pipeline.State, s pipeline.Stage, c Command) (record, error) {
 	key := decisionKey(c)
 	made, news := d.decision(st, s, c)
@@ -157,8 +157,8 @@ func (d *Decisions) decide(st *pipeline.State, s pipeline.Stage, c Command) (rec
 	return r, nil
 }
 
-// decision returns what stands on a build once this person has decided, and whether that is
-// anything new.
+// decision returns what a build's decision is once this person has decided, and whether that
+// is new.
 func (d *Decisions) decision(st *pipeline.State, s pipeline.Stage, c Command) (made pipeline.Decision, news bool) {
 	run, _ := st.ResultOf(s, c.Build)
 	now, was := d.now().UTC(), st.Decisions[pipeline.StageBuild(s.Name, c.Build)]
@@ -184,8 +184,8 @@ func (d *Decisions) decision(st *pipeline.State, s pipeline.Stage, c Command) (m
 	return made, true
 }
 
-// lifting makes the record of a vote to lift a rejection: the lift, where it is the last
-// one that it takes.
+// lifting makes the record of a vote to lift a rejection, or of the lift if this is the last
+// vote that it needs.
 func (d *Decisions) lifting(st *pipeline.State, s pipeline.Stage, made, was pipeline.Decision, mine pipeline.Approval) (pipeline.Decision, bool) {
 	if st.Ballot(s, made.Build).LiftedBy(d.person) {
 		return was, false

@@ -5,7 +5,7 @@
 // reject, promote, pause, and so on. Each is a Command, which can be checked, for a button,
 // and done. It works with the ledger alone: the next apply does what a decision allows.
 //
-// It renders nothing: what a face says of a command it takes from the Outcome:
+// It renders nothing. A face takes what it says of a command from the Outcome:
 //
 //	c := decision.Command{Verb: decision.Approve, Pipeline: "shop", Stage: "exploratory"}
 //	outcome, err := decisions.Do(ctx, c)
@@ -25,7 +25,7 @@ import (
 
 // inquiries are the environments in which people try builds before they decide.
 type inquiries interface {
-	// EndInquiry ends that of a build, where it is decided.
+	// EndInquiry ends the environment of a build once the build is decided.
 	EndInquiry(ctx context.Context, pipeline, stage, build string) error
 }
 
@@ -57,36 +57,36 @@ type Verb string
 
 // The verbs.
 const (
-	// Approve approves a build at a stage. It needs a run that passed there, and is one of as
-	// many approvals as the pipeline wants. CodeRefused is for a rejected build, which Lift is
-	// for. To approve again what one approved already changes nothing.
+	// Approve approves a build at a stage. The build needs a run that passed there, and the
+	// approval is one of as many as the pipeline wants. It returns CodeRefused for a rejected
+	// build, which Lift is for. A second approval by the same person changes nothing.
 	Approve Verb = "approve"
-	// Reject rejects a build at a stage. It needs a reason, and stands beside the rejections
-	// that there are.
+	// Reject rejects a build at a stage. It needs a reason, and is added to the rejections
+	// that exist.
 	Reject Verb = "reject"
-	// Lift is a vote to lift the rejection of a build at a stage. It is lifted when as many
-	// people vote for it as must approve a build, all of whom have seen every rejection
-	// that stands; where the run passed that the build is judged by, their votes approve it.
-	// What was voted before the last rejection does not count.
+	// Lift is a vote to lift the rejection of a build at a stage. It is lifted once as many
+	// people have voted for it as must approve a build, all of whom have seen every rejection
+	// that counts. If the run that decides the result of the build passed, their votes
+	// approve the build, too. Votes from before the last rejection do not count.
 	Lift Verb = "lift"
 	// Promote lets a stage with a manual trigger move to a build with the next apply. It is
-	// refused where a gate is closed, and where the configuration pins the stage, which
+	// refused if a gate is closed, or if the configuration pins the stage, because the pin
 	// would win.
 	Promote Verb = "promote"
 	// Rollback is a promotion back to an older build that passed the stage.
 	Rollback Verb = "rollback"
-	// Override lets a build pass a gate that it has not passed: without a run, with one that
-	// failed, or without the approvals that the stage wants. It needs a right of its own and
-	// a reason, and its mark stays. What is above the stage the build must have passed, and
-	// a rejection it does not lift.
+	// Override lets a build pass a gate that it has not passed: without a run, with a failed
+	// run, or without the approvals that the stage wants. It needs the override right and a
+	// reason, and is recorded with the build permanently. The build must have passed all
+	// stages above. An override does not lift a rejection.
 	Override Verb = "override"
-	// Pause keeps a stage where it is until Resume: no build enters it, and what it runs runs
-	// on. A pause of a paused stage replaces the reason.
+	// Pause keeps a stage where it is until Resume. No build enters it, and what it runs
+	// keeps running. A pause of a paused stage replaces the reason.
 	Pause Verb = "pause"
-	// Resume lets a paused stage go on; CodeRefused where it is not paused.
+	// Resume lets a paused stage go on. It returns CodeRefused if the stage is not paused.
 	Resume Verb = "resume"
 	// Retry lets a stage run once more, with the next apply, for the build that it ran for.
-	// Where a person moves the stage it needs the right to deploy.
+	// On a stage that a person moves it needs the right to deploy.
 	Retry Verb = "retry"
 )
 
@@ -94,25 +94,26 @@ const (
 type Command struct {
 	Verb            Verb
 	Pipeline, Stage string
-	// Build is what it is about. Where it is empty, Approve and Reject are about the stage's
-	// candidate, Promote about the newest build that may enter, and Rollback about the one
-	// that passed last before the current one. Pause, Resume and Retry are about none.
+	// Build is the build that the command is about. If it is empty, Approve and Reject are
+	// about the stage's candidate, Promote is about the newest build that may enter, and
+	// Rollback is about the one that passed last before the current one. Pause, Resume and
+	// Retry are about no build.
 	Build  string
 	Reason string // Reject and Override need one
 	Looked Looked
 }
 
-// Looked is what somebody saw who decides. What is nil, nobody showed. Where it is something
-// else by now the command is refused with CodeConflict, which says what has happened; but
-// approvals of the same run add up.
+// Looked is what the person saw before deciding; nil for what was not shown. If it has
+// changed since, the command is refused with CodeConflict, which says what has happened.
+// Approvals of the same run add up, though.
 type Looked struct {
 	Run      *string // the run that the build is judged by; "" for none
 	Decision *int64  // the version of the decision that there was; 0 for none
 	Place    *Place  // where the stage was
 }
 
-// Outcome is what came of a command: the record that its verb makes, and what a face says
-// of it.
+// Outcome is the result of a command: the record that its verb makes, and what a face says of
+// it.
 type Outcome struct {
 	Decision  pipeline.Decision  // of Approve, Reject and Lift
 	Promotion pipeline.Promotion // of Promote and Rollback
@@ -134,11 +135,11 @@ func (c Command) op() string {
 
 // rule is how a verb is checked and done. Each part may be nil.
 type rule struct {
-	// complete fills in the build, and refuses what can't be done whoever asks.
+	// complete fills in the build, and refuses what nobody can do.
 	complete func(st *pipeline.State, s pipeline.Stage, c *Command) error
-	// check refuses what this person may not do, or the stage does not take.
+	// check refuses what this person may not do, or what the stage does not accept.
 	check func(d *Decisions, st *pipeline.State, s pipeline.Stage, c Command) error
-	// idle refuses what would do nothing, which is an error only before it is done.
+	// idle refuses what would do nothing. That is an error only before it is done.
 	idle func(d *Decisions, st *pipeline.State, s pipeline.Stage, c Command) error
 	// record makes what is recorded.
 	record func(d *Decisions, st *pipeline.State, s pipeline.Stage, c Command) (record, error)
@@ -164,8 +165,8 @@ var rules = map[Verb]rule{
 	Retry:    {check: (*Decisions).checkRetry, idle: (*Decisions).retried, record: (*Decisions).retry},
 }
 
-// Check refuses a command that this person may not do, that the stage does not take, or that
-// would do nothing. It reads nothing, so that a page can ask it for each of its buttons.
+// Check refuses a command that this person may not do, that the stage does not accept, or
+// that would do nothing. It reads nothing, so a page can call it for each of its buttons.
 func (d *Decisions) Check(st *pipeline.State, c Command) error {
 	s, ok := st.Stages[c.Stage]
 	if !ok {
@@ -178,11 +179,11 @@ func (d *Decisions) Check(st *pipeline.State, c Command) error {
 	return r.idle(d, st, s, c)
 }
 
-// attempts is how often a decision is tried that only approvals of others come before: each
-// time another person's was recorded.
+// attempts is how often a decision is tried while only approvals of others come first. Each
+// time, another person's was recorded.
 const attempts = 20
 
-// Do checks a command and records it. Where another decision comes at the same time, the
+// Do checks a command and records it. If another decision is recorded at the same time, the
 // later one is refused with CodeConflict, which says who decided what.
 func (d *Decisions) Do(ctx context.Context, c Command) (o Outcome, err error) {
 	for range attempts {
@@ -195,8 +196,8 @@ func (d *Decisions) Do(ctx context.Context, c Command) (o Outcome, err error) {
 	return o, err
 }
 
-// try checks and records a command. It notes what was decided before, and reports true where
-// somebody else decided meanwhile, so that a look at that says whether this still holds.
+// try checks and records a command. It notes what was decided before, and reports true if
+// somebody else has decided meanwhile, so that the caller looks again.
 func (d *Decisions) try(ctx context.Context, c *Command) (o Outcome, again bool, err error) {
 	st, s, err := d.states.Stage(ctx, c.Pipeline, c.Stage)
 	if err != nil {
@@ -235,7 +236,7 @@ func decisionKey(c Command) pipeline.Key {
 	return pipeline.Key{Kind: pipeline.RecordDecision, ID: pipeline.StageBuild(c.Stage, c.Build)}
 }
 
-// more is how many more people a decision takes, once it is recorded.
+// more is how many more people must decide, once the decision is recorded.
 func more(st *pipeline.State, s pipeline.Stage, d pipeline.Decision) int {
 	after := st.Clone()
 	after.Decisions = maps.Clone(st.Decisions)
@@ -252,7 +253,7 @@ func more(st *pipeline.State, s pipeline.Stage, d pipeline.Decision) int {
 	return 0
 }
 
-// orElse is an ID, or what stands for none.
+// orElse returns the ID, or the given words if there is none.
 func orElse(id, none string) string {
 	if id == "" {
 		return none

@@ -12,19 +12,20 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// Place is where a stage is, and where it goes.
+// Place is where a stage is, and where it goes next.
 type Place struct {
 	Current string // the build that it is at; empty for none
 	Next    string // the build that the next apply moves it to; Current where that leaves it there
 }
 
-// PlaceOf returns where a stage is, and where it goes.
+// PlaceOf returns where a stage is, and where it goes next.
 func PlaceOf(st *pipeline.State, s pipeline.Stage) Place {
 	return Place{Current: st.Current[s.Name].Build, Next: gate.Now(st).Stage(s.Name).Candidate.ID}
 }
 
-// BuildBefore returns the build that a rollback of a stage goes back to where nobody names
-// one: of those older than what it holds, the one that passed it last; empty for none.
+// BuildBefore returns the build to which a rollback of a stage goes back if nobody names one:
+// of those older than its current build, the one that passed the stage last. It is empty if
+// there is none.
 func BuildBefore(st *pipeline.State, s pipeline.Stage) string {
 	held := st.Builds[st.Current[s.Name].Build]
 	var last pipeline.RunSummary
@@ -41,7 +42,7 @@ func BuildBefore(st *pipeline.State, s pipeline.Stage) string {
 	return last.Build
 }
 
-// completeRollback chooses the build before, and refuses one that is none.
+// completeRollback chooses the build to go back to, and refuses one that is not older.
 func completeRollback(st *pipeline.State, s pipeline.Stage, c *Command) error {
 	current := st.Builds[st.Current[s.Name].Build]
 	if current.ID == "" {
@@ -61,8 +62,8 @@ func completeRollback(st *pipeline.State, s pipeline.Stage, c *Command) error {
 	return nil
 }
 
-// checkMove refuses a promotion or a rollback that this person may not make, or that the stage
-// does not take, whatever the build.
+// checkMove refuses a promotion or a rollback that this person may not make, or that the
+// stage does not accept, whatever the build.
 func (d *Decisions) checkMove(st *pipeline.State, s pipeline.Stage, c Command) error {
 	op := c.op()
 	if err := st.Pipeline.Authorize(pipeline.RightDeploy, d.person, op); err != nil {
@@ -125,8 +126,8 @@ func (d *Decisions) promote(st *pipeline.State, s pipeline.Stage, c Command) (re
 	return r, nil
 }
 
-// noneNewer says why there is no build that a stage could be promoted to: what keeps the
-// newest that may still come.
+// noneNewer says why a stage can be promoted to no build: what keeps the newest build that
+// may still come.
 func noneNewer(st *pipeline.State, s pipeline.Stage, op string) error {
 	held := st.Builds[st.Current[s.Name].Build].Order
 	for b := range st.NewestBuilds() {

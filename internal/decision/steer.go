@@ -12,7 +12,8 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/state"
 )
 
-// checkOverride refuses who has no right, and what build can't be let through the stage.
+// checkOverride refuses a person without the right, and a build that can't be let through the
+// stage.
 func (d *Decisions) checkOverride(st *pipeline.State, s pipeline.Stage, c Command) error {
 	if err := st.Pipeline.Authorize(pipeline.RightOverride, d.person, c.op()); err != nil {
 		return err
@@ -84,8 +85,8 @@ func (d *Decisions) resume(st *pipeline.State, s pipeline.Stage, _ Command) (rec
 	}, nil
 }
 
-// checkRetry refuses who may not move the stage, and where there is no run that another one
-// could follow.
+// checkRetry refuses a person who may not move the stage, and a stage without a run to
+// repeat.
 func (d *Decisions) checkRetry(st *pipeline.State, s pipeline.Stage, c Command) error {
 	if s.RequiresDeployRight() {
 		if err := d.checkDeploy(st, s, c); err != nil {
@@ -112,7 +113,7 @@ func (d *Decisions) checkRetry(st *pipeline.State, s pipeline.Stage, c Command) 
 	return nil
 }
 
-// RetryOf returns the run that another one would follow.
+// RetryOf returns the run that a retry would repeat.
 func RetryOf(st *pipeline.State, s pipeline.Stage) pipeline.RunSummary {
 	run, _ := st.ResultOf(s, gate.Now(st).Stage(s.Name).Candidate.ID)
 	return run

@@ -29,7 +29,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/state"
 )
 
-// Ledger is what an Engine needs of one.
+// Ledger is what an Engine needs of the ledger.
 type Ledger interface {
 	pipeline.Reader
 	pipeline.Appender
@@ -50,14 +50,14 @@ type Config struct {
 	// Surroundings says what lies above WorkDir that steps may find; empty for nothing.
 	Surroundings string
 	Holder       pipeline.Holder // what this process is
-	// Dead tells that a process has certainly ended. nil: of none that is known.
+	// Dead reports that a process has certainly ended. With nil, no process is known to have.
 	Dead     func(pipeline.Process) bool
 	Person   pipeline.Person // who it works for; without a name the holder's actor
 	Logger   hclog.Logger
 	Now      func() time.Time
 	LeaseTTL time.Duration // 0 means DefaultLeaseTTL
-	// Jitter returns numbers from 0 to 1 that vary the pauses of waits, so that those who
-	// wait don't ask together; nil: at random.
+	// Jitter returns numbers from 0 to 1 that vary the pauses of waits, so that waiting
+	// processes don't ask together. With nil they are random.
 	Jitter func() float64
 	// HeadAge is how long a pipeline's state is believed before the ledger is asked
 	// whether it has moved. 0 means that it is asked each time; see state.Config.
@@ -65,8 +65,8 @@ type Config struct {
 	// Appended is called after events were recorded of a pipeline that has targets to be
 	// notified. It must not wait.
 	Appended func(pipeline string)
-	// Archives keep the histories of pipelines that are removed, as Export writes them; nil:
-	// they are not kept.
+	// Archives keep the histories of removed pipelines, as Export writes them. With nil,
+	// histories are not kept.
 	Archives pipeline.Archives
 	Export   func(ctx context.Context, w io.Writer, pipeline string) error
 }
@@ -93,7 +93,7 @@ type Engine struct {
 	found  *run.Found
 }
 
-// Position is where a pipeline was looked at.
+// Position is the position at which a pipeline was looked at.
 type Position = state.Position
 
 // New opens the rooms.
@@ -127,8 +127,8 @@ func New(c Config) *Engine {
 	return e.open()
 }
 
-// As returns the rooms for another person, in the same process: they share with e what is
-// believed of the ledger and the platform.
+// As returns the rooms for another person, in the same process. They share with e what is
+// cached of the ledger and the platform.
 func (e *Engine) As(who pipeline.Person) *Engine {
 	as := &Engine{config: e.config, found: e.found, states: e.states.As(who.Name), locks: e.locks.As(who.Name)}
 	as.config.Person, as.config.Holder.Actor = who, who.Name
@@ -153,10 +153,10 @@ func (e *Engine) open() *Engine {
 	return e
 }
 
-// Person is who the rooms work for.
+// Person returns the person that the rooms work for.
 func (e *Engine) Person() pipeline.Person { return e.config.Person }
 
-// HeadAge is how long a pipeline's state is believed before the ledger is asked again.
+// HeadAge returns how long a pipeline's state is cached before the ledger is asked again.
 func (e *Engine) HeadAge() time.Duration { return e.config.HeadAge }
 
 // State returns a pipeline's state, with its environments as the platform sees them now. The
@@ -187,5 +187,5 @@ func (e *Engine) Watch(ctx context.Context, pipelineName, purpose string) (conte
 	return e.locks.Watch(ctx, pipelineName, purpose)
 }
 
-// Close returns up the leases that say that this process creates something.
+// Close releases the leases that say that this process creates something.
 func (e *Engine) Close(ctx context.Context) { e.Creations.Close(ctx) }

@@ -26,8 +26,8 @@ const (
 	ConflictRedefined ConflictKind = "redefined" // another definition of the stage was recorded
 )
 
-// Conflict is why what was planned may not be done any more. It is the cause in an error
-// with CodeConflict; what to do about it is to plan again.
+// Conflict is why a planned move may not be done any more. It is the cause in an error with
+// CodeConflict. The remedy is to plan again.
 type Conflict struct {
 	Kind            ConflictKind
 	Pipeline, Stage string
@@ -61,12 +61,12 @@ func (c *Conflict) Unwrap() error {
 	return c.Refusal
 }
 
-// Confirm plans a stage at the time of its apply, to the build that was planned: where the
-// gates have opened for a newer one since, the planned one still goes. It refuses with a
-// Conflict what may not be done any more, and with a Refusal what never could.
+// Confirm plans a stage at the time of its apply, to the build that was planned. If the gates
+// have opened for a newer build since, the planned one still goes. It refuses with a Conflict
+// what may not be done any more, and with a Refusal what never could be done.
 //
-// What else has happened since the plan, as a build that entered, approvals of others, or a
-// wish for another run, changes what has to be done to get there, and is no conflict.
+// Other changes since the plan, such as a build that entered, approvals of others, or a
+// retry, change what has to be done to get there. They are no conflict.
 func Confirm(now Snapshot, stage pipeline.Stage, intent Intent) (Move, error) {
 	r := newRules(now.state)
 	conflict := func(kind ConflictKind, build string, why *Refusal) error {

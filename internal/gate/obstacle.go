@@ -44,7 +44,7 @@ type Obstacle struct {
 	Pause    pipeline.Pause // of a paused stage
 	Other    string         // the build that the stage is at, goes to or makes instead; else the commit stage that made this one
 	Choice   string         // another build that may enter, if there is one
-	// Comes reports that the build may still get past it without a change of the
+	// Comes reports whether the build may still get past it without a change of the
 	// configuration: by an apply, or by what a person does.
 	Comes bool
 }
@@ -65,8 +65,7 @@ const (
 	VerbDefine  Verb = "define" // the stage
 )
 
-// Advice is what to do now. It is one that works: what it names refuses it to nobody who
-// has the right to.
+// Advice is what to do now. It works: nobody who has the right to follow it is refused.
 type Advice struct {
 	Verb                   Verb
 	Pipeline, Stage, Build string
@@ -132,8 +131,8 @@ func orAnother(build string) string {
 	return build
 }
 
-// before returns the first obstacle on a build's way to a stage; false where it may enter. One
-// that the build never gets past goes before those that it may.
+// before returns the first obstacle on a build's way to a stage; false if it may enter. An
+// obstacle that the build never gets past comes before those that it may get past.
 func (r *rules) before(stage pipeline.Stage, build string) (Obstacle, bool) {
 	if r.mayEnter(stage, build) {
 		return Obstacle{}, false
@@ -159,8 +158,8 @@ func (r *rules) before(stage pipeline.Stage, build string) (Obstacle, bool) {
 	return first, true
 }
 
-// ahead returns the obstacles of a build that has not passed all that a stage comes after:
-// one at the first stage that is missing of each way there.
+// ahead returns the obstacles of a build that has not passed all stages above: one for each
+// way there, at the first stage that is missing.
 func (r *rules) ahead(stage pipeline.Stage, build string) (all []Obstacle) {
 	seen := map[string]bool{}
 	var visit func(names []string)
@@ -185,7 +184,7 @@ func (r *rules) ahead(stage pipeline.Stage, build string) (all []Obstacle) {
 	return all
 }
 
-// at returns what keeps a build from passing a stage, where it has passed all before it.
+// at returns what keeps a build from passing a stage, if it has passed all stages above.
 func (r *rules) at(name, build string) Obstacle {
 	up, exists := r.Stages[name]
 	o := Obstacle{Kind: ObstacleNoStage, Pipeline: r.Pipeline.Name, Stage: name, Build: build}
@@ -222,7 +221,7 @@ func (r *rules) at(name, build string) Obstacle {
 	return o
 }
 
-// stays says why a stage does not move to a build that has passed all before it.
+// stays says why a stage does not move to a build that has passed all stages above.
 func (r *rules) stays(up pipeline.Stage, o *Obstacle) {
 	current := r.Current[up.Name].Build
 	build, move := r.Builds[o.Build], r.goes(up)

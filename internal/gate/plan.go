@@ -10,8 +10,8 @@ import (
 // Snapshot is a pipeline at a position of its ledger. It is never changed.
 type Snapshot struct {
 	state *pipeline.State
-	// Position is the sequence number of the last event that the state has; 0 where nobody
-	// needs to know.
+	// Position is the sequence number of the last event that the state has; 0 if nobody needs
+	// to know.
 	Position int64
 }
 
@@ -32,31 +32,31 @@ func known(id string) Value { return Value{ID: id} }
 // Unknown is a build that only the apply finds out.
 var Unknown = Value{Unknown: true}
 
-// Desired is what a configuration says of a pipeline. Its zero value wants what is recorded.
+// Desired is what a configuration says of a pipeline. The zero value wants what is recorded.
 type Desired struct {
 	Pipeline        *pipeline.Pipeline // nil: as it is recorded
 	PipelineUnknown bool               // its definition is not known yet
-	// Stages are those whose definition may be another than the recorded one, by name.
+	// Stages are the stages whose definition may differ from the recorded one, by name.
 	Stages map[string]Want
-	// Alone plans each stage as if no other moved: by what the stages above have passed
-	// until now. That is what the next apply does to the stage first.
+	// Alone plans each stage as if no other moved: by what the stages above have passed until
+	// now. That is what the next apply does to the stage first.
 	Alone bool
-	// Person is who applies; nil where nobody asks whether they may.
+	// Person is the person who applies; nil if the plan does not depend on their rights.
 	Person *pipeline.Person
 }
 
 // Want is what a configuration says of a stage.
 type Want struct {
 	Stage pipeline.Stage // with its defaults
-	// Unknown says that no more of the definition is known yet than its name, its type, and
-	// what it comes after.
+	// Unknown says that only the name, the type and the stages above are known of the
+	// definition yet.
 	Unknown bool
-	// Create says that the stage is made in the apply. What people decide until then is not
-	// known, so nothing is that depends on it.
+	// Create says that the stage is created in the apply. What people decide until then is
+	// unknown, and so is everything that depends on it.
 	Create bool
-	// Settled names stages above that the apply does not run before this one, though they
-	// may run in it. Pending names those of which nobody knows yet what they will have
-	// passed. Of the others the plan says it.
+	// Settled names stages above that the apply does not run before this one, though they may
+	// run in it. Pending names those of which it is not known yet what they will have passed.
+	// For all others the plan knows.
 	Settled, Pending map[string]bool
 }
 
@@ -107,7 +107,7 @@ type Planned struct {
 	planner         *planner
 }
 
-// Stage returns what becomes of a stage; the zero Move for one that there is not.
+// Stage returns what becomes of a stage; the zero Move for a stage that does not exist.
 func (p Planned) Stage(name string) Move { return p.planner.move(name) }
 
 // Moves returns what becomes of all stages, each behind those it comes after.
@@ -119,9 +119,9 @@ func (p Planned) Moves() []Move {
 	return all
 }
 
-// State returns the pipeline as what comes after some stages finds it, as far as that is
-// known: what is wanted of it, and the builds that stages above go back to, laid over the
-// snapshot. The caller must not change it.
+// State returns the pipeline as the stages after the given ones find it, as far as that is
+// known: the snapshot, with what is wanted and the builds that stages above go back to laid
+// over it. The caller must not change it.
 func (p Planned) State(after ...string) *pipeline.State { return p.planner.below(after).State }
 
 // Plan plans an apply.
@@ -131,5 +131,5 @@ func Plan(at Snapshot, want Desired) Planned {
 	return Planned{at.Position, want.PipelineUnknown, p}
 }
 
-// Now plans each stage of a state alone, as it is recorded: what faces show.
+// Now plans each stage of a state alone, as it is recorded. Faces show this plan.
 func Now(st *pipeline.State) Planned { return Plan(At(st, 0), Desired{Alone: true}) }

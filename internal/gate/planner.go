@@ -11,7 +11,7 @@ import (
 )
 
 // planner plans one apply. What becomes of a stage depends on its definition and on the
-// stages above it, and on no other.
+// stages above it, and on nothing else.
 type planner struct {
 	recorded *pipeline.State
 	base     *rules // of what is wanted, laid over what is recorded
@@ -52,7 +52,7 @@ func (p *planner) wants(name string) Want {
 	return w
 }
 
-// move plans a stage, once, and those above it before.
+// move plans a stage, once, after those above it.
 func (p *planner) move(name string) Move {
 	if m, done := p.moves[name]; done {
 		return m
@@ -77,7 +77,7 @@ func (p *planner) move(name string) Move {
 	return m
 }
 
-// below returns the rules over the pipeline as what comes after some stages finds it.
+// below returns the rules over the pipeline as the stages after the given ones find it.
 func (p *planner) below(after []string) *rules {
 	if p.want.Alone {
 		return p.base
@@ -137,7 +137,7 @@ func (p *planner) adopted(moves []Move) *rules {
 	return v
 }
 
-// plan says what becomes of a stage, but for what passes it then.
+// plan says what becomes of a stage, except for which build passes it then.
 func (v view) plan(w Want) Move {
 	stage := w.Stage
 	m := Move{Stage: stage, Action: ActionUnknown, Status: StatusIdle, Candidate: Unknown, Instances: stage.Instances(v.Pipeline)}
@@ -162,12 +162,13 @@ func (v view) plan(w Want) Move {
 	return v.later(m, pending)
 }
 
-// undefined reports whether nothing can be said of a stage, as its definition is not known.
+// undefined reports whether nothing can be said of a stage because its definition is not
+// known.
 func (v view) undefined(w Want) bool {
 	return w.Unknown || v.want.PipelineUnknown && (w.Stage.Env != nil || w.Stage.Approval)
 }
 
-// pending lists the stages above of which only the apply finds out what passed them.
+// pending lists the stages above of which it is not known before the apply what passed them.
 func (v view) pending(w Want) (names []string) {
 	if v.want.Alone {
 		return nil
@@ -180,8 +181,8 @@ func (v view) pending(w Want) (names []string) {
 	return names
 }
 
-// entering returns the one build that some stages can let through in the apply, beside
-// those that have passed them already; empty where that is not known, or not one.
+// entering returns the one build that some stages can let through in the apply, beside those
+// that have passed them already. It is empty if that is not known, or not a single build.
 func (v view) entering(stages []string) string {
 	build := ""
 	for _, name := range stages {
@@ -199,7 +200,7 @@ func (v view) entering(stages []string) string {
 }
 
 // blocked reports whether nothing that the stages above do in the apply moves a stage: the
-// one build that they let through has not passed another one above, which does not move.
+// one build that they let through has not passed another stage above, which does not move.
 func (v view) blocked(stage pipeline.Stage, pending []string) bool {
 	build := v.entering(pending)
 	if build == "" || build == v.Current[stage.Name].Build || stage.Pin != "" || stage.Type == pipeline.TypeCommit {
@@ -210,8 +211,8 @@ func (v view) blocked(stage pipeline.Stage, pending []string) bool {
 	})
 }
 
-// later plans a stage that may move once the stages above have run. A pin is checked by
-// those that do not.
+// later plans a stage that may move once the stages above have run. A pin is checked against
+// those stages above that do not run.
 func (v view) later(m Move, pending []string) Move {
 	stage := m.Stage
 	m.Wait = Wait{Kind: WaitPassed, Pipeline: stage.Pipeline, Stage: stage.Name, Stages: pending}
@@ -229,7 +230,7 @@ func (v view) later(m Move, pending []string) Move {
 }
 
 // checkPinLater refuses a pin to a build that no stage makes in the apply, or that has not
-// passed the stages above that do not run in it.
+// passed those stages above that do not run in it.
 func (v view) checkPinLater(stage pipeline.Stage, pending []string) *Refusal {
 	if !pipeline.ValidBuildID(stage.Pin) {
 		return malformed(stage, stage.Pin)
@@ -256,7 +257,7 @@ func (v view) mayMake(stages []string, build string) bool {
 	})
 }
 
-// created plans a stage that is made in the apply: only what its definition says is known.
+// created plans a stage that is created in the apply: only what its definition says is known.
 func (v view) created(m Move, pending []string) Move {
 	switch stage := m.Stage; {
 	case stage.Pin != "" && len(pending) > 0:
@@ -285,9 +286,9 @@ func Adoption(st *pipeline.State, stage pipeline.Stage, build string) pipeline.E
 	return event
 }
 
-// passed returns the newest build that has passed a stage after a move. What runs may fail,
-// so that is not known; but a build that people have not approved has not passed when it has
-// run.
+// passed returns the newest build that has passed a stage after a move. It is unknown if the
+// stage runs, because the run may fail. A build that people have not approved has not passed
+// by its run alone, though.
 func (v view) passed(w Want, m Move) Value {
 	stage := w.Stage
 	if w.Create || m.Refusal != nil || v.undefined(w) {
@@ -313,8 +314,8 @@ func (v view) everApproved(stage pipeline.Stage, build string) bool {
 	return overridden || v.Decisions[id].Result == pipeline.Approved
 }
 
-// redefined reports whether two definitions of a stage differ in more than who made them
-// and in a commit that changes nothing.
+// redefined reports whether two definitions of a stage differ in more than their creation and
+// a commit that changes nothing.
 func redefined(stage, recorded pipeline.Stage) bool {
 	stage.ID, stage.Owner, stage.Made, stage.Applied = recorded.ID, recorded.Owner, recorded.Made, recorded.Applied
 	if a, b := stage.Source, recorded.Source; a != nil && b != nil && a.Repository == b.Repository && a.Digest == b.Digest {

@@ -20,8 +20,8 @@ const (
 	RefusedPerson    RefusalKind = "not_allowed" // who asks lacks the right
 )
 
-// Refusal is why a build may not enter a stage, or a stage not go on. It is the cause in an
-// error with the code of its kind; package present knows what to do about it.
+// Refusal is why a build may not enter a stage, or why a stage may not go on. It is the cause
+// in an error with the code of its kind. Package present knows what to do about it.
 type Refusal struct {
 	Kind            RefusalKind
 	Pipeline, Stage string // the stage is empty for an environment
@@ -31,7 +31,7 @@ type Refusal struct {
 	Person          error          // of RefusedPerson: with who may, as its hint
 }
 
-// Error says why, without what to do about it.
+// Error says why, but not what to do about it.
 func (r *Refusal) Error() string {
 	switch r.Kind {
 	case RefusedMalformed:
@@ -88,7 +88,7 @@ func pausedRefusal(stage pipeline.Stage, p pipeline.Pause) *Refusal {
 	return &Refusal{Kind: RefusedPaused, Pipeline: stage.Pipeline, Stage: stage.Name, Pause: p}
 }
 
-// refuse returns why a build may not enter a stage; nil when it may.
+// refuse returns why a build may not enter a stage; nil if it may.
 func (r *rules) refuse(stage pipeline.Stage, build string) *Refusal {
 	o, found := r.before(stage, build)
 	if !found {
@@ -97,8 +97,8 @@ func (r *rules) refuse(stage pipeline.Stage, build string) *Refusal {
 	return &Refusal{Kind: RefusedObstacle, Pipeline: stage.Pipeline, Stage: stage.Name, Build: build, Obstacle: o}
 }
 
-// checkPin returns why a stage may not be pinned to a build. A pin to what the stage is at
-// already opens no gate, so it needs only not to be rejected.
+// checkPin returns why a stage may not be pinned to a build. A pin to the stage's current
+// build opens no gate, so that build only must not be rejected.
 func (r *rules) checkPin(stage pipeline.Stage, build string) *Refusal {
 	if !pipeline.ValidBuildID(build) {
 		return malformed(stage, build)
@@ -109,8 +109,8 @@ func (r *rules) checkPin(stage pipeline.Stage, build string) *Refusal {
 	return r.refuse(stage, build)
 }
 
-// mayPin refuses a pin that moves a stage which needs the right to deploy for who has it
-// not. One that leaves the stage where it is needs no right.
+// mayPin refuses a pin that moves a stage which needs the deploy right, if the person lacks
+// that right. A pin that leaves the stage where it is needs no right.
 func (r *rules) mayPin(stage pipeline.Stage, who pipeline.Person) *Refusal {
 	if stage.Pin == "" || !stage.RequiresDeployRight() || r.Current[stage.Name].Build == stage.Pin {
 		return nil
@@ -122,7 +122,7 @@ func (r *rules) mayPin(stage pipeline.Stage, who pipeline.Person) *Refusal {
 	return &Refusal{Kind: RefusedPerson, Pipeline: stage.Pipeline, Stage: stage.Name, Build: stage.Pin, Person: err}
 }
 
-// CheckID refuses, with CodeInvalid, what is not the ID of a build.
+// CheckID refuses, with CodeInvalid, a text that is not the ID of a build.
 func CheckID(stage pipeline.Stage, build string) error {
 	if pipeline.ValidBuildID(build) {
 		return nil
@@ -139,12 +139,13 @@ func CheckPin(st *pipeline.State, stage pipeline.Stage, build string) error {
 	return r.During(fmt.Sprintf("enter build %s into %s", build, describe(stage)))
 }
 
-// CheckPerson refuses, with CodeNotAllowed, a pin that moves a stage for who may not deploy.
+// CheckPerson refuses, with CodeNotAllowed, a pin that moves a stage if the person may not
+// deploy.
 func CheckPerson(st *pipeline.State, stage pipeline.Stage, who pipeline.Person) error {
 	return newRules(st).mayPin(stage, who).During("")
 }
 
-// CheckPaused refuses, with CodeRefused, what would move a stage that is paused.
+// CheckPaused refuses, with CodeRefused, a move of a paused stage.
 func CheckPaused(st *pipeline.State, stage pipeline.Stage, op string) error {
 	p, paused := st.Pauses[stage.Name]
 	if !paused {
@@ -153,9 +154,9 @@ func CheckPaused(st *pipeline.State, stage pipeline.Stage, op string) error {
 	return pausedRefusal(stage, p).During(op)
 }
 
-// Eligible says why a build may not enter a stage: CodeNotFound for one that there is not,
-// CodeRefused for the rest; nil when it may. The zero Stage with an After is the gate of an
-// environment.
+// Eligible returns why a build may not enter a stage: CodeNotFound for a build that does not
+// exist, CodeRefused for the rest; nil if it may. The zero Stage with an After is the gate of
+// an environment.
 func Eligible(st *pipeline.State, stage pipeline.Stage, build string) error {
 	r := newRules(st).refuse(stage, build)
 	if r == nil {
@@ -174,14 +175,14 @@ func NewestEligible(st *pipeline.State, stage pipeline.Stage, above int64) (stri
 	return newRules(st).newestEligible(stage, above)
 }
 
-// ObstacleTo returns the first thing that keeps a build from entering a stage; false where
-// it may.
+// ObstacleTo returns the first obstacle that keeps a build from entering a stage; false if it
+// may.
 func ObstacleTo(st *pipeline.State, stage pipeline.Stage, build string) (Obstacle, bool) {
 	return newRules(st).before(stage, build)
 }
 
-// ObstaclePast returns what keeps a build from having passed a stage, the way there
-// included; false where it has.
+// ObstaclePast returns the first obstacle that keeps a build from having passed a stage, the
+// way there included; false if it has passed.
 func ObstaclePast(st *pipeline.State, stage pipeline.Stage, build string) (Obstacle, bool) {
 	r := newRules(st)
 	if o, found := r.before(stage, build); found || r.Passed(stage.Name, build) {
@@ -195,13 +196,13 @@ func (o Obstacle) Err(op string) error {
 	return (&Refusal{Kind: RefusedObstacle, Pipeline: o.Pipeline, Build: o.Build, Obstacle: o}).During(op)
 }
 
-// LiftError is an error about a build that is rejected: the advice is to lift that.
+// LiftError is an error about a rejected build. The advice is to lift the rejection.
 type LiftError struct {
 	Err    error
 	Advice Advice
 }
 
-// NewLiftError says of an error that it is about the rejection of a build at a stage.
+// NewLiftError marks an error as one about the rejection of a build at a stage.
 func NewLiftError(err error, pipelineName, stage, build string) *LiftError {
 	return &LiftError{err, Advice{Verb: VerbLift, Pipeline: pipelineName, Stage: stage, Build: build}}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// rules are the gate rules over a state. What does not depend on a build they find out once.
+// rules are the gate rules over a state. They compute once what does not depend on a build.
 type rules struct {
 	*pipeline.State
 	going map[string]Move // that a stage would make if nobody had paused it, without its status
@@ -100,8 +100,8 @@ func (w Why) String() string {
 	return ""
 }
 
-// decide applies the gate rules to a stage: which build is its candidate, and what has to
-// be done. The stage need not be the one in the state.
+// decide applies the gate rules to a stage: which build is its candidate, and what has to be
+// done. The stage may differ from the one in the state.
 func (r *rules) decide(stage pipeline.Stage) Move {
 	if p, paused := r.Pauses[stage.Name]; paused {
 		return r.decidePaused(stage, p)
@@ -121,7 +121,7 @@ func (r *rules) start(stage pipeline.Stage) Move {
 	return Move{Stage: stage, Action: ActionNone, Status: StatusIdle, Instances: stage.Instances(r.Pipeline)}
 }
 
-// next decides the build and the action of a stage that nobody has paused.
+// next decides the build and the action of a stage that is not paused.
 func (r *rules) next(stage pipeline.Stage) Move {
 	m := r.start(stage)
 	if !stage.TakesBuild() {
@@ -169,7 +169,7 @@ func (r *rules) decideBootstrap(stage pipeline.Stage, m Move) Move {
 	return m
 }
 
-// decidePaused keeps a paused stage where it is. What it runs is kept running.
+// decidePaused keeps a paused stage where it is, and what it runs running.
 func (r *rules) decidePaused(stage pipeline.Stage, p pipeline.Pause) Move {
 	m := r.start(stage)
 	current := r.Current[stage.Name].Build
@@ -212,7 +212,7 @@ func (r *rules) candidate(stage pipeline.Stage, current string) (string, Origin,
 }
 
 // onOfferAgain returns the newest build before a rejected one that still waits for its
-// decision at a stage, or "". What is older than one that passed does not wait any more.
+// decision at a stage, or "". A build that is older than one that passed no longer waits.
 func (r *rules) onOfferAgain(stage pipeline.Stage, rejected string) string {
 	if !stage.Approval || stage.Trigger != pipeline.TriggerAutomatic {
 		return ""
@@ -231,8 +231,8 @@ func (r *rules) onOfferAgain(stage pipeline.Stage, rejected string) string {
 	return ""
 }
 
-// consumed returns the version of the newest promotion that the stage has followed, or
-// that no longer counts.
+// consumed returns the version of the newest promotion that the stage has followed, or that
+// no longer counts.
 func consumed(st *pipeline.State, stage string) int64 {
 	if at := st.Current[stage].Promotion; at != nil {
 		return *at
@@ -240,9 +240,9 @@ func consumed(st *pipeline.State, stage string) int64 {
 	return st.Version(pipeline.RecordCurrent, stage)
 }
 
-// Consumes returns the version of the newest promotion that counts no more once the stage
-// has moved to a build: the one that asks for it, or any where the stage is pinned. One
-// that is made while the stage moves stays for the next move.
+// Consumes returns the version of the newest promotion that no longer counts once the stage
+// has moved to a build: the one that asks for the build, or any if the stage is pinned. A
+// promotion that is made while the stage moves stays for the next move.
 func Consumes(st *pipeline.State, stage pipeline.Stage, build string) int64 {
 	if stage.Pin != "" || st.Promotions[stage.Name].Build == build {
 		return st.Version(pipeline.RecordPromotion, stage.Name)
@@ -258,8 +258,8 @@ func (r *rules) commitCandidate(stage pipeline.Stage) string {
 	return id
 }
 
-// madeBy returns the build that a commit stage makes of its source; empty where that is
-// rejected, or it has none.
+// madeBy returns the build that a commit stage makes of its source; empty if that build is
+// rejected, or the stage has no source.
 func (r *rules) madeBy(stage pipeline.Stage) string {
 	if stage.Type != pipeline.TypeCommit || stage.Source == nil {
 		return ""
@@ -290,8 +290,8 @@ func (r *rules) mayEnter(stage pipeline.Stage, build string) bool {
 	return exists && r.RejectedAt(build) == "" && len(r.lacks(stage, build)) == 0
 }
 
-// lacks returns the stages that a stage comes after and that a build has not passed; of one
-// that comes after none, the commit stage that made the build.
+// lacks returns the stages that a stage comes after and that a build has not passed. For a
+// stage that comes after none, that is the commit stage that made the build.
 func (r *rules) lacks(stage pipeline.Stage, build string) []string {
 	maker := r.Builds[build].Stage
 	if len(stage.Upstream()) == 0 && stage.Type != pipeline.TypeCommit && stage.TakesBuild() && maker != stage.Name && !r.Passed(maker, build) {
@@ -300,7 +300,7 @@ func (r *rules) lacks(stage pipeline.Stage, build string) []string {
 	return r.Missing(stage, build)
 }
 
-// action says what has to be done for the stage to be at the candidate: rule 6.
+// action returns what has to be done for the stage to be at the candidate: rule 6.
 func (r *rules) action(stage pipeline.Stage, candidate, current string) (Action, Why) {
 	result, ok := r.ResultOf(stage, candidate)
 	digest := stage.Digest(r.Pipeline)
@@ -333,8 +333,8 @@ func (r *rules) action(stage pipeline.Stage, candidate, current string) (Action,
 	return ActionNone, Why{}
 }
 
-// environmentAction says what has to be done to the environment of a stage whose
-// candidate has passed.
+// environmentAction returns what has to be done to the environment of a stage whose candidate
+// has passed.
 func (r *rules) environmentAction(stage pipeline.Stage, candidate, digest string) (Action, Why) {
 	because := func(action Action, kind WhyKind) (Action, Why) {
 		return action, Why{Kind: kind, Build: candidate, Instances: stage.Instances(r.Pipeline)}

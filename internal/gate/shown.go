@@ -5,8 +5,8 @@ package gate
 
 import "github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 
-// The statuses that a stage has beside those of its plan: by its latest run, and as what the
-// plan does comes with the next apply.
+// The statuses that a stage has beside those of its plan: by its latest run, or because the
+// next apply does something.
 const (
 	StatusRunning Status = "running"
 	StatusReady   Status = "ready"  // the next apply moves it
@@ -16,7 +16,7 @@ const (
 // Statuses are what faces show, in the order of a legend.
 var Statuses = []Status{StatusPassed, StatusRunning, StatusReady, StatusWaiting, StatusFailed, StatusRejected, StatusIdle}
 
-// Shown returns the one word for where a stage stands, by its plan and its latest run.
+// Shown returns the status of a stage, in one word, by its plan and its latest run.
 func Shown(m Move, latest pipeline.RunSummary) Status {
 	switch {
 	case latest.Status == pipeline.RunRunning:
@@ -31,13 +31,13 @@ func Shown(m Move, latest pipeline.RunSummary) Status {
 	return m.Status
 }
 
-// Fails reports whether a stage's latest run failed, and the stage does not move on before
-// it has passed.
+// Fails reports whether a stage's latest run failed, and the stage does not move on before it
+// has passed.
 func Fails(m Move, latest pipeline.RunSummary) bool {
 	return latest.Status == pipeline.RunFailed && m.Action == ActionRun
 }
 
-// ShownImage returns the word for where a baked image stands.
+// ShownImage returns the status of a baked image, in one word.
 func ShownImage(image pipeline.ImageDefinition, latest pipeline.RunSummary) Status {
 	switch {
 	case latest.Status == pipeline.RunFailed:
@@ -50,7 +50,7 @@ func ShownImage(image pipeline.ImageDefinition, latest pipeline.RunSummary) Stat
 	return StatusPassed
 }
 
-// Undecided returns the build that waits for a decision at a stage; empty for none.
+// Undecided returns the build that waits for a decision at a stage; empty if there is none.
 func Undecided(st *pipeline.State, m Move) string {
 	build := m.Candidate.ID
 	if !m.Stage.Approval || build == "" || st.Outcome(m.Stage, build) != pipeline.OutcomeWaiting {
@@ -59,7 +59,7 @@ func Undecided(st *pipeline.State, m Move) string {
 	return build
 }
 
-// Offered returns the build to which a person may move a stage; empty for none.
+// Offered returns the build to which a person may move a stage; empty if there is none.
 func Offered(st *pipeline.State, m Move) string {
 	s := m.Stage
 	if s.Trigger != pipeline.TriggerManual || !s.TakesBuild() {

@@ -7,7 +7,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// Status is where a stage stands, as people see it.
+// Status is the status of a stage, as people see it.
 type Status string
 
 // The statuses of a stage.
@@ -46,10 +46,11 @@ type Wait struct {
 // Waits reports whether there is something to wait for.
 func (w Wait) Waits() bool { return w.Kind != "" }
 
-// WaitError says that there is no build for what was asked of a stage, which waits.
+// WaitError says that there is no build for what was asked of a stage, because the stage
+// waits.
 type WaitError struct{ Wait Wait }
 
-// Error says so without what the stage waits for.
+// Error says so, but not what the stage waits for.
 func (*WaitError) Error() string { return "no build is on offer there" }
 
 // DecisionAwaited is what a stage waits for while people have not decided on a build.
@@ -78,7 +79,7 @@ func (r *rules) status(stage pipeline.Stage, m Move) (Status, Wait) {
 	return StatusPassed, Wait{}
 }
 
-// statusWithout is the status of a stage that has no candidate.
+// statusWithout returns the status of a stage that has no candidate.
 func (r *rules) statusWithout(stage pipeline.Stage) (Status, Wait) {
 	if w := r.waitsForNewer(stage, ""); w.Waits() {
 		return StatusWaiting, w
@@ -102,7 +103,7 @@ func (r *rules) statusWithout(stage pipeline.Stage) (Status, Wait) {
 	return StatusIdle, Wait{}
 }
 
-// waitsForNewer says what keeps the newest build that can still come from the stage.
+// waitsForNewer returns what keeps the newest build that can still come from the stage.
 func (r *rules) waitsForNewer(stage pipeline.Stage, current string) Wait {
 	if stage.Pin != "" || stage.Type == pipeline.TypeCommit {
 		return Wait{}
@@ -124,7 +125,7 @@ func (r *rules) waitsForNewer(stage pipeline.Stage, current string) Wait {
 	return Wait{}
 }
 
-// waitFor says for what a stage waits that some build has to get past; nothing where the
+// waitFor returns what has to happen before a build can enter a stage; the zero Wait if the
 // build never comes, or may enter.
 func (r *rules) waitFor(stage pipeline.Stage, build string) Wait {
 	if r.RejectedAt(build) != "" || len(r.lacks(stage, build)) == 0 {

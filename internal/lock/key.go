@@ -31,12 +31,12 @@ func Personal(pipelineName, environment string) pipeline.LeaseKey {
 	return pipeline.LeaseKey{Pipeline: pipelineName, Kind: pipeline.LeaseEnvironment, Name: environment}
 }
 
-// Owner is the key of the environments that a person has, where they are counted.
+// Owner is the key of the environments of a person, under which they are counted.
 func Owner(pipelineName, person string) pipeline.LeaseKey {
 	return pipeline.LeaseKey{Pipeline: pipelineName, Kind: pipeline.LeaseOwner, Name: person}
 }
 
-// Session is the key that says that a process lives that creates something.
+// Session is the key that says that a process which creates something is alive.
 func Session(pipelineName, id string) pipeline.LeaseKey {
 	return pipeline.LeaseKey{Pipeline: pipelineName, Kind: pipeline.LeaseCreation, Name: id}
 }

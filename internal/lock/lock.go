@@ -4,7 +4,7 @@
 // Package lock holds the ledger's leases for one process: it takes one, alone or with others,
 // renews it in the background, and ends the work under it when it is lost.
 //
-// It knows who may hold a lease only from the ledger, and nothing of what is done under one:
+// It knows only from the ledger who may hold a lease, and nothing of what is done under one:
 //
 //	leased, held, err := locker.Lock(ctx, lock.Stage("shop", "production"), "stage production")
 //	…
@@ -26,7 +26,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 )
 
-// leaser is what a Locker needs of a ledger.
+// leaser is what a Locker needs of the ledger.
 type leaser interface {
 	Acquire(ctx context.Context, key string, h pipeline.Holder, ttl time.Duration) (pipeline.Lease, error)
 	Renew(ctx context.Context, l pipeline.Lease, ttl time.Duration) (pipeline.Lease, error)
@@ -40,8 +40,8 @@ type Config struct {
 	TTL    time.Duration   // of each lease, from the last time that it was renewed
 	Logger hclog.Logger
 	Now    func() time.Time
-	// Jitter returns numbers from 0 to 1 that vary the pauses of waits, so that those who
-	// wait don't ask together; nil: at random.
+	// Jitter returns numbers from 0 to 1 that vary the pauses of waits, so that waiting
+	// processes don't ask together. With nil they are random.
 	Jitter func() float64
 }
 
@@ -67,7 +67,7 @@ type Lock struct {
 	activity pipeline.Activity // that others see
 }
 
-// Fences returns those of leases, for the platform.
+// Fences returns the fences of leases, for the platform.
 func Fences(leases ...pipeline.Lease) []pipeline.Fence {
 	fences := make([]pipeline.Fence, len(leases))
 	for i, l := range leases {
@@ -76,7 +76,7 @@ func Fences(leases ...pipeline.Lease) []pipeline.Fence {
 	return fences
 }
 
-// holder is who takes a lease now, and what for.
+// holder says who takes a lease now, and what for.
 func (l *Locker) holder(purpose string) pipeline.Holder {
 	holder := l.config.Holder
 	holder.Purpose, holder.Since = purpose, l.config.Now()
@@ -140,8 +140,8 @@ func (s Several) keys() []pipeline.LeaseKey {
 	return slices.SortedFunc(maps.Keys(s), pipeline.LeaseKey.Compare)
 }
 
-// All takes leases that nobody may hold: CodeLocked names who holds one. They are kept
-// alive until release is called; the context ends when one is lost.
+// All takes leases that nobody else holds; CodeLocked names the holder of one. They are kept
+// alive until release is called. The context ends when one is lost.
 func (l *Locker) All(ctx context.Context, keys []pipeline.LeaseKey, purpose string) (leased context.Context, all Several, release func(), err error) {
 	leased, all = ctx, Several{}
 	release = func() {
@@ -224,7 +224,7 @@ func (l *Locker) renew(ctx context.Context, held *Lock) error {
 	return err
 }
 
-// Unlock returns the lease up. It works after ctx has ended.
+// Unlock gives the lease up. It works after ctx has ended.
 func (l *Locker) Unlock(ctx context.Context, held *Lock) {
 	held.stop()
 	ctx, cancel := CleanUp(ctx)
@@ -243,8 +243,8 @@ func CleanUp(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), cleanUpLimit)
 }
 
-// LostOr returns the reason that the lease's context ended for, where it is why err
-// happened, and marks a cancel as such.
+// LostOr returns the reason for which the lease's context ended, if that caused err, and
+// marks a cancel as such.
 func LostOr(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() == nil {
 		return err

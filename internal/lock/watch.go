@@ -29,8 +29,8 @@ func (l *Locker) Watch(ctx context.Context, pipelineName, purpose string) (conte
 	return leased, &Watch{l, held}, nil
 }
 
-// Doing lets others see what the watcher does from now on; "" for nothing. Where that fails
-// they see it at the next renewal of the lease: nothing depends on it.
+// Doing shows others what the watcher does from now on; "" for nothing. If that fails, they
+// see it at the next renewal of the lease: nothing depends on it.
 func (w *Watch) Doing(ctx context.Context, text string) {
 	activity := pipeline.Activity{Text: text, Since: w.locks.config.Now().UTC().Round(0)}
 	if text == "" {

@@ -10,9 +10,9 @@ import (
 	"strconv"
 )
 
-// Anchor names an event of a pipeline's history, and with its hash all events before it.
-// Kept outside of the ledger it shows later what the ledger's own chain can't: that newer
-// events were cut off, or the whole history was written anew.
+// Anchor names an event of a pipeline's history, and with its hash all events before it. Kept
+// outside of the ledger, it shows later what the ledger's own chain can't: that newer events
+// were cut off, or that the whole history was rewritten.
 type Anchor struct {
 	Sequence int64  `json:"sequence"`
 	Hash     string `json:"hash"` // hex SHA-256
@@ -23,7 +23,7 @@ func (a Anchor) String() string { return fmt.Sprintf("%d:%s", a.Sequence, a.Hash
 
 var anchorForm = regexp.MustCompile(`^([1-9][0-9]{0,17}):([0-9a-f]{64})$`)
 
-// ParseAnchor reads an anchor; CodeInvalid for what is none.
+// ParseAnchor reads an anchor. It returns CodeInvalid for any other text.
 func ParseAnchor(text string) (Anchor, error) {
 	parts := anchorForm.FindStringSubmatch(text)
 	if parts == nil {
@@ -37,15 +37,15 @@ func ParseAnchor(text string) (Anchor, error) {
 // Anchor names the event.
 func (e Event) Anchor() Anchor { return Anchor{e.Seq, e.Hash} }
 
-// history is what a Ledger tells of events.
+// history is what a Ledger knows of events.
 type history interface {
 	Head(ctx context.Context, pipeline string) (int64, error)
 	Events(ctx context.Context, pipeline string, after int64, limit int) ([]Event, error)
 }
 
-// CheckAnchor reports, with CodeCorrupt, that a pipeline's history has not the event that an
-// anchor names. It looks at that event alone: with Ledger.Verify, it is known that those
-// before it are what they were, too.
+// CheckAnchor reports, with CodeCorrupt, that a pipeline's history lacks the event that an
+// anchor names. It looks at that event alone. Together with Ledger.Verify, it shows that the
+// events before it are unchanged, too.
 func CheckAnchor(ctx context.Context, l history, name string, a Anchor) error {
 	const op = "verify ledger"
 	const hint = "Somebody changed the ledger, or an older one was put in its place. Compare it with a backup or an export from before. " +

@@ -21,8 +21,8 @@ type Archive struct {
 
 const archiveTime = "20060102T150405Z"
 
-// FileName returns the name under which the archive is stored. It says all that there is to
-// say of it, and is the same for each try of one removal.
+// FileName returns the name under which the archive is stored. It has all that is known of
+// the archive, and is the same for each try of one removal.
 func (a Archive) FileName() string {
 	return fmt.Sprintf("%s_%s_%s_%s.jsonl", a.Removed.UTC().Format(archiveTime), a.Until.UTC().Format(archiveTime), a.ID, a.Pipeline)
 }
@@ -41,8 +41,8 @@ func ParseArchive(name string) (a Archive, ok bool) {
 
 // Archives keep the histories of removed pipelines.
 type Archives interface {
-	// Put stores what write writes, whole or not at all, in place of an archive of the
-	// same name. When it returns, the archive outlives a crash.
+	// Put stores what write writes, whole or not at all, in place of an archive of the same
+	// name. Once it has returned, the archive survives a crash.
 	Put(ctx context.Context, a Archive, write func(io.Writer) error) error
 	// List lists the archives, the newest first.
 	List(ctx context.Context) ([]Archive, error)

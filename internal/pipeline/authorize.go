@@ -25,18 +25,18 @@ const (
 // Rights lists the rights in the order of a pipeline's definition.
 var Rights = []Right{RightApprove, RightReject, RightDeploy, RightLaunch, RightOverride}
 
-// Person is who does something: the name that is recorded, further names that tell
-// who it is, such as an ARN, and the groups that the person is known to be in.
+// Person is the person who does something: the recorded name, further names that identify the
+// person, such as an ARN, and the groups that the person is known to be in.
 type Person struct {
 	Name   string
 	Names  []string
 	Groups []string
 }
 
-// Authorization says who may do what in a pipeline. A list names people, "@" and the
-// name of a group, or has wildcards: * for any text, ? for a character. A list that is
-// nil, which one without entries is not, leaves the right to everybody; but nobody may
-// override whom no list names, and who may approve may reject.
+// Authorization says who may do what in a pipeline. A list names people, "@" and the name of
+// a group, or has wildcards: * for any text, ? for a character. A nil list leaves the right
+// to everybody; an empty one grants it to nobody. The override right is never everybody's:
+// only the people on its list have it. Anybody who may approve may reject.
 type Authorization struct {
 	Approve   []string            `json:"approve,omitzero"`
 	Reject    []string            `json:"reject,omitzero"`
@@ -49,7 +49,7 @@ type Authorization struct {
 	NotAuthor bool                `json:"not_author,omitempty"`
 }
 
-// list returns who has a right, and whether it is everybody.
+// list returns the people who have a right, and whether everybody has it.
 func (a *Authorization) list(right Right) (who []string, everybody bool) {
 	if a == nil {
 		return nil, right != RightOverride
@@ -78,7 +78,7 @@ func (a *Authorization) Allows(right Right, who Person) bool {
 }
 
 // anyIs reports whether one of the entries means the person. A group that Groups defines
-// is who is named there, and nobody whom the system has in one of the same name.
+// consists of the people named there; a group of the same name in the system does not count.
 func (a *Authorization) anyIs(entries []string, who Person) bool {
 	return slices.ContainsFunc(entries, func(entry string) bool {
 		if group, ok := strings.CutPrefix(entry, "@"); ok {
@@ -91,13 +91,13 @@ func (a *Authorization) anyIs(entries []string, who Person) bool {
 	})
 }
 
-// ungrouped leaves out groups: a group has no group in it.
+// ungrouped leaves out groups: a group contains no group.
 func ungrouped(entries []string) []string {
 	return slices.DeleteFunc(slices.Clone(entries), func(e string) bool { return strings.HasPrefix(e, "@") })
 }
 
-// is reports whether an entry, which is no group, means the person: by one of the
-// person's names, or as the name under which People lists one of them.
+// is reports whether an entry, which is no group, means the person: by one of the person's
+// names, or by the name under which People lists one of them.
 func (a *Authorization) is(entry string, who Person) bool {
 	for _, name := range append([]string{who.Name}, who.Names...) {
 		if Matches(entry, name) {
@@ -110,8 +110,8 @@ func (a *Authorization) is(entry string, who Person) bool {
 	})
 }
 
-// Person returns the name under which People lists somebody, else the one that is
-// recorded: two names of one person are one approval.
+// Person returns the name under which People lists somebody, else the recorded name. Two
+// names of one person count as one approval.
 func (a *Authorization) Person(who Person) string {
 	if a != nil {
 		for _, key := range slices.Sorted(maps.Keys(a.People)) {
@@ -131,7 +131,7 @@ func (a *Authorization) Needed() int {
 	return max(a.Approvals, 1)
 }
 
-// Authorize refuses what a person has no right to, with CodeNotAllowed: it says who
+// Authorize refuses, with CodeNotAllowed, what a person has no right to. The error says who
 // the person is, what was needed, and who has it. op says what was asked for.
 func (p Pipeline) Authorize(right Right, who Person, op string) error {
 	if p.Authorization.Allows(right, who) {
@@ -144,8 +144,8 @@ func (p Pipeline) notAllowed(right Right, op, format string, args ...any) error 
 	return Errorf(CodeNotAllowed, op, format, args...).WithHint("%s", p.whoMay(right))
 }
 
-// RefuseAuthor refuses, with CodeNotAllowed, who wrote any of what would be approved,
-// where the pipeline wants somebody else to look at it.
+// RefuseAuthor refuses, with CodeNotAllowed, a person who wrote any of what would be
+// approved, if the pipeline wants somebody else to look at it.
 func (p Pipeline) RefuseAuthor(who Person, authors []string, op string) error {
 	if p.Authorization == nil || !p.Authorization.NotAuthor {
 		return nil
@@ -158,7 +158,7 @@ func (p Pipeline) RefuseAuthor(who Person, authors []string, op string) error {
 	return nil
 }
 
-// whoMay says who has a right, and where that is said.
+// whoMay says who has a right, and where that is configured.
 func (p Pipeline) whoMay(right Right) string {
 	names, everybody := p.Entitled(right)
 	if right == RightReject && p.Authorization != nil && p.Authorization.Reject == nil {
@@ -174,8 +174,8 @@ func (p Pipeline) whoMay(right Right) string {
 	return fmt.Sprintf("Ask one of %s; %s says so.", strings.Join(names, ", "), setting)
 }
 
-// Entitled lists who has a right, in words: a group with its members, where the pipeline
-// names them. It reports whether that is everybody.
+// Entitled lists the people who have a right, in words: a group with its members, if the
+// pipeline names them. It reports whether everybody has it.
 func (p Pipeline) Entitled(right Right) (names []string, everybody bool) {
 	who, everybody := p.Authorization.list(right)
 	names = slices.Clone(who)
@@ -195,9 +195,9 @@ func (w Person) describe() string {
 	return fmt.Sprintf("%s (%s)", w.Name, w.Names[0])
 }
 
-// Wrote reports whether a person is the author of a commit, who is given as "Name
-// <address>". The name and the address, or what is before its @, are compared to the
-// last part of the person's name and to what People says. Case does not matter.
+// Wrote reports whether a person is the author of a commit, written as "Name <address>". The
+// name and the address, or its part before the @, are compared to the last part of the
+// person's name and to the entries of People. Case does not matter.
 func (a *Authorization) Wrote(author string, who Person) bool {
 	name, address, _ := strings.Cut(strings.TrimSuffix(author, ">"), "<")
 	name, address = strings.TrimSpace(name), strings.TrimSpace(address)
@@ -240,8 +240,8 @@ func Matches(pattern, s string) bool {
 	return i == len(p)
 }
 
-// Check refuses an authorization that can't be kept: more approvals than there are
-// people who may approve.
+// Check refuses an authorization that can't be met: more approvals than there are people who
+// may approve.
 func (a *Authorization) Check() error {
 	const op = "check authorize"
 	if a == nil || a.Approvals < 2 || a.Approve == nil {

@@ -5,8 +5,8 @@ package pipeline
 
 import "slices"
 
-// Ballot is what people have said so far of a build at a stage, as far as it counts: what was
-// said of the run that judges the build now, and of the content that the build has.
+// Ballot is what people have said so far of a build at a stage, as far as it counts: of the
+// run that the build's result is from, and of the content that the build has.
 type Ballot struct {
 	decision Decision
 	evidence RunSummary // the run that judges the build
@@ -20,8 +20,8 @@ func (s *State) Ballot(stage Stage, build string) Ballot {
 	return Ballot{s.Decisions[StageBuild(stage.Name, build)], evidence, s.Inputs(stage, build), s.Pipeline.Authorization}
 }
 
-// Approvals returns the approvals that count. What was said of a run that did not pass, by
-// who lifted a rejection, is no approval.
+// Approvals returns the approvals that count. A vote to lift a rejection is no approval if
+// the run did not pass.
 func (b Ballot) Approvals() []Approval {
 	d := b.decision
 	if d.Result != Approved || b.evidence.Status != RunPassed || d.Run != b.evidence.ID || d.Inputs != b.inputs {
@@ -37,7 +37,7 @@ func (b Ballot) ApprovedBy(who Person) bool { return b.rights.voted(who, b.Appro
 func (b Ballot) MissingApprovals() int { return b.rights.missing(b.Approvals()) }
 
 // LiftVotes returns the votes to lift the rejection that count: those since the last
-// rejection. An approval from before that is none.
+// rejection. An earlier approval is no such vote.
 func (b Ballot) LiftVotes() []Approval {
 	d := b.decision
 	if d.Result != Rejected || d.Lift == nil || d.Lift.Run != b.evidence.ID || d.Lift.Inputs != b.inputs {
@@ -59,7 +59,7 @@ func (a *Authorization) voted(who Person, votes []Approval) bool {
 	return slices.ContainsFunc(votes, func(v Approval) bool { return v.Person == person })
 }
 
-// missing returns how many more people than have voted must.
+// missing returns how many more people must vote.
 func (a *Authorization) missing(votes []Approval) int {
 	people := map[string]bool{}
 	for _, v := range votes {

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Revision is one commit of a repository, with a digest of each component's files where
-// it is known which those are.
+// Revision is one commit of a repository, with a digest of each component's files if it is
+// known which files those are.
 type Revision struct {
 	Repository string     `json:"repository"`
 	Ref        string     `json:"ref,omitempty"`
@@ -76,8 +76,8 @@ func BuildID(pipeline, sourceDigest, baseImage string) string {
 	return "b-" + hex.EncodeToString(h.Sum(nil))[:10]
 }
 
-// FirstLine returns the first line of s without surrounding space, and the second with it
-// where the first ends with a colon.
+// FirstLine returns the first line of s without surrounding space, and the second line with
+// it if the first ends with a colon.
 func FirstLine(s string) string {
 	line, rest, _ := strings.Cut(strings.TrimSpace(s), "\n")
 	if line = strings.TrimSpace(line); strings.HasSuffix(line, ":") {

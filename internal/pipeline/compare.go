@@ -19,8 +19,8 @@ type FileChange struct {
 	Removed   int    `json:"removed"`
 }
 
-// Paths says which paths belong to which component, as patterns relative to Directory; what
-// matches none is application.
+// Paths says which paths belong to which component, as patterns relative to Directory. Paths
+// that match none belong to the application.
 type Paths struct {
 	Directory      string   `json:"directory,omitempty"` // the part of the repository that counts; empty for all of it
 	Include        []string `json:"include,omitempty"`   // of the application, though outside of Directory; relative to the repository's root

@@ -5,18 +5,18 @@ package pipeline
 
 import "time"
 
-// Made says when a record was made, by whom, and on which host. It is zero for a record
-// that no configuration made.
+// Made says when a record was made, by whom, and on which host. It is zero for a record that
+// no configuration made.
 type Made struct {
 	At   time.Time `json:"at"`
 	By   string    `json:"by"`
 	Host string    `json:"host"`
 }
 
-// Creation says that Terraform has created something of which it is not known yet whether
-// a state has it: the record is there from the creation until a state is known to. While it
-// is there, whoever creates a thing of the name takes up what was begun. A thing without
-// one belongs to the state that has it.
+// Creation says that Terraform has created something, and that no state is known to have it
+// yet. The record exists from the creation until a state is known to have it. Meanwhile, the
+// next creation of that name continues what was begun. A thing without such a record belongs
+// to the state that has it.
 type Creation struct {
 	Kind    RecordKind `json:"kind"` // pipeline, stage, recipe or environment
 	Name    string     `json:"name"`

@@ -8,8 +8,8 @@ import (
 	"slices"
 )
 
-// Overridden reports whether the stage counts as passed for the build by an override
-// that still holds.
+// Overridden reports whether the stage counts as passed for the build by an override that
+// still counts.
 func (s *State) Overridden(stage Stage, build string) bool {
 	o, ok := s.Overrides[StageBuild(stage.Name, build)]
 	if !ok {
@@ -19,9 +19,9 @@ func (s *State) Overridden(stage Stage, build string) bool {
 	return o.Run == v.ID && o.Inputs == s.Inputs(stage, build)
 }
 
-// DecisionOn returns the decision on a build at a stage as far as it holds: an approval
-// when it was taken on the run that judges the build, on the content that the build
-// has, and by as many people as must.
+// DecisionOn returns the decision on a build at a stage as far as it counts. An approval
+// counts if it is of the run that the build's result is from, of the content that the build
+// has, and by as many people as must approve.
 func (s *State) DecisionOn(stage Stage, build string) DecisionResult {
 	d := s.Decisions[StageBuild(stage.Name, build)]
 	if d.Result == Approved && s.Ballot(stage, build).MissingApprovals() > 0 {
@@ -30,13 +30,14 @@ func (s *State) DecisionOn(stage Stage, build string) DecisionResult {
 	return d.Result
 }
 
-// IsDecided reports whether a build is approved, by as many as must, or rejected at a stage.
+// IsDecided reports whether a build is rejected at a stage, or approved by as many people as
+// must.
 func (s *State) IsDecided(stage Stage, build string) bool { return s.DecisionOn(stage, build) != "" }
 
-// Outcome says how a build fared at a stage.
+// Outcome is the result of a build at a stage.
 type Outcome string
 
-// The outcomes. A build that did not run at a stage has none there.
+// The outcomes. A build that did not run at a stage has no outcome there.
 const (
 	OutcomePassed     Outcome = "passed"
 	OutcomeFailed     Outcome = "failed"
@@ -45,8 +46,8 @@ const (
 	OutcomeOverridden Outcome = "overridden" // somebody let it pass the gate, and it has not run since
 )
 
-// Outcome returns how a build fared at a stage; empty where it did not run. An override
-// counts while it holds; that there was one the state's Overrides tell for ever.
+// Outcome returns the result of a build at a stage; empty if it did not run. It says that
+// there is an override only while that counts; the state's Overrides have it permanently.
 func (s *State) Outcome(stage Stage, build string) Outcome {
 	v, ok := s.ResultOf(stage, build)
 	rejected := s.RejectedAbove(stage, build)
@@ -68,14 +69,14 @@ func (s *State) Outcome(stage Stage, build string) Outcome {
 	}
 }
 
-// RejectedAbove returns the stage, the given one or one above it, at which the build
-// stands rejected, or "".
+// RejectedAbove returns the stage, the given one or one above it, at which the build is
+// rejected, or "".
 func (s *State) RejectedAbove(stage Stage, build string) string {
 	return s.rejectedAmong(append([]string{stage.Name}, s.Ancestors(stage.After)...), build)
 }
 
-// RejectedAt returns the stage at which the build stands rejected, or "": no stage that
-// it has not entered takes it, and no person gets it.
+// RejectedAt returns the stage at which the build is rejected, or "". A rejected build enters
+// no further stage, and nobody can launch it.
 func (s *State) RejectedAt(build string) string {
 	return s.rejectedAmong(slices.Sorted(maps.Keys(s.Stages)), build)
 }
@@ -89,9 +90,9 @@ func (s *State) rejectedAmong(stages []string, build string) string {
 	return ""
 }
 
-// Authors returns who wrote what a build would bring past a stage: the authors and the
-// committers of its commits and of those of the builds before it, back to the newest
-// that passed.
+// Authors returns the people who wrote what a build would bring past a stage: the authors and
+// the committers of its commits and of those of the builds before it, back to the newest that
+// passed.
 func (s *State) Authors(stage Stage, build string) []string {
 	seen := map[string]bool{}
 	for b := range s.NewestBuilds() {
@@ -109,8 +110,8 @@ func (s *State) Authors(stage Stage, build string) []string {
 	return slices.Sorted(maps.Keys(seen))
 }
 
-// DecidedEnvironment returns the environment in which a stage's build was tried that has been
-// decided since.
+// DecidedEnvironment returns the environment in which a stage's build was tried, if the build
+// has been decided since.
 func (s *State) DecidedEnvironment(stage Stage) (Environment, bool) {
 	env, ok := s.RunEnvironment(stage.Name, ForInquiry)
 	return env, ok && env.Serves() && s.DecisionOn(stage, env.Build) != "" && s.Decisions[StageBuild(stage.Name, env.Build)].Run == env.Run

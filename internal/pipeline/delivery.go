@@ -7,8 +7,8 @@ package pipeline
 // takes the right to deploy.
 func (s Stage) Delivers() bool { return s.Persistent() || s.RequiresDeployRight() }
 
-// DeliveryStages returns the stages that deliver, in order. The last of them is the one that
-// is meant where none is named: production, in most pipelines.
+// DeliveryStages returns the stages that deliver, in order. The last one is the default where
+// no stage is named: production, in most pipelines.
 func (s *State) DeliveryStages() (all []Stage) {
 	for _, stage := range s.StagesInOrder() {
 		if stage.Delivers() {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// EnvironmentStatus is where an environment stands.
+// EnvironmentStatus is the status of an environment.
 type EnvironmentStatus string
 
 // The statuses of an environment.
@@ -125,8 +125,8 @@ type ImageFilter struct {
 	Architecture string   `json:"architecture,omitempty"`
 }
 
-// Key returns the digest of a bake's inputs. A bake with the same key yields the
-// image that exists already.
+// Key returns the digest of a bake's inputs. A bake with the same key yields the existing
+// image.
 func (r ImageDefinition) Key() string {
 	return "k-" + hashJSON(struct {
 		From    ImageFrom
@@ -138,8 +138,7 @@ func (r ImageDefinition) Key() string {
 	}{r.From, r.Base, r.Source.Digest, r.Steps, r.Cleanup, r.KMSKey})[:16]
 }
 
-// Publication says where and to whom an image is given. A change of it does not bake
-// anew.
+// Publication says where and to whom an image is given. A change of it causes no new bake.
 type Publication struct {
 	Regions        []string          `json:"regions,omitempty"`  // that get a copy
 	KMSKeys        map[string]string `json:"kms_keys,omitempty"` // of the copies, by region

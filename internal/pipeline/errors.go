@@ -61,8 +61,8 @@ func (e *Error) WithHint(format string, args ...any) *Error {
 	return e
 }
 
-// During returns err as one of another operation: what a person asked for, where the error
-// names a part of it. It returns nil for nil.
+// During returns err as an error of another operation: the one that a person asked for, if
+// err names a part of it. It returns nil for nil.
 func During(op string, err error) error {
 	var e *Error
 	if !errors.As(err, &e) {

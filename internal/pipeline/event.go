@@ -38,11 +38,11 @@ const (
 	CreationRecorded   EventKind = "creation.recorded" // a state of Terraform has what was created
 )
 
-// Event is one entry of a pipeline's ledger: what happened and the facts that
-// hold since. Events are never changed; each carries the hash of the one before.
+// Event is one entry of a pipeline's ledger: what happened, and the facts that are true
+// since. Events are never changed. Each carries the hash of the one before.
 //
-// The hash is of the event's JSON as it was sealed, which the ledger keeps byte for byte
-// and exports: an event of a version that knew other fields stays what it was.
+// The hash is of the event's JSON as it was sealed, which the ledger keeps byte for byte and
+// exports. So an event stays valid that was written by a version with other fields.
 type Event struct {
 	Seq      int64     `json:"seq"` // 1, 2, 3, … in the pipeline
 	Pipeline string    `json:"pipeline"`

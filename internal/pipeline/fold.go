@@ -88,7 +88,7 @@ func StateOf(records []DecodedRecord) *State {
 }
 
 // With returns the state after the events that follow it. It shares with s what they leave
-// as it was, and s stays as it is.
+// unchanged, and s itself does not change.
 func (s *State) With(events []Event) (*State, error) {
 	records := make([][]Record, len(events))
 	changed := []RecordKind{}
@@ -142,15 +142,16 @@ func (s *State) copy(changed ...RecordKind) *State {
 	return &c
 }
 
-// Clone copies the state so that a caller can lay planned definitions, and what a platform
-// says of environments, over it. Only Pipeline, Stages, ImageDefinitions and Environments
-// are the copy's own.
+// Clone copies the state, so that a caller can lay planned definitions, and what a platform
+// says of environments, over it. The copy owns only Pipeline, Stages, ImageDefinitions and
+// Environments.
 func (s *State) Clone() *State {
 	return s.copy(RecordStage, RecordImageDefinition, RecordEnvironment)
 }
 
-// AsOf returns the state without what was recorded after an event. A decision may have
-// been taken before it and have come into the history later, so its time counts.
+// AsOf returns the state without what was recorded after an event. A decision may have been
+// made before the event and have entered the history later, so the decision's own time
+// counts.
 func (s *State) AsOf(e Event) *State {
 	then := s.copy(RecordResult, RecordDecision, RecordOverride)
 	for _, id := range slices.Backward(s.results) {
@@ -167,8 +168,8 @@ func (s *State) AsOf(e Event) *State {
 	return then
 }
 
-// ownResults returns a copy of a state results of its own. The slices in them are shared, and
-// replaced as wholes.
+// ownResults returns a copy of a state that has results of its own. The slices in them are
+// shared, and are only replaced as a whole.
 func ownResults(s *State) {
 	s.Results, s.results = maps.Clone(s.Results), slices.Clone(s.results)
 }
@@ -192,7 +193,7 @@ func decodeResult(r Record) (func(*State), error) {
 	}, err
 }
 
-// dropResult takes the result out whose record has the given ID.
+// dropResult removes the result whose record has the given ID.
 func dropResult(s *State, id string) {
 	if s.versions[Key{RecordResult, id}] == 0 {
 		return
@@ -203,8 +204,7 @@ func dropResult(s *State, id string) {
 	}
 }
 
-// cutResult takes a result out of Results, without a change to a slice that another state
-// may have, too.
+// cutResult removes a result from Results, and changes no slice that another state may share.
 func cutResult(s *State, id string) {
 	cut := strings.LastIndex(id, "/")
 	of, digest := id[:cut], id[cut+1:]
@@ -220,8 +220,8 @@ func newestFirst(builds map[string]Build) []string {
 	})
 }
 
-// Version returns the version of a record for use in Batch.Expect: zero for one
-// that does not exist.
+// Version returns the version of a record for use in Batch.Expect; zero for a record that
+// does not exist.
 func (s *State) Version(kind RecordKind, id string) int64 { return s.versions[Key{kind, id}] }
 
 // Keys lists the keys of all records of the state.
@@ -231,9 +231,9 @@ func (s *State) Keys() []Key {
 	})
 }
 
-// KeysOfStage lists the keys of what is recorded of a stage: all records that the state has
-// of the stage with one build, and those of the stage itself whether they are there or not,
-// as one may come while the stage is removed.
+// KeysOfStage lists the keys of what is recorded of a stage: all existing records of the
+// stage with one build, and the possible records of the stage itself, existing or not, as one
+// may be written while the stage is removed.
 func (s *State) KeysOfStage(stage string) []Key {
 	var keys []Key
 	for _, k := range kinds {

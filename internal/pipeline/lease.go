@@ -11,7 +11,7 @@ import (
 // LeaseKind names what a lease is for.
 type LeaseKind string
 
-// The kinds of lease. The name of each is that of what it is for.
+// The kinds of lease. Each is named after the thing that it is for.
 const (
 	LeaseStage       LeaseKind = "stage"
 	LeaseImage       LeaseKind = "image"       // of a definition
@@ -40,23 +40,23 @@ func (k LeaseKey) String() string {
 	return text
 }
 
-// ParseLeaseKey reads what String returns. Of another text it returns a kind that there is not.
+// ParseLeaseKey reads what String returns. Of another text it returns an unknown kind.
 func ParseLeaseKey(text string) LeaseKey {
 	name, rest, _ := strings.Cut(text, "/")
 	kind, of, _ := strings.Cut(rest, "/")
 	return LeaseKey{name, LeaseKind(kind), of}
 }
 
-// Compare puts keys into one order, in which whoever takes several takes them.
+// Compare puts keys into one order. Whoever takes several takes them in that order.
 func (k LeaseKey) Compare(o LeaseKey) int { return strings.Compare(k.String(), o.String()) }
 
-// Applies reports whether who holds the lease changes what an apply may change, too.
+// Applies reports whether the lease's holder changes what an apply may change, too.
 func (k LeaseKey) Applies() bool {
 	return k.Kind == LeaseStage || k.Kind == LeaseImage || k.Kind == LeasePipeline
 }
 
 // Activity is what the holder of a lease does at the moment, for others to see. It ends with
-// the lease. The zero value says nothing.
+// the lease. The zero value is no activity.
 type Activity struct {
 	Text  string    `json:"text"` // behind "it": "applies, as …"
 	Since time.Time `json:"since"`

@@ -10,7 +10,7 @@ import "strconv"
 //	== step "unit tests": make test
 //	== step "unit tests" passed in 1.2s
 //
-// They are for people. Where a step's part of the log is, the record of the run says.
+// They are for people. The run's record says where a step's part of the log is.
 const stepMark = "== step "
 
 // StepHeader returns the beginning of the line that opens a step's part of a log.
@@ -25,7 +25,7 @@ type LogPart struct {
 	To   int64 `json:"to,omitempty"` // behind its last byte; 0: it goes to the log's end
 }
 
-// StepUnderWay is a step that has begun and of which there is no result.
+// StepUnderWay is a step that has begun and has no result yet.
 type StepUnderWay struct {
 	Name string `json:"name"`
 	From int64  `json:"from"` // where its part of the log begins, in bytes

@@ -10,22 +10,22 @@ import (
 	"time"
 )
 
-// Metrics say how well changes get to where they are used: the figures that the
-// research programme DORA found to tell teams apart, and where builds wait.
+// Metrics say how well changes reach their users: the metrics by which the research programme
+// DORA found that teams differ, and where builds wait.
 type Metrics struct {
 	Pipeline string    `json:"pipeline"`
 	Stage    string    `json:"stage"` // that deploys
 	Since    time.Time `json:"since"`
 	Until    time.Time `json:"until"`
-	// Deployments are the runs of the stage that passed, but for those of the build that was
-	// deployed already. PerDay is their frequency.
+	// Deployments are the runs of the stage that passed, except for those of the build that
+	// was deployed already. PerDay is their frequency.
 	Deployments int     `json:"deployments"`
 	PerDay      float64 `json:"per_day"`
 	// LeadTime is from a build's commit to the end of the deployment that first brought it.
 	LeadTime Distribution `json:"lead_time"`
-	// Changes are deployments that were tried, without those that went back, to an older
-	// build. Failures are those of them that failed, or from which the next deployment went
-	// back.
+	// Changes are the deployments that were tried, except for those that went back to an
+	// older build. Failures are those changes that failed, or from which the next deployment
+	// went back.
 	Changes     int     `json:"changes"`
 	Failures    int     `json:"failures"`
 	FailureRate float64 `json:"change_failure_rate"` // of Changes
@@ -36,7 +36,7 @@ type Metrics struct {
 	Waits   []StageWait     `json:"waits"`
 }
 
-// MetricsPeriod are the figures of a day or a week.
+// MetricsPeriod are the metrics of a day or a week.
 type MetricsPeriod struct {
 	Start       time.Time     `json:"start"`
 	Deployments int           `json:"deployments"`
@@ -46,15 +46,15 @@ type MetricsPeriod struct {
 	Restore     time.Duration `json:"time_to_restore"` // median; 0 for none
 }
 
-// Distribution is how durations are spread.
+// Distribution is the distribution of durations.
 type Distribution struct {
 	Count  int           `json:"count"`
 	Median time.Duration `json:"median"`
 	P90    time.Duration `json:"p90"`
 }
 
-// StageWait is how long builds waited at a stage: until they first ran there when they
-// could, and, of those that are retained, for a decision when they had run.
+// StageWait is how long builds waited at a stage: until they first ran there once they could,
+// and then, for retained builds, until the decision.
 type StageWait struct {
 	Stage    string       `json:"stage"`
 	Start    Distribution `json:"start"`
@@ -64,9 +64,9 @@ type StageWait struct {
 // daily is the longest time that is shown by days.
 const daily = 31 * 24 * time.Hour
 
-// MetricsOf works the numbers out from the runs of the stage that deploys, in any order.
-// known returns a build, for runs that don't say when its commit was made and how new it is;
-// the zero Build where it is not known.
+// MetricsOf computes the metrics from the runs of the deploying stage, in any order. known
+// returns a build, for runs that don't say when its commit was made and how new it is; the
+// zero Build if it is not known.
 func MetricsOf(runs []RunSummary, since, until time.Time, known func(build string) Build) Metrics {
 	d := Metrics{Since: since, Until: until, Every: "week", Periods: []MetricsPeriod{}, Waits: []StageWait{}}
 	if until.Sub(since) <= daily {
@@ -110,7 +110,7 @@ type count struct {
 	deployed      map[string]bool // builds that were
 }
 
-// at returns the period of a time.
+// at returns the period that a time is in.
 func (c *count) at(t time.Time) *periodTimes {
 	start := c.periodOf(t)
 	if c.times[start] == nil {
@@ -179,12 +179,12 @@ type periodTimes struct {
 	lead, restore []time.Duration
 }
 
-// counts reports whether a run ended in the time that the figures are of.
+// counts reports whether a run ended in the time that the metrics are of.
 func (d *Metrics) counts(r RunSummary) bool {
 	return !r.EndedAt.Before(d.Since) && r.EndedAt.Before(d.Until)
 }
 
-// periodOf returns the beginning of the day or the week of a time.
+// periodOf returns the beginning of the day or the week that a time is in.
 func (d *Metrics) periodOf(t time.Time) time.Time {
 	t = t.UTC()
 	day := time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC)
@@ -201,8 +201,8 @@ func (d *Metrics) next(start time.Time) time.Time {
 	return start.AddDate(0, 0, 1)
 }
 
-// distributionOf returns the median and the 90th percentile: the smallest that at least that share
-// does not exceed.
+// distributionOf returns the median and the 90th percentile: the smallest duration that at
+// least that share does not exceed.
 func distributionOf(all []time.Duration) Distribution {
 	if len(all) == 0 {
 		return Distribution{}
@@ -212,8 +212,8 @@ func distributionOf(all []time.Duration) Distribution {
 	return Distribution{Count: len(all), Median: rank(0.5), P90: rank(0.9)}
 }
 
-// WaitsOf returns how long builds waited at each stage, from runs of all stages, for those that
-// began in the time.
+// WaitsOf returns how long builds waited at each stage. It takes runs of all stages, and
+// counts those that began in the time.
 func WaitsOf(s *State, runs []RunSummary, since time.Time) []StageWait {
 	start, decision := map[string][]time.Duration{}, map[string][]time.Duration{}
 	for _, r := range runs {
@@ -237,9 +237,9 @@ func WaitsOf(s *State, runs []RunSummary, since time.Time) []StageWait {
 	return list
 }
 
-// ReadyAt returns when a build that runs at a stage for the first time could enter it: when
-// it had passed all before it, and a person had moved the stage where one must. Zero where
-// that is not known, and where the build ran there before.
+// ReadyAt returns when a build that runs at a stage for the first time could enter it: once
+// it had passed all stages above, and a person had moved the stage if one must. It is zero if
+// that is not known, or if the build ran there before.
 func ReadyAt(s *State, stage Stage, build string) (at time.Time) {
 	if latest := s.Latest[stage.Name]; latest.Build == build || len(s.Results[StageBuild(stage.Name, build)]) > 0 {
 		return time.Time{}

@@ -11,7 +11,7 @@ const RunPrefix = "r-"
 // FleetOf returns the ID of the fleet that a run brings up, where it needs a new one.
 func FleetOf(run string) string { return "f-" + strings.TrimPrefix(run, RunPrefix) }
 
-// RaisedOf returns the keys of what was noticed of an environment.
+// RaisedOf returns the keys of what was raised about an environment.
 func (s *State) RaisedOf(environment string) []Key {
 	var keys []Key
 	for id := range s.Raised {

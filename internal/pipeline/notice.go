@@ -35,7 +35,7 @@ var NoticeKinds = []NoticeKind{
 	NoticeExpiring, NoticeExpired, NoticeDrift, NoticeBaked,
 }
 
-// Notice is what receivers are told. The same event gives the same notices with the
+// Notice is what receivers are notified of. The same event yields the same notices with the
 // same IDs, whenever they are made.
 type Notice struct {
 	ID          string     `json:"id"`
@@ -58,8 +58,8 @@ type Notice struct {
 }
 
 // NotifyTarget is where notices of a pipeline go. Exactly one of Webhook, Slack, Topic,
-// EventBus and Command is set. A URL or a secret that is "$NAME" is the value of that
-// variable where notices are sent.
+// EventBus and Command is set. A URL or a secret "$NAME" is the value of that variable on the
+// machine that sends notices.
 type NotifyTarget struct {
 	On       []NoticeKind `json:"on,omitempty"` // empty: all
 	Webhook  string       `json:"webhook_url,omitempty"`
@@ -70,18 +70,18 @@ type NotifyTarget struct {
 	Command  string       `json:"command,omitempty"`
 }
 
-// Key tells targets apart, whatever they want to be told of.
+// Key identifies a target, whatever kinds of notice it wants.
 func (t NotifyTarget) Key() string {
 	t.On = nil
 	return hashJSON(t)[:16]
 }
 
-// Wants reports whether the target is to be told of a kind.
+// Wants reports whether the target is to be notified of a kind.
 func (t NotifyTarget) Wants(kind NoticeKind) bool {
 	return len(t.On) == 0 || slices.Contains(t.On, kind)
 }
 
-// Describe names the target for people, without what may be secret in a URL.
+// Describe names the target for people, without those parts of a URL that may be secret.
 func (t NotifyTarget) Describe() string {
 	host := func(url string) string {
 		if strings.HasPrefix(url, "$") {
@@ -107,8 +107,8 @@ func (t NotifyTarget) Describe() string {
 	}
 }
 
-// Targets returns the targets of the pipeline's notices, each once: what it is to be told
-// of is all that any mention of it says.
+// Targets returns the targets of the pipeline's notices, each once. A target that is
+// mentioned several times is notified of all that any mention asks for.
 func (p Pipeline) Targets() []NotifyTarget {
 	var targets []NotifyTarget
 	for _, t := range p.Notify {
@@ -135,8 +135,8 @@ func (p Pipeline) Target(key string) (NotifyTarget, bool) {
 	return NotifyTarget{}, false
 }
 
-// Delivery is how far a target has been told. It is recorded first with the definition
-// that brings the target.
+// Delivery is how far a target has been notified. The first one is recorded with the
+// definition that adds the target.
 type Delivery struct {
 	Target   string       `json:"target"`             // key
 	Seq      int64        `json:"seq"`                // of the last event that it has been told of; 0: of the one that recorded this
@@ -148,8 +148,8 @@ type Delivery struct {
 	Next     time.Time    `json:"next,omitzero"`      // not tried again before
 }
 
-// Notified returns how far a target has been told. One of which nothing is recorded has been
-// told what happened before the definition.
+// Notified returns how far a target has been notified. A target without a delivery record
+// starts at the newest definition of the pipeline.
 func (s *State) Notified(t NotifyTarget) Delivery {
 	key := t.Key()
 	d, ok := s.Deliveries[key]
@@ -162,14 +162,14 @@ func (s *State) Notified(t NotifyTarget) Delivery {
 	return d
 }
 
-// Raised is something that only a look at an environment can tell, recorded once.
+// Raised is a fact about an environment that only a look at it shows. It is recorded once.
 type Raised struct {
 	ID          string      `json:"id"` // RaisedID
 	Kind        NoticeKind  `json:"kind"`
 	Environment Environment `json:"environment"` // as it was seen
 }
 
-// RaisedID makes the ID of what is raised of an environment: once for each state of it.
+// RaisedID makes the ID of what is raised about an environment: one for each of its states.
 func RaisedID(env Environment, kind NoticeKind) string {
 	what := string(kind)
 	if kind == NoticeDrift {
@@ -178,11 +178,11 @@ func RaisedID(env Environment, kind NoticeKind) string {
 	return fmt.Sprintf("%s/%s/%s/%s", env.ID, what, env.Fleet, env.ExpiresAt.UTC().Format(time.RFC3339))
 }
 
-// MayTell reports whether an event may give a notice that the target wants. It is quick,
-// and right where it says no.
+// MayTell reports whether an event may yield a notice that the target wants. It is quick.
+// Only a false is certain.
 func (e Event) MayTell(t NotifyTarget) bool { return slices.ContainsFunc(e.notifies(), t.Wants) }
 
-// notifies returns the kinds of notice that an event may give.
+// notifies returns the kinds of notice that an event may yield.
 func (e Event) notifies() []NoticeKind {
 	f := e.Facts
 	switch {

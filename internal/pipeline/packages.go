@@ -23,9 +23,9 @@ const (
 	maxPackageText = 500
 )
 
-// Packages returns packages in order, each once, without those that are none: a name and
-// a version have neither spaces nor more than 500 bytes. What is beyond 50,000 packages is
-// left out. The list is never nil, which would say that the packages are not known.
+// Packages returns packages in order, each once, without invalid ones: a name and a version
+// have no spaces and at most 500 bytes. It returns at most 50,000 packages. The list is never
+// nil, because nil means that the packages are not known.
 func Packages(list []Package) []Package {
 	ok := func(s string) bool { return s != "" && len(s) <= maxPackageText && len(strings.Fields(s)) == 1 }
 	out := []Package{}
@@ -39,8 +39,8 @@ func Packages(list []Package) []Package {
 	return out[:min(len(out), maxPackages)]
 }
 
-// ParsePackages reads lines of a name, a space and a version, and leaves out others. It
-// returns nil where there is no such line.
+// ParsePackages reads lines of a name, a space and a version, and skips others. It returns
+// nil if there is no such line.
 func ParsePackages(text string) []Package {
 	var list []Package
 	for line := range strings.Lines(text) {
@@ -54,15 +54,15 @@ func ParsePackages(text string) []Package {
 	return list
 }
 
-// PackageChange is a package that two images do not have alike.
+// PackageChange is a package that differs between two images.
 type PackageChange struct {
 	Name string `json:"name"`
 	From string `json:"from,omitempty"` // empty: it is new
 	To   string `json:"to,omitempty"`   // empty: it is gone
 }
 
-// ComparePackages returns what differs between the packages of two images, by name. A name
-// that one of them has in several versions, as Linux kernels are, counts with its last one.
+// ComparePackages returns the differences between the packages of two images, by name. If an
+// image has several versions of a name, as of Linux kernels, the last one counts.
 func ComparePackages(from, to []Package) []PackageChange {
 	before, after := versions(from), versions(to)
 	changes := []PackageChange{}

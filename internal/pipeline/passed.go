@@ -16,9 +16,9 @@ type Launch struct {
 	Artifact *Artifact
 }
 
-// Passed reports whether a build passed a stage: its run under the stage's present
-// definition, or its latest where it has none, passed; it is not rejected there
-// or above; and where the stage needs approval, that run was approved.
+// Passed reports whether a build passed a stage. Its run under the stage's present
+// definition, or else its latest run, passed; it is not rejected there or above; and if the
+// stage needs approval, that run was approved.
 func (s *State) Passed(stage, build string) bool {
 	up, ok := s.Stages[stage]
 	if !ok {
@@ -54,7 +54,7 @@ func (s *State) NewestPassed(stage string) string {
 	return ""
 }
 
-// ResultOf returns the run that judges the build at the stage.
+// ResultOf returns the run that a build's result at the stage is from.
 func (s *State) ResultOf(stage Stage, build string) (RunSummary, bool) {
 	all := s.Results[StageBuild(stage.Name, build)]
 	if len(all) == 0 {
@@ -83,9 +83,9 @@ func (s *State) Missing(stage Stage, build string) []string {
 	return names
 }
 
-// Launch says what an environment of the stage is made from for a build: the
-// application image that a stage above baked, else the base image with the
-// artifact installed on it. The zero Stage asks on behalf of a person.
+// Launch says what an environment of the stage is made from for a build: the application
+// image that a stage above baked, else the base image with the artifact installed on it. The
+// zero Stage is for a person's environment.
 func (s *State) Launch(stage Stage, build string) Launch {
 	b := s.Builds[build]
 	above := stage.Name == "" || slices.Contains(s.Ancestors(stage.After), b.BakedBy)

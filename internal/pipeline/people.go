@@ -12,15 +12,15 @@ import (
 // DecisionResult is what a person decided.
 type DecisionResult string
 
-// The verdicts.
+// The results of a decision.
 const (
 	Approved DecisionResult = "approved"
 	Rejected DecisionResult = "rejected"
 )
 
-// Decision is what people decided on a build at a stage. An approval holds for the
-// content of the build and for the run, the evidence, that it was taken on; a rejection
-// holds until as many people as must approve a build have lifted it.
+// Decision is what people decided on a build at a stage. An approval counts for the content
+// of the build and for the run, the evidence, that it was made on. A rejection counts until
+// as many people as must approve a build have lifted it.
 type Decision struct {
 	Pipeline   string         `json:"pipeline"`
 	Stage      string         `json:"stage"`
@@ -45,15 +45,15 @@ type Rejection struct {
 	At     time.Time `json:"at"`
 }
 
-// Lift is the part of those in a lift of a rejection who have voted, while more must. The
-// votes are of those who saw all rejections that stand, and the same evidence.
+// Lift is what the people have voted who want to lift a rejection, while more people must
+// vote. They all saw every rejection that counts, and the same evidence.
 type Lift struct {
 	Run    string     `json:"run,omitempty"`
 	Inputs Inputs     `json:"inputs,omitzero"`
 	Votes  []Approval `json:"votes"`
 }
 
-// Stand returns the rejections that stand, in order.
+// Stand returns the rejections that count, in order.
 func (d Decision) Stand() []Rejection {
 	if d.Result == Rejected && len(d.Rejections) == 0 { // by one person, as it is when nobody lists them
 		return []Rejection{{Actor: d.Actor, Reason: d.Reason, Run: d.Run, At: d.At}}
@@ -69,9 +69,9 @@ type Approval struct {
 	At     time.Time `json:"at"`
 }
 
-// Override lets a build pass a gate that it has not passed: the stage counts as passed
-// for the content of the build and the evidence that there was, until there is other.
-// Its record stays as long as that of the build.
+// Override lets a build pass a gate that it has not passed. The stage counts as passed for
+// the content of the build and for the present evidence, until the evidence changes. The
+// record is kept as long as that of the build.
 type Override struct {
 	Pipeline string    `json:"pipeline"`
 	Stage    string    `json:"stage"`
@@ -84,7 +84,7 @@ type Override struct {
 	At       time.Time `json:"at"`
 }
 
-// Pause holds a stage where it is: no build enters it until it is released.
+// Pause keeps a stage where it is: no build enters it until it is resumed.
 type Pause struct {
 	Stage  string    `json:"stage"`
 	Reason string    `json:"reason,omitempty"`
@@ -116,15 +116,14 @@ type Current struct {
 	Stage string `json:"stage"`
 	Build string `json:"build"`
 	Run   string `json:"run,omitempty"`
-	// Previous is the build that it held before; empty for none.
+	// Previous is the build that was current before; empty if there was none.
 	Previous string `json:"previous,omitempty"`
-	// Promotion is the version of the newest promotion that this answers. It is nil where
-	// an older Penstock recorded the hold, which then answers all that came before it.
+	// Promotion is the version of the newest promotion that this move consumed. It is nil if
+	// an older Penstock recorded it, which then consumed all promotions before it.
 	Promotion *int64 `json:"promotion,omitempty"`
 }
 
-// Owns reports whether what belongs to the named owner is a person's, who may go by
-// several names.
+// Owns reports whether the named owner is a person, who may have several names.
 func (a *Authorization) Owns(owner string, who Person) bool {
 	return owner == who.Name || slices.Contains(who.Names, owner) || a.Person(Person{Name: owner}) == a.Person(who)
 }
@@ -150,7 +149,7 @@ func (d Decision) Describe() string {
 // whenDecided writes the time of a decision.
 func whenDecided(t time.Time) string { return Moment(t.UTC()) }
 
-// DescribeRejections says who rejected something, when and why.
+// DescribeRejections says who rejected a build, when and why.
 func DescribeRejections(all []Rejection) string {
 	text := ""
 	for i, r := range all {

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// DefaultRetainHistory is how long the history of a removed pipeline is kept where nobody
-// says: a destroy that was a mistake is found out within a month.
+// DefaultRetainHistory is how long the history of a removed pipeline is kept if the pipeline
+// does not say: a destroy that was a mistake is found out within a month.
 const DefaultRetainHistory = 30 * 24 * time.Hour
 
 // DefaultKeep is the number of builds that a pipeline retains when Keep is zero.
@@ -25,8 +25,8 @@ type Pipeline struct {
 	Owner   string  `json:"owner"` // the configuration that defined it, for telling two apart
 	Made    Made    `json:"made,omitzero"`
 
-	// RetainHistory is how long the history is kept after the pipeline is removed; 0 means
-	// that it goes with it.
+	// RetainHistory is how long the history is kept after the pipeline is removed; 0 removes
+	// it with the pipeline.
 	RetainHistory time.Duration `json:"retain_history,omitempty"`
 
 	Authorization *Authorization `json:"authorize,omitempty"`
@@ -48,16 +48,16 @@ type Service struct {
 	Migrate string `json:"migrate,omitempty"` // once per deployment, before traffic
 	Seed    string `json:"seed,omitempty"`    // once per new environment that is not lasting
 	Port    int    `json:"port,omitempty"`    // where the platform doesn't choose one
-	// Protocol that requests reach the service by: empty for HTTP/1.1, or ProtocolH2C.
+	// Protocol is the protocol of requests to the service: empty for HTTP/1.1, or
+	// ProtocolH2C.
 	Protocol string `json:"protocol,omitempty"`
-	// ReadOnlyRoot promises that the service writes to no file of its image, which
-	// instances may then share.
+	// ReadOnlyRoot promises that the service writes to no file of its image. Instances may
+	// then share the image.
 	ReadOnlyRoot bool         `json:"read_only_root,omitempty"`
 	HealthCheck  *HealthCheck `json:"health_check,omitempty"`
 }
 
-// ProtocolH2C is HTTP/2 without TLS, which the service understands without being asked:
-// what gRPC needs.
+// ProtocolH2C is HTTP/2 without TLS and with prior knowledge, as gRPC needs it.
 const ProtocolH2C = "h2c"
 
 // HealthCheck says when an instance is healthy: an HTTP GET of Path answers with

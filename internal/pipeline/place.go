@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// CheckStage reports why a stage's place in the pipeline is impossible: a stage
-// upstream that does not exist, a cycle, stages upstream that never pass the same build,
-// or an environment without a service to start. The stage need not be in the state.
+// CheckStage reports why a stage's place in the pipeline is impossible: a stage upstream that
+// does not exist, a cycle, stages upstream that never pass the same build, or an environment
+// without a service to start. The stage need not be in the state.
 func CheckStage(s *State, stage Stage) error {
 	op := fmt.Sprintf("place stage %q", stage.Name)
 	if stage.Env != nil && s.Pipeline.Service.Start == "" {
@@ -40,7 +40,7 @@ func CheckStage(s *State, stage Stage) error {
 	return checkMeeting(s, stage)
 }
 
-// takesFrom returns a stage above a commit stage that can take no build but those that the
+// takesFrom returns a stage above a commit stage that can take only the builds that the
 // commit stage makes, or "".
 func takesFrom(s *State, stage Stage) string {
 	others := func(name string) bool { return name != stage.Name && s.Stages[name].Type == TypeCommit }
@@ -55,9 +55,9 @@ func takesFrom(s *State, stage Stage) string {
 	return ""
 }
 
-// CheckData reports why a stage's environment can't begin with the data of the stage
-// that it names. One that is not there yet may come with the same apply: below this one,
-// often.
+// CheckData reports why a stage's environment can't begin with the data of the stage that it
+// names. A stage that does not exist yet may be created in the same apply, often below this
+// one.
 func CheckData(s *State, stage Stage) error {
 	if stage.Env == nil || stage.Env.DataFrom == "" {
 		return nil
@@ -74,8 +74,8 @@ func CheckData(s *State, stage Stage) error {
 		WithHint("Name a stage of type production, or one with environment.keep = true, or remove data_from.")
 }
 
-// checkMeeting refuses a stage that comes after stages of which no build can ever pass
-// all, as each gets its builds from another commit stage.
+// checkMeeting refuses a stage that comes after stages of which no build can ever pass all,
+// because they get their builds from different commit stages.
 func checkMeeting(s *State, stage Stage) error {
 	a, b, never := neverMeet(s, stage)
 	if !never {
@@ -87,14 +87,14 @@ func checkMeeting(s *State, stage Stage) error {
 		WithHint("Give each its own stages down to the end, or let one commit stage build both: a penstock_source may have files of several services.")
 }
 
-// branch is a stage that another one comes after, with the commit stages whose builds it
+// branch is a stage that another stage comes after, with the commit stages whose builds it
 // can pass.
 type branch struct {
 	stage   string
 	commits []string
 }
 
-// words names a branch, with where its builds come from if it is no commit stage itself.
+// words names a branch, and the source of its builds if it is no commit stage itself.
 func (b branch) words() string {
 	if slices.Contains(b.commits, b.stage) {
 		return fmt.Sprintf("%q", b.stage)
@@ -102,15 +102,15 @@ func (b branch) words() string {
 	return fmt.Sprintf("%q (whose builds %s makes)", b.stage, quoteList(b.commits))
 }
 
-// NeverMeet names two stages upstream of a stage of which no build can ever pass both, if
-// there are two.
+// NeverMeet names two stages upstream of a stage of which no build can ever pass both; false
+// if there are none.
 func NeverMeet(s *State, stage Stage) (a, b string, never bool) {
 	x, y, never := neverMeet(s, stage)
 	return x.stage, y.stage, never
 }
 
 // neverMeet returns two stages upstream of a stage of which no build can pass both, if there
-// are two. What they lead to is known only of commit stages whose sources are.
+// are two. It knows this only of commit stages whose sources are known.
 func neverMeet(s *State, stage Stage) (a, b branch, never bool) {
 	known := map[string][]string{}
 	for _, up := range stage.Upstream() {
@@ -139,8 +139,8 @@ func neverMeet(s *State, stage Stage) (a, b branch, never bool) {
 	return a, b, false
 }
 
-// feeds returns the commit stages whose builds can pass a stage. It reports false where that
-// is any: the stage takes no build, comes after none that does, or is not known yet.
+// feeds returns the commit stages whose builds can pass a stage. It reports false if any
+// build can: the stage takes no build, comes after none that does, or is not known yet.
 func feeds(s *State, name string, known map[string][]string, seen []string) (commits []string, limited bool) {
 	stage, exists := s.Stages[name]
 	if !exists || !stage.TakesBuild() || slices.Contains(seen, name) {
@@ -172,8 +172,8 @@ func feeds(s *State, name string, known map[string][]string, seen []string) (com
 	return commits, limited
 }
 
-// Concerns reports whether a build may ever pass a stage: the commit stage that made it is
-// one of those whose builds do, or makes the same ones.
+// Concerns reports whether a build may ever pass a stage: the commit stage that made it feeds
+// the stage, or makes the same builds as one that does.
 func Concerns(s *State, stage, build string) bool {
 	from, limited := feeds(s, stage, map[string][]string{}, nil)
 	maker := s.Builds[build].Stage
@@ -183,8 +183,8 @@ func Concerns(s *State, stage, build string) bool {
 	return len(common(s, []string{maker}, from)) > 0
 }
 
-// common returns the commit stages of two lists that make a build of the other list, too:
-// they have the same source and base image.
+// common returns the commit stages of two lists that also make a build of the other list,
+// because they have the same source and base image.
 func common(s *State, a, b []string) []string {
 	both := []string{}
 	makesOneOf := func(name string, others []string) bool {

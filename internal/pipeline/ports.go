@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Secrets are values by variable name that must reach a command and nothing
-// else: neither state, plan, ledger nor log.
+// Secrets are values by variable name that must reach only a command: no state, plan, ledger
+// or log.
 type Secrets map[string]Secret
 
 // Values returns the secrets without their names.
@@ -42,9 +42,9 @@ type Batch struct {
 	Events   []Event       // Kind, Actor and Facts are set; the ledger seals them
 	Fence    *Lease        // refused with CodeLeaseLost unless this lease is the current one
 	Expect   map[Key]int64 // refused with CodeConflict unless each record has this version; 0: does not exist
-	// Sealed: the events are those of another ledger and are stored as they are. Refused
-	// with CodeConflict unless they follow the newest event, with CodeCorrupt unless each
-	// is as it was sealed.
+	// Sealed says that the events come from another ledger and are stored unchanged. They are
+	// refused with CodeConflict unless they follow the newest event, and with CodeCorrupt
+	// unless each is as it was sealed.
 	Sealed bool
 }
 
@@ -77,27 +77,27 @@ type Holder struct {
 	Actor   string    `json:"actor"`
 	Purpose string    `json:"purpose"` // "run of stage acceptance for b-…"
 	Since   time.Time `json:"since"`
-	// Activity is what it does at the moment, where it says so.
+	// Activity is what the holder does at the moment, if it says so.
 	Activity Activity `json:"activity,omitzero"`
 }
 
 // Lease is the right to change something, held by one process at a time.
 type Lease struct {
 	Key string `json:"key"`
-	// Token grows with every acquisition of the key. It is the time in milliseconds at least,
-	// so that a ledger that begins anew, or is restored, goes on above those of before.
+	// Token grows with every acquisition of the key. It is at least the time in milliseconds,
+	// so that the tokens of a new or restored ledger are higher than all earlier ones.
 	Token   int64     `json:"token"`
 	Holder  Holder    `json:"holder"`
 	Expires time.Time `json:"expires"`
 }
 
-// Fence is what a platform is shown of a lease with each change that is made under it.
+// Fence is the part of a lease that a platform is shown with each change made under it.
 type Fence struct {
 	Key   string `json:"key"`
 	Token int64  `json:"token"`
 }
 
-// Fence returns what platforms are shown of the lease.
+// Fence returns the part of the lease that platforms are shown.
 func (l Lease) Fence() Fence { return Fence{Key: l.Key, Token: l.Token} }
 
 // LeaseLost returns the error for a change under a lease that another has taken over.
@@ -106,7 +106,7 @@ func LeaseLost(op string, by Fence, newest int64) error {
 		WithHint("Another process took over because this one did not renew its lease in time. Apply again when it has ended.")
 }
 
-// LockedError says that a lease is paused by another. It has CodeHeld.
+// LockedError says that another process holds a lease. It has CodeLocked.
 type LockedError struct{ Lease Lease }
 
 // Error names the holder.
@@ -115,9 +115,9 @@ func (e *LockedError) Error() string {
 	return h.Actor + " on " + h.Host + " holds " + e.Lease.Key + " since " + Moment(h.Since.UTC()) + " (" + h.Purpose + ")"
 }
 
-// Ledger is the durable record, for whoever opens it. Others name what they need of it. All
-// methods may be called concurrently, from several processes. A method that is cancelled
-// either had its whole effect or none. Errors carry a Code.
+// Ledger is the durable record, for whoever opens it. Consumers name the parts that they
+// need. All methods may be called concurrently, from several processes. A cancelled method
+// had either its whole effect or none. Errors carry a Code.
 type Ledger interface {
 	Reader
 	Appender
@@ -127,17 +127,17 @@ type Ledger interface {
 
 // Reader reads what is recorded.
 type Reader interface {
-	// State reads the pipeline's state, consistently with every Append that has
-	// returned. A pipeline without events has an empty state, which is no error. Others
-	// may get the same one: the caller must not change it.
+	// State reads the pipeline's state, consistently with every Append that has returned. A
+	// pipeline without events has an empty state, which is no error. Several callers may get
+	// the same state, so nobody must change it.
 	State(ctx context.Context, pipeline string) (*State, error)
 	// Pipelines lists the names of the pipelines that are defined, sorted.
 	Pipelines(ctx context.Context) ([]string, error)
-	// Removed lists the names of the pipelines that are not defined any more and whose
-	// history is there yet, sorted.
+	// Removed lists the names of the pipelines that are no longer defined but still have a
+	// history, sorted.
 	Removed(ctx context.Context) ([]string, error)
-	// Run returns one run; CodeNotFound where there is none. pipeline may be empty
-	// to look in all.
+	// Run returns one run; CodeNotFound if it does not exist. With an empty pipeline it looks
+	// in all.
 	Run(ctx context.Context, pipeline, id string) (Run, error)
 	// Runs lists runs.
 	Runs(ctx context.Context, pipeline string, q RunQuery) (RunPage, error)
@@ -145,8 +145,8 @@ type Reader interface {
 	Events(ctx context.Context, pipeline string, after int64, limit int) ([]Event, error)
 	// Head returns the sequence number of the pipeline's newest event; 0 for none.
 	Head(ctx context.Context, pipeline string) (int64, error)
-	// Newest names the newest event of the pipeline's history; the zero anchor where there is
-	// none. What is not in the history yet, as a decision that AWS only took, counts not.
+	// Newest names the newest event of the pipeline's history; the zero anchor if there is
+	// none. A decision that AWS has taken but that is not in the history yet does not count.
 	Newest(ctx context.Context, pipeline string) (Anchor, error)
 }
 
@@ -160,13 +160,13 @@ type Appender interface {
 
 // Leaser lets one process at a time change a thing.
 type Leaser interface {
-	// Acquire takes the lease for ttl. Where another holds it and it has not
-	// expired, the error is a *HeldError wrapped with CodeHeld.
+	// Acquire takes the lease for ttl. If another process holds it and it has not expired,
+	// the error is a *LockedError wrapped with CodeLocked.
 	Acquire(ctx context.Context, key string, h Holder, ttl time.Duration) (Lease, error)
 	// Renew extends a lease to ttl from now, and lets others see the Activity of its Holder;
 	// CodeLeaseLost where it is no longer current.
 	Renew(ctx context.Context, l Lease, ttl time.Duration) (Lease, error)
-	// Release returns the lease up. Releasing one that is no longer held is no error.
+	// Release gives the lease up. Releasing a lease that is already lost is no error.
 	Release(ctx context.Context, l Lease) error
 	// Leases lists the leases that are held, expired ones included.
 	Leases(ctx context.Context) ([]Lease, error)
@@ -192,7 +192,8 @@ type Command struct {
 	Secrets Secrets
 	Mask    []Secret      // of the rest of the bake, which no output may show either
 	Timeout time.Duration // 0 means DefaultStepTimeout
-	// Everywhere: in each instance, one after another, until one fails. Else in one.
+	// Everywhere runs the command in each instance, one after another, until one fails.
+	// Otherwise it runs in one.
 	Everywhere bool
 }
 
@@ -213,7 +214,8 @@ type BakeRequest struct {
 	Log         io.Writer
 }
 
-// PublishRequest asks for an image to be where a publication says, and nowhere else.
+// PublishRequest asks for an image to be in the places that a publication names, and in no
+// others.
 type PublishRequest struct {
 	Image       string
 	Publication Publication
@@ -221,14 +223,14 @@ type PublishRequest struct {
 	Log         io.Writer
 }
 
-// BakedImage is what the platform says of an image.
+// BakedImage is what the platform knows of an image.
 type BakedImage struct {
 	ID       string
 	Size     int64     // bytes
 	Packages []Package // that a Bake found in it, in order; nil where it can't tell
 }
 
-// Labels say what a thing on a platform is for, where the platform can show it.
+// Labels say what a thing on a platform is for, if the platform can show it.
 type Labels struct{ Pipeline, Stage, Build, Run string }
 
 // FleetRequest asks for instances of an image in an environment. The environment
@@ -259,7 +261,7 @@ type FleetRequest struct {
 	TrustedProxies []string // whose forwarding headers the endpoint keeps; nil: DefaultTrustedProxies
 }
 
-// Traffic says how the traffic of a lasting environment goes over to another fleet.
+// Traffic says how the traffic of a persistent environment moves to another fleet.
 type Traffic struct {
 	Port         int           // of the endpoint from then on; 0 leaves it as it is
 	Certificate  string        // with which the endpoint speaks HTTPS from then on; empty: HTTP
@@ -275,7 +277,7 @@ type Fleet struct {
 	Endpoint string // where this fleet answers before it gets the traffic
 }
 
-// EnvironmentReport is what the platform says of an environment.
+// EnvironmentReport is what the platform knows of an environment.
 type EnvironmentReport struct {
 	ID        string
 	Status    EnvironmentStatus // running, degraded, expired or gone
@@ -288,18 +290,17 @@ type EnvironmentReport struct {
 	Reason    string // of a status that needs one, with the last lines of the log
 }
 
-// Platform is where images and environments live, for whoever opens it. Others name what
-// they need of it. Every method may be called again after a crash or a lost answer with the
-// same IDs and tokens, and then completes what was begun. A thing that does not exist is not
-// an error to remove. Errors carry a Code: CodeInvalid, CodeNotFound, CodeFailed,
-// CodeCorrupt.
+// Platform is where images and environments live, for whoever opens it. Consumers name the
+// parts that they need. Every method may be called again after a crash or a lost answer with
+// the same IDs and tokens, and then completes what was begun. Removing a thing that does not
+// exist is no error. Errors carry a Code: CodeInvalid, CodeNotFound, CodeFailed, CodeCorrupt.
 type Platform interface {
-	// Under returns the platform for who changes something under leases. What is changed
-	// through it, by any method but Exec, carries their fences: once the platform has been
-	// shown a higher token of one of the keys, it refuses the change with CodeLeaseLost, and
-	// has no effect for it. It remembers the tokens durably. How near to the effect the last
-	// look at them is, each platform says. Without fences, changes are those of nobody who
-	// competes: of what no record names.
+	// Under returns the platform for changes under leases. Each change made through it, by
+	// any method but Exec, carries their fences: once the platform has been shown a higher
+	// token of one of the keys, it refuses the change with CodeLeaseLost, and nothing
+	// changes. It remembers the tokens durably. Each platform documents how close to the
+	// change it checks them last. Changes without fences are those that nobody competes for:
+	// of things that no record names.
 	Under(by ...Fence) Platform
 	Images
 	Fleets
@@ -308,17 +309,17 @@ type Platform interface {
 
 // Images bakes, publishes and removes images.
 type Images interface {
-	// Resolve returns the image that a bake starts from; empty for a directory.
+	// Resolve returns the image that a bake starts from; empty for a directory. It returns
 	// CodeInvalid for a kind that the platform does not have.
 	Resolve(ctx context.Context, from ImageFrom) (image string, err error)
 	// Bake makes an image.
 	Bake(ctx context.Context, r BakeRequest) (BakedImage, error)
-	// Abandon removes what a Bake whose process died left, but an image that may
-	// still become complete: the next Bake of its Inputs finishes that.
+	// Abandon removes what a Bake left whose process died, except for an image that may still
+	// become complete: the next Bake of its Inputs finishes that.
 	Abandon(ctx context.Context, token string) error
-	// Orphans lists what was begun and is not over: bakes of which something is left that
-	// Abandon removes, by token, and images that are half removed, which RemoveImage
-	// removes. Bakes that are under way are among them.
+	// Orphans lists what was begun and not finished: bakes with something left that Abandon
+	// removes, by token, and half removed images that RemoveImage removes. Bakes that are
+	// under way are among them.
 	Orphans(ctx context.Context) (bakes, images []string, err error)
 	// Images lists the images that exist.
 	Images(ctx context.Context) ([]BakedImage, error)
@@ -328,48 +329,48 @@ type Images interface {
 	// Publish copies and shares an image, and takes back what an earlier publication
 	// did and this one does not. It returns the IDs by region, the image's own included.
 	Publish(ctx context.Context, r PublishRequest) (copies map[string]string, err error)
-	// RemoveImage removes an image with its copies: CodeConflict for one that is used,
-	// by an instance or what launches instances.
+	// RemoveImage removes an image with its copies. It returns CodeConflict for an image that
+	// an instance, or something that launches instances, uses.
 	RemoveImage(ctx context.Context, id string) error
 }
 
-// Fleets brings up the fleets of environments and gives them traffic.
+// Fleets brings up the fleets of environments and sends them traffic.
 type Fleets interface {
-	// Prepare brings up a fleet and waits until every instance is healthy. When it
-	// fails or is cancelled, the fleet is removed and what served before serves on.
+	// Prepare brings up a fleet and waits until every instance is healthy. If it fails or is
+	// cancelled, the fleet is removed, and what served before keeps serving.
 	Prepare(ctx context.Context, r FleetRequest) (Fleet, error)
-	// Check refuses an environment that the platform can't give, before anything is
-	// made: CodeInvalid, with the argument and its value.
+	// Check refuses an environment that the platform can't provide, before anything is
+	// created: CodeInvalid, with the argument and its value.
 	Check(e EnvironmentSpec) error
 	// CheckService refuses a service that the platform can't run: CodeInvalid, with the
 	// argument and its value.
 	CheckService(s Service) error
-	// Shift sends the endpoint's traffic to the prepared fleet without failing a
-	// request, drains the one before and removes it. When it fails or is cancelled,
-	// what served before serves on, or the fleet serves for good: Describe says which.
+	// Shift sends the endpoint's traffic to the prepared fleet without failing a request,
+	// drains the one before and removes it. If it fails or is cancelled, either what served
+	// before keeps serving, or the fleet serves permanently: Describe says which.
 	Shift(ctx context.Context, environment, fleet string, t Traffic) (EnvironmentReport, error)
-	// Discard removes a prepared fleet that got no traffic. A new environment that
-	// has no other fleet goes with it.
+	// Discard removes a prepared fleet that got no traffic. A new environment without another
+	// fleet is removed with it.
 	Discard(ctx context.Context, environment, fleet string) error
-	// Resize changes the number of instances that serve, and waits for health. One that
-	// was cancelled may have changed it.
+	// Resize changes the number of instances that serve, and waits for health. If it is
+	// cancelled, the number may have changed.
 	Resize(ctx context.Context, environment string, instances int) error
-	// Trust sets whose forwarding headers the endpoint of a serving fleet keeps, as
-	// addresses and networks; nil means DefaultTrustedProxies. No request notices.
+	// Trust sets the proxies whose forwarding headers the endpoint of a serving fleet keeps,
+	// as addresses and networks; nil means DefaultTrustedProxies. It disturbs no request.
 	Trust(ctx context.Context, environment string, proxies []string) error
 }
 
 // Environments looks at what serves, works in it, and ends it.
 type Environments interface {
-	// Extend sets when the environment ends by itself; zero means never.
+	// Extend sets when the environment expires; zero means never.
 	Extend(ctx context.Context, environment string, at time.Time) error
 	// Exec runs a command in one instance, or in each, and streams its output to log.
 	Exec(ctx context.Context, environment, fleet string, c Command, log io.Writer) (exit int, err error)
 	// LogCommand returns the shell line that, run by Exec, prints the last lines of what the
 	// service in an instance has printed, and with follow also what it goes on to print.
 	LogCommand(lines int, follow bool) string
-	// Describe reports on the named environments in one call; one that the platform
-	// doesn't have is reported as gone. With no IDs it reports all that exist.
+	// Describe reports on the named environments in one call. It reports one that the
+	// platform doesn't have as gone. With no IDs it reports all that exist.
 	Describe(ctx context.Context, ids ...string) (map[string]EnvironmentReport, error)
 	// Destroy ends an environment with its data, and removes every trace of it.
 	Destroy(ctx context.Context, environment string) error
@@ -387,18 +388,17 @@ type StepRequest struct {
 	Endpoint string   // of the environment; empty without one
 	// Exec runs a command inside the run's environment; nil without one.
 	Exec func(ctx context.Context, c Command, log io.Writer) (exit int, err error)
-	// Before are the report files that were there before the run's first step; nil: those
-	// that are there before this one.
+	// Before are the report files that existed before the run's first step; nil stands for
+	// those that existed before this one.
 	Before ReportFiles
 	Log    io.Writer // gets whole lines
 }
 
-// ReportFiles are files of a work tree that a step's report means, by their path
-// relative to its root. One that is there afterwards, unchanged, is no report of the run.
+// ReportFiles are the files of a work tree that a step's report names, by their path relative
+// to its root. A file that is unchanged afterwards is no report of the run.
 type ReportFiles map[string]FileStamp
 
-// FileStamp tells whether a file was written: whether its time or its content is
-// another.
+// FileStamp shows whether a file was written: whether its time or its content has changed.
 type FileStamp struct {
 	Size     int64
 	Modified time.Time
@@ -412,11 +412,11 @@ type Runner interface {
 	// Survey looks for the report files that are in a work tree before the first of the
 	// steps. It is never nil.
 	Survey(ctx context.Context, checkout string, steps []Step) (ReportFiles, error)
-	// Check refuses a kind of runner that there is none of: CodeInvalid.
+	// Check refuses an unknown kind of runner with CodeInvalid.
 	Check(kind RunnerKind) error
 }
 
-// Work is a command for another machine than this one.
+// Work is a command for another machine.
 type Work struct {
 	Command                   // Dir is relative to Tree; a variable that is Tree is the copy's path there
 	Token   string            // names the work: asked for again within minutes, what runs already is followed
@@ -426,24 +426,22 @@ type Work struct {
 	Log     io.Writer         // gets whole lines of output, while the command runs
 }
 
-// ErrTimedOut is the error of work that was ended at its time-out. Its tree was
-// brought back.
+// ErrTimedOut is the error of work that was ended at its time-out. Its tree was brought back.
 var ErrTimedOut = errors.New("timed out")
 
-// StartVariable is the variable of works that begin together: the time at which
-// they do, as RFC 3339 with nanoseconds.
+// StartVariable is the variable with the time at which works begin together, as RFC 3339 with
+// nanoseconds.
 const StartVariable = "PENSTOCK_START"
 
 // Worker runs commands on machines of their own. It may be used concurrently.
 type Worker interface {
-	// Check says why no command can run there: CodeInvalid, with the remedy.
+	// Check returns why no command can run there: CodeInvalid, with the remedy.
 	Check() error
-	// System returns what the machines run programs of, as in "linux" and "amd64".
+	// System returns the system whose programs the machines run, such as "linux" and "amd64".
 	System(ctx context.Context) (system, arch string, err error)
-	// Work runs commands, each on a machine of its own, and returns their exit
-	// statuses. A command that fails is no error. Where there are several, none
-	// begins before all can, StartVariable tells when, and an error ends them all.
-	// Cancellation ends everything that was started.
+	// Work runs commands, each on a machine of its own, and returns their exit statuses. A
+	// command that fails is no error. Several commands begin only once all can; StartVariable
+	// says when, and an error ends them all. Cancellation ends everything that was started.
 	Work(ctx context.Context, works ...Work) (exits []int, err error)
 }
 
@@ -458,11 +456,11 @@ type CheckoutRequest struct {
 type Sources interface {
 	// Checkout makes a work tree of a commit, a repository of its own.
 	Checkout(ctx context.Context, r CheckoutRequest) error
-	// Describe returns author, time and message of a commit, and where paths are given the
+	// Describe returns author, time and message of a commit and, if paths are given, the
 	// digests of its components.
 	Describe(ctx context.Context, repository, commit string, paths *Paths) (Revision, error)
-	// Compare returns what lies between two commits, with the components of files where
-	// paths are given; CodeNotFound where a commit is nowhere any more.
+	// Compare returns what lies between two commits, with the components of files if paths
+	// are given. It returns CodeNotFound if a commit no longer exists anywhere.
 	Compare(ctx context.Context, repository, from, to string, paths *Paths) (Comparison, error)
 }
 
@@ -470,8 +468,8 @@ type Sources interface {
 type Artifacts interface {
 	// Put stores the file, or a directory as a gzipped tar, and returns its record.
 	Put(ctx context.Context, path string) (Artifact, error)
-	// Get returns the path of a verified copy on this machine; CodeCorrupt where the
-	// content is not what was recorded, CodeNotFound where it is gone.
+	// Get returns the path of a verified copy on this machine. It returns CodeCorrupt if the
+	// content is not what was recorded, CodeNotFound if it is gone.
 	Get(ctx context.Context, a Artifact) (path string, err error)
 	Remove(ctx context.Context, digest string) error
 	List(ctx context.Context) ([]string, error)

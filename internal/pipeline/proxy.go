@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// DefaultTrustedProxies are the proxies that an endpoint trusts where an environment names
-// none: those of the same machine.
+// DefaultTrustedProxies are the proxies that an endpoint trusts if an environment names none:
+// those of the same machine.
 var DefaultTrustedProxies = []string{"127.0.0.0/8", "::1"}
 
 // ParseProxies reads addresses and networks in CIDR notation; nil stands for

@@ -15,8 +15,8 @@ import (
 // RecordKind names a kind of record in the current-state view.
 type RecordKind string
 
-// The kinds of record. All but runs belong to the state, which is read as a
-// whole; runs are history, which is paged. What a kind is, kinds says.
+// The kinds of record. All but runs belong to the state, which is read as a whole. Runs are
+// history, which is paged. The table kinds says what each kind is.
 const (
 	RecordPipeline        RecordKind = "pipeline"
 	RecordStage           RecordKind = "stage"            // by name
@@ -38,8 +38,8 @@ const (
 	RecordCreation        RecordKind = "creation"         // by kind/name of what was created
 )
 
-// kinds is the table of the kinds of record, in the order in which an event writes them.
-// A kind is there with all that events, state, seal and ledgers do with it.
+// kinds is the table of the kinds of record, in the order in which an event writes them. An
+// entry has everything that events, the state, the seal and ledgers do with the kind.
 var kinds = []recordKind{
 	alone(RecordPipeline, func(f *Facts) **Pipeline { return &f.Pipeline }, func(s *State) *Pipeline { return &s.Pipeline },
 		func(p *Pipeline) string { return p.Name }),
@@ -84,8 +84,8 @@ var kindsByName = func() map[RecordKind]recordKind {
 	return byName
 }()
 
-// recordKind is what there is to know of a kind of record. A kind without a part belongs to
-// the history alone, and no function of a state is set.
+// recordKind is all there is to know of a kind of record. A kind without a part belongs to
+// the history alone, and none of its state functions is set.
 type recordKind struct {
 	name  RecordKind
 	about about
@@ -102,7 +102,7 @@ type recordKind struct {
 	drop   func(s *State, id string)            // takes a record out
 }
 
-// about is what a record is about. It goes with that.
+// about is what a record is about. It is removed with that.
 type about int
 
 const (
@@ -116,8 +116,9 @@ func (k recordKind) of(a about) recordKind {
 	return k
 }
 
-// on makes a kind of record of which each is a fact, as it is, and which a state keeps by ID.
-// A fact whose type has a method number(seq) is numbered; one that has check() is checked.
+// on makes a kind of record of which each is a fact, unchanged, and which a state keeps by
+// ID. A fact whose type has a method number(seq) is numbered; one that has check() is
+// checked.
 func on[T any](name RecordKind, fact func(*Facts) **T, part func(*State) *map[string]T, id func(*T) string) recordKind {
 	return paged(name, fact, id).keptIn(keepBy(part))
 }
@@ -175,10 +176,11 @@ func paged[T any](name RecordKind, fact func(*Facts) **T, id func(*T) string) re
 	return k
 }
 
-// numbered is what gets the number of the event that creates it, unless it has one.
+// numbered is a fact that gets the number of the event that creates it, unless it has one.
 type numbered interface{ number(seq int64) }
 
-// checked is what is refused, with CodeCorrupt, where no event of this program says it.
+// checked is a fact that is refused, with CodeCorrupt, if no event of this program could
+// contain it.
 type checked interface{ check() error }
 
 func (b *Build) number(seq int64) {
@@ -202,7 +204,7 @@ func (k recordKind) keptIn(s recordKind) recordKind {
 	return k
 }
 
-// keepBy makes the functions of a state for what it keeps by ID.
+// keepBy makes the functions of a state for facts that it keeps by ID.
 func keepBy[T any](part func(*State) *map[string]T) recordKind {
 	return recordKind{
 		part:  func(s *State) any { return part(s) },
@@ -230,7 +232,7 @@ func read[T any](r Record) (v T, err error) {
 	return v, nil
 }
 
-// latest is the kind of what the state says of a stage's latest run.
+// latest is the kind of a stage's latest run in the state.
 var latest = recordKind{
 	name: RecordLatest, about: aStage,
 	fact: func(f *Facts) any { return &f.Run },
@@ -242,7 +244,7 @@ var latest = recordKind{
 	},
 }.keptIn(keepBy(func(s *State) *map[string]RunSummary { return &s.Latest }))
 
-// result is the kind of what a run said about its build. A state keeps all results of a stage
+// result is the kind of a run's result for its build. A state keeps all results of a stage
 // and a build together.
 var result = recordKind{
 	name: RecordResult, about: aStageAndBuild,
@@ -273,7 +275,7 @@ type resultDoc struct {
 	EndedAt   time.Time `json:"ended_at"`
 }
 
-// result returns the ID and the record of what the run says about its build.
+// result returns the ID and the record of the run's result for its build.
 func (r Run) result() (string, resultDoc) {
 	return StageBuild(r.Stage, r.Build) + "/" + r.Digest, resultDoc{
 		ID: r.ID, Inputs: r.Inputs, Status: r.Status, Error: r.Error, Actor: r.Actor,
@@ -281,7 +283,8 @@ func (r Run) result() (string, resultDoc) {
 	}
 }
 
-// summary returns the summary of the run that judged, but for its Made, Committed, Order and Ready.
+// summary returns the summary of the result's run, without its Made, Committed, Order and
+// Ready.
 func (d resultDoc) summary(id string) (RunSummary, error) {
 	stage, rest, _ := strings.Cut(id, "/")
 	build, digest, ok := strings.Cut(rest, "/")

@@ -14,15 +14,14 @@ const (
 	// mask stands for a secret, however long.
 	mask = "***"
 
-	// minPiece is the shortest line of a secret of several lines that is masked
-	// by itself. Shorter ones, such as the braces of a key in JSON, give nothing
-	// away, and masking them would mask half of the log.
+	// minPiece is the shortest line of a secret of several lines that is masked by itself.
+	// Shorter lines, such as the braces of a key in JSON, reveal nothing, and masking them
+	// would mask half of the log.
 	minPiece = 4
 )
 
-// Redactor masks secrets. The output of a command is looked at line by line, so a
-// secret of several lines is masked by its lines. A secret that is nothing but
-// white space is none.
+// Redactor masks secrets. It looks at the output of a command line by line, so it masks a
+// secret of several lines by its lines. It masks no secret that is only white space.
 type Redactor struct {
 	pieces  [][]byte
 	longest int
@@ -68,9 +67,9 @@ func pieces(secret string) []string {
 // span is a part of a line that has to be masked.
 type span struct{ from, to int }
 
-// Mask masks the first limit bytes of b. A secret that begins among them is
-// masked whole, where b holds the rest of it; so for a cut line b must hold
-// Longest-1 bytes more. The result may share memory with b.
+// Mask masks the first limit bytes of b. It masks a secret that begins among them as a whole,
+// if b contains the rest of it; so for a cut line b must contain Longest-1 bytes more. The
+// result may share memory with b.
 func (r *Redactor) Mask(b []byte, limit int) []byte {
 	limit = min(limit, len(b))
 	spans := r.spans(b, limit)

@@ -3,8 +3,8 @@
 
 package pipeline
 
-// Retried returns the wish for another run after the one that judged; false where there is
-// none that still counts.
+// Retried returns the retry after the run that the result is from; false if there is none
+// that still counts.
 func (s *State) Retried(stage Stage, judged RunSummary) (Retry, bool) {
 	r, ok := s.Retries[stage.Name]
 	return r, ok && r.Build == judged.Build && r.Run == judged.ID

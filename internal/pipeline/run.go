@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// RunStatus is where a run stands.
+// RunStatus is the status of a run.
 type RunStatus string
 
-// The statuses of a run. Passed and failed are verdicts on the build; a cancelled or
+// The statuses of a run. Passed and failed are results for the build; a cancelled or
 // displaced run says nothing about it.
 const (
 	RunRunning   RunStatus = "running"
@@ -20,7 +20,7 @@ const (
 	RunFailed    RunStatus = "failed"
 	RunCancelled RunStatus = "cancelled" // by a person, or found dead by a later run
 	// RunDisplaced is a run whose process did not renew its lease in time, so that another
-	// took over. It may still be at work, without any effect.
+	// took over. Its process may still be running, but without any effect.
 	RunDisplaced RunStatus = "displaced"
 )
 
@@ -30,7 +30,7 @@ var RunStatuses = []RunStatus{RunRunning, RunPassed, RunFailed, RunCancelled, Ru
 // Final reports whether the run has ended.
 func (s RunStatus) Final() bool { return s != RunRunning }
 
-// HasResult reports whether the status judges the build.
+// HasResult reports whether the status is a result for the build.
 func (s RunStatus) HasResult() bool { return s == RunPassed || s == RunFailed }
 
 // Phase is the part of a run that is under way. The order is that of a run.
@@ -66,8 +66,8 @@ type Run struct {
 	Image       string       `json:"image,omitempty"`       // image that the run baked
 	Artifact    *Artifact    `json:"artifact,omitempty"`    // artifact that the run stored
 	Steps       []StepResult `json:"steps,omitempty"`
-	// UnderWay is the step that has begun and of which there is no result yet. On a run that
-	// has ended it is the one in which its process died.
+	// UnderWay is the step that has begun and has no result yet. On a run that has ended, it
+	// is the step in which its process died.
 	UnderWay  *StepUnderWay `json:"under_way,omitempty"`
 	Error     string        `json:"error,omitempty"`
 	Actor     string        `json:"actor"`
@@ -81,8 +81,8 @@ type Run struct {
 
 var runID = regexp.MustCompile(`^r-[0-9a-z][0-9a-z-]{0,62}$`)
 
-// checkRunID refuses, with CodeCorrupt, a run whose ID has not the form of one: it names
-// files, so it must not lead anywhere else.
+// checkRunID refuses, with CodeCorrupt, a run whose ID is malformed: it names files, so it
+// must not lead anywhere else.
 func checkRunID(id string) error {
 	if runID.MatchString(id) {
 		return nil
@@ -91,7 +91,7 @@ func checkRunID(id string) error {
 		WithHint("Somebody changed the ledger: `penstock ledger verify` says where. Restore it from a backup.")
 }
 
-// RunKind tells what a run executes.
+// RunKind says what a run executes.
 type RunKind string
 
 // The kinds of run.
@@ -156,7 +156,7 @@ type LoadReport struct {
 	Limits     *LoadLimits      `json:"limits,omitempty"`   // what it was to meet
 }
 
-// LoadPoint is part of a load's time: of the requests that were sent in it.
+// LoadPoint is part of a load's time: the results of the requests that were sent in it.
 type LoadPoint struct {
 	Requests int64         `json:"requests"`
 	Errors   int64         `json:"errors,omitempty"`
@@ -165,8 +165,8 @@ type LoadPoint struct {
 	P99      time.Duration `json:"p99,omitempty"`
 }
 
-// LoadLimits are the rate that was asked for, and the thresholds of the profile; zero is
-// none, but for ErrorRate.
+// LoadLimits are the rate that was asked for, and the thresholds of the profile. Zero means
+// no threshold, except for ErrorRate.
 type LoadLimits struct {
 	Rate          float64       `json:"rate"`
 	P50           time.Duration `json:"p50,omitempty"`
@@ -184,10 +184,11 @@ type LatencyBucket struct {
 	Count int64         `json:"count"`
 }
 
-// imageRuns is what the names begin with under which the bakes of images stand beside stages.
+// imageRuns is the prefix of the names under which the bakes of images are listed beside
+// stages.
 const imageRuns = "image/"
 
-// ImageRun returns the name under which the bakes of an image stand in the list of runs.
+// ImageRun returns the name under which the bakes of an image are in the list of runs.
 func ImageRun(image string) string { return imageRuns + image }
 
 // IsImageRun reports whether a name is one that ImageRun returns. No stage has such a name.

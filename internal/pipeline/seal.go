@@ -35,7 +35,7 @@ func (e *Event) Seal(seq int64, prev string, now, last time.Time) error {
 }
 
 // DecodeEvent reads an event from the JSON that was sealed. It does not check that the hash
-// is that of the body: Check does.
+// matches the body: Check does.
 func DecodeEvent(body []byte, hash string) (Event, error) {
 	var e Event
 	if err := json.Unmarshal(body, &e); err != nil {
@@ -68,7 +68,7 @@ func (e Event) Check(seq int64, prev string) error {
 	return nil
 }
 
-// sealed reports whether the event is what its body says, and its hash is the body's.
+// sealed reports whether the event equals its body, and its hash is the body's.
 func (e Event) sealed() (bool, error) {
 	body, err := e.body()
 	if err != nil || e.Body == nil {
@@ -82,7 +82,7 @@ func (e Event) sealed() (bool, error) {
 	return HashOf(e.Body) == e.Hash && bytes.Equal(said, body), err
 }
 
-// body makes the JSON that the hash of a new event is of.
+// body makes the JSON that a new event's hash is of.
 func (e Event) body() ([]byte, error) {
 	e.Hash = ""
 	return json.Marshal(e)

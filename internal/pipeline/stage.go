@@ -44,7 +44,7 @@ const (
 	TriggerManual    Trigger = "manual" // only a pin or a promotion moves it
 )
 
-// OnFailure says what becomes of a run's environment when the run fails.
+// OnFailure says what happens to a run's environment if the run fails.
 type OnFailure string
 
 // The values of OnFailure.
@@ -53,7 +53,7 @@ const (
 	OnFailureKeep    OnFailure = "keep"
 )
 
-// RunnerKind says which machine runs a stage's steps, but for those on the environment.
+// RunnerKind says which machine runs a stage's steps, except for those on the environment.
 type RunnerKind string
 
 // The kinds of runner.
@@ -93,7 +93,8 @@ type SourceRef struct {
 	Paths      *Paths `json:"paths,omitempty"`
 }
 
-// Directory returns the part of the repository that the revision is of; empty for all of it.
+// Directory returns the directory of the repository that the revision is of; empty for all of
+// it.
 func (r *SourceRef) Directory() string {
 	if r == nil || r.Paths == nil {
 		return ""
@@ -101,7 +102,7 @@ func (r *SourceRef) Directory() string {
 	return r.Paths.Directory
 }
 
-// EnvironmentSpec says what environment a stage gives to its steps.
+// EnvironmentSpec says what environment the steps of a stage get.
 type EnvironmentSpec struct {
 	Instances      int               `json:"instances"` // 0 means the pipeline's scale
 	Env            map[string]string `json:"env,omitempty"`
@@ -119,13 +120,13 @@ type EnvironmentSpec struct {
 	TrustedProxies []string          `json:"trusted_proxies,omitzero"` // whose forwarding headers the endpoint keeps; nil: DefaultTrustedProxies
 }
 
-// ShiftStep sends a share of the traffic to a new fleet, and holds there for a look.
+// ShiftStep sends a share of the traffic to a new fleet, and pauses there for a look.
 type ShiftStep struct {
 	Percent int           `json:"percent"` // 1 to 99
 	Pause   time.Duration `json:"pause"`
 }
 
-// Traffic returns how the traffic of the environment goes over to a new fleet.
+// Traffic returns how the traffic of the environment moves to a new fleet.
 func (e EnvironmentSpec) Traffic() Traffic {
 	return Traffic{Port: e.Port, Certificate: e.Certificate, Steps: e.Shift, Alarms: e.Alarms, KeepPrevious: e.KeepPrevious}
 }
@@ -143,14 +144,14 @@ type Step struct {
 	Timeout        time.Duration     `json:"timeout,omitempty"` // 0 means DefaultStepTimeout
 	Retries        int               `json:"retries,omitempty"` // further tries after a failure
 	Report         string            `json:"report,omitempty"`  // JUnit XML, a path or a pattern in the checkout
-	// AllowEmptyReport: reports without a single test pass, too.
+	// AllowEmptyReport accepts reports without a single test.
 	AllowEmptyReport bool       `json:"allow_empty_report,omitempty"`
 	HTTP             *HTTPCheck `json:"http,omitempty"`
 	Load             *Load      `json:"load,omitempty"`
 }
 
-// Within returns the step, which is one of a directory of the checkout, as one of the whole
-// checkout. What runs elsewhere than beside it stays as it is.
+// Within returns the step for the whole checkout, of a step for one of its directories. A
+// step that does not run beside the checkout is unchanged.
 func (s Step) Within(dir string) Step {
 	if dir == "" || s.On != OnRunner {
 		return s
@@ -210,8 +211,8 @@ type Load struct {
 // for the platform itself.
 func (s Stage) TakesBuild() bool { return s.Type != TypeBootstrap }
 
-// RequiresDeployRight reports whether only who may deploy moves the stage: a person does, or it is
-// of type production.
+// RequiresDeployRight reports whether only people with the deploy right may move the stage: a
+// person moves it, or its type is production.
 func (s Stage) RequiresDeployRight() bool {
 	return s.Trigger == TriggerManual || s.Type == TypeProduction
 }
@@ -261,8 +262,8 @@ func (s Stage) StepsLimit() time.Duration {
 	return limit
 }
 
-// EnvironmentFor returns the specification of the stage's environment. The instances of
-// the stages that are of production's size are of its type, too, where no other is set.
+// EnvironmentFor returns the specification of the stage's environment. Stages of production's
+// size also have production's type of instance, if they set none.
 func (s Stage) EnvironmentFor(p Pipeline) EnvironmentSpec {
 	spec := *s.Env
 	switch s.Type {
@@ -274,9 +275,9 @@ func (s Stage) EnvironmentFor(p Pipeline) EnvironmentSpec {
 	return spec
 }
 
-// WithDefaults fills in what the stage's type decides and the user left open:
-// the name, the trigger, the environment, approval and bake. It is given whether
-// the user set approval and bake, as false is a choice there.
+// WithDefaults fills in what the user left open and the stage's type decides: the name, the
+// trigger, the environment, approval and bake. The caller says whether the user set approval
+// and bake, because false is a choice there.
 func (s Stage) WithDefaults(approval, bake *bool) Stage {
 	if s.Name == "" {
 		s.Name = string(s.Type)
@@ -321,10 +322,9 @@ func (s Stage) WithDefaults(approval, bake *bool) Stage {
 	return s
 }
 
-// Digest returns the definition digest: a hash of all that decides what a run of
-// the stage does, so that a passed run with the same digest need not be repeated.
-// Names, gates, the pin, the number of instances and how the traffic gets to them are
-// no part of it.
+// Digest returns the definition digest: a hash of all that decides what a run of the stage
+// does, so that a passed run with the same digest need not be repeated. Names, gates, the
+// pin, the number of instances and the way that traffic moves are no part of it.
 func (s Stage) Digest(p Pipeline) string {
 	def := struct {
 		Type     StageType

@@ -18,8 +18,8 @@ func (s *State) BuildsNewestFirst() []Build {
 	return slices.Collect(s.NewestBuilds())
 }
 
-// NewestBuilds goes through the retained builds, the newest first. Where the first few will
-// do, it is quicker than BuildsNewestFirst of thousands.
+// NewestBuilds iterates over the retained builds, the newest first. For the first few of
+// thousands, it is quicker than BuildsNewestFirst.
 func (s *State) NewestBuilds() iter.Seq[Build] {
 	ids := s.newest
 	if len(ids) != len(s.Builds) { // a state that was put together by hand

@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// Moment says a time to people, to the minute and with its zone: "2026-11-29 10:41 UTC".
-// The caller chooses the zone: t.Local() where the reader sits at this machine, else t.UTC().
+// Moment formats a time for people, to the minute and with its zone: "2026-11-29 10:41 UTC".
+// The caller chooses the zone: t.Local() if the reader sits at this machine, else t.UTC().
 func Moment(t time.Time) string { return t.Format("2006-01-02 15:04 MST") }
 
-// Clock says a time of today to people, to the second and with its zone: "10:41:06 UTC".
+// Clock formats a time of today for people, to the second and with its zone: "10:41:06 UTC".
 func Clock(t time.Time) string { return t.Format("15:04:05 MST") }
 
-// Period says a duration as people write it: "8h", not "8h0m0s".
+// Period formats a duration as people write it: "8h", not "8h0m0s".
 func Period(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
@@ -28,13 +28,13 @@ func Period(d time.Duration) string {
 	return s
 }
 
-// longestSlug is how many characters a name that Slug makes has at most.
+// longestSlug is how many characters a name from Slug has at most.
 const longestSlug = 40
 
 var notInSlug = regexp.MustCompile(`[^a-z0-9]+`)
 
-// Slug makes a name of a text: lower-case letters, digits and hyphens, a letter first. Where
-// the text does not begin with one, the word does.
+// Slug makes a name from a text: lower-case letters, digits and hyphens, a letter first. If
+// the text does not begin with a letter, the word goes first.
 func Slug(text, word string) string {
 	name := strings.Trim(notInSlug.ReplaceAllString(strings.ToLower(text), "-"), "-")
 	if name == "" || name[0] < 'a' {

@@ -66,8 +66,8 @@ func JSON(doc []byte) []byte {
 	return out
 }
 
-// Cut returns text in at most so many bytes, cut at the end of a character and marked by
-// an ellipsis, which is not counted, where it was longer.
+// Cut returns text in at most so many bytes. Longer text is cut at the end of a character and
+// marked by an ellipsis, which is not counted.
 func Cut(s string, most int) string {
 	if len(s) <= most {
 		return s
@@ -79,8 +79,8 @@ func Cut(s string, most int) string {
 	return s[:end] + "…"
 }
 
-// plain reports whether text has nothing but printable ASCII, which most has; with tabs and
-// line breaks where several lines are wanted.
+// plain reports whether text has nothing but printable ASCII, as most text does. With several
+// lines, tabs and line breaks are allowed.
 func plain[T string | []byte](s T, several bool) bool {
 	for i := range len(s) {
 		if c := s[i]; (c < ' ' || c > '~') && !(several && (c == '\t' || c == '\n')) {
@@ -158,8 +158,7 @@ const (
 	controlAPC = '\u009f'
 )
 
-// prints reports whether a character is visible and acts on nothing, between those before
-// and behind it.
+// prints reports whether a character is visible and has no effect, between its neighbours.
 func prints(last, c, next rune) bool {
 	symbol := func(c rune) bool { return c > lastOfASCII && unicode.IsSymbol(c) }
 	switch {
@@ -199,7 +198,7 @@ func controlSequence(s []byte) int {
 	return 0
 }
 
-// after adds the length of what follows to that of an introducer; 0 where nothing ends it.
+// after adds the length of what follows to that of an introducer; 0 if nothing ends it.
 func after(introducer, rest int) int {
 	if rest == 0 {
 		return 0
@@ -207,8 +206,8 @@ func after(introducer, rest int) int {
 	return introducer + rest
 }
 
-// final returns the length up to the first byte that is final, as lowest or a higher one;
-// 0 where one comes first that no control sequence has.
+// final returns the length up to the first final byte, which is lowest or a higher one; 0 if
+// a byte comes first that no control sequence has.
 func final(s []byte, lowest byte) int {
 	for i, c := range s {
 		switch {
@@ -221,8 +220,8 @@ func final(s []byte, lowest byte) int {
 	return 0
 }
 
-// stringEnd returns the length of a control string with its end, which is ST, or for some
-// the given byte; 0 where another control character comes first.
+// stringEnd returns the length of a control string with its end, which is ST or, for some,
+// the given byte; 0 if another control character comes first.
 func stringEnd(s []byte, or byte) int {
 	for i, c := range s {
 		switch {

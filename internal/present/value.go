@@ -16,9 +16,9 @@ var units = []struct {
 	size time.Duration
 }{{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}}
 
-// Duration says how long something took: in its largest unit, and in the next where the
-// first is less than ten of them: "2h 13m", "14m", "3d". Below a minute it has three
-// digits that count: "1.25s", "850ms". A negative one is none.
+// Duration formats a duration: in its largest unit, and in the next if the first is less than
+// ten: "2h 13m", "14m", "3d". Below a minute it has three significant digits: "1.25s",
+// "850ms". A negative one counts as zero.
 func Duration(d time.Duration) string {
 	if d < time.Minute {
 		return brief(max(d, 0))
@@ -37,7 +37,7 @@ func Duration(d time.Duration) string {
 	return ""
 }
 
-// brief says a duration below a minute in three digits.
+// brief formats a duration below a minute in three digits.
 func brief(d time.Duration) string {
 	for unit := 10 * time.Second; unit >= 100*time.Nanosecond; unit /= 10 {
 		if d >= unit {
@@ -51,11 +51,11 @@ func brief(d time.Duration) string {
 	return d.String()
 }
 
-// Age says how long ago or ahead a time is: as Duration, in whole seconds. A negative one
-// is none, as clocks differ.
+// Age formats how long ago or ahead a time is: as Duration, in whole seconds. A negative one
+// counts as zero, because clocks differ.
 func Age(d time.Duration) string { return Duration(max(d, 0).Round(time.Second)) }
 
-// Ago says how long before now a time was, "3m 5s ago"; nothing for no time.
+// Ago formats how long before now a time was, "3m 5s ago"; nothing for the zero time.
 func Ago(now, t time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -63,7 +63,8 @@ func Ago(now, t time.Time) string {
 	return Age(now.Sub(t)) + " ago"
 }
 
-// Size says a number of bytes in the unit that has two digits or more for it: "512 B", "20 MiB".
+// Size formats a number of bytes in the unit that leaves two digits or more: "512 B", "20
+// MiB".
 func Size(n int64) string {
 	unit := 0
 	names := []string{"B", "KiB", "MiB", "GiB", "TiB"}
@@ -73,8 +74,8 @@ func Size(n int64) string {
 	return fmt.Sprintf("%d %s", n, names[unit])
 }
 
-// Count says how many there are of something: "1 build", "2 builds". What has another
-// plural than one with an s brings it: Count(n, "branch", "branches").
+// Count formats a number of things: "1 build", "2 builds". An irregular plural is passed as
+// well: Count(n, "branch", "branches").
 func Count(n int, one string, many ...string) string {
 	if n == 1 {
 		return "1 " + one
@@ -82,10 +83,10 @@ func Count(n int, one string, many ...string) string {
 	return fmt.Sprintf("%d %s", n, cmp.Or(strings.Join(many, ""), one+"s"))
 }
 
-// Dash returns the text, or a dash where it is empty.
+// Dash returns the text, or a dash if it is empty.
 func Dash(s string) string { return cmp.Or(s, "-") }
 
-// Commit returns the first characters of a commit's ID, which tell it from others.
+// Commit returns the first characters of a commit's ID, which distinguish it from others.
 func Commit(id string) string { return id[:min(len(id), 10)] }
 
 // Digest returns the first characters of a digest such as "sha256:…", without the name of

@@ -9,21 +9,20 @@ import (
 	"unicode/utf8"
 )
 
-// longestPart is how much of a line a Writer holds back until it has the rest.
+// longestPart is how much of an unfinished line a Writer keeps back.
 const longestPart = 64 << 10
 
-// Writer makes what is written to it printable, as Text does, and hands it on line by line.
-// It isn't for several goroutines.
+// Writer makes what is written to it printable, as Text does, and passes it on line by line.
+// It is not safe for concurrent use.
 type Writer struct {
 	to   io.Writer
 	part []byte // of a line that has not ended
 }
 
-// NewWriter makes a Writer in front of another. Close it for a last line without an end.
+// NewWriter makes a Writer in front of another. Close it to write a last line without an end.
 func NewWriter(to io.Writer) *Writer { return &Writer{to: to} }
 
-// Write implements io.Writer. Of a line without an end the beginning waits, unless it is
-// very long.
+// Write implements io.Writer. It keeps an unfinished line back, unless it is very long.
 func (w *Writer) Write(p []byte) (int, error) {
 	w.part = append(w.part, p...)
 	whole := bytes.LastIndexByte(w.part, '\n') + 1

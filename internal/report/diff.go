@@ -13,8 +13,8 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/state"
 )
 
-// Diff is what differs between two builds: what a promotion of the second would release
-// where the first runs.
+// Diff is what differs between two builds: what a promotion of the second would release to a
+// stage that runs the first.
 type Diff struct {
 	Pipeline string  `json:"pipeline"`
 	From     string  `json:"from"`
@@ -23,11 +23,11 @@ type Diff struct {
 	Waits    string  `json:"waits,omitempty"` // stage at which To waits for a decision, where To was not named
 	Parts    []Part  `json:"parts"`           // of the builds that differ
 	Lineage  Lineage `json:"lineage"`
-	// Packages differ between the images. They are known of images that a bake has made, where
-	// the platform could list them.
+	// Packages are the differences between the images. They are known only of baked images
+	// whose packages the platform could list.
 	Packages []pipeline.PackageChange `json:"packages"`
 	pipeline.Comparison
-	// Unknown says why commits and files could not be compared; empty where they were.
+	// Unknown says why commits and files could not be compared; empty if they were.
 	Unknown string `json:"unknown,omitempty"`
 }
 
@@ -38,15 +38,16 @@ type Part struct {
 	To   string `json:"to,omitempty"`
 }
 
-// Lineage is what the images of the two builds were baked from, the image itself first.
+// Lineage is the images that the images of the two builds were baked from, the image itself
+// first.
 type Lineage struct {
 	From []string `json:"from"`
 	To   []string `json:"to"`
 }
 
-// Diff compares two builds. With from "" it is the one that the last stage holds which
-// people move or whose environment lasts, and with to "" the newest that may enter there, or
-// that waits for a decision on its way there.
+// Diff compares two builds. An empty from is the current build of the last stage that people
+// move or whose environment is persistent. An empty to is the newest build that may enter
+// there, or that waits for a decision on its way there.
 func (r *Reports) Diff(ctx context.Context, pipelineName, from, to string) (Diff, error) {
 	const op = "compare builds"
 	st, err := r.states.Existing(ctx, pipelineName)
@@ -55,7 +56,7 @@ func (r *Reports) Diff(ctx context.Context, pipelineName, from, to string) (Diff
 	}
 	d := Diff{Pipeline: pipelineName, From: from, To: to, Parts: []Part{}, Packages: []pipeline.PackageChange{}}
 	if from == "" {
-		if d, err = unlocked(st, d); err != nil {
+		if d, err = nextRelease(st, d); err != nil {
 			return d, err
 		}
 	}
@@ -78,8 +79,8 @@ func (r *Reports) Diff(ctx context.Context, pipelineName, from, to string) (Diff
 	return d, err
 }
 
-// unlocked fills in what a promotion would release: nothing but the builds.
-func unlocked(st *pipeline.State, d Diff) (Diff, error) {
+// nextRelease fills in what a promotion would release: only the builds.
+func nextRelease(st *pipeline.State, d Diff) (Diff, error) {
 	const op = "compare builds"
 	stage, current, ok := st.Delivered()
 	if !ok {
@@ -96,8 +97,8 @@ func unlocked(st *pipeline.State, d Diff) (Diff, error) {
 	return d, nil
 }
 
-// nextFor returns the newest build, of those newer than what a stage holds, that may enter it,
-// or that waits for a decision at a stage above; empty for none.
+// nextFor returns the newest build, newer than a stage's current one, that may enter it, or
+// that waits for a decision at a stage above; empty if there is none.
 func nextFor(st *pipeline.State, s pipeline.Stage) (build, waits string) {
 	above := st.Builds[st.Current[s.Name].Build].Order
 	deciders := slices.DeleteFunc(st.Ancestors(s.After), func(name string) bool { return !st.Stages[name].Approval })
@@ -117,8 +118,8 @@ func nextFor(st *pipeline.State, s pipeline.Stage) (build, waits string) {
 	return "", ""
 }
 
-// compare lays the commits and files of two builds beside one another. A repository that
-// can't be read is no failure: what the ledger has is shown all the same.
+// compare compares the commits and files of two builds. If a repository can't be read, that
+// is no failure: what the ledger has is shown all the same.
 func (r *Reports) compare(ctx context.Context, st *pipeline.State, a, b pipeline.Build, d *Diff) {
 	d.Ahead, d.Behind, d.Files = []pipeline.Revision{}, []pipeline.Revision{}, []pipeline.FileChange{}
 	if a.Revision.Repository != b.Revision.Repository {
@@ -144,7 +145,7 @@ func digestOf(b pipeline.Build) string {
 	return b.Artifact.Digest
 }
 
-// lineage follows what an image of a build was baked from.
+// lineage follows the images that an image of a build was baked from.
 func lineage(st *pipeline.State, b pipeline.Build) []string {
 	images := []string{}
 	id := b.Image

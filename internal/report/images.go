@@ -21,8 +21,8 @@ type ImageUse struct {
 	There bool     `json:"there"` // the platform has it
 }
 
-// Images lists the images of a pipeline, or of all, by name and the newest first, and
-// those of the platform that no record names, which have no pipeline.
+// Images lists the images of a pipeline, or of all, by name and the newest first, and the
+// images of the platform that no record names, which have no pipeline.
 func (r *Reports) Images(ctx context.Context, pipelineName string) ([]ImageUse, error) {
 	existing, err := r.platform.Images(ctx)
 	if err != nil {

@@ -16,12 +16,13 @@ import (
 // metricsPage is how many runs are read at a time.
 const metricsPage = 1000
 
-// metricsBefore is how long before the time that is asked for runs are read: what was
-// deployed then tells a rollback, and a failure may last from then.
+// metricsBefore is how long before the requested time runs are read: they show what was
+// deployed then, and so what is a rollback, and a failure may last from then.
 const metricsBefore = 30 * 24 * time.Hour
 
-// Metrics works out how well a stage delivers, since a time; "" is the last stage whose
-// environment lasts or that people move. CodeNotFound where there is none.
+// Metrics computes how well a stage delivers, since a time. An empty stage is the last one
+// whose environment is persistent or that people move. It returns CodeNotFound if there is
+// none.
 func (r *Reports) Metrics(ctx context.Context, pipelineName, stage string, since time.Time) (pipeline.Metrics, error) {
 	st, err := r.states.Existing(ctx, pipelineName)
 	if err != nil {

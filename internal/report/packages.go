@@ -30,8 +30,8 @@ func (r *Reports) packages(ctx context.Context, st *pipeline.State, l Lineage) (
 	return pipeline.ComparePackages(from, to), nil
 }
 
-// packagesOf returns the packages of an image, or of what it was baked from; nil where no
-// record says.
+// packagesOf returns the packages of an image, or of the image that it was baked from; nil if
+// no record has them.
 func (r *Reports) packagesOf(ctx context.Context, st *pipeline.State, lineage []string) ([]pipeline.Package, error) {
 	for _, id := range lineage {
 		kept := st.Images[id].Packages

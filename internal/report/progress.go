@@ -17,7 +17,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// Progress is where a run stands that is under way.
+// Progress is the progress of a run that is under way.
 type Progress struct {
 	Run    pipeline.Run
 	Step   string // under way; empty before the first and after the last
@@ -27,7 +27,8 @@ type Progress struct {
 	Dead   bool   // the process that ran it is gone, or has not renewed its lease: the next apply clears it away
 }
 
-// Progress returns where the run of a stage, or a bake by the name that pipeline.ImageRun returns, stands; nil where none is under way.
+// Progress returns the progress of the run of a stage, or of the bake of a name from
+// pipeline.ImageRun; nil if none is under way.
 func (r *Reports) Progress(ctx context.Context, st *pipeline.State, stage string) (*Progress, error) {
 	if !st.RunsNow(stage) {
 		return nil, nil
@@ -60,7 +61,7 @@ func (r *Reports) Progress(ctx context.Context, st *pipeline.State, stage string
 	return p, err
 }
 
-// UnderWay returns where the runs and bakes of a pipeline stand that are under way, the
+// UnderWay returns the progress of the runs and bakes of a pipeline that are under way, the
 // earliest first.
 func (r *Reports) UnderWay(ctx context.Context, pipelineName string) ([]Progress, error) {
 	st, err := r.states.State(ctx, pipelineName)
@@ -85,7 +86,7 @@ func (r *Reports) UnderWay(ctx context.Context, pipelineName string) ([]Progress
 const tailSize = 8 << 10
 
 // lastLine returns the last line of a log without its time, and where in the log it begins;
-// empty where there is none yet.
+// empty if there is none yet.
 func (r *Reports) lastLine(ctx context.Context, pipelineName, run string) (line string, at int64, err error) {
 	log, err := r.logs.Open(ctx, pipelineName, run)
 	if pipeline.IsNotFound(err) {
@@ -110,8 +111,8 @@ func (r *Reports) lastLine(ctx context.Context, pipelineName, run string) (line 
 	return strings.TrimSpace(line), at, nil
 }
 
-// readTail reads the end of a log, and returns the log's size, too. Where that is far away it
-// reads all, in little memory.
+// readTail reads the end of a log, and returns the log's size, too. If the log is far away it
+// reads all of it, in little memory.
 func readTail(log io.Reader) (tail []byte, size int64, err error) {
 	if file, ok := log.(io.Seeker); ok {
 		if size, err = file.Seek(0, io.SeekEnd); err == nil {
@@ -135,11 +136,11 @@ func readTail(log io.Reader) (tail []byte, size int64, err error) {
 	}
 }
 
-// followPause is how often a log is looked at that may grow.
+// followPause is how often a log that may grow is looked at.
 const followPause = 500 * time.Millisecond
 
-// Follow writes the log of a run to w, and what is added to it, until the run has
-// ended. A log that was collected is CodeNotFound.
+// Follow writes the log of a run to w, and what is added to it, until the run has ended. It
+// returns CodeNotFound for a log that was collected.
 func (r *Reports) Follow(ctx context.Context, pipelineName, run string, w io.Writer) error {
 	tick := time.NewTicker(max(followPause, r.headAge))
 	defer tick.Stop()
@@ -153,7 +154,8 @@ func (r *Reports) Follow(ctx context.Context, pipelineName, run string, w io.Wri
 		if offset += n; err != nil && (now.Status.Final() || !pipeline.IsNotFound(err)) {
 			return err
 		}
-		// One more look is for what a run writes yet that another process has ended.
+		// One more look: a run that another process has ended may still have written
+		// something.
 		if ended && n == 0 {
 			return nil
 		}
@@ -166,9 +168,9 @@ func (r *Reports) Follow(ctx context.Context, pipelineName, run string, w io.Wri
 	}
 }
 
-// StepLog writes the parts of the steps with a name in the log of a run to w, as the run's
-// record says where they are; with follow also what is added, until the run has ended. It
-// reports whether there is any, and returns CodeNotFound for a log that was collected.
+// StepLog writes the parts of the log of a run that belong to the steps of a name to w, as
+// the run's record says. With follow it also writes what is added, until the run has ended.
+// It reports whether there is any, and returns CodeNotFound for a log that was collected.
 func (r *Reports) StepLog(ctx context.Context, pipelineName, run, step string, follow bool, w io.Writer) (found bool, err error) {
 	tick := time.NewTicker(max(followPause, r.headAge))
 	defer tick.Stop()
@@ -180,7 +182,8 @@ func (r *Reports) StepLog(ctx context.Context, pipelineName, run, step string, f
 			return found, err
 		}
 		found = found || len(now.LogParts(step)) > 0
-		// One more look is for what a run writes yet that another process has ended.
+		// One more look: a run that another process has ended may still have written
+		// something.
 		if !follow || ended && next == at {
 			return found, nil
 		}
@@ -193,15 +196,15 @@ func (r *Reports) StepLog(ctx context.Context, pipelineName, run, step string, f
 	}
 }
 
-// copyStep writes what the parts of a step have beyond an offset, and returns up to where
-// they are written, with the run that said where they are.
+// copyStep writes the parts of a step beyond an offset. It returns the offset up to which it
+// has written, with the run that named the parts.
 func (r *Reports) copyStep(ctx context.Context, pipelineName, run, step string, at int64, w io.Writer) (now pipeline.Run, next int64, err error) {
 	log, end, failed := r.sizedLog(ctx, pipelineName, run)
 	if failed == nil {
 		defer log.Close()
 	}
-	// The run is read after the log was opened: a step that it has under way had not ended
-	// when what is read now was written, so that all of it is the step's.
+	// The run is read after the log was opened: a step that is under way in it had not ended
+	// when the bytes that are read now were written, so all of them are the step's.
 	if now, err = r.ledger.Run(ctx, pipelineName, run); err != nil || failed != nil {
 		return now, at, errors.Join(err, failed)
 	}
@@ -231,8 +234,8 @@ func (r *Reports) copyStep(ctx context.Context, pipelineName, run, step string, 
 	return now, next, nil
 }
 
-// sizedLog opens a log, and returns the size that it has now; where that can't be told, the
-// log ends by itself.
+// sizedLog opens a log, and returns its present size. If the size is unknown, the log ends by
+// itself.
 func (r *Reports) sizedLog(ctx context.Context, pipelineName, run string) (log io.ReadCloser, size int64, err error) {
 	if log, err = r.logs.Open(ctx, pipelineName, run); err != nil {
 		return nil, 0, err
@@ -250,7 +253,7 @@ func (r *Reports) sizedLog(ctx context.Context, pipelineName, run string) (log i
 	return log, size, nil
 }
 
-// skip passes over n bytes of a log.
+// skip skips n bytes of a log.
 func skip(log io.Reader, n int64) error {
 	if file, ok := log.(io.Seeker); ok {
 		_, err := file.Seek(n, io.SeekCurrent)
@@ -260,7 +263,7 @@ func skip(log io.Reader, n int64) error {
 	return err
 }
 
-// copyLog writes what a log has beyond an offset, and returns how much that is.
+// copyLog writes a log from an offset on, and returns how many bytes it wrote.
 func (r *Reports) copyLog(ctx context.Context, pipelineName, run string, offset int64, w io.Writer) (int64, error) {
 	log, err := r.logs.Open(ctx, pipelineName, run)
 	if err != nil {

@@ -1,11 +1,11 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package report is what faces show: where stages and runs stand, what differs between builds,
-// how well a stage delivers, what keeps images, and logs. It writes nothing, but to the writer
-// that it is given.
+// Package report is what faces show: the status of stages and runs, the differences between
+// builds, how well a stage delivers, what keeps images, and logs. It writes only to the
+// writer that it is given.
 //
-// It renders nothing either: what it returns is values, with the JSON that commands print:
+// It renders nothing either. It returns values, with the JSON that commands print:
 //
 //	status, err := reports.StageStatus(ctx, "shop", "production")
 //	diff, err := reports.Diff(ctx, "shop", "", "")
@@ -20,7 +20,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/state"
 )
 
-// ledger is what Reports need of one, beside its states.
+// ledger is what Reports need of the ledger, beside the states.
 type ledger interface {
 	Pipelines(ctx context.Context) ([]string, error)
 	Head(ctx context.Context, pipeline string) (int64, error)
@@ -98,7 +98,7 @@ func (r *Reports) Runs(ctx context.Context, pipelineName string, q pipeline.RunQ
 	return r.ledger.Runs(ctx, pipelineName, q)
 }
 
-// Leases lists who works on what, those included whose lease has expired.
+// Leases lists who works on what, including holders of expired leases.
 func (r *Reports) Leases(ctx context.Context) ([]pipeline.Lease, error) { return r.ledger.Leases(ctx) }
 
 // Log opens the log of a run.

@@ -10,7 +10,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// StageStatus is where a stage stands: what the provider exports and the CLI shows.
+// StageStatus is the status of a stage, as the provider exports it and the CLI shows it.
 type StageStatus struct {
 	Stage       pipeline.Stage
 	Move        gate.Move // what an apply would do next, and the status
@@ -23,7 +23,7 @@ type StageStatus struct {
 	Log         string                // where the log of Run is; empty without a run
 }
 
-// StageStatus returns where a stage stands; CodeNotFound for one that does not exist.
+// StageStatus returns the status of a stage; CodeNotFound for a stage that does not exist.
 func (r *Reports) StageStatus(ctx context.Context, pipelineName, stage string) (StageStatus, error) {
 	st, s, err := r.states.Stage(ctx, pipelineName, stage)
 	if err != nil {
@@ -32,7 +32,7 @@ func (r *Reports) StageStatus(ctx context.Context, pipelineName, stage string) (
 	return r.StageStatusIn(st, s), nil
 }
 
-// StageStatusIn returns where a stage stands in a state.
+// StageStatusIn returns the status of a stage in a state.
 func (r *Reports) StageStatusIn(st *pipeline.State, s pipeline.Stage) StageStatus {
 	out := StageStatus{
 		Stage: s, Move: gate.Now(st).Stage(s.Name), Passed: st.NewestPassed(s.Name),

@@ -17,8 +17,8 @@ import (
 type AdvanceRequest struct {
 	Stage  pipeline.Stage // with its defaults filled in
 	Create bool           // the caller knows of no such stage yet: it takes over what there is
-	// Intent is what was planned; zero where nobody planned. If the gates have opened for
-	// a newer build since, the planned one still goes.
+	// Intent is what was planned; zero if nothing was planned. If the gates have opened for a
+	// newer build since, the planned one still goes.
 	Intent  gate.Intent
 	Secrets StageSecrets
 }
@@ -45,10 +45,10 @@ func (s StageSecrets) all() []pipeline.Secret {
 	return all
 }
 
-// Advance records the stage's definition and does what the gates allow: nothing, a
-// run, a restored or an adjusted environment. When it fails the stage holds what it
-// held before. It is safe to call again after any failure, kill or cancel, and
-// beside itself: one call works, the others wait for it.
+// Advance records the stage's definition and does what the gates allow: nothing, a run, a
+// restored or an adjusted environment. If it fails, the stage keeps its current build. It is
+// safe to call again after any failure, kill or cancel, and concurrently: one call works, the
+// others wait for it.
 func (s *Stages) Advance(ctx context.Context, r AdvanceRequest) (report.StageStatus, error) {
 	stage := r.Stage
 	leased, h, err := s.locks.Lock(ctx, lock.Stage(stage.Pipeline, stage.Name), "stage "+stage.Name)
@@ -88,7 +88,7 @@ func (s *Stages) Advance(ctx context.Context, r AdvanceRequest) (report.StageSta
 			return report.StageStatus{}, lock.LostOr(leased, err)
 		}
 	}
-	if st, err = s.endOutgrown(leased, h, stage); err != nil {
+	if st, err = s.removeObsolete(leased, h, stage); err != nil {
 		return report.StageStatus{}, lock.LostOr(leased, err)
 	}
 	if r.Create {
@@ -98,8 +98,8 @@ func (s *Stages) Advance(ctx context.Context, r AdvanceRequest) (report.StageSta
 	return s.statuses.StageStatusIn(st, stage), nil
 }
 
-// Check refuses a stage that can't be where it is, whose environment the
-// platform can't give, or whose runner there is none of.
+// Check refuses a stage that can't be where it is, whose environment the platform can't
+// provide, or whose runner does not exist.
 func (s *Stages) Check(st *pipeline.State, stage pipeline.Stage) error {
 	if err := pipeline.CheckStage(st, stage); err != nil {
 		return err
@@ -113,11 +113,11 @@ func (s *Stages) Check(st *pipeline.State, stage pipeline.Stage) error {
 	return s.platform.Check(*stage.Env)
 }
 
-// CheckRunner refuses a runner that there is none of.
+// CheckRunner refuses a runner that does not exist.
 func (s *Stages) CheckRunner(runner pipeline.RunnerKind) error { return s.runner.Check(runner) }
 
-// recovered returns the state of a pipeline that exists, after finishing or
-// clearing away what a dead run of the stage left.
+// recovered returns the state of an existing pipeline, after finishing or clearing away what
+// a dead run of the stage left.
 func (e *core) recovered(ctx context.Context, h *lock.Lock, pipelineName, stage string) (*pipeline.State, error) {
 	st, err := e.states.Fresh(ctx, pipelineName)
 	if err != nil {
@@ -132,7 +132,7 @@ func (e *core) recovered(ctx context.Context, h *lock.Lock, pipelineName, stage 
 	return e.states.Fresh(ctx, pipelineName)
 }
 
-// act does what the move says.
+// act executes the move.
 func (s *Stages) act(ctx context.Context, h *lock.Lock, st *pipeline.State, stage pipeline.Stage, move gate.Move, secrets StageSecrets) error {
 	switch move.Action {
 	case gate.ActionRun, gate.ActionRestore:

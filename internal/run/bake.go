@@ -22,9 +22,8 @@ type BakeRequest struct {
 	Secrets    []pipeline.Secrets // of the steps, by index; may be shorter
 }
 
-// Bake records the definition and returns its image: the one that exists, where an image
-// was baked from the same inputs before, else a new one. Older images stay as long
-// as they are needed.
+// Bake records the definition and returns its image: the existing one, if an image was baked
+// from the same inputs before, else a new one. Older images stay as long as they are needed.
 func (im *Images) Bake(ctx context.Context, r BakeRequest) (pipeline.Image, error) {
 	definition := r.Definition
 	leased, h, err := im.locks.Lock(ctx, lock.Image(definition.Pipeline, definition.Name), "bake of image "+definition.Name)
@@ -84,8 +83,8 @@ func (im *Images) bake(leased context.Context, h *lock.Lock, st *pipeline.State,
 	return im.publish(leased, h, definition, image)
 }
 
-// publish puts an image where its definition says, as far as it is not there. When it
-// fails, the image stays, and the next call goes on.
+// publish puts an image into the places that its definition names, as far as it is not there.
+// If it fails, the image stays, and the next call goes on.
 func (im *Images) publish(ctx context.Context, h *lock.Lock, definition pipeline.ImageDefinition, image pipeline.Image) (pipeline.Image, error) {
 	want := definition.Publish.Digest()
 	if image.Published == want {
@@ -116,8 +115,7 @@ func (im *Images) finishImage(ctx context.Context, h *lock.Lock, definition pipe
 	return im.states.Append(ctx, definition.Pipeline, &h.Lease, pipeline.Event{Kind: pipeline.ImageDefined, Facts: pipeline.Facts{ImageDefinition: &definition, Creation: creation}})
 }
 
-// baked returns the image that its inputs yielded before, if the platform
-// still has it.
+// baked returns the image that its inputs yielded before, if the platform still has it.
 func (im *Images) baked(ctx context.Context, st *pipeline.State, definition pipeline.ImageDefinition) (pipeline.Image, bool, error) {
 	image, ok := FindBaked(st, definition)
 	if !ok {
@@ -127,9 +125,9 @@ func (im *Images) baked(ctx context.Context, st *pipeline.State, definition pipe
 	return image, err == nil && on[image.ID], err
 }
 
-// Rebased returns the definition with the image that its bake starts from. Where the
-// inputs are those of an image that exists, and the definition does not follow its
-// origin, that is the one of before.
+// Rebased returns the definition with the image that its bake starts from. That is the
+// earlier one if the inputs are those of an existing image and the definition does not follow
+// its origin.
 func (im *Images) Rebased(ctx context.Context, st *pipeline.State, definition pipeline.ImageDefinition) (pipeline.ImageDefinition, error) {
 	if old, ok := st.ImageDefinitions[definition.Name]; ok && !definition.Follow {
 		definition.Base = old.Base
@@ -142,8 +140,8 @@ func (im *Images) Rebased(ctx context.Context, st *pipeline.State, definition pi
 	return definition, err
 }
 
-// FindBaked returns the recorded image that was baked from the inputs of a definition, the newest
-// where there are several.
+// FindBaked returns the recorded image that was baked from the inputs of a definition; the
+// newest if there are several.
 func FindBaked(st *pipeline.State, definition pipeline.ImageDefinition) (pipeline.Image, bool) {
 	var found pipeline.Image
 	key := definition.Key()
@@ -160,8 +158,8 @@ func FindBaked(st *pipeline.State, definition pipeline.ImageDefinition) (pipelin
 	return found, found.ID != ""
 }
 
-// ImageOf returns the image that a recorded definition has now. Where bakes of other names
-// yielded the same one, it is recorded as one of those.
+// ImageOf returns the present image of a recorded definition. If bakes of other names yielded
+// the same image, it is recorded as one of those.
 func ImageOf(st *pipeline.State, definition pipeline.ImageDefinition) (pipeline.Image, bool) {
 	image, ok := st.Images[definition.Image]
 	if ok && definition.Run != "" {
@@ -170,8 +168,8 @@ func ImageOf(st *pipeline.State, definition pipeline.ImageDefinition) (pipeline.
 	return image, ok
 }
 
-// recordOf returns what to record of an image that was baked. Bakes of other names may have
-// yielded the same one before: then it stays theirs.
+// recordOf returns what to record of a baked image. If bakes of other names yielded the same
+// one before, it stays theirs.
 func recordOf(st *pipeline.State, image pipeline.Image) pipeline.Image {
 	if before, ok := st.Images[image.ID]; ok && before.Name != image.Name {
 		return before
@@ -201,8 +199,8 @@ func (im *Images) Resolve(ctx context.Context, from pipeline.ImageFrom) (image s
 	return im.platform.Resolve(ctx, from)
 }
 
-// Exists reports whether the platform has the image. One plan asks for each
-// image, and gets one answer.
+// Exists reports whether the platform has the image. One plan asks for each image, and gets
+// one answer.
 func (im *Images) Exists(ctx context.Context, id string) (bool, error) {
 	im.found.mu.Lock()
 	defer im.found.mu.Unlock()
@@ -322,9 +320,9 @@ func (a *attempt) bakeCommand(definition pipeline.ImageDefinition, step pipeline
 	return c, nil
 }
 
-// Remove removes a baked image's definition and those of its images that nothing
-// needs. A definition that does not exist is no error, nor is one of another ID, which has
-// taken the name over: that one stays.
+// Remove removes a baked image's definition and those of its images that nothing needs. A
+// definition that does not exist is no error. A definition of another ID has taken the name
+// over: it stays, without an error.
 func (im *Images) Remove(ctx context.Context, pipelineName, name, id string) error {
 	leased, h, err := im.locks.Lock(ctx, lock.Image(pipelineName, name), "removal of image "+name)
 	if err != nil {

@@ -1,12 +1,12 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package run executes: a move of a stage, a bake of an image, a launch of an environment, and
-// the definition of each. It does so through the ports, recording each transition before and
-// after, so that what was killed anywhere is found by the next call, cleaned up, and
+// Package run executes: a move of a stage, a bake of an image, a launch of an environment,
+// and the definition of each. It works through the ports and records each transition before
+// and after. So whatever was killed anywhere is found by the next call, cleaned up, and
 // repeated or finished, never doubled.
 //
-// It holds no rule about which build may go where (package gate does), and knows no platform,
+// It has no rule about which build may go where (package gate does), and knows no platform,
 // ledger or Terraform:
 //
 //	status, err := stages.Advance(ctx, run.AdvanceRequest{Stage: stage})
@@ -28,7 +28,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/state"
 )
 
-// ledger is what runs need of one, beside states and locks.
+// ledger is what runs need of the ledger, beside states and locks.
 type ledger interface {
 	State(ctx context.Context, pipeline string) (*pipeline.State, error)
 	Run(ctx context.Context, pipeline, id string) (pipeline.Run, error)
@@ -64,7 +64,7 @@ type collector interface {
 	Purge(ctx context.Context, pipeline string) error
 }
 
-// statuses say where a stage stands.
+// statuses return the status of a stage.
 type statuses interface {
 	StageStatusIn(st *pipeline.State, s pipeline.Stage) report.StageStatus
 }
@@ -83,7 +83,7 @@ type Config struct {
 	Artifacts artifacts
 	Logs      logs
 	WorkDir   string // checkouts and other files of a run, each below its run's ID
-	// Surroundings says what lies above WorkDir that steps may find; empty for nothing.
+	// Surroundings is what lies above WorkDir that steps may find; empty for nothing.
 	Surroundings string
 	Holder       pipeline.Holder               // what this process is
 	Person       pipeline.Person               // who it works for
@@ -130,14 +130,14 @@ type Images struct {
 	found *Found
 }
 
-// Found is what the platform was found to have, which is believed for a while.
+// Found is what the platform was found to have, cached for a while.
 type Found struct {
 	mu    sync.Mutex
 	on    map[string]bool
 	asked time.Time
 }
 
-// New makes what executes. found may be shared by several that work on one platform.
+// New makes the parts that execute. Several that work on one platform may share found.
 func New(c Config, found *Found) (*Stages, *Images, *Environments, *Pipelines) {
 	all := &core{
 		states: c.States, locks: c.Locks, creations: c.Creations, collector: c.Collector, statuses: c.Statuses, ledger: c.Ledger,
@@ -147,12 +147,12 @@ func New(c Config, found *Found) (*Stages, *Images, *Environments, *Pipelines) {
 	return &Stages{all}, &Images{all, found}, &Environments{all}, &Pipelines{all}
 }
 
-// under returns the platform for what is changed under leases.
+// under returns the platform for changes under the leases.
 func (e *core) under(leases ...pipeline.Lease) pipeline.Platform {
 	return e.platform.Under(lock.Fences(leases...)...)
 }
 
-// workDir is where a run keeps its checkout; a run that died is cleaned up by it.
+// workDir is where a run keeps its checkout. Whoever cleans up a dead run finds it by this.
 func (e *core) workDir(run string) string { return filepath.Join(e.workDirs, run) }
 
 // recordEnvironment records an environment under its lock.

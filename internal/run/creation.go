@@ -26,14 +26,14 @@ type CreationsConfig struct {
 	Ledger leases
 	Holder pipeline.Holder
 	Now    func() time.Time
-	// Patience is how long another creation is waited for: as long as a process that was
-	// killed may seem alive.
+	// Patience is how long to wait for another creation: as long as a process that was killed
+	// may seem alive.
 	Patience time.Duration
 	Jitter   func() float64
 }
 
-// Creations keep apart what several configurations create under one name: whose a thing is,
-// and which no state is known to have yet. They are safe for concurrent use.
+// Creations separate what several configurations create under one name: they record whose a
+// thing is, and that no state is known to have it yet. They are safe for concurrent use.
 type Creations struct {
 	states   *state.Store
 	locks    *lock.Locker
@@ -68,7 +68,7 @@ func (cs *Creations) As(states *state.Store, locks *lock.Locker, actor string) *
 	return &as
 }
 
-// created notes that Terraform is told that a thing was created.
+// created notes that Terraform is informed that a thing was created.
 func (cs *Creations) created(pipelineName string, kind pipeline.RecordKind, name, id string) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -94,13 +94,13 @@ func (cs *Creations) creation(ctx context.Context, pipelineName string, kind pip
 	return &pipeline.Creation{Kind: kind, Name: name, ID: id, Session: h.Lease.Key, Made: cs.stamp()}, nil
 }
 
-// stamp says who makes something now.
+// stamp returns who makes something now.
 func (cs *Creations) stamp() pipeline.Made {
 	return pipeline.Made{At: cs.now().UTC().Truncate(time.Second), By: cs.holder.Actor, Host: cs.holder.Host}
 }
 
-// Settle records that states have what this process created: from then on it belongs to
-// them. Call it when Terraform has ended well.
+// Settle records that states have what this process created: from then on it belongs to them.
+// Call it when Terraform has ended well.
 func (cs *Creations) Settle(ctx context.Context) error {
 	cs.mu.Lock()
 	made := cs.ids
@@ -108,22 +108,22 @@ func (cs *Creations) Settle(ctx context.Context) error {
 	cs.mu.Unlock()
 	var errs []error
 	for name, ids := range made {
-		errs = append(errs, cs.settle(ctx, name, ids))
+		errs = append(errs, cs.finish(ctx, name, ids))
 	}
 	return errors.Join(errs...)
 }
 
-// Recorded records that a state has something, where that was not known yet.
+// Recorded records that a state has something, if that was not known yet.
 func (cs *Creations) Recorded(ctx context.Context, st *pipeline.State, kind pipeline.RecordKind, name, id string) error {
 	key := pipeline.CreationKey(kind, name)
 	if c, pending := st.Creations[key.ID]; !pending || c.ID != id {
 		return nil
 	}
-	return cs.settle(ctx, st.Pipeline.Name, map[pipeline.Key]string{key: id})
+	return cs.finish(ctx, st.Pipeline.Name, map[pipeline.Key]string{key: id})
 }
 
-// settle removes the records of creations, by ID, that still stand.
-func (cs *Creations) settle(ctx context.Context, pipelineName string, ids map[pipeline.Key]string) error {
+// finish removes the records of creations, by ID, that are still there.
+func (cs *Creations) finish(ctx context.Context, pipelineName string, ids map[pipeline.Key]string) error {
 	st, err := cs.states.State(ctx, pipelineName)
 	if err != nil {
 		return err
@@ -145,7 +145,7 @@ func (cs *Creations) settle(ctx context.Context, pipelineName string, ids map[pi
 	if len(gone) > 1 && pipeline.CodeOf(err) == pipeline.CodeConflict { // one of them is another's by now, or gone
 		var errs []error
 		for _, key := range gone {
-			errs = append(errs, cs.settle(ctx, pipelineName, map[pipeline.Key]string{key: ids[key]}))
+			errs = append(errs, cs.finish(ctx, pipelineName, map[pipeline.Key]string{key: ids[key]}))
 		}
 		return errors.Join(errs...)
 	}
@@ -160,7 +160,7 @@ func (cs *Creations) settle(ctx context.Context, pipelineName string, ids map[pi
 	return nil
 }
 
-// Close returns up the leases that say that this process creates something.
+// Close releases the leases that say that this process creates something.
 func (cs *Creations) Close(ctx context.Context) {
 	cs.mu.Lock()
 	leases := cs.leases
@@ -203,13 +203,13 @@ type CreateRequest struct {
 	Advice   string               // what to do where it exists already; empty for what holds everywhere
 }
 
-// Check refuses to create what exists already. It is CodeConflict where the thing
-// belongs to the state that recorded it, or was made by no configuration, and CodeLocked while
-// another process is creating it. A creation whose process died before a state recorded it is
-// taken up by whoever comes next.
+// Check refuses to create what exists already. It returns CodeConflict if the thing belongs
+// to the state that recorded it, or if no configuration made it, and CodeLocked while another
+// process is creating it. The next caller continues a creation whose process died before a
+// state recorded it.
 //
-// It waits for that process as long as one that was killed may seem alive, or may take to
-// clean up.
+// It waits for that process as long as a killed process may seem alive, or may take to clean
+// up.
 func (cs *Creations) Check(ctx context.Context, st *pipeline.State, r CreateRequest) error {
 	name, held := st.Pipeline.Name, cs.check(ctx, st, r)
 	if pipeline.CodeOf(held) != pipeline.CodeLocked {
@@ -260,8 +260,8 @@ func (cs *Creations) check(ctx context.Context, st *pipeline.State, r CreateRequ
 	return err
 }
 
-// creator returns who is alive and creates what a record says; nil for nobody else. The lease
-// of one that died is given up.
+// creator returns the living process that creates what a record names; nil if there is no
+// other. It releases the lease of a dead one.
 func (cs *Creations) creator(ctx context.Context, c pipeline.Creation) (*pipeline.Holder, error) {
 	leases, err := cs.ledger.Leases(ctx)
 	if err != nil {

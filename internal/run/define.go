@@ -18,8 +18,8 @@ func (ps *Pipelines) CheckService(service pipeline.Service) error {
 	return ps.platform.CheckService(service)
 }
 
-// Create defines a pipeline that does not exist, or whose creation was interrupted
-// before a state recorded it. One that exists is CodeConflict.
+// Create defines a pipeline that does not exist, or whose creation was interrupted before a
+// state recorded it. It returns CodeConflict if the pipeline exists.
 func (ps *Pipelines) Create(ctx context.Context, p pipeline.Pipeline) (pipeline.Pipeline, error) {
 	if err := ps.CheckService(p.Service); err != nil {
 		return p, err
@@ -54,8 +54,8 @@ func (ps *Pipelines) Create(ctx context.Context, p pipeline.Pipeline) (pipeline.
 	return p, nil
 }
 
-// Update changes the definition of a pipeline that exists: of the one with p.ID,
-// where that is set, else CodeConflict.
+// Update changes the definition of an existing pipeline. If p.ID is set, it returns
+// CodeConflict for a pipeline of another ID.
 func (ps *Pipelines) Update(ctx context.Context, p pipeline.Pipeline) (pipeline.Pipeline, error) {
 	if err := ps.CheckService(p.Service); err != nil {
 		return p, err
@@ -72,8 +72,8 @@ func (ps *Pipelines) Update(ctx context.Context, p pipeline.Pipeline) (pipeline.
 	return p, ps.states.Append(ctx, p.Name, nil, definition(st, p)...)
 }
 
-// definition returns the events that define a pipeline. From them on a target that is new
-// is told what happens; one that is left out is forgotten.
+// definition returns the events that define a pipeline. A new target is notified of what
+// happens after them; a target that is left out is forgotten.
 func definition(st *pipeline.State, p pipeline.Pipeline) []pipeline.Event {
 	defined := pipeline.Event{Kind: pipeline.PipelineDefined, Facts: pipeline.Facts{Pipeline: &p}}
 	for _, key := range slices.Sorted(maps.Keys(st.Deliveries)) {
@@ -90,8 +90,8 @@ func definition(st *pipeline.State, p pipeline.Pipeline) []pipeline.Event {
 	return events
 }
 
-// define records the stage's definition if it differs from the recorded one. One that is
-// created over it is another one from then on.
+// define records the stage's definition if it differs from the recorded one. A stage that is
+// created over an existing one is another stage from then on.
 func (s *Stages) define(ctx context.Context, h *lock.Lock, st *pipeline.State, stage pipeline.Stage, create bool) (pipeline.Stage, error) {
 	old, exists := st.Stages[stage.Name]
 	stage.ID, stage.Made = "s-"+state.RandomHex(8), s.creations.stamp()
@@ -117,9 +117,9 @@ func (s *Stages) define(ctx context.Context, h *lock.Lock, st *pipeline.State, s
 	return stage, s.states.Append(ctx, stage.Pipeline, &h.Lease, defined)
 }
 
-// Remove removes a stage and ends its environments. Its runs stay in the
-// history. A stage that does not exist is no error, nor is one of another ID, which has
-// taken the name over: that one stays.
+// Remove removes a stage and ends its environments. Its runs stay in the history. A stage
+// that does not exist is no error. A stage of another ID has taken the name over: it stays,
+// without an error.
 func (s *Stages) Remove(ctx context.Context, pipelineName, name, id string) error {
 	leased, h, err := s.locks.Lock(ctx, lock.Stage(pipelineName, name), "removal of stage "+name)
 	if err != nil {

@@ -29,15 +29,15 @@ func purpose(s pipeline.Stage) pipeline.EnvironmentPurpose {
 }
 
 const (
-	// runMargin is how much longer than its steps may take the environment of a run lives
-	// if nobody ends it: enough for what is done before and after them.
+	// runMargin is how much longer than its steps may take the environment of a run lives if
+	// nobody ends it: enough for what is done before and after the steps.
 	runMargin = 12 * time.Hour
 	// keptLife is how long an environment that was kept for a look lives: a weekend.
 	keptLife = 72 * time.Hour
 )
 
-// prepare brings up the run's fleet: in the stage's environment where it lasts,
-// else in one of its own.
+// prepare brings up the run's fleet: in the stage's environment if that is persistent, else
+// in an environment of its own.
 func (a *attempt) prepare(ctx context.Context) error {
 	if err := a.endKept(ctx); err != nil {
 		return err
@@ -84,7 +84,7 @@ func (a *attempt) prepare(ctx context.Context) error {
 	return nil
 }
 
-// fleetRequest fills in what every launch has in common.
+// fleetRequest fills in what all launches have in common.
 func (e *core) fleetRequest(ctx context.Context, env pipeline.Environment, launch pipeline.Launch, secrets pipeline.Secrets, log io.Writer) (pipeline.FleetRequest, error) {
 	st, err := e.states.State(ctx, env.Pipeline)
 	if err != nil {
@@ -113,8 +113,8 @@ func (e *core) fleetRequest(ctx context.Context, env pipeline.Environment, launc
 	return req, nil
 }
 
-// dataFrom returns the environment whose data the run's new one gets a copy of: the
-// named stage's; for a pre-production stage that names none, production's.
+// dataFrom returns the environment whose data is copied into the run's new one: that of the
+// named stage or, for a pre-production stage that names none, that of production.
 func (a *attempt) dataFrom() string {
 	from := a.stage.Env.DataFrom
 	for _, s := range a.state.StagesInOrder() {
@@ -131,8 +131,8 @@ func (a *attempt) dataFrom() string {
 	return ""
 }
 
-// endKept ends the environments of earlier failed runs of the stage that were
-// kept for a look.
+// endKept ends the environments of earlier failed runs of the stage that were kept for a
+// look.
 func (a *attempt) endKept(ctx context.Context) error {
 	for _, env := range a.state.EnvironmentsInOrder() {
 		if env.Stage == a.stage.Name && env.Purpose == pipeline.ForRun {
@@ -144,10 +144,10 @@ func (a *attempt) endKept(ctx context.Context) error {
 	return nil
 }
 
-// endOutgrown ends the environments that a stage had under a definition of before and
-// has no use for under the one that it now does what it must for. Those of a stage
-// that somebody holds stay. It returns the state that is left.
-func (s *Stages) endOutgrown(ctx context.Context, h *lock.Lock, stage pipeline.Stage) (*pipeline.State, error) {
+// removeObsolete ends the environments that the stage's new definition no longer needs, once
+// the stage has moved under it. Environments of a paused stage stay. It returns the state
+// that is left.
+func (s *Stages) removeObsolete(ctx context.Context, h *lock.Lock, stage pipeline.Stage) (*pipeline.State, error) {
 	st, err := s.states.State(ctx, stage.Pipeline)
 	if err != nil {
 		return nil, err
@@ -192,9 +192,9 @@ func (a *attempt) bake(ctx context.Context) error {
 	return a.states.Append(ctx, a.run.Pipeline, &a.lease, pipeline.Event{Kind: pipeline.ImageBaked, Facts: pipeline.Facts{Image: &image}})
 }
 
-// finishEnvironment returns the traffic to the fleet of a persistent environment, and
-// ends one that was for the run alone. From the moment that its phase is recorded
-// the run has passed: whoever finds it dead finishes it.
+// finishEnvironment sends the traffic to the fleet of a persistent environment, and ends an
+// environment that was for the run alone. Once its phase is recorded, the run has passed:
+// whoever finds it dead finishes it.
 func (a *attempt) finishEnvironment(ctx context.Context) error {
 	if a.env == nil {
 		return nil
@@ -232,8 +232,8 @@ func (a *attempt) shift(ctx context.Context) error {
 	return a.states.Append(ctx, a.run.Pipeline, &a.lease, pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &env}})
 }
 
-// sendTraffic sends the traffic of an environment to a fleet. Where that fails, or is
-// cancelled, the fleet is discarded. One that has got the traffic by then can't be, and
+// sendTraffic sends the traffic of an environment to a fleet. If that fails, or is cancelled,
+// the fleet is discarded. A fleet that has the traffic by then can't be discarded, and
 // serves: that is no failure, though what served before may end a little later.
 func (e *core) sendTraffic(ctx context.Context, lease pipeline.Lease, environment, fleet string, t pipeline.Traffic) (pipeline.EnvironmentReport, error) {
 	platform := e.under(lease)
@@ -257,8 +257,8 @@ func (e *core) sendTraffic(ctx context.Context, lease pipeline.Lease, environmen
 	return report, err
 }
 
-// discardPending removes a fleet that somebody prepared in an environment and, having
-// died, did not send the traffic to.
+// discardPending removes a fleet that a process prepared in an environment, before it died
+// without sending the traffic there.
 func (e *core) discardPending(ctx context.Context, h *lock.Lock, env pipeline.Environment) error {
 	reports, err := e.platform.Describe(ctx, env.ID)
 	if fleet := reports[env.ID].Pending; err == nil && fleet != "" {
@@ -270,9 +270,9 @@ func (e *core) discardPending(ctx context.Context, h *lock.Lock, env pipeline.En
 	return nil
 }
 
-// adjusted returns an environment another specification whose service runs no differently,
-// for the caller to record: the number of its instances, and the proxies that its endpoint
-// trusts.
+// adjusted gives an environment another specification under which its service runs no
+// differently: the number of its instances, and the proxies that its endpoint trusts. The
+// caller records it.
 func (e *core) adjusted(ctx context.Context, h *lock.Lock, env pipeline.Environment, spec pipeline.EnvironmentSpec, instances int) (pipeline.Environment, error) {
 	if !env.Spec.TrustsAlike(spec) {
 		if err := e.under(h.Lease).Trust(ctx, env.ID, spec.TrustedProxies); err != nil {
@@ -287,9 +287,9 @@ func (e *core) adjusted(ctx context.Context, h *lock.Lock, env pipeline.Environm
 	return env, err
 }
 
-// resized changes the number of instances of an environment, for the caller to record.
-// Until then the record says that it has none: a change that is interrupted is made
-// again, whatever number is wanted then.
+// resized changes the number of instances of an environment, for the caller to record. Until
+// then the record has no number, so an interrupted change is made again, whatever number is
+// wanted then.
 func (e *core) resized(ctx context.Context, h *lock.Lock, env pipeline.Environment, instances int) (pipeline.Environment, error) {
 	env.Instances = 0
 	if err := e.recordEnvironment(ctx, h, env); err != nil {
@@ -302,9 +302,9 @@ func (e *core) resized(ctx context.Context, h *lock.Lock, env pipeline.Environme
 	return env, nil
 }
 
-// abandonEnvironment clears away the environment of a run that did not pass, and
-// leaves what served before. It returns the environment's new record where the run
-// failed and the stage keeps such environments.
+// abandonEnvironment clears away the environment of a run that did not pass, and leaves what
+// served before. If the run failed and the stage keeps such environments, it returns the
+// environment's new record.
 func (a *attempt) abandonEnvironment(ctx context.Context, status pipeline.RunStatus) (*pipeline.Environment, error) {
 	if a.env == nil {
 		return nil, nil

@@ -12,14 +12,14 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// EnvironmentRef names an environment of a pipeline: a person's by its name, or that of a
-// stage by the stage's.
+// EnvironmentRef names an environment of a pipeline: a person's by its name, or a stage's by
+// the name of the stage.
 type EnvironmentRef struct{ Pipeline, Name, Stage string }
 
-// longestLook bounds what somebody runs in an environment, or how long its log is followed.
+// longestLook bounds how long a command runs in an environment, or its log is followed.
 const longestLook = 24 * time.Hour
 
-// Find returns an environment; CodeNotFound where there is none.
+// Find returns an environment; CodeNotFound if it does not exist.
 func (e *Environments) Find(ctx context.Context, r EnvironmentRef) (pipeline.Environment, error) {
 	const op = "find environment"
 	st, err := e.states.Existing(ctx, r.Pipeline)
@@ -54,8 +54,8 @@ func (e *Environments) running(ctx context.Context, r EnvironmentRef) (pipeline.
 }
 
 // Exec runs a shell line in an instance of an environment, or in each, and returns its exit
-// status. It needs the right to launch; in somebody else's, and in that of a stage that
-// people move, the right to deploy.
+// status. It needs the right to launch. In another person's environment, and in that of a
+// stage that people move, it needs the right to deploy.
 func (e *Environments) Exec(ctx context.Context, r EnvironmentRef, line string, everywhere bool, out io.Writer) (int, error) {
 	env, err := e.running(ctx, r)
 	if err != nil {
@@ -80,8 +80,8 @@ func (e *Environments) Exec(ctx context.Context, r EnvironmentRef, line string, 
 	return exit, nil
 }
 
-// ServiceLog writes the last lines of what the service in an environment has printed; with
-// follow until ctx ends what it goes on to print.
+// ServiceLog writes the last lines that the service in an environment has printed. With
+// follow it also writes what the service prints until ctx ends.
 func (e *Environments) ServiceLog(ctx context.Context, r EnvironmentRef, lines int, follow bool, out io.Writer) error {
 	env, err := e.running(ctx, r)
 	if err != nil {

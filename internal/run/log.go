@@ -12,9 +12,9 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/runlog"
 )
 
-// runLog is the log of a run, a bake or a launch. What the platform and its commands write
-// to it is output: each line gets its time, and nothing of it can be taken for a line of
-// Penstock's own. A step's runner writes lines that are ready to raw.
+// runLog is the log of a run, a bake or a launch. What the platform and its commands write to
+// it is output: each line gets its time, and no line of it can be taken for one of Penstock's
+// own. A step's runner writes finished lines to raw.
 type runLog struct {
 	*runlog.Log
 	raw   *counted
@@ -54,8 +54,8 @@ func (e *core) createLog(ctx context.Context, pipelineName, run string, hide ...
 	return e.newLog(file, hide...), nil
 }
 
-// size is how much was written since the log was opened, in bytes, with a line that was
-// under way.
+// size returns how many bytes were written since the log was opened, including an unfinished
+// line.
 func (l *runLog) size() int64 {
 	_ = l.Finish() // a log that can't be written is no reason to stop
 	return l.raw.n.Load()

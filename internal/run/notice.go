@@ -11,14 +11,14 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// expiringBefore is how long before its end a person's environment is announced to
-// end: time enough to save what is in it, or to extend it. For one that lives less than
-// two hours it is a quarter of that.
+// expiringBefore is how long before its end a person's environment is announced to end: time
+// enough to save its data, or to extend it. For an environment that lives less than two hours
+// it is a quarter of its life.
 const expiringBefore = 30 * time.Minute
 
-// Notice looks at the environments of a pipeline that has targets, and records once what
-// only a look can tell: that one is about to end or has ended, or is not as it was left.
-// What is no longer so is forgotten, so that it is noticed when it is so again.
+// Notice looks at the environments of a pipeline that has targets, and records once what only
+// a look shows: that an environment is about to end or has ended, or is not as it was left.
+// It forgets what is no longer true, so that it is noticed if it becomes true again.
 func (e *Environments) Notice(ctx context.Context, pipelineName string) error {
 	st, err := e.states.State(ctx, pipelineName)
 	if err != nil || len(st.Pipeline.Notify) == 0 {
@@ -35,13 +35,13 @@ func (e *Environments) Notice(ctx context.Context, pipelineName string) error {
 	return nil
 }
 
-// notice records what there is to say of an environment and was not recorded, unless
+// notice records what is to be raised about an environment and was not recorded, unless
 // another process has done so, or this one may not.
 func (e *Environments) notice(ctx context.Context, st *pipeline.State, env pipeline.Environment) error {
 	defined := pipeline.Key{Kind: pipeline.RecordPipeline, ID: st.Pipeline.Name}
 	expect := map[pipeline.Key]int64{defined: st.Version(defined.Kind, defined.ID)}
 	facts := pipeline.Facts{Gone: st.RaisedOf(env.ID)}
-	if kind := e.remarkable(env); kind != "" {
+	if kind := e.alert(env); kind != "" {
 		key := pipeline.Key{Kind: pipeline.RecordRaised, ID: pipeline.RaisedID(env, kind)}
 		facts.Gone = slices.DeleteFunc(facts.Gone, func(k pipeline.Key) bool { return k == key })
 		if expect[key] = st.Version(key.Kind, key.ID); expect[key] == 0 {
@@ -62,8 +62,8 @@ func (e *Environments) notice(ctx context.Context, st *pipeline.State, env pipel
 	return err
 }
 
-// remarkable returns what there is to say of an environment; empty for nothing.
-func (e *Environments) remarkable(env pipeline.Environment) pipeline.NoticeKind {
+// alert returns what is to be raised about an environment; empty for nothing.
+func (e *Environments) alert(env pipeline.Environment) pipeline.NoticeKind {
 	person := env.Purpose == pipeline.ForPerson
 	switch {
 	case env.Status == pipeline.EnvExpired && person:

@@ -12,15 +12,15 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// The packages of an image are some thousands, too many for a record that every reader of
-// the ledger reads. So the list is an artifact, and the image's record has its digest.
+// The packages of an image are some thousands, too many for a record that every reader of the
+// ledger reads. So the list is an artifact, and the image's record has its digest.
 
 // packagesFile is the name of such an artifact.
 const packagesFile = "packages.json"
 
-// keepPackages stores the packages of an image that was baked, and returns what the image's
-// record says of them: nil where they are not known, or could not be stored, which the
-// log says and which is no reason to lose the image.
+// keepPackages stores the packages of a baked image, and returns what the image's record says
+// of them. It returns nil if they are not known, or could not be stored: the log says so, and
+// that is no reason to lose the image.
 func (a *attempt) keepPackages(ctx context.Context, baked pipeline.BakedImage) *pipeline.Artifact {
 	if baked.Packages == nil {
 		return nil

@@ -12,11 +12,11 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/workplace"
 )
 
-// recover deals with a run of the stage (or bake of the image) that is recorded
-// as running. Whoever holds the lease knows that its process is dead, or was displaced:
-// it lives, perhaps, and what it does has no effect any more. A run whose steps had all
-// passed is finished; any other, and one that can't be finished any more, is cleared
-// away, and its stage will run again.
+// recover deals with a run of the stage (or bake of the image) that is recorded as running.
+// The lease's holder knows that the run's process is dead, or was displaced: it may be alive,
+// but nothing that it does has any effect. A run whose steps had all passed is finished. Any
+// other run, and one that can no longer be finished, is cleared away, and its stage will run
+// again.
 func (e *core) recover(ctx context.Context, h *lock.Lock, st *pipeline.State, name string) error {
 	latest := st.Latest[name]
 	if latest.Status != pipeline.RunRunning {
@@ -49,7 +49,7 @@ func (e *core) recover(ctx context.Context, h *lock.Lock, st *pipeline.State, na
 	return a.conclude(ctx)
 }
 
-// fate tells how a run ends whose process lost the lease, and why.
+// fate says how a run ends whose process lost the lease, and why.
 func (a *attempt) fate() (status pipeline.RunStatus, what string) {
 	switch p := a.run.Process; {
 	case p == a.holder.Process:
@@ -96,7 +96,7 @@ func (a *attempt) conclude(ctx context.Context) error {
 	return a.clearInterrupted(ctx, status, fmt.Errorf("%s while it was in phase %s", what, a.run.Phase))
 }
 
-// giveUp clears away a run that can't be finished, unless it is this process that ends.
+// giveUp clears away a run that can't be finished, unless this process itself is ending.
 func (a *attempt) giveUp(ctx context.Context, status pipeline.RunStatus, cause error) error {
 	if ctx.Err() != nil {
 		return lock.LostOr(ctx, cause)
@@ -146,8 +146,8 @@ func (a *attempt) clearInterrupted(ctx context.Context, status pipeline.RunStatu
 	return nil
 }
 
-// endOrphans ends environments of the stage that were being launched or ended when
-// the process died after its run's end was recorded.
+// endOrphans ends environments of the stage that were being launched or ended when the
+// process died after its run's end was recorded.
 func (e *core) endOrphans(ctx context.Context, h *lock.Lock, st *pipeline.State, name string) error {
 	for _, env := range st.EnvironmentsInOrder() {
 		orphan := env.Status == pipeline.EnvEnding || env.Status == pipeline.EnvLaunching

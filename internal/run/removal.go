@@ -14,7 +14,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// Removal is what goes with a pipeline that is removed.
+// Removal is what is removed with a pipeline.
 type Removal struct {
 	Stages       []string               // names, in order
 	Builds       int                    // that are retained
@@ -23,7 +23,7 @@ type Removal struct {
 	refused, left error
 }
 
-// RemovalOf says what goes with a pipeline.
+// RemovalOf returns what is removed with a pipeline.
 func RemovalOf(st *pipeline.State) Removal {
 	r := Removal{Builds: len(st.Builds)}
 	for _, s := range st.StagesInOrder() {
@@ -40,8 +40,8 @@ func RemovalOf(st *pipeline.State) Removal {
 	return r
 }
 
-// Refused returns why the removal of the pipeline is bound to be refused; nil where it may
-// succeed: what belongs to a state may be destroyed before the pipeline is.
+// Refused returns why the removal of the pipeline is certain to be refused; nil if it may
+// succeed, as what belongs to a state may be destroyed before the pipeline is.
 func (r Removal) Refused(force bool) error {
 	if force {
 		return nil
@@ -49,7 +49,7 @@ func (r Removal) Refused(force bool) error {
 	return r.refused
 }
 
-// RefusedAlone is Refused where the pipeline goes and its stages do not.
+// RefusedAlone is Refused for a pipeline that is removed without its stages.
 func (r Removal) RefusedAlone(force bool) error {
 	if force {
 		return nil
@@ -61,7 +61,7 @@ func (r Removal) RefusedAlone(force bool) error {
 func ByHand(env pipeline.Environment) bool { return strings.HasPrefix(env.Configured, "penstock ") }
 
 // outlives reports whether no state has an environment, or the stage that it is of, so that
-// Terraform ends it with nothing but its pipeline.
+// Terraform ends it only together with its pipeline.
 func outlives(st *pipeline.State, env pipeline.Environment) bool {
 	if env.Purpose == pipeline.ForPerson {
 		return ByHand(env)
@@ -99,12 +99,12 @@ func stillThere(st *pipeline.State, among func(pipeline.Environment) bool) error
 		WithHint("%s; or set force_destroy = true on the pipeline and apply before you destroy it.", hint)
 }
 
-// Remove removes the pipeline of an ID, or whichever has the name with id "", with everything
-// that belongs to it: images, artifacts, logs and history, which is archived for as long as
-// the pipeline says. While it has environments it is refused with CodeConflict unless force
-// is set, which ends them too; while somebody is at work on anything of it, with CodeLocked.
-// A pipeline that does not exist is no error. One of another ID has taken the name over: that
-// one stays.
+// Remove removes the pipeline of an ID, or any of that name if id is "", with everything that
+// belongs to it: images, artifacts, logs and history, which is archived for as long as the
+// pipeline says. While it has environments, it is refused with CodeConflict, unless force is
+// set, which ends them too. While somebody works on any part of it, it is refused with
+// CodeLocked. A pipeline that does not exist is no error. A pipeline of another ID has taken
+// the name over: it stays, without an error.
 func (ps *Pipelines) Remove(ctx context.Context, name, id string, force bool) error {
 	leased, h, err := ps.locks.Lock(ctx, lock.Pipeline(name), "removal of the pipeline")
 	if err != nil {
@@ -129,8 +129,8 @@ func (ps *Pipelines) Remove(ctx context.Context, name, id string, force bool) er
 	return ps.collector.Sweep(leased, nil)
 }
 
-// undefine ends what there is of a pipeline, while nobody else can work on it, and
-// removes its records but the history.
+// undefine ends all parts of a pipeline, while nobody else can work on it, and removes its
+// records except the history.
 func (ps *Pipelines) undefine(ctx context.Context, h *lock.Lock, st *pipeline.State, force bool) error {
 	name := st.Pipeline.Name
 	ctx, all, release, err := ps.locks.All(ctx, workers(st), "removal of the pipeline")
@@ -150,7 +150,7 @@ func (ps *Pipelines) undefine(ctx context.Context, h *lock.Lock, st *pipeline.St
 	return ps.states.Append(ctx, name, &h.Lease, pipeline.Event{Kind: pipeline.PipelineRemoved, Facts: pipeline.Facts{Gone: st.Keys()}})
 }
 
-// workers returns the lease keys of all that somebody may be at work on in a pipeline.
+// workers returns the lease keys of everything in a pipeline that somebody may be working on.
 func workers(st *pipeline.State) []pipeline.LeaseKey {
 	var keys []pipeline.LeaseKey
 	for name := range st.Stages {

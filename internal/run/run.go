@@ -104,8 +104,8 @@ func (a *attempt) start(ctx context.Context, build string) error {
 	return nil
 }
 
-// authors returns who wrote and who committed the commits since the build before. Where that
-// can't be told, as after a forced push, it is those of the one commit.
+// authors returns the authors and committers of the commits since the build before. If those
+// are unknown, as after a forced push, it returns those of the one commit.
 func (a *attempt) authors(ctx context.Context) []string {
 	before := a.state.Builds[a.state.Current[a.stage.Name].Build].Revision
 	if before.Commit == "" || before.Commit == a.stage.Source.Commit {
@@ -199,7 +199,7 @@ func (a *attempt) directory() string {
 	return a.build.Directory
 }
 
-// labels say what the run is, on what it makes.
+// labels says what the run is, on the things that it makes.
 func (a *attempt) labels() pipeline.Labels {
 	return pipeline.Labels{Pipeline: a.run.Pipeline, Stage: a.run.Stage, Build: a.run.Build, Run: a.run.ID}
 }
@@ -252,7 +252,7 @@ func (a *attempt) steps(ctx context.Context) error {
 	return nil
 }
 
-// next says on the run that a step is the next one to begin, at the end of the log.
+// next records in the run that a step is the next one to begin, at the end of the log.
 func (a *attempt) next(i int) {
 	if i < len(a.stage.Steps) {
 		a.run.UnderWay = &pipeline.StepUnderWay{Name: a.stage.Steps[i].Name, From: a.log.size()}
@@ -310,7 +310,7 @@ func (a *attempt) store(ctx context.Context) error {
 	return nil
 }
 
-// pass records that the run passed, and the stage holds its build.
+// pass records that the run passed, and that its build is the stage's current build.
 func (a *attempt) pass(ctx context.Context) error {
 	a.logf("passed")
 	a.finish(pipeline.RunPassed)
@@ -329,8 +329,8 @@ func (a *attempt) pass(ctx context.Context) error {
 	return nil
 }
 
-// fail records that the run failed or was cancelled, after it cleaned up. One that was
-// displaced does neither: what it left is that of whoever took over.
+// fail records that the run failed or was cancelled, after it cleaned up. A displaced run
+// does neither: what it left belongs to whoever took over.
 func (a *attempt) fail(ctx context.Context, cause error) error {
 	ctx, cancel := lock.CleanUp(ctx)
 	defer cancel()
@@ -359,22 +359,22 @@ func (a *attempt) fail(ctx context.Context, cause error) error {
 	return &Error{Run: a.run, Log: a.logs.Location(a.run.Pipeline, a.run.ID), Kept: kept, Err: cause}
 }
 
-// finish says how the run ended, which is to be recorded. Its log is whole by then: who
-// follows it goes by the record, and a log in a bucket comes there when it is closed.
+// finish returns how the run ended, which is to be recorded. The log is complete by then:
+// readers go by the record, and a log in a bucket gets there when it is closed.
 func (a *attempt) finish(status pipeline.RunStatus) {
 	a.closeLog()
 	a.run.Status, a.run.Phase, a.run.EndedAt = status, pipeline.PhaseDone, a.now().UTC()
 }
 
-// removeWork removes the run's files. Steps may have left directories that their
-// owner can't write, so those are opened up first.
+// removeWork removes the run's files. Steps may have left directories that their owner can't
+// write, so those are made writable first.
 func (a *attempt) removeWork() {
 	if err := workplace.RemoveTree(a.work); err != nil {
 		a.logger.Warn("remove work directory", "run", a.run.ID, "error", err)
 	}
 }
 
-// closeLog makes the log whole. What comes afterwards goes nowhere.
+// closeLog completes the log. What comes afterwards is written nowhere.
 func (a *attempt) closeLog() {
 	if a.log != nil {
 		_ = a.log.Close() // a log that can't be written fails no run
@@ -389,7 +389,7 @@ func (a *attempt) logf(format string, args ...any) {
 	a.log.Note(format, args...)
 }
 
-// buildOr names a build, after what stands before it, or says what stands for none.
+// buildOr names a build, after the given prefix, or returns the words for none.
 func orElse(id, none string, before ...string) string {
 	if id == "" {
 		return none

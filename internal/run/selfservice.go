@@ -30,10 +30,10 @@ type LaunchRequest struct {
 	Spec     pipeline.EnvironmentSpec
 	Secrets  pipeline.Secrets // nil: who asks does not know them
 	Create   bool             // the caller knows of no such environment yet
-	// Renew starts the TTL anew; otherwise it counts from the launch.
+	// Renew restarts the TTL; otherwise it counts from the launch.
 	Renew bool
-	// SameTTL says that the configuration has not changed the TTL: an environment that
-	// somebody extended stays so.
+	// SameTTL says that the configuration has not changed the TTL. An environment that
+	// somebody extended then stays extended.
 	SameTTL    bool
 	Configured string    // the configuration that asks, for telling two apart
 	Log        io.Writer // gets what is written to the log of the launch, too, as it is written; may be nil
@@ -84,8 +84,8 @@ func (r LaunchRequest) asStage(st *pipeline.State) pipeline.Stage {
 	return s
 }
 
-// ChooseBuild returns the build that an environment gets: the one that is asked for,
-// if it may be launched, else the newest that may.
+// ChooseBuild returns the build that an environment gets: the requested one, if it may be
+// launched, else the newest that may.
 func ChooseBuild(st *pipeline.State, r LaunchRequest) (string, error) {
 	entry, op := r.asStage(st), launchOf(r.Name)
 	if r.Build != "" {
@@ -113,8 +113,8 @@ func ChooseBuild(st *pipeline.State, r LaunchRequest) (string, error) {
 		WithHint("Let a build pass first; `penstock status %s` shows what the stages wait for.", r.Pipeline)
 }
 
-// entryFor leaves out of an entry that nobody named the acceptance stages that the build of
-// another commit stage passes: where two share a pipeline, each has its own.
+// entryFor removes from a default entry the acceptance stages that builds of another commit
+// stage pass: if two commit stages share a pipeline, each has its own.
 func (r LaunchRequest) entryFor(st *pipeline.State, entry pipeline.Stage, build string) pipeline.Stage {
 	if len(r.After) == 0 {
 		entry.After = slices.DeleteFunc(slices.Clone(entry.After), func(up string) bool { return !pipeline.Concerns(st, up, build) })
@@ -122,7 +122,7 @@ func (r LaunchRequest) entryFor(st *pipeline.State, entry pipeline.Stage, build 
 	return entry
 }
 
-// stagesOr names stages for a message; none is what instead says.
+// stagesOr names stages for a message, or returns none if there are none.
 func stagesOr(names []string, instead string) string {
 	if len(names) == 0 {
 		return instead
@@ -152,10 +152,10 @@ func CheckTTL(st *pipeline.State, r LaunchRequest) error {
 	return nil
 }
 
-// CheckLaunch refuses an environment that the person may not have: CodeNotAllowed
-// without the right to launch, or for somebody else without the right to deploy, and
-// CodeRefused beyond what the pipeline allows to each. CodeInvalid is for what the
-// platform can't give.
+// CheckLaunch refuses an environment that the person may not have. It returns CodeNotAllowed
+// without the right to launch, or for somebody else without the right to deploy; CodeRefused
+// beyond what the pipeline allows to each person; and CodeInvalid for what the platform can't
+// provide.
 func (e *Environments) CheckLaunch(st *pipeline.State, r LaunchRequest) error {
 	op := launchOf(r.Name)
 	if err := st.Pipeline.Authorize(pipeline.RightLaunch, e.person, op); err != nil {
@@ -186,8 +186,8 @@ func (e *Environments) CheckLaunch(st *pipeline.State, r LaunchRequest) error {
 }
 
 // Launch launches an environment for a person, or changes the one of that name to the wanted
-// build or working tree, size and time to live, without failing a request. When it fails,
-// what served before serves on.
+// build or working tree, size and time to live, without failing a request. If it fails, what
+// served before keeps serving.
 func (e *Environments) Launch(ctx context.Context, r LaunchRequest) (pipeline.Environment, error) {
 	leased, h, err := e.locks.Lock(ctx, lock.Personal(r.Pipeline, r.Name), "launch of self-service environment "+r.Name)
 	if err != nil {
@@ -240,8 +240,8 @@ func (e *Environments) Launch(ctx context.Context, r LaunchRequest) (pipeline.En
 	return env, lock.LostOr(leased, err)
 }
 
-// takeOver refuses to change an environment into another one, and returns whose it is. What
-// a launch left that died is whose asks for it.
+// takeOver refuses to change an environment into another one, and returns whose it is. What a
+// dead launch left belongs to whoever asks for it.
 func (e *Environments) takeOver(ctx context.Context, st *pipeline.State, env *pipeline.Environment, r LaunchRequest) (owner string, err error) {
 	op := launchOf(r.Name)
 	switch {
@@ -276,7 +276,7 @@ func (e *Environments) newPersonEnvironment(r LaunchRequest) pipeline.Environmen
 	}
 }
 
-// specDigest tells environments apart whose service would run differently.
+// specDigest is equal for environments whose service would run the same way.
 func specDigest(spec pipeline.EnvironmentSpec) string {
 	return pipeline.Stage{Type: pipeline.TypeCustom, Env: &spec}.Digest(pipeline.Pipeline{})
 }
@@ -301,8 +301,8 @@ func (e *Environments) adjust(ctx context.Context, h *lock.Lock, env pipeline.En
 	return env, e.recordLaunch(ctx, h, env, r)
 }
 
-// expiry returns when the environment ends: its TTL after its launch, or after now
-// when it is renewed, or later where it was extended since. Zero means never.
+// expiry returns when the environment ends: its TTL after its launch, or after now if it is
+// renewed, or later if it was extended since. Zero means never.
 func (e *Environments) expiry(env pipeline.Environment, r LaunchRequest) time.Time {
 	configured := env.CreatedAt.Add(r.TTL)
 	switch {
@@ -317,8 +317,8 @@ func (e *Environments) expiry(env pipeline.Environment, r LaunchRequest) time.Ti
 	}
 }
 
-// relaunch brings up a fleet of the content and sends the environment's traffic to
-// it. When that fails, what served before serves on; a new environment is removed.
+// relaunch brings up a fleet of the content and sends the environment's traffic to it. If
+// that fails, what served before keeps serving, and a new environment is removed.
 func (e *Environments) relaunch(ctx context.Context, h *lock.Lock, st *pipeline.State, env pipeline.Environment, runs content, r LaunchRequest) (_ pipeline.Environment, err error) {
 	if r.Spec.SecretsVersion > 0 && r.Secrets == nil {
 		return env, pipeline.Errorf(pipeline.CodeRefused, "launch "+env.Describe(), "it is %s, and the secrets that its configuration gives it are recorded nowhere", env.Status).
@@ -355,8 +355,8 @@ func (e *Environments) relaunch(ctx context.Context, h *lock.Lock, st *pipeline.
 	return env, e.recordLaunch(ctx, h, env, r)
 }
 
-// bringUp prepares a fleet of the content and sends it the traffic. It returns the fleet, also
-// one of which that failed, and where the environment answers.
+// bringUp prepares a fleet of the content and sends it the traffic. It returns the fleet,
+// even if that failed, and the endpoint of the environment.
 func (e *Environments) bringUp(ctx context.Context, h *lock.Lock, env pipeline.Environment, runs content, r LaunchRequest, seed bool) (fleet, endpoint string, err error) {
 	log, err := e.launchLog(ctx, env, r)
 	if err != nil {
@@ -378,7 +378,7 @@ func (e *Environments) bringUp(ctx context.Context, h *lock.Lock, env pipeline.E
 	return prepared.ID, report.Endpoint, err
 }
 
-// launchLog opens the log of a launch, which who asked for it reads along.
+// launchLog opens the log of a launch, which is also written to the person who asked for it.
 func (e *Environments) launchLog(ctx context.Context, env pipeline.Environment, r LaunchRequest) (*runLog, error) {
 	log, err := e.createLog(ctx, env.Pipeline, env.ID, r.Secrets.Values()...)
 	if err == nil && r.Log != nil {
@@ -404,9 +404,9 @@ func (e *Environments) abandonLaunch(ctx context.Context, h *lock.Lock, env pipe
 	return fmt.Errorf("launch %s: %w", env.Describe(), cause)
 }
 
-// reserve records an environment that is about to be launched. Where the pipeline limits
-// how many each may have, the launches of one person count and record one after the
-// other, whatever the names and the machines.
+// reserve records an environment that is about to be launched. If the pipeline limits how
+// many each person may have, the launches of one person count and record one after the other,
+// whatever the names and the machines.
 func (e *Environments) reserve(ctx context.Context, h *lock.Lock, st *pipeline.State, env pipeline.Environment, r LaunchRequest) error {
 	if st.Pipeline.SelfService.MaxPerOwner == 0 {
 		return e.recordLaunch(ctx, h, env, r)
@@ -431,8 +431,8 @@ func (e *Environments) recordLaunch(ctx context.Context, h *lock.Lock, env pipel
 	return e.states.Append(ctx, env.Pipeline, &h.Lease, pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &env, Creation: r.creation}})
 }
 
-// Configure records that a configuration has an environment that was launched by hand, and
-// brought into a state.
+// Configure records that a configuration has an environment that was launched by hand and
+// imported into a state.
 func (e *Environments) Configure(ctx context.Context, st *pipeline.State, env pipeline.Environment, configured string) error {
 	recorded, err := e.ledger.State(ctx, st.Pipeline.Name)
 	if err != nil {
@@ -448,9 +448,9 @@ func (e *Environments) Configure(ctx context.Context, st *pipeline.State, env pi
 		pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &now}})
 }
 
-// End destroys a person's environment: that of an ID, or whichever has the name with id "".
-// One that does not exist is no error. One of another ID has taken the name over: that one
-// stays.
+// End destroys a person's environment: that of an ID, or any of that name if id is "". An
+// environment that does not exist is no error. One of another ID has taken the name over: it
+// stays, without an error.
 func (e *Environments) End(ctx context.Context, pipelineName, name, id string) error {
 	leased, h, err := e.locks.Lock(ctx, lock.Personal(pipelineName, name), "end of self-service environment "+name)
 	if err != nil {
@@ -477,17 +477,18 @@ func (e *Environments) End(ctx context.Context, pipelineName, name, id string) e
 }
 
 const (
-	// LaunchedByHand marks environments that no configuration launched: one that wants one
-	// of the name has to import it.
+	// LaunchedByHand marks environments that no configuration launched. A configuration that
+	// wants one of that name has to import it.
 	LaunchedByHand = "penstock env"
-	// DefaultTTL is how long they live where nobody says.
+	// DefaultTTL is how long they live if nobody sets a time.
 	DefaultTTL = 8 * time.Hour
-	// DefaultMaxTTL is how long they may live at most from a launch or a renewal, where the
-	// pipeline sets no other limit: a week. Who needs one longer extends it, or deploys it.
+	// DefaultMaxTTL is how long they may live at most from a launch or a renewal, if the
+	// pipeline sets no other limit: a week. A person who needs one longer extends it, or
+	// deploys it.
 	DefaultMaxTTL = 7 * 24 * time.Hour
 )
 
-// OwnName makes the name of an environment from that of its owner, as in
+// OwnName makes the name of an environment from that of its owner, such as
 // "assumed-role/launcher/ada".
 func OwnName(actor string) string {
 	return pipeline.Slug(actor[strings.LastIndexAny(actor, `/\`)+1:], "env")

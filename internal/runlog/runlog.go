@@ -2,12 +2,12 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Package runlog writes what commands print to the log of a run, or of an instance: whole
-// lines, cut, printable and without secrets, each with its time where the log has times. It
-// is the one way by which output gets into a log, whoever made it: steps, bakes,
-// install, migrate and seed, the services themselves.
+// lines, cut, printable and without secrets, each with its time if the log has times. All
+// output gets into logs through it, whoever makes it: steps, bakes, install, migrate and
+// seed, and the services themselves.
 //
-// A log is text for people. What the program has to know of a run is in the ledger's
-// records, so that nothing that a command prints can be taken for it.
+// A log is text for people. What the program has to know of a run is in the ledger's records,
+// so nothing that a command prints can be taken for it.
 //
 //	log := runlog.New(file, runlog.Options{Hide: pipeline.NewRedactor(secrets...), Now: time.Now, Room: 64 << 20})
 //	log.Note("checkout of %s", commit)
@@ -47,9 +47,9 @@ type Options struct {
 	Room int64              // bytes of output that the log takes, its times included; 0 for any number
 }
 
-// Log takes output in chunks of any size. What is beyond its room is counted and
-// dropped. It takes everything, even when it can't be written: a full disk must not block a
-// service, and Finish says so. It may be used concurrently.
+// Log takes output in chunks of any size. It counts and drops what is beyond its room. It
+// accepts output even if it can't write it: a full disk must not block a service, and Finish
+// reports it. It may be used concurrently.
 type Log struct {
 	mu     sync.Mutex
 	to     io.Writer
@@ -82,8 +82,8 @@ func New(to io.Writer, o Options) *Log {
 	return &Log{to: to, o: o, width: maxLine, room: o.Room}
 }
 
-// Write takes output. A line ends with LF, CR or both, so that a progress display
-// makes a line for each of its states. It never fails.
+// Write takes output. A line ends with LF, CR or both, so a progress display makes a line for
+// each of its states. Write never fails.
 func (l *Log) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -108,7 +108,7 @@ func (l *Log) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// extend adds to the line under way as much as may be needed of it.
+// extend adds to the unfinished line as much as may be needed of it.
 func (l *Log) extend(b []byte) {
 	l.begun = true
 	take := min(len(b), l.width+max(l.o.Hide.Longest(), 1)-len(l.line))
@@ -137,7 +137,7 @@ func (l *Log) endLine() {
 	l.line, l.cut, l.begun = l.line[:0], 0, false
 }
 
-// tick sets the time that lines are given.
+// tick sets the time of the next lines.
 func (l *Log) tick() {
 	if l.o.Now != nil {
 		l.time = append(l.o.Now().UTC().AppendFormat(l.time[:0], TimeForm), ' ')
@@ -156,8 +156,8 @@ func lineEnd(b []byte) int {
 	return lf
 }
 
-// remember keeps the line as one of the last, in the memory of the one it displaces. An
-// empty one says nothing.
+// remember keeps the line as one of the last, in the memory of the one that it replaces. It
+// skips an empty line.
 func (l *Log) remember() {
 	if len(bytes.TrimSpace(l.line)) == 0 {
 		return
@@ -188,7 +188,7 @@ func (l *Log) Tail() []string {
 	return lines
 }
 
-// Forget begins the last lines anew.
+// Forget clears the last lines.
 func (l *Log) Forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -205,8 +205,8 @@ func (l *Log) Note(format string, args ...any) {
 	}
 }
 
-// Mark writes a line of the program's own that stands out, as it has no time: after the
-// given beginning, which is written as it is.
+// Mark writes a line of the program's own that stands out because it has no time. The given
+// beginning is written unchanged before it.
 func (l *Log) Mark(beginning, line string) { l.own(beginning, line) }
 
 func (l *Log) own(beginning, line string) {
@@ -223,8 +223,8 @@ func (l *Log) own(beginning, line string) {
 	l.flush()
 }
 
-// Finish ends a line that is under way, says what was dropped, and returns the first
-// error of writing.
+// Finish ends an unfinished line, notes what was dropped, and returns the first error of
+// writing.
 func (l *Log) Finish() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -244,7 +244,7 @@ func (l *Log) endPartial() {
 	}
 }
 
-// flush hands on whole lines.
+// flush passes on whole lines.
 func (l *Log) flush() {
 	if len(l.out) > 0 && l.err == nil {
 		_, l.err = l.to.Write(l.out)
@@ -253,8 +253,8 @@ func (l *Log) flush() {
 }
 
 // Line returns the first limit bytes of a line of output, printable and without secrets. It
-// hides them again when the line is printable, as a secret may come out only then: one with
-// a colour code in its middle, say. The result may share memory with b.
+// masks secrets again once the line is printable, as a secret with a colour code in its
+// middle, say, only shows then. The result may share memory with b.
 func Line(hide *pipeline.Redactor, b []byte, limit int) []byte {
 	plain := present.Bytes(hide.Mask(b, limit))
 	return hide.Mask(plain, len(plain))
@@ -270,7 +270,7 @@ func Text(hide *pipeline.Redactor, text string) string {
 	return strings.Join(lines, "\n")
 }
 
-// Saying returns text with the last lines of a log below it.
+// Saying returns text followed by the last lines of a log.
 func Saying(text string, tail []string) string {
 	if len(tail) == 0 {
 		return text + "; it printed nothing"

@@ -34,9 +34,9 @@ func (s *Store) describe(ctx context.Context, recorded *pipeline.State) (*pipeli
 	return st, nil
 }
 
-// traced corrects what the record says that an environment runs, where another fleet
-// has its traffic: somebody was about to record that, or ended before that. The fleet
-// is that of the stage's latest run, or of nobody knows which build.
+// traced corrects the record of what an environment runs if another fleet has its traffic: a
+// process was about to record that, or died first. The fleet is that of the stage's latest
+// run, or else of an unknown build.
 func traced(env pipeline.Environment, r pipeline.EnvironmentReport, latest pipeline.RunSummary) pipeline.Environment {
 	if !env.Serves() || env.Fleet == "" || r.Serving == "" || r.Serving == env.Fleet {
 		return env
@@ -48,8 +48,8 @@ func traced(env pipeline.Environment, r pipeline.EnvironmentReport, latest pipel
 	return env
 }
 
-// merge lays a report over the record of an environment. The record's own status
-// stays where it says what the platform can't know.
+// merge lays a report over the record of an environment. The record keeps its own status if
+// that says what the platform can't know.
 func merge(env pipeline.Environment, r pipeline.EnvironmentReport, now time.Time) pipeline.Environment {
 	gone := r.Status == "" || r.Status == pipeline.EnvGone
 	switch {

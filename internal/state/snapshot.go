@@ -14,20 +14,20 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// Position is where a pipeline was looked at: the events that its ledger had, and what the
-// platform saw besides. A Snapshot of it is the same whenever it is asked for.
+// Position is the position at which a pipeline was looked at: the events that its ledger had,
+// and what the platform saw besides. The Snapshot at a Position is always the same.
 type Position struct {
 	Sequence     int64      `json:"sequence"` // of the newest event
 	Environments []Sighting `json:"environments,omitempty"`
 }
 
-// Key tells positions apart.
+// Key identifies the position.
 func (p Position) Key() string {
 	key, _ := json.Marshal(p) // of numbers and strings
 	return string(key)
 }
 
-// Sighting is what the platform said of an environment where it was not what is recorded.
+// Sighting is what the platform reported of an environment that differs from the record.
 type Sighting struct {
 	ID       string                     `json:"id"`
 	Status   pipeline.EnvironmentStatus `json:"status"`
@@ -77,8 +77,8 @@ func sighted(env pipeline.Environment) Sighting {
 // eventsPage is how many events are read at a time.
 const eventsPage = 500
 
-// SnapshotAt returns a pipeline as it was at a position, from its history. It is CodeConflict
-// where the history has no such position any more, or not yet.
+// SnapshotAt returns a pipeline as it was at a position, from its history. It returns
+// CodeConflict if the history no longer has the position, or does not have it yet.
 func (s *Store) SnapshotAt(ctx context.Context, name string, at Position) (gate.Snapshot, error) {
 	st, err := pipeline.NewState(nil)
 	if err != nil {
@@ -101,7 +101,7 @@ func (s *Store) SnapshotAt(ctx context.Context, name string, at Position) (gate.
 	return gate.At(at.Over(st), at.Sequence), nil
 }
 
-// Over lays what the platform saw over a state, which stays as it is.
+// Over lays what the platform saw over a state. The state itself does not change.
 func (p Position) Over(st *pipeline.State) *pipeline.State {
 	if len(p.Environments) == 0 {
 		return st

@@ -3,7 +3,7 @@
 
 // Package state reads the states of pipelines and records events: it is the ledger as one
 // process sees it, with the environments as the platform sees them. What it has read is
-// believed until the ledger has moved. The rooms that act on pipelines share one Store.
+// cached until the ledger has moved. The rooms that act on pipelines share one Store.
 //
 // It decides nothing, and takes no leases:
 //
@@ -25,7 +25,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// ledger is what a Store needs of one.
+// ledger is what a Store needs of the ledger.
 type ledger interface {
 	State(ctx context.Context, pipeline string) (*pipeline.State, error)
 	Head(ctx context.Context, pipeline string) (int64, error)
@@ -35,7 +35,7 @@ type ledger interface {
 	Append(ctx context.Context, b pipeline.Batch) ([]pipeline.Event, error)
 }
 
-// platform says how environments are.
+// platform reports the environments.
 type platform interface {
 	Describe(ctx context.Context, environments ...string) (map[string]pipeline.EnvironmentReport, error)
 }
@@ -46,18 +46,18 @@ type Config struct {
 	Platform platform
 	Actor    string // who records
 	Now      func() time.Time
-	// HeadAge is how long a pipeline's state is believed before the ledger is asked
-	// whether it has moved: one plan of many stages then asks a remote ledger once.
-	// What this Store records itself, and what Fresh reads, is read anew. 0 means that it
-	// is asked each time.
+	// HeadAge is how long a pipeline's state is cached before the ledger is asked whether it
+	// has moved: one plan of many stages then asks a remote ledger once. What this Store
+	// records itself, and what Fresh reads, is read again. With 0 the ledger is asked each
+	// time.
 	HeadAge time.Duration
 	// Appended is called after events were recorded of a pipeline that has targets to be
 	// notified. It must not wait.
 	Appended func(pipeline string)
 }
 
-// describeAge is how long what the platform said of environments is believed: one
-// plan asks for each stage, and gets one answer.
+// describeAge is how long the platform's report of environments is cached: one plan asks for
+// each stage, and gets one answer.
 const describeAge = time.Second
 
 // Store reads and records. It is safe for concurrent use.
@@ -66,7 +66,7 @@ type Store struct {
 	*cache
 }
 
-// cache is what is believed for a while.
+// cache is what is kept for a while.
 type cache struct {
 	mu     sync.Mutex
 	states map[string]*cachedState // by pipeline
@@ -93,13 +93,12 @@ func (s *Store) As(actor string) *Store {
 	return &as
 }
 
-// Believed is how long what the platform said is believed.
+// Believed returns how long the platform's report is cached.
 func (s *Store) Believed() time.Duration { return max(describeAge, s.config.HeadAge) }
 
-// State returns the pipeline's state, with its environments as the platform sees
-// them now. The caller must not change it; Clone returns a copy to change. It is
-// read anew only when the ledger has moved. A pipeline that does not exist has an
-// empty state.
+// State returns the pipeline's state, with its environments as the platform sees them now.
+// The caller must not change it; Clone returns a copy to change. The state is read again only
+// when the ledger has moved. A pipeline that does not exist has an empty state.
 func (s *Store) State(ctx context.Context, name string) (*pipeline.State, error) {
 	c := s.cached(name)
 	c.mu.Lock()
@@ -149,7 +148,7 @@ func (s *Store) refresh(ctx context.Context, name string, c *cachedState) error 
 	return nil
 }
 
-// Fresh returns the state with ledger and platform asked anew.
+// Fresh returns the state, after asking ledger and platform again.
 func (s *Store) Fresh(ctx context.Context, name string) (*pipeline.State, error) {
 	s.mu.Lock()
 	delete(s.states, name)
@@ -157,7 +156,7 @@ func (s *Store) Fresh(ctx context.Context, name string) (*pipeline.State, error)
 	return s.State(ctx, name)
 }
 
-// AskAgain makes the next look at each pipeline ask the ledger, however young its last
+// AskAgain makes the next look at each pipeline ask the ledger, however recent its last
 // answer is.
 func (s *Store) AskAgain() {
 	s.mu.Lock()
@@ -170,7 +169,7 @@ func (s *Store) AskAgain() {
 	}
 }
 
-// Existing is State for a pipeline that must exist: else it is CodeNotFound.
+// Existing is State for a pipeline that must exist; else it returns CodeNotFound.
 func (s *Store) Existing(ctx context.Context, name string) (*pipeline.State, error) {
 	st, err := s.State(ctx, name)
 	if err == nil && !st.Exists() {
@@ -226,13 +225,13 @@ func (s *Store) EachRun(ctx context.Context, name string, q pipeline.RunQuery, f
 	}
 }
 
-// Append records events under a lease; nil for those that need none.
+// Append records events under a lease; nil for events that need none.
 func (s *Store) Append(ctx context.Context, name string, fence *pipeline.Lease, events ...pipeline.Event) error {
 	return s.AppendExpecting(ctx, name, fence, nil, events...)
 }
 
-// AppendExpecting is Append where records must still have the versions that were seen, else
-// it is CodeConflict.
+// AppendExpecting is Append if records still have the versions that were seen; else it
+// returns CodeConflict.
 func (s *Store) AppendExpecting(ctx context.Context, name string, fence *pipeline.Lease, expect map[pipeline.Key]int64, events ...pipeline.Event) error {
 	for i := range events {
 		events[i].Actor = s.config.Actor
@@ -248,7 +247,7 @@ func (s *Store) AppendExpecting(ctx context.Context, name string, fence *pipelin
 	return err
 }
 
-// notifies reports whether somebody is to be told of events, as far as is known.
+// notifies reports whether somebody is to be notified of events, as far as is known.
 func notifies(st *pipeline.State, events []pipeline.Event) bool {
 	for _, event := range events {
 		if p := event.Facts.Pipeline; p != nil && len(p.Notify) > 0 {
@@ -273,19 +272,19 @@ func RandomHex(bytes int) string {
 	return hex.EncodeToString(b)
 }
 
-// NoPipeline says that a pipeline does not exist.
+// NoPipeline returns the error that a pipeline does not exist.
 func NoPipeline(name string) error {
 	return pipeline.Errorf(pipeline.CodeNotFound, "read pipeline", "there is no pipeline %q", name).
 		WithHint("`penstock status` lists the pipelines; penstock_pipeline makes one.")
 }
 
-// NoStage says that a pipeline has no such stage.
+// NoStage returns the error that a pipeline has no such stage.
 func NoStage(pipelineName, stage string) error {
 	return pipeline.Errorf(pipeline.CodeNotFound, "read stage", "pipeline %q has no stage %q", pipelineName, stage).
 		WithHint("`penstock status %s` lists its stages.", pipelineName)
 }
 
-// NoBuild says that a pipeline has no such build.
+// NoBuild returns the error that a pipeline has no such build.
 func NoBuild(op, pipelineName, build string) error {
 	return pipeline.Errorf(pipeline.CodeNotFound, op, "pipeline %q has no build %q", pipelineName, build).
 		WithHint("List the builds with `penstock builds %s`.", pipelineName)

@@ -17,7 +17,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// Story is a history told in events, so that tests read as one would tell it.
+// Story is a history told in events, so that tests read like a story.
 type Story struct {
 	Events []pipeline.Event
 	Rows   map[pipeline.Key]pipeline.Record // of the current-state view
@@ -139,8 +139,8 @@ func (s *Story) Passed(stage string, builds ...string) *Story {
 	return s
 }
 
-// PassedSince passes a stage as the engine does: by a run that notes which promotion it
-// answers when it begins, with something that happens meanwhile.
+// PassedSince passes a stage as the engine does: by a run that notes when it begins which
+// promotion it consumes, while something else happens.
 func (s *Story) PassedSince(stage, build string, meanwhile func(*Story)) *Story {
 	st := s.State()
 	answers := gate.Consumes(st, st.Stages[stage], ID(build))
@@ -151,7 +151,7 @@ func (s *Story) PassedSince(stage, build string, meanwhile func(*Story)) *Story 
 	return s.Event(pipeline.StageMoved, pipeline.Facts{Current: &hold})
 }
 
-// Decided records a decision on the run that judges the build now.
+// Decided records a decision on the run that the build's result is from.
 func (s *Story) Decided(stage, build string, v pipeline.DecisionResult) *Story {
 	st := s.State()
 	run, _ := st.ResultOf(st.Stages[stage], ID(build))
@@ -165,7 +165,7 @@ func (s *Story) Decided(stage, build string, v pipeline.DecisionResult) *Story {
 	return s.Event(pipeline.BuildDecided, pipeline.Facts{Decision: &d})
 }
 
-// Overridden records an override with the evidence that there is now.
+// Overridden records an override with the present evidence.
 func (s *Story) Overridden(stage, build string) *Story {
 	st := s.State()
 	def := st.Stages[stage]
@@ -180,19 +180,19 @@ func (s *Story) Paused(stage string) *Story {
 	return s.Event(pipeline.StagePaused, pipeline.Facts{Pause: &pipeline.Pause{Stage: stage, Reason: "it is Friday", Actor: "bob", At: s.Now}})
 }
 
-// Retried records a wish for another run after the one that judges the build now.
+// Retried records a retry after the run that the build's result is from.
 func (s *Story) Retried(stage, build string) *Story {
 	st := s.State()
 	run, _ := st.ResultOf(st.Stages[stage], ID(build))
 	return s.Event(pipeline.RetryAsked, pipeline.Facts{Retry: &pipeline.Retry{Stage: stage, Build: ID(build), Run: run.ID, Actor: "bob"}})
 }
 
-// Promoted moves a stage to a build by a person.
+// Promoted records that a person moves a stage to a build.
 func (s *Story) Promoted(stage, build string) *Story {
 	return s.Event(pipeline.BuildPromoted, pipeline.Facts{Promotion: &pipeline.Promotion{Pipeline: "shop", Stage: stage, Build: ID(build), Actor: "bob"}})
 }
 
-// Serves records that the stage's lasting environment runs a build.
+// Serves records that the stage's persistent environment runs a build.
 func (s *Story) Serves(stage, build string, status pipeline.EnvironmentStatus) *Story {
 	st := s.State()
 	def := st.Stages[stage]

@@ -58,8 +58,8 @@ func GraphOf(st *pipeline.State) Graph {
 	return g
 }
 
-// place gives each node a column, right of all that it comes after, and a row in it
-// near those.
+// place puts each node into a column, right of all nodes that it comes after, and into a row
+// near theirs.
 func (g *Graph) place() {
 	at := map[string]*Node{}
 	rows := map[int]int{}

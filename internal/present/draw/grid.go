@@ -29,8 +29,8 @@ func (m Grid) Place(g Graph, n Node) (x, y int) {
 // Edge is an arrow from a box to one that comes after it, as two paths of SVG.
 type Edge struct{ Line, Head string }
 
-// Edges draws the arrows between the boxes. One that passes columns goes around the boxes
-// there.
+// Edges draws the arrows between the boxes. An arrow that passes other columns goes around
+// their boxes.
 func (m Grid) Edges(g Graph) (all []Edge) {
 	_, rows := g.Size()
 	middle := func(n Node) (x, y int) {

@@ -12,9 +12,9 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// Loads returns the pictures of several loads, which are compared: latency over time,
-// throughput, errors, and how the latencies are spread. The same kinds have the same
-// scale. A load of an older version has only the last.
+// Loads returns the pictures of several loads, for comparison: latency over time, throughput,
+// errors, and the distribution of latencies. The same kinds have the same scale. A load of an
+// older version has only the last.
 func Loads(reports ...pipeline.LoadReport) [][]string {
 	kinds := []func(pipeline.LoadReport, pipeline.LoadLimits) Lines{latency, throughput, errorRate}
 	all := make([][]string, len(reports))
@@ -95,7 +95,7 @@ func errorRate(r pipeline.LoadReport, limits pipeline.LoadLimits) Lines {
 	return l
 }
 
-// spread draws the histogram, from the first bucket that has anything to the last.
+// histogram draws the histogram, from the first bucket that has anything to the last.
 func spread(r pipeline.LoadReport) string {
 	has := func(b pipeline.LatencyBucket) bool { return b.Count > 0 }
 	b := Bars{Title: "Answers by latency", Unit: Number, Axis: "at most", Whole: true}

@@ -157,7 +157,7 @@ func (l Lines) SVG() string {
 	return p.end()
 }
 
-// line draws one series, and leaves out what is not there.
+// line draws one series, and leaves out missing values.
 func (p *picture) line(i int, values []float64, n int, scale vertical) {
 	var path strings.Builder
 	pen := "M"

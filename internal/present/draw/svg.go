@@ -22,8 +22,8 @@ const (
 
 var boxes = Grid{Width: 176, Height: 66, ColumnGap: 56, RowGap: 26}
 
-// graphStyle are the colours, by light and by dark. Text has a contrast of 4.5 and more with
-// what is behind it.
+// graphStyle are the colours, light and dark. Text has a contrast of at least 4.5 with its
+// background.
 const graphStyle = `
 .penstock-graph{font:13px system-ui,-apple-system,"Segoe UI",sans-serif}
 .penstock-graph .ground{fill:#ffffff}.penstock-graph text{fill:#1f2328}.penstock-graph .small{fill:#57606a;font-size:11px}
@@ -72,7 +72,7 @@ func (n Node) draw(b *strings.Builder, x, y int) {
 	fmt.Fprintf(b, `<text class="code" x="%d" y="%d">%s</text></g>`+"\n", x+16, y+54, escape(present.Dash(n.Build), 22))
 }
 
-// words says in a sentence where the node stands.
+// words says the status of the node in a sentence.
 func (n Node) words() string {
 	text := n.Name + ": " + string(n.Status)
 	if n.Build != "" {
@@ -84,7 +84,7 @@ func (n Node) words() string {
 	return text
 }
 
-// words says the whole for who can't see the picture.
+// words describes the whole for people who can't see the picture.
 func (g Graph) words() string {
 	var parts []string
 	for _, n := range g.Nodes {
@@ -93,8 +93,8 @@ func (g Graph) words() string {
 	return strings.Join(parts, ". ")
 }
 
-// escape makes text fit for XML, on one line, and cuts it to so many characters; 0 for any
-// number.
+// escape makes text fit for XML, on one line, and cuts it to so many characters; 0 does not
+// cut.
 func escape(text string, most int) string {
 	text = present.Line(text)
 	if runes := []rune(text); most > 0 && len(runes) > most {

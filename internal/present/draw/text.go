@@ -17,7 +17,7 @@ var colours = map[gate.Status]string{
 	gate.StatusFailed: "#ffcecb", gate.StatusRejected: "#ecd8ff", gate.StatusIdle: "#eaeef2",
 }
 
-// Text returns the graph as a tree for a terminal: each node stands below the last of those
+// Text returns the graph as a tree for a terminal. Each node stands below the last of those
 // that it comes after, and names the others.
 func (g Graph) Text() string {
 	below := map[int][]int{} // nodes by the one that they stand below; -1 for the roots
@@ -106,7 +106,7 @@ func dotEscape(text string) string { return strings.NewReplacer(`\`, `\\`, `"`, 
 
 func dotText(text string) string { return `"` + dotEscape(present.Line(text)) + `"` }
 
-// lines returns what is written into a node.
+// lines returns the text of a node.
 func (n Node) lines(write func(string) string) []string {
 	lines := []string{write(n.Name), write(string(n.Status))}
 	if n.Build != "" {

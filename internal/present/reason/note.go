@@ -10,9 +10,9 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// Note says what is worth saying of a stage, by its plan and its latest run: why it failed,
-// what it waits for, or what the next apply does. how says whether the command that ends a
-// wait is part of that. It is empty where there is nothing to say.
+// Note returns what is worth knowing of a stage, by its plan and its latest run: why it
+// failed, what it waits for, or what the next apply does. how adds the command that ends a
+// wait. The note is empty if there is nothing to say.
 func Note(m gate.Move, latest pipeline.RunSummary, how bool) string {
 	wait := Wait
 	if how {

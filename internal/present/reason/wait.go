@@ -1,8 +1,8 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package reason writes the reasons of package gate for people, so that all faces say them
-// alike: what a stage waits for, what to do about a refusal, and with which command.
+// Package reason puts the reasons of package gate into words, so that all faces use the same:
+// what a stage waits for, what to do about a refusal, and with which command.
 package reason
 
 import (
@@ -63,8 +63,8 @@ func passing(w gate.Wait) string {
 	return text
 }
 
-// WaitCommand returns how a person ends a wait: a command, or an edit; empty where there is
-// none that would.
+// WaitCommand returns how a person ends a wait: a command, or an edit; empty if neither
+// would.
 func WaitCommand(w gate.Wait) string {
 	switch w.Kind {
 	case gate.WaitDecision:
@@ -89,8 +89,8 @@ func Waiting(w gate.Wait) string {
 	return text + ": " + how
 }
 
-// MoveWaits says what a stage waits for, and how a person ends it; where its pin is refused,
-// why.
+// MoveWaits says what a stage waits for, and how a person ends it. If the stage's pin is
+// refused, it says why.
 func MoveWaits(m gate.Move) string {
 	if err := m.Err(); err != nil {
 		return err.Error()
@@ -98,7 +98,7 @@ func MoveWaits(m gate.Move) string {
 	return Waiting(m.Wait)
 }
 
-// Command returns the command line of an advice; empty for one that is none.
+// Command returns the command line of an advice; empty for no advice.
 func Command(a gate.Advice) string {
 	switch a.Verb {
 	case gate.VerbApprove:
@@ -155,8 +155,8 @@ func Advice(o gate.Obstacle) string {
 	return fmt.Sprintf("Choose another build; `%s` lists them.", Command(a))
 }
 
-// Hint says what to do now about an error: what the error says itself, or what helps against
-// the refusal that caused it; empty where nobody knows.
+// Hint says what to do now about an error: the error's own hint, or the remedy for the
+// refusal that caused it; empty if neither is known.
 func Hint(err error) string {
 	var conflict *gate.Conflict
 	if errors.As(err, &conflict) {

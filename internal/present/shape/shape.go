@@ -1,11 +1,11 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package shape gives values the shape that programs read: JSON by the same tags as package
-// encoding/json reads, with three rules more. A duration is a number of seconds, and the name
-// of its field ends in _seconds. A list is never null, and neither is a map. A field that
-// holds no value is left out where its tag says so, and only there. Schema describes the
-// shape of a type as a JSON Schema, from the same walk, so that both agree.
+// Package shape puts values into the shape that programs read: JSON by the same tags that
+// package encoding/json reads, with three more rules. A duration is a number of seconds, and
+// the name of its field ends in _seconds. A list is never null, and neither is a map. An
+// empty field is left out if its tag says so, and only then. Schema describes the shape of a
+// type as a JSON Schema, from the same walk, so that both agree.
 //
 //	doc, err := shape.Marshal(metrics) // {"lead_time":{"count":3,"median_seconds":1.5,…}}
 package shape
@@ -50,8 +50,8 @@ var (
 	hasNothingInIt = []reflect.Kind{reflect.Slice, reflect.Map, reflect.String, reflect.Array}
 )
 
-// fields returns the fields of a struct, in order, those of embedded structs in their place.
-// One nearer to the top hides a deeper one of the same name.
+// fields returns the fields of a struct, in order, with those of embedded structs in their
+// place. A field nearer to the top hides a deeper one of the same name.
 func fields(t reflect.Type) (all []field) {
 	depth := map[string]int{}
 	var walk func(t reflect.Type, index []int)
@@ -155,7 +155,7 @@ func write(b *bytes.Buffer, v reflect.Value) error {
 	return plain(b, v.Interface())
 }
 
-// plain writes what package json writes.
+// plain writes a value as package encoding/json does.
 func plain(b *bytes.Buffer, v any) error {
 	enc := json.NewEncoder(b)
 	enc.SetEscapeHTML(false)
