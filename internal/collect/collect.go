@@ -25,9 +25,9 @@ type Garbage struct {
 	Images       []string `json:"images"`
 	Bakes        []string `json:"bakes"` // by run, that left something on the platform
 	Artifacts    []string `json:"artifacts"`
-	Environments []string `json:"environments"` // of failed runs that were kept, whose process died, or that no record names
+	Environments []string `json:"environments"` // of failed runs that were kept, of dead runs, or that no record names
 	WorkDirs     []string `json:"work_dirs"`
-	Archives     []string `json:"archives"` // of pipelines that were removed, whose time is over
+	Archives     []string `json:"archives"` // of pipelines that were removed, expired
 }
 
 // Request says what to collect.
@@ -151,7 +151,7 @@ func (c *Collector) collectBuilds(ctx context.Context, st *pipeline.State, dryRu
 		version := map[pipeline.Key]int64{{Kind: pipeline.RecordBuild, ID: b.ID}: st.Version(pipeline.RecordBuild, b.ID)}
 		err := c.states.AppendExpecting(ctx, st.Pipeline.Name, nil, version, pipeline.Event{Kind: pipeline.BuildCollected, Facts: pipeline.Facts{Gone: gone}})
 		if pipeline.CodeOf(err) == pipeline.CodeConflict {
-			continue // somebody is at work on it
+			continue // somebody works on it
 		}
 		if err != nil {
 			return err

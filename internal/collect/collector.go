@@ -91,7 +91,7 @@ type Collector struct {
 	process   pipeline.Process
 	logger    hclog.Logger
 	now       func() time.Time
-	looked    *atomic.Bool // for archives whose time is over, once an apply: not by each stage
+	looked    *atomic.Bool // for expired archives, once in an apply: not by each stage
 }
 
 // New makes a Collector.

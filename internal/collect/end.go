@@ -47,7 +47,7 @@ func (c *Collector) EndInquiry(ctx context.Context, pipelineName, stage, build s
 	}
 	leased, h, err := c.locks.Try(ctx, lock.Stage(pipelineName, stage), "end of the environment to try "+build)
 	if err != nil || h == nil {
-		return err // a run holds the stage: it replaces the environment
+		return err // a run has the stage's lease: it replaces the environment
 	}
 	defer c.locks.Unlock(ctx, h)
 	return c.EndEnvironment(leased, pipelineName, h.Lease, env)

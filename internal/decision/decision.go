@@ -107,8 +107,8 @@ type Command struct {
 // changed since, the command is refused with CodeConflict, which says what has happened.
 // Approvals of the same run add up, though.
 type Looked struct {
-	Run      *string // the run that the build is judged by; "" for none
-	Decision *int64  // the version of the decision that there was; 0 for none
+	Run      *string // the run that the build's result is from; "" for none
+	Decision *int64  // the version of the present decision; 0 for none
 	Place    *Place  // where the stage was
 }
 
@@ -120,8 +120,8 @@ type Outcome struct {
 	Override  pipeline.Override
 	Pause     pipeline.Pause // of Pause; of Resume the one that is over
 	Retry     pipeline.Retry
-	More      int            // how many more people Approve and Lift take
-	From, To  pipeline.Build // of Promote and Rollback: what the stage is at, zero for nothing, and what it moves to
+	More      int            // how many more people must approve or lift
+	From, To  pipeline.Build // of Promote and Rollback: the stage's current build, zero for none, and the one that it moves to
 }
 
 // op says what a command does, for errors.
@@ -148,9 +148,9 @@ type rule struct {
 // record is what a command records.
 type record struct {
 	outcome Outcome
-	event   *pipeline.Event        // nil: it is no news
+	event   *pipeline.Event        // nil: it changes nothing
 	expect  map[pipeline.Key]int64 // what must not have changed
-	adds    bool                   // it is made once more where it has: it adds to what others decided
+	adds    bool                   // if it has, the decision is made again: it adds to what others decided
 }
 
 var rules = map[Verb]rule{
@@ -225,7 +225,7 @@ func (d *Decisions) try(ctx context.Context, c *Command) (o Outcome, again bool,
 	if err != nil || !r.adds {
 		return r.outcome, false, err
 	}
-	if err := d.inquiries.EndInquiry(ctx, c.Pipeline, c.Stage, c.Build); err != nil { // who may decide need not be allowed to
+	if err := d.inquiries.EndInquiry(ctx, c.Pipeline, c.Stage, c.Build); err != nil { // a person who may decide need not be allowed to
 		d.logger.Warn("the environment in which the build was tried ends with the next apply", "stage", c.Stage, "build", c.Build, "error", err)
 	}
 	return r.outcome, false, nil

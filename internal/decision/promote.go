@@ -14,8 +14,8 @@ import (
 
 // Place is where a stage is, and where it goes next.
 type Place struct {
-	Current string // the build that it is at; empty for none
-	Next    string // the build that the next apply moves it to; Current where that leaves it there
+	Current string // the stage's current build; empty for none
+	Next    string // the build that the next apply moves it to; Current if that leaves it there
 }
 
 // PlaceOf returns where a stage is, and where it goes next.

@@ -52,7 +52,7 @@ type Config struct {
 	Holder       pipeline.Holder // what this process is
 	// Dead reports that a process has certainly ended. With nil, no process is known to have.
 	Dead     func(pipeline.Process) bool
-	Person   pipeline.Person // who it works for; without a name the holder's actor
+	Person   pipeline.Person // the person that it works for; without a name the holder's actor
 	Logger   hclog.Logger
 	Now      func() time.Time
 	LeaseTTL time.Duration // 0 means DefaultLeaseTTL

@@ -119,7 +119,7 @@ func (l *life) do(ctx context.Context, effect func() error) error {
 			return effect()
 		}
 		if l.after {
-			_ = effect() // of which the caller does not hear
+			_ = effect() // the caller does not hear of it
 		}
 		return &pipeline.Error{Code: pipeline.CodeCancelled, Op: "call", Err: ctx.Err()}
 	}

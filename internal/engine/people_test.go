@@ -285,7 +285,7 @@ func TestFailedLaunchLeavesNothing(t *testing.T) {
 
 func TestRetention(t *testing.T) {
 	ctx := context.Background()
-	d := whole(t) // production holds build 1
+	d := whole(t) // production runs build 1
 	small := shop
 	small.Keep = 2
 	for _, digest := range []string{"2", "3", "4", "5"} {

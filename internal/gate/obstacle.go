@@ -16,7 +16,7 @@ type ObstacleKind string
 // The kinds of obstacle.
 const (
 	ObstacleNoBuild   ObstacleKind = "no_build"    // there is no such build
-	ObstacleRejected  ObstacleKind = "rejected"    // it stands rejected
+	ObstacleRejected  ObstacleKind = "rejected"    // it is rejected
 	ObstacleNoStage   ObstacleKind = "no_stage"    // the stage on its way is not part of the pipeline
 	ObstacleUndecided ObstacleKind = "undecided"   // it waits for people's decision
 	ObstacleRunning   ObstacleKind = "running"     // it runs there
@@ -35,14 +35,14 @@ const (
 type Obstacle struct {
 	Kind     ObstacleKind
 	Pipeline string
-	Stage    string // at which it is; empty where there is no such build
+	Stage    string // at which it is; empty if there is no such build
 	Build    string
 	Run      pipeline.RunSummary  // of the build at the stage, if there is one
 	Rejected []pipeline.Rejection // of a rejected one
 	Missing  int                  // approvals, or votes to lift the rejection, of Needed
 	Needed   int
 	Pause    pipeline.Pause // of a paused stage
-	Other    string         // the build that the stage is at, goes to or makes instead; else the commit stage that made this one
+	Other    string         // the build that the stage has, moves to or makes instead; else the commit stage that made this one
 	Choice   string         // another build that may enter, if there is one
 	// Comes reports whether the build may still get past it without a change of the
 	// configuration: by an apply, or by what a person does.

@@ -77,7 +77,7 @@ const (
 // Move is what an apply does to a stage, and why.
 type Move struct {
 	Stage     pipeline.Stage // as it is wanted
-	Candidate Value          // that the stage is to be at; none for a bootstrap stage
+	Candidate Value          // that the stage moves to; none for a bootstrap stage
 	Origin    Origin         // of the candidate
 	Action    Action
 	Why       Why

@@ -17,7 +17,7 @@ const (
 	RefusedMalformed RefusalKind = "malformed"   // it is no ID of a build
 	RefusedObstacle  RefusalKind = "obstacle"    // an obstacle keeps the build
 	RefusedPaused    RefusalKind = "paused"      // somebody has paused the stage
-	RefusedPerson    RefusalKind = "not_allowed" // who asks lacks the right
+	RefusedPerson    RefusalKind = "not_allowed" // the person lacks the right
 )
 
 // Refusal is why a build may not enter a stage, or why a stage may not go on. It is the cause
@@ -28,7 +28,7 @@ type Refusal struct {
 	Build           string
 	Obstacle        Obstacle       // of RefusedObstacle
 	Pause           pipeline.Pause // of RefusedPaused
-	Person          error          // of RefusedPerson: with who may, as its hint
+	Person          error          // of RefusedPerson: its hint names the people who have the right
 }
 
 // Error says why, but not what to do about it.

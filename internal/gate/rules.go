@@ -26,7 +26,7 @@ const (
 	OriginSource    Origin = "source"    // the commit stage makes it of its source
 	OriginPromotion Origin = "promotion" // a person moved the stage
 	OriginNewest    Origin = "newest"    // it is newer, and has passed what is above
-	OriginCurrent   Origin = "current"   // the stage is at it
+	OriginCurrent   Origin = "current"   // it is the stage's current build
 	OriginOffer     Origin = "offer"     // it waits for a decision again, as a newer one was rejected
 )
 

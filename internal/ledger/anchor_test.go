@@ -64,8 +64,8 @@ func forge(t *testing.T, text string, keep int, change func(body string) string)
 	return string(header) + "\n" + out.String()
 }
 
-// TestAnchors has a history written anew, and cut, in each kind of ledger: both verify, as
-// nothing in a ledger itself can tell, and an anchor that was kept elsewhere does.
+// TestAnchors rewrites and cuts a history, in each kind of ledger. Both verify, as nothing in
+// a ledger itself can show it, but an anchor that was kept elsewhere does.
 func TestAnchors(t *testing.T) {
 	t.Parallel()
 	from := filled(t, 5)

@@ -48,8 +48,7 @@ func (l *sqliteAppender) Append(ctx context.Context, b pipeline.Batch) ([]pipeli
 	return sealed, nil
 }
 
-// checkFence refuses a lease that another process has taken over, or that was
-// given up.
+// checkFence refuses a lease that another process has taken over, or that was released.
 func (l *sqliteAppender) checkFence(ctx context.Context, tx *sql.Tx, fence *pipeline.Lease) error {
 	if fence == nil {
 		return nil
@@ -142,8 +141,8 @@ func (l *sqliteAppender) readHead(ctx context.Context, tx *sql.Tx, name string) 
 	return l.decodeEvent(opAppend, seq, hash, body)
 }
 
-// seal completes e as the event after last, or checks that it is that already, and
-// gives the JSON that its hash is of.
+// seal completes e as the event after last, or checks that it is that already. It returns the
+// JSON that the hash is of.
 func seal(e *pipeline.Event, last pipeline.Event, now time.Time, sealed bool) ([]byte, error) {
 	if sealed {
 		if e.Seq != last.Seq+1 || e.Prev != last.Hash {
@@ -162,8 +161,8 @@ func seal(e *pipeline.Event, last pipeline.Event, now time.Time, sealed bool) ([
 	if err != nil || !bytes.Contains(body, []byte(`\ufffd`)) {
 		return body, err
 	}
-	// A text that is not UTF-8, such as the output of a command, was replaced in the
-	// JSON. What is hashed must be what is read back.
+	// A text that is not UTF-8, such as the output of a command, was replaced in the JSON.
+	// The hash must be of what is read back.
 	var read pipeline.Event
 	if err := json.Unmarshal(body, &read); err != nil {
 		return nil, pipeline.Errorf(pipeline.CodeInvalid, opAppend, "event %q: %w", e.Kind, err)

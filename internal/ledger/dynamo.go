@@ -73,7 +73,7 @@ type DynamoOptions struct {
 	Table  string
 	Blobs  Blobs
 	Now    func() time.Time            // nil means time.Now
-	Dead   func(pipeline.Process) bool // tells that a lease's holder has ended; nil: never
+	Dead   func(pipeline.Process) bool // reports that a lease's holder has ended; nil: never
 }
 
 // Dynamo is the ledger of a team, in a DynamoDB table. It is safe for concurrent use. Each
@@ -95,8 +95,8 @@ var (
 	_ pipeline.Maintainer = (*dynamoMaintainer)(nil)
 )
 
-// OpenDynamo opens the ledger in a table. CodeNotFound where there is no such table,
-// CodeInvalid for a layout that this program does not know.
+// OpenDynamo opens the ledger in a table. It returns CodeNotFound if there is no such table,
+// and CodeInvalid for a layout that this program does not know.
 func OpenDynamo(ctx context.Context, o DynamoOptions) (*Dynamo, error) {
 	const op = "open ledger"
 	if o.Now == nil {
@@ -131,11 +131,11 @@ func OpenDynamo(ctx context.Context, o DynamoOptions) (*Dynamo, error) {
 	}, nil
 }
 
-// Identity returns the ID of the ledger, which a table that is restored or given to another
-// stack keeps; empty for one that nobody has written to.
+// Identity returns the ID of the ledger, which a table keeps when it is restored or moved to
+// another stack; empty for a ledger that nobody has written to.
 func (d *Dynamo) Identity() string { return d.id }
 
-// table is the DynamoDB table, with what the parts of a ledger read of it in common.
+// table is the DynamoDB table, with what all parts of a ledger read of it.
 type table struct{ DynamoOptions }
 
 // item is an item of the table.
@@ -176,7 +176,7 @@ func (i item) bool(name string) bool {
 
 func keyOf(pk, sk string) item { return item{}.at(pk, sk) }
 
-// get reads an item, consistently; nil for none.
+// get reads an item, consistently; nil if it does not exist.
 func (d *table) get(ctx context.Context, pk, sk string) (item, error) {
 	out, err := d.Client.GetItem(ctx, &dynamodb.GetItemInput{TableName: aws.String(d.Table), Key: keyOf(pk, sk), ConsistentRead: aws.Bool(true)})
 	if err != nil {
@@ -197,7 +197,7 @@ type query struct {
 	values   item
 }
 
-// each calls f for the items of a range, until it gives false.
+// each calls f for the items of a range, until f returns false.
 func (d *table) each(ctx context.Context, q query, f func(item) (bool, error)) error {
 	in := &dynamodb.QueryInput{
 		TableName: aws.String(d.Table), ConsistentRead: aws.Bool(true), ScanIndexForward: aws.Bool(!q.backward),
@@ -241,7 +241,7 @@ func (d *table) doc(ctx context.Context, i item) ([]byte, error) {
 	return []byte(i.text("doc")), nil
 }
 
-// fault returns an error a code and a remedy.
+// fault adds a code and a remedy to an error.
 func (d *table) fault(ctx context.Context, op string, err error) error {
 	if cloud.Is(err, "ResourceNotFoundException") {
 		return pipeline.Errorf(pipeline.CodeNotFound, op, "there is no table %s: %w", d.Table, err).
@@ -250,7 +250,7 @@ func (d *table) fault(ctx context.Context, op string, err error) error {
 	return cloud.Fault(ctx, op, err)
 }
 
-// damaged makes the error of stored data that is not what was written.
+// damaged makes the error for stored data that is not what was written.
 func (d *table) damaged(op, format string, args ...any) error {
 	return pipeline.Errorf(pipeline.CodeCorrupt, op, format, args...).
 		WithHint("Restore table %s from its point-in-time backup.", d.Table)

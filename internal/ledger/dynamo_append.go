@@ -29,8 +29,8 @@ const maxItems = 100
 // contention is how an append waits for others that append to the same pipeline.
 var contention = poll.Schedule{First: 5 * time.Millisecond, Max: 500 * time.Millisecond, Factor: 1.6, Limit: 2 * time.Minute, What: "other writers of the pipeline"}
 
-// dynamoAppender records what happens, under the leases that the batches name. It puts
-// pending decisions into the history first, and ends the purge that a process has left.
+// dynamoAppender records what happens, under the leases that the batches name. It first puts
+// pending decisions into the history, and finishes a purge whose process died.
 type dynamoAppender struct {
 	*table
 	decisions   *dynamoDecisions
@@ -39,10 +39,10 @@ type dynamoAppender struct {
 	turns       sync.Map // by pipeline: a chan struct{} that its appending caller has put something into
 }
 
-// Append implements pipeline.Ledger. It is one transaction, on the condition that
-// the head is the one that the events were sealed after. Where another writer was
-// first, the events are sealed anew. A decision of one who may write nothing else is
-// left as pending, and no event is given for it yet.
+// Append implements pipeline.Ledger. It is one transaction, on the condition that the head is
+// the one that the events were sealed after. If another writer was first, the events are
+// sealed again. The decision of a caller who may write nothing else is left as pending, and
+// no event is returned for it yet.
 func (d *dynamoAppender) Append(ctx context.Context, b pipeline.Batch) (sealed []pipeline.Event, err error) {
 	if b.Pipeline == "" {
 		return nil, pipeline.Errorf(pipeline.CodeInvalid, opAppend, "the batch names no pipeline")
@@ -55,7 +55,7 @@ func (d *dynamoAppender) Append(ctx context.Context, b pipeline.Batch) (sealed [
 		return nil, err
 	}
 	defer done()
-	// Cancelled in the middle, nobody could tell whether it took effect.
+	// If it were cancelled in the middle, nobody would know whether it took effect.
 	whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), contention.Limit)
 	defer cancel()
 	err = poll.Until(whole, contention, func(whole context.Context) (poll.Probe, error) {
@@ -80,7 +80,7 @@ func (d *dynamoAppender) Append(ctx context.Context, b pipeline.Batch) (sealed [
 }
 
 // turn waits until no other caller of this process appends to the pipeline: they would only
-// be in each other's way. The caller must call done.
+// conflict. The caller must call done.
 func (d *dynamoAppender) turn(ctx context.Context, name string) (done func(), err error) {
 	v, _ := d.turns.LoadOrStore(name, make(chan struct{}, 1))
 	turn := v.(chan struct{})
@@ -94,7 +94,7 @@ func (d *dynamoAppender) turn(ctx context.Context, name string) (done func(), er
 
 // transaction is an append that is about to be made.
 type transaction struct {
-	id     string // tells its events from equal ones of another writer
+	id     string // distinguishes its events from equal ones of another writer
 	batch  pipeline.Batch
 	writes []types.TransactWriteItem
 	fence  int                  // index of the lease's check; -1 for none
@@ -106,7 +106,7 @@ type transaction struct {
 	absorbs   int64 // how many more pending decisions the history has with it
 }
 
-// write is what becomes of one item.
+// write is the change of one item.
 type write struct {
 	item      item // nil: none is put
 	gone      bool // the item is deleted
@@ -142,8 +142,8 @@ func (w *writes) transact(table string) []types.TransactWriteItem {
 	return list
 }
 
-// prepare seals the events after the present head, and says what changes; nil while
-// an earlier history of the name is being purged, or pending decisions were first.
+// prepare seals the events after the present head, and returns the changes. It returns nil
+// while an earlier history of the name is being purged, or if pending decisions come first.
 func (d *dynamoAppender) prepare(ctx context.Context, b pipeline.Batch) (*transaction, error) {
 	head, pending, err := d.heads(ctx, b.Pipeline)
 	if err != nil {
@@ -316,7 +316,7 @@ func (d *dynamoAppender) change(ctx context.Context, t *transaction, e pipeline.
 	return nil
 }
 
-// remove removes a record; a run also from where its copies are.
+// remove removes a record, and the copies of a run.
 func (d *dynamoAppender) remove(ctx context.Context, name string, k pipeline.Key, writes *writes) error {
 	pk, sk := location(name, k)
 	partitions := recordPartitions(name, k, false)
@@ -337,8 +337,8 @@ func (d *dynamoAppender) remove(ctx context.Context, name string, k pipeline.Key
 	return nil
 }
 
-// recordPartitions are those that have a record; only the copy of a decision that is
-// absorbed.
+// recordPartitions are the partitions that have a record; only the copy for a decision that
+// is absorbed.
 func recordPartitions(name string, k pipeline.Key, absorbed bool) []string {
 	if k.Kind == pipeline.RecordDecision && !absorbed {
 		return []string{pkDecisions(name), pkView(name)}
@@ -371,14 +371,14 @@ func (d *dynamoAppender) store(ctx context.Context, t *transaction, name string,
 	return item{"blob": text(blob)}, nil
 }
 
-// commit makes the transaction. It returns false where another writer was first.
+// commit makes the transaction. It returns false if another writer was first.
 func (d *dynamoAppender) commit(ctx context.Context, t *transaction) (bool, error) {
 	_, err := d.Client.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: t.writes})
 	if err == nil {
 		return true, nil
 	}
-	// The request may have been made more than once, and its answers lost: then our
-	// events are there.
+	// The request may have been made more than once, and its answers lost: then our events
+	// are there.
 	if len(t.sealed) > 0 {
 		first := t.sealed[0]
 		there, read := d.get(ctx, pkEvents(t.batch.Pipeline), skEvent(first.Seq))
@@ -394,7 +394,7 @@ func (d *dynamoAppender) commit(ctx context.Context, t *transaction) (bool, erro
 	return false, d.check(ctx, t, cancelled)
 }
 
-// check says why a transaction was cancelled; nil where it is worth another try.
+// check returns why a transaction was cancelled; nil if it is worth another try.
 func (d *dynamoAppender) check(ctx context.Context, t *transaction, cancelled *types.TransactionCanceledException) error {
 	failed := func(n int) bool {
 		return n >= 0 && n < len(cancelled.CancellationReasons) && aws.ToString(cancelled.CancellationReasons[n].Code) == "ConditionalCheckFailed"
@@ -423,7 +423,7 @@ func (d *dynamoAppender) check(ctx context.Context, t *transaction, cancelled *t
 	return refused(cancelled)
 }
 
-// refused says what DynamoDB has against a transaction; nil where it is worth another try.
+// refused returns why DynamoDB refused a transaction; nil if it is worth another try.
 func refused(cancelled *types.TransactionCanceledException) error {
 	for _, r := range cancelled.CancellationReasons {
 		switch aws.ToString(r.Code) {
@@ -435,7 +435,7 @@ func refused(cancelled *types.TransactionCanceledException) error {
 	return nil
 }
 
-// unlessBusy returns the error, but for those that are worth another try.
+// unlessBusy returns the error, or nil if it is worth another try.
 func unlessBusy(err error) error {
 	if cloud.Is(err, "TransactionInProgressException", "ThrottlingException", "ProvisionedThroughputExceededException", "RequestLimitExceeded") {
 		return nil

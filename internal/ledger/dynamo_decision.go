@@ -21,14 +21,13 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 )
 
-// Decisions have a partition of their own, so that AWS can say who may decide: a
-// role that may write decisions#NAME, and one that may write all else. Only what is
-// in there counts as a decision. The view has a copy of those that are in the
-// history.
+// Decisions have a partition of their own, so that AWS can say who may decide: one role may
+// write decisions#NAME, another may write all else. Only what is in that partition counts as
+// a decision. The view has a copy of those that are in the history.
 //
-// Who may write nothing else leaves a decision there with its event. It is pending,
-// and counts at once. The next append of somebody who may write the history puts the
-// events there first, all of them, in the order in which they were left.
+// A caller who may write nothing else leaves a decision there with its event. It is pending,
+// and counts at once. The next append by a caller who may write the history puts all pending
+// events there first, in the order in which they were left.
 //
 //	decisions#NAME  #head        n: how many events were left, ever
 //	decisions#NAME  decision#ID  a decision, as it was taken last
@@ -44,7 +43,7 @@ const opDecide = "record decision"
 // dynamoDecisions are the decisions, in partitions of their own.
 type dynamoDecisions struct{ *table }
 
-// isDecision tells whether a batch is one decision and nothing else.
+// isDecision reports whether a batch is one decision and nothing else.
 func isDecision(b pipeline.Batch) bool {
 	if len(b.Events) != 1 || b.Fence != nil {
 		return false
@@ -62,8 +61,8 @@ func soleDecision(e pipeline.Event) (pipeline.Record, bool) {
 	return records[0], true
 }
 
-// leftEvent returns the event that was left with a pending decision. It is false for one
-// that is not a decision and nothing else: who may decide could leave any event there,
+// leftEvent returns the event that was left with a pending decision. It returns false for an
+// event that is more than a decision: a caller who may decide could leave any event there,
 // and the history must not take it.
 func leftEvent(name string, i item) (pipeline.Event, pipeline.Record, bool) {
 	var e pipeline.Event
@@ -105,8 +104,8 @@ func (d *dynamoDecisions) decide(ctx context.Context, b pipeline.Batch) error {
 	})
 }
 
-// leave writes a decision and its event, after n others. It returns false where another
-// was first. The ID tells it from one of another writer.
+// leave writes a decision and its event, after n others. It returns false if another was
+// first. The ID distinguishes it from that of another writer.
 func (d *dynamoDecisions) leave(ctx context.Context, b pipeline.Batch, r pipeline.Record, event []byte, n int64, id string) (bool, error) {
 	pk, sk, w := pkDecisions(b.Pipeline), skRecord(r.Key), newWrites()
 	left := w.at(pk, skLeft(n+1))
@@ -181,12 +180,12 @@ func (d *table) heads(ctx context.Context, name string) (head item, pending int6
 	return head, pending - head.int("absorbed"), nil
 }
 
-// absorb puts the events of pending decisions into the history. It returns false where
-// another writer was first.
+// absorb puts the events of pending decisions into the history. It returns false if another
+// writer was first.
 func (d *dynamoAppender) absorb(ctx context.Context, name string, head item, pending int64) (bool, error) {
 	t := &transaction{id: rand.Text(), batch: pipeline.Batch{Pipeline: name}, fence: -1, absorbing: true}
 	err := d.each(ctx, query{pk: pkDecisions(name), after: skLeft(head.int("absorbed"))}, func(i item) (bool, error) {
-		if e, _, ok := leftEvent(name, i); ok { // Verify names what is none
+		if e, _, ok := leftEvent(name, i); ok { // Verify names what is no decision
 			t.batch.Events = append(t.batch.Events, e)
 		}
 		t.absorbs++
@@ -210,8 +209,8 @@ func (d *dynamoAppender) absorb(ctx context.Context, name string, head item, pen
 // items of a transaction.
 const maxAbsorbed = 30
 
-// deciding returns the records of a state: those of the view, but for decisions, which
-// count only where they are in their partition.
+// deciding returns the records of a state: those of the view, except for decisions, which
+// count only if they are in their partition.
 func deciding(view []pipeline.Record, decisions []item) []pipeline.Record {
 	records := slices.DeleteFunc(slices.Clone(view), func(r pipeline.Record) bool { return r.Kind == pipeline.RecordDecision })
 	for _, i := range decisions {
@@ -220,8 +219,8 @@ func deciding(view []pipeline.Record, decisions []item) []pipeline.Record {
 	return records
 }
 
-// verify checks that the history has the decisions that count, but for
-// pending ones, and no other.
+// verify checks that the history has the decisions that count, except for pending ones, and
+// no others.
 func (d *dynamoDecisions) verify(ctx context.Context, name string, view []pipeline.Record, head item) error {
 	list, err := d.list(ctx, name)
 	if err != nil {

@@ -76,8 +76,8 @@ func decides(build string, verdict pipeline.DecisionResult, who string) pipeline
 	}}}
 }
 
-// Who may only decide decides, and it counts at once; who may write all else puts it
-// into the history, and can't decide.
+// A caller who may only decide decides, and it counts at once. A caller who may write all
+// else puts it into the history, and can't decide.
 func TestRolesOfTheLedger(t *testing.T) {
 	t.Parallel()
 	c, o := newTable(t)
@@ -157,7 +157,7 @@ func TestRolesOfTheLedger(t *testing.T) {
 		t.Errorf("%d of %d events are fine, %v", n, head(), err)
 	}
 
-	// One who may write the history forges a decision in it: it does not count.
+	// A caller who may write the history forges a decision in it: it does not count.
 	_, err = openTable(t, o).Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{decides("b-6", pipeline.Approved, "eve")}})
 	must(err)
 	remove := func(pk string) {
@@ -184,9 +184,8 @@ func TestRolesOfTheLedger(t *testing.T) {
 	}
 }
 
-// Who may write decisions alone leaves by hand what is more than a decision: nothing
-// but the decision counts, nothing of it gets into the history, and no writer is kept
-// from his work.
+// A caller who may write only decisions leaves by hand more than a decision. Only the
+// decision counts, nothing else gets into the history, and no writer is blocked.
 func TestOnlyDecisionsArePending(t *testing.T) {
 	t.Parallel()
 	more := decides("b-1", pipeline.Approved, "eve")
@@ -300,8 +299,8 @@ func TestFaultsOfDecisions(t *testing.T) {
 	}
 }
 
-// Who may write what the launcher's role may launches, under a lease, and neither decides
-// nor defines a pipeline.
+// A caller with the rights of the launcher's role launches, under a lease, and neither
+// decides nor defines a pipeline.
 func TestLauncherOfTheLedger(t *testing.T) {
 	t.Parallel()
 	c, o := newTable(t)

@@ -22,8 +22,8 @@ import (
 // dynamoLeaser keeps the leases.
 type dynamoLeaser struct{ *table }
 
-// Acquire implements pipeline.Ledger, by the rules of SQLite.Acquire. What was read
-// is the condition of the write.
+// Acquire implements pipeline.Ledger, by the rules of SQLite.Acquire. The write has the
+// condition that the row is still as it was read.
 func (d *dynamoLeaser) Acquire(ctx context.Context, key string, h pipeline.Holder, ttl time.Duration) (pipeline.Lease, error) {
 	const op = "take lease"
 	if key == "" || ttl <= 0 {
@@ -56,8 +56,8 @@ func (d *dynamoLeaser) Acquire(ctx context.Context, key string, h pipeline.Holde
 	return taken, nil
 }
 
-// refuse says who holds the lease. One that would last for longer than anyone asked
-// for, by this clock, is brought forward first.
+// refuse returns the error that names the lease's holder. If the lease would last longer than
+// anyone asked for, by this clock, its end is brought forward first.
 func (d *dynamoLeaser) refuse(ctx context.Context, op string, row leaseRow, now time.Time) (poll.Probe, error) {
 	if latest := now.Add(row.ttl); row.Expires.After(latest) {
 		before := row
@@ -69,7 +69,7 @@ func (d *dynamoLeaser) refuse(ctx context.Context, op string, row leaseRow, now 
 	return poll.Probe{}, pipeline.Errorf(pipeline.CodeLocked, op, "%w", &pipeline.LockedError{Lease: row.Lease})
 }
 
-// readLease returns the row of a key; the zero row, not held, where there is none.
+// readLease returns the row of a key; the zero row, not locked, if there is none.
 func (d *dynamoLeaser) readLease(ctx context.Context, key string) (leaseRow, error) {
 	i, err := d.get(ctx, pkLease, key)
 	if err != nil || i == nil {
@@ -90,8 +90,8 @@ func (d *dynamoLeaser) decodeLease(i item) (leaseRow, error) {
 	return row, nil
 }
 
-// writeLease writes a row in place of the one that was read. It returns false where
-// that is no longer there.
+// writeLease writes a row in place of the one that was read. It returns false if that row has
+// changed.
 func (d *dynamoLeaser) writeLease(ctx context.Context, row, before leaseRow) (bool, error) {
 	holder, err := json.Marshal(row.Holder)
 	if err != nil {
@@ -173,9 +173,8 @@ func (d *dynamoLeaser) Release(ctx context.Context, lease pipeline.Lease) error 
 	return d.fault(ctx, "release lease", err)
 }
 
-// Current refuses, with CodeLeaseLost, a change under leases of which another has taken
-// one over, or that was given up. It reads consistently, in one request for a hundred
-// leases, and changes nothing.
+// Current refuses, with CodeLeaseLost, a change under leases if one of them was taken over or
+// released. It reads consistently, in one request for a hundred leases, and changes nothing.
 func (d *dynamoLeaser) Current(ctx context.Context, by ...pipeline.Fence) error {
 	const op = "look at lease"
 	for some := range slices.Chunk(by, maxGets) {
@@ -195,8 +194,8 @@ func (d *dynamoLeaser) Current(ctx context.Context, by ...pipeline.Fence) error 
 // maxGets is how many items DynamoDB reads in one request.
 const maxGets = 100
 
-// readLeases returns the rows of fences' keys, at most maxGets; the zero row where there
-// is none.
+// readLeases returns the rows of fences' keys, at most maxGets; the zero row for a key
+// without one.
 func (d *dynamoLeaser) readLeases(ctx context.Context, fences []pipeline.Fence) (map[string]leaseRow, error) {
 	rows := map[string]leaseRow{}
 	if len(fences) == 1 {

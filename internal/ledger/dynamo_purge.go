@@ -17,14 +17,14 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// purgeLease is how long a purge holds a pipeline's place in the list without a sign
-// of life. It returns one before each batch of deletions.
+// purgeLease is how long a purge keeps a pipeline's place in the list without a sign of life.
+// It writes one before each batch of deletions.
 const purgeLease = time.Minute
 
-// Purge implements pipeline.Ledger. The head goes first, so that from then on there
-// is no history; then all that belonged to it; and last its place in the list, which
-// says meanwhile who purges. What a purge that died has left, the next append or
-// purge of the name takes over.
+// Purge implements pipeline.Ledger. It removes the head first, so that from then on there is
+// no history; then all that belonged to it; and last its place in the list, which says
+// meanwhile who purges. The next append or purge of the name finishes a purge whose process
+// died.
 func (d *dynamoMaintainer) Purge(ctx context.Context, name string) error {
 	const op = "purge pipeline"
 	token := rand.Text()
@@ -46,8 +46,8 @@ func (d *dynamoMaintainer) Purge(ctx context.Context, name string) error {
 	return d.fault(ctx, op, err)
 }
 
-// finishPurge takes over what a purge that died has left. It returns false while a
-// purge is under way.
+// finishPurge takes over a purge whose process died. It returns false while a purge is under
+// way.
 func (d *dynamoMaintainer) finishPurge(ctx context.Context, name string) (bool, error) {
 	listed, err := d.get(ctx, pkPipelines, name)
 	if err != nil || listed.text("purger") == "" {
@@ -69,7 +69,7 @@ func (d *dynamoMaintainer) finishPurge(ctx context.Context, name string) (bool, 
 
 var errOtherPurger = errors.New("another process has taken over the purge")
 
-// holdPurge returns a sign of life, or hands the purge from one token to another.
+// holdPurge writes a sign of life, or moves the purge from one token to another.
 func (d *dynamoMaintainer) holdPurge(ctx context.Context, name, from, to string, until time.Time) error {
 	_, err := d.Client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName: aws.String(d.Table), Key: keyOf(pkPipelines, name), ConditionExpression: aws.String("purger = :from"),
@@ -82,8 +82,8 @@ func (d *dynamoMaintainer) holdPurge(ctx context.Context, name, from, to string,
 	return err
 }
 
-// purge removes what is left of a history whose head is gone. When it fails, it
-// leaves the rest to whoever comes next.
+// purge removes what is left of a history whose head is gone. If it fails, the next purge
+// removes the rest.
 func (d *dynamoMaintainer) purge(ctx context.Context, name, token string) (err error) {
 	defer func() {
 		if err != nil {
@@ -121,8 +121,8 @@ func (d *dynamoMaintainer) purge(ctx context.Context, name, token string) (err e
 	return err
 }
 
-// forget removes decisions one by one: who may remove them may not write
-// them, which is the same right where many are written at once.
+// forget removes decisions one by one: a caller who may remove them may not write them, and
+// batch writes need that right.
 func (d *dynamoDecisions) forget(ctx context.Context, name string) error {
 	return d.each(ctx, query{pk: pkDecisions(name)}, func(i item) (bool, error) {
 		_, err := d.Client.DeleteItem(ctx, &dynamodb.DeleteItemInput{TableName: aws.String(d.Table), Key: keyOf(pkDecisions(name), i.text("sk"))})

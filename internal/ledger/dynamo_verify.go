@@ -19,8 +19,8 @@ type dynamoMaintainer struct {
 // Close implements pipeline.Ledger. There is nothing to close.
 func (d *dynamoMaintainer) Close() error { return nil }
 
-// Verify implements pipeline.Ledger: the chain, and that the view is what the events
-// add up to. The pipeline should be at rest; an append meanwhile may look like damage.
+// Verify implements pipeline.Ledger: it checks the chain, and that the view is what the
+// events add up to. The pipeline should be at rest; an append meanwhile may look like damage.
 func (d *dynamoMaintainer) Verify(ctx context.Context, name string) (int64, error) {
 	names := []string{name}
 	if name == "" {

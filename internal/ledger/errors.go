@@ -15,8 +15,8 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// failed classifies an error of SQLite or of the file system by what can be done
-// about it. One that has a code already is given as it is.
+// failed classifies an error of SQLite or of the file system by what can be done about it. It
+// returns an error that has a code already unchanged.
 func (l *database) failed(ctx context.Context, op string, err error) error {
 	var known *pipeline.Error
 	if errors.As(err, &known) {
@@ -69,7 +69,7 @@ func (l *database) unusable(op string, err error) error {
 		WithHint("Choose a data directory that this user may write to, or give this user that right.")
 }
 
-// damaged makes the error of stored data that is not what was written.
+// damaged makes the error for stored data that is not what was written.
 func (l *database) damaged(op, format string, args ...any) error {
 	return pipeline.Errorf(pipeline.CodeCorrupt, op, format, args...).
 		WithHint("Restore %[1]s from a backup. Without one, move %[1]s and the files %[1]s-wal and -shm away, and start over with an empty ledger.", l.path)

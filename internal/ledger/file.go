@@ -12,9 +12,8 @@ import (
 	"runtime"
 )
 
-// createFile makes the ledger's file, empty, if there is none, and sees to it that
-// only its owner may use it. SQLite gives the -wal and -shm files beside it the
-// same mode.
+// createFile makes the ledger's file, empty, if there is none, and ensures that only its
+// owner may use it. SQLite creates the -wal and -shm files beside it with the same mode.
 //
 // The file is never opened at its own name: closing a file drops every lock that
 // this process has on it, also those of another ledger that has it open (see
@@ -64,8 +63,8 @@ func createUnlinked(path string) error {
 	return f.Close()
 }
 
-// restrict takes the rights of others from files that were copied or restored
-// with a wider mode.
+// restrict removes the rights of others from files that were copied or restored with a wider
+// mode.
 func restrict(path string, info fs.FileInfo) error {
 	if info.Mode().Perm()&0o077 == 0 || runtime.GOOS == "windows" { // which has no such modes
 		return nil

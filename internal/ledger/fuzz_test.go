@@ -14,8 +14,8 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// FuzzRows decodes rows that anybody may have written: they give an error or a
-// value that can be used, never a panic.
+// FuzzRows decodes rows that anybody may have written: the result is an error or a value that
+// can be used, never a panic.
 func FuzzRows(f *testing.F) {
 	build := pipeline.Event{Pipeline: "shop", Kind: pipeline.BuildOffered, Facts: pipeline.Facts{Build: &pipeline.Build{ID: "b-1"}}}
 	body, err := seal(&build, pipeline.Event{}, time.Unix(1, 0), false)

@@ -30,8 +30,8 @@ func (l *database) SetPlace(ctx context.Context, place string) error {
 	})
 }
 
-// IdentityIn returns the ID of the ledger in the file at path, and changes nothing there;
-// CodeNotFound where there is no file.
+// IdentityIn returns the ID of the ledger in the file at path, and changes nothing there. It
+// returns CodeNotFound if there is no file.
 func IdentityIn(ctx context.Context, path string) (string, error) {
 	const op = "identify ledger"
 	l := &database{path: path}

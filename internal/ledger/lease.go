@@ -17,8 +17,8 @@ import (
 // sqliteLeaser keeps the leases.
 type sqliteLeaser struct{ *database }
 
-// leaseRow is a row of leases. A key keeps its row for ever, so that its tokens
-// never start anew.
+// leaseRow is a row of leases. A key keeps its row permanently, so that its tokens never
+// start again from the beginning.
 type leaseRow struct {
 	pipeline.Lease
 	locked bool
@@ -28,13 +28,12 @@ type leaseRow struct {
 
 // Acquire implements pipeline.Ledger.
 //
-// The lease expires by the clock of whoever asks. If that clock stands far before
-// the one that the lease was written by (it was set back, or is of another
-// machine), the lease would seem to last for longer than anyone ever asked for. So
-// its end is brought forward to the lease's own ttl from now: a holder that lives
-// renews it in time, and one that died holds it for one ttl at most from when the
-// first other asked. A clock that runs ahead ends leases early; the token then
-// keeps the former holder from writing.
+// The lease expires by the clock of whoever asks. If that clock is far behind the one that
+// the lease was written by (it was set back, or is of another machine), the lease would seem
+// to last longer than anyone ever asked for. So its end is brought forward to the lease's own
+// ttl from now: a living holder renews it in time, and a dead one keeps it for at most one
+// ttl from when the first other asked. A clock that runs ahead ends leases early; the token
+// then keeps the former holder from writing.
 func (l *sqliteLeaser) Acquire(ctx context.Context, key string, h pipeline.Holder, ttl time.Duration) (pipeline.Lease, error) {
 	const op = "take lease"
 	if key == "" || ttl <= 0 {
@@ -146,7 +145,7 @@ func (l *sqliteLeaser) Leases(ctx context.Context) ([]pipeline.Lease, error) {
 	return leases, nil
 }
 
-// readLease returns the row of a key; the zero row, not held, where there is none.
+// readLease returns the row of a key; the zero row, not locked, if there is none.
 func (l *sqliteLeaser) readLease(ctx context.Context, tx *sql.Tx, key string) (leaseRow, error) {
 	row := leaseRow{Lease: pipeline.Lease{Key: key}}
 	var holder []byte
@@ -178,11 +177,11 @@ func (l *sqliteLeaser) decodeHolder(key string, doc []byte, h *pipeline.Holder) 
 	return nil
 }
 
-// nextToken returns the token after last: the time, or more than last where that is not
-// less. A platform remembers tokens for longer than a ledger may live.
+// nextToken returns the token after last: the time, or more than last if the time is not. A
+// platform remembers tokens for longer than a ledger may live.
 func nextToken(last int64, now time.Time) int64 { return max(last+1, now.UnixMilli()) }
 
-// leaseLost says what became of a lease that is no longer current.
+// leaseLost returns the error that says what became of a lease that is no longer current.
 func leaseLost(op string, lease pipeline.Lease, now leaseRow) error {
 	if now.locked {
 		return pipeline.Errorf(pipeline.CodeLeaseLost, op, "%s was lost: %s", lease.Key, (&pipeline.LockedError{Lease: now.Lease}).Error()).

@@ -20,8 +20,8 @@ const pageSize = 100
 
 const stateQuery = `SELECT kind, id, version, doc FROM records WHERE pipeline = ?`
 
-// catchUp is how many events are at most laid over a state that was read before. More of
-// them cost about as much as the state.
+// catchUp is how many events are at most applied to a state that was read before. More of
+// them cost about as much as reading the state.
 const catchUp = 100
 
 // sqliteReader reads what is recorded. It keeps the states that it has read.
@@ -38,9 +38,8 @@ type known struct {
 	state *pipeline.State
 }
 
-// State implements pipeline.Ledger. Its cost depends on the number of records and
-// not on that of runs or events; where they have been read before, on what has come
-// since.
+// State implements pipeline.Ledger. Its cost depends on the number of records and not on that
+// of runs or events. If the records have been read before, it depends on the events since.
 func (l *sqliteReader) State(ctx context.Context, name string) (*pipeline.State, error) {
 	const op = "read state"
 	l.mu.Lock()
@@ -64,8 +63,8 @@ func (l *sqliteReader) State(ctx context.Context, name string) (*pipeline.State,
 	return k.state, nil
 }
 
-// follow lays the events since over a state; ok is false where there are too many, or
-// its history is no more.
+// follow applies the events since to a state. ok is false if there are too many, or the
+// history is gone.
 func (l *sqliteReader) follow(ctx context.Context, op, name string, k known) (_ known, ok bool, err error) {
 	var events []pipeline.Event
 	err = l.eachEvent(ctx, op, l.read, name, k.seq-1, catchUp+2, func(seq int64, hash string, body []byte) error {
@@ -218,9 +217,9 @@ func (l *sqliteReader) Runs(ctx context.Context, name string, q pipeline.RunQuer
 	return page, nil
 }
 
-// runsQuery selects a page and the row behind it. It names the index that gives
-// the rows in order: SQLite, which keeps no statistics here, may prefer to sort. A
-// build has few runs, so its index also serves a build's runs of a stage or status.
+// runsQuery selects a page and the row behind it. It names the index that returns the rows in
+// order: SQLite, which keeps no statistics here, may prefer to sort. A build has few runs, so
+// its index also serves a build's runs of a stage or status.
 func runsQuery(name string, q pipeline.RunQuery) (string, []any) {
 	where, args := []string{"pipeline = ?"}, []any{name}
 	add := func(condition, value string) {

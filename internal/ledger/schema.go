@@ -24,10 +24,10 @@ const applicationID = 0x50454e53
 // applied is the schema's version, in user_version. A released one is never
 // changed.
 //
-// An event's body is the JSON that its hash is of. It holds all of the event, so
-// that there is no second copy to disagree with it; in the sqlite3 shell, body ->>
-// '$.kind' and so on show its parts. A run's row has what listings need: the run
-// itself is in the event that wrote it last, whose number is the version.
+// An event's body is the JSON that its hash is of. It contains all of the event, so there is
+// no second copy to disagree with it; in the sqlite3 shell, body ->> '$.kind' and so on show
+// its parts. A run's row has what listings need: the run itself is in the event that wrote it
+// last, whose number is the version.
 func migrations() []string {
 	return []string{`
 CREATE TABLE events (
@@ -80,8 +80,8 @@ INSERT INTO identity (id, place) VALUES ('l-' || lower(hex(randomblob(8))), '');
 `}
 }
 
-// migrate brings the file to the present schema. Several processes may try at
-// once: one does it, the others find it done.
+// migrate brings the file to the present schema. Several processes may try at once: one does
+// it, the others find it done.
 func (l *database) migrate(ctx context.Context) error {
 	current, err := l.schemaVersion(ctx, l.write)
 	if err != nil || current == len(migrations()) {
@@ -130,8 +130,8 @@ func (l *database) schemaVersion(ctx context.Context, q querier) (int, error) {
 	return version, nil
 }
 
-// useWAL makes readers and the writer independent, for good. Where two processes
-// do it at once SQLite refuses one of them without waiting.
+// useWAL makes readers and the writer independent, permanently. If two processes do it at
+// once, SQLite refuses one of them without waiting.
 func (l *database) useWAL(ctx context.Context) error {
 	schedule := poll.Schedule{First: 5 * time.Millisecond, Max: 100 * time.Millisecond, Factor: 2, Limit: busyTimeout, What: "the lock on " + l.path}
 	return poll.Until(ctx, schedule, func(ctx context.Context) (poll.Probe, error) {

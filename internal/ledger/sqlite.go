@@ -4,10 +4,9 @@
 // Package ledger keeps the durable record of pipelines: pipeline.Ledger on SQLite,
 // in one file that several processes may open at the same time.
 //
-// Events are only ever added. The current-state view (records and runs) is changed
-// in the transaction that adds the event, so that the two can't disagree, and both
-// can be checked against one another with Verify. The package knows no gate rules
-// and returns no events of its own.
+// Events are only ever added. The current-state view (records and runs) is changed in the
+// transaction that adds the event, so the two can't disagree, and Verify checks both against
+// one another. The package knows no gate rules and makes no events of its own.
 //
 //	l, err := ledger.Open(ctx, filepath.Join(dir, "ledger.db"), ledger.Options{})
 //	if err != nil {
@@ -85,11 +84,10 @@ type database struct {
 	stmt  statements // on write
 }
 
-// Open opens the ledger in the file at path, which is made, with its directory, if
-// it does not exist; only the owner may read it. The error is CodeCorrupt for a
-// file that is damaged or no database, and CodeInvalid for one that can't be
-// written, belongs to another program, or was written by a newer version. The
-// caller must Close the ledger.
+// Open opens the ledger in the file at path. It creates the file, with its directory, if it
+// does not exist; only the owner may read it. The error is CodeCorrupt for a file that is
+// damaged or no database, and CodeInvalid for one that can't be written, belongs to another
+// program, or was written by a newer version. The caller must Close the ledger.
 func Open(ctx context.Context, path string, o Options) (*SQLite, error) {
 	l, err := openDatabase(ctx, path, o)
 	if err != nil {
@@ -160,7 +158,7 @@ func (l *database) pool(size int, pragmas ...string) (*sql.DB, error) {
 	return db, nil
 }
 
-// Close returns the file up, after the calls under way.
+// Close closes the file, after the calls under way.
 func (l *database) Close() error {
 	var errs []error
 	for _, db := range []*sql.DB{l.read, l.write} {
@@ -174,8 +172,8 @@ func (l *database) Close() error {
 	return nil
 }
 
-// update runs f in a transaction that no other can come between. If f or the
-// commit fails, nothing was changed.
+// update runs f in a transaction that no other can come between. If f or the commit fails,
+// nothing was changed.
 func (l *database) update(ctx context.Context, op string, f func(*sql.Tx) error) error {
 	tx, err := l.write.BeginTx(ctx, nil)
 	if err != nil {
@@ -194,8 +192,8 @@ func (l *database) update(ctx context.Context, op string, f func(*sql.Tx) error)
 	return nil
 }
 
-// checkPlace refuses to write to a file that is no longer at its path: nobody would
-// read it again.
+// checkPlace refuses to write to a file that is no longer at its path: nobody would read it
+// again.
 func (l *database) checkPlace(op string) error {
 	if now, err := os.Stat(l.path); err != nil || !os.SameFile(now, l.file) {
 		return pipeline.Errorf(pipeline.CodeFailed, op, "%s was moved, deleted or replaced while it was in use", l.path).
@@ -204,7 +202,7 @@ func (l *database) checkPlace(op string) error {
 	return nil
 }
 
-// statements are those of the transactions that write, prepared once.
+// statements are the statements of the transactions that write, prepared once.
 type statements struct {
 	head, insertEvent               *sql.Stmt
 	version, putRecord, goneRecord  *sql.Stmt

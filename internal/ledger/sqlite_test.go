@@ -288,8 +288,8 @@ func TestDurable(t *testing.T) {
 	}
 }
 
-// TestPlans checks that no query on the way of a listing reads rows that it
-// doesn't give, or sorts them.
+// TestPlans checks that no query of a listing reads rows that it doesn't return, or sorts
+// them.
 func TestPlans(t *testing.T) {
 	t.Parallel()
 	l := open(t, filepath.Join(t.TempDir(), "ledger.db"), Options{})

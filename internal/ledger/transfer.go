@@ -14,9 +14,8 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// exportFormat is the number of the format that Export writes: a header, and then the
-// events of a pipeline, each in a line of JSON with its hash, byte for byte as it was
-// sealed; and so on for the others.
+// exportFormat is the number of the format that Export writes: for each pipeline a header,
+// and then its events, each in a line of JSON with its hash, byte for byte as it was sealed.
 const exportFormat = 2
 
 type exportHeader struct {
@@ -26,8 +25,8 @@ type exportHeader struct {
 	Hash     string `json:"hash"` // of the last event
 }
 
-// exportedEvent is how an event is read. It is not written so, as an encoder may change
-// the form of what it is given.
+// exportedEvent is how an event is read. Events are not written through it, as an encoder may
+// change the form of its input.
 type exportedEvent struct {
 	Hash  string          `json:"hash"`
 	Event json.RawMessage `json:"event"`
@@ -41,20 +40,20 @@ const (
 	importBatch = 15
 )
 
-// verified is a ledger that can be read, and checked before it is.
+// verified is a ledger that can be read, and checked before.
 type verified interface {
 	pipeline.Reader
 	Verify(ctx context.Context, pipeline string) (int64, error)
 }
 
-// written is a ledger that can be written to, and read, to go on where it was.
+// written is a ledger that can be written to, and read, to continue an import.
 type written interface {
 	pipeline.Reader
 	pipeline.Appender
 }
 
-// Export writes the whole history of pipelines as they are, which Import reads. It reads
-// what is there when it begins.
+// Export writes the whole history of pipelines unchanged, for Import to read. It writes what
+// exists when it begins.
 func Export(ctx context.Context, l verified, w io.Writer, names ...string) error {
 	for _, name := range names {
 		if _, err := l.Verify(ctx, name); err != nil {
@@ -64,8 +63,8 @@ func Export(ctx context.Context, l verified, w io.Writer, names ...string) error
 	return Dump(ctx, l, w, names...)
 }
 
-// Dump is Export of histories that may be damaged: it writes them as they are, and whoever
-// reads them finds that out.
+// Dump is Export for histories that may be damaged: it writes them unchanged, and readers
+// find the damage.
 func Dump(ctx context.Context, l pipeline.Reader, w io.Writer, names ...string) error {
 	out := bufio.NewWriter(w)
 	enc := json.NewEncoder(out)
@@ -102,7 +101,8 @@ func Dump(ctx context.Context, l pipeline.Reader, w io.Writer, names ...string) 
 }
 
 // VerifyExport checks the hash chains of what Export wrote, and returns the number of its
-// events; CodeCorrupt names the first that is wrong, and CodeInvalid is what is no export.
+// events. CodeCorrupt names the first that is wrong, and CodeInvalid means that it is no
+// export.
 func VerifyExport(r io.Reader) (events int64, err error) {
 	const op = "verify export"
 	in := json.NewDecoder(bufio.NewReader(r))
@@ -145,17 +145,17 @@ func readEvent(in *json.Decoder, op, name string, seq int64, prev string) (e pip
 	return e, e.Check(seq, prev)
 }
 
-// Imported says what an import brought.
+// Imported says what an import added.
 type Imported struct {
 	Pipeline string `json:"pipeline"`
 	Events   int64  `json:"events"`
 	Had      int64  `json:"had"` // of them, before: an import that was interrupted goes on
 }
 
-// Import reads what Export wrote into a ledger, which has no other history of those
-// pipelines: CodeConflict where it has. Each event is checked before it is written;
-// CodeCorrupt names the first that is wrong. An import that was interrupted is
-// repeated: it goes on where it was.
+// Import reads what Export wrote into a ledger. It returns CodeConflict if the ledger has
+// another history of those pipelines. Each event is checked before it is written; CodeCorrupt
+// names the first that is wrong. An interrupted import is repeated and continues where it
+// was.
 func Import(ctx context.Context, l written, r io.Reader) ([]Imported, error) {
 	const op = "import ledger"
 	in := json.NewDecoder(bufio.NewReader(r))
@@ -216,7 +216,7 @@ func importOne(ctx context.Context, l written, in *json.Decoder, h exportHeader)
 	return done, nil
 }
 
-// sameEvent refuses an event of which the ledger has another with its number.
+// sameEvent refuses an event if the ledger has another event of its number.
 func sameEvent(ctx context.Context, l pipeline.Reader, e pipeline.Event) error {
 	there, err := l.Events(ctx, e.Pipeline, e.Seq-1, 1)
 	if err == nil && (len(there) == 0 || there[0].Hash != e.Hash) {

@@ -22,8 +22,8 @@ type sqliteMaintainer struct{ *database }
 // structure, and that the current-state view is what the events add up to: a
 // forged approval in the view would open a gate without an event.
 //
-// A hash is compared with that of the stored bytes, not of an event that was
-// decoded and encoded again, so that events of earlier versions stay valid.
+// A hash is compared with that of the stored bytes, not of an event that was decoded and
+// encoded again, so events of earlier versions stay valid.
 func (l *sqliteMaintainer) Verify(ctx context.Context, name string) (int64, error) {
 	tx, err := l.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true}) // one view of all tables
 	if err != nil {
@@ -66,8 +66,8 @@ func (l *sqliteMaintainer) checkFile(ctx context.Context, tx *sql.Tx) error {
 	return nil
 }
 
-// verifyChain checks the events one after the other. It returns the records that
-// must be there in the end, with their versions, and the number of right events.
+// verifyChain checks the events one after the other. It returns the records that must exist
+// in the end, with their versions, and the number of right events.
 func (l *sqliteMaintainer) verifyChain(ctx context.Context, q querier, name string) (map[pipeline.Key]int64, int64, error) {
 	last := map[pipeline.Key]int64{}
 	var n int64
@@ -151,8 +151,8 @@ type viewRow struct {
 	stage, build, status string
 }
 
-// writtenBy reports whether the event with the given body writes the row. A
-// document that was written by an earlier version may differ in form.
+// writtenBy reports whether the event with the given body writes the row. A document of an
+// earlier version may differ in form.
 func (row viewRow) writtenBy(body []byte) bool {
 	var e pipeline.Event
 	if json.Unmarshal(body, &e) != nil {
@@ -178,15 +178,15 @@ func (row viewRow) writtenBy(body []byte) bool {
 	return false
 }
 
-// sameRecord reports whether two records say the same once decoded.
+// sameRecord reports whether two records are equal once decoded.
 func sameRecord(a, b pipeline.Record) bool {
 	x, errX := pipeline.NewState([]pipeline.Record{a})
 	y, errY := pipeline.NewState([]pipeline.Record{b})
 	return errX == nil && errY == nil && reflect.DeepEqual(x, y)
 }
 
-// Purge implements pipeline.Ledger. The pipeline's leases stay, so that their
-// tokens go on growing. A pipeline that isn't there is no error.
+// Purge implements pipeline.Ledger. The pipeline's leases stay, so that their tokens keep
+// growing. A pipeline that does not exist is no error.
 func (l *sqliteMaintainer) Purge(ctx context.Context, name string) error {
 	const op = "purge pipeline"
 	return l.update(ctx, op, func(tx *sql.Tx) error {

@@ -17,7 +17,7 @@ type Right string
 const (
 	RightApprove  Right = "approve"  // also to lift a rejection
 	RightReject   Right = "reject"   // a build at a stage
-	RightDeploy   Right = "deploy"   // promote, roll back and retry where a person moves the stage; hold and release any
+	RightDeploy   Right = "deploy"   // promote, roll back and retry where a person moves the stage; pause and resume any
 	RightLaunch   Right = "launch"   // a self-service environment
 	RightOverride Right = "override" // a gate
 )
@@ -252,7 +252,7 @@ func (a *Authorization) Check() error {
 		members := []string{entry}
 		if group, ok := strings.CutPrefix(entry, "@"); ok {
 			if members, ok = a.Groups[group]; !ok {
-				return nil // who is in it, only the system knows that people sign in to
+				return nil // only the system that people sign in to knows its members
 			}
 		}
 		people = append(people, members...)

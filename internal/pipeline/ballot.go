@@ -9,7 +9,7 @@ import "slices"
 // run that the build's result is from, and of the content that the build has.
 type Ballot struct {
 	decision Decision
-	evidence RunSummary // the run that judges the build
+	evidence RunSummary // the run that the build's result is from
 	inputs   Inputs     // the content that the build has
 	rights   *Authorization
 }

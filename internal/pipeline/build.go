@@ -19,7 +19,7 @@ type Revision struct {
 	Ref        string     `json:"ref,omitempty"`
 	Commit     string     `json:"commit"`
 	Author     string     `json:"author,omitempty"`
-	Committer  string     `json:"committer,omitempty"` // who made the commit of it; unknown in old records
+	Committer  string     `json:"committer,omitempty"` // the author of the commit; unknown in old records
 	Time       time.Time  `json:"time,omitzero"`
 	Message    string     `json:"message,omitempty"` // the first line
 	Components Components `json:"components,omitzero"`

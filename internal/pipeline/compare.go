@@ -6,7 +6,7 @@ package pipeline
 // Comparison is what lies between two commits.
 type Comparison struct {
 	Ahead  []Revision   `json:"ahead"`         // commits that the second has and the first has not, the newest first
-	Behind []Revision   `json:"behind"`        // the other way round: what a rollback takes back
+	Behind []Revision   `json:"behind"`        // the reverse: what a rollback takes back
 	Files  []FileChange `json:"files"`         // that differ, by path
 	Cut    bool         `json:"cut,omitempty"` // there are more commits or files than are listed
 }
@@ -14,7 +14,7 @@ type Comparison struct {
 // FileChange is a file that differs between two commits.
 type FileChange struct {
 	Path      string `json:"path"`
-	Component string `json:"component,omitempty"` // or "ignored"; empty where it is not known which paths belong to which
+	Component string `json:"component,omitempty"` // or "ignored"; empty if it is not known which paths belong to which
 	Added     int    `json:"added"`               // lines; both are zero for a file that is no text
 	Removed   int    `json:"removed"`
 }

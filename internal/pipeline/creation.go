@@ -18,10 +18,10 @@ type Made struct {
 // next creation of that name continues what was begun. A thing without such a record belongs
 // to the state that has it.
 type Creation struct {
-	Kind    RecordKind `json:"kind"` // pipeline, stage, recipe or environment
+	Kind    RecordKind `json:"kind"` // pipeline, stage, image or environment
 	Name    string     `json:"name"`
 	ID      string     `json:"id"`      // of what was created
-	Session string     `json:"session"` // key of the lease that its maker holds while it lives
+	Session string     `json:"session"` // key of the lease that its maker holds while it is alive
 	Made    Made       `json:"made"`
 }
 

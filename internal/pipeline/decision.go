@@ -43,7 +43,7 @@ const (
 	OutcomeFailed     Outcome = "failed"
 	OutcomeRejected   Outcome = "rejected"   // there or above
 	OutcomeWaiting    Outcome = "waiting"    // for a decision
-	OutcomeOverridden Outcome = "overridden" // somebody let it pass the gate, and it has not run since
+	OutcomeOverridden Outcome = "overridden" // an override let it pass the gate, and it has not run since
 )
 
 // Outcome returns the result of a build at a stage; empty if it did not run. It says that

@@ -31,7 +31,7 @@ type EnvironmentPurpose string
 // The purposes.
 const (
 	ForRun     EnvironmentPurpose = "run"          // ends with its run
-	ForStage   EnvironmentPurpose = "stage"        // lasting: serves the stage's build
+	ForStage   EnvironmentPurpose = "stage"        // persistent: serves the stage's build
 	ForPerson  EnvironmentPurpose = "self-service" // a person's own, with a TTL
 	ForInquiry EnvironmentPurpose = "exploratory"  // until the stage's build is decided
 )
@@ -74,7 +74,7 @@ type Image struct {
 	ID        string            `json:"id"`
 	Pipeline  string            `json:"pipeline"`
 	Name      string            `json:"name"`             // of the baked image or of the stage that baked it
-	Key       string            `json:"key"`              // digest of the inputs: the same key gives the same image
+	Key       string            `json:"key"`              // digest of the inputs: the same key yields the same image
 	Parent    string            `json:"parent,omitempty"` // the image that it was baked from
 	Build     string            `json:"build,omitempty"`  // of an application image
 	Run       string            `json:"run,omitempty"`
@@ -83,7 +83,7 @@ type Image struct {
 	Order     int64             `json:"order"`
 	Published string            `json:"published,omitempty"` // digest of its publication
 	Copies    map[string]string `json:"copies,omitempty"`    // IDs by region, its own included
-	Packages  *Artifact         `json:"packages,omitempty"`  // a list of Package in JSON; nil where they are not known
+	Packages  *Artifact         `json:"packages,omitempty"`  // a list of Package in JSON; nil if they are not known
 	CreatedAt time.Time         `json:"created_at"`
 }
 
@@ -96,13 +96,13 @@ type ImageDefinition struct {
 	Source   SourceRef    `json:"source"`
 	Steps    []Step       `json:"steps,omitempty"`
 	Base     string       `json:"base,omitempty"`    // the image that From resolved to; empty for a directory
-	Follow   bool         `json:"follow,omitempty"`  // bake anew when From resolves to another image
+	Follow   bool         `json:"follow,omitempty"`  // bake again when From resolves to another image
 	Cleanup  []string     `json:"cleanup,omitempty"` // shell lines before the image is taken
 	KMSKey   string       `json:"kms_key,omitempty"` // that encrypts it; empty: the platform's own
 	Publish  *Publication `json:"publish,omitempty"`
 	Keep     int          `json:"keep"` // older images retained besides those in use
 	Image    string       `json:"image,omitempty"`
-	Baked    string       `json:"baked,omitempty"` // key of the inputs that gave Image
+	Baked    string       `json:"baked,omitempty"` // key of the inputs that yielded Image
 	Run      string       `json:"run,omitempty"`   // that baked it
 	Applied  bool         `json:"applied"`
 	Owner    string       `json:"owner"`

@@ -20,7 +20,7 @@ const (
 	CodeLocked     Code = "locked"    // another run holds the lease
 	CodeLeaseLost  Code = "lease_lost"
 	CodeRefused    Code = "refused"     // a gate refuses it
-	CodeNotAllowed Code = "not_allowed" // who asks lacks the right
+	CodeNotAllowed Code = "not_allowed" // the person lacks the right
 	CodeFailed     Code = "failed"      // a step, check or deployment failed
 	CodeCorrupt    Code = "corrupt"     // stored data is not what was recorded
 	CodeCancelled  Code = "cancelled"

@@ -21,7 +21,7 @@ const (
 	NoticeFailed     NoticeKind = "failed"      // a run or a bake failed
 	NoticeRejected   NoticeKind = "rejected"    // somebody rejected a build
 	NoticeOverridden NoticeKind = "overridden"  // somebody let a build pass a gate
-	NoticeDeployed   NoticeKind = "deployed"    // a lasting environment runs a newer build
+	NoticeDeployed   NoticeKind = "deployed"    // a persistent environment runs a newer build
 	NoticeRolledBack NoticeKind = "rolled_back" // or an older one
 	NoticeExpiring   NoticeKind = "expiring"    // an environment is about to end
 	NoticeExpired    NoticeKind = "expired"     // it has ended
@@ -54,7 +54,7 @@ type Notice struct {
 	Reason      string     `json:"reason,omitempty"` // that was given
 	Text        string     `json:"text"`             // in a sentence or two
 	Time        time.Time  `json:"time"`
-	Ledger      Anchor     `json:"ledger,omitzero"` // the event that it tells of; zero for a test
+	Ledger      Anchor     `json:"ledger,omitzero"` // the event that it is about; zero for a test
 }
 
 // NotifyTarget is where notices of a pipeline go. Exactly one of Webhook, Slack, Topic,
@@ -139,9 +139,9 @@ func (p Pipeline) Target(key string) (NotifyTarget, bool) {
 // definition that adds the target.
 type Delivery struct {
 	Target   string       `json:"target"`             // key
-	Seq      int64        `json:"seq"`                // of the last event that it has been told of; 0: of the one that recorded this
+	Seq      int64        `json:"seq"`                // of the last event that it has been notified of; 0: of the one that recorded this
 	Notified int          `json:"notified,omitempty"` // of the notices of the event after that
-	On       []NoticeKind `json:"on,omitempty"`       // what it was to be told of then; empty: all
+	On       []NoticeKind `json:"on,omitempty"`       // what it was to be notified of then; empty: all
 	Skipped  int          `json:"skipped,omitempty"`  // notices that it refused for good
 	Error    string       `json:"error,omitempty"`    // of the last try; empty after one that went well
 	Tries    int          `json:"tries,omitempty"`    // that failed in a row

@@ -29,10 +29,10 @@ type Decision struct {
 	Inputs     Inputs         `json:"inputs,omitzero"` // the content that the run had
 	Result     DecisionResult `json:"result"`
 	Approvals  []Approval     `json:"approvals,omitempty"`  // of an approval: everybody's, in order
-	Rejections []Rejection    `json:"rejections,omitempty"` // of a rejection: everybody's that stand, in order
-	Lift       *Lift          `json:"lift,omitempty"`       // of a rejection: who wants to lift it so far
+	Rejections []Rejection    `json:"rejections,omitempty"` // of a rejection: everybody's that count, in order
+	Lift       *Lift          `json:"lift,omitempty"`       // of a rejection: the votes to lift it so far
 	Lifted     []Rejection    `json:"lifted,omitempty"`     // of an approval: the rejections that it lifted
-	Reason     string         `json:"reason,omitempty"`     // of the one who approved or rejected last, as the rest
+	Reason     string         `json:"reason,omitempty"`     // of the person who approved or rejected last, like the rest
 	Actor      string         `json:"actor"`
 	At         time.Time      `json:"at"`
 }
@@ -41,7 +41,7 @@ type Decision struct {
 type Rejection struct {
 	Actor  string    `json:"actor"`
 	Reason string    `json:"reason"`
-	Run    string    `json:"run,omitempty"` // that it was taken on
+	Run    string    `json:"run,omitempty"` // that it was made on
 	At     time.Time `json:"at"`
 }
 
@@ -63,7 +63,7 @@ func (d Decision) Stand() []Rejection {
 
 // Approval is one person's part in an approval, or in a lift of a rejection.
 type Approval struct {
-	Person string    `json:"person"` // as the pipeline's authorization calls who it is
+	Person string    `json:"person"` // the person's name in the pipeline's authorization
 	Actor  string    `json:"actor"`
 	Reason string    `json:"reason,omitempty"`
 	At     time.Time `json:"at"`
@@ -76,7 +76,7 @@ type Override struct {
 	Pipeline string    `json:"pipeline"`
 	Stage    string    `json:"stage"`
 	Build    string    `json:"build"`
-	Run      string    `json:"run,omitempty"` // the run that had judged the build; empty where none had
+	Run      string    `json:"run,omitempty"` // the run that the build's result was from; empty if it had none
 	Inputs   Inputs    `json:"inputs,omitzero"`
 	Digest   string    `json:"digest"` // of the stage's definition
 	Reason   string    `json:"reason"`
@@ -96,7 +96,7 @@ type Pause struct {
 type Retry struct {
 	Stage string    `json:"stage"`
 	Build string    `json:"build,omitempty"` // empty on a bootstrap stage
-	Run   string    `json:"run"`             // the run that is to be followed by another
+	Run   string    `json:"run"`             // the run to repeat
 	Actor string    `json:"actor"`
 	At    time.Time `json:"at"`
 }

@@ -22,7 +22,7 @@ type Pipeline struct {
 	Service Service `json:"service"`
 	Scale   Scale   `json:"scale"`
 	Keep    int     `json:"keep"`  // builds retained besides those in use
-	Owner   string  `json:"owner"` // the configuration that defined it, for telling two apart
+	Owner   string  `json:"owner"` // the configuration that defined it, to distinguish two
 	Made    Made    `json:"made,omitzero"`
 
 	// RetainHistory is how long the history is kept after the pipeline is removed; 0 removes
@@ -46,8 +46,8 @@ type Service struct {
 	Install string `json:"install,omitempty"` // PENSTOCK_ARTIFACT names the artifact's file
 	Start   string `json:"start,omitempty"`   // PORT is the port to listen on
 	Migrate string `json:"migrate,omitempty"` // once per deployment, before traffic
-	Seed    string `json:"seed,omitempty"`    // once per new environment that is not lasting
-	Port    int    `json:"port,omitempty"`    // where the platform doesn't choose one
+	Seed    string `json:"seed,omitempty"`    // once per new environment that is not persistent
+	Port    int    `json:"port,omitempty"`    // if the platform doesn't choose one
 	// Protocol is the protocol of requests to the service: empty for HTTP/1.1, or
 	// ProtocolH2C.
 	Protocol string `json:"protocol,omitempty"`

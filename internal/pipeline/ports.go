@@ -67,7 +67,7 @@ type RunPage struct {
 type Process struct {
 	Host    string `json:"host"`
 	PID     int    `json:"pid"`
-	Started string `json:"started"`         // so that a reused PID is told apart
+	Started string `json:"started"`         // so that a reused PID is recognized
 	Scope   string `json:"scope,omitempty"` // boot and PID namespace in which PID means the process; empty: unknown
 }
 
@@ -227,7 +227,7 @@ type PublishRequest struct {
 type BakedImage struct {
 	ID       string
 	Size     int64     // bytes
-	Packages []Package // that a Bake found in it, in order; nil where it can't tell
+	Packages []Package // that a Bake found in it, in order; nil if it can't list them
 }
 
 // Labels say what a thing on a platform is for, if the platform can show it.

@@ -24,7 +24,7 @@ const (
 	RecordBuild           RecordKind = "build"            // by ID
 	RecordRun             RecordKind = "run"              // by ID
 	RecordLatest          RecordKind = "latest"           // summary of a stage's latest run, by stage
-	RecordResult          RecordKind = "result"           // of the run that judged, by stage/build/digest
+	RecordResult          RecordKind = "result"           // of a run for its build, by stage/build/digest
 	RecordCurrent         RecordKind = "current"          // by stage
 	RecordDecision        RecordKind = "decision"         // by stage/build
 	RecordPromotion       RecordKind = "promotion"        // by stage
@@ -90,14 +90,14 @@ type recordKind struct {
 	name  RecordKind
 	about about
 
-	fact   func(*Facts) any                              // the field that says it, as a pointer to the field
+	fact   func(*Facts) any                              // the field that has the fact, as a pointer to the field
 	write  func(*Facts) (id string, doc any, wrote bool) // the record that facts write
 	number func(f *Facts, seq int64)                     // numbers what an event creates, when it is sealed; nil: has no number
 	check  func(*Facts) error                            // refuses facts that nobody sealed, with CodeCorrupt; nil: none
 
 	part   func(*State) any                     // the field that keeps it, as a pointer to the field
 	fresh  func(s *State, n int)                // lets a new state, of n records of all kinds, have none
-	own    func(*State)                         // gives a copy of a state a part of its own
+	own    func(*State)                         // makes a part of a state's copy its own
 	decode func(r Record) (func(*State), error) // returns what sets a record, with its version, that is newer than all others
 	drop   func(s *State, id string)            // takes a record out
 }

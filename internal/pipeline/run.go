@@ -60,7 +60,7 @@ type Run struct {
 	Status      RunStatus    `json:"status"`
 	Phase       Phase        `json:"phase"`
 	Why         string       `json:"why,omitempty"`         // why it ran, in words
-	Promotion   int64        `json:"promotion,omitempty"`   // version of the newest promotion that the run answers
+	Promotion   int64        `json:"promotion,omitempty"`   // version of the newest promotion that the run consumes
 	Environment string       `json:"environment,omitempty"` // environment ID
 	Fleet       string       `json:"fleet,omitempty"`       // the fleet that the run brought up there
 	Image       string       `json:"image,omitempty"`       // image that the run baked
@@ -74,7 +74,7 @@ type Run struct {
 	Process   Process       `json:"process,omitzero"`   // that runs it
 	Committed time.Time     `json:"committed,omitzero"` // when the build's commit was made
 	Order     int64         `json:"order,omitempty"`    // of the build, when the run began
-	Ready     time.Time     `json:"ready,omitzero"`     // of the build's first run there: since when it could enter, where that is known
+	Ready     time.Time     `json:"ready,omitzero"`     // of the build's first run there: since when it could enter, if that is known
 	StartedAt time.Time     `json:"started_at"`
 	EndedAt   time.Time     `json:"ended_at,omitzero"`
 }
@@ -153,7 +153,7 @@ type LoadReport struct {
 	Faults     []string         `json:"faults,omitempty"`   // distinct error texts, the first few
 	Every      time.Duration    `json:"every,omitempty"`    // that Series has a point for
 	Series     []LoadPoint      `json:"series,omitempty"`   // how it went over time; at most 60
-	Limits     *LoadLimits      `json:"limits,omitempty"`   // what it was to meet
+	Limits     *LoadLimits      `json:"limits,omitempty"`   // the thresholds that it had to meet
 }
 
 // LoadPoint is part of a load's time: the results of the requests that were sent in it.

@@ -107,14 +107,14 @@ type EnvironmentSpec struct {
 	Instances      int               `json:"instances"` // 0 means the pipeline's scale
 	Env            map[string]string `json:"env,omitempty"`
 	SecretsVersion int64             `json:"secrets_version,omitempty"`
-	Keep           bool              `json:"keep"`                  // lasting: it serves until the next build replaces it
+	Keep           bool              `json:"keep"`                  // persistent: it serves until the next build replaces it
 	Address        string            `json:"address,omitempty"`     // to listen on; empty means loopback
 	Port           int               `json:"port,omitempty"`        // of the endpoint; 0 means any free one, kept
-	Certificate    string            `json:"certificate,omitempty"` // ARN; the endpoint of a lasting environment speaks HTTPS with it
+	Certificate    string            `json:"certificate,omitempty"` // ARN; the endpoint of a persistent environment speaks HTTPS with it
 	DataFrom       string            `json:"data_from,omitempty"`   // the stage whose environment's data is copied
 	DrainTimeout   time.Duration     `json:"drain_timeout"`         // 0 means DefaultDrainTimeout
 	InstanceType   string            `json:"instance_type,omitempty"`
-	Shift          []ShiftStep       `json:"shift,omitempty"`  // of a lasting environment; empty: all at once
+	Shift          []ShiftStep       `json:"shift,omitempty"`  // of a persistent environment; empty: all at once
 	Alarms         []string          `json:"alarms,omitempty"` // that send its traffic back
 	KeepPrevious   time.Duration     `json:"keep_previous,omitempty"`
 	TrustedProxies []string          `json:"trusted_proxies,omitzero"` // whose forwarding headers the endpoint keeps; nil: DefaultTrustedProxies
@@ -204,7 +204,7 @@ type Load struct {
 	Max           time.Duration     `json:"max,omitempty"`
 	ErrorRate     float64           `json:"error_rate"`               // share of requests, 0 to 1
 	MinThroughput float64           `json:"min_throughput,omitempty"` // successful requests per second
-	Machines      int               `json:"machines,omitempty"`       // that share the rate, where the runner has several; 0 means as many as the rate needs
+	Machines      int               `json:"machines,omitempty"`       // that share the rate, if the runner has several; 0 means as many as the rate needs
 }
 
 // TakesBuild reports whether the stage runs for builds; a bootstrap stage runs
@@ -335,7 +335,7 @@ func (s Stage) Digest(p Pipeline) string {
 		Service  *Service
 		Approval bool
 		Source   string
-		Runner   RunnerKind `json:",omitempty"` // what ran before there was a choice has its digest still
+		Runner   RunnerKind `json:",omitempty"` // what ran before the choice existed keeps its digest
 	}{Type: s.Type, Steps: s.Steps, Artifact: s.Artifact, Bake: s.Bake, Approval: s.Approval, Runner: s.Runner}
 	if !s.TakesBuild() && s.Source != nil {
 		def.Source = s.Source.Digest

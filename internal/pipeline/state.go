@@ -22,7 +22,7 @@ func (s *State) BuildsNewestFirst() []Build {
 // thousands, it is quicker than BuildsNewestFirst.
 func (s *State) NewestBuilds() iter.Seq[Build] {
 	ids := s.newest
-	if len(ids) != len(s.Builds) { // a state that was put together by hand
+	if len(ids) != len(s.Builds) { // a state that was built by hand
 		ids = newestFirst(s.Builds)
 	}
 	return func(yield func(Build) bool) {

@@ -162,7 +162,7 @@ func FuzzText(f *testing.F) {
 // The time that a text takes grows with its length only, whatever it has.
 func TestLongText(t *testing.T) {
 	for _, piece := range []string{"\u009d", "\u009b", "\x1b]", "\x1b[", "\x1b[0", "\x1b", "\u200d", "\xff", "\x1bP\u009d", "\x1b("} {
-		if got := Line(strings.Repeat(piece, 1<<18)); got == "" { // hours, if each looked for an end anew
+		if got := Line(strings.Repeat(piece, 1<<18)); got == "" { // hours, if each looked for an end again
 			t.Errorf("%+q is dropped", piece)
 		}
 	}

@@ -19,8 +19,8 @@ type Diff struct {
 	Pipeline string  `json:"pipeline"`
 	From     string  `json:"from"`
 	To       string  `json:"to"`
-	Stage    string  `json:"stage,omitempty"` // that holds From, where no build was named
-	Waits    string  `json:"waits,omitempty"` // stage at which To waits for a decision, where To was not named
+	Stage    string  `json:"stage,omitempty"` // whose current build is From, if no build was named
+	Waits    string  `json:"waits,omitempty"` // stage at which To waits for a decision, if To was not named
 	Parts    []Part  `json:"parts"`           // of the builds that differ
 	Lineage  Lineage `json:"lineage"`
 	// Packages are the differences between the images. They are known only of baked images

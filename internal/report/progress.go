@@ -23,7 +23,7 @@ type Progress struct {
 	Step   string // under way; empty before the first and after the last
 	Number int    // of the step, from 1
 	Of     int    // how many steps the stage has
-	Line   string // the last of the log; what the step runs where it printed nothing yet
+	Line   string // the last of the log; what the step runs if it has printed nothing yet
 	Dead   bool   // the process that ran it is gone, or has not renewed its lease: the next apply clears it away
 }
 

@@ -54,9 +54,9 @@ type Config struct {
 	Sources   sources
 	Artifacts artifacts
 	Logs      logs
-	Dead      func(pipeline.Process) bool // tells that a process has certainly ended
+	Dead      func(pipeline.Process) bool // reports that a process has certainly ended
 	Now       func() time.Time
-	HeadAge   time.Duration // how often a ledger is asked at most for the end of a run that is followed
+	HeadAge   time.Duration // how often the ledger is asked at most for the end of a followed run
 }
 
 // Reports look at pipelines. They are safe for concurrent use.

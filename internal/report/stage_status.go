@@ -17,7 +17,7 @@ type StageStatus struct {
 	Passed      string    // the newest build that passed; empty for none
 	Current     string    // the build that the stage has moved to
 	Run         pipeline.RunSummary
-	Image       string // the image that the stage baked of the held build, or that its lasting environment runs from; empty for none
+	Image       string // the image that the stage baked of its current build, or that its persistent environment runs from; empty for none
 	Artifact    *pipeline.Artifact
 	Environment *pipeline.Environment // that the stage has now; nil for none
 	Log         string                // where the log of Run is; empty without a run

@@ -16,7 +16,7 @@ import (
 // AdvanceRequest asks for a stage to be defined and moved.
 type AdvanceRequest struct {
 	Stage  pipeline.Stage // with its defaults filled in
-	Create bool           // the caller knows of no such stage yet: it takes over what there is
+	Create bool           // the caller knows of no such stage yet: it takes over an existing one
 	// Intent is what was planned; zero if nothing was planned. If the gates have opened for a
 	// newer build since, the planned one still goes.
 	Intent  gate.Intent
@@ -63,7 +63,7 @@ func (s *Stages) Advance(ctx context.Context, r AdvanceRequest) (report.StageSta
 	if err := s.Check(st, stage); err != nil {
 		return report.StageStatus{}, err
 	}
-	if _, err := gate.Confirm(gate.At(st, 0), stage, r.Intent); err != nil { // before it is recorded what is refused
+	if _, err := gate.Confirm(gate.At(st, 0), stage, r.Intent); err != nil { // refused definitions are not recorded
 		return report.StageStatus{}, err
 	}
 	if err := gate.CheckPerson(st, stage, s.person); err != nil {

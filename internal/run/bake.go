@@ -18,7 +18,7 @@ import (
 // BakeRequest asks for a baked image to be defined and baked.
 type BakeRequest struct {
 	Definition pipeline.ImageDefinition
-	Create     bool               // the caller knows of no such image yet: it takes over what there is
+	Create     bool               // the caller knows of no such image yet: it takes over an existing one
 	Secrets    []pipeline.Secrets // of the steps, by index; may be shorter
 }
 

@@ -86,8 +86,8 @@ type Config struct {
 	// Surroundings is what lies above WorkDir that steps may find; empty for nothing.
 	Surroundings string
 	Holder       pipeline.Holder               // what this process is
-	Person       pipeline.Person               // who it works for
-	Dead         func(p pipeline.Process) bool // tells that a process has certainly ended
+	Person       pipeline.Person               // the person that it works for
+	Dead         func(p pipeline.Process) bool // reports that a process has certainly ended
 	Logger       hclog.Logger
 	Now          func() time.Time
 }

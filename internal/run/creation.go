@@ -53,7 +53,7 @@ type leases interface {
 type begun struct {
 	mu     sync.Mutex
 	leases map[string]*lock.Lock              // by pipeline: others see in them that it lives
-	ids    map[string]map[pipeline.Key]string // by pipeline: the IDs of what Terraform was told of
+	ids    map[string]map[pipeline.Key]string // by pipeline: the IDs of the things that Terraform was informed of
 }
 
 // NewCreations makes Creations of a process that has created nothing yet.
@@ -129,7 +129,7 @@ func (cs *Creations) finish(ctx context.Context, pipelineName string, ids map[pi
 		return err
 	}
 	var gone []pipeline.Key
-	var died []pipeline.Creation // or is at work yet
+	var died []pipeline.Creation // or still works
 	expect := map[pipeline.Key]int64{}
 	for _, key := range slices.SortedFunc(maps.Keys(ids), func(a, b pipeline.Key) int { return strings.Compare(a.ID, b.ID) }) {
 		if c, pending := st.Creations[key.ID]; pending && c.ID == ids[key] {
@@ -142,7 +142,7 @@ func (cs *Creations) finish(ctx context.Context, pipelineName string, ids map[pi
 		return nil
 	}
 	err = cs.states.AppendExpecting(ctx, pipelineName, nil, expect, pipeline.Event{Kind: pipeline.CreationRecorded, Facts: pipeline.Facts{Gone: gone}})
-	if len(gone) > 1 && pipeline.CodeOf(err) == pipeline.CodeConflict { // one of them is another's by now, or gone
+	if len(gone) > 1 && pipeline.CodeOf(err) == pipeline.CodeConflict { // one of them belongs to another by now, or is gone
 		var errs []error
 		for _, key := range gone {
 			errs = append(errs, cs.finish(ctx, pipelineName, map[pipeline.Key]string{key: ids[key]}))
@@ -153,7 +153,7 @@ func (cs *Creations) finish(ctx context.Context, pipelineName string, ids map[pi
 		return err
 	}
 	for _, c := range died {
-		if _, err := cs.creator(ctx, c); err != nil { // gives the lease of one that died up
+		if _, err := cs.creator(ctx, c); err != nil { // releases the lease of a dead one
 			return err
 		}
 	}
@@ -199,8 +199,8 @@ func lookUp(st *pipeline.State, kind pipeline.RecordKind, name string) (t thing,
 type CreateRequest struct {
 	Kind     pipeline.RecordKind // pipeline, stage, image or environment
 	Name     string
-	Replaces func(id string) bool // whether the one of an ID goes for it; nil for none
-	Advice   string               // what to do where it exists already; empty for what holds everywhere
+	Replaces func(id string) bool // whether the thing of an ID is removed for it; nil for none
+	Advice   string               // what to do if it exists already; empty for the general advice
 }
 
 // Check refuses to create what exists already. It returns CodeConflict if the thing belongs
@@ -243,7 +243,7 @@ func (cs *Creations) check(ctx context.Context, st *pipeline.State, r CreateRequ
 	op := "create " + t.noun
 	c, pending := st.Creations[pipeline.CreationKey(r.Kind, r.Name).ID]
 	if env, _ := st.PersonEnvironment(r.Name); r.Kind == pipeline.RecordEnvironment && !pending && env.Status == pipeline.EnvLaunching {
-		return nil // what a launch left that died is whose asks for it
+		return nil // what a dead launch left belongs to whoever asks for it
 	}
 	if !pending {
 		if r.Advice == "" {
@@ -280,7 +280,7 @@ func (cs *Creations) creator(ctx context.Context, c pipeline.Creation) (*pipelin
 		if err != nil && pipeline.CodeOf(err) != pipeline.CodeNotAllowed {
 			return nil, err
 		}
-		if err == nil || cs.now().Before(l.Expires) { // who may not write goes by the time
+		if err == nil || cs.now().Before(l.Expires) { // without the right to write, the time decides
 			return &l.Holder, nil
 		}
 	}

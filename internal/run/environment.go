@@ -51,7 +51,7 @@ func (a *attempt) prepare(ctx context.Context) error {
 			Owner: a.holder.Actor, Status: pipeline.EnvLaunching, CreatedAt: a.now().UTC(),
 		}
 	}
-	if what == pipeline.ForRun { // should this machine die, the platform ends it
+	if what == pipeline.ForRun { // if this machine dies, the platform ends it
 		env.ExpiresAt = a.now().UTC().Add(a.stage.StepsLimit() + runMargin)
 	}
 	a.env = &env

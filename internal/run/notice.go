@@ -45,7 +45,7 @@ func (e *Environments) notice(ctx context.Context, st *pipeline.State, env pipel
 		key := pipeline.Key{Kind: pipeline.RecordRaised, ID: pipeline.RaisedID(env, kind)}
 		facts.Gone = slices.DeleteFunc(facts.Gone, func(k pipeline.Key) bool { return k == key })
 		if expect[key] = st.Version(key.Kind, key.ID); expect[key] == 0 {
-			env.Spec.Env = nil // may hold what is not for everybody
+			env.Spec.Env = nil // may contain what is not for everybody
 			facts.Raised = &pipeline.Raised{ID: key.ID, Kind: kind, Environment: env}
 		}
 	}

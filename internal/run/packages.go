@@ -39,7 +39,7 @@ func (a *attempt) storePackages(ctx context.Context, list []pipeline.Package) (p
 	if err != nil {
 		return pipeline.Artifact{}, err
 	}
-	if err := os.MkdirAll(a.work, 0o700); err != nil { // none is there in a process that finishes the run of another
+	if err := os.MkdirAll(a.work, 0o700); err != nil { // a process that finishes the run of another has none
 		return pipeline.Artifact{}, err
 	}
 	path := filepath.Join(a.work, packagesFile)

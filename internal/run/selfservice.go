@@ -22,20 +22,20 @@ import (
 type LaunchRequest struct {
 	Pipeline string
 	Name     string
-	Owner    string   // empty means whoever asks
+	Owner    string   // empty means the person who asks
 	Build    string   // empty means the newest that passed the stages in After
 	Tree     *Tree    // runs instead of a build; nil for a build
 	After    []string // empty means the pipeline's acceptance stages
 	TTL      time.Duration
 	Spec     pipeline.EnvironmentSpec
-	Secrets  pipeline.Secrets // nil: who asks does not know them
+	Secrets  pipeline.Secrets // nil: the caller does not know them
 	Create   bool             // the caller knows of no such environment yet
 	// Renew restarts the TTL; otherwise it counts from the launch.
 	Renew bool
 	// SameTTL says that the configuration has not changed the TTL. An environment that
 	// somebody extended then stays extended.
 	SameTTL    bool
-	Configured string    // the configuration that asks, for telling two apart
+	Configured string    // the configuration that asks, to distinguish two
 	Log        io.Writer // gets what is written to the log of the launch, too, as it is written; may be nil
 	creation   *pipeline.Creation
 }
@@ -68,7 +68,7 @@ func (r LaunchRequest) asStage(st *pipeline.State) pipeline.Stage {
 	if len(s.After) > 0 {
 		return s
 	}
-	var begun []string // stages of which no apply ever ended well, so that they may not even be in a configuration
+	var begun []string // stages that no apply ever finished, and that may not even be in a configuration
 	for _, stage := range st.StagesInOrder() {
 		switch {
 		case stage.Type != pipeline.TypeAcceptance:

@@ -42,8 +42,8 @@ const (
 
 // Options say how a Log writes. The zero value has neither secrets, times nor a bound.
 type Options struct {
-	Hide *pipeline.Redactor // of what no line may show
-	Now  func() time.Time   // gives each line its time; nil for a log without times
+	Hide *pipeline.Redactor // what no line may show
+	Now  func() time.Time   // returns the time of each line; nil for a log without times
 	Room int64              // bytes of output that the log takes, its times included; 0 for any number
 }
 
@@ -58,7 +58,7 @@ type Log struct {
 	room   int64 // that is left for output
 	err    error // of the first write that failed
 	out    []byte
-	line   []byte // that is not complete yet; at most width and the rest of a secret
+	line   []byte // the unfinished line; at most width and the rest of a secret
 	cut    int64  // bytes of the line that were left out
 	begun  bool   // a line is under way, if only an empty one
 	cr     bool   // the last byte was a carriage return

@@ -102,7 +102,7 @@ type simulation struct {
 	work   string
 	open   func(ledgertest.Options) pipeline.Ledger
 	rule   rule
-	commit string // the newest; guarded by the world's mutex
+	commit string // the newest; protected by the world's mutex
 }
 
 // run lets the actors disturb one another until the disturbances end, and then one alone
@@ -137,7 +137,7 @@ func (s *simulation) act(first int, name string, random *rand.Rand, do func(cont
 		}
 		e.Close(ctx)
 		s.mu.Lock()
-		p.kill() // whose process ends does nothing more
+		p.kill() // an actor whose process ends does nothing more
 		if err := ledger.Close(); err != nil {
 			s.Error(err)
 		}

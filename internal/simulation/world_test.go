@@ -33,7 +33,7 @@ type world struct {
 	waiting  []*request
 	calls    int
 	trace    []string
-	broken   []string // what must hold and did not
+	broken   []string // the violations
 	calm     bool     // nothing is disturbed any more
 	platform *platform
 	dead     graves
@@ -81,7 +81,7 @@ type process struct {
 	*world
 	id     int
 	actor  string
-	scope  string // of its PID: who is in another does not see it end
+	scope  string // of its PID: a process in another does not see it end
 	end    context.CancelFunc
 	paused time.Time // until when
 	looked int64     // version of the decision that its person saw last
@@ -260,7 +260,7 @@ func (w *world) choose(r *request) result {
 			if !r.changes && chance.v != killBefore {
 				return proceed
 			}
-			if chance.v == twice && !strings.HasPrefix(r.name, "platform ") { // what else there is sends nothing twice
+			if chance.v == twice && !strings.HasPrefix(r.name, "platform ") { // the others send nothing twice
 				return proceed
 			}
 			return chance.v

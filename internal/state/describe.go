@@ -54,7 +54,7 @@ func merge(env pipeline.Environment, r pipeline.EnvironmentReport, now time.Time
 	gone := r.Status == "" || r.Status == pipeline.EnvGone
 	switch {
 	case env.Status == pipeline.EnvLaunching, env.Status == pipeline.EnvEnding:
-		return env // somebody is at work on it, or died at work
+		return env // somebody works on it, or died while working on it
 	case r.Status == pipeline.EnvExpired, gone && !env.ExpiresAt.IsZero() && !now.Before(env.ExpiresAt):
 		env.Status = pipeline.EnvExpired
 	case gone:

@@ -103,7 +103,7 @@ func testStepByStep(t *testing.T, s *suite) {
 }
 
 // checkFact checks that the ledger's state has a fact as it was appended, as the only record
-// of its type. A run it gives out itself, and the state has what follows from it.
+// of its type. The ledger must return a run itself, and the state must have its consequences.
 func checkFact(t *testing.T, l pipeline.Ledger, f pipeline.Facts) {
 	t.Helper()
 	st := mustState(t, l, "shop")
@@ -159,7 +159,8 @@ func testGone(t *testing.T, s *suite) {
 		wantCode(t, err, pipeline.CodeNotFound)
 		mustVerify(t, l, "shop", int64(len(facts)+1))
 	}
-	// In one event, what it sets goes if it says so too, and what it removes can come back.
+	// An event that also removes what it sets removes it; what it removes can come back
+	// later.
 	b := buildFact("b-1")
 	b.Gone = []pipeline.Key{buildKey("b-1")}
 	appendFacts(t, l, "shop", b)

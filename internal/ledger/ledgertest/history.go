@@ -19,14 +19,14 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// call is what a client asked a ledger in a history.
+// call is a request of a client to a ledger in a history.
 type call struct {
 	kind   string // append, head, state, acquire, renew, release
 	expect int64  // version of the record that an append expects; -1: none is
 	token  int64  // of the lease that is shown; 0: none
 }
 
-// answer is what it got.
+// answer is the ledger's answer.
 type answer struct {
 	code  pipeline.Code
 	value int64 // sequence number, version or token
@@ -34,7 +34,7 @@ type answer struct {
 	unknown bool
 }
 
-// state is what a ledger is in the model: one chain with one record, and one lease.
+// state is the state of a ledger in the model: one chain with one record, and one lease.
 type state struct {
 	head, version, token int64
 	held                 bool
@@ -62,8 +62,8 @@ var model = porcupine.NondeterministicModel{
 	DescribeState: func(s any) string { return fmt.Sprintf("%+v", s) },
 }
 
-// step returns what follows a call, and the answer to it. got is the token that an
-// acquisition gave, which may be any that is higher than the last.
+// step returns the state after a call, and the answer to it. got is the token that an
+// acquisition returned, which may be any that is higher than the last.
 func (s state) step(c call, got int64) (state, answer) {
 	lost := !s.held || c.token != s.token
 	switch c.kind {
@@ -104,8 +104,8 @@ func (s state) step(c call, got int64) (state, answer) {
 }
 
 // testLinearizable has several clients call three ledgers of one store at random, cancels
-// some of the calls, and asks whether there is an order of the calls, each between its
-// beginning and its end, in which one ledger alone would have answered so.
+// some of the calls, and checks that there is an order of the calls, each between its
+// beginning and its end, in which a single ledger would have answered the same.
 func testLinearizable(t *testing.T, s *suite) {
 	rounds := 8
 	if s.maxRuns > 0 { // a remote store
@@ -158,8 +158,8 @@ func (s *suite) record(t *testing.T, name string, seed uint64) []porcupine.Opera
 		})
 	}
 	wg.Wait()
-	// A call that was cancelled is still under way, as far as its client knows: it goes on
-	// as another.
+	// A cancelled call is still under way, as far as its client knows: the client continues
+	// as another one.
 	for i := range history {
 		if history[i].Return == 1<<62 {
 			history[i].ClientId = clients + i
@@ -195,7 +195,7 @@ func (c *client) next() call {
 }
 
 func (c *client) make(ctx context.Context, in call) answer {
-	if c.random.IntN(cancelledOne) == 0 && in.kind != "acquire" { // an unknown token could not be told
+	if c.random.IntN(cancelledOne) == 0 && in.kind != "acquire" { // the token would be unknown
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, time.Duration(c.random.Int64N(int64(2*time.Millisecond))))
 		defer cancel()
@@ -260,8 +260,8 @@ func lockedToken(err error) int64 {
 	return held.Lease.Token
 }
 
-// testModel checks that the check finds what it is there for: each history has one answer
-// that no ledger may give.
+// testModel checks that the check finds faults: each history has one answer that no ledger
+// may give.
 func testModel(t *testing.T, _ *suite) {
 	at := func(client int, from, to int64, in call, out answer) porcupine.Operation {
 		return porcupine.Operation{ClientId: client, Input: in, Call: from, Output: out, Return: to}

@@ -44,7 +44,7 @@ func mustAcquire(t testing.TB, l pipeline.Ledger, actor string) pipeline.Lease {
 	return lease
 }
 
-// wantLocked checks that the lease can't be had, and who is said to hold it.
+// wantLocked checks that the lease can't be acquired, and who its holder is.
 func wantLocked(t testing.TB, l pipeline.Ledger, by string) pipeline.Lease {
 	t.Helper()
 	_, err := l.Acquire(t.Context(), key, holder("mallory"), ttl)
@@ -173,7 +173,7 @@ func testTokens(t *testing.T, s *suite) {
 	}
 }
 
-// testFence appends with leases that are current, and that no longer are.
+// testFence appends with current leases, and with lost ones.
 func testFence(t *testing.T, s *suite) {
 	l, other := s.ledger(t), s.ledger(t)
 	first := mustAcquire(t, l, "alice")
@@ -230,7 +230,7 @@ func testLeaseClock(t *testing.T, s *suite) {
 	mustAcquire(t, l, "bob")
 }
 
-// testLivingHolderClock does so under a holder that lives: it keeps its lease.
+// testLivingHolderClock does the same under a living holder: it keeps its lease.
 func testLivingHolderClock(t *testing.T, s *suite) {
 	l := s.ledger(t)
 	lease := mustAcquire(t, l, "alice")

@@ -1,9 +1,9 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package ledgertest is the conformance suite of pipeline.Ledger: what every
-// implementation must do, tested through the port alone. What only one of them
-// can do (damage, crashes, file modes) is tested beside it.
+// Package ledgertest is the conformance suite of pipeline.Ledger: what every implementation
+// must do, tested through the port alone. What only one of them can do (damage, crashes, file
+// modes) is tested beside it.
 //
 //	func TestConformance(t *testing.T) {
 //		ledgertest.Run(t, ledgertest.Backend{New: func(t testing.TB) ledgertest.Opener {
@@ -95,7 +95,7 @@ func (s *suite) ledgerWith(t testing.TB, o Options) pipeline.Ledger {
 	return l
 }
 
-// clock is a clock that stands still until it is set.
+// clock is a clock that does not move until it is set.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time

@@ -15,8 +15,8 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// Memory is a store that lives as long as the test: the simplest thing that is a ledger,
-// for tests of what uses one. It passes this suite. The zero Memory is empty.
+// Memory is a store that lives as long as the test: the simplest possible ledger, for tests
+// of code that uses one. It passes this suite. The zero Memory is empty.
 type Memory struct {
 	mu     sync.Mutex
 	events map[string][]pipeline.Event
@@ -25,7 +25,7 @@ type Memory struct {
 	leases map[string]memoryLease
 }
 
-// memoryLease is never removed, so that its tokens never start anew.
+// memoryLease is never removed, so that its tokens never start again from the beginning.
 type memoryLease struct {
 	pipeline.Lease
 	locked bool
@@ -43,7 +43,7 @@ func (m *Memory) Open(o Options) pipeline.Ledger {
 	return memory{m, o}
 }
 
-// Clone returns a store that is like m and goes its own way.
+// Clone returns a copy of m that is independent of it.
 func (m *Memory) Clone() *Memory {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -28,9 +28,9 @@ const (
 	FillBuilds = 50 // builds, "b-0" and so on; as many as a pipeline retains
 )
 
-// Fill appends n ended runs to a pipeline, maxBatch of them at a time, and gives
-// their summaries, the newest first. The number of records of the state does not
-// depend on n from FillStages × FillBuilds on.
+// Fill appends n ended runs to a pipeline, maxBatch of them at a time, and returns their
+// summaries, the newest first. From FillStages × FillBuilds on, the number of records of the
+// state does not depend on n.
 func Fill(t testing.TB, l pipeline.Ledger, name string, n, maxBatch int) []pipeline.RunSummary {
 	t.Helper()
 	runs := make([]pipeline.RunSummary, 0, n)

@@ -18,7 +18,7 @@ type Node struct {
 	Name   string
 	Kind   string // the stage's type, or "image"
 	Status gate.Status
-	Build  string   // that it holds; an image's ID
+	Build  string   // the current build; an image's ID
 	Note   string   // what it waits for, or why it failed; may be empty
 	After  []string // names of the nodes before it
 

@@ -35,7 +35,7 @@ type field struct {
 	Type     reflect.Type
 	Owner    reflect.Type // the struct that declares it
 	Declared string       // its name there
-	Optional bool         // it is left out where it holds no value
+	Optional bool         // it is left out if it has no value
 
 	index []int
 	omit  func(reflect.Value) bool
