@@ -175,8 +175,8 @@ func retained(st *pipeline.State) map[string]bool {
 			keep[b.ID] = true
 		}
 	}
-	for _, hold := range st.Current {
-		keep[hold.Build] = true
+	for _, current := range st.Current {
+		keep[current.Build] = true
 	}
 	for _, s := range st.Stages {
 		keep[s.Pin] = true

@@ -27,10 +27,10 @@ func PlaceOf(st *pipeline.State, s pipeline.Stage) Place {
 // of those older than its current build, the one that passed the stage last. It is empty if
 // there is none.
 func BuildBefore(st *pipeline.State, s pipeline.Stage) string {
-	held := st.Builds[st.Current[s.Name].Build]
+	current := st.Builds[st.Current[s.Name].Build]
 	var last pipeline.RunSummary
 	for b, build := range st.Builds {
-		if build.Order >= held.Order {
+		if build.Order >= current.Order {
 			continue
 		}
 		for _, v := range st.Results[pipeline.StageBuild(s.Name, b)] {
@@ -129,9 +129,9 @@ func (d *Decisions) promote(st *pipeline.State, s pipeline.Stage, c Command) (re
 // noneNewer says why a stage can be promoted to no build: what keeps the newest build that
 // may still come.
 func noneNewer(st *pipeline.State, s pipeline.Stage, op string) error {
-	held := st.Builds[st.Current[s.Name].Build].Order
+	current := st.Builds[st.Current[s.Name].Build].Order
 	for b := range st.NewestBuilds() {
-		if b.Order <= held {
+		if b.Order <= current {
 			break
 		}
 		if o, found := gate.ObstacleTo(st, s, b.ID); found && o.Comes {

@@ -13,8 +13,8 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
-// What was planned goes, though the gates have opened for a newer build since; but not
-// what may not enter any more, nor back.
+// The planned build goes, though the gates have opened for a newer one since. A build that
+// may no longer enter does not, and neither does one that would go back.
 func TestPlannedCandidate(t *testing.T) {
 	acceptance, dev := stage(pipeline.TypeAcceptance, "commit"), stage(pipeline.TypeCustom, "acceptance")
 	advance := func(d *desk, s pipeline.Stage, planned string) error {
@@ -27,7 +27,7 @@ func TestPlannedCandidate(t *testing.T) {
 		planned string
 		code    pipeline.Code
 		says    string
-		held    string
+		current string
 	}{
 		"nothing planned":         {nil, "", "", "", two},
 		"the candidate":           {nil, two, "", "", two},
@@ -57,8 +57,8 @@ func TestPlannedCandidate(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := st.Current["custom"].Build; got != tt.held {
-				t.Errorf("the stage holds %s, want %s", got, tt.held)
+			if got := st.Current["custom"].Build; got != tt.current {
+				t.Errorf("the stage holds %s, want %s", got, tt.current)
 			}
 			if st.Stages["custom"].Pin != "" {
 				t.Errorf("the stage was pinned to %s", st.Stages["custom"].Pin)
@@ -68,7 +68,7 @@ func TestPlannedCandidate(t *testing.T) {
 }
 
 // A stage that moves by promotions doesn't go to a build that was planned before the newest
-// promotion. Where it was planned to stay, it stays, and the promotion waits.
+// promotion. If it was planned to stay, it stays, and the promotion waits.
 func TestPlannedPromotion(t *testing.T) {
 	d := open(t)
 	acceptance, live := stage(pipeline.TypeAcceptance, "commit"), stage(pipeline.TypeCustom, "acceptance")
@@ -79,13 +79,13 @@ func TestPlannedPromotion(t *testing.T) {
 	for i, step := range []struct {
 		promoted, planned string
 		code              pipeline.Code
-		held              string
+		current           string
 	}{
 		{promoted: one, planned: two, code: pipeline.CodeConflict},
-		{planned: one, held: one},
-		{promoted: two, planned: one, held: one},
-		{planned: two, held: two},
-		{planned: one, code: pipeline.CodeConflict, held: two},
+		{planned: one, current: one},
+		{promoted: two, planned: one, current: one},
+		{planned: two, current: two},
+		{planned: one, code: pipeline.CodeConflict, current: two},
 	} {
 		if step.promoted != "" {
 			if _, err := d.Promote(t.Context(), "shop", live.Name, step.promoted); err != nil {
@@ -96,29 +96,28 @@ func TestPlannedPromotion(t *testing.T) {
 		if pipeline.CodeOf(err) != step.code || err != nil && reason.Hint(err) != "Plan again." {
 			t.Errorf("step %d: %v, want code %q", i, err, step.code)
 		}
-		if got := d.standing(live.Name).Current; got != step.held {
-			t.Errorf("step %d: the stage holds %q, want %q", i, got, step.held)
+		if got := d.status(live.Name).Current; got != step.current {
+			t.Errorf("step %d: the stage holds %q, want %q", i, got, step.current)
 		}
 	}
 }
 
-// A definition that is refused is not recorded, and neither is its pin.
+// A refused definition is not recorded, and neither is its pin.
 func TestRefusedDefinition(t *testing.T) {
 	d := whole(t)
-	before := d.standing("production").Stage
+	before := d.status("production").Stage
 	for name, pin := range map[string]string{"unknown": build("9"), "malformed": "latest"} {
 		err := d.apply([]pipeline.Stage{func() pipeline.Stage { s := route("1")[5]; s.Pin, s.OnFailure = pin, pipeline.OnFailureKeep; return s }()})
 		if err == nil {
 			t.Fatalf("%s: the pin was taken", name)
 		}
-		if now := d.standing("production").Stage; !now.Equal(before) {
+		if now := d.status("production").Stage; !now.Equal(before) {
 			t.Errorf("%s: the stage is recorded as %+v", name, now)
 		}
 	}
 }
 
-// What a stage has under a definition that it no longer has ends when the new one has
-// passed, and not before.
+// The environments of an old definition end when the new one has passed, and not before.
 func TestOutgrownEnvironment(t *testing.T) {
 	tests := map[string]struct {
 		before, after func(s *pipeline.Stage)
@@ -161,14 +160,14 @@ func TestOutgrownEnvironment(t *testing.T) {
 			if _, theirs := st.PersonEnvironment("alice"); !theirs || len(d.envs) != 1 || len(st.Environments) != 1 {
 				t.Errorf("the ledger has %v, the platform %v", st.Environments, d.envs)
 			}
-			if at := d.standing("qa"); at.Move.Action != gate.ActionNone || at.Move.Status != gate.StatusPassed {
+			if at := d.status("qa"); at.Move.Action != gate.ActionNone || at.Move.Status != gate.StatusPassed {
 				t.Errorf("the stage does %s next, and is %s", at.Move.Action, at.Move.Status)
 			}
 		})
 	}
 }
 
-// A stage that somebody holds keeps what it runs, whatever its definition becomes.
+// A paused stage keeps what it runs, whatever its definition becomes.
 func TestPausedKeepsItsEnvironment(t *testing.T) {
 	d := whole(t)
 	if _, err := d.Pause(t.Context(), "shop", "production", "it is Friday"); err != nil {

@@ -15,8 +15,8 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
-// TestAdviceIsTaken lets a pipeline live for a while by chance, then does by the engine what
-// is advised about a build that may not enter a stage, until it may, or there is none but
+// TestAdviceIsTaken runs a random pipeline for a while. It then follows, with the engine, the
+// advice about a build that may not enter a stage, until the build may, or the only advice is
 // to choose another one. The engine refuses no advice.
 func TestAdviceIsTaken(t *testing.T) {
 	for seed := range uint64(12) {
@@ -72,17 +72,17 @@ func (c *configuration) live(r *rand.Rand) {
 	}
 }
 
-// open follows the advices about a build.
+// open follows the advice about a build.
 func (c *configuration) open(seed, name, id string) {
 	c.t.Helper()
-	told := ""
+	advices := ""
 	for range 40 {
 		st := c.seen()
 		o, found := gate.ObstacleTo(st, st.Stages[name], id)
 		if !found {
 			return
 		}
-		told += "\n" + o.Cause() + ". " + reason.Advice(o)
+		advices += "\n" + o.Cause() + ". " + reason.Advice(o)
 		advice := o.Advice()
 		var err error
 		switch advice.Verb {
@@ -116,13 +116,13 @@ func (c *configuration) open(seed, name, id string) {
 			err = fmt.Errorf("nobody can do that")
 		}
 		if err != nil {
-			c.t.Fatalf("%s: %s into %s:%s\n%v", seed, id, name, told, err)
+			c.t.Fatalf("%s: %s into %s:%s\n%v", seed, id, name, advices, err)
 		}
 	}
-	c.t.Fatalf("%s: %s into %s: the advices have no end:%s", seed, id, name, told)
+	c.t.Fatalf("%s: %s into %s: the advices have no end:%s", seed, id, name, advices)
 }
 
-// moves applies a stage alone, whose cause of failure is mended.
+// moves applies a stage alone, after its cause of failure is fixed.
 func (c *configuration) moves(name string) error {
 	for i := range c.stages {
 		if c.stages[i].Name != name {

@@ -59,8 +59,8 @@ func (d *desk) archiving(all map[pipeline.Archive][]byte) *desk {
 	return d
 }
 
-// A removal that is killed anywhere has the history in the ledger or whole in the archive,
-// and the next one ends with one archive.
+// A removal that is killed anywhere leaves the history in the ledger, or whole in the
+// archive, and the next one ends with one archive.
 func TestArchiveSurvivesKills(t *testing.T) {
 	begin := open(t)
 	begin.shop.RetainHistory = time.Hour
@@ -99,7 +99,7 @@ func TestArchiveSurvivesKills(t *testing.T) {
 	}
 }
 
-// An archive goes when its time is over, and a pipeline that keeps none leaves none.
+// An archive is removed when it expires, and a pipeline that keeps none leaves none.
 func TestArchiveEnds(t *testing.T) {
 	for history, want := range map[time.Duration]int{time.Hour: 1, 0: 0} {
 		all := map[pipeline.Archive][]byte{}
@@ -122,7 +122,7 @@ func TestArchiveEnds(t *testing.T) {
 	}
 }
 
-// An apply removes the archives whose time is over, of whatever pipeline they are.
+// An apply removes the expired archives of all pipelines.
 func TestArchiveEndsByApply(t *testing.T) {
 	all := map[pipeline.Archive][]byte{}
 	d := open(t).archiving(all)

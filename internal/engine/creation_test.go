@@ -13,12 +13,12 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
-// atWork leaves out the leases that only say that a process that creates is alive.
+// atWork leaves out the leases that only say that a creating process is alive.
 func atWork(leases []pipeline.Lease) []pipeline.Lease {
 	return slices.DeleteFunc(slices.Clone(leases), func(l pipeline.Lease) bool { return strings.Contains(l.Key, "/creation/") })
 }
 
-// What was created belongs to who recorded it. Until then whoever comes next takes it up,
+// What was created belongs to whoever recorded it. Until then, the next caller continues it,
 // once the process that created it is gone.
 func TestWhoseCreation(t *testing.T) {
 	creations := map[string]struct {
@@ -98,7 +98,7 @@ func TestWhoseCreation(t *testing.T) {
 	}
 }
 
-// While the process that creates is alive, no other takes its creation up.
+// While the creating process is alive, no other continues its creation.
 func TestCreatorAlive(t *testing.T) {
 	d := open(t)
 	p := d.shop

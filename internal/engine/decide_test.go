@@ -17,8 +17,8 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
-// offered returns a pipeline with a build that waits at exploratory, and an approval by
-// several where that is so.
+// offered returns a pipeline with a build that waits at exploratory, and with an approval by
+// several people if asked.
 func offered(t *testing.T, approvals int) *desk {
 	d := open(t)
 	d.mustApply(route("1"))
@@ -50,7 +50,7 @@ func (d *desk) must(err error) {
 	}
 }
 
-// wantCode checks an error, and that it says what it should and what to do.
+// wantCode checks an error's code, its text and its hint.
 func wantCode(t *testing.T, err error, code pipeline.Code, says ...string) {
 	t.Helper()
 	if pipeline.CodeOf(err) != code || reason.Hint(err) == "" {
@@ -75,7 +75,7 @@ func TestApprovalLiftsNoRejection(t *testing.T) {
 	}
 	got, err := d.lift("carol", "exploratory")
 	d.must(err)
-	if len(got.Lifted) != 1 || got.Lifted[0].Actor != "bob" || got.Lifted[0].Reason != "it leaks" || got.Actor != "carol" || d.standing("exploratory").Passed != build("1") {
+	if len(got.Lifted) != 1 || got.Lifted[0].Actor != "bob" || got.Lifted[0].Reason != "it leaks" || got.Actor != "carol" || d.status("exploratory").Passed != build("1") {
 		t.Errorf("lifted: %+v", got)
 	}
 	if _, err := d.lift("carol", "exploratory"); pipeline.CodeOf(err) != pipeline.CodeRefused {
@@ -86,8 +86,8 @@ func TestApprovalLiftsNoRejection(t *testing.T) {
 	}
 }
 
-// A rejection is lifted by as many as approve. What was voted before it does not count, and
-// another rejection starts the count anew.
+// A rejection is lifted by as many people as approve. Votes from before the rejection do not
+// count, and another rejection restarts the count.
 func TestLiftOfSeveral(t *testing.T) {
 	d := offered(t, 2)
 	d.must(d.decide("bob", "exploratory", pipeline.Approved, ""))
@@ -121,7 +121,7 @@ func TestLiftOfSeveral(t *testing.T) {
 	if got.Result != pipeline.Approved || len(got.Lifted) != 2 || got.Lifted[1].Reason != "slow" || len(got.Approvals) != 2 {
 		t.Fatalf("two of two: %+v", got)
 	}
-	if d.standing("exploratory").Passed != build("1") {
+	if d.status("exploratory").Passed != build("1") {
 		t.Error("it does not pass")
 	}
 	d.must(d.decide("erin", "exploratory", pipeline.Rejected, "still slow"))
@@ -130,7 +130,7 @@ func TestLiftOfSeveral(t *testing.T) {
 	}
 }
 
-// A vote is on the evidence that there is: after another run those before it start anew.
+// A vote is on the present evidence: after another run, the count starts again.
 func TestLiftIsOnTheEvidence(t *testing.T) {
 	d := offered(t, 2)
 	d.must(d.decide("bob", "acceptance", pipeline.Rejected, "red"))
@@ -166,18 +166,18 @@ func TestLiftAndOverride(t *testing.T) {
 	if _, err := d.Override(d.ctx, "shop", "exploratory", build("1"), "hurry"); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(reason.Hint(err), "--lift") {
 		t.Errorf("an override of a rejected build: %v", err)
 	}
-	if d.standing("exploratory").Passed != "" {
+	if d.status("exploratory").Passed != "" {
 		t.Error("an override from before the rejection counts")
 	}
 	_, err = d.lift("bob", "exploratory")
 	d.must(err)
-	if d.standing("exploratory").Passed != build("1") {
+	if d.status("exploratory").Passed != build("1") {
 		t.Error("it does not pass again")
 	}
 }
 
-// A decision is refused where another one came since its maker looked, whatever it is; but
-// approvals of the same run add up.
+// A decision is refused if another one was made since the person looked, whatever it is.
+// Approvals of the same run add up, though.
 func TestDecidedSinceOneLooked(t *testing.T) {
 	for name, tt := range map[string]struct {
 		first  func(*desk) error
@@ -230,7 +230,7 @@ func TestDecidedSinceOneLooked(t *testing.T) {
 	wantCode(t, err, pipeline.CodeConflict, "since you looked", "by carol", "and it is ugly", "by bob")
 }
 
-// racing lets something happen between what a decision looked at and its record.
+// racing makes something happen between a decision's look at the state and its record.
 type racing struct {
 	engine.Ledger
 	once sync.Once
@@ -242,8 +242,8 @@ func (r *racing) Append(ctx context.Context, b pipeline.Batch) ([]pipeline.Event
 	return r.Ledger.Append(ctx, b)
 }
 
-// Two people decide at the same instant: both decisions are taken, or the later one is
-// refused and says what the other was. No rejection is lifted by who did not see it.
+// Two people decide at the same instant: both decisions are accepted, or the later one is
+// refused and says what the other was. Nobody lifts a rejection that they did not see.
 func TestTwoDecideAtOnce(t *testing.T) {
 	approve, reject := pipeline.Approved, pipeline.Rejected
 	for name, tt := range map[string]struct{ first, second pipeline.DecisionResult }{
@@ -278,11 +278,11 @@ func TestTwoDecideAtOnce(t *testing.T) {
 		for i, who := range people {
 			e := d.as(who)
 			work.Go(func() {
-				verdict := approve
+				vote := approve
 				if i == 3 {
-					verdict = reject
+					vote = reject
 				}
-				_, results[i] = e.Decisions.Do(d.ctx, decision.Command{Verb: verb(verdict), Pipeline: "shop", Stage: "exploratory", Build: build("1"), Reason: "at once"})
+				_, results[i] = e.Decisions.Do(d.ctx, decision.Command{Verb: verb(vote), Pipeline: "shop", Stage: "exploratory", Build: build("1"), Reason: "at once"})
 			})
 		}
 		work.Wait()
@@ -304,7 +304,7 @@ func TestTwoDecideAtOnce(t *testing.T) {
 	})
 }
 
-// What a refusal and a status advise, the engine takes.
+// The engine accepts what a refusal and a status advise.
 func TestApproveStatusAndPlanAgree(t *testing.T) {
 	d := open(t)
 	d.mustApply(route("1"))
@@ -313,14 +313,14 @@ func TestApproveStatusAndPlanAgree(t *testing.T) {
 	if _, err := d.Decide(d.ctx, "shop", "exploratory", "", pipeline.Rejected, "ugly"); err != nil {
 		t.Fatal(err)
 	}
-	if got := d.standing("exploratory"); got.Move.Candidate.ID != one || got.Move.Status != gate.StatusWaiting || got.Move.Action != gate.ActionAdopt {
+	if got := d.status("exploratory"); got.Move.Candidate.ID != one || got.Move.Status != gate.StatusWaiting || got.Move.Action != gate.ActionAdopt {
 		t.Fatalf("after the rejection of %s: %+v", two, got.Move)
 	}
 	d.mustApply(route("2"))
-	if got := d.standing("exploratory"); got.Current != one || got.Move.Action != gate.ActionNone {
+	if got := d.status("exploratory"); got.Current != one || got.Move.Action != gate.ActionNone {
 		t.Fatalf("after an apply: %+v", got)
 	}
-	if got := d.standing("pre-production"); !strings.Contains(reason.Waiting(got.Move.Wait), one) {
+	if got := d.status("pre-production"); !strings.Contains(reason.Waiting(got.Move.Wait), one) {
 		t.Errorf("pre-production waits for %q", reason.Waiting(got.Move.Wait))
 	}
 	got, err := d.Decide(d.ctx, "shop", "exploratory", "", pipeline.Approved, "")
@@ -328,7 +328,7 @@ func TestApproveStatusAndPlanAgree(t *testing.T) {
 		t.Errorf("approved %q: %v", got.Build, err)
 	}
 	d.mustApply(route("2"))
-	if got := d.standing("pre-production"); got.Passed != one {
+	if got := d.status("pre-production"); got.Passed != one {
 		t.Errorf("pre-production passed %q", got.Passed)
 	}
 	if _, err := d.Decide(d.ctx, "shop", "exploratory", one, pipeline.Rejected, "too"); err != nil {
@@ -339,7 +339,7 @@ func TestApproveStatusAndPlanAgree(t *testing.T) {
 	if _, err := d.Lift(d.ctx, "shop", "exploratory", two, decision.Looked{}, ""); err != nil {
 		t.Fatal(err)
 	}
-	if got := d.standing("exploratory"); got.Move.Candidate.ID != two {
+	if got := d.status("exploratory"); got.Move.Candidate.ID != two {
 		t.Errorf("after the lift: %+v", got.Move)
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// What people decide, one line for each.
+// The decisions of people, one line for each.
 
 func command(verb decision.Verb, pipelineName, stage, build, reason string) decision.Command {
 	return decision.Command{Verb: verb, Pipeline: pipelineName, Stage: stage, Build: build, Reason: reason}

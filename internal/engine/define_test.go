@@ -12,7 +12,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
-// A pipeline is not removed while somebody is at work on a part of it, forced or not.
+// A pipeline is not removed while somebody works on a part of it, forced or not.
 func TestRemovalBesideOthers(t *testing.T) {
 	for _, key := range []string{"shop/stage/production", "shop/stage/commit", "shop/environment/alice"} {
 		t.Run(key, func(t *testing.T) {
@@ -46,7 +46,7 @@ func TestRemovalBesideOthers(t *testing.T) {
 	}
 }
 
-// An environment that was kept after a failure is in the way, and the error says how to
+// An environment that was kept after a failure blocks the removal, and the error says how to
 // end it.
 func TestRemovalWithKept(t *testing.T) {
 	d := open(t)

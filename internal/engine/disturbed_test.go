@@ -19,8 +19,8 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
-// journey is something that somebody does, which is disturbed at every call that changes
-// anything; the next one who does it must converge.
+// journey is an action of somebody, which is disturbed at every call that changes anything.
+// The next one who does it must converge.
 type journey struct {
 	setup func(d *desk) error // undisturbed
 	act   func(d *desk) error
@@ -151,7 +151,7 @@ func (d *desk) remove(stage string) error {
 	return d.Stages.Remove(d.ctx, "shop", stage, st.Stages[stage].ID)
 }
 
-// serves reports what production does not serve as it should.
+// serves reports how production does not serve as it should.
 func (d *desk) serves(build string, instances int) error {
 	at, err := d.Reports.StageStatus(context.Background(), "shop", "production")
 	switch {
@@ -163,8 +163,8 @@ func (d *desk) serves(build string, instances int) error {
 	return nil
 }
 
-// A run that was killed while its traffic went over, and whose fleet can't take it any
-// more, has failed: it is in the way of nothing.
+// A run that was killed while its traffic moved, and whose fleet can no longer take it, has
+// failed, and blocks nothing.
 func TestShiftCantBeFinished(t *testing.T) {
 	for name, next := range map[string]func(d *desk) error{
 		"a rollback": func(d *desk) error { return errors.Join(d.apply(pinned("2", "1")), d.serves(build("1"), 3)) },
@@ -202,8 +202,8 @@ func TestShiftCantBeFinished(t *testing.T) {
 	}
 }
 
-// told reports a fleet that serves though the ledger does not say so.
-func (d *desk) told() error {
+// unrecorded reports a fleet that serves though the ledger does not say so.
+func (d *desk) unrecorded() error {
 	st, err := (memLedger{d.life}).State(context.Background(), "shop")
 	for id, on := range d.envs {
 		if env := st.Environments[id]; env.Serves() && env.Fleet != on.serving {
@@ -213,7 +213,7 @@ func (d *desk) told() error {
 	return err
 }
 
-// agree reports where the platform has something else than the ledger says.
+// agree reports where the platform differs from the ledger.
 func (d *desk) agree() error {
 	st, err := (memLedger{d.life}).State(context.Background(), "shop")
 	if err != nil {
@@ -229,8 +229,8 @@ func (d *desk) agree() error {
 			return fmt.Errorf("%s is recorded with %d instances of build %s as %s; the platform has %d of %s as %s",
 				env.Describe(), env.Instances, env.Build, env.Fleet, on.instances, r.Labels.Build, on.serving)
 		}
-		if held := st.Current[env.Stage].Build; env.Purpose == pipeline.ForStage && held != env.Build {
-			return fmt.Errorf("stage %q holds %s and serves %s", env.Stage, held, env.Build)
+		if current := st.Current[env.Stage].Build; env.Purpose == pipeline.ForStage && current != env.Build {
+			return fmt.Errorf("stage %q holds %s and serves %s", env.Stage, current, env.Build)
 		}
 	}
 	for id := range d.envs {
@@ -247,7 +247,7 @@ func (d *desk) agree() error {
 	return err
 }
 
-// before returns the world where the journey begins.
+// before returns the world in which the journey begins.
 func (j journey) before(t *testing.T) *world {
 	t.Helper()
 	d := open(t)
@@ -265,10 +265,10 @@ func TestKilledAtEveryCall(t *testing.T) {
 	disturb(t, func(*desk) {}, func(*desk) error { return nil })
 }
 
-// TestCancelledAtEveryCall cancels what is done at its nth call that changes anything: the
-// call has no effect, or one of which the caller does not hear.
+// TestCancelledAtEveryCall cancels the action at its nth call that changes anything: the call
+// has no effect, or one that the caller does not hear of.
 func TestCancelledAtEveryCall(t *testing.T) {
-	disturb(t, func(d *desk) { d.ctx, d.cancel = context.WithCancel(d.ctx) }, (*desk).told)
+	disturb(t, func(d *desk) { d.ctx, d.cancel = context.WithCancel(d.ctx) }, (*desk).unrecorded)
 }
 
 func disturb(t *testing.T, how func(*desk), left func(*desk) error) {

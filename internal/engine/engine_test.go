@@ -134,7 +134,7 @@ func (d *desk) approve(build string) {
 	}
 }
 
-func (d *desk) standing(stage string) report.StageStatus {
+func (d *desk) status(stage string) report.StageStatus {
 	d.t.Helper()
 	st, err := d.Reports.StageStatus(context.Background(), "shop", stage)
 	if err != nil {
@@ -149,13 +149,13 @@ func TestWholeRoute(t *testing.T) {
 	d := open(t)
 	b := build("1")
 	d.mustApply(route("1"))
-	if got := d.standing("exploratory"); got.Move.Status != gate.StatusWaiting || got.Move.Candidate.ID != b {
+	if got := d.status("exploratory"); got.Move.Status != gate.StatusWaiting || got.Move.Candidate.ID != b {
 		t.Fatalf("exploratory is %s with candidate %q, want waiting with %s", got.Move.Status, got.Move.Candidate.ID, b)
 	}
-	if got := d.standing("capacity"); got.Passed != b {
+	if got := d.status("capacity"); got.Passed != b {
 		t.Errorf("capacity passed %q, want %s", got.Passed, b)
 	}
-	if got := d.standing("pre-production"); got.Passed != "" || !strings.Contains(reason.Waiting(got.Move.Wait), `"exploratory"`) {
+	if got := d.status("pre-production"); got.Passed != "" || !strings.Contains(reason.Waiting(got.Move.Wait), `"exploratory"`) {
 		t.Errorf("pre-production passed %q and waits for %q", got.Passed, reason.Waiting(got.Move.Wait))
 	}
 	if len(d.envs) != 0 {
@@ -164,17 +164,17 @@ func TestWholeRoute(t *testing.T) {
 
 	d.approve(b)
 	d.mustApply(route("1"))
-	if got := d.standing("pre-production"); got.Passed != b {
+	if got := d.status("pre-production"); got.Passed != b {
 		t.Errorf("pre-production passed %q after the approval, want %s", got.Passed, b)
 	}
-	if got := d.standing("production"); got.Current != "" || got.Move.Status != gate.StatusWaiting {
+	if got := d.status("production"); got.Current != "" || got.Move.Status != gate.StatusWaiting {
 		t.Errorf("production holds %q and is %s before a promotion", got.Current, got.Move.Status)
 	}
 
 	stages := route("1")
 	stages[5].Pin = b
 	d.mustApply(stages)
-	got := d.standing("production")
+	got := d.status("production")
 	if got.Current != b || got.Environment == nil || got.Environment.Instances != 3 {
 		t.Fatalf("production: %+v", got)
 	}
@@ -205,19 +205,19 @@ func TestRollbackByPin(t *testing.T) {
 	d.approve(two)
 	stages[5].Pin = two
 	d.mustApply(stages)
-	endpoint := d.standing("production").Environment.Endpoint
-	if got := d.standing("production"); got.Environment.Build != two {
+	endpoint := d.status("production").Environment.Endpoint
+	if got := d.status("production"); got.Environment.Build != two {
 		t.Fatalf("production serves %s, want %s", got.Environment.Build, two)
 	}
 	stages[5].Pin = one
 	d.mustApply(stages)
-	got := d.standing("production")
+	got := d.status("production")
 	if got.Environment.Build != one || got.Current != one || got.Environment.Endpoint != endpoint {
 		t.Errorf("after the rollback production serves %s at %s", got.Environment.Build, got.Environment.Endpoint)
 	}
 	stages[5].Pin = ""
 	d.mustApply(stages)
-	if got := d.standing("production"); got.Environment.Build != one || got.Move.Status != gate.StatusWaiting {
+	if got := d.status("production"); got.Environment.Build != one || got.Move.Status != gate.StatusWaiting {
 		t.Errorf("after the pin's removal production serves %s and is %s", got.Environment.Build, got.Move.Status)
 	}
 }
@@ -233,7 +233,7 @@ func TestFailureLeavesWhatServed(t *testing.T) {
 	if !errors.As(err, &failed) || failed.Run.Stage != "acceptance" || pipeline.CodeOf(err) != pipeline.CodeFailed {
 		t.Fatalf("apply of a failing build: %v", err)
 	}
-	if got := d.standing("acceptance"); got.Current != one || got.Run.Status != pipeline.RunFailed {
+	if got := d.status("acceptance"); got.Current != one || got.Run.Status != pipeline.RunFailed {
 		t.Errorf("acceptance holds %s, run %s", got.Current, got.Run.Status)
 	}
 	if len(d.envs) != 1 {
@@ -245,17 +245,17 @@ func TestFailureLeavesWhatServed(t *testing.T) {
 	stages = route("3")
 	stages[5].Pin = build("3")
 	d.mustApply(stages[:5])
-	image := d.standing("acceptance").Image
+	image := d.status("acceptance").Image
 	d.unhealthy[image] = true
 	if err := d.apply(stages); err == nil {
 		t.Fatal("an unhealthy deployment passed")
 	}
-	if got := d.standing("production"); got.Environment == nil || got.Environment.Build != one {
+	if got := d.status("production"); got.Environment == nil || got.Environment.Build != one {
 		t.Errorf("production does not serve build 1 after a failed deployment: %+v", got.Environment)
 	}
 	delete(d.unhealthy, image)
 	d.mustApply(stages)
-	if got := d.standing("production"); got.Environment.Build != build("3") {
+	if got := d.status("production"); got.Environment.Build != build("3") {
 		t.Errorf("the next apply did not heal: production serves %s", got.Environment.Build)
 	}
 }
@@ -269,10 +269,10 @@ func TestKeepOnFailure(t *testing.T) {
 	if err := d.apply(stages); !errors.As(err, &failed) || failed.Kept == nil || failed.Kept.Endpoint == "" {
 		t.Fatalf("the environment was not kept: %v", err)
 	}
-	if len(d.envs) != 1 || d.standing("acceptance").Environment.Status != pipeline.EnvKept {
+	if len(d.envs) != 1 || d.status("acceptance").Environment.Status != pipeline.EnvKept {
 		t.Errorf("kept environment is not shown")
 	}
-	kept := d.standing("acceptance").Environment
+	kept := d.status("acceptance").Environment
 	if until := kept.ExpiresAt; d.now().Add(72*time.Hour).Sub(until) > time.Minute || !d.envs[kept.ID].expires.Equal(until) {
 		t.Errorf("kept, it ends at %s, on the platform at %s, want three days from now", until, d.envs[kept.ID].expires)
 	}
@@ -288,7 +288,7 @@ func TestKeepOnFailure(t *testing.T) {
 	}
 }
 
-// Of a kept environment that has expired the record goes with the garbage.
+// The record of a kept environment that has expired is collected.
 func TestKeptExpires(t *testing.T) {
 	d := open(t)
 	stages := route("1")[:2]
@@ -307,8 +307,8 @@ func TestKeptExpires(t *testing.T) {
 	}
 }
 
-// A lease whose holder died goes with the garbage, also where there is nothing to run. That
-// of a process that is at work stays, and that of one that may only have been asleep.
+// The lease of a dead holder is collected, even if there is nothing to run. The lease of a
+// running process stays, and so does that of one that may only have been asleep.
 func TestCollectGivesUpLeasesOfTheDead(t *testing.T) {
 	d := whole(t)
 	take := func(key string, life time.Duration) {
@@ -349,7 +349,7 @@ func TestCollectGivesUpLeasesOfTheDead(t *testing.T) {
 	}
 }
 
-// An apply gives up what another left, whose own stages have nothing to do.
+// An apply releases the leases of dead processes, even if its own stages have nothing to do.
 func TestAdvanceGivesUpLeasesOfTheDead(t *testing.T) {
 	d := whole(t)
 	if _, err := d.config.Ledger.Acquire(t.Context(), "shop/stage/exploratory", pipeline.Holder{}, time.Hour); err != nil {
@@ -362,13 +362,13 @@ func TestAdvanceGivesUpLeasesOfTheDead(t *testing.T) {
 	}
 }
 
-// The instances of the stages of production's size are of the type of the pipeline's
-// scale. Another type brings up what lasts anew, and runs nothing else again.
+// The instances of the stages of production's size have the type of the pipeline's scale.
+// Another type brings up persistent environments again, and runs nothing else again.
 func TestScaleInstanceType(t *testing.T) {
 	d := whole(t)
 	serving := func() pipeline.FleetRequest {
 		t.Helper()
-		env := d.standing("production").Environment
+		env := d.status("production").Environment
 		return d.envs[env.ID].requests[env.Fleet]
 	}
 	if got := serving().InstanceType; got != "" {
@@ -385,7 +385,7 @@ func TestScaleInstanceType(t *testing.T) {
 	d.shop.Scale.Instances = 5
 	d.mustApply(stages)
 	d.mustApply(stages)
-	if env := d.standing("production").Environment; d.prepared != before+1 || env.Instances != 5 {
+	if env := d.status("production").Environment; d.prepared != before+1 || env.Instances != 5 {
 		t.Errorf("then %d more fleets come up; production has %d instances", d.prepared-before-1, env.Instances)
 	}
 	stages[5].Env.InstanceType = "m7g.xlarge"
@@ -399,13 +399,13 @@ func TestVanishedEnvironmentIsRestored(t *testing.T) {
 	d := whole(t)
 	clear(d.envs)
 	d = d.again()
-	if got := d.standing("production"); got.Move.Action != gate.ActionRestore || got.Environment != nil {
+	if got := d.status("production"); got.Move.Action != gate.ActionRestore || got.Environment != nil {
 		t.Fatalf("action is %s, want restore", got.Move.Action)
 	}
 	stages := route("1")
 	stages[5].Pin = build("1")
 	d.mustApply(stages)
-	if got := d.standing("production"); got.Environment == nil || got.Environment.Build != build("1") {
+	if got := d.status("production"); got.Environment == nil || got.Environment.Build != build("1") {
 		t.Errorf("production was not restored: %+v", got)
 	}
 }
@@ -417,12 +417,12 @@ func TestResize(t *testing.T) {
 	stages[5].Env.Instances = 5
 	before := d.prepared
 	d.mustApply(stages)
-	if got := d.standing("production"); got.Environment.Instances != 5 || d.prepared != before {
+	if got := d.status("production"); got.Environment.Instances != 5 || d.prepared != before {
 		t.Errorf("production has %d instances after %d new fleets", got.Environment.Instances, d.prepared-before)
 	}
 }
 
-// Other trusted proxies are told to the endpoint that serves; size and they change together.
+// The serving endpoint gets other trusted proxies. They and the size change together.
 func TestTrust(t *testing.T) {
 	d := whole(t)
 	stages := route("1")
@@ -432,7 +432,7 @@ func TestTrust(t *testing.T) {
 		stages[5].Env.TrustedProxies = proxies
 		stages[5].Env.Instances++
 		d.mustApply(stages)
-		env := d.standing("production").Environment
+		env := d.status("production").Environment
 		there := d.envs[env.ID]
 		if !reflect.DeepEqual(there.proxies, proxies) || there.instances != env.Instances || env.Instances != stages[5].Env.Instances || d.prepared != before {
 			t.Errorf("production is to trust %v, and trusts %v with %d instances after %d new fleets", proxies, there.proxies, there.instances, d.prepared-before)
@@ -444,12 +444,12 @@ func TestRevertedCommitFlowsDownAgain(t *testing.T) {
 	d := open(t)
 	d.mustApply(route("1")[:2])
 	d.mustApply(route("2")[:2])
-	if got := d.standing("acceptance"); got.Current != build("2") {
+	if got := d.status("acceptance"); got.Current != build("2") {
 		t.Fatalf("acceptance holds %s, want build 2", got.Current)
 	}
 	before := d.prepared
 	d.mustApply(route("1")[:2])
-	if got := d.standing("acceptance"); got.Current != build("1") || got.Passed != build("1") || d.prepared != before {
+	if got := d.status("acceptance"); got.Current != build("1") || got.Passed != build("1") || d.prepared != before {
 		t.Errorf("after the revert acceptance holds %s, passed %s, ran %d times", got.Current, got.Passed, d.prepared-before)
 	}
 }
@@ -468,7 +468,7 @@ func TestCancelCleansUp(t *testing.T) {
 	if len(d.envs) != 0 {
 		t.Errorf("the cancelled run left %v", d.envs)
 	}
-	if got := d.standing("acceptance"); got.Run.Status != pipeline.RunCancelled {
+	if got := d.status("acceptance"); got.Run.Status != pipeline.RunCancelled {
 		t.Errorf("run is %s, want cancelled", got.Run.Status)
 	}
 }
@@ -497,8 +497,8 @@ func TestSecondApplyWaitsForTheLease(t *testing.T) {
 	}
 }
 
-// The fleet that replaces another is launched with its own build and definition, and
-// the record tells of the one that serves until the traffic has gone over.
+// The fleet that replaces another is launched with its own build and definition. The record
+// describes the serving one until the traffic has moved.
 func TestNextFleet(t *testing.T) {
 	d := open(t)
 	prod := stage(pipeline.TypeProduction, "acceptance")

@@ -10,8 +10,8 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/collect"
 )
 
-// Whoever collects garbage after a kill leaves what the killed run made, which the next
-// apply finishes: at every call, no build has an image or an artifact that is gone.
+// A collection after a kill leaves what the killed run made, and the next apply finishes
+// that: at every call, no build has an image or an artifact that is gone.
 func TestCollectBeforeRunIsFinished(t *testing.T) {
 	for n := 1; ; n++ {
 		d := open(t)

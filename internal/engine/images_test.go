@@ -14,7 +14,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
-// What the list says of images is what a collection does.
+// The list of images predicts what a collection does.
 func TestImagesAndGarbageAgree(t *testing.T) {
 	ctx := context.Background()
 	d := open(t)
@@ -95,8 +95,8 @@ func TestOrphanedEnvironment(t *testing.T) {
 	}
 }
 
-// The removal of an image that is interrupted anywhere is finished by the next one,
-// though nothing lists the image any more.
+// An image removal that is interrupted anywhere is finished by the next one, though nothing
+// lists the image any more.
 func TestRemovalIsFinished(t *testing.T) {
 	ctx := context.Background()
 	for k := 1; ; k++ {
@@ -143,8 +143,8 @@ func TestBakeIsCollected(t *testing.T) {
 	}
 }
 
-// A stage whose process died while its image was made has that image: its steps, which
-// had passed, don't run again.
+// A stage whose process died while its image was made gets that image: its steps, which had
+// passed, don't run again.
 func TestStageBakeIsFinished(t *testing.T) {
 	ctx := context.Background()
 	for k := 1; ; k++ {
@@ -165,7 +165,7 @@ func TestStageBakeIsFinished(t *testing.T) {
 			continue
 		}
 		d.mustApply(stages)
-		if d.stepRuns["journeys"] != 1 || d.standing("acceptance").Passed != build("1") {
+		if d.stepRuns["journeys"] != 1 || d.status("acceptance").Passed != build("1") {
 			t.Errorf("killed at call %d: the steps ran %d times", k, d.stepRuns["journeys"])
 		}
 		return

@@ -14,7 +14,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// lateLogs show what was written to a log when it is closed, as a bucket does.
+// lateLogs show what was written to a log only once it is closed, as a bucket does.
 type lateLogs struct{ pipeline.Logs }
 
 type lateLog struct {
@@ -59,7 +59,7 @@ func (e endings) Append(ctx context.Context, b pipeline.Batch) ([]pipeline.Event
 	return e.Ledger.Append(ctx, b)
 }
 
-// Who follows a run has its whole log when the run is recorded as ended.
+// A follower of a run has its whole log when the run is recorded as ended.
 func TestLogIsWholeAtTheEnd(t *testing.T) {
 	d := open(t)
 	config := d.config

@@ -67,7 +67,7 @@ func newWorld() *world {
 	}
 }
 
-// copied returns a world that is like w and goes its own way.
+// copied returns a copy of w that is independent of it.
 func (w *world) copied() *world {
 	c := newWorld()
 	c.clock, c.prepared, c.shifted = w.clock, w.prepared, w.shifted
@@ -140,9 +140,9 @@ func (l *life) look(read func() error) error {
 	return read()
 }
 
-// memLedger is a process's way to the world's ledger. A process takes over from those
-// before it: the tests have one living process at a time, unless they say otherwise by
-// giving them one ID.
+// memLedger is a process's way to the world's ledger. A process takes over from those before
+// it: the tests have one living process at a time, except for those that give several the
+// same ID.
 type memLedger struct{ *life }
 
 func (l memLedger) ledger() pipeline.Ledger {
@@ -225,8 +225,8 @@ func (p memPlatform) change(ctx context.Context, op string, effect func() error)
 	return p.fenced(ctx, op, false, effect)
 }
 
-// clear is change for what also removes that which no record names, so that nobody has a
-// lease of it.
+// clear is change for calls that also remove what no record names, so that nobody has a lease
+// of it.
 func (p memPlatform) clear(ctx context.Context, op string, effect func() error) error {
 	return p.fenced(ctx, op, true, effect)
 }
@@ -514,8 +514,8 @@ func (m memArtifacts) Put(ctx context.Context, path string) (a pipeline.Artifact
 	})
 }
 
-// Get returns the digest for the path, as what is installed is told by it; but for a list, which
-// is in a file.
+// Get returns the digest for the path, as the tests identify installed content by it. A list
+// is in a file, though.
 func (m memArtifacts) Get(_ context.Context, a pipeline.Artifact) (path string, err error) {
 	path = a.Digest
 	return path, m.look(func() error {

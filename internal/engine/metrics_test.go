@@ -11,7 +11,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// A stage that people move is ready when somebody has moved it, and each build is once.
+// A stage that people move is ready when somebody has moved it, and each build counts once.
 func TestMetricsOfStages(t *testing.T) {
 	ctx := context.Background()
 	d := open(t)

@@ -46,9 +46,9 @@ func (d *desk) later(by time.Duration) {
 	d.clock = d.clock.Add(by)
 }
 
-// told is a desk at a pipeline that has a target, with a stage that has a lasting
+// notifying is a desk at a pipeline that has a target, with a stage that has a persistent
 // environment.
-func told(t *testing.T) *desk {
+func notifying(t *testing.T) *desk {
 	t.Helper()
 	d := open(t)
 	d.shop.Notify = []pipeline.NotifyTarget{{Command: "true"}}
@@ -65,11 +65,11 @@ func (d *desk) launchFor(ttl time.Duration, renew bool) {
 	}
 }
 
-// What drifts is noticed each time that it does.
+// Drift is noticed each time that it happens.
 func TestNoticeDrift(t *testing.T) {
-	d := told(t)
+	d := notifying(t)
 	d.wants()
-	env := d.standing("production").Environment
+	env := d.status("production").Environment
 	for range 2 {
 		d.envs[env.ID].degraded = true
 		d.wants(pipeline.NoticeDrift)
@@ -86,7 +86,7 @@ func TestNoticeDrift(t *testing.T) {
 func TestNoticeExpiry(t *testing.T) {
 	for _, tt := range []struct{ ttl, before time.Duration }{{8 * time.Hour, 30 * time.Minute}, {time.Hour, 15 * time.Minute}, {20 * time.Minute, 5 * time.Minute}} {
 		t.Run(tt.ttl.String(), func(t *testing.T) {
-			d := told(t)
+			d := notifying(t)
 			d.launchFor(tt.ttl, false)
 			d.wants()
 			d.later(tt.ttl - tt.before - time.Minute)
@@ -119,11 +119,11 @@ func (d *desk) raised() map[pipeline.NoticeKind]bool {
 	return kinds
 }
 
-// A process that is killed while it notices something leaves it to the next.
+// A process that is killed while it notices something leaves it to the next one.
 func TestNoticeKilled(t *testing.T) {
 	for _, after := range []bool{false, true} {
-		d := told(t)
-		d.envs[d.standing("production").Environment.ID].degraded = true
+		d := notifying(t)
+		d.envs[d.status("production").Environment.ID].degraded = true
 		dying := d.again()
 		dying.limit, dying.after = 1, after
 		if err := dying.Environments.Notice(context.Background(), "shop"); err == nil {
@@ -136,10 +136,10 @@ func TestNoticeKilled(t *testing.T) {
 	}
 }
 
-// Nothing is noticed where nobody is told, nor of what a run is changing.
+// Nothing is noticed if nobody is notified, nor about what a run is changing.
 func TestNoticeNothing(t *testing.T) {
-	d := told(t)
-	env := d.standing("production").Environment
+	d := notifying(t)
+	env := d.status("production").Environment
 	d.envs[env.ID].degraded = true
 	ledger := memLedger{d.again().life}
 	record := func(e pipeline.Event) {
@@ -159,7 +159,7 @@ func TestNoticeNothing(t *testing.T) {
 	d.wants()
 }
 
-// A definition says from when on each target is told.
+// A definition records from when on each target is notified.
 func TestDeliveriesOfDefinitions(t *testing.T) {
 	d := open(t)
 	ctx := context.Background()

@@ -14,7 +14,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
-// meddler lets something happen once, in the middle of what an engine does.
+// meddler makes something happen once, in the middle of what an engine does.
 type meddler struct{ acquired, described, listed func() }
 
 func once(f *func()) {
@@ -56,8 +56,8 @@ func (p meddledPlatform) Images(ctx context.Context) ([]pipeline.BakedImage, err
 	return p.memPlatform.Images(ctx)
 }
 
-// A collection that believes what it read of the ledger a while ago removes nothing that
-// another process recorded since.
+// A collection that uses a cached state of the ledger removes nothing that another process
+// recorded since.
 func TestCollectBesideOthers(t *testing.T) {
 	ctx := context.Background()
 	another := shop

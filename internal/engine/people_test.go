@@ -22,27 +22,27 @@ func TestDecide(t *testing.T) {
 	one := build("1")
 	tests := map[string]struct {
 		stage, build string
-		verdict      pipeline.DecisionResult
+		result       pipeline.DecisionResult
 		reason       string
 		code         pipeline.Code
 		says         string
 	}{
-		"approve what waits":             {stage: "exploratory", build: one, verdict: pipeline.Approved},
-		"approve the one on offer":       {stage: "exploratory", verdict: pipeline.Approved},
-		"reject with a reason":           {stage: "exploratory", build: one, verdict: pipeline.Rejected, reason: "ugly"},
-		"reject at a stage of machines":  {stage: "capacity", build: one, verdict: pipeline.Rejected, reason: "slow"},
-		"reject without a reason":        {stage: "exploratory", build: one, verdict: pipeline.Rejected, code: pipeline.CodeInvalid, says: "reason"},
-		"approve where nobody asks":      {stage: "capacity", build: one, verdict: pipeline.Approved, code: pipeline.CodeInvalid, says: "takes no decision"},
-		"approve an unknown build":       {stage: "exploratory", build: "b-0000000000", verdict: pipeline.Approved, code: pipeline.CodeNotFound, says: "no build"},
-		"approve at an unknown stage":    {stage: "exploration", build: one, verdict: pipeline.Approved, code: pipeline.CodeNotFound, says: "no stage"},
-		"approve what has not run there": {stage: "exploratory", build: build("2"), verdict: pipeline.Approved, code: pipeline.CodeRefused, says: "has not passed"},
+		"approve what waits":             {stage: "exploratory", build: one, result: pipeline.Approved},
+		"approve the one on offer":       {stage: "exploratory", result: pipeline.Approved},
+		"reject with a reason":           {stage: "exploratory", build: one, result: pipeline.Rejected, reason: "ugly"},
+		"reject at a stage of machines":  {stage: "capacity", build: one, result: pipeline.Rejected, reason: "slow"},
+		"reject without a reason":        {stage: "exploratory", build: one, result: pipeline.Rejected, code: pipeline.CodeInvalid, says: "reason"},
+		"approve where nobody asks":      {stage: "capacity", build: one, result: pipeline.Approved, code: pipeline.CodeInvalid, says: "takes no decision"},
+		"approve an unknown build":       {stage: "exploratory", build: "b-0000000000", result: pipeline.Approved, code: pipeline.CodeNotFound, says: "no build"},
+		"approve at an unknown stage":    {stage: "exploration", build: one, result: pipeline.Approved, code: pipeline.CodeNotFound, says: "no stage"},
+		"approve what has not run there": {stage: "exploratory", build: build("2"), result: pipeline.Approved, code: pipeline.CodeRefused, says: "has not passed"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			d := open(t)
 			d.mustApply(route("1"))
 			d.mustApply(route("2")[:1])
-			d2, err := d.Decide(context.Background(), "shop", tt.stage, tt.build, tt.verdict, tt.reason)
+			d2, err := d.Decide(context.Background(), "shop", tt.stage, tt.build, tt.result, tt.reason)
 			if pipeline.CodeOf(err) != tt.code {
 				t.Fatalf("error %v has code %q, want %q", err, pipeline.CodeOf(err), tt.code)
 			}
@@ -66,19 +66,19 @@ func TestRejectedBuildStopsAndTheNextOneFlows(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.mustApply(route("1"))
-	if got := d.standing("exploratory"); got.Move.Status != gate.StatusRejected {
+	if got := d.status("exploratory"); got.Move.Status != gate.StatusRejected {
 		t.Errorf("exploratory is %s, want rejected", got.Move.Status)
 	}
 	d.mustApply(route("2"))
 	d.approve(build("2"))
 	d.mustApply(route("2"))
-	if got := d.standing("pre-production"); got.Passed != build("2") {
+	if got := d.status("pre-production"); got.Passed != build("2") {
 		t.Errorf("pre-production passed %q, want build 2", got.Passed)
 	}
 }
 
-// A build that is rejected gets no run, so a rejection is lifted without one that passed.
-// That approves nothing: the run that follows waits for a decision.
+// A rejected build gets no run, so a rejection is lifted without a run that passed. That
+// approves nothing: the run that follows waits for a decision.
 func TestLiftOfWhatHasNotRun(t *testing.T) {
 	ctx := context.Background()
 	two := build("2")
@@ -95,31 +95,31 @@ func TestLiftOfWhatHasNotRun(t *testing.T) {
 			} else {
 				d.mustApply(stages[:1])
 			}
-			judge := func(v pipeline.DecisionResult) error {
+			decide := func(v pipeline.DecisionResult) error {
 				_, err := d.Decide(ctx, "shop", "exploratory", two, v, "because")
 				return err
 			}
-			if err := judge(pipeline.Rejected); err != nil {
+			if err := decide(pipeline.Rejected); err != nil {
 				t.Fatal(err)
 			}
 			d.mustApply(stages)
-			if got := d.standing("exploratory"); got.Current == two || got.Move.Candidate.ID == two {
+			if got := d.status("exploratory"); got.Current == two || got.Move.Candidate.ID == two {
 				t.Fatalf("rejected: %+v", got)
 			}
 			if _, err := d.Lift(ctx, "shop", "exploratory", two, decision.Looked{}, "because"); err != nil {
 				t.Fatal(err)
 			}
-			if err := judge(pipeline.Approved); pipeline.CodeOf(err) != pipeline.CodeRefused {
+			if err := decide(pipeline.Approved); pipeline.CodeOf(err) != pipeline.CodeRefused {
 				t.Errorf("an approval of no run: %v", err)
 			}
 			d.mustApply(route("2"))
-			if got := d.standing("exploratory"); got.Move.Candidate.ID != two || got.Move.Status != gate.StatusWaiting || got.Passed == two {
+			if got := d.status("exploratory"); got.Move.Candidate.ID != two || got.Move.Status != gate.StatusWaiting || got.Passed == two {
 				t.Errorf("lifted: %+v", got)
 			}
-			if err := judge(pipeline.Approved); err != nil {
+			if err := decide(pipeline.Approved); err != nil {
 				t.Error(err)
 			}
-			if got := d.standing("exploratory"); got.Passed != two {
+			if got := d.status("exploratory"); got.Passed != two {
 				t.Errorf("approved: %+v", got)
 			}
 		})
@@ -146,7 +146,7 @@ func TestPromote(t *testing.T) {
 		t.Fatalf("promotion of the newest: %+v, %v", p, err)
 	}
 	d.mustApply(route("1"))
-	if got := d.standing("production"); got.Current != build("1") {
+	if got := d.status("production"); got.Current != build("1") {
 		t.Errorf("production holds %q after the promotion", got.Current)
 	}
 	pinned := route("1")
@@ -162,7 +162,7 @@ func TestExploratoryEnvironmentEndsWithTheDecision(t *testing.T) {
 	stages := route("1")[:3]
 	stages[2].Env = &pipeline.EnvironmentSpec{Instances: 1}
 	d.mustApply(stages)
-	if got := d.standing("exploratory"); got.Environment == nil || got.Environment.Endpoint == "" {
+	if got := d.status("exploratory"); got.Environment == nil || got.Environment.Endpoint == "" {
 		t.Fatalf("there is nothing to try: %+v", got)
 	}
 	d.approve(build("1"))
@@ -176,26 +176,26 @@ func TestExploratoryEnvironmentEndsWithTheDecision(t *testing.T) {
 	}
 }
 
-// Who decides may lack the right to end the environment, or be killed before it: the
-// next apply ends it.
+// A person who decides may lack the right to end the environment, or be killed before it is
+// ended: the next apply ends it.
 func TestDecidedEnvironmentEnds(t *testing.T) {
-	for _, verdict := range []pipeline.DecisionResult{pipeline.Approved, pipeline.Rejected} {
-		t.Run(string(verdict), func(t *testing.T) {
+	for _, result := range []pipeline.DecisionResult{pipeline.Approved, pipeline.Rejected} {
+		t.Run(string(result), func(t *testing.T) {
 			d := open(t)
 			stages := route("1")[:3]
 			stages[2].Env = &pipeline.EnvironmentSpec{Instances: 1}
 			d.mustApply(stages)
 			killed := d.again()
 			killed.limit = 2
-			if _, err := killed.Decide(t.Context(), "shop", "exploratory", "", verdict, "because"); err != nil || len(d.envs) != 1 {
+			if _, err := killed.Decide(t.Context(), "shop", "exploratory", "", result, "because"); err != nil || len(d.envs) != 1 {
 				t.Fatalf("%v; environments %v", err, d.envs)
 			}
 			d = d.again()
-			if move := d.standing("exploratory").Move; move.Action != gate.ActionEnd {
+			if move := d.status("exploratory").Move; move.Action != gate.ActionEnd {
 				t.Errorf("after the decision the stage is to %s", move.Action)
 			}
 			d.mustApply(stages)
-			if move := d.standing("exploratory").Move; move.Action != gate.ActionNone || len(d.envs) != 0 {
+			if move := d.status("exploratory").Move; move.Action != gate.ActionNone || len(d.envs) != 0 {
 				t.Errorf("after the apply it is to %s; environments %v", move.Action, d.envs)
 			}
 		})
@@ -258,7 +258,7 @@ func TestSelfService(t *testing.T) {
 	}
 }
 
-// A platform may take a kept fleet again instead of a new one: that one gets the traffic.
+// A platform may take a kept fleet again instead of a new one: that fleet gets the traffic.
 func TestSelfServiceTakesKeptFleet(t *testing.T) {
 	d := open(t)
 	d.mustApply(route("1")[:2])
@@ -276,7 +276,7 @@ func TestSelfServiceTakesKeptFleet(t *testing.T) {
 func TestFailedLaunchLeavesNothing(t *testing.T) {
 	d := open(t)
 	d.mustApply(route("1")[:2])
-	d.unhealthy[d.standing("acceptance").Image] = true
+	d.unhealthy[d.status("acceptance").Image] = true
 	_, err := d.Environments.Launch(context.Background(), run.LaunchRequest{Pipeline: "shop", Name: "alice", TTL: time.Hour})
 	if pipeline.CodeOf(err) != pipeline.CodeFailed || len(d.envs) != 0 {
 		t.Errorf("launch: %v, left %v", err, d.envs)
@@ -331,7 +331,7 @@ func TestRemovePipeline(t *testing.T) {
 	if err := d.Pipelines.Remove(ctx, "shop", "", false); pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(err.Error(), "production") {
 		t.Fatalf("removal of a pipeline that serves: %v", err)
 	}
-	if err := d.Stages.Remove(ctx, "shop", "production", "s-another"); err != nil || d.standing("production").Environment == nil {
+	if err := d.Stages.Remove(ctx, "shop", "production", "s-another"); err != nil || d.status("production").Environment == nil {
 		t.Errorf("removal of one that is no more: %v", err)
 	}
 	if err := d.remove("production"); err != nil {
@@ -411,8 +411,8 @@ func TestBake(t *testing.T) {
 	}
 }
 
-// A change of the publication publishes the image that exists, and bakes none; one that
-// failed is gone on with.
+// A change of the publication publishes the existing image, and bakes none. The next apply
+// continues a failed publication.
 func TestPublish(t *testing.T) {
 	ctx := t.Context()
 	d := open(t)
@@ -453,8 +453,8 @@ func TestPublish(t *testing.T) {
 	}
 }
 
-// A promotion of what was compared with the stage counts only as long as the stage is
-// there, and goes there.
+// A promotion of what was compared with the stage counts only as long as the stage's current
+// and next builds are the same.
 func TestPromoteFrom(t *testing.T) {
 	ctx := context.Background()
 	d := open(t)
@@ -510,8 +510,8 @@ func TestPromoteFrom(t *testing.T) {
 	}
 }
 
-// The build before is the same one however often the present one is deployed again, and
-// after a roll back the one before that.
+// A rollback's build is the same however often the current one is deployed again. After a
+// rollback it is the one before that.
 func TestBuildBefore(t *testing.T) {
 	ctx := context.Background()
 	d := open(t)
@@ -575,18 +575,18 @@ func TestPromotedMeanwhile(t *testing.T) {
 	d.during["announce"] = func() { promote(one) }
 	d.mustApply(route("2"))
 	delete(d.during, "announce")
-	if got := d.standing("production"); got.Current != two || got.Move.Candidate.ID != one || got.Move.Action != gate.ActionRun {
+	if got := d.status("production"); got.Current != two || got.Move.Candidate.ID != one || got.Move.Action != gate.ActionRun {
 		t.Fatalf("after the run production holds %s, with %s and action %s next", got.Current, got.Move.Candidate.ID, got.Move.Action)
 	}
 	d.mustApply(route("2"))
-	if got := d.standing("production"); got.Current != one || got.Environment.Build != one || got.Move.Action != gate.ActionNone {
+	if got := d.status("production"); got.Current != one || got.Environment.Build != one || got.Move.Action != gate.ActionNone {
 		t.Errorf("the next apply left production with %s, and action %s next", got.Current, got.Move.Action)
 	}
 }
 
-// An acceptance stage whose first apply failed is in nobody's way who wants an
-// environment; where there is no other, nothing is launched past it.
-func TestLaunchBesideUnsettled(t *testing.T) {
+// An acceptance stage whose first apply failed blocks nobody who wants an environment. If
+// there is no other acceptance stage, nothing is launched past it.
+func TestLaunchBesideUnfinished(t *testing.T) {
 	d := open(t)
 	second := stage(pipeline.TypeAcceptance, "commit")
 	second.Name, second.Steps = "acceptance-2", []pipeline.Step{{Name: "journeys", Command: "fail"}}

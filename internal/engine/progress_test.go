@@ -62,7 +62,7 @@ func TestProgressOfABake(t *testing.T) {
 	}
 }
 
-// A step that has printed nothing yet is told by what it runs, without the mark of the log.
+// A step that has printed nothing yet is shown by what it runs, without the mark of the log.
 func TestProgressOfASilentStep(t *testing.T) {
 	d := open(t)
 	var seen *report.Progress
@@ -83,8 +83,8 @@ func TestProgressOfASilentStep(t *testing.T) {
 	}
 }
 
-// A step's part of a log is where the run's record says, while it runs and afterwards, whatever
-// is printed; also that of a step in which the process died.
+// A step's part of a log is where the run's record says, while it runs and afterwards,
+// whatever is printed. That is also true of a step in which the process died.
 func TestStepLog(t *testing.T) {
 	d := open(t)
 	stages := route("1")[:1]

@@ -143,8 +143,8 @@ func TestWhoMay(t *testing.T) {
 						t.Errorf("hint %q", reason.Hint(err))
 					}
 					if name == "pin" {
-						if held := d.standing("production").Current; (held == build("1")) != allowed {
-							t.Errorf("production holds %q", held)
+						if current := d.status("production").Current; (current == build("1")) != allowed {
+							t.Errorf("production holds %q", current)
 						}
 					}
 				})
@@ -186,14 +186,14 @@ func TestApprovalsOfSeveral(t *testing.T) {
 		t.Error("a second approval of one person was recorded")
 	}
 	d.mustApply(route("1"))
-	if got := d.standing("exploratory"); got.Passed != "" || !strings.Contains(reason.Waiting(got.Move.Wait), "1 more") {
+	if got := d.status("exploratory"); got.Passed != "" || !strings.Contains(reason.Waiting(got.Move.Wait), "1 more") {
 		t.Errorf("after one: %+v", got.Move)
 	}
 	if got := approve("carol"); len(got.Approvals) != 2 || got.Approvals[0].Person != "bob" {
 		t.Errorf("approvals %+v", got.Approvals)
 	}
 	d.mustApply(route("1"))
-	if got := d.standing("pre-production"); got.Passed != build("1") {
+	if got := d.status("pre-production"); got.Passed != build("1") {
 		t.Errorf("pre-production passed %q", got.Passed)
 	}
 }
@@ -267,7 +267,7 @@ func TestOverrides(t *testing.T) {
 			if failed := tt.stage != "capacity"; failed != (err != nil) {
 				t.Errorf("the next apply: %v", err)
 			}
-			if got := d.standing(tt.stage); got.Passed != build("2") || got.Current != build("2") || got.Move.Status != gate.StatusPassed {
+			if got := d.status(tt.stage); got.Passed != build("2") || got.Current != build("2") || got.Move.Status != gate.StatusPassed {
 				t.Errorf("%s: %+v", tt.stage, got)
 			}
 		})
@@ -285,7 +285,7 @@ func TestPauseAndResume(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.mustApply(route("2"))
-	if got := d.standing("acceptance"); got.Current != build("1") || !strings.Contains(reason.Waiting(got.Move.Wait), "a look at the database") {
+	if got := d.status("acceptance"); got.Current != build("1") || !strings.Contains(reason.Waiting(got.Move.Wait), "a look at the database") {
 		t.Errorf("held: %+v", got)
 	}
 	if _, err := d.Retry(ctx, "shop", "acceptance"); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(reason.Hint(err), "penstock resume") {
@@ -301,7 +301,7 @@ func TestPauseAndResume(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.mustApply(route("2"))
-	if got := d.standing("acceptance"); got.Current != build("2") {
+	if got := d.status("acceptance"); got.Current != build("2") {
 		t.Errorf("released, it holds %q", got.Current)
 	}
 }
@@ -312,17 +312,17 @@ func TestRetryRunsAgain(t *testing.T) {
 	d.mustApply(route("1"))
 	d.approve(build("1"))
 	d.mustApply(route("1"))
-	first := d.standing("exploratory").Run.ID
+	first := d.status("exploratory").Run.ID
 	if _, err := d.Retry(ctx, "shop", "exploratory"); err != nil {
 		t.Fatal(err)
 	}
 	d.mustApply(route("1"))
-	again := d.standing("exploratory")
+	again := d.status("exploratory")
 	if again.Run.ID == first || again.Passed != "" || again.Move.Status != gate.StatusWaiting {
 		t.Errorf("run %s after %s, %+v: the approval was of the run before", again.Run.ID, first, again.Move)
 	}
 	d.mustApply(route("1"))
-	if got := d.standing("exploratory").Run.ID; got != again.Run.ID {
+	if got := d.status("exploratory").Run.ID; got != again.Run.ID {
 		t.Errorf("it ran a third time: %s", got)
 	}
 	if _, err := d.Retry(ctx, "shop", "production"); pipeline.CodeOf(err) != pipeline.CodeRefused {
@@ -330,7 +330,7 @@ func TestRetryRunsAgain(t *testing.T) {
 	}
 }
 
-// A retry of what somebody let pass runs it: then the run decides.
+// A retry of an overridden build runs it, and then the result of the run counts.
 func TestRetryOfAnOverride(t *testing.T) {
 	ctx := context.Background()
 	d := open(t)
@@ -347,14 +347,14 @@ func TestRetryOfAnOverride(t *testing.T) {
 	if _, err := d.Retry(ctx, "shop", "capacity"); err != nil {
 		t.Fatal(err)
 	}
-	first := d.standing("capacity")
+	first := d.status("capacity")
 	if first.Passed != build("1") {
 		t.Errorf("the wish for another run ended the override: %+v", first)
 	}
 	if d.apply(stages) == nil {
 		t.Error("capacity did not run again")
 	}
-	if got := d.standing("capacity"); got.Run.ID == first.Run.ID || got.Passed != "" {
+	if got := d.status("capacity"); got.Run.ID == first.Run.ID || got.Passed != "" {
 		t.Errorf("run %s after %s, passed %q", got.Run.ID, first.Run.ID, got.Passed)
 	}
 }
@@ -397,8 +397,8 @@ func TestLimitsOfSelfService(t *testing.T) {
 	}
 }
 
-// However many somebody launches at the same time, and under whatever name of theirs, there
-// are no more than are allowed.
+// However many environments somebody launches at the same time, under whatever names, there
+// are no more than the pipeline allows.
 func TestLimitOfLaunchesAtOnce(t *testing.T) {
 	d := open(t)
 	d.mustApply(route("1"))
@@ -428,7 +428,7 @@ func TestLimitOfLaunchesAtOnce(t *testing.T) {
 	}
 }
 
-// A name that two people come to is the first one's.
+// If two people want one name, the first one gets it.
 func TestSameNameOfTwo(t *testing.T) {
 	ctx := context.Background()
 	d := open(t)
@@ -458,7 +458,8 @@ func TestSameNameOfTwo(t *testing.T) {
 	}
 }
 
-// What somebody extended by hand stays so, until the configuration changes the TTL.
+// An environment that somebody extended by hand stays extended, until the configuration
+// changes the TTL.
 func TestExtensionStays(t *testing.T) {
 	ctx := context.Background()
 	for name, build2 := range map[string]bool{"the same build": false, "another build": true} {
@@ -501,7 +502,7 @@ func TestExtensionStays(t *testing.T) {
 	}
 }
 
-// What only a configuration or a working tree can give, an extension does not make up.
+// An extension does not invent what only a configuration or a working tree has.
 func TestExtensionIsRefused(t *testing.T) {
 	ctx := context.Background()
 	d := open(t)

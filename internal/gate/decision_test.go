@@ -37,7 +37,8 @@ func TestApprovalsByTwo(t *testing.T) {
 	}
 }
 
-// A rejected build enters no stage, wherever it was rejected; where it is, it stays.
+// A rejected build enters no stage, wherever it was rejected. It stays in the stages that it
+// is in.
 func TestRejectedEverywhere(t *testing.T) {
 	st := Tell(t).Route().Offered("x", "y").Passed("acceptance", "x", "y").Passed("capacity", "x").
 		Passed("exploratory", "x", "y").Decided("exploratory", "y", Rejected).State()
@@ -105,12 +106,12 @@ func TestPausedStage(t *testing.T) {
 		return Tell(t).Route().Through("x").Passed("production", "x").Serves("production", "x", EnvRunning)
 	}
 	tests := map[string]struct {
-		story  *Story
-		stage  string
-		pin    string
-		action Action
-		code   Code
-		holds  string
+		story   *Story
+		stage   string
+		pin     string
+		action  Action
+		code    Code
+		current string
 	}{
 		"a newer build stays out":     {live().Paused("acceptance").Offered("y"), "acceptance", "", ActionNone, "", "x"},
 		"a promotion waits":           {live().Paused("production").Through("y").Promoted("production", "y"), "production", "", ActionNone, "", "x"},
@@ -130,14 +131,14 @@ func TestPausedStage(t *testing.T) {
 				stage.Pin = ID(tt.pin)
 			}
 			want := ""
-			if tt.holds != "" {
-				want = ID(tt.holds)
+			if tt.current != "" {
+				want = ID(tt.current)
 			}
 			move := decide(st, stage)
 			if move.Action != tt.action || CodeOf(move.Err()) != tt.code || move.Candidate.ID != want {
 				t.Errorf("%+v, want %s of %q", move, tt.action, want)
 			}
-			if _, held := st.Pauses[tt.stage]; held && (move.Status != StatusWaiting || !strings.Contains(reason.Waiting(move.Wait), "bob paused it at") || !strings.Contains(reason.Waiting(move.Wait), "it is Friday")) {
+			if _, paused := st.Pauses[tt.stage]; paused && (move.Status != StatusWaiting || !strings.Contains(reason.Waiting(move.Wait), "bob paused it at") || !strings.Contains(reason.Waiting(move.Wait), "it is Friday")) {
 				t.Errorf("status %s, waits for %q", move.Status, reason.Waiting(move.Wait))
 			}
 		})

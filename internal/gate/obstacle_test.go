@@ -14,7 +14,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
-// TestObstacle tells histories and asks what keeps a build from production, and what to do.
+// TestObstacle tells histories and checks what keeps a build from production, and what to do.
 func TestObstacle(t *testing.T) {
 	manual, nightly := Named("qa", "dev"), A(TypeCommit)
 	manual.Trigger = TriggerManual
@@ -71,7 +71,7 @@ func TestObstacle(t *testing.T) {
 	}
 }
 
-// Nothing waits for a build that can't come any more.
+// Nothing waits for a build that can no longer come.
 func TestWaitsForWhatComes(t *testing.T) {
 	live := A(TypeProduction, "pre-production")
 	reverted := func() *Story { // x passed, y did not compile, and a revert made x the newest again
@@ -109,8 +109,8 @@ func TestWaitsForWhatComes(t *testing.T) {
 	}
 }
 
-// After a rejection the build before it that nobody has decided on is on offer again, but
-// none that is older than one that passed.
+// After a rejection, the build before it that nobody has decided on is on offer again, but no
+// build that is older than one that passed.
 func TestOnOfferAgain(t *testing.T) {
 	exploratory := A(TypeExploratory, "acceptance")
 	tried := func(builds ...string) *Story {
@@ -147,8 +147,8 @@ func TestOnOfferAgain(t *testing.T) {
 	}
 }
 
-// TestAdviceWorks makes states by chance, and follows the advice about every build that may
-// not enter a stage until it may, or there is none but to choose another one.
+// TestAdviceWorks makes random states, and follows the advice about every build that may not
+// enter a stage, until it may, or the only advice is to choose another one.
 func TestAdviceWorks(t *testing.T) {
 	const most = 30 // times that one gate takes an advice
 	followed := map[Verb]int{}
@@ -179,7 +179,7 @@ func TestAdviceWorks(t *testing.T) {
 	}
 }
 
-// chance makes a history.
+// chance makes a random history.
 func chance(t *testing.T, r *rand.Rand) *Story {
 	names := []string{"u", "v", "w", "x", "y", "z"}
 	stages := []string{"commit", "acceptance", "exploratory", "capacity", "pre-production", "production"}
@@ -212,8 +212,8 @@ func chance(t *testing.T, r *rand.Rand) *Story {
 	return s
 }
 
-// follow does what is advised about a build that may not enter a stage, as far as it is
-// allowed. It reports false where there is nothing to do any more.
+// follow follows the advice about a build that may not enter a stage, as far as it is
+// allowed. It reports false once there is nothing left to do.
 func follow(t *testing.T, s *Story, name, build string, followed map[Verb]int) bool {
 	t.Helper()
 	st := s.State()
@@ -246,7 +246,7 @@ func follow(t *testing.T, s *Story, name, build string, followed map[Verb]int) b
 		s.Promoted(at.Name, short)
 		run = true
 	case VerbResume:
-		if _, held := st.Pauses[at.Name]; !held {
+		if _, paused := st.Pauses[at.Name]; !paused {
 			refuse("nobody holds it")
 		}
 		s.Event(StageResumed, Facts{Gone: []Key{{Kind: RecordPause, ID: at.Name}}})
@@ -276,8 +276,8 @@ func follow(t *testing.T, s *Story, name, build string, followed map[Verb]int) b
 		if move.Action == ActionRun {
 			s.Ran(at.Name, short, RunPassed)
 		} else {
-			hold := Current{Stage: at.Name, Build: build}
-			s.Event(StageMoved, Facts{Current: &hold})
+			current := Current{Stage: at.Name, Build: build}
+			s.Event(StageMoved, Facts{Current: &current})
 		}
 	}
 	return true

@@ -11,7 +11,7 @@ import (
 	. "github.com/penstock-io/terraform-provider-penstock/internal/pipeline/pipelinetest"
 )
 
-// TestPlan plans whole pipelines, and asks what a plan says of one stage.
+// TestPlan plans whole pipelines, and checks what a plan says of one stage.
 func TestPlan(t *testing.T) {
 	quiet := func() *Story { return Tell(t).Route().Stages(CommitOf("x")).Through("x") }
 	newer := func() *Story { return quiet().Stages(CommitOf("y")) } // which has not run
@@ -72,7 +72,7 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-// TestPlanRefuses pins stages in plans in which others run, and by those who may not.
+// TestPlanRefuses pins stages in plans in which others run, and by people without the right.
 func TestPlanRefuses(t *testing.T) {
 	s := Tell(t).Route().Stages(CommitOf("x")).Through("x").Stages(CommitOf("y"))
 	deploys := func(who string) *Pipeline {

@@ -16,8 +16,8 @@ import (
 	. "github.com/penstock-io/terraform-provider-penstock/internal/pipeline/pipelinetest"
 )
 
-// world is a pipeline by chance, with a configuration and people. An apply of it records
-// what the engine records.
+// world is a random pipeline, with a configuration and people. An apply of it records what
+// the engine records.
 type world struct {
 	*Story
 	t    *testing.T
@@ -66,7 +66,7 @@ func (w *world) fatalf(format string, args ...any) {
 }
 
 // order lists the stages of the configuration, each behind those it comes after, and
-// otherwise by chance, as Terraform comes to them.
+// otherwise at random, as Terraform visits them.
 func (w *world) order() []Stage {
 	st := w.State().Clone()
 	for name, s := range w.want {
@@ -118,7 +118,7 @@ func (w *world) edit() {
 	w.want[name] = s
 }
 
-// people do something that may be allowed.
+// people makes a decision that may be allowed.
 func (w *world) people() {
 	st := w.State()
 	all := st.StagesInOrder()
@@ -153,7 +153,7 @@ func (w *world) people() {
 }
 
 // walk plans the configuration as Terraform does: each stage with what it knows of those
-// before it. found are the stages of which an apply has found out what passed them.
+// before it. found are the stages for which an apply has found out what passed them.
 func (w *world) walk(at Snapshot, order []Stage, found map[string]bool) map[string]Move {
 	moves, known := map[string]Move{}, map[string]Want{}
 	for _, s := range order {
@@ -176,13 +176,13 @@ func quiet(at Snapshot, m Move) bool {
 	return m.Action == ActionNone && !m.Redefined && !m.Passed.Unknown && m.Passed.ID == at.State().NewestPassed(m.Stage.Name)
 }
 
-// agrees reports whether a second plan says what the first one did, as far as that knew.
+// agrees reports whether a second plan equals the first one, as far as that was known.
 func agrees(first, second Value) bool { return first.Unknown || first == second }
 
 var errFailed = errors.New("failed")
 
-// apply does what was planned at a snapshot, after what people do meanwhile. It returns how
-// each stage ended that did not end well.
+// apply executes what was planned at a snapshot, after what people do meanwhile. It returns
+// how each stage ended that failed.
 func (w *world) apply(at Snapshot, first map[string]Move, meanwhile func(), fails bool) map[string]error {
 	order, found, ended := w.order(), map[string]bool{}, map[string]error{}
 	for i, s := range order {
@@ -263,7 +263,7 @@ func (w *world) advance(at Snapshot, s Stage, planned Move, fails bool) error {
 	return nil
 }
 
-// mayRun checks what must hold of each run.
+// mayRun checks the invariants of each run.
 func (w *world) mayRun(st *State, s Stage, m Move) {
 	build, current := m.Candidate.ID, st.Current[s.Name].Build
 	if build != current && rejected(st, s, build) {
@@ -322,8 +322,8 @@ func (w *world) at(position int) Snapshot {
 	return At(st, int64(position))
 }
 
-// plan plans the configuration, and checks what must hold of each plan. It reports false
-// where a pin is refused, which then goes.
+// plan plans the configuration, and checks the invariants of each plan. It reports false if a
+// pin is refused, and then removes the pin.
 func (w *world) plan() (Snapshot, map[string]Move, bool) {
 	at := w.snapshot()
 	moves := w.walk(at, w.order(), nil)
@@ -351,7 +351,7 @@ func (w *world) plan() (Snapshot, map[string]Move, bool) {
 	return at, moves, !refused
 }
 
-// checkMove checks what must hold of a planned move.
+// checkMove checks the invariants of a planned move.
 func (w *world) checkMove(planned Planned, m Move) {
 	s := m.Stage
 	st := planned.State(s.After...)
@@ -406,8 +406,8 @@ func (w *world) settles() {
 	}
 }
 
-// unpin takes pins away that a run above has closed, which took an approval along. Nothing
-// else keeps an apply from its end.
+// unpin removes the pins that a run above has closed, by ending an approval. Nothing else
+// keeps an apply from finishing.
 func (w *world) unpin(moves map[string]Move, ended map[string]error) {
 	unpinned := false
 	for name := range ended {
@@ -421,12 +421,12 @@ func (w *world) unpin(moves map[string]Move, ended map[string]error) {
 	}
 }
 
-// TestPlansHold lets pipelines live by chance: people edit the configuration, decide, and
-// apply, also while others decide in the middle of it. A plan at a position is the same
-// whenever it is made; both plans of an apply agree; what a plan knows comes true, and it
-// knows all but what a run decides; alone, one apply is enough; and nothing that is rejected,
-// older, or has not passed all before it gets into a stage.
-func TestPlansHold(t *testing.T) {
+// TestPlansComeTrue runs random pipelines: people edit the configuration, decide, and apply,
+// also while others decide in the middle of it. A plan at a position is the same whenever it
+// is made. Both plans of an apply agree. What a plan knows comes true, and it knows all that
+// no run decides. Alone, one apply is enough. No build gets into a stage that is rejected,
+// older, or has not passed all stages above.
+func TestPlansComeTrue(t *testing.T) {
 	seeds := uint64(200)
 	if testing.Short() {
 		seeds = 40

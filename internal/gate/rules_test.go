@@ -15,8 +15,8 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
-// TestDecide tells histories and asks what a stage does next. The numbers are
-// those of the gate rules.
+// TestDecide tells histories and checks what a stage does next. The numbers are those of the
+// gate rules.
 func TestDecide(t *testing.T) {
 	qa, dev := Named("qa", "dev"), Named("dev")
 	fan := Named("fan", "left", "right")
@@ -158,8 +158,8 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// A replaced base image makes another build of the same source, which the stages below
-// get when it has passed; back on the old image the build of before counts.
+// A replaced base image makes another build of the same source, which the stages below get
+// once it has passed. Back on the old image, the earlier build counts.
 func TestReplacedBaseImage(t *testing.T) {
 	dev := Named("dev")
 	rebased := CommitOf("x")
@@ -238,14 +238,14 @@ func TestInputsThatChangeRunAgain(t *testing.T) {
 	if m := decide(s.State(), Named("dev", "commit")); m.Action != ActionRun || !strings.Contains(m.Why.String(), "artifact") {
 		t.Errorf("action %s (%s)", m.Action, m.Why)
 	}
-	held := Named("dev", "commit")
-	held.Trigger = TriggerManual
-	if m := decide(s.State(), held); m.Action != ActionNone {
+	manual := Named("dev", "commit")
+	manual.Trigger = TriggerManual
+	if m := decide(s.State(), manual); m.Action != ActionNone {
 		t.Errorf("a manual stage moves by itself: %s (%s)", m.Action, m.Why)
 	}
 }
 
-// TestRandomHistories checks what must hold after any history.
+// TestRandomHistories checks the invariants after any history.
 func TestRandomHistories(t *testing.T) {
 	names := []string{"u", "v", "w", "x", "y", "z"}
 	for seed := range uint64(300) {
@@ -275,15 +275,15 @@ func TestRandomHistories(t *testing.T) {
 			if again := decide(st, stage); !reflect.DeepEqual(again, m) {
 				t.Fatalf("seed %d: %s: decided %+v, then %+v", seed, name, m, again)
 			}
-			held := st.Current[name].Build
+			current := st.Current[name].Build
 			switch {
 			case m.Candidate.ID == "":
 			case st.RejectedAbove(stage, m.Candidate.ID) != "":
 				t.Fatalf("seed %d: %s moves to rejected %s", seed, name, m.Candidate.ID)
-			case m.Candidate.ID != held && Eligible(st, stage, m.Candidate.ID) != nil:
+			case m.Candidate.ID != current && Eligible(st, stage, m.Candidate.ID) != nil:
 				t.Fatalf("seed %d: %s moves to %s: %v", seed, name, m.Candidate.ID, Eligible(st, stage, m.Candidate.ID))
-			case stage.Trigger == TriggerAutomatic && st.Builds[m.Candidate.ID].Order < st.Builds[held].Order && !(stage.Approval && st.RejectedAbove(stage, held) != ""):
-				t.Fatalf("seed %d: %s moves back from %s to %s", seed, name, held, m.Candidate.ID)
+			case stage.Trigger == TriggerAutomatic && st.Builds[m.Candidate.ID].Order < st.Builds[current].Order && !(stage.Approval && st.RejectedAbove(stage, current) != ""):
+				t.Fatalf("seed %d: %s moves back from %s to %s", seed, name, current, m.Candidate.ID)
 			}
 		}
 	}

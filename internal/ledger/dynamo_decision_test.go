@@ -70,9 +70,9 @@ func none(string) bool         { return false }
 
 func other(pk string) bool { return !decisions(pk) }
 
-func decides(build string, verdict pipeline.DecisionResult, who string) pipeline.Event {
+func decides(build string, result pipeline.DecisionResult, who string) pipeline.Event {
 	return pipeline.Event{Kind: pipeline.BuildDecided, Actor: who, Facts: pipeline.Facts{Decision: &pipeline.Decision{
-		Pipeline: "shop", Stage: "exploratory", Build: build, Result: verdict, Actor: who,
+		Pipeline: "shop", Stage: "exploratory", Build: build, Result: result, Actor: who,
 	}}}
 }
 
@@ -92,7 +92,7 @@ func TestRolesOfTheLedger(t *testing.T) {
 			t.Fatalf("%v (%s)", err, pipeline.HintOf(err))
 		}
 	}
-	verdict := func(build string) pipeline.DecisionResult {
+	result := func(build string) pipeline.DecisionResult {
 		t.Helper()
 		st, err := deployer.State(t.Context(), "shop")
 		must(err)
@@ -114,12 +114,12 @@ func TestRolesOfTheLedger(t *testing.T) {
 	if err := write(approver, nil, build("b-3")); pipeline.CodeOf(err) != pipeline.CodeNotAllowed {
 		t.Errorf("an approver offers a build: %v", err)
 	}
-	if verdict("b-1") != "" || head() != 2 {
-		t.Errorf("after refused writes b-1 is %q, the head %d", verdict("b-1"), head())
+	if result("b-1") != "" || head() != 2 {
+		t.Errorf("after refused writes b-1 is %q, the head %d", result("b-1"), head())
 	}
 	must(write(approver, map[pipeline.Key]int64{key("b-1"): 0}, decides("b-1", pipeline.Approved, "ada")))
-	if verdict("b-1") != pipeline.Approved || head() != 3 {
-		t.Errorf("pending, b-1 is %q, the head %d", verdict("b-1"), head())
+	if result("b-1") != pipeline.Approved || head() != 3 {
+		t.Errorf("pending, b-1 is %q, the head %d", result("b-1"), head())
 	}
 	if err := write(approver, map[pipeline.Key]int64{key("b-1"): 0}, decides("b-1", pipeline.Rejected, "eve")); pipeline.CodeOf(err) != pipeline.CodeConflict {
 		t.Errorf("a decision on what somebody else has decided meanwhile: %v", err)
@@ -139,8 +139,8 @@ func TestRolesOfTheLedger(t *testing.T) {
 	// Changed before it is absorbed, and again after.
 	must(write(approver, nil, decides("b-2", pipeline.Approved, "ada")))
 	must(write(approver, nil, decides("b-2", pipeline.Rejected, "ada")))
-	if verdict("b-2") != pipeline.Rejected || head() != 6 {
-		t.Errorf("pending twice, b-2 is %q, the head %d", verdict("b-2"), head())
+	if result("b-2") != pipeline.Rejected || head() != 6 {
+		t.Errorf("pending twice, b-2 is %q, the head %d", result("b-2"), head())
 	}
 	must(write(deployer, nil, build("b-5")))
 	if events, err = deployer.Events(t.Context(), "shop", 4, 10); err != nil || len(events) != 3 || events[0].Facts.Decision.Result != pipeline.Approved || events[1].Facts.Decision.Result != pipeline.Rejected || head() != 7 {
@@ -149,8 +149,8 @@ func TestRolesOfTheLedger(t *testing.T) {
 	st, err := deployer.State(t.Context(), "shop")
 	must(err)
 	must(write(approver, map[pipeline.Key]int64{key("b-2"): st.Version(key("b-2").Kind, key("b-2").ID)}, decides("b-2", pipeline.Approved, "ada")))
-	if verdict("b-2") != pipeline.Approved {
-		t.Errorf("b-2 is %q", verdict("b-2"))
+	if result("b-2") != pipeline.Approved {
+		t.Errorf("b-2 is %q", result("b-2"))
 	}
 	must(write(deployer, nil, build("b-6")))
 	if n, err := deployer.Verify(t.Context(), "shop"); err != nil || n != head() {
@@ -168,7 +168,7 @@ func TestRolesOfTheLedger(t *testing.T) {
 		must(err)
 	}
 	remove("decisions#shop")
-	if verdict("b-6") != "" {
+	if result("b-6") != "" {
 		t.Error("a decision counts that is only in the history")
 	}
 	if _, err := deployer.Verify(t.Context(), "shop"); pipeline.CodeOf(err) != pipeline.CodeCorrupt || !strings.Contains(err.Error(), "b-6") {
@@ -179,7 +179,7 @@ func TestRolesOfTheLedger(t *testing.T) {
 		t.Errorf("after a purge the head is %d", n)
 	}
 	must(write(deployer, nil, build("b-1")))
-	if verdict("b-1") != "" || verdict("b-2") != "" {
+	if result("b-1") != "" || result("b-2") != "" {
 		t.Error("decisions outlive their pipeline")
 	}
 }

@@ -54,7 +54,7 @@ func TestAllows(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			// A list of nobody must be one after it was stored.
+			// A list of nobody must still be one after it was stored.
 			data, err := json.Marshal(Pipeline{Name: "shop", Authorization: tt.is})
 			if err != nil {
 				t.Fatal(err)
@@ -74,7 +74,7 @@ func TestAllows(t *testing.T) {
 	}
 }
 
-// A refusal says who asks, what was needed, and who may.
+// A refusal says who asked, what was needed, and who has the right.
 func TestRefusalSaysWhoMay(t *testing.T) {
 	p := Pipeline{Name: "shop", Authorization: &Authorization{
 		Deploy: []string{"carol", "@ops"}, Launch: []string{}, Groups: map[string][]string{"ops": {"dave", "erin"}},

@@ -77,8 +77,8 @@ func TestDefaultsByType(t *testing.T) {
 	}
 }
 
-// FuzzState decodes foreign records: whatever they hold, it ends with a state or
-// an error, and deciding on the state ends too.
+// FuzzState decodes foreign records: whatever they contain, it ends with a state or an error,
+// and deciding on the state ends too.
 func FuzzState(f *testing.F) {
 	for _, r := range Tell(f).Route().Through("x").Rows {
 		f.Add(string(r.Kind), r.ID, []byte(r.Doc))

@@ -11,9 +11,9 @@ import (
 	. "github.com/penstock-io/terraform-provider-penstock/internal/pipeline/pipelinetest"
 )
 
-// An approval holds for the run and the content that it was taken on, and where as many
+// An approval counts for the run and the content that it was made on, and once as many people
 // approve as must.
-func TestApprovalHolds(t *testing.T) {
+func TestApprovalCounts(t *testing.T) {
 	approved := func() *Story {
 		return Tell(t).Route().Offered("x").Passed("acceptance", "x").Passed("exploratory", "x").Decided("exploratory", "x", Approved)
 	}

@@ -78,7 +78,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// A run knows when its build's commit was made, when the build has long been collected.
+// A run knows when its build's commit was made, even when the build has long been collected.
 func TestMetricsOfCollectedBuilds(t *testing.T) {
 	r := deployed(10, "gone", pipeline.RunPassed)
 	r.Committed = monday

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// A target that is mentioned twice is one that is told of both.
+// A target that is mentioned twice is notified of both.
 func TestTargets(t *testing.T) {
 	failed, passed := []NoticeKind{NoticeFailed}, []NoticeKind{NoticePassed}
 	p := Pipeline{Notify: []NotifyTarget{{Command: "a", On: failed}, {Command: "b", On: failed}, {Command: "a", On: passed}, {Command: "b"}}}

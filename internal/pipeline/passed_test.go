@@ -32,7 +32,7 @@ func TestLaunch(t *testing.T) {
 	}
 }
 
-// TestDerivedIDs fixes what must be the same on every machine and for ever.
+// TestDerivedIDs fixes what must be the same on every machine, permanently.
 func TestDerivedIDs(t *testing.T) {
 	if got := BuildID("shop", "sha256:1", "img-1"); got != "b-cac647d2c9" {
 		t.Errorf("build ID is %s", got)

@@ -39,7 +39,7 @@ func TestCheckStage(t *testing.T) {
 	}
 }
 
-// Two commit stages may have a pipeline each to themselves, but nothing comes after both,
+// Two commit stages may have a pipeline each to themselves, but no stage comes after both,
 // however far below them, unless they make the same builds.
 func TestStagesThatNeverMeet(t *testing.T) {
 	commit := func(name, repository, digest string, after ...string) Stage {

@@ -31,7 +31,7 @@ func TestParseProxies(t *testing.T) {
 				}
 			}
 		}
-		// The difference between none and nobody is kept by records.
+		// Records keep the difference between none and nobody.
 		var again EnvironmentSpec
 		data, err := json.Marshal(EnvironmentSpec{TrustedProxies: c.list})
 		if err != nil || json.Unmarshal(data, &again) != nil || !again.TrustsAlike(EnvironmentSpec{TrustedProxies: c.list}) {

@@ -13,14 +13,14 @@ import (
 	"time"
 )
 
-// Facts and State hold records only, but for these.
+// Facts and State have only records as fields, with these exceptions.
 var (
 	noRecords = []string{"Gone"}
 	noParts   = []string{"versions", "newest", "results"}
 )
 
-// A fact without an entry in kinds would be sealed and lost. What a state keeps without one
-// would be shared with the states before it.
+// A fact without an entry in kinds would be sealed and lost. If a state kept one without an
+// entry, it would share it with the states before.
 func TestEveryFieldIsInTheTable(t *testing.T) {
 	missing := func(of any, apart []string, has func(k recordKind, field any) bool) []string {
 		var names []string
@@ -98,8 +98,8 @@ func aRecordOf(t *testing.T, k recordKind, seq int64) Event {
 	return e
 }
 
-// A state is never changed by what comes after it, and a record that came and went leaves
-// nothing behind.
+// A later event never changes an earlier state, and a record that was added and removed
+// leaves nothing behind.
 func TestStatesShareNothingThatChanges(t *testing.T) {
 	for _, k := range kinds {
 		t.Run(string(k.name), func(t *testing.T) {
@@ -145,7 +145,7 @@ func TestStatesShareNothingThatChanges(t *testing.T) {
 	}
 }
 
-// What goes with a stage or a build is found by what its kind is about.
+// What is removed with a stage or a build is found by what its kind is about.
 func TestKeysOf(t *testing.T) {
 	story := []Facts{
 		{Stage: &Stage{Name: "commit"}}, {Stage: &Stage{Name: "commit-2"}}, {Build: &Build{ID: "b-1"}},

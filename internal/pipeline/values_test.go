@@ -55,8 +55,8 @@ func TestErrorCodes(t *testing.T) {
 	}
 }
 
-// The ID of a run names a directory that is removed, so one that leads elsewhere is
-// refused wherever it comes in.
+// The ID of a run names a directory that is removed, so an ID that leads elsewhere is refused
+// wherever it is read.
 func TestRunID(t *testing.T) {
 	for id, ok := range map[string]bool{
 		"r-0mjuoi2swe4dc": true, "r-1": true, "": false, "r-": false, "1": false, "r-../x": false, "r-a/../../x": false,

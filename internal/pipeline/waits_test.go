@@ -12,7 +12,7 @@ import (
 	. "github.com/penstock-io/terraform-provider-penstock/internal/pipeline/pipelinetest"
 )
 
-// A build waits from when the last stage before it let it go until it first runs.
+// A build waits from when it passed the last stage above until it first runs.
 func TestReadyAt(t *testing.T) {
 	s := Tell(t).Route()
 	st := s.Through("one").State()

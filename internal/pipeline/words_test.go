@@ -10,7 +10,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// What people read of times and durations has a zone, and no more than it needs.
+// Times and durations for people have a zone, and no more than they need.
 func TestWords(t *testing.T) {
 	at := time.Date(2026, 11, 29, 9, 41, 6, 0, time.UTC)
 	cet := at.In(time.FixedZone("CET", 3600))

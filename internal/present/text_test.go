@@ -112,8 +112,8 @@ func TestCut(t *testing.T) {
 	}
 }
 
-// forbidden reports whether a printable text may not have a character. It is written
-// without what makes text printable.
+// forbidden reports whether a printable text may not have a character. It shares no code with
+// what makes text printable.
 func forbidden(c rune) bool {
 	return unicode.In(c, unicode.Bidi_Control, unicode.Zl, unicode.Zp, unicode.Cc, unicode.Co, unicode.Cs) ||
 		unicode.Is(unicode.Cf, c) && c != joiner
@@ -159,7 +159,7 @@ func FuzzText(f *testing.F) {
 	})
 }
 
-// The time that a text takes grows with its length only, whatever it has.
+// The time that a text takes grows only with its length, whatever it contains.
 func TestLongText(t *testing.T) {
 	for _, piece := range []string{"\u009d", "\u009b", "\x1b]", "\x1b[", "\x1b[0", "\x1b", "\u200d", "\xff", "\x1bP\u009d", "\x1b("} {
 		if got := Line(strings.Repeat(piece, 1<<18)); got == "" { // hours, if each looked for an end again
@@ -168,7 +168,7 @@ func TestLongText(t *testing.T) {
 	}
 }
 
-// A Writer shows the same, in whatever pieces the text comes.
+// A Writer shows the same, whatever pieces the text comes in.
 func FuzzWriter(f *testing.F) {
 	f.Add("a\x1b[31mb\r\nc\u202e\xffd", uint8(3))
 	f.Add("\x1b]0;title\x07 日本\n", uint8(1))
@@ -191,7 +191,7 @@ func FuzzWriter(f *testing.F) {
 	})
 }
 
-// A line that never ends is handed on, and is not cut inside a character.
+// A line that never ends is passed on, and is not cut inside a character.
 func TestWriterLongLine(t *testing.T) {
 	var out bytes.Buffer
 	w := NewWriter(&out)

@@ -211,9 +211,9 @@ type CreateRequest struct {
 // It waits for that process as long as a killed process may seem alive, or may take to clean
 // up.
 func (cs *Creations) Check(ctx context.Context, st *pipeline.State, r CreateRequest) error {
-	name, held := st.Pipeline.Name, cs.check(ctx, st, r)
-	if pipeline.CodeOf(held) != pipeline.CodeLocked {
-		return held
+	name, locked := st.Pipeline.Name, cs.check(ctx, st, r)
+	if pipeline.CodeOf(locked) != pipeline.CodeLocked {
+		return locked
 	}
 	decided := false
 	limit := poll.Schedule{First: 100 * time.Millisecond, Max: time.Second, Factor: 1.5, Limit: cs.patience, What: "another creation", Jitter: cs.jitter}
@@ -223,7 +223,7 @@ func (cs *Creations) Check(ctx context.Context, st *pipeline.State, r CreateRequ
 			err = cs.check(ctx, now, r)
 		}
 		if pipeline.CodeOf(err) == pipeline.CodeLocked {
-			held = err
+			locked = err
 			return poll.Probe{}, poll.Retryable(err)
 		}
 		decided = ctx.Err() == nil
@@ -232,7 +232,7 @@ func (cs *Creations) Check(ctx context.Context, st *pipeline.State, r CreateRequ
 	if decided || ctx.Err() != nil {
 		return err
 	}
-	return held
+	return locked
 }
 
 func (cs *Creations) check(ctx context.Context, st *pipeline.State, r CreateRequest) error {

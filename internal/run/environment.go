@@ -152,7 +152,7 @@ func (s *Stages) removeObsolete(ctx context.Context, h *lock.Lock, stage pipelin
 	if err != nil {
 		return nil, err
 	}
-	if _, frozen := st.Pauses[stage.Name]; frozen {
+	if _, paused := st.Pauses[stage.Name]; paused {
 		return st, nil
 	}
 	left := st

@@ -29,7 +29,7 @@ func options(hide ...string) Options {
 	return Options{Hide: pipeline.NewRedactor(secrets...), Now: func() time.Time { return noon }}
 }
 
-// hostile is what a command may print to fool whoever reads it.
+// hostile is what a command may print to fool its readers.
 const hostile = "\x1b[31mred\x1b[0m \u202e txt\u200f"
 
 // A secret across the place where a line is cut is masked whole.
@@ -50,8 +50,8 @@ func TestRedactAtTheCut(t *testing.T) {
 	}
 }
 
-// Whatever the output, its chunks and the width of a line: no line of the log
-// holds the secret, and all is there that is no secret.
+// Whatever the output, its chunks and the width of a line: no line of the log contains the
+// secret, and everything else is there.
 func FuzzLog(f *testing.F) {
 	f.Add([]byte("a hunter2 b\nhunter2hunter2\r\n\x1b[31mhun\x1b[0mter2"), "hunter2", 3, 64)
 	f.Add([]byte("aaaaaaaaaaaaaaaaaa"), "aaa", 1, 5)
@@ -132,7 +132,7 @@ func TestOutputBeyondTheBoundIsCounted(t *testing.T) {
 }
 
 // Whatever writes to a log, and with times or without, nothing in it acts on a terminal or
-// turns the direction of text.
+// changes the direction of text.
 func TestHostileOutput(t *testing.T) {
 	t.Parallel()
 	for name, o := range map[string]Options{"with times": options(), "without": {}} {
@@ -148,7 +148,7 @@ func TestHostileOutput(t *testing.T) {
 	}
 }
 
-// A line of the program's own in a log with times is one that no output can be.
+// No output can imitate a line of the program's own in a log with times.
 func TestOutputIsNoMark(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
@@ -164,7 +164,7 @@ func TestOutputIsNoMark(t *testing.T) {
 	}
 }
 
-// A log that can't be written to blocks nobody, and says so at the end.
+// A log that can't be written to blocks nobody, and reports it at the end.
 func TestWriterFails(t *testing.T) {
 	t.Parallel()
 	r, w := io.Pipe()

@@ -16,8 +16,8 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
-// finale has one process apply until nothing is left to do, undisturbed, and checks what
-// must hold then.
+// finale has one process apply until nothing is left to do, undisturbed, and checks the
+// invariants then.
 func (s *simulation) finale() {
 	ctx, p, e, ledger := s.start(1, "finale", "container 0", func() float64 { return 0.5 })
 	defer p.end()
@@ -59,13 +59,13 @@ func (s *simulation) checkQuiet(st *pipeline.State) {
 		if move := plan.Stage(stage.Name); move.Refusal != nil || move.Action != gate.ActionNone {
 			s.violation("after all is done a plan has %q for stage %q: %s %v", move.Action, stage.Name, move.Why, move.Err())
 		}
-		if held := st.Current[stage.Name]; held.Build != "" && st.Builds[held.Build].ID == "" {
-			s.violation("stage %q holds build %s, which is gone", stage.Name, held.Build)
+		if current := st.Current[stage.Name]; current.Build != "" && st.Builds[current.Build].ID == "" {
+			s.violation("stage %q holds build %s, which is gone", stage.Name, current.Build)
 		}
 	}
 }
 
-// checkPlatform checks that there is what is recorded, and nothing else.
+// checkPlatform checks that the platform has what is recorded, and nothing else.
 func (s *simulation) checkPlatform(st *pipeline.State) {
 	for _, id := range slices.Sorted(maps.Keys(st.Environments)) {
 		env, there := st.Environments[id], s.platform.envs[id]
@@ -93,7 +93,7 @@ func (s *simulation) checkPlatform(st *pipeline.State) {
 }
 
 // checkHistory checks that one run of a stage is under way at a time, that each ends once,
-// and that nothing that was acknowledged is missing.
+// and that nothing acknowledged is missing.
 func (s *simulation) checkHistory(ctx context.Context, ledger pipeline.Ledger) {
 	events, err := ledger.Events(context.WithoutCancel(ctx), "shop", 0, 100_000)
 	if err != nil {

@@ -15,8 +15,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// platform is what there is of images and environments. It remembers tokens as a
-// supervisor does.
+// platform is the world's images and environments. It remembers tokens as a supervisor does.
 type platform struct {
 	tokens map[string]int64
 	images map[string]bool
@@ -50,7 +49,7 @@ func (d door) Under(by ...pipeline.Fence) pipeline.Platform {
 	return d
 }
 
-// change makes a change under leases; what clears away may be done under none.
+// change makes a change under leases. A clean-up may be done under none.
 func (d door) change(ctx context.Context, op, id string, clears bool, effect func(*platform) error) error {
 	return d.call(ctx, "platform "+op+" "+id, true, func() error {
 		p := d.world.platform
@@ -74,7 +73,7 @@ func (d door) look(ctx context.Context, op string, read func(*platform) error) e
 	return d.call(ctx, "platform "+op, false, func() error { return read(d.world.platform) })
 }
 
-// takes lets the time go by that something takes.
+// takes lets as much time pass as something takes.
 func (d door) takes(ctx context.Context, most time.Duration) error {
 	d.mu.Lock()
 	took := d.between(time.Millisecond, most)
@@ -248,7 +247,7 @@ func (d door) Describe(ctx context.Context, ids ...string) (reports map[string]p
 	})
 }
 
-// report tells of an environment. One whose time is over its supervisor has ended.
+// report reports on an environment. The supervisor has ended one that has expired.
 func (p *platform) report(id string) pipeline.EnvironmentReport {
 	env := p.envs[id]
 	if env == nil {

@@ -46,8 +46,8 @@ func (r record) Append(ctx context.Context, b pipeline.Batch) (sealed []pipeline
 	return sealed, err
 }
 
-// unseen notes a decision that lifts a rejection which its person did not see, if the
-// ledger takes it.
+// unseen records a violation if the ledger accepts a decision that lifts a rejection which
+// its person did not see.
 func (r record) unseen(ctx context.Context, b pipeline.Batch) error {
 	for _, e := range b.Events {
 		d := e.Facts.Decision
@@ -118,7 +118,7 @@ func (r record) Run(ctx context.Context, name, id string) (run pipeline.Run, err
 	return run, r.call(ctx, "run", false, func() error { run, err = r.Ledger.Run(ctx, name, id); return err })
 }
 
-// step is one that is under way.
+// step is a step that is under way.
 type step struct {
 	stage string
 	by    *process
@@ -168,7 +168,7 @@ func (r runner) Run(ctx context.Context, req pipeline.StepRequest) (pipeline.Ste
 	return result, nil
 }
 
-// begin notes that a step runs. Another of the stage may do so only where its process is
+// begin notes that a step runs. Another step of the stage may run only if its process is
 // dead, or had not renewed its lease when this one took it.
 func (r runner) begin(ctx context.Context, req pipeline.StepRequest) {
 	stage := req.Env["PENSTOCK_STAGE"]

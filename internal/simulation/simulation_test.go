@@ -25,19 +25,20 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
-// opener opens a ledger for a process. It makes its store anew for each simulation.
+// opener opens a ledger for a process. It makes a new store for each simulation.
 type opener func(t *testing.T) func(ledgertest.Options) pipeline.Ledger
 
-// rule says which processes one takes for dead.
+// rule says which processes a process takes for dead.
 type rule func(w *world, own *process) func(pipeline.Process) bool
 
-// sound takes for dead what it sees to be: it is in the same scope, and has ended.
+// sound takes for dead only a process that it sees to be dead: it is in the same scope, and
+// has ended.
 func sound(w *world, own *process) func(pipeline.Process) bool {
 	return func(p pipeline.Process) bool { return p.Scope == own.scope && w.dead.has(p.PID) }
 }
 
-// byHost is the rule that was: on the same host what can't be seen is dead, though it may
-// be at work in another container.
+// byHost is the former rule: on the same host, a process that can't be seen is dead, though
+// it may be running in another container.
 func byHost(w *world, own *process) func(pipeline.Process) bool {
 	return func(p pipeline.Process) bool { return p.Scope != own.scope || w.dead.has(p.PID) }
 }
@@ -105,8 +106,8 @@ type simulation struct {
 	commit string // the newest; protected by the world's mutex
 }
 
-// run lets the actors disturb one another until the disturbances end, and then one alone
-// bring all to its end.
+// run lets the actors disturb one another until the disturbances end, and then has one alone
+// finish everything.
 func (s *simulation) run() {
 	var all sync.WaitGroup
 	for i, a := range []struct {
@@ -120,8 +121,8 @@ func (s *simulation) run() {
 	s.finale()
 }
 
-// act lets an actor do its thing again and again, in one process after another. Their IDs
-// go on from first.
+// act has an actor repeat its action, in one process after another. Their IDs continue from
+// first.
 func (s *simulation) act(first int, name string, random *rand.Rand, do func(context.Context, *process, *engine.Engine, *rand.Rand) error) {
 	scope := fmt.Sprintf("container %d", random.IntN(2))
 	for id := first; ; id++ {
@@ -225,7 +226,7 @@ var mine = run.LaunchRequest{
 	Pipeline: "shop", Name: "mine", After: []string{"acceptance"}, TTL: 8 * time.Hour, Renew: true, Spec: pipeline.EnvironmentSpec{Instances: 1}, Configured: run.LaunchedByHand,
 }
 
-// people decides, launches and holds.
+// people decides, launches and pauses.
 func (s *simulation) people(ctx context.Context, p *process, e *engine.Engine, random *rand.Rand) (err error) {
 	switch what := random.IntN(9); what {
 	case 0, 1, 2, 3, 8:
@@ -245,7 +246,7 @@ func (s *simulation) people(ctx context.Context, p *process, e *engine.Engine, r
 }
 
 // decide looks at the newest build, thinks about it, and approves it, rejects it, or lifts
-// what rejected it.
+// its rejection.
 func (s *simulation) decide(ctx context.Context, p *process, e *engine.Engine, random *rand.Rand, what int) error {
 	const stage = "exploratory"
 	st, err := e.State(ctx, "shop")
@@ -274,7 +275,7 @@ func (s *simulation) collect(ctx context.Context, _ *process, e *engine.Engine, 
 	return err
 }
 
-// report fails the test with what a seed broke, and how to see it again.
+// report fails the test with the violations of a seed, and how to replay it.
 func report(t *testing.T, seed uint64, o outcome) {
 	t.Helper()
 	if len(o.broken) == 0 {
@@ -288,7 +289,7 @@ func report(t *testing.T, seed uint64, o outcome) {
 		seed, seedVariable, seed, name, strings.Join(o.broken, "\n"), strings.Join(o.trace, "\n"))
 }
 
-// many simulates seeds, until some are broken.
+// many simulates seeds, until some have violations.
 func many(t *testing.T, n int, open opener) {
 	calls, broken := 0, 0
 	for _, seed := range seeds(t, n) {
@@ -312,7 +313,7 @@ func inMemory(*testing.T) func(ledgertest.Options) pipeline.Ledger {
 	return new(ledgertest.Memory).Open
 }
 
-// A rule that takes a living process in another container for dead is found out.
+// The test finds a rule that takes a living process in another container for dead.
 func TestFindsTheDeadByHostAlone(t *testing.T) {
 	for _, seed := range seeds(t, 2000) {
 		var o outcome

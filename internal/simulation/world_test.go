@@ -42,7 +42,7 @@ type world struct {
 	steps    map[string]step // under way, by run
 }
 
-// chances are those that something happens at a call, of a thousand.
+// chances are those of what happens at a call, out of a thousand.
 type chances struct{ kill, pause, lose, twice int }
 
 // lease is what is known of the life of a lease.
@@ -87,7 +87,7 @@ type process struct {
 	looked int64     // version of the decision that its person saw last
 }
 
-// violation notes that something does not hold.
+// violation records that an invariant is broken.
 func (w *world) violation(format string, args ...any) {
 	w.broken = append(w.broken, fmt.Sprintf(format, args...))
 	w.note("VIOLATION %s", w.broken[len(w.broken)-1])
@@ -149,7 +149,7 @@ func (p *process) call(ctx context.Context, name string, changes bool, effect fu
 	return err
 }
 
-// ended tells why a process can't call any more.
+// ended returns why a process can no longer call.
 func (p *process) ended(ctx context.Context, name string) error {
 	if p.dead.has(p.id) {
 		return errKilled
@@ -167,7 +167,7 @@ func (p *process) kill() {
 
 func (p *process) String() string { return fmt.Sprintf("%s[%d in %s]", p.actor, p.id, p.scope) }
 
-// pass lets time go by in a process.
+// pass lets time pass in a process.
 func (p *process) pass(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -179,7 +179,7 @@ func (p *process) pass(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// between returns a time between two, by the world's chance. The caller has the world.
+// between returns a random time between two. The caller has the world.
 func (w *world) between(least, most time.Duration) time.Duration {
 	return least + time.Duration(w.random.Int64N(int64(most-least)))
 }
@@ -205,7 +205,7 @@ func (w *world) schedule(done <-chan struct{}) {
 	}
 }
 
-// turn returns a waiting call its turn. Where none can have it, it returns how long to wait.
+// turn gives a waiting call its turn. If none can have it, it returns how long to wait.
 func (w *world) turn() (wake time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -246,7 +246,7 @@ func (w *world) turn() (wake time.Duration) {
 	return 0
 }
 
-// choose says what happens to a call; nothing yet where its process is paused instead.
+// choose says what happens to a call; nothing yet if its process is paused instead.
 func (w *world) choose(r *request) result {
 	if w.calm || w.dead.has(r.by.id) {
 		return proceed

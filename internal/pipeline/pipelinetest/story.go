@@ -146,9 +146,9 @@ func (s *Story) PassedSince(stage, build string, meanwhile func(*Story)) *Story 
 	answers := gate.Consumes(st, st.Stages[stage], ID(build))
 	meanwhile(s)
 	s.Ran(stage, build, pipeline.RunPassed)
-	hold := s.State().Current[stage]
-	hold.Promotion = &answers
-	return s.Event(pipeline.StageMoved, pipeline.Facts{Current: &hold})
+	current := s.State().Current[stage]
+	current.Promotion = &answers
+	return s.Event(pipeline.StageMoved, pipeline.Facts{Current: &current})
 }
 
 // Decided records a decision on the run that the build's result is from.

@@ -83,7 +83,7 @@ func TestOf(t *testing.T) {
 	}
 }
 
-// No two boxes lie over one another, and all are inside of the picture.
+// No two boxes overlap, and all are inside of the picture.
 func TestLayout(t *testing.T) {
 	for name, g := range map[string]Graph{"shop": GraphOf(shop(t)), "wide": wide(30), "none": {Title: "none"}} {
 		t.Run(name, func(t *testing.T) {
@@ -129,7 +129,7 @@ func wellFormed(t *testing.T, text string) {
 	}
 }
 
-// look keeps the picture where somebody wants to look at it.
+// look keeps the picture for people to look at.
 func look(t *testing.T, name, svg string) {
 	t.Helper()
 	if dir := os.Getenv("PENSTOCK_PICTURES"); dir != "" {
@@ -141,7 +141,7 @@ func look(t *testing.T, name, svg string) {
 
 const hostile = "a\"];<script>alert(1)</script>\n%%{init}%% &amp; \\ \x1b[31m\u202e`#`\xff -->"
 
-// Whatever a name or an error holds stays text.
+// Whatever a name or an error contains stays text.
 func TestHostile(t *testing.T) {
 	g := Graph{Title: hostile, Nodes: []Node{{Name: hostile, Kind: hostile, Status: "failed", Build: hostile, Note: hostile}, {Name: "b", Status: "idle", After: []string{hostile}}}}
 	g.place()

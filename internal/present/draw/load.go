@@ -36,7 +36,7 @@ func Loads(reports ...pipeline.LoadReport) [][]string {
 		}
 	}
 	for i, r := range reports {
-		all[i] = append(all[i], spread(r))
+		all[i] = append(all[i], histogram(r))
 	}
 	return all
 }
@@ -96,7 +96,7 @@ func errorRate(r pipeline.LoadReport, limits pipeline.LoadLimits) Lines {
 }
 
 // histogram draws the histogram, from the first bucket that has anything to the last.
-func spread(r pipeline.LoadReport) string {
+func histogram(r pipeline.LoadReport) string {
 	has := func(b pipeline.LatencyBucket) bool { return b.Count > 0 }
 	b := Bars{Title: "Answers by latency", Unit: Number, Axis: "at most", Whole: true}
 	from := slices.IndexFunc(r.Histogram, has)

@@ -40,7 +40,7 @@ func report() pipeline.LoadReport {
 	return r
 }
 
-// The pictures are those of the golden files, and well-formed.
+// The pictures are equal to the golden files, and well-formed.
 func TestPictures(t *testing.T) {
 	pictures := map[string]string{
 		"bars":  Bars{Title: "Deployments", Unit: Number, Axis: "week", Bars: []Bar{{"2 Nov", 3, false}, {"9 Nov", 0, false}, {"16 Nov", 7, true}}}.SVG(),
@@ -79,7 +79,7 @@ func TestPictures(t *testing.T) {
 	}
 }
 
-// A report of a version that had no series shows what it has.
+// A report of a version without series shows what it has.
 func TestOldReport(t *testing.T) {
 	r := report()
 	r.Series, r.Limits = nil, nil

@@ -40,8 +40,8 @@ func TestWait(t *testing.T) {
 	}
 }
 
-// Each error of the gates has a hint, however it is wrapped, and an error's own hint counts
-// where it has one.
+// Each error of the gates has a hint, however it is wrapped. An error's own hint counts if it
+// has one.
 func TestHint(t *testing.T) {
 	plain := pipeline.Errorf(pipeline.CodeRefused, "promote", "no")
 	lift := pipeline.Errorf(pipeline.CodeConflict, "approve", "no")

@@ -57,7 +57,7 @@ func TestMarshal(t *testing.T) {
 	}
 }
 
-// Without durations and with nothing missing it is what package json writes.
+// Without durations and with nothing missing, the JSON is that of package encoding/json.
 func TestAsJSON(t *testing.T) {
 	type all struct {
 		inner struct{}        //nolint:unused // json leaves it out, and so must we
