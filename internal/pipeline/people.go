@@ -123,7 +123,7 @@ type Current struct {
 	Promotion *int64 `json:"promotion,omitempty"`
 }
 
-// Owns reports whether the named owner is a person, who may have several names.
+// Owns reports whether the named owner is the given person, who may go by several names.
 func (a *Authorization) Owns(owner string, who Person) bool {
 	return owner == who.Name || slices.Contains(who.Names, owner) || a.Person(Person{Name: owner}) == a.Person(who)
 }
