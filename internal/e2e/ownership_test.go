@@ -155,7 +155,7 @@ resource "penstock_self_service_env" "own" {
 	config, err := os.ReadFile(main)
 	s.must(err)
 	s.write(main, strings.Replace(string(config), `name = "p"`, `name = "other"`, 1))
-	if out = s.run(s.dir, terraform, "plan", "-no-color", "-input=false"); !strings.Contains(out, "Pipeline p is replaced with all that belongs to it") {
+	if out = s.run(s.dir, terraform, "plan", "-no-color", "-input=false"); !strings.Contains(out, "Pipeline p is replaced with everything that belongs to it") {
 		t.Errorf("the plan of a new name does not say what goes:\n%s", out)
 	}
 	s.write(main, string(config))

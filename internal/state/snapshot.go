@@ -43,31 +43,47 @@ type Sighting struct {
 // the platform sees them, and that position.
 func (s *Store) Snapshot(ctx context.Context, name string) (gate.Snapshot, Position, error) {
 	var at Position
-	var recorded *pipeline.State
-	for again := true; again; {
-		head, err := s.config.Ledger.Head(ctx, name)
-		if err == nil {
-			recorded, err = s.config.Ledger.State(ctx, name)
-		}
-		if err == nil {
-			at.Sequence, err = s.config.Ledger.Head(ctx, name)
-		}
-		if err != nil {
-			return gate.Snapshot{}, at, err
-		}
-		again = head != at.Sequence // somebody has recorded something
+	c := s.cached(name)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := s.pin(ctx, name, c); err != nil {
+		return gate.Snapshot{}, at, err
 	}
-	merged, err := s.describe(ctx, recorded)
+	merged, err := s.merge(ctx, c)
 	if err != nil {
 		return gate.Snapshot{}, at, err
 	}
+	at.Sequence = c.head
 	for id, env := range merged.Environments {
-		if seen := sighted(env); seen != sighted(recorded.Environments[id]) {
+		if seen := sighted(env); seen != sighted(c.recorded.Environments[id]) {
 			at.Environments = append(at.Environments, seen)
 		}
 	}
 	slices.SortFunc(at.Environments, func(a, b Sighting) int { return strings.Compare(a.ID, b.ID) })
 	return gate.At(merged, at.Sequence), at, nil
+}
+
+// pin makes sure that what was read of a pipeline is what its ledger had at the position of
+// head: somebody may have recorded something between the two.
+func (s *Store) pin(ctx context.Context, name string, c *cachedState) error {
+	if err := s.refresh(ctx, name, c); err != nil {
+		return err
+	}
+	for !c.pinned {
+		head, err := s.config.Ledger.Head(ctx, name)
+		if err != nil {
+			return err
+		}
+		if c.pinned = head == c.head; c.pinned {
+			break
+		}
+		recorded, err := s.config.Ledger.State(ctx, name)
+		if err != nil {
+			return err
+		}
+		c.recorded, c.head, c.merged = recorded, head, nil
+	}
+	return nil
 }
 
 func sighted(env pipeline.Environment) Sighting {

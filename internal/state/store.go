@@ -77,6 +77,7 @@ type cachedState struct {
 	head      int64
 	asked     time.Time // when the ledger gave head
 	recorded  *pipeline.State
+	pinned    bool // recorded is of head, and not of what came after it
 	merged    *pipeline.State
 	described time.Time
 }
@@ -106,6 +107,12 @@ func (s *Store) State(ctx context.Context, name string) (*pipeline.State, error)
 	if err := s.refresh(ctx, name, c); err != nil {
 		return nil, err
 	}
+	return s.merge(ctx, c)
+}
+
+// merge returns what was read of a pipeline with its environments as the platform sees them.
+// The caller has refreshed it, and holds the lock.
+func (s *Store) merge(ctx context.Context, c *cachedState) (*pipeline.State, error) {
 	if c.merged == nil || time.Since(c.described) > s.Believed() {
 		merged, err := s.describe(ctx, c.recorded)
 		if err != nil {
@@ -142,7 +149,7 @@ func (s *Store) refresh(ctx context.Context, name string, c *cachedState) error 
 		if err != nil {
 			return err
 		}
-		c.recorded, c.head, c.merged = recorded, head, nil
+		c.recorded, c.head, c.merged, c.pinned = recorded, head, nil, false
 	}
 	c.asked = asked
 	return nil
