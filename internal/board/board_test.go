@@ -104,8 +104,8 @@ func TestEnvironments(t *testing.T) {
 	b.want(b.client, http.MethodGet, "/p/shop/do/destroy?name=nothing", nil, http.StatusNotFound)
 }
 
-// An image that the platform has no more is said to be gone, and what needs it; a launch
-// that fails for it is told for an hour.
+// The board names an image that the platform no longer has, and what needs it. It shows
+// a launch that fails for that reason for an hour.
 func TestMissingImage(t *testing.T) {
 	b := newBed(t)
 	var later atomic.Int64
@@ -159,7 +159,8 @@ func TestBakes(t *testing.T) {
 	b.lacks(b.get("/p/shop/images", "base</a>"), "Being baked")
 }
 
-// Rights are those of the command; a refusal says who you are, what was needed, and who may.
+// Rights are those of the command. A refusal says who you are, which right it requires, and
+// who has it.
 func TestRights(t *testing.T) {
 	b := newBed(t)
 	b.authorize = &pipeline.Authorization{Approve: []string{"carol"}, Deploy: []string{"carol"}, Launch: []string{"carol"}, Override: []string{"carol"}}

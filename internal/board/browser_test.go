@@ -90,7 +90,7 @@ func (t *tab) another() *tab {
 	return other
 }
 
-// do does actions, within the time that a patient person gives them.
+// do does actions, within the time that a person would wait for them.
 func (t *tab) do(actions ...chromedp.Action[chromedp.Void]) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.ctx, 30*time.Second)
@@ -147,7 +147,7 @@ func (t *tab) sees(texts ...string) {
 	}
 }
 
-// eval returns what a script gives.
+// eval returns the result of a script.
 func eval[T any](t *tab, script string) T {
 	t.Helper()
 	v, err := chromedp.Run(t.ctx, chromedp.Evaluate[T](script))
@@ -299,7 +299,7 @@ func TestBrowser(t *testing.T) {
 	}
 }
 
-// The other buttons do what they say, too; and what changes is said to who can't see it.
+// The other buttons do what they say, too. Changes are announced to screen readers.
 func TestBrowserSteers(t *testing.T) {
 	b := newBed(t)
 	b.apply()

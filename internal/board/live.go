@@ -59,11 +59,11 @@ type live struct {
 	Seen   fingerprint // what it shows, for that
 }
 
-// fingerprints tell whether what pages show has changed.
+// fingerprints show whether the contents of pages have changed.
 type fingerprints struct{ *core }
 
-// live returns what a page carries. It is for before the page reads what it shows: a change
-// between the two is told.
+// live returns what a page carries. Call it before the page reads what it shows, so that
+// the page is notified of a change between the two.
 func (b *fingerprints) live(k kind, r *http.Request) (*live, error) {
 	if _, err := b.existing(r); err != nil {
 		return nil, err

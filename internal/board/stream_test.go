@@ -140,7 +140,7 @@ func TestChanged(t *testing.T) {
 	for range first {
 	}
 
-	// A page is told of what it shows.
+	// A page is notified of changes of what it shows.
 	hears := map[string]<-chan event{}
 	b.press(b.client, "pause", stageBuild("production", ""), nil, http.StatusOK)
 	for _, page := range []string{"/", "/p/shop", "/p/shop/builds/" + one, "/p/shop/images", "/p/shop/runs", "/p/shop/environments"} {
@@ -175,8 +175,8 @@ func TestChanged(t *testing.T) {
 	told("/", "/p/shop", "/p/shop/builds/"+one, "/p/shop/images", "/p/shop/runs")
 }
 
-// A page is told at once of what becomes of a run, and seldom of no more than another line
-// of its log.
+// A page is notified at once of a run's progress, and seldom of just another line of its
+// log.
 func TestLines(t *testing.T) {
 	b := newBed(t)
 	dir := t.TempDir()
@@ -205,7 +205,7 @@ func TestLines(t *testing.T) {
 	b.must(<-ended)
 }
 
-// They are told, though.
+// They are notified, though.
 func TestLinesAreTold(t *testing.T) {
 	b := newBed(t)
 	gate := filepath.Join(t.TempDir(), "gate")
@@ -277,8 +277,8 @@ func TestFollow(t *testing.T) {
 	b.get("/p/shop/runs/"+run+"?q=nothing", "0 of ")
 }
 
-// Hundreds of pages can be open. They cost one look for all, and hold no more memory the
-// longer they are.
+// Hundreds of pages can be open. They cost one poll for all, and their memory does not
+// grow with time.
 func TestManyStreams(t *testing.T) {
 	const streams = 500
 	b := newBed(t)
@@ -376,7 +376,8 @@ func TestWatcher(t *testing.T) {
 	b.get("/p/shop", "Nobody watches")
 }
 
-// What changes between the page and the first look of the board at it is told, too.
+// A page is also notified of what changes between its load and the board's first
+// poll.
 func TestChangedBeforeFirstLook(t *testing.T) {
 	b := newBed(t)
 	b.serve(nil)

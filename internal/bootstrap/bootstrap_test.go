@@ -145,7 +145,7 @@ func TestFindOfAnUnfinishedStack(t *testing.T) {
 	check(t, err, pipeline.CodeInvalid, "no name!", "letters")
 }
 
-// failedCreate is how CloudFormation tells of a failed creation: the first failure,
+// failedCreate is how CloudFormation reports a failed creation: the first failure,
 // what was cancelled because of it, and the way back.
 func failedCreate() []types.StackEvent {
 	return []types.StackEvent{

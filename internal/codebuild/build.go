@@ -54,7 +54,7 @@ type build struct {
 }
 
 // start starts the build. A repeated request for the same work, within five minutes,
-// gives the build that there is.
+// returns the existing build.
 func (w *Worker) start(ctx context.Context, work pipeline.Work, t *transfer) (*build, error) {
 	const op = "start build"
 	job, err := w.urlOf(ctx, get, t.job(), t.life)

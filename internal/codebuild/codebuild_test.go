@@ -284,7 +284,7 @@ func TestReportOfTheRepository(t *testing.T) {
 	}
 }
 
-// The same step gives the same result, error and log in CodeBuild as on this machine.
+// The same step has the same result, error and log in CodeBuild as on this machine.
 func TestSameAsLocal(t *testing.T) {
 	t.Parallel()
 	for name, command := range map[string]string{
@@ -373,7 +373,7 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-// settled waits until builds that were stopped have ended.
+// waitForStopped waits until builds that were stopped have ended.
 func (b *bed) settled() {
 	b.Helper()
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
@@ -444,7 +444,7 @@ func TestSecrets(t *testing.T) {
 	b.wantNothing()
 }
 
-// What goes wrong in CodeBuild is said, with what CodeBuild says of it.
+// An error in CodeBuild is reported with CodeBuild's reason.
 func TestBuildFails(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {

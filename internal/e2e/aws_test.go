@@ -170,7 +170,8 @@ output "bob" { value = penstock_self_service_env.bob.endpoint }
 	checkCalls(t, "calls_launcher.txt", made)
 }
 
-// judge looks, and decides, as people with the approver's role do while environments run.
+// decide looks, and decides, as people with the approver's role do while environments
+// run.
 func judge(t *testing.T, s *site, c *cloudtest.Cloud) {
 	t.Helper()
 	build := s.output("accepted")

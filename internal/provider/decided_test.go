@@ -155,7 +155,7 @@ func TestAccDecidedBeforeApply(t *testing.T) {
 	)
 }
 
-// TestAccGatesChange changes what opens a stage, while another build than the one it holds
+// TestAccGatesChange changes what opens a stage, while another build than its current one
 // was to enter it.
 func TestAccGatesChange(t *testing.T) {
 	b := newBench(t)
@@ -172,7 +172,7 @@ resource "penstock_stage" "smoke" {
 	const automatic, manual = `after = [penstock_stage.commit.passed]`, `after = [penstock_stage.commit.passed]
   trigger = "manual"`
 	const tried = `after = [penstock_stage.capacity.passed, penstock_stage.exploratory.passed]`
-	holds := func(stage string) resource.TestCheckFunc { // that smoke holds what passed the stage last
+	holds := func(stage string) resource.TestCheckFunc { // that smoke's current build is what passed the stage last
 		return func(s *terraform.State) error {
 			want, got := b.passed(stage), s.RootModule().Resources[stageAddress("smoke")].Primary.Attributes["candidate"]
 			if got != want {

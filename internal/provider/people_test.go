@@ -33,8 +33,8 @@ func (b *bench) does(call func(context.Context, *engine.Engine) error) func() {
 	}
 }
 
-// TestAccNoticesOfTime lets an environment end. A plan that finds nothing to do tells it,
-// with no other program at work.
+// TestAccNoticesOfTime lets an environment end. A plan that finds nothing to do sends the
+// notice, with no other program at work.
 func TestAccNoticesOfTime(t *testing.T) {
 	b := newBench(t)
 	told := filepath.Join(t.TempDir(), "told")
@@ -63,8 +63,8 @@ resource "penstock_self_service_env" "alice" {
 	}
 }
 
-// TestAccResizeTakenBack takes a change of an environment's size back that was interrupted:
-// the next apply gives it the size of before. One that has ended meanwhile stays ended.
+// TestAccResizeTakenBack reverts an interrupted change of an environment's size: the next
+// apply restores the previous size. An environment that has ended meanwhile stays ended.
 func TestAccResizeTakenBack(t *testing.T) {
 	b := newBench(t)
 	const address = "penstock_self_service_env.alice"
@@ -268,7 +268,7 @@ resource "penstock_self_service_env" "mine" {
 	)
 }
 
-// What is wrong in a pipeline is said of the argument.
+// An error in a pipeline names the argument.
 func TestAccInvalidPipeline(t *testing.T) {
 	for name, tt := range map[string]struct{ arguments, want string }{
 		"more approvals than people": {`authorize = { approve = ["a", "b"], approvals = 3 }`, `approvals = 3, and only 2 may approve: a, b`},

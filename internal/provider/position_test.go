@@ -169,7 +169,7 @@ func TestAccDecidedBetweenWalks(t *testing.T) {
 		resource.TestStep{Config: config(0), Check: is("one")},
 		moves(next("two", "approve", "exploratory", "one")), // an older build
 		then("pre_production"),
-		moves(next("three", "promote", "production", "one")), // which holds none yet
+		moves(next("three", "promote", "production", "one")), // which has none yet
 		then("production"),
 		moves(next("four", "retry", "production", "one")),
 		then("production"),

@@ -300,7 +300,7 @@ resource "penstock_stage" "live" {
 		TerraformVersionChecks:   []tfversion.TerraformVersionCheck{tfversion.SkipBelow(tfversion.Version1_11_0)}, // has write-only arguments
 		ProtoV6ProviderFactories: factories,
 		Steps: []resource.TestStep{
-			{ // what a check got is said without what the environment keeps secret
+			{ // the error shows what a check got, without the environment's secrets
 				Config:      b.config(more("nothing", "true")),
 				ExpectError: regexp.MustCompile(`(?s)Stage failed.*expected\s+a\s+body.*with[\s│]+\*\*\*`),
 			},

@@ -27,7 +27,7 @@ import (
 )
 
 // defaultTimeout bounds an apply of one resource that sets no timeouts: longer than
-// a patient acceptance suite.
+// a slow acceptance suite.
 const defaultTimeout = time.Hour
 
 // base is what the resources have in common.

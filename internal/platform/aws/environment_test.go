@@ -85,8 +85,8 @@ func TestInstance(t *testing.T) {
 	b.wantNothing()
 }
 
-// A lasting environment: two instances behind a load balancer, a deployment that no
-// request notices, one that fails and leaves what was, and another size.
+// A persistent environment: two instances behind a load balancer, a deployment that
+// no request notices, a failed one that changes nothing, and another size.
 func TestGroup(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)

@@ -32,7 +32,7 @@ type failure struct {
 	want   []string                     // of the error and its hint
 }
 
-// settled ends what a failure does to AWS.
+// restore ends what a failure does to AWS.
 func (b *bed) settled() {
 	b.cloud.Mend()
 	b.cloud.FailImages("")

@@ -67,7 +67,7 @@ func testFence(s *suite) {
 			image = ""
 		}
 	}
-	if image != "" && s.Base == "" { // the base is nobody's, and perhaps not listed
+	if image != "" && s.Base == "" { // the base belongs to nobody, and may not be listed
 		s.Errorf("who was displaced removed image %s", image)
 	}
 	s.must(all.Under(pipeline.Fence{Key: "shop/stage/acceptance", Token: 1}).Extend(s.Context(), "e-1", time.Now().Add(time.Hour))) // another lease

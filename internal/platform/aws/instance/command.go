@@ -32,8 +32,8 @@ const (
 	// has registered: a slow boot, and a slow pull of the agent's updates.
 	registerLimit = 10 * time.Minute
 
-	// maxInline is the length of output that SSM gives with the status; what is as
-	// long as that may have been cut.
+	// maxInline is the length of output that SSM returns with the status; output of that
+	// length may have been cut.
 	maxInline = 24000
 
 	// cancelTimeout bounds the request that cancels a command.
@@ -167,7 +167,7 @@ func (i *Instances) send(ctx context.Context, id, script string, c Command) (sen
 }
 
 // follow waits for the end of a command. An instance that ends meanwhile is an
-// error, as SSM would only tell after a long time.
+// error, as SSM would report it only after a long time.
 func (i *Instances) follow(ctx context.Context, id, sent string, c Command, watched *live) (result *ssm.GetCommandInvocationOutput, err error) {
 	select { // no command has ended when it was just sent
 	case <-ctx.Done():

@@ -57,7 +57,7 @@ type instance struct {
 
 	beats atomic.Pointer[pulse]
 
-	inFlight int           // requests under way; guarded by the fleet's mutex
+	inFlight int           // requests under way; protected by the fleet's mutex
 	idle     chan struct{} // closed when there are none, if somebody waits for it; likewise
 }
 
@@ -96,7 +96,7 @@ func (i *instance) logf(format string, args ...any) {
 	i.fleet.log.Printf("fleet %s instance %s: %s", i.fleet.rec.ID, i.name, fmt.Sprintf(format, args...))
 }
 
-// settle says how the first start went, once.
+// report says how the first start went, once.
 func (i *instance) settle(err error) {
 	i.settled.Do(func() {
 		i.failed = err
