@@ -241,7 +241,7 @@ func TestBrowser(t *testing.T) {
 	other.sees("can be promoted to")
 
 	me.click("main", "Promote")
-	me.sees("Stage production moves to build "+one, "The stage holds no other build yet")
+	me.sees("Stage production moves to build "+one, "The stage has no other build to compare with")
 	me.click("form[@class='ask']", "Promote")
 	me.sees("is promoted to stage production")
 	b.apply()
@@ -251,7 +251,7 @@ func TestBrowser(t *testing.T) {
 	}
 	me.picture("production")
 	if got := b.state().Current["production"].Build; got != one {
-		t.Fatalf("production holds %q", got)
+		t.Fatalf("production's current build is %q", got)
 	}
 
 	// The next one shows what it would change, and goes back again.
@@ -286,7 +286,7 @@ func TestBrowser(t *testing.T) {
 	me.click("form[@class='ask']", "Roll back")
 	b.apply()
 	if got := b.state().Current["production"].Build; got != one {
-		t.Fatalf("production holds %q after the roll back", got)
+		t.Fatalf("production's current build is %q after the roll back", got)
 	}
 
 	for _, page := range []struct{ name, path string }{

@@ -26,7 +26,7 @@ type buildPage struct {
 	MoreRuns   bool             // than are listed
 	Lineage    []pipeline.Image // the build's image, what it was baked from, and so on
 	BaseImage  string           // where no record has it
-	CurrentAt  string           // the last stage that lasts: the build is compared with what it holds
+	CurrentAt  string           // the last persistent stage: the build is compared with its current build
 	Diff       *report.Diff     // to that
 	NoDiff     string
 	Buttons    []button

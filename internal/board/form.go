@@ -129,7 +129,7 @@ func (b *forms) prepareStage(ctx context.Context, st *pipeline.State, who pipeli
 		}
 		c.Diff = &diff
 	} else if moves {
-		c.NoDiff = "The stage holds no other build yet."
+		c.NoDiff = "The stage has no other build to compare with."
 	}
 	return nil
 }
