@@ -135,13 +135,13 @@ func (h *hub) watch(ctx context.Context, about subject, t *topic) {
 			h.logger.Debug("look at pipeline", "pipeline", about.pipeline, "error", err)
 			continue
 		}
-		h.tell(t, now)
+		h.notify(t, now)
 	}
 }
 
 // notify notifies the readers whose pages show something else, and waits for none. It
 // notifies them seldom of just another line of a log.
-func (h *hub) tell(t *topic, now fingerprint) {
+func (h *hub) notify(t *topic, now fingerprint) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for r := range t.readers {

@@ -146,7 +146,7 @@ func TestChanged(t *testing.T) {
 	for _, page := range []string{"/", "/p/shop", "/p/shop/builds/" + one, "/p/shop/images", "/p/shop/runs", "/p/shop/environments"} {
 		hears[page] = b.listen(t.Context(), b.stream(page))
 	}
-	told := func(pages ...string) {
+	notified := func(pages ...string) {
 		t.Helper()
 		for _, page := range pages {
 			if e := b.next(hears[page]); e.name != "changed" {
@@ -157,22 +157,22 @@ func TestChanged(t *testing.T) {
 			b.nothing(events)
 		}
 	}
-	told()
+	notified()
 	b.press(b.client, "resume", stageBuild("production", ""), nil, http.StatusOK)
-	told("/", "/p/shop", "/p/shop/builds/"+one, "/p/shop/images")
+	notified("/", "/p/shop", "/p/shop/builds/"+one, "/p/shop/images")
 	st := b.state()
 	env := pipeline.Environment{ID: "e-1", Pipeline: "shop", Name: "mine", Purpose: pipeline.ForPerson, Owner: "ann", Status: pipeline.EnvGone}
 	_, err := b.app.Ledger().Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{
 		{Kind: pipeline.EnvironmentChanged, Actor: "ann", Facts: pipeline.Facts{Environment: &env}},
 	}})
 	b.must(err)
-	told("/", "/p/shop", "/p/shop/builds/"+one, "/p/shop/images", "/p/shop/environments")
+	notified("/", "/p/shop", "/p/shop/builds/"+one, "/p/shop/images", "/p/shop/environments")
 	run := pipeline.Run{ID: "r-1", Pipeline: "shop", Stage: "capacity", Kind: pipeline.KindStage, Build: one, Digest: st.Latest["capacity"].Digest, Status: pipeline.RunFailed, Phase: pipeline.PhaseDone, Order: 1}
 	_, err = b.app.Ledger().Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{
 		{Kind: pipeline.RunEnded, Actor: "ann", Facts: pipeline.Facts{Run: &run}},
 	}})
 	b.must(err)
-	told("/", "/p/shop", "/p/shop/builds/"+one, "/p/shop/images", "/p/shop/runs")
+	notified("/", "/p/shop", "/p/shop/builds/"+one, "/p/shop/images", "/p/shop/runs")
 }
 
 // A page is notified at once of a run's progress, and seldom of just another line of its
@@ -206,7 +206,7 @@ func TestLines(t *testing.T) {
 }
 
 // They are notified, though.
-func TestLinesAreTold(t *testing.T) {
+func TestNotifiesOfLines(t *testing.T) {
 	b := newBed(t)
 	gate := filepath.Join(t.TempDir(), "gate")
 	b.slow = fmt.Sprintf(`i=0; while ! [ -e %q ]; do i=$((i+1)); echo $i; sleep 0.05; done`, gate)

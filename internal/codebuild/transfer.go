@@ -303,7 +303,7 @@ func exitOf(status string) (int, error) {
 // startDelay is the time from the moment at which all builds are ready until their
 // commands begin: they look for that moment twice a second. Where tests shorten the
 // pauses, it is 40 of them.
-const settle = 5 * time.Second
+const startDelay = 5 * time.Second
 
 // gate lets the commands of several builds begin at the same time.
 type gate struct {
@@ -324,6 +324,6 @@ func (w *Worker) pass(ctx context.Context, g *gate) error {
 	if g.missing--; g.missing > 0 {
 		return nil
 	}
-	at := time.Now().Add(min(settle, 40*w.Pause)).UTC().Format(time.RFC3339Nano)
+	at := time.Now().Add(min(startDelay, 40*w.Pause)).UTC().Format(time.RFC3339Nano)
 	return cloud.Fault(ctx, "begin together", w.put(ctx, g.key, strings.NewReader(fmt.Sprintln(at))))
 }

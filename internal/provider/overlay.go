@@ -188,9 +188,9 @@ func (o *overlay) wantStage(w gate.Want, g gates) {
 	c.want.Stages[w.Stage.Name] = w
 }
 
-// decided reports whether the plan of this apply already knew which builds passed the stages
+// knownAtPlan reports whether the plan of this apply already knew which builds passed the stages
 // of an after list.
-func (o *overlay) settled(pipelineName string, g gates) bool {
+func (o *overlay) knownAtPlan(pipelineName string, g gates) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	c := o.of(pipelineName)

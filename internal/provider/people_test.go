@@ -37,8 +37,8 @@ func (b *bench) does(call func(context.Context, *engine.Engine) error) func() {
 // notice, with no other program at work.
 func TestAccNoticesOfTime(t *testing.T) {
 	b := newBench(t)
-	told := filepath.Join(t.TempDir(), "told")
-	config := b.config(map[string]string{"PIPELINE": `notify = [{ on = ["expired"], command = "cat >> ` + told + `" }]`, "MORE": `
+	notices := filepath.Join(t.TempDir(), "told")
+	config := b.config(map[string]string{"PIPELINE": `notify = [{ on = ["expired"], command = "cat >> ` + notices + `" }]`, "MORE": `
 resource "penstock_self_service_env" "alice" {
   pipeline   = penstock_pipeline.shop.name
   name       = "alice"
@@ -52,7 +52,7 @@ resource "penstock_self_service_env" "alice" {
 		resource.TestStep{
 			PreConfig: func() {
 				for end := time.Now().Add(time.Minute); len(text) == 0 && time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-					text, _ = os.ReadFile(told)
+					text, _ = os.ReadFile(notices)
 				}
 			},
 			Config: config, ConfigPlanChecks: plan(plancheck.ExpectEmptyPlan()),
@@ -150,11 +150,11 @@ func TestAccPeople(t *testing.T) {
 			}),
 			Config: config, ConfigPlanChecks: empty,
 			ConfigStateChecks: []statecheck.StateCheck{
-				b.stands("production", "waiting"), b.waitsFor("production", "it is Friday"),
+				b.hasStatus("production", "waiting"), b.waitsFor("production", "it is Friday"),
 			},
 		},
 		resource.TestStep{ // and moves nothing when the others do
-			PreConfig: b.judge("exploratory", decision.Approve),
+			PreConfig: b.decide("exploratory", decision.Approve),
 			Config:    config, ConfigPlanChecks: plan(updates("pre_production")...),
 		},
 		resource.TestStep{
@@ -177,7 +177,7 @@ func TestAccPeople(t *testing.T) {
 				return err
 			}),
 			Config: config, ConfigPlanChecks: plan(updates("exploratory", "pre_production")...),
-			ConfigStateChecks: []statecheck.StateCheck{b.stands("exploratory", "waiting"), b.stands("production", "passed")},
+			ConfigStateChecks: []statecheck.StateCheck{b.hasStatus("exploratory", "waiting"), b.hasStatus("production", "passed")},
 		},
 		resource.TestStep{ // while one of two gates is closed again, the other one's stage runs again
 			PreConfig: b.does(func(ctx context.Context, e *engine.Engine) error {
@@ -185,7 +185,7 @@ func TestAccPeople(t *testing.T) {
 				return err
 			}),
 			Config: config, ConfigPlanChecks: plan(updates("capacity", "pre_production")...),
-			ConfigStateChecks: []statecheck.StateCheck{b.stands("capacity", "passed"), b.stands("exploratory", "waiting")},
+			ConfigStateChecks: []statecheck.StateCheck{b.hasStatus("capacity", "passed"), b.hasStatus("exploratory", "waiting")},
 		},
 		resource.TestStep{Config: config, ConfigPlanChecks: empty},
 		resource.TestStep{ // an override opens what it stands before
@@ -241,7 +241,7 @@ resource "penstock_self_service_env" "mine" {
 	}
 	walk(t,
 		resource.TestStep{Config: config(onlyCarol, "")},
-		resource.TestStep{PreConfig: b.judge("exploratory", decision.Approve), Config: config(onlyCarol, "")},
+		resource.TestStep{PreConfig: b.decide("exploratory", decision.Approve), Config: config(onlyCarol, "")},
 		resource.TestStep{
 			PreConfig:   func() { set(b.passed("pre-production")) },
 			Config:      config(onlyCarol, ""),

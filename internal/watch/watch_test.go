@@ -447,16 +447,16 @@ func TestPlansAfterAFailure(t *testing.T) {
 
 // An apply is accompanied as long as it takes.
 func TestProgress(t *testing.T) {
-	f, told := &fake{reasons: reason("first")}, 0
+	f, updates := &fake{reasons: reason("first")}, 0
 	f.during = func() { later(time.Minute) }
 	watched(t, f, Options{Progress: func(runs []report.Progress) {
-		if told++; len(runs) != 1 || runs[0].Step != "tests" {
+		if updates++; len(runs) != 1 || runs[0].Step != "tests" {
 			t.Errorf("progress %+v", runs)
 		}
 	}}, func(func()) {
 		later(time.Hour)
-		if told < 10 || told > 13 {
-			t.Errorf("told %d times in a minute", told)
+		if updates < 10 || updates > 13 {
+			t.Errorf("told %d times in a minute", updates)
 		}
 	})
 }

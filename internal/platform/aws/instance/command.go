@@ -87,7 +87,7 @@ func (i *Instances) Execute(ctx context.Context, id string, c Command) (exit int
 	if c.Timeout <= 0 {
 		c.Timeout = pipeline.DefaultStepTimeout
 	}
-	script, telling := c.Script, ""
+	script, upload := c.Script, ""
 	if len(c.Secrets) > 0 {
 		var remove func()
 		if script, remove, err = i.hide(ctx, c); err != nil {
@@ -95,19 +95,19 @@ func (i *Instances) Execute(ctx context.Context, id string, c Command) (exit int
 		}
 		defer remove()
 	}
-	told := &live{log: io.Discard, mask: c.redactor()}
+	printed := &live{log: io.Discard, mask: c.redactor()}
 	if c.Log != nil {
-		told.log = c.Log
+		printed.log = c.Log
 	}
 	var watched *live
 	if c.Live && c.Log != nil {
-		if telling, watched, err = i.watchOutput(ctx, c); err != nil {
+		if upload, watched, err = i.watchOutput(ctx, c); err != nil {
 			return 0, "", err
 		}
-		told = watched
+		printed = watched
 		defer i.Remove(ctx, File{key: watched.key})
 	}
-	sent, err := i.send(ctx, id, onceScript(rand.Text(), script, telling), c)
+	sent, err := i.send(ctx, id, onceScript(rand.Text(), script, upload), c)
 	if err != nil {
 		return 0, "", err
 	}
@@ -119,8 +119,8 @@ func (i *Instances) Execute(ctx context.Context, id string, c Command) (exit int
 	if err != nil {
 		return 0, "", err
 	}
-	told.rest(output)
-	output = runlog.Text(told.mask, output)
+	printed.rest(output)
+	output = runlog.Text(printed.mask, output)
 	switch result.Status {
 	case types.CommandInvocationStatusSuccess, types.CommandInvocationStatusFailed:
 		return int(result.ResponseCode), output, nil

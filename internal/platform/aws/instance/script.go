@@ -52,7 +52,7 @@ export %[1]s
 // only once, however often SSM is asked to: a request whose answer was lost is made
 // again, and the second command repeats the output of the first. Either of the two
 // commands can be followed. After three days no command can run.
-func onceScript(token, script, telling string) string {
+func onceScript(token, script, upload string) string {
 	return fmt.Sprintf(`exec 2>&1
 if [ ! -e "${PENSTOCK_SYSROOT-}/run/cloud-init/result.json" ] && command -v cloud-init >/dev/null; then
   timeout --foreground 300 cloud-init status --wait >/dev/null 2>&1 || true
@@ -75,5 +75,5 @@ while [ -d "$here" ] && [ ! -e "$here/status" ]; do sleep 1; done
 cat "$here/output"
 fi
 exit "$(cat "$here/status")"
-`, CommandDir, token, script, telling)
+`, CommandDir, token, script, upload)
 }
