@@ -80,7 +80,7 @@ func (b *fingerprints) fingerprint(ctx context.Context, about subject) (fingerpr
 	switch about.kind {
 	case kindHome:
 		err = b.noteHeads(ctx, note)
-	case kindBuild: // how it stands nearly every event may change
+	case kindBuild: // nearly every event may change its status
 		err = b.noteHead(ctx, about.pipeline, note)
 	case kindImages: // as what needs one
 		err = b.noteImages(ctx, about.pipeline, note)

@@ -248,8 +248,8 @@ func (b *Board) newLines(ctx context.Context, pipelineName, run string, after in
 	return lines, ended
 }
 
-// latestRun hands on what is followed of a log, after it has read the record of the run, which
-// knows the steps in it.
+// latestRun passes on what is followed of a log, after it has read the record of the run,
+// which knows the steps in it.
 type latestRun struct {
 	b            *Board
 	ctx          context.Context

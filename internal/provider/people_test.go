@@ -188,7 +188,7 @@ func TestAccPeople(t *testing.T) {
 			ConfigStateChecks: []statecheck.StateCheck{b.hasStatus("capacity", "passed"), b.hasStatus("exploratory", "waiting")},
 		},
 		resource.TestStep{Config: config, ConfigPlanChecks: empty},
-		resource.TestStep{ // an override opens what it stands before
+		resource.TestStep{ // an override opens the stage
 			PreConfig: func() {
 				b.commit("two")
 			},

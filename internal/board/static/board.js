@@ -39,7 +39,7 @@ const lost = (is) => {
   if (note) note.hidden = !is;
 };
 
-// A page that can't be had any more gives way to what the board says instead: nobody is
+// A page that is no longer available makes way for what the board says instead: nobody is
 // signed in, or what it shows is gone.
 const gone = (status) => {
   if ([401, 403, 404].includes(status)) location.reload();

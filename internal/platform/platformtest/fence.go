@@ -9,8 +9,8 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// Who was displaced has no effect any more, whatever it asks for: not on what whoever
-// took over has changed since, nor on what that one has removed.
+// A displaced owner no longer has an effect, whatever it asks for: not on what
+// whoever took over has changed since, nor on what that one has removed.
 func testFence(s *suite) {
 	under := func(token int64) pipeline.Platform {
 		return s.Platform.Under(pipeline.Fence{Key: "shop/stage/production", Token: token})
