@@ -63,15 +63,15 @@ func runDiff(ctx context.Context, o *diffOptions) error {
 		if err != nil || o.json {
 			return o.printDone(err, d, "")
 		}
-		holds := ""
+		current := ""
 		if d.Stage != "" {
-			holds = ", which stage " + d.Stage + " holds,"
+			current = ", the current build of stage " + d.Stage + ","
 		}
 		waits := ""
 		if d.Waits != "" {
 			waits = ", which waits for a decision at stage " + d.Waits
 		}
-		fmt.Fprintf(o.Out, "From %s%s to %s%s\n", d.From, holds, d.To, waits)
+		fmt.Fprintf(o.Out, "From %s%s to %s%s\n", d.From, current, d.To, waits)
 		if d.Unknown != "" {
 			fmt.Fprintf(o.Err, "Commits and files are unknown: %s\n", present.Line(d.Unknown))
 		}

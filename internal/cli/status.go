@@ -82,7 +82,7 @@ type statusStage struct {
 	RunEnded   time.Time          `json:"run_ended,omitzero"`
 	Progress   *statusProgress    `json:"progress,omitempty"` // of the run, while it is under way
 	Seen       *int64             `json:"seen,omitempty"`     // version of the decision on the candidate, 0 for none, for --seen; of a stage that takes decisions
-	Override   *statusOverride    `json:"override,omitempty"` // of the candidate, else of the build that it holds
+	Override   *statusOverride    `json:"override,omitempty"` // of the candidate, else of the current build
 	Endpoint   string             `json:"endpoint,omitempty"`
 	Log        string             `json:"log,omitempty"`
 }
