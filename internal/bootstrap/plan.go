@@ -48,7 +48,7 @@ func (c *Changes) None() bool { return c.id == "" }
 // applies or discards the result.
 //
 // Errors are CodeInvalid for wrong parameters, CodeLocked while another change is
-// under way, and CodeConflict for a stack that must be removed or mended first, or
+// under way, and CodeConflict for a stack that must be removed or fixed first, or
 // that is not Penstock's.
 func (s *Stack) Plan(ctx context.Context, p Parameters) (*Changes, error) {
 	if err := s.check(); err != nil {

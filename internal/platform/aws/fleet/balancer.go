@@ -169,8 +169,8 @@ func (b *balancers) create(ctx context.Context, op string, r pipeline.FleetReque
 	return lb, nil
 }
 
-// listen makes the listeners that are not there. The live listener moves with the traffic:
-// to its next port. Its lower port distinguishes it from the test listener, which makes
+// listen makes the listeners that are not there. The live listener moves to its next port
+// together with the traffic. It has the lower port of the two, so the test listener makes
 // way first.
 func (b *balancers) listen(ctx context.Context, lb *balancer, next front, tags []types.Tag) (err error) {
 	if lb.test != "" && lb.testPort <= next.port {
