@@ -180,7 +180,7 @@ func (a *App) Skew() time.Duration { return a.skew }
 
 // Rights are what the place lets the caller write, whatever a pipeline says.
 type Rights struct {
-	Record bool // history: run stages, launch environments, promote, override, hold
+	Record bool // history: run stages, launch environments, promote, override, pause
 	Decide bool // approve, reject
 }
 
@@ -197,8 +197,8 @@ func (a *App) Rights(ctx context.Context) (r Rights, err error) {
 	return r, err
 }
 
-// Verify checks the hash chain of a pipeline's history (of all with "") and gives
-// the number of its events.
+// Verify checks the hash chain of a pipeline's history, or of every history with "".
+// It returns the number of events.
 func (a *App) Verify(ctx context.Context, name string) (int64, error) {
 	return a.ledger.Verify(ctx, name)
 }
@@ -273,9 +273,9 @@ func holder() pipeline.Holder {
 	return pipeline.Holder{Process: pipeline.Process{Host: host, PID: self.PID, Started: self.Started, Scope: self.Scope}}
 }
 
-// deadOn tells whether a process has certainly ended: it was one of the given host,
-// which is this one, of this boot and PID namespace, and is gone. Of any other nobody
-// here can tell: containers share a host's name, and virtual machines share it, too.
+// deadOn reports whether a process has certainly ended: it ran on the given host,
+// which is this one, under this boot and PID namespace, and is gone. Any other
+// process is unknown here: containers and virtual machines can share a host's name.
 func deadOn(host string) func(pipeline.Process) bool {
 	return func(p pipeline.Process) bool {
 		return p.Host == host && process.Identity{PID: p.PID, Started: p.Started, Scope: p.Scope}.Gone()

@@ -128,7 +128,7 @@ func TestRoute(t *testing.T) {
 		}
 		return nil
 	}
-	standing := func(stage string) report.StageStatus {
+	status := func(stage string) report.StageStatus {
 		at, err := a.Engine.Reports.StageStatus(ctx, "shop", stage)
 		if err != nil {
 			t.Fatal(err)
@@ -138,11 +138,11 @@ func TestRoute(t *testing.T) {
 	if err := apply(""); err != nil {
 		t.Fatal(err)
 	}
-	one := standing("acceptance").Passed
+	one := status("acceptance").Passed
 	if err := apply(one); err != nil {
 		t.Fatal(err)
 	}
-	endpoint := standing("production").Environment.Endpoint
+	endpoint := status("production").Environment.Endpoint
 	if got := get(t, endpoint); got != "one" {
 		t.Errorf("production answers %q", got)
 	}
@@ -150,7 +150,7 @@ func TestRoute(t *testing.T) {
 	if err := apply(one); err != nil {
 		t.Fatal(err)
 	}
-	two := standing("acceptance").Passed
+	two := status("acceptance").Passed
 	if err := apply(two); err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func TestRoute(t *testing.T) {
 	if got := get(t, endpoint); got != "two" {
 		t.Errorf("after a bad commit production answers %q", got)
 	}
-	if _, err := a.Engine.Decisions.Do(ctx, decision.Command{Verb: decision.Reject, Pipeline: "shop", Stage: "acceptance", Build: standing("commit").Current, Reason: "bad"}); err != nil {
+	if _, err := a.Engine.Decisions.Do(ctx, decision.Command{Verb: decision.Reject, Pipeline: "shop", Stage: "acceptance", Build: status("commit").Current, Reason: "bad"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := apply(one); err != nil {

@@ -48,8 +48,8 @@ type AWS struct {
 // emulator on this machine, which limits no rate and is done at once.
 const emulatorPause = 20 * time.Millisecond
 
-// maxTree is how much a tree that comes back from a runner's machine may hold, in bytes:
-// what the disk of the smallest machine of CodeBuild holds.
+// maxTree limits the size of a tree that comes back from a runner's machine, in bytes.
+// It is the disk size of CodeBuild's smallest machine.
 const maxTree = 64 << 30
 
 // headAge spares a plan of many stages one request for each. Whoever decides in the

@@ -68,8 +68,8 @@ func fill(t testing.TB, c *cloudtest.Cloud, l pipeline.Ledger) {
 			t.Fatal(err)
 		}
 		id, name := aws.ToString(image.ImageId), fmt.Sprintf("image-%d", n)
-		recipe := pipeline.ImageDefinition{Pipeline: "shop", Name: name, Image: id, From: pipeline.ImageFrom{AMI: cloudtest.BaseImage}, Base: cloudtest.BaseImage}
-		events = append(events, pipeline.Event{Kind: pipeline.ImageBaked, Facts: pipeline.Facts{ImageDefinition: &recipe, Image: &pipeline.Image{ID: id, Pipeline: "shop", Name: name, Key: recipe.Key()}}})
+		definition := pipeline.ImageDefinition{Pipeline: "shop", Name: name, Image: id, From: pipeline.ImageFrom{AMI: cloudtest.BaseImage}, Base: cloudtest.BaseImage}
+		events = append(events, pipeline.Event{Kind: pipeline.ImageBaked, Facts: pipeline.Facts{ImageDefinition: &definition, Image: &pipeline.Image{ID: id, Pipeline: "shop", Name: name, Key: definition.Key()}}})
 	}
 	for n, i := range out.Instances {
 		env := pipeline.Environment{
@@ -130,11 +130,11 @@ func plan(t testing.TB, options app.Options) {
 			if err != nil {
 				return err
 			}
-			recipe, err := e.Images.Rebased(t.Context(), st, st.ImageDefinitions[fmt.Sprintf("image-%d", n)])
+			definition, err := e.Images.Rebased(t.Context(), st, st.ImageDefinitions[fmt.Sprintf("image-%d", n)])
 			if err != nil {
 				return err
 			}
-			image, found := run.FindBaked(st, recipe)
+			image, found := run.FindBaked(st, definition)
 			exists, err := e.Images.Exists(t.Context(), image.ID)
 			if err == nil && !(found && exists) {
 				err = fmt.Errorf("image %d exists: %v, %v", n, found, exists)

@@ -153,7 +153,7 @@ func closeAfter(t *testing.T, dir string, call func(*app.App)) {
 	}
 }
 
-// A directory of another user is refused, whoever asks.
+// A directory of another user is refused to everybody.
 func TestDirOfAnotherUser(t *testing.T) {
 	const other = 12345
 	dir := "/" // is root's

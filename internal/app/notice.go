@@ -66,7 +66,7 @@ func (t *notifier) wake(pipelineName string, look bool) {
 	}
 }
 
-// next reports whether a pipeline was nudged again, and there is time left.
+// next reports whether a pipeline was woken again, and there is time left.
 func (t *notifier) next(name string) (look, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -92,7 +92,7 @@ func (t *notifier) work(name string) {
 	}
 }
 
-// later nudges a pipeline at a time; zero for never.
+// later wakes a pipeline at a time; zero for never.
 func (t *notifier) later(name string, at time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -150,23 +150,23 @@ func (t *notifier) close() {
 	t.end()
 }
 
-// Notify notices what there is to notice in the environments of a pipeline, and tells its
-// targets the notices that wait for them. A notice that can't be sent is recorded there; one
-// that this process lacks the credentials for is CodeNotAllowed.
+// Notify finds what has happened to the environments of a pipeline, and sends the pending
+// notices to its targets. A notice that can't be sent is recorded in the ledger. The error
+// is CodeNotAllowed where this process lacks the credentials for a target.
 func (a *App) Notify(ctx context.Context, pipelineName string) error {
 	_, err := a.notifier.notify(ctx, pipelineName, true)
 	return err
 }
 
-// Watch does what Tell does, in the background, where the pipeline has targets.
+// Watch does what Notify does, in the background, where the pipeline has targets.
 func (a *App) Watch(st *pipeline.State) {
 	if len(st.Pipeline.Notify) > 0 {
 		a.notifier.wake(st.Pipeline.Name, true)
 	}
 }
 
-// Stay attends to all pipelines from now on, every minute, until Close: for a process
-// that lives long.
+// Stay watches all pipelines from now on, every minute, until Close. It is for
+// long-lived processes.
 func (a *App) Stay() { a.notifier.working.Go(a.notifier.stay) }
 
 // Notified returns how far a target has been notified, and how many notices wait for it.
@@ -192,8 +192,8 @@ func (a *App) CheckTarget(t pipeline.NotifyTarget) error {
 		WithHint("Use webhook_url, slack_url or command, or set aws on the provider.")
 }
 
-// TestNotice sends a notice to a target that says no more than that it was sent. Each
-// has an ID of its own, as receivers drop repeats.
+// TestNotice sends a test notice to a target. Each has its own ID, as receivers drop
+// repeats.
 func (a *App) TestNotice(ctx context.Context, pipelineName string, t pipeline.NotifyTarget) error {
 	return a.notifier.sender.Send(ctx, t, pipeline.Notice{
 		ID: "test-" + pipelineName + "-" + rand.Text()[:10], Kind: pipeline.NoticeWaiting, Pipeline: pipelineName, Actor: a.person.Name, Time: time.Now().UTC(),

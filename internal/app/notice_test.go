@@ -109,7 +109,8 @@ func define(t *testing.T, a *app.App, name string, targets ...pipeline.NotifyTar
 	}
 }
 
-// fails records a run that failed, past the engine: nobody is nudged.
+// fails records a failed run directly in the ledger, so that nothing wakes the
+// notifier.
 func fails(t *testing.T, a *app.App, name string) {
 	t.Helper()
 	if _, err := a.Ledger().Append(t.Context(), pipeline.Batch{Pipeline: name, Events: []pipeline.Event{{
@@ -128,8 +129,8 @@ func watch(t *testing.T, a *app.App, name string) {
 	a.Watch(st)
 }
 
-// A receiver that hangs delays neither a run nor what other pipelines' targets are told,
-// and the end of the process by little.
+// A receiver that hangs delays neither a run nor the notices of other pipelines, and the
+// end of the process only a little.
 func TestHungReceiver(t *testing.T) {
 	t.Parallel()
 	hung, up := newReceiver(t, hangs(t)), newReceiver(t, nil)
@@ -161,7 +162,7 @@ func TestHungReceiver(t *testing.T) {
 	closeApp(t, a)
 }
 
-// What could not be told is told again without another event.
+// A notice that could not be sent is sent again without another event.
 func TestNotifierTriesAgain(t *testing.T) {
 	t.Parallel()
 	r := newReceiver(t, func(n int, w http.ResponseWriter, _ *http.Request) {
@@ -180,7 +181,7 @@ func TestNotifierTriesAgain(t *testing.T) {
 	}
 }
 
-// A process that stays, or attends to a pipeline, tells what others left.
+// A process that stays, or watches a pipeline, sends the notices that others left.
 func TestLeftByOthers(t *testing.T) {
 	r := newReceiver(t, nil)
 	dir := filepath.Join(t.TempDir(), "data")

@@ -18,12 +18,12 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
-// Access tells who somebody is.
+// Access identifies people.
 type Access interface {
-	// Vouched returns the person whom every request names; false where people sign in. An
+	// Vouched returns the person that each request names; false where people sign in. An
 	// error refuses the request.
 	Vouched(r *http.Request) (pipeline.Person, bool, error)
-	// SignIn answers a request to sign in, or gives who has signed in and where to go
+	// SignIn answers a request to sign in, or returns who has signed in and where to go
 	// from there.
 	SignIn(w http.ResponseWriter, r *http.Request) (who pipeline.Person, to string, err error)
 }
@@ -109,7 +109,7 @@ func here(to string) string {
 	return u.String()
 }
 
-// portOf returns the port of a host, or what tells the host apart.
+// portOf returns the port of a host, or what distinguishes the host.
 func portOf(host string) string {
 	if _, port, err := net.SplitHostPort(host); err == nil {
 		return port

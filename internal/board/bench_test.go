@@ -19,9 +19,9 @@ import (
 )
 
 // BenchmarkPages measures the first page of a pipeline of 10,000 builds, with environments
-// and builds that stages hold: when nothing has changed, and right after an event; and how
-// that compares with one of a single page of builds, its search, its filter, its figures,
-// and a build.
+// and current builds: when nothing has changed, and right after an event. It compares that
+// with a pipeline of a single page of builds, its search, its filter, its metrics, and a
+// build.
 func BenchmarkPages(b *testing.B) {
 	few, many := filled(b, 50), filled(b, 10_000)
 	for b.Loop() {

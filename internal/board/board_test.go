@@ -46,11 +46,11 @@ func TestJourney(t *testing.T) {
 	b.want(b.client, http.MethodPost, "/p/shop/do/promote", form(page), http.StatusOK, "is promoted")
 	b.apply()
 	if current := b.state().Current["production"].Build; current != two {
-		t.Fatalf("production holds %s", current)
+		t.Fatalf("production's current build is %s", current)
 	}
 	b.press(b.client, "rollback", stageBuild("production", one), nil, http.StatusOK, " to build "+one)
 	b.apply()
-	page = b.get("/p/shop/builds/"+two, "Compared with what production holds", "Commits that it brings")
+	page = b.get("/p/shop/builds/"+two, "Compared with production's current build", "Commits that it brings")
 	for component, change := range map[string]string{"application": "differs from " + one, "configuration": "as in " + one, "infrastructure": "as in " + one, "data": "as in " + one} {
 		if row := regexp.MustCompile(component + ` [0-9a-f]{16} ` + change); !row.MatchString(words(page)) {
 			t.Errorf("it is not said of %s that it %s: %s", component, change, words(page))
@@ -104,8 +104,8 @@ func TestEnvironments(t *testing.T) {
 	b.want(b.client, http.MethodGet, "/p/shop/do/destroy?name=nothing", nil, http.StatusNotFound)
 }
 
-// An image that the platform has no more is said to be gone, and what needs it; a launch
-// that fails for it is told for an hour.
+// The board names an image that the platform no longer has, and what needs it. It shows
+// a launch that fails for that reason for an hour.
 func TestMissingImage(t *testing.T) {
 	b := newBed(t)
 	var later atomic.Int64
@@ -114,10 +114,10 @@ func TestMissingImage(t *testing.T) {
 	})
 	b.apply()
 	one := b.newest()
-	b.lacks(b.get("/p/shop/images"), "no more")
+	b.lacks(b.get("/p/shop/images"), "no longer has it")
 	work, _ := b.app.WorkDir()
 	b.must(local.New(local.Options{Dir: b.app.Dir, Work: work, Logger: b.app.Logger()}).RemoveImage(t.Context(), b.state().Builds[one].Image))
-	b.get("/p/shop/images", "the platform has it no more, and it is needed: build "+one)
+	b.get("/p/shop/images", "the platform no longer has it, and it is needed: build "+one)
 	b.press(b.client, "launch", nil, url.Values{"name": {"mine"}, "build": {one}}, http.StatusOK, "is being launched")
 	failed := func() bool { return strings.Contains(words(b.get("/p/shop/environments")), "launch mine failed") }
 	b.await("the failure", failed)
@@ -128,7 +128,7 @@ func TestMissingImage(t *testing.T) {
 	}
 	later.Store(int64(61 * time.Minute))
 	if failed() {
-		t.Error("the failure is told for more than an hour")
+		t.Error("the failure is shown for more than an hour")
 	}
 	if e := b.next(b.listen(t.Context(), seen)); e.name != "changed" {
 		t.Errorf("an open page hears %+v", e)
@@ -159,7 +159,8 @@ func TestBakes(t *testing.T) {
 	b.lacks(b.get("/p/shop/images", "base</a>"), "Being baked")
 }
 
-// Rights are those of the command; a refusal says who you are, what was needed, and who may.
+// Rights are those of the command. A refusal says who you are, which right it requires, and
+// who has it.
 func TestRights(t *testing.T) {
 	b := newBed(t)
 	b.authorize = &pipeline.Authorization{Approve: []string{"carol"}, Deploy: []string{"carol"}, Launch: []string{"carol"}, Override: []string{"carol"}}

@@ -90,7 +90,7 @@ func (t *tab) another() *tab {
 	return other
 }
 
-// do does actions, within the time that a patient person gives them.
+// do does actions, within the time that a person would wait for them.
 func (t *tab) do(actions ...chromedp.Action[chromedp.Void]) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.ctx, 30*time.Second)
@@ -147,7 +147,7 @@ func (t *tab) sees(texts ...string) {
 	}
 }
 
-// eval returns what a script gives.
+// eval returns the result of a script.
 func eval[T any](t *tab, script string) T {
 	t.Helper()
 	v, err := chromedp.Run(t.ctx, chromedp.Evaluate[T](script))
@@ -241,7 +241,7 @@ func TestBrowser(t *testing.T) {
 	other.sees("can be promoted to")
 
 	me.click("main", "Promote")
-	me.sees("Stage production moves to build "+one, "The stage holds no other build yet")
+	me.sees("Stage production moves to build "+one, "The stage has no other build to compare with")
 	me.click("form[@class='ask']", "Promote")
 	me.sees("is promoted to stage production")
 	b.apply()
@@ -251,7 +251,7 @@ func TestBrowser(t *testing.T) {
 	}
 	me.picture("production")
 	if got := b.state().Current["production"].Build; got != one {
-		t.Fatalf("production holds %q", got)
+		t.Fatalf("production's current build is %q", got)
 	}
 
 	// The next one shows what it would change, and goes back again.
@@ -286,7 +286,7 @@ func TestBrowser(t *testing.T) {
 	me.click("form[@class='ask']", "Roll back")
 	b.apply()
 	if got := b.state().Current["production"].Build; got != one {
-		t.Fatalf("production holds %q after the roll back", got)
+		t.Fatalf("production's current build is %q after the roll back", got)
 	}
 
 	for _, page := range []struct{ name, path string }{
@@ -299,7 +299,7 @@ func TestBrowser(t *testing.T) {
 	}
 }
 
-// The other buttons do what they say, too; and what changes is said to who can't see it.
+// The other buttons do what they say, too. Changes are announced to screen readers.
 func TestBrowserSteers(t *testing.T) {
 	b := newBed(t)
 	b.apply()

@@ -26,11 +26,11 @@ type buildPage struct {
 	MoreRuns   bool             // than are listed
 	Lineage    []pipeline.Image // the build's image, what it was baked from, and so on
 	BaseImage  string           // where no record has it
-	CurrentAt  string           // the last stage that lasts: the build is compared with what it holds
+	CurrentAt  string           // the last persistent stage: the build is compared with its current build
 	Diff       *report.Diff     // to that
 	NoDiff     string
 	Buttons    []button
-	Rejected   string // the stage at which it stands rejected
+	Rejected   string // the stage that rejected it
 }
 
 // component is one of the four parts of a build's source.
@@ -123,7 +123,7 @@ func (b *Board) build(w http.ResponseWriter, r *http.Request, s *session) error 
 	return nil
 }
 
-// stageOf says how a build stands at a stage.
+// stageOf returns the status of a build at a stage.
 func stageOf(e *engine.Engine, st *pipeline.State, stage pipeline.Stage, c cell, build string) stageOfBuild {
 	at, id := stageOfBuild{cell: c}, pipeline.StageBuild(stage.Name, build)
 	if v, ok := st.ResultOf(stage, build); ok {

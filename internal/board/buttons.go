@@ -159,7 +159,7 @@ func waits(e *engine.Engine, st *pipeline.State) []wait {
 	return list
 }
 
-// approvedBy says whose approvals of a build count; empty for nobody's.
+// approvedBy names the people whose approvals of a build count; empty for none.
 func approvedBy(st *pipeline.State, s pipeline.Stage, build string) string {
 	var names []string
 	for _, a := range st.Ballot(s, build).Approvals() {

@@ -50,7 +50,7 @@ func TestFailedRun(t *testing.T) {
 	two, run := b.newest(), b.state().Latest["commit"].ID
 	again := "do/retry?stage=commit"
 	b.get("/p/shop", "commit</strong> failed for", two, "Break it", again)
-	if card := b.cardOf("commit"); !strings.Contains(card, "builds/"+two) || !strings.Contains(card, "holds <a class=\"code\" href=\"/p/shop/builds/"+one) {
+	if card := b.cardOf("commit"); !strings.Contains(card, "builds/"+two) || !strings.Contains(card, "current build <a class=\"code\" href=\"/p/shop/builds/"+one) {
 		t.Errorf("the card says %q", words(card))
 	}
 	b.get("/p/shop/runs/"+run, again, "2 tests, <span class=\"trouble\">1 failed", "answers", "it answers with nothing", "exit status 1")
@@ -83,7 +83,8 @@ func TestOverride(t *testing.T) {
 	b.get("/p/shop/do/override?"+stageBuild("exploratory", one).Encode(), "has passed it")
 }
 
-// Where it takes two, each sees who has approved and who may, and approves once.
+// Where a stage needs two approvals, each person sees who has approved and who else
+// can, and approves once.
 func TestApprovals(t *testing.T) {
 	b := newBed(t)
 	b.authorize = &pipeline.Authorization{Approve: []string{"ann", "bob", "@qa"}, Groups: map[string][]string{"qa": {"carol"}}, Approvals: 2}
@@ -140,7 +141,7 @@ func TestLift(t *testing.T) {
 	}
 }
 
-// Who wrote part of a build is told so before there is anything to press.
+// An author of a build sees a note instead of a button.
 func TestNotAuthor(t *testing.T) {
 	b := newBed(t)
 	b.authorize = &pipeline.Authorization{NotAuthor: true}
@@ -204,7 +205,7 @@ func TestPromotionOfWhatWasCompared(t *testing.T) {
 	offers(builds[0])
 }
 
-// What a build would change is shown anew when the build has got its image.
+// The comparison of a build is shown again once the build has its image.
 func TestDiffOfAGrowingBuild(t *testing.T) {
 	b := newBed(t)
 	b.serve(nil)
@@ -223,7 +224,7 @@ func TestDiffOfAGrowingBuild(t *testing.T) {
 	b.get("/p/shop/builds/"+two, image+" → "+b.state().Builds[two].Image)
 }
 
-// A pipeline without a stage that deploys has figures all the same, and one without stages
+// A pipeline without a stage that deploys has metrics all the same, and one without stages
 // says so.
 func TestMetricsWithoutDeployments(t *testing.T) {
 	b := newBed(t)

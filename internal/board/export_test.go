@@ -13,8 +13,8 @@ func (b *Board) Pace(heartbeat, writeLimit time.Duration) {
 	b.hub.heartbeat, b.hub.writeLimit = heartbeat, writeLimit
 }
 
-// Lines says how often readers are told of no more than another line of a log. It is for
-// before the first.
+// Lines sets how often readers are notified of just another line of a log. Call it
+// before the first reader comes.
 func (b *Board) Lines(every time.Duration) { b.hub.lineEvery = every }
 
 // Streams returns how many are open.

@@ -129,7 +129,7 @@ func (b *forms) prepareStage(ctx context.Context, st *pipeline.State, who pipeli
 		}
 		c.Diff = &diff
 	} else if moves {
-		c.NoDiff = "The stage holds no other build yet."
+		c.NoDiff = "The stage has no other build to compare with."
 	}
 	return nil
 }
@@ -209,7 +209,7 @@ func newDiffs(ctx context.Context, now func() time.Time) *diffs {
 	return &diffs{ctx: ctx, now: now, all: map[string]keptDiff{}}
 }
 
-// get returns what is known under a key, else what compare gives.
+// get returns what is known under a key, else what compare returns.
 func (d *diffs) get(ctx context.Context, key string, compare func(context.Context) (report.Diff, error)) (report.Diff, error) {
 	if known, ok := d.known(key); ok {
 		return known.Diff, known.err

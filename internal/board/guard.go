@@ -136,8 +136,8 @@ func statusOf(err error) int {
 	}
 }
 
-// logRefusal logs that somebody, of whom the name may not be known, was not let do something.
-// Of what comes from elsewhere only the beginning is logged, as plain text.
+// logRefusal logs that a person was refused. The person's name may be unknown. Text from
+// outside is cut to its beginning and logged as plain text.
 func (b *core) logRefusal(r *http.Request, person string, status int, err error) {
 	short := func(s string) string { return present.Cut(present.Line(s), 300) }
 	b.Logger.Warn("refused", "person", short(person), "from", r.RemoteAddr, "method", r.Method, "path", short(r.URL.Path), "status", status, "error", short(err.Error()))
@@ -158,8 +158,8 @@ func (b *core) fail(w http.ResponseWriter, r *http.Request, s *session, err erro
 	b.show(w, s, status, "error", view{Title: http.StatusText(status), Pipeline: r.PathValue("pipeline"), Body: problem(err)})
 }
 
-// refuse shows an error to somebody who may not be anybody. That a page asks for its data
-// when nobody is signed in any more is no news.
+// refuse shows an error to a client that may not be signed in. A page that asks for its
+// data after a sign-out is not logged.
 func (b *core) refuse(w http.ResponseWriter, r *http.Request, status int, err error) {
 	if r.Method == http.MethodPost || !asksByItself(r) {
 		b.logRefusal(r, "", status, err)

@@ -80,7 +80,7 @@ func TestSignIn(t *testing.T) {
 	b.want(stranger, http.MethodGet, "/sign-in?token=", nil, http.StatusUnauthorized)
 	b.want(stranger, http.MethodGet, "/healthz", nil, http.StatusOK, "ok")
 
-	// The page that a stream asks for is refused as such, not sent elsewhere.
+	// A page that a stream asks for is refused, and not redirected.
 	if status, page := b.send(stranger, http.MethodGet, "/p/shop/events", nil, "Accept", "text/event-stream"); status != http.StatusUnauthorized || !strings.Contains(page, "you have not signed in") {
 		t.Errorf("the stream answers a stranger %d: %s", status, words(page))
 	}
@@ -353,7 +353,8 @@ func TestTooFast(t *testing.T) {
 	}
 }
 
-// What an action did is said to the person, not to a tab that asks by itself.
+// The person sees what an action did; a tab that refreshes by itself does not
+// consume that message.
 func TestSaidOnce(t *testing.T) {
 	b := newBed(t)
 	b.serve(nil)

@@ -23,11 +23,11 @@ const (
 	logLimit = 2 * time.Minute
 	// maxStreams are open at most: each is a browser's page.
 	maxStreams = 2000
-	// lineEvery is how often people are told of no more than another line of a log.
+	// lineEvery is how often readers are notified of just another line of a log.
 	lineEvery = 5 * time.Second
 )
 
-// hub looks at what each page shows that somebody watches, once for all of them, and tells
+// hub polls the contents of each page that has readers, once for all of them, and notifies
 // them when it changed.
 type hub struct {
 	ctx        context.Context
@@ -57,7 +57,7 @@ type reader struct {
 	since   time.Time
 }
 
-// newHub makes a hub. look gives the fingerprint of a subject.
+// newHub makes a hub. look returns the fingerprint of a subject.
 func newHub(ctx context.Context, look func(context.Context, subject) (fingerprint, error), interval time.Duration, logger hclog.Logger) *hub {
 	return &hub{
 		ctx: ctx, look: look, interval: interval, heartbeat: heartbeat, writeLimit: writeLimit, lineEvery: lineEvery, logger: logger,
@@ -135,13 +135,13 @@ func (h *hub) watch(ctx context.Context, about subject, t *topic) {
 			h.logger.Debug("look at pipeline", "pipeline", about.pipeline, "error", err)
 			continue
 		}
-		h.tell(t, now)
+		h.notify(t, now)
 	}
 }
 
-// tell tells the readers whose pages show something else, and waits for none. Of no more than
-// another line of a log it tells them seldom.
-func (h *hub) tell(t *topic, now fingerprint) {
+// notify notifies the readers whose pages show something else, and waits for none. It
+// notifies them seldom of just another line of a log.
+func (h *hub) notify(t *topic, now fingerprint) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for r := range t.readers {
@@ -200,7 +200,7 @@ func (s stream) send(format string, args ...any) error {
 }
 
 // events says "changed" whenever the pages of a kind show something else than the one that
-// listens: that names what it shows, or was told last.
+// listens. The listener names what it shows, or the last change that it was notified of.
 func (b *Board) events(k kind) page {
 	return func(w http.ResponseWriter, r *http.Request, who *session) error {
 		if _, err := b.existing(r); err != nil {

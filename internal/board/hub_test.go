@@ -38,7 +38,7 @@ func (s *scene) hub(t *testing.T) *hub {
 	return newHub(t.Context(), s.look, time.Second, hclog.NewNullLogger())
 }
 
-// said returns what a reader is told now; the zero fingerprint for nothing.
+// said returns what a reader is notified of now; the zero fingerprint for nothing.
 func said(changed <-chan fingerprint) fingerprint {
 	synctest.Wait()
 	select {
@@ -49,8 +49,8 @@ func said(changed <-chan fingerprint) fingerprint {
 	}
 }
 
-// Each page is told where it shows something else than there is, whatever the hub saw before
-// the page came.
+// Each page is notified where its contents are outdated, whatever the hub saw before the
+// page came.
 func TestEachReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s scene
@@ -93,7 +93,8 @@ func TestEachReader(t *testing.T) {
 	})
 }
 
-// Of another line of a log people are told seldom, of all else at the next look.
+// Readers are notified seldom of another line of a log, and at the next poll of all
+// else.
 func TestSeldom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s scene

@@ -36,7 +36,8 @@ func (b *Board) images(w http.ResponseWriter, r *http.Request, s *session) error
 	return nil
 }
 
-// bakes returns the bakes that are under way: those of recipes, and those of stages.
+// bakes returns the bakes that are under way: those of image definitions, and those
+// of stages.
 func (b *core) bakes(ctx context.Context, name string) ([]report.Progress, error) {
 	all, err := b.Engine.Reports.UnderWay(ctx, name)
 	return slices.DeleteFunc(all, func(p report.Progress) bool {

@@ -59,11 +59,11 @@ type live struct {
 	Seen   fingerprint // what it shows, for that
 }
 
-// fingerprints tell whether what pages show has changed.
+// fingerprints show whether the contents of pages have changed.
 type fingerprints struct{ *core }
 
-// live returns what a page carries. It is for before the page reads what it shows: a change
-// between the two is told.
+// live returns what a page carries. Call it before the page reads what it shows, so that
+// the page is notified of a change between the two.
 func (b *fingerprints) live(k kind, r *http.Request) (*live, error) {
 	if _, err := b.existing(r); err != nil {
 		return nil, err
@@ -80,7 +80,7 @@ func (b *fingerprints) fingerprint(ctx context.Context, about subject) (fingerpr
 	switch about.kind {
 	case kindHome:
 		err = b.noteHeads(ctx, note)
-	case kindBuild: // how it stands nearly every event may change
+	case kindBuild: // nearly every event may change its status
 		err = b.noteHead(ctx, about.pipeline, note)
 	case kindImages: // as what needs one
 		err = b.noteImages(ctx, about.pipeline, note)

@@ -123,7 +123,7 @@ func (b *Board) readLog(r *http.Request, run pipeline.Run) (logPage, error) {
 	return page, err
 }
 
-// eachLine calls f for each line of a log, until that gives an error.
+// eachLine calls f for each line of a log, until f returns an error.
 func eachLine(log io.Reader, f func(logLine) error) error {
 	r := bufio.NewReaderSize(log, 64<<10)
 	at := int64(0)
@@ -172,7 +172,7 @@ func (b *Board) log(w http.ResponseWriter, r *http.Request, _ *session) error {
 	defer log.Close()
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	text := present.NewWriter(newStream(w, logLimit))
-	_, _ = io.Copy(text, log) // the answer has begun: nobody can be told of an error
+	_, _ = io.Copy(text, log) // the answer has begun: too late to report an error
 	_ = text.Close()
 	return nil
 }
@@ -248,8 +248,8 @@ func (b *Board) newLines(ctx context.Context, pipelineName, run string, after in
 	return lines, ended
 }
 
-// latestRun hands on what is followed of a log, after it has read the record of the run, which
-// knows the steps in it.
+// latestRun passes on what is followed of a log, after it has read the record of the run,
+// which knows the steps in it.
 type latestRun struct {
 	b            *Board
 	ctx          context.Context

@@ -30,7 +30,7 @@ var metricsDays = []int{14, 30, 90, 365}
 
 const defaultDays = 90
 
-// metrics shows a pipeline's delivery figures.
+// metrics shows a pipeline's delivery metrics.
 func (b *Board) metrics(w http.ResponseWriter, r *http.Request, s *session) error {
 	st, err := b.existing(r)
 	if err != nil {
@@ -68,7 +68,7 @@ func (b *Board) metrics(w http.ResponseWriter, r *http.Request, s *session) erro
 	return nil
 }
 
-// drawn returns the pictures of the four figures over time.
+// drawn returns the pictures of the four metrics over time.
 func drawn(f pipeline.Metrics) (all []template.HTML) {
 	for i, p := range []struct {
 		title string

@@ -31,7 +31,7 @@ type OIDCOptions struct {
 	ClientID     string
 	ClientSecret pipeline.Secret
 	URL          string   // of the board, as browsers reach it
-	Allow        []string // who gets in, in the words of authorize; nil means everybody whom the provider knows
+	Allow        []string // who gets in, in the words of authorize; nil means every user of the provider
 	Scopes       []string
 	NameClaim    string // empty means email where that is verified, else sub
 	GroupsClaim  string // empty means groups

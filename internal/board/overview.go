@@ -126,7 +126,7 @@ type card struct {
 	Build       pipeline.Build
 	Run         pipeline.RunSummary
 	Progress    *report.Progress
-	Current     string // the build that the stage holds, where Build is another
+	Current     string // the stage's current build, where Build is another
 	Endpoint    string
 	Pin         string
 	Buttons     []button
@@ -221,7 +221,7 @@ type buildTable struct {
 type buildRow struct {
 	pipeline.Build
 	Cells  []cell
-	Serves []string // stages that hold it and last
+	Serves []string // persistent stages whose current build it is
 }
 
 type cell struct {

@@ -11,7 +11,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// Each load stands beside that of the same step before it.
+// Each load is shown beside the previous one of the same step.
 func TestPaired(t *testing.T) {
 	of := func(run string, steps ...string) (all []load) {
 		for _, s := range steps {

@@ -111,7 +111,7 @@ func (c *collector) pipeline(st *pipeline.State, gauge func(d *prometheus.Desc, 
 	}
 }
 
-// runs returns the metrics of a stage, or of an image: where it stands, and its latest run.
+// runs returns the metrics of a stage, or of an image: its status, and its latest run.
 func (c *collector) runs(name string, shown gate.Status, run pipeline.RunSummary, gauge func(d *prometheus.Desc, value float64, labels ...string)) {
 	for _, status := range gate.Statuses {
 		gauge(stageStatusDesc, truth(status == shown), name, string(status))

@@ -88,7 +88,7 @@ penstock_up 1
 		}
 	}
 
-	// A ledger that can't be read is said, and is no failure of the scrape.
+	// A ledger that can't be read is reported, and does not fail the scrape.
 	closed, err := app.Open(t.Context(), app.Options{DataDir: filepath.Join(t.TempDir(), "data")})
 	if err != nil {
 		t.Fatal(err)

@@ -39,7 +39,7 @@ type session struct {
 type browser struct {
 	person pipeline.Person
 	limit  *rate.Limiter
-	ctx    context.Context // ends when it is signed in no more
+	ctx    context.Context // ends when it is signed out
 	end    context.CancelFunc
 	idle   *time.Timer
 
@@ -73,8 +73,8 @@ func newSessions(ctx context.Context) *sessions {
 	return &sessions{ctx: ctx, all: map[string]*browser{}, people: map[string]*account{}}
 }
 
-// begin signs in a browser and gives its secret. Of too many of a person it ends the one
-// that was used the longest ago.
+// begin signs in a browser and returns its secret. When a person has too many sessions,
+// it ends the least recently used one.
 func (all *sessions) begin(who pipeline.Person) (string, *browser) {
 	s := &browser{person: who, tickets: map[string]ticket{}}
 	s.ctx, s.end = context.WithTimeout(all.ctx, sessionLife)
@@ -191,8 +191,8 @@ func (s *session) said() string {
 	return text
 }
 
-// cookie is the name of the session's cookie. Cookies don't tell ports apart, so the name
-// does.
+// cookie is the name of the session's cookie. Cookies don't distinguish ports, so the
+// name does.
 func (b *entrance) cookie() string {
 	if b.Secure {
 		return "__Host-penstock"
@@ -237,7 +237,7 @@ func (b *entrance) start(w http.ResponseWriter, who pipeline.Person) *browser {
 	return s
 }
 
-// signIn asks who somebody is, in the way that the board was told.
+// signIn identifies a person in the way that the board is configured for.
 func (b *entrance) signIn(w http.ResponseWriter, r *http.Request) {
 	who, to, err := b.Access.SignIn(w, r)
 	switch {

@@ -140,13 +140,13 @@ func TestChanged(t *testing.T) {
 	for range first {
 	}
 
-	// A page is told of what it shows.
+	// A page is notified of changes of what it shows.
 	hears := map[string]<-chan event{}
 	b.press(b.client, "pause", stageBuild("production", ""), nil, http.StatusOK)
 	for _, page := range []string{"/", "/p/shop", "/p/shop/builds/" + one, "/p/shop/images", "/p/shop/runs", "/p/shop/environments"} {
 		hears[page] = b.listen(t.Context(), b.stream(page))
 	}
-	told := func(pages ...string) {
+	notified := func(pages ...string) {
 		t.Helper()
 		for _, page := range pages {
 			if e := b.next(hears[page]); e.name != "changed" {
@@ -157,26 +157,26 @@ func TestChanged(t *testing.T) {
 			b.nothing(events)
 		}
 	}
-	told()
+	notified()
 	b.press(b.client, "resume", stageBuild("production", ""), nil, http.StatusOK)
-	told("/", "/p/shop", "/p/shop/builds/"+one, "/p/shop/images")
+	notified("/", "/p/shop", "/p/shop/builds/"+one, "/p/shop/images")
 	st := b.state()
 	env := pipeline.Environment{ID: "e-1", Pipeline: "shop", Name: "mine", Purpose: pipeline.ForPerson, Owner: "ann", Status: pipeline.EnvGone}
 	_, err := b.app.Ledger().Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{
 		{Kind: pipeline.EnvironmentChanged, Actor: "ann", Facts: pipeline.Facts{Environment: &env}},
 	}})
 	b.must(err)
-	told("/", "/p/shop", "/p/shop/builds/"+one, "/p/shop/images", "/p/shop/environments")
+	notified("/", "/p/shop", "/p/shop/builds/"+one, "/p/shop/images", "/p/shop/environments")
 	run := pipeline.Run{ID: "r-1", Pipeline: "shop", Stage: "capacity", Kind: pipeline.KindStage, Build: one, Digest: st.Latest["capacity"].Digest, Status: pipeline.RunFailed, Phase: pipeline.PhaseDone, Order: 1}
 	_, err = b.app.Ledger().Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{
 		{Kind: pipeline.RunEnded, Actor: "ann", Facts: pipeline.Facts{Run: &run}},
 	}})
 	b.must(err)
-	told("/", "/p/shop", "/p/shop/builds/"+one, "/p/shop/images", "/p/shop/runs")
+	notified("/", "/p/shop", "/p/shop/builds/"+one, "/p/shop/images", "/p/shop/runs")
 }
 
-// A page is told at once of what becomes of a run, and seldom of no more than another line
-// of its log.
+// A page is notified at once of a run's progress, and seldom of just another line of its
+// log.
 func TestLines(t *testing.T) {
 	b := newBed(t)
 	dir := t.TempDir()
@@ -205,8 +205,8 @@ func TestLines(t *testing.T) {
 	b.must(<-ended)
 }
 
-// They are told, though.
-func TestLinesAreTold(t *testing.T) {
+// They are notified, though.
+func TestNotifiesOfLines(t *testing.T) {
 	b := newBed(t)
 	gate := filepath.Join(t.TempDir(), "gate")
 	b.slow = fmt.Sprintf(`i=0; while ! [ -e %q ]; do i=$((i+1)); echo $i; sleep 0.05; done`, gate)
@@ -277,8 +277,8 @@ func TestFollow(t *testing.T) {
 	b.get("/p/shop/runs/"+run+"?q=nothing", "0 of ")
 }
 
-// Hundreds of pages can be open. They cost one look for all, and hold no more memory the
-// longer they are.
+// Hundreds of pages can be open. They cost one poll for all, and their memory does not
+// grow with time.
 func TestManyStreams(t *testing.T) {
 	const streams = 500
 	b := newBed(t)
@@ -376,7 +376,8 @@ func TestWatcher(t *testing.T) {
 	b.get("/p/shop", "Nobody watches")
 }
 
-// What changes between the page and the first look of the board at it is told, too.
+// A page is also notified of what changes between its load and the board's first
+// poll.
 func TestChangedBeforeFirstLook(t *testing.T) {
 	b := newBed(t)
 	b.serve(nil)

@@ -40,7 +40,7 @@ func (e Event) String() string {
 
 func (e Event) failed() bool { return strings.HasSuffix(e.Status, "_FAILED") }
 
-// Apply executes the change set, tells of each event in order, and waits for the end.
+// Apply executes the change set, reports each event in order, and waits for the end.
 // progress may be nil. A change that fails is taken back by CloudFormation; the error,
 // of CodeFailed, names the resource that failed first and AWS's reason.
 func (c *Changes) Apply(ctx context.Context, progress func(Event)) error {
@@ -123,9 +123,9 @@ func (f *follower) skip(ctx context.Context) error {
 	return nil
 }
 
-// follow tells of the events until one says that the stack has come to rest, and gives
-// the status it rests in. The stack's own status may still be that of before when a
-// change has just begun; its events are never mistaken.
+// follow reports the events until one says that the stack has come to rest, and
+// returns the stack's final status. The stack's own status may still be the previous
+// one when a change has just begun; its events are never mistaken.
 func (f *follower) follow(ctx context.Context, what string) (string, error) {
 	err := f.stack.wait(ctx, what, func(ctx context.Context) (poll.Probe, error) {
 		fresh, err := f.fresh(ctx)
@@ -146,7 +146,7 @@ func (f *follower) follow(ctx context.Context, what string) (string, error) {
 	return f.whole.Status, nil
 }
 
-// take notes an event and tells of it.
+// take notes and reports an event.
 func (f *follower) take(raw types.StackEvent) {
 	e := Event{
 		Time: aws.ToTime(raw.Timestamp), Resource: aws.ToString(raw.LogicalResourceId), Type: aws.ToString(raw.ResourceType),

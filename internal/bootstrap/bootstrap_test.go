@@ -145,7 +145,7 @@ func TestFindOfAnUnfinishedStack(t *testing.T) {
 	check(t, err, pipeline.CodeInvalid, "no name!", "letters")
 }
 
-// failedCreate is how CloudFormation tells of a failed creation: the first failure,
+// failedCreate is how CloudFormation reports a failed creation: the first failure,
 // what was cancelled because of it, and the way back.
 func failedCreate() []types.StackEvent {
 	return []types.StackEvent{
@@ -161,14 +161,14 @@ func TestFailedCreation(t *testing.T) {
 	f.script = failedCreate()
 	changes, err := f.stackOf().Plan(t.Context(), bootstrap.Parameters{})
 	must(t, err)
-	var told []string
-	err = changes.Apply(t.Context(), func(e bootstrap.Event) { told = append(told, e.Resource+" "+e.Status) })
+	var reported []string
+	err = changes.Apply(t.Context(), func(e bootstrap.Event) { reported = append(reported, e.Resource+" "+e.Status) })
 	check(t, err, pipeline.CodeFailed, "Vpc (AWS::Test::Vpc) failed: The maximum number of VPCs has been reached.", "penstock bootstrap --region eu-west-1 --destroy")
 	check(t, err, pipeline.CodeFailed, "", "physical-Table")
 	want := []string{"penstock CREATE_IN_PROGRESS", "Vpc CREATE_IN_PROGRESS", "Vpc CREATE_FAILED", "Topic CREATE_FAILED", "penstock ROLLBACK_IN_PROGRESS",
 		"Table DELETE_SKIPPED", "penstock ROLLBACK_COMPLETE"}
-	if !reflect.DeepEqual(told, want) {
-		t.Errorf("told of %v, want %v", told, want)
+	if !reflect.DeepEqual(reported, want) {
+		t.Errorf("told of %v, want %v", reported, want)
 	}
 }
 

@@ -20,16 +20,16 @@ import (
 // InUse returns the names of the pipelines that a table holds.
 type InUse func(ctx context.Context, table string) ([]string, error)
 
-// Kept is what a deletion leaves: it holds what nobody can make again.
+// Kept is what a deletion leaves: it contains what nobody can make again.
 type Kept struct {
 	Bucket string `json:"bucket,omitempty"`
 	Table  string `json:"table,omitempty"`
 }
 
-// Delete deletes the stack, tells of each event, and waits for the end. The bucket and
-// the table that the stack made stay as they are. A stack that does not exist is none
-// to delete. It refuses with CodeConflict while the table holds pipelines.
-// What is left of a failed creation or deletion is deleted without a question.
+// Delete deletes the stack, reports each event, and waits for the end. The bucket and
+// the table that the stack made stay as they are. Without a stack there is nothing to
+// delete. It refuses with CodeConflict while the table holds pipelines. What is left
+// of a failed creation or deletion is deleted without a question.
 func (s *Stack) Delete(ctx context.Context, inUse InUse, progress func(Event)) (Kept, error) {
 	if err := s.check(); err != nil {
 		return Kept{}, err

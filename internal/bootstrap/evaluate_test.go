@@ -15,8 +15,8 @@ import (
 )
 
 // deployed is the template as CloudFormation would deploy it with some parameters: its
-// conditions are decided, and its functions evaluated. A reference to a resource gives
-// its logical ID, and an attribute of it the ID and the attribute.
+// conditions are decided, and its functions evaluated. A reference to a resource
+// becomes its logical ID, and an attribute of it the ID and the attribute.
 type deployed struct {
 	t          testing.TB
 	raw        map[string]any

@@ -98,7 +98,7 @@ func (p Parameters) Validate() error {
 	return p.validateCI()
 }
 
-// What the template takes, so that it is said before AWS is asked.
+// What the template accepts, so that an error comes before a request to AWS.
 var (
 	repository = regexp.MustCompile(`^https://[^\s@]+$`)
 	token      = regexp.MustCompile(`^(/[a-zA-Z0-9_.-]+)+$`)

@@ -45,11 +45,11 @@ type Changes struct {
 func (c *Changes) None() bool { return c.id == "" }
 
 // Plan makes a change set for the parameters. It changes nothing yet. The caller
-// applies or discards what it gives.
+// applies or discards the result.
 //
-// Errors are CodeInvalid for wrong parameters, CodeHeld while another change is under
-// way, and CodeConflict for a stack that must be removed or mended first, or that is
-// not Penstock's.
+// Errors are CodeInvalid for wrong parameters, CodeLocked while another change is
+// under way, and CodeConflict for a stack that must be removed or fixed first, or
+// that is not Penstock's.
 func (s *Stack) Plan(ctx context.Context, p Parameters) (*Changes, error) {
 	if err := s.check(); err != nil {
 		return nil, err

@@ -35,8 +35,8 @@ type batch[K comparable, V any] struct {
 	err   error
 }
 
-// NewBatcher makes a batcher. fetch gives those of the things that exist; it gets
-// at most 100 keys, each once, and a context with a deadline of its own.
+// NewBatcher makes a batcher. fetch returns the things that exist. It gets at most
+// 100 keys, each once, and a context with a deadline of its own.
 func NewBatcher[K comparable, V any](fetch func(context.Context, []K) (map[K]V, error)) *Batcher[K, V] {
 	return &Batcher[K, V]{fetch: fetch}
 }

@@ -73,8 +73,8 @@ func TestBatcher(t *testing.T) {
 	})
 }
 
-// One who gives up does not take the others' answer away, an error is everybody's,
-// and a request that hangs ends by itself.
+// A caller that gives up does not take the others' answer away, all callers get an
+// error, and a request that hangs ends by itself.
 func TestBatcherFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fetches{}

@@ -54,7 +54,7 @@ type build struct {
 }
 
 // start starts the build. A repeated request for the same work, within five minutes,
-// gives the build that there is.
+// returns the existing build.
 func (w *Worker) start(ctx context.Context, work pipeline.Work, t *transfer) (*build, error) {
 	const op = "start build"
 	job, err := w.urlOf(ctx, get, t.job(), t.life)
@@ -88,8 +88,8 @@ func minutes(d time.Duration) *int32 {
 	return aws.Int32(int32((d + time.Minute - 1) / time.Minute))
 }
 
-// follow waits for the end of a build, and hands on what its command prints. A build
-// that is not followed to its end is stopped.
+// follow waits for the end of a build, and passes on what its command prints. A
+// build that is not followed to its end is stopped.
 func (w *Worker) follow(ctx context.Context, b *build, work pipeline.Work, g *gate) (err error) {
 	defer func() {
 		if err != nil {

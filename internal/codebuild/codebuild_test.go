@@ -284,7 +284,7 @@ func TestReportOfTheRepository(t *testing.T) {
 	}
 }
 
-// The same step gives the same result, error and log in CodeBuild as on this machine.
+// The same step has the same result, error and log in CodeBuild as on this machine.
 func TestSameAsLocal(t *testing.T) {
 	t.Parallel()
 	for name, command := range map[string]string{
@@ -367,14 +367,14 @@ func TestCancel(t *testing.T) {
 			if result.Status != pipeline.RunCancelled {
 				t.Errorf("the result is %+v", result)
 			}
-			b.settled()
+			b.waitForStopped()
 			b.wantNothing()
 		})
 	}
 }
 
-// settled waits until builds that were stopped have ended.
-func (b *bed) settled() {
+// waitForStopped waits until builds that were stopped have ended.
+func (b *bed) waitForStopped() {
 	b.Helper()
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if !slices.Contains(slices.Collect(maps.Values(b.cloud.Builds())), "IN_PROGRESS") {
@@ -444,7 +444,7 @@ func TestSecrets(t *testing.T) {
 	b.wantNothing()
 }
 
-// What goes wrong in CodeBuild is said, with what CodeBuild says of it.
+// An error in CodeBuild is reported with CodeBuild's reason.
 func TestBuildFails(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -498,7 +498,7 @@ func TestBuildFails(t *testing.T) {
 				t.Error("the tree was changed")
 			}
 			b.cloud.Mend()
-			b.settled()
+			b.waitForStopped()
 			b.wantNothing()
 		})
 	}
@@ -556,7 +556,7 @@ func TestFaults(t *testing.T) {
 				} else if b.read("counter") != "1\n" {
 					t.Errorf("request %d fails: the step passes, and its work is not here", k)
 				}
-				b.settled()
+				b.waitForStopped()
 				for _, status := range b.cloud.Builds() {
 					if status == "IN_PROGRESS" && name != "the answer is lost" {
 						t.Errorf("request %d fails: a build runs on", k)
@@ -570,7 +570,7 @@ func TestFaults(t *testing.T) {
 			if failures == 0 {
 				t.Error("no request failed")
 			}
-			b.settled()
+			b.waitForStopped()
 			b.cleanTransfers()
 			b.wantNothing()
 		})
@@ -683,7 +683,7 @@ func TestLoadFails(t *testing.T) {
 	b.cloud.Fail(cloudtest.Fault{Action: "StartBuild", Nth: 2, Code: "AccountLimitExceededException", Message: "no more builds"})
 	_, err := b.runner.Run(t.Context(), r)
 	b.wantError(err, pipeline.CodeFailed, "no more builds")
-	b.settled()
+	b.waitForStopped()
 	b.wantNothing()
 	b.cloud.SetPace(cloudtest.Pace{})
 	b.cloud.SetProject("penstock", cloudtest.Project{Type: "WINDOWS_SERVER_2022_CONTAINER"})

@@ -35,7 +35,7 @@ const (
 	exitFile = "exit"
 	treeDir  = "tree"
 
-	// timedOut stands in exitFile where the command was ended at its time-out.
+	// timedOut is the content of exitFile where the command was ended at its time-out.
 	timedOut = "timed out"
 )
 

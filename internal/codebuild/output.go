@@ -38,7 +38,7 @@ func (b *build) logged() bool {
 	return b.Logs != nil && aws.ToString(b.Logs.GroupName) != "" && aws.ToString(b.Logs.StreamName) != ""
 }
 
-// read hands on what has come into the log since the last time.
+// read passes on what has come into the log since the last time.
 func (w *Worker) read(ctx context.Context, b *build) error {
 	if !b.logged() {
 		return nil

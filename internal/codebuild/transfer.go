@@ -45,7 +45,8 @@ type transfer struct {
 	id   string // random: it marks the command's output in the log, too
 	life time.Duration
 	// untouched is the time that the files have there before the command begins: a day
-	// ago, so that no difference between the clocks makes it one that the command gives.
+	// ago, so that no difference between the clocks makes it a time that the command
+	// sets.
 	untouched time.Time
 }
 
@@ -194,9 +195,9 @@ func (w *Worker) shareFile(ctx context.Context, path string) (key string, err er
 
 func digestOf(key string) string { return key[strings.LastIndex(key, "/")+1:] }
 
-// fetch gets what a build left, puts the tree in place of the directory, and gives
+// fetch gets what a build left, puts the tree in place of the directory, and returns
 // the exit status as the job wrote it. Where the build left nothing, the error is
-// that of an object which does not exist.
+// that of a missing object.
 func (w *Worker) fetch(ctx context.Context, t *transfer, tree string) (status string, err error) {
 	const op = "fetch work tree"
 	out, err := w.s3.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String(w.Bucket), Key: aws.String(t.result())})
@@ -245,9 +246,9 @@ func readExit(result string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(file, 100))
 }
 
-// keepTimes returns files that the command left alone the times that they had here, so that
-// whoever looks can tell them from those that it wrote. A file whose time can't be kept
-// counts as written.
+// keepTimes restores the times that files had here where the command left them alone, so
+// that they differ from the files that it wrote. A file whose time can't be kept counts as
+// written.
 func keepTimes(before, after string, names []string) {
 	from, err := os.OpenRoot(before)
 	if err != nil {
@@ -299,9 +300,10 @@ func exitOf(status string) (int, error) {
 	return exit, nil
 }
 
-// settle is from the moment at which all builds are ready until their commands begin:
-// they look for that time twice a second. Where tests shorten the pauses, it is 40.
-const settle = 5 * time.Second
+// startDelay is the time from the moment at which all builds are ready until their
+// commands begin: they look for that moment twice a second. Where tests shorten the
+// pauses, it is 40 of them.
+const startDelay = 5 * time.Second
 
 // gate lets the commands of several builds begin at the same time.
 type gate struct {
@@ -315,13 +317,13 @@ func newGate(builds int) *gate {
 	return &gate{key: filesPrefix + rand.Text() + "/start", missing: builds}
 }
 
-// pass tells that one more build is ready. The last opens the gate.
+// pass reports that one more build is ready. The last opens the gate.
 func (w *Worker) pass(ctx context.Context, g *gate) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.missing--; g.missing > 0 {
 		return nil
 	}
-	at := time.Now().Add(min(settle, 40*w.Pause)).UTC().Format(time.RFC3339Nano)
+	at := time.Now().Add(min(startDelay, 40*w.Pause)).UTC().Format(time.RFC3339Nano)
 	return cloud.Fault(ctx, "begin together", w.put(ctx, g.key, strings.NewReader(fmt.Sprintln(at))))
 }

@@ -11,7 +11,7 @@
 // anything of it. The build packs the tree again with the command's exit status, and
 // from here it is unpacked in place of the directory. Output comes by CloudWatch Logs.
 //
-// The package judges nothing, and knows no steps: package step does.
+// The package decides nothing, and knows no steps: package step does.
 //
 //	w := codebuild.New(codebuild.Options{Config: cfg, Project: "penstock", Bucket: bucket, Pack: artifact.Pack, Unpack: unpack})
 //	exits, err := w.Work(ctx, pipeline.Work{Token: "r-1/test/1", Tree: dir, Command: pipeline.Command{Line: "make test"}, Log: log})
@@ -54,7 +54,7 @@ type Options struct {
 	// Pack writes a directory as a gzipped tar.
 	Pack func(ctx context.Context, dir string, w io.Writer) error
 	// Unpack writes a gzipped tar to a directory that does not exist, and nowhere else. It
-	// calls seen for each file, with the path and the time that the archive gives.
+	// calls seen for each file, with the path and the time in the archive.
 	Unpack func(ctx context.Context, r io.Reader, dir string, seen func(name string, modified time.Time)) error
 	Logger hclog.Logger  // nil discards
 	Pause  time.Duration // 0 means DefaultPause; tests shorten it

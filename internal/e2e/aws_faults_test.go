@@ -48,7 +48,7 @@ func newAWSSite(t *testing.T, config string) (*site, *cloudtest.Cloud) {
 // TestKilledAtRequestOnAWS ends the provider with SIGKILL when AWS gets, or has carried
 // out, one of its requests, then applies again: everything converges, and nothing is left
 // over. By default it is killed at a few requests of an apply that bakes, builds, launches
-// and deploys; PENSTOCK_SOAK sets at how many, spread over all of them.
+// and deploys; PENSTOCK_SOAK sets at how many, distributed over all of them.
 func TestKilledAtRequestOnAWS(t *testing.T) {
 	kills := 3
 	if testing.Short() {

@@ -99,7 +99,7 @@ output "accepted" { value = penstock_stage.acceptance.passed.build }
 	}
 	note()
 	launch(t, s, c)
-	judge(t, s, c)
+	decide(t, s, c)
 	if out := s.penstock("status"); !strings.Contains(out, "production") || !strings.Contains(out, "running") {
 		t.Errorf("status says:\n%s", out)
 	}
@@ -170,8 +170,9 @@ output "bob" { value = penstock_self_service_env.bob.endpoint }
 	checkCalls(t, "calls_launcher.txt", made)
 }
 
-// judge looks, and decides, as people with the approver's role do while environments run.
-func judge(t *testing.T, s *site, c *cloudtest.Cloud) {
+// decide looks, and decides, as people with the approver's role do while environments
+// run.
+func decide(t *testing.T, s *site, c *cloudtest.Cloud) {
 	t.Helper()
 	build := s.output("accepted")
 	c.ResetCalls()

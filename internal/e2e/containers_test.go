@@ -96,10 +96,10 @@ func (c *container) signal(t *testing.T, sig syscall.Signal) {
 	}
 }
 
-// TestContainers has two containers of one host name apply on one data directory. While
-// the process in the first lives, the stage runs there alone, though nobody sees that
-// process from the second. When the first is paused for longer than its lease lasts, the
-// second takes over, the first has no effect any more, and its run is said to be displaced.
+// TestContainers has two containers of one host name apply on one data directory. While the
+// process in the first lives, the stage runs there alone, though nobody sees that process
+// from the second. When the first is paused for longer than its lease lasts, the second
+// takes over, the first no longer has an effect, and its run is recorded as displaced.
 func TestContainers(t *testing.T) {
 	needNamespaces(t)
 	t.Parallel()

@@ -66,9 +66,9 @@ func TestQuickstartKept(t *testing.T) {
 	}
 	_, source, found := strings.Cut(string(out), "To look around: ")
 	source, _, _ = strings.Cut(source, "\n")
-	_, end, told := strings.Cut(string(out), "To end it:      ")
+	_, end, ending := strings.Cut(string(out), "To end it:      ")
 	end, _, _ = strings.Cut(end, "\n")
-	if !found || !told || !strings.HasPrefix(source, "source /") {
+	if !found || !ending || !strings.HasPrefix(source, "source /") {
 		t.Fatalf("it does not say how to go on:\n%s", out)
 	}
 	defer func() {

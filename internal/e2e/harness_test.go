@@ -178,7 +178,7 @@ func (s *site) command(dir, name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// try runs a command and gives its output and whether it ended well.
+// try runs a command and returns its output and whether it ended well.
 func (s *site) try(dir, name string, args ...string) (string, error) {
 	out, err := s.command(dir, name, args...).CombinedOutput()
 	return string(out), err

@@ -13,7 +13,7 @@ import (
 )
 
 // newcomer is somebody with a home directory of their own, in which nothing is yet, and
-// what the README tells them to do.
+// what the README asks them to do.
 type newcomer struct {
 	*site
 	home string

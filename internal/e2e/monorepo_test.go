@@ -95,7 +95,7 @@ func TestMonorepo(t *testing.T) {
 		t.Errorf("production answers %q", got)
 	}
 
-	// What a promotion would release is told of the service, not of the repository.
+	// The preview of a promotion is about the service, not about the repository.
 	put("services/shop/main.go", strings.Replace(serviceInGo, "NAME", `"the shop"`, 1))
 	commit("the shop's")
 	put("services/mail/main.go", strings.Replace(serviceInGo, "NAME", `"mails"`, 1))

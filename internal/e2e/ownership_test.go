@@ -249,7 +249,7 @@ output "ready" { value = penstock_stage.acceptance.passed.build }`
 }
 
 // TestLedgerGone removes the data directory by hand: the state does not take its pipeline
-// for deleted, and says how to begin anew.
+// for deleted, and the error says how to begin again.
 func TestLedgerGone(t *testing.T) {
 	config := faultConfig()
 	config = config[:strings.Index(config, `resource "penstock_baked_image"`)]

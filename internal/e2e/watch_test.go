@@ -54,8 +54,8 @@ func (s *site) watch(args ...string) *watcher {
 	return w
 }
 
-// next waits for the next event of a kind and gives it; others before it are passed
-// over, but one of a kind that is not wanted ends the test.
+// next waits for the next event of a kind and returns it; others before it are
+// passed over, but one of a kind that is not wanted ends the test.
 func (w *watcher) next(kind string, unwanted ...string) (event struct {
 	Event, Text, Error string
 	Reasons            []string
@@ -146,8 +146,8 @@ func TestWatch(t *testing.T) {
 	w.applied("touches application", "Ada")
 	w.quiet()
 
-	// What moves nothing, moves nothing: a commit without a change, one to what is taken
-	// back, a hold, a repository that is away for a while.
+	// These move nothing: a commit without a change, a commit and its reversal, a pause,
+	// a repository that is out of reach for a while.
 	s.run(s.repo, "git", "commit", "-q", "--allow-empty", "-m", "nothing")
 	s.penstock("pause", "p", "production")
 	w.quiet()

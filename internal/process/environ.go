@@ -15,10 +15,10 @@ import (
 const markVariable = "PENSTOCK_GUARD"
 
 // Environ returns this process's environment as a command should see it, with the
-// extra variables laid over it. Left out is what belongs to this process alone:
-// the plugin handshake (a command that is itself a plugin host or a Terraform
-// would take it for its own), Terraform's logging and arguments, and the variables
-// by which git hands the state of one repository to what it runs.
+// extra variables laid over it. Left out is what belongs to this process alone: the
+// plugin handshake (a command that is itself a plugin host or a Terraform would take
+// it for its own), Terraform's logging and arguments, and the variables by which git
+// passes the state of one repository to what it runs.
 func Environ(extra map[string]string) []string {
 	var env []string
 	for _, kv := range os.Environ() {
@@ -57,7 +57,8 @@ func private(name string) bool {
 		strings.HasPrefix(name, "TF_CLI_")
 }
 
-// CeilingVariable tells git which directories not to look for a repository above.
+// CeilingVariable sets the directories above which git does not look for a
+// repository.
 const CeilingVariable = "GIT_CEILING_DIRECTORIES"
 
 // Ceiling returns the value of CeilingVariable with which git finds no repository in the

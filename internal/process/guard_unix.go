@@ -36,13 +36,13 @@ const (
 	pollEvery = 20 * time.Millisecond
 )
 
-// report is what the guard tells: once when the command has started, once when
-// all has ended.
+// report is what the guard reports: once when the command has started, once when all
+// has ended.
 type report struct {
 	Session int    // of the command; 0 until it started
 	Ended   bool   // all has ended, the rest is valid
 	Exit    Exit   // of the command
-	Stopped bool   // the guard was told to stop before the command had ended
+	Stopped bool   // the guard was asked to stop before the command had ended
 	Error   string // the command could not be started
 	Left    []int  // descendants that could not be ended
 }

@@ -9,14 +9,13 @@ import (
 	"os"
 )
 
-// Identity names a process so that it is told apart from a later one with the
-// same PID, and from one with the same PID in another container. The zero Identity
-// names none.
+// Identity distinguishes a process from a later one with the same PID, and from one
+// with the same PID in another container. The zero Identity names none.
 type Identity struct {
 	PID     int
 	Started string // when, in the system's own terms
 	// Scope is the boot of the system and the PID namespace in which PID means the
-	// process. It is empty where the system tells neither.
+	// process. It is empty where the system reports neither.
 	Scope string
 }
 
@@ -46,8 +45,8 @@ func (i Identity) Alive() bool {
 }
 
 // Gone reports whether the process has certainly ended. One of another boot or PID
-// namespace can't be seen from here, and is not known to have ended; nor is any where
-// the system does not tell its scope.
+// namespace can't be seen from here, and is not known to have ended; nor is any
+// process whose scope the system does not report.
 func (i Identity) Gone() bool {
 	return i.Scope != "" && i.Scope == scope() && !i.Alive()
 }

@@ -5,10 +5,10 @@
 // them, however that ends.
 //
 // Each command runs below a guard: a second process of this same binary, which
-// starts the command in a session of its own and ends everything that descends
-// from it when the command has ended, when it is told to stop, or when the
-// program that started it is gone. It tells the last by a pipe, whose writing
-// end only that program holds: the kernel closes it on any death, SIGKILL too.
+// starts the command in a session of its own and ends everything that descends from
+// it when the command has ended, when it is asked to stop, or when the program that
+// started it is gone. It notices the last by a pipe, whose writing end only that
+// program holds: the kernel closes it on any death, SIGKILL too.
 //
 // On Linux the guard is a child subreaper, so a descendant that makes itself a
 // daemon is ended too. On macOS one that both forks twice and leaves the session
@@ -52,8 +52,8 @@ type Spec struct {
 	Stderr io.Writer     // may be the same as Stdout, and then keeps its order
 	Grace  time.Duration // between SIGTERM and SIGKILL; 0 means DefaultGrace
 	// Lock stays open until the command and all that descends from it have ended, and is
-	// not handed to them: a file lock that the caller took on it, and does not keep, tells
-	// others that they live, in whatever container those are. nil: none.
+	// not handed to them: a file lock that the caller took on it, and does not keep, shows
+	// others, in any container, that they live. nil: none.
 	Lock *os.File
 }
 
@@ -76,7 +76,7 @@ type Process struct {
 	ctx     context.Context
 	guard   *exec.Cmd
 	mark    string
-	control *os.File // closing it tells the guard to end the tree
+	control *os.File // closing it makes the guard end the tree
 	release sync.Once
 	reports *os.File // what the guard says
 	outputs []*output

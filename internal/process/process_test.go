@@ -24,7 +24,7 @@ import (
 // parentVariable makes the test binary play the program that starts a command.
 const parentVariable = "PROCESS_TEST_PARENT"
 
-// scriptVariable returns it another command than treeScript.
+// scriptVariable sets another command than treeScript.
 const scriptVariable = "PROCESS_TEST_SCRIPT"
 
 func TestMain(m *testing.M) {

@@ -73,7 +73,7 @@ func allProcesses() []unix.KinfoProc {
 	return living
 }
 
-// startedAt tells a process from others that had or will have the same ID.
+// startedAt distinguishes a process from others that had or will have the same ID.
 func startedAt(pid int) (string, bool) {
 	p, err := unix.SysctlKinfoProc("kern.proc.pid", pid)
 	if err != nil || int(p.Proc.P_pid) != pid || p.Proc.P_stat == zombie {

@@ -19,8 +19,8 @@ import (
 // replaced the file.
 func selfPath() (string, error) { return "/proc/self/exe", nil }
 
-// adopt makes orphaned descendants children of this process, and returns it a name
-// that tells it from its parent, as the link above would name it "exe".
+// adopt makes orphaned descendants children of this process, and sets a process name
+// that differs from its parent's, as the link above would name it "exe".
 func adopt() error {
 	_ = os.WriteFile("/proc/self/comm", []byte("penstock-guard"), 0)
 	return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -108,7 +108,7 @@ func readStat(pid int) (stat, bool) {
 	return s, true
 }
 
-// startedAt tells a process from others that had or will have the same ID.
+// startedAt distinguishes a process from others that had or will have the same ID.
 func startedAt(pid int) (string, bool) {
 	s, ok := readStat(pid)
 	if !ok {
@@ -117,7 +117,7 @@ func startedAt(pid int) (string, bool) {
 	return s.started, true
 }
 
-// scope tells the processes that are seen from here from those of other boots,
+// scope distinguishes the processes that are visible here from those of other boots,
 // machines and containers: the kernel draws a boot's ID at random, and numbers the PID
 // namespaces within it. It is read once, as neither changes while a process lives.
 var scope = sync.OnceValue(func() string {

@@ -301,7 +301,7 @@ func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel
 	if _, exists := st.ImageDefinitions[definition.Name]; state != nil || !exists { // else what is replaced goes with its images
 		m.Base = orNull(definition.Base)
 	}
-	if state != nil { // else an image of before may go in this apply, with what needed it
+	if state != nil { // else an earlier image may go in this apply, with what needed it
 		image, found = run.FindBaked(st, definition)
 	}
 	if !found {

@@ -67,14 +67,14 @@ resource "penstock_stage" "smoke" {
 		resource.TestStep{Config: b.config(map[string]string{"JOURNEYS": rejects, "MORE": always}), ExpectNonEmptyPlan: true},
 		resource.TestStep{
 			Config:            b.config(map[string]string{"JOURNEYS": rejects}),
-			ConfigStateChecks: []statecheck.StateCheck{b.stands("acceptance", "rejected")},
+			ConfigStateChecks: []statecheck.StateCheck{b.hasStatus("acceptance", "rejected")},
 		},
 		resource.TestStep{PreConfig: func() { b.commit("two") }, Config: b.config(nil)},
 		resource.TestStep{Config: b.config(map[string]string{"MORE": smoke + always}), ExpectNonEmptyPlan: true},
 		resource.TestStep{ // nothing is tainted
 			Config:            b.config(map[string]string{"MORE": smoke}),
 			ConfigPlanChecks:  plan(plancheck.ExpectResourceAction(stageAddress("smoke"), plancheck.ResourceActionNoop)),
-			ConfigStateChecks: []statecheck.StateCheck{b.stands("smoke", "rejected")},
+			ConfigStateChecks: []statecheck.StateCheck{b.hasStatus("smoke", "rejected")},
 		},
 	)
 }
@@ -98,7 +98,7 @@ func TestAccDecidedBeforeApply(t *testing.T) {
 			Check: func(*terraform.State) error { built[version] = b.passed("acceptance"); return nil },
 		}
 	}
-	judge := func(version string, verb decision.Verb) func() {
+	decide := func(version string, verb decision.Verb) func() {
 		return b.does(func(ctx context.Context, e *engine.Engine) error {
 			_, err := e.Decisions.Do(ctx, decision.Command{Verb: verb, Pipeline: "shop", Stage: "exploratory", Build: built[version], Reason: "because"})
 			return err
@@ -125,8 +125,8 @@ func TestAccDecidedBeforeApply(t *testing.T) {
 		build("two"),
 		build("three"),
 		resource.TestStep{ // the older one was planned, and the newer one is approved, too
-			PreConfig: judge("two", decision.Approve),
-			Config:    config, ConfigPlanChecks: but(judge("three", decision.Approve), "pre_production"),
+			PreConfig: decide("two", decision.Approve),
+			Config:    config, ConfigPlanChecks: but(decide("three", decision.Approve), "pre_production"),
 			Check: ready("two"), ExpectNonEmptyPlan: true,
 		},
 		resource.TestStep{Config: config, ConfigPlanChecks: plan(updates("pre_production")...), Check: ready("three")},
@@ -138,14 +138,14 @@ func TestAccDecidedBeforeApply(t *testing.T) {
 		resource.TestStep{Config: config, ConfigPlanChecks: plan(updates("production")...), Check: answers("production", "two")},
 		build("four"),
 		resource.TestStep{
-			PreConfig: judge("four", decision.Approve),
-			Config:    config, ConfigPlanChecks: but(judge("four", decision.Reject), "pre_production"),
+			PreConfig: decide("four", decision.Approve),
+			Config:    config, ConfigPlanChecks: but(decide("four", decision.Reject), "pre_production"),
 			ExpectError: regexp.MustCompile(`(?s)Plan\s+again.*and\s+since\s+then:.*was\s+rejected`),
 		},
 		resource.TestStep{Config: config, ConfigPlanChecks: plan(plancheck.ExpectEmptyPlan()), Check: ready("three")},
 		build("five"),
 		resource.TestStep{
-			PreConfig: judge("five", decision.Approve),
+			PreConfig: decide("five", decision.Approve),
 			Config:    config, ConfigPlanChecks: but(b.does(func(ctx context.Context, e *engine.Engine) error {
 				_, err := e.Decisions.Do(ctx, decision.Command{Verb: decision.Pause, Pipeline: "shop", Stage: "pre-production", Reason: "it is Friday"})
 				return err
@@ -155,7 +155,7 @@ func TestAccDecidedBeforeApply(t *testing.T) {
 	)
 }
 
-// TestAccGatesChange changes what opens a stage, while another build than the one it holds
+// TestAccGatesChange changes what opens a stage, while another build than its current one
 // was to enter it.
 func TestAccGatesChange(t *testing.T) {
 	b := newBench(t)
@@ -172,7 +172,7 @@ resource "penstock_stage" "smoke" {
 	const automatic, manual = `after = [penstock_stage.commit.passed]`, `after = [penstock_stage.commit.passed]
   trigger = "manual"`
 	const tried = `after = [penstock_stage.capacity.passed, penstock_stage.exploratory.passed]`
-	holds := func(stage string) resource.TestCheckFunc { // that smoke holds what passed the stage last
+	runs := func(stage string) resource.TestCheckFunc { // that smoke's current build is what passed the stage last
 		return func(s *terraform.State) error {
 			want, got := b.passed(stage), s.RootModule().Resources[stageAddress("smoke")].Primary.Attributes["candidate"]
 			if got != want {
@@ -181,17 +181,17 @@ resource "penstock_stage" "smoke" {
 			return nil
 		}
 	}
-	approve := meanwhile(b.judge("exploratory", decision.Approve))
+	approve := meanwhile(b.decide("exploratory", decision.Approve))
 	walk(t,
-		resource.TestStep{Config: smoke(automatic), Check: holds("commit")},
+		resource.TestStep{Config: smoke(automatic), Check: runs("commit")},
 		resource.TestStep{PreConfig: func() { b.commit("bad") }, Config: smoke(automatic), ExpectError: regexp.MustCompile("Stage failed")},
-		resource.TestStep{PreConfig: func() { b.commit("good") }, Config: smoke(manual), Check: holds("smoke")},
-		resource.TestStep{Config: smoke(automatic), Check: holds("commit")},
+		resource.TestStep{PreConfig: func() { b.commit("good") }, Config: smoke(manual), Check: runs("smoke")},
+		resource.TestStep{Config: smoke(automatic), Check: runs("commit")},
 		resource.TestStep{Config: smoke(tried)},
 		resource.TestStep{PreConfig: func() { b.commit("better") }, Config: smoke(tried)},
 		resource.TestStep{
 			Config: smoke(`after = [penstock_stage.capacity.passed]`), ConfigPlanChecks: plan(approve),
-			Check: holds("capacity"), ExpectNonEmptyPlan: true, // pre-production moves
+			Check: runs("capacity"), ExpectNonEmptyPlan: true, // pre-production moves
 		},
 	)
 }
@@ -205,7 +205,7 @@ func TestAccTakenBack(t *testing.T) {
 		resource.TestStep{Config: b.config(map[string]string{"JOURNEYS": "exit 3"}), ExpectError: regexp.MustCompile(`Stage failed`)},
 		resource.TestStep{
 			Config: b.config(nil), ConfigPlanChecks: plan(updates("acceptance")...), // those below are where they would go
-			ConfigStateChecks: []statecheck.StateCheck{b.stands("acceptance", "passed"), b.stands("exploratory", "waiting")},
+			ConfigStateChecks: []statecheck.StateCheck{b.hasStatus("acceptance", "passed"), b.hasStatus("exploratory", "waiting")},
 		},
 	)
 }

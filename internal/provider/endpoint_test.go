@@ -14,9 +14,9 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/terraform"
 )
 
-// TestAccEndpoint changes whom the endpoints of a lasting stage and of a person's environment
-// trust: no run is repeated and no instance started. A change of the protocol deploys anew;
-// HTTP checks and loads reach a service over HTTP/2 as any other.
+// TestAccEndpoint changes the trusted proxies of a persistent stage and of a person's
+// environment: no run is repeated and no instance started. A change of the protocol deploys
+// again. HTTP checks and loads reach a service over HTTP/2 as any other.
 func TestAccEndpoint(t *testing.T) {
 	b := newBench(t)
 	const alice = "penstock_self_service_env.alice"
@@ -37,7 +37,7 @@ resource "penstock_self_service_env" "alice" {
   %[1]s
 }`, trust)})
 	}
-	seen := map[string]string{} // run and expiry of before
+	seen := map[string]string{} // the previous run and expiry
 	same := func(name, attribute string) resource.TestCheckFunc {
 		return func(s *terraform.State) error {
 			got := s.RootModule().Resources[name].Primary.Attributes[attribute]

@@ -12,7 +12,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
 )
 
-// What is wrong in a baked image is said of the argument.
+// An error in a baked image names the argument.
 func TestAccInvalidImage(t *testing.T) {
 	for name, tt := range map[string]struct{ arguments, want string }{
 		"published without AWS":       {`publish = { regions = ["eu-west-2"] }`, `publish has no meaning on the local platform`},
@@ -41,7 +41,7 @@ resource "penstock_baked_image" "i" {
 	}
 }
 
-// What is wrong in a stage is said of the argument, by validate or by plan.
+// An error in a stage names the argument, in validate or in plan.
 func TestAccInvalidStage(t *testing.T) {
 	tests := map[string]struct {
 		kind, arguments, want string
@@ -112,8 +112,7 @@ resource "penstock_stage" "s" {
 	}
 }
 
-// What is wrong in a self-service environment, or in a pipeline's size, is said of the
-// argument.
+// An error in a self-service environment, or in a pipeline's size, names the argument.
 func TestAccInvalidNumbers(t *testing.T) {
 	for name, tt := range map[string]struct{ resource, want string }{
 		"a pipeline of no instances": {`"penstock_pipeline" "q" {

@@ -74,7 +74,7 @@ output "log" { value = data.penstock_pipeline.shop.stages["production"].log }
 	built := map[string]string{}
 	build := func(version string) func() string { return func() string { return built[version] } }
 	ready := func(version string) resource.TestStep {
-		return resource.TestStep{PreConfig: b.judge("exploratory", decision.Approve), Config: config, Check: func(*terraform.State) error {
+		return resource.TestStep{PreConfig: b.decide("exploratory", decision.Approve), Config: config, Check: func(*terraform.State) error {
 			built[version] = b.passed("pre-production")
 			return nil
 		}}
@@ -160,7 +160,7 @@ func TestAccCommitEndsWherePeopleDecide(t *testing.T) {
 	one, two := "", ""
 	walk(t,
 		resource.TestStep{Config: config},
-		resource.TestStep{PreConfig: b.judge("exploratory", decision.Approve), Config: config, Check: func(*terraform.State) error {
+		resource.TestStep{PreConfig: b.decide("exploratory", decision.Approve), Config: config, Check: func(*terraform.State) error {
 			one = b.passed("pre-production")
 			return nil
 		}},
@@ -171,7 +171,7 @@ func TestAccCommitEndsWherePeopleDecide(t *testing.T) {
 			Check: approved("exploratory", func() string { return one }),
 		},
 		resource.TestStep{ // another apply before the approval changes nothing, and the approval opens what is below
-			PreConfig: b.judge("exploratory", decision.Approve), Config: config, ConfigPlanChecks: plan(updates("pre_production")...),
+			PreConfig: b.decide("exploratory", decision.Approve), Config: config, ConfigPlanChecks: plan(updates("pre_production")...),
 			Check: func(*terraform.State) error {
 				two = b.passed("pre-production")
 				return nil

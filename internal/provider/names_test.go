@@ -97,8 +97,9 @@ resource "penstock_stage" "t" {
 
 var taken = regexp.MustCompile(`(?s)terraform\s+import\s+penstock_(stage|baked_image)\.one\s+p/one.*moved\s+block.*exists\s+already`)
 
-// A name that a stage has is another one's only after an apply in which it was given up:
-// what is planned can't be told from what another state has. An address may change.
+// Another stage can take over a name only after an apply in which the first one gave it
+// up: a planned name can't be distinguished from one in another state. An address may
+// change.
 func TestAccStageNameTakenOver(t *testing.T) {
 	stage := func(address, name, more string) string {
 		return fmt.Sprintf(`

@@ -14,9 +14,9 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// overlay holds what is known of the configuration in one walk of Terraform, and the
-// pipelines that it is planned for. A stage's plan depends on its pipeline and on the stages
-// above; Terraform plans them first, so what the configuration says of them is here by then.
+// overlay is what is known of the configuration in one walk of Terraform, and the pipelines
+// that it is planned for. A stage's plan depends on its pipeline and on the stages above;
+// Terraform plans them first, so what the configuration says of them is here by then.
 type overlay struct {
 	engine *engine.Engine
 
@@ -188,9 +188,9 @@ func (o *overlay) wantStage(w gate.Want, g gates) {
 	c.want.Stages[w.Stage.Name] = w
 }
 
-// settled reports whether it was known in the plan of this apply, too, what passed the stages
+// knownAtPlan reports whether the plan of this apply already knew which builds passed the stages
 // of an after list.
-func (o *overlay) settled(pipelineName string, g gates) bool {
+func (o *overlay) knownAtPlan(pipelineName string, g gates) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	c := o.of(pipelineName)

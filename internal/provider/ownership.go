@@ -45,8 +45,8 @@ func (s *session) checkName(name string) error {
 var notInLabel = regexp.MustCompile(`[^a-z0-9_]+`)
 
 // applying reports whether a plan is the second one of Terraform, in the middle of an apply.
-// Nothing else tells the two apart: Terraform 1.9 and newer allow a deferral there, and in the
-// first plan only with -allow-deferral and in Stacks. Older ones and OpenTofu never do.
+// Nothing else distinguishes the two: Terraform 1.9 and newer allow a deferral there, and in
+// the first plan only with -allow-deferral and in Stacks. Older ones and OpenTofu never do.
 //
 // What the second plan refuses is not undone: with create_before_destroy the state has what
 // is to be replaced as deposed by then, and Terraform restores that only where the creation
@@ -108,8 +108,8 @@ func (b *base) unclaimed(ctx context.Context, pipelineName, name types.String, r
 	return err == nil
 }
 
-// recorded notes that Terraform's state has something: it is read from there. Who may not
-// record that leaves it to others.
+// recorded notes that Terraform's state has something: it is read from there. Without the
+// right to record it, somebody else's apply does so.
 func (b *base) recorded(ctx context.Context, st *pipeline.State, name, id string) {
 	b.session.overlay.read(id)
 	if err := b.session.Engine.Creations.Recorded(ctx, st, b.record, name, id); err != nil {
@@ -197,8 +197,8 @@ func (b *base) toPlan(ctx context.Context, req resource.ModifyPlanRequest, resp 
 	return true
 }
 
-// leaves adds an error where a resource gives up the name that it has, and another one was
-// planned to replace it under that, as if it were tainted.
+// leaves adds an error where a resource gives up its name, but the plan replaces it under
+// that name, as if it were tainted.
 func (b *base) leaves(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	var id, name, of types.String
 	resp.Diagnostics.Append(req.State.GetAttribute(ctx, path.Root("id"), &id)...)

@@ -33,12 +33,12 @@ func (b *bench) does(call func(context.Context, *engine.Engine) error) func() {
 	}
 }
 
-// TestAccNoticesOfTime lets an environment end. A plan that finds nothing to do tells it,
-// with no other program at work.
+// TestAccNoticesOfTime lets an environment end. A plan that finds nothing to do sends the
+// notice, with no other program at work.
 func TestAccNoticesOfTime(t *testing.T) {
 	b := newBench(t)
-	told := filepath.Join(t.TempDir(), "told")
-	config := b.config(map[string]string{"PIPELINE": `notify = [{ on = ["expired"], command = "cat >> ` + told + `" }]`, "MORE": `
+	notices := filepath.Join(t.TempDir(), "told")
+	config := b.config(map[string]string{"PIPELINE": `notify = [{ on = ["expired"], command = "cat >> ` + notices + `" }]`, "MORE": `
 resource "penstock_self_service_env" "alice" {
   pipeline   = penstock_pipeline.shop.name
   name       = "alice"
@@ -52,7 +52,7 @@ resource "penstock_self_service_env" "alice" {
 		resource.TestStep{
 			PreConfig: func() {
 				for end := time.Now().Add(time.Minute); len(text) == 0 && time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-					text, _ = os.ReadFile(told)
+					text, _ = os.ReadFile(notices)
 				}
 			},
 			Config: config, ConfigPlanChecks: plan(plancheck.ExpectEmptyPlan()),
@@ -63,8 +63,8 @@ resource "penstock_self_service_env" "alice" {
 	}
 }
 
-// TestAccResizeTakenBack takes a change of an environment's size back that was interrupted:
-// the next apply gives it the size of before. One that has ended meanwhile stays ended.
+// TestAccResizeTakenBack reverts an interrupted change of an environment's size: the next
+// apply restores the previous size. An environment that has ended meanwhile stays ended.
 func TestAccResizeTakenBack(t *testing.T) {
 	b := newBench(t)
 	const address = "penstock_self_service_env.alice"
@@ -150,11 +150,11 @@ func TestAccPeople(t *testing.T) {
 			}),
 			Config: config, ConfigPlanChecks: empty,
 			ConfigStateChecks: []statecheck.StateCheck{
-				b.stands("production", "waiting"), b.waitsFor("production", "it is Friday"),
+				b.hasStatus("production", "waiting"), b.waitsFor("production", "it is Friday"),
 			},
 		},
 		resource.TestStep{ // and moves nothing when the others do
-			PreConfig: b.judge("exploratory", decision.Approve),
+			PreConfig: b.decide("exploratory", decision.Approve),
 			Config:    config, ConfigPlanChecks: plan(updates("pre_production")...),
 		},
 		resource.TestStep{
@@ -177,7 +177,7 @@ func TestAccPeople(t *testing.T) {
 				return err
 			}),
 			Config: config, ConfigPlanChecks: plan(updates("exploratory", "pre_production")...),
-			ConfigStateChecks: []statecheck.StateCheck{b.stands("exploratory", "waiting"), b.stands("production", "passed")},
+			ConfigStateChecks: []statecheck.StateCheck{b.hasStatus("exploratory", "waiting"), b.hasStatus("production", "passed")},
 		},
 		resource.TestStep{ // while one of two gates is closed again, the other one's stage runs again
 			PreConfig: b.does(func(ctx context.Context, e *engine.Engine) error {
@@ -185,10 +185,10 @@ func TestAccPeople(t *testing.T) {
 				return err
 			}),
 			Config: config, ConfigPlanChecks: plan(updates("capacity", "pre_production")...),
-			ConfigStateChecks: []statecheck.StateCheck{b.stands("capacity", "passed"), b.stands("exploratory", "waiting")},
+			ConfigStateChecks: []statecheck.StateCheck{b.hasStatus("capacity", "passed"), b.hasStatus("exploratory", "waiting")},
 		},
 		resource.TestStep{Config: config, ConfigPlanChecks: empty},
-		resource.TestStep{ // an override opens what it stands before
+		resource.TestStep{ // an override opens the stage
 			PreConfig: func() {
 				b.commit("two")
 			},
@@ -241,7 +241,7 @@ resource "penstock_self_service_env" "mine" {
 	}
 	walk(t,
 		resource.TestStep{Config: config(onlyCarol, "")},
-		resource.TestStep{PreConfig: b.judge("exploratory", decision.Approve), Config: config(onlyCarol, "")},
+		resource.TestStep{PreConfig: b.decide("exploratory", decision.Approve), Config: config(onlyCarol, "")},
 		resource.TestStep{
 			PreConfig:   func() { set(b.passed("pre-production")) },
 			Config:      config(onlyCarol, ""),
@@ -268,7 +268,7 @@ resource "penstock_self_service_env" "mine" {
 	)
 }
 
-// What is wrong in a pipeline is said of the argument.
+// An error in a pipeline names the argument.
 func TestAccInvalidPipeline(t *testing.T) {
 	for name, tt := range map[string]struct{ arguments, want string }{
 		"more approvals than people": {`authorize = { approve = ["a", "b"], approvals = 3 }`, `approvals = 3, and only 2 may approve: a, b`},

@@ -74,7 +74,7 @@ resource "penstock_stage" "live" {
 		},
 		resource.TestStep{
 			PreConfig: func() { set(next()) }, Config: config,
-			ConfigStateChecks: []statecheck.StateCheck{b.stands("live", "passed")},
+			ConfigStateChecks: []statecheck.StateCheck{b.hasStatus("live", "passed")},
 		},
 		resource.TestStep{
 			PreConfig: func() { act("reject", b.dir, "commit", one); set(one) }, Config: config, PlanOnly: true, ExpectError: refused(`was\s+rejected\s+at\s+stage\s+"commit"`),

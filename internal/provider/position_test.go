@@ -31,7 +31,7 @@ func TestAccDecidedBetweenPlanAndApply(t *testing.T) {
 		return b.config(map[string]string{"PIPELINE": fmt.Sprintf("keep = %d", n), "MORE": more})
 	}
 	ready := func(version string) resource.TestStep {
-		return resource.TestStep{PreConfig: b.judge("exploratory", decision.Approve), Config: keep(40, ""), Check: func(*terraform.State) error {
+		return resource.TestStep{PreConfig: b.decide("exploratory", decision.Approve), Config: keep(40, ""), Check: func(*terraform.State) error {
 			built[version] = b.passed("pre-production")
 			return nil
 		}}
@@ -46,7 +46,7 @@ func TestAccDecidedBetweenPlanAndApply(t *testing.T) {
 		_, err := e.Decisions.Do(ctx, decision.Command{Verb: decision.Retry, Pipeline: "shop", Stage: "capacity"})
 		return err
 	})
-	judge := func(version, stage string, verb decision.Verb) func() {
+	decide := func(version, stage string, verb decision.Verb) func() {
 		return b.does(func(ctx context.Context, e *engine.Engine) error {
 			_, err := e.Decisions.Do(ctx, decision.Command{Verb: verb, Pipeline: "shop", Stage: stage, Build: built[version], Reason: "because"})
 			return err
@@ -68,7 +68,7 @@ resource "penstock_self_service_env" "mine" {
   name     = "mine"
   after    = [penstock_stage.exploratory.passed]
 }`
-	holds := func(address, attribute, version string) resource.TestCheckFunc {
+	has := func(address, attribute, version string) resource.TestCheckFunc {
 		return func(s *terraform.State) error {
 			if got := s.RootModule().Resources[address].Primary.Attributes[attribute]; got != built[version] {
 				return fmt.Errorf("%s has %q, want %s", address, got, built[version])
@@ -81,7 +81,7 @@ resource "penstock_self_service_env" "mine" {
 		ready("one"),
 		resource.TestStep{ // production had no build to move to when it was planned
 			Config: keep(41, ""), ConfigPlanChecks: changes(promote("one")), ExpectNonEmptyPlan: true,
-			ConfigStateChecks: []statecheck.StateCheck{b.stands("production", "idle")},
+			ConfigStateChecks: []statecheck.StateCheck{b.hasStatus("production", "idle")},
 		},
 		resource.TestStep{Config: keep(41, ""), ConfigPlanChecks: plan(updates("production")...), Check: answers("production", "one")},
 		resource.TestStep{Config: keep(40, ""), ConfigPlanChecks: changes(retry), ExpectNonEmptyPlan: true},
@@ -89,7 +89,7 @@ resource "penstock_self_service_env" "mine" {
 		resource.TestStep{PreConfig: func() { b.commit("two") }, Config: keep(40, "")},
 		resource.TestStep{ // the approval waits for the next plan, though the pipeline changes in this apply
 			PreConfig: func() { built["two"] = b.passed("capacity") },
-			Config:    keep(42, ""), ConfigPlanChecks: changes(b.judge("exploratory", decision.Approve)), ExpectNonEmptyPlan: true,
+			Config:    keep(42, ""), ConfigPlanChecks: changes(b.decide("exploratory", decision.Approve)), ExpectNonEmptyPlan: true,
 		},
 		resource.TestStep{Config: keep(42, ""), ConfigPlanChecks: plan(updates("pre_production")...)},
 		resource.TestStep{ // production is resized, and a promotion meanwhile waits
@@ -101,12 +101,12 @@ resource "penstock_self_service_env" "mine" {
 			Config: keep(42, smoke), ConfigPlanChecks: plan(
 				plancheck.ExpectUnknownValue(stageAddress("smoke"), tfjsonpath.New("candidate")),
 				plancheck.ExpectUnknownValue("penstock_self_service_env.mine", tfjsonpath.New("build")),
-				meanwhile(func() { judge("two", "commit", decision.Reject)() })),
-			Check: resource.ComposeTestCheckFunc(holds(stageAddress("smoke"), "candidate", "one"), holds("penstock_self_service_env.mine", "build", "one")),
+				meanwhile(func() { decide("two", "commit", decision.Reject)() })),
+			Check: resource.ComposeTestCheckFunc(has(stageAddress("smoke"), "candidate", "one"), has("penstock_self_service_env.mine", "build", "one")),
 		},
 		resource.TestStep{PreConfig: func() { b.commit("three") }, Config: keep(42, "")},
 		resource.TestStep{ // a pin that is refused since
-			PreConfig: func() { b.judge("exploratory", decision.Approve)(); built["three"] = b.passed("exploratory") },
+			PreConfig: func() { b.decide("exploratory", decision.Approve)(); built["three"] = b.passed("exploratory") },
 			Config: keep(43, `
 data "penstock_build" "newest" {
   pipeline = penstock_pipeline.shop.name
@@ -118,7 +118,7 @@ resource "penstock_stage" "pinned" {
   type     = "custom"
   after    = [penstock_stage.exploratory.passed]
   build    = data.penstock_build.newest.id
-}`), ConfigPlanChecks: plan(meanwhile(func() { judge("three", "exploratory", decision.Reject)() })),
+}`), ConfigPlanChecks: plan(meanwhile(func() { decide("three", "exploratory", decision.Reject)() })),
 			ExpectError: regexp.MustCompile(`was\s+rejected\s+at\s+stage\s+"exploratory"`),
 		},
 	)
@@ -169,7 +169,7 @@ func TestAccDecidedBetweenWalks(t *testing.T) {
 		resource.TestStep{Config: config(0), Check: is("one")},
 		moves(next("two", "approve", "exploratory", "one")), // an older build
 		then("pre_production"),
-		moves(next("three", "promote", "production", "one")), // which holds none yet
+		moves(next("three", "promote", "production", "one")), // which has none yet
 		then("production"),
 		moves(next("four", "retry", "production", "one")),
 		then("production"),

@@ -3,7 +3,7 @@
 
 // Package provider is the Terraform face of Penstock: it turns configuration into
 // definitions, asks package gate what an apply would do, renders that, and calls the
-// engine to do it. It holds no rule of its own about builds and gates.
+// engine to do it. It has no rule of its own about builds and gates.
 //
 //	p := provider.New("1.2.3")
 //	err := providerserver.Serve(ctx, func() provider.Provider { return p }, opts)
@@ -53,15 +53,15 @@ func (p *Provider) Close(ctx context.Context) {
 	soon, cancel := context.WithTimeout(ctx, settleLimit)
 	defer cancel()
 	for _, a := range p.apps {
-		_ = a.Engine.Creations.Settle(soon) // there is nobody left to tell
+		_ = a.Engine.Creations.Settle(soon) // there is nobody left to report an error to
 		_ = a.Close(ctx)
 	}
 	p.apps = nil
 }
 
-// Abandon returns up what others wait for while this process lives. Call it before a process
-// ends whose Terraform was killed: what that has in its state is not known, so nothing is
-// settled. It takes no longer than ctx allows.
+// Abandon releases what others wait for while this process lives. Call it before the process
+// ends after its Terraform was killed: the content of Terraform's state is unknown then, so
+// nothing is recorded. It takes no longer than ctx allows.
 func (p *Provider) Abandon(ctx context.Context) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -101,7 +101,7 @@ func (p *Provider) Schema(_ context.Context, _ provider.SchemaRequest, resp *pro
 	}
 }
 
-// session is what Configure gives to resources: one for each walk of Terraform.
+// session is what Configure passes to resources: one for each walk of Terraform.
 type session struct {
 	*app.App
 	overlay   *overlay

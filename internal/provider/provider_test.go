@@ -127,7 +127,7 @@ func (b *bench) open(call func(*app.App) error) {
 	}
 }
 
-func (b *bench) judge(stage string, verb decision.Verb) func() {
+func (b *bench) decide(stage string, verb decision.Verb) func() {
 	return func() {
 		b.t.Helper()
 		b.open(func(a *app.App) error {
@@ -258,17 +258,17 @@ func export(stage, attribute string, value knownvalue.Check) statecheck.StateChe
 	return statecheck.ExpectKnownValue(stageAddress(stage), tfjsonpath.New(attribute), value)
 }
 
-// stands checks the status of a stage, which no resource exports.
-func (b *bench) stands(stage string, want string) statecheck.StateCheck {
-	return b.standing(stage, "status", want, func(m gate.Move) string { return string(m.Status) })
+// hasStatus checks the status of a stage, which no resource exports.
+func (b *bench) hasStatus(stage string, want string) statecheck.StateCheck {
+	return b.checkStatus(stage, "status", want, func(m gate.Move) string { return string(m.Status) })
 }
 
 // waitsFor checks what a stage waits for.
 func (b *bench) waitsFor(stage, want string) statecheck.StateCheck {
-	return b.standing(stage, "waiting for", want, func(m gate.Move) string { return reason.Waiting(m.Wait) })
+	return b.checkStatus(stage, "waiting for", want, func(m gate.Move) string { return reason.Waiting(m.Wait) })
 }
 
-func (b *bench) standing(stage, what, want string, of func(gate.Move) string) statecheck.StateCheck {
+func (b *bench) checkStatus(stage, what, want string, of func(gate.Move) string) statecheck.StateCheck {
 	return stateCheck(func() (err error) {
 		b.open(func(a *app.App) error {
 			at, e := a.Engine.Reports.StageStatus(context.Background(), "shop", strings.ReplaceAll(stage, "_", "-"))

@@ -21,7 +21,8 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// publishModel says where and to whom a baked image is given.
+// publishModel says where a baked image is copied, and with which accounts it is
+// shared.
 type publishModel struct {
 	Regions        types.List      `tfsdk:"regions"`
 	KMSKeys        types.Map       `tfsdk:"kms_keys"`

@@ -61,18 +61,18 @@ func TestAccRoute(t *testing.T) {
 		resource.TestStep{ // up to the first decision; the plan after it is empty
 			Config: b.config(nil),
 			ConfigStateChecks: []statecheck.StateCheck{
-				b.stands("commit", "passed"), b.stands("acceptance", "passed"),
-				b.stands("exploratory", "waiting"), b.stands("capacity", "passed"),
-				b.stands("pre_production", "waiting"), export("production", "endpoint", none),
+				b.hasStatus("commit", "passed"), b.hasStatus("acceptance", "passed"),
+				b.hasStatus("exploratory", "waiting"), b.hasStatus("capacity", "passed"),
+				b.hasStatus("pre_production", "waiting"), export("production", "endpoint", none),
 				statecheck.ExpectKnownValue(stageAddress("exploratory"), tfjsonpath.New("passed").AtMapKey("build"), none),
 			},
 		},
 		resource.TestStep{ // an approval moves just what it opens
-			PreConfig:        b.judge("exploratory", decision.Approve),
+			PreConfig:        b.decide("exploratory", decision.Approve),
 			Config:           b.config(nil),
 			ConfigPlanChecks: plan(updates("pre_production")...),
 			ConfigStateChecks: []statecheck.StateCheck{
-				b.stands("pre_production", "passed"), b.stands("production", "waiting"),
+				b.hasStatus("pre_production", "passed"), b.hasStatus("production", "waiting"),
 			},
 		},
 	)
@@ -107,7 +107,7 @@ func TestAccPromotion(t *testing.T) {
 	}
 	walk(t,
 		resource.TestStep{Config: with(nil)},
-		resource.TestStep{PreConfig: b.judge("exploratory", decision.Approve), Config: with(nil)},
+		resource.TestStep{PreConfig: b.decide("exploratory", decision.Approve), Config: with(nil)},
 		resource.TestStep{ // promotion by attribute
 			PreConfig:        func() { note("one")(); set(ids["one"]) },
 			Config:           with(nil),
@@ -144,7 +144,7 @@ func TestAccPromotion(t *testing.T) {
 			ExpectError: regexp.MustCompile(`(?s)Refused by a gate.*penstock\s+approve\s+shop\s+exploratory.*"exploratory",\s+where\s+it\s+waits`),
 		},
 		resource.TestStep{
-			PreConfig: func() { b.judge("exploratory", decision.Approve)(); set(ids["one"]) },
+			PreConfig: func() { b.decide("exploratory", decision.Approve)(); set(ids["one"]) },
 			Config:    with(nil), ConfigPlanChecks: plan(updates("pre_production")...),
 		},
 		resource.TestStep{
@@ -190,7 +190,7 @@ func TestAccFailure(t *testing.T) {
 			Config:           b.config(journeys),
 			ConfigPlanChecks: plan(updates("commit", "acceptance", "exploratory", "capacity")...),
 			ConfigStateChecks: []statecheck.StateCheck{
-				b.stands("acceptance", "passed"), b.stands("exploratory", "waiting"),
+				b.hasStatus("acceptance", "passed"), b.hasStatus("exploratory", "waiting"),
 			},
 		},
 	)
@@ -300,7 +300,7 @@ resource "penstock_stage" "live" {
 		TerraformVersionChecks:   []tfversion.TerraformVersionCheck{tfversion.SkipBelow(tfversion.Version1_11_0)}, // has write-only arguments
 		ProtoV6ProviderFactories: factories,
 		Steps: []resource.TestStep{
-			{ // what a check got is said without what the environment keeps secret
+			{ // the error shows what a check got, without the environment's secrets
 				Config:      b.config(more("nothing", "true")),
 				ExpectError: regexp.MustCompile(`(?s)Stage failed.*expected\s+a\s+body.*with[\s│]+\*\*\*`),
 			},

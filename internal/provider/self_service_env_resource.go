@@ -217,7 +217,7 @@ func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfSe
 		addAttributeError(&resp.Diagnostics, path.Root("pipeline"), "plan environment", name, err)
 		return
 	}
-	st, settled := planned.State(g.stages...), r.session.overlay.settled(r.session.pipelineName(m.Pipeline), g)
+	st, atPlan := planned.State(g.stages...), r.session.overlay.knownAtPlan(r.session.pipelineName(m.Pipeline), g)
 	longer := known(ctx, m.TTL) && (state == nil || !m.TTL.Equal(state.TTL))
 	if err := run.CheckTTL(st, r.request(*m, nil)); longer && err != nil {
 		addAttributeError(&resp.Diagnostics, path.Root("ttl"), "launch environment", name, err)
@@ -228,8 +228,8 @@ func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfSe
 		return
 	}
 	switch {
-	case keeps, m.Build.IsUnknown(), !settled && pinned:
-	case !settled:
+	case keeps, m.Build.IsUnknown(), !atPlan && pinned:
+	case !atPlan:
 		m.Build = types.StringUnknown()
 	default:
 		r.chooseBuild(st, g, m, state, pinned, resp)

@@ -99,7 +99,7 @@ func expandStage(ctx context.Context, m stageModel, at *session, diags *diag.Dia
 	return s.WithDefaults(m.Approval.ValueBoolPointer(), m.Bake.ValueBoolPointer())
 }
 
-// expandProxies tells an empty list, which trusts nobody, from none.
+// expandProxies distinguishes an empty list, which trusts nobody, from none.
 func expandProxies(list types.List) []string {
 	if list.IsNull() || list.IsUnknown() {
 		return nil
@@ -215,7 +215,7 @@ func flattenEnvironment(ctx context.Context, e, def *pipeline.EnvironmentSpec, e
 }
 
 // flattenStatus fills in what a stage exports. The candidate of one that an apply would
-// move is the build that it holds, so that the plan shows the move.
+// move is its current build, so that the plan shows the move.
 func flattenStatus(st report.StageStatus, p pipeline.Pipeline, m *stageModel) {
 	m.ID, m.Name = types.StringValue(st.Stage.ID), types.StringValue(st.Stage.Name)
 	m.Candidate = orNull(st.Move.Candidate.ID)
@@ -267,8 +267,8 @@ func (m *stageModel) markUnknown(name types.String) {
 	m.Instances = types.Int64Unknown()
 }
 
-// sameFront reports whether two definitions of a lasting environment have the same
-// endpoint: a deployment leaves it where it is.
+// sameFront reports whether two definitions of a persistent environment have the
+// same endpoint, which a deployment then keeps.
 func sameFront(a, b types.Object) bool {
 	for _, name := range []string{"keep", "address", "port", "certificate"} {
 		x, y := a.Attributes()[name], b.Attributes()[name]

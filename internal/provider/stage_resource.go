@@ -27,7 +27,7 @@ import (
 )
 
 // defaultTimeout bounds an apply of one resource that sets no timeouts: longer than
-// a patient acceptance suite.
+// a slow acceptance suite.
 const defaultTimeout = time.Hour
 
 // base is what the resources have in common.
@@ -258,7 +258,7 @@ func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	standing, err := r.session.Engine.Stages.Advance(ctx, request)
+	status, err := r.session.Engine.Stages.Advance(ctx, request)
 	if err != nil {
 		addError(diags, fmt.Sprintf("move stage %q of pipeline", stage.Name), stage.Pipeline, err)
 		return
@@ -267,13 +267,13 @@ func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk
 	at, position, err := r.session.Engine.Snapshot(ctx, stage.Pipeline)
 	if err != nil { // what was done goes into the state all the same; the next read notes where
 		r.session.Logger().Debug("note the position of a stage", "stage", stage.Name, "error", err)
-		flattenStatus(standing, pipeline.Pipeline{}, &m)
+		flattenStatus(status, pipeline.Pipeline{}, &m)
 	} else {
-		flattenStatus(standing, at.State().Pipeline, &m)
+		flattenStatus(status, at.State().Pipeline, &m)
 		noteRead(ctx, private, position, diags)
 	}
 	if !known(ctx, was.Passed) {
-		r.session.overlay.foundOut(stage.Pipeline, stage.Name, standing.Passed)
+		r.session.overlay.foundOut(stage.Pipeline, stage.Name, status.Passed)
 	}
 	m.keep(ctx, was)
 	diags.Append(state.Set(ctx, m)...)
@@ -303,8 +303,8 @@ func (r *stageResource) Read(ctx context.Context, req resource.ReadRequest, resp
 	if m.Type.IsNull() { // imported
 		flattenStage(ctx, st, stage, schemaOf(ctx, r), &m, &resp.Diagnostics)
 	}
-	standing := r.session.Engine.Reports.StageStatusIn(st, stage)
-	flattenStatus(standing, st.Pipeline, &m)
+	status := r.session.Engine.Reports.StageStatusIn(st, stage)
+	flattenStatus(status, st.Pipeline, &m)
 	noteRead(ctx, resp.Private, position, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }

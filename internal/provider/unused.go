@@ -13,10 +13,11 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// warnUnused warns of a source that tells the infrastructure's files apart for nothing: a
+// warnUnused warns of a source that separates the infrastructure's files to no effect: a
 // commit stage leaves them to a base image, and there is none. A base image is the only way
-// in which those files come into a build, so that the stage without one tells. Where an
-// image of the pipeline is baked from the same repository they move that, whatever it is for.
+// in which those files come into a build, so a commit stage without one shows it. Where an
+// image of the pipeline is baked from the same repository, those files move that image,
+// whatever it is for.
 func (s *session) warnUnused(st *pipeline.State, stage pipeline.Stage, diags *diag.Diagnostics) {
 	if stage.Type != pipeline.TypeCommit || stage.BaseImage != "" || stage.Source == nil || stage.Source.Paths == nil || len(stage.Source.Paths.Infrastructure) == 0 {
 		return

@@ -22,7 +22,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/step"
 )
 
-// check is a string validator made of a function that gives what is wrong.
+// check is a string validator made of a function that returns what is wrong.
 type check struct {
 	what string
 	f    func(string) error

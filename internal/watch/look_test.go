@@ -169,7 +169,7 @@ func TestLook(t *testing.T) {
 	look("nothing has been applied yet")
 }
 
-// Keys tell a second wish from the first, and the same one from none.
+// Keys distinguish a second wish from the first, and the same one from none.
 func TestKeys(t *testing.T) {
 	p := newPlace(t)
 	l, seen := p.poller(), p.build(nil)
@@ -226,7 +226,7 @@ func TestOthersAtWork(t *testing.T) {
 	}
 }
 
-// What is under way is told as long as its process lives, of bakes as well.
+// Work under way is shown as long as its process lives. That includes bakes.
 func TestUnderWay(t *testing.T) {
 	p := newPlace(t)
 	l := p.poller()
@@ -345,8 +345,8 @@ func TestLookPastHungReceiver(t *testing.T) {
 	close(over)
 }
 
-// Hundreds of looks at what does not move leave nothing in memory, and little in the
-// ledger, while things happen of which nobody is told.
+// Hundreds of polls without a move leave nothing in memory, and little in the
+// ledger, while things happen that nobody is notified of.
 func TestIdleMemory(t *testing.T) {
 	p := newPlace(t, pipeline.NotifyTarget{Command: "exit 1", On: []pipeline.NoticeKind{pipeline.NoticeDrift}}, pipeline.NotifyTarget{Command: "exit 2", On: []pipeline.NoticeKind{pipeline.NoticeRejected}})
 	l, seen := p.poller(), p.build(nil)

@@ -39,7 +39,7 @@ const (
 // pipelines that are to be looked at, too.
 const stateAge = 10 * time.Minute
 
-// What can't be looked at is said again after sayAgain, then after twice that, up to an hour.
+// An error of a poll is repeated after sayAgain, then after twice that, up to an hour.
 const (
 	sayAgain  = 10 * time.Minute
 	saySeldom = time.Hour
@@ -111,7 +111,7 @@ type Watcher struct {
 	failed    failure
 	troubled  int // looks in a row that could not look
 	silence   time.Duration
-	sayNext   time.Time // when that is said again
+	sayNext   time.Time // when that is repeated
 	standby   string    // who is at work instead
 	announced bool
 }
@@ -125,8 +125,8 @@ type failure struct {
 
 // poller finds what could move.
 type poller interface {
-	// Lock makes this the only watcher of the pipelines, as long as the context lives
-	// that it gives; CodeLocked where there is another.
+	// Lock makes this the only watcher of the pipelines, as long as the context that it
+	// returns lives; CodeLocked where there is another.
 	Lock(ctx context.Context, pipelines []string) (context.Context, error)
 	// Look returns the reasons for an apply since Terraform's state was as seen; CodeLocked
 	// where there are some, and somebody else applies.
@@ -134,7 +134,7 @@ type poller interface {
 	// UnderWay returns the active runs of the pipelines.
 	UnderWay(ctx context.Context, pipelines []string) ([]report.Progress, error)
 	// Publish lets others who look at the pipelines know what the watcher does, until it says
-	// something else; "" for nothing. It does so as long as it holds them.
+	// something else; "" for nothing. It does so as long as it holds the lock on them.
 	Publish(text string)
 	// Close lets go of everything. What is called afterwards takes it up again.
 	Close(ctx context.Context) error
@@ -355,7 +355,8 @@ func (w *Watcher) act(ctx context.Context, reasons []Reason) error {
 	return nil
 }
 
-// accompany tells what an apply is at, until the function that it gives is called.
+// accompany reports the progress of an apply, until the function that it returns is
+// called.
 func (w *Watcher) accompany(ctx context.Context) (ended func()) {
 	if w.Progress == nil {
 		return func() {}

@@ -23,7 +23,7 @@ type fake struct {
 	reasons   []Reason
 	looks     int
 	blind     error // of a look
-	holder    error // of a hold
+	holder    error // of Lock
 	fails     func() error
 	applies   []time.Time
 	plans     int
@@ -34,7 +34,7 @@ type fake struct {
 	reads     int                // of the state
 	unread    error              // of a read
 	reread    func()             // before each but the first
-	alone     context.CancelFunc // ends the hold
+	alone     context.CancelFunc // ends the lock
 }
 
 func (f *fake) Summary() string { return "Apply complete!" }
@@ -277,8 +277,8 @@ func TestBegin(t *testing.T) {
 	}
 }
 
-// A remote that comes and goes is said each time, again now and then while it lasts, and
-// moves nothing.
+// A remote that comes and goes is reported each time, and again now and then while that
+// lasts. It moves nothing.
 func TestFlappingRemote(t *testing.T) {
 	f := &fake{state: State{resources: 1}}
 	events := watched(t, f, Options{}, func(func()) {
@@ -313,7 +313,7 @@ func TestStandby(t *testing.T) {
 	}
 }
 
-// A stop lets the apply in hand finish; a lost hold cancels it.
+// A stop lets the running apply finish; a lost lock cancels it.
 func TestStopDuringApply(t *testing.T) {
 	f := &fake{reasons: reason("first")}
 	f.during = func() { later(10 * time.Minute) }
@@ -447,16 +447,16 @@ func TestPlansAfterAFailure(t *testing.T) {
 
 // An apply is accompanied as long as it takes.
 func TestProgress(t *testing.T) {
-	f, told := &fake{reasons: reason("first")}, 0
+	f, updates := &fake{reasons: reason("first")}, 0
 	f.during = func() { later(time.Minute) }
 	watched(t, f, Options{Progress: func(runs []report.Progress) {
-		if told++; len(runs) != 1 || runs[0].Step != "tests" {
+		if updates++; len(runs) != 1 || runs[0].Step != "tests" {
 			t.Errorf("progress %+v", runs)
 		}
 	}}, func(func()) {
 		later(time.Hour)
-		if told < 10 || told > 13 {
-			t.Errorf("told %d times in a minute", told)
+		if updates < 10 || updates > 13 {
+			t.Errorf("told %d times in a minute", updates)
 		}
 	})
 }

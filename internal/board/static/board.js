@@ -39,7 +39,7 @@ const lost = (is) => {
   if (note) note.hidden = !is;
 };
 
-// A page that can't be had any more gives way to what the board says instead: nobody is
+// A page that is no longer available makes way for what the board says instead: nobody is
 // signed in, or what it shows is gone.
 const gone = (status) => {
   if ([401, 403, 404].includes(status)) location.reload();
@@ -60,8 +60,8 @@ class Stream {
   open() {
     if (this.source) return;
     const source = (this.source = new EventSource(this.address()));
-    this.told = ""; // what it said last
-    source.addEventListener("changed", (e) => (this.told = e.lastEventId));
+    this.heard = ""; // what the board said last
+    source.addEventListener("changed", (e) => (this.heard = e.lastEventId));
     source.onopen = () => {
       lost(false);
       this.wait = 2;
@@ -106,12 +106,12 @@ class Stream {
 
 // A page that changes by itself names to its stream what it shows. Where that is not what the
 // stream said last, something has changed until the page was had, and the stream begins again:
-// it would not tell of a change back. What is behind the dot changes all the time.
+// it would not notice a change back. What is behind the dot changes all the time.
 const shown = () => document.getElementById("live")?.dataset.seen ?? "";
 if (window.htmx) htmx.createEventSource = (address) => {
   const stream = new Stream(() => address + "?seen=" + shown());
   document.addEventListener("htmx:afterSettle", () => {
-    if (stream.told && stream.told.split(".")[0] !== shown().split(".")[0]) stream.again();
+    if (stream.heard && stream.heard.split(".")[0] !== shown().split(".")[0]) stream.again();
   });
   return stream;
 };
@@ -145,21 +145,21 @@ const follow = () => {
 document.addEventListener("DOMContentLoaded", follow);
 document.addEventListener("htmx:afterSettle", follow);
 
-// What has another status than before is said to who can't see it.
-let told = new Map();
-const tell = () => {
+// Changes of a status are announced to screen readers.
+let announced = new Map();
+const announce = () => {
   const now = new Map(), changed = [];
   for (const e of document.querySelectorAll("[data-tell]")) {
     const name = e.dataset.tell, status = e.textContent.trim();
-    if (told.has(name) && told.get(name) !== status) changed.push(name + " is " + status);
+    if (announced.has(name) && announced.get(name) !== status) changed.push(name + " is " + status);
     now.set(name, status);
   }
-  told = now;
+  announced = now;
   const news = document.getElementById("news");
   if (news && changed.length > 0) news.textContent = changed.join(", ");
 };
-document.addEventListener("DOMContentLoaded", tell);
-document.addEventListener("htmx:afterSettle", tell);
+document.addEventListener("DOMContentLoaded", announce);
+document.addEventListener("htmx:afterSettle", announce);
 
 // A form is sent once.
 document.addEventListener("submit", (e) => {

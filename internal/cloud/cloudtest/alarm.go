@@ -13,7 +13,7 @@ import (
 // operation is where the protocol that CloudWatch is spoken to in names the operation.
 var operation = regexp.MustCompile(`^/service/[^/]+/operation/([^/]+)$`)
 
-// SetAlarm makes an alarm of CloudWatch, or gives it another state: OK, ALARM or
+// SetAlarm makes an alarm of CloudWatch, or sets its state: OK, ALARM or
 // INSUFFICIENT_DATA.
 func (c *Cloud) SetAlarm(name, state string) {
 	a := c.account()

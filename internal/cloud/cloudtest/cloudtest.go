@@ -237,7 +237,7 @@ func (c *Cloud) Mend() {
 	c.faults = nil
 }
 
-// called records a request and gives the fault that strikes it.
+// called records a request and returns the fault that strikes it.
 func (c *Cloud) called(call Call) *Fault {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -36,7 +36,7 @@ func run(t *testing.T, client *ec2.Client, image, token string) string {
 	return aws.ToString(out.Instances[0].InstanceId)
 }
 
-// command runs a line on an instance and gives its invocation.
+// command runs a line on an instance and returns its invocation.
 func command(t *testing.T, client *ssm.Client, instance, line string) *ssm.GetCommandInvocationOutput {
 	t.Helper()
 	schedule := poll.Schedule{First: 10 * time.Millisecond, Max: 100 * time.Millisecond, Factor: 2, Limit: 10 * time.Second, What: "the command"}
@@ -135,7 +135,8 @@ systemctl daemon-reload && systemctl enable --now s`)
 	}))
 }
 
-// Faults strike before or after the effect, and what moto lacks is said at once.
+// Faults strike before or after the effect, and an action that moto lacks is an
+// error at once.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	c := cloudtest.New(t)

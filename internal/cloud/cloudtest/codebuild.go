@@ -126,7 +126,7 @@ func (a codeBuildAPI) batchGetProjects(r *request) answer {
 	return reply(http.StatusOK, map[string]any{"projects": found, "projectsNotFound": missing})
 }
 
-// startBuild starts a build, or gives the one that the token started with the same
+// startBuild starts a build, or returns the one that the token started with the same
 // parameters.
 func (a codeBuildAPI) startBuild(r *request) answer {
 	var in startBuildInput

@@ -225,7 +225,7 @@ func (a imageAPI) deregisterImage(r *request) answer {
 	return a.server.forward(r)
 }
 
-// modifyImageAttribute remembers with whom an image is shared.
+// modifyImageAttribute remembers the accounts that an image is shared with.
 func (a imageAPI) modifyImageAttribute(r *request) answer {
 	got := a.server.forward(r)
 	if got.status != http.StatusOK {
@@ -254,7 +254,7 @@ func (a *account) encrypt(snapshot, key string) {
 	a.keys[snapshot] = key
 }
 
-// describeSnapshots tells the keys, which moto forgets.
+// describeSnapshots returns the keys, which moto forgets.
 func (a imageAPI) describeSnapshots(r *request) answer {
 	got := a.server.forward(r)
 	got.body = snapshotIDs.ReplaceAllFunc(got.body, func(b []byte) []byte {
@@ -268,7 +268,8 @@ func (a imageAPI) describeSnapshots(r *request) answer {
 	return got
 }
 
-// snapshotAttribute changes and tells who may use a snapshot, which moto mixes up.
+// snapshotAttribute changes and returns the permissions of a snapshot, which moto
+// mixes up.
 func (a imageAPI) snapshotAttribute(r *request) answer {
 	id := r.form.Get("SnapshotId")
 	a.mu.Lock()

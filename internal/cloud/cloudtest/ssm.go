@@ -101,7 +101,7 @@ func (a ssmAPI) execute(ctx context.Context, r *request, i *instance, c *command
 	timed, stop := context.WithTimeout(ctx, limit)
 	defer stop()
 	script := filepath.Join(i.root, ".bin", "command-"+c.id)
-	// The agent and its worker talk through files. Without them nobody tells how the
+	// The agent and its worker talk through files. Without them nothing reports how the
 	// command ended.
 	channel := filepath.Join(i.root, "var/lib/amazon/ssm", i.id, "channels", c.id)
 	if err := os.MkdirAll(channel, 0o700); err != nil {
@@ -139,7 +139,7 @@ func (a ssmAPI) execute(ctx context.Context, r *request, i *instance, c *command
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if i.answers() { // else nobody tells how it ended
+	if i.answers() { // else nothing reports how it ended
 		c.status, c.code, c.out, c.err, c.ended = status, code, out, errOut, time.Now()
 	}
 }

@@ -19,7 +19,7 @@ var (
 	stackParameter = regexp.MustCompile(`(?s)<ParameterKey>([^<]*)</ParameterKey>\s*<ParameterValue(?:/>|>([^<]*)</)`)
 )
 
-// createChangeSet remembers the template, which a stack does not tell.
+// createChangeSet remembers the template, which a stack does not return.
 func (a *account) createChangeSet(r *request) answer {
 	got := a.server.forward(r)
 	if id := stackID.FindSubmatch(got.body); got.status == http.StatusOK && id != nil {

@@ -95,7 +95,7 @@ func many(n int) (*Platform, *manyInstances, []string) {
 }
 
 // A refresh of a thousand environments takes a few requests, all pages of their
-// answers, and tells those that are gone.
+// answers, and finds those that are gone.
 func TestDescribeMany(t *testing.T) {
 	t.Parallel()
 	p, cloud, ids := many(1000)

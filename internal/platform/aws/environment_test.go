@@ -85,19 +85,19 @@ func TestInstance(t *testing.T) {
 	b.wantNothing()
 }
 
-// A lasting environment: two instances behind a load balancer, a deployment that no
-// request notices, one that fails and leaves what was, and another size.
+// A persistent environment: two instances behind a load balancer, a deployment that
+// no request notices, a failed one that changes nothing, and another size.
 func TestGroup(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	image := b.app()
-	lasting := func(fleet string) pipeline.FleetRequest {
+	persistent := func(fleet string) pipeline.FleetRequest {
 		r := b.request("e-2", fleet, image)
 		r.Persistent, r.Instances = true, 2
 		r.Service.Migrate, r.Migrate = `echo migrated >> "$PENSTOCK_DATA/migrations"`, true
 		return r
 	}
-	one, err := b.Prepare(t.Context(), lasting("f-1"))
+	one, err := b.Prepare(t.Context(), persistent("f-1"))
 	b.must(err)
 	if got := b.get(one.Endpoint + "/env/VERSION"); got != "f-1" {
 		t.Errorf("the test listener reaches %q", got)
@@ -128,7 +128,7 @@ func TestGroup(t *testing.T) {
 			}
 		}
 	}()
-	_, err = b.Prepare(t.Context(), lasting("f-2"))
+	_, err = b.Prepare(t.Context(), persistent("f-2"))
 	b.must(err)
 	if got := b.get(report.Endpoint + "/env/VERSION"); got != "f-1" {
 		t.Errorf("before the shift %q serves", got)
@@ -138,7 +138,7 @@ func TestGroup(t *testing.T) {
 	if got := b.get(report.Endpoint + "/env/VERSION"); got != "f-2" || report.Instances != 2 {
 		t.Errorf("after the shift %q serves: %+v", got, report)
 	}
-	sick := lasting("f-3")
+	sick := persistent("f-3")
 	sick.Env[platformtest.Mode] = platformtest.ModeSick
 	sick.Service.HealthCheck.StartTimeout = time.Second
 	_, err = b.Prepare(t.Context(), sick)

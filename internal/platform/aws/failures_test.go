@@ -32,8 +32,8 @@ type failure struct {
 	want   []string                     // of the error and its hint
 }
 
-// settled ends what a failure does to AWS.
-func (b *bed) settled() {
+// restore ends what a failure does to AWS.
+func (b *bed) restore() {
 	b.cloud.Mend()
 	b.cloud.FailImages("")
 	b.cloud.SetActivities()
@@ -76,7 +76,7 @@ func TestBakeFailures(t *testing.T) {
 		}
 		c.begin()
 		err := b.whatever(c, func() error { _, err := b.Bake(t.Context(), r); return err })
-		b.settled()
+		b.restore()
 		t.Log(c.name, err)
 		b.wantError(err, pipeline.CodeFailed, c.want...)
 		b.wantNothing()
@@ -165,7 +165,7 @@ func TestDeploymentFailures(t *testing.T) {
 		}
 		c.begin()
 		err := b.whatever(c, func() error { return b.deploy(r) })
-		b.settled()
+		b.restore()
 		t.Log(c.name, err)
 		b.wantError(err, pipeline.CodeFailed, c.want...)
 		if got := b.serves(5); got[serving] != 5 || len(b.cloud.Running()) != 2 {

@@ -53,8 +53,8 @@ func once(f cloudtest.Fault) func(int) []cloudtest.Fault {
 	}
 }
 
-// killedAfter strikes the kth request, which takes effect, and all that come then: a
-// process that was killed makes no more requests.
+// killedAfter strikes the kth request, which takes effect, and all later ones: a
+// killed process makes no further requests.
 func killedAfter(k int) []cloudtest.Fault {
 	return []cloudtest.Fault{{Nth: k, Code: "InternalFailure", After: true}, {Nth: k, Code: "InternalFailure", Times: math.MaxInt}}
 }
@@ -72,8 +72,8 @@ var faults = map[string]trouble{
 	"the connection drops, and no more": {at: once(cloudtest.Fault{Times: math.MaxInt})},
 }
 
-// sample gives every how manyth request is struck, and the first: all of them take
-// minutes.
+// sample returns the first request to strike, and the distance to the next: all of
+// them take minutes.
 func sample(every int) (first, step int) {
 	if os.Getenv("PENSTOCK_SOAK") != "" {
 		return 1, 1

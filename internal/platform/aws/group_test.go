@@ -122,8 +122,8 @@ func TestMigrationOfGroup(t *testing.T) {
 	b.wantNothing()
 }
 
-// Where Auto Scaling replaces the only instance of a lasting environment, that is
-// degraded and not gone.
+// Where Auto Scaling replaces the only instance of a persistent environment, the
+// environment is degraded and not gone.
 func TestDescribeWithoutInstance(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)

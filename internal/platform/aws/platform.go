@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Package aws is the platform of Amazon Web Services: images are AMIs, environments
-// are EC2 instances, and lasting ones Auto Scaling groups behind a load balancer.
+// are EC2 instances, and persistent ones Auto Scaling groups behind a load balancer.
 // Commands run through SSM Run Command: no instance takes a connection from where
 // Terraform runs, but for the service's own port.
 //

@@ -15,8 +15,8 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/platformtest"
 )
 
-// persistent is the platform as a pipeline has it that goes to production: what is to be
-// installed is baked first, and every fleet is one of a lasting environment.
+// persistent is the platform as a pipeline to production uses it: what is to be
+// installed is baked first, and every fleet belongs to a persistent environment.
 type persistent struct {
 	*bed
 	mu     *sync.Mutex
@@ -85,8 +85,8 @@ const (
 	noDirectories = "an AMI is not made from a directory"
 )
 
-// TestPlatform takes lasting environments through what every platform promises. What
-// single instances promise is tested beside them: they have no endpoint that stays.
+// TestPlatform takes persistent environments through what every platform promises.
+// Single instances are tested separately: they have no persistent endpoint.
 func TestPlatform(t *testing.T) {
 	lacks := platformtest.Lacks{
 		"Variables": noSecrets, "Exec": noSecrets, "Data": noData, "DataFrom": noData,

@@ -66,7 +66,7 @@ func (b *bed) publishRequest(image string) pipeline.PublishRequest {
 	}
 }
 
-// permissions lists who may launch an image.
+// permissions lists the accounts that may launch an image.
 func (b *bed) permissions(region, image string) (map[string]bool, error) {
 	out, err := b.in(region).ec2.DescribeImageAttribute(b.Context(), &ec2.DescribeImageAttributeInput{
 		ImageId: aws.String(image), Attribute: types.ImageAttributeNameLaunchPermission,

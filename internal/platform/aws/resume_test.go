@@ -70,8 +70,9 @@ func (b *bed) schedules() (names []string) {
 	return names
 }
 
-// Killed while both fleets had traffic, a shift gives it back when the new fleet is not
-// healthy, and when an alarm tells of it, even if that went off before it looked again.
+// A shift is killed while both fleets have traffic. When it resumes, it returns the
+// traffic if the new fleet is not healthy, or if an alarm fires, even one that fired
+// before it polled again.
 func TestShiftGoesBackAfterKill(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)

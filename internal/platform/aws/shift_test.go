@@ -16,7 +16,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// persistent asks for a fleet of a lasting environment.
+// persistent asks for a fleet of a persistent environment.
 func (b *bed) persistent(fleet, image string) pipeline.FleetRequest {
 	r := b.request("e-1", fleet, image)
 	r.Persistent, r.Instances, r.Service.HealthCheck.StartTimeout = true, 2, time.Minute
@@ -35,8 +35,8 @@ func (b *bed) serves(n int) map[string]int {
 	return got
 }
 
-// A shift in steps holds at each; an alarm sends the traffic back and leaves nothing
-// of the new fleet.
+// A shift in steps pauses at each; an alarm sends the traffic back and leaves
+// nothing of the new fleet.
 func TestShiftInSteps(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -66,7 +66,7 @@ func TestShiftInSteps(t *testing.T) {
 	}
 	b.cloud.SetAlarm("errors", "OK")
 
-	// Killed in a hold, it goes on where it was; cancelled, the traffic goes back.
+	// Killed in a pause, it goes on where it was; cancelled, the traffic goes back.
 	_, err = b.Prepare(t.Context(), b.persistent("f-3", image))
 	b.must(err)
 	ctx, cancel := context.WithCancel(t.Context())

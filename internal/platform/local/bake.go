@@ -26,8 +26,8 @@ import (
 const (
 	opBake = "bake image"
 
-	// bakesDir is where trees are while commands change them. Each has a lock, which
-	// its baker holds, so that those of dead ones are told apart.
+	// bakesDir is where trees are while commands change them. Each has a lock, which its
+	// baker holds, so that the trees of dead bakers are recognized.
 	bakesDir = "bakes"
 )
 
@@ -112,8 +112,8 @@ func (p *Platform) bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.B
 	return p.ingest(ctx, work)
 }
 
-// lockBake makes the directory of a bake and takes its lock. A sweep may hold that
-// for an instant, and remove the directory.
+// lockBake makes the directory of a bake and takes its lock. A sweep may hold the
+// lock for an instant, and remove the directory.
 func lockBake(ctx context.Context, dir string) (lock *os.File, err error) {
 	schedule := poll.Schedule{First: time.Millisecond, Max: 50 * time.Millisecond, Factor: 2, Limit: time.Second, What: "the lock of the bake"}
 	err = poll.Until(ctx, schedule, func(context.Context) (poll.Probe, error) {

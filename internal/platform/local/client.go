@@ -215,8 +215,8 @@ func (c *supervisorClient) killSupervisor() error {
 	return id.Kill()
 }
 
-// endOrphans waits for the guards of instances whose supervisor was killed. Each
-// ends its service by itself, and holds a lock until then, which also tells of one in
+// endOrphans waits for the guards of instances whose supervisor was killed. Each ends
+// its service by itself, and holds a lock until then, which also shows a guard in
 // another container. One that doesn't end in time is killed, and the service with it.
 func (c *supervisorClient) endOrphans(ctx context.Context) error {
 	records, err := filepath.Glob(filepath.Join(escape(c.fleets), "*", "*", protocol.InstanceRecord))

@@ -36,7 +36,7 @@ func TestFencesOutliveSupervisors(t *testing.T) {
 	}
 }
 
-// Whom an endpoint trusts is a change like others.
+// A change of an endpoint's trusted proxies is a change like others.
 func TestFenceOfTrust(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)

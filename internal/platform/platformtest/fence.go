@@ -9,8 +9,8 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// Who was displaced has no effect any more, whatever it asks for: not on what whoever
-// took over has changed since, nor on what that one has removed.
+// A displaced owner no longer has an effect, whatever it asks for: not on what
+// whoever took over has changed since, nor on what that one has removed.
 func testFence(s *suite) {
 	under := func(token int64) pipeline.Platform {
 		return s.Platform.Under(pipeline.Fence{Key: "shop/stage/production", Token: token})
@@ -67,7 +67,7 @@ func testFence(s *suite) {
 			image = ""
 		}
 	}
-	if image != "" && s.Base == "" { // the base is nobody's, and perhaps not listed
+	if image != "" && s.Base == "" { // the base belongs to nobody, and may not be listed
 		s.Errorf("who was displaced removed image %s", image)
 	}
 	s.must(all.Under(pipeline.Fence{Key: "shop/stage/acceptance", Token: 1}).Extend(s.Context(), "e-1", time.Now().Add(time.Hour))) // another lease

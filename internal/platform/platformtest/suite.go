@@ -44,8 +44,8 @@ type Subject struct {
 // Lacks names the tests of what a platform does not have, with the reason.
 type Lacks map[string]string
 
-// Run tests a platform. open gives a new one for each test, and checks in a cleanup
-// of its own that the test left nothing.
+// Run tests a platform. open returns a new one for each test, and checks in a
+// cleanup of its own that the test left nothing.
 func Run(t *testing.T, lacks Lacks, open func(t *testing.T) Subject) {
 	for _, test := range []struct {
 		name string
@@ -205,7 +205,7 @@ func (s *suite) wantGet(url, want string) {
 	}
 }
 
-// fetch sends a request and gives the body of its answer; a status other than 200
+// fetch sends a request and returns the body of its answer; a status other than 200
 // is an error.
 func fetch(ctx context.Context, method, url, body string) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))

@@ -26,8 +26,8 @@ func After(d time.Duration, do func()) <-chan time.Time {
 	return done
 }
 
-// figures are what waits of a kind came to, in seconds of AWS.
-type figures struct {
+// waits measures the waits of a kind, in seconds of AWS.
+type waits struct {
 	late     []float64
 	worst    float64 // of the shares of what it may be late
 	requests int
@@ -35,9 +35,9 @@ type figures struct {
 	seconds  float64
 }
 
-// measure waits for what takes times between 20 seconds and ten minutes. What the look
-// took that saw it counts as it is.
-func (b *Bed) measure(wait func(time.Duration) time.Time) (f figures) {
+// measure waits for changes that take between 20 seconds and ten minutes. The last
+// request counts at its real duration.
+func (b *Bed) measure(wait func(time.Duration) time.Time) (f waits) {
 	for _, takes := range []time.Duration{20 * time.Second, 40 * time.Second, 75 * time.Second, 150 * time.Second, 300 * time.Second, 600 * time.Second} {
 		b.Cloud.ResetCalls()
 		had := wait(takes / compressed)

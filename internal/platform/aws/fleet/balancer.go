@@ -169,9 +169,9 @@ func (b *balancers) create(ctx context.Context, op string, r pipeline.FleetReque
 	return lb, nil
 }
 
-// listen makes the listeners that are not there. The live listener moves with the traffic:
-// to where it is to be next. It is told from the test listener by its lower port, so that
-// this one makes way first.
+// listen makes the listeners that are not there. The live listener moves to its next port
+// together with the traffic. It has the lower port of the two, so the test listener makes
+// way first.
 func (b *balancers) listen(ctx context.Context, lb *balancer, next front, tags []types.Tag) (err error) {
 	if lb.test != "" && lb.testPort <= next.port {
 		if err := b.pointAt(ctx, lb.test, front{port: next.port + 1}, nil); err != nil {

@@ -84,8 +84,8 @@ func New(s *stack.Stack, instances *instance.Instances) *Fleets {
 // balanced reports whether the fleet needs a load balancer.
 func balanced(r pipeline.FleetRequest) bool { return r.Persistent || r.Instances > 1 }
 
-// For returns the kind of environment that a fleet is asked for in: one instance by itself,
-// several or lasting ones as a group.
+// For returns the kind of environment for a fleet: a single instance by itself, several or
+// persistent ones as a group.
 func (f *Fleets) For(r pipeline.FleetRequest) Preparer {
 	if balanced(r) {
 		return f.group(r.Environment, nil)

@@ -89,12 +89,12 @@ func TestKind(t *testing.T) {
 	t.Parallel()
 	b := awstest.New(t)
 	f := New(b.Stack, b.Instances)
-	one, lasting, two := request("e-1", "f-1", ""), request("e-1", "f-1", ""), request("e-1", "f-1", "")
-	lasting.Persistent, two.Instances = true, 2
+	one, persistent, two := request("e-1", "f-1", ""), request("e-1", "f-1", ""), request("e-1", "f-1", "")
+	persistent.Persistent, two.Instances = true, 2
 	for name, c := range map[string]struct {
 		r    pipeline.FleetRequest
 		want bool
-	}{"one instance": {one, false}, "a lasting one": {lasting, true}, "two instances": {two, true}} {
+	}{"one instance": {one, false}, "a lasting one": {persistent, true}, "two instances": {two, true}} {
 		if _, got := f.For(c.r).(*group); got != c.want {
 			t.Errorf("%s: a group: %v, want %v", name, got, c.want)
 		}
@@ -104,7 +104,7 @@ func TestKind(t *testing.T) {
 	if _, ok := env.(*single); !ok {
 		t.Errorf("without a load balancer it is a %T", env)
 	}
-	_, err = f.balancers.ensure(t.Context(), lasting)
+	_, err = f.balancers.ensure(t.Context(), persistent)
 	b.Must(err)
 	env, err = f.Of(t.Context(), "e-1")
 	b.Must(err)

@@ -83,8 +83,8 @@ func (e *group) Prepare(ctx context.Context, r *pipeline.FleetRequest) (pipeline
 // reuseLimit is how long a deployment to a fleet that is taken again may take.
 const reuseLimit = 24 * time.Hour
 
-// bringUp makes the fleet's group. A fleet of the same things that serves no more,
-// which was kept for that, is taken instead: then r gets its ID.
+// bringUp makes the fleet's group. Where a retired fleet made from the same things
+// was kept, it is reused: then r gets its ID.
 func (e *group) bringUp(ctx context.Context, r *pipeline.FleetRequest, size int, there []scalingGroup) (up rising, err error) {
 	for _, g := range there {
 		if g.serving || g.ending || g.key != fleetKey(*r) || len(g.targets) != 1 {

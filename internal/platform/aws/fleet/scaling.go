@@ -54,7 +54,7 @@ func (g scalingGroup) grown(instances int) int {
 	return instances
 }
 
-// fleetKey tells fleets apart that were made from different things.
+// fleetKey distinguishes fleets that were made from different things.
 func fleetKey(r pipeline.FleetRequest) string {
 	text, _ := json.Marshal([]any{r.Image, r.InstanceType, serviceEnv(r), port(r.Service), r.Service.HealthCheck}) // plain values
 	sum := sha256.Sum256(text)
@@ -188,7 +188,7 @@ func describeGroup(g types.AutoScalingGroup) scalingGroup {
 		name: name, fleet: strings.TrimPrefix(name, groupName("")), targets: g.TargetGroupARNs,
 		least: int(aws.ToInt32(g.MinSize)), desired: int(aws.ToInt32(g.DesiredCapacity)),
 		key: tags[stack.TagKey], serving: tags[TagServing] == "true", fence: tags[tagFence], kept: tags[TagKept],
-		ending:      aws.ToString(g.Status) != "", // Auto Scaling gives one only to what is being deleted
+		ending:      aws.ToString(g.Status) != "", // Auto Scaling sets it only on groups that are being deleted
 		environment: tags[TagEnvironment], endpoint: tags[TagEndpoint],
 	}
 }
@@ -197,9 +197,9 @@ func describeGroup(g types.AutoScalingGroup) scalingGroup {
 // before it counts as unable to: what one try lacked, the next may find.
 const launchTries = 3
 
-// failures tells of launches that failed after an activity that is known, and
-// after the newest that did not: in words for a state, and as an error where there are
-// many. It only tells why instances are missing: what can't be read is left out.
+// failures reports launches that failed after a known activity, and after the newest
+// successful one: in words for a state, and as an error where there are many. It only
+// explains why instances are missing: what can't be read is left out.
 func (a *scaling) failures(ctx context.Context, fleet, since string) (failed string, stuck error) {
 	list, _ := a.activities(ctx, fleet, 10)
 	var why []string

@@ -217,7 +217,7 @@ curl -fsS --retry 5 -T "$f" %[2]s
 	return v.instances.Must(ctx, to, instance.Command{What: what, Script: unpack, Timeout: time.Hour, Log: log})
 }
 
-// leave tells of what could not be removed after a deployment that is done.
+// leave reports what could not be removed after a finished deployment.
 func (v *services) leave(log io.Writer, environment string, err error) {
 	if err != nil {
 		stack.Logf(log, "what the deployment before left can't all be removed now; the next one tries again: %v", err)

@@ -15,8 +15,8 @@ import (
 
 const opShift = "shift traffic"
 
-// shift is the way of an environment's traffic to another fleet. Until the fleet
-// before is marked as such, any failure gives the traffic back to it.
+// shift moves an environment's traffic to another fleet. Until the previous fleet is
+// marked as previous, any failure returns the traffic to it.
 type shift struct {
 	*group
 	fleet    string
@@ -187,7 +187,7 @@ func (s *shift) findPrevious(ctx context.Context) error {
 // while, the one before. The deployment is done: what can't be removed now goes with
 // the next one.
 func (s *shift) retire(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTimeout) // what serves no more costs money
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTimeout) // an idle fleet costs money
 	defer cancel()
 	fleets, err := s.fleets(ctx)
 	kept := ""

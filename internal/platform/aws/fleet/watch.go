@@ -22,9 +22,10 @@ type watch struct {
 	pause     time.Duration // between looks
 	target    string        // target group of the fleet
 	names     []string      // of alarms
-	loaded    bool          // the fleet had traffic before: any alarm may tell of that
-	// ringing are alarms that went off before: they count from when they were quiet
-	// once, so that a deployment can mend what they tell of. Nil until the first look.
+	loaded    bool          // the fleet had traffic before: any alarm may be about that
+	// ringing are alarms that were firing at the start. They are ignored until they have
+	// recovered once, so that a deployment can fix their cause. Nil until the first
+	// poll.
 	ringing map[string]bool
 }
 

@@ -119,9 +119,9 @@ func (m *Images) unpack(ctx context.Context, id string, file instance.File, log 
 }
 
 // Abandon ends the builder of a bake that is over, unless an image is being made of it:
-// the next bake of the inputs finishes that, and ends the builder. Should there be none,
-// Orphans tells of it once the image is made, and a schedule ends it at last: a builder
-// that has been stopped has no deadline of its own.
+// the next bake of the inputs finishes that, and ends the builder. If there is no next
+// bake, Orphans reports the builder once the image is made, and a schedule ends it at
+// last: a stopped builder has no deadline of its own.
 func (m *Images) Abandon(ctx context.Context, token string) error {
 	left, err := m.builders(ctx, stack.Filter("tag:"+stack.TagRun, token))
 	if err != nil || len(left) == 0 {

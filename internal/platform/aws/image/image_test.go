@@ -36,7 +36,8 @@ func TestCreateTwice(t *testing.T) {
 	}
 }
 
-// Bakes with long names have names of their own, and one never gives another's image.
+// Bakes with long names have distinct names, and a bake never returns another's
+// image.
 func TestImageName(t *testing.T) {
 	t.Parallel()
 	b := awstest.New(t)

@@ -207,7 +207,7 @@ func templatesOf(g groups.AutoScalingGroup) (list []groups.LaunchTemplateSpecifi
 
 // remove deregisters an image and deletes its snapshots, in this order: while it is
 // registered AWS keeps the snapshots, and a snapshot without its image is found again
-// by its tags. Who may launch it, and use its key, no longer may.
+// by its tags. It also withdraws the rights to launch the image and to use its key.
 func (r regional) remove(ctx context.Context, image types.Image) error {
 	id := aws.ToString(image.ImageId)
 	op := "remove image " + id

@@ -21,9 +21,9 @@ echo '` + packagesEnd + `'
 // comes up to the first such line is the list.
 const packagesEnd = "(these are the packages)"
 
-// cleanScript lists the packages, and removes what must not be in an image: what is one machine's own, and
-// what its commands left behind. What the agent needs to tell how this very command
-// ends goes when the machine stops, after the agent has.
+// cleanScript lists the packages, and removes what must not be in an image: files of this one machine, and
+// what its commands left behind. The files that the agent needs to report the end of this very command are
+// removed when the machine stops, after the agent has stopped.
 func cleanScript(more []string) string {
 	var b strings.Builder
 	b.WriteString(instance.Preamble)

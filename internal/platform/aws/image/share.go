@@ -22,8 +22,8 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
 )
 
-// permission returns the permission to launch for whom a publication names: an account,
-// or the ARN of an organization or of one of its units.
+// permission returns the launch permission for a publication's target: an account, or
+// the ARN of an organization or of one of its units.
 func permission(to string) types.LaunchPermission {
 	switch {
 	case !strings.HasPrefix(to, "arn:"):
@@ -35,7 +35,7 @@ func permission(to string) types.LaunchPermission {
 	}
 }
 
-// permissions returns who may launch an image, beside its owner.
+// permissions returns the accounts that may launch an image, beside its owner.
 func (r regional) permissions(ctx context.Context, id string) (map[string]bool, error) {
 	out, err := r.ec2.DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{
 		ImageId: aws.String(id), Attribute: types.ImageAttributeNameLaunchPermission,
@@ -71,7 +71,7 @@ func (r regional) share(ctx context.Context, image types.Image, want pipeline.Pu
 	if len(add)+len(remove) == 0 {
 		return nil
 	}
-	// The snapshots and the key first: who may launch an image can do so at once.
+	// The snapshots and the key come first, so that a launch permission works at once.
 	accounts := func(list []string) (ids []string) {
 		for _, who := range list {
 			if !strings.HasPrefix(who, "arn:") {
@@ -121,8 +121,8 @@ func (r regional) shareSnapshot(ctx context.Context, id string, add, remove []st
 // sharing, while other images with the key stay shared.
 func grantName(image, account string) string { return "penstock-" + image + "-" + account }
 
-// grants lets accounts use the key that an image's snapshots are encrypted with, and
-// others no longer. AWS gives an existing grant of the same name and content again.
+// grants lets some accounts use the key of an image's snapshots, and withdraws that
+// from others. AWS returns an existing grant of the same name and content.
 func (r regional) grants(ctx context.Context, image types.Image, add, remove []string) error {
 	if len(add)+len(remove) == 0 {
 		return nil
@@ -182,7 +182,8 @@ func without(a, b map[string]bool) (list []string) {
 	return list
 }
 
-// parameter puts an image's ID into a parameter, and removes that which held it before.
+// parameter puts an image's ID into a parameter, and removes the parameter that held it
+// before.
 func (r regional) parameter(ctx context.Context, image types.Image, name string, l pipeline.Labels, log io.Writer) error {
 	id := aws.ToString(image.ImageId)
 	if before := stack.Tag(image.Tags, tagParameter); before != "" && before != name {
@@ -217,7 +218,7 @@ func (r regional) parameter(ctx context.Context, image types.Image, name string,
 	return cloud.Fault(ctx, "write parameter "+name, err)
 }
 
-// tagImageName tells the parameters of several images of a pipeline apart.
+// tagImageName distinguishes the parameters of several images of a pipeline.
 const tagImageName = "penstock:image-name"
 
 // ownParameter is CodeConflict for a parameter that is not of the same image.
@@ -240,7 +241,7 @@ func (r regional) ownParameter(ctx context.Context, name string, l pipeline.Labe
 	return nil
 }
 
-// removeParameter removes a parameter that holds an image's ID still.
+// removeParameter removes a parameter if it still holds an image's ID.
 func (r regional) removeParameter(ctx context.Context, name, id string) error {
 	op := "remove parameter " + name
 	out, err := r.ssm.GetParameter(ctx, &ssm.GetParameterInput{Name: aws.String(name)})

@@ -32,8 +32,8 @@ const (
 	// has registered: a slow boot, and a slow pull of the agent's updates.
 	registerLimit = 10 * time.Minute
 
-	// maxInline is the length of output that SSM gives with the status; what is as
-	// long as that may have been cut.
+	// maxInline is the length of output that SSM returns with the status; output of that
+	// length may have been cut.
 	maxInline = 24000
 
 	// cancelTimeout bounds the request that cancels a command.
@@ -87,7 +87,7 @@ func (i *Instances) Execute(ctx context.Context, id string, c Command) (exit int
 	if c.Timeout <= 0 {
 		c.Timeout = pipeline.DefaultStepTimeout
 	}
-	script, telling := c.Script, ""
+	script, upload := c.Script, ""
 	if len(c.Secrets) > 0 {
 		var remove func()
 		if script, remove, err = i.hide(ctx, c); err != nil {
@@ -95,19 +95,19 @@ func (i *Instances) Execute(ctx context.Context, id string, c Command) (exit int
 		}
 		defer remove()
 	}
-	told := &live{log: io.Discard, mask: c.redactor()}
+	printed := &live{log: io.Discard, mask: c.redactor()}
 	if c.Log != nil {
-		told.log = c.Log
+		printed.log = c.Log
 	}
 	var watched *live
 	if c.Live && c.Log != nil {
-		if telling, watched, err = i.watchOutput(ctx, c); err != nil {
+		if upload, watched, err = i.watchOutput(ctx, c); err != nil {
 			return 0, "", err
 		}
-		told = watched
+		printed = watched
 		defer i.Remove(ctx, File{key: watched.key})
 	}
-	sent, err := i.send(ctx, id, onceScript(rand.Text(), script, telling), c)
+	sent, err := i.send(ctx, id, onceScript(rand.Text(), script, upload), c)
 	if err != nil {
 		return 0, "", err
 	}
@@ -119,8 +119,8 @@ func (i *Instances) Execute(ctx context.Context, id string, c Command) (exit int
 	if err != nil {
 		return 0, "", err
 	}
-	told.rest(output)
-	output = runlog.Text(told.mask, output)
+	printed.rest(output)
+	output = runlog.Text(printed.mask, output)
 	switch result.Status {
 	case types.CommandInvocationStatusSuccess, types.CommandInvocationStatusFailed:
 		return int(result.ResponseCode), output, nil
@@ -167,7 +167,7 @@ func (i *Instances) send(ctx context.Context, id, script string, c Command) (sen
 }
 
 // follow waits for the end of a command. An instance that ends meanwhile is an
-// error, as SSM would only tell after a long time.
+// error, as SSM would report it only after a long time.
 func (i *Instances) follow(ctx context.Context, id, sent string, c Command, watched *live) (result *ssm.GetCommandInvocationOutput, err error) {
 	select { // no command has ended when it was just sent
 	case <-ctx.Done():

@@ -21,9 +21,9 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/runlog"
 )
 
-// live is the output of a command while it runs. SSM gives none before the end, so
-// the instance puts what there is into the bucket now and then, and it is read from
-// there.
+// live is the output of a command while it runs. SSM returns none before the end, so
+// the instance puts the output so far into the bucket now and then, and it is read
+// from there.
 type live struct {
 	*Instances
 	key  string
@@ -32,11 +32,11 @@ type live struct {
 	read int64 // bytes of the output that are in the log, whole lines
 }
 
-// livePause is how often an instance tells what a command printed.
+// livePause is how often an instance uploads what a command printed.
 const livePause = 5 * time.Second
 
-// watchOutput returns the lines that tell, beside a script, what it prints, and that from
-// which it is read.
+// watchOutput returns the lines that upload a script's output while it runs, and the
+// reader of that output.
 func (i *Instances) watchOutput(ctx context.Context, c Command) (string, *live, error) {
 	l := &live{Instances: i, key: filesPrefix + rand.Text(), log: c.Log, mask: c.redactor()}
 	send, err := i.upload(ctx, l.key, max(c.Timeout, urlLife))

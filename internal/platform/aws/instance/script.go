@@ -48,11 +48,11 @@ export %[1]s
 `, variable, Quote(name), Quote(url), digest)
 }
 
-// onceScript runs a script when the instance has done what it does at its first boot,
-// and once only, however often SSM is asked to: a request whose answer was lost is made
-// again, and whoever comes second tells what the first one told. Of the two commands,
-// the one that is followed may be either. After three days no command can run any more.
-func onceScript(token, script, telling string) string {
+// onceScript runs a script after the instance's first boot has finished. It runs it
+// only once, however often SSM is asked to: a request whose answer was lost is made
+// again, and the second command repeats the output of the first. Either of the two
+// commands can be followed. After three days no command can run.
+func onceScript(token, script, upload string) string {
 	return fmt.Sprintf(`exec 2>&1
 if [ ! -e "${PENSTOCK_SYSROOT-}/run/cloud-init/result.json" ] && command -v cloud-init >/dev/null; then
   timeout --foreground 300 cloud-init status --wait >/dev/null 2>&1 || true
@@ -75,5 +75,5 @@ while [ -d "$here" ] && [ ! -e "$here/status" ]; do sleep 1; done
 cat "$here/output"
 fi
 exit "$(cat "$here/status")"
-`, CommandDir, token, script, telling)
+`, CommandDir, token, script, upload)
 }

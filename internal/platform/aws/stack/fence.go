@@ -19,9 +19,9 @@ type fencesKey struct{}
 
 // Under makes the requests of ctx carry fences. AWS knows no conditions on its changes, so
 // each request that changes something is preceded by a look at the lease in the ledger's
-// table, and is not sent where another has taken it over. A request that was looked at,
-// and is then held up for as long as a lease lasts, can still come late. Under looks at the
-// leases first, so that who has lost one is told before anything else is wrong.
+// table, and is not sent where another has taken it over. A checked request that is then
+// delayed for as long as a lease lasts can still come late. Under checks the leases first,
+// so that a lost lease is the first error.
 func (s *Stack) Under(ctx context.Context, by ...pipeline.Fence) (context.Context, error) {
 	if len(by) == 0 {
 		return ctx, nil

@@ -25,7 +25,7 @@ import (
 
 // Settings name what the bootstrap stack made, or what is there instead of it.
 type Settings struct {
-	Stack                string // name: tells the things of several installations in one account apart
+	Stack                string // name: distinguishes several installations in one account
 	VPC                  string
 	Subnets              []string // of instances
 	PublicSubnets        []string // of load balancers that the Internet reaches, in two zones at least
@@ -35,7 +35,7 @@ type Settings struct {
 	BuilderGroup         string // security group, which lets nobody in
 	LoadBalancerGroup    string // security group
 	SchedulerRole        string // ARN; that ends environments at their TTL
-	InstanceType         string // where nothing else is said; empty means DefaultInstanceType
+	InstanceType         string // by default; empty means DefaultInstanceType
 	AssignPublicAddress  bool   // to instances: the way to Systems Manager from a public subnet
 	PublicEndpoints      bool   // the endpoint of an instance is its public address
 	InternalLoadBalancer bool

@@ -76,7 +76,7 @@ func Filter(name string, values ...string) types.Filter {
 // Mine is the filter of the things of this installation.
 func (s *Stack) Mine() types.Filter { return Filter("tag:"+TagStack, s.Settings.Stack) }
 
-// Timestamp is how tags tell a time; empty for none.
+// Timestamp formats a time for a tag; empty for none.
 func Timestamp(at time.Time) string {
 	if at.IsZero() {
 		return ""

@@ -116,7 +116,7 @@ func (b *Bed) SupervisorLog() string {
 	return string(data)
 }
 
-// Request sends a request and gives the status and the body of the answer.
+// Request sends a request and returns the status and the body of the answer.
 func Request(ctx context.Context, method, url, body string) (int, string, error) {
 	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {

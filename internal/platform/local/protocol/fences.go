@@ -21,8 +21,8 @@ const (
 )
 
 // Fences remembers, below a data directory, the highest token that anybody was shown of
-// each lease. It outlives environments and supervisors: who was displaced must not make
-// anew what whoever took over has removed.
+// each lease. It outlives environments and supervisors: a displaced owner must not make
+// again what the new one has removed.
 //
 // Whoever admits a change before it makes it, and lets no other change of the same thing
 // in between, has no effect after a change with a higher token: supervisors change one

@@ -11,8 +11,8 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
-// LastLines returns the end of a log, at most n lines, also from before it was begun
-// anew. It is empty for one that can't be read.
+// LastLines returns the end of a log, at most n lines, including lines from before
+// its rotation. It is empty for a log that can't be read.
 func LastLines(path string, n int) []string {
 	lines := endOf(path)
 	if len(lines) < n {

@@ -30,8 +30,8 @@ const (
 	InstanceLock   = "process.lock" // held while anything of the instance lives
 )
 
-// Record is what is kept of an environment. While a supervisor lives it is the
-// only one to write it; otherwise whoever holds the environment's lock is.
+// Record is what is kept of an environment. While a supervisor lives it is the only
+// one to write it; otherwise the holder of the environment's lock is.
 type Record struct {
 	ID        string    `json:"id"`
 	Address   string    `json:"address,omitempty"` // of the endpoint; set with Port

@@ -33,8 +33,8 @@ const (
 	kindLink kind = "link"
 )
 
-// manifest lists the tree of an image, in lexical order, so that a directory
-// stands before what it holds.
+// manifest lists the tree of an image, in lexical order, so that a directory comes
+// before its entries.
 type manifest struct {
 	Version int     `json:"version"`
 	Entries []entry `json:"entries"`

@@ -6,8 +6,8 @@
 //
 // An image is what its tree says: paths, kinds, permission bits, contents and link
 // targets. Times, owners, and the set-user-ID, set-group-ID and sticky bits are no
-// part of it. So the same tree gives the same ID on every machine. Hard links
-// within a tree become separate files.
+// part of it. So the same tree has the same ID on every machine. Hard links within a
+// tree become separate files.
 //
 //	s := store.Open(filepath.Join(dir, "images"))
 //	image, err := s.Ingest(ctx, tree, nil)
@@ -70,10 +70,10 @@ func Open(dir string) *Store { return &Store{filepath.Clean(dir)} }
 // workers is how many files are copied at once: enough to keep a fast disk busy.
 func workers() int { return min(max(runtime.GOMAXPROCS(0), 2), 8) }
 
-// Ingest reads a tree into the store and gives its image. The tree is not
-// changed. A tree that changes meanwhile, or holds what no image can (sockets,
-// devices, pipes), is CodeInvalid. allowed is asked while nothing can be removed, and an
-// error of it is returned; nil allows.
+// Ingest reads a tree into the store and returns its image. The tree is not changed. A
+// tree that changes meanwhile, or holds what no image can (sockets, devices, pipes), is
+// CodeInvalid. allowed is asked while nothing can be removed, and an error of it is
+// returned; nil allows.
 func (s *Store) Ingest(ctx context.Context, tree string, allowed func() error) (Image, error) {
 	unlock, err := s.lock(ctx, shared)
 	if err != nil {

@@ -32,8 +32,8 @@ type balancer struct {
 	proxy *httputil.ReverseProxy
 }
 
-// newBalancer returns a balancer over the fleet that the function gives at the time
-// of each request.
+// newBalancer returns a balancer over the fleet that serving returns at the time of
+// each request.
 func newBalancer(serving func() *fleet, log *stdlog.Logger) *balancer {
 	b := &balancer{fleet: serving}
 	b.proxy = &httputil.ReverseProxy{
@@ -86,8 +86,8 @@ func trailersOnly(resp *http.Response) {
 	}
 }
 
-// closeEarly has a connection of HTTP/1 closed after an answer that comes before the
-// request's body has ended. What is left of it is nobody's, and net/http must not look
+// closeEarly closes an HTTP/1 connection after an answer that comes before the end of
+// the request's body. Nobody reads the rest of that body, and net/http must not look
 // for the next request behind it: having read in full duplex, it breaks off.
 func closeEarly(answer http.Header, r *inFlight) {
 	if r != nil && r.in.ProtoMajor == 1 && !r.body.ended() {

@@ -25,7 +25,7 @@ func (s *supervisor) admit(ctx context.Context, op string, m protocol.Change) er
 	return s.fences.Admit(ctx, op, m.By)
 }
 
-// endFor ends the supervisor for who may.
+// endFor ends the supervisor if the change's lease allows it.
 func (s *supervisor) endFor(ctx context.Context, m protocol.Change) error {
 	s.changes.Lock()
 	defer s.changes.Unlock()

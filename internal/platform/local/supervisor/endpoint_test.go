@@ -264,7 +264,8 @@ func TestEndpointProtocols(t *testing.T) {
 	}
 }
 
-// A service that speaks HTTP/1.1 only is told apart from one that is not healthy.
+// A service that speaks HTTP/1.1 only has another error than one that is not
+// healthy.
 func TestNotHTTP2(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)

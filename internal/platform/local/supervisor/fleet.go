@@ -53,7 +53,7 @@ type fleet struct {
 	instances []*instance // that serve, or would if they were healthy
 	all       []*instance // also those that start or end
 	next      int         // round robin
-	closed    bool        // takes no more requests
+	closed    bool        // accepts no further requests
 }
 
 func newFleet(life context.Context, dir string, rec protocol.FleetRecord, v protocol.Variables, images *store.Store, log *stdlog.Logger) *fleet {
@@ -188,7 +188,7 @@ func (f *fleet) end(which []*instance) error {
 	return err
 }
 
-// close makes the fleet take no more requests.
+// close makes the fleet accept no further requests.
 func (f *fleet) close() {
 	f.mu.Lock()
 	defer f.mu.Unlock()

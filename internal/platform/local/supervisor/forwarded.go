@@ -3,8 +3,8 @@
 
 package supervisor
 
-// Whom a request came from. Only trusted proxies are believed; what others say in forwarding
-// headers is replaced by what is seen here.
+// The client that a request came from. Only trusted proxies are believed; forwarding headers
+// of others are replaced by what is seen here.
 
 import (
 	"net"
@@ -15,7 +15,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// The headers by which a proxy says whom a request came from, and to which URL.
+// The headers by which a proxy names a request's client and URL.
 const (
 	forwarded      = "Forwarded" // RFC 7239
 	forwardedAny   = "X-Forwarded-"
@@ -58,8 +58,8 @@ func forward(out, in *http.Request, trusted []netip.Prefix) {
 	}
 }
 
-// isForwarding reports whether a header, or one that CGI and its like can't tell from it,
-// says where a request came from.
+// isForwarding reports whether a header says where a request came from. It includes
+// headers that CGI and its like can't distinguish from such a header.
 func isForwarding(name string) bool {
 	if strings.Contains(name, "_") {
 		name = http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))

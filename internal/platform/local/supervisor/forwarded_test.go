@@ -54,7 +54,7 @@ func TestForward(t *testing.T) {
 	}
 }
 
-// Whom an endpoint trusts changes while it serves, and by the next fleet.
+// An endpoint's trusted proxies change while it serves, and with the next fleet.
 func TestTrustedProxies(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)

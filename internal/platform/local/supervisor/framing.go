@@ -48,7 +48,7 @@ type strictConn struct {
 	net.Conn
 	framing framing
 	rest    string      // of the poison, once refused
-	refused bool        // no more of what the client sends is read
+	refused bool        // the rest of what the client sends is not read
 	raw     atomic.Bool // the connection has changed to another protocol
 	within  atomic.Bool // a request is not read to its end
 }
@@ -113,7 +113,7 @@ func (c *strictConn) CloseWrite() error {
 	return nil
 }
 
-// changed is told of the state of each connection of a server.
+// changed receives the state of each connection of a server.
 func changed(conn net.Conn, state http.ConnState) {
 	if c, ok := conn.(*strictConn); ok && state == http.StateHijacked {
 		c.raw.Store(true)

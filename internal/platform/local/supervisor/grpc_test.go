@@ -162,7 +162,7 @@ func TestGRPC(t *testing.T) {
 	}
 }
 
-// Without service.protocol a client of gRPC is told so.
+// Without service.protocol a gRPC client gets an error that names it.
 func TestGRPCRefused(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)

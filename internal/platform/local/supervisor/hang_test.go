@@ -17,8 +17,8 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/protocol"
 )
 
-// When an instance hangs, a request that waits for it goes to another one if it may be sent
-// twice, with its body. Others are told so.
+// When an instance hangs, a request that waits for it goes to another one, with its body,
+// if it may be sent twice. Other requests get an error.
 func TestInstanceHangs(t *testing.T) {
 	t.Parallel()
 	for _, speaks := range []string{"", pipeline.ProtocolH2C} {

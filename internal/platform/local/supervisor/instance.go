@@ -47,9 +47,9 @@ type instance struct {
 	port    atomic.Int64
 	healthy atomic.Bool
 
-	settled sync.Once
-	outcome chan struct{} // closed when the first start has become healthy, or failed
-	failed  error         // why it failed
+	reported sync.Once
+	outcome  chan struct{} // closed when the first start has become healthy, or failed
+	failed   error         // why it failed
 
 	life context.Context
 	kill context.CancelFunc
@@ -57,7 +57,7 @@ type instance struct {
 
 	beats atomic.Pointer[pulse]
 
-	inFlight int           // requests under way; guarded by the fleet's mutex
+	inFlight int           // requests under way; protected by the fleet's mutex
 	idle     chan struct{} // closed when there are none, if somebody waits for it; likewise
 }
 
@@ -96,9 +96,9 @@ func (i *instance) logf(format string, args ...any) {
 	i.fleet.log.Printf("fleet %s instance %s: %s", i.fleet.rec.ID, i.name, fmt.Sprintf(format, args...))
 }
 
-// settle says how the first start went, once.
-func (i *instance) settle(err error) {
-	i.settled.Do(func() {
+// reportStart says how the first start went, once.
+func (i *instance) reportStart(err error) {
+	i.reported.Do(func() {
 		i.failed = err
 		close(i.outcome)
 	})
@@ -111,12 +111,12 @@ func (i *instance) run() {
 	defer i.healthy.Store(false)
 	root, err := filetree.MakeRoot(i.life, i.fleet.images, i.fleet.dir, i.fleet.rec, i.name)
 	if err != nil {
-		i.settle(err)
+		i.reportStart(err)
 		return
 	}
 	file, err := openLog(filepath.Join(i.dir, protocol.InstanceLog))
 	if err != nil {
-		i.settle(fmt.Errorf("open log of instance: %w", err))
+		i.reportStart(fmt.Errorf("open log of instance: %w", err))
 		return
 	}
 	defer func() { _ = file.Close() }()
@@ -133,7 +133,7 @@ func (i *instance) run() {
 		case !was && errors.Is(err, errPortTaken) && tries < startTries:
 			continue
 		case !was:
-			i.settle(err)
+			i.reportStart(err)
 			return
 		case time.Since(began) > stayedUp:
 			pause = firstPause
@@ -206,7 +206,7 @@ func (i *instance) watch(alive context.Context, pid int) (was bool, err error) {
 			if !i.healthy.Swap(true) {
 				i.logf("healthy on port %d after %v", i.port.Load(), time.Since(began).Round(time.Millisecond))
 			}
-			i.settle(nil)
+			i.reportStart(nil)
 			was, fails, pause = true, 0, c.interval
 		case !was && time.Since(began) >= c.start:
 			return was, elsewhere(err, pid)

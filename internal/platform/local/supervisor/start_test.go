@@ -20,7 +20,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/platformtest"
 )
 
-// Each way in which a service does not come up is told apart.
+// Each way in which a service does not come up has its own error.
 func TestServiceDoesNotStart(t *testing.T) {
 	t.Parallel()
 	for mode, want := range map[string][]string{ // the hint, then the text

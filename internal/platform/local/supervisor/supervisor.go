@@ -91,8 +91,8 @@ func supervise(dir, files string) error {
 	if err := os.Chdir(dir); err != nil { // a short way to the socket, whose path is limited to some 100 bytes
 		return err
 	}
-	told := make(chan os.Signal, 1) // of its own: a signal that finds a channel full is lost
-	signal.Notify(told, syscall.SIGTERM)
+	terminated := make(chan os.Signal, 1) // of its own: a signal that finds a channel full is lost
+	signal.Notify(terminated, syscall.SIGTERM)
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGHUP) // are meant for the Terraform that launched the environment
 	lock, err := claim()
 	if err != nil {
@@ -109,7 +109,7 @@ func supervise(dir, files string) error {
 		log: stdlog.New(file, "", stdlog.LstdFlags|stdlog.LUTC|stdlog.Lmicroseconds),
 	}
 	s.life, s.finish = context.WithCancelCause(context.Background())
-	go s.obey(told)
+	go s.obey(terminated)
 	if s.rec, err = protocol.ReadRecord("."); err != nil {
 		return err
 	}
@@ -158,8 +158,8 @@ func claim() (*os.File, error) {
 }
 
 // obey ends the supervisor at SIGTERM.
-func (s *supervisor) obey(told <-chan os.Signal) {
-	<-told
+func (s *supervisor) obey(terminated <-chan os.Signal) {
+	<-terminated
 	s.finish(errors.New("it got SIGTERM"))
 }
 

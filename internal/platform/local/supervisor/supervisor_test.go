@@ -286,7 +286,7 @@ func TestChangesAreRecorded(t *testing.T) {
 	if rec.Instances != 2 || len(rec.TrustedProxies) != 1 {
 		t.Errorf("the fleet is recorded as %+v", rec)
 	}
-	if stray := filepath.Join(b.Environment("e-1"), "f-1"); localtest.There(stray) {
-		t.Errorf("%s is there", stray)
+	if orphan := filepath.Join(b.Environment("e-1"), "f-1"); localtest.There(orphan) {
+		t.Errorf("%s is there", orphan)
 	}
 }
