@@ -43,7 +43,7 @@ func (t *tree) git(ctx context.Context, args ...string) (string, error) {
 	return string(out), nil
 }
 
-// takeHead returns the copy a repository of its own, at the working tree's commit: what
+// takeHead gives the copy a repository of its own, at the working tree's commit: what
 // asks git for a version gets that, and what is done to it is done to no other. There is
 // none before the first commit, nor where the working tree is a part of a repository.
 func (t *tree) takeHead(ctx context.Context, sources pipeline.Sources) error {

@@ -204,7 +204,7 @@ func readRecord(data string) (string, error) {
 	return dir, err
 }
 
-// leave returns up a place for one below another directory, where nothing runs in it.
+// leave gives up a place for one below another directory, where nothing runs in it.
 func (p *Place) leave(base string) error {
 	running, _ := filepath.Glob(filepath.Join(escape(p.Dir), "environments", "*"))
 	if len(running) > 0 || !alone(p.lock) {

@@ -140,7 +140,7 @@ type Fault struct {
 	seen, struck int
 }
 
-// New returns the test an account in the test cloud.
+// New gives the test an account in the test cloud.
 func New(t testing.TB) *Cloud {
 	t.Helper()
 	shared.Lock()

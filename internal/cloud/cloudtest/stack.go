@@ -30,7 +30,7 @@ func (a *account) createChangeSet(r *request) answer {
 	return got
 }
 
-// executeChangeSet returns the stack its outputs, which moto does only when a stack is
+// executeChangeSet gives the stack its outputs, which moto does only when a stack is
 // updated.
 func (a *account) executeChangeSet(r *request) answer {
 	set := a.query(r, "cloudformation", "DescribeChangeSet", url.Values{"ChangeSetName": {r.form.Get("ChangeSetName")}, "StackName": {r.form.Get("StackName")}})

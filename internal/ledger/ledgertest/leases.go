@@ -51,7 +51,7 @@ func wantLocked(t testing.TB, l pipeline.Ledger, by string) pipeline.Lease {
 	wantCode(t, err, pipeline.CodeLocked)
 	var held *pipeline.LockedError
 	if !errors.As(err, &held) {
-		t.Fatalf("%v is no HeldError", err)
+		t.Fatalf("%v is no LockedError", err)
 	}
 	if held.Lease.Holder.Actor != by || held.Lease.Key != key {
 		t.Fatalf("the lease is held by %+v, want %s", held.Lease, by)
