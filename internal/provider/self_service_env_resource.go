@@ -168,7 +168,7 @@ func (r *selfServiceEnvResource) ModifyPlan(ctx context.Context, req resource.Mo
 	m.Build = config.Build
 	if known(ctx, m.Pipeline, m.Name) {
 		var at *engine.Position
-		if state != nil {
+		if state != nil && m.Pipeline.Equal(state.Pipeline) { // else it moves to the history of another
 			at = readAt(ctx, req.Private, &resp.Diagnostics)
 		}
 		r.planBuild(ctx, &m, state, at, known(ctx, config.TTL, config.Owner), resp)

@@ -55,7 +55,7 @@ func (r *stageResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanR
 		plan.Source = state.Source
 	}
 	var at *engine.Position
-	if state != nil {
+	if state != nil && plan.Pipeline.Equal(state.Pipeline) { // else it moves to the history of another
 		at = readAt(ctx, req.Private, &resp.Diagnostics)
 	}
 	r.plan(ctx, &plan, state, at, resp)
