@@ -130,7 +130,13 @@ func TestRolesOfTheLedger(t *testing.T) {
 	if newest, err := approver.Newest(t.Context(), "shop"); err != nil || newest.Sequence != 2 {
 		t.Errorf("with a pending decision the newest event of the history is %v, %v", newest, err)
 	}
+	if _, from, err := deployer.StateFrom(t.Context(), "shop"); err != nil || from != 2 {
+		t.Errorf("with a pending decision the state is of event %d, %v", from, err)
+	}
 	must(write(deployer, nil, build("b-4")))
+	if _, from, err := deployer.StateFrom(t.Context(), "shop"); err != nil || from != head() {
+		t.Errorf("without a pending decision the state is of event %d of %d, %v", from, head(), err)
+	}
 	events, err := deployer.Events(t.Context(), "shop", 0, 10)
 	must(err)
 	if len(events) != 4 || events[2].Facts.Decision == nil || events[2].Actor != "ada" || events[3].Facts.Build == nil || head() != 4 {

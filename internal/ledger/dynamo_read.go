@@ -21,23 +21,31 @@ type dynamoReader struct {
 // State implements pipeline.Ledger: two consistent queries, and one more for each
 // megabyte.
 func (d *dynamoReader) State(ctx context.Context, name string) (*pipeline.State, error) {
+	state, _, err := d.StateFrom(ctx, name)
+	return state, err
+}
+
+// StateFrom is State, with the sequence number of the newest event when the reading began.
+// Where Head returns the same afterwards, the state is exactly of that event: the head is
+// read first, as it sorts before all records, and nothing has been recorded since.
+func (d *dynamoReader) StateFrom(ctx context.Context, name string) (*pipeline.State, int64, error) {
 	const op = "read state"
 	records, head, err := d.view(ctx, name)
 	if err != nil {
-		return nil, d.fault(ctx, op, err)
+		return nil, 0, d.fault(ctx, op, err)
 	}
 	decisions, err := d.decisions.list(ctx, name)
 	if err != nil {
-		return nil, d.fault(ctx, op, err)
+		return nil, 0, d.fault(ctx, op, err)
 	}
 	if head == nil { // what is left of a history that is being purged
 		records, decisions = nil, nil
 	}
 	state, err := stateOf(deciding(records, decisions))
 	if err != nil {
-		return nil, d.damaged(op, "table %s: %w", d.Table, err)
+		return nil, 0, d.damaged(op, "table %s: %w", d.Table, err)
 	}
-	return state, nil
+	return state, head.int("seq"), nil
 }
 
 // view reads a pipeline's records and head.

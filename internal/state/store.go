@@ -35,6 +35,12 @@ type ledger interface {
 	Append(ctx context.Context, b pipeline.Batch) ([]pipeline.Event, error)
 }
 
+// placed is a ledger that tells at which event the reading of a state began. One look at the
+// head is enough then.
+type placed interface {
+	StateFrom(ctx context.Context, pipeline string) (*pipeline.State, int64, error)
+}
+
 // platform reports the environments.
 type platform interface {
 	Describe(ctx context.Context, environments ...string) (map[string]pipeline.EnvironmentReport, error)
@@ -140,6 +146,20 @@ func (s *Store) refresh(ctx context.Context, name string, c *cachedState) error 
 		return nil
 	}
 	asked := time.Now()
+	if l, ok := s.config.Ledger.(placed); ok && c.recorded == nil {
+		recorded, from, err := l.StateFrom(ctx, name)
+		if err != nil {
+			return err
+		}
+		head, err := s.config.Ledger.Head(ctx, name)
+		if err != nil {
+			return err
+		}
+		if head == from { // else somebody has recorded something meanwhile
+			c.recorded, c.head, c.merged, c.pinned, c.asked = recorded, head, nil, true, asked
+			return nil
+		}
+	}
 	head, err := s.config.Ledger.Head(ctx, name)
 	if err != nil {
 		return err
