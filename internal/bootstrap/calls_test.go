@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/iamtest"
 )
 
 // rarer are actions that the way of a commit to production on AWS, which wrote
@@ -39,15 +41,15 @@ func TestPoliciesFitTheCalls(t *testing.T) {
 	d := withCI(t, nil)
 	calls := readCalls(t, "calls.txt")
 	for role, needed := range map[string][]string{"DeployerRole": calls, "LauncherRole": readCalls(t, "calls_launcher.txt"), "ApproverRole": readCalls(t, "calls_approver.txt")} {
-		allowed := d.policyOf(role).allowed()
+		may := allowed(d.Role(role).Policies)
 		for _, action := range needed {
-			if !slices.Contains(allowed, action) {
+			if !slices.Contains(may, action) {
 				t.Errorf("%s needs %s, and no statement allows it", role, action)
 			}
 		}
 	}
 	for _, role := range []string{"DeployerRole", "LauncherRole", "ApproverRole"} {
-		for _, action := range d.policyOf(role).allowed() {
+		for _, action := range allowed(d.Role(role).Policies) {
 			if !slices.Contains(calls, action) && rarer[action] == "" {
 				t.Errorf("%s allows %s, which nothing calls", role, action)
 			}
@@ -63,20 +65,26 @@ func TestPoliciesFitTheCalls(t *testing.T) {
 // readCalls reads what a test of the whole program has recorded.
 func readCalls(t *testing.T, list string) []string {
 	t.Helper()
-	text, err := os.ReadFile("testdata/" + list)
-	must(t, err)
-	calls := strings.Fields(string(text))
+	calls := strings.Fields(read(t, "testdata/"+list))
 	if len(calls) == 0 {
 		t.Fatalf("%s is empty", list)
 	}
 	return calls
 }
 
+// read returns a file of this package.
+func read(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	must(t, err)
+	return string(text)
+}
+
 // allowed returns the actions that some statement allows.
-func (p policy) allowed() (actions []string) {
+func allowed(p iamtest.Policy) (actions []string) {
 	for _, s := range p {
-		if s.effect == "Allow" {
-			actions = append(actions, s.actions...)
+		if s.Effect == "Allow" {
+			actions = append(actions, s.Actions...)
 		}
 	}
 	return actions

@@ -18,11 +18,11 @@ func TestGuideToIAM(t *testing.T) {
 	t.Parallel()
 	d := withCI(t, map[string]string{"RepositoryToken": "/ci/token"})
 	var b strings.Builder
-	for _, role := range []string{"ApproverRole", "LauncherRole", "DeployerRole", "RunnerRole", "StepRole", "InstanceRole", "SchedulerRole", "ApplyTriggerRole", "PipeRole"} {
+	for _, role := range []string{"ApproverRole", "LauncherRole", "DeployerRole", "RunnerRole", "StepRole", "InstanceRole", "SchedulerRole", "LauncherSchedulerRole", "ApplyTriggerRole", "PipeRole"} {
 		fmt.Fprintf(&b, "### %s\n\n| statement | effect | actions |\n| --- | --- | --- |\n", role)
-		for _, s := range d.policyOf(role) {
-			actions := slices.Sorted(slices.Values(s.actions))
-			fmt.Fprintf(&b, "| %s | %s | `%s` |\n", s.sid, s.effect, strings.Join(actions, "`, `"))
+		for _, s := range d.Role(role).Policies {
+			actions := slices.Sorted(slices.Values(s.Actions))
+			fmt.Fprintf(&b, "| %s | %s | `%s` |\n", s.Sid, s.Effect, strings.Join(actions, "`, `"))
 		}
 		b.WriteString("\n")
 	}

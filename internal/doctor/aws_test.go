@@ -36,7 +36,7 @@ func TestOnAWS(t *testing.T) {
 		}
 	}
 	expect("place", Warning, "stack")
-	changes, err := bootstrap.New(c.Config(), bootstrap.DefaultName).Plan(t.Context(), bootstrap.Parameters{})
+	changes, err := bootstrap.New(c.Own(), bootstrap.DefaultName).Plan(t.Context(), bootstrap.Parameters{})
 	if err != nil {
 		t.Fatal(err)
 	}

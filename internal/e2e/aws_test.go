@@ -49,15 +49,14 @@ output "accepted" { value = penstock_stage.acceptance.passed.build }
 	c.SetAlarm("errors", "OK")
 	origin := func(id string) {
 		t.Helper()
-		_, err := ssm.NewFromConfig(c.Config()).PutParameter(t.Context(), &ssm.PutParameterInput{Name: aws.String("/penstock/team/base"), Value: aws.String(id), Type: ssmtypes.ParameterTypeString, Overwrite: aws.Bool(true)})
+		_, err := ssm.NewFromConfig(c.Own()).PutParameter(t.Context(), &ssm.PutParameterInput{Name: aws.String("/penstock/team/base"), Value: aws.String(id), Type: ssmtypes.ParameterTypeString, Overwrite: aws.Bool(true)})
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
 	origin(cloudtest.BaseImage)
 	s := newSite(t, config)
-	s.env = append(s.env, c.Environ()...)
-	if out := s.penstock("bootstrap", "--region", cloudtest.Region, "--yes"); !strings.Contains(out, "Table") {
+	if out := s.bootstrap(c); !strings.Contains(out, "Table") {
 		t.Errorf("bootstrap says:\n%s", out)
 	}
 	made := map[string]bool{}
@@ -126,7 +125,7 @@ output "accepted" { value = penstock_stage.acceptance.passed.build }
 		t.Errorf("instances are left: %v", left)
 	}
 	for _, region := range []string{cloudtest.Region, "us-east-1"} {
-		there := ec2.NewFromConfig(c.Config(), func(o *ec2.Options) { o.Region = region })
+		there := ec2.NewFromConfig(c.Own(), func(o *ec2.Options) { o.Region = region })
 		images, err := there.DescribeImages(t.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}})
 		if err != nil || len(images.Images) > 0 {
 			t.Errorf("images are left in %s: %v, %v", region, images.Images, err)
@@ -160,6 +159,7 @@ output "bob" { value = penstock_self_service_env.bob.endpoint }
 `)
 	s.run(dir, terraform, "init", "-no-color", "-input=false")
 	c.ResetCalls()
+	defer s.as(c, cloudtest.Launcher)()
 	s.run(dir, terraform, "apply", "-auto-approve", "-no-color", "-input=false")
 	if got := s.answer(strings.TrimSpace(s.run(dir, terraform, "output", "-raw", "bob"))); got != "2" {
 		t.Errorf("bob's environment answers %q", got)
@@ -176,6 +176,7 @@ func decide(t *testing.T, s *site, c *cloudtest.Cloud) {
 	t.Helper()
 	build := s.output("accepted")
 	c.ResetCalls()
+	defer s.as(c, cloudtest.Approver)()
 	for _, args := range [][]string{
 		{"status"}, {"builds", "p"}, {"env", "list", "p"}, {"images"},
 		{"reject", "p", "acceptance", build, "--reason", "it is slow"},

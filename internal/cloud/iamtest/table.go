@@ -141,3 +141,9 @@ func global(key string) bool {
 	k := strings.ToLower(key)
 	return strings.HasPrefix(k, "aws:") && !strings.HasPrefix(k, "aws:requesttag/") && !strings.HasPrefix(k, "aws:resourcetag/") && k != "aws:tagkeys"
 }
+
+// Takes reports whether an action is on resources: one that is not is on all of them.
+func Takes(action string) bool {
+	entry := reference().Actions[action]
+	return entry != nil && len(entry.Resources) > 0
+}
