@@ -138,7 +138,7 @@ func (b *rightsBed) groups() {
 	_, err := ec2.NewFromConfig(b.cloud.Own()).CreateLaunchTemplate(b.Context(), templating(b, stackTag))
 	b.must(err)
 	for name, tags := range map[string]map[string]string{
-		"free": stackTag, "kept": with(stageTag, "penstock:kept", "2030-01-01T00:00:00Z"), "serving": with(stageTag, "penstock:kept", "", "penstock:environment", "e-1"),
+		"free": stackTag, "kept": with(stageTag, "penstock:serving", "false"), "serving": with(stageTag, "penstock:kept", "", "penstock:serving", "true"),
 		"expiring": with(stackTag, "penstock:expires", "2030-01-01T00:00:00Z"), "stagedexpiring": with(stageTag, "penstock:expires", "2030-01-01T00:00:00Z"), "other": {},
 	} {
 		_, err := autoscaling.NewFromConfig(b.cloud.Own()).CreateAutoScalingGroup(b.Context(), grouping(b, name, tags))

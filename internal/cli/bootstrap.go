@@ -239,7 +239,7 @@ func (o *bootstrapOptions) print(r bootstrap.Resources) error {
 		{"bucket", r.Bucket}, {"table", r.Table}, {"topic", r.Topic}, {"instance profile", r.InstanceProfile},
 		{"instance security group", r.InstanceSecurityGroup}, {"builder security group", r.BuilderSecurityGroup}, {"load balancer security group", r.LoadBalancerSecurityGroup},
 		{"approver role", r.ApproverRole}, {"deployer role", r.DeployerRole}, {"launcher role", r.LauncherRole}, {"runner role", r.RunnerRole},
-		{"scheduler role", r.SchedulerRole}, {"step role", r.StepRole}, {"runner project", r.RunnerProject}, {"apply project", r.ApplyProject}, {"ci log group", r.CILogGroup},
+		{"scheduler role", r.SchedulerRole}, {"launcher scheduler role", r.LauncherSchedulerRole}, {"step role", r.StepRole}, {"runner project", r.RunnerProject}, {"apply project", r.ApplyProject}, {"ci log group", r.CILogGroup},
 	} {
 		if row[1] != "" {
 			t.row(row[0], row[1])

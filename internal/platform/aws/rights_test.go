@@ -24,7 +24,9 @@ func TestRightsOfVersion2(t *testing.T) {
 	b := newBed(t)
 	id := b.base()
 	b.cloud.SetTemplate(string(template))
-	_, err = b.Bake(t.Context(), b.bakeRequest("r-1"))
+	r := b.bakeRequest("r-1")
+	r.Inputs = "k-2" // else it is the image that is there
+	_, err = b.Bake(t.Context(), r)
 	b.wantError(err, pipeline.CodeNotAllowed, "ssm:SendCommand", "arn:aws:s3:::penstock-"+b.cloud.ID)
 	_, err = b.Publish(t.Context(), pipeline.PublishRequest{
 		Image: id, Labels: pipeline.Labels{Pipeline: "shop", Stage: "image/base", Run: "r-1"}, Log: b.log, Publication: pipeline.Publication{Regions: []string{"us-east-1"}},

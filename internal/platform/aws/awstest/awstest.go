@@ -48,7 +48,9 @@ func Settings(t testing.TB, c *cloudtest.Cloud) stack.Settings {
 	t.Helper()
 	b := &Bed{TB: t}
 	ctx, cfg := t.Context(), c.Own()
-	s := stack.Settings{Stack: "penstock", Bucket: "penstock-" + c.ID, InstanceProfile: c.Stack().Outputs["InstanceProfile"], SchedulerRole: c.Stack().Outputs["SchedulerRole"]}
+	s := stack.Settings{Stack: "penstock", Bucket: "penstock-" + c.ID, InstanceProfile: c.Stack().Outputs["InstanceProfile"],
+		SchedulerRole: c.Stack().Outputs["SchedulerRole"], LauncherSchedulerRole: c.Stack().Outputs["LauncherSchedulerRole"],
+	}
 	machines := ec2.NewFromConfig(cfg)
 	subnets, err := machines.DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{})
 	b.Must(err)

@@ -42,7 +42,7 @@ type scalingGroup struct {
 	kept    string // until when, for a rollback; empty where it is not
 	ending  bool
 
-	environment, endpoint string
+	stage, environment, endpoint string
 }
 
 // grown returns the present number of instances of a group whose least number is to be
@@ -188,8 +188,8 @@ func describeGroup(g types.AutoScalingGroup) scalingGroup {
 		name: name, fleet: strings.TrimPrefix(name, groupName("")), targets: g.TargetGroupARNs,
 		least: int(aws.ToInt32(g.MinSize)), desired: int(aws.ToInt32(g.DesiredCapacity)),
 		key: tags[stack.TagKey], serving: tags[TagServing] == "true", fence: tags[tagFence], kept: tags[TagKept],
-		ending:      aws.ToString(g.Status) != "", // Auto Scaling sets it only on groups that are being deleted
-		environment: tags[TagEnvironment], endpoint: tags[TagEndpoint],
+		ending: aws.ToString(g.Status) != "", // Auto Scaling sets it only on groups that are being deleted
+		stage:  tags[stack.TagStage], environment: tags[TagEnvironment], endpoint: tags[TagEndpoint],
 	}
 }
 
