@@ -53,6 +53,7 @@ type account struct {
 	given       map[string]string         // what that was given
 	stack       *roles                    // evaluated from them; nil until it is needed
 	keyPolicies map[string]iamtest.Policy // of keys, by ARN
+	defaultKey  string                    // of EBS; empty is that of AWS
 }
 
 type launch struct {

@@ -160,6 +160,12 @@ func (a *account) judge(r *request) (actions []string, refused *answer) {
 		}
 	}
 	if r.tried {
+		if r.service == "ec2" && r.action == "RunInstances" {
+			if err := a.unusable(r); err != nil {
+				got := r.deny(err.Error())
+				return actions, &got
+			}
+		}
 		got := r.fail(http.StatusPreconditionFailed, tried, "Request would have succeeded")
 		return actions, &got
 	}
@@ -232,6 +238,14 @@ func (a *account) bootstrapped(r *request, stack, template string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.given, a.template, a.stack = given, template, nil
+}
+
+// SetDefaultKey makes a key the one that EBS encrypts with where none is named.
+func (c *Cloud) SetDefaultKey(arn string) {
+	a := c.account()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.defaultKey = arn
 }
 
 // SetKeyPolicy gives a key a policy other than the default, which leaves it to the policies

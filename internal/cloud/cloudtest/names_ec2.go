@@ -38,7 +38,7 @@ func (n naming) ec2() ([]iamtest.Request, error) {
 		source := append([]iamtest.Resource{n.made("image"), n.made("snapshot")}, from.image(form.Get("SourceImageId"))...)
 		calls := n.making(source)
 		if key := form.Get("KmsKeyId"); key != "" {
-			calls = append(calls, n.keyed(key, "ec2")...)
+			calls = append(calls, n.keyed(key)...)
 		}
 		return calls, nil
 	case "CreateLaunchTemplate":
@@ -189,9 +189,6 @@ func (n naming) launch(form url.Values, template *iamtest.Resource) []iamtest.Re
 	calls := own.making(resources)
 	if profile != "" {
 		calls = append(calls, passing(n.a.roleOf(profile), "ec2.amazonaws.com"))
-	}
-	if key := form.Get("BlockDeviceMapping.1.Ebs.KmsKeyId"); key != "" {
-		calls = append(calls, own.keyed(key, "ec2")...)
 	}
 	return calls
 }

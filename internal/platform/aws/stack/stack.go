@@ -13,6 +13,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -40,6 +41,14 @@ type Settings struct {
 	AssignPublicAddress   bool   // to instances: the way to Systems Manager from a public subnet
 	PublicEndpoints       bool   // the endpoint of an instance is its public address
 	InternalLoadBalancer  bool
+}
+
+// Account returns the ID of the account that the stack is in.
+func (s Settings) Account() string {
+	if parts := strings.Split(s.SchedulerRole, ":"); len(parts) > 4 {
+		return parts[4]
+	}
+	return ""
 }
 
 // DefaultInstanceType is small, of the present generation, and in every region.
