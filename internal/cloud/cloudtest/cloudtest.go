@@ -70,6 +70,10 @@ var shared struct {
 func Main(m *testing.M) int {
 	process.Guard()
 	code := m.Run()
+	if err := checkCalls(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, "who calls what:", err)
+		code = 1
+	}
 	shared.Lock()
 	defer shared.Unlock()
 	if shared.server != nil {

@@ -169,6 +169,7 @@ func (a *account) judge(r *request) (actions []string, refused *answer) {
 		got := r.fail(http.StatusPreconditionFailed, tried, "Request would have succeeded")
 		return actions, &got
 	}
+	note(r.role, actions)
 	return actions, nil
 }
 
