@@ -41,8 +41,9 @@ func TestSQLite(t *testing.T) {
 // take no virtual time.
 func TestDynamo(t *testing.T) {
 	c := cloudtest.New(t)
-	cfg := c.Config()
+	cfg, own := c.Config(), c.Own()
 	cfg.HTTPClient = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // a connection that is kept never rests
+	own.HTTPClient = cfg.HTTPClient
 	table := 0
 	many(t, 1, func(t *testing.T) func(ledgertest.Options) pipeline.Ledger {
 		table++
@@ -51,7 +52,7 @@ func TestDynamo(t *testing.T) {
 		attribute := func(name string) types.AttributeDefinition {
 			return types.AttributeDefinition{AttributeName: aws.String(name), AttributeType: types.ScalarAttributeTypeS}
 		}
-		_, err := dynamodb.NewFromConfig(c.Own()).CreateTable(t.Context(), &dynamodb.CreateTableInput{
+		_, err := dynamodb.NewFromConfig(own).CreateTable(t.Context(), &dynamodb.CreateTableInput{
 			TableName: aws.String(name), BillingMode: types.BillingModePayPerRequest, AttributeDefinitions: []types.AttributeDefinition{attribute("pk"), attribute("sk")},
 			KeySchema: []types.KeySchemaElement{{AttributeName: aws.String("pk"), KeyType: types.KeyTypeHash}, {AttributeName: aws.String("sk"), KeyType: types.KeyTypeRange}},
 		})

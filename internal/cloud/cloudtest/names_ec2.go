@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/iamtest"
@@ -28,7 +29,7 @@ func (n naming) ec2() ([]iamtest.Request, error) {
 	context := map[string][]string{"ec2:Region": {n.region}}
 	switch n.action {
 	case "RunInstances":
-		return n.launch(form, nil), nil
+		return n.launch(form, ""), nil
 	case "CreateImage":
 		return n.making(append(n.machines([]string{form.Get("InstanceId")}), n.made("image"), n.made("snapshot"))), nil
 	case "CopyImage":
@@ -155,9 +156,9 @@ func (n naming) image(id string) []iamtest.Resource {
 	return list
 }
 
-// launch returns the calls of a launch, of which a form says all: one of the request, or
-// one that a launch template has.
-func (n naming) launch(form url.Values, template *iamtest.Resource) []iamtest.Request {
+// launch returns the calls of a launch, of which a form says all: that of the request, or
+// that of a launch template, by its ID.
+func (n naming) launch(form url.Values, template string) []iamtest.Request {
 	own := n
 	own.request = &request{Request: n.Request, service: n.service, region: n.region, account: n.account, form: form, action: "RunInstances"}
 	profile := form.Get("IamInstanceProfile.Name")
@@ -174,18 +175,14 @@ func (n naming) launch(form url.Values, template *iamtest.Resource) []iamtest.Re
 			instance.Context[key] = []string{value}
 		}
 	}
-	resources := []iamtest.Resource{instance, own.made("network-interface"), own.made("volume"), own.image(form.Get("ImageId"))[0]}
-	group := numbered(form, "NetworkInterface.1.SecurityGroupId")
-	group = append(group, numbered(form, "SecurityGroupId")...)
-	resources = append(resources, own.there(n.region, group...)...)
-	for _, key := range []string{"NetworkInterface.1.SubnetId", "SubnetId"} {
-		if id := form.Get(key); id != "" {
-			resources = append(resources, own.there(n.region, id)...)
+	resources := []iamtest.Resource{instance, own.made("network-interface"), own.made("volume")}
+	ids := slices.Concat(numbered(form, "NetworkInterface.1.SecurityGroupId"), numbered(form, "SecurityGroupId"))
+	for _, id := range []string{form.Get("ImageId"), form.Get("NetworkInterface.1.SubnetId"), form.Get("SubnetId"), template} {
+		if id != "" {
+			ids = append(ids, id)
 		}
 	}
-	if template != nil {
-		resources = append(resources, *template)
-	}
+	resources = append(resources, own.there(n.region, ids...)...)
 	calls := own.making(resources)
 	if profile != "" {
 		calls = append(calls, passing(n.a.roleOf(profile), "ec2.amazonaws.com"))
@@ -230,7 +227,7 @@ func (n naming) autoscaling() ([]iamtest.Request, error) {
 		if subnet, _, _ := strings.Cut(form.Get("VPCZoneIdentifier"), ","); subnet != "" {
 			data.Set("SubnetId", subnet)
 		}
-		calls = append(calls, n.launch(data, &n.there(n.region, t.id)[0])...)
+		calls = append(calls, n.launch(data, t.id)...)
 		break
 	}
 	return calls, nil

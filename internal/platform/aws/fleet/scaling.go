@@ -243,6 +243,9 @@ func (a *scaling) remove(ctx context.Context, fleet string) error {
 		if cloud.Is(err, "ScalingActivityInProgress") && a.ends(ctx, name) {
 			return nil
 		}
+		if cloud.Is(err, "AccessDenied") && a.gone(ctx, name) { // what does not exist has no tag that would allow it
+			return nil
+		}
 		return err
 	})
 	if err != nil && !absent(err) {
@@ -253,8 +256,22 @@ func (a *scaling) remove(ctx context.Context, fleet string) error {
 
 // ends reports whether a group is being deleted, which takes minutes.
 func (a *scaling) ends(ctx context.Context, name string) bool {
+	list, err := a.named(ctx, name)
+	return err == nil && len(list) == 1 && aws.ToString(list[0].Status) != ""
+}
+
+// gone reports whether there is no such group.
+func (a *scaling) gone(ctx context.Context, name string) bool {
+	list, err := a.named(ctx, name)
+	return err == nil && len(list) == 0
+}
+
+func (a *scaling) named(ctx context.Context, name string) ([]types.AutoScalingGroup, error) {
 	out, err := a.client.DescribeAutoScalingGroups(ctx, &autoscaling.DescribeAutoScalingGroupsInput{AutoScalingGroupNames: []string{name}})
-	return err == nil && len(out.AutoScalingGroups) == 1 && aws.ToString(out.AutoScalingGroups[0].Status) != ""
+	if err != nil {
+		return nil, err
+	}
+	return out.AutoScalingGroups, nil
 }
 
 // absent reports whether Auto Scaling does not have the group. It has no code of its
