@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/iamtest"
@@ -46,6 +48,46 @@ func TestRoles(t *testing.T) {
 		slices.Sort(want)
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: %v may, want %v", name, got, want)
+		}
+	}
+}
+
+// What differs from account to account is given: subnets that another account shares, a
+// path of parameters, the key of a token.
+func TestRolesInOtherAccounts(t *testing.T) {
+	t.Parallel()
+	b := newRightsBed(t)
+	launch := func(cfg aws.Config) error {
+		_, err := ec2.NewFromConfig(cfg).RunInstances(t.Context(), launching(b, stackTag))
+		return err
+	}
+	find := func(cfg aws.Config) error {
+		_, err := ssm.NewFromConfig(cfg).GetParameters(t.Context(), &ssm.GetParametersInput{Names: []string{"/acme/images/base"}})
+		return err
+	}
+	b.cloud.BorrowSubnets("999999999999")
+	b.must(b.cloud.Try(cloudtest.Launcher, launch))
+	if err := b.cloud.Try(cloudtest.Deployer, find); !refused(err) {
+		t.Errorf("a deployer finds an image by a name that nobody gave: %v", err)
+	}
+	b.cloud.Given(map[string]string{"ParameterPath": "/acme/images"})
+	b.must(b.cloud.Try(cloudtest.Deployer, find))
+	if err := b.cloud.Try(cloudtest.Launcher, find); !refused(err) {
+		t.Errorf("a launcher finds it, too: %v", err)
+	}
+	b.cloud.SetTemplate(read(t, "testdata/template-2.yaml"))
+	if err := b.cloud.Try(cloudtest.Launcher, launch); !refused(err) {
+		t.Errorf("version 2 of the template lets a launcher use shared subnets: %v", err)
+	}
+
+	// Systems Manager decrypts in the name of who reads.
+	runner := withCI(t, map[string]string{"RepositoryToken": "/ci/token"}).Role(cloudtest.Runner)
+	for parameter, may := range map[string]bool{"/ci/token": true, "/ci/other": false} {
+		err := runner.May(iamtest.Request{Action: "kms:Decrypt", Resources: []iamtest.Resource{{ARN: "arn:aws:kms:eu-west-1:123456789012:key/1"}}, Context: map[string][]string{
+			"kms:ViaService": {"ssm.eu-west-1.amazonaws.com"}, "kms:EncryptionContext:PARAMETER_ARN": {"arn:aws:ssm:eu-west-1:123456789012:parameter" + parameter},
+		}})
+		if (err == nil) != may {
+			t.Errorf("the runner decrypts %s: %v", parameter, err)
 		}
 	}
 }

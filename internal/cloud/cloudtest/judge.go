@@ -241,6 +241,14 @@ func (a *account) bootstrapped(r *request, stack, template string) {
 	a.given, a.template, a.stack = given, template, nil
 }
 
+// BorrowSubnets makes the account's subnets those of another one, which shares them.
+func (c *Cloud) BorrowSubnets(lender string) {
+	a := c.account()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.lender = lender
+}
+
 // SetDefaultKey makes a key the one that EBS encrypts with where none is named.
 func (c *Cloud) SetDefaultKey(arn string) {
 	a := c.account()

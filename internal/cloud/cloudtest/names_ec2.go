@@ -80,8 +80,13 @@ func (n naming) ec2() ([]iamtest.Request, error) {
 // theirs.
 func (n naming) ec2ARN(region, kind, id string) string {
 	account := n.a.cloud.ID
-	if kind == "image" || kind == "snapshot" {
+	n.a.mu.Lock()
+	defer n.a.mu.Unlock()
+	switch {
+	case kind == "image" || kind == "snapshot":
 		account = ""
+	case kind == "subnet" && n.a.lender != "":
+		account = n.a.lender
 	}
 	return fmt.Sprintf("arn:aws:ec2:%s:%s:%s/%s", region, account, kind, id)
 }
@@ -127,7 +132,9 @@ func (n naming) there(region string, ids ...string) (list []iamtest.Resource) {
 	}
 	for _, id := range ids {
 		kind, _, _ := strings.Cut(id, "-")
-		list = append(list, iamtest.Resource{ARN: n.ec2ARN(region, kinds[kind], id), Tags: tags[id]})
+		list = append(list, iamtest.Resource{
+			ARN: n.ec2ARN(region, kinds[kind], id), Tags: tags[id], Account: n.a.cloud.ID, // also what another one shares, which allows it
+		})
 	}
 	return list
 }
