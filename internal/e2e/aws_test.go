@@ -65,6 +65,7 @@ output "accepted" { value = penstock_stage.acceptance.passed.build }
 	if got := s.answer(s.output("alice")); got != "1" {
 		t.Errorf("alice's environment answers %q", got)
 	}
+	c.ResetCalls()
 	if code, out := s.planned(); code != 0 {
 		t.Errorf("the plan after an apply is not empty:\n%s", out)
 	}

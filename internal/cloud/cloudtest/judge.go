@@ -216,7 +216,8 @@ func (a *account) judgeSchedule(role string, r *request) error {
 
 var stackResource = regexp.MustCompile(`(?s)<LogicalResourceId>([^<]*)</LogicalResourceId>.*?<PhysicalResourceId>([^<]*)</PhysicalResourceId>`)
 
-// bootstrapped makes the roles of a stack that was made those of the account.
+// bootstrapped makes the roles of a stack that was made those of the account. They stay
+// when another stack is made beside it.
 func (a *account) bootstrapped(r *request, stack, template string) {
 	described := mendParameters(a.query(r, "cloudformation", "DescribeStacks", url.Values{"StackName": {stack}}))
 	given := map[string]string{"AWS::AccountId": a.cloud.ID, "AWS::Region": r.region}
@@ -238,7 +239,9 @@ func (a *account) bootstrapped(r *request, stack, template string) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.given, a.template, a.stack = given, template, nil
+	if had := a.given["AWS::StackName"]; had == "" || had == given["AWS::StackName"] {
+		a.given, a.template, a.stack = given, template, nil
+	}
 }
 
 // BorrowSubnets makes the account's subnets those of another one, which shares them.
