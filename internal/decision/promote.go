@@ -5,7 +5,6 @@ package decision
 
 import (
 	"cmp"
-	"fmt"
 	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
@@ -54,10 +53,10 @@ func completeRollback(st *pipeline.State, s pipeline.Stage, c *Command) error {
 	switch b, known := st.Builds[c.Build]; {
 	case c.Build == "":
 		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "no older build that may be there has passed it").
-			WithHint("`penstock builds %s` lists the builds with the stages that they passed.", c.Pipeline)
+			WithAdvice(c.listBuilds())
 	case known && b.Order >= current.Order:
 		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "build %s is not older than %s, which it holds", c.Build, current.ID).
-			WithHint("To go forward use `penstock promote %s %s %s`.", c.Pipeline, c.Stage, c.Build)
+			WithHint("A promotion goes forward.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbPromote, Pipeline: c.Pipeline, Stage: c.Stage, Build: c.Build})
 	}
 	return nil
 }
@@ -69,20 +68,16 @@ func (d *Decisions) checkMove(st *pipeline.State, s pipeline.Stage, c Command) e
 	if err := st.Pipeline.Authorize(pipeline.RightDeploy, d.person, op); err != nil {
 		return err
 	}
-	to := ""
-	if c.Build != "" {
-		to = fmt.Sprintf(" to build = %q", c.Build)
-	}
 	switch {
 	case s.Type == pipeline.TypeCommit || !s.TakesBuild():
 		return pipeline.Errorf(pipeline.CodeRefused, op, "a stage of type %s takes no builds: it runs when its source or definition changes", s.Type).
-			WithHint("Name a stage with a manual trigger; `penstock status %s` lists the stages.", s.Pipeline)
+			WithHint("Name a stage with a manual trigger.").WithAdvice(c.lookAtStages())
 	case s.Pin != "":
 		return pipeline.Errorf(pipeline.CodeRefused, op, "the stage is pinned to build %s by its configuration", s.Pin).
-			WithHint("Change build = %q%s in the penstock_stage and apply.", s.Pin, to)
+			WithAdvice(pipeline.Advice{Verb: pipeline.VerbPinOrFree, Stage: s.Name, Build: c.Build})
 	case s.Trigger != pipeline.TriggerManual:
 		return pipeline.Errorf(pipeline.CodeRefused, op, "the stage moves by itself to the newest build that passed").
-			WithHint("Set trigger = \"manual\" on the stage to move it by hand, or pin it with build = \"…\".")
+			WithAdvice(pipeline.Advice{Verb: pipeline.VerbManual, Stage: s.Name})
 	}
 	return gate.CheckPaused(st, s, op)
 }
@@ -139,5 +134,5 @@ func noneNewer(st *pipeline.State, s pipeline.Stage, op string) error {
 		}
 	}
 	return pipeline.Errorf(pipeline.CodeRefused, op, "no build newer than the one it holds has passed what is before it").
-		WithHint("`penstock builds %s` lists the builds with how they fared; name one that passed to go back.", s.Pipeline)
+		WithHint("Name one that passed to go back.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbListBuilds, Pipeline: s.Pipeline})
 }

@@ -30,7 +30,7 @@ func overridable(st *pipeline.State, s pipeline.Stage, build string) error {
 	switch {
 	case s.Persistent():
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "what the stage is for is what it runs").
-			WithHint("Override the stage that is in its way; `penstock status %s` shows what it waits for.", s.Pipeline)
+			WithHint("Override the stage that is in its way.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbLookAtStages, Pipeline: s.Pipeline})
 	case s.Type == pipeline.TypeCommit, !s.TakesBuild():
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "a stage of type %s makes what the others need", s.Type).
 			WithHint("Mend the cause and apply again.")
@@ -48,7 +48,7 @@ func overridable(st *pipeline.State, s pipeline.Stage, build string) error {
 
 func (d *Decisions) override(st *pipeline.State, s pipeline.Stage, c Command) (record, error) {
 	if strings.TrimSpace(c.Reason) == "" {
-		return record{}, pipeline.Errorf(pipeline.CodeInvalid, c.op(), "an override needs a reason").WithHint("Say why with --reason.")
+		return record{}, pipeline.Errorf(pipeline.CodeInvalid, c.op(), "an override needs a reason").WithAdvice(pipeline.Advice{Verb: pipeline.VerbReason})
 	}
 	run, _ := st.ResultOf(s, c.Build)
 	o := pipeline.Override{
@@ -72,7 +72,7 @@ func (d *Decisions) checkResume(st *pipeline.State, s pipeline.Stage, c Command)
 		return err
 	}
 	if _, paused := st.Pauses[s.Name]; !paused {
-		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "it is not paused").WithHint("`penstock status %s` shows what it waits for.", s.Pipeline)
+		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "it is not paused").WithAdvice(c.lookAtStages())
 	}
 	return nil
 }
@@ -104,7 +104,7 @@ func (d *Decisions) checkRetry(st *pipeline.State, s pipeline.Stage, c Command) 
 	case st.RunsNow(s.Name):
 		return pipeline.Errorf(pipeline.CodeLocked, c.op(), "run %s of the stage is under way", st.Latest[s.Name].ID).WithHint("Wait until it ends.")
 	case s.TakesBuild() && move.Candidate.ID == "":
-		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "there is no build for it").WithHint("`penstock status %s` shows what it waits for.", s.Pipeline)
+		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "there is no build for it").WithAdvice(c.lookAtStages())
 	case !ran && move.Candidate.ID == "":
 		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "it has not run yet").WithHint("The next apply runs it.")
 	case !ran:

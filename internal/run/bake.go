@@ -268,7 +268,7 @@ func (a *attempt) bakeImage(ctx context.Context, definition pipeline.ImageDefini
 		if info, err := os.Stat(req.Tree); err != nil || !info.IsDir() {
 			return pipeline.Image{}, pipeline.Errorf(pipeline.CodeInvalid, "bake image "+definition.Name,
 				"from.directory %q is not a directory of %s at %s", definition.From.Directory, definition.Source.Repository, definition.Source.Commit).
-				WithHint("Set from = { directory = … } to a directory of the source, relative to its root.")
+				WithHint("Set from.directory to a directory of the source, relative to its root.")
 		}
 	}
 	for i, step := range definition.Steps {

@@ -33,7 +33,7 @@ func (e *core) recover(ctx context.Context, h *lock.Lock, st *pipeline.State, na
 	}
 	if run.ID != latest.ID {
 		return pipeline.Errorf(pipeline.CodeCorrupt, "read interrupted run", "run %s is recorded as %q", latest.ID, run.ID).
-			WithHint("Somebody changed the ledger: `penstock ledger verify` says where. Restore it from a backup.")
+			WithAdvice(pipeline.Advice{Verb: pipeline.VerbVerifyLedger})
 	}
 	e.logger.Info("found an interrupted run", "run", run.ID, "stage", run.Stage, "phase", run.Phase)
 	a := &attempt{core: e, lease: h.Lease, state: st, stage: st.Stages[run.Stage], build: st.Builds[run.Build], run: run, work: e.workDir(run.ID), log: e.noLog()}

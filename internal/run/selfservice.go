@@ -110,7 +110,7 @@ func ChooseBuild(st *pipeline.State, r LaunchRequest) (string, error) {
 		return "", o.Err(op)
 	}
 	return "", pipeline.Errorf(pipeline.CodeRefused, op, "no build has passed %s", stagesOr(entry.After, "the commit stage")).
-		WithHint("Let a build pass first; `penstock status %s` shows what the stages wait for.", r.Pipeline)
+		WithHint("Let a build pass first.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbLookAtStages, Pipeline: r.Pipeline})
 }
 
 // entryFor removes from a default entry the acceptance stages that builds of another commit
@@ -180,7 +180,7 @@ func (e *Environments) CheckLaunch(st *pipeline.State, r LaunchRequest) error {
 	if most := st.Pipeline.SelfService.MaxPerOwner; most > 0 && len(theirs) >= most {
 		slices.Sort(theirs)
 		return pipeline.Errorf(pipeline.CodeRefused, op, "%s has %d already (%s), and pipeline %q allows %d to each", owner, len(theirs), strings.Join(theirs, ", "), r.Pipeline, most).
-			WithHint("End one with `penstock env destroy %s %s`.", r.Pipeline, theirs[0])
+			WithAdvice(pipeline.Advice{Verb: pipeline.VerbDestroy, Pipeline: r.Pipeline, Environment: theirs[0]})
 	}
 	return e.platform.Check(r.Spec)
 }
@@ -202,11 +202,11 @@ func (e *Environments) Launch(ctx context.Context, r LaunchRequest) (pipeline.En
 		return pipeline.Environment{}, state.NoPipeline(r.Pipeline)
 	}
 	if st.Pipeline.Service.Start == "" {
-		hint := "Set service = { start = \"…\" } on the pipeline."
+		ways := []pipeline.Advice{pipeline.Set("service", `{ start = "…" }`, "the pipeline")}
 		if r.Tree != nil {
-			hint = "Set service = { start = \"…\" } on the pipeline, or say how it starts with --start."
+			ways = append(ways, pipeline.Advice{Verb: pipeline.VerbStart})
 		}
-		return pipeline.Environment{}, pipeline.Errorf(pipeline.CodeInvalid, "launch environment", "pipeline %q has no service.start", r.Pipeline).WithHint("%s", hint)
+		return pipeline.Environment{}, pipeline.Errorf(pipeline.CodeInvalid, launchOf(r.Name), "pipeline %q has no service.start", r.Pipeline).WithAdvice(ways...)
 	}
 	env, exists := st.PersonEnvironment(r.Name)
 	if exists {
@@ -261,10 +261,10 @@ func (e *Environments) takeOver(ctx context.Context, st *pipeline.State, env *pi
 		env.Owner, env.Configured = cmp.Or(r.Owner, e.person.Name), r.Configured
 	case r.Create && r.Configured == LaunchedByHand && !st.Pipeline.Authorization.Owns(env.Owner, e.person):
 		return "", pipeline.Errorf(pipeline.CodeConflict, op, "there is one of that name, which is %s's", env.Owner).
-			WithHint("Choose another name; `penstock env list %s` lists those that there are.", r.Pipeline)
+			WithHint("Choose another name.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbListEnvironments, Pipeline: r.Pipeline})
 	case env.Build == "" && r.Build == "":
-		return "", pipeline.Errorf(pipeline.CodeRefused, op, "it runs a working tree and no build: `penstock bootstrap local` keeps it up").
-			WithHint("Run `penstock bootstrap local` again, or choose another name.")
+		return "", pipeline.Errorf(pipeline.CodeRefused, op, "it runs a working tree and no build").
+			WithHint("Choose another name.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbDevelop})
 	}
 	return env.Owner, nil
 }

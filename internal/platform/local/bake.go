@@ -35,7 +35,7 @@ const (
 func (p *Platform) Resolve(_ context.Context, from pipeline.ImageFrom) (string, error) {
 	if from.AMI != "" || from.SSMParameter != "" || from.Filter != nil {
 		return "", pipeline.Errorf(pipeline.CodeInvalid, opBake, "the local platform has no AMIs: from can't be ami, ssm_parameter or filter").
-			WithHint("Set from = { directory = … } or { image = … }; or give the provider an aws block.")
+			WithAdvice(pipeline.Set("from", "{ directory = … }", ""), pipeline.Set("from", "{ image = … }", ""), pipeline.Set("aws", "{ … }", "the provider"))
 	}
 	return from.Image, nil
 }
@@ -229,7 +229,7 @@ func (p *Platform) CheckImage(r pipeline.ImageDefinition) error {
 	for name, set := range map[string]bool{"kms_key": r.KMSKey != "", "publish": r.Publish != nil} {
 		if set {
 			return pipeline.Errorf(pipeline.CodeInvalid, "check image "+r.Name, "%s has no meaning on the local platform", name).
-				WithHint("Remove it, or use the AWS platform: provider \"penstock\" { aws = { … } }.")
+				WithAdvice(pipeline.Unset(name), pipeline.Set("aws", "{ … }", "the provider"))
 		}
 	}
 	return nil
