@@ -202,7 +202,7 @@ func (e *Environments) Launch(ctx context.Context, r LaunchRequest) (pipeline.En
 		return pipeline.Environment{}, state.NoPipeline(r.Pipeline)
 	}
 	if st.Pipeline.Service.Start == "" {
-		ways := []pipeline.Advice{pipeline.Set("service", `{ start = "…" }`, "the pipeline")}
+		ways := []pipeline.Advice{pipeline.Set("service.start", `"…"`, "the pipeline")}
 		if r.Tree != nil {
 			ways = append(ways, pipeline.Advice{Verb: pipeline.VerbStart})
 		}

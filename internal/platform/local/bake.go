@@ -35,7 +35,7 @@ const (
 func (p *Platform) Resolve(_ context.Context, from pipeline.ImageFrom) (string, error) {
 	if from.AMI != "" || from.SSMParameter != "" || from.Filter != nil {
 		return "", pipeline.Errorf(pipeline.CodeInvalid, opBake, "the local platform has no AMIs: from can't be ami, ssm_parameter or filter").
-			WithAdvice(pipeline.Set("from", "{ directory = … }", ""), pipeline.Set("from", "{ image = … }", ""), pipeline.Set("aws", "{ … }", "the provider"))
+			WithAdvice(pipeline.Set("from.directory", "…", ""), pipeline.Set("from.image", "…", ""), pipeline.Set("aws", "{ … }", "the provider"))
 	}
 	return from.Image, nil
 }

@@ -74,7 +74,7 @@ func completed(r pipeline.FleetRequest) (pipeline.FleetRequest, error) {
 	case r.Service.Protocol != "" && r.Service.Protocol != pipeline.ProtocolH2C:
 		return r, invalid("Set service.protocol to \"h2c\", or leave it out for HTTP/1.1.", "service.protocol %q is not known", r.Service.Protocol)
 	case r.Service.Start == "":
-		return r, invalid("Set service = { start = \"…\" } on the pipeline.", "service.start is not set, so there is nothing to launch")
+		return r, invalid("Set service.start on the pipeline.", "service.start is not set, so there is nothing to launch")
 	}
 	if _, err := pipeline.ParseProxies(r.TrustedProxies); err != nil {
 		return r, invalid(hintProxies, "trusted_proxies: %v", err)
