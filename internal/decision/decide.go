@@ -29,7 +29,7 @@ func completeDecision(st *pipeline.State, s pipeline.Stage, c *Command) error {
 	move := gate.Now(st).Stage(s.Name)
 	switch {
 	case c.Verb == Lift:
-		return pipeline.Errorf(pipeline.CodeInvalid, op, "the build whose rejection to lift has to be named").
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "the rejected build has to be named").
 			WithAdvice(c.listBuilds())
 	case !s.Approval && c.Verb == Approve:
 		return takesNone(op)
@@ -40,7 +40,7 @@ func completeDecision(st *pipeline.State, s pipeline.Stage, c *Command) error {
 		return (&pipeline.Error{Code: pipeline.CodeRefused, Op: op, Err: &gate.WaitError{Wait: move.Wait}}).
 			WithHint("A decision may name a build that was.").WithAdvice(c.listBuilds())
 	case move.Candidate.ID == "":
-		return pipeline.Errorf(pipeline.CodeRefused, op, "no build is on offer there").
+		return pipeline.Errorf(pipeline.CodeRefused, op, "no build waits for a decision there").
 			WithHint("Name one that was.").WithAdvice(c.listBuilds())
 	}
 	c.Build = move.Candidate.ID
@@ -71,7 +71,7 @@ func takesNone(op string) error {
 // decision, than the present one.
 func (c Command) stillSo(st *pipeline.State, s pipeline.Stage) error {
 	if now, _ := st.ResultOf(s, c.Build); c.Looked.Run != nil && *c.Looked.Run != now.ID {
-		return pipeline.Errorf(pipeline.CodeConflict, c.op(), "build %s has run there again since you looked, as run %s", c.Build, now.ID).
+		return pipeline.Errorf(pipeline.CodeConflict, c.op(), "build %s has run again since you looked, as run %s", c.Build, now.ID).
 			WithHint("Look at that run, then decide.")
 	}
 	id := pipeline.StageBuild(s.Name, c.Build)
@@ -83,7 +83,7 @@ func (c Command) stillSo(st *pipeline.State, s pipeline.Stage) error {
 		return nil // somebody else has approved the same
 	}
 	if !decided {
-		return pipeline.Errorf(pipeline.CodeConflict, c.op(), "the decision on build %s that you looked at is gone", c.Build).WithHint("Look again, then decide.")
+		return pipeline.Errorf(pipeline.CodeConflict, c.op(), "the decision on build %s that you saw is gone", c.Build).WithHint("Look again, then decide.")
 	}
 	err := pipeline.Errorf(pipeline.CodeConflict, c.op(), "since you looked, %s", d.Describe())
 	if d.Result == pipeline.Rejected && c.Verb != Reject {
@@ -93,13 +93,13 @@ func (c Command) stillSo(st *pipeline.State, s pipeline.Stage) error {
 }
 
 func (d *Decisions) checkReject(st *pipeline.State, s pipeline.Stage, c Command) error {
-	return st.Pipeline.Authorize(pipeline.RightReject, d.person, fmt.Sprintf("reject build %s at stage %q", c.Build, s.Name))
+	return st.Pipeline.Authorize(pipeline.RightReject, d.person, fmt.Sprintf("reject build %s at stage %q of pipeline %q", c.Build, s.Name, s.Pipeline))
 }
 
 // checkApprove refuses a person without the right, a build that can't be approved, and the
 // author of what would be approved.
 func (d *Decisions) checkApprove(st *pipeline.State, s pipeline.Stage, c Command) error {
-	op := fmt.Sprintf("approve build %s at stage %q", c.Build, s.Name)
+	op := fmt.Sprintf("approve build %s at stage %q of pipeline %q", c.Build, s.Name, s.Pipeline)
 	if err := st.Pipeline.Authorize(pipeline.RightApprove, d.person, op); err != nil {
 		return err
 	}
@@ -112,12 +112,12 @@ func (d *Decisions) checkApprove(st *pipeline.State, s pipeline.Stage, c Command
 // checkLift refuses a person without the right, a build that is not rejected, and the author
 // of the build. The author of the rejection may lift it.
 func (d *Decisions) checkLift(st *pipeline.State, s pipeline.Stage, c Command) error {
-	op := fmt.Sprintf("lift the rejection of build %s at stage %q", c.Build, s.Name)
+	op := fmt.Sprintf("lift the rejection of build %s at stage %q of pipeline %q", c.Build, s.Name, s.Pipeline)
 	if err := st.Pipeline.Authorize(pipeline.RightApprove, d.person, op); err != nil {
 		return err
 	}
 	if st.Decisions[pipeline.StageBuild(s.Name, c.Build)].Result != pipeline.Rejected {
-		err := pipeline.Errorf(pipeline.CodeRefused, op, "it is not rejected there")
+		err := pipeline.Errorf(pipeline.CodeRefused, op, "the build is not rejected there")
 		if at := st.RejectedAt(c.Build); at != "" {
 			return err.WithHint("It is at stage %q.", at).WithAdvice(liftAt(s.Pipeline, at, c.Build))
 		}

@@ -352,7 +352,7 @@ func (p *checker) environments() {
 func (p *checker) notices() {
 	for name, st := range p.states {
 		for _, t := range st.Pipeline.Targets() {
-			if err := p.app.CanTell(t); err != nil {
+			if err := p.app.CanNotify(t); err != nil {
 				p.found("notices", Warning, "Set it where Terraform, `penstock watch` or `penstock serve` runs: a process that has it notifies the target.", "%s of pipeline %q: %v", t.Describe(), name, err)
 			}
 			if d := st.Deliveries[t.Key()]; d.Error != "" {

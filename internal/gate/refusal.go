@@ -80,12 +80,12 @@ func (r *Refusal) During(op string) error {
 	return err.WithAdvice(r.Obstacle.Advice())
 }
 
-// describe names a stage. One without a name is the gate of an environment.
+// describe names a stage, with its pipeline. One without a name is the gate of an environment.
 func describe(s pipeline.Stage) string {
 	if s.Name == "" {
-		return "an environment"
+		return fmt.Sprintf("an environment of pipeline %q", s.Pipeline)
 	}
-	return fmt.Sprintf("stage %q", s.Name)
+	return fmt.Sprintf("stage %q of pipeline %q", s.Name, s.Pipeline)
 }
 
 func malformed(stage pipeline.Stage, build string) *Refusal {
@@ -123,7 +123,7 @@ func (r *rules) mayPin(stage pipeline.Stage, who pipeline.Person) *Refusal {
 	if stage.Pin == "" || !stage.RequiresDeployRight() || r.Current[stage.Name].Build == stage.Pin {
 		return nil
 	}
-	err := r.Pipeline.Authorize(pipeline.RightDeploy, who, fmt.Sprintf("move stage %q to build %s", stage.Name, stage.Pin))
+	err := r.Pipeline.Authorize(pipeline.RightDeploy, who, fmt.Sprintf("move %s to build %s", describe(stage), stage.Pin))
 	if err == nil {
 		return nil
 	}

@@ -19,7 +19,7 @@ type then struct{ *pipeline.State }
 // Of returns what receivers are told of an event. What it says of other stages was so
 // when the event was recorded.
 func Of(st *pipeline.State, e pipeline.Event) []pipeline.Notice {
-	if !e.MayTell(pipeline.NotifyTarget{}) {
+	if !e.MayNotify(pipeline.NotifyTarget{}) {
 		return nil
 	}
 	then := then{st.AsOf(e)}

@@ -76,6 +76,7 @@ const (
 	VerbCreateStack   Verb = "create_stack"
 	VerbCreateRunners Verb = "create_runners" // the stack's part for CodeBuild
 	VerbUpdateStack   Verb = "update_stack"
+	VerbDestroyStack  Verb = "destroy_stack"
 	VerbDecideRole    Verb = "decide_role" // assume the stack's role that may decide
 )
 
@@ -86,8 +87,9 @@ const (
 	VerbRefer Verb = "refer" // to the resource of Stage
 )
 
-// Set advises to set an argument of something to a value: what is the resource or block that
-// has the argument, such as "the stage", or empty.
+// Set advises to set an argument of something. The argument may lie in a block, as in
+// "service.start"; the value is as in a configuration, or empty if it is for the reader to
+// choose; what is the resource that has the argument, such as "the stage", or empty.
 func Set(argument, value, what string) Advice {
 	return Advice{Verb: VerbSet, Argument: argument, Value: value, Of: what}
 }

@@ -17,7 +17,7 @@ func CheckStage(s *State, stage Stage) error {
 	if stage.Env != nil && s.Pipeline.Service.Start == "" {
 		return Errorf(CodeInvalid, op, "a stage of type %s has an environment, and pipeline %q has no service.start to start in it", stage.Type, stage.Pipeline).
 			WithHint("Only a stage of type custom can do without an environment.").
-			WithAdvice(Set("service", `{ start = "…" }`, "the pipeline"))
+			WithAdvice(Set("service.start", `"…"`, "the pipeline"))
 	}
 	for _, up := range stage.Upstream() {
 		if up == stage.Name {

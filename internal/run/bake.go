@@ -251,7 +251,7 @@ func (im *Images) bakeRun(ctx context.Context, h *lock.Lock, st *pipeline.State,
 
 func (a *attempt) bakeImage(ctx context.Context, definition pipeline.ImageDefinition, secrets []pipeline.Secrets) (pipeline.Image, error) {
 	if err := os.MkdirAll(a.work, 0o700); err != nil {
-		return pipeline.Image{}, pipeline.Errorf(pipeline.CodeFailed, "make work directory", "%w", err)
+		return pipeline.Image{}, pipeline.Errorf(pipeline.CodeFailed, "create work directory", "%w", err)
 	}
 	err := a.sources.Checkout(ctx, pipeline.CheckoutRequest{
 		Repository: definition.Source.Repository, Commit: definition.Source.Commit, Dir: a.checkout(), Travels: true, // to the machine that bakes

@@ -99,9 +99,9 @@ func (cs *Creations) stamp() pipeline.Made {
 	return pipeline.Made{At: cs.now().UTC().Truncate(time.Second), By: cs.holder.Actor, Host: cs.holder.Host}
 }
 
-// Settle records that states have what this process created: from then on it belongs to them.
+// Finish records that states have what this process created: from then on it belongs to them.
 // Call it when Terraform has ended well.
-func (cs *Creations) Settle(ctx context.Context) error {
+func (cs *Creations) Finish(ctx context.Context) error {
 	cs.mu.Lock()
 	made := cs.ids
 	cs.ids = map[string]map[pipeline.Key]string{}

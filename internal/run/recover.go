@@ -53,7 +53,7 @@ func (e *core) recover(ctx context.Context, h *lock.Lock, st *pipeline.State, na
 func (a *attempt) fate() (status pipeline.RunStatus, what string) {
 	switch p := a.run.Process; {
 	case p == a.holder.Process:
-		return pipeline.RunCancelled, "it was given up, and that could not be recorded,"
+		return pipeline.RunCancelled, "the run was given up, and that could not be recorded,"
 	case a.dead(p):
 		return pipeline.RunCancelled, "the process that ran it ended"
 	default:
@@ -74,7 +74,7 @@ func (a *attempt) conclude(ctx context.Context) error {
 		return a.finishInterrupted(ctx)
 	case a.run.Phase == pipeline.PhaseBake && a.stage.Bake && a.env != nil:
 		if err := a.bake(ctx); err != nil {
-			return a.giveUp(ctx, status, fmt.Errorf("%s while it baked, and that can't be finished: %w", what, err))
+			return a.giveUp(ctx, status, fmt.Errorf("%s during its bake, and the bake can't be finished: %w", what, err))
 		}
 		if err := a.finishEnvironment(ctx); err != nil {
 			return a.giveUp(ctx, pipeline.RunFailed, err)

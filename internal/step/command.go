@@ -115,7 +115,7 @@ func prepareRemote(req pipeline.StepRequest) (attempt, error) {
 	switch {
 	case req.Exec == nil:
 		return nil, invalid("the command runs on the environment, but the stage has none").
-			WithAdvice(pipeline.Set("environment", "{ instances = 1 }", "the stage"), pipeline.Unset("on"))
+			WithAdvice(pipeline.Set("environment.instances", "1", "the stage"), pipeline.Unset("on"))
 	case req.Step.Report != "":
 		return nil, invalid("the report %q is read from the checkout, but the command runs on the environment", req.Step.Report).
 			WithAdvice(pipeline.Unset("report"), pipeline.Unset("on"))

@@ -74,7 +74,7 @@ func (r *Runner) Check(kind pipeline.RunnerKind) error {
 	case kind != pipeline.RunnerCodeBuild:
 		return invalid("%q is not a runner", kind).WithHint("Set runner to local or codebuild.")
 	case r.worker == nil:
-		return invalid("runner = %q needs the provider's aws argument: without it everything is on this machine", kind).
+		return invalid("runner %q needs the provider's aws argument: without it everything is on this machine", kind).
 			WithAdvice(pipeline.Set("aws", "{ … }", "the provider"), pipeline.Unset("runner"))
 	}
 	return r.worker.Check()
@@ -181,7 +181,7 @@ func (r *Runner) prepare(ctx context.Context, req pipeline.StepRequest) (attempt
 	case s.On == pipeline.OnRunner:
 		return r.prepareCommand(ctx, req)
 	default:
-		return nil, invalid("on = %q is not a place to run a command", s.On).
+		return nil, invalid("%q is not a place to run a command on", s.On).
 			WithAdvice(pipeline.Set("on", strconv.Quote(string(pipeline.OnEnvironment)), ""), pipeline.Set("on", strconv.Quote(string(pipeline.OnInstances)), ""), pipeline.Unset("on"))
 	}
 }

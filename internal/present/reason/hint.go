@@ -61,9 +61,10 @@ var table = map[pipeline.Verb]words{
 	pipeline.VerbCreateStack:   {"penstock bootstrap{ --region}{ --stack}", "Create it with `{command}`"},
 	pipeline.VerbCreateRunners: {"penstock bootstrap ci{ --region}{ --stack}", "Create it with `{command}`"},
 	pipeline.VerbUpdateStack:   {"penstock bootstrap{ --region}{ --stack}", "Bring the stack up to date with `{command}`"},
+	pipeline.VerbDestroyStack:  {"penstock bootstrap{ --region}{ --stack} --destroy", "Remove the stack with `{command}`"},
 	pipeline.VerbDecideRole:    {"penstock bootstrap", "Assume the role that may decide: the output ApproverRole of the stack that `{command}` created"},
 
-	pipeline.VerbSet:   {"", "Set {argument}{ = value}{ on}"},
+	pipeline.VerbSet:   {"", "Set {assignment}{ on}"},
 	pipeline.VerbUnset: {"", "Remove {argument}"},
 	pipeline.VerbRefer: {"", "Refer to the resource, as in penstock_stage.{stage_name}.passed, so that it is applied first"},
 }
@@ -91,8 +92,21 @@ func fill(text string, a pipeline.Advice, command string) string {
 		"{run}", a.Run, "{environment}", a.Environment, "{environment:q}", strconv.Quote(a.Environment), "{votes}", votes, "{such as}", such, "{to}", to,
 		"{ pipeline}", optional(" ", a.Pipeline),
 		"{ --region}", optional(" --region ", a.Region), "{ --stack}", optional(" --stack ", a.Stack),
-		"{argument}", a.Argument, "{ = value}", optional(" = ", a.Value), "{ on}", optional(" on ", a.Of), "{to value}", optional(" to ", a.Value),
+		"{argument}", a.Argument, "{assignment}", assignment(a.Argument, a.Value), "{ on}", optional(" on ", a.Of), "{to value}", optional(" to ", a.Value),
 	).Replace(text)
+}
+
+// assignment writes an argument of a configuration: `environment = { keep = true }` for
+// environment.keep. Without a value it is the argument's name.
+func assignment(argument, value string) string {
+	block, rest, nested := strings.Cut(argument, ".")
+	switch {
+	case value == "":
+		return argument
+	case nested:
+		return block + " = { " + assignment(rest, value) + " }"
+	}
+	return argument + " = " + value
 }
 
 // Command returns the command line that follows an advice; empty if none does.

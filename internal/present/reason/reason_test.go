@@ -118,9 +118,10 @@ func TestAdvice(t *testing.T) {
 		pipeline.VerbCreateStack:   "Create it with `penstock bootstrap" + stack,
 		pipeline.VerbCreateRunners: "Create it with `penstock bootstrap ci" + stack,
 		pipeline.VerbUpdateStack:   "Bring the stack up to date with `penstock bootstrap" + stack,
+		pipeline.VerbDestroyStack:  "Remove the stack with `penstock bootstrap --region eu-west-1 --stack acme --destroy`.",
 		pipeline.VerbDecideRole:    "Assume the role that may decide: the output ApproverRole of the stack that `penstock bootstrap` created.",
 
-		pipeline.VerbSet:   "Set environment.keep = true on the stage.",
+		pipeline.VerbSet:   "Set environment = { keep = true } on the stage.",
 		pipeline.VerbUnset: "Remove environment.keep.",
 		pipeline.VerbRefer: "Refer to the resource, as in penstock_stage.pre_production.passed, so that it is applied first.",
 	}

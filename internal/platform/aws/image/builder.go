@@ -40,7 +40,7 @@ func (m *Images) build(ctx context.Context, r pipeline.BakeRequest) (_ pipeline.
 		Token: r.Token, Image: r.Image, UserData: instance.Preamble + instance.PowerOff(builderLife) + " || true\n",
 		KMSKey: r.KMSKey, Group: m.stack.Settings.BuilderGroup, Tags: m.stack.TagsOf(r.Labels, map[string]string{
 			stack.TagKey: keyOf(r), stack.TagRun: r.Token, stack.TagRole: roleBuilder,
-			stack.TagExpires: stack.Timestamp(m.stack.Now().Add(builderLife)), "Name": "penstock builder of " + r.Name,
+			stack.TagExpires: stack.Timestamp(m.stack.Now().Add(builderLife)), "Name": "Penstock builder of " + r.Name,
 		}),
 	})
 	if err != nil {

@@ -48,7 +48,7 @@ func New(s *stack.Stack, instances *instance.Instances) *Images {
 func noDirectory() error {
 	return pipeline.Errorf(pipeline.CodeInvalid, "resolve source image", "on AWS an image can't be made from a directory").
 		WithHint("Let a step copy the directory: $PENSTOCK_SOURCE is the checkout.").
-		WithAdvice(pipeline.Set("from", "{ ami = … }", ""), pipeline.Set("from", "{ ssm_parameter = … }", ""), pipeline.Set("from", "{ filter = … }", ""))
+		WithAdvice(pipeline.Set("from.ami", "…", ""), pipeline.Set("from.ssm_parameter", "…", ""), pipeline.Set("from.filter", "…", ""))
 }
 
 // Resolve returns the AMI that a bake starts from.
