@@ -5,6 +5,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -30,8 +31,7 @@ func newBuilds(f *factory, runF func(context.Context, *buildsOptions) error) *co
 		Use:   "builds [PIPELINE]",
 		Short: "List builds, the newest first, with the stages that each passed",
 		Long: "List the builds that the pipeline retains, the newest first. PIPELINE may be left out if there is only one.\n\n" +
-			"Marks: + passed, x failed, ! rejected, ? waits for a decision, o let pass by an override, . not run. An o\n" +
-			"behind another mark is an override that no longer applies.",
+			"Marks: " + buildMarks() + ".\nA ! behind another mark is an override that no longer applies.",
 		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline = arg(given, 0)
@@ -98,7 +98,11 @@ func runBuilds(ctx context.Context, o *buildsOptions) error {
 			}
 			t.row(append(cells, r.Author, r.Message)...)
 		}
-		return t.flush()
+		if err := t.flush(); err != nil || !t.terminal || len(rows) == 0 {
+			return err
+		}
+		_, err = fmt.Fprintf(o.Out, "\n%s\n", t.paint(buildMarks(), faint))
+		return err
 	})
 }
 
@@ -106,9 +110,9 @@ func runBuilds(ctx context.Context, o *buildsOptions) error {
 func (r buildRow) mark(stage string) string {
 	outcome := r.Stages[stage]
 	if _, ok := r.Overrides[stage]; ok && outcome != pipeline.OutcomeOverridden {
-		return marks[outcome] + marks[pipeline.OutcomeOverridden]
+		return present.MarkOf(string(outcome)).Sign + present.MarkOf(string(pipeline.OutcomeOverridden)).Sign
 	}
-	return marks[outcome]
+	return present.MarkOf(string(outcome)).Sign
 }
 
 func describeBuild(st *pipeline.State, b pipeline.Build) buildRow {
@@ -131,10 +135,9 @@ func describeBuild(st *pipeline.State, b pipeline.Build) buildRow {
 	return row
 }
 
-// marks stand for outcomes in a table.
-var marks = map[pipeline.Outcome]string{
-	pipeline.OutcomePassed: "+", pipeline.OutcomeFailed: "x", pipeline.OutcomeRejected: "!",
-	pipeline.OutcomeWaiting: "?", pipeline.OutcomeOverridden: "o", "": ".",
+// buildMarks explains the marks of the table.
+func buildMarks() string {
+	return present.Legend("passed", "failed", "rejected", "waiting", "superseded", "overridden", "")
 }
 
 type runsOptions struct {

@@ -4,6 +4,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -70,11 +71,11 @@ const (
 // colourOf says in which colour a word or a mark for how something stands is written.
 var colourOf = map[string]colour{
 	"passed": green, "running": blue, "failed": red, "rejected": magenta, "overridden": magenta, "waiting": yellow,
-	"ready": blue, "cancelled": faint, "displaced": yellow, "idle": faint, "baked": green, "degraded": yellow, "launching": blue, "ending": blue,
+	"cancelled": faint, "displaced": yellow, "idle": faint, "baked": green, "degraded": yellow, "launching": blue, "ending": blue,
 	"ok": green, "warning": yellow, "problem": red,
 	"expired": faint, "gone": red, "kept": yellow, "dead": red,
-	"+": green, "x": red, "!": magenta, "?": yellow, "o": magenta, ".": faint,
-	"+o": green, "xo": red, "!o": magenta, "?o": yellow, ".o": faint,
+	"✓": green, "✕": red, "⊘": magenta, "?": yellow, "»": faint, "!": magenta, "·": faint, "▸": blue, "‖": faint,
+	"✓!": green, "✕!": red, "⊘!": magenta, "?!": yellow, "»!": faint, "·!": faint,
 }
 
 func (s screen) paint(text string, c colour) string {
@@ -92,6 +93,7 @@ type table struct {
 	heading []string
 	rows    [][]string
 	painted map[int]bool // columns of words and marks that have colours
+	colour  []colour     // of these columns in each row; uncoloured: by the word or the mark
 }
 
 func (f *factory) newTable(heading ...string) *table { return newTable(screenOf(f.Out), heading...) }
@@ -104,13 +106,16 @@ func newTable(s screen, heading ...string) *table {
 	return t
 }
 
-func (t *table) row(cells ...string) {
+func (t *table) row(cells ...string) { t.rowIn(uncoloured, cells...) }
+
+// rowIn adds a row whose words have a colour, whatever they are.
+func (t *table) rowIn(c colour, cells ...string) {
 	for i, c := range cells {
 		if cells[i] = present.Line(c); cells[i] == "" && i < len(cells)-1 {
 			cells[i] = "-"
 		}
 	}
-	t.rows = append(t.rows, cells)
+	t.rows, t.colour = append(t.rows, cells), append(t.colour, c)
 }
 
 // flush prints the table.
@@ -132,12 +137,12 @@ func (t *table) text() string {
 	room, _ := t.size()
 	var b strings.Builder
 	t.line(&b, t.heading, widths, room, func(int, string) colour { return bold })
-	for _, cells := range t.rows {
+	for i, cells := range t.rows {
 		t.line(&b, cells, widths, room, func(column int, cell string) colour {
 			if !t.painted[column] {
 				return uncoloured
 			}
-			return colourOf[cell]
+			return cmp.Or(t.colour[i], colourOf[cell])
 		})
 	}
 	return b.String()

@@ -57,7 +57,7 @@ var stagesFor = map[string]*fitting{
 func takesDecision(_ *pipeline.State, s pipeline.Stage) bool { return s.Approval }
 
 func waitsForDecision(st *pipeline.State, s pipeline.Stage) bool {
-	return gate.Undecided(st, gate.Now(st).Stage(s.Name)) != ""
+	return gate.Now(st).View(s.Name).Undecided != ""
 }
 
 func byHand(_ *pipeline.State, s pipeline.Stage) bool { return s.Trigger == pipeline.TriggerManual }

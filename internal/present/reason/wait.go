@@ -89,15 +89,6 @@ func Waiting(w gate.Wait) string {
 	return text + ": " + how
 }
 
-// MoveWaits says what a stage waits for, and how a person ends it. If the stage's pin is
-// refused, it says why.
-func MoveWaits(m gate.Move) string {
-	if err := m.Err(); err != nil {
-		return err.Error()
-	}
-	return Waiting(m.Wait)
-}
-
 // Command returns the command line of an advice; empty for no advice.
 func Command(a gate.Advice) string {
 	switch a.Verb {
