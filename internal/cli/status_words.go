@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
@@ -137,4 +138,14 @@ func underWay(v report.StageView, when func(time.Time) string) string {
 		}
 	}
 	return text
+}
+
+// cancelled says which promotion is taken back, and where that leaves the stage.
+func cancelled(done decision.Outcome) string {
+	p := done.Promotion
+	text := fmt.Sprintf("The promotion of %s to stage %s, by %s, is cancelled.", p.Build, p.Stage, p.Actor)
+	if done.From.ID == "" {
+		return text
+	}
+	return text + fmt.Sprintf(" The stage stays at %s.", done.From.ID)
 }

@@ -4,6 +4,7 @@
 package decision
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,24 +27,29 @@ func completeDecision(st *pipeline.State, s pipeline.Stage, c *Command) error {
 		}
 		return c.stillSo(st, s)
 	}
-	move := gate.Now(st).Stage(s.Name)
+	view := gate.Now(st).View(s.Name)
+	move := view.Move
+	build := cmp.Or(view.Undecided, move.Candidate.ID)
+	if view.Next.Kind == gate.NextRunning { // nobody is asked about another one
+		build = view.Next.Build
+	}
 	switch {
 	case c.Verb == Lift:
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "the build whose rejection to lift has to be named").
 			WithHint("`penstock builds %s` lists the builds with how they fared.", c.Pipeline)
 	case !s.Approval && c.Verb == Approve:
 		return takesNone(op)
-	case move.Candidate.ID == "" && !s.Approval:
+	case build == "" && !s.Approval:
 		return pipeline.Errorf(pipeline.CodeRefused, op, "the stage takes no decision, and has no build now").
 			WithHint("Name the build to reject there; `penstock builds %s` lists them.", c.Pipeline)
-	case move.Candidate.ID == "" && move.Wait.Waits():
+	case build == "" && move.Wait.Waits():
 		return (&pipeline.Error{Code: pipeline.CodeRefused, Op: op, Err: &gate.WaitError{Wait: move.Wait}}).
 			WithHint("A decision may name a build that was; `penstock builds %s` lists them.", c.Pipeline)
-	case move.Candidate.ID == "":
+	case build == "":
 		return pipeline.Errorf(pipeline.CodeRefused, op, "no build is on offer there").
 			WithHint("Name one that was; `penstock builds %s` lists them.", c.Pipeline)
 	}
-	c.Build = move.Candidate.ID
+	c.Build = build
 	return c.stillSo(st, s)
 }
 

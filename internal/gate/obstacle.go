@@ -235,7 +235,7 @@ func (r *rules) stays(up pipeline.Stage, o *Obstacle) {
 		o.Kind, o.Other = ObstaclePinned, up.Pin
 	case up.Trigger == pipeline.TriggerManual:
 		o.Kind = ObstacleManual
-		o.Comes = build.Order > r.Builds[current].Order || r.RejectedAbove(up, current) != ""
+		o.Comes = build.Order > r.Builds[current].Order || r.leaves(up, current)
 	default:
 		o.Kind, o.Other = ObstaclePassedBy, move.Candidate.ID
 		if o.Other == "" {

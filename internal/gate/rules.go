@@ -196,10 +196,22 @@ func (r *rules) candidate(stage pipeline.Stage, current string) (string, Origin,
 			return newest, OriginNewest, nil
 		}
 	}
-	if current != "" && r.RejectedAbove(stage, current) != "" {
+	if r.leaves(stage, current) {
 		return r.onOfferAgain(stage, current), OriginOffer, nil
 	}
 	return current, OriginCurrent, nil
+}
+
+// leaves reports whether a stage's current build is no candidate any more: it is rejected
+// there or above, or it is undecided and rejected anywhere, so that nobody may approve it.
+func (r *rules) leaves(stage pipeline.Stage, current string) bool {
+	switch {
+	case current == "":
+		return false
+	case r.RejectedAbove(stage, current) != "":
+		return true
+	}
+	return stage.Approval && r.RejectedAt(current) != "" && !r.Passed(stage.Name, current)
 }
 
 // onOfferAgain returns the newest build before a rejected one that still waits for its

@@ -283,7 +283,7 @@ func TestRandomHistories(t *testing.T) {
 				t.Fatalf("seed %d: %s moves to rejected %s", seed, name, m.Candidate.ID)
 			case m.Candidate.ID != current && Eligible(st, stage, m.Candidate.ID) != nil:
 				t.Fatalf("seed %d: %s moves to %s: %v", seed, name, m.Candidate.ID, Eligible(st, stage, m.Candidate.ID))
-			case stage.Trigger == TriggerAutomatic && st.Builds[m.Candidate.ID].Order < st.Builds[current].Order && !(stage.Approval && st.RejectedAbove(stage, current) != ""):
+			case stage.Trigger == TriggerAutomatic && st.Builds[m.Candidate.ID].Order < st.Builds[current].Order && !(stage.Approval && st.RejectedAt(current) != ""):
 				t.Fatalf("seed %d: %s moves back from %s to %s", seed, name, current, m.Candidate.ID)
 			}
 		}

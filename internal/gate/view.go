@@ -236,15 +236,15 @@ func (m Move) decides(current string) bool {
 	return m.Wait.Kind == WaitDecision && m.Wait.Build == current
 }
 
-// next returns the build that a move is to, or waits for; empty if the stage stays.
+// next returns the build that a move is to, or that a person may promote; empty for none.
 func (m Move) next() string {
 	switch {
 	case m.Moves():
 		return m.Candidate.ID
-	case m.Wait.Kind == WaitNewer:
-		return ""
+	case m.Wait.Kind == WaitPromotion:
+		return m.Wait.Build
 	}
-	return m.Wait.Build
+	return ""
 }
 
 // asks says that people decide on a build.

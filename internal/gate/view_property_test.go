@@ -19,11 +19,11 @@ import (
 // themselves and of each other.
 func TestViewsAgree(t *testing.T) {
 	kinds := map[NextKind]int{}
-	for seed := range uint64(120) {
+	for seed := range uint64(60) {
 		s := Chance(t, rand.New(rand.NewPCG(seed, 4)))
 		agree(t, fmt.Sprintf("seed %d", seed), s, kinds)
 	}
-	for seed := range uint64(20) {
+	for seed := range uint64(10) {
 		w := newWorld(t, seed)
 		for range 8 {
 			w.edit()

@@ -167,7 +167,7 @@ func (r *rules) takes(stage pipeline.Stage, build string) bool {
 	case stage.Pin != "":
 		return stage.Pin == build
 	case stage.Trigger == pipeline.TriggerManual:
-		return order > r.Builds[current].Order || r.RejectedAbove(stage, current) != ""
+		return order > r.Builds[current].Order || r.leaves(stage, current)
 	}
 	return order > r.Builds[current].Order && order >= r.Builds[r.goes(stage).Candidate.ID].Order
 }

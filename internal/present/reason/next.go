@@ -46,6 +46,24 @@ func Next(n gate.Next, how bool) string {
 		return fmt.Sprintf("%s promoted it, and the next apply moves it", n.Promotion.Actor)
 	case gate.NextRefused:
 		return waitingFor(n, words)
+	case gate.NextPaused:
+		return paused(n, how)
 	}
 	return "waits for " + waitingFor(n, words)
+}
+
+// paused says who paused a stage, since when and why, and which build comes after that.
+func paused(n gate.Next, how bool) string {
+	by := n.Wait.Pause
+	text := fmt.Sprintf("paused by %s since %s", by.Actor, pipeline.Moment(by.At.UTC()))
+	if by.Reason != "" {
+		text += ": " + by.Reason
+	}
+	if n.Build != "" {
+		text += fmt.Sprintf("; %s comes once it is resumed", n.Build)
+	}
+	if how {
+		text += fmt.Sprintf("; `%s`", Command(gate.Advice{Verb: gate.VerbResume, Pipeline: n.Wait.Pipeline, Stage: n.Wait.Stage}))
+	}
+	return text
 }
