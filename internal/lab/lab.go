@@ -165,11 +165,10 @@ type configuration struct {
 // apply does what an apply at a commit would: it defines the pipeline, and advances its
 // stages in order, but for those behind one that failed.
 func (l *Lab) apply(ctx context.Context, c configuration, commit string) (build string, err error) {
-	snapshot, err := l.App.Source.Snapshot(ctx, source.Query{Repository: c.repo, Ref: commit, Configuration: c.paths.Configuration, Infrastructure: c.paths.Infrastructure, Data: c.paths.Data})
+	snapshot, err := l.App.Source.Snapshot(ctx, source.Query{Repository: c.repo, Ref: commit, Paths: *c.paths})
 	if err != nil {
 		return "", err
 	}
-	snapshot.Source.Paths = c.paths
 	c.stages[0].Source = &snapshot.Source
 	failed := map[string]bool{}
 	for _, s := range c.stages {
