@@ -50,7 +50,7 @@ var layers = map[string][]string{
 	"internal/lock":                 {"internal/pipeline", "internal/poll"},
 	"internal/decision":             {"internal/gate", "internal/pipeline", "internal/state"}, // ledger only: no platform, no leases
 	"internal/collect":              {"internal/lock", "internal/pipeline", "internal/state", "internal/workplace"},
-	"internal/report":               {"internal/collect", "internal/gate", "internal/lock", "internal/pipeline", "internal/state"},
+	"internal/report":               {"internal/collect", "internal/gate", "internal/lock", "internal/pipeline", "internal/present", "internal/state"},
 	"internal/run":                  {"internal/gate", "internal/lock", "internal/pipeline", "internal/poll", "internal/report", "internal/runlog", "internal/state", "internal/workplace"},
 	"internal/engine":               {"internal/collect", "internal/decision", "internal/gate", "internal/lock", "internal/pipeline", "internal/report", "internal/run", "internal/state"},
 	"internal/ledger":               {"internal/cloud", "internal/pipeline", "internal/poll"},
