@@ -54,6 +54,10 @@ func addAttributeError(diags *diag.Diagnostics, at path.Path, doing, name string
 	diags.AddAttributeError(at, summary(err), detail(doing, name, err))
 }
 
+// partOf says what is being done with a part of a pipeline, to be followed by the name of the
+// pipeline: `move stage "production" of pipeline`.
+func partOf(doing, name string) string { return fmt.Sprintf("%s %q of pipeline", doing, name) }
+
 // detail says what was being done with what, what to do now, and the cause.
 func detail(doing, name string, err error) string {
 	parts := []string{fmt.Sprintf("Could not %s %q.", doing, name)}
