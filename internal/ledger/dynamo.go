@@ -27,7 +27,7 @@ const tableSchema = 1
 //	meta         schema             the version of the layout, and the ledger's ID
 //	pipelines    NAME               a pipeline that has a history: whether it is defined, who purges it
 //	lease        KEY                a lease, for ever, so that its tokens grow
-//	view#NAME    #head              number, hash and time of the newest event
+//	view#NAME    #head              number, hash and time of the newest event; how many builds there were
 //	view#NAME    KIND#ID            a record of the state
 //	decisions#NAME                  decisions; see dynamo_decision.go
 //	events#NAME  16-digit number    an event

@@ -16,11 +16,11 @@ import (
 func TestSealNeverGoesBackInTime(t *testing.T) {
 	last := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
 	e := Event{Facts: Facts{Build: &Build{ID: "b-1"}}}
-	if err := e.Seal(7, "p", last.Add(-time.Hour), last); err != nil {
+	if err := e.Seal(Event{Seq: 6, Hash: "p", Time: last, Builds: 4}, last.Add(-time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	if !e.Time.Equal(last) || e.Facts.Build.Order != 7 {
-		t.Errorf("time %s, order %d", e.Time, e.Facts.Build.Order)
+	if !e.Time.Equal(last) || e.Facts.Build.Order != 7 || e.Facts.Build.Number != 5 || e.Builds != 5 {
+		t.Errorf("time %s, order %d, number %d of %d", e.Time, e.Facts.Build.Order, e.Facts.Build.Number, e.Builds)
 	}
 }
 
@@ -64,7 +64,7 @@ func TestRunID(t *testing.T) {
 	} {
 		run := Run{ID: id, Pipeline: "shop", Stage: "commit", Kind: KindStage, Status: RunRunning}
 		e := Event{Pipeline: "shop", Kind: RunStarted, Facts: Facts{Run: &run}}
-		if err := e.Seal(1, "", time.Now(), time.Time{}); err != nil {
+		if err := e.Seal(Event{}, time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		rows, err := e.Records()

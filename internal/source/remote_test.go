@@ -85,7 +85,7 @@ func TestCredentialsAreUsedAndNotShown(t *testing.T) {
 	r.git("checkout", "--quiet", "--detach")
 	second := r.commit("two", map[string]string{"a": "2"})
 	r.git("update-ref", "refs/heads/later", second)
-	if _, err := s.Describe(t.Context(), bare, second, nil); err != nil {
+	if _, err := s.Describe(t.Context(), bare, second); err != nil {
 		t.Error(err)
 	}
 	must(t, checkOut(t.Context(), s, bare, commit, filepath.Join(t.TempDir(), "out")))
