@@ -43,6 +43,7 @@ var layers = map[string][]string{
 	"internal/present":              {}, // makes text printable for all who take some from outside, adapters among them
 	"internal/present/reason":       {"internal/gate", "internal/pipeline"},
 	"internal/present/shape":        {},
+	"internal/present/forge":        {}, // addresses of pages, for all who show commits and check what is configured
 	"internal/present/draw":         {"internal/gate", "internal/pipeline", "internal/present", "internal/present/reason"},
 	"internal/workplace":            {"internal/pipeline"},
 	"internal/runlog":               {"internal/pipeline", "internal/present"}, // how output gets into logs, for all who run commands
@@ -90,7 +91,7 @@ var layers = map[string][]string{
 }
 
 // testOnly are the packages that only tests use.
-var testOnly = []string{"internal/cloud/cloudtest", "internal/e2e", "internal/lab", "internal/lab/serve", "internal/ledger/ledgertest", "internal/pipeline/pipelinetest", "internal/platform/aws/awstest", "internal/platform/local/localtest", "internal/platform/platformtest", "internal/simulation", "internal/workplace/workplacetest"}
+var testOnly = []string{"internal/cloud/cloudtest", "internal/cloud/iamtest", "internal/e2e", "internal/lab", "internal/lab/serve", "internal/ledger/ledgertest", "internal/pipeline/pipelinetest", "internal/platform/aws/awstest", "internal/platform/local/localtest", "internal/platform/platformtest", "internal/simulation", "internal/workplace/workplacetest"}
 
 // confined says which packages alone may import modules with a prefix.
 var confined = map[string][]string{
