@@ -71,5 +71,10 @@ func detail(doing, name string, err error) string {
 			parts = append(parts, fmt.Sprintf("Its environment stays up and answers at %s. It ends with the stage's next run, or with `penstock gc --kept`.", kept.Endpoint))
 		}
 	}
-	return present.Text(strings.Join(append(parts, err.Error()), "\n\n"))
+	return present.Text(strings.Join(append(parts, cause(doing, name, err)), "\n\n"))
+}
+
+// cause says why. What was being done is left out if the error says the same.
+func cause(doing, name string, err error) string {
+	return strings.TrimPrefix(err.Error(), fmt.Sprintf("%s %q: ", doing, name))
 }
