@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/app/apptest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/board"
 	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -85,9 +86,7 @@ func filled(b *testing.B, builds int) *board10k {
 	b.Cleanup(func() { _ = a.Close(context.Background()) })
 	batch := pipeline.Batch{Pipeline: "shop"}
 	flush := func() {
-		if _, err := a.Ledger().Append(b.Context(), batch); err != nil {
-			b.Fatal(err)
-		}
+		apptest.Append(b, a, batch)
 		batch.Events = nil
 	}
 	add := func(kind pipeline.EventKind, f pipeline.Facts) {

@@ -263,7 +263,7 @@ func (o *bootstrapOptions) pipelines(ctx context.Context, _ string) (_ []string,
 	if err != nil {
 		return nil, err
 	}
-	names, err := a.Ledger().Pipelines(ctx)
+	names, err := a.Engine.Reports.Names(ctx)
 	return names, errors.Join(err, a.Close(context.WithoutCancel(ctx)))
 }
 

@@ -182,7 +182,7 @@ func runRuns(ctx context.Context, o *runsOptions) error {
 		if _, err := selectPipelines(ctx, a, o.pipeline); err != nil {
 			return err
 		}
-		page, err := a.Ledger().Runs(ctx, o.pipeline, o.query)
+		page, err := a.Engine.Reports.Runs(ctx, o.pipeline, o.query)
 		if err != nil {
 			return err
 		}
