@@ -87,14 +87,23 @@ func TestSchemas(t *testing.T) {
 		}
 		return text
 	}}
-	file := shapes{Commands: map[string]map[string]any{}, Defs: made.Defs}
+	file := shapes{Commands: map[string]map[string]any{}, Defs: map[string]json.RawMessage{}}
 	for name, v := range printed {
 		file.Commands[name] = made.Of(reflect.TypeOf(v))
 	}
 	for name, def := range made.Defs {
-		for field := range def.(map[string]any)["properties"].(map[string]any) {
-			if !regexp.MustCompile(`^[a-z][a-z0-9_]*$`).MatchString(field) {
-				t.Errorf("%s.%s is not in snake_case", name, field)
+		var b bytes.Buffer
+		enc := json.NewEncoder(&b)
+		enc.SetEscapeHTML(false)
+		if err := enc.Encode(def); err != nil {
+			t.Fatal(err)
+		}
+		file.Defs[name] = b.Bytes()
+	}
+	for name, def := range made.Defs {
+		for _, field := range def.(map[string]any)["properties"].(shape.Properties) {
+			if !regexp.MustCompile(`^[a-z][a-z0-9_]*$`).MatchString(field.Name) {
+				t.Errorf("%s.%s is not in snake_case", name, field.Name)
 			}
 		}
 	}
