@@ -53,8 +53,8 @@ type buildRow struct {
 	Artifact   string                      `json:"artifact,omitempty"` // digest
 	Image      string                      `json:"image,omitempty"`
 	BaseImage  string                      `json:"base_image,omitempty"`
-	Stages     map[string]pipeline.Outcome `json:"stages"`              // absent where it did not run
-	Overrides  map[string]statusOverride   `json:"overrides,omitempty"` // by stage, also those that count no more
+	Stages     map[string]pipeline.Outcome `json:"stages"`              // by name: passed, failed, rejected, waiting or overridden; absent where it did not run
+	Overrides  map[string]statusOverride   `json:"overrides,omitempty"` // by stage, also those that no longer apply
 }
 
 func runBuilds(ctx context.Context, o *buildsOptions) error {

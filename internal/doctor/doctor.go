@@ -42,7 +42,7 @@ const (
 // Finding is what one check found.
 type Finding struct {
 	Check  string `json:"check"`
-	Status Status `json:"status"`
+	Status Status `json:"status"` // ok, warning or problem
 	Text   string `json:"text"`
 	Remedy string `json:"remedy,omitempty"`
 }

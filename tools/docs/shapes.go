@@ -18,6 +18,9 @@ import (
 // shapesMarker is the line of a template that the shapes of the commands' JSON replace.
 const shapesMarker = "<!-- The shapes that internal/cli/schemas.json has. -->\n"
 
+// unit is the description of a duration, or the end of it.
+const unit = "seconds"
+
 // shapeFile has the JSON Schemas of what the commands print, by command, and of the objects in
 // them.
 type shapeFile struct {
@@ -147,7 +150,11 @@ func (t *table) add(prefix string, s shape, within []string) {
 			if !slices.Contains(def.Required, f.name) {
 				name += "?"
 			}
-			t.rows = append(t.rows, fmt.Sprintf("| `%s` | %s | %s |", name, t.file.kind(f.shape), escape(meaning(f.shape))))
+			kind, text := t.file.kind(f.shape), meaning(f.shape)
+			if of, ok := strings.CutSuffix(text, unit); ok { // the type says it
+				kind, text = strings.Replace(kind, "number", "seconds", 1), strings.TrimSuffix(of, "; ")
+			}
+			t.rows = append(t.rows, fmt.Sprintf("| `%s` | %s | %s |", name, kind, escape(text)))
 			t.add(prefix+f.name+".", f.shape, append(slices.Clone(within), s.Ref))
 		}
 	}

@@ -37,7 +37,7 @@ A list of objects, each with:
 | ` + "`zebra[].at`" + ` | time |  |
 | ` + "`zebra[].actor?`" + ` | string | a\|b \<c> a\_b ` + "`x_y\\|z`" + ` |
 | ` + "`by?`" + ` | object of objects |  |
-| ` + "`why`" + ` | number or null | seconds |
+| ` + "`why`" + ` | seconds or null |  |
 
 ## names
 
