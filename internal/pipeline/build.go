@@ -15,6 +15,7 @@ import (
 // Build is an immutable combination of inputs: component revisions and base image.
 type Build struct {
 	ID        string    `json:"id"`
+	Number    int64     `json:"number,omitempty"` // 1, 2, 3, … in the pipeline, for people; set by the ledger, and never given again
 	Pipeline  string    `json:"pipeline"`
 	Stage     string    `json:"stage"` // the commit stage that makes it
 	Order     int64     `json:"order"` // higher is newer; set by the ledger where it is zero
@@ -52,6 +53,21 @@ func BuildID(pipeline, sourceDigest, baseImage string) string {
 		h.Write([]byte(strconv.Itoa(len(part)) + ":" + part + "\n"))
 	}
 	return "b-" + hex.EncodeToString(h.Sum(nil))[:10]
+}
+
+// ParseBuildNumber reads the number of a build as people write it: 412 or #412. It reports
+// false for any other text.
+func ParseBuildNumber(text string) (int64, bool) {
+	digits := strings.TrimPrefix(text, "#")
+	n, err := strconv.ParseInt(digits, 10, 64)
+	return n, err == nil && n > 0 && digits[0] != '+'
+}
+
+// NamesBuild reports whether a text has the form of a build's ID or number. No pipeline and
+// no stage has such a name.
+func NamesBuild(text string) bool {
+	_, number := ParseBuildNumber(text)
+	return number || ValidBuildID(text)
 }
 
 // FirstLine returns the first line of s without surrounding space, and the second line with

@@ -173,7 +173,7 @@ func (a *attempt) enter(ctx context.Context, phase pipeline.Phase, more ...pipel
 // takeCheckout makes the work tree that the steps run in.
 func (a *attempt) takeCheckout(ctx context.Context) error {
 	if err := os.MkdirAll(a.work, 0o700); err != nil {
-		return pipeline.Errorf(pipeline.CodeFailed, "make work directory", "%w", err)
+		return pipeline.Errorf(pipeline.CodeFailed, "create work directory", "%w", err)
 	}
 	var repository, commit string
 	switch {
