@@ -62,7 +62,7 @@ func (b *bed) browse(change ...func(*board.Options)) *tab {
 			if err != nil {
 				return
 			}
-			refused := slices.ContainsFunc([]string{"404 (Not Found)", "Code 404 from", "ERR_CONNECTION_REFUSED", "ERR_EMPTY_RESPONSE", "401 (Unauthorized)", "403 (Forbidden)"}, func(text string) bool { return strings.Contains(m.Text, text) })
+			refused := slices.ContainsFunc([]string{"404 (Not Found)", "Code 404 from", "ERR_CONNECTION_REFUSED", "ERR_EMPTY_RESPONSE", "ERR_INCOMPLETE_CHUNKED_ENCODING", "401 (Unauthorized)", "403 (Forbidden)"}, func(text string) bool { return strings.Contains(m.Text, text) })
 			if m.IsException() || m.Type == "error" && !refused {
 				faults = append(faults, m.String())
 			}

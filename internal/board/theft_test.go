@@ -340,8 +340,8 @@ func TestBrowserRestart(t *testing.T) {
 	me.sees("is approved at stage exploratory")
 
 	// Where the session is over, the page leads back to itself.
-	b.must(os.WriteFile(file, nil, 0o600))
 	b.page.Close()
+	b.must(os.Remove(file))
 	b.server.CloseClientConnections()
 	b.server.Close()
 	listener, err = net.Listen("tcp", address)
