@@ -124,6 +124,8 @@ func (p *pages) functions() template.FuncMap {
 		"dict":     dict,
 		"author":   author,
 		"unbroken": unbroken,
+		"mark":     func(c interface{ mark() present.Mark }) present.Mark { return c.mark() },
+		"legend":   legend,
 		"times":    func(a, b float64) float64 { return a * b },
 	}
 }
@@ -206,4 +208,9 @@ var buildIDs = regexp.MustCompile(`b-[0-9a-f]{10}`)
 // unbroken marks the IDs of builds in a text, so that they are not broken at the hyphen.
 func unbroken(s string) template.HTML {
 	return template.HTML(buildIDs.ReplaceAllString(template.HTMLEscapeString(present.Line(s)), `<span class="id">$0</span>`)) // escaped before
+}
+
+// legend explains the marks of builds at stages.
+func legend() string {
+	return present.Legend("passed", "failed", "rejected", "waiting", "superseded", "overridden", "running", "")
 }

@@ -290,7 +290,7 @@ func (o *serveOptions) serve(ctx context.Context, b *board.Board, listeners []ne
 		b.Close()
 		return err
 	case <-ctx.Done():
-	case <-o.finishing():
+	case <-o.viewing():
 	}
 	b.Close() // streams end, and launches are cleaned up
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)

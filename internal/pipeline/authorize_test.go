@@ -9,6 +9,18 @@ import (
 	"testing"
 )
 
+// hintOf returns the hint of an error.
+func hintOf(err error) string {
+	hint, _ := RemedyOf(err)
+	return hint
+}
+
+// advises reports whether an error has the advice of a verb.
+func advises(err error, verb Verb) bool {
+	_, ways := RemedyOf(err)
+	return len(ways) == 1 && ways[0].Verb == verb
+}
+
 func TestAllows(t *testing.T) {
 	ada := Person{Name: "ada", Groups: []string{"staff"}}
 	session := Person{Name: "assumed-role/deployer/ada", Names: []string{
@@ -80,8 +92,8 @@ func TestAllows(t *testing.T) {
 				t.Errorf("%s may %s: %v, want %v", tt.who.Name, tt.right, got, tt.want)
 			}
 			err = p.Authorize(tt.right, tt.who, "do it")
-			if (err == nil) != tt.want || err != nil && (CodeOf(err) != CodeNotAllowed || HintOf(err) == "") {
-				t.Errorf("error %v with hint %q", err, HintOf(err))
+			if (err == nil) != tt.want || err != nil && (CodeOf(err) != CodeNotAllowed || hintOf(err) == "") {
+				t.Errorf("error %v with hint %q", err, hintOf(err))
 			}
 		})
 	}
@@ -100,11 +112,11 @@ func TestRefusalSaysWhoMay(t *testing.T) {
 		}
 	}
 	for _, want := range []string{"carol", "@ops (dave, erin)", "authorize.deploy"} {
-		if !strings.Contains(HintOf(err), want) {
-			t.Errorf("hint %q does not say %s", HintOf(err), want)
+		if !strings.Contains(hintOf(err), want) {
+			t.Errorf("hint %q does not say %s", hintOf(err), want)
 		}
 	}
-	if hint := HintOf(p.Authorize(RightLaunch, who, "launch")); !strings.Contains(hint, "Nobody may") {
+	if hint := hintOf(p.Authorize(RightLaunch, who, "launch")); !strings.Contains(hint, "Nobody may") {
 		t.Errorf("hint %q", hint)
 	}
 }

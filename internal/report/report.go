@@ -1,13 +1,13 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package report is what faces show: the status of stages and runs, the differences between
+// Package report is what faces show: stages and runs, the differences between
 // builds, how well a stage delivers, what keeps images, and logs. It writes only to the
 // writer that it is given.
 //
 // It renders nothing either. It returns values, with the JSON that commands print:
 //
-//	status, err := reports.StageStatus(ctx, "shop", "production")
+//	view, err := reports.StageView(ctx, "shop", "production")
 //	diff, err := reports.Diff(ctx, "shop", "", "")
 package report
 
@@ -42,7 +42,7 @@ type artifacts interface {
 }
 
 type logs interface {
-	Open(ctx context.Context, pipeline, run string) (io.ReadCloser, error)
+	Open(ctx context.Context, pipeline, run string) (io.ReadSeekCloser, error)
 	Location(pipeline, run string) string
 }
 
@@ -102,7 +102,7 @@ func (r *Reports) Runs(ctx context.Context, pipelineName string, q pipeline.RunQ
 func (r *Reports) Leases(ctx context.Context) ([]pipeline.Lease, error) { return r.ledger.Leases(ctx) }
 
 // Log opens the log of a run.
-func (r *Reports) Log(ctx context.Context, pipelineName, run string) (io.ReadCloser, error) {
+func (r *Reports) Log(ctx context.Context, pipelineName, run string) (io.ReadSeekCloser, error) {
 	return r.logs.Open(ctx, pipelineName, run)
 }
 
