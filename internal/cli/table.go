@@ -22,6 +22,7 @@ type table struct {
 	heading []string
 	columns []column
 	rows    [][]string
+	colours []colour // of the painted words of each row; uncoloured: each in its own
 }
 
 // column is how the cells of a column look, and how they give way where there is no room for
@@ -80,13 +81,16 @@ func newTable(s screen, heading ...string) *table {
 	return t
 }
 
-func (t *table) row(cells ...string) {
+func (t *table) row(cells ...string) { t.rowIn(uncoloured, cells...) }
+
+// rowIn adds a row whose words have a colour, whatever they are.
+func (t *table) rowIn(c colour, cells ...string) {
 	for i, c := range cells {
 		if cells[i] = present.Line(c); cells[i] == "" && i < len(cells)-1 {
 			cells[i] = "-"
 		}
 	}
-	t.rows = append(t.rows, cells)
+	t.rows, t.colours = append(t.rows, cells), append(t.colours, c)
 }
 
 // flush prints the table.
@@ -105,8 +109,8 @@ func (t *table) text() string {
 	var b strings.Builder
 	heading, _, _ := strings.Cut(t.line(l, t.heading, func(_ int, text string) string { return t.paint(text, bold) }), "\n")
 	b.WriteString(heading + "\n")
-	for _, cells := range t.rows {
-		b.WriteString(t.line(l, cells, t.paintCell))
+	for i, cells := range t.rows {
+		b.WriteString(t.line(l, cells, t.painter(t.colours[i])))
 		b.WriteByte('\n')
 	}
 	if left := l.left(t); left != "" {
@@ -233,11 +237,21 @@ func wrapBelow(texts []string, room int) (lines []string) {
 	return lines
 }
 
-// paintCell paints a word in the colour for it, or each of several marks in its own.
-func (t *table) paintCell(column int, text string) string {
-	if !t.columns[column].painted {
-		return text
+// painter returns what paints a word of a row in the row's colour, else in the colour for it,
+// or each of several marks in its own.
+func (t *table) painter(of colour) func(column int, text string) string {
+	return func(column int, text string) string {
+		switch {
+		case !t.columns[column].painted:
+			return text
+		case of != uncoloured:
+			return t.paint(text, of)
+		}
+		return t.paintWord(text)
 	}
+}
+
+func (t *table) paintWord(text string) string {
 	if c, ok := colourOf[text]; ok {
 		return t.paint(text, c)
 	}

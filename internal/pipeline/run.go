@@ -194,6 +194,9 @@ func ImageRun(image string) string { return imageRuns + image }
 // IsImageRun reports whether a name is one that ImageRun returns. No stage has such a name.
 func IsImageRun(name string) bool { return strings.HasPrefix(name, imageRuns) }
 
+// ImageOfRun returns the image of a name that ImageRun returned; false for any other name.
+func ImageOfRun(name string) (image string, ok bool) { return strings.CutPrefix(name, imageRuns) }
+
 // RunSummary is the part of a run that gates and listings need.
 type RunSummary struct {
 	ID        string    `json:"id"`
