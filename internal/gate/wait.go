@@ -60,10 +60,12 @@ func (r *rules) waits(stage pipeline.Stage, m Move) Wait {
 		return Wait{}
 	case c == "":
 		return r.waitsWithout(stage)
-	case m.Action == ActionRun || m.Action == ActionRestore:
+	case m.Action == ActionRun:
 		return Wait{}
 	case stage.Approval && !r.Passed(stage.Name, c):
 		return DecisionAwaited(r.State, stage, c)
+	case m.Action == ActionRestore:
+		return Wait{}
 	}
 	return r.waitsForNewer(stage, c)
 }
