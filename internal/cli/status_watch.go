@@ -23,7 +23,7 @@ import (
 // the next one goes on, unless there was none before or what is looked at is gone.
 func (o *statusOptions) follow(ctx context.Context, look func(context.Context) ([]statusPipeline, error)) error {
 	tightenMemory()
-	stop := o.finishing()
+	stop := o.viewing()
 	tick := time.NewTicker(o.interval)
 	defer tick.Stop()
 	on := screenOf(o.Out)

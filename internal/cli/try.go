@@ -144,6 +144,7 @@ func (o *tryOptions) decide(ctx context.Context, a *app.App, what tried) error {
 		fmt.Fprint(o.Err, "Decide: [a]pprove, [r]eject, or [l]ater? ")
 		answer, err := next(ctx, answers)
 		if err != nil {
+			fmt.Fprintln(o.Err, "\nNothing was decided, and the environment stays.")
 			return err
 		}
 		c := decision.Command{

@@ -63,7 +63,7 @@ func paused(n gate.Next, how bool) string {
 		text += fmt.Sprintf("; %s comes once it is resumed", n.Build)
 	}
 	if how {
-		text += fmt.Sprintf("; `%s`", Command(gate.Advice{Verb: gate.VerbResume, Pipeline: n.Wait.Pipeline, Stage: n.Wait.Stage}))
+		text += fmt.Sprintf("; `%s`", Command(pipeline.Advice{Verb: pipeline.VerbResume, Pipeline: n.Wait.Pipeline, Stage: n.Wait.Stage}))
 	}
 	return text
 }
