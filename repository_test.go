@@ -43,6 +43,7 @@ var layers = map[string][]string{
 	"internal/present":              {}, // makes text printable for all who take some from outside, adapters among them
 	"internal/present/reason":       {"internal/gate", "internal/pipeline"},
 	"internal/present/shape":        {},
+	"internal/present/forge":        {}, // addresses of pages, for all who show commits and check what is configured
 	"internal/present/draw":         {"internal/gate", "internal/pipeline", "internal/present", "internal/present/reason"},
 	"internal/workplace":            {"internal/pipeline"},
 	"internal/runlog":               {"internal/pipeline", "internal/present"}, // how output gets into logs, for all who run commands
@@ -50,7 +51,7 @@ var layers = map[string][]string{
 	"internal/lock":                 {"internal/pipeline", "internal/poll"},
 	"internal/decision":             {"internal/gate", "internal/pipeline", "internal/state"}, // ledger only: no platform, no leases
 	"internal/collect":              {"internal/lock", "internal/pipeline", "internal/state", "internal/workplace"},
-	"internal/report":               {"internal/collect", "internal/gate", "internal/lock", "internal/pipeline", "internal/state"},
+	"internal/report":               {"internal/collect", "internal/gate", "internal/lock", "internal/pipeline", "internal/present", "internal/state"},
 	"internal/run":                  {"internal/gate", "internal/lock", "internal/pipeline", "internal/poll", "internal/report", "internal/runlog", "internal/state", "internal/workplace"},
 	"internal/engine":               {"internal/collect", "internal/decision", "internal/gate", "internal/lock", "internal/pipeline", "internal/report", "internal/run", "internal/state"},
 	"internal/ledger":               {"internal/cloud", "internal/pipeline", "internal/poll"},
@@ -90,7 +91,7 @@ var layers = map[string][]string{
 }
 
 // testOnly are the packages that only tests use.
-var testOnly = []string{"internal/cloud/cloudtest", "internal/e2e", "internal/lab", "internal/lab/serve", "internal/ledger/ledgertest", "internal/pipeline/pipelinetest", "internal/platform/aws/awstest", "internal/platform/local/localtest", "internal/platform/platformtest", "internal/simulation", "internal/workplace/workplacetest"}
+var testOnly = []string{"internal/cloud/cloudtest", "internal/cloud/iamtest", "internal/e2e", "internal/lab", "internal/lab/serve", "internal/ledger/ledgertest", "internal/pipeline/pipelinetest", "internal/platform/aws/awstest", "internal/platform/local/localtest", "internal/platform/platformtest", "internal/simulation", "internal/workplace/workplacetest"}
 
 // confined says which packages alone may import modules with a prefix.
 var confined = map[string][]string{
@@ -116,6 +117,12 @@ var faces = []string{
 // interfaces are what only faces say: a command of Penstock or Terraform, and an assignment of
 // a configuration.
 var interfaces = regexp.MustCompile(`(^|[^-/.\w])(penstock|terraform) [a-z]|\b[a-z_]+ = (\{ |"|%q\b)`)
+
+// flags are what hints of a package name that is not one command, whose parameters are flags.
+var flags = regexp.MustCompile(`^(--[a-z]|([^a]|a[^w]).* --[a-z])`) // not "aws …"
+
+// commands are the packages that are one command each.
+var commands = []string{"internal/bootstrap", "internal/develop", "internal/install"}
 
 // origins are no such words, but what a record says of where an environment is from.
 var origins = []string{"penstock env", "penstock bootstrap local"}
@@ -184,14 +191,27 @@ func checkWords(name, text string) []string {
 		return []string{err.Error()}
 	}
 	var wrong []string
-	ast.Inspect(file, func(n ast.Node) bool {
-		lit, ok := n.(*ast.BasicLit)
-		if !ok || lit.Kind != token.STRING {
+	refuse := func(words *regexp.Regexp) func(ast.Node) bool {
+		return func(n ast.Node) bool {
+			lit, ok := n.(*ast.BasicLit)
+			if !ok || lit.Kind != token.STRING {
+				return true
+			}
+			said, err := strconv.Unquote(lit.Value)
+			if found := words.FindString(said); err == nil && found != "" && !slices.Contains(origins, said) {
+				wrong = append(wrong, fmt.Sprintf("%s says %q, which is a face's to say: return a pipeline.Advice", fset.Position(lit.Pos()), found))
+			}
 			return true
 		}
-		said, err := strconv.Unquote(lit.Value)
-		if found := interfaces.FindString(said); err == nil && found != "" && !slices.Contains(origins, said) {
-			wrong = append(wrong, fmt.Sprintf("%s says %q, which is a face's to say: return a pipeline.Advice", fset.Position(lit.Pos()), found))
+	}
+	ast.Inspect(file, refuse(interfaces))
+	ast.Inspect(file, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok || slices.Contains(commands, path.Dir(name)) {
+			return true
+		}
+		if f, ok := call.Fun.(*ast.SelectorExpr); ok && f.Sel.Name == "WithHint" {
+			ast.Inspect(call.Args[0], refuse(flags))
 		}
 		return true
 	})
@@ -364,6 +384,9 @@ func TestRules(t *testing.T) {
 		"a command of Terraform":     {checkWords("internal/run/a.go", header+"package a\nvar f = \"terraform apply\"\n"), "a.go:5"},
 		"an edit in the domain":      {checkWords("internal/run/a.go", header+"package a\nvar f = `Set approval = \"x\"`\n"), "a.go:5"},
 		"a block in the domain":      {checkWords("internal/run/a.go", header+"package a\nvar f = \"Set service = { start = … }\"\n"), "a.go:5"},
+		"a flag in the domain":       {checkWords("internal/run/a.go", header+"package a\nvar f = e.WithHint(\"Pass --reason.\")\n"), "a.go:5"},
+		"a flag of git":              {checkWords("internal/run/a.go", header+"package a\nvar f = g(\"--quiet\")\n"), ""},
+		"a flag of a command":        {checkWords("internal/install/a.go", header+"package a\nvar f = e.WithHint(\"Pass --bin.\")\n"), ""},
 		"a command in a face":        {checkWords("internal/cli/a.go", header+"package a\nvar f = \"penstock logs\"\n"), ""},
 		"a command in a comment":     {checkWords("internal/run/a.go", header+"package a\n// f is for penstock logs.\nvar f = \"a penstock-x y, /penstock it\"\n"), ""},
 		"the origin of a record":     {checkWords("internal/run/a.go", header+"package a\nvar f = \"penstock env\"\n"), ""},

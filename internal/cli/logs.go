@@ -73,7 +73,7 @@ func runLogs(ctx context.Context, o *logsOptions) error {
 		case o.step != "":
 			found, err = a.Engine.Reports.StepLog(ctx, run.Pipeline, run.ID, o.step, o.follow, out)
 		case o.follow:
-			err = a.Engine.Reports.Follow(ctx, run.Pipeline, run.ID, out)
+			err = a.Engine.Reports.Follow(ctx, run.Pipeline, run.ID, 0, out)
 		default:
 			err = o.copy(ctx, a, run, out)
 		}

@@ -121,7 +121,7 @@ func TestFindings(t *testing.T) {
 				events = append(events, pipeline.Event{Kind: pipeline.StageDefined, Facts: pipeline.Facts{Stage: &s}})
 			}
 			b.do(events...)
-		}, check: "stages", status: Problem, says: `place stage "live": no build can ever pass both "api" and "web"`},
+		}, check: "stages", status: Problem, says: `place stage "live" of pipeline "shop": no build can ever pass both "api" and "web"`},
 		"a lease of a dead process": {harm: func(b *body) {
 			a, err := b.open(b.Context())
 			if err != nil {

@@ -42,7 +42,7 @@ type artifacts interface {
 }
 
 type logs interface {
-	Open(ctx context.Context, pipeline, run string) (io.ReadCloser, error)
+	Open(ctx context.Context, pipeline, run string) (io.ReadSeekCloser, error)
 	Location(pipeline, run string) string
 }
 
@@ -102,7 +102,7 @@ func (r *Reports) Runs(ctx context.Context, pipelineName string, q pipeline.RunQ
 func (r *Reports) Leases(ctx context.Context) ([]pipeline.Lease, error) { return r.ledger.Leases(ctx) }
 
 // Log opens the log of a run.
-func (r *Reports) Log(ctx context.Context, pipelineName, run string) (io.ReadCloser, error) {
+func (r *Reports) Log(ctx context.Context, pipelineName, run string) (io.ReadSeekCloser, error) {
 	return r.logs.Open(ctx, pipelineName, run)
 }
 
