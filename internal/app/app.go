@@ -167,12 +167,12 @@ func (a *App) Person() pipeline.Person { return a.person }
 
 // Outdated says that the stack on AWS is of another version than this program brings,
 // and what to do; empty where it is not.
-func (a *App) Outdated() (text, remedy string) {
+func (a *App) Outdated() (text string, remedy pipeline.Advice) {
 	if a.stack == nil || a.stack.TemplateVersion == bootstrap.TemplateVersion {
-		return "", ""
+		return "", remedy
 	}
 	return fmt.Sprintf("it has version %d of the template, but this program has version %d", a.stack.TemplateVersion, bootstrap.TemplateVersion),
-		fmt.Sprintf("Bring it up to date with `penstock bootstrap --stack %s`, or use the program of its version.", a.stack.Stack)
+		pipeline.Advice{Verb: pipeline.VerbUpdateStack, Stack: a.stack.Stack}
 }
 
 // Skew is by how much AWS's clock is ahead of this machine's; 0 on the local platform.
@@ -245,9 +245,6 @@ func (a *App) Runner() *step.Runner { return a.runner }
 
 // Logger is where this process logs what concerns only its maintainers.
 func (a *App) Logger() hclog.Logger { return a.logger }
-
-// Ledger returns the ledger, for listings.
-func (a *App) Ledger() pipeline.Ledger { return a.ledger }
 
 // Close closes the ledger. A data directory that Penstock made, that holds no pipeline,
 // and that nobody else has open, is removed: a plan that was never applied, or a

@@ -4,9 +4,11 @@
 package board_test
 
 import (
+	"cmp"
 	"context"
 	"html"
 	"io"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -44,9 +46,11 @@ type bed struct {
 	app       *app.App
 	repo      string
 	authorize *pipeline.Authorization
-	pin       string // of production
-	slow      string // a command of the commit stage's, before the others
-	secure    bool   // the board is served with TLS and HTTP/2
+	pin       string       // of production
+	slow      string       // a command of the commit stage's, before the others
+	secure    bool         // the board is served with TLS and HTTP/2
+	hostname  string       // of the board; empty means localhost
+	listener  net.Listener // of the next board; nil means any
 	server    *httptest.Server
 	page      *board.Board
 	token     *board.Token
@@ -120,12 +124,10 @@ func (b *bed) tryApply() error {
 	if _, err := e.Pipelines.Create(ctx, p); err != nil {
 		return err
 	}
-	paths := &pipeline.Paths{Configuration: []string{"config/**"}}
-	snapshot, err := b.app.NewSource("").Snapshot(ctx, source.Query{Repository: b.repo, Ref: "main", Configuration: paths.Configuration})
+	snapshot, err := b.app.NewSource("").Snapshot(ctx, source.Query{Repository: b.repo, Ref: "main", Paths: pipeline.Paths{Configuration: []string{"config/**"}}})
 	if err != nil {
 		return err
 	}
-	snapshot.Source.Paths = paths
 	steps := []pipeline.Step{
 		{Name: "build", Command: "tar -czf dist.tar.gz version"}, {Name: "unit tests", Command: unitTests, Report: "junit.xml"},
 	}
@@ -165,8 +167,16 @@ func (b *bed) newest() string { return b.state().BuildsNewestFirst()[0].ID }
 func (b *bed) serve(access board.Access, change ...func(*board.Options)) {
 	b.Helper()
 	b.server = httptest.NewUnstartedServer(nil)
+	if b.listener != nil {
+		_ = b.server.Listener.Close()
+		b.server.Listener, b.listener = b.listener, nil
+	}
+	host := b.server.Listener.Addr().String()
+	if !b.secure { // as the command does; the certificate of tests is for the number
+		host = strings.Replace(host, "127.0.0.1", cmp.Or(b.hostname, "localhost"), 1)
+	}
 	o := board.Options{
-		Engine: b.app.Engine, Access: access, Hosts: []string{b.server.Listener.Addr().String()}, Where: b.app.Where(), Version: "test",
+		Engine: b.app.Engine, Access: access, Hosts: []string{host}, Where: b.app.Where(), Version: "test",
 		Interval: 50 * time.Millisecond,
 	}
 	if access == nil {
@@ -183,6 +193,7 @@ func (b *bed) serve(access board.Access, change ...func(*board.Options)) {
 		server.StartTLS()
 	} else {
 		server.Start()
+		server.URL = "http://" + host
 	}
 	b.Cleanup(func() {
 		page.Close()
@@ -191,8 +202,17 @@ func (b *bed) serve(access board.Access, change ...func(*board.Options)) {
 	})
 	b.client = b.browser()
 	if access == nil {
-		b.want(b.client, http.MethodGet, b.token.Path(), nil, http.StatusOK, "Pipelines")
+		b.signIn(b.client, b.token.Path(), "")
 	}
+}
+
+// signIn signs a browser in by a printed address. With a key it is one with JavaScript, which
+// has to send the key with each form.
+func (b *bed) signIn(c *http.Client, path, key string) {
+	b.Helper()
+	values := form(b.want(c, http.MethodGet, path, nil, http.StatusOK, "Sign in as"))
+	values.Set("key", key)
+	b.want(c, http.MethodPost, "/sign-in", values, http.StatusOK, "Pipelines")
 }
 
 // as returns a browser behind a proxy that has signed somebody in, for a board with behind.
@@ -226,14 +246,28 @@ func (b *bed) browser() *http.Client {
 	return c
 }
 
-// send sends a request, and returns the status and the page.
-func (b *bed) send(c *http.Client, method, path string, form url.Values, header ...string) (int, string) {
+// send sends a request, and returns the status and the page. Like a browser it goes on by
+// itself where a page does.
+func (b *bed) send(c *http.Client, method, path string, values url.Values, header ...string) (int, string) {
+	b.Helper()
+	resp, page := b.request(c, method, b.server.URL+path, values, header...)
+	if strings.Contains(page, "data-auto") {
+		resp, page = b.request(c, http.MethodPost, b.server.URL+"/sign-in", form(page))
+	}
+	if _, to, ok := strings.Cut(resp.Header.Get("Refresh"), "; url="); ok {
+		resp, page = b.request(c, http.MethodGet, to, nil)
+	}
+	return resp.StatusCode, page
+}
+
+// request sends one request.
+func (b *bed) request(c *http.Client, method, at string, form url.Values, header ...string) (*http.Response, string) {
 	b.Helper()
 	var body io.Reader
 	if form != nil {
 		body = strings.NewReader(form.Encode())
 	}
-	r, err := http.NewRequestWithContext(b.Context(), method, b.server.URL+path, body)
+	r, err := http.NewRequestWithContext(b.Context(), method, at, body)
 	b.must(err)
 	if form != nil {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -248,7 +282,7 @@ func (b *bed) send(c *http.Client, method, path string, form url.Values, header 
 	defer resp.Body.Close()
 	page, err := io.ReadAll(resp.Body)
 	b.must(err)
-	return resp.StatusCode, string(page)
+	return resp, string(page)
 }
 
 // want sends a request and expects a status and texts in the answer.

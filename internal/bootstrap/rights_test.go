@@ -599,21 +599,21 @@ func (b *rightsBed) otherRights() map[string]right {
 		}
 	}
 	return map[string]right{
-		"run a step in CodeBuild":     {"D", start(s.Outputs["RunnerProject"])},
-		"move the pipelines at once":  {"", start(s.Outputs["ApplyProject"])},
-		"start another project":       {"", start("payroll")},
-		"tell on the bus":             {"D", tell("penstock")},
-		"tell in the name of another": {"", tell("aws.ec2")},
-		"become a deployer":           {"R", become(cloudtest.Deployer)},
-		"become an approver":          {"", become(cloudtest.Approver)},
-		"become the instances' role":  {"", become(cloudtest.Instance)},
-		"write the log of a build":    {"R T", logs(s.Outputs["CiLogGroup"])},
-		"write another log":           {"", logs("/payroll")},
+		"run a step in CodeBuild":       {"D", start(s.Outputs["RunnerProject"])},
+		"move the pipelines at once":    {"", start(s.Outputs["ApplyProject"])},
+		"start another project":         {"", start("payroll")},
+		"notify on the bus":             {"D", tell("penstock")},
+		"notify in the name of another": {"", tell("aws.ec2")},
+		"become a deployer":             {"R", become(cloudtest.Deployer)},
+		"become an approver":            {"", become(cloudtest.Approver)},
+		"become the instances' role":    {"", become(cloudtest.Instance)},
+		"write the log of a build":      {"R T", logs(s.Outputs["CiLogGroup"])},
+		"write another log":             {"", logs("/payroll")},
 		"read the log of a build": {"D", func(cfg aws.Config) error {
 			_, err := cloudwatchlogs.NewFromConfig(cfg).GetLogEvents(b.Context(), &cloudwatchlogs.GetLogEventsInput{LogGroupName: aws.String(s.Outputs["CiLogGroup"]), LogStreamName: aws.String("a")})
 			return err
 		}},
-		"tell subscribers": {"D", func(cfg aws.Config) error {
+		"notify subscribers": {"D", func(cfg aws.Config) error {
 			_, err := sns.NewFromConfig(cfg).Publish(b.Context(), &sns.PublishInput{TopicArn: aws.String(s.Outputs["Topic"]), Message: aws.String("x")})
 			return err
 		}},

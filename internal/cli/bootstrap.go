@@ -167,7 +167,7 @@ type bootstrapDeleted struct {
 
 // bootstrapResult is the JSON shape of what was planned, and of what is there.
 type bootstrapResult struct {
-	Changes   []bootstrap.Change   `json:"changes"`
+	Changes   []bootstrap.Change   `json:"changes"`             // of the stack
 	Resources *bootstrap.Resources `json:"resources,omitempty"` // absent after --dry-run
 }
 
@@ -191,6 +191,7 @@ func (o *bootstrapOptions) deploy(ctx context.Context, s *bootstrap.Stack, where
 		if err := o.ask(ctx, "bootstrap", o.yes, "Make these changes"); err != nil {
 			return errors.Join(err, changes.Discard(context.WithoutCancel(ctx)))
 		}
+		defer o.atWork()()
 		if err := changes.Apply(ctx, o.progress); err != nil {
 			return err
 		}
@@ -236,6 +237,7 @@ func (o *bootstrapOptions) show(changes *bootstrap.Changes, where string) error 
 // print prints the resources as a table.
 func (o *bootstrapOptions) print(r bootstrap.Resources) error {
 	t := o.newTable("RESOURCE", "NAME")
+	t.columns[1] = noting
 	for _, row := range [][2]string{
 		{"vpc", r.VPC}, {"public subnets", strings.Join(r.PublicSubnets, " ")}, {"private subnets", strings.Join(r.PrivateSubnets, " ")},
 		{"bucket", r.Bucket}, {"table", r.Table}, {"topic", r.Topic}, {"instance profile", r.InstanceProfile},
@@ -265,7 +267,7 @@ func (o *bootstrapOptions) pipelines(ctx context.Context, _ string) (_ []string,
 	if err != nil {
 		return nil, err
 	}
-	names, err := a.Ledger().Pipelines(ctx)
+	names, err := a.Engine.Reports.Names(ctx)
 	return names, errors.Join(err, a.Close(context.WithoutCancel(ctx)))
 }
 
@@ -273,6 +275,7 @@ func (o *bootstrapOptions) remove(ctx context.Context, s *bootstrap.Stack, where
 	if err := o.ask(ctx, "bootstrap", o.yes, "Remove "+where); err != nil {
 		return err
 	}
+	defer o.atWork()()
 	kept, err := s.Delete(ctx, o.inUse, o.progress)
 	if err != nil {
 		return err

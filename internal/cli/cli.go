@@ -136,7 +136,7 @@ func Main(ctx context.Context, args []string, s Streams, version string) int {
 	for {
 		select {
 		case err := <-ended:
-			if err != nil && !silent(err) {
+			if err != nil && !silent(err) && !f.quiet(err) {
 				f.complain(err)
 			}
 			return exitStatus(err)
@@ -146,6 +146,12 @@ func Main(ctx context.Context, args []string, s Streams, version string) int {
 			}
 		}
 	}
+}
+
+// quiet reports whether an error only says that the command was interrupted, to the person who
+// did that. Programs get their JSON.
+func (f *factory) quiet(err error) bool {
+	return !f.json && codeOf(err) == pipeline.CodeCancelled && f.interruptedForNothing()
 }
 
 // execute runs the command line. What fails before a command has begun is a wrong command
@@ -223,13 +229,13 @@ func explain(commands []*cobra.Command) {
 
 // failure is the JSON shape of an error.
 type failure struct {
-	Error problem `json:"error"`
+	Error problem `json:"error"` // what went wrong
 }
 
 type problem struct {
-	Code    pipeline.Code `json:"code"`
-	Message string        `json:"message"`
-	Hint    string        `json:"hint"` // what to do; may be empty
+	Code    pipeline.Code `json:"code"`    // invalid, not_found, conflict, locked, lease_lost, refused, not_allowed, failed, corrupt, cancelled or internal
+	Message string        `json:"message"` // what could not be done, and why
+	Hint    string        `json:"hint"`    // what to do; may be empty
 }
 
 // complain prints an error with its remedy.

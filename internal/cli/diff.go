@@ -92,9 +92,9 @@ func (o *diffOptions) commits(title string, commits []pipeline.Revision) error {
 		return nil
 	}
 	fmt.Fprintf(o.Out, "\n%s\n", title)
-	t := o.newTable("COMMIT", "AUTHOR", "WHEN", "MESSAGE")
+	t := o.newTable("COMMIT", "MESSAGE", "AUTHOR", "WHEN")
 	for _, r := range commits {
-		t.row(present.Commit(r.Commit), r.Author, present.Ago(o.now(), r.Time), r.Message)
+		t.row(present.Commit(r.Commit), r.Message, personOf(r.Author), present.Ago(o.now(), r.Time))
 	}
 	return t.flush()
 }

@@ -48,7 +48,7 @@ func newLogs(f *factory, runF func(context.Context, *logsOptions) error) *cobra.
 			return runF(c.Context(), o)
 		},
 	}
-	c.Flags().BoolVarP(&o.follow, "follow", "f", false, "continue until the run has ended, and print what is added")
+	c.Flags().BoolVarP(&o.follow, "follow", "f", false, "continue until the run has ended, or an interrupt, and print what is added")
 	c.Flags().StringVar(&o.step, "step", "", "only the part of this step")
 	return c
 }
@@ -64,16 +64,24 @@ func runLogs(ctx context.Context, o *logsOptions) error {
 		}
 		out := present.NewWriter(o.Out)
 		found := true
+		if o.follow {
+			var end context.CancelFunc
+			ctx, end = o.untilInterrupted(ctx)
+			defer end()
+		}
 		switch {
 		case o.step != "":
 			found, err = a.Engine.Reports.StepLog(ctx, run.Pipeline, run.ID, o.step, o.follow, out)
 		case o.follow:
-			err = a.Engine.Reports.Follow(ctx, run.Pipeline, run.ID, out)
+			err = a.Engine.Reports.Follow(ctx, run.Pipeline, run.ID, 0, out)
 		default:
 			err = o.copy(ctx, a, run, out)
 		}
 		if closed := out.Close(); err == nil {
 			err = closed
+		}
+		if o.follow && errors.Is(err, context.Canceled) {
+			return nil
 		}
 		if pipeline.IsNotFound(err) {
 			return pipeline.Errorf(pipeline.CodeNotFound, "read log", "the log of run %s was removed with its build, or has not begun", run.ID).
@@ -102,7 +110,7 @@ func (o *logsOptions) find(ctx context.Context, a *app.App) (pipeline.Run, error
 				WithHint("`penstock runs %s` lists them.", o.pipeline)
 		}
 	}
-	run, err := a.Ledger().Run(ctx, o.pipeline, o.run)
+	run, err := a.Engine.Reports.Run(ctx, o.pipeline, o.run)
 	if pipeline.IsNotFound(err) {
 		return run, pipeline.Errorf(pipeline.CodeNotFound, "read log", "there is no run %q", o.run).
 			WithHint("`penstock runs PIPELINE` lists them.")

@@ -66,8 +66,8 @@ func TestRejectedBuildStopsAndTheNextOneFlows(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.mustApply(route("1"))
-	if got := d.status("exploratory"); got.Move.Status != gate.StatusRejected {
-		t.Errorf("exploratory is %s, want rejected", got.Move.Status)
+	if got := d.status("exploratory"); got.Status != gate.StatusRejected {
+		t.Errorf("exploratory is %s, want rejected", got.Status)
 	}
 	d.mustApply(route("2"))
 	d.approve(build("2"))
@@ -103,7 +103,7 @@ func TestLiftOfWhatHasNotRun(t *testing.T) {
 				t.Fatal(err)
 			}
 			d.mustApply(stages)
-			if got := d.status("exploratory"); got.Current == two || got.Move.Candidate.ID == two {
+			if got := d.status("exploratory"); got.Current.Build == two || got.Move.Candidate.ID == two {
 				t.Fatalf("rejected: %+v", got)
 			}
 			if _, err := d.Lift(ctx, "shop", "exploratory", two, decision.Looked{}, "because"); err != nil {
@@ -113,7 +113,7 @@ func TestLiftOfWhatHasNotRun(t *testing.T) {
 				t.Errorf("an approval of no run: %v", err)
 			}
 			d.mustApply(route("2"))
-			if got := d.status("exploratory"); got.Move.Candidate.ID != two || got.Move.Status != gate.StatusWaiting || got.Passed == two {
+			if got := d.status("exploratory"); got.Move.Candidate.ID != two || got.Status != gate.StatusWaiting || got.Passed == two {
 				t.Errorf("lifted: %+v", got)
 			}
 			if err := decide(pipeline.Approved); err != nil {
@@ -146,13 +146,13 @@ func TestPromote(t *testing.T) {
 		t.Fatalf("promotion of the newest: %+v, %v", p, err)
 	}
 	d.mustApply(route("1"))
-	if got := d.status("production"); got.Current != build("1") {
-		t.Errorf("production holds %q after the promotion", got.Current)
+	if got := d.status("production"); got.Current.Build != build("1") {
+		t.Errorf("production holds %q after the promotion", got.Current.Build)
 	}
 	pinned := route("1")
 	pinned[5].Pin = build("1")
 	d.mustApply(pinned)
-	if _, err := d.Promote(ctx, "shop", "production", build("1")); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(reason.Hint(err), "build =") {
+	if _, err := d.Promote(ctx, "shop", "production", build("1")); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(reason.Hint(err), "Change build") {
 		t.Errorf("promotion of a pinned stage: %v", err)
 	}
 }
@@ -215,7 +215,7 @@ func TestSelfService(t *testing.T) {
 	if err != nil || same.ID != env.ID || d.prepared != 2 {
 		t.Errorf("a repeated launch made another environment: %+v, %v", same, err)
 	}
-	if err := d.Creations.Settle(ctx); err != nil {
+	if err := d.Creations.Finish(ctx); err != nil {
 		t.Fatal(err)
 	}
 	r.Configured = "elsewhere"
@@ -350,7 +350,7 @@ func TestRemovePipeline(t *testing.T) {
 
 func TestPipelineOfAnotherConfiguration(t *testing.T) {
 	d := whole(t)
-	if err := d.Creations.Settle(t.Context()); err != nil {
+	if err := d.Creations.Finish(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	other := shop
@@ -575,12 +575,61 @@ func TestPromotedMeanwhile(t *testing.T) {
 	d.during["announce"] = func() { promote(one) }
 	d.mustApply(route("2"))
 	delete(d.during, "announce")
-	if got := d.status("production"); got.Current != two || got.Move.Candidate.ID != one || got.Move.Action != gate.ActionRun {
-		t.Fatalf("after the run production holds %s, with %s and action %s next", got.Current, got.Move.Candidate.ID, got.Move.Action)
+	if got := d.status("production"); got.Current.Build != two || got.Move.Candidate.ID != one || got.Move.Action != gate.ActionRun {
+		t.Fatalf("after the run production holds %s, with %s and action %s next", got.Current.Build, got.Move.Candidate.ID, got.Move.Action)
 	}
 	d.mustApply(route("2"))
-	if got := d.status("production"); got.Current != one || got.Environment.Build != one || got.Move.Action != gate.ActionNone {
-		t.Errorf("the next apply left production with %s, and action %s next", got.Current, got.Move.Action)
+	if got := d.status("production"); got.Current.Build != one || got.Environment.Build != one || got.Move.Action != gate.ActionNone {
+		t.Errorf("the next apply left production with %s, and action %s next", got.Current.Build, got.Move.Action)
+	}
+}
+
+// A promotion can be cancelled until an apply has taken it up, and again once a run for it
+// has failed. Then no apply moves the stage.
+func TestCancelPromotion(t *testing.T) {
+	d := open(t)
+	prod := stage(pipeline.TypeProduction, "acceptance")
+	prod.Steps = []pipeline.Step{{Name: "announce", Command: "announce"}}
+	route := []pipeline.Stage{commit("1"), stage(pipeline.TypeAcceptance, "commit"), prod}
+	cancel := func() error {
+		_, err := d.Decisions.Do(t.Context(), decision.Command{Verb: decision.CancelPromotion, Pipeline: "shop", Stage: "production"})
+		return err
+	}
+	promote := func() {
+		t.Helper()
+		if _, err := d.Promote(t.Context(), "shop", "production", build("1")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.mustApply(route)
+	if err := cancel(); pipeline.CodeOf(err) != pipeline.CodeRefused {
+		t.Errorf("with no promotion: %v", err)
+	}
+	promote()
+	if got := d.status("production"); got.Next.Kind != gate.NextPromoted || got.Next.Promotion == nil || got.Next.Build != build("1") {
+		t.Errorf("promoted, next is %+v", got.Next)
+	}
+	other := decision.Command{Verb: decision.CancelPromotion, Pipeline: "shop", Stage: "production", Build: build("2")}
+	if _, err := d.Decisions.Do(t.Context(), other); pipeline.CodeOf(err) != pipeline.CodeConflict {
+		t.Errorf("of another build: %v", err)
+	}
+	if err := cancel(); err != nil {
+		t.Fatal(err)
+	}
+	d.mustApply(route)
+	if got := d.status("production"); got.Current.Build != "" || got.Next.Kind != gate.NextPromotion {
+		t.Errorf("cancelled, it is at %q, next %+v", got.Current.Build, got.Next)
+	}
+	promote()
+	var during error
+	d.during["announce"] = func() { during = cancel() }
+	d.mustApply(route)
+	delete(d.during, "announce")
+	if pipeline.CodeOf(during) != pipeline.CodeLocked {
+		t.Errorf("while the stage runs: %v", during)
+	}
+	if err := cancel(); pipeline.CodeOf(err) != pipeline.CodeRefused {
+		t.Errorf("once it is deployed: %v", err)
 	}
 }
 

@@ -392,6 +392,7 @@ type StepRequest struct {
 	// those that existed before this one.
 	Before ReportFiles
 	Log    io.Writer // gets whole lines
+	Styles bool      // of which the output's may set colours; otherwise those are left out
 }
 
 // ReportFiles are the files of a work tree that a step's report names, by their path relative
@@ -456,9 +457,8 @@ type CheckoutRequest struct {
 type Sources interface {
 	// Checkout makes a work tree of a commit, a repository of its own.
 	Checkout(ctx context.Context, r CheckoutRequest) error
-	// Describe returns author, time and message of a commit and, if paths are given, the
-	// digests of its components.
-	Describe(ctx context.Context, repository, commit string, paths *Paths) (Revision, error)
+	// Describe returns author, time and message of a commit.
+	Describe(ctx context.Context, repository, commit string) (Revision, error)
 	// Compare returns what lies between two commits, with the components of files if paths
 	// are given. It returns CodeNotFound if a commit no longer exists anywhere.
 	Compare(ctx context.Context, repository, from, to string, paths *Paths) (Comparison, error)
@@ -479,8 +479,9 @@ type Artifacts interface {
 type Logs interface {
 	// Create opens the log of a run for appending.
 	Create(ctx context.Context, pipeline, run string) (io.WriteCloser, error)
-	// Open reads the log; CodeNotFound where it was collected.
-	Open(ctx context.Context, pipeline, run string) (io.ReadCloser, error)
+	// Open reads the log, from any offset on, to where it ends now at the latest; CodeNotFound
+	// where it was collected. What is not read costs next to nothing, wherever the log is.
+	Open(ctx context.Context, pipeline, run string) (io.ReadSeekCloser, error)
 	// Location says where the log is: a path or a URL.
 	Location(pipeline, run string) string
 	Remove(ctx context.Context, pipeline, run string) error

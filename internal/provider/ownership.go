@@ -69,7 +69,7 @@ func (b *base) claim(ctx context.Context, st *pipeline.State, name, id string, r
 	if b.record == pipeline.RecordPipeline {
 		advice += " For a pipeline in each workspace, set namespace = terraform.workspace in the provider block, or use terraform.workspace in the name; for a test, set another data_dir there."
 	}
-	return b.session.Engine.Creations.Check(ctx, st, run.CreateRequest{Kind: b.record, Name: name, Replaces: replaces, Advice: advice + more})
+	return b.session.Engine.Creations.Check(ctx, st, run.CreateRequest{Kind: b.record, Name: name, Replaces: replaces, Hint: advice + more})
 }
 
 // free reports whether a stage, image or environment may be created under a name, as far as
@@ -103,7 +103,11 @@ func (b *base) unclaimed(ctx context.Context, pipelineName, name types.String, r
 		err = b.claim(ctx, st, recorded, id, replaces, more)
 	}
 	if err != nil {
-		addAttributeError(diags, path.Root("name"), "create "+b.kind, name.ValueString(), err)
+		doing, of := "create pipeline", name.ValueString()
+		if b.record != pipeline.RecordPipeline {
+			doing, of = partOf("create "+b.kind, of), b.session.pipelineName(pipelineName)
+		}
+		addAttributeError(diags, path.Root("name"), doing, of, err)
 	}
 	return err == nil
 }

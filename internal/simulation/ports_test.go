@@ -197,7 +197,7 @@ func (sources) Checkout(_ context.Context, r pipeline.CheckoutRequest) error {
 	return errors.Join(os.Mkdir(r.Dir, 0o700), os.WriteFile(filepath.Join(r.Dir, "f"), []byte(r.Commit), 0o600))
 }
 
-func (sources) Describe(_ context.Context, repository, commit string, _ *pipeline.Paths) (pipeline.Revision, error) {
+func (sources) Describe(_ context.Context, repository, commit string) (pipeline.Revision, error) {
 	return pipeline.Revision{Repository: repository, Commit: commit, Author: "Ada <ada@example.com>"}, nil
 }
 
@@ -227,7 +227,7 @@ func (logs) Create(context.Context, string, string) (io.WriteCloser, error) {
 	return discard{io.Discard}, nil
 }
 
-func (logs) Open(context.Context, string, string) (io.ReadCloser, error) {
+func (logs) Open(context.Context, string, string) (io.ReadSeekCloser, error) {
 	return nil, pipeline.Errorf(pipeline.CodeNotFound, "read log", "there is none")
 }
 func (logs) Location(name, run string) string             { return name + "/" + run }

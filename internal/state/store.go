@@ -116,6 +116,16 @@ func (s *Store) State(ctx context.Context, name string) (*pipeline.State, error)
 	return s.merge(ctx, c)
 }
 
+// Recorded returns the pipeline's state as the ledger has it, without asking the platform
+// about its environments. The caller must not change it.
+func (s *Store) Recorded(ctx context.Context, name string) (*pipeline.State, error) {
+	c := s.cached(name)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	err := s.refresh(ctx, name, c)
+	return c.recorded, err
+}
+
 // merge returns what was read of a pipeline with its environments as the platform sees them.
 // The caller has refreshed it, and holds the lock.
 func (s *Store) merge(ctx context.Context, c *cachedState) (*pipeline.State, error) {
@@ -302,17 +312,17 @@ func RandomHex(bytes int) string {
 // NoPipeline returns the error that a pipeline does not exist.
 func NoPipeline(name string) error {
 	return pipeline.Errorf(pipeline.CodeNotFound, "read pipeline", "there is no pipeline %q", name).
-		WithHint("`penstock status` lists the pipelines; penstock_pipeline makes one.")
+		WithAdvice(pipeline.Advice{Verb: pipeline.VerbListPipelines})
 }
 
 // NoStage returns the error that a pipeline has no such stage.
 func NoStage(pipelineName, stage string) error {
 	return pipeline.Errorf(pipeline.CodeNotFound, "read stage", "pipeline %q has no stage %q", pipelineName, stage).
-		WithHint("`penstock status %s` lists its stages.", pipelineName)
+		WithAdvice(pipeline.Advice{Verb: pipeline.VerbLookAtStages, Pipeline: pipelineName})
 }
 
 // NoBuild returns the error that a pipeline has no such build.
 func NoBuild(op, pipelineName, build string) error {
 	return pipeline.Errorf(pipeline.CodeNotFound, op, "pipeline %q has no build %q", pipelineName, build).
-		WithHint("List the builds with `penstock builds %s`.", pipelineName)
+		WithAdvice(pipeline.Advice{Verb: pipeline.VerbListBuilds, Pipeline: pipelineName})
 }

@@ -61,7 +61,7 @@ func TestForeignKey(t *testing.T) {
 		Image: baked.ID, Labels: pipeline.Labels{Pipeline: "shop", Stage: "image/base", Run: "r-1"}, Log: owner.log, Publication: pipeline.Publication{Accounts: []string{consumer.cloud.ID}},
 	})
 	owner.must(err)
-	consumer.wantError(consumer.launch("before", baked.ID), pipeline.CodeFailed, "Client.InternalError", "--image-keys")
+	consumer.wantError(consumer.launch("before", baked.ID), pipeline.CodeFailed, "Client.InternalError", "image keys")
 	consumer.cloud.Given(map[string]string{"ImageKeys": key})
 	consumer.cloud.SetTemplate(version2(t)) // which knows no such parameter
 	consumer.wantError(consumer.launch("then", baked.ID), pipeline.CodeFailed, "Client.InternalError")
@@ -76,7 +76,7 @@ func TestDefaultKey(t *testing.T) {
 	b := newBed(t)
 	key := b.key("alias/acme/ebs")
 	b.cloud.SetDefaultKey(key)
-	b.wantError(b.launch("before", cloudtest.BaseImage), pipeline.CodeFailed, "Client.InternalError", "--image-keys")
+	b.wantError(b.launch("before", cloudtest.BaseImage), pipeline.CodeFailed, "Client.InternalError", "image keys")
 	b.cloud.Given(map[string]string{"ImageKeys": key})
 	b.must(b.launch("after", cloudtest.BaseImage))
 }

@@ -221,7 +221,7 @@ func (i *Instances) SetTags(ctx context.Context, op string, list []types.Instanc
 
 // keyHint is for what EC2 says, and says no more of, when a volume's key can't be used.
 const keyHint = "The caller may most likely not use the KMS key of the volume: the image's, or the account's default key of EBS. " +
-	"Give the key an alias below alias/penstock/, or pass its ARN to penstock bootstrap --image-keys. A key of another account must allow this one, too."
+	"Give the key an alias below alias/penstock/, or give its ARN to the stack as one of the image keys. A key of another account must allow this one, too."
 
 // Ended returns an error for an instance that has ended.
 func Ended(one types.Instance) error {
