@@ -172,10 +172,10 @@ func (d *Decisions) checkCancel(st *pipeline.State, s pipeline.Stage, c Command)
 func notPending(st *pipeline.State, s pipeline.Stage, op string) error {
 	if p := st.Promotions[s.Name]; st.RunsNow(s.Name) && st.Latest[s.Name].Build == p.Build {
 		return pipeline.Errorf(pipeline.CodeLocked, op, "run %s has taken up the promotion of %s", st.Latest[s.Name].ID, p.Build).
-			WithHint("Wait until it ends, and go back then.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbFollow, Pipeline: s.Pipeline, Stage: s.Name})
+			WithHint("Wait until it ends.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbRollback, Pipeline: s.Pipeline, Stage: s.Name})
 	}
 	return pipeline.Errorf(pipeline.CodeRefused, op, "there is no promotion that waits for an apply").
-		WithAdvice(pipeline.Advice{Verb: pipeline.VerbLookAtStages, Pipeline: s.Pipeline})
+		WithAdvice(pipeline.Advice{Verb: pipeline.VerbRollback, Pipeline: s.Pipeline, Stage: s.Name})
 }
 
 // cancel takes the promotion back, unless a run has begun since.
