@@ -240,7 +240,7 @@ func TestStyled(t *testing.T) {
 		"a\u202eb\x1b[3":                    `a\u202eb\x1b[3`,
 		"\u009b31mC1":                       "C1",
 		"\x1b]8;;http://a\x1b[31m\x07":      `\x1b]8;;http://a` + "\x1b[31m" + `\x07`,
-		"日本\x1b[4m語":                       "日本\x1b[4m語",
+		"日本\x1b[4m語":                        "日本\x1b[4m語",
 	} {
 		if got := string(Styled([]byte(in))); got != want {
 			t.Errorf("%q is %q, want %q", in, got, want)
