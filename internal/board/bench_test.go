@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/app/apptest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/board"
 	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/lab"
@@ -83,7 +84,7 @@ func filled(b *testing.B, builds int) *board10k {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = a.Close(context.Background()) })
-	f, err := lab.Fill(b.Context(), a.Ledger(), lab.Size{Pipeline: "shop", Builds: builds, Owner: a.Owner})
+	f, err := lab.Fill(b.Context(), apptest.Ledger(b, a), lab.Size{Pipeline: "shop", Builds: builds, Owner: a.Owner})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/app/apptest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -55,9 +56,7 @@ func TestPrometheus(t *testing.T) {
 	} {
 		batch.Events = append(batch.Events, pipeline.Event{Kind: e.kind, Actor: "ann", Facts: e.facts})
 	}
-	if _, err := a.Ledger().Append(t.Context(), batch); err != nil {
-		t.Fatal(err)
-	}
+	apptest.Append(t, a, batch)
 	now := func() time.Time { return began.Add(90 * time.Second) }
 	problems, err := testutil.CollectAndLint(&collector{a.Engine, now})
 	if err != nil || len(problems) > 0 {
@@ -82,7 +81,7 @@ penstock_up 1
 	}
 	w := httptest.NewRecorder()
 	scrapeHandler(a.Engine, now).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-	for _, line := range []string{`penstock_stage_status{pipeline="shop",stage="exploratory",status="ready"} 1`, "go_goroutines"} {
+	for _, line := range []string{`penstock_stage_status{pipeline="shop",stage="exploratory",status="waiting"} 1`, "go_goroutines"} {
 		if !strings.Contains(w.Body.String(), line) {
 			t.Errorf("there is no %s in\n%s", line, w.Body)
 		}

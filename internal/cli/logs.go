@@ -110,7 +110,7 @@ func (o *logsOptions) find(ctx context.Context, a *app.App) (pipeline.Run, error
 				WithHint("`penstock runs %s` lists them.", o.pipeline)
 		}
 	}
-	run, err := a.Ledger().Run(ctx, o.pipeline, o.run)
+	run, err := a.Engine.Reports.Run(ctx, o.pipeline, o.run)
 	if pipeline.IsNotFound(err) {
 		return run, pipeline.Errorf(pipeline.CodeNotFound, "read log", "there is no run %q", o.run).
 			WithHint("`penstock runs PIPELINE` lists them.")

@@ -49,9 +49,12 @@ var (
 	every    = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{takesBuild}, "takes builds"}
 )
 
+// cancelPromotion is what promote --cancel does.
+const cancelPromotion = "cancel promotion"
+
 // stagesFor are the stages that the commands are for which take one.
 var stagesFor = map[string]*fitting{
-	"approve": deciding, "lift": lifting, "reject": deciding, "try": deciding, "promote": manual, "rollback": manual, "cancel-promotion": promoted,
+	"approve": deciding, "lift": lifting, "reject": deciding, "try": deciding, "promote": manual, "rollback": manual, cancelPromotion: promoted,
 	"override": every, "pause": every, "resume": paused, "retry": running, "logs": latest,
 }
 
@@ -124,7 +127,7 @@ func (fit *fitting) stages(st *pipeline.State) (names []string) {
 // resolve fills in what the arguments leave out: the pipeline and, where a command is for
 // stages, the stage. Where there is more than one it is a usage error that lists them.
 func (f *factory) resolve(ctx context.Context, a *app.App, verb string, t *target) error {
-	names, err := a.Ledger().Pipelines(ctx)
+	names, err := a.Engine.Reports.Names(ctx)
 	if err != nil {
 		return err
 	}
@@ -189,7 +192,7 @@ func (o *envOptions) place(ctx context.Context, a *app.App, verb string, w which
 // environment fills in what the arguments of a command on a person's environment leave out.
 // A single one that names no pipeline names an environment of the only pipeline.
 func (f *factory) environment(ctx context.Context, a *app.App, verb string, w which, pipelineName, name *string) error {
-	names, err := a.Ledger().Pipelines(ctx)
+	names, err := a.Engine.Reports.Names(ctx)
 	if err != nil {
 		return err
 	}

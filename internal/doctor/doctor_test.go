@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/app/apptest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
@@ -49,9 +50,7 @@ func (b *body) do(events ...pipeline.Event) {
 	for i := range events {
 		events[i].Actor = "ada"
 	}
-	if _, err := a.Ledger().Append(b.Context(), pipeline.Batch{Pipeline: "shop", Events: events}); err != nil {
-		b.Fatal(err)
-	}
+	apptest.Append(b, a, pipeline.Batch{Pipeline: "shop", Events: events})
 	if err := a.Close(b.Context()); err != nil {
 		b.Fatal(err)
 	}
@@ -128,7 +127,7 @@ func TestFindings(t *testing.T) {
 				b.Fatal(err)
 			}
 			defer a.Close(b.Context())
-			if _, err := a.Ledger().Acquire(b.Context(), "shop/stage/live", pipeline.Holder{Process: pipeline.Process{Host: "elsewhere"}, Actor: "bob", Purpose: "run", Since: time.Now()}, time.Nanosecond); err != nil {
+			if _, err := apptest.Ledger(b, a).Acquire(b.Context(), "shop/stage/live", pipeline.Holder{Process: pipeline.Process{Host: "elsewhere"}, Actor: "bob", Purpose: "run", Since: time.Now()}, time.Nanosecond); err != nil {
 				b.Fatal(err)
 			}
 		}, check: "leases", status: Warning, says: "bob on elsewhere, which held shop/stage/live"},

@@ -24,6 +24,7 @@ import (
 type ledger interface {
 	Pipelines(ctx context.Context) ([]string, error)
 	Head(ctx context.Context, pipeline string) (int64, error)
+	Events(ctx context.Context, pipeline string, after int64, limit int) ([]pipeline.Event, error)
 	Run(ctx context.Context, pipeline, id string) (pipeline.Run, error)
 	Runs(ctx context.Context, pipeline string, q pipeline.RunQuery) (pipeline.RunPage, error)
 	Leases(ctx context.Context) ([]pipeline.Lease, error)
@@ -86,6 +87,19 @@ func (r *Reports) Names(ctx context.Context) ([]string, error) { return r.ledger
 // Head returns the sequence number of a pipeline's newest event; 0 for none.
 func (r *Reports) Head(ctx context.Context, pipelineName string) (int64, error) {
 	return r.ledger.Head(ctx, pipelineName)
+}
+
+// LastEvent returns a pipeline's newest event; the zero Event for none.
+func (r *Reports) LastEvent(ctx context.Context, pipelineName string) (pipeline.Event, error) {
+	head, err := r.ledger.Head(ctx, pipelineName)
+	if err != nil || head == 0 {
+		return pipeline.Event{}, err
+	}
+	last, err := r.ledger.Events(ctx, pipelineName, head-1, 1)
+	if err != nil || len(last) == 0 {
+		return pipeline.Event{}, err
+	}
+	return last[0], nil
 }
 
 // Run returns one run; CodeNotFound where there is none. With pipelineName "" all are searched.
