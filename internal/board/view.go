@@ -105,6 +105,7 @@ func (p *pages) functions() template.FuncMap {
 		"count":  present.Count,
 		"stamp":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"plain":  present.Line,
+		"cause":  cause,
 		"first":  func(s string) string { return present.Line(pipeline.FirstLine(s)) },
 		"size":   present.Size,
 		"query": func(pairs ...string) template.URL {
