@@ -13,6 +13,8 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/ask"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
 type buildsOptions struct {
@@ -29,7 +31,8 @@ func newBuilds(f *factory, runF func(context.Context, *buildsOptions) error) *co
 	c := &cobra.Command{
 		Use:   "builds [PIPELINE]",
 		Short: "List builds, the newest first, with the stages that each passed",
-		Long: "List the builds that the pipeline retains, the newest first. PIPELINE may be left out if there is only one.\n\n" +
+		Long: "List the builds that the pipeline retains, the newest first. PIPELINE may be left out if there is only one.\n" +
+			"Commands take a build's number, such as 412, and its ID alike. In a shell, #412 has to be quoted: '#412'.\n\n" +
 			"Marks: + passed, x failed, ! rejected, ? waits for a decision, o let pass by an override, . not run. An o\n" +
 			"behind another mark is an override that no longer applies.",
 		Args: args(0, 1),
@@ -45,7 +48,9 @@ func newBuilds(f *factory, runF func(context.Context, *buildsOptions) error) *co
 // buildRow is the JSON shape of one build.
 type buildRow struct {
 	Build      string                      `json:"build"`
+	Number     int64                       `json:"number"`
 	Commit     string                      `json:"commit"`
+	URL        string                      `json:"url,omitempty"` // of the commit
 	Repository string                      `json:"repository"`
 	Author     string                      `json:"author,omitempty"`
 	Message    string                      `json:"message,omitempty"`
@@ -78,25 +83,25 @@ func runBuilds(ctx context.Context, o *buildsOptions) error {
 		if o.json {
 			return o.printJSON(rows)
 		}
-		heading := []string{"BUILD", "COMMIT", "CREATED"}
+		heading := []string{"BUILD", "MESSAGE"}
 		stages := st.StagesInOrder()
 		for _, s := range stages {
 			if s.TakesBuild() {
 				heading = append(heading, s.Name)
 			}
 		}
-		t := o.newTable(append(heading, "AUTHOR", "MESSAGE")...)
-		for i := 3; i < len(heading); i++ {
+		t := o.newTable(append(heading, "AUTHOR", "CREATED", "ID", "COMMIT")...)
+		for i := 2; i < len(heading); i++ {
 			t.painted[i] = true
 		}
 		for _, r := range rows {
-			cells := []string{r.Build, present.Commit(r.Commit), present.Ago(o.now(), r.Created)}
+			cells := []string{ask.Brief(r.Number, r.Build), present.Cut(r.Message, 40)}
 			for _, s := range stages {
 				if s.TakesBuild() {
 					cells = append(cells, r.mark(s.Name))
 				}
 			}
-			t.row(append(cells, r.Author, r.Message)...)
+			t.row(append(cells, nameOf(r.Author), present.Ago(o.now(), r.Created), r.Build, present.Commit(r.Commit))...)
 		}
 		return t.flush()
 	})
@@ -113,7 +118,7 @@ func (r buildRow) mark(stage string) string {
 
 func describeBuild(st *pipeline.State, b pipeline.Build) buildRow {
 	row := buildRow{
-		Build: b.ID, Commit: b.Revision.Commit, Repository: b.Revision.Repository, Author: b.Revision.Author,
+		Build: b.ID, Number: b.Number, URL: report.ForgeOf(st, b).Commit(b.Revision.Commit), Commit: b.Revision.Commit, Repository: b.Revision.Repository, Author: b.Revision.Author,
 		Message: pipeline.FirstLine(b.Revision.Message), Created: b.CreatedAt, Image: b.Image, BaseImage: b.BaseImage,
 		Stages: map[string]pipeline.Outcome{}, Overrides: map[string]statusOverride{},
 	}
@@ -161,7 +166,7 @@ func newRuns(f *factory, runF func(context.Context, *runsOptions) error) *cobra.
 		},
 	}
 	c.Flags().StringVar(&o.query.Stage, "stage", "", "only runs of this stage (image/NAME for the bakes of an image)")
-	c.Flags().StringVar(&o.query.Build, "build", "", "only runs for this build")
+	c.Flags().StringVar(&o.query.Build, "build", "", "only runs for this build, by its number or ID")
 	c.Flags().StringVar(&o.status, "status", "", "only runs that are running, passed, failed, cancelled or displaced")
 	c.Flags().IntVar(&o.query.Limit, "limit", 20, "the largest number to list")
 	c.Flags().StringVar(&o.query.After, "after", "", "continue after this run, the last one of the previous list")
@@ -180,6 +185,9 @@ func runRuns(ctx context.Context, o *runsOptions) error {
 			return err
 		}
 		if _, err := selectPipelines(ctx, a, o.pipeline); err != nil {
+			return err
+		}
+		if err := o.number(ctx, a, o.pipeline, &o.query.Build); err != nil {
 			return err
 		}
 		page, err := a.Ledger().Runs(ctx, o.pipeline, o.query)

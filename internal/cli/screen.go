@@ -124,6 +124,9 @@ const gap = 3
 
 func (t *table) text() string {
 	widths := make([]int, len(t.heading))
+	if len(t.heading) == 0 && len(t.rows) > 0 {
+		widths = make([]int, len(t.rows[0])) // the rows are alike
+	}
 	for _, cells := range append([][]string{t.heading}, t.rows...) {
 		for i, c := range cells {
 			widths[i] = max(widths[i], runewidth.StringWidth(c))
@@ -131,7 +134,9 @@ func (t *table) text() string {
 	}
 	room, _ := t.size()
 	var b strings.Builder
-	t.line(&b, t.heading, widths, room, func(int, string) colour { return bold })
+	if len(t.heading) > 0 {
+		t.line(&b, t.heading, widths, room, func(int, string) colour { return bold })
+	}
 	for _, cells := range t.rows {
 		t.line(&b, cells, widths, room, func(column int, cell string) colour {
 			if !t.painted[column] {

@@ -91,6 +91,7 @@ type SourceRef struct {
 	Commit     string `json:"commit"`
 	Digest     string `json:"digest"` // of the files of the components that concern the stage
 	Paths      *Paths `json:"paths,omitempty"`
+	Web        string `json:"web,omitempty"` // address of the repository's pages, if its own does not say
 }
 
 // Directory returns the directory of the repository that the revision is of; empty for all of

@@ -60,6 +60,7 @@ type sourceDataModel struct {
 	Configuration  types.List   `tfsdk:"configuration"`
 	Data           types.List   `tfsdk:"data"`
 	Ignore         types.List   `tfsdk:"ignore"`
+	Web            types.String `tfsdk:"web"`
 	Commit         types.String `tfsdk:"commit"`
 	Author         types.String `tfsdk:"author"`
 	Time           types.String `tfsdk:"time"`
@@ -89,6 +90,7 @@ func (d *sourceDataSource) Schema(_ context.Context, _ datasource.SchemaRequest,
 			"commit":     export("Full ID of the commit."),
 			"digest":     export("Digest of the files."),
 			"paths":      schema.MapAttribute{Computed: true, ElementType: pathsType.ElemType, MarkdownDescription: "The patterns above, by component."},
+			"web":        export("Address of the repository's pages; null if it is not set."),
 		}}
 	}
 	resp.Schema = schema.Schema{
@@ -116,10 +118,14 @@ func (d *sourceDataSource) Schema(_ context.Context, _ datasource.SchemaRequest,
 			"configuration":  globs("Patterns of the configuration's files."),
 			"data":           globs("Patterns of the data's files: migrations, seeds."),
 			"ignore":         globs("Patterns of files that belong to no component, and move nothing."),
-			"commit":         export("Full ID of the commit."),
-			"author":         export("Author of the commit."),
-			"time":           export("Time of the commit, in RFC 3339."),
-			"message":        export("First line of the commit's message."),
+			"web": schema.StringAttribute{
+				Optional: true, Validators: []validator.String{isWeb()},
+				MarkdownDescription: "Address of the repository's pages, for links from the board and the commands to commits, comparisons and issues. It is needed only if the repository is not on GitHub, GitLab, Bitbucket, Gitea or Forgejo, or if the host's name does not say so. An address that ends with `/-` is one of GitLab. One with `{commit}` in it is that of a commit alone.",
+			},
+			"commit":  export("Full ID of the commit."),
+			"author":  export("Author of the commit."),
+			"time":    export("Time of the commit, in RFC 3339."),
+			"message": export("First line of the commit's message."),
 			"components": schema.SingleNestedAttribute{
 				Computed: true, MarkdownDescription: "Digest of the files of each component.",
 				Attributes: map[string]schema.Attribute{
@@ -161,6 +167,7 @@ func (d *sourceDataSource) Read(ctx context.Context, req datasource.ReadRequest,
 	})
 	paths := &pipeline.Paths{Directory: q.Directory, Include: q.Include, Infrastructure: q.Infrastructure, Configuration: q.Configuration, Data: q.Data, Ignore: q.Ignore}
 	snap.Source.Paths, snap.Image.Paths = paths, paths
+	snap.Source.Web, snap.Image.Web = m.Web.ValueString(), m.Web.ValueString()
 	m.Revision, m.ImageRevision = flattenSource(&snap.Source), flattenSource(&snap.Image)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }

@@ -102,19 +102,20 @@ func expandSecrets(ctx context.Context, m types.Map, diags *diag.Diagnostics) pi
 	return secrets
 }
 
-// sourceModel is a revision: { repository, directory, commit, digest, paths }.
+// sourceModel is a revision: { repository, directory, commit, digest, paths, web }.
 type sourceModel struct {
 	Repository types.String `tfsdk:"repository"`
 	Directory  types.String `tfsdk:"directory"`
 	Commit     types.String `tfsdk:"commit"`
 	Digest     types.String `tfsdk:"digest"`
 	Paths      types.Map    `tfsdk:"paths"`
+	Web        types.String `tfsdk:"web"`
 }
 
 // pathsType is that of patterns by component.
 var pathsType = types.MapType{ElemType: types.ListType{ElemType: types.StringType}}
 
-var sourceTypes = map[string]attr.Type{"repository": types.StringType, "directory": types.StringType, "commit": types.StringType, "digest": types.StringType, "paths": pathsType}
+var sourceTypes = map[string]attr.Type{"repository": types.StringType, "directory": types.StringType, "commit": types.StringType, "digest": types.StringType, "paths": pathsType, "web": types.StringType}
 
 // expandPaths reads patterns by component; nil for null.
 func expandPaths(ctx context.Context, m types.Map, diags *diag.Diagnostics) *pipeline.Paths {
@@ -156,7 +157,7 @@ func expandSource(ctx context.Context, o types.Object, diags *diag.Diagnostics) 
 		}
 		paths.Directory = dir
 	}
-	return &pipeline.SourceRef{Repository: m.Repository.ValueString(), Commit: m.Commit.ValueString(), Digest: m.Digest.ValueString(), Paths: paths}
+	return &pipeline.SourceRef{Repository: m.Repository.ValueString(), Commit: m.Commit.ValueString(), Digest: m.Digest.ValueString(), Paths: paths, Web: m.Web.ValueString()}
 }
 
 func flattenSource(s *pipeline.SourceRef) types.Object {
@@ -165,19 +166,20 @@ func flattenSource(s *pipeline.SourceRef) types.Object {
 	}
 	return types.ObjectValueMust(sourceTypes, map[string]attr.Value{
 		"repository": types.StringValue(s.Repository), "directory": orNull(s.Directory()), "commit": types.StringValue(s.Commit), "digest": types.StringValue(s.Digest),
-		"paths": flattenPaths(s.Paths),
+		"paths": flattenPaths(s.Paths), "web": orNull(s.Web),
 	})
 }
 
 // sameSource reports whether two revisions have the same repository and the same
-// files that matter: then a move from one to the other moves nothing (rule 8).
+// files that matter: then a move from one to the other moves nothing (rule 8). Those of
+// different pages are not the same, so that links change.
 func sameSource(ctx context.Context, a, b types.Object) bool {
 	if !known(ctx, a, b) || a.IsNull() || b.IsNull() {
 		return false
 	}
 	var diags diag.Diagnostics
 	x, y := expandSource(ctx, a, &diags), expandSource(ctx, b, &diags)
-	return !diags.HasError() && x.Repository == y.Repository && x.Digest == y.Digest
+	return !diags.HasError() && x.Repository == y.Repository && x.Digest == y.Digest && x.Web == y.Web
 }
 
 // gateTypes are those of { pipeline, stage, build }: what a stage exports as passed, and
