@@ -8,11 +8,14 @@ import (
 	"html/template"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/ask"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/draw"
 	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
@@ -83,7 +86,7 @@ func (b *Board) build(w http.ResponseWriter, r *http.Request, s *session) error 
 	if err != nil {
 		return err
 	}
-	id := r.PathValue("build")
+	id := st.BuildID(r.PathValue("build"))
 	build, ok := st.Builds[id]
 	if !ok {
 		return pipeline.Errorf(pipeline.CodeNotFound, "find build", "pipeline %q has no build %q", st.Pipeline.Name, id).
@@ -119,7 +122,7 @@ func (b *Board) build(w http.ResponseWriter, r *http.Request, s *session) error 
 			page.Diff, page.NoDiff = nil, err.Error()
 		}
 	}
-	b.show(w, s, http.StatusOK, "build", view{Title: id + " · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "board", Live: live, Body: page})
+	b.show(w, s, http.StatusOK, "build", view{Title: strings.TrimSpace(ask.Brief(build.Number, id)+" "+present.Line(pipeline.FirstLine(build.Revision.Message))) + " · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "board", Live: live, Body: page, State: st})
 	return nil
 }
 
@@ -188,7 +191,7 @@ func (b *Board) runs(w http.ResponseWriter, r *http.Request, s *session) error {
 		return err
 	}
 	q := r.URL.Query()
-	query := pipeline.RunQuery{Stage: q.Get("stage"), Build: q.Get("build"), Status: pipeline.RunStatus(q.Get("status")), After: q.Get("after"), Limit: rowsPerPage}
+	query := pipeline.RunQuery{Stage: q.Get("stage"), Build: st.BuildID(q.Get("build")), Status: pipeline.RunStatus(q.Get("status")), After: q.Get("after"), Limit: rowsPerPage}
 	found, err := b.Engine.Reports.Runs(r.Context(), st.Pipeline.Name, query)
 	if err != nil {
 		return err
@@ -213,7 +216,7 @@ func (b *Board) runs(w http.ResponseWriter, r *http.Request, s *session) error {
 		q.Set("after", found.Next)
 		body.Older = "?" + q.Encode()
 	}
-	b.show(w, s, http.StatusOK, "runs", view{Title: "Runs · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "runs", Live: live, Body: body})
+	b.show(w, s, http.StatusOK, "runs", view{Title: "Runs · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "runs", Live: live, Body: body, State: st})
 	return nil
 }
 
@@ -319,7 +322,7 @@ func (b *Board) run(w http.ResponseWriter, r *http.Request, s *session) error {
 		live = nil
 	}
 	b.show(w, s, http.StatusOK, "run", view{
-		Title: run.ID + " · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "runs", Live: live, Body: page,
+		Title: run.ID + " · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "runs", Live: live, Body: page, State: st,
 	})
 	return nil
 }

@@ -4,8 +4,8 @@
 package board
 
 import (
-	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
@@ -13,7 +13,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
@@ -21,9 +21,11 @@ import (
 type button struct {
 	Action, Label      string
 	Stage, Build, Name string
+	Number             int64 // of the build
 	Danger             bool
 	Primary            bool
 	URL                string // where it leads to if not to the page that asks
+	Page               string // of the board, to which it leads instead
 }
 
 func newButton(name string, stage pipeline.Stage, build string) button {
@@ -42,8 +44,12 @@ func adder(e *engine.Engine, st *pipeline.State, s pipeline.Stage) func(list *[]
 			return false
 		}
 		b := newButton(name, s, build)
-		if name == "lift" {
+		b.Number = st.Builds[build].Number
+		switch {
+		case name == "lift":
 			b.Label = liftLabel(st, s, build)
+		case name == "approve" && st.RejectedAt(build) != "": // at another stage
+			b.Primary = false
 		}
 		*list = append(*list, b)
 		return true
@@ -69,10 +75,16 @@ func buttons(e *engine.Engine, st *pipeline.State, m gate.Move) (now []button) {
 	if build := gate.Offered(st, m); build != "" {
 		add(&now, "promote", build)
 	}
-	if gate.Fails(m, st.Latest[s.Name]) && add(&now, "retry", "") {
-		now[len(now)-1].Primary = true
+	if latest := st.Latest[s.Name]; gate.Fails(m, latest) {
+		now = append(now, button{Label: "See the failure", Primary: true, Page: runPath(s.Pipeline, latest.ID)})
+		add(&now, "retry", "")
 	}
 	return now
+}
+
+// runPath is the address of a run's page.
+func runPath(pipelineName, run string) string {
+	return "/p/" + url.PathEscape(pipelineName) + "/runs/" + url.PathEscape(run)
 }
 
 // moreButtons returns what else the person can do there.
@@ -114,7 +126,9 @@ type wait struct {
 	Build       pipeline.Build
 	Error       string // why it failed
 	Buttons     []button
-	Who         string // may do it, and who has done their part
+	Who         string              // may do it, and who has done their part
+	Pending     *pipeline.Promotion // that no apply has carried out yet
+	Moving      bool                // a run carries it out
 }
 
 // waits lists what waits for people, in the order of the stages.
@@ -132,6 +146,10 @@ func waits(e *engine.Engine, st *pipeline.State) []wait {
 				text += ": " + f.Reason
 			}
 			add(text, "", who(e, st, "resume", pipeline.RightDeploy, s, ""))
+			continue
+		}
+		if p, ok := report.Pending(st, s); ok && !gate.Fails(m, st.Latest[s.Name]) {
+			add("will move to", p.Build, "").pending(st, p)
 			continue
 		}
 		if build := gate.Undecided(st, m); build != "" {
@@ -159,6 +177,15 @@ func waits(e *engine.Engine, st *pipeline.State) []wait {
 	return list
 }
 
+// pending says where a promotion is: it waits for an apply, or a run carries it out.
+func (w *wait) pending(st *pipeline.State, p pipeline.Promotion) {
+	w.Pending, w.Buttons = &p, nil
+	if latest := st.Latest[p.Stage]; latest.Status == pipeline.RunRunning && latest.Build == p.Build {
+		w.What, w.Moving = "moves to", true
+		w.Buttons = []button{{Label: "Follow it", Primary: true, Page: runPath(p.Pipeline, latest.ID)}}
+	}
+}
+
 // approvedBy names the people whose approvals of a build count; empty for none.
 func approvedBy(st *pipeline.State, s pipeline.Stage, build string) string {
 	var names []string
@@ -175,14 +202,39 @@ func approvedBy(st *pipeline.State, s pipeline.Stage, build string) string {
 // else may; empty where that is everybody.
 func who(e *engine.Engine, st *pipeline.State, name string, right pipeline.Right, s pipeline.Stage, build string) string {
 	err := check(e, st, s, name, build)
-	if pipeline.CodeOf(err) == pipeline.CodeNotAllowed {
-		return fmt.Sprintf("%s. %s", errors.Unwrap(err), reason.Hint(err))
-	}
 	names, everybody := st.Pipeline.Entitled(right)
-	if everybody {
+	refused := pipeline.CodeOf(err) == pipeline.CodeNotAllowed
+	switch {
+	case refused && st.Pipeline.Authorization.Allows(right, e.Person()): // an author
+		text := "You wrote part of the build, and somebody else has to approve it."
+		if !everybody {
+			text += " Waits for " + people(names) + "."
+		}
+		return text
+	case refused && len(names) == 0:
+		return fmt.Sprintf("Nobody has the right to %s here.", name)
+	case refused:
+		return "Waits for " + people(names) + "."
+	case everybody:
 		return ""
 	}
-	return fmt.Sprintf("May %s: %s.", name, strings.Join(names, ", "))
+	return fmt.Sprintf("You may %s it, as may %s.", name, people(names))
+}
+
+// people names those who have a right, in words: a group as a team.
+func people(names []string) string {
+	words := make([]string, len(names))
+	for i, name := range names {
+		words[i] = name
+		if group, is := strings.CutPrefix(name, "@"); is {
+			group, members, _ := strings.Cut(group, " ")
+			words[i] = strings.TrimSpace("the " + group + " team " + members)
+		}
+	}
+	if n := len(words); n > 1 {
+		return strings.Join(words[:n-1], ", ") + " or " + words[n-1]
+	}
+	return strings.Join(words, "")
 }
 
 // askedFor says who asked for another run after one; empty for nobody.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/ask"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/draw"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/report"
@@ -56,7 +57,8 @@ func (b *Board) home(w http.ResponseWriter, r *http.Request, s *session) error {
 type overview struct {
 	Map          valueStream
 	Waits        []wait
-	Applies      applies
+	Applies      report.Applies
+	Pending      string // what a promotion waits for
 	Builds       buildTable
 	Environments []environment
 	Current      []pipeline.Pause
@@ -75,40 +77,18 @@ func (b *Board) overview(w http.ResponseWriter, r *http.Request, s *session) err
 	if body.Map, err = b.valueStream(r.Context(), st, s.person); err != nil {
 		return err
 	}
-	if body.Applies, err = b.applies(r.Context(), st.Pipeline.Name); err != nil {
+	if body.Applies, err = b.applies(r.Context(), st); err != nil {
 		return err
 	}
+	body.Pending = ask.Applier(body.Applies)
 	body.Current = slices.SortedFunc(maps.Values(st.Pauses), func(a, c pipeline.Pause) int { return strings.Compare(a.Stage, c.Stage) })
-	b.show(w, s, http.StatusOK, "overview", view{Title: st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "board", Live: live, Body: body})
+	b.show(w, s, http.StatusOK, "overview", view{Title: st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "board", Live: live, Body: body, State: st})
 	return nil
 }
 
-// applies says who applies the pipeline's configuration.
-type applies struct {
-	Watched  bool
-	Watcher  pipeline.Holder   // without an activity it waits for what can move
-	UnderWay []pipeline.Holder // what is being done
-}
-
-func (b *core) applies(ctx context.Context, name string) (a applies, err error) {
-	leases, err := b.Engine.Reports.Leases(ctx)
-	if err != nil {
-		return a, err
-	}
-	for _, l := range leases {
-		switch key := pipeline.ParseLeaseKey(l.Key); {
-		case key.Pipeline != name || b.Now().After(l.Expires):
-		case key.Kind == pipeline.LeaseWatch:
-			a.Watched, a.Watcher = true, l.Holder
-		case key.Kind == pipeline.LeaseNotify:
-		default:
-			a.UnderWay = append(a.UnderWay, l.Holder)
-		}
-	}
-	slices.SortFunc(a.UnderWay, func(x, y pipeline.Holder) int {
-		return cmp.Or(x.Since.Compare(y.Since), strings.Compare(x.Purpose, y.Purpose))
-	})
-	return a, nil
+// applies returns who applies the pipeline's configuration.
+func (b *core) applies(ctx context.Context, st *pipeline.State) (report.Applies, error) {
+	return b.Engine.Reports.Applies(ctx, st.Pipeline)
 }
 
 // valueStream is the map: a card for each image and stage, from left to right as the
@@ -298,10 +278,13 @@ func rowOf(st *pipeline.State, stages []pipeline.Stage, build pipeline.Build) bu
 	return row
 }
 
-// matches reports whether a build is one that a search means: by its ID, commit, author,
+// matches reports whether a build is one that a search means: by its number, ID, commit, author,
 // message or artifact, in any case.
 func matches(b pipeline.Build, search string) bool {
 	for word := range strings.FieldsSeq(strings.ToLower(search)) {
+		if n, is := pipeline.ParseBuildNumber(word); is && n == b.Number {
+			continue
+		}
 		hit := slices.ContainsFunc([]string{b.ID, b.Revision.Commit, b.Revision.Author, b.Revision.Message, b.Revision.Ref}, func(s string) bool {
 			return strings.Contains(strings.ToLower(s), word)
 		})

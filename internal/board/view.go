@@ -20,6 +20,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/ask"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/draw"
 )
 
@@ -36,6 +37,7 @@ type view struct {
 	Tab      string // of the pipeline's pages, the one that is open
 	Live     *live  // nil for a page that does not change by itself
 	Body     any
+	State    *pipeline.State // of the pipeline, for links; nil on pages without any
 
 	// set by show
 	Person, Where, Version, Flash string
@@ -118,6 +120,12 @@ func (p *pages) functions() template.FuncMap {
 		"lines":    present.Text,
 		"dict":     dict,
 		"author":   author,
+		"brief":    ask.Brief,
+		"change":   ask.Change,
+		"tests":    ask.Tests,
+		"load":     ask.Load,
+		"marked":   ask.Mark,
+		"applier":  ask.Applier,
 		"unbroken": unbroken,
 		"times":    func(a, b float64) float64 { return a * b },
 	}

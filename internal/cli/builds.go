@@ -48,7 +48,7 @@ func newBuilds(f *factory, runF func(context.Context, *buildsOptions) error) *co
 // buildRow is the JSON shape of one build.
 type buildRow struct {
 	Build      string                      `json:"build"`
-	Number     int64                       `json:"number"`
+	Number     int64                       `json:"number"` // in the pipeline, as people say it
 	Commit     string                      `json:"commit"`
 	URL        string                      `json:"url,omitempty"` // of the commit
 	Repository string                      `json:"repository"`

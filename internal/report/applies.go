@@ -14,7 +14,7 @@ import (
 
 // Applies says who applies a pipeline's configuration.
 type Applies struct {
-	Watched  bool              `json:"watched"`
+	Watched  bool              `json:"watched"`          // a watcher applies what can move
 	Watcher  pipeline.Holder   `json:"watcher,omitzero"` // without an activity it waits for what can move
 	UnderWay []pipeline.Holder `json:"under_way"`        // what is being done
 	// Directory is the one of the configuration, on the machine Host, where `terraform apply`

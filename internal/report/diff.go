@@ -19,8 +19,8 @@ type Diff struct {
 	Pipeline   string  `json:"pipeline"`
 	From       string  `json:"from"`
 	To         string  `json:"to"`
-	FromNumber int64   `json:"from_number"`
-	ToNumber   int64   `json:"to_number"`
+	FromNumber int64   `json:"from_number"`        // of From, as people say it
+	ToNumber   int64   `json:"to_number"`          // of To, as people say it
 	URL        string  `json:"url,omitempty"`      // of a page that compares the commits
 	Stage      string  `json:"stage,omitempty"`    // whose current build is From, if no build was named
 	ToStage    string  `json:"to_stage,omitempty"` // whose current build is To, if the stage was named

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/state"
 )
@@ -26,18 +27,18 @@ type Evidence struct {
 	Current *Named `json:"current,omitempty"` // that build; null for none
 	// Diff is null if there is nothing to compare with. NoDiff says why.
 	Diff      *Diff     `json:"diff,omitempty"`
-	NoDiff    string    `json:"no_diff,omitempty"`
-	Changes   []Change  `json:"changes"` // by component, data and infrastructure first
-	Tests     []Tests   `json:"tests"`   // in the order of the stages
-	Loads     []Load    `json:"loads"`
-	Decisions []Decided `json:"decisions"` // that count, by stage
+	NoDiff    string    `json:"no_diff,omitempty"` // why there is no comparison
+	Changes   []Change  `json:"changes"`           // by component, data and infrastructure first
+	Tests     []Tests   `json:"tests"`             // in the order of the stages
+	Loads     []Load    `json:"loads"`             // what the load steps measured, in the order of the stages
+	Decisions []Decided `json:"decisions"`         // that count, by stage
 	// Rollback is the last one of the stage Against; null if none is known.
 	Rollback *Rollback `json:"last_rollback,omitempty"`
 	Missing  int       `json:"missing_approvals"` // that Stage wants, with this one
 	Next     []string  `json:"next"`              // stages that the build may enter once it has passed Stage
 	// Pending is a promotion of Stage that no apply has carried out yet, to another build.
 	Pending *pipeline.Promotion `json:"pending,omitempty"`
-	Applies Applies             `json:"applies"`
+	Applies Applies             `json:"applies"`          // who would carry the decision out
 	Runner  pipeline.RunnerKind `json:"runner,omitempty"` // of the steps of Stage
 	Back    string              `json:"back,omitempty"`   // the build to which a rollback would go; empty for none
 	Run     string              `json:"run,omitempty"`    // that decides the result of the build at Stage
@@ -46,7 +47,7 @@ type Evidence struct {
 // Named is a build as people name it.
 type Named struct {
 	ID      string    `json:"id"`
-	Number  int64     `json:"number"`
+	Number  int64     `json:"number"` // in the pipeline, as people say it; 0 if it was collected
 	Commit  string    `json:"commit"`
 	Message string    `json:"message,omitempty"`
 	Author  string    `json:"author,omitempty"`
@@ -56,9 +57,9 @@ type Named struct {
 
 // Change is what differs of a component.
 type Change struct {
-	Component string `json:"component"`
-	Files     int    `json:"files"` // 0 if they are not known
-	Added     int    `json:"added"` // lines
+	Component string `json:"component"` // data, infrastructure, configuration or application
+	Files     int    `json:"files"`     // 0 if they are not known
+	Added     int    `json:"added"`     // lines
 	Removed   int    `json:"removed"`
 }
 
@@ -74,7 +75,7 @@ type Tests struct {
 // Count counts tests.
 type Count struct {
 	Total   int `json:"total"`
-	Failed  int `json:"failed"`
+	Failed  int `json:"failed"` // failures and errors
 	Skipped int `json:"skipped"`
 }
 
@@ -86,10 +87,10 @@ type Load struct {
 	P99           time.Duration `json:"p99"`
 	Limit         time.Duration `json:"p99_limit,omitempty"` // 0 for none
 	Errors        float64       `json:"error_rate"`
-	ErrorLimit    *float64      `json:"error_rate_limit,omitempty"`
-	Before        string        `json:"before,omitempty"` // the build that it is compared with; empty for none
-	BeforeRun     string        `json:"before_run,omitempty"`
-	BeforeP99     time.Duration `json:"before_p99,omitempty"`
+	ErrorLimit    *float64      `json:"error_rate_limit,omitempty"`  // null for none
+	Before        string        `json:"before,omitempty"`            // the build that it is compared with; empty for none
+	BeforeRun     string        `json:"before_run,omitempty"`        // of the build Before
+	BeforeP99     time.Duration `json:"before_p99,omitempty"`        // of the build Before
 	BeforeCurrent bool          `json:"before_is_current,omitempty"` // else it is the last one that was measured
 }
 
@@ -137,7 +138,7 @@ func (r *Reports) Evidence(ctx context.Context, st *pipeline.State, q EvidenceRe
 	if stage.Approval {
 		e.Missing = st.Ballot(stage, q.Build).MissingApprovals()
 	}
-	if p, ok := st.Promotions[stage.Name]; ok && pending(st, stage, p) && p.Build != q.Build {
+	if p, ok := Pending(st, stage); ok && p.Build != q.Build {
 		e.Pending = &p
 	}
 	current := st.Current[stage.Name].Build
@@ -243,11 +244,11 @@ func below(st *pipeline.State, stage string) []string {
 	return names
 }
 
-// pending reports whether no apply has carried out a promotion yet.
-func pending(st *pipeline.State, stage pipeline.Stage, p pipeline.Promotion) bool {
-	current := st.Current[stage.Name]
-	version := st.Version(pipeline.RecordPromotion, stage.Name)
-	return p.Build != current.Build && (current.Promotion == nil || *current.Promotion < version)
+// Pending returns the promotion of a stage that no apply has carried out yet; false for none.
+func Pending(st *pipeline.State, stage pipeline.Stage) (pipeline.Promotion, bool) {
+	p, ok := st.Promotions[stage.Name]
+	move := gate.Now(st).Stage(stage.Name)
+	return p, ok && stage.Pin == "" && move.Moves() && move.Candidate.ID == p.Build && st.Current[stage.Name].Build != p.Build
 }
 
 // measured fills in tests and loads, from the runs that decide the results of the build.

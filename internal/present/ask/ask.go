@@ -90,16 +90,12 @@ func Mark(c report.Commit) string {
 // Tests says what the tests of a stage counted, beside those of the current build.
 func Tests(t report.Tests) string {
 	text := present.Count(t.Total, "test")
-	if t.Failed == 0 {
-		text += ", none failed"
-	} else {
-		text += fmt.Sprintf(", %d failed", t.Failed)
-	}
+	text += fmt.Sprintf(", %s failed", none(t.Failed))
 	if t.Skipped > 0 {
 		text += fmt.Sprintf(", %d skipped", t.Skipped)
 	}
 	if t.Before != nil {
-		text += fmt.Sprintf(" (now running: %d, %d failed)", t.Before.Total, t.Before.Failed)
+		text += fmt.Sprintf("; the current build: %d, %s failed", t.Before.Total, none(t.Before.Failed))
 	}
 	return text
 }
@@ -112,7 +108,7 @@ func Load(l report.Load) string {
 	}
 	switch {
 	case l.Before != "" && l.BeforeCurrent:
-		text += ", now running: " + present.Duration(l.BeforeP99)
+		text += ", the current build: " + present.Duration(l.BeforeP99)
 	case l.Before != "":
 		text += ", " + l.Before + " before: " + present.Duration(l.BeforeP99)
 	}
@@ -245,6 +241,13 @@ func LastRollback(e report.Evidence, now time.Time) string {
 	}
 	return fmt.Sprintf("The last rollback of %s, from %s to %s %s, took %s.", r.Stage, Brief(r.From.Number, r.From.ID), Brief(r.To.Number, r.To.ID),
 		present.Ago(now, r.At), present.Duration(r.Took))
+}
+
+func none(n int) string {
+	if n == 0 {
+		return "none"
+	}
+	return fmt.Sprint(n)
 }
 
 func orNone(run string) string {
