@@ -29,7 +29,10 @@ const (
 // contents are the entries of a data directory that may be removed whole when it
 // holds no pipeline. Environments are not among them: if one is there, somebody
 // still needs it, and the directory stays.
-var contents = []string{ledgerFile, ledgerFile + "-wal", ledgerFile + "-shm", ledgerFile + ".new", "cache", "artifacts", "logs", "images", "fences", workplace.RecordFile, contextFile, contextFile + ".new"}
+var contents = []string{ledgerFile, ledgerFile + "-wal", ledgerFile + "-shm", ledgerFile + ".new", "cache", "artifacts", "logs", "images", "fences", workplace.RecordFile, BoardDir, contextFile, contextFile + ".new"}
+
+// BoardDir has the sessions of people who have signed in to boards.
+const BoardDir = "board"
 
 // archiveDir has the histories of pipelines that were removed. It stays, and the data
 // directory with it, until the last of them is garbage.
@@ -59,7 +62,7 @@ func makeDataDir(dir string) error {
 		}
 		if !empty {
 			return pipeline.Errorf(pipeline.CodeInvalid, "open data directory", "%s contains other files, and is not a data directory of Penstock", dir).
-				WithHint("Set data_dir in the provider block, --data-dir or %s to a directory that is empty or does not exist yet, such as %s.", DataDirVariable, filepath.Join(dir, DataDirName))
+				WithAdvice(pipeline.Advice{Verb: pipeline.VerbDataDir, Value: "a directory that is empty or does not exist yet, such as " + filepath.Join(dir, DataDirName)})
 		}
 	}
 	return restrict(dir, info)
@@ -116,7 +119,7 @@ func isEmpty(dir string) (bool, error) {
 
 func dirError(dir string, err error) error {
 	return pipeline.Errorf(pipeline.CodeInvalid, "open data directory", "%s: %w", dir, err).
-		WithHint("Set data_dir in the provider block, or %s, to a directory that this user may write to.", DataDirVariable)
+		WithAdvice(pipeline.Advice{Verb: pipeline.VerbDataDir, Value: "a directory that this user may write to"})
 }
 
 // removeDataDir removes a data directory that holds no pipeline, and its place. It stays where the

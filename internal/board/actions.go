@@ -106,6 +106,17 @@ var actions = map[string]action{
 			return fmt.Sprintf("Stage %s goes back from build %s to build %s.", a.Stage, cmp.Or(a.From.Current, "none"), a.Build)
 		},
 	},
+	string(decision.CancelPromotion): {
+		Label: "Cancel the promotion", Submit: "Cancel the promotion", Build: true, Danger: true,
+		Explain: func(st *pipeline.State, a asked) []string {
+			p := st.Promotions[a.Stage]
+			text := fmt.Sprintf("The promotion of build %s to stage %s, which %s made at %s, is taken back.", a.Build, a.Stage, p.Actor, pipeline.Moment(p.At.UTC()))
+			return []string{text, "The stage stays where it is. It can be promoted again."}
+		},
+		Says: func(a asked, _ decision.Outcome) string {
+			return fmt.Sprintf("The promotion of build %s to stage %s is cancelled.", a.Build, a.Stage)
+		},
+	},
 	"override": {
 		Label: "Override", Submit: "Override the gate", Reason: reasonRequired, Build: true, Danger: true, Evidence: true,
 		Says: func(a asked, _ decision.Outcome) string {

@@ -86,7 +86,7 @@ func (b *Board) build(w http.ResponseWriter, r *http.Request, s *session) error 
 	if err != nil {
 		return err
 	}
-	id := st.BuildID(r.PathValue("build"))
+	id := pipeline.FindBuildID(st, r.PathValue("build"))
 	build, ok := st.Builds[id]
 	if !ok {
 		return pipeline.Errorf(pipeline.CodeNotFound, "find build", "pipeline %q has no build %q", st.Pipeline.Name, id).
@@ -142,7 +142,7 @@ func stageOf(e *engine.Engine, st *pipeline.State, stage pipeline.Stage, c cell,
 	add := func(name string) { adder(e, st, stage)(&at.Buttons, name, build) }
 	current := st.Builds[st.Current[stage.Name].Build]
 	switch {
-	case c.Outcome == pipeline.OutcomeWaiting:
+	case c.Outcome == pipeline.OutcomeWaiting, c.Outcome == pipeline.OutcomeSuperseded:
 		add("approve")
 		add("reject")
 	case at.Decision != nil && at.Decision.Result == pipeline.Rejected:
@@ -191,7 +191,7 @@ func (b *Board) runs(w http.ResponseWriter, r *http.Request, s *session) error {
 		return err
 	}
 	q := r.URL.Query()
-	query := pipeline.RunQuery{Stage: q.Get("stage"), Build: st.BuildID(q.Get("build")), Status: pipeline.RunStatus(q.Get("status")), After: q.Get("after"), Limit: rowsPerPage}
+	query := pipeline.RunQuery{Stage: q.Get("stage"), Build: pipeline.FindBuildID(st, q.Get("build")), Status: pipeline.RunStatus(q.Get("status")), After: q.Get("after"), Limit: rowsPerPage}
 	found, err := b.Engine.Reports.Runs(r.Context(), st.Pipeline.Name, query)
 	if err != nil {
 		return err

@@ -13,7 +13,6 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
-	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
@@ -58,25 +57,27 @@ func adder(e *engine.Engine, st *pipeline.State, s pipeline.Stage) func(list *[]
 
 // buttons returns what the person that e works for can do at a stage of what waits for
 // somebody.
-func buttons(e *engine.Engine, st *pipeline.State, m gate.Move) (now []button) {
-	s := m.Stage
+func buttons(e *engine.Engine, st *pipeline.State, v gate.View) (now []button) {
+	s := v.Move.Stage
 	add := adder(e, st, s)
-	if _, paused := st.Pauses[s.Name]; paused {
+	if v.Current.Pause != nil {
 		add(&now, "resume", "")
-		return now
 	}
-	if build := gate.Undecided(st, m); build != "" {
+	if build := v.Undecided; build != "" {
 		add(&now, "approve", build)
 		add(&now, "reject", build)
 		if b, ok := tryIt(st, s, build, e.Person()); ok {
 			now = append(now, b)
 		}
 	}
-	if build := gate.Offered(st, m); build != "" {
+	if v.Current.Pause != nil {
+		return now
+	}
+	if build := v.Offered; build != "" {
 		add(&now, "promote", build)
 	}
-	if latest := st.Latest[s.Name]; gate.Fails(m, latest) {
-		now = append(now, button{Label: "See the failure", Primary: true, Page: runPath(s.Pipeline, latest.ID)})
+	if v.Next.Kind == gate.NextFailed {
+		now = append(now, button{Label: "See the failure", Primary: true, Page: runPath(s.Pipeline, v.Next.Run.ID)})
 		add(&now, "retry", "")
 	}
 	return now
@@ -88,12 +89,12 @@ func runPath(pipelineName, run string) string {
 }
 
 // moreButtons returns what else the person can do there.
-func moreButtons(e *engine.Engine, st *pipeline.State, m gate.Move) (more []button) {
-	s := m.Stage
-	if _, paused := st.Pauses[s.Name]; paused {
+func moreButtons(e *engine.Engine, st *pipeline.State, v gate.View) (more []button) {
+	s := v.Move.Stage
+	if v.Current.Pause != nil {
 		return nil
 	}
-	add, failed := adder(e, st, s), gate.Fails(m, st.Latest[s.Name])
+	add, failed := adder(e, st, s), v.Next.Kind == gate.NextFailed
 	if !failed {
 		add(&more, "retry", "")
 	}
@@ -127,15 +128,18 @@ type wait struct {
 	Error       string // why it failed
 	Buttons     []button
 	Who         string              // may do it, and who has done their part
-	Pending     *pipeline.Promotion // that no apply has carried out yet
-	Moving      bool                // a run carries it out
+	Promotion   *pipeline.Promotion // that is not carried out yet
+	Moves       bool                // a run carries it out
 }
 
-// waits lists what waits for people, in the order of the stages.
-func waits(e *engine.Engine, st *pipeline.State) []wait {
+// waits lists what waits for people, in the order of the stages. If nobody watches, that is
+// also a promotion which no apply has taken up.
+func waits(e *engine.Engine, st *pipeline.State, watched bool) []wait {
 	var list []wait
-	for _, m := range gate.Now(st).Moves() {
-		s, now := m.Stage, buttons(e, st, m)
+	plan := gate.Now(st)
+	for _, m := range plan.Moves() {
+		v := plan.View(m.Stage.Name)
+		s, now := m.Stage, buttons(e, st, v)
 		add := func(what, build, who string) *wait {
 			list = append(list, wait{Stage: s.Name, What: what, Build: st.Builds[build], Buttons: now, Who: who})
 			return &list[len(list)-1]
@@ -146,44 +150,68 @@ func waits(e *engine.Engine, st *pipeline.State) []wait {
 				text += ": " + f.Reason
 			}
 			add(text, "", who(e, st, "resume", pipeline.RightDeploy, s, ""))
-			continue
 		}
-		if p, ok := report.Pending(st, s); ok && !gate.Fails(m, st.Latest[s.Name]) {
-			add("will move to", p.Build, "").pending(st, p)
-			continue
-		}
-		if build := gate.Undecided(st, m); build != "" {
+		if build := v.Undecided; build != "" {
 			text := "waits for a decision on"
 			if missing := st.Ballot(s, build).MissingApprovals(); missing > 1 || len(st.Ballot(s, build).Approvals()) > 0 {
 				text = fmt.Sprintf("waits for %s of", present.Count(missing, "more approval"))
 			}
 			add(text, build, strings.TrimSpace(approvedBy(st, s, build)+" "+who(e, st, "approve", pipeline.RightApprove, s, build)))
 		}
-		if build := gate.Offered(st, m); build != "" {
+		if v.Current.Pause != nil {
+			continue
+		}
+		if p := v.Next.Promotion; v.Next.Kind == gate.NextPromoted && !watched {
+			at := add("waits for an apply that moves it to", p.Build, "")
+			at.Buttons = nil
+			at.promoted(e, st, p)
+		}
+		if build := v.Offered; build != "" {
 			text := "can be promoted to"
 			if s.Pin != "" {
 				text = fmt.Sprintf("is pinned to %s by the configuration, and could move to", s.Pin)
 			}
 			add(text, build, who(e, st, "promote", pipeline.RightDeploy, s, build))
 		}
-		if gate.Fails(m, st.Latest[s.Name]) {
+		if v.Next.Kind == gate.NextFailed {
 			run, text := st.Latest[s.Name], "failed for"
 			if run.Build == "" {
 				text = "failed"
 			}
-			add(text, run.Build, askedFor(st, s, run)).Error = pipeline.FirstLine(run.Error)
+			at := add(text, run.Build, askedFor(st, s, run))
+			if at.Error = pipeline.FirstLine(run.Error); v.Next.Promotion != nil {
+				at.promoted(e, st, v.Next.Promotion)
+			}
 		}
 	}
 	return list
 }
 
-// pending says where a promotion is: it waits for an apply, or a run carries it out.
-func (w *wait) pending(st *pipeline.State, p pipeline.Promotion) {
-	w.Pending, w.Buttons = &p, nil
-	if latest := st.Latest[p.Stage]; latest.Status == pipeline.RunRunning && latest.Build == p.Build {
-		w.What, w.Moving = "moves to", true
-		w.Buttons = []button{{Label: "Follow it", Primary: true, Page: runPath(p.Pipeline, latest.ID)}}
+// promoted says whose promotion waits, and lets those cancel it who may.
+func (w *wait) promoted(e *engine.Engine, st *pipeline.State, p *pipeline.Promotion) {
+	w.Promotion = p
+	adder(e, st, st.Stages[p.Stage])(&w.Buttons, string(decision.CancelPromotion), p.Build)
+}
+
+// underWay lists the promotions that need nobody: those that a watcher will carry out, and
+// those that a run carries out.
+func underWay(e *engine.Engine, st *pipeline.State, watched bool) (list []wait) {
+	for _, v := range gate.Now(st).Views() {
+		p, made := st.Promotions[v.Name]
+		w := wait{Stage: v.Name, Build: st.Builds[v.Next.Build]}
+		switch {
+		case v.Next.Kind == gate.NextPromoted && watched:
+			w.What = "will move to"
+			w.promoted(e, st, v.Next.Promotion)
+		case v.Next.Kind == gate.NextRunning && made && p.Build == v.Next.Build && st.Current[v.Name].Build != p.Build:
+			w.What, w.Promotion, w.Moves = "moves to", &p, true
+			w.Buttons = []button{{Label: "Follow it", Primary: true, Page: runPath(p.Pipeline, v.Next.Run.ID)}}
+		default:
+			continue
+		}
+		list = append(list, w)
 	}
+	return list
 }
 
 // approvedBy names the people whose approvals of a build count; empty for none.

@@ -114,7 +114,7 @@ func (b *forms) prepareStage(ctx context.Context, st *pipeline.State, who pipeli
 	if !ok {
 		return pipeline.Errorf(pipeline.CodeNotFound, "find stage", "pipeline %q has no stage %q", q.Pipeline, q.Stage).WithHint("The board shows its stages.")
 	}
-	q.Build = st.BuildID(q.Build)
+	q.Build = pipeline.FindBuildID(st, q.Build)
 	if _, ok := st.Builds[q.Build]; !ok && c.Act.Build {
 		return pipeline.Errorf(pipeline.CodeNotFound, "find build", "pipeline %q has no build %q", q.Pipeline, q.Build).WithHint("The board lists its builds.")
 	}
@@ -185,11 +185,11 @@ func (b *forms) left(ctx context.Context, name string) string {
 	if err != nil {
 		return "" // the decision is recorded all the same
 	}
-	applies, err := b.applies(ctx, st)
+	applies, err := b.Engine.Reports.Applies(ctx, name)
 	if err != nil {
 		return ""
 	}
-	return " " + ask.Applier(applies)
+	return " " + ask.Applier(applies, st.Pipeline.Owner, st.Pipeline.Made.Host)
 }
 
 // backTo returns the page that shows what an action did.

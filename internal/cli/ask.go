@@ -54,6 +54,7 @@ func (f *factory) answer(ctx context.Context, question string) (string, error) {
 	}()
 	select {
 	case <-ctx.Done():
+		fmt.Fprintln(f.Err) // behind the question
 		return "", ctx.Err()
 	case answer := <-answers:
 		return answer, nil

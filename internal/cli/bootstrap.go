@@ -189,6 +189,7 @@ func (o *bootstrapOptions) deploy(ctx context.Context, s *bootstrap.Stack, where
 		if err := o.ask(ctx, "bootstrap", o.yes, "Make these changes"); err != nil {
 			return errors.Join(err, changes.Discard(context.WithoutCancel(ctx)))
 		}
+		defer o.atWork()()
 		if err := changes.Apply(ctx, o.progress); err != nil {
 			return err
 		}
@@ -234,6 +235,7 @@ func (o *bootstrapOptions) show(changes *bootstrap.Changes, where string) error 
 // print prints the resources as a table.
 func (o *bootstrapOptions) print(r bootstrap.Resources) error {
 	t := o.newTable("RESOURCE", "NAME")
+	t.columns[1] = noting
 	for _, row := range [][2]string{
 		{"vpc", r.VPC}, {"public subnets", strings.Join(r.PublicSubnets, " ")}, {"private subnets", strings.Join(r.PrivateSubnets, " ")},
 		{"bucket", r.Bucket}, {"table", r.Table}, {"topic", r.Topic}, {"instance profile", r.InstanceProfile},
@@ -271,6 +273,7 @@ func (o *bootstrapOptions) remove(ctx context.Context, s *bootstrap.Stack, where
 	if err := o.ask(ctx, "bootstrap", o.yes, "Remove "+where); err != nil {
 		return err
 	}
+	defer o.atWork()()
 	kept, err := s.Delete(ctx, o.inUse, o.progress)
 	if err != nil {
 		return err

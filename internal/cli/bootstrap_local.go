@@ -168,7 +168,10 @@ func (o *localOptions) run(ctx context.Context, r localBuild, dataDir string) er
 			return err
 		}
 		work, _ := a.WorkDir()
-		err = develop.Run(ctx, o.finishing(), develop.Options{
+		if !o.keep {
+			defer o.atWork()()
+		}
+		err = develop.Run(ctx, o.finishing("Ending the service. Interrupt again to end at once."), develop.Options{
 			Environments: a.Engine.Environments, Runner: a.Runner(), Sources: a.Source, Pipeline: r.pipeline.Name, Name: "local", Dir: dir, Work: filepath.Join(work, "develop"),
 			Steps: r.commit.Steps, Artifact: r.commit.Artifact, Image: r.commit.BaseImage, TTL: o.ttl,
 			Tests: o.tests, Once: o.once, Keep: o.keep, Say: o.say, Log: log,
@@ -224,7 +227,7 @@ func define(ctx context.Context, a *app.App, p pipeline.Pipeline) error {
 	if _, err = a.Engine.Pipelines.Create(ctx, p); err != nil {
 		return err
 	}
-	return a.Engine.Creations.Settle(ctx) // it is no configuration's
+	return a.Engine.Creations.Finish(ctx) // it is no configuration's
 }
 
 // shown prints where the environment answers.

@@ -4,10 +4,16 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/mattn/go-runewidth"
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
@@ -33,8 +39,7 @@ func newBuilds(f *factory, runF func(context.Context, *buildsOptions) error) *co
 		Short: "List builds, the newest first, with the stages that each passed",
 		Long: "List the builds that the pipeline retains, the newest first. PIPELINE may be left out if there is only one.\n" +
 			"Commands take a build's number, such as 412, and its ID alike. In a shell, #412 has to be quoted: '#412'.\n\n" +
-			"Marks: + passed, x failed, ! rejected, ? waits for a decision, o let pass by an override, . not run. An o\n" +
-			"behind another mark is an override that no longer applies.",
+			"Marks: " + present.Legend("passed", "failed", "rejected", "waiting", "superseded", "overridden", "") + ".\nA ! behind another mark is an override that no longer applies.",
 		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline = arg(given, 0)
@@ -47,14 +52,14 @@ func newBuilds(f *factory, runF func(context.Context, *buildsOptions) error) *co
 
 // buildRow is the JSON shape of one build.
 type buildRow struct {
-	Build      string                      `json:"build"`
+	ID         string                      `json:"id"`
 	Number     int64                       `json:"number"` // in the pipeline, as people say it
 	Commit     string                      `json:"commit"`
 	URL        string                      `json:"url,omitempty"` // of the commit
 	Repository string                      `json:"repository"`
 	Author     string                      `json:"author,omitempty"`
 	Message    string                      `json:"message,omitempty"`
-	Created    time.Time                   `json:"created"`
+	CreatedAt  time.Time                   `json:"created_at"`
 	Artifact   string                      `json:"artifact,omitempty"` // digest
 	Image      string                      `json:"image,omitempty"`
 	BaseImage  string                      `json:"base_image,omitempty"`
@@ -83,43 +88,115 @@ func runBuilds(ctx context.Context, o *buildsOptions) error {
 		if o.json {
 			return o.printJSON(rows)
 		}
-		heading := []string{"BUILD", "MESSAGE"}
-		stages := st.StagesInOrder()
-		for _, s := range stages {
+		stages := []string{}
+		for _, s := range st.StagesInOrder() {
 			if s.TakesBuild() {
-				heading = append(heading, s.Name)
+				stages = append(stages, s.Name)
 			}
 		}
-		t := o.newTable(append(heading, "AUTHOR", "CREATED", "ID", "COMMIT")...)
-		for i := 2; i < len(heading); i++ {
-			t.painted[i] = true
-		}
-		for _, r := range rows {
-			cells := []string{ask.Brief(r.Number, r.Build), present.Cut(r.Message, 40)}
-			for _, s := range stages {
-				if s.TakesBuild() {
-					cells = append(cells, r.mark(s.Name))
-				}
-			}
-			t.row(append(cells, nameOf(r.Author), present.Ago(o.now(), r.Created), r.Build, present.Commit(r.Commit))...)
-		}
-		return t.flush()
+		return o.list(stages, rows)
 	})
+}
+
+// list prints builds in a table, and what its marks mean. Each stage has a column of its own
+// or, where there is no room for all of them, a mark in one.
+func (o *buildsOptions) list(stages []string, rows []buildRow) error {
+	t := o.table(rows, stages, func(r buildRow) (marks []string) {
+		for _, s := range stages {
+			marks = append(marks, r.mark(s))
+		}
+		return marks
+	})
+	order := ""
+	if !t.roomy() {
+		order = "Stages from left to right: " + strings.Join(stages, ", ") + "."
+		t = o.table(rows, []string{"STAGES"}, func(r buildRow) []string { return []string{strip(stages, rows, r)} })
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	return o.legend(order, rows)
+}
+
+// table makes a table of builds, with the columns of the stages.
+func (o *buildsOptions) table(rows []buildRow, stages []string, marks func(buildRow) []string) *table {
+	t := o.newTable(slices.Concat([]string{"BUILD", "MESSAGE"}, stages, []string{"AUTHOR", "CREATED", "ID", "COMMIT"})...)
+	for i := range stages {
+		t.columns[2+i] = column{painted: true}
+	}
+	for _, r := range rows {
+		t.row(slices.Concat([]string{ask.Brief(r.Number, r.ID), r.Message}, marks(r), []string{personOf(r.Author), present.Ago(o.now(), r.CreatedAt), r.ID, present.Commit(r.Commit)})...)
+	}
+	return t
+}
+
+// strip returns the marks of a build at all stages, each below those of the other builds.
+func strip(stages []string, rows []buildRow, r buildRow) string {
+	var b strings.Builder
+	for _, s := range stages {
+		width := 0
+		for _, other := range rows {
+			width = max(width, runewidth.StringWidth(other.mark(s)))
+		}
+		b.WriteString(runewidth.FillRight(r.mark(s), width))
+	}
+	return strings.TrimRight(b.String(), " ")
+}
+
+// legend says on standard error what the marks mean that are in a list.
+func (o *buildsOptions) legend(order string, rows []buildRow) error {
+	used := map[string]bool{}
+	for _, r := range rows {
+		for stage, outcome := range r.Stages {
+			used[string(outcome)] = true
+			if _, ok := r.Overrides[stage]; ok {
+				used[string(pipeline.OutcomeOverridden)] = true
+			}
+		}
+	}
+	if len(used) == 0 {
+		return nil
+	}
+	return o.remark(order, present.Legend(slices.Collect(maps.Keys(used))...))
+}
+
+// remark prints lines to standard error, in faint colour and as wide as the terminal there.
+func (f *factory) remark(texts ...string) error {
+	on := screenOf(f.Err)
+	room, _ := on.size()
+	for _, text := range texts {
+		if text == "" {
+			continue
+		}
+		for _, line := range wrap(text, cmp.Or(room, math.MaxInt)) {
+			if _, err := fmt.Fprintln(f.Err, on.paint(line, faint)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// personOf returns the name of an author without the address; the address where there is no
+// name.
+func personOf(author string) string {
+	name, _, _ := strings.Cut(author, " <")
+	return strings.Trim(name, "<>")
 }
 
 // mark returns the mark of a build at a stage.
 func (r buildRow) mark(stage string) string {
 	outcome := r.Stages[stage]
 	if _, ok := r.Overrides[stage]; ok && outcome != pipeline.OutcomeOverridden {
-		return marks[outcome] + marks[pipeline.OutcomeOverridden]
+		return present.MarkOf(string(outcome)).Sign + present.MarkOf(string(pipeline.OutcomeOverridden)).Sign
 	}
-	return marks[outcome]
+	return present.MarkOf(string(outcome)).Sign
 }
 
 func describeBuild(st *pipeline.State, b pipeline.Build) buildRow {
 	row := buildRow{
-		Build: b.ID, Number: b.Number, URL: report.ForgeOf(st, b).Commit(b.Revision.Commit), Commit: b.Revision.Commit, Repository: b.Revision.Repository, Author: b.Revision.Author,
-		Message: pipeline.FirstLine(b.Revision.Message), Created: b.CreatedAt, Image: b.Image, BaseImage: b.BaseImage,
+		ID: b.ID, Number: b.Number, URL: report.ForgeOf(st, b).Commit(b.Revision.Commit), Commit: b.Revision.Commit, Repository: b.Revision.Repository, Author: b.Revision.Author,
+		Message: pipeline.FirstLine(b.Revision.Message), CreatedAt: b.CreatedAt, Image: b.Image, BaseImage: b.BaseImage,
 		Stages: map[string]pipeline.Outcome{}, Overrides: map[string]statusOverride{},
 	}
 	if b.Artifact != nil {
@@ -134,12 +211,6 @@ func describeBuild(st *pipeline.State, b pipeline.Build) buildRow {
 		}
 	}
 	return row
-}
-
-// marks stand for outcomes in a table.
-var marks = map[pipeline.Outcome]string{
-	pipeline.OutcomePassed: "+", pipeline.OutcomeFailed: "x", pipeline.OutcomeRejected: "!",
-	pipeline.OutcomeWaiting: "?", pipeline.OutcomeOverridden: "o", "": ".",
 }
 
 type runsOptions struct {

@@ -136,7 +136,7 @@ func Main(ctx context.Context, args []string, s Streams, version string) int {
 	for {
 		select {
 		case err := <-ended:
-			if err != nil && !silent(err) {
+			if err != nil && !silent(err) && !f.quiet(err) {
 				f.complain(err)
 			}
 			return exitStatus(err)
@@ -146,6 +146,12 @@ func Main(ctx context.Context, args []string, s Streams, version string) int {
 			}
 		}
 	}
+}
+
+// quiet reports whether an error only says that the command was interrupted, to the person who
+// did that. Programs get their JSON.
+func (f *factory) quiet(err error) bool {
+	return !f.json && codeOf(err) == pipeline.CodeCancelled && f.interruptedForNothing()
 }
 
 // execute runs the command line. What fails before a command has begun is a wrong command

@@ -152,13 +152,13 @@ func runContextList(_ context.Context, o *contextOptions) error {
 	if o.json {
 		return o.printJSON(rows)
 	}
-	t := o.newTable("", "CONTEXT", "DATA DIRECTORY", "STACK", "REGION", "PROFILE")
+	t := o.newTable("CURRENT", "CONTEXT", "STACK", "REGION", "PROFILE", "DATA DIRECTORY")
 	for _, r := range rows {
 		star := " "
 		if r.Current {
 			star = "*"
 		}
-		t.row(star, r.Name, r.DataDir, r.Stack, r.Region, r.Profile)
+		t.row(star, r.Name, r.Stack, r.Region, r.Profile, r.DataDir)
 	}
 	return t.flush()
 }

@@ -78,7 +78,7 @@ func runDecide(ctx context.Context, o *decideOptions) error {
 			return o.liftRejection(ctx, a)
 		}
 		c := o.command()
-		if err := o.confirm(ctx, a, &c, o.yes, false); err != nil {
+		if err := (asker{o.factory, a}).confirm(ctx, &c, o.yes, false); err != nil {
 			return err
 		}
 		return o.record(ctx, a, c)
@@ -121,11 +121,11 @@ func (o *decideOptions) record(ctx context.Context, a *app.App, c decision.Comma
 	}
 	fmt.Fprintln(o.Out, present.Line(decided(done.Decision)))
 	if done.More > 0 {
-		fmt.Fprintf(o.Out, "It needs %d more.\n", done.More)
+		fmt.Fprintf(o.Out, "It takes %d more.\n", done.More)
 		return nil
 	}
 	if done.Decision.Result == pipeline.Approved {
-		o.follow(ctx, a, o.pipeline)
+		asker{o.factory, a}.follow(ctx, o.pipeline)
 	}
 	return nil
 }
@@ -158,7 +158,7 @@ const (
 type promoteOptions struct {
 	*factory
 	target
-	back, yes bool
+	back, cancel, yes bool
 }
 
 func newRollback(f *factory, runF func(context.Context, *promoteOptions) error) *cobra.Command {
@@ -192,7 +192,8 @@ func newPromote(f *factory, runF func(context.Context, *promoteOptions) error) *
 		Short: "Let a stage with a manual trigger move to a build",
 		Long: "Let a stage with a manual trigger, such as production, move to a build; without BUILD, the newest that passed\n" +
 			"the stages above. The next apply deploys it. An older build that passed is a rollback. PIPELINE may be left\n" +
-			"out if there is only one, and STAGE if only one has a manual trigger.\n\n" + asks,
+			"out if there is only one, and STAGE if only one has a manual trigger.\n\n" +
+			"--cancel takes a promotion or a rollback back that no apply has taken up yet. The stage stays where it is.\n\n" + asks,
 		Args: args(0, 3),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.read(given)
@@ -200,27 +201,34 @@ func newPromote(f *factory, runF func(context.Context, *promoteOptions) error) *
 		},
 	}
 	c.Flags().BoolVar(&o.yes, "yes", false, "do not show what is known, and do not ask")
+	c.Flags().BoolVar(&o.cancel, "cancel", false, "take the promotion back that no apply has taken up yet")
 	return c
 }
 
 func runPromote(ctx context.Context, o *promoteOptions) error {
 	return o.with(ctx, func(a *app.App) error {
 		verb := decision.Promote
-		if o.back {
+		switch {
+		case o.cancel:
+			verb = decision.CancelPromotion
+		case o.back:
 			verb = decision.Rollback
 		}
 		if err := o.resolve(ctx, a, string(verb), &o.target); err != nil {
 			return err
 		}
 		c := decision.Command{Verb: verb, Pipeline: o.pipeline, Stage: o.stage, Build: o.build}
-		if err := o.confirm(ctx, a, &c, o.yes, true); err != nil {
+		if err := (asker{o.factory, a}).confirm(ctx, &c, o.yes || o.cancel, true); err != nil {
 			return err
 		}
 		done, err := a.Engine.Decisions.Do(ctx, c)
+		if o.cancel {
+			return o.printDone(err, done.Promotion, "%s", cancelled(done))
+		}
 		if err := o.printDone(err, done.Promotion, "%s", moves(done)); err != nil || o.json || done.From.ID == done.To.ID {
 			return err
 		}
-		o.follow(ctx, a, o.pipeline)
+		asker{o.factory, a}.follow(ctx, o.pipeline)
 		return nil
 	})
 }

@@ -147,7 +147,7 @@ func (o *diffOptions) commits(title string, commits []report.Commit) error {
 		if r.Build != "" {
 			build = strings.TrimSpace(ask.Brief(r.Number, r.Build) + " " + ask.Mark(r))
 		}
-		t.row(present.Commit(r.Commit), present.Cut(r.Message, 60), build, nameOf(r.Author), present.Ago(o.now(), r.Time))
+		t.row(present.Commit(r.Commit), r.Message, build, personOf(r.Author), present.Ago(o.now(), r.Time))
 	}
 	return t.flush()
 }

@@ -214,6 +214,7 @@ func runEnvDestroy(ctx context.Context, o *envOptions) error {
 		if err := o.ask(ctx, "destroy environment", o.yes, what); err != nil {
 			return err
 		}
+		defer o.atWork()()
 		if err := a.Engine.Environments.End(ctx, o.pipeline, o.name, ""); err != nil {
 			return err
 		}

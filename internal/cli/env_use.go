@@ -117,6 +117,7 @@ func runEnvShow(ctx context.Context, o *useOptions) error {
 			return o.printJSON(shown)
 		}
 		t := o.newTable("ENVIRONMENT", env.Name)
+		t.columns[1] = noting
 		for _, row := range [][2]string{
 			{"status", string(env.Status)}, {"reason", env.Reason}, {"endpoint", env.Endpoint}, {"owner", env.Owner}, {"stage", env.Stage},
 			{"build", env.Build}, {"commit", strings.TrimSpace(present.Commit(b.Revision.Commit) + " " + b.Revision.Author + " " + b.Revision.Message)},
@@ -189,17 +190,10 @@ func runEnvLogs(ctx context.Context, o *useOptions) error {
 		if err := o.place(ctx, a, "print the log of an environment"); err != nil {
 			return err
 		}
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		if o.follow { // an interrupt ends it, and is no failure
-			stop := o.finishing()
-			go func() {
-				select {
-				case <-stop:
-					cancel()
-				case <-ctx.Done():
-				}
-			}()
+		if o.follow {
+			var end context.CancelFunc
+			ctx, end = o.untilInterrupted(ctx)
+			defer end()
 		}
 		err := a.Engine.Environments.ServiceLog(ctx, o.at, o.lines, o.follow, o.Out)
 		if o.follow && errors.Is(err, context.Canceled) {

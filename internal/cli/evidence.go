@@ -58,58 +58,65 @@ func runEvidence(ctx context.Context, o *evidenceOptions) error {
 			return err
 		}
 		reason := "-" // a decision without one would be refused for that
-		c, e, err := o.evidence(ctx, a, decision.Command{Verb: decision.Verb(o.verb), Pipeline: o.pipeline, Stage: o.stage, Build: o.build, Reason: reason})
+		q := asker{o.factory, a}
+		_, e, err := q.evidence(ctx, decision.Command{Verb: decision.Verb(o.verb), Pipeline: o.pipeline, Stage: o.stage, Build: o.build, Reason: reason})
 		if err != nil || o.json {
 			return o.printDone(err, e, "")
 		}
-		return o.show(screenOf(o.Out), c, e)
+		return q.show(screenOf(o.Out), e)
 	})
 }
 
+// asker asks about decisions of people on the builds of pipelines.
+type asker struct {
+	*factory
+	app *app.App
+}
+
 // evidence completes a command, and collects what there is to see before it is done.
-func (f *factory) evidence(ctx context.Context, a *app.App, c decision.Command) (decision.Command, report.Evidence, error) {
-	st, err := a.Engine.State(ctx, c.Pipeline)
+func (q asker) evidence(ctx context.Context, c decision.Command) (decision.Command, report.Evidence, error) {
+	st, err := q.app.Engine.State(ctx, c.Pipeline)
 	if err != nil {
 		return c, report.Evidence{}, err
 	}
-	if c, err = a.Engine.Decisions.Complete(st, c); err != nil {
+	if c, err = q.app.Engine.Decisions.Complete(st, c); err != nil {
 		return c, report.Evidence{}, err
 	}
-	e, err := a.Engine.Reports.Evidence(ctx, st, report.EvidenceRequest{Verb: string(c.Verb), Stage: c.Stage, Build: c.Build})
+	e, err := q.app.Engine.Reports.Evidence(ctx, st, report.EvidenceRequest{Verb: string(c.Verb), Stage: c.Stage, Build: c.Build})
 	return c, e, err
 }
 
 // confirm shows the evidence of a command on a terminal and asks whether to do it. What is
 // confirmed is what was shown. Without a terminal a command that needs to be confirmed is
 // refused unless that was said.
-func (f *factory) confirm(ctx context.Context, a *app.App, c *decision.Command, yes, needed bool) error {
-	if yes || !needed && f.canAsk("", false) != nil {
+func (q asker) confirm(ctx context.Context, c *decision.Command, yes, needed bool) error {
+	if yes || !needed && q.canAsk("", false) != nil {
 		return nil
 	}
-	completed, e, err := f.evidence(ctx, a, *c)
+	completed, e, err := q.evidence(ctx, *c)
 	if err != nil {
 		return err
 	}
 	*c = completed
 	op := string(c.Verb)
-	if err := f.canAsk(op, yes); err != nil {
+	if err := q.canAsk(op, yes); err != nil {
 		return err
 	}
-	if err := f.show(screenOf(f.Err), *c, e); err != nil {
+	if err := q.show(screenOf(q.Err), e); err != nil {
 		return err
 	}
 	question := map[decision.Verb]string{
 		decision.Approve: "Approve it", decision.Reject: "Reject it", decision.Promote: "Promote it", decision.Rollback: "Roll back", decision.Override: "Override the gate",
 	}[c.Verb]
-	return f.ask(ctx, op, yes, "\n"+question)
+	return q.ask(ctx, op, yes, "\n"+question)
 }
 
 // shownCommits is how many commits are listed before a question. `penstock diff` lists all.
 const shownCommits = 15
 
 // show prints evidence for people.
-func (f *factory) show(on screen, c decision.Command, e report.Evidence) error {
-	w := &evidenceWriter{factory: f, on: on}
+func (q asker) show(on screen, e report.Evidence) error {
+	w := &evidenceWriter{factory: q.factory, on: on}
 	w.title(e)
 	w.commits(e)
 	w.rows("Changes", len(e.Changes), func(t *table) {
@@ -132,7 +139,7 @@ func (f *factory) show(on screen, c decision.Command, e report.Evidence) error {
 	})
 	w.rows("Decisions", len(e.Decisions), func(t *table) {
 		for _, at := range e.Decisions {
-			text := fmt.Sprintf("%s by %s %s", at.Verb, at.Actor, present.Ago(f.now(), at.At))
+			text := fmt.Sprintf("%s by %s %s", at.Verb, at.Actor, present.Ago(q.now(), at.At))
 			if at.Reason != "" {
 				text += ": " + at.Reason
 			}
@@ -140,7 +147,7 @@ func (f *factory) show(on screen, c decision.Command, e report.Evidence) error {
 		}
 	})
 	w.line("")
-	w.line(ask.LastRollback(e, f.now()))
+	w.line(ask.LastRollback(e, q.now()))
 	for _, line := range ask.Consequences(e) {
 		w.line(line)
 	}
@@ -168,7 +175,7 @@ func (w *evidenceWriter) title(e report.Evidence) {
 	w.line("")
 	t := newTable(w.on)
 	add := func(what string, b report.Named) {
-		t.row(what, ask.Brief(b.Number, b.ID), present.Cut(b.Message, 50), b.ID, present.Commit(b.Commit), nameOf(b.Author), present.Ago(w.now(), b.Made))
+		t.row(what, ask.Brief(b.Number, b.ID), present.Cut(b.Message, 50), b.ID, present.Commit(b.Commit), personOf(b.Author), present.Ago(w.now(), b.Made))
 	}
 	add("build", e.Build)
 	if e.Current != nil {
@@ -198,7 +205,7 @@ func (w *evidenceWriter) commits(e report.Evidence) {
 	}{{"+", e.Diff.Ahead}, {"-", e.Diff.Behind}} {
 		t := newTable(w.on)
 		for _, c := range side.list[:min(len(side.list), shownCommits)] {
-			t.row(side.sign, present.Commit(c.Commit), present.Cut(c.Message, 60), nameOf(c.Author), ask.Mark(c))
+			t.row(side.sign, present.Commit(c.Commit), present.Cut(c.Message, 60), personOf(c.Author), ask.Mark(c))
 		}
 		w.text(t)
 		if more := len(side.list) - shownCommits; more > 0 {
@@ -226,26 +233,17 @@ func (w *evidenceWriter) text(t *table) {
 	}
 }
 
-// nameOf returns the name of a person, without the address.
-func nameOf(author string) string {
-	name, _, _ := strings.Cut(author, "<")
-	if name = strings.TrimSpace(name); name == "" {
-		return author
-	}
-	return name
-}
-
 // follow says, beside the result, who carries a decision out, and how to follow that.
-func (f *factory) follow(ctx context.Context, a *app.App, pipelineName string) {
-	st, err := a.Engine.State(ctx, pipelineName)
+func (q asker) follow(ctx context.Context, pipelineName string) {
+	st, err := q.app.Engine.State(ctx, pipelineName)
 	if err != nil {
 		return // the decision is recorded all the same
 	}
-	applies, err := a.Engine.Reports.Applies(ctx, st.Pipeline)
+	applies, err := q.app.Engine.Reports.Applies(ctx, pipelineName)
 	if err != nil {
 		return
 	}
-	fmt.Fprintf(f.Err, "%s `penstock status --watch %s` follows it.\n", present.Line(ask.Applier(applies)), pipelineName)
+	fmt.Fprintf(q.Err, "%s `penstock status --watch %s` follows it.\n", present.Line(ask.Applier(applies, st.Pipeline.Owner, st.Pipeline.Made.Host)), pipelineName)
 }
 
 // number fills in the IDs of builds that are named by a number, and refuses a number that no
@@ -259,7 +257,7 @@ func (f *factory) number(ctx context.Context, a *app.App, pipelineName string, n
 		if err != nil {
 			return err
 		}
-		id := st.BuildID(*name)
+		id := pipeline.FindBuildID(st, *name)
 		if id == *name {
 			err := pipeline.Errorf(pipeline.CodeNotFound, "find build", "pipeline %q has no build #%s", pipelineName, strings.TrimPrefix(*name, "#"))
 			return err.WithHint("It may have been collected. `penstock builds %s` lists the builds.", pipelineName)

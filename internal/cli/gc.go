@@ -66,6 +66,7 @@ func runGC(ctx context.Context, o *gcOptions) error {
 				return err
 			}
 		}
+		defer o.atWork()()
 		if g, err = a.Engine.Collector.Collect(ctx, o.request); err != nil {
 			return err
 		}

@@ -48,7 +48,7 @@ func newLogs(f *factory, runF func(context.Context, *logsOptions) error) *cobra.
 			return runF(c.Context(), o)
 		},
 	}
-	c.Flags().BoolVarP(&o.follow, "follow", "f", false, "continue until the run has ended, and print what is added")
+	c.Flags().BoolVarP(&o.follow, "follow", "f", false, "continue until the run has ended, or an interrupt, and print what is added")
 	c.Flags().StringVar(&o.step, "step", "", "only the part of this step")
 	return c
 }
@@ -64,6 +64,11 @@ func runLogs(ctx context.Context, o *logsOptions) error {
 		}
 		out := present.NewWriter(o.Out)
 		found := true
+		if o.follow {
+			var end context.CancelFunc
+			ctx, end = o.untilInterrupted(ctx)
+			defer end()
+		}
 		switch {
 		case o.step != "":
 			found, err = a.Engine.Reports.StepLog(ctx, run.Pipeline, run.ID, o.step, o.follow, out)
@@ -74,6 +79,9 @@ func runLogs(ctx context.Context, o *logsOptions) error {
 		}
 		if closed := out.Close(); err == nil {
 			err = closed
+		}
+		if o.follow && errors.Is(err, context.Canceled) {
+			return nil
 		}
 		if pipeline.IsNotFound(err) {
 			return pipeline.Errorf(pipeline.CodeNotFound, "read log", "the log of run %s was removed with its build, or has not begun", run.ID).

@@ -71,7 +71,7 @@ func runMetrics(ctx context.Context, o *metricsOptions) error {
 		if err != nil || o.json {
 			return o.printDone(err, f, "")
 		}
-		t := o.newTable("METRIC", "", "")
+		t := o.newTable("METRIC", "VALUE", "")
 		t.row("deployments", strconv.Itoa(f.Deployments), fmt.Sprintf("%.2f a day", f.PerDay))
 		t.row("lead time", describeDistribution(f.LeadTime), "from the commit to the end of the deployment")
 		t.row("change failure rate", fmt.Sprintf("%.0f %%", 100*f.FailureRate), fmt.Sprintf("%d of %d changes failed or were rolled back", f.Failures, f.Changes))

@@ -33,11 +33,12 @@ type progress struct {
 // working begins to report what a launch does, until the function that it returns is called.
 // The launch writes what it does to log. With --json nobody looks on, and log is nil.
 func (f *factory) working(what string) (log io.Writer, done func()) {
+	ended := f.atWork()
 	if f.json {
-		return nil, func() {}
+		return nil, ended
 	}
 	p := f.begin(what)
-	return p, p.end
+	return p, func() { p.end(); ended() }
 }
 
 // begin begins to report the progress of long work, which is written to what it gives.

@@ -99,7 +99,7 @@ func sqlite(file, statement string) error {
 
 // apply moves the pipeline shop, or another one, made from the repository repo, one step further:
 //
-//	apply [-pipeline NAME] [-pin BUILD] [-service] [-slow] [-forge] [-authorize JSON] [-max-ttl TIME] [-notify COMMAND|$URL] [-history TIME] [-destroy]
+//	apply [-pipeline NAME] [-pin BUILD] [-service] [-slow] [-until FILE] [-forge] [-authorize JSON] [-max-ttl TIME] [-notify COMMAND|$URL] [-history TIME] [-destroy]
 //
 // Its stages are commit, exploratory, and production, which moves by hand. With
 // -service production has an environment, else it has none; with -slow it takes a
@@ -116,6 +116,7 @@ func apply(ctx context.Context, args []string) (err error) {
 	longest := flags.Duration("max-ttl", 0, "how long self-service environments may live")
 	notify := flags.String("notify", "", "a command that gets notices, or $ and the variable of a URL")
 	history := flags.Duration("history", 0, "how long the history is kept after the end")
+	until := flags.String("until", "", "a file: commit waits until it is there")
 	destroy := flags.Bool("destroy", false, "remove the pipeline")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -164,16 +165,19 @@ func apply(ctx context.Context, args []string) (err error) {
 	if _, err := a.Engine.Pipelines.Create(ctx, p); err != nil { // what is there already is changed
 		return err
 	}
-	snapshot, err := a.Source.Snapshot(ctx, source.Query{Repository: "repo", Ref: "main", Ignore: []string{"*.md"}})
+	snapshot, err := a.Source.Snapshot(ctx, source.Query{Repository: "repo", Ref: "main", Paths: pipeline.Paths{Ignore: []string{"*.md"}, Data: []string{"db/**"}}})
 	if err != nil {
 		return err
 	}
-	snapshot.Source.Paths = &pipeline.Paths{Ignore: []string{"*.md"}, Data: []string{"db/**"}}
+	steps := []pipeline.Step{
+		{Name: "build", Command: "tar -czf dist.tar.gz version"},
+		{Name: "unit tests", Command: "cat version; ! grep -q bad version"},
+	}
+	if *until != "" {
+		steps = append(steps, pipeline.Step{Name: "wait", Command: fmt.Sprintf("echo it waits; until test -e '%s'; do sleep 0.1; done", *until)})
+	}
 	for _, s := range []pipeline.Stage{
-		{Type: pipeline.TypeCommit, Source: &snapshot.Source, Artifact: "dist.tar.gz", Steps: []pipeline.Step{
-			{Name: "build", Command: "tar -czf dist.tar.gz version"},
-			{Name: "unit tests", Command: "cat version; ! grep -q bad version"},
-		}},
+		{Type: pipeline.TypeCommit, Source: &snapshot.Source, Artifact: "dist.tar.gz", Steps: steps},
 		{Type: pipeline.TypeExploratory, After: []string{"commit"}},
 		production,
 	} {

@@ -61,7 +61,7 @@ func runOverride(ctx context.Context, o *steerOptions) error {
 	return o.at(ctx, "override", func(a *app.App) error {
 		c := o.command(decision.Override)
 		if strings.TrimSpace(c.Reason) != "" { // else it is refused for that
-			if err := o.confirm(ctx, a, &c, o.yes, true); err != nil {
+			if err := (asker{o.factory, a}).confirm(ctx, &c, o.yes, true); err != nil {
 				return err
 			}
 		}
@@ -69,7 +69,7 @@ func runOverride(ctx context.Context, o *steerOptions) error {
 		done := outcome.Override
 		err = o.printDone(err, done, "%s passes stage %s by an override of %s. The next apply moves what that opens.", done.Build, done.Stage, done.Actor)
 		if err == nil && !o.json {
-			o.follow(ctx, a, o.pipeline)
+			asker{o.factory, a}.follow(ctx, o.pipeline)
 		}
 		return err
 	})

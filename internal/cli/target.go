@@ -42,6 +42,7 @@ type fitting struct {
 var (
 	deciding = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{waitsForDecision, takesDecision}, "takes a decision"}
 	manual   = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{unpinned, byHand}, "has a manual trigger"}
+	promoted = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{isPromoted}, "has a promotion that waits for an apply"}
 	running  = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{lastFailed, hasRun}, "has run"}
 	paused   = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{isPaused}, "is paused"}
 	latest   = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{ranLast}, "has run"}
@@ -51,19 +52,24 @@ var (
 
 // stagesFor are the stages that the commands are for which take one.
 var stagesFor = map[string]*fitting{
-	"approve": deciding, "lift": lifting, "reject": deciding, "try": deciding, "promote": manual, "rollback": manual,
+	"approve": deciding, "lift": lifting, "reject": deciding, "try": deciding, "promote": manual, "rollback": manual, "cancel-promotion": promoted,
 	"override": every, "pause": every, "resume": paused, "retry": running, "logs": latest,
 }
 
 func takesDecision(_ *pipeline.State, s pipeline.Stage) bool { return s.Approval }
 
 func waitsForDecision(st *pipeline.State, s pipeline.Stage) bool {
-	return gate.Undecided(st, gate.Now(st).Stage(s.Name)) != ""
+	return gate.Now(st).View(s.Name).Undecided != ""
 }
 
 func byHand(_ *pipeline.State, s pipeline.Stage) bool { return s.Trigger == pipeline.TriggerManual }
 
 func unpinned(st *pipeline.State, s pipeline.Stage) bool { return byHand(st, s) && s.Pin == "" }
+
+func isPromoted(st *pipeline.State, s pipeline.Stage) bool {
+	_, pending := gate.PendingPromotion(st, s)
+	return pending
+}
 
 func hasRun(st *pipeline.State, s pipeline.Stage) bool { return st.Latest[s.Name].ID != "" }
 
@@ -120,14 +126,14 @@ func (fit *fitting) stages(st *pipeline.State) (names []string) {
 // stages, the stage. Where there is more than one it is a usage error that lists them. A
 // build that is named by its number gets its ID.
 func (f *factory) resolve(ctx context.Context, a *app.App, verb string, t *target) error {
-	if err := f.fill(ctx, a, verb, t); err != nil {
+	if err := t.fill(ctx, f, a, verb); err != nil {
 		return err
 	}
 	return f.number(ctx, a, t.pipeline, &t.build)
 }
 
 // fill fills in the pipeline and the stage that the arguments leave out.
-func (f *factory) fill(ctx context.Context, a *app.App, verb string, t *target) error {
+func (t *target) fill(ctx context.Context, f *factory, a *app.App, verb string) error {
 	names, err := a.Ledger().Pipelines(ctx)
 	if err != nil {
 		return err

@@ -195,6 +195,64 @@ func TestQuestions(t *testing.T) {
 	}
 }
 
+// One rule for all: what shows something until an interrupt ends with 0, a question with 130,
+// and neither says anything.
+func TestQuietInterrupts(t *testing.T) {
+	t.Parallel()
+	dir := workplace(t, "-service")
+	program(t, dir, "penstock", "env", "launch", "shop", "mine")
+	for _, tt := range []struct {
+		shows  string
+		status int
+		args   []string
+	}{
+		{`Serving HTTP|GET /`, 0, []string{"env", "logs", "-f", "shop", "mine"}},
+		{`exploratory`, 0, []string{"status", "--watch"}},
+		{`http://`, 0, []string{"serve", "--listen", "127.0.0.1:0", "--log-level", "error"}},
+		{`\[y/N\]`, 130, []string{"env", "destroy", "shop", "mine"}},
+		{`or \[l\]ater\?`, 130, []string{"try", "shop", "exploratory"}},
+	} {
+		c := onTerminal(t, dir, tt.args...)
+		c.wait(tt.shows)
+		c.write(interrupt)
+		c.end(tt.status)
+		if said := regexp.MustCompile(`(?i)clean|cancel|penstock:|finishing`).FindString(c.screen()); said != "" {
+			t.Errorf("%v says %q: %q", tt.args, said, c.screen())
+		}
+	}
+}
+
+// A log that is followed ends with its run, or quietly with an interrupt.
+func TestQuietLog(t *testing.T) {
+	t.Parallel()
+	dir := workplace(t)
+	put(t, filepath.Join(dir, "repo", "version"), "two")
+	do(t, dir, "git", "-C", "repo", "-c", "user.name=Ada", "-c", "user.email=ada@example.com", "commit", "-q", "-a", "-m", "Another")
+	goOn := filepath.Join(dir, "go-on")
+	apply := command(t, dir, "apply", "-until", goOn)
+	if err := apply.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		put(t, goOn, "")
+		if err := apply.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+	for end := time.Now().Add(30 * time.Second); !strings.Contains(program(t, dir, "penstock", "runs", "shop", "--status", "running"), "commit"); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the run never began")
+		}
+	}
+	c := onTerminal(t, dir, "logs", "-f", "shop", "commit")
+	c.wait(`it waits`)
+	c.write(interrupt)
+	c.end(0)
+	if strings.Contains(c.screen(), "lean") || strings.Contains(c.screen(), "penstock:") {
+		t.Errorf("it says %q", c.screen())
+	}
+}
+
 func TestLiveProgress(t *testing.T) {
 	t.Parallel()
 	dir := workplace(t, "-service")
@@ -240,7 +298,7 @@ func TestStatusWatchInAPipe(t *testing.T) {
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
 	out.wait(t, `shop/exploratory: waiting`)
 	program(t, dir, "penstock", "pause", "shop", "production", "--reason", "Friday")
-	out.wait(t, `shop/production: waiting +waits for a person to resume it: .*: Friday`)
+	out.wait(t, `shop/production: paused +paused by .* since .*: Friday; .penstock resume shop production`)
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

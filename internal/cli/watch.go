@@ -29,6 +29,7 @@ type watchOptions struct {
 	verbose            bool
 	vars, varFiles     []string
 	apply              *progress         // of the one under way
+	applied            func()            // ends the work of the one under way
 	reported           map[string]string // by run: the step that was reported
 	firstBack, maxBack time.Duration
 }
@@ -88,7 +89,7 @@ func runWatch(ctx context.Context, o *watchOptions) error {
 	if !o.json && !o.verbose { // else nobody looks on, or Terraform tells
 		options.Progress = o.progress
 	}
-	err = watch.New(options).Run(ctx, o.finishing())
+	err = watch.New(options).Run(ctx, o.finishing("Finishing the current apply. Interrupt again to cancel it."))
 	var begin *watch.BeginError
 	switch {
 	case ctx.Err() != nil:
@@ -116,6 +117,13 @@ func providerHint(settings []install.Setting) string {
 
 // report prints an event as a line.
 func (o *watchOptions) report(e watch.Event) {
+	if o.applied != nil {
+		o.applied()
+		o.applied = nil
+	}
+	if e.Kind == watch.KindApply {
+		o.applied = o.atWork()
+	}
 	if o.json {
 		_ = o.printJSONLine(e)
 		return

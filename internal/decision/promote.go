@@ -5,7 +5,6 @@ package decision
 
 import (
 	"cmp"
-	"fmt"
 	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
@@ -46,18 +45,18 @@ func BuildBefore(st *pipeline.State, s pipeline.Stage) string {
 func completeRollback(st *pipeline.State, s pipeline.Stage, c *Command) error {
 	current := st.Builds[st.Current[s.Name].Build]
 	if current.ID == "" {
-		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "it holds no build yet").WithHint("There is nothing to go back from.")
+		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "the stage has no current build yet").WithHint("There is nothing to go back from.")
 	}
 	if c.Build == "" {
 		c.Build = BuildBefore(st, s)
 	}
 	switch b, known := st.Builds[c.Build]; {
 	case c.Build == "":
-		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "no older build that may be there has passed it").
-			WithHint("`penstock builds %s` lists the builds with the stages that they passed.", c.Pipeline)
+		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "no older build that may enter the stage has passed it").
+			WithAdvice(c.listBuilds())
 	case known && b.Order >= current.Order:
-		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "build %s is not older than %s, which it holds", c.Build, current.ID).
-			WithHint("To go forward use `penstock promote %s %s %s`.", c.Pipeline, c.Stage, c.Build)
+		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "build %s is not older than the current build %s", c.Build, current.ID).
+			WithHint("A promotion goes forward.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbPromote, Pipeline: c.Pipeline, Stage: c.Stage, Build: c.Build})
 	}
 	return nil
 }
@@ -69,20 +68,16 @@ func (d *Decisions) checkMove(st *pipeline.State, s pipeline.Stage, c Command) e
 	if err := st.Pipeline.Authorize(pipeline.RightDeploy, d.person, op); err != nil {
 		return err
 	}
-	to := ""
-	if c.Build != "" {
-		to = fmt.Sprintf(" to build = %q", c.Build)
-	}
 	switch {
 	case s.Type == pipeline.TypeCommit || !s.TakesBuild():
 		return pipeline.Errorf(pipeline.CodeRefused, op, "a stage of type %s takes no builds: it runs when its source or definition changes", s.Type).
-			WithHint("Name a stage with a manual trigger; `penstock status %s` lists the stages.", s.Pipeline)
+			WithHint("Name a stage with a manual trigger.").WithAdvice(c.lookAtStages())
 	case s.Pin != "":
-		return pipeline.Errorf(pipeline.CodeRefused, op, "the stage is pinned to build %s by its configuration", s.Pin).
-			WithHint("Change build = %q%s in the penstock_stage and apply.", s.Pin, to)
+		return pipeline.Errorf(pipeline.CodeRefused, op, "the configuration pins the stage to build %s", s.Pin).
+			WithAdvice(pipeline.Advice{Verb: pipeline.VerbPinOrFree, Stage: s.Name, Build: c.Build})
 	case s.Trigger != pipeline.TriggerManual:
 		return pipeline.Errorf(pipeline.CodeRefused, op, "the stage moves by itself to the newest build that passed").
-			WithHint("Set trigger = \"manual\" on the stage to move it by hand, or pin it with build = \"…\".")
+			WithAdvice(pipeline.Advice{Verb: pipeline.VerbManual, Stage: s.Name})
 	}
 	return gate.CheckPaused(st, s, op)
 }
@@ -125,7 +120,7 @@ func (d *Decisions) promote(st *pipeline.State, s pipeline.Stage, c Command) (re
 		return r, nil
 	}
 	if now, was := PlaceOf(st, s), *c.Looked.Place; now != was {
-		return r, pipeline.Errorf(pipeline.CodeConflict, c.op(), "since you looked the stage has come to hold %s and goes to %s; it held %s and went to %s",
+		return r, pipeline.Errorf(pipeline.CodeConflict, c.op(), "the stage has changed since you looked: its current build is %s and its next one %s; they were %s and %s",
 			orElse(now.Current, "no build"), orElse(now.Next, "none"), orElse(was.Current, "no build"), orElse(was.Next, "none")).WithHint("Look at what differs now, then decide.")
 	}
 	r.expect = map[pipeline.Key]int64{}
@@ -147,6 +142,55 @@ func noneNewer(st *pipeline.State, s pipeline.Stage, op string) error {
 			return o.Err(op)
 		}
 	}
-	return pipeline.Errorf(pipeline.CodeRefused, op, "no build newer than the one it holds has passed what is before it").
-		WithHint("`penstock builds %s` lists the builds with how they fared; name one that passed to go back.", s.Pipeline)
+	return pipeline.Errorf(pipeline.CodeRefused, op, "no build newer than the current one has passed the stages before it").
+		WithHint("Name one that passed to go back.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbListBuilds, Pipeline: s.Pipeline})
+}
+
+// completeCancel fills in the build that was promoted. It refuses to cancel the promotion of
+// another build than the named one, or than the one that the person saw.
+func completeCancel(st *pipeline.State, s pipeline.Stage, c *Command) error {
+	p, pending := gate.PendingPromotion(st, s)
+	switch {
+	case !pending:
+		return notPending(st, s, c.op())
+	case c.Build == "":
+		c.Build = p.Build
+	case c.Build != p.Build:
+		return pipeline.Errorf(pipeline.CodeConflict, c.op(), "the promotion that no apply has taken up is of build %s, by %s, and not of %s", p.Build, p.Actor, c.Build).
+			WithHint("Look at what is promoted now, then decide.")
+	}
+	return nil
+}
+
+// checkCancel refuses a person who may not move the stage, and a stage without a promotion
+// that no apply has taken up.
+func (d *Decisions) checkCancel(st *pipeline.State, s pipeline.Stage, c Command) error {
+	if err := d.checkDeploy(st, s, c); err != nil {
+		return err
+	}
+	if _, pending := gate.PendingPromotion(st, s); !pending {
+		return notPending(st, s, c.op())
+	}
+	return nil
+}
+
+// notPending says that there is no promotion to cancel, and where the last one is.
+func notPending(st *pipeline.State, s pipeline.Stage, op string) error {
+	if p := st.Promotions[s.Name]; st.RunsNow(s.Name) && st.Latest[s.Name].Build == p.Build {
+		return pipeline.Errorf(pipeline.CodeLocked, op, "run %s has taken up the promotion of %s", st.Latest[s.Name].ID, p.Build).
+			WithHint("Wait until it ends. `penstock rollback %s %s` goes back then.", s.Pipeline, s.Name)
+	}
+	return pipeline.Errorf(pipeline.CodeRefused, op, "there is no promotion that waits for an apply").
+		WithHint("`penstock status %s` shows what the stage waits for; `penstock rollback %s %s` goes back to an older build.", s.Pipeline, s.Pipeline, s.Name)
+}
+
+// cancel takes the promotion back, unless a run has begun since.
+func (d *Decisions) cancel(st *pipeline.State, s pipeline.Stage, _ Command) (record, error) {
+	promotion, run := pipeline.Key{Kind: pipeline.RecordPromotion, ID: s.Name}, pipeline.Key{Kind: pipeline.RecordLatest, ID: s.Name}
+	p := st.Promotions[s.Name]
+	return record{
+		outcome: Outcome{Promotion: p, From: st.Builds[st.Current[s.Name].Build], To: st.Builds[p.Build]},
+		expect:  map[pipeline.Key]int64{promotion: st.Version(promotion.Kind, promotion.ID), run: st.Version(run.Kind, run.ID)},
+		event:   &pipeline.Event{Kind: pipeline.PromotionCancelled, Facts: pipeline.Facts{Gone: []pipeline.Key{promotion}}},
+	}, nil
 }

@@ -61,10 +61,10 @@ func TestObstacle(t *testing.T) {
 			if found != (tt.kind != "") || o.Kind != tt.kind || o.Stage != tt.at || o.Comes != tt.comes {
 				t.Fatalf("%+v, want %s at %q", o, tt.kind, tt.at)
 			}
-			if found && reason.Command(o.Advice()) != tt.does && !strings.Contains(reason.Advice(o), tt.does) {
-				t.Errorf("advice %q: %s", reason.Command(o.Advice()), reason.Advice(o))
+			if found && reason.Command(o.Advice()) != tt.does && !strings.Contains(reason.Advice(o.Advice()), tt.does) {
+				t.Errorf("advice %q: %s", reason.Command(o.Advice()), reason.Advice(o.Advice()))
 			}
-			if text := o.Cause() + reason.Advice(o); found && (strings.Contains(text, `""`) || strings.Contains(text, "  ") || strings.Contains(text, "0001")) {
+			if text := o.Cause() + reason.Advice(o.Advice()); found && (strings.Contains(text, `""`) || strings.Contains(text, "  ") || strings.Contains(text, "0001")) {
 				t.Error(text)
 			}
 		})
@@ -101,9 +101,9 @@ func TestWaitsForWhatComes(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			m := decide(tt.story.State(), tt.stage)
-			if m.Status != tt.status || !strings.Contains(reason.Waiting(m.Wait), tt.waits) {
-				t.Errorf("%s, waits for %q, want %q", m.Status, reason.Waiting(m.Wait), tt.waits)
+			v := look(tt.story.State(), tt.stage)
+			if v.Status != tt.status || !strings.Contains(reason.WaitingFor(v.Next), tt.waits) {
+				t.Errorf("%s, waits for %q, want %q", v.Status, reason.WaitingFor(v.Next), tt.waits)
 			}
 		})
 	}
@@ -136,12 +136,13 @@ func TestOnOfferAgain(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			st := tt.story.State()
-			m, want := decide(st, st.Stages["exploratory"]), ""
+			v, want := look(st, st.Stages["exploratory"]), ""
+			m := v.Move
 			if tt.candidate != "" {
 				want = ID(tt.candidate)
 			}
-			if m.Candidate.ID != want || m.Status != tt.status {
-				t.Errorf("candidate %q, %s (%s), waits for %q; want %q, %s", m.Candidate.ID, m.Status, m.Action, reason.Waiting(m.Wait), want, tt.status)
+			if m.Candidate.ID != want || v.Status != tt.status || v.Undecided != want && tt.status == StatusWaiting {
+				t.Errorf("candidate %q, %s (%s), waits for %q; want %q, %s", m.Candidate.ID, v.Status, m.Action, reason.Waiting(m.Wait), want, tt.status)
 			}
 		})
 	}
@@ -153,7 +154,7 @@ func TestAdviceWorks(t *testing.T) {
 	const most = 30 // times that one gate takes an advice
 	followed := map[Verb]int{}
 	for seed := range uint64(40) {
-		s := chance(t, rand.New(rand.NewPCG(seed, 2)))
+		s := Chance(t, rand.New(rand.NewPCG(seed, 2)))
 		st := s.State()
 		for _, name := range []string{"acceptance", "exploratory", "pre-production", "production"} {
 			for build := range st.Builds {
@@ -161,7 +162,7 @@ func TestAdviceWorks(t *testing.T) {
 				for n := 0; follow(t, c, name, build, followed); n++ {
 					if n == most {
 						o, _ := ObstacleTo(c.State(), c.State().Stages[name], build)
-						t.Fatalf("seed %d: %s into %s: the advices have no end; the last: %s %s", seed, build, name, o.Cause(), reason.Advice(o))
+						t.Fatalf("seed %d: %s into %s: the advices have no end; the last: %s %s", seed, build, name, o.Cause(), reason.Advice(o.Advice()))
 					}
 				}
 			}
@@ -172,44 +173,11 @@ func TestAdviceWorks(t *testing.T) {
 			}
 		}
 	}
-	for _, verb := range []Verb{VerbApprove, VerbLift, VerbPromote, VerbResume, VerbApply, VerbPin, VerbWait, VerbChoose} {
+	for _, verb := range []Verb{VerbApprove, VerbLift, VerbPromote, VerbResume, VerbApply, VerbMend, VerbPin, VerbPinBack, VerbFollow, VerbChoose} {
 		if followed[verb] == 0 {
 			t.Errorf("no advice was to %s", verb)
 		}
 	}
-}
-
-// chance makes a random history.
-func chance(t *testing.T, r *rand.Rand) *Story {
-	names := []string{"u", "v", "w", "x", "y", "z"}
-	stages := []string{"commit", "acceptance", "exploratory", "capacity", "pre-production", "production"}
-	s := Tell(t).Route().Offered("u")
-	for range 30 {
-		stage, build := stages[r.IntN(len(stages))], names[r.IntN(len(names))]
-		_, made := s.State().Builds[ID(build)]
-		def := s.State().Stages[stage]
-		switch n := r.IntN(12); {
-		case n < 2:
-			s.Stages(CommitOf(build)).Offered(build)
-		case !made:
-		case n < 6:
-			s.Ran(stage, build, []RunStatus{RunPassed, RunPassed, RunFailed, RunCancelled, RunRunning}[r.IntN(5)])
-		case n == 6:
-			s.Decided(stage, build, []DecisionResult{Approved, Rejected}[r.IntN(2)])
-		case n == 7 && stage != "commit":
-			s.Promoted(stage, build)
-		case n == 8:
-			s.Paused(stage)
-		case n == 9 && stage != "commit":
-			s.Stages(PinnedTo(def, []string{ID(build), ""}[r.IntN(2)]))
-		case n == 10 && stage != "commit":
-			def.Trigger = []Trigger{TriggerManual, TriggerAutomatic}[r.IntN(2)]
-			s.Stages(def)
-		case n == 11:
-			s.Overridden(stage, build)
-		}
-	}
-	return s
 }
 
 // follow follows the advice about a build that may not enter a stage, as far as it is
@@ -225,7 +193,7 @@ func follow(t *testing.T, s *Story, name, build string, followed map[Verb]int) b
 	followed[advice.Verb]++
 	at, short := st.Stages[advice.Stage], st.Builds[build].Digest
 	refuse := func(why string) {
-		t.Fatalf("%s into %s: %s %s\nbut %s", build, name, o.Cause(), reason.Advice(o), why)
+		t.Fatalf("%s into %s: %s %s\nbut %s", build, name, o.Cause(), reason.Advice(o.Advice()), why)
 	}
 	move, run := decide(st, at), false
 	switch v, _ := st.ResultOf(at, build); advice.Verb {
@@ -250,12 +218,12 @@ func follow(t *testing.T, s *Story, name, build string, followed map[Verb]int) b
 			refuse("nobody holds it")
 		}
 		s.Event(StageResumed, Facts{Gone: []Key{{Kind: RecordPause, ID: at.Name}}})
-	case VerbApply:
+	case VerbApply, VerbMend:
 		run = true
-	case VerbPin:
+	case VerbPin, VerbPinBack:
 		s.Stages(PinnedTo(at, build))
 		run = true
-	case VerbWait:
+	case VerbFollow:
 		if !st.RunsNow(at.Name) {
 			refuse("nothing runs")
 		}

@@ -54,10 +54,10 @@ type Want struct {
 	// Create says that the stage is created in the apply. What people decide until then is
 	// unknown, and so is everything that depends on it.
 	Create bool
-	// Settled names stages above that the apply does not run before this one, though they may
+	// Unordered names stages above that the apply does not run before this one, though they may
 	// run in it. Pending names those of which it is not known yet what they will have passed.
 	// For all others the plan knows.
-	Settled, Pending map[string]bool
+	Unordered, Pending map[string]bool
 }
 
 // Action is what an apply will do to a stage.
@@ -81,7 +81,6 @@ type Move struct {
 	Origin    Origin         // of the candidate
 	Action    Action
 	Why       Why
-	Status    Status
 	Wait      Wait  // what it waits for
 	Passed    Value // the newest build that will have passed the stage
 	Instances int   // wanted in the environment; 0 without one

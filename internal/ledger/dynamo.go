@@ -245,7 +245,7 @@ func (d *table) doc(ctx context.Context, i item) ([]byte, error) {
 func (d *table) fault(ctx context.Context, op string, err error) error {
 	if cloud.Is(err, "ResourceNotFoundException") {
 		return pipeline.Errorf(pipeline.CodeNotFound, op, "there is no table %s: %w", d.Table, err).
-			WithHint("`penstock bootstrap` creates it. If it existed before, restore it from its point-in-time backup.")
+			WithHint("If it existed before, restore it from its point-in-time backup.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbCreateStack})
 	}
 	return cloud.Fault(ctx, op, err)
 }

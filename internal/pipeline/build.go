@@ -12,28 +12,6 @@ import (
 	"time"
 )
 
-// Revision is one commit of a repository, with a digest of each component's files if it is
-// known which files those are.
-type Revision struct {
-	Repository string     `json:"repository"`
-	Ref        string     `json:"ref,omitempty"`
-	Commit     string     `json:"commit"`
-	Author     string     `json:"author,omitempty"`
-	Committer  string     `json:"committer,omitempty"` // the author of the commit; unknown in old records
-	Time       time.Time  `json:"time,omitzero"`
-	Message    string     `json:"message,omitempty"` // the first line
-	Components Components `json:"components,omitzero"`
-}
-
-// Components are the digests of the files of each component: "sha256:" and the
-// hex of it. A component without files has a digest too, always the same.
-type Components struct {
-	Application    string `json:"application"`
-	Configuration  string `json:"configuration"`
-	Infrastructure string `json:"infrastructure"`
-	Data           string `json:"data"`
-}
-
 // Build is an immutable combination of inputs: component revisions and base image.
 type Build struct {
 	ID        string    `json:"id"`

@@ -52,6 +52,7 @@ type Environment struct {
 	Digest     string             `json:"digest,omitempty"` // definition digest that it was deployed with
 	Spec       EnvironmentSpec    `json:"spec"`
 	Instances  int                `json:"instances"` // wanted; 0 while that is being changed
+	Healthy    int                `json:"-"`         // of the instances, as the platform says when it is asked; never recorded
 	Status     EnvironmentStatus  `json:"status"`
 	Endpoint   string             `json:"endpoint,omitempty"`
 	Reason     string             `json:"reason,omitempty"` // of a status that needs one
@@ -170,6 +171,11 @@ func (e Environment) Describe() string {
 		return fmt.Sprintf("self-service environment %q", e.Name)
 	}
 	return fmt.Sprintf("environment %s of stage %q", e.ID, e.Stage)
+}
+
+// ImagesInOrder returns the definitions of baked images, by name.
+func (s *State) ImagesInOrder() []ImageDefinition {
+	return slices.SortedFunc(maps.Values(s.ImageDefinitions), func(a, b ImageDefinition) int { return strings.Compare(a.Name, b.Name) })
 }
 
 // EnvironmentsInOrder returns the environments, the oldest first.

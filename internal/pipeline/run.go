@@ -88,7 +88,7 @@ func checkRunID(id string) error {
 		return nil
 	}
 	return Errorf(CodeCorrupt, "read run", "%q is not the ID of a run", id).
-		WithHint("Somebody changed the ledger: `penstock ledger verify` says where. Restore it from a backup.")
+		WithAdvice(Advice{Verb: VerbVerifyLedger})
 }
 
 // RunKind says what a run executes.
@@ -193,6 +193,9 @@ func ImageRun(image string) string { return imageRuns + image }
 
 // IsImageRun reports whether a name is one that ImageRun returns. No stage has such a name.
 func IsImageRun(name string) bool { return strings.HasPrefix(name, imageRuns) }
+
+// ImageOfRun returns the image of a name that ImageRun returned; false for any other name.
+func ImageOfRun(name string) (image string, ok bool) { return strings.CutPrefix(name, imageRuns) }
 
 // RunSummary is the part of a run that gates and listings need.
 type RunSummary struct {

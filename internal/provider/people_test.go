@@ -196,7 +196,7 @@ func TestAccPeople(t *testing.T) {
 		},
 		resource.TestStep{
 			PreConfig: b.does(func(ctx context.Context, e *engine.Engine) error {
-				at, err := e.Reports.StageStatus(ctx, "shop", "exploratory")
+				at, err := e.Reports.StageView(ctx, "shop", "exploratory")
 				if err == nil {
 					_, err = e.Decisions.Do(ctx, decision.Command{Verb: decision.Override, Pipeline: "shop", Stage: "exploratory", Build: at.Move.Candidate.ID, Reason: "nobody is here"})
 				}

@@ -303,7 +303,7 @@ func (r *stageResource) Read(ctx context.Context, req resource.ReadRequest, resp
 	if m.Type.IsNull() { // imported
 		flattenStage(ctx, st, stage, schemaOf(ctx, r), &m, &resp.Diagnostics)
 	}
-	status := r.session.Engine.Reports.StageStatusIn(st, stage)
+	status := r.session.Engine.Reports.StageViewIn(st, stage)
 	flattenStatus(status, st.Pipeline, &m)
 	noteRead(ctx, resp.Private, position, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)

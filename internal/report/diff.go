@@ -104,11 +104,11 @@ func (r *Reports) Diff(ctx context.Context, pipelineName, from, to string) (Diff
 func operand(st *pipeline.State, name string) (build, stage string, err error) {
 	s, ok := st.Stages[name]
 	if name == "" || !ok {
-		return st.BuildID(name), "", nil
+		return pipeline.FindBuildID(st, name), "", nil
 	}
 	if build = st.Current[name].Build; build == "" {
 		return "", name, pipeline.Errorf(pipeline.CodeRefused, "compare builds", "stage %q has no current build yet", s.Name).
-			WithHint("Name a build; `penstock builds %s` lists them.", st.Pipeline.Name)
+			WithHint("Name a build.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbListBuilds, Pipeline: st.Pipeline.Name})
 	}
 	return build, name, nil
 }
@@ -121,14 +121,14 @@ func nextRelease(st *pipeline.State, d Diff) (Diff, error) {
 		stage, current, ok = st.Stages[d.Stage], d.From, true
 	}
 	if !ok {
-		return d, pipeline.Errorf(pipeline.CodeRefused, op, "no stage that people move, or whose environment lasts, holds a build yet").
-			WithHint("Name two builds; `penstock builds %s` lists them.", d.Pipeline)
+		return d, pipeline.Errorf(pipeline.CodeRefused, op, "no stage with a manual trigger or a persistent environment has a current build yet").
+			WithHint("Name two builds.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbListBuilds, Pipeline: d.Pipeline})
 	}
 	d.Stage, d.From = stage.Name, current
 	if d.To == "" {
 		if d.To, d.Waits = nextFor(st, stage); d.To == "" {
-			return d, pipeline.Errorf(pipeline.CodeRefused, op, "no build newer than %s, which stage %q holds, may enter there or waits for a decision", current, stage.Name).
-				WithHint("Name the builds; `penstock builds %s` lists them.", d.Pipeline)
+			return d, pipeline.Errorf(pipeline.CodeRefused, op, "no build newer than %s, the current build of stage %q, may enter it or waits for a decision", current, stage.Name).
+				WithHint("Name the builds.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbListBuilds, Pipeline: d.Pipeline})
 		}
 	}
 	return d, nil

@@ -38,10 +38,14 @@ type Evidence struct {
 	Next     []string  `json:"next"`              // stages that the build may enter once it has passed Stage
 	// Pending is a promotion of Stage that no apply has carried out yet, to another build.
 	Pending *pipeline.Promotion `json:"pending,omitempty"`
-	Applies Applies             `json:"applies"`          // who would carry the decision out
-	Runner  pipeline.RunnerKind `json:"runner,omitempty"` // of the steps of Stage
-	Back    string              `json:"back,omitempty"`   // the build to which a rollback would go; empty for none
-	Run     string              `json:"run,omitempty"`    // that decides the result of the build at Stage
+	Applies Applies             `json:"applies"` // who would carry the decision out
+	// Directory is the one of the configuration, on the machine Host, in which `terraform
+	// apply` is run if nobody watches. It may name a workspace, too.
+	Directory string              `json:"directory,omitempty"`
+	Host      string              `json:"host,omitempty"`   // empty if it is not known
+	Runner    pipeline.RunnerKind `json:"runner,omitempty"` // of the steps of Stage
+	Back      string              `json:"back,omitempty"`   // the build to which a rollback would go; empty for none
+	Run       string              `json:"run,omitempty"`    // that decides the result of the build at Stage
 }
 
 // Named is a build as people name it.
@@ -133,12 +137,13 @@ func (r *Reports) Evidence(ctx context.Context, st *pipeline.State, q EvidenceRe
 	result, _ := st.ResultOf(stage, q.Build)
 	e := Evidence{
 		Verb: q.Verb, Pipeline: st.Pipeline.Name, Stage: q.Stage, Build: NameOf(st, q.Build), Run: result.ID, Runner: stage.Runner,
+		Directory: st.Pipeline.Owner, Host: st.Pipeline.Made.Host,
 		Changes: []Change{}, Tests: []Tests{}, Loads: []Load{}, Decisions: decided(st, stage, q.Build), Next: below(st, q.Stage),
 	}
 	if stage.Approval {
 		e.Missing = st.Ballot(stage, q.Build).MissingApprovals()
 	}
-	if p, ok := Pending(st, stage); ok && p.Build != q.Build {
+	if p, ok := gate.PendingPromotion(st, stage); ok && p.Build != q.Build {
 		e.Pending = &p
 	}
 	current := st.Current[stage.Name].Build
@@ -147,7 +152,7 @@ func (r *Reports) Evidence(ctx context.Context, st *pipeline.State, q EvidenceRe
 		e.Against, current = at.Name, delivered
 	}
 	var err error
-	if e.Applies, err = r.Applies(ctx, st.Pipeline); err != nil {
+	if e.Applies, err = r.Applies(ctx, st.Pipeline.Name); err != nil {
 		return e, err
 	}
 	if current != "" {
@@ -242,13 +247,6 @@ func below(st *pipeline.State, stage string) []string {
 		}
 	}
 	return names
-}
-
-// Pending returns the promotion of a stage that no apply has carried out yet; false for none.
-func Pending(st *pipeline.State, stage pipeline.Stage) (pipeline.Promotion, bool) {
-	p, ok := st.Promotions[stage.Name]
-	move := gate.Now(st).Stage(stage.Name)
-	return p, ok && stage.Pin == "" && move.Moves() && move.Candidate.ID == p.Build && st.Current[stage.Name].Build != p.Build
 }
 
 // measured fills in tests and loads, from the runs that decide the results of the build.

@@ -33,6 +33,18 @@ func (r *Reports) Progress(ctx context.Context, st *pipeline.State, stage string
 	if !st.RunsNow(stage) {
 		return nil, nil
 	}
+	leases, err := r.ledger.Leases(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r.progress(ctx, st, stage, leases)
+}
+
+// progress is Progress for who has the leases already.
+func (r *Reports) progress(ctx context.Context, st *pipeline.State, stage string, leases []pipeline.Lease) (*Progress, error) {
+	if !st.RunsNow(stage) {
+		return nil, nil
+	}
 	name := st.Pipeline.Name
 	run, err := r.ledger.Run(ctx, name, st.Latest[stage].ID)
 	if err != nil || run.Status.Final() {
@@ -41,10 +53,6 @@ func (r *Reports) Progress(ctx context.Context, st *pipeline.State, stage string
 	p := &Progress{Run: run, Of: len(st.Stages[stage].Steps)}
 	if done := len(run.Steps); run.Phase == pipeline.PhaseSteps && done < p.Of {
 		p.Step, p.Number = st.Stages[stage].Steps[done].Name, done+1
-	}
-	leases, err := r.ledger.Leases(ctx)
-	if err != nil {
-		return nil, err
 	}
 	key := lock.Run(name, run.Summary()).String()
 	p.Dead = true

@@ -1,13 +1,13 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package report is what faces show: the status of stages and runs, the differences between
+// Package report is what faces show: stages and runs, the differences between
 // builds, how well a stage delivers, what keeps images, and logs. It writes only to the
 // writer that it is given.
 //
 // It renders nothing either. It returns values, with the JSON that commands print:
 //
-//	status, err := reports.StageStatus(ctx, "shop", "production")
+//	view, err := reports.StageView(ctx, "shop", "production")
 //	diff, err := reports.Diff(ctx, "shop", "", "")
 package report
 

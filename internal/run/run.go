@@ -33,13 +33,14 @@ type attempt struct {
 	run     pipeline.Run
 	env     *pipeline.Environment // nil until one is recorded
 	fleet   pipeline.Fleet
-	work    string  // directory of the run, removed when it ends
-	log     *runLog // nil before there is one
+	takes   map[pipeline.Key]int64 // the promotion that the run takes up, unchanged; nil for none
+	work    string                 // directory of the run, removed when it ends
+	log     *runLog                // nil before there is one
 }
 
 // run executes the stage for the move's candidate and records how it ended.
 func (s *Stages) run(ctx context.Context, h *lock.Lock, st *pipeline.State, stage pipeline.Stage, move gate.Move, secrets StageSecrets) (err error) {
-	a, build := &attempt{core: s.core, lease: h.Lease, state: st, stage: stage, secrets: secrets}, move.Candidate.ID
+	a, build := &attempt{core: s.core, lease: h.Lease, state: st, stage: stage, secrets: secrets, takes: takenUp(st, move)}, move.Candidate.ID
 	a.run = pipeline.Run{
 		ID: s.states.NewID(pipeline.RunPrefix), Pipeline: stage.Pipeline, Stage: stage.Name, Kind: pipeline.KindStage,
 		Build: build, Digest: stage.Digest(st.Pipeline), Status: pipeline.RunRunning,
@@ -73,7 +74,7 @@ func (a *attempt) start(ctx context.Context, build string) error {
 	event := pipeline.Event{Kind: pipeline.RunStarted, Facts: pipeline.Facts{Run: &a.run}}
 	b, exists := a.state.Builds[build]
 	if a.stage.Type == pipeline.TypeCommit {
-		revision, err := a.sources.Describe(ctx, a.stage.Source.Repository, a.stage.Source.Commit, a.stage.Source.Paths)
+		revision, err := a.sources.Describe(ctx, a.stage.Source.Repository, a.stage.Source.Commit)
 		if err != nil {
 			return fmt.Errorf("read commit %s: %w", a.stage.Source.Commit, err)
 		}
@@ -83,6 +84,7 @@ func (a *attempt) start(ctx context.Context, build string) error {
 				BaseImage: a.stage.BaseImage, CreatedAt: a.now().UTC(), CreatedBy: a.holder.Actor, Authors: a.authors(ctx),
 			}
 		}
+		revision.Components = a.stage.Source.Components
 		b.Revision, b.Directory = revision, a.stage.Source.Directory()
 		if a.state.Current[a.stage.Name].Build != build {
 			b.Order = 0 // it becomes the newest
@@ -91,7 +93,7 @@ func (a *attempt) start(ctx context.Context, build string) error {
 	}
 	a.build = b
 	a.run.Inputs = a.state.Inputs(a.stage, build)
-	if err := a.states.Append(ctx, a.run.Pipeline, &a.lease, event); err != nil {
+	if err := a.states.AppendExpecting(ctx, a.run.Pipeline, &a.lease, a.takes, event); err != nil {
 		return err
 	}
 	if a.stage.Type == pipeline.TypeCommit { // the ledger chose its order
@@ -172,7 +174,7 @@ func (a *attempt) enter(ctx context.Context, phase pipeline.Phase, more ...pipel
 // takeCheckout makes the work tree that the steps run in.
 func (a *attempt) takeCheckout(ctx context.Context) error {
 	if err := os.MkdirAll(a.work, 0o700); err != nil {
-		return pipeline.Errorf(pipeline.CodeFailed, "make work directory", "%w", err)
+		return pipeline.Errorf(pipeline.CodeFailed, "create work directory", "%w", err)
 	}
 	var repository, commit string
 	switch {
@@ -316,6 +318,7 @@ func (a *attempt) pass(ctx context.Context) error {
 	a.finish(pipeline.RunPassed)
 	facts := pipeline.Facts{Run: &a.run, Current: &pipeline.Current{
 		Stage: a.stage.Name, Build: a.run.Build, Run: a.run.ID, Previous: a.state.Current[a.stage.Name].Build, Promotion: &a.run.Promotion,
+		At: a.state.Current[a.stage.Name].Since(a.run.Build, a.now()),
 	}}
 	if a.run.Artifact != nil || a.run.Image != "" {
 		facts.Build = &a.build

@@ -186,15 +186,16 @@ func Carrier(e report.Evidence) string {
 	if e.Verb == "reject" {
 		return ""
 	}
-	text := Applier(e.Applies)
+	text := Applier(e.Applies, e.Directory, e.Host)
 	if e.Runner == pipeline.RunnerCodeBuild && (e.Verb == "promote" || e.Verb == "rollback") {
 		text += " The steps of the stage run in AWS CodeBuild."
 	}
 	return text
 }
 
-// Applier says who applies a configuration.
-func Applier(a report.Applies) string {
+// Applier says who applies a configuration: a watcher, else whoever runs Terraform in a
+// directory of a host. Either may be empty if it is not known.
+func Applier(a report.Applies, directory, host string) string {
 	if a.Watched {
 		text := fmt.Sprintf("%s's watcher on %s applies it by itself.", a.Watcher.Actor, a.Watcher.Host)
 		if a.Watcher.Activity.Text != "" {
@@ -203,11 +204,11 @@ func Applier(a report.Applies) string {
 		return text
 	}
 	text := "Nobody watches: run `terraform apply`"
-	if a.Directory != "" && a.Directory != "unknown" {
-		text += " in " + a.Directory
+	if directory != "" && directory != "unknown" {
+		text += " in " + directory
 	}
-	if a.Host != "" {
-		text += " (on " + a.Host + ")"
+	if host != "" {
+		text += " (on " + host + ")"
 	}
 	return text + "."
 }
