@@ -63,8 +63,8 @@ type buildRow struct {
 	Artifact   string                      `json:"artifact,omitempty"` // digest
 	Image      string                      `json:"image,omitempty"`
 	BaseImage  string                      `json:"base_image,omitempty"`
-	Stages     map[string]pipeline.Outcome `json:"stages"`              // absent where it did not run
-	Overrides  map[string]statusOverride   `json:"overrides,omitempty"` // by stage, also those that count no more
+	Stages     map[string]pipeline.Outcome `json:"stages"`              // by name: passed, failed, rejected, waiting or overridden; absent where it did not run
+	Overrides  map[string]statusOverride   `json:"overrides,omitempty"` // by stage, also those that no longer apply
 }
 
 func runBuilds(ctx context.Context, o *buildsOptions) error {
@@ -261,7 +261,7 @@ func runRuns(ctx context.Context, o *runsOptions) error {
 		if err := o.number(ctx, a, o.pipeline, &o.query.Build); err != nil {
 			return err
 		}
-		page, err := a.Ledger().Runs(ctx, o.pipeline, o.query)
+		page, err := a.Engine.Reports.Runs(ctx, o.pipeline, o.query)
 		if err != nil {
 			return err
 		}

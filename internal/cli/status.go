@@ -246,7 +246,8 @@ func noPipeline(ctx context.Context, a *app.App, name string) error {
 				WithHint("Its record is kept until %s: `penstock ledger archive list` names it.", of.Until.UTC().Format(time.RFC3339))
 		}
 	}
-	return pipeline.Errorf(pipeline.CodeNotFound, op, "there is no pipeline %q", name).WithHint("`penstock status` lists them.")
+	return pipeline.Errorf(pipeline.CodeNotFound, op, "there is no pipeline %q", name).
+		WithAdvice(pipeline.Advice{Verb: pipeline.VerbListPipelines})
 }
 
 func describeStatus(st *pipeline.State, views []report.StageView) statusPipeline {

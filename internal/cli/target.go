@@ -134,7 +134,7 @@ func (f *factory) resolve(ctx context.Context, a *app.App, verb string, t *targe
 
 // fill fills in the pipeline and the stage that the arguments leave out.
 func (t *target) fill(ctx context.Context, f *factory, a *app.App, verb string) error {
-	names, err := a.Ledger().Pipelines(ctx)
+	names, err := a.Engine.Reports.Names(ctx)
 	if err != nil {
 		return err
 	}
@@ -199,7 +199,7 @@ func (o *envOptions) place(ctx context.Context, a *app.App, verb string, w which
 // environment fills in what the arguments of a command on a person's environment leave out.
 // A single one that names no pipeline names an environment of the only pipeline.
 func (f *factory) environment(ctx context.Context, a *app.App, verb string, w which, pipelineName, name *string) error {
-	names, err := a.Ledger().Pipelines(ctx)
+	names, err := a.Engine.Reports.Names(ctx)
 	if err != nil {
 		return err
 	}

@@ -54,6 +54,9 @@ func completeRollback(st *pipeline.State, s pipeline.Stage, c *Command) error {
 	case c.Build == "":
 		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "no older build that may enter the stage has passed it").
 			WithAdvice(c.listBuilds())
+	case c.Build == current.ID:
+		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "build %s is the current build", c.Build).
+			WithHint("Name an older one.").WithAdvice(c.listBuilds())
 	case known && b.Order >= current.Order:
 		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "build %s is not older than the current build %s", c.Build, current.ID).
 			WithHint("A promotion goes forward.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbPromote, Pipeline: c.Pipeline, Stage: c.Stage, Build: c.Build})

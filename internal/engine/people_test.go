@@ -152,7 +152,7 @@ func TestPromote(t *testing.T) {
 	pinned := route("1")
 	pinned[5].Pin = build("1")
 	d.mustApply(pinned)
-	if _, err := d.Promote(ctx, "shop", "production", build("1")); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(reason.Hint(err), "build =") {
+	if _, err := d.Promote(ctx, "shop", "production", build("1")); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(reason.Hint(err), "Change build") {
 		t.Errorf("promotion of a pinned stage: %v", err)
 	}
 }

@@ -236,7 +236,7 @@ func TestOverrides(t *testing.T) {
 		"no reason":                {"capacity", build("2"), " ", pipeline.CodeInvalid, "reason"},
 		"what is above is missing": {"pre-production", build("2"), "hurry", pipeline.CodeRefused, "has not passed"},
 		"it has passed":            {"acceptance", build("2"), "hurry", pipeline.CodeRefused, "has passed it"},
-		"a lasting stage":          {"production", build("2"), "hurry", pipeline.CodeInvalid, "what it runs"},
+		"a lasting stage":          {"production", build("2"), "hurry", pipeline.CodeInvalid, "by running there"},
 		"a commit stage":           {"commit", build("2"), "hurry", pipeline.CodeInvalid, "commit"},
 		"no such build":            {"capacity", "b-0000000000", "hurry", pipeline.CodeNotFound, "no build"},
 	}
@@ -449,7 +449,7 @@ func TestSameNameOfTwo(t *testing.T) {
 	if again, err := d.as("role/approver/ada").Environments.Launch(ctx, r); err != nil || again.ID != env.ID || again.Owner != "ada" {
 		t.Errorf("by another name: %+v, %v", again, err)
 	}
-	if _, err := d.as("bob").Environments.Launch(ctx, r); pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(err.Error(), "ada's") || !strings.Contains(reason.Hint(err), "another name") {
+	if _, err := d.as("bob").Environments.Launch(ctx, r); pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(err.Error(), "belongs to ada") || !strings.Contains(reason.Hint(err), "another name") {
 		t.Errorf("by somebody else: %v (%s)", err, reason.Hint(err))
 	}
 	r.Create, r.Configured = false, "a configuration that imported it"

@@ -19,18 +19,18 @@ type Diff struct {
 	Pipeline   string  `json:"pipeline"`
 	From       string  `json:"from"`
 	To         string  `json:"to"`
-	FromNumber int64   `json:"from_number"`        // of From, as people say it
-	ToNumber   int64   `json:"to_number"`          // of To, as people say it
+	FromNumber int64   `json:"from_number"`        // of the first build, as people say it
+	ToNumber   int64   `json:"to_number"`          // of the second build, as people say it
 	URL        string  `json:"url,omitempty"`      // of a page that compares the commits
-	Stage      string  `json:"stage,omitempty"`    // whose current build is From, if no build was named
-	ToStage    string  `json:"to_stage,omitempty"` // whose current build is To, if the stage was named
-	Waits      string  `json:"waits,omitempty"`    // stage at which To waits for a decision, if To was not named
-	Parts      []Part  `json:"parts"`              // of the builds that differ
+	Stage      string  `json:"stage,omitempty"`    // the stage whose current build it is compared with, if no build was named
+	ToStage    string  `json:"to_stage,omitempty"` // the stage whose current build is compared, if it was named
+	Waits      string  `json:"waits,omitempty"`    // the stage at which the newer build waits for a decision, if no build was named
+	Parts      []Part  `json:"parts"`              // what differs of artifact, base image and image
 	Lineage    Lineage `json:"lineage"`
 	// Packages are the differences between the images. They are known only of baked images
 	// whose packages the platform could list.
 	Packages []pipeline.PackageChange `json:"packages"`
-	Ahead    []Commit                 `json:"ahead"`         // that To has and From has not, the newest first
+	Ahead    []Commit                 `json:"ahead"`         // that the second build has and the first has not, the newest first
 	Behind   []Commit                 `json:"behind"`        // the reverse: what a rollback takes back
 	Files    []pipeline.FileChange    `json:"files"`         // that differ, by path
 	Cut      bool                     `json:"cut,omitempty"` // there are more commits or files than are listed
@@ -40,16 +40,16 @@ type Diff struct {
 
 // Part is a part of a build that differs.
 type Part struct {
-	Name string `json:"name"` // artifact, base image or image
-	From string `json:"from,omitempty"`
-	To   string `json:"to,omitempty"`
+	Name string `json:"name"`           // artifact, base image or image
+	From string `json:"from,omitempty"` // digest or ID in the first build; empty if that has none
+	To   string `json:"to,omitempty"`   // the same of the second
 }
 
 // Lineage is the images that the images of the two builds were baked from, the image itself
 // first.
 type Lineage struct {
-	From []string `json:"from"`
-	To   []string `json:"to"`
+	From []string `json:"from"` // IDs of images, of the first build
+	To   []string `json:"to"`   // and of the second
 }
 
 // Diff compares two builds. Each is named by its ID, by its number, or by a stage whose

@@ -32,20 +32,19 @@ type Evidence struct {
 	Tests     []Tests   `json:"tests"`             // in the order of the stages
 	Loads     []Load    `json:"loads"`             // what the load steps measured, in the order of the stages
 	Decisions []Decided `json:"decisions"`         // that count, by stage
-	// Rollback is the last one of the stage Against; null if none is known.
+	// Rollback is the last one of the stage that the build is compared at; null if none is known.
 	Rollback *Rollback `json:"last_rollback,omitempty"`
-	Missing  int       `json:"missing_approvals"` // that Stage wants, with this one
-	Next     []string  `json:"next"`              // stages that the build may enter once it has passed Stage
-	// Pending is a promotion of Stage that no apply has carried out yet, to another build.
+	Missing  int       `json:"missing_approvals"` // that the build still needs, with this one
+	Next     []string  `json:"next"`              // stages that the build may enter once it has passed
+	// Pending is a promotion to another build that no apply has carried out yet.
 	Pending *pipeline.Promotion `json:"pending,omitempty"`
 	Applies Applies             `json:"applies"` // who would carry the decision out
-	// Directory is the one of the configuration, on the machine Host, in which `terraform
-	// apply` is run if nobody watches. It may name a workspace, too.
+	// Directory is the one of the configuration, in which `terraform apply` is run if nobody
+	// watches. It may name a workspace, too.
 	Directory string              `json:"directory,omitempty"`
-	Host      string              `json:"host,omitempty"`   // empty if it is not known
-	Runner    pipeline.RunnerKind `json:"runner,omitempty"` // of the steps of Stage
-	Back      string              `json:"back,omitempty"`   // the build to which a rollback would go; empty for none
-	Run       string              `json:"run,omitempty"`    // that decides the result of the build at Stage
+	Host      string              `json:"host,omitempty"`   // the machine that has the directory; empty if it is not known
+	Runner    pipeline.RunnerKind `json:"runner,omitempty"` // of the steps of the stage
+	Run       string              `json:"run,omitempty"`    // that decides the result of the build there
 }
 
 // Named is a build as people name it.
@@ -93,8 +92,8 @@ type Load struct {
 	Errors        float64       `json:"error_rate"`
 	ErrorLimit    *float64      `json:"error_rate_limit,omitempty"`  // null for none
 	Before        string        `json:"before,omitempty"`            // the build that it is compared with; empty for none
-	BeforeRun     string        `json:"before_run,omitempty"`        // of the build Before
-	BeforeP99     time.Duration `json:"before_p99,omitempty"`        // of the build Before
+	BeforeRun     string        `json:"before_run,omitempty"`        // of the build before
+	BeforeP99     time.Duration `json:"before_p99,omitempty"`        // of the build before
 	BeforeCurrent bool          `json:"before_is_current,omitempty"` // else it is the last one that was measured
 }
 

@@ -232,7 +232,7 @@ func (a *attempt) steps(ctx context.Context) error {
 	for i, step := range steps {
 		req := pipeline.StepRequest{
 			Step: step, Run: a.run.ID, Runner: a.stage.Runner, Checkout: a.checkout(), Env: env, Secrets: a.secrets.step(i),
-			Mask: a.secrets.all(), Endpoint: a.fleet.Endpoint, Before: before, Log: a.log.raw,
+			Mask: a.secrets.all(), Endpoint: a.fleet.Endpoint, Before: before, Log: a.log.raw, Styles: true,
 		}
 		if a.env != nil {
 			req.Exec = func(ctx context.Context, c pipeline.Command, log io.Writer) (int, error) {
