@@ -165,7 +165,7 @@ type bootstrapDeleted struct {
 
 // bootstrapResult is the JSON shape of what was planned, and of what is there.
 type bootstrapResult struct {
-	Changes   []bootstrap.Change   `json:"changes"`
+	Changes   []bootstrap.Change   `json:"stack_changes"`
 	Resources *bootstrap.Resources `json:"resources,omitempty"` // absent after --dry-run
 }
 

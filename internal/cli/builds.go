@@ -59,7 +59,7 @@ type buildRow struct {
 	Artifact   string                      `json:"artifact,omitempty"` // digest
 	Image      string                      `json:"image,omitempty"`
 	BaseImage  string                      `json:"base_image,omitempty"`
-	Stages     map[string]pipeline.Outcome `json:"stages"`              // absent where it did not run
+	Stages     map[string]pipeline.Outcome `json:"outcomes"`            // by stage; absent where it did not run
 	Overrides  map[string]statusOverride   `json:"overrides,omitempty"` // by stage, also those that count no more
 }
 
@@ -156,7 +156,7 @@ func (o *buildsOptions) legend(order string, rows []buildRow) error {
 	if len(all) == 0 {
 		return nil
 	}
-	return o.remark(order, strings.Join(all, "  "))
+	return o.remark(order, strings.Join(all, ", "))
 }
 
 // remark prints lines to standard error, in faint colour and as wide as the terminal there.
@@ -277,10 +277,7 @@ func runRuns(ctx context.Context, o *runsOptions) error {
 			return err
 		}
 		if o.json {
-			if page.Runs == nil {
-				page.Runs = []pipeline.RunSummary{}
-			}
-			return o.printJSON(page)
+			return o.printJSON(page.Runs)
 		}
 		t := o.newTable("RUN", "STAGE", "BUILD", "STATUS", "STARTED", "TOOK", "")
 		for _, r := range page.Runs {
@@ -290,7 +287,10 @@ func runRuns(ctx context.Context, o *runsOptions) error {
 			}
 			t.row(r.ID, r.Stage, r.Build, string(r.Status), present.Ago(o.now(), r.StartedAt), took, pipeline.FirstLine(r.Error))
 		}
-		return t.flush()
+		if err := t.flush(); err != nil || page.Next == "" {
+			return err
+		}
+		return o.remark("There are more: `penstock runs " + o.pipeline + " --after " + page.Next + "` lists those before.")
 	})
 }
 

@@ -117,7 +117,7 @@ type StepResult struct {
 	Error     string        `json:"error,omitempty"`
 	Tests     *TestCounts   `json:"tests,omitempty"`
 	Load      *LoadReport   `json:"load,omitempty"`
-	Log       *LogPart      `json:"log,omitempty"` // the step's part of the log of its run
+	Log       *LogPart      `json:"log,omitempty" shape:"log_part"` // the step's part of the log of its run
 }
 
 // TestCounts is what a JUnit report adds up to.
@@ -126,7 +126,7 @@ type TestCounts struct {
 	Failed   int           `json:"failed"` // failures and errors
 	Skipped  int           `json:"skipped"`
 	Duration time.Duration `json:"duration"`
-	Failures []TestFailure `json:"failures,omitempty"` // the first few
+	Failures []TestFailure `json:"failures,omitempty" shape:"failed_tests"` // the first few
 }
 
 // TestFailure names one failed test.

@@ -20,7 +20,7 @@ type Diff struct {
 	From     string  `json:"from"`
 	To       string  `json:"to"`
 	Stage    string  `json:"stage,omitempty"` // whose current build is From, if no build was named
-	Waits    string  `json:"waits,omitempty"` // stage at which To waits for a decision, if To was not named
+	Waits    string  `json:"waiting_stage,omitempty"` // stage at which To waits for a decision, if To was not named
 	Parts    []Part  `json:"parts"`           // of the builds that differ
 	Lineage  Lineage `json:"lineage"`
 	// Packages are the differences between the images. They are known only of baked images
@@ -41,8 +41,8 @@ type Part struct {
 // Lineage is the images that the images of the two builds were baked from, the image itself
 // first.
 type Lineage struct {
-	From []string `json:"from"`
-	To   []string `json:"to"`
+	From []string `json:"from_images"`
+	To   []string `json:"to_images"`
 }
 
 // Diff compares two builds. An empty from is the current build of the last stage that people
