@@ -18,7 +18,9 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -88,7 +90,7 @@ var layers = map[string][]string{
 }
 
 // testOnly are the packages that only tests use.
-var testOnly = []string{"internal/cloud/cloudtest", "internal/e2e", "internal/ledger/ledgertest", "internal/pipeline/pipelinetest", "internal/platform/aws/awstest", "internal/platform/local/localtest", "internal/platform/platformtest", "internal/simulation", "internal/workplace/workplacetest"}
+var testOnly = []string{"internal/cloud/cloudtest", "internal/e2e", "internal/lab", "internal/lab/serve", "internal/ledger/ledgertest", "internal/pipeline/pipelinetest", "internal/platform/aws/awstest", "internal/platform/local/localtest", "internal/platform/platformtest", "internal/simulation", "internal/workplace/workplacetest"}
 
 // confined says which packages alone may import modules with a prefix.
 var confined = map[string][]string{
@@ -101,6 +103,22 @@ var confined = map[string][]string{
 		"internal/platform/aws", "internal/platform/aws/fleet", "internal/platform/aws/image", "internal/platform/aws/instance", "internal/platform/aws/stack",
 	},
 }
+
+// faces are the packages that write for people, and so may name commands. The domain and the
+// adapters return pipeline.Advice, which package present/reason has the words for.
+var faces = []string{
+	"internal/cli", "internal/provider", "internal/board", "internal/present/reason",
+	"internal/doctor",   // its findings are what `penstock doctor` prints, remedies included
+	"internal/watch",    // prints what it does, and runs Terraform
+	"internal/scaffold", // writes the files that `penstock init` explains to their reader
+}
+
+// interfaces are what only faces say: a command of Penstock or Terraform, and an assignment of
+// a configuration.
+var interfaces = regexp.MustCompile(`(^|[^-/.\w])(penstock|terraform) [a-z]|\b[a-z_]+ = (\{ |"|%q\b)`)
+
+// origins are no such words, but what a record says of where an environment is from.
+var origins = []string{"penstock env", "penstock bootstrap local"}
 
 // topLevel is what may lie at the top, beside dotfiles.
 var topLevel = []string{
@@ -153,6 +171,31 @@ func checkHeader(name, text string) []string {
 		return []string{name + " lacks the licence header"}
 	}
 	return nil
+}
+
+// checkWords checks that a Go file below the faces has no words of theirs in its texts.
+func checkWords(name, text string) []string {
+	if slices.Contains(faces, path.Dir(name)) {
+		return nil
+	}
+	fset := token.NewFileSet()
+	file, err := parser.ParseFile(fset, name, text, 0)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	var wrong []string
+	ast.Inspect(file, func(n ast.Node) bool {
+		lit, ok := n.(*ast.BasicLit)
+		if !ok || lit.Kind != token.STRING {
+			return true
+		}
+		said, err := strconv.Unquote(lit.Value)
+		if found := interfaces.FindString(said); err == nil && found != "" && !slices.Contains(origins, said) {
+			wrong = append(wrong, fmt.Sprintf("%s says %q, which is a face's to say: return a pipeline.Advice", fset.Position(lit.Pos()), found))
+		}
+		return true
+	})
+	return wrong
 }
 
 // zoneless are the layouts of package time that lack a zone.
@@ -317,6 +360,13 @@ func TestRules(t *testing.T) {
 		"a method called init":       {checkSource("a.go", header+"package a\ntype t int\nfunc (t) init() {}\n"), ""},
 		"a sleep":                    {checkSource("a.go", header+"package a\nimport \"time\"\nfunc f() { time.Sleep(1) }\n"), "a.go:6"},
 		"a time without a zone":      {checkSource("a.go", header+"package a\nimport \"time\"\nvar f = time.DateTime\n"), "a.go:6"},
+		"a command in the domain":    {checkWords("internal/run/a.go", header+"package a\nvar f = \"See `penstock logs %s`.\"\n"), "a.go:5"},
+		"a command of Terraform":     {checkWords("internal/run/a.go", header+"package a\nvar f = \"terraform apply\"\n"), "a.go:5"},
+		"an edit in the domain":      {checkWords("internal/run/a.go", header+"package a\nvar f = `Set approval = \"x\"`\n"), "a.go:5"},
+		"a block in the domain":      {checkWords("internal/run/a.go", header+"package a\nvar f = \"Set service = { start = … }\"\n"), "a.go:5"},
+		"a command in a face":        {checkWords("internal/cli/a.go", header+"package a\nvar f = \"penstock logs\"\n"), ""},
+		"a command in a comment":     {checkWords("internal/run/a.go", header+"package a\n// f is for penstock logs.\nvar f = \"a penstock-x y, /penstock it\"\n"), ""},
+		"the origin of a record":     {checkWords("internal/run/a.go", header+"package a\nvar f = \"penstock env\"\n"), ""},
 		"a long file":                {checkSource("a.go", header+"package a\n"+strings.Repeat("\n", maxLines)), "split"},
 		"many methods":               {checkSizes("a", []string{methods(maxMethods + 1)}), "a.t has 41 methods"},
 		"many methods in two files":  {checkSizes("a", []string{methods(maxMethods), "package a\nfunc (t) another() {}\n"}), "a.t has 41 methods"},
@@ -443,6 +493,7 @@ func TestFiles(t *testing.T) {
 		}
 		if production(name) {
 			report(t, checkSource(name, string(text)))
+			report(t, checkWords(name, string(text)))
 		}
 		file, err := parser.ParseFile(token.NewFileSet(), name, text, parser.ParseComments|parser.PackageClauseOnly)
 		if err != nil {

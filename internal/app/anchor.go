@@ -53,7 +53,7 @@ func (a *App) Heads(ctx context.Context, name string) ([]Head, error) {
 	}
 	if name != "" && len(heads) == 0 {
 		return nil, pipeline.Errorf(pipeline.CodeNotFound, "read ledger", "pipeline %q has no history", name).
-			WithHint("`penstock status` lists the pipelines.")
+			WithAdvice(pipeline.Advice{Verb: pipeline.VerbListPipelines})
 	}
 	return heads, nil
 }

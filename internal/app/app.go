@@ -167,12 +167,12 @@ func (a *App) Person() pipeline.Person { return a.person }
 
 // Outdated says that the stack on AWS is of another version than this program brings,
 // and what to do; empty where it is not.
-func (a *App) Outdated() (text, remedy string) {
+func (a *App) Outdated() (text string, remedy pipeline.Advice) {
 	if a.stack == nil || a.stack.TemplateVersion == bootstrap.TemplateVersion {
-		return "", ""
+		return "", remedy
 	}
 	return fmt.Sprintf("it has version %d of the template, but this program has version %d", a.stack.TemplateVersion, bootstrap.TemplateVersion),
-		fmt.Sprintf("Bring it up to date with `penstock bootstrap --stack %s`, or use the program of its version.", a.stack.Stack)
+		pipeline.Advice{Verb: pipeline.VerbUpdateStack, Stack: a.stack.Stack}
 }
 
 // Skew is by how much AWS's clock is ahead of this machine's; 0 on the local platform.

@@ -59,7 +59,7 @@ func makeDataDir(dir string) error {
 		}
 		if !empty {
 			return pipeline.Errorf(pipeline.CodeInvalid, "open data directory", "%s contains other files, and is not a data directory of Penstock", dir).
-				WithHint("Set data_dir in the provider block, --data-dir or %s to a directory that is empty or does not exist yet, such as %s.", DataDirVariable, filepath.Join(dir, DataDirName))
+				WithAdvice(pipeline.Advice{Verb: pipeline.VerbDataDir, Value: "a directory that is empty or does not exist yet, such as " + filepath.Join(dir, DataDirName)})
 		}
 	}
 	return restrict(dir, info)
@@ -116,7 +116,7 @@ func isEmpty(dir string) (bool, error) {
 
 func dirError(dir string, err error) error {
 	return pipeline.Errorf(pipeline.CodeInvalid, "open data directory", "%s: %w", dir, err).
-		WithHint("Set data_dir in the provider block, or %s, to a directory that this user may write to.", DataDirVariable)
+		WithAdvice(pipeline.Advice{Verb: pipeline.VerbDataDir, Value: "a directory that this user may write to"})
 }
 
 // removeDataDir removes a data directory that holds no pipeline, and its place. It stays where the

@@ -75,6 +75,8 @@ func (l *dirLock) alone() bool {
 
 func (l *dirLock) release() error { return l.file.Close() }
 
+var anotherDataDir = pipeline.Advice{Verb: pipeline.VerbDataDir, Value: "another directory"}
+
 // checkOwner refuses a directory of another user, who could have put anything there.
 func checkOwner(dir string, info fs.FileInfo) error {
 	stat, ok := info.Sys().(*syscall.Stat_t)
@@ -86,7 +88,8 @@ func checkOwner(dir string, info fs.FileInfo) error {
 		name = u.Username
 	}
 	return pipeline.Errorf(pipeline.CodeInvalid, "open data directory", "%s belongs to the user %s, but this is %s", dir, name, strconv.Itoa(os.Geteuid())).
-		WithHint("Work as that user (`sudo -u %s …`), or take the directory over (`sudo chown -R %d %s`), or name another with data_dir, --data-dir or %s.", name, os.Geteuid(), dir, DataDirVariable)
+		WithHint("Work as that user (`sudo -u %s …`), or take the directory over (`sudo chown -R %d %s`), or use another one.", name, os.Geteuid(), dir).
+		WithAdvice(anotherDataDir)
 }
 
 // restrict takes the rights of others from the directory.
@@ -110,5 +113,6 @@ func checkPrivate(dir string) error {
 		return err
 	}
 	return pipeline.Errorf(pipeline.CodeInvalid, "find data directory", "other users may write in %s", dir).
-		WithHint("If it is yours, and nobody has changed it, run `chmod 700 %s`; otherwise name another with --data-dir or %s.", dir, DataDirVariable)
+		WithHint("If it is yours, and nobody has changed it, run `chmod 700 %s`; otherwise use another one.", dir).
+		WithAdvice(anotherDataDir)
 }

@@ -174,8 +174,8 @@ func (a *App) Notified(ctx context.Context, pipelineName string, t pipeline.Noti
 	return a.notifier.sender.Notified(ctx, pipelineName, t)
 }
 
-// CanTell reports, with CodeNotAllowed, what this process lacks to reach a target.
-func (a *App) CanTell(t pipeline.NotifyTarget) error { return a.notifier.sender.Able(t) }
+// CanNotify reports, with CodeNotAllowed, what this process lacks to reach a target.
+func (a *App) CanNotify(t pipeline.NotifyTarget) error { return a.notifier.sender.Able(t) }
 
 // CheckTarget refuses a target that can't be notified here: CodeInvalid.
 func (a *App) CheckTarget(t pipeline.NotifyTarget) error {

@@ -249,7 +249,7 @@ func (s *Store) failed(ctx context.Context, op string, err error) error {
 	case errors.As(err, &known):
 		return err
 	case errors.Is(err, syscall.ENOSPC):
-		return pipeline.Errorf(pipeline.CodeFailed, op, "%w", err).WithHint("Free space on the file system of %s; `penstock gc` removes what nothing needs.", s.dir)
+		return pipeline.Errorf(pipeline.CodeFailed, op, "%w", err).WithHint("The file system of %s is full.", s.dir).WithAdvice(pipeline.Advice{Verb: pipeline.VerbCollect})
 	default:
 		return pipeline.Errorf(pipeline.CodeFailed, op, "%w", err)
 	}

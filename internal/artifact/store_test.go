@@ -19,6 +19,7 @@ import (
 	"testing"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 func must(t *testing.T, err error) {
@@ -35,8 +36,8 @@ func refused(t *testing.T, err error, code pipeline.Code, words ...string) {
 		t.Fatalf("error is %v of code %q, want code %q", err, pipeline.CodeOf(err), code)
 	}
 	for _, word := range words {
-		if !strings.Contains(err.Error()+" "+pipeline.HintOf(err), word) {
-			t.Errorf("error %q (%s) does not name %q", err, pipeline.HintOf(err), word)
+		if !strings.Contains(err.Error()+" "+reason.Hint(err), word) {
+			t.Errorf("error %q (%s) does not name %q", err, reason.Hint(err), word)
 		}
 	}
 }

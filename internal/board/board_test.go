@@ -206,7 +206,7 @@ func TestPinned(t *testing.T) {
 	two := b.newest()
 	b.press(b.client, "approve", stageBuild("exploratory", two), nil, http.StatusOK)
 	b.get("/p/shop", "is pinned to "+one+" by the configuration")
-	b.get("/p/shop/do/promote?stage=production&build="+two, `Change build = "`+one+`" to build = "`+two+`" in the penstock_stage and apply.`)
+	b.get("/p/shop/do/promote?stage=production&build="+two, `Change build to "`+two+`" in the penstock_stage, or remove it, and apply.`)
 }
 
 // A form counts once, and only for what it was made for.

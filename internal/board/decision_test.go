@@ -58,7 +58,7 @@ func TestFailedRun(t *testing.T) {
 	b.press(b.client, "retry", stageBuild("commit", ""), nil, http.StatusOK, "Stage commit runs again with the next apply", "asked for another run")
 	b.lacks(b.get("/p/shop"), again)
 	b.lacks(b.get("/p/shop/runs/"+run), again)
-	b.get("/p/shop/do/"+strings.TrimPrefix(again, "do/"), "asked for another run already")
+	b.get("/p/shop/do/"+strings.TrimPrefix(again, "do/"), "already asked for another run")
 	if err := b.tryApply(); err == nil || b.state().Latest["commit"].ID == run {
 		t.Fatalf("it did not run again: %v", err)
 	}

@@ -120,12 +120,10 @@ func (b *bed) tryApply() error {
 	if _, err := e.Pipelines.Create(ctx, p); err != nil {
 		return err
 	}
-	paths := &pipeline.Paths{Configuration: []string{"config/**"}}
-	snapshot, err := b.app.NewSource("").Snapshot(ctx, source.Query{Repository: b.repo, Ref: "main", Configuration: paths.Configuration})
+	snapshot, err := b.app.NewSource("").Snapshot(ctx, source.Query{Repository: b.repo, Ref: "main", Paths: pipeline.Paths{Configuration: []string{"config/**"}}})
 	if err != nil {
 		return err
 	}
-	snapshot.Source.Paths = paths
 	steps := []pipeline.Step{
 		{Name: "build", Command: "tar -czf dist.tar.gz version"}, {Name: "unit tests", Command: unitTests, Report: "junit.xml"},
 	}

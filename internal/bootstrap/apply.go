@@ -78,7 +78,7 @@ func (c *Changes) execute(ctx context.Context) error {
 		return nil
 	}
 	return pipeline.Errorf(pipeline.CodeConflict, op, "the change set can no longer be executed: %w", err).
-		WithHint("The stack has changed since. Review the changes again with `%s`.", s.command(""))
+		WithHint("The stack has changed since. Review the changes again.").WithAdvice(s.advice(pipeline.VerbUpdateStack))
 }
 
 // failure says what failed, and what to do.
@@ -87,11 +87,11 @@ func (c *Changes) failure(f *follower, status string) error {
 	failed := pipeline.Errorf(pipeline.CodeFailed, s.op("change"), "%s", f.cause(status))
 	switch {
 	case c.New:
-		hint := fmt.Sprintf("Fix the cause, remove what is left with `%s`, and try again.", s.command(" --destroy"))
+		hint := "Fix the cause, remove what is left, and try again."
 		if len(f.kept) > 0 {
 			hint += " These were kept: " + strings.Join(f.kept, ", ") + "; remove them by hand, or pass them with --bucket and --table."
 		}
-		return failed.WithHint("%s", hint)
+		return failed.WithHint("%s", hint).WithAdvice(s.advice(pipeline.VerbDestroyStack))
 	case status == string(types.StackStatusUpdateRollbackFailed):
 		return failed.WithHint("The change could not be rolled back either. Fix the cause, and run `aws cloudformation continue-update-rollback --region %s --stack-name %s`.",
 			s.client.Options().Region, s.name)

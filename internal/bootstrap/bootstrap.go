@@ -87,13 +87,13 @@ func NewWith(client Client, name string, pause time.Duration) *Stack {
 	return &Stack{name: name, client: client, pause: pause}
 }
 
-// command returns the bootstrap command for the stack, for hints.
-func (s *Stack) command(flags string) string {
-	text := "penstock bootstrap --region " + s.client.Options().Region
+// advice says what people can do about the stack.
+func (s *Stack) advice(verb pipeline.Verb) pipeline.Advice {
+	a := pipeline.Advice{Verb: verb, Region: s.client.Options().Region}
 	if s.name != DefaultName {
-		text += " --stack " + s.name
+		a.Stack = s.name
 	}
-	return text + flags
+	return a
 }
 
 // Template returns the template as it is deployed, without its comments: a request takes

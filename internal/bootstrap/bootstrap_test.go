@@ -15,13 +15,14 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/bootstrap"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // check fails unless an error has a code, and its text and remedy hold what they should.
 func check(t *testing.T, err error, code pipeline.Code, text, hint string) {
 	t.Helper()
-	if pipeline.CodeOf(err) != code || !strings.Contains(err.Error(), text) || !strings.Contains(pipeline.HintOf(err), hint) {
-		t.Errorf("got %q, %v, remedy %q; want %q, …%s…, …%s…", pipeline.CodeOf(err), err, pipeline.HintOf(err), code, text, hint)
+	if pipeline.CodeOf(err) != code || !strings.Contains(err.Error(), text) || !strings.Contains(reason.Hint(err), hint) {
+		t.Errorf("got %q, %v, remedy %q; want %q, …%s…, …%s…", pipeline.CodeOf(err), err, reason.Hint(err), code, text, hint)
 	}
 }
 
@@ -278,8 +279,8 @@ func TestParametersThatCannotBe(t *testing.T) {
 		f := newFake(t, "")
 		_, err := f.stackOf().Plan(t.Context(), p)
 		check(t, err, pipeline.CodeInvalid, text, "")
-		if pipeline.HintOf(err) == "" || len(f.calls) != 0 {
-			t.Errorf("%s: remedy %q, calls %v", text, pipeline.HintOf(err), f.calls)
+		if reason.Hint(err) == "" || len(f.calls) != 0 {
+			t.Errorf("%s: remedy %q, calls %v", text, reason.Hint(err), f.calls)
 		}
 	}
 }

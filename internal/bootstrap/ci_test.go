@@ -98,7 +98,7 @@ func TestCI(t *testing.T) {
 		"read the token":           {request{"ssm:GetParameters", "arn:aws:ssm:eu-west-1:123456789012:parameter/ci/token", nil}, "RunnerRole"},
 		"read another parameter":   {request{"ssm:GetParameters", "arn:aws:ssm:eu-west-1:123456789012:parameter/password", nil}, ""},
 		"read what was decided":    {request{"dynamodb:GetRecords", "Table.StreamArn", nil}, "PipeRole"},
-		"tell of it":               {request{"events:PutEvents", "arn:aws:events:eu-west-1:123456789012:event-bus/default", nil}, "PipeRole"},
+		"notify of it":             {request{"events:PutEvents", "arn:aws:events:eu-west-1:123456789012:event-bus/default", nil}, "PipeRole"},
 		"keep the state":           {request{"s3:PutObject", bucket + "/state/shop", nil}, "DeployerRole"},
 		"read the state":           {request{"s3:GetObject", bucket + "/state/shop", nil}, "DeployerRole"},
 		"fetch a step's work tree": {request{"s3:GetObject", bucket + "/transfer/a", nil}, "DeployerRole LauncherRole"},

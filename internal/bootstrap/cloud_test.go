@@ -18,6 +18,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/bootstrap"
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 func TestMain(m *testing.M) { os.Exit(cloudtest.Main(m)) }
@@ -25,7 +26,7 @@ func TestMain(m *testing.M) { os.Exit(cloudtest.Main(m)) }
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
-		t.Fatalf("%v (%s)", err, pipeline.HintOf(err))
+		t.Fatalf("%v (%s)", err, reason.Hint(err))
 	}
 }
 
@@ -46,8 +47,8 @@ func TestCreateFindAndRepeat(t *testing.T) {
 	t.Parallel()
 	c := cloudtest.New(t)
 	s := simulated(c, bootstrap.DefaultName)
-	if _, err := s.Find(t.Context()); pipeline.CodeOf(err) != pipeline.CodeNotFound || !strings.Contains(pipeline.HintOf(err), "penstock bootstrap --region "+cloudtest.Region) {
-		t.Fatalf("found %v (%s), want not found and the command", err, pipeline.HintOf(err))
+	if _, err := s.Find(t.Context()); pipeline.CodeOf(err) != pipeline.CodeNotFound || !strings.Contains(reason.Hint(err), "penstock bootstrap --region "+cloudtest.Region) {
+		t.Fatalf("found %v (%s), want not found and the command", err, reason.Hint(err))
 	}
 	changes := apply(t, s, bootstrap.Parameters{Zones: 3})
 	added := map[string]string{}

@@ -57,7 +57,7 @@ func (s *Stack) Delete(ctx context.Context, inUse InUse, progress func(Event)) (
 	}
 	if status != string(types.StackStatusDeleteComplete) {
 		return Kept{}, pipeline.Errorf(pipeline.CodeFailed, s.op("delete"), "%s", follower.cause(status)).
-			WithHint("Remove what still uses the resource, and run `%s` again.", s.command(" --destroy"))
+			WithHint("Remove what still uses the resource, and try again.").WithAdvice(s.advice(pipeline.VerbDestroyStack))
 	}
 	return kept, nil
 }

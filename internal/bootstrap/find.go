@@ -71,10 +71,10 @@ func (s *Stack) Find(ctx context.Context) (Resources, error) {
 		return Resources{}, err
 	case found == nil || found.StackStatus == types.StackStatusReviewInProgress:
 		return Resources{}, pipeline.Errorf(pipeline.CodeNotFound, op, "there is no such stack in region %s", s.client.Options().Region).
-			WithHint("Create it with `%s`, or correct the name and the region.", s.command(""))
+			WithHint("Correct the name and the region, or create the stack.").WithAdvice(s.advice(pipeline.VerbCreateStack))
 	case broken(found.StackStatus):
 		return Resources{}, pipeline.Errorf(pipeline.CodeInvalid, op, "it is left over from a failed attempt (%s)", found.StackStatus).
-			WithHint("Remove it with `%s`, and create it again.", s.command(" --destroy"))
+			WithHint("It has to be removed and created again.").WithAdvice(s.advice(pipeline.VerbDestroyStack))
 	case found.StackStatus == types.StackStatusCreateInProgress || found.StackStatus == types.StackStatusRollbackInProgress || found.StackStatus == types.StackStatusDeleteInProgress:
 		return Resources{}, pipeline.Errorf(pipeline.CodeInvalid, op, "its creation has not finished (%s)", found.StackStatus).WithHint("Wait until AWS has finished the change, and try again.")
 	}
@@ -84,7 +84,7 @@ func (s *Stack) Find(ctx context.Context) (Resources, error) {
 	}
 	if version < minimumVersion {
 		return Resources{}, pipeline.Errorf(pipeline.CodeInvalid, op, "it has version %d of the template, but version %d is needed", version, minimumVersion).
-			WithHint("Bring it up to date with `%s`.", s.command(""))
+			WithAdvice(s.advice(pipeline.VerbUpdateStack))
 	}
 	return s.resources(found, version), nil
 }
@@ -93,7 +93,7 @@ func (s *Stack) Find(ctx context.Context) (Resources, error) {
 func (s *Stack) version(found *types.Stack) (int, error) {
 	version, err := strconv.Atoi(outputs(found)["TemplateVersion"])
 	if err != nil {
-		return 0, pipeline.Errorf(pipeline.CodeConflict, s.op("find"), "the stack of this name does not belong to Penstock").WithHint("Choose another name with --stack.")
+		return 0, pipeline.Errorf(pipeline.CodeConflict, s.op("find"), "the stack of this name does not belong to Penstock").WithHint("Choose another name.")
 	}
 	return version, nil
 }

@@ -67,7 +67,7 @@ func (s *Stack) Plan(ctx context.Context, p Parameters) (*Changes, error) {
 	c := &Changes{stack: s, New: found == nil || found.StackStatus == types.StackStatusReviewInProgress}
 	input := &cloudformation.CreateChangeSetInput{
 		StackName: aws.String(s.name), TemplateBody: aws.String(Template()), ChangeSetType: types.ChangeSetTypeUpdate,
-		Capabilities: []types.Capability{types.CapabilityCapabilityIam}, Description: aws.String("Made by penstock bootstrap"),
+		Capabilities: []types.Capability{types.CapabilityCapabilityIam}, Description: aws.String("Made by Penstock"),
 		Tags: []types.Tag{{Key: aws.String(tagStack), Value: aws.String(s.name)}},
 	}
 	if c.New {
@@ -105,7 +105,7 @@ func (s *Stack) plannable(found *types.Stack) error {
 			WithHint("Fix the cause, and run `aws cloudformation continue-update-rollback --region %s --stack-name %s`.", s.client.Options().Region, s.name)
 	case broken(status):
 		return pipeline.Errorf(pipeline.CodeConflict, op, "a failed attempt left resources (%s)", reason).
-			WithHint("Remove them with `%s`, and try again.", s.command(" --destroy"))
+			WithHint("Remove them, and try again.").WithAdvice(s.advice(pipeline.VerbDestroyStack))
 	}
 	version, err := s.version(found)
 	switch {

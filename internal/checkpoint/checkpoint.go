@@ -67,7 +67,7 @@ func Open(signed []byte, key crypto.PublicKey) (name string, a pipeline.Anchor, 
 	name, ok := strings.CutPrefix(first, origin)
 	if !ok || name == "" {
 		return "", a, pipeline.Errorf(pipeline.CodeInvalid, op, "it does not begin with %s and the name of a pipeline", origin).
-			WithHint("Use a file that `penstock ledger checkpoint` wrote.")
+			WithAdvice(pipeline.Advice{Verb: pipeline.VerbCheckpoint})
 	}
 	public, err := newVerifier(name, key)
 	if err != nil {
@@ -82,7 +82,7 @@ func Open(signed []byte, key crypto.PublicKey) (name string, a pipeline.Anchor, 
 	case errors.As(err, &bad):
 		return "", a, pipeline.Errorf(pipeline.CodeCorrupt, op, "its signature does not match its text: it was changed").WithHint("Use another copy of it.")
 	case err != nil:
-		return "", a, pipeline.Errorf(pipeline.CodeInvalid, op, "%w", err).WithHint("Use a file that `penstock ledger checkpoint` wrote.")
+		return "", a, pipeline.Errorf(pipeline.CodeInvalid, op, "%w", err).WithAdvice(pipeline.Advice{Verb: pipeline.VerbCheckpoint})
 	}
 	lines := strings.Split(opened.Text, "\n")
 	if len(lines) < 4 {

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 var anchor = pipeline.Anchor{Sequence: 41, Hash: pipeline.HashOf([]byte("event 41"))}
@@ -131,7 +132,7 @@ func TestKeysThatAreRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = ParseKey(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
-		if pipeline.CodeOf(err) != pipeline.CodeInvalid || !strings.Contains(pipeline.HintOf(err), "openssl") {
+		if pipeline.CodeOf(err) != pipeline.CodeInvalid || !strings.Contains(reason.Hint(err), "openssl") {
 			t.Errorf("%s: %v", name, err)
 		}
 		public, err := MarshalPublicKey(key.Public())

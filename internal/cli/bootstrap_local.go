@@ -227,7 +227,7 @@ func define(ctx context.Context, a *app.App, p pipeline.Pipeline) error {
 	if _, err = a.Engine.Pipelines.Create(ctx, p); err != nil {
 		return err
 	}
-	return a.Engine.Creations.Settle(ctx) // it is no configuration's
+	return a.Engine.Creations.Finish(ctx) // it is no configuration's
 }
 
 // shown prints where the environment answers.

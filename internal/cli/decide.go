@@ -117,7 +117,7 @@ func (o *decideOptions) record(ctx context.Context, a *app.App) error {
 	}
 	fmt.Fprintln(o.Out, present.Line(decided(done.Decision)))
 	if done.More > 0 {
-		fmt.Fprintf(o.Out, "It needs %d more.\n", done.More)
+		fmt.Fprintf(o.Out, "It takes %d more.\n", done.More)
 	}
 	return nil
 }

@@ -113,7 +113,7 @@ func (o *notifyOptions) describe(ctx context.Context, a *app.App, st *pipeline.S
 			Pipeline: st.Pipeline.Name, Target: t.Describe(), On: append([]pipeline.NoticeKind{}, t.On...),
 			Pending: pending, Skipped: d.Skipped, Tries: d.Tries, Error: d.Error, Next: d.Next,
 		}
-		if err := a.CanTell(t); err != nil && row.Error == "" {
+		if err := a.CanNotify(t); err != nil && row.Error == "" {
 			row.Error = err.Error()
 		}
 		rows = append(rows, row)

@@ -165,11 +165,10 @@ func apply(ctx context.Context, args []string) (err error) {
 	if _, err := a.Engine.Pipelines.Create(ctx, p); err != nil { // what is there already is changed
 		return err
 	}
-	snapshot, err := a.Source.Snapshot(ctx, source.Query{Repository: "repo", Ref: "main", Ignore: []string{"*.md"}})
+	snapshot, err := a.Source.Snapshot(ctx, source.Query{Repository: "repo", Ref: "main", Paths: pipeline.Paths{Ignore: []string{"*.md"}, Data: []string{"db/**"}}})
 	if err != nil {
 		return err
 	}
-	snapshot.Source.Paths = &pipeline.Paths{Ignore: []string{"*.md"}, Data: []string{"db/**"}}
 	steps := []pipeline.Step{
 		{Name: "build", Command: "tar -czf dist.tar.gz version"},
 		{Name: "unit tests", Command: "cat version; ! grep -q bad version"},

@@ -34,6 +34,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/codebuild"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/step"
 )
 
@@ -132,7 +133,7 @@ func (b *bed) store() *s3.Client {
 func (b *bed) must(err error) {
 	b.Helper()
 	if err != nil {
-		b.Fatalf("%v (hint: %s)\n%s", err, pipeline.HintOf(err), b.log)
+		b.Fatalf("%v (hint: %s)\n%s", err, reason.Hint(err), b.log)
 	}
 }
 
@@ -195,8 +196,8 @@ func (b *bed) wantError(err error, code pipeline.Code, text ...string) {
 		b.Fatalf("got error %v with code %q, want %q\n%s", err, pipeline.CodeOf(err), code, b.log)
 	}
 	for _, want := range text {
-		if !strings.Contains(err.Error()+"\n"+pipeline.HintOf(err), want) {
-			b.Errorf("the error %q (%s) does not say %q", err, pipeline.HintOf(err), want)
+		if !strings.Contains(err.Error()+"\n"+reason.Hint(err), want) {
+			b.Errorf("the error %q (%s) does not say %q", err, reason.Hint(err), want)
 		}
 	}
 }
@@ -303,8 +304,8 @@ func TestSameAsLocal(t *testing.T) {
 			r := b.request(command)
 			r.Runner = pipeline.RunnerLocal
 			here, errHere := b.runner.Run(t.Context(), r)
-			if fmt.Sprint(errThere) != fmt.Sprint(errHere) || pipeline.CodeOf(errThere) != pipeline.CodeOf(errHere) || pipeline.HintOf(errThere) != pipeline.HintOf(errHere) {
-				t.Errorf("in CodeBuild the error is %v (%s), here %v (%s)", errThere, pipeline.HintOf(errThere), errHere, pipeline.HintOf(errHere))
+			if fmt.Sprint(errThere) != fmt.Sprint(errHere) || pipeline.CodeOf(errThere) != pipeline.CodeOf(errHere) || reason.Hint(errThere) != reason.Hint(errHere) {
+				t.Errorf("in CodeBuild the error is %v (%s), here %v (%s)", errThere, reason.Hint(errThere), errHere, reason.Hint(errHere))
 			}
 			if there.ExitCode != here.ExitCode || there.Status != here.Status || there.Error != here.Error {
 				t.Errorf("in CodeBuild the result is %+v, here %+v", there, here)

@@ -95,7 +95,7 @@ func (w *Worker) Check() error {
 		return nil
 	}
 	return pipeline.Errorf(pipeline.CodeInvalid, "find runner", "stack %q has no CodeBuild project", w.Stack).
-		WithHint("Create it with `penstock bootstrap ci --stack %s`, or remove runner = \"codebuild\".", w.Stack)
+		WithAdvice(pipeline.Advice{Verb: pipeline.VerbCreateRunners, Stack: w.Stack}, pipeline.Unset("runner"))
 }
 
 // systems says what programs an environment of CodeBuild runs.
@@ -132,7 +132,7 @@ func (w *Worker) System(ctx context.Context) (system, arch string, err error) {
 
 func (w *Worker) noProject(op string) error {
 	return pipeline.Errorf(pipeline.CodeInvalid, op, "there is no CodeBuild project %q", w.Project).
-		WithHint("Create it with `penstock bootstrap ci --stack %s`.", w.Stack)
+		WithAdvice(pipeline.Advice{Verb: pipeline.VerbCreateRunners, Stack: w.Stack})
 }
 
 // Work implements pipeline.Worker. The error of one command ends the others.

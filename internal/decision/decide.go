@@ -18,7 +18,7 @@ import (
 func completeDecision(st *pipeline.State, s pipeline.Stage, c *Command) error {
 	op := c.op()
 	if c.Verb == Reject && strings.TrimSpace(c.Reason) == "" {
-		return pipeline.Errorf(pipeline.CodeInvalid, op, "a rejection needs a reason").WithHint("Say why with --reason.")
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "a rejection needs a reason").WithAdvice(pipeline.Advice{Verb: pipeline.VerbReason})
 	}
 	if c.Build != "" {
 		if _, ok := st.Builds[c.Build]; !ok {
@@ -29,34 +29,49 @@ func completeDecision(st *pipeline.State, s pipeline.Stage, c *Command) error {
 	move := gate.Now(st).Stage(s.Name)
 	switch {
 	case c.Verb == Lift:
-		return pipeline.Errorf(pipeline.CodeInvalid, op, "the build whose rejection to lift has to be named").
-			WithHint("`penstock builds %s` lists the builds with how they fared.", c.Pipeline)
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "the rejected build has to be named").
+			WithAdvice(c.listBuilds())
 	case !s.Approval && c.Verb == Approve:
 		return takesNone(op)
 	case move.Candidate.ID == "" && !s.Approval:
 		return pipeline.Errorf(pipeline.CodeRefused, op, "the stage takes no decision, and has no build now").
-			WithHint("Name the build to reject there; `penstock builds %s` lists them.", c.Pipeline)
+			WithHint("Name the build to reject there.").WithAdvice(c.listBuilds())
 	case move.Candidate.ID == "" && move.Wait.Waits():
 		return (&pipeline.Error{Code: pipeline.CodeRefused, Op: op, Err: &gate.WaitError{Wait: move.Wait}}).
-			WithHint("A decision may name a build that was; `penstock builds %s` lists them.", c.Pipeline)
+			WithHint("A decision may name a build that was.").WithAdvice(c.listBuilds())
 	case move.Candidate.ID == "":
-		return pipeline.Errorf(pipeline.CodeRefused, op, "no build is on offer there").
-			WithHint("Name one that was; `penstock builds %s` lists them.", c.Pipeline)
+		return pipeline.Errorf(pipeline.CodeRefused, op, "no build waits for a decision there").
+			WithHint("Name one that was.").WithAdvice(c.listBuilds())
 	}
 	c.Build = move.Candidate.ID
 	return c.stillSo(st, s)
 }
 
+// listBuilds advises to look at the builds of the command's pipeline.
+func (c Command) listBuilds() pipeline.Advice {
+	return pipeline.Advice{Verb: pipeline.VerbListBuilds, Pipeline: c.Pipeline}
+}
+
+// lookAtStages advises to look at the stages of the command's pipeline.
+func (c Command) lookAtStages() pipeline.Advice {
+	return pipeline.Advice{Verb: pipeline.VerbLookAtStages, Pipeline: c.Pipeline}
+}
+
+// liftAt advises to lift the rejection of a build at a stage.
+func liftAt(pipelineName, stage, build string) pipeline.Advice {
+	return pipeline.Advice{Verb: pipeline.VerbLift, Pipeline: pipelineName, Stage: stage, Build: build}
+}
+
 func takesNone(op string) error {
 	return pipeline.Errorf(pipeline.CodeInvalid, op, "the stage takes no decision").
-		WithHint("Only a stage of type exploratory, or one with approval = true, waits for one.")
+		WithHint("Only a stage of type exploratory, or one whose approval is true, waits for one.")
 }
 
 // stillSo refuses, with CodeConflict, a decision of somebody who saw another run, or another
 // decision, than the present one.
 func (c Command) stillSo(st *pipeline.State, s pipeline.Stage) error {
 	if now, _ := st.ResultOf(s, c.Build); c.Looked.Run != nil && *c.Looked.Run != now.ID {
-		return pipeline.Errorf(pipeline.CodeConflict, c.op(), "build %s has run there again since you looked, as run %s", c.Build, now.ID).
+		return pipeline.Errorf(pipeline.CodeConflict, c.op(), "build %s has run again since you looked, as run %s", c.Build, now.ID).
 			WithHint("Look at that run, then decide.")
 	}
 	id := pipeline.StageBuild(s.Name, c.Build)
@@ -68,24 +83,23 @@ func (c Command) stillSo(st *pipeline.State, s pipeline.Stage) error {
 		return nil // somebody else has approved the same
 	}
 	if !decided {
-		return pipeline.Errorf(pipeline.CodeConflict, c.op(), "the decision on build %s that you looked at is gone", c.Build).WithHint("Look again, then decide.")
+		return pipeline.Errorf(pipeline.CodeConflict, c.op(), "the decision on build %s that you saw is gone", c.Build).WithHint("Look again, then decide.")
 	}
 	err := pipeline.Errorf(pipeline.CodeConflict, c.op(), "since you looked, %s", d.Describe())
 	if d.Result == pipeline.Rejected && c.Verb != Reject {
-		err.Err = gate.NewLiftError(err.Err, c.Pipeline, s.Name, c.Build)
-		return err.WithHint("Nothing was decided. Ask why.")
+		return err.WithHint("Nothing was decided. Ask why.").WithAdvice(liftAt(s.Pipeline, s.Name, c.Build))
 	}
 	return err.WithHint("Nothing was decided. Look again, then decide.")
 }
 
 func (d *Decisions) checkReject(st *pipeline.State, s pipeline.Stage, c Command) error {
-	return st.Pipeline.Authorize(pipeline.RightReject, d.person, fmt.Sprintf("reject build %s at stage %q", c.Build, s.Name))
+	return st.Pipeline.Authorize(pipeline.RightReject, d.person, fmt.Sprintf("reject build %s at stage %q of pipeline %q", c.Build, s.Name, s.Pipeline))
 }
 
 // checkApprove refuses a person without the right, a build that can't be approved, and the
 // author of what would be approved.
 func (d *Decisions) checkApprove(st *pipeline.State, s pipeline.Stage, c Command) error {
-	op := fmt.Sprintf("approve build %s at stage %q", c.Build, s.Name)
+	op := fmt.Sprintf("approve build %s at stage %q of pipeline %q", c.Build, s.Name, s.Pipeline)
 	if err := st.Pipeline.Authorize(pipeline.RightApprove, d.person, op); err != nil {
 		return err
 	}
@@ -98,17 +112,16 @@ func (d *Decisions) checkApprove(st *pipeline.State, s pipeline.Stage, c Command
 // checkLift refuses a person without the right, a build that is not rejected, and the author
 // of the build. The author of the rejection may lift it.
 func (d *Decisions) checkLift(st *pipeline.State, s pipeline.Stage, c Command) error {
-	op := fmt.Sprintf("lift the rejection of build %s at stage %q", c.Build, s.Name)
+	op := fmt.Sprintf("lift the rejection of build %s at stage %q of pipeline %q", c.Build, s.Name, s.Pipeline)
 	if err := st.Pipeline.Authorize(pipeline.RightApprove, d.person, op); err != nil {
 		return err
 	}
 	if st.Decisions[pipeline.StageBuild(s.Name, c.Build)].Result != pipeline.Rejected {
-		err := pipeline.Errorf(pipeline.CodeRefused, op, "it is not rejected there")
+		err := pipeline.Errorf(pipeline.CodeRefused, op, "the build is not rejected there")
 		if at := st.RejectedAt(c.Build); at != "" {
-			err.Err = gate.NewLiftError(err.Err, s.Pipeline, at, c.Build)
-			return err.WithHint("It is at stage %q.", at)
+			return err.WithHint("It is at stage %q.", at).WithAdvice(liftAt(s.Pipeline, at, c.Build))
 		}
-		return err.WithHint("There is nothing to lift. `penstock builds %s` shows how the builds fared.", s.Pipeline)
+		return err.WithHint("There is nothing to lift.").WithAdvice(c.listBuilds())
 	}
 	return st.Pipeline.RefuseAuthor(d.person, st.Authors(s, c.Build), op)
 }

@@ -127,10 +127,10 @@ type Outcome struct {
 // op says what a command does, for errors.
 func (c Command) op() string {
 	says := map[Verb]string{
-		Approve: "approve at", Reject: "reject at", Lift: "lift rejection at", Promote: "promote to", Rollback: "roll back",
+		Approve: "approve a build at", Reject: "reject a build at", Lift: "lift a rejection at", Promote: "promote to", Rollback: "roll back",
 		Override: "override", Pause: "pause", Resume: "resume", Retry: "retry",
 	}
-	return fmt.Sprintf("%s stage %q", says[c.Verb], c.Stage)
+	return fmt.Sprintf("%s stage %q of pipeline %q", says[c.Verb], c.Stage, c.Pipeline)
 }
 
 // rule is how a verb is checked and done. Each part may be nil.

@@ -5,7 +5,6 @@ package decision
 
 import (
 	"cmp"
-	"fmt"
 	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
@@ -46,18 +45,18 @@ func BuildBefore(st *pipeline.State, s pipeline.Stage) string {
 func completeRollback(st *pipeline.State, s pipeline.Stage, c *Command) error {
 	current := st.Builds[st.Current[s.Name].Build]
 	if current.ID == "" {
-		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "it holds no build yet").WithHint("There is nothing to go back from.")
+		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "the stage has no current build yet").WithHint("There is nothing to go back from.")
 	}
 	if c.Build == "" {
 		c.Build = BuildBefore(st, s)
 	}
 	switch b, known := st.Builds[c.Build]; {
 	case c.Build == "":
-		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "no older build that may be there has passed it").
-			WithHint("`penstock builds %s` lists the builds with the stages that they passed.", c.Pipeline)
+		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "no older build that may enter the stage has passed it").
+			WithAdvice(c.listBuilds())
 	case known && b.Order >= current.Order:
-		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "build %s is not older than %s, which it holds", c.Build, current.ID).
-			WithHint("To go forward use `penstock promote %s %s %s`.", c.Pipeline, c.Stage, c.Build)
+		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "build %s is not older than the current build %s", c.Build, current.ID).
+			WithHint("A promotion goes forward.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbPromote, Pipeline: c.Pipeline, Stage: c.Stage, Build: c.Build})
 	}
 	return nil
 }
@@ -69,20 +68,16 @@ func (d *Decisions) checkMove(st *pipeline.State, s pipeline.Stage, c Command) e
 	if err := st.Pipeline.Authorize(pipeline.RightDeploy, d.person, op); err != nil {
 		return err
 	}
-	to := ""
-	if c.Build != "" {
-		to = fmt.Sprintf(" to build = %q", c.Build)
-	}
 	switch {
 	case s.Type == pipeline.TypeCommit || !s.TakesBuild():
 		return pipeline.Errorf(pipeline.CodeRefused, op, "a stage of type %s takes no builds: it runs when its source or definition changes", s.Type).
-			WithHint("Name a stage with a manual trigger; `penstock status %s` lists the stages.", s.Pipeline)
+			WithHint("Name a stage with a manual trigger.").WithAdvice(c.lookAtStages())
 	case s.Pin != "":
-		return pipeline.Errorf(pipeline.CodeRefused, op, "the stage is pinned to build %s by its configuration", s.Pin).
-			WithHint("Change build = %q%s in the penstock_stage and apply.", s.Pin, to)
+		return pipeline.Errorf(pipeline.CodeRefused, op, "the configuration pins the stage to build %s", s.Pin).
+			WithAdvice(pipeline.Advice{Verb: pipeline.VerbPinOrFree, Stage: s.Name, Build: c.Build})
 	case s.Trigger != pipeline.TriggerManual:
 		return pipeline.Errorf(pipeline.CodeRefused, op, "the stage moves by itself to the newest build that passed").
-			WithHint("Set trigger = \"manual\" on the stage to move it by hand, or pin it with build = \"…\".")
+			WithAdvice(pipeline.Advice{Verb: pipeline.VerbManual, Stage: s.Name})
 	}
 	return gate.CheckPaused(st, s, op)
 }
@@ -116,7 +111,7 @@ func (d *Decisions) promote(st *pipeline.State, s pipeline.Stage, c Command) (re
 		return r, nil
 	}
 	if now, was := PlaceOf(st, s), *c.Looked.Place; now != was {
-		return r, pipeline.Errorf(pipeline.CodeConflict, c.op(), "since you looked the stage has come to hold %s and goes to %s; it held %s and went to %s",
+		return r, pipeline.Errorf(pipeline.CodeConflict, c.op(), "the stage has changed since you looked: its current build is %s and its next one %s; they were %s and %s",
 			orElse(now.Current, "no build"), orElse(now.Next, "none"), orElse(was.Current, "no build"), orElse(was.Next, "none")).WithHint("Look at what differs now, then decide.")
 	}
 	r.expect = map[pipeline.Key]int64{}
@@ -138,6 +133,6 @@ func noneNewer(st *pipeline.State, s pipeline.Stage, op string) error {
 			return o.Err(op)
 		}
 	}
-	return pipeline.Errorf(pipeline.CodeRefused, op, "no build newer than the one it holds has passed what is before it").
-		WithHint("`penstock builds %s` lists the builds with how they fared; name one that passed to go back.", s.Pipeline)
+	return pipeline.Errorf(pipeline.CodeRefused, op, "no build newer than the current one has passed the stages before it").
+		WithHint("Name one that passed to go back.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbListBuilds, Pipeline: s.Pipeline})
 }

@@ -26,13 +26,13 @@ func (d *Decisions) checkOverride(st *pipeline.State, s pipeline.Stage, c Comman
 
 // overridable reports why a build can't be let through a stage.
 func overridable(st *pipeline.State, s pipeline.Stage, build string) error {
-	op := fmt.Sprintf("let build %s through stage %q", build, s.Name)
+	op := fmt.Sprintf("let build %s pass stage %q of pipeline %q", build, s.Name, s.Pipeline)
 	switch {
 	case s.Persistent():
-		return pipeline.Errorf(pipeline.CodeInvalid, op, "what the stage is for is what it runs").
-			WithHint("Override the stage that is in its way; `penstock status %s` shows what it waits for.", s.Pipeline)
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "the stage keeps an environment, and a build passes it only by running there").
+			WithHint("Override the stage that is in its way.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbLookAtStages, Pipeline: s.Pipeline})
 	case s.Type == pipeline.TypeCommit, !s.TakesBuild():
-		return pipeline.Errorf(pipeline.CodeInvalid, op, "a stage of type %s makes what the others need", s.Type).
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "a stage of type %s makes what other stages need", s.Type).
 			WithHint("Mend the cause and apply again.")
 	case st.RunsNow(s.Name):
 		return pipeline.Errorf(pipeline.CodeLocked, op, "run %s of the stage is under way", st.Latest[s.Name].ID).WithHint("Wait until it ends.")
@@ -41,14 +41,14 @@ func overridable(st *pipeline.State, s pipeline.Stage, build string) error {
 		return err
 	}
 	if st.Passed(s.Name, build) {
-		return pipeline.Errorf(pipeline.CodeRefused, op, "the build has passed it").WithHint("There is nothing to override.")
+		return pipeline.Errorf(pipeline.CodeRefused, op, "the build has passed it already").WithHint("There is nothing to override.")
 	}
 	return nil
 }
 
 func (d *Decisions) override(st *pipeline.State, s pipeline.Stage, c Command) (record, error) {
 	if strings.TrimSpace(c.Reason) == "" {
-		return record{}, pipeline.Errorf(pipeline.CodeInvalid, c.op(), "an override needs a reason").WithHint("Say why with --reason.")
+		return record{}, pipeline.Errorf(pipeline.CodeInvalid, c.op(), "an override needs a reason").WithAdvice(pipeline.Advice{Verb: pipeline.VerbReason})
 	}
 	run, _ := st.ResultOf(s, c.Build)
 	o := pipeline.Override{
@@ -72,7 +72,7 @@ func (d *Decisions) checkResume(st *pipeline.State, s pipeline.Stage, c Command)
 		return err
 	}
 	if _, paused := st.Pauses[s.Name]; !paused {
-		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "it is not paused").WithHint("`penstock status %s` shows what it waits for.", s.Pipeline)
+		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "the stage is not paused").WithAdvice(c.lookAtStages())
 	}
 	return nil
 }
@@ -104,11 +104,11 @@ func (d *Decisions) checkRetry(st *pipeline.State, s pipeline.Stage, c Command) 
 	case st.RunsNow(s.Name):
 		return pipeline.Errorf(pipeline.CodeLocked, c.op(), "run %s of the stage is under way", st.Latest[s.Name].ID).WithHint("Wait until it ends.")
 	case s.TakesBuild() && move.Candidate.ID == "":
-		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "there is no build for it").WithHint("`penstock status %s` shows what it waits for.", s.Pipeline)
+		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "the stage has no build to run").WithAdvice(c.lookAtStages())
 	case !ran && move.Candidate.ID == "":
-		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "it has not run yet").WithHint("The next apply runs it.")
+		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "the stage has not run yet").WithHint("The next apply runs it.")
 	case !ran:
-		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "it has not run yet for %s", move.Candidate.ID).WithHint("The next apply runs it.")
+		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "the stage has not run build %s yet", move.Candidate.ID).WithHint("The next apply runs it.")
 	}
 	return nil
 }
@@ -124,7 +124,7 @@ func (d *Decisions) retried(st *pipeline.State, s pipeline.Stage, c Command) err
 	if !asked {
 		return nil
 	}
-	return pipeline.Errorf(pipeline.CodeRefused, c.op(), "%s asked for another run already", retry.Actor).WithHint("The next apply of the configuration moves it.")
+	return pipeline.Errorf(pipeline.CodeRefused, c.op(), "%s has already asked for another run", retry.Actor).WithHint("The next apply runs it.")
 }
 
 func (d *Decisions) retry(st *pipeline.State, s pipeline.Stage, _ Command) (record, error) {

@@ -179,8 +179,8 @@ func (p *checker) open(ctx context.Context) bool {
 	default:
 		p.app = a
 		p.found("place", OK, "", "%s, as %s", a.Where(), a.Person().Name)
-		if text, remedy := a.Outdated(); text != "" {
-			p.found("stack", Warning, remedy, "%s", text)
+		if text, how := a.Outdated(); text != "" {
+			p.found("stack", Warning, reason.Advice(how), "%s", text)
 		}
 	}
 	return err == nil
@@ -199,7 +199,7 @@ func (p *checker) directory() {
 	_ = probe.Close()
 	_ = os.Remove(probe.Name())
 	if free, ok := freeBytes(dir); ok && free < leastFree {
-		p.found("directory", Warning, "Free some space, for example with `penstock gc`.", "the disk of %s has %d MiB free", dir, free>>20)
+		p.found("directory", Warning, reason.Advice(pipeline.Advice{Verb: pipeline.VerbCollect}), "the disk of %s has %d MiB free", dir, free>>20)
 		return
 	}
 	p.found("directory", OK, "", "%s", filepath.Clean(dir))
@@ -340,7 +340,7 @@ func (p *checker) environments() {
 			case pipeline.EnvDegraded:
 				p.found("environments", Warning, "Read its log with `penstock env logs`.", "%s is degraded: %s", what, pipeline.FirstLine(env.Reason))
 			case pipeline.EnvKept:
-				p.found("environments", Warning, "When you have inspected it, end it with `penstock gc --kept`.", "%s is kept after a failure", what)
+				p.found("environments", Warning, "Inspect it. "+reason.Advice(pipeline.Advice{Verb: pipeline.VerbEndKept}), "%s is kept after a failure", what)
 			default:
 				count++
 			}
@@ -352,7 +352,7 @@ func (p *checker) environments() {
 func (p *checker) notices() {
 	for name, st := range p.states {
 		for _, t := range st.Pipeline.Targets() {
-			if err := p.app.CanTell(t); err != nil {
+			if err := p.app.CanNotify(t); err != nil {
 				p.found("notices", Warning, "Set it where Terraform, `penstock watch` or `penstock serve` runs: a process that has it notifies the target.", "%s of pipeline %q: %v", t.Describe(), name, err)
 			}
 			if d := st.Deliveries[t.Key()]; d.Error != "" {

@@ -82,30 +82,30 @@ func (c *configuration) open(seed, name, id string) {
 		if !found {
 			return
 		}
-		advices += "\n" + o.Cause() + ". " + reason.Advice(o)
+		advices += "\n" + o.Cause() + ". " + reason.Advice(o.Advice())
 		advice := o.Advice()
 		var err error
 		switch advice.Verb {
-		case gate.VerbApprove:
+		case pipeline.VerbApprove:
 			_, err = c.Decide(c.ctx, "shop", advice.Stage, advice.Build, pipeline.Approved, "")
-		case gate.VerbLift:
+		case pipeline.VerbLift:
 			_, err = c.Lift(c.ctx, "shop", advice.Stage, advice.Build, decision.Looked{}, "")
-		case gate.VerbPromote:
+		case pipeline.VerbPromote:
 			if _, err = c.Promote(c.ctx, "shop", advice.Stage, advice.Build); err == nil {
 				err = c.moves(advice.Stage)
 			}
-		case gate.VerbResume:
+		case pipeline.VerbResume:
 			_, err = c.Resume(c.ctx, "shop", advice.Stage)
-		case gate.VerbApply:
+		case pipeline.VerbApply, pipeline.VerbMend:
 			err = c.moves(advice.Stage)
-		case gate.VerbPin:
+		case pipeline.VerbPin, pipeline.VerbPinBack:
 			for i := range c.stages {
 				if c.stages[i].Name == advice.Stage {
 					c.stages[i].Pin = advice.Build
 				}
 			}
 			err = c.moves(advice.Stage)
-		case gate.VerbChoose:
+		case pipeline.VerbChoose:
 			if o.Choice != "" {
 				err = gate.Eligible(st, st.Stages[name], o.Choice)
 			}

@@ -60,7 +60,7 @@ func TestWhoseCreation(t *testing.T) {
 			}
 			if name != "pipeline" {
 				d.mustApply(route("1")[:2])
-				must(d.Creations.Settle(d.ctx))
+				must(d.Creations.Finish(d.ctx))
 			}
 			if name == "stage" {
 				st, err := d.State(d.ctx, "shop")
@@ -81,7 +81,7 @@ func TestWhoseCreation(t *testing.T) {
 			}
 			d = d.again() // the process died before a state had it
 			must(c.create(d, "elsewhere"))
-			must(d.Creations.Settle(d.ctx))
+			must(d.Creations.Finish(d.ctx))
 			if pending() {
 				t.Error("its creation is pending after a state has it")
 			}
@@ -113,7 +113,7 @@ func TestCreatorAlive(t *testing.T) {
 	if _, err := other.Pipelines.Create(d.ctx, p); err != nil {
 		t.Errorf("the creation is not taken up: %v", err)
 	}
-	if err := d.Creations.Settle(d.ctx); err != nil {
+	if err := d.Creations.Finish(d.ctx); err != nil {
 		t.Fatal(err)
 	}
 	if st, err := other.State(d.ctx, "shop"); err != nil || len(st.Creations) != 1 {

@@ -495,7 +495,7 @@ func (memSources) Checkout(_ context.Context, r pipeline.CheckoutRequest) error 
 	return errors.Join(os.Mkdir(dir, 0o700), os.Mkdir(dir+"/rootfs", 0o700), os.WriteFile(dir+"/rootfs/f", []byte(commit), 0o600))
 }
 
-func (memSources) Describe(_ context.Context, repository, commit string, _ *pipeline.Paths) (pipeline.Revision, error) {
+func (memSources) Describe(_ context.Context, repository, commit string) (pipeline.Revision, error) {
 	return pipeline.Revision{Repository: repository, Commit: commit, Author: "Ada <ada@example.com>"}, nil
 }
 

@@ -215,7 +215,7 @@ func TestSelfService(t *testing.T) {
 	if err != nil || same.ID != env.ID || d.prepared != 2 {
 		t.Errorf("a repeated launch made another environment: %+v, %v", same, err)
 	}
-	if err := d.Creations.Settle(ctx); err != nil {
+	if err := d.Creations.Finish(ctx); err != nil {
 		t.Fatal(err)
 	}
 	r.Configured = "elsewhere"
@@ -350,7 +350,7 @@ func TestRemovePipeline(t *testing.T) {
 
 func TestPipelineOfAnotherConfiguration(t *testing.T) {
 	d := whole(t)
-	if err := d.Creations.Settle(t.Context()); err != nil {
+	if err := d.Creations.Finish(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	other := shop

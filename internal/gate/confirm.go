@@ -70,7 +70,7 @@ func (c *Conflict) Unwrap() error {
 func Confirm(now Snapshot, stage pipeline.Stage, intent Intent) (Move, error) {
 	r := newRules(now.state)
 	conflict := func(kind ConflictKind, build string, why *Refusal) error {
-		return &pipeline.Error{Code: pipeline.CodeConflict, Op: "move " + describe(stage), Err: &Conflict{
+		return &pipeline.Error{Code: pipeline.CodeConflict, Op: "move " + describe(stage), Hint: "Plan again.", Err: &Conflict{
 			Kind: kind, Pipeline: stage.Pipeline, Stage: stage.Name, Build: intent.Candidate.ID, Now: build, Refusal: why,
 		}}
 	}

@@ -49,36 +49,25 @@ type Obstacle struct {
 	Comes bool
 }
 
-// Verb is what an advice tells people to do.
-type Verb string
-
-// The verbs of advices.
-const (
-	VerbApprove Verb = "approve"
-	VerbLift    Verb = "lift" // a rejection
-	VerbPromote Verb = "promote"
-	VerbResume  Verb = "resume"
-	VerbApply   Verb = "apply"
-	VerbPin     Verb = "pin" // by an edit of the stage's build, and an apply
-	VerbWait    Verb = "wait"
-	VerbChoose  Verb = "choose" // another build
-	VerbDefine  Verb = "define" // the stage
-)
-
-// Advice is what to do now. It works: nobody who has the right to follow it is refused.
-type Advice struct {
-	Verb                   Verb
-	Pipeline, Stage, Build string
-}
-
-// Advice says what to do about the obstacle.
-func (o Obstacle) Advice() Advice {
-	verbs := map[ObstacleKind]Verb{
-		ObstacleNoBuild: VerbChoose, ObstacleRejected: VerbLift, ObstacleNoStage: VerbDefine, ObstacleUndecided: VerbApprove, ObstacleRunning: VerbWait,
-		ObstacleNotRun: VerbApply, ObstacleFailed: VerbApply, ObstacleManual: VerbPromote, ObstaclePinned: VerbPin, ObstaclePaused: VerbResume,
-		ObstaclePassedBy: VerbPin, ObstacleOutdated: VerbChoose, ObstacleOtherMake: VerbChoose,
+// Advice says what to do about the obstacle. It works: nobody who has the right to follow it
+// is refused.
+func (o Obstacle) Advice() pipeline.Advice {
+	verbs := map[ObstacleKind]pipeline.Verb{
+		ObstacleNoBuild: pipeline.VerbChoose, ObstacleRejected: pipeline.VerbLift, ObstacleNoStage: pipeline.VerbDefine, ObstacleUndecided: pipeline.VerbApprove,
+		ObstacleRunning: pipeline.VerbFollow, ObstacleNotRun: pipeline.VerbApply, ObstacleFailed: pipeline.VerbMend, ObstacleManual: pipeline.VerbPromote,
+		ObstaclePinned: pipeline.VerbPin, ObstaclePaused: pipeline.VerbResume, ObstaclePassedBy: pipeline.VerbPinBack, ObstacleOutdated: pipeline.VerbChoose,
+		ObstacleOtherMake: pipeline.VerbChoose,
 	}
-	return Advice{Verb: verbs[o.Kind], Pipeline: o.Pipeline, Stage: o.Stage, Build: o.Build}
+	a := pipeline.Advice{Verb: verbs[o.Kind], Pipeline: o.Pipeline, Stage: o.Stage, Build: o.Build}
+	switch a.Verb {
+	case pipeline.VerbLift:
+		a.Missing, a.Needed = o.Missing, o.Needed
+	case pipeline.VerbMend:
+		a.Run = o.Run.ID
+	case pipeline.VerbChoose:
+		a.Choice = o.Choice
+	}
+	return a
 }
 
 // Cause says what keeps the build, as an error does.
@@ -152,7 +141,7 @@ func (r *rules) before(stage pipeline.Stage, build string) (Obstacle, bool) {
 	if i := slices.IndexFunc(all, func(o Obstacle) bool { return !o.Comes }); i >= 0 {
 		first = all[i]
 	}
-	if first.Advice().Verb == VerbChoose {
+	if first.Advice().Verb == pipeline.VerbChoose {
 		first.Choice, _ = r.newestEligible(stage, 0)
 	}
 	return first, true

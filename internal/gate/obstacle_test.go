@@ -61,10 +61,10 @@ func TestObstacle(t *testing.T) {
 			if found != (tt.kind != "") || o.Kind != tt.kind || o.Stage != tt.at || o.Comes != tt.comes {
 				t.Fatalf("%+v, want %s at %q", o, tt.kind, tt.at)
 			}
-			if found && reason.Command(o.Advice()) != tt.does && !strings.Contains(reason.Advice(o), tt.does) {
-				t.Errorf("advice %q: %s", reason.Command(o.Advice()), reason.Advice(o))
+			if found && reason.Command(o.Advice()) != tt.does && !strings.Contains(reason.Advice(o.Advice()), tt.does) {
+				t.Errorf("advice %q: %s", reason.Command(o.Advice()), reason.Advice(o.Advice()))
 			}
-			if text := o.Cause() + reason.Advice(o); found && (strings.Contains(text, `""`) || strings.Contains(text, "  ") || strings.Contains(text, "0001")) {
+			if text := o.Cause() + reason.Advice(o.Advice()); found && (strings.Contains(text, `""`) || strings.Contains(text, "  ") || strings.Contains(text, "0001")) {
 				t.Error(text)
 			}
 		})
@@ -161,7 +161,7 @@ func TestAdviceWorks(t *testing.T) {
 				for n := 0; follow(t, c, name, build, followed); n++ {
 					if n == most {
 						o, _ := ObstacleTo(c.State(), c.State().Stages[name], build)
-						t.Fatalf("seed %d: %s into %s: the advices have no end; the last: %s %s", seed, build, name, o.Cause(), reason.Advice(o))
+						t.Fatalf("seed %d: %s into %s: the advices have no end; the last: %s %s", seed, build, name, o.Cause(), reason.Advice(o.Advice()))
 					}
 				}
 			}
@@ -172,7 +172,7 @@ func TestAdviceWorks(t *testing.T) {
 			}
 		}
 	}
-	for _, verb := range []Verb{VerbApprove, VerbLift, VerbPromote, VerbResume, VerbApply, VerbPin, VerbWait, VerbChoose} {
+	for _, verb := range []Verb{VerbApprove, VerbLift, VerbPromote, VerbResume, VerbApply, VerbMend, VerbPin, VerbPinBack, VerbFollow, VerbChoose} {
 		if followed[verb] == 0 {
 			t.Errorf("no advice was to %s", verb)
 		}
@@ -225,7 +225,7 @@ func follow(t *testing.T, s *Story, name, build string, followed map[Verb]int) b
 	followed[advice.Verb]++
 	at, short := st.Stages[advice.Stage], st.Builds[build].Digest
 	refuse := func(why string) {
-		t.Fatalf("%s into %s: %s %s\nbut %s", build, name, o.Cause(), reason.Advice(o), why)
+		t.Fatalf("%s into %s: %s %s\nbut %s", build, name, o.Cause(), reason.Advice(o.Advice()), why)
 	}
 	move, run := decide(st, at), false
 	switch v, _ := st.ResultOf(at, build); advice.Verb {
@@ -250,12 +250,12 @@ func follow(t *testing.T, s *Story, name, build string, followed map[Verb]int) b
 			refuse("nobody holds it")
 		}
 		s.Event(StageResumed, Facts{Gone: []Key{{Kind: RecordPause, ID: at.Name}}})
-	case VerbApply:
+	case VerbApply, VerbMend:
 		run = true
-	case VerbPin:
+	case VerbPin, VerbPinBack:
 		s.Stages(PinnedTo(at, build))
 		run = true
-	case VerbWait:
+	case VerbFollow:
 		if !st.RunsNow(at.Name) {
 			refuse("nothing runs")
 		}

@@ -54,10 +54,10 @@ type Want struct {
 	// Create says that the stage is created in the apply. What people decide until then is
 	// unknown, and so is everything that depends on it.
 	Create bool
-	// Settled names stages above that the apply does not run before this one, though they may
+	// Unordered names stages above that the apply does not run before this one, though they may
 	// run in it. Pending names those of which it is not known yet what they will have passed.
 	// For all others the plan knows.
-	Settled, Pending map[string]bool
+	Unordered, Pending map[string]bool
 }
 
 // Action is what an apply will do to a stage.

@@ -50,7 +50,7 @@ func TestPlan(t *testing.T) {
 		"leaves the commit known":               {quiet(), Desired{PipelineUnknown: true}, "commit", x, ActionNone, x},
 		"a stage that is made":                  {quiet(), want(Want{Stage: Named("new", "commit"), Create: true}), "new", Unknown, ActionUnknown, Unknown},
 		"with a pin":                            {quiet(), want(Want{Stage: PinnedTo(Named("new", "commit"), ID("x")), Create: true}), "new", x, ActionUnknown, Unknown},
-		"a stage that Terraform does not order": {newer(), want(Want{Stage: A(TypeAcceptance, "commit"), Settled: map[string]bool{"commit": true}}), "acceptance", x, ActionNone, x},
+		"a stage that Terraform does not order": {newer(), want(Want{Stage: A(TypeAcceptance, "commit"), Unordered: map[string]bool{"commit": true}}), "acceptance", x, ActionNone, x},
 		"a pin to what is made in the apply":    {newer(), want(Want{Stage: PinnedTo(A(TypeAcceptance, "commit"), ID("y"))}), "acceptance", y, ActionUnknown, Unknown},
 		"a promotion, while others run":         {newer().Promoted("production", "x"), want(), "production", x, ActionRun, Unknown},
 		"a paused stage below one that runs":    {newer().Paused("acceptance"), want(), "acceptance", x, ActionNone, x},

@@ -174,7 +174,7 @@ func (v view) pending(w Want) (names []string) {
 		return nil
 	}
 	for _, up := range w.Stage.Upstream() {
-		if w.Pending[up] || !w.Settled[up] && v.move(up).Passed.Unknown {
+		if w.Pending[up] || !w.Unordered[up] && v.move(up).Passed.Unknown {
 			names = append(names, up)
 		}
 	}

@@ -157,12 +157,12 @@ func (w *world) people() {
 func (w *world) walk(at Snapshot, order []Stage, found map[string]bool) map[string]Move {
 	moves, known := map[string]Move{}, map[string]Want{}
 	for _, s := range order {
-		want := Want{Stage: s, Settled: map[string]bool{}}
+		want := Want{Stage: s, Unordered: map[string]bool{}}
 		for _, up := range s.After {
 			if found == nil {
-				want.Settled[up] = !moves[up].Passed.Unknown
+				want.Unordered[up] = !moves[up].Passed.Unknown
 			} else {
-				want.Settled[up] = !found[up]
+				want.Unordered[up] = !found[up]
 			}
 		}
 		known[s.Name] = want

@@ -21,7 +21,7 @@ const (
 )
 
 // Refusal is why a build may not enter a stage, or why a stage may not go on. It is the cause
-// in an error with the code of its kind. Package present knows what to do about it.
+// in an error with the code of its kind.
 type Refusal struct {
 	Kind            RefusalKind
 	Pipeline, Stage string // the stage is empty for an environment
@@ -61,7 +61,8 @@ func (r *Refusal) Code() pipeline.Code {
 	return pipeline.CodeRefused
 }
 
-// During returns the refusal as an error of an operation; nil for none.
+// During returns the refusal as an error of an operation, with what to do about it; nil for
+// none.
 func (r *Refusal) During(op string) error {
 	switch {
 	case r == nil:
@@ -69,15 +70,22 @@ func (r *Refusal) During(op string) error {
 	case r.Kind == RefusedPerson:
 		return r.Person
 	}
-	return &pipeline.Error{Code: r.Code(), Op: op, Err: r}
+	err := &pipeline.Error{Code: r.Code(), Op: op, Err: r}
+	switch r.Kind {
+	case RefusedMalformed:
+		return err.WithHint("A build ID is \"b-\" and ten hexadecimal digits.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbListBuilds, Pipeline: r.Pipeline})
+	case RefusedPaused:
+		return err.WithAdvice(pipeline.Advice{Verb: pipeline.VerbResume, Pipeline: r.Pipeline, Stage: r.Stage})
+	}
+	return err.WithAdvice(r.Obstacle.Advice())
 }
 
-// describe names a stage. One without a name is the gate of an environment.
+// describe names a stage, with its pipeline. One without a name is the gate of an environment.
 func describe(s pipeline.Stage) string {
 	if s.Name == "" {
-		return "an environment"
+		return fmt.Sprintf("an environment of pipeline %q", s.Pipeline)
 	}
-	return fmt.Sprintf("stage %q", s.Name)
+	return fmt.Sprintf("stage %q of pipeline %q", s.Name, s.Pipeline)
 }
 
 func malformed(stage pipeline.Stage, build string) *Refusal {
@@ -115,7 +123,7 @@ func (r *rules) mayPin(stage pipeline.Stage, who pipeline.Person) *Refusal {
 	if stage.Pin == "" || !stage.RequiresDeployRight() || r.Current[stage.Name].Build == stage.Pin {
 		return nil
 	}
-	err := r.Pipeline.Authorize(pipeline.RightDeploy, who, fmt.Sprintf("move stage %q to build %s", stage.Name, stage.Pin))
+	err := r.Pipeline.Authorize(pipeline.RightDeploy, who, fmt.Sprintf("move %s to build %s", describe(stage), stage.Pin))
 	if err == nil {
 		return nil
 	}
@@ -195,20 +203,3 @@ func ObstaclePast(st *pipeline.State, stage pipeline.Stage, build string) (Obsta
 func (o Obstacle) Err(op string) error {
 	return (&Refusal{Kind: RefusedObstacle, Pipeline: o.Pipeline, Build: o.Build, Obstacle: o}).During(op)
 }
-
-// LiftError is an error about a rejected build. The advice is to lift the rejection.
-type LiftError struct {
-	Err    error
-	Advice Advice
-}
-
-// NewLiftError marks an error as one about the rejection of a build at a stage.
-func NewLiftError(err error, pipelineName, stage, build string) *LiftError {
-	return &LiftError{err, Advice{Verb: VerbLift, Pipeline: pipelineName, Stage: stage, Build: build}}
-}
-
-// Error returns the error's text.
-func (e *LiftError) Error() string { return e.Err.Error() }
-
-// Unwrap returns the error.
-func (e *LiftError) Unwrap() error { return e.Err }

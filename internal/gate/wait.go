@@ -51,7 +51,7 @@ func (w Wait) Waits() bool { return w.Kind != "" }
 type WaitError struct{ Wait Wait }
 
 // Error says so, but not what the stage waits for.
-func (*WaitError) Error() string { return "no build is on offer there" }
+func (*WaitError) Error() string { return "no build waits for a decision there" }
 
 // DecisionAwaited is what a stage waits for while people have not decided on a build.
 func DecisionAwaited(st *pipeline.State, stage pipeline.Stage, build string) Wait {

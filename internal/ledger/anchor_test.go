@@ -12,6 +12,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/ledger"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // line is a line of an export: a header, or an event.
@@ -113,7 +114,7 @@ func TestAnchors(t *testing.T) {
 					switch {
 					case says == "" && err != nil:
 						t.Errorf("%s: event %d: %v", kind, anchor.Sequence, err)
-					case says != "" && (pipeline.CodeOf(err) != pipeline.CodeCorrupt || !strings.Contains(err.Error(), says) || pipeline.HintOf(err) == ""):
+					case says != "" && (pipeline.CodeOf(err) != pipeline.CodeCorrupt || !strings.Contains(err.Error(), says) || reason.Hint(err) == ""):
 						t.Errorf("%s: event %d: %v, want %q", kind, anchor.Sequence, err, says)
 					}
 				}
@@ -155,7 +156,7 @@ func TestParseAnchor(t *testing.T) {
 		t.Errorf("%v, %v", got, err)
 	}
 	for _, text := range []string{"", "41", "41:", ":" + want.Hash, "0:" + want.Hash, "-1:" + want.Hash, "041:" + want.Hash, "41:" + strings.ToUpper(want.Hash), "41:" + want.Hash[:12], want.String() + "\n", strings.Repeat("9", 30) + ":" + want.Hash} {
-		if _, err := pipeline.ParseAnchor(text); pipeline.CodeOf(err) != pipeline.CodeInvalid || pipeline.HintOf(err) == "" {
+		if _, err := pipeline.ParseAnchor(text); pipeline.CodeOf(err) != pipeline.CodeInvalid || reason.Hint(err) == "" {
 			t.Errorf("%q: %v", text, err)
 		}
 	}

@@ -152,6 +152,9 @@ func seal(e *pipeline.Event, last pipeline.Event, now time.Time, sealed bool) ([
 		if err := e.Check(e.Seq, e.Prev); err != nil {
 			return nil, err
 		}
+		if !e.CountsOn(last.Builds) {
+			return nil, pipeline.Errorf(pipeline.CodeCorrupt, opAppend, "event %d does not count the builds on from event %d", e.Seq, last.Seq)
+		}
 		if e.Body == nil {
 			return nil, pipeline.Errorf(pipeline.CodeInvalid, opAppend, "event %d is without what was sealed", e.Seq)
 		}
@@ -172,7 +175,7 @@ func seal(e *pipeline.Event, last pipeline.Event, now time.Time, sealed bool) ([
 }
 
 func sealOnce(e *pipeline.Event, last pipeline.Event, now time.Time) ([]byte, error) {
-	if err := e.Seal(last.Seq+1, last.Hash, now, last.Time); err != nil {
+	if err := e.Seal(last, now); err != nil {
 		return nil, pipeline.Errorf(pipeline.CodeInvalid, opAppend, "event %q: %w", e.Kind, err)
 	}
 	return e.Body, nil

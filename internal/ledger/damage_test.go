@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 func TestForeignFile(t *testing.T) {
@@ -54,7 +55,7 @@ func TestNewerSchema(t *testing.T) {
 	execute(t, db, `PRAGMA user_version = 99`)
 	_, err := Open(t.Context(), path, Options{})
 	wantError(t, err, pipeline.CodeInvalid, path, "99", fmt.Sprint(len(migrations())))
-	if hint := pipeline.HintOf(err); !strings.Contains(hint, "Upgrade") {
+	if hint := reason.Hint(err); !strings.Contains(hint, "Upgrade") {
 		t.Errorf("the hint is %q", hint)
 	}
 	execute(t, db, fmt.Sprintf(`PRAGMA user_version = %d`, len(migrations())))

@@ -27,7 +27,7 @@ const tableSchema = 1
 //	meta         schema             the version of the layout, and the ledger's ID
 //	pipelines    NAME               a pipeline that has a history: whether it is defined, who purges it
 //	lease        KEY                a lease, for ever, so that its tokens grow
-//	view#NAME    #head              number, hash and time of the newest event
+//	view#NAME    #head              number, hash and time of the newest event; how many builds there were
 //	view#NAME    KIND#ID            a record of the state
 //	decisions#NAME                  decisions; see dynamo_decision.go
 //	events#NAME  16-digit number    an event
@@ -245,7 +245,7 @@ func (d *table) doc(ctx context.Context, i item) ([]byte, error) {
 func (d *table) fault(ctx context.Context, op string, err error) error {
 	if cloud.Is(err, "ResourceNotFoundException") {
 		return pipeline.Errorf(pipeline.CodeNotFound, op, "there is no table %s: %w", d.Table, err).
-			WithHint("`penstock bootstrap` creates it. If it existed before, restore it from its point-in-time backup.")
+			WithHint("If it existed before, restore it from its point-in-time backup.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbCreateStack})
 	}
 	return cloud.Fault(ctx, op, err)
 }

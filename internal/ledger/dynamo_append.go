@@ -223,7 +223,7 @@ func location(name string, k pipeline.Key) (pk, sk string) {
 // seal seals the batch's events and writes them, their records and the new head.
 func (d *dynamoAppender) seal(ctx context.Context, t *transaction, head item, writes *writes) error {
 	name := t.batch.Pipeline
-	last := pipeline.Event{Seq: head.int("seq"), Hash: head.text("hash")}
+	last := pipeline.Event{Seq: head.int("seq"), Hash: head.text("hash"), Builds: head.int("builds")}
 	if head != nil {
 		var err error
 		if last.Time, err = time.Parse(time.RFC3339Nano, head.text("time")); err != nil {
@@ -264,7 +264,7 @@ func (d *dynamoAppender) seal(ctx context.Context, t *transaction, head item, wr
 		last = e
 	}
 	w.item = item{
-		"seq": number(last.Seq), "hash": text(last.Hash), "time": text(last.Time.Format(time.RFC3339Nano)), "absorbed": number(head.int("absorbed") + t.absorbs),
+		"seq": number(last.Seq), "hash": text(last.Hash), "time": text(last.Time.Format(time.RFC3339Nano)), "builds": number(last.Builds), "absorbed": number(head.int("absorbed") + t.absorbs),
 	}.at(pkView(name), skHead)
 	if len(t.sealed) == 0 && t.absorbs == 0 { // only the conditions count
 		w.item = nil

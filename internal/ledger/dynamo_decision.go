@@ -128,7 +128,7 @@ func (d *dynamoDecisions) leave(ctx context.Context, b pipeline.Batch, r pipelin
 		return true, nil
 	case denied(err):
 		return false, pipeline.Errorf(pipeline.CodeNotAllowed, opDecide, "AWS does not let you decide: %w", err).
-			WithHint("Assume the role that may decide: the output ApproverRole of the stack that `penstock bootstrap` created.")
+			WithAdvice(pipeline.Advice{Verb: pipeline.VerbDecideRole})
 	}
 	if there, read := d.get(ctx, pk, skLeft(n+1)); read == nil && there.text("tx") == id { // the answer alone was lost
 		return true, nil

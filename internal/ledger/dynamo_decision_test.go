@@ -20,6 +20,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/ledger"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // as returns the options of a caller to whom AWS allows writes by the partition key, as
@@ -89,7 +90,7 @@ func TestRolesOfTheLedger(t *testing.T) {
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
-			t.Fatalf("%v (%s)", err, pipeline.HintOf(err))
+			t.Fatalf("%v (%s)", err, reason.Hint(err))
 		}
 	}
 	result := func(build string) pipeline.DecisionResult {
@@ -108,8 +109,8 @@ func TestRolesOfTheLedger(t *testing.T) {
 		return pipeline.Key{Kind: pipeline.RecordDecision, ID: pipeline.StageBuild("exploratory", build)}
 	}
 	must(write(deployer, nil, build("b-1"), build("b-2")))
-	if err := write(deployer, nil, decides("b-1", pipeline.Approved, "dora")); pipeline.CodeOf(err) != pipeline.CodeNotAllowed || !strings.Contains(pipeline.HintOf(err), "ApproverRole") {
-		t.Errorf("a deployer decides: %v (%s)", err, pipeline.HintOf(err))
+	if err := write(deployer, nil, decides("b-1", pipeline.Approved, "dora")); pipeline.CodeOf(err) != pipeline.CodeNotAllowed || !strings.Contains(reason.Hint(err), "ApproverRole") {
+		t.Errorf("a deployer decides: %v (%s)", err, reason.Hint(err))
 	}
 	if err := write(approver, nil, build("b-3")); pipeline.CodeOf(err) != pipeline.CodeNotAllowed {
 		t.Errorf("an approver offers a build: %v", err)

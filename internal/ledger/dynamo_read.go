@@ -140,7 +140,7 @@ func (d *dynamoReader) Run(ctx context.Context, name, id string) (pipeline.Run, 
 		}
 		return *e.Facts.Run, nil
 	}
-	return pipeline.Run{}, pipeline.Errorf(pipeline.CodeNotFound, op, "there is no run %q", id).WithHint("`penstock runs` lists the runs.")
+	return pipeline.Run{}, pipeline.Errorf(pipeline.CodeNotFound, op, "there is no run %q", id).WithAdvice(pipeline.Advice{Verb: pipeline.VerbListRuns})
 }
 
 // Runs implements pipeline.Ledger. The cursor is the ID of a page's last run.

@@ -18,6 +18,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/ledger"
 	"github.com/penstock-io/terraform-provider-penstock/internal/ledger/ledgertest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // newTable makes a table and a bucket as the bootstrap stack does.
@@ -210,7 +211,7 @@ func TestDynamoRequestsAndTampering(t *testing.T) {
 		t.Errorf("restored: %d, %v", n, err)
 	}
 	o.Table = "nowhere"
-	if _, err := ledger.OpenDynamo(t.Context(), o); pipeline.CodeOf(err) != pipeline.CodeNotFound || !strings.Contains(pipeline.HintOf(err), "bootstrap") {
+	if _, err := ledger.OpenDynamo(t.Context(), o); pipeline.CodeOf(err) != pipeline.CodeNotFound || !strings.Contains(reason.Hint(err), "bootstrap") {
 		t.Errorf("no table: %v", err)
 	}
 	o.Table = "ledger"

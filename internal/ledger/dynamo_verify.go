@@ -46,7 +46,7 @@ func (d *dynamoMaintainer) verify(ctx context.Context, name string) (n int64, er
 		return 0, err
 	}
 	bodies := map[pipeline.Key][]byte{} // of the events that wrote what must be there
-	versions, prev := map[pipeline.Key]int64{}, ""
+	versions, prev, builds := map[pipeline.Key]int64{}, "", int64(0)
 	err = d.each(ctx, query{pk: pkEvents(name)}, func(i item) (bool, error) {
 		if n == head.int("seq") { // appended since
 			return false, nil
@@ -54,6 +54,9 @@ func (d *dynamoMaintainer) verify(ctx context.Context, name string) (n int64, er
 		body, e, err := d.verifyEvent(ctx, name, n+1, prev, i)
 		if err != nil {
 			return false, err
+		}
+		if !e.CountsOn(builds) {
+			return false, d.damaged(opVerify, "%q: event %d does not count the builds on", name, e.Seq)
 		}
 		written, err := e.Records()
 		if err != nil {
@@ -65,13 +68,13 @@ func (d *dynamoMaintainer) verify(ctx context.Context, name string) (n int64, er
 		for _, k := range e.Facts.Gone {
 			delete(bodies, k)
 		}
-		n, prev = e.Seq, e.Hash
+		n, prev, builds = e.Seq, e.Hash, e.Builds
 		return true, nil
 	})
 	if err != nil {
 		return n, err
 	}
-	if n != head.int("seq") || prev != head.text("hash") {
+	if n != head.int("seq") || prev != head.text("hash") || builds != head.int("builds") {
 		return n, d.damaged(opVerify, "%q: event %d is missing", name, n+1)
 	}
 	if err := d.verifyView(ctx, name, records, bodies, versions); err != nil {

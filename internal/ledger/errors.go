@@ -61,7 +61,7 @@ func (l *database) fault(op string, err *sqlite.Error) error {
 
 func (l *database) full(op string, err error) error {
 	return pipeline.Errorf(pipeline.CodeFailed, op, "no space left for %s: %w", l.path, err).
-		WithHint("Free space on the file system of %s; `penstock gc` removes what nothing needs.", l.path)
+		WithAdvice(pipeline.Advice{Verb: pipeline.VerbCollect})
 }
 
 func (l *database) unusable(op string, err error) error {

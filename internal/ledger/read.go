@@ -167,7 +167,7 @@ func (l *sqliteReader) Run(ctx context.Context, name, id string) (pipeline.Run, 
 		WHERE r.id = ? AND ? IN ('', r.pipeline) ORDER BY r.pipeline LIMIT 1`, id, name).Scan(&seq, &hash, &body)
 	if errors.Is(err, sql.ErrNoRows) {
 		return pipeline.Run{}, pipeline.Errorf(pipeline.CodeNotFound, op, "there is no run %q", id).
-			WithHint("`penstock runs` lists the runs.")
+			WithAdvice(pipeline.Advice{Verb: pipeline.VerbListRuns, Pipeline: name})
 	}
 	if err != nil {
 		return pipeline.Run{}, l.failed(ctx, op, err)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/ledger/ledgertest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // open opens a ledger until the test ends.
@@ -97,7 +98,7 @@ func wantError(t testing.TB, err error, code pipeline.Code, texts ...string) {
 			t.Errorf("the error %q does not name %q", err, text)
 		}
 	}
-	if pipeline.HintOf(err) == "" {
+	if reason.Hint(err) == "" {
 		t.Errorf("the error %q has no hint", err)
 	}
 }

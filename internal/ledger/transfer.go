@@ -112,7 +112,7 @@ func VerifyExport(r io.Reader) (events int64, err error) {
 		case errors.Is(err, io.EOF):
 			return events, nil
 		case err != nil || h.Format != exportFormat || h.Pipeline == "":
-			return events, pipeline.Errorf(pipeline.CodeInvalid, op, "it is not an export of a ledger, or is cut off").WithHint("Use a file that `penstock ledger export` wrote.")
+			return events, pipeline.Errorf(pipeline.CodeInvalid, op, "it is not an export of a ledger, or is cut off").WithAdvice(pipeline.Advice{Verb: pipeline.VerbExport})
 		}
 		var last pipeline.Event
 		for seq := int64(1); seq <= h.Events; seq++ {
@@ -167,10 +167,10 @@ func Import(ctx context.Context, l written, r io.Reader) ([]Imported, error) {
 		case errors.Is(err, io.EOF):
 			return all, nil
 		case err != nil:
-			return all, pipeline.Errorf(pipeline.CodeInvalid, op, "%w", err).WithHint("Use a file that `penstock ledger export` wrote.")
+			return all, pipeline.Errorf(pipeline.CodeInvalid, op, "%w", err).WithAdvice(pipeline.Advice{Verb: pipeline.VerbExport})
 		case h.Format != exportFormat || h.Pipeline == "":
 			return all, pipeline.Errorf(pipeline.CodeInvalid, op, "it is not an export of a ledger, or is one of another version (%d)", h.Format).
-				WithHint("Use a file that `penstock ledger export` of this version wrote.")
+				WithAdvice(pipeline.Advice{Verb: pipeline.VerbExport})
 		}
 		done, err := importOne(ctx, l, in, h)
 		if err != nil {

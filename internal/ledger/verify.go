@@ -71,11 +71,14 @@ func (l *sqliteMaintainer) checkFile(ctx context.Context, tx *sql.Tx) error {
 func (l *sqliteMaintainer) verifyChain(ctx context.Context, q querier, name string) (map[pipeline.Key]int64, int64, error) {
 	last := map[pipeline.Key]int64{}
 	var n int64
-	prev := ""
+	prev, builds := "", int64(0)
 	err := l.eachEvent(ctx, opVerify, q, name, 0, -1, func(seq int64, hash string, body []byte) error {
 		e, err := l.checkEvent(name, n+1, prev, seq, hash, body)
 		if err != nil {
 			return err
+		}
+		if !e.CountsOn(builds) {
+			return l.damaged(opVerify, "%q: event %d does not count the builds on", name, seq)
 		}
 		records, err := e.Records()
 		if err != nil {
@@ -87,7 +90,7 @@ func (l *sqliteMaintainer) verifyChain(ctx context.Context, q querier, name stri
 		for _, key := range e.Facts.Gone {
 			delete(last, key)
 		}
-		n, prev = seq, hash
+		n, prev, builds = seq, hash, e.Builds
 		return nil
 	})
 	return last, n, err

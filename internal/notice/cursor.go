@@ -40,7 +40,7 @@ func (c *cursor) next(ctx context.Context) (bool, error) {
 					c.wants = t
 				}
 			}
-			if !e.MayTell(c.wants) {
+			if !e.MayNotify(c.wants) {
 				continue
 			}
 			c.notices = Of(c.st.State, e)

@@ -19,7 +19,7 @@ type then struct{ *pipeline.State }
 // Of returns what receivers are told of an event. What it says of other stages was so
 // when the event was recorded.
 func Of(st *pipeline.State, e pipeline.Event) []pipeline.Notice {
-	if !e.MayTell(pipeline.NotifyTarget{}) {
+	if !e.MayNotify(pipeline.NotifyTarget{}) {
 		return nil
 	}
 	then := then{st.AsOf(e)}
@@ -177,7 +177,8 @@ func ofEnvironment(r pipeline.Raised) pipeline.Notice {
 	what := env.Describe()
 	switch r.Kind {
 	case pipeline.NoticeExpiring:
-		n.Text = fmt.Sprintf("The %s of %s ends at %s. `penstock env extend %s %s` lets it live longer.", what, env.Owner, pipeline.Moment(env.ExpiresAt.UTC()), env.Pipeline, env.Name)
+		n.Text = fmt.Sprintf("The %s of %s ends at %s. %s", what, env.Owner, pipeline.Moment(env.ExpiresAt.UTC()),
+			reason.Advice(pipeline.Advice{Verb: pipeline.VerbExtend, Pipeline: env.Pipeline, Environment: env.Name}))
 	case pipeline.NoticeExpired:
 		n.Text = fmt.Sprintf("The %s of %s has ended.", what, env.Owner)
 	default:

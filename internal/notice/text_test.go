@@ -102,18 +102,18 @@ func TestNoticesOfThen(t *testing.T) {
 }
 
 // A kind of event that may tell nothing that is wanted is known without a look at more.
-func TestMayTell(t *testing.T) {
+func TestMayNotify(t *testing.T) {
 	s := Tell(t).Route().Offered("x").Passed("acceptance", "x").Ran("capacity", "x", RunFailed).Passed("exploratory", "x").
 		Decided("exploratory", "x", Approved).Overridden("capacity", "x").Paused("production").Passed("pre-production", "x")
 	st, told := s.State(), 0
 	for _, e := range s.Events {
 		for _, n := range notice.Of(st, e) {
 			told++
-			if !e.MayTell(NotifyTarget{On: []NoticeKind{n.Kind}}) {
+			if !e.MayNotify(NotifyTarget{On: []NoticeKind{n.Kind}}) {
 				t.Errorf("event %s tells %s after all", e.Kind, n.Kind)
 			}
 		}
-		if e.Kind == StageDefined && e.MayTell(NotifyTarget{}) {
+		if e.Kind == StageDefined && e.MayNotify(NotifyTarget{}) {
 			t.Errorf("event %s may tell", e.Kind)
 		}
 	}
@@ -121,7 +121,7 @@ func TestMayTell(t *testing.T) {
 		t.Errorf("%d notices", told)
 	}
 	failed := s.Events[slices.IndexFunc(s.Events, func(e Event) bool { return e.Kind == RunEnded && e.Facts.Run.Status == RunFailed })]
-	if failed.MayTell(NotifyTarget{On: []NoticeKind{NoticePassed}}) {
+	if failed.MayNotify(NotifyTarget{On: []NoticeKind{NoticePassed}}) {
 		t.Error("a failure may tell that something passed")
 	}
 }

@@ -28,7 +28,7 @@ func ParseAnchor(text string) (Anchor, error) {
 	parts := anchorForm.FindStringSubmatch(text)
 	if parts == nil {
 		return Anchor{}, Errorf(CodeInvalid, "read anchor", "%q is not a sequence number, a colon and a hash of 64 hexadecimal digits", text).
-			WithHint("Give it as `penstock ledger head` prints it.")
+			WithAdvice(Advice{Verb: VerbCopyHead})
 	}
 	sequence, err := strconv.ParseInt(parts[1], 10, 64)
 	return Anchor{sequence, parts[2]}, err

@@ -31,6 +31,9 @@ type Person struct {
 	Name   string
 	Names  []string
 	Groups []string
+	// Literal lists those of the names that nobody has verified, or that a person may have
+	// chosen. An entry means one of them in full, or with "*"; no other wildcards match it.
+	Literal []string
 }
 
 // Authorization says who may do what in a pipeline. A list names people, "@" and the name of
@@ -99,15 +102,30 @@ func ungrouped(entries []string) []string {
 // is reports whether an entry, which is no group, means the person: by one of the person's
 // names, or by the name under which People lists one of them.
 func (a *Authorization) is(entry string, who Person) bool {
-	for _, name := range append([]string{who.Name}, who.Names...) {
-		if Matches(entry, name) {
-			return true
-		}
+	if who.goesBy(entry) {
+		return true
 	}
 	aliases, ok := a.People[entry]
-	return ok && slices.ContainsFunc(aliases, func(alias string) bool {
-		return slices.ContainsFunc(append([]string{who.Name}, who.Names...), func(name string) bool { return Matches(alias, name) })
+	return ok && slices.ContainsFunc(aliases, who.goesBy)
+}
+
+// goesBy reports whether an entry means one of the person's names. Case does not matter
+// where the name is an address.
+func (w Person) goesBy(entry string) bool {
+	return slices.ContainsFunc(append([]string{w.Name}, w.Names...), func(name string) bool {
+		entry, literal := entry, slices.Contains(w.Literal, name)
+		if IsAddress(name) {
+			entry, name = strings.ToLower(entry), strings.ToLower(name)
+		}
+		return entry == "*" || entry == name || !literal && Matches(entry, name)
 	})
+}
+
+// IsAddress reports whether a name is written as a mail address: text, an @, and the name of
+// a host. An ARN is none.
+func IsAddress(name string) bool {
+	local, host, ok := strings.Cut(name, "@")
+	return ok && local != "" && host != "" && !strings.ContainsAny(name, ":/\\ ") && !strings.Contains(host, "@")
 }
 
 // Person returns the name under which People lists somebody, else the recorded name. Two

@@ -9,17 +9,42 @@ import (
 	"testing"
 )
 
+// hintOf returns the hint of an error.
+func hintOf(err error) string {
+	hint, _ := RemedyOf(err)
+	return hint
+}
+
+// advises reports whether an error has the advice of a verb.
+func advises(err error, verb Verb) bool {
+	_, ways := RemedyOf(err)
+	return len(ways) == 1 && ways[0].Verb == verb
+}
+
 func TestAllows(t *testing.T) {
 	ada := Person{Name: "ada", Groups: []string{"staff"}}
 	session := Person{Name: "assumed-role/deployer/ada", Names: []string{
 		"arn:aws:sts::123456789012:assumed-role/deployer/ada", "arn:aws:iam::123456789012:role/deployer",
 	}}
+	addressed := Person{Name: "ann@example.com", Names: []string{"sub:Boss@example.com"}, Literal: []string{"sub:Boss@example.com"}}
+	chosen := Person{Name: "boss@example.com", Literal: []string{"boss@example.com"}}
 	tests := map[string]struct {
 		is    *Authorization
 		right Right
 		who   Person
 		want  bool
 	}{
+		"an address in another case":    {&Authorization{Deploy: []string{"Ann@Example.COM"}}, RightDeploy, addressed, true},
+		"addresses, in another case":    {&Authorization{Deploy: []string{"*@Example.com"}}, RightDeploy, addressed, true},
+		"an alias in another case":      {&Authorization{Deploy: []string{"ann"}, People: map[string][]string{"ann": {"Ann@example.com"}}}, RightDeploy, addressed, true},
+		"a literal name":                {&Authorization{Deploy: []string{"sub:Boss@example.com"}}, RightDeploy, addressed, true},
+		"a literal name's other case":   {&Authorization{Deploy: []string{"sub:boss@example.com"}}, RightDeploy, addressed, false},
+		"a pattern of a literal name":   {&Authorization{Deploy: []string{"sub:*"}}, RightDeploy, addressed, false},
+		"part of a literal name":        {&Authorization{Deploy: []string{"*boss@example.com"}}, RightDeploy, addressed, false},
+		"addresses, and a chosen name":  {&Authorization{Deploy: []string{"*@example.com"}}, RightDeploy, chosen, false},
+		"aliases, and a chosen name":    {&Authorization{Deploy: []string{"all"}, People: map[string][]string{"all": {"*@example.com"}}}, RightDeploy, chosen, false},
+		"a chosen name":                 {&Authorization{Deploy: []string{"Boss@example.com"}}, RightDeploy, chosen, true},
+		"everybody, by a chosen name":   {&Authorization{Deploy: []string{"*"}}, RightDeploy, chosen, true},
 		"nothing said":                  {nil, RightDeploy, ada, true},
 		"nothing said, but override":    {nil, RightOverride, ada, false},
 		"a right without a list":        {&Authorization{Approve: []string{"bob"}}, RightDeploy, ada, true},
@@ -67,8 +92,8 @@ func TestAllows(t *testing.T) {
 				t.Errorf("%s may %s: %v, want %v", tt.who.Name, tt.right, got, tt.want)
 			}
 			err = p.Authorize(tt.right, tt.who, "do it")
-			if (err == nil) != tt.want || err != nil && (CodeOf(err) != CodeNotAllowed || HintOf(err) == "") {
-				t.Errorf("error %v with hint %q", err, HintOf(err))
+			if (err == nil) != tt.want || err != nil && (CodeOf(err) != CodeNotAllowed || hintOf(err) == "") {
+				t.Errorf("error %v with hint %q", err, hintOf(err))
 			}
 		})
 	}
@@ -87,11 +112,11 @@ func TestRefusalSaysWhoMay(t *testing.T) {
 		}
 	}
 	for _, want := range []string{"carol", "@ops (dave, erin)", "authorize.deploy"} {
-		if !strings.Contains(HintOf(err), want) {
-			t.Errorf("hint %q does not say %s", HintOf(err), want)
+		if !strings.Contains(hintOf(err), want) {
+			t.Errorf("hint %q does not say %s", hintOf(err), want)
 		}
 	}
-	if hint := HintOf(p.Authorize(RightLaunch, who, "launch")); !strings.Contains(hint, "Nobody may") {
+	if hint := hintOf(p.Authorize(RightLaunch, who, "launch")); !strings.Contains(hint, "Nobody may") {
 		t.Errorf("hint %q", hint)
 	}
 }
@@ -122,6 +147,17 @@ func TestWrote(t *testing.T) {
 				t.Errorf("%q wrote what %q did: %v, want %v", tt.who.Name, tt.author, got, tt.want)
 			}
 		})
+	}
+}
+
+func TestIsAddress(t *testing.T) {
+	for name, want := range map[string]bool{
+		"ann@example.com": true, "a.b+c@example": true, "ann": false, "@qa": false, "ann@": false, "ann@b@c": false, "sub:ann@example.com": false,
+		"arn:aws:sts::123456789012:assumed-role/qa/ann@example.com": false, "assumed-role/qa/ann@example.com": false, `CORP\ann@example.com`: false, "": false,
+	} {
+		if got := IsAddress(name); got != want {
+			t.Errorf("IsAddress(%q) is %v", name, got)
+		}
 	}
 }
 

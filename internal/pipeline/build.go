@@ -12,31 +12,10 @@ import (
 	"time"
 )
 
-// Revision is one commit of a repository, with a digest of each component's files if it is
-// known which files those are.
-type Revision struct {
-	Repository string     `json:"repository"`
-	Ref        string     `json:"ref,omitempty"`
-	Commit     string     `json:"commit"`
-	Author     string     `json:"author,omitempty"`
-	Committer  string     `json:"committer,omitempty"` // the author of the commit; unknown in old records
-	Time       time.Time  `json:"time,omitzero" shape:"committed_at"`
-	Message    string     `json:"message,omitempty"` // the first line
-	Components Components `json:"components,omitzero"`
-}
-
-// Components are the digests of the files of each component: "sha256:" and the
-// hex of it. A component without files has a digest too, always the same.
-type Components struct {
-	Application    string `json:"application"`
-	Configuration  string `json:"configuration"`
-	Infrastructure string `json:"infrastructure"`
-	Data           string `json:"data"`
-}
-
 // Build is an immutable combination of inputs: component revisions and base image.
 type Build struct {
 	ID        string    `json:"id"`
+	Number    int64     `json:"number,omitempty"` // 1, 2, 3, … in the pipeline, for people; set by the ledger, and never given again
 	Pipeline  string    `json:"pipeline"`
 	Stage     string    `json:"stage"` // the commit stage that makes it
 	Order     int64     `json:"order"` // higher is newer; set by the ledger where it is zero
@@ -74,6 +53,21 @@ func BuildID(pipeline, sourceDigest, baseImage string) string {
 		h.Write([]byte(strconv.Itoa(len(part)) + ":" + part + "\n"))
 	}
 	return "b-" + hex.EncodeToString(h.Sum(nil))[:10]
+}
+
+// ParseBuildNumber reads the number of a build as people write it: 412 or #412. It reports
+// false for any other text.
+func ParseBuildNumber(text string) (int64, bool) {
+	digits := strings.TrimPrefix(text, "#")
+	n, err := strconv.ParseInt(digits, 10, 64)
+	return n, err == nil && n > 0 && digits[0] != '+'
+}
+
+// NamesBuild reports whether a text has the form of a build's ID or number. No pipeline and
+// no stage has such a name.
+func NamesBuild(text string) bool {
+	_, number := ParseBuildNumber(text)
+	return number || ValidBuildID(text)
 }
 
 // FirstLine returns the first line of s without surrounding space, and the second line with

@@ -18,14 +18,3 @@ type FileChange struct {
 	Added     int    `json:"added"`               // lines; both are zero for a file that is no text
 	Removed   int    `json:"removed"`
 }
-
-// Paths says which paths belong to which component, as patterns relative to Directory. Paths
-// that match none belong to the application.
-type Paths struct {
-	Directory      string   `json:"directory,omitempty"` // the part of the repository that counts; empty for all of it
-	Include        []string `json:"include,omitempty"`   // of the application, though outside of Directory; relative to the repository's root
-	Infrastructure []string `json:"infrastructure,omitempty"`
-	Configuration  []string `json:"configuration,omitempty"`
-	Data           []string `json:"data,omitempty"`
-	Ignore         []string `json:"ignore,omitempty"`
-}

@@ -27,15 +27,16 @@ const (
 	CodeInternal   Code = "internal"
 )
 
-// Error is an error with a code and, where there is one, a remedy.
+// Error is an error with a code and, where there is one, a remedy: a hint, advice or both.
 type Error struct {
-	Code Code
-	Op   string // what was being done, lower case: "promote build"
-	Err  error  // the cause
-	Hint string // what to do now: a command or an edit; may be empty
+	Code   Code
+	Op     string   // what was being done, lower case: "promote build"
+	Err    error    // the cause
+	Hint   string   // what to do now, in sentences that name no command; may be empty
+	Advice []Advice // what to do now: each is a way, and one suffices; may be empty
 }
 
-// Error renders the operation and the cause. The hint is left to the front ends.
+// Error renders the operation and the cause. The remedy is left to the front ends.
 func (e *Error) Error() string {
 	switch {
 	case e.Err == nil:
@@ -55,9 +56,15 @@ func Errorf(code Code, op, format string, args ...any) *Error {
 	return &Error{Code: code, Op: op, Err: fmt.Errorf(format, args...)}
 }
 
-// WithHint sets the remedy and returns e.
+// WithHint sets the hint and returns e.
 func (e *Error) WithHint(format string, args ...any) *Error {
 	e.Hint = fmt.Sprintf(format, args...)
+	return e
+}
+
+// WithAdvice sets the advice and returns e.
+func (e *Error) WithAdvice(ways ...Advice) *Error {
+	e.Advice = ways
 	return e
 }
 
@@ -86,20 +93,20 @@ func CodeOf(err error) Code {
 	return CodeInternal
 }
 
-// HintOf returns the innermost hint in err's chain, or "".
-func HintOf(err error) string {
-	hint := ""
+// RemedyOf returns the hint and the advice of the innermost error in err's chain that has
+// either. Package present/reason puts them into words.
+func RemedyOf(err error) (hint string, advice []Advice) {
 	for err != nil {
 		var e *Error
 		if !errors.As(err, &e) {
 			break
 		}
-		if e.Hint != "" {
-			hint = e.Hint
+		if e.Hint != "" || len(e.Advice) > 0 {
+			hint, advice = e.Hint, e.Advice
 		}
 		err = e.Err
 	}
-	return hint
+	return hint, advice
 }
 
 // IsNotFound reports whether err says that the named thing does not exist.

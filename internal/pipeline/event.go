@@ -50,7 +50,8 @@ type Event struct {
 	Kind     EventKind `json:"kind"`
 	Actor    string    `json:"actor"`
 	Facts    Facts     `json:"facts"`
-	Prev     string    `json:"prev"` // hash of the event before; empty for the first
+	Builds   int64     `json:"builds,omitempty"` // how many builds the pipeline has had, with this event's
+	Prev     string    `json:"prev"`             // hash of the event before; empty for the first
 	Hash     string    `json:"hash"`
 	Body     []byte    `json:"-"` // the JSON that was sealed, without the hash; nil for an event that a ledger never had
 }

@@ -178,9 +178,9 @@ func RaisedID(env Environment, kind NoticeKind) string {
 	return fmt.Sprintf("%s/%s/%s/%s", env.ID, what, env.Fleet, env.ExpiresAt.UTC().Format(time.RFC3339))
 }
 
-// MayTell reports whether an event may yield a notice that the target wants. It is quick.
+// MayNotify reports whether an event may yield a notice that the target wants. It is quick.
 // Only a false is certain.
-func (e Event) MayTell(t NotifyTarget) bool { return slices.ContainsFunc(e.notifies(), t.Wants) }
+func (e Event) MayNotify(t NotifyTarget) bool { return slices.ContainsFunc(e.notifies(), t.Wants) }
 
 // notifies returns the kinds of notice that an event may yield.
 func (e Event) notifies() []NoticeKind {

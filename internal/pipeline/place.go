@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 )
 
 // CheckStage reports why a stage's place in the pipeline is impossible: a stage upstream that
@@ -17,7 +16,8 @@ func CheckStage(s *State, stage Stage) error {
 	op := fmt.Sprintf("place stage %q", stage.Name)
 	if stage.Env != nil && s.Pipeline.Service.Start == "" {
 		return Errorf(CodeInvalid, op, "a stage of type %s has an environment, and pipeline %q has no service.start to start in it", stage.Type, stage.Pipeline).
-			WithHint("Set service = { start = \"…\" } on the pipeline, or use a stage of type custom without environment.")
+			WithHint("Only a stage of type custom can do without an environment.").
+			WithAdvice(Set("service.start", `"…"`, "the pipeline"))
 	}
 	for _, up := range stage.Upstream() {
 		if up == stage.Name {
@@ -26,7 +26,7 @@ func CheckStage(s *State, stage Stage) error {
 		}
 		if _, ok := s.Stages[up]; !ok {
 			return Errorf(CodeInvalid, op, "pipeline %q has no stage %q to come after", stage.Pipeline, up).
-				WithHint("Refer to the resource, as in penstock_stage.%s.passed, so that it is applied first.", strings.ReplaceAll(up, "-", "_"))
+				WithAdvice(Advice{Verb: VerbRefer, Stage: up})
 		}
 		if slices.Contains(s.Ancestors([]string{up}), stage.Name) {
 			return Errorf(CodeInvalid, op, "stages %q and %q come after each other", stage.Name, up).
@@ -71,7 +71,7 @@ func CheckData(s *State, stage Stage) error {
 		why = "the stage itself"
 	}
 	return Errorf(CodeInvalid, fmt.Sprintf("place stage %q", stage.Name), "environment.data_from names %q, %s", stage.Env.DataFrom, why).
-		WithHint("Name a stage of type production, or one with environment.keep = true, or remove data_from.")
+		WithHint("Name a stage of type production or one whose environment.keep is true, or remove data_from.")
 }
 
 // checkMeeting refuses a stage that comes after stages of which no build can ever pass all,

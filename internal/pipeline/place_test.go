@@ -9,6 +9,7 @@ import (
 
 	. "github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	. "github.com/penstock-io/terraform-provider-penstock/internal/pipeline/pipelinetest"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 func TestCheckStage(t *testing.T) {
@@ -28,8 +29,8 @@ func TestCheckStage(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			err := CheckStage(st, tt.stage)
-			if (err == nil) != (tt.says == "") || err != nil && (!strings.Contains(err.Error(), tt.says) || CodeOf(err) != CodeInvalid || HintOf(err) == "") {
-				t.Errorf("error %v (%s), want %q", err, HintOf(err), tt.says)
+			if (err == nil) != (tt.says == "") || err != nil && (!strings.Contains(err.Error(), tt.says) || CodeOf(err) != CodeInvalid || reason.Hint(err) == "") {
+				t.Errorf("error %v (%s), want %q", err, reason.Hint(err), tt.says)
 			}
 		})
 	}
@@ -84,8 +85,8 @@ func TestStagesThatNeverMeet(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			err := CheckStage(Tell(t).Stages(tt.recorded...).State(), tt.stage)
-			if (err == nil) != (tt.says == "") || err != nil && (!strings.Contains(err.Error(), tt.says) || CodeOf(err) != CodeInvalid || HintOf(err) == "") {
-				t.Errorf("error %v (%s), want %q", err, HintOf(err), tt.says)
+			if (err == nil) != (tt.says == "") || err != nil && (!strings.Contains(err.Error(), tt.says) || CodeOf(err) != CodeInvalid || reason.Hint(err) == "") {
+				t.Errorf("error %v (%s), want %q", err, reason.Hint(err), tt.says)
 			}
 		})
 	}
@@ -99,8 +100,8 @@ func TestCheckData(t *testing.T) {
 		s := Named("qa", "commit")
 		s.Env = &EnvironmentSpec{DataFrom: from}
 		err := CheckData(st, s)
-		if (err == nil) != (says == "") || err != nil && (!strings.Contains(err.Error(), "data_from names "+says) || CodeOf(err) != CodeInvalid || HintOf(err) == "") {
-			t.Errorf("data_from %q: %v (%s)", from, err, HintOf(err))
+		if (err == nil) != (says == "") || err != nil && (!strings.Contains(err.Error(), "data_from names "+says) || CodeOf(err) != CodeInvalid || reason.Hint(err) == "") {
+			t.Errorf("data_from %q: %v (%s)", from, err, reason.Hint(err))
 		}
 	}
 }

@@ -456,9 +456,8 @@ type CheckoutRequest struct {
 type Sources interface {
 	// Checkout makes a work tree of a commit, a repository of its own.
 	Checkout(ctx context.Context, r CheckoutRequest) error
-	// Describe returns author, time and message of a commit and, if paths are given, the
-	// digests of its components.
-	Describe(ctx context.Context, repository, commit string, paths *Paths) (Revision, error)
+	// Describe returns author, time and message of a commit.
+	Describe(ctx context.Context, repository, commit string) (Revision, error)
 	// Compare returns what lies between two commits, with the components of files if paths
 	// are given. It returns CodeNotFound if a commit no longer exists anywhere.
 	Compare(ctx context.Context, repository, from, to string, paths *Paths) (Comparison, error)

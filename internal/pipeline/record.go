@@ -92,7 +92,7 @@ type recordKind struct {
 
 	fact   func(*Facts) any                              // the field that has the fact, as a pointer to the field
 	write  func(*Facts) (id string, doc any, wrote bool) // the record that facts write
-	number func(f *Facts, seq int64)                     // numbers what an event creates, when it is sealed; nil: has no number
+	number func(e *Event)                                // numbers what an event creates, when it is sealed; nil: has no number
 	check  func(*Facts) error                            // refuses facts that nobody sealed, with CodeCorrupt; nil: none
 
 	part   func(*State) any                     // the field that keeps it, as a pointer to the field
@@ -157,11 +157,11 @@ func paged[T any](name RecordKind, fact func(*Facts) **T, id func(*T) string) re
 		},
 	}
 	if _, ok := any((*T)(nil)).(numbered); ok {
-		k.number = func(f *Facts, seq int64) {
-			if v := *fact(f); v != nil {
+		k.number = func(e *Event) {
+			if v := *fact(&e.Facts); v != nil {
 				c := *v // the caller's stays as it is
-				any(&c).(numbered).number(seq)
-				*fact(f) = &c
+				any(&c).(numbered).number(e)
+				*fact(&e.Facts) = &c
 			}
 		}
 	}
@@ -177,21 +177,25 @@ func paged[T any](name RecordKind, fact func(*Facts) **T, id func(*T) string) re
 }
 
 // numbered is a fact that gets the number of the event that creates it, unless it has one.
-type numbered interface{ number(seq int64) }
+type numbered interface{ number(e *Event) }
 
 // checked is a fact that is refused, with CodeCorrupt, if no event of this program could
 // contain it.
 type checked interface{ check() error }
 
-func (b *Build) number(seq int64) {
+func (b *Build) number(e *Event) {
 	if b.Order == 0 {
-		b.Order = seq
+		b.Order = e.Seq
 	}
+	if b.Number == 0 {
+		b.Number = e.Builds + 1
+	}
+	e.Builds = max(e.Builds, b.Number)
 }
 
-func (i *Image) number(seq int64) {
+func (i *Image) number(e *Event) {
 	if i.Order == 0 {
-		i.Order = seq
+		i.Order = e.Seq
 	}
 }
 

@@ -92,7 +92,7 @@ func aRecordOf(t *testing.T, k recordKind, seq int64) Event {
 	if e.Facts.Run != nil { // such as writes every record that a run can
 		*e.Facts.Run = Run{ID: "r-1", Stage: "commit", Build: "b-1", Digest: "d-1", Status: RunPassed, Kind: KindStage}
 	}
-	if err := e.Seal(seq, "", time.Now(), time.Time{}); err != nil {
+	if err := e.Seal(Event{Seq: seq - 1}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	return e

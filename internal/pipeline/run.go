@@ -88,7 +88,7 @@ func checkRunID(id string) error {
 		return nil
 	}
 	return Errorf(CodeCorrupt, "read run", "%q is not the ID of a run", id).
-		WithHint("Somebody changed the ledger: `penstock ledger verify` says where. Restore it from a backup.")
+		WithAdvice(Advice{Verb: VerbVerifyLedger})
 }
 
 // RunKind says what a run executes.

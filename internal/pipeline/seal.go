@@ -12,18 +12,18 @@ import (
 	"time"
 )
 
-// Seal completes an event as number seq after the event with hash prev: it sets
-// the sequence number, the time (now, or last if the clock has gone backwards),
-// the order of a build or image that has none, and the hash.
-func (e *Event) Seal(seq int64, prev string, now, last time.Time) error {
+// Seal completes an event as the one after last, which is the zero event for none: it sets
+// the sequence number, the time (now, or that of last if the clock has gone backwards), the
+// order of a build or image that has none, the number of a build that has none, and the hash.
+func (e *Event) Seal(last Event, now time.Time) error {
 	now = now.UTC().Round(0)
-	if now.Before(last) {
-		now = last
+	if now.Before(last.Time) {
+		now = last.Time
 	}
-	e.Seq, e.Prev, e.Time = seq, prev, now
+	e.Seq, e.Prev, e.Time, e.Builds = last.Seq+1, last.Hash, now, last.Builds
 	for _, k := range kinds {
 		if k.number != nil {
-			k.number(&e.Facts, seq)
+			k.number(e)
 		}
 	}
 	body, err := e.body()
@@ -66,6 +66,15 @@ func (e Event) Check(seq int64, prev string) error {
 		}
 	}
 	return nil
+}
+
+// CountsOn reports whether the event has the count of builds that Seal makes after an event
+// with last of them.
+func (e Event) CountsOn(last int64) bool {
+	if b := e.Facts.Build; b != nil {
+		last = max(last, b.Number)
+	}
+	return e.Builds == last
 }
 
 // sealed reports whether the event equals its body, and its hash is the body's.

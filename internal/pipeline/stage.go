@@ -85,23 +85,6 @@ type Stage struct {
 	Made      Made             `json:"made,omitzero"`
 }
 
-// SourceRef is the revision that a commit stage builds.
-type SourceRef struct {
-	Repository string `json:"repository"`
-	Commit     string `json:"commit"`
-	Digest     string `json:"digest"` // of the files of the components that concern the stage
-	Paths      *Paths `json:"paths,omitempty"`
-}
-
-// Directory returns the directory of the repository that the revision is of; empty for all of
-// it.
-func (r *SourceRef) Directory() string {
-	if r == nil || r.Paths == nil {
-		return ""
-	}
-	return r.Paths.Directory
-}
-
 // EnvironmentSpec says what environment the steps of a stage get.
 type EnvironmentSpec struct {
 	Instances      int               `json:"instances"` // 0 means the pipeline's scale

@@ -13,6 +13,19 @@ import (
 // Exists reports whether the pipeline is defined.
 func (s *State) Exists() bool { return s.Pipeline.Name != "" }
 
+// BuildID returns the ID of the build that a person names by its number, if it is retained.
+// It returns any other text unchanged.
+func (s *State) BuildID(name string) string {
+	if n, ok := ParseBuildNumber(name); ok {
+		for id, b := range s.Builds {
+			if b.Number == n {
+				return id
+			}
+		}
+	}
+	return name
+}
+
 // BuildsNewestFirst lists the retained builds, the newest first.
 func (s *State) BuildsNewestFirst() []Build {
 	return slices.Collect(s.NewestBuilds())

@@ -59,7 +59,7 @@ func TestAccInvalidStage(t *testing.T) {
 		"an alarm twice":             {"production", `environment = { alarms = ["errors", "errors"] }`, `(?i)duplicate`},
 		"a shift without AWS":        {"production", `environment = { shift = [{ percent = 10, pause = "1m" }] }`, `environment.shift has no meaning on the local platform`},
 		"a kept fleet without AWS":   {"production", `environment = { keep_previous = "1h" }`, `environment.keep_previous has no meaning`},
-		"CodeBuild without AWS":      {"acceptance", `runner = "codebuild"`, `runner = "codebuild" needs the provider's aws`},
+		"CodeBuild without AWS":      {"acceptance", `runner = "codebuild"`, `runner "codebuild" needs the provider's aws`},
 		"a runner of another kind":   {"acceptance", `runner = "jenkins"`, `runner[\s\S]*"codebuild"`},
 		"a shared load on one machine": {
 			"capacity", `steps = [{ name = "x", load = { rate = 1, duration = "1s", path = "/", machines = 2 } }]`, `One machine[\s\S]*codebuild`,

@@ -180,10 +180,10 @@ func (o *overlay) wantStage(w gate.Want, g gates) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	c := o.of(w.Stage.Pipeline)
-	w.Pending, w.Settled = g.pending, map[string]bool{}
+	w.Pending, w.Unordered = g.pending, map[string]bool{}
 	for up, build := range g.builds {
 		found, ran := c.passed[up]
-		w.Settled[up] = !ran || build != found
+		w.Unordered[up] = !ran || build != found
 	}
 	c.want.Stages[w.Stage.Name] = w
 }

@@ -69,7 +69,7 @@ func (b *base) claim(ctx context.Context, st *pipeline.State, name, id string, r
 	if b.record == pipeline.RecordPipeline {
 		advice += " For a pipeline in each workspace, set namespace = terraform.workspace in the provider block, or use terraform.workspace in the name; for a test, set another data_dir there."
 	}
-	return b.session.Engine.Creations.Check(ctx, st, run.CreateRequest{Kind: b.record, Name: name, Replaces: replaces, Advice: advice + more})
+	return b.session.Engine.Creations.Check(ctx, st, run.CreateRequest{Kind: b.record, Name: name, Replaces: replaces, Hint: advice + more})
 }
 
 // free reports whether a stage, image or environment may be created under a name, as far as

@@ -94,7 +94,7 @@ func TestAccTwoConfigurations(t *testing.T) {
 		if _, err := a.Engine.Stages.Advance(ctx, run.AdvanceRequest{Stage: s}); err != nil {
 			return err
 		}
-		return a.Engine.Creations.Settle(ctx)
+		return a.Engine.Creations.Finish(ctx)
 	})
 	provider := fmt.Sprintf("provider \"penstock\" { data_dir = %q }\n", b.dir)
 	walk(t,

@@ -53,7 +53,7 @@ func (p *Provider) Close(ctx context.Context) {
 	soon, cancel := context.WithTimeout(ctx, settleLimit)
 	defer cancel()
 	for _, a := range p.apps {
-		_ = a.Engine.Creations.Settle(soon) // there is nobody left to report an error to
+		_ = a.Engine.Creations.Finish(soon) // there is nobody left to report an error to
 		_ = a.Close(ctx)
 	}
 	p.apps = nil

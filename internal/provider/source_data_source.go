@@ -8,10 +8,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-validators/listvalidator"
-	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/datasource/schema"
-	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
@@ -69,11 +67,6 @@ type sourceDataModel struct {
 	ImageRevision  types.Object `tfsdk:"image_revision"`
 }
 
-var componentTypes = map[string]attr.Type{
-	"application": types.StringType, "configuration": types.StringType,
-	"infrastructure": types.StringType, "data": types.StringType,
-}
-
 // Schema implements datasource.DataSource.
 func (d *sourceDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, resp *datasource.SchemaResponse) {
 	globs := func(text string) schema.ListAttribute {
@@ -82,12 +75,20 @@ func (d *sourceDataSource) Schema(_ context.Context, _ datasource.SchemaRequest,
 			Validators: []validator.List{listvalidator.ValueStringsAre(isGlob())},
 		}
 	}
+	components := schema.SingleNestedAttribute{
+		Computed: true, MarkdownDescription: "Digest of the files of each component.",
+		Attributes: map[string]schema.Attribute{
+			"application": export("Digest of the application's files."), "configuration": export("Digest of the configuration's files."),
+			"infrastructure": export("Digest of the infrastructure's files."), "data": export("Digest of the data's files."),
+		},
+	}
 	revision := func(text string) schema.SingleNestedAttribute {
 		return schema.SingleNestedAttribute{Computed: true, MarkdownDescription: text, Attributes: map[string]schema.Attribute{
 			"repository": export("Repository."),
 			"directory":  export("Directory of the repository; null for the whole repository."),
 			"commit":     export("Full ID of the commit."),
 			"digest":     export("Digest of the files."),
+			"components": components,
 			"paths":      schema.MapAttribute{Computed: true, ElementType: pathsType.ElemType, MarkdownDescription: "The patterns above, by component."},
 		}}
 	}
@@ -120,13 +121,7 @@ func (d *sourceDataSource) Schema(_ context.Context, _ datasource.SchemaRequest,
 			"author":         export("Author of the commit."),
 			"time":           export("Time of the commit, in RFC 3339."),
 			"message":        export("First line of the commit's message."),
-			"components": schema.SingleNestedAttribute{
-				Computed: true, MarkdownDescription: "Digest of the files of each component.",
-				Attributes: map[string]schema.Attribute{
-					"application": export("Digest of the application's files."), "configuration": export("Digest of the configuration's files."),
-					"infrastructure": export("Digest of the infrastructure's files."), "data": export("Digest of the data's files."),
-				},
-			},
+			"components":     components,
 			"revision":       revision("Application, configuration and data: the `source` of a commit stage."),
 			"image_revision": revision("Infrastructure and configuration: the `source` of a baked image."),
 		},
@@ -140,10 +135,9 @@ func (d *sourceDataSource) Read(ctx context.Context, req datasource.ReadRequest,
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	q := source.Query{
-		Repository: m.Repository.ValueString(), Ref: m.Ref.ValueString(), Directory: m.Directory.ValueString(), Include: expandList(ctx, m.Include, &resp.Diagnostics),
-		Infrastructure: expandList(ctx, m.Infrastructure, &resp.Diagnostics), Configuration: expandList(ctx, m.Configuration, &resp.Diagnostics),
-		Data: expandList(ctx, m.Data, &resp.Diagnostics), Ignore: expandList(ctx, m.Ignore, &resp.Diagnostics),
+	q := source.Query{Repository: m.Repository.ValueString(), Ref: m.Ref.ValueString(), Paths: pipeline.Paths{Directory: m.Directory.ValueString()}}
+	for name, list := range patterns(&q.Paths) {
+		resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root(name), list)...)
 	}
 	if resp.Diagnostics.HasError() {
 		return
@@ -155,20 +149,7 @@ func (d *sourceDataSource) Read(ctx context.Context, req datasource.ReadRequest,
 	}
 	m.ID, m.Commit, m.Author = types.StringValue(snap.Commit), types.StringValue(snap.Commit), types.StringValue(snap.Author)
 	m.Time, m.Message = types.StringValue(snap.Time.UTC().Format(time.RFC3339)), types.StringValue(snap.Message)
-	m.Components = types.ObjectValueMust(componentTypes, map[string]attr.Value{
-		"application": types.StringValue(snap.Components.Application), "configuration": types.StringValue(snap.Components.Configuration),
-		"infrastructure": types.StringValue(snap.Components.Infrastructure), "data": types.StringValue(snap.Components.Data),
-	})
-	paths := &pipeline.Paths{Directory: q.Directory, Include: q.Include, Infrastructure: q.Infrastructure, Configuration: q.Configuration, Data: q.Data, Ignore: q.Ignore}
-	snap.Source.Paths, snap.Image.Paths = paths, paths
+	m.Components = flattenComponents(snap.Components)
 	m.Revision, m.ImageRevision = flattenSource(&snap.Source), flattenSource(&snap.Image)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
-}
-
-func expandList(ctx context.Context, l types.List, diags *diag.Diagnostics) []string {
-	var out []string
-	if !l.IsNull() {
-		diags.Append(l.ElementsAs(ctx, &out, false)...)
-	}
-	return out
 }

@@ -53,6 +53,13 @@ func sourceAttribute(text string, required bool) schema.SingleNestedAttribute {
 			"directory":  optional("Directory of the repository that the revision covers. Commands run in it, and paths are relative to it. Default: the whole repository.", isDirectory()),
 			"commit":     field("Full ID of the commit."),
 			"digest":     field("Digest of the files that matter. While it stays, a new commit moves nothing."),
+			"components": schema.SingleNestedAttribute{
+				Optional: true, MarkdownDescription: "Digest of the files of each component. The build keeps them, and the board shows which of them differ between builds.",
+				Attributes: map[string]schema.Attribute{
+					"application": field("Digest of the application's files."), "configuration": field("Digest of the configuration's files."),
+					"infrastructure": field("Digest of the infrastructure's files."), "data": field("Digest of the data's files."),
+				},
+			},
 			"paths": schema.MapAttribute{
 				Optional: true, ElementType: pathsType.ElemType,
 				MarkdownDescription: "Patterns of `include`, `infrastructure`, `configuration`, `data` and `ignore`. `penstock diff` groups files by them.",

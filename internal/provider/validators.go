@@ -46,10 +46,14 @@ func (c check) ValidateString(_ context.Context, req validator.StringRequest, re
 
 var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
 
+var notANumber = regexp.MustCompile(`[^0-9]`)
+
 // isName accepts the names of pipelines, stages, images and environments.
 func isName() validator.String {
-	return stringvalidator.RegexMatches(validName,
-		"must be 1 to 63 lower-case letters, digits, dots, dashes and underscores, and begin with a letter or digit")
+	return stringvalidator.All(
+		stringvalidator.RegexMatches(validName, "must be 1 to 63 lower-case letters, digits, dots, dashes and underscores, and begin with a letter or digit"),
+		stringvalidator.RegexMatches(notANumber, "must not be a number, because commands take numbers for builds"),
+	)
 }
 
 // noNamespace is Terraform's name for the workspace that there always is: its pipelines

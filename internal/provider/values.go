@@ -102,28 +102,48 @@ func expandSecrets(ctx context.Context, m types.Map, diags *diag.Diagnostics) pi
 	return secrets
 }
 
-// sourceModel is a revision: { repository, directory, commit, digest, paths }.
+// sourceModel is a revision: { repository, directory, commit, digest, components, paths }.
 type sourceModel struct {
 	Repository types.String `tfsdk:"repository"`
 	Directory  types.String `tfsdk:"directory"`
 	Commit     types.String `tfsdk:"commit"`
 	Digest     types.String `tfsdk:"digest"`
+	Components types.Object `tfsdk:"components"`
 	Paths      types.Map    `tfsdk:"paths"`
 }
 
-// pathsType is that of patterns by component.
-var pathsType = types.MapType{ElemType: types.ListType{ElemType: types.StringType}}
+var (
+	// pathsType is that of patterns by component.
+	pathsType      = types.MapType{ElemType: types.ListType{ElemType: types.StringType}}
+	componentTypes = map[string]attr.Type{
+		"application": types.StringType, "configuration": types.StringType, "infrastructure": types.StringType, "data": types.StringType,
+	}
+	sourceTypes = map[string]attr.Type{
+		"repository": types.StringType, "directory": types.StringType, "commit": types.StringType, "digest": types.StringType,
+		"components": types.ObjectType{AttrTypes: componentTypes}, "paths": pathsType,
+	}
+)
 
-var sourceTypes = map[string]attr.Type{"repository": types.StringType, "directory": types.StringType, "commit": types.StringType, "digest": types.StringType, "paths": pathsType}
+// patterns are the lists of patterns by what HCL calls them, as attributes of a
+// penstock_source and as keys of a revision's paths.
+func patterns(p *pipeline.Paths) map[string]*[]string {
+	return map[string]*[]string{
+		"include": &p.Include, "infrastructure": &p.Infrastructure, "configuration": &p.Configuration, "data": &p.Data, "ignore": &p.Ignore,
+	}
+}
 
-// expandPaths reads patterns by component; nil for null.
-func expandPaths(ctx context.Context, m types.Map, diags *diag.Diagnostics) *pipeline.Paths {
-	if m.IsNull() || m.IsUnknown() {
+// expandPaths reads patterns by component, and their directory; nil if both are null.
+func expandPaths(ctx context.Context, m types.Map, directory types.String, diags *diag.Diagnostics) *pipeline.Paths {
+	if m.IsNull() && directory.ValueString() == "" || m.IsUnknown() {
 		return nil
 	}
 	var lists map[string][]string
 	diags.Append(m.ElementsAs(ctx, &lists, false)...)
-	return &pipeline.Paths{Include: lists["include"], Infrastructure: lists["infrastructure"], Configuration: lists["configuration"], Data: lists["data"], Ignore: lists["ignore"]}
+	p := &pipeline.Paths{Directory: directory.ValueString()}
+	for name, list := range patterns(p) {
+		*list = lists[name]
+	}
+	return p
 }
 
 func flattenPaths(p *pipeline.Paths) types.Map {
@@ -131,9 +151,9 @@ func flattenPaths(p *pipeline.Paths) types.Map {
 		return types.MapNull(pathsType.ElemType)
 	}
 	lists := map[string]attr.Value{}
-	for name, patterns := range map[string][]string{"include": p.Include, "infrastructure": p.Infrastructure, "configuration": p.Configuration, "data": p.Data, "ignore": p.Ignore} {
+	for name, list := range patterns(p) {
 		values := []attr.Value{}
-		for _, pattern := range patterns {
+		for _, pattern := range *list {
 			values = append(values, types.StringValue(pattern))
 		}
 		if len(values) > 0 {
@@ -143,20 +163,44 @@ func flattenPaths(p *pipeline.Paths) types.Map {
 	return types.MapValueMust(pathsType.ElemType, lists)
 }
 
+// expandComponents reads the digests of components; none for null.
+func expandComponents(ctx context.Context, o types.Object, diags *diag.Diagnostics) (c pipeline.Components) {
+	if o.IsNull() || o.IsUnknown() {
+		return c
+	}
+	var m struct {
+		Application    types.String `tfsdk:"application"`
+		Configuration  types.String `tfsdk:"configuration"`
+		Infrastructure types.String `tfsdk:"infrastructure"`
+		Data           types.String `tfsdk:"data"`
+	}
+	diags.Append(o.As(ctx, &m, basetypes.ObjectAsOptions{})...)
+	return pipeline.Components{
+		Application: m.Application.ValueString(), Configuration: m.Configuration.ValueString(),
+		Infrastructure: m.Infrastructure.ValueString(), Data: m.Data.ValueString(),
+	}
+}
+
+func flattenComponents(c pipeline.Components) types.Object {
+	if c == (pipeline.Components{}) {
+		return types.ObjectNull(componentTypes)
+	}
+	return types.ObjectValueMust(componentTypes, map[string]attr.Value{
+		"application": types.StringValue(c.Application), "configuration": types.StringValue(c.Configuration),
+		"infrastructure": types.StringValue(c.Infrastructure), "data": types.StringValue(c.Data),
+	})
+}
+
 func expandSource(ctx context.Context, o types.Object, diags *diag.Diagnostics) *pipeline.SourceRef {
 	if o.IsNull() || o.IsUnknown() {
 		return nil
 	}
 	var m sourceModel
 	diags.Append(o.As(ctx, &m, basetypes.ObjectAsOptions{})...)
-	paths := expandPaths(ctx, m.Paths, diags)
-	if dir := m.Directory.ValueString(); dir != "" {
-		if paths == nil {
-			paths = &pipeline.Paths{}
-		}
-		paths.Directory = dir
+	return &pipeline.SourceRef{
+		Repository: m.Repository.ValueString(), Commit: m.Commit.ValueString(), Digest: m.Digest.ValueString(),
+		Components: expandComponents(ctx, m.Components, diags), Paths: expandPaths(ctx, m.Paths, m.Directory, diags),
 	}
-	return &pipeline.SourceRef{Repository: m.Repository.ValueString(), Commit: m.Commit.ValueString(), Digest: m.Digest.ValueString(), Paths: paths}
 }
 
 func flattenSource(s *pipeline.SourceRef) types.Object {
@@ -165,7 +209,7 @@ func flattenSource(s *pipeline.SourceRef) types.Object {
 	}
 	return types.ObjectValueMust(sourceTypes, map[string]attr.Value{
 		"repository": types.StringValue(s.Repository), "directory": orNull(s.Directory()), "commit": types.StringValue(s.Commit), "digest": types.StringValue(s.Digest),
-		"paths": flattenPaths(s.Paths),
+		"components": flattenComponents(s.Components), "paths": flattenPaths(s.Paths),
 	})
 }
 

@@ -84,14 +84,14 @@ func nextRelease(st *pipeline.State, d Diff) (Diff, error) {
 	const op = "compare builds"
 	stage, current, ok := st.Delivered()
 	if !ok {
-		return d, pipeline.Errorf(pipeline.CodeRefused, op, "no stage that people move, or whose environment lasts, holds a build yet").
-			WithHint("Name two builds; `penstock builds %s` lists them.", d.Pipeline)
+		return d, pipeline.Errorf(pipeline.CodeRefused, op, "no stage with a manual trigger or a persistent environment has a current build yet").
+			WithHint("Name two builds.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbListBuilds, Pipeline: d.Pipeline})
 	}
 	d.Stage, d.From = stage.Name, current
 	if d.To == "" {
 		if d.To, d.Waits = nextFor(st, stage); d.To == "" {
-			return d, pipeline.Errorf(pipeline.CodeRefused, op, "no build newer than %s, which stage %q holds, may enter there or waits for a decision", current, stage.Name).
-				WithHint("Name the builds; `penstock builds %s` lists them.", d.Pipeline)
+			return d, pipeline.Errorf(pipeline.CodeRefused, op, "no build newer than %s, the current build of stage %q, may enter it or waits for a decision", current, stage.Name).
+				WithHint("Name the builds.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbListBuilds, Pipeline: d.Pipeline})
 		}
 	}
 	return d, nil

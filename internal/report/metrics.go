@@ -31,7 +31,7 @@ func (r *Reports) Metrics(ctx context.Context, pipelineName, stage string, since
 	if stage == "" {
 		all := st.DeliveryStages()
 		if len(all) == 0 {
-			return pipeline.Metrics{}, pipeline.Errorf(pipeline.CodeNotFound, "work out figures", "pipeline %q has no stage whose environment lasts, or that people move", pipelineName).
+			return pipeline.Metrics{}, pipeline.Errorf(pipeline.CodeNotFound, "compute metrics", "pipeline %q has no stage with a manual trigger or a persistent environment", pipelineName).
 				WithHint("Name a stage.")
 		}
 		stage = all[len(all)-1].Name
@@ -41,7 +41,7 @@ func (r *Reports) Metrics(ctx context.Context, pipelineName, stage string, since
 	}
 	runs, err := r.pastRuns(ctx, pipelineName, since.Add(-metricsBefore))
 	if err != nil {
-		return pipeline.Metrics{}, fmt.Errorf("work out figures: %w", err)
+		return pipeline.Metrics{}, fmt.Errorf("compute metrics: %w", err)
 	}
 	waits := pipeline.WaitsOf(st, runs, since)
 	runs = slices.DeleteFunc(runs, func(r pipeline.RunSummary) bool { return r.Stage != stage })

@@ -251,7 +251,7 @@ func (im *Images) bakeRun(ctx context.Context, h *lock.Lock, st *pipeline.State,
 
 func (a *attempt) bakeImage(ctx context.Context, definition pipeline.ImageDefinition, secrets []pipeline.Secrets) (pipeline.Image, error) {
 	if err := os.MkdirAll(a.work, 0o700); err != nil {
-		return pipeline.Image{}, pipeline.Errorf(pipeline.CodeFailed, "make work directory", "%w", err)
+		return pipeline.Image{}, pipeline.Errorf(pipeline.CodeFailed, "create work directory", "%w", err)
 	}
 	err := a.sources.Checkout(ctx, pipeline.CheckoutRequest{
 		Repository: definition.Source.Repository, Commit: definition.Source.Commit, Dir: a.checkout(), Travels: true, // to the machine that bakes
@@ -268,7 +268,7 @@ func (a *attempt) bakeImage(ctx context.Context, definition pipeline.ImageDefini
 		if info, err := os.Stat(req.Tree); err != nil || !info.IsDir() {
 			return pipeline.Image{}, pipeline.Errorf(pipeline.CodeInvalid, "bake image "+definition.Name,
 				"from.directory %q is not a directory of %s at %s", definition.From.Directory, definition.Source.Repository, definition.Source.Commit).
-				WithHint("Set from = { directory = … } to a directory of the source, relative to its root.")
+				WithHint("Set from.directory to a directory of the source, relative to its root.")
 		}
 	}
 	for i, step := range definition.Steps {

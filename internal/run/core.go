@@ -35,7 +35,7 @@ type ledger interface {
 }
 
 type sources interface {
-	Describe(ctx context.Context, repository, commit string, paths *pipeline.Paths) (pipeline.Revision, error)
+	Describe(ctx context.Context, repository, commit string) (pipeline.Revision, error)
 	Compare(ctx context.Context, repository, from, to string, paths *pipeline.Paths) (pipeline.Comparison, error)
 	Checkout(ctx context.Context, r pipeline.CheckoutRequest) error
 }

@@ -99,9 +99,9 @@ func (cs *Creations) stamp() pipeline.Made {
 	return pipeline.Made{At: cs.now().UTC().Truncate(time.Second), By: cs.holder.Actor, Host: cs.holder.Host}
 }
 
-// Settle records that states have what this process created: from then on it belongs to them.
+// Finish records that states have what this process created: from then on it belongs to them.
 // Call it when Terraform has ended well.
-func (cs *Creations) Settle(ctx context.Context) error {
+func (cs *Creations) Finish(ctx context.Context) error {
 	cs.mu.Lock()
 	made := cs.ids
 	cs.ids = map[string]map[pipeline.Key]string{}
@@ -200,7 +200,7 @@ type CreateRequest struct {
 	Kind     pipeline.RecordKind // pipeline, stage, image or environment
 	Name     string
 	Replaces func(id string) bool // whether the thing of an ID is removed for it; nil for none
-	Advice   string               // what to do if it exists already; empty for the general advice
+	Hint     string               // what to do if it exists already; empty for the advice to import it
 }
 
 // Check refuses to create what exists already. It returns CodeConflict if the thing belongs
@@ -246,10 +246,11 @@ func (cs *Creations) check(ctx context.Context, st *pipeline.State, r CreateRequ
 		return nil // what a dead launch left belongs to whoever asks for it
 	}
 	if !pending {
-		if r.Advice == "" {
-			r.Advice = "Choose another name, or take it over with `terraform import`."
+		err := pipeline.Errorf(pipeline.CodeConflict, op, "%s %q exists already; %s", t.noun, r.Name, t.origin())
+		if r.Hint != "" {
+			return err.WithHint("%s", r.Hint)
 		}
-		return pipeline.Errorf(pipeline.CodeConflict, op, "%s %q exists already; %s", t.noun, r.Name, t.origin()).WithHint("%s", r.Advice)
+		return err.WithAdvice(pipeline.Advice{Verb: pipeline.VerbImport})
 	}
 	other, err := cs.creator(ctx, c)
 	if err == nil && other != nil {

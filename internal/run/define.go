@@ -65,7 +65,7 @@ func (ps *Pipelines) Update(ctx context.Context, p pipeline.Pipeline) (pipeline.
 		return p, err
 	}
 	if p.ID != "" && p.ID != st.Pipeline.ID {
-		return p, pipeline.Errorf(pipeline.CodeConflict, "change pipeline", "%q is another pipeline by now; %s", p.Name, thing{made: st.Pipeline.Made, owner: st.Pipeline.Owner}.origin()).
+		return p, pipeline.Errorf(pipeline.CodeConflict, "change pipeline", "another pipeline %q has replaced it; %s", p.Name, thing{made: st.Pipeline.Made, owner: st.Pipeline.Owner}.origin()).
 			WithHint("Plan again.")
 	}
 	p.ID, p.Owner, p.Made = st.Pipeline.ID, st.Pipeline.Owner, st.Pipeline.Made

@@ -30,7 +30,7 @@ func (e *Environments) Find(ctx context.Context, r EnvironmentRef) (pipeline.Env
 		env, ok := st.PersonEnvironment(r.Name)
 		if !ok {
 			return env, pipeline.Errorf(pipeline.CodeNotFound, op, "pipeline %q has no self-service environment %q", r.Pipeline, r.Name).
-				WithHint("`penstock env list %s` lists them.", r.Pipeline)
+				WithAdvice(pipeline.Advice{Verb: pipeline.VerbListEnvironments, Pipeline: r.Pipeline})
 		}
 		return env, nil
 	}
@@ -40,7 +40,7 @@ func (e *Environments) Find(ctx context.Context, r EnvironmentRef) (pipeline.Env
 		}
 	}
 	return pipeline.Environment{}, pipeline.Errorf(pipeline.CodeNotFound, op, "stage %q of pipeline %q has no environment now", r.Stage, r.Pipeline).
-		WithHint("`penstock status %s` shows those that there are.", r.Pipeline)
+		WithAdvice(pipeline.Advice{Verb: pipeline.VerbLookAtStages, Pipeline: r.Pipeline})
 }
 
 // running is Find for an environment that has instances.
@@ -48,7 +48,7 @@ func (e *Environments) running(ctx context.Context, r EnvironmentRef) (pipeline.
 	env, err := e.Find(ctx, r)
 	if err == nil && !env.Serves() {
 		return env, pipeline.Errorf(pipeline.CodeRefused, "use "+env.Describe(), "it is %s", env.Status).
-			WithHint("Launch it again, or choose another; `penstock env list %s` lists them.", r.Pipeline)
+			WithHint("Launch it again, or choose another.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbListEnvironments, Pipeline: r.Pipeline})
 	}
 	return env, err
 }

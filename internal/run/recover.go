@@ -33,7 +33,7 @@ func (e *core) recover(ctx context.Context, h *lock.Lock, st *pipeline.State, na
 	}
 	if run.ID != latest.ID {
 		return pipeline.Errorf(pipeline.CodeCorrupt, "read interrupted run", "run %s is recorded as %q", latest.ID, run.ID).
-			WithHint("Somebody changed the ledger: `penstock ledger verify` says where. Restore it from a backup.")
+			WithAdvice(pipeline.Advice{Verb: pipeline.VerbVerifyLedger})
 	}
 	e.logger.Info("found an interrupted run", "run", run.ID, "stage", run.Stage, "phase", run.Phase)
 	a := &attempt{core: e, lease: h.Lease, state: st, stage: st.Stages[run.Stage], build: st.Builds[run.Build], run: run, work: e.workDir(run.ID), log: e.noLog()}
@@ -53,7 +53,7 @@ func (e *core) recover(ctx context.Context, h *lock.Lock, st *pipeline.State, na
 func (a *attempt) fate() (status pipeline.RunStatus, what string) {
 	switch p := a.run.Process; {
 	case p == a.holder.Process:
-		return pipeline.RunCancelled, "it was given up, and that could not be recorded,"
+		return pipeline.RunCancelled, "the run was given up, and that could not be recorded,"
 	case a.dead(p):
 		return pipeline.RunCancelled, "the process that ran it ended"
 	default:
@@ -74,7 +74,7 @@ func (a *attempt) conclude(ctx context.Context) error {
 		return a.finishInterrupted(ctx)
 	case a.run.Phase == pipeline.PhaseBake && a.stage.Bake && a.env != nil:
 		if err := a.bake(ctx); err != nil {
-			return a.giveUp(ctx, status, fmt.Errorf("%s while it baked, and that can't be finished: %w", what, err))
+			return a.giveUp(ctx, status, fmt.Errorf("%s during its bake, and the bake can't be finished: %w", what, err))
 		}
 		if err := a.finishEnvironment(ctx); err != nil {
 			return a.giveUp(ctx, pipeline.RunFailed, err)

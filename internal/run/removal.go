@@ -73,7 +73,9 @@ func outlives(st *pipeline.State, env pipeline.Environment) bool {
 
 // stillThere refuses to remove a pipeline with environments that are among the given ones.
 func stillThere(st *pipeline.State, among func(pipeline.Environment) bool) error {
-	var alive, remedies []string
+	var alive []string
+	var ways []pipeline.Advice
+	kept := false
 	for _, id := range slices.Sorted(maps.Keys(st.Environments)) {
 		env := st.Environments[id]
 		if !env.Serves() || !among(env) {
@@ -82,21 +84,18 @@ func stillThere(st *pipeline.State, among func(pipeline.Environment) bool) error
 		alive = append(alive, env.Describe())
 		switch {
 		case env.Purpose == pipeline.ForPerson:
-			remedies = append(remedies, fmt.Sprintf("`penstock env destroy %s %s`", st.Pipeline.Name, env.Name))
-		case env.Status == pipeline.EnvKept && !slices.Contains(remedies, "`penstock gc --kept`"):
-			remedies = append(remedies, "`penstock gc --kept`")
+			ways = append(ways, pipeline.Advice{Verb: pipeline.VerbDestroy, Pipeline: st.Pipeline.Name, Environment: env.Name})
+		case env.Status == pipeline.EnvKept && !kept:
+			kept = true
+			ways = append(ways, pipeline.Advice{Verb: pipeline.VerbEndKept})
 		}
 	}
 	if len(alive) == 0 {
 		return nil
 	}
-	hint := "Destroy them first"
-	if len(remedies) > 0 {
-		hint += ", with " + strings.Join(remedies, " and ")
-	}
 	slices.Sort(alive)
 	return pipeline.Errorf(pipeline.CodeConflict, "remove pipeline", "pipeline %q still has environments: %s", st.Pipeline.Name, strings.Join(alive, ", ")).
-		WithHint("%s; or set force_destroy = true on the pipeline and apply before you destroy it.", hint)
+		WithHint("Destroy them first, or let them end with the pipeline.").WithAdvice(append(ways, pipeline.Advice{Verb: pipeline.VerbForce})...)
 }
 
 // Remove removes the pipeline of an ID, or any of that name if id is "", with everything that

@@ -73,7 +73,7 @@ func (a *attempt) start(ctx context.Context, build string) error {
 	event := pipeline.Event{Kind: pipeline.RunStarted, Facts: pipeline.Facts{Run: &a.run}}
 	b, exists := a.state.Builds[build]
 	if a.stage.Type == pipeline.TypeCommit {
-		revision, err := a.sources.Describe(ctx, a.stage.Source.Repository, a.stage.Source.Commit, a.stage.Source.Paths)
+		revision, err := a.sources.Describe(ctx, a.stage.Source.Repository, a.stage.Source.Commit)
 		if err != nil {
 			return fmt.Errorf("read commit %s: %w", a.stage.Source.Commit, err)
 		}
@@ -83,6 +83,7 @@ func (a *attempt) start(ctx context.Context, build string) error {
 				BaseImage: a.stage.BaseImage, CreatedAt: a.now().UTC(), CreatedBy: a.holder.Actor, Authors: a.authors(ctx),
 			}
 		}
+		revision.Components = a.stage.Source.Components
 		b.Revision, b.Directory = revision, a.stage.Source.Directory()
 		if a.state.Current[a.stage.Name].Build != build {
 			b.Order = 0 // it becomes the newest
@@ -172,7 +173,7 @@ func (a *attempt) enter(ctx context.Context, phase pipeline.Phase, more ...pipel
 // takeCheckout makes the work tree that the steps run in.
 func (a *attempt) takeCheckout(ctx context.Context) error {
 	if err := os.MkdirAll(a.work, 0o700); err != nil {
-		return pipeline.Errorf(pipeline.CodeFailed, "make work directory", "%w", err)
+		return pipeline.Errorf(pipeline.CodeFailed, "create work directory", "%w", err)
 	}
 	var repository, commit string
 	switch {

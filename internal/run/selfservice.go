@@ -87,7 +87,7 @@ func (r LaunchRequest) asStage(st *pipeline.State) pipeline.Stage {
 // ChooseBuild returns the build that an environment gets: the requested one, if it may be
 // launched, else the newest that may.
 func ChooseBuild(st *pipeline.State, r LaunchRequest) (string, error) {
-	entry, op := r.asStage(st), launchOf(r.Name)
+	entry, op := r.asStage(st), r.launch()
 	if r.Build != "" {
 		if err := gate.CheckID(entry, r.Build); err != nil {
 			return "", pipeline.During(op, err)
@@ -110,7 +110,7 @@ func ChooseBuild(st *pipeline.State, r LaunchRequest) (string, error) {
 		return "", o.Err(op)
 	}
 	return "", pipeline.Errorf(pipeline.CodeRefused, op, "no build has passed %s", stagesOr(entry.After, "the commit stage")).
-		WithHint("Let a build pass first; `penstock status %s` shows what the stages wait for.", r.Pipeline)
+		WithHint("Let a build pass first.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbLookAtStages, Pipeline: r.Pipeline})
 }
 
 // entryFor removes from a default entry the acceptance stages that builds of another commit
@@ -130,7 +130,10 @@ func stagesOr(names []string, instead string) string {
 	return fmt.Sprintf("%q", names)
 }
 
-func launchOf(name string) string { return fmt.Sprintf("launch environment %q", name) }
+// launch says what is done, for errors.
+func (r LaunchRequest) launch() string {
+	return fmt.Sprintf("launch environment %q of pipeline %q", r.Name, r.Pipeline)
+}
 
 // LongestTTL returns how long a person's environment of the pipeline may live from a launch
 // or a renewal: what self_service.max_ttl says, else DefaultMaxTTL.
@@ -142,11 +145,11 @@ func LongestTTL(st *pipeline.State) time.Duration {
 func CheckTTL(st *pipeline.State, r LaunchRequest) error {
 	longest := LongestTTL(st)
 	if r.TTL > longest {
-		return pipeline.Errorf(pipeline.CodeRefused, launchOf(r.Name), "a ttl of %s is longer than the %s that pipeline %q allows", pipeline.Period(r.TTL), pipeline.Period(longest), r.Pipeline).
+		return pipeline.Errorf(pipeline.CodeRefused, r.launch(), "a ttl of %s is longer than the %s that pipeline %q allows", pipeline.Period(r.TTL), pipeline.Period(longest), r.Pipeline).
 			WithHint("Ask for a ttl of %s or less; it can be extended. self_service.max_ttl of the penstock_pipeline sets the limit.", pipeline.Period(longest))
 	}
 	if r.TTL == 0 && st.Pipeline.SelfService.MaxTTL > 0 {
-		return pipeline.Errorf(pipeline.CodeRefused, launchOf(r.Name), "it would never end, and pipeline %q allows %s", r.Pipeline, pipeline.Period(longest)).
+		return pipeline.Errorf(pipeline.CodeRefused, r.launch(), "without a ttl it would never end, and pipeline %q allows %s", r.Pipeline, pipeline.Period(longest)).
 			WithHint("Ask for a ttl of %s or less; it can be extended.", pipeline.Period(longest))
 	}
 	return nil
@@ -157,7 +160,7 @@ func CheckTTL(st *pipeline.State, r LaunchRequest) error {
 // beyond what the pipeline allows to each person; and CodeInvalid for what the platform can't
 // provide.
 func (e *Environments) CheckLaunch(st *pipeline.State, r LaunchRequest) error {
-	op := launchOf(r.Name)
+	op := r.launch()
 	if err := st.Pipeline.Authorize(pipeline.RightLaunch, e.person, op); err != nil {
 		return err
 	}
@@ -179,8 +182,8 @@ func (e *Environments) CheckLaunch(st *pipeline.State, r LaunchRequest) error {
 	}
 	if most := st.Pipeline.SelfService.MaxPerOwner; most > 0 && len(theirs) >= most {
 		slices.Sort(theirs)
-		return pipeline.Errorf(pipeline.CodeRefused, op, "%s has %d already (%s), and pipeline %q allows %d to each", owner, len(theirs), strings.Join(theirs, ", "), r.Pipeline, most).
-			WithHint("End one with `penstock env destroy %s %s`.", r.Pipeline, theirs[0])
+		return pipeline.Errorf(pipeline.CodeRefused, op, "%s has %d environments already (%s), and pipeline %q allows %d for each person", owner, len(theirs), strings.Join(theirs, ", "), r.Pipeline, most).
+			WithAdvice(pipeline.Advice{Verb: pipeline.VerbDestroy, Pipeline: r.Pipeline, Environment: theirs[0]})
 	}
 	return e.platform.Check(r.Spec)
 }
@@ -202,11 +205,11 @@ func (e *Environments) Launch(ctx context.Context, r LaunchRequest) (pipeline.En
 		return pipeline.Environment{}, state.NoPipeline(r.Pipeline)
 	}
 	if st.Pipeline.Service.Start == "" {
-		hint := "Set service = { start = \"…\" } on the pipeline."
+		ways := []pipeline.Advice{pipeline.Set("service.start", `"…"`, "the pipeline")}
 		if r.Tree != nil {
-			hint = "Set service = { start = \"…\" } on the pipeline, or say how it starts with --start."
+			ways = append(ways, pipeline.Advice{Verb: pipeline.VerbStart})
 		}
-		return pipeline.Environment{}, pipeline.Errorf(pipeline.CodeInvalid, "launch environment", "pipeline %q has no service.start", r.Pipeline).WithHint("%s", hint)
+		return pipeline.Environment{}, pipeline.Errorf(pipeline.CodeInvalid, r.launch(), "pipeline %q has no service.start", r.Pipeline).WithAdvice(ways...)
 	}
 	env, exists := st.PersonEnvironment(r.Name)
 	if exists {
@@ -243,7 +246,7 @@ func (e *Environments) Launch(ctx context.Context, r LaunchRequest) (pipeline.En
 // takeOver refuses to change an environment into another one, and returns whose it is. What a
 // dead launch left belongs to whoever asks for it.
 func (e *Environments) takeOver(ctx context.Context, st *pipeline.State, env *pipeline.Environment, r LaunchRequest) (owner string, err error) {
-	op := launchOf(r.Name)
+	op := r.launch()
 	switch {
 	case r.Tree != nil:
 		if env.Configured != r.Configured {
@@ -260,11 +263,11 @@ func (e *Environments) takeOver(ctx context.Context, st *pipeline.State, env *pi
 		}
 		env.Owner, env.Configured = cmp.Or(r.Owner, e.person.Name), r.Configured
 	case r.Create && r.Configured == LaunchedByHand && !st.Pipeline.Authorization.Owns(env.Owner, e.person):
-		return "", pipeline.Errorf(pipeline.CodeConflict, op, "there is one of that name, which is %s's", env.Owner).
-			WithHint("Choose another name; `penstock env list %s` lists those that there are.", r.Pipeline)
+		return "", pipeline.Errorf(pipeline.CodeConflict, op, "an environment of that name belongs to %s", env.Owner).
+			WithHint("Choose another name.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbListEnvironments, Pipeline: r.Pipeline})
 	case env.Build == "" && r.Build == "":
-		return "", pipeline.Errorf(pipeline.CodeRefused, op, "it runs a working tree and no build: `penstock bootstrap local` keeps it up").
-			WithHint("Run `penstock bootstrap local` again, or choose another name.")
+		return "", pipeline.Errorf(pipeline.CodeRefused, op, "it runs a working tree and no build").
+			WithHint("Choose another name.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbDevelop})
 	}
 	return env.Owner, nil
 }
@@ -321,7 +324,7 @@ func (e *Environments) expiry(env pipeline.Environment, r LaunchRequest) time.Ti
 // that fails, what served before keeps serving, and a new environment is removed.
 func (e *Environments) relaunch(ctx context.Context, h *lock.Lock, st *pipeline.State, env pipeline.Environment, runs content, r LaunchRequest) (_ pipeline.Environment, err error) {
 	if r.Spec.SecretsVersion > 0 && r.Secrets == nil {
-		return env, pipeline.Errorf(pipeline.CodeRefused, "launch "+env.Describe(), "it is %s, and the secrets that its configuration gives it are recorded nowhere", env.Status).
+		return env, pipeline.Errorf(pipeline.CodeRefused, "launch "+env.Describe(), "it is %s, and the secrets that its configuration sets are not stored", env.Status).
 			WithHint("Apply the configuration in %s with a longer ttl.", env.Configured)
 	}
 	fresh := !env.Serves()

@@ -197,7 +197,7 @@ func (sources) Checkout(_ context.Context, r pipeline.CheckoutRequest) error {
 	return errors.Join(os.Mkdir(r.Dir, 0o700), os.WriteFile(filepath.Join(r.Dir, "f"), []byte(r.Commit), 0o600))
 }
 
-func (sources) Describe(_ context.Context, repository, commit string, _ *pipeline.Paths) (pipeline.Revision, error) {
+func (sources) Describe(_ context.Context, repository, commit string) (pipeline.Revision, error) {
 	return pipeline.Revision{Repository: repository, Commit: commit, Author: "Ada <ada@example.com>"}, nil
 }
 

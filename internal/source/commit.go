@@ -6,7 +6,6 @@ package source
 import (
 	"context"
 	"io"
-	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -27,20 +26,4 @@ func (s *store) tree(ctx context.Context, at location, commit string, f func(ent
 	c := s.local(at, "ls-tree", "-r", "-z", "--full-tree", commit, "--")
 	c.read = func(r io.Reader) error { return readTree(r, f) }
 	return s.git(ctx, c)
-}
-
-// components digests the components of a commit that the cache has.
-func (s *store) components(ctx context.Context, at location, commit string, q Query) (pipeline.Components, error) {
-	sums, classify := newDigests(), newClassifier(q)
-	there := q.Directory == ""
-	err := s.tree(ctx, at, commit, func(e entry) error {
-		there = there || strings.HasPrefix(e.path, classify.within)
-		sums.add(classify.of(e.path), e)
-		return nil
-	})
-	if err == nil && !there {
-		err = pipeline.Errorf(pipeline.CodeNotFound, "find directory", "repository %q has no directory %q at commit %s", at.name, q.Directory, commit).
-			WithHint("Set directory to one with files of that commit, relative to the repository's root.")
-	}
-	return sums.components(), err
 }

@@ -18,9 +18,6 @@ const (
 	mostChanges = 5000
 )
 
-// componentNames are what components are called.
-var componentNames = [...]string{ignored: "ignored", infrastructure: "infrastructure", configuration: "configuration", data: "data", application: "application"}
-
 // Compare returns what lies between two commits, which are fetched if the cache lacks them.
 // Files are grouped by component where paths are given, and of a directory only the
 // files that concern it are listed, and the commits that touch them. CodeNotFound where a commit is
@@ -114,7 +111,7 @@ func parseChanges(text string, paths *pipeline.Paths) ([]pipeline.FileChange, er
 	files := []pipeline.FileChange{}
 	var classify classifier
 	if paths != nil {
-		classify = newClassifier(queryOf(*paths))
+		classify = newClassifier(*paths)
 	}
 	for entry := range strings.SplitSeq(text, "\x00") {
 		if entry == "" {

@@ -19,7 +19,7 @@ func TestDirectory(t *testing.T) {
 		"services/shop/main.go": "1", "services/shop/db/1.sql": "1", "services/shop/README.md": "1",
 		"services/shop2/main.go": "1", "db/other.sql": "1",
 	})
-	q := Query{Repository: r.dir, Directory: "services/shop", Include: []string{"/go.mod", "libs/money/**"}, Data: []string{"/db/**"}, Ignore: []string{"*.md"}}
+	q := Query{Repository: r.dir, Paths: pipeline.Paths{Directory: "services/shop", Include: []string{"/go.mod", "libs/money/**"}, Data: []string{"/db/**"}, Ignore: []string{"*.md"}}}
 	snapshot := func() Snapshot {
 		t.Helper()
 		s, j := newSource(t.TempDir())
@@ -56,8 +56,7 @@ func TestDirectory(t *testing.T) {
 	}
 
 	s, _ := newSource(t.TempDir())
-	paths := &pipeline.Paths{Directory: q.Directory, Include: q.Include, Data: q.Data, Ignore: q.Ignore}
-	c, err := s.Compare(t.Context(), r.dir, first, r.head(), paths)
+	c, err := s.Compare(t.Context(), r.dir, first, r.head(), &q.Paths)
 	must(t, err)
 	var commits, files []string
 	for _, a := range c.Ahead {
@@ -72,15 +71,16 @@ func TestDirectory(t *testing.T) {
 	if got, want := strings.Join(files, " "), "go.mod=application libs/money/money.go=application services/shop/README.md=ignored services/shop/db/1.sql=data services/shop/main.go=application"; got != want {
 		t.Errorf("files that concern it are %q, want %q", got, want)
 	}
-	described, err := s.Describe(t.Context(), r.dir, r.head(), paths)
-	if err != nil || described.Components != before.Components {
-		t.Errorf("described as %+v, %v", described.Components, err)
+	for _, ref := range []pipeline.SourceRef{before.Source, before.Image} {
+		if ref.Components != before.Components || ref.Directory() != "services/shop" {
+			t.Errorf("the revision is %+v", ref)
+		}
 	}
 
 	// The same files in another directory are built elsewhere.
-	q.Include = nil
+	q.Paths.Include = nil
 	one := snapshot().Source.Digest
-	q = Query{Repository: r.dir, Directory: "services", Ignore: []string{"/shop2/**", "/go.mod", "*.md"}, Data: []string{"/shop/db/**"}}
+	q.Paths = pipeline.Paths{Directory: "services", Ignore: []string{"/shop2/**", "/go.mod", "*.md"}, Data: []string{"/shop/db/**"}}
 	if snapshot().Source.Digest == one {
 		t.Error("another directory has the same digest")
 	}
@@ -89,14 +89,14 @@ func TestDirectory(t *testing.T) {
 func TestDirectoriesThatAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, dir := range []string{".", "..", "/services", "services/", "a//b", "a/../b", "./a", `a\b`, "a\nb"} {
-		refused(t, Query{Repository: "x", Directory: dir}.Validate(), pipeline.CodeInvalid, "directory")
+		refused(t, Query{Repository: "x", Paths: pipeline.Paths{Directory: dir}}.Validate(), pipeline.CodeInvalid, "directory")
 	}
-	refused(t, Query{Repository: "x", Include: []string{"a"}}.Validate(), pipeline.CodeInvalid, "include")
+	refused(t, Query{Repository: "x", Paths: pipeline.Paths{Include: []string{"a"}}}.Validate(), pipeline.CodeInvalid, "include")
 	r := newRepo(t)
 	r.commit("one", map[string]string{"services/shop/a": "1", "file": "1"})
 	for _, dir := range []string{"service/shop", "services/sho", "file"} {
 		s, _ := newSource(t.TempDir())
-		_, err := s.Snapshot(t.Context(), Query{Repository: r.dir, Directory: dir})
+		_, err := s.Snapshot(t.Context(), Query{Repository: r.dir, Paths: pipeline.Paths{Directory: dir}})
 		refused(t, err, pipeline.CodeNotFound, "has no directory", dir)
 	}
 }

@@ -18,10 +18,9 @@
 //
 //	s := source.New(source.Options{Dir: cacheDir})
 //	snapshot, err := s.Snapshot(ctx, source.Query{
-//		Repository:     "https://example.com/acme/shop.git",
-//		Ref:            "main",
-//		Infrastructure: []string{"image/**"},
-//		Ignore:         []string{"docs/**", "*.md"},
+//		Repository: "https://example.com/acme/shop.git",
+//		Ref:        "main",
+//		Paths:      pipeline.Paths{Infrastructure: []string{"image/**"}, Ignore: []string{"docs/**", "*.md"}},
 //	})
 //	if err != nil {
 //		return err

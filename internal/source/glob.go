@@ -11,7 +11,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// ValidateGlob checks one pattern of a Query; see Query for what patterns mean.
+// ValidateGlob checks one pattern of a pipeline.Paths, which says what patterns mean.
 func ValidateGlob(pattern string) error {
 	switch reason := globFault(pattern); reason {
 	case "":
@@ -95,61 +95,4 @@ func (g globs) match(path string) bool {
 		}
 	}
 	return false
-}
-
-// component is what a file belongs to.
-type component int
-
-// The components, in the order in which patterns are tried but for application,
-// which has what none matched.
-const (
-	ignored component = iota
-	infrastructure
-	configuration
-	data
-	application
-	components // their number
-)
-
-// classifier tells the component of a path.
-type classifier struct {
-	within   string // ends with a slash; empty for the whole repository
-	include  globs
-	patterns [application]globs
-}
-
-func newClassifier(q Query) classifier {
-	c := classifier{include: compile(q.Include), patterns: [application]globs{
-		ignored:        compile(q.Ignore),
-		infrastructure: compile(q.Infrastructure),
-		configuration:  compile(q.Configuration),
-		data:           compile(q.Data),
-	}}
-	if q.Directory != "" {
-		c.within = q.Directory + "/"
-	}
-	return c
-}
-
-// of returns the component of a path that is relative to the repository's root.
-func (c classifier) of(path string) component {
-	path, inside := strings.CutPrefix(path, c.within)
-	switch {
-	case inside:
-		for which, g := range c.patterns {
-			if g.match(path) {
-				return component(which)
-			}
-		}
-		return application
-	case c.include.match(path):
-		return application
-	default:
-		return ignored
-	}
-}
-
-// outside reports whether a path is none of the query's: neither in its directory nor included.
-func (c classifier) outside(path string) bool {
-	return !strings.HasPrefix(path, c.within) && !c.include.match(path)
 }

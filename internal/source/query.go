@@ -12,35 +12,10 @@ import (
 
 // Query asks for a snapshot: which commit, and which of its files belong to which
 // component.
-//
-// A file belongs to the first component that has a pattern for it, in the order
-// ignore, infrastructure, configuration, data; what matches none is application.
-// With Directory, only the files below it count, and patterns are relative to it. Of the
-// files outside, those that an Include pattern, relative to the repository's root, matches
-// are application.
-//
-// Patterns are case-sensitive and relative to the repository's root, or to Directory:
-//
-//   - "*" and "?" match within a path element, "[a-z]" and "{a,b}" as in a shell,
-//     and an element "**" matches any number of elements: "image/**", "**/test/**".
-//   - A pattern without "/" matches at any depth, as in .gitignore: "*.md". One
-//     that begins with "/" matches from the root on: "/*.md".
-//   - A pattern without wildcards names a file or a whole directory: "db/seed"; one
-//     that ends with "/", a directory.
 type Query struct {
-	Repository     string // a URL, user@host:path, or a path on this machine
-	Ref            string // branch, tag, full ref ("refs/…") or whole commit ID; empty means the repository's HEAD
-	Directory      string // slash-separated; empty means the whole repository
-	Include        []string
-	Infrastructure []string
-	Configuration  []string
-	Data           []string
-	Ignore         []string
-}
-
-// queryOf returns the patterns of paths, as those of a query.
-func queryOf(p pipeline.Paths) Query {
-	return Query{Directory: p.Directory, Include: p.Include, Infrastructure: p.Infrastructure, Configuration: p.Configuration, Data: p.Data, Ignore: p.Ignore}
+	Repository string // a URL, user@host:path, or a path on this machine
+	Ref        string // branch, tag, full ref ("refs/…") or whole commit ID; empty means the repository's HEAD
+	Paths      pipeline.Paths
 }
 
 // Validate checks every field for what would be refused. Its errors are CodeInvalid.
@@ -51,14 +26,18 @@ func (q Query) Validate() error {
 	if err := ValidateRef(q.Ref); err != nil {
 		return err
 	}
-	if err := ValidateDirectory(q.Directory); err != nil {
+	return validatePaths(q.Paths)
+}
+
+func validatePaths(p pipeline.Paths) error {
+	if err := ValidateDirectory(p.Directory); err != nil {
 		return err
 	}
-	if q.Directory == "" && len(q.Include) > 0 {
+	if p.Directory == "" && len(p.Include) > 0 {
 		return pipeline.Errorf(pipeline.CodeInvalid, "check source", "include names files outside directory, but directory is not set").
 			WithHint("Set directory to the part of the repository that the pipeline builds, or remove include: without directory every file counts.")
 	}
-	for _, patterns := range [][]string{q.Include, q.Ignore, q.Infrastructure, q.Configuration, q.Data} {
+	for _, patterns := range [][]string{p.Include, p.Ignore, p.Infrastructure, p.Configuration, p.Data} {
 		for _, pattern := range patterns {
 			if err := ValidateGlob(pattern); err != nil {
 				return err

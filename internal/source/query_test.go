@@ -178,14 +178,14 @@ func TestGlobs(t *testing.T) {
 	}
 	for _, pattern := range []string{"", "/", "//", "!a", "a//b", "./a", "../a", "a/../b", "a/..", "[", "{a", "a\\", "a\nb", "\xff", strings.Repeat("a", 2000), strings.Repeat("{a,b}", 7)} {
 		refused(t, ValidateGlob(pattern), pipeline.CodeInvalid)
-		refused(t, Query{Repository: "x", Data: []string{pattern}}.Validate(), pipeline.CodeInvalid)
+		refused(t, Query{Repository: "x", Paths: pipeline.Paths{Data: []string{pattern}}}.Validate(), pipeline.CodeInvalid)
 	}
 }
 
 func TestTheFirstComponentWins(t *testing.T) {
 	t.Parallel()
 	all := []string{"**"}
-	q := Query{Ignore: all, Infrastructure: all, Configuration: all, Data: all}
+	q := pipeline.Paths{Ignore: all, Infrastructure: all, Configuration: all, Data: all}
 	for _, want := range []component{ignored, infrastructure, configuration, data, application} {
 		if got := newClassifier(q).of("a/b"); got != want {
 			t.Errorf("component is %d, want %d", got, want)
@@ -285,7 +285,7 @@ func FuzzGlob(f *testing.F) {
 				}
 			}
 		}
-		if c := newClassifier(Query{Ignore: []string{pattern}}).of(path); (c == ignored) != matched {
+		if c := newClassifier(pipeline.Paths{Ignore: []string{pattern}}).of(path); (c == ignored) != matched {
 			t.Errorf("%q makes %q component %d", pattern, path, c)
 		}
 	})

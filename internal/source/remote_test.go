@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // server serves repositories over HTTP, by git's own program for it.
@@ -84,7 +85,7 @@ func TestCredentialsAreUsedAndNotShown(t *testing.T) {
 	r.git("checkout", "--quiet", "--detach")
 	second := r.commit("two", map[string]string{"a": "2"})
 	r.git("update-ref", "refs/heads/later", second)
-	if _, err := s.Describe(t.Context(), bare, second, nil); err != nil {
+	if _, err := s.Describe(t.Context(), bare, second); err != nil {
 		t.Error(err)
 	}
 	must(t, checkOut(t.Context(), s, bare, commit, filepath.Join(t.TempDir(), "out")))
@@ -95,7 +96,7 @@ func TestCredentialsAreUsedAndNotShown(t *testing.T) {
 	_, err = s.Snapshot(t.Context(), Query{Repository: withUser})
 	refused(t, err, pipeline.CodeFailed, bare, "ls-remote")
 	clone := filepath.Join(cache, only(t, cache, ".git"))
-	shown := j.String() + failed.String() + err.Error() + pipeline.HintOf(err) + read(t, filepath.Join(clone, "config")) + read(t, filepath.Join(clone, "FETCH_HEAD"))
+	shown := j.String() + failed.String() + err.Error() + reason.Hint(err) + read(t, filepath.Join(clone, "config")) + read(t, filepath.Join(clone, "FETCH_HEAD"))
 	for _, secret := range []string{"s3:cr", "s3%3A"} {
 		if strings.Contains(shown, secret) {
 			t.Errorf("the password is shown: %s", shown)
@@ -104,7 +105,7 @@ func TestCredentialsAreUsedAndNotShown(t *testing.T) {
 	s, _ = newSource(t.TempDir())
 	_, err = s.Snapshot(t.Context(), Query{Repository: strings.Replace(bare, "://", "://tok3n@", 1)})
 	refused(t, err, pipeline.CodeFailed, bare)
-	if strings.Contains(err.Error()+pipeline.HintOf(err), "tok3n") {
+	if strings.Contains(err.Error()+reason.Hint(err), "tok3n") {
 		t.Errorf("the token is shown: %v", err)
 	}
 }

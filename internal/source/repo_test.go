@@ -18,6 +18,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 )
 
@@ -175,7 +176,7 @@ func snapshot(t *testing.T, cache string, q Query) Snapshot {
 	s, j := newSource(cache)
 	snap, err := s.Snapshot(t.Context(), q)
 	if err != nil {
-		t.Fatalf("%v (%s)\n%s", err, pipeline.HintOf(err), j)
+		t.Fatalf("%v (%s)\n%s", err, reason.Hint(err), j)
 	}
 	return snap
 }
@@ -186,12 +187,12 @@ func refused(t *testing.T, err error, code pipeline.Code, words ...string) {
 	if pipeline.CodeOf(err) != code {
 		t.Fatalf("error is %v of code %q, want code %q", err, pipeline.CodeOf(err), code)
 	}
-	if code != pipeline.CodeCancelled && pipeline.HintOf(err) == "" {
+	if code != pipeline.CodeCancelled && reason.Hint(err) == "" {
 		t.Errorf("error %v has no remedy", err)
 	}
 	for _, word := range words {
-		if !strings.Contains(err.Error()+" "+pipeline.HintOf(err), word) {
-			t.Errorf("error %q (%s) does not name %q", err, pipeline.HintOf(err), word)
+		if !strings.Contains(err.Error()+" "+reason.Hint(err), word) {
+			t.Errorf("error %q (%s) does not name %q", err, reason.Hint(err), word)
 		}
 	}
 }

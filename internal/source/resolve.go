@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -145,7 +146,7 @@ func (r *resolver) missing(ctx context.Context, at location, ref string) error {
 			WithHint("Push a first commit to it.")
 	case ref == "" || ref == "HEAD":
 		return pipeline.Errorf(pipeline.CodeNotFound, op, "the HEAD of repository %q points to nothing", at.name).
-			WithHint("Set ref to what should be built, such as ref = %q.", there[0])
+			WithHint("Name what should be built.").WithAdvice(pipeline.Set("ref", strconv.Quote(there[0]), "the source"))
 	default:
 		return pipeline.Errorf(pipeline.CodeNotFound, op, "repository %q has no ref %q", at.name, ref).
 			WithHint("Set ref to a branch, a tag, a full ref or a whole commit ID. The repository has, newest first: %s.", strings.Join(there, ", "))

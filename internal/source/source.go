@@ -110,25 +110,24 @@ func (s *Source) snapshot(ctx context.Context, at location, q Query) (Snapshot, 
 		return Snapshot{}, err
 	}
 	revision.Ref = q.Ref
-	if revision.Components, err = s.store.components(ctx, at, commit, q); err != nil {
+	if revision.Components, err = s.store.components(ctx, at, commit, q.Paths); err != nil {
 		return Snapshot{}, err
 	}
-	return Snapshot{
-		Revision: revision,
-		Source:   pipeline.SourceRef{Repository: at.name, Commit: commit, Digest: sourceDigest(q, revision.Components)},
-		Image:    pipeline.SourceRef{Repository: at.name, Commit: commit, Digest: imageDigest(q, revision.Components)},
-	}, nil
+	ref := func(digest func(string, pipeline.Components) string) pipeline.SourceRef {
+		return pipeline.SourceRef{
+			Repository: at.name, Commit: commit, Digest: digest(q.Paths.Directory, revision.Components),
+			Components: revision.Components, Paths: &q.Paths,
+		}
+	}
+	return Snapshot{Revision: revision, Source: ref(sourceDigest), Image: ref(imageDigest)}, nil
 }
 
 // Describe returns author, time and message of a commit, which is fetched if the
-// cache lacks it, and the digests of its components where paths are given.
-// CodeNotFound where it is nowhere.
-func (s *Source) Describe(ctx context.Context, repository, commit string, paths *pipeline.Paths) (pipeline.Revision, error) {
+// cache lacks it. CodeNotFound where it is nowhere.
+func (s *Source) Describe(ctx context.Context, repository, commit string) (pipeline.Revision, error) {
 	var revision pipeline.Revision
 	err := s.at(ctx, repository, commit, func(at location) (err error) {
-		if revision, err = s.store.describe(ctx, at, commit); err == nil && paths != nil {
-			revision.Components, err = s.store.components(ctx, at, commit, queryOf(*paths))
-		}
+		revision, err = s.store.describe(ctx, at, commit)
 		return err
 	})
 	return revision, failed(ctx, "describe commit", err)

@@ -62,8 +62,8 @@ func TestComponentsChangeWithTheirFilesOnly(t *testing.T) {
 			r.t = t
 			r.commit("start", start)
 			q := Query{
-				Repository: r.dir, Ref: "main", Infrastructure: []string{"image/**"}, Configuration: []string{"config/**"},
-				Data: []string{"db/**"}, Ignore: []string{"docs/**", "*.md"},
+				Repository: r.dir, Ref: "main",
+				Paths: pipeline.Paths{Infrastructure: []string{"image/**"}, Configuration: []string{"config/**"}, Data: []string{"db/**"}, Ignore: []string{"docs/**", "*.md"}},
 			}
 			before := snapshot(t, cache, q)
 			test.change(r)
@@ -103,7 +103,7 @@ func TestDigestsAreStable(t *testing.T) {
 	t.Parallel()
 	r := newRepo(t)
 	r.commit("one", map[string]string{"a": "a\n", "b/c": "c\n"})
-	snap := snapshot(t, t.TempDir(), Query{Repository: r.dir, Data: []string{"b/**"}})
+	snap := snapshot(t, t.TempDir(), Query{Repository: r.dir, Paths: pipeline.Paths{Data: []string{"b/**"}}})
 	want := pipeline.Components{
 		Application:    "sha256:ce9945669b03927fb0094e6d0c27bdfa3737ae1cb81de7a80d267723cf7cfa5d",
 		Configuration:  "sha256:c94ad3a03532850cba45e51ad5019a6ee713d35472f71636e8f1380a43f3662d",
@@ -112,14 +112,6 @@ func TestDigestsAreStable(t *testing.T) {
 	}
 	if snap.Components != want {
 		t.Errorf("components are %+v, want %+v", snap.Components, want)
-	}
-	s, _ := newSource(t.TempDir())
-	described, err := s.Describe(t.Context(), r.dir, snap.Commit, &pipeline.Paths{Data: []string{"b/**"}})
-	if err != nil || described.Components != want {
-		t.Errorf("the commit alone has %+v, %v", described.Components, err)
-	}
-	if described, err = s.Describe(t.Context(), r.dir, snap.Commit, nil); err != nil || described.Components != (pipeline.Components{}) {
-		t.Errorf("without paths it has %+v, %v", described.Components, err)
 	}
 }
 
@@ -303,7 +295,7 @@ func TestOneFetchForAll(t *testing.T) {
 		var group sync.WaitGroup
 		for i := range 20 {
 			group.Go(func() {
-				q := Query{Repository: r.dir, Ref: []string{"main", "other", ""}[i%3], Data: []string{fmt.Sprint("d", i)}}
+				q := Query{Repository: r.dir, Ref: []string{"main", "other", ""}[i%3], Paths: pipeline.Paths{Data: []string{fmt.Sprint("d", i)}}}
 				if _, err := s.Snapshot(t.Context(), q); err != nil {
 					t.Error(err)
 				}
@@ -314,7 +306,7 @@ func TestOneFetchForAll(t *testing.T) {
 		if _, err := s.Snapshot(t.Context(), Query{Repository: r.dir}); err != nil {
 			t.Error(err)
 		}
-		if _, err := s.Describe(t.Context(), r.dir, commit, nil); err != nil {
+		if _, err := s.Describe(t.Context(), r.dir, commit); err != nil {
 			t.Error(err)
 		}
 		if j.count(command) != 1 || j.count("clone")+j.count("fetch") != 1 || j.count("ls-remote") != 1 {
@@ -352,16 +344,16 @@ func TestCommitsByID(t *testing.T) {
 	r.git("checkout", "--quiet", "--detach")
 	loose := r.commit("on no branch", map[string]string{"a": "2"})
 	s, _ := newSource(cache)
-	revision, err := s.Describe(t.Context(), r.dir, loose, nil)
+	revision, err := s.Describe(t.Context(), r.dir, loose)
 	if err != nil || revision.Commit != loose || revision.Message != "on no branch" {
 		t.Errorf("commit on no branch gives %+v, %v", revision, err)
 	}
 	absent := strings.Repeat("ab", 20)
-	_, err = s.Describe(t.Context(), r.dir, absent, nil)
+	_, err = s.Describe(t.Context(), r.dir, absent)
 	refused(t, err, pipeline.CodeNotFound, absent)
 	refused(t, checkOut(t.Context(), s, r.dir, absent, filepath.Join(t.TempDir(), "x")), pipeline.CodeNotFound, absent)
 	for _, commit := range []string{"", "main", "-x", strings.Repeat("A", 40), strings.Repeat("a", 41)} {
-		_, err := s.Describe(t.Context(), r.dir, commit, nil)
+		_, err := s.Describe(t.Context(), r.dir, commit)
 		refused(t, err, pipeline.CodeInvalid, commit)
 	}
 }

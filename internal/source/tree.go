@@ -5,14 +5,10 @@ package source
 
 import (
 	"bufio"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"regexp"
-	"strconv"
 	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -79,56 +75,6 @@ func pathFault(path string) string {
 		}
 	}
 	return ""
-}
-
-// digests adds up the entries of each component.
-type digests struct{ sums [components]hash.Hash }
-
-func newDigests() *digests {
-	d := &digests{}
-	for i := range d.sums {
-		d.sums[i] = sha256.New()
-		_, _ = io.WriteString(d.sums[i], "penstock-component-1\n")
-	}
-	return d
-}
-
-// add counts a file. Neither mode, ID nor path can hold a NUL, so that no two
-// lists of files run into each other.
-func (d *digests) add(to component, e entry) {
-	_, _ = io.WriteString(d.sums[to], e.mode+" "+e.id+" "+e.path+"\x00")
-}
-
-func (d *digests) components() pipeline.Components {
-	return pipeline.Components{
-		Application:    format(d.sums[application]),
-		Configuration:  format(d.sums[configuration]),
-		Infrastructure: format(d.sums[infrastructure]),
-		Data:           format(d.sums[data]),
-	}
-}
-
-func format(h hash.Hash) string { return "sha256:" + hex.EncodeToString(h.Sum(nil)) }
-
-// sourceDigest digests what concerns the application's stages.
-func sourceDigest(q Query, c pipeline.Components) string {
-	return combine(q, "application", c.Application, "configuration", c.Configuration, "data", c.Data)
-}
-
-// imageDigest digests what concerns the base image.
-func imageDigest(q Query, c pipeline.Components) string {
-	return combine(q, "infrastructure", c.Infrastructure, "configuration", c.Configuration)
-}
-
-// combine digests named digests, and the directory: the same files are built elsewhere in
-// another one.
-func combine(q Query, named ...string) string {
-	if q.Directory != "" {
-		named = append(named, "directory", strconv.Quote(q.Directory))
-	}
-	h := sha256.New()
-	_, _ = io.WriteString(h, "penstock-source-1\n"+strings.Join(named, "\n")+"\n")
-	return format(h)
 }
 
 // clip shortens foreign text for a message, which quotes it.

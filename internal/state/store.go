@@ -302,17 +302,17 @@ func RandomHex(bytes int) string {
 // NoPipeline returns the error that a pipeline does not exist.
 func NoPipeline(name string) error {
 	return pipeline.Errorf(pipeline.CodeNotFound, "read pipeline", "there is no pipeline %q", name).
-		WithHint("`penstock status` lists the pipelines; penstock_pipeline makes one.")
+		WithAdvice(pipeline.Advice{Verb: pipeline.VerbListPipelines})
 }
 
 // NoStage returns the error that a pipeline has no such stage.
 func NoStage(pipelineName, stage string) error {
 	return pipeline.Errorf(pipeline.CodeNotFound, "read stage", "pipeline %q has no stage %q", pipelineName, stage).
-		WithHint("`penstock status %s` lists its stages.", pipelineName)
+		WithAdvice(pipeline.Advice{Verb: pipeline.VerbLookAtStages, Pipeline: pipelineName})
 }
 
 // NoBuild returns the error that a pipeline has no such build.
 func NoBuild(op, pipelineName, build string) error {
 	return pipeline.Errorf(pipeline.CodeNotFound, op, "pipeline %q has no build %q", pipelineName, build).
-		WithHint("List the builds with `penstock builds %s`.", pipelineName)
+		WithAdvice(pipeline.Advice{Verb: pipeline.VerbListBuilds, Pipeline: pipelineName})
 }

@@ -115,10 +115,10 @@ func prepareRemote(req pipeline.StepRequest) (attempt, error) {
 	switch {
 	case req.Exec == nil:
 		return nil, invalid("the command runs on the environment, but the stage has none").
-			WithHint("Set environment = { instances = 1 } on the stage, or remove on = %q.", req.Step.On)
+			WithAdvice(pipeline.Set("environment.instances", "1", "the stage"), pipeline.Unset("on"))
 	case req.Step.Report != "":
 		return nil, invalid("the report %q is read from the checkout, but the command runs on the environment", req.Step.Report).
-			WithHint("Remove report, or on = %q.", req.Step.On)
+			WithAdvice(pipeline.Unset("report"), pipeline.Unset("on"))
 	}
 	env := variables(req)
 	bound := limit(req.Step, pipeline.DefaultStepTimeout)

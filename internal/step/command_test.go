@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 )
 
@@ -84,8 +85,8 @@ func TestCommand(t *testing.T) {
 			if err != nil && (result.Error == "" || !strings.HasSuffix(err.Error(), result.Error)) {
 				t.Errorf("result has error %q", result.Error)
 			}
-			if !strings.Contains(pipeline.HintOf(err), tt.hint) {
-				t.Errorf("hint is %q", pipeline.HintOf(err))
+			if !strings.Contains(reason.Hint(err), tt.hint) {
+				t.Errorf("hint is %q", reason.Hint(err))
 			}
 			if want := stamp + strings.Join(tt.lines, "\n"+stamp) + "\n"; tt.lines != nil && !strings.Contains(log, want) {
 				t.Errorf("log is\n%.2000s\nwithout\n%.2000s", log, want)

@@ -76,7 +76,7 @@ func target(method, endpoint, absolute, path string) (*url.URL, error) {
 		return nil, invalid("url and path are both set").WithHint("Set path for the stage's environment, or url for anything else.")
 	case absolute == "" && endpoint == "":
 		return nil, invalid("path %q has no endpoint, because the stage has no environment", path).
-			WithHint("Set environment = { instances = 1 } on the stage, or set url.")
+			WithAdvice(pipeline.Set("environment.instances", "1", "the stage"), pipeline.Set("url", "", ""))
 	case absolute == "":
 		if !strings.Contains(endpoint, "://") {
 			endpoint = "http://" + endpoint

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/text/encoding/unicode"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 func TestReadJUnit(t *testing.T) {
@@ -215,8 +216,8 @@ func TestReports(t *testing.T) {
 			if tt.says == "" && err != nil || tt.says != "" && (pipeline.CodeOf(err) != pipeline.CodeFailed || !strings.HasPrefix(err.Error(), tt.says)) {
 				t.Errorf("error is %v, want %q", err, tt.says)
 			}
-			if !strings.Contains(pipeline.HintOf(err), tt.hint) {
-				t.Errorf("hint is %q", pipeline.HintOf(err))
+			if !strings.Contains(reason.Hint(err), tt.hint) {
+				t.Errorf("hint is %q", reason.Hint(err))
 			}
 			if total := 0; result.Tests != nil {
 				if total = result.Tests.Total; total != tt.total {

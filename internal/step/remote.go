@@ -152,7 +152,7 @@ func (r *Runner) programFor(ctx context.Context) (string, error) {
 	}
 	if system != runtime.GOOS || arch != runtime.GOARCH {
 		return "", invalid("the machines for the load run programs for %s/%s, but this one is for %s/%s", system, arch, runtime.GOOS, runtime.GOARCH).
-			WithHint("Run Terraform on %s/%s, or make the load on this machine: in a stage with runner = \"local\".", system, arch)
+			WithHint("Run Terraform on %s/%s, or make the load on this machine.", system, arch).WithAdvice(pipeline.Set("runner", `"local"`, "the stage"))
 	}
 	if r.program != "" {
 		return r.program, nil

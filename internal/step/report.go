@@ -221,7 +221,8 @@ func (r *reports) read(ctx context.Context, out *outcome) {
 	case out.err == nil:
 		out.err = err
 	case written: // without a report the exit says enough
-		out.err = failed("%w; %w", out.err, err).WithHint("%s", pipeline.HintOf(out.err))
+		hint, ways := pipeline.RemedyOf(out.err)
+		out.err = failed("%w; %w", out.err, err).WithHint("%s", hint).WithAdvice(ways...)
 	}
 }
 
@@ -250,7 +251,7 @@ func (r *reports) count(ctx context.Context, counts *pipeline.TestCounts) (writt
 	}
 	if counts.Total == 0 && !r.empty {
 		return true, failed("report %q has no test", r.pattern).
-			WithHint("Find out why no test ran. If that is intended, set allow_empty_report = true.")
+			WithHint("Find out why no test ran. If that is intended, say so.").WithAdvice(pipeline.Set("allow_empty_report", "true", "the step"))
 	}
 	return true, nil
 }

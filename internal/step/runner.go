@@ -19,6 +19,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -73,8 +74,8 @@ func (r *Runner) Check(kind pipeline.RunnerKind) error {
 	case kind != pipeline.RunnerCodeBuild:
 		return invalid("%q is not a runner", kind).WithHint("Set runner to local or codebuild.")
 	case r.worker == nil:
-		return invalid("runner = %q needs the provider's aws argument: without it everything is on this machine", kind).
-			WithHint("Configure the provider with aws = { … }, or remove runner.")
+		return invalid("runner %q needs the provider's aws argument: without it everything is on this machine", kind).
+			WithAdvice(pipeline.Set("aws", "{ … }", "the provider"), pipeline.Unset("runner"))
 	}
 	return r.worker.Check()
 }
@@ -170,7 +171,7 @@ func (r *Runner) prepare(ctx context.Context, req pipeline.StepRequest) (attempt
 	case kinds != 1:
 		return nil, invalid("the step sets %d of command, http and load", kinds).WithHint("Set exactly one of them.")
 	case s.Script != "":
-		return nil, invalid("script %q is only for the steps of a baked image", s.Script).WithHint("Call it from a command: command = %q.", "sh "+s.Script)
+		return nil, invalid("script %q is only for the steps of a baked image", s.Script).WithHint("Call it from a command.").WithAdvice(pipeline.Set("command", strconv.Quote("sh "+s.Script), "the step"))
 	case s.HTTP != nil:
 		return prepareHTTP(req)
 	case s.Load != nil:
@@ -180,7 +181,8 @@ func (r *Runner) prepare(ctx context.Context, req pipeline.StepRequest) (attempt
 	case s.On == pipeline.OnRunner:
 		return r.prepareCommand(ctx, req)
 	default:
-		return nil, invalid("on = %q is not a place to run a command", s.On).WithHint("Use on = %q or %q, or leave it out.", pipeline.OnEnvironment, pipeline.OnInstances)
+		return nil, invalid("%q is not a place to run a command on", s.On).
+			WithAdvice(pipeline.Set("on", strconv.Quote(string(pipeline.OnEnvironment)), ""), pipeline.Set("on", strconv.Quote(string(pipeline.OnInstances)), ""), pipeline.Unset("on"))
 	}
 }
 
@@ -206,7 +208,8 @@ func (r *Runner) conclude(ctx context.Context, result *pipeline.StepResult, out 
 	if pipeline.CodeOf(out.err) == pipeline.CodeInvalid {
 		code = pipeline.CodeInvalid
 	}
-	return pipeline.Errorf(code, op, "%s", result.Error).WithHint("%s", hide.Text(pipeline.HintOf(out.err)))
+	hint, ways := pipeline.RemedyOf(out.err)
+	return pipeline.Errorf(code, op, "%s", result.Error).WithHint("%s", hide.Text(hint)).WithAdvice(ways...)
 }
 
 func cancelled(ctx context.Context, name string) error {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 )
 
@@ -221,8 +222,8 @@ func TestMistakes(t *testing.T) {
 			t.Parallel()
 			tt.step.Name, tt.step.Retries = "s", 3
 			result, log, err := run(t, t.Context(), pipeline.StepRequest{Step: tt.step, Checkout: dir}, nil)
-			if pipeline.CodeOf(err) != pipeline.CodeInvalid || !strings.Contains(err.Error(), tt.says) || pipeline.HintOf(err) == "" {
-				t.Errorf("got %v (%s), hint %q", err, pipeline.CodeOf(err), pipeline.HintOf(err))
+			if pipeline.CodeOf(err) != pipeline.CodeInvalid || !strings.Contains(err.Error(), tt.says) || reason.Hint(err) == "" {
+				t.Errorf("got %v (%s), hint %q", err, pipeline.CodeOf(err), reason.Hint(err))
 			}
 			if result.Status != pipeline.RunFailed || result.Attempts != 0 || !strings.Contains(log, tt.says) {
 				t.Errorf("result is %+v, log\n%s", result, log)
@@ -266,7 +267,7 @@ func TestSecretsAreHidden(t *testing.T) {
 			if err == nil {
 				t.Fatal("it passed")
 			}
-			all := log + err.Error() + pipeline.HintOf(err) + result.Error
+			all := log + err.Error() + reason.Hint(err) + result.Error
 			if result.Tests != nil {
 				for _, f := range result.Tests.Failures {
 					all += f.Name + f.Message

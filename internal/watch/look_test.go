@@ -52,7 +52,7 @@ func newPlace(t *testing.T, targets ...pipeline.NotifyTarget) *place {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = a.Close(context.Background()) })
-	p.app, p.query = a, source.Query{Repository: p.repo, Ref: "main", Data: []string{"db/**"}, Ignore: []string{"*.md"}}
+	p.app, p.query = a, source.Query{Repository: p.repo, Ref: "main", Paths: pipeline.Paths{Data: []string{"db/**"}, Ignore: []string{"*.md"}}}
 	if _, err := a.Engine.Pipelines.Create(t.Context(), pipeline.Pipeline{Name: "shop", Owner: "here", Notify: targets}); err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -154,7 +155,9 @@ func (c *CLI) State(ctx context.Context) (*State, error) {
 	}
 	s := &State{qualified: map[string]string{}}
 	if state.Values != nil && state.Values.RootModule != nil {
-		s.read(state.Values.RootModule)
+		if err := s.read(state.Values.RootModule); err != nil {
+			return nil, err
+		}
 	}
 	for i, e := range s.Environments { // of another configuration's pipeline the name is as it is
 		s.Environments[i].Pipeline = cmp.Or(s.qualified[e.Pipeline], e.Pipeline)
@@ -216,12 +219,16 @@ func unframed(text string) string {
 }
 
 // read takes from a module, and those in it, what a watcher looks at.
-func (s *State) read(m *tfjson.StateModule) {
+func (s *State) read(m *tfjson.StateModule) error {
 	for _, r := range m.Resources {
 		s.resources++
 		switch {
 		case r.Mode == tfjson.DataResourceMode && r.Type == "penstock_source":
-			s.Sources = append(s.Sources, readSource(r))
+			found, err := readSource(r)
+			if err != nil {
+				return err
+			}
+			s.Sources = append(s.Sources, found)
 		case r.Mode == tfjson.ManagedResourceMode && r.Type == "penstock_pipeline":
 			name := text(r.AttributeValues["qualified_name"])
 			s.Pipelines = append(s.Pipelines, name)
@@ -234,38 +241,35 @@ func (s *State) read(m *tfjson.StateModule) {
 		}
 	}
 	for _, child := range m.ChildModules {
-		s.read(child)
+		if err := s.read(child); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
-func readSource(r *tfjson.StateResource) Source {
-	v := r.AttributeValues
-	digests, _ := v["components"].(map[string]any)
-	return Source{
-		Address: r.Address,
-		Query: source.Query{
-			Repository: text(v["repository"]), Ref: text(v["ref"]), Directory: text(v["directory"]), Include: texts(v["include"]), Infrastructure: texts(v["infrastructure"]),
-			Configuration: texts(v["configuration"]), Data: texts(v["data"]), Ignore: texts(v["ignore"]),
-		},
-		Components: pipeline.Components{
-			Application: text(digests["application"]), Configuration: text(digests["configuration"]),
-			Infrastructure: text(digests["infrastructure"]), Data: text(digests["data"]),
-		},
+// readSource reads the attributes of a penstock_source, which are called as the fields are in
+// JSON.
+func readSource(r *tfjson.StateResource) (Source, error) {
+	var v struct {
+		Repository string `json:"repository"`
+		Ref        string `json:"ref"`
+		pipeline.Paths
+		Components pipeline.Components `json:"components"`
 	}
+	doc, err := json.Marshal(r.AttributeValues)
+	if err == nil {
+		err = json.Unmarshal(doc, &v)
+	}
+	if err != nil {
+		return Source{}, pipeline.Errorf(pipeline.CodeFailed, "read state", "%s: %w", r.Address, err)
+	}
+	return Source{Address: r.Address, Query: source.Query{Repository: v.Repository, Ref: v.Ref, Paths: v.Paths}, Components: v.Components}, nil
 }
 
 func text(v any) string {
 	s, _ := v.(string)
 	return s
-}
-
-func texts(v any) []string {
-	list, _ := v.([]any)
-	var all []string
-	for _, item := range list {
-		all = append(all, text(item))
-	}
-	return all
 }
 
 // summary passes on what Terraform prints, and keeps the line that sums it up.

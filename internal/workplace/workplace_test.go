@@ -11,12 +11,13 @@ import (
 	"testing"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
-		t.Fatalf("%v (%s)", err, pipeline.HintOf(err))
+		t.Fatalf("%v (%s)", err, reason.Hint(err))
 	}
 }
 
@@ -150,8 +151,8 @@ func TestPlaceThatTheUserNames(t *testing.T) {
 	must(t, os.MkdirAll(filepath.Join(before.Dir, "environments", "e-1"), 0o700))
 	t.Setenv(Variable, named)
 	_, err := Open(data)
-	if pipeline.CodeOf(err) != pipeline.CodeInvalid || !strings.Contains(err.Error(), named) || !strings.Contains(pipeline.HintOf(err), filepath.Dir(before.Dir)) {
-		t.Errorf("with an environment in the place of before: %v (%s)", err, pipeline.HintOf(err))
+	if pipeline.CodeOf(err) != pipeline.CodeInvalid || !strings.Contains(err.Error(), named) || !strings.Contains(reason.Hint(err), filepath.Dir(before.Dir)) {
+		t.Errorf("with an environment in the place of before: %v (%s)", err, reason.Hint(err))
 	}
 	must(t, os.RemoveAll(filepath.Join(before.Dir, "environments", "e-1")))
 	must(t, before.Release())
@@ -221,7 +222,7 @@ func TestNoHome(t *testing.T) {
 	t.Setenv(Variable, "")
 	t.Setenv("XDG_STATE_HOME", "")
 	t.Setenv("HOME", "")
-	if _, err := Open(dataDir(t)); pipeline.CodeOf(err) != pipeline.CodeInvalid || !strings.Contains(pipeline.HintOf(err), Variable) {
+	if _, err := Open(dataDir(t)); pipeline.CodeOf(err) != pipeline.CodeInvalid || !strings.Contains(reason.Hint(err), Variable) {
 		t.Errorf("without a home directory: %v", err)
 	}
 }

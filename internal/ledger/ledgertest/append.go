@@ -21,6 +21,7 @@ func appendTests() map[string]func(*testing.T, *suite) {
 		"step by step":         testStepByStep,
 		"gone":                 testGone,
 		"order":                testOrder,
+		"numbers":              testNumbers,
 		"caller's values":      testCallersValues,
 		"versions":             testVersions,
 		"expect":               testExpect,
@@ -173,13 +174,42 @@ func testGone(t *testing.T, s *suite) {
 	}
 }
 
+// testNumbers has builds offered, recorded again, collected and offered anew, alone and
+// together: each gets the next number, and keeps it.
+func testNumbers(t *testing.T, s *suite) {
+	l := s.ledger(t)
+	appendFacts(t, l, "shop", pipeline.Facts{Pipeline: &pipeline.Pipeline{Name: "shop"}}, buildFact("b-1"), buildFact("b-2"))
+	b := mustState(t, l, "shop").Builds["b-1"]
+	b.Order, b.Image = 0, "i-1" // it becomes the newest, and has an image
+	appendFacts(t, l, "shop", pipeline.Facts{Build: &b})
+	appendFacts(t, l, "shop", pipeline.Facts{Gone: []pipeline.Key{buildKey("b-2")}})
+	l = s.ledger(t) // another process
+	broken := buildFact("b-3")
+	broken.Build.Revision.Message = "caf\xe9" // which is replaced, so that the event is sealed twice
+	appendFacts(t, l, "shop", broken, runFact("r-1", "commit", "b-3", pipeline.RunPassed))
+	appendFacts(t, l, "shop", buildFact("b-2"))
+	appendFacts(t, l, "other", buildFact("b-1"))
+	for _, l := range []pipeline.Ledger{l, s.ledger(t)} {
+		st := mustState(t, l, "shop")
+		for id, want := range map[string]int64{"b-1": 1, "b-3": 3, "b-2": 4} {
+			if got := st.Builds[id].Number; got != want {
+				t.Errorf("build %s has number %d, want %d", id, got, want)
+			}
+		}
+		if got := mustState(t, l, "other").Builds["b-1"].Number; got != 1 {
+			t.Errorf("the first build of another pipeline has number %d", got)
+		}
+		mustVerify(t, l, "shop", 8)
+	}
+}
+
 // testSealed appends events that another ledger sealed.
 func testSealed(t *testing.T, s *suite) {
 	var sealed []pipeline.Event
 	last := pipeline.Event{}
 	for _, f := range everyFact(t) {
 		e := pipeline.Event{Pipeline: "shop", Kind: factRecorded, Actor: "bob", Facts: f}
-		must(t, e.Seal(last.Seq+1, last.Hash, s.clock.Now().Add(-time.Hour), last.Time))
+		must(t, e.Seal(last, s.clock.Now().Add(-time.Hour)))
 		sealed, last = append(sealed, e), e
 	}
 	l := s.ledger(t)
@@ -194,6 +224,9 @@ func testSealed(t *testing.T, s *suite) {
 	changed.Actor = "eve"
 	wantCode(t, put(changed), pipeline.CodeCorrupt)
 	wantCode(t, put(sealed[1]), pipeline.CodeConflict)
+	uncounted := pipeline.Event{Pipeline: "shop", Kind: factRecorded, Actor: "bob", Facts: sealed[0].Facts}
+	must(t, uncounted.Seal(pipeline.Event{Builds: 7}, s.clock.Now()))
+	wantCode(t, put(uncounted), pipeline.CodeCorrupt)
 	if head, err := l.Head(t.Context(), "shop"); err != nil || head != 0 {
 		t.Fatalf("what was refused is there: %d, %v", head, err)
 	}

@@ -135,10 +135,13 @@ func (l memory) seal(b pipeline.Batch) (sealed []pipeline.Event, err error) {
 			if err := e.Check(e.Seq, e.Prev); err != nil {
 				return nil, err
 			}
+			if !e.CountsOn(last.Builds) {
+				return nil, pipeline.Errorf(pipeline.CodeCorrupt, op, "event %d does not count the builds on", e.Seq)
+			}
 		} else {
 			e.Pipeline = b.Pipeline
 			if e, err = stored(e); err == nil { // what is hashed is what is read back
-				err = e.Seal(last.Seq+1, last.Hash, l.Now(), last.Time)
+				err = e.Seal(last, l.Now())
 			}
 			if err != nil {
 				return nil, pipeline.Errorf(pipeline.CodeInvalid, op, "event %q: %w", e.Kind, err)

@@ -41,7 +41,7 @@ func (s *Story) Event(kind pipeline.EventKind, f pipeline.Facts) *Story {
 	}
 	s.Now = s.Now.Add(time.Second)
 	e := pipeline.Event{Pipeline: "shop", Kind: kind, Actor: "alice", Facts: f}
-	if err := e.Seal(last.Seq+1, last.Hash, s.Now, last.Time); err != nil {
+	if err := e.Seal(last, s.Now); err != nil {
 		s.t.Fatal(err)
 	}
 	rows, err := e.Records()

@@ -17,6 +17,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/platformtest"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // app returns an application image: the base image with an artifact installed.
@@ -293,7 +294,7 @@ func TestCheckEndpoint(t *testing.T) {
 		"trust":            p.Trust(t.Context(), "e-1", nil),
 		"service.protocol": p.CheckService(pipeline.Service{Protocol: pipeline.ProtocolH2C}),
 	} {
-		if pipeline.CodeOf(err) != pipeline.CodeInvalid || pipeline.HintOf(err) == "" {
+		if pipeline.CodeOf(err) != pipeline.CodeInvalid || reason.Hint(err) == "" {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

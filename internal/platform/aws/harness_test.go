@@ -33,6 +33,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/awstest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/instance"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/platformtest"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 func TestMain(m *testing.M) {
@@ -126,7 +127,7 @@ func (b *bed) must(err error) {
 		if b.log != nil {
 			log = b.log.String()
 		}
-		b.Fatalf("%v (hint: %s)\n%s", err, pipeline.HintOf(err), log)
+		b.Fatalf("%v (hint: %s)\n%s", err, reason.Hint(err), log)
 	}
 }
 
@@ -137,7 +138,7 @@ func (b *bed) wantError(err error, code pipeline.Code, text ...string) {
 		b.Fatalf("got error %v with code %q, want %q", err, pipeline.CodeOf(err), code)
 	}
 	for _, want := range text {
-		if !strings.Contains(err.Error()+"\n"+pipeline.HintOf(err), want) {
+		if !strings.Contains(err.Error()+"\n"+reason.Hint(err), want) {
 			b.Errorf("the error %q does not say %q", err, want)
 		}
 	}

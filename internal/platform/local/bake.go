@@ -35,7 +35,7 @@ const (
 func (p *Platform) Resolve(_ context.Context, from pipeline.ImageFrom) (string, error) {
 	if from.AMI != "" || from.SSMParameter != "" || from.Filter != nil {
 		return "", pipeline.Errorf(pipeline.CodeInvalid, opBake, "the local platform has no AMIs: from can't be ami, ssm_parameter or filter").
-			WithHint("Set from = { directory = … } or { image = … }; or give the provider an aws block.")
+			WithAdvice(pipeline.Set("from.directory", "…", ""), pipeline.Set("from.image", "…", ""), pipeline.Set("aws", "{ … }", "the provider"))
 	}
 	return from.Image, nil
 }
@@ -127,7 +127,7 @@ func lockBake(ctx context.Context, dir string) (lock *os.File, err error) {
 		return poll.Probe{Done: lock != nil, State: "it is held"}, err
 	})
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		return nil, pipeline.Errorf(pipeline.CodeConflict, opBake, "run %s is baking it already", filepath.Base(dir))
+		return nil, pipeline.Errorf(pipeline.CodeConflict, opBake, "run %s is already baking the image", filepath.Base(dir))
 	}
 	return lock, err
 }
@@ -168,7 +168,7 @@ func (p *Platform) origin(ctx context.Context, r pipeline.BakeRequest) (tree, im
 		}
 	}
 	if given != 1 {
-		return "", "", pipeline.Errorf(pipeline.CodeInvalid, opBake, "it is made from exactly one of a tree, an image and an environment, not %d", given)
+		return "", "", pipeline.Errorf(pipeline.CodeInvalid, opBake, "an image is made from exactly one of a tree, an image and an environment, not %d", given)
 	}
 	if r.Environment == "" {
 		return r.Tree, r.Image, nil
@@ -229,7 +229,7 @@ func (p *Platform) CheckImage(r pipeline.ImageDefinition) error {
 	for name, set := range map[string]bool{"kms_key": r.KMSKey != "", "publish": r.Publish != nil} {
 		if set {
 			return pipeline.Errorf(pipeline.CodeInvalid, "check image "+r.Name, "%s has no meaning on the local platform", name).
-				WithHint("Remove it, or use the AWS platform: provider \"penstock\" { aws = { … } }.")
+				WithAdvice(pipeline.Unset(name), pipeline.Set("aws", "{ … }", "the provider"))
 		}
 	}
 	return nil

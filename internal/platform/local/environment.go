@@ -156,7 +156,7 @@ func (p *Platform) Check(e pipeline.EnvironmentSpec) error {
 	} {
 		if a.set {
 			return pipeline.Errorf(pipeline.CodeInvalid, "check environment", "environment.%s has no meaning on the local platform, %s", a.name, a.why).
-				WithHint("Remove it, or use the AWS platform: provider \"penstock\" { aws = { … } }.")
+				WithAdvice(pipeline.Unset("environment."+a.name), pipeline.Set("aws", "{ … }", "the provider"))
 		}
 	}
 	return nil

@@ -68,13 +68,13 @@ func completed(r pipeline.FleetRequest) (pipeline.FleetRequest, error) {
 	case r.Instances < 1:
 		return r, invalid("Set instances to 1 or more.", "instances %d is less than 1", r.Instances)
 	case r.Port < 0 || r.Port > 65535:
-		return r, invalid("Set port to a number from 1 to 65535, or leave it out for any free one.", "port %d is none", r.Port)
+		return r, invalid("Set port to a number from 1 to 65535, or leave it out for any free one.", "port %d is out of range", r.Port)
 	case net.ParseIP(r.Address) == nil && r.Address != "localhost":
 		return r, invalid("Set address to one of this machine's, or leave it out for loopback.", "address %q is not an IP address", r.Address)
 	case r.Service.Protocol != "" && r.Service.Protocol != pipeline.ProtocolH2C:
 		return r, invalid("Set service.protocol to \"h2c\", or leave it out for HTTP/1.1.", "service.protocol %q is not known", r.Service.Protocol)
 	case r.Service.Start == "":
-		return r, invalid("Set service = { start = \"…\" } on the pipeline.", "service.start is not set, so there is nothing to launch")
+		return r, invalid("Set service.start on the pipeline.", "service.start is not set, so there is nothing to launch")
 	}
 	if _, err := pipeline.ParseProxies(r.TrustedProxies); err != nil {
 		return r, invalid(hintProxies, "trusted_proxies: %v", err)
@@ -295,7 +295,7 @@ func (e *environment) makeData(ctx context.Context, from string) error {
 	}
 	source := filepath.Join(e.Platform.dir(from), protocol.DataDir)
 	if !exists(source) {
-		return pipeline.Errorf(pipeline.CodeNotFound, "copy data", "environment %s has none on this machine", from).
+		return pipeline.Errorf(pipeline.CodeNotFound, "copy data", "environment %s has no data on this machine", from).
 			WithHint("Restore that environment first, or change data_from.")
 	}
 	return filetree.Copy(ctx, source, data)

@@ -32,6 +32,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // Subject is a platform to test, which holds nothing yet.
@@ -117,14 +118,14 @@ func (s *suite) endAll() {
 func (s *suite) ok(err error) {
 	s.Helper()
 	if err != nil {
-		s.Errorf("%v (hint: %s)", err, pipeline.HintOf(err))
+		s.Errorf("%v (hint: %s)", err, reason.Hint(err))
 	}
 }
 
 func (s *suite) must(err error) {
 	s.Helper()
 	if err != nil {
-		s.Fatalf("%v (hint: %s)\n%s", err, pipeline.HintOf(err), s.log.String())
+		s.Fatalf("%v (hint: %s)\n%s", err, reason.Hint(err), s.log.String())
 	}
 }
 

@@ -1,12 +1,11 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package reason puts the reasons of package gate into words, so that all faces use the same:
-// what a stage waits for, what to do about a refusal, and with which command.
+// Package reason puts reasons and advice into words, so that all faces use the same: what a
+// stage waits for, what to do about an error, and with which command.
 package reason
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -66,13 +65,17 @@ func passing(w gate.Wait) string {
 // WaitCommand returns how a person ends a wait: a command, or an edit; empty if neither
 // would.
 func WaitCommand(w gate.Wait) string {
+	how := pipeline.Advice{Pipeline: w.Pipeline, Stage: w.Stage, Build: w.Build}
 	switch w.Kind {
 	case gate.WaitDecision:
-		return fmt.Sprintf("`penstock approve %s %s %s` or `penstock reject …`", w.Pipeline, w.Stage, w.Build)
+		how.Verb = pipeline.VerbApprove
+		return fmt.Sprintf("`%s` or `penstock reject …`", Command(how))
 	case gate.WaitPromotion:
-		return fmt.Sprintf("`penstock promote %s %s %s`, or build = %q", w.Pipeline, w.Stage, w.Build, w.Build)
+		how.Verb = pipeline.VerbPromote
+		return fmt.Sprintf("`%s`, or build = %q", Command(how), w.Build)
 	case gate.WaitResume:
-		return fmt.Sprintf("`%s`", Command(gate.Advice{Verb: gate.VerbResume, Pipeline: w.Pipeline, Stage: w.Stage}))
+		how.Verb = pipeline.VerbResume
+		return fmt.Sprintf("`%s`", Command(how))
 	}
 	return ""
 }
@@ -96,96 +99,6 @@ func MoveWaits(m gate.Move) string {
 		return err.Error()
 	}
 	return Waiting(m.Wait)
-}
-
-// Command returns the command line of an advice; empty for no advice.
-func Command(a gate.Advice) string {
-	switch a.Verb {
-	case gate.VerbApprove:
-		return fmt.Sprintf("penstock approve %s %s %s", a.Pipeline, a.Stage, a.Build)
-	case gate.VerbPromote:
-		return fmt.Sprintf("penstock promote %s %s %s", a.Pipeline, a.Stage, a.Build)
-	case gate.VerbLift:
-		return fmt.Sprintf("penstock approve --lift %s %s %s", a.Pipeline, a.Stage, a.Build)
-	case gate.VerbResume:
-		return fmt.Sprintf("penstock resume %s %s", a.Pipeline, a.Stage)
-	case gate.VerbWait:
-		return fmt.Sprintf("penstock logs -f %s %s", a.Pipeline, a.Stage)
-	case gate.VerbChoose:
-		return "penstock builds " + a.Pipeline
-	case gate.VerbApply:
-		return "terraform apply"
-	}
-	return ""
-}
-
-// Advice says in sentences what to do about an obstacle.
-func Advice(o gate.Obstacle) string {
-	a := o.Advice()
-	switch a.Verb {
-	case gate.VerbApprove:
-		return fmt.Sprintf("Approve it with `%s`.", Command(a))
-	case gate.VerbLift:
-		if o.Needed > 1 {
-			return fmt.Sprintf("Choose another build, or lift the rejection with `%s`: %d of %d people have yet to.", Command(a), o.Missing, o.Needed)
-		}
-		return fmt.Sprintf("Choose another build, or lift the rejection with `%s`.", Command(a))
-	case gate.VerbPromote:
-		return fmt.Sprintf("Move it there with `%s`, and apply.", Command(a))
-	case gate.VerbResume:
-		return fmt.Sprintf("Resume the stage with `%s`.", Command(a))
-	case gate.VerbWait:
-		return fmt.Sprintf("Wait until the run ends; `%s` follows it.", Command(a))
-	case gate.VerbDefine:
-		return fmt.Sprintf("Define stage %q and apply it first, or take it out of after.", o.Stage)
-	case gate.VerbPin:
-		if o.Kind == gate.ObstaclePassedBy {
-			return fmt.Sprintf("Choose a newer build, or move the stage back: set build = %q on stage %q and apply.", o.Build, o.Stage)
-		}
-		return fmt.Sprintf("Set build = %q on stage %q and apply.", o.Build, o.Stage)
-	case gate.VerbApply:
-		if o.Kind == gate.ObstacleFailed {
-			return fmt.Sprintf("See `penstock logs %s`, mend the cause, and apply: the stage is tried again.", o.Run.ID)
-		}
-		return "Apply the configuration: the stage runs then."
-	}
-	if o.Choice != "" {
-		return fmt.Sprintf("Choose another build, such as %s, which may enter; `%s` lists them.", o.Choice, Command(a))
-	}
-	return fmt.Sprintf("Choose another build; `%s` lists them.", Command(a))
-}
-
-// Hint says what to do now about an error: the error's own hint, or the remedy for the
-// refusal that caused it; empty if neither is known.
-func Hint(err error) string {
-	var conflict *gate.Conflict
-	if errors.As(err, &conflict) {
-		return "Plan again."
-	}
-	hint := pipeline.HintOf(err)
-	var wait *gate.WaitError
-	var lift *gate.LiftError
-	switch {
-	case errors.As(err, &wait):
-		return strings.TrimSpace(fmt.Sprintf("The stage waits for %s. %s", Wait(wait.Wait), hint))
-	case errors.As(err, &lift):
-		return strings.TrimSpace(fmt.Sprintf("%s `%s` lifts the rejection.", hint, Command(lift.Advice)))
-	case hint != "":
-		return hint
-	}
-	var refusal *gate.Refusal
-	if !errors.As(err, &refusal) {
-		return ""
-	}
-	switch refusal.Kind {
-	case gate.RefusedMalformed:
-		return fmt.Sprintf("A build ID is \"b-\" and ten hexadecimal digits; list them with `penstock builds %s`.", refusal.Pipeline)
-	case gate.RefusedPaused:
-		return fmt.Sprintf("Resume it with `%s`.", Command(gate.Advice{Verb: gate.VerbResume, Pipeline: refusal.Pipeline, Stage: refusal.Stage}))
-	case gate.RefusedPerson:
-		return pipeline.HintOf(refusal.Person)
-	}
-	return Advice(refusal.Obstacle)
 }
 
 // Names writes names for a sentence: `"a", "b" and "c"`.

@@ -22,6 +22,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/instance"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // Bed is an installation in an account of its own, with what the bootstrap stack makes.
@@ -79,7 +80,7 @@ func Settings(t testing.TB, c *cloudtest.Cloud) stack.Settings {
 func (b *Bed) Must(err error) {
 	b.Helper()
 	if err != nil {
-		b.Fatalf("%v (hint: %s)", err, pipeline.HintOf(err))
+		b.Fatalf("%v (hint: %s)", err, reason.Hint(err))
 	}
 }
 

@@ -64,7 +64,7 @@ func CheckRequest(r pipeline.FleetRequest) error {
 	case r.Instances < 1:
 		return invalid("Set instances to 1 or more.", "a fleet of %d instances", r.Instances)
 	case r.Service.Start == "":
-		return invalid("Set service = { start = … } on the pipeline.", "the service has no start command")
+		return invalid("Set service.start on the pipeline.", "the service has no start command")
 	case r.Image == "":
 		return invalid("Set base_image on the commit stage to the image_id of a penstock_baked_image.",
 			"there is no image to launch; on AWS an environment needs one")

@@ -60,7 +60,7 @@ func (w *watch) look(ctx context.Context) error {
 		}
 	}
 	if len(rings) > 0 {
-		return pipeline.Errorf(pipeline.CodeFailed, opShift, "under traffic these alarms went off: %s", strings.Join(rings, ", ")).
+		return pipeline.Errorf(pipeline.CodeFailed, opShift, "these alarms went off under traffic: %s", strings.Join(rings, ", ")).
 			WithHint("The fleet before serves again. CloudWatch says what the alarms saw.")
 	}
 	return nil

@@ -34,7 +34,7 @@ func (m *Images) Bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.Bak
 	case r.Tree != "":
 		return pipeline.BakedImage{}, noDirectory()
 	case r.Image == "":
-		return pipeline.BakedImage{}, pipeline.Errorf(pipeline.CodeInvalid, opBake, "nothing says what it is made from")
+		return pipeline.BakedImage{}, pipeline.Errorf(pipeline.CodeInvalid, opBake, "the image has no source image, environment or directory")
 	}
 	found, err := m.imagesOf(ctx, keyOf(r))
 	if err != nil {

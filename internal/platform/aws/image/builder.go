@@ -34,13 +34,13 @@ func (m *Images) build(ctx context.Context, r pipeline.BakeRequest) (_ pipeline.
 	if m.stack.Settings.BuilderGroup == "" {
 		return pipeline.BakedImage{}, pipeline.Errorf(pipeline.CodeInvalid, opBake,
 			"the stack %q has no security group for builders, which nobody may reach", m.stack.Settings.Stack).
-			WithHint("Bring the stack up to date with `penstock bootstrap --region %s --stack %s`.", m.stack.Config.Region, m.stack.Settings.Stack)
+			WithAdvice(pipeline.Advice{Verb: pipeline.VerbUpdateStack, Region: m.stack.Config.Region, Stack: m.stack.Settings.Stack})
 	}
 	builder, err := m.instances.Run(ctx, instance.Launch{
 		Token: r.Token, Image: r.Image, UserData: instance.Preamble + instance.PowerOff(builderLife) + " || true\n",
 		KMSKey: r.KMSKey, Group: m.stack.Settings.BuilderGroup, Tags: m.stack.TagsOf(r.Labels, map[string]string{
 			stack.TagKey: keyOf(r), stack.TagRun: r.Token, stack.TagRole: roleBuilder,
-			stack.TagExpires: stack.Timestamp(m.stack.Now().Add(builderLife)), "Name": "penstock builder of " + r.Name,
+			stack.TagExpires: stack.Timestamp(m.stack.Now().Add(builderLife)), "Name": "Penstock builder of " + r.Name,
 		}),
 	})
 	if err != nil {

@@ -47,8 +47,8 @@ func New(s *stack.Stack, instances *instance.Instances) *Images {
 // noDirectory is the error for an image that is to be made of a directory.
 func noDirectory() error {
 	return pipeline.Errorf(pipeline.CodeInvalid, "resolve source image", "on AWS an image can't be made from a directory").
-		WithHint("Set from = { ami = … }, { ssm_parameter = … } or { filter = … }, " +
-			"and copy the directory in a step: $PENSTOCK_SOURCE is the checkout.")
+		WithHint("Let a step copy the directory: $PENSTOCK_SOURCE is the checkout.").
+		WithAdvice(pipeline.Set("from.ami", "…", ""), pipeline.Set("from.ssm_parameter", "…", ""), pipeline.Set("from.filter", "…", ""))
 }
 
 // Resolve returns the AMI that a bake starts from.

@@ -104,7 +104,7 @@ func (r regional) unused(ctx context.Context, image types.Image) error {
 	id := aws.ToString(image.ImageId)
 	op := "remove image " + id
 	if image.State == types.ImageStatePending { // AWS does not list all of its snapshots
-		return pipeline.Errorf(pipeline.CodeConflict, op, "it is being made in %s", r.region).WithHint("Wait until it is available.")
+		return pipeline.Errorf(pipeline.CodeConflict, op, "its copy in %s is not finished", r.region).WithHint("Wait until it is available.")
 	}
 	var by []string
 	of := stack.Filter("image-id", id)

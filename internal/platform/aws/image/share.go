@@ -235,7 +235,7 @@ func (r regional) ownParameter(ctx context.Context, name string, l pipeline.Labe
 		has[aws.ToString(t.Key)] = aws.ToString(t.Value)
 	}
 	if has[stack.TagStack] != r.stack.Settings.Stack || has[stack.TagPipeline] != l.Pipeline || has[tagImageName] != l.Stage {
-		return pipeline.Errorf(pipeline.CodeConflict, op, "it exists in %s, and is not of this image", r.region).
+		return pipeline.Errorf(pipeline.CodeConflict, op, "the parameter exists in %s, and belongs to something else", r.region).
 			WithHint("Choose another publish.ssm_parameter, or delete that one.")
 	}
 	return nil

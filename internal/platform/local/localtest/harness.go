@@ -19,6 +19,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/protocol"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/platformtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 )
 
@@ -43,7 +44,7 @@ func NewBedAt(t testing.TB, dir string) *Bed {
 func (b *Bed) Must(err error) {
 	b.Helper()
 	if err != nil {
-		b.Fatalf("%v (hint: %s)", err, pipeline.HintOf(err))
+		b.Fatalf("%v (hint: %s)", err, reason.Hint(err))
 	}
 }
 
@@ -159,8 +160,8 @@ func (b *Bed) WantError(err error, code pipeline.Code, hint string, text ...stri
 			b.Errorf("the error %q does not say %q", err, want)
 		}
 	}
-	if !strings.Contains(pipeline.HintOf(err), hint) {
-		b.Errorf("the hint is %q, and does not say %q", pipeline.HintOf(err), hint)
+	if !strings.Contains(reason.Hint(err), hint) {
+		b.Errorf("the hint is %q, and does not say %q", reason.Hint(err), hint)
 	}
 }
 

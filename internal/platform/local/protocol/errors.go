@@ -29,7 +29,7 @@ func Coded(ctx context.Context, op string, err error) error {
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		return failed.WithHint("Give this user the right to write there, or set data_dir to another directory.")
 	case errors.Is(err, syscall.ENOSPC):
-		return failed.WithHint("The disk is full. Free some room, for example with `penstock gc`, and try again.")
+		return failed.WithHint("The disk is full.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbCollect})
 	}
 	return failed
 }

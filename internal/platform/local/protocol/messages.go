@@ -92,12 +92,15 @@ type Refusal struct {
 	Op      string        `json:"op"`
 	Message string        `json:"message"`
 	Hint    string        `json:"hint,omitempty"`
+
+	Advice []pipeline.Advice `json:"advice,omitempty"`
 }
 
 // RefusalOf returns the answer that says of an error what Err makes of it again.
 func RefusalOf(ctx context.Context, err error) Refusal {
 	err = Coded(ctx, "", err)
-	r := Refusal{Code: pipeline.CodeOf(err), Message: err.Error(), Hint: pipeline.HintOf(err)}
+	r := Refusal{Code: pipeline.CodeOf(err), Message: err.Error()}
+	r.Hint, r.Advice = pipeline.RemedyOf(err)
 	var own *pipeline.Error
 	if errors.As(err, &own) && own.Err != nil {
 		r.Op, r.Message = own.Op, own.Err.Error()
@@ -107,7 +110,7 @@ func RefusalOf(ctx context.Context, err error) Refusal {
 
 // Err returns the error that the answer stands for.
 func (r Refusal) Err() error {
-	return &pipeline.Error{Code: r.Code, Op: r.Op, Err: errors.New(r.Message), Hint: r.Hint}
+	return &pipeline.Error{Code: r.Code, Op: r.Op, Err: errors.New(r.Message), Hint: r.Hint, Advice: r.Advice}
 }
 
 // ServingFleet stands for the fleet that serves; for the one that is prepared

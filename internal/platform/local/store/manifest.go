@@ -91,7 +91,7 @@ func (m manifest) check() error {
 		case name == "" || !filepath.IsLocal(filepath.FromSlash(name)) || path.Clean(name) != name || name == "." || bytes.ContainsRune(e.Path, 0):
 			return fmt.Errorf("path %q leads outside of the image", name)
 		case seen[name]:
-			return fmt.Errorf("path %q stands twice", name)
+			return fmt.Errorf("path %q occurs twice", name)
 		case !dirs[path.Dir(name)]:
 			return fmt.Errorf("path %q is in no directory of the image", name)
 		case e.Mode > 0o777 || e.Size < 0:

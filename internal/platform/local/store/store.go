@@ -388,7 +388,7 @@ func failed(ctx context.Context, op string, err error) error {
 		return err
 	case errors.Is(err, syscall.ENOSPC):
 		return pipeline.Errorf(pipeline.CodeFailed, op, "%w", err).
-			WithHint("The disk is full. Free some room, for example with `penstock gc`, and try again; nothing half-made was left.")
+			WithHint("The disk is full; nothing half-made was left.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbCollect})
 	default:
 		return pipeline.Errorf(pipeline.CodeFailed, op, "%w", err)
 	}
@@ -396,5 +396,6 @@ func failed(ctx context.Context, op string, err error) error {
 
 func corrupt(format string, args ...any) error {
 	return fmt.Errorf("%w", pipeline.Errorf(pipeline.CodeCorrupt, "verify image", format, args...).
-		WithHint("Something changed the files in the data directory. Bake the image again: remove its file in images/%s there, and apply, after `penstock retry` of the stage if it is one that a stage bakes.", manifestsDir))
+		WithHint("Something changed the files in the data directory. Bake the image again: remove its file in images/%s there, and apply.", manifestsDir).
+		WithAdvice(pipeline.Advice{Verb: pipeline.VerbRetry}))
 }

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 var ctx = context.Background()
@@ -337,8 +338,8 @@ func TestDamagedManifest(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err = s.Image(ctx, image.ID)
-			if pipeline.CodeOf(err) != pipeline.CodeCorrupt || !strings.Contains(err.Error(), path) || !strings.Contains(pipeline.HintOf(err), "penstock retry") {
-				t.Errorf("the damaged image: %v (%s)", err, pipeline.HintOf(err))
+			if pipeline.CodeOf(err) != pipeline.CodeCorrupt || !strings.Contains(err.Error(), path) || !strings.Contains(reason.Hint(err), "penstock retry") {
+				t.Errorf("the damaged image: %v (%s)", err, reason.Hint(err))
 			}
 			list, err := s.List(ctx)
 			if err != nil || len(list) != 2 {

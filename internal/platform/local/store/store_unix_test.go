@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 func TestRefusesWhatNoImageHolds(t *testing.T) {
@@ -63,7 +64,7 @@ func TestFull(t *testing.T) {
 	if err := s.Verify(ctx, whole.ID); err != nil {
 		t.Error(err)
 	}
-	if hint := pipeline.HintOf(failed(ctx, "store tree", syscall.ENOSPC)); !strings.Contains(hint, "disk is full") {
+	if hint := reason.Hint(failed(ctx, "store tree", syscall.ENOSPC)); !strings.Contains(hint, "disk is full") {
 		t.Errorf("of a full disk is said %q", hint)
 	}
 	if _, err := s.Ingest(ctx, tree, nil); err != nil {

@@ -166,7 +166,7 @@ func isGRPC(r *http.Request) bool {
 func refuseGRPC(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "application/grpc")
 	w.Header().Set("Grpc-Status", "12") // UNIMPLEMENTED
-	w.Header().Set("Grpc-Message", "penstock: the endpoint speaks HTTP/1.1 to the service; set service.protocol = \"h2c\" on the pipeline for gRPC")
+	w.Header().Set("Grpc-Message", "penstock: the endpoint speaks HTTP/1.1 to the service; set service.protocol to h2c on the pipeline for gRPC")
 	w.WriteHeader(http.StatusOK)
 }
 

@@ -280,7 +280,7 @@ func TestNotHTTP2(t *testing.T) {
 		t.Skip("there is no python3")
 	}
 	_, err := b.Prepare(t.Context(), r)
-	b.WantError(err, pipeline.CodeFailed, "", "no answer of HTTP/2", `service.protocol = "h2c"`)
+	b.WantError(err, pipeline.CodeFailed, "", "no HTTP/2 answer", `service.protocol "h2c"`)
 }
 
 // The service answers an expectation: it asks for the body, or refuses it unseen.

@@ -167,7 +167,7 @@ func TestGRPCRefused(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	_, err := b.grpcClient(b.Serve(b.grpcRequest("f-1", ""))).EmptyCall(t.Context(), &testpb.Empty{})
-	if s := grpcstatus.Convert(err); s.Code() != codes.Unimplemented || !strings.Contains(s.Message(), `set service.protocol = "h2c"`) {
+	if s := grpcstatus.Convert(err); s.Code() != codes.Unimplemented || !strings.Contains(s.Message(), `set service.protocol to h2c`) {
 		t.Errorf("the call gets %v", err)
 	}
 }

@@ -119,7 +119,7 @@ func (c *checker) ask(ctx context.Context, address string) error {
 	}
 	switch {
 	case err != nil && c.http2 && ctx.Err() == nil && !errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("GET %s gets no answer of HTTP/2, which service.protocol = %q asks for: %w", c.path, pipeline.ProtocolH2C, err)
+		return fmt.Errorf("GET %s got no HTTP/2 answer, which service.protocol %q needs: %w", c.path, pipeline.ProtocolH2C, err)
 	case err != nil:
 		return err
 	}

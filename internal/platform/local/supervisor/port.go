@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"strconv"
+	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/protocol"
 )
@@ -49,10 +50,11 @@ func freePort() (int, error) {
 
 func portOf(l net.Listener) int { return l.Addr().(*net.TCPAddr).Port }
 
-// endpointURL returns the URL of a listener. One on all addresses is reached by loopback.
+// endpointURL returns the URL of a listener. One on all addresses is reached by loopback, by
+// its number: the name localhost is the board's, whose cookies are not for environments.
 func endpointURL(address string, port int) string {
 	switch ip := net.ParseIP(address); {
-	case address == "" || ip != nil && ip.IsUnspecified() && ip.To4() != nil:
+	case address == "" || strings.EqualFold(address, "localhost") || ip != nil && ip.IsUnspecified() && ip.To4() != nil:
 		address = protocol.Loopback
 	case ip != nil && ip.IsUnspecified():
 		address = net.IPv6loopback.String()

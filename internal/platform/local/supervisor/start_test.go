@@ -148,3 +148,15 @@ func TestHostileOutput(t *testing.T) {
 		}
 	}
 }
+
+// Endpoints never have the host name of the board, whose cookies browsers would send along.
+func TestEndpointURL(t *testing.T) {
+	for address, want := range map[string]string{
+		"": "http://127.0.0.1:80", "localhost": "http://127.0.0.1:80", "LocalHost": "http://127.0.0.1:80", "0.0.0.0": "http://127.0.0.1:80",
+		"::": "http://[::1]:80", "10.0.0.5": "http://10.0.0.5:80",
+	} {
+		if got := endpointURL(address, 80); got != want {
+			t.Errorf("%q is %s; want %s", address, got, want)
+		}
+	}
+}
