@@ -132,7 +132,7 @@ func strip(stages []string, rows []buildRow, r buildRow) string {
 	for _, s := range stages {
 		width := 0
 		for _, other := range rows {
-			width = max(width, runewidth.StringWidth(other.mark(s)))
+			width = max(width, present.Width(other.mark(s)))
 		}
 		b.WriteString(runewidth.FillRight(r.mark(s), width))
 	}
@@ -167,7 +167,7 @@ func (f *factory) remark(texts ...string) error {
 		if text == "" {
 			continue
 		}
-		for _, line := range wrap(text, cmp.Or(room, math.MaxInt)) {
+		for _, line := range present.Wrap(text, cmp.Or(room, math.MaxInt)) {
 			if _, err := fmt.Fprintln(f.Err, on.paint(line, faint)); err != nil {
 				return err
 			}

@@ -242,9 +242,10 @@ func describeEnvironment(env pipeline.Environment) statusEnvironment {
 	}
 }
 
-// ends says when an environment ends; empty where it does not, or has.
+// ends says when an environment ends by itself; empty where it does not, or has. That of a run
+// ends with the run, whatever its longest time is, unless it is kept.
 func (f *factory) ends(env statusEnvironment) string {
-	if env.Expires.IsZero() || env.Status == pipeline.EnvExpired {
+	if env.Expires.IsZero() || env.Status == pipeline.EnvExpired || env.Purpose == pipeline.ForRun && env.Status != pipeline.EnvKept {
 		return ""
 	}
 	return "in " + present.Age(env.Expires.Sub(f.now()))

@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mattn/go-runewidth"
-
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
@@ -82,7 +80,7 @@ func (o *statusOptions) redraw(on screen, all []statusPipeline, trouble error) e
 	width, height := on.size()
 	text := on.paint(pipeline.Clock(o.now())+"   interrupt to leave", faint) + "\n\n"
 	if trouble != nil {
-		text += on.paint(runewidth.Truncate(present.Line(trouble.Error()), max(width, 1), "…"), red) + "\n\n"
+		text += on.paint(present.Fit(present.Line(trouble.Error()), max(width, 1)), red) + "\n\n"
 	}
 	text += o.board(on, all)
 	if len(all) == 0 {

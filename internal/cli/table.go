@@ -4,11 +4,10 @@
 package cli
 
 import (
+	"cmp"
 	"io"
 	"maps"
 	"strings"
-
-	"github.com/mattn/go-runewidth"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
@@ -22,6 +21,7 @@ type table struct {
 	heading []string
 	columns []column
 	rows    [][]string
+	colours []colour // of the painted columns of each row; uncoloured: each word or mark has its own
 }
 
 // column is how the cells of a column look, and how they give way where there is no room for
@@ -55,14 +55,14 @@ var (
 var columns = map[string]column{
 	"PIPELINE": naming, "STAGE": naming, "ENVIRONMENT": naming, "NAME": naming, "OWNER": naming, "CONTEXT": naming, "TARGET": naming, "FILE": naming,
 	"RESOURCE": naming, "TYPE": naming, "PACKAGE": naming, "PART": naming, "FROM": naming, "TO": naming, "WAITS AT": naming, "CHECK": naming, "METRIC": naming,
-	"MESSAGE": telling, "": noting, "ENDPOINT": noting, "USED BY": noting, "DATA DIRECTORY": noting, "ON": naming,
+	"MESSAGE": telling, "": noting, "NEXT": noting, "ENDPOINT": noting, "USED BY": noting, "DATA DIRECTORY": noting, "ON": naming,
 	"STATUS": {painted: true},
 	"AUTHOR": {cut: inMiddle, enough: 16, least: 16, leaves: 1},
-	"SIZE":   {leaves: 2}, "COMMIT": {leaves: 3}, "BAKED": {leaves: 4}, "TOOK": {leaves: 5}, "STARTED": {leaves: 6}, "WHEN": {leaves: 7}, "CREATED": {leaves: 8},
+	"SIZE":   {leaves: 2}, "COMMIT": {leaves: 3}, "BAKED": {leaves: 4}, "TOOK": {leaves: 5}, "STARTED": {leaves: 6}, "WHEN": {leaves: 7}, "CREATED": {leaves: 8}, "SINCE": {leaves: 9}, "LAST RUN": {leaves: 9},
 }
 
 // lastToLeave is the highest of leaves.
-const lastToLeave = 8
+const lastToLeave = 9
 
 // gap is between two columns, indent before what stands below its row.
 const (
@@ -80,13 +80,16 @@ func newTable(s screen, heading ...string) *table {
 	return t
 }
 
-func (t *table) row(cells ...string) {
+func (t *table) row(cells ...string) { t.rowIn(uncoloured, cells...) }
+
+// rowIn adds a row whose words have a colour, whatever they are.
+func (t *table) rowIn(c colour, cells ...string) {
 	for i, c := range cells {
 		if cells[i] = present.Line(c); cells[i] == "" && i < len(cells)-1 {
 			cells[i] = "-"
 		}
 	}
-	t.rows = append(t.rows, cells)
+	t.rows, t.colours = append(t.rows, cells), append(t.colours, c)
 }
 
 // flush prints the table.
@@ -105,12 +108,11 @@ func (t *table) text() string {
 	var b strings.Builder
 	heading, _, _ := strings.Cut(t.line(l, t.heading, func(_ int, text string) string { return t.paint(text, bold) }), "\n")
 	b.WriteString(heading + "\n")
-	for _, cells := range t.rows {
-		b.WriteString(t.line(l, cells, t.paintCell))
-		b.WriteByte('\n')
+	for n, cells := range t.rows {
+		b.WriteString(t.line(l, cells, func(i int, text string) string { return t.paintCell(i, text, t.colours[n]) }) + "\n")
 	}
 	if left := l.left(t); left != "" {
-		b.WriteString(t.paint(runewidth.Truncate("No room for "+left+".", room, "…"), faint) + "\n")
+		b.WriteString(t.paint(present.Fit("No room for "+left+".", room), faint) + "\n")
 	}
 	return b.String()
 }
@@ -132,18 +134,16 @@ type layout struct {
 func (t *table) layout(room int) (layout, bool) {
 	natural := map[int]int{}
 	for i := range t.columns {
-		if t.columns[i].sinks && room > 0 {
-			continue // it takes what the others leave
-		}
-		natural[i] = runewidth.StringWidth(t.heading[i])
+		natural[i] = present.Width(t.heading[i])
 		for _, cells := range t.rows {
-			natural[i] = max(natural[i], runewidth.StringWidth(cells[i]))
+			natural[i] = max(natural[i], present.Width(cells[i]))
 		}
 	}
 	l := layout{room, maps.Clone(natural)}
-	if room <= 0 {
+	if room <= 0 || t.shrink(l, func(c column) int { return c.enough }) {
 		return l, true
 	}
+	maps.DeleteFunc(natural, func(i, _ int) bool { return t.columns[i].sinks }) // they take what the others leave
 	for left := range lastToLeave + 1 {
 		maps.DeleteFunc(natural, func(i, _ int) bool { return t.columns[i].leaves > 0 && t.columns[i].leaves <= left })
 		l.widths = maps.Clone(natural)
@@ -160,7 +160,7 @@ func (t *table) shrink(l layout, least func(column) int) bool {
 		widest := -1
 		for i, c := range t.columns {
 			w, shown := l.widths[i]
-			if shown && c.cut != nowhere && w > max(least(c), runewidth.StringWidth(t.heading[i])) && (widest < 0 || w > l.widths[widest]) {
+			if shown && c.cut != nowhere && w > max(least(c), present.Width(t.heading[i])) && (widest < 0 || w > l.widths[widest]) {
 				widest = i
 			}
 		}
@@ -203,17 +203,17 @@ func (t *table) line(l layout, cells []string, paint func(column int, text strin
 		switch {
 		case !shown && !sinks, c == "", sinks && c == "-":
 			continue
-		case sinks && next+runewidth.StringWidth(c) > l.room:
+		case sinks && next+present.Width(c) > l.room:
 			below = append(below, c)
 			continue
 		case shown:
-			c = t.columns[i].cut.to(c, width)
+			c = t.columns[i].fit(c, width)
 		default:
-			width = runewidth.StringWidth(c)
+			width = present.Width(c)
 		}
 		if strings.TrimSpace(c) != "" {
 			b.WriteString(strings.Repeat(" ", next-at) + paint(i, c))
-			at = next + runewidth.StringWidth(c)
+			at = next + present.Width(c)
 		}
 		next += width + gap
 	}
@@ -223,22 +223,33 @@ func (t *table) line(l layout, cells []string, paint func(column int, text strin
 	return strings.Join(append([]string{b.String()}, wrapBelow(below, l.room)...), "\n")
 }
 
+// fit returns a cell in a width.
+func (c column) fit(text string, width int) string {
+	switch c.cut {
+	case inMiddle:
+		return present.FitMiddle(text, width)
+	case atEnd:
+		return present.Fit(text, width)
+	}
+	return text
+}
+
 // wrapBelow returns the lines below a row.
 func wrapBelow(texts []string, room int) (lines []string) {
 	for _, text := range texts {
-		for _, line := range wrap(text, room-indent) {
+		for _, line := range present.Wrap(text, room-indent) {
 			lines = append(lines, strings.Repeat(" ", indent)+line)
 		}
 	}
 	return lines
 }
 
-// paintCell paints a word in the colour for it, or each of several marks in its own.
-func (t *table) paintCell(column int, text string) string {
+// paintCell paints a word in the colour of its row or for it, or each of several marks in its own.
+func (t *table) paintCell(column int, text string, row colour) string {
 	if !t.columns[column].painted {
 		return text
 	}
-	if c, ok := colourOf[text]; ok {
+	if c := cmp.Or(row, colourOf[text]); c != uncoloured {
 		return t.paint(text, c)
 	}
 	var b strings.Builder
@@ -261,7 +272,7 @@ func (t *table) records(room int) string {
 				continue
 			}
 			heading := t.heading[i]
-			for at, line := range wrap(strings.TrimSpace(heading+" "+c), room) {
+			for at, line := range present.Wrap(strings.TrimSpace(heading+" "+c), room) {
 				if rest, ok := strings.CutPrefix(line, heading+" "); ok && at == 0 {
 					line = t.paint(heading, bold) + " " + rest
 				}

@@ -19,9 +19,9 @@ type Diff struct {
 	Pipeline string  `json:"pipeline"`
 	From     string  `json:"from"`
 	To       string  `json:"to"`
-	Stage    string  `json:"stage,omitempty"` // whose current build is From, if no build was named
+	Stage    string  `json:"stage,omitempty"`         // whose current build is From, if no build was named
 	Waits    string  `json:"waiting_stage,omitempty"` // stage at which To waits for a decision, if To was not named
-	Parts    []Part  `json:"parts"`           // of the builds that differ
+	Parts    []Part  `json:"parts"`                   // of the builds that differ
 	Lineage  Lineage `json:"lineage"`
 	// Packages are the differences between the images. They are known only of baked images
 	// whose packages the platform could list.

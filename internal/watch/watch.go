@@ -89,8 +89,8 @@ const (
 type Event struct {
 	Time    time.Time     `json:"created_at"`
 	Kind    Kind          `json:"event"`
-	Reasons []string      `json:"reasons,omitempty"` // of an apply or a plan
-	Text    string        `json:"text,omitempty"`    // Terraform's summary, or who is at work
+	Reasons []string      `json:"reasons,omitempty"`     // of an apply or a plan
+	Text    string        `json:"text,omitempty"`        // Terraform's summary, or who is at work
 	Changes bool          `json:"has_changes,omitempty"` // of a plan: whether it has any
 	Took    time.Duration `json:"took,omitempty"`
 	Error   string        `json:"error,omitempty"`
