@@ -43,6 +43,7 @@ var layers = map[string][]string{
 	"internal/present":              {"internal/pipeline"}, // makes text printable for all who take some from outside, adapters among them
 	"internal/present/reason":       {"internal/gate", "internal/pipeline"},
 	"internal/present/shape":        {},
+	"internal/present/forge":        {}, // addresses of pages, for all who show commits and check what is configured
 	"internal/present/draw":         {"internal/gate", "internal/pipeline", "internal/present", "internal/present/reason"},
 	"internal/workplace":            {"internal/pipeline"},
 	"internal/runlog":               {"internal/pipeline", "internal/present"}, // how output gets into logs, for all who run commands
@@ -50,7 +51,7 @@ var layers = map[string][]string{
 	"internal/lock":                 {"internal/pipeline", "internal/poll"},
 	"internal/decision":             {"internal/gate", "internal/pipeline", "internal/state"}, // ledger only: no platform, no leases
 	"internal/collect":              {"internal/lock", "internal/pipeline", "internal/state", "internal/workplace"},
-	"internal/report":               {"internal/collect", "internal/gate", "internal/lock", "internal/pipeline", "internal/state"},
+	"internal/report":               {"internal/collect", "internal/gate", "internal/lock", "internal/pipeline", "internal/present", "internal/state"},
 	"internal/run":                  {"internal/gate", "internal/lock", "internal/pipeline", "internal/poll", "internal/report", "internal/runlog", "internal/state", "internal/workplace"},
 	"internal/engine":               {"internal/collect", "internal/decision", "internal/gate", "internal/lock", "internal/pipeline", "internal/report", "internal/run", "internal/state"},
 	"internal/ledger":               {"internal/cloud", "internal/pipeline", "internal/poll"},
@@ -90,7 +91,7 @@ var layers = map[string][]string{
 }
 
 // testOnly are the packages that only tests use.
-var testOnly = []string{"internal/cloud/cloudtest", "internal/e2e", "internal/lab", "internal/lab/serve", "internal/ledger/ledgertest", "internal/pipeline/pipelinetest", "internal/platform/aws/awstest", "internal/platform/local/localtest", "internal/platform/platformtest", "internal/simulation", "internal/workplace/workplacetest"}
+var testOnly = []string{"internal/app/apptest", "internal/cloud/cloudtest", "internal/cloud/iamtest", "internal/e2e", "internal/lab", "internal/lab/serve", "internal/ledger/ledgertest", "internal/pipeline/pipelinetest", "internal/platform/aws/awstest", "internal/platform/local/localtest", "internal/platform/platformtest", "internal/simulation", "internal/workplace/workplacetest"}
 
 // confined says which packages alone may import modules with a prefix.
 var confined = map[string][]string{
@@ -116,6 +117,12 @@ var faces = []string{
 // interfaces are what only faces say: a command of Penstock or Terraform, and an assignment of
 // a configuration.
 var interfaces = regexp.MustCompile(`(^|[^-/.\w])(penstock|terraform) [a-z]|\b[a-z_]+ = (\{ |"|%q\b)`)
+
+// flags are what hints of a package name that is not one command, whose parameters are flags.
+var flags = regexp.MustCompile(`^(--[a-z]|([^a]|a[^w]).* --[a-z])`) // not "aws …"
+
+// commands are the packages that are one command each.
+var commands = []string{"internal/bootstrap", "internal/develop", "internal/install"}
 
 // origins are no such words, but what a record says of where an environment is from.
 var origins = []string{"penstock env", "penstock bootstrap local"}
@@ -184,14 +191,27 @@ func checkWords(name, text string) []string {
 		return []string{err.Error()}
 	}
 	var wrong []string
-	ast.Inspect(file, func(n ast.Node) bool {
-		lit, ok := n.(*ast.BasicLit)
-		if !ok || lit.Kind != token.STRING {
+	refuse := func(words *regexp.Regexp) func(ast.Node) bool {
+		return func(n ast.Node) bool {
+			lit, ok := n.(*ast.BasicLit)
+			if !ok || lit.Kind != token.STRING {
+				return true
+			}
+			said, err := strconv.Unquote(lit.Value)
+			if found := words.FindString(said); err == nil && found != "" && !slices.Contains(origins, said) {
+				wrong = append(wrong, fmt.Sprintf("%s says %q, which is a face's to say: return a pipeline.Advice", fset.Position(lit.Pos()), found))
+			}
 			return true
 		}
-		said, err := strconv.Unquote(lit.Value)
-		if found := interfaces.FindString(said); err == nil && found != "" && !slices.Contains(origins, said) {
-			wrong = append(wrong, fmt.Sprintf("%s says %q, which is a face's to say: return a pipeline.Advice", fset.Position(lit.Pos()), found))
+	}
+	ast.Inspect(file, refuse(interfaces))
+	ast.Inspect(file, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok || slices.Contains(commands, path.Dir(name)) {
+			return true
+		}
+		if f, ok := call.Fun.(*ast.SelectorExpr); ok && f.Sel.Name == "WithHint" {
+			ast.Inspect(call.Args[0], refuse(flags))
 		}
 		return true
 	})
@@ -287,6 +307,84 @@ func checkSizes(pkg string, texts []string, excepted ...string) []string {
 	return wrong
 }
 
+// viewers show what the rooms and reports return, and reach no port.
+var viewers = []string{"internal/board", "internal/cli", "internal/develop", "internal/doctor", "internal/provider", "internal/scaffold", "internal/watch"}
+
+// openers know the ports, and show nobody one.
+var openers = []string{"internal/app", "internal/engine"}
+
+// checkPorts checks that no face names a port of package pipeline, and that no method and no
+// field, but those of configurations, shows one.
+func checkPorts(pkg, name, text string, ports []string) []string {
+	file, err := parser.ParseFile(token.NewFileSet(), name, text, 0)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	// named returns the ports that a piece of code names.
+	named := func(n ast.Node) (found []string) {
+		ast.Inspect(n, func(n ast.Node) bool {
+			if s, ok := n.(*ast.SelectorExpr); ok && slices.Contains(ports, s.Sel.Name) {
+				if x, ok := s.X.(*ast.Ident); ok && x.Name == "pipeline" {
+					found = append(found, s.Sel.Name)
+				}
+			}
+			return true
+		})
+		return found
+	}
+	var wrong []string
+	if slices.Contains(viewers, pkg) {
+		for _, port := range named(file) {
+			wrong = append(wrong, fmt.Sprintf("%s has pipeline.%s: use a report, or declare what you need of it", name, port))
+		}
+	}
+	if !slices.Contains(openers, pkg) {
+		return wrong
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.FuncDecl:
+			if n.Name.IsExported() && n.Type.Results != nil {
+				for _, port := range named(n.Type.Results) {
+					wrong = append(wrong, fmt.Sprintf("%s: %s returns pipeline.%s to whoever asks", name, n.Name.Name, port))
+				}
+			}
+			return false
+		case *ast.TypeSpec:
+			fields, ok := n.Type.(*ast.StructType)
+			if !ok || !n.Name.IsExported() || n.Name.Name == "Config" {
+				return false
+			}
+			for _, f := range fields.Fields.List {
+				if len(f.Names) == 0 || f.Names[0].IsExported() {
+					for _, port := range named(f.Type) {
+						wrong = append(wrong, fmt.Sprintf("%s: %s shows pipeline.%s", name, n.Name.Name, port))
+					}
+				}
+			}
+		}
+		return true
+	})
+	return wrong
+}
+
+// interfacesOf returns the names of the exported interfaces that a file declares.
+func interfacesOf(text string) (names []string, err error) {
+	file, err := parser.ParseFile(token.NewFileSet(), "", text, 0)
+	if err != nil {
+		return nil, err
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		if spec, ok := n.(*ast.TypeSpec); ok && spec.Name.IsExported() {
+			if _, ok := spec.Type.(*ast.InterfaceType); ok {
+				names = append(names, spec.Name.Name)
+			}
+		}
+		return true
+	})
+	return names, nil
+}
+
 // receiver returns the name of the type that a method is of.
 func receiver(t ast.Expr) string {
 	switch t := t.(type) {
@@ -364,6 +462,9 @@ func TestRules(t *testing.T) {
 		"a command of Terraform":     {checkWords("internal/run/a.go", header+"package a\nvar f = \"terraform apply\"\n"), "a.go:5"},
 		"an edit in the domain":      {checkWords("internal/run/a.go", header+"package a\nvar f = `Set approval = \"x\"`\n"), "a.go:5"},
 		"a block in the domain":      {checkWords("internal/run/a.go", header+"package a\nvar f = \"Set service = { start = … }\"\n"), "a.go:5"},
+		"a flag in the domain":       {checkWords("internal/run/a.go", header+"package a\nvar f = e.WithHint(\"Pass --reason.\")\n"), "a.go:5"},
+		"a flag of git":              {checkWords("internal/run/a.go", header+"package a\nvar f = g(\"--quiet\")\n"), ""},
+		"a flag of a command":        {checkWords("internal/install/a.go", header+"package a\nvar f = e.WithHint(\"Pass --bin.\")\n"), ""},
 		"a command in a face":        {checkWords("internal/cli/a.go", header+"package a\nvar f = \"penstock logs\"\n"), ""},
 		"a command in a comment":     {checkWords("internal/run/a.go", header+"package a\n// f is for penstock logs.\nvar f = \"a penstock-x y, /penstock it\"\n"), ""},
 		"the origin of a record":     {checkWords("internal/run/a.go", header+"package a\nvar f = \"penstock env\"\n"), ""},
@@ -378,6 +479,11 @@ func TestRules(t *testing.T) {
 		"sizes as they should be":    {checkSizes("a", []string{methods(maxMethods), strings.Replace(function, "\n}", "}", 1)}, "b/a.t", "c.f"), ""},
 		"sizes that are excepted":    {checkSizes("b/a", []string{methods(maxMethods + 1), function}, "b/a.t", "b/a.f"), ""},
 		"an exception too many":      {checkSizes("b/a", []string{methods(maxMethods), function}, "b/a.t", "b/a.f"), "b/a.t is not too large any more"},
+		"a face with a port":         {checkPorts("internal/cli", "a.go", "package a\nfunc f(l pipeline.Ledger) {}\n", []string{"Ledger"}), "a.go has pipeline.Ledger"},
+		"a face with a value":        {checkPorts("internal/cli", "a.go", "package a\nfunc f(l pipeline.Lease) {}\n", []string{"Ledger"}), ""},
+		"a port that is returned":    {checkPorts("internal/app", "a.go", "package a\nfunc (t) Ledger() pipeline.Ledger { return nil }\n", []string{"Ledger"}), "Ledger returns pipeline.Ledger"},
+		"a port that is shown":       {checkPorts("internal/engine", "a.go", "package a\ntype T struct { pipeline.Ledger }\n", []string{"Ledger"}), "T shows pipeline.Ledger"},
+		"ports as they should be":    {checkPorts("internal/engine", "a.go", "package a\ntype Config struct { L pipeline.Ledger }\ntype T struct { l pipeline.Ledger }\nfunc (T) ledger() pipeline.Ledger { return nil }\n", []string{"Ledger"}), ""},
 		"two docs":                   {checkDocs("a", []string{"Package a is.", "", "Package a is too."}), "2 package docs"},
 		"no doc":                     {checkDocs("a", []string{"", ""}), "0 package docs"},
 		"another doc":                {checkDocs("a", []string{"This is a."}), "begins"},
@@ -489,6 +595,40 @@ func TestSizes(t *testing.T) {
 	}
 	for pkg, files := range texts {
 		report(t, checkSizes(pkg, files))
+	}
+}
+
+func TestPorts(t *testing.T) {
+	texts := map[string]string{}
+	var ports []string
+	for _, name := range tracked(t) {
+		pkg := path.Dir(name)
+		if !production(name) || pkg != "internal/pipeline" && !slices.Contains(viewers, pkg) && !slices.Contains(openers, pkg) {
+			continue
+		}
+		text, err := os.ReadFile(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // deleted, not committed yet
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts[name] = string(text)
+		if pkg == "internal/pipeline" {
+			names, err := interfacesOf(string(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			ports = append(ports, names...)
+		}
+	}
+	for _, port := range []string{"Ledger", "Platform", "Sources"} {
+		if !slices.Contains(ports, port) {
+			t.Errorf("package pipeline has no port %s", port)
+		}
+	}
+	for name, text := range texts {
+		report(t, checkPorts(path.Dir(name), name, text, ports))
 	}
 }
 

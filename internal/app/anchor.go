@@ -43,7 +43,7 @@ func (a *App) Heads(ctx context.Context, name string) ([]Head, error) {
 	}
 	heads := make([]Head, 0, len(names))
 	for _, n := range names {
-		anchor, err := a.ledger.Newest(ctx, n)
+		anchor, err := a.Anchor(ctx, n)
 		if err != nil {
 			return nil, err
 		}
@@ -56,6 +56,12 @@ func (a *App) Heads(ctx context.Context, name string) ([]Head, error) {
 			WithAdvice(pipeline.Advice{Verb: pipeline.VerbListPipelines})
 	}
 	return heads, nil
+}
+
+// Anchor returns the newest event of a pipeline's history; one with sequence 0 if there is no
+// history.
+func (a *App) Anchor(ctx context.Context, name string) (pipeline.Anchor, error) {
+	return a.ledger.Newest(ctx, name)
 }
 
 // CheckAnchor reports, with CodeCorrupt, that a pipeline's history has not the event that

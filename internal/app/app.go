@@ -246,9 +246,6 @@ func (a *App) Runner() *step.Runner { return a.runner }
 // Logger is where this process logs what concerns only its maintainers.
 func (a *App) Logger() hclog.Logger { return a.logger }
 
-// Ledger returns the ledger, for listings.
-func (a *App) Ledger() pipeline.Ledger { return a.ledger }
-
 // Close closes the ledger. A data directory that Penstock made, that holds no pipeline,
 // and that nobody else has open, is removed: a plan that was never applied, or a
 // destroyed pipeline, leaves nothing behind.

@@ -128,8 +128,8 @@ func TestRoute(t *testing.T) {
 		}
 		return nil
 	}
-	status := func(stage string) report.StageStatus {
-		at, err := a.Engine.Reports.StageStatus(ctx, "shop", stage)
+	status := func(stage string) report.StageView {
+		at, err := a.Engine.Reports.StageView(ctx, "shop", stage)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -165,7 +165,7 @@ func TestRoute(t *testing.T) {
 	if got := get(t, endpoint); got != "two" {
 		t.Errorf("after a bad commit production answers %q", got)
 	}
-	if _, err := a.Engine.Decisions.Do(ctx, decision.Command{Verb: decision.Reject, Pipeline: "shop", Stage: "acceptance", Build: status("commit").Current, Reason: "bad"}); err != nil {
+	if _, err := a.Engine.Decisions.Do(ctx, decision.Command{Verb: decision.Reject, Pipeline: "shop", Stage: "acceptance", Build: status("commit").Current.Build, Reason: "bad"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := apply(one); err != nil {

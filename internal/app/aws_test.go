@@ -120,7 +120,7 @@ func plan(t testing.TB, options app.Options) {
 	running := sync.Map{}
 	for n := range planStages {
 		work = append(work, func() error {
-			_, err := e.Reports.StageStatus(t.Context(), "shop", fmt.Sprintf("stage-%d", n))
+			_, err := e.Reports.StageView(t.Context(), "shop", fmt.Sprintf("stage-%d", n))
 			return err
 		})
 	}

@@ -55,7 +55,7 @@ func (l *Logs) Create(ctx context.Context, name, run string) (io.WriteCloser, er
 
 // Open reads the log of a run, from its beginning to where it ends now.
 // CodeNotFound where there is none.
-func (l *Logs) Open(ctx context.Context, name, run string) (io.ReadCloser, error) {
+func (l *Logs) Open(ctx context.Context, name, run string) (io.ReadSeekCloser, error) {
 	const op = "read log"
 	path, err := l.path(ctx, op, name, run)
 	if err != nil {

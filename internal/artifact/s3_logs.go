@@ -165,16 +165,13 @@ func (w *s3Log) Close() error {
 
 // Open reads the log of a run: what this machine has of it where that is more than
 // the bucket's, else the bucket's.
-func (l *S3Logs) Open(ctx context.Context, name, run string) (io.ReadCloser, error) {
+func (l *S3Logs) Open(ctx context.Context, name, run string) (io.ReadSeekCloser, error) {
 	at, err := l.here.path(ctx, "read log", name, run)
 	if err != nil {
 		return nil, err
 	}
-	out, err := l.client.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String(l.bucket), Key: l.key(name, run)})
-	if info, missing := os.Stat(at); missing == nil && (err != nil || info.Size() > aws.ToInt64(out.ContentLength)) {
-		if err == nil {
-			_ = out.Body.Close()
-		}
+	there, err := openObject(ctx, l.client, aws.String(l.bucket), l.key(name, run))
+	if info, missing := os.Stat(at); missing == nil && (err != nil || info.Size() > there.size) {
 		return l.here.Open(ctx, name, run)
 	}
 	if cloud.IsNotFound(err) {
@@ -184,7 +181,7 @@ func (l *S3Logs) Open(ctx context.Context, name, run string) (io.ReadCloser, err
 	if err != nil {
 		return nil, cloud.Fault(ctx, "read log", err)
 	}
-	return out.Body, nil
+	return there, nil
 }
 
 // Remove removes the log of a run.

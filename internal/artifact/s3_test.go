@@ -162,6 +162,20 @@ func TestS3Logs(t *testing.T) {
 			t.Errorf("%s reads %q", name, got)
 		}
 	}
+	far, err := logs().Open(t.Context(), "shop", "r-1") // from any offset on, and back
+	check(t, err)
+	for _, at := range []struct {
+		offset int64
+		want   string
+	}{{-3, "wo\n"}, {-100, ""}, {-8, "one\ntwo\n"}} {
+		if _, err := far.Seek(at.offset, io.SeekEnd); (err != nil) != (at.want == "") {
+			t.Errorf("%d from the end: %v", at.offset, err)
+		}
+		if data, err := io.ReadAll(far); err != nil || string(data) != at.want {
+			t.Errorf("%d from the end it reads %q, %v", at.offset, data, err)
+		}
+	}
+	check(t, far.Close())
 	if want := "s3://" + bucket + "/logs/shop/r-1.log"; here.Location("shop", "r-1") != want {
 		t.Errorf("it is at %s, want %s", here.Location("shop", "r-1"), want)
 	}

@@ -13,9 +13,10 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/app/apptest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/board"
 	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
-	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/lab"
 )
 
 // BenchmarkPages measures the first page of a pipeline of 10,000 builds, with environments
@@ -53,7 +54,7 @@ func (*board10k) rest(*testing.B) {}
 func (p *board10k) happen(b *testing.B) {
 	b.Helper()
 	p.events++
-	if _, err := p.app.Engine.Decisions.Do(b.Context(), decision.Command{Verb: decision.Pause, Pipeline: "shop", Stage: "capacity", Reason: fmt.Sprint(p.events)}); err != nil {
+	if _, err := p.app.Engine.Decisions.Do(b.Context(), decision.Command{Verb: decision.Pause, Pipeline: "shop", Stage: "stage-3", Reason: fmt.Sprint(p.events)}); err != nil {
 		b.Fatal(err)
 	}
 }
@@ -83,70 +84,13 @@ func filled(b *testing.B, builds int) *board10k {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = a.Close(context.Background()) })
-	batch := pipeline.Batch{Pipeline: "shop"}
-	flush := func() {
-		if _, err := a.Ledger().Append(b.Context(), batch); err != nil {
-			b.Fatal(err)
-		}
-		batch.Events = nil
-	}
-	add := func(kind pipeline.EventKind, f pipeline.Facts) {
-		if batch.Events = append(batch.Events, pipeline.Event{Kind: kind, Actor: "ann", Facts: f}); len(batch.Events) == 2000 {
-			flush()
-		}
-	}
-	add(pipeline.PipelineDefined, pipeline.Facts{Pipeline: &pipeline.Pipeline{Name: "shop", Owner: a.Owner, Keep: builds}})
-	var after []string
-	names := []string{"commit", "acceptance", "exploratory", "capacity", "production"}
-	for i, name := range names {
-		s := pipeline.Stage{Pipeline: "shop", Owner: a.Owner, Name: name, Type: pipeline.TypeCustom, After: after, Applied: true}
-		switch name {
-		case "production":
-			s.Type = pipeline.TypeProduction
-		case "exploratory":
-			s.Type = pipeline.TypeExploratory
-		}
-		s = s.WithDefaults(nil, nil)
-		add(pipeline.StageDefined, pipeline.Facts{Stage: &s})
-		after = names[i : i+1]
-	}
-	for i := range 20 {
-		env := pipeline.Environment{ID: fmt.Sprintf("e-%d", i), Pipeline: "shop", Name: fmt.Sprintf("env-%d", i), Purpose: pipeline.ForPerson, Owner: "ann", Status: pipeline.EnvRunning}
-		add(pipeline.EnvironmentChanged, pipeline.Facts{Environment: &env})
-	}
-	some := pipeline.BuildID("shop", fmt.Sprint(builds/2), "")
-	began := time.Now().Add(-60 * 24 * time.Hour)
-	for i := range builds {
-		at := began.Add(time.Duration(i) * 8 * time.Minute)
-		build := pipeline.Build{
-			ID: pipeline.BuildID("shop", fmt.Sprint(i), ""), Pipeline: "shop", Stage: "commit", Order: int64(i + 1), CreatedAt: at,
-			Revision: pipeline.Revision{Commit: fmt.Sprintf("%040x", i), Author: "Ann <ann@example.com>", Message: fmt.Sprintf("Change number %d", i), Time: at},
-		}
-		add(pipeline.BuildOffered, pipeline.Facts{Build: &build})
-		for j, name := range names {
-			facts := pipeline.Facts{Run: &pipeline.Run{
-				ID: fmt.Sprintf("r-%013d", i*len(names)+j), Pipeline: "shop", Stage: name, Kind: pipeline.KindStage, Build: build.ID, Digest: "d-1",
-				Status: pipeline.RunPassed, Phase: pipeline.PhaseDone, StartedAt: at, EndedAt: at.Add(time.Minute), Order: build.Order, Ready: at.Add(-time.Second),
-			}}
-			if name == "capacity" && i%100 == 50 {
-				facts.Run.Status = pipeline.RunFailed
-			}
-			if i == builds*9/10 {
-				facts.Current = &pipeline.Current{Stage: name, Build: build.ID, Run: facts.Run.ID}
-			}
-			add(pipeline.RunEnded, facts)
-			if name == "exploratory" && i < builds*9/10 {
-				d := pipeline.Decision{Pipeline: "shop", Stage: name, Build: build.ID, Run: facts.Run.ID, Result: pipeline.Approved, Approvals: []pipeline.Approval{{Person: "ann"}}, At: at.Add(time.Hour)}
-				add(pipeline.BuildDecided, pipeline.Facts{Decision: &d})
-			}
-		}
-	}
-	if len(batch.Events) > 0 {
-		flush()
+	f, err := lab.Fill(b.Context(), apptest.Ledger(b, a), lab.Size{Pipeline: "shop", Builds: builds, Owner: a.Owner})
+	if err != nil {
+		b.Fatal(err)
 	}
 	page := board.New(board.Options{
 		Engine: a.Engine, Hosts: []string{"example.com"}, Access: &board.Proxy{Header: "X-User", Trusted: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},
 	})
 	b.Cleanup(page.Close)
-	return &board10k{Board: page, app: a, some: some}
+	return &board10k{Board: page, app: a, some: f.Some}
 }

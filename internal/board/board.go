@@ -8,7 +8,7 @@
 // Pages are made on the server and can be read without JavaScript. A little of it makes
 // them live: the server says when something changed, and the page is asked for again.
 //
-//	b := board.New(board.Options{Engine: engine, Access: access, Hosts: []string{"127.0.0.1:8080"}})
+//	b := board.New(board.Options{Engine: engine, Access: access, Hosts: []string{"localhost:8080"}})
 //	defer b.Close()
 //	http.Serve(listener, b)
 package board
@@ -30,11 +30,15 @@ type Options struct {
 	Engine *engine.Engine
 	Access Access
 	// Hosts are the values of the Host header that the board answers to, with the port
-	// where a browser sends one.
+	// where a browser sends one. The first is where browsers go. No page links to another
+	// port of theirs, as a browser would send the board's cookies there.
 	Hosts   []string
 	Secure  bool   // browsers reach it through TLS
 	Where   string // the place of the pipelines, in words
 	Version string
+	// Sessions is the file that keeps sessions for the next start; empty: an end of the board
+	// signs everybody out.
+	Sessions string
 	// MetricsToken is what a scraper of /metrics says as its bearer token; empty: only who
 	// has signed in sees the metrics.
 	MetricsToken string
@@ -79,8 +83,8 @@ func New(o Options) *Board {
 	o.Interval = max(o.Interval, o.Engine.HeadAge())
 	ctx, cancel := context.WithCancel(context.Background())
 	signedIn, signOff := context.WithCancel(context.Background())
-	c := &core{Options: o, pages: newPages(o.Now), work: newWork(ctx), diffs: newDiffs(ctx, o.Now)}
-	b := &Board{core: c, entrance: &entrance{c, newSessions(signedIn)}, forms: &forms{c}, fingerprints: &fingerprints{c}, cancel: cancel, signOff: signOff}
+	c := &core{Options: o, pages: newPages(o.Now, o.Hosts), work: newWork(ctx), diffs: newDiffs(ctx, o.Now)}
+	b := &Board{core: c, entrance: &entrance{c, keptSessions(signedIn, o)}, forms: &forms{c}, fingerprints: &fingerprints{c}, cancel: cancel, signOff: signOff}
 	c.hub = newHub(ctx, b.fingerprint, o.Interval, o.Logger)
 	b.handler = b.routes()
 	return b
@@ -92,6 +96,7 @@ func (b *Board) Close() {
 	b.cancel()
 	b.work.wait()
 	b.diffs.work.Wait()
+	b.sessions.close()
 	b.signOff()
 }
 
@@ -103,27 +108,28 @@ func (b *Board) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /static/", b.pages.static())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
-	mux.HandleFunc("GET /sign-in", b.signIn)
+	mux.HandleFunc("GET /sign-in", b.signInPage)
+	mux.HandleFunc("POST /sign-in", b.signIn)
 	mux.HandleFunc("GET /sign-in/callback", b.signIn)
 	mux.HandleFunc("POST /sign-out", b.signOut)
 	mux.Handle("GET /metrics", b.scraped(scrapeHandler(b.Engine, b.Now)))
 	for pattern, h := range map[string]page{
 		"GET /{$}":                                b.home,
-		"GET /events":                             b.events(kindHome),
+		"GET /events":                             b.streaming(b.events(kindHome)),
 		"GET /p/{pipeline}":                       b.overview,
-		"GET /p/{pipeline}/events":                b.events(kindBoard),
+		"GET /p/{pipeline}/events":                b.streaming(b.events(kindBoard)),
 		"GET /p/{pipeline}/builds/{build}":        b.build,
-		"GET /p/{pipeline}/builds/{build}/events": b.events(kindBuild),
+		"GET /p/{pipeline}/builds/{build}/events": b.streaming(b.events(kindBuild)),
 		"GET /p/{pipeline}/runs":                  b.runs,
-		"GET /p/{pipeline}/runs/events":           b.events(kindRuns),
+		"GET /p/{pipeline}/runs/events":           b.streaming(b.events(kindRuns)),
 		"GET /p/{pipeline}/runs/{run}":            b.run,
-		"GET /p/{pipeline}/runs/{run}/events":     b.events(kindRun),
+		"GET /p/{pipeline}/runs/{run}/events":     b.streaming(b.events(kindRun)),
 		"GET /p/{pipeline}/runs/{run}/log":        b.log,
-		"GET /p/{pipeline}/runs/{run}/follow":     b.follow,
+		"GET /p/{pipeline}/runs/{run}/follow":     b.streaming(b.follow),
 		"GET /p/{pipeline}/environments":          b.environments,
-		"GET /p/{pipeline}/environments/events":   b.events(kindEnvironments),
+		"GET /p/{pipeline}/environments/events":   b.streaming(b.events(kindEnvironments)),
 		"GET /p/{pipeline}/images":                b.images,
-		"GET /p/{pipeline}/images/events":         b.events(kindImages),
+		"GET /p/{pipeline}/images/events":         b.streaming(b.events(kindImages)),
 		"GET /p/{pipeline}/metrics":               b.metrics,
 		"GET /p/{pipeline}/do/{action}":           b.confirm,
 		"POST /p/{pipeline}/do/{action}":          b.act,

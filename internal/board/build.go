@@ -139,7 +139,7 @@ func stageOf(e *engine.Engine, st *pipeline.State, stage pipeline.Stage, c cell,
 	add := func(name string) { adder(e, st, stage)(&at.Buttons, name, build) }
 	current := st.Builds[st.Current[stage.Name].Build]
 	switch {
-	case c.Outcome == pipeline.OutcomeWaiting:
+	case c.Outcome == pipeline.OutcomeWaiting, c.Outcome == pipeline.OutcomeSuperseded:
 		add("approve")
 		add("reject")
 	case at.Decision != nil && at.Decision.Result == pipeline.Rejected:

@@ -52,36 +52,38 @@ func adder(e *engine.Engine, st *pipeline.State, s pipeline.Stage) func(list *[]
 
 // buttons returns what the person that e works for can do at a stage of what waits for
 // somebody.
-func buttons(e *engine.Engine, st *pipeline.State, m gate.Move) (now []button) {
-	s := m.Stage
+func buttons(e *engine.Engine, st *pipeline.State, v gate.View) (now []button) {
+	s := v.Move.Stage
 	add := adder(e, st, s)
-	if _, paused := st.Pauses[s.Name]; paused {
+	if v.Current.Pause != nil {
 		add(&now, "resume", "")
-		return now
 	}
-	if build := gate.Undecided(st, m); build != "" {
+	if build := v.Undecided; build != "" {
 		add(&now, "approve", build)
 		add(&now, "reject", build)
 		if b, ok := tryIt(st, s, build, e.Person()); ok {
 			now = append(now, b)
 		}
 	}
-	if build := gate.Offered(st, m); build != "" {
+	if v.Current.Pause != nil {
+		return now
+	}
+	if build := v.Offered; build != "" {
 		add(&now, "promote", build)
 	}
-	if gate.Fails(m, st.Latest[s.Name]) && add(&now, "retry", "") {
+	if v.Next.Kind == gate.NextFailed && add(&now, "retry", "") {
 		now[len(now)-1].Primary = true
 	}
 	return now
 }
 
 // moreButtons returns what else the person can do there.
-func moreButtons(e *engine.Engine, st *pipeline.State, m gate.Move) (more []button) {
-	s := m.Stage
-	if _, paused := st.Pauses[s.Name]; paused {
+func moreButtons(e *engine.Engine, st *pipeline.State, v gate.View) (more []button) {
+	s := v.Move.Stage
+	if v.Current.Pause != nil {
 		return nil
 	}
-	add, failed := adder(e, st, s), gate.Fails(m, st.Latest[s.Name])
+	add, failed := adder(e, st, s), v.Next.Kind == gate.NextFailed
 	if !failed {
 		add(&more, "retry", "")
 	}
@@ -117,11 +119,14 @@ type wait struct {
 	Who         string // may do it, and who has done their part
 }
 
-// waits lists what waits for people, in the order of the stages.
-func waits(e *engine.Engine, st *pipeline.State) []wait {
+// waits lists what waits for people, in the order of the stages. If nobody watches, that is
+// also a promotion which no apply has taken up.
+func waits(e *engine.Engine, st *pipeline.State, watched bool) []wait {
 	var list []wait
-	for _, m := range gate.Now(st).Moves() {
-		s, now := m.Stage, buttons(e, st, m)
+	plan := gate.Now(st)
+	for _, m := range plan.Moves() {
+		v := plan.View(m.Stage.Name)
+		s, now := m.Stage, buttons(e, st, v)
 		add := func(what, build, who string) *wait {
 			list = append(list, wait{Stage: s.Name, What: what, Build: st.Builds[build], Buttons: now, Who: who})
 			return &list[len(list)-1]
@@ -132,23 +137,28 @@ func waits(e *engine.Engine, st *pipeline.State) []wait {
 				text += ": " + f.Reason
 			}
 			add(text, "", who(e, st, "resume", pipeline.RightDeploy, s, ""))
-			continue
 		}
-		if build := gate.Undecided(st, m); build != "" {
+		if build := v.Undecided; build != "" {
 			text := "waits for a decision on"
 			if missing := st.Ballot(s, build).MissingApprovals(); missing > 1 || len(st.Ballot(s, build).Approvals()) > 0 {
 				text = fmt.Sprintf("waits for %s of", present.Count(missing, "more approval"))
 			}
 			add(text, build, strings.TrimSpace(approvedBy(st, s, build)+" "+who(e, st, "approve", pipeline.RightApprove, s, build)))
 		}
-		if build := gate.Offered(st, m); build != "" {
+		if v.Current.Pause != nil {
+			continue
+		}
+		if p := v.Next.Promotion; v.Next.Kind == gate.NextPromoted && !watched {
+			add(fmt.Sprintf("waits for an apply, as nobody watches: %s promoted it at %s to", p.Actor, pipeline.Moment(p.At.UTC())), p.Build, "Run `terraform apply`.")
+		}
+		if build := v.Offered; build != "" {
 			text := "can be promoted to"
 			if s.Pin != "" {
 				text = fmt.Sprintf("is pinned to %s by the configuration, and could move to", s.Pin)
 			}
 			add(text, build, who(e, st, "promote", pipeline.RightDeploy, s, build))
 		}
-		if gate.Fails(m, st.Latest[s.Name]) {
+		if v.Next.Kind == gate.NextFailed {
 			run, text := st.Latest[s.Name], "failed for"
 			if run.Build == "" {
 				text = "failed"

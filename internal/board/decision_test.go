@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/app/apptest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
@@ -251,8 +252,7 @@ func TestManyRuns(t *testing.T) {
 		run := pipeline.Run{ID: fmt.Sprintf("r-%04d", i), Pipeline: "shop", Stage: "capacity", Kind: pipeline.KindStage, Build: one, Digest: "d", Status: pipeline.RunFailed, Phase: pipeline.PhaseDone, Order: 1}
 		batch.Events = append(batch.Events, pipeline.Event{Kind: pipeline.RunEnded, Actor: "ann", Facts: pipeline.Facts{Run: &run}})
 	}
-	_, err := b.app.Ledger().Append(t.Context(), batch)
-	b.must(err)
+	apptest.Append(t, b.app, batch)
 	b.get("/p/shop/builds/"+one, all, `href="/p/shop/runs?build=`+one)
 	page := b.get("/p/shop/runs?build="+one, "Older")
 	_, older, _ := strings.Cut(page, `rel="next" href="`)

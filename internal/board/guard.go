@@ -5,7 +5,9 @@ package board
 
 import (
 	"crypto/subtle"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -22,12 +24,6 @@ const maxBody = 64 << 10
 // style in a page, no frame around it, no form to elsewhere.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; " +
 	"form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-
-// entrance lets people in, and keeps out what comes from elsewhere.
-type entrance struct {
-	*core
-	sessions *sessions
-}
 
 // guard is before all else: it answers only to the hosts that the board has, refuses what
 // another site's page sends, and says to browsers what a page may do.
@@ -50,9 +46,8 @@ func (b *entrance) guard(next http.Handler) http.Handler {
 		if b.Secure {
 			h.Set("Strict-Transport-Security", "max-age=31536000")
 		}
-		if r.URL.Path != "/healthz" && !b.isHost(r.Host) {
-			// A name that somebody else pointed here: another site would read the answers.
-			http.Error(w, "this board does not answer to that host name", http.StatusMisdirectedRequest)
+		if !b.isHost(r.Host) && r.URL.Path != "/healthz" && !b.isScrape(r) {
+			b.misdirected(w, r)
 			return
 		}
 		if r.Method != http.MethodGet && r.Method != http.MethodHead && !b.sameOrigin(r) {
@@ -63,6 +58,34 @@ func (b *entrance) guard(next http.Handler) http.Handler {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		checked.ServeHTTP(w, r)
 	})
+}
+
+// misdirected answers what was sent to another host name than the board's. Its answers would
+// be read by whoever pointed that name here, and its cookies sent to whatever else has it.
+// Somebody who types the address of this machine is led to the board.
+func (b *entrance) misdirected(w http.ResponseWriter, r *http.Request) {
+	host, port, err := net.SplitHostPort(r.Host)
+	own, ownPort, _ := net.SplitHostPort(b.Hosts[0])
+	local := own == "localhost" || strings.HasSuffix(own, ".localhost")
+	if address, bad := netip.ParseAddr(host); err != nil || bad != nil || !address.IsLoopback() || !local || port != ownPort {
+		http.Error(w, "this board does not answer to that host name", http.StatusMisdirectedRequest)
+		return
+	}
+	at := "http://" + b.Hosts[0]
+	if b.Secure {
+		at = "https://" + b.Hosts[0]
+	}
+	harmless := r.Method == http.MethodGet || r.Method == http.MethodHead
+	if harmless && r.URL.RawQuery == "" && (r.URL.Path == "/" || r.URL.Path == "/sign-in") {
+		http.Redirect(w, r, at+r.URL.Path, http.StatusTemporaryRedirect)
+		return
+	}
+	http.Error(w, "this board answers at "+at+" only", http.StatusMisdirectedRequest)
+}
+
+// isScrape reports whether a scraper asks, which has its token and no cookie.
+func (b *entrance) isScrape(r *http.Request) bool {
+	return r.URL.Path == "/metrics" && hasToken(r, b.MetricsToken)
 }
 
 // isHost reports whether a host is one of the board's.
@@ -92,6 +115,11 @@ func (b *entrance) signedIn(h page) http.Handler {
 		case s == nil:
 			b.refuse(w, r, http.StatusUnauthorized, pipeline.Errorf(pipeline.CodeNotAllowed, "open page", "you have not signed in, or not for a long time").
 				WithHint("Load the page again."))
+		case r.Method == http.MethodPost && r.ParseForm() != nil:
+			b.fail(w, r, s, pipeline.Errorf(pipeline.CodeInvalid, "read form", "the form is not one that the board sends, or larger than %d bytes", maxBody))
+		case r.Method == http.MethodPost && !s.proves(r.PostFormValue("key")):
+			b.logRefusal(r, s.person.Name, http.StatusForbidden, errStrange)
+			b.show(w, s, http.StatusForbidden, "error", view{Title: "Not from this browser", Pipeline: r.PathValue("pipeline"), Body: problem(errStrange)})
 		case r.Method == http.MethodPost && !s.limit.Allow():
 			err := pipeline.Errorf(pipeline.CodeRefused, "send form", "you have sent many forms in a short time").WithHint("Wait a few seconds, and send it again.")
 			b.logRefusal(r, s.person.Name, http.StatusTooManyRequests, err)
@@ -105,6 +133,24 @@ func (b *entrance) signedIn(h page) http.Handler {
 	})
 }
 
+// errStrange refuses a form that has the cookie of a session and nothing else of its browser.
+var errStrange = pipeline.Errorf(pipeline.CodeNotAllowed, "send form", "the form does not have the key of the browser that signed in").
+	WithHint("Sign out, and sign in again. It takes JavaScript if you signed in with it, and the storage of this site.")
+
+// streaming counts the streams of a person: nobody can take those of others.
+func (b *entrance) streaming(h page) page {
+	return func(w http.ResponseWriter, r *http.Request, s *session) error {
+		leave, ok := b.sessions.stream(s.browser)
+		if !ok {
+			w.Header().Set("Retry-After", "60")
+			http.Error(w, "you have too many pages open", http.StatusTooManyRequests)
+			return nil
+		}
+		defer leave()
+		return h(w, r, s)
+	}
+}
+
 // scraped lets in who has signed in, and a scraper with the token.
 func (b *entrance) scraped(h http.Handler) http.Handler {
 	people := b.signedIn(func(w http.ResponseWriter, r *http.Request, _ *session) error {
@@ -112,7 +158,7 @@ func (b *entrance) scraped(h http.Handler) http.Handler {
 		return nil
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if hasToken(r, b.MetricsToken) {
+		if b.isScrape(r) {
 			h.ServeHTTP(w, r)
 			return
 		}

@@ -37,7 +37,7 @@ func TestForged(t *testing.T) {
 	}{
 		"another site's origin":        {b.client, values, []string{"Origin", "https://evil.example"}, http.StatusForbidden},
 		"no origin that can be told":   {b.client, values, []string{"Origin", "null"}, http.StatusForbidden},
-		"another port's origin":        {b.client, values, []string{"Origin", "http://127.0.0.1:1"}, http.StatusForbidden},
+		"another port's origin":        {b.client, values, []string{"Origin", "http://localhost:1"}, http.StatusForbidden},
 		"another site's page":          {b.client, values, []string{"Sec-Fetch-Site", "cross-site"}, http.StatusForbidden},
 		"a page of the same domain":    {b.client, values, []string{"Sec-Fetch-Site", "same-site"}, http.StatusForbidden},
 		"a foreign host":               {b.client, values, []string{"Host", "evil.example"}, http.StatusMisdirectedRequest},
@@ -72,12 +72,13 @@ func TestSignIn(t *testing.T) {
 	one := b.newest()
 	stranger := b.browser()
 	for _, path := range []string{"/", "/p/shop", "/p/none", "/p/shop/builds/" + one, "/p/shop/runs", "/p/shop/environments", "/p/shop/do/approve", "/metrics", "/p/shop/events"} {
-		if status, page := b.send(stranger, http.MethodGet, path, nil); status != http.StatusUnauthorized || strings.Contains(page, one) {
+		if status, page := b.send(stranger, http.MethodGet, path, nil); status != http.StatusUnauthorized || strings.Contains(words(page), one) {
 			t.Errorf("GET %s answers a stranger %d: %s", path, status, words(page))
 		}
 	}
-	b.want(stranger, http.MethodGet, b.token.Path(), nil, http.StatusUnauthorized, "lets in one browser", "Start `penstock serve` again")
-	b.want(stranger, http.MethodGet, "/sign-in?token=", nil, http.StatusUnauthorized)
+	b.want(stranger, http.MethodGet, b.token.Path(), nil, http.StatusUnauthorized, "Press Enter in the terminal")
+	b.want(stranger, http.MethodGet, "/sign-in?token=AAAA", nil, http.StatusUnauthorized, "each lets in one browser", "Press Enter in the terminal")
+	b.want(stranger, http.MethodPost, "/sign-in", url.Values{"token": {""}}, http.StatusUnauthorized, "each lets in one browser")
 	b.want(stranger, http.MethodGet, "/healthz", nil, http.StatusOK, "ok")
 
 	// A page that a stream asks for is refused, and not redirected.
@@ -303,8 +304,8 @@ func TestRefusalsAreLogged(t *testing.T) {
 
 	// Nor does anybody sign in unseen, with an address that was used.
 	b.serve(nil, func(o *board.Options) { o.Logger = hclog.New(&hclog.LoggerOptions{Output: &said, Level: hclog.Warn}) })
-	b.want(b.client, http.MethodGet, b.token.Path(), nil, http.StatusUnauthorized)
-	if got := said.String(); !strings.Contains(got, "path=/sign-in") || strings.Contains(got, b.token.Path()) {
+	b.want(b.browser(), http.MethodGet, "/sign-in?token=AAAA", nil, http.StatusUnauthorized)
+	if got := said.String(); !strings.Contains(got, "path=/sign-in") || strings.Contains(got, "AAAA") {
 		t.Errorf("the log says %q", got)
 	}
 }

@@ -163,8 +163,12 @@ func (b *bed) newest() string { return b.state().BuildsNewestFirst()[0].ID }
 func (b *bed) serve(access board.Access, change ...func(*board.Options)) {
 	b.Helper()
 	b.server = httptest.NewUnstartedServer(nil)
+	host := b.server.Listener.Addr().String()
+	if !b.secure { // as the command does; the certificate of tests is for the number
+		host = strings.Replace(host, "127.0.0.1", "localhost", 1)
+	}
 	o := board.Options{
-		Engine: b.app.Engine, Access: access, Hosts: []string{b.server.Listener.Addr().String()}, Where: b.app.Where(), Version: "test",
+		Engine: b.app.Engine, Access: access, Hosts: []string{host}, Where: b.app.Where(), Version: "test",
 		Interval: 50 * time.Millisecond,
 	}
 	if access == nil {
@@ -181,6 +185,7 @@ func (b *bed) serve(access board.Access, change ...func(*board.Options)) {
 		server.StartTLS()
 	} else {
 		server.Start()
+		server.URL = "http://" + host
 	}
 	b.Cleanup(func() {
 		page.Close()
@@ -189,8 +194,17 @@ func (b *bed) serve(access board.Access, change ...func(*board.Options)) {
 	})
 	b.client = b.browser()
 	if access == nil {
-		b.want(b.client, http.MethodGet, b.token.Path(), nil, http.StatusOK, "Pipelines")
+		b.signIn(b.client, b.token.Path(), "")
 	}
+}
+
+// signIn signs a browser in by a printed address. With a key it is one with JavaScript, which
+// has to send the key with each form.
+func (b *bed) signIn(c *http.Client, path, key string) {
+	b.Helper()
+	values := form(b.want(c, http.MethodGet, path, nil, http.StatusOK, "Sign in as"))
+	values.Set("key", key)
+	b.want(c, http.MethodPost, "/sign-in", values, http.StatusOK, "Pipelines")
 }
 
 // as returns a browser behind a proxy that has signed somebody in, for a board with behind.
@@ -224,14 +238,28 @@ func (b *bed) browser() *http.Client {
 	return c
 }
 
-// send sends a request, and returns the status and the page.
+// send sends a request, and returns the status and the page. Like a browser it goes on by
+// itself where a page does.
 func (b *bed) send(c *http.Client, method, path string, form url.Values, header ...string) (int, string) {
+	b.Helper()
+	resp, page := b.request(c, method, b.server.URL+path, form, header...)
+	if strings.Contains(page, "data-auto") {
+		resp, page = b.request(c, http.MethodPost, b.server.URL+"/sign-in", readForm(page))
+	}
+	if _, to, ok := strings.Cut(resp.Header.Get("Refresh"), "; url="); ok {
+		resp, page = b.request(c, http.MethodGet, to, nil)
+	}
+	return resp.StatusCode, page
+}
+
+// request sends one request.
+func (b *bed) request(c *http.Client, method, at string, form url.Values, header ...string) (*http.Response, string) {
 	b.Helper()
 	var body io.Reader
 	if form != nil {
 		body = strings.NewReader(form.Encode())
 	}
-	r, err := http.NewRequestWithContext(b.Context(), method, b.server.URL+path, body)
+	r, err := http.NewRequestWithContext(b.Context(), method, at, body)
 	b.must(err)
 	if form != nil {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -246,7 +274,7 @@ func (b *bed) send(c *http.Client, method, path string, form url.Values, header 
 	defer resp.Body.Close()
 	page, err := io.ReadAll(resp.Body)
 	b.must(err)
-	return resp.StatusCode, string(page)
+	return resp, string(page)
 }
 
 // want sends a request and expects a status and texts in the answer.
@@ -278,6 +306,9 @@ func (b *bed) get(path string, texts ...string) string {
 }
 
 var hidden = regexp.MustCompile(`<input type="hidden" name="([a-z]+)" value="([^"]*)">`)
+
+// readForm is form where a parameter has its name.
+func readForm(page string) url.Values { return form(page) }
 
 // form reads the form of a page that asks.
 func form(page string) url.Values {

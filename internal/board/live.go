@@ -144,7 +144,7 @@ func (b *fingerprints) noteBoard(ctx context.Context, name string, note, noteLin
 			noteLine(at.Run.ID, at.Line)
 		}
 	}
-	at, err := b.applies(ctx, name)
+	at, err := b.Engine.Reports.Applies(ctx, name)
 	if err != nil {
 		return err
 	}

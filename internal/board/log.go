@@ -228,7 +228,7 @@ func (b *Board) newLines(ctx context.Context, pipelineName, run string, after in
 	lines, ended := make(chan logLine), make(chan error, 1)
 	out, in := io.Pipe()
 	known := &latestRun{b: b, ctx: ctx, pipeline: pipelineName, id: run, to: in}
-	go func() { in.CloseWithError(b.Engine.Reports.Follow(ctx, pipelineName, run, known)) }()
+	go func() { in.CloseWithError(b.Engine.Reports.Follow(ctx, pipelineName, run, 0, known)) }()
 	go func() {
 		err := eachLine(out, func(line logLine) error {
 			line.Step = known.own.Load().has(line)

@@ -14,6 +14,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 
@@ -21,17 +23,16 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
-// OIDCOptions say where people sign in. Allow, Scopes, NameClaim and GroupsClaim may be
-// empty; the others are required.
+// OIDCOptions say where people sign in. Scopes, NameClaim and GroupsClaim may be empty; the
+// others are required.
 type OIDCOptions struct {
 	Issuer       string // its URL
 	ClientID     string
 	ClientSecret pipeline.Secret
 	URL          string   // of the board, as browsers reach it
-	Allow        []string // who gets in, in the words of authorize; nil means every user of the provider
+	Allow        []string // who gets in, in the words of authorize; "*" means every user of the provider
 	Scopes       []string
 	NameClaim    string // empty means email where that is verified, else sub
 	GroupsClaim  string // empty means groups
@@ -45,14 +46,16 @@ type OIDC struct {
 	verifier *oidc.IDTokenVerifier
 	client   *http.Client
 	seal     cipher.AEAD
+	host     string // of the provider
+	signOut  string // the provider's end_session_endpoint; empty for none
 }
 
 // attempt is a sign-in that has begun. The browser keeps it, sealed, in a cookie that has
 // the attempt's state in its name: so it is of this browser, several can be under way in
 // it, and others can't crowd them out.
 type attempt struct {
-	Nonce, Verifier, To string
-	At                  time.Time
+	Nonce, Verifier, To, Key string
+	At                       time.Time
 }
 
 const (
@@ -60,16 +63,75 @@ const (
 	longestTo     = 1000             // bytes of the address to go on to; a cookie has about 4000
 	maxAttempts   = 10               // of a browser
 	attemptCookie = "penstock-sign-in-"
+
+	// askCookie is in a browser whose next sign-in has to be one that the person makes: they
+	// have signed out.
+	askCookie = "penstock-ask"
+	askFor    = 30 * 24 * time.Hour
 )
 
+// CheckIssuer refuses, with CodeInvalid, a provider that is not reached through TLS, unless
+// it is on this machine: who listens would read the client's secret, and could be anybody.
+func CheckIssuer(issuer string) error {
+	at, err := url.Parse(issuer)
+	if err != nil || at.Host == "" || !confidential(at) {
+		return pipeline.Errorf(pipeline.CodeInvalid, "find OpenID provider", "--oidc-issuer %q is not an https URL", issuer).
+			WithHint("Name the provider by https://…; http is for a provider on this machine only.")
+	}
+	return nil
+}
+
+// confidential reports whether nobody on the way reads what is sent to an address.
+func confidential(at *url.URL) bool {
+	if at.Scheme == "https" {
+		return true
+	}
+	address, err := netip.ParseAddr(at.Hostname())
+	return at.Scheme == "http" && (err == nil && address.IsLoopback() || strings.EqualFold(at.Hostname(), "localhost"))
+}
+
+// newClient makes what asks the provider. It follows no redirect to where others could read.
+func newClient() *http.Client {
+	return &http.Client{Timeout: 30 * time.Second, CheckRedirect: func(r *http.Request, via []*http.Request) error {
+		switch {
+		case !confidential(r.URL):
+			return fmt.Errorf("the provider redirects to %s, which is not https", r.URL.Redacted())
+		case len(via) > 5:
+			return errors.New("the provider redirects without end")
+		}
+		return nil
+	}}
+}
+
 // NewOIDC asks the provider where its endpoints and its keys are. CodeInvalid where it
-// does not answer as a provider does.
+// does not answer as a provider does, and where nobody is said to get in.
 func NewOIDC(ctx context.Context, o OIDCOptions) (*OIDC, error) {
-	client := &http.Client{Timeout: 30 * time.Second}
+	invalid := func(format string, args ...any) *pipeline.Error {
+		return pipeline.Errorf(pipeline.CodeInvalid, "find OpenID provider", format, args...)
+	}
+	if err := CheckIssuer(o.Issuer); err != nil {
+		return nil, err
+	}
+	if len(o.Allow) == 0 {
+		return nil, invalid("--oidc-allow names nobody").WithHint("Name who gets in; '*' means every user of the provider.")
+	}
+	client := newClient()
 	provider, err := oidc.NewProvider(oidc.ClientContext(ctx, client), o.Issuer)
 	if err != nil {
-		return nil, pipeline.Errorf(pipeline.CodeInvalid, "find OpenID provider", "--oidc-issuer %s: %w", o.Issuer, err).
+		return nil, invalid("--oidc-issuer %s: %w", o.Issuer, err).
 			WithHint("It takes the URL below which the provider has .well-known/openid-configuration.")
+	}
+	var more struct {
+		Keys    string `json:"jwks_uri"`
+		SignOut string `json:"end_session_endpoint"`
+	}
+	if err := provider.Claims(&more); err != nil {
+		return nil, invalid("--oidc-issuer %s: %w", o.Issuer, err)
+	}
+	for _, endpoint := range []string{provider.Endpoint().AuthURL, provider.Endpoint().TokenURL, more.Keys, more.SignOut} {
+		if at, err := url.Parse(endpoint); endpoint != "" && (err != nil || !confidential(at)) {
+			return nil, invalid("--oidc-issuer %s: the provider's endpoint %q is not an https URL", o.Issuer, endpoint)
+		}
 	}
 	if len(o.Scopes) == 0 {
 		o.Scopes = []string{"profile", "email"}
@@ -81,8 +143,10 @@ func NewOIDC(ctx context.Context, o OIDCOptions) (*OIDC, error) {
 	if err != nil {
 		return nil, err
 	}
+	at, _ := url.Parse(o.Issuer) // checked above
 	return &OIDC{
-		OIDCOptions: o, client: client, seal: seal, verifier: provider.Verifier(&oidc.Config{ClientID: o.ClientID}),
+		OIDCOptions: o, client: client, seal: seal, host: at.Host, signOut: more.SignOut,
+		verifier: provider.Verifier(&oidc.Config{ClientID: o.ClientID}),
 		config: oauth2.Config{
 			ClientID: o.ClientID, ClientSecret: o.ClientSecret.Reveal(), Endpoint: provider.Endpoint(),
 			RedirectURL: strings.TrimRight(o.URL, "/") + "/sign-in/callback", Scopes: append([]string{oidc.ScopeOpenID}, o.Scopes...),
@@ -106,24 +170,28 @@ func newSeal() (cipher.AEAD, error) {
 	return cipher.NewGCMWithRandomNonce(block)
 }
 
+// Door implements Access. The page goes on to the provider by itself, unless the person has
+// signed out.
+func (o *OIDC) Door(r *http.Request) Door { return Door{At: o.host, Auto: !o.asks(r)} }
+
 // SignIn implements Access: it sends people to the provider, and reads what the provider
 // sends them back with.
-func (o *OIDC) SignIn(w http.ResponseWriter, r *http.Request) (pipeline.Person, string, error) {
-	if !strings.HasSuffix(r.URL.Path, "/callback") {
+func (o *OIDC) SignIn(w http.ResponseWriter, r *http.Request) (Arrival, error) {
+	if r.Method == http.MethodPost {
 		at, err := o.begin(w, r)
-		if err == nil {
-			http.Redirect(w, r, at, http.StatusSeeOther)
-		}
-		return pipeline.Person{}, "", err
+		return Arrival{Go: at}, err
 	}
-	who, to, err := o.finish(w, r)
-	if err == nil {
-		err = o.admit(who)
-	}
+	who, err := o.finish(w, r)
 	if err != nil {
-		return pipeline.Person{}, "", pipeline.Errorf(pipeline.CodeNotAllowed, "sign in", "%w", err).WithHint("Go to the first page of the board to sign in again.")
+		return Arrival{}, pipeline.Errorf(pipeline.CodeNotAllowed, "sign in", "%w", err).WithHint("Go to the first page of the board to sign in again.")
 	}
-	return who, to, nil
+	if err := o.admit(who.Who); err != nil {
+		o.askNext(w) // as somebody else
+		return Arrival{}, pipeline.Errorf(pipeline.CodeNotAllowed, "sign in", "%w", err).
+			WithHint("Go to the first page of the board to sign in as somebody else.")
+	}
+	http.SetCookie(w, o.cookie(askCookie, "", -1))
+	return who, nil
 }
 
 // admit refuses who is not among those who get in.
@@ -134,9 +202,45 @@ func (o *OIDC) admit(who pipeline.Person) error {
 	return nil
 }
 
-// cookie is the cookie of an attempt.
-func (o *OIDC) cookie(state, value string, age int) *http.Cookie {
-	c := &http.Cookie{Name: attemptCookie + state, Value: value, Path: "/", MaxAge: age, HttpOnly: true, SameSite: http.SameSiteLaxMode}
+// SignOut implements Access: it ends the session at the provider, where that can be done. The
+// next sign-in from the browser is one that the person makes.
+func (o *OIDC) SignOut(w http.ResponseWriter, proof string) Farewell {
+	o.askNext(w)
+	at, err := url.Parse(o.signOut)
+	if o.signOut == "" || err != nil {
+		return Farewell{Says: fmt.Sprintf("%s has no way to sign out from here, so you may still be signed in there. "+
+			"The board asks it to have you sign in anew next time; on a computer of others, sign out there, too.", o.host)}
+	}
+	q := at.Query()
+	q.Set("client_id", o.ClientID)
+	if proof != "" {
+		q.Set("id_token_hint", proof)
+	}
+	at.RawQuery = q.Encode()
+	return Farewell{Says: fmt.Sprintf("This browser goes on to %s, to sign out there, too.", o.host), Go: at.String()}
+}
+
+// asks reports whether the person has to make the next sign-in of a browser.
+func (o *OIDC) asks(r *http.Request) bool {
+	c, err := r.Cookie(o.cookie(askCookie, "", 0).Name)
+	return err == nil && c.Value != ""
+}
+
+func (o *OIDC) askNext(w http.ResponseWriter) {
+	http.SetCookie(w, o.cookie(askCookie, "yes", int(askFor/time.Second)))
+}
+
+// Realm implements Access.
+func (o *OIDC) Realm() string {
+	return strings.Join([]string{"oidc", o.Issuer, o.ClientID, o.NameClaim, o.GroupsClaim}, " ")
+}
+
+// Again implements Access: --oidc-allow may name others now.
+func (o *OIDC) Again(who pipeline.Person) (pipeline.Person, bool) { return who, o.admit(who) == nil }
+
+// cookie is a cookie of the sign-in, for this many seconds; negative: not any more.
+func (o *OIDC) cookie(name, value string, age int) *http.Cookie {
+	c := &http.Cookie{Name: name, Value: value, Path: "/", MaxAge: age, HttpOnly: true, SameSite: http.SameSiteLaxMode}
 	if strings.HasPrefix(o.URL, "https:") {
 		c.Name, c.Secure = "__Host-"+c.Name, true
 	}
@@ -145,7 +249,7 @@ func (o *OIDC) cookie(state, value string, age int) *http.Cookie {
 
 // begin returns the address at the provider.
 func (o *OIDC) begin(w http.ResponseWriter, r *http.Request) (string, error) {
-	a := attempt{Nonce: rand.Text(), Verifier: oauth2.GenerateVerifier(), To: here(r.URL.Query().Get("to")), At: time.Now()}
+	a := attempt{Nonce: rand.Text(), Verifier: oauth2.GenerateVerifier(), To: here(r.PostFormValue("to")), Key: keyOf(r), At: time.Now()}
 	if len(a.To) > longestTo {
 		a.To = "/"
 	}
@@ -161,23 +265,27 @@ func (o *OIDC) begin(w http.ResponseWriter, r *http.Request) (string, error) {
 	}
 	if len(before) >= maxAttempts {
 		for _, state := range before {
-			http.SetCookie(w, o.cookie(state, "", -1))
+			http.SetCookie(w, o.cookie(attemptCookie+state, "", -1))
 		}
 	}
 	state := rand.Text()
 	sealed := base64.RawURLEncoding.EncodeToString(o.seal.Seal(nil, nil, data, []byte(state)))
-	http.SetCookie(w, o.cookie(state, sealed, int(signInLimit/time.Second)))
-	return o.config.AuthCodeURL(state, oidc.Nonce(a.Nonce), oauth2.S256ChallengeOption(a.Verifier)), nil
+	http.SetCookie(w, o.cookie(attemptCookie+state, sealed, int(signInLimit/time.Second)))
+	with := []oauth2.AuthCodeOption{oidc.Nonce(a.Nonce), oauth2.S256ChallengeOption(a.Verifier)}
+	if o.asks(r) {
+		with = append(with, oauth2.SetAuthURLParam("prompt", "login"))
+	}
+	return o.config.AuthCodeURL(state, with...), nil
 }
 
 // begun takes the attempt of a state from the browser. It counts once.
 func (o *OIDC) begun(w http.ResponseWriter, r *http.Request, state string) (a attempt, err error) {
 	none := errors.New("this sign-in did not begin in this browser, or too long ago")
-	c, err := r.Cookie(o.cookie(state, "", 0).Name)
+	c, err := r.Cookie(o.cookie(attemptCookie+state, "", 0).Name)
 	if err != nil {
 		return a, none
 	}
-	http.SetCookie(w, o.cookie(state, "", -1))
+	http.SetCookie(w, o.cookie(attemptCookie+state, "", -1))
 	sealed, err := base64.RawURLEncoding.DecodeString(c.Value)
 	if err != nil {
 		return a, none
@@ -190,66 +298,28 @@ func (o *OIDC) begun(w http.ResponseWriter, r *http.Request, state string) (a at
 }
 
 // finish reads who has signed in.
-func (o *OIDC) finish(w http.ResponseWriter, r *http.Request) (pipeline.Person, string, error) {
+func (o *OIDC) finish(w http.ResponseWriter, r *http.Request) (Arrival, error) {
 	q := r.URL.Query()
 	a, err := o.begun(w, r, q.Get("state"))
 	switch {
 	case err != nil:
-		return pipeline.Person{}, "", err
+		return Arrival{}, err
 	case q.Get("error") != "":
-		return pipeline.Person{}, "", fmt.Errorf("the provider says %s: %s", q.Get("error"), q.Get("error_description"))
+		return Arrival{}, fmt.Errorf("the provider says %s: %s", q.Get("error"), q.Get("error_description"))
 	}
 	ctx := oidc.ClientContext(r.Context(), o.client)
 	token, err := o.config.Exchange(ctx, q.Get("code"), oauth2.VerifierOption(a.Verifier))
 	if err != nil {
-		return pipeline.Person{}, "", err
+		return Arrival{}, err
 	}
 	raw, _ := token.Extra("id_token").(string)
 	id, err := o.verifier.Verify(ctx, raw)
 	if err != nil {
-		return pipeline.Person{}, "", err
+		return Arrival{}, err
 	}
 	if subtle.ConstantTimeCompare([]byte(id.Nonce), []byte(a.Nonce)) != 1 {
-		return pipeline.Person{}, "", fmt.Errorf("the provider's answer is to another question")
+		return Arrival{}, fmt.Errorf("the provider's answer is to another question")
 	}
 	who, err := o.person(id)
-	return who, a.To, err
-}
-
-// person reads the claims. The subject is one of the person's further names: it stays
-// when the address changes.
-func (o *OIDC) person(id *oidc.IDToken) (pipeline.Person, error) {
-	var claims map[string]any
-	if err := id.Claims(&claims); err != nil {
-		return pipeline.Person{}, err
-	}
-	text := func(name string) string {
-		s, _ := claims[name].(string)
-		return strings.TrimSpace(s)
-	}
-	who := pipeline.Person{Names: []string{id.Subject}}
-	switch verified, _ := claims["email_verified"].(bool); {
-	case o.NameClaim != "":
-		who.Name = text(o.NameClaim)
-	case verified && text("email") != "":
-		who.Name = text("email")
-	default:
-		who.Name = id.Subject
-	}
-	switch {
-	case who.Name == "":
-		return who, fmt.Errorf("the provider does not say your name as %s", o.NameClaim)
-	case present.Line(who.Name) != who.Name:
-		return who, fmt.Errorf("the provider says your name with control characters: %q", who.Name)
-	}
-	groups, many := claims[o.GroupsClaim].([]any)
-	if !many {
-		groups = []any{claims[o.GroupsClaim]} // some providers say a single one so
-	}
-	for _, g := range groups {
-		if group, ok := g.(string); ok && group != "" {
-			who.Groups = append(who.Groups, group)
-		}
-	}
-	return who, nil
+	return Arrival{Who: who, To: a.To, Key: a.Key, Proof: raw}, err
 }

@@ -6,15 +6,16 @@ package board
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/draw"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/report"
@@ -36,10 +37,15 @@ func (b *Board) home(w http.ResponseWriter, r *http.Request, s *session) error {
 		Waits    int // for people
 		Produces string
 	}
+	names := slices.Sorted(maps.Keys(states))
+	applies, err := b.Engine.Reports.AppliesOf(r.Context(), names...)
+	if err != nil {
+		return err
+	}
 	rows := []row{}
-	for _, name := range slices.Sorted(maps.Keys(states)) {
+	for _, name := range names {
 		st := states[name]
-		at := row{Name: name, Waits: len(waits(b.Engine.As(s.person), st))}
+		at := row{Name: name, Waits: len(waits(b.Engine.As(s.person), st, applies[name].Watched))}
 		for _, n := range draw.GraphOf(st).Nodes {
 			at.Stages = append(at.Stages, n)
 			if st.Stages[n.Name].Persistent() {
@@ -56,7 +62,7 @@ func (b *Board) home(w http.ResponseWriter, r *http.Request, s *session) error {
 type overview struct {
 	Map          valueStream
 	Waits        []wait
-	Applies      applies
+	Applies      report.Applies
 	Builds       buildTable
 	Environments []environment
 	Current      []pipeline.Pause
@@ -71,44 +77,17 @@ func (b *Board) overview(w http.ResponseWriter, r *http.Request, s *session) err
 	if err != nil {
 		return err
 	}
-	body := overview{Waits: waits(b.Engine.As(s.person), st), Builds: builds(st, r.URL.Query()), Environments: b.serving(st, s.person)}
+	body := overview{Builds: builds(st, r.URL.Query()), Environments: b.serving(st, s.person)}
 	if body.Map, err = b.valueStream(r.Context(), st, s.person); err != nil {
 		return err
 	}
-	if body.Applies, err = b.applies(r.Context(), st.Pipeline.Name); err != nil {
+	if body.Applies, err = b.Engine.Reports.Applies(r.Context(), st.Pipeline.Name); err != nil {
 		return err
 	}
+	body.Waits = waits(b.Engine.As(s.person), st, body.Applies.Watched)
 	body.Current = slices.SortedFunc(maps.Values(st.Pauses), func(a, c pipeline.Pause) int { return strings.Compare(a.Stage, c.Stage) })
 	b.show(w, s, http.StatusOK, "overview", view{Title: st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "board", Live: live, Body: body})
 	return nil
-}
-
-// applies says who applies the pipeline's configuration.
-type applies struct {
-	Watched  bool
-	Watcher  pipeline.Holder   // without an activity it waits for what can move
-	UnderWay []pipeline.Holder // what is being done
-}
-
-func (b *core) applies(ctx context.Context, name string) (a applies, err error) {
-	leases, err := b.Engine.Reports.Leases(ctx)
-	if err != nil {
-		return a, err
-	}
-	for _, l := range leases {
-		switch key := pipeline.ParseLeaseKey(l.Key); {
-		case key.Pipeline != name || b.Now().After(l.Expires):
-		case key.Kind == pipeline.LeaseWatch:
-			a.Watched, a.Watcher = true, l.Holder
-		case key.Kind == pipeline.LeaseNotify:
-		default:
-			a.UnderWay = append(a.UnderWay, l.Holder)
-		}
-	}
-	slices.SortFunc(a.UnderWay, func(x, y pipeline.Holder) int {
-		return cmp.Or(x.Since.Compare(y.Since), strings.Compare(x.Purpose, y.Purpose))
-	})
-	return a, nil
 }
 
 // valueStream is the map: a card for each image and stage, from left to right as the
@@ -122,12 +101,13 @@ type valueStream struct {
 // card is a stage, or an image, of the map.
 type card struct {
 	draw.Node
+	report.StageView
 	Column, Row int // in the grid, from 1; a card is two rows high
-	Build       pipeline.Build
-	Run         pipeline.RunSummary
-	Progress    *report.Progress
-	Current     string // the stage's current build, where Build is another
-	Endpoint    string
+	CurrentTone draw.Tone
+	NextTone    draw.Tone
+	Holds       pipeline.Build // the current one
+	Comes       pipeline.Build // the next one
+	Note        string         // why it has not come yet
 	Pin         string
 	Buttons     []button
 }
@@ -136,42 +116,87 @@ type card struct {
 var mapGrid = draw.Grid{Width: 204, Height: 212, ColumnGap: 36, RowGap: 18}
 
 func (b *Board) valueStream(ctx context.Context, st *pipeline.State, who pipeline.Person) (valueStream, error) {
-	g := draw.GraphOf(st)
+	views, err := b.Engine.Reports.Views(ctx, st)
+	if err != nil {
+		return valueStream{}, err
+	}
+	byName := make(map[string]report.StageView, len(views))
+	for _, v := range views {
+		byName[v.Name] = v
+	}
+	g, e := draw.GraphOf(st), b.Engine.As(who)
 	m := valueStream{Edges: mapGrid.Edges(g)}
 	m.Width, m.Height = mapGrid.Size(g)
 	for _, n := range g.Nodes {
-		c := card{Node: n, Column: n.Column + 1, Row: g.HalfRow(n) + 1, Build: st.Builds[n.Build], Run: st.Latest[n.Name]}
+		c := cardOf(st, byName[n.Name])
+		c.Node, c.Column, c.Row = n, n.Column+1, g.HalfRow(n)+1
+		c.Node.Tone = draw.ToneOf(c.View)
 		if s, ok := st.Stages[n.Name]; ok {
-			at := b.Engine.Reports.StageStatusIn(st, s)
-			if at.Environment != nil {
-				c.Endpoint = at.Environment.Endpoint
-			}
-			switch {
-			case n.Status == gate.StatusRunning, n.Status == gate.StatusFailed:
-				c.Build = st.Builds[c.Run.Build]
-			case at.Move.Candidate.ID != "" && (n.Build == "" || n.Status == gate.StatusReady):
-				c.Build = st.Builds[at.Move.Candidate.ID]
-			}
-			if c.Build.ID != n.Build {
-				c.Current = n.Build
-			}
 			c.Pin = s.Pin
-			e := b.Engine.As(who)
-			move := at.Move
-			c.Note = reason.Note(move, st.Latest[s.Name], false) // there are buttons
-			c.Buttons = append(buttons(e, st, move), moreButtons(e, st, move)...)
-		}
-		var err error
-		if c.Progress, err = b.Engine.Reports.Progress(ctx, st, n.Name); err != nil {
-			return m, err
+			c.Buttons = append(buttons(e, st, c.View), moreButtons(e, st, c.View)...)
 		}
 		m.Cards = append(m.Cards, c)
 	}
 	return m, nil
 }
 
-// Took says how long the latest run of a card took.
-func (c card) Took() time.Duration { return c.Run.EndedAt.Sub(c.Run.StartedAt) }
+// cardOf returns the facts of a card: what the stage is at, and what comes next.
+func cardOf(st *pipeline.State, v report.StageView) card {
+	return card{
+		StageView: v, CurrentTone: draw.ToneOfCurrent(v.View), NextTone: draw.ToneOfNext(v.Next), Holds: st.Builds[v.Current.Build], Comes: st.Builds[v.Next.Build],
+		Note: reason.Next(v.Next, false), // there are buttons
+	}
+}
+
+// Says returns the word for what the stage is at.
+func (c card) Says() string {
+	env := c.Current.Environment
+	switch {
+	case c.Current.Build == "" && c.Current.Image == "":
+		return "no build yet"
+	case c.CurrentTone == "serving":
+		return "serving"
+	case c.CurrentTone == "failed" && env == nil:
+		return "down"
+	case c.CurrentTone == "failed":
+		return "degraded"
+	case c.CurrentTone == "person":
+		return "undecided"
+	case c.Current.Image != "":
+		return "baked"
+	}
+	return "current"
+}
+
+// NextSays returns the word for what comes next.
+func (c card) NextSays() string {
+	says := map[gate.NextKind]string{
+		gate.NextRunning: "running", gate.NextFailed: "failed", gate.NextDecision: "your decision", gate.NextPromotion: "ready to promote",
+		gate.NextPromoted: "promoted", gate.NextApply: "the next apply", gate.NextUpstream: "upstream", gate.NextBuild: "a build from upstream", gate.NextNewer: "a newer build",
+		gate.NextNever: "nothing", gate.NextPaused: "paused", gate.NextRefused: "its pin is refused",
+	}
+	if c.Next.Kind == gate.NextUpstream && len(c.Next.Upstream) == 1 {
+		return "after " + c.Next.Upstream[0].Stage
+	}
+	return says[c.Next.Kind]
+}
+
+// Endpoint returns where the current build can be seen; empty if there is no such place.
+func (c card) Endpoint() string {
+	if c.Current.Environment == nil {
+		return ""
+	}
+	return c.Current.Environment.Endpoint
+}
+
+// Health says how many instances serve; empty if that is not known.
+func (c card) Health() string {
+	env := c.Current.Environment
+	if env == nil || env.Purpose != pipeline.ForStage || env.Instances == 0 || env.Healthy == 0 && env.Status == pipeline.EnvRunning {
+		return ""
+	}
+	return fmt.Sprintf("healthy %d/%d", env.Healthy, env.Instances)
+}
 
 // environment is one of a list.
 type environment struct {
@@ -231,6 +256,14 @@ type cell struct {
 	Running bool
 }
 
+// mark returns the mark of a build at a stage.
+func (c cell) mark() present.Mark {
+	if c.Running {
+		return present.MarkOf(string(pipeline.RunRunning))
+	}
+	return present.MarkOf(string(c.Outcome))
+}
+
 // rowsPerPage is how many builds a page lists.
 const rowsPerPage = 50
 
@@ -239,7 +272,7 @@ func builds(st *pipeline.State, q map[string][]string) buildTable {
 	first := func(name string) string { return strings.TrimSpace(strings.Join(q[name], " ")) }
 	t := buildTable{
 		Search: first("q"), Outcome: first("outcome"), All: len(st.Builds),
-		Outcomes: []pipeline.Outcome{pipeline.OutcomeWaiting, pipeline.OutcomePassed, pipeline.OutcomeFailed, pipeline.OutcomeRejected, pipeline.OutcomeOverridden},
+		Outcomes: []pipeline.Outcome{pipeline.OutcomeWaiting, pipeline.OutcomePassed, pipeline.OutcomeFailed, pipeline.OutcomeRejected, pipeline.OutcomeSuperseded, pipeline.OutcomeOverridden},
 	}
 	var stages []pipeline.Stage
 	for _, s := range st.StagesInOrder() {

@@ -45,18 +45,20 @@ var (
 	buildsDesc       = desc("builds", "Builds that are retained.")
 	imagesDesc       = desc("images", "Images in the ledger.")
 	stageStatusDesc  = desc("stage_status", "1 for the status of a stage, 0 for the others.", "stage", "status")
+	stageSignalDesc  = desc("stage_signal", "1 for how much a stage wants of people, 0 for the other signals.", "stage", "signal")
 	stageRunDesc     = desc("stage_last_run_timestamp_seconds", "When the latest run of a stage ended.", "stage", "status")
 	stageTookDesc    = desc("stage_last_run_duration_seconds", "How long the latest run of a stage took.", "stage")
 	stageRunningDesc = desc("stage_running_seconds", "How long the active run of a stage has taken so far.", "stage")
 	stagePausedDesc  = desc("stage_paused", "Whether a stage is paused.", "stage")
 	undecidedDesc    = desc("stage_undecided_seconds", "How long a build has waited for a decision.", "stage")
+	promotedDesc     = desc("stage_promoted_seconds", "How long a promotion has waited for an apply.", "stage")
 	environmentsDesc = desc("environments", "Environments by purpose and status.", "purpose", "status")
 	leadTimeDesc     = desc("deployment_lead_time_seconds", "From the commit of the last build that a stage deployed to the end of that deployment.", "stage")
 )
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{upDesc, buildsDesc, imagesDesc, stageStatusDesc, stageRunDesc, stageTookDesc, stageRunningDesc, stagePausedDesc, undecidedDesc, environmentsDesc, leadTimeDesc} {
+	for _, d := range []*prometheus.Desc{upDesc, buildsDesc, imagesDesc, stageStatusDesc, stageSignalDesc, stageRunDesc, stageTookDesc, stageRunningDesc, stagePausedDesc, undecidedDesc, promotedDesc, environmentsDesc, leadTimeDesc} {
 		to <- d
 	}
 }
@@ -82,19 +84,18 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 func (c *collector) pipeline(st *pipeline.State, gauge func(d *prometheus.Desc, value float64, labels ...string)) {
 	gauge(buildsDesc, float64(len(st.Builds)))
 	gauge(imagesDesc, float64(len(st.Images)))
-	for _, image := range st.ImageDefinitions {
-		name := pipeline.ImageRun(image.Name)
-		c.runs(name, gate.ShownImage(image, st.Latest[name]), st.Latest[name], gauge)
-	}
-	for _, m := range gate.Now(st).Moves() {
-		s := m.Stage
-		c.runs(s.Name, gate.Shown(m, st.Latest[s.Name]), st.Latest[s.Name], gauge)
-		_, paused := st.Pauses[s.Name]
-		gauge(stagePausedDesc, truth(paused), s.Name)
-		if build := gate.Undecided(st, m); build != "" {
-			if v, ok := st.ResultOf(s, build); ok {
-				gauge(undecidedDesc, c.now().Sub(v.EndedAt).Seconds(), s.Name)
-			}
+	for _, v := range gate.Now(st).Views() {
+		c.runs(v, st.Latest[v.Name], gauge)
+		s, ok := st.Stages[v.Name]
+		if !ok { // a baked image
+			continue
+		}
+		gauge(stagePausedDesc, truth(v.Current.Pause != nil), s.Name)
+		if v.Undecided != "" && !v.Next.Since.IsZero() {
+			gauge(undecidedDesc, c.now().Sub(v.Next.Since).Seconds(), s.Name)
+		}
+		if v.Next.Kind == gate.NextPromoted {
+			gauge(promotedDesc, c.now().Sub(v.Next.Since).Seconds(), s.Name)
 		}
 		last := st.Latest[s.Name]
 		made := cmp.Or(last.Committed, st.Builds[last.Build].Revision.Time)
@@ -111,10 +112,15 @@ func (c *collector) pipeline(st *pipeline.State, gauge func(d *prometheus.Desc, 
 	}
 }
 
-// runs returns the metrics of a stage, or of an image: its status, and its latest run.
-func (c *collector) runs(name string, shown gate.Status, run pipeline.RunSummary, gauge func(d *prometheus.Desc, value float64, labels ...string)) {
+// runs returns the metrics of a stage, or of an image: its status and signal, and its latest
+// run.
+func (c *collector) runs(v gate.View, run pipeline.RunSummary, gauge func(d *prometheus.Desc, value float64, labels ...string)) {
+	name := v.Name
 	for _, status := range gate.Statuses {
-		gauge(stageStatusDesc, truth(status == shown), name, string(status))
+		gauge(stageStatusDesc, truth(status == v.Status), name, string(status))
+	}
+	for _, signal := range gate.Signals {
+		gauge(stageSignalDesc, truth(signal == v.Signal), name, string(signal))
 	}
 	switch {
 	case run.ID == "":

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/app/apptest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -55,9 +56,7 @@ func TestPrometheus(t *testing.T) {
 	} {
 		batch.Events = append(batch.Events, pipeline.Event{Kind: e.kind, Actor: "ann", Facts: e.facts})
 	}
-	if _, err := a.Ledger().Append(t.Context(), batch); err != nil {
-		t.Fatal(err)
-	}
+	apptest.Append(t, a, batch)
 	now := func() time.Time { return began.Add(90 * time.Second) }
 	problems, err := testutil.CollectAndLint(&collector{a.Engine, now})
 	if err != nil || len(problems) > 0 {

@@ -6,8 +6,10 @@ package board
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
 	"maps"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -15,7 +17,6 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 const (
@@ -23,6 +24,10 @@ const (
 	idleLimit   = 8 * time.Hour  // without anything that a person did
 	maxBrowsers = 20             // of a person
 	maxTickets  = 128            // of a browser: forms that were shown and not sent
+
+	// A page that somebody sees has two streams at most; browsers close those of the others.
+	maxBrowserStreams = 30
+	maxPersonStreams  = 100
 
 	// What one person may send: as many forms as a person can press buttons.
 	formsPerSecond = 1
@@ -37,11 +42,18 @@ type session struct {
 
 // browser is one in which somebody has signed in.
 type browser struct {
-	person pipeline.Person
-	limit  *rate.Limiter
-	ctx    context.Context // ends when it is signed out
-	end    context.CancelFunc
-	idle   *time.Timer
+	person  pipeline.Person
+	key     string // what forms have to carry, hashed; empty for nothing
+	proof   string // of the sign-in, for the provider's sign-out
+	began   time.Time
+	limit   *rate.Limiter
+	account *account
+	ctx     context.Context // ends when it is signed out
+	end     context.CancelFunc
+	idle    *time.Timer
+
+	used    time.Time // by the person; guarded by sessions, as streams is
+	streams int       // that are open
 
 	mu      sync.Mutex
 	tickets map[string]ticket // by what the form carries
@@ -54,18 +66,20 @@ type ticket struct {
 	at    time.Time
 }
 
-// sessions are all there are, in memory: a restart signs everybody out.
+// sessions are all there are. A file keeps them for a board that is started again.
 type sessions struct {
 	ctx    context.Context
+	keep   *keeper // nil for none
 	mu     sync.Mutex
-	all    map[string]*browser // by the value of the cookie
+	all    map[string]*browser // by the hash of the cookie's value
 	people map[string]*account // by name
 }
 
 // account is what the browsers of a person have in common.
 type account struct {
-	limit  *rate.Limiter
-	recent []string // its browsers; the one that was used last is the last
+	limit   *rate.Limiter
+	recent  []string // its browsers; the one that was used last is the last
+	streams int
 }
 
 // newSessions makes the sessions, which end with ctx.
@@ -73,23 +87,37 @@ func newSessions(ctx context.Context) *sessions {
 	return &sessions{ctx: ctx, all: map[string]*browser{}, people: map[string]*account{}}
 }
 
+// hashOf returns what is kept of a secret: nobody who reads it can use it.
+func hashOf(secret string) string {
+	sum := sha256.Sum256([]byte(secret))
+	return hex.EncodeToString(sum[:])
+}
+
 // begin signs in a browser and returns its secret. When a person has too many sessions,
 // it ends the least recently used one.
-func (all *sessions) begin(who pipeline.Person) (string, *browser) {
-	s := &browser{person: who, tickets: map[string]ticket{}}
-	s.ctx, s.end = context.WithTimeout(all.ctx, sessionLife)
-	s.idle = time.AfterFunc(idleLimit, s.end)
-	secret := rand.Text() + rand.Text()
+func (all *sessions) begin(who Arrival) (string, *browser) {
+	secret, now := rand.Text()+rand.Text(), time.Now()
+	s := &browser{person: who.Who, key: who.Key, proof: who.Proof, began: now, used: now}
 	all.mu.Lock()
-	defer all.mu.Unlock()
-	a := all.people[who.Name]
+	all.add(hashOf(secret), s)
+	all.mu.Unlock()
+	all.save()
+	return secret, s
+}
+
+// add makes a browser one of its person's. The caller has the lock.
+func (all *sessions) add(id string, s *browser) {
+	s.tickets = map[string]ticket{}
+	s.ctx, s.end = context.WithDeadline(all.ctx, s.began.Add(sessionLife))
+	s.idle = time.AfterFunc(time.Until(s.used.Add(idleLimit)), s.end)
+	a := all.people[s.person.Name]
 	if a == nil {
 		a = &account{limit: rate.NewLimiter(formsPerSecond, formsAtOnce)}
-		all.people[who.Name] = a
+		all.people[s.person.Name] = a
 	}
-	s.limit = a.limit
-	all.all[secret] = s
-	if a.recent = append(a.recent, secret); len(a.recent) > maxBrowsers {
+	s.limit, s.account = a.limit, a
+	all.all[id] = s
+	if a.recent = append(a.recent, id); len(a.recent) > maxBrowsers {
 		all.all[a.recent[0]].end()
 		all.forget(a.recent[0])
 	}
@@ -97,22 +125,34 @@ func (all *sessions) begin(who pipeline.Person) (string, *browser) {
 		s.idle.Stop()
 		all.mu.Lock()
 		defer all.mu.Unlock()
-		all.forget(secret)
+		all.forget(id)
 	})
-	return secret, s
+}
+
+// finish signs a browser out, for good.
+func (all *sessions) finish(secret string) {
+	all.mu.Lock()
+	s := all.all[hashOf(secret)]
+	if s != nil {
+		s.end()
+		all.forget(hashOf(secret))
+	}
+	all.mu.Unlock()
+	if s != nil {
+		all.save()
+	}
 }
 
 // forget drops a browser that has ended. What its person may send is known for as long as
-// it takes until that is everything.
-func (all *sessions) forget(secret string) {
-	s := all.all[secret]
+// it takes until that is everything. The caller has the lock.
+func (all *sessions) forget(id string) {
+	s := all.all[id]
 	if s == nil {
 		return
 	}
-	delete(all.all, secret)
-	name := s.person.Name
-	a := all.people[name]
-	a.recent = slices.DeleteFunc(a.recent, func(other string) bool { return other == secret })
+	delete(all.all, id)
+	name, a := s.person.Name, s.account
+	a.recent = slices.DeleteFunc(a.recent, func(other string) bool { return other == id })
 	if len(a.recent) > 0 {
 		return
 	}
@@ -128,18 +168,52 @@ func (all *sessions) forget(secret string) {
 // find returns the browser of a cookie; nil for none. used says that the person does
 // something in it.
 func (all *sessions) find(secret string, used bool) *browser {
-	all.mu.Lock()
-	defer all.mu.Unlock()
-	s := all.all[secret]
-	if s == nil || s.ctx.Err() != nil {
-		return nil
-	}
-	if used {
-		s.idle.Reset(idleLimit)
-		a := all.people[s.person.Name]
-		a.recent = append(slices.DeleteFunc(a.recent, func(other string) bool { return other == secret }), secret)
+	s, due := all.look(hashOf(secret), used)
+	if due {
+		all.save()
 	}
 	return s
+}
+
+// look is find, of a hash. due says that it is time to save who has done something.
+func (all *sessions) look(id string, used bool) (s *browser, due bool) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	s = all.all[id]
+	if s == nil || s.ctx.Err() != nil {
+		return nil, false
+	}
+	if used {
+		due = all.keep != nil && time.Since(all.keep.saved) > saveEvery
+		s.used = time.Now()
+		s.idle.Reset(idleLimit)
+		s.account.recent = append(slices.DeleteFunc(s.account.recent, func(other string) bool { return other == id }), id)
+	}
+	return s, due
+}
+
+// stream counts a stream of a browser until leave is called; false where the browser or its
+// person has as many as they may.
+func (all *sessions) stream(s *browser) (leave func(), ok bool) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	if s.streams >= maxBrowserStreams || s.account.streams >= maxPersonStreams {
+		return nil, false
+	}
+	s.streams++
+	s.account.streams++
+	return func() {
+		all.mu.Lock()
+		defer all.mu.Unlock()
+		s.streams--
+		s.account.streams--
+	}, true
+}
+
+// proves reports whether a form comes from the browser that signed in: a cookie goes to all
+// ports of a host, and the key, which that browser keeps for the board, does not.
+func (s *browser) proves(key string) bool {
+	return s.key == "" || subtle.ConstantTimeCompare([]byte(hashOf(key)), []byte(s.key)) == 1
 }
 
 // until returns a context that ends with either of two, and when the browser is signed in no
@@ -189,80 +263,4 @@ func (s *session) said() string {
 	text := s.flash
 	s.flash = ""
 	return text
-}
-
-// cookie is the name of the session's cookie. Cookies don't distinguish ports, so the
-// name does.
-func (b *entrance) cookie() string {
-	if b.Secure {
-		return "__Host-penstock"
-	}
-	return "penstock-" + portOf(b.Hosts[0])
-}
-
-// session returns the session of a request; nil for somebody who has to sign in.
-func (b *entrance) session(w http.ResponseWriter, r *http.Request) (*session, error) {
-	quiet := asksByItself(r)
-	var s *browser
-	if c, err := r.Cookie(b.cookie()); err == nil {
-		s = b.sessions.find(c.Value, !quiet)
-	}
-	who, ok, err := b.Access.Vouched(r)
-	if err != nil {
-		return nil, err
-	}
-	if ok && (s == nil || s.person.Name != who.Name || !slices.Equal(s.person.Groups, who.Groups)) {
-		if s != nil {
-			s.end()
-		}
-		s = b.start(w, who)
-	}
-	if s == nil {
-		return nil, nil
-	}
-	return &session{s, quiet}, nil
-}
-
-// asksByItself reports whether a live page asks, as it does without anybody there.
-func asksByItself(r *http.Request) bool {
-	return r.Header.Get("Hx-Request") != "" || r.Header.Get("Accept") == "text/event-stream"
-}
-
-// start signs somebody in.
-func (b *entrance) start(w http.ResponseWriter, who pipeline.Person) *browser {
-	secret, s := b.sessions.begin(who)
-	http.SetCookie(w, &http.Cookie{
-		Name: b.cookie(), Value: secret, Path: "/", HttpOnly: true, Secure: b.Secure, SameSite: http.SameSiteLaxMode,
-	})
-	return s
-}
-
-// signIn identifies a person in the way that the board is configured for.
-func (b *entrance) signIn(w http.ResponseWriter, r *http.Request) {
-	who, to, err := b.Access.SignIn(w, r)
-	switch {
-	case err != nil:
-		b.refuse(w, r, http.StatusUnauthorized, err)
-	case who.Name != "":
-		b.leave(r) // who was there before
-		b.start(w, who)
-		b.Logger.Info("signed in", "person", present.Line(who.Name), "from", r.RemoteAddr)
-		http.Redirect(w, r, here(to), http.StatusSeeOther)
-	}
-}
-
-// signOut ends a session, and with it the streams of its pages.
-func (b *entrance) signOut(w http.ResponseWriter, r *http.Request) {
-	b.leave(r)
-	http.SetCookie(w, &http.Cookie{Name: b.cookie(), Path: "/", MaxAge: -1, HttpOnly: true, Secure: b.Secure, SameSite: http.SameSiteLaxMode})
-	b.show(w, nil, http.StatusOK, "signed-out", view{Title: "Signed out"})
-}
-
-// leave ends the session that a request has a cookie of.
-func (b *entrance) leave(r *http.Request) {
-	if c, err := r.Cookie(b.cookie()); err == nil {
-		if s := b.sessions.find(c.Value, false); s != nil {
-			s.end()
-		}
-	}
 }

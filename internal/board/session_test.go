@@ -28,7 +28,7 @@ func TestSessionEnds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				all := newSessions(t.Context())
-				secret, s := all.begin(pipeline.Person{Name: "ann"})
+				secret, s := all.begin(Arrival{Who: pipeline.Person{Name: "ann"}})
 				began, ctx := time.Now(), s.ctx
 				streaming, stop := s.until(t.Context(), t.Context())
 				defer stop()
@@ -69,14 +69,14 @@ func TestBrowsersOfAPerson(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, end := context.WithCancel(t.Context())
 		all := newSessions(ctx)
-		bob, _ := all.begin(pipeline.Person{Name: "bob"})
-		first, one := all.begin(pipeline.Person{Name: "ann"})
-		second, two := all.begin(pipeline.Person{Name: "ann"})
+		bob, _ := all.begin(Arrival{Who: pipeline.Person{Name: "bob"}})
+		first, one := all.begin(Arrival{Who: pipeline.Person{Name: "ann"}})
+		second, two := all.begin(Arrival{Who: pipeline.Person{Name: "ann"}})
 		for range maxBrowsers - 2 {
-			all.begin(pipeline.Person{Name: "ann"})
+			all.begin(Arrival{Who: pipeline.Person{Name: "ann"}})
 		}
 		all.find(first, true)
-		if all.begin(pipeline.Person{Name: "ann"}); two.ctx.Err() == nil || all.find(second, true) != nil {
+		if all.begin(Arrival{Who: pipeline.Person{Name: "ann"}}); two.ctx.Err() == nil || all.find(second, true) != nil {
 			t.Error("the one that was used the longest ago goes on")
 		}
 		if one.ctx.Err() != nil || all.find(first, true) != one || all.find(bob, true) == nil {
@@ -100,7 +100,7 @@ func TestLimitOfAPerson(t *testing.T) {
 		all := newSessions(t.Context())
 		sent := 0
 		for range 10 * formsAtOnce {
-			_, s := all.begin(pipeline.Person{Name: "ann"})
+			_, s := all.begin(Arrival{Who: pipeline.Person{Name: "ann"}})
 			if s.limit.Allow() {
 				sent++
 			}
@@ -110,11 +110,11 @@ func TestLimitOfAPerson(t *testing.T) {
 		if sent != formsAtOnce {
 			t.Errorf("%d forms are taken at once", sent)
 		}
-		if _, s := all.begin(pipeline.Person{Name: "bob"}); !s.limit.Allow() {
+		if _, s := all.begin(Arrival{Who: pipeline.Person{Name: "bob"}}); !s.limit.Allow() {
 			t.Error("another's are not taken")
 		}
 		time.Sleep(time.Minute)
-		if _, s := all.begin(pipeline.Person{Name: "ann"}); !s.limit.Allow() {
+		if _, s := all.begin(Arrival{Who: pipeline.Person{Name: "ann"}}); !s.limit.Allow() {
 			t.Error("none is taken ever again")
 		}
 	})

@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/app/apptest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/artifact"
 	"github.com/penstock-io/terraform-provider-penstock/internal/board"
 	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
@@ -162,16 +163,14 @@ func TestChanged(t *testing.T) {
 	notified("/", "/p/shop", "/p/shop/builds/"+one, "/p/shop/images")
 	st := b.state()
 	env := pipeline.Environment{ID: "e-1", Pipeline: "shop", Name: "mine", Purpose: pipeline.ForPerson, Owner: "ann", Status: pipeline.EnvGone}
-	_, err := b.app.Ledger().Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{
+	apptest.Append(t, b.app, pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{
 		{Kind: pipeline.EnvironmentChanged, Actor: "ann", Facts: pipeline.Facts{Environment: &env}},
 	}})
-	b.must(err)
 	notified("/", "/p/shop", "/p/shop/builds/"+one, "/p/shop/images", "/p/shop/environments")
 	run := pipeline.Run{ID: "r-1", Pipeline: "shop", Stage: "capacity", Kind: pipeline.KindStage, Build: one, Digest: st.Latest["capacity"].Digest, Status: pipeline.RunFailed, Phase: pipeline.PhaseDone, Order: 1}
-	_, err = b.app.Ledger().Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{
+	apptest.Append(t, b.app, pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{
 		{Kind: pipeline.RunEnded, Actor: "ann", Facts: pipeline.Facts{Run: &run}},
 	}})
-	b.must(err)
 	notified("/", "/p/shop", "/p/shop/builds/"+one, "/p/shop/images", "/p/shop/runs")
 }
 

@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,10 +47,14 @@ type pages struct {
 	byName map[string]*template.Template
 	files  map[string]string // addresses of static files, with a digest, by name
 	now    func() time.Time
+	names  []string // of the board's host
 }
 
-func newPages(now func() time.Time) *pages {
+func newPages(now func() time.Time, hosts []string) *pages {
 	p := &pages{byName: map[string]*template.Template{}, files: map[string]string{}, now: now}
+	for _, host := range hosts {
+		p.names = append(p.names, hostname("http://"+host))
+	}
 	static, err := fs.Sub(staticFiles, "static")
 	must(err)
 	must(fs.WalkDir(static, ".", func(name string, d fs.DirEntry, err error) error {
@@ -111,7 +116,7 @@ func (p *pages) functions() template.FuncMap {
 			}
 			return template.URL(q.Encode()) // encoded already
 		},
-		"web":      web,
+		"web":      p.web,
 		"percent":  func(f float64) string { return fmt.Sprintf("%.2f %%", 100*f) },
 		"took":     present.Duration,
 		"join":     strings.Join,
@@ -119,6 +124,8 @@ func (p *pages) functions() template.FuncMap {
 		"dict":     dict,
 		"author":   author,
 		"unbroken": unbroken,
+		"mark":     func(c interface{ mark() present.Mark }) present.Mark { return c.mark() },
+		"legend":   legend,
 		"times":    func(a, b float64) float64 { return a * b },
 	}
 }
@@ -126,6 +133,21 @@ func (p *pages) functions() template.FuncMap {
 // web reports whether an address is one that a browser may be sent to.
 func web(address string) bool {
 	return strings.HasPrefix(address, "http://") || strings.HasPrefix(address, "https://")
+}
+
+// web reports whether a page may link to an address: to none of the board's own host name. The
+// cookies of the board would go to another port of that, to whatever listens there.
+func (p *pages) web(address string) bool {
+	return web(address) && hostname(address) != "" && !slices.Contains(p.names, hostname(address))
+}
+
+// hostname returns the name of an address's host, in small letters; empty for none.
+func hostname(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
 }
 
 // show sends a page.
@@ -186,4 +208,9 @@ var buildIDs = regexp.MustCompile(`b-[0-9a-f]{10}`)
 // unbroken marks the IDs of builds in a text, so that they are not broken at the hyphen.
 func unbroken(s string) template.HTML {
 	return template.HTML(buildIDs.ReplaceAllString(template.HTMLEscapeString(present.Line(s)), `<span class="id">$0</span>`)) // escaped before
+}
+
+// legend explains the marks of builds at stages.
+func legend() string {
+	return present.Legend("passed", "failed", "rejected", "waiting", "superseded", "overridden", "running", "")
 }

@@ -101,13 +101,13 @@ func TestAStackThatIsNotOurs(t *testing.T) {
 	}
 	f := foreign(types.StackStatusCreateComplete)
 	_, err := f.stackOf().Plan(t.Context(), bootstrap.Parameters{})
-	check(t, err, pipeline.CodeConflict, "belong to Penstock", "--stack")
+	check(t, err, pipeline.CodeConflict, "belong to Penstock", "another name")
 	_, err = f.stackOf().Find(t.Context())
-	check(t, err, pipeline.CodeConflict, "belong to Penstock", "--stack")
+	check(t, err, pipeline.CodeConflict, "belong to Penstock", "another name")
 	for _, status := range []types.StackStatus{types.StackStatusCreateComplete, types.StackStatusRollbackComplete} {
 		f := foreign(status)
 		_, err = f.stackOf().Delete(t.Context(), none, nil)
-		check(t, err, pipeline.CodeConflict, "belong to Penstock", "--stack")
+		check(t, err, pipeline.CodeConflict, "belong to Penstock", "another name")
 		if f.called("DeleteStack") {
 			t.Error("somebody else's stack was deleted")
 		}

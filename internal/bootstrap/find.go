@@ -93,7 +93,7 @@ func (s *Stack) Find(ctx context.Context) (Resources, error) {
 func (s *Stack) version(found *types.Stack) (int, error) {
 	version, err := strconv.Atoi(outputs(found)["TemplateVersion"])
 	if err != nil {
-		return 0, pipeline.Errorf(pipeline.CodeConflict, s.op("find"), "the stack of this name does not belong to Penstock").WithHint("Choose another name.")
+		return 0, pipeline.Errorf(pipeline.CodeConflict, s.op("find"), "the stack of this name does not belong to Penstock").WithHint("Choose another name for the stack.")
 	}
 	return version, nil
 }

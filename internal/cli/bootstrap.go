@@ -165,7 +165,7 @@ type bootstrapDeleted struct {
 
 // bootstrapResult is the JSON shape of what was planned, and of what is there.
 type bootstrapResult struct {
-	Changes   []bootstrap.Change   `json:"stack_changes"`
+	Changes   []bootstrap.Change   `json:"stack_changes"`       // of the stack
 	Resources *bootstrap.Resources `json:"resources,omitempty"` // absent after --dry-run
 }
 
@@ -265,7 +265,7 @@ func (o *bootstrapOptions) pipelines(ctx context.Context, _ string) (_ []string,
 	if err != nil {
 		return nil, err
 	}
-	names, err := a.Ledger().Pipelines(ctx)
+	names, err := a.Engine.Reports.Names(ctx)
 	return names, errors.Join(err, a.Close(context.WithoutCancel(ctx)))
 }
 

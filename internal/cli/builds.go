@@ -36,8 +36,7 @@ func newBuilds(f *factory, runF func(context.Context, *buildsOptions) error) *co
 		Use:   "builds [PIPELINE]",
 		Short: "List builds, the newest first, with the stages that each passed",
 		Long: "List the builds that the pipeline retains, the newest first. PIPELINE may be left out if there is only one.\n\n" +
-			"Marks: + passed, x failed, ! rejected, ? waits for a decision, o let pass by an override, . not run. An o\n" +
-			"behind another mark is an override that no longer applies.",
+			"Marks: " + present.Legend("passed", "failed", "rejected", "waiting", "superseded", "overridden", "") + ".\nA ! behind another mark is an override that no longer applies.",
 		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline = arg(given, 0)
@@ -59,8 +58,8 @@ type buildRow struct {
 	Artifact   string                      `json:"artifact,omitempty"` // digest
 	Image      string                      `json:"image,omitempty"`
 	BaseImage  string                      `json:"base_image,omitempty"`
-	Stages     map[string]pipeline.Outcome `json:"outcomes"`            // by stage; absent where it did not run
-	Overrides  map[string]statusOverride   `json:"overrides,omitempty"` // by stage, also those that count no more
+	Stages     map[string]pipeline.Outcome `json:"outcomes"`            // by stage: passed, failed, rejected, waiting or overridden; absent where it did not run
+	Overrides  map[string]statusOverride   `json:"overrides,omitempty"` // by stage, also those that no longer apply
 }
 
 func runBuilds(ctx context.Context, o *buildsOptions) error {
@@ -111,7 +110,7 @@ func (o *buildsOptions) list(stages []string, rows []buildRow) error {
 	if err := t.flush(); err != nil {
 		return err
 	}
-	return o.legend(order, rows)
+	return o.legend(order, stages, rows)
 }
 
 // table makes a table of builds, with the columns of the stages.
@@ -140,23 +139,20 @@ func strip(stages []string, rows []buildRow, r buildRow) string {
 }
 
 // legend says on standard error what the marks mean that are in a list.
-func (o *buildsOptions) legend(order string, rows []buildRow) error {
+func (o *buildsOptions) legend(order string, stages []string, rows []buildRow) error {
 	used := map[string]bool{}
 	for _, r := range rows {
-		for s := range r.Stages {
-			used[r.mark(s)] = true
+		for _, stage := range stages {
+			used[string(r.Stages[stage])] = true
+			if _, ok := r.Overrides[stage]; ok {
+				used[string(pipeline.OutcomeOverridden)] = true
+			}
 		}
 	}
-	var all []string
-	for _, outcome := range outcomes {
-		if slices.ContainsFunc(slices.Collect(maps.Keys(used)), func(m string) bool { return strings.Contains(m, marks[outcome]) }) {
-			all = append(all, marks[outcome]+" "+meaningOf[outcome])
-		}
-	}
-	if len(all) == 0 {
+	if len(used) == 0 {
 		return nil
 	}
-	return o.remark(order, strings.Join(all, ", "))
+	return o.remark(order, strings.ReplaceAll(present.Legend(slices.Collect(maps.Keys(used))...), "  ", ", "))
 }
 
 // remark prints lines to standard error, in faint colour and as wide as the terminal there.
@@ -187,9 +183,9 @@ func personOf(author string) string {
 func (r buildRow) mark(stage string) string {
 	outcome := r.Stages[stage]
 	if _, ok := r.Overrides[stage]; ok && outcome != pipeline.OutcomeOverridden {
-		return marks[outcome] + marks[pipeline.OutcomeOverridden]
+		return present.MarkOf(string(outcome)).Sign + present.MarkOf(string(pipeline.OutcomeOverridden)).Sign
 	}
-	return marks[outcome]
+	return present.MarkOf(string(outcome)).Sign
 }
 
 func describeBuild(st *pipeline.State, b pipeline.Build) buildRow {
@@ -210,21 +206,6 @@ func describeBuild(st *pipeline.State, b pipeline.Build) buildRow {
 		}
 	}
 	return row
-}
-
-// outcomes are those that have marks, and meaningOf what these say.
-var (
-	outcomes  = []pipeline.Outcome{pipeline.OutcomePassed, pipeline.OutcomeFailed, pipeline.OutcomeRejected, pipeline.OutcomeWaiting, pipeline.OutcomeOverridden}
-	meaningOf = map[pipeline.Outcome]string{
-		pipeline.OutcomePassed: "passed", pipeline.OutcomeFailed: "failed", pipeline.OutcomeRejected: "rejected",
-		pipeline.OutcomeWaiting: "waits for a decision", pipeline.OutcomeOverridden: "overridden",
-	}
-)
-
-// marks stand for outcomes in a table.
-var marks = map[pipeline.Outcome]string{
-	pipeline.OutcomePassed: "+", pipeline.OutcomeFailed: "x", pipeline.OutcomeRejected: "!",
-	pipeline.OutcomeWaiting: "?", pipeline.OutcomeOverridden: "o", "": ".",
 }
 
 type runsOptions struct {
@@ -272,7 +253,7 @@ func runRuns(ctx context.Context, o *runsOptions) error {
 		if _, err := selectPipelines(ctx, a, o.pipeline); err != nil {
 			return err
 		}
-		page, err := a.Ledger().Runs(ctx, o.pipeline, o.query)
+		page, err := a.Engine.Reports.Runs(ctx, o.pipeline, o.query)
 		if err != nil {
 			return err
 		}

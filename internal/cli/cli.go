@@ -229,13 +229,13 @@ func explain(commands []*cobra.Command) {
 
 // failure is the JSON shape of an error.
 type failure struct {
-	Error problem `json:"error"`
+	Error problem `json:"error"` // what went wrong
 }
 
 type problem struct {
-	Code    pipeline.Code `json:"code"`
-	Message string        `json:"message"`
-	Hint    string        `json:"hint"` // what to do; may be empty
+	Code    pipeline.Code `json:"code"`    // invalid, not_found, conflict, locked, lease_lost, refused, not_allowed, failed, corrupt, cancelled or internal
+	Message string        `json:"message"` // what could not be done, and why
+	Hint    string        `json:"hint"`    // what to do; may be empty
 }
 
 // complain prints an error with its remedy.

@@ -104,7 +104,7 @@ func (f *factory) suggest(path string, kinds []kind, given []string) []cobra.Com
 	defer cancel()
 	var found []cobra.Completion
 	err := f.with(ctx, func(a *app.App) error {
-		names, err := a.Ledger().Pipelines(ctx)
+		names, err := a.Engine.Reports.Names(ctx)
 		if err != nil {
 			return err
 		}
@@ -117,7 +117,7 @@ func (f *factory) suggest(path string, kinds []kind, given []string) []cobra.Com
 		if len(given) == 0 || len(given) >= len(kinds) {
 			return nil
 		}
-		st, err := a.Ledger().State(ctx, given[0])
+		st, err := a.Engine.Recorded(ctx, given[0])
 		if err == nil {
 			found = append(found, suggestIn(st, kinds[len(given)], stagesFor[path])...)
 		}

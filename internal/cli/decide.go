@@ -142,7 +142,7 @@ func sentence(d pipeline.Decision) string {
 type promoteOptions struct {
 	*factory
 	target
-	back bool
+	back, cancel bool
 }
 
 func newRollback(f *factory, runF func(context.Context, *promoteOptions) error) *cobra.Command {
@@ -169,30 +169,39 @@ func newPromote(f *factory, runF func(context.Context, *promoteOptions) error) *
 	if runF == nil {
 		runF = runPromote
 	}
-	return &cobra.Command{
+	c := &cobra.Command{
 		Use:   "promote [PIPELINE] [STAGE] [BUILD]",
 		Short: "Let a stage with a manual trigger move to a build",
 		Long: "Let a stage with a manual trigger, such as production, move to a build; without BUILD, the newest that passed\n" +
 			"the stages above. The next apply deploys it. An older build that passed is a rollback. PIPELINE may be left\n" +
-			"out if there is only one, and STAGE if only one has a manual trigger.",
+			"out if there is only one, and STAGE if only one has a manual trigger.\n\n" +
+			"--cancel takes a promotion or a rollback back that no apply has taken up yet. The stage stays where it is.",
 		Args: args(0, 3),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.read(given)
 			return runF(c.Context(), o)
 		},
 	}
+	c.Flags().BoolVar(&o.cancel, "cancel", false, "take the promotion back that no apply has taken up yet")
+	return c
 }
 
 func runPromote(ctx context.Context, o *promoteOptions) error {
 	return o.with(ctx, func(a *app.App) error {
 		verb := decision.Promote
-		if o.back {
+		switch {
+		case o.cancel:
+			verb = decision.CancelPromotion
+		case o.back:
 			verb = decision.Rollback
 		}
 		if err := o.resolve(ctx, a, string(verb), &o.target); err != nil {
 			return err
 		}
 		done, err := a.Engine.Decisions.Do(ctx, decision.Command{Verb: verb, Pipeline: o.pipeline, Stage: o.stage, Build: o.build})
+		if o.cancel {
+			return o.printDone(err, done.Promotion, "%s", cancelled(done))
+		}
 		return o.printDone(err, done.Promotion, "%s", moves(done))
 	})
 }

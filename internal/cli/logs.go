@@ -73,7 +73,7 @@ func runLogs(ctx context.Context, o *logsOptions) error {
 		case o.step != "":
 			found, err = a.Engine.Reports.StepLog(ctx, run.Pipeline, run.ID, o.step, o.follow, out)
 		case o.follow:
-			err = a.Engine.Reports.Follow(ctx, run.Pipeline, run.ID, out)
+			err = a.Engine.Reports.Follow(ctx, run.Pipeline, run.ID, 0, out)
 		default:
 			err = o.copy(ctx, a, run, out)
 		}
@@ -110,7 +110,7 @@ func (o *logsOptions) find(ctx context.Context, a *app.App) (pipeline.Run, error
 				WithHint("`penstock runs %s` lists them.", o.pipeline)
 		}
 	}
-	run, err := a.Ledger().Run(ctx, o.pipeline, o.run)
+	run, err := a.Engine.Reports.Run(ctx, o.pipeline, o.run)
 	if pipeline.IsNotFound(err) {
 		return run, pipeline.Errorf(pipeline.CodeNotFound, "read log", "there is no run %q", o.run).
 			WithHint("`penstock runs PIPELINE` lists them.")

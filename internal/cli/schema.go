@@ -16,7 +16,7 @@ import (
 )
 
 // schemas are the shapes of what the commands print with --json. A test makes the file from
-// the types that are printed; see shapes_test.go.
+// the types that are printed; see schema_test.go.
 //
 //go:embed schemas.json
 var schemas []byte
@@ -26,8 +26,8 @@ const dialect = "https://json-schema.org/draft/2020-12/schema"
 
 // shapes is the form of the file: a schema for each command, and those of the objects.
 type shapes struct {
-	Commands map[string]map[string]any `json:"commands"`
-	Defs     map[string]any            `json:"$defs"`
+	Commands map[string]map[string]any  `json:"commands"`
+	Defs     map[string]json.RawMessage `json:"$defs"` // as they are in the file, where fields are in the order in which they are printed
 }
 
 type schemaOptions struct {
@@ -86,28 +86,40 @@ func schemaOf(command string) (map[string]any, error) {
 	if !ok {
 		return nil, &usageError{fmt.Errorf("command %q prints no JSON; `penstock schema` lists those that do", command)}
 	}
-	defs := map[string]any{}
-	var collect func(v any)
-	collect = func(v any) {
+	defs := map[string]json.RawMessage{}
+	var collect func(v any) error
+	collect = func(v any) error {
 		switch v := v.(type) {
 		case []any:
 			for _, at := range v {
-				collect(at)
+				if err := collect(at); err != nil {
+					return err
+				}
 			}
 		case map[string]any:
 			if ref, ok := v["$ref"].(string); ok {
 				name := strings.TrimPrefix(ref, "#/$defs/")
-				if _, known := defs[name]; !known {
-					defs[name] = all.Defs[name]
-					collect(all.Defs[name])
+				if _, known := defs[name]; known {
+					return nil
 				}
+				defs[name] = all.Defs[name]
+				var def map[string]any
+				if err := json.Unmarshal(defs[name], &def); err != nil {
+					return err
+				}
+				return collect(def)
 			}
 			for _, at := range v {
-				collect(at)
+				if err := collect(at); err != nil {
+					return err
+				}
 			}
 		}
+		return nil
 	}
-	collect(doc)
+	if err := collect(doc); err != nil {
+		return nil, err
+	}
 	doc["$schema"], doc["title"], doc["$defs"] = dialect, "penstock "+command+" --json", defs
 	return doc, nil
 }

@@ -86,6 +86,11 @@ func TestSchemas(t *testing.T) {
 	used := map[string]bool{}
 	made := shape.Schemas{Defs: map[string]any{}, Describe: func(owner reflect.Type, field, name string) string {
 		text := known.of(owner, field)
+		for i := range owner.NumField() {
+			if f := owner.Field(i); f.Name != strings.ToUpper(f.Name) && regexp.MustCompile(`[a-z,;`+"`"+`] `+f.Name+`\b`).MatchString(text) {
+				t.Errorf("field %s of %s is described as %q: say what %s is, for those who see the JSON only", field, owner, text, f.Name)
+			}
+		}
 		if text == "" {
 			if text, used[name] = meanings[name], true; text == "" {
 				t.Errorf("field %s of %s is not documented: give it a comment", field, owner)
@@ -93,28 +98,36 @@ func TestSchemas(t *testing.T) {
 		}
 		return text
 	}}
-	file := shapes{Commands: map[string]map[string]any{}, Defs: made.Defs}
+	file := shapes{Commands: map[string]map[string]any{}, Defs: map[string]json.RawMessage{}}
 	for name, v := range printed {
 		file.Commands[name] = made.Of(reflect.TypeOf(v))
 	}
+	for name, def := range made.Defs {
+		var b bytes.Buffer
+		enc := json.NewEncoder(&b)
+		enc.SetEscapeHTML(false)
+		if err := enc.Encode(def); err != nil {
+			t.Fatal(err)
+		}
+		file.Defs[name] = b.Bytes()
+	}
 	kinds := map[string]any{}
 	for name, def := range made.Defs {
-		for field, property := range def.(map[string]any)["properties"].(map[string]any) {
-			if !regexp.MustCompile(`^[a-z][a-z0-9_]*$`).MatchString(field) {
-				t.Errorf("%s.%s is not in snake_case", name, field)
+		for _, field := range def.(map[string]any)["properties"].(shape.Properties) {
+			if !regexp.MustCompile(`^[a-z][a-z0-9_]*$`).MatchString(field.Name) {
+				t.Errorf("%s.%s is not in snake_case", name, field.Name)
 			}
-			is := property.(map[string]any)
-			if isTime := is["format"] == "date-time"; isTime != strings.HasSuffix(field, "_at") {
-				t.Errorf("%s.%s: the names of times, and of nothing else, end in _at", name, field)
+			if isTime := field.Schema["format"] == "date-time"; isTime != strings.HasSuffix(field.Name, "_at") {
+				t.Errorf("%s.%s: the names of times, and of nothing else, end in _at", name, field.Name)
 			}
-			kind := is["type"]
+			kind := field.Schema["type"]
 			if kind == nil {
-				kind = is["$ref"]
+				kind = field.Schema["$ref"]
 			}
-			if kinds[field] == nil {
-				kinds[field] = kind
-			} else if kinds[field] != kind && !slices.Contains(differing, field) {
-				t.Errorf("%s.%s is %v, and elsewhere %v", name, field, kind, kinds[field])
+			if kinds[field.Name] == nil {
+				kinds[field.Name] = kind
+			} else if kinds[field.Name] != kind && !slices.Contains(differing, field.Name) {
+				t.Errorf("%s.%s is %v, and elsewhere %v", name, field.Name, kind, kinds[field.Name])
 			}
 		}
 	}
@@ -142,7 +155,8 @@ func TestSchemas(t *testing.T) {
 // comments are those of the fields of structs, by package and type.
 type comments map[string]map[string]string
 
-// of returns the comment of a field.
+// of returns the comment of a field. One that begins as Go's do, with the name of the field, loses
+// that.
 func (c comments) of(owner reflect.Type, name string) string {
 	dir, ok := strings.CutPrefix(owner.PkgPath(), "github.com/penstock-io/terraform-provider-penstock/")
 	if !ok {
@@ -158,7 +172,7 @@ func (c comments) of(owner reflect.Type, name string) string {
 			c.read(dir, file)
 		}
 	}
-	return c[dir][owner.Name()+"."+name]
+	return regexp.MustCompile(`^`+name+` (is|are|says) `).ReplaceAllString(c[dir][owner.Name()+"."+name], "")
 }
 
 func (c comments) read(dir, name string) {

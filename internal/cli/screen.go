@@ -76,11 +76,11 @@ const (
 // colourOf says in which colour a word or a mark for how something stands is written.
 var colourOf = map[string]colour{
 	"passed": green, "running": blue, "failed": red, "rejected": magenta, "overridden": magenta, "waiting": yellow,
-	"ready": blue, "cancelled": faint, "displaced": yellow, "idle": faint, "baked": green, "degraded": yellow, "launching": blue, "ending": blue,
+	"cancelled": faint, "displaced": yellow, "idle": faint, "baked": green, "degraded": yellow, "launching": blue, "ending": blue,
 	"ok": green, "warning": yellow, "problem": red,
 	"expired": faint, "gone": red, "kept": yellow, "dead": red,
-	"+": green, "x": red, "!": magenta, "?": yellow, "o": magenta, ".": faint,
-	"+o": green, "xo": red, "!o": magenta, "?o": yellow, ".o": faint,
+	"✓": green, "✕": red, "⊘": magenta, "?": yellow, "»": faint, "!": magenta, "·": faint, "▸": blue, "‖": faint,
+	"✓!": green, "✕!": red, "⊘!": magenta, "?!": yellow, "»!": faint, "·!": faint,
 }
 
 func (s screen) paint(text string, c colour) string {

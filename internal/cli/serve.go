@@ -4,7 +4,6 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,10 +12,12 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
-	"github.com/cli/browser"
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 
@@ -27,6 +28,9 @@ import (
 
 // clientSecretVariable holds the secret that the OpenID provider knows the board by.
 const clientSecretVariable = "PENSTOCK_OIDC_CLIENT_SECRET"
+
+// environmentHost is the host name of environments on this machine.
+const environmentHost = "127.0.0.1"
 
 // defaultListen is where the board is if nobody says: on this machine only.
 const defaultListen = "127.0.0.1:7436"
@@ -74,9 +78,9 @@ func newServe(f *factory, runF func(context.Context, *serveOptions) error) *cobr
 	flags.StringVar(&o.oidc.ClientID, "oidc-client-id", "", "the board's name at the OpenID provider")
 	flags.StringVar(&o.secretFile, "oidc-client-secret-file", "", "a file with the client's secret (default: $"+clientSecretVariable+")")
 	flags.StringSliceVar(&o.oidc.Scopes, "oidc-scopes", nil, "what to request besides openid (default profile,email)")
-	flags.StringVar(&o.oidc.NameClaim, "oidc-name-claim", "", "the claim that names people (default: a verified email, otherwise sub)")
+	flags.StringVar(&o.oidc.NameClaim, "oidc-name-claim", "", "the claim that names people (default: a verified email, otherwise sub:SUBJECT)")
 	flags.StringVar(&o.oidc.GroupsClaim, "oidc-groups-claim", "", "the claim that lists their groups (default groups)")
-	flags.StringArrayVar(&o.oidc.Allow, "oidc-allow", nil, "who gets in: a name, with * and ? as wildcards, or @group; may be repeated (default: every user of the provider)")
+	flags.StringArrayVar(&o.oidc.Allow, "oidc-allow", nil, "who gets in: a name, @group, or a verified address with * and ? as wildcards; may be repeated; '*' is every user of the provider")
 	flags.StringVar(&o.proxy.Header, "proxy-header", "", "the header in which a reverse proxy names people, such as X-Forwarded-User")
 	flags.StringVar(&o.proxy.Groups, "proxy-groups-header", "", "the header in which the proxy lists their groups, separated by commas")
 	flags.StringSliceVar(&o.trusted, "trusted-proxy", nil, "the proxy's address or network, such as 10.0.0.0/24; may be repeated")
@@ -96,6 +100,9 @@ func (o *serveOptions) check() error {
 	at, err := url.Parse(o.url)
 	if err != nil || o.url != "" && (at.Scheme != "http" && at.Scheme != "https" || at.Host == "" || strings.Trim(at.Path, "/") != "") {
 		return usage("--url %q is not the address of a host, such as https://board.example.com", o.url)
+	}
+	if isEnvironmentHost(at.Hostname()) {
+		return usage("--url %q has the host name of environments on this machine, which would get the board's cookies: use http://localhost, with the port", o.url)
 	}
 	for _, cidr := range o.trusted {
 		network, err := netip.ParsePrefix(cidr)
@@ -121,6 +128,8 @@ func (o *serveOptions) check() error {
 		return usage("--tls-cert and --tls-key go together")
 	case oidc && proxy:
 		return usage("--oidc-issuer and --proxy-header are two ways to identify people: choose one")
+	case oidc && len(o.oidc.Allow) == 0:
+		return usage("--oidc-issuer needs --oidc-allow: say who gets in; --oidc-allow '*' means every user of the provider")
 	case oidc && o.oidc.ClientID == "":
 		return usage("--oidc-issuer needs --oidc-client-id")
 	case !oidc && (o.oidc.ClientID != "" || o.secretFile != "" || len(o.oidc.Allow) > 0):
@@ -135,6 +144,11 @@ func (o *serveOptions) check() error {
 		return usage("other machines can reach --listen %s: use --oidc-issuer or --proxy-header to identify people", o.listen)
 	case oidc && !loopback(host) && (o.url == "" || at.Scheme != "https"):
 		return usage("people who sign in from other machines need TLS: set --url https://…, and --tls-cert unless a proxy has it")
+	}
+	if oidc {
+		if err := board.CheckIssuer(o.oidc.Issuer); err != nil {
+			return &usageError{err}
+		}
 	}
 	if hclog.LevelFromString(o.logLevel) == hclog.NoLevel {
 		return usage("--log-level %q is none of trace, debug, info, warn, error", o.logLevel)
@@ -151,6 +165,13 @@ func loopback(host string) bool {
 	return err == nil && address.IsLoopback()
 }
 
+// localhost reports whether a name is the machine's own, in which other programs can't be
+// told from the board: localhost, and what is below it.
+func localhost(name string) bool {
+	name = strings.ToLower(name)
+	return name == "localhost" || strings.HasSuffix(name, ".localhost")
+}
+
 // served is the JSON shape of a board that was started.
 type served struct {
 	URL string `json:"url"`
@@ -158,23 +179,22 @@ type served struct {
 
 func runServe(ctx context.Context, o *serveOptions) error {
 	return o.with(ctx, func(a *app.App) error {
-		listener, err := net.Listen("tcp", o.listen)
-		if err != nil {
-			return pipeline.Errorf(pipeline.CodeInvalid, "listen", "--listen %s: %w", o.listen, err).
-				WithHint("Another `penstock serve` may use that address; --listen 127.0.0.1:0 takes a free port.")
-		}
-		defer func() { _ = listener.Close() }()
-		address := listener.Addr().(*net.TCPAddr)
-		scheme := "http"
-		if o.cert != "" {
-			scheme = "https"
-		}
-		at := cmp.Or(strings.TrimRight(o.url, "/"), fmt.Sprintf("%s://%s", scheme, address))
-		access, path, err := o.access(ctx, a, at)
+		listeners, err := listen(o.listen)
 		if err != nil {
 			return err
 		}
-		token, err := secretFrom(o.metricsTokenFile, "", "--metrics-token-file")
+		defer func() {
+			for _, l := range listeners {
+				_ = l.Close()
+			}
+		}()
+		address := listeners[0].Addr().(*net.TCPAddr)
+		at := o.base(address)
+		access, err := o.access(ctx, a, at)
+		if err != nil {
+			return err
+		}
+		secret, err := secretFrom(o.metricsTokenFile, "", "--metrics-token-file")
 		if err != nil {
 			return err
 		}
@@ -182,43 +202,88 @@ func runServe(ctx context.Context, o *serveOptions) error {
 		tightenMemory()
 		logger := hclog.New(&hclog.LoggerOptions{Name: "board", Output: o.Err, Level: hclog.LevelFromString(o.logLevel), JSONFormat: o.json})
 		b := board.New(board.Options{
-			Engine: a.Engine, Access: access, Hosts: hosts(at, scheme, address), Secure: strings.HasPrefix(at, "https:"), Where: a.Where(), Version: o.version,
-			MetricsToken: token.Reveal(), Logger: logger,
+			Engine: a.Engine, Access: access, Hosts: o.hosts(at, address), Secure: strings.HasPrefix(at, "https:"), Where: a.Where(), Version: o.version,
+			Sessions: o.sessions(a), MetricsToken: secret.Reveal(), Logger: logger,
 		})
 		if o.url != "" && !o.json {
 			fmt.Fprintf(o.Err, "It listens on %s.\n", address)
 		}
-		return o.serve(ctx, b, listener, at+path)
+		return o.serve(ctx, b, listeners, at, access)
 	})
 }
 
+// base returns where browsers reach the board. On this machine that is localhost: the host
+// name 127.0.0.1 is that of environments, and browsers send the cookies of a name to all its
+// ports.
+func (o *serveOptions) base(address *net.TCPAddr) string {
+	if o.url != "" {
+		return strings.TrimRight(o.url, "/")
+	}
+	host := address.String()
+	if isEnvironmentHost(address.IP.String()) {
+		host = net.JoinHostPort("localhost", strconv.Itoa(address.Port))
+	}
+	return o.scheme() + "://" + host
+}
+
+// scheme is what the listener speaks.
+func (o *serveOptions) scheme() string {
+	if o.cert != "" {
+		return "https"
+	}
+	return "http"
+}
+
+// isEnvironmentHost reports whether environments on this machine have a host name.
+func isEnvironmentHost(name string) bool {
+	address, err := netip.ParseAddr(name)
+	return err == nil && (address == netip.MustParseAddr(environmentHost) || address == netip.IPv6Loopback())
+}
+
+// sessions returns the file that keeps sessions for the next start. A board on any free port
+// has none: nobody finds it again.
+func (o *serveOptions) sessions(a *app.App) string {
+	if _, port, err := net.SplitHostPort(o.listen); err == nil && port != "0" {
+		return filepath.Join(a.Dir, app.BoardDir, port+".json")
+	}
+	return ""
+}
+
 // serve answers until the command is interrupted.
-func (o *serveOptions) serve(ctx context.Context, b *board.Board, listener net.Listener, at string) error {
+func (o *serveOptions) serve(ctx context.Context, b *board.Board, listeners []net.Listener, at string, access board.Access) error {
+	token, _ := access.(*board.Token) // nil where people sign in in another way
+	begin := at + "/"
+	if token != nil {
+		begin = at + token.Path()
+	}
+
 	server := &http.Server{
 		Handler: b, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 64 << 10,
 	}
-	ended := make(chan error, 1)
-	go func() {
-		if o.cert != "" {
-			ended <- server.ServeTLS(listener, o.cert, o.key)
-			return
-		}
-		ended <- server.Serve(listener)
-	}()
+	ended := make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func() {
+			if o.cert != "" {
+				ended <- server.ServeTLS(l, o.cert, o.key)
+				return
+			}
+			ended <- server.Serve(l)
+		}()
+	}
 	if o.json {
-		if err := o.printJSON(served{at}); err != nil {
+		if err := o.printJSON(served{begin}); err != nil {
 			return err
 		}
 	} else {
-		fmt.Fprintf(o.Out, "%s\n", at)
+		fmt.Fprintf(o.Out, "%s\n", begin)
 		fmt.Fprintln(o.Err, "An interrupt ends the board.")
 	}
 	if o.open {
-		browser.Stdout, browser.Stderr = o.Err, o.Err
-		if err := browser.OpenURL(at); err != nil {
-			fmt.Fprintf(o.Err, "The browser can't be opened from here: %v\n", err)
-		}
+		o.openBrowser(begin)
+	}
+	if token != nil {
+		o.offerAddresses(ctx, token, at)
 	}
 	select {
 	case err := <-ended:
@@ -236,25 +301,20 @@ func (o *serveOptions) serve(ctx context.Context, b *board.Board, listener net.L
 	return server.Close()
 }
 
-// access says how people get in, and what the address has behind the host that lets them.
-func (o *serveOptions) access(ctx context.Context, a *app.App, at string) (board.Access, string, error) {
+// access says how people get in.
+func (o *serveOptions) access(ctx context.Context, a *app.App, at string) (board.Access, error) {
 	switch {
 	case o.oidc.Issuer != "":
 		secret, err := secretFrom(o.secretFile, clientSecretVariable, "--oidc-client-secret-file")
 		if err != nil {
-			return nil, "", err
+			return nil, err
 		}
 		o.oidc.URL, o.oidc.ClientSecret = at, secret
-		if len(o.oidc.Allow) == 0 {
-			fmt.Fprintf(o.Err, "Warning: every user of %s can sign in, see the pipelines, and do what authorize leaves to everybody. --oidc-allow limits who gets in.\n", o.oidc.Issuer)
-		}
-		access, err := board.NewOIDC(ctx, o.oidc)
-		return access, "/", err
+		return board.NewOIDC(ctx, o.oidc)
 	case o.proxy.Header != "":
-		return &o.proxy, "/", nil
+		return &o.proxy, nil
 	default:
-		token := board.NewToken(a.Person())
-		return token, token.Path(), nil
+		return board.NewToken(a.Person()), nil
 	}
 }
 
@@ -277,9 +337,10 @@ func secretFrom(file, variable, flag string) (pipeline.Secret, error) {
 	return pipeline.Secret(secret), nil
 }
 
-// hosts returns the Host headers that belong to a board at a URL, or at the address that it
-// listens on. Browsers leave out the port that goes with a scheme, other programs may not.
-func hosts(at, scheme string, address *net.TCPAddr) []string {
+// hosts returns the Host headers that belong to a board at a URL, and where a proxy is in
+// front of it, those of the address that it listens on: some proxies send that. Browsers
+// leave out the port that goes with a scheme, other programs may not.
+func (o *serveOptions) hosts(at string, address *net.TCPAddr) []string {
 	ports, list := map[string]string{"http": "80", "https": "443"}, []string{}
 	add := func(scheme, host, port string) {
 		if port != "" && port != ports[scheme] {
@@ -289,14 +350,56 @@ func hosts(at, scheme string, address *net.TCPAddr) []string {
 		withPort := net.JoinHostPort(host, ports[scheme])
 		list = append(list, strings.TrimSuffix(withPort, ":"+ports[scheme]), withPort)
 	}
-	if u, err := url.Parse(at); err == nil {
-		add(u.Scheme, u.Hostname(), u.Port())
+	u, err := url.Parse(at)
+	if err != nil {
+		return nil // checked before
 	}
-	if port := fmt.Sprint(address.Port); !address.IP.IsUnspecified() {
-		add(scheme, address.IP.String(), port)
-		if address.IP.IsLoopback() {
-			add(scheme, "localhost", port)
-		}
+	add(u.Scheme, u.Hostname(), u.Port())
+	if o.url != "" && !localhost(u.Hostname()) && !address.IP.IsUnspecified() {
+		add(o.scheme(), address.IP.String(), strconv.Itoa(address.Port))
 	}
 	return list
+}
+
+// listen listens on an address. A board on this machine is localhost to browsers, some of
+// which try ::1 before 127.0.0.1: it takes both, so that no other program gets what is meant
+// for it.
+func listen(address string) ([]net.Listener, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	if !isEnvironmentHost(host) && !strings.EqualFold(host, "localhost") {
+		l, err := net.Listen("tcp", address)
+		return []net.Listener{l}, taken(address, err)
+	}
+	const tries = 20 // free ports of the one may be taken at the other
+	for try := 1; ; try++ {
+		first, err := net.Listen("tcp4", net.JoinHostPort(environmentHost, port))
+		if err != nil {
+			return nil, taken(address, err)
+		}
+		second, err := net.Listen("tcp6", net.JoinHostPort(net.IPv6loopback.String(), portOf(first)))
+		switch {
+		case err == nil:
+			return []net.Listener{first, second}, nil
+		case !errors.Is(err, syscall.EADDRINUSE):
+			return []net.Listener{first}, nil // there is no version 6 here
+		}
+		_ = first.Close()
+		if port != "0" || try == tries {
+			return nil, taken(address, err)
+		}
+	}
+}
+
+func portOf(l net.Listener) string { return strconv.Itoa(l.Addr().(*net.TCPAddr).Port) }
+
+// taken says that an address can't be had; nil for no error.
+func taken(address string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return pipeline.Errorf(pipeline.CodeInvalid, "listen", "--listen %s: %w", address, err).
+		WithHint("Another `penstock serve` may use that address; --listen 127.0.0.1:0 takes a free port.")
 }

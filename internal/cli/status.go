@@ -10,17 +10,16 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
-	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
 type statusOptions struct {
@@ -38,8 +37,8 @@ func newStatus(f *factory, runF func(context.Context, *statusOptions) error) *co
 	c := &cobra.Command{
 		Use:   "status [PIPELINE]",
 		Short: "Show where every stage is, and what it waits for",
-		Long: "Show for every stage of the pipelines its current build, when it ran last and what it waits for, and the\n" +
-			"environments.\n\n" +
+		Long: "Show for every stage of the pipelines its current build, since when, what comes next and why it has not come\n" +
+			"yet, and the environments.\n\n" +
 			"With --watch, keep running and show changes: in place on a terminal, otherwise a line for each change. An\n" +
 			"interrupt ends it.",
 		Args: args(0, 1),
@@ -58,33 +57,85 @@ func newStatus(f *factory, runF func(context.Context, *statusOptions) error) *co
 
 // statusPipeline is the JSON shape of one pipeline's status.
 type statusPipeline struct {
-	Pipeline     string              `json:"pipeline"`
+	Pipeline     string              `json:"name"`
+	Watched      bool                `json:"watched"` // somebody applies what can move, by penstock watch
 	Stages       []statusStage       `json:"stages"`
 	Images       []statusImage       `json:"images"`
 	Environments []statusEnvironment `json:"environments"`
 }
 
 type statusStage struct {
-	Stage      string             `json:"stage"`
+	Stage      string             `json:"name"`
 	Type       pipeline.StageType `json:"type"`
 	Status     gate.Status        `json:"status"`
-	Shown      gate.Status        `json:"-"`                   // the one word for it, by its latest run, too
-	Current    string             `json:"current,omitempty"`   // the build that it moved to
-	Candidate  string             `json:"candidate,omitempty"` // the build that an apply moves it to
+	Signal     gate.Signal        `json:"signal"`              // how much it wants of people: serving, person, running, upstream, failed or nothing
+	Current    statusCurrent      `json:"current"`             // what the stage is at
+	Next       statusNext         `json:"next"`                // what comes next there
 	Passed     string             `json:"passed,omitempty"`    // the newest build that passed it
+	Undecided  string             `json:"undecided,omitempty"` // the build that approve and reject are about
+	Offered    string             `json:"offered,omitempty"`   // the build that promote is about
 	WaitingFor string             `json:"waiting_for,omitempty"`
-	NextAction gate.Action        `json:"next_action"`   // what an apply does
-	Why        string             `json:"why,omitempty"` // it does that, in words
 	Run        string             `json:"run,omitempty"`
 	RunStatus  pipeline.RunStatus `json:"run_status,omitempty"`
 	RunError   string             `json:"run_error,omitempty"`
 	RunStarted time.Time          `json:"run_started,omitzero"`
 	RunEnded   time.Time          `json:"run_ended,omitzero"`
-	Progress   *statusProgress    `json:"progress,omitempty"` // of the run, while it is under way
-	Seen       *int64             `json:"seen,omitempty"`     // version of the decision on the candidate, 0 for none, for --seen; of a stage that takes decisions
-	Override   *statusOverride    `json:"override,omitempty"` // of the candidate, else of the current build
-	Endpoint   string             `json:"endpoint,omitempty"`
+	Seen       *int64             `json:"seen,omitempty"` // version of the decision on the undecided build, or else on the candidate, 0 for none, for --seen; of a stage that takes decisions
 	Log        string             `json:"log,omitempty"`
+
+	view report.StageView // what all this is from
+}
+
+// statusCurrent is what a stage is at.
+type statusCurrent struct {
+	Build       string          `json:"build,omitempty"`       // that it has moved to
+	Since       time.Time       `json:"since,omitzero"`        // when it moved there
+	Run         string          `json:"run,omitempty"`         // of the build there
+	Environment string          `json:"environment,omitempty"` // the ID of the one in which the build can be seen
+	Endpoint    string          `json:"endpoint,omitempty"`
+	Instances   int             `json:"instances,omitempty"` // that the environment is to have
+	Healthy     int             `json:"healthy,omitempty"`   // of them
+	Paused      *statusPaused   `json:"paused,omitempty"`    // by whom
+	Override    *statusOverride `json:"override,omitempty"`  // by which the build passed there
+}
+
+// statusPaused says who paused a stage.
+type statusPaused struct {
+	Actor  string    `json:"actor"`
+	Reason string    `json:"reason,omitempty"`
+	At     time.Time `json:"at"`
+}
+
+// statusNext is what comes next at a stage, and why it has not come yet.
+type statusNext struct {
+	Kind      gate.NextKind    `json:"kind"`                // nothing, running, failed, decision, promotion, promoted, apply, upstream, build, newer, never, paused or refused
+	Signal    gate.Signal      `json:"signal"`              // how much that wants of people
+	Build     string           `json:"build,omitempty"`     // that comes
+	Since     time.Time        `json:"since,omitzero"`      // it has been so
+	Action    gate.Action      `json:"action"`              // what the next apply does
+	Why       string           `json:"why,omitempty"`       // it does that, in words
+	Run       string           `json:"run,omitempty"`       // that is under way, or failed
+	Error     string           `json:"error,omitempty"`     // of the run that failed
+	Progress  *statusProgress  `json:"progress,omitempty"`  // of the run that is under way
+	Missing   int              `json:"missing,omitempty"`   // approvals
+	Needed    int              `json:"needed,omitempty"`    // approvals
+	May       []string         `json:"may,omitempty"`       // who may decide or promote; absent for everybody
+	Promotion *statusPromotion `json:"promotion,omitempty"` // that no apply has taken up yet
+	Upstream  []statusUpstream `json:"upstream,omitempty"`  // the stages that the build has to get past first
+	Rejected  string           `json:"rejected,omitempty"`  // the build after whose rejection a newer one is awaited
+}
+
+// statusPromotion is a promotion that no apply has taken up yet.
+type statusPromotion struct {
+	Build string    `json:"build"`
+	Actor string    `json:"actor"`
+	At    time.Time `json:"at"`
+}
+
+// statusUpstream is a stage that a build has to get past first.
+type statusUpstream struct {
+	Stage string            `json:"stage"`
+	At    gate.ObstacleKind `json:"at"` // what keeps the build there: undecided, running, not_run, failed, manual, paused, …
 }
 
 // statusOverride is the mark that somebody let a build pass.
@@ -93,14 +144,6 @@ type statusOverride struct {
 	Actor  string    `json:"actor"`
 	Reason string    `json:"reason"`
 	At     time.Time `json:"at"`
-}
-
-// describe says who let a build pass, after what else there is to say of its stage.
-func (s *statusOverride) describe() string {
-	if s == nil {
-		return ""
-	}
-	return fmt.Sprintf("  %s overridden by %s: %s", s.Build, s.Actor, s.Reason)
 }
 
 // overrideOf returns the mark of a build at a stage; nil for none.
@@ -122,9 +165,14 @@ type statusProgress struct {
 }
 
 type statusImage struct {
-	Name  string    `json:"name"`
-	Image string    `json:"image"`
-	Baked time.Time `json:"baked,omitzero"`
+	Name   string      `json:"name"`
+	Status gate.Status `json:"status"`
+	Signal gate.Signal `json:"signal"` // how much it wants of people
+	Image  string      `json:"image"`
+	Baked  time.Time   `json:"baked,omitzero"`
+	Next   statusNext  `json:"next"` // what comes next there
+
+	view report.StageView
 }
 
 type statusEnvironment struct {
@@ -165,17 +213,11 @@ func (o *statusOptions) look(ctx context.Context, a *app.App) ([]statusPipeline,
 	}
 	all := []statusPipeline{}
 	for _, name := range slices.Sorted(maps.Keys(states)) {
-		p := describeStatus(a.Engine, states[name])
-		for i, row := range p.Stages {
-			at, err := a.Engine.Reports.Progress(ctx, states[name], row.Stage)
-			if err != nil {
-				return nil, err
-			}
-			if at != nil {
-				p.Stages[i].Progress = &statusProgress{at.Run.Phase, at.Step, at.Number, at.Of, present.Line(at.Line), at.Dead}
-			}
+		views, err := a.Engine.Reports.Views(ctx, states[name])
+		if err != nil {
+			return nil, err
 		}
-		all = append(all, p)
+		all = append(all, describeStatus(states[name], views))
 	}
 	return all, nil
 }
@@ -204,35 +246,68 @@ func noPipeline(ctx context.Context, a *app.App, name string) error {
 				WithHint("Its record is kept until %s: `penstock ledger archive list` names it.", of.Until.UTC().Format(time.RFC3339))
 		}
 	}
-	return pipeline.Errorf(pipeline.CodeNotFound, op, "there is no pipeline %q", name).WithHint("`penstock status` lists them.")
+	return pipeline.Errorf(pipeline.CodeNotFound, op, "there is no pipeline %q", name).
+		WithAdvice(pipeline.Advice{Verb: pipeline.VerbListPipelines})
 }
 
-func describeStatus(e *engine.Engine, st *pipeline.State) statusPipeline {
+func describeStatus(st *pipeline.State, views []report.StageView) statusPipeline {
 	p := statusPipeline{Pipeline: st.Pipeline.Name, Stages: []statusStage{}, Images: []statusImage{}, Environments: []statusEnvironment{}}
-	for _, s := range st.StagesInOrder() {
-		at := e.Reports.StageStatusIn(st, s)
+	for _, v := range views {
+		p.Watched = v.Applies.Watched
+		if name, ok := pipeline.ImageOfRun(v.Name); ok {
+			p.Images = append(p.Images, statusImage{Name: name, Status: v.Status, Signal: v.Signal, Image: v.Current.Image, Baked: v.Current.Since, Next: describeNext(v), view: v})
+			continue
+		}
 		row := statusStage{
-			Stage: s.Name, Type: s.Type, Status: at.Move.Status, Shown: gate.Shown(at.Move, at.Run), Current: at.Current, Candidate: at.Move.Candidate.ID,
-			Passed: at.Passed, WaitingFor: reason.MoveWaits(at.Move), NextAction: at.Move.Action, Why: at.Move.Why.String(), Run: at.Run.ID,
-			RunStatus: at.Run.Status, RunError: at.Run.Error, RunStarted: at.Run.StartedAt, RunEnded: at.Run.EndedAt, Log: at.Log,
-			Override: cmp.Or(overrideOf(st, s.Name, at.Move.Candidate.ID), overrideOf(st, s.Name, at.Current)),
+			Stage: v.Name, Type: v.Stage.Type, Status: v.Status, Signal: v.Signal, Current: describeCurrent(v), Next: describeNext(v),
+			Passed: v.Passed, Undecided: v.Undecided, Offered: v.Offered, WaitingFor: reason.WaitingFor(v.Next), Run: v.Run.ID,
+			RunStatus: v.Run.Status, RunError: v.Run.Error, RunStarted: v.Run.StartedAt, RunEnded: v.Run.EndedAt, Log: v.Log, view: v,
 		}
-		if s.Approval && row.Candidate != "" {
-			version := st.Version(pipeline.RecordDecision, pipeline.StageBuild(s.Name, row.Candidate))
+		if build := cmp.Or(v.Undecided, v.Move.Candidate.ID); v.Stage.Approval && build != "" {
+			version := st.Version(pipeline.RecordDecision, pipeline.StageBuild(v.Name, build))
 			row.Seen = &version
-		}
-		if at.Environment != nil {
-			row.Endpoint = at.Environment.Endpoint
 		}
 		p.Stages = append(p.Stages, row)
 	}
-	for _, r := range slices.SortedFunc(maps.Values(st.ImageDefinitions), func(a, b pipeline.ImageDefinition) int { return cmp.Compare(a.Name, b.Name) }) {
-		p.Images = append(p.Images, statusImage{Name: r.Name, Image: r.Image, Baked: st.Images[r.Image].CreatedAt})
-	}
-	for _, env := range slices.SortedFunc(maps.Values(st.Environments), func(a, b pipeline.Environment) int { return cmp.Compare(a.ID, b.ID) }) {
+	for _, env := range st.EnvironmentsInOrder() {
 		p.Environments = append(p.Environments, describeEnvironment(env))
 	}
 	return p
+}
+
+func describeCurrent(v report.StageView) statusCurrent {
+	c := statusCurrent{Build: v.Current.Build, Since: v.Current.Since, Run: v.Current.Run}
+	if env := v.Current.Environment; env != nil {
+		c.Environment, c.Endpoint, c.Instances, c.Healthy = env.ID, env.Endpoint, env.Instances, env.Healthy
+	}
+	if by := v.Current.Pause; by != nil {
+		c.Paused = &statusPaused{by.Actor, by.Reason, by.At}
+	}
+	if o := v.Current.Override; o != nil {
+		c.Override = &statusOverride{o.Build, o.Actor, o.Reason, o.At}
+	}
+	return c
+}
+
+func describeNext(v report.StageView) statusNext {
+	n := v.Next
+	out := statusNext{
+		Kind: n.Kind, Signal: n.Signal, Build: n.Build, Since: n.Since, Action: cmp.Or(n.Action, gate.ActionNone), Why: n.Why.String(), Run: n.Run.ID,
+		Missing: n.Missing, Needed: n.Needed, May: n.May, Rejected: n.Rejected,
+	}
+	if n.Kind == gate.NextFailed {
+		out.Error = n.Run.Error
+	}
+	if at := v.Progress; at != nil {
+		out.Progress = &statusProgress{at.Run.Phase, at.Step, at.Number, at.Of, present.Line(at.Line), at.Dead}
+	}
+	if p := n.Promotion; p != nil {
+		out.Promotion = &statusPromotion{p.Build, p.Actor, p.At}
+	}
+	for _, o := range n.Upstream {
+		out.Upstream = append(out.Upstream, statusUpstream{o.Stage, o.Kind})
+	}
+	return out
 }
 
 func describeEnvironment(env pipeline.Environment) statusEnvironment {
@@ -249,73 +324,4 @@ func (f *factory) ends(env statusEnvironment) string {
 		return ""
 	}
 	return "in " + present.Age(env.Expires.Sub(f.now()))
-}
-
-// board renders the pipelines for people.
-func (o *statusOptions) board(on screen, all []statusPipeline) string {
-	var b strings.Builder
-	for i, p := range all {
-		if i > 0 {
-			b.WriteByte('\n')
-		}
-		fmt.Fprintf(&b, "Pipeline %s\n\n", on.paint(p.Pipeline, bold))
-		t := newTable(on, "STAGE", "STATUS", "BUILD", "LAST RUN", "")
-		for _, img := range p.Images {
-			t.row(img.Name, "baked", img.Image, present.Ago(o.now(), img.Baked), "")
-		}
-		for _, s := range p.Stages {
-			status, note := o.note(s)
-			t.row(s.Stage, status, s.Current, present.Ago(o.now(), s.RunEnded), strings.TrimSpace(note+s.Override.describe()))
-		}
-		b.WriteString(t.text())
-		if len(p.Environments) == 0 {
-			continue
-		}
-		t = newTable(on, "ENVIRONMENT", "STATUS", "BUILD", "OWNER", "ENDS", "ENDPOINT")
-		for _, env := range p.Environments {
-			where := env.Endpoint
-			if env.Status == pipeline.EnvKept {
-				where += "  kept after a failure; ends with the stage's next run, or `penstock gc --kept`"
-			}
-			t.row(env.Name, string(env.Status), env.Build, env.Owner, o.ends(env), where)
-		}
-		b.WriteString("\n" + t.text())
-	}
-	return b.String()
-}
-
-// note returns the word for a stage's status and what is worth saying of it.
-func (o *statusOptions) note(s statusStage) (status, note string) {
-	switch {
-	case s.Progress != nil:
-		return s.Progress.describe(present.Age(o.now().Sub(s.RunStarted)), s.Run)
-	case s.Shown == gate.StatusRunning:
-		note = "run " + s.Run
-	case s.Shown == gate.StatusFailed:
-		note = fmt.Sprintf("run %s: %s", s.Run, pipeline.FirstLine(s.RunError))
-	case s.Shown == gate.StatusReady && s.RunStatus == pipeline.RunDisplaced:
-		note = fmt.Sprintf("run %s was displaced: %s", s.Run, pipeline.FirstLine(s.RunError))
-	case s.Shown == gate.StatusReady:
-		note = "the next apply moves it: " + cmp.Or(s.Why, string(s.NextAction))
-	case s.WaitingFor != "":
-		note = "waits for " + s.WaitingFor
-	default:
-		note = s.Endpoint
-	}
-	return string(s.Shown), note
-}
-
-// describe says where a run stands: for how long, in which step, with which last line.
-func (p statusProgress) describe(since, run string) (status, note string) {
-	if p.Dead {
-		return "dead", fmt.Sprintf("the process of run %s is gone, or does not renew its lease; the next apply cleans up after it", run)
-	}
-	note = fmt.Sprintf("run %s, %s, %s", run, since, p.Phase)
-	if p.Step != "" {
-		note += fmt.Sprintf(" %d of %d, %s", p.Number, p.Of, p.Step)
-	}
-	if p.Line != "" {
-		note += ": " + p.Line
-	}
-	return "running", note
 }

@@ -12,32 +12,70 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
-// A stage has failed while an apply would run it again, and not once it was let pass.
-func TestNote(t *testing.T) {
-	failed := statusStage{Run: "r-1", RunStatus: pipeline.RunFailed, RunError: "step failed"}
+// What is said of a stage: how it stands, and what comes next.
+func TestWordsOfStage(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	ago := func(at time.Time) string { return present.Ago(now, at) }
+	began := now.Add(-14 * time.Second)
+	live := func(v *report.StageView, healthy int, status pipeline.EnvironmentStatus, signal gate.Signal) {
+		v.Stage.Env = &pipeline.EnvironmentSpec{Keep: true}
+		v.Signal, v.Current.Build = signal, "b-1"
+		v.Current.Environment = &pipeline.Environment{Status: status, Instances: 2, Healthy: healthy, Endpoint: "http://127.0.0.1:1"}
+	}
 	for name, tt := range map[string]struct {
-		change       func(*statusStage)
-		status, note string
+		make       func(*report.StageView)
+		word, says string
 	}{
-		"failed":                {func(s *statusStage) { s.NextAction, s.Shown = gate.ActionRun, gate.StatusFailed }, "failed", "run r-1: step failed"},
-		"overridden":            {func(s *statusStage) { s.NextAction, s.Shown = gate.ActionNone, gate.StatusPassed }, "passed", ""},
-		"overridden, and moves": {func(s *statusStage) { s.NextAction, s.Shown = gate.ActionAdopt, gate.StatusReady }, "ready", "the next apply moves it: adopt"},
-		"asked for": {func(s *statusStage) {
-			s.RunStatus, s.NextAction, s.Shown, s.Why = pipeline.RunPassed, gate.ActionRun, gate.StatusReady, "ada asked for another run"
-		}, "ready", "the next apply moves it: ada asked for another run"},
-		"rejected after its run": {func(s *statusStage) {
-			s.NextAction, s.Shown, s.WaitingFor = gate.ActionNone, gate.StatusRejected, "another"
-		}, "rejected", "waits for another"},
-		"running after its failure": {func(s *statusStage) { s.Shown = gate.StatusRunning }, "running", "run r-1"},
+		"runs": {func(v *report.StageView) {
+			v.Status = gate.StatusRunning
+			v.Next = gate.Next{Kind: gate.NextRunning, Build: "b-2", Since: began, Run: pipeline.RunSummary{ID: "r-1"}}
+			v.Progress = &report.Progress{Run: pipeline.Run{Phase: pipeline.PhaseSteps}, Step: "journeys", Number: 2, Of: 2, Line: "ok 3"}
+		}, "running", "b-2 runs, run r-1, began 14s ago, steps 2 of 2, journeys: ok 3"},
+		"its process is gone": {func(v *report.StageView) {
+			v.Next, v.Run.ID = gate.Next{Kind: gate.NextApply, Build: "b-2"}, "r-1"
+			v.Progress = &report.Progress{Dead: true}
+		}, "dead", "the process of run r-1 is gone, or does not renew its lease; the next apply cleans up after it"},
+		"failed": {func(v *report.StageView) {
+			v.Status = gate.StatusFailed
+			v.Next = gate.Next{Kind: gate.NextFailed, Build: "b-2", Since: began, Run: pipeline.RunSummary{ID: "r-1", Error: "step failed\nmore"}}
+		}, "failed", "b-2 failed 14s ago, run r-1: step failed"},
+		"asked for": {func(v *report.StageView) {
+			v.Status = gate.StatusIdle
+			v.Next = gate.Next{Kind: gate.NextApply, Build: "b-2", Why: gate.Why{Kind: gate.WhyRetry, Actor: "ada"}}
+		}, "idle", "the next apply moves it: ada asked for another run"},
+		"serves": {func(v *report.StageView) {
+			live(v, 2, pipeline.EnvRunning, gate.SignalServing)
+			v.Next.Kind = gate.NextNothing
+		}, "serving 2/2", "http://127.0.0.1:1"},
+		"serves in part": {func(v *report.StageView) {
+			live(v, 1, pipeline.EnvDegraded, gate.SignalFailed)
+			v.Next.Kind = gate.NextNothing
+		}, "degraded 1/2", "http://127.0.0.1:1"},
+		"serves nothing": {func(v *report.StageView) {
+			live(v, 0, pipeline.EnvGone, gate.SignalFailed)
+			v.Current.Environment = nil
+			v.Next = gate.Next{Kind: gate.NextApply, Why: gate.Why{Kind: gate.WhyGone}}
+		}, "down", "the next apply moves it: its environment is gone"},
+		"promoted": {func(v *report.StageView) {
+			live(v, 2, pipeline.EnvRunning, gate.SignalServing)
+			v.Next = gate.Next{Kind: gate.NextPromoted, Build: "b-2", Promotion: &pipeline.Promotion{Actor: "bob", At: began}}
+		}, "serving 2/2", "b-2 was promoted by bob 14s ago; the next apply moves it. `penstock promote --cancel shop qa` takes that back"},
+		"overridden, and paused": {func(v *report.StageView) {
+			v.Status, v.Next.Kind = gate.StatusPaused, gate.NextDecision
+			v.Next.Wait = gate.Wait{Kind: gate.WaitDecision, Pipeline: "shop", Stage: "qa", Build: "b-1", Needed: 1, Missing: 1}
+			v.Current.Pause = &pipeline.Pause{Actor: "bob", At: began}
+			v.Current.Override = &pipeline.Override{Build: "b-1", Actor: "eve", Reason: "late"}
+		}, "paused", "waits for a decision on b-1: `penstock approve shop qa b-1` or `penstock reject …`  paused by bob 14s ago  b-1 overridden by eve: late"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := failed
-			tt.change(&s)
-			f, _, _ := testFactory()
-			if status, note := (&statusOptions{factory: f}).note(s); status != tt.status || note != tt.note {
-				t.Errorf("%q, %q", status, note)
+			v := report.StageView{View: gate.View{Name: "qa"}, Stage: pipeline.Stage{Pipeline: "shop", Name: "qa"}}
+			tt.make(&v)
+			if w, says := word(v), comes(v, ago); w != tt.word || says != tt.says {
+				t.Errorf("%q, %q", w, says)
 			}
 		})
 	}
@@ -46,7 +84,7 @@ func TestNote(t *testing.T) {
 // What can't be looked at for a while is told once, and looked at again.
 func TestStatusWatchGoesOn(t *testing.T) {
 	shop := func(held string) []statusPipeline {
-		return []statusPipeline{{Pipeline: "shop", Stages: []statusStage{{Stage: "commit", Status: "passed", Shown: "passed", Current: held, NextAction: gate.ActionNone}}}}
+		return []statusPipeline{{Pipeline: "shop", Stages: []statusStage{{Stage: "commit", Current: statusCurrent{Build: held}, view: report.StageView{View: gate.View{Status: gate.StatusPassed, Next: gate.Next{Kind: gate.NextNothing}}}}}}}
 	}
 	away := errors.New("the ledger is away")
 	type answer struct {

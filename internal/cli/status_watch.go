@@ -98,19 +98,18 @@ func (o *statusOptions) redraw(on screen, all []statusPipeline, trouble error) e
 // not as it was printed last.
 func (o *statusOptions) changes() func([]statusPipeline) error {
 	last := map[string]string{}
+	at := func(t time.Time) string { return "at " + pipeline.Moment(t.UTC()) } // how long ago it was is no change
 	return func(all []statusPipeline) error {
 		now, order := map[string]string{}, []string{}
 		put := func(key, line string) { now[key], order = line, append(order, key) }
 		for _, p := range all {
 			for _, s := range p.Stages {
-				s.RunStarted = time.Time{} // how long it has been running is no change
-				if s.Progress != nil {
-					quiet := *s.Progress
-					quiet.Line, s.Progress = "", &quiet
+				v := s.view
+				if v.Progress != nil { // its last line is no change
+					quiet := *v.Progress
+					quiet.Line, v.Progress = "", &quiet
 				}
-				status, note := o.note(s)
-				note += s.Override.describe()
-				put(p.Pipeline+"/"+s.Stage, strings.TrimSpace(fmt.Sprintf("%s %s %s", status, s.Current, note)))
+				put(p.Pipeline+"/"+s.Stage, strings.TrimSpace(fmt.Sprintf("%s %s %s", word(v), s.Current.Build, comes(v, at))))
 			}
 			for _, e := range p.Environments {
 				put(p.Pipeline+"/environment "+e.Name, strings.TrimSpace(fmt.Sprintf("%s %s %s", e.Status, e.Build, e.Endpoint)))

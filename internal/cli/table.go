@@ -4,7 +4,6 @@
 package cli
 
 import (
-	"cmp"
 	"io"
 	"maps"
 	"strings"
@@ -21,7 +20,7 @@ type table struct {
 	heading []string
 	columns []column
 	rows    [][]string
-	colours []colour // of the painted columns of each row; uncoloured: each word or mark has its own
+	colours []colour // of the painted words of each row; uncoloured: each in its own
 }
 
 // column is how the cells of a column look, and how they give way where there is no room for
@@ -108,8 +107,9 @@ func (t *table) text() string {
 	var b strings.Builder
 	heading, _, _ := strings.Cut(t.line(l, t.heading, func(_ int, text string) string { return t.paint(text, bold) }), "\n")
 	b.WriteString(heading + "\n")
-	for n, cells := range t.rows {
-		b.WriteString(t.line(l, cells, func(i int, text string) string { return t.paintCell(i, text, t.colours[n]) }) + "\n")
+	for i, cells := range t.rows {
+		b.WriteString(t.line(l, cells, t.painter(t.colours[i])))
+		b.WriteByte('\n')
 	}
 	if left := l.left(t); left != "" {
 		b.WriteString(t.paint(present.Fit("No room for "+left+".", room), faint) + "\n")
@@ -244,12 +244,22 @@ func wrapBelow(texts []string, room int) (lines []string) {
 	return lines
 }
 
-// paintCell paints a word in the colour of its row or for it, or each of several marks in its own.
-func (t *table) paintCell(column int, text string, row colour) string {
-	if !t.columns[column].painted {
-		return text
+// painter returns what paints a word of a row in the row's colour, else in the colour for it,
+// or each of several marks in its own.
+func (t *table) painter(of colour) func(column int, text string) string {
+	return func(column int, text string) string {
+		switch {
+		case !t.columns[column].painted:
+			return text
+		case of != uncoloured:
+			return t.paint(text, of)
+		}
+		return t.paintWord(text)
 	}
-	if c := cmp.Or(row, colourOf[text]); c != uncoloured {
+}
+
+func (t *table) paintWord(text string) string {
+	if c, ok := colourOf[text]; ok {
 		return t.paint(text, c)
 	}
 	var b strings.Builder

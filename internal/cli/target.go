@@ -41,6 +41,7 @@ type fitting struct {
 var (
 	deciding = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{waitsForDecision, takesDecision}, "takes a decision"}
 	manual   = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{unpinned, byHand}, "has a manual trigger"}
+	promoted = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{isPromoted}, "has a promotion that waits for an apply"}
 	running  = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{lastFailed, hasRun}, "has run"}
 	paused   = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{isPaused}, "is paused"}
 	latest   = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{ranLast}, "has run"}
@@ -50,19 +51,24 @@ var (
 
 // stagesFor are the stages that the commands are for which take one.
 var stagesFor = map[string]*fitting{
-	"approve": deciding, "lift": lifting, "reject": deciding, "try": deciding, "promote": manual, "rollback": manual,
+	"approve": deciding, "lift": lifting, "reject": deciding, "try": deciding, "promote": manual, "rollback": manual, "cancel-promotion": promoted,
 	"override": every, "pause": every, "resume": paused, "retry": running, "logs": latest,
 }
 
 func takesDecision(_ *pipeline.State, s pipeline.Stage) bool { return s.Approval }
 
 func waitsForDecision(st *pipeline.State, s pipeline.Stage) bool {
-	return gate.Undecided(st, gate.Now(st).Stage(s.Name)) != ""
+	return gate.Now(st).View(s.Name).Undecided != ""
 }
 
 func byHand(_ *pipeline.State, s pipeline.Stage) bool { return s.Trigger == pipeline.TriggerManual }
 
 func unpinned(st *pipeline.State, s pipeline.Stage) bool { return byHand(st, s) && s.Pin == "" }
+
+func isPromoted(st *pipeline.State, s pipeline.Stage) bool {
+	_, pending := gate.PendingPromotion(st, s)
+	return pending
+}
 
 func hasRun(st *pipeline.State, s pipeline.Stage) bool { return st.Latest[s.Name].ID != "" }
 
@@ -118,7 +124,7 @@ func (fit *fitting) stages(st *pipeline.State) (names []string) {
 // resolve fills in what the arguments leave out: the pipeline and, where a command is for
 // stages, the stage. Where there is more than one it is a usage error that lists them.
 func (f *factory) resolve(ctx context.Context, a *app.App, verb string, t *target) error {
-	names, err := a.Ledger().Pipelines(ctx)
+	names, err := a.Engine.Reports.Names(ctx)
 	if err != nil {
 		return err
 	}
@@ -183,7 +189,7 @@ func (o *envOptions) place(ctx context.Context, a *app.App, verb string, w which
 // environment fills in what the arguments of a command on a person's environment leave out.
 // A single one that names no pipeline names an environment of the only pipeline.
 func (f *factory) environment(ctx context.Context, a *app.App, verb string, w which, pipelineName, name *string) error {
-	names, err := a.Ledger().Pipelines(ctx)
+	names, err := a.Engine.Reports.Names(ctx)
 	if err != nil {
 		return err
 	}

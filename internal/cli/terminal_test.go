@@ -298,7 +298,7 @@ func TestStatusWatchInAPipe(t *testing.T) {
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
 	out.wait(t, `shop/exploratory: waiting`)
 	program(t, dir, "penstock", "pause", "shop", "production", "--reason", "Friday")
-	out.wait(t, `shop/production: waiting +waits for a person to resume it: .*: Friday`)
+	out.wait(t, `shop/production: paused +paused by .* since .*: Friday; .penstock resume shop production`)
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

@@ -97,8 +97,9 @@ func (o *tryOptions) offer(ctx context.Context, a *app.App) (tried, error) {
 		return tried{}, err
 	}
 	st := states[o.pipeline]
-	for _, move := range gate.Now(st).Moves() {
-		s, build := move.Stage, gate.Undecided(st, move)
+	plan := gate.Now(st)
+	for _, s := range st.StagesInOrder() {
+		build := plan.View(s.Name).Undecided
 		if build == "" || o.stage != "" && s.Name != o.stage {
 			continue
 		}

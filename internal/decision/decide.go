@@ -4,6 +4,7 @@
 package decision
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,24 +27,29 @@ func completeDecision(st *pipeline.State, s pipeline.Stage, c *Command) error {
 		}
 		return c.stillSo(st, s)
 	}
-	move := gate.Now(st).Stage(s.Name)
+	view := gate.Now(st).View(s.Name)
+	move := view.Move
+	build := cmp.Or(view.Undecided, move.Candidate.ID)
+	if view.Next.Kind == gate.NextRunning { // nobody is asked about another one
+		build = view.Next.Build
+	}
 	switch {
 	case c.Verb == Lift:
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "the rejected build has to be named").
 			WithAdvice(c.listBuilds())
 	case !s.Approval && c.Verb == Approve:
 		return takesNone(op)
-	case move.Candidate.ID == "" && !s.Approval:
+	case build == "" && !s.Approval:
 		return pipeline.Errorf(pipeline.CodeRefused, op, "the stage takes no decision, and has no build now").
 			WithHint("Name the build to reject there.").WithAdvice(c.listBuilds())
-	case move.Candidate.ID == "" && move.Wait.Waits():
+	case build == "" && move.Wait.Waits():
 		return (&pipeline.Error{Code: pipeline.CodeRefused, Op: op, Err: &gate.WaitError{Wait: move.Wait}}).
 			WithHint("A decision may name a build that was.").WithAdvice(c.listBuilds())
-	case move.Candidate.ID == "":
+	case build == "":
 		return pipeline.Errorf(pipeline.CodeRefused, op, "no build waits for a decision there").
 			WithHint("Name one that was.").WithAdvice(c.listBuilds())
 	}
-	c.Build = move.Candidate.ID
+	c.Build = build
 	return c.stillSo(st, s)
 }
 

@@ -75,6 +75,9 @@ const (
 	Promote Verb = "promote"
 	// Rollback is a promotion back to an older build that passed the stage.
 	Rollback Verb = "rollback"
+	// CancelPromotion takes a promotion or a rollback back that no apply has taken up. It
+	// returns CodeRefused if there is none, and CodeLocked if a run for it is under way.
+	CancelPromotion Verb = "cancel-promotion"
 	// Override lets a build pass a gate that it has not passed: without a run, with a failed
 	// run, or without the approvals that the stage wants. It needs the override right and a
 	// reason, and is recorded with the build permanently. The build must have passed all
@@ -96,8 +99,8 @@ type Command struct {
 	Pipeline, Stage string
 	// Build is the build that the command is about. If it is empty, Approve and Reject are
 	// about the stage's candidate, Promote is about the newest build that may enter, and
-	// Rollback is about the one that passed last before the current one. Pause, Resume and
-	// Retry are about no build.
+	// Rollback is about the one that passed last before the current one. CancelPromotion is
+	// about the one that was promoted. Pause, Resume and Retry are about no build.
 	Build  string
 	Reason string // Reject and Override need one
 	Looked Looked
@@ -116,7 +119,7 @@ type Looked struct {
 // it.
 type Outcome struct {
 	Decision  pipeline.Decision  // of Approve, Reject and Lift
-	Promotion pipeline.Promotion // of Promote and Rollback
+	Promotion pipeline.Promotion // of Promote and Rollback; of CancelPromotion the one that is taken back
 	Override  pipeline.Override
 	Pause     pipeline.Pause // of Pause; of Resume the one that is over
 	Retry     pipeline.Retry
@@ -127,7 +130,7 @@ type Outcome struct {
 // op says what a command does, for errors.
 func (c Command) op() string {
 	says := map[Verb]string{
-		Approve: "approve a build at", Reject: "reject a build at", Lift: "lift a rejection at", Promote: "promote to", Rollback: "roll back",
+		Approve: "approve a build at", Reject: "reject a build at", Lift: "lift a rejection at", Promote: "promote to", Rollback: "roll back", CancelPromotion: "cancel the promotion to",
 		Override: "override", Pause: "pause", Resume: "resume", Retry: "retry",
 	}
 	return fmt.Sprintf("%s stage %q of pipeline %q", says[c.Verb], c.Stage, c.Pipeline)
@@ -154,15 +157,16 @@ type record struct {
 }
 
 var rules = map[Verb]rule{
-	Approve:  {complete: completeDecision, check: (*Decisions).checkApprove, idle: (*Decisions).approved, record: (*Decisions).decide},
-	Reject:   {complete: completeDecision, check: (*Decisions).checkReject, record: (*Decisions).decide},
-	Lift:     {complete: completeDecision, check: (*Decisions).checkLift, idle: (*Decisions).lifted, record: (*Decisions).decide},
-	Promote:  {check: (*Decisions).checkMove, idle: (*Decisions).closed, record: (*Decisions).promote},
-	Rollback: {complete: completeRollback, check: (*Decisions).checkMove, idle: (*Decisions).closed, record: (*Decisions).promote},
-	Override: {check: (*Decisions).checkOverride, record: (*Decisions).override},
-	Pause:    {check: (*Decisions).checkDeploy, record: (*Decisions).pause},
-	Resume:   {check: (*Decisions).checkResume, record: (*Decisions).resume},
-	Retry:    {check: (*Decisions).checkRetry, idle: (*Decisions).retried, record: (*Decisions).retry},
+	Approve:         {complete: completeDecision, check: (*Decisions).checkApprove, idle: (*Decisions).approved, record: (*Decisions).decide},
+	Reject:          {complete: completeDecision, check: (*Decisions).checkReject, record: (*Decisions).decide},
+	Lift:            {complete: completeDecision, check: (*Decisions).checkLift, idle: (*Decisions).lifted, record: (*Decisions).decide},
+	Promote:         {check: (*Decisions).checkMove, idle: (*Decisions).closed, record: (*Decisions).promote},
+	Rollback:        {complete: completeRollback, check: (*Decisions).checkMove, idle: (*Decisions).closed, record: (*Decisions).promote},
+	CancelPromotion: {complete: completeCancel, check: (*Decisions).checkCancel, record: (*Decisions).cancel},
+	Override:        {check: (*Decisions).checkOverride, record: (*Decisions).override},
+	Pause:           {check: (*Decisions).checkDeploy, record: (*Decisions).pause},
+	Resume:          {check: (*Decisions).checkResume, record: (*Decisions).resume},
+	Retry:           {check: (*Decisions).checkRetry, idle: (*Decisions).retried, record: (*Decisions).retry},
 }
 
 // Check refuses a command that this person may not do, that the stage does not accept, or

@@ -54,6 +54,9 @@ func completeRollback(st *pipeline.State, s pipeline.Stage, c *Command) error {
 	case c.Build == "":
 		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "no older build that may enter the stage has passed it").
 			WithAdvice(c.listBuilds())
+	case c.Build == current.ID:
+		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "build %s is the current build", c.Build).
+			WithHint("Name an older one.").WithAdvice(c.listBuilds())
 	case known && b.Order >= current.Order:
 		return pipeline.Errorf(pipeline.CodeRefused, c.op(), "build %s is not older than the current build %s", c.Build, current.ID).
 			WithHint("A promotion goes forward.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbPromote, Pipeline: c.Pipeline, Stage: c.Stage, Build: c.Build})
@@ -135,4 +138,53 @@ func noneNewer(st *pipeline.State, s pipeline.Stage, op string) error {
 	}
 	return pipeline.Errorf(pipeline.CodeRefused, op, "no build newer than the current one has passed the stages before it").
 		WithHint("Name one that passed to go back.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbListBuilds, Pipeline: s.Pipeline})
+}
+
+// completeCancel fills in the build that was promoted. It refuses to cancel the promotion of
+// another build than the named one, or than the one that the person saw.
+func completeCancel(st *pipeline.State, s pipeline.Stage, c *Command) error {
+	p, pending := gate.PendingPromotion(st, s)
+	switch {
+	case !pending:
+		return notPending(st, s, c.op())
+	case c.Build == "":
+		c.Build = p.Build
+	case c.Build != p.Build:
+		return pipeline.Errorf(pipeline.CodeConflict, c.op(), "the promotion that no apply has taken up is of build %s, by %s, and not of %s", p.Build, p.Actor, c.Build).
+			WithHint("Look at what is promoted now, then decide.")
+	}
+	return nil
+}
+
+// checkCancel refuses a person who may not move the stage, and a stage without a promotion
+// that no apply has taken up.
+func (d *Decisions) checkCancel(st *pipeline.State, s pipeline.Stage, c Command) error {
+	if err := d.checkDeploy(st, s, c); err != nil {
+		return err
+	}
+	if _, pending := gate.PendingPromotion(st, s); !pending {
+		return notPending(st, s, c.op())
+	}
+	return nil
+}
+
+// notPending says that there is no promotion to cancel, and where the last one is.
+func notPending(st *pipeline.State, s pipeline.Stage, op string) error {
+	if p := st.Promotions[s.Name]; st.RunsNow(s.Name) && st.Latest[s.Name].Build == p.Build {
+		return pipeline.Errorf(pipeline.CodeLocked, op, "run %s has taken up the promotion of %s", st.Latest[s.Name].ID, p.Build).
+			WithHint("Wait until it ends. `penstock rollback %s %s` goes back then.", s.Pipeline, s.Name)
+	}
+	return pipeline.Errorf(pipeline.CodeRefused, op, "there is no promotion that waits for an apply").
+		WithHint("`penstock status %s` shows what the stage waits for; `penstock rollback %s %s` goes back to an older build.", s.Pipeline, s.Pipeline, s.Name)
+}
+
+// cancel takes the promotion back, unless a run has begun since.
+func (d *Decisions) cancel(st *pipeline.State, s pipeline.Stage, _ Command) (record, error) {
+	promotion, run := pipeline.Key{Kind: pipeline.RecordPromotion, ID: s.Name}, pipeline.Key{Kind: pipeline.RecordLatest, ID: s.Name}
+	p := st.Promotions[s.Name]
+	return record{
+		outcome: Outcome{Promotion: p, From: st.Builds[st.Current[s.Name].Build], To: st.Builds[p.Build]},
+		expect:  map[pipeline.Key]int64{promotion: st.Version(promotion.Kind, promotion.ID), run: st.Version(run.Kind, run.ID)},
+		event:   &pipeline.Event{Kind: pipeline.PromotionCancelled, Facts: pipeline.Facts{Gone: []pipeline.Key{promotion}}},
+	}, nil
 }

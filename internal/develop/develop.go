@@ -37,11 +37,16 @@ type runner interface {
 	Run(ctx context.Context, r pipeline.StepRequest) (pipeline.StepResult, error)
 }
 
+// sources make work trees.
+type sources interface {
+	Checkout(ctx context.Context, r pipeline.CheckoutRequest) error
+}
+
 // Options say what to run and how.
 type Options struct {
 	Environments environments // on the local platform
 	Runner       runner
-	Sources      pipeline.Sources
+	Sources      sources
 	Pipeline     string
 	Name         string // of the environment
 	Dir          string // the working tree, of git

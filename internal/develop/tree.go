@@ -46,7 +46,7 @@ func (t *tree) git(ctx context.Context, args ...string) (string, error) {
 // takeHead gives the copy a repository of its own, at the working tree's commit: what
 // asks git for a version gets that, and what is done to it is done to no other. There is
 // none before the first commit, nor where the working tree is a part of a repository.
-func (t *tree) takeHead(ctx context.Context, sources pipeline.Sources) error {
+func (t *tree) takeHead(ctx context.Context, s sources) error {
 	prefix, err := t.git(ctx, "rev-parse", "--show-prefix")
 	if err != nil || strings.TrimSpace(prefix) != "" {
 		return err
@@ -64,7 +64,7 @@ func (t *tree) takeHead(ctx context.Context, sources pipeline.Sources) error {
 	if err != nil {
 		return err
 	}
-	if err := sources.Checkout(ctx, pipeline.CheckoutRequest{Repository: dir, Commit: head, Dir: fresh}); err != nil {
+	if err := s.Checkout(ctx, pipeline.CheckoutRequest{Repository: dir, Commit: head, Dir: fresh}); err != nil {
 		return err
 	}
 	own := filepath.Join(t.copy, gitDir)

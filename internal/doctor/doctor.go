@@ -42,7 +42,7 @@ const (
 // Finding is what one check found.
 type Finding struct {
 	Check  string `json:"check"`
-	Status Status `json:"status"`
+	Status Status `json:"status"` // ok, warning or problem
 	Text   string `json:"text"`
 	Remedy string `json:"remedy,omitempty"`
 }
@@ -255,15 +255,14 @@ func (p *checker) clock(ctx context.Context) {
 		return
 	}
 	for name := range p.states {
-		head, err := p.app.Ledger().Head(ctx, name)
+		last, err := p.app.Engine.Reports.LastEvent(ctx, name)
 		if err != nil {
 			p.failed("clock", err)
 			return
 		}
-		last, err := p.app.Ledger().Events(ctx, name, head-1, 1)
-		if err == nil && len(last) > 0 && last[0].Time.Sub(p.Now()) > skew {
+		if ahead := last.Time.Sub(p.Now()); ahead > skew {
 			p.found("clock", Problem, "Set the clock of this machine, or of the machine that wrote the event, by NTP.",
-				"the last event of pipeline %q is %s ahead of this machine's clock", name, present.Age(last[0].Time.Sub(p.Now())))
+				"the last event of pipeline %q is %s ahead of this machine's clock", name, present.Age(ahead))
 			return
 		}
 	}
@@ -274,7 +273,7 @@ func (p *checker) clock(ctx context.Context) {
 const longPaused = 6 * time.Hour
 
 func (p *checker) leases(ctx context.Context) {
-	leases, err := p.app.Ledger().Leases(ctx)
+	leases, err := p.app.Engine.Reports.Leases(ctx)
 	if err != nil {
 		p.failed("leases", err)
 		return

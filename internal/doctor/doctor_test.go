@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/app/apptest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
@@ -49,9 +50,7 @@ func (b *body) do(events ...pipeline.Event) {
 	for i := range events {
 		events[i].Actor = "ada"
 	}
-	if _, err := a.Ledger().Append(b.Context(), pipeline.Batch{Pipeline: "shop", Events: events}); err != nil {
-		b.Fatal(err)
-	}
+	apptest.Append(b, a, pipeline.Batch{Pipeline: "shop", Events: events})
 	if err := a.Close(b.Context()); err != nil {
 		b.Fatal(err)
 	}
@@ -121,14 +120,14 @@ func TestFindings(t *testing.T) {
 				events = append(events, pipeline.Event{Kind: pipeline.StageDefined, Facts: pipeline.Facts{Stage: &s}})
 			}
 			b.do(events...)
-		}, check: "stages", status: Problem, says: `place stage "live": no build can ever pass both "api" and "web"`},
+		}, check: "stages", status: Problem, says: `place stage "live" of pipeline "shop": no build can ever pass both "api" and "web"`},
 		"a lease of a dead process": {harm: func(b *body) {
 			a, err := b.open(b.Context())
 			if err != nil {
 				b.Fatal(err)
 			}
 			defer a.Close(b.Context())
-			if _, err := a.Ledger().Acquire(b.Context(), "shop/stage/live", pipeline.Holder{Process: pipeline.Process{Host: "elsewhere"}, Actor: "bob", Purpose: "run", Since: time.Now()}, time.Nanosecond); err != nil {
+			if _, err := apptest.Ledger(b, a).Acquire(b.Context(), "shop/stage/live", pipeline.Holder{Process: pipeline.Process{Host: "elsewhere"}, Actor: "bob", Purpose: "run", Since: time.Now()}, time.Nanosecond); err != nil {
 				b.Fatal(err)
 			}
 		}, check: "leases", status: Warning, says: "bob on elsewhere, which held shop/stage/live"},

@@ -96,7 +96,7 @@ func TestPlannedPromotion(t *testing.T) {
 		if pipeline.CodeOf(err) != step.code || err != nil && reason.Hint(err) != "Plan again." {
 			t.Errorf("step %d: %v, want code %q", i, err, step.code)
 		}
-		if got := d.status(live.Name).Current; got != step.current {
+		if got := d.status(live.Name).Current.Build; got != step.current {
 			t.Errorf("step %d: the stage holds %q, want %q", i, got, step.current)
 		}
 	}
@@ -160,8 +160,8 @@ func TestOutgrownEnvironment(t *testing.T) {
 			if _, theirs := st.PersonEnvironment("alice"); !theirs || len(d.envs) != 1 || len(st.Environments) != 1 {
 				t.Errorf("the ledger has %v, the platform %v", st.Environments, d.envs)
 			}
-			if at := d.status("qa"); at.Move.Action != gate.ActionNone || at.Move.Status != gate.StatusPassed {
-				t.Errorf("the stage does %s next, and is %s", at.Move.Action, at.Move.Status)
+			if at := d.status("qa"); at.Move.Action != gate.ActionNone || at.Status != gate.StatusPassed {
+				t.Errorf("the stage does %s next, and is %s", at.Move.Action, at.Status)
 			}
 		})
 	}

@@ -313,11 +313,11 @@ func TestApproveStatusAndPlanAgree(t *testing.T) {
 	if _, err := d.Decide(d.ctx, "shop", "exploratory", "", pipeline.Rejected, "ugly"); err != nil {
 		t.Fatal(err)
 	}
-	if got := d.status("exploratory"); got.Move.Candidate.ID != one || got.Move.Status != gate.StatusWaiting || got.Move.Action != gate.ActionAdopt {
+	if got := d.status("exploratory"); got.Move.Candidate.ID != one || got.Status != gate.StatusWaiting || got.Move.Action != gate.ActionAdopt {
 		t.Fatalf("after the rejection of %s: %+v", two, got.Move)
 	}
 	d.mustApply(route("2"))
-	if got := d.status("exploratory"); got.Current != one || got.Move.Action != gate.ActionNone {
+	if got := d.status("exploratory"); got.Current.Build != one || got.Move.Action != gate.ActionNone {
 		t.Fatalf("after an apply: %+v", got)
 	}
 	if got := d.status("pre-production"); !strings.Contains(reason.Waiting(got.Move.Wait), one) {

@@ -153,12 +153,12 @@ func (d *desk) remove(stage string) error {
 
 // serves reports how production does not serve as it should.
 func (d *desk) serves(build string, instances int) error {
-	at, err := d.Reports.StageStatus(context.Background(), "shop", "production")
+	at, err := d.Reports.StageView(context.Background(), "shop", "production")
 	switch {
 	case err != nil:
 		return err
-	case at.Current != build || at.Environment == nil || at.Environment.Build != build || at.Environment.Instances != instances:
-		return fmt.Errorf("production holds %s, and its environment is %+v", at.Current, at.Environment)
+	case at.Current.Build != build || at.Environment == nil || at.Environment.Build != build || at.Environment.Instances != instances:
+		return fmt.Errorf("production holds %s, and its environment is %+v", at.Current.Build, at.Environment)
 	}
 	return nil
 }
@@ -335,8 +335,8 @@ func (d *desk) picture() string {
 	}
 	var b strings.Builder
 	for _, s := range st.StagesInOrder() {
-		at := d.Reports.StageStatusIn(st, s)
-		fmt.Fprintf(&b, "%s held=%s passed=%s status=%s settled=%v latest=%s\n", s.Name, at.Current, at.Passed, at.Move.Status, s.Applied, at.Run.Status)
+		at := d.Reports.StageViewIn(st, s)
+		fmt.Fprintf(&b, "%s held=%s passed=%s status=%s settled=%v latest=%s\n", s.Name, at.Current.Build, at.Passed, at.Status, s.Applied, at.Run.Status)
 	}
 	for _, env := range slices.SortedFunc(maps.Values(st.Environments), func(a, b pipeline.Environment) int { return strings.Compare(a.Name, b.Name) }) {
 		fmt.Fprintf(&b, "environment of %s: %s %s on platform: %v\n", env.Name, env.Status, env.Build, d.envs[env.ID] != nil)

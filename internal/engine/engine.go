@@ -165,6 +165,12 @@ func (e *Engine) State(ctx context.Context, name string) (*pipeline.State, error
 	return e.states.State(ctx, name)
 }
 
+// Recorded returns a pipeline's state as the ledger has it, without asking the platform about
+// its environments. The caller must not change it.
+func (e *Engine) Recorded(ctx context.Context, name string) (*pipeline.State, error) {
+	return e.states.Recorded(ctx, name)
+}
+
 // States returns the states of all pipelines, by name.
 func (e *Engine) States(ctx context.Context) (map[string]*pipeline.State, error) {
 	return e.states.All(ctx)

@@ -134,9 +134,9 @@ func (d *desk) approve(build string) {
 	}
 }
 
-func (d *desk) status(stage string) report.StageStatus {
+func (d *desk) status(stage string) report.StageView {
 	d.t.Helper()
-	st, err := d.Reports.StageStatus(context.Background(), "shop", stage)
+	st, err := d.Reports.StageView(context.Background(), "shop", stage)
 	if err != nil {
 		d.t.Fatalf("standing of %s: %v", stage, err)
 	}
@@ -149,8 +149,8 @@ func TestWholeRoute(t *testing.T) {
 	d := open(t)
 	b := build("1")
 	d.mustApply(route("1"))
-	if got := d.status("exploratory"); got.Move.Status != gate.StatusWaiting || got.Move.Candidate.ID != b {
-		t.Fatalf("exploratory is %s with candidate %q, want waiting with %s", got.Move.Status, got.Move.Candidate.ID, b)
+	if got := d.status("exploratory"); got.Status != gate.StatusWaiting || got.Move.Candidate.ID != b {
+		t.Fatalf("exploratory is %s with candidate %q, want waiting with %s", got.Status, got.Move.Candidate.ID, b)
 	}
 	if got := d.status("capacity"); got.Passed != b {
 		t.Errorf("capacity passed %q, want %s", got.Passed, b)
@@ -167,15 +167,15 @@ func TestWholeRoute(t *testing.T) {
 	if got := d.status("pre-production"); got.Passed != b {
 		t.Errorf("pre-production passed %q after the approval, want %s", got.Passed, b)
 	}
-	if got := d.status("production"); got.Current != "" || got.Move.Status != gate.StatusWaiting {
-		t.Errorf("production holds %q and is %s before a promotion", got.Current, got.Move.Status)
+	if got := d.status("production"); got.Current.Build != "" || got.Status != gate.StatusWaiting {
+		t.Errorf("production holds %q and is %s before a promotion", got.Current.Build, got.Status)
 	}
 
 	stages := route("1")
 	stages[5].Pin = b
 	d.mustApply(stages)
 	got := d.status("production")
-	if got.Current != b || got.Environment == nil || got.Environment.Instances != 3 {
+	if got.Current.Build != b || got.Environment == nil || got.Environment.Instances != 3 {
 		t.Fatalf("production: %+v", got)
 	}
 	before := d.calls
@@ -212,13 +212,13 @@ func TestRollbackByPin(t *testing.T) {
 	stages[5].Pin = one
 	d.mustApply(stages)
 	got := d.status("production")
-	if got.Environment.Build != one || got.Current != one || got.Environment.Endpoint != endpoint {
+	if got.Environment.Build != one || got.Current.Build != one || got.Environment.Endpoint != endpoint {
 		t.Errorf("after the rollback production serves %s at %s", got.Environment.Build, got.Environment.Endpoint)
 	}
 	stages[5].Pin = ""
 	d.mustApply(stages)
-	if got := d.status("production"); got.Environment.Build != one || got.Move.Status != gate.StatusWaiting {
-		t.Errorf("after the pin's removal production serves %s and is %s", got.Environment.Build, got.Move.Status)
+	if got := d.status("production"); got.Environment.Build != one || got.Status != gate.StatusWaiting {
+		t.Errorf("after the pin's removal production serves %s and is %s", got.Environment.Build, got.Status)
 	}
 }
 
@@ -233,8 +233,8 @@ func TestFailureLeavesWhatServed(t *testing.T) {
 	if !errors.As(err, &failed) || failed.Run.Stage != "acceptance" || pipeline.CodeOf(err) != pipeline.CodeFailed {
 		t.Fatalf("apply of a failing build: %v", err)
 	}
-	if got := d.status("acceptance"); got.Current != one || got.Run.Status != pipeline.RunFailed {
-		t.Errorf("acceptance holds %s, run %s", got.Current, got.Run.Status)
+	if got := d.status("acceptance"); got.Current.Build != one || got.Run.Status != pipeline.RunFailed {
+		t.Errorf("acceptance holds %s, run %s", got.Current.Build, got.Run.Status)
 	}
 	if len(d.envs) != 1 {
 		t.Errorf("%d environments are left, want production's only", len(d.envs))
@@ -444,13 +444,13 @@ func TestRevertedCommitFlowsDownAgain(t *testing.T) {
 	d := open(t)
 	d.mustApply(route("1")[:2])
 	d.mustApply(route("2")[:2])
-	if got := d.status("acceptance"); got.Current != build("2") {
-		t.Fatalf("acceptance holds %s, want build 2", got.Current)
+	if got := d.status("acceptance"); got.Current.Build != build("2") {
+		t.Fatalf("acceptance holds %s, want build 2", got.Current.Build)
 	}
 	before := d.prepared
 	d.mustApply(route("1")[:2])
-	if got := d.status("acceptance"); got.Current != build("1") || got.Passed != build("1") || d.prepared != before {
-		t.Errorf("after the revert acceptance holds %s, passed %s, ran %d times", got.Current, got.Passed, d.prepared-before)
+	if got := d.status("acceptance"); got.Current.Build != build("1") || got.Passed != build("1") || d.prepared != before {
+		t.Errorf("after the revert acceptance holds %s, passed %s, ran %d times", got.Current.Build, got.Passed, d.prepared-before)
 	}
 }
 

@@ -545,6 +545,10 @@ type nopCloser struct{ io.Writer }
 
 func (nopCloser) Close() error { return nil }
 
+type nopSeekCloser struct{ io.ReadSeeker }
+
+func (nopSeekCloser) Close() error { return nil }
+
 func (m memLogs) Create(_ context.Context, name, run string) (w io.WriteCloser, err error) {
 	return nopCloser{memLog{m, name + "/" + run}}, m.look(func() error {
 		if m.logs[name+"/"+run] == nil {
@@ -554,14 +558,14 @@ func (m memLogs) Create(_ context.Context, name, run string) (w io.WriteCloser, 
 	})
 }
 
-func (m memLogs) Open(_ context.Context, name, run string) (r io.ReadCloser, err error) {
+func (m memLogs) Open(_ context.Context, name, run string) (r io.ReadSeekCloser, err error) {
 	m.world.mu.Lock()
 	defer m.world.mu.Unlock()
 	log := m.logs[name+"/"+run]
 	if log == nil {
 		return nil, pipeline.Errorf(pipeline.CodeNotFound, "read log", "there is none")
 	}
-	return io.NopCloser(bytes.NewReader(bytes.Clone(log.Bytes()))), nil
+	return nopSeekCloser{bytes.NewReader(bytes.Clone(log.Bytes()))}, nil
 }
 
 // memLog writes to a log.

@@ -66,8 +66,8 @@ func TestRejectedBuildStopsAndTheNextOneFlows(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.mustApply(route("1"))
-	if got := d.status("exploratory"); got.Move.Status != gate.StatusRejected {
-		t.Errorf("exploratory is %s, want rejected", got.Move.Status)
+	if got := d.status("exploratory"); got.Status != gate.StatusRejected {
+		t.Errorf("exploratory is %s, want rejected", got.Status)
 	}
 	d.mustApply(route("2"))
 	d.approve(build("2"))
@@ -103,7 +103,7 @@ func TestLiftOfWhatHasNotRun(t *testing.T) {
 				t.Fatal(err)
 			}
 			d.mustApply(stages)
-			if got := d.status("exploratory"); got.Current == two || got.Move.Candidate.ID == two {
+			if got := d.status("exploratory"); got.Current.Build == two || got.Move.Candidate.ID == two {
 				t.Fatalf("rejected: %+v", got)
 			}
 			if _, err := d.Lift(ctx, "shop", "exploratory", two, decision.Looked{}, "because"); err != nil {
@@ -113,7 +113,7 @@ func TestLiftOfWhatHasNotRun(t *testing.T) {
 				t.Errorf("an approval of no run: %v", err)
 			}
 			d.mustApply(route("2"))
-			if got := d.status("exploratory"); got.Move.Candidate.ID != two || got.Move.Status != gate.StatusWaiting || got.Passed == two {
+			if got := d.status("exploratory"); got.Move.Candidate.ID != two || got.Status != gate.StatusWaiting || got.Passed == two {
 				t.Errorf("lifted: %+v", got)
 			}
 			if err := decide(pipeline.Approved); err != nil {
@@ -146,13 +146,13 @@ func TestPromote(t *testing.T) {
 		t.Fatalf("promotion of the newest: %+v, %v", p, err)
 	}
 	d.mustApply(route("1"))
-	if got := d.status("production"); got.Current != build("1") {
-		t.Errorf("production holds %q after the promotion", got.Current)
+	if got := d.status("production"); got.Current.Build != build("1") {
+		t.Errorf("production holds %q after the promotion", got.Current.Build)
 	}
 	pinned := route("1")
 	pinned[5].Pin = build("1")
 	d.mustApply(pinned)
-	if _, err := d.Promote(ctx, "shop", "production", build("1")); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(reason.Hint(err), "build =") {
+	if _, err := d.Promote(ctx, "shop", "production", build("1")); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(reason.Hint(err), "Change build") {
 		t.Errorf("promotion of a pinned stage: %v", err)
 	}
 }
@@ -575,12 +575,12 @@ func TestPromotedMeanwhile(t *testing.T) {
 	d.during["announce"] = func() { promote(one) }
 	d.mustApply(route("2"))
 	delete(d.during, "announce")
-	if got := d.status("production"); got.Current != two || got.Move.Candidate.ID != one || got.Move.Action != gate.ActionRun {
-		t.Fatalf("after the run production holds %s, with %s and action %s next", got.Current, got.Move.Candidate.ID, got.Move.Action)
+	if got := d.status("production"); got.Current.Build != two || got.Move.Candidate.ID != one || got.Move.Action != gate.ActionRun {
+		t.Fatalf("after the run production holds %s, with %s and action %s next", got.Current.Build, got.Move.Candidate.ID, got.Move.Action)
 	}
 	d.mustApply(route("2"))
-	if got := d.status("production"); got.Current != one || got.Environment.Build != one || got.Move.Action != gate.ActionNone {
-		t.Errorf("the next apply left production with %s, and action %s next", got.Current, got.Move.Action)
+	if got := d.status("production"); got.Current.Build != one || got.Environment.Build != one || got.Move.Action != gate.ActionNone {
+		t.Errorf("the next apply left production with %s, and action %s next", got.Current.Build, got.Move.Action)
 	}
 }
 

@@ -143,7 +143,7 @@ func TestWhoMay(t *testing.T) {
 						t.Errorf("hint %q", reason.Hint(err))
 					}
 					if name == "pin" {
-						if current := d.status("production").Current; (current == build("1")) != allowed {
+						if current := d.status("production").Current.Build; (current == build("1")) != allowed {
 							t.Errorf("production holds %q", current)
 						}
 					}
@@ -236,7 +236,7 @@ func TestOverrides(t *testing.T) {
 		"no reason":                {"capacity", build("2"), " ", pipeline.CodeInvalid, "reason"},
 		"what is above is missing": {"pre-production", build("2"), "hurry", pipeline.CodeRefused, "has not passed"},
 		"it has passed":            {"acceptance", build("2"), "hurry", pipeline.CodeRefused, "has passed it"},
-		"a lasting stage":          {"production", build("2"), "hurry", pipeline.CodeInvalid, "what it runs"},
+		"a lasting stage":          {"production", build("2"), "hurry", pipeline.CodeInvalid, "by running there"},
 		"a commit stage":           {"commit", build("2"), "hurry", pipeline.CodeInvalid, "commit"},
 		"no such build":            {"capacity", "b-0000000000", "hurry", pipeline.CodeNotFound, "no build"},
 	}
@@ -267,7 +267,7 @@ func TestOverrides(t *testing.T) {
 			if failed := tt.stage != "capacity"; failed != (err != nil) {
 				t.Errorf("the next apply: %v", err)
 			}
-			if got := d.status(tt.stage); got.Passed != build("2") || got.Current != build("2") || got.Move.Status != gate.StatusPassed {
+			if got := d.status(tt.stage); got.Passed != build("2") || got.Current.Build != build("2") || got.Status != gate.StatusPassed {
 				t.Errorf("%s: %+v", tt.stage, got)
 			}
 		})
@@ -285,7 +285,7 @@ func TestPauseAndResume(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.mustApply(route("2"))
-	if got := d.status("acceptance"); got.Current != build("1") || !strings.Contains(reason.Waiting(got.Move.Wait), "a look at the database") {
+	if got := d.status("acceptance"); got.Current.Build != build("1") || !strings.Contains(reason.Waiting(got.Move.Wait), "a look at the database") {
 		t.Errorf("held: %+v", got)
 	}
 	if _, err := d.Retry(ctx, "shop", "acceptance"); pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(reason.Hint(err), "penstock resume") {
@@ -301,8 +301,8 @@ func TestPauseAndResume(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.mustApply(route("2"))
-	if got := d.status("acceptance"); got.Current != build("2") {
-		t.Errorf("released, it holds %q", got.Current)
+	if got := d.status("acceptance"); got.Current.Build != build("2") {
+		t.Errorf("released, it holds %q", got.Current.Build)
 	}
 }
 
@@ -318,7 +318,7 @@ func TestRetryRunsAgain(t *testing.T) {
 	}
 	d.mustApply(route("1"))
 	again := d.status("exploratory")
-	if again.Run.ID == first || again.Passed != "" || again.Move.Status != gate.StatusWaiting {
+	if again.Run.ID == first || again.Passed != "" || again.Status != gate.StatusWaiting {
 		t.Errorf("run %s after %s, %+v: the approval was of the run before", again.Run.ID, first, again.Move)
 	}
 	d.mustApply(route("1"))
@@ -449,7 +449,7 @@ func TestSameNameOfTwo(t *testing.T) {
 	if again, err := d.as("role/approver/ada").Environments.Launch(ctx, r); err != nil || again.ID != env.ID || again.Owner != "ada" {
 		t.Errorf("by another name: %+v, %v", again, err)
 	}
-	if _, err := d.as("bob").Environments.Launch(ctx, r); pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(err.Error(), "ada's") || !strings.Contains(reason.Hint(err), "another name") {
+	if _, err := d.as("bob").Environments.Launch(ctx, r); pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(err.Error(), "belongs to ada") || !strings.Contains(reason.Hint(err), "another name") {
 		t.Errorf("by somebody else: %v (%s)", err, reason.Hint(err))
 	}
 	r.Create, r.Configured = false, "a configuration that imported it"

@@ -43,7 +43,7 @@ func TestRejectedEverywhere(t *testing.T) {
 	st := Tell(t).Route().Offered("x", "y").Passed("acceptance", "x", "y").Passed("capacity", "x").
 		Passed("exploratory", "x", "y").Decided("exploratory", "y", Rejected).State()
 	move := decide(st, st.Stages["capacity"])
-	if move.Action != ActionNone || move.Candidate.ID != ID("x") || move.Status != StatusPassed {
+	if move.Action != ActionNone || move.Candidate.ID != ID("x") || look(st, st.Stages["capacity"]).Status != StatusPassed {
 		t.Errorf("capacity: %+v", move)
 	}
 	if move := decide(st, st.Stages["acceptance"]); move.Action != ActionNone || move.Candidate.ID != ID("y") || !st.Passed("acceptance", ID("y")) {
@@ -138,8 +138,8 @@ func TestPausedStage(t *testing.T) {
 			if move.Action != tt.action || CodeOf(move.Err()) != tt.code || move.Candidate.ID != want {
 				t.Errorf("%+v, want %s of %q", move, tt.action, want)
 			}
-			if _, paused := st.Pauses[tt.stage]; paused && (move.Status != StatusWaiting || !strings.Contains(reason.Waiting(move.Wait), "bob paused it at") || !strings.Contains(reason.Waiting(move.Wait), "it is Friday")) {
-				t.Errorf("status %s, waits for %q", move.Status, reason.Waiting(move.Wait))
+			if _, paused := st.Pauses[tt.stage]; paused && (look(st, stage).Status != StatusPaused || !strings.Contains(reason.Waiting(move.Wait), "bob paused it at") || !strings.Contains(reason.Waiting(move.Wait), "it is Friday")) {
+				t.Errorf("status %s, waits for %q", look(st, stage).Status, reason.Waiting(move.Wait))
 			}
 		})
 	}

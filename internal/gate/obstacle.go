@@ -194,7 +194,7 @@ func (r *rules) at(name, build string) Obstacle {
 		o.Kind, o.Run, o.Comes = ObstacleRunning, latest, true
 		return o
 	case up.Approval && ran && v.Status == pipeline.RunPassed && (paused || !goes || move.Action != ActionRun):
-		o.Kind, o.Comes = ObstacleUndecided, true
+		o.Kind, o.Comes = ObstacleUndecided, goes || !r.Superseded(up, build)
 		o.Missing, o.Needed = r.Ballot(up, build).MissingApprovals(), r.Pipeline.Authorization.Needed()
 		return o
 	case goes && v.Status == pipeline.RunFailed:
@@ -224,7 +224,7 @@ func (r *rules) stays(up pipeline.Stage, o *Obstacle) {
 		o.Kind, o.Other = ObstaclePinned, up.Pin
 	case up.Trigger == pipeline.TriggerManual:
 		o.Kind = ObstacleManual
-		o.Comes = build.Order > r.Builds[current].Order || r.RejectedAbove(up, current) != ""
+		o.Comes = build.Order > r.Builds[current].Order || r.leaves(up, current)
 	default:
 		o.Kind, o.Other = ObstaclePassedBy, move.Candidate.ID
 		if o.Other == "" {

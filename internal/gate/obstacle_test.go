@@ -101,9 +101,9 @@ func TestWaitsForWhatComes(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			m := decide(tt.story.State(), tt.stage)
-			if m.Status != tt.status || !strings.Contains(reason.Waiting(m.Wait), tt.waits) {
-				t.Errorf("%s, waits for %q, want %q", m.Status, reason.Waiting(m.Wait), tt.waits)
+			v := look(tt.story.State(), tt.stage)
+			if v.Status != tt.status || !strings.Contains(reason.WaitingFor(v.Next), tt.waits) {
+				t.Errorf("%s, waits for %q, want %q", v.Status, reason.WaitingFor(v.Next), tt.waits)
 			}
 		})
 	}
@@ -136,12 +136,13 @@ func TestOnOfferAgain(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			st := tt.story.State()
-			m, want := decide(st, st.Stages["exploratory"]), ""
+			v, want := look(st, st.Stages["exploratory"]), ""
+			m := v.Move
 			if tt.candidate != "" {
 				want = ID(tt.candidate)
 			}
-			if m.Candidate.ID != want || m.Status != tt.status {
-				t.Errorf("candidate %q, %s (%s), waits for %q; want %q, %s", m.Candidate.ID, m.Status, m.Action, reason.Waiting(m.Wait), want, tt.status)
+			if m.Candidate.ID != want || v.Status != tt.status || v.Undecided != want && tt.status == StatusWaiting {
+				t.Errorf("candidate %q, %s (%s), waits for %q; want %q, %s", m.Candidate.ID, v.Status, m.Action, reason.Waiting(m.Wait), want, tt.status)
 			}
 		})
 	}
@@ -153,7 +154,7 @@ func TestAdviceWorks(t *testing.T) {
 	const most = 30 // times that one gate takes an advice
 	followed := map[Verb]int{}
 	for seed := range uint64(40) {
-		s := chance(t, rand.New(rand.NewPCG(seed, 2)))
+		s := Chance(t, rand.New(rand.NewPCG(seed, 2)))
 		st := s.State()
 		for _, name := range []string{"acceptance", "exploratory", "pre-production", "production"} {
 			for build := range st.Builds {
@@ -177,39 +178,6 @@ func TestAdviceWorks(t *testing.T) {
 			t.Errorf("no advice was to %s", verb)
 		}
 	}
-}
-
-// chance makes a random history.
-func chance(t *testing.T, r *rand.Rand) *Story {
-	names := []string{"u", "v", "w", "x", "y", "z"}
-	stages := []string{"commit", "acceptance", "exploratory", "capacity", "pre-production", "production"}
-	s := Tell(t).Route().Offered("u")
-	for range 30 {
-		stage, build := stages[r.IntN(len(stages))], names[r.IntN(len(names))]
-		_, made := s.State().Builds[ID(build)]
-		def := s.State().Stages[stage]
-		switch n := r.IntN(12); {
-		case n < 2:
-			s.Stages(CommitOf(build)).Offered(build)
-		case !made:
-		case n < 6:
-			s.Ran(stage, build, []RunStatus{RunPassed, RunPassed, RunFailed, RunCancelled, RunRunning}[r.IntN(5)])
-		case n == 6:
-			s.Decided(stage, build, []DecisionResult{Approved, Rejected}[r.IntN(2)])
-		case n == 7 && stage != "commit":
-			s.Promoted(stage, build)
-		case n == 8:
-			s.Paused(stage)
-		case n == 9 && stage != "commit":
-			s.Stages(PinnedTo(def, []string{ID(build), ""}[r.IntN(2)]))
-		case n == 10 && stage != "commit":
-			def.Trigger = []Trigger{TriggerManual, TriggerAutomatic}[r.IntN(2)]
-			s.Stages(def)
-		case n == 11:
-			s.Overridden(stage, build)
-		}
-	}
-	return s
 }
 
 // follow follows the advice about a build that may not enter a stage, as far as it is

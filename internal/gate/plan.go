@@ -81,7 +81,6 @@ type Move struct {
 	Origin    Origin         // of the candidate
 	Action    Action
 	Why       Why
-	Status    Status
 	Wait      Wait  // what it waits for
 	Passed    Value // the newest build that will have passed the stage
 	Instances int   // wanted in the environment; 0 without one

@@ -20,8 +20,8 @@ type planner struct {
 	views    map[string]*rules // of base after adoptions of builds, by the stages that adopt them
 }
 
-// view is what a stage can know: the rules over the pipeline as it finds it.
-type view struct {
+// outlook is what a stage can know: the rules over the pipeline as it finds it.
+type outlook struct {
 	*planner
 	*rules
 }
@@ -62,7 +62,7 @@ func (p *planner) move(name string) Move {
 		return Move{}
 	}
 	p.moves[name] = Move{} // ends stages that come after each other
-	v := view{p, p.below(w.Stage.Upstream())}
+	v := outlook{p, p.below(w.Stage.Upstream())}
 	m := v.plan(w)
 	if !w.Unknown {
 		recorded, exists := p.recorded.Stages[name]
@@ -138,9 +138,9 @@ func (p *planner) adopted(moves []Move) *rules {
 }
 
 // plan says what becomes of a stage, except for which build passes it then.
-func (v view) plan(w Want) Move {
+func (v outlook) plan(w Want) Move {
 	stage := w.Stage
-	m := Move{Stage: stage, Action: ActionUnknown, Status: StatusIdle, Candidate: Unknown, Instances: stage.Instances(v.Pipeline)}
+	m := Move{Stage: stage, Action: ActionUnknown, Candidate: Unknown, Instances: stage.Instances(v.Pipeline)}
 	if v.want.Person != nil {
 		if m.Refusal = v.mayPin(stage, *v.want.Person); m.Refusal != nil {
 			return m
@@ -164,12 +164,12 @@ func (v view) plan(w Want) Move {
 
 // undefined reports whether nothing can be said of a stage because its definition is not
 // known.
-func (v view) undefined(w Want) bool {
+func (v outlook) undefined(w Want) bool {
 	return w.Unknown || v.want.PipelineUnknown && (w.Stage.Env != nil || w.Stage.Approval)
 }
 
 // pending lists the stages above of which it is not known before the apply what passed them.
-func (v view) pending(w Want) (names []string) {
+func (v outlook) pending(w Want) (names []string) {
 	if v.want.Alone {
 		return nil
 	}
@@ -183,7 +183,7 @@ func (v view) pending(w Want) (names []string) {
 
 // entering returns the one build that some stages can let through in the apply, beside those
 // that have passed them already. It is empty if that is not known, or not a single build.
-func (v view) entering(stages []string) string {
+func (v outlook) entering(stages []string) string {
 	build := ""
 	for _, name := range stages {
 		m, w := v.move(name), v.wants(name)
@@ -201,7 +201,7 @@ func (v view) entering(stages []string) string {
 
 // blocked reports whether nothing that the stages above do in the apply moves a stage: the
 // one build that they let through has not passed another stage above, which does not move.
-func (v view) blocked(stage pipeline.Stage, pending []string) bool {
+func (v outlook) blocked(stage pipeline.Stage, pending []string) bool {
 	build := v.entering(pending)
 	if build == "" || build == v.Current[stage.Name].Build || stage.Pin != "" || stage.Type == pipeline.TypeCommit {
 		return false
@@ -213,7 +213,7 @@ func (v view) blocked(stage pipeline.Stage, pending []string) bool {
 
 // later plans a stage that may move once the stages above have run. A pin is checked against
 // those stages above that do not run.
-func (v view) later(m Move, pending []string) Move {
+func (v outlook) later(m Move, pending []string) Move {
 	stage := m.Stage
 	m.Wait = Wait{Kind: WaitPassed, Pipeline: stage.Pipeline, Stage: stage.Name, Stages: pending}
 	switch {
@@ -231,7 +231,7 @@ func (v view) later(m Move, pending []string) Move {
 
 // checkPinLater refuses a pin to a build that no stage makes in the apply, or that has not
 // passed those stages above that do not run in it.
-func (v view) checkPinLater(stage pipeline.Stage, pending []string) *Refusal {
+func (v outlook) checkPinLater(stage pipeline.Stage, pending []string) *Refusal {
 	if !pipeline.ValidBuildID(stage.Pin) {
 		return malformed(stage, stage.Pin)
 	}
@@ -251,14 +251,14 @@ func (v view) checkPinLater(stage pipeline.Stage, pending []string) *Refusal {
 
 // mayMake reports whether a commit stage among the named ones, or above them, could make a
 // build in the apply.
-func (v view) mayMake(stages []string, build string) bool {
+func (v outlook) mayMake(stages []string, build string) bool {
 	return slices.ContainsFunc(v.Ancestors(stages), func(name string) bool {
 		return v.want.Stages[name].Unknown || v.madeBy(v.Stages[name]) == build
 	})
 }
 
 // created plans a stage that is created in the apply: only what its definition says is known.
-func (v view) created(m Move, pending []string) Move {
+func (v outlook) created(m Move, pending []string) Move {
 	switch stage := m.Stage; {
 	case stage.Pin != "" && len(pending) > 0:
 		return v.later(m, pending)
@@ -289,7 +289,7 @@ func Adoption(st *pipeline.State, stage pipeline.Stage, build string) pipeline.E
 // passed returns the newest build that has passed a stage after a move. It is unknown if the
 // stage runs, because the run may fail. A build that people have not approved has not passed
 // by its run alone, though.
-func (v view) passed(w Want, m Move) Value {
+func (v outlook) passed(w Want, m Move) Value {
 	stage := w.Stage
 	if w.Create || m.Refusal != nil || v.undefined(w) {
 		return Unknown
@@ -308,7 +308,7 @@ func (v view) passed(w Want, m Move) Value {
 }
 
 // everApproved reports whether anybody has let a build pass a stage, on whatever run.
-func (v view) everApproved(stage pipeline.Stage, build string) bool {
+func (v outlook) everApproved(stage pipeline.Stage, build string) bool {
 	id := pipeline.StageBuild(stage.Name, build)
 	_, overridden := v.Overrides[id]
 	return overridden || v.Decisions[id].Result == pipeline.Approved

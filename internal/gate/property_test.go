@@ -274,7 +274,7 @@ func (w *world) mayRun(st *State, s Stage, m Move) {
 			w.fatalf("stage %s runs build %s, which has not passed %s", s.Name, build, up)
 		}
 	}
-	if s.Type == TypeCommit || s.Pin != "" || s.Trigger == TriggerManual || st.RejectedAbove(s, current) != "" {
+	if s.Type == TypeCommit || s.Pin != "" || s.Trigger == TriggerManual || st.RejectedAbove(s, current) != "" || s.Approval && st.RejectedAt(current) != "" {
 		return
 	}
 	if st.Builds[build].Order < st.Builds[current].Order {
@@ -371,7 +371,7 @@ func (w *world) checkMove(planned Planned, m Move) {
 		w.fatalf("stage %s is planned to move to the rejected build %s", s.Name, build)
 	case build != current && slices.ContainsFunc(s.After, func(up string) bool { return !st.Passed(up, build) }) && s.Type != TypeCommit:
 		w.fatalf("stage %s is planned to move to build %s, which has not passed all of %v", s.Name, build, s.After)
-	case s.Type != TypeCommit && s.Pin == "" && s.Trigger != TriggerManual && st.RejectedAbove(s, current) == "" && st.Builds[build].Order < st.Builds[current].Order:
+	case s.Type != TypeCommit && s.Pin == "" && s.Trigger != TriggerManual && st.RejectedAbove(s, current) == "" && !(s.Approval && st.RejectedAt(current) != "") && st.Builds[build].Order < st.Builds[current].Order:
 		w.fatalf("stage %s is planned to go back from %s to %s", s.Name, current, build)
 	}
 }

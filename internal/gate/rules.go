@@ -10,7 +10,7 @@ import (
 // rules are the gate rules over a state. They compute once what does not depend on a build.
 type rules struct {
 	*pipeline.State
-	going map[string]Move // that a stage would make if nobody had paused it, without its status
+	going map[string]Move // that a stage would make if nobody had paused it, without what it waits for
 }
 
 func newRules(st *pipeline.State) *rules { return &rules{State: st, going: map[string]Move{}} }
@@ -105,18 +105,13 @@ func (r *rules) decide(stage pipeline.Stage) Move {
 		return r.decidePaused(stage, p)
 	}
 	m := r.next(stage)
-	switch {
-	case m.Refusal != nil:
-		m.Status = StatusWaiting
-	case stage.TakesBuild():
-		m.Status, m.Wait = r.status(stage, m)
-	}
+	m.Wait = r.waits(stage, m)
 	return m
 }
 
 // start makes the move that leaves a stage where it is.
 func (r *rules) start(stage pipeline.Stage) Move {
-	return Move{Stage: stage, Action: ActionNone, Status: StatusIdle, Instances: stage.Instances(r.Pipeline)}
+	return Move{Stage: stage, Action: ActionNone, Instances: stage.Instances(r.Pipeline)}
 }
 
 // next decides the build and the action of a stage that is not paused.
@@ -154,15 +149,13 @@ func (r *rules) decideBootstrap(stage pipeline.Stage, m Move) Move {
 	retry, asked := r.Retried(stage, result)
 	switch missing := r.Missing(stage, ""); {
 	case missing != nil:
-		m.Status, m.Wait = StatusWaiting, Wait{Kind: WaitPassed, Pipeline: stage.Pipeline, Stage: stage.Name, Stages: missing}
+		m.Wait = Wait{Kind: WaitPassed, Pipeline: stage.Pipeline, Stage: stage.Name, Stages: missing}
 	case !ok || result.Digest != stage.Digest(r.Pipeline):
 		m.Action, m.Why = ActionRun, Why{Kind: WhyUndone}
 	case result.Status != pipeline.RunPassed:
 		m.Action, m.Why = ActionRun, Why{Kind: WhyFailed}
 	case asked:
 		m.Action, m.Why = ActionRun, Why{Kind: WhyRetry, Actor: retry.Actor}
-	default:
-		m.Status = StatusPassed
 	}
 	return m
 }
@@ -171,7 +164,7 @@ func (r *rules) decideBootstrap(stage pipeline.Stage, m Move) Move {
 func (r *rules) decidePaused(stage pipeline.Stage, p pipeline.Pause) Move {
 	m := r.start(stage)
 	current := r.Current[stage.Name].Build
-	m.Status, m.Wait = StatusWaiting, Wait{Kind: WaitResume, Pipeline: stage.Pipeline, Stage: stage.Name, Pause: p}
+	m.Wait = Wait{Kind: WaitResume, Pipeline: stage.Pipeline, Stage: stage.Name, Pause: p}
 	if stage.Pin != "" && stage.Pin != current {
 		m.Candidate.ID, m.Origin, m.Refusal = stage.Pin, OriginPin, pausedRefusal(stage, p)
 		return m
@@ -193,9 +186,7 @@ func (r *rules) candidate(stage pipeline.Stage, current string) (string, Origin,
 	case stage.Type == pipeline.TypeCommit:
 		return r.commitCandidate(stage), OriginSource, nil
 	case stage.Trigger == pipeline.TriggerManual:
-		promoted, ok := r.Promotions[stage.Name]
-		newer := r.Version(pipeline.RecordPromotion, stage.Name) > consumed(r.State, stage.Name)
-		if ok && newer && r.mayEnter(stage, promoted.Build) {
+		if promoted, pending := r.pending(stage); pending && r.mayEnter(stage, promoted.Build) {
 			return promoted.Build, OriginPromotion, nil
 		}
 	default:
@@ -203,10 +194,22 @@ func (r *rules) candidate(stage pipeline.Stage, current string) (string, Origin,
 			return newest, OriginNewest, nil
 		}
 	}
-	if current != "" && r.RejectedAbove(stage, current) != "" {
+	if r.leaves(stage, current) {
 		return r.onOfferAgain(stage, current), OriginOffer, nil
 	}
 	return current, OriginCurrent, nil
+}
+
+// leaves reports whether a stage's current build is no candidate any more: it is rejected
+// there or above, or it is undecided and rejected anywhere, so that nobody may approve it.
+func (r *rules) leaves(stage pipeline.Stage, current string) bool {
+	switch {
+	case current == "":
+		return false
+	case r.RejectedAbove(stage, current) != "":
+		return true
+	}
+	return stage.Approval && r.RejectedAt(current) != "" && !r.Passed(stage.Name, current)
 }
 
 // onOfferAgain returns the newest build before a rejected one that still waits for its

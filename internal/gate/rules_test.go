@@ -77,7 +77,7 @@ func TestDecide(t *testing.T) {
 		"4: a promotion that was made while the stage ran still counts": {
 			Tell(t).Stages(CommitOf("x"), dev, manual).Offered("x", "y").Passed("dev", "x", "y").Promoted("qa", "y").PassedSince("qa", "y", func(s *Story) { s.Promoted("qa", "x") }).
 				PassedSince("qa", "x", func(*Story) {}).Stages(manual).Promoted("qa", "y").PassedSince("qa", "y", func(s *Story) { s.Promoted("qa", "x") }),
-			manual, "x", ActionAdopt, StatusWaiting, "promotion of " + ID("y")},
+			manual, "x", ActionAdopt, StatusIdle, "promotion of " + ID("y")},
 		"4: a promotion that a run followed counts no more": {
 			Tell(t).Stages(CommitOf("x"), dev, manual).Offered("x", "y").Passed("dev", "x", "y").Promoted("qa", "x").PassedSince("qa", "x", func(*Story) {}).
 				Stages(PinnedTo(manual, ID("y"))).PassedSince("qa", "y", func(*Story) {}).Stages(manual),
@@ -102,7 +102,7 @@ func TestDecide(t *testing.T) {
 		"6: a passed run is not repeated": {
 			Tell(t).Stages(CommitOf("x"), dev).Offered("x").Passed("dev", "x"), dev, "x", ActionNone, StatusPassed, ""},
 		"6: a failed run is": {
-			Tell(t).Stages(CommitOf("x"), dev).Offered("x").Ran("dev", "x", RunFailed), dev, "x", ActionRun, StatusIdle, ""},
+			Tell(t).Stages(CommitOf("x"), dev).Offered("x").Ran("dev", "x", RunFailed), dev, "x", ActionRun, StatusFailed, ""},
 		"6: a cancelled run judges nothing": {
 			Tell(t).Stages(CommitOf("x"), dev).Offered("x").Ran("dev", "x", RunCancelled), dev, "x", ActionRun, StatusIdle, ""},
 		"6: a changed definition runs again": {
@@ -125,7 +125,7 @@ func TestDecide(t *testing.T) {
 			A(TypeAcceptance, "commit"), "x", ActionNone, StatusPassed, ""},
 		"6: a build offered again has passed already": {
 			Tell(t).Stages(CommitOf("x"), dev).Offered("x", "y").Passed("dev", "x", "y").Event(BuildOffered, Facts{Build: &Build{ID: ID("x"), Pipeline: "shop", Stage: "commit"}}),
-			dev, "x", ActionAdopt, StatusPassed, ""},
+			dev, "x", ActionAdopt, StatusIdle, ""},
 
 		"an approval is awaited": {
 			Tell(t).Route().Offered("x").Passed("acceptance", "x").Passed("exploratory", "x"), A(TypeExploratory, "acceptance"), "x", ActionNone, StatusWaiting, "penstock approve shop exploratory " + ID("x")},
@@ -142,14 +142,15 @@ func TestDecide(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			m := decide(tt.story.State(), tt.stage)
+			v := look(tt.story.State(), tt.stage)
+			m := v.Move
 			want := ""
 			if tt.candidate != "" {
 				want = ID(tt.candidate)
 			}
-			if m.Err() != nil || m.Candidate.ID != want || m.Action != tt.action || m.Status != tt.status {
+			if m.Err() != nil || m.Candidate.ID != want || m.Action != tt.action || v.Status != tt.status {
 				t.Errorf("candidate %q, action %s, status %s, error %v;\nwant %q, %s, %s (builds: x is %s, y is %s, z is %s)",
-					m.Candidate.ID, m.Action, m.Status, m.Err(), want, tt.action, tt.status, ID("x"), ID("y"), ID("z"))
+					m.Candidate.ID, m.Action, v.Status, m.Err(), want, tt.action, tt.status, ID("x"), ID("y"), ID("z"))
 			}
 			if !strings.Contains(reason.Waiting(m.Wait), tt.waits) || (tt.waits == "") != (reason.Waiting(m.Wait) == "") && tt.status != StatusRejected {
 				t.Errorf("waits for %q, want %q", reason.Waiting(m.Wait), tt.waits)
@@ -169,8 +170,8 @@ func TestReplacedBaseImage(t *testing.T) {
 	if m := decide(s.State(), rebased); m.Candidate.ID != next || m.Candidate.ID == ID("x") || m.Action != ActionRun {
 		t.Errorf("on the new image the commit stage does %q for %s, want a run for %s", m.Action, m.Candidate.ID, next)
 	}
-	if m := decide(s.State(), dev); m.Candidate.ID != ID("x") || m.Action != ActionNone || m.Status != StatusPassed {
-		t.Errorf("before the new build passed, the stage below does %q for %s, and is %s", m.Action, m.Candidate.ID, m.Status)
+	if m := decide(s.State(), dev); m.Candidate.ID != ID("x") || m.Action != ActionNone || look(s.State(), dev).Status != StatusPassed {
+		t.Errorf("before the new build passed, the stage below does %q for %s", m.Action, m.Candidate.ID)
 	}
 	run := Run{ID: "r-rebased", Pipeline: "shop", Stage: "commit", Kind: KindStage, Build: next, Digest: rebased.Digest(s.State().Pipeline), Status: RunPassed}
 	s.Event(RunEnded, Facts{Run: &run, Build: &Build{ID: next, Pipeline: "shop", Stage: "commit", Digest: "x", BaseImage: "img-2"}, Current: &Current{Stage: "commit", Build: next}})
@@ -282,7 +283,7 @@ func TestRandomHistories(t *testing.T) {
 				t.Fatalf("seed %d: %s moves to rejected %s", seed, name, m.Candidate.ID)
 			case m.Candidate.ID != current && Eligible(st, stage, m.Candidate.ID) != nil:
 				t.Fatalf("seed %d: %s moves to %s: %v", seed, name, m.Candidate.ID, Eligible(st, stage, m.Candidate.ID))
-			case stage.Trigger == TriggerAutomatic && st.Builds[m.Candidate.ID].Order < st.Builds[current].Order && !(stage.Approval && st.RejectedAbove(stage, current) != ""):
+			case stage.Trigger == TriggerAutomatic && st.Builds[m.Candidate.ID].Order < st.Builds[current].Order && !(stage.Approval && st.RejectedAt(current) != ""):
 				t.Fatalf("seed %d: %s moves back from %s to %s", seed, name, current, m.Candidate.ID)
 			}
 		}

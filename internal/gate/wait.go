@@ -7,17 +7,6 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// Status is the status of a stage, as people see it.
-type Status string
-
-// The statuses of a stage.
-const (
-	StatusIdle     Status = "idle"     // there is nothing for it to do, or an apply does it
-	StatusWaiting  Status = "waiting"  // for a person or for a stage above
-	StatusPassed   Status = "passed"   // its candidate passed
-	StatusRejected Status = "rejected" // its candidate was rejected
-)
-
 // WaitKind says what a stage waits for.
 type WaitKind string
 
@@ -61,46 +50,46 @@ func DecisionAwaited(st *pipeline.State, stage pipeline.Stage, build string) Wai
 	}
 }
 
-// status returns the stage's status and what it waits for.
-func (r *rules) status(stage pipeline.Stage, m Move) (Status, Wait) {
+// waits returns what a stage waits for after a move.
+func (r *rules) waits(stage pipeline.Stage, m Move) Wait {
 	c := m.Candidate.ID
-	if c == "" {
-		return r.statusWithout(stage)
+	switch {
+	case !stage.TakesBuild():
+		return m.Wait
+	case m.Refusal != nil:
+		return Wait{}
+	case c == "":
+		return r.waitsWithout(stage)
+	case m.Action == ActionRun || m.Action == ActionRestore:
+		return Wait{}
+	case stage.Approval && !r.Passed(stage.Name, c):
+		return DecisionAwaited(r.State, stage, c)
 	}
-	if m.Action == ActionRun || m.Action == ActionRestore {
-		return StatusIdle, Wait{}
-	}
-	if stage.Approval && !r.Passed(stage.Name, c) {
-		return StatusWaiting, DecisionAwaited(r.State, stage, c)
-	}
-	if w := r.waitsForNewer(stage, c); w.Waits() {
-		return StatusWaiting, w
-	}
-	return StatusPassed, Wait{}
+	return r.waitsForNewer(stage, c)
 }
 
-// statusWithout returns the status of a stage that has no candidate.
-func (r *rules) statusWithout(stage pipeline.Stage) (Status, Wait) {
+// waitsWithout returns what a stage waits for that has no candidate.
+func (r *rules) waitsWithout(stage pipeline.Stage) Wait {
 	if w := r.waitsForNewer(stage, ""); w.Waits() {
-		return StatusWaiting, w
+		return w
 	}
 	w := Wait{Pipeline: stage.Pipeline, Stage: stage.Name}
 	for newest := range r.NewestBuilds() {
 		if at := r.RejectedAt(newest.ID); at != "" {
 			w.Kind, w.Build, w.Stages = WaitNewer, newest.ID, []string{at}
-			return StatusRejected, w
+			return w
 		}
 		break
 	}
 	if a, b, never := pipeline.NeverMeet(r.State, stage); never {
 		w.Kind, w.Stages = WaitNever, []string{a, b}
-		return StatusWaiting, w
+		return w
 	}
 	if up := stage.Upstream(); len(up) > 0 {
 		w.Kind, w.Stages = WaitBuild, up
-		return StatusWaiting, w
+		return w
 	}
-	return StatusIdle, Wait{}
+	return Wait{}
 }
 
 // waitsForNewer returns what keeps the newest build that can still come from the stage.
@@ -133,6 +122,9 @@ func (r *rules) waitFor(stage pipeline.Stage, build string) Wait {
 	}
 	w := Wait{Kind: WaitPassed, Pipeline: stage.Pipeline, Stage: stage.Name, Build: build}
 	all := r.ahead(stage, build)
+	if !r.arrives(stage, build, map[string]bool{}) {
+		return Wait{}
+	}
 	for _, o := range all {
 		if !o.Comes {
 			return Wait{}
@@ -143,4 +135,39 @@ func (r *rules) waitFor(stage pipeline.Stage, build string) Wait {
 		w.Build, w.At = all[0].Build, all[0].Kind
 	}
 	return w
+}
+
+// arrives reports whether the stages above one still take a build, once it gets to them. What
+// keeps it from the first of them, an obstacle says.
+func (r *rules) arrives(stage pipeline.Stage, build string, seen map[string]bool) bool {
+	for _, name := range r.lacks(stage, build) {
+		up := r.Stages[name]
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
+		if len(r.lacks(up, build)) > 0 && (!r.takes(up, build) || !r.arrives(up, build, seen)) {
+			return false
+		}
+	}
+	return true
+}
+
+// takes reports whether a stage moves to a build that has not come to it yet, by itself or by
+// what people do.
+func (r *rules) takes(stage pipeline.Stage, build string) bool {
+	current, order := r.Current[stage.Name].Build, r.Builds[build].Order
+	switch {
+	case stage.Name == "":
+		return false
+	case !stage.TakesBuild():
+		return true
+	case stage.Type == pipeline.TypeCommit:
+		return r.madeBy(stage) == build
+	case stage.Pin != "":
+		return stage.Pin == build
+	case stage.Trigger == pipeline.TriggerManual:
+		return order > r.Builds[current].Order || r.leaves(stage, current)
+	}
+	return order > r.Builds[current].Order && order >= r.Builds[r.goes(stage).Candidate.ID].Order
 }

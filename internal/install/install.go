@@ -48,7 +48,7 @@ type Installed struct {
 	Command  string   `json:"command"` // the path of the penstock command
 	OnPath   bool     `json:"on_path"` // the shell finds it by its name
 	Shadowed string   `json:"shadowed_by,omitempty"`
-	Replaced []string `json:"replaced"`        // development builds that are no more
+	Replaced []string `json:"replaced"`        // development builds that were removed
 	Newer    string   `json:"newer,omitempty"` // the version that Terraform selects instead
 }
 

@@ -81,7 +81,7 @@ func (r *runner) Run(ctx context.Context, req pipeline.StepRequest) (pipeline.St
 	n := r.number
 	r.mu.Unlock()
 
-	s := &stepLog{Log: runlog.New(req.Log, runlog.Options{Now: r.clock.Now}), clock: r.clock, n: n}
+	s := &stepLog{Log: runlog.New(req.Log, runlog.Options{Now: r.clock.Now, Styles: req.Styles}), clock: r.clock, n: n}
 	s.Mark(pipeline.StepHeader(req.Step.Name), title(req.Step))
 	result := pipeline.StepResult{Name: req.Step.Name, Status: pipeline.RunPassed, StartedAt: r.clock.Now(), Attempts: 1}
 	defer func() { _ = s.Finish() }()

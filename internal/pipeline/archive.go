@@ -15,7 +15,7 @@ import (
 type Archive struct {
 	ID       string    `json:"id"` // of the pipeline
 	Pipeline string    `json:"pipeline"`
-	Removed  time.Time `json:"removed_at"`
+	Removed  time.Time `json:"removed_at"` // when the pipeline was removed
 	Until    time.Time `json:"expires_at"` // from then on it is garbage
 }
 

@@ -43,6 +43,7 @@ const (
 	OutcomeFailed     Outcome = "failed"
 	OutcomeRejected   Outcome = "rejected"   // there or above
 	OutcomeWaiting    Outcome = "waiting"    // for a decision
+	OutcomeSuperseded Outcome = "superseded" // undecided, and the stage has moved beyond it
 	OutcomeOverridden Outcome = "overridden" // an override let it pass the gate, and it has not run since
 )
 
@@ -62,11 +63,35 @@ func (s *State) Outcome(stage Stage, build string) Outcome {
 		return OutcomeFailed
 	case s.Passed(stage.Name, build):
 		return OutcomePassed
+	case stage.Approval && rejected == "" && s.Superseded(stage, build):
+		return OutcomeSuperseded
 	case stage.Approval && rejected == "":
 		return OutcomeWaiting
 	default:
 		return OutcomeRejected
 	}
+}
+
+// Superseded reports whether a stage has moved beyond an undecided build: a newer one has
+// passed it, or waits there for a decision, or the stage is defined otherwise since. If the
+// newer one is rejected, the build waits again.
+func (s *State) Superseded(stage Stage, build string) bool {
+	if s.Current[stage.Name].Build == build {
+		return false
+	}
+	if v, _ := s.ResultOf(stage, build); v.Digest != stage.Digest(s.Pipeline) {
+		return true
+	}
+	for newer := range s.NewestBuilds() {
+		if newer.Order <= s.Builds[build].Order {
+			break
+		}
+		v, _ := s.ResultOf(stage, newer.ID)
+		if v.Status == RunPassed && s.RejectedAt(newer.ID) == "" || s.Passed(stage.Name, newer.ID) {
+			return true
+		}
+	}
+	return false
 }
 
 // RejectedAbove returns the stage, the given one or one above it, at which the build is

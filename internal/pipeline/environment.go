@@ -52,6 +52,7 @@ type Environment struct {
 	Digest     string             `json:"digest,omitempty"` // definition digest that it was deployed with
 	Spec       EnvironmentSpec    `json:"spec"`
 	Instances  int                `json:"instances"` // wanted; 0 while that is being changed
+	Healthy    int                `json:"-"`         // of the instances, as the platform says when it is asked; never recorded
 	Status     EnvironmentStatus  `json:"status"`
 	Endpoint   string             `json:"endpoint,omitempty"`
 	Reason     string             `json:"reason,omitempty"` // of a status that needs one
@@ -83,7 +84,7 @@ type Image struct {
 	Order     int64             `json:"order"`
 	Published string            `json:"published,omitempty"`                     // digest of its publication
 	Copies    map[string]string `json:"copies,omitempty"`                        // IDs by region, its own included
-	Packages  *Artifact         `json:"packages,omitempty" shape:"package_list"` // a list of Package in JSON; nil if they are not known
+	Packages  *Artifact         `json:"packages,omitempty" shape:"package_list"` // the artifact that lists its packages; absent if they are not known
 	CreatedAt time.Time         `json:"created_at"`
 }
 
@@ -170,6 +171,11 @@ func (e Environment) Describe() string {
 		return fmt.Sprintf("self-service environment %q", e.Name)
 	}
 	return fmt.Sprintf("environment %s of stage %q", e.ID, e.Stage)
+}
+
+// ImagesInOrder returns the definitions of baked images, by name.
+func (s *State) ImagesInOrder() []ImageDefinition {
+	return slices.SortedFunc(maps.Values(s.ImageDefinitions), func(a, b ImageDefinition) int { return strings.Compare(a.Name, b.Name) })
 }
 
 // EnvironmentsInOrder returns the environments, the oldest first.

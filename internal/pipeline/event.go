@@ -24,6 +24,7 @@ const (
 	RunEnded           EventKind = "run.ended"
 	BuildDecided       EventKind = "build.decided"
 	BuildPromoted      EventKind = "build.promoted"
+	PromotionCancelled EventKind = "promotion.cancelled" // before an apply took it up
 	GateOverridden     EventKind = "gate.overridden"
 	StagePaused        EventKind = "stage.paused"
 	StageResumed       EventKind = "stage.resumed"

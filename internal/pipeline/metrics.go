@@ -18,17 +18,16 @@ type Metrics struct {
 	Since    time.Time `json:"started_at"`
 	Until    time.Time `json:"ended_at"`
 	// Deployments are the runs of the stage that passed, except for those of the build that
-	// was deployed already. PerDay is their frequency.
+	// was deployed already.
 	Deployments int     `json:"deployments"`
 	PerDay      float64 `json:"per_day"`
 	// LeadTime is from a build's commit to the end of the deployment that first brought it.
 	LeadTime Distribution `json:"lead_time"`
 	// Changes are the deployments that were tried, except for those that went back to an
-	// older build. Failures are those changes that failed, or from which the next deployment
-	// went back.
+	// older build.
 	Changes     int     `json:"changes"`
-	Failures    int     `json:"failures"`
-	FailureRate float64 `json:"change_failure_rate"` // of Changes
+	Failures    int     `json:"failures"`            // changes that failed, or from which the next deployment went back
+	FailureRate float64 `json:"change_failure_rate"` // failures as a share of the changes, from 0 to 1
 	// Restore is from a failure to the end of the next deployment that passed.
 	Restore Distribution    `json:"time_to_restore"`
 	Every   string          `json:"every"` // "day" or "week", which begins on Monday, in UTC
@@ -38,7 +37,7 @@ type Metrics struct {
 
 // MetricsPeriod are the metrics of a day or a week.
 type MetricsPeriod struct {
-	Start       time.Time     `json:"started_at"`
+	Start       time.Time     `json:"started_at"` // its first moment
 	Deployments int           `json:"deployments"`
 	Changes     int           `json:"changes"`
 	Failures    int           `json:"failures"`
@@ -57,7 +56,7 @@ type Distribution struct {
 // and then, for retained builds, until the decision.
 type StageWait struct {
 	Stage    string       `json:"stage"`
-	Start    Distribution `json:"start"`
+	Start    Distribution `json:"start"` // from when a build might enter the stage to its run
 	Decision Distribution `json:"decision"`
 }
 

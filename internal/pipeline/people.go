@@ -118,9 +118,20 @@ type Current struct {
 	Run   string `json:"run,omitempty"`
 	// Previous is the build that was current before; empty if there was none.
 	Previous string `json:"previous,omitempty"`
+	// At is when the stage moved to the build. It stays when the build runs there again.
+	At time.Time `json:"at,omitzero"`
 	// Promotion is the version of the newest promotion that this move consumed. It is nil if
 	// an older Penstock recorded it, which then consumed all promotions before it.
 	Promotion *int64 `json:"promotion,omitempty"`
+}
+
+// Since returns when a stage moves to a build that it moves to now: that is now, unless the
+// build is its current build already.
+func (c Current) Since(build string, now time.Time) time.Time {
+	if c.Build == build && !c.At.IsZero() {
+		return c.At
+	}
+	return now.UTC()
 }
 
 // Owns reports whether the named owner is the given person, who may go by several names.

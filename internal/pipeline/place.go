@@ -13,7 +13,7 @@ import (
 // does not exist, a cycle, stages upstream that never pass the same build, or an environment
 // without a service to start. The stage need not be in the state.
 func CheckStage(s *State, stage Stage) error {
-	op := fmt.Sprintf("place stage %q", stage.Name)
+	op := placing(stage)
 	if stage.Env != nil && s.Pipeline.Service.Start == "" {
 		return Errorf(CodeInvalid, op, "a stage of type %s has an environment, and pipeline %q has no service.start to start in it", stage.Type, stage.Pipeline).
 			WithHint("Only a stage of type custom can do without an environment.").
@@ -39,6 +39,9 @@ func CheckStage(s *State, stage Stage) error {
 	}
 	return checkMeeting(s, stage)
 }
+
+// placing says what is checked, for errors.
+func placing(s Stage) string { return fmt.Sprintf("place stage %q of pipeline %q", s.Name, s.Pipeline) }
 
 // takesFrom returns a stage above a commit stage that can take only the builds that the
 // commit stage makes, or "".
@@ -70,7 +73,7 @@ func CheckData(s *State, stage Stage) error {
 	if stage.Env.DataFrom == stage.Name {
 		why = "the stage itself"
 	}
-	return Errorf(CodeInvalid, fmt.Sprintf("place stage %q", stage.Name), "environment.data_from names %q, %s", stage.Env.DataFrom, why).
+	return Errorf(CodeInvalid, placing(stage), "environment.data_from names %q, %s", stage.Env.DataFrom, why).
 		WithHint("Name a stage of type production or one whose environment.keep is true, or remove data_from.")
 }
 
@@ -81,7 +84,7 @@ func checkMeeting(s *State, stage Stage) error {
 	if !never {
 		return nil
 	}
-	return Errorf(CodeInvalid, fmt.Sprintf("place stage %q", stage.Name),
+	return Errorf(CodeInvalid, placing(stage),
 		"no build can ever pass both %s and %s, and the stage comes after both: a build is made by one commit stage, and the sources of %s and %s are not the same",
 		a.words(), b.words(), quoteList(a.commits), quoteList(b.commits)).
 		WithHint("Give each its own stages down to the end, or let one commit stage build both: a penstock_source may have files of several services.")

@@ -392,6 +392,7 @@ type StepRequest struct {
 	// those that existed before this one.
 	Before ReportFiles
 	Log    io.Writer // gets whole lines
+	Styles bool      // of which the output's may set colours; otherwise those are left out
 }
 
 // ReportFiles are the files of a work tree that a step's report names, by their path relative
@@ -478,8 +479,9 @@ type Artifacts interface {
 type Logs interface {
 	// Create opens the log of a run for appending.
 	Create(ctx context.Context, pipeline, run string) (io.WriteCloser, error)
-	// Open reads the log; CodeNotFound where it was collected.
-	Open(ctx context.Context, pipeline, run string) (io.ReadCloser, error)
+	// Open reads the log, from any offset on, to where it ends now at the latest; CodeNotFound
+	// where it was collected. What is not read costs next to nothing, wherever the log is.
+	Open(ctx context.Context, pipeline, run string) (io.ReadSeekCloser, error)
 	// Location says where the log is: a path or a URL.
 	Location(pipeline, run string) string
 	Remove(ctx context.Context, pipeline, run string) error

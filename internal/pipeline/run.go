@@ -52,19 +52,19 @@ const (
 type Run struct {
 	ID          string       `json:"id"` // "r-" + time-ordered; sorts by start
 	Pipeline    string       `json:"pipeline"`
-	Stage       string       `json:"stage"`           // or the baked image's name
-	Kind        RunKind      `json:"kind"`            //
+	Stage       string       `json:"stage"` // the stage's name; image/NAME for a bake
+	Kind        RunKind      `json:"kind"`
 	Build       string       `json:"build,omitempty"` // empty for bootstrap and bakes
 	Digest      string       `json:"digest"`          // definition digest
 	Inputs      Inputs       `json:"inputs"`
-	Status      RunStatus    `json:"status"`
+	Status      RunStatus    `json:"status"` // running, passed, failed, cancelled or displaced
 	Phase       Phase        `json:"phase"`
-	Why         string       `json:"why,omitempty"`         // why it ran, in words
-	Promotion   int64        `json:"promotion,omitempty"`   // version of the newest promotion that the run consumes
-	Environment string       `json:"environment,omitempty"` // environment ID
-	Fleet       string       `json:"fleet,omitempty"`       // the fleet that the run brought up there
-	Image       string       `json:"image,omitempty"`       // image that the run baked
-	Artifact    *Artifact    `json:"artifact,omitempty"`    // artifact that the run stored
+	Why         string       `json:"why,omitempty"`                                 // why it ran, in words
+	Promotion   int64        `json:"promotion,omitempty" shape:"promotion_version"` // version of the newest promotion that the run consumes
+	Environment string       `json:"environment,omitempty"`                         // environment ID
+	Fleet       string       `json:"fleet,omitempty"`                               // the fleet that the run brought up there
+	Image       string       `json:"image,omitempty"`                               // image that the run baked
+	Artifact    *Artifact    `json:"artifact,omitempty"`                            // artifact that the run stored
 	Steps       []StepResult `json:"steps,omitempty"`
 	// UnderWay is the step that has begun and has no result yet. On a run that has ended, it
 	// is the step in which its process died.
@@ -109,7 +109,7 @@ type Inputs struct {
 // StepResult is the outcome of one step.
 type StepResult struct {
 	Name      string        `json:"name"`
-	Status    RunStatus     `json:"status"`
+	Status    RunStatus     `json:"status"` // passed, failed or cancelled
 	StartedAt time.Time     `json:"started_at"`
 	Duration  time.Duration `json:"duration"`
 	Attempts  int           `json:"attempts"`
@@ -151,7 +151,7 @@ type LoadReport struct {
 	Histogram  []LatencyBucket  `json:"histogram"`
 	Statuses   map[string]int64 `json:"statuses,omitempty"` // by HTTP status, "0" for no answer
 	Faults     []string         `json:"faults,omitempty"`   // distinct error texts, the first few
-	Every      time.Duration    `json:"every,omitempty"`    // that Series has a point for
+	Every      time.Duration    `json:"every,omitempty"`    // the time that a point of the series stands for
 	Series     []LoadPoint      `json:"series,omitempty"`   // how it went over time; at most 60
 	Limits     *LoadLimits      `json:"limits,omitempty"`   // the thresholds that it had to meet
 }
@@ -194,16 +194,19 @@ func ImageRun(image string) string { return imageRuns + image }
 // IsImageRun reports whether a name is one that ImageRun returns. No stage has such a name.
 func IsImageRun(name string) bool { return strings.HasPrefix(name, imageRuns) }
 
+// ImageOfRun returns the image of a name that ImageRun returned; false for any other name.
+func ImageOfRun(name string) (image string, ok bool) { return strings.CutPrefix(name, imageRuns) }
+
 // RunSummary is the part of a run that gates and listings need.
 type RunSummary struct {
 	ID        string    `json:"id"`
-	Stage     string    `json:"stage"`
+	Stage     string    `json:"stage"` // the stage's name; image/NAME for a bake
 	Kind      RunKind   `json:"kind"`
 	Build     string    `json:"build,omitempty"`
 	Digest    string    `json:"digest"`
 	Inputs    Inputs    `json:"inputs"`
 	Made      Inputs    `json:"made,omitzero"` // what it has made so far
-	Status    RunStatus `json:"status"`
+	Status    RunStatus `json:"status"`        // running, passed, failed, cancelled or displaced
 	Phase     Phase     `json:"phase"`
 	Error     string    `json:"error,omitempty"`
 	Actor     string    `json:"actor"`

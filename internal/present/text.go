@@ -37,6 +37,65 @@ func Bytes(b []byte) []byte {
 	return appendPrintable(make([]byte, 0, len(b)+16), b, true)
 }
 
+// Styled is Bytes, but it keeps the sequences that set colours and styles (SGR of ECMA-48, in
+// the form of seven bits), which have no other effect. The result may be b itself.
+func Styled(b []byte) []byte {
+	if plain(b, true) {
+		return b
+	}
+	out := make([]byte, 0, len(b)+16)
+	for len(b) > 0 {
+		n := bytes.IndexByte(b, escape)
+		if n < 0 {
+			n = len(b)
+		}
+		if style := StyleSequence(b[n:]); style > 0 {
+			out = append(appendPrintable(out, b[:n], true), b[n:n+style]...)
+			b = b[n+style:]
+			continue
+		}
+		end := min(n+1, len(b)) // an escape of another kind takes what belongs to it
+		if next := nextStyle(b[end:]); next >= 0 {
+			end += next
+		} else {
+			end = len(b)
+		}
+		out = appendPrintable(out, b[:end], true)
+		b = b[end:]
+	}
+	return out
+}
+
+// nextStyle returns where the next sequence of a style begins; -1 for none.
+func nextStyle(b []byte) int {
+	for at := 0; ; at++ {
+		n := bytes.IndexByte(b[at:], escape)
+		if n < 0 {
+			return -1
+		}
+		if at += n; StyleSequence(b[at:]) > 0 {
+			return at
+		}
+	}
+}
+
+// StyleSequence returns the length of the sequence at the beginning of b that sets colours or
+// styles: ESC [, digits with semicolons or colons between them, and m. It is 0 for none.
+func StyleSequence[T string | []byte](b T) int {
+	if len(b) < 3 || b[0] != escape || b[1] != '[' {
+		return 0
+	}
+	for i := 2; i < len(b); i++ {
+		switch c := b[i]; {
+		case c == 'm':
+			return i + 1
+		case c != ';' && c != ':' && (c < '0' || c > '9'):
+			return 0
+		}
+	}
+	return 0
+}
+
 // XML returns text as one printable line that may stand in an element or an attribute of
 // XML or HTML.
 func XML(s string) string { return html.EscapeString(Line(s)) }

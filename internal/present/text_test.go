@@ -227,3 +227,23 @@ func TestWriterFails(t *testing.T) {
 		t.Errorf("Close: %v", err)
 	}
 }
+
+// Styled keeps what sets colours, and nothing else that a terminal would act on.
+func TestStyled(t *testing.T) {
+	for in, want := range map[string]string{
+		"plain":                             "plain",
+		"\x1b[1;31mred\x1b[0m and \x1b[mso": "\x1b[1;31mred\x1b[0m and \x1b[mso",
+		"\x1b[38;5;208mx\x1b[38:2::1:2:3my": "\x1b[38;5;208mx\x1b[38:2::1:2:3my",
+		"\x1b[2J\x1b[31mred\x1b[H":          "\x1b[31mred",
+		"\x1b]0;title\x07\x1b[32mok":        "\x1b[32mok",
+		"\x1b[?25l\x1b[>4;1mx":              "x",
+		"a\u202eb\x1b[3":                    `a\u202eb\x1b[3`,
+		"\u009b31mC1":                       "C1",
+		"\x1b]8;;http://a\x1b[31m\x07":      `\x1b]8;;http://a` + "\x1b[31m" + `\x07`,
+		"日本\x1b[4m語":                        "日本\x1b[4m語",
+	} {
+		if got := string(Styled([]byte(in))); got != want {
+			t.Errorf("%q is %q, want %q", in, got, want)
+		}
+	}
+}

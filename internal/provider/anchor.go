@@ -47,7 +47,7 @@ func (s *session) checkAnchor(ctx context.Context, name string, private privateR
 
 // keepAnchor remembers how far the history has come.
 func (s *session) keepAnchor(ctx context.Context, name string, private privateWriter) (diags diag.Diagnostics) {
-	anchor, err := s.Ledger().Newest(ctx, name)
+	anchor, err := s.Anchor(ctx, name)
 	if err == nil && anchor.Sequence == 0 {
 		return nil
 	}

@@ -4,7 +4,6 @@
 package provider_test
 
 import (
-	"context"
 	"database/sql"
 	"path/filepath"
 	"regexp"
@@ -15,6 +14,7 @@ import (
 	_ "modernc.org/sqlite" // the driver with which a file is changed behind the ledger's back
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/app/apptest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -38,8 +38,8 @@ func TestAccAnchor(t *testing.T) {
 	}
 	happen := func() { // something that concerns nobody
 		b.open(func(a *app.App) error {
-			_, err := a.Ledger().Append(context.Background(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{{Kind: pipeline.StageResumed, Actor: "bob"}}})
-			return err
+			apptest.Append(t, a, pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{{Kind: pipeline.StageResumed, Actor: "bob"}}})
+			return nil
 		})
 	}
 	quiet := resource.ConfigPlanChecks{

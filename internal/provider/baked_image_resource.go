@@ -5,7 +5,6 @@ package provider
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"time"
 
@@ -277,7 +276,7 @@ func (r *bakedImageResource) ModifyPlan(ctx context.Context, req resource.Modify
 	m.Base, m.Latest, m.ImageIDs = types.StringUnknown(), types.StringUnknown(), types.MapUnknown(types.StringType)
 	if known(ctx, m.Pipeline, m.Name, m.From, m.Source, m.Steps, m.Cleanup, m.KMSKey, m.Publish) {
 		if err := r.plan(ctx, &m, state, resp); err != nil {
-			addError(&resp.Diagnostics, "plan image", m.Name.ValueString(), err)
+			addError(&resp.Diagnostics, partOf("plan image", m.Name.ValueString()), r.session.pipelineName(m.Pipeline), err)
 			return
 		}
 	}
@@ -359,12 +358,12 @@ func (r *bakedImageResource) apply(ctx context.Context, plan tfsdk.Plan, config 
 	defer cancel()
 	image, err := r.session.Engine.Images.Bake(ctx, run.BakeRequest{Definition: definition, Create: create, Secrets: secrets})
 	if err != nil {
-		addError(diags, fmt.Sprintf("bake image %q of pipeline", definition.Name), definition.Pipeline, err)
+		addError(diags, partOf("bake image", definition.Name), definition.Pipeline, err)
 		return
 	}
 	st, err := r.session.Engine.State(ctx, definition.Pipeline)
 	if err != nil {
-		addError(diags, "read image", definition.Name, err)
+		addError(diags, partOf("read image", definition.Name), definition.Pipeline, err)
 		return
 	}
 	r.export(st.ImageDefinitions[definition.Name], image, &m)
@@ -380,12 +379,12 @@ func (r *bakedImageResource) Read(ctx context.Context, req resource.ReadRequest,
 	var m bakedImageModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
 	name := m.Name.ValueString()
-	if resp.Diagnostics.HasError() || !r.here(ctx, req.Private, "read image", name, &resp.Diagnostics) {
+	if resp.Diagnostics.HasError() || !r.here(ctx, req.Private, partOf("read image", name), r.session.pipelineName(m.Pipeline), &resp.Diagnostics) {
 		return
 	}
 	st, err := r.session.Engine.State(ctx, r.session.pipelineName(m.Pipeline))
 	if err != nil {
-		addError(&resp.Diagnostics, "read image", name, err)
+		addError(&resp.Diagnostics, partOf("read image", name), r.session.pipelineName(m.Pipeline), err)
 		return
 	}
 	definition, ok := st.ImageDefinitions[name]
@@ -401,7 +400,7 @@ func (r *bakedImageResource) Read(ctx context.Context, req resource.ReadRequest,
 	image, _ := run.ImageOf(st, definition)
 	exists, err := r.session.Engine.Images.Exists(ctx, definition.Image)
 	if err != nil {
-		addError(&resp.Diagnostics, "read image", name, err)
+		addError(&resp.Diagnostics, partOf("read image", name), r.session.pipelineName(m.Pipeline), err)
 		return
 	}
 	if !exists {
@@ -428,13 +427,13 @@ func (r *bakedImageResource) Delete(ctx context.Context, req resource.DeleteRequ
 	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
 	limit, d := m.Timeouts.Delete(ctx, defaultTimeout)
 	resp.Diagnostics.Append(d...)
-	if resp.Diagnostics.HasError() || !r.here(ctx, req.Private, "remove image", m.Name.ValueString(), &resp.Diagnostics) {
+	if resp.Diagnostics.HasError() || !r.here(ctx, req.Private, partOf("remove image", m.Name.ValueString()), r.session.pipelineName(m.Pipeline), &resp.Diagnostics) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if err := r.session.Engine.Images.Remove(ctx, r.session.pipelineName(m.Pipeline), m.Name.ValueString(), m.ID.ValueString()); err != nil {
-		addError(&resp.Diagnostics, "remove image", m.Name.ValueString(), err)
+		addError(&resp.Diagnostics, partOf("remove image", m.Name.ValueString()), r.session.pipelineName(m.Pipeline), err)
 	}
 }
 

@@ -54,6 +54,10 @@ func addAttributeError(diags *diag.Diagnostics, at path.Path, doing, name string
 	diags.AddAttributeError(at, summary(err), detail(doing, name, err))
 }
 
+// partOf says what is being done with a part of a pipeline, to be followed by the name of the
+// pipeline: `move stage "production" of pipeline`.
+func partOf(doing, name string) string { return fmt.Sprintf("%s %q of pipeline", doing, name) }
+
 // detail says what was being done with what, what to do now, and the cause.
 func detail(doing, name string, err error) string {
 	parts := []string{fmt.Sprintf("Could not %s %q.", doing, name)}
@@ -67,5 +71,10 @@ func detail(doing, name string, err error) string {
 			parts = append(parts, fmt.Sprintf("Its environment stays up and answers at %s. It ends with the stage's next run, or with `penstock gc --kept`.", kept.Endpoint))
 		}
 	}
-	return present.Text(strings.Join(append(parts, err.Error()), "\n\n"))
+	return present.Text(strings.Join(append(parts, cause(doing, name, err)), "\n\n"))
+}
+
+// cause says why. What was being done is left out if the error says the same.
+func cause(doing, name string, err error) string {
+	return strings.TrimPrefix(err.Error(), fmt.Sprintf("%s %q: ", doing, name))
 }

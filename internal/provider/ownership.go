@@ -103,7 +103,11 @@ func (b *base) unclaimed(ctx context.Context, pipelineName, name types.String, r
 		err = b.claim(ctx, st, recorded, id, replaces, more)
 	}
 	if err != nil {
-		addAttributeError(diags, path.Root("name"), "create "+b.kind, name.ValueString(), err)
+		doing, of := "create pipeline", name.ValueString()
+		if b.record != pipeline.RecordPipeline {
+			doing, of = partOf("create "+b.kind, of), b.session.pipelineName(pipelineName)
+		}
+		addAttributeError(diags, path.Root("name"), doing, of, err)
 	}
 	return err == nil
 }

@@ -91,7 +91,7 @@ func wantPipelines(t *testing.T, dir string, want ...string) {
 	t.Helper()
 	b := &bench{t: t, dir: dir}
 	b.open(func(a *app.App) error {
-		names, err := a.Ledger().Pipelines(t.Context())
+		names, err := a.Engine.Reports.Names(t.Context())
 		if fmt.Sprint(names) != fmt.Sprint(want) {
 			t.Errorf("pipelines %v, want %v", names, want)
 		}

@@ -20,6 +20,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/tfjsonpath"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/app/apptest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -99,11 +100,9 @@ resource "penstock_self_service_env" "alice" {
 			}
 			env, _ := st.PersonEnvironment("alice")
 			env.Instances = 0
-			if _, err := a.Ledger().Append(ctx, pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{
+			apptest.Append(t, a, pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{
 				{Kind: pipeline.EnvironmentChanged, Actor: "ada", Facts: pipeline.Facts{Environment: &env}},
-			}}); err != nil {
-				return err
-			}
+			}})
 			return platform(a).Resize(ctx, env.ID, 2)
 		})
 	}
@@ -196,7 +195,7 @@ func TestAccPeople(t *testing.T) {
 		},
 		resource.TestStep{
 			PreConfig: b.does(func(ctx context.Context, e *engine.Engine) error {
-				at, err := e.Reports.StageStatus(ctx, "shop", "exploratory")
+				at, err := e.Reports.StageView(ctx, "shop", "exploratory")
 				if err == nil {
 					_, err = e.Decisions.Do(ctx, decision.Command{Verb: decision.Override, Pipeline: "shop", Stage: "exploratory", Build: at.Move.Candidate.ID, Reason: "nobody is here"})
 				}

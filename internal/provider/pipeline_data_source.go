@@ -65,7 +65,7 @@ func (d *pipelineDataSource) Schema(_ context.Context, _ datasource.SchemaReques
 						Computed: true, MarkdownDescription: "The newest build that passed, for use in `after`.",
 						Attributes: map[string]schema.Attribute{"pipeline": export("Name of the pipeline."), "stage": export("Name of the stage."), "build": export("Build ID; null if none has passed yet.")},
 					},
-					"status":          export("`idle`, `waiting`, `passed` or `rejected`."),
+					"status":          export("The stage in one word: `idle`, `running`, `passed`, `failed`, `waiting` (for a person, or for a stage above), `rejected` or `paused`. It is that of the time of the plan."),
 					"waiting_for":     export("What the stage waits for, in words; null if it waits for nothing."),
 					"run":             export("ID of its latest run; null before the first."),
 					"log":             export("Location of the log of its latest run; null before the first."),
@@ -91,15 +91,15 @@ func (d *pipelineDataSource) Read(ctx context.Context, req datasource.ReadReques
 	}
 	m.ID, m.Stages = types.StringValue(st.Pipeline.ID), map[string]pipelineDataItem{}
 	for name, s := range st.Stages {
-		at := d.session.Engine.Reports.StageStatusIn(st, s)
+		at := d.session.Engine.Reports.StageViewIn(st, s)
 		after := []attr.Value{}
 		for _, up := range s.After {
 			after = append(after, types.StringValue(up))
 		}
 		item := pipelineDataItem{
-			Type: types.StringValue(string(s.Type)), After: types.ListValueMust(types.StringType, after), Current: orNull(at.Current),
-			Candidate: orNull(at.Move.Candidate.ID), Passed: flattenPassed(m.Name.ValueString(), name, orNull(at.Passed)), Status: types.StringValue(string(at.Move.Status)),
-			WaitingFor: orNull(reason.MoveWaits(at.Move)), Run: orNull(at.Run.ID), Log: orNull(at.Log), Artifact: types.StringNull(), Endpoint: types.StringNull(),
+			Type: types.StringValue(string(s.Type)), After: types.ListValueMust(types.StringType, after), Current: orNull(at.Current.Build),
+			Candidate: orNull(at.Move.Candidate.ID), Passed: flattenPassed(m.Name.ValueString(), name, orNull(at.Passed)), Status: types.StringValue(string(at.Status)),
+			WaitingFor: orNull(reason.WaitingFor(at.Next)), Run: orNull(at.Run.ID), Log: orNull(at.Log), Artifact: types.StringNull(), Endpoint: types.StringNull(),
 		}
 		if at.Artifact != nil {
 			item.Artifact = types.StringValue(at.Artifact.Digest)

@@ -24,11 +24,11 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
-	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/supervisor"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 	"github.com/penstock-io/terraform-provider-penstock/internal/provider"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 	"github.com/penstock-io/terraform-provider-penstock/internal/workplace/workplacetest"
 )
 
@@ -142,7 +142,7 @@ func (b *bench) passed(stage string) string {
 	b.t.Helper()
 	var build string
 	b.open(func(a *app.App) error {
-		at, err := a.Engine.Reports.StageStatus(context.Background(), "shop", stage)
+		at, err := a.Engine.Reports.StageView(context.Background(), "shop", stage)
 		build = at.Passed
 		return err
 	})
@@ -260,19 +260,19 @@ func export(stage, attribute string, value knownvalue.Check) statecheck.StateChe
 
 // hasStatus checks the status of a stage, which no resource exports.
 func (b *bench) hasStatus(stage string, want string) statecheck.StateCheck {
-	return b.checkStatus(stage, "status", want, func(m gate.Move) string { return string(m.Status) })
+	return b.checkStatus(stage, "status", want, func(v report.StageView) string { return string(v.Status) })
 }
 
 // waitsFor checks what a stage waits for.
 func (b *bench) waitsFor(stage, want string) statecheck.StateCheck {
-	return b.checkStatus(stage, "waiting for", want, func(m gate.Move) string { return reason.Waiting(m.Wait) })
+	return b.checkStatus(stage, "waiting for", want, func(v report.StageView) string { return reason.WaitingFor(v.Next) })
 }
 
-func (b *bench) checkStatus(stage, what, want string, of func(gate.Move) string) statecheck.StateCheck {
+func (b *bench) checkStatus(stage, what, want string, of func(report.StageView) string) statecheck.StateCheck {
 	return stateCheck(func() (err error) {
 		b.open(func(a *app.App) error {
-			at, e := a.Engine.Reports.StageStatus(context.Background(), "shop", strings.ReplaceAll(stage, "_", "-"))
-			if got := of(at.Move); e == nil && !strings.Contains(got, want) {
+			at, e := a.Engine.Reports.StageView(context.Background(), "shop", strings.ReplaceAll(stage, "_", "-"))
+			if got := of(at); e == nil && !strings.Contains(got, want) {
 				err = fmt.Errorf("stage %s: %s %q, want %q", stage, what, got, want)
 			}
 			return e

@@ -5,7 +5,6 @@ package provider
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"time"
 
@@ -214,17 +213,17 @@ func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfSe
 	}
 	planned, err := r.session.overlay.planApply(ctx, r.session.pipelineName(m.Pipeline), at)
 	if err != nil {
-		addAttributeError(&resp.Diagnostics, path.Root("pipeline"), "plan environment", name, err)
+		addAttributeError(&resp.Diagnostics, path.Root("pipeline"), partOf("plan environment", name), r.session.pipelineName(m.Pipeline), err)
 		return
 	}
 	st, atPlan := planned.State(g.stages...), r.session.overlay.knownAtPlan(r.session.pipelineName(m.Pipeline), g)
 	longer := known(ctx, m.TTL) && (state == nil || !m.TTL.Equal(state.TTL))
 	if err := run.CheckTTL(st, r.request(*m, nil)); longer && err != nil {
-		addAttributeError(&resp.Diagnostics, path.Root("ttl"), "launch environment", name, err)
+		addAttributeError(&resp.Diagnostics, path.Root("ttl"), partOf("launch environment", name), r.session.pipelineName(m.Pipeline), err)
 		return
 	}
 	if err := r.session.Engine.Environments.CheckLaunch(st, r.request(*m, nil)); state == nil && decided && err != nil {
-		addAttributeError(&resp.Diagnostics, path.Root("pipeline"), "launch environment", name, err)
+		addAttributeError(&resp.Diagnostics, path.Root("pipeline"), partOf("launch environment", name), r.session.pipelineName(m.Pipeline), err)
 		return
 	}
 	switch {
@@ -241,7 +240,7 @@ func (r *selfServiceEnvResource) chooseBuild(st *pipeline.State, g gates, m, sta
 	name := m.Name.ValueString()
 	for _, up := range g.stages {
 		if _, ok := st.Stages[up]; !ok {
-			addAttributeError(&resp.Diagnostics, path.Root("after"), "launch environment", name,
+			addAttributeError(&resp.Diagnostics, path.Root("after"), partOf("launch environment", name), r.session.pipelineName(m.Pipeline),
 				pipeline.Errorf(pipeline.CodeInvalid, "launch environment", "pipeline %q has no stage %q to come after", m.Pipeline.ValueString(), up).
 					WithHint("Refer to the resource, as in penstock_stage.acceptance.passed."))
 			return
@@ -253,11 +252,11 @@ func (r *selfServiceEnvResource) chooseBuild(st *pipeline.State, g gates, m, sta
 	build, err := run.ChooseBuild(st, r.request(*m, nil))
 	switch {
 	case err != nil && pinned:
-		addAttributeError(&resp.Diagnostics, path.Root("build"), "launch environment", name, err)
+		addAttributeError(&resp.Diagnostics, path.Root("build"), partOf("launch environment", name), r.session.pipelineName(m.Pipeline), err)
 	case err != nil && len(g.stages) == 0:
 		m.Build = types.StringUnknown() // the acceptance stages may run in this apply
 	case err != nil:
-		addAttributeError(&resp.Diagnostics, path.Root("after"), "launch environment", name, err)
+		addAttributeError(&resp.Diagnostics, path.Root("after"), partOf("launch environment", name), r.session.pipelineName(m.Pipeline), err)
 	case state == nil && !pinned: // what people decide until it is launched is not known
 		m.Build = types.StringUnknown()
 	default:
@@ -321,7 +320,7 @@ func (r *selfServiceEnvResource) apply(ctx context.Context, plan tfsdk.Plan, con
 	defer cancel()
 	env, err := r.session.Engine.Environments.Launch(ctx, req)
 	if err != nil {
-		addError(diags, fmt.Sprintf("launch environment %q of pipeline", req.Name), req.Pipeline, err)
+		addError(diags, partOf("launch environment", req.Name), req.Pipeline, err)
 		return
 	}
 	exportEnvironment(env, &m)
@@ -344,12 +343,12 @@ func (r *selfServiceEnvResource) Read(ctx context.Context, req resource.ReadRequ
 	var m selfServiceEnvModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
 	name := m.Name.ValueString()
-	if resp.Diagnostics.HasError() || !r.here(ctx, req.Private, "read environment", name, &resp.Diagnostics) {
+	if resp.Diagnostics.HasError() || !r.here(ctx, req.Private, partOf("read environment", name), r.session.pipelineName(m.Pipeline), &resp.Diagnostics) {
 		return
 	}
 	at, position, err := r.session.overlay.snapshot(ctx, r.session.pipelineName(m.Pipeline))
 	if err != nil {
-		addError(&resp.Diagnostics, "read environment", name, err)
+		addError(&resp.Diagnostics, partOf("read environment", name), r.session.pipelineName(m.Pipeline), err)
 		return
 	}
 	st := at.State()
@@ -385,13 +384,13 @@ func (r *selfServiceEnvResource) Delete(ctx context.Context, req resource.Delete
 	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
 	limit, d := m.Timeouts.Delete(ctx, defaultTimeout)
 	resp.Diagnostics.Append(d...)
-	if resp.Diagnostics.HasError() || !r.here(ctx, req.Private, "end environment", m.Name.ValueString(), &resp.Diagnostics) {
+	if resp.Diagnostics.HasError() || !r.here(ctx, req.Private, partOf("end environment", m.Name.ValueString()), r.session.pipelineName(m.Pipeline), &resp.Diagnostics) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if err := r.session.Engine.Environments.End(ctx, r.session.pipelineName(m.Pipeline), m.Name.ValueString(), m.ID.ValueString()); err != nil {
-		addError(&resp.Diagnostics, "end environment", m.Name.ValueString(), err)
+		addError(&resp.Diagnostics, partOf("end environment", m.Name.ValueString()), r.session.pipelineName(m.Pipeline), err)
 	}
 }
 

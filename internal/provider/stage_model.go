@@ -216,11 +216,11 @@ func flattenEnvironment(ctx context.Context, e, def *pipeline.EnvironmentSpec, e
 
 // flattenStatus fills in what a stage exports. The candidate of one that an apply would
 // move is its current build, so that the plan shows the move.
-func flattenStatus(st report.StageStatus, p pipeline.Pipeline, m *stageModel) {
+func flattenStatus(st report.StageView, p pipeline.Pipeline, m *stageModel) {
 	m.ID, m.Name = types.StringValue(st.Stage.ID), types.StringValue(st.Stage.Name)
 	m.Candidate = orNull(st.Move.Candidate.ID)
 	if st.Move.Moves() {
-		m.Candidate = orNull(st.Current)
+		m.Candidate = orNull(st.Current.Build)
 	}
 	m.Passed = flattenPassed(m.Pipeline.ValueString(), st.Stage.Name, orNull(st.Passed))
 	m.ImageID, m.Endpoint = orNull(st.Image), types.StringNull()

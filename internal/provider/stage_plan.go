@@ -87,7 +87,7 @@ func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, at *e
 	r.session.overlay.wantStage(want, expandGates(plan.After))
 	planned, err := r.session.overlay.planApply(ctx, stage.Pipeline, at)
 	if err != nil {
-		addAttributeError(&resp.Diagnostics, path.Root("pipeline"), "plan stage", stage.Name, err)
+		addAttributeError(&resp.Diagnostics, path.Root("pipeline"), partOf("plan stage", stage.Name), stage.Pipeline, err)
 		return
 	}
 	if want.Unknown {
@@ -105,7 +105,7 @@ func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, at *e
 	}
 	r.session.warnUnused(planned.State(), stage, &resp.Diagnostics)
 	if err := move.Err(); err != nil {
-		addAttributeError(&resp.Diagnostics, path.Root("build"), "move stage", stage.Name, err)
+		addAttributeError(&resp.Diagnostics, path.Root("build"), partOf("move stage", stage.Name), stage.Pipeline, err)
 		return
 	}
 	plan.render(move, planned, state)
@@ -114,7 +114,7 @@ func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, at *e
 // place checks that the stage can be where it is: after what it comes after.
 func (r *stageResource) place(planned gate.Planned, stage pipeline.Stage, resp *resource.ModifyPlanResponse) bool {
 	if err := r.session.Engine.Stages.CheckRunner(stage.Runner); err != nil {
-		addAttributeError(&resp.Diagnostics, path.Root("runner"), "plan stage", stage.Name, err)
+		addAttributeError(&resp.Diagnostics, path.Root("runner"), partOf("plan stage", stage.Name), stage.Pipeline, err)
 		return false
 	}
 	if planned.PipelineUnknown && stage.Env != nil {
@@ -132,7 +132,7 @@ func (r *stageResource) place(planned gate.Planned, stage pipeline.Stage, resp *
 	case stage.Env != nil && st.Pipeline.Service.Start == "":
 		at = path.Root("type")
 	}
-	addAttributeError(&resp.Diagnostics, at, "plan stage", stage.Name, err)
+	addAttributeError(&resp.Diagnostics, at, partOf("plan stage", stage.Name), stage.Pipeline, err)
 	return false
 }
 

@@ -72,7 +72,7 @@ func (b *base) named(ctx context.Context, noun string, pipelineName, name, id ty
 	if pipelineName.IsUnknown() || name.IsUnknown() || b.session.overlay.claim(noun, b.session.pipelineName(pipelineName), name.ValueString(), own) {
 		return own
 	}
-	addAttributeError(&resp.Diagnostics, path.Root("name"), "plan "+noun, name.ValueString(),
+	addAttributeError(&resp.Diagnostics, path.Root("name"), partOf("plan "+noun, name.ValueString()), b.session.pipelineName(pipelineName),
 		pipeline.Errorf(pipeline.CodeConflict, "plan "+noun, "two resources of this configuration are named %q", name.ValueString()).WithHint("Give each its own name."))
 	return own
 }
@@ -260,7 +260,7 @@ func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk
 	defer cancel()
 	status, err := r.session.Engine.Stages.Advance(ctx, request)
 	if err != nil {
-		addError(diags, fmt.Sprintf("move stage %q of pipeline", stage.Name), stage.Pipeline, err)
+		addError(diags, partOf("move stage", stage.Name), stage.Pipeline, err)
 		return
 	}
 	was := m
@@ -284,12 +284,12 @@ func (r *stageResource) Read(ctx context.Context, req resource.ReadRequest, resp
 	var m stageModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
 	name := m.Name.ValueString()
-	if resp.Diagnostics.HasError() || !r.here(ctx, req.Private, "read stage", name, &resp.Diagnostics) {
+	if resp.Diagnostics.HasError() || !r.here(ctx, req.Private, partOf("read stage", name), r.session.pipelineName(m.Pipeline), &resp.Diagnostics) {
 		return
 	}
 	at, position, err := r.session.overlay.snapshot(ctx, r.session.pipelineName(m.Pipeline))
 	if err != nil {
-		addError(&resp.Diagnostics, "read stage", name, err)
+		addError(&resp.Diagnostics, partOf("read stage", name), r.session.pipelineName(m.Pipeline), err)
 		return
 	}
 	st := at.State()
@@ -303,7 +303,7 @@ func (r *stageResource) Read(ctx context.Context, req resource.ReadRequest, resp
 	if m.Type.IsNull() { // imported
 		flattenStage(ctx, st, stage, schemaOf(ctx, r), &m, &resp.Diagnostics)
 	}
-	status := r.session.Engine.Reports.StageStatusIn(st, stage)
+	status := r.session.Engine.Reports.StageViewIn(st, stage)
 	flattenStatus(status, st.Pipeline, &m)
 	noteRead(ctx, resp.Private, position, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
@@ -315,13 +315,13 @@ func (r *stageResource) Delete(ctx context.Context, req resource.DeleteRequest, 
 	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
 	limit, d := m.Timeouts.Delete(ctx, defaultTimeout)
 	resp.Diagnostics.Append(d...)
-	if resp.Diagnostics.HasError() || !r.here(ctx, req.Private, "remove stage", m.Name.ValueString(), &resp.Diagnostics) {
+	if resp.Diagnostics.HasError() || !r.here(ctx, req.Private, partOf("remove stage", m.Name.ValueString()), r.session.pipelineName(m.Pipeline), &resp.Diagnostics) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if err := r.session.Engine.Stages.Remove(ctx, r.session.pipelineName(m.Pipeline), m.Name.ValueString(), m.ID.ValueString()); err != nil {
-		addError(&resp.Diagnostics, "remove stage", m.Name.ValueString(), err)
+		addError(&resp.Diagnostics, partOf("remove stage", m.Name.ValueString()), r.session.pipelineName(m.Pipeline), err)
 	}
 }
 

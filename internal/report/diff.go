@@ -19,9 +19,9 @@ type Diff struct {
 	Pipeline string  `json:"pipeline"`
 	From     string  `json:"from"`
 	To       string  `json:"to"`
-	Stage    string  `json:"stage,omitempty"`         // whose current build is From, if no build was named
-	Waits    string  `json:"waiting_stage,omitempty"` // stage at which To waits for a decision, if To was not named
-	Parts    []Part  `json:"parts"`                   // of the builds that differ
+	Stage    string  `json:"stage,omitempty"`         // the stage whose current build it is compared with, if fewer than two builds were named
+	Waits    string  `json:"waiting_stage,omitempty"` // the stage at which the newer build waits for a decision, if no build was named
+	Parts    []Part  `json:"parts"`                   // what differs of artifact, base image and image
 	Lineage  Lineage `json:"lineage"`
 	// Packages are the differences between the images. They are known only of baked images
 	// whose packages the platform could list.
@@ -33,16 +33,16 @@ type Diff struct {
 
 // Part is a part of a build that differs.
 type Part struct {
-	Name string `json:"name"` // artifact, base image or image
-	From string `json:"from,omitempty"`
-	To   string `json:"to,omitempty"`
+	Name string `json:"name"`           // artifact, base image or image
+	From string `json:"from,omitempty"` // digest or ID in the first build; empty if that has none
+	To   string `json:"to,omitempty"`   // the same of the second
 }
 
 // Lineage is the images that the images of the two builds were baked from, the image itself
 // first.
 type Lineage struct {
-	From []string `json:"from_images"`
-	To   []string `json:"to_images"`
+	From []string `json:"from_images"` // IDs of images, of the first build
+	To   []string `json:"to_images"`   // and of the second
 }
 
 // Diff compares two builds. An empty from is the current build of the last stage that people

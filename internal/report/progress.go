@@ -8,13 +8,13 @@ import (
 	"context"
 	"errors"
 	"io"
-	"math"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // Progress is the progress of a run that is under way.
@@ -33,6 +33,18 @@ func (r *Reports) Progress(ctx context.Context, st *pipeline.State, stage string
 	if !st.RunsNow(stage) {
 		return nil, nil
 	}
+	leases, err := r.ledger.Leases(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r.progress(ctx, st, stage, leases)
+}
+
+// progress is Progress for who has the leases already.
+func (r *Reports) progress(ctx context.Context, st *pipeline.State, stage string, leases []pipeline.Lease) (*Progress, error) {
+	if !st.RunsNow(stage) {
+		return nil, nil
+	}
 	name := st.Pipeline.Name
 	run, err := r.ledger.Run(ctx, name, st.Latest[stage].ID)
 	if err != nil || run.Status.Final() {
@@ -41,10 +53,6 @@ func (r *Reports) Progress(ctx context.Context, st *pipeline.State, stage string
 	p := &Progress{Run: run, Of: len(st.Stages[stage].Steps)}
 	if done := len(run.Steps); run.Phase == pipeline.PhaseSteps && done < p.Of {
 		p.Step, p.Number = st.Stages[stage].Steps[done].Name, done+1
-	}
-	leases, err := r.ledger.Leases(ctx)
-	if err != nil {
-		return nil, err
 	}
 	key := lock.Run(name, run.Summary()).String()
 	p.Dead = true
@@ -108,43 +116,29 @@ func (r *Reports) lastLine(ctx context.Context, pipelineName, run string) (line 
 			line = rest
 		}
 	}
-	return strings.TrimSpace(line), at, nil
+	return strings.TrimSpace(present.Text(line)), at, nil
 }
 
-// readTail reads the end of a log, and returns the log's size, too. If the log is far away it
-// reads all of it, in little memory.
-func readTail(log io.Reader) (tail []byte, size int64, err error) {
-	if file, ok := log.(io.Seeker); ok {
-		if size, err = file.Seek(0, io.SeekEnd); err == nil {
-			size, err = file.Seek(max(size-tailSize, 0), io.SeekStart)
-		}
-		if err != nil {
-			return nil, 0, err
-		}
+// readTail reads the end of a log, and returns the log's size, too.
+func readTail(log io.ReadSeeker) (tail []byte, size int64, err error) {
+	if size, err = log.Seek(0, io.SeekEnd); err != nil {
+		return nil, 0, err
 	}
-	for buffer := make([]byte, tailSize); ; {
-		n, err := log.Read(buffer)
-		size += int64(n)
-		tail = append(tail, buffer[:n]...)
-		tail = append([]byte(nil), tail[max(len(tail)-tailSize, 0):]...)
-		if err == io.EOF {
-			return tail, size, nil
-		}
-		if err != nil {
-			return nil, 0, err
-		}
+	if _, err = log.Seek(max(size-tailSize, 0), io.SeekStart); err != nil {
+		return nil, 0, err
 	}
+	tail, err = io.ReadAll(io.LimitReader(log, min(size, tailSize)))
+	return tail, size, err
 }
 
 // followPause is how often a log that may grow is looked at.
 const followPause = 500 * time.Millisecond
 
-// Follow writes the log of a run to w, and what is added to it, until the run has ended. It
-// returns CodeNotFound for a log that was collected.
-func (r *Reports) Follow(ctx context.Context, pipelineName, run string, w io.Writer) error {
+// Follow writes the log of a run from an offset in bytes on to w, and what is added to it, until
+// the run has ended. It returns CodeNotFound for a log that was collected.
+func (r *Reports) Follow(ctx context.Context, pipelineName, run string, offset int64, w io.Writer) error {
 	tick := time.NewTicker(max(followPause, r.headAge))
 	defer tick.Stop()
-	var offset int64
 	for ended := false; ; {
 		now, err := r.ledger.Run(ctx, pipelineName, run)
 		if err != nil {
@@ -208,7 +202,6 @@ func (r *Reports) copyStep(ctx context.Context, pipelineName, run, step string, 
 	if now, err = r.ledger.Run(ctx, pipelineName, run); err != nil || failed != nil {
 		return now, at, errors.Join(err, failed)
 	}
-	read := int64(0) // of the log
 	next = at
 	for _, part := range now.LogParts(step) {
 		from, to := max(part.From, at), end
@@ -218,15 +211,12 @@ func (r *Reports) copyStep(ctx context.Context, pipelineName, run, step string, 
 		if to <= from {
 			continue
 		}
-		if err := skip(log, from-read); err == io.EOF {
-			break // it is not there yet
-		} else if err != nil {
+		if _, err := log.Seek(from, io.SeekStart); err != nil {
 			return now, next, err
 		}
 		n, err := io.CopyN(w, log, to-from)
-		read = from + n
-		if next = read; err == io.EOF {
-			break
+		if next = from + n; err == io.EOF {
+			break // the rest is not there yet
 		} else if err != nil {
 			return now, next, err
 		}
@@ -234,33 +224,15 @@ func (r *Reports) copyStep(ctx context.Context, pipelineName, run, step string, 
 	return now, next, nil
 }
 
-// sizedLog opens a log, and returns its present size. If the size is unknown, the log ends by
-// itself.
-func (r *Reports) sizedLog(ctx context.Context, pipelineName, run string) (log io.ReadCloser, size int64, err error) {
+// sizedLog opens a log, and returns its present size.
+func (r *Reports) sizedLog(ctx context.Context, pipelineName, run string) (log io.ReadSeekCloser, size int64, err error) {
 	if log, err = r.logs.Open(ctx, pipelineName, run); err != nil {
 		return nil, 0, err
 	}
-	file, ok := log.(io.Seeker)
-	if !ok {
-		return log, math.MaxInt64, nil
-	}
-	if size, err = file.Seek(0, io.SeekEnd); err == nil {
-		_, err = file.Seek(0, io.SeekStart)
-	}
-	if err != nil {
+	if size, err = log.Seek(0, io.SeekEnd); err != nil {
 		return nil, 0, errors.Join(err, log.Close())
 	}
 	return log, size, nil
-}
-
-// skip skips n bytes of a log.
-func skip(log io.Reader, n int64) error {
-	if file, ok := log.(io.Seeker); ok {
-		_, err := file.Seek(n, io.SeekCurrent)
-		return err
-	}
-	_, err := io.CopyN(io.Discard, log, n)
-	return err
 }
 
 // copyLog writes a log from an offset on, and returns how many bytes it wrote.
@@ -270,15 +242,7 @@ func (r *Reports) copyLog(ctx context.Context, pipelineName, run string, offset 
 		return 0, err
 	}
 	defer log.Close()
-	if file, ok := log.(io.Seeker); ok {
-		_, err = file.Seek(offset, io.SeekStart)
-	} else {
-		_, err = io.CopyN(io.Discard, log, offset)
-	}
-	if err == io.EOF {
-		return 0, nil
-	}
-	if err != nil {
+	if _, err = log.Seek(offset, io.SeekStart); err != nil {
 		return 0, err
 	}
 	return io.Copy(w, log)

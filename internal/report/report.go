@@ -1,13 +1,13 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package report is what faces show: the status of stages and runs, the differences between
+// Package report is what faces show: stages and runs, the differences between
 // builds, how well a stage delivers, what keeps images, and logs. It writes only to the
 // writer that it is given.
 //
 // It renders nothing either. It returns values, with the JSON that commands print:
 //
-//	status, err := reports.StageStatus(ctx, "shop", "production")
+//	view, err := reports.StageView(ctx, "shop", "production")
 //	diff, err := reports.Diff(ctx, "shop", "", "")
 package report
 
@@ -24,6 +24,7 @@ import (
 type ledger interface {
 	Pipelines(ctx context.Context) ([]string, error)
 	Head(ctx context.Context, pipeline string) (int64, error)
+	Events(ctx context.Context, pipeline string, after int64, limit int) ([]pipeline.Event, error)
 	Run(ctx context.Context, pipeline, id string) (pipeline.Run, error)
 	Runs(ctx context.Context, pipeline string, q pipeline.RunQuery) (pipeline.RunPage, error)
 	Leases(ctx context.Context) ([]pipeline.Lease, error)
@@ -42,7 +43,7 @@ type artifacts interface {
 }
 
 type logs interface {
-	Open(ctx context.Context, pipeline, run string) (io.ReadCloser, error)
+	Open(ctx context.Context, pipeline, run string) (io.ReadSeekCloser, error)
 	Location(pipeline, run string) string
 }
 
@@ -88,6 +89,19 @@ func (r *Reports) Head(ctx context.Context, pipelineName string) (int64, error) 
 	return r.ledger.Head(ctx, pipelineName)
 }
 
+// LastEvent returns a pipeline's newest event; the zero Event for none.
+func (r *Reports) LastEvent(ctx context.Context, pipelineName string) (pipeline.Event, error) {
+	head, err := r.ledger.Head(ctx, pipelineName)
+	if err != nil || head == 0 {
+		return pipeline.Event{}, err
+	}
+	last, err := r.ledger.Events(ctx, pipelineName, head-1, 1)
+	if err != nil || len(last) == 0 {
+		return pipeline.Event{}, err
+	}
+	return last[0], nil
+}
+
 // Run returns one run; CodeNotFound where there is none. With pipelineName "" all are searched.
 func (r *Reports) Run(ctx context.Context, pipelineName, id string) (pipeline.Run, error) {
 	return r.ledger.Run(ctx, pipelineName, id)
@@ -102,7 +116,7 @@ func (r *Reports) Runs(ctx context.Context, pipelineName string, q pipeline.RunQ
 func (r *Reports) Leases(ctx context.Context) ([]pipeline.Lease, error) { return r.ledger.Leases(ctx) }
 
 // Log opens the log of a run.
-func (r *Reports) Log(ctx context.Context, pipelineName, run string) (io.ReadCloser, error) {
+func (r *Reports) Log(ctx context.Context, pipelineName, run string) (io.ReadSeekCloser, error) {
 	return r.logs.Open(ctx, pipelineName, run)
 }
 

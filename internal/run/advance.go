@@ -49,53 +49,53 @@ func (s StageSecrets) all() []pipeline.Secret {
 // restored or an adjusted environment. If it fails, the stage keeps its current build. It is
 // safe to call again after any failure, kill or cancel, and concurrently: one call works, the
 // others wait for it.
-func (s *Stages) Advance(ctx context.Context, r AdvanceRequest) (report.StageStatus, error) {
+func (s *Stages) Advance(ctx context.Context, r AdvanceRequest) (report.StageView, error) {
 	stage := r.Stage
 	leased, h, err := s.locks.Lock(ctx, lock.Stage(stage.Pipeline, stage.Name), "stage "+stage.Name)
 	if err != nil {
-		return report.StageStatus{}, err
+		return report.StageView{}, err
 	}
 	defer s.locks.Unlock(ctx, h)
 	st, err := s.recovered(leased, h, stage.Pipeline, stage.Name)
 	if err != nil {
-		return report.StageStatus{}, err
+		return report.StageView{}, err
 	}
 	if err := s.Check(st, stage); err != nil {
-		return report.StageStatus{}, err
+		return report.StageView{}, err
 	}
 	if _, err := gate.Confirm(gate.At(st, 0), stage, r.Intent); err != nil { // refused definitions are not recorded
-		return report.StageStatus{}, err
+		return report.StageView{}, err
 	}
 	if err := gate.CheckPerson(st, stage, s.person); err != nil {
-		return report.StageStatus{}, err
+		return report.StageView{}, err
 	}
 	if stage, err = s.define(leased, h, st, stage, r.Create); err != nil {
-		return report.StageStatus{}, err
+		return report.StageView{}, err
 	}
 	if st, err = s.states.State(leased, stage.Pipeline); err != nil {
-		return report.StageStatus{}, err
+		return report.StageView{}, err
 	}
 	move, err := gate.Confirm(gate.At(st, 0), stage, r.Intent)
 	if err != nil {
-		return report.StageStatus{}, err
+		return report.StageView{}, err
 	}
 	if err := s.act(leased, h, st, stage, move, r.Secrets); err != nil {
-		return report.StageStatus{}, lock.LostOr(leased, err)
+		return report.StageView{}, lock.LostOr(leased, err)
 	}
 	if !stage.Applied {
 		stage.Applied = true
 		if err := s.states.Append(leased, stage.Pipeline, &h.Lease, pipeline.Event{Kind: pipeline.StageDefined, Facts: pipeline.Facts{Stage: &stage}}); err != nil {
-			return report.StageStatus{}, lock.LostOr(leased, err)
+			return report.StageView{}, lock.LostOr(leased, err)
 		}
 	}
 	if st, err = s.removeObsolete(leased, h, stage); err != nil {
-		return report.StageStatus{}, lock.LostOr(leased, err)
+		return report.StageView{}, lock.LostOr(leased, err)
 	}
 	if r.Create {
 		s.creations.created(stage.Pipeline, pipeline.RecordStage, stage.Name, stage.ID)
 	}
 	s.collector.Quietly(leased, st, h)
-	return s.statuses.StageStatusIn(st, stage), nil
+	return s.statuses.StageViewIn(st, stage), nil
 }
 
 // Check refuses a stage that can't be where it is, whose environment the platform can't
@@ -138,7 +138,9 @@ func (s *Stages) act(ctx context.Context, h *lock.Lock, st *pipeline.State, stag
 	case gate.ActionRun, gate.ActionRestore:
 		return s.run(ctx, h, st, stage, move, secrets)
 	case gate.ActionAdopt:
-		return s.states.Append(ctx, stage.Pipeline, &h.Lease, gate.Adoption(st, stage, move.Candidate.ID))
+		event := gate.Adoption(st, stage, move.Candidate.ID)
+		event.Facts.Current.At = st.Current[stage.Name].Since(move.Candidate.ID, s.now())
+		return s.states.AppendExpecting(ctx, stage.Pipeline, &h.Lease, takenUp(st, move), event)
 	case gate.ActionAdjust:
 		return s.adjustStage(ctx, h, st, stage, move.Instances)
 	case gate.ActionEnd:
@@ -147,6 +149,16 @@ func (s *Stages) act(ctx context.Context, h *lock.Lock, st *pipeline.State, stag
 	default:
 		return nil
 	}
+}
+
+// takenUp returns what must not have changed when a move begins: the promotion that it takes
+// up, which a person may cancel until then. It is nil for a move that nobody promoted.
+func takenUp(st *pipeline.State, move gate.Move) map[pipeline.Key]int64 {
+	if move.Origin != gate.OriginPromotion {
+		return nil
+	}
+	key := pipeline.Key{Kind: pipeline.RecordPromotion, ID: move.Stage.Name}
+	return map[pipeline.Key]int64{key: st.Version(key.Kind, key.ID)}
 }
 
 // adjustStage changes what can be changed of a stage's environment while it serves.

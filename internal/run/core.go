@@ -66,7 +66,7 @@ type collector interface {
 
 // statuses return the status of a stage.
 type statuses interface {
-	StageStatusIn(st *pipeline.State, s pipeline.Stage) report.StageStatus
+	StageViewIn(st *pipeline.State, s pipeline.Stage) report.StageView
 }
 
 // Config is what runs work with.

@@ -33,13 +33,14 @@ type attempt struct {
 	run     pipeline.Run
 	env     *pipeline.Environment // nil until one is recorded
 	fleet   pipeline.Fleet
-	work    string  // directory of the run, removed when it ends
-	log     *runLog // nil before there is one
+	takes   map[pipeline.Key]int64 // the promotion that the run takes up, unchanged; nil for none
+	work    string                 // directory of the run, removed when it ends
+	log     *runLog                // nil before there is one
 }
 
 // run executes the stage for the move's candidate and records how it ended.
 func (s *Stages) run(ctx context.Context, h *lock.Lock, st *pipeline.State, stage pipeline.Stage, move gate.Move, secrets StageSecrets) (err error) {
-	a, build := &attempt{core: s.core, lease: h.Lease, state: st, stage: stage, secrets: secrets}, move.Candidate.ID
+	a, build := &attempt{core: s.core, lease: h.Lease, state: st, stage: stage, secrets: secrets, takes: takenUp(st, move)}, move.Candidate.ID
 	a.run = pipeline.Run{
 		ID: s.states.NewID(pipeline.RunPrefix), Pipeline: stage.Pipeline, Stage: stage.Name, Kind: pipeline.KindStage,
 		Build: build, Digest: stage.Digest(st.Pipeline), Status: pipeline.RunRunning,
@@ -92,7 +93,7 @@ func (a *attempt) start(ctx context.Context, build string) error {
 	}
 	a.build = b
 	a.run.Inputs = a.state.Inputs(a.stage, build)
-	if err := a.states.Append(ctx, a.run.Pipeline, &a.lease, event); err != nil {
+	if err := a.states.AppendExpecting(ctx, a.run.Pipeline, &a.lease, a.takes, event); err != nil {
 		return err
 	}
 	if a.stage.Type == pipeline.TypeCommit { // the ledger chose its order
@@ -231,7 +232,7 @@ func (a *attempt) steps(ctx context.Context) error {
 	for i, step := range steps {
 		req := pipeline.StepRequest{
 			Step: step, Run: a.run.ID, Runner: a.stage.Runner, Checkout: a.checkout(), Env: env, Secrets: a.secrets.step(i),
-			Mask: a.secrets.all(), Endpoint: a.fleet.Endpoint, Before: before, Log: a.log.raw,
+			Mask: a.secrets.all(), Endpoint: a.fleet.Endpoint, Before: before, Log: a.log.raw, Styles: true,
 		}
 		if a.env != nil {
 			req.Exec = func(ctx context.Context, c pipeline.Command, log io.Writer) (int, error) {
@@ -317,6 +318,7 @@ func (a *attempt) pass(ctx context.Context) error {
 	a.finish(pipeline.RunPassed)
 	facts := pipeline.Facts{Run: &a.run, Current: &pipeline.Current{
 		Stage: a.stage.Name, Build: a.run.Build, Run: a.run.ID, Previous: a.state.Current[a.stage.Name].Build, Promotion: &a.run.Promotion,
+		At: a.state.Current[a.stage.Name].Since(a.run.Build, a.now()),
 	}}
 	if a.run.Artifact != nil || a.run.Image != "" {
 		facts.Build = &a.build

@@ -45,6 +45,9 @@ type Options struct {
 	Hide *pipeline.Redactor // what no line may show
 	Now  func() time.Time   // returns the time of each line; nil for a log without times
 	Room int64              // bytes of output that the log takes, its times included; 0 for any number
+	// Styles keeps the sequences that set colours, as present.Styled does, but for a line in
+	// which they stand inside of a secret.
+	Styles bool
 }
 
 // Log takes output in chunks of any size. It counts and drops what is beyond its room. It
@@ -120,7 +123,7 @@ func (l *Log) endLine() {
 	l.remember()
 	cut := l.cut + int64(max(len(l.line)-l.width, 0))
 	if !l.full {
-		line := Line(l.o.Hide, l.line, l.width)
+		line := l.printable()
 		size := int64(len(l.time) + len(line) + 1)
 		if l.full = l.o.Room > 0 && size > l.room; !l.full {
 			l.room -= size
@@ -135,6 +138,20 @@ func (l *Log) endLine() {
 		l.lost++
 	}
 	l.line, l.cut, l.begun = l.line[:0], 0, false
+}
+
+// printable returns the line as it is written.
+func (l *Log) printable() []byte {
+	plain := Line(l.o.Hide, l.line, l.width)
+	if !l.o.Styles || bytes.IndexByte(l.line, '\x1b') < 0 {
+		return plain
+	}
+	styled := present.Styled(l.o.Hide.Mask(l.line, l.width))
+	styled = l.o.Hide.Mask(styled, len(styled))
+	if !bytes.Equal(present.Bytes(styled), plain) {
+		return plain
+	}
+	return styled
 }
 
 // tick sets the time of the next lines.

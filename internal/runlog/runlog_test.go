@@ -178,3 +178,19 @@ func TestWriterFails(t *testing.T) {
 		t.Errorf("it ends with %v and the lines %q", err, l.Tail())
 	}
 }
+
+// A log with styles keeps colours, but shows no secret that they stand inside of.
+func TestStyles(t *testing.T) {
+	var out bytes.Buffer
+	log := New(&out, Options{Hide: pipeline.NewRedactor("geheim"), Styles: true})
+	fmt.Fprint(log, "\x1b[31mred\x1b[0m\n\x1b[2Jge\x1b[31mheim\x1b[0m!\n\x1b[32mgeheim\x1b[0m\n")
+	if err := log.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	if want := "\x1b[31mred\x1b[0m\n***!\n\x1b[32m***\x1b[0m\n"; out.String() != want {
+		t.Errorf("the log is %q, want %q", out.String(), want)
+	}
+	if tail := strings.Join(log.Tail(), "|"); tail != "red|***!|***" {
+		t.Errorf("its last lines are %q", tail)
+	}
+}

@@ -227,7 +227,7 @@ func (logs) Create(context.Context, string, string) (io.WriteCloser, error) {
 	return discard{io.Discard}, nil
 }
 
-func (logs) Open(context.Context, string, string) (io.ReadCloser, error) {
+func (logs) Open(context.Context, string, string) (io.ReadSeekCloser, error) {
 	return nil, pipeline.Errorf(pipeline.CodeNotFound, "read log", "there is none")
 }
 func (logs) Location(name, run string) string             { return name + "/" + run }

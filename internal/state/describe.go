@@ -63,7 +63,7 @@ func merge(env pipeline.Environment, r pipeline.EnvironmentReport, now time.Time
 	default:
 		env.Status = r.Status
 	}
-	env.Reason = r.Reason
+	env.Reason, env.Healthy = r.Reason, r.Healthy
 	if !env.Alive() {
 		env.Endpoint = ""
 	} else if r.Endpoint != "" && env.Status != pipeline.EnvKept {

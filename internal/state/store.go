@@ -116,6 +116,16 @@ func (s *Store) State(ctx context.Context, name string) (*pipeline.State, error)
 	return s.merge(ctx, c)
 }
 
+// Recorded returns the pipeline's state as the ledger has it, without asking the platform
+// about its environments. The caller must not change it.
+func (s *Store) Recorded(ctx context.Context, name string) (*pipeline.State, error) {
+	c := s.cached(name)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	err := s.refresh(ctx, name, c)
+	return c.recorded, err
+}
+
 // merge returns what was read of a pipeline with its environments as the platform sees them.
 // The caller has refreshed it, and holds the lock.
 func (s *Store) merge(ctx context.Context, c *cachedState) (*pipeline.State, error) {

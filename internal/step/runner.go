@@ -113,7 +113,7 @@ type attempt func(ctx context.Context, try int, log *runlog.Log) outcome
 // result hold no secret.
 func (r *Runner) Run(ctx context.Context, req pipeline.StepRequest) (pipeline.StepResult, error) {
 	hide := newRedactor(req)
-	log := runlog.New(req.Log, runlog.Options{Hide: hide.Redactor, Now: r.now, Room: maxOutput})
+	log := runlog.New(req.Log, runlog.Options{Hide: hide.Redactor, Now: r.now, Room: maxOutput, Styles: req.Styles})
 	result := pipeline.StepResult{Name: req.Step.Name, StartedAt: r.now()}
 	begun := time.Now()
 	log.Mark(pipeline.StepHeader(req.Step.Name), title(req.Step))

@@ -118,7 +118,7 @@ func (l *livePoller) UnderWay(ctx context.Context, pipelines []string) (all []re
 		return nil, err
 	}
 	if len(pipelines) == 0 && !l.app.OnAWS() {
-		if pipelines, err = l.app.Ledger().Pipelines(ctx); err != nil {
+		if pipelines, err = l.app.Engine.Reports.Names(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -173,7 +173,7 @@ func (l *livePoller) Look(ctx context.Context, seen *State) ([]Reason, error) {
 // others says who else applies. What is to be done after that, or undone by it, nobody
 // knows before; an apply that waited for Terraform's lock would undo a destroy.
 func (l *livePoller) others(ctx context.Context, pipelines []string) error {
-	leases, err := l.app.Ledger().Leases(ctx)
+	leases, err := l.app.Engine.Reports.Leases(ctx)
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/app/apptest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
@@ -201,7 +202,7 @@ func TestKeys(t *testing.T) {
 func TestOthersAtWork(t *testing.T) {
 	p := newPlace(t)
 	l, seen := p.poller(), p.build(nil)
-	ledger := p.app.Ledger()
+	ledger := apptest.Ledger(t, p.app)
 	lease, err := ledger.Acquire(t.Context(), "shop/stage/commit", here(t), time.Minute)
 	if err != nil {
 		t.Fatal(err)
@@ -230,7 +231,7 @@ func TestOthersAtWork(t *testing.T) {
 func TestUnderWay(t *testing.T) {
 	p := newPlace(t)
 	l := p.poller()
-	ledger := p.app.Ledger()
+	ledger := apptest.Ledger(t, p.app)
 	under := func() string {
 		t.Helper()
 		var all []string
@@ -284,7 +285,7 @@ func TestLock(t *testing.T) {
 	}
 	doing := func() (said []string) {
 		t.Helper()
-		leases, err := p.app.Ledger().Leases(t.Context())
+		leases, err := p.app.Engine.Reports.Leases(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -334,11 +335,9 @@ func TestLookPastHungReceiver(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := p.app.Ledger().Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{{Kind: pipeline.RunEnded, Actor: "here", Facts: pipeline.Facts{
+	apptest.Append(t, p.app, pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{{Kind: pipeline.RunEnded, Actor: "here", Facts: pipeline.Facts{
 		Run: &pipeline.Run{ID: "r-1", Pipeline: "shop", Stage: "image/base", Kind: pipeline.KindBake, Status: pipeline.RunFailed, Error: "it hangs"},
-	}}}}); err != nil {
-		t.Fatal(err)
-	}
+	}}}})
 	look()
 	<-asked
 	look()
@@ -354,7 +353,7 @@ func TestIdleMemory(t *testing.T) {
 	for i := range quiet {
 		quiet[i] = pipeline.Event{Kind: pipeline.BuildCollected, Actor: "here"}
 	}
-	ledger := p.app.Ledger()
+	ledger := apptest.Ledger(t, p.app)
 	looks := func(n int) uint64 {
 		t.Helper()
 		for range n {

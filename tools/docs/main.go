@@ -1,8 +1,8 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
-// Command docs generates the provider's documentation from its schema, the
-// templates and the examples, without a network. With -check it changes nothing,
+// Command docs generates the provider's documentation from its schema, the schemas of
+// the commands' JSON, the templates and the examples, without a network. With -check it changes nothing,
 // and fails where the documentation is not what it would generate.
 //
 //	docs -root .. -binary ../bin/terraform-provider-penstock -terraform /usr/bin/terraform
@@ -129,9 +129,16 @@ func (g *generator) render(ctx context.Context, schema string) error {
 	if err != nil {
 		return err
 	}
+	templates, err := g.templates()
+	if err != nil {
+		return err
+	}
+	if templates, err = filepath.Rel(g.root, templates); err != nil {
+		return err
+	}
 	_, err = output(exec.CommandContext(ctx, "go", "tool", "tfplugindocs", "generate",
 		"--provider-dir", g.root, "--provider-name", "penstock", "--rendered-provider-name", "Penstock",
-		"--providers-schema", schema, "--website-source-dir", "tools/templates",
+		"--providers-schema", schema, "--website-source-dir", templates,
 		"--examples-dir", "examples", "--rendered-website-dir", rendered))
 	return err
 }

@@ -5,7 +5,6 @@ package draw
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
@@ -18,6 +17,7 @@ type Node struct {
 	Name   string
 	Kind   string // the stage's type, or "image"
 	Status gate.Status
+	Tone   Tone     // its colour
 	Build  string   // the current build; an image's ID
 	Note   string   // what it waits for, or why it failed; may be empty
 	After  []string // names of the nodes before it
@@ -35,27 +35,26 @@ type Graph struct {
 func GraphOf(st *pipeline.State) Graph {
 	g := Graph{Title: st.Pipeline.Name}
 	bases := map[string]string{} // image nodes by image
-	for _, r := range slices.SortedFunc(maps.Values(st.ImageDefinitions), func(a, b pipeline.ImageDefinition) int { return cmp.Compare(a.Name, b.Name) }) {
-		run := st.Latest[pipeline.ImageRun(r.Name)]
-		n := Node{Name: pipeline.ImageRun(r.Name), Kind: "image", Status: gate.ShownImage(r, run), Build: r.Image}
-		if run.Status == pipeline.RunFailed {
-			n.Note = pipeline.FirstLine(run.Error)
-		}
-		bases[r.Image] = n.Name
-		g.Nodes = append(g.Nodes, n)
-	}
-	plan := gate.Now(st)
-	for _, s := range st.StagesInOrder() {
-		n := Node{Name: s.Name, Kind: string(s.Type), Build: st.Current[s.Name].Build, After: s.Upstream()}
-		move, run := plan.Stage(s.Name), st.Latest[s.Name]
-		n.Status, n.Note = gate.Shown(move, run), reason.Note(move, run, true)
-		if base := bases[s.BaseImage]; base != "" && s.BaseImage != "" {
-			n.After = append(n.After, base)
-		}
-		g.Nodes = append(g.Nodes, n)
+	for _, v := range gate.Now(st).Views() {
+		g.Nodes = append(g.Nodes, nodeOf(st, v, bases))
 	}
 	g.place()
 	return g
+}
+
+// nodeOf returns the node of a stage, or of a baked image, which it notes in bases.
+func nodeOf(st *pipeline.State, v gate.View, bases map[string]string) Node {
+	n := Node{Name: v.Name, Kind: "image", Status: v.Status, Tone: ToneOf(v), Build: v.Current.Image, Note: reason.Next(v.Next, true)}
+	s, ok := st.Stages[v.Name]
+	if !ok {
+		bases[n.Build] = n.Name
+		return n
+	}
+	n.Kind, n.Build, n.After = string(s.Type), v.Current.Build, s.Upstream()
+	if base := bases[s.BaseImage]; base != "" && s.BaseImage != "" {
+		n.After = append(n.After, base)
+	}
+	return n
 }
 
 // place puts each node into a column, right of all nodes that it comes after, and into a row

@@ -105,7 +105,7 @@ func TestLayout(t *testing.T) {
 func wide(n int) Graph {
 	g := Graph{Title: "wide"}
 	for i := range n {
-		node := Node{Name: fmt.Sprintf("stage-%d", i), Kind: "custom", Status: gate.Statuses[i%len(gate.Statuses)], Build: "b-0123456789"}
+		node := Node{Name: fmt.Sprintf("stage-%d", i), Kind: "custom", Status: gate.Statuses[i%len(gate.Statuses)], Tone: Tones[i%len(Tones)].Tone, Build: "b-0123456789"}
 		if i > 0 {
 			node.After = []string{fmt.Sprintf("stage-%d", (i-1)/3)}
 		}
@@ -143,7 +143,7 @@ const hostile = "a\"];<script>alert(1)</script>\n%%{init}%% &amp; \\ \x1b[31m\u2
 
 // Whatever a name or an error contains stays text.
 func TestHostile(t *testing.T) {
-	g := Graph{Title: hostile, Nodes: []Node{{Name: hostile, Kind: hostile, Status: "failed", Build: hostile, Note: hostile}, {Name: "b", Status: "idle", After: []string{hostile}}}}
+	g := Graph{Title: hostile, Nodes: []Node{{Name: hostile, Kind: hostile, Status: "failed", Tone: "failed", Build: hostile, Note: hostile}, {Name: "b", Status: "idle", Tone: "idle", After: []string{hostile}}}}
 	g.place()
 	svg := g.SVG()
 	wellFormed(t, svg)
@@ -154,7 +154,7 @@ func TestHostile(t *testing.T) {
 		t.Errorf("text:\n%s", tree)
 	}
 	mermaid := g.Mermaid()
-	if lines := strings.Split(strings.TrimSpace(mermaid), "\n"); len(lines) != 4+len(gate.Statuses) || strings.Count(mermaid, `"`) != 4 || strings.ContainsAny(mermaid, "`\\&\x1b") || strings.Contains(mermaid, "<script") {
+	if lines := strings.Split(strings.TrimSpace(mermaid), "\n"); len(lines) != 4+len(Tones) || strings.Count(mermaid, `"`) != 4 || strings.ContainsAny(mermaid, "`\\&\x1b") || strings.Contains(mermaid, "<script") {
 		t.Errorf("mermaid:\n%s", mermaid)
 	}
 	dot := g.DOT()

@@ -8,7 +8,6 @@ import (
 	"html"
 	"strings"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
@@ -17,7 +16,7 @@ const (
 	margin       = 24
 	titleHeight  = 54
 	legendHeight = 44
-	minWidth     = 560 // that the legend needs
+	minWidth     = 740 // that the legend needs
 )
 
 var boxes = Grid{Width: 176, Height: 66, ColumnGap: 56, RowGap: 26}
@@ -29,13 +28,13 @@ const graphStyle = `
 .penstock-graph .ground{fill:#ffffff}.penstock-graph text{fill:#1f2328}.penstock-graph .small{fill:#57606a;font-size:11px}
 .penstock-graph .title{font-size:17px;font-weight:600}.penstock-graph .name{font-weight:600}.penstock-graph .code{font-family:ui-monospace,Menlo,Consolas,monospace;font-size:11px}
 .penstock-graph .box{fill:#f6f8fa;stroke:#d0d7de}.penstock-graph .edge{fill:none;stroke:#8c959f;stroke-width:1.5}.penstock-graph .arrow{fill:#8c959f}
-.penstock-graph .passed{fill:#1a7f37}.penstock-graph .running{fill:#0969da}.penstock-graph .ready{fill:#54aeff}.penstock-graph .waiting{fill:#bf8700}
-.penstock-graph .failed{fill:#cf222e}.penstock-graph .rejected{fill:#8250df}.penstock-graph .idle{fill:#afb8c1}
+.penstock-graph .serving{fill:#1a7f37}.penstock-graph .passed{fill:#6fbf85}.penstock-graph .running{fill:#0969da}.penstock-graph .person{fill:#bf8700}
+.penstock-graph .failed{fill:#cf222e}.penstock-graph .upstream{fill:#8c959f}.penstock-graph .idle{fill:#d0d7de}
 @media (prefers-color-scheme:dark){
 .penstock-graph .ground{fill:#0d1117}.penstock-graph text{fill:#e6edf3}.penstock-graph .small{fill:#9da7b3}
 .penstock-graph .box{fill:#161b22;stroke:#3d444d}.penstock-graph .edge{stroke:#656c76}.penstock-graph .arrow{fill:#656c76}
-.penstock-graph .passed{fill:#3fb950}.penstock-graph .running{fill:#4493f8}.penstock-graph .ready{fill:#79c0ff}.penstock-graph .waiting{fill:#d29922}
-.penstock-graph .failed{fill:#f85149}.penstock-graph .rejected{fill:#ab7df8}.penstock-graph .idle{fill:#656c76}}
+.penstock-graph .serving{fill:#3fb950}.penstock-graph .passed{fill:#2c7a3b}.penstock-graph .running{fill:#4493f8}.penstock-graph .person{fill:#d29922}
+.penstock-graph .failed{fill:#f85149}.penstock-graph .upstream{fill:#7d8590}.penstock-graph .idle{fill:#3d444d}}
 `
 
 // SVG draws the graph, the stages from left to right, with the style that it needs.
@@ -56,9 +55,9 @@ func (g Graph) SVG() string {
 		n.draw(&b, x, y)
 	}
 	b.WriteString("</g>\n")
-	for i, status := range gate.Statuses {
-		x, y := margin+i*76, height-margin
-		fmt.Fprintf(&b, `<rect class="%s" x="%d" y="%d" width="10" height="10" rx="2"/><text class="small" x="%d" y="%d">%s</text>`+"\n", status, x, y-9, x+15, y, status)
+	for i, t := range Tones {
+		x, y := margin+i*100, height-margin
+		fmt.Fprintf(&b, `<rect class="%s" x="%d" y="%d" width="10" height="10" rx="2"/><text class="small" x="%d" y="%d">%s</text>`+"\n", t.Tone, x, y-9, x+15, y, t.Says)
 	}
 	b.WriteString("</svg>\n")
 	return b.String()
@@ -66,7 +65,7 @@ func (g Graph) SVG() string {
 
 func (n Node) draw(b *strings.Builder, x, y int) {
 	fmt.Fprintf(b, `<g><title>%s</title><rect class="box" x="%d" y="%d" width="%d" height="%d" rx="6"/><rect class="%s" x="%d" y="%d" width="5" height="%d" rx="2.5"/>`,
-		escape(n.words(), 0), x, y, boxes.Width, boxes.Height, n.Status, x, y, boxes.Height)
+		escape(n.words(), 0), x, y, boxes.Width, boxes.Height, n.Tone, x, y, boxes.Height)
 	fmt.Fprintf(b, `<text class="name" x="%d" y="%d">%s</text>`, x+16, y+20, escape(n.Name, 21))
 	fmt.Fprintf(b, `<text class="small" x="%d" y="%d">%s</text>`, x+16, y+37, escape(string(n.Status)+" · "+n.Kind, 26))
 	fmt.Fprintf(b, `<text class="code" x="%d" y="%d">%s</text></g>`+"\n", x+16, y+54, escape(present.Dash(n.Build), 22))

@@ -7,14 +7,12 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
-// colours of the statuses in text formats: what is behind dark text.
-var colours = map[gate.Status]string{
-	gate.StatusPassed: "#aceebb", gate.StatusRunning: "#b6e3ff", gate.StatusReady: "#ddf4ff", gate.StatusWaiting: "#fae17d",
-	gate.StatusFailed: "#ffcecb", gate.StatusRejected: "#ecd8ff", gate.StatusIdle: "#eaeef2",
+// colours of the tones in text formats: what is behind dark text.
+var colours = map[Tone]string{
+	"serving": "#7ee2a0", "passed": "#d3f5de", "running": "#b6e3ff", "person": "#fae17d", "upstream": "#d7dde4", "failed": "#ffcecb", "idle": "#f3f5f7",
 }
 
 // Text returns the graph as a tree for a terminal. Each node stands below the last of those
@@ -66,11 +64,11 @@ func (g Graph) Mermaid() string {
 	var b strings.Builder
 	b.WriteString("flowchart LR\n")
 	for i, n := range g.Nodes {
-		fmt.Fprintf(&b, "  n%d[\"%s\"]:::%s\n", i, strings.Join(n.lines(mermaidText), "<br>"), n.Status)
+		fmt.Fprintf(&b, "  n%d[\"%s\"]:::%s\n", i, strings.Join(n.lines(mermaidText), "<br>"), n.Tone)
 	}
 	g.Edges(func(from, to int) { fmt.Fprintf(&b, "  n%d --> n%d\n", from, to) })
-	for _, status := range gate.Statuses {
-		fmt.Fprintf(&b, "  classDef %s fill:%s,stroke:#57606a,color:#1f2328\n", status, colours[status])
+	for _, t := range Tones {
+		fmt.Fprintf(&b, "  classDef %s fill:%s,stroke:#57606a,color:#1f2328\n", t.Tone, colours[t.Tone])
 	}
 	return b.String()
 }
@@ -95,7 +93,7 @@ func (g Graph) DOT() string {
 	fmt.Fprintf(&b, "digraph %s {\n  rankdir=LR\n  node [shape=box, style=\"rounded,filled\", fontname=\"Helvetica\"]\n", dotText(g.Title))
 	for i, n := range g.Nodes {
 		label := strings.Join(n.lines(func(text string) string { return dotEscape(present.Line(text)) }), `\n`)
-		fmt.Fprintf(&b, "  n%d [label=\"%s\", fillcolor=%q, tooltip=%s]\n", i, label, colours[n.Status], dotText(n.words()))
+		fmt.Fprintf(&b, "  n%d [label=\"%s\", fillcolor=%q, tooltip=%s]\n", i, label, colours[n.Tone], dotText(n.words()))
 	}
 	g.Edges(func(from, to int) { fmt.Fprintf(&b, "  n%d -> n%d\n", from, to) })
 	b.WriteString("}\n")

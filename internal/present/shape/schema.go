@@ -4,6 +4,7 @@
 package shape
 
 import (
+	"bytes"
 	"fmt"
 	"path"
 	"reflect"
@@ -17,6 +18,33 @@ type Schemas struct {
 
 	// Defs are the schemas of structs by name.
 	Defs map[string]any
+}
+
+// Properties are the schemas of the fields of a struct. JSON has them in the order of the
+// struct, which is the order in which a person reads them.
+type Properties []Property
+
+// Property is a field with its schema.
+type Property struct {
+	Name   string
+	Schema map[string]any
+}
+
+// MarshalJSON implements json.Marshaler.
+func (all Properties) MarshalJSON() ([]byte, error) {
+	var b bytes.Buffer
+	b.WriteByte('{')
+	for i, p := range all {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		fmt.Fprintf(&b, "%q:", p.Name)
+		if err := plain(&b, p.Schema); err != nil {
+			return nil, err
+		}
+	}
+	b.WriteByte('}')
+	return b.Bytes(), nil
 }
 
 // Of returns the schema of a type. Structs are references to Defs, where they are collected.
@@ -56,8 +84,8 @@ func (s *Schemas) ofStruct(t reflect.Type) map[string]any {
 	if _, ok := s.Defs[name]; ok {
 		return ref
 	}
-	properties, required := map[string]any{}, []string{}
-	def := map[string]any{"type": "object", "additionalProperties": false, "properties": properties}
+	properties, required := Properties{}, []string{}
+	def := map[string]any{"type": "object", "additionalProperties": false}
 	s.Defs[name] = def
 	for _, f := range fields(t) {
 		ft := f.Type
@@ -71,11 +99,11 @@ func (s *Schemas) ofStruct(t reflect.Type) map[string]any {
 			}
 			property["description"] = text
 		}
-		properties[f.Name] = property
+		properties = append(properties, Property{f.Name, property})
 		if !f.Optional {
 			required = append(required, f.Name)
 		}
 	}
-	def["required"] = required
+	def["properties"], def["required"] = properties, required
 	return ref
 }

@@ -90,7 +90,16 @@ func TestSchema(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 	def := s.Defs["shape.outer"].(map[string]any)
-	properties := def["properties"].(map[string]any)
+	properties, order := map[string]any{}, []string{}
+	for _, p := range def["properties"].(Properties) {
+		properties[p.Name], order = p.Schema, append(order, p.Name)
+	}
+	if want := []string{"Limit_seconds", "deep", "name", "took_seconds", "wait_seconds"}; len(order) < 5 || !reflect.DeepEqual(order[:5], want) {
+		t.Errorf("the order is %v, want %v", order, want)
+	}
+	if doc, err := json.Marshal(def["properties"].(Properties)[:2]); err != nil || string(doc) != `{"Limit_seconds":{"description":"seconds","type":"number"},"deep":{"type":"string"}}` {
+		t.Errorf("in JSON: %s, %v", doc, err)
+	}
 	for name, want := range map[string]any{
 		"took_seconds": map[string]any{"type": "number", "description": "how long; seconds"}, "created_at": map[string]any{"type": "string", "format": "date-time"},
 		"next": map[string]any{"$ref": "#/$defs/shape.outer"}, "secret": map[string]any{"type": "string"},

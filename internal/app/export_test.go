@@ -1,0 +1,9 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package app
+
+import "github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+
+// Ledger returns the ledger, wherever it is.
+func (a *App) Ledger() pipeline.Ledger { return a.ledger }
