@@ -8,6 +8,7 @@ package cli
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"flag"
 	"fmt"
 	"os"
@@ -49,21 +50,23 @@ func TestCaptures(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := l.Close(t.Context()); err != nil {
+		if err := l.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})
+	shown := *l.App // at the time of the lab
+	shown.Engine = l.Engine
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	t.Setenv("NO_COLOR", "1")
 	t.Setenv("TZ", "UTC")
 	show := func(columns int, line string) string {
 		out, talk := &wide{columns: columns}, &wide{columns: columns}
-		f := &factory{Streams: Streams{In: strings.NewReader(""), Out: out, Err: talk}, version: "1.2.3", now: l.Now}
+		f := &factory{Streams: Streams{In: strings.NewReader(""), Out: out, Err: talk}, version: "1.2.3", now: l.Now, opened: &shown}
 		if columns == 0 {
 			f.Out, f.Err = &out.Buffer, &talk.Buffer
 		}
 		root := newRoot(f)
-		root.SetArgs(append(strings.Fields(line), "--data-dir", l.Dir))
+		root.SetArgs(strings.Fields(line))
 		if err := root.ExecuteContext(t.Context()); err != nil {
 			t.Errorf("%s: %v", line, err)
 		}
@@ -75,7 +78,7 @@ func TestCaptures(t *testing.T) {
 	for _, line := range captured {
 		var capture strings.Builder
 		for _, columns := range []int{80, 120, 200, 0} {
-			fmt.Fprintf(&capture, "%s %s\n%s\n", strings.Repeat("─", 20), cmp.Or(map[int]string{0: "in a pipe"}[columns], fmt.Sprintf("%d columns", columns)), show(columns, line))
+			fmt.Fprintf(&capture, "%s %s\n\n%s\n", strings.Repeat("─", 20), cmp.Or(map[int]string{0: "in a pipe"}[columns], fmt.Sprintf("%d columns", columns)), show(columns, line))
 		}
 		file := filepath.Join("testdata", "captures", strings.NewReplacer(" --", "-", " ", "-").Replace(line)+".txt")
 		if *updateCaptures {

@@ -4,8 +4,10 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -82,8 +84,11 @@ func (o *gcOptions) list(verb string, g collect.Garbage) error {
 	if len(lines) == 0 {
 		fmt.Fprintln(o.Err, "There is nothing to remove.")
 	}
+	room, _ := screenOf(o.Out).size()
 	for _, line := range lines {
-		fmt.Fprintln(o.Out, present.Line(line))
+		for _, part := range present.Wrap(present.Line(line), cmp.Or(room, math.MaxInt)) {
+			fmt.Fprintln(o.Out, part)
+		}
 	}
 	return nil
 }

@@ -53,7 +53,7 @@ func newGraph(f *factory, runF func(context.Context, *graphOptions) error) *cobr
 
 // formats are how a graph can be written.
 var formats = map[string]func(draw.Graph) string{
-	"text":    draw.Graph.Text,
+	"text":    func(g draw.Graph) string { return g.Text(0) },
 	"svg":     draw.Graph.SVG,
 	"mermaid": draw.Graph.Mermaid,
 	"dot":     draw.Graph.DOT,
@@ -75,7 +75,11 @@ func runGraph(ctx context.Context, o *graphOptions) error {
 		if err != nil {
 			return err
 		}
-		text := formats[o.format](draw.GraphOf(states[o.pipeline]))
+		graph := draw.GraphOf(states[o.pipeline])
+		text := formats[o.format](graph)
+		if width, _ := screenOf(o.Out).size(); o.format == "text" && o.file == "" && !o.json {
+			text = graph.Text(width)
+		}
 		if o.json {
 			return o.printJSON(drawing{o.pipeline, o.format, text})
 		}
