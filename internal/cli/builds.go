@@ -4,11 +4,9 @@
 package cli
 
 import (
-	"cmp"
 	"context"
-	"fmt"
+	"io"
 	"maps"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -155,18 +153,15 @@ func (o *buildsOptions) legend(order string, stages []string, rows []buildRow) e
 	return o.remark(order, strings.ReplaceAll(present.Legend(slices.Collect(maps.Keys(used))...), "  ", ", "))
 }
 
-// remark prints lines to standard error, in faint colour and as wide as the terminal there.
+// remark prints sentences to standard error, in faint colour and as wide as the terminal there.
 func (f *factory) remark(texts ...string) error {
 	on := screenOf(f.Err)
-	room, _ := on.size()
 	for _, text := range texts {
 		if text == "" {
 			continue
 		}
-		for _, line := range present.Wrap(text, cmp.Or(room, math.MaxInt)) {
-			if _, err := fmt.Fprintln(f.Err, on.paint(line, faint)); err != nil {
-				return err
-			}
+		if _, err := io.WriteString(f.Err, on.lines(text, faint)); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -18,8 +18,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/lab"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
 var updateCaptures = flag.Bool("update-captures", false, "write the captures of the listings")
@@ -27,10 +29,10 @@ var updateCaptures = flag.Bool("update-captures", false, "write the captures of 
 // wide is a terminal of some columns; of none, it is no terminal.
 type wide struct {
 	bytes.Buffer
-	columns int
+	columns, rows int
 }
 
-func (w *wide) Size() (width, height int) { return w.columns, 50 }
+func (w *wide) Size() (width, height int) { return w.columns, w.rows }
 
 // captured are the listings.
 var captured = []string{
@@ -101,5 +103,31 @@ func TestCaptures(t *testing.T) {
 // steady replaces what is another each time: IDs of runs and environments, and ports.
 func steady(text string) string {
 	text = regexp.MustCompile(`\b([ref])-0[0-9a-z]{12}\b`).ReplaceAllString(text, "$1-0xxxxxxxxxxxx")
+	text = regexp.MustCompile(`journey \d+: \w+, \d+ clicks`).ReplaceAllString(text, "journey 40: payment, 8 clicks")
 	return regexp.MustCompile(`127\.0\.0\.1:\d{5}`).ReplaceAllString(text, "127.0.0.1:20000")
+}
+
+// What does not fit the terminal begins with what needs a person, and ends with the names of
+// what is below.
+func TestUrgentFirst(t *testing.T) {
+	stage := func(name string, s gate.Signal) statusStage {
+		return statusStage{Stage: name, Signal: s, view: report.StageView{View: gate.View{Name: name, Status: gate.StatusPassed, Signal: s}}}
+	}
+	out := &wide{columns: 60, rows: 8}
+	f := &factory{Streams: Streams{Out: out}, now: func() time.Time { return time.Date(2026, 11, 27, 15, 0, 0, 0, time.UTC) }}
+	o := &statusOptions{factory: f}
+	all := []statusPipeline{
+		{Pipeline: "calm", Watched: true, Stages: []statusStage{stage("commit", gate.SignalNothing), stage("acceptance", gate.SignalUpstream)}},
+		{Pipeline: "busy", Watched: true, Stages: []statusStage{stage("build", gate.SignalNothing), stage("load", gate.SignalRunning), stage("release", gate.SignalPerson), stage("smoke", gate.SignalFailed)}},
+	}
+	if err := o.redraw(screenOf(out), all, nil); err != nil {
+		t.Fatal(err)
+	}
+	shown := out.String()
+	if !regexp.MustCompile(`(?s)busy.*release.*smoke.*… \d+ more lines: load, build, acceptance, commit`).MatchString(shown) || strings.Contains(shown, "calm") {
+		t.Errorf("it shows %q", shown)
+	}
+	if all[0].Pipeline != "calm" || all[1].Stages[0].Stage != "build" {
+		t.Error("what was given is in another order")
+	}
 }

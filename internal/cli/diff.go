@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -71,7 +72,10 @@ func runDiff(ctx context.Context, o *diffOptions) error {
 		if d.Waits != "" {
 			waits = ", which waits for a decision at stage " + d.Waits
 		}
-		fmt.Fprintf(o.Out, "From %s%s to %s%s\n", d.From, current, d.To, waits)
+		on := screenOf(o.Out)
+		if _, err := io.WriteString(o.Out, on.lines(fmt.Sprintf("From %s%s to %s%s", d.From, current, d.To, waits), uncoloured)); err != nil {
+			return err
+		}
 		if d.Unknown != "" {
 			fmt.Fprintf(o.Err, "Commits and files are unknown: %s\n", present.Line(d.Unknown))
 		}

@@ -124,8 +124,7 @@ func runEnvShow(ctx context.Context, o *useOptions) error {
 		if err := t.flush(); err != nil || shown.Import == "" {
 			return err
 		}
-		fmt.Fprintf(o.Err, "Terraform takes it over with `terraform import penstock_self_service_env.NAME %s`.\n", shown.Import)
-		return nil
+		return o.remark(fmt.Sprintf("Terraform takes it over with `terraform import penstock_self_service_env.NAME %s`.", shown.Import))
 	})
 }
 

@@ -4,10 +4,8 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"math"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -82,13 +80,11 @@ func (o *gcOptions) list(verb string, g collect.Garbage) error {
 	}
 	lines := listGarbage(verb, g)
 	if len(lines) == 0 {
-		fmt.Fprintln(o.Err, "There is nothing to remove.")
+		return o.remark("There is nothing to remove.")
 	}
-	room, _ := screenOf(o.Out).size()
+	on := screenOf(o.Out)
 	for _, line := range lines {
-		for _, part := range present.Wrap(present.Line(line), cmp.Or(room, math.MaxInt)) {
-			fmt.Fprintln(o.Out, part)
-		}
+		fmt.Fprint(o.Out, on.lines(present.Line(line), uncoloured))
 	}
 	return nil
 }
