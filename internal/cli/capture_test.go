@@ -37,7 +37,7 @@ func (w *wide) Size() (width, height int) { return w.columns, w.rows }
 // captured are the listings.
 var captured = []string{
 	"status shop", "status wide", "builds shop", "builds wide", "runs shop --limit 12", "runs wide --limit 4", "env list --all", "env show shop grace-checkout",
-	"images shop", "metrics shop", "metrics wide", "diff shop", "diff wide", "notify", "graph shop --format text", "graph wide --format text", "ledger archive list", "context list",
+	"images shop", "metrics shop", "diff shop", "diff wide", "notify", "graph shop --format text", "graph wide --format text", "ledger archive list", "context list",
 	"gc --dry-run",
 }
 
