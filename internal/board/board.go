@@ -54,6 +54,8 @@ type Board struct {
 	*entrance
 	*forms
 	*fingerprints
+	logs    *logIndexes
+	ended   *endedRuns
 	handler http.Handler
 	cancel  context.CancelFunc // of streams and work
 	signOff context.CancelFunc // of everybody
@@ -84,7 +86,10 @@ func New(o Options) *Board {
 	ctx, cancel := context.WithCancel(context.Background())
 	signedIn, signOff := context.WithCancel(context.Background())
 	c := &core{Options: o, pages: newPages(o.Now, o.Hosts), work: newWork(ctx), diffs: newDiffs(ctx, o.Now)}
-	b := &Board{core: c, entrance: &entrance{c, keptSessions(signedIn, o)}, forms: &forms{c}, fingerprints: &fingerprints{c}, cancel: cancel, signOff: signOff}
+	b := &Board{
+		core: c, entrance: &entrance{c, keptSessions(signedIn, o)}, forms: &forms{c}, fingerprints: &fingerprints{c},
+		logs: newLogIndexes(), ended: &endedRuns{}, cancel: cancel, signOff: signOff,
+	}
 	c.hub = newHub(ctx, b.fingerprint, o.Interval, o.Logger)
 	b.handler = b.routes()
 	return b

@@ -46,12 +46,12 @@ func chromium(t testing.TB) string {
 }
 
 // browse starts the board of one person, and a browser that has signed in there.
-func (b *bed) browse() *tab {
+func (b *bed) browse(change ...func(*board.Options)) *tab {
 	b.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chromium(b)), chromedp.NoSandbox, chromedp.WindowSize(1280, 900))
 	ctx, end := chromedp.NewContext(b.Context(), chromedp.WithAllocatorOptions(options...))
 	access := board.NewToken(b.app.Person())
-	b.serve(access)
+	b.serve(access, change...)
 	t := &tab{bed: b, ctx: ctx, pictures: new(int)}
 	t.must(chromedp.Do(ctx)) // starts it
 	messages, heard := chromedp.Console(ctx), make(chan struct{})
@@ -62,7 +62,7 @@ func (b *bed) browse() *tab {
 			if err != nil {
 				return
 			}
-			refused := slices.ContainsFunc([]string{"404 (Not Found)", "Code 404 from", "401 (Unauthorized)", "403 (Forbidden)"}, func(text string) bool { return strings.Contains(m.Text, text) })
+			refused := slices.ContainsFunc([]string{"404 (Not Found)", "Code 404 from", "ERR_CONNECTION_REFUSED", "ERR_EMPTY_RESPONSE", "ERR_INCOMPLETE_CHUNKED_ENCODING", "401 (Unauthorized)", "403 (Forbidden)"}, func(text string) bool { return strings.Contains(m.Text, text) })
 			if m.IsException() || m.Type == "error" && !refused {
 				faults = append(faults, m.String())
 			}

@@ -81,7 +81,7 @@ penstock_up 1
 	}
 	w := httptest.NewRecorder()
 	scrapeHandler(a.Engine, now).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-	for _, line := range []string{`penstock_stage_status{pipeline="shop",stage="exploratory",status="ready"} 1`, "go_goroutines"} {
+	for _, line := range []string{`penstock_stage_status{pipeline="shop",stage="exploratory",status="waiting"} 1`, "go_goroutines"} {
 		if !strings.Contains(w.Body.String(), line) {
 			t.Errorf("there is no %s in\n%s", line, w.Body)
 		}

@@ -57,7 +57,7 @@ var columns = map[string]column{
 	"MESSAGE": telling, "": noting, "NEXT": noting, "ENDPOINT": noting, "USED BY": noting, "DATA DIRECTORY": noting, "ON": naming,
 	"STATUS": {painted: true},
 	"AUTHOR": {cut: inMiddle, enough: 16, least: 16, leaves: 1},
-	"SIZE":   {leaves: 2}, "COMMIT": {leaves: 3}, "BAKED": {leaves: 4}, "TOOK": {leaves: 5}, "STARTED": {leaves: 6}, "WHEN": {leaves: 7}, "CREATED": {leaves: 8}, "SINCE": {leaves: 9}, "LAST RUN": {leaves: 9},
+	"SIZE":   {leaves: 2}, "COMMIT": {leaves: 3}, "BAKED": {leaves: 4}, "TOOK": {leaves: 5}, "STARTED": {leaves: 6}, "WHEN": {leaves: 7}, "CREATED": {leaves: 8}, "SINCE": {leaves: 9},
 }
 
 // lastToLeave is the highest of leaves.
