@@ -38,7 +38,7 @@ var updateSchemas = flag.Bool("update-schemas", false, "write schemas.json")
 // printed are the values that the commands print with --json.
 var printed = map[string]any{
 	"approve": pipeline.Decision{}, "reject": pipeline.Decision{}, "promote": pipeline.Promotion{}, "rollback": pipeline.Promotion{},
-	"override": pipeline.Override{}, "pause": pipeline.Pause{}, "resume": pipeline.Pause{}, "retry": pipeline.Retry{},
+	"override": pipeline.Override{}, "evidence": report.Evidence{}, "pause": pipeline.Pause{}, "resume": pipeline.Pause{}, "retry": pipeline.Retry{},
 	"bootstrap": bootstrapResult{}, "bootstrap --delete": bootstrapDeleted{}, "bootstrap local": envRow{},
 	"builds": []buildRow{}, "runs": []pipeline.RunSummary{}, "logs": pipeline.Run{}, "status": []statusPipeline{}, "images": []report.ImageUse{},
 	"context list": []contextRow{}, "context set": contextRow{}, "context show": place{}, "context use": contextNamed{}, "context remove": contextNamed{},
@@ -53,6 +53,9 @@ var printed = map[string]any{
 var differing = []string{
 	"error",    // of all that failed the text; of a failure all there is about it
 	"artifact", // a digest, and where it was made all there is about it
+
+	// Of the evidence for a decision, which has builds and counts where others have their IDs and sums.
+	"failed", "before", "under_way", "files", "build", "current", "changes", "tests", "next", "pending", "from", "to",
 }
 
 // unshaped are the commands that print something else than a value of a type with --json.

@@ -16,7 +16,7 @@ var meanings = map[string]string{
 	"components": "digests of the components of the commit", "inputs": "what the run was about beside the build", "digest": "of the stage's definition", "order": "a build's place among those of the pipeline, from 1",
 	"image": "an image's ID", "images": "the baked images", "base_image": "the ID of the image that the build is installed on", "baked_at": "when it was baked", "artifacts": "digests of artifacts", "work_dirs": "directories",
 	"created_at": "when it was made", "started_at": "when it began", "ended_at": "when it ended", "expires_at": "when it ends by itself", "committed_at": "when the build's commit was made", "ready_at": "when the build might have entered the stage",
-	"decision": "from the run to a person's decision",
+	"since_at": "since when", "decision": "from the run to a person's decision",
 	"status":   "where it stands, in one word", "kind": "what is run: stage or bake", "phase": "how far the run has come: checkout, environment, steps, artifact, bake, shift, tear-down or done", "type": "the stage's type", "purpose": "what the environment is for: run, stage, self-service or exploratory", "result": "approved or rejected", "votes": "the approvals that were there",
 	"stages": "in order", "environments": "those of stages, and people's", "endpoint": "the address at which the service answers", "instances": "how many the environment has", "log": "where the log of the latest run is", "waiting_for": "what it waits for, in words",
 	"run_status": "of the latest run", "run_error": "of the latest run", "run_started_at": "of the latest run", "run_ended_at": "of the latest run", "step": "the step that runs", "steps": "in order", "of": "how many steps there are",
