@@ -97,16 +97,16 @@ func (s *State) Superseded(stage Stage, build string) bool {
 // RejectedAbove returns the stage, the given one or one above it, at which the build is
 // rejected, or "".
 func (s *State) RejectedAbove(stage Stage, build string) string {
-	return s.rejectedAmong(append([]string{stage.Name}, s.Ancestors(stage.After)...), build)
+	return rejectedAmong(s, append([]string{stage.Name}, s.Ancestors(stage.After)...), build)
 }
 
 // RejectedAt returns the stage at which the build is rejected, or "". A rejected build enters
 // no further stage, and nobody can launch it.
 func (s *State) RejectedAt(build string) string {
-	return s.rejectedAmong(slices.Sorted(maps.Keys(s.Stages)), build)
+	return rejectedAmong(s, slices.Sorted(maps.Keys(s.Stages)), build)
 }
 
-func (s *State) rejectedAmong(stages []string, build string) string {
+func rejectedAmong(s *State, stages []string, build string) string {
 	for _, name := range stages {
 		if s.Decisions[StageBuild(name, build)].Result == Rejected {
 			return name
