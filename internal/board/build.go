@@ -194,7 +194,8 @@ func (b *Board) runs(w http.ResponseWriter, r *http.Request, s *session) error {
 		Stages   []string
 		Statuses []pipeline.RunStatus
 		Older    string
-	}{Query: query, Page: found, Statuses: pipeline.RunStatuses}
+		Builds   map[string]pipeline.Build
+	}{Query: query, Page: found, Statuses: pipeline.RunStatuses, Builds: st.Builds}
 	for _, definition := range st.ImageDefinitions {
 		body.Stages = append(body.Stages, pipeline.ImageRun(definition.Name))
 	}

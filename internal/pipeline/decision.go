@@ -63,7 +63,7 @@ func (s *State) Outcome(stage Stage, build string) Outcome {
 		return OutcomeFailed
 	case s.Passed(stage.Name, build):
 		return OutcomePassed
-	case stage.Approval && rejected == "" && s.Superseded(stage, build):
+	case stage.Approval && rejected == "" && Superseded(s, stage, build):
 		return OutcomeSuperseded
 	case stage.Approval && rejected == "":
 		return OutcomeWaiting
@@ -75,7 +75,7 @@ func (s *State) Outcome(stage Stage, build string) Outcome {
 // Superseded reports whether a stage has moved beyond an undecided build: a newer one has
 // passed it, or waits there for a decision, or the stage is defined otherwise since. If the
 // newer one is rejected, the build waits again.
-func (s *State) Superseded(stage Stage, build string) bool {
+func Superseded(s *State, stage Stage, build string) bool {
 	if s.Current[stage.Name].Build == build {
 		return false
 	}
