@@ -44,17 +44,19 @@ type card struct {
 	Buttons     []button
 }
 
-// mapSizes are how the map's cards lie, as the style sheet has them: nine columns of the second
-// fit a laptop, and what has more is scrolled.
+// mapSizes are how the map's cards lie, as the style sheet has them: nine columns fit a laptop, and
+// what has more is scrolled.
 var mapSizes = []struct {
 	name    string
 	columns int // at most
 	letters int // of a name
 	draw.Grid
 }{
-	{"few", 6, 34, draw.Grid{Width: 180, Height: 112, ColumnGap: 28, RowGap: 14}},
-	{"some", 9, 22, draw.Grid{Width: 135, Height: 112, ColumnGap: 20, RowGap: 14}},
-	{"many", 1 << 30, 26, draw.Grid{Width: 150, Height: 112, ColumnGap: 24, RowGap: 14}},
+	{"size-6", 6, 34, draw.Grid{Width: 180, Height: 112, ColumnGap: 28, RowGap: 14}},
+	{"size-7", 7, 32, draw.Grid{Width: 175, Height: 112, ColumnGap: 24, RowGap: 14}},
+	{"size-8", 8, 26, draw.Grid{Width: 150, Height: 112, ColumnGap: 24, RowGap: 14}},
+	{"size-9", 9, 22, draw.Grid{Width: 135, Height: 112, ColumnGap: 20, RowGap: 14}},
+	{"size-more", 1 << 30, 26, draw.Grid{Width: 150, Height: 112, ColumnGap: 24, RowGap: 14}},
 }
 
 func (b *Board) valueStream(ctx context.Context, st *pipeline.State, who pipeline.Person) (valueStream, error) {
@@ -146,7 +148,7 @@ func (c card) Says() string {
 // NextSays returns the word for what comes next.
 func (c card) NextSays() string {
 	says := map[gate.NextKind]string{
-		gate.NextRunning: "running", gate.NextFailed: "failed", gate.NextDecision: "a decision", gate.NextPromotion: "ready to promote",
+		gate.NextRunning: "running", gate.NextFailed: "failed", gate.NextDecision: "a decision", gate.NextPromotion: "a promotion",
 		gate.NextPromoted: "promoted", gate.NextApply: "the next apply", gate.NextUpstream: "upstream", gate.NextBuild: "a build from upstream", gate.NextNewer: "a newer build",
 		gate.NextNever: "nothing", gate.NextPaused: "paused", gate.NextRefused: "its pin is refused",
 	}
