@@ -21,6 +21,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/ask"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/draw"
 )
 
@@ -40,6 +41,7 @@ type view struct {
 	Tab      string // of the pipeline's pages, the one that is open
 	Live     *live  // nil for a page that does not change by itself
 	Body     any
+	State    *pipeline.State // of the pipeline, for links; nil on pages without any
 
 	// set by show
 	Person, Where, Version, Flash string
@@ -131,6 +133,11 @@ func (p *pages) functions() template.FuncMap {
 		"lines":    present.Text,
 		"dict":     dict,
 		"author":   author,
+		"brief":    ask.Brief,
+		"change":   ask.Change,
+		"tests":    ask.Tests,
+		"load":     ask.Load,
+		"marked":   ask.Mark,
 		"unbroken": unbroken,
 		"mark":     func(c interface{ mark() present.Mark }) present.Mark { return c.mark() },
 		"legend":   legend,

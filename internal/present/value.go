@@ -111,3 +111,11 @@ func Middle(s string, most int) string {
 	head := most / 2
 	return string(c[:head]) + "…" + string(c[len(c)-(most-head-1):])
 }
+
+// List writes names for a sentence: "a, b and c".
+func List(names []string) string {
+	if len(names) < 2 {
+		return strings.Join(names, "")
+	}
+	return strings.Join(names[:len(names)-1], ", ") + " and " + names[len(names)-1]
+}
