@@ -4,11 +4,9 @@
 package cli
 
 import (
-	"cmp"
 	"context"
-	"fmt"
+	"io"
 	"maps"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -19,6 +17,8 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/ask"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
 type buildsOptions struct {
@@ -35,7 +35,8 @@ func newBuilds(f *factory, runF func(context.Context, *buildsOptions) error) *co
 	c := &cobra.Command{
 		Use:   "builds [PIPELINE]",
 		Short: "List builds, the newest first, with the stages that each passed",
-		Long: "List the builds that the pipeline retains, the newest first. PIPELINE may be left out if there is only one.\n\n" +
+		Long: "List the builds that the pipeline retains, the newest first. PIPELINE may be left out if there is only one.\n" +
+			"Commands take a build's number, such as 412, and its ID alike. In a shell, #412 has to be quoted: '#412'.\n\n" +
 			"Marks: " + present.Legend("passed", "failed", "rejected", "waiting", "superseded", "overridden", "") + ".\nA ! behind another mark is an override that no longer applies.",
 		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
@@ -50,7 +51,9 @@ func newBuilds(f *factory, runF func(context.Context, *buildsOptions) error) *co
 // buildRow is the JSON shape of one build.
 type buildRow struct {
 	ID         string                      `json:"id"`
+	Number     int64                       `json:"number"` // in the pipeline, as people say it
 	Commit     string                      `json:"commit"`
+	URL        string                      `json:"url,omitempty"` // of the commit
 	Repository string                      `json:"repository"`
 	Author     string                      `json:"author,omitempty"`
 	Message    string                      `json:"message,omitempty"`
@@ -58,7 +61,7 @@ type buildRow struct {
 	Artifact   string                      `json:"artifact,omitempty"` // digest
 	Image      string                      `json:"image,omitempty"`
 	BaseImage  string                      `json:"base_image,omitempty"`
-	Stages     map[string]pipeline.Outcome `json:"stages"`              // by name: passed, failed, rejected, waiting or overridden; absent where it did not run
+	Stages     map[string]pipeline.Outcome `json:"outcomes"`            // by stage: passed, failed, rejected, waiting or overridden; absent where it did not run
 	Overrides  map[string]statusOverride   `json:"overrides,omitempty"` // by stage, also those that no longer apply
 }
 
@@ -110,17 +113,17 @@ func (o *buildsOptions) list(stages []string, rows []buildRow) error {
 	if err := t.flush(); err != nil {
 		return err
 	}
-	return o.legend(order, rows)
+	return o.legend(order, stages, rows)
 }
 
 // table makes a table of builds, with the columns of the stages.
 func (o *buildsOptions) table(rows []buildRow, stages []string, marks func(buildRow) []string) *table {
-	t := o.newTable(slices.Concat([]string{"BUILD"}, stages, []string{"MESSAGE", "AUTHOR", "COMMIT", "CREATED"})...)
+	t := o.newTable(slices.Concat([]string{"BUILD", "MESSAGE"}, stages, []string{"AUTHOR", "CREATED", "ID", "COMMIT"})...)
 	for i := range stages {
-		t.columns[1+i] = column{painted: true}
+		t.columns[2+i] = column{painted: true}
 	}
 	for _, r := range rows {
-		t.row(slices.Concat([]string{r.ID}, marks(r), []string{r.Message, personOf(r.Author), present.Commit(r.Commit), present.Ago(o.now(), r.CreatedAt)})...)
+		t.row(slices.Concat([]string{ask.Brief(r.Number, r.ID), r.Message}, marks(r), []string{personOf(r.Author), present.Ago(o.now(), r.CreatedAt), r.ID, present.Commit(r.Commit)})...)
 	}
 	return t
 }
@@ -131,7 +134,7 @@ func strip(stages []string, rows []buildRow, r buildRow) string {
 	for _, s := range stages {
 		width := 0
 		for _, other := range rows {
-			width = max(width, runewidth.StringWidth(other.mark(s)))
+			width = max(width, present.Width(other.mark(s)))
 		}
 		b.WriteString(runewidth.FillRight(r.mark(s), width))
 	}
@@ -139,11 +142,11 @@ func strip(stages []string, rows []buildRow, r buildRow) string {
 }
 
 // legend says on standard error what the marks mean that are in a list.
-func (o *buildsOptions) legend(order string, rows []buildRow) error {
+func (o *buildsOptions) legend(order string, stages []string, rows []buildRow) error {
 	used := map[string]bool{}
 	for _, r := range rows {
-		for stage, outcome := range r.Stages {
-			used[string(outcome)] = true
+		for _, stage := range stages {
+			used[string(r.Stages[stage])] = true
 			if _, ok := r.Overrides[stage]; ok {
 				used[string(pipeline.OutcomeOverridden)] = true
 			}
@@ -152,21 +155,18 @@ func (o *buildsOptions) legend(order string, rows []buildRow) error {
 	if len(used) == 0 {
 		return nil
 	}
-	return o.remark(order, present.Legend(slices.Collect(maps.Keys(used))...))
+	return o.remark(order, strings.ReplaceAll(present.Legend(slices.Collect(maps.Keys(used))...), "  ", ", "))
 }
 
-// remark prints lines to standard error, in faint colour and as wide as the terminal there.
+// remark prints sentences to standard error, in faint colour and as wide as the terminal there.
 func (f *factory) remark(texts ...string) error {
 	on := screenOf(f.Err)
-	room, _ := on.size()
 	for _, text := range texts {
 		if text == "" {
 			continue
 		}
-		for _, line := range wrap(text, cmp.Or(room, math.MaxInt)) {
-			if _, err := fmt.Fprintln(f.Err, on.paint(line, faint)); err != nil {
-				return err
-			}
+		if _, err := io.WriteString(f.Err, on.lines(text, faint)); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -190,7 +190,7 @@ func (r buildRow) mark(stage string) string {
 
 func describeBuild(st *pipeline.State, b pipeline.Build) buildRow {
 	row := buildRow{
-		ID: b.ID, Commit: b.Revision.Commit, Repository: b.Revision.Repository, Author: b.Revision.Author,
+		ID: b.ID, Number: b.Number, URL: report.ForgeOf(st, b).Commit(b.Revision.Commit), Commit: b.Revision.Commit, Repository: b.Revision.Repository, Author: b.Revision.Author,
 		Message: pipeline.FirstLine(b.Revision.Message), CreatedAt: b.CreatedAt, Image: b.Image, BaseImage: b.BaseImage,
 		Stages: map[string]pipeline.Outcome{}, Overrides: map[string]statusOverride{},
 	}
@@ -232,7 +232,7 @@ func newRuns(f *factory, runF func(context.Context, *runsOptions) error) *cobra.
 		},
 	}
 	c.Flags().StringVar(&o.query.Stage, "stage", "", "only runs of this stage (image/NAME for the bakes of an image)")
-	c.Flags().StringVar(&o.query.Build, "build", "", "only runs for this build")
+	c.Flags().StringVar(&o.query.Build, "build", "", "only runs for this build, by its number or ID")
 	c.Flags().StringVar(&o.status, "status", "", "only runs that are running, passed, failed, cancelled or displaced")
 	c.Flags().IntVar(&o.query.Limit, "limit", 20, "the largest number to list")
 	c.Flags().StringVar(&o.query.After, "after", "", "continue after this run, the last one of the previous list")
@@ -253,15 +253,15 @@ func runRuns(ctx context.Context, o *runsOptions) error {
 		if _, err := selectPipelines(ctx, a, o.pipeline); err != nil {
 			return err
 		}
+		if err := o.number(ctx, a, o.pipeline, &o.query.Build); err != nil {
+			return err
+		}
 		page, err := a.Engine.Reports.Runs(ctx, o.pipeline, o.query)
 		if err != nil {
 			return err
 		}
 		if o.json {
-			if page.Runs == nil {
-				page.Runs = []pipeline.RunSummary{}
-			}
-			return o.printJSON(page)
+			return o.printJSON(page.Runs)
 		}
 		t := o.newTable("RUN", "STAGE", "BUILD", "STATUS", "STARTED", "TOOK", "")
 		for _, r := range page.Runs {
@@ -271,7 +271,10 @@ func runRuns(ctx context.Context, o *runsOptions) error {
 			}
 			t.row(r.ID, r.Stage, r.Build, string(r.Status), present.Ago(o.now(), r.StartedAt), took, pipeline.FirstLine(r.Error))
 		}
-		return t.flush()
+		if err := t.flush(); err != nil || page.Next == "" {
+			return err
+		}
+		return o.remark("There are more: `penstock runs " + o.pipeline + " --after " + page.Next + "` lists those before.")
 	})
 }
 

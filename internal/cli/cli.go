@@ -116,7 +116,8 @@ type factory struct {
 	// terminal tells whether somebody can be asked; nil looks at In.
 	terminal func() bool
 	stop     stopper
-	begun    bool // the command line was understood, and its command runs
+	opened   *app.App // that tests have opened; nil opens what the command line says
+	begun    bool     // the command line was understood, and its command runs
 }
 
 // Main runs the command line and gives the exit status. The first signal cancels the
@@ -202,7 +203,7 @@ func newRoot(f *factory) *cobra.Command {
 	root.SetFlagErrorFunc(wrongFlag)
 	root.AddCommand(
 		newInit(f, nil), newStatus(f, nil), newBuilds(f, nil), newRuns(f, nil), newLogs(f, nil),
-		newDecide(f, decision.Approve, nil), newDecide(f, decision.Reject, nil), newPromote(f, nil), newRollback(f, nil),
+		newDecide(f, decision.Approve, nil), newDecide(f, decision.Reject, nil), newPromote(f, nil), newRollback(f, nil), newEvidence(f, nil),
 		newOverride(f, nil), newPause(f, nil), newResume(f, nil), newRetry(f, nil),
 		newEnv(f), newTry(f, nil), newWatch(f, nil), newServe(f, nil), newNotify(f, nil), newDiff(f, nil), newMetrics(f, nil), newGraph(f, nil), newImages(f, nil), newGC(f, nil), newLedger(f), newBootstrap(f, nil), newLoad(f), newDoctor(f, nil), newContext(f, nil), newInstall(f, nil), newSchema(f, nil), newVersion(f),
 	)

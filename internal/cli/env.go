@@ -59,7 +59,7 @@ func newEnvLaunch(f *factory, runF func(context.Context, *envOptions) error) *co
 			return runF(c.Context(), o)
 		},
 	}
-	c.Flags().StringVar(&o.build, "build", "", "the build")
+	c.Flags().StringVar(&o.build, "build", "", "the build, by its number or ID")
 	c.Flags().DurationVar(&o.ttl, "ttl", run.DefaultTTL, "how long it lives")
 	c.Flags().StringVar(&o.instanceType, "instance-type", "", "the type of its instance, if the platform has types")
 	return c
@@ -139,6 +139,9 @@ func runEnvLaunch(ctx context.Context, o *envOptions) error {
 		if err := o.place(ctx, a, "launch an environment", nobody); err != nil {
 			return err
 		}
+		if err := o.number(ctx, a, o.pipeline, &o.build); err != nil {
+			return err
+		}
 		if o.name == "" {
 			o.name = run.OwnName(a.Engine.Person().Name)
 		}
@@ -186,7 +189,7 @@ func (o *envOptions) launch(ctx context.Context, a *app.App, verb string, r run.
 		return err
 	}
 	if o.json {
-		return o.printJSON(describeEnvironment(env))
+		return o.printJSON(environmentRow(env))
 	}
 	fmt.Fprintf(o.Out, "%s\n", env.Endpoint)
 	fmt.Fprintf(o.Err, "Environment %s runs build %s until %s.\n", env.Name, env.Build, pipeline.Moment(env.ExpiresAt.Local()))
@@ -216,17 +219,21 @@ func runEnvDestroy(ctx context.Context, o *envOptions) error {
 			return err
 		}
 		if o.json {
-			return o.printJSON(describeEnvironment(env))
+			return o.printJSON(environmentRow(env))
 		}
 		fmt.Fprintf(o.Out, "Environment %s has ended.\n", env.Name)
 		return nil
 	})
 }
 
-// envRow is a self-service environment of a list.
+// envRow is the JSON shape of an environment.
 type envRow struct {
 	Pipeline string `json:"pipeline"`
 	statusEnvironment
+}
+
+func environmentRow(env pipeline.Environment) envRow {
+	return envRow{env.Pipeline, describeEnvironment(env)}
 }
 
 func runEnvList(ctx context.Context, o *envOptions) error {
@@ -236,10 +243,10 @@ func runEnvList(ctx context.Context, o *envOptions) error {
 			return err
 		}
 		rows := []envRow{}
-		for name, st := range states {
+		for _, st := range states {
 			for _, env := range st.Environments {
 				if o.all || env.Purpose == pipeline.ForPerson {
-					rows = append(rows, envRow{name, describeEnvironment(env)})
+					rows = append(rows, environmentRow(env))
 				}
 			}
 		}

@@ -14,6 +14,7 @@ type SourceRef struct {
 	// Digest is known.
 	Components Components `json:"components,omitzero"`
 	Paths      *Paths     `json:"paths,omitempty"`
+	Web        string     `json:"web,omitempty"` // address of the repository's pages, if its own does not say
 }
 
 // Directory returns the directory of the repository that the revision is of; empty for all of
@@ -58,7 +59,7 @@ type Revision struct {
 	Commit     string     `json:"commit"`
 	Author     string     `json:"author,omitempty"`
 	Committer  string     `json:"committer,omitempty"` // the author of the commit; unknown in old records
-	Time       time.Time  `json:"time,omitzero"`
+	Time       time.Time  `json:"time,omitzero" shape:"committed_at"`
 	Message    string     `json:"message,omitempty"` // the first line
 	Components Components `json:"components,omitzero"`
 }
