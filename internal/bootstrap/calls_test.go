@@ -15,12 +15,7 @@ import (
 
 // rarer are actions that no test on the test cloud has a use for, with what has.
 var rarer = map[string]string{
-	"iam:CreateServiceLinkedRole": "the first group or load balancer of an account",
-	"ssm:CancelCommand":           "cancel",
-	"ec2:EnableImageDeprecation":  "deprecation",
-	"ec2:DisableImageDeprecation": "publish", "ec2:ModifyImageAttribute": "publish.share_with", "ec2:ModifySnapshotAttribute": "publish.share_with",
-	"ssm:AddTagsToResource": "publish.ssm_parameter", "ssm:ListTagsForResource": "publish.ssm_parameter",
-	"kms:ListGrants": "publish.share_with", "kms:RevokeGrant": "publish.share_with",
+	"iam:CreateServiceLinkedRole":         "the first group or load balancer of an account",
 	"kms:GenerateDataKeyWithoutPlaintext": "copies with a key",
 	"kms:ReEncryptFrom":                   "copies with a key", "kms:ReEncryptTo": "copies with a key",
 	"kms:Decrypt":     "a key of one's own",
