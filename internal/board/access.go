@@ -143,7 +143,7 @@ func (t *Token) SignIn(_ http.ResponseWriter, r *http.Request) (Arrival, error) 
 
 // SignOut implements Access.
 func (t *Token) SignOut(http.ResponseWriter, string) Farewell {
-	return Farewell{Says: "For another sign-in, press Enter in the terminal of `penstock serve`, or start it again: it prints an address."}
+	return Farewell{Says: "For another sign-in, press Enter in the terminal of penstock serve, or start it again: it prints an address."}
 }
 
 // Realm implements Access.

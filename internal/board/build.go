@@ -4,19 +4,14 @@
 package board
 
 import (
-	"context"
-	"html/template"
 	"net/http"
-	"slices"
 	"strings"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/ask"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present/draw"
 	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
@@ -202,7 +197,8 @@ func (b *Board) runs(w http.ResponseWriter, r *http.Request, s *session) error {
 		Stages   []string
 		Statuses []pipeline.RunStatus
 		Older    string
-	}{Query: query, Page: found, Statuses: pipeline.RunStatuses}
+		Builds   map[string]pipeline.Build
+	}{Query: query, Page: found, Statuses: pipeline.RunStatuses, Builds: st.Builds}
 	for _, definition := range st.ImageDefinitions {
 		body.Stages = append(body.Stages, pipeline.ImageRun(definition.Name))
 	}
@@ -217,112 +213,5 @@ func (b *Board) runs(w http.ResponseWriter, r *http.Request, s *session) error {
 		body.Older = "?" + q.Encode()
 	}
 	b.show(w, s, http.StatusOK, "runs", view{Title: "Runs · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "runs", Live: live, Body: body, State: st})
-	return nil
-}
-
-// runPage is everything about a run.
-type runPage struct {
-	pipeline.Run
-	Of      pipeline.Build
-	Buttons []button
-	Loads   []load // those of the run, then those of the run for the build before
-	Log     logPage
-}
-
-// load is what a load step measured, with its pictures.
-type load struct {
-	Step, Run, Build string
-	*pipeline.LoadReport
-	Pictures []template.HTML
-}
-
-// loads returns the loads of a run, each beside that of the same step of the run for another
-// build before it.
-func (b *Board) loads(ctx context.Context, run pipeline.Run) ([]load, error) {
-	collect := func(r pipeline.Run) (all []load) {
-		for _, step := range r.Steps {
-			if step.Load != nil {
-				all = append(all, load{Step: step.Name, Run: r.ID, Build: r.Build, LoadReport: step.Load})
-			}
-		}
-		return all
-	}
-	all := collect(run)
-	if len(all) == 0 {
-		return nil, nil
-	}
-	page, err := b.Engine.Reports.Runs(ctx, run.Pipeline, pipeline.RunQuery{Stage: run.Stage, After: run.ID, Limit: rowsPerPage})
-	if err != nil {
-		return nil, err
-	}
-	for _, r := range page.Runs {
-		if r.Build == run.Build || !r.Status.HasResult() {
-			continue
-		}
-		before, err := b.Engine.Reports.Run(ctx, run.Pipeline, r.ID)
-		if err != nil {
-			return nil, err
-		}
-		all = paired(all, collect(before))
-		break
-	}
-	var reports []pipeline.LoadReport
-	for _, l := range all {
-		reports = append(reports, *l.LoadReport)
-	}
-	for i, pictures := range draw.Loads(reports...) {
-		for _, svg := range pictures {
-			all[i].Pictures = append(all[i].Pictures, template.HTML(svg)) // which escapes what is in it
-		}
-	}
-	return all, nil
-}
-
-// paired puts each load beside that of the same step before it.
-func paired(now, before []load) (all []load) {
-	for _, l := range now {
-		all = append(all, l)
-		if i := slices.IndexFunc(before, func(b load) bool { return b.Step == l.Step }); i >= 0 {
-			all, before = append(all, before[i]), slices.Delete(before, i, i+1)
-		}
-	}
-	return append(all, before...)
-}
-
-// run shows a run.
-func (b *Board) run(w http.ResponseWriter, r *http.Request, s *session) error {
-	live, err := b.live(kindRun, r)
-	if err != nil {
-		return err
-	}
-	st, err := b.existing(r)
-	if err != nil {
-		return err
-	}
-	run, err := b.Engine.Reports.Run(r.Context(), st.Pipeline.Name, r.PathValue("run"))
-	if err != nil {
-		return err
-	}
-	page := runPage{Run: run, Of: st.Builds[run.Build]}
-	if stage, ok := st.Stages[run.Stage]; ok && run.Kind == pipeline.KindStage {
-		e := b.Engine.As(s.person)
-		if decision.RetryOf(st, stage).ID == run.ID {
-			if adder(e, st, stage)(&page.Buttons, "retry", "") {
-				page.Buttons[0].Primary = run.Status == pipeline.RunFailed
-			}
-		}
-	}
-	if page.Loads, err = b.loads(r.Context(), run); err != nil {
-		return err
-	}
-	if page.Log, err = b.readLog(r, run); err != nil {
-		return err
-	}
-	if run.Status.Final() {
-		live = nil
-	}
-	b.show(w, s, http.StatusOK, "run", view{
-		Title: run.ID + " · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "runs", Live: live, Body: page, State: st,
-	})
 	return nil
 }

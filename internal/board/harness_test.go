@@ -4,9 +4,11 @@
 package board_test
 
 import (
+	"cmp"
 	"context"
 	"html"
 	"io"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -44,9 +46,11 @@ type bed struct {
 	app       *app.App
 	repo      string
 	authorize *pipeline.Authorization
-	pin       string // of production
-	slow      string // a command of the commit stage's, before the others
-	secure    bool   // the board is served with TLS and HTTP/2
+	pin       string       // of production
+	slow      string       // a command of the commit stage's, before the others
+	secure    bool         // the board is served with TLS and HTTP/2
+	hostname  string       // of the board; empty means localhost
+	listener  net.Listener // of the next board; nil means any
 	server    *httptest.Server
 	page      *board.Board
 	token     *board.Token
@@ -163,9 +167,13 @@ func (b *bed) newest() string { return b.state().BuildsNewestFirst()[0].ID }
 func (b *bed) serve(access board.Access, change ...func(*board.Options)) {
 	b.Helper()
 	b.server = httptest.NewUnstartedServer(nil)
+	if b.listener != nil {
+		_ = b.server.Listener.Close()
+		b.server.Listener, b.listener = b.listener, nil
+	}
 	host := b.server.Listener.Addr().String()
 	if !b.secure { // as the command does; the certificate of tests is for the number
-		host = strings.Replace(host, "127.0.0.1", "localhost", 1)
+		host = strings.Replace(host, "127.0.0.1", cmp.Or(b.hostname, "localhost"), 1)
 	}
 	o := board.Options{
 		Engine: b.app.Engine, Access: access, Hosts: []string{host}, Where: b.app.Where(), Version: "test",
@@ -240,11 +248,11 @@ func (b *bed) browser() *http.Client {
 
 // send sends a request, and returns the status and the page. Like a browser it goes on by
 // itself where a page does.
-func (b *bed) send(c *http.Client, method, path string, form url.Values, header ...string) (int, string) {
+func (b *bed) send(c *http.Client, method, path string, values url.Values, header ...string) (int, string) {
 	b.Helper()
-	resp, page := b.request(c, method, b.server.URL+path, form, header...)
+	resp, page := b.request(c, method, b.server.URL+path, values, header...)
 	if strings.Contains(page, "data-auto") {
-		resp, page = b.request(c, http.MethodPost, b.server.URL+"/sign-in", readForm(page))
+		resp, page = b.request(c, http.MethodPost, b.server.URL+"/sign-in", form(page))
 	}
 	if _, to, ok := strings.Cut(resp.Header.Get("Refresh"), "; url="); ok {
 		resp, page = b.request(c, http.MethodGet, to, nil)
@@ -306,9 +314,6 @@ func (b *bed) get(path string, texts ...string) string {
 }
 
 var hidden = regexp.MustCompile(`<input type="hidden" name="([a-z]+)" value="([^"]*)">`)
-
-// readForm is form where a parameter has its name.
-func readForm(page string) url.Values { return form(page) }
 
 // form reads the form of a page that asks.
 func form(page string) url.Values {

@@ -5,14 +5,18 @@ package board
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
@@ -27,51 +31,120 @@ const (
 
 // logPage is part of a log.
 type logPage struct {
-	Lines    []logLine
+	Folds    []logFold
 	From, To int // numbers of the first and the last line, from 1
 	Total    int
 	Search   string
 	Found    int
+	Shown    int  // lines on the page
 	Live     bool // lines are added as they come
 	Gone     bool // it was collected
 	Earlier  int  // the first line of the page before; 0 for none
 	Later    int
 	Cut      bool // there are more hits than are shown
+	Goto     int  // the line that the page opens at; 0 for the first, or the last of a log that goes on
 }
 
-type logLine struct {
-	Number int
-	Text   string
-	Step   bool // a line of Penstock's own: what a step's output is between
-
-	from, to int64 // where it is in the log
+// logFold are lines in a row that belong to one step, or to none.
+type logFold struct {
+	Number int    // of the step, from 1; 0 for none
+	Step   string // its name
+	Result *stepRow
+	Open   bool
+	Lines  []logLine
 }
 
-// ownLines are the places in a log of the lines that a step's output is between.
-type ownLines struct{ begin, end map[int64]bool }
+// add adds a line to the page.
+func (p *logPage) add(line logLine) {
+	p.Shown++
+	if n := len(p.Folds); n == 0 || p.Folds[n-1].Number != line.Fold {
+		p.Folds = append(p.Folds, logFold{Number: line.Fold, Step: line.Step, Open: true})
+	}
+	last := &p.Folds[len(p.Folds)-1]
+	last.Lines = append(last.Lines, line)
+}
 
-// stepLines returns them as the record of the run says, whatever is printed in the log.
-func stepLines(run pipeline.Run) ownLines {
-	own := ownLines{map[int64]bool{}, map[int64]bool{}}
-	for _, s := range run.Steps {
-		if s.Log != nil {
-			own.begin[s.Log.From], own.end[s.Log.To] = true, true
+// runLog is the log of a run, opened.
+type runLog struct {
+	io.ReadSeekCloser
+	index *logIndex
+	spans []stepSpan
+	size  logSize
+	final bool // nothing is added any more
+}
+
+// openLog opens the log of a run; CodeNotFound where it was collected or has not begun.
+func (b *Board) openLog(ctx context.Context, run pipeline.Run) (*runLog, error) {
+	file, err := b.Engine.Reports.Log(ctx, run.Pipeline, run.ID)
+	if err != nil {
+		return nil, err
+	}
+	log := &runLog{ReadSeekCloser: file, index: b.logs.of(run.ID), spans: stepSpans(run), final: run.Status.Final()}
+	if log.size, err = log.index.update(file); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return log, nil
+}
+
+// lines returns how many lines there are. What is written of a line that has not ended counts
+// once nobody writes any more.
+func (l *runLog) lines() int {
+	if l.final && l.size.size > l.size.end {
+		return l.size.lines + 1
+	}
+	return l.size.lines
+}
+
+// read calls f for each line from one on, until f returns errEnough.
+func (l *runLog) read(from int, f func(logLine) error) error {
+	offset, number := l.index.before(from)
+	if _, err := l.Seek(offset, io.SeekStart); err != nil {
+		return err
+	}
+	end := l.size.end
+	if l.final {
+		end = l.size.size
+	}
+	err := eachLine(io.LimitReader(l, end-offset), offset, number, func(line logLine) error {
+		if line.Number < from {
+			return nil
+		}
+		return f(line)
+	})
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
+}
+
+// at returns the number of the line that has an offset.
+func (l *runLog) at(offset int64) (number int, err error) {
+	from, number := l.index.beforeOffset(offset)
+	if _, err := l.Seek(from, io.SeekStart); err != nil {
+		return 0, err
+	}
+	buffer := make([]byte, 32<<10)
+	for left := io.LimitReader(l, offset-from); ; {
+		n, err := left.Read(buffer)
+		number += bytes.Count(buffer[:n], []byte("\n"))
+		if err == io.EOF {
+			return number, nil
+		}
+		if err != nil {
+			return 0, err
 		}
 	}
-	if run.UnderWay != nil {
-		own.begin[run.UnderWay.From] = true
-	}
-	return own
 }
 
-func (o ownLines) has(line logLine) bool { return o.begin[line.from] || o.end[line.to] }
+// errEnough ends the reading of a log.
+var errEnough = errors.New("that is enough")
 
-// readLog reads the part of a run's log that an address asks for: the lines from a number,
-// those with a text, or else the last.
-func (b *Board) readLog(r *http.Request, run pipeline.Run) (logPage, error) {
+// readLog reads the part of a run's log that an address asks for: the lines from a number or a
+// step, those with a text, or else those around the first failure, or the last.
+func (b *Board) readLog(r *http.Request, run pipeline.Run, failures []failedAt) (logPage, error) {
 	q := r.URL.Query()
 	page := logPage{Search: strings.TrimSpace(q.Get("q"))}
-	log, err := b.Engine.Reports.Log(r.Context(), run.Pipeline, run.ID)
+	log, err := b.openLog(r.Context(), run)
 	if pipeline.IsNotFound(err) {
 		page.Gone = run.Status.Final()
 		page.Live = !page.Gone
@@ -81,53 +154,95 @@ func (b *Board) readLog(r *http.Request, run pipeline.Run) (logPage, error) {
 		return page, err
 	}
 	defer log.Close()
+	page.Total = log.lines()
+	if page.Search != "" {
+		return page, page.search(log)
+	}
 	from, _ := strconv.Atoi(q.Get("from"))
 	if n, err := strconv.Atoi(q.Get("line")); err == nil {
-		from = (n-1)/linesPerPage*linesPerPage + 1
+		from = pageOf(n)
 	}
-	own := stepLines(run)
-	err = eachLine(log, func(line logLine) error {
-		line.Step = own.has(line)
-		page.Total = line.Number
-		switch {
-		case page.Search != "":
-			if !strings.Contains(strings.ToLower(line.Text), strings.ToLower(page.Search)) {
-				return nil
-			}
-			if page.Found++; len(page.Lines) >= linesPerPage {
-				page.Cut = true
-				return nil
-			}
-		case from > 0:
-			if line.Number < from || line.Number >= from+linesPerPage {
-				return nil
-			}
-		case len(page.Lines) >= linesPerPage: // the last ones
-			page.Lines = append(page.Lines[:0], page.Lines[1:]...)
+	if n, err := strconv.Atoi(q.Get("step")); err == nil && n > 0 && n <= len(log.spans) && log.spans[n-1].from >= 0 {
+		if from, err = log.at(log.spans[n-1].from); err != nil {
+			return page, err
 		}
-		page.Lines = append(page.Lines, line)
+		page.Goto = from
+	}
+	last := max(page.Total-linesPerPage+1, 1)
+	if from <= 0 {
+		if from = last; len(failures) > 0 {
+			page.Goto = failures[0].Line
+			from = min(max(page.Goto-linesPerPage/2, 1), last)
+		}
+	}
+	err = log.read(from, func(line logLine) error {
+		if line.Number >= from+linesPerPage {
+			return errEnough
+		}
+		line.show(log.spans)
+		page.add(line)
+		if page.From == 0 {
+			page.From = line.Number
+		}
+		page.To = line.Number
 		return nil
 	})
-	if n := len(page.Lines); n > 0 {
-		page.From, page.To = page.Lines[0].Number, page.Lines[n-1].Number
+	if page.From > 1 {
+		page.Earlier = max(page.From-linesPerPage, 1)
 	}
-	if page.Search == "" {
-		if page.From > 1 {
-			page.Earlier = max(page.From-linesPerPage, 1)
-		}
-		if page.To < page.Total {
-			page.Later = page.To + 1
-		}
-		page.Live = !run.Status.Final() && page.Later == 0
+	if page.To < page.Total {
+		page.Later = page.To + 1
 	}
+	page.Live = !run.Status.Final() && page.Later == 0
 	return page, err
 }
 
-// eachLine calls f for each line of a log, until f returns an error.
-func eachLine(log io.Reader, f func(logLine) error) error {
+// pageOf returns the first line of the page that a line is on, however long the log gets.
+func pageOf(line int) int { return (max(line, 1)-1)/linesPerPage*linesPerPage + 1 }
+
+// search fills the page with the lines that have its text.
+func (p *logPage) search(log *runLog) error {
+	want := []byte(strings.ToLower(p.Search))
+	var lower []byte
+	return log.read(1, func(line logLine) error {
+		plain := line.raw
+		if strings.IndexByte(plain, '\x1b') >= 0 {
+			plain = present.Text(plain)
+		}
+		if lower = appendLower(lower[:0], plain); !bytes.Contains(lower, want) {
+			return nil
+		}
+		if p.Found++; p.Shown >= linesPerPage {
+			p.Cut = true
+			return nil
+		}
+		line.show(log.spans)
+		line.Fold, line.Step = 0, "" // hits have no steps around them
+		p.add(line)
+		return nil
+	})
+}
+
+// appendLower appends a text in lower case.
+func appendLower(to []byte, s string) []byte {
+	for i := range len(s) {
+		c := s[i]
+		if c >= utf8.RuneSelf {
+			return append(to, strings.ToLower(s[i:])...)
+		}
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		to = append(to, c)
+	}
+	return to
+}
+
+// eachLine calls f for each line of a part of a log, which begins at an offset with the line
+// of a number, until f returns an error.
+func eachLine(log io.Reader, at int64, number int, f func(logLine) error) error {
 	r := bufio.NewReaderSize(log, 64<<10)
-	at := int64(0)
-	for number := 1; ; number++ {
+	for ; ; number++ {
 		text, size, err := readLine(r)
 		if text == "" && err == io.EOF {
 			return nil
@@ -135,7 +250,7 @@ func eachLine(log io.Reader, f func(logLine) error) error {
 		if err != nil && err != io.EOF {
 			return err
 		}
-		line := logLine{Number: number, Text: present.Text(strings.TrimRight(text, "\r\n")), from: at, to: at + size}
+		line := logLine{Number: number, raw: strings.TrimRight(text, "\r\n"), from: at, to: at + size}
 		at = line.to
 		if failed := f(line); failed != nil || err == io.EOF {
 			return failed
@@ -146,17 +261,17 @@ func eachLine(log io.Reader, f func(logLine) error) error {
 // readLine reads a line, of which it keeps the beginning where it is very long, and returns
 // its size, too.
 func readLine(r *bufio.Reader) (text string, size int64, err error) {
-	var line []byte
-	for {
-		part, err := r.ReadSlice('\n')
-		size += int64(len(part))
-		if room := longestLine - len(line); room > 0 {
-			line = append(line, part[:min(len(part), room)]...)
-		}
-		if err != bufio.ErrBufferFull {
-			return string(line), size, err
-		}
+	part, err := r.ReadSlice('\n')
+	if err != bufio.ErrBufferFull {
+		return string(part[:min(len(part), longestLine)]), int64(len(part)), err
 	}
+	line := slices.Clone(part[:min(len(part), longestLine)])
+	size = int64(len(part))
+	for err == bufio.ErrBufferFull {
+		part, err = r.ReadSlice('\n')
+		size += int64(len(part))
+	}
+	return string(line), size, err
 }
 
 // log sends a log as printable text.
@@ -188,8 +303,8 @@ func (b *Board) follow(w http.ResponseWriter, r *http.Request, who *session) err
 	if n, err := strconv.Atoi(r.Header.Get("Last-Event-Id")); err == nil {
 		after = n
 	}
-	run := r.PathValue("run")
-	if _, err := b.Engine.Reports.Run(r.Context(), st.Pipeline.Name, run); err != nil {
+	run, err := b.Engine.Reports.Run(r.Context(), st.Pipeline.Name, r.PathValue("run"))
+	if err != nil {
 		return err
 	}
 	if !b.hub.enter() {
@@ -200,7 +315,7 @@ func (b *Board) follow(w http.ResponseWriter, r *http.Request, who *session) err
 	ctx, stop := who.until(r.Context(), b.hub.ctx)
 	defer stop()
 	s, err := b.hub.newEvents(w)
-	lines, ended := b.newLines(ctx, st.Pipeline.Name, run, after)
+	lines, ended := b.newLines(ctx, run, after)
 	beat := time.NewTicker(b.hub.heartbeat)
 	defer beat.Stop()
 	for err == nil {
@@ -224,17 +339,20 @@ func (b *Board) follow(w http.ResponseWriter, r *http.Request, who *session) err
 
 // newLines returns the lines of a log behind a number as they come, and what becomes of it:
 // nil when the run has ended and all its lines were taken. It ends with ctx at the latest.
-func (b *Board) newLines(ctx context.Context, pipelineName, run string, after int) (<-chan logLine, <-chan error) {
+func (b *Board) newLines(ctx context.Context, run pipeline.Run, after int) (<-chan logLine, <-chan error) {
 	lines, ended := make(chan logLine), make(chan error, 1)
+	offset, number := b.lineBefore(ctx, run, after+1)
 	out, in := io.Pipe()
-	known := &latestRun{b: b, ctx: ctx, pipeline: pipelineName, id: run, to: in}
-	go func() { in.CloseWithError(b.Engine.Reports.Follow(ctx, pipelineName, run, 0, known)) }()
+	known := &latestRun{b: b, ctx: ctx, pipeline: run.Pipeline, id: run.ID, to: in}
 	go func() {
-		err := eachLine(out, func(line logLine) error {
-			line.Step = known.own.Load().has(line)
+		in.CloseWithError(b.Engine.Reports.Follow(ctx, run.Pipeline, run.ID, offset, known))
+	}()
+	go func() {
+		err := eachLine(out, offset, number, func(line logLine) error {
 			if line.Number <= after {
 				return nil
 			}
+			line.show(*known.spans.Load())
 			select {
 			case lines <- line:
 				return nil
@@ -248,6 +366,17 @@ func (b *Board) newLines(ctx context.Context, pipelineName, run string, after in
 	return lines, ended
 }
 
+// lineBefore returns a place in the log of a run at or before a line, and the number of the
+// line there. It is the beginning of a log that can't be read now.
+func (b *Board) lineBefore(ctx context.Context, run pipeline.Run, line int) (offset int64, number int) {
+	log, err := b.openLog(ctx, run)
+	if err != nil {
+		return 0, 1
+	}
+	defer log.Close()
+	return log.index.before(line)
+}
+
 // latestRun passes on what is followed of a log, after it has read the record of the run,
 // which knows the steps in it.
 type latestRun struct {
@@ -255,7 +384,7 @@ type latestRun struct {
 	ctx          context.Context
 	pipeline, id string
 	to           io.Writer
-	own          atomic.Pointer[ownLines]
+	spans        atomic.Pointer[[]stepSpan]
 	asked        time.Time
 }
 
@@ -264,13 +393,13 @@ const recordAge = 200 * time.Millisecond
 
 // Write implements io.Writer.
 func (l *latestRun) Write(p []byte) (int, error) {
-	if l.own.Load() == nil || time.Since(l.asked) > recordAge {
+	if l.spans.Load() == nil || time.Since(l.asked) > recordAge {
 		run, err := l.b.Engine.Reports.Run(l.ctx, l.pipeline, l.id)
 		if err != nil {
 			return 0, err
 		}
-		own := stepLines(run)
-		l.own.Store(&own)
+		spans := stepSpans(run)
+		l.spans.Store(&spans)
 		l.asked = time.Now()
 	}
 	return l.to.Write(p)

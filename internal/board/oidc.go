@@ -209,7 +209,7 @@ func (o *OIDC) SignOut(w http.ResponseWriter, proof string) Farewell {
 	at, err := url.Parse(o.signOut)
 	if o.signOut == "" || err != nil {
 		return Farewell{Says: fmt.Sprintf("%s has no way to sign out from here, so you may still be signed in there. "+
-			"The board asks it to have you sign in anew next time; on a computer of others, sign out there, too.", o.host)}
+			"The board asks it to have you sign in again next time; on a computer of others, sign out there, too.", o.host)}
 	}
 	q := at.Query()
 	q.Set("client_id", o.ClientID)

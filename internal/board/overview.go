@@ -147,10 +147,14 @@ func (b *Board) valueStream(ctx context.Context, st *pipeline.State, who pipelin
 
 // cardOf returns the facts of a card: what the stage is at, and what comes next.
 func cardOf(st *pipeline.State, v report.StageView) card {
-	return card{
+	c := card{
 		StageView: v, CurrentTone: draw.ToneOfCurrent(v.View), NextTone: draw.ToneOfNext(v.Next), Holds: st.Builds[v.Current.Build], Comes: st.Builds[v.Next.Build],
 		Note: reason.Next(v.Next, false), // there are buttons
 	}
+	if v.Next.Kind == gate.NextFailed { // the word for it says that it failed
+		c.Note = pipeline.FirstLine(v.Run.Error)
+	}
+	return c
 }
 
 // Says returns the word for what the stage is at.
@@ -176,7 +180,7 @@ func (c card) Says() string {
 // NextSays returns the word for what comes next.
 func (c card) NextSays() string {
 	says := map[gate.NextKind]string{
-		gate.NextRunning: "running", gate.NextFailed: "failed", gate.NextDecision: "your decision", gate.NextPromotion: "ready to promote",
+		gate.NextRunning: "running", gate.NextFailed: "failed", gate.NextDecision: "a decision", gate.NextPromotion: "ready to promote",
 		gate.NextPromoted: "promoted", gate.NextApply: "the next apply", gate.NextUpstream: "upstream", gate.NextBuild: "a build from upstream", gate.NextNewer: "a newer build",
 		gate.NextNever: "nothing", gate.NextPaused: "paused", gate.NextRefused: "its pin is refused",
 	}

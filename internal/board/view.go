@@ -107,6 +107,7 @@ func (p *pages) functions() template.FuncMap {
 		"count":  present.Count,
 		"stamp":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"plain":  present.Line,
+		"cause":  cause,
 		"first":  func(s string) string { return present.Line(pipeline.FirstLine(s)) },
 		"size":   present.Size,
 		"query": func(pairs ...string) template.URL {
@@ -175,13 +176,17 @@ func (b *core) show(w http.ResponseWriter, s *session, status int, name string, 
 	_, _ = w.Write(page.Bytes())
 }
 
-// static serves the files that pages need. Their addresses have a digest, so that a
-// browser keeps them.
-func (p *pages) static() http.Handler {
+// static serves the files that pages need, and none else. Their addresses have a digest, so
+// that a browser keeps them.
+func (p *pages) static(none http.Handler) http.Handler {
 	files, err := fs.Sub(staticFiles, "static")
 	must(err)
 	serve := http.StripPrefix("/static/", http.FileServerFS(files))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, known := p.files[strings.TrimPrefix(r.URL.Path, "/static/")]; !known {
+			none.ServeHTTP(w, r)
+			return
+		}
 		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 		if r.URL.Path == "/static/plot.css" {
 			w.Header().Set("Content-Type", "text/css; charset=utf-8")

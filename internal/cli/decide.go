@@ -207,14 +207,14 @@ func newPromote(f *factory, runF func(context.Context, *promoteOptions) error) *
 
 func runPromote(ctx context.Context, o *promoteOptions) error {
 	return o.with(ctx, func(a *app.App) error {
-		verb := decision.Promote
+		verb, what := decision.Promote, "promote"
 		switch {
 		case o.cancel:
-			verb = decision.CancelPromotion
+			verb, what = decision.CancelPromotion, cancelPromotion
 		case o.back:
-			verb = decision.Rollback
+			verb, what = decision.Rollback, "rollback"
 		}
-		if err := o.resolve(ctx, a, string(verb), &o.target); err != nil {
+		if err := o.resolve(ctx, a, what, &o.target); err != nil {
 			return err
 		}
 		c := decision.Command{Verb: verb, Pipeline: o.pipeline, Stage: o.stage, Build: o.build}

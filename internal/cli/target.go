@@ -50,9 +50,12 @@ var (
 	every    = &fitting{[]func(*pipeline.State, pipeline.Stage) bool{takesBuild}, "takes builds"}
 )
 
+// cancelPromotion is what promote --cancel does.
+const cancelPromotion = "cancel promotion"
+
 // stagesFor are the stages that the commands are for which take one.
 var stagesFor = map[string]*fitting{
-	"approve": deciding, "lift": lifting, "reject": deciding, "try": deciding, "promote": manual, "rollback": manual, "cancel-promotion": promoted,
+	"approve": deciding, "lift": lifting, "reject": deciding, "try": deciding, "promote": manual, "rollback": manual, cancelPromotion: promoted,
 	"override": every, "pause": every, "resume": paused, "retry": running, "logs": latest,
 }
 

@@ -98,7 +98,13 @@ func program(t *testing.T, dir, name string, args ...string) string {
 // onTerminal starts penstock on a terminal of 100 columns and 20 lines.
 func onTerminal(t *testing.T, dir string, args ...string) *terminal {
 	t.Helper()
-	c := &terminal{T: t, cmd: command(t, dir, "penstock", args...), drained: make(chan struct{})}
+	return startOnTerminal(t, command(t, dir, "penstock", args...))
+}
+
+// startOnTerminal is onTerminal for any command.
+func startOnTerminal(t *testing.T, cmd *exec.Cmd) *terminal {
+	t.Helper()
+	c := &terminal{T: t, cmd: cmd, drained: make(chan struct{})}
 	c.cmd.Env = append(os.Environ(), "TERM=xterm", "NO_COLOR=", "CLICOLOR_FORCE=")
 	tty, err := pty.StartWithSize(c.cmd, &pty.Winsize{Rows: 20, Cols: 100})
 	if err != nil {

@@ -181,10 +181,10 @@ func (d *Decisions) checkCancel(st *pipeline.State, s pipeline.Stage, c Command)
 func notPending(st *pipeline.State, s pipeline.Stage, op string) error {
 	if p := st.Promotions[s.Name]; st.RunsNow(s.Name) && st.Latest[s.Name].Build == p.Build {
 		return pipeline.Errorf(pipeline.CodeLocked, op, "run %s has taken up the promotion of %s", st.Latest[s.Name].ID, p.Build).
-			WithHint("Wait until it ends. `penstock rollback %s %s` goes back then.", s.Pipeline, s.Name)
+			WithHint("Wait until it ends.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbRollback, Pipeline: s.Pipeline, Stage: s.Name})
 	}
 	return pipeline.Errorf(pipeline.CodeRefused, op, "there is no promotion that waits for an apply").
-		WithHint("`penstock status %s` shows what the stage waits for; `penstock rollback %s %s` goes back to an older build.", s.Pipeline, s.Pipeline, s.Name)
+		WithAdvice(pipeline.Advice{Verb: pipeline.VerbRollback, Pipeline: s.Pipeline, Stage: s.Name})
 }
 
 // cancel takes the promotion back, unless a run has begun since.

@@ -584,6 +584,55 @@ func TestPromotedMeanwhile(t *testing.T) {
 	}
 }
 
+// A promotion can be cancelled until an apply has taken it up, and again once a run for it
+// has failed. Then no apply moves the stage.
+func TestCancelPromotion(t *testing.T) {
+	d := open(t)
+	prod := stage(pipeline.TypeProduction, "acceptance")
+	prod.Steps = []pipeline.Step{{Name: "announce", Command: "announce"}}
+	route := []pipeline.Stage{commit("1"), stage(pipeline.TypeAcceptance, "commit"), prod}
+	cancel := func() error {
+		_, err := d.Decisions.Do(t.Context(), decision.Command{Verb: decision.CancelPromotion, Pipeline: "shop", Stage: "production"})
+		return err
+	}
+	promote := func() {
+		t.Helper()
+		if _, err := d.Promote(t.Context(), "shop", "production", build("1")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.mustApply(route)
+	if err := cancel(); pipeline.CodeOf(err) != pipeline.CodeRefused {
+		t.Errorf("with no promotion: %v", err)
+	}
+	promote()
+	if got := d.status("production"); got.Next.Kind != gate.NextPromoted || got.Next.Promotion == nil || got.Next.Build != build("1") {
+		t.Errorf("promoted, next is %+v", got.Next)
+	}
+	other := decision.Command{Verb: decision.CancelPromotion, Pipeline: "shop", Stage: "production", Build: build("2")}
+	if _, err := d.Decisions.Do(t.Context(), other); pipeline.CodeOf(err) != pipeline.CodeConflict {
+		t.Errorf("of another build: %v", err)
+	}
+	if err := cancel(); err != nil {
+		t.Fatal(err)
+	}
+	d.mustApply(route)
+	if got := d.status("production"); got.Current.Build != "" || got.Next.Kind != gate.NextPromotion {
+		t.Errorf("cancelled, it is at %q, next %+v", got.Current.Build, got.Next)
+	}
+	promote()
+	var during error
+	d.during["announce"] = func() { during = cancel() }
+	d.mustApply(route)
+	delete(d.during, "announce")
+	if pipeline.CodeOf(during) != pipeline.CodeLocked {
+		t.Errorf("while the stage runs: %v", during)
+	}
+	if err := cancel(); pipeline.CodeOf(err) != pipeline.CodeRefused {
+		t.Errorf("once it is deployed: %v", err)
+	}
+}
+
 // An acceptance stage whose first apply failed blocks nobody who wants an environment. If
 // there is no other acceptance stage, nothing is launched past it.
 func TestLaunchBesideUnfinished(t *testing.T) {

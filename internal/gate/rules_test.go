@@ -70,14 +70,14 @@ func TestDecide(t *testing.T) {
 		"4: a manual stage does not move by itself": {
 			Tell(t).Stages(CommitOf("x"), dev, manual).Offered("x").Passed("dev", "x"), manual, "", ActionNone, StatusWaiting, "promotion of " + ID("x")},
 		"4: a promotion moves it": {
-			Tell(t).Stages(CommitOf("x"), dev, manual).Offered("x").Passed("dev", "x").Promoted("qa", "x"), manual, "x", ActionRun, StatusIdle, ""},
+			Tell(t).Stages(CommitOf("x"), dev, manual).Offered("x").Passed("dev", "x").Promoted("qa", "x"), manual, "x", ActionRun, StatusWaiting, "an apply, which moves it to " + ID("x")},
 		"4: a promotion from before what is held counts no more": {
 			Tell(t).Stages(CommitOf("x"), dev, manual).Offered("x", "y").Passed("dev", "x", "y").Promoted("qa", "x").Passed("qa", "x", "y"),
 			manual, "y", ActionNone, StatusPassed, ""},
 		"4: a promotion that was made while the stage ran still counts": {
 			Tell(t).Stages(CommitOf("x"), dev, manual).Offered("x", "y").Passed("dev", "x", "y").Promoted("qa", "y").PassedSince("qa", "y", func(s *Story) { s.Promoted("qa", "x") }).
 				PassedSince("qa", "x", func(*Story) {}).Stages(manual).Promoted("qa", "y").PassedSince("qa", "y", func(s *Story) { s.Promoted("qa", "x") }),
-			manual, "x", ActionAdopt, StatusIdle, "promotion of " + ID("y")},
+			manual, "x", ActionAdopt, StatusWaiting, "an apply, which moves it to " + ID("x")},
 		"4: a promotion that a run followed counts no more": {
 			Tell(t).Stages(CommitOf("x"), dev, manual).Offered("x", "y").Passed("dev", "x", "y").Promoted("qa", "x").PassedSince("qa", "x", func(*Story) {}).
 				Stages(PinnedTo(manual, ID("y"))).PassedSince("qa", "y", func(*Story) {}).Stages(manual),
@@ -152,8 +152,8 @@ func TestDecide(t *testing.T) {
 				t.Errorf("candidate %q, action %s, status %s, error %v;\nwant %q, %s, %s (builds: x is %s, y is %s, z is %s)",
 					m.Candidate.ID, m.Action, v.Status, m.Err(), want, tt.action, tt.status, ID("x"), ID("y"), ID("z"))
 			}
-			if !strings.Contains(reason.Waiting(m.Wait), tt.waits) || (tt.waits == "") != (reason.Waiting(m.Wait) == "") && tt.status != StatusRejected {
-				t.Errorf("waits for %q, want %q", reason.Waiting(m.Wait), tt.waits)
+			if waits := reason.WaitingFor(v.Next); !strings.Contains(waits, tt.waits) || (tt.waits == "") != (waits == "") && tt.status != StatusRejected {
+				t.Errorf("waits for %q, want %q", waits, tt.waits)
 			}
 		})
 	}

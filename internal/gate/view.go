@@ -16,7 +16,7 @@ type Status string
 const (
 	StatusPassed   Status = "passed"   // its current build passed, and nothing else comes
 	StatusRunning  Status = "running"  // a run is under way
-	StatusWaiting  Status = "waiting"  // a person is asked, or a stage above is awaited
+	StatusWaiting  Status = "waiting"  // a person is asked, a stage above is awaited, or a promotion waits for an apply
 	StatusFailed   Status = "failed"   // its last run failed, and the next apply tries again
 	StatusRejected Status = "rejected" // the newest build was rejected, and a newer one is awaited
 	StatusPaused   Status = "paused"   // a person paused it
@@ -117,7 +117,7 @@ type Next struct {
 // Views returns all images, by name, then all stages, in order.
 func (p Planned) Views() []View {
 	var all []View
-	for _, d := range p.planner.base.ImagesInOrder() {
+	for _, d := range pipeline.ImagesInOrder(p.planner.base.State) {
 		all = append(all, p.View(pipeline.ImageRun(d.Name)))
 	}
 	for _, m := range p.Moves() {
@@ -323,7 +323,7 @@ func status(m Move, v View) Status {
 		return StatusPaused
 	case kind == NextNewer:
 		return StatusRejected
-	case kind == NextDecision, kind == NextRefused:
+	case kind == NextDecision, kind == NextPromoted, kind == NextRefused:
 		return StatusWaiting
 	case kind == NextNothing && m.Stage.TakesBuild() && m.Candidate.ID == "", m.Moves(), m.Action == ActionRestore, m.Action == ActionUnknown:
 		return StatusIdle

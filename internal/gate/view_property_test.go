@@ -23,9 +23,9 @@ func TestViewsAgree(t *testing.T) {
 		s := Chance(t, rand.New(rand.NewPCG(seed, 4)))
 		agree(t, fmt.Sprintf("seed %d", seed), s, kinds)
 	}
-	for seed := range uint64(10) {
+	for seed := range uint64(30) {
 		w := newWorld(t, seed)
-		for range 8 {
+		for range 5 {
 			w.edit()
 			if at, moves, ok := w.plan(); ok {
 				w.apply(at, moves, w.people, true)

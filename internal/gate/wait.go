@@ -60,10 +60,12 @@ func (r *rules) waits(stage pipeline.Stage, m Move) Wait {
 		return Wait{}
 	case c == "":
 		return r.waitsWithout(stage)
-	case m.Action == ActionRun || m.Action == ActionRestore:
+	case m.Action == ActionRun:
 		return Wait{}
 	case stage.Approval && !r.Passed(stage.Name, c):
 		return DecisionAwaited(r.State, stage, c)
+	case m.Action == ActionRestore:
+		return Wait{}
 	}
 	return r.waitsForNewer(stage, c)
 }
@@ -92,7 +94,8 @@ func (r *rules) waitsWithout(stage pipeline.Stage) Wait {
 	return Wait{}
 }
 
-// waitsForNewer returns what keeps the newest build that can still come from the stage.
+// waitsForNewer returns what keeps the newest build that can still come from the stage. One
+// that has failed above comes behind all others.
 func (r *rules) waitsForNewer(stage pipeline.Stage, current string) Wait {
 	if stage.Pin != "" || stage.Type == pipeline.TypeCommit {
 		return Wait{}
@@ -103,38 +106,42 @@ func (r *rules) waitsForNewer(stage pipeline.Stage, current string) Wait {
 			return Wait{Kind: WaitPromotion, Pipeline: stage.Pipeline, Stage: stage.Name, Build: b}
 		}
 	}
+	var failed Wait // what may still come, if the next run of it passes
 	for b := range r.NewestBuilds() {
 		if b.Order <= above {
 			break
 		}
-		if w := r.waitFor(stage, b.ID); w.Waits() {
+		switch w, fails := r.waitFor(stage, b.ID); {
+		case w.Waits() && !fails:
 			return w
+		case !failed.Waits():
+			failed = w
 		}
 	}
-	return Wait{}
+	return failed
 }
 
-// waitFor returns what has to happen before a build can enter a stage; the zero Wait if the
-// build never comes, or may enter.
-func (r *rules) waitFor(stage pipeline.Stage, build string) Wait {
+// waitFor returns what has to happen before a build can enter a stage, and whether it failed
+// on its way; the zero Wait if the build never comes, or may enter.
+func (r *rules) waitFor(stage pipeline.Stage, build string) (w Wait, failed bool) {
 	if r.RejectedAt(build) != "" || len(r.lacks(stage, build)) == 0 {
-		return Wait{}
+		return Wait{}, false
 	}
-	w := Wait{Kind: WaitPassed, Pipeline: stage.Pipeline, Stage: stage.Name, Build: build}
+	w = Wait{Kind: WaitPassed, Pipeline: stage.Pipeline, Stage: stage.Name, Build: build}
 	all := r.ahead(stage, build)
 	if !r.arrives(stage, build, map[string]bool{}) {
-		return Wait{}
+		return Wait{}, false
 	}
 	for _, o := range all {
 		if !o.Comes {
-			return Wait{}
+			return Wait{}, false
 		}
-		w.Stages = append(w.Stages, o.Stage)
+		w.Stages, failed = append(w.Stages, o.Stage), failed || o.Run.Status == pipeline.RunFailed && o.Kind != ObstacleRunning
 	}
 	if len(all) == 1 {
 		w.Build, w.At = all[0].Build, all[0].Kind
 	}
-	return w
+	return w, failed
 }
 
 // arrives reports whether the stages above one still take a build, once it gets to them. What

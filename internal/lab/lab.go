@@ -99,6 +99,7 @@ func Open(ctx context.Context, o Options) (_ *Lab, err error) {
 		WorkDir: filepath.Join(work, "runs"), Holder: self(), Dead: dead, Person: pipeline.Person{Name: "ci"}, Now: l.clock.Now,
 		LeaseTTL: 24 * time.Hour, // those of the runs that go on are from before the end
 	})
+	l.App.Engine = l.Engine // for whoever opens an App
 	for _, tell := range []struct {
 		name string
 		tell func(context.Context, *Lab) error

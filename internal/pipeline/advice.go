@@ -31,6 +31,7 @@ const (
 	VerbApprove   Verb = "approve"
 	VerbLift      Verb = "lift" // a rejection
 	VerbPromote   Verb = "promote"
+	VerbRollback  Verb = "rollback" // the stage, to an older build
 	VerbResume    Verb = "resume"
 	VerbRetry     Verb = "retry"
 	VerbApply     Verb = "apply"

@@ -30,7 +30,7 @@ if (window.Idiomorph) {
   const kept = { DETAILS: "open", INPUT: "value", OPTION: "selected" };
   Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) => kept[node.tagName] !== name;
   Idiomorph.defaults.callbacks.beforeNodeMorphed = (node, next) =>
-    !(node.nodeType === 1 && node.matches("ol.log[data-follow]") && next.nodeType === 1 && next.matches("ol.log[data-follow]"));
+    !(node.nodeType === 1 && node.matches(".log[data-follow]") && next.nodeType === 1 && next.matches(".log[data-follow]"));
 }
 
 // It is said when the board does not answer.
@@ -116,27 +116,98 @@ if (window.htmx) htmx.createEventSource = (address) => {
   return stream;
 };
 
-// The log of a run that is under way goes on. It stays at its end while it is there.
+// Times are those of the reader's zone, with UTC on hover. Without this script they are UTC.
+const zoned = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const localise = (t) => {
+  const at = new Date(t.dateTime);
+  if (t.dataset.zoned || isNaN(at)) return;
+  t.dataset.zoned = "yes";
+  const utc = at.toISOString().replace(/\.000Z$/, "Z");
+  if (t.closest(".log")) {
+    t.textContent = clock.format(at);
+    t.title = utc;
+  } else {
+    t.title = zoned.format(at) + " (" + utc + ")";
+  }
+};
+const localiseAll = () => document.querySelectorAll("time[datetime]").forEach(localise);
+document.addEventListener("DOMContentLoaded", localiseAll);
+document.addEventListener("htmx:afterSettle", localiseAll);
+
+// A line of a log, as the server makes them, too.
+const element = (name, attributes, ...children) => {
+  const e = document.createElement(name);
+  for (const [k, v] of Object.entries(attributes)) if (v) e.setAttribute(k, v);
+  e.append(...children);
+  return e;
+};
+const logLine = (line) => {
+  const number = element("a", { href: "?line=" + line.Number + "#L" + line.Number, "aria-label": "Line " + line.Number }, line.Number);
+  const text = element("span", {});
+  for (const part of line.Parts ?? []) {
+    if (part.Link && /^https?:\/\//.test(part.Link)) {
+      text.append(element("a", { href: part.Link, class: part.Class, rel: "noreferrer noopener", target: "_blank" }, part.Text));
+    } else {
+      text.append(part.Class ? element("b", { class: part.Class }, part.Text) : part.Text);
+    }
+  }
+  const item = element("li", { id: "L" + line.Number, class: line.Own && "step" }, number);
+  if (line.Time) {
+    item.append(element("time", { datetime: line.Time }, ""));
+  }
+  item.append(text);
+  return item;
+};
+
+// The lines of a step are in a fold of its own, which is added when its first line comes.
+const foldFor = (log, line) => {
+  const key = String(line.Fold ?? 0), last = log.lastElementChild;
+  if (last?.dataset.fold === key) return last.querySelector("ol");
+  const list = element("ol", {});
+  if (key === "0") {
+    log.append(element("div", { "data-fold": key }, list));
+  } else {
+    const head = element("summary", {}, element("span", { class: "name" }, line.Step), " ", element("span", { class: "state" }, ""));
+    log.append(element("details", { class: "fold", id: "step-" + key, "data-fold": key, open: "open" }, head, list));
+  }
+  return list;
+};
+
+// The heads of a live log's folds say what the table of steps does.
+const stepStates = () => {
+  for (const fold of document.querySelectorAll(".log[data-follow] .fold")) {
+    const status = document.querySelector('tr[data-step="' + fold.dataset.fold + '"] .status');
+    const state = fold.querySelector(".state");
+    if (status && state && state.textContent.trim().split(" ")[0] !== status.textContent) state.replaceChildren(status.cloneNode(true));
+  }
+};
+document.addEventListener("htmx:afterSettle", stepStates);
+
+// The log of a run that is under way goes on. It stays at its end while it is there, and
+// nobody has paused it.
 const follow = () => {
-  for (const log of document.querySelectorAll("ol.log[data-follow]:not([data-on])")) {
+  for (const log of document.querySelectorAll(".log[data-follow]:not([data-on])")) {
     log.dataset.on = "";
-    const atEnd = () => log.scrollTop + log.clientHeight >= log.scrollHeight - 40;
+    const atEnd = () => !("paused" in log.dataset) && log.scrollTop + log.clientHeight >= log.scrollHeight - 40;
     const from = new Stream(() => log.dataset.follow + "?after=" + log.dataset.after);
     log.scrollTop = log.scrollHeight;
+    let lines = log.querySelectorAll("li").length;
     from.addEventListener("line", (e) => {
       const line = JSON.parse(e.data), end = atEnd();
       log.dataset.after = line.Number;
       if (document.getElementById("L" + line.Number)) return;
-      const item = document.createElement("li"), link = document.createElement("a"), text = document.createElement("span");
-      item.id = "L" + line.Number;
-      if (line.Step) item.className = "step";
-      link.href = "?line=" + line.Number + "#" + item.id;
-      link.textContent = line.Number;
-      link.setAttribute("aria-label", "Line " + line.Number);
-      text.textContent = line.Text;
-      item.append(link, text);
-      log.append(item);
-      if (log.children.length > 4000) log.firstElementChild.remove();
+      const item = logLine(line);
+      foldFor(log, line).append(item);
+      item.querySelectorAll("time").forEach(localise);
+      if (++lines > 4000) {
+        log.querySelector("li").remove();
+        lines--;
+        const first = log.firstElementChild;
+        if (!first.querySelector("li")) first.remove();
+      }
+      const count = document.getElementById("lines");
+      if (count) count.textContent = line.Number + (line.Number === 1 ? " line" : " lines");
       if (end) log.scrollTop = log.scrollHeight;
     });
     from.addEventListener("end", () => from.close());
@@ -144,6 +215,75 @@ const follow = () => {
 };
 document.addEventListener("DOMContentLoaded", follow);
 document.addEventListener("htmx:afterSettle", follow);
+
+// show opens a line's fold and scrolls the log, and not the page, to it.
+const showLine = (line) => {
+  const item = document.getElementById("L" + line), log = item?.closest(".log");
+  if (!log) return false;
+  const fold = item.closest("details");
+  if (fold) fold.open = true;
+  log.scrollTop += item.getBoundingClientRect().top - log.getBoundingClientRect().top - log.clientHeight / 3;
+  for (const other of log.querySelectorAll("li.found")) other.classList.remove("found");
+  item.classList.add("found");
+  return true;
+};
+const openLog = () => {
+  const linked = location.hash.match(/^#L(\d+)$/), log = document.querySelector(".log[data-goto]");
+  if (linked) {
+    showLine(linked[1]);
+  } else if (log) {
+    showLine(log.dataset.goto);
+  }
+};
+window.addEventListener("hashchange", openLog);
+
+// The buttons of a log.
+const tools = {
+  wrap: (button, log) => {
+    const wrap = log.classList.toggle("nowrap");
+    button.setAttribute("aria-pressed", String(!wrap));
+    localStorage.setItem("nowrap", wrap ? "yes" : "");
+  },
+  folds: (button, log) => {
+    const folds = [...log.querySelectorAll(".fold")], open = folds.some((f) => f.open);
+    for (const f of folds) f.open = !open;
+    button.textContent = open ? "Unfold all" : "Fold all";
+  },
+  pause: (button, log) => {
+    const paused = !("paused" in log.dataset);
+    if (paused) log.dataset.paused = "";
+    else delete log.dataset.paused;
+    button.setAttribute("aria-pressed", String(paused));
+  },
+  end: (button, log) => {
+    delete log.dataset.paused;
+    document.querySelector('[data-do="pause"]')?.setAttribute("aria-pressed", "false");
+    log.scrollTop = log.scrollHeight;
+  },
+  failure: (button) => {
+    const links = [...document.querySelectorAll(".failures a[data-line]")];
+    if (links.length === 0) return;
+    const next = (Number(button.dataset.at ?? -1) + 1) % links.length;
+    button.dataset.at = next;
+    if (!showLine(links[next].dataset.line)) location.href = links[next].href;
+  },
+};
+document.addEventListener("click", (e) => {
+  const button = e.target.closest?.("[data-do]"), log = document.querySelector(".log");
+  if (button && log) tools[button.dataset.do]?.(button, log);
+});
+const toolbox = () => {
+  for (const t of document.querySelectorAll(".tools")) t.hidden = false;
+};
+document.addEventListener("htmx:afterSettle", toolbox);
+document.addEventListener("DOMContentLoaded", () => {
+  toolbox();
+  const log = document.querySelector(".log"), wrap = document.querySelector('[data-do="wrap"]');
+  try {
+    if (log && wrap && localStorage.getItem("nowrap")) tools.wrap(wrap, log);
+  } catch {} // a browser may refuse to keep anything
+  openLog();
+});
 
 // Changes of a status are announced to screen readers.
 let announced = new Map();
@@ -161,50 +301,9 @@ const announce = () => {
 document.addEventListener("DOMContentLoaded", announce);
 document.addEventListener("htmx:afterSettle", announce);
 
-// The browser keeps a key for the board, and each form has it. A cookie goes to every port of a
-// host; this is for pages of the board alone, so that the cookie without it presses no button.
-const keyName = "penstock-key";
-const key = (make) => {
-  try {
-    if (make && !localStorage.getItem(keyName)) {
-      const bytes = crypto.getRandomValues(new Uint8Array(32));
-      localStorage.setItem(keyName, Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join(""));
-    }
-    return localStorage.getItem(keyName) ?? "";
-  } catch {
-    return ""; // the browser keeps nothing for this site
-  }
-};
-const sign = (form) => {
-  let field = form.elements.namedItem("key");
-  if (!field) {
-    field = document.createElement("input");
-    field.type = "hidden";
-    field.name = "key";
-    form.append(field);
-  }
-  field.value = key("signIn" in form.dataset);
-};
-
-// The page to sign in goes on where nothing is left to ask, and where somebody has signed in in
-// another tab.
-const enter = () => {
-  const form = document.querySelector("form[data-sign-in]");
-  if (form && "auto" in form.dataset) form.requestSubmit();
-};
-document.addEventListener("DOMContentLoaded", enter);
-document.addEventListener("visibilitychange", () => {
-  const form = document.querySelector("form[data-waits]");
-  if (form && !document.hidden && !form.elements.token.value) location.replace("/sign-in?to=" + encodeURIComponent(form.elements.to.value));
-});
-window.addEventListener("pageshow", (e) => {
-  if (e.persisted && document.querySelector("form[data-sign-in]")) location.reload();
-});
-
 // A form is sent once.
 document.addEventListener("submit", (e) => {
   if (e.target.method !== "post") return;
-  sign(e.target);
   if (e.target.dataset.sent) e.preventDefault();
   e.target.dataset.sent = "yes";
   for (const b of e.target.querySelectorAll("button")) b.setAttribute("aria-disabled", "true");

@@ -25,6 +25,7 @@ var table = map[pipeline.Verb]words{
 	pipeline.VerbApprove:   {"penstock approve {pipeline} {stage} {build}", "Approve it with `{command}`"},
 	pipeline.VerbLift:      {"penstock approve --lift {pipeline} {stage} {build}", "Choose another build, or lift the rejection with `{command}`{votes}"},
 	pipeline.VerbPromote:   {"penstock promote {pipeline} {stage} {build}", "Move it there with `{command}`, and apply"},
+	pipeline.VerbRollback:  {"penstock rollback {pipeline} {stage}", "Go back to an older build with `{command}`"},
 	pipeline.VerbResume:    {"penstock resume {pipeline} {stage}", "Resume the stage with `{command}`"},
 	pipeline.VerbRetry:     {"penstock retry", "If a stage bakes it, let that stage run again with `{command}`, and apply"},
 	pipeline.VerbApply:     {"terraform apply", "Apply the configuration: the stage runs then"},

@@ -82,6 +82,7 @@ func TestAdvice(t *testing.T) {
 		pipeline.VerbApprove:   "Approve it with `penstock approve shop pre-production b-1`.",
 		pipeline.VerbLift:      "Choose another build, or lift the rejection with `penstock approve --lift shop pre-production b-1`.",
 		pipeline.VerbPromote:   "Move it there with `penstock promote shop pre-production b-1`, and apply.",
+		pipeline.VerbRollback:  "Go back to an older build with `penstock rollback shop pre-production`.",
 		pipeline.VerbResume:    "Resume the stage with `penstock resume shop pre-production`.",
 		pipeline.VerbRetry:     "If a stage bakes it, let that stage run again with `penstock retry`, and apply.",
 		pipeline.VerbApply:     "Apply the configuration: the stage runs then.",
