@@ -4,12 +4,15 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 
+	"github.com/mattn/go-runewidth"
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
@@ -119,40 +122,37 @@ func (q asker) show(on screen, e report.Evidence) error {
 	w := &evidenceWriter{factory: q.factory, on: on}
 	w.title(e)
 	w.commits(e)
-	w.rows("Changes", len(e.Changes), func(t *table) {
+	w.rows("Changes", len(e.Changes), func(row func(...string)) {
 		for _, at := range e.Changes {
-			t.row(at.Component, ask.Change(at))
+			row(at.Component, ask.Change(at))
 		}
 	})
-	w.rows("Tests", len(e.Tests), func(t *table) {
+	w.rows("Tests", len(e.Tests), func(row func(...string)) {
 		for _, at := range e.Tests {
-			t.row(at.Stage, ask.Tests(at))
+			row(at.Stage, ask.Tests(at))
 			for _, name := range at.New {
-				t.row("", "new failure: "+name)
+				row("", "new failure: "+name)
 			}
 		}
 	})
-	w.rows("Load", len(e.Loads), func(t *table) {
+	w.rows("Load", len(e.Loads), func(row func(...string)) {
 		for _, at := range e.Loads {
-			t.row(at.Stage+"/"+at.Step, ask.Load(at))
+			row(at.Stage+"/"+at.Step, ask.Load(at))
 		}
 	})
-	w.rows("Decisions", len(e.Decisions), func(t *table) {
+	w.rows("Decisions", len(e.Decisions), func(row func(...string)) {
 		for _, at := range e.Decisions {
 			text := fmt.Sprintf("%s by %s %s", at.Verb, at.Actor, present.Ago(q.now(), at.At))
 			if at.Reason != "" {
 				text += ": " + at.Reason
 			}
-			t.row(at.Stage, text)
+			row(at.Stage, text)
 		}
 	})
 	w.line("")
-	w.line(ask.LastRollback(e, q.now()))
-	for _, line := range ask.Consequences(e) {
-		w.line(line)
+	for _, text := range slices.Concat([]string{ask.LastRollback(e, q.now())}, ask.Consequences(e), []string{ask.Carrier(e), ask.GoBack(e)}) {
+		w.paragraph(text)
 	}
-	w.line(ask.Carrier(e))
-	w.line(ask.GoBack(e))
 	return w.err
 }
 
@@ -163,7 +163,17 @@ type evidenceWriter struct {
 	err error
 }
 
-// line prints a line; none for an empty text after another line.
+// paragraph prints a text as wide as the terminal; nothing for an empty one.
+func (w *evidenceWriter) paragraph(text string) {
+	room, _ := w.on.size()
+	for _, line := range wrap(present.Line(text), cmp.Or(room, math.MaxInt)) {
+		if line != "" {
+			w.line(line)
+		}
+	}
+}
+
+// line prints a line.
 func (w *evidenceWriter) line(text string) {
 	if w.err == nil {
 		_, w.err = io.WriteString(w.on.out, present.Line(text)+"\n")
@@ -173,15 +183,16 @@ func (w *evidenceWriter) line(text string) {
 func (w *evidenceWriter) title(e report.Evidence) {
 	w.line(w.on.paint(fmt.Sprintf("%s at stage %s of %s", strings.ToUpper(e.Verb[:1])+e.Verb[1:], e.Stage, e.Pipeline), bold))
 	w.line("")
-	t := newTable(w.on)
+	var rows [][]string
 	add := func(what string, b report.Named) {
-		t.row(what, ask.Brief(b.Number, b.ID), present.Cut(b.Message, 50), b.ID, present.Commit(b.Commit), personOf(b.Author), present.Ago(w.now(), b.Made))
+		text := strings.Join([]string{present.Cut(b.Message, 60), b.ID, present.Commit(b.Commit), personOf(b.Author), present.Ago(w.now(), b.Made)}, "  ")
+		rows = append(rows, []string{what, ask.Brief(b.Number, b.ID), text})
 	}
 	add("build", e.Build)
 	if e.Current != nil {
 		add("current at "+e.Against, *e.Current)
 	}
-	w.text(t)
+	w.aligned(rows)
 }
 
 func (w *evidenceWriter) commits(e report.Evidence) {
@@ -203,11 +214,15 @@ func (w *evidenceWriter) commits(e report.Evidence) {
 		sign string
 		list []report.Commit
 	}{{"+", e.Diff.Ahead}, {"-", e.Diff.Behind}} {
-		t := newTable(w.on)
+		var rows [][]string
 		for _, c := range side.list[:min(len(side.list), shownCommits)] {
-			t.row(side.sign, present.Commit(c.Commit), present.Cut(c.Message, 60), personOf(c.Author), ask.Mark(c))
+			text := c.Message + " (" + personOf(c.Author) + ")"
+			if mark := ask.Mark(c); mark != "" {
+				text += " – " + mark
+			}
+			rows = append(rows, []string{side.sign, present.Commit(c.Commit), text})
 		}
-		w.text(t)
+		w.aligned(rows)
 		if more := len(side.list) - shownCommits; more > 0 {
 			w.line(fmt.Sprintf("… and %d more: `penstock diff %s %s %s`", more, e.Pipeline, e.Diff.From, e.Diff.To))
 		}
@@ -215,21 +230,40 @@ func (w *evidenceWriter) commits(e report.Evidence) {
 }
 
 // rows prints a part with a heading, if it has rows.
-func (w *evidenceWriter) rows(title string, n int, fill func(*table)) {
+func (w *evidenceWriter) rows(title string, n int, fill func(row func(...string))) {
 	if n == 0 {
 		return
 	}
 	w.line("")
 	w.line(w.on.paint(title, bold))
-	t := newTable(w.on)
-	fill(t)
-	w.text(t)
+	var list [][]string
+	fill(func(cells ...string) { list = append(list, cells) })
+	w.aligned(list)
 }
 
-// text prints a table without a heading.
-func (w *evidenceWriter) text(t *table) {
-	if w.err == nil && len(t.rows) > 0 {
-		_, w.err = io.WriteString(w.on.out, t.text())
+// aligned prints rows in columns. The last one is broken where the terminal ends.
+func (w *evidenceWriter) aligned(rows [][]string) {
+	if len(rows) == 0 || w.err != nil {
+		return
+	}
+	last := len(rows[0]) - 1
+	widths := make([]int, last)
+	for _, cells := range rows {
+		for i := range widths {
+			widths[i] = max(widths[i], runewidth.StringWidth(present.Line(cells[i])))
+		}
+	}
+	room, _ := w.on.size()
+	for _, cells := range rows {
+		lead := "  "
+		for i := range widths {
+			lead += runewidth.FillRight(present.Line(cells[i]), widths[i]) + "  "
+		}
+		indent := runewidth.StringWidth(lead)
+		for _, line := range wrap(present.Line(cells[last]), max(cmp.Or(room, math.MaxInt)-indent, 20)) {
+			w.line(lead + line)
+			lead = strings.Repeat(" ", indent)
+		}
 	}
 }
 
