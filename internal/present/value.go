@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
 // units of durations, the largest first.
@@ -77,10 +79,7 @@ func Size(n int64) string {
 // Count formats a number of things: "1 build", "2 builds". An irregular plural is passed as
 // well: Count(n, "branch", "branches").
 func Count(n int, one string, many ...string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, cmp.Or(strings.Join(many, ""), one+"s"))
+	return pipeline.Count(n, one, many...)
 }
 
 // Dash returns the text, or a dash if it is empty.
