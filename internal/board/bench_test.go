@@ -21,11 +21,18 @@ import (
 
 // BenchmarkPages measures the first page of a pipeline of 10,000 builds, with environments
 // and current builds: when nothing has changed, and right after an event. It compares that
-// with a pipeline of a single page of builds, its search, its filter, its metrics, and a
-// build.
+// with a pipeline of a single page of builds, its search, its filter, its metrics of 50,000
+// runs, and a build; and the list of fifty pipelines with that of one.
 func BenchmarkPages(b *testing.B) {
 	few, many := filled(b, 50), filled(b, 10_000)
+	fifty := filled(b, 100, 49)
 	for b.Loop() {
+		began := time.Now()
+		many.once(b, "/p/shop/metrics")
+		b.ReportMetric(float64(time.Since(began).Milliseconds()), "ms-metrics-unread")
+		one, all := few.get(b, "/", few.rest), fifty.get(b, "/", fifty.rest)
+		b.ReportMetric(float64(all.Milliseconds()), "ms-50-pipelines")
+		b.ReportMetric(all.Seconds()/one.Seconds(), "x-1-pipeline")
 		baseline, first := few.get(b, "/p/shop", few.rest), many.get(b, "/p/shop", many.rest)
 		b.ReportMetric(float64(first.Milliseconds()), "ms-first-page")
 		b.ReportMetric(first.Seconds()/baseline.Seconds(), "x-50-builds")
@@ -65,20 +72,26 @@ func (p *board10k) get(b *testing.B, path string, after func(*testing.B)) time.D
 	best := time.Hour
 	for range 5 {
 		after(b)
-		r, w := httptest.NewRequest(http.MethodGet, path, nil), httptest.NewRecorder()
-		r.Header.Set("X-User", "ann")
 		began := time.Now()
-		if p.ServeHTTP(w, r); w.Code != http.StatusOK {
-			b.Fatalf("GET %s answers %d: %s", path, w.Code, words(w.Body.String()))
-		}
+		p.once(b, path)
 		best = min(best, time.Since(began))
 	}
 	return best
 }
 
+// once asks for a page.
+func (p *board10k) once(b *testing.B, path string) {
+	b.Helper()
+	r, w := httptest.NewRequest(http.MethodGet, path, nil), httptest.NewRecorder()
+	r.Header.Set("X-User", "ann")
+	if p.ServeHTTP(w, r); w.Code != http.StatusOK {
+		b.Fatalf("GET %s answers %d: %s", path, w.Code, words(w.Body.String()))
+	}
+}
+
 // filled makes a pipeline of so many builds that each went through five stages, of which
-// the last wait for a decision, and some failed.
-func filled(b *testing.B, builds int) *board10k {
+// the last wait for a decision, and some failed. With more there are as many others beside it.
+func filled(b *testing.B, builds int, more ...int) *board10k {
 	a, err := app.Open(b.Context(), app.Options{DataDir: b.TempDir()})
 	if err != nil {
 		b.Fatal(err)
@@ -87,6 +100,13 @@ func filled(b *testing.B, builds int) *board10k {
 	f, err := lab.Fill(b.Context(), apptest.Ledger(b, a), lab.Size{Pipeline: "shop", Builds: builds, Owner: a.Owner})
 	if err != nil {
 		b.Fatal(err)
+	}
+	for _, n := range more {
+		for i := range n {
+			if _, err := lab.Fill(b.Context(), apptest.Ledger(b, a), lab.Size{Pipeline: fmt.Sprint("shop-", i), Builds: builds, Owner: a.Owner}); err != nil {
+				b.Fatal(err)
+			}
+		}
 	}
 	page := board.New(board.Options{
 		Engine: a.Engine, Hosts: []string{"example.com"}, Access: &board.Proxy{Header: "X-User", Trusted: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},

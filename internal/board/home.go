@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/draw"
 )
@@ -37,10 +36,16 @@ type homeRow struct {
 	Name       string
 	Stages     []draw.Node
 	Waits      int // for people
-	Failing    []pipeline.RunSummary
+	Failing    []failing
 	Serves     pipeline.Build // in production; the zero Build for none
 	Oldest     pipeline.Build // of those that production has not had; the zero Build for none
 	Unreleased int
+}
+
+// failing is a stage, or an image, that failed, or whose environment does not serve.
+type failing struct {
+	Stage string
+	Run   string // that failed; empty for none
 }
 
 // home lists the pipelines.
@@ -87,17 +92,20 @@ func (b *Board) home(w http.ResponseWriter, r *http.Request, s *session) error {
 // homeRowOf returns a pipeline's row, but for what waits.
 func homeRowOf(st *pipeline.State) homeRow {
 	row := homeRow{Name: st.Pipeline.Name, Stages: draw.GraphOf(st).Nodes}
-	plan := gate.Now(st)
 	behind, production := int64(-1), false // the order of the oldest build that production has
-	for _, m := range plan.Moves() {
-		if v := plan.View(m.Stage.Name); v.Next.Kind == gate.NextFailed {
-			row.Failing = append(row.Failing, v.Next.Run)
+	for _, n := range row.Stages {
+		if n.Tone == "failed" {
+			f := failing{Stage: n.Name}
+			if latest := st.Latest[n.Name]; latest.Status == pipeline.RunFailed {
+				f.Run = latest.ID
+			}
+			row.Failing = append(row.Failing, f)
 		}
-		if m.Stage.Type != pipeline.TypeProduction {
+		if st.Stages[n.Name].Type != pipeline.TypeProduction {
 			continue
 		}
 		production = true
-		if build, ok := st.Builds[st.Current[m.Stage.Name].Build]; ok && (behind < 0 || build.Order < behind) {
+		if build, ok := st.Builds[st.Current[n.Name].Build]; ok && (behind < 0 || build.Order < behind) {
 			behind, row.Serves = build.Order, build
 		}
 	}

@@ -118,11 +118,8 @@ func TestBrowserMap(t *testing.T) {
 
 	me.wide(1440)
 	me.visit("/p/" + lab.Wide)
-	if name := me.card("contract-tests-with-partners"); !strings.Contains(name, "contract-tes…th-partners") || !strings.Contains(name, "failed") {
+	if name := me.card("contract-tests-with-partners"); !strings.HasPrefix(name, "contract-tests-with-partners") || !strings.Contains(name, "next: failed") {
 		t.Errorf("the card says %q", name)
-	}
-	if whole := eval[string](me, `document.querySelector("#stage-contract-tests-with-partners h3").title`); whole != "contract-tests-with-partners" {
-		t.Errorf("its title is %q", whole)
 	}
 	me.click("li[@id='stage-contract-tests-with-partners']", "failed")
 	me.sees("exit status", "Log")
@@ -196,7 +193,7 @@ func TestBrowserMedia(t *testing.T) {
 func TestBrowserHome(t *testing.T) {
 	b := newLab(t, lab.Options{})
 	for i := range 48 {
-		b.fill(lab.Size{Pipeline: fmt.Sprintf("service-%02d", i), Builds: 10, End: time.Now().Add(-time.Duration(i) * time.Hour)})
+		b.fill(lab.Size{Pipeline: fmt.Sprintf("service-%02d", i), Builds: 20, End: time.Now().Add(-time.Duration(i) * time.Hour)})
 	}
 	me := b.browse()
 	first := func() string { return eval[string](me, `document.querySelector("tbody a.name").textContent`) }

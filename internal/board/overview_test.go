@@ -5,8 +5,10 @@ package board
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -54,6 +56,56 @@ func TestBuildPages(t *testing.T) {
 		}
 		if got := fmt.Sprintf("%d/%d found %d shows %d-%d newer %d older %d first %s", b.Page, b.Pages, b.Found, b.From, b.To, b.Newer, b.Older, top); got != want {
 			t.Errorf("%q: %s, want %s", query, got, want)
+		}
+	}
+}
+
+// The filter of builds is in the address, and all its parts count at once.
+func TestBuildFilter(t *testing.T) {
+	st := &pipeline.State{Builds: map[string]pipeline.Build{}, Stages: map[string]pipeline.Stage{}, Results: map[string][]pipeline.RunSummary{}}
+	stages := []pipeline.Stage{{Pipeline: "shop", Name: "commit", Type: pipeline.TypeCommit}, {Pipeline: "shop", Name: "acceptance", Type: pipeline.TypeAcceptance, After: []string{"commit"}}}
+	for _, s := range stages {
+		st.Stages[s.Name] = s
+	}
+	for i := range 4 {
+		id := fmt.Sprint("b-", i)
+		st.Builds[id] = pipeline.Build{ID: id, Order: int64(i + 1), CreatedAt: time.Date(2026, 3, 1+i, 12, 0, 0, 0, time.UTC), Revision: pipeline.Revision{Author: []string{"Ann <ann@example.com>", "Bob"}[i%2]}}
+		for j, s := range stages[:1+i/2] {
+			status := pipeline.RunPassed
+			if i == 3 && j == 1 {
+				status = pipeline.RunFailed
+			}
+			key := pipeline.StageBuild(s.Name, id)
+			st.Results[key] = append(st.Results[key], pipeline.RunSummary{ID: "r-" + key, Stage: s.Name, Build: id, Status: status, Digest: s.Digest(st.Pipeline)})
+		}
+	}
+	for query, want := range map[string]string{
+		"":                                   "b-3 b-2 b-1 b-0",
+		"author=ann":                         "b-2 b-0",
+		"since=2026-03-02":                   "b-3 b-2 b-1",
+		"since=2026-03-02&author=bob":        "b-3 b-1",
+		"since=yesterday":                    "b-3 b-2 b-1 b-0",
+		"stage=acceptance":                   "b-3 b-2",
+		"outcome=failed":                     "b-3",
+		"stage=commit&outcome=failed":        "",
+		"stage=acceptance&outcome=passed":    "b-2",
+		"stage=none":                         "",
+		"stage=commit&outcome=passed&q=ann@": "b-2 b-0",
+	} {
+		values, err := url.ParseQuery(query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		table := builds(st, values)
+		var got []string
+		for _, row := range table.Rows {
+			got = append(got, row.ID)
+		}
+		if strings.Join(got, " ") != want || table.BadDay != strings.Contains(query, "yesterday") || table.Any() != (query != "") {
+			t.Errorf("%q: %s, want %s", query, got, want)
+		}
+		if again, err := url.ParseQuery(string(table.Query(1))); err != nil || again.Get("stage") != values.Get("stage") || again.Get("since") != values.Get("since") {
+			t.Errorf("%q: the next page is %q", query, table.Query(1))
 		}
 	}
 }

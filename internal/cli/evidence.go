@@ -166,7 +166,7 @@ type evidenceWriter struct {
 // paragraph prints a text as wide as the terminal; nothing for an empty one.
 func (w *evidenceWriter) paragraph(text string) {
 	room, _ := w.on.size()
-	for _, line := range wrap(present.Line(text), cmp.Or(room, math.MaxInt)) {
+	for _, line := range present.Wrap(present.Line(text), cmp.Or(room, math.MaxInt)) {
 		if line != "" {
 			w.line(line)
 		}
@@ -260,7 +260,7 @@ func (w *evidenceWriter) aligned(rows [][]string) {
 			lead += runewidth.FillRight(present.Line(cells[i]), widths[i]) + "  "
 		}
 		indent := runewidth.StringWidth(lead)
-		for _, line := range wrap(present.Line(cells[last]), max(cmp.Or(room, math.MaxInt)-indent, 20)) {
+		for _, line := range present.Wrap(present.Line(cells[last]), max(cmp.Or(room, math.MaxInt)-indent, 20)) {
 			w.line(lead + line)
 			lead = strings.Repeat(" ", indent)
 		}
