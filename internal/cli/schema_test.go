@@ -40,7 +40,7 @@ var printed = map[string]any{
 	"approve": pipeline.Decision{}, "reject": pipeline.Decision{}, "promote": pipeline.Promotion{}, "rollback": pipeline.Promotion{},
 	"override": pipeline.Override{}, "pause": pipeline.Pause{}, "resume": pipeline.Pause{}, "retry": pipeline.Retry{},
 	"bootstrap": bootstrapResult{}, "bootstrap --delete": bootstrapDeleted{}, "bootstrap local": statusEnvironment{},
-	"builds": []buildRow{}, "runs": pipeline.RunPage{}, "logs": pipeline.Run{}, "status": []statusPipeline{}, "images": []report.ImageUse{},
+	"builds": []buildRow{}, "runs": pipeline.RunPage{}, "history": report.HistoryPage{}, "logs": pipeline.Run{}, "status": []statusPipeline{}, "images": []report.ImageUse{},
 	"context list": []contextRow{}, "context set": place{}, "context show": place{}, "context use": contextUsed{}, "context remove": contextRemoved{},
 	"diff": report.Diff{}, "doctor": []doctor.Finding{}, "gc": collect.Garbage{}, "graph": drawing{}, "metrics": pipeline.Metrics{}, "notify": []notifyRow{},
 	"env launch": statusEnvironment{}, "env extend": statusEnvironment{}, "env destroy": statusEnvironment{}, "env list": []envRow{}, "env show": envShown{}, "env open": opened{},

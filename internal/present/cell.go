@@ -9,7 +9,8 @@ import "strings"
 // that a spreadsheet would take for a formula has an apostrophe before it, which
 // spreadsheets take for the mark of a text.
 func Cell(s string) string {
-	if s = Line(s); strings.ContainsAny(s[:min(len(s), 1)], "=+-@") {
+	s = Line(s)
+	if start := strings.TrimSpace(s); start != "" && strings.ContainsRune("=+-@", rune(start[0])) {
 		return "'" + s
 	}
 	return s
