@@ -44,6 +44,7 @@ var layers = map[string][]string{
 	"internal/present/reason":       {"internal/gate", "internal/pipeline"},
 	"internal/present/shape":        {},
 	"internal/present/forge":        {}, // addresses of pages, for all who show commits and check what is configured
+	"internal/present/ask":          {"internal/pipeline", "internal/present", "internal/report"},
 	"internal/present/draw":         {"internal/gate", "internal/pipeline", "internal/present", "internal/present/reason"},
 	"internal/workplace":            {"internal/pipeline"},
 	"internal/runlog":               {"internal/pipeline", "internal/present"}, // how output gets into logs, for all who run commands
@@ -51,7 +52,7 @@ var layers = map[string][]string{
 	"internal/lock":                 {"internal/pipeline", "internal/poll"},
 	"internal/decision":             {"internal/gate", "internal/pipeline", "internal/state"}, // ledger only: no platform, no leases
 	"internal/collect":              {"internal/lock", "internal/pipeline", "internal/state", "internal/workplace"},
-	"internal/report":               {"internal/collect", "internal/gate", "internal/lock", "internal/pipeline", "internal/present", "internal/state"},
+	"internal/report":               {"internal/collect", "internal/gate", "internal/lock", "internal/pipeline", "internal/present", "internal/present/forge", "internal/state"},
 	"internal/run":                  {"internal/gate", "internal/lock", "internal/pipeline", "internal/poll", "internal/report", "internal/runlog", "internal/state", "internal/workplace"},
 	"internal/engine":               {"internal/collect", "internal/decision", "internal/gate", "internal/lock", "internal/pipeline", "internal/report", "internal/run", "internal/state"},
 	"internal/ledger":               {"internal/cloud", "internal/pipeline", "internal/poll"},
@@ -84,10 +85,10 @@ var layers = map[string][]string{
 	"internal/doctor":   {"internal/app", "internal/collect", "internal/gate", "internal/lock", "internal/pipeline", "internal/present", "internal/present/reason"},
 	"internal/install":  {"internal/pipeline"},
 	"internal/scaffold": {"internal/pipeline"},
-	"internal/board":    {"internal/decision", "internal/engine", "internal/gate", "internal/lock", "internal/pipeline", "internal/present", "internal/present/draw", "internal/present/reason", "internal/report", "internal/run"},
+	"internal/board":    {"internal/decision", "internal/engine", "internal/gate", "internal/lock", "internal/pipeline", "internal/present", "internal/present/ask", "internal/present/draw", "internal/present/forge", "internal/present/reason", "internal/report", "internal/run"},
 	"internal/watch":    {"internal/app", "internal/gate", "internal/lock", "internal/pipeline", "internal/present", "internal/report", "internal/source"},
-	"internal/cli":      {"internal/app", "internal/board", "internal/bootstrap", "internal/checkpoint", "internal/cloud", "internal/collect", "internal/decision", "internal/develop", "internal/doctor", "internal/engine", "internal/gate", "internal/install", "internal/pipeline", "internal/present", "internal/present/draw", "internal/present/reason", "internal/present/shape", "internal/report", "internal/run", "internal/scaffold", "internal/watch"},
-	"internal/provider": {"internal/app", "internal/cloud", "internal/engine", "internal/gate", "internal/pipeline", "internal/present", "internal/present/reason", "internal/report", "internal/run", "internal/source", "internal/step"},
+	"internal/cli":      {"internal/app", "internal/board", "internal/bootstrap", "internal/checkpoint", "internal/cloud", "internal/collect", "internal/decision", "internal/develop", "internal/doctor", "internal/engine", "internal/gate", "internal/install", "internal/pipeline", "internal/present", "internal/present/ask", "internal/present/draw", "internal/present/forge", "internal/present/reason", "internal/present/shape", "internal/report", "internal/run", "internal/scaffold", "internal/watch"},
+	"internal/provider": {"internal/app", "internal/cloud", "internal/engine", "internal/gate", "internal/pipeline", "internal/present", "internal/present/forge", "internal/present/reason", "internal/report", "internal/run", "internal/source", "internal/step"},
 }
 
 // testOnly are the packages that only tests use.
@@ -108,7 +109,7 @@ var confined = map[string][]string{
 // faces are the packages that write for people, and so may name commands. The domain and the
 // adapters return pipeline.Advice, which package present/reason has the words for.
 var faces = []string{
-	"internal/cli", "internal/provider", "internal/board", "internal/present/reason",
+	"internal/cli", "internal/provider", "internal/board", "internal/present/ask", "internal/present/reason",
 	"internal/doctor",   // its findings are what `penstock doctor` prints, remedies included
 	"internal/watch",    // prints what it does, and runs Terraform
 	"internal/scaffold", // writes the files that `penstock init` explains to their reader

@@ -4,6 +4,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -114,7 +115,7 @@ func settings(at AWS, made bootstrap.Resources) aws.Settings {
 	return aws.Settings{
 		Stack: made.Stack, VPC: made.VPC, Subnets: made.InstanceSubnets(), PublicSubnets: made.PublicSubnets, Bucket: made.Bucket,
 		InstanceProfile: made.InstanceProfile, InstanceGroup: made.InstanceSecurityGroup, BuilderGroup: made.BuilderSecurityGroup, LoadBalancerGroup: made.LoadBalancerSecurityGroup,
-		SchedulerRole: made.SchedulerRole, InstanceType: at.InstanceType, AssignPublicAddress: !made.PrivateAccess,
+		SchedulerRole: made.SchedulerRole, LauncherSchedulerRole: cmp.Or(made.LauncherSchedulerRole, made.SchedulerRole), InstanceType: at.InstanceType, AssignPublicAddress: !made.PrivateAccess,
 		PublicEndpoints: at.PublicEndpoints, InternalLoadBalancer: at.InternalLoadBalancer,
 	}
 }

@@ -35,7 +35,7 @@ func onAWS(t testing.TB) (*cloudtest.Cloud, app.Options) {
 		name, value, _ := strings.Cut(variable, "=")
 		t.Setenv(name, value)
 	}
-	changes, err := bootstrap.New(c.Config(), bootstrap.DefaultName).Plan(t.Context(), bootstrap.Parameters{})
+	changes, err := bootstrap.New(c.Own(), bootstrap.DefaultName).Plan(t.Context(), bootstrap.Parameters{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +49,7 @@ func onAWS(t testing.TB) (*cloudtest.Cloud, app.Options) {
 // with their bodies.
 func fill(t testing.TB, c *cloudtest.Cloud, l pipeline.Ledger) {
 	t.Helper()
-	machines := ec2.NewFromConfig(c.Config())
+	machines := ec2.NewFromConfig(c.Own())
 	events := []pipeline.Event{{Kind: pipeline.PipelineDefined, Facts: pipeline.Facts{Pipeline: &pipeline.Pipeline{Name: "shop", Owner: "here"}}}}
 	for n := range planStages {
 		events = append(events, pipeline.Event{Kind: pipeline.StageDefined, Facts: pipeline.Facts{Stage: &pipeline.Stage{Pipeline: "shop", Name: fmt.Sprintf("stage-%d", n), Type: pipeline.TypeCustom}}})

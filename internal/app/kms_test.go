@@ -21,11 +21,11 @@ import (
 // anybody may have.
 func TestKMSKey(t *testing.T) {
 	c := cloudtest.New(t)
-	for _, variable := range c.Environ() {
+	for _, variable := range c.EnvironAs(cloudtest.Owner) {
 		name, value, _ := strings.Cut(variable, "=")
 		t.Setenv(name, value)
 	}
-	client := kms.NewFromConfig(c.Config())
+	client := kms.NewFromConfig(c.Own())
 	newKey := func(spec types.KeySpec, usage types.KeyUsageType) string {
 		t.Helper()
 		out, err := client.CreateKey(t.Context(), &kms.CreateKeyInput{KeySpec: spec, KeyUsage: usage})

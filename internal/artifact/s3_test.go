@@ -25,13 +25,13 @@ func TestMain(m *testing.M) { os.Exit(cloudtest.Main(m)) }
 func newBucket(t *testing.T) (*cloudtest.Cloud, *s3.Client, string) {
 	t.Helper()
 	c := cloudtest.New(t)
-	client := s3.NewFromConfig(c.Config(), func(o *s3.Options) { o.UsePathStyle = true })
 	bucket := "artifacts-" + c.ID
-	_, err := client.CreateBucket(t.Context(), &s3.CreateBucketInput{
+	c.Given(map[string]string{"BucketName": bucket})
+	_, err := s3.NewFromConfig(c.Own(), func(o *s3.Options) { o.UsePathStyle = true }).CreateBucket(t.Context(), &s3.CreateBucketInput{
 		Bucket: aws.String(bucket), CreateBucketConfiguration: &types.CreateBucketConfiguration{LocationConstraint: cloudtest.Region},
 	})
 	check(t, err)
-	return c, client, bucket
+	return c, s3.NewFromConfig(c.Config(), func(o *s3.Options) { o.UsePathStyle = true }), bucket
 }
 
 func check(t *testing.T, err error) {

@@ -6,8 +6,6 @@ package board
 import (
 	"cmp"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
@@ -22,7 +20,9 @@ type action struct {
 	Reason reasonNeed
 	Build  bool // it is about a build
 	Danger bool
-	// Explain says in sentences what will happen.
+	// Evidence says that the page shows the evidence of the decision, which explains it.
+	Evidence bool
+	// Explain says in sentences what will happen, if no evidence does.
 	Explain func(st *pipeline.State, a asked) []string
 	// Says is what the next page says of a command on a stage that was done.
 	Says func(a asked, done decision.Outcome) string
@@ -70,20 +70,7 @@ const nextApply = "The next apply of the configuration moves it."
 // environmentActions.
 var actions = map[string]action{
 	"approve": {
-		Label: "Approve", Submit: "Approve", Reason: reasonWelcome, Build: true,
-		Explain: func(st *pipeline.State, a asked) []string {
-			text := []string{fmt.Sprintf("Build %s passes stage %s, on the evidence of run %s.", a.Build, a.Stage, cmp.Or(a.Run, "none"))}
-			if missing := st.Ballot(st.Stages[a.Stage], a.Build).MissingApprovals(); missing > 1 {
-				text = append(text, fmt.Sprintf("It takes %d more approvals, yours included.", missing))
-			}
-			if by := approvedBy(st, st.Stages[a.Stage], a.Build); by != "" {
-				text = append(text, by)
-			}
-			if below := stagesBelow(st, a.Stage); len(below) > 0 {
-				text = append(text, "It may then enter "+strings.Join(below, " and ")+". "+nextApply)
-			}
-			return text
-		},
+		Label: "Approve", Submit: "Approve", Reason: reasonWelcome, Build: true, Evidence: true,
 		Says: func(a asked, done decision.Outcome) string {
 			if done.More > 0 {
 				return fmt.Sprintf("You approve build %s at stage %s. It takes %d more.", a.Build, a.Stage, done.More)
@@ -92,13 +79,7 @@ var actions = map[string]action{
 		},
 	},
 	"reject": {
-		Label: "Reject", Submit: "Reject", Reason: reasonRequired, Build: true, Danger: true,
-		Explain: func(_ *pipeline.State, a asked) []string {
-			return []string{
-				fmt.Sprintf("Build %s enters no stage any more, and nobody can launch it, until the rejection at stage %s is lifted.", a.Build, a.Stage),
-				"What runs it already goes on.",
-			}
-		},
+		Label: "Reject", Submit: "Reject", Reason: reasonRequired, Build: true, Danger: true, Evidence: true,
 		Says: func(a asked, _ decision.Outcome) string {
 			return fmt.Sprintf("Build %s is rejected at stage %s.", a.Build, a.Stage)
 		},
@@ -114,38 +95,30 @@ var actions = map[string]action{
 		},
 	},
 	"promote": {
-		Label: "Promote", Submit: "Promote", Build: true,
-		Explain: func(st *pipeline.State, a asked) []string {
-			text := fmt.Sprintf("Stage %s moves to build %s.", a.Stage, a.Build)
-			if current := a.From.Current; current != "" {
-				text = fmt.Sprintf("Stage %s moves from build %s to build %s.", a.Stage, current, a.Build)
-			}
-			return append([]string{text + " " + nextApply, "New instances have to be healthy before they get requests; if they don't, what runs now goes on."}, pending(st, a)...)
-		},
+		Label: "Promote", Submit: "Promote", Build: true, Evidence: true,
 		Says: func(a asked, _ decision.Outcome) string {
-			return fmt.Sprintf("Build %s is promoted to stage %s. %s", a.Build, a.Stage, nextApply)
+			return fmt.Sprintf("Build %s is promoted to stage %s.", a.Build, a.Stage)
 		},
 	},
 	"rollback": {
-		Label: "Roll back", Submit: "Roll back", Build: true, Danger: true,
+		Label: "Roll back", Submit: "Roll back", Build: true, Danger: true, Evidence: true,
+		Says: func(a asked, _ decision.Outcome) string {
+			return fmt.Sprintf("Stage %s goes back from build %s to build %s.", a.Stage, cmp.Or(a.From.Current, "none"), a.Build)
+		},
+	},
+	string(decision.CancelPromotion): {
+		Label: "Cancel the promotion", Submit: "Cancel the promotion", Build: true, Danger: true,
 		Explain: func(st *pipeline.State, a asked) []string {
-			return append([]string{
-				fmt.Sprintf("Stage %s goes back from build %s to build %s. %s", a.Stage, a.From.Current, a.Build, nextApply),
-				"Data stays as it is.",
-			}, pending(st, a)...)
+			p := st.Promotions[a.Stage]
+			text := fmt.Sprintf("The promotion of build %s to stage %s, which %s made at %s, is taken back.", a.Build, a.Stage, p.Actor, pipeline.Moment(p.At.UTC()))
+			return []string{text, "The stage stays where it is. It can be promoted again."}
 		},
 		Says: func(a asked, _ decision.Outcome) string {
-			return fmt.Sprintf("Stage %s goes back from build %s to build %s. %s", a.Stage, cmp.Or(a.From.Current, "none"), a.Build, nextApply)
+			return fmt.Sprintf("The promotion of build %s to stage %s is cancelled.", a.Build, a.Stage)
 		},
 	},
 	"override": {
-		Label: "Override", Submit: "Override the gate", Reason: reasonRequired, Build: true, Danger: true,
-		Explain: func(_ *pipeline.State, a asked) []string {
-			return []string{
-				fmt.Sprintf("Build %s counts as passed at stage %s although it has not passed there.", a.Build, a.Stage),
-				"The mark of it, with your name and your reason, stays with the build for ever.",
-			}
-		},
+		Label: "Override", Submit: "Override the gate", Reason: reasonRequired, Build: true, Danger: true, Evidence: true,
 		Says: func(a asked, _ decision.Outcome) string {
 			return fmt.Sprintf("Build %s passes stage %s by your override.", a.Build, a.Stage)
 		},
@@ -185,26 +158,6 @@ var actions = map[string]action{
 			return fmt.Sprintf("Stage %s runs again with the next apply.", a.Stage)
 		},
 	},
-}
-
-// stagesBelow returns the stages that come next.
-func stagesBelow(st *pipeline.State, stage string) []string {
-	var names []string
-	for _, s := range st.StagesInOrder() {
-		if slices.Contains(s.After, stage) {
-			names = append(names, s.Name)
-		}
-	}
-	return names
-}
-
-// pending says that a move is under way already, whose place this one takes.
-func pending(st *pipeline.State, a asked) []string {
-	p := st.Promotions[a.Stage]
-	if a.From.Next == a.From.Current || a.From.Next != p.Build || p.Build == a.Build {
-		return nil
-	}
-	return []string{fmt.Sprintf("%s has promoted build %s, which no apply has moved there yet: this takes its place.", p.Actor, p.Build)}
 }
 
 // explainLift says whose rejection is lifted, when and why it was made, and what follows.

@@ -111,7 +111,7 @@ func (b *Board) ServeHTTP(w http.ResponseWriter, r *http.Request) { b.handler.Se
 // routes says which page is where.
 func (b *Board) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /static/", b.pages.static())
+	mux.Handle("GET /static/", compressed(b.pages.static(http.HandlerFunc(b.noFile))))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /sign-in", b.signInPage)
 	mux.HandleFunc("POST /sign-in", b.signIn)
@@ -119,11 +119,12 @@ func (b *Board) routes() http.Handler {
 	mux.HandleFunc("POST /sign-out", b.signOut)
 	mux.Handle("GET /metrics", b.scraped(scrapeHandler(b.Engine, b.Now)))
 	for pattern, h := range map[string]page{
-		"GET /{$}":                                b.home,
-		"GET /events":                             b.streaming(b.events(kindHome)),
-		"GET /p/{pipeline}":                       b.overview,
-		"GET /p/{pipeline}/events":                b.streaming(b.events(kindBoard)),
-		"GET /p/{pipeline}/builds/{build}":        b.build,
+		"GET /":                            nowhere,
+		"GET /{$}":                         b.home,
+		"GET /events":                      b.streaming(b.events(kindHome)),
+		"GET /p/{pipeline}":                b.overview,
+		"GET /p/{pipeline}/events":         b.streaming(b.events(kindBoard)),
+		"GET /p/{pipeline}/builds/{build}": b.build,
 		"GET /p/{pipeline}/builds/{build}/events": b.streaming(b.events(kindBuild)),
 		"GET /p/{pipeline}/runs":                  b.runs,
 		"GET /p/{pipeline}/runs/events":           b.streaming(b.events(kindRuns)),
@@ -139,7 +140,11 @@ func (b *Board) routes() http.Handler {
 		"GET /p/{pipeline}/do/{action}":           b.confirm,
 		"POST /p/{pipeline}/do/{action}":          b.act,
 	} {
-		mux.Handle(pattern, b.signedIn(h))
+		if handler := b.signedIn(h); streams(pattern) {
+			mux.Handle(pattern, handler)
+		} else {
+			mux.Handle(pattern, compressed(handler))
+		}
 	}
 	return b.guard(mux)
 }

@@ -42,7 +42,7 @@ func TestJourney(t *testing.T) {
 	b.apply()
 	two := b.newest()
 	b.press(b.client, "approve", stageBuild("exploratory", two), nil, http.StatusOK)
-	page := b.get("/p/shop/do/promote?stage=production&build="+two, "What differs from what runs now", "Make it better", "version")
+	page := b.get("/p/shop/do/promote?stage=production&build="+two, "What is known", "Runs now", "2 tests, none failed", "To go back to #1", "Make it better", "version")
 	b.want(b.client, http.MethodPost, "/p/shop/do/promote", form(page), http.StatusOK, "is promoted")
 	b.apply()
 	if current := b.state().Current["production"].Build; current != two {
@@ -167,7 +167,7 @@ func TestRights(t *testing.T) {
 	b.serve(nil)
 	b.apply()
 	one := b.newest()
-	page := b.get("/p/shop", "Ask one of carol; authorize.approve of penstock_pipeline")
+	page := b.get("/p/shop", "Waits for carol.")
 	if strings.Contains(page, "do/approve") || strings.Contains(page, "do/pause") {
 		t.Error("there are buttons for what is not allowed")
 	}

@@ -393,7 +393,7 @@ func TestBrowserSteers(t *testing.T) {
 	me.sees("Stage commit runs again with the next apply.")
 }
 
-// Without JavaScript every page can be read and every form sent.
+// Without JavaScript every page can be read, and every form sent by who signed in without it.
 func TestBrowserWithoutScripts(t *testing.T) {
 	b := newBed(t)
 	b.apply()
@@ -411,6 +411,20 @@ func TestBrowserWithoutScripts(t *testing.T) {
 			}
 		}
 	}
+	at := func(path string) {
+		t.Helper()
+		b.await(path, func() bool {
+			at, err := chromedp.Run(me.ctx, chromedp.Location())
+			return err == nil && at == b.server.URL+path
+		})
+	}
+	me.visit("/")
+	me.do(chromedp.Focus(chromedp.CSS(`form.who button`)), chromedp.KeyEvent(kb.Enter))
+	at("/sign-out")
+	me.visit(b.page.Access.(*board.Token).Fresh())
+	me.do(chromedp.Focus(chromedp.CSS(`form.ask button`)), chromedp.KeyEvent(kb.Enter))
+	at("/")
+
 	me.visit("/p/shop")
 	has("Waits for people", one, "Begin")
 	me.visit("/p/shop/runs/" + b.state().Latest["commit"].ID)

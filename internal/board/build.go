@@ -5,10 +5,13 @@ package board
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/ask"
 	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
@@ -78,7 +81,7 @@ func (b *Board) build(w http.ResponseWriter, r *http.Request, s *session) error 
 	if err != nil {
 		return err
 	}
-	id := r.PathValue("build")
+	id := pipeline.FindBuildID(st, r.PathValue("build"))
 	build, ok := st.Builds[id]
 	if !ok {
 		return pipeline.Errorf(pipeline.CodeNotFound, "find build", "pipeline %q has no build %q", st.Pipeline.Name, id).
@@ -114,7 +117,7 @@ func (b *Board) build(w http.ResponseWriter, r *http.Request, s *session) error 
 			page.Diff, page.NoDiff = nil, err.Error()
 		}
 	}
-	b.show(w, s, http.StatusOK, "build", view{Title: id + " · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "board", Live: live, Body: page})
+	b.show(w, s, http.StatusOK, "build", view{Title: strings.TrimSpace(ask.Brief(build.Number, id)+" "+present.Line(pipeline.FirstLine(build.Revision.Message))) + " · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "board", Live: live, Body: page, State: st})
 	return nil
 }
 
@@ -183,7 +186,7 @@ func (b *Board) runs(w http.ResponseWriter, r *http.Request, s *session) error {
 		return err
 	}
 	q := r.URL.Query()
-	query := pipeline.RunQuery{Stage: q.Get("stage"), Build: q.Get("build"), Status: pipeline.RunStatus(q.Get("status")), After: q.Get("after"), Limit: rowsPerPage}
+	query := pipeline.RunQuery{Stage: q.Get("stage"), Build: pipeline.FindBuildID(st, q.Get("build")), Status: pipeline.RunStatus(q.Get("status")), After: q.Get("after"), Limit: rowsPerPage}
 	found, err := b.Engine.Reports.Runs(r.Context(), st.Pipeline.Name, query)
 	if err != nil {
 		return err
@@ -194,7 +197,8 @@ func (b *Board) runs(w http.ResponseWriter, r *http.Request, s *session) error {
 		Stages   []string
 		Statuses []pipeline.RunStatus
 		Older    string
-	}{Query: query, Page: found, Statuses: pipeline.RunStatuses}
+		Builds   map[string]pipeline.Build
+	}{Query: query, Page: found, Statuses: pipeline.RunStatuses, Builds: st.Builds}
 	for _, definition := range st.ImageDefinitions {
 		body.Stages = append(body.Stages, pipeline.ImageRun(definition.Name))
 	}
@@ -208,6 +212,6 @@ func (b *Board) runs(w http.ResponseWriter, r *http.Request, s *session) error {
 		q.Set("after", found.Next)
 		body.Older = "?" + q.Encode()
 	}
-	b.show(w, s, http.StatusOK, "runs", view{Title: "Runs · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "runs", Live: live, Body: body})
+	b.show(w, s, http.StatusOK, "runs", view{Title: "Runs · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "runs", Live: live, Body: body, State: st})
 	return nil
 }

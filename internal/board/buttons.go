@@ -4,8 +4,8 @@
 package board
 
 import (
-	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
@@ -13,7 +13,6 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
@@ -21,9 +20,11 @@ import (
 type button struct {
 	Action, Label      string
 	Stage, Build, Name string
+	Number             int64 // of the build
 	Danger             bool
 	Primary            bool
 	URL                string // where it leads to if not to the page that asks
+	Page               string // of the board, to which it leads instead
 }
 
 func newButton(name string, stage pipeline.Stage, build string) button {
@@ -42,8 +43,12 @@ func adder(e *engine.Engine, st *pipeline.State, s pipeline.Stage) func(list *[]
 			return false
 		}
 		b := newButton(name, s, build)
-		if name == "lift" {
+		b.Number = st.Builds[build].Number
+		switch {
+		case name == "lift":
 			b.Label = liftLabel(st, s, build)
+		case name == "approve" && st.RejectedAt(build) != "": // at another stage
+			b.Primary = false
 		}
 		*list = append(*list, b)
 		return true
@@ -71,10 +76,16 @@ func buttons(e *engine.Engine, st *pipeline.State, v gate.View) (now []button) {
 	if build := v.Offered; build != "" {
 		add(&now, "promote", build)
 	}
-	if v.Next.Kind == gate.NextFailed && add(&now, "retry", "") {
-		now[len(now)-1].Primary = true
+	if v.Next.Kind == gate.NextFailed {
+		now = append(now, button{Label: "See the failure", Primary: true, Page: runPath(s.Pipeline, v.Next.Run.ID)})
+		add(&now, "retry", "")
 	}
 	return now
+}
+
+// runPath is the address of a run's page.
+func runPath(pipelineName, run string) string {
+	return "/p/" + url.PathEscape(pipelineName) + "/runs/" + url.PathEscape(run)
 }
 
 // moreButtons returns what else the person can do there.
@@ -116,7 +127,9 @@ type wait struct {
 	Build       pipeline.Build
 	Error       string // why it failed
 	Buttons     []button
-	Who         string // may do it, and who has done their part
+	Who         string              // may do it, and who has done their part
+	Promotion   *pipeline.Promotion // that is not carried out yet
+	Moves       bool                // a run carries it out
 }
 
 // waits lists what waits for people, in the order of the stages. If nobody watches, that is
@@ -149,7 +162,9 @@ func waits(e *engine.Engine, st *pipeline.State, watched bool) []wait {
 			continue
 		}
 		if p := v.Next.Promotion; v.Next.Kind == gate.NextPromoted && !watched {
-			add(fmt.Sprintf("waits for an apply, as nobody watches: %s promoted it at %s to", p.Actor, pipeline.Moment(p.At.UTC())), p.Build, "Run `terraform apply`.")
+			at := add("waits for an apply that moves it to", p.Build, "")
+			at.Buttons = nil
+			at.promoted(e, st, p)
 		}
 		if build := v.Offered; build != "" {
 			text := "can be promoted to"
@@ -163,8 +178,38 @@ func waits(e *engine.Engine, st *pipeline.State, watched bool) []wait {
 			if run.Build == "" {
 				text = "failed"
 			}
-			add(text, run.Build, askedFor(st, s, run)).Error = pipeline.FirstLine(run.Error)
+			at := add(text, run.Build, askedFor(st, s, run))
+			if at.Error = pipeline.FirstLine(run.Error); v.Next.Promotion != nil {
+				at.promoted(e, st, v.Next.Promotion)
+			}
 		}
+	}
+	return list
+}
+
+// promoted says whose promotion waits, and lets those cancel it who may.
+func (w *wait) promoted(e *engine.Engine, st *pipeline.State, p *pipeline.Promotion) {
+	w.Promotion = p
+	adder(e, st, st.Stages[p.Stage])(&w.Buttons, string(decision.CancelPromotion), p.Build)
+}
+
+// underWay lists the promotions that need nobody: those that a watcher will carry out, and
+// those that a run carries out.
+func underWay(e *engine.Engine, st *pipeline.State, watched bool) (list []wait) {
+	for _, v := range gate.Now(st).Views() {
+		p, made := st.Promotions[v.Name]
+		w := wait{Stage: v.Name, Build: st.Builds[v.Next.Build]}
+		switch {
+		case v.Next.Kind == gate.NextPromoted && watched:
+			w.What = "will move to"
+			w.promoted(e, st, v.Next.Promotion)
+		case v.Next.Kind == gate.NextRunning && made && p.Build == v.Next.Build && st.Current[v.Name].Build != p.Build:
+			w.What, w.Promotion, w.Moves = "moves to", &p, true
+			w.Buttons = []button{{Label: "Follow it", Primary: true, Page: runPath(p.Pipeline, v.Next.Run.ID)}}
+		default:
+			continue
+		}
+		list = append(list, w)
 	}
 	return list
 }
@@ -185,14 +230,39 @@ func approvedBy(st *pipeline.State, s pipeline.Stage, build string) string {
 // else may; empty where that is everybody.
 func who(e *engine.Engine, st *pipeline.State, name string, right pipeline.Right, s pipeline.Stage, build string) string {
 	err := check(e, st, s, name, build)
-	if pipeline.CodeOf(err) == pipeline.CodeNotAllowed {
-		return fmt.Sprintf("%s. %s", errors.Unwrap(err), reason.Hint(err))
-	}
 	names, everybody := st.Pipeline.Entitled(right)
-	if everybody {
+	refused := pipeline.CodeOf(err) == pipeline.CodeNotAllowed
+	switch {
+	case refused && st.Pipeline.Authorization.Allows(right, e.Person()): // an author
+		text := "You wrote part of the build, and somebody else has to approve it."
+		if !everybody {
+			text += " Waits for " + people(names) + "."
+		}
+		return text
+	case refused && len(names) == 0:
+		return fmt.Sprintf("Nobody has the right to %s here.", name)
+	case refused:
+		return "Waits for " + people(names) + "."
+	case everybody:
 		return ""
 	}
-	return fmt.Sprintf("May %s: %s.", name, strings.Join(names, ", "))
+	return fmt.Sprintf("You may %s it, as may %s.", name, people(names))
+}
+
+// people names those who have a right, in words: a group as a team.
+func people(names []string) string {
+	words := make([]string, len(names))
+	for i, name := range names {
+		words[i] = name
+		if group, is := strings.CutPrefix(name, "@"); is {
+			group, members, _ := strings.Cut(group, " ")
+			words[i] = strings.TrimSpace("the " + group + " team " + members)
+		}
+	}
+	if n := len(words); n > 1 {
+		return strings.Join(words[:n-1], ", ") + " or " + words[n-1]
+	}
+	return strings.Join(words, "")
 }
 
 // askedFor says who asked for another run after one; empty for nobody.

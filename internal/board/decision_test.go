@@ -94,7 +94,7 @@ func TestApprovals(t *testing.T) {
 	b.apply()
 	one := b.newest()
 	approve := "do/approve?" + url.Values{"build": {one}, "stage": {"exploratory"}}.Encode()
-	b.want(ann, http.MethodGet, "/p/shop", nil, http.StatusOK, "waits for 2 more approvals of", approve, "May approve: ann, bob, @qa (carol).")
+	b.want(ann, http.MethodGet, "/p/shop", nil, http.StatusOK, "waits for 2 more approvals of", approve, "You may approve it, as may ann, bob or the qa team (carol).")
 	b.press(ann, "approve", stageBuild("exploratory", one), nil, http.StatusOK, "You approve build "+one+" at stage exploratory. It takes 1 more.",
 		"waits for 1 more approval of", "Approved by ann.")
 	for _, path := range []string{"/p/shop", "/p/shop/builds/" + one} {
@@ -104,8 +104,8 @@ func TestApprovals(t *testing.T) {
 	if len(form(page)) > 0 {
 		t.Error("she can approve once more")
 	}
-	b.want(bob, http.MethodGet, "/p/shop/"+approve, nil, http.StatusOK, "Approved by ann.")
-	b.want(b.as("dave"), http.MethodGet, "/p/shop", nil, http.StatusOK, "dave has no right to approve", "Ask one of ann, bob, @qa (carol)")
+	b.want(bob, http.MethodGet, "/p/shop/"+approve, nil, http.StatusOK, "approved by ann")
+	b.want(b.as("dave"), http.MethodGet, "/p/shop", nil, http.StatusOK, "Waits for ann, bob or the qa team (carol).")
 	if got := b.outcome("exploratory", one); got != pipeline.OutcomeWaiting {
 		t.Errorf("after one approval exploratory is %q", got)
 	}
@@ -151,7 +151,7 @@ func TestNotAuthor(t *testing.T) {
 	one := b.newest()
 	approve := "do/approve?" + url.Values{"build": {one}, "stage": {"exploratory"}}.Encode()
 	ada := b.as("ada")
-	page := b.want(ada, http.MethodGet, "/p/shop", nil, http.StatusOK, "ada wrote part of the build", "Everybody else may.", "do/reject")
+	page := b.want(ada, http.MethodGet, "/p/shop", nil, http.StatusOK, "You wrote part of the build, and somebody else has to approve it.", "do/reject")
 	b.lacks(page, approve)
 	page = b.want(ada, http.MethodGet, "/p/shop/"+approve, nil, http.StatusOK, "ada wrote part of the build")
 	if len(form(page)) > 0 {

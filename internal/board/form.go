@@ -18,6 +18,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/ask"
 	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
@@ -29,9 +30,12 @@ type confirmation struct {
 	Explain []string
 	Of      pipeline.Build
 	Ticket  string
-	Diff    *report.Diff
-	NoDiff  string   // why there is none
-	Refused *trouble // it would be refused: there is nothing to press
+	Seen    *report.Evidence // of a decision on a build; nil for another action
+	Range   string           // of its commits, in words
+	Carrier string           // who carries it out
+	GoBack  string           // how
+	Last    string           // what the last rollback took
+	Refused *trouble         // it would be refused: there is nothing to press
 	Times   []time.Duration
 	Choice  []pipeline.Build
 	Back    string
@@ -96,9 +100,11 @@ func (b *forms) confirm(w http.ResponseWriter, r *http.Request, s *session) erro
 	if err != nil {
 		return err
 	}
-	c.Ask, c.Explain, c.Of = q, a.Explain(st, q), st.Builds[q.Build]
+	if c.Ask, c.Of = q, st.Builds[q.Build]; a.Explain != nil {
+		c.Explain = a.Explain(st, q)
+	}
 	c.Ticket = s.issue(q.about(name), b.Now())
-	b.show(w, s, http.StatusOK, "confirm", view{Title: a.Label + " · " + q.Pipeline, Pipeline: q.Pipeline, Tab: "board", Body: c})
+	b.show(w, s, http.StatusOK, "confirm", view{Title: a.Label + " · " + q.Pipeline, Pipeline: q.Pipeline, Tab: "board", Body: c, State: st})
 	return nil
 }
 
@@ -108,6 +114,7 @@ func (b *forms) prepareStage(ctx context.Context, st *pipeline.State, who pipeli
 	if !ok {
 		return pipeline.Errorf(pipeline.CodeNotFound, "find stage", "pipeline %q has no stage %q", q.Pipeline, q.Stage).WithHint("The board shows its stages.")
 	}
+	q.Build = pipeline.FindBuildID(st, q.Build)
 	if _, ok := st.Builds[q.Build]; !ok && c.Act.Build {
 		return pipeline.Errorf(pipeline.CodeNotFound, "find build", "pipeline %q has no build %q", q.Pipeline, q.Build).WithHint("The board lists its builds.")
 	}
@@ -117,20 +124,26 @@ func (b *forms) prepareStage(ctx context.Context, st *pipeline.State, who pipeli
 		c.Act.Label = liftLabel(st, stage, q.Build)
 	}
 	c.refuse(check(b.Engine.As(who), st, stage, c.Key, q.Build))
-	moves := c.Key == "promote" || c.Key == "rollback"
-	if moves {
+	if c.Key == "promote" || c.Key == "rollback" {
 		q.From = decision.PlaceOf(st, stage)
 	}
-	if current := q.From.Current; current != "" && current != q.Build {
-		diff, err := b.diff(ctx, st, current, q.Build)
-		if err != nil {
-			c.NoDiff = err.Error()
-			return nil
-		}
-		c.Diff = &diff
-	} else if moves {
-		c.NoDiff = "The stage has no other build to compare with."
+	if !c.Act.Evidence {
+		return nil
 	}
+	return b.see(ctx, st, q, c)
+}
+
+// see fills in the evidence of a decision.
+func (b *forms) see(ctx context.Context, st *pipeline.State, q *asked, c *confirmation) error {
+	e, err := b.Engine.Reports.Evidence(ctx, st, report.EvidenceRequest{
+		Verb: c.Key, Stage: q.Stage, Build: q.Build,
+		Compare: func(ctx context.Context, from, to string) (report.Diff, error) { return b.diff(ctx, st, from, to) },
+	})
+	if err != nil {
+		return err
+	}
+	c.Seen, c.Explain = &e, ask.Consequences(e)
+	c.Range, c.Carrier, c.GoBack, c.Last = ask.Range(e), ask.Carrier(e), ask.GoBack(e), ask.LastRollback(e, b.Now())
 	return nil
 }
 
@@ -153,7 +166,9 @@ func (b *forms) act(w http.ResponseWriter, r *http.Request, s *session) error {
 	} else {
 		var done decision.Outcome
 		done, err = e.Decisions.Do(r.Context(), q.command(name))
-		said = a.Says(q, done)
+		if said = a.Says(q, done); err == nil && a.Evidence && name != "reject" && done.More == 0 {
+			said += b.left(r.Context(), q.Pipeline)
+		}
 	}
 	if err != nil {
 		return err
@@ -162,6 +177,19 @@ func (b *forms) act(w http.ResponseWriter, r *http.Request, s *session) error {
 	s.say(said)
 	http.Redirect(w, r, "/p/"+url.PathEscape(q.Pipeline)+backTo(name), http.StatusSeeOther)
 	return nil
+}
+
+// left says who carries a decision out.
+func (b *forms) left(ctx context.Context, name string) string {
+	st, err := b.Engine.State(ctx, name)
+	if err != nil {
+		return "" // the decision is recorded all the same
+	}
+	applies, err := b.Engine.Reports.Applies(ctx, name)
+	if err != nil {
+		return ""
+	}
+	return " " + ask.Applier(applies, st.Pipeline.Owner, st.Pipeline.Made.Host)
 }
 
 // backTo returns the page that shows what an action did.
@@ -177,7 +205,11 @@ func (b *core) diff(ctx context.Context, st *pipeline.State, from, to string) (r
 	name := st.Pipeline.Name
 	version := func(build string) int64 { return st.Version(pipeline.RecordBuild, build) } // artifact and image come later than the build
 	key := fmt.Sprintf("%s/%s/%d/%s/%d", name, from, version(from), to, version(to))
-	return b.diffs.get(ctx, key, func(ctx context.Context) (report.Diff, error) { return b.Engine.Reports.Diff(ctx, name, from, to) })
+	d, err := b.diffs.get(ctx, key, func(ctx context.Context) (report.Diff, error) { return b.Engine.Reports.Diff(ctx, name, from, to) })
+	if err != nil {
+		return d, err
+	}
+	return d.Marked(st), nil // how builds fared changes
 }
 
 // diffs keeps comparisons of builds, which may take a look into a repository. Who asks for

@@ -125,7 +125,7 @@ func TestBrowserLab(t *testing.T) {
 		for _, page := range []struct{ name, path, says string }{
 			{"home", "/", lab.Wide}, {"shop", "/p/shop", "production"}, {"wide", "/p/wide", "smoke-tests-after-release"},
 			{"environments", "/p/shop/environments", "grace-checkout"}, {"runs", "/p/shop/runs", "acceptance"}, {"metrics", "/p/shop/metrics", "Lead time"},
-			{"build", "/p/shop/builds/" + b.runOf("acceptance", pipeline.RunFailed).Build, "failed"}, {"none", "/nope", "There is no such page"},
+			{"build", "/p/shop/builds/" + b.runOf("acceptance", pipeline.RunFailed).Build, "failed"}, {"none", "/nope", "no such page"},
 		} {
 			me.visit(page.path)
 			me.sees(page.says)

@@ -16,6 +16,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/ask"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/draw"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/report"
@@ -62,7 +63,9 @@ func (b *Board) home(w http.ResponseWriter, r *http.Request, s *session) error {
 type overview struct {
 	Map          valueStream
 	Waits        []wait
+	UnderWay     []wait // promotions
 	Applies      report.Applies
+	Applier      string // who applies, in words
 	Builds       buildTable
 	Environments []environment
 	Current      []pipeline.Pause
@@ -84,9 +87,11 @@ func (b *Board) overview(w http.ResponseWriter, r *http.Request, s *session) err
 	if body.Applies, err = b.Engine.Reports.Applies(r.Context(), st.Pipeline.Name); err != nil {
 		return err
 	}
-	body.Waits = waits(b.Engine.As(s.person), st, body.Applies.Watched)
+	e := b.Engine.As(s.person)
+	body.Waits, body.UnderWay = waits(e, st, body.Applies.Watched), underWay(e, st, body.Applies.Watched)
+	body.Applier = ask.Applier(body.Applies, st.Pipeline.Owner, st.Pipeline.Made.Host)
 	body.Current = slices.SortedFunc(maps.Values(st.Pauses), func(a, c pipeline.Pause) int { return strings.Compare(a.Stage, c.Stage) })
-	b.show(w, s, http.StatusOK, "overview", view{Title: st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "board", Live: live, Body: body})
+	b.show(w, s, http.StatusOK, "overview", view{Title: st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "board", Live: live, Body: body, State: st})
 	return nil
 }
 
@@ -335,10 +340,13 @@ func rowOf(st *pipeline.State, stages []pipeline.Stage, build pipeline.Build) bu
 	return row
 }
 
-// matches reports whether a build is one that a search means: by its ID, commit, author,
+// matches reports whether a build is one that a search means: by its number, ID, commit, author,
 // message or artifact, in any case.
 func matches(b pipeline.Build, search string) bool {
 	for word := range strings.FieldsSeq(strings.ToLower(search)) {
+		if n, is := pipeline.ParseBuildNumber(word); is && n == b.Number {
+			continue
+		}
 		hit := slices.ContainsFunc([]string{b.ID, b.Revision.Commit, b.Revision.Author, b.Revision.Message, b.Revision.Ref}, func(s string) bool {
 			return strings.Contains(strings.ToLower(s), word)
 		})

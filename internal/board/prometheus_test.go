@@ -36,9 +36,10 @@ func TestPrometheus(t *testing.T) {
 		return pipeline.Facts{Stage: &s}
 	}
 	build := pipeline.Build{ID: "b-1", Pipeline: "shop", Stage: "commit", Order: 1, Revision: pipeline.Revision{Commit: "c", Time: began.Add(-time.Hour)}}
-	ran := func(id, stage string, status pipeline.RunStatus) pipeline.Facts {
+	shop := pipeline.Pipeline{Name: "shop", Owner: a.Owner}
+	ran := func(id string, of pipeline.Facts, status pipeline.RunStatus) pipeline.Facts {
 		return pipeline.Facts{Run: &pipeline.Run{
-			ID: id, Pipeline: "shop", Stage: stage, Kind: pipeline.KindStage, Build: "b-1", Digest: "d", Status: status, Phase: pipeline.PhaseDone,
+			ID: id, Pipeline: "shop", Stage: of.Stage.Name, Kind: pipeline.KindStage, Build: "b-1", Digest: of.Stage.Digest(shop), Status: status, Phase: pipeline.PhaseDone,
 			StartedAt: began, EndedAt: began.Add(30 * time.Second),
 		}}
 	}
@@ -47,12 +48,12 @@ func TestPrometheus(t *testing.T) {
 		kind  pipeline.EventKind
 		facts pipeline.Facts
 	}{
-		{pipeline.PipelineDefined, pipeline.Facts{Pipeline: &pipeline.Pipeline{Name: "shop", Owner: a.Owner}}},
+		{pipeline.PipelineDefined, pipeline.Facts{Pipeline: &shop}},
 		{pipeline.StageDefined, stage("commit", pipeline.TypeCommit)},
 		{pipeline.StageDefined, stage("exploratory", pipeline.TypeExploratory, "commit")},
 		{pipeline.BuildOffered, pipeline.Facts{Build: &build}},
-		{pipeline.RunEnded, ran("r-1", "commit", pipeline.RunPassed)},
-		{pipeline.RunEnded, ran("r-2", "exploratory", pipeline.RunPassed)},
+		{pipeline.RunEnded, ran("r-1", stage("commit", pipeline.TypeCommit), pipeline.RunPassed)},
+		{pipeline.RunEnded, ran("r-2", stage("exploratory", pipeline.TypeExploratory, "commit"), pipeline.RunPassed)},
 	} {
 		batch.Events = append(batch.Events, pipeline.Event{Kind: e.kind, Actor: "ann", Facts: e.facts})
 	}

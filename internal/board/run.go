@@ -101,7 +101,7 @@ func (b *Board) run(w http.ResponseWriter, r *http.Request, s *session) error {
 	if run.Status.Final() {
 		live = nil
 	}
-	b.show(w, s, http.StatusOK, "run", view{Title: titleOf(run, page.Of) + " · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "runs", Live: live, Body: page})
+	b.show(w, s, http.StatusOK, "run", view{Title: titleOf(run, page.Of) + " · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "runs", Live: live, Body: page, State: st})
 	return nil
 }
 

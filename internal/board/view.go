@@ -21,6 +21,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/ask"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/draw"
 )
 
@@ -37,6 +38,7 @@ type view struct {
 	Tab      string // of the pipeline's pages, the one that is open
 	Live     *live  // nil for a page that does not change by itself
 	Body     any
+	State    *pipeline.State // of the pipeline, for links; nil on pages without any
 
 	// set by show
 	Person, Where, Version, Flash string
@@ -105,6 +107,7 @@ func (p *pages) functions() template.FuncMap {
 		"count":  present.Count,
 		"stamp":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"plain":  present.Line,
+		"cause":  cause,
 		"first":  func(s string) string { return present.Line(pipeline.FirstLine(s)) },
 		"size":   present.Size,
 		"query": func(pairs ...string) template.URL {
@@ -123,6 +126,11 @@ func (p *pages) functions() template.FuncMap {
 		"lines":    present.Text,
 		"dict":     dict,
 		"author":   author,
+		"brief":    ask.Brief,
+		"change":   ask.Change,
+		"tests":    ask.Tests,
+		"load":     ask.Load,
+		"marked":   ask.Mark,
 		"unbroken": unbroken,
 		"mark":     func(c interface{ mark() present.Mark }) present.Mark { return c.mark() },
 		"legend":   legend,
@@ -168,13 +176,17 @@ func (b *core) show(w http.ResponseWriter, s *session, status int, name string, 
 	_, _ = w.Write(page.Bytes())
 }
 
-// static serves the files that pages need. Their addresses have a digest, so that a
-// browser keeps them.
-func (p *pages) static() http.Handler {
+// static serves the files that pages need, and none else. Their addresses have a digest, so
+// that a browser keeps them.
+func (p *pages) static(none http.Handler) http.Handler {
 	files, err := fs.Sub(staticFiles, "static")
 	must(err)
 	serve := http.StripPrefix("/static/", http.FileServerFS(files))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, known := p.files[strings.TrimPrefix(r.URL.Path, "/static/")]; !known {
+			none.ServeHTTP(w, r)
+			return
+		}
 		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 		if r.URL.Path == "/static/plot.css" {
 			w.Header().Set("Content-Type", "text/css; charset=utf-8")

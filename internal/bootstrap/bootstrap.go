@@ -20,11 +20,13 @@ import (
 	"context"
 	_ "embed"
 	"regexp"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
+	"gopkg.in/yaml.v3"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -36,7 +38,7 @@ const DefaultName = "penstock"
 
 // TemplateVersion is the version of the template that this program brings. It equals
 // the template's output of that name.
-const TemplateVersion = 2
+const TemplateVersion = 3
 
 // minimumVersion is the oldest template that this program works with.
 const minimumVersion = 1
@@ -96,10 +98,36 @@ func (s *Stack) advice(verb pipeline.Verb) pipeline.Advice {
 	return a
 }
 
-// Template returns the template as it is deployed, without its comments: a request takes
-// 51,200 bytes of it.
-func Template() string {
-	return regexp.MustCompile(`(?m)^ *#.*\n`).ReplaceAllString(commented, "")
+// Template returns the template as it is deployed, without its comments, with a line for
+// each resource: a request takes 51,200 bytes of it.
+func Template() string { return compacted() }
+
+var compacted = sync.OnceValue(func() string {
+	var doc yaml.Node
+	if err := yaml.Unmarshal([]byte(commented), &doc); err != nil {
+		panic(err) // it is a part of the program
+	}
+	compact(&doc, 0)
+	text, err := yaml.Marshal(&doc)
+	if err != nil {
+		panic(err)
+	}
+	return string(text)
+})
+
+// compact writes what is below a resource, which is the third level of a template, in one
+// line, and drops comments.
+func compact(n *yaml.Node, depth int) {
+	n.HeadComment, n.LineComment, n.FootComment = "", "", ""
+	switch {
+	case depth >= 3 && n.Kind != yaml.ScalarNode:
+		n.Style |= yaml.FlowStyle
+	case n.Kind == yaml.ScalarNode && n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0:
+		n.Style = yaml.DoubleQuotedStyle
+	}
+	for _, c := range n.Content {
+		compact(c, depth+1)
+	}
 }
 
 // stackName is CloudFormation's rule for names of at most stackNameLength.

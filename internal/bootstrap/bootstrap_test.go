@@ -275,6 +275,9 @@ func TestParametersThatCannotBe(t *testing.T) {
 		"10.1.2":        {Addresses: "10.1.2"},
 		"10.0.0.1/8":    {Clients: "10.0.0.1/8"},
 		"70000":         {ServicePort: 70000},
+		"of a KMS key":  {ImageKeys: []string{"alias/images"}},
+		"/aws/service":  {ParameterPath: "/aws/service"},
+		"acme/images":   {ParameterPath: "acme/images"},
 	} {
 		f := newFake(t, "")
 		_, err := f.stackOf().Plan(t.Context(), p)

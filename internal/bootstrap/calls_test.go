@@ -8,75 +8,83 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/iamtest"
 )
 
-// rarer are actions that the way of a commit to production on AWS, which wrote
-// testdata/calls.txt, has no use for, with what has.
+// rarer are actions that no test on the test cloud has a use for, with what has.
 var rarer = map[string]string{
-	"codebuild:StopBuild":         "cancel, in CodeBuild",
 	"iam:CreateServiceLinkedRole": "the first group or load balancer of an account",
-	"iam:PassRole":                "RunInstances, CreateSchedule",
 	"scheduler:UpdateSchedule":    "extend",
 	"ssm:CancelCommand":           "cancel",
 	"sns:Publish":                 "notices", "events:PutEvents": "notices",
-	"ec2:EnableImageDeprecation":   "deprecation",
-	"elasticloadbalancing:AddTags": "tags at creation",
-	"ec2:DisableImageDeprecation":  "publish", "ec2:ModifyImageAttribute": "publish.share_with", "ec2:ModifySnapshotAttribute": "publish.share_with",
+	"ec2:EnableImageDeprecation":  "deprecation",
+	"ec2:DisableImageDeprecation": "publish", "ec2:ModifyImageAttribute": "publish.share_with", "ec2:ModifySnapshotAttribute": "publish.share_with",
 	"ssm:AddTagsToResource": "publish.ssm_parameter", "ssm:ListTagsForResource": "publish.ssm_parameter",
-	"kms:CreateGrant": "publish.share_with", "kms:ListGrants": "publish.share_with", "kms:RevokeGrant": "publish.share_with",
-	"kms:DescribeKey": "copies with a key", "kms:GenerateDataKeyWithoutPlaintext": "copies with a key",
-	"kms:ReEncryptFrom": "copies with a key", "kms:ReEncryptTo": "copies with a key",
+	"kms:ListGrants": "publish.share_with", "kms:RevokeGrant": "publish.share_with",
+	"kms:GenerateDataKeyWithoutPlaintext": "copies with a key",
+	"kms:ReEncryptFrom":                   "copies with a key", "kms:ReEncryptTo": "copies with a key",
 	"kms:Decrypt":     "a key of one's own",
 	"s3:PutObjectAcl": "output of commands, by the agent", "s3:GetEncryptionConfiguration": "output of commands, by the agent",
 	"kms:GenerateDataKey": "a key of one's own",
 }
 
-// What the program calls, a deployer may, and what it calls for an environment of one's
-// own, a launcher, and to look and to decide, an approver; and what a role may, the program
-// calls.
+// What the tests call in a role, the role may; and what a role may, something calls.
 func TestPoliciesFitTheCalls(t *testing.T) {
 	t.Parallel()
 	d := withCI(t, nil)
-	calls := readCalls(t, "calls.txt")
-	for role, needed := range map[string][]string{"DeployerRole": calls, "LauncherRole": readCalls(t, "calls_launcher.txt"), "ApproverRole": readCalls(t, "calls_approver.txt")} {
-		allowed := d.policyOf(role).allowed()
-		for _, action := range needed {
-			if !slices.Contains(allowed, action) {
+	calls, anybody := readCalls(t), map[string]bool{}
+	for role, actions := range calls {
+		may := allowed(d.Role(role).Policies)
+		for _, action := range actions {
+			anybody[action] = true
+			if !slices.Contains(may, action) {
 				t.Errorf("%s needs %s, and no statement allows it", role, action)
 			}
 		}
 	}
-	for _, role := range []string{"DeployerRole", "LauncherRole", "ApproverRole"} {
-		for _, action := range d.policyOf(role).allowed() {
-			if !slices.Contains(calls, action) && rarer[action] == "" {
+	for _, role := range []string{cloudtest.Deployer, cloudtest.Launcher, cloudtest.Approver} {
+		for _, action := range allowed(d.Role(role).Policies) {
+			if !anybody[action] && rarer[action] == "" {
 				t.Errorf("%s allows %s, which nothing calls", role, action)
 			}
 		}
 	}
 	for action := range rarer {
-		if slices.Contains(calls, action) {
+		if anybody[action] {
 			t.Errorf("%s is called, and need not be listed as rarer", action)
 		}
 	}
 }
 
-// readCalls reads what a test of the whole program has recorded.
-func readCalls(t *testing.T, list string) []string {
+// readCalls reads what the tests on the test cloud have recorded: actions by role.
+func readCalls(t *testing.T) map[string][]string {
 	t.Helper()
-	text, err := os.ReadFile("testdata/" + list)
-	must(t, err)
-	calls := strings.Fields(string(text))
-	if len(calls) == 0 {
-		t.Fatalf("%s is empty", list)
+	calls := map[string][]string{}
+	for line := range strings.Lines(read(t, "testdata/calls.txt")) {
+		role, action, ok := strings.Cut(strings.TrimSpace(line), " ")
+		if !ok {
+			t.Fatalf("the line %q names no action", line)
+		}
+		calls[role] = append(calls[role], action)
 	}
 	return calls
 }
 
+// read returns a file of this package.
+func read(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	must(t, err)
+	return string(text)
+}
+
 // allowed returns the actions that some statement allows.
-func (p policy) allowed() (actions []string) {
+func allowed(p iamtest.Policy) (actions []string) {
 	for _, s := range p {
-		if s.effect == "Allow" {
-			actions = append(actions, s.actions...)
+		if s.Effect == "Allow" {
+			actions = append(actions, s.Actions...)
 		}
 	}
 	return actions

@@ -20,6 +20,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/config"
 	"gopkg.in/yaml.v3"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/iamtest"
 )
 
 // withCI deploys with a repository to apply.
@@ -38,14 +40,14 @@ func (d *deployed) project(name string) (commands string, variables map[string]s
 		Version string
 		Phases  map[string]struct{ Commands []string }
 	}
-	if err := yaml.Unmarshal([]byte(at(d.properties(name), "Source", "BuildSpec").(string)), &spec); err != nil {
+	if err := yaml.Unmarshal([]byte(at(d.Properties(name), "Source", "BuildSpec").(string)), &spec); err != nil {
 		d.t.Fatal(err)
 	}
 	if spec.Version != "0.2" || len(spec.Phases) != 1 || len(spec.Phases["build"].Commands) != 1 {
 		d.t.Fatalf("the buildspec is %+v", spec)
 	}
 	variables = map[string]string{}
-	list, _ := at(d.properties(name), "Environment", "EnvironmentVariables").([]any)
+	list, _ := at(d.Properties(name), "Environment", "EnvironmentVariables").([]any)
 	for _, v := range list {
 		variables[at(v, "Name").(string)] = at(v, "Value").(string)
 	}
@@ -56,62 +58,47 @@ func TestCI(t *testing.T) {
 	t.Parallel()
 	const project = "arn:aws:codebuild:eu-west-1:123456789012:project/penstock-"
 	d := withCI(t, map[string]string{"ApplyMinutes": "7", "RepositoryToken": "/ci/token"})
+	const stream = "arn:aws:dynamodb:eu-west-1:123456789012:table/Table/stream/1"
 	for _, want := range []struct {
 		resource, path string
 		value          any
 	}{
 		{"ApplyProject", "Name", "penstock-apply"},
 		{"ApplyProject", "ConcurrentBuildLimit", "1"},
-		{"ApplyProject", "ServiceRole", "RunnerRole.Arn"},
-		{"RunnerProject", "Name", d.outputs["RunnerProject"]},
-		{"RunnerProject", "ServiceRole", "StepRole.Arn"},
+		{"ApplyProject", "ServiceRole", d.Role("RunnerRole").ARN},
+		{"RunnerProject", "Name", d.Outputs["RunnerProject"]},
+		{"RunnerProject", "ServiceRole", d.Role("StepRole").ARN},
 		{"RunnerProject", "ConcurrentBuildLimit", nil}, // the builds of one load run at the same time
 		{"RunnerProject", "LogsConfig.CloudWatchLogs.GroupName", "/aws/codebuild/penstock"},
-		{"CiLog", "LogGroupName", d.outputs["CiLogGroup"]},
+		{"CiLog", "LogGroupName", d.Outputs["CiLogGroup"]},
 		{"ApplySchedule", "ScheduleExpression", "rate(7 minutes)"},
-		{"ApplyOnDecision", "EventPattern.source", []any{at(d.properties("DecisionPipe"), "TargetParameters", "EventBridgeEventBusParameters", "Source")}},
-		{"ApplyOnDecision", "EventPattern.detail.eventSourceARN", []any{"Table.StreamArn"}},
-		{"DecisionPipe", "Source", "Table.StreamArn"},
-		{"DecisionPipe", "RoleArn", "PipeRole.Arn"},
+		{"ApplyOnDecision", "EventPattern.source", []any{at(d.Properties("DecisionPipe"), "TargetParameters", "EventBridgeEventBusParameters", "Source")}},
+		{"ApplyOnDecision", "EventPattern.detail.eventSourceARN", []any{stream}},
+		{"DecisionPipe", "Source", stream},
+		{"DecisionPipe", "RoleArn", d.Role("PipeRole").ARN},
 		{"Table", "StreamSpecification.StreamViewType", "KEYS_ONLY"},
 	} {
-		if got := at(d.properties(want.resource), strings.Split(want.path, ".")...); !reflect.DeepEqual(got, want.value) {
+		if got := at(d.Properties(want.resource), strings.Split(want.path, ".")...); !reflect.DeepEqual(got, want.value) {
 			t.Errorf("%s of %s is %v, want %v", want.path, want.resource, got, want.value)
 		}
 	}
 	for _, rule := range []string{"ApplySchedule", "ApplyOnDecision"} {
-		target := d.properties(rule)["Targets"].([]any)[0]
-		if at(target, "Arn") != project+"apply" || at(target, "RoleArn") != "ApplyTriggerRole.Arn" {
+		target := d.Properties(rule)["Targets"].([]any)[0]
+		if at(target, "Arn") != project+"apply" || at(target, "RoleArn") != d.Role("ApplyTriggerRole").ARN {
 			t.Errorf("%s starts %v", rule, target)
 		}
 	}
-	log := "arn:aws:logs:eu-west-1:123456789012:log-group:/aws/codebuild/penstock:log-stream:a"
-	for name, tt := range map[string]struct {
-		request
-		may string // roles, by their names
-	}{
-		"run a step":               {request{"codebuild:StartBuild", project + "runner", nil}, "DeployerRole"},
-		"move the pipelines":       {request{"codebuild:StartBuild", project + "apply", nil}, "ApplyTriggerRole"},
-		"write the log":            {request{"logs:PutLogEvents", log, nil}, "RunnerRole StepRole"},
-		"read the log":             {request{"logs:GetLogEvents", log, nil}, "DeployerRole"},
-		"become a deployer":        {request{"sts:AssumeRole", "DeployerRole.Arn", nil}, "RunnerRole"},
-		"read the token":           {request{"ssm:GetParameters", "arn:aws:ssm:eu-west-1:123456789012:parameter/ci/token", nil}, "RunnerRole"},
-		"read another parameter":   {request{"ssm:GetParameters", "arn:aws:ssm:eu-west-1:123456789012:parameter/password", nil}, ""},
-		"read what was decided":    {request{"dynamodb:GetRecords", "Table.StreamArn", nil}, "PipeRole"},
-		"notify of it":             {request{"events:PutEvents", "arn:aws:events:eu-west-1:123456789012:event-bus/default", nil}, "PipeRole"},
-		"keep the state":           {request{"s3:PutObject", bucket + "/state/shop", nil}, "DeployerRole"},
-		"read the state":           {request{"s3:GetObject", bucket + "/state/shop", nil}, "DeployerRole"},
-		"fetch a step's work tree": {request{"s3:GetObject", bucket + "/transfer/a", nil}, "DeployerRole LauncherRole"},
+	pipe := d.Role("PipeRole")
+	const bus = "arn:aws:events:eu-west-1:123456789012:event-bus/default"
+	for _, r := range []iamtest.Request{
+		{Action: "dynamodb:GetRecords", Resources: []iamtest.Resource{{ARN: stream}}}, {Action: "events:PutEvents", Resources: []iamtest.Resource{{ARN: bus}}},
 	} {
-		var got []string
-		for _, role := range []string{"ApplyTriggerRole", "ApproverRole", "DeployerRole", "InstanceRole", "LauncherRole", "PipeRole", "RunnerRole", "SchedulerRole", "StepRole"} {
-			if d.policyOf(role).allows(t, tt.request) {
-				got = append(got, role)
-			}
+		if err := pipe.May(r); err != nil {
+			t.Errorf("the pipe tells of no decision: %v", err)
 		}
-		if strings.Join(got, " ") != tt.may {
-			t.Errorf("%s: %v may, want %s", name, got, tt.may)
-		}
+	}
+	if err := d.Role("ApplyTriggerRole").May(iamtest.Request{Action: "codebuild:StartBuild", Resources: []iamtest.Resource{{ARN: project + "apply"}}}); err != nil {
+		t.Errorf("nothing moves the pipelines: %v", err)
 	}
 }
 
@@ -137,18 +124,18 @@ func TestCIWithAllChoices(t *testing.T) {
 			{tt.pipes, []string{"DecisionPipe", "PipeRole", "ApplyOnDecision"}},
 		} {
 			for _, resource := range want.resources {
-				if _, made := d.resources[resource]; made != want.made {
+				if _, made := d.Resources[resource]; made != want.made {
 					t.Errorf("%s: %s is made: %v", name, resource, made)
 				}
 			}
 		}
-		if (d.outputs["RunnerProject"] != "") != tt.runner || (d.outputs["ApplyProject"] != "") != tt.apply {
-			t.Errorf("%s: outputs %v", name, d.outputs)
+		if (d.Outputs["RunnerProject"] != "") != tt.runner || (d.Outputs["ApplyProject"] != "") != tt.apply {
+			t.Errorf("%s: outputs %v", name, d.Outputs)
 		}
-		if table, made := d.resources["Table"]; made && (at(table, "Properties", "StreamSpecification") != nil) != tt.pipes {
+		if table, made := d.Resources["Table"]; made && (at(table, "Properties", "StreamSpecification") != nil) != tt.pipes {
 			t.Errorf("%s: the table is %v", name, table)
 		}
-		if tt.pipes && !d.policyOf("PipeRole").allows(t, request{action: "kms:Decrypt", resource: "Key.Arn"}) {
+		if tt.pipes && d.Role("PipeRole").May(decrypt) != nil {
 			t.Errorf("%s: the pipe can't read what the key encrypts", name)
 		}
 	}

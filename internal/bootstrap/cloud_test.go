@@ -32,7 +32,7 @@ func must(t *testing.T, err error) {
 
 // simulated returns a stack in the test cloud.
 func simulated(c *cloudtest.Cloud, name string) *bootstrap.Stack {
-	return bootstrap.NewWith(cloudformation.NewFromConfig(c.Config()), name, 5*time.Millisecond)
+	return bootstrap.NewWith(cloudformation.NewFromConfig(c.Own()), name, 5*time.Millisecond)
 }
 
 func apply(t *testing.T, s *bootstrap.Stack, p bootstrap.Parameters) *bootstrap.Changes {
@@ -77,13 +77,13 @@ func TestCreateFindAndRepeat(t *testing.T) {
 			t.Errorf("output of %s is empty", name)
 		}
 	}
-	table, err := dynamodb.NewFromConfig(c.Config()).DescribeTable(t.Context(), &dynamodb.DescribeTableInput{TableName: aws.String(r.Table)})
+	table, err := dynamodb.NewFromConfig(c.Own()).DescribeTable(t.Context(), &dynamodb.DescribeTableInput{TableName: aws.String(r.Table)})
 	must(t, err)
 	if keys := table.Table.KeySchema; len(keys) != 2 || aws.ToString(keys[0].AttributeName) != "pk" || aws.ToString(keys[1].AttributeName) != "sk" {
 		t.Errorf("the table's keys are %+v", keys)
 	}
 	checkGroup(t, c, r)
-	nat, err := ec2.NewFromConfig(c.Config()).DescribeNatGateways(t.Context(), &ec2.DescribeNatGatewaysInput{})
+	nat, err := ec2.NewFromConfig(c.Own()).DescribeNatGateways(t.Context(), &ec2.DescribeNatGatewaysInput{})
 	must(t, err)
 	if len(nat.NatGateways) > 0 {
 		t.Error("there is a NAT gateway that nobody asked for")
@@ -100,7 +100,7 @@ func TestCreateFindAndRepeat(t *testing.T) {
 // checkGroup checks that instances can be reached by the load balancers alone.
 func checkGroup(t *testing.T, c *cloudtest.Cloud, r bootstrap.Resources) {
 	t.Helper()
-	out, err := ec2.NewFromConfig(c.Config()).DescribeSecurityGroups(t.Context(), &ec2.DescribeSecurityGroupsInput{GroupIds: []string{r.InstanceSecurityGroup}})
+	out, err := ec2.NewFromConfig(c.Own()).DescribeSecurityGroups(t.Context(), &ec2.DescribeSecurityGroupsInput{GroupIds: []string{r.InstanceSecurityGroup}})
 	must(t, err)
 	var rules []ec2types.IpPermission
 	for _, g := range out.SecurityGroups {
@@ -157,9 +157,9 @@ func TestGivenThingsAreUsedAndNotMade(t *testing.T) {
 	apply(t, s, bootstrap.Parameters{
 		VPC: given.VPC, PublicSubnets: given.PublicSubnets, PrivateSubnets: given.PrivateSubnets, Bucket: given.Bucket, Table: given.Table, ServicePort: 9000,
 	})
-	vpcs, err := ec2.NewFromConfig(c.Config()).DescribeVpcs(t.Context(), &ec2.DescribeVpcsInput{})
+	vpcs, err := ec2.NewFromConfig(c.Own()).DescribeVpcs(t.Context(), &ec2.DescribeVpcsInput{})
 	must(t, err)
-	tables, err := dynamodb.NewFromConfig(c.Config()).ListTables(t.Context(), &dynamodb.ListTablesInput{})
+	tables, err := dynamodb.NewFromConfig(c.Own()).ListTables(t.Context(), &dynamodb.ListTablesInput{})
 	must(t, err)
 	if len(vpcs.Vpcs) != 2 || len(tables.TableNames) != 1 { // the account's own VPC, and the first stack's
 		t.Errorf("there are %d VPCs and the tables %v", len(vpcs.Vpcs), tables.TableNames)
@@ -178,7 +178,7 @@ func TestDeleteKeepsTheRecord(t *testing.T) {
 	t.Parallel()
 	c := cloudtest.New(t)
 	s := simulated(c, "going")
-	vpcs, err := ec2.NewFromConfig(c.Config()).DescribeVpcs(t.Context(), &ec2.DescribeVpcsInput{}) // the account's own; the simulator can't delete one
+	vpcs, err := ec2.NewFromConfig(c.Own()).DescribeVpcs(t.Context(), &ec2.DescribeVpcsInput{}) // the account's own; the simulator can't delete one
 	must(t, err)
 	apply(t, s, bootstrap.Parameters{VPC: aws.ToString(vpcs.Vpcs[0].VpcId), PublicSubnets: []string{"subnet-1"}, PrivateSubnets: []string{"subnet-1"}})
 	r, err := s.Find(t.Context())
@@ -188,7 +188,7 @@ func TestDeleteKeepsTheRecord(t *testing.T) {
 	if kept.Bucket != r.Bucket || kept.Table != r.Table {
 		t.Errorf("kept %+v of %+v", kept, r)
 	}
-	if _, err := dynamodb.NewFromConfig(c.Config()).DescribeTable(t.Context(), &dynamodb.DescribeTableInput{TableName: aws.String(r.Table)}); err != nil {
+	if _, err := dynamodb.NewFromConfig(c.Own()).DescribeTable(t.Context(), &dynamodb.DescribeTableInput{TableName: aws.String(r.Table)}); err != nil {
 		t.Errorf("the table is gone: %v", err)
 	}
 	if _, err := s.Find(t.Context()); pipeline.CodeOf(err) != pipeline.CodeNotFound {

@@ -33,6 +33,7 @@ type Resources struct {
 	BuilderSecurityGroup      string   `json:"builder_security_group,omitempty"` // empty before version 2
 	LoadBalancerSecurityGroup string   `json:"load_balancer_security_group,omitempty"`
 	SchedulerRole             string   `json:"scheduler_role,omitempty"`
+	LauncherSchedulerRole     string   `json:"launcher_scheduler_role,omitempty"` // empty before version 3
 	ApproverRole              string   `json:"approver_role,omitempty"`
 	DeployerRole              string   `json:"deployer_role,omitempty"`
 	LauncherRole              string   `json:"launcher_role,omitempty"`
@@ -106,7 +107,7 @@ func (s *Stack) resources(found *types.Stack, version int) Resources {
 		Bucket: o["Bucket"], Table: o["Table"], Topic: o["Topic"],
 		InstanceProfile: o["InstanceProfile"], InstanceRole: o["InstanceRole"],
 		InstanceSecurityGroup: o["InstanceSecurityGroup"], LoadBalancerSecurityGroup: o["LoadBalancerSecurityGroup"], BuilderSecurityGroup: o["BuilderSecurityGroup"],
-		SchedulerRole: o["SchedulerRole"], ApproverRole: o["ApproverRole"], DeployerRole: o["DeployerRole"],
+		SchedulerRole: o["SchedulerRole"], LauncherSchedulerRole: o["LauncherSchedulerRole"], ApproverRole: o["ApproverRole"], DeployerRole: o["DeployerRole"],
 		LauncherRole: o["LauncherRole"], RunnerRole: o["RunnerRole"],
 		RunnerProject: o["RunnerProject"], StepRole: o["StepRole"], ApplyProject: o["ApplyProject"], CILogGroup: o["CiLogGroup"],
 	}

@@ -42,19 +42,21 @@ type Parameters struct {
 	VPC            string // a VPC that is there already; default: one is made
 	PublicSubnets  []string
 	PrivateSubnets []string
-	Bucket         string // a bucket that is there already; default: one is made
-	Table          string // a table that is there already; default: one is made
-	ServicePort    int    // of services on their instances; default 8080
-	Clients        string // CIDR block that may reach the load balancers; default anywhere
-	Listeners      string // ports of load balancers, first and last; default "80-89"
-	PublicService  *bool  // whether clients may reach the service on single instances; default no
-	OwnKey         *bool  // whether bucket, table and topic have a key of the account's own; default no
-	Repository     string // git repository, by HTTPS, of the configuration that AWS applies by itself; default none
-	Ref            string // branch or tag of it; default "main"
-	Directory      string // of the configuration in it; default its top
-	Token          string // SSM parameter with a token for it; default none
-	Terraform      string // version of Terraform that applies it; default the template's
-	Every          int    // minutes between two times that it is applied; default 5
+	Bucket         string   // a bucket that is there already; default: one is made
+	Table          string   // a table that is there already; default: one is made
+	ServicePort    int      // of services on their instances; default 8080
+	Clients        string   // CIDR block that may reach the load balancers; default anywhere
+	Listeners      string   // ports of load balancers, first and last; default "80-89"
+	PublicService  *bool    // whether clients may reach the service on single instances; default no
+	OwnKey         *bool    // whether bucket, table and topic have a key of the account's own; default no
+	ImageKeys      []string // ARNs of KMS keys of images and volumes, beside those with an alias below alias/penstock/; default none
+	ParameterPath  string   // path of SSM parameters that name images, beside /penstock; default none
+	Repository     string   // git repository, by HTTPS, of the configuration that AWS applies by itself; default none
+	Ref            string   // branch or tag of it; default "main"
+	Directory      string   // of the configuration in it; default its top
+	Token          string   // SSM parameter with a token for it; default none
+	Terraform      string   // version of Terraform that applies it; default the template's
+	Every          int      // minutes between two times that it is applied; default 5
 }
 
 // Validate checks what can be checked without AWS. Errors are CodeInvalid.
@@ -92,6 +94,15 @@ func (p Parameters) Validate() error {
 	if _, _, err := p.listeners(); err != nil {
 		return err
 	}
+	for _, key := range p.ImageKeys {
+		if !keyARN.MatchString(key) {
+			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the ARN of a KMS key", key).
+				WithHint("Write it like arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab. An alias will not do.")
+		}
+	}
+	if p.ParameterPath != "" && (!token.MatchString(p.ParameterPath) || strings.HasPrefix(p.ParameterPath+"/", "/aws/")) {
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not a path of SSM parameters", p.ParameterPath).WithHint("Write it like /acme/images.")
+	}
 	if p.ServicePort < 0 || p.ServicePort > 65535 {
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "%d is not a port", p.ServicePort).WithHint("Use a port from 1 to 65535.")
 	}
@@ -101,6 +112,7 @@ func (p Parameters) Validate() error {
 // What the template accepts, so that an error comes before a request to AWS.
 var (
 	repository = regexp.MustCompile(`^https://[^\s@]+$`)
+	keyARN     = regexp.MustCompile(`^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[a-zA-Z0-9-]+$`)
 	token      = regexp.MustCompile(`^(/[a-zA-Z0-9_.-]+)+$`)
 	terraform  = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+(-[a-z0-9]+)?$`)
 )
@@ -193,6 +205,8 @@ func (p Parameters) expand(stack *types.Stack) []types.Parameter {
 	set("TableName", p.Table)
 	set("ServicePort", number(p.ServicePort))
 	set("ClientCidr", p.Clients)
+	set("ImageKeys", strings.Join(p.ImageKeys, ","))
+	set("ParameterPath", p.ParameterPath)
 	set("Repository", p.Repository)
 	set("RepositoryRef", p.Ref)
 	set("RepositoryDirectory", p.Directory)

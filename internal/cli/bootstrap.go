@@ -79,6 +79,8 @@ func (o *bootstrapOptions) flags(c *cobra.Command) {
 	flags.StringVar(&p.Listeners, "listener-ports", "", "the ports of load balancers, such as 80-89; an environment takes two of them (default 80-89)")
 	flags.Bool("public-instances", false, "let clients reach the service on single instances, too, for public_endpoints")
 	flags.Bool("own-key", false, "encrypt bucket, table and topic with a KMS key of the account, which costs money every month")
+	flags.StringSliceVar(&p.ImageKeys, "image-keys", nil, "ARNs of KMS keys of images and volumes, beside those with an alias below alias/penstock/: the default key of EBS, or keys of accounts that share images")
+	flags.StringVar(&p.ParameterPath, "parameter-path", "", "a path of SSM parameters that name images, beside /penstock, such as /acme/images")
 	flags.StringVar(&p.Repository, "repository", "", "the git repository of a Terraform configuration that AWS applies by itself, such as https://example.com/acme/pipeline.git")
 	flags.StringVar(&p.Ref, "ref", "", "the branch or tag of that repository (default main)")
 	flags.StringVar(&p.Directory, "directory", "", "the directory of the configuration in that repository (default its top)")
@@ -107,7 +109,7 @@ func (o *bootstrapOptions) complete(c *cobra.Command) error {
 		p.PublicSubnets = p.PrivateSubnets
 	}
 	if o.destroy {
-		for _, name := range []string{"zones", "nat", "addresses", "vpc", "subnets", "public-subnets", "bucket", "table", "port", "clients", "listener-ports", "public-instances", "own-key",
+		for _, name := range []string{"zones", "nat", "addresses", "vpc", "subnets", "public-subnets", "bucket", "table", "port", "clients", "listener-ports", "public-instances", "own-key", "image-keys", "parameter-path",
 			"repository", "ref", "directory", "repository-token", "terraform", "every", "dry-run"} {
 			if flags.Changed(name) {
 				return &usageError{fmt.Errorf("--destroy removes the whole stack, so --%s has no effect with it", name)}
@@ -241,7 +243,7 @@ func (o *bootstrapOptions) print(r bootstrap.Resources) error {
 		{"bucket", r.Bucket}, {"table", r.Table}, {"topic", r.Topic}, {"instance profile", r.InstanceProfile},
 		{"instance security group", r.InstanceSecurityGroup}, {"builder security group", r.BuilderSecurityGroup}, {"load balancer security group", r.LoadBalancerSecurityGroup},
 		{"approver role", r.ApproverRole}, {"deployer role", r.DeployerRole}, {"launcher role", r.LauncherRole}, {"runner role", r.RunnerRole},
-		{"scheduler role", r.SchedulerRole}, {"step role", r.StepRole}, {"runner project", r.RunnerProject}, {"apply project", r.ApplyProject}, {"ci log group", r.CILogGroup},
+		{"scheduler role", r.SchedulerRole}, {"launcher scheduler role", r.LauncherSchedulerRole}, {"step role", r.StepRole}, {"runner project", r.RunnerProject}, {"apply project", r.ApplyProject}, {"ci log group", r.CILogGroup},
 	} {
 		if row[1] != "" {
 			t.row(row[0], row[1])

@@ -19,6 +19,8 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/ask"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
 type buildsOptions struct {
@@ -35,7 +37,8 @@ func newBuilds(f *factory, runF func(context.Context, *buildsOptions) error) *co
 	c := &cobra.Command{
 		Use:   "builds [PIPELINE]",
 		Short: "List builds, the newest first, with the stages that each passed",
-		Long: "List the builds that the pipeline retains, the newest first. PIPELINE may be left out if there is only one.\n\n" +
+		Long: "List the builds that the pipeline retains, the newest first. PIPELINE may be left out if there is only one.\n" +
+			"Commands take a build's number, such as 412, and its ID alike. In a shell, #412 has to be quoted: '#412'.\n\n" +
 			"Marks: " + present.Legend("passed", "failed", "rejected", "waiting", "superseded", "overridden", "") + ".\nA ! behind another mark is an override that no longer applies.",
 		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
@@ -50,7 +53,9 @@ func newBuilds(f *factory, runF func(context.Context, *buildsOptions) error) *co
 // buildRow is the JSON shape of one build.
 type buildRow struct {
 	ID         string                      `json:"id"`
+	Number     int64                       `json:"number"` // in the pipeline, as people say it
 	Commit     string                      `json:"commit"`
+	URL        string                      `json:"url,omitempty"` // of the commit
 	Repository string                      `json:"repository"`
 	Author     string                      `json:"author,omitempty"`
 	Message    string                      `json:"message,omitempty"`
@@ -115,12 +120,12 @@ func (o *buildsOptions) list(stages []string, rows []buildRow) error {
 
 // table makes a table of builds, with the columns of the stages.
 func (o *buildsOptions) table(rows []buildRow, stages []string, marks func(buildRow) []string) *table {
-	t := o.newTable(slices.Concat([]string{"BUILD"}, stages, []string{"MESSAGE", "AUTHOR", "COMMIT", "CREATED"})...)
+	t := o.newTable(slices.Concat([]string{"BUILD", "MESSAGE"}, stages, []string{"AUTHOR", "CREATED", "ID", "COMMIT"})...)
 	for i := range stages {
-		t.columns[1+i] = column{painted: true}
+		t.columns[2+i] = column{painted: true}
 	}
 	for _, r := range rows {
-		t.row(slices.Concat([]string{r.ID}, marks(r), []string{r.Message, personOf(r.Author), present.Commit(r.Commit), present.Ago(o.now(), r.CreatedAt)})...)
+		t.row(slices.Concat([]string{ask.Brief(r.Number, r.ID), r.Message}, marks(r), []string{personOf(r.Author), present.Ago(o.now(), r.CreatedAt), r.ID, present.Commit(r.Commit)})...)
 	}
 	return t
 }
@@ -190,7 +195,7 @@ func (r buildRow) mark(stage string) string {
 
 func describeBuild(st *pipeline.State, b pipeline.Build) buildRow {
 	row := buildRow{
-		ID: b.ID, Commit: b.Revision.Commit, Repository: b.Revision.Repository, Author: b.Revision.Author,
+		ID: b.ID, Number: b.Number, URL: report.ForgeOf(st, b).Commit(b.Revision.Commit), Commit: b.Revision.Commit, Repository: b.Revision.Repository, Author: b.Revision.Author,
 		Message: pipeline.FirstLine(b.Revision.Message), CreatedAt: b.CreatedAt, Image: b.Image, BaseImage: b.BaseImage,
 		Stages: map[string]pipeline.Outcome{}, Overrides: map[string]statusOverride{},
 	}
@@ -232,7 +237,7 @@ func newRuns(f *factory, runF func(context.Context, *runsOptions) error) *cobra.
 		},
 	}
 	c.Flags().StringVar(&o.query.Stage, "stage", "", "only runs of this stage (image/NAME for the bakes of an image)")
-	c.Flags().StringVar(&o.query.Build, "build", "", "only runs for this build")
+	c.Flags().StringVar(&o.query.Build, "build", "", "only runs for this build, by its number or ID")
 	c.Flags().StringVar(&o.status, "status", "", "only runs that are running, passed, failed, cancelled or displaced")
 	c.Flags().IntVar(&o.query.Limit, "limit", 20, "the largest number to list")
 	c.Flags().StringVar(&o.query.After, "after", "", "continue after this run, the last one of the previous list")
@@ -251,6 +256,9 @@ func runRuns(ctx context.Context, o *runsOptions) error {
 			return err
 		}
 		if _, err := selectPipelines(ctx, a, o.pipeline); err != nil {
+			return err
+		}
+		if err := o.number(ctx, a, o.pipeline, &o.query.Build); err != nil {
 			return err
 		}
 		page, err := a.Engine.Reports.Runs(ctx, o.pipeline, o.query)

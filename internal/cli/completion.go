@@ -29,6 +29,7 @@ const (
 	environments
 	contexts
 	directories
+	verbs
 )
 
 // arguments says what the arguments of commands name, in order: a new command needs a
@@ -37,7 +38,7 @@ var arguments = map[string][]kind{
 	"status": {pipelines}, "builds": {pipelines}, "runs": {pipelines}, "history": {pipelines}, "logs": {pipelines, stages}, "graph": {pipelines}, "metrics": {pipelines}, "diff": {pipelines, builds, builds}, "images": {pipelines},
 	"gc": {pipelines}, "notify": {pipelines}, "try": {pipelines, stages},
 	"approve": {pipelines, stages, builds}, "reject": {pipelines, stages, builds}, "promote": {pipelines, stages, builds},
-	"rollback": {pipelines, stages, builds}, "override": {pipelines, stages, builds},
+	"rollback": {pipelines, stages, builds}, "evidence": {verbs, pipelines, stages, builds}, "override": {pipelines, stages, builds},
 	"pause": {pipelines, stages}, "resume": {pipelines, stages}, "retry": {pipelines, stages},
 	"env launch": {pipelines, environments}, "env list": {pipelines}, "env show": {pipelines, environments}, "env open": {pipelines, environments},
 	"env logs": {pipelines, environments}, "env exec": {pipelines, environments}, "env extend": {pipelines, environments}, "env destroy": {pipelines, environments},
@@ -94,6 +95,12 @@ func (f *factory) complete(root *cobra.Command) {
 // pipeline may have been left out. Where that can't be found out there is nothing: a
 // completion says no errors.
 func (f *factory) suggest(path string, kinds []kind, given []string) []cobra.Completion {
+	if kinds[0] == verbs {
+		if len(given) == 0 {
+			return slices.Clone(decidingVerbs)
+		}
+		kinds, given = kinds[1:], given[1:]
+	}
 	if slices.Contains(kinds, contexts) {
 		c, err := readContexts()
 		if err != nil {

@@ -45,6 +45,7 @@ func newDecide(f *factory, verb decision.Verb, runF func(context.Context, *decid
 			return runF(c.Context(), o)
 		},
 	}
+	c.Flags().BoolVar(&o.yes, "yes", false, "do not show what is known, and do not ask")
 	c.Flags().StringVar(&o.run, "run", "", "the run that you looked at: refused if the stage has run again since")
 	c.Flags().Int64Var(&o.seen, "seen", 0, "the version of the decision that you looked at, 0 for none: refused if somebody has decided since")
 	if verb == decision.Approve {
@@ -52,24 +53,20 @@ func newDecide(f *factory, verb decision.Verb, runF func(context.Context, *decid
 		c.Long = "Approve a build at a stage that waits for a decision; without BUILD, the stage's candidate. PIPELINE may be\n" +
 			"left out if there is only one, and STAGE if only one waits.\n\n" +
 			"The next apply moves what the approval opens. A rejected build can't be approved: --lift shows its rejection\n" +
-			"and lifts it, which takes as many people as an approval."
+			"and lifts it, which takes as many people as an approval.\n\n" + mayAsk
 		c.Flags().StringVar(&o.reason, "reason", "", "why")
 		c.Flags().BoolVar(&o.lift, "lift", false, "lift the rejection of BUILD at the stage")
-		c.Flags().BoolVar(&o.yes, "yes", false, "with --lift, do not ask")
 	} else {
 		c.Use, c.Short = "reject [PIPELINE] [STAGE] [BUILD] --reason WHY", "Reject a build at a stage"
 		c.Long = "Reject a build at a stage; without BUILD, the stage's candidate. The build goes no further, at that stage and\n" +
 			"below, until approve --lift lifts the rejection. Whatever already runs it stays. PIPELINE may be left out if\n" +
-			"there is only one, and STAGE if only one waits for a decision."
+			"there is only one, and STAGE if only one waits for a decision.\n\n" + mayAsk
 		c.Flags().StringVar(&o.reason, "reason", "", "why (required)")
 	}
 	return c
 }
 
 func runDecide(ctx context.Context, o *decideOptions) error {
-	if o.yes && !o.lift {
-		return pipeline.Errorf(pipeline.CodeInvalid, "approve", "--yes is for --lift; nothing else asks").WithHint("Leave it out.")
-	}
 	return o.with(ctx, func(a *app.App) error {
 		if o.lift {
 			o.verb = decision.Lift
@@ -80,8 +77,17 @@ func runDecide(ctx context.Context, o *decideOptions) error {
 		if o.lift {
 			return o.liftRejection(ctx, a)
 		}
-		return o.record(ctx, a)
+		c := o.command()
+		if err := (asker{o.factory, a}).confirm(ctx, &c, o.yes, false); err != nil {
+			return err
+		}
+		return o.record(ctx, a, c)
 	})
+}
+
+// command is what the arguments and flags say.
+func (o *decideOptions) command() decision.Command {
+	return decision.Command{Verb: o.verb, Pipeline: o.pipeline, Stage: o.stage, Build: o.build, Reason: o.reason, Looked: o.looked}
 }
 
 // liftRejection shows the rejection that is to be lifted, asks, and lifts that one.
@@ -104,20 +110,22 @@ func (o *decideOptions) liftRejection(ctx context.Context, a *app.App) error {
 			return err
 		}
 	}
-	return o.record(ctx, a)
+	return o.record(ctx, a, o.command())
 }
 
 // record takes the decision and prints it, and how many more people it takes.
-func (o *decideOptions) record(ctx context.Context, a *app.App) error {
-	done, err := a.Engine.Decisions.Do(ctx, decision.Command{
-		Verb: o.verb, Pipeline: o.pipeline, Stage: o.stage, Build: o.build, Reason: o.reason, Looked: o.looked,
-	})
+func (o *decideOptions) record(ctx context.Context, a *app.App, c decision.Command) error {
+	done, err := a.Engine.Decisions.Do(ctx, c)
 	if err != nil || o.json {
 		return o.printDone(err, done.Decision, "")
 	}
 	fmt.Fprintln(o.Out, present.Line(decided(done.Decision)))
 	if done.More > 0 {
 		fmt.Fprintf(o.Out, "It takes %d more.\n", done.More)
+		return nil
+	}
+	if done.Decision.Result == pipeline.Approved {
+		asker{o.factory, a}.follow(ctx, o.pipeline)
 	}
 	return nil
 }
@@ -139,10 +147,18 @@ func sentence(d pipeline.Decision) string {
 	return present.Line(strings.TrimPrefix(d.Describe(), "build "))
 }
 
+// How the commands of decisions ask.
+const (
+	asks = "On a terminal it shows what is known of the build, what happens and who carries it out, and asks. Without a\n" +
+		"terminal it needs --yes, and ends with status 2 if that is missing."
+	mayAsk = "On a terminal it shows what is known of the build and what happens, and asks, unless --yes is given. Without a\n" +
+		"terminal it does not ask, so that scripts may decide; --run and --seen tie the decision to what was looked at."
+)
+
 type promoteOptions struct {
 	*factory
 	target
-	back, cancel bool
+	back, cancel, yes bool
 }
 
 func newRollback(f *factory, runF func(context.Context, *promoteOptions) error) *cobra.Command {
@@ -150,18 +166,20 @@ func newRollback(f *factory, runF func(context.Context, *promoteOptions) error) 
 	if runF == nil {
 		runF = runPromote
 	}
-	return &cobra.Command{
+	c := &cobra.Command{
 		Use:   "rollback [PIPELINE] [STAGE] [BUILD]",
 		Short: "Let a stage with a manual trigger move back to an older build",
 		Long: "Let a stage with a manual trigger, such as production, move back to an older build; without BUILD, the last\n" +
 			"one before the current build that passed the stage. The next apply deploys it. PIPELINE may be left out if\n" +
-			"there is only one, and STAGE if only one has a manual trigger.",
+			"there is only one, and STAGE if only one has a manual trigger.\n\n" + asks,
 		Args: args(0, 3),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.read(given)
 			return runF(c.Context(), o)
 		},
 	}
+	c.Flags().BoolVar(&o.yes, "yes", false, "do not show what is known, and do not ask")
+	return c
 }
 
 func newPromote(f *factory, runF func(context.Context, *promoteOptions) error) *cobra.Command {
@@ -175,13 +193,14 @@ func newPromote(f *factory, runF func(context.Context, *promoteOptions) error) *
 		Long: "Let a stage with a manual trigger, such as production, move to a build; without BUILD, the newest that passed\n" +
 			"the stages above. The next apply deploys it. An older build that passed is a rollback. PIPELINE may be left\n" +
 			"out if there is only one, and STAGE if only one has a manual trigger.\n\n" +
-			"--cancel takes a promotion or a rollback back that no apply has taken up yet. The stage stays where it is.",
+			"--cancel takes a promotion or a rollback back that no apply has taken up yet. The stage stays where it is.\n\n" + asks,
 		Args: args(0, 3),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.read(given)
 			return runF(c.Context(), o)
 		},
 	}
+	c.Flags().BoolVar(&o.yes, "yes", false, "do not show what is known, and do not ask")
 	c.Flags().BoolVar(&o.cancel, "cancel", false, "take the promotion back that no apply has taken up yet")
 	return c
 }
@@ -198,11 +217,19 @@ func runPromote(ctx context.Context, o *promoteOptions) error {
 		if err := o.resolve(ctx, a, what, &o.target); err != nil {
 			return err
 		}
-		done, err := a.Engine.Decisions.Do(ctx, decision.Command{Verb: verb, Pipeline: o.pipeline, Stage: o.stage, Build: o.build})
+		c := decision.Command{Verb: verb, Pipeline: o.pipeline, Stage: o.stage, Build: o.build}
+		if err := (asker{o.factory, a}).confirm(ctx, &c, o.yes || o.cancel, true); err != nil {
+			return err
+		}
+		done, err := a.Engine.Decisions.Do(ctx, c)
 		if o.cancel {
 			return o.printDone(err, done.Promotion, "%s", cancelled(done))
 		}
-		return o.printDone(err, done.Promotion, "%s", moves(done))
+		if err := o.printDone(err, done.Promotion, "%s", moves(done)); err != nil || o.json || done.From.ID == done.To.ID {
+			return err
+		}
+		asker{o.factory, a}.follow(ctx, o.pipeline)
+		return nil
 	})
 }
 

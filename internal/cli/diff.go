@@ -15,6 +15,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/ask"
 	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
@@ -30,15 +31,16 @@ func newDiff(f *factory, runF func(context.Context, *diffOptions) error) *cobra.
 		runF = runDiff
 	}
 	return &cobra.Command{
-		Use:   "diff [PIPELINE] [BUILD [BUILD]]",
+		Use:   "diff [PIPELINE] [BUILD|STAGE [BUILD|STAGE]]",
 		Short: "Show what a promotion would release",
 		Long: "Show what differs between two builds: commits, files by component, artifact, images and their packages. With\n" +
 			"one BUILD, compare it with the current build of production, or of the last stage with a persistent\n" +
 			"environment. Without any, compare the newest that may enter there, or that waits for a decision on its way\n" +
-			"there. PIPELINE may be left out if there is only one.",
+			"there. A STAGE stands for its current build; alone, it is compared with the newest that may enter it. A build\n" +
+			"may be named by its number, too. PIPELINE may be left out if there is only one.",
 		Args: args(0, 3),
 		RunE: func(c *cobra.Command, given []string) error {
-			if len(given) > 0 && !pipeline.ValidBuildID(given[0]) {
+			if len(given) > 0 && !pipeline.NamesBuild(given[0]) {
 				o.pipeline, given = given[0], given[1:]
 			}
 			switch len(given) {
@@ -56,28 +58,23 @@ func newDiff(f *factory, runF func(context.Context, *diffOptions) error) *cobra.
 
 func runDiff(ctx context.Context, o *diffOptions) error {
 	return o.with(ctx, func(a *app.App) error {
-		if err := o.resolve(ctx, a, "compare builds", &o.target); err != nil {
+		if err := o.operands(ctx, a); err != nil {
 			return err
 		}
 		d, err := a.Engine.Reports.Diff(ctx, o.pipeline, o.from, o.to)
 		if err != nil || o.json {
 			return o.printDone(err, d, "")
 		}
-		current := ""
-		if d.Stage != "" {
-			current = ", the current build of stage " + d.Stage + ","
+		fmt.Fprintln(o.Out, span(d))
+		if d.URL != "" {
+			fmt.Fprintln(o.Out, d.URL)
 		}
-		waits := ""
-		if d.Waits != "" {
-			waits = ", which waits for a decision at stage " + d.Waits
-		}
-		fmt.Fprintf(o.Out, "From %s%s to %s%s\n", d.From, current, d.To, waits)
 		if d.Unknown != "" {
 			fmt.Fprintf(o.Err, "Commits and files are unknown: %s\n", present.Line(d.Unknown))
 		}
 		for _, side := range []struct {
 			title   string
-			commits []pipeline.Revision
+			commits []report.Commit
 		}{{"Commits that it adds", d.Ahead}, {"Commits that it removes", d.Behind}} {
 			if err := o.commits(side.title, side.commits); err != nil {
 				return err
@@ -87,14 +84,70 @@ func runDiff(ctx context.Context, o *diffOptions) error {
 	})
 }
 
-func (o *diffOptions) commits(title string, commits []pipeline.Revision) error {
+// operands finds out whether the first argument names a stage, and the only pipeline was left
+// out, and replaces numbers by the IDs of builds.
+func (o *diffOptions) operands(ctx context.Context, a *app.App) error {
+	pipelineName, stage, err := o.shift(ctx, a, o.pipeline)
+	switch {
+	case err != nil:
+		return err
+	case stage != "" && o.from != "":
+		return noPipeline(ctx, a, o.pipeline)
+	case stage != "" && o.to != "":
+		o.pipeline, o.from = pipelineName, stage
+	case stage != "":
+		o.pipeline, o.to = pipelineName, stage
+	}
+	if err := o.resolve(ctx, a, "compare builds", &o.target); err != nil {
+		return err
+	}
+	return o.number(ctx, a, o.pipeline, &o.from, &o.to)
+}
+
+// shift returns the only pipeline and its stage, if a name is one of a stage and of no
+// pipeline.
+func (o *diffOptions) shift(ctx context.Context, a *app.App, name string) (pipelineName, stage string, err error) {
+	names, err := a.Engine.Reports.Names(ctx)
+	if err != nil || name == "" {
+		return "", "", err
+	}
+	return o.factory.shift(ctx, a, names, true, name, "")
+}
+
+// span says what is compared.
+func span(d report.Diff) string {
+	name := func(number int64, id, stage string) string {
+		text := id
+		if number > 0 {
+			text = fmt.Sprintf("#%d %s", number, id)
+		}
+		if stage != "" {
+			text += ", the current build of stage " + stage
+		}
+		return text
+	}
+	from, to := name(d.FromNumber, d.From, d.Stage), name(d.ToNumber, d.To, d.ToStage)
+	if d.Stage != "" {
+		from += ","
+	}
+	if d.Waits != "" {
+		to += ", which waits for a decision at stage " + d.Waits
+	}
+	return fmt.Sprintf("From %s to %s", from, to)
+}
+
+func (o *diffOptions) commits(title string, commits []report.Commit) error {
 	if len(commits) == 0 {
 		return nil
 	}
 	fmt.Fprintf(o.Out, "\n%s\n", title)
-	t := o.newTable("COMMIT", "MESSAGE", "AUTHOR", "WHEN")
+	t := o.newTable("COMMIT", "MESSAGE", "BUILD", "AUTHOR", "WHEN")
 	for _, r := range commits {
-		t.row(present.Commit(r.Commit), r.Message, personOf(r.Author), present.Ago(o.now(), r.Time))
+		build := ""
+		if r.Build != "" {
+			build = strings.TrimSpace(ask.Brief(r.Number, r.Build) + " " + ask.Mark(r))
+		}
+		t.row(present.Commit(r.Commit), r.Message, build, personOf(r.Author), present.Ago(o.now(), r.Time))
 	}
 	return t.flush()
 }

@@ -59,7 +59,7 @@ func newEnvLaunch(f *factory, runF func(context.Context, *envOptions) error) *co
 			return runF(c.Context(), o)
 		},
 	}
-	c.Flags().StringVar(&o.build, "build", "", "the build")
+	c.Flags().StringVar(&o.build, "build", "", "the build, by its number or ID")
 	c.Flags().DurationVar(&o.ttl, "ttl", run.DefaultTTL, "how long it lives")
 	c.Flags().StringVar(&o.instanceType, "instance-type", "", "the type of its instance, if the platform has types")
 	return c
@@ -137,6 +137,9 @@ func runEnvLaunch(ctx context.Context, o *envOptions) error {
 	}
 	return o.with(ctx, func(a *app.App) error {
 		if err := o.place(ctx, a, "launch an environment", nobody); err != nil {
+			return err
+		}
+		if err := o.number(ctx, a, o.pipeline, &o.build); err != nil {
 			return err
 		}
 		if o.name == "" {

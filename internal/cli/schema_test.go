@@ -38,7 +38,7 @@ var updateSchemas = flag.Bool("update-schemas", false, "write schemas.json")
 // printed are the values that the commands print with --json.
 var printed = map[string]any{
 	"approve": pipeline.Decision{}, "reject": pipeline.Decision{}, "promote": pipeline.Promotion{}, "rollback": pipeline.Promotion{},
-	"override": pipeline.Override{}, "pause": pipeline.Pause{}, "resume": pipeline.Pause{}, "retry": pipeline.Retry{},
+	"override": pipeline.Override{}, "evidence": report.Evidence{}, "pause": pipeline.Pause{}, "resume": pipeline.Pause{}, "retry": pipeline.Retry{},
 	"bootstrap": bootstrapResult{}, "bootstrap --delete": bootstrapDeleted{}, "bootstrap local": statusEnvironment{},
 	"builds": []buildRow{}, "runs": pipeline.RunPage{}, "history": report.HistoryPage{}, "logs": pipeline.Run{}, "status": []statusPipeline{}, "images": []report.ImageUse{},
 	"context list": []contextRow{}, "context set": place{}, "context show": place{}, "context use": contextUsed{}, "context remove": contextRemoved{},

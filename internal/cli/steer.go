@@ -6,6 +6,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -20,6 +21,7 @@ type steerOptions struct {
 	*factory
 	target
 	reason string
+	yes    bool
 }
 
 // steer makes a command whose arguments are a pipeline, a stage and maybe a build. The
@@ -48,17 +50,28 @@ func newOverride(f *factory, runF func(context.Context, *steerOptions) error) *c
 		Short: "Let a build pass a stage that it has not passed",
 		Long: "Let a build pass a stage that it has not passed: one that failed, did not run, or lacks approvals. The build\n" +
 			"must have passed the stages above, and must not be rejected. Requires the override right. The override is\n" +
-			"recorded on the build permanently.",
+			"recorded on the build permanently.\n\n" + asks,
 	}, runF, runOverride)
 	c.Flags().StringVar(&o.reason, "reason", "", "why (required)")
+	c.Flags().BoolVar(&o.yes, "yes", false, "do not show what is known, and do not ask")
 	return c
 }
 
 func runOverride(ctx context.Context, o *steerOptions) error {
 	return o.at(ctx, "override", func(a *app.App) error {
-		outcome, err := o.do(ctx, a, decision.Override)
+		c := o.command(decision.Override)
+		if strings.TrimSpace(c.Reason) != "" { // else it is refused for that
+			if err := (asker{o.factory, a}).confirm(ctx, &c, o.yes, true); err != nil {
+				return err
+			}
+		}
+		outcome, err := a.Engine.Decisions.Do(ctx, c)
 		done := outcome.Override
-		return o.printDone(err, done, "%s passes stage %s by an override of %s. The next apply moves what that opens.", done.Build, done.Stage, done.Actor)
+		err = o.printDone(err, done, "%s passes stage %s by an override of %s. The next apply moves what that opens.", done.Build, done.Stage, done.Actor)
+		if err == nil && !o.json {
+			asker{o.factory, a}.follow(ctx, o.pipeline)
+		}
+		return err
 	})
 }
 
@@ -118,7 +131,12 @@ func runRetry(ctx context.Context, o *steerOptions) error {
 
 // do does what the arguments say.
 func (o *steerOptions) do(ctx context.Context, a *app.App, verb decision.Verb) (decision.Outcome, error) {
-	return a.Engine.Decisions.Do(ctx, decision.Command{Verb: verb, Pipeline: o.pipeline, Stage: o.stage, Build: o.build, Reason: o.reason})
+	return a.Engine.Decisions.Do(ctx, o.command(verb))
+}
+
+// command is what the arguments and flags say.
+func (o *steerOptions) command(verb decision.Verb) decision.Command {
+	return decision.Command{Verb: verb, Pipeline: o.pipeline, Stage: o.stage, Build: o.build, Reason: o.reason}
 }
 
 // at is with, once the pipeline and the stage are known.

@@ -21,9 +21,10 @@ type target struct {
 }
 
 // read takes arguments apart: PIPELINE, STAGE and BUILD in this order, of which some may be
-// missing. A build is known by its form; what the others are, resolve finds out.
+// missing. A build is known by its form, that of an ID or a number; what the others are,
+// resolve finds out.
 func (t *target) read(given []string) {
-	if n := len(given); n > 0 && n < 3 && pipeline.ValidBuildID(given[n-1]) {
+	if n := len(given); n > 0 && n < 3 && pipeline.NamesBuild(given[n-1]) {
 		t.build, given = given[n-1], given[:n-1]
 	} else {
 		t.build = arg(given, 2)
@@ -125,8 +126,17 @@ func (fit *fitting) stages(st *pipeline.State) (names []string) {
 }
 
 // resolve fills in what the arguments leave out: the pipeline and, where a command is for
-// stages, the stage. Where there is more than one it is a usage error that lists them.
+// stages, the stage. Where there is more than one it is a usage error that lists them. A
+// build that is named by its number gets its ID.
 func (f *factory) resolve(ctx context.Context, a *app.App, verb string, t *target) error {
+	if err := t.fill(ctx, f, a, verb); err != nil {
+		return err
+	}
+	return f.number(ctx, a, t.pipeline, &t.build)
+}
+
+// fill fills in the pipeline and the stage that the arguments leave out.
+func (t *target) fill(ctx context.Context, f *factory, a *app.App, verb string) error {
 	names, err := a.Engine.Reports.Names(ctx)
 	if err != nil {
 		return err

@@ -106,17 +106,20 @@ func unpack(ctx context.Context, r io.Reader, dir string, seen func(name string,
 	return artifact.Unpack(ctx, r, dir, artifact.Seen(seen))
 }
 
+// project runs the steps of the stack.
+const project = "penstock-runner"
+
 func newBed(t *testing.T) *bed {
 	t.Helper()
 	c := cloudtest.New(t)
-	c.SetProject("penstock", cloudtest.Project{})
+	c.SetProject(project, cloudtest.Project{})
 	b := &bed{T: t, cloud: c, bucket: "penstock-" + c.ID, tree: filepath.Join(t.TempDir(), "checkout"), log: &syncBuffer{}}
 	_, err := b.store().CreateBucket(t.Context(), &s3.CreateBucketInput{
 		Bucket: aws.String(b.bucket), CreateBucketConfiguration: &s3types.CreateBucketConfiguration{LocationConstraint: cloudtest.Region},
 	})
 	b.must(err)
 	b.must(os.Mkdir(b.tree, 0o755))
-	b.runner = b.with(c.Config(), "penstock")
+	b.runner = b.with(c.Config(), project)
 	return b
 }
 
@@ -127,7 +130,7 @@ func (b *bed) with(config aws.Config, project string) *step.Runner {
 }
 
 func (b *bed) store() *s3.Client {
-	return s3.NewFromConfig(b.cloud.Config(), func(o *s3.Options) { o.UsePathStyle = true })
+	return s3.NewFromConfig(b.cloud.Own(), func(o *s3.Options) { o.UsePathStyle = true })
 }
 
 func (b *bed) must(err error) {
@@ -392,7 +395,7 @@ func TestSessionEnds(t *testing.T) {
 	program, err := os.Executable()
 	b.must(err)
 	cli := "#!/bin/sh\n"
-	for _, v := range b.cloud.Environ() {
+	for _, v := range b.cloud.EnvironAs(cloudtest.Step) {
 		cli += "export " + v + "\n"
 	}
 	b.must(os.WriteFile(filepath.Join(dir, "aws"), []byte(cli+`exec "`+program+`" copy "$@"`+"\n"), 0o755))
@@ -422,7 +425,7 @@ func TestSecrets(t *testing.T) {
 	if b.read("counted") != "2\n" {
 		t.Error("the command did not get the secret")
 	}
-	client := sdk.NewFromConfig(b.cloud.Config())
+	client := sdk.NewFromConfig(b.cloud.Own())
 	out, err := client.BatchGetBuilds(t.Context(), &sdk.BatchGetBuildsInput{Ids: slices.Collect(maps.Keys(b.cloud.Builds()))})
 	b.must(err)
 	build, err := json.Marshal(out.Builds)
@@ -455,7 +458,7 @@ func TestBuildFails(t *testing.T) {
 	}{
 		"no machine": {
 			func(b *bed) {
-				b.cloud.SetProject("penstock", cloudtest.Project{Fault: "CLIENT_ERROR: no permission to pull the image"})
+				b.cloud.SetProject(project, cloudtest.Project{Fault: "CLIENT_ERROR: no permission to pull the image"})
 			}, pipeline.CodeFailed, []string{"ended FAULT", "PROVISIONING", "no permission to pull the image"},
 		},
 		"a lost job": {
@@ -474,10 +477,10 @@ func TestBuildFails(t *testing.T) {
 			}, pipeline.CodeFailed, []string{"Cannot have more than 1 builds", "higher quota"},
 		},
 		"a lost build": {
-			func(b *bed) { b.cloud.SetProject("penstock", cloudtest.Project{Lost: true}) }, pipeline.CodeFailed, []string{"is gone", "Somebody deleted it"},
+			func(b *bed) { b.cloud.SetProject(project, cloudtest.Project{Lost: true}) }, pipeline.CodeFailed, []string{"is gone", "Somebody deleted it"},
 		},
 		"a project that is gone": {
-			func(b *bed) { b.runner = b.with(b.cloud.Config(), "other") }, pipeline.CodeInvalid, []string{`no CodeBuild project "other"`, "penstock bootstrap ci"},
+			func(b *bed) { b.runner = b.with(b.cloud.Own(), "other") }, pipeline.CodeInvalid, []string{`no CodeBuild project "other"`, "penstock bootstrap ci"},
 		},
 		"no project": {
 			func(b *bed) { b.runner = b.with(b.cloud.Config(), "") }, pipeline.CodeInvalid, []string{`stack "penstock" has no CodeBuild project`, "penstock bootstrap ci"},
@@ -514,7 +517,7 @@ func TestStoppedByAnother(t *testing.T) {
 			time.Sleep(5 * time.Millisecond)
 		}
 		for id := range b.cloud.Builds() {
-			_, _ = sdk.NewFromConfig(b.cloud.Config()).StopBuild(t.Context(), &sdk.StopBuildInput{Id: aws.String(id)})
+			_, _ = sdk.NewFromConfig(b.cloud.Own()).StopBuild(t.Context(), &sdk.StopBuildInput{Id: aws.String(id)})
 		}
 	}()
 	_, err := b.runner.Run(t.Context(), b.request("echo begun; sleep 300"))
@@ -536,7 +539,7 @@ func TestFaults(t *testing.T) {
 			b := newBed(t)
 			config := b.cloud.Config()
 			config.RetryMaxAttempts = 1
-			b.runner = b.with(config, "penstock")
+			b.runner = b.with(config, project)
 			failures := 0
 			for k := 1; ; k++ {
 				b.write("counter", "0")
@@ -687,10 +690,10 @@ func TestLoadFails(t *testing.T) {
 	b.waitForStopped()
 	b.wantNothing()
 	b.cloud.SetPace(cloudtest.Pace{})
-	b.cloud.SetProject("penstock", cloudtest.Project{Type: "WINDOWS_SERVER_2022_CONTAINER"})
+	b.cloud.SetProject(project, cloudtest.Project{Type: "WINDOWS_SERVER_2022_CONTAINER"})
 	_, err = b.runner.Run(t.Context(), r)
 	b.wantError(err, pipeline.CodeInvalid, "WINDOWS_SERVER_2022_CONTAINER")
-	b.cloud.SetProject("penstock", cloudtest.Project{Type: "ARM_CONTAINER"})
+	b.cloud.SetProject(project, cloudtest.Project{Type: "ARM_CONTAINER"})
 	r.Run = "r-2"
 	if _, err = b.runner.Run(t.Context(), r); arm != (pipeline.CodeOf(err) == pipeline.CodeFailed) {
 		t.Errorf("a machine of another architecture: %v", err)

@@ -12,6 +12,7 @@
 package decision
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -181,6 +182,39 @@ func (d *Decisions) Check(st *pipeline.State, c Command) error {
 		return err
 	}
 	return r.idle(d, st, s, c)
+}
+
+// Complete returns a command with the build that it is about, and what the person looks at
+// who is asked whether to do it: Do refuses it if that has changed. It refuses what Do would
+// refuse now, and records nothing.
+func (d *Decisions) Complete(st *pipeline.State, c Command) (Command, error) {
+	s, ok := st.Stages[c.Stage]
+	if !ok {
+		return c, state.NoStage(c.Pipeline, c.Stage)
+	}
+	rule := rules[c.Verb]
+	if rule.complete != nil {
+		if err := rule.complete(st, s, &c); err != nil {
+			return c, err
+		}
+	}
+	if err := rule.check(d, st, s, c); err != nil {
+		return c, err
+	}
+	switch c.Verb {
+	case Promote, Rollback:
+		place := PlaceOf(st, s)
+		c.Looked.Place = &place
+		err := destination(st, s, &c)
+		return c, err
+	case Approve, Reject, Lift:
+		run, version := "", st.Version(pipeline.RecordDecision, pipeline.StageBuild(s.Name, c.Build))
+		if v, ok := st.ResultOf(s, c.Build); ok {
+			run = v.ID
+		}
+		c.Looked = Looked{Run: cmp.Or(c.Looked.Run, &run), Decision: cmp.Or(c.Looked.Decision, &version)}
+	}
+	return c, nil
 }
 
 // attempts is how often a decision is tried while only approvals of others come first. Each

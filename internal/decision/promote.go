@@ -90,20 +90,29 @@ func (d *Decisions) closed(st *pipeline.State, s pipeline.Stage, c Command) erro
 	return gate.Eligible(st, s, c.Build)
 }
 
-// promote makes the record of a promotion.
-func (d *Decisions) promote(st *pipeline.State, s pipeline.Stage, c Command) (record, error) {
-	current := st.Builds[st.Current[s.Name].Build]
+// destination fills in the build that a stage moves to if none is named, and refuses one that
+// may not enter.
+func destination(st *pipeline.State, s pipeline.Stage, c *Command) error {
 	if c.Build == "" {
 		var ok bool
-		if c.Build, ok = gate.NewestEligible(st, s, current.Order); !ok {
-			return record{}, noneNewer(st, s, c.op())
+		if c.Build, ok = gate.NewestEligible(st, s, st.Builds[st.Current[s.Name].Build].Order); !ok {
+			return noneNewer(st, s, c.op())
 		}
 	}
 	if err := gate.CheckID(s, c.Build); err != nil {
-		return record{}, err
+		return err
 	}
 	if err := gate.Eligible(st, s, c.Build); err != nil {
-		return record{}, pipeline.During(c.op(), err)
+		return pipeline.During(c.op(), err)
+	}
+	return nil
+}
+
+// promote makes the record of a promotion.
+func (d *Decisions) promote(st *pipeline.State, s pipeline.Stage, c Command) (record, error) {
+	current := st.Builds[st.Current[s.Name].Build]
+	if err := destination(st, s, &c); err != nil {
+		return record{}, err
 	}
 	p := pipeline.Promotion{Pipeline: s.Pipeline, Stage: s.Name, Build: c.Build, Actor: d.person.Name, At: d.now().UTC()}
 	r := record{

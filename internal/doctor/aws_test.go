@@ -18,10 +18,13 @@ import (
 // On AWS it says what the caller may do, and whether the clocks agree.
 func TestOnAWS(t *testing.T) {
 	c := cloudtest.New(t)
-	for _, variable := range c.Environ() {
-		name, value, _ := strings.Cut(variable, "=")
-		t.Setenv(name, value)
+	as := func(role string) {
+		for _, variable := range c.EnvironAs(role) {
+			name, value, _ := strings.Cut(variable, "=")
+			t.Setenv(name, value)
+		}
 	}
+	as(cloudtest.Owner)
 	open := func(ctx context.Context) (*app.App, error) {
 		return app.Open(ctx, app.Options{DataDir: t.TempDir(), AWS: &app.AWS{Region: cloudtest.Region, Stack: bootstrap.DefaultName}})
 	}
@@ -36,7 +39,7 @@ func TestOnAWS(t *testing.T) {
 		}
 	}
 	expect("place", Warning, "stack")
-	changes, err := bootstrap.New(c.Config(), bootstrap.DefaultName).Plan(t.Context(), bootstrap.Parameters{})
+	changes, err := bootstrap.New(c.Own(), bootstrap.DefaultName).Plan(t.Context(), bootstrap.Parameters{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,16 +50,16 @@ func TestOnAWS(t *testing.T) {
 	expect("rights", OK, "and approve and reject")
 	expect("clock", OK, "")
 
-	refuse := cloudtest.Fault{Service: "dynamodb", Action: "PutItem", Code: "AccessDeniedException"}
-	c.Fail(refuse)
-	expect("rights", OK, "you may approve and reject; to run stages and promote, you need the deployer role")
-	refuse.Nth = 2
-	c.Fail(refuse)
-	expect("rights", OK, "run stages or launch environments, and promote; to approve or reject")
-	refuse.Nth, refuse.Times = 1, 2
-	c.Fail(refuse)
+	for role, says := range map[string]string{
+		cloudtest.Approver: "you may approve and reject; to run stages and promote, you need the deployer role",
+		cloudtest.Deployer: "run stages or launch environments, and promote; to approve or reject",
+	} {
+		as(role)
+		expect("rights", OK, says)
+	}
+	as(cloudtest.Runner)
 	expect("rights", Warning, "you may read")
-	c.Mend()
+	as(cloudtest.Owner)
 
 	c.SetClock(2 * time.Minute)
 	expect("clock", Problem, "differs from AWS's")

@@ -40,8 +40,7 @@ func newAWSSite(t *testing.T, config string) (*site, *cloudtest.Cloud) {
 	t.Helper()
 	c := cloudtest.New(t)
 	s := newSite(t, config)
-	s.env = append(s.env, c.Environ()...)
-	s.penstock("bootstrap", "--region", cloudtest.Region, "--yes")
+	s.bootstrap(c)
 	return s, c
 }
 
@@ -115,9 +114,9 @@ func (s *site) checkWholeOnAWS(c *cloudtest.Cloud, when, version string) {
 	if running := c.Running(); len(running) != 2 {
 		s.t.Fatalf("%s: %d instances run, want production's 2", when, len(running))
 	}
-	groups, err := autoscaling.NewFromConfig(c.Config()).DescribeAutoScalingGroups(s.t.Context(), &autoscaling.DescribeAutoScalingGroupsInput{})
+	groups, err := autoscaling.NewFromConfig(c.Own()).DescribeAutoScalingGroups(s.t.Context(), &autoscaling.DescribeAutoScalingGroupsInput{})
 	s.must(err)
-	balancers := elb.NewFromConfig(c.Config())
+	balancers := elb.NewFromConfig(c.Own())
 	targets, err := balancers.DescribeTargetGroups(s.t.Context(), &elb.DescribeTargetGroupsInput{})
 	s.must(err)
 	front, err := balancers.DescribeLoadBalancers(s.t.Context(), &elb.DescribeLoadBalancersInput{})
@@ -130,7 +129,7 @@ func (s *site) checkWholeOnAWS(c *cloudtest.Cloud, when, version string) {
 // wantNothingOnAWS asserts that nothing of the pipeline is left in the account.
 func (s *site) wantNothingOnAWS(c *cloudtest.Cloud) {
 	s.t.Helper()
-	machines := ec2.NewFromConfig(c.Config())
+	machines := ec2.NewFromConfig(c.Own())
 	images, err := machines.DescribeImages(s.t.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}})
 	s.must(err)
 	snapshots, err := machines.DescribeSnapshots(s.t.Context(), &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}})

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -226,6 +227,23 @@ func (s *site) planned() (int, string) {
 func (s *site) penstock(args ...string) string {
 	s.t.Helper()
 	return s.run(s.dir, binary, args...)
+}
+
+// bootstrap makes the stack, as the owner of an account does. From then on a deployer is at
+// work.
+func (s *site) bootstrap(c *cloudtest.Cloud) string {
+	s.t.Helper()
+	s.as(c, cloudtest.Owner)
+	out := s.penstock("bootstrap", "--region", cloudtest.Region, "--yes")
+	s.as(c, cloudtest.Deployer)
+	return out
+}
+
+// as makes who has a role the one at work, until what it returns is called.
+func (s *site) as(c *cloudtest.Cloud, role string) (back func()) {
+	before := s.env
+	s.env = append(slices.Clone(before), c.EnvironAs(role)...)
+	return func() { s.env = before }
 }
 
 func (s *site) output(name string) string {

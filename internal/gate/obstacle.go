@@ -194,7 +194,7 @@ func (r *rules) at(name, build string) Obstacle {
 		o.Kind, o.Run, o.Comes = ObstacleRunning, latest, true
 		return o
 	case up.Approval && ran && v.Status == pipeline.RunPassed && (paused || !goes || move.Action != ActionRun):
-		o.Kind, o.Comes = ObstacleUndecided, goes || !r.Superseded(up, build)
+		o.Kind, o.Comes = ObstacleUndecided, goes || !pipeline.Superseded(r.State, up, build)
 		o.Missing, o.Needed = r.Ballot(up, build).MissingApprovals(), r.Pipeline.Authorization.Needed()
 		return o
 	case goes && v.Status == pipeline.RunFailed:

@@ -117,7 +117,7 @@ type Next struct {
 // Views returns all images, by name, then all stages, in order.
 func (p Planned) Views() []View {
 	var all []View
-	for _, d := range p.planner.base.ImagesInOrder() {
+	for _, d := range pipeline.ImagesInOrder(p.planner.base.State) {
 		all = append(all, p.View(pipeline.ImageRun(d.Name)))
 	}
 	for _, m := range p.Moves() {

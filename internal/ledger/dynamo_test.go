@@ -25,7 +25,8 @@ import (
 func newTable(t testing.TB) (*cloudtest.Cloud, ledger.DynamoOptions) {
 	t.Helper()
 	c := cloudtest.New(t)
-	client := dynamodb.NewFromConfig(c.Config())
+	c.Given(map[string]string{"TableName": "ledger", "BucketName": "ledger-" + c.ID})
+	client := dynamodb.NewFromConfig(c.Own())
 	attribute := func(name string) types.AttributeDefinition {
 		return types.AttributeDefinition{AttributeName: aws.String(name), AttributeType: types.ScalarAttributeTypeS}
 	}
@@ -36,7 +37,7 @@ func newTable(t testing.TB) (*cloudtest.Cloud, ledger.DynamoOptions) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	objects := s3.NewFromConfig(c.Config(), func(o *s3.Options) { o.UsePathStyle = true })
+	objects := s3.NewFromConfig(c.Own(), func(o *s3.Options) { o.UsePathStyle = true })
 	bucket := "ledger-" + c.ID
 	_, err = objects.CreateBucket(t.Context(), &s3.CreateBucketInput{
 		Bucket: aws.String(bucket), CreateBucketConfiguration: &s3types.CreateBucketConfiguration{LocationConstraint: cloudtest.Region},
@@ -44,7 +45,9 @@ func newTable(t testing.TB) (*cloudtest.Cloud, ledger.DynamoOptions) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c, ledger.DynamoOptions{Client: client, Table: "ledger", Blobs: artifact.NewBlobs(objects, bucket)}
+	return c, ledger.DynamoOptions{
+		Client: dynamodb.NewFromConfig(c.Config()), Table: "ledger", Blobs: artifact.NewBlobs(s3.NewFromConfig(c.Config(), func(o *s3.Options) { o.UsePathStyle = true }), bucket),
+	}
 }
 
 func openTable(t testing.TB, o ledger.DynamoOptions) *ledger.Dynamo {
@@ -125,7 +128,7 @@ func TestDynamoLargeDocument(t *testing.T) {
 	if err := d.Purge(t.Context(), "shop"); err != nil {
 		t.Fatal(err)
 	}
-	listed, err := s3.NewFromConfig(c.Config(), func(o *s3.Options) { o.UsePathStyle = true }).ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: aws.String("ledger-" + c.ID)})
+	listed, err := s3.NewFromConfig(c.Own(), func(o *s3.Options) { o.UsePathStyle = true }).ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: aws.String("ledger-" + c.ID)})
 	if err != nil || len(listed.Contents) != 0 {
 		t.Errorf("after the purge the bucket has %v, %v", listed, err)
 	}

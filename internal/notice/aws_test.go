@@ -27,18 +27,20 @@ var example = pipeline.Notice{
 
 func TestTopics(t *testing.T) {
 	t.Parallel()
-	client := sns.NewFromConfig(cloudtest.New(t).Config())
-	topic, err := client.CreateTopic(t.Context(), &sns.CreateTopicInput{Name: aws.String("shop")})
+	c := cloudtest.New(t)
+	client, own := sns.NewFromConfig(c.Config()), sns.NewFromConfig(c.Own())
+	topic, err := own.CreateTopic(t.Context(), &sns.CreateTopicInput{Name: aws.String("shop")})
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.Given(map[string]string{"Topic": aws.ToString(topic.TopicArn)})
 	got := make(chan string, 1)
 	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		got <- string(body)
 	}))
 	defer receiver.Close()
-	if _, err := client.Subscribe(t.Context(), &sns.SubscribeInput{TopicArn: topic.TopicArn, Protocol: aws.String("http"), Endpoint: aws.String(receiver.URL)}); err != nil {
+	if _, err := own.Subscribe(t.Context(), &sns.SubscribeInput{TopicArn: topic.TopicArn, Protocol: aws.String("http"), Endpoint: aws.String(receiver.URL)}); err != nil {
 		t.Fatal(err)
 	}
 	if err := (Topics{client}).Publish(t.Context(), aws.ToString(topic.TopicArn), example); err != nil {
@@ -69,12 +71,13 @@ func TestSubject(t *testing.T) {
 
 func TestBuses(t *testing.T) {
 	t.Parallel()
-	client := eventbridge.NewFromConfig(cloudtest.New(t).Config())
-	made, err := client.DescribeEventBus(t.Context(), &eventbridge.DescribeEventBusInput{})
+	c := cloudtest.New(t)
+	client, own := eventbridge.NewFromConfig(c.Config()), eventbridge.NewFromConfig(c.Own())
+	made, err := own.DescribeEventBus(t.Context(), &eventbridge.DescribeEventBusInput{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = client.CreateArchive(t.Context(), &eventbridge.CreateArchiveInput{
+	_, err = own.CreateArchive(t.Context(), &eventbridge.CreateArchiveInput{
 		ArchiveName: aws.String("deployed"), EventSourceArn: made.Arn, EventPattern: aws.String(`{"source": ["penstock"], "detail-type": ["deployed"]}`),
 	})
 	if err != nil {
@@ -87,7 +90,7 @@ func TestBuses(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	archive, err := client.DescribeArchive(t.Context(), &eventbridge.DescribeArchiveInput{ArchiveName: aws.String("deployed")})
+	archive, err := own.DescribeArchive(t.Context(), &eventbridge.DescribeArchiveInput{ArchiveName: aws.String("deployed")})
 	if err != nil || archive.EventCount != 1 {
 		t.Errorf("who listens for what was deployed got %+v, %v", archive, err)
 	}

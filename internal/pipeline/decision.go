@@ -63,7 +63,7 @@ func (s *State) Outcome(stage Stage, build string) Outcome {
 		return OutcomeFailed
 	case s.Passed(stage.Name, build):
 		return OutcomePassed
-	case stage.Approval && rejected == "" && s.Superseded(stage, build):
+	case stage.Approval && rejected == "" && Superseded(s, stage, build):
 		return OutcomeSuperseded
 	case stage.Approval && rejected == "":
 		return OutcomeWaiting
@@ -75,7 +75,7 @@ func (s *State) Outcome(stage Stage, build string) Outcome {
 // Superseded reports whether a stage has moved beyond an undecided build: a newer one has
 // passed it, or waits there for a decision, or the stage is defined otherwise since. If the
 // newer one is rejected, the build waits again.
-func (s *State) Superseded(stage Stage, build string) bool {
+func Superseded(s *State, stage Stage, build string) bool {
 	if s.Current[stage.Name].Build == build {
 		return false
 	}
@@ -97,16 +97,16 @@ func (s *State) Superseded(stage Stage, build string) bool {
 // RejectedAbove returns the stage, the given one or one above it, at which the build is
 // rejected, or "".
 func (s *State) RejectedAbove(stage Stage, build string) string {
-	return s.rejectedAmong(append([]string{stage.Name}, s.Ancestors(stage.After)...), build)
+	return rejectedAmong(s, append([]string{stage.Name}, s.Ancestors(stage.After)...), build)
 }
 
 // RejectedAt returns the stage at which the build is rejected, or "". A rejected build enters
 // no further stage, and nobody can launch it.
 func (s *State) RejectedAt(build string) string {
-	return s.rejectedAmong(slices.Sorted(maps.Keys(s.Stages)), build)
+	return rejectedAmong(s, slices.Sorted(maps.Keys(s.Stages)), build)
 }
 
-func (s *State) rejectedAmong(stages []string, build string) string {
+func rejectedAmong(s *State, stages []string, build string) string {
 	for _, name := range stages {
 		if s.Decisions[StageBuild(name, build)].Result == Rejected {
 			return name

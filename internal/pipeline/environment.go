@@ -174,7 +174,7 @@ func (e Environment) Describe() string {
 }
 
 // ImagesInOrder returns the definitions of baked images, by name.
-func (s *State) ImagesInOrder() []ImageDefinition {
+func ImagesInOrder(s *State) []ImageDefinition {
 	return slices.SortedFunc(maps.Values(s.ImageDefinitions), func(a, b ImageDefinition) int { return strings.Compare(a.Name, b.Name) })
 }
 

@@ -241,18 +241,18 @@ func (s *State) KeysOfStage(stage string) []Key {
 			keys = append(keys, Key{k.name, stage})
 		}
 	}
-	return append(keys, s.keysOfRuns(func(id string) bool { return strings.HasPrefix(id, stage+"/") })...)
+	return append(keys, keysOfRuns(s, func(id string) bool { return strings.HasPrefix(id, stage+"/") })...)
 }
 
 // KeysOfBuild lists the keys of the build's record, and of all records of it at stages.
 func (s *State) KeysOfBuild(build string) []Key {
-	return append([]Key{{RecordBuild, build}}, s.keysOfRuns(func(id string) bool {
+	return append([]Key{{RecordBuild, build}}, keysOfRuns(s, func(id string) bool {
 		_, rest, _ := strings.Cut(id, "/")
 		return rest == build || strings.HasPrefix(rest, build+"/")
 	})...)
 }
 
 // keysOfRuns lists the keys of the records about a build at a stage that match.
-func (s *State) keysOfRuns(match func(id string) bool) []Key {
+func keysOfRuns(s *State, match func(id string) bool) []Key {
 	return slices.DeleteFunc(s.Keys(), func(k Key) bool { return kindsByName[k.Kind].about != aStageAndBuild || !match(k.ID) })
 }

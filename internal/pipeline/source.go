@@ -14,6 +14,7 @@ type SourceRef struct {
 	// Digest is known.
 	Components Components `json:"components,omitzero"`
 	Paths      *Paths     `json:"paths,omitempty"`
+	Web        string     `json:"web,omitempty"` // address of the repository's pages, if its own does not say
 }
 
 // Directory returns the directory of the repository that the revision is of; empty for all of

@@ -13,9 +13,9 @@ import (
 // Exists reports whether the pipeline is defined.
 func (s *State) Exists() bool { return s.Pipeline.Name != "" }
 
-// BuildID returns the ID of the build that a person names by its number, if it is retained.
-// It returns any other text unchanged.
-func (s *State) BuildID(name string) string {
+// FindBuildID returns the ID of the build that a person names by its number, if it is
+// retained. It returns any other text unchanged.
+func FindBuildID(s *State, name string) string {
 	if n, ok := ParseBuildNumber(name); ok {
 		for id, b := range s.Builds {
 			if b.Number == n {

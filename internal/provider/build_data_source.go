@@ -30,6 +30,7 @@ func newBuildDataSource() datasource.DataSource { return &buildDataSource{dataBa
 type buildDataModel struct {
 	Pipeline       types.String `tfsdk:"pipeline"`
 	ID             types.String `tfsdk:"id"`
+	Number         types.Int64  `tfsdk:"number"`
 	Passed         types.String `tfsdk:"passed"`
 	Repository     types.String `tfsdk:"repository"`
 	Commit         types.String `tfsdk:"commit"`
@@ -56,6 +57,7 @@ func (d *buildDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, 
 				Optional: true, Validators: []validator.String{isName()},
 				MarkdownDescription: "Name of a stage: reads the newest build that passed it.",
 			},
+			"number":          schema.Int64Attribute{Computed: true, MarkdownDescription: "Number of the build in its pipeline, which people say and commands take."},
 			"repository":      export("Repository that the build was made from."),
 			"commit":          export("Full ID of the commit."),
 			"author":          export("Author of the commit."),
@@ -91,6 +93,7 @@ func (d *buildDataSource) Read(ctx context.Context, req datasource.ReadRequest, 
 		addError(&resp.Diagnostics, "read build of pipeline", m.Pipeline.ValueString(), err)
 		return
 	}
+	m.Number = types.Int64Value(b.Number)
 	m.ID, m.Repository, m.Commit = types.StringValue(b.ID), orNull(b.Revision.Repository), orNull(b.Revision.Commit)
 	m.Author, m.Message = orNull(b.Revision.Author), orNull(b.Revision.Message)
 	m.ImageID, m.BaseImage = orNull(b.Image), orNull(b.BaseImage)

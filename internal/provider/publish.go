@@ -66,7 +66,7 @@ func publishAttribute() schema.SingleNestedAttribute {
 					"organizational_units": list("ARNs of organizational units.", unitPattern, "must be the ARN of an organizational unit"),
 				},
 			},
-			"ssm_parameter":             optional("Name of an SSM parameter of data type `aws:ec2:image` for the ID of the newest image, in each region. The deployer role of the stack may write parameters below `/penstock/`.", stringvalidator.RegexMatches(regexp.MustCompile(`^(/[A-Za-z0-9_.-]+)+$`), "must begin with a slash and have letters, digits, and ._-/")),
+			"ssm_parameter":             optional("Name of an SSM parameter of data type `aws:ec2:image` for the ID of the newest image, in each region. The deployer role of the stack may write parameters below `/penstock/`, and below the path that `penstock bootstrap --parameter-path` gives.", stringvalidator.RegexMatches(regexp.MustCompile(`^(/[A-Za-z0-9_.-]+)+$`), "must begin with a slash and have letters, digits, and ._-/")),
 			"deprecate_after":           optional("How long after the bake the image is deprecated. That hides it from the lists of other accounts.", isDuration()),
 			"deregistration_protection": schema.BoolAttribute{Optional: true, MarkdownDescription: "Whether AWS refuses to deregister the image. Penstock lifts the protection once nothing needs the image. Default: false."},
 			"keep_shared":               schema.BoolAttribute{Optional: true, MarkdownDescription: "Whether an image stays for as long as others may launch it, even if the resource is destroyed. Default: false."},

@@ -58,6 +58,7 @@ type sourceDataModel struct {
 	Configuration  types.List   `tfsdk:"configuration"`
 	Data           types.List   `tfsdk:"data"`
 	Ignore         types.List   `tfsdk:"ignore"`
+	Web            types.String `tfsdk:"web"`
 	Commit         types.String `tfsdk:"commit"`
 	Author         types.String `tfsdk:"author"`
 	Time           types.String `tfsdk:"time"`
@@ -90,6 +91,7 @@ func (d *sourceDataSource) Schema(_ context.Context, _ datasource.SchemaRequest,
 			"digest":     export("Digest of the files."),
 			"components": components,
 			"paths":      schema.MapAttribute{Computed: true, ElementType: pathsType.ElemType, MarkdownDescription: "The patterns above, by component."},
+			"web":        export("Address of the repository's pages; null if it is not set."),
 		}}
 	}
 	resp.Schema = schema.Schema{
@@ -117,6 +119,10 @@ func (d *sourceDataSource) Schema(_ context.Context, _ datasource.SchemaRequest,
 			"configuration":  globs("Patterns of the configuration's files."),
 			"data":           globs("Patterns of the data's files: migrations, seeds."),
 			"ignore":         globs("Patterns of files that belong to no component, and move nothing."),
+			"web": schema.StringAttribute{
+				Optional: true, Validators: []validator.String{isWeb()},
+				MarkdownDescription: "Address of the repository's pages, for links from the board and the commands to commits, comparisons and issues. It is needed only if the repository is not on GitHub, GitLab, Bitbucket, Gitea or Forgejo, or if the host's name does not say so. An address that ends with `/-` is one of GitLab. One with `{commit}` in it is that of a commit alone.",
+			},
 			"commit":         export("Full ID of the commit."),
 			"author":         export("Author of the commit."),
 			"time":           export("Time of the commit, in RFC 3339."),
@@ -150,6 +156,7 @@ func (d *sourceDataSource) Read(ctx context.Context, req datasource.ReadRequest,
 	m.ID, m.Commit, m.Author = types.StringValue(snap.Commit), types.StringValue(snap.Commit), types.StringValue(snap.Author)
 	m.Time, m.Message = types.StringValue(snap.Time.UTC().Format(time.RFC3339)), types.StringValue(snap.Message)
 	m.Components = flattenComponents(snap.Components)
+	snap.Source.Web, snap.Image.Web = m.Web.ValueString(), m.Web.ValueString()
 	m.Revision, m.ImageRevision = flattenSource(&snap.Source), flattenSource(&snap.Image)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }

@@ -64,6 +64,7 @@ func sourceAttribute(text string, required bool) schema.SingleNestedAttribute {
 				Optional: true, ElementType: pathsType.ElemType,
 				MarkdownDescription: "Patterns of `include`, `infrastructure`, `configuration`, `data` and `ignore`. `penstock diff` groups files by them.",
 			},
+			"web": optional("Address of the repository's pages, for links. Default: made from `repository`, if it is on a known host.", isWeb()),
 		},
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/forge"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
 	"github.com/penstock-io/terraform-provider-penstock/internal/step"
@@ -118,6 +119,17 @@ func isInside() validator.String {
 // isDirectory accepts directories of a repository.
 func isDirectory() validator.String {
 	return check{"a directory of the repository", source.ValidateDirectory}
+}
+
+// isWeb accepts addresses of pages that the board may link to.
+func isWeb() validator.String {
+	return check{"the address of a repository's pages", func(s string) error {
+		if wrong := forge.CheckWeb(s); wrong != "" {
+			return pipeline.Errorf(pipeline.CodeInvalid, "check address", "%s", wrong).
+				WithHint("Use an address such as https://git.example.com/team/shop, or that of a commit with {commit} for its ID.")
+		}
+		return nil
+	}}
 }
 
 // isReport accepts paths and patterns of files in a checkout.

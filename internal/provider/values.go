@@ -102,7 +102,7 @@ func expandSecrets(ctx context.Context, m types.Map, diags *diag.Diagnostics) pi
 	return secrets
 }
 
-// sourceModel is a revision: { repository, directory, commit, digest, components, paths }.
+// sourceModel is a revision: { repository, directory, commit, digest, components, paths, web }.
 type sourceModel struct {
 	Repository types.String `tfsdk:"repository"`
 	Directory  types.String `tfsdk:"directory"`
@@ -110,6 +110,7 @@ type sourceModel struct {
 	Digest     types.String `tfsdk:"digest"`
 	Components types.Object `tfsdk:"components"`
 	Paths      types.Map    `tfsdk:"paths"`
+	Web        types.String `tfsdk:"web"`
 }
 
 var (
@@ -120,7 +121,7 @@ var (
 	}
 	sourceTypes = map[string]attr.Type{
 		"repository": types.StringType, "directory": types.StringType, "commit": types.StringType, "digest": types.StringType,
-		"components": types.ObjectType{AttrTypes: componentTypes}, "paths": pathsType,
+		"components": types.ObjectType{AttrTypes: componentTypes}, "paths": pathsType, "web": types.StringType,
 	}
 )
 
@@ -199,7 +200,7 @@ func expandSource(ctx context.Context, o types.Object, diags *diag.Diagnostics) 
 	diags.Append(o.As(ctx, &m, basetypes.ObjectAsOptions{})...)
 	return &pipeline.SourceRef{
 		Repository: m.Repository.ValueString(), Commit: m.Commit.ValueString(), Digest: m.Digest.ValueString(),
-		Components: expandComponents(ctx, m.Components, diags), Paths: expandPaths(ctx, m.Paths, m.Directory, diags),
+		Components: expandComponents(ctx, m.Components, diags), Paths: expandPaths(ctx, m.Paths, m.Directory, diags), Web: m.Web.ValueString(),
 	}
 }
 
@@ -209,19 +210,20 @@ func flattenSource(s *pipeline.SourceRef) types.Object {
 	}
 	return types.ObjectValueMust(sourceTypes, map[string]attr.Value{
 		"repository": types.StringValue(s.Repository), "directory": orNull(s.Directory()), "commit": types.StringValue(s.Commit), "digest": types.StringValue(s.Digest),
-		"components": flattenComponents(s.Components), "paths": flattenPaths(s.Paths),
+		"components": flattenComponents(s.Components), "paths": flattenPaths(s.Paths), "web": orNull(s.Web),
 	})
 }
 
 // sameSource reports whether two revisions have the same repository and the same
-// files that matter: then a move from one to the other moves nothing (rule 8).
+// files that matter: then a move from one to the other moves nothing (rule 8). Those of
+// different pages are not the same, so that links change.
 func sameSource(ctx context.Context, a, b types.Object) bool {
 	if !known(ctx, a, b) || a.IsNull() || b.IsNull() {
 		return false
 	}
 	var diags diag.Diagnostics
 	x, y := expandSource(ctx, a, &diags), expandSource(ctx, b, &diags)
-	return !diags.HasError() && x.Repository == y.Repository && x.Digest == y.Digest
+	return !diags.HasError() && x.Repository == y.Repository && x.Digest == y.Digest && x.Web == y.Web
 }
 
 // gateTypes are those of { pipeline, stage, build }: what a stage exports as passed, and

@@ -16,17 +16,24 @@ import (
 // Diff is what differs between two builds: what a promotion of the second would release to a
 // stage that runs the first.
 type Diff struct {
-	Pipeline string  `json:"pipeline"`
-	From     string  `json:"from"`
-	To       string  `json:"to"`
-	Stage    string  `json:"stage,omitempty"` // the stage whose current build it is compared with, if fewer than two builds were named
-	Waits    string  `json:"waits,omitempty"` // the stage at which the newer build waits for a decision, if no build was named
-	Parts    []Part  `json:"parts"`           // what differs of artifact, base image and image
-	Lineage  Lineage `json:"lineage"`
+	Pipeline   string  `json:"pipeline"`
+	From       string  `json:"from"`
+	To         string  `json:"to"`
+	FromNumber int64   `json:"from_number"`        // of the first build, as people say it
+	ToNumber   int64   `json:"to_number"`          // of the second build, as people say it
+	URL        string  `json:"url,omitempty"`      // of a page that compares the commits
+	Stage      string  `json:"stage,omitempty"`    // the stage whose current build it is compared with, if no build was named
+	ToStage    string  `json:"to_stage,omitempty"` // the stage whose current build is compared, if it was named
+	Waits      string  `json:"waits,omitempty"`    // the stage at which the newer build waits for a decision, if no build was named
+	Parts      []Part  `json:"parts"`              // what differs of artifact, base image and image
+	Lineage    Lineage `json:"lineage"`
 	// Packages are the differences between the images. They are known only of baked images
 	// whose packages the platform could list.
 	Packages []pipeline.PackageChange `json:"packages"`
-	pipeline.Comparison
+	Ahead    []Commit                 `json:"ahead"`         // that the second build has and the first has not, the newest first
+	Behind   []Commit                 `json:"behind"`        // the reverse: what a rollback takes back
+	Files    []pipeline.FileChange    `json:"files"`         // that differ, by path
+	Cut      bool                     `json:"cut,omitempty"` // there are more commits or files than are listed
 	// Unknown says why commits and files could not be compared; empty if they were.
 	Unknown string `json:"unknown,omitempty"`
 }
@@ -45,17 +52,28 @@ type Lineage struct {
 	To   []string `json:"to"`   // and of the second
 }
 
-// Diff compares two builds. An empty from is the current build of the last stage that people
-// move or whose environment is persistent. An empty to is the newest build that may enter
-// there, or that waits for a decision on its way there.
+// Diff compares two builds. Each is named by its ID, by its number, or by a stage whose
+// current build it is. An empty from is the current build of the last stage that people move
+// or whose environment is persistent. An empty to, or one that names a stage beside an empty
+// from, is the newest build that may enter there, or that waits for a decision on its way
+// there.
 func (r *Reports) Diff(ctx context.Context, pipelineName, from, to string) (Diff, error) {
 	const op = "compare builds"
 	st, err := r.states.Existing(ctx, pipelineName)
 	if err != nil {
 		return Diff{}, err
 	}
-	d := Diff{Pipeline: pipelineName, From: from, To: to, Parts: []Part{}, Packages: []pipeline.PackageChange{}}
-	if from == "" {
+	d := Diff{Pipeline: pipelineName, Parts: []Part{}, Packages: []pipeline.PackageChange{}}
+	if _, is := st.Stages[to]; is && from == "" {
+		from, to = to, ""
+	}
+	if d.From, d.Stage, err = operand(st, from); err != nil {
+		return d, err
+	}
+	if d.To, d.ToStage, err = operand(st, to); err != nil {
+		return d, err
+	}
+	if from == "" || d.To == "" && d.Stage != "" {
 		if d, err = nextRelease(st, d); err != nil {
 			return d, err
 		}
@@ -73,16 +91,35 @@ func (r *Reports) Diff(ctx context.Context, pipelineName, from, to string) (Diff
 			d.Parts = append(d.Parts, p)
 		}
 	}
+	d.FromNumber, d.ToNumber = a.Number, b.Number
+	d.URL = ForgeOf(st, b).Compare(a.Revision.Commit, b.Revision.Commit)
 	d.Lineage = Lineage{lineage(st, a), lineage(st, b)}
 	r.compare(ctx, st, a, b, &d)
 	d.Packages, err = r.packages(ctx, st, d.Lineage)
 	return d, err
 }
 
+// operand finds the build that an operand names: by its ID, by its number, or as the current
+// build of a stage, whose name it returns then. An empty operand names none.
+func operand(st *pipeline.State, name string) (build, stage string, err error) {
+	s, ok := st.Stages[name]
+	if name == "" || !ok {
+		return pipeline.FindBuildID(st, name), "", nil
+	}
+	if build = st.Current[name].Build; build == "" {
+		return "", name, pipeline.Errorf(pipeline.CodeRefused, "compare builds", "stage %q has no current build yet", s.Name).
+			WithHint("Name a build.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbListBuilds, Pipeline: st.Pipeline.Name})
+	}
+	return build, name, nil
+}
+
 // nextRelease fills in what a promotion would release: only the builds.
 func nextRelease(st *pipeline.State, d Diff) (Diff, error) {
 	const op = "compare builds"
 	stage, current, ok := st.Delivered()
+	if d.Stage != "" {
+		stage, current, ok = st.Stages[d.Stage], d.From, true
+	}
 	if !ok {
 		return d, pipeline.Errorf(pipeline.CodeRefused, op, "no stage with a manual trigger or a persistent environment has a current build yet").
 			WithHint("Name two builds.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbListBuilds, Pipeline: d.Pipeline})
@@ -121,7 +158,7 @@ func nextFor(st *pipeline.State, s pipeline.Stage) (build, waits string) {
 // compare compares the commits and files of two builds. If a repository can't be read, that
 // is no failure: what the ledger has is shown all the same.
 func (r *Reports) compare(ctx context.Context, st *pipeline.State, a, b pipeline.Build, d *Diff) {
-	d.Ahead, d.Behind, d.Files = []pipeline.Revision{}, []pipeline.Revision{}, []pipeline.FileChange{}
+	d.Ahead, d.Behind, d.Files = []Commit{}, []Commit{}, []pipeline.FileChange{}
 	if a.Revision.Repository != b.Revision.Repository {
 		d.Unknown = fmt.Sprintf("the builds are of different repositories, %s and %s", a.Revision.Repository, b.Revision.Repository)
 		return
@@ -135,7 +172,8 @@ func (r *Reports) compare(ctx context.Context, st *pipeline.State, a, b pipeline
 		d.Unknown = err.Error()
 		return
 	}
-	d.Comparison = c
+	f := ForgeOf(st, b)
+	d.Ahead, d.Behind, d.Files, d.Cut = commits(st, f, c.Ahead), commits(st, f, c.Behind), c.Files, c.Cut
 }
 
 func digestOf(b pipeline.Build) string {

@@ -340,7 +340,7 @@ func (s scene) defined() {
 		s.wait(e, key, func(e *HistoryEntry, was *pipeline.Facts, known bool) bool {
 			switch {
 			case was != nil:
-				e.Changed = changes(then(was), now)
+				e.Changed = changedFields(then(was), now)
 				e.Detail = strings.Join(e.Changed, ", ")
 				return len(e.Changed) > 0
 			case known:
@@ -377,9 +377,9 @@ func (s scene) removed() {
 // which commit they are.
 var results = []string{"id", "made", "applied", "image", "baked", "run", "base", "source.commit", "source.digest", "source.components"}
 
-// changes returns the names of the fields in which two definitions differ, also of those in
+// changedFields returns the names of the fields in which two definitions differ, also of those in
 // blocks.
-func changes(was, now any) (names []string) {
+func changedFields(was, now any) (names []string) {
 	a, b := fieldsOf(was), fieldsOf(now)
 	all := maps.Clone(a)
 	maps.Copy(all, b)

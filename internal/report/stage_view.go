@@ -102,9 +102,9 @@ func (r *Reports) Views(ctx context.Context, st *pipeline.State) ([]StageView, e
 
 // Applies says who applies a pipeline's configuration.
 type Applies struct {
-	Watched  bool            // by Watcher, which applies what can move
-	Watcher  pipeline.Holder // without an activity it waits for what can move
-	UnderWay []pipeline.Holder
+	Watched  bool              `json:"watched"`          // a watcher applies what can move
+	Watcher  pipeline.Holder   `json:"watcher,omitzero"` // without an activity it waits for what can move
+	UnderWay []pipeline.Holder `json:"under_way"`        // what is being done
 }
 
 // Applies returns who applies the configuration of a pipeline.

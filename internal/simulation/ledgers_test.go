@@ -40,16 +40,19 @@ func TestSQLite(t *testing.T) {
 // TestDynamo has one seed, as each call is several requests to another process. Requests
 // take no virtual time.
 func TestDynamo(t *testing.T) {
-	cfg := cloudtest.New(t).Config()
+	c := cloudtest.New(t)
+	cfg, own := c.Config(), c.Own()
 	cfg.HTTPClient = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // a connection that is kept never rests
+	own.HTTPClient = cfg.HTTPClient
 	table := 0
 	many(t, 1, func(t *testing.T) func(ledgertest.Options) pipeline.Ledger {
 		table++
 		client, name := dynamodb.NewFromConfig(cfg), "ledger-"+string(rune('a'+table))
+		c.Given(map[string]string{"TableName": name})
 		attribute := func(name string) types.AttributeDefinition {
 			return types.AttributeDefinition{AttributeName: aws.String(name), AttributeType: types.ScalarAttributeTypeS}
 		}
-		_, err := client.CreateTable(t.Context(), &dynamodb.CreateTableInput{
+		_, err := dynamodb.NewFromConfig(own).CreateTable(t.Context(), &dynamodb.CreateTableInput{
 			TableName: aws.String(name), BillingMode: types.BillingModePayPerRequest, AttributeDefinitions: []types.AttributeDefinition{attribute("pk"), attribute("sk")},
 			KeySchema: []types.KeySchemaElement{{AttributeName: aws.String("pk"), KeyType: types.KeyTypeHash}, {AttributeName: aws.String("sk"), KeyType: types.KeyTypeRange}},
 		})

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/iamtest"
 )
 
 // account is what the proxy knows of an account beside what moto does.
@@ -46,6 +48,13 @@ type account struct {
 	started    map[string]started   // builds by their idempotency token
 	made       map[string]time.Time // when what was made is seen, by ID
 	repeats    map[string]answer    // to requests of load balancers that made something, by their parameters
+
+	template    string                    // whose roles the account has; empty is the bootstrap's
+	given       map[string]string         // what that was given
+	stack       *roles                    // evaluated from them; nil until it is needed
+	keyPolicies map[string]iamtest.Policy // of keys, by ARN
+	defaultKey  string                    // of EBS; empty is that of AWS
+	lender      string                    // account that shares its subnets with this one; empty for none
 }
 
 type launch struct {
@@ -61,7 +70,7 @@ func (s *server) add(c *Cloud) {
 		launches: map[string]launch{}, instances: map[string]*instance{}, images: map[string]image{}, commands: map[string]*command{},
 		templates: map[string]template{}, groups: map[string]template{}, members: map[string][]string{}, ending: map[string]time.Time{},
 		targets: map[string]target{}, balancers: map[string]*balancer{}, alarms: map[string]string{}, stacks: map[string]string{}, keys: map[string]string{}, schedules: map[string]schedule{}, snapshots: map[string]map[string]bool{}, listeners: map[string]*listener{},
-		projects: map[string]Project{}, builds: map[string]*build{}, started: map[string]started{}, made: map[string]time.Time{}, repeats: map[string]answer{},
+		projects: map[string]Project{}, builds: map[string]*build{}, started: map[string]started{}, made: map[string]time.Time{}, repeats: map[string]answer{}, given: map[string]string{}, keyPolicies: map[string]iamtest.Policy{},
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

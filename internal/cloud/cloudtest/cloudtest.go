@@ -70,6 +70,10 @@ var shared struct {
 func Main(m *testing.M) int {
 	process.Guard()
 	code := m.Run()
+	if err := checkCalls(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, "who calls what:", err)
+		code = 1
+	}
 	shared.Lock()
 	defer shared.Unlock()
 	if shared.server != nil {
@@ -101,7 +105,8 @@ type Call struct {
 	Action  string   // "RunInstances"; for S3 the method, as in "PUT"
 	Path    string   // of the URL
 	App     string   // that the client says it is
-	Actions []string // of IAM, that the caller needs to be allowed
+	Role    string   // of who made it; empty is the account's owner
+	Actions []string // of IAM, that it was judged by
 	At      time.Time
 }
 
@@ -159,21 +164,27 @@ func New(t testing.TB) *Cloud {
 	return c
 }
 
-// Config returns the account's configuration.
+// Config returns the configuration of the program, for a deployer.
 func (c *Cloud) Config() aws.Config {
 	return aws.Config{
 		Region: Region, BaseEndpoint: aws.String(c.URL), HTTPClient: &http.Client{Timeout: time.Minute},
-		Credentials:      credentials.NewStaticCredentialsProvider(c.AccessKey(), "secret", ""),
+		Credentials:      credentials.NewStaticCredentialsProvider("AKIA"+c.ID+Deployer, "secret", ""),
 		RetryMaxAttempts: 3,
 	}
 }
 
-// AccessKey returns the ID of the account's access key.
+// Own returns the configuration of the account's owner, for what a test does itself.
+func (c *Cloud) Own() aws.Config { return c.As(Owner) }
+
+// AccessKey returns the ID of the owner's access key.
 func (c *Cloud) AccessKey() string { return "AKIA" + c.ID }
 
-// Environ returns the variables by which a program finds the account.
-func (c *Cloud) Environ() []string {
-	return []string{"AWS_ENDPOINT_URL=" + c.URL, "AWS_REGION=" + Region, "AWS_ACCESS_KEY_ID=" + c.AccessKey(), "AWS_SECRET_ACCESS_KEY=secret",
+// Environ returns the variables by which a program finds the account, for a deployer.
+func (c *Cloud) Environ() []string { return c.EnvironAs(Deployer) }
+
+// EnvironAs is Environ for who has another role.
+func (c *Cloud) EnvironAs(role string) []string {
+	return []string{"AWS_ENDPOINT_URL=" + c.URL, "AWS_REGION=" + Region, "AWS_ACCESS_KEY_ID=AKIA" + c.ID + role, "AWS_SECRET_ACCESS_KEY=secret",
 		"AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null"}
 }
 

@@ -75,7 +75,7 @@ func TestBakedFiles(t *testing.T) {
 	t.Parallel()
 	c := cloudtest.New(t)
 	c.SetPace(cloudtest.Pace{Boot: 3 * time.Second, Agent: 100 * time.Millisecond, Image: 100 * time.Millisecond})
-	machines, agent := ec2.NewFromConfig(c.Config()), ssm.NewFromConfig(c.Config())
+	machines, agent := ec2.NewFromConfig(c.Own()), ssm.NewFromConfig(c.Own())
 	first := run(t, machines, cloudtest.BaseImage, "one")
 	if again := run(t, machines, cloudtest.BaseImage, "one"); again != first {
 		t.Errorf("a repeated launch made %s beside %s", again, first)
@@ -120,7 +120,7 @@ func TestBakedFiles(t *testing.T) {
 func TestService(t *testing.T) {
 	t.Parallel()
 	c := cloudtest.New(t)
-	machines, agent := ec2.NewFromConfig(c.Config()), ssm.NewFromConfig(c.Config())
+	machines, agent := ec2.NewFromConfig(c.Own()), ssm.NewFromConfig(c.Own())
 	id := run(t, machines, cloudtest.BaseImage, "one")
 	got := command(t, agent, id, `mkdir -p "$PENSTOCK_SYSROOT/etc/systemd/system"
 printf '[Service]\nExecStart=/bin/sh ${PENSTOCK_SYSROOT}/serve\n' > "$PENSTOCK_SYSROOT/etc/systemd/system/s.service"
@@ -140,7 +140,7 @@ systemctl daemon-reload && systemctl enable --now s`)
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	c := cloudtest.New(t)
-	cfg := c.Config()
+	cfg := c.Own()
 	cfg.RetryMaxAttempts = 1
 	store := s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true })
 	bucket := aws.String("faults-" + c.ID)

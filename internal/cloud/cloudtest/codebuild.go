@@ -28,6 +28,11 @@ type Project struct {
 	Lost  bool   // builds are stopped and forgotten when they have started, as if somebody deleted them
 }
 
+// logGroup returns the log group of a project: that of the stack, whose projects share one.
+func logGroup(project string) string {
+	return "/aws/codebuild/" + strings.TrimSuffix(strings.TrimSuffix(project, "-runner"), "-apply")
+}
+
 // SetProject makes a project of CodeBuild, or changes it.
 func (c *Cloud) SetProject(name string, p Project) {
 	if p.Type == "" {
@@ -317,7 +322,7 @@ func (b *build) describe() map[string]any {
 		"logs":        map[string]any{},
 	}
 	if len(b.printed) > 0 || b.status != "IN_PROGRESS" {
-		all["logs"] = map[string]any{"groupName": "/aws/codebuild/" + b.project, "streamName": stream(b.id)}
+		all["logs"] = map[string]any{"groupName": logGroup(b.project), "streamName": stream(b.id)}
 	}
 	return all
 }
@@ -372,7 +377,7 @@ func (a codeBuildAPI) getLogEvents(r *request) answer {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for id, b := range a.builds {
-		if "/aws/codebuild/"+b.project != in.LogGroupName || stream(id) != in.LogStreamName || len(b.events()) == 0 {
+		if logGroup(b.project) != in.LogGroupName || stream(id) != in.LogStreamName || len(b.events()) == 0 {
 			continue
 		}
 		if !in.StartFromHead {

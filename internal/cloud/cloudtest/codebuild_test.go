@@ -46,7 +46,7 @@ func ended(t *testing.T, client *codebuild.Client, id *string) (b types.Build) {
 func TestBuild(t *testing.T) {
 	t.Parallel()
 	c := cloudtest.New(t)
-	client, logs := codebuild.NewFromConfig(c.Config()), cloudwatchlogs.NewFromConfig(c.Config())
+	client, logs := codebuild.NewFromConfig(c.Own()), cloudwatchlogs.NewFromConfig(c.Own())
 	in := startInput("one", "seq 120; echo $NAME; exit 3")
 	if _, err := client.StartBuild(t.Context(), in); cloud.Code(err) != "ResourceNotFoundException" {
 		t.Errorf("without a project: %v", err)
@@ -116,7 +116,7 @@ func TestBuildEnds(t *testing.T) {
 			c := cloudtest.New(t)
 			c.SetPace(tt.pace)
 			c.SetProject("p", tt.project)
-			client := codebuild.NewFromConfig(c.Config())
+			client := codebuild.NewFromConfig(c.Own())
 			out, err := client.StartBuild(t.Context(), startInput("one", "sleep 300 & sleep 300"))
 			must(t, err)
 			if tt.stop {
@@ -130,7 +130,7 @@ func TestBuildEnds(t *testing.T) {
 	}
 	c := cloudtest.New(t)
 	c.SetProject("p", cloudtest.Project{Lost: true})
-	client := codebuild.NewFromConfig(c.Config())
+	client := codebuild.NewFromConfig(c.Own())
 	out, err := client.StartBuild(t.Context(), startInput("one", "true"))
 	must(t, err)
 	got, err := client.BatchGetBuilds(t.Context(), &codebuild.BatchGetBuildsInput{Ids: []string{aws.ToString(out.Build.Id)}})

@@ -6,6 +6,7 @@ package cloudtest
 import (
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -18,6 +19,7 @@ import (
 var (
 	instanceID   = regexp.MustCompile(`<instanceId>(i-[0-9a-f]+)</instanceId>`)
 	stateElement = regexp.MustCompile(`(?s)<instanceState>.*?</instanceState>`)
+	stateReason  = regexp.MustCompile(`(?s)<stateReason>.*?</stateReason>`)
 	privateIP    = regexp.MustCompile(`<privateIpAddress>[^<]*</privateIpAddress>`)
 	publicIP     = regexp.MustCompile(`<ipAddress>[^<]*</ipAddress>`)
 	imageIDs     = regexp.MustCompile(`<imageId>(ami-[0-9a-f]+)</imageId>`)
@@ -39,14 +41,18 @@ func (a *account) runInstances(r *request) answer {
 		}
 		return before.answer
 	}
-	got := a.server.forward(r)
+	got := a.run(r)
 	if got.status != http.StatusOK {
 		return got
 	}
+	unusable := a.unusable(r)
 	for _, m := range instanceID.FindAllSubmatch(got.body, -1) {
-		a.launched(string(m[1]), r.form.Get("ImageId"), r.form.Get("UserData"))
-		if i := a.instance(string(m[1])); i != nil {
-			i.key = r.form.Get("BlockDeviceMapping.1.Ebs.KmsKeyId")
+		i := a.launched(string(m[1]), r.form.Get("ImageId"), r.form.Get("UserData"))
+		i.key = r.form.Get("BlockDeviceMapping.1.Ebs.KmsKeyId")
+		if unusable != nil {
+			a.cloud.logf("instance %s can't use its key: %v", i.id, unusable)
+			a.query(r, "ec2", "TerminateInstances", url.Values{"InstanceId.1": {i.id}})
+			i.fail("Client.InternalError", "Client.InternalError: Client error on launch")
 		}
 	}
 	if _, tags := tagsFor(r.form, "network-interface"); len(tags) > 0 {
@@ -62,6 +68,33 @@ func (a *account) runInstances(r *request) answer {
 		a.mu.Unlock()
 	}
 	return got
+}
+
+// run lets moto launch. It knows no images that other accounts share.
+func (a *account) run(r *request) answer {
+	id := r.form.Get("ImageId")
+	if a.sharedBy(id) == nil {
+		return a.server.forward(r)
+	}
+	form := url.Values{}
+	maps.Copy(form, r.form)
+	form.Set("ImageId", BaseImage)
+	got := a.query(r, "ec2", "RunInstances", form)
+	got.body = []byte(strings.ReplaceAll(string(got.body), BaseImage, id))
+	return got
+}
+
+// sharedBy returns the account that shares an image with this one; nil for none.
+func (a *account) sharedBy(image string) *account {
+	for _, other := range a.server.others(a) {
+		other.mu.Lock()
+		shared := other.images[image].shared[a.cloud.ID]
+		other.mu.Unlock()
+		if shared {
+			return other
+		}
+	}
+	return nil
 }
 
 func (a *account) describeInstances(r *request) answer {
@@ -88,6 +121,9 @@ func (a *account) mendInstances(body []byte) []byte {
 		out.WriteString(rest[:at[0]])
 		rest = rest[at[0]+len(item):]
 		if i := a.instance(instanceID.FindStringSubmatch(item)[1]); i != nil {
+			if why := i.why(); why != "" {
+				item = stateElement.ReplaceAllString(stateReason.ReplaceAllString(item, ""), "$0"+why)
+			}
 			if state := i.state(); state != "" {
 				item = stateElement.ReplaceAllString(item, "<instanceState><code>0</code><name>"+state+"</name></instanceState>")
 			}

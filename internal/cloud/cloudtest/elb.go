@@ -23,7 +23,10 @@ import (
 )
 
 // template is a launch template, or what an Auto Scaling group launches from.
-type template struct{ image, userData string }
+type template struct {
+	id, image, userData string
+	form                url.Values // that made it
+}
 
 // target is a target group.
 type target struct {
@@ -67,7 +70,7 @@ func arn(body []byte, kind string) string {
 func (a *account) createLaunchTemplate(r *request) answer {
 	got := a.server.forward(r)
 	if m := templates.FindSubmatch(got.body); got.status == http.StatusOK && m != nil {
-		t := template{r.form.Get("LaunchTemplateData.ImageId"), r.form.Get("LaunchTemplateData.UserData")}
+		t := template{string(m[1]), r.form.Get("LaunchTemplateData.ImageId"), r.form.Get("LaunchTemplateData.UserData"), r.form}
 		a.mu.Lock()
 		a.templates[string(m[1])], a.templates[r.form.Get("LaunchTemplateName")] = t, t
 		a.mu.Unlock()

@@ -35,6 +35,7 @@ type instance struct {
 	stopped    bool
 	draining   bool
 	terminated bool
+	reason     string // element that says why it ended by itself
 	booted     bool
 	services   map[string]context.CancelFunc
 	stops      map[string]string // what runs when the machine stops, by unit
@@ -66,7 +67,11 @@ func (a *account) launched(id, imageID, userData string) *instance {
 	a.mu.Lock()
 	a.instances[id] = i
 	a.mu.Unlock()
-	if err := i.install(filepath.Join(a.dir, "images", imageID)); err != nil {
+	files := a.dir
+	if other := a.sharedBy(imageID); other != nil {
+		files = other.dir
+	}
+	if err := i.install(filepath.Join(files, "images", imageID)); err != nil {
 		a.cloud.logf("make the files of instance %s: %v", id, err)
 	}
 	i.active.Go(func() { i.boot(a.ctx) })
@@ -151,6 +156,20 @@ func (i *instance) environ() []string {
 		"PATH=" + filepath.Join(i.root, ".bin") + ":" + os.Getenv("PATH"), "HOME=" + i.root, "LANG=C.UTF-8", "PENSTOCK_SYSROOT=" + i.root,
 		"PENSTOCK_HOST=" + i.address, "CLOUDTEST_SYSTEMCTL=" + i.account.server.url + systemctlPath + i.account.cloud.ID + "/" + i.id,
 	}
+}
+
+// fail ends an instance that EC2 could not start.
+func (i *instance) fail(code, message string) {
+	i.mu.Lock()
+	i.reason = "<stateReason><code>" + code + "</code><message>" + message + "</message></stateReason>"
+	i.mu.Unlock()
+	i.halt(true)
+}
+
+func (i *instance) why() string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.reason
 }
 
 // systemctl serves the shim.

@@ -29,6 +29,8 @@ type request struct {
 	action  string
 	form    url.Values // of the query protocols
 	account *account   // nil for credentials that no test has
+	role    string     // of who asks
+	tried   bool       // it is judged, and has no effect
 }
 
 // answer is what the client gets.
@@ -39,8 +41,8 @@ type answer struct {
 }
 
 var (
-	scope   = regexp.MustCompile(`Credential=([A-Za-z0-9]+)/[0-9]+/([^/]+)/([^/]+)/aws4_request`)
-	testKey = regexp.MustCompile(`^AKIA([0-9]{12})$`)
+	scope = regexp.MustCompile(`Credential=([A-Za-z0-9]+)/[0-9]+/([^/]+)/([^/]+)/aws4_request`)
+	place = regexp.MustCompile(`/[^/]+/[^/]+/aws4_request`) // its region and service
 )
 
 // ServeHTTP implements http.Handler: it is the endpoint of all services.
@@ -55,17 +57,23 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		return
 	}
 	var f *Fault
+	var refused *answer
 	if r.account != nil {
-		f = r.account.cloud.called(Call{Service: r.service, Action: r.action, Path: r.URL.Path, App: r.app(), Actions: r.permissions(), At: time.Now()})
+		var actions []string
+		actions, refused = r.account.judge(r)
+		f = r.account.cloud.called(Call{Service: r.service, Action: r.action, Path: r.URL.Path, App: r.app(), Role: r.role, Actions: actions, At: time.Now()})
 	}
 	if f != nil && !f.After {
 		f.strike(w, r)
 		return
 	}
 	var a answer
-	if r.account == nil {
+	switch {
+	case refused != nil:
+		a = *refused
+	case r.account == nil:
 		a = s.forward(r)
-	} else {
+	default:
 		a = r.account.eventually(r, func() answer { return r.account.once(r, func() answer { return s.answer(r) }) })
 	}
 	if f != nil {
@@ -100,9 +108,10 @@ func (s *server) parse(hr *http.Request) (*request, error) {
 	}
 	if m := scope.FindStringSubmatch(credential); m != nil {
 		r.region, r.service = m[2], m[3]
-		if id := testKey.FindStringSubmatch(m[1]); id != nil {
+		if id := accessKey.FindStringSubmatch(m[1]); id != nil {
+			r.role, r.tried = id[3], id[1] == try
 			s.mu.Lock()
-			r.account = s.accounts[id[1]]
+			r.account = s.accounts[id[2]]
 			s.mu.Unlock()
 		}
 	}
@@ -273,7 +282,7 @@ func (a *account) query(r *request, service, action string, values url.Values) a
 	values.Set("Action", action)
 	values.Set("Version", versions[service])
 	own := &request{Request: r.Clone(r.Context()), body: []byte(values.Encode()), service: service, region: r.region, action: action, form: values, account: a}
-	own.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), "/"+r.service+"/", "/"+service+"/", 1))
+	own.Header.Set("Authorization", place.ReplaceAllString(r.Header.Get("Authorization"), "/"+r.region+"/"+service+"/aws4_request"))
 	own.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
 	own.Header.Del("X-Amz-Target")
 	own.URL = &url.URL{Path: "/"}

@@ -16,7 +16,7 @@ import (
 // schedule is a schedule of EventBridge that happens once.
 type schedule struct {
 	ScheduleExpression string
-	Target             struct{ Arn, Input string }
+	Target             struct{ Arn, Input, RoleArn string }
 }
 
 // keepSchedule remembers schedules: moto never carries them out.
@@ -108,7 +108,11 @@ func (a *account) carryOut(s schedule) error {
 	}
 	hr.Header.Set("Authorization", a.cloud.authorization(service))
 	hr.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
-	got := a.server.answer(&request{Request: hr, body: []byte(form.Encode()), service: service, region: Region, action: form.Get("Action"), form: form, account: a})
+	r := &request{Request: hr, body: []byte(form.Encode()), service: service, region: Region, action: form.Get("Action"), form: form, account: a}
+	if err := a.judgeSchedule(s.Target.RoleArn, r); err != nil {
+		return fmt.Errorf("%s: %w", target, err)
+	}
+	got := a.server.answer(r)
 	if got.status != http.StatusOK {
 		return fmt.Errorf("%s: %s", target, got.body)
 	}

@@ -179,6 +179,10 @@ func (a ssmAPI) putObject(r *request, bucket, key string, data []byte) {
 	}
 	req.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), "/ssm/", "/s3/", 1))
 	req.Header.Set("x-moto-account-id", a.cloud.ID)
+	if _, refused := a.judge(&request{Request: req, service: "s3", region: r.region, action: http.MethodPut, account: a.account, role: Instance}); refused != nil {
+		a.cloud.logf("put %s: %s", key, refused.body) // the agent tells nobody
+		return
+	}
 	resp, err := http.DefaultTransport.RoundTrip(req)
 	if err != nil {
 		a.cloud.logf("put %s: %v", key, err)

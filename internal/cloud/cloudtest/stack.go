@@ -50,6 +50,7 @@ func (a *account) executeChangeSet(r *request) answer {
 		update.Set(at+".ParameterValue", string(m[2]))
 	}
 	a.query(r, "cloudformation", "UpdateStack", update)
+	a.bootstrapped(r, string(id[1]), template)
 	a.makeProjects(a.query(r, "cloudformation", "DescribeStacks", url.Values{"StackName": {string(id[1])}}))
 	return got
 }

@@ -86,12 +86,24 @@ func Known(action string) bool { return reference().Actions[action] != nil }
 func (t *table) typeOf(action, arn string) string {
 	service, _, _ := strings.Cut(action, ":")
 	found, length := "", 0
-	for name := range t.Actions[action].Resources {
-		if r := t.Resources[service+":"+name]; r != nil && r.pattern.MatchString(arn) && len(r.ARN) > length {
+	known := t.Actions[action].Resources
+	for name, r := range t.Resources {
+		name, own := strings.CutPrefix(name, service+":")
+		_, takes := known[name]
+		if own && (takes || t.classic(action)) && r.pattern.MatchString(arn) && len(r.ARN) > length {
 			found, length = name, len(r.ARN)
 		}
 	}
 	return found
+}
+
+// classic reports whether the table has an action of Elastic Load Balancing as classic load
+// balancers know it. AWS has a page for these and another for what came after them, with
+// one prefix, and the package has one entry for what is on both: the first, which knows
+// nothing of listeners and target groups.
+func (t *table) classic(action string) bool {
+	_, has := t.Actions[action].Resources["loadbalancer"]
+	return has && strings.HasPrefix(action, "elasticloadbalancing:")
 }
 
 // lacking returns a type of resources that the action requires and that is not among those
@@ -100,7 +112,7 @@ func (t *table) typeOf(action, arn string) string {
 func (t *table) lacking(action string, named []string) string {
 	kind := func(name string) string { before, _, _ := strings.Cut(name, "/"); return before }
 	for name, r := range t.Actions[action].Resources {
-		if r.Required && !slices.ContainsFunc(named, func(n string) bool { return kind(n) == kind(name) }) {
+		if r.Required && !t.classic(action) && !slices.ContainsFunc(named, func(n string) bool { return kind(n) == kind(name) }) {
 			return name
 		}
 	}
@@ -140,4 +152,10 @@ func (t *table) supports(action, of, key string) bool {
 func global(key string) bool {
 	k := strings.ToLower(key)
 	return strings.HasPrefix(k, "aws:") && !strings.HasPrefix(k, "aws:requesttag/") && !strings.HasPrefix(k, "aws:resourcetag/") && k != "aws:tagkeys"
+}
+
+// Takes reports whether an action is on resources: one that is not is on all of them.
+func Takes(action string) bool {
+	entry := reference().Actions[action]
+	return entry != nil && len(entry.Resources) > 0
 }

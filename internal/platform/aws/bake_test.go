@@ -291,8 +291,8 @@ func TestResolve(t *testing.T) {
 	if !strings.HasPrefix(id, "ami-") {
 		t.Errorf("the parameter gives %q", id)
 	}
-	_, err = b.Resolve(t.Context(), pipeline.ImageFrom{SSMParameter: "/no/such"})
-	b.wantError(err, pipeline.CodeNotFound, "/no/such")
+	_, err = b.Resolve(t.Context(), pipeline.ImageFrom{SSMParameter: "/penstock/no/such"})
+	b.wantError(err, pipeline.CodeNotFound, "/penstock/no/such")
 	_, err = b.Resolve(t.Context(), pipeline.ImageFrom{Filter: &pipeline.ImageFilter{Name: "nothing-*", Owners: []string{"self"}}})
 	b.wantError(err, pipeline.CodeNotFound, "nothing-*")
 }

@@ -64,7 +64,7 @@ type region struct {
 
 // in returns the clients of a region.
 func (b *bed) in(name string) region {
-	cfg := b.cloud.Config()
+	cfg := b.cloud.Own()
 	cfg.Region = name
 	return region{
 		ec2: ec2.NewFromConfig(cfg), ssm: ssm.NewFromConfig(cfg), groups: autoscaling.NewFromConfig(cfg), balancers: elb.NewFromConfig(cfg),

@@ -224,10 +224,8 @@ func TestSharedAccount(t *testing.T) {
 func TestKey(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	key, err := kms.NewFromConfig(b.stack.Config).CreateKey(t.Context(), &kms.CreateKeyInput{})
-	b.must(err)
 	r := b.bakeRequest("r-1")
-	r.KMSKey = aws.ToString(key.KeyMetadata.Arn)
+	r.KMSKey = b.key("alias/penstock/images")
 	baked, err := b.Bake(t.Context(), r)
 	b.must(err)
 	for name, tt := range map[string]pipeline.ImageDefinition{
@@ -242,7 +240,7 @@ func TestKey(t *testing.T) {
 	_, err = b.Publish(t.Context(), q)
 	b.must(err)
 	grants := func() (to []string) {
-		out, err := kms.NewFromConfig(b.stack.Config).ListGrants(t.Context(), &kms.ListGrantsInput{KeyId: key.KeyMetadata.KeyId})
+		out, err := kms.NewFromConfig(b.cloud.Own()).ListGrants(t.Context(), &kms.ListGrantsInput{KeyId: aws.String(r.KMSKey)})
 		b.must(err)
 		for _, g := range out.Grants {
 			to = append(to, aws.ToString(g.GranteePrincipal))

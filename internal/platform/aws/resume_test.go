@@ -253,7 +253,7 @@ func TestPortChanges(t *testing.T) {
 // certificate makes a certificate that a load balancer can use.
 func (b *bed) certificate() string {
 	b.Helper()
-	out, err := iam.NewFromConfig(b.cloud.Config()).UploadServerCertificate(b.Context(), &iam.UploadServerCertificateInput{
+	out, err := iam.NewFromConfig(b.cloud.Own()).UploadServerCertificate(b.Context(), &iam.UploadServerCertificateInput{
 		ServerCertificateName: aws.String("shop"), CertificateBody: aws.String("a certificate"), PrivateKey: aws.String("a key"),
 	})
 	b.must(err)

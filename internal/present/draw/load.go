@@ -19,18 +19,18 @@ func Loads(reports ...pipeline.LoadReport) [][]string {
 	kinds := []func(pipeline.LoadReport, pipeline.LoadLimits) Lines{latency, throughput, errorRate}
 	all := make([][]string, len(reports))
 	for _, kind := range kinds {
-		drawn, reach := make([]Lines, len(reports)), 0.0
+		drawn, reach, most := make([]Lines, len(reports)), 0.0, 0.0
 		for i, r := range reports {
 			limits := pipeline.LoadLimits{}
 			if r.Limits != nil {
 				limits = *r.Limits
 			}
 			drawn[i] = kind(r, limits)
-			reach = max(reach, drawn[i].peak())
+			reach, most = max(reach, drawn[i].peak()), max(most, drawn[i].Most)
 		}
 		for i, r := range reports {
 			if len(r.Series) > 0 {
-				drawn[i].Reach = reach
+				drawn[i].Reach, drawn[i].Most = reach, most
 				all[i] = append(all[i], drawn[i].SVG())
 			}
 		}
@@ -90,7 +90,7 @@ func errorRate(r pipeline.LoadReport, limits pipeline.LoadLimits) Lines {
 		{"share of requests", each(r, func(p pipeline.LoadPoint) float64 { return float64(p.Errors) / float64(p.Requests) })},
 	}}
 	if limits.ErrorRate > 0 {
-		l.Limits = append(l.Limits, Limit{"errors", limits.ErrorRate})
+		l.Limits, l.Most = append(l.Limits, Limit{"errors", limits.ErrorRate}), 10*limits.ErrorRate
 	}
 	return l
 }

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,9 +32,9 @@ const plotStyle = `
 .plot .grid{stroke:#d5dbe1;stroke-width:1}.plot .axis{stroke:#8c959f;stroke-width:1}
 .plot .s0{stroke:#0860c4}.plot .s1{stroke:#a63a00;stroke-dasharray:6 3}.plot .s2{stroke:#7a3fc0;stroke-dasharray:2 3}
 .plot .line{fill:none;stroke-width:1.8;stroke-linejoin:round}.plot .dot{fill:currentColor;stroke:none}.plot .bar{fill:#0860c4}.plot .bar.bad{fill:#c01c28}
-.plot .limit{stroke:#c01c28;stroke-width:1;stroke-dasharray:8 4}.plot .limitname{fill:#c01c28}
+.plot .limit{stroke:#c01c28;stroke-width:1;stroke-dasharray:8 4}.plot .limitname{fill:#c01c28}.plot .limit.s0{stroke:#0860c4}.plot .limit.s1{stroke:#a63a00}.plot .limit.s2{stroke:#7a3fc0}.plot .limitname.n0{fill:#0860c4}.plot .limitname.n1{fill:#a63a00}.plot .limitname.n2{fill:#7a3fc0}
 @media (prefers-color-scheme:dark){.plot text{fill:#e4e9ef}.plot .small{fill:#9eabb9}.plot .grid{stroke:#323a44}.plot .axis{stroke:#656c76}
-.plot .s0{stroke:#6bb0ff}.plot .s1{stroke:#ffa066}.plot .s2{stroke:#c69bff}.plot .bar{fill:#6bb0ff}.plot .bar.bad{fill:#ff7b72}.plot .limit{stroke:#ff7b72}.plot .limitname{fill:#ff7b72}}
+.plot .s0{stroke:#6bb0ff}.plot .s1{stroke:#ffa066}.plot .s2{stroke:#c69bff}.plot .bar{fill:#6bb0ff}.plot .bar.bad{fill:#ff7b72}.plot .limit{stroke:#ff7b72}.plot .limitname{fill:#ff7b72}.plot .limit.s0{stroke:#6bb0ff}.plot .limit.s1{stroke:#ffa066}.plot .limit.s2{stroke:#c69bff}.plot .limitname.n0{fill:#6bb0ff}.plot .limitname.n1{fill:#ffa066}.plot .limitname.n2{fill:#c69bff}}
 `
 
 // PlotStyle is the style sheet of the pictures of numbers.
@@ -89,6 +90,7 @@ type Lines struct {
 	Series []Series // at most three
 	Limits []Limit
 	Reach  float64 // that the axis has at least: the same for pictures that are compared
+	Most   float64 // that it has at most, so that the limits can be told from 0; 0 for any
 }
 
 // peak returns the highest value.
@@ -123,10 +125,15 @@ func (l Lines) SVG() string {
 			highest = max(highest, limit.Value)
 		}
 	}
+	var above []string // what is beyond the axis
+	if l.Most > 0 && highest > l.Most {
+		above = append(above, "up to "+l.Unit(l.peak()))
+		highest = l.Most
+	}
 	p := begin(l.Title, strings.Join(words, "; "), height)
-	scale := p.vertical(ticks(highest, 0), l.Unit)
+	scale := p.vertical(l.Unit.ticks(highest, 0), l.Unit)
 	span := float64(max(n-1, 1)) * l.Every.Seconds()
-	for _, at := range ticks(span, 0) {
+	for _, at := range Unit(Seconds).ticks(span, 0) {
 		if at <= span {
 			x, anchor := left+at/span*inner, "middle"
 			if x > width-2*right { // else it is cut off
@@ -141,18 +148,21 @@ func (l Lines) SVG() string {
 		fmt.Fprintf(&p.b, `<line class="line s%d" x1="%s" x2="%s" y1="%d" y2="%d"/>`, i, number(x), number(x+18), height-9, height-9)
 		p.text(x+23, height-5, "small", "start", s.Name)
 	}
-	var above []string
 	for _, limit := range l.Limits {
 		if limit.Value > scale.most {
-			above = append(above, fmt.Sprintf("%s %s", limit.Name, l.Unit(limit.Value)))
+			above = append(above, fmt.Sprintf("limit of %s %s", limit.Name, l.Unit(limit.Value)))
 			continue
 		}
+		line, name := "limit", "limitname" // in the colour of what it limits, if several have one
+		if i := slices.IndexFunc(l.Series, func(s Series) bool { return s.Name == limit.Name }); i >= 0 {
+			line, name = fmt.Sprintf("limit s%d", i), fmt.Sprintf("limitname n%d", i)
+		}
 		y := scale.y(limit.Value)
-		fmt.Fprintf(&p.b, `<line class="limit" x1="%d" x2="%d" y1="%s" y2="%s"/>`, left, width-right, number(y), number(y))
-		p.text(width-right, y-3, "limitname", "end", "limit of "+limit.Name)
+		fmt.Fprintf(&p.b, `<line class="%s" x1="%d" x2="%d" y1="%s" y2="%s"/>`, line, left, width-right, number(y), number(y))
+		p.text(width-right, y-3, name, "end", "limit of "+limit.Name)
 	}
 	if len(above) > 0 {
-		p.text(width-right, top-7, "limitname", "end", "↑ limit of "+strings.Join(above, ", ")+", above")
+		p.text(width-right, top-7, "limitname", "end", "↑ "+strings.Join(above, ", ")+", above")
 	}
 	return p.end()
 }
@@ -211,12 +221,12 @@ func (b Bars) SVG() string {
 		least = 1
 	}
 	p := begin(b.Title, cmp.Or(strings.Join(words, "; "), "none"), tall)
-	scale := p.vertical(ticks(highest, least), b.Unit)
+	scale := p.vertical(b.Unit.ticks(highest, least), b.Unit)
 	if highest == 0 {
 		p.text(left+inner/2, top+innerHeight/2, "small", "middle", "none")
 	}
 	step := float64(inner) / float64(max(len(b.Bars), 1))
-	every := max(1, int(math.Ceil(float64(longestName(b.Bars))*6.2/step)))
+	named := max(1, int(math.Ceil(float64(longestName(b.Bars))*6.2/step))) // every so many bars, so that names do not meet
 	for i, bar := range b.Bars {
 		x, y := left+float64(i)*step, scale.y(bar.Value)
 		class := "bar"
@@ -227,7 +237,7 @@ func (b Bars) SVG() string {
 			fmt.Fprintf(&p.b, `<rect class="%s" x="%s" y="%s" width="%s" height="%s"><title>%s: %s</title></rect>`, class,
 				number(x+step*0.12), number(y), number(step*0.76), number(max(scale.y(0)-y, 0.8)), present.XML(bar.Name), present.XML(b.Unit(bar.Value)))
 		}
-		if i%every == 0 && bar.Name != "" {
+		if i%named == 0 && bar.Name != "" {
 			p.text(x+step/2, height-bottom+15, "small", "middle", bar.Name)
 		}
 	}
@@ -290,6 +300,33 @@ func (p *picture) vertical(at []float64, unit Unit) vertical {
 	return v
 }
 
+// ticks returns up to seven values from 0 to at least the highest, not nearer to each other than
+// the least, that are round in the unit: times have steps of clocks and calendars.
+func (u Unit) ticks(highest, least float64) []float64 {
+	const minute, hour, day = 60, 3600, 86400
+	if u(90) != Seconds(90) || !(highest > 1) || highest > 60*day {
+		return ticks(highest, least)
+	}
+	for _, step := range []float64{
+		1, 2, 5, 10, 15, 30, minute, 2 * minute, 5 * minute, 10 * minute, 15 * minute, 30 * minute,
+		hour, 2 * hour, 3 * hour, 6 * hour, 12 * hour, day, 2 * day, 5 * day, 10 * day, 15 * day,
+	} {
+		if step >= least && highest/step <= 5 {
+			return every(step, highest)
+		}
+	}
+	return ticks(highest, least)
+}
+
+// every returns the multiples of a step from 0 to at least the highest value.
+func every(step, highest float64) []float64 {
+	all := []float64{0}
+	for i := 1; all[len(all)-1] < highest*(1-1e-9); i++ {
+		all = append(all, float64(i)*step)
+	}
+	return all
+}
+
 // ticks returns up to seven round values from 0 to at least the highest, not nearer to each
 // other than the least.
 func ticks(highest, least float64) []float64 {
@@ -303,12 +340,7 @@ func ticks(highest, least float64) []float64 {
 			break
 		}
 	}
-	step = max(step, least)
-	all := []float64{0}
-	for i := 1; all[len(all)-1] < highest*(1-1e-9); i++ {
-		all = append(all, float64(i)*step)
-	}
-	return all
+	return every(max(step, least), highest)
 }
 
 // number writes a coordinate.

@@ -106,3 +106,36 @@ func TestSeconds(t *testing.T) {
 		}
 	}
 }
+
+// Axes of times have the steps of a clock, so that their names are short.
+func TestTimeAxis(t *testing.T) {
+	for highest, want := range map[float64]string{
+		0.2:       "0 50ms 100ms 150ms 200ms",
+		300:       "0 1m 2m 3m 4m 5m",
+		310:       "0 2m 4m 6m",
+		4000:      "0 15m 30m 45m 1h 1.25h",
+		9 * 3600:  "0 2h 4h 6h 8h 10h",
+		3 * 86400: "0 1d 2d 3d",
+		500:       "0 2m 4m 6m 8m 10m",
+	} {
+		var names []string
+		for _, v := range Unit(Seconds).ticks(highest, 0) {
+			names = append(names, Seconds(v))
+		}
+		if got := strings.Join(names, " "); got != want {
+			t.Errorf("up to %g s it is %q, want %q", highest, got, want)
+		}
+	}
+}
+
+// A limit can be told from zero, however much the value is above it.
+func TestLimitIsVisible(t *testing.T) {
+	r := report()
+	r.Series[1].Errors, r.Limits = r.Series[1].Requests, &pipeline.LoadLimits{ErrorRate: 0.001}
+	svg := Loads(r)[0][2]
+	for _, want := range []string{"1 %", "0.2 %", "↑ up to 100 %, above", "limit of errors"} {
+		if !strings.Contains(svg, want) {
+			t.Errorf("the picture of errors does not say %q: %s", want, svg)
+		}
+	}
+}

@@ -48,8 +48,10 @@ func New(t testing.TB) *Bed {
 func Settings(t testing.TB, c *cloudtest.Cloud) stack.Settings {
 	t.Helper()
 	b := &Bed{TB: t}
-	ctx, cfg := t.Context(), c.Config()
-	s := stack.Settings{Stack: "penstock", Bucket: "penstock-" + c.ID, InstanceProfile: "penstock", SchedulerRole: "arn:aws:iam::" + c.ID + ":role/scheduler"}
+	ctx, cfg := t.Context(), c.Own()
+	s := stack.Settings{Stack: "penstock", Bucket: "penstock-" + c.ID, InstanceProfile: c.Stack().Outputs["InstanceProfile"],
+		SchedulerRole: c.Stack().Outputs["SchedulerRole"], LauncherSchedulerRole: c.Stack().Outputs["LauncherSchedulerRole"],
+	}
 	machines := ec2.NewFromConfig(cfg)
 	subnets, err := machines.DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{})
 	b.Must(err)
@@ -99,7 +101,7 @@ func (b *Bed) Machine(data string) string {
 // Image makes an image of an instance that is not Penstock's work, and waits for it.
 func (b *Bed) Image(id string) string {
 	b.Helper()
-	client := ec2.NewFromConfig(b.Cloud.Config())
+	client := ec2.NewFromConfig(b.Cloud.Own())
 	tags := b.Stack.TagsOf(pipeline.Labels{}, nil)
 	out, err := client.CreateImage(b.Context(), &ec2.CreateImageInput{
 		InstanceId: aws.String(id), Name: aws.String("image of " + id), TagSpecifications: []types.TagSpecification{

@@ -217,6 +217,9 @@ func (f front) protocol() (types.ProtocolEnum, []types.Certificate) {
 func (b *balancers) tags(ctx context.Context, r pipeline.FleetRequest) []types.Tag {
 	var tags []types.Tag
 	own := map[string]string{TagEnvironment: r.Environment}
+	if !r.ExpiresAt.IsZero() {
+		own[stack.TagExpires] = stack.Timestamp(r.ExpiresAt)
+	}
 	if token := stack.Token(ctx); token != "" {
 		own[tagFence] = token
 	}
@@ -224,6 +227,14 @@ func (b *balancers) tags(ctx context.Context, r pipeline.FleetRequest) []types.T
 		tags = append(tags, types.Tag{Key: t.Key, Value: t.Value})
 	}
 	return tags
+}
+
+// expires says of a load balancer when it ends.
+func (b *balancers) expires(ctx context.Context, arn string, at time.Time) error {
+	_, err := b.client.AddTags(ctx, &elb.AddTagsInput{
+		ResourceArns: []string{arn}, Tags: []types.Tag{{Key: aws.String(stack.TagExpires), Value: aws.String(stack.Timestamp(at))}},
+	})
+	return cloud.Fault(ctx, opExtend, err)
 }
 
 // nobody is the action of a listener that has no fleet.

@@ -62,8 +62,10 @@ func TestGrantScaling(t *testing.T) {
 	t.Parallel()
 	b := awstest.New(t)
 	f := New(b.Stack, b.Instances)
-	client := kms.NewFromConfig(b.Cloud.Config())
+	client := kms.NewFromConfig(b.Cloud.Own())
 	key, err := client.CreateKey(t.Context(), &kms.CreateKeyInput{})
+	b.Must(err)
+	_, err = client.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/penstock/images"), TargetKeyId: key.KeyMetadata.KeyId})
 	b.Must(err)
 	one, err := b.Instances.Run(t.Context(), instance.Launch{
 		Token: "r-1", Image: cloudtest.BaseImage, KMSKey: aws.ToString(key.KeyMetadata.Arn), Group: b.Stack.Settings.InstanceGroup,

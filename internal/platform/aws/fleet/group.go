@@ -93,7 +93,7 @@ func (e *group) bringUp(ctx context.Context, r *pipeline.FleetRequest, size int,
 		stack.Logf(r.Log, "fleet %s of the same build is still there", g.fleet)
 		r.Fleet = g.fleet
 		// Should this process die now, it is ended all the same.
-		if err := e.keepUntil(ctx, g.fleet, e.stack.Now().Add(reuseLimit)); err != nil {
+		if err := e.keepUntil(ctx, g.fleet, r.Labels.Stage, e.stack.Now().Add(reuseLimit)); err != nil {
 			return up, err
 		}
 		if err := e.label(ctx, g.fleet, map[string]string{TagKept: ""}); err != nil {
@@ -218,6 +218,9 @@ func (e *group) Extend(ctx context.Context, at time.Time) error {
 	if len(left) == 0 {
 		return gone(opExtend, e.environment, "The next apply launches it again.")
 	}
+	if err := e.balancers.expires(ctx, e.lb.arn, at); err != nil { // first: only what says so can be ended
+		return err
+	}
 	if err := e.endAt(ctx, e.lb.arn, at); err != nil {
 		return err
 	}
@@ -235,21 +238,23 @@ func (e *group) endAt(ctx context.Context, balancer string, at time.Time) error 
 	if err != nil {
 		return err
 	}
+	stage := ""
 	for _, g := range list {
 		if g.ending {
 			continue
 		}
-		if err := endAt(ctx, e.stack, g.fleet, at, endOfGroup(kindGroup, g.fleet)); err != nil {
+		stage = g.stage
+		if err := endAt(ctx, e.stack, g.fleet, at, endOfGroup(kindGroup, g.stage, g.fleet)); err != nil {
 			return err
 		}
 	}
-	return endAt(ctx, e.stack, e.environment, at, endOfBalancer(balancer))
+	return endAt(ctx, e.stack, e.environment, at, endOfBalancer(stage, balancer))
 }
 
 // keepUntil schedules the end of a fleet's group. What else there is of the fleet
 // costs nothing, and goes with the next deployment.
-func (e *group) keepUntil(ctx context.Context, fleet string, at time.Time) error {
-	return e.stack.Schedule(ctx, fleet, at, endOfGroup(kindKept, fleet))
+func (e *group) keepUntil(ctx context.Context, fleet, stage string, at time.Time) error {
+	return e.stack.Schedule(ctx, fleet, at, endOfGroup(kindKept, stage, fleet))
 }
 
 // label sets tags on a group, on what it launches later, and on the instances that it

@@ -42,7 +42,7 @@ type scalingGroup struct {
 	kept    string // until when, for a rollback; empty where it is not
 	ending  bool
 
-	environment, endpoint string
+	stage, environment, endpoint string
 }
 
 // grown returns the present number of instances of a group whose least number is to be
@@ -188,8 +188,8 @@ func describeGroup(g types.AutoScalingGroup) scalingGroup {
 		name: name, fleet: strings.TrimPrefix(name, groupName("")), targets: g.TargetGroupARNs,
 		least: int(aws.ToInt32(g.MinSize)), desired: int(aws.ToInt32(g.DesiredCapacity)),
 		key: tags[stack.TagKey], serving: tags[TagServing] == "true", fence: tags[tagFence], kept: tags[TagKept],
-		ending:      aws.ToString(g.Status) != "", // Auto Scaling sets it only on groups that are being deleted
-		environment: tags[TagEnvironment], endpoint: tags[TagEndpoint],
+		ending: aws.ToString(g.Status) != "", // Auto Scaling sets it only on groups that are being deleted
+		stage:  tags[stack.TagStage], environment: tags[TagEnvironment], endpoint: tags[TagEndpoint],
 	}
 }
 
@@ -243,6 +243,9 @@ func (a *scaling) remove(ctx context.Context, fleet string) error {
 		if cloud.Is(err, "ScalingActivityInProgress") && a.ends(ctx, name) {
 			return nil
 		}
+		if cloud.Is(err, "AccessDenied") && a.gone(ctx, name) { // what does not exist has no tag that would allow it
+			return nil
+		}
 		return err
 	})
 	if err != nil && !absent(err) {
@@ -253,8 +256,22 @@ func (a *scaling) remove(ctx context.Context, fleet string) error {
 
 // ends reports whether a group is being deleted, which takes minutes.
 func (a *scaling) ends(ctx context.Context, name string) bool {
+	list, err := a.named(ctx, name)
+	return err == nil && len(list) == 1 && aws.ToString(list[0].Status) != ""
+}
+
+// gone reports whether there is no such group.
+func (a *scaling) gone(ctx context.Context, name string) bool {
+	list, err := a.named(ctx, name)
+	return err == nil && len(list) == 0
+}
+
+func (a *scaling) named(ctx context.Context, name string) ([]types.AutoScalingGroup, error) {
 	out, err := a.client.DescribeAutoScalingGroups(ctx, &autoscaling.DescribeAutoScalingGroupsInput{AutoScalingGroupNames: []string{name}})
-	return err == nil && len(out.AutoScalingGroups) == 1 && aws.ToString(out.AutoScalingGroups[0].Status) != ""
+	if err != nil {
+		return nil, err
+	}
+	return out.AutoScalingGroups, nil
 }
 
 // absent reports whether Auto Scaling does not have the group. It has no code of its

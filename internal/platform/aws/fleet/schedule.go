@@ -20,16 +20,16 @@ const (
 	kindBalancer  = "balancer"  // ends an environment's load balancer
 )
 
-// endOfGroup ends the group of a fleet.
-func endOfGroup(kind, fleet string) stack.Ending {
+// endOfGroup ends the group of a fleet, which a stage runs unless that is empty.
+func endOfGroup(kind, stage, fleet string) stack.Ending {
 	return stack.Ending{
-		Kind: kind, Action: "autoscaling:deleteAutoScalingGroup", Input: map[string]any{"AutoScalingGroupName": groupName(fleet), "ForceDelete": true},
+		Kind: kind, Stage: stage, Action: "autoscaling:deleteAutoScalingGroup", Input: map[string]any{"AutoScalingGroupName": groupName(fleet), "ForceDelete": true},
 	}
 }
 
 // endOfBalancer ends a load balancer.
-func endOfBalancer(arn string) stack.Ending {
-	return stack.Ending{Kind: kindBalancer, Action: "elasticloadbalancingv2:deleteLoadBalancer", Input: map[string]any{"LoadBalancerArn": arn}}
+func endOfBalancer(stage, arn string) stack.Ending {
+	return stack.Ending{Kind: kindBalancer, Stage: stage, Action: "elasticloadbalancingv2:deleteLoadBalancer", Input: map[string]any{"LoadBalancerArn": arn}}
 }
 
 // endAt makes or moves the schedule of an end; with a zero time it removes it.

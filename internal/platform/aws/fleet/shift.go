@@ -22,6 +22,7 @@ type shift struct {
 	fleet    string
 	target   string           // target group of the fleet
 	previous string           // fleet that served before; empty for none
+	stage    string           // that runs the environment; empty for none
 	before   map[string]int32 // shares of target groups when nothing had gone to the fleet
 	begun    bool             // something of the traffic goes to the fleet, perhaps
 	moved    bool             // all of it does, and the tags say so: only the end was interrupted
@@ -160,6 +161,7 @@ func (s *shift) findPrevious(ctx context.Context) error {
 		if err := stack.Superseded(ctx, opShift, g.fence); err != nil {
 			return err
 		}
+		s.stage = g.stage
 		switch {
 		case g.fleet == s.fleet:
 			marked = g.serving
@@ -192,7 +194,7 @@ func (s *shift) retire(ctx context.Context) {
 	fleets, err := s.fleets(ctx)
 	kept := ""
 	if !s.until.IsZero() && s.previous != "" {
-		if failed := s.keepUntil(ctx, s.previous, s.until); failed != nil { // it would never end
+		if failed := s.keepUntil(ctx, s.previous, s.stage, s.until); failed != nil { // it would never end
 			err = errors.Join(err, failed)
 		} else {
 			kept = s.previous

@@ -53,7 +53,7 @@ func (e *single) Prepare(ctx context.Context, r *pipeline.FleetRequest) (_ pipel
 		}
 	}()
 	if !r.ExpiresAt.IsZero() {
-		if err := e.endAt(ctx, r.Fleet, r.ExpiresAt, id); err != nil {
+		if err := e.endAt(ctx, r.Fleet, r.Labels.Stage, r.ExpiresAt, id); err != nil {
 			return pipeline.Fleet{}, err
 		}
 	}
@@ -159,7 +159,7 @@ func (e *single) Extend(ctx context.Context, at time.Time) error {
 	}
 	for _, i := range list {
 		id := instance.ID(i)
-		if err := e.endAt(ctx, stack.Tag(i.Tags, TagFleet), at, id); err != nil {
+		if err := e.endAt(ctx, stack.Tag(i.Tags, TagFleet), stack.Tag(i.Tags, stack.TagStage), at, id); err != nil {
 			return err
 		}
 		if err := e.instances.Must(ctx, id, instance.Command{What: "setting the deadline", Script: script, Timeout: time.Minute}); err != nil {
@@ -180,8 +180,8 @@ func (e *single) Destroy(ctx context.Context) error {
 }
 
 // endAt sets when the instance of a fleet ends.
-func (e *single) endAt(ctx context.Context, fleet string, at time.Time, id string) error {
-	return endAt(ctx, e.stack, fleet, at, stack.EndInstances(kindInstances, []string{id}))
+func (e *single) endAt(ctx context.Context, fleet, stage string, at time.Time, id string) error {
+	return endAt(ctx, e.stack, fleet, at, stack.EndInstances(kindInstances, stage, []string{id}))
 }
 
 // end ends instances, and the schedules of their ends, also of those that have ended

@@ -87,14 +87,15 @@ func (l *templates) data(r pipeline.FleetRequest, root instance.RootVolume, tags
 	}
 }
 
-// grantScaling lets Auto Scaling use the keys of an image of this account that are not
-// those of AWS: its service-linked role, unlike who asks for a group, may use no other.
+// grantScaling lets Auto Scaling use the keys of an image that are not those of AWS: its
+// service-linked role, unlike who asks for a group, may use no other. Of an image that
+// another account shares, its snapshots must be shared, too: AWS shows no others.
 func (l *templates) grantScaling(ctx context.Context, image types.Image) error {
-	if stack.Tag(image.Tags, stack.TagStack) != l.stack.Settings.Stack { // the snapshots of others are not shown
-		return nil
-	}
 	op := "let Auto Scaling use the key of image " + aws.ToString(image.ImageId)
 	keys, err := instance.Keys(ctx, l.ec2, image)
+	if cloud.IsNotFound(err) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -106,7 +107,7 @@ func (l *templates) grantScaling(ctx context.Context, image types.Image) error {
 		if known.KeyMetadata.KeyManager == kmstypes.KeyManagerTypeAws {
 			continue
 		}
-		role := "arn:" + stack.Partition(l.stack.Config.Region) + ":iam::" + aws.ToString(known.KeyMetadata.AWSAccountId) +
+		role := "arn:" + stack.Partition(l.stack.Config.Region) + ":iam::" + l.stack.Settings.Account() +
 			":role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
 		_, err = l.kms.CreateGrant(ctx, &kms.CreateGrantInput{
 			KeyId: aws.String(key), GranteePrincipal: aws.String(role), Name: aws.String("penstock-autoscaling"),

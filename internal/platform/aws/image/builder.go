@@ -138,7 +138,7 @@ func (m *Images) abandon(ctx context.Context, token string, builders []types.Ins
 	if len(inState(found, types.ImageStatePending)) == 0 {
 		return m.endBuilders(ctx, builders)
 	}
-	return m.stack.Schedule(ctx, token, m.stack.Now().Add(imageLimit), stack.EndInstances(kindBuilder, instance.IDs(builders)))
+	return m.stack.Schedule(ctx, token, m.stack.Now().Add(imageLimit), stack.EndInstances(kindBuilder, stack.Tag(builders[0].Tags, stack.TagStage), instance.IDs(builders)))
 }
 
 // builders lists instances that are there to make images.

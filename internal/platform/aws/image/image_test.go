@@ -52,7 +52,7 @@ func TestImageName(t *testing.T) {
 		}
 	}
 	id := b.Machine("")
-	_, err := m.ec2.CreateImage(t.Context(), &ec2.CreateImageInput{InstanceId: aws.String(id), Name: aws.String(m.nameOf(r))})
+	_, err := ec2.NewFromConfig(b.Cloud.Own()).CreateImage(t.Context(), &ec2.CreateImageInput{InstanceId: aws.String(id), Name: aws.String(m.nameOf(r))})
 	b.Must(err)
 	if got, err := m.create(t.Context(), id, r); err == nil {
 		t.Errorf("an image of another's that has the name was taken for ours: %s", got)

@@ -219,17 +219,23 @@ func (i *Instances) SetTags(ctx context.Context, op string, list []types.Instanc
 	return stack.SetTags(ctx, i.ec2, op, IDs(list), tags)
 }
 
+// keyHint is for what EC2 says, and says no more of, when a volume's key can't be used.
+const keyHint = "The caller may most likely not use the KMS key of the volume: the image's, or the account's default key of EBS. " +
+	"Give the key an alias below alias/penstock/, or give its ARN to the stack as one of the image keys. A key of another account must allow this one, too."
+
 // Ended returns an error for an instance that has ended.
 func Ended(one types.Instance) error {
 	if one.State == nil || one.State.Name != types.InstanceStateNameTerminated && one.State.Name != types.InstanceStateNameShuttingDown {
 		return nil
 	}
-	why := aws.ToString(one.StateTransitionReason)
+	why, hint := aws.ToString(one.StateTransitionReason), "Try again. If it ends again, look at the instance's events in the EC2 console."
 	if one.StateReason != nil {
 		why = aws.ToString(one.StateReason.Message)
+		if code := aws.ToString(one.StateReason.Code); code == "Client.InternalError" || code == "Client.InvalidKMSKey.InvalidState" {
+			hint = keyHint
+		}
 	}
-	return pipeline.Errorf(pipeline.CodeFailed, "wait for instance", "instance %s was terminated: %s", ID(one), cmp.Or(why, "AWS gives no reason")).
-		WithHint("Try again. If it ends again, look at the instance's events in the EC2 console.")
+	return pipeline.Errorf(pipeline.CodeFailed, "wait for instance", "instance %s was terminated: %s", ID(one), cmp.Or(why, "AWS gives no reason")).WithHint("%s", hint)
 }
 
 // ID returns the ID of an instance.

@@ -20,13 +20,23 @@ import (
 // Ending is a request that a schedule makes when something is to end.
 type Ending struct {
 	Kind   string // suffix of the schedule's name
+	Stage  string // that runs it; empty for a self-service environment, which another role ends
 	Action string // service:action, as EventBridge Scheduler names them
 	Input  any
 }
 
-// EndInstances is the end of instances.
-func EndInstances(kind string, ids []string) Ending {
-	return Ending{kind, "ec2:terminateInstances", map[string]any{"InstanceIds": ids}}
+// EndInstances is the end of instances, which a stage runs unless that is empty.
+func EndInstances(kind, stage string, ids []string) Ending {
+	return Ending{kind, stage, "ec2:terminateInstances", map[string]any{"InstanceIds": ids}}
+}
+
+// ends returns the role by which something ends. Who launches environments may hand over
+// the one alone that can end nothing of a stage.
+func (s Settings) ends(e Ending) string {
+	if e.Stage == "" {
+		return s.LauncherSchedulerRole
+	}
+	return s.SchedulerRole
 }
 
 // scheduleName names the schedule of an environment's, a fleet's or a bake's end.
@@ -41,7 +51,7 @@ func (s *Stack) Schedule(ctx context.Context, id string, at time.Time, e Ending)
 	}
 	target := &types.Target{
 		Arn:         aws.String("arn:" + Partition(s.Config.Region) + ":scheduler:::aws-sdk:" + e.Action),
-		RoleArn:     aws.String(s.Settings.SchedulerRole),
+		RoleArn:     aws.String(s.Settings.ends(e)),
 		Input:       aws.String(string(input)),
 		RetryPolicy: &types.RetryPolicy{MaximumRetryAttempts: aws.Int32(20)},
 	}

@@ -13,6 +13,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -25,20 +26,29 @@ import (
 
 // Settings name what the bootstrap stack made, or what is there instead of it.
 type Settings struct {
-	Stack                string // name: distinguishes several installations in one account
-	VPC                  string
-	Subnets              []string // of instances
-	PublicSubnets        []string // of load balancers that the Internet reaches, in two zones at least
-	Bucket               string
-	InstanceProfile      string // name
-	InstanceGroup        string // security group
-	BuilderGroup         string // security group, which lets nobody in
-	LoadBalancerGroup    string // security group
-	SchedulerRole        string // ARN; that ends environments at their TTL
-	InstanceType         string // by default; empty means DefaultInstanceType
-	AssignPublicAddress  bool   // to instances: the way to Systems Manager from a public subnet
-	PublicEndpoints      bool   // the endpoint of an instance is its public address
-	InternalLoadBalancer bool
+	Stack                 string // name: distinguishes several installations in one account
+	VPC                   string
+	Subnets               []string // of instances
+	PublicSubnets         []string // of load balancers that the Internet reaches, in two zones at least
+	Bucket                string
+	InstanceProfile       string // name
+	InstanceGroup         string // security group
+	BuilderGroup          string // security group, which lets nobody in
+	LoadBalancerGroup     string // security group
+	SchedulerRole         string // ARN; that ends what stages run
+	LauncherSchedulerRole string // ARN of the role that ends self-service environments; it can end nothing of a stage
+	InstanceType          string // by default; empty means DefaultInstanceType
+	AssignPublicAddress   bool   // to instances: the way to Systems Manager from a public subnet
+	PublicEndpoints       bool   // the endpoint of an instance is its public address
+	InternalLoadBalancer  bool
+}
+
+// Account returns the ID of the account that the stack is in.
+func (s Settings) Account() string {
+	if parts := strings.Split(s.SchedulerRole, ":"); len(parts) > 4 {
+		return parts[4]
+	}
+	return ""
 }
 
 // DefaultInstanceType is small, of the present generation, and in every region.
