@@ -153,7 +153,7 @@ func (b *Board) history(w http.ResponseWriter, r *http.Request, s *session) erro
 		page.Query = "?" + values.Encode()
 	}
 	if query.After > 0 {
-		live = nil // older ones stay as they are
+		live = nil                          // older ones stay as they are
 		page.Newest = "?" + values.Encode() // also without a filter, so that it is not empty
 	}
 	if found.Next > 0 {
