@@ -40,7 +40,7 @@ var layers = map[string][]string{
 	"internal/poll":                 {},
 	"internal/regular":              {}, // opens what steps leave, for all who read it
 	"internal/process":              {},
-	"internal/present":              {}, // makes text printable for all who take some from outside, adapters among them
+	"internal/present":              {"internal/pipeline"}, // makes text printable for all who take some from outside, adapters among them
 	"internal/present/reason":       {"internal/gate", "internal/pipeline"},
 	"internal/present/shape":        {},
 	"internal/present/forge":        {}, // addresses of pages, for all who show commits and check what is configured
@@ -552,6 +552,28 @@ func tracked(t *testing.T) []string {
 func production(name string) bool {
 	return path.Ext(name) == ".go" && !strings.HasSuffix(name, "_test.go") && (strings.HasPrefix(name, "internal/") || name == "main.go") &&
 		!slices.Contains(testOnly, path.Dir(name))
+}
+
+// counted are things of which there may be one.
+var counted = regexp.MustCompile("(?:^|[^f] )%d (answers|approvals|builds|errors|events|files|instances|lines|runs|times|votes)\\b")
+
+// Nothing says "1 instances".
+func TestPlurals(t *testing.T) {
+	for _, name := range tracked(t) {
+		if !production(name) {
+			continue
+		}
+		text, err := os.ReadFile(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // deleted, not committed yet
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range counted.FindAllString(string(text), -1) {
+			t.Errorf("%s: %q: use pipeline.Count", name, found)
+		}
+	}
 }
 
 func TestSizes(t *testing.T) {

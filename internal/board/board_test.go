@@ -256,7 +256,7 @@ func TestForms(t *testing.T) {
 	b.press(b.client, "approve", stageBuild("exploratory", one), nil, http.StatusOK)
 	b.press(b.client, "retry", stageBuild("exploratory", ""), nil, http.StatusOK)
 	b.apply()
-	b.want(b.client, http.MethodPost, "/p/shop/do/approve", form(page), http.StatusConflict, "has run there again since you looked")
+	b.want(b.client, http.MethodPost, "/p/shop/do/approve", form(page), http.StatusConflict, "has run again since you looked")
 	if got := b.outcome("exploratory", one); got != pipeline.OutcomeWaiting {
 		t.Errorf("exploratory is %q", got)
 	}

@@ -171,8 +171,14 @@ func (t *tab) picture(name string) {
 		t.prefer(scheme)
 		png, err := chromedp.Run(t.ctx, chromedp.FullScreenshot(100))
 		t.must(err)
-		t.must(os.WriteFile(filepath.Join(t.ArtifactDir(), fmt.Sprintf("%s-%02d-%s-%s.png", t.Name(), *t.pictures, name, scheme)), png, 0o600))
+		t.keep(name+"-"+scheme, png)
 	}
+}
+
+// keep writes a picture.
+func (t *tab) keep(name string, png []byte) {
+	t.Helper()
+	t.must(os.WriteFile(filepath.Join(t.ArtifactDir(), fmt.Sprintf("%s-%02d-%s.png", t.Name(), *t.pictures, name)), png, 0o600))
 }
 
 var schemes = []string{"light", "dark"}

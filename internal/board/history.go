@@ -218,9 +218,9 @@ func writeCSV(w io.Writer, each func(func(report.HistoryEntry) error) error) err
 	return cmp.Or(each(out.Write), out.Flush())
 }
 
-// writeJSON writes what the command prints, as one page.
+// writeJSON writes a list, as the command prints it.
 func writeJSON(w io.Writer, each func(func(report.HistoryEntry) error) error) error {
-	before := `{"entries":[` + "\n"
+	before := "[\n"
 	err := each(func(e report.HistoryEntry) error {
 		doc, err := shape.Marshal(e)
 		if err == nil {
@@ -233,7 +233,7 @@ func writeJSON(w io.Writer, each func(func(report.HistoryEntry) error) error) er
 		_, err = io.WriteString(w, before)
 	}
 	if err == nil {
-		_, err = io.WriteString(w, "\n]}\n")
+		_, err = io.WriteString(w, "\n]\n")
 	}
 	return err
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/lab"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
 // The history has a page with filters in its address, and files of the same.
@@ -38,15 +39,10 @@ func TestHistoryPage(t *testing.T) {
 	if err != nil || len(rows) != 2 || rows[1][4] != "olga" {
 		t.Errorf("the CSV is %q, %v", rows, err)
 	}
-	var doc struct {
-		Entries []struct {
-			Actor string `json:"actor"`
-			Hash  string `json:"hash"`
-		} `json:"entries"`
-	}
+	var list []report.HistoryEntry
 	for path, most := range map[string]int{"/p/shop/history.json": 2000, "/p/shop/history.json?by=nobody": 0} {
-		if err := json.Unmarshal([]byte(b.get(path)), &doc); err != nil || len(doc.Entries) > most || most > 0 && len(doc.Entries) < 200 {
-			t.Errorf("%s: %d entries, %v", path, len(doc.Entries), err)
+		if err := json.Unmarshal([]byte(b.get(path)), &list); err != nil || len(list) > most || most > 0 && len(list) < 200 {
+			t.Errorf("%s: %d entries, %v", path, len(list), err)
 		}
 	}
 }

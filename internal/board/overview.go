@@ -5,59 +5,20 @@ package board
 
 import (
 	"cmp"
-	"context"
-	"fmt"
+	"html/template"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/ask"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present/draw"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
-
-// home lists the pipelines.
-func (b *Board) home(w http.ResponseWriter, r *http.Request, s *session) error {
-	live, err := b.live(kindHome, r)
-	if err != nil {
-		return err
-	}
-	states, err := b.Engine.States(r.Context())
-	if err != nil {
-		return err
-	}
-	type row struct {
-		Name     string
-		Stages   []draw.Node
-		Waits    int // for people
-		Produces string
-	}
-	names := slices.Sorted(maps.Keys(states))
-	applies, err := b.Engine.Reports.AppliesOf(r.Context(), names...)
-	if err != nil {
-		return err
-	}
-	rows := []row{}
-	for _, name := range names {
-		st := states[name]
-		at := row{Name: name, Waits: len(waits(b.Engine.As(s.person), st, applies[name].Watched))}
-		for _, n := range draw.GraphOf(st).Nodes {
-			at.Stages = append(at.Stages, n)
-			if st.Stages[n.Name].Persistent() {
-				at.Produces = n.Build
-			}
-		}
-		rows = append(rows, at)
-	}
-	b.show(w, s, http.StatusOK, "home", view{Title: "Pipelines", Live: live, Body: rows})
-	return nil
-}
 
 // overview is the first page of a pipeline.
 type overview struct {
@@ -95,119 +56,6 @@ func (b *Board) overview(w http.ResponseWriter, r *http.Request, s *session) err
 	return nil
 }
 
-// valueStream is the map: a card for each image and stage, from left to right as the
-// pipeline wires them.
-type valueStream struct {
-	Cards         []card
-	Edges         []draw.Edge
-	Width, Height int
-}
-
-// card is a stage, or an image, of the map.
-type card struct {
-	draw.Node
-	report.StageView
-	Column, Row int // in the grid, from 1; a card is two rows high
-	CurrentTone draw.Tone
-	NextTone    draw.Tone
-	Holds       pipeline.Build // the current one
-	Comes       pipeline.Build // the next one
-	Note        string         // why it has not come yet
-	Pin         string
-	Buttons     []button
-}
-
-// mapGrid is how the map's cards lie, as the style sheet has them.
-var mapGrid = draw.Grid{Width: 204, Height: 212, ColumnGap: 36, RowGap: 18}
-
-func (b *Board) valueStream(ctx context.Context, st *pipeline.State, who pipeline.Person) (valueStream, error) {
-	views, err := b.Engine.Reports.Views(ctx, st)
-	if err != nil {
-		return valueStream{}, err
-	}
-	byName := make(map[string]report.StageView, len(views))
-	for _, v := range views {
-		byName[v.Name] = v
-	}
-	g, e := draw.GraphOf(st), b.Engine.As(who)
-	m := valueStream{Edges: mapGrid.Edges(g)}
-	m.Width, m.Height = mapGrid.Size(g)
-	for _, n := range g.Nodes {
-		c := cardOf(st, byName[n.Name])
-		c.Node, c.Column, c.Row = n, n.Column+1, g.HalfRow(n)+1
-		c.Node.Tone = draw.ToneOf(c.View)
-		if s, ok := st.Stages[n.Name]; ok {
-			c.Pin = s.Pin
-			c.Buttons = append(buttons(e, st, c.View), moreButtons(e, st, c.View)...)
-			c.Buttons = append(c.Buttons, button{Label: "History", Page: historyPath(st.Pipeline.Name, n.Name)})
-		}
-		m.Cards = append(m.Cards, c)
-	}
-	return m, nil
-}
-
-// cardOf returns the facts of a card: what the stage is at, and what comes next.
-func cardOf(st *pipeline.State, v report.StageView) card {
-	c := card{
-		StageView: v, CurrentTone: draw.ToneOfCurrent(v.View), NextTone: draw.ToneOfNext(v.Next), Holds: st.Builds[v.Current.Build], Comes: st.Builds[v.Next.Build],
-		Note: reason.Next(v.Next, false), // there are buttons
-	}
-	if v.Next.Kind == gate.NextFailed { // the word for it says that it failed
-		c.Note = pipeline.FirstLine(v.Run.Error)
-	}
-	return c
-}
-
-// Says returns the word for what the stage is at.
-func (c card) Says() string {
-	env := c.Current.Environment
-	switch {
-	case c.Current.Build == "" && c.Current.Image == "":
-		return "no build yet"
-	case c.CurrentTone == "serving":
-		return "serving"
-	case c.CurrentTone == "failed" && env == nil:
-		return "down"
-	case c.CurrentTone == "failed":
-		return "degraded"
-	case c.CurrentTone == "person":
-		return "undecided"
-	case c.Current.Image != "":
-		return "baked"
-	}
-	return "current"
-}
-
-// NextSays returns the word for what comes next.
-func (c card) NextSays() string {
-	says := map[gate.NextKind]string{
-		gate.NextRunning: "running", gate.NextFailed: "failed", gate.NextDecision: "a decision", gate.NextPromotion: "ready to promote",
-		gate.NextPromoted: "promoted", gate.NextApply: "the next apply", gate.NextUpstream: "upstream", gate.NextBuild: "a build from upstream", gate.NextNewer: "a newer build",
-		gate.NextNever: "nothing", gate.NextPaused: "paused", gate.NextRefused: "its pin is refused",
-	}
-	if c.Next.Kind == gate.NextUpstream && len(c.Next.Upstream) == 1 {
-		return "after " + c.Next.Upstream[0].Stage
-	}
-	return says[c.Next.Kind]
-}
-
-// Endpoint returns where the current build can be seen; empty if there is no such place.
-func (c card) Endpoint() string {
-	if c.Current.Environment == nil {
-		return ""
-	}
-	return c.Current.Environment.Endpoint
-}
-
-// Health says how many instances serve; empty if that is not known.
-func (c card) Health() string {
-	env := c.Current.Environment
-	if env == nil || env.Purpose != pipeline.ForStage || env.Instances == 0 || env.Healthy == 0 && env.Status == pipeline.EnvRunning {
-		return ""
-	}
-	return fmt.Sprintf("healthy %d/%d", env.Healthy, env.Instances)
-}
-
 // environment is one of a list.
 type environment struct {
 	pipeline.Environment
@@ -242,14 +90,69 @@ func (b *Board) serving(st *pipeline.State, who pipeline.Person) []environment {
 
 // buildTable is a page of a pipeline's builds.
 type buildTable struct {
-	Stages          []string
-	Rows            []buildRow
-	Search, Outcome string
-	Outcomes        []pipeline.Outcome // to choose from
-	Page, Pages     int
-	Found, All      int
-	Newer, Older    int // pages; 0 for none
-	From, To        int
+	buildFilter
+	Stages       []string
+	Rows         []buildRow
+	Outcomes     []pipeline.Outcome // to choose from
+	Page, Pages  int
+	Found, All   int
+	Newer, Older int // pages; 0 for none
+	From, To     int
+}
+
+// buildFilter is which builds a table lists, as its address says.
+type buildFilter struct {
+	Search, Stage, Outcome, Author, Since string
+
+	stages []pipeline.Stage // at which the outcome counts
+	since  time.Time
+	BadDay bool // Since is no day, and counts for nothing
+}
+
+// filterOf reads a filter from the address. An outcome is one at any of the stages unless a
+// stage is named.
+func filterOf(first func(string) string, stages []pipeline.Stage) buildFilter {
+	f := buildFilter{Search: first("q"), Stage: first("stage"), Outcome: first("outcome"), Author: first("author"), Since: first("since"), stages: stages}
+	if f.Stage != "" {
+		f.stages = slices.DeleteFunc(slices.Clone(stages), func(s pipeline.Stage) bool { return s.Name != f.Stage })
+	}
+	if f.Since != "" {
+		var err error
+		f.since, err = time.Parse(time.DateOnly, f.Since)
+		f.BadDay = err != nil
+	}
+	return f
+}
+
+// Any reports whether the filter leaves anything out.
+func (f buildFilter) Any() bool {
+	return f.Search != "" || f.Stage != "" || f.Outcome != "" || f.Author != "" || f.Since != ""
+}
+
+// has reports whether a build is one that the filter lets through.
+func (f buildFilter) has(st *pipeline.State, b pipeline.Build) bool {
+	return matches(b, f.Search) && strings.Contains(strings.ToLower(b.Revision.Author), strings.ToLower(f.Author)) &&
+		!b.CreatedAt.Before(f.since) && f.fared(st, b.ID)
+}
+
+// fared reports whether a build has the outcome at one of the stages; where only a stage is
+// named, whether it has any there.
+func (f buildFilter) fared(st *pipeline.State, build string) bool {
+	return f.Outcome == "" && f.Stage == "" || slices.ContainsFunc(f.stages, func(s pipeline.Stage) bool {
+		outcome := st.Outcome(s, build)
+		return string(outcome) == f.Outcome || f.Outcome == "" && outcome != ""
+	})
+}
+
+// Query is the address of a page of what the filter lets through.
+func (f buildFilter) Query(page int) template.URL {
+	q := url.Values{}
+	for name, value := range map[string]string{"q": f.Search, "stage": f.Stage, "outcome": f.Outcome, "author": f.Author, "since": f.Since, "page": strconv.Itoa(page)} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	return template.URL(q.Encode()) // encoded already
 }
 
 // buildRow is a build with how it fared.
@@ -281,7 +184,7 @@ const rowsPerPage = 50
 func builds(st *pipeline.State, q map[string][]string) buildTable {
 	first := func(name string) string { return strings.TrimSpace(strings.Join(q[name], " ")) }
 	t := buildTable{
-		Search: first("q"), Outcome: first("outcome"), All: len(st.Builds),
+		All:      len(st.Builds),
 		Outcomes: []pipeline.Outcome{pipeline.OutcomeWaiting, pipeline.OutcomePassed, pipeline.OutcomeFailed, pipeline.OutcomeRejected, pipeline.OutcomeSuperseded, pipeline.OutcomeOverridden},
 	}
 	var stages []pipeline.Stage
@@ -291,19 +194,20 @@ func builds(st *pipeline.State, q map[string][]string) buildTable {
 			t.Stages = append(t.Stages, s.Name)
 		}
 	}
+	t.buildFilter = filterOf(first, stages)
 	page, _ := strconv.Atoi(first("page"))
 	page = min(max(page, 1), t.All/rowsPerPage+1)
 	var found []pipeline.Build
 	t.Found = t.All
 	for build := range st.NewestBuilds() {
-		if t.Search == "" && t.Outcome == "" && len(found) == page*rowsPerPage {
+		if !t.Any() && len(found) == page*rowsPerPage {
 			break // the rest is on later pages, and how many there are is known
 		}
-		if matches(build, t.Search) && fared(st, stages, build.ID, pipeline.Outcome(t.Outcome)) {
+		if t.has(st, build) {
 			found = append(found, build)
 		}
 	}
-	if t.Search != "" || t.Outcome != "" {
+	if t.Any() {
 		t.Found = len(found)
 	}
 	t.Pages = max((t.Found+rowsPerPage-1)/rowsPerPage, 1)
@@ -356,9 +260,4 @@ func matches(b pipeline.Build, search string) bool {
 		}
 	}
 	return true
-}
-
-// fared reports whether a build has an outcome at some stage; any does for "".
-func fared(st *pipeline.State, stages []pipeline.Stage, build string, outcome pipeline.Outcome) bool {
-	return outcome == "" || slices.ContainsFunc(stages, func(s pipeline.Stage) bool { return st.Outcome(s, build) == outcome })
 }

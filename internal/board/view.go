@@ -31,6 +31,9 @@ var templateFiles embed.FS
 //go:embed static
 var staticFiles embed.FS
 
+// sharedTemplates are those that pages are made with; each other one is a page.
+var sharedTemplates = []string{"layout", "parts", "map"}
+
 // view is what every page is made from.
 type view struct {
 	Title    string
@@ -70,15 +73,19 @@ func newPages(now func() time.Time, hosts []string) *pages {
 	}))
 	sum := sha256.Sum256([]byte(draw.PlotStyle()))
 	p.files["plot.css"] = "/static/plot.css?v=" + hex.EncodeToString(sum[:6])
+	var shared []string
+	for _, name := range sharedTemplates {
+		shared = append(shared, "templates/"+name+".html")
+	}
 	files, err := fs.Glob(templateFiles, "templates/*.html")
 	must(err)
 	for _, file := range files {
 		name := strings.TrimSuffix(path.Base(file), ".html")
-		if name == "layout" || name == "parts" {
+		if slices.Contains(sharedTemplates, name) {
 			continue
 		}
 		p.byName[name] = template.Must(template.New("layout.html").Funcs(p.functions()).
-			ParseFS(templateFiles, "templates/layout.html", "templates/parts.html", file))
+			ParseFS(templateFiles, append(shared, file)...))
 	}
 	return p
 }
@@ -134,6 +141,7 @@ func (p *pages) functions() template.FuncMap {
 		"unbroken": unbroken,
 		"mark":     func(c interface{ mark() present.Mark }) present.Mark { return c.mark() },
 		"legend":   legend,
+		"tones":    func() any { return draw.Tones },
 		"times":    func(a, b float64) float64 { return a * b },
 	}
 }

@@ -16,9 +16,7 @@ import (
 // rarer are actions that no test on the test cloud has a use for, with what has.
 var rarer = map[string]string{
 	"iam:CreateServiceLinkedRole": "the first group or load balancer of an account",
-	"scheduler:UpdateSchedule":    "extend",
 	"ssm:CancelCommand":           "cancel",
-	"sns:Publish":                 "notices", "events:PutEvents": "notices",
 	"ec2:EnableImageDeprecation":  "deprecation",
 	"ec2:DisableImageDeprecation": "publish", "ec2:ModifyImageAttribute": "publish.share_with", "ec2:ModifySnapshotAttribute": "publish.share_with",
 	"ssm:AddTagsToResource": "publish.ssm_parameter", "ssm:ListTagsForResource": "publish.ssm_parameter",

@@ -13,6 +13,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 type archiveOptions struct {
@@ -83,7 +84,7 @@ type verifiedArchive struct {
 func runArchiveVerify(ctx context.Context, o *archiveOptions) error {
 	return o.withArchive(ctx, func(r io.Reader) error {
 		n, err := app.VerifyExport(r)
-		return o.printDone(err, verifiedArchive{n}, "%d events, the chain is whole.", n)
+		return o.printDone(err, verifiedArchive{n}, "%s, the chain is whole.", present.Count(int(n), "event"))
 	})
 }
 

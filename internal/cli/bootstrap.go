@@ -167,7 +167,7 @@ type bootstrapDeleted struct {
 
 // bootstrapResult is the JSON shape of what was planned, and of what is there.
 type bootstrapResult struct {
-	Changes   []bootstrap.Change   `json:"changes"`             // of the stack
+	Changes   []bootstrap.Change   `json:"stack_changes"`       // of the stack
 	Resources *bootstrap.Resources `json:"resources,omitempty"` // absent after --dry-run
 }
 

@@ -234,7 +234,7 @@ func define(ctx context.Context, a *app.App, p pipeline.Pipeline) error {
 func (o *localOptions) shown(ctx context.Context, a *app.App, pipelineName string) error {
 	st, err := a.Engine.State(ctx, pipelineName)
 	env, _ := st.PersonEnvironment("local")
-	return o.printDone(err, describeEnvironment(env), "%s", env.Endpoint)
+	return o.printDone(err, environmentRow(env), "%s", env.Endpoint)
 }
 
 // say prints a line for each thing that happens.

@@ -4,11 +4,9 @@
 package cli
 
 import (
-	"cmp"
 	"context"
-	"fmt"
+	"io"
 	"maps"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -63,7 +61,7 @@ type buildRow struct {
 	Artifact   string                      `json:"artifact,omitempty"` // digest
 	Image      string                      `json:"image,omitempty"`
 	BaseImage  string                      `json:"base_image,omitempty"`
-	Stages     map[string]pipeline.Outcome `json:"stages"`              // by name: passed, failed, rejected, waiting or overridden; absent where it did not run
+	Stages     map[string]pipeline.Outcome `json:"outcomes"`            // by stage: passed, failed, rejected, waiting or overridden; absent where it did not run
 	Overrides  map[string]statusOverride   `json:"overrides,omitempty"` // by stage, also those that no longer apply
 }
 
@@ -115,7 +113,7 @@ func (o *buildsOptions) list(stages []string, rows []buildRow) error {
 	if err := t.flush(); err != nil {
 		return err
 	}
-	return o.legend(order, rows)
+	return o.legend(order, stages, rows)
 }
 
 // table makes a table of builds, with the columns of the stages.
@@ -136,7 +134,7 @@ func strip(stages []string, rows []buildRow, r buildRow) string {
 	for _, s := range stages {
 		width := 0
 		for _, other := range rows {
-			width = max(width, runewidth.StringWidth(other.mark(s)))
+			width = max(width, present.Width(other.mark(s)))
 		}
 		b.WriteString(runewidth.FillRight(r.mark(s), width))
 	}
@@ -144,11 +142,11 @@ func strip(stages []string, rows []buildRow, r buildRow) string {
 }
 
 // legend says on standard error what the marks mean that are in a list.
-func (o *buildsOptions) legend(order string, rows []buildRow) error {
+func (o *buildsOptions) legend(order string, stages []string, rows []buildRow) error {
 	used := map[string]bool{}
 	for _, r := range rows {
-		for stage, outcome := range r.Stages {
-			used[string(outcome)] = true
+		for _, stage := range stages {
+			used[string(r.Stages[stage])] = true
 			if _, ok := r.Overrides[stage]; ok {
 				used[string(pipeline.OutcomeOverridden)] = true
 			}
@@ -157,21 +155,18 @@ func (o *buildsOptions) legend(order string, rows []buildRow) error {
 	if len(used) == 0 {
 		return nil
 	}
-	return o.remark(order, present.Legend(slices.Collect(maps.Keys(used))...))
+	return o.remark(order, strings.ReplaceAll(present.Legend(slices.Collect(maps.Keys(used))...), "  ", ", "))
 }
 
-// remark prints lines to standard error, in faint colour and as wide as the terminal there.
+// remark prints sentences to standard error, in faint colour and as wide as the terminal there.
 func (f *factory) remark(texts ...string) error {
 	on := screenOf(f.Err)
-	room, _ := on.size()
 	for _, text := range texts {
 		if text == "" {
 			continue
 		}
-		for _, line := range wrap(text, cmp.Or(room, math.MaxInt)) {
-			if _, err := fmt.Fprintln(f.Err, on.paint(line, faint)); err != nil {
-				return err
-			}
+		if _, err := io.WriteString(f.Err, on.lines(text, faint)); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -266,10 +261,7 @@ func runRuns(ctx context.Context, o *runsOptions) error {
 			return err
 		}
 		if o.json {
-			if page.Runs == nil {
-				page.Runs = []pipeline.RunSummary{}
-			}
-			return o.printJSON(page)
+			return o.printJSON(page.Runs)
 		}
 		t := o.newTable("RUN", "STAGE", "BUILD", "STATUS", "STARTED", "TOOK", "")
 		for _, r := range page.Runs {
@@ -279,7 +271,10 @@ func runRuns(ctx context.Context, o *runsOptions) error {
 			}
 			t.row(r.ID, r.Stage, r.Build, string(r.Status), present.Ago(o.now(), r.StartedAt), took, pipeline.FirstLine(r.Error))
 		}
-		return t.flush()
+		if err := t.flush(); err != nil || page.Next == "" {
+			return err
+		}
+		return o.remark("There are more: `penstock runs " + o.pipeline + " --after " + page.Next + "` lists those before.")
 	})
 }
 

@@ -116,7 +116,8 @@ type factory struct {
 	// terminal tells whether somebody can be asked; nil looks at In.
 	terminal func() bool
 	stop     stopper
-	begun    bool // the command line was understood, and its command runs
+	opened   *app.App // that tests have opened; nil opens what the command line says
+	begun    bool     // the command line was understood, and its command runs
 }
 
 // Main runs the command line and gives the exit status. The first signal cancels the

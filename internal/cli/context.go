@@ -126,19 +126,14 @@ func newContext(f *factory, runF func(context.Context, *contextOptions) error) *
 // contextRow is the JSON shape of one context.
 type contextRow struct {
 	Name    string `json:"name"`
-	Current bool   `json:"current"`
+	Current bool   `json:"in_use"`
 	place
 }
 
-// contextUsed and contextRemoved are the JSON shapes of what became of a context.
-type (
-	contextUsed struct {
-		Current string `json:"current"` // the context's name
-	}
-	contextRemoved struct {
-		Removed string `json:"removed"` // the context's name
-	}
-)
+// contextNamed is the JSON shape of a context that is used, or is no more.
+type contextNamed struct {
+	Name string `json:"name"` // empty: none is used
+}
 
 func runContextList(_ context.Context, o *contextOptions) error {
 	c, err := readContexts()
@@ -152,7 +147,7 @@ func runContextList(_ context.Context, o *contextOptions) error {
 	if o.json {
 		return o.printJSON(rows)
 	}
-	t := o.newTable("CURRENT", "CONTEXT", "STACK", "REGION", "PROFILE", "DATA DIRECTORY")
+	t := o.newTable("IN USE", "CONTEXT", "STACK", "REGION", "PROFILE", "DATA DIRECTORY")
 	for _, r := range rows {
 		star := " "
 		if r.Current {
@@ -193,7 +188,7 @@ func runContextSet(_ context.Context, o *contextOptions) error {
 		c.Contexts[o.name] = p
 		err = writeContexts(c)
 	}
-	return o.printDone(err, p, "Context %s is set.", o.name)
+	return o.printDone(err, contextRow{o.name, o.name == c.Current, p}, "Context %s is set.", o.name)
 }
 
 func runContextUse(_ context.Context, o *contextOptions) error {
@@ -207,7 +202,7 @@ func runContextUse(_ context.Context, o *contextOptions) error {
 		return pipeline.Errorf(pipeline.CodeNotFound, "use context", "there is no context %q", o.name).WithHint("`penstock context` lists them.")
 	}
 	c.Current = o.name
-	return o.printDone(writeContexts(c), contextUsed{o.name}, "Context %s is in use.", present.Dash(o.name))
+	return o.printDone(writeContexts(c), contextNamed{o.name}, "Context %s is in use.", present.Dash(o.name))
 }
 
 func runContextRemove(_ context.Context, o *contextOptions) error {
@@ -222,5 +217,5 @@ func runContextRemove(_ context.Context, o *contextOptions) error {
 	if c.Current == o.name {
 		c.Current = ""
 	}
-	return o.printDone(writeContexts(c), contextRemoved{o.name}, "Context %s is removed.", o.name)
+	return o.printDone(writeContexts(c), contextNamed{o.name}, "Context %s is removed.", o.name)
 }

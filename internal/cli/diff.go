@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -65,7 +66,9 @@ func runDiff(ctx context.Context, o *diffOptions) error {
 		if err != nil || o.json {
 			return o.printDone(err, d, "")
 		}
-		fmt.Fprintln(o.Out, span(d))
+		if _, err := io.WriteString(o.Out, screenOf(o.Out).lines(span(d), uncoloured)); err != nil {
+			return err
+		}
 		if d.URL != "" {
 			fmt.Fprintln(o.Out, d.URL)
 		}

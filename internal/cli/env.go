@@ -189,7 +189,7 @@ func (o *envOptions) launch(ctx context.Context, a *app.App, verb string, r run.
 		return err
 	}
 	if o.json {
-		return o.printJSON(describeEnvironment(env))
+		return o.printJSON(environmentRow(env))
 	}
 	fmt.Fprintf(o.Out, "%s\n", env.Endpoint)
 	fmt.Fprintf(o.Err, "Environment %s runs build %s until %s.\n", env.Name, env.Build, pipeline.Moment(env.ExpiresAt.Local()))
@@ -219,17 +219,21 @@ func runEnvDestroy(ctx context.Context, o *envOptions) error {
 			return err
 		}
 		if o.json {
-			return o.printJSON(describeEnvironment(env))
+			return o.printJSON(environmentRow(env))
 		}
 		fmt.Fprintf(o.Out, "Environment %s has ended.\n", env.Name)
 		return nil
 	})
 }
 
-// envRow is a self-service environment of a list.
+// envRow is the JSON shape of an environment.
 type envRow struct {
 	Pipeline string `json:"pipeline"`
 	statusEnvironment
+}
+
+func environmentRow(env pipeline.Environment) envRow {
+	return envRow{env.Pipeline, describeEnvironment(env)}
 }
 
 func runEnvList(ctx context.Context, o *envOptions) error {
@@ -239,10 +243,10 @@ func runEnvList(ctx context.Context, o *envOptions) error {
 			return err
 		}
 		rows := []envRow{}
-		for name, st := range states {
+		for _, st := range states {
 			for _, env := range st.Environments {
 				if o.all || env.Purpose == pipeline.ForPerson {
-					rows = append(rows, envRow{name, describeEnvironment(env)})
+					rows = append(rows, environmentRow(env))
 				}
 			}
 		}

@@ -73,15 +73,9 @@ func newEnvShow(f *factory, runF func(context.Context, *useOptions) error) *cobr
 	return c
 }
 
-// opened is the JSON shape of an environment that was opened in a browser.
-type opened struct {
-	Endpoint string `json:"endpoint"`
-}
-
 // envShown is the JSON shape of one environment with all about it.
 type envShown struct {
-	Pipeline string `json:"pipeline"`
-	statusEnvironment
+	envRow
 	Stage     string    `json:"stage,omitempty"`
 	Commit    string    `json:"commit,omitempty"`
 	Author    string    `json:"author,omitempty"`
@@ -107,7 +101,7 @@ func runEnvShow(ctx context.Context, o *useOptions) error {
 		}
 		b := st.Builds[env.Build]
 		shown := envShown{
-			Pipeline: env.Pipeline, statusEnvironment: describeEnvironment(env), Stage: env.Stage, Commit: b.Revision.Commit, Author: b.Revision.Author,
+			envRow: environmentRow(env), Stage: env.Stage, Commit: b.Revision.Commit, Author: b.Revision.Author,
 			Message: b.Revision.Message, Image: env.Image, Instances: env.Instances, Created: env.CreatedAt.UTC(),
 		}
 		if env.Purpose == pipeline.ForPerson {
@@ -130,8 +124,7 @@ func runEnvShow(ctx context.Context, o *useOptions) error {
 		if err := t.flush(); err != nil || shown.Import == "" {
 			return err
 		}
-		fmt.Fprintf(o.Err, "Terraform takes it over with `terraform import penstock_self_service_env.NAME %s`.\n", shown.Import)
-		return nil
+		return o.remark(fmt.Sprintf("Terraform takes it over with `terraform import penstock_self_service_env.NAME %s`.", shown.Import))
 	})
 }
 
@@ -164,7 +157,7 @@ func runEnvOpen(ctx context.Context, o *useOptions) error {
 				return nil
 			}
 		}
-		return o.printDone(nil, opened{env.Endpoint}, "%s", env.Endpoint)
+		return o.printDone(nil, environmentRow(env), "%s", env.Endpoint)
 	})
 }
 

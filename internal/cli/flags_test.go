@@ -131,7 +131,7 @@ func TestFlags(t *testing.T) {
 		"metrics with all":      {line(newMetrics, metrics, "shop", "--stage", "production", "--since", "12h"), list{"shop", "production", 12 * time.Hour}},
 		"metrics since never":   {line(newMetrics, metrics, "shop", "--since", "0d"), nil},
 		"metrics of the one":    {line(newMetrics, metrics), list{"", "", 90 * 24 * time.Hour}},
-		"graph":                 {line(newGraph, graph, "shop"), list{"shop", "svg", ""}},
+		"graph":                 {line(newGraph, graph, "shop"), list{"shop", "text", ""}},
 		"graph with all":        {line(newGraph, graph, "shop", "--format", "dot", "-o", "shop.dot"), list{"shop", "dot", "shop.dot"}},
 		"graph as a photograph": {line(newGraph, graph, "shop", "--format", "jpeg"), nil},
 		"images":                {line(newImages, images), ""},

@@ -80,10 +80,11 @@ func (o *gcOptions) list(verb string, g collect.Garbage) error {
 	}
 	lines := listGarbage(verb, g)
 	if len(lines) == 0 {
-		fmt.Fprintln(o.Err, "There is nothing to remove.")
+		return o.remark("There is nothing to remove.")
 	}
+	on := screenOf(o.Out)
 	for _, line := range lines {
-		fmt.Fprintln(o.Out, present.Line(line))
+		fmt.Fprint(o.Out, on.lines(present.Line(line), uncoloured))
 	}
 	return nil
 }

@@ -4,9 +4,11 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -30,15 +32,13 @@ func newGraph(f *factory, runF func(context.Context, *graphOptions) error) *cobr
 		Use:   "graph [PIPELINE]",
 		Short: "Draw a pipeline with the status of its stages",
 		Long: "Draw a pipeline with the status of its stages: as text, as an SVG, or in the languages of Mermaid or Graphviz\n" +
-			"(DOT). The default is text on a terminal, otherwise SVG. PIPELINE may be left out if there is only one.",
+			"(DOT). Without --format, the end of the file's name says which (.svg, .mmd or .dot); otherwise it is text.\n" +
+			"PIPELINE may be left out if there is only one.",
 		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline = arg(given, 0)
 			if o.format == "" {
-				o.format = "svg"
-				if o.file == "" && !o.json && isTerminal(o.Out) {
-					o.format = "text"
-				}
+				o.format = cmp.Or(formatOf[filepath.Ext(o.file)], "text")
 			}
 			if formats[o.format] == nil {
 				return &usageError{fmt.Errorf("--format %q is none of text, svg, mermaid and dot", o.format)}
@@ -46,18 +46,21 @@ func newGraph(f *factory, runF func(context.Context, *graphOptions) error) *cobr
 			return runF(c.Context(), o)
 		},
 	}
-	c.Flags().StringVar(&o.format, "format", "", "text, svg, mermaid or dot (default: text on a terminal, otherwise svg)")
+	c.Flags().StringVar(&o.format, "format", "", "text, svg, mermaid or dot (default: by the end of the file's name, otherwise text)")
 	c.Flags().StringVarP(&o.file, "output", "o", "", "a new file to write (default: standard output)")
 	return c
 }
 
 // formats are how a graph can be written.
 var formats = map[string]func(draw.Graph) string{
-	"text":    draw.Graph.Text,
+	"text":    func(g draw.Graph) string { return g.Text(0) },
 	"svg":     draw.Graph.SVG,
 	"mermaid": draw.Graph.Mermaid,
 	"dot":     draw.Graph.DOT,
 }
+
+// formatOf says which format the end of a file's name asks for.
+var formatOf = map[string]string{".svg": "svg", ".mmd": "mermaid", ".dot": "dot", ".gv": "dot"}
 
 // drawing is the JSON shape of a graph.
 type drawing struct {
@@ -75,7 +78,11 @@ func runGraph(ctx context.Context, o *graphOptions) error {
 		if err != nil {
 			return err
 		}
-		text := formats[o.format](draw.GraphOf(states[o.pipeline]))
+		graph := draw.GraphOf(states[o.pipeline])
+		text := formats[o.format](graph)
+		if width, _ := screenOf(o.Out).size(); o.format == "text" && o.file == "" && !o.json {
+			text = graph.Text(width)
+		}
 		if o.json {
 			return o.printJSON(drawing{o.pipeline, o.format, text})
 		}

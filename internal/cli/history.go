@@ -130,7 +130,7 @@ func runHistory(ctx context.Context, o *historyOptions) error {
 		case err != nil:
 			return err
 		case o.json:
-			return o.printJSON(page)
+			return o.printJSON(page.Entries)
 		}
 		return o.list(page)
 	})
@@ -186,7 +186,7 @@ func (o *historyOptions) list(page report.HistoryPage) error {
 	if page.Next == 0 {
 		return nil
 	}
-	return o.remark(fmt.Sprintf("There is more: --after %d", page.Next))
+	return o.remark(fmt.Sprintf("There are more: `penstock history %s --after %d` lists those before.", o.pipeline, page.Next))
 }
 
 // buildOf names a build as people say it, where it has a number.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 type ledgerOptions struct {
@@ -115,7 +116,7 @@ func runLedgerImport(ctx context.Context, o *ledgerOptions) error {
 			return o.printDone(err, done, "")
 		}
 		for _, d := range done {
-			fmt.Fprintf(o.Out, "%d events of pipeline %s, of which %d were there.\n", d.Events, d.Pipeline, d.Had)
+			fmt.Fprintf(o.Out, "%s of pipeline %s, of which %d were there before.\n", present.Count(int(d.Events), "event"), d.Pipeline, d.Had)
 		}
 		return nil
 	})

@@ -16,6 +16,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/checkpoint"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 func newLedgerVerify(f *factory, runF func(context.Context, *ledgerOptions) error) *cobra.Command {
@@ -77,7 +78,7 @@ func runLedgerVerify(ctx context.Context, o *ledgerOptions) error {
 		if err != nil || o.json {
 			return o.printDone(err, verifiedLedger{n, heads}, "")
 		}
-		fmt.Fprintf(o.Out, "%d events, the chain is whole.\n", n)
+		fmt.Fprintf(o.Out, "%s, the chain is whole.\n", present.Count(int(n), "event"))
 		if anchor != nil {
 			fmt.Fprintf(o.Out, "The ledger of %s still has event %d, and all events before it.\n", o.pipeline, anchor.Sequence)
 		}

@@ -76,7 +76,8 @@ func runMetrics(ctx context.Context, o *metricsOptions) error {
 		t.row("lead time", describeDistribution(f.LeadTime), "from the commit to the end of the deployment")
 		t.row("change failure rate", fmt.Sprintf("%.0f %%", 100*f.FailureRate), fmt.Sprintf("%d of %d changes failed or were rolled back", f.Failures, f.Changes))
 		t.row("time to restore", describeDistribution(f.Restore), "from a failure to the next deployment that passed")
-		fmt.Fprintf(o.Out, "Stage %s of pipeline %s, since %s\n\n", f.Stage, f.Pipeline, pipeline.Moment(f.Since.Local()))
+		of := fmt.Sprintf("Stage %s of pipeline %s, since %s", f.Stage, f.Pipeline, pipeline.Moment(f.Since.Local()))
+		fmt.Fprintln(o.Out, screenOf(o.Out).lines(of, uncoloured))
 		if err := t.flush(); err != nil {
 			return err
 		}

@@ -94,7 +94,7 @@ func runNotify(ctx context.Context, o *notifyOptions) error {
 		for _, r := range rows {
 			note := r.Error
 			if r.Tries > 0 {
-				note = fmt.Sprintf("failed %d times, again in %s: %s", r.Tries, present.Age(r.Next.Sub(o.now())), r.Error)
+				note = fmt.Sprintf("failed %s, again in %s: %s", present.Count(r.Tries, "time"), present.Age(r.Next.Sub(o.now())), r.Error)
 			}
 			t.row(r.Pipeline, r.Target, kinds(r.On), fmt.Sprint(r.Pending), fmt.Sprint(r.Skipped), note)
 		}

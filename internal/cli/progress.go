@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mattn/go-runewidth"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
@@ -80,7 +79,7 @@ func (p *progress) draw() {
 	}
 	p.mu.Unlock()
 	if width, _ := p.on.size(); width > 0 {
-		line = runewidth.Truncate(line, width-1, "…")
+		line = present.Fit(line, width-1)
 	}
 	fmt.Fprint(p.on.out, "\r"+line+restOfLine)
 }

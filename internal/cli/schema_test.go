@@ -39,14 +39,23 @@ var updateSchemas = flag.Bool("update-schemas", false, "write schemas.json")
 var printed = map[string]any{
 	"approve": pipeline.Decision{}, "reject": pipeline.Decision{}, "promote": pipeline.Promotion{}, "rollback": pipeline.Promotion{},
 	"override": pipeline.Override{}, "evidence": report.Evidence{}, "pause": pipeline.Pause{}, "resume": pipeline.Pause{}, "retry": pipeline.Retry{},
-	"bootstrap": bootstrapResult{}, "bootstrap --delete": bootstrapDeleted{}, "bootstrap local": statusEnvironment{},
-	"builds": []buildRow{}, "runs": pipeline.RunPage{}, "history": report.HistoryPage{}, "logs": pipeline.Run{}, "status": []statusPipeline{}, "images": []report.ImageUse{},
-	"context list": []contextRow{}, "context set": place{}, "context show": place{}, "context use": contextUsed{}, "context remove": contextRemoved{},
+	"bootstrap": bootstrapResult{}, "bootstrap --delete": bootstrapDeleted{}, "bootstrap local": envRow{},
+	"builds": []buildRow{}, "runs": []pipeline.RunSummary{}, "history": []report.HistoryEntry{}, "logs": pipeline.Run{}, "status": []statusPipeline{}, "images": []report.ImageUse{},
+	"context list": []contextRow{}, "context set": contextRow{}, "context show": place{}, "context use": contextNamed{}, "context remove": contextNamed{},
 	"diff": report.Diff{}, "doctor": []doctor.Finding{}, "gc": collect.Garbage{}, "graph": drawing{}, "metrics": pipeline.Metrics{}, "notify": []notifyRow{},
-	"env launch": statusEnvironment{}, "env extend": statusEnvironment{}, "env destroy": statusEnvironment{}, "env list": []envRow{}, "env show": envShown{}, "env open": opened{},
+	"env launch": envRow{}, "env extend": envRow{}, "env destroy": envRow{}, "env list": []envRow{}, "env show": envShown{}, "env open": envRow{},
 	"init": scaffolded{}, "install": installation{}, "serve": served{}, "try": tried{}, "version": versionShape{}, "watch": watch.Event{},
 	"ledger verify": verifiedLedger{}, "ledger head": []app.Head{}, "ledger import": []ledger.Imported{}, "ledger archive list": []pipeline.Archive{}, "ledger archive verify": verifiedArchive{},
 	"schema": []string{}, "error": failure{},
+}
+
+// differing are the names of fields that have several types.
+var differing = []string{
+	"error",    // of all that failed the text; of a failure all there is about it
+	"artifact", // a digest, and where it was made all there is about it
+
+	// Of the evidence for a decision, which has builds and counts where others have their IDs and sums.
+	"failed", "before", "under_way", "files", "build", "current", "changes", "tests", "next", "pending", "from", "to",
 }
 
 // unshaped are the commands that print something else than a value of a type with --json.
@@ -105,10 +114,23 @@ func TestSchemas(t *testing.T) {
 		}
 		file.Defs[name] = b.Bytes()
 	}
+	kinds := map[string]any{}
 	for name, def := range made.Defs {
 		for _, field := range def.(map[string]any)["properties"].(shape.Properties) {
 			if !regexp.MustCompile(`^[a-z][a-z0-9_]*$`).MatchString(field.Name) {
 				t.Errorf("%s.%s is not in snake_case", name, field.Name)
+			}
+			if isTime := field.Schema["format"] == "date-time"; isTime != strings.HasSuffix(field.Name, "_at") {
+				t.Errorf("%s.%s: the names of times, and of nothing else, end in _at", name, field.Name)
+			}
+			kind := field.Schema["type"]
+			if kind == nil {
+				kind = field.Schema["$ref"]
+			}
+			if kinds[field.Name] == nil {
+				kinds[field.Name] = kind
+			} else if kinds[field.Name] != kind && !slices.Contains(differing, field.Name) {
+				t.Errorf("%s.%s is %v, and elsewhere %v", name, field.Name, kind, kinds[field.Name])
 			}
 		}
 	}
@@ -267,8 +289,8 @@ func TestValidate(t *testing.T) {
 		}
 	}
 	for doc, command := range map[string]string{
-		`{"Runs":[],"Next":""}`: "runs", `{"runs":null}`: "runs", `{"runs":[],"after":"r-1"}`: "runs", `[{"pipeline":"shop"}]`: "status",
-		`{"kind":"ran","time":"yesterday"}`: "watch", `{}`: "error",
+		`{"runs":[],"next":""}`: "runs", `null`: "runs", `[{"ID":"r-1"}]`: "runs", `[{"pipeline":"shop"}]`: "status",
+		`{"event":"apply","created_at":"yesterday"}`: "watch", `{}`: "error",
 	} {
 		if err := validate(command, []byte(doc)); err == nil {
 			t.Errorf("%s passes for what penstock %s prints", doc, command)

@@ -6,9 +6,12 @@ package cli
 import (
 	"io"
 	"os"
+	"strings"
 
 	"github.com/mattn/go-isatty"
 	"golang.org/x/term"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // screen is where people read: a terminal, or a pipe, which has neither colours nor
@@ -57,6 +60,19 @@ func (s screen) size() (width, height int) {
 		return 0, 0
 	}
 	return width, height
+}
+
+// lines breaks a text into the lines that it takes there, each in a colour.
+func (s screen) lines(text string, c colour) string {
+	room, _ := s.size()
+	if room <= 0 {
+		return s.paint(text, c) + "\n"
+	}
+	var b strings.Builder
+	for _, line := range present.Wrap(text, room) {
+		b.WriteString(s.paint(line, c) + "\n")
+	}
+	return b.String()
 }
 
 // colour is the control sequence that makes a terminal write what follows.

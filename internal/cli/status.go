@@ -57,7 +57,7 @@ func newStatus(f *factory, runF func(context.Context, *statusOptions) error) *co
 
 // statusPipeline is the JSON shape of one pipeline's status.
 type statusPipeline struct {
-	Pipeline     string              `json:"pipeline"`
+	Pipeline     string              `json:"name"`
 	Watched      bool                `json:"watched"` // somebody applies what can move, by penstock watch
 	Stages       []statusStage       `json:"stages"`
 	Images       []statusImage       `json:"images"`
@@ -65,7 +65,7 @@ type statusPipeline struct {
 }
 
 type statusStage struct {
-	Stage      string             `json:"stage"`
+	Stage      string             `json:"name"`
 	Type       pipeline.StageType `json:"type"`
 	Status     gate.Status        `json:"status"`
 	Signal     gate.Signal        `json:"signal"`              // how much it wants of people: serving, person, running, upstream, failed or nothing
@@ -317,9 +317,10 @@ func describeEnvironment(env pipeline.Environment) statusEnvironment {
 	}
 }
 
-// ends says when an environment ends; empty where it does not, or has.
+// ends says when an environment ends by itself; empty where it does not, or has. That of a run
+// ends with the run, whatever its longest time is, unless it is kept.
 func (f *factory) ends(env statusEnvironment) string {
-	if env.Expires.IsZero() || env.Status == pipeline.EnvExpired {
+	if env.Expires.IsZero() || env.Status == pipeline.EnvExpired || env.Purpose == pipeline.ForRun && env.Status != pipeline.EnvKept {
 		return ""
 	}
 	return "in " + present.Age(env.Expires.Sub(f.now()))

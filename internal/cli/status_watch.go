@@ -5,15 +5,16 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/mattn/go-runewidth"
-
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
@@ -76,24 +77,68 @@ const (
 	restBelow   = "\x1b[J"
 )
 
-// redraw writes the board over what is there, in one piece, as far as it fits; with what
-// went wrong where it is that of before.
+// redraw writes the board over what is there, in one piece; with what went wrong where it is
+// that of before. Where it does not fit, what needs a person comes first, and the last line
+// names what is below.
 func (o *statusOptions) redraw(on screen, all []statusPipeline, trouble error) error {
 	width, height := on.size()
-	text := on.paint(pipeline.Clock(o.now())+"   interrupt to leave", faint) + "\n\n"
+	head := on.paint(pipeline.Clock(o.now())+"   interrupt to leave", faint) + "\n\n"
 	if trouble != nil {
-		text += on.paint(runewidth.Truncate(present.Line(trouble.Error()), max(width, 1), "…"), red) + "\n\n"
+		head += on.paint(present.Fit(present.Line(trouble.Error()), max(width, 1)), red) + "\n\n"
 	}
-	text += o.board(on, all)
 	if len(all) == 0 {
-		text += "There are no pipelines yet.\n"
+		head += "There are no pipelines yet.\n"
 	}
-	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	whole := func(all []statusPipeline) []string {
+		return strings.Split(strings.TrimRight(head+o.board(on, all), "\n"), "\n")
+	}
+	lines := whole(all)
 	if height > 0 && len(lines) > height {
-		lines = append(lines[:height-1], fmt.Sprintf("… %d more lines", len(lines)-height+1))
+		lines = whole(urgentFirst(all))
+		more := fmt.Sprintf("… %s", pipeline.Count(len(lines)-height+1, "more line"))
+		if names := rowNames(lines[height-1:]); names != "" {
+			more += ": " + names
+		}
+		lines = append(lines[:height-1], present.Fit(more, max(width, 1)))
 	}
 	_, err := io.WriteString(o.Out, topLeft+strings.Join(lines, restOfLine+"\r\n")+restOfLine+restBelow)
 	return err
+}
+
+// urgency is the order of signals where there is no room for all.
+var urgency = []gate.Signal{gate.SignalPerson, gate.SignalFailed, gate.SignalRunning, gate.SignalUpstream, gate.SignalServing, gate.SignalNothing}
+
+// urgentFirst returns the pipelines and their stages in the order of urgency.
+func urgentFirst(all []statusPipeline) []statusPipeline {
+	first := func(p statusPipeline) int { // that of its most urgent stage
+		return slices.Index(urgency, p.Stages[0].Signal)
+	}
+	all = slices.Clone(all)
+	for i, p := range all {
+		all[i].Stages = slices.Clone(p.Stages)
+		slices.SortStableFunc(all[i].Stages, func(a, b statusStage) int {
+			return cmp.Compare(slices.Index(urgency, a.Signal), slices.Index(urgency, b.Signal))
+		})
+	}
+	slices.SortStableFunc(all, func(a, b statusPipeline) int {
+		if len(a.Stages) == 0 || len(b.Stages) == 0 {
+			return cmp.Compare(len(b.Stages), len(a.Stages))
+		}
+		return cmp.Compare(first(a), first(b))
+	})
+	return all
+}
+
+// rowNames returns the names with which rows of a table begin.
+func rowNames(lines []string) string {
+	var names []string
+	for _, line := range lines {
+		name, _, row := strings.Cut(line, "  ")
+		if row && name != "" && !strings.HasPrefix(name, "\x1b") && name != strings.ToUpper(name) {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // changes returns a function that prints a line for each stage and environment that is

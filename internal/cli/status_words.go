@@ -34,7 +34,7 @@ func (o *statusOptions) board(on screen, all []statusPipeline) string {
 		}
 		fmt.Fprintf(&b, "Pipeline %s\n", on.paint(p.Pipeline, bold))
 		if !p.Watched && slices.ContainsFunc(p.Stages, statusStage.waitsForApply) {
-			b.WriteString(on.paint("Nobody watches: `terraform apply`, or `penstock watch`, moves what can move.\n", faint))
+			b.WriteString(on.lines("Nobody watches: `terraform apply`, or `penstock watch`, moves what can move.", faint))
 		}
 		b.WriteByte('\n')
 		t := newTable(on, "STAGE", "STATUS", "BUILD", "SINCE", "NEXT")

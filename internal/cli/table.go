@@ -8,8 +8,6 @@ import (
 	"maps"
 	"strings"
 
-	"github.com/mattn/go-runewidth"
-
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
@@ -59,11 +57,11 @@ var columns = map[string]column{
 	"MESSAGE": telling, "": noting, "NEXT": noting, "ENDPOINT": noting, "USED BY": noting, "DATA DIRECTORY": noting, "ON": naming, "BY": naming,
 	"STATUS": {painted: true}, "WHAT": {painted: true},
 	"AUTHOR": {cut: inMiddle, enough: 16, least: 16, leaves: 1},
-	"SIZE":   {leaves: 2}, "SINCE": {leaves: 6}, "COMMIT": {leaves: 3}, "BAKED": {leaves: 4}, "TOOK": {leaves: 5}, "STARTED": {leaves: 6}, "WHEN": {leaves: 7}, "CREATED": {leaves: 8},
+	"SIZE":   {leaves: 2}, "COMMIT": {leaves: 3}, "BAKED": {leaves: 4}, "TOOK": {leaves: 5}, "STARTED": {leaves: 6}, "WHEN": {leaves: 7}, "CREATED": {leaves: 8}, "SINCE": {leaves: 9},
 }
 
 // lastToLeave is the highest of leaves.
-const lastToLeave = 8
+const lastToLeave = 9
 
 // gap is between two columns, indent before what stands below its row.
 const (
@@ -114,7 +112,7 @@ func (t *table) text() string {
 		b.WriteByte('\n')
 	}
 	if left := l.left(t); left != "" {
-		b.WriteString(t.paint(runewidth.Truncate("No room for "+left+".", room, "…"), faint) + "\n")
+		b.WriteString(t.paint(present.Fit("No room for "+left+".", room), faint) + "\n")
 	}
 	return b.String()
 }
@@ -136,18 +134,16 @@ type layout struct {
 func (t *table) layout(room int) (layout, bool) {
 	natural := map[int]int{}
 	for i := range t.columns {
-		if t.columns[i].sinks && room > 0 {
-			continue // it takes what the others leave
-		}
-		natural[i] = runewidth.StringWidth(t.heading[i])
+		natural[i] = present.Width(t.heading[i])
 		for _, cells := range t.rows {
-			natural[i] = max(natural[i], runewidth.StringWidth(cells[i]))
+			natural[i] = max(natural[i], present.Width(cells[i]))
 		}
 	}
 	l := layout{room, maps.Clone(natural)}
-	if room <= 0 {
+	if room <= 0 || t.shrink(l, func(c column) int { return c.enough }) {
 		return l, true
 	}
+	maps.DeleteFunc(natural, func(i, _ int) bool { return t.columns[i].sinks }) // they take what the others leave
 	for left := range lastToLeave + 1 {
 		maps.DeleteFunc(natural, func(i, _ int) bool { return t.columns[i].leaves > 0 && t.columns[i].leaves <= left })
 		l.widths = maps.Clone(natural)
@@ -164,7 +160,7 @@ func (t *table) shrink(l layout, least func(column) int) bool {
 		widest := -1
 		for i, c := range t.columns {
 			w, shown := l.widths[i]
-			if shown && c.cut != nowhere && w > max(least(c), runewidth.StringWidth(t.heading[i])) && (widest < 0 || w > l.widths[widest]) {
+			if shown && c.cut != nowhere && w > max(least(c), present.Width(t.heading[i])) && (widest < 0 || w > l.widths[widest]) {
 				widest = i
 			}
 		}
@@ -207,17 +203,17 @@ func (t *table) line(l layout, cells []string, paint func(column int, text strin
 		switch {
 		case !shown && !sinks, c == "", sinks && c == "-":
 			continue
-		case sinks && next+runewidth.StringWidth(c) > l.room:
+		case sinks && next+present.Width(c) > l.room:
 			below = append(below, c)
 			continue
 		case shown:
-			c = t.columns[i].cut.to(c, width)
+			c = t.columns[i].fit(c, width)
 		default:
-			width = runewidth.StringWidth(c)
+			width = present.Width(c)
 		}
 		if strings.TrimSpace(c) != "" {
 			b.WriteString(strings.Repeat(" ", next-at) + paint(i, c))
-			at = next + runewidth.StringWidth(c)
+			at = next + present.Width(c)
 		}
 		next += width + gap
 	}
@@ -227,10 +223,21 @@ func (t *table) line(l layout, cells []string, paint func(column int, text strin
 	return strings.Join(append([]string{b.String()}, wrapBelow(below, l.room)...), "\n")
 }
 
+// fit returns a cell in a width.
+func (c column) fit(text string, width int) string {
+	switch c.cut {
+	case inMiddle:
+		return present.FitMiddle(text, width)
+	case atEnd:
+		return present.Fit(text, width)
+	}
+	return text
+}
+
 // wrapBelow returns the lines below a row.
 func wrapBelow(texts []string, room int) (lines []string) {
 	for _, text := range texts {
-		for _, line := range wrap(text, room-indent) {
+		for _, line := range present.Wrap(text, room-indent) {
 			lines = append(lines, strings.Repeat(" ", indent)+line)
 		}
 	}
@@ -275,7 +282,7 @@ func (t *table) records(room int) string {
 				continue
 			}
 			heading := t.heading[i]
-			for at, line := range wrap(strings.TrimSpace(heading+" "+c), room) {
+			for at, line := range present.Wrap(strings.TrimSpace(heading+" "+c), room) {
 				if rest, ok := strings.CutPrefix(line, heading+" "); ok && at == 0 {
 					line = t.paint(heading, bold) + " " + rest
 				}

@@ -154,6 +154,9 @@ func (f *factory) create(ctx context.Context, dir string, call func(*app.App) er
 
 // with opens what where finds for the time of a call.
 func (f *factory) with(ctx context.Context, call func(*app.App) error) error {
+	if f.opened != nil {
+		return call(f.opened)
+	}
 	a, err := f.open(ctx)
 	if err != nil {
 		return err

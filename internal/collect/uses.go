@@ -45,7 +45,7 @@ func needs(st *pipeline.State, uses map[string][]string) {
 		}
 	}
 	for id, n := range based {
-		use(id, "base of %d builds", n)
+		use(id, "base of %s", pipeline.Count(n, "build"))
 	}
 	for _, run := range st.Latest {
 		if run.Status == pipeline.RunRunning { // whoever finds its process dead may finish it

@@ -141,12 +141,10 @@ func TestContainers(t *testing.T) {
 	}
 
 	runs := started()
-	var page struct {
-		Runs []struct{ ID, Status, Error string }
-	}
-	s.must(json.Unmarshal([]byte(s.penstock("runs", "p", "--stage", "commit", "--json")), &page))
+	var all []struct{ ID, Status, Error string }
+	s.must(json.Unmarshal([]byte(s.penstock("runs", "p", "--stage", "commit", "--json")), &all))
 	want := map[string]string{runs[0]: "displaced", runs[1]: "passed"}
-	for _, r := range page.Runs {
+	for _, r := range all {
 		if status, ok := want[r.ID]; ok && r.Status != status {
 			t.Errorf("run %s is %s, want %s: %s", r.ID, r.Status, status, r.Error)
 		}

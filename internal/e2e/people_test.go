@@ -69,10 +69,10 @@ func TestPeople(t *testing.T) {
 		t.Fatalf("a pipeline that waits for people plans %v", got)
 	}
 	builds := func() (ids []string) {
-		var rows []struct{ Build string }
+		var rows []struct{ ID string }
 		s.must(json.Unmarshal([]byte(s.penstock("builds", "p", "--json")), &rows))
 		for _, r := range rows {
-			ids = append(ids, r.Build)
+			ids = append(ids, r.ID)
 		}
 		return ids
 	}

@@ -4,8 +4,6 @@
 package gate
 
 import (
-	"fmt"
-
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -87,7 +85,7 @@ func (w Why) String() string {
 	case WhyOtherMachines:
 		return "its environment has instances of another type"
 	case WhyScale:
-		return fmt.Sprintf("its environment is to have %d instances", w.Instances)
+		return "its environment is to have " + pipeline.Count(w.Instances, "instance")
 	case WhyProxies:
 		return "its endpoint is to trust other proxies"
 	case WhyPassed:

@@ -71,7 +71,7 @@ func (p *platform) Prepare(_ context.Context, r pipeline.FleetRequest) (pipeline
 		env = &environment{requests: map[string]request{}}
 		p.envs[r.Environment] = env
 	}
-	fmt.Fprintf(r.Log, "%d instances are healthy\n", r.Instances)
+	fmt.Fprintf(r.Log, "%s healthy\n", pipeline.Count(r.Instances, "instance is", "instances are"))
 	r.Log = io.Discard
 	env.pending, env.expires, env.requests[r.Fleet] = r.Fleet, r.ExpiresAt, request{r, p.by}
 	return pipeline.Fleet{ID: r.Fleet, Endpoint: endpoint(r.Environment)}, nil

@@ -15,8 +15,8 @@ import (
 type Archive struct {
 	ID       string    `json:"id"` // of the pipeline
 	Pipeline string    `json:"pipeline"`
-	Removed  time.Time `json:"removed"` // when the pipeline was removed
-	Until    time.Time `json:"until"`   // from then on it is garbage
+	Removed  time.Time `json:"removed_at"` // when the pipeline was removed
+	Until    time.Time `json:"expires_at"` // from then on it is garbage
 }
 
 const archiveTime = "20060102T150405Z"

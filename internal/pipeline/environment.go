@@ -82,9 +82,9 @@ type Image struct {
 	Commit    string            `json:"commit,omitempty"`
 	Size      int64             `json:"size"` // bytes
 	Order     int64             `json:"order"`
-	Published string            `json:"published,omitempty"` // digest of its publication
-	Copies    map[string]string `json:"copies,omitempty"`    // IDs by region, its own included
-	Packages  *Artifact         `json:"packages,omitempty"`  // the artifact that lists its packages; absent if they are not known
+	Published string            `json:"published,omitempty"`                     // digest of its publication
+	Copies    map[string]string `json:"copies,omitempty"`                        // IDs by region, its own included
+	Packages  *Artifact         `json:"packages,omitempty" shape:"package_list"` // the artifact that lists its packages; absent if they are not known
 	CreatedAt time.Time         `json:"created_at"`
 }
 

@@ -21,14 +21,14 @@ func StepFooter(name string) string { return stepMark + strconv.Quote(name) + " 
 
 // LogPart is part of the log of a run, in bytes from the log's beginning.
 type LogPart struct {
-	From int64 `json:"from"`         // its first byte, from 0
-	To   int64 `json:"to,omitempty"` // behind its last byte; 0: it goes to the log's end
+	From int64 `json:"from" shape:"from_byte"`       // its first byte, from 0
+	To   int64 `json:"to,omitempty" shape:"to_byte"` // behind its last byte; 0: it goes to the log's end
 }
 
 // StepUnderWay is a step that has begun and has no result yet.
 type StepUnderWay struct {
 	Name string `json:"name"`
-	From int64  `json:"from"` // where its part of the log begins, in bytes
+	From int64  `json:"from" shape:"from_byte"` // where its part of the log begins, in bytes
 }
 
 // LogParts returns where the parts of the steps with a name are in the log of the run, in

@@ -15,8 +15,8 @@ import (
 type Metrics struct {
 	Pipeline string    `json:"pipeline"`
 	Stage    string    `json:"stage"` // that deploys
-	Since    time.Time `json:"since"`
-	Until    time.Time `json:"until"`
+	Since    time.Time `json:"started_at"`
+	Until    time.Time `json:"ended_at"`
 	// Deployments are the runs of the stage that passed, except for those of the build that
 	// was deployed already.
 	Deployments int     `json:"deployments"`
@@ -37,7 +37,7 @@ type Metrics struct {
 
 // MetricsPeriod are the metrics of a day or a week.
 type MetricsPeriod struct {
-	Start       time.Time     `json:"start"` // its first moment
+	Start       time.Time     `json:"started_at"` // its first moment
 	Deployments int           `json:"deployments"`
 	Changes     int           `json:"changes"`
 	Failures    int           `json:"failures"`

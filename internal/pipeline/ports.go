@@ -59,8 +59,8 @@ type RunQuery struct {
 
 // RunPage is a page of runs.
 type RunPage struct {
-	Runs []RunSummary `json:"runs"`
-	Next string       `json:"next,omitempty"` // empty on the last page
+	Runs []RunSummary
+	Next string // the ID of the last one; empty on the last page
 }
 
 // Process names a process of some machine, or of some container on it.

@@ -59,12 +59,12 @@ type Run struct {
 	Inputs      Inputs       `json:"inputs"`
 	Status      RunStatus    `json:"status"` // running, passed, failed, cancelled or displaced
 	Phase       Phase        `json:"phase"`
-	Why         string       `json:"why,omitempty"`         // why it ran, in words
-	Promotion   int64        `json:"promotion,omitempty"`   // version of the newest promotion that the run consumes
-	Environment string       `json:"environment,omitempty"` // environment ID
-	Fleet       string       `json:"fleet,omitempty"`       // the fleet that the run brought up there
-	Image       string       `json:"image,omitempty"`       // image that the run baked
-	Artifact    *Artifact    `json:"artifact,omitempty"`    // artifact that the run stored
+	Why         string       `json:"why,omitempty"`                                 // why it ran, in words
+	Promotion   int64        `json:"promotion,omitempty" shape:"promotion_version"` // version of the newest promotion that the run consumes
+	Environment string       `json:"environment,omitempty"`                         // environment ID
+	Fleet       string       `json:"fleet,omitempty"`                               // the fleet that the run brought up there
+	Image       string       `json:"image,omitempty"`                               // image that the run baked
+	Artifact    *Artifact    `json:"artifact,omitempty"`                            // artifact that the run stored
 	Steps       []StepResult `json:"steps,omitempty"`
 	// UnderWay is the step that has begun and has no result yet. On a run that has ended, it
 	// is the step in which its process died.
@@ -117,7 +117,7 @@ type StepResult struct {
 	Error     string        `json:"error,omitempty"`
 	Tests     *TestCounts   `json:"tests,omitempty"`
 	Load      *LoadReport   `json:"load,omitempty"`
-	Log       *LogPart      `json:"log,omitempty"` // the step's part of the log of its run
+	Log       *LogPart      `json:"log,omitempty" shape:"log_part"` // the step's part of the log of its run
 }
 
 // TestCounts is what a JUnit report adds up to.
@@ -126,7 +126,7 @@ type TestCounts struct {
 	Failed   int           `json:"failed"` // failures and errors
 	Skipped  int           `json:"skipped"`
 	Duration time.Duration `json:"duration"`
-	Failures []TestFailure `json:"failures,omitempty"` // the first few
+	Failures []TestFailure `json:"failures,omitempty" shape:"failed_tests"` // the first few
 }
 
 // TestFailure names one failed test.

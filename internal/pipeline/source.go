@@ -59,7 +59,7 @@ type Revision struct {
 	Commit     string     `json:"commit"`
 	Author     string     `json:"author,omitempty"`
 	Committer  string     `json:"committer,omitempty"` // the author of the commit; unknown in old records
-	Time       time.Time  `json:"time,omitzero"`
+	Time       time.Time  `json:"time,omitzero" shape:"committed_at"`
 	Message    string     `json:"message,omitempty"` // the first line
 	Components Components `json:"components,omitzero"`
 }

@@ -4,6 +4,8 @@
 package pipeline
 
 import (
+	"cmp"
+	"fmt"
 	"regexp"
 	"strings"
 	"time"
@@ -41,4 +43,13 @@ func Slug(text, word string) string {
 		name = word + "-" + name
 	}
 	return strings.Trim(name[:min(len(name), longestSlug)], "-")
+}
+
+// Count names a number of things: "1 build", "2 builds". An irregular plural is passed as
+// well: Count(n, "branch", "branches").
+func Count(n int, one string, many ...string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, cmp.Or(strings.Join(many, ""), one+"s"))
 }

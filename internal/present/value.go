@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
 // units of durations, the largest first.
@@ -77,10 +79,7 @@ func Size(n int64) string {
 // Count formats a number of things: "1 build", "2 builds". An irregular plural is passed as
 // well: Count(n, "branch", "branches").
 func Count(n int, one string, many ...string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, cmp.Or(strings.Join(many, ""), one+"s"))
+	return pipeline.Count(n, one, many...)
 }
 
 // Dash returns the text, or a dash if it is empty.
@@ -100,6 +99,17 @@ func Digest(s string) string {
 
 // Shell returns text as one word of a POSIX shell.
 func Shell(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// Middle returns text in at most so many characters. Longer text loses its middle, as names
+// that people give differ at their ends: "acceptance-eu-west-1", "acceptance-us-east-1".
+func Middle(s string, most int) string {
+	c := []rune(s)
+	if len(c) <= most {
+		return s
+	}
+	head := most / 2
+	return string(c[:head]) + "…" + string(c[len(c)-(most-head-1):])
+}
 
 // List writes names for a sentence: "a, b and c".
 func List(names []string) string {

@@ -19,13 +19,13 @@ type Diff struct {
 	Pipeline   string  `json:"pipeline"`
 	From       string  `json:"from"`
 	To         string  `json:"to"`
-	FromNumber int64   `json:"from_number"`        // of the first build, as people say it
-	ToNumber   int64   `json:"to_number"`          // of the second build, as people say it
-	URL        string  `json:"url,omitempty"`      // of a page that compares the commits
-	Stage      string  `json:"stage,omitempty"`    // the stage whose current build it is compared with, if no build was named
-	ToStage    string  `json:"to_stage,omitempty"` // the stage whose current build is compared, if it was named
-	Waits      string  `json:"waits,omitempty"`    // the stage at which the newer build waits for a decision, if no build was named
-	Parts      []Part  `json:"parts"`              // what differs of artifact, base image and image
+	FromNumber int64   `json:"from_number"`             // of the first build, as people say it
+	ToNumber   int64   `json:"to_number"`               // of the second build, as people say it
+	URL        string  `json:"url,omitempty"`           // of a page that compares the commits
+	Stage      string  `json:"stage,omitempty"`         // the stage whose current build it is compared with, if no build was named
+	ToStage    string  `json:"to_stage,omitempty"`      // the stage whose current build is compared, if it was named
+	Waits      string  `json:"waiting_stage,omitempty"` // the stage at which the newer build waits for a decision, if no build was named
+	Parts      []Part  `json:"parts"`                   // what differs of artifact, base image and image
 	Lineage    Lineage `json:"lineage"`
 	// Packages are the differences between the images. They are known only of baked images
 	// whose packages the platform could list.
@@ -48,8 +48,8 @@ type Part struct {
 // Lineage is the images that the images of the two builds were baked from, the image itself
 // first.
 type Lineage struct {
-	From []string `json:"from"` // IDs of images, of the first build
-	To   []string `json:"to"`   // and of the second
+	From []string `json:"from_images"` // IDs of images, of the first build
+	To   []string `json:"to_images"`   // and of the second
 }
 
 // Diff compares two builds. Each is named by its ID, by its number, or by a stage whose

@@ -13,9 +13,6 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/state"
 )
 
-// metricsPage is how many runs are read at a time.
-const metricsPage = 1000
-
 // metricsBefore is how long before the requested time runs are read: they show what was
 // deployed then, and so what is a rollback, and a failure may last from then.
 const metricsBefore = 30 * 24 * time.Hour
@@ -39,33 +36,16 @@ func (r *Reports) Metrics(ctx context.Context, pipelineName, stage string, since
 	if _, ok := st.Stages[stage]; !ok {
 		return pipeline.Metrics{}, state.NoStage(pipelineName, stage)
 	}
-	runs, err := r.pastRuns(ctx, pipelineName, since.Add(-metricsBefore))
+	var f pipeline.Metrics
+	var waits []pipeline.StageWait
+	err = r.past.with(ctx, pipelineName, since.Add(-metricsBefore), func(runs []pipeline.RunSummary) {
+		waits = pipeline.WaitsOf(st, runs, since)
+		runs = slices.DeleteFunc(runs, func(r pipeline.RunSummary) bool { return r.Stage != stage })
+		f = pipeline.MetricsOf(runs, since, r.now().UTC(), func(build string) pipeline.Build { return st.Builds[build] })
+	})
 	if err != nil {
 		return pipeline.Metrics{}, fmt.Errorf("compute metrics: %w", err)
 	}
-	waits := pipeline.WaitsOf(st, runs, since)
-	runs = slices.DeleteFunc(runs, func(r pipeline.RunSummary) bool { return r.Stage != stage })
-	f := pipeline.MetricsOf(runs, since, r.now().UTC(), func(build string) pipeline.Build { return st.Builds[build] })
 	f.Pipeline, f.Stage, f.Waits = pipelineName, stage, waits
 	return f, nil
-}
-
-// pastRuns returns the runs that began since a time, the newest first.
-func (r *Reports) pastRuns(ctx context.Context, pipelineName string, since time.Time) (runs []pipeline.RunSummary, err error) {
-	for query := (pipeline.RunQuery{Limit: metricsPage}); ; {
-		page, err := r.ledger.Runs(ctx, pipelineName, query)
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range page.Runs {
-			if r.StartedAt.Before(since) {
-				return runs, nil
-			}
-			runs = append(runs, r)
-		}
-		if page.Next == "" {
-			return runs, nil
-		}
-		query.After = page.Next
-	}
 }

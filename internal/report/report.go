@@ -72,13 +72,14 @@ type Reports struct {
 	dead      func(pipeline.Process) bool
 	now       func() time.Time
 	headAge   time.Duration
+	past      *past
 }
 
 // New makes Reports.
 func New(c Config) *Reports {
 	return &Reports{
 		states: c.States, ledger: c.Ledger, platform: c.Platform, sources: c.Sources, artifacts: c.Artifacts, logs: c.Logs,
-		dead: c.Dead, now: c.Now, headAge: c.HeadAge,
+		dead: c.Dead, now: c.Now, headAge: c.HeadAge, past: newPast(c.Ledger),
 	}
 }
 

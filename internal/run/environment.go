@@ -75,7 +75,7 @@ func (a *attempt) prepare(ctx context.Context) error {
 	req.Instances = a.stage.Instances(a.state.Pipeline)
 	req.DataFrom = a.dataFrom()
 	req.Seed = a.state.Pipeline.Service.Seed != "" && what != pipeline.ForStage && req.DataFrom == ""
-	a.logf("environment %s: %d instances of %s", env.ID, req.Instances, cmp.Or(launch.Image, "an empty root"))
+	a.logf("environment %s: %s of %s", env.ID, pipeline.Count(req.Instances, "instance"), cmp.Or(launch.Image, "an empty root"))
 	a.fleet, err = a.under(a.lease).Prepare(ctx, req)
 	if err != nil {
 		return fmt.Errorf("launch %s: %w", env.Describe(), err)
@@ -296,7 +296,7 @@ func (e *core) resized(ctx context.Context, h *lock.Lock, env pipeline.Environme
 		return env, err
 	}
 	if err := e.under(h.Lease).Resize(ctx, env.ID, instances); err != nil {
-		return env, fmt.Errorf("resize %s to %d instances: %w", env.Describe(), instances, err)
+		return env, fmt.Errorf("resize %s to %s: %w", env.Describe(), pipeline.Count(instances, "instance"), err)
 	}
 	env.Instances = instances
 	return env, nil

@@ -41,7 +41,7 @@ func summary(r pipeline.StepResult) string {
 		text += fmt.Sprintf(" after %d attempts", r.Attempts)
 	}
 	if t := r.Tests; t != nil {
-		text += fmt.Sprintf(" (%d tests, %d failed, %d skipped)", t.Total, t.Failed, t.Skipped)
+		text += fmt.Sprintf(" (%s, %d failed, %d skipped)", present.Count(t.Total, "test"), t.Failed, t.Skipped)
 	}
 	if reason := pipeline.FirstLine(r.Error); reason != "" {
 		text += ": " + reason

@@ -161,13 +161,13 @@ func (t *tally) progress() string {
 		return "no answers yet"
 	}
 	past := max(t.End.Sub(t.Begun), time.Second)
-	return fmt.Sprintf("%d answers, %.1f/s, %d errors, p99 %s", c.Requests, float64(c.Requests)/past.Seconds(), c.Errors, present.Duration(t.quantile(0.99)))
+	return fmt.Sprintf("%s, %.1f/s, %s, p99 %s", present.Count(int(c.Requests), "answer"), float64(c.Requests)/past.Seconds(), present.Count(int(c.Errors), "error"), present.Duration(t.quantile(0.99)))
 }
 
 // describe returns the report in one line.
 func describe(r *pipeline.LoadReport) string {
-	return fmt.Sprintf("%d requests at %.1f/s, %d errors, p50 %s, p95 %s, p99 %s, max %s",
-		r.Requests, r.Rate, r.Errors, present.Duration(r.P50), present.Duration(r.P95), present.Duration(r.P99), present.Duration(r.Max))
+	return fmt.Sprintf("%s at %.1f/s, %s, p50 %s, p95 %s, p99 %s, max %s",
+		present.Count(int(r.Requests), "request"), r.Rate, present.Count(int(r.Errors), "error"), present.Duration(r.P50), present.Duration(r.P95), present.Duration(r.P99), present.Duration(r.Max))
 }
 
 // missed lists every threshold that the report misses; nil when it meets all.

@@ -87,11 +87,11 @@ const (
 
 // Event is what the watcher did or found, and why.
 type Event struct {
-	Time    time.Time     `json:"time"`
+	Time    time.Time     `json:"created_at"`
 	Kind    Kind          `json:"event"`
-	Reasons []string      `json:"reasons,omitempty"` // of an apply or a plan
-	Text    string        `json:"text,omitempty"`    // Terraform's summary, or who is at work
-	Changes bool          `json:"changes,omitempty"` // of a plan: whether it has any
+	Reasons []string      `json:"reasons,omitempty"`     // of an apply or a plan
+	Text    string        `json:"text,omitempty"`        // Terraform's summary, or who is at work
+	Changes bool          `json:"has_changes,omitempty"` // of a plan: whether it has any
 	Took    time.Duration `json:"took,omitempty"`
 	Error   string        `json:"error,omitempty"`
 	Next    time.Time     `json:"next,omitzero"` // after a failure: when the same is tried again

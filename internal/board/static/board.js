@@ -308,3 +308,63 @@ document.addEventListener("submit", (e) => {
   e.target.dataset.sent = "yes";
   for (const b of e.target.querySelectorAll("button")) b.setAttribute("aria-disabled", "true");
 });
+
+// Where the map goes on beyond what is seen, it fades.
+const fade = () => {
+  for (const s of document.querySelectorAll(".stream")) {
+    s.classList.toggle("more-left", s.scrollLeft > 4);
+    s.classList.toggle("more-right", s.scrollLeft + s.clientWidth < s.scrollWidth - 4);
+  }
+};
+document.addEventListener("scroll", fade, { capture: true, passive: true });
+window.addEventListener("resize", fade);
+document.addEventListener("DOMContentLoaded", fade);
+document.addEventListener("htmx:afterSettle", fade);
+
+// Favourites come first in the list of pipelines. The browser keeps them.
+const favouritesName = "penstock-favourites";
+const favourites = () => {
+  try {
+    const all = JSON.parse(localStorage.getItem(favouritesName) ?? "[]");
+    return new Set(Array.isArray(all) ? all : []);
+  } catch {
+    return new Set();
+  }
+};
+const star = () => {
+  const list = document.querySelector("[data-favourites]");
+  if (!list) return;
+  const chosen = favourites(), rows = [...list.children];
+  for (const row of rows) {
+    let button = row.querySelector("button.star");
+    if (!button) {
+      button = element("button", { type: "button", class: "star" });
+      row.firstElementChild.prepend(button);
+    }
+    const is = chosen.has(row.dataset.name);
+    button.textContent = is ? "★" : "☆";
+    button.setAttribute("aria-label", "Favourite: " + row.dataset.name);
+    button.setAttribute("aria-pressed", is);
+  }
+  const focused = document.activeElement;
+  const place = (r) => Number(r.dataset.index) - (chosen.has(r.dataset.name) ? rows.length : 0);
+  list.append(...rows.sort((a, b) => place(a) - place(b)));
+  if (list.contains(focused)) focused.focus();
+};
+document.addEventListener("click", (e) => {
+  const row = e.target.closest("button.star")?.closest("[data-name]");
+  if (!row) return;
+  const chosen = favourites();
+  if (!chosen.delete(row.dataset.name)) chosen.add(row.dataset.name);
+  try {
+    localStorage.setItem(favouritesName, JSON.stringify([...chosen]));
+  } catch {
+    return; // the browser keeps nothing for this site
+  }
+  star();
+});
+document.addEventListener("DOMContentLoaded", star);
+document.addEventListener("htmx:afterSettle", star);
+
+// What a form has done is where the reader goes on: screen readers say it.
+document.addEventListener("DOMContentLoaded", () => document.querySelector(".flash")?.focus());

@@ -12,6 +12,11 @@
 //		client := dynamodb.NewFromConfig(c.Config())
 //	}
 //
+// Requests are judged as IAM judges them, by the policies of the bootstrap's template and
+// what each names: those with Config, which is for the program, as a deployer's, those with
+// As as another role's. What a role may not do is refused as its service refuses it. What a
+// test does itself it does with Own, as the account's owner, who may do everything.
+//
 // What the proxy answers or changes by itself, as AWS documents it:
 //
 //	SSM   SendCommand, GetCommandInvocation, CancelCommand and

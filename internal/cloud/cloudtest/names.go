@@ -158,10 +158,14 @@ func (n naming) balancing() ([]iamtest.Request, error) {
 		calls = append(calls, iamtest.Request{Action: action, Context: asked, Resources: []iamtest.Resource{n.balanced(balancer)}})
 		return append(calls, n.tagging(iamtest.Resource{ARN: strings.Replace(balancer, ":loadbalancer/", ":listener/", 1) + "/*"}, asked)...), nil
 	}
-	for _, key := range []string{"ListenerArn", "LoadBalancerArn", "TargetGroupArn"} {
-		if arn := form.Get(key); arn != "" {
-			return []iamtest.Request{{Action: action, Context: asked, Resources: []iamtest.Resource{n.balanced(arn)}}}, nil
+	call := iamtest.Request{Action: action, Context: asked}
+	for _, arn := range append(numbered(form, "ResourceArns.member"), form.Get("ListenerArn"), form.Get("LoadBalancerArn"), form.Get("TargetGroupArn")) {
+		if arn != "" {
+			call.Resources = append(call.Resources, n.balanced(arn))
 		}
+	}
+	if len(call.Resources) > 0 {
+		return []iamtest.Request{call}, nil
 	}
 	return nil, fmt.Errorf("what %s names is not known: %v", action, form)
 }

@@ -158,10 +158,10 @@ var patterns sync.Map
 // slashes included, and ? for one character.
 func like(list []string, value string, fold bool) bool {
 	for _, p := range list {
-		if p == "*" || p == value {
+		if p == "*" || p == value || fold && strings.EqualFold(p, value) {
 			return true
 		}
-		if !fold && !strings.ContainsAny(p, "*?") {
+		if !strings.ContainsAny(p, "*?") {
 			continue
 		}
 		text := regexp.QuoteMeta(p)

@@ -86,12 +86,19 @@ func Known(action string) bool { return reference().Actions[action] != nil }
 func (t *table) typeOf(action, arn string) string {
 	service, _, _ := strings.Cut(action, ":")
 	found, length := "", 0
-	known := t.Actions[action].Resources
-	for name, r := range t.Resources {
-		name, own := strings.CutPrefix(name, service+":")
-		_, takes := known[name]
-		if own && (takes || t.classic(action)) && r.pattern.MatchString(arn) && len(r.ARN) > length {
+	try := func(name string) {
+		if r := t.Resources[service+":"+name]; r != nil && len(r.ARN) > length && r.pattern.MatchString(arn) {
 			found, length = name, len(r.ARN)
+		}
+	}
+	for name := range t.Actions[action].Resources {
+		try(name)
+	}
+	if t.classic(action) {
+		for name := range t.Resources {
+			if name, own := strings.CutPrefix(name, service+":"); own {
+				try(name)
+			}
 		}
 	}
 	return found

@@ -104,6 +104,13 @@ func (g Graph) Size() (columns, rows int) {
 	return columns, rows
 }
 
+// InRows returns the nodes of each column from the top to the bottom, by columns.
+func (g Graph) InRows() []Node {
+	return slices.SortedFunc(slices.Values(g.Nodes), func(a, b Node) int {
+		return cmp.Or(cmp.Compare(a.Column, b.Column), cmp.Compare(a.Row, b.Row))
+	})
+}
+
 // HalfRow returns how many half rows a node is below the top, as each column is centred.
 func (g Graph) HalfRow(n Node) int {
 	_, rows := g.Size()

@@ -150,7 +150,7 @@ func TestHostile(t *testing.T) {
 	if strings.Contains(svg, "<script") || strings.ContainsAny(svg, "\x1b\u202e") {
 		t.Errorf("the picture has %s", svg)
 	}
-	if tree := g.Text(); strings.Count(tree, "\n") != 3 || strings.ContainsAny(tree, "\x1b\u202e") {
+	if tree := g.Text(0); strings.Count(tree, "\n") != 3 || strings.ContainsAny(tree, "\x1b\u202e") {
 		t.Errorf("text:\n%s", tree)
 	}
 	mermaid := g.Mermaid()
@@ -171,7 +171,7 @@ func TestText(t *testing.T) {
 	if got := g.DOT(); !strings.HasPrefix(got, "digraph \"shop\" {\n") || !strings.Contains(got, "  n2 -> n3\n") {
 		t.Errorf("dot:\n%s", got)
 	}
-	tree := g.Text()
+	tree := g.Text(0)
 	for _, want := range []string{"shop\n└─ image/base  passed  img-1\n   └─ commit  passed", "\n         ├─ exploratory  waiting", "\n         └─ capacity  failed", "\n            └─ pre-production  waiting  (also after exploratory): waits for "} {
 		if !strings.Contains(tree, want) {
 			t.Errorf("no %q in the tree:\n%s", want, tree)

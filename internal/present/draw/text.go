@@ -16,8 +16,9 @@ var colours = map[Tone]string{
 }
 
 // Text returns the graph as a tree for a terminal. Each node stands below the last of those
-// that it comes after, and names the others.
-func (g Graph) Text() string {
+// that it comes after, and names the others. No line is longer than width, in cells of the
+// terminal; 0 is no limit.
+func (g Graph) Text(width int) string {
 	below := map[int][]int{} // nodes by the one that they stand below; -1 for the roots
 	others := map[int][]string{}
 	parent := make([]int, len(g.Nodes))
@@ -51,12 +52,42 @@ func (g Graph) Text() string {
 			if n.Note != "" {
 				text += ": " + present.Line(n.Note)
 			}
-			fmt.Fprintf(&b, "%s%s%s\n", indent, branch, text)
+			next := "   " // before the lines that follow
+			if len(below[i]) > 0 {
+				next = "│  "
+			}
+			for at, line := range lines(text, width, indent+branch) {
+				if at == 0 {
+					b.WriteString(near(indent, width) + branch + line + "\n")
+				} else {
+					b.WriteString(near(indent, width) + rest + next + line + "\n")
+				}
+			}
 			write(i, indent+rest)
 		}
 	}
 	write(-1, "")
 	return b.String()
+}
+
+// lines breaks the text of a node into lines that have room behind an indent, and behind one
+// that is a step deeper.
+func lines(text string, width int, indent string) []string {
+	if room := width - present.Width(near(indent, width)); width > 0 {
+		return present.Wrap(text, room-2*step)
+	}
+	return []string{text}
+}
+
+// step is how much deeper a node stands than the one before it.
+const step = 3
+
+// near returns the part of an indent that leaves half of a width for the text.
+func near(indent string, width int) string {
+	if all := []rune(indent); width > 0 && len(all) > width/2 {
+		return string(all[len(all)-width/2:])
+	}
+	return indent
 }
 
 // Mermaid returns the graph as a flowchart of Mermaid.

@@ -2,16 +2,19 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Package shape puts values into the shape that programs read: JSON by the same tags that
-// package encoding/json reads, with three more rules. A duration is a number of seconds, and
-// the name of its field ends in _seconds. A list is never null, and neither is a map. An
-// empty field is left out if its tag says so, and only then. Schema describes the shape of a
-// type as a JSON Schema, from the same walk, so that both agree.
+// package encoding/json reads, with four more rules. A duration is a number of seconds, and
+// the name of its field ends in _seconds. The name of a time ends in _at; one that is called
+// "at" alone is created_at. A list is never null, and neither is a map. An empty field is
+// left out if its tag says so, and only then. A tag shape names a field where programs read
+// another name than the ledger has. Schema describes the shape of a type as a JSON Schema,
+// from the same walk, so that both agree.
 //
 //	doc, err := shape.Marshal(metrics) // {"lead_time":{"count":3,"median_seconds":1.5,…}}
 package shape
 
 import (
 	"bytes"
+	"cmp"
 	"encoding"
 	"encoding/json"
 	"fmt"
@@ -37,6 +40,7 @@ type field struct {
 	Declared string       // its name there
 	Optional bool         // it is left out if it has no value
 
+	tag   string // its name before the rules for durations and times
 	index []int
 	omit  func(reflect.Value) bool
 }
@@ -73,30 +77,28 @@ func fields(t reflect.Type) (all []field) {
 			if had, ok := depth[name]; ok && had <= len(at) {
 				continue
 			}
-			all = slices.DeleteFunc(all, func(g field) bool { return g.untimed() == name })
+			all = slices.DeleteFunc(all, func(g field) bool { return g.tag == name })
 			depth[name] = len(at)
-			g := field{Name: name, Type: f.Type, Owner: t, Declared: f.Name, index: at, omit: func(reflect.Value) bool { return false }}
+			g := field{Name: cmp.Or(f.Tag.Get("shape"), name), tag: name, Type: f.Type, Owner: t, Declared: f.Name, index: at, omit: func(reflect.Value) bool { return false }}
 			switch options {
 			case "omitempty":
 				g.Optional, g.omit = true, isEmpty
 			case "omitzero":
 				g.Optional, g.omit = true, isZero
 			}
-			if timed(f.Type) {
+			switch {
+			case timed(f.Type):
 				g.Name += unit
+			case f.Type == timeType && g.Name == "at":
+				g.Name = "created_at"
+			case f.Type == timeType && !strings.HasSuffix(g.Name, "_at"):
+				g.Name += "_at"
 			}
 			all = append(all, g)
 		}
 	}
 	walk(t, nil)
 	return all
-}
-
-func (f field) untimed() string {
-	if timed(f.Type) {
-		return strings.TrimSuffix(f.Name, unit)
-	}
-	return f.Name
 }
 
 // timed reports whether a type is a duration, or made of them.

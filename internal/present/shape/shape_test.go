@@ -50,7 +50,7 @@ func TestMarshal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `[{"Limit_seconds":3600,"deep":"d","name":"n","took_seconds":1.5,"each_seconds":[60],"maybe_seconds":90,"at":"2026-11-29T12:00:00Z","list":[],` +
+	want := `[{"Limit_seconds":3600,"deep":"d","name":"n","took_seconds":1.5,"each_seconds":[60],"maybe_seconds":90,"created_at":"2026-11-29T12:00:00Z","list":[],` +
 		`"map":{"a":1,"b":0.000000002},"next":{"Limit_seconds":0,"deep":"","name":"","took_seconds":0,"maybe_seconds":null,"list":[],"map":{},"secret":"***"},"secret":"***","text":"<&` + "\u202e" + `"}]`
 	if string(doc) != want {
 		t.Errorf("%s\nwant %s", doc, want)
@@ -66,7 +66,7 @@ func TestAsJSON(t *testing.T) {
 		F     float64         `json:"f"`
 		I     int8            `json:"i"`
 		R     json.RawMessage `json:"r"`
-		T     time.Time       `json:"t"`
+		T     time.Time       `json:"t_at"`
 		Bytes []byte          `json:"bytes"`
 		P     *int            `json:"p"`
 	}
@@ -101,7 +101,7 @@ func TestSchema(t *testing.T) {
 		t.Errorf("in JSON: %s, %v", doc, err)
 	}
 	for name, want := range map[string]any{
-		"took_seconds": map[string]any{"type": "number", "description": "how long; seconds"}, "at": map[string]any{"type": "string", "format": "date-time"},
+		"took_seconds": map[string]any{"type": "number", "description": "how long; seconds"}, "created_at": map[string]any{"type": "string", "format": "date-time"},
 		"next": map[string]any{"$ref": "#/$defs/shape.outer"}, "secret": map[string]any{"type": "string"},
 		"maybe_seconds": map[string]any{"anyOf": []any{map[string]any{"type": "number", "description": "seconds"}, map[string]any{"type": "null"}}},
 	} {

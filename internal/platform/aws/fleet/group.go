@@ -59,7 +59,7 @@ func (e *group) Prepare(ctx context.Context, r *pipeline.FleetRequest) (pipeline
 	if err != nil {
 		return pipeline.Fleet{}, err
 	}
-	stack.Logf(r.Log, "Auto Scaling group %s of %d instances of image %s", groupName(r.Fleet), size, r.Image)
+	stack.Logf(r.Log, "Auto Scaling group %s of %s of image %s", groupName(r.Fleet), pipeline.Count(size, "instance"), r.Image)
 	if err := e.balancers.point(ctx, lb.test, map[string]int32{up.target: 1}); err != nil {
 		return pipeline.Fleet{}, err
 	}

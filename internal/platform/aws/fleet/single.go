@@ -137,7 +137,7 @@ func (e *single) Resize(ctx context.Context, instances int) error {
 		return gone(opResize, e.environment, "Apply again, which restores it.")
 	case instances != 1:
 		return pipeline.Errorf(pipeline.CodeInvalid, opResize,
-			"environment %s has no load balancer, and can't have %d instances", e.environment, instances).
+			"environment %s has no load balancer, and can't have %s", e.environment, pipeline.Count(instances, "instance")).
 			WithHint("Destroy it and launch it again with that number.")
 	}
 	return nil

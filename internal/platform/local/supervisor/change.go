@@ -49,7 +49,7 @@ func (s *supervisor) startFleet(ctx context.Context, id string, m protocol.Fleet
 	if err != nil || f.isReady() {
 		return protocol.FleetStatus{Endpoint: f.at(), Ready: true}, err
 	}
-	s.log.Printf("fleet %s: %d instances start", id, f.rec.Instances)
+	s.log.Printf("fleet %s: %s", id, pipeline.Count(f.rec.Instances, "instance starts", "instances start"))
 	if err := f.start(ctx); err != nil {
 		s.log.Printf("fleet %s: %v", id, err)
 		s.retire(f, 0)
@@ -203,7 +203,7 @@ func (s *supervisor) resize(ctx context.Context, m protocol.ResizeMessage) (prot
 		return protocol.Status{}, pipeline.Errorf(pipeline.CodeNotFound, protocol.OpResize, "environment %s serves nothing yet", s.id)
 	}
 	have, _ := f.count()
-	s.log.Printf("fleet %s: from %d to %d instances", f.rec.ID, have, n)
+	s.log.Printf("fleet %s: from %d to %s", f.rec.ID, have, pipeline.Count(n, "instance"))
 	var err error
 	if n > have {
 		err = f.grow(ctx, n-have)
