@@ -137,6 +137,10 @@ func (b *Board) routes() http.Handler {
 		"GET /p/{pipeline}/images":                b.images,
 		"GET /p/{pipeline}/images/events":         b.streaming(b.events(kindImages)),
 		"GET /p/{pipeline}/metrics":               b.metrics,
+		"GET /p/{pipeline}/history":               b.history,
+		"GET /p/{pipeline}/history/events":        b.streaming(b.events(kindHistory)),
+		"GET /p/{pipeline}/history.csv":           b.streaming(b.historyFile("csv")),
+		"GET /p/{pipeline}/history.json":          b.streaming(b.historyFile("json")),
 		"GET /p/{pipeline}/do/{action}":           b.confirm,
 		"POST /p/{pipeline}/do/{action}":          b.act,
 	} {

@@ -30,7 +30,8 @@ func compressed(h http.Handler) http.Handler {
 // streams reports whether a pattern is of what is sent bit by bit, for as long as somebody
 // listens.
 func streams(pattern string) bool {
-	return strings.HasSuffix(pattern, "/events") || strings.HasSuffix(pattern, "/follow") || strings.HasSuffix(pattern, "/log")
+	return strings.HasSuffix(pattern, "/events") || strings.HasSuffix(pattern, "/follow") || strings.HasSuffix(pattern, "/log") ||
+		strings.Contains(pattern, "/history.")
 }
 
 // errNowhere is the answer to what no page has the address of.

@@ -28,6 +28,7 @@ const (
 	kindRun
 	kindEnvironments
 	kindImages
+	kindHistory
 )
 
 // subject is what a page is about: a pipeline, or a build or a run of it.
@@ -80,6 +81,8 @@ func (b *fingerprints) fingerprint(ctx context.Context, about subject) (fingerpr
 	switch about.kind {
 	case kindHome:
 		err = b.noteHeads(ctx, note)
+	case kindHistory:
+		err = b.noteHead(ctx, about.pipeline, note)
 	case kindBuild: // nearly every event may change its status
 		err = b.noteHead(ctx, about.pipeline, note)
 	case kindImages: // as what needs one

@@ -85,6 +85,7 @@ func (b *Board) valueStream(ctx context.Context, st *pipeline.State, who pipelin
 		if s, ok := st.Stages[n.Name]; ok {
 			c.Pin = s.Pin
 			c.Buttons = append(buttons(e, st, c.View), moreButtons(e, st, c.View)...)
+			c.Buttons = append(c.Buttons, button{Label: "History", Page: historyPath(st.Pipeline.Name, n.Name)})
 		}
 		m.Columns[n.Column].Cards = append(m.Columns[n.Column].Cards, c)
 	}

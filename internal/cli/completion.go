@@ -35,7 +35,7 @@ const (
 // arguments says what the arguments of commands name, in order: a new command needs a
 // line here.
 var arguments = map[string][]kind{
-	"status": {pipelines}, "builds": {pipelines}, "runs": {pipelines}, "logs": {pipelines, stages}, "graph": {pipelines}, "metrics": {pipelines}, "diff": {pipelines, builds, builds}, "images": {pipelines},
+	"status": {pipelines}, "builds": {pipelines}, "runs": {pipelines}, "history": {pipelines}, "logs": {pipelines, stages}, "graph": {pipelines}, "metrics": {pipelines}, "diff": {pipelines, builds, builds}, "images": {pipelines},
 	"gc": {pipelines}, "notify": {pipelines}, "try": {pipelines, stages},
 	"approve": {pipelines, stages, builds}, "reject": {pipelines, stages, builds}, "promote": {pipelines, stages, builds},
 	"rollback": {pipelines, stages, builds}, "evidence": {verbs, pipelines, stages, builds}, "override": {pipelines, stages, builds},
@@ -54,6 +54,7 @@ var words = map[string][]string{
 	"format":   {"text", "svg", "mermaid", "dot"},
 	"platform": {"local", "aws"},
 	"status":   runStatuses(),
+	"kind":     historyKinds(),
 }
 
 // completeIn is how long a completion may take. Who presses a key does not wait longer.

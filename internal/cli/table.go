@@ -54,8 +54,8 @@ var (
 var columns = map[string]column{
 	"PIPELINE": naming, "STAGE": naming, "ENVIRONMENT": naming, "NAME": naming, "OWNER": naming, "CONTEXT": naming, "TARGET": naming, "FILE": naming,
 	"RESOURCE": naming, "TYPE": naming, "PACKAGE": naming, "PART": naming, "FROM": naming, "TO": naming, "WAITS AT": naming, "CHECK": naming, "METRIC": naming,
-	"MESSAGE": telling, "": noting, "NEXT": noting, "ENDPOINT": noting, "USED BY": noting, "DATA DIRECTORY": noting, "ON": naming,
-	"STATUS": {painted: true},
+	"MESSAGE": telling, "": noting, "NEXT": noting, "ENDPOINT": noting, "USED BY": noting, "DATA DIRECTORY": noting, "ON": naming, "BY": naming,
+	"STATUS": {painted: true}, "WHAT": {painted: true},
 	"AUTHOR": {cut: inMiddle, enough: 16, least: 16, leaves: 1},
 	"SIZE":   {leaves: 2}, "COMMIT": {leaves: 3}, "BAKED": {leaves: 4}, "TOOK": {leaves: 5}, "STARTED": {leaves: 6}, "WHEN": {leaves: 7}, "CREATED": {leaves: 8}, "SINCE": {leaves: 9},
 }

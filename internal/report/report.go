@@ -24,6 +24,7 @@ import (
 type ledger interface {
 	Pipelines(ctx context.Context) ([]string, error)
 	Head(ctx context.Context, pipeline string) (int64, error)
+	Newest(ctx context.Context, pipeline string) (pipeline.Anchor, error)
 	Events(ctx context.Context, pipeline string, after int64, limit int) ([]pipeline.Event, error)
 	Run(ctx context.Context, pipeline, id string) (pipeline.Run, error)
 	Runs(ctx context.Context, pipeline string, q pipeline.RunQuery) (pipeline.RunPage, error)
