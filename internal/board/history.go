@@ -106,7 +106,7 @@ func day(text string, length time.Duration) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
-	if t, err := time.Parse(time.DateOnly, text); err == nil {
+	if t, err := time.ParseInLocation(time.DateOnly, text, time.UTC); err == nil {
 		return t.Add(length), nil
 	}
 	t, err := time.Parse(time.RFC3339, text)

@@ -80,7 +80,7 @@ func (b *Board) valueStream(ctx context.Context, st *pipeline.State, who pipelin
 	m.Width, m.Height = size.Grid.Size(g)
 	for _, n := range g.InRows() {
 		c := cardOf(st, byName[n.Name])
-		c.Node, c.Short = n, present.Middle(n.Name, size.letters)
+		c.Node, c.Short = n, present.FitMiddle(n.Name, size.letters)
 		c.Node.Tone = draw.ToneOf(c.View)
 		if s, ok := st.Stages[n.Name]; ok {
 			c.Pin = s.Pin

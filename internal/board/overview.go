@@ -118,7 +118,7 @@ func filterOf(first func(string) string, stages []pipeline.Stage) buildFilter {
 	}
 	if f.Since != "" {
 		var err error
-		f.since, err = time.Parse(time.DateOnly, f.Since)
+		f.since, err = time.ParseInLocation(time.DateOnly, f.Since, time.UTC)
 		f.BadDay = err != nil
 	}
 	return f

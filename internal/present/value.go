@@ -100,17 +100,6 @@ func Digest(s string) string {
 // Shell returns text as one word of a POSIX shell.
 func Shell(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
-// Middle returns text in at most so many characters. Longer text loses its middle, as names
-// that people give differ at their ends: "acceptance-eu-west-1", "acceptance-us-east-1".
-func Middle(s string, most int) string {
-	c := []rune(s)
-	if len(c) <= most {
-		return s
-	}
-	head := most / 2
-	return string(c[:head]) + "…" + string(c[len(c)-(most-head-1):])
-}
-
 // List writes names for a sentence: "a, b and c".
 func List(names []string) string {
 	if len(names) < 2 {

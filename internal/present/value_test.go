@@ -58,14 +58,3 @@ func TestWords(t *testing.T) {
 		}
 	}
 }
-
-func TestMiddle(t *testing.T) {
-	for name, want := range map[string]string{
-		"production": "production", "acceptance-ap-southeast-1": "acceptan…utheast-1", "äöüäöüäöüäöüäöüäöüäöü": "äöüäöüäöü…üäöüäöüä",
-	} {
-		most := 18
-		if got := Middle(name, most); got != want || len([]rune(got)) > most {
-			t.Errorf("%q becomes %q, want %q", name, got, want)
-		}
-	}
-}

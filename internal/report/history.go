@@ -40,28 +40,28 @@ var HistoryKinds = []HistoryKind{
 // HistoryEntry is something that happened in a pipeline. It never changes: what happens later
 // is another entry.
 type HistoryEntry struct {
-	Sequence     int64              `json:"sequence"`                // of the event in the pipeline's history
-	Hash         string             `json:"hash"`                    // of the event, as hex SHA-256
-	PreviousHash string             `json:"previous_hash,omitempty"` // of the event before it
-	Event        pipeline.EventKind `json:"event"`                   // the kind of event, such as build.decided
-	At           time.Time          `json:"at"`                      // when it happened
-	RecordedAt   time.Time          `json:"recorded_at"`             // when it got into the history
-	Kind         HistoryKind        `json:"kind"`                    // build, run, deployment, decision, promotion, override, pause, environment, image or definition
-	Action       string             `json:"action"`                  // what happened, in a word, such as approved or rolled_back
-	Actor        string             `json:"actor"`                   // who did it
-	Stage        string             `json:"stage,omitempty"`         // image/NAME for a baked image
-	Build        string             `json:"build,omitempty"`         // ID
-	BuildNumber  int64              `json:"build_number,omitempty"`  // absent where it is not known
-	Message      string             `json:"message,omitempty"`       // the first line of the commit's
-	From         string             `json:"from,omitempty"`          // the build that the stage was at before, by ID
-	FromNumber   int64              `json:"from_number,omitempty"`   // its number
-	Run          string             `json:"run,omitempty"`           // that ended, or that a decision was made on
-	Image        string             `json:"image,omitempty"`         // ID
-	Environment  string             `json:"environment,omitempty"`   // its name
-	Approvals    int                `json:"approvals,omitempty"`     // of an approval or a vote to lift: how many there are with it
-	Changed      []string           `json:"changed,omitempty"`       // names of the arguments that a new definition changed
-	Reason       string             `json:"reason,omitempty"`        // that a person gave
-	Detail       string             `json:"detail,omitempty"`        // what else there is to say, such as the error of a run
+	Sequence     int64              `json:"sequence"`                 // of the event in the pipeline's history
+	Hash         string             `json:"hash"`                     // of the event, as hex SHA-256
+	PreviousHash string             `json:"previous_hash,omitempty"`  // of the event before it
+	Event        pipeline.EventKind `json:"event"`                    // the kind of event, such as build.decided
+	At           time.Time          `json:"at"`                       // when it happened
+	RecordedAt   time.Time          `json:"recorded_at"`              // when it got into the history
+	Kind         HistoryKind        `json:"kind"`                     // build, run, deployment, decision, promotion, override, pause, environment, image or definition
+	Action       string             `json:"action"`                   // what happened, in a word, such as approved or rolled_back
+	Actor        string             `json:"actor"`                    // who did it
+	Stage        string             `json:"stage,omitempty"`          // image/NAME for a baked image
+	Build        string             `json:"build,omitempty"`          // ID
+	BuildNumber  int64              `json:"build_number,omitempty"`   // absent where it is not known
+	Message      string             `json:"message,omitempty"`        // the first line of the commit's
+	From         string             `json:"from,omitempty"`           // the build that the stage was at before, by ID
+	FromNumber   int64              `json:"from_number,omitempty"`    // its number
+	Run          string             `json:"run,omitempty"`            // that ended, or that a decision was made on
+	Image        string             `json:"image,omitempty"`          // ID
+	Environment  string             `json:"environment,omitempty"`    // its name
+	Approvals    int                `json:"approval_count,omitempty"` // of an approval or a vote to lift: how many there are with it
+	Changed      []string           `json:"changed,omitempty"`        // names of the arguments that a new definition changed
+	Reason       string             `json:"reason,omitempty"`         // that a person gave
+	Detail       string             `json:"detail,omitempty"`         // what else there is to say, such as the error of a run
 
 	order int64 // of the build, where the event says it
 }

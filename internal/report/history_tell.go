@@ -346,7 +346,7 @@ func (s scene) defined() {
 			case known:
 				e.Action = "defined"
 			default:
-				e.Detail = fmt.Sprintf("it was defined more than %d events before", historyBack)
+				e.Detail = "it was defined more than " + pipeline.Count(historyBack, "event") + " before"
 			}
 			return true
 		})
