@@ -59,7 +59,8 @@ func (b *Board) overview(w http.ResponseWriter, r *http.Request, s *session) err
 // environment is one of a list.
 type environment struct {
 	pipeline.Environment
-	Mine    bool // may be extended and ended
+	Of      pipeline.Build // that runs in it
+	Mine    bool           // may be extended and ended
 	Failure *failure
 }
 
@@ -67,7 +68,7 @@ type environment struct {
 func (b *Board) serving(st *pipeline.State, who pipeline.Person) []environment {
 	failures, rows := b.failures(), []environment{}
 	for _, env := range st.Environments {
-		row := environment{Environment: env}
+		row := environment{Environment: env, Of: st.Builds[env.Build]}
 		if env.Purpose == pipeline.ForPerson {
 			row.Mine = st.Pipeline.Authorization.Owns(env.Owner, who) || st.Pipeline.Authorization.Allows(pipeline.RightLaunch, who)
 			if f, ok := failures[workKey(st.Pipeline.Name, env.Name)]; ok {

@@ -139,6 +139,7 @@ func (p *pages) functions() template.FuncMap {
 		"load":     ask.Load,
 		"marked":   ask.Mark,
 		"unbroken": unbroken,
+		"prose":    prose,
 		"mark":     func(c interface{ mark() present.Mark }) present.Mark { return c.mark() },
 		"legend":   legend,
 		"tones":    func() any { return draw.Tones },
@@ -228,6 +229,13 @@ var buildIDs = regexp.MustCompile(`b-[0-9a-f]{10}`)
 // unbroken marks the IDs of builds in a text, so that they are not broken at the hyphen.
 func unbroken(s string) template.HTML {
 	return template.HTML(buildIDs.ReplaceAllString(template.HTMLEscapeString(present.Line(s)), `<span class="id">$0</span>`)) // escaped before
+}
+
+var quoted = regexp.MustCompile("`([^`]+)`")
+
+// prose marks the commands in a sentence, which are between backquotes.
+func prose(s string) template.HTML {
+	return template.HTML(quoted.ReplaceAllString(template.HTMLEscapeString(present.Line(s)), "<code>$1</code>")) // escaped before
 }
 
 // legend explains the marks of builds at stages.
