@@ -24,15 +24,41 @@ import (
 // parentVariable makes the test binary play the program that starts a command.
 const parentVariable = "PROCESS_TEST_PARENT"
 
+// forgetfulVariable makes it play a program whose main does not begin with Guard.
+const forgetfulVariable = "PROCESS_TEST_FORGETFUL"
+
 // scriptVariable sets another command than treeScript.
 const scriptVariable = "PROCESS_TEST_SCRIPT"
 
 func TestMain(m *testing.M) {
+	if os.Getenv(forgetfulVariable) != "" {
+		playForgetful()
+	}
 	Guard()
 	if dir := os.Getenv(parentVariable); dir != "" {
 		playParent(dir)
 	}
 	os.Exit(m.Run())
+}
+
+// playForgetful is a program whose main does not begin with Guard, and starts a command.
+func playForgetful() {
+	p, err := Start(context.Background(), Spec{Args: []string{"true"}, Env: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr})
+	if err == nil {
+		_, err = p.Wait()
+	}
+	fmt.Println(err)
+	os.Exit(0)
+}
+
+// A program that forgets to call Guard does not start itself again and again.
+func TestForgetful(t *testing.T) {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), forgetfulVariable+"=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "has to begin with process.Guard()") {
+		t.Errorf("%v: %s", err, out)
+	}
 }
 
 // playParent starts a tree that notes its process IDs in dir, and lives until killed.

@@ -24,6 +24,10 @@ func Start(ctx context.Context, s Spec) (*Process, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	if len(os.Args) > 1 && os.Args[1] == guardArgument {
+		// It would start itself once more, and so on until the machine is full.
+		return nil, errors.New("start command: this process was started as a guard, and is none: its main has to begin with process.Guard()")
+	}
 	program, err := lookUp(s.Args)
 	if err != nil {
 		return nil, err

@@ -138,6 +138,9 @@ func (c *supervisorClient) alive() bool {
 
 // begin starts a supervisor and waits until it answers.
 func (c *supervisorClient) begin(ctx context.Context, executable []string) error {
+	if len(os.Args) > 1 && os.Args[1] == protocol.SuperviseArgument {
+		return errors.New("this process was started as a supervisor, and is none: its main has to call supervisor.Main()")
+	}
 	log := filepath.Join(c.dir, protocol.SuperviseLog)
 	args := append(executable[:len(executable):len(executable)], c.dir, c.fleets)
 	pid, err := process.Detach(args, c.dir, process.Environ(nil), log)
