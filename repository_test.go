@@ -560,7 +560,7 @@ func production(name string) bool {
 }
 
 // counted are things of which there may be one.
-var counted = regexp.MustCompile("(?:^|[^f] )%d (answers|approvals|builds|errors|events|files|instances|lines|runs|times|votes)\\b")
+var counted = regexp.MustCompile(`(?:^|[^f] )%d (answers|approvals|builds|errors|events|files|instances|lines|runs|times|votes)\b`)
 
 // Nothing says "1 instances".
 func TestPlurals(t *testing.T) {
