@@ -113,7 +113,7 @@ func (t *tab) visit(path string) { t.Helper(); t.do(chromedp.Navigate(t.server.U
 
 // button is the button or the link of a text, in a part of the page.
 func button(part, text string) string {
-	return fmt.Sprintf(`//%s//*[self::a or self::button or self::summary][starts-with(normalize-space(.), %q)]`, part, text)
+	return fmt.Sprintf(`(//%s//*[self::a or self::button or self::summary][starts-with(normalize-space(.), %q)])[1]`, part, text)
 }
 
 // click presses a button or a link. One that the page has just put in place of another is
