@@ -456,7 +456,7 @@ func TestBrowserHostile(t *testing.T) {
 	me := b.browse()
 	const phone = 390 // pixels
 	me.do(chromedp.EmulateViewport(phone, 844, chromedp.EmulateMobile))
-	for _, path := range []string{"/p/shop", "/p/shop/builds/" + b.newest(), "/p/shop/runs/" + b.state().Latest["commit"].ID, "/p/shop/runs", "/p/shop/images", "/p/shop/metrics", "/p/shop/do/launch", "/"} {
+	for _, path := range []string{"/p/shop", "/p/shop/builds/" + b.newest(), "/p/shop/runs/" + b.state().Latest["commit"].ID, "/p/shop/runs", "/p/shop/images", "/p/shop/metrics", "/p/shop/history", "/p/shop/environments", "/p/shop/do/launch", "/p/shop/do/approve?stage=exploratory&build=" + b.newest(), "/"} {
 		me.visit(path)
 		if strings.HasPrefix(path, "/p/shop/builds") || strings.HasPrefix(path, "/p/shop/runs/") {
 			me.sees("window.hacked")
