@@ -53,9 +53,6 @@ var printed = map[string]any{
 var differing = []string{
 	"error",    // of all that failed the text; of a failure all there is about it
 	"artifact", // a digest, and where it was made all there is about it
-
-	// Of the evidence for a decision, which has builds and counts where others have their IDs and sums.
-	"failed", "before", "under_way", "files", "build", "current", "changes", "tests", "next", "pending", "from", "to",
 }
 
 // unshaped are the commands that print something else than a value of a type with --json.

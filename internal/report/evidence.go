@@ -20,24 +20,24 @@ type Evidence struct {
 	Verb     string `json:"verb"` // approve, reject, promote, rollback, override
 	Pipeline string `json:"pipeline"`
 	Stage    string `json:"stage"`
-	Build    Named  `json:"build"`
+	Build    Named  `json:"decided_build"` // that the decision is about
 	// Against is the stage whose current build the build is compared with: Stage if people
 	// move it, else the last that releases. It is empty if none holds a build.
 	Against string `json:"against,omitempty"`
-	Current *Named `json:"current,omitempty"` // that build; null for none
+	Current *Named `json:"current_build,omitempty"` // that build; null for none
 	// Diff is null if there is nothing to compare with. NoDiff says why.
 	Diff      *Diff     `json:"diff,omitempty"`
 	NoDiff    string    `json:"no_diff,omitempty"` // why there is no comparison
-	Changes   []Change  `json:"changes"`           // by component, data and infrastructure first
-	Tests     []Tests   `json:"tests"`             // in the order of the stages
+	Changes   []Change  `json:"component_changes"` // by component, data and infrastructure first
+	Tests     []Tests   `json:"stage_tests"`       // in the order of the stages
 	Loads     []Load    `json:"loads"`             // what the load steps measured, in the order of the stages
 	Decisions []Decided `json:"decisions"`         // that count, by stage
 	// Rollback is the last one of the stage that the build is compared at; null if none is known.
 	Rollback *Rollback `json:"last_rollback,omitempty"`
 	Missing  int       `json:"missing_approvals"` // that the build still needs, with this one
-	Next     []string  `json:"next"`              // stages that the build may enter once it has passed
+	Next     []string  `json:"next_stages"`       // stages that the build may enter once it has passed
 	// Pending is a promotion to another build that no apply has carried out yet.
-	Pending *pipeline.Promotion `json:"pending,omitempty"`
+	Pending *pipeline.Promotion `json:"pending_promotion,omitempty"`
 	Applies Applies             `json:"applies"` // who would carry the decision out
 	// Directory is the one of the configuration, in which `terraform apply` is run if nobody
 	// watches. It may name a workspace, too.
@@ -60,9 +60,9 @@ type Named struct {
 
 // Change is what differs of a component.
 type Change struct {
-	Component string `json:"component"` // data, infrastructure, configuration or application
-	Files     int    `json:"files"`     // 0 if they are not known
-	Added     int    `json:"added"`     // lines
+	Component string `json:"component"`  // data, infrastructure, configuration or application
+	Files     int    `json:"file_count"` // 0 if they are not known
+	Added     int    `json:"added"`      // lines
 	Removed   int    `json:"removed"`
 }
 
@@ -71,8 +71,8 @@ type Tests struct {
 	Stage string `json:"stage"`
 	Run   string `json:"run"`
 	Count
-	Before *Count   `json:"before,omitempty"` // of the current build at the same stage
-	New    []string `json:"new_failures"`     // tests that failed, and did not with the current build
+	Before *Count   `json:"before_counts,omitempty"` // of the current build at the same stage
+	New    []string `json:"new_failures"`            // tests that failed, and did not with the current build
 }
 
 // Count counts tests.
@@ -91,7 +91,7 @@ type Load struct {
 	Limit         time.Duration `json:"p99_limit,omitempty"` // 0 for none
 	Errors        float64       `json:"error_rate"`
 	ErrorLimit    *float64      `json:"error_rate_limit,omitempty"`  // null for none
-	Before        string        `json:"before,omitempty"`            // the build that it is compared with; empty for none
+	Before        string        `json:"before_build,omitempty"`      // the build that it is compared with; empty for none
 	BeforeRun     string        `json:"before_run,omitempty"`        // of the build before
 	BeforeP99     time.Duration `json:"before_p99,omitempty"`        // of the build before
 	BeforeCurrent bool          `json:"before_is_current,omitempty"` // else it is the last one that was measured
@@ -109,8 +109,8 @@ type Decided struct {
 // Rollback is a deployment of an older build than the one before.
 type Rollback struct {
 	Stage string        `json:"stage"`
-	From  Named         `json:"from"`
-	To    Named         `json:"to"`
+	From  Named         `json:"from_build"` // that ran before
+	To    Named         `json:"to_build"`   // that it went back to
 	Run   string        `json:"run"`
 	At    time.Time     `json:"at"` // it ended
 	Took  time.Duration `json:"took"`

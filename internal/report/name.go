@@ -34,10 +34,10 @@ func NameOf(st *pipeline.State, id string) Named {
 type Commit struct {
 	pipeline.Revision
 	URL      string   `json:"url,omitempty"`
-	Build    string   `json:"build,omitempty"`    // that was made of it, if it is retained
-	Number   int64    `json:"number,omitempty"`   // of that build, as people say it
-	Rejected string   `json:"rejected,omitempty"` // the stage at which that build stands rejected
-	Failed   []string `json:"failed,omitempty"`   // stages at which it failed
+	Build    string   `json:"build,omitempty"`          // that was made of it, if it is retained
+	Number   int64    `json:"number,omitempty"`         // of that build, as people say it
+	Rejected string   `json:"rejected_stage,omitempty"` // the stage at which that build stands rejected
+	Failed   []string `json:"failed_stages,omitempty"`  // stages at which it failed
 }
 
 // commits returns commits with their links and builds.

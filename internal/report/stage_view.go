@@ -104,7 +104,7 @@ func (r *Reports) Views(ctx context.Context, st *pipeline.State) ([]StageView, e
 type Applies struct {
 	Watched  bool              `json:"watched"`          // a watcher applies what can move
 	Watcher  pipeline.Holder   `json:"watcher,omitzero"` // without an activity it waits for what can move
-	UnderWay []pipeline.Holder `json:"under_way"`        // what is being done
+	UnderWay []pipeline.Holder `json:"holders"`          // what is being done
 }
 
 // Applies returns who applies the configuration of a pipeline.
