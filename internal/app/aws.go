@@ -81,7 +81,7 @@ func openAWS(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.Co
 	if err != nil {
 		return nil, engine.Config{}, err
 	}
-	objects := s3.NewFromConfig(c.Config, cloud.PathStyle)
+	objects := s3.NewFromConfig(c.Config, cloud.Objects)
 	record, err := ledger.OpenDynamo(ctx, ledger.DynamoOptions{
 		Client: dynamodb.NewFromConfig(c.Config), Table: made.Table, Dead: deadOn(a.holder.Host), Blobs: artifact.NewBlobs(objects, made.Bucket),
 	})

@@ -113,9 +113,13 @@ func (c *Cloud) Emulated() bool {
 	return at.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// PathStyle makes a client of S3 name buckets in the path, not in the host, where its
-// endpoint is not AWS's own: few others have a name for each bucket.
-func PathStyle(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil }
+// Objects makes a client of S3 name buckets in the path, not in the host, where its endpoint
+// is not AWS's own: few others have a name for each bucket. The client does not write to
+// standard error that an answer has no checksum, as none for a part of an object has.
+func Objects(o *s3.Options) {
+	o.UsePathStyle = o.BaseEndpoint != nil
+	o.DisableLogOutputChecksumValidationSkipped = true
+}
 
 func (r Role) options(o *stscreds.AssumeRoleOptions) {
 	o.RoleSessionName = "penstock"

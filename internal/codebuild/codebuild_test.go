@@ -69,7 +69,7 @@ func putObject(file, to string) error {
 		return err
 	}
 	bucket, key, _ := strings.Cut(strings.TrimPrefix(to, "s3://"), "/")
-	_, err = s3.NewFromConfig(c, cloud.PathStyle).PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String(bucket), Key: aws.String(key), Body: body})
+	_, err = s3.NewFromConfig(c, cloud.Objects).PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String(bucket), Key: aws.String(key), Body: body})
 	return err
 }
 

@@ -78,7 +78,7 @@ func New(o Options) *Worker {
 	if o.Pause == 0 {
 		o.Pause = DefaultPause
 	}
-	objects := s3.NewFromConfig(o.Config, cloud.PathStyle, func(s *s3.Options) {
+	objects := s3.NewFromConfig(o.Config, cloud.Objects, func(s *s3.Options) {
 		s.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired // a URL is signed before there is a body
 	})
 	w := &Worker{

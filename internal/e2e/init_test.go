@@ -83,7 +83,7 @@ func TestInit(t *testing.T) {
 			}
 			s.penstock("approve", pipelineName, "exploratory")
 			s.apply()
-			s.penstock("promote", pipelineName, "production")
+			s.penstock("promote", "--yes", pipelineName, "production")
 			s.apply()
 			health := ""
 			if name == "go" {

@@ -89,7 +89,7 @@ func TestMonorepo(t *testing.T) {
 	}
 	s.penstock("approve", "shop", "exploratory")
 	s.apply()
-	s.penstock("promote", "shop", "production")
+	s.penstock("promote", "--yes", "shop", "production")
 	s.apply()
 	if got := s.answer(s.output("production")); got != "shop says more" {
 		t.Errorf("production answers %q", got)

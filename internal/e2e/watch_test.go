@@ -137,7 +137,7 @@ func TestWatch(t *testing.T) {
 
 	s.penstock("approve", "p", "exploratory")
 	w.applied(`stage "pre-production"`)
-	s.penstock("promote", "p", "production")
+	s.penstock("promote", "--yes", "p", "production")
 	w.applied(`stage "production"`, "promoted")
 	if got := s.answer(s.output("production")); got != "1" {
 		t.Errorf("production answers %q", got)

@@ -59,7 +59,7 @@ func as(c *cloudtest.Cloud, o ledger.DynamoOptions, put, remove func(pk string) 
 		}
 		return next.HandleInitialize(ctx, in)
 	})
-	cfg := c.Config()
+	cfg := c.Own()
 	cfg.APIOptions = append(cfg.APIOptions, func(s *middleware.Stack) error { return s.Initialize.Add(guard, middleware.After) })
 	o.Client = dynamodb.NewFromConfig(cfg)
 	return o

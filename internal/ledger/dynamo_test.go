@@ -46,7 +46,7 @@ func newTable(t testing.TB) (*cloudtest.Cloud, ledger.DynamoOptions) {
 		t.Fatal(err)
 	}
 	return c, ledger.DynamoOptions{
-		Client: dynamodb.NewFromConfig(c.Config()), Table: "ledger", Blobs: artifact.NewBlobs(s3.NewFromConfig(c.Config(), func(o *s3.Options) { o.UsePathStyle = true }), bucket),
+		Client: dynamodb.NewFromConfig(c.Own()), Table: "ledger", Blobs: artifact.NewBlobs(s3.NewFromConfig(c.Own(), func(o *s3.Options) { o.UsePathStyle = true }), bucket),
 	}
 }
 
@@ -81,7 +81,7 @@ func TestDynamoFaults(t *testing.T) {
 	t.Parallel()
 	for _, after := range []bool{false, true} {
 		c, o := newTable(t)
-		cfg := c.Config()
+		cfg := c.Own()
 		for _, attempts := range []int{1, 3} {
 			cfg.RetryMaxAttempts = attempts
 			o.Client = dynamodb.NewFromConfig(cfg)
@@ -138,7 +138,7 @@ func TestDynamoLargeDocument(t *testing.T) {
 func TestDynamoPurgeInterrupted(t *testing.T) {
 	t.Parallel()
 	c, o := newTable(t)
-	cfg := c.Config()
+	cfg := c.Own()
 	cfg.RetryMaxAttempts = 1
 	o.Client = dynamodb.NewFromConfig(cfg)
 	d := openTable(t, o)

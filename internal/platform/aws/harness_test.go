@@ -68,7 +68,7 @@ func (b *bed) in(name string) region {
 	cfg.Region = name
 	return region{
 		ec2: ec2.NewFromConfig(cfg), ssm: ssm.NewFromConfig(cfg), groups: autoscaling.NewFromConfig(cfg), balancers: elb.NewFromConfig(cfg),
-		scheduler: scheduler.NewFromConfig(cfg), s3: s3.NewFromConfig(cfg, cloud.PathStyle),
+		scheduler: scheduler.NewFromConfig(cfg), s3: s3.NewFromConfig(cfg, cloud.Objects),
 	}
 }
 

@@ -48,7 +48,7 @@ type Instances struct {
 
 // New returns the instances of an installation.
 func New(s *stack.Stack) *Instances {
-	objects := s3.NewFromConfig(s.Config, cloud.PathStyle)
+	objects := s3.NewFromConfig(s.Config, cloud.Objects)
 	i := &Instances{stack: s, ec2: ec2.NewFromConfig(s.Config), ssm: ssm.NewFromConfig(s.Config), s3: objects, presign: s3.NewPresignClient(objects)}
 	i.byID = cloud.NewBatcher(i.fetch)
 	i.images = cloud.NewBatcher(i.fetchImages)
