@@ -107,12 +107,16 @@ class Stream {
 
 // A page that changes by itself names to its stream what it shows. Where that is not what the
 // stream said last, something has changed until the page was had, and the stream begins again:
-// it would not notice a change back. What is behind the dot changes all the time.
+// it would not notice a change back. Where the stream has said another thing since the page was
+// asked for, the page is asked for again anyway. What is behind the dot changes all the time.
 const shown = () => document.getElementById("live")?.dataset.seen ?? "";
 if (window.htmx) htmx.createEventSource = (address) => {
   const stream = new Stream(() => address + "?seen=" + shown());
-  document.addEventListener("htmx:afterSettle", () => {
-    if (stream.heard && stream.heard.split(".")[0] !== shown().split(".")[0]) stream.again();
+  const asked = new WeakMap(); // what the stream had said, by request
+  document.addEventListener("htmx:beforeRequest", (e) => asked.set(e.detail.xhr, stream.heard));
+  document.addEventListener("htmx:afterSettle", (e) => {
+    const heard = stream.heard;
+    if (heard && heard === asked.get(e.detail.xhr) && heard.split(".")[0] !== shown().split(".")[0]) stream.again();
   });
   return stream;
 };
