@@ -140,8 +140,8 @@ func (f buildFilter) has(st *pipeline.State, b pipeline.Build) bool {
 // named, whether it has any there.
 func (f buildFilter) fared(st *pipeline.State, build string) bool {
 	return f.Outcome == "" && f.Stage == "" || slices.ContainsFunc(f.stages, func(s pipeline.Stage) bool {
-		outcome := st.Outcome(s, build)
-		return string(outcome) == f.Outcome || f.Outcome == "" && outcome != ""
+		outcome := string(st.Outcome(s, build))
+		return outcome != "" && (f.Outcome == "" || outcome == f.Outcome)
 	})
 }
 

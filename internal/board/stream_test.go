@@ -280,18 +280,21 @@ func TestFollow(t *testing.T) {
 // Hundreds of pages can be open. They cost one poll for all, and their memory does not
 // grow with time.
 func TestManyStreams(t *testing.T) {
-	const streams = 500
+	const people, streams = 25, 500
 	b := newBed(t)
-	b.serve(nil)
 	b.apply()
+	b.serve(behind)
 	one := b.newest()
-	path := "/p/shop/events?seen=" + b.seen("/p/shop")
 	busy := runtime.NumGoroutine()
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()
 	var open []<-chan event
-	for range streams {
-		open = append(open, b.listen(ctx, path))
+	for i := range people {
+		b.client = b.as(fmt.Sprint("person-", i))
+		path := "/p/shop/events?seen=" + b.seen("/p/shop")
+		for range streams / people {
+			open = append(open, b.listen(ctx, path))
+		}
 	}
 	toggle := func(round int) {
 		var err error
@@ -486,7 +489,7 @@ func TestFollowersLeave(t *testing.T) {
 	run := b.running("commit")
 	b.await("its log", func() bool {
 		_, page := b.send(b.client, http.MethodGet, "/p/shop/runs/"+run, nil)
-		return strings.Contains(page, " last</span>")
+		return strings.Contains(page, ">last</span>")
 	})
 	busy := runtime.NumGoroutine()
 	ctx, leave := context.WithCancel(t.Context())

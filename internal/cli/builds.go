@@ -274,7 +274,7 @@ func runRuns(ctx context.Context, o *runsOptions) error {
 		if err := t.flush(); err != nil || page.Next == "" {
 			return err
 		}
-		return o.remark("There are more: `penstock runs " + o.pipeline + " --after " + page.Next + "` lists those before.")
+		return o.remark("There are more: with `--after " + page.Next + "` the same command lists those before.")
 	})
 }
 

@@ -186,7 +186,7 @@ func (o *historyOptions) list(page report.HistoryPage) error {
 	if page.Next == 0 {
 		return nil
 	}
-	return o.remark(fmt.Sprintf("There are more: `penstock history %s --after %d` lists those before.", o.pipeline, page.Next))
+	return o.remark(fmt.Sprintf("There are more: with `--after %d` the same command lists those before.", page.Next))
 }
 
 // buildOf names a build as people say it, where it has a number.

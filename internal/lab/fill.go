@@ -79,6 +79,7 @@ func (f *filler) define() {
 	f.add(pipeline.PipelineDefined, pipeline.Facts{Pipeline: &pipeline.Pipeline{Name: f.Pipeline, Owner: f.Owner, Keep: max(f.Builds, 1)}})
 	stage := func(kind pipeline.StageType, name string, after ...string) {
 		s := pipeline.Stage{Pipeline: f.Pipeline, Owner: f.Owner, Name: name, Type: kind, After: after, Applied: true}.WithDefaults(nil, nil)
+		s.Env = nil // no platform has environments of these pipelines
 		f.add(pipeline.StageDefined, pipeline.Facts{Stage: &s})
 		f.names = append(f.names, name)
 	}

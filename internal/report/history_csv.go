@@ -34,7 +34,7 @@ var historyColumns = []struct {
 	{"from", func(e HistoryEntry) string { return e.From }},
 	{"reason", func(e HistoryEntry) string { return e.Reason }},
 	{"detail", func(e HistoryEntry) string { return e.Detail }},
-	{"approvals", func(e HistoryEntry) string { return number(int64(e.Approvals)) }},
+	{"approval_count", func(e HistoryEntry) string { return number(int64(e.Approvals)) }},
 	{"run", func(e HistoryEntry) string { return e.Run }},
 	{"image", func(e HistoryEntry) string { return e.Image }},
 	{"environment", func(e HistoryEntry) string { return e.Environment }},
