@@ -14,6 +14,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app/apptest"
+	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/lab"
 )
 
@@ -224,6 +225,23 @@ func TestBrowserHome(t *testing.T) {
 	}
 	me.visit("/?q=none")
 	me.sees("No pipeline is like that")
+}
+
+// The stars of the list stay where they are when it changes: what somebody has focused, or is
+// about to press, is not put there anew.
+func TestBrowserFavourites(t *testing.T) {
+	b := newBed(t)
+	b.apply()
+	me := b.browse()
+	me.sees("1 waiting for people")
+	eval[bool](me, `window.mine = document.querySelector("[data-name=shop] .star"); mine.click(); mine.focus(); window.moved = 0;
+		new MutationObserver((all) => moved += all.length).observe(document.querySelector("tbody"), {childList: true}); true`)
+	_, err := b.app.Engine.Decisions.Do(t.Context(), decision.Command{Verb: decision.Pause, Pipeline: "shop", Stage: "production"})
+	b.must(err)
+	me.sees("2 waiting for people", "★")
+	if !eval[bool](me, `document.activeElement === mine && moved === 0 && mine.getAttribute("aria-pressed") === "true"`) {
+		t.Error("the star is another one")
+	}
 }
 
 // On a phone nothing that can be pressed or must be known is beside the window.

@@ -29,8 +29,9 @@ document.addEventListener("htmx:afterSettle", tick);
 if (window.Idiomorph) {
   const kept = { DETAILS: "open", INPUT: "value", OPTION: "selected" };
   Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) => kept[node.tagName] !== name;
+  const ours = [".log[data-follow]", "button.star"]; // what this script has put there stays
   Idiomorph.defaults.callbacks.beforeNodeMorphed = (node, next) =>
-    !(node.nodeType === 1 && node.matches(".log[data-follow]") && next.nodeType === 1 && next.matches(".log[data-follow]"));
+    !(node.nodeType === 1 && next.nodeType === 1 && ours.some((own) => node.matches(own) && next.matches(own)));
 }
 
 // It is said when the board does not answer.
@@ -106,12 +107,16 @@ class Stream {
 
 // A page that changes by itself names to its stream what it shows. Where that is not what the
 // stream said last, something has changed until the page was had, and the stream begins again:
-// it would not notice a change back. What is behind the dot changes all the time.
+// it would not notice a change back. Where the stream has said another thing since the page was
+// asked for, the page is asked for again anyway. What is behind the dot changes all the time.
 const shown = () => document.getElementById("live")?.dataset.seen ?? "";
 if (window.htmx) htmx.createEventSource = (address) => {
   const stream = new Stream(() => address + "?seen=" + shown());
-  document.addEventListener("htmx:afterSettle", () => {
-    if (stream.heard && stream.heard.split(".")[0] !== shown().split(".")[0]) stream.again();
+  const asked = new WeakMap(); // what the stream had said, by request
+  document.addEventListener("htmx:beforeRequest", (e) => asked.set(e.detail.xhr, stream.heard));
+  document.addEventListener("htmx:afterSettle", (e) => {
+    const heard = stream.heard;
+    if (heard && heard === asked.get(e.detail.xhr) && heard.split(".")[0] !== shown().split(".")[0]) stream.again();
   });
   return stream;
 };
@@ -336,19 +341,17 @@ const star = () => {
   if (!list) return;
   const chosen = favourites(), rows = [...list.children];
   for (const row of rows) {
-    let button = row.querySelector("button.star");
-    if (!button) {
-      button = element("button", { type: "button", class: "star" });
-      row.firstElementChild.prepend(button);
-    }
+    const button = row.querySelector("button.star");
+    button.hidden = false;
     const is = chosen.has(row.dataset.name);
     button.textContent = is ? "★" : "☆";
-    button.setAttribute("aria-label", "Favourite: " + row.dataset.name);
     button.setAttribute("aria-pressed", is);
   }
-  const focused = document.activeElement;
   const place = (r) => Number(r.dataset.index) - (chosen.has(r.dataset.name) ? rows.length : 0);
-  list.append(...rows.sort((a, b) => place(a) - place(b)));
+  const sorted = rows.toSorted((a, b) => place(a) - place(b));
+  if (sorted.every((row, i) => row === rows[i])) return; // one that is moved misses the click that is on its way
+  const focused = document.activeElement;
+  list.append(...sorted);
   if (list.contains(focused)) focused.focus();
 };
 document.addEventListener("click", (e) => {
@@ -364,7 +367,7 @@ document.addEventListener("click", (e) => {
   star();
 });
 document.addEventListener("DOMContentLoaded", star);
-document.addEventListener("htmx:afterSettle", star);
+document.addEventListener("htmx:afterSwap", star); // before anybody sees the rows
 
 // What a form has done is where the reader goes on: screen readers say it.
 document.addEventListener("DOMContentLoaded", () => document.querySelector(".flash")?.focus());
