@@ -511,6 +511,23 @@ func TestBrowserStreams(t *testing.T) {
 		t.Errorf("%d changes made the page ask %g times", 2*changes, asked)
 	}
 
+	// A look that fails is taken again, though the stream has said what it had to.
+	eval[bool](me, `const send = XMLHttpRequest.prototype.send; XMLHttpRequest.prototype.send = function () {
+		XMLHttpRequest.prototype.send = send;
+		setTimeout(() => {
+			const say = console.error;
+			console.error = () => window.failed = true; // htmx complains of this one
+			this.onerror(new ProgressEvent("error"));
+			console.error = say;
+		});
+	}; true`)
+	_, err := b.app.Engine.Decisions.Do(t.Context(), decision.Command{Verb: decision.Pause, Pipeline: "shop", Stage: "production", Reason: "seen in spite of it"})
+	b.must(err)
+	me.sees("seen in spite of it")
+	if !eval[bool](me, `window.failed === true`) {
+		t.Error("no look failed")
+	}
+
 	// A page that has changed, and back while nobody saw it, says so.
 	me.visit("/p/shop")
 	me.sees("Nobody watches")

@@ -118,6 +118,8 @@ if (window.htmx) htmx.createEventSource = (address) => {
     const heard = stream.heard;
     if (heard && heard === asked.get(e.detail.xhr) && heard.split(".")[0] !== shown().split(".")[0]) stream.again();
   });
+  // The stream takes what it has said for shown. Where the page was not had, it begins again, later.
+  for (const name of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) document.addEventListener(name, () => stream.refused());
   return stream;
 };
 
