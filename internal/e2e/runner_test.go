@@ -70,7 +70,7 @@ output "run" { value = data.penstock_pipeline.p.stages["commit"].run }
 	if n := len(c.Builds()); n != 2+1+2 || requests.Load() != 40 {
 		t.Errorf("%d builds, %d requests: %v", n, requests.Load(), c.Builds())
 	}
-	if out := s.penstock("logs", s.output("run")); !strings.Contains(out, "made by penstock-runner:") || !strings.Contains(out, "(1 tests, 0 failed, 0 skipped)") {
+	if out := s.penstock("logs", s.output("run")); !strings.Contains(out, "made by penstock-runner:") || !strings.Contains(out, "(1 test, 0 failed, 0 skipped)") {
 		t.Errorf("the log of the commit stage says:\n%s", out)
 	}
 	if code, out := s.planned(); code != 0 {
