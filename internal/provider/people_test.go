@@ -149,7 +149,7 @@ func TestAccPeople(t *testing.T) {
 			}),
 			Config: config, ConfigPlanChecks: empty,
 			ConfigStateChecks: []statecheck.StateCheck{
-				b.hasStatus("production", "waiting"), b.waitsFor("production", "it is Friday"),
+				b.hasStatus("production", "paused"), b.waitsFor("production", "it is Friday"),
 			},
 		},
 		resource.TestStep{ // and moves nothing when the others do

@@ -81,7 +81,7 @@ resource "penstock_self_service_env" "mine" {
 		ready("one"),
 		resource.TestStep{ // production had no build to move to when it was planned
 			Config: keep(41, ""), ConfigPlanChecks: changes(promote("one")), ExpectNonEmptyPlan: true,
-			ConfigStateChecks: []statecheck.StateCheck{b.hasStatus("production", "idle")},
+			ConfigStateChecks: []statecheck.StateCheck{b.hasStatus("production", "waiting")},
 		},
 		resource.TestStep{Config: keep(41, ""), ConfigPlanChecks: plan(updates("production")...), Check: answers("production", "one")},
 		resource.TestStep{Config: keep(40, ""), ConfigPlanChecks: changes(retry), ExpectNonEmptyPlan: true},

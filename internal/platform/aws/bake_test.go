@@ -174,7 +174,7 @@ func TestBakeIsFinished(t *testing.T) {
 	if bakes, images, err := b.Orphans(t.Context()); err != nil || len(bakes)+len(images) > 0 {
 		t.Errorf("while it is being made there remain %v, %v, %v", bakes, images, err)
 	}
-	b.wantError(b.RemoveImage(t.Context(), id), pipeline.CodeConflict, "being made")
+	b.wantError(b.RemoveImage(t.Context(), id), pipeline.CodeConflict, "is not finished")
 	b.cloud.CompleteImages()
 	if bakes, _, err := b.Orphans(t.Context()); err != nil || !slices.Equal(bakes, []string{"r-1"}) {
 		t.Errorf("when it is made there remain %v, %v", bakes, err)
