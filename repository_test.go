@@ -559,11 +559,10 @@ func production(name string) bool {
 		!slices.Contains(testOnly, path.Dir(name))
 }
 
-// counted are things of which there may be one.
-var counted = regexp.MustCompile(`(?:^|[^f] )%d (answers|approvals|builds|errors|events|files|instances|lines|runs|times|votes)\b`)
-
-// Nothing says "1 instances".
-func TestPlurals(t *testing.T) {
+// sources returns the files of Go that are built into the program, by their names.
+func sources(t *testing.T) map[string]string {
+	t.Helper()
+	texts := map[string]string{}
 	for _, name := range tracked(t) {
 		if !production(name) {
 			continue
@@ -575,7 +574,18 @@ func TestPlurals(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, found := range counted.FindAllString(string(text), -1) {
+		texts[name] = string(text)
+	}
+	return texts
+}
+
+// counted are things of which there may be one.
+var counted = regexp.MustCompile(`(?:^|[^f] )%d (answers|approvals|builds|errors|events|files|instances|lines|runs|times|votes)\b`)
+
+// Nothing says "1 instances".
+func TestPlurals(t *testing.T) {
+	for name, text := range sources(t) {
+		for _, found := range counted.FindAllString(text, -1) {
 			t.Errorf("%s: %q: use pipeline.Count", name, found)
 		}
 	}
@@ -583,18 +593,8 @@ func TestPlurals(t *testing.T) {
 
 func TestSizes(t *testing.T) {
 	texts := map[string][]string{} // by package
-	for _, name := range tracked(t) {
-		if !production(name) {
-			continue
-		}
-		text, err := os.ReadFile(name)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // deleted, not committed yet
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		texts[path.Dir(name)] = append(texts[path.Dir(name)], string(text))
+	for name, text := range sources(t) {
+		texts[path.Dir(name)] = append(texts[path.Dir(name)], text)
 	}
 	if len(texts) < len(layers) {
 		t.Errorf("%d packages found", len(texts))

@@ -13,14 +13,11 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"crypto/sha512"
-	"encoding/base64"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"io/fs"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,6 +27,7 @@ import (
 
 	"github.com/andybalholm/brotli"
 
+	"github.com/penstock-io/terraform-provider-penstock/tools/internal/npm"
 	"github.com/penstock-io/terraform-provider-penstock/tools/internal/program"
 )
 
@@ -61,7 +59,9 @@ func main() {
 		if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
 			return "", errors.New("there is none on PATH: " + remedy)
 		}
-		path, err = installed(ctx, filepath.Join(*cache, "chromium"), download)
+		path, err = installed(ctx, filepath.Join(*cache, "chromium"), func(ctx context.Context) ([]byte, error) {
+			return npm.Download(ctx, address, integrity)
+		})
 		if err == nil {
 			err = runs(path)
 		}
@@ -114,42 +114,6 @@ func installed(ctx context.Context, dir string, get func(context.Context) ([]byt
 		return "", err
 	}
 	return path, os.Rename(part, dir)
-}
-
-// download gets the package, and checks that it is the one that is known.
-func download(ctx context.Context) (archive []byte, err error) {
-	for range 3 { // a registry may be out of breath
-		if archive, err = downloadOnce(ctx); err == nil {
-			return archive, nil
-		}
-	}
-	return nil, err
-}
-
-func downloadOnce(ctx context.Context) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
-	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, errors.New(resp.Status)
-	}
-	archive, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return nil, err
-	}
-	sum := sha512.Sum512(archive)
-	if got := base64.StdEncoding.EncodeToString(sum[:]); got != integrity {
-		return nil, fmt.Errorf("its SHA-512 is %s; want %s", got, integrity)
-	}
-	return archive, nil
 }
 
 // launcher starts the browser with the libraries beside it, behind those of the system, and

@@ -14,21 +14,19 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"crypto/sha512"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"maps"
-	"net/http"
 	"os"
 	"os/signal"
 	"path"
 	"slices"
 	"strings"
-	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/tools/internal/npm"
 )
 
 // The package, of which a new version is taken on purpose: change these three, and run
@@ -58,7 +56,7 @@ func main() {
 }
 
 func run(ctx context.Context, out string, check bool) error {
-	archive, err := download(ctx)
+	archive, err := npm.Download(ctx, address, integrity)
 	if err != nil {
 		return fmt.Errorf("download %s: %w", address, err)
 	}
@@ -78,32 +76,6 @@ func run(ctx context.Context, out string, check bool) error {
 		err = fmt.Errorf("%s is not what version %s says: run make iam-data", out, release)
 	}
 	return err
-}
-
-// download gets the package, and checks that it is the one that is known.
-func download(ctx context.Context) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
-	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, errors.New(resp.Status)
-	}
-	archive, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return nil, err
-	}
-	if sum := sha512.Sum512(archive); base64.StdEncoding.EncodeToString(sum[:]) != integrity {
-		return nil, errors.New("it is not the package that is known")
-	}
-	return archive, nil
 }
 
 // unpack returns the files of a package that the table is made of, by their paths in it.
