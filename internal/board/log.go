@@ -70,7 +70,8 @@ type runLog struct {
 	index *logIndex
 	spans []stepSpan
 	size  logSize
-	final bool // nothing is added any more
+	final bool                      // nothing is added any more
+	web   func(address string) bool // may be a link
 }
 
 // openLog opens the log of a run; CodeNotFound where it was collected or has not begun.
@@ -79,7 +80,7 @@ func (b *Board) openLog(ctx context.Context, run pipeline.Run) (*runLog, error) 
 	if err != nil {
 		return nil, err
 	}
-	log := &runLog{ReadSeekCloser: file, index: b.logs.of(run.ID), spans: stepSpans(run), final: run.Status.Final()}
+	log := &runLog{ReadSeekCloser: file, index: b.logs.of(run.ID), spans: stepSpans(run), final: run.Status.Final(), web: b.pages.web}
 	if log.size, err = log.index.update(file); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
@@ -179,7 +180,7 @@ func (b *Board) readLog(r *http.Request, run pipeline.Run, failures []failedAt) 
 		if line.Number >= from+linesPerPage {
 			return errEnough
 		}
-		line.show(log.spans)
+		line.show(log.spans, log.web)
 		page.add(line)
 		if page.From == 0 {
 			page.From = line.Number
@@ -216,7 +217,7 @@ func (p *logPage) search(log *runLog) error {
 			p.Cut = true
 			return nil
 		}
-		line.show(log.spans)
+		line.show(log.spans, log.web)
 		line.Fold, line.Step = 0, "" // hits have no steps around them
 		p.add(line)
 		return nil
@@ -352,7 +353,7 @@ func (b *Board) newLines(ctx context.Context, run pipeline.Run, after int) (<-ch
 			if line.Number <= after {
 				return nil
 			}
-			line.show(*known.spans.Load())
+			line.show(*known.spans.Load(), b.pages.web)
 			select {
 			case lines <- line:
 				return nil

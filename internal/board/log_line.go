@@ -30,7 +30,7 @@ type logLine struct {
 type logPart struct {
 	Text  string
 	Class string `json:",omitempty"` // what sets its colours, by the style sheet
-	Link  string `json:",omitempty"` // where it leads; http and https only
+	Link  string `json:",omitempty"` // where it leads: an address that pages.web accepts
 }
 
 // stepSpan is the part of a log that belongs to a step.
@@ -55,8 +55,9 @@ func stepSpans(run pipeline.Run) (spans []stepSpan) {
 	return spans
 }
 
-// show fills in what is shown of a line, which spans have a part of.
-func (l *logLine) show(spans []stepSpan) {
+// show fills in what is shown of a line, which spans have a part of. may reports whether an
+// address is shown as a link.
+func (l *logLine) show(spans []stepSpan, may func(address string) bool) {
 	for i, s := range spans {
 		if s.from < 0 || l.from < s.from || s.to > 0 && l.to > s.to {
 			continue
@@ -70,7 +71,7 @@ func (l *logLine) show(spans []stepSpan) {
 			l.Time, text = stamp, rest
 		}
 	}
-	l.Parts = styled(text)
+	l.Parts = styled(text, may)
 }
 
 // Plain returns what the line says, without its time.
@@ -93,7 +94,7 @@ func (l logLine) Clock() string {
 
 // styled cuts a line where its look changes, and at its addresses. Whatever else than a colour
 // or a style it would set is shown as text.
-func styled(text string) (parts []logPart) {
+func styled(text string, may func(address string) bool) (parts []logPart) {
 	var look look
 	for len(text) > 0 {
 		if n := present.StyleSequence(text); n > 0 {
@@ -108,7 +109,7 @@ func styled(text string) (parts []logPart) {
 				break
 			}
 		}
-		parts = append(parts, linked(present.Text(text[:end]), look.class())...)
+		parts = append(parts, linked(present.Text(text[:end]), look.class(), may)...)
 		text = text[end:]
 	}
 	return parts
@@ -116,8 +117,8 @@ func styled(text string) (parts []logPart) {
 
 var addresses = regexp.MustCompile(`https?://[^\s<>"'` + "`" + `\\^{|}]+`)
 
-// linked cuts a text at the addresses in it.
-func linked(text, class string) (parts []logPart) {
+// linked cuts a text at the addresses in it, which are links where they may be.
+func linked(text, class string, may func(address string) bool) (parts []logPart) {
 	for {
 		at := addresses.FindStringIndex(text)
 		if at == nil {
@@ -133,7 +134,7 @@ func linked(text, class string) (parts []logPart) {
 			parts = append(parts, logPart{Text: text[:at[0]], Class: class})
 		}
 		part := logPart{Text: address, Class: class}
-		if _, host, _ := strings.Cut(address, "://"); host != "" && web(address) {
+		if may(address) {
 			part.Link = address
 		}
 		parts, text = append(parts, part), text[at[0]+len(address):]

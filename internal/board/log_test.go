@@ -55,7 +55,7 @@ func numbers(t testing.TB, log *runLog, from, n int) (all []logLine) {
 		if len(all) == n {
 			return errEnough
 		}
-		l.show(nil)
+		l.show(nil, noLinks)
 		all = append(all, l)
 		return nil
 	})
@@ -130,6 +130,11 @@ func TestIndexOfChunks(t *testing.T) {
 	}
 }
 
+var (
+	elsewhere = newPages(time.Now, []string{"localhost:7436"}).web
+	noLinks   = func(string) bool { return false }
+)
+
 // Of all that a line may hold, colours and web addresses have an effect, and nothing else.
 func TestStyledLines(t *testing.T) {
 	for in, want := range map[string]string{
@@ -145,9 +150,11 @@ func TestStyledLines(t *testing.T) {
 		"https:// and http://\"x":              `https:// and http://"x`,
 		"\x1b[32mhttp://a.example\x1b[0m/path": "{f2 [http://a.example]}/path",
 		"a\u202eb":                             `a\u202eb`,
+		"https://localhost:17999/ no":          "https://localhost:17999/ no",
+		"http://LOCALHOST./x no":               "http://LOCALHOST./x no",
 	} {
 		var got strings.Builder
-		for _, p := range styled(in) {
+		for _, p := range styled(in, elsewhere) {
 			text := p.Text
 			if p.Link != "" {
 				text = "[" + text + "]"
@@ -175,7 +182,7 @@ func TestLineOfStep(t *testing.T) {
 		own      bool
 	}{{0, 10, 0, false}, {10, 20, 2, true}, {20, 25, 2, false}, {25, 30, 2, true}, {30, 35, 3, true}, {35, 40, 3, false}} {
 		line := logLine{raw: `== step "two": x`, from: c.from, to: c.to}
-		if line.show(spans); line.Fold != c.fold || line.Own != c.own {
+		if line.show(spans, noLinks); line.Fold != c.fold || line.Own != c.own {
 			t.Errorf("the line at %d is of step %d (%v), not %d (%v)", c.from, line.Fold, line.Own, c.fold, c.own)
 		}
 	}
