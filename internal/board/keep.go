@@ -106,16 +106,11 @@ func (k *keeper) write(file kept) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	next, err := os.CreateTemp(dir, filepath.Base(k.path)+".*")
-	if err != nil {
+	next := k.path + ".new" // the next writing replaces what a killed one left
+	if err := os.WriteFile(next, data, 0o600); err != nil {
 		return err
 	}
-	defer os.Remove(next.Name()) // where it was not renamed
-	_, err = next.Write(data)
-	if err = errors.Join(err, next.Close()); err != nil {
-		return err
-	}
-	return os.Rename(next.Name(), k.path)
+	return os.Rename(next, k.path)
 }
 
 // save keeps the sessions that there are. An error is logged: people are signed in all the
