@@ -92,8 +92,10 @@ func (i *instance) install(image string) error {
 		}
 	}
 	bin := filepath.Join(i.root, ".bin")
-	if err := os.MkdirAll(bin, 0o755); err != nil {
-		return err
+	for _, dir := range []string{bin, filepath.Join(i.root, "root")} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
 	}
 	if err := os.WriteFile(filepath.Join(bin, "systemctl"), []byte(shim), 0o755); err != nil {
 		return err
@@ -151,9 +153,11 @@ func (i *instance) boot(ctx context.Context) {
 	}
 }
 
+// environ is what a process has on an instance. The agent of SSM, cloud-init and systemd's
+// services of root have neither HOME nor USER nor LANG.
 func (i *instance) environ() []string {
 	return []string{
-		"PATH=" + filepath.Join(i.root, ".bin") + ":" + os.Getenv("PATH"), "HOME=" + i.root, "LANG=C.UTF-8", "PENSTOCK_SYSROOT=" + i.root,
+		"PATH=" + filepath.Join(i.root, ".bin") + ":" + os.Getenv("PATH"), "PENSTOCK_SYSROOT=" + i.root,
 		"PENSTOCK_HOST=" + i.address, "CLOUDTEST_SYSTEMCTL=" + i.account.server.url + systemctlPath + i.account.cloud.ID + "/" + i.id,
 	}
 }

@@ -56,8 +56,7 @@ func installScript(artifact, install, start string) string {
 	return instance.Preamble + variables() + artifact + "(\nset -e\n" + install + "\n)\n" + fmt.Sprintf(`rm -rf "$(dirname "$PENSTOCK_ARTIFACT")"
 mkdir -p "$root/etc/penstock" "$root/etc/systemd/system"
 cat > "$root%s" <<'PENSTOCK-END'
-root="${PENSTOCK_SYSROOT-}"
-[ -e "$root%s" ] || { echo "no environment was given to this instance yet"; exit 1; }
+%s[ -e "$root%s" ] || { echo "no environment was given to this instance yet"; exit 1; }
 %s%s
 PENSTOCK-END
 cat > "$root%s" <<'PENSTOCK-END'
@@ -65,7 +64,7 @@ cat > "$root%s" <<'PENSTOCK-END'
 Description=the service that Penstock deployed
 After=network-online.target
 Wants=network-online.target
-ConditionPathExists=%[2]s
+ConditionPathExists=%[3]s
 
 [Service]
 ExecStart=/bin/sh -e ${PENSTOCK_SYSROOT}%[1]s
@@ -77,5 +76,5 @@ WantedBy=multi-user.target
 PENSTOCK-END
 systemctl daemon-reload
 systemctl enable penstock
-`, startFile, envFile, variables(), start, unitFile)
+`, startFile, instance.Login, envFile, variables(), start, unitFile)
 }

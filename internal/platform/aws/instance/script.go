@@ -18,7 +18,13 @@ const CommandDir = "/var/lib/penstock-commands"
 // Preamble begins every script of Penstock's on an instance.
 const Preamble = `#!/bin/sh
 set -eu
-root="${PENSTOCK_SYSROOT-}"
+` + Login
+
+// Login are the shell lines that set what programs expect of whoever runs them. Neither the
+// agent of SSM nor cloud-init has these variables, nor systemd for a service of root's.
+const Login = `root="${PENSTOCK_SYSROOT-}"
+export HOME="${HOME:-$root/root}" USER="${USER:-$(id -un)}" LANG="${LANG:-C.UTF-8}"
+export LOGNAME="${LOGNAME:-$USER}"
 `
 
 // Quote quotes a word for a shell.
