@@ -211,6 +211,7 @@ type BakeRequest struct {
 	Commands    []Command // run in the root of the tree, in order
 	Cleanup     []string  // shell lines that run there at last
 	KMSKey      string    // that encrypts the image; empty: the platform's own
+	Started     time.Time // of the run: a repeated bake asks for the same; zero: it is never repeated
 	Log         io.Writer
 }
 

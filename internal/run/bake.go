@@ -260,7 +260,7 @@ func (a *attempt) bakeImage(ctx context.Context, definition pipeline.ImageDefini
 		return pipeline.Image{}, err
 	}
 	req := pipeline.BakeRequest{
-		Token: a.run.ID, Inputs: definition.Key(), Name: definition.Name, Labels: a.labels(), Image: definition.Base, Source: a.source(definition),
+		Token: a.run.ID, Started: a.run.StartedAt, Inputs: definition.Key(), Name: definition.Name, Labels: a.labels(), Image: definition.Base, Source: a.source(definition),
 		Cleanup: definition.Cleanup, KMSKey: definition.KMSKey, Log: a.log,
 	}
 	if definition.From.Directory != "" {

@@ -177,7 +177,7 @@ func (a *attempt) bake(ctx context.Context) error {
 		return err
 	}
 	baked, err := a.under(a.lease).Bake(ctx, pipeline.BakeRequest{
-		Token: a.run.ID, Name: a.stage.Name, Labels: a.labels(), Environment: a.env.ID, Log: a.log,
+		Token: a.run.ID, Started: a.run.StartedAt, Name: a.stage.Name, Labels: a.labels(), Environment: a.env.ID, Log: a.log,
 	})
 	if err != nil {
 		return fmt.Errorf("bake image: %w", err)

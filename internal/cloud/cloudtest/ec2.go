@@ -4,6 +4,7 @@
 package cloudtest
 
 import (
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"maps"
@@ -47,7 +48,7 @@ func (a *account) runInstances(r *request) answer {
 	}
 	unusable := a.unusable(r)
 	for _, m := range instanceID.FindAllSubmatch(got.body, -1) {
-		i := a.launched(string(m[1]), r.form.Get("ImageId"), r.form.Get("UserData"))
+		i := a.launched(string(m[1]), r.form.Get("ImageId"), r.form.Get("UserData"), r.form.Get("InstanceInitiatedShutdownBehavior") != "terminate")
 		i.key = r.form.Get("BlockDeviceMapping.1.Ebs.KmsKeyId")
 		if unusable != nil {
 			a.cloud.logf("instance %s can't use its key: %v", i.id, unusable)
@@ -172,11 +173,12 @@ func (a *account) startInstances(r *request) answer {
 		pace := a.cloud.paced()
 		for _, i := range a.named(r) {
 			i.mu.Lock()
-			i.stopped = false
+			i.stopped, i.restarted, i.reason = false, false, ""
+			i.up, i.down = context.WithCancel(a.ctx)
 			i.running = time.Now().Add(pace.Boot)
 			i.registered = i.running.Add(pace.Agent)
 			i.mu.Unlock()
-			i.active.Go(func() { i.boot(a.ctx) })
+			i.active.Go(i.boot)
 		}
 	}
 	return got
@@ -209,21 +211,26 @@ func (a *account) terminateInstances(r *request) answer {
 // Terminate ends an instance as a failing host would.
 func (c *Cloud) Terminate(ids ...string) {
 	a := c.account()
-	values := url.Values{}
-	for n, id := range ids {
-		values.Set(fmt.Sprintf("InstanceId.%d", n+1), id)
-	}
-	hr, err := http.NewRequest(http.MethodPost, c.URL, nil)
-	if err != nil {
-		panic(err) // the URL is the proxy's
-	}
-	hr.Header.Set("Authorization", c.authorization("ec2"))
-	a.query(&request{Request: hr, service: "ec2", region: Region, account: a}, "ec2", "TerminateInstances", values)
+	a.own("TerminateInstances", ids...)
 	for _, id := range ids {
 		if i := a.instance(id); i != nil {
 			i.halt(true)
 		}
 	}
+}
+
+// own makes a request of nobody's to moto, which changes instances.
+func (a *account) own(action string, ids ...string) {
+	values := url.Values{}
+	for n, id := range ids {
+		values.Set(fmt.Sprintf("InstanceId.%d", n+1), id)
+	}
+	hr, err := http.NewRequest(http.MethodPost, a.cloud.URL, nil)
+	if err != nil {
+		panic(err) // the URL is the proxy's
+	}
+	hr.Header.Set("Authorization", a.cloud.authorization("ec2"))
+	a.query(&request{Request: hr, service: "ec2", region: Region, account: a}, "ec2", action, values)
 }
 
 // authorization is the header of a request of the proxy's own.
@@ -256,7 +263,7 @@ func (a *account) createImage(r *request) answer {
 		if err := os.CopyFS(dir, os.DirFS(i.root)); err != nil {
 			a.cloud.logf("copy the files of instance %s: %v", i.id, err)
 		}
-		for _, name := range []string{".bin", "run"} {
+		for _, name := range []string{".bin", "run", "proc"} {
 			_ = os.RemoveAll(filepath.Join(dir, name))
 		}
 	}

@@ -115,7 +115,7 @@ func (v *services) readyOnce(ctx context.Context, id string, r pipeline.FleetReq
 		}
 	}
 	return v.instances.Must(ctx, id, instance.Command{
-		What: "the start of the service", Script: instance.Preamble + "systemctl start penstock\n", Timeout: 5 * time.Minute, Log: r.Log,
+		What: "the start of the service", Script: startScript(), Timeout: 5 * time.Minute, Log: r.Log,
 	})
 }
 

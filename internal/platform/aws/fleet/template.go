@@ -60,7 +60,7 @@ func (l *templates) create(ctx context.Context, r pipeline.FleetRequest) (string
 }
 
 func (l *templates) data(r pipeline.FleetRequest, root instance.RootVolume, tags []types.Tag) *types.RequestLaunchTemplateData {
-	start := userData(0, serviceEnv(r), port(r.Service), true)
+	start := firstBoot(serviceEnv(r), port(r.Service), false)
 	settings := l.stack.Settings
 	return &types.RequestLaunchTemplateData{
 		ImageId:            aws.String(r.Image),

@@ -36,11 +36,12 @@ func (m *Images) build(ctx context.Context, r pipeline.BakeRequest) (_ pipeline.
 			"the stack %q has no security group for builders, which nobody may reach", m.stack.Settings.Stack).
 			WithAdvice(pipeline.Advice{Verb: pipeline.VerbUpdateStack, Region: m.stack.Config.Region, Stack: m.stack.Settings.Stack})
 	}
+	deadline := cmp.Or(r.Started, m.stack.Now()).Add(builderLife)
 	builder, err := m.instances.Run(ctx, instance.Launch{
-		Token: r.Token, Image: r.Image, UserData: instance.Preamble + instance.PowerOff(builderLife) + " || true\n",
+		Token: r.Token, Image: r.Image, UserData: instance.UserData(deadline, ""),
 		KMSKey: r.KMSKey, Group: m.stack.Settings.BuilderGroup, Tags: m.stack.TagsOf(r.Labels, map[string]string{
 			stack.TagKey: keyOf(r), stack.TagRun: r.Token, stack.TagRole: roleBuilder,
-			stack.TagExpires: stack.Timestamp(m.stack.Now().Add(builderLife)), "Name": "Penstock builder of " + r.Name,
+			stack.TagExpires: stack.Timestamp(deadline), "Name": "Penstock builder of " + r.Name,
 		}),
 	})
 	if err != nil {
