@@ -143,12 +143,16 @@ func (i *Instances) List(ctx context.Context, filters ...types.Filter) ([]types.
 	return list, nil
 }
 
-// CheckAlive refuses to go on waiting for an instance that has ended. One that AWS does not
-// list may be new.
+// CheckAlive refuses to go on waiting for an instance that has ended, or was stopped. One
+// that AWS does not list may be new.
 func (i *Instances) CheckAlive(ctx context.Context, id string) error {
 	one, ok, err := i.byID.Get(ctx, id)
 	if err != nil || !ok {
 		return err
+	}
+	if s := one.State.Name; s == types.InstanceStateNameStopping || s == types.InstanceStateNameStopped {
+		return pipeline.Errorf(pipeline.CodeFailed, "wait for instance", "instance %s was stopped: %s", id, cmp.Or(aws.ToString(one.StateTransitionReason), "AWS gives no reason")).
+			WithHint("Nothing of Penstock stops an instance that has work to do. Apply again, which launches another.")
 	}
 	return Ended(one)
 }
