@@ -69,6 +69,7 @@ var faults = map[string]fault{
 	"NoSuchBucket":                                {pipeline.CodeNotFound, ""},
 	"InvalidInstanceType.NotFound":                {pipeline.CodeInvalid, ""},
 	"InvalidParameterValue":                       {pipeline.CodeInvalid, ""},
+	"IdempotentInstanceTerminated":                {pipeline.CodeFailed, "The instance of an earlier try was terminated. Apply again, which launches another."},
 	"InvalidSnapshot.InUse":                       {pipeline.CodeConflict, ""},
 	"DependencyViolation":                         {pipeline.CodeConflict, ""},
 	"ResourceInUse":                               {pipeline.CodeConflict, ""},

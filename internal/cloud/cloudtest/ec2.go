@@ -6,6 +6,7 @@ package cloudtest
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"maps"
 	"net/http"
@@ -38,9 +39,15 @@ func (a *account) runInstances(r *request) answer {
 	a.mu.Unlock()
 	if repeated && token != "" {
 		if before.digest != digest {
-			return r.fail(http.StatusBadRequest, "IdempotentParameterMismatch", "The request uses the same client token as a previous, but non-identical request.")
+			return mismatch(r)
+		}
+		if i := a.instance(string(instanceID.FindSubmatch(before.answer.body)[1])); i != nil && i.gone() {
+			return r.fail(http.StatusBadRequest, "IdempotentInstanceTerminated", "The request to launch an instance uses the same client token as a previous request for which the instance has been terminated.")
 		}
 		return before.answer
+	}
+	if text, err := base64.StdEncoding.DecodeString(r.form.Get("UserData")); err == nil && len(text) > maxUserData {
+		return r.fail(http.StatusBadRequest, "InvalidParameterValue", "User data is limited to 16384 bytes")
 	}
 	got := a.run(r)
 	if got.status != http.StatusOK {
@@ -71,6 +78,11 @@ func (a *account) runInstances(r *request) answer {
 	return got
 }
 
+// mismatch refuses another request with a client token that was used.
+func mismatch(r *request) answer {
+	return r.fail(http.StatusBadRequest, "IdempotentParameterMismatch", "The request uses the same client token as a previous, but non-identical request.")
+}
+
 // run lets moto launch. It knows no images that other accounts share.
 func (a *account) run(r *request) answer {
 	id := r.form.Get("ImageId")
@@ -98,12 +110,40 @@ func (a *account) sharedBy(image string) *account {
 	return nil
 }
 
+// maxUserData is how many bytes of user data EC2 takes.
+const maxUserData = 16 << 10
+
+// describeInstances also finds the instances of a client token, which moto does not know.
 func (a *account) describeInstances(r *request) answer {
-	got := a.server.forward(r)
+	got := a.server.forward(a.byToken(r))
 	if got.status == http.StatusOK {
 		got.body = a.mendInstances(got.body)
 	}
 	return got
+}
+
+// byToken asks for the instances of a client token by their IDs.
+func (a *account) byToken(r *request) *request {
+	for n := 1; ; n++ {
+		name := fmt.Sprintf("Filter.%d.", n)
+		switch r.form.Get(name + "Name") {
+		case "":
+			return r
+		case "client-token":
+			a.mu.Lock()
+			made := a.launches[r.form.Get(name+"Value.1")]
+			a.mu.Unlock()
+			form := maps.Clone(r.form)
+			form.Set(name+"Name", "instance-id")
+			form.Set(name+"Value.1", "i-0")
+			if m := instanceID.FindSubmatch(made.answer.body); m != nil {
+				form.Set(name+"Value.1", string(m[1]))
+			}
+			asked := *r
+			asked.form, asked.body = form, []byte(form.Encode())
+			return &asked
+		}
+	}
 }
 
 // mendInstances puts the states and addresses of the bodies into an answer.

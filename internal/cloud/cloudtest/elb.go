@@ -6,6 +6,8 @@ package cloudtest
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -68,10 +70,28 @@ func arn(body []byte, kind string) string {
 }
 
 func (a *account) createLaunchTemplate(r *request) answer {
+	token, digest := "template "+r.form.Get("ClientToken"), fmt.Sprintf("%x", sha256.Sum256([]byte(r.form.Encode())))
+	a.mu.Lock()
+	before, repeated := a.launches[token]
+	_, there := a.templates[r.form.Get("LaunchTemplateName")]
+	repeated = repeated && there
+	a.mu.Unlock()
+	switch {
+	case repeated && before.digest != digest:
+		return mismatch(r)
+	case repeated:
+		return before.answer
+	}
+	if text, err := base64.StdEncoding.DecodeString(r.form.Get("LaunchTemplateData.UserData")); err == nil && len(text) > maxUserData {
+		return r.fail(http.StatusBadRequest, "InvalidUserData.Malformed", "User data is limited to 16384 bytes")
+	}
 	got := a.server.forward(r)
 	if m := templates.FindSubmatch(got.body); got.status == http.StatusOK && m != nil {
 		t := template{string(m[1]), r.form.Get("LaunchTemplateData.ImageId"), r.form.Get("LaunchTemplateData.UserData"), r.form}
 		a.mu.Lock()
+		if r.form.Get("ClientToken") != "" {
+			a.launches[token] = launch{digest, got}
+		}
 		a.templates[string(m[1])], a.templates[r.form.Get("LaunchTemplateName")] = t, t
 		a.mu.Unlock()
 	}

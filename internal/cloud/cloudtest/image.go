@@ -5,6 +5,7 @@ package cloudtest
 
 import (
 	"bytes"
+	"crypto/sha256"
 	encoding "encoding/xml"
 	"fmt"
 	"maps"
@@ -53,7 +54,11 @@ func (a imageAPI) copyImage(r *request) answer {
 	a.mu.Lock()
 	before, repeated := a.launches[token]
 	a.mu.Unlock()
-	if repeated {
+	digest := fmt.Sprintf("%x", sha256.Sum256([]byte(r.form.Encode())))
+	switch {
+	case repeated && before.digest != digest:
+		return mismatch(r)
+	case repeated:
 		return before.answer
 	}
 	form, tags := url.Values{}, map[string]url.Values{"image": {}, "snapshot": {}}
@@ -84,7 +89,7 @@ func (a imageAPI) copyImage(r *request) answer {
 		a.encrypt(string(s[1]), r.form.Get("KmsKeyId"))
 	}
 	a.mu.Lock()
-	a.launches[token] = launch{answer: got}
+	a.launches[token] = launch{digest, got}
 	a.mu.Unlock()
 	return got
 }

@@ -188,6 +188,12 @@ func (i *instance) answers() bool {
 	return !i.terminated && !i.stopped && i.up.Err() == nil && !time.Now().Before(i.registered)
 }
 
+func (i *instance) gone() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.terminated
+}
+
 // known reports whether SSM takes commands for the instance: its agent has registered, also
 // before a restart that it is in.
 func (i *instance) known() bool {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 )
@@ -84,4 +85,71 @@ func TestRestart(t *testing.T) {
 	}
 	b.must(b.Destroy(t.Context(), "e-2"))
 	b.wantNothing()
+}
+
+// What a process asked for that died is asked for again by another, hours later and under
+// another lease: it takes what is there.
+func TestRepeatLater(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	later := New(Options{Config: b.cloud.Config(), Settings: b.stack.Settings, Pause: b.stack.Pause, Current: b.leases.current, Now: func() time.Time { return time.Now().Add(5 * time.Hour) }})
+	before := func(key string) pipeline.Platform { return b.Under(pipeline.Fence{Key: key, Token: 1}) }
+	after := func(key string) pipeline.Platform { return later.Under(pipeline.Fence{Key: key, Token: 2}) }
+
+	bake := b.bakeRequest("r-base")
+	bake.Started = time.Now()
+	b.cloud.Fail(cloudtest.Fault{Action: "SendCommand", Code: "AccessDeniedException"}, cloudtest.Fault{Action: "TerminateInstances", Code: "UnauthorizedOperation", Times: 9})
+	_, err := before("image").Bake(t.Context(), bake)
+	b.wantError(err, pipeline.CodeNotAllowed)
+	b.cloud.Mend()
+	image, err := after("image").Bake(t.Context(), bake)
+	b.must(err)
+
+	single := b.request("e-1", "f-1", image.ID)
+	single.Artifact, single.ExpiresAt = b.file("the artifact"), time.Now().Add(10*time.Hour)
+	_, err = before("one").Prepare(t.Context(), single)
+	b.must(err)
+	_, err = after("one").Prepare(t.Context(), single)
+	b.must(err)
+	if got := b.cloud.Running(); len(got) != 1 {
+		t.Errorf("instances %v", got)
+	}
+	app, err := after("one").Bake(t.Context(), pipeline.BakeRequest{Token: "r-app", Name: "app", Environment: "e-1", Log: b.log})
+	b.must(err)
+	b.must(later.Destroy(t.Context(), "e-1"))
+	_, err = after("one").Prepare(t.Context(), single)
+	b.wantError(err, pipeline.CodeFailed, "was terminated")
+
+	group := b.persistent("f-2", app.ID)
+	_, err = before("two").Prepare(t.Context(), group)
+	b.must(err)
+	_, err = after("two").Prepare(t.Context(), group)
+	b.must(err)
+	if got := b.cloud.Running(); len(got) != 2 {
+		t.Errorf("instances %v", got)
+	}
+	b.must(later.Destroy(t.Context(), "e-1"))
+	b.wantNothing()
+}
+
+// Variables that don't fit into user data are refused before anything is launched.
+func TestUserDataLimit(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	for length, refused := range map[int]bool{10 << 10: false, 16 << 10: true} {
+		env := map[string]string{"LONG": strings.Repeat("x", length)}
+		if err := b.Check(pipeline.EnvironmentSpec{Env: env}); (err != nil) != refused {
+			t.Errorf("variables of %d bytes: %v", length, err)
+		} else if refused {
+			b.wantError(err, pipeline.CodeInvalid, "environment.env", "EC2 takes 16384", "let the service read long values")
+		}
+	}
+	r := b.request("e-1", "f-1", b.base())
+	r.Env["LONG"] = strings.Repeat("x", 16<<10)
+	b.cloud.ResetCalls()
+	_, err := b.Prepare(t.Context(), r)
+	b.wantError(err, pipeline.CodeInvalid, "environment.env")
+	if n := len(b.cloud.Calls()); n > 0 {
+		t.Errorf("%d requests were made: %v", n, b.cloud.Count())
+	}
 }

@@ -46,7 +46,7 @@ func (l *templates) create(ctx context.Context, r pipeline.FleetRequest) (string
 		TagSpecifications:  []types.TagSpecification{{ResourceType: types.ResourceTypeLaunchTemplate, Tags: tags}},
 		LaunchTemplateData: l.data(r, root, tags),
 	})
-	if cloud.Is(err, "InvalidLaunchTemplateName.AlreadyExistsException") {
+	if cloud.Is(err, "InvalidLaunchTemplateName.AlreadyExistsException", "IdempotentParameterMismatch") { // of the process before this one
 		found, err := l.ec2.DescribeLaunchTemplates(ctx, &ec2.DescribeLaunchTemplatesInput{LaunchTemplateNames: []string{name}})
 		if err != nil || len(found.LaunchTemplates) == 0 {
 			return "", cloud.Fault(ctx, opPrepare, errors.Join(err, errors.New("the launch template "+name+" exists, and is not listed")))

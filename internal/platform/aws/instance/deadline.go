@@ -8,8 +8,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"time"
-
-	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
 // deadlineFile says when an instance powers off, if that is not what its user data says:
@@ -89,12 +87,3 @@ mv "$root%[3]s.new" "$root%[3]s"
 
 // MaxUserData is how many bytes of user data EC2 takes.
 const MaxUserData = 16 << 10
-
-// CheckUserData refuses, with CodeInvalid, user data that EC2 does not take.
-func CheckUserData(op, text string) error {
-	if len(text) <= MaxUserData {
-		return nil
-	}
-	return pipeline.Errorf(pipeline.CodeInvalid, op, "the variables of environment.env are too long: with them the user data of an instance has %d bytes, and EC2 takes %d",
-		len(text), MaxUserData).WithHint("Shorten environment.env by %d bytes at least, or let the service read long values from SSM or S3.", len(text)-MaxUserData)
-}

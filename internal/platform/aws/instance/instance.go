@@ -100,10 +100,28 @@ func (i *Instances) Run(ctx context.Context, l Launch) (types.Instance, error) {
 			{ResourceType: types.ResourceTypeNetworkInterface, Tags: l.Tags},
 		},
 	})
-	if err != nil {
-		return types.Instance{}, cloud.Fault(ctx, "launch instance", err)
+	switch {
+	case cloud.Is(err, "IdempotentParameterMismatch"):
+		return i.launchedBy(ctx, l.Token, err)
+	case err != nil:
+		return types.Instance{}, cloud.Fault(ctx, opLaunch, err)
 	}
 	return out.Instances[0], nil
+}
+
+const opLaunch = "launch instance"
+
+// launchedBy returns the instance that another request with a token launched: that of the
+// process before this one, whose lease, which is in the tags, was another.
+func (i *Instances) launchedBy(ctx context.Context, token string, refused error) (types.Instance, error) {
+	list, err := i.List(ctx, stack.Filter("client-token", token))
+	if err != nil {
+		return types.Instance{}, err
+	}
+	if len(list) != 1 {
+		return types.Instance{}, cloud.Fault(ctx, opLaunch, refused)
+	}
+	return list[0], Ended(list[0])
 }
 
 // subnet spreads launches over the subnets.
