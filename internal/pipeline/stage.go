@@ -101,6 +101,7 @@ type EnvironmentSpec struct {
 	Alarms         []string          `json:"alarms,omitempty"` // that send its traffic back
 	KeepPrevious   time.Duration     `json:"keep_previous,omitempty"`
 	TrustedProxies []string          `json:"trusted_proxies,omitzero"` // whose forwarding headers the endpoint keeps; nil: DefaultTrustedProxies
+	Machine
 }
 
 // ShiftStep sends a share of the traffic to a new fleet, and pauses there for a look.

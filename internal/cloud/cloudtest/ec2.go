@@ -49,6 +49,9 @@ func (a *account) runInstances(r *request) answer {
 	if text, err := base64.StdEncoding.DecodeString(r.form.Get("UserData")); err == nil && len(text) > maxUserData {
 		return r.fail(http.StatusBadRequest, "InvalidParameterValue", "User data is limited to 16384 bytes")
 	}
+	if code, message := a.refused(r); code != "" {
+		return r.fail(http.StatusBadRequest, code, message)
+	}
 	got := a.run(r)
 	if got.status != http.StatusOK {
 		return got
@@ -76,6 +79,47 @@ func (a *account) runInstances(r *request) answer {
 		a.mu.Unlock()
 	}
 	return got
+}
+
+// arm are the types of instances whose processors are Graviton.
+var arm = regexp.MustCompile(`^([a-z]+[0-9]+g[a-z]*|a1)\.`)
+
+// architecture is that of an image in an answer.
+var architecture = regexp.MustCompile(`<architecture>([^<]+)<`)
+
+// refused says why EC2 can't launch: the subnet lacks capacity, or the image is of another
+// architecture than the type of instances.
+func (a *account) refused(r *request) (code, message string) {
+	subnet := r.form.Get("NetworkInterface.1.SubnetId")
+	a.mu.Lock()
+	code = a.lacking[subnet]
+	a.mu.Unlock()
+	if code != "" {
+		return code, "We currently do not have sufficient capacity in the Availability Zone of " + subnet + "."
+	}
+	kind := "x86_64"
+	if arm.MatchString(r.form.Get("InstanceType")) {
+		kind = "arm64"
+	}
+	found := a.query(r, "ec2", "DescribeImages", url.Values{"ImageId.1": {r.form.Get("ImageId")}})
+	if of := architecture.FindSubmatch(found.body); of != nil && string(of[1]) != kind {
+		return "InvalidParameterValue", fmt.Sprintf("The architecture '%s' of the specified instance type does not match the architecture '%s' of the specified AMI. "+
+			"Specify an instance type and an AMI that have matching architectures, and try again.", kind, of[1])
+	}
+	return "", ""
+}
+
+// Lack makes EC2 refuse instances in subnets with an error code; an empty one takes them.
+func (c *Cloud) Lack(code string, subnets ...string) {
+	a := c.account()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, s := range subnets {
+		if a.lacking == nil {
+			a.lacking = map[string]string{}
+		}
+		a.lacking[s] = code
+	}
 }
 
 // mismatch refuses another request with a client token that was used.
@@ -130,14 +174,17 @@ func (a *account) byToken(r *request) *request {
 		case "":
 			return r
 		case "client-token":
-			a.mu.Lock()
-			made := a.launches[r.form.Get(name+"Value.1")]
-			a.mu.Unlock()
 			form := maps.Clone(r.form)
 			form.Set(name+"Name", "instance-id")
-			form.Set(name+"Value.1", "i-0")
-			if m := instanceID.FindSubmatch(made.answer.body); m != nil {
-				form.Set(name+"Value.1", string(m[1]))
+			for v := 1; r.form.Get(fmt.Sprintf("%sValue.%d", name, v)) != ""; v++ {
+				value := fmt.Sprintf("%sValue.%d", name, v)
+				a.mu.Lock()
+				made := a.launches[r.form.Get(value)]
+				a.mu.Unlock()
+				form.Set(value, "i-0")
+				if m := instanceID.FindSubmatch(made.answer.body); m != nil {
+					form.Set(value, string(m[1]))
+				}
 			}
 			asked := *r
 			asked.form, asked.body = form, []byte(form.Encode())

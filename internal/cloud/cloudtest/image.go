@@ -27,6 +27,7 @@ type image struct {
 	deprecate string
 	outdated  bool            // another account owns it, and has deprecated it
 	shared    map[string]bool // accounts that may launch it
+	data      string          // elements of further volumes in its mapping
 }
 
 var (
@@ -134,7 +135,7 @@ func (a imageAPI) describeImages(r *request) answer {
 		}
 	}
 	got := a.query(r, "ec2", "DescribeImages", form)
-	got.body = a.mendImages(got.body)
+	got.body = []byte(a.withVolumes(string(a.mendImages(got.body))))
 	for id := range asked(r.form) {
 		for _, other := range a.server.others(a.account) {
 			other.mu.Lock()
@@ -198,6 +199,31 @@ func (a imageAPI) mendImages(body []byte) []byte {
 		}
 		return append(bytes.Clone(item), reason+more...)
 	})
+}
+
+// AddVolume gives the mapping of an image a data volume, which outlives its instance and is
+// not encrypted.
+func (c *Cloud) AddVolume(id, device, snapshot string, gigabytes int) {
+	imageAPI{c.account()}.changeImage(id, func(i *image) {
+		i.data += fmt.Sprintf("<item><deviceName>%s</deviceName><ebs><snapshotId>%s</snapshotId><volumeSize>%d</volumeSize>"+
+			"<deleteOnTermination>false</deleteOnTermination><volumeType>gp2</volumeType><encrypted>false</encrypted></ebs></item>", device, snapshot, gigabytes)
+	})
+}
+
+// withVolumes puts the further volumes of images into their mappings.
+func (a imageAPI) withVolumes(body string) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for id, known := range a.images {
+		at := strings.Index(body, "<imageId>"+id+"</imageId>")
+		if known.data == "" || at < 0 {
+			continue
+		}
+		if end := strings.LastIndex(body[:at], "</blockDeviceMapping>"); end >= 0 { // the elements are sorted by name
+			body = body[:end] + known.data + body[end:]
+		}
+	}
+	return body
 }
 
 // guardImage answers the calls for deprecation and protection.

@@ -153,6 +153,7 @@ func (p *Platform) Check(e pipeline.EnvironmentSpec) error {
 	}{
 		{"shift", len(e.Shift) > 0, atOnce}, {"alarms", len(e.Alarms) > 0, atOnce}, {"keep_previous", e.KeepPrevious > 0, atOnce},
 		{"certificate", e.Certificate != "", "whose endpoints speak HTTP"},
+		{"volume", e.Volume != nil, ownMachine}, {"metadata_hop_limit", e.Hops != 0, ownMachine}, {"spot", e.Spot, ownMachine},
 	} {
 		if a.set {
 			return pipeline.Errorf(pipeline.CodeInvalid, "check environment", "environment.%s has no meaning on the local platform, %s", a.name, a.why).
@@ -161,6 +162,12 @@ func (p *Platform) Check(e pipeline.EnvironmentSpec) error {
 	}
 	return nil
 }
+
+// ownMachine is why arguments of machines mean nothing here.
+const ownMachine = "whose instances are processes of this machine"
+
+// CheckLaunch implements pipeline.Platform: every instance is of this machine.
+func (p *Platform) CheckLaunch(context.Context, string, string, *pipeline.Volume) error { return nil }
 
 // CheckService implements pipeline.Platform.
 func (p *Platform) CheckService(pipeline.Service) error { return nil }

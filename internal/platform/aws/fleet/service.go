@@ -34,6 +34,11 @@ const (
 	bootAllowance = 3 * time.Minute
 )
 
+// hops returns how many hops the answers of the metadata service may take.
+func hops(r pipeline.FleetRequest) int {
+	return instance.Hops(r.Machine.Hops, r.Service.Install, r.Service.Start)
+}
+
 func port(s pipeline.Service) int { return cmp.Or(s.Port, defaultPort) }
 
 func startTimeout(s pipeline.Service) time.Duration {

@@ -41,6 +41,7 @@ func (e *single) Prepare(ctx context.Context, r *pipeline.FleetRequest) (_ pipel
 	launched, err := e.instances.Run(ctx, instance.Launch{
 		Token: r.Fleet, Image: r.Image, Type: r.InstanceType, UserData: instance.UserData(deadline(r.ExpiresAt), firstBoot(serviceEnv(*r), port(r.Service), first)),
 		Tags: e.stack.TagsOf(r.Labels, tagsOf(ctx, *r)), Group: e.stack.Settings.InstanceGroup,
+		Volume: r.Machine.Volume, Hops: hops(*r), Spot: r.Machine.Spot,
 	})
 	if err != nil {
 		return pipeline.Fleet{}, err

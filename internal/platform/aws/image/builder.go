@@ -21,6 +21,10 @@ import (
 // whoever started it. It is longer than any apply's own time limit by default.
 const builderLife = 4 * time.Hour
 
+// builderHops is how many hops the answers of the metadata service may take on a builder:
+// its steps may run containers.
+const builderHops = 2
+
 // roleBuilder is the role of an instance that is there to make an image.
 const roleBuilder = "builder"
 
@@ -39,7 +43,7 @@ func (m *Images) build(ctx context.Context, r pipeline.BakeRequest) (_ pipeline.
 	deadline := cmp.Or(r.Started, m.stack.Now()).Add(builderLife)
 	builder, err := m.instances.Run(ctx, instance.Launch{
 		Token: r.Token, Image: r.Image, UserData: instance.UserData(deadline, ""),
-		KMSKey: r.KMSKey, Group: m.stack.Settings.BuilderGroup, Tags: m.stack.TagsOf(r.Labels, map[string]string{
+		Type: r.Builder, Volume: r.Volume, Hops: builderHops, KMSKey: r.KMSKey, Group: m.stack.Settings.BuilderGroup, Tags: m.stack.TagsOf(r.Labels, map[string]string{
 			stack.TagKey: keyOf(r), stack.TagRun: r.Token, stack.TagRole: roleBuilder,
 			stack.TagExpires: stack.Timestamp(deadline), "Name": "Penstock builder of " + r.Name,
 		}),

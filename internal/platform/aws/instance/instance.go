@@ -9,7 +9,6 @@ package instance
 import (
 	"cmp"
 	"context"
-	"encoding/base64"
 	"fmt"
 	"strings"
 	"time"
@@ -44,6 +43,7 @@ type Instances struct {
 
 	byID   *cloud.Batcher[string, types.Instance]
 	images *cloud.Batcher[string, types.Image] // by ID
+	kinds  kinds
 }
 
 // New returns the instances of an installation.
@@ -53,84 +53,6 @@ func New(s *stack.Stack) *Instances {
 	i.byID = cloud.NewBatcher(i.fetch)
 	i.images = cloud.NewBatcher(i.fetchImages)
 	return i
-}
-
-// Launch says what instance to run.
-type Launch struct {
-	Token    string // a repeated Run with it launches nothing more
-	Image    string
-	Type     string // empty: the installation's
-	UserData string
-	Tags     []types.Tag
-	KMSKey   string // for the root volume; empty: the account's default
-	Group    string // security group
-}
-
-// Run launches an instance. Its root volume is encrypted and goes with it, it takes no
-// metadata requests of version 1, has no key, and a power-off from inside terminates it.
-func (i *Instances) Run(ctx context.Context, l Launch) (types.Instance, error) {
-	root, err := i.RootVolume(ctx, l.Image)
-	if err != nil {
-		return types.Instance{}, err
-	}
-	volume := &types.EbsBlockDevice{Encrypted: aws.Bool(true), DeleteOnTermination: aws.Bool(true), VolumeSize: root.Size}
-	if l.KMSKey != "" {
-		volume.KmsKeyId = aws.String(l.KMSKey)
-	}
-	settings := i.stack.Settings
-	out, err := i.ec2.RunInstances(ctx, &ec2.RunInstancesInput{
-		ClientToken:                       aws.String(l.Token),
-		ImageId:                           aws.String(l.Image),
-		MinCount:                          aws.Int32(1),
-		MaxCount:                          aws.Int32(1),
-		InstanceType:                      types.InstanceType(cmp.Or(l.Type, settings.InstanceType)),
-		UserData:                          aws.String(base64.StdEncoding.EncodeToString([]byte(l.UserData))),
-		InstanceInitiatedShutdownBehavior: types.ShutdownBehaviorTerminate,
-		IamInstanceProfile:                &types.IamInstanceProfileSpecification{Name: aws.String(settings.InstanceProfile)},
-		MetadataOptions: &types.InstanceMetadataOptionsRequest{
-			HttpTokens: types.HttpTokensStateRequired, HttpEndpoint: types.InstanceMetadataEndpointStateEnabled, HttpPutResponseHopLimit: aws.Int32(1),
-		},
-		BlockDeviceMappings: []types.BlockDeviceMapping{{DeviceName: aws.String(root.Device), Ebs: volume}},
-		NetworkInterfaces: []types.InstanceNetworkInterfaceSpecification{{
-			DeviceIndex: aws.Int32(0), SubnetId: aws.String(i.subnet(l.Token)), Groups: []string{l.Group},
-			AssociatePublicIpAddress: aws.Bool(settings.AssignPublicAddress), DeleteOnTermination: aws.Bool(true),
-		}},
-		TagSpecifications: []types.TagSpecification{
-			{ResourceType: types.ResourceTypeInstance, Tags: l.Tags}, {ResourceType: types.ResourceTypeVolume, Tags: l.Tags},
-			{ResourceType: types.ResourceTypeNetworkInterface, Tags: l.Tags},
-		},
-	})
-	switch {
-	case cloud.Is(err, "IdempotentParameterMismatch"):
-		return i.launchedBy(ctx, l.Token, err)
-	case err != nil:
-		return types.Instance{}, cloud.Fault(ctx, opLaunch, err)
-	}
-	return out.Instances[0], nil
-}
-
-const opLaunch = "launch instance"
-
-// launchedBy returns the instance that another request with a token launched: that of the
-// process before this one, whose lease, which is in the tags, was another.
-func (i *Instances) launchedBy(ctx context.Context, token string, refused error) (types.Instance, error) {
-	list, err := i.List(ctx, stack.Filter("client-token", token))
-	if err != nil {
-		return types.Instance{}, err
-	}
-	if len(list) != 1 {
-		return types.Instance{}, cloud.Fault(ctx, opLaunch, refused)
-	}
-	return list[0], Ended(list[0])
-}
-
-// subnet spreads launches over the subnets.
-func (i *Instances) subnet(token string) string {
-	sum := 0
-	for _, c := range token {
-		sum += int(c)
-	}
-	return i.stack.Settings.Subnets[sum%len(i.stack.Settings.Subnets)]
 }
 
 func (i *Instances) fetch(ctx context.Context, ids []string) (map[string]types.Instance, error) {
@@ -255,6 +177,8 @@ func Ended(one types.Instance) error {
 		why = aws.ToString(one.StateReason.Message)
 		if code := aws.ToString(one.StateReason.Code); code == "Client.InternalError" || code == "Client.InvalidKMSKey.InvalidState" {
 			hint = keyHint
+		} else if code == "Server.SpotInstanceTermination" || code == "Server.SpotInstanceShutdown" {
+			hint = "AWS took the capacity of the spot instance back. Apply again, or remove environment.spot."
 		}
 	}
 	return pipeline.Errorf(pipeline.CodeFailed, "wait for instance", "instance %s was terminated: %s", ID(one), cmp.Or(why, "AWS gives no reason")).WithHint("%s", hint)
