@@ -53,9 +53,16 @@ type ScheduledSize struct {
 type WarmPool struct {
 	MinSize        int    `json:"min_size"`
 	MaxPrepared    int    `json:"max_prepared,omitempty"` // instances, with those that serve; 0 means the maximum
-	State          string `json:"state"`                  // Stopped, Running or Hibernated
+	State          string `json:"state"`                  // WarmStopped, WarmRunning or WarmHibernated
 	ReuseOnScaleIn bool   `json:"reuse_on_scale_in,omitempty"`
 }
+
+// How the instances of a warm pool wait.
+const (
+	WarmStopped    = "stopped"
+	WarmRunning    = "running"
+	WarmHibernated = "hibernated"
+)
 
 // Size is how many instances an environment has.
 type Size struct {

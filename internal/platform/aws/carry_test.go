@@ -267,7 +267,7 @@ func TestDeclaredScaling(t *testing.T) {
 	image := b.app()
 	one := 1
 	declared := &pipeline.Scaling{
-		Min: 1, Max: 5, Target: &pipeline.ScalingTarget{RequestsPerTarget: 1000}, WarmPool: &pipeline.WarmPool{MinSize: 1, State: "Stopped"},
+		Min: 1, Max: 5, Target: &pipeline.ScalingTarget{RequestsPerTarget: 1000}, WarmPool: &pipeline.WarmPool{MinSize: 1, State: pipeline.WarmStopped},
 		Schedule: []pipeline.ScheduledSize{{Name: "night", Cron: "0 20 * * *", Min: &one}},
 	}
 	deploy := func(fleet string, s *pipeline.Scaling) {

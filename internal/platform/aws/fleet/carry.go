@@ -80,7 +80,7 @@ func wanted(before attached, from scalingGroup, to place, s *pipeline.Scaling, n
 		want.actions = append(want.actions, scheduled(size))
 	}
 	if w := s.WarmPool; w != nil {
-		want.warm = &types.WarmPoolConfiguration{MinSize: aws.Int32(int32(w.MinSize)), PoolState: types.WarmPoolState(w.State)}
+		want.warm = &types.WarmPoolConfiguration{MinSize: aws.Int32(int32(w.MinSize)), PoolState: warmStates[w.State]}
 		if w.MaxPrepared > 0 {
 			want.warm.MaxGroupPreparedCapacity = aws.Int32(int32(w.MaxPrepared))
 		}
@@ -89,6 +89,10 @@ func wanted(before attached, from scalingGroup, to place, s *pipeline.Scaling, n
 		}
 	}
 	return want
+}
+
+var warmStates = map[string]types.WarmPoolState{
+	pipeline.WarmStopped: types.WarmPoolStateStopped, pipeline.WarmRunning: types.WarmPoolStateRunning, pipeline.WarmHibernated: types.WarmPoolStateHibernated,
 }
 
 // targetPolicy keeps a metric at a value.
