@@ -41,7 +41,7 @@ var layers = map[string][]string{
 	"internal/regular":              {}, // opens what steps leave, for all who read it
 	"internal/process":              {},
 	"internal/present":              {"internal/pipeline"}, // makes text printable for all who take some from outside, adapters among them
-	"internal/present/reason":       {"internal/gate", "internal/pipeline"},
+	"internal/present/reason":       {"internal/gate", "internal/pipeline", "internal/present"},
 	"internal/present/shape":        {},
 	"internal/present/forge":        {}, // addresses of pages, for all who show commits and check what is configured
 	"internal/present/ask":          {"internal/pipeline", "internal/present", "internal/report"},

@@ -167,7 +167,9 @@ func TestRights(t *testing.T) {
 	b.serve(nil)
 	b.apply()
 	one := b.newest()
-	page := b.get("/p/shop", "Waits for carol.")
+	page := b.get("/p/shop", "Only carol may approve, reject or launch an environment.", `aria-disabled="true" aria-describedby="why-more-production-1">Pause`, `id="why-more-production-1">Only carol may pause.`)
+	b.get("/p/shop/environments", "Only carol may launch an environment.")
+	b.get("/p/shop/builds/"+one, "Only carol may reject.")
 	if strings.Contains(page, "do/approve") || strings.Contains(page, "do/pause") {
 		t.Error("there are buttons for what is not allowed")
 	}

@@ -105,7 +105,7 @@ func TestApprovals(t *testing.T) {
 		t.Error("she can approve once more")
 	}
 	b.want(bob, http.MethodGet, "/p/shop/"+approve, nil, http.StatusOK, "approved by ann")
-	b.want(b.as("dave"), http.MethodGet, "/p/shop", nil, http.StatusOK, "Waits for ann, bob or the qa team (carol).")
+	b.want(b.as("dave"), http.MethodGet, "/p/shop", nil, http.StatusOK, "Only ann, bob or the qa team (carol) may approve or reject.")
 	if got := b.outcome("exploratory", one); got != pipeline.OutcomeWaiting {
 		t.Errorf("after one approval exploratory is %q", got)
 	}
