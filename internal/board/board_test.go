@@ -156,7 +156,7 @@ func TestBakes(t *testing.T) {
 	if e := b.next(events); e.name != "changed" {
 		t.Errorf("an open page hears %+v", e)
 	}
-	b.lacks(b.get("/p/shop/images", "base</a>"), "Being baked")
+	b.lacks(b.get("/p/shop/images", "base<span"), "Being baked")
 }
 
 // Rights are those of the command. A refusal says who you are, which right it requires, and
