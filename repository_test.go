@@ -41,7 +41,7 @@ var layers = map[string][]string{
 	"internal/regular":              {}, // opens what steps leave, for all who read it
 	"internal/process":              {},
 	"internal/present":              {"internal/pipeline"}, // makes text printable for all who take some from outside, adapters among them
-	"internal/present/reason":       {"internal/gate", "internal/pipeline"},
+	"internal/present/reason":       {"internal/gate", "internal/pipeline", "internal/present"},
 	"internal/present/shape":        {},
 	"internal/present/forge":        {}, // addresses of pages, for all who show commits and check what is configured
 	"internal/present/ask":          {"internal/pipeline", "internal/present", "internal/report"},
@@ -92,7 +92,7 @@ var layers = map[string][]string{
 }
 
 // testOnly are the packages that only tests use.
-var testOnly = []string{"internal/app/apptest", "internal/cloud/cloudtest", "internal/cloud/iamtest", "internal/e2e", "internal/lab", "internal/lab/serve", "internal/ledger/ledgertest", "internal/pipeline/pipelinetest", "internal/platform/aws/awstest", "internal/platform/local/localtest", "internal/platform/platformtest", "internal/simulation", "internal/workplace/workplacetest"}
+var testOnly = []string{"internal/app/apptest", "internal/cloud/apitest", "internal/cloud/cloudtest", "internal/cloud/iamtest", "internal/e2e", "internal/lab", "internal/lab/serve", "internal/ledger/ledgertest", "internal/pipeline/pipelinetest", "internal/platform/aws/awstest", "internal/platform/local/localtest", "internal/platform/platformtest", "internal/simulation", "internal/workplace/workplacetest"}
 
 // confined says which packages alone may import modules with a prefix.
 var confined = map[string][]string{

@@ -275,7 +275,7 @@ func TestStatusWatch(t *testing.T) {
 	dir := workplace(t)
 	c := onTerminal(t, dir, "status", "--watch", "--interval", "100ms")
 	c.wait(`\x1b\[\?1049h\x1b\[\?25l`)
-	c.wait(`a decision on b-`)
+	c.wait(`a decision on #`)
 	if err := pty.Setsize(c.tty, &pty.Winsize{Rows: 6, Cols: 60}); err != nil {
 		t.Fatal(err)
 	}
@@ -284,7 +284,7 @@ func TestStatusWatch(t *testing.T) {
 	if err := pty.Setsize(c.tty, &pty.Winsize{Rows: 30, Cols: 120}); err != nil {
 		t.Fatal(err)
 	}
-	c.wait(`a promotion of b-`)
+	c.wait(`a promotion of #`)
 	c.write(interrupt)
 	c.end(0)
 	if !strings.Contains(c.screen(), "\x1b[?25h\x1b[?1049l") {

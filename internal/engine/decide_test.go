@@ -320,7 +320,7 @@ func TestApproveStatusAndPlanAgree(t *testing.T) {
 	if got := d.status("exploratory"); got.Current.Build != one || got.Move.Action != gate.ActionNone {
 		t.Fatalf("after an apply: %+v", got)
 	}
-	if got := d.status("pre-production"); !strings.Contains(reason.Waiting(got.Move.Wait), one) {
+	if got := d.status("pre-production"); !strings.Contains(reason.Waiting(got.Move.Wait), "#1 to pass") {
 		t.Errorf("pre-production waits for %q", reason.Waiting(got.Move.Wait))
 	}
 	got, err := d.Decide(d.ctx, "shop", "exploratory", "", pipeline.Approved, "")
@@ -335,7 +335,7 @@ func TestApproveStatusAndPlanAgree(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = d.Decide(d.ctx, "shop", "exploratory", "", pipeline.Approved, "")
-	wantCode(t, err, pipeline.CodeRefused, "waits for a build newer than "+two)
+	wantCode(t, err, pipeline.CodeRefused, "waits for a build newer than #2")
 	if _, err := d.Lift(d.ctx, "shop", "exploratory", two, decision.Looked{}, ""); err != nil {
 		t.Fatal(err)
 	}

@@ -86,12 +86,12 @@ func TestWaitsForWhatComes(t *testing.T) {
 		status Status
 		waits  string
 	}{
-		"for the build of the commit stage, though it failed": {Tell(t).Route().Stages(CommitOf("x")).Offered("x").Ran("commit", "x", RunFailed), live, StatusWaiting, ID("x") + ` to pass "commit", where it failed`},
-		"not for one that did not compile":                    {reverted(), live, StatusWaiting, ID("x") + ` to pass "exploratory"`},
-		"for a new one where the newest is rejected":          {reverted().Decided("exploratory", "x", Rejected), live, StatusRejected, "a build newer than " + ID("x")},
-		"and what passed by is not waited for":                {Tell(t).Route().Offered("x", "y").Passed("acceptance", "y").Decided("acceptance", "y", Rejected), A(TypeCapacity, "acceptance"), StatusRejected, "a build newer than " + ID("y")},
-		"for both ways":                                       {Tell(t).Route().Offered("x").Passed("acceptance", "x"), live, StatusWaiting, ID("x") + ` to pass "exploratory" and "capacity"`},
-		"for a release":                                       {Tell(t).Route().Offered("x").Paused("acceptance"), live, StatusWaiting, ID("x") + ` to pass "acceptance", which is paused`},
+		"for the build of the commit stage, though it failed": {Tell(t).Route().Stages(CommitOf("x")).Offered("x").Ran("commit", "x", RunFailed), live, StatusWaiting, `#1 to pass "commit", where it failed`},
+		"not for one that did not compile":                    {reverted(), live, StatusWaiting, `#1 to pass "exploratory"`},
+		"for a new one where the newest is rejected":          {reverted().Decided("exploratory", "x", Rejected), live, StatusRejected, "a build newer than #1"},
+		"and what passed by is not waited for":                {Tell(t).Route().Offered("x", "y").Passed("acceptance", "y").Decided("acceptance", "y", Rejected), A(TypeCapacity, "acceptance"), StatusRejected, "a build newer than #2"},
+		"for both ways":                                       {Tell(t).Route().Offered("x").Passed("acceptance", "x"), live, StatusWaiting, `#1 to pass "exploratory" and "capacity"`},
+		"for a release":                                       {Tell(t).Route().Offered("x").Paused("acceptance"), live, StatusWaiting, `#1 to pass "acceptance", which is paused`},
 		"for nothing, below two commit stages": {Tell(t).Stages(CommitOf("x"), func() Stage {
 			s := A(TypeCommit)
 			s.Name, s.Source = "web", &SourceRef{Repository: "w", Digest: "w"}

@@ -68,16 +68,16 @@ func TestDecide(t *testing.T) {
 			qa, "x", ActionNone, StatusPassed, ""},
 
 		"4: a manual stage does not move by itself": {
-			Tell(t).Stages(CommitOf("x"), dev, manual).Offered("x").Passed("dev", "x"), manual, "", ActionNone, StatusWaiting, "promotion of " + ID("x")},
+			Tell(t).Stages(CommitOf("x"), dev, manual).Offered("x").Passed("dev", "x"), manual, "", ActionNone, StatusWaiting, "promotion of #1: `penstock promote shop qa 1`, or build = \"" + ID("x")},
 		"4: a promotion moves it": {
-			Tell(t).Stages(CommitOf("x"), dev, manual).Offered("x").Passed("dev", "x").Promoted("qa", "x"), manual, "x", ActionRun, StatusWaiting, "an apply, which moves it to " + ID("x")},
+			Tell(t).Stages(CommitOf("x"), dev, manual).Offered("x").Passed("dev", "x").Promoted("qa", "x"), manual, "x", ActionRun, StatusWaiting, "an apply, which moves it to #1"},
 		"4: a promotion from before what is held counts no more": {
 			Tell(t).Stages(CommitOf("x"), dev, manual).Offered("x", "y").Passed("dev", "x", "y").Promoted("qa", "x").Passed("qa", "x", "y"),
 			manual, "y", ActionNone, StatusPassed, ""},
 		"4: a promotion that was made while the stage ran still counts": {
 			Tell(t).Stages(CommitOf("x"), dev, manual).Offered("x", "y").Passed("dev", "x", "y").Promoted("qa", "y").PassedSince("qa", "y", func(s *Story) { s.Promoted("qa", "x") }).
 				PassedSince("qa", "x", func(*Story) {}).Stages(manual).Promoted("qa", "y").PassedSince("qa", "y", func(s *Story) { s.Promoted("qa", "x") }),
-			manual, "x", ActionAdopt, StatusWaiting, "an apply, which moves it to " + ID("x")},
+			manual, "x", ActionAdopt, StatusWaiting, "an apply, which moves it to #1"},
 		"4: a promotion that a run followed counts no more": {
 			Tell(t).Stages(CommitOf("x"), dev, manual).Offered("x", "y").Passed("dev", "x", "y").Promoted("qa", "x").PassedSince("qa", "x", func(*Story) {}).
 				Stages(PinnedTo(manual, ID("y"))).PassedSince("qa", "y", func(*Story) {}).Stages(manual),
@@ -92,7 +92,7 @@ func TestDecide(t *testing.T) {
 			qa, "z", ActionRun, StatusIdle, ""},
 		"5: a rejection two stages above holds": {
 			Tell(t).Stages(CommitOf("x"), dev, qa, Named("live", "qa")).Offered("x").Passed("dev", "x").Passed("qa", "x").Decided("dev", "x", Rejected),
-			Named("live", "qa"), "", ActionNone, StatusRejected, ID("x")},
+			Named("live", "qa"), "", ActionNone, StatusRejected, "newer than #1"},
 		"5: a later approval lifts it": {
 			Tell(t).Stages(CommitOf("x"), dev, qa).Offered("x").Passed("dev", "x").Decided("dev", "x", Rejected).Decided("dev", "x", Approved),
 			qa, "x", ActionRun, StatusIdle, ""},
@@ -128,7 +128,7 @@ func TestDecide(t *testing.T) {
 			dev, "x", ActionAdopt, StatusIdle, ""},
 
 		"an approval is awaited": {
-			Tell(t).Route().Offered("x").Passed("acceptance", "x").Passed("exploratory", "x"), A(TypeExploratory, "acceptance"), "x", ActionNone, StatusWaiting, "penstock approve shop exploratory " + ID("x")},
+			Tell(t).Route().Offered("x").Passed("acceptance", "x").Passed("exploratory", "x"), A(TypeExploratory, "acceptance"), "x", ActionNone, StatusWaiting, "#1: `penstock approve shop exploratory 1`"},
 		"a decision on another run counts no more": {
 			Tell(t).Route().Offered("x").Passed("acceptance", "x").Passed("exploratory", "x").Decided("exploratory", "x", Approved).Passed("exploratory", "x"),
 			A(TypeExploratory, "acceptance"), "x", ActionNone, StatusWaiting, "decision"},

@@ -98,6 +98,7 @@ type Next struct {
 	Kind            NextKind
 	Signal          Signal
 	Build           string    // that comes; empty for none, or where it is not known
+	Number          int64     // of Build; 0 where it is not known
 	Since           time.Time // it has been so; zero if that is not known
 	Action          Action    // of the next apply
 	Why             Why
@@ -148,6 +149,7 @@ func (p Planned) view(name string, latest pipeline.RunSummary) View {
 func (r *rules) view(m Move, latest pipeline.RunSummary) View {
 	v := View{Name: m.Stage.Name, Move: m, Current: r.current(m.Stage), Offered: r.offered(m)}
 	v.Next = r.comes(m, latest)
+	v.Next.Number = r.Builds[v.Next.Build].Number
 	if v.Next.Kind == NextDecision {
 		v.Undecided = v.Next.Build
 	}

@@ -26,6 +26,7 @@ type Wait struct {
 	Kind            WaitKind
 	Pipeline, Stage string // that waits
 	Build           string
+	Number          int64 // of Build; 0 where it is not known
 	Stages          []string
 	Missing, Needed int          // approvals
 	At              ObstacleKind // of WaitPassed at one stage: what keeps the build there
@@ -45,13 +46,19 @@ func (*WaitError) Error() string { return "no build waits for a decision there" 
 // DecisionAwaited is what a stage waits for while people have not decided on a build.
 func DecisionAwaited(st *pipeline.State, stage pipeline.Stage, build string) Wait {
 	return Wait{
-		Kind: WaitDecision, Pipeline: stage.Pipeline, Stage: stage.Name, Build: build,
+		Kind: WaitDecision, Pipeline: stage.Pipeline, Stage: stage.Name, Build: build, Number: st.Builds[build].Number,
 		Missing: st.Ballot(stage, build).MissingApprovals(), Needed: st.Pipeline.Authorization.Needed(),
 	}
 }
 
 // waits returns what a stage waits for after a move.
 func (r *rules) waits(stage pipeline.Stage, m Move) Wait {
+	w := r.awaited(stage, m)
+	w.Number = r.Builds[w.Build].Number
+	return w
+}
+
+func (r *rules) awaited(stage pipeline.Stage, m Move) Wait {
 	c := m.Candidate.ID
 	switch {
 	case !stage.TakesBuild():

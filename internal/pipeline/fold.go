@@ -20,7 +20,7 @@ type State struct {
 	ImageDefinitions map[string]ImageDefinition // by name
 	Builds           map[string]Build           // by ID
 	Latest           map[string]RunSummary      // a stage's latest run
-	Results          map[string][]RunSummary    // by StageBuild, the latest last, without Made, Committed, Order and Ready
+	Results          map[string][]RunSummary    // by StageBuild, the latest last, without Made, Step, Committed, Order and Ready
 	Current          map[string]Current         // by stage
 	Decisions        map[string]Decision        // by StageBuild
 	Promotions       map[string]Promotion       // by stage

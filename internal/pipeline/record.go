@@ -287,8 +287,8 @@ func (r Run) result() (string, resultDoc) {
 	}
 }
 
-// summary returns the summary of the result's run, without its Made, Committed, Order and
-// Ready.
+// summary returns the summary of the result's run, without its Made, Step, Committed,
+// Order and Ready.
 func (d resultDoc) summary(id string) (RunSummary, error) {
 	stage, rest, _ := strings.Cut(id, "/")
 	build, digest, ok := strings.Cut(rest, "/")

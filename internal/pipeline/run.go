@@ -5,6 +5,7 @@ package pipeline
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -208,6 +209,7 @@ type RunSummary struct {
 	Made      Inputs    `json:"made,omitzero"` // what it has made so far
 	Status    RunStatus `json:"status"`        // running, passed, failed, cancelled or displaced
 	Phase     Phase     `json:"phase"`
+	Step      string    `json:"step,omitempty"` // that failed, or in which the run was when its process ended
 	Error     string    `json:"error,omitempty"`
 	Actor     string    `json:"actor"`
 	Committed time.Time `json:"committed,omitzero"`
@@ -225,7 +227,24 @@ func (r Run) Summary() RunSummary {
 	}
 	return RunSummary{
 		ID: r.ID, Stage: r.Stage, Kind: r.Kind, Build: r.Build, Digest: r.Digest, Inputs: r.Inputs, Made: made,
-		Status: r.Status, Phase: r.Phase, Error: r.Error, Actor: r.Actor, Committed: r.Committed,
+		Status: r.Status, Phase: r.Phase, Step: r.stoppedIn(), Error: r.Error, Actor: r.Actor, Committed: r.Committed,
 		Order: r.Order, Ready: r.Ready, StartedAt: r.StartedAt, EndedAt: r.EndedAt,
 	}
+}
+
+// stoppedIn returns the name of the step that kept the run from passing; empty for none, and
+// while the run is under way.
+func (r Run) stoppedIn() string {
+	if !r.Status.Final() || r.Status == RunPassed {
+		return ""
+	}
+	for _, step := range slices.Backward(r.Steps) {
+		if step.Status != RunPassed {
+			return step.Name
+		}
+	}
+	if r.UnderWay != nil {
+		return r.UnderWay.Name
+	}
+	return ""
 }

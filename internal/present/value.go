@@ -85,6 +85,20 @@ func Count(n int, one string, many ...string) string {
 // Dash returns the text, or a dash if it is empty.
 func Dash(s string) string { return cmp.Or(s, "-") }
 
+// Build names a build by its number, #412, or by its ID if it has none.
+func Build(number int64, id string) string {
+	if number == 0 {
+		return id
+	}
+	return fmt.Sprintf("#%d", number)
+}
+
+// BuildArgument names a build as an argument of a command: by its number, which a shell takes
+// for no comment, or by its ID if it has none.
+func BuildArgument(number int64, id string) string {
+	return strings.TrimPrefix(Build(number, id), "#")
+}
+
 // Commit returns the first characters of a commit's ID, which distinguish it from others.
 func Commit(id string) string { return id[:min(len(id), 10)] }
 

@@ -26,6 +26,16 @@ type StageView struct {
 	Log         string                // where the log of Run is; empty without a run
 	Progress    *Progress             // of the run that is under way; only Views sets it
 	Applies     *Applies              // who makes what comes next happen; only Views sets it
+
+	state *pipeline.State // which names its builds
+}
+
+// Build returns a build of the stage, such as the current or the next one, as people name it.
+func (v StageView) Build(id string) Named {
+	if v.state == nil {
+		return Named{ID: id}
+	}
+	return NameOf(v.state, id)
 }
 
 // StageView returns a stage; CodeNotFound for one that does not exist.
@@ -43,7 +53,7 @@ func (r *Reports) StageViewIn(st *pipeline.State, s pipeline.Stage) StageView {
 }
 
 func (r *Reports) stageView(st *pipeline.State, s pipeline.Stage, v gate.View) StageView {
-	out := StageView{View: v, Stage: s, Passed: st.NewestPassed(s.Name), Run: st.Latest[s.Name]}
+	out := StageView{View: v, Stage: s, Passed: st.NewestPassed(s.Name), Run: st.Latest[s.Name], state: st}
 	if out.Run.ID != "" {
 		out.Log = r.logs.Location(s.Pipeline, out.Run.ID)
 	}
@@ -82,7 +92,7 @@ func (r *Reports) Views(ctx context.Context, st *pipeline.State) ([]StageView, e
 		if progress != nil && progress.Dead {
 			v = plan.ViewWithoutRun(v.Name)
 		}
-		out := StageView{View: v, Run: st.Latest[v.Name]}
+		out := StageView{View: v, Run: st.Latest[v.Name], state: st}
 		if isStage {
 			out = r.stageView(st, s, v)
 		} else if out.Run.ID != "" {

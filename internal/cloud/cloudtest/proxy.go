@@ -60,7 +60,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	var refused *answer
 	if r.account != nil {
 		var actions []string
-		actions, refused = r.account.judge(r)
+		if refused = r.account.unfit(r); refused == nil {
+			actions, refused = r.account.judge(r)
+		}
 		f = r.account.cloud.called(Call{Service: r.service, Action: r.action, Path: r.URL.Path, App: r.app(), Role: r.role, Actions: actions, At: time.Now()})
 	}
 	if f != nil && !f.After {

@@ -29,12 +29,7 @@ func Build(b report.Named) string {
 }
 
 // Brief names a build by its number, or by its ID if it has none.
-func Brief(number int64, id string) string {
-	if number == 0 {
-		return id
-	}
-	return fmt.Sprintf("#%d", number)
-}
+func Brief(number int64, id string) string { return present.Build(number, id) }
 
 // Range says how many commits a decision is about, how many of them are of builds that were
 // rejected or that failed, and which risky components change. It is empty if that is not

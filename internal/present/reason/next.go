@@ -9,6 +9,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // WaitingFor says what a stage waits for, and how a person ends it. It is empty if the stage
@@ -20,7 +21,7 @@ func waitingFor(n gate.Next, words func(gate.Wait) string) string {
 	case gate.NextRefused:
 		return n.Refusal.During("move stage " + Names([]string{n.Refusal.Stage})).Error()
 	case gate.NextPromoted:
-		return fmt.Sprintf("an apply, which moves it to %s: %s promoted that at %s", n.Build, n.Promotion.Actor, pipeline.Moment(n.Promotion.At.UTC()))
+		return fmt.Sprintf("an apply, which moves it to %s: %s promoted that at %s", present.Build(n.Number, n.Build), n.Promotion.Actor, pipeline.Moment(n.Promotion.At.UTC()))
 	case gate.NextDecision, gate.NextPromotion, gate.NextUpstream, gate.NextBuild, gate.NextNewer, gate.NextNever, gate.NextPaused:
 		return words(n.Wait)
 	}
@@ -60,7 +61,7 @@ func paused(n gate.Next, how bool) string {
 		text += ": " + by.Reason
 	}
 	if n.Build != "" {
-		text += fmt.Sprintf("; %s comes once it is resumed", n.Build)
+		text += fmt.Sprintf("; %s comes once it is resumed", present.Build(n.Number, n.Build))
 	}
 	if how {
 		text += fmt.Sprintf("; `%s`", Command(pipeline.Advice{Verb: pipeline.VerbResume, Pipeline: n.Wait.Pipeline, Stage: n.Wait.Stage}))

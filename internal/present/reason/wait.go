@@ -11,6 +11,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // Wait says what a stage waits for, to be read after "waits for"; empty for nothing.
@@ -19,13 +20,13 @@ func Wait(w gate.Wait) string {
 	case gate.WaitDecision:
 		return awaitedDecision(w)
 	case gate.WaitPromotion:
-		return "a promotion of " + w.Build
+		return "a promotion of " + awaited(w)
 	case gate.WaitPassed:
 		return passing(w)
 	case gate.WaitBuild:
 		return "a build that passed " + Names(w.Stages)
 	case gate.WaitNewer:
-		return fmt.Sprintf("a build newer than %s, which was rejected at stage %s", w.Build, Names(w.Stages))
+		return fmt.Sprintf("a build newer than %s, which was rejected at stage %s", awaited(w), Names(w.Stages))
 	case gate.WaitNever:
 		return "nothing: no build can ever pass both " + Names(w.Stages)
 	case gate.WaitResume:
@@ -38,20 +39,23 @@ func Wait(w gate.Wait) string {
 	return ""
 }
 
+// awaited names the build that a stage waits for.
+func awaited(w gate.Wait) string { return present.Build(w.Number, w.Build) }
+
 func awaitedDecision(w gate.Wait) string {
 	switch {
 	case w.Missing < w.Needed:
-		return fmt.Sprintf("%d more of %d approvals of %s", w.Missing, w.Needed, w.Build)
+		return fmt.Sprintf("%d more of %d approvals of %s", w.Missing, w.Needed, awaited(w))
 	case w.Needed > 1:
-		return fmt.Sprintf("a decision on %s by %d people", w.Build, w.Needed)
+		return fmt.Sprintf("a decision on %s by %d people", awaited(w), w.Needed)
 	}
-	return "a decision on " + w.Build
+	return "a decision on " + awaited(w)
 }
 
 func passing(w gate.Wait) string {
 	text := Names(w.Stages) + " to pass"
 	if w.Build != "" {
-		text = fmt.Sprintf("%s to pass %s", w.Build, Names(w.Stages))
+		text = fmt.Sprintf("%s to pass %s", awaited(w), Names(w.Stages))
 	}
 	switch w.At {
 	case gate.ObstacleFailed:
@@ -65,7 +69,7 @@ func passing(w gate.Wait) string {
 // WaitCommand returns how a person ends a wait: a command, or an edit; empty if neither
 // would.
 func WaitCommand(w gate.Wait) string {
-	how := pipeline.Advice{Pipeline: w.Pipeline, Stage: w.Stage, Build: w.Build}
+	how := pipeline.Advice{Pipeline: w.Pipeline, Stage: w.Stage, Build: present.BuildArgument(w.Number, w.Build)}
 	switch w.Kind {
 	case gate.WaitDecision:
 		how.Verb = pipeline.VerbApprove
