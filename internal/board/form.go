@@ -160,13 +160,17 @@ func (b *forms) act(w http.ResponseWriter, r *http.Request, s *session) error {
 	if a.Reason == reasonRequired && q.Reason == "" {
 		return pipeline.Errorf(pipeline.CodeInvalid, strings.ToLower(a.Label), "a reason is needed").WithHint("Go back, and say why.")
 	}
+	st, err := b.existing(r)
+	if err != nil {
+		return err
+	}
 	e, said := b.Engine.As(s.person), ""
 	if _, ok := environmentActions[name]; ok {
 		said, err = b.onEnvironment(r.Context(), e, name, q)
 	} else {
 		var done decision.Outcome
 		done, err = e.Decisions.Do(r.Context(), q.command(name))
-		if said = a.Says(q, done); err == nil && a.Evidence && name != "reject" && done.More == 0 {
+		if said = a.Says(st, q, done); err == nil && a.Evidence && name != "reject" && done.More == 0 {
 			said += b.left(r.Context(), q.Pipeline)
 		}
 	}
