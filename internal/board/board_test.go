@@ -226,16 +226,16 @@ func TestForms(t *testing.T) {
 		b.want(b.client, http.MethodPost, "/p/shop/do/"+action, values, status, text)
 	}
 	same := func(url.Values) {}
-	send(func(v url.Values) { v.Del("ticket") }, "reject", http.StatusConflict, "this form was sent already")
-	send(func(v url.Values) { v.Set("ticket", "made up") }, "reject", http.StatusConflict, "this form was sent already")
-	send(func(v url.Values) { v.Set("build", "b-0000000000") }, "reject", http.StatusConflict, "this form was sent already")
-	send(same, "reject", http.StatusConflict, "this form was sent already") // the one before has used it up
+	const nothing = "Nothing was done"
+	send(func(v url.Values) { v.Del("ticket") }, "reject", http.StatusConflict, nothing)
+	send(func(v url.Values) { v.Set("ticket", "made up") }, "reject", http.StatusConflict, nothing)
+	send(func(v url.Values) { v.Set("ticket", v.Get("ticket")+"0") }, "reject", http.StatusConflict, nothing)
+	send(func(v url.Values) { v.Set("decision", "7") }, "reject", http.StatusConflict, ">no</textarea>")
+	send(func(v url.Values) { v.Set("build", "b-0000000000") }, "reject", http.StatusNotFound, "has no build")
+	send(same, "approve", http.StatusConflict, nothing)
 	if b.outcome("exploratory", one) != pipeline.OutcomeWaiting {
 		t.Fatal("a form that was refused had its effect")
 	}
-	page = b.get("/p/shop/do/reject?" + stageBuild("exploratory", one).Encode())
-	send(same, "approve", http.StatusConflict, "this form was sent already")
-	page = b.get("/p/shop/do/reject?" + stageBuild("exploratory", one).Encode())
 	send(same, "reject", http.StatusOK, "is rejected")
 	send(same, "reject", http.StatusConflict, "this form was sent already")
 

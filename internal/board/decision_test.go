@@ -26,6 +26,16 @@ func (b *bed) lacks(page string, texts ...string) {
 	}
 }
 
+// contains fails where a page does not say something.
+func (b *bed) contains(page string, texts ...string) {
+	b.Helper()
+	for _, text := range texts {
+		if !strings.Contains(page, text) {
+			b.Errorf("the page does not say %q:\n%s", text, words(page))
+		}
+	}
+}
+
 // cardOf returns the part of the board's page that is about a stage.
 func (b *bed) cardOf(stage string) string {
 	b.Helper()
@@ -193,7 +203,7 @@ func TestPromotionOfWhatWasCompared(t *testing.T) {
 	b.get("/p/shop/do/rollback?"+stageBuild("production", builds[0]).Encode(), "has promoted build "+builds[1], "this takes its place")
 	forged := form(b.get("/p/shop/do/rollback?" + stageBuild("production", builds[0]).Encode()))
 	forged.Set("next", builds[2])
-	b.want(b.client, http.MethodPost, "/p/shop/do/rollback", forged, http.StatusConflict, "this form was sent already")
+	b.want(b.client, http.MethodPost, "/p/shop/do/rollback", forged, http.StatusConflict, "Nothing was done")
 	b.apply()
 
 	// The way back stays open after the same build was deployed again, and after it was taken.
