@@ -156,10 +156,10 @@ func (o *statusOptions) changes() func([]statusPipeline) error {
 					quiet := *v.Progress
 					quiet.Line, v.Progress = "", &quiet
 				}
-				put(p.Pipeline+"/"+s.Stage, strings.TrimSpace(fmt.Sprintf("%s %s %s", word(v), s.Current.Build, comes(v, at))))
+				put(p.Pipeline+"/"+s.Stage, strings.TrimSpace(fmt.Sprintf("%s %s %s", word(v), present.Build(s.Current.Number, s.Current.Build), comes(v, at))))
 			}
 			for _, e := range p.Environments {
-				put(p.Pipeline+"/environment "+e.Name, strings.TrimSpace(fmt.Sprintf("%s %s %s", e.Status, e.Build, e.Endpoint)))
+				put(p.Pipeline+"/environment "+e.Name, strings.TrimSpace(fmt.Sprintf("%s %s %s", e.Status, present.Build(e.Number, e.Build), e.Endpoint)))
 			}
 		}
 		for key := range last {

@@ -124,6 +124,7 @@ type Outcome struct {
 	Override  pipeline.Override
 	Pause     pipeline.Pause // of Pause; of Resume the one that is over
 	Retry     pipeline.Retry
+	Build     pipeline.Build // that the command is about; zero for none
 	More      int            // how many more people must approve or lift
 	From, To  pipeline.Build // of Promote and Rollback: the stage's current build, zero for none, and the one that it moves to
 }
@@ -251,6 +252,7 @@ func (d *Decisions) try(ctx context.Context, c *Command) (o Outcome, again bool,
 		return o, false, err
 	}
 	r, err := rule.record(d, st, s, *c)
+	r.outcome.Build = st.Builds[c.Build]
 	if err != nil || r.event == nil {
 		return r.outcome, false, err
 	}
