@@ -26,8 +26,9 @@ import (
 
 // inquiries are the environments in which people try builds before they decide.
 type inquiries interface {
-	// EndInquiry ends the environment of a build once the build is decided.
-	EndInquiry(ctx context.Context, pipeline, stage, build string) error
+	// EndInquiries ends the environments in which a build was tried, at the stages where it is
+	// decided, and at all if it is rejected.
+	EndInquiries(ctx context.Context, pipeline, build string) error
 }
 
 // Config is what Decisions work with.
@@ -265,7 +266,7 @@ func (d *Decisions) try(ctx context.Context, c *Command) (o Outcome, again bool,
 	if err != nil || !r.adds {
 		return r.outcome, false, err
 	}
-	if err := d.inquiries.EndInquiry(ctx, c.Pipeline, c.Stage, c.Build); err != nil { // a person who may decide need not be allowed to
+	if err := d.inquiries.EndInquiries(ctx, c.Pipeline, c.Build); err != nil { // a person who may decide need not be allowed to
 		d.logger.Warn("the environment in which the build was tried ends with the next apply", "stage", c.Stage, "build", c.Build, "error", err)
 	}
 	return r.outcome, false, nil
