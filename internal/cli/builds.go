@@ -270,13 +270,21 @@ func runRuns(ctx context.Context, o *runsOptions) error {
 			if !r.EndedAt.IsZero() {
 				took = present.Duration(r.EndedAt.Sub(r.StartedAt))
 			}
-			t.row(present.Build(r.BuildNumber, r.Build), r.Message, r.Stage, string(r.Status), present.Ago(o.now(), r.StartedAt), took, r.ID, pipeline.FirstLine(r.Error))
+			t.row(present.Build(r.BuildNumber, r.Build), r.Message, r.Stage, string(r.Status), present.Ago(o.now(), r.StartedAt), took, r.ID, noteOfRun(r))
 		}
 		if err := t.flush(); err != nil || page.Next == "" {
 			return err
 		}
 		return o.remark("There are more: with `--after " + page.Next + "` the same command lists those before.")
 	})
+}
+
+// noteOfRun says why a run failed, or what became of the build where the run passed.
+func noteOfRun(r report.RunView) string {
+	if r.Outcome != "" {
+		return "the build is not passed there: " + present.MarkOf(string(r.Outcome)).Says
+	}
+	return pipeline.FirstLine(r.Error)
 }
 
 // runStatuses are the statuses of a run, in words.

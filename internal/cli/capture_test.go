@@ -121,7 +121,7 @@ func TestUrgentFirst(t *testing.T) {
 		{Pipeline: "calm", Watched: true, Stages: []statusStage{stage("commit", gate.SignalNothing), stage("acceptance", gate.SignalUpstream)}},
 		{Pipeline: "busy", Watched: true, Stages: []statusStage{stage("build", gate.SignalNothing), stage("load", gate.SignalRunning), stage("release", gate.SignalPerson), stage("smoke", gate.SignalFailed)}},
 	}
-	if err := o.redraw(screenOf(out), all, nil); err != nil {
+	if err := o.redraw(&pages{on: screenOf(out)}, all, nil); err != nil {
 		t.Fatal(err)
 	}
 	shown := out.String()

@@ -39,8 +39,8 @@ func newStatus(f *factory, runF func(context.Context, *statusOptions) error) *co
 		Short: "Show where every stage is, and what it waits for",
 		Long: "Show for every stage of the pipelines its current build, since when, what comes next and why it has not come\n" +
 			"yet, and the environments.\n\n" +
-			"With --watch, keep running and show changes: in place on a terminal, otherwise a line for each change. An\n" +
-			"interrupt ends it.",
+			"With --watch, keep running and show changes: in place on a terminal, otherwise a line for each change. If the\n" +
+			"terminal is too small, what needs a person comes first, and Enter turns the page. An interrupt ends it.",
 		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline = arg(given, 0)
