@@ -145,10 +145,13 @@ func (d *dynamoDecisions) leave(ctx context.Context, b pipeline.Batch, r pipelin
 // list reads a pipeline's decisions, in the order of their versions.
 func (d *dynamoDecisions) list(ctx context.Context, name string) (list []item, err error) {
 	err = d.each(ctx, query{pk: pkDecisions(name), before: skLeft(0)}, func(i item) (bool, error) {
-		if i.text("sk") != skPending {
-			list = append(list, i)
+		if i.text("sk") == skPending {
+			return true, nil
 		}
-		return true, nil
+		doc, err := d.doc(ctx, i)
+		i["doc"] = text(string(doc))
+		list = append(list, i)
+		return err == nil, err
 	})
 	slices.SortStableFunc(list, func(a, b item) int { return cmp.Compare(a.int("version"), b.int("version")) })
 	return list, err
@@ -178,6 +181,24 @@ func (d *table) heads(ctx context.Context, name string) (head item, pending int6
 		return nil, 0, nil
 	}
 	return head, pending - head.int("absorbed"), nil
+}
+
+// Left returns the events of pending decisions, with the sequence numbers that they get in the
+// history: the next append puts them there first, in this order. It is empty for none.
+func (d *dynamoReader) Left(ctx context.Context, name string) (events []pipeline.Event, err error) {
+	head, pending, err := d.heads(ctx, name)
+	if err != nil || pending <= 0 {
+		return nil, d.fault(ctx, "read pending decisions", err)
+	}
+	err = d.each(ctx, query{pk: pkDecisions(name), after: skLeft(head.int("absorbed"))}, func(i item) (bool, error) {
+		if e, _, ok := leftEvent(name, i); ok {
+			e.Seq = head.int("seq") + int64(len(events)) + 1
+			events = append(events, e)
+		}
+		pending--
+		return pending > 0, nil
+	})
+	return events, d.fault(ctx, "read pending decisions", err)
 }
 
 // absorb puts the events of pending decisions into the history. It returns false if another

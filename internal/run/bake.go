@@ -270,7 +270,7 @@ func (a *attempt) bakeImage(ctx context.Context, definition pipeline.ImageDefini
 	}
 	req := pipeline.BakeRequest{
 		Token: a.run.ID, Started: a.run.StartedAt, Inputs: definition.Key(), Name: definition.Name, Labels: a.labels(), Image: definition.Base, Source: a.source(definition),
-		Cleanup: definition.Cleanup, KMSKey: definition.KMSKey, Builder: definition.Builder, Volume: definition.Volume, Log: a.log,
+		Cleanup: definition.Cleanup, KMSKey: definition.KMSKey, Builder: definition.Builder, Volume: definition.Volume, Profile: definition.Profile, Groups: definition.Groups, Log: a.log,
 	}
 	if definition.From.Directory != "" {
 		req.Tree = inside(a.source(definition), definition.From.Directory)

@@ -55,6 +55,7 @@ const (
 // Command is a script to run on an instance.
 type Command struct {
 	What    string // for messages: "service.install"
+	Stage   string // that runs the instance; empty for a self-service environment, whose files launchers may read, too
 	Script  string
 	Timeout time.Duration // 0 means pipeline.DefaultStepTimeout
 	Secrets pipeline.Secrets
@@ -99,13 +100,14 @@ func LastLines(text string) string {
 
 // Execute runs a script through Run Command, writes its output to the log, where it is
 // live as it comes, and returns its exit status and output. A cancelled context cancels
-// the command. Secrets go by an object that is removed afterwards: parameters of commands are kept by SSM.
+// the command. Secrets go by an object that is removed afterwards, as SSM keeps parameters
+// of commands, and are masked on the instance, as SSM keeps the output, too.
 func (i *Instances) Execute(ctx context.Context, id string, c Command) (exit int, output string, err error) {
 	if c.Timeout <= 0 {
 		c.Timeout = pipeline.DefaultStepTimeout
 	}
 	script, upload := c.Script, ""
-	if len(c.Secrets) > 0 {
+	if len(c.redactor().Pieces()) > 0 || len(c.Secrets) > 0 {
 		var remove func()
 		if script, remove, err = i.hide(ctx, c); err != nil {
 			return 0, "", err
@@ -132,7 +134,7 @@ func (i *Instances) Execute(ctx context.Context, id string, c Command) (exit int
 	if err != nil {
 		return 0, "", err
 	}
-	output, err = i.output(ctx, id, sent, aws.ToString(result.StandardOutputContent))
+	output, err = i.output(ctx, outputKey(c.Stage, id, sent), aws.ToString(result.StandardOutputContent))
 	if err != nil {
 		return 0, "", err
 	}
@@ -190,7 +192,7 @@ func (i *Instances) send(ctx context.Context, id, script string, c Command) (sen
 			"commands": strings.Split(script, "\n"), "executionTimeout": {fmt.Sprint(max(int(c.Timeout/time.Second), 1))},
 		},
 		OutputS3BucketName: aws.String(i.stack.Settings.Bucket),
-		OutputS3KeyPrefix:  aws.String(outputPrefix),
+		OutputS3KeyPrefix:  aws.String(outputPrefix(c.Stage)),
 	}
 	err = i.stack.Wait(ctx, "the agent of instance "+id, registerLimit, func(ctx context.Context) (poll.Probe, error) {
 		out, err := i.ssm.SendCommand(ctx, in)
@@ -205,9 +207,9 @@ func (i *Instances) send(ctx context.Context, id, script string, c Command) (sen
 	})
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return "", pipeline.Errorf(pipeline.CodeFailed, c.What, "%w", err).
-			WithHint("The image needs the SSM agent, enabled, the instance profile %q the policy AmazonSSMManagedInstanceCore, "+
+			WithHint("The image needs the SSM agent, enabled, the role of the instance profile the policy AmazonSSMManagedInstanceCore, "+
 				"and the subnet a way to the endpoints ssm, ssmmessages and ec2messages of region %s. The guide to AWS says what else an image needs.",
-				i.stack.Settings.InstanceProfile, i.stack.Config.Region)
+				i.stack.Config.Region)
 	}
 	return sent, cloud.Fault(ctx, c.What, err)
 }
@@ -262,15 +264,23 @@ func (i *Instances) scaled(limit time.Duration) time.Duration {
 }
 
 // outputPrefix is where SSM puts the output of commands in the bucket.
-const outputPrefix = "output"
+func outputPrefix(stage string) string { return "output/" + stack.Purpose(stage) }
 
-// output returns the whole output of a command. It comes to the bucket a while after the
-// status.
-func (i *Instances) output(ctx context.Context, id, sent, inline string) (whole string, err error) {
+// outputKey is where it puts that of a command.
+func outputKey(stage, id, sent string) string {
+	return path.Join(outputPrefix(stage), sent, id, "awsrunShellScript", "0.awsrunShellScript", "stdout")
+}
+
+// output returns the whole output of a command, and removes it from the bucket, where it comes
+// a while after the status. What SSM puts there later, the bucket's life cycle removes.
+func (i *Instances) output(ctx context.Context, key, inline string) (whole string, err error) {
+	if inline == "" {
+		return "", nil
+	}
+	defer i.Remove(ctx, File{key: key})
 	if len(inline) < maxInline {
 		return inline, nil
 	}
-	key := path.Join(outputPrefix, sent, id, "awsrunShellScript", "0.awsrunShellScript", "stdout")
 	err = i.stack.Wait(ctx, "the output of a command", outputLimit, func(ctx context.Context) (poll.Probe, error) {
 		out, err := i.s3.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String(i.stack.Settings.Bucket), Key: aws.String(key)})
 		if cloud.IsNotFound(err) {

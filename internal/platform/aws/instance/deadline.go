@@ -75,14 +75,14 @@ func unix(at time.Time) int64 {
 	return at.Unix()
 }
 
-// SetDeadline sets when an instance powers off by itself; zero is never.
-func (i *Instances) SetDeadline(ctx context.Context, id string, at time.Time) error {
+// SetDeadline sets when an instance of a stage powers off by itself; zero is never.
+func (i *Instances) SetDeadline(ctx context.Context, id, stage string, at time.Time) error {
 	script := Preamble + fmt.Sprintf(`deadline=%d
 mkdir -p "$root/etc/penstock"
 echo "%s $deadline" > "$root%s.new"
 mv "$root%[3]s.new" "$root%[3]s"
 `, unix(at), id, deadlineFile) + powerOff
-	return i.Must(ctx, id, Command{What: "setting the deadline", Script: script, Timeout: time.Minute})
+	return i.Must(ctx, id, Command{What: "setting the deadline", Stage: stage, Script: script, Timeout: time.Minute})
 }
 
 // MaxUserData is how many bytes of user data EC2 takes.

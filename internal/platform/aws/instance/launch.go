@@ -29,7 +29,7 @@ type Launch struct {
 	UserData string
 	Tags     []types.Tag
 	KMSKey   string // for the volumes; empty: the account's default
-	Group    string // security group
+	Access   stack.Access
 	Volume   *pipeline.Volume
 	Hops     int // of answers of the metadata service; 0 means 1
 	Spot     bool
@@ -104,14 +104,14 @@ func (i *Instances) request(l Launch, root RootVolume, subnet string) *ec2.RunIn
 		InstanceType:                      i.typeOf(l),
 		UserData:                          aws.String(base64.StdEncoding.EncodeToString([]byte(l.UserData))),
 		InstanceInitiatedShutdownBehavior: types.ShutdownBehaviorTerminate,
-		IamInstanceProfile:                &types.IamInstanceProfileSpecification{Name: aws.String(settings.InstanceProfile)},
+		IamInstanceProfile:                &types.IamInstanceProfileSpecification{Name: aws.String(l.Access.Profile)},
 		MetadataOptions: &types.InstanceMetadataOptionsRequest{
 			HttpTokens: types.HttpTokensStateRequired, HttpEndpoint: types.InstanceMetadataEndpointStateEnabled,
 			HttpPutResponseHopLimit: aws.Int32(int32(max(l.Hops, 1))),
 		},
 		BlockDeviceMappings: Volumes(root, l.Volume, l.KMSKey),
 		NetworkInterfaces: []types.InstanceNetworkInterfaceSpecification{{
-			DeviceIndex: aws.Int32(0), SubnetId: aws.String(subnet), Groups: []string{l.Group},
+			DeviceIndex: aws.Int32(0), SubnetId: aws.String(subnet), Groups: l.Access.Groups,
 			AssociatePublicIpAddress: aws.Bool(settings.AssignPublicAddress), DeleteOnTermination: aws.Bool(true),
 		}},
 		TagSpecifications: []types.TagSpecification{

@@ -82,7 +82,7 @@ func TestDeadline(t *testing.T) {
 	launch := func(token string, deadline time.Time) string {
 		t.Helper()
 		one, err := b.Instances.Run(t.Context(), instance.Launch{
-			Token: token, Image: cloudtest.BaseImage, Group: b.Stack.Settings.InstanceGroup, UserData: instance.UserData(deadline, ""), Tags: b.Stack.TagsOf(pipeline.Labels{}, nil),
+			Token: token, Image: cloudtest.BaseImage, Access: b.Stack.Settings.Test, UserData: instance.UserData(deadline, ""), Tags: b.Stack.TagsOf(pipeline.Labels{}, nil),
 		})
 		b.Must(err)
 		run(instance.ID(one), "true")
@@ -107,13 +107,13 @@ func TestDeadline(t *testing.T) {
 	wantEnd("that restarted", restarted)
 
 	shorter := launch("three", never)
-	b.Must(b.Instances.SetDeadline(t.Context(), shorter, soon))
+	b.Must(b.Instances.SetDeadline(t.Context(), shorter, "", soon))
 	b.Cloud.Reboot(shorter)
 	wantEnd("with a new deadline", shorter)
 
 	longer, last := launch("four", time.Now().Add(10*time.Hour)), launch("five", soon)
-	b.Must(b.Instances.SetDeadline(t.Context(), longer, never))
-	b.Must(b.Instances.SetDeadline(t.Context(), longer, time.Time{}))
+	b.Must(b.Instances.SetDeadline(t.Context(), longer, "", never))
+	b.Must(b.Instances.SetDeadline(t.Context(), longer, "", time.Time{}))
 	b.Cloud.Reboot(longer)
 	wantEnd("beside it", last)
 	run(longer, "true")
