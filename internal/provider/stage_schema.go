@@ -101,7 +101,7 @@ func environmentAttribute() schema.SingleNestedAttribute {
 	maps.Copy(attributes, map[string]schema.Attribute{
 		"instances": schema.Int64Attribute{
 			Optional: true, Validators: []validator.Int64{int64validator.Between(1, 1000)},
-			MarkdownDescription: "Number of instances. Default: 1 for acceptance, exploratory and custom stages, the pipeline's `scale` for the others.",
+			MarkdownDescription: "Number of instances; with `scaling`, that a first deployment starts with. Default: 1 for acceptance, exploratory and custom stages, the pipeline's `scale` for the others.",
 		},
 		"keep": schema.BoolAttribute{
 			Optional: true, MarkdownDescription: "Whether the environment is persistent, and serves until the next build replaces it. Default: true for production, otherwise false.",
@@ -130,6 +130,7 @@ func environmentAttribute() schema.SingleNestedAttribute {
 			Optional: true, ElementType: types.StringType, Validators: []validator.List{listvalidator.SizeAtLeast(1), listvalidator.UniqueValues(), listvalidator.ValueStringsAre(stringvalidator.LengthBetween(1, 255))},
 			MarkdownDescription: "Names of CloudWatch alarms. If one goes off while the traffic of a persistent environment goes over, or drains, the traffic goes back. An alarm that is already on at the start is ignored until it has been off once. On AWS.",
 		},
+		"scaling":       scalingAttribute(),
 		"keep_previous": optional("How long to keep the previous build's instances after a deployment to a persistent environment. A rollback within that time is one traffic shift. Default: not at all. On AWS.", isDuration()),
 	})
 	return schema.SingleNestedAttribute{

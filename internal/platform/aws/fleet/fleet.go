@@ -45,8 +45,9 @@ type Environment interface {
 	// Discard removes a prepared fleet that got no traffic. It reports whether nothing else
 	// has: then the environment is to be destroyed, and the fleet is still there.
 	Discard(ctx context.Context, fleet string) (last bool, err error)
-	// Resize changes the number of instances that serve, which is at least 1.
-	Resize(ctx context.Context, instances int) error
+	// Resize changes the number of instances that serve, which is at least 1, and how it
+	// follows the load.
+	Resize(ctx context.Context, to pipeline.Size) error
 	// Extend sets when the environment ends by itself; zero means never.
 	Extend(ctx context.Context, at time.Time) error
 	// Destroy removes all that the environment has of this kind.

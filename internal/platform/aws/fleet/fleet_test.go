@@ -151,7 +151,7 @@ func BenchmarkKnown(b *testing.B) {
 		sick(true)
 		d.Cloud.ResetCalls()
 		had := awstest.After(takes, func() { sick(false) })
-		d.Must(f.group("e-1", nil).awaitTargets(b.Context(), r, r.Instances, rising{target: target}))
+		d.Must(f.group("e-1", nil).awaitTargets(b.Context(), r, rising{target: target, sizes: sizes{desired: r.Instances}}))
 		return <-had
 	})
 	d.Must(f.Destroy(b.Context(), "e-1"))

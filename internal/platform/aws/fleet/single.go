@@ -128,16 +128,16 @@ func (e *single) Discard(ctx context.Context, fleet string) (last bool, err erro
 }
 
 // Resize refuses more than one instance.
-func (e *single) Resize(ctx context.Context, instances int) error {
+func (e *single) Resize(ctx context.Context, to pipeline.Size) error {
 	list, err := e.services.list(ctx, e.environment)
 	switch {
 	case err != nil:
 		return err
 	case len(list) == 0:
 		return gone(opResize, e.environment, "Apply again, which restores it.")
-	case instances != 1:
+	case to.Instances != 1:
 		return pipeline.Errorf(pipeline.CodeInvalid, opResize,
-			"environment %s has no load balancer, and can't have %s", e.environment, pipeline.Count(instances, "instance")).
+			"environment %s has no load balancer, and can't have %s", e.environment, pipeline.Count(to.Instances, "instance")).
 			WithHint("Destroy it and launch it again with that number.")
 	}
 	return nil
