@@ -480,7 +480,7 @@ func (b *rightsBed) groupRights() map[string]right {
 		return func(cfg aws.Config) error {
 			_, err := scheduler.NewFromConfig(cfg).CreateSchedule(b.Context(), &scheduler.CreateScheduleInput{
 				Name: aws.String(name), ScheduleExpression: aws.String("at(2030-01-01T00:00:00)"), FlexibleTimeWindow: &schedulertypes.FlexibleTimeWindow{Mode: schedulertypes.FlexibleTimeWindowModeOff},
-				Target: &schedulertypes.Target{Arn: aws.String("arn:aws:scheduler:::aws-sdk:autoscaling:deleteAutoScalingGroup"), RoleArn: aws.String(b.cloud.Stack().Role(role).ARN)},
+				Target: &schedulertypes.Target{Arn: aws.String("arn:aws:scheduler:::aws-sdk:autoscaling:deleteAutoScalingGroup"), RoleArn: aws.String(b.cloud.Stack().Role(role).ARN), Input: aws.String(`{"AutoScalingGroupName": "penstock-a", "ForceDelete": true}`)},
 			})
 			return err
 		}
