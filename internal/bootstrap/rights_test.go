@@ -638,7 +638,7 @@ func (b *rightsBed) otherRights() map[string]right {
 	}
 	become := func(role string) func(aws.Config) error {
 		return func(cfg aws.Config) error {
-			_, err := sts.NewFromConfig(cfg).AssumeRole(b.Context(), &sts.AssumeRoleInput{RoleArn: aws.String(s.Role(role).ARN), RoleSessionName: aws.String("x")})
+			_, err := sts.NewFromConfig(cfg).AssumeRole(b.Context(), &sts.AssumeRoleInput{RoleArn: aws.String(s.Role(role).ARN), RoleSessionName: aws.String("tests")})
 			return err
 		}
 	}

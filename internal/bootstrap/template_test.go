@@ -4,7 +4,6 @@
 package bootstrap_test
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -207,29 +206,8 @@ func TestPolicySizes(t *testing.T) {
 	t.Parallel()
 	const room = 400
 	d := withCI(t, map[string]string{"OwnKey": "yes", "RepositoryToken": "/ci/token"})
-	size := func(document any) int {
-		text, err := json.Marshal(document)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return len(text) + room
-	}
-	for name, r := range d.Resources {
-		switch r["Type"] {
-		case "AWS::IAM::ManagedPolicy":
-			if n := size(at(r, "Properties", "PolicyDocument")); n > 6144 {
-				t.Errorf("the managed policy %s has %d characters", name, n)
-			}
-		case "AWS::IAM::Role":
-			n := 0
-			inline, _ := at(r, "Properties", "Policies").([]any)
-			for _, p := range inline {
-				n += size(at(p, "PolicyDocument"))
-			}
-			if n > 10240 {
-				t.Errorf("the policies in %s have %d characters", name, n)
-			}
-		}
+	for _, err := range d.Beyond(room) {
+		t.Error(err)
 	}
 }
 

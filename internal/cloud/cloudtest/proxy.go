@@ -180,6 +180,9 @@ func (s *server) answer(r *request) answer {
 		"codebuild/StopBuild":                               builds.stopBuild,
 		"logs/GetLogEvents":                                 builds.getLogEvents,
 	}
+	if over := a.beyond(r); over != nil {
+		return *over
+	}
 	if h, ok := handlers[r.service+"/"+r.action]; ok {
 		return h(r)
 	}
