@@ -207,12 +207,15 @@ func (c *Cloud) SetClock(ahead time.Duration) {
 	c.ahead = ahead
 }
 
-// date is what the account's answers say as theirs.
-func (c *Cloud) date() string {
+// leads returns how far the account's clock is ahead of this machine's.
+func (c *Cloud) leads() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return time.Now().Add(c.ahead).UTC().Format(http.TimeFormat)
+	return c.ahead
 }
+
+// date is what the account's answers say as theirs.
+func (c *Cloud) date() string { return time.Now().Add(c.leads()).UTC().Format(http.TimeFormat) }
 
 // Calls returns the requests since the account was made, or since ResetCalls.
 func (c *Cloud) Calls() []Call {

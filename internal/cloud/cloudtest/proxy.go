@@ -152,6 +152,7 @@ func (s *server) answer(r *request) answer {
 		"ec2/DescribeSnapshots":                      images.describeSnapshots,
 		"ec2/ModifySnapshotAttribute":                images.snapshotAttribute,
 		"ec2/DescribeSnapshotAttribute":              images.snapshotAttribute,
+		"ec2/GetEbsDefaultKmsKeyId":                  a.ebsDefaultKey,
 		"ec2/CreateLaunchTemplate":                   a.createLaunchTemplate,
 		"ec2/DeleteLaunchTemplate":                   a.deleteLaunchTemplate,
 		"autoscaling/CreateAutoScalingGroup":         a.changeGroup,
@@ -173,6 +174,8 @@ func (s *server) answer(r *request) answer {
 		"cloudformation/CreateChangeSet":             a.createChangeSet,
 		"cloudformation/ExecuteChangeSet":            a.executeChangeSet,
 		"cloudformation/DescribeStacks":              a.describeStacks,
+		"cloudformation/DescribeStackEvents":         a.describeStackEvents,
+		"cloudformation/DeleteStack":                 a.deleteStack,
 		"codebuild/BatchGetProjects":                 builds.batchGetProjects,
 		"codebuild/StartBuild":                       builds.startBuild,
 		"codebuild/BatchGetBuilds":                   builds.batchGetBuilds,
@@ -185,8 +188,11 @@ func (s *server) answer(r *request) answer {
 	if h, ok := handlers[r.service+"/"+r.action]; ok {
 		return h(r)
 	}
-	if r.service == "scheduler" {
+	switch r.service {
+	case "scheduler":
 		return r.account.keepSchedule(r)
+	case "kms":
+		return r.account.onKeys(r)
 	}
 	if r.service == "dynamodb" && apart[r.action] {
 		r.account.tables.RLock()
