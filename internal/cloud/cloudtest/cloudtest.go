@@ -143,9 +143,10 @@ type Fault struct {
 	Share   float64
 	Code    string // of the error; empty drops the connection
 	Message string
-	Status  int    // 0 means 400
-	After   bool   // the request takes effect, and its answer is lost
-	Do      func() // what happens then, before the error or the drop; nil: nothing
+	Status  int      // 0 means 400
+	Reasons []string // of a cancelled transaction of DynamoDB, by its items
+	After   bool     // the request takes effect, and its answer is lost
+	Do      func()   // what happens then, before the error or the drop; nil: nothing
 
 	seen, struck int
 }

@@ -330,11 +330,24 @@ func (f *Fault) strike(w http.ResponseWriter, r *request) {
 		status = http.StatusBadRequest
 	}
 	a := r.fail(status, f.Code, f.Message)
+	if len(f.Reasons) > 0 {
+		a = cancelled(f)
+	}
 	for k, v := range a.header {
 		w.Header()[k] = v
 	}
 	w.WriteHeader(a.status)
 	_, _ = w.Write(a.body)
+}
+
+// cancelled is the error of a transaction of DynamoDB, with the reasons.
+func cancelled(f *Fault) answer {
+	type reason struct{ Code string }
+	var reasons []reason
+	for _, code := range f.Reasons {
+		reasons = append(reasons, reason{code})
+	}
+	return reply(http.StatusBadRequest, map[string]any{"__type": f.Code, "Message": f.Message, "CancellationReasons": reasons})
 }
 
 func xml(status int, body string) answer {
