@@ -211,6 +211,8 @@ type BakeRequest struct {
 	Commands    []Command // run in the root of the tree, in order
 	Cleanup     []string  // shell lines that run there at last
 	KMSKey      string    // that encrypts the image; empty: the platform's own
+	Profile     string    // of the machine that bakes; empty: the platform's for builders
+	Groups      []string  // security groups of that machine; none: the platform's
 	Log         io.Writer
 }
 
@@ -243,9 +245,12 @@ type FleetRequest struct {
 	Image        string // empty means an empty root
 	Instances    int
 	InstanceType string
-	Address      string // of the endpoint
-	Port         int    // of the endpoint; 0 means any free one, the same for the environment's life
-	Certificate  string // with which a new endpoint speaks HTTPS; empty: HTTP
+	Lasting      bool     // its instances may have what production's have, such as its secrets; else they are a test
+	Profile      string   // of the instances; empty: the platform's for what lasts, or for tests
+	Groups       []string // security groups of the instances; none: the platform's, likewise
+	Address      string   // of the endpoint
+	Port         int      // of the endpoint; 0 means any free one, the same for the environment's life
+	Certificate  string   // with which a new endpoint speaks HTTPS; empty: HTTP
 	Service      Service
 	Env          map[string]string
 	Secrets      Secrets

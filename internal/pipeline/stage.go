@@ -97,8 +97,10 @@ type EnvironmentSpec struct {
 	DataFrom       string            `json:"data_from,omitempty"`   // the stage whose environment's data is copied
 	DrainTimeout   time.Duration     `json:"drain_timeout"`         // 0 means DefaultDrainTimeout
 	InstanceType   string            `json:"instance_type,omitempty"`
-	Shift          []ShiftStep       `json:"shift,omitempty"`  // of a persistent environment; empty: all at once
-	Alarms         []string          `json:"alarms,omitempty"` // that send its traffic back
+	Profile        string            `json:"instance_profile,omitempty"` // of the instances, with their role; empty: the platform's
+	Groups         []string          `json:"security_groups,omitempty"`  // of the instances; none: the platform's
+	Shift          []ShiftStep       `json:"shift,omitempty"`            // of a persistent environment; empty: all at once
+	Alarms         []string          `json:"alarms,omitempty"`           // that send its traffic back
 	KeepPrevious   time.Duration     `json:"keep_previous,omitempty"`
 	Scaling        *Scaling          `json:"scaling,omitempty"`        // of a persistent environment; nil: none is declared
 	TrustedProxies []string          `json:"trusted_proxies,omitzero"` // whose forwarding headers the endpoint keeps; nil: DefaultTrustedProxies
@@ -257,6 +259,19 @@ func (s Stage) EnvironmentFor(p Pipeline) EnvironmentSpec {
 		}
 	}
 	return spec
+}
+
+// Lasting reports whether the stage's instances may have what production's have, such as its
+// secrets: those of production itself, of the stage that rehearses it on its data, and what
+// serves until it is replaced. Tests may not.
+func (s Stage) Lasting() bool {
+	switch s.Type {
+	case TypeProduction, TypePreProduction:
+		return true
+	case TypeCustom, TypeBootstrap:
+		return s.Persistent()
+	}
+	return false
 }
 
 // WithDefaults fills in what the user left open and the stage's type decides: the name, the

@@ -77,6 +77,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		a = s.forward(r)
 	default:
 		a = r.account.eventually(r, func() answer { return r.account.once(r, func() answer { return s.answer(r) }) })
+		a = r.account.unlisted(r, a)
 	}
 	if f != nil {
 		f.strike(w, r)
@@ -177,6 +178,9 @@ func (s *server) answer(r *request) answer {
 		"codebuild/BatchGetBuilds":                   builds.batchGetBuilds,
 		"codebuild/StopBuild":                        builds.stopBuild,
 		"logs/GetLogEvents":                          builds.getLogEvents,
+	}
+	if over := a.beyond(r); over != nil {
+		return *over
 	}
 	if h, ok := handlers[r.service+"/"+r.action]; ok {
 		return h(r)

@@ -169,9 +169,9 @@ func (f *Fleets) Exec(ctx context.Context, environment, fleet string, c pipeline
 		list = list[:1]
 	}
 	what := "step " + cmp.Or(c.Name, "command")
-	for _, id := range instance.IDs(list) {
-		exit, _, err := f.instances.Execute(ctx, id, instance.Command{
-			What: what, Script: script + c.Line, Timeout: c.Timeout, Secrets: c.Secrets, Log: log, Live: true,
+	for _, on := range list {
+		exit, _, err := f.instances.Execute(ctx, instance.ID(on), instance.Command{
+			What: what, Stage: stack.Tag(on.Tags, stack.TagStage), Script: script + c.Line, Timeout: c.Timeout, Secrets: c.Secrets, Mask: c.Mask, Log: log, Live: true,
 		})
 		if err != nil || exit != 0 {
 			return exit, err

@@ -68,7 +68,7 @@ func TestGrantScaling(t *testing.T) {
 	_, err = client.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/penstock/images"), TargetKeyId: key.KeyMetadata.KeyId})
 	b.Must(err)
 	one, err := b.Instances.Run(t.Context(), instance.Launch{
-		Token: "r-1", Image: cloudtest.BaseImage, KMSKey: aws.ToString(key.KeyMetadata.Arn), Group: b.Stack.Settings.InstanceGroup,
+		Token: "r-1", Image: cloudtest.BaseImage, KMSKey: aws.ToString(key.KeyMetadata.Arn), Access: b.Stack.Settings.Test,
 		Tags: b.Stack.TagsOf(pipeline.Labels{}, nil),
 	})
 	b.Must(err)

@@ -179,7 +179,7 @@ func (e *group) awaitTargets(ctx context.Context, r pipeline.FleetRequest, up ri
 	}
 	tail := "no instance"
 	if list, listed := e.instancesOf(ctx, r.Fleet); listed == nil && len(list) > 0 {
-		tail = e.services.printed(ctx, instance.ID(list[0]))
+		tail = e.services.printed(ctx, list[0])
 	}
 	return pipeline.Errorf(pipeline.CodeFailed, opPrepare, "%w%s", err, instance.LastLines(tail)).
 		WithHint("Let the service listen on $HOST:$PORT, or correct health_check or raise its start_timeout.")

@@ -40,7 +40,7 @@ func (e *single) Prepare(ctx context.Context, r *pipeline.FleetRequest) (_ pipel
 	first := r.Artifact != "" || r.DataFrom != "" || r.Migrate || r.Seed // something has to run before the service
 	launched, err := e.instances.Run(ctx, instance.Launch{
 		Token: r.Fleet, Image: r.Image, Type: r.InstanceType, UserData: userData(e.untilExpiry(r.ExpiresAt), serviceEnv(*r), port(r.Service), !first),
-		Tags: e.stack.TagsOf(r.Labels, tagsOf(ctx, *r)), Group: e.stack.Settings.InstanceGroup,
+		Tags: e.stack.TagsOf(r.Labels, tagsOf(ctx, *r)), Access: access(e.stack.Settings, *r),
 	})
 	if err != nil {
 		return pipeline.Fleet{}, err
@@ -67,7 +67,7 @@ func (e *single) Prepare(ctx context.Context, r *pipeline.FleetRequest) (_ pipel
 		}
 	}
 	f := pipeline.Fleet{ID: r.Fleet, Endpoint: e.services.endpoint(running, port(r.Service))}
-	return f, e.services.awaitHealthy(ctx, id, f.Endpoint, r.Service.HealthCheck)
+	return f, e.services.awaitHealthy(ctx, running, f.Endpoint, r.Service.HealthCheck)
 }
 
 // Shift says in the tags that the fleet serves, and ends the instances of the others.
@@ -159,10 +159,11 @@ func (e *single) Extend(ctx context.Context, at time.Time) error {
 	}
 	for _, i := range list {
 		id := instance.ID(i)
-		if err := e.endAt(ctx, stack.Tag(i.Tags, TagFleet), stack.Tag(i.Tags, stack.TagStage), at, id); err != nil {
+		stage := stack.Tag(i.Tags, stack.TagStage)
+		if err := e.endAt(ctx, stack.Tag(i.Tags, TagFleet), stage, at, id); err != nil {
 			return err
 		}
-		if err := e.instances.Must(ctx, id, instance.Command{What: "setting the deadline", Script: script, Timeout: time.Minute}); err != nil {
+		if err := e.instances.Must(ctx, id, instance.Command{What: "setting the deadline", Stage: stage, Script: script, Timeout: time.Minute}); err != nil {
 			return err
 		}
 	}
