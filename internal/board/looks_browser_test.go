@@ -88,12 +88,12 @@ func TestBrowserMap(t *testing.T) {
 	for _, at := range []struct {
 		name   string
 		fitsAt int64 // the width from which on it is not scrolled
-	}{{lab.Shop, 1280}, {lab.Wide, 9999}, {"nine", 1440}, {"long", 9999}, {"broad", 1280}} {
+	}{{lab.Shop, 1280}, {lab.Wide, 9999}, {"nine", 1440}, {"long", 1280}, {"broad", 1280}, {"long?open=stage-0", 9999}, {"broad?open=stage-1&open=commit", 1280}} {
 		for _, pixels := range []int64{1440, 1280, 390} {
 			me.wide(pixels)
 			me.visit("/p/" + at.name)
 			me.sees("Value stream")
-			where := fmt.Sprint(at.name, "-", pixels)
+			where := fmt.Sprint(strings.NewReplacer("?", "-", "=", "-", "&", "-").Replace(at.name), "-", pixels)
 			if wrong := me.onMap(); wrong != "" {
 				t.Errorf("%s: %s", where, wrong)
 			}
