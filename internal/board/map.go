@@ -84,7 +84,7 @@ func folds(g draw.Graph, st *pipeline.State, views map[string]report.StageView, 
 	}
 	may := func(n draw.Node) bool {
 		v := views[n.Name]
-		quiet := v.Next.Kind == gate.NextNothing && v.View.Signal == gate.SignalNothing && v.Current.Override == nil
+		quiet := v.View.Signal == gate.SignalNothing && v.Current.Override == nil
 		return quiet && (v.Status == gate.StatusPassed || v.Status == gate.StatusIdle) && st.Stages[n.Name].Type != pipeline.TypeProduction
 	}
 	folded := g.Fold(foldLeast, may, func(n draw.Node) bool { return slices.Contains(open, n.Name) })
