@@ -106,6 +106,8 @@ type Cloud struct {
 	ahead  time.Duration
 
 	delivery string // how commands fail to reach instances
+	programs string // directory of those that instances have; empty: this machine's
+	without  []string
 }
 
 // Call is a request that the account got.

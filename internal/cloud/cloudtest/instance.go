@@ -10,6 +10,7 @@ import (
 	"hash/fnv"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -101,14 +102,47 @@ func (i *instance) install(image string) error {
 	if err := os.WriteFile(filepath.Join(bin, "journalctl"), []byte(journal), 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(bin, "cloud-init"), []byte(cloudInit), 0o755)
+	if err := os.WriteFile(filepath.Join(bin, "cloud-init"), []byte(cloudInit), 0o755); err != nil {
+		return err
+	}
+	i.account.cloud.mu.Lock()
+	defer i.account.cloud.mu.Unlock()
+	for _, program := range i.account.cloud.without {
+		_ = os.Remove(filepath.Join(bin, program))
+	}
+	return nil
+}
+
+// Without makes instances from now on lack programs.
+func (c *Cloud) Without(programs ...string) {
+	dir := filepath.Join(c.account().dir, "programs")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		c.t.Fatal(err)
+	}
+	for _, from := range filepath.SplitList(os.Getenv("PATH")) {
+		list, _ := os.ReadDir(from)
+		for _, program := range list {
+			if !slices.Contains(programs, program.Name()) {
+				_ = os.Symlink(filepath.Join(from, program.Name()), filepath.Join(dir, program.Name()))
+			}
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.programs, c.without = dir, programs
 }
 
 // environ is what a process has on an instance. The agent of SSM, cloud-init and systemd's
 // services of root have neither HOME nor USER nor LANG.
 func (i *instance) environ() []string {
+	programs := os.Getenv("PATH")
+	i.account.cloud.mu.Lock()
+	if own := i.account.cloud.programs; own != "" {
+		programs = own
+	}
+	i.account.cloud.mu.Unlock()
 	return []string{
-		"PATH=" + filepath.Join(i.root, ".bin") + ":" + os.Getenv("PATH"), "PENSTOCK_SYSROOT=" + i.root,
+		"PATH=" + filepath.Join(i.root, ".bin") + ":" + programs, "PENSTOCK_SYSROOT=" + i.root,
 		"PENSTOCK_HOST=" + i.address, "CLOUDTEST_SYSTEMD=" + i.account.server.url + systemdPath + i.account.cloud.ID + "/" + i.id,
 	}
 }

@@ -142,11 +142,21 @@ func (i *Instances) Execute(ctx context.Context, id string, c Command) (exit int
 	output = runlog.Text(printed.mask, output)
 	switch result.Status {
 	case types.CommandInvocationStatusSuccess, types.CommandInvocationStatusFailed:
+		if result.ResponseCode == lackStatus && strings.HasPrefix(output, lacks) {
+			return 0, output, c.lacking(id, output)
+		}
 		if !undelivered[details(result)] {
 			return int(result.ResponseCode), output, nil
 		}
 	}
 	return 0, output, c.unfinished(id, result, output)
+}
+
+// lacking is the error of a command on an image without all that Penstock needs.
+func (c Command) lacking(id, output string) error {
+	missing := strings.Join(strings.Fields(strings.TrimPrefix(output, lacks)), ", ")
+	return pipeline.Errorf(pipeline.CodeInvalid, c.What, "the image of instance %s lacks %s, which %s needs", id, missing, c.What).
+		WithHint("Start from an image that has it. Penstock needs %s, and the SSM agent; the guide to AWS says what for, and which images have them.", strings.Join(Needs, ", "))
 }
 
 // details returns what SSM says of a command beside its status, without the blanks that its

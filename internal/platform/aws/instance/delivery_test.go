@@ -80,3 +80,18 @@ func TestOutputLate(t *testing.T) {
 		t.Errorf("of 10000 lines %d came, %v", len(strings.Fields(output)), err)
 	}
 }
+
+// An image without all that Penstock needs is told from a command that fails.
+func TestImageLacks(t *testing.T) {
+	t.Parallel()
+	b := awstest.New(t)
+	b.Cloud.Without("tar", "cloud-init")
+	id := b.Machine("")
+	err := b.Instances.Must(t.Context(), id, instance.Command{What: "step 1", Script: "true\n", Timeout: time.Minute})
+	text := fmt.Sprint(err, "\n", reason.Hint(err))
+	for _, want := range []string{"the image of instance " + id + " lacks cloud-init, tar, which step 1 needs", "Start from an image that has it", "the guide to AWS"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the error does not say %q: %s", want, text)
+		}
+	}
+}

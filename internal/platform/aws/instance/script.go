@@ -61,6 +61,27 @@ exit "$(cat "$here/status")"
 `, token, script, runlog.MaskShell(hide.Pieces(), `"$here/mask"`))
 }
 
+// Needs are the programs that an image must have, beside a shell and the agent of SSM. The
+// guide to AWS says what for.
+var Needs = []string{"cloud-init", "curl", "find", "hostname", "sed", "sha256sum", "systemctl", "tar", "timeout"}
+
+// lacks begins what a command prints, and ends with lackStatus, on an image without all that
+// Penstock needs.
+const (
+	lacks      = "penstock: this image lacks:"
+	lackStatus = 127
+)
+
+// needsScript returns the lines with which every command begins: they end it where the image
+// lacks a program.
+func needsScript() string {
+	return fmt.Sprintf(`exec 2>&1
+lack=
+for program in %s; do command -v "$program" >/dev/null || lack="$lack $program"; done
+if [ -n "$lack" ]; then echo "%s$lack"; exit %d; fi
+`, strings.Join(Needs, " "), lacks, lackStatus)
+}
+
 // RebootStatus is the exit status by which a command asks the agent of SSM to restart the
 // machine, and to run the command again then.
 const RebootStatus = 194
@@ -77,8 +98,7 @@ const maxReboots = 10
 // and finds the number of its restarts in PENSTOCK_REBOOTS. One that a restart met which it
 // did not ask for is not: nobody knows how far it got.
 func onceScript(token, script, upload string) string {
-	return fmt.Sprintf(`exec 2>&1
-if [ ! -e "${PENSTOCK_SYSROOT-}/run/cloud-init/result.json" ] && command -v cloud-init >/dev/null; then
+	return needsScript() + fmt.Sprintf(`if [ ! -e "${PENSTOCK_SYSROOT-}/run/cloud-init/result.json" ] && command -v cloud-init >/dev/null; then
   timeout --foreground 300 cloud-init status --wait >/dev/null 2>&1 || true
 fi
 all="${PENSTOCK_SYSROOT-}%[1]s"
