@@ -29,7 +29,7 @@ const (
 	hintSpot     = "Ask for more of the quota \"All … Spot Instance Requests\" (Service Quotas, Amazon EC2; L-34B43A08 for types of A, C, D, H, I, M, R, T and Z), or remove environment.spot."
 	hintSpotRole = "Spot was never used in this account. Make its role: aws iam create-service-linked-role --aws-service-name spot.amazonaws.com"
 	hintVolumes  = "Ask for more of the quota of EBS that the message names (Service Quotas, Amazon EBS), choose a smaller volume, or remove volumes that are no longer needed."
-	hintAddress  = "The subnet has no free address. Give the stack larger or more subnets (penstock bootstrap --subnets), or end what is no longer needed."
+	hintAddress  = "The subnet has no free address. Give the stack larger or more subnets, or end what is no longer needed."
 	hintKey      = "The caller may not use the KMS key of the volume, or the key is disabled. The guide to IAM says how to give keys to the stack."
 	hintThrottle = "The account's rate of requests is exhausted. Try again later, or with a lower -parallelism."
 )

@@ -69,7 +69,7 @@ func (i *Instances) Run(ctx context.Context, l Launch) (types.Instance, error) {
 		lacking = append(lacking, fmt.Errorf("in subnet %s: %w", subnet, err))
 	}
 	return types.Instance{}, pipeline.Errorf(pipeline.CodeFailed, opLaunch, "no subnet can take an instance of type %s: %w", i.typeOf(l), errors.Join(lacking...)).
-		WithHint("Choose another instance_type, or give the stack subnets in more zones (penstock bootstrap --zones 3, or --subnets); if capacity is short, try again later.")
+		WithHint("Choose another instance_type, or give the stack subnets in more zones. If capacity is short, try again later.")
 }
 
 // lackOf are the error codes by which the zone of a subnet, or the subnet, has no room.
