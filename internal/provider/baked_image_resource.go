@@ -312,17 +312,14 @@ func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel
 	if definition, err = r.session.Engine.Images.Rebased(ctx, st, definition); err != nil {
 		return err
 	}
-	if err := r.session.Engine.Images.CheckBuilder(ctx, definition); err != nil {
-		return err
-	}
 	if _, exists := st.ImageDefinitions[definition.Name]; state != nil || !exists { // else what is replaced goes with its images
 		m.Base = orNull(definition.Base)
 	}
 	if state != nil { // else an earlier image may go in this apply, with what needed it
 		image, found = run.FindBaked(st, definition)
 	}
-	if !found {
-		return nil
+	if !found { // it will be baked
+		return r.session.Engine.Images.CheckBuilder(ctx, definition)
 	}
 	if exists, err := r.session.Engine.Images.Exists(ctx, image.ID); err != nil || !exists {
 		return err
