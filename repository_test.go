@@ -72,7 +72,7 @@ var layers = map[string][]string{
 	"internal/platform/aws/image":    {"internal/cloud", "internal/pipeline", "internal/platform/aws/instance", "internal/platform/aws/stack", "internal/poll"},
 	"internal/platform/aws/fleet":    {"internal/cloud", "internal/pipeline", "internal/platform/aws/instance", "internal/platform/aws/stack", "internal/poll", "internal/regular"},
 	"internal/platform/aws":          {"internal/pipeline", "internal/platform/aws/fleet", "internal/platform/aws/image", "internal/platform/aws/instance", "internal/platform/aws/stack"},
-	"internal/codebuild":             {"internal/cloud", "internal/pipeline", "internal/poll", "internal/present", "internal/regular"},
+	"internal/codebuild":             {"internal/cloud", "internal/pipeline", "internal/poll", "internal/present", "internal/regular", "internal/runlog"},
 	"internal/bootstrap":             {"internal/cloud", "internal/pipeline", "internal/poll"},
 	"internal/checkpoint":            {"internal/pipeline"},
 	"internal/notice":                {"internal/cloud", "internal/gate", "internal/pipeline", "internal/present", "internal/present/reason", "internal/process"},
@@ -92,7 +92,7 @@ var layers = map[string][]string{
 }
 
 // testOnly are the packages that only tests use.
-var testOnly = []string{"internal/app/apptest", "internal/cloud/cloudtest", "internal/cloud/iamtest", "internal/e2e", "internal/lab", "internal/lab/serve", "internal/ledger/ledgertest", "internal/pipeline/pipelinetest", "internal/platform/aws/awstest", "internal/platform/local/localtest", "internal/platform/platformtest", "internal/simulation", "internal/workplace/workplacetest"}
+var testOnly = []string{"internal/app/apptest", "internal/cloud/apitest", "internal/cloud/cloudtest", "internal/cloud/iamtest", "internal/e2e", "internal/lab", "internal/lab/serve", "internal/ledger/ledgertest", "internal/pipeline/pipelinetest", "internal/platform/aws/awstest", "internal/platform/local/localtest", "internal/platform/platformtest", "internal/simulation", "internal/workplace/workplacetest"}
 
 // confined says which packages alone may import modules with a prefix.
 var confined = map[string][]string{

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -176,7 +177,7 @@ func TestS3Logs(t *testing.T) {
 		}
 	}
 	check(t, far.Close())
-	if want := "s3://" + bucket + "/logs/shop/r-1.log"; here.Location("shop", "r-1") != want {
+	if want := "s3://" + bucket + "/logs/shop/r-1/"; here.Location("shop", "r-1") != want {
 		t.Errorf("it is at %s, want %s", here.Location("shop", "r-1"), want)
 	}
 	// An upload that fails does not fail the run, and the log stays.
@@ -192,5 +193,101 @@ func TestS3Logs(t *testing.T) {
 	check(t, there.Remove(t.Context(), "shop", "r-1"))
 	if _, err := logs().Open(t.Context(), "shop", "r-1"); pipeline.CodeOf(err) != pipeline.CodeNotFound {
 		t.Errorf("after Remove: %v", err)
+	}
+}
+
+// TestLogIsStoredOnce counts the bytes of all versions of all objects of a log that is uploaded
+// while it grows: as many as the log has.
+func TestLogIsStoredOnce(t *testing.T) {
+	t.Parallel()
+	c, client, bucket := newBucket(t)
+	own := s3.NewFromConfig(c.Own(), func(o *s3.Options) { o.UsePathStyle = true })
+	_, err := own.PutBucketVersioning(t.Context(), &s3.PutBucketVersioningInput{Bucket: aws.String(bucket), VersioningConfiguration: &types.VersioningConfiguration{Status: types.BucketVersioningStatusEnabled}})
+	check(t, err)
+	logs := NewS3Logs(client, bucket, t.TempDir(), hclog.NewNullLogger())
+	w, err := logs.Create(t.Context(), "shop", "r-1")
+	check(t, err)
+	var want strings.Builder
+	for i := range 40 {
+		line := strings.Repeat(string(rune('a'+i%26)), 1000) + "\n"
+		want.WriteString(line)
+		_, err := io.WriteString(w, line)
+		check(t, err)
+		check(t, w.(*s3Log).put(t.Context()))
+	}
+	check(t, w.Close())
+	versions, err := own.ListObjectVersions(t.Context(), &s3.ListObjectVersionsInput{Bucket: aws.String(bucket)})
+	check(t, err)
+	var stored int64
+	for _, v := range versions.Versions {
+		stored += aws.ToInt64(v.Size)
+	}
+	if stored != int64(want.Len()) {
+		t.Errorf("%d bytes are stored of a log of %d", stored, want.Len())
+	}
+	far, err := NewS3Logs(client, bucket, t.TempDir(), hclog.NewNullLogger()).Open(t.Context(), "shop", "r-1")
+	check(t, err)
+	for _, at := range []int64{0, 1, 1000, 1001, 1002, 20_019, 40_039, 40_040} {
+		_, err := far.Seek(at, io.SeekStart)
+		check(t, err)
+		if got, err := io.ReadAll(far); err != nil || string(got) != want.String()[at:] {
+			t.Errorf("from byte %d on it reads %d bytes, %v; want %d", at, len(got), err, int64(want.Len())-at)
+		}
+	}
+	check(t, far.Close())
+}
+
+// TestLogAfterKill goes on with a log on the machine that wrote it and on another, after the
+// writer died between two uploads, and while a displaced one still writes.
+func TestLogAfterKill(t *testing.T) {
+	t.Parallel()
+	_, client, bucket := newBucket(t)
+	begin := func(l *S3Logs) *s3Log {
+		t.Helper()
+		w, err := l.Create(t.Context(), "shop", "r-1")
+		check(t, err)
+		t.Cleanup(func() { _ = w.Close() })
+		return w.(*s3Log)
+	}
+	say := func(w *s3Log, text string, upload bool) {
+		t.Helper()
+		_, err := io.WriteString(w, text)
+		check(t, err)
+		if upload {
+			check(t, w.put(t.Context()))
+		}
+	}
+	here, there := NewS3Logs(client, bucket, t.TempDir(), hclog.NewNullLogger()), NewS3Logs(client, bucket, t.TempDir(), hclog.NewNullLogger())
+	first := begin(here)
+	say(first, "one ", true)
+	say(first, "unsent ", false) // and is killed
+	second := begin(there)
+	say(second, "two ", true)
+	say(first, "displaced ", true)
+	say(second, "three ", true)
+	say(first, "displaced ", true)
+	third := begin(there)
+	say(third, "four", true)
+	for name, l := range map[string]*S3Logs{"the second machine": there, "a third": NewS3Logs(client, bucket, t.TempDir(), hclog.NewNullLogger())} {
+		r, err := l.Open(t.Context(), "shop", "r-1")
+		check(t, err)
+		got, err := io.ReadAll(r)
+		check(t, err)
+		check(t, r.Close())
+		if string(got) != "one two three four" {
+			t.Errorf("%s reads %q", name, got)
+		}
+	}
+}
+
+func TestNextWriter(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 2, 10, 0, 0, 0, time.UTC)
+	first := nextWriter(nil, now)
+	log := []part{{writer: first, size: 3}}
+	for _, later := range []time.Time{now.Add(-time.Hour), now, now.Add(time.Nanosecond), now.Add(time.Hour)} {
+		if second := nextWriter(log, later); second <= first {
+			t.Errorf("at %s the writer is %s, which sorts before %s", later, second, first)
+		}
 	}
 }

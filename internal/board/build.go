@@ -105,8 +105,9 @@ func (b *Board) build(w http.ResponseWriter, r *http.Request, s *session) error 
 	if _, known := st.Images[build.BaseImage]; !known {
 		page.BaseImage = build.BaseImage
 	}
-	if st.Pipeline.Service.Start != "" && page.Rejected == "" && st.Pipeline.Authorization.Allows(pipeline.RightLaunch, s.person) {
-		page.Buttons = append(page.Buttons, button{Action: "launch", Label: "Launch an environment", Build: id})
+	launch := button{Action: "launch", Label: environmentActions["launch"].Label, Build: id}
+	if st.Pipeline.Service.Start != "" && page.Rejected == "" && launch.mayLaunch(st, s.person) {
+		page.Buttons = append(page.Buttons, launch)
 	}
 	at, current, _ := st.Delivered()
 	page.CurrentAt = at.Name

@@ -13,6 +13,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/ask"
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
@@ -25,6 +26,8 @@ type button struct {
 	Primary            bool
 	URL                string // where it leads to if not to the page that asks
 	Page               string // of the board, to which it leads instead
+	Says               string // its name for those who don't see what it is beside; empty for the label
+	refusal                   // the zero one: this person may press it
 }
 
 func newButton(name string, stage pipeline.Stage, build string) button {
@@ -32,18 +35,21 @@ func newButton(name string, stage pipeline.Stage, build string) button {
 	return button{Action: name, Label: a.Label, Stage: stage.Name, Build: build, Danger: a.Danger, Primary: name == "approve" || name == "promote" || name == "resume"}
 }
 
-// adder returns what adds a button to a list where the person that e works for may press it.
-// One that would move a stage that the configuration pins is shown, too: its page names
-// the line to change.
+// adder returns what adds a button to a list, and reports whether the person that e works for
+// may press it. One that somebody else may press is shown with who may. One that would move a
+// stage that the configuration pins is shown, too: its page names the line to change.
 func adder(e *engine.Engine, st *pipeline.State, s pipeline.Stage) func(list *[]button, name, build string) bool {
 	return func(list *[]button, name, build string) bool {
 		err := check(e, st, s, name, build)
 		pinned := s.Pin != "" && (name == "promote" || name == "rollback") && pipeline.CodeOf(err) == pipeline.CodeRefused
-		if err != nil && !pinned {
-			return false
-		}
 		b := newButton(name, s, build)
 		b.Number = st.Builds[build].Number
+		if pipeline.CodeOf(err) == pipeline.CodeNotAllowed && check(e, withRights(st), s, name, build) == nil {
+			b.refusal = refusalOf(st, name, e.Person())
+		}
+		if err != nil && !pinned && !b.Refused() {
+			return false
+		}
 		switch {
 		case name == "lift":
 			b.Label = liftLabel(st, s, build)
@@ -51,7 +57,7 @@ func adder(e *engine.Engine, st *pipeline.State, s pipeline.Stage) func(list *[]
 			b.Primary = false
 		}
 		*list = append(*list, b)
-		return true
+		return !b.Refused()
 	}
 }
 
@@ -111,25 +117,31 @@ func moreButtons(e *engine.Engine, st *pipeline.State, v gate.View) (more []butt
 }
 
 // tryIt leads to the environment in which a build can be tried: the stage's, else one that
-// the person may launch.
+// may be launched, by the person or by others.
 func tryIt(st *pipeline.State, s pipeline.Stage, build string, who pipeline.Person) (button, bool) {
 	b := button{Action: "launch", Label: "Try it", Build: build, Name: run.OwnName("try-" + run.OwnName(who.Name))}
 	if env, ok := st.RunEnvironment(s.Name, pipeline.ForInquiry); ok && env.Serves() && env.Build == build && web(env.Endpoint) {
 		b.URL = env.Endpoint
 		return b, true
 	}
-	return b, st.Pipeline.Service.Start != "" && st.Pipeline.Authorization.Allows(pipeline.RightLaunch, who)
+	return b, st.Pipeline.Service.Start != "" && b.mayLaunch(st, who)
 }
 
 // wait is something that goes on when a person does something.
 type wait struct {
 	Stage, What string
 	Build       pipeline.Build
+	Run, Step   string // that failed; both may be empty
 	Error       string // why it failed
 	Buttons     []button
 	Who         string              // may do it, and who has done their part
 	Promotion   *pipeline.Promotion // that is not carried out yet
 	Moves       bool                // a run carries it out
+}
+
+// StepPage is the address at which the log of the run shows the step.
+func (w wait) StepPage(pipelineName string) string {
+	return runPath(pipelineName, w.Run) + "?" + url.Values{"step": {w.Step}}.Encode() + "#log"
 }
 
 // waits lists what waits for people, in the order of the stages. If nobody watches, that is
@@ -149,14 +161,14 @@ func waits(e *engine.Engine, st *pipeline.State, watched bool) []wait {
 			if f.Reason != "" {
 				text += ": " + f.Reason
 			}
-			add(text, "", who(e, st, "resume", pipeline.RightDeploy, s, ""))
+			add(text, "", others(e, st, "resume", s, ""))
 		}
 		if build := v.Undecided; build != "" {
 			text := "waits for a decision on"
 			if missing := st.Ballot(s, build).MissingApprovals(); missing > 1 || len(st.Ballot(s, build).Approvals()) > 0 {
 				text = fmt.Sprintf("waits for %s of", present.Count(missing, "more approval"))
 			}
-			add(text, build, strings.TrimSpace(approvedBy(st, s, build)+" "+who(e, st, "approve", pipeline.RightApprove, s, build)))
+			add(text, build, strings.TrimSpace(approvedBy(st, s, build)+" "+others(e, st, "approve", s, build)))
 		}
 		if v.Current.Pause != nil {
 			continue
@@ -169,9 +181,9 @@ func waits(e *engine.Engine, st *pipeline.State, watched bool) []wait {
 		if build := v.Offered; build != "" {
 			text := "can be promoted to"
 			if s.Pin != "" {
-				text = fmt.Sprintf("is pinned to %s by the configuration, and could move to", s.Pin)
+				text = fmt.Sprintf("is pinned to %s by the configuration, and could move to", ask.Brief(st.Builds[s.Pin].Number, s.Pin))
 			}
-			add(text, build, who(e, st, "promote", pipeline.RightDeploy, s, build))
+			add(text, build, others(e, st, "promote", s, build))
 		}
 		if v.Next.Kind == gate.NextFailed {
 			run, text := st.Latest[s.Name], "failed for"
@@ -179,7 +191,9 @@ func waits(e *engine.Engine, st *pipeline.State, watched bool) []wait {
 				text = "failed"
 			}
 			at := add(text, run.Build, askedFor(st, s, run))
-			if at.Error = pipeline.FirstLine(run.Error); v.Next.Promotion != nil {
+			at.Run, at.Step = run.ID, run.Step
+			at.Error = strings.TrimPrefix(pipeline.FirstLine(run.Error), fmt.Sprintf("step %q failed: ", run.Step))
+			if v.Next.Promotion != nil {
 				at.promoted(e, st, v.Next.Promotion)
 			}
 		}
@@ -224,45 +238,6 @@ func approvedBy(st *pipeline.State, s pipeline.Stage, build string) string {
 		return ""
 	}
 	return "Approved by " + strings.Join(names, " and ") + "."
-}
-
-// who says who may do something: why this person may not, and who may instead, else who
-// else may; empty where that is everybody.
-func who(e *engine.Engine, st *pipeline.State, name string, right pipeline.Right, s pipeline.Stage, build string) string {
-	err := check(e, st, s, name, build)
-	names, everybody := st.Pipeline.Entitled(right)
-	refused := pipeline.CodeOf(err) == pipeline.CodeNotAllowed
-	switch {
-	case refused && st.Pipeline.Authorization.Allows(right, e.Person()): // an author
-		text := "You wrote part of the build, and somebody else has to approve it."
-		if !everybody {
-			text += " Waits for " + people(names) + "."
-		}
-		return text
-	case refused && len(names) == 0:
-		return fmt.Sprintf("Nobody has the right to %s here.", name)
-	case refused:
-		return "Waits for " + people(names) + "."
-	case everybody:
-		return ""
-	}
-	return fmt.Sprintf("You may %s it, as may %s.", name, people(names))
-}
-
-// people names those who have a right, in words: a group as a team.
-func people(names []string) string {
-	words := make([]string, len(names))
-	for i, name := range names {
-		words[i] = name
-		if group, is := strings.CutPrefix(name, "@"); is {
-			group, members, _ := strings.Cut(group, " ")
-			words[i] = strings.TrimSpace("the " + group + " team " + members)
-		}
-	}
-	if n := len(words); n > 1 {
-		return strings.Join(words[:n-1], ", ") + " or " + words[n-1]
-	}
-	return strings.Join(words, "")
 }
 
 // askedFor says who asked for another run after one; empty for nobody.

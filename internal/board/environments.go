@@ -59,7 +59,7 @@ func (b *forms) prepareEnvironment(st *pipeline.State, who pipeline.Person, q *a
 	if longest > 0 && len(c.Times) == 0 {
 		c.Times = []time.Duration{longest}
 	}
-	q.TTL = run.DefaultTTL
+	q.TTL = cmp.Or(q.TTL, run.DefaultTTL)
 	if longest > 0 {
 		q.TTL = min(q.TTL, longest)
 	}
@@ -173,6 +173,22 @@ func checkName(name string) error {
 	return nil
 }
 
+// environmentButtons returns what can be done with a person's environment: by its owner, and by
+// who may launch some.
+func environmentButtons(st *pipeline.State, env pipeline.Environment, who pipeline.Person) (list []button) {
+	owns := st.Pipeline.Authorization.Owns(env.Owner, who) || st.Pipeline.Authorization.Allows(pipeline.RightLaunch, who)
+	for _, name := range []string{"extend", "destroy"} {
+		a := environmentActions[name]
+		b := button{Action: name, Label: a.Label, Name: env.Name, Danger: a.Danger, Says: a.Label + " " + env.Name}
+		if !owns {
+			names, _ := st.Pipeline.Entitled(pipeline.RightLaunch)
+			b.refusal = refusal{verbs: []string{verbs[name].verb}, may: people(append([]string{env.Owner}, names...))}
+		}
+		list = append(list, b)
+	}
+	return list
+}
+
 // environments lists the environments of a pipeline.
 func (b *Board) environments(w http.ResponseWriter, r *http.Request, s *session) error {
 	live, err := b.live(kindEnvironments, r)
@@ -186,8 +202,12 @@ func (b *Board) environments(w http.ResponseWriter, r *http.Request, s *session)
 	body := struct {
 		Environments []environment
 		Failures     []failure // of launches that left nothing
-		CanLaunch    bool
-	}{Environments: b.serving(st, s.person), CanLaunch: st.Pipeline.Service.Start != ""}
+		Buttons      []button
+	}{Environments: b.serving(st, s.person)}
+	launch := button{Action: "launch", Label: environmentActions["launch"].Label, Primary: true}
+	if st.Pipeline.Service.Start != "" && launch.mayLaunch(st, s.person) {
+		body.Buttons = append(body.Buttons, launch)
+	}
 	for key, f := range b.failures() {
 		if _, there := st.PersonEnvironment(afterSlash(key)); !there && key == workKey(st.Pipeline.Name, afterSlash(key)) {
 			f.What += " " + afterSlash(key)

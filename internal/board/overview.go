@@ -60,7 +60,7 @@ func (b *Board) overview(w http.ResponseWriter, r *http.Request, s *session) err
 type environment struct {
 	pipeline.Environment
 	Of      pipeline.Build // that runs in it
-	Mine    bool           // may be extended and ended
+	Buttons []button       // of a person's
 	Failure *failure
 }
 
@@ -70,7 +70,7 @@ func (b *Board) serving(st *pipeline.State, who pipeline.Person) []environment {
 	for _, env := range st.Environments {
 		row := environment{Environment: env, Of: st.Builds[env.Build]}
 		if env.Purpose == pipeline.ForPerson {
-			row.Mine = st.Pipeline.Authorization.Owns(env.Owner, who) || st.Pipeline.Authorization.Allows(pipeline.RightLaunch, who)
+			row.Buttons = environmentButtons(st, env, who)
 			if f, ok := failures[workKey(st.Pipeline.Name, env.Name)]; ok {
 				row.Failure = &f
 			}

@@ -129,6 +129,7 @@ func (p *pages) functions() template.FuncMap {
 		"web":      p.web,
 		"percent":  func(f float64) string { return fmt.Sprintf("%.2f %%", 100*f) },
 		"took":     present.Duration,
+		"row":      inRow,
 		"join":     strings.Join,
 		"lines":    present.Text,
 		"dict":     dict,

@@ -4,6 +4,8 @@
 package e2e_test
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -110,6 +112,9 @@ func TestKilledAtRandom(t *testing.T) {
 		victim := []string{"terraform", "provider", "supervisor"}[i%3]
 		at := time.Duration(random.Int64N(int64(usual)))
 		said := s.applyAndKill(victim, at)
+		if s.restored() {
+			t.Logf("kill %d of %s after %s: the state file was empty", i, victim, at)
+		}
 		out, err := s.try(s.dir, terraform, "apply", "-auto-approve", "-no-color", "-input=false")
 		if err != nil {
 			t.Fatalf("kill %d of %s after %s: the next apply: %v\n%s\nthe killed one had said:\n%s", i, victim, at, err, out, said)
@@ -147,6 +152,35 @@ func (s *site) applyAndKill(victim string, after time.Duration) string {
 	}
 	_ = cmd.Wait()
 	return said.String()
+}
+
+// restored puts Terraform's own backup in the place of a state file that Terraform was killed
+// in the middle of writing: it empties a local one before it writes it. It reports whether it
+// had to.
+func (s *site) restored() bool {
+	s.t.Helper()
+	file := filepath.Join(s.dir, "terraform.tfstate")
+	state, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) || json.Valid(state) {
+		return false
+	}
+	backup, errBackup := os.ReadFile(file + ".backup")
+	s.must(err, errBackup, os.WriteFile(file, backup, 0o600))
+	return true
+}
+
+// importAll takes all that faultConfig defines into the state that doesn't have it.
+func (s *site) importAll() {
+	s.t.Helper()
+	has, _ := s.try(s.dir, terraform, "state", "list") // it fails where there is no state
+	for _, r := range [][2]string{
+		{"penstock_pipeline.p", "p"}, {"penstock_baked_image.base", "p/base"}, {"penstock_stage.commit", "p/commit"},
+		{"penstock_stage.acceptance", "p/acceptance"}, {"penstock_stage.production", "p/production"},
+	} {
+		if !strings.Contains(has, r[0]) {
+			s.run(s.dir, terraform, "import", "-no-color", "-input=false", r[0], r[1])
+		}
+	}
 }
 
 // checkApplied asserts that the last apply reached what the configuration says, and that

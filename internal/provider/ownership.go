@@ -67,7 +67,8 @@ func (b *base) claim(ctx context.Context, st *pipeline.State, name, id string, r
 	advice := fmt.Sprintf("To have it in this state, run `terraform import penstock_%s.%s %s`", b.kind, notInLabel.ReplaceAllString(label, "_"), id) +
 		", with the address that the resource has in this configuration. If this state has it at another address, say so in a moved block."
 	if b.record == pipeline.RecordPipeline {
-		advice += " For a pipeline in each workspace, set namespace = terraform.workspace in the provider block, or use terraform.workspace in the name; for a test, set another data_dir there."
+		advice += " If this state had it, and Terraform was killed while it wrote the state, its file is empty: put terraform.tfstate.backup in its place." +
+			" For a pipeline in each workspace, set namespace = terraform.workspace in the provider block, or use terraform.workspace in the name; for a test, set another data_dir there."
 	}
 	return b.session.Engine.Creations.Check(ctx, st, run.CreateRequest{Kind: b.record, Name: name, Replaces: replaces, Hint: advice + more})
 }

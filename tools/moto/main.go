@@ -20,10 +20,14 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/tools/internal/program"
 )
 
-// release is the one that the tests were written against.
-const release = "moto[server]==5.2.1"
+// The releases that the tests were written against. Moto takes any botocore; the tables of
+// AWS's requests are made of this one.
+const (
+	release = "moto[server]==5.2.1"
+	models  = "botocore==1.43.11"
+)
 
-const remedy = "install it with pip install '" + release + "', or set MOTO_SERVER to the path of a moto_server"
+const remedy = "install it with pip install '" + release + "' '" + models + "', or set MOTO_SERVER to the path of a moto_server"
 
 func main() {
 	cache := flag.String("cache", ".cache", "directory to install into")
@@ -56,14 +60,14 @@ func installed(ctx context.Context, dir string) (string, error) {
 		return "", err
 	}
 	path, complete := filepath.Join(dir, "bin", "moto_server"), filepath.Join(dir, "complete")
-	if got, err := os.ReadFile(complete); err == nil && string(got) == release {
+	if got, err := os.ReadFile(complete); err == nil && string(got) == release+" "+models {
 		return path, nil
 	}
 	fmt.Fprintf(os.Stderr, "there is no moto_server on PATH: installing %s into %s\n", release, dir)
 	if err := install(ctx, dir); err != nil {
 		return "", fmt.Errorf("install %s: %w\n%s", release, err, remedy)
 	}
-	return path, os.WriteFile(complete, []byte(release), 0o644)
+	return path, os.WriteFile(complete, []byte(release+" "+models), 0o644)
 }
 
 func install(ctx context.Context, dir string) error {
@@ -72,7 +76,7 @@ func install(ctx context.Context, dir string) error {
 	}
 	for _, args := range [][]string{
 		{"python3", "-m", "venv", dir},
-		{filepath.Join(dir, "bin", "python"), "-m", "pip", "install", "--quiet", release},
+		{filepath.Join(dir, "bin", "python"), "-m", "pip", "install", "--quiet", release, models},
 	} {
 		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 		cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr // standard output is for the path
