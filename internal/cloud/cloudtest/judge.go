@@ -36,7 +36,7 @@ const (
 // try begins access keys whose requests are judged, and have no effect.
 const try = "AKIT"
 
-var accessKey = regexp.MustCompile(`^(AKIA|` + try + `)([0-9]{12})([A-Za-z]*)$`)
+var accessKey = regexp.MustCompile(`^(AKIA|` + try + `|` + temporary + `)([0-9]{12})([A-Za-z]*)$`)
 
 // As returns the account's configuration for who has a role.
 func (c *Cloud) As(role string) aws.Config {
@@ -137,7 +137,7 @@ func (a *account) judge(r *request) (actions []string, refused *answer) {
 	if r.role == Owner {
 		return nil, nil
 	}
-	who, known := a.roles().by[r.role]
+	who, known := a.who(r)
 	if !known {
 		a.fault("the account has no role %s", r.role)
 		got := r.deny("there is no such role")

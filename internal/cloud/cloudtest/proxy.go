@@ -31,6 +31,9 @@ type request struct {
 	account *account   // nil for credentials that no test has
 	role    string     // of who asks
 	tried   bool       // it is judged, and has no effect
+
+	temporary bool     // its credentials are those of a session
+	session   *session // nil for none
 }
 
 // answer is what the client gets.
@@ -60,7 +63,10 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	var refused *answer
 	if r.account != nil {
 		var actions []string
-		if refused = r.account.unfit(r); refused == nil {
+		if refused = r.account.expired(r); refused == nil {
+			refused = r.account.unfit(r)
+		}
+		if refused == nil {
 			actions, refused = r.account.judge(r)
 		}
 		f = r.account.cloud.called(Call{Service: r.service, Action: r.action, Path: r.URL.Path, App: r.app(), Role: r.role, Actions: actions, At: time.Now()})
@@ -73,6 +79,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	switch {
 	case refused != nil:
 		a = *refused
+	case r.account == nil && r.action == "AssumeRoleWithWebIdentity":
+		r.service, r.region = "sts", Region
+		a = s.byToken(r)
 	case r.account == nil:
 		a = s.forward(r)
 	default:
@@ -111,7 +120,7 @@ func (s *server) parse(hr *http.Request) (*request, error) {
 	if m := scope.FindStringSubmatch(credential); m != nil {
 		r.region, r.service = m[2], m[3]
 		if id := accessKey.FindStringSubmatch(m[1]); id != nil {
-			r.role, r.tried = id[3], id[1] == try
+			r.role, r.tried, r.temporary = id[3], id[1] == try, id[1] == temporary
 			s.mu.Lock()
 			r.account = s.accounts[id[2]]
 			s.mu.Unlock()
@@ -171,6 +180,8 @@ func (s *server) answer(r *request) answer {
 		"elasticloadbalancing/DeleteListener":        elb.deleteListener,
 		"dynamodb/TransactWriteItems":                a.transact,
 		"monitoring/DescribeAlarms":                  a.describeAlarms,
+		"sts/AssumeRole":                             a.assumeRole,
+		"sts/GetCallerIdentity":                      a.callerIdentity,
 		"cloudformation/CreateChangeSet":             a.createChangeSet,
 		"cloudformation/ExecuteChangeSet":            a.executeChangeSet,
 		"cloudformation/DescribeStacks":              a.describeStacks,
