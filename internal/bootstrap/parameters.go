@@ -46,17 +46,23 @@ type Parameters struct {
 	Table          string   // a table that is there already; default: one is made
 	ServicePort    int      // of services on their instances; default 8080
 	Clients        string   // CIDR block that may reach the load balancers; default anywhere
+	TestClients    string   // CIDR block that may reach builds before they serve, beside the VPC
 	Listeners      string   // ports of load balancers, first and last; default "80-89"
 	PublicService  *bool    // whether clients may reach the service on single instances; default no
 	OwnKey         *bool    // whether bucket, table and topic have a key of the account's own; default no
 	ImageKeys      []string // ARNs of KMS keys of images and volumes, beside those with an alias below alias/penstock/; default none
 	ParameterPath  string   // path of SSM parameters that name images, beside /penstock; default none
+	InstanceRoles  []string // ARNs of roles that deployers may hand to instances, with profiles that stages name; default none
 	Repository     string   // git repository, by HTTPS, of the configuration that AWS applies by itself; default none
 	Ref            string   // branch or tag of it; default "main"
 	Directory      string   // of the configuration in it; default its top
 	Token          string   // SSM parameter with a token for it; default none
 	Terraform      string   // version of Terraform that applies it; default the template's
 	Every          int      // minutes between two times that it is applied; default 5
+
+	// Here returns the TestClients of a stack that has none: where who deploys it is, or "".
+	// Nil is "".
+	Here func() string
 }
 
 // Validate checks what can be checked without AWS. Errors are CodeInvalid.
@@ -86,9 +92,9 @@ func (p Parameters) Validate() error {
 			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the beginning of private addresses", p.Addresses).WithHint("Pass their first two numbers, such as 10.97.")
 		}
 	}
-	if p.Clients != "" {
-		if c, err := netip.ParsePrefix(p.Clients); err != nil || !c.Addr().Is4() || c != c.Masked() {
-			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not a block of IPv4 addresses", p.Clients).WithHint("Write it like 203.0.113.0/24.")
+	for _, block := range []string{p.Clients, p.TestClients} {
+		if c, err := netip.ParsePrefix(block); block != "" && (err != nil || !c.Addr().Is4() || c != c.Masked()) {
+			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not a block of IPv4 addresses", block).WithHint("Write it like 203.0.113.0/24.")
 		}
 	}
 	if _, _, err := p.listeners(); err != nil {
@@ -98,6 +104,11 @@ func (p Parameters) Validate() error {
 		if !keyARN.MatchString(key) {
 			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the ARN of a KMS key", key).
 				WithHint("Write it like arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab. An alias will not do.")
+		}
+	}
+	for _, role := range p.InstanceRoles {
+		if !roleARN.MatchString(role) {
+			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the ARN of a role", role).WithHint("Write it like arn:aws:iam::123456789012:role/shop-production. A pattern or an instance profile will not do.")
 		}
 	}
 	if p.ParameterPath != "" && (!token.MatchString(p.ParameterPath) || strings.HasPrefix(p.ParameterPath+"/", "/aws/")) {
@@ -113,6 +124,7 @@ func (p Parameters) Validate() error {
 var (
 	repository = regexp.MustCompile(`^https://[^\s@]+$`)
 	keyARN     = regexp.MustCompile(`^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[a-zA-Z0-9-]+$`)
+	roleARN    = regexp.MustCompile(`^arn:[a-z-]+:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+$`)
 	token      = regexp.MustCompile(`^(/[a-zA-Z0-9_.-]+)+$`)
 	terraform  = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+(-[a-z0-9]+)?$`)
 )
@@ -149,7 +161,11 @@ func (p Parameters) listeners() (first, last string, err error) {
 	to, err2 := strconv.ParseUint(last, 10, 16)
 	if !ok || err1 != nil || err2 != nil || from == 0 || to <= from {
 		return "", "", pipeline.Errorf(pipeline.CodeInvalid, "check parameters", "%q is not a range of ports", p.Listeners).
-			WithHint("Write it like 80-89. Each environment with a load balancer takes two adjacent ports.")
+			WithHint("Write it like 80-89. Each environment with a load balancer takes one.")
+	}
+	if to-from >= 10000 || to > 55535 {
+		return "", "", pipeline.Errorf(pipeline.CodeInvalid, "check parameters", "the ports %q would have ports of tests among them, which are 10000 above", p.Listeners).
+			WithHint("Use fewer than 10000 ports, up to 55535.")
 	}
 	return first, last, nil
 }
@@ -198,6 +214,10 @@ func (p Parameters) expand(stack *types.Stack) []types.Parameter {
 		set("ListenerFrom", first)
 		set("ListenerTo", last)
 	}
+	set("TestCidr", p.TestClients)
+	if values["TestCidr"] == "" && p.Here != nil {
+		set("TestCidr", p.Here())
+	}
 	set("VpcId", p.VPC)
 	set("PublicSubnets", strings.Join(p.PublicSubnets, ","))
 	set("PrivateSubnets", strings.Join(p.PrivateSubnets, ","))
@@ -206,6 +226,7 @@ func (p Parameters) expand(stack *types.Stack) []types.Parameter {
 	set("ServicePort", number(p.ServicePort))
 	set("ClientCidr", p.Clients)
 	set("ImageKeys", strings.Join(p.ImageKeys, ","))
+	set("InstanceRoles", strings.Join(p.InstanceRoles, ","))
 	set("ParameterPath", p.ParameterPath)
 	set("Repository", p.Repository)
 	set("RepositoryRef", p.Ref)

@@ -19,6 +19,7 @@ import (
 // letters name the roles in the table of what they may.
 var letters = map[string]string{
 	"A": cloudtest.Approver, "D": cloudtest.Deployer, "L": cloudtest.Launcher, "R": cloudtest.Runner, "T": cloudtest.Step, "I": cloudtest.Instance,
+	"X": "TestInstanceRole", "B": "BuilderInstanceRole",
 	"S": "SchedulerRole", "E": "LauncherSchedulerRole",
 }
 
@@ -97,7 +98,7 @@ func TestRolesTrust(t *testing.T) {
 	d := withCI(t, nil)
 	const home, abroad = "123456789012", "999999999999"
 	services := map[string]string{
-		"InstanceRole": "ec2.amazonaws.com", "SchedulerRole": "scheduler.amazonaws.com", "LauncherSchedulerRole": "scheduler.amazonaws.com",
+		"InstanceRole": "ec2.amazonaws.com", "TestInstanceRole": "ec2.amazonaws.com", "BuilderInstanceRole": "ec2.amazonaws.com", "SchedulerRole": "scheduler.amazonaws.com", "LauncherSchedulerRole": "scheduler.amazonaws.com",
 		"RunnerRole": "codebuild.amazonaws.com", "StepRole": "codebuild.amazonaws.com", "ApplyTriggerRole": "events.amazonaws.com", "PipeRole": "pipes.amazonaws.com",
 	}
 	people := func(account string) iamtest.Principal {
@@ -133,6 +134,20 @@ func TestRolesTrust(t *testing.T) {
 	}
 }
 
+// No role has a policy that AWS manages: that changes as AWS likes, and that for agents reads
+// every parameter of the account.
+func TestNoManagedPolicies(t *testing.T) {
+	t.Parallel()
+	d := withCI(t, nil)
+	for _, name := range d.Roles() {
+		for _, policy := range iamtest.Strings(d.Properties(name)["ManagedPolicyArns"]) {
+			if strings.Contains(policy, ":aws:policy/") {
+				t.Errorf("%s has %s", name, policy)
+			}
+		}
+	}
+}
+
 // No policy allows all of a service, and what it allows on everything is to look, or
 // has a condition.
 func TestPoliciesAreNarrow(t *testing.T) {
@@ -145,7 +160,8 @@ func TestPoliciesAreNarrow(t *testing.T) {
 			}
 			for _, action := range s.Actions {
 				_, verb, _ := strings.Cut(action, ":")
-				looks := strings.HasPrefix(verb, "Describe") || strings.HasPrefix(verb, "Get") || action == "ssm:CancelCommand" // which takes no resource
+				looks := strings.HasPrefix(verb, "Describe") || strings.HasPrefix(verb, "Get") || action == "ssm:CancelCommand" || // which takes no resource
+					s.Sid == "Agent" // as AWS's own policy for agents has it
 				switch {
 				case strings.Contains(action, "*"):
 					t.Errorf("%s allows %s in %s", name, action, s.Sid)

@@ -45,6 +45,7 @@ const (
 	WhyOtherStage    WhyKind = "other_stage"    // the environment runs another definition
 	WhyOtherMachines WhyKind = "other_machines" // the environment has instances of another type
 	WhyScale         WhyKind = "scale"          // the environment is to have another number of Instances
+	WhyScaling       WhyKind = "scaling"        // the number of instances is to follow the load in another way
 	WhyProxies       WhyKind = "proxies"        // the endpoint is to trust other proxies
 	WhyPassed        WhyKind = "passed"         // the candidate passed before
 	WhyOverridden    WhyKind = "overridden"     // the candidate was let through
@@ -55,6 +56,7 @@ const (
 type Why struct {
 	Kind      WhyKind
 	Build     string // the candidate
+	Number    int64  // of Build; 0 where it is not known
 	Actor     string // of WhyRetry
 	Instances int    // of WhyScale
 }
@@ -63,7 +65,7 @@ type Why struct {
 func (w Why) String() string {
 	switch w.Kind {
 	case WhyNew:
-		return "build " + w.Build + " has not run here"
+		return w.build() + " has not run here"
 	case WhyUndone:
 		return "its definition has not run yet"
 	case WhyRedefined:
@@ -73,7 +75,7 @@ func (w Why) String() string {
 	case WhyFailed:
 		return "its last run failed"
 	case WhyInputs:
-		return "the artifact or image of build " + w.Build + " changed"
+		return "the artifact or image of " + w.build() + " changed"
 	case WhyGone:
 		return "its environment is gone"
 	case WhyTryGone:
@@ -86,17 +88,22 @@ func (w Why) String() string {
 		return "its environment has instances of another type"
 	case WhyScale:
 		return "its environment is to have " + pipeline.Count(w.Instances, "instance")
+	case WhyScaling:
+		return "its number of instances is to follow the load in another way"
 	case WhyProxies:
 		return "its endpoint is to trust other proxies"
 	case WhyPassed:
-		return "build " + w.Build + " passed before"
+		return w.build() + " passed before"
 	case WhyOverridden:
-		return "build " + w.Build + " was let through"
+		return w.build() + " was let through"
 	case WhyDecided:
 		return "the build in its environment is decided"
 	}
 	return ""
 }
+
+// build names the candidate.
+func (w Why) build() string { return "build " + pipeline.BuildName(w.Number, w.Build) }
 
 // decide applies the gate rules to a stage: which build is its candidate, and what has to be
 // done. The stage may differ from the one in the state.
@@ -354,6 +361,8 @@ func (r *rules) environmentAction(stage pipeline.Stage, candidate, digest string
 			return because(ActionRun, WhyOtherMachines)
 		case env.Instances != stage.Instances(r.Pipeline):
 			return because(ActionAdjust, WhyScale)
+		case !env.Spec.ScalesAlike(*stage.Env):
+			return because(ActionAdjust, WhyScaling)
 		case !env.Spec.TrustsAlike(*stage.Env):
 			return because(ActionAdjust, WhyProxies)
 		}

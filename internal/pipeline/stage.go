@@ -94,13 +94,26 @@ type EnvironmentSpec struct {
 	Address        string            `json:"address,omitempty"`     // to listen on; empty means loopback
 	Port           int               `json:"port,omitempty"`        // of the endpoint; 0 means any free one, kept
 	Certificate    string            `json:"certificate,omitempty"` // ARN; the endpoint of a persistent environment speaks HTTPS with it
-	DataFrom       string            `json:"data_from,omitempty"`   // the stage whose environment's data is copied
-	DrainTimeout   time.Duration     `json:"drain_timeout"`         // 0 means DefaultDrainTimeout
+	Balancer       *Balancer         `json:"load_balancer,omitempty"`
+	DataFrom       string            `json:"data_from,omitempty"` // the stage whose environment's data is copied
+	DrainTimeout   time.Duration     `json:"drain_timeout"`       // 0 means DefaultDrainTimeout
 	InstanceType   string            `json:"instance_type,omitempty"`
-	Shift          []ShiftStep       `json:"shift,omitempty"`  // of a persistent environment; empty: all at once
-	Alarms         []string          `json:"alarms,omitempty"` // that send its traffic back
+	Profile        string            `json:"instance_profile,omitempty"` // of the instances, with their role; empty: the platform's
+	Groups         []string          `json:"security_groups,omitempty"`  // of the instances; none: the platform's
+	Shift          []ShiftStep       `json:"shift,omitempty"`            // of a persistent environment; empty: all at once
+	Alarms         []string          `json:"alarms,omitempty"`           // that send its traffic back
 	KeepPrevious   time.Duration     `json:"keep_previous,omitempty"`
+	Scaling        *Scaling          `json:"scaling,omitempty"`        // of a persistent environment; nil: none is declared
 	TrustedProxies []string          `json:"trusted_proxies,omitzero"` // whose forwarding headers the endpoint keeps; nil: DefaultTrustedProxies
+}
+
+// Balancer says how the load balancer of an environment behaves, beside where it listens.
+// Zero fields, as none at all, are the platform's own choice.
+type Balancer struct {
+	SSLPolicy    string `json:"ssl_policy,omitempty"`    // with which it speaks HTTPS, by AWS's name
+	RedirectHTTP bool   `json:"redirect_http,omitempty"` // requests of port 80 go to HTTPS
+	LogBucket    string `json:"log_bucket,omitempty"`    // of S3, for its access log; empty: none is kept
+	LogPrefix    string `json:"log_prefix,omitempty"`
 }
 
 // ShiftStep sends a share of the traffic to a new fleet, and pauses there for a look.
@@ -111,7 +124,7 @@ type ShiftStep struct {
 
 // Traffic returns how the traffic of the environment moves to a new fleet.
 func (e EnvironmentSpec) Traffic() Traffic {
-	return Traffic{Port: e.Port, Certificate: e.Certificate, Steps: e.Shift, Alarms: e.Alarms, KeepPrevious: e.KeepPrevious}
+	return Traffic{Port: e.Port, Certificate: e.Certificate, Balancer: e.Balancer, Steps: e.Shift, Alarms: e.Alarms, KeepPrevious: e.KeepPrevious, Scaling: e.Scaling}
 }
 
 // Step is one command, HTTP check or load profile of a run. Exactly one of
@@ -258,6 +271,19 @@ func (s Stage) EnvironmentFor(p Pipeline) EnvironmentSpec {
 	return spec
 }
 
+// Lasting reports whether the stage's instances may have what production's have, such as its
+// secrets: those of production itself, of the stage that rehearses it on its data, and what
+// serves until it is replaced. Tests may not.
+func (s Stage) Lasting() bool {
+	switch s.Type {
+	case TypeProduction, TypePreProduction:
+		return true
+	case TypeCustom, TypeBootstrap:
+		return s.Persistent()
+	}
+	return false
+}
+
 // WithDefaults fills in what the user left open and the stage's type decides: the name, the
 // trigger, the environment, approval and bake. The caller says whether the user set approval
 // and bake, because false is a choice there.
@@ -307,7 +333,8 @@ func (s Stage) WithDefaults(approval, bake *bool) Stage {
 
 // Digest returns the definition digest: a hash of all that decides what a run of the stage
 // does, so that a passed run with the same digest need not be repeated. Names, gates, the
-// pin, the number of instances and the way that traffic moves are no part of it.
+// pin, the number of instances, how it follows the load, and the way that traffic moves are no
+// part of it.
 func (s Stage) Digest(p Pipeline) string {
 	def := struct {
 		Type     StageType
@@ -325,7 +352,7 @@ func (s Stage) Digest(p Pipeline) string {
 	}
 	if s.Env != nil {
 		env := *s.Env
-		env.Instances, env.Shift, env.Alarms, env.KeepPrevious, env.TrustedProxies = 0, nil, nil, 0, nil
+		env.Instances, env.Shift, env.Alarms, env.KeepPrevious, env.TrustedProxies, env.Scaling = 0, nil, nil, 0, nil, nil
 		def.Env, def.Service = &env, &p.Service
 	}
 	return "d-" + hashJSON(def)[:16]

@@ -86,6 +86,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		a = s.forward(r)
 	default:
 		a = r.account.eventually(r, func() answer { return r.account.once(r, func() answer { return s.answer(r) }) })
+		a = r.account.unlisted(r, a)
 	}
 	if f != nil {
 		f.strike(w, r)
@@ -156,42 +157,42 @@ func (s *server) answer(r *request) answer {
 		"ec2/EnableImageDeprecation": images.guardImage, "ec2/EnableImageDeregistrationProtection": images.guardImage,
 		"ec2/DisableImageDeprecation": images.guardImage, "ec2/DisableImageDeregistrationProtection": images.guardImage,
 		"ec2/CopyImage": images.copyImage, "ec2/DeregisterImage": images.deregisterImage,
-		"ec2/ModifyImageAttribute":                   images.modifyImageAttribute,
-		"ec2/DescribeLaunchTemplateVersions":         a.describeLaunchTemplateVersions,
-		"ec2/DescribeSnapshots":                      images.describeSnapshots,
-		"ec2/ModifySnapshotAttribute":                images.snapshotAttribute,
-		"ec2/DescribeSnapshotAttribute":              images.snapshotAttribute,
-		"ec2/GetEbsDefaultKmsKeyId":                  a.ebsDefaultKey,
-		"ec2/CreateLaunchTemplate":                   a.createLaunchTemplate,
-		"ec2/DeleteLaunchTemplate":                   a.deleteLaunchTemplate,
-		"autoscaling/CreateAutoScalingGroup":         a.changeGroup,
-		"autoscaling/UpdateAutoScalingGroup":         a.changeGroup,
-		"autoscaling/SetDesiredCapacity":             a.changeGroup,
-		"autoscaling/DeleteAutoScalingGroup":         a.changeGroup,
-		"autoscaling/DescribeAutoScalingGroups":      a.describeGroups,
-		"autoscaling/DescribeScalingActivities":      a.describeActivities,
-		"elasticloadbalancing/CreateTargetGroup":     elb.createTargetGroup,
-		"elasticloadbalancing/DescribeTargetHealth":  elb.describeTargetHealth,
-		"elasticloadbalancing/CreateLoadBalancer":    elb.createLoadBalancer,
-		"elasticloadbalancing/DescribeLoadBalancers": elb.describeLoadBalancers,
-		"elasticloadbalancing/DeleteLoadBalancer":    elb.deleteLoadBalancer,
-		"elasticloadbalancing/CreateListener":        elb.createListener,
-		"elasticloadbalancing/ModifyListener":        elb.modifyListener,
-		"elasticloadbalancing/DeleteListener":        elb.deleteListener,
-		"dynamodb/TransactWriteItems":                a.transact,
-		"monitoring/DescribeAlarms":                  a.describeAlarms,
-		"sts/AssumeRole":                             a.assumeRole,
-		"sts/GetCallerIdentity":                      a.callerIdentity,
-		"cloudformation/CreateChangeSet":             a.createChangeSet,
-		"cloudformation/ExecuteChangeSet":            a.executeChangeSet,
-		"cloudformation/DescribeStacks":              a.describeStacks,
-		"cloudformation/DescribeStackEvents":         a.describeStackEvents,
-		"cloudformation/DeleteStack":                 a.deleteStack,
-		"codebuild/BatchGetProjects":                 builds.batchGetProjects,
-		"codebuild/StartBuild":                       builds.startBuild,
-		"codebuild/BatchGetBuilds":                   builds.batchGetBuilds,
-		"codebuild/StopBuild":                        builds.stopBuild,
-		"logs/GetLogEvents":                          builds.getLogEvents,
+		"ec2/ModifyImageAttribute":                          images.modifyImageAttribute,
+		"ec2/DescribeLaunchTemplateVersions":                a.describeLaunchTemplateVersions,
+		"ec2/DescribeSnapshots":                             images.describeSnapshots,
+		"ec2/ModifySnapshotAttribute":                       images.snapshotAttribute,
+		"ec2/DescribeSnapshotAttribute":                     images.snapshotAttribute,
+		"ec2/GetEbsDefaultKmsKeyId":                         a.ebsDefaultKey,
+		"ec2/CreateLaunchTemplate":                          a.createLaunchTemplate,
+		"ec2/DeleteLaunchTemplate":                          a.deleteLaunchTemplate,
+		"autoscaling/CreateAutoScalingGroup":                a.changeGroup,
+		"autoscaling/UpdateAutoScalingGroup":                a.changeGroup,
+		"autoscaling/SetDesiredCapacity":                    a.changeGroup,
+		"autoscaling/DeleteAutoScalingGroup":                a.changeGroup,
+		"autoscaling/DescribeAutoScalingGroups":             a.describeGroups,
+		"autoscaling/DescribeScalingActivities":             a.describeActivities,
+		"elasticloadbalancing/CreateTargetGroup":            elb.createTargetGroup,
+		"elasticloadbalancing/DescribeTargetHealth":         elb.describeTargetHealth,
+		"elasticloadbalancing/CreateLoadBalancer":           elb.createLoadBalancer,
+		"elasticloadbalancing/DescribeLoadBalancers":        elb.describeLoadBalancers,
+		"elasticloadbalancing/DeleteLoadBalancer":           elb.deleteLoadBalancer,
+		"elasticloadbalancing/ModifyLoadBalancerAttributes": elb.modifyAttributes,
+		"elasticloadbalancing/CreateListener":               elb.createListener,
+		"elasticloadbalancing/ModifyListener":               elb.modifyListener,
+		"elasticloadbalancing/DeleteListener":               elb.deleteListener,
+		"dynamodb/TransactWriteItems":                       a.transact,
+		"cloudformation/CreateChangeSet":                    a.createChangeSet,
+		"cloudformation/ExecuteChangeSet":                   a.executeChangeSet,
+		"cloudformation/DescribeStacks":                     a.describeStacks,
+		"cloudformation/DescribeStackEvents":                a.describeStackEvents,
+		"cloudformation/DeleteStack":                        a.deleteStack,
+		"sts/AssumeRole":                                    a.assumeRole,
+		"sts/GetCallerIdentity":                             a.callerIdentity,
+		"codebuild/BatchGetProjects":                        builds.batchGetProjects,
+		"codebuild/StartBuild":                              builds.startBuild,
+		"codebuild/BatchGetBuilds":                          builds.batchGetBuilds,
+		"codebuild/StopBuild":                               builds.stopBuild,
+		"logs/GetLogEvents":                                 builds.getLogEvents,
 	}
 	if over := a.beyond(r); over != nil {
 		return *over
@@ -199,11 +200,15 @@ func (s *server) answer(r *request) answer {
 	if h, ok := handlers[r.service+"/"+r.action]; ok {
 		return h(r)
 	}
-	switch r.service {
-	case "scheduler":
-		return r.account.keepSchedule(r)
-	case "kms":
-		return r.account.onKeys(r)
+	switch {
+	case r.service == "scheduler":
+		return a.keepSchedule(r)
+	case r.service == "kms":
+		return a.onKeys(r)
+	case r.service == "monitoring":
+		return a.watched(r)
+	case r.service == "autoscaling" && attaches.MatchString(r.action):
+		return a.attach(r)
 	}
 	if r.service == "dynamodb" && apart[r.action] {
 		r.account.tables.RLock()
@@ -211,6 +216,10 @@ func (s *server) answer(r *request) answer {
 	}
 	return s.forward(r)
 }
+
+// attaches matches the names of requests about what Auto Scaling groups have beside their
+// instances.
+var attaches = regexp.MustCompile(`Polic(y|ies)$|ScheduledUpdateGroupAction$|ScheduledActions?$|LifecycleHooks?$|NotificationConfigurations?$|WarmPool$|Processes$|MetricsCollection$`)
 
 // apart are the DynamoDB calls that moto does not keep apart from transactions: it
 // loses writes while one is cancelled, and shows reads what is then taken back.

@@ -39,7 +39,7 @@ func request(environment, fleet, image string) pipeline.FleetRequest {
 func TestFront(t *testing.T) {
 	t.Parallel()
 	there := balancer{dns: "lb", live: "arn", liveAt: front{port: 8000}}
-	secure := balancer{dns: "lb", live: "arn", liveAt: front{8443, "cert"}}
+	secure := balancer{dns: "lb", live: "arn", liveAt: front{port: 8443, certificate: "cert"}}
 	for _, c := range []struct {
 		lb          balancer
 		port        int
@@ -50,7 +50,7 @@ func TestFront(t *testing.T) {
 		{there, 0, "", "http://lb:8000"}, {there, 0, "cert", "https://lb"}, {there, 8001, "cert", "https://lb:8001"},
 		{secure, 0, "other", "https://lb:8443"}, {secure, 0, "", "http://lb"}, {secure, 80, "cert", "https://lb:80"},
 	} {
-		if got := c.lb.endpoint(c.lb.next(c.port, c.certificate)); got != c.want {
+		if got := c.lb.endpoint(c.lb.next(c.port, c.certificate, nil)); got != c.want {
 			t.Errorf("port %d and certificate %q lead from %+v to %s, want %s", c.port, c.certificate, c.lb.liveAt, got, c.want)
 		}
 	}
@@ -68,7 +68,7 @@ func TestGrantScaling(t *testing.T) {
 	_, err = client.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/penstock/images"), TargetKeyId: key.KeyMetadata.KeyId})
 	b.Must(err)
 	one, err := b.Instances.Run(t.Context(), instance.Launch{
-		Token: "r-1", Image: cloudtest.BaseImage, KMSKey: aws.ToString(key.KeyMetadata.Arn), Group: b.Stack.Settings.InstanceGroup,
+		Token: "r-1", Image: cloudtest.BaseImage, KMSKey: aws.ToString(key.KeyMetadata.Arn), Access: b.Stack.Settings.Test,
 		Tags: b.Stack.TagsOf(pipeline.Labels{}, nil),
 	})
 	b.Must(err)
@@ -151,7 +151,7 @@ func BenchmarkKnown(b *testing.B) {
 		sick(true)
 		d.Cloud.ResetCalls()
 		had := awstest.After(takes, func() { sick(false) })
-		d.Must(f.group("e-1", nil).awaitTargets(b.Context(), r, r.Instances, rising{target: target}))
+		d.Must(f.group("e-1", nil).awaitTargets(b.Context(), r, rising{target: target, sizes: sizes{desired: r.Instances}}))
 		return <-had
 	})
 	d.Must(f.Destroy(b.Context(), "e-1"))
