@@ -217,7 +217,7 @@ func (i *Instances) send(ctx context.Context, id, script string, c Command) (sen
 	})
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return "", pipeline.Errorf(pipeline.CodeFailed, c.What, "%w", err).
-			WithHint("The image needs the SSM agent, enabled, the role of the instance profile the policy AmazonSSMManagedInstanceCore, "+
+			WithHint("The image needs the SSM agent, enabled, the role of the instance profile the stack's MachinePolicy, "+
 				"and the subnet a way to the endpoints ssm, ssmmessages and ec2messages of region %s. The guide to AWS says what else an image needs.",
 				i.stack.Config.Region)
 	}
