@@ -181,7 +181,7 @@ func TestFleetFails(t *testing.T) {
 	b.cloud.Fail(cloudtest.Fault{Action: "RunInstances", Times: 9, Code: "InsufficientInstanceCapacity", Status: 500})
 	r.Fleet = "f-3"
 	_, err = b.Prepare(t.Context(), r)
-	b.wantError(err, pipeline.CodeFailed, "InsufficientInstanceCapacity", "instance type")
+	b.wantError(err, pipeline.CodeFailed, "InsufficientInstanceCapacity", "instance_type")
 	b.cloud.Mend()
 	b.wantNothing()
 
