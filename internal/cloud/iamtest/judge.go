@@ -42,6 +42,7 @@ func Asking(tags map[string]string) map[string][]string {
 type Principal struct {
 	ARN      string // of the role; "" for a service
 	Service  string // as in "scheduler.amazonaws.com"; "" for a role
+	Provider string // ARN of the OpenID Connect provider of a web identity; "" for others
 	Account  string // 12 digits
 	Policies Policy // of its identity
 	Boundary Policy // of its permissions; nil for none
@@ -164,7 +165,7 @@ func (p Principal) mayOn(action string, r Resource, context map[string][]string)
 	foreign := p.owner(r) != p.Account
 	strict := foreign || r.Policy != nil && (strings.HasPrefix(action, "kms:") || action == "sts:AssumeRole")
 	switch {
-	case p.Service != "" && direct:
+	case (p.Service != "" || p.Provider != "") && direct:
 		return nil
 	case !strict && direct:
 		return nil
@@ -190,7 +191,7 @@ func (s Statement) names(p Principal) string {
 			switch {
 			case name == "*":
 				return "all"
-			case kind == "Service" && p.Service == name:
+			case kind == "Service" && p.Service == name && name != "", kind == "Federated" && p.Provider == name && name != "":
 				return "self"
 			case kind == "AWS" && p.ARN != "" && name == p.ARN:
 				return "self"
@@ -200,6 +201,16 @@ func (s Statement) names(p Principal) string {
 		}
 	}
 	return ""
+}
+
+// MayBecomeBy returns nil when a web identity of a provider may assume a role, by what its
+// token says: the audience and the subject.
+func (p Principal) MayBecomeBy(role Principal, audience, subject string) error {
+	_, host, _ := strings.Cut(p.Provider, ":oidc-provider/")
+	return p.May(Request{
+		Action: "sts:AssumeRoleWithWebIdentity", Context: map[string][]string{host + ":aud": {audience}, host + ":sub": {subject}},
+		Resources: []Resource{{ARN: role.ARN, Account: role.Account, Policy: role.Trust}},
+	})
 }
 
 // MayBecome returns nil when a principal may assume a role: the role must trust it, and its
