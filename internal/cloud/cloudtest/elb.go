@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -71,9 +72,15 @@ func arn(body []byte, kind string) string {
 }
 
 func (a *account) createLaunchTemplate(r *request) answer {
-	got := a.server.forward(r)
+	id := r.form.Get("LaunchTemplateData.ImageId")
+	form := url.Values{}
+	maps.Copy(form, r.form)
+	if a.sharedBy(id) != nil { // moto knows no images that other accounts share
+		form.Set("LaunchTemplateData.ImageId", BaseImage)
+	}
+	got := a.query(r, "ec2", "CreateLaunchTemplate", form)
 	if m := templates.FindSubmatch(got.body); got.status == http.StatusOK && m != nil {
-		t := template{string(m[1]), r.form.Get("LaunchTemplateData.ImageId"), r.form.Get("LaunchTemplateData.UserData"), r.form}
+		t := template{string(m[1]), id, r.form.Get("LaunchTemplateData.UserData"), r.form}
 		a.mu.Lock()
 		a.templates[string(m[1])], a.templates[r.form.Get("LaunchTemplateName")] = t, t
 		a.mu.Unlock()

@@ -153,6 +153,7 @@ func (s *server) answer(r *request) answer {
 		"ec2/DescribeSnapshots":                             images.describeSnapshots,
 		"ec2/ModifySnapshotAttribute":                       images.snapshotAttribute,
 		"ec2/DescribeSnapshotAttribute":                     images.snapshotAttribute,
+		"ec2/GetEbsDefaultKmsKeyId":                         a.ebsDefaultKey,
 		"ec2/CreateLaunchTemplate":                          a.createLaunchTemplate,
 		"ec2/DeleteLaunchTemplate":                          a.deleteLaunchTemplate,
 		"autoscaling/CreateAutoScalingGroup":                a.changeGroup,
@@ -174,6 +175,8 @@ func (s *server) answer(r *request) answer {
 		"cloudformation/CreateChangeSet":                    a.createChangeSet,
 		"cloudformation/ExecuteChangeSet":                   a.executeChangeSet,
 		"cloudformation/DescribeStacks":                     a.describeStacks,
+		"cloudformation/DescribeStackEvents":                a.describeStackEvents,
+		"cloudformation/DeleteStack":                        a.deleteStack,
 		"codebuild/BatchGetProjects":                        builds.batchGetProjects,
 		"codebuild/StartBuild":                              builds.startBuild,
 		"codebuild/BatchGetBuilds":                          builds.batchGetBuilds,
@@ -193,6 +196,8 @@ func (s *server) answer(r *request) answer {
 		return a.watched(r)
 	case r.service == "autoscaling" && attaches.MatchString(r.action):
 		return a.attach(r)
+	case r.service == "kms":
+		return a.onKeys(r)
 	}
 	if r.service == "dynamodb" && apart[r.action] {
 		r.account.tables.RLock()
@@ -334,11 +339,24 @@ func (f *Fault) strike(w http.ResponseWriter, r *request) {
 		status = http.StatusBadRequest
 	}
 	a := r.fail(status, f.Code, f.Message)
+	if len(f.Reasons) > 0 {
+		a = cancelled(f)
+	}
 	for k, v := range a.header {
 		w.Header()[k] = v
 	}
 	w.WriteHeader(a.status)
 	_, _ = w.Write(a.body)
+}
+
+// cancelled is the error of a transaction of DynamoDB, with the reasons.
+func cancelled(f *Fault) answer {
+	type reason struct{ Code string }
+	var reasons []reason
+	for _, code := range f.Reasons {
+		reasons = append(reasons, reason{code})
+	}
+	return reply(http.StatusBadRequest, map[string]any{"__type": f.Code, "Message": f.Message, "CancellationReasons": reasons})
 }
 
 func xml(status int, body string) answer {
