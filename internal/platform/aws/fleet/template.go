@@ -32,7 +32,7 @@ type templates struct {
 
 // create makes the fleet's launch template, and returns its ID.
 func (l *templates) create(ctx context.Context, r pipeline.FleetRequest) (string, error) {
-	root, err := l.instances.RootVolume(ctx, r.Image)
+	root, err := l.instances.LaunchRoot(ctx, r.Image, r.InstanceType, r.Machine.Volume)
 	if err != nil {
 		return "", err
 	}
