@@ -87,24 +87,25 @@ type Stage struct {
 
 // EnvironmentSpec says what environment the steps of a stage get.
 type EnvironmentSpec struct {
-	Instances      int               `json:"instances"` // 0 means the pipeline's scale
-	Env            map[string]string `json:"env,omitempty"`
-	SecretsVersion int64             `json:"secrets_version,omitempty"`
-	Keep           bool              `json:"keep"`                  // persistent: it serves until the next build replaces it
-	Address        string            `json:"address,omitempty"`     // to listen on; empty means loopback
-	Port           int               `json:"port,omitempty"`        // of the endpoint; 0 means any free one, kept
-	Certificate    string            `json:"certificate,omitempty"` // ARN; the endpoint of a persistent environment speaks HTTPS with it
-	Balancer       *Balancer         `json:"load_balancer,omitempty"`
-	DataFrom       string            `json:"data_from,omitempty"` // the stage whose environment's data is copied
-	DrainTimeout   time.Duration     `json:"drain_timeout"`       // 0 means DefaultDrainTimeout
-	InstanceType   string            `json:"instance_type,omitempty"`
-	Profile        string            `json:"instance_profile,omitempty"` // of the instances, with their role; empty: the platform's
-	Groups         []string          `json:"security_groups,omitempty"`  // of the instances; none: the platform's
-	Shift          []ShiftStep       `json:"shift,omitempty"`            // of a persistent environment; empty: all at once
-	Alarms         []string          `json:"alarms,omitempty"`           // that send its traffic back
-	KeepPrevious   time.Duration     `json:"keep_previous,omitempty"`
-	Scaling        *Scaling          `json:"scaling,omitempty"`        // of a persistent environment; nil: none is declared
-	TrustedProxies []string          `json:"trusted_proxies,omitzero"` // whose forwarding headers the endpoint keeps; nil: DefaultTrustedProxies
+	Instances        int               `json:"instances"` // 0 means the pipeline's scale
+	Env              map[string]string `json:"env,omitempty"`
+	SecretsVersion   int64             `json:"secrets_version,omitempty"`
+	Keep             bool              `json:"keep"`                  // persistent: it serves until the next build replaces it
+	Address          string            `json:"address,omitempty"`     // to listen on; empty means loopback
+	Port             int               `json:"port,omitempty"`        // of the endpoint; 0 means any free one, kept
+	Certificate      string            `json:"certificate,omitempty"` // ARN; the endpoint of a persistent environment speaks HTTPS with it
+	Balancer         *Balancer         `json:"load_balancer,omitempty"`
+	DataFrom         string            `json:"data_from,omitempty"` // the stage whose environment's data is copied
+	DrainTimeout     time.Duration     `json:"drain_timeout"`       // 0 means DefaultDrainTimeout
+	InstanceType     string            `json:"instance_type,omitempty"`
+	Profile          string            `json:"instance_profile,omitempty"` // of the instances, with their role; empty: the platform's
+	Groups           []string          `json:"security_groups,omitempty"`  // of the instances; none: the platform's
+	Shift            []ShiftStep       `json:"shift,omitempty"`            // of a persistent environment; empty: all at once
+	Alarms           []string          `json:"alarms,omitempty"`           // that send its traffic back
+	KeepPrevious     time.Duration     `json:"keep_previous,omitempty"`
+	TargetAttributes map[string]string `json:"target_attributes,omitempty"` // of a persistent environment's target groups, by AWS's names
+	Scaling          *Scaling          `json:"scaling,omitempty"`           // of a persistent environment; nil: none is declared
+	TrustedProxies   []string          `json:"trusted_proxies,omitzero"`    // whose forwarding headers the endpoint keeps; nil: DefaultTrustedProxies
 }
 
 // Balancer says how the load balancer of an environment behaves, beside where it listens.

@@ -117,12 +117,14 @@ type Call struct {
 
 // Pace is how long changes take. Zero is at once.
 type Pace struct {
-	Boot   time.Duration // from RunInstances until an instance is running
-	Agent  time.Duration // from then until the agent has registered
-	Image  time.Duration // from CreateImage until an image is available
-	End    time.Duration // from DeleteAutoScalingGroup until the group is no longer shown
-	Build  time.Duration // from StartBuild until a build has its machine
-	Minute time.Duration // of the time limits of builds; 0 is a minute
+	Boot  time.Duration // from RunInstances until an instance is running
+	Agent time.Duration // from then until the agent has registered
+	Image time.Duration // from CreateImage until an image is available
+	End   time.Duration // from DeleteAutoScalingGroup until the group is no longer shown
+	// Register is how long a target is registered and checked before it gets requests.
+	Register time.Duration
+	Build    time.Duration // from StartBuild until a build has its machine
+	Minute   time.Duration // of the time limits of builds; 0 is a minute
 	// Command is the longest that a command may run; 0 is as long as the request says.
 	Command time.Duration
 	// Latency is how long each answer takes, beside what it takes to give it.
