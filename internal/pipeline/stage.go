@@ -190,6 +190,7 @@ type HTTPCheck struct {
 type Load struct {
 	Rate          float64           `json:"rate"` // requests per second
 	Duration      time.Duration     `json:"duration"`
+	Ramp          time.Duration     `json:"ramp,omitempty"` // before Duration, in which the rate grows from nothing, and nothing is measured
 	URL           string            `json:"url,omitempty"`
 	Path          string            `json:"path,omitempty"`
 	Method        string            `json:"method,omitempty"`
@@ -251,7 +252,7 @@ func (s Stage) StepsLimit() time.Duration {
 		if timeout == 0 {
 			timeout = DefaultStepTimeout
 			if step.Load != nil {
-				timeout = max(timeout, 2*step.Load.Duration)
+				timeout = max(timeout, 2*(step.Load.Ramp+step.Load.Duration))
 			}
 		}
 		limit += time.Duration(1+step.Retries) * timeout
