@@ -34,7 +34,19 @@ func (p *Platform) Describe(ctx context.Context, ids ...string) (map[string]pipe
 			return nil, err
 		}
 		report(list, reports)
-		return reports, p.checkTargets(ctx, list, reports)
+		if err := p.checkTargets(ctx, list, reports); err != nil {
+			return nil, err
+		}
+		left, err := p.fleets.Left(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, id := range left {
+			if _, there := reports[id]; !there {
+				reports[id] = pipeline.EnvironmentReport{ID: id, Status: pipeline.EnvGone, Reason: "no instance is left of it, but launch templates and target groups"}
+			}
+		}
+		return reports, nil
 	}
 	for chunk := range slices.Chunk(ids, maxFilter) {
 		list, err := p.instances.List(ctx, append(slices.Clone(mine), stack.Filter("tag:"+fleet.TagEnvironment, chunk...))...)
@@ -72,7 +84,7 @@ func (p *Platform) checkTargets(ctx context.Context, list []types.Instance, repo
 	for _, i := range list {
 		id, of := stack.Tag(i.Tags, fleet.TagEnvironment), stack.Tag(i.Tags, fleet.TagFleet)
 		r := reports[id]
-		if asked[id] || of != r.Serving || stack.Tag(i.Tags, "aws:autoscaling:groupName") == "" {
+		if asked[id] || of != r.Serving || stack.Tag(i.Tags, instance.TagGroup) == "" {
 			continue
 		}
 		asked[id] = true
