@@ -20,9 +20,11 @@
 // What the proxy answers or changes by itself, as AWS documents it:
 //
 //	SSM   SendCommand, GetCommandInvocation, CancelCommand and
-//	      DescribeInstanceInformation: commands run, each instance in a directory
-//	EC2   RunInstances: client tokens, registration of the agent, boot of the image, tags
-//	      of network interfaces
+//	      DescribeInstanceInformation: commands run, each instance in a directory, and run
+//	      again after a restart, which exit status 194 asks for
+//	EC2   RunInstances: client tokens, registration of the agent, tags of network interfaces;
+//	      boots in the order of cloud-init and systemd: boot hooks, enabled services, user data
+//	      shutdown, reboot and poweroff on a machine, and the timers of its own
 //	      StopInstances, StartInstances, TerminateInstances: the directory's processes
 //	      CreateImage, CopyImage: copy the directory; names are unique; pending for a time,
 //	      failed when a test says so; tags of snapshots, client tokens, keys
@@ -102,6 +104,10 @@ type Cloud struct {
 	faults []*Fault
 	pace   Pace
 	ahead  time.Duration
+
+	delivery string // how commands fail to reach instances
+	programs string // directory of those that instances have; empty: this machine's
+	without  []string
 }
 
 // Call is a request that the account got.
@@ -117,14 +123,15 @@ type Call struct {
 
 // Pace is how long changes take. Zero is at once.
 type Pace struct {
-	Boot  time.Duration // from RunInstances until an instance is running
-	Agent time.Duration // from then until the agent has registered
-	Image time.Duration // from CreateImage until an image is available
-	End   time.Duration // from DeleteAutoScalingGroup until the group is no longer shown
+	Boot   time.Duration // from RunInstances until an instance is running
+	Agent  time.Duration // from then until the agent has registered
+	Image  time.Duration // from CreateImage until an image is available
+	End    time.Duration // from DeleteAutoScalingGroup until the group is no longer shown
+	Build  time.Duration // from StartBuild until a build has its machine
+	Minute time.Duration // of the time limits of builds, and of machines' own deadlines; 0 is a minute
+	Output time.Duration // from the end of a command until its output is in the bucket
 	// Register is how long a target is registered and checked before it gets requests.
 	Register time.Duration
-	Build    time.Duration // from StartBuild until a build has its machine
-	Minute   time.Duration // of the time limits of builds; 0 is a minute
 	// Command is the longest that a command may run; 0 is as long as the request says.
 	Command time.Duration
 	// Latency is how long each answer takes, beside what it takes to give it.
@@ -145,9 +152,10 @@ type Fault struct {
 	Share   float64
 	Code    string // of the error; empty drops the connection
 	Message string
-	Status  int    // 0 means 400
-	After   bool   // the request takes effect, and its answer is lost
-	Do      func() // what happens then, before the error or the drop; nil: nothing
+	Status  int      // 0 means 400
+	Reasons []string // of a cancelled transaction of DynamoDB, by its items
+	After   bool     // the request takes effect, and its answer is lost
+	Do      func()   // what happens then, before the error or the drop; nil: nothing
 
 	seen, struck int
 }
@@ -209,12 +217,15 @@ func (c *Cloud) SetClock(ahead time.Duration) {
 	c.ahead = ahead
 }
 
-// date is what the account's answers say as theirs.
-func (c *Cloud) date() string {
+// leads returns how far the account's clock is ahead of this machine's.
+func (c *Cloud) leads() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return time.Now().Add(c.ahead).UTC().Format(http.TimeFormat)
+	return c.ahead
 }
+
+// date is what the account's answers say as theirs.
+func (c *Cloud) date() string { return time.Now().Add(c.leads()).UTC().Format(http.TimeFormat) }
 
 // Calls returns the requests since the account was made, or since ResetCalls.
 func (c *Cloud) Calls() []Call {

@@ -5,6 +5,7 @@ package cloudtest
 
 import (
 	"bytes"
+	"crypto/sha256"
 	encoding "encoding/xml"
 	"fmt"
 	"maps"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -26,11 +28,14 @@ type image struct {
 	deprecate string
 	outdated  bool            // another account owns it, and has deprecated it
 	shared    map[string]bool // accounts that may launch it
+	data      string          // elements of further volumes in its mapping
 }
 
 var (
 	imageItem  = regexp.MustCompile(`(?s)<imageId>(ami-[0-9a-f]+)</imageId>.*?</imageState>`)
 	imageState = regexp.MustCompile(`<imageState>[a-z]+`)
+
+	snapshotSet = regexp.MustCompile(`(?s)<snapshotSet>(.*)</snapshotSet>`)
 )
 
 // imageAPI are the images of an account, and their snapshots: a part of EC2.
@@ -53,7 +58,11 @@ func (a imageAPI) copyImage(r *request) answer {
 	a.mu.Lock()
 	before, repeated := a.launches[token]
 	a.mu.Unlock()
-	if repeated {
+	digest := fmt.Sprintf("%x", sha256.Sum256([]byte(r.form.Encode())))
+	switch {
+	case repeated && before.digest != digest:
+		return mismatch(r)
+	case repeated:
 		return before.answer
 	}
 	form, tags := url.Values{}, map[string]url.Values{"image": {}, "snapshot": {}}
@@ -84,7 +93,7 @@ func (a imageAPI) copyImage(r *request) answer {
 		a.encrypt(string(s[1]), r.form.Get("KmsKeyId"))
 	}
 	a.mu.Lock()
-	a.launches[token] = launch{answer: got}
+	a.launches[token] = launch{digest, got}
 	a.mu.Unlock()
 	return got
 }
@@ -129,7 +138,7 @@ func (a imageAPI) describeImages(r *request) answer {
 		}
 	}
 	got := a.query(r, "ec2", "DescribeImages", form)
-	got.body = a.mendImages(got.body)
+	got.body = []byte(a.withVolumes(string(a.mendImages(got.body))))
 	for id := range asked(r.form) {
 		for _, other := range a.server.others(a.account) {
 			other.mu.Lock()
@@ -195,6 +204,31 @@ func (a imageAPI) mendImages(body []byte) []byte {
 	})
 }
 
+// AddVolume gives the mapping of an image a data volume, which outlives its instance and is
+// not encrypted.
+func (c *Cloud) AddVolume(id, device, snapshot string, gigabytes int) {
+	imageAPI{c.account()}.changeImage(id, func(i *image) {
+		i.data += fmt.Sprintf("<item><deviceName>%s</deviceName><ebs><snapshotId>%s</snapshotId><volumeSize>%d</volumeSize>"+
+			"<deleteOnTermination>false</deleteOnTermination><volumeType>gp2</volumeType><encrypted>false</encrypted></ebs></item>", device, snapshot, gigabytes)
+	})
+}
+
+// withVolumes puts the further volumes of images into their mappings.
+func (a imageAPI) withVolumes(body string) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for id, known := range a.images {
+		at := strings.Index(body, "<imageId>"+id+"</imageId>")
+		if known.data == "" || at < 0 {
+			continue
+		}
+		if end := strings.LastIndex(body[:at], "</blockDeviceMapping>"); end >= 0 { // the elements are sorted by name
+			body = body[:end] + known.data + body[end:]
+		}
+	}
+	return body
+}
+
 // guardImage answers the calls for deprecation and protection.
 func (a imageAPI) guardImage(r *request) answer {
 	if at, err := time.Parse(time.RFC3339, r.form.Get("DeprecateAt")); err == nil && at.Before(time.Now()) {
@@ -254,9 +288,71 @@ func (a *account) encrypt(snapshot, key string) {
 	a.keys[snapshot] = key
 }
 
-// describeSnapshots returns the keys, which moto forgets.
+// describeSnapshots returns the keys, which moto forgets, and the snapshots that another
+// account shares, where they are asked for by their IDs.
 func (a imageAPI) describeSnapshots(r *request) answer {
-	got := a.server.forward(r)
+	form, theirs := url.Values{}, map[*account]url.Values{}
+	for k, v := range r.form {
+		of := a.lentBy(v[0])
+		switch {
+		case !strings.HasPrefix(k, "SnapshotId.") || of == nil:
+			form[k] = v
+		case theirs[of] == nil:
+			theirs[of] = url.Values{"SnapshotId.1": v}
+		default:
+			theirs[of].Set(fmt.Sprintf("SnapshotId.%d", len(theirs[of])+1), v[0])
+		}
+	}
+	if len(theirs) == 0 {
+		return a.withKeys(a.server.forward(r))
+	}
+	got := answer{}
+	items := ""
+	if len(numbered(renumbered(form, "SnapshotId"), "SnapshotId")) > 0 {
+		if got = a.withKeys(a.query(r, "ec2", "DescribeSnapshots", renumbered(form, "SnapshotId"))); got.status != http.StatusOK {
+			return got
+		}
+		items += string(snapshotSet.FindSubmatch(got.body)[1])
+	}
+	for of, form := range theirs {
+		if got = (imageAPI{of}).withKeys(of.query(r, "ec2", "DescribeSnapshots", form)); got.status != http.StatusOK {
+			return got
+		}
+		items += string(snapshotSet.FindSubmatch(got.body)[1])
+	}
+	got.body = snapshotSet.ReplaceAllLiteral(got.body, []byte("<snapshotSet>"+items+"</snapshotSet>"))
+	return got
+}
+
+// lentBy returns the account that shares a snapshot with this one; nil for none.
+func (a imageAPI) lentBy(id string) *account {
+	for _, other := range a.server.others(a.account) {
+		other.mu.Lock()
+		lent := other.snapshots[id][a.cloud.ID]
+		other.mu.Unlock()
+		if lent {
+			return other
+		}
+	}
+	return nil
+}
+
+// renumbered returns a form whose list of a name has no gaps.
+func renumbered(form url.Values, name string) url.Values {
+	out, n := url.Values{}, 0
+	for _, k := range slices.Sorted(maps.Keys(form)) {
+		if strings.HasPrefix(k, name+".") {
+			n++
+			out[fmt.Sprintf("%s.%d", name, n)] = form[k]
+			continue
+		}
+		out[k] = form[k]
+	}
+	return out
+}
+
+// withKeys puts the keys of snapshots into an answer.
+func (a imageAPI) withKeys(got answer) answer {
 	got.body = snapshotIDs.ReplaceAllFunc(got.body, func(b []byte) []byte {
 		a.mu.Lock()
 		defer a.mu.Unlock()

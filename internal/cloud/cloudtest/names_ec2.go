@@ -183,7 +183,16 @@ func (n naming) launch(form url.Values, template string) []iamtest.Request {
 		}
 	}
 	resources := []iamtest.Resource{instance, own.made("network-interface"), own.made("volume")}
+	if market := form.Get("InstanceMarketOptions.MarketType"); market == "spot" {
+		instance.Context["ec2:InstanceMarketType"] = []string{market}
+		resources = append(resources, own.made("spot-instances-request"))
+	}
 	ids := slices.Concat(numbered(form, "NetworkInterface.1.SecurityGroupId"), numbered(form, "SecurityGroupId"))
+	for n := 1; form.Get(fmt.Sprintf("BlockDeviceMapping.%d.DeviceName", n)) != ""; n++ {
+		if from := form.Get(fmt.Sprintf("BlockDeviceMapping.%d.Ebs.SnapshotId", n)); from != "" {
+			ids = append(ids, from)
+		}
+	}
 	for _, id := range []string{form.Get("ImageId"), form.Get("NetworkInterface.1.SubnetId"), form.Get("SubnetId"), template} {
 		if id != "" {
 			ids = append(ids, id)
@@ -230,12 +239,7 @@ func (n naming) autoscaling() ([]iamtest.Request, error) {
 		if !ok {
 			continue
 		}
-		data := url.Values{}
-		for k, v := range t.form {
-			if k, ok := strings.CutPrefix(k, "LaunchTemplateData."); ok {
-				data[k] = v
-			}
-		}
+		data := t.launchData()
 		if subnet, _, _ := strings.Cut(form.Get("VPCZoneIdentifier"), ","); subnet != "" {
 			data.Set("SubnetId", subnet)
 		}
