@@ -11,7 +11,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/fleet"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/instance"
@@ -89,10 +88,10 @@ func (p *Platform) checkTargets(ctx context.Context, list []types.Instance, repo
 		}
 		asked[id] = true
 		targets, err := p.fleets.Targets(ctx, of)
-		switch {
-		case pipeline.CodeOf(err) == pipeline.CodeNotAllowed || cloud.IsNotFound(err):
+		if code := pipeline.CodeOf(err); code == pipeline.CodeNotAllowed || code == pipeline.CodeNotFound {
 			continue
-		case err != nil:
+		}
+		if err != nil {
 			return err
 		}
 		r.Healthy, r.Instances = targets.Healthy, max(targets.All, targets.Healthy)
