@@ -103,9 +103,9 @@ type EnvironmentSpec struct {
 	Shift            []ShiftStep       `json:"shift,omitempty"`            // of a persistent environment; empty: all at once
 	Alarms           []string          `json:"alarms,omitempty"`           // that send its traffic back
 	KeepPrevious     time.Duration     `json:"keep_previous,omitempty"`
+	TargetAttributes map[string]string `json:"target_attributes,omitempty"` // of a persistent environment's target groups, by AWS's names
 	Scaling          *Scaling          `json:"scaling,omitempty"`           // of a persistent environment; nil: none is declared
 	TrustedProxies   []string          `json:"trusted_proxies,omitzero"`    // whose forwarding headers the endpoint keeps; nil: DefaultTrustedProxies
-	TargetAttributes map[string]string `json:"target_attributes,omitempty"` // of a persistent environment's target groups, by AWS's names
 	Machine
 }
 
