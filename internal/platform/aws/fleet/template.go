@@ -185,6 +185,25 @@ func (l *templates) fleets(ctx context.Context, environment string) ([]string, e
 	return fleets, nil
 }
 
+// Left lists the environments of which there are launch templates: that of a fleet goes last,
+// so that it finds also what the end of a time to live, or a crash, has left.
+func (f *Fleets) Left(ctx context.Context) ([]string, error) {
+	found := map[string]bool{}
+	pages := ec2.NewDescribeLaunchTemplatesPaginator(f.templates.ec2, &ec2.DescribeLaunchTemplatesInput{Filters: []types.Filter{f.stack.Mine()}, MaxResults: aws.Int32(200)})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, cloud.Fault(ctx, "list launch templates", err)
+		}
+		for _, t := range page.LaunchTemplates {
+			if id := stack.Tag(t.Tags, TagEnvironment); id != "" {
+				found[id] = true
+			}
+		}
+	}
+	return stack.Sorted(found), nil
+}
+
 // remove removes a fleet's template; one that does not exist is no error.
 func (l *templates) remove(ctx context.Context, fleet string) error {
 	_, err := l.ec2.DeleteLaunchTemplate(ctx, &ec2.DeleteLaunchTemplateInput{LaunchTemplateName: aws.String(groupName(fleet))})
