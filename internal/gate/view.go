@@ -93,6 +93,11 @@ const (
 	NextRefused   NextKind = "refused"   // the configuration pins the stage to a build that may not enter
 )
 
+// NextKinds are all of them.
+var NextKinds = []NextKind{
+	NextNothing, NextRunning, NextFailed, NextDecision, NextPromotion, NextPromoted, NextApply, NextUpstream, NextBuild, NextNewer, NextNever, NextPaused, NextRefused,
+}
+
 // Next is what comes next at a stage, and why it has not come yet.
 type Next struct {
 	Kind            NextKind

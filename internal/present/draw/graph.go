@@ -22,6 +22,7 @@ type Node struct {
 	Build  string   // the current build, by its number if it has one; an image's ID
 	Note   string   // what it waits for, or why it failed; may be empty
 	After  []string // names of the nodes before it
+	Folded []string // names of those that it stands for, itself the first; nil where it stands for itself
 
 	Column, Row int // where it is drawn, from the left and from the top of its column
 }
