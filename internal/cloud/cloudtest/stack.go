@@ -24,13 +24,21 @@ func (a *account) createChangeSet(r *request) answer {
 	if done := a.rolled(r.form.Get("StackName")); done != nil && done.status == "ROLLBACK_COMPLETE" {
 		return r.fail(http.StatusBadRequest, "ValidationError", "Stack:"+r.form.Get("StackName")+" is in ROLLBACK_COMPLETE state and can not be updated.")
 	}
+	template := r.form.Get("TemplateBody")
+	r.form.Set("TemplateBody", known(template))
+	r.body = []byte(r.form.Encode())
 	got := a.server.forward(r)
 	if id := stackID.FindSubmatch(got.body); got.status == http.StatusOK && id != nil {
 		a.mu.Lock()
-		a.stacks[string(id[1])] = r.form.Get("TemplateBody")
+		a.stacks[string(id[1])] = template
 		a.mu.Unlock()
 	}
 	return got
+}
+
+// known returns a template with the policies of deletion that moto knows.
+func known(template string) string {
+	return strings.ReplaceAll(template, "RetainExceptOnCreate", "Retain")
 }
 
 // executeChangeSet gives the stack its outputs, which moto does only when a stack is
@@ -52,7 +60,7 @@ func (a *account) executeChangeSet(r *request) answer {
 	if got.status != http.StatusOK {
 		return got
 	}
-	update := url.Values{"StackName": {string(id[1])}, "TemplateBody": {template}}
+	update := url.Values{"StackName": {string(id[1])}, "TemplateBody": {known(template)}}
 	described := mendParameters(a.query(r, "cloudformation", "DescribeStacks", url.Values{"StackName": {string(id[1])}}))
 	for n, m := range stackParameter.FindAllSubmatch(described.body, -1) {
 		at := "Parameters.member." + strconv.Itoa(n+1)
