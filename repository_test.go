@@ -72,7 +72,7 @@ var layers = map[string][]string{
 	"internal/platform/aws/image":    {"internal/cloud", "internal/pipeline", "internal/platform/aws/instance", "internal/platform/aws/stack", "internal/poll"},
 	"internal/platform/aws/fleet":    {"internal/cloud", "internal/pipeline", "internal/platform/aws/instance", "internal/platform/aws/stack", "internal/poll", "internal/regular"},
 	"internal/platform/aws":          {"internal/pipeline", "internal/platform/aws/fleet", "internal/platform/aws/image", "internal/platform/aws/instance", "internal/platform/aws/stack"},
-	"internal/codebuild":             {"internal/cloud", "internal/pipeline", "internal/poll", "internal/present", "internal/regular"},
+	"internal/codebuild":             {"internal/cloud", "internal/pipeline", "internal/poll", "internal/present", "internal/regular", "internal/runlog"},
 	"internal/bootstrap":             {"internal/cloud", "internal/pipeline", "internal/poll"},
 	"internal/checkpoint":            {"internal/pipeline"},
 	"internal/notice":                {"internal/cloud", "internal/gate", "internal/pipeline", "internal/present", "internal/present/reason", "internal/process"},

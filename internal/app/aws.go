@@ -112,9 +112,17 @@ func unpack(ctx context.Context, r io.Reader, dir string, seen func(name string,
 }
 
 func settings(at AWS, made bootstrap.Resources) aws.Settings {
+	access := func(profile, group string) aws.Access {
+		if group == "" {
+			return aws.Access{Profile: profile}
+		}
+		return aws.Access{Profile: profile, Groups: []string{group}}
+	}
+	lasting := access(made.InstanceProfile, made.InstanceSecurityGroup)
 	return aws.Settings{
 		Stack: made.Stack, VPC: made.VPC, Subnets: made.InstanceSubnets(), PublicSubnets: made.PublicSubnets, Bucket: made.Bucket,
-		InstanceProfile: made.InstanceProfile, InstanceGroup: made.InstanceSecurityGroup, BuilderGroup: made.BuilderSecurityGroup, LoadBalancerGroup: made.LoadBalancerSecurityGroup,
+		Lasting: lasting, Test: access(made.TestInstanceProfile, made.TestSecurityGroup).Or(lasting), LoadBalancerGroup: made.LoadBalancerSecurityGroup,
+		Builder:       access(cmp.Or(made.BuilderInstanceProfile, made.InstanceProfile), made.BuilderSecurityGroup),
 		SchedulerRole: made.SchedulerRole, LauncherSchedulerRole: cmp.Or(made.LauncherSchedulerRole, made.SchedulerRole), InstanceType: at.InstanceType, AssignPublicAddress: !made.PrivateAccess,
 		PublicEndpoints: at.PublicEndpoints, InternalLoadBalancer: at.InternalLoadBalancer,
 	}

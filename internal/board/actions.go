@@ -11,6 +11,8 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/ask"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
 // action is something that a button does: the same call as that of a command.
@@ -25,7 +27,7 @@ type action struct {
 	// Explain says in sentences what will happen, if no evidence does.
 	Explain func(st *pipeline.State, a asked) []string
 	// Says is what the next page says of a command on a stage that was done.
-	Says func(a asked, done decision.Outcome) string
+	Says func(st *pipeline.State, a asked, done decision.Outcome) string
 }
 
 // asked is what a form asks for.
@@ -71,56 +73,56 @@ const nextApply = "The next apply of the configuration moves it."
 var actions = map[string]action{
 	"approve": {
 		Label: "Approve", Submit: "Approve", Reason: reasonWelcome, Build: true, Evidence: true,
-		Says: func(a asked, done decision.Outcome) string {
+		Says: func(st *pipeline.State, a asked, done decision.Outcome) string {
 			if done.More > 0 {
-				return fmt.Sprintf("You approve build %s at stage %s. It takes %d more.", a.Build, a.Stage, done.More)
+				return fmt.Sprintf("You approve build %s at stage %s. It takes %d more.", named(st, a.Build), a.Stage, done.More)
 			}
-			return fmt.Sprintf("Build %s is approved at stage %s.", a.Build, a.Stage)
+			return fmt.Sprintf("Build %s is approved at stage %s.", named(st, a.Build), a.Stage)
 		},
 	},
 	"reject": {
 		Label: "Reject", Submit: "Reject", Reason: reasonRequired, Build: true, Danger: true, Evidence: true,
-		Says: func(a asked, _ decision.Outcome) string {
-			return fmt.Sprintf("Build %s is rejected at stage %s.", a.Build, a.Stage)
+		Says: func(st *pipeline.State, a asked, _ decision.Outcome) string {
+			return fmt.Sprintf("Build %s is rejected at stage %s.", named(st, a.Build), a.Stage)
 		},
 	},
 	"lift": {
 		Label: "Lift the rejection", Submit: "Lift the rejection", Reason: reasonWelcome, Build: true, Danger: true,
 		Explain: explainLift,
-		Says: func(a asked, done decision.Outcome) string {
+		Says: func(st *pipeline.State, a asked, done decision.Outcome) string {
 			if done.More > 0 {
-				return fmt.Sprintf("You vote to lift the rejection of build %s at stage %s. It takes %d more.", a.Build, a.Stage, done.More)
+				return fmt.Sprintf("You vote to lift the rejection of build %s at stage %s. It takes %d more.", named(st, a.Build), a.Stage, done.More)
 			}
-			return fmt.Sprintf("The rejection of build %s at stage %s is lifted.", a.Build, a.Stage)
+			return fmt.Sprintf("The rejection of build %s at stage %s is lifted.", named(st, a.Build), a.Stage)
 		},
 	},
 	"promote": {
 		Label: "Promote", Submit: "Promote", Build: true, Evidence: true,
-		Says: func(a asked, _ decision.Outcome) string {
-			return fmt.Sprintf("Build %s is promoted to stage %s.", a.Build, a.Stage)
+		Says: func(st *pipeline.State, a asked, _ decision.Outcome) string {
+			return fmt.Sprintf("Build %s is promoted to stage %s.", named(st, a.Build), a.Stage)
 		},
 	},
 	"rollback": {
 		Label: "Roll back", Submit: "Roll back", Build: true, Danger: true, Evidence: true,
-		Says: func(a asked, _ decision.Outcome) string {
-			return fmt.Sprintf("Stage %s goes back from build %s to build %s.", a.Stage, cmp.Or(a.From.Current, "none"), a.Build)
+		Says: func(st *pipeline.State, a asked, _ decision.Outcome) string {
+			return fmt.Sprintf("Stage %s goes back from build %s to build %s.", a.Stage, cmp.Or(named(st, a.From.Current), "none"), named(st, a.Build))
 		},
 	},
 	string(decision.CancelPromotion): {
 		Label: "Cancel the promotion", Submit: "Cancel the promotion", Build: true, Danger: true,
 		Explain: func(st *pipeline.State, a asked) []string {
 			p := st.Promotions[a.Stage]
-			text := fmt.Sprintf("The promotion of build %s to stage %s, which %s made at %s, is taken back.", a.Build, a.Stage, p.Actor, pipeline.Moment(p.At.UTC()))
+			text := fmt.Sprintf("The promotion of build %s to stage %s, which %s made at %s, is taken back.", named(st, a.Build), a.Stage, p.Actor, pipeline.Moment(p.At.UTC()))
 			return []string{text, "The stage stays where it is. It can be promoted again."}
 		},
-		Says: func(a asked, _ decision.Outcome) string {
-			return fmt.Sprintf("The promotion of build %s to stage %s is cancelled.", a.Build, a.Stage)
+		Says: func(st *pipeline.State, a asked, _ decision.Outcome) string {
+			return fmt.Sprintf("The promotion of build %s to stage %s is cancelled.", named(st, a.Build), a.Stage)
 		},
 	},
 	"override": {
 		Label: "Override", Submit: "Override the gate", Reason: reasonRequired, Build: true, Danger: true, Evidence: true,
-		Says: func(a asked, _ decision.Outcome) string {
-			return fmt.Sprintf("Build %s passes stage %s by your override.", a.Build, a.Stage)
+		Says: func(st *pipeline.State, a asked, _ decision.Outcome) string {
+			return fmt.Sprintf("Build %s passes stage %s by your override.", named(st, a.Build), a.Stage)
 		},
 	},
 	"pause": {
@@ -128,7 +130,7 @@ var actions = map[string]action{
 		Explain: func(_ *pipeline.State, a asked) []string {
 			return []string{fmt.Sprintf("No build enters stage %s until somebody resumes it. What it runs goes on.", a.Stage)}
 		},
-		Says: func(a asked, _ decision.Outcome) string {
+		Says: func(_ *pipeline.State, a asked, _ decision.Outcome) string {
 			return fmt.Sprintf("Stage %s is paused.", a.Stage)
 		},
 	},
@@ -142,7 +144,7 @@ var actions = map[string]action{
 			}
 			return text
 		},
-		Says: func(a asked, _ decision.Outcome) string {
+		Says: func(_ *pipeline.State, a asked, _ decision.Outcome) string {
 			return fmt.Sprintf("Stage %s goes on. %s", a.Stage, nextApply)
 		},
 	},
@@ -154,18 +156,21 @@ var actions = map[string]action{
 				"A decision on the run before does not count for the new one.",
 			}
 		},
-		Says: func(a asked, _ decision.Outcome) string {
+		Says: func(_ *pipeline.State, a asked, _ decision.Outcome) string {
 			return fmt.Sprintf("Stage %s runs again with the next apply.", a.Stage)
 		},
 	},
 }
+
+// named is a build in a sentence; empty for none.
+func named(st *pipeline.State, build string) string { return ask.Build(report.NameOf(st, build)) }
 
 // explainLift says whose rejection is lifted, when and why it was made, and what follows.
 func explainLift(st *pipeline.State, a asked) []string {
 	s := st.Stages[a.Stage]
 	var text []string
 	for _, r := range st.Decisions[pipeline.StageBuild(a.Stage, a.Build)].Stand() {
-		text = append(text, fmt.Sprintf("%s rejected build %s at stage %s on %s: %s", r.Actor, a.Build, a.Stage, r.At.UTC().Format("2006-01-02 15:04 UTC"), r.Reason))
+		text = append(text, fmt.Sprintf("%s rejected build %s at stage %s on %s: %s", r.Actor, named(st, a.Build), a.Stage, r.At.UTC().Format("2006-01-02 15:04 UTC"), r.Reason))
 	}
 	missing := st.Ballot(s, a.Build).MissingLifts()
 	for _, vote := range st.Ballot(s, a.Build).LiftVotes() {
@@ -175,9 +180,9 @@ func explainLift(st *pipeline.State, a asked) []string {
 		return append(text, fmt.Sprintf("It takes %d more votes to lift it, yours included. Approvals from before the rejection do not count.", missing))
 	}
 	if v, _ := st.ResultOf(s, a.Build); s.Approval && v.Status == pipeline.RunPassed {
-		return append(text, fmt.Sprintf("With the rejection lifted build %s passes stage %s, on the evidence of run %s. %s", a.Build, a.Stage, v.ID, nextApply))
+		return append(text, fmt.Sprintf("With the rejection lifted build %s passes stage %s, on the evidence of run %s. %s", named(st, a.Build), a.Stage, v.ID, nextApply))
 	}
-	return append(text, fmt.Sprintf("With the rejection lifted build %s may go on from stage %s, as far as it has passed. %s", a.Build, a.Stage, nextApply))
+	return append(text, fmt.Sprintf("With the rejection lifted build %s may go on from stage %s, as far as it has passed. %s", named(st, a.Build), a.Stage, nextApply))
 }
 
 // liftLabel names whose rejection a button lifts.

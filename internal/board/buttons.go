@@ -13,6 +13,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/ask"
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
@@ -130,11 +131,17 @@ func tryIt(st *pipeline.State, s pipeline.Stage, build string, who pipeline.Pers
 type wait struct {
 	Stage, What string
 	Build       pipeline.Build
+	Run, Step   string // that failed; both may be empty
 	Error       string // why it failed
 	Buttons     []button
 	Who         string              // may do it, and who has done their part
 	Promotion   *pipeline.Promotion // that is not carried out yet
 	Moves       bool                // a run carries it out
+}
+
+// StepPage is the address at which the log of the run shows the step.
+func (w wait) StepPage(pipelineName string) string {
+	return runPath(pipelineName, w.Run) + "?" + url.Values{"step": {w.Step}}.Encode() + "#log"
 }
 
 // waits lists what waits for people, in the order of the stages. If nobody watches, that is
@@ -174,7 +181,7 @@ func waits(e *engine.Engine, st *pipeline.State, watched bool) []wait {
 		if build := v.Offered; build != "" {
 			text := "can be promoted to"
 			if s.Pin != "" {
-				text = fmt.Sprintf("is pinned to %s by the configuration, and could move to", s.Pin)
+				text = fmt.Sprintf("is pinned to %s by the configuration, and could move to", ask.Brief(st.Builds[s.Pin].Number, s.Pin))
 			}
 			add(text, build, others(e, st, "promote", s, build))
 		}
@@ -184,7 +191,9 @@ func waits(e *engine.Engine, st *pipeline.State, watched bool) []wait {
 				text = "failed"
 			}
 			at := add(text, run.Build, askedFor(st, s, run))
-			if at.Error = pipeline.FirstLine(run.Error); v.Next.Promotion != nil {
+			at.Run, at.Step = run.ID, run.Step
+			at.Error = strings.TrimPrefix(pipeline.FirstLine(run.Error), fmt.Sprintf("step %q failed: ", run.Step))
+			if v.Next.Promotion != nil {
 				at.promoted(e, st, v.Next.Promotion)
 			}
 		}

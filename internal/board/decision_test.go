@@ -26,6 +26,16 @@ func (b *bed) lacks(page string, texts ...string) {
 	}
 }
 
+// contains fails where a page does not say something.
+func (b *bed) contains(page string, texts ...string) {
+	b.Helper()
+	for _, text := range texts {
+		if !strings.Contains(page, text) {
+			b.Errorf("the page does not say %q:\n%s", text, words(page))
+		}
+	}
+}
+
 // cardOf returns the part of the board's page that is about a stage.
 func (b *bed) cardOf(stage string) string {
 	b.Helper()
@@ -49,6 +59,9 @@ func TestFailedRun(t *testing.T) {
 		t.Fatal("the bad commit passes")
 	}
 	two, run := b.newest(), b.state().Latest["commit"].ID
+	step := "/p/shop/runs/" + run + "?step=unit+tests#log"
+	b.get("/p/shop", `Step <a href="`+step+`">unit tests</a>: exit status 1`)
+	b.get(strings.TrimSuffix(step, "#log"), `data-goto="`)
 	again := "do/retry?stage=commit"
 	b.get("/p/shop", "commit</strong> failed for", two, "Break it", again)
 	if card := b.cardOf("commit"); !strings.Contains(card, "builds/"+two) || !strings.Contains(words(card), "next: failed") || !strings.Contains(card, "builds/"+one) {
@@ -79,7 +92,7 @@ func TestOverride(t *testing.T) {
 	one := b.newest()
 	b.press(b.client, "override", stageBuild("exploratory", one), url.Values{"reason": {""}}, http.StatusBadRequest, "a reason is needed")
 	b.press(b.client, "override", stageBuild("exploratory", one), url.Values{"reason": {"the house burns"}}, http.StatusOK,
-		"Build "+one+" passes stage exploratory by your override", "production</strong> can be promoted to")
+		"Build "+b.named(one)+" passes stage exploratory by your override", "production</strong> can be promoted to")
 	b.get("/p/shop/builds/"+one, "overridden by", "the house burns")
 	b.get("/p/shop/do/override?"+stageBuild("exploratory", one).Encode(), "has passed it")
 }
@@ -95,7 +108,7 @@ func TestApprovals(t *testing.T) {
 	one := b.newest()
 	approve := "do/approve?" + url.Values{"build": {one}, "stage": {"exploratory"}}.Encode()
 	b.want(ann, http.MethodGet, "/p/shop", nil, http.StatusOK, "waits for 2 more approvals of", approve, "You may approve it, as may ann, bob or the qa team (carol).")
-	b.press(ann, "approve", stageBuild("exploratory", one), nil, http.StatusOK, "You approve build "+one+" at stage exploratory. It takes 1 more.",
+	b.press(ann, "approve", stageBuild("exploratory", one), nil, http.StatusOK, "You approve build "+b.named(one)+" at stage exploratory. It takes 1 more.",
 		"waits for 1 more approval of", "Approved by ann.")
 	for _, path := range []string{"/p/shop", "/p/shop/builds/" + one} {
 		b.lacks(b.want(ann, http.MethodGet, path, nil, http.StatusOK), approve)
@@ -109,7 +122,7 @@ func TestApprovals(t *testing.T) {
 	if got := b.outcome("exploratory", one); got != pipeline.OutcomeWaiting {
 		t.Errorf("after one approval exploratory is %q", got)
 	}
-	b.press(bob, "approve", stageBuild("exploratory", one), nil, http.StatusOK, "Build "+one+" is approved at stage exploratory.")
+	b.press(bob, "approve", stageBuild("exploratory", one), nil, http.StatusOK, "Build "+b.named(one)+" is approved at stage exploratory.")
 	if got := b.outcome("exploratory", one); got != pipeline.OutcomePassed {
 		t.Errorf("after both approvals exploratory is %q", got)
 	}
@@ -128,14 +141,14 @@ func TestLift(t *testing.T) {
 	b.press(dave, "reject", stageBuild("exploratory", one), url.Values{"reason": {"it leaks"}}, http.StatusOK)
 	b.lacks(b.want(dave, http.MethodGet, "/p/shop/builds/"+one, nil, http.StatusOK, "rejected by dave"), lift)
 	b.want(ann, http.MethodGet, "/p/shop/builds/"+one, nil, http.StatusOK, "Lift dave’s rejection", lift)
-	b.want(ann, http.MethodGet, "/p/shop/"+lift, nil, http.StatusOK, "dave rejected build "+one, "it leaks", "It takes 2 more votes to lift it, yours included.")
-	b.press(ann, "lift", stageBuild("exploratory", one), nil, http.StatusOK, "You vote to lift the rejection of build "+one+" at stage exploratory. It takes 1 more.")
+	b.want(ann, http.MethodGet, "/p/shop/"+lift, nil, http.StatusOK, "dave rejected build "+b.named(one), "it leaks", "It takes 2 more votes to lift it, yours included.")
+	b.press(ann, "lift", stageBuild("exploratory", one), nil, http.StatusOK, "You vote to lift the rejection of build "+b.named(one)+" at stage exploratory. It takes 1 more.")
 	b.want(ann, http.MethodGet, "/p/shop/"+lift, nil, http.StatusOK, "you have voted already")
 	b.want(ann, http.MethodGet, "/p/shop/builds/"+one, nil, http.StatusOK, "ann voted to lift that")
 	if got := b.outcome("exploratory", one); got != pipeline.OutcomeRejected {
 		t.Errorf("after one vote exploratory is %q", got)
 	}
-	b.want(bob, http.MethodGet, "/p/shop/"+lift, nil, http.StatusOK, "ann has voted to lift that.", "With the rejection lifted build "+one+" passes stage exploratory")
+	b.want(bob, http.MethodGet, "/p/shop/"+lift, nil, http.StatusOK, "ann has voted to lift that.", "With the rejection lifted build "+b.named(one)+" passes stage exploratory")
 	b.press(bob, "lift", stageBuild("exploratory", one), nil, http.StatusOK, "is lifted")
 	if got := b.outcome("exploratory", one); got != pipeline.OutcomePassed {
 		t.Errorf("after both votes exploratory is %q", got)
@@ -185,12 +198,12 @@ func TestPromotionOfWhatWasCompared(t *testing.T) {
 		t.Fatalf("production went to %s", current)
 	}
 	back := form(b.get("/p/shop/do/rollback?" + stageBuild("production", builds[0]).Encode()))
-	b.press(b.client, "rollback", stageBuild("production", builds[1]), nil, http.StatusOK, " to build "+builds[1])
+	b.press(b.client, "rollback", stageBuild("production", builds[1]), nil, http.StatusOK, " to build "+b.named(builds[1]))
 	b.want(b.client, http.MethodPost, "/p/shop/do/rollback", back, http.StatusConflict, "since you looked")
 	b.get("/p/shop/do/rollback?"+stageBuild("production", builds[0]).Encode(), "has promoted build "+builds[1], "this takes its place")
 	forged := form(b.get("/p/shop/do/rollback?" + stageBuild("production", builds[0]).Encode()))
 	forged.Set("next", builds[2])
-	b.want(b.client, http.MethodPost, "/p/shop/do/rollback", forged, http.StatusConflict, "this form was sent already")
+	b.want(b.client, http.MethodPost, "/p/shop/do/rollback", forged, http.StatusConflict, "Nothing was done")
 	b.apply()
 
 	// The way back stays open after the same build was deployed again, and after it was taken.

@@ -39,8 +39,10 @@ func (b *entrance) setCookie(w http.ResponseWriter, secret string) {
 func (b *entrance) session(w http.ResponseWriter, r *http.Request) (*session, error) {
 	quiet := asksByItself(r)
 	var s *browser
+	var secret string
 	if c, err := r.Cookie(b.cookie()); err == nil {
-		s = b.sessions.find(c.Value, !quiet)
+		secret = c.Value
+		s = b.sessions.find(secret, !quiet)
 	}
 	who, ok, err := b.Access.Vouched(r)
 	if err != nil {
@@ -50,12 +52,12 @@ func (b *entrance) session(w http.ResponseWriter, r *http.Request) (*session, er
 		if s != nil {
 			s.end()
 		}
-		s = b.start(w, Arrival{Who: who})
+		secret, s = b.start(w, Arrival{Who: who})
 	}
 	if s == nil {
 		return nil, nil
 	}
-	return &session{s, quiet}, nil
+	return &session{browser: s, all: b.sessions, secret: secret, quiet: quiet}, nil
 }
 
 // asksByItself reports whether a live page asks, as it does without anybody there.
@@ -64,10 +66,10 @@ func asksByItself(r *http.Request) bool {
 }
 
 // start signs somebody in.
-func (b *entrance) start(w http.ResponseWriter, who Arrival) *browser {
-	secret, s := b.sessions.begin(who)
+func (b *entrance) start(w http.ResponseWriter, who Arrival) (secret string, s *browser) {
+	secret, s = b.sessions.begin(who)
 	b.setCookie(w, secret)
-	return s
+	return secret, s
 }
 
 // keyOf returns what the sign-in page sends of the key that the browser made and keeps, in

@@ -59,7 +59,7 @@ func (b *forms) prepareEnvironment(st *pipeline.State, who pipeline.Person, q *a
 	if longest > 0 && len(c.Times) == 0 {
 		c.Times = []time.Duration{longest}
 	}
-	q.TTL = run.DefaultTTL
+	q.TTL = cmp.Or(q.TTL, run.DefaultTTL)
 	if longest > 0 {
 		q.TTL = min(q.TTL, longest)
 	}

@@ -36,6 +36,7 @@ type confirmation struct {
 	GoBack  string           // how
 	Last    string           // what the last rollback took
 	Refused *trouble         // it would be refused: there is nothing to press
+	Again   bool             // a form was sent that does not count: nothing was done
 	Times   []time.Duration
 	Choice  []pipeline.Build
 	Back    string
@@ -83,6 +84,12 @@ type forms struct{ *core }
 
 // confirm shows the page that asks.
 func (b *forms) confirm(w http.ResponseWriter, r *http.Request, s *session) error {
+	return b.ask(w, r, s, false)
+}
+
+// ask shows the page that asks, with what was typed already. again says that a form was sent
+// which does not count.
+func (b *forms) ask(w http.ResponseWriter, r *http.Request, s *session, again bool) error {
 	name, a, q, err := read(r)
 	if err != nil {
 		return err
@@ -91,7 +98,7 @@ func (b *forms) confirm(w http.ResponseWriter, r *http.Request, s *session) erro
 	if err != nil {
 		return err
 	}
-	c := confirmation{Act: a, Key: name, Back: "/p/" + url.PathEscape(q.Pipeline)}
+	c := confirmation{Act: a, Key: name, Back: "/p/" + url.PathEscape(q.Pipeline), Again: again}
 	if _, ok := environmentActions[name]; ok {
 		err = b.prepareEnvironment(st, s.person, &q, &c)
 	} else {
@@ -104,7 +111,11 @@ func (b *forms) confirm(w http.ResponseWriter, r *http.Request, s *session) erro
 		c.Explain = a.Explain(st, q)
 	}
 	c.Ticket = s.issue(q.about(name), b.Now())
-	b.show(w, s, http.StatusOK, "confirm", view{Title: a.Label + " · " + q.Pipeline, Pipeline: q.Pipeline, Tab: "board", Body: c, State: st})
+	status := http.StatusOK
+	if again {
+		status = http.StatusConflict
+	}
+	b.show(w, s, status, "confirm", view{Title: a.Label + " · " + q.Pipeline, Pipeline: q.Pipeline, Tab: "board", Body: c, State: st})
 	return nil
 }
 
@@ -147,18 +158,32 @@ func (b *forms) see(ctx context.Context, st *pipeline.State, q *asked, c *confir
 	return nil
 }
 
+// errOtherForm is what is logged of a form that does not count.
+var errOtherForm = pipeline.Errorf(pipeline.CodeConflict, "send form", "the form is not one that this board made for the session and for this")
+
 // act does what a form asks for. A form counts once, and only for what it was made for.
 func (b *forms) act(w http.ResponseWriter, r *http.Request, s *session) error {
 	name, a, q, err := read(r)
 	if err != nil {
 		return err
 	}
-	if !s.redeem(r.PostFormValue("ticket"), q.about(name)) {
-		return pipeline.Errorf(pipeline.CodeConflict, "send form", "this form was sent already, or is not of this browser").
-			WithHint("Go back to the board, see where things are, and press the button again if need be.")
-	}
 	if a.Reason == reasonRequired && q.Reason == "" {
 		return pipeline.Errorf(pipeline.CodeInvalid, strings.ToLower(a.Label), "a reason is needed").WithHint("Go back, and say why.")
+	}
+	switch s.redeem(r.PostFormValue("ticket"), q.about(name), b.Now()) {
+	case redeemedBefore:
+		return pipeline.Errorf(pipeline.CodeConflict, "send form", "this form was sent already").
+			WithHint("Go back to the board, see where things are, and press the button again if need be.")
+	case redeemedNever:
+		if err := b.ask(w, r, s, true); err != nil {
+			return err
+		}
+		b.logRefusal(r, s.person.Name, http.StatusConflict, errOtherForm)
+		return nil
+	}
+	st, err := b.existing(r)
+	if err != nil {
+		return err
 	}
 	e, said := b.Engine.As(s.person), ""
 	if _, ok := environmentActions[name]; ok {
@@ -166,7 +191,7 @@ func (b *forms) act(w http.ResponseWriter, r *http.Request, s *session) error {
 	} else {
 		var done decision.Outcome
 		done, err = e.Decisions.Do(r.Context(), q.command(name))
-		if said = a.Says(q, done); err == nil && a.Evidence && name != "reject" && done.More == 0 {
+		if said = a.Says(st, q, done); err == nil && a.Evidence && name != "reject" && done.More == 0 {
 			said += b.left(r.Context(), q.Pipeline)
 		}
 	}

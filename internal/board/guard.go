@@ -112,6 +112,9 @@ func (b *entrance) signedIn(h page) http.Handler {
 			b.refuse(w, r, http.StatusForbidden, err)
 		case s == nil && r.Method == http.MethodGet && !asksByItself(r):
 			http.Redirect(w, r, "/sign-in?to="+url.QueryEscape(r.URL.RequestURI()), http.StatusSeeOther)
+		case s == nil && r.Method == http.MethodPost:
+			b.logRefusal(r, "", http.StatusUnauthorized, errSignedOut)
+			b.show(w, nil, http.StatusUnauthorized, "error", view{Title: "Signed out", Body: unsent(r, errSignedOut)})
 		case s == nil:
 			b.refuse(w, r, http.StatusUnauthorized, pipeline.Errorf(pipeline.CodeNotAllowed, "open page", "you have not signed in, or not for a long time").
 				WithHint("Load the page again."))
@@ -119,7 +122,7 @@ func (b *entrance) signedIn(h page) http.Handler {
 			b.fail(w, r, s, pipeline.Errorf(pipeline.CodeInvalid, "read form", "the form is not one that the board sends, or larger than %d bytes", maxBody))
 		case r.Method == http.MethodPost && !s.proves(r.PostFormValue("key")):
 			b.logRefusal(r, s.person.Name, http.StatusForbidden, errStrange)
-			b.show(w, s, http.StatusForbidden, "error", view{Title: "Not from this browser", Pipeline: r.PathValue("pipeline"), Body: problem(errStrange)})
+			b.show(w, s, http.StatusForbidden, "error", view{Title: "Not from this browser", Pipeline: r.PathValue("pipeline"), Body: unsent(r, errStrange)})
 		case r.Method == http.MethodPost && !s.limit.Allow():
 			err := pipeline.Errorf(pipeline.CodeRefused, "send form", "you have sent many forms in a short time").WithHint("Wait a few seconds, and send it again.")
 			b.logRefusal(r, s.person.Name, http.StatusTooManyRequests, err)
@@ -132,6 +135,10 @@ func (b *entrance) signedIn(h page) http.Handler {
 		}
 	})
 }
+
+// errSignedOut refuses a form of somebody who is not signed in any more.
+var errSignedOut = pipeline.Errorf(pipeline.CodeNotAllowed, "send form", "you are not signed in any more, and nothing was done").
+	WithHint("Sign in again: the page that you sent comes back.")
 
 // errStrange refuses a form that has the cookie of a session and nothing else of its browser.
 var errStrange = pipeline.Errorf(pipeline.CodeNotAllowed, "send form", "the form does not have the key of the browser that signed in").
@@ -214,9 +221,38 @@ func (b *core) refuse(w http.ResponseWriter, r *http.Request, status int, err er
 }
 
 // trouble is an error as a page shows it.
-type trouble struct{ Text, Hint string }
+type trouble struct {
+	Text, Hint string
+	Typed      string // what a person typed into a form that was not taken
+	SignIn     string // the address at which to sign in, and which leads back to that form; empty for none
+}
 
-func problem(err error) trouble { return trouble{err.Error(), reason.Hint(err)} }
+func problem(err error) trouble { return trouble{Text: err.Error(), Hint: reason.Hint(err)} }
+
+// unsent is problem for a form that was not taken. What the person typed is not lost: the page
+// has it, and as much of it comes back after signing in as an address has room for.
+func unsent(r *http.Request, err error) trouble {
+	t := problem(err)
+	if r.ParseForm() != nil || r.PathValue("action") == "" {
+		return t
+	}
+	t.Typed = strings.TrimSpace(r.PostFormValue("reason"))
+	back := func(fields ...string) string {
+		q := url.Values{}
+		for _, name := range fields {
+			if value := strings.TrimSpace(r.PostFormValue(name)); value != "" {
+				q.Set(name, value)
+			}
+		}
+		return r.URL.Path + "?" + q.Encode()
+	}
+	to := back("stage", "build", "name", "ttl", "reason")
+	if len(to) > longestTo {
+		to = back("stage", "build", "name", "ttl")
+	}
+	t.SignIn = "/sign-in?" + url.Values{"to": {to}}.Encode()
+	return t
+}
 
 // hasToken reports whether a request carries the bearer token.
 func hasToken(r *http.Request, token string) bool {

@@ -285,7 +285,7 @@ func TestRefusalsAreLogged(t *testing.T) {
 		header     []string
 	}{
 		{"/p/shop/do/reject", `person=bob`, bob},
-		{"/p/shop/do/reject", `this form was sent already`, bob},
+		{"/p/shop/do/reject", `the form is not one`, bob},
 		{"/p/shop/do/reject", `comes from .*evil`, append([]string{"Origin", "https://evil.example"}, bob...)},
 		{"/p/shop/do/reject", `does not say who you are`, nil},
 		{"/p/sh%1b%0aop/do/reject", `path="/p/sh\\x1b op/do/reject"`, bob},

@@ -6,6 +6,7 @@ package board_test
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"html"
 	"io"
 	"net"
@@ -158,6 +159,11 @@ func (b *bed) state() *pipeline.State {
 	st, err := b.app.Engine.State(b.Context(), "shop")
 	b.must(err)
 	return st
+}
+
+// named returns how a sentence names a build.
+func (b *bed) named(build string) string {
+	return fmt.Sprintf("#%d (%s)", b.state().Builds[build].Number, build)
 }
 
 // newest returns the newest build.

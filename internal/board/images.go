@@ -69,7 +69,7 @@ func (b *Board) images(w http.ResponseWriter, r *http.Request, s *session) error
 		return err
 	}
 	body.choose(all, strings.TrimSpace(r.URL.Query().Get("q")), r.URL.Query().Get("page"))
-	b.show(w, s, http.StatusOK, "images", view{Title: "Images · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "images", Live: live, Body: body})
+	b.show(w, s, http.StatusOK, "images", view{Title: "Images · " + st.Pipeline.Name, Pipeline: st.Pipeline.Name, Tab: "images", Live: live, Body: body, State: st})
 	return nil
 }
 

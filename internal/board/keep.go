@@ -49,6 +49,7 @@ type keptSession struct {
 	Person pipeline.Person `json:"person"`
 	Began  time.Time       `json:"began"`
 	Used   time.Time       `json:"used"`
+	Spent  spent           `json:"spent,omitzero"`
 }
 
 // keptSessions returns the sessions that a board begins with: those of the file that have
@@ -71,7 +72,7 @@ func keptSessions(ctx context.Context, o Options) *sessions {
 	for _, k := range file.Sessions {
 		who, ok := o.Access.Again(k.Person)
 		if ok && now.Before(k.Began.Add(sessionLife)) && now.Before(k.Used.Add(idleLimit)) && !k.Began.After(now) && !k.Used.After(now) {
-			all.add(k.ID, &browser{person: who, key: k.Key, began: k.Began, used: k.Used})
+			all.add(k.ID, &browser{person: who, key: k.Key, began: k.Began, used: k.Used, spent: k.Spent})
 		}
 	}
 	return all
@@ -131,7 +132,10 @@ func (all *sessions) save() {
 	file := kept{Realm: k.realm}
 	for _, id := range slices.Sorted(maps.Keys(all.all)) {
 		s := all.all[id]
-		file.Sessions = append(file.Sessions, keptSession{ID: id, Key: s.key, Person: s.person, Began: s.began, Used: s.used})
+		s.mu.Lock()
+		used := spent{At: maps.Clone(s.spent.At), Floor: s.spent.Floor}
+		s.mu.Unlock()
+		file.Sessions = append(file.Sessions, keptSession{ID: id, Key: s.key, Person: s.person, Began: s.began, Used: s.used, Spent: used})
 	}
 	all.mu.Unlock()
 	if err := k.write(file); err != nil {

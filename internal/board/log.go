@@ -163,8 +163,8 @@ func (b *Board) readLog(r *http.Request, run pipeline.Run, failures []failedAt) 
 	if n, err := strconv.Atoi(q.Get("line")); err == nil {
 		from = pageOf(n)
 	}
-	if n, err := strconv.Atoi(q.Get("step")); err == nil && n > 0 && n <= len(log.spans) && log.spans[n-1].from >= 0 {
-		if from, err = log.at(log.spans[n-1].from); err != nil {
+	if span, ok := stepOf(log.spans, q.Get("step")); ok {
+		if from, err = log.at(span.from); err != nil {
 			return page, err
 		}
 		page.Goto = from

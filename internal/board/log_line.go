@@ -55,6 +55,17 @@ func stepSpans(run pipeline.Run) (spans []stepSpan) {
 	return spans
 }
 
+// stepOf returns the part of a log of the step that an address names: by its number from 1, or
+// by its name. The last of a name counts, which is the one that failed.
+func stepOf(spans []stepSpan, named string) (found stepSpan, ok bool) {
+	for i, s := range spans {
+		if s.from >= 0 && named != "" && (named == s.name || named == strconv.Itoa(i+1)) {
+			found, ok = s, true
+		}
+	}
+	return found, ok
+}
+
 // show fills in what is shown of a line, which spans have a part of. may reports whether an
 // address is shown as a link.
 func (l *logLine) show(spans []stepSpan, may func(address string) bool) {

@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,6 +49,7 @@ type OIDC struct {
 	seal     cipher.AEAD
 	host     string // of the provider
 	signOut  string // the provider's end_session_endpoint; empty for none
+	dates    bool   // the provider says when people signed in, or does not say that it doesn't
 }
 
 // attempt is a sign-in that has begun. The browser keeps it, sealed, in a cookie that has
@@ -56,6 +58,7 @@ type OIDC struct {
 type attempt struct {
 	Nonce, Verifier, To, Key string
 	At                       time.Time
+	Asks                     bool // the person has to sign in at the provider, and not have done so before
 }
 
 const (
@@ -68,6 +71,8 @@ const (
 	// have signed out.
 	askCookie = "penstock-ask"
 	askFor    = 30 * 24 * time.Hour
+
+	clockSkew = time.Minute // that a provider's clock may be off
 )
 
 // CheckIssuer refuses, with CodeInvalid, a provider that is not reached through TLS, unless
@@ -122,8 +127,9 @@ func NewOIDC(ctx context.Context, o OIDCOptions) (*OIDC, error) {
 			WithHint("It takes the URL below which the provider has .well-known/openid-configuration.")
 	}
 	var more struct {
-		Keys    string `json:"jwks_uri"`
-		SignOut string `json:"end_session_endpoint"`
+		Keys    string   `json:"jwks_uri"`
+		SignOut string   `json:"end_session_endpoint"`
+		Claims  []string `json:"claims_supported"`
 	}
 	if err := provider.Claims(&more); err != nil {
 		return nil, invalid("--oidc-issuer %s: %w", o.Issuer, err)
@@ -146,6 +152,7 @@ func NewOIDC(ctx context.Context, o OIDCOptions) (*OIDC, error) {
 	at, _ := url.Parse(o.Issuer) // checked above
 	return &OIDC{
 		OIDCOptions: o, client: client, seal: seal, host: at.Host, signOut: more.SignOut,
+		dates:    len(more.Claims) == 0 || slices.Contains(more.Claims, "auth_time"),
 		verifier: provider.Verifier(&oidc.Config{ClientID: o.ClientID}),
 		config: oauth2.Config{
 			ClientID: o.ClientID, ClientSecret: o.ClientSecret.Reveal(), Endpoint: provider.Endpoint(),
@@ -208,8 +215,12 @@ func (o *OIDC) SignOut(w http.ResponseWriter, proof string) Farewell {
 	o.askNext(w)
 	at, err := url.Parse(o.signOut)
 	if o.signOut == "" || err != nil {
+		checks := ", and checks that it did"
+		if !o.dates {
+			checks = ", and can't check that it did"
+		}
 		return Farewell{Says: fmt.Sprintf("%s has no way to sign out from here, so you may still be signed in there. "+
-			"The board asks it to have you sign in again next time; on a computer of others, sign out there, too.", o.host)}
+			"The board asks it to have you sign in again next time%s; on a computer of others, sign out there, too.", o.host, checks)}
 	}
 	q := at.Query()
 	q.Set("client_id", o.ClientID)
@@ -249,7 +260,7 @@ func (o *OIDC) cookie(name, value string, age int) *http.Cookie {
 
 // begin returns the address at the provider.
 func (o *OIDC) begin(w http.ResponseWriter, r *http.Request) (string, error) {
-	a := attempt{Nonce: rand.Text(), Verifier: oauth2.GenerateVerifier(), To: here(r.PostFormValue("to")), Key: keyOf(r), At: time.Now()}
+	a := attempt{Nonce: rand.Text(), Verifier: oauth2.GenerateVerifier(), To: here(r.PostFormValue("to")), Key: keyOf(r), At: time.Now(), Asks: o.asks(r)}
 	if len(a.To) > longestTo {
 		a.To = "/"
 	}
@@ -272,8 +283,8 @@ func (o *OIDC) begin(w http.ResponseWriter, r *http.Request) (string, error) {
 	sealed := base64.RawURLEncoding.EncodeToString(o.seal.Seal(nil, nil, data, []byte(state)))
 	http.SetCookie(w, o.cookie(attemptCookie+state, sealed, int(signInLimit/time.Second)))
 	with := []oauth2.AuthCodeOption{oidc.Nonce(a.Nonce), oauth2.S256ChallengeOption(a.Verifier)}
-	if o.asks(r) {
-		with = append(with, oauth2.SetAuthURLParam("prompt", "login"))
+	if a.Asks {
+		with = append(with, oauth2.SetAuthURLParam("prompt", "login"), oauth2.SetAuthURLParam("max_age", "0")) // so that the answer has auth_time
 	}
 	return o.config.AuthCodeURL(state, with...), nil
 }
@@ -320,6 +331,32 @@ func (o *OIDC) finish(w http.ResponseWriter, r *http.Request) (Arrival, error) {
 	if subtle.ConstantTimeCompare([]byte(id.Nonce), []byte(a.Nonce)) != 1 {
 		return Arrival{}, fmt.Errorf("the provider's answer is to another question")
 	}
+	if a.Asks && o.dates {
+		if err := signedInSince(id, a.At); err != nil {
+			return Arrival{}, err
+		}
+	}
 	who, err := o.person(id)
 	return Arrival{Who: who, To: a.To, Key: a.Key, Proof: raw}, err
+}
+
+// signedInSince refuses a sign-in at the provider from before it was asked for: whoever is at the
+// browser goes on with what somebody else has done there.
+func signedInSince(id *oidc.IDToken, asked time.Time) error {
+	var claims struct {
+		At *float64 `json:"auth_time"` // seconds since 1970
+	}
+	if err := id.Claims(&claims); err != nil {
+		return fmt.Errorf("the provider says when you signed in as no number: %w", err)
+	}
+	if claims.At == nil {
+		return errors.New("the provider does not say in auth_time when you signed in there, as it was asked to after a sign-out: sign out there, and let the provider add auth_time to ID tokens")
+	}
+	switch at := time.Unix(int64(*claims.At), 0); {
+	case at.Before(asked.Add(-clockSkew)):
+		return fmt.Errorf("the provider did not ask you to sign in: it says that you did at %s, before you signed out here; sign out there, too", pipeline.Moment(at.UTC()))
+	case at.After(time.Now().Add(clockSkew)):
+		return fmt.Errorf("the provider says that you signed in at %s, which is in the future", pipeline.Moment(at.UTC()))
+	}
+	return nil
 }

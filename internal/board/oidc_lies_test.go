@@ -186,11 +186,74 @@ func TestOIDCSignOut(t *testing.T) {
 			}
 			return at.Query()
 		}
-		if q := press(); q.Get("prompt") != "login" {
+		if q := press(); q.Get("prompt") != "login" || q.Get("max_age") != "0" {
 			t.Errorf("the provider is asked %v", q)
 		}
-		if q := press(); q.Has("prompt") {
+		if q := press(); q.Has("prompt") || q.Has("max_age") {
 			t.Errorf("the next time the provider is asked %v", q)
 		}
+	}
+}
+
+// After a sign-out nobody comes in by a sign-in at the provider from before it, whatever the
+// provider makes of what it is asked for.
+func TestOIDCStaleSignIn(t *testing.T) {
+	b := newBed(t)
+	b.apply()
+	const noTime = "does not say in auth_time"
+	for name, c := range map[string]struct {
+		at    any      // auth_time; nil: it says none
+		finds []string // claims_supported; nil: it says nothing of that
+		says  string   // what the page says; empty for who is in
+	}{
+		"signed in now":                         {time.Now().Unix(), nil, ""},
+		"now, with a part of a second":          {float64(time.Now().UnixMilli()) / 1000, nil, ""},
+		"an hour ago":                           {time.Now().Add(-time.Hour).Unix(), nil, "did not ask you to sign in"},
+		"two minutes ago":                       {time.Now().Add(-2 * time.Minute).Unix(), nil, "did not ask you to sign in"},
+		"never":                                 {0, nil, "did not ask you to sign in"},
+		"tomorrow":                              {time.Now().Add(24 * time.Hour).Unix(), nil, "in the future"},
+		"as text":                               {"1764446400", nil, "as no number"},
+		"not said":                              {nil, nil, noTime},
+		"not said by one that says it":          {nil, []string{"sub", "auth_time"}, noTime},
+		"not said by one that never says it":    {nil, []string{"sub", "email"}, ""},
+		"an hour ago, by one that says it":      {time.Now().Add(-time.Hour).Unix(), []string{"auth_time"}, "did not ask you to sign in"},
+		"now, by one that says that it does so": {time.Now().Unix(), []string{"auth_time"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := newIssuer(t)
+			if c.finds != nil {
+				is.finds = map[string]any{"claims_supported": c.finds}
+			}
+			b.serveWith(is)
+			b.get("/p/shop", "ann@example.com")
+			b.request(b.client, http.MethodPost, b.server.URL+"/sign-out", url.Values{})
+			is.change = func(claims map[string]any) {
+				if delete(claims, "auth_time"); c.at != nil {
+					claims["auth_time"] = c.at
+				}
+			}
+			enter := func() string {
+				t.Helper()
+				resp, _ := b.request(b.client, http.MethodPost, b.server.URL+"/sign-in", form(b.get("/p/shop", "Sign in at")))
+				_, to, _ := strings.Cut(resp.Header.Get("Refresh"), "; url=")
+				_, page := b.request(b.client, http.MethodGet, to, nil)
+				return html.UnescapeString(page)
+			}
+			page := enter()
+			if in := strings.Contains(page, "Value stream"); in != (c.says == "") || !strings.Contains(page, c.says) {
+				t.Fatalf("in: %v: %s", in, words(page))
+			}
+			if c.says == "" {
+				return
+			}
+			// It stays so until the person signs in there.
+			if page := enter(); !strings.Contains(page, c.says) {
+				t.Errorf("the second time: %s", words(page))
+			}
+			is.change = nil
+			if page := enter(); !strings.Contains(page, "Value stream") {
+				t.Errorf("who has signed in there is not in: %s", words(page))
+			}
+		})
 	}
 }

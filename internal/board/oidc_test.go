@@ -84,7 +84,7 @@ func newIssuer(t *testing.T) *issuer {
 			reply(w, map[string]string{"error": "invalid_grant"})
 			return
 		}
-		reply(w, map[string]any{"access_token": "a", "token_type": "Bearer", "id_token": is.token(asked.Get("nonce"))})
+		reply(w, map[string]any{"access_token": "a", "token_type": "Bearer", "id_token": is.token(asked)})
 	})
 	is.server = httptest.NewServer(mux)
 	t.Cleanup(is.server.Close)
@@ -92,10 +92,13 @@ func newIssuer(t *testing.T) *issuer {
 }
 
 // token signs who ann is.
-func (is *issuer) token(nonce string) string {
+func (is *issuer) token(asked url.Values) string {
 	claims := map[string]any{
-		"iss": is.server.URL, "aud": "board", "sub": "u-1", "nonce": nonce, "iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix(),
+		"iss": is.server.URL, "aud": "board", "sub": "u-1", "nonce": asked.Get("nonce"), "iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix(),
 		"email": "ann@example.com", "email_verified": true, "preferred_username": "ann", "groups": []string{"testers"}, "nick": "Annie",
+	}
+	if asked.Has("max_age") {
+		claims["auth_time"] = time.Now().Unix()
 	}
 	if is.change != nil {
 		is.change(claims)

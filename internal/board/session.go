@@ -9,7 +9,6 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -23,7 +22,6 @@ const (
 	sessionLife = 12 * time.Hour // after it people sign in again
 	idleLimit   = 8 * time.Hour  // without anything that a person did
 	maxBrowsers = 20             // of a person
-	maxTickets  = 128            // of a browser: forms that were shown and not sent
 
 	// A page that somebody sees has two streams at most; browsers close those of the others.
 	maxBrowserStreams = 30
@@ -37,7 +35,9 @@ const (
 // session is what a request of somebody who has signed in is made in.
 type session struct {
 	*browser
-	quiet bool // the page asks by itself, not the person
+	all    *sessions
+	secret string // the cookie's value
+	quiet  bool   // the page asks by itself, not the person
 }
 
 // browser is one in which somebody has signed in.
@@ -55,15 +55,9 @@ type browser struct {
 	used    time.Time // by the person; guarded by sessions, as streams is
 	streams int       // that are open
 
-	mu      sync.Mutex
-	tickets map[string]ticket // by what the form carries
-	flash   string            // what the next page says once
-}
-
-// ticket is the right to send one form, once.
-type ticket struct {
-	about string // what the form does; another one's ticket is none
-	at    time.Time
+	mu    sync.Mutex
+	spent spent  // tickets
+	flash string // what the next page says once
 }
 
 // sessions are all there are. A file keeps them for a board that is started again.
@@ -107,7 +101,6 @@ func (all *sessions) begin(who Arrival) (string, *browser) {
 
 // add makes a browser one of its person's. The caller has the lock.
 func (all *sessions) add(id string, s *browser) {
-	s.tickets = map[string]ticket{}
 	s.ctx, s.end = context.WithDeadline(all.ctx, s.began.Add(sessionLife))
 	s.idle = time.AfterFunc(time.Until(s.used.Add(idleLimit)), s.end)
 	a := all.people[s.person.Name]
@@ -222,28 +215,6 @@ func (s *browser) until(ctx, other context.Context) (context.Context, context.Ca
 	ctx, cancel := context.WithCancel(ctx)
 	stopOther, stop := context.AfterFunc(other, cancel), context.AfterFunc(s.ctx, cancel)
 	return ctx, func() { stopOther(); stop(); cancel() }
-}
-
-// issue returns a ticket for a form.
-func (s *browser) issue(about string, now time.Time) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.tickets) >= maxTickets {
-		oldest := slices.MinFunc(slices.Collect(maps.Keys(s.tickets)), func(a, b string) int { return s.tickets[a].at.Compare(s.tickets[b].at) })
-		delete(s.tickets, oldest)
-	}
-	id := rand.Text()
-	s.tickets[id] = ticket{about, now}
-	return id
-}
-
-// redeem takes a ticket; false where there is none, or one for something else.
-func (s *browser) redeem(id, about string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	t, ok := s.tickets[id]
-	delete(s.tickets, id)
-	return ok && t.about == about
 }
 
 // say keeps what the next page is to say.

@@ -9,8 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -310,54 +308,4 @@ func TestStreamsOfAPerson(t *testing.T) {
 		t.Errorf("another is answered %d", status)
 	}
 	b.want(b.as("ann"), http.MethodGet, "/p/shop", nil, http.StatusOK, "Value stream")
-}
-
-// A restart of the server takes tabs along: nobody signs in again, pages go on, and forms are
-// sent with the key that the browser kept.
-func TestBrowserRestart(t *testing.T) {
-	b := newBed(t)
-	b.apply()
-	file := filepath.Join(t.TempDir(), "sessions.json")
-	keep := func(o *board.Options) { o.Sessions = file }
-	me := b.browse(keep)
-	me.visit("/p/shop")
-	me.sees("Nobody watches")
-	eval[bool](me, "window.same = true")
-	address := b.server.Listener.Addr().String()
-	b.page.Close()
-	b.server.CloseClientConnections()
-	b.server.Close()
-	me.sees("The board does not answer")
-
-	listener, err := net.Listen("tcp", address)
-	b.must(err)
-	b.listener = listener
-	b.serve(board.NewToken(b.app.Person()), keep)
-	_, watch, err := b.app.Engine.Watch(t.Context(), "shop", "watch of .")
-	b.must(err)
-	defer watch.End(t.Context())
-	me.sees("watches on")
-	if !eval[bool](me, "window.same === true") {
-		t.Error("the page was loaded again")
-	}
-	me.click("main", "Approve")
-	me.click("form[@class='ask']", "Approve")
-	me.sees("is approved at stage exploratory")
-
-	// Where the session is over, the page leads back to itself.
-	b.page.Close()
-	b.must(os.Remove(file))
-	b.server.CloseClientConnections()
-	b.server.Close()
-	listener, err = net.Listen("tcp", address)
-	b.must(err)
-	b.listener = listener
-	access := board.NewToken(b.app.Person())
-	b.serve(access, keep)
-	me.sees("Press Enter in the terminal of penstock serve")
-	me.picture("enter")
-	me.accessible("the sign-in")
-	me.do(chromedp.SendKeys(chromedp.CSS(`input[name=token]:not([type=hidden])`), b.server.URL+access.Path()))
-	me.click("main", "Sign in")
-	me.sees("Value stream")
 }

@@ -20,6 +20,8 @@ import (
 	"context"
 	_ "embed"
 	"regexp"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -38,7 +40,7 @@ const DefaultName = "penstock"
 
 // TemplateVersion is the version of the template that this program brings. It equals
 // the template's output of that name.
-const TemplateVersion = 3
+const TemplateVersion = 4
 
 // minimumVersion is the oldest template that this program works with.
 const minimumVersion = 1
@@ -114,12 +116,41 @@ var compacted = sync.OnceValue(func() string {
 	if err != nil {
 		panic(err)
 	}
-	return string(text)
+	return dense(string(text))
 })
 
+// dense removes the blanks behind commas in braces and brackets, which YAML does not need.
+func dense(text string) string {
+	var b strings.Builder
+	open, quote := 0, byte(0)
+	for i := range len(text) {
+		switch c := text[i]; {
+		case quote != 0:
+			if c == quote && (quote == '\'' || text[i-1] != '\\') {
+				quote = 0
+			}
+		case open > 0 && (c == '"' || c == '\'') && strings.ContainsRune(" ,[{'", rune(text[i-1])):
+			quote = c
+		case c == '{' || c == '[':
+			open++
+		case (c == '}' || c == ']') && open > 0:
+			open--
+		case c == ' ' && open > 0 && text[i-1] == ',':
+			continue
+		}
+		b.WriteByte(text[i])
+	}
+	return b.String()
+}
+
 // compact writes what is below a resource, which is the third level of a template, in one
-// line, and drops comments.
+// line, and drops comments and what is for cfn-lint alone.
 func compact(n *yaml.Node, depth int) {
+	for i := 0; n.Kind == yaml.MappingNode && i < len(n.Content); i += 2 {
+		if n.Content[i].Value == "Metadata" {
+			n.Content = slices.Delete(n.Content, i, i+2)
+		}
+	}
 	n.HeadComment, n.LineComment, n.FootComment = "", "", ""
 	switch {
 	case depth >= 3 && n.Kind != yaml.ScalarNode:

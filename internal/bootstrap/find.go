@@ -26,10 +26,13 @@ type Resources struct {
 	PrivateAccess             bool     `json:"private_access"` // the private subnets reach Systems Manager
 	Bucket                    string   `json:"bucket,omitempty"`
 	Table                     string   `json:"table,omitempty"`
-	Topic                     string   `json:"topic,omitempty"`            // ARN
-	InstanceProfile           string   `json:"instance_profile,omitempty"` // name
-	InstanceRole              string   `json:"instance_role,omitempty"`    // ARN, as all roles
+	Topic                     string   `json:"topic,omitempty"`                    // ARN
+	InstanceProfile           string   `json:"instance_profile,omitempty"`         // name
+	InstanceRole              string   `json:"instance_role,omitempty"`            // ARN, as all roles
+	TestInstanceProfile       string   `json:"test_instance_profile,omitempty"`    // empty before version 4, as what else tests and builders have of their own
+	BuilderInstanceProfile    string   `json:"builder_instance_profile,omitempty"` // of machines that make images
 	InstanceSecurityGroup     string   `json:"instance_security_group,omitempty"`
+	TestSecurityGroup         string   `json:"test_security_group,omitempty"`
 	BuilderSecurityGroup      string   `json:"builder_security_group,omitempty"` // empty before version 2
 	LoadBalancerSecurityGroup string   `json:"load_balancer_security_group,omitempty"`
 	SchedulerRole             string   `json:"scheduler_role,omitempty"`
@@ -105,7 +108,8 @@ func (s *Stack) resources(found *types.Stack, version int) Resources {
 		Stack: s.name, ID: aws.ToString(found.StackId), TemplateVersion: version,
 		VPC: o["VpcId"], PublicSubnets: split(o["PublicSubnets"]), PrivateSubnets: split(o["PrivateSubnets"]), PrivateAccess: o["PrivateAccess"] == "yes",
 		Bucket: o["Bucket"], Table: o["Table"], Topic: o["Topic"],
-		InstanceProfile: o["InstanceProfile"], InstanceRole: o["InstanceRole"],
+		InstanceProfile: o["InstanceProfile"], TestInstanceProfile: o["TestInstanceProfile"], BuilderInstanceProfile: o["BuilderInstanceProfile"], InstanceRole: o["InstanceRole"],
+		TestSecurityGroup:     o["TestSecurityGroup"],
 		InstanceSecurityGroup: o["InstanceSecurityGroup"], LoadBalancerSecurityGroup: o["LoadBalancerSecurityGroup"], BuilderSecurityGroup: o["BuilderSecurityGroup"],
 		SchedulerRole: o["SchedulerRole"], LauncherSchedulerRole: o["LauncherSchedulerRole"], ApproverRole: o["ApproverRole"], DeployerRole: o["DeployerRole"],
 		LauncherRole: o["LauncherRole"], RunnerRole: o["RunnerRole"],

@@ -20,7 +20,7 @@ func TestGuideToIAM(t *testing.T) {
 	t.Parallel()
 	d := withCI(t, map[string]string{"RepositoryToken": "/ci/token"})
 	var b strings.Builder
-	for _, role := range []string{"ApproverRole", "LauncherRole", "DeployerRole", "RunnerRole", "StepRole", "InstanceRole", "SchedulerRole", "LauncherSchedulerRole", "ApplyTriggerRole", "PipeRole"} {
+	for _, role := range []string{"ApproverRole", "LauncherRole", "DeployerRole", "RunnerRole", "StepRole", "InstanceRole", "TestInstanceRole", "BuilderInstanceRole", "SchedulerRole", "LauncherSchedulerRole", "ApplyTriggerRole", "PipeRole"} {
 		fmt.Fprintf(&b, "#### %s\n\n| statement | effect | actions |\n| --- | --- | --- |\n", role)
 		for _, s := range d.Role(role).Policies {
 			actions := slices.Sorted(slices.Values(s.Actions))

@@ -51,6 +51,7 @@ type Parameters struct {
 	OwnKey         *bool    // whether bucket, table and topic have a key of the account's own; default no
 	ImageKeys      []string // ARNs of KMS keys of images and volumes, beside those with an alias below alias/penstock/; default none
 	ParameterPath  string   // path of SSM parameters that name images, beside /penstock; default none
+	InstanceRoles  []string // ARNs of roles that deployers may hand to instances, with profiles that stages name; default none
 	Repository     string   // git repository, by HTTPS, of the configuration that AWS applies by itself; default none
 	Ref            string   // branch or tag of it; default "main"
 	Directory      string   // of the configuration in it; default its top
@@ -100,6 +101,11 @@ func (p Parameters) Validate() error {
 				WithHint("Write it like arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab. An alias will not do.")
 		}
 	}
+	for _, role := range p.InstanceRoles {
+		if !roleARN.MatchString(role) {
+			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the ARN of a role", role).WithHint("Write it like arn:aws:iam::123456789012:role/shop-production. A pattern or an instance profile will not do.")
+		}
+	}
 	if p.ParameterPath != "" && (!token.MatchString(p.ParameterPath) || strings.HasPrefix(p.ParameterPath+"/", "/aws/")) {
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not a path of SSM parameters", p.ParameterPath).WithHint("Write it like /acme/images.")
 	}
@@ -113,6 +119,7 @@ func (p Parameters) Validate() error {
 var (
 	repository = regexp.MustCompile(`^https://[^\s@]+$`)
 	keyARN     = regexp.MustCompile(`^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[a-zA-Z0-9-]+$`)
+	roleARN    = regexp.MustCompile(`^arn:[a-z-]+:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+$`)
 	token      = regexp.MustCompile(`^(/[a-zA-Z0-9_.-]+)+$`)
 	terraform  = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+(-[a-z0-9]+)?$`)
 )
@@ -206,6 +213,7 @@ func (p Parameters) expand(stack *types.Stack) []types.Parameter {
 	set("ServicePort", number(p.ServicePort))
 	set("ClientCidr", p.Clients)
 	set("ImageKeys", strings.Join(p.ImageKeys, ","))
+	set("InstanceRoles", strings.Join(p.InstanceRoles, ","))
 	set("ParameterPath", p.ParameterPath)
 	set("Repository", p.Repository)
 	set("RepositoryRef", p.Ref)

@@ -9,6 +9,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -59,8 +60,9 @@ type rightsBed struct {
 
 	free, staged, expiring, stagedExpiring, foreign string // instances
 	image, foreignImage                             string
-	subnet, group                                   string
+	subnet, group, lastingGroup                     string
 	listener, stagedListener                        string
+	expiringListener, stagedExpiringListener        string
 	key, otherKey                                   string
 }
 
@@ -98,8 +100,14 @@ func newRightsBed(t testing.TB) *rightsBed {
 	groups, err := machines.DescribeSecurityGroups(t.Context(), &ec2.DescribeSecurityGroupsInput{})
 	b.must(err)
 	b.group = aws.ToString(groups.SecurityGroups[0].GroupId)
-	_, err = iam.NewFromConfig(c.Own()).CreateInstanceProfile(t.Context(), &iam.CreateInstanceProfileInput{InstanceProfileName: aws.String("penstock")})
+	for _, kind := range []string{"", "Test", "Builder"} {
+		_, err = iam.NewFromConfig(c.Own()).CreateInstanceProfile(t.Context(), &iam.CreateInstanceProfileInput{InstanceProfileName: aws.String(c.Stack().Outputs[kind+"InstanceProfile"])})
+		b.must(err)
+	}
+	made, err := machines.CreateSecurityGroup(t.Context(), &ec2.CreateSecurityGroupInput{GroupName: aws.String("production"), Description: aws.String("production"), VpcId: subnets.Subnets[0].VpcId})
 	b.must(err)
+	b.lastingGroup = aws.ToString(made.GroupId)
+	c.Given(map[string]string{"InstanceSecurityGroup.GroupId": b.lastingGroup})
 	expires := []string{"penstock:expires", "2030-01-01T00:00:00Z"}
 	for where, tags := range map[*string]map[string]string{
 		&b.free: stackTag, &b.staged: stageTag, &b.expiring: with(stackTag, expires...), &b.stagedExpiring: with(stageTag, expires...), &b.foreign: {"Name": "other"},
@@ -148,11 +156,11 @@ func (b *rightsBed) groups() {
 
 func (b *rightsBed) listeners(subnets []ec2types.Subnet) {
 	client := elb.NewFromConfig(b.cloud.Own())
-	for where, tags := range map[*string]map[string]string{&b.listener: stackTag, &b.stagedListener: stageTag} {
-		name := "free"
-		if len(tags) > 1 {
-			name = "staged"
-		}
+	expires := []string{"penstock:expires", "2030-01-01T00:00:00Z"}
+	for where, tags := range map[*string]map[string]string{
+		&b.listener: stackTag, &b.stagedListener: stageTag, &b.expiringListener: with(stackTag, expires...), &b.stagedExpiringListener: with(stageTag, expires...),
+	} {
+		name := "free" + tags["penstock:stage"] + strings.ReplaceAll(tags["penstock:expires"], ":", "")
 		out, err := client.CreateLoadBalancer(b.Context(), &elb.CreateLoadBalancerInput{
 			Name: aws.String(name), Tags: elbTags(tags), Subnets: []string{aws.ToString(subnets[0].SubnetId), aws.ToString(subnets[1].SubnetId)},
 		})
@@ -177,7 +185,7 @@ func elbTags(tags map[string]string) (list []elbtypes.Tag) {
 func launching(b *rightsBed, tags map[string]string) *ec2.RunInstancesInput {
 	return &ec2.RunInstancesInput{
 		ImageId: aws.String(cloudtest.BaseImage), MinCount: aws.Int32(1), MaxCount: aws.Int32(1), InstanceType: ec2types.InstanceTypeT3Small,
-		IamInstanceProfile: &ec2types.IamInstanceProfileSpecification{Name: aws.String("penstock")},
+		IamInstanceProfile: &ec2types.IamInstanceProfileSpecification{Name: aws.String(b.cloud.Stack().Outputs["TestInstanceProfile"])},
 		MetadataOptions:    &ec2types.InstanceMetadataOptionsRequest{HttpTokens: ec2types.HttpTokensStateRequired},
 		NetworkInterfaces:  []ec2types.InstanceNetworkInterfaceSpecification{{DeviceIndex: aws.Int32(0), SubnetId: aws.String(b.subnet), Groups: []string{b.group}}},
 		TagSpecifications:  []ec2types.TagSpecification{ec2Tags(ec2types.ResourceTypeInstance, tags)},
@@ -320,34 +328,60 @@ func (b *rightsBed) fileRights() map[string]right {
 		}
 	}
 	put := func(key string) func(aws.Config) error { return in(b.bucket, key) }
-	return map[string]right{
-		"read an artifact":                {"D L I", get("artifacts/a")},
-		"write an artifact":               {"D", put("artifacts/a")},
-		"read what a command printed":     {"D L", get("output/a")},
-		"write what a command printed":    {"I", put("output/a")},
-		"read a log":                      {"A D L R", get("logs/a")},
-		"write a log":                     {"D L", put("logs/shop/e-1")},
-		"send a file to an instance":      {"D L", put("transfer/a")},
-		"send back what a step left":      {"D L T", put("transfer/a/result.tar.gz")},
-		"fetch a file from the transfers": {"D L", get("transfer/a")},
-		"read an archive":                 {"A D L R", get("archive/a")},
-		"archive a record":                {"D", put("archive/a")},
-		"read Terraform's state":          {"D", get("state/shop")},
-		"write Terraform's state":         {"D", put("state/shop")},
-		"write another bucket":            {"", in(b.bucket+"2", "artifacts/a")},
-		"remove an archive": {"D", func(cfg aws.Config) error {
-			_, err := client(cfg).DeleteObject(b.Context(), &s3.DeleteObjectInput{Bucket: aws.String(b.bucket), Key: aws.String("archive/a")})
+	remove := func(key string) func(aws.Config) error {
+		return func(cfg aws.Config) error {
+			_, err := client(cfg).DeleteObject(b.Context(), &s3.DeleteObjectInput{Bucket: aws.String(b.bucket), Key: aws.String(key)})
 			return err
-		}},
-		"list the bucket": {"A D L R", func(cfg aws.Config) error {
+		}
+	}
+	list := func(prefix string) func(aws.Config) error {
+		return func(cfg aws.Config) error {
+			_, err := client(cfg).ListObjectsV2(b.Context(), &s3.ListObjectsV2Input{Bucket: aws.String(b.bucket), Prefix: aws.String(prefix)})
+			return err
+		}
+	}
+	return map[string]right{
+		"read an artifact":  {"B D I L X", get("artifacts/a")},
+		"write an artifact": {"D", put("artifacts/a")},
+		"read what a command printed in an environment": {"D L", get("output/environments/a")},
+		"read what a command of a stage printed":        {"D", get("output/stages/a")},
+		"remove what a command of a stage printed":      {"D", remove("output/stages/a")},
+		"write what a command printed":                  {"B I X", put("output/stages/a")},
+		"read a log":                                    {"A D L R", get("logs/a")},
+		"write a log":                                   {"D L", put("logs/shop/e-1")},
+		"send a file to an environment":                 {"D L", put("transfer/environments/a")},
+		"fetch a file of an environment":                {"D L", get("transfer/environments/a")},
+		"send a file to what a stage runs":              {"D", put("transfer/stages/a")},
+		"fetch a file of a stage":                       {"D", get("transfer/stages/a")},
+		"remove a file of a stage":                      {"D", remove("transfer/stages/a")},
+		"send a step to CodeBuild":                      {"D", put("transfer/steps/a/job")},
+		"fetch a step":                                  {"D", get("transfer/steps/a/job")},
+		"send back what a step left":                    {"D T", put("transfer/steps/a/result.tar.gz")},
+		"put a file elsewhere among the transfers":      {"", put("transfer/a")},
+		"read an archive":                               {"A D L R", get("archive/a")},
+		"archive a record":                              {"D", put("archive/a")},
+		"read Terraform's state":                        {"D", get("state/shop")},
+		"write Terraform's state":                       {"D", put("state/shop")},
+		"write another bucket":                          {"", in(b.bucket+"2", "artifacts/a")},
+		"remove an archive":                             {"D", remove("archive/a")},
+		"list the bucket":                               {"", list("")},
+		"list archives":                                 {"A D L R", list("archive/")},
+		"list artifacts":                                {"D L", list("artifacts/")},
+		"list what is on its way":                       {"", list("transfer/")},
+		"list the files of stages":                      {"D", list("transfer/stages/")},
+		"list the steps in CodeBuild":                   {"D", list("transfer/steps/")},
+		"list what stages printed":                      {"D", list("output/stages/")},
+		"list files of environments":                    {"D L", list("transfer/environments/")},
+		"list workspaces of Terraform":                  {"D", list("env:/")},
+		"list the whole bucket without a prefix": {"", func(cfg aws.Config) error {
 			_, err := client(cfg).ListObjectsV2(b.Context(), &s3.ListObjectsV2Input{Bucket: aws.String(b.bucket)})
 			return err
 		}},
-		"give what a command printed to the bucket's owner": {"I", func(cfg aws.Config) error {
+		"give what a command printed to the bucket's owner": {"B I X", func(cfg aws.Config) error {
 			_, err := client(cfg).PutObjectAcl(b.Context(), &s3.PutObjectAclInput{Bucket: aws.String(b.bucket), Key: aws.String("output/a"), ACL: s3types.ObjectCannedACLBucketOwnerFullControl})
 			return err
 		}},
-		"ask how the bucket encrypts": {"I", func(cfg aws.Config) error {
+		"ask how the bucket encrypts": {"B I X", func(cfg aws.Config) error {
 			_, err := client(cfg).GetBucketEncryption(b.Context(), &s3.GetBucketEncryptionInput{Bucket: aws.String(b.bucket)})
 			return err
 		}},
@@ -392,10 +426,17 @@ func (b *rightsBed) machineRights() map[string]right {
 	}
 	const shell = "AWS-RunShellScript"
 	return map[string]right{
-		"launch an instance":                         {"D L", launch(func(*ec2.RunInstancesInput) {})},
-		"launch from an image of the stack":          {"D L", launch(func(in *ec2.RunInstancesInput) { in.ImageId = aws.String(b.image) })},
-		"launch with version 1 of the metadata":      {"", launch(func(in *ec2.RunInstancesInput) { in.MetadataOptions.HttpTokens = ec2types.HttpTokensStateOptional })},
-		"launch without the stack's tag":             {"", launch(func(in *ec2.RunInstancesInput) { in.TagSpecifications = nil })},
+		"launch an instance":                    {"D L", launch(func(*ec2.RunInstancesInput) {})},
+		"launch from an image of the stack":     {"D L", launch(func(in *ec2.RunInstancesInput) { in.ImageId = aws.String(b.image) })},
+		"launch with version 1 of the metadata": {"", launch(func(in *ec2.RunInstancesInput) { in.MetadataOptions.HttpTokens = ec2types.HttpTokensStateOptional })},
+		"launch without the stack's tag":        {"", launch(func(in *ec2.RunInstancesInput) { in.TagSpecifications = nil })},
+		"launch with production's instance profile": {"D", launch(func(in *ec2.RunInstancesInput) {
+			in.IamInstanceProfile.Name = aws.String(b.cloud.Stack().Outputs["InstanceProfile"])
+		})},
+		"launch with the builders' instance profile": {"D", launch(func(in *ec2.RunInstancesInput) {
+			in.IamInstanceProfile.Name = aws.String(b.cloud.Stack().Outputs["BuilderInstanceProfile"])
+		})},
+		"launch into production's security group":    {"D", launch(func(in *ec2.RunInstancesInput) { in.NetworkInterfaces[0].Groups = []string{b.lastingGroup} })},
 		"launch with another instance profile":       {"", launch(func(in *ec2.RunInstancesInput) { in.IamInstanceProfile.Name = aws.String("admin") })},
 		"terminate an instance of the stack":         {"D L", terminate(b.free)},
 		"terminate what a stage runs":                {"D", terminate(b.staged)},
@@ -439,12 +480,23 @@ func (b *rightsBed) groupRights() map[string]right {
 		return func(cfg aws.Config) error {
 			_, err := scheduler.NewFromConfig(cfg).CreateSchedule(b.Context(), &scheduler.CreateScheduleInput{
 				Name: aws.String(name), ScheduleExpression: aws.String("at(2030-01-01T00:00:00)"), FlexibleTimeWindow: &schedulertypes.FlexibleTimeWindow{Mode: schedulertypes.FlexibleTimeWindowModeOff},
-				Target: &schedulertypes.Target{Arn: aws.String("arn:aws:scheduler:::aws-sdk:autoscaling:deleteAutoScalingGroup"), RoleArn: aws.String(b.cloud.Stack().Role(role).ARN)},
+				Target: &schedulertypes.Target{Arn: aws.String("arn:aws:scheduler:::aws-sdk:autoscaling:deleteAutoScalingGroup"), RoleArn: aws.String(b.cloud.Stack().Role(role).ARN), Input: aws.String(`{"AutoScalingGroupName": "penstock-a", "ForceDelete": true}`)},
 			})
 			return err
 		}
 	}
+	unbalance := func(listener *string) func(aws.Config) error {
+		return func(cfg aws.Config) error {
+			arn := strings.Join(strings.Split(strings.Replace(*listener, ":listener/", ":loadbalancer/", 1), "/")[:4], "/")
+			_, err := elb.NewFromConfig(cfg).DeleteLoadBalancer(b.Context(), &elb.DeleteLoadBalancerInput{LoadBalancerArn: aws.String(arn)})
+			return err
+		}
+	}
 	return map[string]right{
+		"delete a load balancer of the stack":       {"D L", unbalance(&b.listener)},
+		"delete a load balancer that expires":       {"D E L S", unbalance(&b.expiringListener)},
+		"delete the load balancer of a stage":       {"D", unbalance(&b.stagedListener)},
+		"delete that of a stage that expires":       {"D S", unbalance(&b.stagedExpiringListener)},
 		"delete a group of the stack":               {"D L", remove("free")},
 		"delete a group that expires":               {"D E L S", remove("expiring")},
 		"delete the group of a stage that expires":  {"D S", remove("stagedexpiring")},
@@ -586,7 +638,7 @@ func (b *rightsBed) otherRights() map[string]right {
 	}
 	become := func(role string) func(aws.Config) error {
 		return func(cfg aws.Config) error {
-			_, err := sts.NewFromConfig(cfg).AssumeRole(b.Context(), &sts.AssumeRoleInput{RoleArn: aws.String(s.Role(role).ARN), RoleSessionName: aws.String("x")})
+			_, err := sts.NewFromConfig(cfg).AssumeRole(b.Context(), &sts.AssumeRoleInput{RoleArn: aws.String(s.Role(role).ARN), RoleSessionName: aws.String("tests")})
 			return err
 		}
 	}

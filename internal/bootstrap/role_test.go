@@ -19,6 +19,7 @@ import (
 // letters name the roles in the table of what they may.
 var letters = map[string]string{
 	"A": cloudtest.Approver, "D": cloudtest.Deployer, "L": cloudtest.Launcher, "R": cloudtest.Runner, "T": cloudtest.Step, "I": cloudtest.Instance,
+	"X": "TestInstanceRole", "B": "BuilderInstanceRole",
 	"S": "SchedulerRole", "E": "LauncherSchedulerRole",
 }
 
@@ -97,7 +98,7 @@ func TestRolesTrust(t *testing.T) {
 	d := withCI(t, nil)
 	const home, abroad = "123456789012", "999999999999"
 	services := map[string]string{
-		"InstanceRole": "ec2.amazonaws.com", "SchedulerRole": "scheduler.amazonaws.com", "LauncherSchedulerRole": "scheduler.amazonaws.com",
+		"InstanceRole": "ec2.amazonaws.com", "TestInstanceRole": "ec2.amazonaws.com", "BuilderInstanceRole": "ec2.amazonaws.com", "SchedulerRole": "scheduler.amazonaws.com", "LauncherSchedulerRole": "scheduler.amazonaws.com",
 		"RunnerRole": "codebuild.amazonaws.com", "StepRole": "codebuild.amazonaws.com", "ApplyTriggerRole": "events.amazonaws.com", "PipeRole": "pipes.amazonaws.com",
 	}
 	people := func(account string) iamtest.Principal {

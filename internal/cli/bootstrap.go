@@ -80,6 +80,7 @@ func (o *bootstrapOptions) flags(c *cobra.Command) {
 	flags.Bool("public-instances", false, "let clients reach the service on single instances, too, for public_endpoints")
 	flags.Bool("own-key", false, "encrypt bucket, table and topic with a KMS key of the account, which costs money every month")
 	flags.StringSliceVar(&p.ImageKeys, "image-keys", nil, "ARNs of KMS keys of images and volumes, beside those with an alias below alias/penstock/: the default key of EBS, or keys of accounts that share images")
+	flags.StringSliceVar(&p.InstanceRoles, "instance-roles", nil, "ARNs of roles that instances may have where a stage names their instance profile, beside those of the stack")
 	flags.StringVar(&p.ParameterPath, "parameter-path", "", "a path of SSM parameters that name images, beside /penstock, such as /acme/images")
 	flags.StringVar(&p.Repository, "repository", "", "the git repository of a Terraform configuration that AWS applies by itself, such as https://example.com/acme/pipeline.git")
 	flags.StringVar(&p.Ref, "ref", "", "the branch or tag of that repository (default main)")
@@ -109,7 +110,7 @@ func (o *bootstrapOptions) complete(c *cobra.Command) error {
 		p.PublicSubnets = p.PrivateSubnets
 	}
 	if o.destroy {
-		for _, name := range []string{"zones", "nat", "addresses", "vpc", "subnets", "public-subnets", "bucket", "table", "port", "clients", "listener-ports", "public-instances", "own-key", "image-keys", "parameter-path",
+		for _, name := range []string{"zones", "nat", "addresses", "vpc", "subnets", "public-subnets", "bucket", "table", "port", "clients", "listener-ports", "public-instances", "own-key", "image-keys", "instance-roles", "parameter-path",
 			"repository", "ref", "directory", "repository-token", "terraform", "every", "dry-run"} {
 			if flags.Changed(name) {
 				return &usageError{fmt.Errorf("--destroy removes the whole stack, so --%s has no effect with it", name)}
@@ -241,7 +242,8 @@ func (o *bootstrapOptions) print(r bootstrap.Resources) error {
 	for _, row := range [][2]string{
 		{"vpc", r.VPC}, {"public subnets", strings.Join(r.PublicSubnets, " ")}, {"private subnets", strings.Join(r.PrivateSubnets, " ")},
 		{"bucket", r.Bucket}, {"table", r.Table}, {"topic", r.Topic}, {"instance profile", r.InstanceProfile},
-		{"instance security group", r.InstanceSecurityGroup}, {"builder security group", r.BuilderSecurityGroup}, {"load balancer security group", r.LoadBalancerSecurityGroup},
+		{"test instance profile", r.TestInstanceProfile}, {"builder instance profile", r.BuilderInstanceProfile},
+		{"instance security group", r.InstanceSecurityGroup}, {"test security group", r.TestSecurityGroup}, {"builder security group", r.BuilderSecurityGroup}, {"load balancer security group", r.LoadBalancerSecurityGroup},
 		{"approver role", r.ApproverRole}, {"deployer role", r.DeployerRole}, {"launcher role", r.LauncherRole}, {"runner role", r.RunnerRole},
 		{"scheduler role", r.SchedulerRole}, {"launcher scheduler role", r.LauncherSchedulerRole}, {"step role", r.StepRole}, {"runner project", r.RunnerProject}, {"apply project", r.ApplyProject}, {"ci log group", r.CILogGroup},
 	} {

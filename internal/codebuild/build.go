@@ -70,8 +70,11 @@ func (w *Worker) start(ctx context.Context, work pipeline.Work, t *transfer) (*b
 	out, err := w.client.StartBuild(asked, &codebuild.StartBuildInput{
 		ProjectName: aws.String(w.Project), IdempotencyToken: aws.String(hex.EncodeToString(sum[:])),
 		BuildspecOverride: aws.String(buildspec), SourceTypeOverride: types.SourceTypeNoSource,
-		ArtifactsOverride:              &types.ProjectArtifacts{Type: types.ArtifactsTypeNoArtifacts},
-		EnvironmentVariablesOverride:   []types.EnvironmentVariable{{Name: aws.String(jobVariable), Value: aws.String(job), Type: types.EnvironmentVariableTypePlaintext}},
+		ArtifactsOverride: &types.ProjectArtifacts{Type: types.ArtifactsTypeNoArtifacts},
+		EnvironmentVariablesOverride: []types.EnvironmentVariable{
+			{Name: aws.String(jobVariable), Value: aws.String(job), Type: types.EnvironmentVariableTypePlaintext},
+			{Name: aws.String(digestVariable), Value: aws.String(t.digest), Type: types.EnvironmentVariableTypePlaintext},
+		},
 		TimeoutInMinutesOverride:       minutes(max(work.Timeout+overhead, minBuild)),
 		QueuedTimeoutInMinutesOverride: minutes(queueLimit),
 	})

@@ -186,7 +186,7 @@ func (b *bed) wantNothing() {
 	objects, err := b.store().ListObjectsV2(context.Background(), &s3.ListObjectsV2Input{Bucket: aws.String(b.bucket)})
 	b.must(err)
 	for _, o := range objects.Contents {
-		if !strings.HasPrefix(aws.ToString(o.Key), "transfer/files/") {
+		if !strings.HasPrefix(aws.ToString(o.Key), "transfer/steps/files/") {
 			b.Errorf("object %s is left", aws.ToString(o.Key))
 		}
 	}
@@ -444,6 +444,28 @@ func TestSecrets(t *testing.T) {
 		t.Errorf("the URL of the job is in the log, or is %q", url)
 	} else if resp, err := http.Get(url); err != nil || resp.StatusCode != http.StatusNotFound {
 		t.Errorf("the job can still be read: %v, %v", resp, err)
+	}
+	b.wantNothing()
+}
+
+// A job that another puts in place of the one that was sent is not run.
+func TestForgedJob(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	b.cloud.Fail(cloudtest.Fault{Service: "codebuild", Action: "StartBuild", Do: func() {
+		objects, err := b.store().ListObjectsV2(context.Background(), &s3.ListObjectsV2Input{Bucket: aws.String(b.bucket)})
+		b.must(err)
+		for _, o := range objects.Contents {
+			if strings.HasSuffix(aws.ToString(o.Key), "/job") {
+				_, err := b.store().PutObject(context.Background(), &s3.PutObjectInput{Bucket: aws.String(b.bucket), Key: o.Key, Body: strings.NewReader("echo the job is forged\n")})
+				b.must(err)
+			}
+		}
+	}})
+	_, err := b.runner.Run(t.Context(), b.request("true"))
+	b.wantError(err, pipeline.CodeFailed, "FAILED")
+	if strings.Contains(b.cloud.BuildLogs(), "the job is forged\n") {
+		t.Errorf("it was run:\n%s", b.cloud.BuildLogs())
 	}
 	b.wantNothing()
 }

@@ -16,10 +16,15 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/runlog"
 )
 
-// jobVariable is the build's variable with the URL of its job.
-const jobVariable = "PENSTOCK_JOB"
+// The build's variables: the URL of its job, and the SHA-256 that the job must have, in hex.
+// Who starts the build sets them, and who can write to the bucket does not.
+const (
+	jobVariable    = "PENSTOCK_JOB"
+	digestVariable = "PENSTOCK_JOB_SHA256"
+)
 
 // buildspec is what every build does. CodeBuild logs the commands, so nothing that is
 // one build's own is in them.
@@ -27,7 +32,7 @@ const buildspec = `version: 0.2
 phases:
   build:
     commands:
-      - curl -fsS --retry 5 --retry-connrefused -o "${TMPDIR:-/tmp}/penstock-job" "$PENSTOCK_JOB" && unset PENSTOCK_JOB && sh "${TMPDIR:-/tmp}/penstock-job"
+      - curl -fsS --retry 5 --retry-connrefused -o "${TMPDIR:-/tmp}/penstock-job" "$PENSTOCK_JOB" && echo "$PENSTOCK_JOB_SHA256  ${TMPDIR:-/tmp}/penstock-job" | sha256sum -c - >/dev/null && unset PENSTOCK_JOB && sh "${TMPDIR:-/tmp}/penstock-job"
 `
 
 // What is in the archive that comes back.
@@ -54,6 +59,8 @@ type job struct {
 	work pipeline.Work
 
 	self, tree, result string // URLs
+	treeDigest         string // SHA-256 of the tree's archive, in hex
+	seal               seal   // of the result
 	object             string // s3:// address of the result
 	start              string // URL of the time at which to begin; empty: at once
 	files              []sentFile
@@ -70,7 +77,10 @@ func (j job) script() string {
 	set("job_id", j.id)
 	set("job_self_url", j.self)
 	set("job_tree_url", j.tree)
+	set("job_tree_digest", j.treeDigest)
 	set("job_result_url", j.result)
+	set("job_seal_inner", j.seal.inner)
+	set("job_seal_outer", j.seal.outer)
 	set("job_result_object", j.object)
 	set("job_start_url", j.start)
 	set("job_directory", path.Clean(cmp.Or(strings.ReplaceAll(j.work.Dir, `\`, "/"), ".")))
@@ -78,8 +88,7 @@ func (j job) script() string {
 	set("job_grace", fmt.Sprint(int64(grace/time.Second)))
 	set("job_line", j.work.Line)
 	set("job_untouched", j.untouched.Format("200601021504.05"))
-	set("job_mask", maskScript(j.work.Mask))
-	b.WriteString("variables() {\n:\n")
+	b.WriteString("mask() {\n" + runlog.MaskShell(j.work.Mask, `"$job_work/mask"`) + "}\nvariables() {\n:\n")
 	for _, name := range slices.Sorted(maps.Keys(j.work.Env)) {
 		if j.work.Files[name] != "" {
 			continue
@@ -114,20 +123,3 @@ func checkNames(work pipeline.Work) error {
 }
 
 var validName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-
-// special are the characters with a meaning in a pattern of sed.
-var special = strings.NewReplacer(`\`, `\\`, `/`, `\/`, `.`, `\.`, `*`, `\*`, `[`, `\[`, `^`, `\^`, `$`, `\$`)
-
-// maskScript returns the sed script that masks texts in lines, the longest first, so
-// that one that is part of another leaves nothing of that.
-func maskScript(texts []string) string {
-	texts = slices.Clone(texts)
-	slices.SortFunc(texts, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
-	var b strings.Builder
-	for _, text := range texts {
-		fmt.Fprintf(&b, "s/%s/***/g\n", special.Replace(text))
-	}
-	return b.String()
-}
-
-// quote quotes a word for a shell.

@@ -7,7 +7,8 @@ curl -fsS --retry 5 --retry-connrefused -X DELETE "$job_self_url" || give_up "th
 rm -f "$0"
 job_work=$(mktemp -d) || give_up "there is no room for the work tree"
 job_tree="$job_work/tree"
-mkdir "$job_tree" && fetch "$job_work/tree.tar.gz" "$job_tree_url" && tar -xzf "$job_work/tree.tar.gz" -C "$job_tree" ||
+mkdir "$job_tree" && fetch "$job_work/tree.tar.gz" "$job_tree_url" &&
+  echo "$job_tree_digest  $job_work/tree.tar.gz" | sha256sum -c - >/dev/null && tar -xzf "$job_work/tree.tar.gz" -C "$job_tree" ||
   give_up "the work tree could not be fetched"
 rm "$job_work/tree.tar.gz"
 # The archive has no times. All alike they suit make as well as zip, and being old they
@@ -31,14 +32,7 @@ if [ -n "$job_start_url" ]; then # with others, once all are here
   export PENSTOCK_START
 fi
 
-masked() { cat; }
-if [ -n "$job_mask" ]; then
-  printf '%s\n' "$job_mask" > "$job_work/mask"
-  unbuffered=
-  if sed -u -e p </dev/null 2>/dev/null; then unbuffered=-u; fi
-  masked() { LC_ALL=C sed $unbuffered -f "$job_work/mask"; }
-fi
-
+mask
 run() { # in a group of its own, so that nothing of it is left when it has ended
   cd "$job_tree/$job_directory" || exit
   variables
@@ -59,6 +53,10 @@ esac
 echo "penstock $job_id ends"
 
 tar -czf "$job_work/result.tar.gz" -C "$job_work" exit tree || give_up "the work tree could not be packed"
+# The seal behind the archive shows that this job made it: its keys are nowhere else.
+digest() { sha256sum | cut -d' ' -f1; }
+sealed=$({ printf %s "$job_seal_inner"; cat "$job_work/result.tar.gz"; } | digest)
+{ printf %s "$job_seal_outer"; printf %s "$sealed"; } | digest | tr -d '\n' >> "$job_work/result.tar.gz"
 # The URL is valid for as long as the session that signed it, which long steps outlive.
 # The build's own role may put this one object, too, where its image has the AWS CLI.
 send_back() {

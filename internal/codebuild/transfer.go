@@ -28,9 +28,9 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/regular"
 )
 
-// filesPrefix is where files on their way are in the bucket. Its life cycle removes
-// what a crash leaves after a day.
-const filesPrefix = "transfer/"
+// filesPrefix is where files of steps on their way are in the bucket, which deployers alone
+// can read. Its life cycle removes what a crash leaves after a day.
+const filesPrefix = "transfer/steps/"
 
 // freshness is how old a file that is kept by its digest may be to be used again:
 // the bucket's life cycle must not remove it before a build that waits has read it.
@@ -48,10 +48,15 @@ type transfer struct {
 	// ago, so that no difference between the clocks makes it a time that the command
 	// sets.
 	untouched time.Time
+	digest    string // SHA-256 of the job, in hex; set by send
+	seal      seal   // of what comes back
 }
 
 func newTransfer(work pipeline.Work) *transfer {
-	return &transfer{id: rand.Text(), life: min(queueLimit+work.Timeout+overhead, maxURLLife), untouched: time.Now().UTC().Add(-24 * time.Hour).Truncate(time.Second)}
+	return &transfer{
+		id: rand.Text(), life: min(queueLimit+work.Timeout+overhead, maxURLLife),
+		untouched: time.Now().UTC().Add(-24 * time.Hour).Truncate(time.Second), seal: newSeal(),
+	}
 }
 
 func (t *transfer) job() string    { return filesPrefix + t.id + "/job" }
@@ -68,7 +73,8 @@ func (w *Worker) send(ctx context.Context, t *transfer, work pipeline.Work, shar
 		return pipeline.Errorf(pipeline.CodeFailed, op, "%w", err)
 	}
 	defer func() { _ = packed.Close(); _ = os.Remove(packed.Name()) }()
-	if err := w.Pack(ctx, work.Tree, packed); err != nil {
+	tree := sha256.New()
+	if err := w.Pack(ctx, work.Tree, io.MultiWriter(packed, tree)); err != nil {
 		return cloud.Fault(ctx, op, err)
 	}
 	if _, err := packed.Seek(0, io.SeekStart); err != nil {
@@ -77,7 +83,7 @@ func (w *Worker) send(ctx context.Context, t *transfer, work pipeline.Work, shar
 	if err := w.put(ctx, t.tree(), packed); err != nil {
 		return cloud.Fault(ctx, op, err)
 	}
-	j := job{id: t.id, work: work, untouched: t.untouched, object: "s3://" + w.Bucket + "/" + t.result()}
+	j := job{id: t.id, work: work, untouched: t.untouched, treeDigest: hex.EncodeToString(tree.Sum(nil)), seal: t.seal, object: "s3://" + w.Bucket + "/" + t.result()}
 	for _, file := range slices.Sorted(maps.Keys(work.Files)) {
 		url, err := w.urlOf(ctx, get, shared[work.Files[file]], t.life)
 		if err != nil {
@@ -103,7 +109,10 @@ func (w *Worker) send(ctx context.Context, t *transfer, work pipeline.Work, shar
 			return err
 		}
 	}
-	return cloud.Fault(ctx, "send job", w.put(ctx, t.job(), strings.NewReader(j.script())))
+	script := j.script()
+	sum := sha256.Sum256([]byte(script))
+	t.digest = hex.EncodeToString(sum[:])
+	return cloud.Fault(ctx, "send job", w.put(ctx, t.job(), strings.NewReader(script)))
 }
 
 // put puts an object. Once it has begun, its answer is waited for even when the context
@@ -197,7 +206,7 @@ func digestOf(key string) string { return key[strings.LastIndex(key, "/")+1:] }
 
 // fetch gets what a build left, puts the tree in place of the directory, and returns
 // the exit status as the job wrote it. Where the build left nothing, the error is
-// that of a missing object.
+// that of a missing object; where something else than the job wrote it, CodeCorrupt.
 func (w *Worker) fetch(ctx context.Context, t *transfer, tree string) (status string, err error) {
 	const op = "fetch work tree"
 	out, err := w.s3.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String(w.Bucket), Key: aws.String(t.result())})
@@ -212,13 +221,17 @@ func (w *Worker) fetch(ctx context.Context, t *transfer, tree string) (status st
 	defer func() { _ = os.RemoveAll(dir) }()
 	result := filepath.Join(dir, "result")
 	var kept []string
-	err = w.Unpack(ctx, out.Body, result, func(name string, modified time.Time) {
+	sealed := t.seal.open(out.Body)
+	err = w.Unpack(ctx, sealed, result, func(name string, modified time.Time) {
 		if inTree, ok := strings.CutPrefix(name, treeDir+"/"); ok && modified.Equal(t.untouched) {
 			kept = append(kept, inTree)
 		}
 	})
 	if err != nil {
 		return "", unpackError(ctx, op, err)
+	}
+	if err := sealed.check(); err != nil {
+		return "", cloud.Fault(ctx, op, err)
 	}
 	text, err := readExit(result)
 	if err == nil {

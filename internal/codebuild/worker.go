@@ -4,12 +4,12 @@
 // Package codebuild runs commands in builds of AWS CodeBuild: it is the worker of
 // stages with runner = "codebuild".
 //
-// What a build needs goes through the bucket, under transfer/: the packed tree, and
+// What a build needs goes through the bucket, under transfer/steps/: the packed tree, and
 // a job, which is a script with the command, its variables and its secrets. The
-// build itself is given one URL, that of the job, and the job is removed the moment
-// it has been read: neither the build's visible environment nor its log holds
-// anything of it. The build packs the tree again with the command's exit status, and
-// from here it is unpacked in place of the directory. Output comes by CloudWatch Logs.
+// build itself is given one URL, that of the job, with its digest, and the job is removed
+// the moment it has been read: neither the build's visible environment nor its log holds
+// anything of it. The build packs the tree again with the command's exit status and a seal,
+// and from here it is unpacked in place of the directory. Output comes by CloudWatch Logs.
 //
 // The package decides nothing, and knows no steps: package step does.
 //

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"maps"
 	"time"
+	"unicode/utf8"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -103,9 +104,13 @@ type Command struct {
 	// Rollback is about the one that passed last before the current one. CancelPromotion is
 	// about the one that was promoted. Pause, Resume and Retry are about no build.
 	Build  string
-	Reason string // Reject and Override need one
+	Reason string // Reject and Override need one; at most MaxReason characters
 	Looked Looked
 }
+
+// MaxReason is how many characters a reason has at most. A decision has everybody's, and a
+// ledger takes no record of any size.
+const MaxReason = 4000
 
 // Looked is what the person saw before deciding; nil for what was not shown. If it has
 // changed since, the command is refused with CodeConflict, which says what has happened.
@@ -178,10 +183,18 @@ func (d *Decisions) Check(st *pipeline.State, c Command) error {
 		return state.NoStage(c.Pipeline, c.Stage)
 	}
 	r := rules[c.Verb]
-	if err := r.check(d, st, s, c); err != nil || r.idle == nil {
+	if err := d.allow(r, st, s, c); err != nil || r.idle == nil {
 		return err
 	}
 	return r.idle(d, st, s, c)
+}
+
+// allow refuses what a verb's rule refuses, and a reason that is too long.
+func (d *Decisions) allow(r rule, st *pipeline.State, s pipeline.Stage, c Command) error {
+	if n := utf8.RuneCountInString(c.Reason); n > MaxReason {
+		return pipeline.Errorf(pipeline.CodeInvalid, c.op(), "the reason has %d characters, and may have %d", n, MaxReason)
+	}
+	return r.check(d, st, s, c)
 }
 
 // Complete returns a command with the build that it is about, and what the person looks at
@@ -198,7 +211,7 @@ func (d *Decisions) Complete(st *pipeline.State, c Command) (Command, error) {
 			return c, err
 		}
 	}
-	if err := rule.check(d, st, s, c); err != nil {
+	if err := d.allow(rule, st, s, c); err != nil {
 		return c, err
 	}
 	switch c.Verb {
@@ -247,7 +260,7 @@ func (d *Decisions) try(ctx context.Context, c *Command) (o Outcome, again bool,
 			return o, false, err
 		}
 	}
-	if err := rule.check(d, st, s, *c); err != nil {
+	if err := d.allow(rule, st, s, *c); err != nil {
 		return o, false, err
 	}
 	r, err := rule.record(d, st, s, *c)

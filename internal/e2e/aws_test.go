@@ -30,7 +30,8 @@ func TestRouteOnAWS(t *testing.T) {
 		`command = "cp \"$PENSTOCK_SOURCE/image/rootfs/etc/motd\" etc/stamp"`, `command = "mkdir -p etc; cp \"$PENSTOCK_SOURCE/image/rootfs/etc/motd\" etc/stamp"`,
 		`after    = [penstock_stage.acceptance.passed]
 }`, `after    = [penstock_stage.acceptance.passed]
-  environment = { port = 8000, drain_timeout = "1s", shift = [{ percent = 50, pause = "1s" }], alarms = ["errors"], keep_previous = "1h" }
+  environment = { port = 8000, drain_timeout = "1s", shift = [{ percent = 50, pause = "1s" }], alarms = ["errors"], keep_previous = "1h",
+    scaling = { min = 1, max = 6, target = { cpu = 60 }, schedule = [{ name = "night", cron = "0 20 * * *", time_zone = "Europe/Berlin", min = 1 }] } }
 }`,
 		`interval = "50ms"`, `interval = "50ms", start_timeout = "5s"`,
 	).Replace(faultConfig()) + `

@@ -411,8 +411,8 @@ func (p memPlatform) Discard(ctx context.Context, id, fleet string) error {
 	})
 }
 
-func (p memPlatform) Resize(ctx context.Context, id string, n int) error {
-	return p.change(ctx, "resize", func() error { p.envs[id].instances = n; return nil })
+func (p memPlatform) Resize(ctx context.Context, id string, to pipeline.Size) error {
+	return p.change(ctx, "resize", func() error { p.envs[id].instances = to.Instances; return nil })
 }
 
 func (p memPlatform) Trust(ctx context.Context, id string, proxies []string) error {

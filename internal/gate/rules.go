@@ -45,6 +45,7 @@ const (
 	WhyOtherStage    WhyKind = "other_stage"    // the environment runs another definition
 	WhyOtherMachines WhyKind = "other_machines" // the environment has instances of another type
 	WhyScale         WhyKind = "scale"          // the environment is to have another number of Instances
+	WhyScaling       WhyKind = "scaling"        // the number of instances is to follow the load in another way
 	WhyProxies       WhyKind = "proxies"        // the endpoint is to trust other proxies
 	WhyPassed        WhyKind = "passed"         // the candidate passed before
 	WhyOverridden    WhyKind = "overridden"     // the candidate was let through
@@ -86,6 +87,8 @@ func (w Why) String() string {
 		return "its environment has instances of another type"
 	case WhyScale:
 		return "its environment is to have " + pipeline.Count(w.Instances, "instance")
+	case WhyScaling:
+		return "its number of instances is to follow the load in another way"
 	case WhyProxies:
 		return "its endpoint is to trust other proxies"
 	case WhyPassed:
@@ -354,6 +357,8 @@ func (r *rules) environmentAction(stage pipeline.Stage, candidate, digest string
 			return because(ActionRun, WhyOtherMachines)
 		case env.Instances != stage.Instances(r.Pipeline):
 			return because(ActionAdjust, WhyScale)
+		case !env.Spec.ScalesAlike(*stage.Env):
+			return because(ActionAdjust, WhyScaling)
 		case !env.Spec.TrustsAlike(*stage.Env):
 			return because(ActionAdjust, WhyProxies)
 		}

@@ -151,12 +151,12 @@ func (p *platform) Discard(_ context.Context, id, fleet string) error {
 }
 
 // Resize implements pipeline.Platform.
-func (p *platform) Resize(_ context.Context, id string, instances int) error {
+func (p *platform) Resize(_ context.Context, id string, to pipeline.Size) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if env := p.envs[id]; env != nil {
 		r := env.requests[env.serving]
-		r.Instances = instances
+		r.Instances = to.Instances
 		env.requests[env.serving] = r
 	}
 	return nil

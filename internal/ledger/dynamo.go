@@ -56,9 +56,13 @@ func blobKey(name string, seq int64, part string) string {
 	return name + "/" + skEvent(seq) + "/" + part
 }
 
-// maxInline is the size of a document that is kept in its item: DynamoDB takes
-// 400 KB for an item with all its names.
-const maxInline = 350_000
+// What DynamoDB takes is counted in bytes, with all names and keys.
+const (
+	// maxInline is the size of a document that is kept in its item, of 400 KB.
+	maxInline = 350_000
+	// maxTogether is that of all documents in a transaction, of 4 MB.
+	maxTogether = 3_500_000
+)
 
 // Blobs keeps documents that are too large for the table, by key.
 type Blobs interface {

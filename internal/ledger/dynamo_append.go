@@ -101,6 +101,7 @@ type transaction struct {
 	expect map[int]pipeline.Key // what the checks of versions are of
 	sealed []pipeline.Event
 	blobs  []string // that were stored for it
+	inline int      // bytes of the documents that are in its items
 	// absorbing: its events are those of pending decisions, whose items are there.
 	absorbing bool
 	absorbs   int64 // how many more pending decisions the history has with it
@@ -242,7 +243,7 @@ func (d *dynamoAppender) seal(ctx context.Context, t *transaction, head item, wr
 		if err != nil {
 			return err
 		}
-		stored, err := d.store(ctx, t, name, e.Seq, "event", body)
+		stored, err := d.store(ctx, t, document{name, e.Seq, "event", body, 1})
 		if err != nil {
 			return err
 		}
@@ -299,12 +300,13 @@ func (d *dynamoAppender) change(ctx context.Context, t *transaction, e pipeline.
 			}
 			continue
 		}
-		stored, err := d.store(ctx, t, name, e.Seq, skRecord(r.Key), r.Doc)
+		partitions := recordPartitions(name, r.Key, t.absorbing)
+		stored, err := d.store(ctx, t, document{name, e.Seq, skRecord(r.Key), r.Doc, len(partitions)})
 		if err != nil {
 			return err
 		}
 		stored["version"], stored["kind"], stored["id"] = number(r.Version), text(string(r.Kind)), text(r.ID)
-		for _, pk := range recordPartitions(name, r.Key, t.absorbing) {
+		for _, pk := range partitions {
 			writes.at(pk, skRecord(r.Key)).item = maps.Clone(stored).at(pk, skRecord(r.Key))
 		}
 	}
@@ -355,16 +357,27 @@ func runPartitions(name string, s pipeline.RunSummary) []string {
 	return list
 }
 
-// store returns an item with a document, or with the name of the blob that has it.
-func (d *dynamoAppender) store(ctx context.Context, t *transaction, name string, seq int64, part string, doc []byte) (item, error) {
-	if len(doc) <= maxInline {
-		return item{"doc": text(string(doc))}, nil
+// document is what an event brings into the table.
+type document struct {
+	pipeline string
+	seq      int64 // of the event
+	part     string
+	text     []byte
+	copies   int // items that have it
+}
+
+// store returns an item with a document, or with the name of the blob that has it: of one
+// that no item can have, and of those that would make the transaction too large.
+func (d *dynamoAppender) store(ctx context.Context, t *transaction, doc document) (item, error) {
+	if all := t.inline + doc.copies*len(doc.text); len(doc.text) <= maxInline && all <= maxTogether {
+		t.inline = all
+		return item{"doc": text(string(doc.text))}, nil
 	}
 	if d.Blobs == nil {
-		return nil, pipeline.Errorf(pipeline.CodeInvalid, opAppend, "%s of %d bytes is too large", part, len(doc))
+		return nil, pipeline.Errorf(pipeline.CodeInvalid, opAppend, "%s of %d bytes is too large", doc.part, len(doc.text))
 	}
-	blob := blobKey(name, seq, pipeline.HashOf(doc))
-	if err := d.Blobs.Put(ctx, blob, doc); err != nil {
+	blob := blobKey(doc.pipeline, doc.seq, pipeline.HashOf(doc.text))
+	if err := d.Blobs.Put(ctx, blob, doc.text); err != nil {
 		return nil, err
 	}
 	t.blobs = append(t.blobs, blob)

@@ -145,10 +145,13 @@ func (d *dynamoDecisions) leave(ctx context.Context, b pipeline.Batch, r pipelin
 // list reads a pipeline's decisions, in the order of their versions.
 func (d *dynamoDecisions) list(ctx context.Context, name string) (list []item, err error) {
 	err = d.each(ctx, query{pk: pkDecisions(name), before: skLeft(0)}, func(i item) (bool, error) {
-		if i.text("sk") != skPending {
-			list = append(list, i)
+		if i.text("sk") == skPending {
+			return true, nil
 		}
-		return true, nil
+		doc, err := d.doc(ctx, i)
+		i["doc"] = text(string(doc))
+		list = append(list, i)
+		return err == nil, err
 	})
 	slices.SortStableFunc(list, func(a, b item) int { return cmp.Compare(a.int("version"), b.int("version")) })
 	return list, err

@@ -4,6 +4,7 @@
 package ledger_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -131,6 +132,38 @@ func TestDynamoLargeDocument(t *testing.T) {
 	listed, err := s3.NewFromConfig(c.Own(), func(o *s3.Options) { o.UsePathStyle = true }).ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: aws.String("ledger-" + c.ID)})
 	if err != nil || len(listed.Contents) != 0 {
 		t.Errorf("after the purge the bucket has %v, %v", listed, err)
+	}
+}
+
+// A transaction has no more than DynamoDB takes, however much its events bring: what is
+// beyond that is kept beside the table, a decision among it.
+func TestDynamoLargeTransaction(t *testing.T) {
+	t.Parallel()
+	_, o := newTable(t)
+	d := openTable(t, o)
+	var events []pipeline.Event
+	for n := range 12 { // each twice: in its event, and in its record
+		e := build(fmt.Sprintf("b-%d", n))
+		e.Facts.Build.Revision.Message = strings.Repeat("x", 300_000)
+		events = append(events, e)
+	}
+	decided := pipeline.Event{Kind: pipeline.BuildDecided, Facts: pipeline.Facts{Decision: &pipeline.Decision{
+		Pipeline: "shop", Stage: "exploratory", Build: "b-1", Result: pipeline.Approved, Reason: strings.Repeat("y", 300_000), Actor: "alice",
+	}}}
+	if _, err := d.Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: append(events, decided)}); err != nil {
+		t.Fatal(err)
+	}
+	st, err := d.State(t.Context(), "shop")
+	if err != nil || len(st.Builds) != 12 || len(st.Builds["b-11"].Revision.Message) != 300_000 || len(st.Decisions) != 1 {
+		t.Errorf("read %d builds, %d decisions, %v", len(st.Builds), len(st.Decisions), err)
+	}
+	for _, got := range st.Decisions {
+		if len(got.Reason) != 300_000 {
+			t.Errorf("the decision has a reason of %d characters", len(got.Reason))
+		}
+	}
+	if n, err := d.Verify(t.Context(), ""); err != nil || n != 13 {
+		t.Errorf("verified %d events, %v", n, err)
 	}
 }
 

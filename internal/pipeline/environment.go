@@ -100,6 +100,8 @@ type ImageDefinition struct {
 	Follow   bool         `json:"follow,omitempty"`  // bake again when From resolves to another image
 	Cleanup  []string     `json:"cleanup,omitempty"` // shell lines before the image is taken
 	KMSKey   string       `json:"kms_key,omitempty"` // that encrypts it; empty: the platform's own
+	Profile  string       `json:"instance_profile,omitempty"`
+	Groups   []string     `json:"security_groups,omitempty"` // of the machine that bakes it
 	Publish  *Publication `json:"publish,omitempty"`
 	Keep     int          `json:"keep"` // older images retained besides those in use
 	Image    string       `json:"image,omitempty"`

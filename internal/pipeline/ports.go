@@ -211,6 +211,8 @@ type BakeRequest struct {
 	Commands    []Command // run in the root of the tree, in order
 	Cleanup     []string  // shell lines that run there at last
 	KMSKey      string    // that encrypts the image; empty: the platform's own
+	Profile     string    // of the machine that bakes; empty: the platform's for builders
+	Groups      []string  // security groups of that machine; none: the platform's
 	Log         io.Writer
 }
 
@@ -243,9 +245,12 @@ type FleetRequest struct {
 	Image        string // empty means an empty root
 	Instances    int
 	InstanceType string
-	Address      string // of the endpoint
-	Port         int    // of the endpoint; 0 means any free one, the same for the environment's life
-	Certificate  string // with which a new endpoint speaks HTTPS; empty: HTTP
+	Lasting      bool     // its instances may have what production's have, such as its secrets; else they are a test
+	Profile      string   // of the instances; empty: the platform's for what lasts, or for tests
+	Groups       []string // security groups of the instances; none: the platform's, likewise
+	Address      string   // of the endpoint
+	Port         int      // of the endpoint; 0 means any free one, the same for the environment's life
+	Certificate  string   // with which a new endpoint speaks HTTPS; empty: HTTP
 	Service      Service
 	Env          map[string]string
 	Secrets      Secrets
@@ -256,6 +261,7 @@ type FleetRequest struct {
 	ExpiresAt    time.Time
 	DrainTimeout time.Duration
 	Alarms       []string // that Shift will look at
+	Scaling      *Scaling // nil: none is declared
 	Log          io.Writer
 
 	TrustedProxies []string // whose forwarding headers the endpoint keeps; nil: DefaultTrustedProxies
@@ -268,6 +274,7 @@ type Traffic struct {
 	Steps        []ShiftStep   // before all of it goes; empty: all at once
 	Alarms       []string      // names; one that goes off sends the traffic back
 	KeepPrevious time.Duration // how long the fleet before is kept, so that it can be taken again
+	Scaling      *Scaling      // from then on; nil: what was attached to the fleet before goes on
 	Log          io.Writer
 }
 
@@ -352,9 +359,9 @@ type Fleets interface {
 	// Discard removes a prepared fleet that got no traffic. A new environment without another
 	// fleet is removed with it.
 	Discard(ctx context.Context, environment, fleet string) error
-	// Resize changes the number of instances that serve, and waits for health. If it is
-	// cancelled, the number may have changed.
-	Resize(ctx context.Context, environment string, instances int) error
+	// Resize changes the number of instances that serve, or how it follows the load, and waits
+	// for health. If it is cancelled, the number may have changed.
+	Resize(ctx context.Context, environment string, to Size) error
 	// Trust sets the proxies whose forwarding headers the endpoint of a serving fleet keeps,
 	// as addresses and networks; nil means DefaultTrustedProxies. It disturbs no request.
 	Trust(ctx context.Context, environment string, proxies []string) error

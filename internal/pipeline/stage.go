@@ -97,9 +97,12 @@ type EnvironmentSpec struct {
 	DataFrom       string            `json:"data_from,omitempty"`   // the stage whose environment's data is copied
 	DrainTimeout   time.Duration     `json:"drain_timeout"`         // 0 means DefaultDrainTimeout
 	InstanceType   string            `json:"instance_type,omitempty"`
-	Shift          []ShiftStep       `json:"shift,omitempty"`  // of a persistent environment; empty: all at once
-	Alarms         []string          `json:"alarms,omitempty"` // that send its traffic back
+	Profile        string            `json:"instance_profile,omitempty"` // of the instances, with their role; empty: the platform's
+	Groups         []string          `json:"security_groups,omitempty"`  // of the instances; none: the platform's
+	Shift          []ShiftStep       `json:"shift,omitempty"`            // of a persistent environment; empty: all at once
+	Alarms         []string          `json:"alarms,omitempty"`           // that send its traffic back
 	KeepPrevious   time.Duration     `json:"keep_previous,omitempty"`
+	Scaling        *Scaling          `json:"scaling,omitempty"`        // of a persistent environment; nil: none is declared
 	TrustedProxies []string          `json:"trusted_proxies,omitzero"` // whose forwarding headers the endpoint keeps; nil: DefaultTrustedProxies
 }
 
@@ -111,7 +114,7 @@ type ShiftStep struct {
 
 // Traffic returns how the traffic of the environment moves to a new fleet.
 func (e EnvironmentSpec) Traffic() Traffic {
-	return Traffic{Port: e.Port, Certificate: e.Certificate, Steps: e.Shift, Alarms: e.Alarms, KeepPrevious: e.KeepPrevious}
+	return Traffic{Port: e.Port, Certificate: e.Certificate, Steps: e.Shift, Alarms: e.Alarms, KeepPrevious: e.KeepPrevious, Scaling: e.Scaling}
 }
 
 // Step is one command, HTTP check or load profile of a run. Exactly one of
@@ -258,6 +261,19 @@ func (s Stage) EnvironmentFor(p Pipeline) EnvironmentSpec {
 	return spec
 }
 
+// Lasting reports whether the stage's instances may have what production's have, such as its
+// secrets: those of production itself, of the stage that rehearses it on its data, and what
+// serves until it is replaced. Tests may not.
+func (s Stage) Lasting() bool {
+	switch s.Type {
+	case TypeProduction, TypePreProduction:
+		return true
+	case TypeCustom, TypeBootstrap:
+		return s.Persistent()
+	}
+	return false
+}
+
 // WithDefaults fills in what the user left open and the stage's type decides: the name, the
 // trigger, the environment, approval and bake. The caller says whether the user set approval
 // and bake, because false is a choice there.
@@ -307,7 +323,8 @@ func (s Stage) WithDefaults(approval, bake *bool) Stage {
 
 // Digest returns the definition digest: a hash of all that decides what a run of the stage
 // does, so that a passed run with the same digest need not be repeated. Names, gates, the
-// pin, the number of instances and the way that traffic moves are no part of it.
+// pin, the number of instances, how it follows the load, and the way that traffic moves are no
+// part of it.
 func (s Stage) Digest(p Pipeline) string {
 	def := struct {
 		Type     StageType
@@ -325,7 +342,7 @@ func (s Stage) Digest(p Pipeline) string {
 	}
 	if s.Env != nil {
 		env := *s.Env
-		env.Instances, env.Shift, env.Alarms, env.KeepPrevious, env.TrustedProxies = 0, nil, nil, 0, nil
+		env.Instances, env.Shift, env.Alarms, env.KeepPrevious, env.TrustedProxies, env.Scaling = 0, nil, nil, 0, nil, nil
 		def.Env, def.Service = &env, &p.Service
 	}
 	return "d-" + hashJSON(def)[:16]

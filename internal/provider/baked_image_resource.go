@@ -57,6 +57,8 @@ type bakedImageModel struct {
 	Follow   types.Bool     `tfsdk:"follow_source"`
 	Cleanup  types.List     `tfsdk:"cleanup"`
 	KMSKey   types.String   `tfsdk:"kms_key"`
+	Profile  types.String   `tfsdk:"instance_profile"`
+	Groups   types.List     `tfsdk:"security_groups"`
 	Publish  types.Object   `tfsdk:"publish"`
 	ImageIDs types.Map      `tfsdk:"image_ids"`
 	Base     types.String   `tfsdk:"source_image_id"`
@@ -146,6 +148,8 @@ func (r *bakedImageResource) Schema(ctx context.Context, _ resource.SchemaReques
 				Optional: true, ElementType: types.StringType, Validators: []validator.List{listvalidator.ValueStringsAre(stringvalidator.LengthAtLeast(1))},
 				MarkdownDescription: "Command lines for the shell that run in the root of the image after the steps. On AWS, machine-specific files are removed first: host keys, machine ID, logs, histories, the state of cloud-init and of the SSM agent.",
 			},
+			"instance_profile":       optional("Name of the instance profile of the machine that bakes. The deployer role must be allowed to pass its role. Default: the stack's for builders, which may only do what Penstock needs. On AWS.", isInstanceProfile()),
+			"security_groups":        groupsAttribute("the machine that bakes, instead of the stack's, which lets nobody in"),
 			"kms_key":                optional("KMS key that encrypts the image, by ID or ARN. Default: the account's default key for EBS, which can't be shared. On AWS.", stringvalidator.LengthAtLeast(1)),
 			"publish":                publishAttribute(),
 			"image_ids":              schema.MapAttribute{Computed: true, ElementType: types.StringType, MarkdownDescription: "ID of the newest image by region; null if it is not published."},
@@ -191,6 +195,8 @@ func expandImageDefinition(ctx context.Context, m bakedImageModel, at *session, 
 	if src := expandSource(ctx, m.Source, diags); src != nil {
 		r.Source = *src
 	}
+	r.Profile = m.Profile.ValueString()
+	diags.Append(m.Groups.ElementsAs(ctx, &r.Groups, false)...)
 	diags.Append(m.Cleanup.ElementsAs(ctx, &r.Cleanup, false)...)
 	var steps []bakeStepModel
 	if !m.Steps.IsNull() {
@@ -211,6 +217,7 @@ func flattenImageDefinition(ctx context.Context, r pipeline.ImageDefinition, sch
 	m.Keep, m.Source = types.Int64Value(int64(r.Keep)), flattenSource(&r.Source)
 	fromTypes := sch.Attributes["from"].GetType().(types.ObjectType).AttrTypes
 	m.Follow, m.KMSKey, m.Cleanup = types.BoolValue(r.Follow), orNull(r.KMSKey), stringList(ctx, r.Cleanup, diags)
+	m.Profile, m.Groups = orNull(r.Profile), stringList(ctx, r.Groups, diags)
 	m.Publish = flattenPublish(ctx, r.Publish, sch.Attributes["publish"].GetType().(types.ObjectType).AttrTypes, diags)
 	from := fromModel{Directory: orNull(r.From.Directory), Image: orNull(r.From.Image), AMI: orNull(r.From.AMI), SSMParameter: orNull(r.From.SSMParameter)}
 	if f := r.From.Filter; f != nil {
@@ -274,7 +281,7 @@ func (r *bakedImageResource) ModifyPlan(ctx context.Context, req resource.Modify
 	}
 	m.ImageID, m.Size, m.Run, m.Log = types.StringUnknown(), types.Int64Unknown(), types.StringUnknown(), types.StringUnknown()
 	m.Base, m.Latest, m.ImageIDs = types.StringUnknown(), types.StringUnknown(), types.MapUnknown(types.StringType)
-	if known(ctx, m.Pipeline, m.Name, m.From, m.Source, m.Steps, m.Cleanup, m.KMSKey, m.Publish) {
+	if known(ctx, m.Pipeline, m.Name, m.From, m.Source, m.Steps, m.Cleanup, m.KMSKey, m.Profile, m.Groups, m.Publish) {
 		if err := r.plan(ctx, &m, state, resp); err != nil {
 			addError(&resp.Diagnostics, partOf("plan image", m.Name.ValueString()), r.session.pipelineName(m.Pipeline), err)
 			return

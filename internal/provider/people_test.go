@@ -103,7 +103,7 @@ resource "penstock_self_service_env" "alice" {
 			apptest.Append(t, a, pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{
 				{Kind: pipeline.EnvironmentChanged, Actor: "ada", Facts: pipeline.Facts{Environment: &env}},
 			}})
-			return platform(a).Resize(ctx, env.ID, 2)
+			return platform(a).Resize(ctx, env.ID, pipeline.Size{Instances: 2})
 		})
 	}
 	walk(t,

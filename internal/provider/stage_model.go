@@ -57,10 +57,13 @@ type environmentModel struct {
 	DataFrom     types.String `tfsdk:"data_from"`
 	DrainTimeout types.String `tfsdk:"drain_timeout"`
 	InstanceType types.String `tfsdk:"instance_type"`
+	Profile      types.String `tfsdk:"instance_profile"`
+	Groups       types.List   `tfsdk:"security_groups"`
 	Shift        types.List   `tfsdk:"shift"`
 	Alarms       types.List   `tfsdk:"alarms"`
 	KeepPrevious types.String `tfsdk:"keep_previous"`
 	Trusted      types.List   `tfsdk:"trusted_proxies"`
+	Scaling      types.Object `tfsdk:"scaling"`
 }
 
 // shiftModel is a step of a shift of traffic.
@@ -91,10 +94,12 @@ func expandStage(ctx context.Context, m stageModel, at *session, diags *diag.Dia
 		s.Env = &pipeline.EnvironmentSpec{
 			Instances: int(e.Instances.ValueInt64()), Env: expandStrings(ctx, e.Env, diags), SecretsVersion: e.EnvVersion.ValueInt64(),
 			Keep: e.Keep.ValueBool(), Address: e.Address.ValueString(), Port: int(e.Port.ValueInt64()), Certificate: e.Certificate.ValueString(), DataFrom: e.DataFrom.ValueString(),
-			DrainTimeout: expandDuration(e.DrainTimeout), InstanceType: e.InstanceType.ValueString(),
+			DrainTimeout: expandDuration(e.DrainTimeout), InstanceType: e.InstanceType.ValueString(), Profile: e.Profile.ValueString(),
 			Shift: expandShift(ctx, e.Shift, diags), KeepPrevious: expandDuration(e.KeepPrevious), TrustedProxies: expandProxies(e.Trusted),
+			Scaling: expandScaling(ctx, e.Scaling, diags),
 		}
 		diags.Append(e.Alarms.ElementsAs(ctx, &s.Env.Alarms, false)...)
+		diags.Append(e.Groups.ElementsAs(ctx, &s.Env.Groups, false)...)
 	}
 	return s.WithDefaults(m.Approval.ValueBoolPointer(), m.Bake.ValueBoolPointer())
 }
@@ -187,8 +192,9 @@ func flattenEnvironment(ctx context.Context, e, def *pipeline.EnvironmentSpec, e
 	m := environmentModel{
 		Instances: intOrNull(e.Instances), Env: flattenStrings(e.Env), EnvWO: types.MapNull(types.StringType), EnvVersion: intOrNull(e.SecretsVersion),
 		Address: orNull(e.Address), Port: intOrNull(e.Port), Certificate: orNull(e.Certificate), DataFrom: orNull(e.DataFrom), DrainTimeout: flattenDuration(e.DrainTimeout),
-		InstanceType: orNull(e.InstanceType), Shift: types.ListNull(envTypes["shift"].(types.ListType).ElemType), Alarms: types.ListNull(types.StringType),
+		InstanceType: orNull(e.InstanceType), Profile: orNull(e.Profile), Groups: stringList(ctx, e.Groups, diags), Shift: types.ListNull(envTypes["shift"].(types.ListType).ElemType), Alarms: types.ListNull(types.StringType),
 		KeepPrevious: flattenDuration(e.KeepPrevious), Trusted: flattenProxies(e.TrustedProxies),
+		Scaling: flattenScaling(ctx, e.Scaling, envTypes["scaling"].(types.ObjectType).AttrTypes, diags),
 	}
 	var d diag.Diagnostics
 	if len(e.Alarms) > 0 {

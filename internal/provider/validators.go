@@ -175,6 +175,14 @@ func isCertificate() validator.String {
 		`must be the ARN of a certificate, such as "arn:aws:acm:eu-west-1:123456789012:certificate/0123"`)
 }
 
+func isInstanceProfile() validator.String {
+	return stringvalidator.RegexMatches(regexp.MustCompile(`^[A-Za-z0-9+=,.@_-]{1,128}$`), `must be the name of an instance profile, not its ARN, such as "shop-production"`)
+}
+
+func isSecurityGroup() validator.String {
+	return stringvalidator.RegexMatches(regexp.MustCompile(`^sg-[0-9a-f]{8,17}$`), `must be the ID of a security group, such as "sg-0123456789abcdef0"`)
+}
+
 func isRoleARN() validator.String {
 	return stringvalidator.RegexMatches(regexp.MustCompile(`^arn:[a-z-]+:iam::[0-9]{12}:role/.+$`), `must be the ARN of a role, such as "arn:aws:iam::123456789012:role/deployer"`)
 }

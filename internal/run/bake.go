@@ -261,7 +261,7 @@ func (a *attempt) bakeImage(ctx context.Context, definition pipeline.ImageDefini
 	}
 	req := pipeline.BakeRequest{
 		Token: a.run.ID, Inputs: definition.Key(), Name: definition.Name, Labels: a.labels(), Image: definition.Base, Source: a.source(definition),
-		Cleanup: definition.Cleanup, KMSKey: definition.KMSKey, Log: a.log,
+		Cleanup: definition.Cleanup, KMSKey: definition.KMSKey, Profile: definition.Profile, Groups: definition.Groups, Log: a.log,
 	}
 	if definition.From.Directory != "" {
 		req.Tree = inside(a.source(definition), definition.From.Directory)

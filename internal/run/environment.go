@@ -102,8 +102,8 @@ func (e *core) fleetRequest(ctx context.Context, env pipeline.Environment, launc
 		Environment: env.ID, Labels: pipeline.Labels{Pipeline: env.Pipeline, Stage: env.Stage, Build: env.Build, Run: env.Run},
 		Persistent: env.Purpose == pipeline.ForStage, Image: launch.Image, Instances: env.Instances, InstanceType: env.Spec.InstanceType,
 		Address: env.Spec.Address, Port: env.Spec.Port, Certificate: env.Spec.Certificate, Service: st.Pipeline.Service, Env: vars, Secrets: secrets,
-		Migrate: st.Pipeline.Service.Migrate != "", ExpiresAt: env.ExpiresAt, DrainTimeout: env.Spec.DrainTimeout, Alarms: env.Spec.Alarms, Log: log,
-		TrustedProxies: env.Spec.TrustedProxies,
+		Migrate: st.Pipeline.Service.Migrate != "", ExpiresAt: env.ExpiresAt, DrainTimeout: env.Spec.DrainTimeout, Alarms: env.Spec.Alarms, Scaling: env.Spec.Scaling, Log: log,
+		TrustedProxies: env.Spec.TrustedProxies, Lasting: st.Stages[env.Stage].Lasting(), Profile: env.Spec.Profile, Groups: env.Spec.Groups,
 	}
 	if launch.Install && launch.Artifact != nil {
 		if req.Artifact, err = e.artifacts.Get(ctx, *launch.Artifact); err != nil {
@@ -271,7 +271,8 @@ func (e *core) discardPending(ctx context.Context, h *lock.Lock, env pipeline.En
 }
 
 // adjusted gives an environment another specification under which its service runs no
-// differently: the number of its instances, and the proxies that its endpoint trusts. The
+// differently: the number of its instances and how it follows the load, and the proxies that its endpoint
+// trusts. The
 // caller records it.
 func (e *core) adjusted(ctx context.Context, h *lock.Lock, env pipeline.Environment, spec pipeline.EnvironmentSpec, instances int) (pipeline.Environment, error) {
 	if !env.Spec.TrustsAlike(spec) {
@@ -280,8 +281,8 @@ func (e *core) adjusted(ctx context.Context, h *lock.Lock, env pipeline.Environm
 		}
 	}
 	var err error
-	if env.Instances != instances {
-		env, err = e.resized(ctx, h, env, instances)
+	if env.Instances != instances || !env.Spec.ScalesAlike(spec) {
+		env, err = e.resized(ctx, h, env, pipeline.Size{Instances: instances, Scaling: spec.Scaling})
 	}
 	env.Spec = spec
 	return env, err
@@ -290,15 +291,15 @@ func (e *core) adjusted(ctx context.Context, h *lock.Lock, env pipeline.Environm
 // resized changes the number of instances of an environment, for the caller to record. Until
 // then the record has no number, so an interrupted change is made again, whatever number is
 // wanted then.
-func (e *core) resized(ctx context.Context, h *lock.Lock, env pipeline.Environment, instances int) (pipeline.Environment, error) {
+func (e *core) resized(ctx context.Context, h *lock.Lock, env pipeline.Environment, to pipeline.Size) (pipeline.Environment, error) {
 	env.Instances = 0
 	if err := e.recordEnvironment(ctx, h, env); err != nil {
 		return env, err
 	}
-	if err := e.under(h.Lease).Resize(ctx, env.ID, instances); err != nil {
-		return env, fmt.Errorf("resize %s to %s: %w", env.Describe(), pipeline.Count(instances, "instance"), err)
+	if err := e.under(h.Lease).Resize(ctx, env.ID, to); err != nil {
+		return env, fmt.Errorf("resize %s to %s: %w", env.Describe(), pipeline.Count(to.Instances, "instance"), err)
 	}
-	env.Instances = instances
+	env.Instances = to.Instances
 	return env, nil
 }
 

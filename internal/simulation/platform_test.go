@@ -163,12 +163,12 @@ func (d door) Discard(ctx context.Context, id, fleet string) error {
 	})
 }
 
-func (d door) Resize(ctx context.Context, id string, n int) error {
+func (d door) Resize(ctx context.Context, id string, to pipeline.Size) error {
 	return d.change(ctx, "resize", id, false, func(p *platform) error {
 		if p.envs[id] == nil {
 			return pipeline.Errorf(pipeline.CodeNotFound, "resize", "there is no environment %s", id)
 		}
-		p.envs[id].instances = n
+		p.envs[id].instances = to.Instances
 		return nil
 	})
 }

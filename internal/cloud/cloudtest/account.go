@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/aws/smithy-go/encoding/cbor"
+
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/iamtest"
 )
 
@@ -23,31 +25,34 @@ type account struct {
 
 	tables sync.RWMutex // held for writing while a DynamoDB transaction runs
 
-	mu         sync.Mutex
-	launches   map[string]launch          // by client token
-	instances  map[string]*instance       // by ID
-	images     map[string]image           // by ID
-	commands   map[string]*command        // by ID, then instance
-	templates  map[string]template        // launch templates by ID and by name
-	groups     map[string]template        // of Auto Scaling groups by name
-	members    map[string][]string        // instances of Auto Scaling groups by name
-	ending     map[string]time.Time       // until when groups that are deleted are shown, by name
-	activities []Activity                 // of every group, newest first
-	targets    map[string]target          // target groups by ARN
-	balancers  map[string]*balancer       // by ARN
-	alarms     map[string]string          // states, by name
-	failing    string                     // why images that are made end as failed
-	stacks     map[string]string          // templates, by stack ID
-	keys       map[string]string          // of KMS, by snapshot
-	snapshots  map[string]map[string]bool // accounts that may use them, by snapshot
-	copying    sync.Mutex
-	schedules  map[string]schedule  // by name
-	listeners  map[string]*listener // by ARN
-	projects   map[string]Project   // of CodeBuild, by name
-	builds     map[string]*build    // by ID
-	started    map[string]started   // builds by their idempotency token
-	made       map[string]time.Time // when what was made is seen, by ID
-	repeats    map[string]answer    // to requests of load balancers that made something, by their parameters
+	mu           sync.Mutex
+	launches     map[string]launch          // by client token
+	instances    map[string]*instance       // by ID
+	images       map[string]image           // by ID
+	commands     map[string]*command        // by ID, then instance
+	templates    map[string]template        // launch templates by ID and by name
+	groups       map[string]template        // of Auto Scaling groups by name
+	members      map[string][]string        // instances of Auto Scaling groups by name
+	ending       map[string]time.Time       // until when groups that are deleted are shown, by name
+	activities   []Activity                 // of every group, newest first
+	targets      map[string]target          // target groups by ARN
+	balancers    map[string]*balancer       // by ARN
+	alarms       map[string]cbor.Map        // by name
+	alarmTags    map[string]cbor.List       // by name
+	attached     map[string]*attached       // by name of the Auto Scaling group
+	groupTargets map[string][]string        // ARNs of target groups, by name of the Auto Scaling group
+	failing      string                     // why images that are made end as failed
+	stacks       map[string]string          // templates, by stack ID
+	keys         map[string]string          // of KMS, by snapshot
+	snapshots    map[string]map[string]bool // accounts that may use them, by snapshot
+	copying      sync.Mutex
+	schedules    map[string]schedule  // by name
+	listeners    map[string]*listener // by ARN
+	projects     map[string]Project   // of CodeBuild, by name
+	builds       map[string]*build    // by ID
+	started      map[string]started   // builds by their idempotency token
+	made         map[string]time.Time // when what was made is seen, by ID
+	repeats      map[string]answer    // to requests of load balancers that made something, by their parameters
 
 	template    string                    // whose roles the account has; empty is the bootstrap's
 	given       map[string]string         // what that was given
@@ -69,7 +74,7 @@ func (s *server) add(c *Cloud) {
 		cloud: c, server: s, dir: filepath.Join(s.dir, c.ID), ctx: ctx, cancel: cancel,
 		launches: map[string]launch{}, instances: map[string]*instance{}, images: map[string]image{}, commands: map[string]*command{},
 		templates: map[string]template{}, groups: map[string]template{}, members: map[string][]string{}, ending: map[string]time.Time{},
-		targets: map[string]target{}, balancers: map[string]*balancer{}, alarms: map[string]string{}, stacks: map[string]string{}, keys: map[string]string{}, schedules: map[string]schedule{}, snapshots: map[string]map[string]bool{}, listeners: map[string]*listener{},
+		targets: map[string]target{}, balancers: map[string]*balancer{}, alarms: map[string]cbor.Map{}, alarmTags: map[string]cbor.List{}, attached: map[string]*attached{}, groupTargets: map[string][]string{}, stacks: map[string]string{}, keys: map[string]string{}, schedules: map[string]schedule{}, snapshots: map[string]map[string]bool{}, listeners: map[string]*listener{},
 		projects: map[string]Project{}, builds: map[string]*build{}, started: map[string]started{}, made: map[string]time.Time{}, repeats: map[string]answer{}, given: map[string]string{}, keyPolicies: map[string]iamtest.Policy{},
 	}
 	s.mu.Lock()

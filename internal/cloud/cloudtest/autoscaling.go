@@ -27,6 +27,10 @@ func (a *account) changeGroup(r *request) answer {
 		a.mu.Unlock()
 		return r.fail(http.StatusBadRequest, "AlreadyExists", "AutoScalingGroup by this name already exists - A group with the name "+name+" already exists")
 	}
+	if at := a.attached[name]; r.action == "DeleteAutoScalingGroup" && at != nil && at.warm != nil {
+		a.mu.Unlock()
+		return r.fail(http.StatusBadRequest, "ResourceInUse", "The group has a warm pool: delete that first.")
+	}
 	for _, by := range []string{"LaunchTemplate.LaunchTemplateId", "LaunchTemplate.LaunchTemplateName"} {
 		if t, ok := a.templates[r.form.Get(by)]; ok {
 			a.groups[name] = t
@@ -37,6 +41,7 @@ func (a *account) changeGroup(r *request) answer {
 	if got.status != http.StatusOK {
 		return got
 	}
+	a.keepAttributes(r, name)
 	described := a.query(r, "autoscaling", "DescribeAutoScalingGroups", url.Values{"AutoScalingGroupNames.member.1": {name}})
 	alive := map[string]bool{}
 	for _, m := range member.FindAllSubmatch(described.body, -1) {
@@ -46,6 +51,7 @@ func (a *account) changeGroup(r *request) answer {
 	from, before := a.groups[name], a.members[name]
 	if r.action == "DeleteAutoScalingGroup" {
 		delete(a.groups, name)
+		delete(a.attached, name)
 	}
 	a.members[name] = nil
 	for id := range alive {
@@ -106,6 +112,7 @@ func (a *account) describeGroups(r *request) answer {
 		a.query(r, "autoscaling", "DeleteAutoScalingGroup", url.Values{"AutoScalingGroupName": {name}, "ForceDelete": {"true"}})
 	}
 	got := a.server.forward(r)
+	got.body = a.mendGroups(got.body)
 	for _, name := range ends {
 		element := "<AutoScalingGroupName>" + name + "</AutoScalingGroupName>"
 		got.body = []byte(strings.ReplaceAll(string(got.body), element, element+"<Status>Delete in progress</Status>"))

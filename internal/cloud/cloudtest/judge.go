@@ -61,6 +61,23 @@ func (c *Cloud) Try(role string, call func(aws.Config) error) error {
 	return err
 }
 
+// unlisted returns what S3 answers of an object that is not there: who may not list it does
+// not learn that. Its name counts as the prefix of a listing.
+func (a *account) unlisted(r *request, got answer) answer {
+	bucket, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	if r.service != "s3" || r.role == Owner || got.status != http.StatusNotFound || key == "" || r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return got
+	}
+	err := a.roles().by[r.role].May(iamtest.Request{
+		Action: "s3:ListBucket", Resources: []iamtest.Resource{{ARN: "arn:aws:s3:::" + bucket, Policy: a.bucketPolicy(bucket)}},
+		Context: map[string][]string{"s3:prefix": {key}},
+	})
+	if err == nil {
+		return got
+	}
+	return r.deny(err.Error())
+}
+
 // tried is the code of the error of a call that would have been made.
 const tried = "DryRunOperation"
 
@@ -99,7 +116,7 @@ func (a *account) roles() *roles {
 		return a.stack
 	}
 	given := map[string]string{
-		"AWS::AccountId": a.cloud.ID, "AWS::Region": Region, "BucketName": "penstock-" + a.cloud.ID, "InstanceProfile": "penstock", "Ci": "yes",
+		"AWS::AccountId": a.cloud.ID, "AWS::Region": Region, "BucketName": "penstock-" + a.cloud.ID, "InstanceProfile": "penstock", "TestInstanceProfile": "penstock-test", "BuilderInstanceProfile": "penstock-builder", "Ci": "yes",
 		"Repository": "https://example.com/acme/pipeline.git",
 	}
 	maps.Copy(given, a.given)
@@ -116,8 +133,11 @@ func (a *account) roles() *roles {
 
 // roleOf returns the ARN of the role of an instance profile.
 func (a *account) roleOf(profile string) string {
-	if r := a.roles(); r.stack.Outputs["InstanceProfile"] == profile {
-		return r.by[Instance].ARN
+	r := a.roles()
+	for _, kind := range []string{"", "Test", "Builder"} {
+		if r.stack.Outputs[kind+"InstanceProfile"] == profile {
+			return r.by[kind+Instance].ARN
+		}
 	}
 	return fmt.Sprintf("arn:aws:iam::%s:role/%s", a.cloud.ID, profile)
 }

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/aws/smithy-go/encoding/cbor"
+
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/iamtest"
 )
 
@@ -65,7 +67,7 @@ func (a *account) needs(r *request) ([]iamtest.Request, error) {
 	case "scheduler":
 		return n.schedule()
 	case "monitoring":
-		return one("cloudwatch:"+r.action, n.arn("cloudwatch", "alarm:*")), nil
+		return n.alarms()
 	case "codebuild", "logs", "sns", "events", "cloudformation":
 		return n.others()
 	}
@@ -334,6 +336,38 @@ func (n naming) schedule() ([]iamtest.Request, error) {
 		group = "default"
 	}
 	return append(one("scheduler:"+action+"Schedule", n.arn("scheduler", "schedule/"+group+"/"+name)), calls...), nil
+}
+
+// alarms is CloudWatch.
+func (n naming) alarms() ([]iamtest.Request, error) {
+	in, err := alarmsAsked(n.request)
+	if err != nil {
+		return nil, err
+	}
+	name, _ := in["AlarmName"].(cbor.String)
+	if arn, ok := in["ResourceARN"].(cbor.String); ok {
+		_, after, _ := strings.Cut(string(arn), ":alarm:")
+		name = cbor.String(after)
+	}
+	if name == "" {
+		return one("cloudwatch:"+n.action, n.arn("cloudwatch", "alarm:*")), nil
+	}
+	of := iamtest.Resource{ARN: n.arn("cloudwatch", "alarm:"+string(name)), Tags: map[string]string{}}
+	n.a.mu.Lock()
+	defer n.a.mu.Unlock()
+	for _, t := range n.a.alarmTags[string(name)] {
+		if tag, ok := t.(cbor.Map); ok {
+			of.Tags[fmt.Sprint(tag["Key"])] = fmt.Sprint(tag["Value"])
+		}
+	}
+	call := iamtest.Request{Action: "cloudwatch:" + n.action, Resources: []iamtest.Resource{of}, Context: map[string][]string{}}
+	for _, kind := range []string{"AlarmActions", "OKActions", "InsufficientDataActions"} {
+		actions, _ := in[kind].(cbor.List)
+		for _, arn := range actions {
+			call.Context["cloudwatch:AlarmActions"] = append(call.Context["cloudwatch:AlarmActions"], fmt.Sprint(arn))
+		}
+	}
+	return []iamtest.Request{call}, nil
 }
 
 // others are services of which little is called.

@@ -218,6 +218,11 @@ func (n naming) autoscaling() ([]iamtest.Request, error) {
 		group.Tags = tagsIn(found.body)
 	}
 	calls := []iamtest.Request{{Action: action, Context: context, Resources: []iamtest.Resource{group}}}
+	for k, v := range form { // a hook tells who listens under a role
+		if k == "RoleARN" || strings.HasPrefix(k, "LifecycleHookSpecificationList.") && strings.HasSuffix(k, ".RoleARN") {
+			calls = append(calls, passing(v[0], "autoscaling.amazonaws.com"))
+		}
+	}
 	for _, by := range []string{"LaunchTemplate.LaunchTemplateId", "LaunchTemplate.LaunchTemplateName"} {
 		n.a.mu.Lock()
 		t, ok := n.a.templates[form.Get(by)]

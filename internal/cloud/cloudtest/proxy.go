@@ -77,6 +77,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		a = s.forward(r)
 	default:
 		a = r.account.eventually(r, func() answer { return r.account.once(r, func() answer { return s.answer(r) }) })
+		a = r.account.unlisted(r, a)
 	}
 	if f != nil {
 		f.strike(w, r)
@@ -169,7 +170,6 @@ func (s *server) answer(r *request) answer {
 		"elasticloadbalancing/ModifyListener":        elb.modifyListener,
 		"elasticloadbalancing/DeleteListener":        elb.deleteListener,
 		"dynamodb/TransactWriteItems":                a.transact,
-		"monitoring/DescribeAlarms":                  a.describeAlarms,
 		"cloudformation/CreateChangeSet":             a.createChangeSet,
 		"cloudformation/ExecuteChangeSet":            a.executeChangeSet,
 		"cloudformation/DescribeStacks":              a.describeStacks,
@@ -179,11 +179,19 @@ func (s *server) answer(r *request) answer {
 		"codebuild/StopBuild":                        builds.stopBuild,
 		"logs/GetLogEvents":                          builds.getLogEvents,
 	}
+	if over := a.beyond(r); over != nil {
+		return *over
+	}
 	if h, ok := handlers[r.service+"/"+r.action]; ok {
 		return h(r)
 	}
-	if r.service == "scheduler" {
-		return r.account.keepSchedule(r)
+	switch {
+	case r.service == "scheduler":
+		return a.keepSchedule(r)
+	case r.service == "monitoring":
+		return a.watched(r)
+	case r.service == "autoscaling" && attaches.MatchString(r.action):
+		return a.attach(r)
 	}
 	if r.service == "dynamodb" && apart[r.action] {
 		r.account.tables.RLock()
@@ -191,6 +199,10 @@ func (s *server) answer(r *request) answer {
 	}
 	return s.forward(r)
 }
+
+// attaches matches the names of requests about what Auto Scaling groups have beside their
+// instances.
+var attaches = regexp.MustCompile(`Polic(y|ies)$|ScheduledUpdateGroupAction$|ScheduledActions?$|LifecycleHooks?$|NotificationConfigurations?$|WarmPool$|Processes$|MetricsCollection$`)
 
 // apart are the DynamoDB calls that moto does not keep apart from transactions: it
 // loses writes while one is cancelled, and shows reads what is then taken back.

@@ -162,3 +162,35 @@ func TestTrust(t *testing.T) {
 		}
 	}
 }
+
+// Policies that IAM would refuse for their size are told, each of its kind.
+func TestBeyond(t *testing.T) {
+	t.Parallel()
+	statement := func(n int) string {
+		return `{Version: "2012-10-17", Statement: [{Effect: Allow, Action: "s3:GetObject", Resource: "` + strings.Repeat("x", n) + `"}]}`
+	}
+	role := func(trust, inline, more int, managed string) string {
+		return `{Type: AWS::IAM::Role, Properties: {AssumeRolePolicyDocument: ` + statement(trust) + `, Policies: [{PolicyDocument: ` + statement(inline) + `}, {PolicyDocument: ` + statement(more) + `}], ManagedPolicyArns: [` + managed + `]}}`
+	}
+	for name, tt := range map[string]struct {
+		resource string
+		wants    []string
+	}{
+		"as large as may be": {"{Type: AWS::IAM::ManagedPolicy, Properties: {PolicyDocument: " + statement(6000) + "}}", nil},
+		"a managed policy":   {"{Type: AWS::IAM::ManagedPolicy, Properties: {PolicyDocument: " + statement(6100) + "}}", []string{"the managed policy R has 6"}},
+		"a role":             {role(1900, 5000, 5000, `"arn:aws:iam::aws:policy/a"`), nil},
+		"inline policies":    {role(1900, 5000, 5200, ""), []string{"the inline policies of the role R have 10"}},
+		"trust":              {role(2000, 1, 1, ""), []string{"the trust policy of the role R has 2"}},
+		"attached policies":  {role(1, 1, 1, strings.Repeat(`"arn:aws:iam::aws:policy/a", `, 11)), []string{"the role R has 11 managed policies"}},
+		"something else":     {"{Type: AWS::EC2::InternetGateway}", nil},
+	} {
+		s := Deploy("Parameters: {}\nConditions: {}\nOutputs: {}\nResources:\n  R: "+tt.resource+"\n", nil)
+		got := s.Beyond(0)
+		if len(got) != len(tt.wants) || len(got) == 1 && !strings.HasPrefix(got[0].Error(), tt.wants[0]) {
+			t.Errorf("%s: %v, want %v", name, got, tt.wants)
+		}
+	}
+	if s := Deploy("Parameters: {}\nConditions: {}\nOutputs: {}\nResources:\n  R: "+role(1, 5000, 5000, "")+"\n", nil); len(s.Beyond(100)) != 1 {
+		t.Error("there is no room to be left")
+	}
+}

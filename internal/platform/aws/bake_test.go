@@ -50,7 +50,7 @@ func TestBake(t *testing.T) {
 	}
 	b.wantNothing()
 	look, err := b.instances.Run(t.Context(), instance.Launch{
-		Token: "look", Image: image.ID, Group: b.stack.Settings.InstanceGroup, Tags: b.stack.TagsOf(pipeline.Labels{}, nil),
+		Token: "look", Image: image.ID, Access: b.stack.Settings.Test, Tags: b.stack.TagsOf(pipeline.Labels{}, nil),
 	})
 	b.must(err)
 	for name, want := range map[string]bool{"baked": true, "script": false, "cleaned": true, "var/tmp/penstock-source": false} {
@@ -92,8 +92,8 @@ func TestBake(t *testing.T) {
 	}
 }
 
-// A bake without steps takes at most ten requests, and looks at its lease when it begins
-// and before each of the five that change something.
+// A bake without steps takes at most eleven requests, and looks at its lease when it begins
+// and before each of the six that change something.
 func TestBakeRequests(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -102,7 +102,7 @@ func TestBakeRequests(t *testing.T) {
 	b.stack.Pause = 20 * time.Second // so that what ends at once has ended at the first look
 	_, err := b.Under(pipeline.Fence{Key: "shop/image/base", Token: 1}).Bake(t.Context(), r)
 	b.must(err)
-	if calls := b.cloud.Calls(); len(calls) > 10 || b.leases.looks > 6 {
+	if calls := b.cloud.Calls(); len(calls) > 11 || b.leases.looks > 7 {
 		t.Errorf("%d requests, and %d looks at the lease: %v", len(calls), b.leases.looks, b.cloud.Count())
 	}
 }
@@ -141,7 +141,7 @@ func TestBakeFails(t *testing.T) {
 	if len(images) > 0 {
 		t.Errorf("images %v are left", images)
 	}
-	b.stack.Settings.BuilderGroup = ""
+	b.stack.Settings.Builder = stack.Access{}
 	_, err = b.Bake(t.Context(), b.bakeRequest("r-6"))
 	b.wantError(err, pipeline.CodeInvalid, "security group for builders", "penstock bootstrap")
 	b.wantNothing()
@@ -155,7 +155,7 @@ func TestBakeIsFinished(t *testing.T) {
 	b.cloud.SetPace(cloudtest.Pace{Image: time.Hour})
 	r := b.bakeRequest("r-1")
 	builder, err := b.instances.Run(t.Context(), instance.Launch{
-		Token: "r-1", Image: r.Image, Group: b.stack.Settings.BuilderGroup,
+		Token: "r-1", Image: r.Image, Access: b.stack.Settings.Builder,
 		Tags: b.stack.TagsOf(r.Labels, map[string]string{stack.TagKey: r.Inputs, stack.TagRole: "builder"}),
 	})
 	b.must(err)
@@ -187,7 +187,7 @@ func TestBakeIsFinished(t *testing.T) {
 	b.wantNothing()
 
 	_, err = b.instances.Run(t.Context(), instance.Launch{
-		Token: "r-3", Image: r.Image, Group: b.stack.Settings.BuilderGroup,
+		Token: "r-3", Image: r.Image, Access: b.stack.Settings.Builder,
 		Tags: b.stack.TagsOf(pipeline.Labels{Run: "r-3"}, map[string]string{stack.TagRole: "builder"}),
 	})
 	b.must(err)
@@ -224,7 +224,7 @@ func TestBakeIsCancelled(t *testing.T) {
 	}
 	interfaces, err := b.ec2.DescribeNetworkInterfaces(t.Context(), &ec2.DescribeNetworkInterfacesInput{})
 	b.must(err)
-	if list := interfaces.NetworkInterfaces; len(list) != 1 || len(list[0].Groups) != 1 || aws.ToString(list[0].Groups[0].GroupId) != b.stack.Settings.BuilderGroup || stack.Tag(list[0].TagSet, stack.TagStack) == "" {
+	if list := interfaces.NetworkInterfaces; len(list) != 1 || len(list[0].Groups) != 1 || aws.ToString(list[0].Groups[0].GroupId) != b.stack.Settings.Builder.Groups[0] || stack.Tag(list[0].TagSet, stack.TagStack) == "" {
 		t.Errorf("its network interface is %+v", list)
 	}
 	if ran := b.cloud.RunSchedules(time.Now().Add(2*time.Hour + time.Minute)); len(ran) != 1 {

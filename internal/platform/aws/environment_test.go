@@ -152,7 +152,7 @@ func TestGroup(t *testing.T) {
 	if failed.Load() > 0 || answered.Load() == 0 {
 		t.Errorf("%d requests failed, %d were answered", failed.Load(), answered.Load())
 	}
-	b.must(b.Resize(t.Context(), "e-2", 3))
+	b.must(b.Resize(t.Context(), "e-2", pipeline.Size{Instances: 3}))
 	reports, err := b.Describe(t.Context(), "e-2")
 	b.must(err)
 	if got := reports["e-2"]; got.Instances != 3 || got.Healthy != 3 {

@@ -123,8 +123,8 @@ func TestBakeFaults(t *testing.T) {
 }
 
 // Whichever request of a deployment fails or loses its answer: what served before
-// serves on or the new fleet does, the next deployment succeeds, and after the
-// environment's end nothing is left.
+// serves on or the new fleet does, the next deployment succeeds and has what people attached
+// to the group before, and after the environment's end nothing is left.
 func TestDeploymentFaults(t *testing.T) {
 	inTrouble(t, func(t *testing.T, fault trouble) {
 		b := newBed(t)
@@ -136,6 +136,8 @@ func TestDeploymentFaults(t *testing.T) {
 			return r
 		}
 		b.must(b.deploy(request("f-0")))
+		b.equip("e-1", "f-0")
+		want := b.equipment("e-1", "f-0")
 		for k, step := sample(20); ; k += step {
 			b.cloud.ResetCalls()
 			b.cloud.Fail(fault.at(k)...)
@@ -159,6 +161,7 @@ func TestDeploymentFaults(t *testing.T) {
 			if got := b.get(reports["e-1"].Endpoint + "/env/VERSION"); got != fleet || len(b.cloud.Running()) != 2 {
 				t.Fatalf("request %d fails: then %s serves, on %v", k, got, b.cloud.Running())
 			}
+			b.wantEquipment("e-1", fleet, want)
 		}
 		b.must(b.Destroy(t.Context(), "e-1"))
 		b.wantNothing()

@@ -85,19 +85,19 @@ func (p *Platform) Discard(ctx context.Context, environment, fleet string) error
 }
 
 // Resize implements pipeline.Fleets.
-func (p *Platform) Resize(ctx context.Context, environment string, instances int) error {
+func (p *Platform) Resize(ctx context.Context, environment string, to pipeline.Size) error {
 	ctx, err := p.fenced(ctx)
 	if err != nil {
 		return err
 	}
-	if instances < 1 {
-		return pipeline.Errorf(pipeline.CodeInvalid, "resize environment", "instances %d is less than 1", instances).WithHint("Set instances to 1 or more.")
+	if to.Instances < 1 {
+		return pipeline.Errorf(pipeline.CodeInvalid, "resize environment", "instances %d is less than 1", to.Instances).WithHint("Set instances to 1 or more.")
 	}
 	env, err := p.fleets.Of(ctx, environment)
 	if err != nil {
 		return err
 	}
-	return env.Resize(ctx, instances)
+	return env.Resize(ctx, to)
 }
 
 // Trust implements pipeline.Fleets. Check refuses what would need it.

@@ -51,19 +51,21 @@ func TestResizeGroup(t *testing.T) {
 		return cloudtest.Activity{ID: id, Status: "Failed", Message: "no capacity " + id}
 	}
 	b.cloud.SetActivities(failure("a-3"), failure("a-2"), failure("a-1"))
-	b.must(b.Resize(t.Context(), "e-1", 3))
+	b.must(b.Resize(t.Context(), "e-1", pipeline.Size{Instances: 3}))
 	wantSize(3, 3)
-	b.must(b.Resize(t.Context(), "e-1", 1))
+	b.must(b.Resize(t.Context(), "e-1", pipeline.Size{Instances: 1}))
 	wantSize(1, 1)
-	_, err := b.groups.SetDesiredCapacity(t.Context(), &autoscaling.SetDesiredCapacityInput{AutoScalingGroupName: aws.String("penstock-f-1"), DesiredCapacity: aws.Int32(2)})
+	_, err := b.groups.UpdateAutoScalingGroup(t.Context(), &autoscaling.UpdateAutoScalingGroupInput{ // as a person, and a policy then
+		AutoScalingGroupName: aws.String("penstock-f-1"), DesiredCapacity: aws.Int32(2), MaxSize: aws.Int32(6),
+	})
 	b.must(err)
-	b.must(b.Resize(t.Context(), "e-1", 2))
+	b.must(b.Resize(t.Context(), "e-1", pipeline.Size{Instances: 2}))
 	wantSize(2, 2)
 	_, err = b.groups.UpdateAutoScalingGroup(t.Context(), &autoscaling.UpdateAutoScalingGroupInput{AutoScalingGroupName: aws.String("penstock-f-1"), DesiredCapacity: aws.Int32(4)})
 	b.must(err)
-	b.must(b.Resize(t.Context(), "e-1", 3))
+	b.must(b.Resize(t.Context(), "e-1", pipeline.Size{Instances: 3}))
 	wantSize(3, 4)
-	b.must(b.Resize(t.Context(), "e-1", 1))
+	b.must(b.Resize(t.Context(), "e-1", pipeline.Size{Instances: 1}))
 	wantSize(1, 4)
 	b.must(b.Destroy(t.Context(), "e-1"))
 

@@ -19,6 +19,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
@@ -58,6 +59,7 @@ type region struct {
 	ssm       *ssm.Client
 	groups    *autoscaling.Client
 	balancers *elb.Client
+	watch     *cloudwatch.Client
 	scheduler *scheduler.Client
 	s3        *s3.Client
 }
@@ -67,7 +69,7 @@ func (b *bed) in(name string) region {
 	cfg := b.cloud.Own()
 	cfg.Region = name
 	return region{
-		ec2: ec2.NewFromConfig(cfg), ssm: ssm.NewFromConfig(cfg), groups: autoscaling.NewFromConfig(cfg), balancers: elb.NewFromConfig(cfg),
+		ec2: ec2.NewFromConfig(cfg), ssm: ssm.NewFromConfig(cfg), groups: autoscaling.NewFromConfig(cfg), balancers: elb.NewFromConfig(cfg), watch: cloudwatch.NewFromConfig(cfg),
 		scheduler: scheduler.NewFromConfig(cfg), s3: s3.NewFromConfig(cfg, cloud.Objects),
 	}
 }
@@ -171,6 +173,7 @@ func (b *bed) ownImages(filters ...types.Filter) ([]types.Image, error) {
 
 // front is where the listeners of an environment's load balancer are.
 type front struct {
+	balancer   string // ARN
 	live, test string // ARNs
 	port, next int32  // of the live listener, and of the test listener
 	endpoint   string
@@ -192,7 +195,8 @@ func (b *bed) front(environment string) *front {
 	slices.SortFunc(out.Listeners, func(x, y elbtypes.Listener) int { return int(aws.ToInt32(x.Port) - aws.ToInt32(y.Port)) })
 	live, test := out.Listeners[0], out.Listeners[1]
 	return &front{
-		live: aws.ToString(live.ListenerArn), test: aws.ToString(test.ListenerArn), port: aws.ToInt32(live.Port), next: aws.ToInt32(test.Port),
+		balancer: aws.ToString(lbs.LoadBalancers[0].LoadBalancerArn),
+		live:     aws.ToString(live.ListenerArn), test: aws.ToString(test.ListenerArn), port: aws.ToInt32(live.Port), next: aws.ToInt32(test.Port),
 		endpoint: fmt.Sprintf("http://%s:%d", aws.ToString(lbs.LoadBalancers[0].DNSName), aws.ToInt32(live.Port)),
 	}
 }

@@ -34,6 +34,7 @@ var _ pipeline.Platform = (*Platform)(nil)
 type (
 	Options  = stack.Options
 	Settings = stack.Settings
+	Access   = stack.Access
 )
 
 // Platform keeps images and environments in an account and region.

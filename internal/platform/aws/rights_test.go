@@ -95,7 +95,7 @@ func (b *bed) key(alias string) string {
 // launch launches an instance, and waits until it runs.
 func (b *bed) launch(token, image string) error {
 	b.Helper()
-	one, err := b.instances.Run(b.Context(), instance.Launch{Token: token, Image: image, Group: b.stack.Settings.InstanceGroup, Tags: b.stack.TagsOf(pipeline.Labels{}, nil)})
+	one, err := b.instances.Run(b.Context(), instance.Launch{Token: token, Image: image, Access: b.stack.Settings.Test, Tags: b.stack.TagsOf(pipeline.Labels{}, nil)})
 	b.must(err)
 	b.Cleanup(func() { b.cloud.Terminate(instance.ID(one)) })
 	_, err = b.instances.AwaitState(b.Context(), instance.ID(one), types.InstanceStateNameRunning, time.Minute)

@@ -110,7 +110,9 @@ func TestKeepPrevious(t *testing.T) {
 		return f.ID
 	}
 	deploy("f-1", "one")
-	_, err := b.groups.SetDesiredCapacity(t.Context(), &autoscaling.SetDesiredCapacityInput{AutoScalingGroupName: aws.String("penstock-f-1"), DesiredCapacity: aws.Int32(3)})
+	_, err := b.groups.UpdateAutoScalingGroup(t.Context(), &autoscaling.UpdateAutoScalingGroupInput{
+		AutoScalingGroupName: aws.String("penstock-f-1"), DesiredCapacity: aws.Int32(3), MaxSize: aws.Int32(3),
+	})
 	b.must(err)
 	deploy("f-2", "two")
 	reports, err := b.Describe(t.Context(), "e-1")

@@ -152,7 +152,8 @@ func (p *Platform) Check(e pipeline.EnvironmentSpec) error {
 		why  string
 	}{
 		{"shift", len(e.Shift) > 0, atOnce}, {"alarms", len(e.Alarms) > 0, atOnce}, {"keep_previous", e.KeepPrevious > 0, atOnce},
-		{"certificate", e.Certificate != "", "whose endpoints speak HTTP"},
+		{"instance_profile", e.Profile != "", "which has no machines of its own"}, {"security_groups", len(e.Groups) > 0, "which has no machines of its own"},
+		{"certificate", e.Certificate != "", "whose endpoints speak HTTP"}, {"scaling", e.Scaling != nil, "where the number of instances is fixed"},
 	} {
 		if a.set {
 			return pipeline.Errorf(pipeline.CodeInvalid, "check environment", "environment.%s has no meaning on the local platform, %s", a.name, a.why).
@@ -169,7 +170,7 @@ func (p *Platform) CheckService(pipeline.Service) error { return nil }
 // answered its last request, at the latest after the drain time-out, and is gone.
 func (p *Platform) Shift(ctx context.Context, environment, fleet string, t pipeline.Traffic) (pipeline.EnvironmentReport, error) {
 	const op = protocol.OpShift
-	if err := p.Check(pipeline.EnvironmentSpec{Shift: t.Steps, Alarms: t.Alarms, KeepPrevious: t.KeepPrevious, Certificate: t.Certificate}); err != nil {
+	if err := p.Check(pipeline.EnvironmentSpec{Shift: t.Steps, Alarms: t.Alarms, KeepPrevious: t.KeepPrevious, Certificate: t.Certificate, Scaling: t.Scaling}); err != nil {
 		return pipeline.EnvironmentReport{}, err
 	}
 	if err := errors.Join(checkID(op, "environment", environment), checkID(op, "fleet", fleet)); err != nil {
@@ -198,15 +199,18 @@ func (p *Platform) Discard(ctx context.Context, environment, fleet string) error
 }
 
 // Resize changes the number of instances that serve.
-func (p *Platform) Resize(ctx context.Context, environment string, instances int) error {
+func (p *Platform) Resize(ctx context.Context, environment string, to pipeline.Size) error {
 	const op = protocol.OpResize
 	if err := checkID(op, "environment", environment); err != nil {
 		return err
 	}
-	if instances < 1 {
-		return pipeline.Errorf(pipeline.CodeInvalid, op, "instances %d is less than 1", instances).WithHint("Set instances to 1 or more.")
+	if err := p.Check(pipeline.EnvironmentSpec{Scaling: to.Scaling}); err != nil {
+		return err
 	}
-	return p.ask(ctx, environment, op, "PUT", protocol.PathInstances, protocol.ResizeMessage{Change: protocol.Change{By: p.by}, Instances: instances}, nil)
+	if to.Instances < 1 {
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "instances %d is less than 1", to.Instances).WithHint("Set instances to 1 or more.")
+	}
+	return p.ask(ctx, environment, op, "PUT", protocol.PathInstances, protocol.ResizeMessage{Change: protocol.Change{By: p.by}, Instances: to.Instances}, nil)
 }
 
 const hintProxies = "List IP addresses and networks in CIDR notation, as in [\"10.0.0.7\", \"10.1.0.0/16\"], or nothing to trust nobody."

@@ -120,7 +120,7 @@ func testImages(s *suite) {
 	r.Image, r.Artifact = image.ID, ""
 	endpoint := s.serve(r)
 	s.wantCode(s.Platform.RemoveImage(s.Context(), image.ID), pipeline.CodeConflict)
-	s.must(s.Platform.Resize(s.Context(), "e-1", 2))
+	s.must(s.Platform.Resize(s.Context(), "e-1", pipeline.Size{Instances: 2}))
 	s.wantGet(endpoint+"/file/version", "one")
 	s.must(s.Platform.Destroy(s.Context(), "e-1"))
 	for range 2 {

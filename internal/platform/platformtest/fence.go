@@ -39,7 +39,7 @@ func testFence(s *suite) {
 		},
 		"Shift":  func() error { _, err := first.Shift(s.Context(), "e-1", "f-2", pipeline.Traffic{}); return err },
 		"Again":  func() error { _, err := first.Shift(s.Context(), "e-1", "f-3", pipeline.Traffic{}); return err },
-		"Resize": func() error { return first.Resize(s.Context(), "e-1", 2) },
+		"Resize": func() error { return first.Resize(s.Context(), "e-1", pipeline.Size{Instances: 2}) },
 		"Extend": func() error { return first.Extend(s.Context(), "e-1", time.Now()) },
 		"Bake": func() error {
 			_, err := first.Bake(s.Context(), pipeline.BakeRequest{Token: "r-2", Name: "own", Environment: "e-1", Log: &s.log})

@@ -132,14 +132,14 @@ func testResize(s *suite) {
 	endpoint := s.serve(s.request("e-1", "f-1", "one"))
 	load := s.load(endpoint)
 	for _, n := range []int{3, 3, 1} {
-		s.must(s.Platform.Resize(s.Context(), "e-1", n))
+		s.must(s.Platform.Resize(s.Context(), "e-1", pipeline.Size{Instances: n}))
 		if d := s.describe("e-1"); d.Instances != n || d.Healthy != n || d.Status != pipeline.EnvRunning {
 			s.Errorf("after a resize to %d: %+v", n, d)
 		}
 	}
 	load.end(s)
-	s.wantCode(s.Platform.Resize(s.Context(), "e-1", 0), pipeline.CodeInvalid)
-	s.wantCode(s.Platform.Resize(s.Context(), "e-none", 1), pipeline.CodeNotFound)
+	s.wantCode(s.Platform.Resize(s.Context(), "e-1", pipeline.Size{}), pipeline.CodeInvalid)
+	s.wantCode(s.Platform.Resize(s.Context(), "e-none", pipeline.Size{Instances: 1}), pipeline.CodeNotFound)
 }
 
 // A command runs in an instance, with the variables of its service.

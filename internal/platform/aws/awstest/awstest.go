@@ -49,7 +49,7 @@ func Settings(t testing.TB, c *cloudtest.Cloud) stack.Settings {
 	t.Helper()
 	b := &Bed{TB: t}
 	ctx, cfg := t.Context(), c.Own()
-	s := stack.Settings{Stack: "penstock", Bucket: "penstock-" + c.ID, InstanceProfile: c.Stack().Outputs["InstanceProfile"],
+	s := stack.Settings{Stack: "penstock", Bucket: "penstock-" + c.ID,
 		SchedulerRole: c.Stack().Outputs["SchedulerRole"], LauncherSchedulerRole: c.Stack().Outputs["LauncherSchedulerRole"],
 	}
 	machines := ec2.NewFromConfig(cfg)
@@ -62,15 +62,17 @@ func Settings(t testing.TB, c *cloudtest.Cloud) stack.Settings {
 	s.Subnets = s.PublicSubnets
 	group, err := machines.DescribeSecurityGroups(ctx, &ec2.DescribeSecurityGroupsInput{Filters: []types.Filter{stack.Filter("vpc-id", s.VPC)}})
 	b.Must(err)
-	s.InstanceGroup = aws.ToString(group.SecurityGroups[0].GroupId)
-	s.LoadBalancerGroup = s.InstanceGroup
-	builders, err := machines.CreateSecurityGroup(ctx, &ec2.CreateSecurityGroupInput{
-		GroupName: aws.String("builders"), Description: aws.String("builders"), VpcId: aws.String(s.VPC),
-	})
-	b.Must(err)
-	s.BuilderGroup = aws.ToString(builders.GroupId)
-	_, err = iam.NewFromConfig(cfg).CreateInstanceProfile(ctx, &iam.CreateInstanceProfileInput{InstanceProfileName: aws.String(s.InstanceProfile)})
-	b.Must(err)
+	s.LoadBalancerGroup = aws.ToString(group.SecurityGroups[0].GroupId)
+	for name, of := range map[string]*stack.Access{"": &s.Lasting, "Test": &s.Test, "Builder": &s.Builder} {
+		of.Profile = c.Stack().Outputs[name+"InstanceProfile"]
+		_, err = iam.NewFromConfig(cfg).CreateInstanceProfile(ctx, &iam.CreateInstanceProfileInput{InstanceProfileName: aws.String(of.Profile)})
+		b.Must(err)
+		made, err := machines.CreateSecurityGroup(ctx, &ec2.CreateSecurityGroupInput{
+			GroupName: aws.String(name + "instances"), Description: aws.String(name + "instances"), VpcId: aws.String(s.VPC),
+		})
+		b.Must(err)
+		of.Groups = []string{aws.ToString(made.GroupId)}
+	}
 	_, err = s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true }).CreateBucket(ctx, &s3.CreateBucketInput{
 		Bucket: aws.String(s.Bucket), CreateBucketConfiguration: &s3types.CreateBucketConfiguration{LocationConstraint: cloudtest.Region},
 	})
@@ -90,7 +92,7 @@ func (b *Bed) Must(err error) {
 func (b *Bed) Machine(data string) string {
 	b.Helper()
 	one, err := b.Instances.Run(b.Context(), instance.Launch{
-		Token: "machine", Image: cloudtest.BaseImage, Group: b.Stack.Settings.InstanceGroup, UserData: data, Tags: b.Stack.TagsOf(pipeline.Labels{}, nil),
+		Token: "machine", Image: cloudtest.BaseImage, Access: b.Stack.Settings.Test, UserData: data, Tags: b.Stack.TagsOf(pipeline.Labels{}, nil),
 	})
 	b.Must(err)
 	id := instance.ID(one)

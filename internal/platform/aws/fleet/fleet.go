@@ -45,8 +45,9 @@ type Environment interface {
 	// Discard removes a prepared fleet that got no traffic. It reports whether nothing else
 	// has: then the environment is to be destroyed, and the fleet is still there.
 	Discard(ctx context.Context, fleet string) (last bool, err error)
-	// Resize changes the number of instances that serve, which is at least 1.
-	Resize(ctx context.Context, instances int) error
+	// Resize changes the number of instances that serve, which is at least 1, and how it
+	// follows the load.
+	Resize(ctx context.Context, to pipeline.Size) error
 	// Extend sets when the environment ends by itself; zero means never.
 	Extend(ctx context.Context, at time.Time) error
 	// Destroy removes all that the environment has of this kind.
@@ -168,9 +169,9 @@ func (f *Fleets) Exec(ctx context.Context, environment, fleet string, c pipeline
 		list = list[:1]
 	}
 	what := "step " + cmp.Or(c.Name, "command")
-	for _, id := range instance.IDs(list) {
-		exit, _, err := f.instances.Execute(ctx, id, instance.Command{
-			What: what, Script: script + c.Line, Timeout: c.Timeout, Secrets: c.Secrets, Log: log, Live: true,
+	for _, on := range list {
+		exit, _, err := f.instances.Execute(ctx, instance.ID(on), instance.Command{
+			What: what, Stage: stack.Tag(on.Tags, stack.TagStage), Script: script + c.Line, Timeout: c.Timeout, Secrets: c.Secrets, Mask: c.Mask, Log: log, Live: true,
 		})
 		if err != nil || exit != 0 {
 			return exit, err

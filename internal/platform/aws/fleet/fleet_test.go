@@ -68,7 +68,7 @@ func TestGrantScaling(t *testing.T) {
 	_, err = client.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/penstock/images"), TargetKeyId: key.KeyMetadata.KeyId})
 	b.Must(err)
 	one, err := b.Instances.Run(t.Context(), instance.Launch{
-		Token: "r-1", Image: cloudtest.BaseImage, KMSKey: aws.ToString(key.KeyMetadata.Arn), Group: b.Stack.Settings.InstanceGroup,
+		Token: "r-1", Image: cloudtest.BaseImage, KMSKey: aws.ToString(key.KeyMetadata.Arn), Access: b.Stack.Settings.Test,
 		Tags: b.Stack.TagsOf(pipeline.Labels{}, nil),
 	})
 	b.Must(err)
@@ -151,7 +151,7 @@ func BenchmarkKnown(b *testing.B) {
 		sick(true)
 		d.Cloud.ResetCalls()
 		had := awstest.After(takes, func() { sick(false) })
-		d.Must(f.group("e-1", nil).awaitTargets(b.Context(), r, r.Instances, rising{target: target}))
+		d.Must(f.group("e-1", nil).awaitTargets(b.Context(), r, rising{target: target, sizes: sizes{desired: r.Instances}}))
 		return <-had
 	})
 	d.Must(f.Destroy(b.Context(), "e-1"))

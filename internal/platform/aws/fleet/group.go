@@ -49,17 +49,14 @@ func (e *group) Prepare(ctx context.Context, r *pipeline.FleetRequest) (pipeline
 	if err != nil {
 		return pipeline.Fleet{}, err
 	}
-	size := r.Instances
-	for _, g := range there {
-		if g.serving {
-			size = g.grown(r.Instances)
-		}
-	}
-	up, err := e.bringUp(ctx, r, size, there)
+	up, err := e.plan(ctx, *r, there)
 	if err != nil {
 		return pipeline.Fleet{}, err
 	}
-	stack.Logf(r.Log, "Auto Scaling group %s of %s of image %s", groupName(r.Fleet), pipeline.Count(size, "instance"), r.Image)
+	if up, err = e.bringUp(ctx, r, up, there); err != nil {
+		return pipeline.Fleet{}, err
+	}
+	stack.Logf(r.Log, "Auto Scaling group %s of %s (%d to %d) of image %s", groupName(r.Fleet), pipeline.Count(up.desired, "instance"), up.least, up.most, r.Image)
 	if err := e.balancers.point(ctx, lb.test, map[string]int32{up.target: 1}); err != nil {
 		return pipeline.Fleet{}, err
 	}
@@ -71,7 +68,7 @@ func (e *group) Prepare(ctx context.Context, r *pipeline.FleetRequest) (pipeline
 	if err := e.ready(ctx, *r, up); err != nil {
 		return pipeline.Fleet{}, err
 	}
-	if err := e.awaitTargets(ctx, *r, size, up); err != nil {
+	if err := e.awaitTargets(ctx, *r, up); err != nil {
 		return pipeline.Fleet{}, err
 	}
 	if err := e.scaling.replaceUnhealthy(ctx, r.Fleet); err != nil {
@@ -80,12 +77,35 @@ func (e *group) Prepare(ctx context.Context, r *pipeline.FleetRequest) (pipeline
 	return pipeline.Fleet{ID: r.Fleet, Endpoint: lb.endpoint(front{port: lb.testPort})}, nil
 }
 
+// plan returns what the group of a fleet is to be like. What of the group that serves can't
+// be carried over fails the deployment before it launches anything.
+func (e *group) plan(ctx context.Context, r pipeline.FleetRequest, there []scalingGroup) (up rising, err error) {
+	up.sizes = first(sizeOf(r))
+	for _, g := range there {
+		if g.serving && !g.ending {
+			up.before = g
+		}
+	}
+	if up.before.name == "" {
+		return up, nil
+	}
+	if up.attached, err = e.scaling.attached(ctx, up.before); err != nil {
+		return up, err
+	}
+	kept := wanted(up.attached, up.before, place{}, r.Scaling, e.stack.Now())
+	up.sizes = up.before.next(sizeOf(r), len(kept.actions) > 0)
+	if list := up.attached.String(); list != "" {
+		stack.Logf(r.Log, "carried over from fleet %s, when this one has the traffic: %s", up.before.fleet, list)
+	}
+	return up, e.alarms.check(ctx, r.Log, up.before.name)
+}
+
 // reuseLimit is how long a deployment to a fleet that is taken again may take.
 const reuseLimit = 24 * time.Hour
 
 // bringUp makes the fleet's group. Where a retired fleet made from the same things
 // was kept, it is reused: then r gets its ID.
-func (e *group) bringUp(ctx context.Context, r *pipeline.FleetRequest, size int, there []scalingGroup) (up rising, err error) {
+func (e *group) bringUp(ctx context.Context, r *pipeline.FleetRequest, up rising, there []scalingGroup) (_ rising, err error) {
 	for _, g := range there {
 		if g.serving || g.ending || g.key != fleetKey(*r) || len(g.targets) != 1 {
 			continue
@@ -99,7 +119,7 @@ func (e *group) bringUp(ctx context.Context, r *pipeline.FleetRequest, size int,
 		if err := e.label(ctx, g.fleet, map[string]string{TagKept: ""}); err != nil {
 			return up, err
 		}
-		return e.scaling.setSize(ctx, g, r.Instances, size)
+		return e.scaling.setSize(ctx, g, sizeOf(*r), up.sizes)
 	}
 	template, err := e.templates.create(ctx, *r) // first: Destroy finds a fleet by it
 	if err != nil {
@@ -108,7 +128,7 @@ func (e *group) bringUp(ctx context.Context, r *pipeline.FleetRequest, size int,
 	if up.target, err = e.balancers.createTarget(ctx, *r); err != nil {
 		return up, err
 	}
-	return up, e.scaling.create(ctx, *r, size, template, up.target, startTimeout(r.Service)+e.services.boot())
+	return up, e.scaling.create(ctx, *r, up, template, startTimeout(r.Service)+e.services.boot())
 }
 
 // ready does on one instance what is done once for a deployment.
@@ -143,7 +163,8 @@ func (e *group) instancesOf(ctx context.Context, fleet string) ([]types.Instance
 }
 
 // awaitTargets waits until as many targets as wanted are healthy.
-func (e *group) awaitTargets(ctx context.Context, r pipeline.FleetRequest, size int, up rising) error {
+func (e *group) awaitTargets(ctx context.Context, r pipeline.FleetRequest, up rising) error {
+	size := up.desired
 	what, limit := fmt.Sprintf("%d healthy instances of %s", size, groupName(r.Fleet)), startTimeout(r.Service)+2*e.services.boot()
 	err := e.stack.Wait(ctx, what, limit, func(ctx context.Context) (poll.Probe, error) {
 		healthy, _, state, err := e.balancers.health(ctx, up.target)
@@ -158,14 +179,14 @@ func (e *group) awaitTargets(ctx context.Context, r pipeline.FleetRequest, size 
 	}
 	tail := "no instance"
 	if list, listed := e.instancesOf(ctx, r.Fleet); listed == nil && len(list) > 0 {
-		tail = e.services.printed(ctx, instance.ID(list[0]))
+		tail = e.services.printed(ctx, list[0])
 	}
 	return pipeline.Errorf(pipeline.CodeFailed, opPrepare, "%w%s", err, instance.LastLines(tail)).
 		WithHint("Let the service listen on $HOST:$PORT, or correct health_check or raise its start_timeout.")
 }
 
-// Resize changes the size of the group that serves.
-func (e *group) Resize(ctx context.Context, instances int) error {
+// Resize changes the size of the group that serves, and how it follows the load.
+func (e *group) Resize(ctx context.Context, to pipeline.Size) error {
 	list, err := e.scaling.of(ctx, e.environment)
 	if err != nil {
 		return err
@@ -174,12 +195,19 @@ func (e *group) Resize(ctx context.Context, instances int) error {
 		if !g.serving || g.ending || len(g.targets) == 0 {
 			continue
 		}
-		size := g.grown(instances)
-		up, err := e.scaling.setSize(ctx, g, instances, size)
+		have, err := e.scaling.attached(ctx, g)
 		if err != nil {
 			return err
 		}
-		return e.awaitTargets(ctx, pipeline.FleetRequest{Fleet: g.fleet}, size, up)
+		want := wanted(have, g, place{g.name, e.lb.arn, g.targets[0]}, to.Scaling, e.stack.Now())
+		up, err := e.scaling.setSize(ctx, g, to, g.next(to, len(want.actions) > 0))
+		if err != nil {
+			return err
+		}
+		if _, err := e.scaling.attach(ctx, g, want); err != nil {
+			return err
+		}
+		return e.awaitTargets(ctx, pipeline.FleetRequest{Fleet: g.fleet}, up)
 	}
 	return pipeline.Errorf(pipeline.CodeNotFound, opResize, "environment %s has no fleet that serves", e.environment).
 		WithHint("Apply again, which restores it.")

@@ -41,22 +41,18 @@ type scalingGroup struct {
 	fence   string // token of the lease under which it was made, or got its traffic
 	kept    string // until when, for a rollback; empty where it is not
 	ending  bool
+	most    int    // number of instances
+	bounds  bounds // that it was made with
+	held    bounds // its least number, and the one that it has while its traffic goes over; zero where it is not held
+	warm    bool   // its warm pool was declared
+	group   types.AutoScalingGroup
 
 	stage, environment, endpoint string
 }
 
-// grown returns the present number of instances of a group whose least number is to be
-// another: what scaling policies have added stays.
-func (g scalingGroup) grown(instances int) int {
-	if g.desired > g.least {
-		return max(g.desired, instances)
-	}
-	return instances
-}
-
 // fleetKey distinguishes fleets that were made from different things.
 func fleetKey(r pipeline.FleetRequest) string {
-	text, _ := json.Marshal([]any{r.Image, r.InstanceType, serviceEnv(r), port(r.Service), r.Service.HealthCheck}) // plain values
+	text, _ := json.Marshal([]any{r.Image, r.InstanceType, r.Lasting, r.Profile, r.Groups, serviceEnv(r), port(r.Service), r.Service.HealthCheck}) // plain values
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:8])
 }
@@ -67,33 +63,66 @@ type scaling struct {
 	client *autoscaling.Client
 }
 
-// create makes the Auto Scaling group of a fleet. Its number of instances may be changed
-// by scaling policies: ours is the minimum and the start. An instance counts as healthy for
-// grace after its launch.
-func (a *scaling) create(ctx context.Context, r pipeline.FleetRequest, size int, template, target string, grace time.Duration) error {
+// create makes the Auto Scaling group of a fleet, with what the group before was made with. An
+// instance counts as healthy for grace after its launch. Hooks are there for its first
+// instances; what else is attached comes when the fleet has the traffic.
+func (a *scaling) create(ctx context.Context, r pipeline.FleetRequest, up rising, template string, grace time.Duration) error {
 	name := groupName(r.Fleet)
 	tags := []types.Tag{}
-	own := tagsOf(ctx, r)
-	own[stack.TagKey] = fleetKey(r)
-	for _, t := range a.stack.TagsOf(r.Labels, own) {
+	of := tagsOf(ctx, r)
+	of[stack.TagKey], of[tagScaling] = fleetKey(r), scalingTag(sizeOf(r))
+	for _, t := range a.stack.TagsOf(r.Labels, of) {
 		tags = append(tags, groupTag(name, aws.ToString(t.Key), aws.ToString(t.Value)))
 	}
+	before := up.before.group
 	_, err := a.client.CreateAutoScalingGroup(ctx, &autoscaling.CreateAutoScalingGroupInput{
 		AutoScalingGroupName:   aws.String(name),
-		MinSize:                aws.Int32(int32(r.Instances)),
-		MaxSize:                aws.Int32(maxSize(r.Instances, size)),
-		DesiredCapacity:        aws.Int32(int32(size)),
+		MinSize:                aws.Int32(int32(up.least)),
+		MaxSize:                aws.Int32(int32(up.most)),
+		DesiredCapacity:        aws.Int32(int32(up.desired)),
 		LaunchTemplate:         &types.LaunchTemplateSpecification{LaunchTemplateId: aws.String(template), Version: aws.String("1")},
 		VPCZoneIdentifier:      aws.String(strings.Join(a.stack.Settings.Subnets, ",")),
-		TargetGroupARNs:        []string{target},
+		TargetGroupARNs:        []string{up.target},
 		HealthCheckType:        aws.String("EC2"),
 		HealthCheckGracePeriod: aws.Int32(int32(grace / time.Second)),
 		Tags:                   tags,
+
+		CapacityRebalance: before.CapacityRebalance, DefaultCooldown: before.DefaultCooldown, DefaultInstanceWarmup: before.DefaultInstanceWarmup,
+		InstanceMaintenancePolicy: before.InstanceMaintenancePolicy, LifecycleHookSpecificationList: specifications(up.attached.hooks),
+		MaxInstanceLifetime: before.MaxInstanceLifetime, NewInstancesProtectedFromScaleIn: before.NewInstancesProtectedFromScaleIn,
+		TerminationPolicies: before.TerminationPolicies,
 	})
 	if cloud.Is(err, "AlreadyExists") {
 		return nil
 	}
-	return cloud.Fault(ctx, opPrepare, err)
+	return hookFault(ctx, up.attached.hooks, err)
+}
+
+// sizeOf returns the size that a fleet is asked for with.
+func sizeOf(r pipeline.FleetRequest) pipeline.Size {
+	return pipeline.Size{Instances: r.Instances, Scaling: r.Scaling}
+}
+
+const warmWord = " warm"
+
+// scalingTag says what of a group's scaling was declared.
+func scalingTag(to pipeline.Size) string {
+	text := boundsOf(to).String()
+	if to.Scaling != nil && to.Scaling.WarmPool != nil {
+		text += warmWord
+	}
+	return text
+}
+
+// specifications returns hooks as a group is made with them.
+func specifications(hooks []types.LifecycleHook) (list []types.LifecycleHookSpecification) {
+	for _, h := range hooks {
+		list = append(list, types.LifecycleHookSpecification{
+			LifecycleHookName: h.LifecycleHookName, LifecycleTransition: h.LifecycleTransition, DefaultResult: h.DefaultResult, HeartbeatTimeout: h.HeartbeatTimeout,
+			NotificationMetadata: h.NotificationMetadata, NotificationTargetARN: h.NotificationTargetARN, RoleARN: h.RoleARN,
+		})
+	}
+	return list
 }
 
 // groupTag is a tag of a group, and of what it launches later.
@@ -113,12 +142,9 @@ func (a *scaling) replaceUnhealthy(ctx context.Context, fleet string) error {
 	return cloud.Fault(ctx, opPrepare, err)
 }
 
-// maxSize is how far scaling policies may let a group of so many instances grow.
-func maxSize(instances, size int) int32 { return int32(max(2*instances, size)) }
-
-// setSize sets the least number of instances of a group, and the present one.
-func (a *scaling) setSize(ctx context.Context, g scalingGroup, instances, size int) (rising, error) {
-	up := rising{target: g.targets[0]}
+// setSize sets the numbers of instances of a group, which says in a tag how they came about.
+func (a *scaling) setSize(ctx context.Context, g scalingGroup, to pipeline.Size, n sizes) (rising, error) {
+	up := rising{target: g.targets[0], sizes: n}
 	before, err := a.activities(ctx, g.fleet, 1)
 	if err != nil {
 		return up, err
@@ -127,16 +153,61 @@ func (a *scaling) setSize(ctx context.Context, g scalingGroup, instances, size i
 		up.since = aws.ToString(before[0].ActivityId)
 	}
 	_, err = a.client.UpdateAutoScalingGroup(ctx, &autoscaling.UpdateAutoScalingGroupInput{
-		AutoScalingGroupName: aws.String(g.name), MinSize: aws.Int32(int32(instances)),
-		MaxSize: aws.Int32(maxSize(instances, size)), DesiredCapacity: aws.Int32(int32(size)),
+		AutoScalingGroupName: aws.String(g.name), MinSize: aws.Int32(int32(n.least)),
+		MaxSize: aws.Int32(int32(n.most)), DesiredCapacity: aws.Int32(int32(n.desired)),
 	})
-	return up, cloud.Fault(ctx, "resize fleet "+g.fleet, err)
+	if err != nil {
+		return up, cloud.Fault(ctx, "resize fleet "+g.fleet, err)
+	}
+	return up, a.label(ctx, g.fleet, map[string]string{tagScaling: scalingTag(to), tagHeld: ""})
+}
+
+// hold keeps a group from losing instances while its traffic goes over, and may come back.
+func (a *scaling) hold(ctx context.Context, g scalingGroup) error {
+	least := int(aws.ToInt32(g.group.MinSize))
+	if g.desired <= least || g.held.most == least { // the second: it is held
+		return nil
+	}
+	if err := a.label(ctx, g.fleet, map[string]string{tagHeld: bounds{g.least, g.desired}.String()}); err != nil {
+		return err
+	}
+	return a.setLeast(ctx, g.name, g.desired)
+}
+
+// release undoes hold. A least number that somebody has set meanwhile stays.
+func (a *scaling) release(ctx context.Context, g scalingGroup) error {
+	if g.held == (bounds{}) {
+		return nil
+	}
+	if int(aws.ToInt32(g.group.MinSize)) == g.held.most {
+		if err := a.setLeast(ctx, g.name, g.held.least); err != nil {
+			return err
+		}
+	}
+	return a.label(ctx, g.fleet, map[string]string{tagHeld: ""})
+}
+
+// grow gives a group more instances.
+func (a *scaling) grow(ctx context.Context, g scalingGroup, size int) (rising, error) {
+	up := rising{target: g.targets[0], sizes: sizes{g.least, size, max(g.most, size)}}
+	_, err := a.client.UpdateAutoScalingGroup(ctx, &autoscaling.UpdateAutoScalingGroupInput{
+		AutoScalingGroupName: aws.String(g.name), MaxSize: aws.Int32(int32(up.most)), DesiredCapacity: aws.Int32(int32(size)),
+	})
+	return up, cloud.Fault(ctx, opShift, err)
+}
+
+func (a *scaling) setLeast(ctx context.Context, group string, least int) error {
+	_, err := a.client.UpdateAutoScalingGroup(ctx, &autoscaling.UpdateAutoScalingGroupInput{AutoScalingGroupName: aws.String(group), MinSize: aws.Int32(int32(least))})
+	return cloud.Fault(ctx, opShift, err)
 }
 
 // rising is a group whose instances are awaited.
 type rising struct {
-	target string // its target group
-	since  string // ID of its newest scaling activity before; empty for a new group
+	sizes
+	target   string       // its target group
+	since    string       // ID of its newest scaling activity before; empty for a new group
+	before   scalingGroup // that serves; zero for none
+	attached attached     // to that
 }
 
 // label sets tags on the group of a fleet, and on what it launches later. That others have
@@ -184,9 +255,14 @@ func describeGroup(g types.AutoScalingGroup) scalingGroup {
 		tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
 	}
 	name := aws.ToString(g.AutoScalingGroupName)
+	least, held := int(aws.ToInt32(g.MinSize)), parseBounds(tags[tagHeld])
+	if held.most == least && held != (bounds{}) {
+		least = held.least
+	}
 	return scalingGroup{
+		bounds: parseBounds(tags[tagScaling]), warm: strings.HasSuffix(tags[tagScaling], warmWord), held: held, group: g, most: int(aws.ToInt32(g.MaxSize)),
 		name: name, fleet: strings.TrimPrefix(name, groupName("")), targets: g.TargetGroupARNs,
-		least: int(aws.ToInt32(g.MinSize)), desired: int(aws.ToInt32(g.DesiredCapacity)),
+		least: least, desired: int(aws.ToInt32(g.DesiredCapacity)),
 		key: tags[stack.TagKey], serving: tags[TagServing] == "true", fence: tags[tagFence], kept: tags[TagKept],
 		ending: aws.ToString(g.Status) != "", // Auto Scaling sets it only on groups that are being deleted
 		stage:  tags[stack.TagStage], environment: tags[TagEnvironment], endpoint: tags[TagEndpoint],
@@ -236,7 +312,16 @@ func (a *scaling) activities(ctx context.Context, fleet string, most int32) ([]t
 // is being removed, is no error.
 func (a *scaling) remove(ctx context.Context, fleet string) error {
 	name := groupName(fleet)
-	err := whenUnused(ctx, a.stack, "Auto Scaling group "+name, func() error {
+	list, err := a.named(ctx, name)
+	if err != nil {
+		return cloud.Fault(ctx, "remove fleet "+fleet, err)
+	}
+	if len(list) == 1 && list[0].WarmPoolConfiguration != nil && list[0].WarmPoolConfiguration.Status != types.WarmPoolStatusPendingDelete {
+		if err := a.removeWarmPool(ctx, name); err != nil {
+			return cloud.Fault(ctx, "remove fleet "+fleet, err)
+		}
+	}
+	err = whenUnused(ctx, a.stack, "Auto Scaling group "+name, func() error {
 		_, err := a.client.DeleteAutoScalingGroup(ctx, &autoscaling.DeleteAutoScalingGroupInput{
 			AutoScalingGroupName: aws.String(name), ForceDelete: aws.Bool(true),
 		})

@@ -5,6 +5,7 @@ package fleet
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -78,4 +79,34 @@ PENSTOCK-END
 systemctl daemon-reload
 systemctl enable penstock
 `, startFile, envFile, variables(), start, unitFile)
+}
+
+// maxPut is how many bytes S3 takes in one request.
+const maxPut = 5 << 30
+
+// dataSum is what packData prints last.
+var dataSum = regexp.MustCompile(`(?m)^SHA-256 of the data: ([0-9a-f]{64})$`)
+
+// packData packs the data directory, sends it with curl's arguments, and prints its digest. A
+// file that changes while it is read, which tar says with 1, is as a crash would have left
+// it. /tmp may be in memory.
+func packData(send string) string {
+	return instance.Preamble + fmt.Sprintf(`mkdir -p "$root%[1]s" "$root/var/tmp"
+f=$(mktemp -p "$root/var/tmp")
+trap 'rm -f "$f"' EXIT
+tar -czf "$f" -C "$root%[1]s" . || [ $? -eq 1 ]
+if [ "$(wc -c < "$f")" -gt %[3]d ]; then
+  echo "The data is more than 5 GB when it is packed, which is too much to copy in this way."
+  exit 1
+fi
+sum=$(sha256sum "$f" | cut -d' ' -f1)
+curl -fsS --retry 5 -T "$f" %[2]s
+echo "SHA-256 of the data: $sum"
+`, dataDir, send, maxPut)
+}
+
+// unpackData unpacks what packData sent.
+func unpackData(file instance.File) string {
+	return instance.Preamble + "mkdir -p \"$root" + dataDir + "\" \"$root/var/tmp\"\nexport TMPDIR=\"$root/var/tmp\"\n" + file.Fetch("packed", "data.tar.gz") +
+		"tar -xzf \"$packed\" -C \"$root" + dataDir + "\"\nrm -rf \"$(dirname \"$packed\")\"\n"
 }

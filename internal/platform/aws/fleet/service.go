@@ -43,6 +43,16 @@ func startTimeout(s pipeline.Service) time.Duration {
 	return cmp.Or(s.HealthCheck.StartTimeout, pipeline.DefaultStartTimeout)
 }
 
+// access returns what a fleet's instances may do, and who reaches them: what it asks for,
+// else what tests have, or what lasts has.
+func access(s stack.Settings, r pipeline.FleetRequest) stack.Access {
+	own := stack.Access{Profile: r.Profile, Groups: r.Groups}
+	if r.Lasting {
+		return own.Or(s.Lasting)
+	}
+	return own.Or(s.Test)
+}
+
 // serviceEnv returns the service's variables.
 func serviceEnv(r pipeline.FleetRequest) map[string]string {
 	env := maps.Clone(r.Env)
@@ -94,14 +104,14 @@ func (v *services) readyOnce(ctx context.Context, id string, r pipeline.FleetReq
 		}
 	}
 	if r.DataFrom != "" {
-		if err := v.copyData(ctx, r.DataFrom, id, r.Log); err != nil {
+		if err := v.copyData(ctx, id, r); err != nil {
 			return err
 		}
 	}
 	own := func(what, line string) error {
 		stack.Logf(r.Log, "%s on instance %s", what, id)
 		return v.instances.Must(ctx, id, instance.Command{
-			What: what, Script: instance.Preamble + variables() + line, Timeout: time.Hour, Log: r.Log, Live: true,
+			What: what, Stage: r.Labels.Stage, Script: instance.Preamble + variables() + line, Timeout: time.Hour, Log: r.Log, Live: true,
 		})
 	}
 	if r.Migrate && r.Service.Migrate != "" {
@@ -115,7 +125,7 @@ func (v *services) readyOnce(ctx context.Context, id string, r pipeline.FleetReq
 		}
 	}
 	return v.instances.Must(ctx, id, instance.Command{
-		What: "the start of the service", Script: instance.Preamble + "systemctl start penstock\n", Timeout: 5 * time.Minute, Log: r.Log,
+		What: "the start of the service", Stage: r.Labels.Stage, Script: instance.Preamble + "systemctl start penstock\n", Timeout: 5 * time.Minute, Log: r.Log,
 	})
 }
 
@@ -128,26 +138,26 @@ func (v *services) install(ctx context.Context, id string, r pipeline.FleetReque
 		return pipeline.Errorf(pipeline.CodeFailed, what, "%w", err)
 	}
 	defer file.Close()
-	artifact, err := v.instances.SendFile(ctx, file)
+	artifact, err := v.instances.SendFile(ctx, r.Labels.Stage, file)
 	if err != nil {
 		return err
 	}
 	defer v.instances.Remove(ctx, artifact)
 	stack.Logf(r.Log, "%s on instance %s", what, id)
 	script := installScript(artifact.Fetch("PENSTOCK_ARTIFACT", filepath.Base(r.Artifact)), cmp.Or(r.Service.Install, ":"), r.Service.Start)
-	return v.instances.Must(ctx, id, instance.Command{What: what, Script: script, Timeout: time.Hour, Log: r.Log, Live: true})
+	return v.instances.Must(ctx, id, instance.Command{What: what, Stage: r.Labels.Stage, Script: script, Timeout: time.Hour, Log: r.Log, Live: true})
 }
 
 // boot is the allowance for a boot. It shrinks with the pauses of tests.
 func (v *services) boot() time.Duration { return bootAllowance * v.stack.Pause / stack.DefaultPause }
 
 // awaitHealthy waits until an instance's service is healthy, as seen from here.
-func (v *services) awaitHealthy(ctx context.Context, id, endpoint string, check *pipeline.HealthCheck) error {
+func (v *services) awaitHealthy(ctx context.Context, of types.Instance, endpoint string, check *pipeline.HealthCheck) error {
 	start, timeout := pipeline.DefaultStartTimeout, pipeline.DefaultHealthTimeout
 	if check != nil {
 		start, timeout = cmp.Or(check.StartTimeout, start), cmp.Or(check.Timeout, timeout)
 	}
-	looks := 0
+	looks, id := 0, instance.ID(of)
 	err := v.stack.Wait(ctx, "the service on instance "+id, start+v.boot(), func(ctx context.Context) (poll.Probe, error) {
 		state := healthOf(ctx, endpoint, check, timeout)
 		if looks++; state != "" && looks%4 == 0 {
@@ -160,15 +170,15 @@ func (v *services) awaitHealthy(ctx context.Context, id, endpoint string, check 
 	if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
 		return cloud.Fault(ctx, opPrepare, err)
 	}
-	return pipeline.Errorf(pipeline.CodeFailed, opPrepare, "%w%s", err, instance.LastLines(v.printed(ctx, id))).
+	return pipeline.Errorf(pipeline.CodeFailed, opPrepare, "%w%s", err, instance.LastLines(v.printed(ctx, of))).
 		WithHint("Let the service listen on $HOST:$PORT, correct health_check or raise its start_timeout, "+
 			"and let the place that Terraform runs at reach %s.", endpoint)
 }
 
 // printed returns what an instance's service printed last, or why it can't be read.
-func (v *services) printed(ctx context.Context, id string) string {
-	_, tail, err := v.instances.Execute(ctx, id, instance.Command{
-		What: "reading the service's log", Script: instance.Preamble + "journalctl -u penstock --no-pager -n 20\n", Timeout: time.Minute,
+func (v *services) printed(ctx context.Context, of types.Instance) string {
+	_, tail, err := v.instances.Execute(ctx, instance.ID(of), instance.Command{
+		What: "reading the service's log", Stage: stack.Tag(of.Tags, stack.TagStage), Script: instance.Preamble + "journalctl -u penstock --no-pager -n 20\n", Timeout: time.Minute,
 	})
 	if err != nil {
 		return err.Error()
@@ -176,45 +186,38 @@ func (v *services) printed(ctx context.Context, id string) string {
 	return tail
 }
 
-// maxPut is how many bytes S3 takes in one request.
-const maxPut = 5 << 30
-
 // copyData copies the data directory of an environment's first instance that serves, as
-// a crash would have left it.
-func (v *services) copyData(ctx context.Context, environment, to string, log io.Writer) error {
-	what := "copying the data of environment " + environment
-	list, err := v.list(ctx, environment, stack.Filter("tag:"+TagServing, "true"))
+// a crash would have left it. The sender says the digest of what it sent: what comes from
+// the bucket is that, or is refused.
+func (v *services) copyData(ctx context.Context, to string, r pipeline.FleetRequest) error {
+	what := "copying the data of environment " + r.DataFrom
+	list, err := v.list(ctx, r.DataFrom, stack.Filter("tag:"+TagServing, "true"))
 	if err != nil {
 		return err
 	}
 	if len(list) == 0 {
-		return pipeline.Errorf(pipeline.CodeNotFound, opPrepare, "environment %s, whose data is to be copied, has no instance that serves", environment).
+		return pipeline.Errorf(pipeline.CodeNotFound, opPrepare, "environment %s, whose data is to be copied, has no instance that serves", r.DataFrom).
 			WithHint("Restore it with an apply first, or set environment.data_from to another stage.")
 	}
-	file, send, err := v.instances.Relay(ctx, what)
+	file, send, err := v.instances.Relay(ctx, r.Labels.Stage, what)
 	if err != nil {
 		return err
 	}
 	defer v.instances.Remove(ctx, file)
-	stack.Logf(log, "%s to instance %s", what, to)
-	// A file that changes while it is read, which tar says with 1, is as a crash would
-	// have left it. /tmp may be in memory.
-	pack := instance.Preamble + fmt.Sprintf(`mkdir -p "$root%[1]s" "$root/var/tmp"
-f=$(mktemp -p "$root/var/tmp")
-trap 'rm -f "$f"' EXIT
-tar -czf "$f" -C "$root%[1]s" . || [ $? -eq 1 ]
-if [ "$(wc -c < "$f")" -gt %[3]d ]; then
-  echo "The data is more than 5 GB when it is packed, which is too much to copy in this way."
-  exit 1
-fi
-curl -fsS --retry 5 -T "$f" %[2]s
-`, dataDir, send, maxPut)
-	if err := v.instances.Must(ctx, instance.ID(list[0]), instance.Command{What: what, Script: pack, Timeout: time.Hour, Log: log}); err != nil {
+	stack.Logf(r.Log, "%s to instance %s", what, to)
+	sent, err := v.instances.MustPrint(ctx, instance.ID(list[0]), instance.Command{
+		What: what, Stage: stack.Tag(list[0].Tags, stack.TagStage), Script: packData(send), Timeout: time.Hour, Log: r.Log,
+	})
+	if err != nil {
 		return err
 	}
-	unpack := instance.Preamble + fmt.Sprintf("mkdir -p \"$root%[1]s\"\ncurl -fsS --retry 5 %[2]s | tar -xzf - -C \"$root%[1]s\"\n",
-		dataDir, instance.Quote(file.URL))
-	return v.instances.Must(ctx, to, instance.Command{What: what, Script: unpack, Timeout: time.Hour, Log: log})
+	sum := dataSum.FindStringSubmatch(sent)
+	if sum == nil {
+		return pipeline.Errorf(pipeline.CodeFailed, opPrepare, "%s: the sender did not say what it sent%s", what, instance.LastLines(sent))
+	}
+	return v.instances.Must(ctx, to, instance.Command{
+		What: what, Stage: r.Labels.Stage, Script: unpackData(file.Digested(sum[1])), Timeout: time.Hour, Log: r.Log,
+	})
 }
 
 // leave reports what could not be removed after a finished deployment.

@@ -9,6 +9,8 @@ import (
 	"maps"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
 )
@@ -22,6 +24,7 @@ type shift struct {
 	fleet    string
 	target   string           // target group of the fleet
 	previous string           // fleet that served before; empty for none
+	from     scalingGroup     // of previous; zero for none
 	stage    string           // that runs the environment; empty for none
 	before   map[string]int32 // shares of target groups when nothing had gone to the fleet
 	begun    bool             // something of the traffic goes to the fleet, perhaps
@@ -76,6 +79,9 @@ func (s *shift) over(ctx context.Context) error {
 	had := s.share()
 	s.begun = true
 	if len(s.before) > 0 {
+		if err := s.scaling.hold(ctx, s.from); err != nil {
+			return err
+		}
 		for _, step := range s.Steps {
 			if had >= step.Percent {
 				continue // an interrupted shift was further
@@ -89,6 +95,9 @@ func (s *shift) over(ctx context.Context) error {
 			}
 		}
 	}
+	if err := s.keepUp(ctx); err != nil {
+		return err
+	}
 	if err := s.balancers.pointAt(ctx, s.lb.live, s.at(), map[string]int32{s.target: 1}); err != nil {
 		return err
 	}
@@ -101,7 +110,73 @@ func (s *shift) over(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := s.carry(ctx); err != nil {
+		return err
+	}
 	return s.mark(ctx)
+}
+
+// keepUp makes the fleet as large as the one before has become since it was launched.
+func (s *shift) keepUp(ctx context.Context) error {
+	list, err := s.scaling.of(ctx, s.environment)
+	if err != nil || len(s.before) == 0 {
+		return err
+	}
+	var fleet, from scalingGroup
+	for _, g := range list {
+		switch g.fleet {
+		case s.fleet:
+			fleet = g
+		case s.previous:
+			from = g
+		}
+	}
+	if from.desired <= fleet.desired || fleet.name == "" || len(fleet.targets) == 0 {
+		return nil
+	}
+	stack.Logf(s.Log, "fleet %s has grown to %s: so does this one", s.previous, pipeline.Count(from.desired, "instance"))
+	up, err := s.scaling.grow(ctx, fleet, from.desired)
+	if err != nil {
+		return err
+	}
+	return s.awaitTargets(ctx, pipeline.FleetRequest{Fleet: s.fleet}, up)
+}
+
+// carry attaches to the fleet's group what is declared, and what people attached to the one
+// before. The fleet has all of the traffic: what acts on it by its load may do so now. The
+// tags don't say so yet, so what was interrupted here is done again.
+func (s *shift) carry(ctx context.Context) error {
+	if s.from.name == "" && s.Scaling == nil {
+		return nil
+	}
+	list, err := s.scaling.of(ctx, s.environment)
+	if err != nil {
+		return err
+	}
+	to := place{groupName(s.fleet), s.lb.arn, s.target}
+	var groups []string // whose alarms are this fleet's from now on
+	var own scalingGroup
+	for _, g := range list {
+		if g.fleet == s.fleet {
+			own = g
+		} else {
+			groups = append(groups, g.name)
+		}
+	}
+	if own.name == "" {
+		return noFleet(opShift, s.environment, s.fleet)
+	}
+	var before attached
+	if s.from.name != "" {
+		if before, err = s.scaling.attached(ctx, s.from); err != nil {
+			return err
+		}
+	}
+	policies, err := s.scaling.attach(ctx, own, wanted(before, s.from, to, s.Scaling, s.stack.Now()))
+	if err != nil || len(groups) == 0 {
+		return err
+	}
+	return s.alarms.move(ctx, s.Log, groups, policies, to)
 }
 
 // at is how the load balancer is reached when the shift is done.
@@ -143,7 +218,36 @@ func (s *shift) back(ctx context.Context) error {
 	if err := s.label(ctx, s.previous, serving(ctx, s.lb.endpoint(s.lb.liveAt))); err != nil {
 		return err
 	}
+	if err := s.uncarry(ctx); err != nil {
+		return err
+	}
 	return s.label(ctx, s.fleet, map[string]string{TagServing: "false"})
+}
+
+// uncarry gives the fleet before its alarms again, and lets it lose instances.
+func (s *shift) uncarry(ctx context.Context) error {
+	list, err := s.scaling.of(ctx, s.environment)
+	if err != nil {
+		return err
+	}
+	for _, g := range list {
+		if g.fleet != s.previous || len(g.targets) == 0 {
+			continue
+		}
+		if err := s.scaling.release(ctx, g); err != nil {
+			return err
+		}
+		at, err := s.scaling.attached(ctx, g)
+		if err != nil {
+			return err
+		}
+		policies := map[string]string{}
+		for _, p := range at.policies {
+			policies[aws.ToString(p.PolicyName)] = aws.ToString(p.PolicyARN)
+		}
+		return s.alarms.move(ctx, s.Log, []string{groupName(s.fleet)}, policies, place{g.name, s.lb.arn, g.targets[0]})
+	}
+	return nil
 }
 
 // findPrevious finds the fleet that serves, which the tags say until a shift is done,
@@ -166,13 +270,13 @@ func (s *shift) findPrevious(ctx context.Context) error {
 		case g.fleet == s.fleet:
 			marked = g.serving
 		case g.serving:
-			s.previous = g.fleet
+			s.previous, s.from = g.fleet, g
 		case g.kept > last.kept && !g.ending:
 			last = g
 		}
 	}
 	if s.moved = marked && s.previous == "" && s.begun && len(s.before) == 0; s.moved {
-		s.previous = last.fleet
+		s.previous, s.from = last.fleet, last
 		return nil
 	}
 	if len(s.before) > 0 || s.previous == "" {
@@ -198,6 +302,7 @@ func (s *shift) retire(ctx context.Context) {
 			err = errors.Join(err, failed)
 		} else {
 			kept = s.previous
+			err = errors.Join(err, s.scaling.rest(ctx, kept))
 		}
 	}
 	for _, f := range fleets {

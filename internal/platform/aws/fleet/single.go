@@ -40,7 +40,7 @@ func (e *single) Prepare(ctx context.Context, r *pipeline.FleetRequest) (_ pipel
 	first := r.Artifact != "" || r.DataFrom != "" || r.Migrate || r.Seed // something has to run before the service
 	launched, err := e.instances.Run(ctx, instance.Launch{
 		Token: r.Fleet, Image: r.Image, Type: r.InstanceType, UserData: userData(e.untilExpiry(r.ExpiresAt), serviceEnv(*r), port(r.Service), !first),
-		Tags: e.stack.TagsOf(r.Labels, tagsOf(ctx, *r)), Group: e.stack.Settings.InstanceGroup,
+		Tags: e.stack.TagsOf(r.Labels, tagsOf(ctx, *r)), Access: access(e.stack.Settings, *r),
 	})
 	if err != nil {
 		return pipeline.Fleet{}, err
@@ -67,7 +67,7 @@ func (e *single) Prepare(ctx context.Context, r *pipeline.FleetRequest) (_ pipel
 		}
 	}
 	f := pipeline.Fleet{ID: r.Fleet, Endpoint: e.services.endpoint(running, port(r.Service))}
-	return f, e.services.awaitHealthy(ctx, id, f.Endpoint, r.Service.HealthCheck)
+	return f, e.services.awaitHealthy(ctx, running, f.Endpoint, r.Service.HealthCheck)
 }
 
 // Shift says in the tags that the fleet serves, and ends the instances of the others.
@@ -128,16 +128,16 @@ func (e *single) Discard(ctx context.Context, fleet string) (last bool, err erro
 }
 
 // Resize refuses more than one instance.
-func (e *single) Resize(ctx context.Context, instances int) error {
+func (e *single) Resize(ctx context.Context, to pipeline.Size) error {
 	list, err := e.services.list(ctx, e.environment)
 	switch {
 	case err != nil:
 		return err
 	case len(list) == 0:
 		return gone(opResize, e.environment, "Apply again, which restores it.")
-	case instances != 1:
+	case to.Instances != 1:
 		return pipeline.Errorf(pipeline.CodeInvalid, opResize,
-			"environment %s has no load balancer, and can't have %s", e.environment, pipeline.Count(instances, "instance")).
+			"environment %s has no load balancer, and can't have %s", e.environment, pipeline.Count(to.Instances, "instance")).
 			WithHint("Destroy it and launch it again with that number.")
 	}
 	return nil
@@ -159,10 +159,11 @@ func (e *single) Extend(ctx context.Context, at time.Time) error {
 	}
 	for _, i := range list {
 		id := instance.ID(i)
-		if err := e.endAt(ctx, stack.Tag(i.Tags, TagFleet), stack.Tag(i.Tags, stack.TagStage), at, id); err != nil {
+		stage := stack.Tag(i.Tags, stack.TagStage)
+		if err := e.endAt(ctx, stack.Tag(i.Tags, TagFleet), stage, at, id); err != nil {
 			return err
 		}
-		if err := e.instances.Must(ctx, id, instance.Command{What: "setting the deadline", Script: script, Timeout: time.Minute}); err != nil {
+		if err := e.instances.Must(ctx, id, instance.Command{What: "setting the deadline", Stage: stage, Script: script, Timeout: time.Minute}); err != nil {
 			return err
 		}
 	}

@@ -61,19 +61,19 @@ func (l *templates) create(ctx context.Context, r pipeline.FleetRequest) (string
 
 func (l *templates) data(r pipeline.FleetRequest, root instance.RootVolume, tags []types.Tag) *types.RequestLaunchTemplateData {
 	start := userData(0, serviceEnv(r), port(r.Service), true)
-	settings := l.stack.Settings
+	settings, access := l.stack.Settings, access(l.stack.Settings, r)
 	return &types.RequestLaunchTemplateData{
 		ImageId:            aws.String(r.Image),
 		InstanceType:       types.InstanceType(cmp.Or(r.InstanceType, settings.InstanceType)),
 		UserData:           aws.String(base64.StdEncoding.EncodeToString([]byte(start))),
-		IamInstanceProfile: &types.LaunchTemplateIamInstanceProfileSpecificationRequest{Name: aws.String(settings.InstanceProfile)},
+		IamInstanceProfile: &types.LaunchTemplateIamInstanceProfileSpecificationRequest{Name: aws.String(access.Profile)},
 		MetadataOptions: &types.LaunchTemplateInstanceMetadataOptionsRequest{
 			HttpTokens:              types.LaunchTemplateHttpTokensStateRequired,
 			HttpEndpoint:            types.LaunchTemplateInstanceMetadataEndpointStateEnabled,
 			HttpPutResponseHopLimit: aws.Int32(1),
 		},
 		NetworkInterfaces: []types.LaunchTemplateInstanceNetworkInterfaceSpecificationRequest{{
-			DeviceIndex: aws.Int32(0), Groups: []string{settings.InstanceGroup},
+			DeviceIndex: aws.Int32(0), Groups: access.Groups,
 			AssociatePublicIpAddress: aws.Bool(settings.AssignPublicAddress), DeleteOnTermination: aws.Bool(true),
 		}},
 		BlockDeviceMappings: []types.LaunchTemplateBlockDeviceMappingRequest{{

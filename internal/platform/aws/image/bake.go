@@ -96,7 +96,9 @@ func (m *Images) Capture(ctx context.Context, from types.Instance, r pipeline.Ba
 
 // cleanAndCapture lists the packages of an instance, cleans it and makes its image.
 func (m *Images) cleanAndCapture(ctx context.Context, id string, r pipeline.BakeRequest) (pipeline.BakedImage, error) {
-	output, err := m.instances.MustPrint(ctx, id, instance.Command{What: "cleaning", Script: cleanScript(r.Cleanup), Timeout: cleanLimit, Log: r.Log})
+	output, err := m.instances.MustPrint(ctx, id, instance.Command{
+		What: "cleaning", Stage: r.Labels.Stage, Script: cleanScript(r.Cleanup), Timeout: cleanLimit, Log: r.Log,
+	})
 	if err != nil {
 		return pipeline.BakedImage{}, err
 	}

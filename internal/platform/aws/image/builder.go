@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
@@ -31,14 +30,15 @@ const kindBuilder = "builder"
 // fails while an image is being made, or this process dies, as Abandon says, or at last
 // at its own deadline.
 func (m *Images) build(ctx context.Context, r pipeline.BakeRequest) (_ pipeline.BakedImage, err error) {
-	if m.stack.Settings.BuilderGroup == "" {
+	access := stack.Access{Profile: r.Profile, Groups: r.Groups}.Or(m.stack.Settings.Builder)
+	if len(access.Groups) == 0 {
 		return pipeline.BakedImage{}, pipeline.Errorf(pipeline.CodeInvalid, opBake,
 			"the stack %q has no security group for builders, which nobody may reach", m.stack.Settings.Stack).
 			WithAdvice(pipeline.Advice{Verb: pipeline.VerbUpdateStack, Region: m.stack.Config.Region, Stack: m.stack.Settings.Stack})
 	}
 	builder, err := m.instances.Run(ctx, instance.Launch{
 		Token: r.Token, Image: r.Image, UserData: instance.Preamble + instance.PowerOff(builderLife) + " || true\n",
-		KMSKey: r.KMSKey, Group: m.stack.Settings.BuilderGroup, Tags: m.stack.TagsOf(r.Labels, map[string]string{
+		KMSKey: r.KMSKey, Access: access, Tags: m.stack.TagsOf(r.Labels, map[string]string{
 			stack.TagKey: keyOf(r), stack.TagRun: r.Token, stack.TagRole: roleBuilder,
 			stack.TagExpires: stack.Timestamp(m.stack.Now().Add(builderLife)), "Name": "Penstock builder of " + r.Name,
 		}),
@@ -81,12 +81,12 @@ func (m *Images) run(ctx context.Context, id string, r pipeline.BakeRequest) err
 	}
 	variable := ""
 	if r.Source != "" {
-		file, err := m.instances.SendDir(ctx, r.Source)
+		file, err := m.instances.SendDir(ctx, r.Labels.Stage, r.Source)
 		if err != nil {
 			return err
 		}
 		defer m.instances.Remove(ctx, file)
-		if err := m.unpack(ctx, id, file, r.Log); err != nil {
+		if err := m.unpack(ctx, id, file, r); err != nil {
 			return err
 		}
 		variable = "export PENSTOCK_SOURCE=" + source + "\n"
@@ -100,22 +100,22 @@ func (m *Images) run(ctx context.Context, id string, r pipeline.BakeRequest) err
 				"if [ -x \"$script\" ]; then \"$script\"; else /bin/sh -e \"$script\"; fi\n"
 		}
 		err := m.instances.Must(ctx, id, instance.Command{
-			What: what, Script: script, Timeout: c.Timeout, Secrets: c.Secrets, Mask: c.Mask, Log: r.Log, Live: true,
+			What: what, Stage: r.Labels.Stage, Script: script, Timeout: c.Timeout, Secrets: c.Secrets, Mask: c.Mask, Log: r.Log, Live: true,
 		})
 		if err != nil {
 			return err
 		}
 	}
 	return m.instances.Must(ctx, id, instance.Command{
-		What: "removing the source", Script: instance.Preamble + "rm -rf " + source + "\n", Timeout: cleanLimit, Log: r.Log,
+		What: "removing the source", Stage: r.Labels.Stage, Script: instance.Preamble + "rm -rf " + source + "\n", Timeout: cleanLimit, Log: r.Log,
 	})
 }
 
 // unpack copies the packed source to where a builder's commands find it.
-func (m *Images) unpack(ctx context.Context, id string, file instance.File, log io.Writer) error {
+func (m *Images) unpack(ctx context.Context, id string, file instance.File, r pipeline.BakeRequest) error {
 	script := instance.Preamble + file.Fetch("packed", "source.tar.gz") + "mkdir -p " + source + "\n" +
 		`tar --no-same-owner -xzf "$packed" -C ` + source + "\n" + refresh + `rm -rf "$(dirname "$packed")"` + "\n"
-	return m.instances.Must(ctx, id, instance.Command{What: "copying the source", Script: script, Timeout: cleanLimit, Log: log})
+	return m.instances.Must(ctx, id, instance.Command{What: "copying the source", Stage: r.Labels.Stage, Script: script, Timeout: cleanLimit, Log: r.Log})
 }
 
 // Abandon ends the builder of a bake that is over, unless an image is being made of it:

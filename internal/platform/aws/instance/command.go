@@ -43,6 +43,7 @@ const (
 // Command is a script to run on an instance.
 type Command struct {
 	What    string // for messages: "service.install"
+	Stage   string // that runs the instance; empty for a self-service environment, whose files launchers may read, too
 	Script  string
 	Timeout time.Duration // 0 means pipeline.DefaultStepTimeout
 	Secrets pipeline.Secrets
@@ -82,13 +83,14 @@ func LastLines(text string) string {
 
 // Execute runs a script through Run Command, writes its output to the log, where it is
 // live as it comes, and returns its exit status and output. A cancelled context cancels
-// the command. Secrets go by an object that is removed afterwards: parameters of commands are kept by SSM.
+// the command. Secrets go by an object that is removed afterwards, as SSM keeps parameters
+// of commands, and are masked on the instance, as SSM keeps the output, too.
 func (i *Instances) Execute(ctx context.Context, id string, c Command) (exit int, output string, err error) {
 	if c.Timeout <= 0 {
 		c.Timeout = pipeline.DefaultStepTimeout
 	}
 	script, upload := c.Script, ""
-	if len(c.Secrets) > 0 {
+	if len(c.redactor().Pieces()) > 0 || len(c.Secrets) > 0 {
 		var remove func()
 		if script, remove, err = i.hide(ctx, c); err != nil {
 			return 0, "", err
@@ -115,7 +117,7 @@ func (i *Instances) Execute(ctx context.Context, id string, c Command) (exit int
 	if err != nil {
 		return 0, "", err
 	}
-	output, err = i.output(ctx, id, sent, aws.ToString(result.StandardOutputContent))
+	output, err = i.output(ctx, outputKey(c.Stage, id, sent), aws.ToString(result.StandardOutputContent))
 	if err != nil {
 		return 0, "", err
 	}
@@ -145,7 +147,7 @@ func (i *Instances) send(ctx context.Context, id, script string, c Command) (sen
 			"commands": strings.Split(script, "\n"), "executionTimeout": {fmt.Sprint(max(int(c.Timeout/time.Second), 1))},
 		},
 		OutputS3BucketName: aws.String(i.stack.Settings.Bucket),
-		OutputS3KeyPrefix:  aws.String(outputPrefix),
+		OutputS3KeyPrefix:  aws.String(outputPrefix(c.Stage)),
 	}
 	err = i.stack.Wait(ctx, "the agent of instance "+id, registerLimit, func(ctx context.Context) (poll.Probe, error) {
 		out, err := i.ssm.SendCommand(ctx, in)
@@ -160,8 +162,8 @@ func (i *Instances) send(ctx context.Context, id, script string, c Command) (sen
 	})
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return "", pipeline.Errorf(pipeline.CodeFailed, c.What, "%w", err).
-			WithHint("The image needs the SSM agent, the instance profile %q the policy AmazonSSMManagedInstanceCore, "+
-				"and the subnet a way to the SSM endpoints.", i.stack.Settings.InstanceProfile)
+			WithHint("The image needs the SSM agent, the role of the instance profile the policy AmazonSSMManagedInstanceCore, " +
+				"and the subnet a way to the SSM endpoints.")
 	}
 	return sent, cloud.Fault(ctx, c.What, err)
 }
@@ -207,14 +209,23 @@ func (i *Instances) follow(ctx context.Context, id, sent string, c Command, watc
 }
 
 // outputPrefix is where SSM puts the output of commands in the bucket.
-const outputPrefix = "output"
+func outputPrefix(stage string) string { return "output/" + stack.Purpose(stage) }
 
-// output returns the whole output of a command.
-func (i *Instances) output(ctx context.Context, id, sent, inline string) (string, error) {
+// outputKey is where it puts that of a command.
+func outputKey(stage, id, sent string) string {
+	return path.Join(outputPrefix(stage), sent, id, "awsrunShellScript", "0.awsrunShellScript", "stdout")
+}
+
+// output returns the whole output of a command, and removes it from the bucket. What SSM
+// puts there later, the bucket's life cycle removes.
+func (i *Instances) output(ctx context.Context, key, inline string) (string, error) {
+	if inline == "" {
+		return "", nil
+	}
+	defer i.Remove(ctx, File{key: key})
 	if len(inline) < maxInline {
 		return inline, nil
 	}
-	key := path.Join(outputPrefix, sent, id, "awsrunShellScript", "0.awsrunShellScript", "stdout")
 	out, err := i.s3.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String(i.stack.Settings.Bucket), Key: aws.String(key)})
 	if cloud.IsNotFound(err) { // the instance may not write there
 		return inline + "\n(the rest of the output is missing in s3://" + i.stack.Settings.Bucket + "/" + key + ")", nil

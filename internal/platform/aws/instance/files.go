@@ -25,9 +25,9 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
 )
 
-// filesPrefix is where files on their way to instances are, for minutes. The
+// newKey returns where a file is on its way to the instances of a stage, for minutes. The
 // bucket's life cycle removes what a crash leaves.
-const filesPrefix = "transfer/"
+func newKey(stage string) string { return "transfer/" + stack.Purpose(stage) + "/" + rand.Text() }
 
 // urlLife is how long an instance may fetch a file: it does at the beginning of a
 // command, which is sent when the agent has registered.
@@ -43,8 +43,9 @@ type File struct {
 // its path into a variable.
 func (f File) Fetch(variable, name string) string { return fetch(variable, f.URL, f.digest, name) }
 
-// SendFile puts a file where instances can fetch it. The caller removes it.
-func (i *Instances) SendFile(ctx context.Context, file *os.File) (File, error) {
+// SendFile puts a file where the instances of a stage can fetch it; empty is a self-service
+// environment. The caller removes it.
+func (i *Instances) SendFile(ctx context.Context, stage string, file *os.File) (File, error) {
 	const op = "send file"
 	h := sha256.New()
 	if _, err := io.Copy(h, file); err != nil {
@@ -53,12 +54,12 @@ func (i *Instances) SendFile(ctx context.Context, file *os.File) (File, error) {
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return File{}, pipeline.Errorf(pipeline.CodeFailed, op, "%w", err)
 	}
-	return i.put(ctx, file, hex.EncodeToString(h.Sum(nil)))
+	return i.put(ctx, stage, file, hex.EncodeToString(h.Sum(nil)))
 }
 
-func (i *Instances) put(ctx context.Context, body io.ReadSeeker, digest string) (File, error) {
+func (i *Instances) put(ctx context.Context, stage string, body io.ReadSeeker, digest string) (File, error) {
 	const op = "send file"
-	f := File{digest: digest, key: filesPrefix + rand.Text()}
+	f := File{digest: digest, key: newKey(stage)}
 	at := &s3.PutObjectInput{Bucket: aws.String(i.stack.Settings.Bucket), Key: aws.String(f.key), Body: body}
 	if _, err := i.s3.PutObject(ctx, at); err != nil {
 		return File{}, cloud.Fault(ctx, op, err)
@@ -71,10 +72,11 @@ func (i *Instances) put(ctx context.Context, body io.ReadSeeker, digest string) 
 	return f, nil
 }
 
-// Relay makes an empty file that one instance sends and another fetches, and returns the
-// arguments with which curl sends it. The caller removes it.
-func (i *Instances) Relay(ctx context.Context, op string) (f File, send string, err error) {
-	if f, err = i.put(ctx, bytes.NewReader(nil), ""); err != nil {
+// Relay makes an empty file that one instance sends and one of a stage fetches, and returns
+// the arguments with which curl sends it. Who fetches it says with Digested what was sent.
+// The caller removes it.
+func (i *Instances) Relay(ctx context.Context, stage, op string) (f File, send string, err error) {
+	if f, err = i.put(ctx, stage, bytes.NewReader(nil), ""); err != nil {
 		return File{}, "", err
 	}
 	if send, err = i.upload(ctx, f.key, urlLife); err != nil {
@@ -82,6 +84,12 @@ func (i *Instances) Relay(ctx context.Context, op string) (f File, send string, 
 		return File{}, "", cloud.Fault(ctx, op, err)
 	}
 	return f, send, nil
+}
+
+// Digested returns the file as what has a SHA-256, in hex, and nothing else.
+func (f File) Digested(sum string) File {
+	f.digest = sum
+	return f
 }
 
 // upload returns the arguments with which curl sends a file to a key for a while.
@@ -109,16 +117,17 @@ func (i *Instances) Remove(ctx context.Context, f File) {
 	}
 }
 
-// hide puts a command's script with its secrets into the bucket, and returns the
-// script that fetches and runs it.
+// hide puts a command's script into the bucket, with its secrets and with what its output
+// may not show, and returns the script that fetches and runs it. The output is masked on
+// the instance, before anything of it gets to Systems Manager, S3 or a file.
 func (i *Instances) hide(ctx context.Context, c Command) (script string, remove func(), err error) {
 	env := map[string]string{}
 	for k, v := range c.Secrets {
 		env[k] = v.Reveal()
 	}
-	text := []byte(Exports(env) + c.Script)
+	text := []byte(maskedScript(rand.Text(), Exports(env)+c.Script, c.redactor()))
 	sum := sha256.Sum256(text)
-	f, err := i.put(ctx, bytes.NewReader(text), hex.EncodeToString(sum[:]))
+	f, err := i.put(ctx, c.Stage, bytes.NewReader(text), hex.EncodeToString(sum[:]))
 	if err != nil {
 		return "", nil, err
 	}
@@ -158,12 +167,12 @@ func pack(dir string) (_ *os.File, err error) {
 	return file, err
 }
 
-// SendDir puts a directory, packed, where instances can fetch it.
-func (i *Instances) SendDir(ctx context.Context, dir string) (File, error) {
+// SendDir puts a directory, packed, where the instances of a stage can fetch it.
+func (i *Instances) SendDir(ctx context.Context, stage, dir string) (File, error) {
 	file, err := pack(filepath.Clean(dir))
 	if err != nil {
 		return File{}, err
 	}
 	defer file.Close()
-	return i.SendFile(ctx, file)
+	return i.SendFile(ctx, stage, file)
 }

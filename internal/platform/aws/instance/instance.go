@@ -63,7 +63,7 @@ type Launch struct {
 	UserData string
 	Tags     []types.Tag
 	KMSKey   string // for the root volume; empty: the account's default
-	Group    string // security group
+	Access   stack.Access
 }
 
 // Run launches an instance. Its root volume is encrypted and goes with it, it takes no
@@ -86,13 +86,13 @@ func (i *Instances) Run(ctx context.Context, l Launch) (types.Instance, error) {
 		InstanceType:                      types.InstanceType(cmp.Or(l.Type, settings.InstanceType)),
 		UserData:                          aws.String(base64.StdEncoding.EncodeToString([]byte(l.UserData))),
 		InstanceInitiatedShutdownBehavior: types.ShutdownBehaviorTerminate,
-		IamInstanceProfile:                &types.IamInstanceProfileSpecification{Name: aws.String(settings.InstanceProfile)},
+		IamInstanceProfile:                &types.IamInstanceProfileSpecification{Name: aws.String(l.Access.Profile)},
 		MetadataOptions: &types.InstanceMetadataOptionsRequest{
 			HttpTokens: types.HttpTokensStateRequired, HttpEndpoint: types.InstanceMetadataEndpointStateEnabled, HttpPutResponseHopLimit: aws.Int32(1),
 		},
 		BlockDeviceMappings: []types.BlockDeviceMapping{{DeviceName: aws.String(root.Device), Ebs: volume}},
 		NetworkInterfaces: []types.InstanceNetworkInterfaceSpecification{{
-			DeviceIndex: aws.Int32(0), SubnetId: aws.String(i.subnet(l.Token)), Groups: []string{l.Group},
+			DeviceIndex: aws.Int32(0), SubnetId: aws.String(i.subnet(l.Token)), Groups: l.Access.Groups,
 			AssociatePublicIpAddress: aws.Bool(settings.AssignPublicAddress), DeleteOnTermination: aws.Bool(true),
 		}},
 		TagSpecifications: []types.TagSpecification{

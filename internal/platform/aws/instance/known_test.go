@@ -24,7 +24,7 @@ func BenchmarkKnown(b *testing.B) {
 		awstest.Known(b, "instance", d, func(takes time.Duration) time.Time {
 			d.Cloud.SetPace(cloudtest.Pace{Boot: takes})
 			one, err := d.Instances.Run(d.Context(), instance.Launch{
-				Token: takes.String(), Image: cloudtest.BaseImage, Group: d.Stack.Settings.InstanceGroup, Tags: d.Stack.TagsOf(pipeline.Labels{}, nil),
+				Token: takes.String(), Image: cloudtest.BaseImage, Access: d.Stack.Settings.Test, Tags: d.Stack.TagsOf(pipeline.Labels{}, nil),
 			})
 			d.Must(err)
 			id := instance.ID(one)

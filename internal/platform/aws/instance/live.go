@@ -6,7 +6,6 @@ package instance
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"fmt"
 	"io"
 	"strings"
@@ -38,7 +37,7 @@ const livePause = 5 * time.Second
 // watchOutput returns the lines that upload a script's output while it runs, and the
 // reader of that output.
 func (i *Instances) watchOutput(ctx context.Context, c Command) (string, *live, error) {
-	l := &live{Instances: i, key: filesPrefix + rand.Text(), log: c.Log, mask: c.redactor()}
+	l := &live{Instances: i, key: newKey(c.Stage), log: c.Log, mask: c.redactor()}
 	send, err := i.upload(ctx, l.key, max(c.Timeout, urlLife))
 	if err != nil {
 		return "", nil, cloud.Fault(ctx, c.What, err)

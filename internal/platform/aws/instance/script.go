@@ -8,7 +8,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
+	"github.com/penstock-io/terraform-provider-penstock/internal/runlog"
 )
 
 // CommandDir is where commands leave on an instance what they printed, and how they ended.
@@ -46,6 +48,18 @@ curl -fsS --retry 5 --retry-connrefused -o "$%[1]s" %[3]s
 echo %[4]s"  $%[1]s" | sha256sum -c - >/dev/null
 export %[1]s
 `, variable, Quote(name), Quote(url), digest)
+}
+
+// maskedScript runs a script and masks what it prints. It is in a directory of its own, which
+// nobody else can read and who calls it removes.
+func maskedScript(token, script string, hide *pipeline.Redactor) string {
+	return fmt.Sprintf(`here=$(dirname "$0")
+cat > "$here/own" <<'PENSTOCK-%[1]s'
+%[2]s
+PENSTOCK-%[1]s
+%[3]s{ status=0; /bin/sh "$here/own" || status=$?; echo "$status" > "$here/status"; } 2>&1 | masked
+exit "$(cat "$here/status")"
+`, token, script, runlog.MaskShell(hide.Pieces(), `"$here/mask"`))
 }
 
 // onceScript runs a script after the instance's first boot has finished. It runs it

@@ -31,9 +31,8 @@ type Settings struct {
 	Subnets               []string // of instances
 	PublicSubnets         []string // of load balancers that the Internet reaches, in two zones at least
 	Bucket                string
-	InstanceProfile       string // name
-	InstanceGroup         string // security group
-	BuilderGroup          string // security group, which lets nobody in
+	Lasting, Test         Access // of instances of what lasts, and of tests and self-service environments
+	Builder               Access // of machines that make images; its group lets nobody in
 	LoadBalancerGroup     string // security group
 	SchedulerRole         string // ARN; that ends what stages run
 	LauncherSchedulerRole string // ARN of the role that ends self-service environments; it can end nothing of a stage
@@ -41,6 +40,23 @@ type Settings struct {
 	AssignPublicAddress   bool   // to instances: the way to Systems Manager from a public subnet
 	PublicEndpoints       bool   // the endpoint of an instance is its public address
 	InternalLoadBalancer  bool
+}
+
+// Access is what instances may do, and who reaches them.
+type Access struct {
+	Profile string   // name of an instance profile
+	Groups  []string // security groups
+}
+
+// Or returns the access with what it lacks taken from another.
+func (a Access) Or(b Access) Access {
+	if a.Profile == "" {
+		a.Profile = b.Profile
+	}
+	if len(a.Groups) == 0 {
+		a.Groups = b.Groups
+	}
+	return a
 }
 
 // Account returns the ID of the account that the stack is in.
@@ -118,6 +134,16 @@ func Partition(region string) string {
 		}
 	}
 	return "aws"
+}
+
+// Purpose names what files and outputs of commands are for, as the bucket keeps them apart
+// and roles may read them: those of a stage, which are deployers' alone, and those of
+// self-service environments, which have no stage.
+func Purpose(stage string) string {
+	if stage == "" {
+		return "environments"
+	}
+	return "stages"
 }
 
 // Logf writes a line to the log of a run; nil discards.

@@ -279,7 +279,7 @@ func TestChangesAreRecorded(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	b.Serve(b.Request("f-1"))
-	b.Must(b.Resize(t.Context(), "e-1", 2))
+	b.Must(b.Resize(t.Context(), "e-1", pipeline.Size{Instances: 2}))
 	b.Must(b.Trust(t.Context(), "e-1", []string{"10.0.0.1"}))
 	rec, err := protocol.ReadFleet(b.Fleets("e-1"), "f-1")
 	b.Must(err)
