@@ -23,11 +23,29 @@ var (
 func (a *account) createChangeSet(r *request) answer {
 	got := a.server.forward(r)
 	if id := stackID.FindSubmatch(got.body); got.status == http.StatusOK && id != nil {
+		template := r.form.Get("TemplateBody")
+		if from := r.form.Get("TemplateURL"); from != "" {
+			template = a.object(r, from)
+		}
 		a.mu.Lock()
-		a.stacks[string(id[1])] = r.form.Get("TemplateBody")
+		a.stacks[string(id[1])] = template
 		a.mu.Unlock()
 	}
 	return got
+}
+
+// object reads an object at the address that AWS has for it.
+func (a *account) object(r *request, from string) string {
+	at, err := url.Parse(from)
+	if err != nil {
+		return ""
+	}
+	bucket, _, _ := strings.Cut(at.Host, ".s3.")
+	own := &request{Request: r.Clone(r.Context()), service: "s3", region: r.region, action: "GetObject", account: a}
+	own.Header = http.Header{"Authorization": {place.ReplaceAllString(r.Header.Get("Authorization"), "/"+r.region+"/s3/aws4_request")}}
+	own.URL = &url.URL{Path: "/" + bucket + at.Path}
+	own.Method = http.MethodGet
+	return string(a.server.forward(own).body)
 }
 
 // executeChangeSet gives the stack its outputs, which moto does only when a stack is
