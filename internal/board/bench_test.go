@@ -40,6 +40,7 @@ func BenchmarkPages(b *testing.B) {
 		for name, path := range map[string]string{
 			"search": "/p/shop?q=number+77", "last-page": "/p/shop?page=200", "waiting": "/p/shop?outcome=waiting", "failed": "/p/shop?outcome=failed",
 			"build": "/p/shop/builds/" + many.some, "metrics": "/p/shop/metrics", "runs": "/p/shop/runs",
+			"history": "/p/shop/history", "history-of-few": "/p/shop/history?by=nobody", "history-of-a-stage": "/p/shop/history?stage=production&kind=run", "history-until": "/p/shop/history?until=2020-01-01",
 		} {
 			b.ReportMetric(float64(many.get(b, path, many.rest).Milliseconds()), "ms-"+name)
 		}

@@ -51,7 +51,7 @@ func TestJourney(t *testing.T) {
 	b.press(b.client, "rollback", stageBuild("production", one), nil, http.StatusOK, " to build "+b.named(one))
 	b.apply()
 	page = b.get("/p/shop/builds/"+two, "Compared with production's current build", "Commits that it brings")
-	for component, change := range map[string]string{"application": "differs from " + one, "configuration": "as in " + one, "infrastructure": "as in " + one, "data": "as in " + one} {
+	for component, change := range map[string]string{"application": "differs from #1", "configuration": "as in #1", "infrastructure": "as in #1", "data": "as in #1"} {
 		if row := regexp.MustCompile(component + ` [0-9a-f]{16} ` + change); !row.MatchString(words(page)) {
 			t.Errorf("it is not said of %s that it %s: %s", component, change, words(page))
 		}

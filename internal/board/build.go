@@ -52,9 +52,9 @@ func components(build, current pipeline.Build) (list []component) {
 		switch {
 		case current.ID == "" || current.ID == build.ID || c.was == "":
 		case c.is == c.was:
-			row.Change = "as in " + current.ID
+			row.Change = "as in " + ask.Brief(current.Number, current.ID)
 		default:
-			row.Change = "differs from " + current.ID
+			row.Change = "differs from " + ask.Brief(current.Number, current.ID)
 		}
 		list = append(list, row)
 	}

@@ -42,7 +42,10 @@ func (p historyPage) Waiting() string {
 }
 
 // historyFilter is the filter as the form has it.
-type historyFilter struct{ Stage, Build, By, Kind, Since, Until string }
+type historyFilter struct {
+	Stage, Build, By, Kind, Since, Until string
+	Zone                                 zone // of the days
+}
 
 // historyRow is an entry on the page.
 type historyRow struct{ report.HistoryEntry }
@@ -75,10 +78,13 @@ func buildName(number int64, id string) string {
 	return id
 }
 
-// historyQuery reads the filter of an address. Days are those of UTC.
+// historyQuery reads the filter of an address.
 func historyQuery(values url.Values) (f historyFilter, q report.HistoryQuery, err error) {
 	get := func(name string) string { return strings.TrimSpace(values.Get(name)) }
-	f = historyFilter{get("stage"), get("build"), get("by"), get("kind"), get("since"), get("until")}
+	f = historyFilter{get("stage"), get("build"), get("by"), get("kind"), get("since"), get("until"), zone{}}
+	if f.Zone, err = zoneOf(get("zone"), f.Since != "" || f.Until != ""); err != nil {
+		return f, q, err
+	}
 	q = report.HistoryQuery{Stage: f.Stage, Build: f.Build, By: f.By, Limit: rowsPerPage}
 	if f.Kind != "" {
 		if !slices.Contains(report.HistoryKinds, report.HistoryKind(f.Kind)) {
@@ -86,10 +92,10 @@ func historyQuery(values url.Values) (f historyFilter, q report.HistoryQuery, er
 		}
 		q.Kinds = []report.HistoryKind{report.HistoryKind(f.Kind)}
 	}
-	if q.Since, err = day(f.Since, 0); err != nil {
+	if q.Since, err = moment(f.Zone, f.Since, 0); err != nil {
 		return f, q, err
 	}
-	if q.Until, err = day(f.Until, 24*time.Hour); err != nil {
+	if q.Until, err = moment(f.Zone, f.Until, 1); err != nil {
 		return f, q, err
 	}
 	if after := get("after"); after != "" {
@@ -100,20 +106,15 @@ func historyQuery(values url.Values) (f historyFilter, q report.HistoryQuery, er
 	return f, q, nil
 }
 
-// day reads a day, or a point in time; of a day it returns the begin, or the end after its
-// length.
-func day(text string, length time.Duration) (time.Time, error) {
+// moment returns the begin of a day, which is days after the one of a text, or a point in time.
+func moment(z zone, text string, days int) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
-	if t, err := time.ParseInLocation(time.DateOnly, text, time.UTC); err == nil {
-		return t.Add(length), nil
+	if t, err := time.Parse(time.RFC3339, text); err == nil {
+		return t.UTC(), nil
 	}
-	t, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return t, pipeline.Errorf(pipeline.CodeInvalid, "show history", "%q is no day", text).WithHint("Write it as 2026-11-29.")
-	}
-	return t.UTC(), nil
+	return z.day(text, days)
 }
 
 // history shows what happened in a pipeline, the newest first.

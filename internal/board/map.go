@@ -6,6 +6,10 @@ package board
 import (
 	"context"
 	"fmt"
+	"html/template"
+	"maps"
+	"net/url"
+	"slices"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -22,6 +26,8 @@ type valueStream struct {
 	Edges         []draw.Edge
 	Width, Height int
 	Size          string // how wide the cards are, as the style sheet has it
+	Unfolded      bool   // stages that could be one card are not, as the address wants
+	Refold        template.URL
 }
 
 // column is what is at the same distance from the beginning.
@@ -42,6 +48,8 @@ type card struct {
 	Note        string         // why it has not come yet
 	Pin         string
 	Buttons     []button
+	Unfold      template.URL // the address at which the stages of a folded card are open
+	Idle        int          // of those: the ones that no build has passed
 }
 
 // mapSizes are how the map's cards lie, as the style sheet has them: nine columns fit a laptop, and
@@ -59,7 +67,42 @@ var mapSizes = []struct {
 	{"size-more", 1 << 30, 26, draw.Grid{Width: 150, Height: 112, ColumnGap: 24, RowGap: 14}},
 }
 
-func (b *Board) valueStream(ctx context.Context, st *pipeline.State, who pipeline.Person) (valueStream, error) {
+// A map that is larger than this folds what needs nobody: as many neighbours at least.
+const (
+	foldColumns = 9
+	foldRows    = 8
+	foldLeast   = 3
+)
+
+// openQuery is what the address says of what is not folded: the names of stages in it.
+const openQuery = "open"
+
+// folds folds a graph that is large. It reports whether the address keeps some of it open.
+func folds(g draw.Graph, st *pipeline.State, views map[string]report.StageView, open []string) (draw.Graph, bool) {
+	if columns, rows := g.Size(); columns <= foldColumns && rows <= foldRows {
+		return g, false
+	}
+	may := func(n draw.Node) bool {
+		v := views[n.Name]
+		quiet := v.View.Signal == gate.SignalNothing && v.Current.Override == nil
+		return quiet && (v.Status == gate.StatusPassed || v.Status == gate.StatusIdle) && st.Stages[n.Name].Type != pipeline.TypeProduction
+	}
+	folded := g.Fold(foldLeast, may, func(n draw.Node) bool { return slices.Contains(open, n.Name) })
+	whole := g.Fold(foldLeast, may, func(draw.Node) bool { return false })
+	return folded, len(folded.Nodes) > len(whole.Nodes)
+}
+
+// unfolded is an address of the board on which stages are open: those of the query, and others.
+func unfolded(query url.Values, more ...string) template.URL {
+	q := maps.Clone(query)
+	q[openQuery] = append(slices.Clone(q[openQuery]), more...)
+	if len(more) == 0 {
+		q.Del(openQuery)
+	}
+	return template.URL(q.Encode()) // encoded already
+}
+
+func (b *Board) valueStream(ctx context.Context, st *pipeline.State, who pipeline.Person, query url.Values) (valueStream, error) {
 	views, err := b.Engine.Reports.Views(ctx, st)
 	if err != nil {
 		return valueStream{}, err
@@ -68,7 +111,8 @@ func (b *Board) valueStream(ctx context.Context, st *pipeline.State, who pipelin
 	for _, v := range views {
 		byName[v.Name] = v
 	}
-	g, e := draw.GraphOf(st), b.Engine.As(who)
+	e := b.Engine.As(who)
+	g, open := folds(draw.GraphOf(st), st, byName, query[openQuery])
 	columns, _ := g.Size()
 	size := mapSizes[0]
 	for _, next := range mapSizes[1:] {
@@ -76,13 +120,16 @@ func (b *Board) valueStream(ctx context.Context, st *pipeline.State, who pipelin
 			size = next
 		}
 	}
-	m := valueStream{Columns: make([]column, columns), Edges: size.Edges(g), Size: size.name}
+	m := valueStream{Columns: make([]column, columns), Edges: size.Edges(g), Size: size.name, Unfolded: open, Refold: unfolded(query)}
 	m.Width, m.Height = size.Grid.Size(g)
 	for _, n := range g.InRows() {
 		c := cardOf(st, byName[n.Name])
 		c.Node, c.Short = n, present.FitMiddle(n.Name, size.letters)
 		c.Node.Tone = draw.ToneOf(c.View)
-		if s, ok := st.Stages[n.Name]; ok {
+		if len(n.Folded) > 0 {
+			c.fold(byName)
+			c.Unfold = unfolded(query, n.Folded[0], n.Folded[len(n.Folded)-1])
+		} else if s, ok := st.Stages[n.Name]; ok {
 			c.Pin = s.Pin
 			c.Buttons = append(buttons(e, st, c.View), moreButtons(e, st, c.View)...)
 			c.Buttons = append(c.Buttons, button{Label: "History", Page: historyPath(st.Pipeline.Name, n.Name)})
@@ -91,6 +138,28 @@ func (b *Board) valueStream(ctx context.Context, st *pipeline.State, who pipelin
 	}
 	m.pin(st)
 	return m, nil
+}
+
+// fold makes a card stand for several stages.
+func (c *card) fold(views map[string]report.StageView) {
+	for _, name := range c.Folded {
+		if views[name].Status == gate.StatusIdle {
+			c.Idle++
+		}
+	}
+}
+
+// Folds says what a card stands for: "12 stages passed".
+func (c card) Folds() string {
+	stages := present.Count(len(c.Folded), "stage")
+	switch passed := len(c.Folded) - c.Idle; {
+	case c.Idle == 0:
+		return stages + " passed"
+	case passed == 0:
+		return stages + " idle"
+	default:
+		return fmt.Sprintf("%s: %d passed, %d idle", stages, passed, c.Idle)
+	}
 }
 
 // pin keeps production in sight: the last column that has a stage of it, or else the last one.

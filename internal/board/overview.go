@@ -42,7 +42,7 @@ func (b *Board) overview(w http.ResponseWriter, r *http.Request, s *session) err
 		return err
 	}
 	body := overview{Builds: builds(st, r.URL.Query()), Environments: b.serving(st, s.person)}
-	if body.Map, err = b.valueStream(r.Context(), st, s.person); err != nil {
+	if body.Map, err = b.valueStream(r.Context(), st, s.person, r.URL.Query()); err != nil {
 		return err
 	}
 	if body.Applies, err = b.Engine.Reports.Applies(r.Context(), st.Pipeline.Name); err != nil {
@@ -104,10 +104,12 @@ type buildTable struct {
 // buildFilter is which builds a table lists, as its address says.
 type buildFilter struct {
 	Search, Stage, Outcome, Author, Since string
+	Open                                  []string // what the map above the table does not fold
 
 	stages []pipeline.Stage // at which the outcome counts
 	since  time.Time
-	BadDay bool // Since is no day, and counts for nothing
+	Zone   zone
+	BadDay bool // Since is no day of a zone, and counts for nothing
 }
 
 // filterOf reads a filter from the address. An outcome is one at any of the stages unless a
@@ -117,10 +119,12 @@ func filterOf(first func(string) string, stages []pipeline.Stage) buildFilter {
 	if f.Stage != "" {
 		f.stages = slices.DeleteFunc(slices.Clone(stages), func(s pipeline.Stage) bool { return s.Name != f.Stage })
 	}
-	if f.Since != "" {
-		var err error
-		f.since, err = time.ParseInLocation(time.DateOnly, f.Since, time.UTC)
-		f.BadDay = err != nil
+	var wrong, noDay error
+	if f.Zone, wrong = zoneOf(first("zone"), f.Since != ""); f.Since != "" {
+		f.since, noDay = f.Zone.day(f.Since, 0)
+		if f.BadDay = wrong != nil || noDay != nil; f.BadDay {
+			f.since = time.Time{}
+		}
 	}
 	return f
 }
@@ -148,10 +152,13 @@ func (f buildFilter) fared(st *pipeline.State, build string) bool {
 // Query is the address of a page of what the filter lets through.
 func (f buildFilter) Query(page int) template.URL {
 	q := url.Values{}
-	for name, value := range map[string]string{"q": f.Search, "stage": f.Stage, "outcome": f.Outcome, "author": f.Author, "since": f.Since, "page": strconv.Itoa(page)} {
+	for name, value := range map[string]string{"q": f.Search, "stage": f.Stage, "outcome": f.Outcome, "author": f.Author, "since": f.Since, "zone": f.Zone.Name, "page": strconv.Itoa(page)} {
 		if value != "" {
 			q.Set(name, value)
 		}
+	}
+	if len(f.Open) > 0 {
+		q[openQuery] = f.Open
 	}
 	return template.URL(q.Encode()) // encoded already
 }
@@ -196,6 +203,7 @@ func builds(st *pipeline.State, q map[string][]string) buildTable {
 		}
 	}
 	t.buildFilter = filterOf(first, stages)
+	t.Open = q[openQuery]
 	page, _ := strconv.Atoi(first("page"))
 	page = min(max(page, 1), t.All/rowsPerPage+1)
 	var found []pipeline.Build

@@ -144,12 +144,15 @@ func dense(text string) string {
 }
 
 // compact writes what is below a resource, which is the third level of a template, in one
-// line, and drops comments and what is for cfn-lint alone.
+// line, and drops comments, what is for cfn-lint alone, and what describes parameters and
+// outputs, for which the program has words of its own.
 func compact(n *yaml.Node, depth int) {
-	for i := 0; n.Kind == yaml.MappingNode && i < len(n.Content); i += 2 {
-		if n.Content[i].Value == "Metadata" {
+	for i := 0; n.Kind == yaml.MappingNode && i < len(n.Content); {
+		if name := n.Content[i].Value; name == "Metadata" || name == "Description" && depth == 3 {
 			n.Content = slices.Delete(n.Content, i, i+2)
+			continue
 		}
+		i += 2
 	}
 	n.HeadComment, n.LineComment, n.FootComment = "", "", ""
 	switch {

@@ -5,6 +5,7 @@ package bootstrap_test
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -122,6 +123,46 @@ func TestCIIsFound(t *testing.T) {
 	must(t, err)
 	if r.RunnerProject != "moving-runner" || r.ApplyProject != "moving-apply" || r.CILogGroup != "/aws/codebuild/moving" || r.StepRole == "" {
 		t.Errorf("with CI found %+v", r)
+	}
+}
+
+// A stack that can't be made is taken back, which the error says with AWS's reason. It must be
+// removed before there can be another one of the name.
+func TestRollback(t *testing.T) {
+	t.Parallel()
+	c := cloudtest.New(t)
+	s := simulated(c, "failing")
+	c.FailResource("Table", "Resource limit exceeded")
+	changes, err := s.Plan(t.Context(), bootstrap.Parameters{})
+	must(t, err)
+	var said []string
+	err = changes.Apply(t.Context(), func(e bootstrap.Event) { said = append(said, e.Resource+" "+e.Status) })
+	if pipeline.CodeOf(err) != pipeline.CodeFailed || !strings.Contains(err.Error(), "Table (AWS::DynamoDB::Table) failed: Resource limit exceeded") {
+		t.Errorf("the error is %v", err)
+	}
+	if want := []string{"failing CREATE_IN_PROGRESS", "Table CREATE_IN_PROGRESS", "Table CREATE_FAILED", "failing ROLLBACK_IN_PROGRESS", "failing ROLLBACK_COMPLETE"}; !slices.Equal(said, want) {
+		t.Errorf("it says %q", said)
+	}
+	tables, err := dynamodb.NewFromConfig(c.Own()).ListTables(t.Context(), &dynamodb.ListTablesInput{})
+	must(t, err)
+	if len(tables.TableNames) != 0 {
+		t.Errorf("these tables are left: %v", tables.TableNames)
+	}
+	if _, err := s.Plan(t.Context(), bootstrap.Parameters{}); err == nil || !strings.Contains(err.Error(), "ROLLBACK_COMPLETE") {
+		t.Errorf("a plan of it: %v", err)
+	}
+
+	c.FailResource("Table", "")
+	made := simulated(c, "made")
+	apply(t, made, bootstrap.Parameters{})
+	c.FailResource("Bucket", "Access Denied")
+	changes, err = made.Plan(t.Context(), bootstrap.Parameters{ServicePort: 9000})
+	must(t, err)
+	if err := changes.Apply(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "Bucket (AWS::S3::Bucket) failed: Access Denied") {
+		t.Errorf("the error of an update is %v", err)
+	}
+	if _, err := made.Find(t.Context()); err != nil {
+		t.Errorf("the stack as it was: %v", err)
 	}
 }
 

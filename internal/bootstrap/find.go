@@ -32,7 +32,7 @@ type Resources struct {
 	TestInstanceProfile       string   `json:"test_instance_profile,omitempty"`    // empty before version 4, as what else tests and builders have of their own
 	BuilderInstanceProfile    string   `json:"builder_instance_profile,omitempty"` // of machines that make images
 	InstanceSecurityGroup     string   `json:"instance_security_group,omitempty"`
-	TestSecurityGroup         string   `json:"test_security_group,omitempty"`
+	TestSecurityGroup         string   `json:"test_security_group,omitempty"`    // of tests and self-service environments; empty before version 4
 	BuilderSecurityGroup      string   `json:"builder_security_group,omitempty"` // empty before version 2
 	LoadBalancerSecurityGroup string   `json:"load_balancer_security_group,omitempty"`
 	SchedulerRole             string   `json:"scheduler_role,omitempty"`

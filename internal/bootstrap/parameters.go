@@ -46,6 +46,7 @@ type Parameters struct {
 	Table          string   // a table that is there already; default: one is made
 	ServicePort    int      // of services on their instances; default 8080
 	Clients        string   // CIDR block that may reach the load balancers; default anywhere
+	TestClients    string   // CIDR block that may reach builds before they serve, beside the VPC
 	Listeners      string   // ports of load balancers, first and last; default "80-89"
 	PublicService  *bool    // whether clients may reach the service on single instances; default no
 	OwnKey         *bool    // whether bucket, table and topic have a key of the account's own; default no
@@ -58,6 +59,10 @@ type Parameters struct {
 	Token          string   // SSM parameter with a token for it; default none
 	Terraform      string   // version of Terraform that applies it; default the template's
 	Every          int      // minutes between two times that it is applied; default 5
+
+	// Here returns the TestClients of a stack that has none: where who deploys it is, or "".
+	// Nil is "".
+	Here func() string
 }
 
 // Validate checks what can be checked without AWS. Errors are CodeInvalid.
@@ -87,9 +92,9 @@ func (p Parameters) Validate() error {
 			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the beginning of private addresses", p.Addresses).WithHint("Pass their first two numbers, such as 10.97.")
 		}
 	}
-	if p.Clients != "" {
-		if c, err := netip.ParsePrefix(p.Clients); err != nil || !c.Addr().Is4() || c != c.Masked() {
-			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not a block of IPv4 addresses", p.Clients).WithHint("Write it like 203.0.113.0/24.")
+	for _, block := range []string{p.Clients, p.TestClients} {
+		if c, err := netip.ParsePrefix(block); block != "" && (err != nil || !c.Addr().Is4() || c != c.Masked()) {
+			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not a block of IPv4 addresses", block).WithHint("Write it like 203.0.113.0/24.")
 		}
 	}
 	if _, _, err := p.listeners(); err != nil {
@@ -156,7 +161,11 @@ func (p Parameters) listeners() (first, last string, err error) {
 	to, err2 := strconv.ParseUint(last, 10, 16)
 	if !ok || err1 != nil || err2 != nil || from == 0 || to <= from {
 		return "", "", pipeline.Errorf(pipeline.CodeInvalid, "check parameters", "%q is not a range of ports", p.Listeners).
-			WithHint("Write it like 80-89. Each environment with a load balancer takes two adjacent ports.")
+			WithHint("Write it like 80-89. Each environment with a load balancer takes one.")
+	}
+	if to-from >= 10000 || to > 55535 {
+		return "", "", pipeline.Errorf(pipeline.CodeInvalid, "check parameters", "the ports %q would have ports of tests among them, which are 10000 above", p.Listeners).
+			WithHint("Use fewer than 10000 ports, up to 55535.")
 	}
 	return first, last, nil
 }
@@ -204,6 +213,10 @@ func (p Parameters) expand(stack *types.Stack) []types.Parameter {
 	if first, last, err := p.listeners(); err == nil { // it was validated
 		set("ListenerFrom", first)
 		set("ListenerTo", last)
+	}
+	set("TestCidr", p.TestClients)
+	if values["TestCidr"] == "" && p.Here != nil {
+		set("TestCidr", p.Here())
 	}
 	set("VpcId", p.VPC)
 	set("PublicSubnets", strings.Join(p.PublicSubnets, ","))

@@ -8,8 +8,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -76,7 +80,8 @@ func (o *bootstrapOptions) flags(c *cobra.Command) {
 	flags.StringVar(&p.Table, "table", "", "an existing table instead of a new one")
 	flags.IntVar(&p.ServicePort, "port", 0, "the port that services listen on, on their instances (default 8080)")
 	flags.StringVar(&p.Clients, "clients", "", "the block of addresses that may reach the load balancers (default 0.0.0.0/0)")
-	flags.StringVar(&p.Listeners, "listener-ports", "", "the ports of load balancers, such as 80-89; an environment takes two of them (default 80-89)")
+	flags.StringVar(&p.Listeners, "listener-ports", "", "the ports of load balancers, such as 80-89; an environment takes one of them (default 80-89)")
+	flags.StringVar(&p.TestClients, "test-clients", "", "the block of addresses that may reach builds before they serve, beside the VPC (default: this machine's address; with --repository, that of --clients)")
 	flags.Bool("public-instances", false, "let clients reach the service on single instances, too, for public_endpoints")
 	flags.Bool("own-key", false, "encrypt bucket, table and topic with a KMS key of the account, which costs money every month")
 	flags.StringSliceVar(&p.ImageKeys, "image-keys", nil, "ARNs of KMS keys of images and volumes, beside those with an alias below alias/penstock/: the default key of EBS, or keys of accounts that share images")
@@ -110,7 +115,7 @@ func (o *bootstrapOptions) complete(c *cobra.Command) error {
 		p.PublicSubnets = p.PrivateSubnets
 	}
 	if o.destroy {
-		for _, name := range []string{"zones", "nat", "addresses", "vpc", "subnets", "public-subnets", "bucket", "table", "port", "clients", "listener-ports", "public-instances", "own-key", "image-keys", "instance-roles", "parameter-path",
+		for _, name := range []string{"zones", "nat", "addresses", "vpc", "subnets", "public-subnets", "bucket", "table", "port", "clients", "test-clients", "listener-ports", "public-instances", "own-key", "image-keys", "instance-roles", "parameter-path",
 			"repository", "ref", "directory", "repository-token", "terraform", "every", "dry-run"} {
 			if flags.Changed(name) {
 				return &usageError{fmt.Errorf("--destroy removes the whole stack, so --%s has no effect with it", name)}
@@ -137,7 +142,56 @@ func runBootstrap(ctx context.Context, o *bootstrapOptions) error {
 	if o.destroy {
 		return o.remove(ctx, s, where)
 	}
+	if !c.Emulated() {
+		o.parameters.Here = func() string { return o.here(ctx) }
+	}
 	return o.deploy(ctx, s, where)
+}
+
+// whoami is a service of AWS's that returns the address which a request comes from.
+const whoami = "https://checkip.amazonaws.com"
+
+// here returns the block of addresses from which steps run that look at a build before it
+// serves: this machine's or, where AWS applies the configuration, those of all clients, as
+// CodeBuild has other addresses every time. It says what it found.
+func (o *bootstrapOptions) here(ctx context.Context) string {
+	const flag = "--test-clients BLOCK changes that.\n"
+	if o.parameters.Repository != "" {
+		block := cmp.Or(o.parameters.Clients, "0.0.0.0/0")
+		fmt.Fprintf(o.Err, "CodeBuild applies the configuration from addresses that change: %s may reach builds before they serve. "+flag, block)
+		return block
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	address, err := ownAddress(ctx, whoami)
+	if err != nil {
+		fmt.Fprintf(o.Err, "Only the VPC may reach builds before they serve, as %s does not say what the address of this machine is (%v). "+flag, whoami, err)
+		return ""
+	}
+	fmt.Fprintf(o.Err, "%s, the address of this machine, may reach builds before they serve, and so may the VPC. "+flag, address)
+	return address.String() + "/32"
+}
+
+// ownAddress asks a service what IPv4 address this machine has to others.
+func ownAddress(ctx context.Context, service string) (netip.Addr, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, service, nil)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 100))
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	address, err := netip.ParseAddr(strings.TrimSpace(string(text)))
+	if err == nil && !address.Is4() {
+		err = fmt.Errorf("%s is no IPv4 address", address)
+	}
+	return address, err
 }
 
 // target returns the stack that the command is about: where others would look for pipelines,

@@ -233,8 +233,11 @@ func define(ctx context.Context, a *app.App, p pipeline.Pipeline) error {
 // shown prints where the environment answers.
 func (o *localOptions) shown(ctx context.Context, a *app.App, pipelineName string) error {
 	st, err := a.Engine.State(ctx, pipelineName)
+	if err != nil {
+		return err
+	}
 	env, _ := st.PersonEnvironment("local")
-	return o.printDone(err, environmentRow(env), "%s", env.Endpoint)
+	return o.printDone(nil, environmentRow(st, env), "%s", env.Endpoint)
 }
 
 // say prints a line for each thing that happens.

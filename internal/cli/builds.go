@@ -17,7 +17,6 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present/ask"
 	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
@@ -123,7 +122,7 @@ func (o *buildsOptions) table(rows []buildRow, stages []string, marks func(build
 		t.columns[2+i] = column{painted: true}
 	}
 	for _, r := range rows {
-		t.row(slices.Concat([]string{ask.Brief(r.Number, r.ID), r.Message}, marks(r), []string{personOf(r.Author), present.Ago(o.now(), r.CreatedAt), r.ID, present.Commit(r.Commit)})...)
+		t.row(slices.Concat([]string{present.Build(r.Number, r.ID), r.Message}, marks(r), []string{personOf(r.Author), present.Ago(o.now(), r.CreatedAt), r.ID, present.Commit(r.Commit)})...)
 	}
 	return t
 }
@@ -250,7 +249,8 @@ func runRuns(ctx context.Context, o *runsOptions) error {
 		if err := o.resolve(ctx, a, "list runs", &o.target); err != nil {
 			return err
 		}
-		if _, err := selectPipelines(ctx, a, o.pipeline); err != nil {
+		states, err := selectPipelines(ctx, a, o.pipeline)
+		if err != nil {
 			return err
 		}
 		if err := o.number(ctx, a, o.pipeline, &o.query.Build); err != nil {
@@ -260,22 +260,31 @@ func runRuns(ctx context.Context, o *runsOptions) error {
 		if err != nil {
 			return err
 		}
+		runs := report.RunViewsOf(states[o.pipeline], page.Runs)
 		if o.json {
-			return o.printJSON(page.Runs)
+			return o.printJSON(runs)
 		}
-		t := o.newTable("RUN", "STAGE", "BUILD", "STATUS", "STARTED", "TOOK", "")
-		for _, r := range page.Runs {
+		t := o.newTable("BUILD", "MESSAGE", "STAGE", "STATUS", "STARTED", "TOOK", "RUN", "").beside("MESSAGE")
+		for _, r := range runs {
 			took := ""
 			if !r.EndedAt.IsZero() {
 				took = present.Duration(r.EndedAt.Sub(r.StartedAt))
 			}
-			t.row(r.ID, r.Stage, r.Build, string(r.Status), present.Ago(o.now(), r.StartedAt), took, pipeline.FirstLine(r.Error))
+			t.row(present.Build(r.BuildNumber, r.Build), r.Message, r.Stage, string(r.Status), present.Ago(o.now(), r.StartedAt), took, r.ID, noteOfRun(r))
 		}
 		if err := t.flush(); err != nil || page.Next == "" {
 			return err
 		}
 		return o.remark("There are more: with `--after " + page.Next + "` the same command lists those before.")
 	})
+}
+
+// noteOfRun says why a run failed, or what became of the build where the run passed.
+func noteOfRun(r report.RunView) string {
+	if r.Outcome != "" {
+		return "the build is not passed there: " + present.MarkOf(string(r.Outcome)).Says
+	}
+	return pipeline.FirstLine(r.Error)
 }
 
 // runStatuses are the statuses of a run, in words.

@@ -36,7 +36,7 @@ func (w *wide) Size() (width, height int) { return w.columns, w.rows }
 
 // captured are the listings.
 var captured = []string{
-	"status shop", "status wide", "builds shop", "builds wide", "runs shop --limit 12", "runs wide --limit 4", "env list --all", "env show shop grace-checkout",
+	"status shop", "status wide", "builds shop", "builds wide", "runs shop --limit 12", "runs wide --limit 4", "history shop --limit 12", "env list --all", "env show shop grace-checkout",
 	"images shop", "metrics shop", "diff shop", "diff wide", "notify", "graph shop --format text", "graph wide --format text", "ledger archive list", "context list",
 	"gc --dry-run",
 }
@@ -103,6 +103,7 @@ func TestCaptures(t *testing.T) {
 // steady replaces what is another each time: IDs of runs and environments, and ports.
 func steady(text string) string {
 	text = regexp.MustCompile(`\b([ref])-0[0-9a-z]{12}\b`).ReplaceAllString(text, "$1-0xxxxxxxxxxxx")
+	text = regexp.MustCompile(`--after \d+`).ReplaceAllString(text, "--after 999")
 	text = regexp.MustCompile(`journey \d+: \w+, \d+ clicks`).ReplaceAllString(text, "journey 40: payment, 8 clicks")
 	return regexp.MustCompile(`127\.0\.0\.1:\d{5}`).ReplaceAllString(text, "127.0.0.1:20000")
 }
@@ -120,7 +121,7 @@ func TestUrgentFirst(t *testing.T) {
 		{Pipeline: "calm", Watched: true, Stages: []statusStage{stage("commit", gate.SignalNothing), stage("acceptance", gate.SignalUpstream)}},
 		{Pipeline: "busy", Watched: true, Stages: []statusStage{stage("build", gate.SignalNothing), stage("load", gate.SignalRunning), stage("release", gate.SignalPerson), stage("smoke", gate.SignalFailed)}},
 	}
-	if err := o.redraw(screenOf(out), all, nil); err != nil {
+	if err := o.redraw(&pages{on: screenOf(out)}, all, nil); err != nil {
 		t.Fatal(err)
 	}
 	shown := out.String()

@@ -14,6 +14,8 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/ask"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
 type decideOptions struct {
@@ -119,7 +121,7 @@ func (o *decideOptions) record(ctx context.Context, a *app.App, c decision.Comma
 	if err != nil || o.json {
 		return o.printDone(err, done.Decision, "")
 	}
-	fmt.Fprintln(o.Out, present.Line(decided(done.Decision)))
+	fmt.Fprintln(o.Out, present.Line(decided(done)))
 	if done.More > 0 {
 		fmt.Fprintf(o.Out, "It takes %d more.\n", done.More)
 		return nil
@@ -131,8 +133,9 @@ func (o *decideOptions) record(ctx context.Context, a *app.App, c decision.Comma
 }
 
 // decided says what was decided, and on which run.
-func decided(d pipeline.Decision) string {
-	text := fmt.Sprintf("%s is %s at stage %s by %s", d.Build, d.Result, d.Stage, d.Actor)
+func decided(done decision.Outcome) string {
+	d := done.Decision
+	text := fmt.Sprintf("%s is %s at stage %s by %s", inFull(done.Build), d.Result, d.Stage, d.Actor)
 	if d.Lift != nil || len(d.Lifted) > 0 {
 		text = sentence(d)
 	}
@@ -140,6 +143,11 @@ func decided(d pipeline.Decision) string {
 		text += ", on run " + d.Run
 	}
 	return text + "."
+}
+
+// inFull names a build by its number, and by its ID.
+func inFull(b pipeline.Build) string {
+	return ask.Build(report.Named{ID: b.ID, Number: b.Number})
 }
 
 // sentence says who decided what, in a line of its own.
@@ -238,11 +246,11 @@ func moves(done decision.Outcome) string {
 	p, from, to := done.Promotion, done.From, done.To
 	switch {
 	case from.ID == "":
-		return fmt.Sprintf("Stage %s is promoted to %s. The next apply deploys it.", p.Stage, p.Build)
+		return fmt.Sprintf("Stage %s is promoted to %s. The next apply deploys it.", p.Stage, inFull(to))
 	case from.ID == to.ID:
-		return fmt.Sprintf("Stage %s stays at %s.", p.Stage, p.Build)
+		return fmt.Sprintf("Stage %s stays at %s.", p.Stage, inFull(to))
 	case from.Order > to.Order:
-		return fmt.Sprintf("Stage %s goes back from %s to %s. The next apply deploys it.", p.Stage, from.ID, p.Build)
+		return fmt.Sprintf("Stage %s goes back from %s to %s. The next apply deploys it.", p.Stage, inFull(from), inFull(to))
 	}
-	return fmt.Sprintf("Stage %s is promoted from %s to %s. The next apply deploys it.", p.Stage, from.ID, p.Build)
+	return fmt.Sprintf("Stage %s is promoted from %s to %s. The next apply deploys it.", p.Stage, inFull(from), inFull(to))
 }

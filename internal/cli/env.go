@@ -14,6 +14,9 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/ask"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
@@ -189,10 +192,10 @@ func (o *envOptions) launch(ctx context.Context, a *app.App, verb string, r run.
 		return err
 	}
 	if o.json {
-		return o.printJSON(environmentRow(env))
+		return o.printJSON(environmentRow(st, env))
 	}
 	fmt.Fprintf(o.Out, "%s\n", env.Endpoint)
-	fmt.Fprintf(o.Err, "Environment %s runs build %s until %s.\n", env.Name, env.Build, pipeline.Moment(env.ExpiresAt.Local()))
+	fmt.Fprintf(o.Err, "Environment %s runs build %s until %s.\n", env.Name, ask.Build(report.NameOf(st, env.Build)), pipeline.Moment(env.ExpiresAt.Local()))
 	return nil
 }
 
@@ -210,7 +213,12 @@ func runEnvDestroy(ctx context.Context, o *envOptions) error {
 		if err != nil {
 			return err
 		}
-		what := fmt.Sprintf("End environment %s of %s (%s) with its data", env.Name, env.Owner, strings.TrimSpace(env.Build+" "+string(env.Status)))
+		st, err := a.Engine.State(ctx, o.pipeline)
+		if err != nil {
+			return err
+		}
+		build := report.NameOf(st, env.Build)
+		what := fmt.Sprintf("End environment %s of %s (%s) with its data", env.Name, env.Owner, strings.TrimSpace(present.Build(build.Number, build.ID)+" "+string(env.Status)))
 		if err := o.ask(ctx, "destroy environment", o.yes, what); err != nil {
 			return err
 		}
@@ -219,7 +227,7 @@ func runEnvDestroy(ctx context.Context, o *envOptions) error {
 			return err
 		}
 		if o.json {
-			return o.printJSON(environmentRow(env))
+			return o.printJSON(environmentRow(st, env))
 		}
 		fmt.Fprintf(o.Out, "Environment %s has ended.\n", env.Name)
 		return nil
@@ -232,8 +240,8 @@ type envRow struct {
 	statusEnvironment
 }
 
-func environmentRow(env pipeline.Environment) envRow {
-	return envRow{env.Pipeline, describeEnvironment(env)}
+func environmentRow(st *pipeline.State, env pipeline.Environment) envRow {
+	return envRow{env.Pipeline, describeEnvironment(st, env)}
 }
 
 func runEnvList(ctx context.Context, o *envOptions) error {
@@ -246,7 +254,7 @@ func runEnvList(ctx context.Context, o *envOptions) error {
 		for _, st := range states {
 			for _, env := range st.Environments {
 				if o.all || env.Purpose == pipeline.ForPerson {
-					rows = append(rows, environmentRow(env))
+					rows = append(rows, environmentRow(st, env))
 				}
 			}
 		}
@@ -254,9 +262,9 @@ func runEnvList(ctx context.Context, o *envOptions) error {
 		if o.json {
 			return o.printJSON(rows)
 		}
-		t := o.newTable("PIPELINE", "ENVIRONMENT", "STATUS", "BUILD", "OWNER", "ENDS", "ENDPOINT")
+		t := o.newTable("PIPELINE", "ENVIRONMENT", "STATUS", "BUILD", "MESSAGE", "OWNER", "ENDS", "ID", "ENDPOINT").beside("MESSAGE", "ID")
 		for _, r := range rows {
-			t.row(r.Pipeline, r.Name, string(r.Status), r.Build, r.Owner, o.ends(r.statusEnvironment), r.Endpoint)
+			t.row(r.Pipeline, r.Name, string(r.Status), present.Build(r.Number, r.Build), r.Message, r.Owner, o.ends(r.statusEnvironment), r.Build, r.Endpoint)
 		}
 		return t.flush()
 	})

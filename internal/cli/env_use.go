@@ -79,7 +79,6 @@ type envShown struct {
 	Stage     string    `json:"stage,omitempty"`
 	Commit    string    `json:"commit,omitempty"`
 	Author    string    `json:"author,omitempty"`
-	Message   string    `json:"message,omitempty"`
 	Image     string    `json:"image,omitempty"`
 	Instances int       `json:"instances"`
 	Created   time.Time `json:"created"`
@@ -101,8 +100,8 @@ func runEnvShow(ctx context.Context, o *useOptions) error {
 		}
 		b := st.Builds[env.Build]
 		shown := envShown{
-			envRow: environmentRow(env), Stage: env.Stage, Commit: b.Revision.Commit, Author: b.Revision.Author,
-			Message: b.Revision.Message, Image: env.Image, Instances: env.Instances, Created: env.CreatedAt.UTC(),
+			envRow: environmentRow(st, env), Stage: env.Stage, Commit: b.Revision.Commit, Author: b.Revision.Author,
+			Image: env.Image, Instances: env.Instances, Created: env.CreatedAt.UTC(),
 		}
 		if env.Purpose == pipeline.ForPerson {
 			shown.Import = env.Pipeline + "/" + env.Name
@@ -114,7 +113,8 @@ func runEnvShow(ctx context.Context, o *useOptions) error {
 		t.columns[1] = noting
 		for _, row := range [][2]string{
 			{"status", string(env.Status)}, {"reason", env.Reason}, {"endpoint", env.Endpoint}, {"owner", env.Owner}, {"stage", env.Stage},
-			{"build", env.Build}, {"commit", strings.TrimSpace(present.Commit(b.Revision.Commit) + " " + b.Revision.Author + " " + b.Revision.Message)},
+			{"build", strings.TrimSpace(strings.Join([]string{present.Build(b.Number, env.Build), shown.Message}, " "))},
+			{"ID", b.ID}, {"commit", strings.TrimSpace(present.Commit(b.Revision.Commit) + " " + b.Revision.Author)},
 			{"image", env.Image}, {"instances", fmt.Sprint(env.Instances)}, {"launched", present.Ago(o.now(), env.CreatedAt)}, {"ends", o.ends(shown.statusEnvironment)},
 		} {
 			if strings.TrimSpace(row[1]) != "" {
@@ -157,7 +157,11 @@ func runEnvOpen(ctx context.Context, o *useOptions) error {
 				return nil
 			}
 		}
-		return o.printDone(nil, environmentRow(env), "%s", env.Endpoint)
+		st, err := a.Engine.State(ctx, o.at.Pipeline)
+		if err != nil {
+			return err
+		}
+		return o.printDone(nil, environmentRow(st, env), "%s", env.Endpoint)
 	})
 }
 

@@ -171,9 +171,9 @@ func (o *historyOptions) export(ctx context.Context, reports *report.Reports) er
 
 // list prints a table.
 func (o *historyOptions) list(page report.HistoryPage) error {
-	t := o.newTable("WHEN", "STAGE", "BUILD", "WHAT", "BY", "")
+	t := o.newTable("WHEN", "STAGE", "BUILD", "MESSAGE", "WHAT", "BY", "").beside("MESSAGE")
 	for _, e := range page.Entries {
-		t.rowIn(historyColour(e), pipeline.Moment(e.At.Local()), e.Stage, buildOf(e.BuildNumber, e.Build), e.Says(), e.Actor, noteOf(e))
+		t.rowIn(historyColour(e), pipeline.Moment(e.At.Local()), e.Stage, present.Build(e.BuildNumber, e.Build), e.Message, e.Says(), e.Actor, noteOf(e))
 	}
 	if err := t.flush(); err != nil {
 		return err
@@ -189,19 +189,11 @@ func (o *historyOptions) list(page report.HistoryPage) error {
 	return o.remark(fmt.Sprintf("There are more: with `--after %d` the same command lists those before.", page.Next))
 }
 
-// buildOf names a build as people say it, where it has a number.
-func buildOf(number int64, id string) string {
-	if number > 0 {
-		return fmt.Sprintf("#%d", number)
-	}
-	return id
-}
-
 // noteOf says what there is to say of an entry beside its columns.
 func noteOf(e report.HistoryEntry) string {
 	var parts []string
 	if e.From != "" {
-		parts = append(parts, "from "+buildOf(e.FromNumber, e.From))
+		parts = append(parts, "from "+present.Build(e.FromNumber, e.From))
 	}
 	if e.Environment != "" {
 		parts = append(parts, e.Environment)

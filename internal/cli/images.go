@@ -45,7 +45,7 @@ func runImages(ctx context.Context, o *imagesOptions) error {
 		}
 		t := o.newTable("PIPELINE", "NAME", "IMAGE", "FROM", "BUILD", "SIZE", "BAKED", "USED BY")
 		for _, i := range images {
-			t.row(i.Pipeline, i.Name, i.ID, i.Parent, i.Build, present.Size(i.Size), present.Ago(o.now(), i.CreatedAt), usedBy(i))
+			t.row(i.Pipeline, i.Name, i.ID, i.Parent, present.Build(i.BuildNumber, i.Build), present.Size(i.Size), present.Ago(o.now(), i.CreatedAt), usedBy(i))
 		}
 		return t.flush()
 	})

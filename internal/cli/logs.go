@@ -62,6 +62,9 @@ func runLogs(ctx context.Context, o *logsOptions) error {
 		if o.json {
 			return o.printJSON(run)
 		}
+		if err := o.head(ctx, a, run); err != nil {
+			return err
+		}
 		out := present.NewWriter(o.Out)
 		found := true
 		if o.follow {
@@ -93,6 +96,27 @@ func runLogs(ctx context.Context, o *logsOptions) error {
 		}
 		return err
 	})
+}
+
+// head says on a terminal which run the log is of.
+func (o *logsOptions) head(ctx context.Context, a *app.App, run pipeline.Run) error {
+	if !isTerminal(o.Out) {
+		return nil
+	}
+	st, err := a.Engine.State(ctx, run.Pipeline)
+	if err != nil {
+		return err
+	}
+	b := st.Builds[run.Build]
+	text := strings.Join(strings.Fields(strings.Join([]string{present.Build(b.Number, run.Build), pipeline.FirstLine(b.Revision.Message)}, " ")), " ")
+	if text != "" {
+		text += ", "
+	}
+	text += fmt.Sprintf("%s: %s, began %s; run %s", run.Stage, run.Status, present.Ago(o.now(), run.StartedAt), run.ID)
+	if b.ID != "" {
+		text += " of build " + b.ID
+	}
+	return o.remark(present.Line(text))
 }
 
 // find returns the run that was asked for.

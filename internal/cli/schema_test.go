@@ -40,7 +40,7 @@ var printed = map[string]any{
 	"approve": pipeline.Decision{}, "reject": pipeline.Decision{}, "promote": pipeline.Promotion{}, "rollback": pipeline.Promotion{},
 	"override": pipeline.Override{}, "evidence": report.Evidence{}, "pause": pipeline.Pause{}, "resume": pipeline.Pause{}, "retry": pipeline.Retry{},
 	"bootstrap": bootstrapResult{}, "bootstrap --delete": bootstrapDeleted{}, "bootstrap local": envRow{},
-	"builds": []buildRow{}, "runs": []pipeline.RunSummary{}, "history": []report.HistoryEntry{}, "logs": pipeline.Run{}, "status": []statusPipeline{}, "images": []report.ImageUse{},
+	"builds": []buildRow{}, "runs": []report.RunView{}, "history": []report.HistoryEntry{}, "logs": pipeline.Run{}, "status": []statusPipeline{}, "images": []report.ImageUse{},
 	"context list": []contextRow{}, "context set": contextRow{}, "context show": place{}, "context use": contextNamed{}, "context remove": contextNamed{},
 	"diff": report.Diff{}, "doctor": []doctor.Finding{}, "gc": collect.Garbage{}, "graph": drawing{}, "metrics": pipeline.Metrics{}, "notify": []notifyRow{},
 	"env launch": envRow{}, "env extend": envRow{}, "env destroy": envRow{}, "env list": []envRow{}, "env show": envShown{}, "env open": envRow{},

@@ -27,14 +27,24 @@ const (
 )
 
 // offerAddresses prints another address that lets in a browser whenever somebody presses
-// Enter, and opens it for o and Enter. It reads whole lines, so that the terminal's own keys
-// do what they do; and nothing while the program is in the background.
+// Enter, and opens it for o and Enter.
 func (o *serveOptions) offerAddresses(ctx context.Context, token *board.Token, at string) {
-	terminal, ok := o.In.(*os.File)
-	if !ok || o.json || !isTerminal(terminal) {
-		return
+	offers := !o.json && o.typed(ctx, func(line string) {
+		o.offerAddress(at+token.Fresh(), strings.EqualFold(line, "o"))
+	})
+	if offers {
+		fmt.Fprintln(o.Err, "Enter prints another address, for another browser; o and Enter opens one.")
 	}
-	fmt.Fprintln(o.Err, "Enter prints another address, for another browser; o and Enter opens one.")
+}
+
+// typed calls do with each line that somebody types from now on, and reports whether there is a
+// terminal to type at. It reads whole lines, so that the terminal's own keys do what they do;
+// and nothing while the program is in the background.
+func (f *factory) typed(ctx context.Context, do func(line string)) bool {
+	terminal, ok := f.In.(*os.File)
+	if !ok || !isTerminal(terminal) {
+		return false
+	}
 	restore := readQuietly()
 	go func() {
 		defer restore()
@@ -49,10 +59,11 @@ func (o *serveOptions) offerAddresses(ctx context.Context, token *board.Token, a
 				awaitForeground(ctx, terminal)
 			default:
 				failed = 0
-				o.offerAddress(at+token.Fresh(), strings.EqualFold(strings.TrimSpace(line), "o"))
+				do(strings.TrimSpace(line))
 			}
 		}
 	}()
+	return true
 }
 
 func (o *serveOptions) offerAddress(at string, open bool) {

@@ -39,8 +39,8 @@ func newStatus(f *factory, runF func(context.Context, *statusOptions) error) *co
 		Short: "Show where every stage is, and what it waits for",
 		Long: "Show for every stage of the pipelines its current build, since when, what comes next and why it has not come\n" +
 			"yet, and the environments.\n\n" +
-			"With --watch, keep running and show changes: in place on a terminal, otherwise a line for each change. An\n" +
-			"interrupt ends it.",
+			"With --watch, keep running and show changes: in place on a terminal, otherwise a line for each change. If the\n" +
+			"terminal is too small, what needs a person comes first, and Enter turns the page. An interrupt ends it.",
 		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline = arg(given, 0)
@@ -88,7 +88,8 @@ type statusStage struct {
 
 // statusCurrent is what a stage is at.
 type statusCurrent struct {
-	Build       string          `json:"build,omitempty"`       // that it has moved to
+	Build string `json:"build,omitempty"` // that it has moved to
+	statusNamed
 	Since       time.Time       `json:"since,omitzero"`        // when it moved there
 	Run         string          `json:"run,omitempty"`         // of the build there
 	Environment string          `json:"environment,omitempty"` // the ID of the one in which the build can be seen
@@ -99,6 +100,14 @@ type statusCurrent struct {
 	Override    *statusOverride `json:"override,omitempty"`  // by which the build passed there
 }
 
+// statusNamed is how people name a build, beside its ID.
+type statusNamed struct {
+	Number  int64  `json:"build_number,omitempty"` // absent where it is not known
+	Message string `json:"message,omitempty"`      // the first line of the commit's
+}
+
+func namedBuild(b report.Named) statusNamed { return statusNamed{b.Number, b.Message} }
+
 // statusPaused says who paused a stage.
 type statusPaused struct {
 	Actor  string    `json:"actor"`
@@ -108,13 +117,15 @@ type statusPaused struct {
 
 // statusNext is what comes next at a stage, and why it has not come yet.
 type statusNext struct {
-	Kind      gate.NextKind    `json:"kind"`                // nothing, running, failed, decision, promotion, promoted, apply, upstream, build, newer, never, paused or refused
-	Signal    gate.Signal      `json:"signal"`              // how much that wants of people
-	Build     string           `json:"build,omitempty"`     // that comes
+	Kind   gate.NextKind `json:"kind"`            // nothing, running, failed, decision, promotion, promoted, apply, upstream, build, newer, never, paused or refused
+	Signal gate.Signal   `json:"signal"`          // how much that wants of people
+	Build  string        `json:"build,omitempty"` // that comes
+	statusNamed
 	Since     time.Time        `json:"since,omitzero"`      // it has been so
 	Action    gate.Action      `json:"action"`              // what the next apply does
 	Why       string           `json:"why,omitempty"`       // it does that, in words
 	Run       string           `json:"run,omitempty"`       // that is under way, or failed
+	Step      string           `json:"step,omitempty"`      // in which that run failed
 	Error     string           `json:"error,omitempty"`     // of the run that failed
 	Progress  *statusProgress  `json:"progress,omitempty"`  // of the run that is under way
 	Missing   int              `json:"missing,omitempty"`   // approvals
@@ -176,15 +187,16 @@ type statusImage struct {
 }
 
 type statusEnvironment struct {
-	ID       string                      `json:"id"`
-	Name     string                      `json:"name"`
-	Purpose  pipeline.EnvironmentPurpose `json:"purpose"`
-	Owner    string                      `json:"owner,omitempty"`
-	Build    string                      `json:"build,omitempty"`
-	Status   pipeline.EnvironmentStatus  `json:"status"`
-	Reason   string                      `json:"reason,omitempty"`
-	Endpoint string                      `json:"endpoint,omitempty"`
-	Expires  time.Time                   `json:"expires,omitzero"`
+	ID      string                      `json:"id"`
+	Name    string                      `json:"name"`
+	Purpose pipeline.EnvironmentPurpose `json:"purpose"`
+	Owner   string                      `json:"owner,omitempty"`
+	Build   string                      `json:"build,omitempty"`
+	statusNamed
+	Status   pipeline.EnvironmentStatus `json:"status"`
+	Reason   string                     `json:"reason,omitempty"`
+	Endpoint string                     `json:"endpoint,omitempty"`
+	Expires  time.Time                  `json:"expires,omitzero"`
 }
 
 func runStatus(ctx context.Context, o *statusOptions) error {
@@ -270,13 +282,13 @@ func describeStatus(st *pipeline.State, views []report.StageView) statusPipeline
 		p.Stages = append(p.Stages, row)
 	}
 	for _, env := range st.EnvironmentsInOrder() {
-		p.Environments = append(p.Environments, describeEnvironment(env))
+		p.Environments = append(p.Environments, describeEnvironment(st, env))
 	}
 	return p
 }
 
 func describeCurrent(v report.StageView) statusCurrent {
-	c := statusCurrent{Build: v.Current.Build, Since: v.Current.Since, Run: v.Current.Run}
+	c := statusCurrent{Build: v.Current.Build, statusNamed: namedBuild(v.Build(v.Current.Build)), Since: v.Current.Since, Run: v.Current.Run}
 	if env := v.Current.Environment; env != nil {
 		c.Environment, c.Endpoint, c.Instances, c.Healthy = env.ID, env.Endpoint, env.Instances, env.Healthy
 	}
@@ -292,11 +304,11 @@ func describeCurrent(v report.StageView) statusCurrent {
 func describeNext(v report.StageView) statusNext {
 	n := v.Next
 	out := statusNext{
-		Kind: n.Kind, Signal: n.Signal, Build: n.Build, Since: n.Since, Action: cmp.Or(n.Action, gate.ActionNone), Why: n.Why.String(), Run: n.Run.ID,
+		Kind: n.Kind, Signal: n.Signal, Build: n.Build, statusNamed: namedBuild(v.Build(n.Build)), Since: n.Since, Action: cmp.Or(n.Action, gate.ActionNone), Why: n.Why.String(), Run: n.Run.ID,
 		Missing: n.Missing, Needed: n.Needed, May: n.May, Rejected: n.Rejected,
 	}
 	if n.Kind == gate.NextFailed {
-		out.Error = n.Run.Error
+		out.Error, out.Step = n.Run.Error, n.Run.Step
 	}
 	if at := v.Progress; at != nil {
 		out.Progress = &statusProgress{at.Run.Phase, at.Step, at.Number, at.Of, present.Line(at.Line), at.Dead}
@@ -310,9 +322,9 @@ func describeNext(v report.StageView) statusNext {
 	return out
 }
 
-func describeEnvironment(env pipeline.Environment) statusEnvironment {
+func describeEnvironment(st *pipeline.State, env pipeline.Environment) statusEnvironment {
 	return statusEnvironment{
-		ID: env.ID, Name: env.Name, Purpose: env.Purpose, Owner: env.Owner, Build: env.Build,
+		ID: env.ID, Name: env.Name, Purpose: env.Purpose, Owner: env.Owner, Build: env.Build, statusNamed: namedBuild(report.NameOf(st, env.Build)),
 		Status: env.Status, Reason: env.Reason, Endpoint: env.Endpoint, Expires: env.ExpiresAt,
 	}
 }

@@ -6,6 +6,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -132,5 +133,43 @@ func TestStatusWatchGoesOn(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What a terminal has no room for is on the next pages, each line on one of them, and a page is
+// never higher than the terminal.
+func TestPages(t *testing.T) {
+	var lines []string
+	for n := range 23 {
+		lines = append(lines, fmt.Sprintf("stage-%02d   passed", n))
+	}
+	for height := 2; height < 23; height++ {
+		at, seen := pages{turns: true}, map[string]int{}
+		for first := true; first || at.page > 0; first = false {
+			page := at.cut(lines, height, 60)
+			if len(page) > height || len(page) < 2 {
+				t.Fatalf("a page of %d lines in %d", len(page), height)
+			}
+			for _, line := range page[:len(page)-1] {
+				seen[line]++
+			}
+			of := (len(lines) + height - 2) / (height - 1)
+			if want := fmt.Sprintf("page %d of %d, Enter shows the ", at.page+1, of); !strings.Contains(page[len(page)-1], want) {
+				t.Fatalf("in %d lines the last one is %q, want %q", height, page[len(page)-1], want)
+			}
+			at.page++
+			at.page %= of
+		}
+		if len(seen) != len(lines) {
+			t.Errorf("in %d lines %d of %d are seen", height, len(seen), len(lines))
+		}
+		at.page = 99 // of a larger board
+		if page := at.cut(lines, height, 60); len(page) < 2 {
+			t.Errorf("behind the last page there is %q", page)
+		}
+	}
+	still := pages{}
+	if got := still.cut(lines, 22, 60)[21]; got != "… 2 more lines: stage-21, stage-22" {
+		t.Errorf("without a keyboard the last line is %q", got)
 	}
 }

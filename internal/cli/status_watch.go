@@ -29,6 +29,8 @@ func (o *statusOptions) follow(ctx context.Context, look func(context.Context) (
 	defer tick.Stop()
 	on := screenOf(o.Out)
 	show := o.changes()
+	var turned chan struct{} // somebody wants to see the next page
+	turn := func() {}
 	reported := "" // the last error
 	complain := func(_ []statusPipeline, trouble error) (err error) {
 		if trouble.Error() != reported {
@@ -43,8 +45,18 @@ func (o *statusOptions) follow(ctx context.Context, look func(context.Context) (
 	case on.terminal:
 		fmt.Fprint(o.Out, enterScreen)
 		defer fmt.Fprint(o.Out, leaveScreen)
-		show = func(all []statusPipeline) error { return o.redraw(on, all, nil) }
-		complain = func(last []statusPipeline, trouble error) error { return o.redraw(on, last, trouble) }
+		turned = make(chan struct{})
+		ctx, end := context.WithCancel(ctx)
+		defer end()
+		at := pages{on: on, turns: o.typed(ctx, func(string) {
+			select {
+			case turned <- struct{}{}:
+			case <-ctx.Done():
+			}
+		})}
+		show = func(all []statusPipeline) error { return o.redraw(&at, all, nil) }
+		complain = func(last []statusPipeline, trouble error) error { return o.redraw(&at, last, trouble) }
+		turn = func() { at.page++ }
 	}
 	var last []statusPipeline
 	for {
@@ -63,6 +75,8 @@ func (o *statusOptions) follow(ctx context.Context, look func(context.Context) (
 			return nil
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		case <-turned:
+			turn()
 		case <-tick.C:
 		}
 	}
@@ -77,36 +91,72 @@ const (
 	restBelow   = "\x1b[J"
 )
 
+// pages are what a screen shows of a board that it has no room for.
+type pages struct {
+	on    screen
+	turns bool // somebody can turn them
+	page  int  // from 0; it begins again behind the last
+}
+
 // redraw writes the board over what is there, in one piece; with what went wrong where it is
 // that of before. Where it does not fit, what needs a person comes first, and the last line
 // names what is below.
-func (o *statusOptions) redraw(on screen, all []statusPipeline, trouble error) error {
-	width, height := on.size()
-	head := on.paint(pipeline.Clock(o.now())+"   interrupt to leave", faint) + "\n\n"
+func (o *statusOptions) redraw(at *pages, all []statusPipeline, trouble error) error {
+	width, height := at.on.size()
+	head := []string{at.on.paint(pipeline.Clock(o.now())+"   interrupt to leave", faint), ""}
 	if trouble != nil {
-		head += on.paint(present.Fit(present.Line(trouble.Error()), max(width, 1)), red) + "\n\n"
+		head = append(head, at.on.paint(present.Fit(present.Line(trouble.Error()), max(width, 1)), red), "")
 	}
 	if len(all) == 0 {
-		head += "There are no pipelines yet.\n"
+		head = append(head, "There are no pipelines yet.")
 	}
-	whole := func(all []statusPipeline) []string {
-		return strings.Split(strings.TrimRight(head+o.board(on, all), "\n"), "\n")
+	body := o.rows(at.on, all)
+	if height > 0 && len(head)+len(body) > height {
+		body = at.cut(o.rows(at.on, urgentFirst(all)), max(height-len(head), 2), max(width, 1))
+		head = head[:min(len(head), max(height-len(body), 0))]
 	}
-	lines := whole(all)
-	if height > 0 && len(lines) > height {
-		lines = whole(urgentFirst(all))
-		more := fmt.Sprintf("… %s", pipeline.Count(len(lines)-height+1, "more line"))
-		if names := rowNames(lines[height-1:]); names != "" {
-			more += ": " + names
-		}
-		lines = append(lines[:height-1], present.Fit(more, max(width, 1)))
-	}
-	_, err := io.WriteString(o.Out, topLeft+strings.Join(lines, restOfLine+"\r\n")+restOfLine+restBelow)
+	_, err := io.WriteString(o.Out, topLeft+strings.Join(append(head, body...), restOfLine+"\r\n")+restOfLine+restBelow)
 	return err
 }
 
+// rows returns the lines of the board.
+func (o *statusOptions) rows(on screen, all []statusPipeline) []string {
+	text := strings.TrimRight(o.board(on, all), "\n")
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, "\n")
+}
+
+// cut returns one page of lines, of a height and width, and what is to be known of the others.
+func (p *pages) cut(lines []string, height, width int) []string {
+	room := max(height-1, 1)
+	last := (len(lines) - 1) / room
+	p.page %= last + 1
+	page, below := lines[p.page*room:min((p.page+1)*room, len(lines))], []string(nil)
+	if p.page < last {
+		below = lines[(p.page+1)*room:]
+	}
+	var says []string
+	if len(below) > 0 {
+		says = append(says, pipeline.Count(len(below), "more line"))
+	}
+	if p.turns {
+		next := "next"
+		if p.page == last {
+			next = "first"
+		}
+		says = append(says, fmt.Sprintf("page %d of %d, Enter shows the %s", p.page+1, last+1, next))
+	}
+	more := "… " + strings.Join(says, ", ")
+	if names := rowNames(below); names != "" {
+		more += ": " + names
+	}
+	return append(slices.Clone(page), present.Fit(more, width))
+}
+
 // urgency is the order of signals where there is no room for all.
-var urgency = []gate.Signal{gate.SignalPerson, gate.SignalFailed, gate.SignalRunning, gate.SignalUpstream, gate.SignalServing, gate.SignalNothing}
+var urgency = []gate.Signal{gate.SignalPerson, gate.SignalFailed, gate.SignalRunning, gate.SignalServing, gate.SignalUpstream, gate.SignalNothing}
 
 // urgentFirst returns the pipelines and their stages in the order of urgency.
 func urgentFirst(all []statusPipeline) []statusPipeline {
@@ -156,10 +206,10 @@ func (o *statusOptions) changes() func([]statusPipeline) error {
 					quiet := *v.Progress
 					quiet.Line, v.Progress = "", &quiet
 				}
-				put(p.Pipeline+"/"+s.Stage, strings.TrimSpace(fmt.Sprintf("%s %s %s", word(v), s.Current.Build, comes(v, at))))
+				put(p.Pipeline+"/"+s.Stage, strings.TrimSpace(fmt.Sprintf("%s %s %s", word(v), present.Build(s.Current.Number, s.Current.Build), comes(v, at))))
 			}
 			for _, e := range p.Environments {
-				put(p.Pipeline+"/environment "+e.Name, strings.TrimSpace(fmt.Sprintf("%s %s %s", e.Status, e.Build, e.Endpoint)))
+				put(p.Pipeline+"/environment "+e.Name, strings.TrimSpace(fmt.Sprintf("%s %s %s", e.Status, present.Build(e.Number, e.Build), e.Endpoint)))
 			}
 		}
 		for key := range last {

@@ -37,12 +37,12 @@ func (o *statusOptions) board(on screen, all []statusPipeline) string {
 			b.WriteString(on.lines("Nobody watches: `terraform apply`, or `penstock watch`, moves what can move.", faint))
 		}
 		b.WriteByte('\n')
-		t := newTable(on, "STAGE", "STATUS", "BUILD", "SINCE", "NEXT")
+		t := newTable(on, "STAGE", "STATUS", "BUILD", "MESSAGE", "SINCE", "ID", "NEXT").beside("MESSAGE", "ID")
 		for _, img := range p.Images {
-			t.rowIn(colourOfTone[draw.ToneOf(img.view.View)], img.Name, strings.Replace(word(img.view), "passed", "baked", 1), img.Image, ago(img.Baked), comes(img.view, ago))
+			t.rowIn(colourOfTone[draw.ToneOf(img.view.View)], img.Name, strings.Replace(word(img.view), "passed", "baked", 1), "", "", ago(img.Baked), img.Image, comes(img.view, ago))
 		}
 		for _, s := range p.Stages {
-			t.rowIn(colourOfTone[draw.ToneOf(s.view.View)], s.Stage, word(s.view), s.Current.Build, ago(s.Current.Since), comes(s.view, ago))
+			t.rowIn(colourOfTone[draw.ToneOf(s.view.View)], s.Stage, word(s.view), present.Build(s.Current.Number, s.Current.Build), s.Current.Message, ago(s.Current.Since), s.Current.Build, comes(s.view, ago))
 		}
 		b.WriteString(t.text())
 		if len(p.Environments) == 0 {
@@ -54,7 +54,7 @@ func (o *statusOptions) board(on screen, all []statusPipeline) string {
 			if env.Status == pipeline.EnvKept {
 				where += "  kept after a failure; ends with the stage's next run, or `penstock gc --kept`"
 			}
-			t.row(env.Name, string(env.Status), env.Build, env.Owner, o.ends(env), where)
+			t.row(env.Name, string(env.Status), present.Build(env.Number, env.Build), env.Owner, o.ends(env), where)
 		}
 		b.WriteString("\n" + t.text())
 	}
@@ -89,14 +89,15 @@ func word(v report.StageView) string {
 // else is to be known of its current build. when writes times.
 func comes(v report.StageView, when func(time.Time) string) string {
 	n := v.Next
+	build := present.Build(n.Number, n.Build)
 	text := reason.Next(n, true)
 	switch n.Kind {
 	case gate.NextRunning:
 		text = underWay(v, when)
 	case gate.NextFailed:
-		text = strings.TrimSpace(fmt.Sprintf("%s failed %s, run %s: %s", n.Build, when(n.Since), n.Run.ID, pipeline.FirstLine(n.Run.Error)))
+		text = strings.TrimSpace(fmt.Sprintf("%s failed %s, run %s: %s", build, when(n.Since), n.Run.ID, pipeline.FirstLine(n.Run.Error)))
 	case gate.NextPromoted:
-		text = fmt.Sprintf("%s was promoted by %s %s; the next apply moves it. `penstock promote --cancel %s %s` takes that back", n.Build, n.Promotion.Actor, when(n.Promotion.At), v.Stage.Pipeline, v.Name)
+		text = fmt.Sprintf("%s was promoted by %s %s; the next apply moves it. `penstock promote --cancel %s %s` takes that back", build, n.Promotion.Actor, when(n.Promotion.At), v.Stage.Pipeline, v.Name)
 	case gate.NextApply:
 		text = fmt.Sprintf("the next apply moves it: %s", cmp.Or(n.Why.String(), string(n.Action)))
 	case gate.NextNothing:
@@ -113,17 +114,18 @@ func comes(v report.StageView, when func(time.Time) string) string {
 		text += fmt.Sprintf("  paused by %s %s", p.Actor, when(p.At))
 	}
 	if v.Offered != "" && v.Offered != n.Build {
-		text += fmt.Sprintf("  %s may be promoted, too", v.Offered)
+		offered := v.Build(v.Offered)
+		text += fmt.Sprintf("  %s may be promoted, too", present.Build(offered.Number, offered.ID))
 	}
 	if o := v.Current.Override; o != nil {
-		text += fmt.Sprintf("  %s overridden by %s: %s", o.Build, o.Actor, o.Reason)
+		text += fmt.Sprintf("  %s overridden by %s: %s", present.Build(v.Build(o.Build).Number, o.Build), o.Actor, o.Reason)
 	}
 	return strings.TrimSpace(text)
 }
 
 // underWay says how far a run is: since when, in which step, with which last line.
 func underWay(v report.StageView, when func(time.Time) string) string {
-	text := strings.TrimSpace(fmt.Sprintf("%s runs, run %s", v.Next.Build, v.Next.Run.ID))
+	text := strings.TrimSpace(fmt.Sprintf("%s runs, run %s", present.Build(v.Next.Number, v.Next.Build), v.Next.Run.ID))
 	if v.Next.Build == "" {
 		text = "run " + v.Next.Run.ID
 	}
@@ -143,9 +145,9 @@ func underWay(v report.StageView, when func(time.Time) string) string {
 // cancelled says which promotion is taken back, and where that leaves the stage.
 func cancelled(done decision.Outcome) string {
 	p := done.Promotion
-	text := fmt.Sprintf("The promotion of %s to stage %s, by %s, is cancelled.", p.Build, p.Stage, p.Actor)
+	text := fmt.Sprintf("The promotion of %s to stage %s, by %s, is cancelled.", inFull(done.To), p.Stage, p.Actor)
 	if done.From.ID == "" {
 		return text
 	}
-	return text + fmt.Sprintf(" The stage stays at %s.", done.From.ID)
+	return text + fmt.Sprintf(" The stage stays at %s.", inFull(done.From))
 }

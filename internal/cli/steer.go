@@ -67,7 +67,7 @@ func runOverride(ctx context.Context, o *steerOptions) error {
 		}
 		outcome, err := a.Engine.Decisions.Do(ctx, c)
 		done := outcome.Override
-		err = o.printDone(err, done, "%s passes stage %s by an override of %s. The next apply moves what that opens.", done.Build, done.Stage, done.Actor)
+		err = o.printDone(err, done, "%s passes stage %s by an override of %s. The next apply moves what that opens.", inFull(outcome.Build), done.Stage, done.Actor)
 		if err == nil && !o.json {
 			asker{o.factory, a}.follow(ctx, o.pipeline)
 		}

@@ -6,6 +6,7 @@ package cli
 import (
 	"io"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
@@ -31,6 +32,7 @@ type column struct {
 	least   int  // and at last
 	leaves  int  // if not 0, it is left out when even that does not fit: 1 goes first
 	sinks   bool // what has no room on its row goes below it, whole; only behind all other columns
+	extra   bool // it is left out before another one sinks
 	painted bool // its words and marks have colours
 }
 
@@ -75,6 +77,23 @@ func newTable(s screen, heading ...string) *table {
 	t := &table{screen: s, heading: heading}
 	for _, h := range heading {
 		t.columns = append(t.columns, columns[h])
+	}
+	return t
+}
+
+// besides are the columns of what listings of something else than builds say of a build, beside
+// its number: they are the first to go.
+var besides = map[string]column{
+	"MESSAGE": {cut: atEnd, enough: 16, least: 16, leaves: 2, extra: true},
+	"ID":      {leaves: 1, extra: true},
+}
+
+// beside sets columns that say what there is room for, of builds that other columns name.
+func (t *table) beside(headings ...string) *table {
+	for i, h := range t.heading {
+		if slices.Contains(headings, h) {
+			t.columns[i] = besides[h]
+		}
 	}
 	return t
 }
@@ -141,6 +160,11 @@ func (t *table) layout(room int) (layout, bool) {
 	}
 	l := layout{room, maps.Clone(natural)}
 	if room <= 0 || t.shrink(l, func(c column) int { return c.enough }) {
+		return l, true
+	}
+	l.widths = maps.Clone(natural)
+	maps.DeleteFunc(l.widths, func(i, _ int) bool { return t.columns[i].extra })
+	if t.shrink(l, func(c column) int { return c.enough }) {
 		return l, true
 	}
 	maps.DeleteFunc(natural, func(i, _ int) bool { return t.columns[i].sinks }) // they take what the others leave

@@ -279,7 +279,9 @@ func TestStatusWatch(t *testing.T) {
 	if err := pty.Setsize(c.tty, &pty.Winsize{Rows: 6, Cols: 60}); err != nil {
 		t.Fatal(err)
 	}
-	c.wait(`more lines`)
+	c.wait(`more lines, page 1 of \d+, Enter shows the next`)
+	c.write("\n")
+	c.wait(`page 2 of \d+, Enter shows`)
 	program(t, dir, "penstock", "approve", "shop", "exploratory")
 	if err := pty.Setsize(c.tty, &pty.Winsize{Rows: 30, Cols: 120}); err != nil {
 		t.Fatal(err)

@@ -104,7 +104,7 @@ func (o *tryOptions) offer(ctx context.Context, a *app.App) (tried, error) {
 			continue
 		}
 		b := st.Builds[build]
-		fmt.Fprintf(o.Err, "Stage %s offers build %s: commit %s by %s, %s.\n", s.Name, b.ID, present.Commit(b.Revision.Commit), present.Line(b.Revision.Author), present.Line(b.Revision.Message))
+		fmt.Fprintf(o.Err, "Stage %s offers build %s: %s; commit %s by %s.\n", s.Name, inFull(b), present.Line(pipeline.FirstLine(b.Revision.Message)), present.Commit(b.Revision.Commit), present.Line(personOf(b.Revision.Author)))
 		run, _ := st.ResultOf(s, b.ID)
 		what := tried{Pipeline: o.pipeline, Stage: s.Name, Build: b.ID, Run: run.ID, Seen: st.Version(pipeline.RecordDecision, pipeline.StageBuild(s.Name, b.ID)), Commit: b.Revision.Commit, Author: b.Revision.Author, Message: b.Revision.Message}
 		if env, ok := st.RunEnvironment(s.Name, pipeline.ForInquiry); ok && env.Serves() && env.Build == b.ID {
@@ -169,7 +169,7 @@ func (o *tryOptions) decide(ctx context.Context, a *app.App, what tried) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintln(o.Out, present.Line(decided(done.Decision)))
+		fmt.Fprintln(o.Out, present.Line(decided(done)))
 		if o.keep || what.Environment == "" {
 			return nil
 		}

@@ -5,6 +5,7 @@ package collect
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
@@ -35,17 +36,25 @@ func (c *Collector) EndEnvironment(ctx context.Context, pipelineName string, lea
 	return c.states.Append(ctx, pipelineName, &lease, pipeline.Event{Kind: pipeline.EnvironmentEnded, Facts: pipeline.Facts{Gone: gone}})
 }
 
-// EndInquiry ends the environment in which a build was tried, once the build is decided.
-func (c *Collector) EndInquiry(ctx context.Context, pipelineName, stage, build string) error {
+// EndInquiries ends the environments in which a build was tried, once it is decided there. If
+// it is rejected at any stage, it has nowhere to be tried for.
+func (c *Collector) EndInquiries(ctx context.Context, pipelineName, build string) (err error) {
 	st, err := c.states.Fresh(ctx, pipelineName)
 	if err != nil {
 		return err
 	}
-	env, ok := st.RunEnvironment(stage, pipeline.ForInquiry)
-	if !ok || env.Build != build || !st.IsDecided(st.Stages[stage], build) {
-		return nil
+	rejected := st.RejectedAt(build) != ""
+	for _, stage := range st.StagesInOrder() {
+		env, ok := st.RunEnvironment(stage.Name, pipeline.ForInquiry)
+		if ok && env.Build == build && (rejected || st.IsDecided(stage, build)) {
+			err = errors.Join(err, c.endInquiry(ctx, pipelineName, env))
+		}
 	}
-	leased, h, err := c.locks.Try(ctx, lock.Stage(pipelineName, stage), "end of the environment to try "+build)
+	return err
+}
+
+func (c *Collector) endInquiry(ctx context.Context, pipelineName string, env pipeline.Environment) error {
+	leased, h, err := c.locks.Try(ctx, lock.Stage(pipelineName, env.Stage), "end of the environment to try "+env.Build)
 	if err != nil || h == nil {
 		return err // a run has the stage's lease: it replaces the environment
 	}

@@ -27,8 +27,9 @@ import (
 
 // inquiries are the environments in which people try builds before they decide.
 type inquiries interface {
-	// EndInquiry ends the environment of a build once the build is decided.
-	EndInquiry(ctx context.Context, pipeline, stage, build string) error
+	// EndInquiries ends the environments in which a build was tried, at the stages where it is
+	// decided, and at all if it is rejected.
+	EndInquiries(ctx context.Context, pipeline, build string) error
 }
 
 // Config is what Decisions work with.
@@ -129,6 +130,7 @@ type Outcome struct {
 	Override  pipeline.Override
 	Pause     pipeline.Pause // of Pause; of Resume the one that is over
 	Retry     pipeline.Retry
+	Build     pipeline.Build // that the command is about; zero for none
 	More      int            // how many more people must approve or lift
 	From, To  pipeline.Build // of Promote and Rollback: the stage's current build, zero for none, and the one that it moves to
 }
@@ -264,6 +266,7 @@ func (d *Decisions) try(ctx context.Context, c *Command) (o Outcome, again bool,
 		return o, false, err
 	}
 	r, err := rule.record(d, st, s, *c)
+	r.outcome.Build = st.Builds[c.Build]
 	if err != nil || r.event == nil {
 		return r.outcome, false, err
 	}
@@ -276,7 +279,7 @@ func (d *Decisions) try(ctx context.Context, c *Command) (o Outcome, again bool,
 	if err != nil || !r.adds {
 		return r.outcome, false, err
 	}
-	if err := d.inquiries.EndInquiry(ctx, c.Pipeline, c.Stage, c.Build); err != nil { // a person who may decide need not be allowed to
+	if err := d.inquiries.EndInquiries(ctx, c.Pipeline, c.Build); err != nil { // a person who may decide need not be allowed to
 		d.logger.Warn("the environment in which the build was tried ends with the next apply", "stage", c.Stage, "build", c.Build, "error", err)
 	}
 	return r.outcome, false, nil

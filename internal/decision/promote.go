@@ -194,6 +194,6 @@ func (d *Decisions) cancel(st *pipeline.State, s pipeline.Stage, _ Command) (rec
 	return record{
 		outcome: Outcome{Promotion: p, From: st.Builds[st.Current[s.Name].Build], To: st.Builds[p.Build]},
 		expect:  map[pipeline.Key]int64{promotion: st.Version(promotion.Kind, promotion.ID), run: st.Version(run.Kind, run.ID)},
-		event:   &pipeline.Event{Kind: pipeline.PromotionCancelled, Facts: pipeline.Facts{Gone: []pipeline.Key{promotion}}},
+		event:   &pipeline.Event{Kind: pipeline.PromotionCancelled, Facts: pipeline.Facts{Gone: []pipeline.Key{promotion}, Ended: &pipeline.Ended{Promotion: &p}}},
 	}, nil
 }

@@ -78,10 +78,10 @@ func (d *Decisions) checkResume(st *pipeline.State, s pipeline.Stage, c Command)
 }
 
 func (d *Decisions) resume(st *pipeline.State, s pipeline.Stage, _ Command) (record, error) {
-	key := pipeline.Key{Kind: pipeline.RecordPause, ID: s.Name}
+	key, p := pipeline.Key{Kind: pipeline.RecordPause, ID: s.Name}, st.Pauses[s.Name]
 	return record{
-		outcome: Outcome{Pause: st.Pauses[s.Name]}, expect: map[pipeline.Key]int64{key: st.Version(key.Kind, key.ID)},
-		event: &pipeline.Event{Kind: pipeline.StageResumed, Facts: pipeline.Facts{Gone: []pipeline.Key{key}}},
+		outcome: Outcome{Pause: p}, expect: map[pipeline.Key]int64{key: st.Version(key.Kind, key.ID)},
+		event: &pipeline.Event{Kind: pipeline.StageResumed, Facts: pipeline.Facts{Gone: []pipeline.Key{key}, Ended: &pipeline.Ended{Pause: &p}}},
 	}, nil
 }
 

@@ -143,3 +143,47 @@ func TestPeople(t *testing.T) {
 	s.penstock("ledger", "verify")
 	s.destroy()
 }
+
+// TestRejectedBeside rejects a build at one stage while another offers it to be tried: nobody
+// may approve it any more, so what serves it ends with the rejection.
+func TestRejectedBeside(t *testing.T) {
+	t.Parallel()
+	config := strings.Replace(peopleConfig(), "  after    = [penstock_stage.acceptance.passed]\n", "  after    = [penstock_stage.acceptance.passed]\n  environment = { instances = 1 }\n", 1)
+	s := newSite(t, config+`
+resource "penstock_stage" "security" {
+  pipeline = penstock_pipeline.p.name
+  name     = "security"
+  type     = "custom"
+  approval = true
+  after    = [penstock_stage.acceptance.passed]
+}
+`)
+	s.apply()
+	tried := func() (endpoint string) {
+		var rows []struct{ Name, Endpoint string }
+		s.must(json.Unmarshal([]byte(s.penstock("env", "list", "p", "--all", "--json")), &rows))
+		for _, r := range rows {
+			if r.Name == "exploratory" {
+				endpoint = r.Endpoint
+			}
+		}
+		return endpoint
+	}
+	if got := s.answer(tried()); got != "1" {
+		t.Fatalf("what is tried answers %q", got)
+	}
+	s.penstock("reject", "p", "security", "1", "--reason", "it leaks")
+	if at := tried(); at != "" {
+		t.Errorf("what nobody may approve is still served at %s", at)
+	}
+	s.apply()
+	if at, left := tried(), s.changes(); at != "" || len(left) > 0 {
+		t.Errorf("after an apply it is served at %q, and the plan changes %v", at, left)
+	}
+	s.penstock("approve", "--lift", "--yes", "p", "security", "1")
+	s.apply()
+	if got := s.answer(tried()); got != "1" {
+		t.Errorf("after the lift, what is tried answers %q", got)
+	}
+	s.destroy()
+}

@@ -5,6 +5,7 @@ package engine_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -197,6 +198,53 @@ func TestDecidedEnvironmentEnds(t *testing.T) {
 			d.mustApply(stages)
 			if move := d.status("exploratory").Move; move.Action != gate.ActionNone || len(d.envs) != 0 {
 				t.Errorf("after the apply it is to %s; environments %v", move.Action, d.envs)
+			}
+		})
+	}
+}
+
+// A build that is rejected at one stage can't be approved at another. The environment to try it
+// in ends there with the rejection, or else with the next apply, and is back once the
+// rejection is lifted.
+func TestRejectedElsewhere(t *testing.T) {
+	for _, killed := range []bool{false, true} {
+		t.Run(fmt.Sprintf("killed=%v", killed), func(t *testing.T) {
+			d := open(t)
+			beside := route("1")[2]
+			beside.Name = "security"
+			stages := append(route("1")[:3], beside)
+			stages[2].Env = &pipeline.EnvironmentSpec{Instances: 1}
+			d.mustApply(stages)
+			if env := d.status("exploratory").Environment; env == nil || env.Build != build("1") {
+				t.Fatalf("there is nothing to try: %+v", env)
+			}
+			decider := d
+			if killed {
+				decider = d.again()
+				decider.limit = 2
+			}
+			if _, err := decider.Decide(t.Context(), "shop", "security", build("1"), pipeline.Rejected, "it leaks"); err != nil {
+				t.Fatal(err)
+			}
+			want := 0
+			if killed {
+				if want, d = 1, d.again(); d.status("exploratory").Move.Action != gate.ActionEnd {
+					t.Errorf("after the rejection the stage is to %s", d.status("exploratory").Move.Action)
+				}
+			}
+			if len(d.envs) != want {
+				t.Errorf("after the rejection there are environments %v", d.envs)
+			}
+			d.mustApply(stages)
+			if move := d.status("exploratory").Move; move.Action != gate.ActionNone || len(d.envs) != 0 {
+				t.Errorf("after the apply it is to %s; environments %v", move.Action, d.envs)
+			}
+			if _, err := d.Lift(t.Context(), "shop", "security", build("1"), decision.Looked{}, ""); err != nil {
+				t.Fatal(err)
+			}
+			d.mustApply(stages)
+			if env := d.status("exploratory").Environment; env == nil || env.Build != build("1") || len(d.envs) != 1 {
+				t.Errorf("after the lift there is %+v to try; environments %v", env, d.envs)
 			}
 		})
 	}

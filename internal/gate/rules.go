@@ -56,6 +56,7 @@ const (
 type Why struct {
 	Kind      WhyKind
 	Build     string // the candidate
+	Number    int64  // of Build; 0 where it is not known
 	Actor     string // of WhyRetry
 	Instances int    // of WhyScale
 }
@@ -64,7 +65,7 @@ type Why struct {
 func (w Why) String() string {
 	switch w.Kind {
 	case WhyNew:
-		return "build " + w.Build + " has not run here"
+		return w.build() + " has not run here"
 	case WhyUndone:
 		return "its definition has not run yet"
 	case WhyRedefined:
@@ -74,7 +75,7 @@ func (w Why) String() string {
 	case WhyFailed:
 		return "its last run failed"
 	case WhyInputs:
-		return "the artifact or image of build " + w.Build + " changed"
+		return "the artifact or image of " + w.build() + " changed"
 	case WhyGone:
 		return "its environment is gone"
 	case WhyTryGone:
@@ -92,14 +93,17 @@ func (w Why) String() string {
 	case WhyProxies:
 		return "its endpoint is to trust other proxies"
 	case WhyPassed:
-		return "build " + w.Build + " passed before"
+		return w.build() + " passed before"
 	case WhyOverridden:
-		return "build " + w.Build + " was let through"
+		return w.build() + " was let through"
 	case WhyDecided:
 		return "the build in its environment is decided"
 	}
 	return ""
 }
+
+// build names the candidate.
+func (w Why) build() string { return "build " + pipeline.BuildName(w.Number, w.Build) }
 
 // decide applies the gate rules to a stage: which build is its candidate, and what has to be
 // done. The stage may differ from the one in the state.

@@ -93,6 +93,11 @@ const (
 	NextRefused   NextKind = "refused"   // the configuration pins the stage to a build that may not enter
 )
 
+// NextKinds are all of them.
+var NextKinds = []NextKind{
+	NextNothing, NextRunning, NextFailed, NextDecision, NextPromotion, NextPromoted, NextApply, NextUpstream, NextBuild, NextNewer, NextNever, NextPaused, NextRefused,
+}
+
 // Next is what comes next at a stage, and why it has not come yet.
 type Next struct {
 	Kind            NextKind
@@ -149,7 +154,7 @@ func (p Planned) view(name string, latest pipeline.RunSummary) View {
 func (r *rules) view(m Move, latest pipeline.RunSummary) View {
 	v := View{Name: m.Stage.Name, Move: m, Current: r.current(m.Stage), Offered: r.offered(m)}
 	v.Next = r.comes(m, latest)
-	v.Next.Number = r.Builds[v.Next.Build].Number
+	v.Next.Number, v.Next.Why.Number = r.Builds[v.Next.Build].Number, r.Builds[v.Next.Why.Build].Number
 	if v.Next.Kind == NextDecision {
 		v.Undecided = v.Next.Build
 	}

@@ -183,6 +183,24 @@ func (d *table) heads(ctx context.Context, name string) (head item, pending int6
 	return head, pending - head.int("absorbed"), nil
 }
 
+// Left returns the events of pending decisions, with the sequence numbers that they get in the
+// history: the next append puts them there first, in this order. It is empty for none.
+func (d *dynamoReader) Left(ctx context.Context, name string) (events []pipeline.Event, err error) {
+	head, pending, err := d.heads(ctx, name)
+	if err != nil || pending <= 0 {
+		return nil, d.fault(ctx, "read pending decisions", err)
+	}
+	err = d.each(ctx, query{pk: pkDecisions(name), after: skLeft(head.int("absorbed"))}, func(i item) (bool, error) {
+		if e, _, ok := leftEvent(name, i); ok {
+			e.Seq = head.int("seq") + int64(len(events)) + 1
+			events = append(events, e)
+		}
+		pending--
+		return pending > 0, nil
+	})
+	return events, d.fault(ctx, "read pending decisions", err)
+}
+
 // absorb puts the events of pending decisions into the history. It returns false if another
 // writer was first.
 func (d *dynamoAppender) absorb(ctx context.Context, name string, head item, pending int64) (bool, error) {

@@ -21,6 +21,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/ledger"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
+	"github.com/penstock-io/terraform-provider-penstock/internal/state"
 )
 
 // as returns the options of a caller to whom AWS allows writes by the partition key, as
@@ -188,6 +189,64 @@ func TestRolesOfTheLedger(t *testing.T) {
 	must(write(deployer, nil, build("b-1")))
 	if result("b-1") != "" || result("b-2") != "" {
 		t.Error("decisions outlive their pipeline")
+	}
+}
+
+// A plan is made while approvals are pending, and more are given before its apply, which looks at
+// the pipeline as it was planned: with those that were pending then, and no others, whether
+// the history has taken them in meanwhile or not.
+func TestSnapshotOfPendingDecisions(t *testing.T) {
+	t.Parallel()
+	c, o := newTable(t)
+	approver, deployer := openTable(t, as(c, o, decisions, none)), openTable(t, as(c, o, other, all))
+	write := func(l *ledger.Dynamo, events ...pipeline.Event) {
+		t.Helper()
+		if _, err := l.Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: events}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	position := func() state.Position {
+		t.Helper()
+		head, err := deployer.Head(t.Context(), "shop")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return state.Position{Sequence: head}
+	}
+	store := state.New(state.Config{Ledger: deployer, Now: time.Now})
+	approved := func(at state.Position) (builds string) {
+		t.Helper()
+		s, err := store.SnapshotAt(t.Context(), "shop", at)
+		if err != nil {
+			t.Fatalf("at event %d: %v", at.Sequence, err)
+		}
+		for _, build := range []string{"b-1", "b-2", "b-3"} {
+			if s.State().Decisions[pipeline.StageBuild("exploratory", build)].Result == pipeline.Approved {
+				builds += build
+			}
+		}
+		return builds
+	}
+	write(deployer, build("b-1"), build("b-2"), build("b-3"))
+	before := position()
+	write(approver, decides("b-1", pipeline.Approved, "ada"))
+	write(approver, decides("b-2", pipeline.Approved, "ben"))
+	planned := position()
+	write(approver, decides("b-3", pipeline.Approved, "ada"))
+	for _, when := range []string{"pending", "taken in"} {
+		if a, b, c := approved(before), approved(planned), approved(position()); a != "" || b != "b-1b-2" || c != "b-1b-2b-3" {
+			t.Errorf("%s: approved before %q, as planned %q, then %q", when, a, b, c)
+		}
+		write(deployer, build("b-4"))
+	}
+	ahead := position()
+	ahead.Sequence++
+	if _, err := store.SnapshotAt(t.Context(), "shop", ahead); pipeline.CodeOf(err) != pipeline.CodeConflict {
+		t.Errorf("a position that nobody has come to: %v", err)
+	}
+	write(approver, decides("b-4", pipeline.Approved, "ada")) // and that somebody has
+	if got := approved(ahead); got != "b-1b-2b-3" {
+		t.Errorf("at the next event, approved are %q", got)
 	}
 }
 

@@ -110,6 +110,31 @@ func TestDynamoFaults(t *testing.T) {
 	}
 }
 
+// A table that is throttled is asked again, also where a transaction says so of one of its
+// items, and nothing is written twice.
+func TestDynamoThrottled(t *testing.T) {
+	t.Parallel()
+	c, o := newTable(t)
+	d := openTable(t, o)
+	for n, f := range []cloudtest.Fault{
+		{Action: "TransactWriteItems", Code: "ThrottlingException", Times: 4},
+		{Action: "TransactWriteItems", Code: "ProvisionedThroughputExceededException", Times: 4},
+		{Action: "TransactWriteItems", Code: "TransactionCanceledException", Message: "Transaction cancelled, please refer cancellation reasons for specific reasons [None, ThrottlingError]", Reasons: []string{"None", "ThrottlingError"}, Times: 4},
+		{Action: "TransactWriteItems", Code: "ThrottlingException", Times: 2, After: true},
+		{Action: "BatchGetItem", Code: "ThrottlingException", Times: 2},
+	} {
+		f.Service = "dynamodb"
+		c.Fail(f)
+		if _, err := d.Append(t.Context(), pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{build(fmt.Sprintf("b-%d", n))}}); err != nil {
+			t.Errorf("%s of %s: %v", f.Code, f.Action, err)
+		}
+		c.Mend()
+		if got, err := d.Verify(t.Context(), "shop"); err != nil || got != int64(n)+1 {
+			t.Errorf("after %s of %s there are %d events, %v", f.Code, f.Action, got, err)
+		}
+	}
+}
+
 func TestDynamoLargeDocument(t *testing.T) {
 	t.Parallel()
 	c, o := newTable(t)

@@ -455,7 +455,7 @@ func TestSlack(t *testing.T) {
 	if err := json.Unmarshal(body, &message); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.HasPrefix(message.Text, ":white_check_mark: shop: b-1 passed left.") || !strings.Contains(message.Text, "&lt;!channel&gt; &amp; co") {
+	if !strings.HasPrefix(message.Text, ":white_check_mark: shop: #1 passed left.") || !strings.Contains(message.Text, "&lt;!channel&gt; &amp; co") {
 		t.Errorf("text %q", message.Text)
 	}
 }

@@ -61,7 +61,7 @@ func Sign(secret, timestamp string, body []byte) string {
 // marks stand before a notice in a chat.
 var marks = map[pipeline.NoticeKind]string{
 	pipeline.NoticeWaiting: ":hourglass:", pipeline.NoticeReady: ":arrow_forward:", pipeline.NoticePassed: ":white_check_mark:",
-	pipeline.NoticeFailed: ":x:", pipeline.NoticeRejected: ":no_entry:", pipeline.NoticeOverridden: ":warning:",
+	pipeline.NoticeFailed: ":x:", pipeline.NoticeRejected: ":no_entry:", pipeline.NoticeOverridden: ":warning:", pipeline.NoticeCancelled: ":leftwards_arrow_with_hook:",
 	pipeline.NoticeDeployed: ":rocket:", pipeline.NoticeRolledBack: ":rewind:", pipeline.NoticeExpiring: ":alarm_clock:",
 	pipeline.NoticeExpired: ":alarm_clock:", pipeline.NoticeDrift: ":warning:", pipeline.NoticeBaked: ":package:",
 }

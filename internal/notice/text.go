@@ -34,8 +34,10 @@ func Of(st *pipeline.State, e pipeline.Event) []pipeline.Notice {
 	case e.Kind == pipeline.GateOverridden && f.Override != nil:
 		o := *f.Override
 		say(pipeline.Notice{Kind: pipeline.NoticeOverridden, Stage: o.Stage, Build: o.Build, Run: o.Run, Reason: o.Reason,
-			Text: fmt.Sprintf("%s let %s pass %s, which it had not passed: %s.", e.Actor, o.Build, o.Stage, o.Reason) + then.stillMissing(o.Stage, o.Build)})
+			Text: fmt.Sprintf("%s let %s pass %s, which it had not passed: %s.", e.Actor, then.name(o.Build), o.Stage, o.Reason) + then.stillMissing(o.Stage, o.Build)})
 		then.opens(o.Stage, o.Build, say)
+	case e.Kind == pipeline.PromotionCancelled && f.CancelledPromotion() != nil:
+		say(then.ofCancel(*f.CancelledPromotion(), e.Actor))
 	case e.Kind == pipeline.EnvironmentNoticed && f.Raised != nil:
 		say(ofEnvironment(*f.Raised))
 	}
@@ -43,7 +45,7 @@ func Of(st *pipeline.State, e pipeline.Event) []pipeline.Notice {
 		n := &all[i]
 		b := st.Builds[n.Build]
 		n.ID, n.Pipeline, n.Time = fmt.Sprintf("%s-%d-%d", e.Pipeline, e.Seq, i), e.Pipeline, e.Time
-		n.Ledger = e.Anchor()
+		n.Ledger, n.Number = e.Anchor(), b.Number
 		n.Commit, n.Author, n.Message = b.Revision.Commit, b.Revision.Author, b.Revision.Message
 		if n.Actor == "" {
 			n.Actor = e.Actor
@@ -55,7 +57,7 @@ func Of(st *pipeline.State, e pipeline.Event) []pipeline.Notice {
 func (s then) noticesOfRun(r pipeline.Run, hold *pipeline.Current, say func(pipeline.Notice)) {
 	n := pipeline.Notice{Stage: r.Stage, Build: r.Build, Run: r.ID, Image: r.Image, Actor: r.Actor}
 	stage := s.Stages[r.Stage]
-	failed, passed := r.Stage+" failed for "+r.Build, r.Build+" passed "+r.Stage
+	failed, passed := r.Stage+" failed for "+s.name(r.Build), s.name(r.Build)+" passed "+r.Stage
 	if r.Build == "" { // a bootstrap stage takes none
 		failed, passed = r.Stage+" failed", r.Stage+" passed"
 	}
@@ -65,16 +67,16 @@ func (s then) noticesOfRun(r pipeline.Run, hold *pipeline.Current, say func(pipe
 	case r.Status == pipeline.RunFailed:
 		n.Kind, n.Reason, n.Text = pipeline.NoticeFailed, pipeline.FirstLine(r.Error), fmt.Sprintf("%s: %s", failed, pipeline.FirstLine(r.Error))
 		if held := s.Current[r.Stage].Build; stage.Persistent() && held != "" {
-			n.Text += fmt.Sprintf(". It still runs %s.", held)
+			n.Text += fmt.Sprintf(". It still runs %s.", s.name(held))
 		}
 	case r.Status != pipeline.RunPassed:
 		return
 	case r.Kind == pipeline.KindBake:
 		n.Kind, n.Text = pipeline.NoticeBaked, fmt.Sprintf("Image %s of %s is baked.", r.Image, r.Stage)
 	case stage.Persistent():
-		n.Kind, n.Text = pipeline.NoticeDeployed, fmt.Sprintf("%s runs %s.", r.Stage, r.Build)
+		n.Kind, n.Text = pipeline.NoticeDeployed, fmt.Sprintf("%s runs %s.", r.Stage, s.name(r.Build))
 		if hold != nil && s.Builds[hold.Previous].Order > s.Builds[r.Build].Order {
-			n.Kind, n.Text = pipeline.NoticeRolledBack, fmt.Sprintf("%s is back at %s, from %s.", r.Stage, r.Build, hold.Previous)
+			n.Kind, n.Text = pipeline.NoticeRolledBack, fmt.Sprintf("%s is back at %s, from %s.", r.Stage, s.name(r.Build), s.name(hold.Previous))
 		}
 		if env, ok := s.RunEnvironment(r.Stage, pipeline.ForStage); ok {
 			n.Endpoint = env.Endpoint
@@ -106,20 +108,20 @@ func (s then) noticesOfDecision(d pipeline.Decision, say func(pipeline.Notice)) 
 		vote := d.Lift.Votes[len(d.Lift.Votes)-1]
 		n.Kind, n.Actor, n.Reason = pipeline.NoticeWaiting, vote.Actor, vote.Reason
 		n.Text = fmt.Sprintf("%s votes to lift the rejection of %s at %s %s. It takes %d more.",
-			vote.Actor, d.Build, d.Stage, pipeline.DescribeRejections(d.Stand()), s.Ballot(stage, d.Build).MissingLifts())
+			vote.Actor, s.name(d.Build), d.Stage, pipeline.DescribeRejections(d.Stand()), s.Ballot(stage, d.Build).MissingLifts())
 		say(n)
 	case d.Result == pipeline.Rejected:
-		n.Kind, n.Text = pipeline.NoticeRejected, fmt.Sprintf("%s rejected %s at %s: %s", d.Actor, d.Build, d.Stage, d.Reason)
+		n.Kind, n.Text = pipeline.NoticeRejected, fmt.Sprintf("%s rejected %s at %s: %s", d.Actor, s.name(d.Build), d.Stage, d.Reason)
 		say(n)
 	case stage.Approval && s.Passed(d.Stage, d.Build):
-		n.Kind, n.Text = pipeline.NoticePassed, told(d)+"."+s.stillMissing(d.Stage, d.Build)
+		n.Kind, n.Text = pipeline.NoticePassed, s.told(d)+"."+s.stillMissing(d.Stage, d.Build)
 		say(n)
 		s.opens(d.Stage, d.Build, say)
 	case stage.Approval && s.Outcome(stage, d.Build) == pipeline.OutcomeWaiting:
-		n.Kind, n.Text = pipeline.NoticeWaiting, fmt.Sprintf("%s, which waits for %s.", told(d), reason.Waiting(gate.DecisionAwaited(s.State, stage, d.Build)))
+		n.Kind, n.Text = pipeline.NoticeWaiting, fmt.Sprintf("%s, which waits for %s.", s.told(d), reason.Waiting(gate.DecisionAwaited(s.State, stage, d.Build)))
 		say(n)
 	case len(d.Lifted) > 0: // with nothing to approve
-		n.Kind, n.Text = pipeline.NoticeWaiting, told(d)+"."
+		n.Kind, n.Text = pipeline.NoticeWaiting, s.told(d)+"."
 		if s.Passed(d.Stage, d.Build) {
 			n.Kind = pipeline.NoticePassed
 		}
@@ -128,12 +130,30 @@ func (s then) noticesOfDecision(d pipeline.Decision, say func(pipeline.Notice)) 
 	}
 }
 
-// told says who approved what, and which rejection that lifted.
-func told(d pipeline.Decision) string {
-	if len(d.Lifted) == 0 {
-		return fmt.Sprintf("%s approved %s at %s", d.Actor, d.Build, d.Stage)
+// name names a build for people.
+func (s then) name(build string) string {
+	return pipeline.BuildName(s.Builds[build].Number, build)
+}
+
+// ofCancel says whose promotion was taken back, and where that leaves the stage.
+func (s then) ofCancel(p pipeline.Promotion, actor string) pipeline.Notice {
+	whose := "the promotion"
+	if p.Actor != actor {
+		whose = p.Actor + "'s promotion"
 	}
-	return fmt.Sprintf("%s lifted the rejection of %s at %s %s", d.Actor, d.Build, d.Stage, pipeline.DescribeRejections(d.Lifted))
+	text := fmt.Sprintf("%s took %s of %s to %s back.", actor, whose, s.name(p.Build), p.Stage)
+	if held := s.Current[p.Stage].Build; held != "" {
+		text += fmt.Sprintf(" It stays at %s.", s.name(held))
+	}
+	return pipeline.Notice{Kind: pipeline.NoticeCancelled, Stage: p.Stage, Build: p.Build, Text: text}
+}
+
+// told says who approved what, and which rejection that lifted.
+func (s then) told(d pipeline.Decision) string {
+	if len(d.Lifted) == 0 {
+		return fmt.Sprintf("%s approved %s at %s", d.Actor, s.name(d.Build), d.Stage)
+	}
+	return fmt.Sprintf("%s lifted the rejection of %s at %s %s", d.Actor, s.name(d.Build), d.Stage, pipeline.DescribeRejections(d.Lifted))
 }
 
 // below returns the stages that come after one, in the pipeline's order.
@@ -158,11 +178,11 @@ func (s then) opens(stage, build string, say func(pipeline.Notice)) {
 		if gate.Eligible(s.State, b, build) != nil || s.Passed(b.Name, build) {
 			continue
 		}
-		n := pipeline.Notice{Kind: pipeline.NoticeReady, Stage: b.Name, Build: build, Text: fmt.Sprintf("%s may begin with %s.", b.Name, build)}
-		w := gate.Wait{Pipeline: b.Pipeline, Stage: b.Name, Build: build}
+		n := pipeline.Notice{Kind: pipeline.NoticeReady, Stage: b.Name, Build: build, Text: fmt.Sprintf("%s may begin with %s.", b.Name, s.name(build))}
+		w := gate.Wait{Pipeline: b.Pipeline, Stage: b.Name, Build: build, Number: s.Builds[build].Number}
 		if p, paused := s.Pauses[b.Name]; paused {
 			w.Kind, w.Pause = gate.WaitResume, p
-			n.Kind, n.Text = pipeline.NoticeWaiting, fmt.Sprintf("%s could begin with %s, and waits for %s.", b.Name, build, reason.Waiting(w))
+			n.Kind, n.Text = pipeline.NoticeWaiting, fmt.Sprintf("%s could begin with %s, and waits for %s.", b.Name, s.name(build), reason.Waiting(w))
 		} else if b.Trigger == pipeline.TriggerManual && b.Pin == "" {
 			w.Kind = gate.WaitPromotion
 			n.Kind, n.Text = pipeline.NoticeWaiting, fmt.Sprintf("%s waits for %s.", b.Name, reason.Waiting(w))

@@ -17,11 +17,21 @@ import (
 
 // told returns the notices of the last event, as "kind stage: text".
 func told(s *Story) []string {
-	var all []string
-	for _, n := range notice.Of(s.State(), s.Events[len(s.Events)-1]) {
-		all = append(all, fmt.Sprintf("%s %s: %s", n.Kind, n.Stage, strings.ReplaceAll(n.Text, ID("x"), "x")))
+	st := s.State()
+	var all, names []string
+	for _, name := range []string{"x", "y"} {
+		names = append(names, fmt.Sprintf("#%d", st.Builds[ID(name)].Number), name)
+	}
+	for _, n := range notice.Of(st, s.Events[len(s.Events)-1]) {
+		all = append(all, fmt.Sprintf("%s %s: %s", n.Kind, n.Stage, strings.NewReplacer(names...).Replace(n.Text)))
 	}
 	return all
+}
+
+// cancelled tells that alice takes the promotion to production back.
+func cancelled(s *Story) *Story {
+	p := s.State().Promotions["production"]
+	return s.Event(PromotionCancelled, Facts{Gone: []Key{{Kind: RecordPromotion, ID: p.Stage}}, Ended: &Ended{Promotion: &p}})
 }
 
 func TestNotices(t *testing.T) {
@@ -57,10 +67,14 @@ func TestNotices(t *testing.T) {
 		"an override that opens": {tried().Passed("capacity", "x").Overridden("exploratory", "x"),
 			[]string{"overridden exploratory", "ready pre-production: pre-production may begin with x."}},
 		"a deployment":       {base().Through("x").Passed("production", "x"), []string{"deployed production: production runs x."}},
-		"a rollback":         {back(), []string{"rolled_back production: production is back at x, from "}},
+		"a rollback":         {back(), []string{"rolled_back production: production is back at x, from y."}},
 		"a bake":             {base().Event(RunEnded, Facts{Run: &Run{ID: "r-1", Stage: "image/base", Kind: KindBake, Image: "img-2", Status: RunPassed}}), []string{"baked image/base: Image img-2 of image/base is baked."}},
 		"a bake that failed": {base().Event(RunEnded, Facts{Run: &Run{ID: "r-1", Stage: "image/base", Kind: KindBake, Status: RunFailed, Error: "no disk"}}), []string{"failed image/base: The bake of image/base failed: no disk"}},
 		"a promotion":        {base().Promoted("production", "x"), nil},
+		"a promotion that is taken back": {cancelled(base().Through("x", "y").Passed("production", "x").Promoted("production", "y")),
+			[]string{"cancelled production: alice took bob's promotion of y to production back. It stays at x."}},
+		"one's own":          {cancelled(base().Through("x").Event(BuildPromoted, Facts{Promotion: &Promotion{Pipeline: "shop", Stage: "production", Build: ID("x"), Actor: "alice"}})), []string{"cancelled production: alice took the promotion of x to production back."}},
+		"the end of a pause": {base().Paused("capacity").Event(StageResumed, Facts{Gone: []Key{{Kind: RecordPause, ID: "capacity"}}}), nil},
 		"an environment": {base().Event(EnvironmentNoticed, Facts{Raised: &Raised{Kind: NoticeDrift, Environment: Environment{ID: "e-1", Purpose: ForStage, Stage: "production", Status: EnvGone}}}),
 			[]string{`drift production: The environment e-1 of stage "production" is gone.`}},
 	} {

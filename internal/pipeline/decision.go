@@ -135,9 +135,14 @@ func (s *State) Authors(stage Stage, build string) []string {
 	return slices.Sorted(maps.Keys(seen))
 }
 
-// DecidedEnvironment returns the environment in which a stage's build was tried, if the build
-// has been decided since.
+// DecidedEnvironment returns the environment in which a stage's build was tried, if nobody has
+// to try it any more: the build has been decided there since, or it stands rejected at any
+// stage, so that nobody may approve it.
 func (s *State) DecidedEnvironment(stage Stage) (Environment, bool) {
 	env, ok := s.RunEnvironment(stage.Name, ForInquiry)
-	return env, ok && env.Serves() && s.DecisionOn(stage, env.Build) != "" && s.Decisions[StageBuild(stage.Name, env.Build)].Run == env.Run
+	if !ok || !env.Serves() {
+		return env, false
+	}
+	decided := s.DecisionOn(stage, env.Build) != "" && s.Decisions[StageBuild(stage.Name, env.Build)].Run == env.Run
+	return env, decided || s.RejectedAt(env.Build) != ""
 }

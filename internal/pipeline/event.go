@@ -76,4 +76,28 @@ type Facts struct {
 	Environment     *Environment     `json:"environment,omitempty"`
 	Creation        *Creation        `json:"creation,omitempty"`
 	Gone            []Key            `json:"gone,omitempty"`
+	Ended           *Ended           `json:"ended,omitempty"` // what Gone takes away, where a person ended it
+}
+
+// Ended is what a person ended, as it was, so that the event says it by itself. Exactly one
+// field is set.
+type Ended struct {
+	Pause     *Pause     `json:"pause,omitempty"`
+	Promotion *Promotion `json:"promotion,omitempty"`
+}
+
+// EndedPause returns the pause that the event ended; nil for none.
+func (f Facts) EndedPause() *Pause {
+	if f.Ended == nil {
+		return nil
+	}
+	return f.Ended.Pause
+}
+
+// CancelledPromotion returns the promotion that the event took back; nil for none.
+func (f Facts) CancelledPromotion() *Promotion {
+	if f.Ended == nil {
+		return nil
+	}
+	return f.Ended.Promotion
 }

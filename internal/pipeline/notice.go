@@ -21,6 +21,7 @@ const (
 	NoticeFailed     NoticeKind = "failed"      // a run or a bake failed
 	NoticeRejected   NoticeKind = "rejected"    // somebody rejected a build
 	NoticeOverridden NoticeKind = "overridden"  // somebody let a build pass a gate
+	NoticeCancelled  NoticeKind = "cancelled"   // somebody took a promotion back before an apply took it up
 	NoticeDeployed   NoticeKind = "deployed"    // a persistent environment runs a newer build
 	NoticeRolledBack NoticeKind = "rolled_back" // or an older one
 	NoticeExpiring   NoticeKind = "expiring"    // an environment is about to end
@@ -31,7 +32,7 @@ const (
 
 // NoticeKinds lists the kinds.
 var NoticeKinds = []NoticeKind{
-	NoticeWaiting, NoticeReady, NoticePassed, NoticeFailed, NoticeRejected, NoticeOverridden, NoticeDeployed, NoticeRolledBack,
+	NoticeWaiting, NoticeReady, NoticePassed, NoticeFailed, NoticeRejected, NoticeOverridden, NoticeCancelled, NoticeDeployed, NoticeRolledBack,
 	NoticeExpiring, NoticeExpired, NoticeDrift, NoticeBaked,
 }
 
@@ -43,6 +44,7 @@ type Notice struct {
 	Pipeline    string     `json:"pipeline"`
 	Stage       string     `json:"stage,omitempty"` // or the baked image's name
 	Build       string     `json:"build,omitempty"`
+	Number      int64      `json:"build_number,omitempty"` // absent where it is not known
 	Commit      string     `json:"commit,omitempty"`
 	Author      string     `json:"author,omitempty"`
 	Message     string     `json:"message,omitempty"` // the first line of the commit's
@@ -194,6 +196,8 @@ func (e Event) notifies() []NoticeKind {
 		return []NoticeKind{NoticeRejected, NoticePassed, NoticeWaiting, NoticeReady}
 	case e.Kind == GateOverridden && f.Override != nil:
 		return []NoticeKind{NoticeOverridden, NoticeWaiting, NoticeReady}
+	case e.Kind == PromotionCancelled && f.CancelledPromotion() != nil:
+		return []NoticeKind{NoticeCancelled}
 	case e.Kind == EnvironmentNoticed && f.Raised != nil:
 		return []NoticeKind{f.Raised.Kind}
 	}

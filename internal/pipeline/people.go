@@ -92,6 +92,15 @@ type Pause struct {
 	At     time.Time `json:"at"`
 }
 
+// Describe says who paused a stage, since when and why, to be read after "it is".
+func (p Pause) Describe() string {
+	text := fmt.Sprintf("paused by %s since %s", p.Actor, Moment(p.At.UTC()))
+	if p.Reason != "" {
+		text += ": " + p.Reason
+	}
+	return text
+}
+
 // Retry is a person's wish that a stage run once more for the build that it ran for.
 type Retry struct {
 	Stage string    `json:"stage"`

@@ -245,12 +245,13 @@ type FleetRequest struct {
 	Image        string // empty means an empty root
 	Instances    int
 	InstanceType string
-	Lasting      bool     // its instances may have what production's have, such as its secrets; else they are a test
-	Profile      string   // of the instances; empty: the platform's for what lasts, or for tests
-	Groups       []string // security groups of the instances; none: the platform's, likewise
-	Address      string   // of the endpoint
-	Port         int      // of the endpoint; 0 means any free one, the same for the environment's life
-	Certificate  string   // with which a new endpoint speaks HTTPS; empty: HTTP
+	Lasting      bool      // its instances may have what production's have, such as its secrets; else they are a test
+	Profile      string    // of the instances; empty: the platform's for what lasts, or for tests
+	Groups       []string  // security groups of the instances; none: the platform's, likewise
+	Address      string    // of the endpoint
+	Port         int       // of the endpoint; 0 means any free one, the same for the environment's life
+	Certificate  string    // with which a new endpoint speaks HTTPS; empty: HTTP
+	Balancer     *Balancer // of the endpoint; nil: the platform's own choice
 	Service      Service
 	Env          map[string]string
 	Secrets      Secrets
@@ -271,6 +272,7 @@ type FleetRequest struct {
 type Traffic struct {
 	Port         int           // of the endpoint from then on; 0 leaves it as it is
 	Certificate  string        // with which the endpoint speaks HTTPS from then on; empty: HTTP
+	Balancer     *Balancer     // of the endpoint from then on; nil: the platform's own choice
 	Steps        []ShiftStep   // before all of it goes; empty: all at once
 	Alarms       []string      // names; one that goes off sends the traffic back
 	KeepPrevious time.Duration // how long the fleet before is kept, so that it can be taken again

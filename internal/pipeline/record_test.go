@@ -15,7 +15,7 @@ import (
 
 // Facts and State have only records as fields, with these exceptions.
 var (
-	noRecords = []string{"Gone"}
+	noRecords = []string{"Gone", "Ended"}
 	noParts   = []string{"versions", "newest", "results"}
 )
 

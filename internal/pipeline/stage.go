@@ -94,8 +94,9 @@ type EnvironmentSpec struct {
 	Address        string            `json:"address,omitempty"`     // to listen on; empty means loopback
 	Port           int               `json:"port,omitempty"`        // of the endpoint; 0 means any free one, kept
 	Certificate    string            `json:"certificate,omitempty"` // ARN; the endpoint of a persistent environment speaks HTTPS with it
-	DataFrom       string            `json:"data_from,omitempty"`   // the stage whose environment's data is copied
-	DrainTimeout   time.Duration     `json:"drain_timeout"`         // 0 means DefaultDrainTimeout
+	Balancer       *Balancer         `json:"load_balancer,omitempty"`
+	DataFrom       string            `json:"data_from,omitempty"` // the stage whose environment's data is copied
+	DrainTimeout   time.Duration     `json:"drain_timeout"`       // 0 means DefaultDrainTimeout
 	InstanceType   string            `json:"instance_type,omitempty"`
 	Profile        string            `json:"instance_profile,omitempty"` // of the instances, with their role; empty: the platform's
 	Groups         []string          `json:"security_groups,omitempty"`  // of the instances; none: the platform's
@@ -106,6 +107,15 @@ type EnvironmentSpec struct {
 	TrustedProxies []string          `json:"trusted_proxies,omitzero"` // whose forwarding headers the endpoint keeps; nil: DefaultTrustedProxies
 }
 
+// Balancer says how the load balancer of an environment behaves, beside where it listens.
+// Zero fields, as none at all, are the platform's own choice.
+type Balancer struct {
+	SSLPolicy    string `json:"ssl_policy,omitempty"`    // with which it speaks HTTPS, by AWS's name
+	RedirectHTTP bool   `json:"redirect_http,omitempty"` // requests of port 80 go to HTTPS
+	LogBucket    string `json:"log_bucket,omitempty"`    // of S3, for its access log; empty: none is kept
+	LogPrefix    string `json:"log_prefix,omitempty"`
+}
+
 // ShiftStep sends a share of the traffic to a new fleet, and pauses there for a look.
 type ShiftStep struct {
 	Percent int           `json:"percent"` // 1 to 99
@@ -114,7 +124,7 @@ type ShiftStep struct {
 
 // Traffic returns how the traffic of the environment moves to a new fleet.
 func (e EnvironmentSpec) Traffic() Traffic {
-	return Traffic{Port: e.Port, Certificate: e.Certificate, Steps: e.Shift, Alarms: e.Alarms, KeepPrevious: e.KeepPrevious, Scaling: e.Scaling}
+	return Traffic{Port: e.Port, Certificate: e.Certificate, Balancer: e.Balancer, Steps: e.Shift, Alarms: e.Alarms, KeepPrevious: e.KeepPrevious, Scaling: e.Scaling}
 }
 
 // Step is one command, HTTP check or load profile of a run. Exactly one of

@@ -53,3 +53,11 @@ func Count(n int, one string, many ...string) string {
 	}
 	return fmt.Sprintf("%d %s", n, cmp.Or(strings.Join(many, ""), one+"s"))
 }
+
+// BuildName names a build for people: by its number, #412, or by its ID if it has none.
+func BuildName(number int64, id string) string {
+	if number == 0 {
+		return id
+	}
+	return fmt.Sprintf("#%d", number)
+}

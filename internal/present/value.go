@@ -86,12 +86,7 @@ func Count(n int, one string, many ...string) string {
 func Dash(s string) string { return cmp.Or(s, "-") }
 
 // Build names a build by its number, #412, or by its ID if it has none.
-func Build(number int64, id string) string {
-	if number == 0 {
-		return id
-	}
-	return fmt.Sprintf("#%d", number)
-}
+func Build(number int64, id string) string { return pipeline.BuildName(number, id) }
 
 // BuildArgument names a build as an argument of a command: by its number, which a shell takes
 // for no comment, or by its ID if it has none.

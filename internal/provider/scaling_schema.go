@@ -12,7 +12,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework-validators/float64validator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/listvalidator"
-	"github.com/hashicorp/terraform-plugin-framework-validators/objectvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
@@ -44,7 +43,6 @@ func scalingAttribute() schema.SingleNestedAttribute {
 	most := count("Largest number of instances.", 1)
 	most.Optional, most.Required = false, true
 	positive := []validator.Float64{float64validator.AtLeast(0.001)}
-	one := []validator.Object{objectvalidator.ExactlyOneOf(path.MatchRelative().AtName("cpu"), path.MatchRelative().AtName("requests_per_target"), path.MatchRelative().AtName("metric"))}
 	return schema.SingleNestedAttribute{
 		Optional: true,
 		MarkdownDescription: "How the number of instances of a persistent environment follows its load. `instances` is then the number that a first deployment starts with, and a deployment has as many as the one before has by then. " +
@@ -53,7 +51,7 @@ func scalingAttribute() schema.SingleNestedAttribute {
 			"min": count("Smallest number of instances. Default: `instances`.", 1),
 			"max": most,
 			"target": schema.SingleNestedAttribute{
-				Optional: true, Validators: one, MarkdownDescription: "Keeps a metric near a value. Exactly one of the arguments is set.",
+				Optional: true, MarkdownDescription: "Keeps a metric near a value. Exactly one of the arguments is set.",
 				Attributes: map[string]schema.Attribute{
 					"cpu":                 schema.Float64Attribute{Optional: true, Validators: []validator.Float64{float64validator.Between(1, 100)}, MarkdownDescription: "Average CPU utilization of the instances, in percent."},
 					"requests_per_target": schema.Float64Attribute{Optional: true, Validators: positive, MarkdownDescription: "Requests that each instance gets in a minute."},
@@ -266,6 +264,17 @@ func validateScaling(ctx context.Context, at path.Path, o types.Object, instance
 	}
 	above(at.AtName("min"), m.Min, m.Max, "min", "max")
 	above(at.AtName("max"), instances, m.Max, "instances", "scaling.max")
+	if set, unknown := 0, false; !m.Target.IsNull() && !m.Target.IsUnknown() {
+		for _, v := range m.Target.Attributes() {
+			unknown = unknown || v.IsUnknown()
+			if !v.IsNull() {
+				set++
+			}
+		}
+		if set != 1 && !unknown {
+			diags.AddAttributeError(at.AtName("target"), "Not one target", fmt.Sprintf("%d of cpu, requests_per_target and metric are set. Set one.", set))
+		}
+	}
 	names := map[string]bool{}
 	for i, v := range m.Schedule.Elements() {
 		size, ok := v.(types.Object)

@@ -59,6 +59,7 @@ type environmentModel struct {
 	InstanceType types.String `tfsdk:"instance_type"`
 	Profile      types.String `tfsdk:"instance_profile"`
 	Groups       types.List   `tfsdk:"security_groups"`
+	Balancer     types.Object `tfsdk:"load_balancer"`
 	Shift        types.List   `tfsdk:"shift"`
 	Alarms       types.List   `tfsdk:"alarms"`
 	KeepPrevious types.String `tfsdk:"keep_previous"`
@@ -94,7 +95,7 @@ func expandStage(ctx context.Context, m stageModel, at *session, diags *diag.Dia
 		s.Env = &pipeline.EnvironmentSpec{
 			Instances: int(e.Instances.ValueInt64()), Env: expandStrings(ctx, e.Env, diags), SecretsVersion: e.EnvVersion.ValueInt64(),
 			Keep: e.Keep.ValueBool(), Address: e.Address.ValueString(), Port: int(e.Port.ValueInt64()), Certificate: e.Certificate.ValueString(), DataFrom: e.DataFrom.ValueString(),
-			DrainTimeout: expandDuration(e.DrainTimeout), InstanceType: e.InstanceType.ValueString(), Profile: e.Profile.ValueString(),
+			DrainTimeout: expandDuration(e.DrainTimeout), InstanceType: e.InstanceType.ValueString(), Profile: e.Profile.ValueString(), Balancer: expandBalancer(ctx, e.Balancer, diags),
 			Shift: expandShift(ctx, e.Shift, diags), KeepPrevious: expandDuration(e.KeepPrevious), TrustedProxies: expandProxies(e.Trusted),
 			Scaling: expandScaling(ctx, e.Scaling, diags),
 		}
@@ -192,7 +193,7 @@ func flattenEnvironment(ctx context.Context, e, def *pipeline.EnvironmentSpec, e
 	m := environmentModel{
 		Instances: intOrNull(e.Instances), Env: flattenStrings(e.Env), EnvWO: types.MapNull(types.StringType), EnvVersion: intOrNull(e.SecretsVersion),
 		Address: orNull(e.Address), Port: intOrNull(e.Port), Certificate: orNull(e.Certificate), DataFrom: orNull(e.DataFrom), DrainTimeout: flattenDuration(e.DrainTimeout),
-		InstanceType: orNull(e.InstanceType), Profile: orNull(e.Profile), Groups: stringList(ctx, e.Groups, diags), Shift: types.ListNull(envTypes["shift"].(types.ListType).ElemType), Alarms: types.ListNull(types.StringType),
+		InstanceType: orNull(e.InstanceType), Profile: orNull(e.Profile), Groups: stringList(ctx, e.Groups, diags), Balancer: flattenBalancer(ctx, e.Balancer, envTypes["load_balancer"], diags), Shift: types.ListNull(envTypes["shift"].(types.ListType).ElemType), Alarms: types.ListNull(types.StringType),
 		KeepPrevious: flattenDuration(e.KeepPrevious), Trusted: flattenProxies(e.TrustedProxies),
 		Scaling: flattenScaling(ctx, e.Scaling, envTypes["scaling"].(types.ObjectType).AttrTypes, diags),
 	}

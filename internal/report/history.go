@@ -384,9 +384,6 @@ func written(f *pipeline.Facts) (keys []pipeline.Key) {
 	if f.Environment != nil {
 		add(pipeline.RecordEnvironment, f.Environment.ID)
 	}
-	if f.Promotion != nil {
-		add(pipeline.RecordPromotion, f.Promotion.Stage)
-	}
 	if f.Decision != nil {
 		add(pipeline.RecordDecision, pipeline.StageBuild(f.Decision.Stage, f.Decision.Build))
 	}

@@ -200,15 +200,9 @@ func (s scene) promoted() {
 }
 
 func (s scene) cancelled() {
-	s.gone(pipeline.RecordPromotion, func(stage string) {
-		e := HistoryEntry{Kind: HistoryPromotion, Action: actionCancelled, Stage: stage}
-		s.wait(e, pipeline.Key{Kind: pipeline.RecordPromotion, ID: stage}, func(e *HistoryEntry, was *pipeline.Facts, _ bool) bool {
-			if was != nil && was.Promotion != nil {
-				e.Build, e.Detail = was.Promotion.Build, "it was promoted by "+was.Promotion.Actor
-			}
-			return true
-		})
-	})
+	if p := s.event.Facts.CancelledPromotion(); p != nil {
+		s.add(HistoryEntry{Kind: HistoryPromotion, Action: actionCancelled, Stage: p.Stage, Build: p.Build, Detail: "it was promoted by " + p.Actor})
+	}
 }
 
 func (s scene) overridden() {
@@ -224,7 +218,9 @@ func (s scene) paused() {
 }
 
 func (s scene) resumed() {
-	s.gone(pipeline.RecordPause, func(stage string) { s.add(HistoryEntry{Kind: HistoryPause, Action: "resumed", Stage: stage}) })
+	if p := s.event.Facts.EndedPause(); p != nil {
+		s.add(HistoryEntry{Kind: HistoryPause, Action: "resumed", Stage: p.Stage, Detail: "it was " + p.Describe()})
+	}
 }
 
 func (s scene) retried() {

@@ -17,8 +17,9 @@ import (
 // ImageUse is an image with what keeps it.
 type ImageUse struct {
 	pipeline.Image
-	Uses  []string `json:"uses"`  // in words; empty: a collection removes it
-	There bool     `json:"there"` // the platform has it
+	BuildNumber int64    `json:"build_number,omitempty"` // absent where it is not known
+	Uses        []string `json:"uses"`                   // in words; empty: a collection removes it
+	There       bool     `json:"there"`                  // the platform has it
 }
 
 // Images lists the images of a pipeline, or of all, by name and the newest first, and the
@@ -45,13 +46,13 @@ func (r *Reports) Images(ctx context.Context, pipelineName string) ([]ImageUse, 
 			known[id] = true
 			if pipelineName == "" || name == pipelineName {
 				_, is := there[id]
-				list = append(list, ImageUse{image, append([]string{}, uses[id]...), is})
+				list = append(list, ImageUse{image, st.Builds[image.Build].Number, append([]string{}, uses[id]...), is})
 			}
 		}
 	}
 	for id, size := range there {
 		if !known[id] && pipelineName == "" {
-			list = append(list, ImageUse{pipeline.Image{ID: id, Size: size}, append([]string{}, uses[id]...), true})
+			list = append(list, ImageUse{pipeline.Image{ID: id, Size: size}, 0, append([]string{}, uses[id]...), true})
 		}
 	}
 	slices.SortFunc(list, func(a, b ImageUse) int {

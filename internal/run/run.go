@@ -38,6 +38,18 @@ type attempt struct {
 	log     *runLog                // nil before there is one
 }
 
+// forBuild says which build a run is for, as people name it; empty for none.
+func forBuild(st *pipeline.State, id string) string {
+	b, known := st.Builds[id]
+	switch {
+	case id == "":
+		return ""
+	case !known || b.Number == 0:
+		return " for build " + id
+	}
+	return fmt.Sprintf(" for build #%d %q (%s)", b.Number, pipeline.FirstLine(b.Revision.Message), id)
+}
+
 // run executes the stage for the move's candidate and records how it ended.
 func (s *Stages) run(ctx context.Context, h *lock.Lock, st *pipeline.State, stage pipeline.Stage, move gate.Move, secrets StageSecrets) (err error) {
 	a, build := &attempt{core: s.core, lease: h.Lease, state: st, stage: stage, secrets: secrets, takes: takenUp(st, move)}, move.Candidate.ID
@@ -57,7 +69,7 @@ func (s *Stages) run(ctx context.Context, h *lock.Lock, st *pipeline.State, stag
 	}
 	a.log = log
 	defer a.closeLog()
-	a.logf("run %s of stage %q%s: %s", a.run.ID, stage.Name, orElse(a.run.Build, "", " for build "), move.Why)
+	a.logf("run %s of stage %q%s: %s", a.run.ID, stage.Name, forBuild(st, build), move.Why)
 	if s.surroundings != "" {
 		a.logf("note: %s", s.surroundings)
 	}

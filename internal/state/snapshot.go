@@ -93,17 +93,28 @@ func sighted(env pipeline.Environment) Sighting {
 // eventsPage is how many events are read at a time.
 const eventsPage = 500
 
-// SnapshotAt returns a pipeline as it was at a position, from its history. It returns
+// SnapshotAt returns a pipeline as it was at a position, from its history, and from the
+// decisions that the history does not have yet. It returns
 // CodeConflict if the history no longer has the position, or does not have it yet.
 func (s *Store) SnapshotAt(ctx context.Context, name string, at Position) (gate.Snapshot, error) {
 	st, err := pipeline.NewState(nil)
 	if err != nil {
 		return gate.Snapshot{}, err
 	}
+	var left []pipeline.Event // read before the history, which may take them in meanwhile
+	if l, ok := s.config.Ledger.(leaver); ok {
+		if left, err = l.Left(ctx, name); err != nil {
+			return gate.Snapshot{}, err
+		}
+	}
 	for seq := int64(0); seq < at.Sequence; {
 		events, err := s.config.Ledger.Events(ctx, name, seq, int(min(eventsPage, at.Sequence-seq)))
 		if err != nil {
 			return gate.Snapshot{}, err
+		}
+		if len(events) == 0 {
+			events = slices.DeleteFunc(left, func(e pipeline.Event) bool { return e.Seq <= seq || e.Seq > at.Sequence })
+			left = nil
 		}
 		if len(events) == 0 {
 			return gate.Snapshot{}, pipeline.Errorf(pipeline.CodeConflict, "read history", "pipeline %q was planned at event %d, and its history ends at event %d", name, at.Sequence, seq).

@@ -46,6 +46,12 @@ type platform interface {
 	Describe(ctx context.Context, environments ...string) (map[string]pipeline.EnvironmentReport, error)
 }
 
+// leaver is a ledger in which people who may write no history leave decisions, which count at
+// once. It returns their events, as the history will have them.
+type leaver interface {
+	Left(ctx context.Context, pipeline string) ([]pipeline.Event, error)
+}
+
 // Config is what a Store works with. HeadAge and Appended may be zero.
 type Config struct {
 	Ledger   ledger

@@ -142,6 +142,18 @@ const localiseAll = () => document.querySelectorAll("time[datetime]").forEach(lo
 document.addEventListener("DOMContentLoaded", localiseAll);
 document.addEventListener("htmx:afterSettle", localiseAll);
 
+// So are the days of a filter, unless the address says of which zone they are.
+const ourZone = new Intl.DateTimeFormat().resolvedOptions().timeZone;
+const zoneDays = () => {
+  for (const field of document.querySelectorAll('input[data-zone=""]')) {
+    if (!ourZone) continue;
+    field.value = ourZone;
+    field.nextElementSibling.textContent = "days of " + ourZone;
+  }
+};
+document.addEventListener("DOMContentLoaded", zoneDays);
+document.addEventListener("htmx:afterSettle", zoneDays);
+
 // A line of a log, as the server makes them, too.
 const element = (name, attributes, ...children) => {
   const e = document.createElement(name);

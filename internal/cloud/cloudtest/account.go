@@ -43,6 +43,8 @@ type account struct {
 	groupTargets map[string][]string        // ARNs of target groups, by name of the Auto Scaling group
 	failing      string                     // why images that are made end as failed
 	stacks       map[string]string          // templates, by stack ID
+	spoiled      map[string]string          // resources of stacks that fail, and why
+	rolledBack   map[string]rollback        // stacks, by their IDs
 	keys         map[string]string          // of KMS, by snapshot
 	snapshots    map[string]map[string]bool // accounts that may use them, by snapshot
 	copying      sync.Mutex
@@ -74,7 +76,7 @@ func (s *server) add(c *Cloud) {
 		cloud: c, server: s, dir: filepath.Join(s.dir, c.ID), ctx: ctx, cancel: cancel,
 		launches: map[string]launch{}, instances: map[string]*instance{}, images: map[string]image{}, commands: map[string]*command{},
 		templates: map[string]template{}, groups: map[string]template{}, members: map[string][]string{}, ending: map[string]time.Time{},
-		targets: map[string]target{}, balancers: map[string]*balancer{}, alarms: map[string]cbor.Map{}, alarmTags: map[string]cbor.List{}, attached: map[string]*attached{}, groupTargets: map[string][]string{}, stacks: map[string]string{}, keys: map[string]string{}, schedules: map[string]schedule{}, snapshots: map[string]map[string]bool{}, listeners: map[string]*listener{},
+		targets: map[string]target{}, balancers: map[string]*balancer{}, alarms: map[string]cbor.Map{}, alarmTags: map[string]cbor.List{}, attached: map[string]*attached{}, groupTargets: map[string][]string{}, stacks: map[string]string{}, spoiled: map[string]string{}, rolledBack: map[string]rollback{}, keys: map[string]string{}, schedules: map[string]schedule{}, snapshots: map[string]map[string]bool{}, listeners: map[string]*listener{},
 		projects: map[string]Project{}, builds: map[string]*build{}, started: map[string]started{}, made: map[string]time.Time{}, repeats: map[string]answer{}, given: map[string]string{}, keyPolicies: map[string]iamtest.Policy{},
 	}
 	s.mu.Lock()

@@ -67,6 +67,7 @@ func (a *account) changeGroup(r *request) answer {
 	for id := range alive {
 		if a.instance(id) == nil {
 			a.launched(id, from.image, from.userData)
+			a.scaled(r, from, id)
 		}
 	}
 	return got

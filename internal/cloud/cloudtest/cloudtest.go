@@ -143,9 +143,10 @@ type Fault struct {
 	Share   float64
 	Code    string // of the error; empty drops the connection
 	Message string
-	Status  int    // 0 means 400
-	After   bool   // the request takes effect, and its answer is lost
-	Do      func() // what happens then, before the error or the drop; nil: nothing
+	Status  int      // 0 means 400
+	Reasons []string // of a cancelled transaction of DynamoDB, by its items
+	After   bool     // the request takes effect, and its answer is lost
+	Do      func()   // what happens then, before the error or the drop; nil: nothing
 
 	seen, struck int
 }
@@ -207,12 +208,15 @@ func (c *Cloud) SetClock(ahead time.Duration) {
 	c.ahead = ahead
 }
 
-// date is what the account's answers say as theirs.
-func (c *Cloud) date() string {
+// leads returns how far the account's clock is ahead of this machine's.
+func (c *Cloud) leads() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return time.Now().Add(c.ahead).UTC().Format(http.TimeFormat)
+	return c.ahead
 }
+
+// date is what the account's answers say as theirs.
+func (c *Cloud) date() string { return time.Now().Add(c.leads()).UTC().Format(http.TimeFormat) }
 
 // Calls returns the requests since the account was made, or since ResetCalls.
 func (c *Cloud) Calls() []Call {

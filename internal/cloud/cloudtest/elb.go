@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -36,7 +37,10 @@ type target struct {
 }
 
 // balancer is a load balancer: a loopback address.
-type balancer struct{ address string }
+type balancer struct {
+	address   string
+	protected bool // against deletion
+}
 
 // listener forwards what it gets to its target groups.
 type listener struct {
@@ -68,9 +72,15 @@ func arn(body []byte, kind string) string {
 }
 
 func (a *account) createLaunchTemplate(r *request) answer {
-	got := a.server.forward(r)
+	id := r.form.Get("LaunchTemplateData.ImageId")
+	form := url.Values{}
+	maps.Copy(form, r.form)
+	if a.sharedBy(id) != nil { // moto knows no images that other accounts share
+		form.Set("LaunchTemplateData.ImageId", BaseImage)
+	}
+	got := a.query(r, "ec2", "CreateLaunchTemplate", form)
 	if m := templates.FindSubmatch(got.body); got.status == http.StatusOK && m != nil {
-		t := template{string(m[1]), r.form.Get("LaunchTemplateData.ImageId"), r.form.Get("LaunchTemplateData.UserData"), r.form}
+		t := template{string(m[1]), id, r.form.Get("LaunchTemplateData.UserData"), r.form}
 		a.mu.Lock()
 		a.templates[string(m[1])], a.templates[r.form.Get("LaunchTemplateName")] = t, t
 		a.mu.Unlock()
@@ -158,7 +168,7 @@ func (a elbAPI) createLoadBalancer(r *request) answer {
 		n := h.Sum32()
 		a.mu.Lock()
 		if a.balancers[id] == nil {
-			a.balancers[id] = &balancer{fmt.Sprintf("127.%d.%d.%d", 120+n%100, n>>8%250, 1+n>>16%250)}
+			a.balancers[id] = &balancer{address: fmt.Sprintf("127.%d.%d.%d", 120+n%100, n>>8%250, 1+n>>16%250)}
 		}
 		a.mu.Unlock()
 	}
@@ -183,7 +193,30 @@ func (a elbAPI) mendBalancers(got answer) answer {
 	return got
 }
 
+// modifyAttributes takes note of the protection against deletion, which moto knows and does
+// not give.
+func (a elbAPI) modifyAttributes(r *request) answer {
+	got := a.server.forward(r)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if b := a.balancers[r.form.Get("LoadBalancerArn")]; b != nil && got.status == http.StatusOK {
+		for i := 1; r.form.Has(fmt.Sprintf("Attributes.member.%d.Key", i)); i++ {
+			if r.form.Get(fmt.Sprintf("Attributes.member.%d.Key", i)) == "deletion_protection.enabled" {
+				b.protected = r.form.Get(fmt.Sprintf("Attributes.member.%d.Value", i)) == "true"
+			}
+		}
+	}
+	return got
+}
+
 func (a elbAPI) deleteLoadBalancer(r *request) answer {
+	a.mu.Lock()
+	b := a.balancers[r.form.Get("LoadBalancerArn")]
+	protected := b != nil && b.protected
+	a.mu.Unlock()
+	if protected {
+		return r.fail(http.StatusBadRequest, "OperationNotPermitted", "Load balancer cannot be deleted because deletion protection is enabled")
+	}
 	got := a.server.forward(r)
 	a.mu.Lock()
 	defer a.mu.Unlock()

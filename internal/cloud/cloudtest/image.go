@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -31,6 +32,8 @@ type image struct {
 var (
 	imageItem  = regexp.MustCompile(`(?s)<imageId>(ami-[0-9a-f]+)</imageId>.*?</imageState>`)
 	imageState = regexp.MustCompile(`<imageState>[a-z]+`)
+
+	snapshotSet = regexp.MustCompile(`(?s)<snapshotSet>(.*)</snapshotSet>`)
 )
 
 // imageAPI are the images of an account, and their snapshots: a part of EC2.
@@ -254,9 +257,71 @@ func (a *account) encrypt(snapshot, key string) {
 	a.keys[snapshot] = key
 }
 
-// describeSnapshots returns the keys, which moto forgets.
+// describeSnapshots returns the keys, which moto forgets, and the snapshots that another
+// account shares, where they are asked for by their IDs.
 func (a imageAPI) describeSnapshots(r *request) answer {
-	got := a.server.forward(r)
+	form, theirs := url.Values{}, map[*account]url.Values{}
+	for k, v := range r.form {
+		of := a.lentBy(v[0])
+		switch {
+		case !strings.HasPrefix(k, "SnapshotId.") || of == nil:
+			form[k] = v
+		case theirs[of] == nil:
+			theirs[of] = url.Values{"SnapshotId.1": v}
+		default:
+			theirs[of].Set(fmt.Sprintf("SnapshotId.%d", len(theirs[of])+1), v[0])
+		}
+	}
+	if len(theirs) == 0 {
+		return a.withKeys(a.server.forward(r))
+	}
+	got := answer{}
+	items := ""
+	if len(numbered(renumbered(form, "SnapshotId"), "SnapshotId")) > 0 {
+		if got = a.withKeys(a.query(r, "ec2", "DescribeSnapshots", renumbered(form, "SnapshotId"))); got.status != http.StatusOK {
+			return got
+		}
+		items += string(snapshotSet.FindSubmatch(got.body)[1])
+	}
+	for of, form := range theirs {
+		if got = (imageAPI{of}).withKeys(of.query(r, "ec2", "DescribeSnapshots", form)); got.status != http.StatusOK {
+			return got
+		}
+		items += string(snapshotSet.FindSubmatch(got.body)[1])
+	}
+	got.body = snapshotSet.ReplaceAllLiteral(got.body, []byte("<snapshotSet>"+items+"</snapshotSet>"))
+	return got
+}
+
+// lentBy returns the account that shares a snapshot with this one; nil for none.
+func (a imageAPI) lentBy(id string) *account {
+	for _, other := range a.server.others(a.account) {
+		other.mu.Lock()
+		lent := other.snapshots[id][a.cloud.ID]
+		other.mu.Unlock()
+		if lent {
+			return other
+		}
+	}
+	return nil
+}
+
+// renumbered returns a form whose list of a name has no gaps.
+func renumbered(form url.Values, name string) url.Values {
+	out, n := url.Values{}, 0
+	for _, k := range slices.Sorted(maps.Keys(form)) {
+		if strings.HasPrefix(k, name+".") {
+			n++
+			out[fmt.Sprintf("%s.%d", name, n)] = form[k]
+			continue
+		}
+		out[k] = form[k]
+	}
+	return out
+}
+
+// withKeys puts the keys of snapshots into an answer.
+func (a imageAPI) withKeys(got answer) answer {
 	got.body = snapshotIDs.ReplaceAllFunc(got.body, func(b []byte) []byte {
 		a.mu.Lock()
 		defer a.mu.Unlock()

@@ -230,12 +230,7 @@ func (n naming) autoscaling() ([]iamtest.Request, error) {
 		if !ok {
 			continue
 		}
-		data := url.Values{}
-		for k, v := range t.form {
-			if k, ok := strings.CutPrefix(k, "LaunchTemplateData."); ok {
-				data[k] = v
-			}
-		}
+		data := t.launchData()
 		if subnet, _, _ := strings.Cut(form.Get("VPCZoneIdentifier"), ","); subnet != "" {
 			data.Set("SubnetId", subnet)
 		}

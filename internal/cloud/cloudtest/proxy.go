@@ -148,36 +148,40 @@ func (s *server) answer(r *request) answer {
 		"ec2/EnableImageDeprecation": images.guardImage, "ec2/EnableImageDeregistrationProtection": images.guardImage,
 		"ec2/DisableImageDeprecation": images.guardImage, "ec2/DisableImageDeregistrationProtection": images.guardImage,
 		"ec2/CopyImage": images.copyImage, "ec2/DeregisterImage": images.deregisterImage,
-		"ec2/ModifyImageAttribute":                   images.modifyImageAttribute,
-		"ec2/DescribeLaunchTemplateVersions":         a.describeLaunchTemplateVersions,
-		"ec2/DescribeSnapshots":                      images.describeSnapshots,
-		"ec2/ModifySnapshotAttribute":                images.snapshotAttribute,
-		"ec2/DescribeSnapshotAttribute":              images.snapshotAttribute,
-		"ec2/CreateLaunchTemplate":                   a.createLaunchTemplate,
-		"ec2/DeleteLaunchTemplate":                   a.deleteLaunchTemplate,
-		"autoscaling/CreateAutoScalingGroup":         a.changeGroup,
-		"autoscaling/UpdateAutoScalingGroup":         a.changeGroup,
-		"autoscaling/SetDesiredCapacity":             a.changeGroup,
-		"autoscaling/DeleteAutoScalingGroup":         a.changeGroup,
-		"autoscaling/DescribeAutoScalingGroups":      a.describeGroups,
-		"autoscaling/DescribeScalingActivities":      a.describeActivities,
-		"elasticloadbalancing/CreateTargetGroup":     elb.createTargetGroup,
-		"elasticloadbalancing/DescribeTargetHealth":  elb.describeTargetHealth,
-		"elasticloadbalancing/CreateLoadBalancer":    elb.createLoadBalancer,
-		"elasticloadbalancing/DescribeLoadBalancers": elb.describeLoadBalancers,
-		"elasticloadbalancing/DeleteLoadBalancer":    elb.deleteLoadBalancer,
-		"elasticloadbalancing/CreateListener":        elb.createListener,
-		"elasticloadbalancing/ModifyListener":        elb.modifyListener,
-		"elasticloadbalancing/DeleteListener":        elb.deleteListener,
-		"dynamodb/TransactWriteItems":                a.transact,
-		"cloudformation/CreateChangeSet":             a.createChangeSet,
-		"cloudformation/ExecuteChangeSet":            a.executeChangeSet,
-		"cloudformation/DescribeStacks":              a.describeStacks,
-		"codebuild/BatchGetProjects":                 builds.batchGetProjects,
-		"codebuild/StartBuild":                       builds.startBuild,
-		"codebuild/BatchGetBuilds":                   builds.batchGetBuilds,
-		"codebuild/StopBuild":                        builds.stopBuild,
-		"logs/GetLogEvents":                          builds.getLogEvents,
+		"ec2/ModifyImageAttribute":                          images.modifyImageAttribute,
+		"ec2/DescribeLaunchTemplateVersions":                a.describeLaunchTemplateVersions,
+		"ec2/DescribeSnapshots":                             images.describeSnapshots,
+		"ec2/ModifySnapshotAttribute":                       images.snapshotAttribute,
+		"ec2/DescribeSnapshotAttribute":                     images.snapshotAttribute,
+		"ec2/GetEbsDefaultKmsKeyId":                         a.ebsDefaultKey,
+		"ec2/CreateLaunchTemplate":                          a.createLaunchTemplate,
+		"ec2/DeleteLaunchTemplate":                          a.deleteLaunchTemplate,
+		"autoscaling/CreateAutoScalingGroup":                a.changeGroup,
+		"autoscaling/UpdateAutoScalingGroup":                a.changeGroup,
+		"autoscaling/SetDesiredCapacity":                    a.changeGroup,
+		"autoscaling/DeleteAutoScalingGroup":                a.changeGroup,
+		"autoscaling/DescribeAutoScalingGroups":             a.describeGroups,
+		"autoscaling/DescribeScalingActivities":             a.describeActivities,
+		"elasticloadbalancing/CreateTargetGroup":            elb.createTargetGroup,
+		"elasticloadbalancing/DescribeTargetHealth":         elb.describeTargetHealth,
+		"elasticloadbalancing/CreateLoadBalancer":           elb.createLoadBalancer,
+		"elasticloadbalancing/DescribeLoadBalancers":        elb.describeLoadBalancers,
+		"elasticloadbalancing/DeleteLoadBalancer":           elb.deleteLoadBalancer,
+		"elasticloadbalancing/ModifyLoadBalancerAttributes": elb.modifyAttributes,
+		"elasticloadbalancing/CreateListener":               elb.createListener,
+		"elasticloadbalancing/ModifyListener":               elb.modifyListener,
+		"elasticloadbalancing/DeleteListener":               elb.deleteListener,
+		"dynamodb/TransactWriteItems":                       a.transact,
+		"cloudformation/CreateChangeSet":                    a.createChangeSet,
+		"cloudformation/ExecuteChangeSet":                   a.executeChangeSet,
+		"cloudformation/DescribeStacks":                     a.describeStacks,
+		"cloudformation/DescribeStackEvents":                a.describeStackEvents,
+		"cloudformation/DeleteStack":                        a.deleteStack,
+		"codebuild/BatchGetProjects":                        builds.batchGetProjects,
+		"codebuild/StartBuild":                              builds.startBuild,
+		"codebuild/BatchGetBuilds":                          builds.batchGetBuilds,
+		"codebuild/StopBuild":                               builds.stopBuild,
+		"logs/GetLogEvents":                                 builds.getLogEvents,
 	}
 	if over := a.beyond(r); over != nil {
 		return *over
@@ -192,6 +196,8 @@ func (s *server) answer(r *request) answer {
 		return a.watched(r)
 	case r.service == "autoscaling" && attaches.MatchString(r.action):
 		return a.attach(r)
+	case r.service == "kms":
+		return a.onKeys(r)
 	}
 	if r.service == "dynamodb" && apart[r.action] {
 		r.account.tables.RLock()
@@ -333,11 +339,24 @@ func (f *Fault) strike(w http.ResponseWriter, r *request) {
 		status = http.StatusBadRequest
 	}
 	a := r.fail(status, f.Code, f.Message)
+	if len(f.Reasons) > 0 {
+		a = cancelled(f)
+	}
 	for k, v := range a.header {
 		w.Header()[k] = v
 	}
 	w.WriteHeader(a.status)
 	_, _ = w.Write(a.body)
+}
+
+// cancelled is the error of a transaction of DynamoDB, with the reasons.
+func cancelled(f *Fault) answer {
+	type reason struct{ Code string }
+	var reasons []reason
+	for _, code := range f.Reasons {
+		reasons = append(reasons, reason{code})
+	}
+	return reply(http.StatusBadRequest, map[string]any{"__type": f.Code, "Message": f.Message, "CancellationReasons": reasons})
 }
 
 func xml(status int, body string) answer {

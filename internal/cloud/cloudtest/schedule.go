@@ -4,7 +4,9 @@
 package cloudtest
 
 import (
+	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -15,14 +17,54 @@ import (
 
 // schedule is a schedule of EventBridge that happens once.
 type schedule struct {
-	ScheduleExpression string
-	Target             struct{ Arn, Input, RoleArn string }
+	ScheduleExpression    string
+	ClientToken           string
+	ActionAfterCompletion string
+	Target                struct {
+		Arn, Input, RoleArn string
+		RetryPolicy         *struct{ MaximumRetryAttempts int }
+	}
 }
 
-// keepSchedule remembers schedules: moto never carries them out.
+// due returns when a schedule happens. It is in UTC, to the second.
+func (s schedule) due() (time.Time, error) {
+	return time.Parse("at(2006-01-02T15:04:05)", s.ScheduleExpression)
+}
+
+// attempts is how often Scheduler makes a request that its service could not answer.
+func (s schedule) attempts() int {
+	if s.Target.RetryPolicy == nil {
+		return 185
+	}
+	return 1 + s.Target.RetryPolicy.MaximumRetryAttempts
+}
+
+// keepSchedule remembers schedules: moto never carries them out. A time that has gone by is
+// refused, and a request with the token of one before has no effect: it gets its answer.
 func (a *account) keepSchedule(r *request) answer {
-	got := a.server.forward(r)
 	name := path.Base(r.URL.Path)
+	var s schedule
+	if r.Method == http.MethodPost || r.Method == http.MethodPut {
+		if err := json.Unmarshal(r.body, &s); err != nil {
+			return r.fail(http.StatusBadRequest, "ValidationException", err.Error())
+		}
+		at, err := s.due()
+		if err != nil {
+			return r.fail(http.StatusBadRequest, "ValidationException", "Invalid Schedule Expression "+s.ScheduleExpression)
+		}
+		if at.Before(time.Now().Add(a.cloud.leads())) {
+			return r.fail(http.StatusBadRequest, "ValidationException", "The schedule expression "+s.ScheduleExpression+" is in the past")
+		}
+	}
+	token := r.Method + " " + name + " " + s.ClientToken
+	digest := fmt.Sprintf("%x", sha256.Sum256(r.body))
+	a.mu.Lock()
+	before, repeated := a.launches[token]
+	a.mu.Unlock()
+	if s.ClientToken != "" && repeated && before.digest == digest {
+		return before.answer
+	}
+	got := a.server.forward(r)
 	if got.status != http.StatusOK {
 		return got
 	}
@@ -30,11 +72,7 @@ func (a *account) keepSchedule(r *request) answer {
 	defer a.mu.Unlock()
 	switch r.Method {
 	case http.MethodPost, http.MethodPut:
-		var s schedule
-		if err := json.Unmarshal(r.body, &s); err != nil {
-			a.cloud.logf("schedule %s: %v", name, err)
-		}
-		a.schedules[name] = s
+		a.schedules[name], a.launches[token] = s, launch{digest, got}
 	case http.MethodDelete:
 		delete(a.schedules, name)
 	}
@@ -42,13 +80,13 @@ func (a *account) keepSchedule(r *request) answer {
 }
 
 // RunSchedules carries out the schedules that are due at a time, as AWS would: each
-// makes its request, and is gone. It returns their names.
+// makes its request, and is gone if it says so. It returns their names.
 func (c *Cloud) RunSchedules(now time.Time) (names []string) {
 	a := c.account()
 	a.mu.Lock()
 	due := map[string]schedule{}
 	for name, s := range a.schedules {
-		at, err := time.Parse("at(2006-01-02T15:04:05)", s.ScheduleExpression)
+		at, err := s.due()
 		if err != nil {
 			c.t.Errorf("schedule %s: %v", name, err)
 		} else if !at.After(now) {
@@ -58,8 +96,18 @@ func (c *Cloud) RunSchedules(now time.Time) (names []string) {
 	a.mu.Unlock()
 	for name, s := range due {
 		names = append(names, name)
-		if err := a.carryOut(s); err != nil {
+		var err error
+		for n := range s.attempts() {
+			if err = a.carryOut(s); !errors.Is(err, errBusy) {
+				break
+			}
+			c.logf("schedule %s, attempt %d: %v", name, n+1, err)
+		}
+		if err != nil {
 			c.t.Errorf("schedule %s: %v", name, err)
+		}
+		if s.ActionAfterCompletion != "DELETE" {
+			continue
 		}
 		hr, err := http.NewRequest(http.MethodDelete, c.URL+"/schedules/"+name, nil)
 		if err != nil {
@@ -71,6 +119,10 @@ func (c *Cloud) RunSchedules(now time.Time) (names []string) {
 	}
 	return names
 }
+
+// errBusy is the error of a request that its service could not answer, and that Scheduler
+// makes again.
+var errBusy = errors.New("the service is busy")
 
 // carryOut makes the request of a schedule's universal target.
 func (a *account) carryOut(s schedule) error {
@@ -111,6 +163,9 @@ func (a *account) carryOut(s schedule) error {
 	r := &request{Request: hr, body: []byte(form.Encode()), service: service, region: Region, action: form.Get("Action"), form: form, account: a}
 	if err := a.judgeSchedule(s.Target.RoleArn, r); err != nil {
 		return fmt.Errorf("%s: %w", target, err)
+	}
+	if f := a.cloud.called(Call{Service: service, Action: r.action, Path: "/", Role: r.role, At: time.Now()}); f != nil { // all of them pass by
+		return fmt.Errorf("%s: %w: %s", target, errBusy, f.Code)
 	}
 	got := a.server.answer(r)
 	if got.status != http.StatusOK {

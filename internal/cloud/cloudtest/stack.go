@@ -21,6 +21,9 @@ var (
 
 // createChangeSet remembers the template, which a stack does not return.
 func (a *account) createChangeSet(r *request) answer {
+	if done := a.rolled(r.form.Get("StackName")); done != nil && done.status == "ROLLBACK_COMPLETE" {
+		return r.fail(http.StatusBadRequest, "ValidationError", "Stack:"+r.form.Get("StackName")+" is in ROLLBACK_COMPLETE state and can not be updated.")
+	}
 	got := a.server.forward(r)
 	if id := stackID.FindSubmatch(got.body); got.status == http.StatusOK && id != nil {
 		template := r.form.Get("TemplateBody")
@@ -52,14 +55,21 @@ func (a *account) object(r *request, from string) string {
 // updated.
 func (a *account) executeChangeSet(r *request) answer {
 	set := a.query(r, "cloudformation", "DescribeChangeSet", url.Values{"ChangeSetName": {r.form.Get("ChangeSetName")}, "StackName": {r.form.Get("StackName")}})
-	got := a.server.forward(r)
 	id := stackID.FindSubmatch(set.body)
-	if got.status != http.StatusOK || id == nil {
-		return got
+	if id == nil {
+		return a.server.forward(r)
 	}
 	a.mu.Lock()
 	template := a.stacks[string(id[1])]
 	a.mu.Unlock()
+	exists := !strings.Contains(string(a.query(r, "cloudformation", "DescribeStacks", url.Values{"StackName": {string(id[1])}}).body), "REVIEW_IN_PROGRESS")
+	if failed := a.spoils(r, string(id[1]), template, exists); failed != nil {
+		return *failed
+	}
+	got := a.server.forward(r)
+	if got.status != http.StatusOK {
+		return got
+	}
 	update := url.Values{"StackName": {string(id[1])}, "TemplateBody": {template}}
 	described := mendParameters(a.query(r, "cloudformation", "DescribeStacks", url.Values{"StackName": {string(id[1])}}))
 	for n, m := range stackParameter.FindAllSubmatch(described.body, -1) {
@@ -69,6 +79,9 @@ func (a *account) executeChangeSet(r *request) answer {
 	}
 	a.query(r, "cloudformation", "UpdateStack", update)
 	a.bootstrapped(r, string(id[1]), template)
+	for _, err := range a.roles().stack.Beyond(0) {
+		a.fault("IAM refuses what the stack makes: %v", err)
+	}
 	a.makeProjects(a.query(r, "cloudformation", "DescribeStacks", url.Values{"StackName": {string(id[1])}}))
 	return got
 }
@@ -81,7 +94,13 @@ func (a *account) makeProjects(stack answer) {
 	}
 }
 
-func (a *account) describeStacks(r *request) answer { return mendParameters(a.server.forward(r)) }
+func (a *account) describeStacks(r *request) answer {
+	got := mendParameters(a.server.forward(r))
+	if done := a.rolled(r.form.Get("StackName")); done != nil {
+		got.body = stackStatus.ReplaceAll(got.body, []byte("<StackStatus>"+done.status+"</StackStatus>"))
+	}
+	return got
+}
 
 // mendParameters writes lists as AWS does; moto writes them as Python does.
 func mendParameters(got answer) answer {

@@ -25,6 +25,7 @@ type Resource struct {
 	Context map[string][]string // of it alone, by condition key; the tags that the call asks for among it
 	Account string              // that owns it, where the ARN does not say so; empty is the caller's
 	Policy  Policy              // of its own; nil for none
+	Grants  Policy              // of a key: enough for the roles that they name, also across accounts
 }
 
 // Asking returns the context of a call that asks for tags.
@@ -149,8 +150,11 @@ func (p Principal) mayOn(action string, r Resource, context map[string][]string)
 		refusal.Denied, refusal.Statement = true, s.Sid
 		return refusal
 	}
+	if r.Grants.find("Allow", t, func(s Statement) bool { return s.names(p) == "self" }) != nil {
+		return nil
+	}
 	var direct, account bool // what the resource's own policy allows
-	r.Policy.find("Allow", t, func(s Statement) bool {
+	slices.Concat(r.Policy, r.Grants).find("Allow", t, func(s Statement) bool {
 		switch n := s.names(p); {
 		case n == "account":
 			account = account || s.applies(t)

@@ -181,7 +181,25 @@ func TestCarryOver(t *testing.T) {
 	if kept.WarmPoolConfiguration != nil {
 		t.Error("the group that is kept keeps instances warm")
 	}
-	// Back to the first, which is taken again.
+	// Back to the first, which is taken again. What was taken from the second, or changed there,
+	// is no more with the first, either.
+	for _, name := range []string{"in", "forecast"} {
+		_, err = b.groups.DeletePolicy(t.Context(), &autoscaling.DeletePolicyInput{AutoScalingGroupName: aws.String("penstock-f-2"), PolicyName: aws.String(name)})
+		b.must(err)
+	}
+	_, err = b.groups.DeleteScheduledAction(t.Context(), &autoscaling.DeleteScheduledActionInput{AutoScalingGroupName: aws.String("penstock-f-2"), ScheduledActionName: aws.String("night")})
+	b.must(err)
+	_, err = b.groups.DeleteLifecycleHook(t.Context(), &autoscaling.DeleteLifecycleHookInput{AutoScalingGroupName: aws.String("penstock-f-2"), LifecycleHookName: aws.String("drain")})
+	b.must(err)
+	_, err = b.groups.PutLifecycleHook(t.Context(), &autoscaling.PutLifecycleHookInput{
+		AutoScalingGroupName: aws.String("penstock-f-2"), LifecycleHookName: aws.String("register"), LifecycleTransition: aws.String("autoscaling:EC2_INSTANCE_LAUNCHING"),
+	})
+	b.must(err)
+	_, err = b.groups.DeleteNotificationConfiguration(t.Context(), &autoscaling.DeleteNotificationConfigurationInput{AutoScalingGroupName: aws.String("penstock-f-2"), TopicARN: aws.String("arn:aws:sns:eu-west-1:1:ops")})
+	b.must(err)
+	_, err = b.groups.DisableMetricsCollection(t.Context(), &autoscaling.DisableMetricsCollectionInput{AutoScalingGroupName: aws.String("penstock-f-2")})
+	b.must(err)
+	want = b.equipment("e-1", "f-2")
 	back := b.persistent("f-3", image)
 	back.Env["VERSION"] = "f-1"
 	f, err := b.Prepare(t.Context(), back)

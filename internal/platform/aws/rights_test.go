@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
@@ -79,6 +80,40 @@ func TestDefaultKey(t *testing.T) {
 	b.wantError(b.launch("before", cloudtest.BaseImage), pipeline.CodeFailed, "Client.InternalError", "image keys")
 	b.cloud.Given(map[string]string{"ImageKeys": key})
 	b.must(b.launch("after", cloudtest.BaseImage))
+}
+
+// Auto Scaling launches as its own role, which may use no key but by a grant: of an image's
+// key, of one of another account, which must let this one grant it, and of the account's
+// default, with which EC2 encrypts what comes from another account.
+func TestScalingWithKeys(t *testing.T) {
+	t.Parallel()
+	owner, consumer := newBed(t), newBed(t)
+	key, own := owner.key("alias/penstock/images"), consumer.key("alias/acme/ebs")
+	r := owner.bakeRequest("r-1")
+	r.KMSKey = key
+	baked, err := owner.Bake(t.Context(), r)
+	owner.must(err)
+	_, err = owner.Publish(t.Context(), pipeline.PublishRequest{
+		Image: baked.ID, Labels: pipeline.Labels{Pipeline: "shop", Stage: "image/base", Run: "r-1"}, Log: owner.log, Publication: pipeline.Publication{Accounts: []string{consumer.cloud.ID}},
+	})
+	owner.must(err)
+	consumer.cloud.SetDefaultKey(own)
+	deploy := func(fleet string) error {
+		fr := consumer.persistent(fleet, baked.ID)
+		fr.Service.HealthCheck.StartTimeout = time.Second
+		_, err := consumer.Prepare(t.Context(), fr)
+		return err
+	}
+	consumer.wantError(deploy("f-1"), pipeline.CodeNotAllowed, "let Auto Scaling use the key "+key)
+	consumer.cloud.Given(map[string]string{"ImageKeys": key})
+	consumer.wantError(deploy("f-2"), pipeline.CodeNotAllowed, own)
+	consumer.cloud.Given(map[string]string{"ImageKeys": key + "," + own})
+	// What the image lacks is a service, of which a group says so: its instances run.
+	consumer.wantError(deploy("f-3"), pipeline.CodeFailed, "healthy instances of penstock-f-3")
+	out, err := consumer.groups.DescribeScalingActivities(t.Context(), &autoscaling.DescribeScalingActivitiesInput{AutoScalingGroupName: aws.String("penstock-f-3")})
+	if err != nil || len(out.Activities) != 0 {
+		t.Errorf("launches failed: %v, %v", out.Activities, err)
+	}
 }
 
 // key makes a KMS key with an alias, and returns its ARN.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
@@ -18,9 +19,10 @@ type Node struct {
 	Kind   string // the stage's type, or "image"
 	Status gate.Status
 	Tone   Tone     // its colour
-	Build  string   // the current build; an image's ID
+	Build  string   // the current build, by its number if it has one; an image's ID
 	Note   string   // what it waits for, or why it failed; may be empty
 	After  []string // names of the nodes before it
+	Folded []string // names of those that it stands for, itself the first; nil where it stands for itself
 
 	Column, Row int // where it is drawn, from the left and from the top of its column
 }
@@ -50,7 +52,7 @@ func nodeOf(st *pipeline.State, v gate.View, bases map[string]string) Node {
 		bases[n.Build] = n.Name
 		return n
 	}
-	n.Kind, n.Build, n.After = string(s.Type), v.Current.Build, s.Upstream()
+	n.Kind, n.Build, n.After = string(s.Type), present.Build(st.Builds[v.Current.Build].Number, v.Current.Build), s.Upstream()
 	if base := bases[s.BaseImage]; base != "" && s.BaseImage != "" {
 		n.After = append(n.After, base)
 	}

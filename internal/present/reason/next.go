@@ -55,11 +55,7 @@ func Next(n gate.Next, how bool) string {
 
 // paused says who paused a stage, since when and why, and which build comes after that.
 func paused(n gate.Next, how bool) string {
-	by := n.Wait.Pause
-	text := fmt.Sprintf("paused by %s since %s", by.Actor, pipeline.Moment(by.At.UTC()))
-	if by.Reason != "" {
-		text += ": " + by.Reason
-	}
+	text := n.Wait.Pause.Describe()
 	if n.Build != "" {
 		text += fmt.Sprintf("; %s comes once it is resumed", present.Build(n.Number, n.Build))
 	}

@@ -20,10 +20,14 @@ import (
 )
 
 const (
-	// Where a load balancer listens when environment.port does not say. The port above
-	// is the test listener's, which reaches the new fleet before it gets the traffic.
+	// Where a load balancer listens when environment.port does not say.
 	defaultListenerPort = 80
 	defaultSecurePort   = 443
+
+	// testOffset is how far above that port the test listener is, which reaches the new fleet
+	// before it gets the traffic: far enough that others may be let in there.
+	testOffset      = 10000
+	maxListenerPort = 65535 - testOffset
 
 	// balancerLimit is how long AWS may take to make a load balancer.
 	balancerLimit = 10 * time.Minute
@@ -35,6 +39,7 @@ type balancer struct {
 	live, test string // ARNs of the listeners
 	liveAt     front
 	testPort   int
+	redirect   string           // ARN of the listener that leads from HTTP to HTTPS; empty for none
 	weights    map[string]int32 // shares of the live listener's requests, by target group
 }
 
@@ -42,7 +47,11 @@ type balancer struct {
 type front struct {
 	port        int
 	certificate string // ARN, of HTTPS; empty for HTTP
+	policy      string // of HTTPS; empty: defaultPolicy
 }
+
+// testPort is where the test listener is, by the port of the live one.
+func testPort(live int) int { return live + testOffset }
 
 func balancerName(environment string) string { return "penstock-" + environment }
 
@@ -61,7 +70,7 @@ func (b balancer) endpoint(at front) string {
 
 // next returns how the live listener is to be reached: at a port, else where it is, else
 // where its protocol usually is.
-func (b balancer) next(port int, certificate string) front {
+func (b balancer) next(port int, certificate string, how *pipeline.Balancer) front {
 	usual := defaultListenerPort
 	if certificate != "" {
 		usual = defaultSecurePort
@@ -69,7 +78,11 @@ func (b balancer) next(port int, certificate string) front {
 	if b.live != "" && (b.liveAt.certificate == "") == (certificate == "") {
 		usual = b.liveAt.port
 	}
-	return front{cmp.Or(port, usual), certificate}
+	at := front{port: cmp.Or(port, usual), certificate: certificate}
+	if how != nil {
+		at.policy = how.SSLPolicy
+	}
+	return at
 }
 
 // balancers are the load balancers of environments, and the target groups of fleets.
@@ -98,11 +111,15 @@ func (b *balancers) find(ctx context.Context, environment string) (*balancer, er
 	}
 	list := listeners.Listeners
 	slices.SortFunc(list, func(a, b types.Listener) int { return cmp.Compare(aws.ToInt32(a.Port), aws.ToInt32(b.Port)) })
-	for n, l := range list {
-		if n == 0 {
+	for _, l := range list {
+		if len(l.DefaultActions) == 1 && l.DefaultActions[0].Type == types.ActionTypeEnumRedirect {
+			lb.redirect = aws.ToString(l.ListenerArn)
+			continue
+		}
+		if lb.live == "" {
 			lb.live, lb.liveAt.port, lb.weights = aws.ToString(l.ListenerArn), int(aws.ToInt32(l.Port)), weights(l)
 			if l.Protocol == types.ProtocolEnumHttps && len(l.Certificates) > 0 {
-				lb.liveAt.certificate = aws.ToString(l.Certificates[0].CertificateArn)
+				lb.liveAt.certificate, lb.liveAt.policy = aws.ToString(l.Certificates[0].CertificateArn), aws.ToString(l.SslPolicy)
 			}
 		} else {
 			lb.test, lb.testPort = aws.ToString(l.ListenerArn), int(aws.ToInt32(l.Port))
@@ -143,7 +160,13 @@ func (b *balancers) ensure(ctx context.Context, r pipeline.FleetRequest) (*balan
 			return nil, err
 		}
 	}
-	if err := b.listen(ctx, lb, lb.next(r.Port, r.Certificate), tags); err != nil {
+	if err := b.harden(ctx, lb.arn, r); err != nil {
+		return nil, err
+	}
+	if err := b.listen(ctx, lb, lb.next(r.Port, r.Certificate, r.Balancer), tags); err != nil {
+		return nil, err
+	}
+	if err := b.lead(ctx, lb, r, tags); err != nil {
 		return nil, err
 	}
 	waiter := elb.NewLoadBalancerAvailableWaiter(b.client, func(o *elb.LoadBalancerAvailableWaiterOptions) {
@@ -174,10 +197,10 @@ func (b *balancers) create(ctx context.Context, op string, r pipeline.FleetReque
 // way first.
 func (b *balancers) listen(ctx context.Context, lb *balancer, next front, tags []types.Tag) (err error) {
 	if lb.test != "" && lb.testPort <= next.port {
-		if err := b.pointAt(ctx, lb.test, front{port: next.port + 1}, nil); err != nil {
+		if err := b.pointAt(ctx, lb.test, front{port: testPort(next.port)}, nil); err != nil {
 			return err
 		}
-		lb.testPort = next.port + 1
+		lb.testPort = testPort(next.port)
 	}
 	if lb.live == "" {
 		lb.liveAt = next
@@ -186,7 +209,7 @@ func (b *balancers) listen(ctx context.Context, lb *balancer, next front, tags [
 		}
 	}
 	if lb.test == "" {
-		lb.testPort = max(next.port, lb.liveAt.port) + 1
+		lb.testPort = testPort(max(next.port, lb.liveAt.port))
 		if lb.test, err = b.createListener(ctx, lb.arn, front{port: lb.testPort}, tags); err != nil {
 			return err
 		}
@@ -195,9 +218,9 @@ func (b *balancers) listen(ctx context.Context, lb *balancer, next front, tags [
 }
 
 func (b *balancers) createListener(ctx context.Context, balancer string, at front, tags []types.Tag) (string, error) {
-	protocol, certificates := at.protocol()
+	protocol, certificates, policy := at.protocol()
 	out, err := b.client.CreateListener(ctx, &elb.CreateListenerInput{
-		LoadBalancerArn: aws.String(balancer), Port: aws.Int32(int32(at.port)), Protocol: protocol, Certificates: certificates,
+		LoadBalancerArn: aws.String(balancer), Port: aws.Int32(int32(at.port)), Protocol: protocol, Certificates: certificates, SslPolicy: policy,
 		DefaultActions: nobody(), Tags: tags,
 	})
 	if err != nil {
@@ -206,11 +229,14 @@ func (b *balancers) createListener(ctx context.Context, balancer string, at fron
 	return aws.ToString(out.Listeners[0].ListenerArn), nil
 }
 
-func (f front) protocol() (types.ProtocolEnum, []types.Certificate) {
+// defaultPolicy takes TLS 1.2 and 1.3. Where none is named, AWS takes 1.0 as well.
+const defaultPolicy = "ELBSecurityPolicy-TLS13-1-2-2021-06"
+
+func (f front) protocol() (types.ProtocolEnum, []types.Certificate, *string) {
 	if f.certificate == "" {
-		return types.ProtocolEnumHttp, nil
+		return types.ProtocolEnumHttp, nil, nil
 	}
-	return types.ProtocolEnumHttps, []types.Certificate{{CertificateArn: aws.String(f.certificate)}}
+	return types.ProtocolEnumHttps, []types.Certificate{{CertificateArn: aws.String(f.certificate)}}, aws.String(cmp.Or(f.policy, defaultPolicy))
 }
 
 // tags are those of a load balancer, its listeners and a target group.
@@ -231,6 +257,9 @@ func (b *balancers) tags(ctx context.Context, r pipeline.FleetRequest) []types.T
 
 // expires says of a load balancer when it ends.
 func (b *balancers) expires(ctx context.Context, arn string, at time.Time) error {
+	if err := b.protect(ctx, opExtend, arn, at.IsZero()); err != nil { // first: a schedule can't end what is protected
+		return err
+	}
 	_, err := b.client.AddTags(ctx, &elb.AddTagsInput{
 		ResourceArns: []string{arn}, Tags: []types.Tag{{Key: aws.String(stack.TagExpires), Value: aws.String(stack.Timestamp(at))}},
 	})
@@ -264,9 +293,9 @@ func (b *balancers) point(ctx context.Context, listener string, shares map[strin
 
 // pointAt does so, and moves the listener.
 func (b *balancers) pointAt(ctx context.Context, listener string, at front, shares map[string]int32) error {
-	protocol, certificates := at.protocol()
+	protocol, certificates, policy := at.protocol()
 	_, err := b.client.ModifyListener(ctx, &elb.ModifyListenerInput{
-		ListenerArn: aws.String(listener), Port: aws.Int32(int32(at.port)), Protocol: protocol, Certificates: certificates,
+		ListenerArn: aws.String(listener), Port: aws.Int32(int32(at.port)), Protocol: protocol, Certificates: certificates, SslPolicy: policy,
 		DefaultActions: forward(shares),
 	})
 	return cloud.Fault(ctx, "point listener", err)
@@ -274,7 +303,7 @@ func (b *balancers) pointAt(ctx context.Context, listener string, at front, shar
 
 // close removes the listeners of a load balancer, so that its target groups are not used.
 func (b *balancers) close(ctx context.Context, op string, lb balancer) error {
-	for _, listener := range []string{lb.live, lb.test} {
+	for _, listener := range []string{lb.live, lb.test, lb.redirect} {
 		if listener == "" {
 			continue
 		}
@@ -286,6 +315,9 @@ func (b *balancers) close(ctx context.Context, op string, lb balancer) error {
 }
 
 func (b *balancers) remove(ctx context.Context, op string, lb balancer) error {
+	if err := b.protect(ctx, op, lb.arn, false); err != nil {
+		return err
+	}
 	_, err := b.client.DeleteLoadBalancer(ctx, &elb.DeleteLoadBalancerInput{LoadBalancerArn: aws.String(lb.arn)})
 	return cloud.Fault(ctx, op, err)
 }

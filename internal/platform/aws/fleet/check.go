@@ -4,6 +4,7 @@
 package fleet
 
 import (
+	"fmt"
 	"os"
 	"regexp"
 
@@ -19,6 +20,8 @@ func Check(e pipeline.EnvironmentSpec) error {
 	case e.SecretsVersion > 0:
 		return invalid("Let the service read them from AWS Secrets Manager or SSM, with the instance profile's role.",
 			"environment.env_wo can't be used on AWS: instances that start later would not have the values")
+	case e.Balancer != nil && e.Balancer.RedirectHTTP && e.Certificate == "":
+		return invalid("Set environment.certificate, or remove it.", "environment.load_balancer.redirect_http needs a certificate: there is no HTTPS to redirect to")
 	case e.Address != "":
 		return invalid("Remove it.", "environment.address %q has no meaning on AWS", e.Address)
 	case e.TrustedProxies != nil:
@@ -57,8 +60,8 @@ func CheckRequest(r pipeline.FleetRequest) error {
 	case !validID.MatchString(r.Environment) || !validID.MatchString(r.Fleet):
 		return invalid("This is a mistake in Penstock: please report it.",
 			"the IDs %q and %q of environment and fleet can't name things on AWS", r.Environment, r.Fleet)
-	case r.Port < 0 || r.Port >= 65535:
-		return invalid("Set environment.port to a port from 1 to 65534: the one above it is needed, too.", "environment.port %d", r.Port)
+	case r.Port < 0 || r.Port > maxListenerPort:
+		return invalid(fmt.Sprintf("Set environment.port to a port from 1 to %d: the one %d above it is needed, too.", maxListenerPort, testOffset), "environment.port %d", r.Port)
 	case r.Artifact != "" && !exists(r.Artifact):
 		return pipeline.Errorf(pipeline.CodeNotFound, opPrepare, "there is no artifact %s", r.Artifact).WithHint("Apply again, which fetches it.")
 	case r.Instances < 1:

@@ -39,7 +39,7 @@ func request(environment, fleet, image string) pipeline.FleetRequest {
 func TestFront(t *testing.T) {
 	t.Parallel()
 	there := balancer{dns: "lb", live: "arn", liveAt: front{port: 8000}}
-	secure := balancer{dns: "lb", live: "arn", liveAt: front{8443, "cert"}}
+	secure := balancer{dns: "lb", live: "arn", liveAt: front{port: 8443, certificate: "cert"}}
 	for _, c := range []struct {
 		lb          balancer
 		port        int
@@ -50,7 +50,7 @@ func TestFront(t *testing.T) {
 		{there, 0, "", "http://lb:8000"}, {there, 0, "cert", "https://lb"}, {there, 8001, "cert", "https://lb:8001"},
 		{secure, 0, "other", "https://lb:8443"}, {secure, 0, "", "http://lb"}, {secure, 80, "cert", "https://lb:80"},
 	} {
-		if got := c.lb.endpoint(c.lb.next(c.port, c.certificate)); got != c.want {
+		if got := c.lb.endpoint(c.lb.next(c.port, c.certificate, nil)); got != c.want {
 			t.Errorf("port %d and certificate %q lead from %+v to %s, want %s", c.port, c.certificate, c.lb.liveAt, got, c.want)
 		}
 	}

@@ -180,7 +180,7 @@ func (s *shift) carry(ctx context.Context) error {
 }
 
 // at is how the load balancer is reached when the shift is done.
-func (s *shift) at() front { return s.lb.next(s.Port, s.Certificate) }
+func (s *shift) at() front { return s.lb.next(s.Port, s.Certificate, s.Balancer) }
 
 // share returns the percentage of the traffic that the fleet had when the shift began.
 func (s *shift) share() int {
@@ -310,7 +310,7 @@ func (s *shift) retire(ctx context.Context) {
 			err = errors.Join(err, s.remove(ctx, f))
 		}
 	}
-	if test := s.at().port + 1; s.lb.testPort != test {
+	if test := testPort(s.at().port); s.lb.testPort != test {
 		err = errors.Join(err, s.balancers.pointAt(ctx, s.lb.test, front{port: test}, nil))
 	}
 	s.services.leave(s.Log, s.environment, err)

@@ -12,7 +12,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
-	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
@@ -136,11 +135,8 @@ func (r regional) grants(ctx context.Context, image types.Image, add, remove []s
 		for _, account := range add {
 			_, err := r.kms.CreateGrant(ctx, &kms.CreateGrantInput{
 				KeyId: aws.String(key), GranteePrincipal: aws.String("arn:" + stack.Partition(r.region) + ":iam::" + account + ":root"),
-				Name: aws.String(grantName(aws.ToString(image.ImageId), account)),
-				Operations: []kmstypes.GrantOperation{
-					kmstypes.GrantOperationDecrypt, kmstypes.GrantOperationDescribeKey, kmstypes.GrantOperationCreateGrant,
-					kmstypes.GrantOperationGenerateDataKeyWithoutPlaintext, kmstypes.GrantOperationReEncryptFrom, kmstypes.GrantOperationReEncryptTo,
-				},
+				Name:       aws.String(grantName(aws.ToString(image.ImageId), account)),
+				Operations: instance.KeyOperations,
 			})
 			if err != nil {
 				return cloud.Fault(ctx, op, err)

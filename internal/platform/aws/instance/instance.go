@@ -219,8 +219,9 @@ func (i *Instances) SetTags(ctx context.Context, op string, list []types.Instanc
 	return stack.SetTags(ctx, i.ec2, op, IDs(list), tags)
 }
 
-// keyHint is for what EC2 says, and says no more of, when a volume's key can't be used.
-const keyHint = "The caller may most likely not use the KMS key of the volume: the image's, or the account's default key of EBS. " +
+// KeyHint is the remedy when a volume's key can't be used, of which EC2 says no more than
+// that the client was wrong.
+const KeyHint = "The caller may most likely not use the KMS key of the volume: the image's, or the account's default key of EBS. " +
 	"Give the key an alias below alias/penstock/, or give its ARN to the stack as one of the image keys. A key of another account must allow this one, too."
 
 // Ended returns an error for an instance that has ended.
@@ -232,7 +233,7 @@ func Ended(one types.Instance) error {
 	if one.StateReason != nil {
 		why = aws.ToString(one.StateReason.Message)
 		if code := aws.ToString(one.StateReason.Code); code == "Client.InternalError" || code == "Client.InvalidKMSKey.InvalidState" {
-			hint = keyHint
+			hint = KeyHint
 		}
 	}
 	return pipeline.Errorf(pipeline.CodeFailed, "wait for instance", "instance %s was terminated: %s", ID(one), cmp.Or(why, "AWS gives no reason")).WithHint("%s", hint)

@@ -42,7 +42,12 @@ func (s Settings) ends(e Ending) string {
 // scheduleName names the schedule of an environment's, a fleet's or a bake's end.
 func scheduleName(id, kind string) string { return "penstock-" + id + "-" + kind }
 
-// Schedule makes or moves the schedule by which something with an ID ends.
+// soon is the least time until something ends: AWS takes no time that has gone by.
+const soon = time.Minute
+
+// Schedule makes or moves the schedule by which something with an ID ends. It has no token:
+// its name is unique, and AWS would answer the move back to a time that it once had with the
+// answer of then, and move nothing.
 func (s *Stack) Schedule(ctx context.Context, id string, at time.Time, e Ending) error {
 	op := "schedule the end of " + id
 	input, err := json.Marshal(e.Input)
@@ -55,12 +60,14 @@ func (s *Stack) Schedule(ctx context.Context, id string, at time.Time, e Ending)
 		Input:       aws.String(string(input)),
 		RetryPolicy: &types.RetryPolicy{MaximumRetryAttempts: aws.Int32(20)},
 	}
+	if least := time.Now().Add(soon); at.Before(least) {
+		at = least
+	}
 	expression := aws.String(fmt.Sprintf("at(%s)", at.UTC().Format("2006-01-02T15:04:05")))
 	window := &types.FlexibleTimeWindow{Mode: types.FlexibleTimeWindowModeOff}
 	name := aws.String(scheduleName(id, e.Kind))
 	_, err = s.scheduler.CreateSchedule(ctx, &scheduler.CreateScheduleInput{
-		Name: name, ClientToken: aws.String(Cut(id+"-"+e.Kind+"-"+fmt.Sprint(at.Unix()), 64)), ScheduleExpression: expression,
-		Target: target, FlexibleTimeWindow: window, ActionAfterCompletion: types.ActionAfterCompletionDelete,
+		Name: name, ScheduleExpression: expression, Target: target, FlexibleTimeWindow: window, ActionAfterCompletion: types.ActionAfterCompletionDelete,
 	})
 	if cloud.Is(err, "ConflictException") {
 		_, err = s.scheduler.UpdateSchedule(ctx, &scheduler.UpdateScheduleInput{
