@@ -134,6 +134,20 @@ func TestRolesTrust(t *testing.T) {
 	}
 }
 
+// No role has a policy that AWS manages: that changes as AWS likes, and that for agents reads
+// every parameter of the account.
+func TestNoManagedPolicies(t *testing.T) {
+	t.Parallel()
+	d := withCI(t, nil)
+	for _, name := range d.Roles() {
+		for _, policy := range iamtest.Strings(d.Properties(name)["ManagedPolicyArns"]) {
+			if strings.Contains(policy, ":aws:policy/") {
+				t.Errorf("%s has %s", name, policy)
+			}
+		}
+	}
+}
+
 // No policy allows all of a service, and what it allows on everything is to look, or
 // has a condition.
 func TestPoliciesAreNarrow(t *testing.T) {
@@ -146,7 +160,8 @@ func TestPoliciesAreNarrow(t *testing.T) {
 			}
 			for _, action := range s.Actions {
 				_, verb, _ := strings.Cut(action, ":")
-				looks := strings.HasPrefix(verb, "Describe") || strings.HasPrefix(verb, "Get") || strings.HasPrefix(verb, "ListTags") || action == "ssm:CancelCommand" // which takes no resource
+				looks := strings.HasPrefix(verb, "Describe") || strings.HasPrefix(verb, "Get") || strings.HasPrefix(verb, "ListTags") || action == "ssm:CancelCommand" || // which takes no resource
+					s.Sid == "Agent" // as AWS's own policy for agents has it
 				switch {
 				case verb == "Describe*" && (strings.HasPrefix(action, "autoscaling:") || strings.HasPrefix(action, "elasticloadbalancing:")):
 					// where nothing that is described is a secret

@@ -16,6 +16,7 @@ type clock struct {
 	mu   sync.Mutex
 	at   time.Time
 	goes time.Time // since when it goes, by the clock of the machine; zero: by hand
+	told bool      // the story has ended: what is still under way turns it no more
 }
 
 func newClock(end time.Time) *clock {
@@ -45,11 +46,11 @@ func (c *clock) set(before time.Duration) {
 	c.at, c.goes = c.end.Add(-before), time.Time{}
 }
 
-// pass turns the clock forward, unless it goes by itself.
+// pass turns the clock forward, until the story has ended.
 func (c *clock) pass(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.goes.IsZero() {
+	if !c.told {
 		c.at = c.at.Add(d)
 	}
 }
@@ -59,6 +60,7 @@ func (c *clock) pass(d time.Duration) {
 func (c *clock) present() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.told = true
 	if c.at = c.end; !c.fixed {
 		c.at, c.goes = time.Now().UTC(), time.Now()
 	}

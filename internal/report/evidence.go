@@ -92,6 +92,7 @@ type Load struct {
 	Errors        float64       `json:"error_rate"`
 	ErrorLimit    *float64      `json:"error_rate_limit,omitempty"`  // null for none
 	Before        string        `json:"before_build,omitempty"`      // the build that it is compared with; empty for none
+	BeforeNumber  int64         `json:"before_number,omitempty"`     // of that build, as people say it
 	BeforeRun     string        `json:"before_run,omitempty"`        // of the build before
 	BeforeP99     time.Duration `json:"before_p99,omitempty"`        // of the build before
 	BeforeCurrent bool          `json:"before_is_current,omitempty"` // else it is the last one that was measured
@@ -269,7 +270,7 @@ func (r *Reports) measured(ctx context.Context, st *pipeline.State, stage pipeli
 		if t, counted := testsOf(now, was, isCurrent); counted {
 			e.Tests = append(e.Tests, t)
 		}
-		e.Loads = append(e.Loads, loadsOf(now, was, isCurrent)...)
+		e.Loads = append(e.Loads, loadsOf(st, now, was, isCurrent)...)
 	}
 	return nil
 }
@@ -331,7 +332,7 @@ func countOf(run pipeline.Run) (c Count, failed []string, counted bool) {
 }
 
 // loadsOf returns what the load steps of a run measured, beside the same steps before.
-func loadsOf(now, was pipeline.Run, isCurrent bool) (list []Load) {
+func loadsOf(st *pipeline.State, now, was pipeline.Run, isCurrent bool) (list []Load) {
 	for _, step := range now.Steps {
 		if step.Load == nil {
 			continue
@@ -342,7 +343,7 @@ func loadsOf(now, was pipeline.Run, isCurrent bool) (list []Load) {
 		}
 		for _, before := range was.Steps {
 			if before.Name == step.Name && before.Load != nil {
-				l.Before, l.BeforeRun, l.BeforeP99, l.BeforeCurrent = was.Build, was.ID, before.Load.P99, isCurrent
+				l.Before, l.BeforeNumber, l.BeforeRun, l.BeforeP99, l.BeforeCurrent = was.Build, st.Builds[was.Build].Number, was.ID, before.Load.P99, isCurrent
 			}
 		}
 		list = append(list, l)

@@ -105,7 +105,7 @@ func Load(l report.Load) string {
 	case l.Before != "" && l.BeforeCurrent:
 		text += ", the current build: " + present.Duration(l.BeforeP99)
 	case l.Before != "":
-		text += ", " + l.Before + " before: " + present.Duration(l.BeforeP99)
+		text += ", " + Brief(l.BeforeNumber, l.Before) + " before: " + present.Duration(l.BeforeP99)
 	}
 	if l.Errors > 0 {
 		text += fmt.Sprintf(", %.2f %% errors", 100*l.Errors)

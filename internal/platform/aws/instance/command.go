@@ -162,7 +162,7 @@ func (i *Instances) send(ctx context.Context, id, script string, c Command) (sen
 	})
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return "", pipeline.Errorf(pipeline.CodeFailed, c.What, "%w", err).
-			WithHint("The image needs the SSM agent, the role of the instance profile the policy AmazonSSMManagedInstanceCore, " +
+			WithHint("The image needs the SSM agent, the role of the instance profile the stack's MachinePolicy, " +
 				"and the subnet a way to the SSM endpoints.")
 	}
 	return sent, cloud.Fault(ctx, c.What, err)
