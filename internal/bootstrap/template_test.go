@@ -105,7 +105,7 @@ func TestTemplateHasWhatTheSimulatorSkips(t *testing.T) {
 		}
 	}
 	for _, resource := range []string{"Bucket", "BucketPolicy", "Table"} {
-		if d.Resources[resource]["DeletionPolicy"] != "Retain" || d.Resources[resource]["UpdateReplacePolicy"] != "Retain" {
+		if d.Resources[resource]["DeletionPolicy"] != "RetainExceptOnCreate" || d.Resources[resource]["UpdateReplacePolicy"] != "Retain" {
 			t.Errorf("%s is not retained", resource)
 		}
 	}

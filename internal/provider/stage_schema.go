@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/listvalidator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/mapvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
@@ -111,14 +112,17 @@ func environmentAttribute() schema.SingleNestedAttribute {
 			Optional: true, Validators: []validator.Int64{int64validator.Between(1, 65535)},
 			MarkdownDescription: "Port of the endpoint. Default: any free one, which stays the same for the environment's life.",
 		},
-		"trusted_proxies":  trustedProxiesAttribute(),
-		"certificate":      optional("ARN of an ACM certificate. The load balancer of a persistent environment then speaks HTTPS, at port 443 unless `port` is set. The test port, 10000 above, still speaks HTTP. A change takes effect with a new deployment. On AWS.", isCertificate()),
-		"load_balancer":    balancerAttribute(),
-		"data_from":        optional("Name of the stage whose persistent environment provides the data of a new environment. The data is copied before `migrate`. Default: the production stage for a pre-production stage, otherwise none. On AWS up to 5 GB, packed, of one instance.", isName()),
-		"drain_timeout":    optional("How long active requests may take to finish when a new build takes over. Default: `30s`.", isDuration()),
-		"instance_profile": optional("Name of the instance profile of the instances, whose role their service has. The deployer role must be allowed to pass that role: see `--instance-roles` of `penstock bootstrap`. Default: the stack's profile for production, pre-production and persistent custom stages, otherwise the one for tests, so that tests can't read production's secrets. On AWS.", isInstanceProfile()),
-		"security_groups":  groupsAttribute("the instances, instead of the stack's for production or for tests. Load balancers must reach the service's port"),
-		"instance_type":    optional("Type of the instances, if the platform has types. Default: that of the pipeline's `scale` for capacity, pre-production and production stages, the provider's for the others."),
+		"trusted_proxies":    trustedProxiesAttribute(),
+		"certificate":        optional("ARN of an ACM certificate. The load balancer of a persistent environment then speaks HTTPS, at port 443 unless `port` is set. The test port, 10000 above, still speaks HTTP. A change takes effect with a new deployment. On AWS.", isCertificate()),
+		"load_balancer":      balancerAttribute(),
+		"data_from":          optional("Name of the stage whose persistent environment provides the data of a new environment. The data is copied before `migrate`. Default: the production stage for a pre-production stage, otherwise none. On AWS up to 5 GB, packed, of one instance.", isName()),
+		"drain_timeout":      optional("How long active requests may take to finish when a new build takes over. Default: `30s`.", isDuration()),
+		"instance_profile":   optional("Name of the instance profile of the instances, whose role their service has. The deployer role must be allowed to pass that role: see `--instance-roles` of `penstock bootstrap`. Default: the stack's profile for production, pre-production and persistent custom stages, otherwise the one for tests, so that tests can't read production's secrets. On AWS.", isInstanceProfile()),
+		"security_groups":    groupsAttribute("the instances, instead of the stack's for production or for tests. Load balancers must reach the service's port"),
+		"instance_type":      optional("Type of the instances, if the platform has types. Default: that of the pipeline's `scale` for capacity, pre-production and production stages, the provider's for the others."),
+		"volume":             volumeAttribute("the instances"),
+		"metadata_hop_limit": hopsAttribute(),
+		"spot":               spotAttribute(),
 		"shift": schema.ListNestedAttribute{
 			Optional: true, Validators: []validator.List{listvalidator.SizeAtLeast(1)},
 			MarkdownDescription: "Steps in which the traffic of a persistent environment goes over to a new build. Each step must have more traffic than the previous one. After the last step the new build gets all of it. Default: all at once. On AWS.",
@@ -131,7 +135,12 @@ func environmentAttribute() schema.SingleNestedAttribute {
 			Optional: true, ElementType: types.StringType, Validators: []validator.List{listvalidator.SizeAtLeast(1), listvalidator.UniqueValues(), listvalidator.ValueStringsAre(stringvalidator.LengthBetween(1, 255))},
 			MarkdownDescription: "Names of CloudWatch alarms. If one goes off while the traffic of a persistent environment goes over, or drains, the traffic goes back. An alarm that is already on at the start is ignored until it has been off once. On AWS.",
 		},
-		"scaling":       scalingAttribute(),
+		"scaling": scalingAttribute(),
+		"target_attributes": schema.MapAttribute{
+			Optional: true, ElementType: types.StringType,
+			Validators:          []validator.Map{mapvalidator.SizeAtLeast(1), mapvalidator.KeysAre(stringvalidator.OneOf(pipeline.TargetAttributes()...))},
+			MarkdownDescription: "Attributes of the target group of a persistent environment, by AWS's names, such as `slow_start.duration_seconds` or `load_balancing.algorithm.type`. `drain_timeout` sets the time to deregister. What others set on the target group goes on with the next one. A change takes effect with a new deployment. On AWS.",
+		},
 		"keep_previous": optional("How long to keep the previous build's instances after a deployment to a persistent environment. A rollback within that time is one traffic shift. Default: not at all. On AWS.", isDuration()),
 	})
 	return schema.SingleNestedAttribute{

@@ -62,6 +62,7 @@ type account struct {
 	stack       *roles                    // evaluated from them; nil until it is needed
 	keyPolicies map[string]iamtest.Policy // of keys, by ARN
 	defaultKey  string                    // of EBS; empty is that of AWS
+	lacking     map[string]string         // why subnets take no instances: error codes, by subnet
 	lender      string                    // account that shares its subnets with this one; empty for none
 }
 

@@ -50,8 +50,8 @@ var (
 
 // ServeHTTP implements http.Handler: it is the endpoint of all services.
 func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
-	if strings.HasPrefix(hr.URL.Path, systemctlPath) {
-		s.systemctl(w, hr)
+	if strings.HasPrefix(hr.URL.Path, systemdPath) {
+		s.systemd(w, hr)
 		return
 	}
 	r, err := s.parse(hr)

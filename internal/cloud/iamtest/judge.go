@@ -205,9 +205,9 @@ func (s Statement) names(p Principal) string {
 			switch {
 			case name == "*" && p.Federated == "":
 				return "all"
-			case kind == "Service" && p.Service == name:
+			case kind == "Service" && p.Service == name && name != "":
 				return "self"
-			case kind == "Federated" && p.Federated == name:
+			case kind == "Federated" && p.Federated == name && name != "":
 				return "self"
 			case kind == "AWS" && p.ARN != "" && name == p.ARN:
 				return "self"
@@ -217,6 +217,16 @@ func (s Statement) names(p Principal) string {
 		}
 	}
 	return ""
+}
+
+// MayBecomeBy returns nil when a web identity of a provider may assume a role, by what its
+// token says: the audience and the subject.
+func (p Principal) MayBecomeBy(role Principal, audience, subject string) error {
+	_, host, _ := strings.Cut(p.Federated, ":oidc-provider/")
+	return p.May(Request{
+		Action: "sts:AssumeRoleWithWebIdentity", Context: map[string][]string{host + ":aud": {audience}, host + ":sub": {subject}},
+		Resources: []Resource{{ARN: role.ARN, Account: role.Account, Policy: role.Trust}},
+	})
 }
 
 // MayBecome returns nil when a principal may assume a role: the role must trust it, and its
