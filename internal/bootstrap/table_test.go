@@ -22,7 +22,7 @@ func placeholders() map[string]string {
 		"Bucket": "%Bucket%", "Table": "%Table%", "Topic": "%Topic%",
 		"InstanceSecurityGroup.GroupId": "%InstanceSecurityGroup%", "BuilderSecurityGroup.GroupId": "%BuilderSecurityGroup%",
 	}
-	for _, role := range []string{"InstanceRole", "SchedulerRole", "LauncherSchedulerRole"} {
+	for _, role := range []string{"InstanceRole", "TestInstanceRole", "BuilderInstanceRole", "SchedulerRole", "LauncherSchedulerRole"} {
 		given[role+".Arn"] = "%" + role + "%"
 	}
 	return given
