@@ -70,8 +70,7 @@ output "accepted" { value = penstock_stage.acceptance.passed.build }
 	if code, out := s.planned(); code != 0 {
 		t.Errorf("the plan after an apply is not empty:\n%s", out)
 	}
-	// Two of them ask for the health of the targets of the one environment behind a load balancer.
-	if calls := c.Calls(); len(calls) > 14 {
+	if calls := c.Calls(); len(calls) > 12 {
 		t.Errorf("a plan took %d requests: %v %+v", len(calls), c.Count(), calls)
 	}
 	const newer = "ami-0ba5e000000000002"
