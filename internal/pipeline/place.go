@@ -19,6 +19,10 @@ func CheckStage(s *State, stage Stage) error {
 			WithHint("Only a stage of type custom can do without an environment.").
 			WithAdvice(Set("service.start", `"…"`, "the pipeline"))
 	}
+	if stage.Env != nil && s.Pipeline.Module == nil && (len(stage.Env.Variables) > 0 || stage.Env.VariablesVersion > 0 || stage.Env.AllowDestroy) {
+		return Errorf(CodeInvalid, op, "its environment sets variables or allow_destroy, and pipeline %q has no module that could take them", stage.Pipeline).
+			WithHint("Set module on the penstock_pipeline, or remove the arguments.")
+	}
 	for _, up := range stage.Upstream() {
 		if up == stage.Name {
 			return Errorf(CodeInvalid, op, "the stage comes after itself").

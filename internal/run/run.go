@@ -223,12 +223,12 @@ func (a *attempt) needsCheckout() bool {
 			return true
 		}
 	}
-	return a.stage.Artifact != "" || a.packs() && a.state.Pipeline.Module.Directory != ""
+	return a.stage.Artifact != "" || packs(a.state, a.stage) && a.state.Pipeline.Module.Directory != ""
 }
 
-// packs reports whether the run stores the module with its build.
-func (a *attempt) packs() bool {
-	return a.stage.Type == pipeline.TypeCommit && a.state.Pipeline.Module != nil
+// packs reports whether a run of the stage stores the module with its build.
+func packs(st *pipeline.State, stage pipeline.Stage) bool {
+	return stage.Type == pipeline.TypeCommit && st.Pipeline.Module != nil
 }
 
 // steps executes the stage's steps in order and stops at the first that fails.
@@ -247,7 +247,7 @@ func (a *attempt) steps(ctx context.Context) error {
 	}
 	for i, step := range steps {
 		req := pipeline.StepRequest{
-			Step: step, Run: a.run.ID, Runner: a.stage.Runner, Checkout: a.checkout(), Env: env, Secrets: a.stepSecrets(i),
+			Step: step, Run: a.run.ID, Runner: a.stage.Runner, Checkout: a.checkout(), Env: env, Secrets: stepSecrets(step, a.secrets.step(i), a.outputs.SecretEnv),
 			Mask: append(a.secrets.all(), a.outputs.SecretEnv.Values()...), Endpoint: a.fleet.Endpoint, Before: before, Log: a.log.raw, Styles: true,
 		}
 		if a.env != nil && !a.env.IsModule() {
@@ -279,13 +279,13 @@ func (a *attempt) next(i int) {
 
 // stepSecrets returns the secret variables of a step: its own, and those that the module of the
 // environment has made.
-func (a *attempt) stepSecrets(i int) pipeline.Secrets {
+func stepSecrets(step pipeline.Step, own, made pipeline.Secrets) pipeline.Secrets {
 	all := pipeline.Secrets{}
-	maps.Copy(all, a.outputs.SecretEnv)
-	for name := range a.stage.Steps[i].Env {
+	maps.Copy(all, made)
+	for name := range step.Env {
 		delete(all, name) // the step's own value counts
 	}
-	maps.Copy(all, a.secrets.step(i))
+	maps.Copy(all, own)
 	return all
 }
 
@@ -319,7 +319,7 @@ func (a *attempt) variables(ctx context.Context) (map[string]string, error) {
 
 // store keeps the artifact that the steps made, and the module that rides with the build.
 func (a *attempt) store(ctx context.Context) error {
-	if a.stage.Artifact == "" && !a.packs() {
+	if a.stage.Artifact == "" && !packs(a.state, a.stage) {
 		return nil
 	}
 	if err := a.enter(ctx, pipeline.PhaseArtifact); err != nil {
@@ -330,7 +330,7 @@ func (a *attempt) store(ctx context.Context) error {
 			return err
 		}
 	}
-	if a.packs() {
+	if packs(a.state, a.stage) {
 		return a.pack(ctx)
 	}
 	return nil
