@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -28,8 +27,7 @@ type change struct {
 // change does some work on an environment, alone on this machine, from what is known of it:
 // also from what earlier changes left here. The time-out is that of the given inputs, or of
 // those that were applied last.
-func (m *Modules) change(ctx context.Context, op, environment string, to io.Writer, in *inputs, work func(context.Context, *change) error) (err error) {
-	site := m.site(environment)
+func (m *Modules) change(ctx context.Context, op string, site *keptSite, to io.Writer, in *inputs, work func(context.Context, *change) error) (err error) {
 	if err := site.reload(ctx, op); err != nil {
 		return err
 	}
@@ -40,7 +38,7 @@ func (m *Modules) change(ctx context.Context, op, environment string, to io.Writ
 			return err
 		}
 	}
-	w, err := m.openWorkdir(ctx, environment, log)
+	w, err := m.openWorkdir(ctx, site.environment, log)
 	if err != nil {
 		return err
 	}
@@ -81,7 +79,7 @@ func (c *change) apply(ctx context.Context, in *inputs, data []byte, allowDestro
 		return refuse(c.op, lost)
 	}
 	// The record comes before the first resource, so that none is without one.
-	if _, err := c.m.config.Store.Put(ctx, packageKey(c.site.environment, in.Package), data, ""); err != nil && pipeline.CodeOf(err) != pipeline.CodeConflict {
+	if _, err := c.m.config.Store.Put(ctx, c.site.spot.pack(in.Package), data, ""); err != nil && pipeline.CodeOf(err) != pipeline.CodeConflict {
 		return err
 	}
 	c.site.Applied = in
@@ -118,7 +116,7 @@ func (c *change) destroy(ctx context.Context) error {
 		if err := c.w.begin(c.site); err != nil {
 			return c.failed(err)
 		}
-		content := func() ([]byte, error) { return c.m.storedPackage(ctx, c.site.environment, c.site.Applied.Package) }
+		content := func() ([]byte, error) { return c.m.storedPackage(ctx, c.site.spot, c.site.Applied.Package) }
 		t, err := c.m.prepare(ctx, c.w, c.site.Applied, content, c.log)
 		if err != nil {
 			return err
@@ -130,18 +128,18 @@ func (c *change) destroy(ctx context.Context) error {
 			return pipeline.Errorf(pipeline.CodeFailed, c.op, "resources are left: %s", quoted(lacking(state, tfstate{})))
 		}
 	}
-	store, of := c.m.config.Store, escape(c.site.environment)
-	keys, err := store.List(ctx, of+packageObject)
+	store := c.m.config.Store
+	keys, err := store.List(ctx, c.site.spot.packages())
 	for _, key := range keys {
 		err = errors.Join(err, store.Delete(ctx, key))
 	}
 	if err != nil {
 		return err
 	}
-	if err := store.Delete(ctx, siteKey(c.site.environment)); err != nil {
+	if err := store.Delete(ctx, c.site.spot.site()); err != nil {
 		return err
 	}
-	return c.failed(os.RemoveAll(c.w.dir))
+	return c.failed(c.w.erase())
 }
 
 // failed makes an error of this machine one of the change.

@@ -14,14 +14,11 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 )
 
-func TestMain(m *testing.M) {
-	process.Guard()
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { os.Exit(cloudtest.Main(m)) }
 
 // world is a machine with modules.
 type world struct {

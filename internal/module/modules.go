@@ -99,7 +99,7 @@ func (m *Modules) Plan(ctx context.Context, r pipeline.ModuleRequest) (pipeline.
 	if err != nil {
 		return pipeline.ModulePlan{}, pipeline.During(op, err)
 	}
-	s, _, err := load(ctx, m.config.Store, r.Environment)
+	s, _, err := load(ctx, m.config.Store, spotOf(r.Environment, r.Facts))
 	if err != nil {
 		return pipeline.ModulePlan{}, err
 	}
@@ -109,14 +109,14 @@ func (m *Modules) Plan(ctx context.Context, r pipeline.ModuleRequest) (pipeline.
 // Drift implements pipeline.Modules.
 func (m *Modules) Drift(ctx context.Context, environment string, log io.Writer) (pipeline.ModulePlan, error) {
 	const op = "look for drift"
-	s, _, err := load(ctx, m.config.Store, environment)
+	s, _, at, err := find(ctx, m.config.Store, environment)
 	if err != nil {
 		return pipeline.ModulePlan{}, err
 	}
 	if s.Applied == nil {
 		return pipeline.ModulePlan{}, noModule(op, environment)
 	}
-	return m.look(ctx, op, s, s.Applied, func() ([]byte, error) { return m.storedPackage(ctx, environment, s.Applied.Package) }, log, "-refresh-only")
+	return m.look(ctx, op, s, s.Applied, func() ([]byte, error) { return m.storedPackage(ctx, at, s.Applied.Package) }, log, "-refresh-only")
 }
 
 func noModule(op, environment string) error {
@@ -166,7 +166,9 @@ func (m *Modules) Apply(ctx context.Context, r pipeline.ModuleRequest) (pipeline
 		return pipeline.ModuleOutputs{}, pipeline.During(op, err)
 	}
 	var out pipeline.ModuleOutputs
-	err = m.change(ctx, op, r.Environment, r.Log, in, func(ctx context.Context, c *change) error {
+	site := m.site(r.Environment)
+	site.spot = spotOf(r.Environment, r.Facts)
+	err = m.change(ctx, op, site, r.Log, in, func(ctx context.Context, c *change) error {
 		err := c.apply(ctx, in, data, r.AllowDestroy, nil)
 		if err == nil {
 			out, err = expandOutputs(c.site.Outputs)
@@ -179,11 +181,11 @@ func (m *Modules) Apply(ctx context.Context, r pipeline.ModuleRequest) (pipeline
 // Revert implements pipeline.Modules.
 func (m *Modules) Revert(ctx context.Context, environment string, log io.Writer) error {
 	const op = "revert module"
-	return m.change(ctx, op, environment, log, nil, func(ctx context.Context, c *change) error {
+	return m.change(ctx, op, m.site(environment), log, nil, func(ctx context.Context, c *change) error {
 		if c.site.Serving == nil {
 			return c.destroy(ctx)
 		}
-		data, err := m.storedPackage(ctx, environment, c.site.Serving.Package)
+		data, err := m.storedPackage(ctx, c.site.spot, c.site.Serving.Package)
 		if err != nil {
 			return err
 		}
@@ -194,7 +196,7 @@ func (m *Modules) Revert(ctx context.Context, environment string, log io.Writer)
 
 // Destroy implements pipeline.Modules.
 func (m *Modules) Destroy(ctx context.Context, environment string, log io.Writer) error {
-	return m.change(ctx, "destroy module", environment, log, nil, func(ctx context.Context, c *change) error { return c.destroy(ctx) })
+	return m.change(ctx, "destroy module", m.site(environment), log, nil, func(ctx context.Context, c *change) error { return c.destroy(ctx) })
 }
 
 // Keep implements pipeline.Modules.
@@ -217,7 +219,7 @@ func (m *Modules) Keep(ctx context.Context, environment string) error {
 
 // Outputs implements pipeline.Modules.
 func (m *Modules) Outputs(ctx context.Context, environment string) (pipeline.ModuleOutputs, error) {
-	s, _, err := load(ctx, m.config.Store, environment)
+	s, _, _, err := find(ctx, m.config.Store, environment)
 	if err != nil {
 		return pipeline.ModuleOutputs{}, err
 	}
@@ -229,15 +231,15 @@ func (m *Modules) Outputs(ctx context.Context, environment string) (pipeline.Mod
 
 // Environments implements pipeline.Modules.
 func (m *Modules) Environments(ctx context.Context) ([]string, error) {
-	keys, err := m.config.Store.List(ctx, "")
-	if err != nil {
-		return nil, err
-	}
 	var all []string
-	for _, key := range keys {
-		if escaped, ok := strings.CutSuffix(key, siteObject); ok {
-			name, err := url.PathUnescape(escaped)
-			if err == nil {
+	for _, kind := range []string{ofPeople, ofStages} {
+		keys, err := m.config.Store.List(ctx, kind)
+		if err != nil {
+			return nil, err
+		}
+		for _, key := range keys {
+			escaped, ok := strings.CutSuffix(strings.TrimPrefix(key, kind), siteObject)
+			if name, err := url.PathUnescape(escaped); ok && err == nil {
 				all = append(all, name)
 			}
 		}
@@ -250,10 +252,10 @@ func (m *Modules) site(environment string) *keptSite {
 }
 
 // storedPackage returns a package that is kept with an environment.
-func (m *Modules) storedPackage(ctx context.Context, environment, digest string) ([]byte, error) {
-	data, _, err := m.config.Store.Get(ctx, packageKey(environment, digest))
+func (m *Modules) storedPackage(ctx context.Context, at spot, digest string) ([]byte, error) {
+	data, _, err := m.config.Store.Get(ctx, at.pack(digest))
 	if pipeline.IsNotFound(err) || err == nil && digestOf(data) != digest {
-		return nil, pipeline.Errorf(pipeline.CodeCorrupt, "read package of module", "the package %s of environment %s is missing or damaged", digest, environment).
+		return nil, pipeline.Errorf(pipeline.CodeCorrupt, "read package of module", "%s is missing or damaged", at.pack(digest)).
 			WithHint("Apply the module once more: that stores its package.")
 	}
 	return data, err
@@ -261,12 +263,12 @@ func (m *Modules) storedPackage(ctx context.Context, environment, digest string)
 
 // tidy removes the packages that are not needed any more.
 func (m *Modules) tidy(ctx context.Context, site *keptSite) error {
-	keys, err := m.config.Store.List(ctx, escape(site.environment)+packageObject)
+	keys, err := m.config.Store.List(ctx, site.spot.packages())
 	if err != nil {
 		return err
 	}
 	for _, key := range keys {
-		needed := func(in *inputs) bool { return in != nil && packageKey(site.environment, in.Package) == key }
+		needed := func(in *inputs) bool { return in != nil && site.spot.pack(in.Package) == key }
 		if !needed(site.Applied) && !needed(site.Serving) {
 			err = errors.Join(err, m.config.Store.Delete(ctx, key))
 		}

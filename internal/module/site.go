@@ -71,31 +71,47 @@ func texts(value json.RawMessage) []string {
 	return all
 }
 
+// spot is where the objects of an environment are in the store. Those of stages are apart from
+// those of people's environments, so that a platform can keep production's passwords from who
+// may only launch environments.
+type spot string
+
 const (
+	ofStages      = "stages/"
+	ofPeople      = "environments/"
 	siteObject    = "/site.json"
 	packageObject = "/packages/"
 )
 
-func siteKey(environment string) string { return escape(environment) + siteObject }
-
-func packageKey(environment, digest string) string {
-	return escape(environment) + packageObject + strings.ReplaceAll(digest, ":", "-")
+// spotOf returns where an environment is that a request says all of.
+func spotOf(environment string, facts pipeline.ModuleFacts) spot {
+	if facts.Stage != "" {
+		return spot(ofStages + escape(environment))
+	}
+	return spot(ofPeople + escape(environment))
 }
 
-// kept is the site of an environment as it was read, to be changed under leases.
+func (s spot) site() string { return string(s) + siteObject }
+
+func (s spot) packages() string { return string(s) + packageObject }
+
+func (s spot) pack(digest string) string { return s.packages() + strings.ReplaceAll(digest, ":", "-") }
+
+// keptSite is the site of an environment as it was read, to be changed under leases.
 type keptSite struct {
 	site
 	environment string
+	spot        spot
 	store       Store
 	fences      []pipeline.Fence
 	writer      string // of the changes that are made now
 	version     string // "" before it exists
 }
 
-// load reads the site of an environment. One that there is none of is empty, with version "".
-func load(ctx context.Context, store Store, environment string) (site, string, error) {
+// load reads the site at a spot. One that there is none of is empty, with version "".
+func load(ctx context.Context, store Store, at spot) (site, string, error) {
 	var s site
-	data, version, err := store.Get(ctx, siteKey(environment))
+	data, version, err := store.Get(ctx, at.site())
 	if pipeline.IsNotFound(err) {
 		return s, "", nil
 	}
@@ -103,9 +119,20 @@ func load(ctx context.Context, store Store, environment string) (site, string, e
 		return s, "", err
 	}
 	if err := json.Unmarshal(data, &s); err != nil {
-		return s, "", pipeline.Errorf(pipeline.CodeCorrupt, "read state of module", "what is kept of environment %s is damaged: %w", environment, err)
+		return s, "", pipeline.Errorf(pipeline.CodeCorrupt, "read state of module", "%s is damaged: %w", at.site(), err)
 	}
 	return s, version, nil
+}
+
+// find reads the site of an environment of which only the ID is known.
+func find(ctx context.Context, store Store, environment string) (site, string, spot, error) {
+	for _, at := range []spot{spot(ofPeople + escape(environment)), spot(ofStages + escape(environment))} {
+		s, version, err := load(ctx, store, at)
+		if err != nil || version != "" {
+			return s, version, at, err
+		}
+	}
+	return site{}, "", spotOf(environment, pipeline.ModuleFacts{}), nil
 }
 
 // admit refuses the change of one who was displaced, and notes the tokens of who was not.
@@ -127,7 +154,12 @@ func (k *keptSite) admit(op string) error {
 // reload reads the site, and checks that whoever changes it may.
 func (k *keptSite) reload(ctx context.Context, op string) error {
 	var err error
-	if k.site, k.version, err = load(ctx, k.store, k.environment); err != nil {
+	if k.spot == "" {
+		k.site, k.version, k.spot, err = find(ctx, k.store, k.environment)
+	} else {
+		k.site, k.version, err = load(ctx, k.store, k.spot)
+	}
+	if err != nil {
 		return err
 	}
 	return k.admit(op)
@@ -144,14 +176,14 @@ func (k *keptSite) save(ctx context.Context, op string) error {
 	if err != nil {
 		return err
 	}
-	version, err := k.store.Put(ctx, siteKey(k.environment), data, k.version)
+	version, err := k.store.Put(ctx, k.spot.site(), data, k.version)
 	if pipeline.CodeOf(err) == pipeline.CodeConflict {
-		present, at, loadErr := load(ctx, k.store, k.environment)
+		present, at, loadErr := load(ctx, k.store, k.spot)
 		if loadErr != nil {
 			return loadErr
 		}
 		if present.Writer == k.writer { // an answer was lost
-			version, err = k.store.Put(ctx, siteKey(k.environment), data, at)
+			version, err = k.store.Put(ctx, k.spot.site(), data, at)
 		} else {
 			for _, f := range k.fences {
 				if newest := present.Fences[f.Key]; f.Token < newest {

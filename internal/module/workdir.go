@@ -57,14 +57,23 @@ func (w *workdir) ephemeral() string { return w.path("ephemeral.tfvars.json") }
 func (m *Modules) openWorkdir(ctx context.Context, environment string, log *runlog.Log) (*workdir, error) {
 	const op = "take working directory of module"
 	w := &workdir{dir: filepath.Join(m.config.Dir, escape(environment))}
-	if err := os.MkdirAll(w.dir, 0o700); err != nil {
-		return nil, pipeline.Errorf(pipeline.CodeFailed, op, "%w", err)
-	}
 	patient, cancel := context.WithTimeout(ctx, m.config.LockWait)
 	defer cancel()
-	var err error
-	if w.lock, err = lockFile(patient, w.path("lock"), "the module of environment "+environment); err != nil {
-		return nil, err
+	for w.lock == nil {
+		file, err := lockFile(patient, w.path("lock"), "the module of environment "+environment)
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // whoever destroyed the environment has removed the directory
+		case err != nil:
+			return nil, err
+		case isAt(file, w.path("lock")):
+			w.lock = file
+			continue
+		default:
+			_ = file.Close()
+		}
+		if err := os.MkdirAll(w.dir, 0o700); err != nil {
+			return nil, pipeline.Errorf(pipeline.CodeFailed, op, "%w", err)
+		}
 	}
 	if err := w.awaitStray(patient, log); err != nil {
 		w.close()
@@ -73,7 +82,33 @@ func (m *Modules) openWorkdir(ctx context.Context, environment string, log *runl
 	return w, nil
 }
 
+// isAt reports whether an open file is the one that has a name.
+func isAt(file *os.File, name string) bool {
+	open, err := file.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Stat(name)
+	return err == nil && os.SameFile(open, named)
+}
+
 func (w *workdir) close() { _ = w.lock.Close() }
+
+// erase removes the directory, the lock last: whoever waits for it sees that it is gone.
+func (w *workdir) erase() error {
+	entries, err := os.ReadDir(w.dir)
+	for _, e := range entries {
+		if name := w.path(e.Name()); name != w.path("lock") {
+			err = errors.Join(err, os.RemoveAll(name))
+		}
+	}
+	if err != nil {
+		return err
+	}
+	err = os.Remove(w.path("lock"))
+	_ = os.Remove(w.dir) // unless somebody has begun anew
+	return err
+}
 
 // awaitStray waits for a Terraform that goes on without a guard: it holds the lock of the
 // state. It is asked to end, once.
