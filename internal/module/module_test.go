@@ -89,7 +89,8 @@ func (w *world) checkout(files map[string]string) string {
 func (w *world) packed(files map[string]string) string {
 	w.Helper()
 	out := filepath.Join(w.TempDir(), "module.tar.gz")
-	w.ok(w.Pack(w.Context(), pipeline.PackRequest{Module: pipeline.Module{Directory: "env"}, Checkout: w.checkout(files), Out: out, Log: &w.log}))
+	_, err := w.Pack(w.Context(), pipeline.PackRequest{Module: pipeline.Module{Directory: "env"}, Checkout: w.checkout(files), Out: out, Log: &w.log})
+	w.ok(err)
 	return out
 }
 
@@ -161,7 +162,7 @@ func TestLife(t *testing.T) {
 		t.Errorf("plan: %+v", plan)
 	}
 	w.exist(dir)
-	_, err = w.Outputs(t.Context(), "e-1")
+	_, err = w.Site(t.Context(), "e-1")
 	w.fails(err, pipeline.CodeNotFound)
 	out, err := w.Apply(t.Context(), r)
 	w.ok(err)
@@ -181,7 +182,8 @@ func TestLife(t *testing.T) {
 	w.exist(dir, "b", "c")
 	w.ok(w.Revert(t.Context(), "e-1", &w.log))
 	w.exist(dir, "a", "b")
-	again, err := w.machine("another").Outputs(t.Context(), "e-1")
+	site, err := w.machine("another").Site(t.Context(), "e-1")
+	again := site.Outputs
 	w.ok(err)
 	if string(again.Others["names"]) != `["a","b"]` {
 		t.Errorf("outputs: %+v", again)
@@ -220,7 +222,7 @@ func TestPackRefuses(t *testing.T) {
 		"inner":    {map[string]string{"env/main.tf": "module \"a\" {\n  source = \"../db\"\n}", "db/main.tf": "locals {\n  a = nothing.at.all\n}\n"}, []string{"db/main.tf, line 2"}},
 		"pipeline": {map[string]string{"env/main.tf": "terraform {\n  required_providers {\n    penstock = {\n      source = \"penstock-io/penstock\"\n    }\n  }\n}"}, []string{"can't have pipelines of its own"}},
 	} {
-		err := w.Pack(t.Context(), pipeline.PackRequest{Module: pipeline.Module{Directory: "env"}, Checkout: w.checkout(c.files), Out: filepath.Join(t.TempDir(), "out")})
+		_, err := w.Pack(t.Context(), pipeline.PackRequest{Module: pipeline.Module{Directory: "env"}, Checkout: w.checkout(c.files), Out: filepath.Join(t.TempDir(), "out")})
 		if pipeline.CodeOf(err) != pipeline.CodeInvalid {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -256,7 +258,8 @@ variable "size" { type = string }
 	}
 	pack := func() string {
 		out := filepath.Join(t.TempDir(), "out")
-		w.ok(w.Pack(t.Context(), pipeline.PackRequest{Module: pipeline.Module{Directory: "env"}, Checkout: w.checkout(files), Within: "infra", Out: out, Log: &w.log}))
+		_, err := w.Pack(t.Context(), pipeline.PackRequest{Module: pipeline.Module{Directory: "env"}, Checkout: w.checkout(files), Within: "infra", Out: out, Log: &w.log})
+		w.ok(err)
 		return out
 	}
 	one, other := pack(), pack()
