@@ -24,10 +24,10 @@ type Build struct {
 	Directory string         `json:"directory,omitempty"` // of the repository, in which steps run; empty for its root
 	Authors   []string       `json:"authors,omitempty"`   // and committers of the commits since the build before
 	BaseImage string         `json:"base_image,omitempty"`
-	Artifact  *Artifact      `json:"artifact,omitempty"` // once the commit stage passed
-	Module    *ModulePackage `json:"module,omitempty"`   // once the commit stage passed, of a pipeline with a module
-	Image     string         `json:"image,omitempty"`    // application image, once a stage baked it
-	BakedBy   string         `json:"baked_by,omitempty"` // that stage
+	Artifact  *Artifact      `json:"artifact,omitempty"`                      // once the commit stage passed
+	Module    *ModulePackage `json:"module,omitempty" shape:"module_package"` // once the commit stage passed, of a pipeline with a module
+	Image     string         `json:"image,omitempty"`                         // application image, once a stage baked it
+	BakedBy   string         `json:"baked_by,omitempty"`                      // that stage
 	CreatedAt time.Time      `json:"created_at"`
 	CreatedBy string         `json:"created_by,omitempty"`
 }

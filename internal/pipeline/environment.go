@@ -55,8 +55,8 @@ type Environment struct {
 	Healthy    int                `json:"-"`         // of the instances, as the platform says when it is asked; never recorded
 	Status     EnvironmentStatus  `json:"status"`
 	Endpoint   string             `json:"endpoint,omitempty"`
-	Module     *EnvironmentModule `json:"module,omitempty"` // that makes its infrastructure; nil for none
-	Reason     string             `json:"reason,omitempty"` // of a status that needs one
+	Module     *EnvironmentModule `json:"module,omitempty" shape:"environment_module"` // that makes its infrastructure; nil for none
+	Reason     string             `json:"reason,omitempty"`                            // of a status that needs one
 	CreatedAt  time.Time          `json:"created_at"`
 	TTL        time.Duration      `json:"ttl,omitempty"`
 	ExpiresAt  time.Time          `json:"expires_at,omitzero"`

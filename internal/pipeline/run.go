@@ -67,7 +67,7 @@ type Run struct {
 	Fleet       string         `json:"fleet,omitempty"`                               // the fleet that the run brought up there
 	Image       string         `json:"image,omitempty"`                               // image that the run baked
 	Artifact    *Artifact      `json:"artifact,omitempty"`                            // artifact that the run stored
-	Module      *ModulePackage `json:"module,omitempty"`                              // module that the run stored
+	Module      *ModulePackage `json:"module,omitempty" shape:"module_package"`       // module that the run stored
 	Steps       []StepResult   `json:"steps,omitempty"`
 	// UnderWay is the step that has begun and has no result yet. On a run that has ended, it
 	// is the step in which its process died.
@@ -107,7 +107,7 @@ const (
 type Inputs struct {
 	Artifact string `json:"artifact,omitempty"` // digest
 	Image    string `json:"image,omitempty"`
-	Module   string `json:"module,omitempty"` // digest
+	Module   string `json:"module,omitempty" shape:"module_digest"` // digest of the module
 }
 
 // StepResult is the outcome of one step.

@@ -77,7 +77,7 @@ type Components struct {
 	Configuration  string `json:"configuration"`
 	Infrastructure string `json:"infrastructure"`
 	Data           string `json:"data"`
-	Module         string `json:"module,omitempty"`
+	Module         string `json:"module,omitempty"` // only where patterns say which files are the module's
 }
 
 // Component is one part of a system: its name, and the digest of its files.
