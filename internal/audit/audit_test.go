@@ -13,11 +13,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/audit"
 	"github.com/penstock-io/terraform-provider-penstock/internal/bootstrap"
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/iamtest"
 )
 
 func TestMain(m *testing.M) { os.Exit(cloudtest.Main(m)) }
@@ -94,4 +96,18 @@ func TestAsk(t *testing.T) {
 	narrow := strings.ReplaceAll(bootstrap.Template(), "ec2:StopInstances", "ec2:RebootInstances")
 	c.SetTemplate(narrow)
 	expect(cloudtest.Owner, "roles", audit.Bad, "DeployerRole may not call ec2:StopInstances")
+	c.SetTemplate(bootstrap.Template())
+
+	// What bounds the roles withholds.
+	out, err := iam.NewFromConfig(c.Own()).CreatePolicy(ctx, &iam.CreatePolicyInput{PolicyName: aws.String("boundary"), PolicyDocument: aws.String(
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"ec2:StopInstances","Resource":"*"}]}`)})
+	must(err)
+	c.Given(map[string]string{"PermissionsBoundary": aws.ToString(out.Policy.Arn), "RolePath": "/acme/"})
+	made = stackOf(t, c, made.PublicSubnets[0], made.VPC)
+	expect(cloudtest.Owner, "roles", audit.Bad, ":role/acme/penstock-DeployerRole may not call ec2:StopInstances: its permissions boundary")
+	expect(cloudtest.Owner, "roles", audit.Good, "ApproverRole may do all")
+	all := iamtest.Statement{Effect: "Allow", Actions: []string{"*"}, Resources: []string{"*"}}
+	c.SetOrganization(iamtest.Policy{all, {Effect: "Deny", Actions: []string{"sns:Publish"}, Resources: []string{"*"}}})
+	expect(cloudtest.Owner, "roles", audit.Bad, "DeployerRole may not call sns:Publish: a policy of the organization")
+	expect(cloudtest.Owner, "roles", audit.Bad, "DeployerRole may not call ec2:StopInstances: its permissions boundary")
 }

@@ -58,6 +58,8 @@ type Parameters struct {
 	OIDCProvider   string            // ARN of a provider whose OIDCSubjects may take that role with web identity; default none
 	OIDCSubjects   []string          // with * and ?
 	OIDCAudience   string            // of their tokens; default "sts.amazonaws.com"
+	Boundary       string            // ARN of a policy that bounds all roles; default none
+	RolePath       string            // of all roles and instance profiles; default "/"
 	Tags           map[string]string // of the stack, and so of what it makes; nil: those it has
 	Repository     string            // git repository, by HTTPS, of the configuration that AWS applies by itself; default none
 	Ref            string            // branch or tag of it; default "main"
@@ -267,6 +269,8 @@ func (p Parameters) expand(stack *types.Stack) []types.Parameter {
 	set("OidcProvider", p.OIDCProvider)
 	set("OidcSubjects", strings.Join(p.OIDCSubjects, ","))
 	set("OidcAudience", p.OIDCAudience)
+	set("PermissionsBoundary", p.Boundary)
+	set("RolePath", p.RolePath)
 	set("ParameterPath", p.ParameterPath)
 	set("Repository", p.Repository)
 	set("RepositoryRef", p.Ref)

@@ -65,6 +65,9 @@ func (s *Stack) Plan(ctx context.Context, p Parameters) (*Changes, error) {
 	if err := s.plannable(found); err != nil {
 		return nil, err
 	}
+	if err := p.checkPath(found); err != nil {
+		return nil, err
+	}
 	c := &Changes{stack: s, New: found == nil || found.StackStatus == types.StackStatusReviewInProgress}
 	input := &cloudformation.CreateChangeSetInput{
 		StackName: aws.String(s.name), ChangeSetType: types.ChangeSetTypeUpdate,

@@ -120,6 +120,7 @@ func (a *account) executeChangeSet(r *request) answer {
 		return updated
 	}
 	a.bootstrapped(r, string(id[1]), template)
+	a.bind(r)
 	for _, err := range a.roles().stack.Beyond(0) {
 		a.fault("IAM refuses what the stack makes: %v", err)
 	}
