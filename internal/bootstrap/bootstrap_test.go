@@ -349,3 +349,15 @@ func TestTrustParameters(t *testing.T) {
 		}
 	}
 }
+
+// A new stack has a name that what it makes can be named after. One that is there keeps its own.
+func TestLongName(t *testing.T) {
+	t.Parallel()
+	name := strings.Repeat("a", 51)
+	_, err := bootstrap.NewWith(newFake(t, ""), nil, name, 1).Plan(t.Context(), bootstrap.Parameters{})
+	check(t, err, pipeline.CodeInvalid, "51 characters", "at most 50")
+	f := newFake(t, types.StackStatusCreateComplete)
+	changes, err := bootstrap.NewWith(f, f, name, 1).Plan(t.Context(), bootstrap.Parameters{})
+	must(t, err)
+	must(t, changes.Discard(t.Context()))
+}

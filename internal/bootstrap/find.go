@@ -39,6 +39,7 @@ type Resources struct {
 	LoadBalancerSecurityGroup string   `json:"load_balancer_security_group,omitempty"`
 	SchedulerRole             string   `json:"scheduler_role,omitempty"`
 	LauncherSchedulerRole     string   `json:"launcher_scheduler_role,omitempty"` // empty before version 3
+	LauncherScheduleGroup     string   `json:"launcher_schedule_group,omitempty"` // of EventBridge Scheduler; name; empty before version 5
 	ApproverRole              string   `json:"approver_role,omitempty"`
 	DeployerRole              string   `json:"deployer_role,omitempty"`
 	LauncherRole              string   `json:"launcher_role,omitempty"`
@@ -114,7 +115,7 @@ func (s *Stack) resources(found *types.Stack, version int) Resources {
 		TestInstanceRole: o["TestInstanceRole"], BuilderInstanceRole: o["BuilderInstanceRole"],
 		TestSecurityGroup:     o["TestSecurityGroup"],
 		InstanceSecurityGroup: o["InstanceSecurityGroup"], LoadBalancerSecurityGroup: o["LoadBalancerSecurityGroup"], BuilderSecurityGroup: o["BuilderSecurityGroup"],
-		SchedulerRole: o["SchedulerRole"], LauncherSchedulerRole: o["LauncherSchedulerRole"], ApproverRole: o["ApproverRole"], DeployerRole: o["DeployerRole"],
+		SchedulerRole: o["SchedulerRole"], LauncherSchedulerRole: o["LauncherSchedulerRole"], LauncherScheduleGroup: o["LauncherScheduleGroup"], ApproverRole: o["ApproverRole"], DeployerRole: o["DeployerRole"],
 		LauncherRole: o["LauncherRole"], RunnerRole: o["RunnerRole"],
 		RunnerProject: o["RunnerProject"], StepRole: o["StepRole"], ApplyProject: o["ApplyProject"], CILogGroup: o["CiLogGroup"],
 	}

@@ -68,6 +68,9 @@ func (s *Stack) Plan(ctx context.Context, p Parameters) (*Changes, error) {
 	if err := p.checkPath(found); err != nil {
 		return nil, err
 	}
+	if found == nil && len(s.name) > newNameLength {
+		return nil, pipeline.Errorf(pipeline.CodeInvalid, "name stack", "%q has %d characters, and what the stack makes is named after it", s.name, len(s.name)).WithHint("Use at most %d.", newNameLength)
+	}
 	c := &Changes{stack: s, New: found == nil || found.StackStatus == types.StackStatusReviewInProgress}
 	input := &cloudformation.CreateChangeSetInput{
 		StackName: aws.String(s.name), ChangeSetType: types.ChangeSetTypeUpdate,

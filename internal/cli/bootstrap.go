@@ -310,7 +310,7 @@ func (o *bootstrapOptions) print(r bootstrap.Resources) error {
 		{"test instance profile", r.TestInstanceProfile}, {"builder instance profile", r.BuilderInstanceProfile},
 		{"instance security group", r.InstanceSecurityGroup}, {"test security group", r.TestSecurityGroup}, {"builder security group", r.BuilderSecurityGroup}, {"load balancer security group", r.LoadBalancerSecurityGroup},
 		{"approver role", r.ApproverRole}, {"deployer role", r.DeployerRole}, {"launcher role", r.LauncherRole}, {"runner role", r.RunnerRole},
-		{"scheduler role", r.SchedulerRole}, {"launcher scheduler role", r.LauncherSchedulerRole}, {"step role", r.StepRole}, {"runner project", r.RunnerProject}, {"apply project", r.ApplyProject}, {"ci log group", r.CILogGroup},
+		{"scheduler role", r.SchedulerRole}, {"launcher scheduler role", r.LauncherSchedulerRole}, {"launcher schedule group", r.LauncherScheduleGroup}, {"step role", r.StepRole}, {"runner project", r.RunnerProject}, {"apply project", r.ApplyProject}, {"ci log group", r.CILogGroup},
 	} {
 		if row[1] != "" {
 			t.row(row[0], row[1])

@@ -49,6 +49,7 @@ type account struct {
 	snapshots    map[string]map[string]bool // accounts that may use them, by snapshot
 	copying      sync.Mutex
 	schedules    map[string]schedule  // by name
+	scheduling   sync.Once            // makes the group of launchers' schedules
 	listeners    map[string]*listener // by ARN
 	projects     map[string]Project   // of CodeBuild, by name
 	builds       map[string]*build    // by ID
