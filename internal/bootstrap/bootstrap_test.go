@@ -265,6 +265,7 @@ func TestParametersThatCannotBe(t *testing.T) {
 		"https://me:":   {Repository: "https://me:secret@example.com/a.git"},
 		"not in the":    {Repository: "https://example.com/a.git", Directory: "../b"},
 		"with a path":   {Repository: "https://example.com/a.git", Token: "token"},
+		`"hook"`:        {Repository: "https://example.com/a.git", Webhook: "hook"},
 		"version":       {Repository: "https://example.com/a.git", Terraform: "1.14"},
 		"interval of 1": {Repository: "https://example.com/a.git", Every: 1},
 		"4 zones":       {Zones: 4},
@@ -293,6 +294,10 @@ func TestParametersOfAConfiguration(t *testing.T) {
 	f := newFake(t, types.StackStatusCreateComplete)
 	_, err := f.stackOf().Plan(t.Context(), bootstrap.Parameters{Every: 10})
 	check(t, err, pipeline.CodeInvalid, "need --repository", "repository")
+	_, err = f.stackOf().Plan(t.Context(), bootstrap.Parameters{Webhook: "/ci/webhook-secret"})
+	check(t, err, pipeline.CodeInvalid, "need --repository", "repository")
+	_, err = f.stackOf().Plan(t.Context(), bootstrap.Parameters{Repository: "https://example.com/a.git", Webhook: "/ci/webhook-secret", Table: "old"})
+	check(t, err, pipeline.CodeInvalid, "table of the stack's own", "every few minutes")
 	_, err = f.stackOf().Plan(t.Context(), bootstrap.Parameters{Parts: []bootstrap.Part{bootstrap.PartCI}, Repository: "https://example.com/a.git", Ref: "live", Directory: "d", Token: "/t", Terraform: "1.14.0", Every: 10})
 	must(t, err)
 	f.stack.Parameters = f.made[0].Parameters

@@ -47,6 +47,7 @@ type Resources struct {
 	RunnerProject             string   `json:"runner_project,omitempty"` // of CodeBuild, that runs steps; name
 	StepRole                  string   `json:"step_role,omitempty"`      // of those steps
 	ApplyProject              string   `json:"apply_project,omitempty"`  // of CodeBuild, that applies the configuration; name
+	WebhookURL                string   `json:"webhook_url,omitempty"`    // where servers of repositories tell of pushes
 	CILogGroup                string   `json:"ci_log_group,omitempty"`   // of both projects; name
 }
 
@@ -117,7 +118,7 @@ func (s *Stack) resources(found *types.Stack, version int) Resources {
 		InstanceSecurityGroup: o["InstanceSecurityGroup"], LoadBalancerSecurityGroup: o["LoadBalancerSecurityGroup"], BuilderSecurityGroup: o["BuilderSecurityGroup"],
 		SchedulerRole: o["SchedulerRole"], LauncherSchedulerRole: o["LauncherSchedulerRole"], LauncherScheduleGroup: o["LauncherScheduleGroup"], ApproverRole: o["ApproverRole"], DeployerRole: o["DeployerRole"],
 		LauncherRole: o["LauncherRole"], RunnerRole: o["RunnerRole"],
-		RunnerProject: o["RunnerProject"], StepRole: o["StepRole"], ApplyProject: o["ApplyProject"], CILogGroup: o["CiLogGroup"],
+		RunnerProject: o["RunnerProject"], StepRole: o["StepRole"], ApplyProject: o["ApplyProject"], WebhookURL: o["WebhookUrl"], CILogGroup: o["CiLogGroup"],
 	}
 }
 

@@ -84,6 +84,9 @@ func (s *Stack) Plan(ctx context.Context, p Parameters) (*Changes, error) {
 	if err := p.applies(input.Parameters); err != nil {
 		return nil, err
 	}
+	if err := p.checkWebhook(input.Parameters); err != nil {
+		return nil, err
+	}
 	if err := p.checkPrivate(input.Parameters); err != nil {
 		return nil, err
 	}
