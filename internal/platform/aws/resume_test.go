@@ -132,7 +132,7 @@ func TestShiftEndsAfterKill(t *testing.T) {
 		t.Errorf("resumed, the shift went through its steps again:\n%s", b.log)
 	}
 	// As it is between the tags and what comes after them: no schedule yet.
-	b.must(b.stack.Unschedule(t.Context(), "f-1", "kept"))
+	b.must(b.stack.Unschedule(t.Context(), "f-1", "kept", "production"))
 	for range 2 {
 		report, err := b.Shift(t.Context(), "e-1", "f-2", traffic)
 		b.must(err)

@@ -329,7 +329,7 @@ func (e *group) fleets(ctx context.Context) ([]string, error) {
 // template.
 func (e *group) remove(ctx context.Context, fleet string) error {
 	for _, kind := range []string{kindKept, kindGroup} {
-		if err := e.stack.Unschedule(ctx, fleet, kind); err != nil {
+		if err := e.stack.Forget(ctx, fleet, kind); err != nil {
 			return err
 		}
 	}
@@ -344,7 +344,7 @@ func (e *group) remove(ctx context.Context, fleet string) error {
 
 // Destroy removes everything of the environment that is behind a load balancer, with it.
 func (e *group) Destroy(ctx context.Context) error {
-	if err := e.stack.Unschedule(ctx, e.environment, kindBalancer); err != nil {
+	if err := e.stack.Forget(ctx, e.environment, kindBalancer); err != nil {
 		return err
 	}
 	op := "destroy environment " + e.environment

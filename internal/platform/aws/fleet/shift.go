@@ -73,7 +73,7 @@ func (s *shift) over(ctx context.Context) error {
 	if err := s.watch.look(ctx); err != nil {
 		return err
 	}
-	if err := s.stack.Unschedule(ctx, s.fleet, kindKept); err != nil { // what serves is never ended by one
+	if err := s.stack.Unschedule(ctx, s.fleet, kindKept, s.stage); err != nil { // what serves is never ended by one
 		return err
 	}
 	if n := len(s.before) + 1; n > maxTargets {

@@ -185,18 +185,18 @@ func (e *single) endAt(ctx context.Context, fleet, stage string, at time.Time, i
 // end ends instances, and the schedules of their ends, also of those that have ended
 // already. Those of groups are ended without: theirs are others.
 func (e *single) end(ctx context.Context, list []types.Instance) error {
-	fleets := map[string]bool{}
+	fleets := map[string]string{} // stages, by fleet
 	var left []string
 	for _, i := range list {
 		if instance.Ended(i) == nil {
 			left = append(left, instance.ID(i))
 		}
 		if stack.Tag(i.Tags, instance.TagGroup) == "" {
-			fleets[stack.Tag(i.Tags, TagFleet)] = true
+			fleets[stack.Tag(i.Tags, TagFleet)] = stack.Tag(i.Tags, stack.TagStage)
 		}
 	}
 	for _, fleet := range stack.Sorted(fleets) {
-		if err := e.stack.Unschedule(ctx, fleet, kindInstances); err != nil {
+		if err := e.stack.Unschedule(ctx, fleet, kindInstances, fleets[fleet]); err != nil {
 			return err
 		}
 	}
