@@ -195,6 +195,9 @@ type Command struct {
 	// Everywhere runs the command in each instance, one after another, until one fails.
 	// Otherwise it runs in one.
 	Everywhere bool
+	// System has the command run as the owner of the machine, where that is another than the
+	// service's user: it is Penstock's own.
+	System bool
 }
 
 // BakeRequest asks for an image. Exactly one of Tree, Image and Environment says

@@ -347,7 +347,7 @@ func (a *account) createImage(r *request) answer {
 	id := string(m[1])
 	if i != nil {
 		dir := filepath.Join(a.dir, "images", id)
-		if err := os.CopyFS(dir, os.DirFS(i.root)); err != nil {
+		if err := copyFiles(dir, i.root); err != nil {
 			a.cloud.logf("copy the files of instance %s: %v", i.id, err)
 		}
 		for _, name := range []string{".bin", "run", "proc"} {

@@ -11,7 +11,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -80,7 +79,7 @@ func (a imageAPI) copyImage(r *request) answer {
 		return got
 	}
 	id := string(m[1])
-	if err := os.CopyFS(filepath.Join(a.dir, "images", id), os.DirFS(filepath.Join(a.dir, "images", r.form.Get("SourceImageId")))); err != nil {
+	if err := copyFiles(filepath.Join(a.dir, "images", id), filepath.Join(a.dir, "images", r.form.Get("SourceImageId"))); err != nil {
 		a.cloud.logf("copy the files of image %s: %v", id, err)
 	}
 	a.changeImage(id, func(i *image) { i.available = time.Now().Add(a.cloud.paced().Image) })

@@ -154,8 +154,8 @@ func (f *Fleets) Starting(ctx context.Context) (map[string]pipeline.EnvironmentR
 	return reports, nil
 }
 
-// Exec runs a command in the root of the service on the fleet's first instance, or on
-// each, and returns its exit status.
+// Exec runs a command as the service's user, in the root of the service, on the fleet's
+// first instance, or on each, and returns its exit status.
 func (f *Fleets) Exec(ctx context.Context, environment, fleet string, c pipeline.Command, log io.Writer) (int, error) {
 	list, err := f.services.list(ctx, environment, stack.Filter("tag:"+TagFleet, fleet))
 	if err != nil {
@@ -167,9 +167,14 @@ func (f *Fleets) Exec(ctx context.Context, environment, fleet string, c pipeline
 	if len(list) == 0 {
 		return 0, noFleet("run command", environment, fleet)
 	}
-	script := instance.Preamble + variables() + instance.Exports(c.Env)
+	script := instance.Exports(c.Env)
 	if c.Dir != "" {
 		script += "cd " + instance.Quote(c.Dir) + "\n"
+	}
+	if script += c.Line; c.System {
+		script = instance.Preamble + script
+	} else {
+		script = asService(script)
 	}
 	if !c.Everywhere {
 		list = list[:1]
@@ -177,7 +182,7 @@ func (f *Fleets) Exec(ctx context.Context, environment, fleet string, c pipeline
 	what := "step " + cmp.Or(c.Name, "command")
 	for _, on := range list {
 		exit, _, err := f.instances.Execute(ctx, instance.ID(on), instance.Command{
-			What: what, Stage: stack.Tag(on.Tags, stack.TagStage), Script: script + c.Line, Timeout: c.Timeout, Secrets: c.Secrets, Mask: c.Mask, Log: log, Live: true,
+			What: what, Stage: stack.Tag(on.Tags, stack.TagStage), Script: script, Timeout: c.Timeout, Secrets: c.Secrets, Mask: c.Mask, Log: log, Live: true,
 		})
 		if err != nil || exit != 0 {
 			return exit, err

@@ -185,7 +185,7 @@ func (e *group) awaitTargets(ctx context.Context, r pipeline.FleetRequest, up ri
 		tail = e.services.printed(ctx, list[0])
 	}
 	return pipeline.Errorf(pipeline.CodeFailed, opPrepare, "%w%s", err, instance.LastLines(tail)).
-		WithHint("Let the service listen on $HOST:$PORT, or correct health_check or raise its start_timeout.")
+		WithHint("Let the service listen on $HOST:$PORT, or correct health_check or raise its start_timeout.%s", userHint(tail))
 }
 
 // Resize changes the size of the group that serves, and how it follows the load.
