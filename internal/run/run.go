@@ -244,7 +244,7 @@ func (a *attempt) steps(ctx context.Context) error {
 	for i, step := range steps {
 		req := pipeline.StepRequest{
 			Step: step, Run: a.run.ID, Runner: a.stage.Runner, Checkout: a.checkout(), Env: env, Secrets: a.secrets.step(i),
-			Mask: a.secrets.all(), Endpoint: a.fleet.Endpoint, Before: before, Log: a.log.raw, Styles: true,
+			Mask: a.secrets.all(), Endpoint: a.fleet.Endpoint, Host: a.fleet.Host, Before: before, Log: a.log.raw, Styles: true,
 		}
 		if a.env != nil {
 			req.Exec = func(ctx context.Context, c pipeline.Command, log io.Writer) (int, error) {
@@ -283,6 +283,9 @@ func (a *attempt) variables(ctx context.Context) (map[string]string, error) {
 		"PENSTOCK_REVISION": a.build.Revision.Commit,
 		"PENSTOCK_ENDPOINT": a.fleet.Endpoint,
 		"PENSTOCK_ROOT":     a.checkout(),
+	}
+	if a.fleet.Host != "" {
+		env["PENSTOCK_ENDPOINT_HOST"] = a.fleet.Host
 	}
 	if a.stage.Source != nil {
 		env["PENSTOCK_REVISION"] = a.stage.Source.Commit

@@ -4,6 +4,7 @@
 package cloudtest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -137,6 +138,16 @@ func copyFiles(to, from string) error {
 		return fmt.Errorf("%w: %s", err, out)
 	}
 	return nil
+}
+
+// Dir returns a directory of the test's where all users of instances may read and write.
+func (c *Cloud) Dir() string {
+	c.t.Helper()
+	dir := c.t.TempDir()
+	if err := errors.Join(open(dir), os.Chmod(dir, 0o777)); err != nil {
+		c.t.Fatal(err)
+	}
+	return dir
 }
 
 // open lets all users into a directory that was made for one, and into those above it: an

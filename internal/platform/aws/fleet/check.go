@@ -28,6 +28,8 @@ func Check(e pipeline.EnvironmentSpec) error {
 			"environment.env_wo can't be used on AWS: instances that start later would not have the values")
 	case e.Balancer != nil && e.Balancer.RedirectHTTP && e.Certificate == "":
 		return invalid("Set environment.certificate, or remove it.", "environment.load_balancer.redirect_http needs a certificate: there is no HTTPS to redirect to")
+	case e.Balancer != nil && e.Balancer.Host != "" && e.Certificate == "":
+		return invalid("Set environment.certificate, or remove it.", "environment.load_balancer.host %q needs a certificate that covers it", e.Balancer.Host)
 	case e.Address != "":
 		return invalid("Remove it.", "environment.address %q has no meaning on AWS", e.Address)
 	case e.TrustedProxies != nil:

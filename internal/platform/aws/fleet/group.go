@@ -74,7 +74,9 @@ func (e *group) Prepare(ctx context.Context, r *pipeline.FleetRequest) (pipeline
 	if err := e.scaling.replaceUnhealthy(ctx, r.Fleet); err != nil {
 		return pipeline.Fleet{}, err
 	}
-	return pipeline.Fleet{ID: r.Fleet, Endpoint: lb.endpoint(front{port: lb.testPort})}, nil
+	f := pipeline.Fleet{ID: r.Fleet}
+	f.Endpoint, f.Host = e.balancers.candidate(ctx, lb, *r)
+	return f, nil
 }
 
 // plan returns what the group of a fleet is to be like. What of the group that serves can't
