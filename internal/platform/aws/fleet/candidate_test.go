@@ -36,8 +36,8 @@ func TestCandidate(t *testing.T) {
 		{b.Cloud.Certificate("*.example.com", "shop.example.com", "other.example.com"), "", "", "https://LB:10080", "shop.example.com"},
 		{b.Cloud.Certificate("*.example.com"), "", "", "https://LB:10080", "penstock.example.com"},
 		{b.Cloud.Certificate("*.example.com"), "next.example.com", "", "https://LB:10080", "next.example.com"},
-		{b.Cloud.Certificate("shop.example.com"), "", "shop.example.com", "https://shop.example.com:10443", ""},
-		{b.Cloud.Certificate("*.example.com"), "next.example.com", "next.example.com", "https://next.example.com:10443", ""},
+		{b.Cloud.Certificate("shop.example.com"), "", "shop.example.com", "https://shop.example.com:10080", ""},
+		{b.Cloud.Certificate("*.example.com"), "next.example.com", "next.example.com", "https://next.example.com:10080", ""},
 		{"", "", "", "http://LB:10080", ""},
 	} {
 		r.Certificate, r.Balancer = c.certificate, &pipeline.Balancer{Host: c.host}

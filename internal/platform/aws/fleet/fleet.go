@@ -69,6 +69,7 @@ type Fleets struct {
 	instances *instance.Instances
 	services  *services
 	templates *templates
+	keys      *keys
 	scaling   *scaling
 	balancers *balancers
 	alarms    *alarms
@@ -76,10 +77,11 @@ type Fleets struct {
 
 // New returns the fleets of an installation.
 func New(s *stack.Stack, instances *instance.Instances) *Fleets {
+	k := &keys{stack: s, instances: instances, kms: kms.NewFromConfig(s.Config)}
 	return &Fleets{
-		stack: s, instances: instances,
+		stack: s, instances: instances, keys: k,
 		services:  &services{stack: s, instances: instances},
-		templates: &templates{stack: s, instances: instances, ec2: ec2.NewFromConfig(s.Config), kms: kms.NewFromConfig(s.Config)},
+		templates: &templates{stack: s, instances: instances, ec2: ec2.NewFromConfig(s.Config), keys: k},
 		scaling:   &scaling{stack: s, client: autoscaling.NewFromConfig(s.Config)},
 		balancers: &balancers{stack: s, client: elb.NewFromConfig(s.Config), ec2: ec2.NewFromConfig(s.Config), lookup: net.DefaultResolver.LookupHost},
 		alarms:    &alarms{stack: s, client: cloudwatch.NewFromConfig(s.Config)},
@@ -121,7 +123,7 @@ func (f *Fleets) Destroy(ctx context.Context, environment string) error {
 }
 
 func (f *Fleets) single(environment string) *single {
-	return &single{stack: f.stack, instances: f.instances, services: f.services, environment: environment}
+	return &single{stack: f.stack, instances: f.instances, services: f.services, keys: f.keys, environment: environment}
 }
 
 func (f *Fleets) group(environment string, lb *balancer) *group {
