@@ -68,7 +68,8 @@ func (k *keys) grantOne(ctx context.Context, op, key string, to serviceRole) err
 	})
 	if cloud.Is(err, "InvalidArnException") {
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "%w", err).
-			WithHint("%s was never used in this account. Make its role: aws iam create-service-linked-role --aws-service-name %s", to.what, to.service)
+			WithHint("%s was never used in this account. Make its role: "+
+				"aws iam create-service-linked-role --aws-service-name %s", to.what, to.service)
 	}
 	return cloud.Fault(ctx, op, err)
 }
