@@ -289,6 +289,11 @@ func (p Parameters) expand(stack *types.Stack) []types.Parameter {
 		}
 	}
 	choose("CiPrivate", p.PrivateCI)
+	return listed(values)
+}
+
+// listed returns values as parameters, by name.
+func listed(values map[string]string) []types.Parameter {
 	list := make([]types.Parameter, 0, len(values))
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		list = append(list, types.Parameter{ParameterKey: aws.String(name), ParameterValue: aws.String(values[name])})
