@@ -249,13 +249,15 @@ type FleetRequest struct {
 	Instances    int
 	InstanceType string
 	Machine      Machine
-	Lasting      bool      // its instances may have what production's have, such as its secrets; else they are a test
-	Profile      string    // of the instances; empty: the platform's for what lasts, or for tests
-	Groups       []string  // security groups of the instances; none: the platform's, likewise
-	Address      string    // of the endpoint
-	Port         int       // of the endpoint; 0 means any free one, the same for the environment's life
-	Certificate  string    // with which a new endpoint speaks HTTPS; empty: HTTP
-	Balancer     *Balancer // of the endpoint; nil: the platform's own choice
+	Lasting      bool          // its instances may have what production's have, such as its secrets; else they are a test
+	Profile      string        // of the instances; empty: the platform's for what lasts, or for tests
+	Groups       []string      // security groups of the instances; none: the platform's, likewise
+	Address      string        // of the endpoint
+	Port         int           // of the endpoint; 0 means any free one, the same for the environment's life
+	Certificate  string        // with which a new endpoint speaks HTTPS; empty: HTTP
+	Balancer     *Balancer     // of the endpoint; nil: the platform's own choice
+	Rule         *ListenerRule // by which a listener that exists is the endpoint; nil: the environment gets its own
+	DNS          *AliasRecord  // that leads to the endpoint; nil: none
 	Service      Service
 	Env          map[string]string
 	Secrets      Secrets
@@ -279,6 +281,8 @@ type Traffic struct {
 	Port         int           // of the endpoint from then on; 0 leaves it as it is
 	Certificate  string        // with which the endpoint speaks HTTPS from then on; empty: HTTP
 	Balancer     *Balancer     // of the endpoint from then on; nil: the platform's own choice
+	Rule         *ListenerRule // of the endpoint from then on; of the same listener
+	DNS          *AliasRecord  // that leads to the endpoint from then on; nil: none
 	Steps        []ShiftStep   // before all of it goes; empty: all at once
 	Alarms       []string      // names; one that goes off sends the traffic back
 	KeepPrevious time.Duration // how long the fleet before is kept, so that it can be taken again
@@ -290,6 +294,13 @@ type Traffic struct {
 type Fleet struct {
 	ID       string // that was asked for, or that of a kept fleet of the same things
 	Endpoint string // where this fleet answers before it gets the traffic
+	Header   Header // that requests to Endpoint need to reach this fleet; zero: none
+}
+
+// Header is a header of a request, whose value nobody else knows.
+type Header struct {
+	Name  string // in the canonical form of HTTP
+	Value Secret
 }
 
 // EnvironmentReport is what the platform knows of an environment.

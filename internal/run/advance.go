@@ -110,6 +110,9 @@ func (s *Stages) Check(st *pipeline.State, stage pipeline.Stage) error {
 	if err := pipeline.CheckData(st, stage); err != nil {
 		return err
 	}
+	if err := pipeline.CheckEndpoint(st, stage); err != nil {
+		return err
+	}
 	return s.platform.Check(*stage.Env)
 }
 

@@ -246,6 +246,7 @@ func (a *attempt) steps(ctx context.Context) error {
 			Step: step, Run: a.run.ID, Runner: a.stage.Runner, Checkout: a.checkout(), Env: env, Secrets: a.secrets.step(i),
 			Mask: a.secrets.all(), Endpoint: a.fleet.Endpoint, Before: before, Log: a.log.raw, Styles: true,
 		}
+		headed(&req, a.fleet.Header)
 		if a.env != nil {
 			req.Exec = func(ctx context.Context, c pipeline.Command, log io.Writer) (int, error) {
 				return a.platform.Exec(ctx, a.env.ID, a.fleet.ID, c, log)

@@ -38,7 +38,7 @@ type group struct {
 // Prepare brings up a fleet as an Auto Scaling group whose targets get requests of the test
 // listener only.
 func (e *group) Prepare(ctx context.Context, r *pipeline.FleetRequest) (pipeline.Fleet, error) {
-	lb, err := e.balancers.ensure(ctx, *r)
+	lb, err := e.place(ctx, *r)
 	if err != nil {
 		return pipeline.Fleet{}, err
 	}
@@ -57,7 +57,7 @@ func (e *group) Prepare(ctx context.Context, r *pipeline.FleetRequest) (pipeline
 		return pipeline.Fleet{}, err
 	}
 	stack.Logf(r.Log, "Auto Scaling group %s of %s (%d to %d) of image %s", groupName(r.Fleet), pipeline.Count(up.desired, "instance"), up.least, up.most, r.Image)
-	if err := e.balancers.point(ctx, lb.test, map[string]int32{up.target: 1}); err != nil {
+	if err := e.balancers.try(ctx, lb, *r, up.target); err != nil {
 		return pipeline.Fleet{}, err
 	}
 	if !r.ExpiresAt.IsZero() {
@@ -74,7 +74,26 @@ func (e *group) Prepare(ctx context.Context, r *pipeline.FleetRequest) (pipeline
 	if err := e.scaling.replaceUnhealthy(ctx, r.Fleet); err != nil {
 		return pipeline.Fleet{}, err
 	}
-	return pipeline.Fleet{ID: r.Fleet, Endpoint: lb.endpoint(front{port: lb.testPort})}, nil
+	f := pipeline.Fleet{ID: r.Fleet}
+	f.Endpoint, f.Header = e.balancers.candidate(ctx, lb, *r)
+	return f, nil
+}
+
+// place returns what the requests of the environment come through: a listener that exists, or
+// a load balancer of its own, which is made.
+func (e *group) place(ctx context.Context, r pipeline.FleetRequest) (*balancer, error) {
+	if r.Rule == nil {
+		return e.balancers.ensure(ctx, r)
+	}
+	own, err := e.balancers.findOwn(ctx, e.environment)
+	if err != nil {
+		return nil, err
+	}
+	if own != nil {
+		return nil, invalid("Replace the stage, or give another one that listener.",
+			"environment.listener_arn %q: the environment has a load balancer of its own, %s, and can't move", r.Rule.Listener, own.dns)
+	}
+	return e.balancers.join(ctx, r)
 }
 
 // plan returns what the group of a fleet is to be like. What of the group that serves can't
@@ -219,18 +238,44 @@ func (e *group) Resize(ctx context.Context, to pipeline.Size) error {
 // Discard removes a fleet, unless it has traffic, which the listener alone says for sure.
 func (e *group) Discard(ctx context.Context, fleet string) (last bool, err error) {
 	if len(e.lb.weights) == 0 {
-		return true, nil
+		return e.unserved(ctx, fleet)
 	}
 	target, err := e.balancers.target(ctx, fleet)
 	if err != nil || e.lb.weights[target] > 0 {
 		return false, err
 	}
 	if target != "" && e.lb.test != "" {
-		if err := e.balancers.point(ctx, e.lb.test, nil); err != nil {
+		if err := e.balancers.untry(ctx, e.lb); err != nil {
 			return false, err
 		}
 	}
 	return false, e.remove(ctx, fleet)
+}
+
+// unserved reports whether no other fleet of the environment serves. Behind a listener that
+// exists one may, whose rule somebody has removed: it must not go.
+func (e *group) unserved(ctx context.Context, fleet string) (bool, error) {
+	if e.lb.given == nil {
+		return true, nil
+	}
+	list, err := e.scaling.of(ctx, e.environment)
+	if err != nil {
+		return false, err
+	}
+	for _, g := range list {
+		if g.serving && !g.ending {
+			if g.fleet == fleet {
+				return false, nil
+			}
+			if e.lb.test != "" {
+				if err := e.balancers.untry(ctx, e.lb); err != nil {
+					return false, err
+				}
+			}
+			return false, e.remove(ctx, fleet)
+		}
+	}
+	return true, nil
 }
 
 // Extend sets the end of each group and of the load balancer in the schedules, and in the
@@ -249,8 +294,10 @@ func (e *group) Extend(ctx context.Context, at time.Time) error {
 	if len(left) == 0 {
 		return gone(opExtend, e.environment, "The next apply launches it again.")
 	}
-	if err := e.balancers.expires(ctx, e.lb.arn, at); err != nil { // first: only what says so can be ended
-		return err
+	if e.lb.given == nil {
+		if err := e.balancers.expires(ctx, e.lb.arn, at); err != nil { // first: only what says so can be ended
+			return err
+		}
 	}
 	if err := e.endAt(ctx, e.lb.arn, at); err != nil {
 		return err
@@ -348,7 +395,7 @@ func (e *group) Destroy(ctx context.Context) error {
 		return err
 	}
 	op := "destroy environment " + e.environment
-	lb, err := e.balancers.find(ctx, e.environment)
+	lb, err := e.balancers.findOwn(ctx, e.environment)
 	if err != nil {
 		return err
 	}
@@ -356,6 +403,9 @@ func (e *group) Destroy(ctx context.Context) error {
 		if err := e.balancers.close(ctx, op, *lb); err != nil {
 			return err
 		}
+	}
+	if err := e.balancers.leave(ctx, e.environment); err != nil {
+		return err
 	}
 	fleets, err := e.fleets(ctx)
 	if err != nil {
