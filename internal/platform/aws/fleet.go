@@ -16,7 +16,12 @@ import (
 const cleanUpTimeout = 5 * time.Minute
 
 // Check implements pipeline.Fleets.
-func (p *Platform) Check(e pipeline.EnvironmentSpec) error { return fleet.Check(e) }
+func (p *Platform) Check(e pipeline.EnvironmentSpec) error {
+	if err := fleet.CheckRule(e.Rule, p.stack.Config.Region); err != nil {
+		return err
+	}
+	return fleet.Check(e)
+}
 
 // CheckLaunch implements pipeline.Platform. AWS is asked once for each type of instances.
 func (p *Platform) CheckLaunch(ctx context.Context, image, instanceType string, volume *pipeline.Volume) error {

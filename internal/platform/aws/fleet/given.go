@@ -23,6 +23,18 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
 )
 
+// CheckRule refuses a listener of another region: CodeInvalid.
+func CheckRule(r *pipeline.ListenerRule, region string) error {
+	if r == nil {
+		return nil
+	}
+	if parts := strings.Split(r.Listener, ":"); len(parts) > 3 && parts[3] != region {
+		return invalid("Name a listener in the provider's region, or configure the provider for the listener's.",
+			"environment.listener_arn %q: the listener is in region %s, and the instances are in %s", r.Listener, parts[3], region)
+	}
+	return nil
+}
+
 // join finds the listener that an environment is to be behind, and refuses one that it can't
 // have rules of: CodeInvalid, before anything is made.
 func (b *balancers) join(ctx context.Context, r pipeline.FleetRequest) (*balancer, error) {
