@@ -67,6 +67,8 @@ func (a *account) needs(r *request) ([]iamtest.Request, error) {
 		return n.schedule()
 	case "monitoring":
 		return n.alarms()
+	case "route53":
+		return n.records()
 	case "codebuild", "logs", "sns", "events", "cloudformation":
 		return n.others()
 	}

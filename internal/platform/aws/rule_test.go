@@ -258,7 +258,7 @@ func TestListenerFaults(t *testing.T) {
 	inTrouble(t, func(t *testing.T, fault trouble) {
 		b := newBed(t)
 		image := b.app()
-	s := b.shared()
+		s := b.shared()
 		b.trouble(fault)
 		request := func(fleet string, priority int) pipeline.FleetRequest {
 			r := b.behind(s, "e-1", fleet, image, priority)
@@ -297,4 +297,3 @@ func TestListenerFaults(t *testing.T) {
 		b.removeShared(s)
 	})
 }
-

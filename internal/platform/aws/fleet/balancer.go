@@ -105,11 +105,11 @@ func (b *balancers) find(ctx context.Context, environment string) (*balancer, er
 	if err != nil || lb != nil {
 		return lb, err
 	}
-	listeners, err := b.placed(ctx, environment, tagListener)
-	if err != nil || len(listeners) == 0 {
+	has, err := b.beside(ctx, environment)
+	if err != nil || len(has.listeners) == 0 {
 		return nil, err
 	}
-	return b.behind(ctx, environment, listeners[0])
+	return b.behind(ctx, environment, has.listeners[0])
 }
 
 // findOwn finds an environment's own load balancer; nil for none.

@@ -38,11 +38,11 @@ func CheckRule(r *pipeline.ListenerRule, region string) error {
 // join finds the listener that an environment is to be behind, and refuses one that it can't
 // have rules of: CodeInvalid, before anything is made.
 func (b *balancers) join(ctx context.Context, r pipeline.FleetRequest) (*balancer, error) {
-	before, err := b.placed(ctx, r.Environment, tagListener)
+	before, err := b.beside(ctx, r.Environment)
 	if err != nil {
 		return nil, err
 	}
-	for _, listener := range before {
+	for _, listener := range before.listeners {
 		if listener != r.Rule.Listener {
 			return nil, invalid("Replace the stage, or give another one that listener.",
 				"environment.listener_arn %q: the environment has rules of listener %s, and can't move", r.Rule.Listener, listener)

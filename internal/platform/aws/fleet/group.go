@@ -31,6 +31,7 @@ type group struct {
 	scaling     *scaling
 	balancers   *balancers
 	alarms      *alarms
+	records     *records
 	environment string
 	lb          *balancer // nil where it is not known, as to Prepare and Destroy, which look for themselves
 }
@@ -41,6 +42,11 @@ func (e *group) Prepare(ctx context.Context, r *pipeline.FleetRequest) (pipeline
 	lb, err := e.place(ctx, *r)
 	if err != nil {
 		return pipeline.Fleet{}, err
+	}
+	if r.DNS != nil {
+		if _, err := e.records.check(ctx, e.environment, *r.DNS); err != nil {
+			return pipeline.Fleet{}, err
+		}
 	}
 	if _, err := e.alarms.states(ctx, r.Alarms); err != nil { // before an hour's deployment fails on a name
 		return pipeline.Fleet{}, err
@@ -59,6 +65,11 @@ func (e *group) Prepare(ctx context.Context, r *pipeline.FleetRequest) (pipeline
 	stack.Logf(r.Log, "Auto Scaling group %s of %s (%d to %d) of image %s", groupName(r.Fleet), pipeline.Count(up.desired, "instance"), up.least, up.most, r.Image)
 	if err := e.balancers.try(ctx, lb, *r, up.target); err != nil {
 		return pipeline.Fleet{}, err
+	}
+	if r.DNS != nil { // it leads to what serves, or to nobody yet
+		if err := e.records.ensure(ctx, r.Log, e.environment, *r.DNS, *lb); err != nil {
+			return pipeline.Fleet{}, err
+		}
 	}
 	if !r.ExpiresAt.IsZero() {
 		if err := e.endAt(ctx, lb.arn, r.ExpiresAt); err != nil {
@@ -395,17 +406,21 @@ func (e *group) Destroy(ctx context.Context) error {
 		return err
 	}
 	op := "destroy environment " + e.environment
+	has, err := e.balancers.beside(ctx, e.environment)
+	if err != nil {
+		return err
+	}
 	lb, err := e.balancers.findOwn(ctx, e.environment)
 	if err != nil {
+		return err
+	}
+	if err := e.leave(ctx, has, lb); err != nil {
 		return err
 	}
 	if lb != nil {
 		if err := e.balancers.close(ctx, op, *lb); err != nil {
 			return err
 		}
-	}
-	if err := e.balancers.leave(ctx, e.environment); err != nil {
-		return err
 	}
 	fleets, err := e.fleets(ctx)
 	if err != nil {
@@ -420,4 +435,34 @@ func (e *group) Destroy(ctx context.Context) error {
 		return nil
 	}
 	return e.balancers.remove(ctx, op, *lb)
+}
+
+// leave removes the names of the environment, and its rules of listeners.
+func (e *group) leave(ctx context.Context, has beside, lb *balancer) error {
+	var behind []*balancer
+	for _, listener := range has.listeners {
+		at, err := e.balancers.behind(ctx, e.environment, listener)
+		if err != nil {
+			return err
+		}
+		if at != nil { // else it is gone, with its rules
+			behind = append(behind, at)
+			lb = at
+		}
+	}
+	for _, name := range has.names {
+		own := ""
+		if lb != nil {
+			own = lb.dns
+		}
+		if err := e.records.remove(ctx, e.environment, name, own); err != nil {
+			return err
+		}
+	}
+	for _, at := range behind {
+		if err := e.balancers.leave(ctx, at); err != nil {
+			return err
+		}
+	}
+	return nil
 }

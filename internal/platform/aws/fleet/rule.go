@@ -44,24 +44,36 @@ func placeTags(r pipeline.FleetRequest) map[string]string {
 	if r.Rule != nil {
 		tags[tagListener] = r.Rule.Listener
 	}
+	if r.DNS != nil {
+		tags[tagZone], tags[tagName] = r.DNS.Zone, r.DNS.Name
+	}
 	return tags
 }
 
-// placed returns the values of a tag of an environment's launch templates.
-func (b *balancers) placed(ctx context.Context, environment, tag string) ([]string, error) {
+// beside is what an environment has beside its fleets.
+type beside struct {
+	listeners []string // ARNs, of which it has rules
+	names     []pipeline.AliasRecord
+}
+
+// beside returns what the launch templates of an environment say that it has beside its fleets.
+func (b *balancers) beside(ctx context.Context, environment string) (has beside, err error) {
 	out, err := b.ec2.DescribeLaunchTemplates(ctx, &ec2.DescribeLaunchTemplatesInput{
 		Filters: []ec2types.Filter{b.stack.Mine(), stack.Filter("tag:"+TagEnvironment, environment)},
 	})
 	if err != nil {
-		return nil, cloud.Fault(ctx, "list launch templates", err)
+		return has, cloud.Fault(ctx, "list launch templates", err)
 	}
-	found := map[string]bool{}
 	for _, t := range out.LaunchTemplates {
-		if value := stack.Tag(t.Tags, tag); value != "" {
-			found[value] = true
+		if listener := stack.Tag(t.Tags, tagListener); listener != "" && !slices.Contains(has.listeners, listener) {
+			has.listeners = append(has.listeners, listener)
+		}
+		name := pipeline.AliasRecord{Zone: stack.Tag(t.Tags, tagZone), Name: stack.Tag(t.Tags, tagName)}
+		if name.Name != "" && !slices.Contains(has.names, name) {
+			has.names = append(has.names, name)
 		}
 	}
-	return stack.Sorted(found), nil
+	return has, nil
 }
 
 // behind finds what an environment has of a listener that exists: its rules, as a balancer; nil
@@ -387,24 +399,11 @@ func ruleFault(ctx context.Context, listener string, err error) error {
 		WithHint("Give the listener the tag %s with the name of the stack, which lets deployers make rules there.", tagListener)
 }
 
-// leave removes the rules of an environment at all listeners that it ever had some of.
-func (b *balancers) leave(ctx context.Context, environment string) error {
-	listeners, err := b.placed(ctx, environment, tagListener)
-	if err != nil {
-		return err
-	}
-	for _, listener := range listeners {
-		lb, err := b.behind(ctx, environment, listener)
-		if err != nil {
+// leave removes all rules of an environment at a listener.
+func (b *balancers) leave(ctx context.Context, lb *balancer) error {
+	for _, r := range lb.given.own {
+		if err := b.deleteRule(ctx, lb, aws.ToString(r.RuleArn)); err != nil {
 			return err
-		}
-		if lb == nil { // it is gone, with its rules
-			continue
-		}
-		for _, r := range lb.given.own {
-			if err := b.deleteRule(ctx, lb, aws.ToString(r.RuleArn)); err != nil {
-				return err
-			}
 		}
 	}
 	return nil

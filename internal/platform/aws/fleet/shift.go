@@ -306,12 +306,32 @@ func (s *shift) findPrevious(ctx context.Context) error {
 	return err
 }
 
+// unname removes the names that the environment no longer has, before what says that it had
+// them goes.
+func (s *shift) unname(ctx context.Context) {
+	has, err := s.balancers.beside(ctx, s.environment)
+	if err != nil {
+		s.services.leave(s.Log, s.environment, err)
+		return
+	}
+	for _, name := range has.names {
+		if s.DNS != nil && *s.DNS == name {
+			continue
+		}
+		if err := s.records.remove(ctx, s.environment, name, s.lb.dns); err != nil {
+			stack.Logf(s.Log, "the name %s still leads here, and must be removed by hand, with %s%s: %v", name.Name, ownerPrefix, name.Name, err)
+			s.stack.Logger.Warn("remove name", "environment", s.environment, "name", name.Name, "error", err)
+		}
+	}
+}
+
 // retire removes all fleets of an environment but the one that serves and, for a
 // while, the one before. The deployment is done: what can't be removed now goes with
 // the next one.
 func (s *shift) retire(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTimeout) // an idle fleet costs money
 	defer cancel()
+	s.unname(ctx)
 	fleets, err := s.fleets(ctx)
 	kept := ""
 	if !s.until.IsZero() && s.previous != "" {
