@@ -276,6 +276,12 @@ type FleetRequest struct {
 	TrustedProxies []string // whose forwarding headers the endpoint keeps; nil: DefaultTrustedProxies
 }
 
+// Foresight says of which deployment something is to be foreseen.
+type Foresight struct {
+	Fleet string // that serves; empty where the environment is to be made
+	Env   EnvironmentSpec
+}
+
 // Traffic says how the traffic of a persistent environment moves to another fleet.
 type Traffic struct {
 	Port         int           // of the endpoint from then on; 0 leaves it as it is
@@ -372,6 +378,11 @@ type Fleets interface {
 	// architecture than the type of the instances, which an empty name leaves to the platform:
 	// CodeInvalid. An image that does not exist is no error.
 	CheckLaunch(ctx context.Context, image, instanceType string, volume *Volume) error
+	// Foresee looks at what the next deployment to a persistent environment meets, where it is
+	// due. It returns in words what others have attached to the fleet that serves and goes on
+	// with the next one, and refuses what a new environment can't be made in: CodeInvalid. Who
+	// may not look sees nothing.
+	Foresee(ctx context.Context, f Foresight) (carried string, err error)
 	// CheckService refuses a service that the platform can't run: CodeInvalid, with the
 	// argument and its value.
 	CheckService(s Service) error

@@ -126,6 +126,19 @@ func (s *Stages) CheckLaunch(ctx context.Context, st *pipeline.State, stage pipe
 	return s.platform.CheckLaunch(ctx, b.BaseImage, env.InstanceType, env.Volume)
 }
 
+// Foresee looks, before a plan's deployment to a persistent environment of a stage, at what it
+// meets, as the platform does. It asks for nothing where there is none.
+func (s *Stages) Foresee(ctx context.Context, st *pipeline.State, stage pipeline.Stage) (carried string, err error) {
+	if !stage.Persistent() {
+		return "", nil
+	}
+	f := pipeline.Foresight{Env: stage.EnvironmentFor(st.Pipeline)}
+	if env, exists := st.RunEnvironment(stage.Name, pipeline.ForStage); exists && env.Serves() {
+		f.Fleet = env.Fleet
+	}
+	return s.platform.Foresee(ctx, f)
+}
+
 // CheckRunner refuses a runner that does not exist.
 func (s *Stages) CheckRunner(runner pipeline.RunnerKind) error { return s.runner.Check(runner) }
 

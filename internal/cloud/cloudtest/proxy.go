@@ -200,6 +200,7 @@ func (s *server) answer(r *request) answer {
 		"codebuild/StartBuild":                              builds.startBuild,
 		"codebuild/BatchGetBuilds":                          builds.batchGetBuilds,
 		"codebuild/StopBuild":                               builds.stopBuild,
+		"route53/ChangeResourceRecordSets":                  a.changeRecords,
 		"logs/GetLogEvents":                                 builds.getLogEvents,
 	}
 	if over := a.beyond(r); over != nil {

@@ -4,6 +4,7 @@
 package cloudtest
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -36,6 +37,13 @@ func recordAction(r *http.Request) string {
 		return "ListResourceRecordSets"
 	}
 	return map[string]string{http.MethodGet: "GetHostedZone", http.MethodDelete: "DeleteHostedZone"}[r.Method]
+}
+
+// changeRecords says that the servers do not all know a change yet, as Route 53 does.
+func (a *account) changeRecords(r *request) answer {
+	got := a.server.forward(r)
+	got.body = bytes.Replace(got.body, []byte("<Status>INSYNC</Status>"), []byte("<Status>PENDING</Status>"), 1)
+	return got
 }
 
 // records is Route 53, which knows no region, and of whose resources no ARN has an account.

@@ -28,6 +28,15 @@ func (p *Platform) CheckLaunch(ctx context.Context, image, instanceType string, 
 	return p.instances.Fits(ctx, image, instanceType, volume)
 }
 
+// Foresee implements pipeline.Fleets, with five requests at most: one of a new environment.
+func (p *Platform) Foresee(ctx context.Context, f pipeline.Foresight) (string, error) {
+	carried, err := p.fleets.Foresee(ctx, f)
+	if pipeline.CodeOf(err) == pipeline.CodeNotAllowed {
+		return "", nil
+	}
+	return carried, err
+}
+
 // CheckService implements pipeline.Fleets.
 func (p *Platform) CheckService(s pipeline.Service) error { return fleet.CheckService(s) }
 

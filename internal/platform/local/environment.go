@@ -173,6 +173,9 @@ const ownMachine = "whose instances are processes of this machine"
 // CheckLaunch implements pipeline.Platform: every instance is of this machine.
 func (p *Platform) CheckLaunch(context.Context, string, string, *pipeline.Volume) error { return nil }
 
+// Foresee implements pipeline.Platform: nothing is attached to processes.
+func (p *Platform) Foresee(context.Context, pipeline.Foresight) (string, error) { return "", nil }
+
 // CheckService implements pipeline.Platform.
 func (p *Platform) CheckService(pipeline.Service) error { return nil }
 

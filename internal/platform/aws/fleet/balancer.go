@@ -198,11 +198,11 @@ func (b *balancers) ensure(ctx context.Context, r pipeline.FleetRequest) (*balan
 
 func (b *balancers) create(ctx context.Context, op string, r pipeline.FleetRequest, tags []types.Tag) (*balancer, error) {
 	in := &elb.CreateLoadBalancerInput{
-		Name: aws.String(balancerName(r.Environment)), Type: types.LoadBalancerTypeEnumApplication, Subnets: b.stack.Settings.PublicSubnets,
+		Name: aws.String(balancerName(r.Environment)), Type: types.LoadBalancerTypeEnumApplication, Subnets: b.subnets(),
 		SecurityGroups: []string{b.stack.Settings.LoadBalancerGroup}, Tags: tags, Scheme: types.LoadBalancerSchemeEnumInternetFacing,
 	}
 	if b.stack.Settings.InternalLoadBalancer {
-		in.Scheme, in.Subnets = types.LoadBalancerSchemeEnumInternal, b.stack.Settings.Subnets
+		in.Scheme = types.LoadBalancerSchemeEnumInternal
 	}
 	if err := b.checkZones(ctx, in.Subnets); err != nil {
 		return nil, err
@@ -214,6 +214,14 @@ func (b *balancers) create(ctx context.Context, op string, r pipeline.FleetReque
 	lb := &balancer{arn: aws.ToString(out.LoadBalancers[0].LoadBalancerArn), dns: aws.ToString(out.LoadBalancers[0].DNSName), zone: aws.ToString(out.LoadBalancers[0].CanonicalHostedZoneId)}
 	stack.Logf(r.Log, "load balancer %s", lb.dns)
 	return lb, nil
+}
+
+// subnets are those of load balancers.
+func (b *balancers) subnets() []string {
+	if b.stack.Settings.InternalLoadBalancer {
+		return b.stack.Settings.Subnets
+	}
+	return b.stack.Settings.PublicSubnets
 }
 
 // checkZones refuses subnets in which AWS can't make a load balancer: CodeInvalid.
