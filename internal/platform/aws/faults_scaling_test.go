@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -35,7 +36,7 @@ func TestResizeFaults(t *testing.T) {
 			want[n%len(sizes)] = b.equipment("e-1", "f-1")
 		}
 		b.trouble(fault)
-		for k, step := sample(4); ; k += step {
+		for k, step := sample(8); ; k += step {
 			for n, to := range sizes {
 				b.cloud.ResetCalls()
 				b.cloud.Fail(fault.at(k)...)
@@ -57,28 +58,27 @@ func TestResizeFaults(t *testing.T) {
 	})
 }
 
-// Whichever request of a deployment with declared scaling fails or loses its answer: the next
-// deployment has all that is declared, and nothing twice.
+// Whichever request of a shift to a group with declared scaling fails or loses its answer: the
+// next deployment has all that is declared, and nothing twice.
 func TestScalingFaults(t *testing.T) {
 	inTrouble(t, func(t *testing.T, fault trouble) {
 		b := newBed(t)
 		image := b.app()
-		deploy := func(fleet string) error {
+		deploy := func(fleet string, faults ...cloudtest.Fault) error {
 			r := b.persistent(fleet, image)
-			r.Scaling = declared()
-			if _, err := b.Prepare(t.Context(), r); err != nil {
-				return err
-			}
-			_, err := b.Shift(t.Context(), "e-1", fleet, pipeline.Traffic{Scaling: declared()})
+			r.Instances, r.Scaling = 1, declared()
+			_, err := b.Prepare(t.Context(), r)
+			b.must(err)
+			b.cloud.ResetCalls()
+			b.cloud.Fail(faults...)
+			_, err = b.Shift(t.Context(), "e-1", fleet, pipeline.Traffic{Scaling: declared()})
 			return err
 		}
 		b.must(deploy("f-0"))
 		want := b.equipment("e-1", "f-0")
 		b.trouble(fault)
 		for k, step := sample(25); ; k += step {
-			b.cloud.ResetCalls()
-			b.cloud.Fail(fault.at(k)...)
-			failed := deploy(fmt.Sprintf("f-%d-a", k))
+			failed := deploy(fmt.Sprintf("f-%d-a", k), fault.at(k)...)
 			calls := len(b.cloud.Calls())
 			b.cloud.Mend()
 			if fault.repeated && failed != nil {
@@ -114,7 +114,7 @@ func TestExpiredFaults(t *testing.T) {
 			}
 			return err
 		}
-		for k, step := sample(5); ; k += step {
+		for k, step := sample(8); ; k += step {
 			r := b.persistent(fmt.Sprintf("f-%d", k), image)
 			r.Persistent, r.ExpiresAt = false, time.Now().Add(time.Hour).Truncate(time.Second)
 			b.must(b.deploy(r))
