@@ -55,5 +55,5 @@ func CheckEndpoint(s *State, stage Stage) error {
 	}
 	return Errorf(CodeInvalid, placing(stage), "environment.listener_arn: the environment serves behind %s, and can't move to %s without a gap for those who use it", words(from), words(to)).
 		WithHint("Add a stage with the new place after the same stages, promote the build there, lead the names to it, and remove this stage then. "+
-			"Where a gap does no harm, replace this one: terraform apply -replace, with the address of stage %q.", stage.Name)
+			"Where a gap does no harm, replace stage %q.", stage.Name)
 }

@@ -35,9 +35,12 @@ func CheckRule(r *pipeline.ListenerRule, region string) error {
 	return nil
 }
 
+// listeners are those that exist, which environments may have rules of.
+type listeners struct{ *balancers }
+
 // join finds the listener that an environment is to be behind, and refuses one that it can't
 // have rules of: CodeInvalid, before anything is made.
-func (b *balancers) join(ctx context.Context, r pipeline.FleetRequest) (*balancer, error) {
+func (b listeners) join(ctx context.Context, r pipeline.FleetRequest) (*balancer, error) {
 	before, err := b.beside(ctx, r.Environment)
 	if err != nil {
 		return nil, err
@@ -65,7 +68,7 @@ func (b *balancers) join(ctx context.Context, r pipeline.FleetRequest) (*balance
 }
 
 // checkListener refuses a listener that is none of HTTP, or where others have the priorities.
-func (b *balancers) checkListener(lb balancer, r pipeline.FleetRequest) error {
+func (b listeners) checkListener(lb balancer, r pipeline.FleetRequest) error {
 	g := lb.given
 	name := fmt.Sprintf("environment.listener_arn %q", r.Rule.Listener)
 	if kind := g.balancer.Type; kind != types.LoadBalancerTypeEnumApplication || g.listener.Protocol != types.ProtocolEnumHttp && g.listener.Protocol != types.ProtocolEnumHttps {
@@ -95,7 +98,7 @@ const (
 
 // checkRules refuses a load balancer that has as many rules, or target groups, as the account
 // may have there.
-func (b *balancers) checkRules(ctx context.Context, lb balancer) error {
+func (b listeners) checkRules(ctx context.Context, lb balancer) error {
 	need := 2 - len(lb.given.own)
 	if need <= 0 {
 		return nil
@@ -144,7 +147,7 @@ func (b *balancers) checkRules(ctx context.Context, lb balancer) error {
 }
 
 // checkReach refuses security groups of instances that do not let a load balancer in.
-func (b *balancers) checkReach(ctx context.Context, lb balancer, r pipeline.FleetRequest) error {
+func (b listeners) checkReach(ctx context.Context, lb balancer, r pipeline.FleetRequest) error {
 	groups, at := access(b.stack.Settings, r).Groups, int32(port(r.Service))
 	if len(groups) == 0 {
 		return nil // those of the subnets, which nobody here knows
@@ -181,7 +184,7 @@ func (b *balancers) checkReach(ctx context.Context, lb balancer, r pipeline.Flee
 }
 
 // fromSubnets reports whether networks have all addresses that a load balancer may send from.
-func (b *balancers) fromSubnets(ctx context.Context, lb balancer, networks []string) (bool, error) {
+func (b listeners) fromSubnets(ctx context.Context, lb balancer, networks []string) (bool, error) {
 	if len(networks) == 0 {
 		return false, nil
 	}
@@ -208,7 +211,7 @@ func (b *balancers) fromSubnets(ctx context.Context, lb balancer, networks []str
 }
 
 // candidate returns how a fleet without traffic is reached.
-func (b *balancers) candidate(ctx context.Context, lb *balancer, r pipeline.FleetRequest) (endpoint string, header pipeline.Header) {
+func (b listeners) candidate(ctx context.Context, lb *balancer, r pipeline.FleetRequest) (endpoint string, header pipeline.Header) {
 	if lb.given == nil {
 		return lb.endpoint(front{port: lb.testPort}), header
 	}

@@ -86,7 +86,7 @@ func (e *group) Prepare(ctx context.Context, r *pipeline.FleetRequest) (pipeline
 		return pipeline.Fleet{}, err
 	}
 	f := pipeline.Fleet{ID: r.Fleet}
-	f.Endpoint, f.Header = e.balancers.candidate(ctx, lb, *r)
+	f.Endpoint, f.Header = listeners{e.balancers}.candidate(ctx, lb, *r)
 	return f, nil
 }
 
@@ -104,7 +104,7 @@ func (e *group) place(ctx context.Context, r pipeline.FleetRequest) (*balancer, 
 		return nil, invalid("Replace the stage, or give another one that listener.",
 			"environment.listener_arn %q: the environment has a load balancer of its own, %s, and can't move", r.Rule.Listener, own.dns)
 	}
-	return e.balancers.join(ctx, r)
+	return listeners{e.balancers}.join(ctx, r)
 }
 
 // plan returns what the group of a fleet is to be like. What of the group that serves can't
