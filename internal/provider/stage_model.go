@@ -46,34 +46,38 @@ type stageModel struct {
 
 // environmentModel is a stage's environment.
 type environmentModel struct {
-	Instances    types.Int64  `tfsdk:"instances"`
-	Env          types.Map    `tfsdk:"env"`
-	EnvWO        types.Map    `tfsdk:"env_wo"`
-	EnvVersion   types.Int64  `tfsdk:"env_wo_version"`
-	Keep         types.Bool   `tfsdk:"keep"`
-	Address      types.String `tfsdk:"address"`
-	Port         types.Int64  `tfsdk:"port"`
-	Certificate  types.String `tfsdk:"certificate"`
-	DataFrom     types.String `tfsdk:"data_from"`
-	DrainTimeout types.String `tfsdk:"drain_timeout"`
-	InstanceType types.String `tfsdk:"instance_type"`
-	Profile      types.String `tfsdk:"instance_profile"`
-	Groups       types.List   `tfsdk:"security_groups"`
-	Balancer     types.Object `tfsdk:"load_balancer"`
-	Shift        types.List   `tfsdk:"shift"`
-	Alarms       types.List   `tfsdk:"alarms"`
-	KeepPrevious types.String `tfsdk:"keep_previous"`
-	Trusted      types.List   `tfsdk:"trusted_proxies"`
-	Volume       types.Object `tfsdk:"volume"`
-	Hops         types.Int64  `tfsdk:"metadata_hop_limit"`
-	Spot         types.Bool   `tfsdk:"spot"`
-	Scaling      types.Object `tfsdk:"scaling"`
-	Attributes   types.Map    `tfsdk:"target_attributes"`
-	Listener     types.String `tfsdk:"listener_arn"`
-	Host         types.String `tfsdk:"host"`
-	Path         types.String `tfsdk:"path"`
-	Priority     types.Int64  `tfsdk:"priority"`
-	DNS          types.Object `tfsdk:"dns"`
+	Instances        types.Int64   `tfsdk:"instances"`
+	Env              types.Map     `tfsdk:"env"`
+	EnvWO            types.Map     `tfsdk:"env_wo"`
+	EnvVersion       types.Int64   `tfsdk:"env_wo_version"`
+	Keep             types.Bool    `tfsdk:"keep"`
+	Address          types.String  `tfsdk:"address"`
+	Port             types.Int64   `tfsdk:"port"`
+	Certificate      types.String  `tfsdk:"certificate"`
+	DataFrom         types.String  `tfsdk:"data_from"`
+	DrainTimeout     types.String  `tfsdk:"drain_timeout"`
+	InstanceType     types.String  `tfsdk:"instance_type"`
+	Profile          types.String  `tfsdk:"instance_profile"`
+	Groups           types.List    `tfsdk:"security_groups"`
+	Balancer         types.Object  `tfsdk:"load_balancer"`
+	Shift            types.List    `tfsdk:"shift"`
+	Alarms           types.List    `tfsdk:"alarms"`
+	KeepPrevious     types.String  `tfsdk:"keep_previous"`
+	Trusted          types.List    `tfsdk:"trusted_proxies"`
+	Variables        types.Dynamic `tfsdk:"variables"`
+	VariablesWO      types.Dynamic `tfsdk:"variables_wo"`
+	VariablesVersion types.Int64   `tfsdk:"variables_wo_version"`
+	AllowDestroy     types.Bool    `tfsdk:"allow_destroy"`
+	Volume           types.Object  `tfsdk:"volume"`
+	Hops             types.Int64   `tfsdk:"metadata_hop_limit"`
+	Spot             types.Bool    `tfsdk:"spot"`
+	Scaling          types.Object  `tfsdk:"scaling"`
+	Attributes       types.Map     `tfsdk:"target_attributes"`
+	Listener         types.String  `tfsdk:"listener_arn"`
+	Host             types.String  `tfsdk:"host"`
+	Path             types.String  `tfsdk:"path"`
+	Priority         types.Int64   `tfsdk:"priority"`
+	DNS              types.Object  `tfsdk:"dns"`
 }
 
 // shiftModel is a step of a shift of traffic.
@@ -109,7 +113,8 @@ func expandStage(ctx context.Context, m stageModel, at *session, diags *diag.Dia
 			Machine:          pipeline.Machine{Volume: expandVolume(e.Volume), Hops: int(e.Hops.ValueInt64()), Spot: e.Spot.ValueBool()},
 			Scaling:          expandScaling(ctx, e.Scaling, diags),
 			TargetAttributes: expandStrings(ctx, e.Attributes, diags),
-			Rule:             expandRule(e), DNS: expandAlias(ctx, e.DNS, diags),
+			Variables:        expandVariables(e.Variables, diags), VariablesVersion: e.VariablesVersion.ValueInt64(), AllowDestroy: e.AllowDestroy.ValueBool(),
+			Rule: expandRule(e), DNS: expandAlias(ctx, e.DNS, diags),
 		}
 		diags.Append(e.Alarms.ElementsAs(ctx, &s.Env.Alarms, false)...)
 		diags.Append(e.Groups.ElementsAs(ctx, &s.Env.Groups, false)...)
@@ -209,7 +214,9 @@ func flattenEnvironment(ctx context.Context, e, def *pipeline.EnvironmentSpec, e
 		KeepPrevious: flattenDuration(e.KeepPrevious), Trusted: flattenProxies(e.TrustedProxies),
 		Volume: flattenVolume(e.Volume, envTypes["volume"].(types.ObjectType).AttrTypes), Hops: intOrNull(e.Hops), Spot: trueOrNull(e.Spot),
 		Scaling:    flattenScaling(ctx, e.Scaling, envTypes["scaling"].(types.ObjectType).AttrTypes, diags),
-		Attributes: flattenStrings(e.TargetAttributes), DNS: flattenAlias(ctx, e.DNS, envTypes["dns"], diags),
+		Attributes: flattenStrings(e.TargetAttributes),
+		Variables:  flattenVariables(e.Variables, diags), VariablesWO: types.DynamicNull(), VariablesVersion: intOrNull(e.VariablesVersion), AllowDestroy: trueOrNull(e.AllowDestroy),
+		DNS: flattenAlias(ctx, e.DNS, envTypes["dns"], diags),
 	}
 	flattenRule(e.Rule, &m)
 	var d diag.Diagnostics

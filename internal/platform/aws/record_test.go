@@ -75,7 +75,7 @@ func TestName(t *testing.T) {
 	_, err := b.Prepare(t.Context(), b.named(zone, "old.shop.example.com", "f-0", image))
 	b.wantError(err, pipeline.CodeConflict, `environment.dns.name "old.shop.example.com"`, "leads to legacy.example.com", "_penstock.old.shop.example.com")
 	_, err = b.Prepare(t.Context(), b.named(zone, "www.example.com", "f-0", image))
-	b.wantError(err, pipeline.CodeNotAllowed, "environment.dns.name", "--hosted-zones", "--record-names www.example.com")
+	b.wantError(err, pipeline.CodeNotAllowed, "environment.dns.name", "www.example.com", "Give the stack the zone")
 	_, err = b.Prepare(t.Context(), b.named("Z0NONE", "one.shop.example.com", "f-0", image))
 	b.wantError(err, pipeline.CodeNotAllowed, "Z0NONE")
 	if len(b.cloud.Running()) != 0 {

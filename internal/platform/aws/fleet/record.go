@@ -230,7 +230,7 @@ func recordFault(ctx context.Context, a pipeline.AliasRecord, err error) error {
 		return fault
 	case pipeline.CodeOf(fault) == pipeline.CodeNotAllowed:
 		return pipeline.Errorf(pipeline.CodeNotAllowed, opRecord, "%s: %w", what, err).
-			WithHint("Give the stack the zone and the names that it may set there, with --hosted-zones %s and --record-names %s of its bootstrap.", a.Zone, a.Name)
+			WithHint("Give the stack the zone, and the names that it may set there: the guide to AWS says how.")
 	case cloud.Is(err, "NoSuchHostedZone"):
 		return pipeline.Errorf(pipeline.CodeNotFound, opRecord, "%s: %w", what, err).WithHint("Set environment.dns.zone_id to the ID of the zone that has the name.")
 	case cloud.Is(err, "InvalidChangeBatch", "InvalidInput"):
