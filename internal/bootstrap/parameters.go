@@ -52,6 +52,8 @@ type Parameters struct {
 	OwnKey         *bool             // whether bucket, table and topic have a key of the account's own; default no
 	ImageKeys      []string          // ARNs of KMS keys of images and volumes, beside those with an alias below alias/penstock/; default none
 	ParameterPath  string            // path of SSM parameters that name images, beside /penstock; default none
+	HostedZones    []string          // IDs or ARNs of zones of Route 53 in which environments may have the RecordNames; default none
+	RecordNames    []string          // with * and ?
 	InstanceRoles  []string          // ARNs of roles that deployers may hand to instances, with profiles that stages name; default none
 	Deployers      []string          // ARNs of who may take the deployer role; default everybody of the account whose own policies say so
 	ExternalID     string            // that they must pass; default none
@@ -117,6 +119,9 @@ func (p Parameters) Validate() error {
 			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the ARN of a KMS key", key).
 				WithHint("Write it like arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab. An alias will not do.")
 		}
+	}
+	if err := p.validateNames(op); err != nil {
+		return err
 	}
 	for _, role := range p.InstanceRoles {
 		if !roleARN.MatchString(role) {
@@ -267,6 +272,8 @@ func (p Parameters) expand(stack *types.Stack) []types.Parameter {
 	set("ServicePort", number(p.ServicePort))
 	set("ClientCidr", p.Clients)
 	set("ImageKeys", strings.Join(p.ImageKeys, ","))
+	set("HostedZones", strings.Join(zoneARNs(p.HostedZones), ","))
+	set("RecordNames", strings.Join(ownedNames(p.RecordNames), ","))
 	set("InstanceRoles", strings.Join(p.InstanceRoles, ","))
 	set("Deployers", strings.Join(p.Deployers, ","))
 	set("ExternalId", p.ExternalID)

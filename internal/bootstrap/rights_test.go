@@ -225,7 +225,7 @@ func grouping(b *rightsBed, name string, tags map[string]string) *autoscaling.Cr
 // rights are the calls of TestRoles, by what they are for.
 func (b *rightsBed) rights() map[string]right {
 	all := map[string]right{}
-	for _, list := range []map[string]right{b.recordRights(), b.fileRights(), b.machineRights(), b.groupRights(), b.scalingRights(), b.imageRights(), b.keyRights(), b.otherRights()} {
+	for _, list := range []map[string]right{b.recordRights(), b.fileRights(), b.machineRights(), b.groupRights(), b.scalingRights(), b.listenerRights(), b.imageRights(), b.keyRights(), b.otherRights()} {
 		for name, r := range list {
 			if _, twice := all[name]; twice {
 				b.Fatalf("%q is there twice", name)
