@@ -274,7 +274,7 @@ func (e *Environments) takeOver(ctx context.Context, st *pipeline.State, env *pi
 
 func (e *Environments) newPersonEnvironment(r LaunchRequest) pipeline.Environment {
 	return pipeline.Environment{
-		ID: e.states.NewID("e-"), Pipeline: r.Pipeline, Name: r.Name, Purpose: pipeline.ForPerson, Owner: cmp.Or(r.Owner, e.person.Name),
+		ID: e.states.NewID(pipeline.OwnPrefix), Pipeline: r.Pipeline, Name: r.Name, Purpose: pipeline.ForPerson, Owner: cmp.Or(r.Owner, e.person.Name),
 		Configured: r.Configured, Status: pipeline.EnvLaunching, CreatedAt: e.now().UTC(), Made: e.creations.stamp(),
 	}
 }
@@ -371,7 +371,7 @@ func (e *Environments) bringUp(ctx context.Context, h *lock.Lock, env pipeline.E
 	if err != nil {
 		return "", "", err
 	}
-	req.Artifact, req.Fleet, req.Seed = cmp.Or(runs.artifact, req.Artifact), e.states.NewID("f-"), seed
+	req.Artifact, req.Fleet, req.Seed = cmp.Or(runs.artifact, req.Artifact), e.states.NewID(pipeline.OwnPrefix), seed
 	prepared, err := e.under(h.Lease).Prepare(ctx, req)
 	if err != nil {
 		return req.Fleet, "", err
