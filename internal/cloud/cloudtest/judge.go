@@ -182,7 +182,7 @@ func (a *account) judge(r *request) (actions []string, refused *answer) {
 	}
 	if r.tried {
 		if r.service == "ec2" && r.action == "RunInstances" {
-			if err := a.unusable(r); err != nil {
+			if _, err := a.unusable(r); err != nil {
 				got := r.deny(err.Error())
 				return actions, &got
 			}

@@ -314,8 +314,8 @@ func (s *shift) retire(ctx context.Context) {
 			err = errors.Join(err, s.remove(ctx, f))
 		}
 	}
-	if test := testPort(s.at().port); s.lb.testPort != test {
-		err = errors.Join(err, s.balancers.pointAt(ctx, s.lb.test, front{port: test}, nil))
+	if test := s.at().tested(s.at().port); s.lb.testAt != test {
+		err = errors.Join(err, s.balancers.pointAt(ctx, s.lb.test, test, nil))
 	}
 	s.services.leave(s.Log, s.environment, err)
 }

@@ -20,6 +20,7 @@ type single struct {
 	stack       *stack.Stack
 	instances   *instance.Instances
 	services    *services
+	keys        *keys
 	environment string
 }
 
@@ -38,6 +39,15 @@ func deadline(expires time.Time) time.Time {
 // Prepare brings up an instance.
 func (e *single) Prepare(ctx context.Context, r *pipeline.FleetRequest) (_ pipeline.Fleet, err error) {
 	first := r.Artifact != "" || r.DataFrom != "" || r.Migrate || r.Seed // something has to run before the service
+	if r.Machine.Spot {
+		root, err := e.instances.RootVolume(ctx, r.Image)
+		if err != nil {
+			return pipeline.Fleet{}, err
+		}
+		if err := e.keys.grant(ctx, root.Of, spotRole); err != nil {
+			return pipeline.Fleet{}, err
+		}
+	}
 	launched, err := e.instances.Run(ctx, instance.Launch{
 		Token: r.Fleet, Image: r.Image, Type: r.InstanceType, UserData: instance.UserData(deadline(r.ExpiresAt), firstBoot(serviceEnv(*r), port(r.Service), first)),
 		Tags: e.stack.TagsOf(r.Labels, tagsOf(ctx, *r)), Access: access(e.stack.Settings, *r),
