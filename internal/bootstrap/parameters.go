@@ -283,29 +283,29 @@ func (p Parameters) expand(stack *types.Stack) []types.Parameter {
 	set("PermissionsBoundary", p.Boundary)
 	set("RolePath", p.RolePath)
 	set("ParameterPath", p.ParameterPath)
+	set("ApplyMinutes", number(p.Every))
+	choose("CiPrivate", p.PrivateCI)
+	p.expandCI(set)
+	list := make([]types.Parameter, 0, len(values))
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		list = append(list, types.Parameter{ParameterKey: aws.String(name), ParameterValue: aws.String(values[name])})
+	}
+	return list
+}
+
+// expandCI sets how a configuration is applied, and on which machines.
+func (p Parameters) expandCI(set func(name, value string)) {
 	set("Repository", p.Repository)
 	set("RepositoryRef", p.Ref)
 	set("RepositoryDirectory", p.Directory)
 	set("RepositoryToken", p.Token)
 	set("WebhookSecret", p.Webhook)
 	set("TerraformVersion", p.Terraform)
-	set("ApplyMinutes", number(p.Every))
 	for name, size := range map[string]string{"ApplyCompute": p.ApplyCompute, "StepCompute": p.StepCompute} {
 		if size != "" {
-			values[name] = "BUILD_GENERAL1_" + strings.ToUpper(size)
+			set(name, "BUILD_GENERAL1_"+strings.ToUpper(size))
 		}
 	}
-	choose("CiPrivate", p.PrivateCI)
-	return listed(values)
-}
-
-// listed returns values as parameters, by name.
-func listed(values map[string]string) []types.Parameter {
-	list := make([]types.Parameter, 0, len(values))
-	for _, name := range slices.Sorted(maps.Keys(values)) {
-		list = append(list, types.Parameter{ParameterKey: aws.String(name), ParameterValue: aws.String(values[name])})
-	}
-	return list
 }
 
 // checkWebhook refuses webhooks where nothing looks: without a table of the stack's own each
