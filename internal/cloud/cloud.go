@@ -88,6 +88,9 @@ func Load(ctx context.Context, o Options) (*Cloud, error) {
 		return nil, pipeline.Errorf(pipeline.CodeInvalid, op, "no region is set").
 			WithHint("Set region in the aws block, or AWS_REGION.")
 	}
+	if err := recorded(&cfg); err != nil {
+		return nil, err
+	}
 	for _, r := range o.AssumeRoles {
 		cfg.Credentials = aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), r.ARN, r.options))
 	}
