@@ -349,7 +349,7 @@ func TestTooFast(t *testing.T) {
 	if fast == 0 {
 		t.Error("any number of forms is taken at once")
 	}
-	if status, page := b.send(&http.Client{}, http.MethodPost, "/p/shop/do/approve", url.Values{}, "X-User", "bob"); status != http.StatusConflict {
+	if status, page := b.send(&http.Client{}, http.MethodPost, "/p/shop/do/approve", stageBuild("exploratory", b.newest()), "X-User", "bob"); status != http.StatusConflict {
 		t.Errorf("another's form is answered %d: %s", status, words(page))
 	}
 }

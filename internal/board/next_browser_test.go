@@ -149,3 +149,27 @@ func TestBrowserNext(t *testing.T) {
 		}
 	}
 }
+
+// A button that somebody else may press is there, says so without its colour, and does nothing.
+func TestBrowserRefused(t *testing.T) {
+	b := newLab(t, lab.Options{Only: lab.Wide})
+	me := b.browse()
+	for _, pixels := range []int64{1440, 390} {
+		me.wide(pixels)
+		me.visit("/p/wide/builds/11")
+		me.sees("Only qa-lead or the security team (sid) may reject.")
+		off := eval[[]string](me, `(() => {
+			const b = document.querySelector("button.off"), s = getComputedStyle(b);
+			b.click();
+			return [b.innerText, b.getAttribute("aria-disabled"), document.getElementById(b.getAttribute("aria-describedby")).innerText, s.borderStyle, location.pathname];
+		})()`)
+		if want := "Reject|true|Only qa-lead or the security team (sid) may reject.|dashed|/p/wide/builds/11"; strings.Join(off, "|") != want {
+			t.Errorf("the button is %q", off)
+		}
+		if ids := eval[int](me, `(() => { const all = [...document.querySelectorAll(".why")].map(e => e.id); return all.length - new Set(all).size; })()`); ids != 0 {
+			t.Errorf("%d IDs are there twice", ids)
+		}
+		me.picture(fmt.Sprint("refused-", pixels))
+		me.accessible(fmt.Sprint("refused at ", pixels))
+	}
+}

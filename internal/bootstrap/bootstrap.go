@@ -17,10 +17,12 @@
 package bootstrap
 
 import (
+	"bytes"
 	"context"
 	_ "embed"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -109,13 +111,39 @@ var compacted = sync.OnceValue(func() string {
 	if err := yaml.Unmarshal([]byte(commented), &doc); err != nil {
 		panic(err) // it is a part of the program
 	}
+	shorten(&doc)
 	compact(&doc, 0)
-	text, err := yaml.Marshal(&doc)
-	if err != nil {
+	var text bytes.Buffer
+	encoder := yaml.NewEncoder(&text)
+	encoder.SetIndent(1)
+	if err := encoder.Encode(&doc); err != nil {
 		panic(err)
 	}
-	return dense(string(text))
+	return dense(text.String())
 })
+
+// shorten gives conditions, which many resources name, short names.
+func shorten(doc *yaml.Node) {
+	names := map[string]string{}
+	sections := doc.Content[0].Content
+	for i := 0; i < len(sections); i += 2 {
+		if sections[i].Value == "Conditions" {
+			for n := 0; n < len(sections[i+1].Content); n += 2 {
+				names[sections[i+1].Content[n].Value] = "C" + strconv.Itoa(n/2)
+			}
+		}
+	}
+	var rename func(*yaml.Node)
+	rename = func(n *yaml.Node) {
+		if short, ok := names[n.Value]; ok && n.Kind == yaml.ScalarNode {
+			n.Value = short
+		}
+		for _, c := range n.Content {
+			rename(c)
+		}
+	}
+	rename(doc)
+}
 
 // dense removes the blanks behind commas in braces and brackets, which YAML does not need.
 func dense(text string) string {

@@ -42,23 +42,31 @@ type Parameters struct {
 	VPC            string // a VPC that is there already; default: one is made
 	PublicSubnets  []string
 	PrivateSubnets []string
-	Bucket         string   // a bucket that is there already; default: one is made
-	Table          string   // a table that is there already; default: one is made
-	ServicePort    int      // of services on their instances; default 8080
-	Clients        string   // CIDR block that may reach the load balancers; default anywhere
-	TestClients    string   // CIDR block that may reach builds before they serve, beside the VPC
-	Listeners      string   // ports of load balancers, first and last; default "80-89"
-	PublicService  *bool    // whether clients may reach the service on single instances; default no
-	OwnKey         *bool    // whether bucket, table and topic have a key of the account's own; default no
-	ImageKeys      []string // ARNs of KMS keys of images and volumes, beside those with an alias below alias/penstock/; default none
-	ParameterPath  string   // path of SSM parameters that name images, beside /penstock; default none
-	InstanceRoles  []string // ARNs of roles that deployers may hand to instances, with profiles that stages name; default none
-	Repository     string   // git repository, by HTTPS, of the configuration that AWS applies by itself; default none
-	Ref            string   // branch or tag of it; default "main"
-	Directory      string   // of the configuration in it; default its top
-	Token          string   // SSM parameter with a token for it; default none
-	Terraform      string   // version of Terraform that applies it; default the template's
-	Every          int      // minutes between two times that it is applied; default 5
+	Bucket         string            // a bucket that is there already; default: one is made
+	Table          string            // a table that is there already; default: one is made
+	ServicePort    int               // of services on their instances; default 8080
+	Clients        string            // CIDR block that may reach the load balancers; default anywhere
+	TestClients    string            // CIDR block that may reach builds before they serve, beside the VPC
+	Listeners      string            // ports of load balancers, first and last; default "80-89"
+	PublicService  *bool             // whether clients may reach the service on single instances; default no
+	OwnKey         *bool             // whether bucket, table and topic have a key of the account's own; default no
+	ImageKeys      []string          // ARNs of KMS keys of images and volumes, beside those with an alias below alias/penstock/; default none
+	ParameterPath  string            // path of SSM parameters that name images, beside /penstock; default none
+	InstanceRoles  []string          // ARNs of roles that deployers may hand to instances, with profiles that stages name; default none
+	Deployers      []string          // ARNs of who may take the deployer role; default everybody of the account whose own policies say so
+	ExternalID     string            // that they must pass; default none
+	OIDCProvider   string            // ARN of a provider whose OIDCSubjects may take that role with web identity; default none
+	OIDCSubjects   []string          // with * and ?
+	OIDCAudience   string            // of their tokens; default "sts.amazonaws.com"
+	Boundary       string            // ARN of a policy that bounds all roles; default none
+	RolePath       string            // of all roles; default "/"
+	Tags           map[string]string // of the stack, and so of what it makes; nil: those it has
+	Repository     string            // git repository, by HTTPS, of the configuration that AWS applies by itself; default none
+	Ref            string            // branch or tag of it; default "main"
+	Directory      string            // of the configuration in it; default its top
+	Token          string            // SSM parameter with a token for it; default none
+	Terraform      string            // version of Terraform that applies it; default the template's
+	Every          int               // minutes between two times that it is applied; default 5
 
 	// Here returns the TestClients of a stack that has none: where who deploys it is, or "".
 	// Nil is "".
@@ -110,6 +118,9 @@ func (p Parameters) Validate() error {
 		if !roleARN.MatchString(role) {
 			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the ARN of a role", role).WithHint("Write it like arn:aws:iam::123456789012:role/shop-production. A pattern or an instance profile will not do.")
 		}
+	}
+	if err := p.validateTrust(); err != nil {
+		return err
 	}
 	if p.ParameterPath != "" && (!token.MatchString(p.ParameterPath) || strings.HasPrefix(p.ParameterPath+"/", "/aws/")) {
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not a path of SSM parameters", p.ParameterPath).WithHint("Write it like /acme/images.")
@@ -227,6 +238,13 @@ func (p Parameters) expand(stack *types.Stack) []types.Parameter {
 	set("ClientCidr", p.Clients)
 	set("ImageKeys", strings.Join(p.ImageKeys, ","))
 	set("InstanceRoles", strings.Join(p.InstanceRoles, ","))
+	set("Deployers", strings.Join(p.Deployers, ","))
+	set("ExternalId", p.ExternalID)
+	set("OidcProvider", p.OIDCProvider)
+	set("OidcSubjects", strings.Join(p.OIDCSubjects, ","))
+	set("OidcAudience", p.OIDCAudience)
+	set("PermissionsBoundary", p.Boundary)
+	set("RolePath", p.RolePath)
 	set("ParameterPath", p.ParameterPath)
 	set("Repository", p.Repository)
 	set("RepositoryRef", p.Ref)

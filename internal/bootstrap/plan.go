@@ -68,17 +68,16 @@ func (s *Stack) Plan(ctx context.Context, p Parameters) (*Changes, error) {
 	input := &cloudformation.CreateChangeSetInput{
 		StackName: aws.String(s.name), TemplateBody: aws.String(Template()), ChangeSetType: types.ChangeSetTypeUpdate,
 		Capabilities: []types.Capability{types.CapabilityCapabilityIam}, Description: aws.String("Made by Penstock"),
-		Tags: []types.Tag{{Key: aws.String(tagStack), Value: aws.String(s.name)}},
 	}
 	if c.New {
 		found = nil
 		input.ChangeSetType = types.ChangeSetTypeCreate
 	}
-	input.Parameters = p.expand(found)
+	input.Parameters, input.Tags = p.expand(found), p.tags(s.name, found)
 	if err := p.applies(input.Parameters); err != nil {
 		return nil, err
 	}
-	c.token = digest(s.name, aws.ToString(input.TemplateBody), render(input.Parameters), state(found))
+	c.token = digest(s.name, aws.ToString(input.TemplateBody), render(input.Parameters), renderTags(input.Tags), state(found))
 	input.ClientToken, input.ChangeSetName = aws.String(c.token), aws.String("penstock-"+c.token)
 	if err := s.create(ctx, input, c); err != nil {
 		return nil, err

@@ -134,6 +134,20 @@ func TestRolesTrust(t *testing.T) {
 	}
 }
 
+// No role has a policy that AWS manages: that changes as AWS likes, and that for agents reads
+// every parameter of the account.
+func TestNoManagedPolicies(t *testing.T) {
+	t.Parallel()
+	d := withCI(t, nil)
+	for _, name := range d.Roles() {
+		for _, policy := range iamtest.Strings(d.Properties(name)["ManagedPolicyArns"]) {
+			if strings.Contains(policy, ":aws:policy/") {
+				t.Errorf("%s has %s", name, policy)
+			}
+		}
+	}
+}
+
 // No policy allows all of a service, and what it allows on everything is to look, or
 // has a condition.
 func TestPoliciesAreNarrow(t *testing.T) {
@@ -146,7 +160,8 @@ func TestPoliciesAreNarrow(t *testing.T) {
 			}
 			for _, action := range s.Actions {
 				_, verb, _ := strings.Cut(action, ":")
-				looks := strings.HasPrefix(verb, "Describe") || strings.HasPrefix(verb, "Get") || strings.HasPrefix(verb, "ListTags") || action == "ssm:CancelCommand" // which takes no resource
+				looks := strings.HasPrefix(verb, "Describe") || strings.HasPrefix(verb, "Get") || strings.HasPrefix(verb, "List") || action == "ssm:CancelCommand" || // which takes no resource
+					s.Sid == "Agent" // as AWS's own policy for agents has it
 				switch {
 				case verb == "Describe*" && (strings.HasPrefix(action, "autoscaling:") || strings.HasPrefix(action, "elasticloadbalancing:")):
 					// where nothing that is described is a secret
@@ -159,5 +174,58 @@ func TestPoliciesAreNarrow(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// The deployer role can be for some of the account alone, with an external ID, and for the
+// tokens of a CI server with subjects of one's own. The runner may take it all the same.
+func TestDeployersTrust(t *testing.T) {
+	t.Parallel()
+	const provider = "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com"
+	d := withCI(t, map[string]string{
+		"Deployers": "arn:aws:iam::123456789012:role/ci,arn:aws:iam::999999999999:role/ci", "ExternalId": "shop-1", "OidcProvider": provider,
+		"OidcSubjects": "repo:acme/pipeline:ref:refs/heads/main,repo:acme/pipeline:environment:*", "PermissionsBoundary": "arn:aws:iam::123456789012:policy/boundary", "RolePath": "/penstock/",
+	})
+	role := d.Role(cloudtest.Deployer)
+	all := iamtest.ParsePolicy(map[string]any{"Statement": []any{map[string]any{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}}})
+	become := func(account, name, external string) error {
+		who := iamtest.Principal{ARN: "arn:aws:iam::" + account + ":role/" + name, Account: account, Policies: all}
+		return who.May(iamtest.Request{Action: "sts:AssumeRole", Context: map[string][]string{"sts:ExternalId": {external}}, Resources: []iamtest.Resource{{ARN: role.ARN, Account: role.Account, Policy: role.Trust}}})
+	}
+	for _, tt := range []struct {
+		account, name, external string
+		may                     bool
+	}{
+		{"123456789012", "ci", "shop-1", true}, {"999999999999", "ci", "shop-1", true}, {"123456789012", "ci", "shop-2", false},
+		{"123456789012", "people", "shop-1", false}, {"999999999999", "people", "shop-1", false}, {"123456789012", "penstock/penstock-RunnerRole-1", "", true},
+		{"999999999999", "penstock/penstock-RunnerRole-1", "", false},
+	} {
+		if err := become(tt.account, tt.name, tt.external); (err == nil) != tt.may {
+			t.Errorf("role/%s of %s with external ID %q becomes a deployer: %v", tt.name, tt.account, tt.external, err)
+		}
+	}
+	for _, tt := range []struct {
+		provider, audience, subject string
+		may                         bool
+	}{
+		{provider, "sts.amazonaws.com", "repo:acme/pipeline:ref:refs/heads/main", true}, {provider, "sts.amazonaws.com", "repo:acme/pipeline:environment:production", true},
+		{provider, "sts.amazonaws.com", "repo:acme/pipeline:ref:refs/heads/other", false}, {provider, "sts.amazonaws.com", "repo:evil/pipeline:ref:refs/heads/main", false},
+		{provider, "other", "repo:acme/pipeline:ref:refs/heads/main", false}, {"arn:aws:iam::123456789012:oidc-provider/example.com", "sts.amazonaws.com", "repo:acme/pipeline:ref:refs/heads/main", false},
+	} {
+		who := iamtest.Principal{Federated: tt.provider, Account: "123456789012"}
+		for _, name := range d.Roles() {
+			may := tt.may && name == cloudtest.Deployer
+			if err := who.MayBecomeBy(d.Role(name), tt.audience, tt.subject); (err == nil) != may {
+				t.Errorf("%s for %s of %s becomes %s: %v", tt.subject, tt.audience, tt.provider, name, err)
+			}
+		}
+	}
+	for _, name := range d.Roles() {
+		if r := d.Properties(name); r["PermissionsBoundary"] != "arn:aws:iam::123456789012:policy/boundary" || r["Path"] != "/penstock/" {
+			t.Errorf("%s has the boundary %v and the path %v", name, r["PermissionsBoundary"], r["Path"])
+		}
+	}
+	if who := (iamtest.Principal{Federated: provider, Account: "123456789012"}); who.MayBecomeBy(withCI(t, nil).Role(cloudtest.Deployer), "sts.amazonaws.com", "repo:acme/pipeline:ref:refs/heads/main") == nil {
+		t.Error("a token of a provider that nobody named makes a deployer")
 	}
 }

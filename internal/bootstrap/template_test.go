@@ -97,7 +97,7 @@ func TestTemplateHasWhatTheSimulatorSkips(t *testing.T) {
 		{"PrivateRoutes2", "RouteTableId", "PrivateRoutes"},
 		{"S3Endpoint", "VpcEndpointType", "Gateway"},
 		{"DynamoEndpoint", "RouteTableIds", []any{"PublicRoutes", "PrivateRoutes"}},
-		{"InstanceRole", "ManagedPolicyArns", []any{"MachinePolicy", "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"}},
+		{"InstanceRole", "ManagedPolicyArns", []any{"MachinePolicy"}},
 		{"InstanceProfile", "Roles", []any{"InstanceRole"}}, {"TestInstanceProfile", "Roles", []any{"TestInstanceRole"}}, {"BuilderInstanceProfile", "Roles", []any{"BuilderInstanceRole"}},
 	} {
 		if got := at(d.Properties(want.resource), strings.Split(want.path, ".")...); !reflect.DeepEqual(got, want.value) {
@@ -105,7 +105,7 @@ func TestTemplateHasWhatTheSimulatorSkips(t *testing.T) {
 		}
 	}
 	for _, resource := range []string{"Bucket", "BucketPolicy", "Table"} {
-		if d.Resources[resource]["DeletionPolicy"] != "Retain" || d.Resources[resource]["UpdateReplacePolicy"] != "Retain" {
+		if d.Resources[resource]["DeletionPolicy"] != "RetainExceptOnCreate" || d.Resources[resource]["UpdateReplacePolicy"] != "Retain" {
 			t.Errorf("%s is not retained", resource)
 		}
 	}

@@ -86,6 +86,14 @@ func (o *bootstrapOptions) flags(c *cobra.Command) {
 	flags.Bool("own-key", false, "encrypt bucket, table and topic with a KMS key of the account, which costs money every month")
 	flags.StringSliceVar(&p.ImageKeys, "image-keys", nil, "ARNs of KMS keys of images and volumes, beside those with an alias below alias/penstock/: the default key of EBS, or keys of accounts that share images")
 	flags.StringSliceVar(&p.InstanceRoles, "instance-roles", nil, "ARNs of roles that instances may have where a stage names their instance profile, beside those of the stack")
+	flags.StringSliceVar(&p.Deployers, "deployers", nil, "ARNs of roles, users or accounts that may take the deployer role (default: everybody of the account whose own policies say so)")
+	flags.StringVar(&p.ExternalID, "external-id", "", "the external ID that they must pass")
+	flags.StringVar(&p.OIDCProvider, "oidc-provider", "", "the ARN of an OpenID Connect provider, of a CI server, whose tokens may take the deployer role; with --oidc-subjects")
+	flags.StringSliceVar(&p.OIDCSubjects, "oidc-subjects", nil, "the subjects of those tokens, with * and ?, such as repo:acme/pipeline:ref:refs/heads/main")
+	flags.StringVar(&p.OIDCAudience, "oidc-audience", "", "the audience of those tokens (default sts.amazonaws.com)")
+	flags.StringVar(&p.Boundary, "permissions-boundary", "", "the ARN of a policy that bounds every role of the stack")
+	flags.StringVar(&p.RolePath, "role-path", "", "the path of the roles, such as /penstock/ (default /)")
+	flags.StringToStringVar(&p.Tags, "tags", nil, "tags of the stack and of what it makes, such as team=shop,cost=42")
 	flags.StringVar(&p.ParameterPath, "parameter-path", "", "a path of SSM parameters that name images, beside /penstock, such as /acme/images")
 	flags.StringVar(&p.Repository, "repository", "", "the git repository of a Terraform configuration that AWS applies by itself, such as https://example.com/acme/pipeline.git")
 	flags.StringVar(&p.Ref, "ref", "", "the branch or tag of that repository (default main)")
@@ -115,7 +123,7 @@ func (o *bootstrapOptions) complete(c *cobra.Command) error {
 		p.PublicSubnets = p.PrivateSubnets
 	}
 	if o.destroy {
-		for _, name := range []string{"zones", "nat", "addresses", "vpc", "subnets", "public-subnets", "bucket", "table", "port", "clients", "test-clients", "listener-ports", "public-instances", "own-key", "image-keys", "instance-roles", "parameter-path",
+		for _, name := range []string{"zones", "nat", "addresses", "vpc", "subnets", "public-subnets", "bucket", "table", "port", "clients", "test-clients", "listener-ports", "public-instances", "own-key", "image-keys", "instance-roles", "deployers", "external-id", "oidc-provider", "oidc-subjects", "oidc-audience", "permissions-boundary", "role-path", "tags", "parameter-path",
 			"repository", "ref", "directory", "repository-token", "terraform", "every", "dry-run"} {
 			if flags.Changed(name) {
 				return &usageError{fmt.Errorf("--destroy removes the whole stack, so --%s has no effect with it", name)}

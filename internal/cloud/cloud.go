@@ -14,6 +14,7 @@ package cloud
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/url"
 	"time"
@@ -72,6 +73,7 @@ func Load(ctx context.Context, o Options) (*Cloud, error) {
 	load := []func(*config.LoadOptions) error{
 		config.WithRetryer(func() aws.Retryer { return limits }),
 		config.WithAppID("penstock"), // CloudTrail shows it
+		config.WithAssumeRoleCredentialOptions(func(a *stscreds.AssumeRoleOptions) { a.TokenProvider = askCode }),
 	}
 	if o.Region != "" {
 		load = append(load, config.WithRegion(o.Region))
@@ -97,6 +99,9 @@ func Load(ctx context.Context, o Options) (*Cloud, error) {
 	ctx, cancel := context.WithTimeout(ctx, identityTimeout)
 	defer cancel()
 	who, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if own := (*pipeline.Error)(nil); errors.As(err, &own) {
+		return nil, own
+	}
 	if err != nil {
 		return nil, pipeline.Errorf(pipeline.CodeNotAllowed, op, "check the credentials: %w", err).
 			WithHint("`aws sts get-caller-identity` with the same profile and region shows what AWS sees. Log in again if a session has ended.")

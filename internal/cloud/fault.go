@@ -24,56 +24,74 @@ const (
 	hintExpired  = "The session has ended. Log in again."
 	hintQuota    = "Ask AWS for a higher quota in this region, or end what is no longer needed."
 	hintCapacity = "AWS lacks capacity for this at the moment. Try again, or choose another instance type or other subnets."
+	hintVCPU     = "Ask for more of the quota \"Running On-Demand … instances\" that the instance type counts for, which is in vCPUs " +
+		"(Service Quotas, Amazon EC2; L-1216C47A for types of A, C, D, H, I, M, R, T and Z), choose a smaller instance_type, or end what is no longer needed."
+	hintSpot     = "Ask for more of the quota \"All … Spot Instance Requests\" (Service Quotas, Amazon EC2; L-34B43A08 for types of A, C, D, H, I, M, R, T and Z), or remove environment.spot."
+	hintSpotRole = "Spot was never used in this account. Make its role: aws iam create-service-linked-role --aws-service-name spot.amazonaws.com"
+	hintVolumes  = "Ask for more of the quota of EBS that the message names (Service Quotas, Amazon EBS), choose a smaller volume, or remove volumes that are no longer needed."
+	hintAddress  = "The subnet has no free address. Give the stack larger or more subnets, or end what is no longer needed."
+	hintKey      = "The caller may not use the KMS key of the volume, or the key is disabled. The guide to IAM says how to give keys to the stack."
 	hintThrottle = "The account's rate of requests is exhausted. Try again later, or with a lower -parallelism."
 )
 
 // faults is the one table of AWS's error codes. What is not in it has failed. The
 // codes are those of the API references, in EC2's case of its page "Error codes".
 var faults = map[string]fault{
-	"AccessDenied":                                {pipeline.CodeNotAllowed, hintDenied},
-	"AccessDeniedException":                       {pipeline.CodeNotAllowed, hintDenied},
-	"UnauthorizedOperation":                       {pipeline.CodeNotAllowed, hintDenied},
-	"AuthorizationError":                          {pipeline.CodeNotAllowed, hintDenied}, // of SNS
-	"AuthFailure":                                 {pipeline.CodeNotAllowed, hintDenied},
-	"ExpiredToken":                                {pipeline.CodeNotAllowed, hintExpired},
-	"ExpiredTokenException":                       {pipeline.CodeNotAllowed, hintExpired},
-	"RequestExpired":                              {pipeline.CodeNotAllowed, hintExpired},
-	"InsufficientInstanceCapacity":                {pipeline.CodeFailed, hintCapacity},
-	"InstanceLimitExceeded":                       {pipeline.CodeFailed, hintQuota},
-	"VcpuLimitExceeded":                           {pipeline.CodeFailed, hintQuota},
-	"SnapshotLimitExceeded":                       {pipeline.CodeFailed, hintQuota},
-	"ResourceLimitExceeded":                       {pipeline.CodeFailed, hintQuota},
-	"MaxSpotInstanceCountExceeded":                {pipeline.CodeFailed, hintQuota},
-	"AccountLimitExceededException":               {pipeline.CodeFailed, hintQuota},
-	"LimitExceeded":                               {pipeline.CodeFailed, hintQuota}, // of Auto Scaling
-	"TooManyLoadBalancers":                        {pipeline.CodeFailed, hintQuota},
-	"TooManyTargetGroups":                         {pipeline.CodeFailed, hintQuota},
-	"RequestLimitExceeded":                        {pipeline.CodeFailed, hintThrottle},
-	"Throttling":                                  {pipeline.CodeFailed, hintThrottle},
-	"ThrottlingException":                         {pipeline.CodeFailed, hintThrottle},
-	"InvalidInstanceID.NotFound":                  {pipeline.CodeNotFound, ""},
-	"InvalidAMIID.NotFound":                       {pipeline.CodeNotFound, ""},
-	"InvalidAMIID.Unavailable":                    {pipeline.CodeNotFound, ""},
-	"InvalidSnapshot.NotFound":                    {pipeline.CodeNotFound, ""},
-	"InvalidLaunchTemplateId.NotFound":            {pipeline.CodeNotFound, ""},
-	"InvalidLaunchTemplateName.NotFoundException": {pipeline.CodeNotFound, ""},
-	"LoadBalancerNotFound":                        {pipeline.CodeNotFound, ""},
-	"TargetGroupNotFound":                         {pipeline.CodeNotFound, ""},
-	"ListenerNotFound":                            {pipeline.CodeNotFound, ""},
-	"RuleNotFound":                                {pipeline.CodeNotFound, ""},
-	"ResourceNotFoundException":                   {pipeline.CodeNotFound, ""},
-	"ParameterNotFound":                           {pipeline.CodeNotFound, ""},
-	"NoSuchKey":                                   {pipeline.CodeNotFound, ""},
-	"NotFound":                                    {pipeline.CodeNotFound, ""},
-	"NotFoundException":                           {pipeline.CodeNotFound, ""}, // of KMS
-	"NoSuchBucket":                                {pipeline.CodeNotFound, ""},
-	"InvalidInstanceType.NotFound":                {pipeline.CodeInvalid, ""},
-	"InvalidParameterValue":                       {pipeline.CodeInvalid, ""},
-	"InvalidSnapshot.InUse":                       {pipeline.CodeConflict, ""},
-	"DependencyViolation":                         {pipeline.CodeConflict, ""},
-	"ResourceInUse":                               {pipeline.CodeConflict, ""},
-	"PreconditionFailed":                          {pipeline.CodeConflict, ""},
-	"ConditionalRequestConflict":                  {pipeline.CodeConflict, ""},
+	"AccessDenied":                                      {pipeline.CodeNotAllowed, hintDenied},
+	"AccessDeniedException":                             {pipeline.CodeNotAllowed, hintDenied},
+	"UnauthorizedOperation":                             {pipeline.CodeNotAllowed, hintDenied},
+	"AuthorizationError":                                {pipeline.CodeNotAllowed, hintDenied}, // of SNS
+	"AuthFailure":                                       {pipeline.CodeNotAllowed, hintDenied},
+	"ExpiredToken":                                      {pipeline.CodeNotAllowed, hintExpired},
+	"ExpiredTokenException":                             {pipeline.CodeNotAllowed, hintExpired},
+	"RequestExpired":                                    {pipeline.CodeNotAllowed, hintExpired},
+	"InsufficientInstanceCapacity":                      {pipeline.CodeFailed, hintCapacity},
+	"InstanceLimitExceeded":                             {pipeline.CodeFailed, hintQuota},
+	"VcpuLimitExceeded":                                 {pipeline.CodeFailed, hintVCPU},
+	"VolumeLimitExceeded":                               {pipeline.CodeFailed, hintVolumes},
+	"MaxIOPSLimitExceeded":                              {pipeline.CodeFailed, hintVolumes},
+	"AddressLimitExceeded":                              {pipeline.CodeFailed, hintQuota},
+	"NetworkInterfaceLimitExceeded":                     {pipeline.CodeFailed, hintQuota},
+	"InsufficientFreeAddressesInSubnet":                 {pipeline.CodeFailed, hintAddress},
+	"Unsupported":                                       {pipeline.CodeFailed, hintCapacity},
+	"SpotMaxPriceTooLow":                                {pipeline.CodeFailed, hintCapacity},
+	"InvalidKMSKey.InvalidState":                        {pipeline.CodeFailed, hintKey},
+	"KMSKeyNotAccessibleFault":                          {pipeline.CodeFailed, hintKey},
+	"AuthFailure.ServiceLinkedRoleCreationNotPermitted": {pipeline.CodeNotAllowed, hintSpotRole},
+	"SnapshotLimitExceeded":                             {pipeline.CodeFailed, hintQuota},
+	"ResourceLimitExceeded":                             {pipeline.CodeFailed, hintQuota},
+	"MaxSpotInstanceCountExceeded":                      {pipeline.CodeFailed, hintSpot},
+	"AccountLimitExceededException":                     {pipeline.CodeFailed, hintQuota},
+	"LimitExceeded":                                     {pipeline.CodeFailed, hintQuota}, // of Auto Scaling
+	"TooManyLoadBalancers":                              {pipeline.CodeFailed, hintQuota},
+	"TooManyTargetGroups":                               {pipeline.CodeFailed, hintQuota},
+	"RequestLimitExceeded":                              {pipeline.CodeFailed, hintThrottle},
+	"Throttling":                                        {pipeline.CodeFailed, hintThrottle},
+	"ThrottlingException":                               {pipeline.CodeFailed, hintThrottle},
+	"InvalidInstanceID.NotFound":                        {pipeline.CodeNotFound, ""},
+	"InvalidAMIID.NotFound":                             {pipeline.CodeNotFound, ""},
+	"InvalidAMIID.Unavailable":                          {pipeline.CodeNotFound, ""},
+	"InvalidSnapshot.NotFound":                          {pipeline.CodeNotFound, ""},
+	"InvalidLaunchTemplateId.NotFound":                  {pipeline.CodeNotFound, ""},
+	"InvalidLaunchTemplateName.NotFoundException":       {pipeline.CodeNotFound, ""},
+	"LoadBalancerNotFound":                              {pipeline.CodeNotFound, ""},
+	"TargetGroupNotFound":                               {pipeline.CodeNotFound, ""},
+	"ListenerNotFound":                                  {pipeline.CodeNotFound, ""},
+	"RuleNotFound":                                      {pipeline.CodeNotFound, ""},
+	"ResourceNotFoundException":                         {pipeline.CodeNotFound, ""},
+	"ParameterNotFound":                                 {pipeline.CodeNotFound, ""},
+	"NoSuchKey":                                         {pipeline.CodeNotFound, ""},
+	"NotFound":                                          {pipeline.CodeNotFound, ""},
+	"NotFoundException":                                 {pipeline.CodeNotFound, ""}, // of KMS
+	"NoSuchBucket":                                      {pipeline.CodeNotFound, ""},
+	"InvalidInstanceType.NotFound":                      {pipeline.CodeInvalid, ""},
+	"InvalidParameterValue":                             {pipeline.CodeInvalid, ""},
+	"IdempotentInstanceTerminated":                      {pipeline.CodeFailed, "The instance of an earlier try was terminated. Apply again, which launches another."},
+	"InvalidSnapshot.InUse":                             {pipeline.CodeConflict, ""},
+	"DependencyViolation":                               {pipeline.CodeConflict, ""},
+	"ResourceInUse":                                     {pipeline.CodeConflict, ""},
+	"PreconditionFailed":                                {pipeline.CodeConflict, ""},
+	"ConditionalRequestConflict":                        {pipeline.CodeConflict, ""},
 }
 
 // Code returns AWS's error code of an error; empty where AWS did not answer.

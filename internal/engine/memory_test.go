@@ -419,7 +419,8 @@ func (p memPlatform) Trust(ctx context.Context, id string, proxies []string) err
 	return p.change(ctx, "trust", func() error { p.envs[id].proxies = proxies; return nil })
 }
 
-func (p memPlatform) CheckService(pipeline.Service) error { return nil }
+func (p memPlatform) CheckLaunch(context.Context, string, string, *pipeline.Volume) error { return nil }
+func (p memPlatform) CheckService(pipeline.Service) error                                 { return nil }
 
 func (p memPlatform) Extend(ctx context.Context, id string, at time.Time) error {
 	return p.change(ctx, "extend", func() error { p.envs[id].expires = at; return nil })

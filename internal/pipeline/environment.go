@@ -103,7 +103,9 @@ type ImageDefinition struct {
 	Profile  string       `json:"instance_profile,omitempty"`
 	Groups   []string     `json:"security_groups,omitempty"` // of the machine that bakes it
 	Publish  *Publication `json:"publish,omitempty"`
-	Keep     int          `json:"keep"` // older images retained besides those in use
+	Builder  string       `json:"instance_type,omitempty"` // type of the instance that bakes it; empty: the platform's own
+	Volume   *Volume      `json:"volume,omitempty"`        // of that instance, and so of the image
+	Keep     int          `json:"keep"`                    // older images retained besides those in use
 	Image    string       `json:"image,omitempty"`
 	Baked    string       `json:"baked,omitempty"` // key of the inputs that yielded Image
 	Run      string       `json:"run,omitempty"`   // that baked it
@@ -138,7 +140,8 @@ func (r ImageDefinition) Key() string {
 		Steps   []Step
 		Cleanup []string `json:",omitempty"`
 		KMSKey  string   `json:",omitempty"`
-	}{r.From, r.Base, r.Source.Digest, r.Steps, r.Cleanup, r.KMSKey})[:16]
+		Volume  *Volume  `json:",omitempty"`
+	}{r.From, r.Base, r.Source.Digest, r.Steps, r.Cleanup, r.KMSKey, r.Volume})[:16]
 }
 
 // Publication says where and to whom an image is given. A change of it causes no new bake.

@@ -211,6 +211,9 @@ type BakeRequest struct {
 	Commands    []Command // run in the root of the tree, in order
 	Cleanup     []string  // shell lines that run there at last
 	KMSKey      string    // that encrypts the image; empty: the platform's own
+	Builder     string    // type of the instance that bakes it; empty: the platform's own
+	Volume      *Volume   // of that instance; nil: as the image has it
+	Started     time.Time // of the run: a repeated bake asks for the same; zero: it is never repeated
 	Profile     string    // of the machine that bakes; empty: the platform's for builders
 	Groups      []string  // security groups of that machine; none: the platform's
 	Log         io.Writer
@@ -245,6 +248,7 @@ type FleetRequest struct {
 	Image        string // empty means an empty root
 	Instances    int
 	InstanceType string
+	Machine      Machine
 	Lasting      bool      // its instances may have what production's have, such as its secrets; else they are a test
 	Profile      string    // of the instances; empty: the platform's for what lasts, or for tests
 	Groups       []string  // security groups of the instances; none: the platform's, likewise
@@ -351,6 +355,10 @@ type Fleets interface {
 	// Check refuses an environment that the platform can't provide, before anything is
 	// created: CodeInvalid, with the argument and its value.
 	Check(e EnvironmentSpec) error
+	// CheckLaunch refuses what can't be launched from an image, as an image of another
+	// architecture than the type of the instances, which an empty name leaves to the platform:
+	// CodeInvalid. An image that does not exist is no error.
+	CheckLaunch(ctx context.Context, image, instanceType string, volume *Volume) error
 	// CheckService refuses a service that the platform can't run: CodeInvalid, with the
 	// argument and its value.
 	CheckService(s Service) error

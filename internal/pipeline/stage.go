@@ -105,6 +105,7 @@ type EnvironmentSpec struct {
 	KeepPrevious   time.Duration     `json:"keep_previous,omitempty"`
 	Scaling        *Scaling          `json:"scaling,omitempty"`        // of a persistent environment; nil: none is declared
 	TrustedProxies []string          `json:"trusted_proxies,omitzero"` // whose forwarding headers the endpoint keeps; nil: DefaultTrustedProxies
+	Machine
 }
 
 // Balancer says how the load balancer of an environment behaves, beside where it listens.

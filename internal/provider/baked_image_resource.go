@@ -57,6 +57,7 @@ type bakedImageModel struct {
 	Follow   types.Bool     `tfsdk:"follow_source"`
 	Cleanup  types.List     `tfsdk:"cleanup"`
 	KMSKey   types.String   `tfsdk:"kms_key"`
+	Volume   types.Object   `tfsdk:"volume"`
 	Profile  types.String   `tfsdk:"instance_profile"`
 	Groups   types.List     `tfsdk:"security_groups"`
 	Publish  types.Object   `tfsdk:"publish"`
@@ -67,6 +68,8 @@ type bakedImageModel struct {
 	Size     types.Int64    `tfsdk:"size"`
 	Run      types.String   `tfsdk:"run"`
 	Log      types.String   `tfsdk:"log"`
+
+	InstanceType types.String `tfsdk:"instance_type"`
 }
 
 type fromModel struct {
@@ -152,6 +155,8 @@ func (r *bakedImageResource) Schema(ctx context.Context, _ resource.SchemaReques
 			"security_groups":        groupsAttribute("the machine that bakes, instead of the stack's, which lets nobody in"),
 			"kms_key":                optional("KMS key that encrypts the image, by ID or ARN. Default: the account's default key for EBS, which can't be shared. On AWS.", stringvalidator.LengthAtLeast(1)),
 			"publish":                publishAttribute(),
+			"instance_type":          optional("Type of the instance that bakes the image, of the same architecture as `from`. A change bakes nothing. Default: the provider's. On AWS.", stringvalidator.LengthAtLeast(1)),
+			"volume":                 volumeAttribute("the instance that bakes the image, and so of the image"),
 			"image_ids":              schema.MapAttribute{Computed: true, ElementType: types.StringType, MarkdownDescription: "ID of the newest image by region; null if it is not published."},
 			"timeouts":               timeouts.Attributes(ctx, timeouts.Opts{Create: true, Update: true, Delete: true}),
 			"source_image_id":        computed("ID of the image that the newest one was baked from; null for a directory."),
@@ -176,6 +181,7 @@ func (r *bakedImageResource) ValidateConfig(ctx context.Context, req resource.Va
 	}
 	resp.Diagnostics.Append(validateSteps(m.Steps, false, "script", "command")...)
 	resp.Diagnostics.Append(validatePublish(ctx, m.Publish)...)
+	resp.Diagnostics.Append(validateVolume(ctx, path.Root("volume"), m.Volume)...)
 }
 
 func expandImageDefinition(ctx context.Context, m bakedImageModel, at *session, diags *diag.Diagnostics) pipeline.ImageDefinition {
@@ -184,6 +190,7 @@ func expandImageDefinition(ctx context.Context, m bakedImageModel, at *session, 
 	r := pipeline.ImageDefinition{
 		Pipeline: at.pipelineName(m.Pipeline), Name: m.Name.ValueString(), Keep: int(m.Keep.ValueInt64()), Owner: at.Owner,
 		Follow: m.Follow.ValueBool(), KMSKey: m.KMSKey.ValueString(), Publish: expandPublish(ctx, m.Publish, diags),
+		Builder: m.InstanceType.ValueString(), Volume: expandVolume(m.Volume),
 		From: pipeline.ImageFrom{
 			Directory: from.Directory.ValueString(), Image: from.Image.ValueString(), AMI: from.AMI.ValueString(), SSMParameter: from.SSMParameter.ValueString(),
 		},
@@ -219,6 +226,7 @@ func flattenImageDefinition(ctx context.Context, r pipeline.ImageDefinition, sch
 	m.Follow, m.KMSKey, m.Cleanup = types.BoolValue(r.Follow), orNull(r.KMSKey), stringList(ctx, r.Cleanup, diags)
 	m.Profile, m.Groups = orNull(r.Profile), stringList(ctx, r.Groups, diags)
 	m.Publish = flattenPublish(ctx, r.Publish, sch.Attributes["publish"].GetType().(types.ObjectType).AttrTypes, diags)
+	m.InstanceType, m.Volume = orNull(r.Builder), flattenVolume(r.Volume, sch.Attributes["volume"].GetType().(types.ObjectType).AttrTypes)
 	from := fromModel{Directory: orNull(r.From.Directory), Image: orNull(r.From.Image), AMI: orNull(r.From.AMI), SSMParameter: orNull(r.From.SSMParameter)}
 	if f := r.From.Filter; f != nil {
 		from.Filter = &imageFilterModel{Name: orNull(f.Name), Architecture: orNull(f.Architecture)}
@@ -281,7 +289,7 @@ func (r *bakedImageResource) ModifyPlan(ctx context.Context, req resource.Modify
 	}
 	m.ImageID, m.Size, m.Run, m.Log = types.StringUnknown(), types.Int64Unknown(), types.StringUnknown(), types.StringUnknown()
 	m.Base, m.Latest, m.ImageIDs = types.StringUnknown(), types.StringUnknown(), types.MapUnknown(types.StringType)
-	if known(ctx, m.Pipeline, m.Name, m.From, m.Source, m.Steps, m.Cleanup, m.KMSKey, m.Profile, m.Groups, m.Publish) {
+	if known(ctx, m.Pipeline, m.Name, m.From, m.Source, m.Steps, m.Cleanup, m.KMSKey, m.Profile, m.Groups, m.Publish, m.InstanceType, m.Volume) {
 		if err := r.plan(ctx, &m, state, resp); err != nil {
 			addError(&resp.Diagnostics, partOf("plan image", m.Name.ValueString()), r.session.pipelineName(m.Pipeline), err)
 			return
@@ -310,8 +318,8 @@ func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel
 	if state != nil { // else an earlier image may go in this apply, with what needed it
 		image, found = run.FindBaked(st, definition)
 	}
-	if !found {
-		return nil
+	if !found { // it will be baked
+		return r.session.Engine.Images.CheckBuilder(ctx, definition)
 	}
 	if exists, err := r.session.Engine.Images.Exists(ctx, image.ID); err != nil || !exists {
 		return err

@@ -56,6 +56,10 @@ type selfServiceEnvModel struct {
 	Env        types.Map      `tfsdk:"env"`
 	EnvWO      types.Map      `tfsdk:"env_wo"`
 	EnvVersion types.Int64    `tfsdk:"env_wo_version"`
+	Kind       types.String   `tfsdk:"instance_type"`
+	Volume     types.Object   `tfsdk:"volume"`
+	Hops       types.Int64    `tfsdk:"metadata_hop_limit"`
+	Spot       types.Bool     `tfsdk:"spot"`
 	Address    types.String   `tfsdk:"address"`
 	Port       types.Int64    `tfsdk:"port"`
 	Trusted    types.List     `tfsdk:"trusted_proxies"`
@@ -100,7 +104,11 @@ func (r *selfServiceEnvResource) Schema(ctx context.Context, _ resource.SchemaRe
 			Optional: true, Validators: []validator.Int64{int64validator.Between(1, 65535)},
 			MarkdownDescription: "Port of the endpoint. Default: any free one, which stays the same for the environment's life.",
 		},
-		"trusted_proxies": trustedProxiesAttribute(),
+		"trusted_proxies":    trustedProxiesAttribute(),
+		"instance_type":      optional("Type of the instances, if the platform has types. A change launches the environment again. Default: the provider's."),
+		"volume":             volumeAttribute("the instances"),
+		"metadata_hop_limit": hopsAttribute(),
+		"spot":               spotAttribute(),
 
 		"timeouts":   timeouts.Attributes(ctx, timeouts.Opts{Create: true, Update: true, Delete: true}),
 		"status":     computed("`running`, `degraded`, `expired` or `gone`."),
@@ -135,6 +143,7 @@ func (r *selfServiceEnvResource) ValidateConfig(ctx context.Context, req resourc
 		resp.Diagnostics.AddAttributeError(path.Root("env_wo_version"), "Missing version of secrets",
 			"env_wo is set without env_wo_version. Set env_wo_version = 1, and a higher number whenever the secrets change.")
 	}
+	resp.Diagnostics.Append(validateVolume(ctx, path.Root("volume"), m.Volume)...)
 }
 
 // ModifyPlan implements resource.ResourceWithModifyPlan.
@@ -271,6 +280,7 @@ func (r *selfServiceEnvResource) request(m selfServiceEnvModel, env map[string]s
 		Spec: pipeline.EnvironmentSpec{
 			Instances: int(m.Instances.ValueInt64()), Env: env, SecretsVersion: m.EnvVersion.ValueInt64(),
 			Address: m.Address.ValueString(), Port: int(m.Port.ValueInt64()), TrustedProxies: expandProxies(m.Trusted),
+			InstanceType: m.Kind.ValueString(), Machine: pipeline.Machine{Volume: expandVolume(m.Volume), Hops: int(m.Hops.ValueInt64()), Spot: m.Spot.ValueBool()},
 		},
 	}
 }
@@ -368,6 +378,8 @@ func (r *selfServiceEnvResource) Read(ctx context.Context, req resource.ReadRequ
 	if m.ID.IsNull() { // imported
 		m.Follow, m.TTL = types.BoolValue(false), flattenDuration(env.TTL)
 		m.After, m.Instances = types.ListNull(gateType), types.Int64Value(int64(env.Instances))
+		m.Kind, m.Hops, m.Spot = orNull(env.Spec.InstanceType), intOrNull(env.Spec.Hops), trueOrNull(env.Spec.Spot)
+		m.Volume = flattenVolume(env.Spec.Volume, m.Volume.AttributeTypes(ctx))
 		m.Env, m.EnvWO, m.EnvVersion = flattenStrings(env.Spec.Env), types.MapNull(types.StringType), intOrNull(env.Spec.SecretsVersion)
 		m.Address, m.Port, m.Trusted = orNull(env.Spec.Address), intOrNull(env.Spec.Port), flattenProxies(env.Spec.TrustedProxies)
 	}

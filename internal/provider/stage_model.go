@@ -64,6 +64,9 @@ type environmentModel struct {
 	Alarms       types.List   `tfsdk:"alarms"`
 	KeepPrevious types.String `tfsdk:"keep_previous"`
 	Trusted      types.List   `tfsdk:"trusted_proxies"`
+	Volume       types.Object `tfsdk:"volume"`
+	Hops         types.Int64  `tfsdk:"metadata_hop_limit"`
+	Spot         types.Bool   `tfsdk:"spot"`
 	Scaling      types.Object `tfsdk:"scaling"`
 }
 
@@ -97,6 +100,7 @@ func expandStage(ctx context.Context, m stageModel, at *session, diags *diag.Dia
 			Keep: e.Keep.ValueBool(), Address: e.Address.ValueString(), Port: int(e.Port.ValueInt64()), Certificate: e.Certificate.ValueString(), DataFrom: e.DataFrom.ValueString(),
 			DrainTimeout: expandDuration(e.DrainTimeout), InstanceType: e.InstanceType.ValueString(), Profile: e.Profile.ValueString(), Balancer: expandBalancer(ctx, e.Balancer, diags),
 			Shift: expandShift(ctx, e.Shift, diags), KeepPrevious: expandDuration(e.KeepPrevious), TrustedProxies: expandProxies(e.Trusted),
+			Machine: pipeline.Machine{Volume: expandVolume(e.Volume), Hops: int(e.Hops.ValueInt64()), Spot: e.Spot.ValueBool()},
 			Scaling: expandScaling(ctx, e.Scaling, diags),
 		}
 		diags.Append(e.Alarms.ElementsAs(ctx, &s.Env.Alarms, false)...)
@@ -195,6 +199,7 @@ func flattenEnvironment(ctx context.Context, e, def *pipeline.EnvironmentSpec, e
 		Address: orNull(e.Address), Port: intOrNull(e.Port), Certificate: orNull(e.Certificate), DataFrom: orNull(e.DataFrom), DrainTimeout: flattenDuration(e.DrainTimeout),
 		InstanceType: orNull(e.InstanceType), Profile: orNull(e.Profile), Groups: stringList(ctx, e.Groups, diags), Balancer: flattenBalancer(ctx, e.Balancer, envTypes["load_balancer"], diags), Shift: types.ListNull(envTypes["shift"].(types.ListType).ElemType), Alarms: types.ListNull(types.StringType),
 		KeepPrevious: flattenDuration(e.KeepPrevious), Trusted: flattenProxies(e.TrustedProxies),
+		Volume: flattenVolume(e.Volume, envTypes["volume"].(types.ObjectType).AttrTypes), Hops: intOrNull(e.Hops), Spot: trueOrNull(e.Spot),
 		Scaling: flattenScaling(ctx, e.Scaling, envTypes["scaling"].(types.ObjectType).AttrTypes, diags),
 	}
 	var d diag.Diagnostics

@@ -103,6 +103,12 @@ func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, at *e
 	if !r.place(planned, stage, resp) {
 		return
 	}
+	if move.Moves() {
+		if err := r.session.Engine.Stages.CheckLaunch(ctx, planned.State(), stage, move.Candidate.ID); err != nil {
+			addAttributeError(&resp.Diagnostics, path.Root("environment"), partOf("plan stage", stage.Name), stage.Pipeline, err)
+			return
+		}
+	}
 	r.session.warnUnused(planned.State(), stage, &resp.Diagnostics)
 	if err := move.Err(); err != nil {
 		addAttributeError(&resp.Diagnostics, path.Root("build"), partOf("move stage", stage.Name), stage.Pipeline, err)

@@ -116,6 +116,7 @@ func (r *stageResource) ValidateConfig(ctx context.Context, req resource.Validat
 	r.validateByType(kind, m, environment, &resp.Diagnostics)
 	resp.Diagnostics.Append(validateRunner(m.Runner, m.Steps)...)
 	resp.Diagnostics.Append(validateTraffic(ctx, kind, m.Environment)...)
+	resp.Diagnostics.Append(validateMachine(ctx, kind, m.Environment, m.Bake)...)
 }
 
 // validateRunner finds loads that several machines are to make where there is one.

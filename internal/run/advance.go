@@ -113,6 +113,16 @@ func (s *Stages) Check(st *pipeline.State, stage pipeline.Stage) error {
 	return s.platform.Check(*stage.Env)
 }
 
+// CheckLaunch refuses instances of a stage that can't be launched from the images of a build.
+func (s *Stages) CheckLaunch(ctx context.Context, st *pipeline.State, stage pipeline.Stage, build string) error {
+	b, known := st.Builds[build]
+	if !known || stage.Env == nil || b.BaseImage == "" {
+		return nil
+	}
+	env := stage.EnvironmentFor(st.Pipeline)
+	return s.platform.CheckLaunch(ctx, b.BaseImage, env.InstanceType, env.Volume)
+}
+
 // CheckRunner refuses a runner that does not exist.
 func (s *Stages) CheckRunner(runner pipeline.RunnerKind) error { return s.runner.Check(runner) }
 

@@ -194,6 +194,15 @@ func (im *Images) Check(definition pipeline.ImageDefinition) error {
 	return im.platform.CheckImage(definition)
 }
 
+// CheckBuilder refuses an image that can't be baked on an instance of the type that its
+// definition names, or with that volume.
+func (im *Images) CheckBuilder(ctx context.Context, definition pipeline.ImageDefinition) error {
+	if definition.Base == "" {
+		return nil
+	}
+	return im.platform.CheckLaunch(ctx, definition.Base, definition.Builder, definition.Volume)
+}
+
 // Resolve returns the image that a bake starts from; empty for a directory.
 func (im *Images) Resolve(ctx context.Context, from pipeline.ImageFrom) (image string, err error) {
 	return im.platform.Resolve(ctx, from)
@@ -260,8 +269,8 @@ func (a *attempt) bakeImage(ctx context.Context, definition pipeline.ImageDefini
 		return pipeline.Image{}, err
 	}
 	req := pipeline.BakeRequest{
-		Token: a.run.ID, Inputs: definition.Key(), Name: definition.Name, Labels: a.labels(), Image: definition.Base, Source: a.source(definition),
-		Cleanup: definition.Cleanup, KMSKey: definition.KMSKey, Profile: definition.Profile, Groups: definition.Groups, Log: a.log,
+		Token: a.run.ID, Started: a.run.StartedAt, Inputs: definition.Key(), Name: definition.Name, Labels: a.labels(), Image: definition.Base, Source: a.source(definition),
+		Cleanup: definition.Cleanup, KMSKey: definition.KMSKey, Builder: definition.Builder, Volume: definition.Volume, Profile: definition.Profile, Groups: definition.Groups, Log: a.log,
 	}
 	if definition.From.Directory != "" {
 		req.Tree = inside(a.source(definition), definition.From.Directory)

@@ -100,7 +100,7 @@ func (e *core) fleetRequest(ctx context.Context, env pipeline.Environment, launc
 	}
 	req := pipeline.FleetRequest{
 		Environment: env.ID, Labels: pipeline.Labels{Pipeline: env.Pipeline, Stage: env.Stage, Build: env.Build, Run: env.Run},
-		Persistent: env.Purpose == pipeline.ForStage, Image: launch.Image, Instances: env.Instances, InstanceType: env.Spec.InstanceType,
+		Persistent: env.Purpose == pipeline.ForStage, Image: launch.Image, Instances: env.Instances, InstanceType: env.Spec.InstanceType, Machine: env.Spec.Machine,
 		Address: env.Spec.Address, Port: env.Spec.Port, Certificate: env.Spec.Certificate, Balancer: env.Spec.Balancer, Service: st.Pipeline.Service, Env: vars, Secrets: secrets,
 		Migrate: st.Pipeline.Service.Migrate != "", ExpiresAt: env.ExpiresAt, DrainTimeout: env.Spec.DrainTimeout, Alarms: env.Spec.Alarms, Scaling: env.Spec.Scaling, Log: log,
 		TrustedProxies: env.Spec.TrustedProxies, Lasting: st.Stages[env.Stage].Lasting(), Profile: env.Spec.Profile, Groups: env.Spec.Groups,
@@ -177,7 +177,7 @@ func (a *attempt) bake(ctx context.Context) error {
 		return err
 	}
 	baked, err := a.under(a.lease).Bake(ctx, pipeline.BakeRequest{
-		Token: a.run.ID, Name: a.stage.Name, Labels: a.labels(), Environment: a.env.ID, Log: a.log,
+		Token: a.run.ID, Started: a.run.StartedAt, Name: a.stage.Name, Labels: a.labels(), Environment: a.env.ID, Log: a.log,
 	})
 	if err != nil {
 		return fmt.Errorf("bake image: %w", err)

@@ -275,7 +275,8 @@ func (door) Resolve(_ context.Context, from pipeline.ImageFrom) (string, error) 
 func (door) Publish(context.Context, pipeline.PublishRequest) (map[string]string, error) {
 	return nil, nil
 }
-func (door) CheckImage(pipeline.ImageDefinition) error { return nil }
-func (door) Check(pipeline.EnvironmentSpec) error      { return nil }
-func (door) CheckService(pipeline.Service) error       { return nil }
-func (door) LogCommand(lines int, _ bool) string       { return fmt.Sprint("log ", lines) }
+func (door) CheckImage(pipeline.ImageDefinition) error                           { return nil }
+func (door) Check(pipeline.EnvironmentSpec) error                                { return nil }
+func (door) CheckLaunch(context.Context, string, string, *pipeline.Volume) error { return nil }
+func (door) CheckService(pipeline.Service) error                                 { return nil }
+func (door) LogCommand(lines int, _ bool) string                                 { return fmt.Sprint("log ", lines) }

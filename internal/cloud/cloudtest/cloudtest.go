@@ -20,9 +20,11 @@
 // What the proxy answers or changes by itself, as AWS documents it:
 //
 //	SSM   SendCommand, GetCommandInvocation, CancelCommand and
-//	      DescribeInstanceInformation: commands run, each instance in a directory
-//	EC2   RunInstances: client tokens, registration of the agent, boot of the image, tags
-//	      of network interfaces
+//	      DescribeInstanceInformation: commands run, each instance in a directory, and run
+//	      again after a restart, which exit status 194 asks for
+//	EC2   RunInstances: client tokens, registration of the agent, tags of network interfaces;
+//	      boots in the order of cloud-init and systemd: boot hooks, enabled services, user data
+//	      shutdown, reboot and poweroff on a machine, and the timers of its own
 //	      StopInstances, StartInstances, TerminateInstances: the directory's processes
 //	      CreateImage, CopyImage: copy the directory; names are unique; pending for a time,
 //	      failed when a test says so; tags of snapshots, client tokens, keys
@@ -102,6 +104,10 @@ type Cloud struct {
 	faults []*Fault
 	pace   Pace
 	ahead  time.Duration
+
+	delivery string // how commands fail to reach instances
+	programs string // directory of those that instances have; empty: this machine's
+	without  []string
 }
 
 // Call is a request that the account got.
@@ -122,7 +128,8 @@ type Pace struct {
 	Image  time.Duration // from CreateImage until an image is available
 	End    time.Duration // from DeleteAutoScalingGroup until the group is no longer shown
 	Build  time.Duration // from StartBuild until a build has its machine
-	Minute time.Duration // of the time limits of builds; 0 is a minute
+	Minute time.Duration // of the time limits of builds, and of machines' own deadlines; 0 is a minute
+	Output time.Duration // from the end of a command until its output is in the bucket
 	// Command is the longest that a command may run; 0 is as long as the request says.
 	Command time.Duration
 	// Latency is how long each answer takes, beside what it takes to give it.

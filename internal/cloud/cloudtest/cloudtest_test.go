@@ -5,6 +5,7 @@ package cloudtest_test
 
 import (
 	"context"
+	"encoding/base64"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,7 +58,7 @@ func command(t *testing.T, client *ssm.Client, instance, line string) *ssm.GetCo
 	must(t, poll.Until(t.Context(), schedule, func(ctx context.Context) (poll.Probe, error) {
 		var err error
 		got, err = client.GetCommandInvocation(ctx, &ssm.GetCommandInvocationInput{CommandId: aws.String(id), InstanceId: aws.String(instance)})
-		return poll.Probe{Done: err == nil && got.Status != "InProgress"}, err
+		return poll.Probe{Done: err == nil && got.Status != "InProgress" && got.Status != "Pending"}, err
 	}))
 	return got
 }
@@ -160,4 +161,47 @@ func TestFaults(t *testing.T) {
 	if cloud.Code(err) != "UnsupportedOperation" {
 		t.Errorf("what moto lacks: %v", err)
 	}
+}
+
+// A machine starts as cloud-init and systemd have it: what the user data hooks into each
+// boot, then the enabled services whose conditions hold, then, once, its script. A restart
+// runs a command again that asked for it, or that it met.
+func TestBoot(t *testing.T) {
+	t.Parallel()
+	c := cloudtest.New(t)
+	c.SetPace(cloudtest.Pace{Minute: 50 * time.Millisecond})
+	machines, agent := ec2.NewFromConfig(c.Own()), ssm.NewFromConfig(c.Own())
+	const data = "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=\"b\"\n\n--b\nContent-Type: text/cloud-boothook\n\n" +
+		"#cloud-boothook\n#!/bin/sh\necho \"hook ${HOME-homeless}\" >> \"$PENSTOCK_SYSROOT/order\"\n\n--b\nContent-Type: text/x-shellscript\n\n" +
+		"#!/bin/sh\necho script >> \"$PENSTOCK_SYSROOT/order\"\n\n--b--\n"
+	out, err := machines.RunInstances(t.Context(), &ec2.RunInstancesInput{
+		ImageId: aws.String(cloudtest.BaseImage), MinCount: aws.Int32(1), MaxCount: aws.Int32(1), InstanceType: ec2types.InstanceTypeT3Micro,
+		UserData: aws.String(base64.StdEncoding.EncodeToString([]byte(data))), InstanceInitiatedShutdownBehavior: ec2types.ShutdownBehaviorTerminate,
+	})
+	must(t, err)
+	id := aws.ToString(out.Instances[0].InstanceId)
+	got := command(t, agent, id, `cd "$PENSTOCK_SYSROOT"
+cloud-init status --wait
+echo "boot $(cat proc/sys/kernel/random/boot_id)" >> boots
+[ -e again ] && { cat order; exit 5; }
+mkdir -p etc/systemd/system
+for unit in one two; do printf '[Unit]\nConditionPathExists=%s/again\n[Service]\nType=oneshot\nExecStart=/bin/sh ${PENSTOCK_SYSROOT}/unit\n' "$not" > etc/systemd/system/$unit.service; not='!'; done
+echo 'echo unit >> "$PENSTOCK_SYSROOT/order"' > unit
+systemctl enable one two
+touch again; exit 194`)
+	if got.ResponseCode != 5 || aws.ToString(got.StandardOutputContent) != "hook homeless\nscript\nhook homeless\nunit\n" {
+		t.Errorf("it ended %s, %d, after\n%s", got.Status, got.ResponseCode, aws.ToString(got.StandardOutputContent))
+	}
+	if boots, err := os.ReadFile(filepath.Join(c.Root(id), "boots")); err != nil || len(strings.Fields(string(boots))) != 4 || strings.Fields(string(boots))[1] == strings.Fields(string(boots))[3] {
+		t.Errorf("the boots were %q, %v", boots, err)
+	}
+	command(t, agent, id, "shutdown -P +30; shutdown -c; shutdown -P +20")
+	must(t, poll.Until(t.Context(), poll.Schedule{First: 10 * time.Millisecond, Limit: time.Minute, What: "the end"}, func(ctx context.Context) (poll.Probe, error) {
+		out, err := machines.DescribeInstances(ctx, &ec2.DescribeInstancesInput{InstanceIds: []string{id}})
+		if err != nil {
+			return poll.Probe{}, err
+		}
+		one := out.Reservations[0].Instances[0]
+		return poll.Probe{Done: one.State.Name == "terminated" && aws.ToString(one.StateReason.Code) == "Client.InstanceInitiatedShutdown", State: string(one.State.Name)}, nil
+	}))
 }

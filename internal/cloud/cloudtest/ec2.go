@@ -4,7 +4,9 @@
 package cloudtest
 
 import (
+	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"maps"
 	"net/http"
@@ -37,9 +39,18 @@ func (a *account) runInstances(r *request) answer {
 	a.mu.Unlock()
 	if repeated && token != "" {
 		if before.digest != digest {
-			return r.fail(http.StatusBadRequest, "IdempotentParameterMismatch", "The request uses the same client token as a previous, but non-identical request.")
+			return mismatch(r)
+		}
+		if i := a.instance(string(instanceID.FindSubmatch(before.answer.body)[1])); i != nil && i.gone() {
+			return r.fail(http.StatusBadRequest, "IdempotentInstanceTerminated", "The request to launch an instance uses the same client token as a previous request for which the instance has been terminated.")
 		}
 		return before.answer
+	}
+	if text, err := base64.StdEncoding.DecodeString(r.form.Get("UserData")); err == nil && len(text) > maxUserData {
+		return r.fail(http.StatusBadRequest, "InvalidParameterValue", "User data is limited to 16384 bytes")
+	}
+	if code, message := a.refused(r); code != "" {
+		return r.fail(http.StatusBadRequest, code, message)
 	}
 	got := a.run(r)
 	if got.status != http.StatusOK {
@@ -47,7 +58,7 @@ func (a *account) runInstances(r *request) answer {
 	}
 	unusable := a.unusable(r)
 	for _, m := range instanceID.FindAllSubmatch(got.body, -1) {
-		i := a.launched(string(m[1]), r.form.Get("ImageId"), r.form.Get("UserData"))
+		i := a.launched(string(m[1]), r.form.Get("ImageId"), r.form.Get("UserData"), r.form.Get("InstanceInitiatedShutdownBehavior") != "terminate")
 		i.key = r.form.Get("BlockDeviceMapping.1.Ebs.KmsKeyId")
 		if unusable != nil {
 			a.cloud.logf("instance %s can't use its key: %v", i.id, unusable)
@@ -68,6 +79,52 @@ func (a *account) runInstances(r *request) answer {
 		a.mu.Unlock()
 	}
 	return got
+}
+
+// arm are the types of instances whose processors are Graviton.
+var arm = regexp.MustCompile(`^([a-z]+[0-9]+g[a-z]*|a1)\.`)
+
+// architecture is that of an image in an answer.
+var architecture = regexp.MustCompile(`<architecture>([^<]+)<`)
+
+// refused says why EC2 can't launch: the subnet lacks capacity, or the image is of another
+// architecture than the type of instances.
+func (a *account) refused(r *request) (code, message string) {
+	subnet := r.form.Get("NetworkInterface.1.SubnetId")
+	a.mu.Lock()
+	code = a.lacking[subnet]
+	a.mu.Unlock()
+	if code != "" {
+		return code, "We currently do not have sufficient capacity in the Availability Zone of " + subnet + "."
+	}
+	kind := "x86_64"
+	if arm.MatchString(r.form.Get("InstanceType")) {
+		kind = "arm64"
+	}
+	found := a.query(r, "ec2", "DescribeImages", url.Values{"ImageId.1": {r.form.Get("ImageId")}})
+	if of := architecture.FindSubmatch(found.body); of != nil && string(of[1]) != kind {
+		return "InvalidParameterValue", fmt.Sprintf("The architecture '%s' of the specified instance type does not match the architecture '%s' of the specified AMI. "+
+			"Specify an instance type and an AMI that have matching architectures, and try again.", kind, of[1])
+	}
+	return "", ""
+}
+
+// Lack makes EC2 refuse instances in subnets with an error code; an empty one takes them.
+func (c *Cloud) Lack(code string, subnets ...string) {
+	a := c.account()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, s := range subnets {
+		if a.lacking == nil {
+			a.lacking = map[string]string{}
+		}
+		a.lacking[s] = code
+	}
+}
+
+// mismatch refuses another request with a client token that was used.
+func mismatch(r *request) answer {
+	return r.fail(http.StatusBadRequest, "IdempotentParameterMismatch", "The request uses the same client token as a previous, but non-identical request.")
 }
 
 // run lets moto launch. It knows no images that other accounts share.
@@ -97,12 +154,43 @@ func (a *account) sharedBy(image string) *account {
 	return nil
 }
 
+// maxUserData is how many bytes of user data EC2 takes.
+const maxUserData = 16 << 10
+
+// describeInstances also finds the instances of a client token, which moto does not know.
 func (a *account) describeInstances(r *request) answer {
-	got := a.server.forward(r)
+	got := a.server.forward(a.byToken(r))
 	if got.status == http.StatusOK {
 		got.body = a.mendInstances(got.body)
 	}
 	return got
+}
+
+// byToken asks for the instances of a client token by their IDs.
+func (a *account) byToken(r *request) *request {
+	for n := 1; ; n++ {
+		name := fmt.Sprintf("Filter.%d.", n)
+		switch r.form.Get(name + "Name") {
+		case "":
+			return r
+		case "client-token":
+			form := maps.Clone(r.form)
+			form.Set(name+"Name", "instance-id")
+			for v := 1; r.form.Get(fmt.Sprintf("%sValue.%d", name, v)) != ""; v++ {
+				value := fmt.Sprintf("%sValue.%d", name, v)
+				a.mu.Lock()
+				made := a.launches[r.form.Get(value)]
+				a.mu.Unlock()
+				form.Set(value, "i-0")
+				if m := instanceID.FindSubmatch(made.answer.body); m != nil {
+					form.Set(value, string(m[1]))
+				}
+			}
+			asked := *r
+			asked.form, asked.body = form, []byte(form.Encode())
+			return &asked
+		}
+	}
 }
 
 // mendInstances puts the states and addresses of the bodies into an answer.
@@ -172,11 +260,12 @@ func (a *account) startInstances(r *request) answer {
 		pace := a.cloud.paced()
 		for _, i := range a.named(r) {
 			i.mu.Lock()
-			i.stopped = false
+			i.stopped, i.restarted, i.reason = false, false, ""
+			i.up, i.down = context.WithCancel(a.ctx)
 			i.running = time.Now().Add(pace.Boot)
 			i.registered = i.running.Add(pace.Agent)
 			i.mu.Unlock()
-			i.active.Go(func() { i.boot(a.ctx) })
+			i.active.Go(i.boot)
 		}
 	}
 	return got
@@ -209,21 +298,26 @@ func (a *account) terminateInstances(r *request) answer {
 // Terminate ends an instance as a failing host would.
 func (c *Cloud) Terminate(ids ...string) {
 	a := c.account()
-	values := url.Values{}
-	for n, id := range ids {
-		values.Set(fmt.Sprintf("InstanceId.%d", n+1), id)
-	}
-	hr, err := http.NewRequest(http.MethodPost, c.URL, nil)
-	if err != nil {
-		panic(err) // the URL is the proxy's
-	}
-	hr.Header.Set("Authorization", c.authorization("ec2"))
-	a.query(&request{Request: hr, service: "ec2", region: Region, account: a}, "ec2", "TerminateInstances", values)
+	a.own("TerminateInstances", ids...)
 	for _, id := range ids {
 		if i := a.instance(id); i != nil {
 			i.halt(true)
 		}
 	}
+}
+
+// own makes a request of nobody's to moto, which changes instances.
+func (a *account) own(action string, ids ...string) {
+	values := url.Values{}
+	for n, id := range ids {
+		values.Set(fmt.Sprintf("InstanceId.%d", n+1), id)
+	}
+	hr, err := http.NewRequest(http.MethodPost, a.cloud.URL, nil)
+	if err != nil {
+		panic(err) // the URL is the proxy's
+	}
+	hr.Header.Set("Authorization", a.cloud.authorization("ec2"))
+	a.query(&request{Request: hr, service: "ec2", region: Region, account: a}, "ec2", action, values)
 }
 
 // authorization is the header of a request of the proxy's own.
@@ -256,7 +350,7 @@ func (a *account) createImage(r *request) answer {
 		if err := os.CopyFS(dir, os.DirFS(i.root)); err != nil {
 			a.cloud.logf("copy the files of instance %s: %v", i.id, err)
 		}
-		for _, name := range []string{".bin", "run"} {
+		for _, name := range []string{".bin", "run", "proc"} {
 			_ = os.RemoveAll(filepath.Join(dir, name))
 		}
 	}

@@ -6,6 +6,8 @@ package cloudtest
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -72,6 +74,21 @@ func arn(body []byte, kind string) string {
 }
 
 func (a *account) createLaunchTemplate(r *request) answer {
+	token, digest := "template "+r.form.Get("ClientToken"), fmt.Sprintf("%x", sha256.Sum256([]byte(r.form.Encode())))
+	a.mu.Lock()
+	before, repeated := a.launches[token]
+	_, there := a.templates[r.form.Get("LaunchTemplateName")]
+	repeated = repeated && there
+	a.mu.Unlock()
+	switch {
+	case repeated && before.digest != digest:
+		return mismatch(r)
+	case repeated:
+		return before.answer
+	}
+	if text, err := base64.StdEncoding.DecodeString(r.form.Get("LaunchTemplateData.UserData")); err == nil && len(text) > maxUserData {
+		return r.fail(http.StatusBadRequest, "InvalidUserData.Malformed", "User data is limited to 16384 bytes")
+	}
 	id := r.form.Get("LaunchTemplateData.ImageId")
 	form := url.Values{}
 	maps.Copy(form, r.form)
@@ -82,6 +99,9 @@ func (a *account) createLaunchTemplate(r *request) answer {
 	if m := templates.FindSubmatch(got.body); got.status == http.StatusOK && m != nil {
 		t := template{string(m[1]), id, r.form.Get("LaunchTemplateData.UserData"), r.form}
 		a.mu.Lock()
+		if r.form.Get("ClientToken") != "" {
+			a.launches[token] = launch{digest, got}
+		}
 		a.templates[string(m[1])], a.templates[r.form.Get("LaunchTemplateName")] = t, t
 		a.mu.Unlock()
 	}

@@ -5,6 +5,7 @@ package cloudtest
 
 import (
 	"bytes"
+	"crypto/sha256"
 	encoding "encoding/xml"
 	"fmt"
 	"maps"
@@ -27,6 +28,7 @@ type image struct {
 	deprecate string
 	outdated  bool            // another account owns it, and has deprecated it
 	shared    map[string]bool // accounts that may launch it
+	data      string          // elements of further volumes in its mapping
 }
 
 var (
@@ -56,7 +58,11 @@ func (a imageAPI) copyImage(r *request) answer {
 	a.mu.Lock()
 	before, repeated := a.launches[token]
 	a.mu.Unlock()
-	if repeated {
+	digest := fmt.Sprintf("%x", sha256.Sum256([]byte(r.form.Encode())))
+	switch {
+	case repeated && before.digest != digest:
+		return mismatch(r)
+	case repeated:
 		return before.answer
 	}
 	form, tags := url.Values{}, map[string]url.Values{"image": {}, "snapshot": {}}
@@ -87,7 +93,7 @@ func (a imageAPI) copyImage(r *request) answer {
 		a.encrypt(string(s[1]), r.form.Get("KmsKeyId"))
 	}
 	a.mu.Lock()
-	a.launches[token] = launch{answer: got}
+	a.launches[token] = launch{digest, got}
 	a.mu.Unlock()
 	return got
 }
@@ -132,7 +138,7 @@ func (a imageAPI) describeImages(r *request) answer {
 		}
 	}
 	got := a.query(r, "ec2", "DescribeImages", form)
-	got.body = a.mendImages(got.body)
+	got.body = []byte(a.withVolumes(string(a.mendImages(got.body))))
 	for id := range asked(r.form) {
 		for _, other := range a.server.others(a.account) {
 			other.mu.Lock()
@@ -196,6 +202,31 @@ func (a imageAPI) mendImages(body []byte) []byte {
 		}
 		return append(bytes.Clone(item), reason+more...)
 	})
+}
+
+// AddVolume gives the mapping of an image a data volume, which outlives its instance and is
+// not encrypted.
+func (c *Cloud) AddVolume(id, device, snapshot string, gigabytes int) {
+	imageAPI{c.account()}.changeImage(id, func(i *image) {
+		i.data += fmt.Sprintf("<item><deviceName>%s</deviceName><ebs><snapshotId>%s</snapshotId><volumeSize>%d</volumeSize>"+
+			"<deleteOnTermination>false</deleteOnTermination><volumeType>gp2</volumeType><encrypted>false</encrypted></ebs></item>", device, snapshot, gigabytes)
+	})
+}
+
+// withVolumes puts the further volumes of images into their mappings.
+func (a imageAPI) withVolumes(body string) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for id, known := range a.images {
+		at := strings.Index(body, "<imageId>"+id+"</imageId>")
+		if known.data == "" || at < 0 {
+			continue
+		}
+		if end := strings.LastIndex(body[:at], "</blockDeviceMapping>"); end >= 0 { // the elements are sorted by name
+			body = body[:end] + known.data + body[end:]
+		}
+	}
+	return body
 }
 
 // guardImage answers the calls for deprecation and protection.

@@ -36,7 +36,7 @@ const (
 // try begins access keys whose requests are judged, and have no effect.
 const try = "AKIT"
 
-var accessKey = regexp.MustCompile(`^(AKIA|` + try + `)([0-9]{12})([A-Za-z]*)$`)
+var accessKey = regexp.MustCompile(`^(AKIA|` + try + `|` + temporary + `)([0-9]{12})([A-Za-z]*)$`)
 
 // As returns the account's configuration for who has a role.
 func (c *Cloud) As(role string) aws.Config {
@@ -157,7 +157,7 @@ func (a *account) judge(r *request) (actions []string, refused *answer) {
 	if r.role == Owner {
 		return nil, nil
 	}
-	who, known := a.roles().by[r.role]
+	who, known := a.who(r)
 	if !known {
 		a.fault("the account has no role %s", r.role)
 		got := r.deny("there is no such role")
@@ -189,8 +189,18 @@ func (a *account) judge(r *request) (actions []string, refused *answer) {
 		got := r.fail(http.StatusPreconditionFailed, tried, "Request would have succeeded")
 		return actions, &got
 	}
-	note(r.role, actions)
+	if a.bootstraps() {
+		note(r.role, actions)
+	}
 	return actions, nil
+}
+
+// bootstraps reports whether the account's roles are those of the bootstrap's template, of
+// which it is listed who calls what.
+func (a *account) bootstraps() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.template == "" || a.template == bootstrap.Template()
 }
 
 // fault fails the test for what the test cloud itself can't do, for as long as it runs.

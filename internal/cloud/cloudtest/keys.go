@@ -177,8 +177,8 @@ func (n naming) launchKeys(form url.Values) (keys []string) {
 // unusable returns why a launch can't use a key; nil when it can. EC2 accepts the launch
 // all the same, and the instance ends at once.
 func (a *account) unusable(r *request) error {
-	who, known := a.roles().by[r.role]
-	if !known {
+	who, known := a.who(r)
+	if !known || r.role == Owner {
 		return nil
 	}
 	return naming{r, a}.usable(who, r.form)

@@ -23,10 +23,18 @@ import (
 // BaseImage is the AMI that every account and region has.
 const BaseImage = "ami-0ba5e000000000001"
 
+// ArmImage is another, of another architecture.
+const ArmImage = "ami-0ba5e0000000000a1"
+
 // images is moto's list of images, in place of the thousand that it brings.
 const images = `[{
   "ami_id": "` + BaseImage + `", "name": "al2023-ami-test", "architecture": "x86_64", "owner_id": "137112412989",
   "image_location": "amazon/al2023-ami-test", "image_type": "machine", "public": true, "virtualization_type": "hvm",
+  "hypervisor": "xen", "root_device_name": "/dev/xvda", "root_device_type": "ebs", "description": "test",
+  "sriov": "simple", "platform": null, "state": "available", "owner_alias": "amazon"
+}, {
+  "ami_id": "` + ArmImage + `", "name": "al2023-arm-test", "architecture": "arm64", "owner_id": "137112412989",
+  "image_location": "amazon/al2023-arm-test", "image_type": "machine", "public": true, "virtualization_type": "hvm",
   "hypervisor": "xen", "root_device_name": "/dev/xvda", "root_device_type": "ebs", "description": "test",
   "sriov": "simple", "platform": null, "state": "available", "owner_alias": "amazon"
 }]`

@@ -52,13 +52,7 @@ func (a *account) needs(r *request) ([]iamtest.Request, error) {
 		case "GetCallerIdentity": // who one is needs no permission
 			return nil, nil
 		case "AssumeRole":
-			role := iamtest.Resource{ARN: r.form.Get("RoleArn")}
-			for _, p := range a.roles().by {
-				if p.ARN == role.ARN {
-					role.Policy = p.Trust
-				}
-			}
-			return []iamtest.Request{{Action: "sts:AssumeRole", Resources: []iamtest.Resource{role}}}, nil
+			return n.assuming(), nil
 		}
 	case "iam":
 		if name := r.form.Get("RoleName"); name != "" {

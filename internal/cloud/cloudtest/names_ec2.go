@@ -183,7 +183,16 @@ func (n naming) launch(form url.Values, template string) []iamtest.Request {
 		}
 	}
 	resources := []iamtest.Resource{instance, own.made("network-interface"), own.made("volume")}
+	if market := form.Get("InstanceMarketOptions.MarketType"); market == "spot" {
+		instance.Context["ec2:InstanceMarketType"] = []string{market}
+		resources = append(resources, own.made("spot-instances-request"))
+	}
 	ids := slices.Concat(numbered(form, "NetworkInterface.1.SecurityGroupId"), numbered(form, "SecurityGroupId"))
+	for n := 1; form.Get(fmt.Sprintf("BlockDeviceMapping.%d.DeviceName", n)) != ""; n++ {
+		if from := form.Get(fmt.Sprintf("BlockDeviceMapping.%d.Ebs.SnapshotId", n)); from != "" {
+			ids = append(ids, from)
+		}
+	}
 	for _, id := range []string{form.Get("ImageId"), form.Get("NetworkInterface.1.SubnetId"), form.Get("SubnetId"), template} {
 		if id != "" {
 			ids = append(ids, id)

@@ -31,6 +31,9 @@ type request struct {
 	account *account   // nil for credentials that no test has
 	role    string     // of who asks
 	tried   bool       // it is judged, and has no effect
+
+	temporary bool     // its credentials are those of a session
+	session   *session // nil for none
 }
 
 // answer is what the client gets.
@@ -47,8 +50,8 @@ var (
 
 // ServeHTTP implements http.Handler: it is the endpoint of all services.
 func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
-	if strings.HasPrefix(hr.URL.Path, systemctlPath) {
-		s.systemctl(w, hr)
+	if strings.HasPrefix(hr.URL.Path, systemdPath) {
+		s.systemd(w, hr)
 		return
 	}
 	r, err := s.parse(hr)
@@ -60,7 +63,10 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	var refused *answer
 	if r.account != nil {
 		var actions []string
-		if refused = r.account.unfit(r); refused == nil {
+		if refused = r.account.expired(r); refused == nil {
+			refused = r.account.unfit(r)
+		}
+		if refused == nil {
 			actions, refused = r.account.judge(r)
 		}
 		f = r.account.cloud.called(Call{Service: r.service, Action: r.action, Path: r.URL.Path, App: r.app(), Role: r.role, Actions: actions, At: time.Now()})
@@ -73,6 +79,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	switch {
 	case refused != nil:
 		a = *refused
+	case r.account == nil && r.action == "AssumeRoleWithWebIdentity":
+		r.service, r.region = "sts", Region
+		a = s.byToken(r)
 	case r.account == nil:
 		a = s.forward(r)
 	default:
@@ -112,7 +121,7 @@ func (s *server) parse(hr *http.Request) (*request, error) {
 	if m := scope.FindStringSubmatch(credential); m != nil {
 		r.region, r.service = m[2], m[3]
 		if id := accessKey.FindStringSubmatch(m[1]); id != nil {
-			r.role, r.tried = id[3], id[1] == try
+			r.role, r.tried, r.temporary = id[3], id[1] == try, id[1] == temporary
 			s.mu.Lock()
 			r.account = s.accounts[id[2]]
 			s.mu.Unlock()
@@ -177,6 +186,8 @@ func (s *server) answer(r *request) answer {
 		"cloudformation/DescribeStacks":                     a.describeStacks,
 		"cloudformation/DescribeStackEvents":                a.describeStackEvents,
 		"cloudformation/DeleteStack":                        a.deleteStack,
+		"sts/AssumeRole":                                    a.assumeRole,
+		"sts/GetCallerIdentity":                             a.callerIdentity,
 		"codebuild/BatchGetProjects":                        builds.batchGetProjects,
 		"codebuild/StartBuild":                              builds.startBuild,
 		"codebuild/BatchGetBuilds":                          builds.batchGetBuilds,
@@ -192,12 +203,12 @@ func (s *server) answer(r *request) answer {
 	switch {
 	case r.service == "scheduler":
 		return a.keepSchedule(r)
+	case r.service == "kms":
+		return a.onKeys(r)
 	case r.service == "monitoring":
 		return a.watched(r)
 	case r.service == "autoscaling" && attaches.MatchString(r.action):
 		return a.attach(r)
-	case r.service == "kms":
-		return a.onKeys(r)
 	}
 	if r.service == "dynamodb" && apart[r.action] {
 		r.account.tables.RLock()

@@ -5,6 +5,7 @@ package cloudtest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -32,12 +33,13 @@ type command struct {
 	id, instance string
 	cancel       context.CancelFunc
 
-	mu     sync.Mutex
-	status string
-	code   int
-	ended  time.Time
-	out    bytes.Buffer
-	err    bytes.Buffer
+	mu      sync.Mutex
+	status  string
+	details string // empty: as the status
+	code    int
+	ended   time.Time
+	out     bytes.Buffer
+	err     bytes.Buffer
 }
 
 type sendCommandInput struct {
@@ -65,7 +67,7 @@ func (a ssmAPI) sendCommand(r *request) answer {
 		return r.fail(http.StatusBadRequest, "InvalidParameters", "commands is required")
 	}
 	for _, id := range in.InstanceIds {
-		if i := a.instance(id); i == nil || !i.answers() {
+		if i := a.instance(id); i == nil || !i.known() {
 			return r.fail(http.StatusBadRequest, "InvalidInstanceId", "Instances not in a valid state for account")
 		}
 	}
@@ -74,7 +76,7 @@ func (a ssmAPI) sendCommand(r *request) answer {
 	id := fmt.Sprintf("%x-%x-%x-%x-%x", raw[:4], raw[4:6], raw[6:8], raw[8:10], raw[10:])
 	for _, target := range in.InstanceIds {
 		ctx, cancel := context.WithCancel(a.ctx)
-		c := &command{id: id, instance: target, cancel: cancel, status: "InProgress", code: -1}
+		c := &command{id: id, instance: target, cancel: cancel, status: "Pending", code: -1}
 		a.mu.Lock()
 		a.commands[id+"/"+target] = c
 		a.mu.Unlock()
@@ -98,50 +100,156 @@ func (a ssmAPI) execute(ctx context.Context, r *request, i *instance, c *command
 	if most := a.cloud.paced().Command; most > 0 {
 		limit = min(limit, most)
 	}
+	if !a.deliver(ctx, c, in) {
+		return
+	}
 	timed, stop := context.WithTimeout(ctx, limit)
 	defer stop()
-	script := filepath.Join(i.root, ".bin", "command-"+c.id)
-	// The agent and its worker talk through files. Without them nothing reports how the
-	// command ended.
-	channel := filepath.Join(i.root, "var/lib/amazon/ssm", i.id, "channels", c.id)
-	if err := os.MkdirAll(channel, 0o700); err != nil {
-		a.cloud.logf("make the channel of a command: %v", err)
-	}
-	status, code := "Failed", -1
 	var out, errOut bytes.Buffer
-	if err := os.WriteFile(script, []byte(strings.Join(in.Parameters["commands"], "\n")+"\n"), 0o700); err == nil {
-		p, err := process.Start(timed, process.Spec{Args: []string{"/bin/sh", script}, Dir: i.root, Env: i.environ(), Stdout: &out, Stderr: &errOut, Grace: time.Second})
-		if err == nil {
-			exit, _ := p.Wait()
-			code = exit.Code
-		}
-		_ = os.Remove(script)
-	}
-	if os.Remove(channel) != nil {
-		code = -1
-		errOut.WriteString("the command removed the channel of the agent")
-	}
+	code := a.attend(timed, i, c, in, &out, &errOut)
+	status, details := "Failed", ""
 	switch {
 	case code == 0:
 		status = "Success"
 	case ctx.Err() != nil:
 		status = "Cancelled"
 	case timed.Err() != nil:
-		status = "TimedOut"
+		status, details = "TimedOut", "ExecutionTimedOut"
 	}
+	late := a.cloud.paced().Output
+	if late == 0 {
+		a.store(r, c, in, &out, &errOut)
+	}
+	c.mu.Lock()
+	if i.answers() { // else nothing reports how it ended
+		c.status, c.details, c.code, c.out, c.err, c.ended = status, details, code, out, errOut, time.Now()
+	}
+	c.mu.Unlock()
+	if late > 0 {
+		select {
+		case <-ctx.Done():
+		case <-time.After(late):
+			a.store(r, c, in, bytes.NewBuffer(out.Bytes()), bytes.NewBuffer(errOut.Bytes()))
+		}
+	}
+}
+
+// store puts what a command printed into the bucket that its sender names.
+func (a ssmAPI) store(r *request, c *command, in sendCommandInput, out, errOut *bytes.Buffer) {
 	if in.OutputS3BucketName != "" {
 		prefix := path.Join(in.OutputS3KeyPrefix, c.id, c.instance, "awsrunShellScript", "0.awsrunShellScript")
-		for name, text := range map[string]*bytes.Buffer{"stdout": &out, "stderr": &errOut} {
+		for name, text := range map[string]*bytes.Buffer{"stdout": out, "stderr": errOut} {
 			if text.Len() > 0 {
 				a.putObject(r, in.OutputS3BucketName, path.Join(prefix, name), text.Bytes())
 			}
 		}
 	}
+}
+
+// The ways in which commands don't reach an instance.
+const (
+	Undeliverable    = "Undeliverable"    // SSM gives up at once
+	DeliveryTimedOut = "DeliveryTimedOut" // SSM gives up when the time for it has passed
+	Delayed          = "Delayed"          // SSM tries on, until it is cancelled
+)
+
+// SetDelivery makes commands from now on not reach their instance, in one of those ways;
+// empty lets them.
+func (c *Cloud) SetDelivery(how string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if i.answers() { // else nothing reports how it ended
-		c.status, c.code, c.out, c.err, c.ended = status, code, out, errOut, time.Now()
+	c.delivery = how
+}
+
+// deliver reports whether a command reaches its instance.
+func (a ssmAPI) deliver(ctx context.Context, c *command, in sendCommandInput) bool {
+	a.cloud.mu.Lock()
+	how := a.cloud.delivery
+	a.cloud.mu.Unlock()
+	end := func(status, details string) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.status, c.details, c.ended = status, details, time.Now()
 	}
+	switch how {
+	case Undeliverable:
+		end("Failed", how)
+	case DeliveryTimedOut:
+		seconds := in.TimeoutSeconds
+		if seconds == 0 {
+			seconds = 3600
+		}
+		select {
+		case <-ctx.Done():
+			end("Cancelled", "")
+		case <-time.After(time.Duration(seconds) * a.cloud.minute() / 60):
+			end("TimedOut", how)
+		}
+	case Delayed:
+		end(Delayed, "")
+		<-ctx.Done()
+		end("Cancelled", "")
+	}
+	return how == ""
+}
+
+const (
+	// rebootCode is the exit status by which a command asks the agent to restart the machine,
+	// and to run the command once more then.
+	rebootCode = 194
+
+	// mostRuns is how often the agent runs a command on a machine that restarts.
+	mostRuns = 15
+)
+
+// attend is the agent: it runs a command, and runs it again after a restart that the command
+// asked for, or that came while it ran.
+func (a ssmAPI) attend(ctx context.Context, i *instance, c *command, in sendCommandInput, out, errOut *bytes.Buffer) (code int) {
+	for range mostRuns {
+		for !i.answers() { // what is sent to a machine that restarts waits for its agent
+			select {
+			case <-ctx.Done():
+				return -1
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+		out.Reset() // of a command that is run again only the last output is shown
+		errOut.Reset()
+		c.mu.Lock()
+		c.status = "InProgress"
+		c.mu.Unlock()
+		code, down := a.runOnce(ctx, i, c, in, out, errOut)
+		switch {
+		case ctx.Err() != nil:
+			return -1
+		case down:
+		case code == rebootCode:
+			i.restart()
+		default:
+			return code
+		}
+	}
+	return -1
+}
+
+// runOnce runs a command in the instance's directory. The agent and its worker talk through
+// files: without them nothing reports how the command ended.
+func (a ssmAPI) runOnce(ctx context.Context, i *instance, c *command, in sendCommandInput, out, errOut *bytes.Buffer) (code int, down bool) {
+	script := filepath.Join(i.root, ".bin", "command-"+c.id)
+	channel := filepath.Join(i.root, "var/lib/amazon/ssm", i.id, "channels", c.id)
+	if err := os.MkdirAll(channel, 0o700); err != nil {
+		a.cloud.logf("make the channel of a command: %v", err)
+	}
+	code = -1
+	if err := os.WriteFile(script, []byte(strings.Join(in.Parameters["commands"], "\n")+"\n"), 0o700); err == nil {
+		code, down = i.spawn(ctx, process.Spec{Args: []string{"/bin/sh", script}, Dir: i.root, Env: i.environ(), Stdout: out, Stderr: errOut, Grace: time.Second})
+		_ = os.Remove(script)
+	}
+	if !down && os.Remove(channel) != nil {
+		errOut.WriteString("the command removed the channel of the agent")
+		return -1, false
+	}
+	return code, down
 }
 
 // CommandEnded returns the time at which the last command of an instance ended.
@@ -208,7 +316,7 @@ func (a ssmAPI) getCommandInvocation(r *request) answer {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return reply(http.StatusOK, map[string]any{
-		"CommandId": c.id, "InstanceId": c.instance, "Status": c.status, "StatusDetails": c.status, "ResponseCode": c.code,
+		"CommandId": c.id, "InstanceId": c.instance, "Status": c.status, "StatusDetails": cmp.Or(c.details, c.status), "ResponseCode": c.code,
 		"StandardOutputContent": cut(c.out.String(), maxOutput), "StandardErrorContent": cut(c.err.String(), maxErrorOutput),
 	})
 }

@@ -144,6 +144,22 @@ func TestTrust(t *testing.T) {
 	}
 	const mayAssume = `Statement: [{Effect: Allow, Action: "sts:AssumeRole", Resource: "*"}]`
 	const byAccount = `Statement: [{Effect: Allow, Principal: {AWS: "arn:aws:iam::` + home + `:root"}, Action: "sts:AssumeRole"}]`
+	const provider = "arn:aws:iam::" + home + ":oidc-provider/ci.example.com"
+	byToken := policy(t, `Statement: [{Effect: Allow, Principal: {Federated: "`+provider+`"}, Action: "sts:AssumeRoleWithWebIdentity", Condition: {StringEquals: {"ci.example.com:sub": "me"}}}]`)
+	for name, who := range map[string]Principal{"": {Federated: provider, Account: home}, "refused": {Federated: provider + "/other", Account: home}} {
+		for claim, refused := range map[string]bool{"me": name != "", "you": true} {
+			err := who.May(Request{Action: "sts:AssumeRoleWithWebIdentity", Context: map[string][]string{"ci.example.com:sub": {claim}}, Resources: []Resource{{ARN: "arn:aws:iam::" + home + ":role/b", Account: home, Policy: byToken}}})
+			if (err != nil) != refused {
+				t.Errorf("by a token of %s, for %s: %v", who.Federated, claim, err)
+			}
+		}
+	}
+	tagged := role(home, "t", `Statement: [{Effect: Allow, Action: "ec2:DescribeVpcs", Resource: "*", Condition: {StringEquals: {"aws:PrincipalTag/team": shop}}}]`, byAccount)
+	for team, refused := range map[string]bool{"": true, "other": true, "shop": false} {
+		if tagged.Tags = map[string]string{"team": team}; (tagged.May(Request{Action: "ec2:DescribeVpcs"}) != nil) != refused {
+			t.Errorf("with the tag %q it is judged wrongly", team)
+		}
+	}
 	byService := policy(t, `Statement: [{Effect: Allow, Principal: {Service: scheduler.amazonaws.com}, Action: "sts:AssumeRole", Condition: {StringEquals: {"aws:SourceAccount": "`+home+`"}}}]`)
 	a, b := role(home, "a", mayAssume, byAccount), role(home, "b", `Statement: []`, byAccount)
 	for name, tt := range map[string]struct {
@@ -157,6 +173,7 @@ func TestTrust(t *testing.T) {
 		"a service":                            {Principal{Service: "scheduler.amazonaws.com", Account: home}, Principal{ARN: b.ARN, Account: home, Trust: byService}, true},
 		"another service":                      {Principal{Service: "lambda.amazonaws.com", Account: home}, Principal{ARN: b.ARN, Account: home, Trust: byService}, false},
 		"a service for another account":        {Principal{Service: "scheduler.amazonaws.com", Account: abroad}, Principal{ARN: b.ARN, Account: home, Trust: byService}, false},
+		"a token":                              {Principal{Federated: provider, Account: home}, Principal{ARN: b.ARN, Account: home, Trust: byToken}, false}, // by another action
 		"a role in place of a service":         {a, Principal{ARN: b.ARN, Account: home, Trust: byService}, false},
 	} {
 		err := tt.who.MayBecome(tt.role)

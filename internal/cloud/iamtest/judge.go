@@ -4,6 +4,7 @@
 package iamtest
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -39,14 +40,17 @@ func Asking(tags map[string]string) map[string][]string {
 	return c
 }
 
-// Principal is who makes calls: a role, or a service of AWS.
+// Principal is who makes calls: a role, a service of AWS, or who has a token of an identity
+// provider.
 type Principal struct {
-	ARN      string // of the role; "" for a service
-	Service  string // as in "scheduler.amazonaws.com"; "" for a role
-	Account  string // 12 digits
-	Policies Policy // of its identity
-	Boundary Policy // of its permissions; nil for none
-	Trust    Policy // who may become it
+	ARN       string            // of the role; "" for the others
+	Service   string            // as in "scheduler.amazonaws.com"; "" for the others
+	Federated string            // ARN of the provider; "" for the others
+	Account   string            // 12 digits; "" for a token
+	Tags      map[string]string // of its session
+	Policies  Policy            // of its identity
+	Boundary  Policy            // of its permissions; nil for none
+	Trust     Policy            // who may become it
 }
 
 // Refusal is the error of a call that IAM refuses.
@@ -105,6 +109,9 @@ func (p Principal) context(r Request, resource Resource, of string) map[string][
 	if p.ARN != "" {
 		all["aws:PrincipalArn"] = []string{p.ARN}
 	}
+	for k, v := range p.Tags {
+		all["aws:PrincipalTag/"+k] = []string{v}
+	}
 	for k, v := range resource.Tags {
 		all["aws:ResourceTag/"+k] = []string{v}
 	}
@@ -112,11 +119,18 @@ func (p Principal) context(r Request, resource Resource, of string) map[string][
 	maps.Copy(all, resource.Context)
 	known := make(map[string][]string, len(all))
 	for key, values := range all {
-		if reference().supports(r.Action, of, key) {
+		if reference().supports(r.Action, of, key) || p.claims(key) {
 			known[strings.ToLower(key)] = values
 		}
 	}
 	return known
+}
+
+// claims reports whether a condition key is a claim of the principal's token: its provider's
+// name and that of the claim. AWS's table has those of a few providers alone.
+func (p Principal) claims(key string) bool {
+	_, provider, _ := strings.Cut(p.Federated, ":oidc-provider/")
+	return provider != "" && strings.HasPrefix(key, provider+":")
 }
 
 // owner returns the account that a resource is of.
@@ -135,10 +149,7 @@ func (p Principal) owner(r Resource) string {
 // which leaves it to the account's policies where it allows the account.
 func (p Principal) mayOn(action string, r Resource, context map[string][]string) error {
 	t := target{action: action, arn: r.ARN, context: context}
-	who := p.ARN
-	if who == "" {
-		who = p.Service
-	}
+	who := cmp.Or(p.ARN, p.Service, p.Federated)
 	refusal := &Refusal{Who: who, Action: action, Resource: r.ARN}
 	for _, policy := range []Policy{p.Policies, p.Boundary} {
 		if s := policy.find("Deny", t, nil); s != nil {
@@ -166,9 +177,9 @@ func (p Principal) mayOn(action string, r Resource, context map[string][]string)
 	identity := p.Policies.find("Allow", t, nil) != nil
 	bounded := p.Boundary == nil || p.Boundary.find("Allow", t, nil) != nil
 	foreign := p.owner(r) != p.Account
-	strict := foreign || r.Policy != nil && (strings.HasPrefix(action, "kms:") || action == "sts:AssumeRole")
+	strict := foreign || r.Policy != nil && (strings.HasPrefix(action, "kms:") || strings.HasPrefix(action, "sts:"))
 	switch {
-	case p.Service != "" && direct:
+	case (p.Service != "" || p.Federated != "") && direct:
 		return nil
 	case !strict && direct:
 		return nil
@@ -192,18 +203,30 @@ func (s Statement) names(p Principal) string {
 	for kind, list := range s.Principals {
 		for _, name := range list {
 			switch {
-			case name == "*":
+			case name == "*" && p.Federated == "":
 				return "all"
-			case kind == "Service" && p.Service == name:
+			case kind == "Service" && p.Service == name && name != "":
+				return "self"
+			case kind == "Federated" && p.Federated == name && name != "":
 				return "self"
 			case kind == "AWS" && p.ARN != "" && name == p.ARN:
 				return "self"
-			case kind == "AWS" && p.Service == "" && (name == p.Account || strings.HasSuffix(name, ":iam::"+p.Account+":root")):
+			case kind == "AWS" && p.Service == "" && p.Federated == "" && (name == p.Account || strings.HasSuffix(name, ":iam::"+p.Account+":root")):
 				return "account"
 			}
 		}
 	}
 	return ""
+}
+
+// MayBecomeBy returns nil when a web identity of a provider may assume a role, by what its
+// token says: the audience and the subject.
+func (p Principal) MayBecomeBy(role Principal, audience, subject string) error {
+	_, host, _ := strings.Cut(p.Federated, ":oidc-provider/")
+	return p.May(Request{
+		Action: "sts:AssumeRoleWithWebIdentity", Context: map[string][]string{host + ":aud": {audience}, host + ":sub": {subject}},
+		Resources: []Resource{{ARN: role.ARN, Account: role.Account, Policy: role.Trust}},
+	})
 }
 
 // MayBecome returns nil when a principal may assume a role: the role must trust it, and its

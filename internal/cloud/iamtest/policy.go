@@ -4,6 +4,7 @@
 package iamtest
 
 import (
+	"encoding/json"
 	"fmt"
 	"regexp"
 	"slices"
@@ -25,6 +26,12 @@ type Policy []Statement
 // ParsePolicy returns the statements of a policy's document. It panics on what this package
 // can't judge: a policy that is read in part would be judged wrongly.
 func ParsePolicy(document any) Policy {
+	if text, ok := document.(string); ok { // as CloudFormation takes it, too
+		document = nil
+		if err := json.Unmarshal([]byte(text), &document); err != nil {
+			panic(fmt.Sprintf("a policy that is not JSON: %v: %s", err, text))
+		}
+	}
 	list, ok := document.(map[string]any)["Statement"].([]any)
 	if !ok {
 		panic(fmt.Sprintf("a policy without statements: %v", document))

@@ -97,8 +97,9 @@ func (s *Stack) Roles() (names []string) {
 	return names
 }
 
-// Role returns a role of the stack: its own policies and the stack's that it has. Policies
-// that AWS manages are left out.
+// Role returns a role of the stack: its own policies and the stack's that it has. It panics
+// on a policy that AWS manages, as it can't judge what that allows: but for that of the SSM
+// agent, which templates of before had.
 func (s *Stack) Role(name string) Principal {
 	properties := s.Properties(name)
 	p := Principal{ARN: s.attribute(name + ".Arn").(string), Account: s.names["AWS::AccountId"].(string), Trust: ParsePolicy(properties["AssumeRolePolicyDocument"])}
@@ -108,8 +109,10 @@ func (s *Stack) Role(name string) Principal {
 	}
 	managed, _ := properties["ManagedPolicyArns"].([]any)
 	for _, policy := range managed {
-		if !strings.Contains(policy.(string), ":aws:policy/") {
+		if _, name, byAWS := strings.Cut(policy.(string), ":aws:policy/"); !byAWS {
 			p.Policies = append(p.Policies, ParsePolicy(s.Properties(policy.(string))["PolicyDocument"])...)
+		} else if name != "AmazonSSMManagedInstanceCore" {
+			panic("the policy " + name + " of AWS's is new to this package")
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.Resources)) { // those that name their roles themselves

@@ -18,6 +18,11 @@ const cleanUpTimeout = 5 * time.Minute
 // Check implements pipeline.Fleets.
 func (p *Platform) Check(e pipeline.EnvironmentSpec) error { return fleet.Check(e) }
 
+// CheckLaunch implements pipeline.Platform. AWS is asked once for each type of instances.
+func (p *Platform) CheckLaunch(ctx context.Context, image, instanceType string, volume *pipeline.Volume) error {
+	return p.instances.Fits(ctx, image, instanceType, volume)
+}
+
 // CheckService implements pipeline.Fleets.
 func (p *Platform) CheckService(s pipeline.Service) error { return fleet.CheckService(s) }
 
@@ -28,6 +33,9 @@ func (p *Platform) Prepare(ctx context.Context, r pipeline.FleetRequest) (f pipe
 		return f, err
 	}
 	if err := fleet.CheckRequest(r); err != nil {
+		return f, err
+	}
+	if err := p.instances.Fits(ctx, r.Image, r.InstanceType, r.Machine.Volume); err != nil {
 		return f, err
 	}
 	defer func() {

@@ -235,13 +235,13 @@ func TestPortChanges(t *testing.T) {
 		_, err := b.Prepare(t.Context(), r)
 		b.must(err)
 		lb := b.front("e-1")
-		if int(lb.port) != before || int(lb.next) <= max(port, before) && int(lb.next) != before+1 {
+		if int(lb.port) != before || int(lb.next) <= max(port, before) && int(lb.next) != before+10000 {
 			t.Errorf("to get from %d to %d the listeners are at %d and %d before the traffic goes over", before, port, lb.port, lb.next)
 		}
 		report, err := b.Shift(t.Context(), "e-1", r.Fleet, pipeline.Traffic{Port: port})
 		b.must(err)
 		lb = b.front("e-1")
-		if int(lb.port) != port || int(lb.next) != port+1 || report.Endpoint != lb.endpoint || b.get(report.Endpoint+"/env/VERSION") != r.Fleet {
+		if int(lb.port) != port || int(lb.next) != port+10000 || report.Endpoint != lb.endpoint || b.get(report.Endpoint+"/env/VERSION") != r.Fleet {
 			t.Errorf("at port %d: listeners at %d and %d, endpoint %s", port, lb.port, lb.next, report.Endpoint)
 		}
 		before = port

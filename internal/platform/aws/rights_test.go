@@ -27,6 +27,7 @@ func TestRightsOfVersion2(t *testing.T) {
 	b := newBed(t)
 	id := b.base()
 	b.cloud.SetTemplate(version2(t))
+	b.stack.Settings.Builder.Profile = b.stack.Settings.Lasting.Profile // which is the only one there
 	r := b.bakeRequest("r-1")
 	r.Inputs = "k-2" // else it is the image that is there
 	_, err := b.Bake(t.Context(), r)
@@ -130,7 +131,7 @@ func (b *bed) key(alias string) string {
 // launch launches an instance, and waits until it runs.
 func (b *bed) launch(token, image string) error {
 	b.Helper()
-	one, err := b.instances.Run(b.Context(), instance.Launch{Token: token, Image: image, Access: b.stack.Settings.Test, Tags: b.stack.TagsOf(pipeline.Labels{}, nil)})
+	one, err := b.instances.Run(b.Context(), instance.Launch{Token: token, Image: image, Access: b.stack.Settings.Lasting, Tags: b.stack.TagsOf(pipeline.Labels{}, nil)})
 	b.must(err)
 	b.Cleanup(func() { b.cloud.Terminate(instance.ID(one)) })
 	_, err = b.instances.AwaitState(b.Context(), instance.ID(one), types.InstanceStateNameRunning, time.Minute)

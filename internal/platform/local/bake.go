@@ -226,7 +226,7 @@ func (p *Platform) Images(ctx context.Context) ([]pipeline.BakedImage, error) {
 
 // CheckImage implements pipeline.Platform.
 func (p *Platform) CheckImage(r pipeline.ImageDefinition) error {
-	for name, set := range map[string]bool{"kms_key": r.KMSKey != "", "publish": r.Publish != nil} {
+	for name, set := range map[string]bool{"kms_key": r.KMSKey != "", "publish": r.Publish != nil, "instance_type": r.Builder != "", "volume": r.Volume != nil} {
 		if set {
 			return pipeline.Errorf(pipeline.CodeInvalid, "check image "+r.Name, "%s has no meaning on the local platform", name).
 				WithAdvice(pipeline.Unset(name), pipeline.Set("aws", "{ … }", "the provider"))

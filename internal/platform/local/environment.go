@@ -155,6 +155,7 @@ func (p *Platform) Check(e pipeline.EnvironmentSpec) error {
 		{"load_balancer", e.Balancer != nil, "which has no load balancers"},
 		{"instance_profile", e.Profile != "", "which has no machines of its own"}, {"security_groups", len(e.Groups) > 0, "which has no machines of its own"},
 		{"certificate", e.Certificate != "", "whose endpoints speak HTTP"}, {"scaling", e.Scaling != nil, "where the number of instances is fixed"},
+		{"volume", e.Volume != nil, ownMachine}, {"metadata_hop_limit", e.Hops != 0, ownMachine}, {"spot", e.Spot, ownMachine},
 	} {
 		if a.set {
 			return pipeline.Errorf(pipeline.CodeInvalid, "check environment", "environment.%s has no meaning on the local platform, %s", a.name, a.why).
@@ -163,6 +164,12 @@ func (p *Platform) Check(e pipeline.EnvironmentSpec) error {
 	}
 	return nil
 }
+
+// ownMachine is why arguments of machines mean nothing here.
+const ownMachine = "whose instances are processes of this machine"
+
+// CheckLaunch implements pipeline.Platform: every instance is of this machine.
+func (p *Platform) CheckLaunch(context.Context, string, string, *pipeline.Volume) error { return nil }
 
 // CheckService implements pipeline.Platform.
 func (p *Platform) CheckService(pipeline.Service) error { return nil }

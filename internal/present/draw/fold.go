@@ -129,6 +129,7 @@ func (f *folding) graph(least int, open func(Node) bool) Graph {
 			j = len(out.Nodes)
 			at[name] = j
 			node := n
+			node.Column, node.Row = 0, 0
 			if node.After = nil; folded(f.of[i]) {
 				node.Folded = names[f.of[i]]
 			}

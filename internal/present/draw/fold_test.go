@@ -98,6 +98,13 @@ func TestFoldKeepsOrder(t *testing.T) {
 				in[name] = n.Name
 			}
 			at[n.Name] = n
+			column := 0
+			for _, up := range n.After {
+				column = max(column, at[up].Column+1)
+			}
+			if n.Column != column {
+				t.Fatalf("%d: %s is in column %d, not in %d: %s", seed, n.Name, n.Column, column, drawn(folded))
+			}
 			for _, up := range n.After {
 				if j := slices.IndexFunc(folded.Nodes, func(o Node) bool { return o.Name == up }); j < 0 || j >= i || folded.Nodes[j].Column >= n.Column {
 					t.Fatalf("%d: %s comes after %s in %s, made of %s", seed, n.Name, up, drawn(folded), drawn(g))

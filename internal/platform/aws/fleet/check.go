@@ -5,10 +5,14 @@ package fleet
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"regexp"
+	"strings"
+	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/instance"
 )
 
 const opPrepare = "prepare fleet"
@@ -28,7 +32,28 @@ func Check(e pipeline.EnvironmentSpec) error {
 		return invalid("Remove it.", "environment.trusted_proxies has no meaning on AWS, "+
 			"whose load balancers append to X-Forwarded-For and replace X-Forwarded-Proto and -Port")
 	}
-	return nil
+	return checkVariables(e.Env)
+}
+
+// idLength is the most bytes that the names have which Penstock adds to a service's variables.
+const idLength = 64
+
+// checkVariables refuses variables with which the user data of an instance is more than EC2
+// takes. What Penstock adds to them is counted at its longest.
+func checkVariables(env map[string]string) error {
+	if len(env) == 0 {
+		return nil
+	}
+	all := maps.Clone(env)
+	for _, own := range []string{"PENSTOCK_ENVIRONMENT", "PENSTOCK_PIPELINE", "PENSTOCK_STAGE", "PENSTOCK_BUILD"} {
+		all[own] = strings.Repeat("x", idLength)
+	}
+	size := len(instance.UserData(time.Unix(0, 0), firstBoot(all, 65535, true)))
+	if size <= instance.MaxUserData {
+		return nil
+	}
+	return invalid(fmt.Sprintf("Shorten them by %d bytes at least, or let the service read long values from SSM or S3.", size-instance.MaxUserData),
+		"environment.env is too long for AWS: with its %d variables the user data of an instance has %d bytes, and EC2 takes %d", len(env), size, instance.MaxUserData)
 }
 
 // CheckService refuses a service that can't run on AWS. The test port of an environment
@@ -78,5 +103,5 @@ func CheckRequest(r pipeline.FleetRequest) error {
 	if err := CheckService(r.Service); err != nil {
 		return err
 	}
-	return Check(pipeline.EnvironmentSpec{Address: r.Address, SecretsVersion: int64(len(r.Secrets)), TrustedProxies: r.TrustedProxies})
+	return Check(pipeline.EnvironmentSpec{Env: r.Env, Address: r.Address, SecretsVersion: int64(len(r.Secrets)), TrustedProxies: r.TrustedProxies})
 }

@@ -52,7 +52,7 @@ type scalingGroup struct {
 
 // fleetKey distinguishes fleets that were made from different things.
 func fleetKey(r pipeline.FleetRequest) string {
-	text, _ := json.Marshal([]any{r.Image, r.InstanceType, r.Lasting, r.Profile, r.Groups, serviceEnv(r), port(r.Service), r.Service.HealthCheck}) // plain values
+	text, _ := json.Marshal([]any{r.Image, r.InstanceType, r.Machine, r.Lasting, r.Profile, r.Groups, serviceEnv(r), port(r.Service), r.Service.HealthCheck}) // plain values
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:8])
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/instance"
 )
@@ -19,24 +18,24 @@ const (
 	dataDir    = "/var/lib/penstock" // what must outlive a deployment to the instance
 	envFile    = "/etc/penstock/service.env"
 	startFile  = "/etc/penstock/start"
+	holdFile   = "/etc/penstock/hold" // while it is there the service does not start
 	unitFile   = "/etc/systemd/system/penstock.service"
 )
 
-// userData returns the user data of an instance: it powers off at the deadline, which
-// terminates it, and starts the service of its image with its variables.
-func userData(deadline time.Duration, env map[string]string, port int, start bool) string {
+// firstBoot returns the script that an instance runs when it starts for the first time: it
+// keeps the service's variables, and starts the service of its image, unless it is held
+// until something else has been done.
+func firstBoot(env map[string]string, port int, hold bool) string {
 	var b strings.Builder
 	b.WriteString(instance.Preamble)
-	if deadline > 0 {
-		b.WriteString(instance.PowerOff(deadline) + " || true\n")
-	}
 	fmt.Fprintf(&b, "mkdir -p \"$root/etc/penstock\"\ncat > \"$root%s.new\" <<'PENSTOCK-END'\n%sexport PORT=%d\nPENSTOCK-END\n",
 		envFile, instance.Exports(env), port)
+	if hold {
+		fmt.Fprintf(&b, ": > \"$root%s\"\n", holdFile)
+	}
 	fmt.Fprintf(&b, "chmod 0600 \"$root%s.new\" && mv \"$root%[1]s.new\" \"$root%[1]s\"\n", envFile)
-	if start {
+	if !hold {
 		fmt.Fprintf(&b, "if [ -e \"$root%s\" ]; then systemctl start penstock; fi\n", unitFile)
-	} else { // it is enabled, and would start when the machine has
-		b.WriteString("systemctl stop penstock >/dev/null 2>&1 || true\n")
 	}
 	return b.String()
 }
@@ -57,8 +56,7 @@ func installScript(artifact, install, start string) string {
 	return instance.Preamble + variables() + artifact + "(\nset -e\n" + install + "\n)\n" + fmt.Sprintf(`rm -rf "$(dirname "$PENSTOCK_ARTIFACT")"
 mkdir -p "$root/etc/penstock" "$root/etc/systemd/system"
 cat > "$root%s" <<'PENSTOCK-END'
-root="${PENSTOCK_SYSROOT-}"
-[ -e "$root%s" ] || { echo "no environment was given to this instance yet"; exit 1; }
+%s[ -e "$root%s" ] || { echo "no environment was given to this instance yet"; exit 1; }
 %s%s
 PENSTOCK-END
 cat > "$root%s" <<'PENSTOCK-END'
@@ -66,7 +64,8 @@ cat > "$root%s" <<'PENSTOCK-END'
 Description=the service that Penstock deployed
 After=network-online.target
 Wants=network-online.target
-ConditionPathExists=%[2]s
+ConditionPathExists=%[3]s
+ConditionPathExists=!%[7]s
 
 [Service]
 ExecStart=/bin/sh -e ${PENSTOCK_SYSROOT}%[1]s
@@ -78,7 +77,12 @@ WantedBy=multi-user.target
 PENSTOCK-END
 systemctl daemon-reload
 systemctl enable penstock
-`, startFile, envFile, variables(), start, unitFile)
+`, startFile, instance.Login, envFile, variables(), start, unitFile, holdFile)
+}
+
+// startScript starts the service of an instance on which it was held.
+func startScript() string {
+	return instance.Preamble + fmt.Sprintf("rm -f \"$root%s\"\nsystemctl start penstock\n", holdFile)
 }
 
 // maxPut is how many bytes S3 takes in one request.

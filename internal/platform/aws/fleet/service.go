@@ -34,6 +34,11 @@ const (
 	bootAllowance = 3 * time.Minute
 )
 
+// hops returns how many hops the answers of the metadata service may take.
+func hops(r pipeline.FleetRequest) int {
+	return instance.Hops(r.Machine.Hops, r.Service.Install, r.Service.Start)
+}
+
 func port(s pipeline.Service) int { return cmp.Or(s.Port, defaultPort) }
 
 func startTimeout(s pipeline.Service) time.Duration {
@@ -125,7 +130,7 @@ func (v *services) readyOnce(ctx context.Context, id string, r pipeline.FleetReq
 		}
 	}
 	return v.instances.Must(ctx, id, instance.Command{
-		What: "the start of the service", Stage: r.Labels.Stage, Script: instance.Preamble + "systemctl start penstock\n", Timeout: 5 * time.Minute, Log: r.Log,
+		What: "the start of the service", Stage: r.Labels.Stage, Script: startScript(), Timeout: 5 * time.Minute, Log: r.Log,
 	})
 }
 

@@ -27,20 +27,21 @@ type single struct {
 // that EventBridge Scheduler did not end it.
 const deadlineGrace = 15 * time.Minute
 
-// untilExpiry returns the deadline that an instance enforces itself; 0 for none.
-func (e *single) untilExpiry(at time.Time) time.Duration {
-	if at.IsZero() {
-		return 0
+// deadline returns when an instance whose environment expires powers itself off; zero is never.
+func deadline(expires time.Time) time.Time {
+	if expires.IsZero() {
+		return expires
 	}
-	return max(at.Sub(e.stack.Now()), 0) + deadlineGrace
+	return expires.Add(deadlineGrace)
 }
 
 // Prepare brings up an instance.
 func (e *single) Prepare(ctx context.Context, r *pipeline.FleetRequest) (_ pipeline.Fleet, err error) {
 	first := r.Artifact != "" || r.DataFrom != "" || r.Migrate || r.Seed // something has to run before the service
 	launched, err := e.instances.Run(ctx, instance.Launch{
-		Token: r.Fleet, Image: r.Image, Type: r.InstanceType, UserData: userData(e.untilExpiry(r.ExpiresAt), serviceEnv(*r), port(r.Service), !first),
+		Token: r.Fleet, Image: r.Image, Type: r.InstanceType, UserData: instance.UserData(deadline(r.ExpiresAt), firstBoot(serviceEnv(*r), port(r.Service), first)),
 		Tags: e.stack.TagsOf(r.Labels, tagsOf(ctx, *r)), Access: access(e.stack.Settings, *r),
+		Volume: r.Machine.Volume, Hops: hops(*r), Spot: r.Machine.Spot,
 	})
 	if err != nil {
 		return pipeline.Fleet{}, err
@@ -153,17 +154,13 @@ func (e *single) Extend(ctx context.Context, at time.Time) error {
 	if len(list) == 0 {
 		return gone(opExtend, e.environment, "The next apply launches it again.")
 	}
-	script := instance.Preamble + "shutdown -c >/dev/null 2>&1 || true\n"
-	if life := e.untilExpiry(at); life > 0 {
-		script += instance.PowerOff(life) + "\n"
-	}
 	for _, i := range list {
 		id := instance.ID(i)
 		stage := stack.Tag(i.Tags, stack.TagStage)
 		if err := e.endAt(ctx, stack.Tag(i.Tags, TagFleet), stage, at, id); err != nil {
 			return err
 		}
-		if err := e.instances.Must(ctx, id, instance.Command{What: "setting the deadline", Stage: stage, Script: script, Timeout: time.Minute}); err != nil {
+		if err := e.instances.SetDeadline(ctx, id, stage, deadline(at)); err != nil {
 			return err
 		}
 	}

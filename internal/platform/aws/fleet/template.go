@@ -46,7 +46,7 @@ func (l *templates) create(ctx context.Context, r pipeline.FleetRequest) (string
 		TagSpecifications:  []types.TagSpecification{{ResourceType: types.ResourceTypeLaunchTemplate, Tags: tags}},
 		LaunchTemplateData: l.data(r, root, tags),
 	})
-	if cloud.Is(err, "InvalidLaunchTemplateName.AlreadyExistsException") {
+	if cloud.Is(err, "InvalidLaunchTemplateName.AlreadyExistsException", "IdempotentParameterMismatch") { // of the process before this one
 		found, err := l.ec2.DescribeLaunchTemplates(ctx, &ec2.DescribeLaunchTemplatesInput{LaunchTemplateNames: []string{name}})
 		if err != nil || len(found.LaunchTemplates) == 0 {
 			return "", cloud.Fault(ctx, opPrepare, errors.Join(err, errors.New("the launch template "+name+" exists, and is not listed")))
@@ -60,7 +60,7 @@ func (l *templates) create(ctx context.Context, r pipeline.FleetRequest) (string
 }
 
 func (l *templates) data(r pipeline.FleetRequest, root instance.RootVolume, tags []types.Tag) *types.RequestLaunchTemplateData {
-	start := userData(0, serviceEnv(r), port(r.Service), true)
+	start := firstBoot(serviceEnv(r), port(r.Service), false)
 	settings, access := l.stack.Settings, access(l.stack.Settings, r)
 	return &types.RequestLaunchTemplateData{
 		ImageId:            aws.String(r.Image),
@@ -70,21 +70,39 @@ func (l *templates) data(r pipeline.FleetRequest, root instance.RootVolume, tags
 		MetadataOptions: &types.LaunchTemplateInstanceMetadataOptionsRequest{
 			HttpTokens:              types.LaunchTemplateHttpTokensStateRequired,
 			HttpEndpoint:            types.LaunchTemplateInstanceMetadataEndpointStateEnabled,
-			HttpPutResponseHopLimit: aws.Int32(1),
+			HttpPutResponseHopLimit: aws.Int32(int32(hops(r))),
 		},
 		NetworkInterfaces: []types.LaunchTemplateInstanceNetworkInterfaceSpecificationRequest{{
 			DeviceIndex: aws.Int32(0), Groups: access.Groups,
 			AssociatePublicIpAddress: aws.Bool(settings.AssignPublicAddress), DeleteOnTermination: aws.Bool(true),
 		}},
-		BlockDeviceMappings: []types.LaunchTemplateBlockDeviceMappingRequest{{
-			DeviceName: aws.String(root.Device),
-			Ebs:        &types.LaunchTemplateEbsBlockDeviceRequest{Encrypted: aws.Bool(true), DeleteOnTermination: aws.Bool(true), VolumeSize: root.Size},
-		}},
+		BlockDeviceMappings:   volumes(root, r.Machine.Volume),
+		InstanceMarketOptions: market(r.Machine),
 		TagSpecifications: []types.LaunchTemplateTagSpecificationRequest{
 			{ResourceType: types.ResourceTypeInstance, Tags: tags}, {ResourceType: types.ResourceTypeVolume, Tags: tags},
 			{ResourceType: types.ResourceTypeNetworkInterface, Tags: tags},
 		},
 	}
+}
+
+// volumes are those of an instance, as a launch template names them.
+func volumes(root instance.RootVolume, want *pipeline.Volume) []types.LaunchTemplateBlockDeviceMappingRequest {
+	var list []types.LaunchTemplateBlockDeviceMappingRequest
+	for _, v := range instance.Volumes(root, want, "") {
+		list = append(list, types.LaunchTemplateBlockDeviceMappingRequest{DeviceName: v.DeviceName, Ebs: &types.LaunchTemplateEbsBlockDeviceRequest{
+			Encrypted: v.Ebs.Encrypted, DeleteOnTermination: v.Ebs.DeleteOnTermination, SnapshotId: v.Ebs.SnapshotId,
+			VolumeSize: v.Ebs.VolumeSize, VolumeType: v.Ebs.VolumeType, Iops: v.Ebs.Iops, Throughput: v.Ebs.Throughput,
+		}})
+	}
+	return list
+}
+
+// market returns how the instances are bought; nil is on demand.
+func market(m pipeline.Machine) *types.LaunchTemplateInstanceMarketOptionsRequest {
+	if !m.Spot {
+		return nil
+	}
+	return &types.LaunchTemplateInstanceMarketOptionsRequest{MarketType: types.MarketTypeSpot}
 }
 
 // grantScaling lets Auto Scaling use the keys of volumes that are not those of AWS: its

@@ -20,6 +20,10 @@ import (
 // whoever started it. It is longer than any apply's own time limit by default.
 const builderLife = 4 * time.Hour
 
+// builderHops is how many hops the answers of the metadata service may take on a builder:
+// its steps may run containers.
+const builderHops = 2
+
 // roleBuilder is the role of an instance that is there to make an image.
 const roleBuilder = "builder"
 
@@ -36,11 +40,12 @@ func (m *Images) build(ctx context.Context, r pipeline.BakeRequest) (_ pipeline.
 			"the stack %q has no security group for builders, which nobody may reach", m.stack.Settings.Stack).
 			WithAdvice(pipeline.Advice{Verb: pipeline.VerbUpdateStack, Region: m.stack.Config.Region, Stack: m.stack.Settings.Stack})
 	}
+	deadline := cmp.Or(r.Started, m.stack.Now()).Add(builderLife)
 	builder, err := m.instances.Run(ctx, instance.Launch{
-		Token: r.Token, Image: r.Image, UserData: instance.Preamble + instance.PowerOff(builderLife) + " || true\n",
-		KMSKey: r.KMSKey, Access: access, Tags: m.stack.TagsOf(r.Labels, map[string]string{
+		Token: r.Token, Image: r.Image, UserData: instance.UserData(deadline, ""),
+		Type: r.Builder, Volume: r.Volume, Hops: builderHops, KMSKey: r.KMSKey, Access: access, Tags: m.stack.TagsOf(r.Labels, map[string]string{
 			stack.TagKey: keyOf(r), stack.TagRun: r.Token, stack.TagRole: roleBuilder,
-			stack.TagExpires: stack.Timestamp(m.stack.Now().Add(builderLife)), "Name": "Penstock builder of " + r.Name,
+			stack.TagExpires: stack.Timestamp(deadline), "Name": "Penstock builder of " + r.Name,
 		}),
 	})
 	if err != nil {

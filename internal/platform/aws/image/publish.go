@@ -5,6 +5,8 @@ package image
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -158,12 +160,12 @@ func (r regional) copy(ctx context.Context, image types.Image, q pipeline.Publis
 		in := &ec2.CopyImageInput{
 			SourceImageId: image.ImageId, SourceRegion: aws.String(r.stack.Config.Region), Name: image.Name, Description: image.Description,
 			Encrypted:         aws.Bool(true),
-			ClientToken:       aws.String(stack.Cut(fmt.Sprintf("%s-%s-%d", q.Image, r.region, len(there)), 64)), // a failed copy counts
 			TagSpecifications: tagged(tags),
 		}
 		if key := q.Publication.KMSKeys[r.region]; key != "" {
 			in.KmsKeyId = aws.String(key)
 		}
+		in.ClientToken = aws.String(copyToken(in, q, len(there))) // a failed copy counts
 		out, err := r.ec2.CopyImage(ctx, in)
 		if err != nil {
 			return types.Image{}, cloud.Fault(ctx, op, err)
@@ -172,6 +174,13 @@ func (r regional) copy(ctx context.Context, image types.Image, q pipeline.Publis
 		stack.Logf(q.Log, "image %s is copied to %s as %s", q.Image, r.region, id)
 	}
 	return r.await(ctx, id)
+}
+
+// copyToken returns the token of a copy. That of a later run, whose tags are others, is
+// another: AWS would refuse the same.
+func copyToken(in *ec2.CopyImageInput, q pipeline.PublishRequest, there int) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %d %q %s", q.Image, aws.ToString(in.Name), there, q.Labels, aws.ToString(in.KmsKeyId)))
+	return hex.EncodeToString(sum[:])
 }
 
 // await waits until an image of the region can be used.

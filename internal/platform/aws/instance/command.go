@@ -32,6 +32,18 @@ const (
 	// has registered: a slow boot, and a slow pull of the agent's updates.
 	registerLimit = 10 * time.Minute
 
+	// deliveryLimit is how long SSM may try to hand a command to a registered agent; its own
+	// limit is an hour. A machine that restarts needs minutes.
+	deliveryLimit = 10 * time.Minute
+
+	minDelivery = 30 * time.Second // that SSM takes
+
+	// endLimit is how long after a command's own limits SSM may take to say how it ended.
+	endLimit = 5 * time.Minute
+
+	// outputLimit is how long after the end of a command its output may come to the bucket.
+	outputLimit = 30 * time.Second
+
 	// maxInline is the length of output that SSM returns with the status; output of that
 	// length may have been cut.
 	maxInline = 24000
@@ -68,8 +80,13 @@ func (i *Instances) MustPrint(ctx context.Context, id string, c Command) (string
 	if err != nil || exit == 0 {
 		return output, err
 	}
+	hint := fmt.Sprintf("Correct %s. Its whole output is in the run's log.", c.What)
+	if exit < 0 || exit == 137 || exit == 143 { // SIGKILL, SIGTERM
+		hint = "Something killed it: the kernel for lack of memory, or a shutdown of the machine. " +
+			fmt.Sprintf("Choose a larger instance_type; a command that restarts its machine ends with exit status %d.", RebootStatus)
+	}
 	return "", pipeline.Errorf(pipeline.CodeFailed, c.What, "%s failed on instance %s: exit status %d%s", c.What, id, exit, LastLines(output)).
-		WithHint("Correct %s. Its whole output is in the run's log.", c.What)
+		WithHint("%s", hint)
 }
 
 // LastLines renders the end of what a command printed, for the text of an error.
@@ -125,14 +142,51 @@ func (i *Instances) Execute(ctx context.Context, id string, c Command) (exit int
 	output = runlog.Text(printed.mask, output)
 	switch result.Status {
 	case types.CommandInvocationStatusSuccess, types.CommandInvocationStatusFailed:
-		return int(result.ResponseCode), output, nil
-	case types.CommandInvocationStatusTimedOut:
-		return 0, output, pipeline.Errorf(pipeline.CodeFailed, c.What, "%s did not end within %s on instance %s%s",
-			c.What, c.Timeout, id, LastLines(output)).
+		if result.ResponseCode == lackStatus && strings.HasPrefix(output, lacks) {
+			return 0, output, c.lacking(id, output)
+		}
+		if !undelivered[details(result)] {
+			return int(result.ResponseCode), output, nil
+		}
+	}
+	return 0, output, c.unfinished(id, result, output)
+}
+
+// lacking is the error of a command on an image without all that Penstock needs.
+func (c Command) lacking(id, output string) error {
+	missing := strings.Join(strings.Fields(strings.TrimPrefix(output, lacks)), ", ")
+	return pipeline.Errorf(pipeline.CodeInvalid, c.What, "the image of instance %s lacks %s, which %s needs", id, missing, c.What).
+		WithHint("Start from an image that has it. Penstock needs %s, and the SSM agent; the guide to AWS says what for, and which images have them.", strings.Join(Needs, ", "))
+}
+
+// details returns what SSM says of a command beside its status, without the blanks that its
+// documentation has and its answers have not.
+func details(of *ssm.GetCommandInvocationOutput) string {
+	return strings.ReplaceAll(cmp.Or(aws.ToString(of.StatusDetails), string(of.Status)), " ", "")
+}
+
+// undelivered are the details of commands that did not reach their instance.
+var undelivered = map[string]bool{"DeliveryTimedOut": true, "Undeliverable": true}
+
+// unfinished returns the error of a command that did not run to its end.
+func (c Command) unfinished(id string, result *ssm.GetCommandInvocationOutput, output string) error {
+	failed := func(format string, args ...any) *pipeline.Error {
+		return pipeline.Errorf(pipeline.CodeFailed, c.What, format, args...)
+	}
+	switch how := details(result); {
+	case undelivered[how]:
+		return failed("%s did not reach instance %s: SSM says %s", c.What, id, how).
+			WithHint("Its agent registered, and answers no longer: the machine hangs, lacks memory or disk, or lost its way to the SSM endpoints. " +
+				"Look at its system log in the EC2 console, and apply again, on a larger instance_type if memory is short.")
+	case result.Status == types.CommandInvocationStatusTimedOut:
+		return failed("%s did not end within %s on instance %s%s", c.What, c.Timeout, id, LastLines(output)).
 			WithHint("Make it faster, or give it a longer timeout.")
+	case result.Status == types.CommandInvocationStatusCancelled:
+		return failed("%s was cancelled on instance %s, by a request to SSM that this run did not make", c.What, id).
+			WithHint("CloudTrail has who called CancelCommand. Apply again.")
 	default:
-		return 0, output, pipeline.Errorf(pipeline.CodeFailed, c.What, "%s on instance %s: SSM says %s", c.What, id,
-			cmp.Or(aws.ToString(result.StatusDetails), string(result.Status)))
+		return failed("%s on instance %s: SSM says %s%s", c.What, id, how, LastLines(output)).
+			WithHint("The page \"Understanding command statuses\" of Systems Manager says what that means.")
 	}
 }
 
@@ -140,9 +194,10 @@ func (i *Instances) Execute(ctx context.Context, id string, c Command) (exit int
 // no further permission. SSM has no client tokens: the script itself runs but once.
 func (i *Instances) send(ctx context.Context, id, script string, c Command) (sent string, err error) {
 	in := &ssm.SendCommandInput{
-		DocumentName: aws.String("AWS-RunShellScript"),
-		InstanceIds:  []string{id},
-		Comment:      aws.String(stack.Cut("penstock: "+c.What, 100)),
+		DocumentName:   aws.String("AWS-RunShellScript"),
+		InstanceIds:    []string{id},
+		TimeoutSeconds: aws.Int32(int32(max(i.scaled(deliveryLimit), minDelivery) / time.Second)),
+		Comment:        aws.String(stack.Cut("penstock: "+c.What, 100)),
 		Parameters: map[string][]string{
 			"commands": strings.Split(script, "\n"), "executionTimeout": {fmt.Sprint(max(int(c.Timeout/time.Second), 1))},
 		},
@@ -162,8 +217,9 @@ func (i *Instances) send(ctx context.Context, id, script string, c Command) (sen
 	})
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return "", pipeline.Errorf(pipeline.CodeFailed, c.What, "%w", err).
-			WithHint("The image needs the SSM agent, the role of the instance profile the policy AmazonSSMManagedInstanceCore, " +
-				"and the subnet a way to the SSM endpoints.")
+			WithHint("The image needs the SSM agent, enabled, the role of the instance profile the stack's MachinePolicy, "+
+				"and the subnet a way to the endpoints ssm, ssmmessages and ec2messages of region %s. The guide to AWS says what else an image needs.",
+				i.stack.Config.Region)
 	}
 	return sent, cloud.Fault(ctx, c.What, err)
 }
@@ -176,7 +232,7 @@ func (i *Instances) follow(ctx context.Context, id, sent string, c Command, watc
 	case <-time.After(i.stack.Pause / 2):
 	}
 	looks := 0
-	err = i.stack.Wait(ctx, c.What+" on instance "+id, c.Timeout+5*time.Minute, func(ctx context.Context) (poll.Probe, error) {
+	err = i.stack.Wait(ctx, c.What+" on instance "+id, c.Timeout+i.scaled(deliveryLimit+endLimit), func(ctx context.Context) (poll.Probe, error) {
 		out, err := i.ssm.GetCommandInvocation(ctx, &ssm.GetCommandInvocationInput{CommandId: aws.String(sent), InstanceId: aws.String(id)})
 		if cloud.Is(err, "InvocationDoesNotExist") { // it comes to exist a moment after the command
 			return poll.Probe{State: "sent"}, nil
@@ -199,13 +255,22 @@ func (i *Instances) follow(ctx context.Context, id, sent string, c Command, watc
 		}
 		return poll.Probe{State: string(out.Status)}, nil
 	})
-	if err != nil && ctx.Err() != nil {
+	if err != nil { // nobody follows it any more
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelTimeout)
 		defer cancel()
 		_, cancelled := i.ssm.CancelCommand(stop, &ssm.CancelCommandInput{CommandId: aws.String(sent), InstanceIds: []string{id}})
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			err = pipeline.Errorf(pipeline.CodeFailed, c.What, "%w; it was cancelled", err).
+				WithHint("SSM does not say how it ended. Look at the instance's system log in the EC2 console, and at the command in Systems Manager; then apply again.")
+		}
 		err = errors.Join(err, cancelled)
 	}
 	return result, cloud.Fault(ctx, c.What, err)
+}
+
+// scaled returns a limit that shrinks with the pauses of tests.
+func (i *Instances) scaled(limit time.Duration) time.Duration {
+	return limit * i.stack.Pause / stack.DefaultPause
 }
 
 // outputPrefix is where SSM puts the output of commands in the bucket.
@@ -216,9 +281,9 @@ func outputKey(stage, id, sent string) string {
 	return path.Join(outputPrefix(stage), sent, id, "awsrunShellScript", "0.awsrunShellScript", "stdout")
 }
 
-// output returns the whole output of a command, and removes it from the bucket. What SSM
-// puts there later, the bucket's life cycle removes.
-func (i *Instances) output(ctx context.Context, key, inline string) (string, error) {
+// output returns the whole output of a command, and removes it from the bucket, where it comes
+// a while after the status. What SSM puts there later, the bucket's life cycle removes.
+func (i *Instances) output(ctx context.Context, key, inline string) (whole string, err error) {
 	if inline == "" {
 		return "", nil
 	}
@@ -226,14 +291,21 @@ func (i *Instances) output(ctx context.Context, key, inline string) (string, err
 	if len(inline) < maxInline {
 		return inline, nil
 	}
-	out, err := i.s3.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String(i.stack.Settings.Bucket), Key: aws.String(key)})
-	if cloud.IsNotFound(err) { // the instance may not write there
+	err = i.stack.Wait(ctx, "the output of a command", outputLimit, func(ctx context.Context) (poll.Probe, error) {
+		out, err := i.s3.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String(i.stack.Settings.Bucket), Key: aws.String(key)})
+		if cloud.IsNotFound(err) {
+			return poll.Probe{State: "not there yet"}, nil
+		}
+		if err != nil {
+			return poll.Probe{}, err
+		}
+		defer out.Body.Close()
+		data, err := io.ReadAll(out.Body)
+		whole = string(data)
+		return poll.Probe{Done: err == nil}, err
+	})
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil { // the instance may not write there
 		return inline + "\n(the rest of the output is missing in s3://" + i.stack.Settings.Bucket + "/" + key + ")", nil
 	}
-	if err != nil {
-		return "", cloud.Fault(ctx, "read output of command", err)
-	}
-	defer out.Body.Close()
-	data, err := io.ReadAll(out.Body)
-	return string(data), cloud.Fault(ctx, "read output of command", err)
+	return whole, cloud.Fault(ctx, "read output of command", err)
 }

@@ -9,7 +9,6 @@ package instance
 import (
 	"cmp"
 	"context"
-	"encoding/base64"
 	"fmt"
 	"strings"
 	"time"
@@ -44,6 +43,7 @@ type Instances struct {
 
 	byID   *cloud.Batcher[string, types.Instance]
 	images *cloud.Batcher[string, types.Image] // by ID
+	kinds  kinds
 }
 
 // New returns the instances of an installation.
@@ -53,66 +53,6 @@ func New(s *stack.Stack) *Instances {
 	i.byID = cloud.NewBatcher(i.fetch)
 	i.images = cloud.NewBatcher(i.fetchImages)
 	return i
-}
-
-// Launch says what instance to run.
-type Launch struct {
-	Token    string // a repeated Run with it launches nothing more
-	Image    string
-	Type     string // empty: the installation's
-	UserData string
-	Tags     []types.Tag
-	KMSKey   string // for the root volume; empty: the account's default
-	Access   stack.Access
-}
-
-// Run launches an instance. Its root volume is encrypted and goes with it, it takes no
-// metadata requests of version 1, has no key, and a power-off from inside terminates it.
-func (i *Instances) Run(ctx context.Context, l Launch) (types.Instance, error) {
-	root, err := i.RootVolume(ctx, l.Image)
-	if err != nil {
-		return types.Instance{}, err
-	}
-	volume := &types.EbsBlockDevice{Encrypted: aws.Bool(true), DeleteOnTermination: aws.Bool(true), VolumeSize: root.Size}
-	if l.KMSKey != "" {
-		volume.KmsKeyId = aws.String(l.KMSKey)
-	}
-	settings := i.stack.Settings
-	out, err := i.ec2.RunInstances(ctx, &ec2.RunInstancesInput{
-		ClientToken:                       aws.String(l.Token),
-		ImageId:                           aws.String(l.Image),
-		MinCount:                          aws.Int32(1),
-		MaxCount:                          aws.Int32(1),
-		InstanceType:                      types.InstanceType(cmp.Or(l.Type, settings.InstanceType)),
-		UserData:                          aws.String(base64.StdEncoding.EncodeToString([]byte(l.UserData))),
-		InstanceInitiatedShutdownBehavior: types.ShutdownBehaviorTerminate,
-		IamInstanceProfile:                &types.IamInstanceProfileSpecification{Name: aws.String(l.Access.Profile)},
-		MetadataOptions: &types.InstanceMetadataOptionsRequest{
-			HttpTokens: types.HttpTokensStateRequired, HttpEndpoint: types.InstanceMetadataEndpointStateEnabled, HttpPutResponseHopLimit: aws.Int32(1),
-		},
-		BlockDeviceMappings: []types.BlockDeviceMapping{{DeviceName: aws.String(root.Device), Ebs: volume}},
-		NetworkInterfaces: []types.InstanceNetworkInterfaceSpecification{{
-			DeviceIndex: aws.Int32(0), SubnetId: aws.String(i.subnet(l.Token)), Groups: l.Access.Groups,
-			AssociatePublicIpAddress: aws.Bool(settings.AssignPublicAddress), DeleteOnTermination: aws.Bool(true),
-		}},
-		TagSpecifications: []types.TagSpecification{
-			{ResourceType: types.ResourceTypeInstance, Tags: l.Tags}, {ResourceType: types.ResourceTypeVolume, Tags: l.Tags},
-			{ResourceType: types.ResourceTypeNetworkInterface, Tags: l.Tags},
-		},
-	})
-	if err != nil {
-		return types.Instance{}, cloud.Fault(ctx, "launch instance", err)
-	}
-	return out.Instances[0], nil
-}
-
-// subnet spreads launches over the subnets.
-func (i *Instances) subnet(token string) string {
-	sum := 0
-	for _, c := range token {
-		sum += int(c)
-	}
-	return i.stack.Settings.Subnets[sum%len(i.stack.Settings.Subnets)]
 }
 
 func (i *Instances) fetch(ctx context.Context, ids []string) (map[string]types.Instance, error) {
@@ -143,12 +83,16 @@ func (i *Instances) List(ctx context.Context, filters ...types.Filter) ([]types.
 	return list, nil
 }
 
-// CheckAlive refuses to go on waiting for an instance that has ended. One that AWS does not
-// list may be new.
+// CheckAlive refuses to go on waiting for an instance that has ended, or was stopped. One
+// that AWS does not list may be new.
 func (i *Instances) CheckAlive(ctx context.Context, id string) error {
 	one, ok, err := i.byID.Get(ctx, id)
 	if err != nil || !ok {
 		return err
+	}
+	if s := one.State.Name; s == types.InstanceStateNameStopping || s == types.InstanceStateNameStopped {
+		return pipeline.Errorf(pipeline.CodeFailed, "wait for instance", "instance %s was stopped: %s", id, cmp.Or(aws.ToString(one.StateTransitionReason), "AWS gives no reason")).
+			WithHint("Nothing of Penstock stops an instance that has work to do. Apply again, which launches another.")
 	}
 	return Ended(one)
 }
@@ -234,6 +178,8 @@ func Ended(one types.Instance) error {
 		why = aws.ToString(one.StateReason.Message)
 		if code := aws.ToString(one.StateReason.Code); code == "Client.InternalError" || code == "Client.InvalidKMSKey.InvalidState" {
 			hint = KeyHint
+		} else if code == "Server.SpotInstanceTermination" || code == "Server.SpotInstanceShutdown" {
+			hint = "AWS took the capacity of the spot instance back. Apply again, or remove environment.spot."
 		}
 	}
 	return pipeline.Errorf(pipeline.CodeFailed, "wait for instance", "instance %s was terminated: %s", ID(one), cmp.Or(why, "AWS gives no reason")).WithHint("%s", hint)

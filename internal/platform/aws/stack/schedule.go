@@ -66,6 +66,7 @@ func (s *Stack) Schedule(ctx context.Context, id string, at time.Time, e Ending)
 	expression := aws.String(fmt.Sprintf("at(%s)", at.UTC().Format("2006-01-02T15:04:05")))
 	window := &types.FlexibleTimeWindow{Mode: types.FlexibleTimeWindowModeOff}
 	name := aws.String(scheduleName(id, e.Kind))
+	// With a token that follows from the time, AWS would take a move back for a repetition.
 	_, err = s.scheduler.CreateSchedule(ctx, &scheduler.CreateScheduleInput{
 		Name: name, ScheduleExpression: expression, Target: target, FlexibleTimeWindow: window, ActionAfterCompletion: types.ActionAfterCompletionDelete,
 	})

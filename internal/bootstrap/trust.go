@@ -1,0 +1,91 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package bootstrap
+
+import (
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// What the template accepts of who may take the deployer role, and of the roles.
+var (
+	principalARN = regexp.MustCompile(`^arn:[a-z-]+:(iam|sts)::[0-9]{12}:(root|(role|user|assumed-role)/[A-Za-z0-9+=,.@_/-]+)$`)
+	externalID   = regexp.MustCompile(`^[A-Za-z0-9+=,.@:/_-]{2,1000}$`)
+	providerARN  = regexp.MustCompile(`^arn:[a-z-]+:iam::[0-9]{12}:oidc-provider/[A-Za-z0-9._/-]+$`)
+	subject      = regexp.MustCompile(`^[A-Za-z0-9_.@-]+[:/|][^\s",\\$]*[^\s",\\$*?][^\s",\\$]*$`)
+	audience     = regexp.MustCompile(`^[^\s",\\$]+$`)
+	policyARN    = regexp.MustCompile(`^arn:[a-z-]+:iam::([0-9]{12}|aws):policy/[A-Za-z0-9+=,.@_/-]+$`)
+	rolePath     = regexp.MustCompile(`^/([A-Za-z0-9_.-]+/)*$`)
+)
+
+// validateTrust checks who may take the deployer role, and what all roles have.
+func (p Parameters) validateTrust() error {
+	const op = "check parameters"
+	for _, who := range p.Deployers {
+		if !principalARN.MatchString(who) {
+			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the ARN of a role, a user or an account", who).
+				WithHint("Write it like arn:aws:iam::123456789012:role/ci. A pattern will not do.")
+		}
+	}
+	for _, s := range p.OIDCSubjects {
+		if !subject.MatchString(s) {
+			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the subject of a token, or would let everybody in", s).
+				WithHint("Name your own repository in it, as in repo:acme/pipeline:ref:refs/heads/main.")
+		}
+	}
+	switch {
+	case p.ExternalID != "" && !externalID.MatchString(p.ExternalID):
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not an external ID", p.ExternalID).WithHint("Use at least two letters, digits and +=,.@:/-_.")
+	case p.OIDCProvider != "" && !providerARN.MatchString(p.OIDCProvider):
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the ARN of an OpenID Connect provider", p.OIDCProvider).
+			WithHint("Write it like arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com, and create the provider in IAM first.")
+	case p.OIDCProvider != "" && len(p.OIDCSubjects) == 0:
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "provider %s needs subjects: it may have others than yours", p.OIDCProvider).
+			WithHint("Pass --oidc-subjects, too, such as repo:acme/pipeline:ref:refs/heads/main.")
+	case p.OIDCAudience != "" && !audience.MatchString(p.OIDCAudience):
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the audience of a token", p.OIDCAudience).WithHint("Use what the server puts into its tokens, such as sts.amazonaws.com.")
+	case p.Boundary != "" && !policyARN.MatchString(p.Boundary):
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the ARN of a policy", p.Boundary).WithHint("Write it like arn:aws:iam::123456789012:policy/boundary.")
+	case p.RolePath != "" && !rolePath.MatchString(p.RolePath):
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not a path of roles", p.RolePath).WithHint("Write it like /penstock/, with a slash at both ends.")
+	}
+	for key := range p.Tags {
+		if key == "" || strings.HasPrefix(key, "aws:") || strings.HasPrefix(key, "penstock:") {
+			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q can't be the key of a tag", key).WithHint("Keys that begin with aws: or penstock: are taken.")
+		}
+	}
+	return nil
+}
+
+// tags returns the tags of the stack: those that are asked for, else those that it has.
+func (p Parameters) tags(name string, stack *types.Stack) []types.Tag {
+	list := []types.Tag{{Key: aws.String(tagStack), Value: aws.String(name)}}
+	if p.Tags == nil && stack != nil {
+		for _, t := range stack.Tags {
+			if aws.ToString(t.Key) != tagStack {
+				list = append(list, t)
+			}
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(p.Tags)) {
+		list = append(list, types.Tag{Key: aws.String(key), Value: aws.String(p.Tags[key])})
+	}
+	return list
+}
+
+// renderTags returns the same text for the same tags.
+func renderTags(list []types.Tag) string {
+	var b strings.Builder
+	for _, t := range list {
+		b.WriteString(aws.ToString(t.Key) + "=" + aws.ToString(t.Value) + "\n")
+	}
+	return b.String()
+}
